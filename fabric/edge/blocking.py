@@ -1,0 +1,223 @@
+"""The same control point for programs without asyncio: every call blocks until it is done.
+
+    with ControlPoint("zeek-1") as point:
+        point.publish("detections.zeek.conn", {"uid": "C1"}, severity="high")
+        for message in point.subscribe("detections.>", timeout_s=10):
+            ...
+"""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import structlog
+
+from fabric.edge.handlers import Handler, Handlers, answer_of, failed, read_action, refused, result_stamp
+from fabric.edge.identity import Identity
+from fabric.edge.loop import EdgeLoop, Subscription
+from fabric.edge.messages import Message, Outcome
+from fabric.edge.point import (
+    CONNECT_TIMEOUT_S,
+    RESULT_WAIT_MS,
+    Request,
+    as_identity,
+    request_arguments,
+    snapshot,
+)
+from fabric.edge.stamps import action_stamp, publish_stamp
+from fabric.edge.tracking import Tracker
+from fabric.protocol.errors import Code, FabricError, Reject
+from fabric.protocol.ready import Delivery
+from fabric.protocol.topics import check_pattern
+
+_HANDLER_THREADS = 8
+
+
+class Messages:
+    """An iterator over what a subscription brings."""
+
+    def __init__(self, loop: EdgeLoop, pattern: str, timeout_s: float | None) -> None:
+        self._loop = loop
+        self._waiting: queue.SimpleQueue[tuple[list[Message], Callable[[], None]] | FabricError] = queue.SimpleQueue()
+        self._batch: list[Message] = []
+        self._done: Callable[[], None] = lambda: None
+        self._taken = 0
+        self._deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        self._subscription = Subscription(
+            pattern, lambda messages, done: self._waiting.put((messages, done)), self._waiting.put
+        )
+        loop.subscribe(self._subscription)
+        while not self._subscription.in_force.wait(0.02) and self._waiting.empty():
+            if self._deadline is not None and time.monotonic() > self._deadline:
+                break
+
+    def __iter__(self) -> Messages:
+        return self
+
+    def __next__(self) -> Message:
+        while self._taken == len(self._batch):
+            self._done()
+            self._done = lambda: None
+            left = None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+            try:
+                item = self._waiting.get(timeout=left)
+            except queue.Empty:
+                self.close()
+                raise StopIteration from None
+            if isinstance(item, FabricError):
+                raise item
+            self._batch, self._done = item
+            self._taken = 0
+        self._taken += 1
+        return self._batch[self._taken - 1]
+
+    def close(self) -> None:
+        """Want no more. What was taken to the end of its batch is acknowledged."""
+        if self._taken == len(self._batch):
+            self._done()
+        self._loop.unsubscribe(self._subscription)
+
+
+class ControlPoint:
+    """See `fabric.edge.point.ControlPoint`; the arguments are the same."""
+
+    def __init__(self, identity: Identity | str | Path, *, connect_timeout_s: float = CONNECT_TIMEOUT_S) -> None:
+        self.identity = as_identity(identity)
+        self._loop = EdgeLoop(self.identity)
+        self._connect_timeout_s = connect_timeout_s
+        self._handlers = Handlers()
+        self._executor = ThreadPoolExecutor(_HANDLER_THREADS, f"fabric {self.identity.id}")
+        self._log = structlog.get_logger().bind(point=self.identity.id)
+
+    def __enter__(self) -> ControlPoint:
+        self.connect()
+        return self
+
+    def __exit__(
+        self, type_: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def connect(self) -> None:
+        self._loop.start()
+        try:
+            self._loop.wait_connected(self._connect_timeout_s)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        self._loop.stop()
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def publish(self, topic: str, content: Mapping[str, Any], **options: Any) -> str:
+        """The record's id, once the relay holds it. Options as in the asyncio face."""
+        return self.publish_later(topic, content, **options).result()
+
+    def publish_later(self, topic: str, content: Mapping[str, Any], **options: Any) -> Future[str]:
+        """The same without waiting; many of these travel in batches. Blocks only while too much waits."""
+        return self._loop.publish(publish_stamp(topic, self.identity.defaults, **options), dict(content))
+
+    def subscribe(self, pattern: str, *, timeout_s: float | None = None) -> Messages:
+        """Messages as they come, from now on: returns when the relay has the subscription.
+
+        A batch is acknowledged when it was read to its end. Iteration ends quietly after `timeout_s` in all.
+        """
+        problem = check_pattern(pattern)
+        if problem is not None:
+            raise FabricError(problem.code, problem.detail)
+        return Messages(self._loop, pattern, timeout_s)
+
+    def on_message(self, pattern: str, handler: Callable[[Message], None]) -> Messages:
+        """Call a function for each message, on a thread of its own; acknowledged after it returned."""
+        messages = self.subscribe(pattern)
+
+        def consume() -> None:
+            for message in messages:
+                handler(message)
+
+        self._executor.submit(consume)
+        return messages
+
+    def wait_ready(self) -> None:
+        """Until the relay knows which actions this control point takes."""
+        self._loop.wait_attached(self._connect_timeout_s)
+
+    def on_action(self, action: str, target_type: str) -> Callable[[Handler], Handler]:
+        """Decorator: this function executes actions like ("deny", "ipv4_net"), on a thread of its own."""
+
+        def register(handler: Handler) -> Handler:
+            first = not self._handlers
+            self._handlers.add(action, target_type, handler)
+            if first:
+                self._loop.execute(self._on_delivery)
+            return handler
+
+        return register
+
+    def _on_delivery(self, delivery: Delivery) -> None:
+        self._executor.submit(self._execute, delivery, self._loop.clock.now_ms())
+
+    def _execute(self, delivery: Delivery, arrived_ms: int) -> None:
+        handler = self._handlers.find(delivery.message.header.topic)
+        action = read_action(delivery)
+        problem: Reject | None
+        if isinstance(action, Reject):
+            problem = action
+        elif handler is None:
+            problem = Reject(Code.NO_HANDLER)
+        else:
+            problem = self._loop.still_valid(delivery, arrived_ms)
+        if problem is not None or handler is None or isinstance(action, Reject):
+            answer = refused(problem or Reject(Code.NO_HANDLER))
+        else:
+            try:
+                answer = answer_of(handler(action))
+            except Exception as error:  # noqa: BLE001 - a handler's failure is a result, not this program's end
+                self._log.warning("handler failed", action=action.action, error=type(error).__name__)
+                answer = failed(Code.HANDLER_FAILED)
+        stamp = result_stamp(delivery, answer, self.identity.defaults)
+        try:
+            self._loop.publish(stamp, answer.record(self.identity.id)).result()
+        except FabricError as error:
+            self._log.warning("result not sent", code=error.code.label)
+
+    def request(
+        self,
+        action: str,
+        target: str,
+        *,
+        to: str,
+        args: Mapping[str, Any] | None = None,
+        wait_ms: int = RESULT_WAIT_MS,
+        watch: Callable[[Request], None] | None = None,
+        **options: Any,
+    ) -> Iterator[Outcome]:
+        """Each target's outcome, in the order in which they end. Raises NOBODY when the selector selects none."""
+        spec, record = request_arguments(action, target, to, args)
+        stamp = action_stamp(spec, to, self.identity.defaults, **options)
+        waiting: queue.SimpleQueue[tuple[tuple[str, ...] | None, bool, list[Outcome], bool]] = queue.SimpleQueue()
+
+        def tell(tracker: Tracker) -> None:
+            waiting.put(snapshot(tracker))
+
+        request = Request(self._loop.request(stamp, record, wait_ms, tell).result().hex())
+        seen = 0
+        while True:
+            targets, nobody, outcomes, done = waiting.get()
+            request.targets, request.nobody = targets, nobody
+            request.outcomes = {outcome.target: outcome for outcome in outcomes}
+            if watch is not None:
+                watch(request)
+            yield from outcomes[seen:]
+            seen = max(seen, len(outcomes))
+            if nobody:
+                raise FabricError(Code.NOBODY, to)
+            if done:
+                return

@@ -1,0 +1,166 @@
+"""From what a program publishes to signed envelopes (SPEC 3.3, 3.4): batches by themselves, one signature a burst.
+
+What waits when the loop turns goes together: records that share a stamp into one envelope, different envelopes under
+one signature. So an idle publisher never waits, and a busy one pays for a signature once in many messages. Time and
+randomness are arguments; no thread, no socket.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from fabric.protocol.credentials import Credential
+from fabric.protocol.envelope import STREAM_BYTES, Header, Kind, seal
+from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.limits import ENVELOPE_BYTES_MAX, HEADER_BYTES_MAX
+from fabric.protocol.parts import FieldLabels, Record, build_parts
+from fabric.protocol.severity import Phase, Severity
+from fabric.protocol.signing import Signer
+from fabric.protocol.tlp import Audience, Label
+
+# Enough to spread the cost of a signature, few enough that one lost frame is cheap to repeat.
+BATCH_RECORDS_MAX = 128
+# Content beyond this ends a batch early: it keeps an envelope to a fraction of a frame, and an urgent one behind it
+# from waiting.
+_BATCH_BYTES = 65_536
+
+
+class Stamp(NamedTuple):
+    """What records must share to travel in one envelope. `rules`: (field, label) in order."""
+
+    kind: Kind
+    topic: str
+    severity: Severity
+    phase: Phase
+    ttl_ms: int
+    label: Label
+    rules: tuple[tuple[str, Label], ...] = ()
+    to: str = ""
+    correlation: bytes = b""
+    audience: Audience | None = None
+
+
+@dataclass(slots=True)
+class Draft:
+    """A record that waits to be sealed. `token` is the caller's, to be told what became of it."""
+
+    stamp: Stamp
+    record: Record
+    at_ms: int
+    token: Any
+    size: int = 0
+
+
+class Sealed(NamedTuple):
+    """An envelope and the drafts in it, in the order of their records."""
+
+    envelope: bytes
+    drafts: Sequence[Draft]
+
+
+class Composer:
+    def __init__(self, credential: Credential, signer: Signer, entropy: Callable[[int], bytes]) -> None:
+        self._credential = credential
+        self._signer = signer
+        self._entropy = entropy
+        self._own = Audience((credential.organisation,))
+        self._labels: dict[tuple[tuple[tuple[str, Label], ...], Label], FieldLabels] = {}
+        # A stream is what everybody who may see one of it may see all of: (topic, label, audience) of a session.
+        self._streams: dict[tuple[str, Label, Audience], tuple[bytes, int]] = {}
+
+    def compose(self, drafts: Sequence[Draft]) -> tuple[list[Sealed], list[tuple[Draft, FabricError]]]:
+        """Envelopes for all drafts, oldest first, and those that cannot be sent, each with its error."""
+        built: list[tuple[Header, Sequence[bytes], Sequence[Draft]]] = []
+        failed: list[tuple[Draft, FabricError]] = []
+        for group in _groups(drafts):
+            self._build(group, built, failed)
+        if not built:
+            return [], failed
+        envelopes = seal([(header, parts) for header, parts, _ in built], self._credential.digest, self._signer)
+        return [Sealed(e, group) for e, (_, _, group) in zip(envelopes, built, strict=True)], failed
+
+    def _build(
+        self,
+        group: Sequence[Draft],
+        built: list[tuple[Header, Sequence[bytes], Sequence[Draft]]],
+        failed: list[tuple[Draft, FabricError]],
+    ) -> None:
+        """One envelope for a group; a group that is too large, or has one bad record, is split."""
+        try:
+            header, parts = self._header(group)
+        except FabricError as error:
+            if len(group) == 1:
+                failed.append((group[0], error))
+                return
+            middle = len(group) // 2
+            self._build(group[:middle], built, failed)
+            self._build(group[middle:], built, failed)
+            return
+        built.append((self._in_stream(header), parts, group))
+
+    def _header(self, group: Sequence[Draft]) -> tuple[Header, Sequence[bytes]]:
+        stamp = group[0].stamp
+        labels = self._field_labels(stamp)
+        manifest, parts = build_parts([draft.record for draft in group], labels, stamp.label, self._entropy)
+        size = sum(map(len, parts)) + HEADER_BYTES_MAX
+        if size > ENVELOPE_BYTES_MAX:
+            raise FabricError(Code.TOO_LARGE, f"{size} bytes in one message")
+        header = Header(
+            kind=stamp.kind,
+            topic=stamp.topic,
+            origin=self._credential.id,
+            stream=bytes(STREAM_BYTES),
+            sequence=0,
+            issued_at_ms=group[0].at_ms,
+            ttl_ms=stamp.ttl_ms,
+            severity=stamp.severity,
+            phase=stamp.phase,
+            label=stamp.label,
+            audience=stamp.audience or self._own,
+            to=stamp.to,
+            correlation=stamp.correlation,
+            records=len(group),
+            manifest=manifest,
+        )
+        return header, parts
+
+    def _in_stream(self, header: Header) -> Header:
+        key = (header.topic, header.label, header.audience)
+        stream, sequence = self._streams.get(key) or (self._entropy(STREAM_BYTES), 0)
+        self._streams[key] = (stream, sequence + 1)
+        return replace(header, stream=stream, sequence=sequence)
+
+    def _field_labels(self, stamp: Stamp) -> FieldLabels:
+        key = (stamp.rules, stamp.label)
+        labels = self._labels.get(key)
+        if labels is None:
+            labels = self._labels[key] = FieldLabels(dict(stamp.rules), stamp.label)
+        return labels
+
+
+def _groups(drafts: Sequence[Draft]) -> list[list[Draft]]:
+    """Drafts by stamp, in order of each group's first."""
+    open_: dict[Stamp, list[Draft]] = {}
+    groups: list[list[Draft]] = []
+    sizes: dict[Stamp, int] = {}
+    for draft in drafts:
+        group = open_.get(draft.stamp)
+        alone = draft.stamp.kind.atomic
+        full = group is not None and (
+            len(group) >= BATCH_RECORDS_MAX or sizes[draft.stamp] + draft.size > _BATCH_BYTES
+        )
+        if group is None or alone or full:
+            group = open_[draft.stamp] = []
+            sizes[draft.stamp] = 0
+            groups.append(group)
+        group.append(draft)
+        sizes[draft.stamp] += draft.size
+    return groups
+
+
+def estimate_bytes(record: Mapping[str, Any]) -> int:
+    """About what a record takes, without encoding it: enough to keep batches small."""
+    return sum(len(key) + (len(value) if isinstance(value, str | bytes | list | dict) else 8) + 2
+               for key, value in record.items())

@@ -1,0 +1,114 @@
+"""Executing actions (SPEC 9.3): from a delivery to a handler's answer, at most once, never late.
+
+Guarantees: time is asked immediately before the handler; an action is begun at most once in a session; whatever the
+handler does, the requester gets exactly one result: completed, failed, refused or expired. What goes wrong in a
+handler is told by name, never with its text, which could hold what nobody may see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fabric.edge.compose import Stamp
+from fabric.edge.identity import Defaults
+from fabric.edge.messages import Action, messages_of
+from fabric.edge.stamps import to_ttl_ms
+from fabric.protocol.actions import End, Status, action_matches, check_action_pattern
+from fabric.protocol.envelope import Kind
+from fabric.protocol.errors import Code, FabricError, Reject
+from fabric.protocol.permissions import split_topic
+from fabric.protocol.ready import Delivery
+from fabric.protocol.tlp import Label
+
+Handler = Callable[[Action], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What goes back to the requester. A handler may return one, a mapping (completed, with this result), or None."""
+
+    end: End = End.COMPLETED
+    status: int = int(Status.OK)
+    result: Mapping[str, Any] | None = None
+    code: Code | None = None
+    label: Label | None = None  # never below the action's
+
+    def record(self, target: str) -> dict[str, Any]:
+        record: dict[str, Any] = {"end": str(self.end), "targets": [target], "by": target, "status": self.status}
+        if self.result is not None:
+            record["result"] = dict(self.result)
+        if self.code is not None:
+            record.update(code=self.code.label, reason=self.code.reason)
+        return record
+
+
+def answer_of(returned: object) -> Answer:
+    """A handler's return value as an answer; anything that is not one is its fault."""
+    if isinstance(returned, Answer):
+        return returned
+    if returned is None:
+        return Answer()
+    if isinstance(returned, Mapping):
+        return Answer(result=returned)
+    return failed(Code.HANDLER_FAILED)
+
+
+def failed(code: Code) -> Answer:
+    return Answer(End.FAILED, int(Status.INTERNAL_ERROR), code=code)
+
+
+def refused(reason: Reject) -> Answer:
+    end = End.EXPIRED if reason.code is Code.EXPIRED else End.REFUSED
+    return Answer(end, int(Status.FORBIDDEN), code=reason.code)
+
+
+class Handlers:
+    """Patterns and their handlers, in order of registration; the first that matches takes the action."""
+
+    def __init__(self) -> None:
+        self._handlers: list[tuple[str, Handler]] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._handlers)
+
+    def add(self, action: str, target_type: str, handler: Handler) -> None:
+        pattern = f"{action} {target_type}"
+        problem = check_action_pattern(pattern)
+        if problem is not None:
+            raise FabricError(problem.code, problem.detail)
+        self._handlers.append((pattern, handler))
+
+    def find(self, topic: str) -> Handler | None:
+        action, target_type = split_topic(topic)
+        return next((h for p, h in self._handlers if action_matches(p, action, target_type)), None)
+
+
+def read_action(delivery: Delivery) -> Action | Reject:
+    """The body must say what the signed header says: what was granted is what is executed."""
+    messages = messages_of(delivery)
+    if isinstance(messages, Reject):
+        return messages
+    header, content = delivery.message.header, messages[0].content
+    action, target_type = split_topic(header.topic)
+    target, args = content.get("target"), content.get("args", {})
+    if content.get("action") != action or not isinstance(target, dict) or list(target) != [target_type]:
+        return Reject(Code.BAD_ACTION, header.topic)
+    value = target[target_type]
+    if not isinstance(value, str) or not isinstance(args, dict):
+        return Reject(Code.BAD_ACTION, header.topic)
+    return Action(
+        delivery.message.leaf.hex(), action, target_type, value, args, header.origin, header.severity, header.label,
+        header.issued_at_ms, header.issued_at_ms + header.ttl_ms, delivery.hops,
+    )
+
+
+def result_stamp(delivery: Delivery, answer: Answer, defaults: Defaults) -> Stamp:
+    """A result goes to the requester, is bound to the request's full digest, and bears at least its label."""
+    about = delivery.message.header
+    label = about.label if answer.label is None else max(about.label, answer.label)
+    return Stamp(
+        Kind.RESULT, about.topic, about.severity, about.phase, to_ttl_ms(None, Kind.RESULT, defaults), label,
+        to=about.origin, correlation=delivery.message.leaf, audience=about.audience,
+    )

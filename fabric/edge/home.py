@@ -1,0 +1,59 @@
+"""Where state lives: `FABRIC_HOME`, a folder per fabric, mode 0700.
+
+    FABRIC_HOME/<fabric>/ids/<id>/      an identity: all that a node needs to connect
+    FABRIC_HOME/<fabric>/authority/     the authority's key, where it is
+    FABRIC_HOME/<fabric>/spool/         a relay's messages in custody
+    FABRIC_HOME/<fabric>/run/           what runs, and its state
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from fabric.protocol.credentials import name_ok
+from fabric.protocol.errors import Code, FabricError
+
+
+def fabric_home() -> Path:
+    """`FABRIC_HOME`, else the XDG data folder."""
+    set_home = os.environ.get("FABRIC_HOME")
+    if set_home:
+        return Path(set_home)
+    data = os.environ.get("XDG_DATA_HOME")
+    return (Path(data) if data else Path.home() / ".local" / "share") / "message-fabric"
+
+
+def fabric_folder(fabric: str, home: Path | None = None) -> Path:
+    """The folder of one fabric. Names are checked, so a name never walks out of the home."""
+    if not name_ok(fabric):
+        raise FabricError(Code.USAGE, f"{fabric!r} is not a fabric's name")
+    return (home or fabric_home()) / fabric
+
+
+def make_private(folder: Path) -> Path:
+    """Create a folder that only its owner may enter, and its parents likewise."""
+    for path in [*reversed(folder.parents), folder]:
+        if not path.exists():
+            path.mkdir(mode=0o700, exist_ok=True)
+    folder.chmod(0o700)
+    return folder
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Write a file that only its owner may read, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def fabrics(home: Path | None = None) -> list[str]:
+    """The fabrics that have a folder on this machine, by name."""
+    root = home or fabric_home()
+    if not root.is_dir():
+        return []
+    return sorted(p.name for p in root.iterdir() if p.is_dir() and name_ok(p.name) and (p / "ids").is_dir())

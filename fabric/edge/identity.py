@@ -1,0 +1,147 @@
+"""An identity's folder: everything that a node needs to connect, and nothing that it could leak by being logged.
+
+    credential      the authority's signed bytes
+    secret.json     the CURVE and the signing key, mode 0600
+    identity.json   fabric, id, the authority's public key, the relay to dial, the fabric's defaults
+
+Guarantees: an `Identity` that was loaded holds keys that match its credential, and a credential that its authority
+signed. Refuses a folder where one of these is not so, with the file at fault.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import nacl.bindings
+
+from fabric.edge.home import fabric_folder, fabrics, make_private, write_private
+from fabric.protocol.credentials import Credential, name_ok, verify_credential
+from fabric.protocol.errors import Code, FabricError, Reject
+from fabric.protocol.signing import Signer, signing_public
+from fabric.protocol.tlp import Label, parse_label
+
+_KEY_BYTES = 32
+
+@dataclass(frozen=True)
+class Dial:
+    """A relay to dial: its id, where it listens, and the CURVE key that it must prove to have."""
+
+    id: str
+    address: str
+    curve_key: bytes
+
+@dataclass(frozen=True)
+class Defaults:
+    label: Label = Label.AMBER
+    ttl_ms: Mapping[str, int] = field(default_factory=dict)
+
+@dataclass(frozen=True)
+class Identity:
+    """Secrets are kept out of `repr`."""
+
+    fabric: str
+    id: str
+    authority_key: bytes
+    credential: Credential
+    folder: Path
+    relay: Dial | None = None
+    defaults: Defaults = field(default_factory=Defaults)
+    extra: Mapping[str, Any] = field(default_factory=dict)  # what a relay's configuration adds
+    curve_secret: bytes = field(default=b"", repr=False)
+    sign_seed: bytes = field(default=b"", repr=False)
+
+    @property
+    def signer(self) -> Signer:
+        return Signer(self.sign_seed)
+
+def save_identity(
+    folder: Path,
+    credential_raw: bytes,
+    *,
+    fabric: str,
+    id_: str,
+    authority_key: bytes,
+    secrets: tuple[bytes, bytes],
+    relay: Dial | None,
+    defaults: Defaults,
+    extra: Mapping[str, Any],
+) -> None:
+    """`secrets`: the CURVE secret and the signing seed, 32 bytes each."""
+    make_private(folder)
+    curve, sign = secrets
+    write_private(folder / "secret.json", json.dumps({"curve": curve.hex(), "sign": sign.hex()}).encode())
+    write_private(folder / "credential", credential_raw)
+    document = {
+        "version": 1,
+        "fabric": fabric,
+        "id": id_,
+        "authority": authority_key.hex(),
+        "relay": dial_out(relay) if relay else None,
+        "defaults": {"label": defaults.label.short, "ttl_ms": dict(defaults.ttl_ms)},
+        **extra,
+    }
+    write_private(folder / "identity.json", (json.dumps(document, indent=2) + "\n").encode())
+
+def load_identity(folder: Path) -> Identity:
+    if not (folder / "identity.json").is_file():
+        raise FabricError(Code.NO_IDENTITY, str(folder))
+    try:
+        document = json.loads((folder / "identity.json").read_bytes())
+        secret = json.loads((folder / "secret.json").read_bytes())
+        raw = (folder / "credential").read_bytes()
+        authority_key = bytes.fromhex(document["authority"])
+        curve_secret, sign_seed = bytes.fromhex(secret["curve"]), bytes.fromhex(secret["sign"])
+        relay = dial_in(document["relay"]) if document["relay"] else None
+        label = parse_label(document["defaults"]["label"])
+        defaults = Defaults(Label.AMBER if label is None else label, dict(document["defaults"]["ttl_ms"]))
+        fabric, id_ = str(document["fabric"]), str(document["id"])
+    except PermissionError as error:
+        raise FabricError(Code.BAD_IDENTITY, f"{folder}: not readable by this user") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise FabricError(Code.BAD_IDENTITY, f"{folder}: {type(error).__name__} while reading it") from error
+    credential = verify_credential(raw, authority_key, fabric)
+    if isinstance(credential, Reject):
+        raise FabricError(Code.BAD_IDENTITY, f"{folder}/credential: {credential}")
+    # The public halves are derived from the secrets: a folder that mixes two identities is found here.
+    pairs = (
+        ("id", credential.id, id_),
+        ("CURVE key", credential.curve_key, nacl.bindings.crypto_scalarmult_base(curve_secret)),
+        ("signing key", credential.sign_key, signing_public(sign_seed)),
+    )
+    for name, said, found in pairs:
+        if said != found:
+            raise FabricError(Code.BAD_IDENTITY, f"{folder}: the credential names another {name}")
+    known = {"version", "fabric", "id", "authority", "relay", "defaults"}
+    extra = {key: value for key, value in document.items() if key not in known}
+    return Identity(
+        fabric, id_, authority_key, credential, folder, relay, defaults, extra, curve_secret, sign_seed
+    )
+
+def dial_out(dial: Dial) -> dict[str, str]:
+    return {"id": dial.id, "address": dial.address, "curve_key": dial.curve_key.hex()}
+
+def dial_in(document: Mapping[str, str]) -> Dial:
+    key = bytes.fromhex(document["curve_key"])
+    if len(key) != _KEY_BYTES:
+        raise ValueError("curve_key")
+    return Dial(document["id"], document["address"], key)
+
+def find_identity(name: str, home: Path | None = None) -> Identity:
+    """By `id`, `fabric/id`, or the path of an identity's folder."""
+    if (Path(name) / "identity.json").is_file() and "/" in name:
+        return load_identity(Path(name))
+    fabric, _, id_ = name.rpartition("/")
+    if not name_ok(id_) or (fabric and not name_ok(fabric)):
+        raise FabricError(Code.NO_IDENTITY, f"{name!r} is not an id, a fabric/id or an identity's folder")
+    candidates = [fabric] if fabric else fabrics(home)
+    found = [f for f in candidates if (fabric_folder(f, home) / "ids" / id_ / "identity.json").is_file()]
+    if not found:
+        raise FabricError(Code.NO_IDENTITY, name)
+    if len(found) > 1:
+        choices = " or ".join(f"{f}/{id_}" for f in found)
+        raise FabricError(Code.USAGE, f"{id_} is in more than one fabric", f"write {choices}")
+    return load_identity(fabric_folder(found[0], home) / "ids" / id_)

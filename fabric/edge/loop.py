@@ -1,0 +1,475 @@
+"""The thread of a control point: its socket, its core, and what its program asked for.
+
+One thread owns the socket; programs talk to it through `call`, and it talks back through futures and callbacks, which
+run on this thread and must not block (`ControlPoint` and its blocking face see to that). Guarantees: a future of
+`publish` ends when the relay holds the record durably or refused it; deliveries that nobody finished are delivered
+again; nothing that a peer does ends the thread.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import Any
+
+import structlog
+import zmq
+
+from fabric.edge.compose import Composer, Draft, Stamp, estimate_bytes
+from fabric.edge.identity import Identity
+from fabric.edge.messages import Message, messages_of
+from fabric.edge.tracking import Tracker
+from fabric.protocol.envelope import Kind
+from fabric.protocol.errors import Code, FabricError, Reject
+from fabric.protocol.limits import FRAME_BYTES_MAX, SUBSCRIPTIONS_MAX
+from fabric.protocol.parts import Record
+from fabric.protocol.point import Point
+from fabric.protocol.ready import (
+    Attach,
+    Attached,
+    Connected,
+    Delivered,
+    Delivery,
+    Disconnected,
+    Handled,
+    Leave,
+    LinkDown,
+    LinkUp,
+    Published,
+    Ready,
+    Submit,
+    SubscriptionRefused,
+    Tick,
+)
+from fabric.protocol.topics import matches
+from fabric.protocol.verify import Verified, open_envelope
+from fabric.protocol.wire import SESSION_BYTES, Role
+from fabric.transport.clock import Clock
+from fabric.transport.dialler import Dialler, Up
+from fabric.transport.keys import CurveKeys
+from fabric.transport.sockets import LinkNumbers
+
+_TURN_FRAMES = 64
+_TURN_BYTES = 2 * FRAME_BYTES_MAX
+_IDLE_MS_MAX = 1_000
+# Envelopes on their way to the relay at a time. What is published meanwhile gathers into larger batches.
+_IN_FLIGHT_MAX = 16
+# Drafts that one burst signs; one Merkle tree holds 1,024 leaves.
+_BURST_MAX = 1_024
+# Records that wait for the relay. Beyond it `publish` waits, so pressure reaches whoever publishes.
+WAITING_MAX = 20_000
+
+
+class Subscription:
+    """A pattern and who takes what it brings. `sink(messages, done)` runs on the loop's thread; `done` acknowledges."""
+
+    def __init__(self, pattern: str, sink: Callable[[list[Message], Callable[[], None]], None],
+                 fail: Callable[[FabricError], None]) -> None:
+        self.pattern = pattern
+        self.sink = sink
+        self.fail = fail
+        self.epoch = 0
+        self.in_force = threading.Event()  # the relay has it
+
+
+class EdgeLoop:
+    def __init__(self, identity: Identity, name: str = "") -> None:
+        if identity.relay is None:
+            raise FabricError(Code.BAD_IDENTITY, f"{identity.id} names no relay to dial")
+        self.identity = identity
+        self.clock = Clock()
+        self.core = Point(
+            identity.credential, identity.signer, identity.authority_key, os.urandom(SESSION_BYTES), os.urandom
+        )
+        self._relay = identity.relay
+        self._composer = Composer(identity.credential, self.core.signer, os.urandom)
+        self._calls: deque[Callable[[int, Ready], None]] = deque()
+        self._drafts: deque[Draft] = deque()
+        self._room = threading.Semaphore(WAITING_MAX)
+        self._sealed: dict[bytes, Sequence[Draft]] = {}
+        self._subscriptions: list[Subscription] = []
+        self._actions: Callable[[Delivery], None] | None = None
+        self._trackers: dict[bytes, tuple[Tracker, Callable[[Tracker], None]]] = {}
+        self._waiting: dict[bytes, int] = {}  # delivered to that many subscriptions that are not done
+        self._epoch = 0
+        self._log = structlog.get_logger().bind(point=identity.id)
+        self.problem: FabricError | None = None  # why there is no connection, as far as is known
+        self.connected = threading.Event()
+        self._first_word = threading.Event()
+        self._attached = threading.Event()
+        self._stopping = False
+        self._wake_reader, self._wake_writer = socket.socketpair()
+        self._wake_reader.setblocking(False)
+        self._wake_writer.setblocking(False)
+        self._thread = threading.Thread(target=self._run, name=name or f"fabric {identity.id}", daemon=True)
+
+    # -- from any thread --------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def call(self, function: Callable[[int, Ready], None]) -> None:
+        """Run on the loop's thread, with the time and the turn's `Ready`."""
+        self._calls.append(function)
+        self._wake()
+
+    def wait_connected(self, timeout_s: float) -> None:
+        """Until the link is open. Raises with the reason when it is refused for good, or the time is up."""
+        if not self._first_word.wait(timeout_s) or not self.connected.is_set():
+            raise self.problem or FabricError(Code.UNREACHABLE, self._relay.address)
+
+    def wait_attached(self, timeout_s: float) -> None:
+        """Until the relay knows what this node takes by now."""
+        if not self._attached.wait(timeout_s):
+            raise self.problem or FabricError(Code.TIMED_OUT, "the relay did not confirm what this node takes")
+
+    def publish(self, stamp: Stamp, record: Record) -> Future[str]:
+        """The record's id, when the relay holds it. Blocks while too much waits."""
+        future: Future[str] = Future()
+        if self._stopping:
+            future.set_exception(FabricError(Code.CLOSED))
+            return future
+        while not self._room.acquire(timeout=1.0):
+            if self._stopping:
+                future.set_exception(FabricError(Code.CLOSED))
+                return future
+        self._drafts.append(Draft(stamp, record, self.clock.now_ms(), future, estimate_bytes(record)))
+        self._wake()
+        return future
+
+    def subscribe(self, subscription: Subscription) -> None:
+        def add(now_ms: int, ready: Ready) -> None:
+            if len(self._subscriptions) >= SUBSCRIPTIONS_MAX:
+                subscription.fail(FabricError(Code.TOO_LARGE, f"more than {SUBSCRIPTIONS_MAX} subscriptions"))
+                return
+            self._subscriptions.append(subscription)
+            self._attach(now_ms, ready)
+            subscription.epoch = self._epoch
+
+        self.call(add)
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        def drop(now_ms: int, ready: Ready) -> None:
+            if subscription in self._subscriptions:
+                self._subscriptions.remove(subscription)
+                self._attach(now_ms, ready)
+
+        self.call(drop)
+
+    def execute(self, take: Callable[[Delivery], None]) -> None:
+        """From now on actions are for this session; `take` runs on the loop's thread."""
+
+        def begin(now_ms: int, ready: Ready) -> None:
+            self._actions = take
+            self._attach(now_ms, ready)
+
+        self._attached.clear()
+        self.call(begin)
+
+    def request(self, stamp: Stamp, record: Record, wait_ms: int, tell: Callable[[Tracker], None]) -> Future[bytes]:
+        """Submit an action; `tell` runs on the loop's thread whenever the tracker has learnt something."""
+        begun: Future[bytes] = Future()
+
+        def begin(now_ms: int, ready: Ready) -> None:
+            draft = Draft(stamp, record, now_ms, None)
+            sealed, failed = self._composer.compose([draft])
+            if failed:
+                begun.set_exception(failed[0][1])
+                return
+            message = self._open_own(sealed[0].envelope)
+            tracker = Tracker(message.leaf, now_ms, now_ms + stamp.ttl_ms + wait_ms)
+            self._trackers[message.leaf] = (tracker, tell)
+            draft.token = begun
+            self._sealed[message.id] = [draft]
+            ready.merge(self.core.step(Submit(message), now_ms))
+
+        self.call(begin)
+        return begun
+
+    def still_valid(self, delivery: Delivery, arrived_ms: int) -> Reject | None:
+        """Asked immediately before a handler runs (SPEC 5): in time, and by a clock that can be believed."""
+        now_ms = self.clock.now_ms()
+        if self.core.clock_suspect:
+            return Reject(Code.CLOCK_SUSPECT)
+        age_ms = delivery.age_ms + max(0, now_ms - arrived_ms)
+        return Reject(Code.EXPIRED) if self.core.is_expired(delivery.message, age_ms, now_ms) else None
+
+    def stop(self, timeout_s: float = 5.0) -> None:
+        """Say goodbye and end. What was published and is not yet held gets a few seconds' chance."""
+        if self._stopping:
+            return
+        self._stopping = True
+        self._wake()
+        if self._thread.is_alive() and threading.current_thread() is not self._thread:
+            self._thread.join(timeout_s)
+
+    def _wake(self) -> None:
+        # A full pipe wakes it too; a closed one has nobody to wake.
+        with suppress(OSError):
+            self._wake_writer.send(b"\0")
+
+    # -- the loop's thread ------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        self._context = zmq.Context()
+        keys = CurveKeys(self.identity.credential.curve_key, self.identity.curve_secret)
+        self._dialler = Dialler(
+            self._context, self._relay.address, self._relay.curve_key, keys, FRAME_BYTES_MAX, LinkNumbers(),
+            random.random, backoff_ms_max=10_000,
+        )
+        try:
+            self._serve()
+        except Exception as error:  # noqa: BLE001 - a thread that dies silently would leave every caller waiting
+            self._log.error("control point stopped", error=type(error).__name__)
+            self.problem = FabricError(Code.CLOSED, f"internal error: {type(error).__name__}")
+            self._fail_all(self.problem)
+            raise
+        finally:
+            self._stopping = True
+            self._dialler.close()
+            self._context.destroy(linger=0)
+            self._wake_reader.close()
+            self._wake_writer.close()
+
+    def _serve(self) -> None:
+        poller, generation = zmq.Poller(), -1
+        registered: list[zmq.Socket[bytes]] = []
+        poller.register(self._wake_reader.fileno(), zmq.POLLIN)
+        wait_ms = 0
+        while not self._stopping:
+            if self._dialler.generation != generation:
+                for known in registered:
+                    poller.unregister(known)
+                registered = self._dialler.poll_sockets()
+                for new in registered:
+                    poller.register(new, zmq.POLLIN)
+                generation = self._dialler.generation
+            poller.poll(wait_ms)
+            self._drain_wakes()
+            now_ms = self.clock.now_ms()
+            ready = self._turn(now_ms)
+            self._apply(ready, now_ms)
+            wait_ms = self._wait_ms(ready, now_ms)
+        self._goodbye()
+
+    def _turn(self, now_ms: int) -> Ready:
+        ready = Ready()
+        for event in self._dialler.service(now_ms):
+            if isinstance(event, Up):
+                nonce = os.urandom(SESSION_BYTES)
+                up = LinkUp(event.link, self._relay.curve_key, nonce, Role.POINT, self._relay.id)
+                ready.merge(self.core.step(up, now_ms))
+            else:
+                ready.merge(self.core.step(LinkDown(event.link), now_ms))
+                self._not_connected(FabricError(event.code, event.words), final=event.code is not Code.CLOSED)
+        while self._calls:
+            self._calls.popleft()(now_ms, ready)
+        self._compose(now_ms, ready)
+        for payload in self._dialler.receive(_TURN_FRAMES, _TURN_BYTES):
+            ready.merge(self.core.step(self.core.read(self._dialler.link, payload), now_ms))
+        self._time_out(now_ms)
+        ready.merge(self.core.step(Tick(), now_ms))
+        return ready
+
+    def _apply(self, ready: Ready, now_ms: int) -> None:
+        for link, payload in ready.send:
+            if link == self._dialler.link:
+                self._dialler.send(payload)
+        for delivered in ready.deliver:
+            self._deliver(delivered, now_ms)
+        for link, code in ready.close:
+            if link == self._dialler.link:
+                self._dialler.restart(code.reason)
+        for note in ready.notes:
+            self._log.debug(note.event, **note.fields)
+
+    def _drain_wakes(self) -> None:
+        with suppress(OSError):
+            while len(self._wake_reader.recv(4096)) == 4096:
+                continue
+
+    def _wait_ms(self, ready: Ready, now_ms: int) -> int:
+        if self._calls:
+            return 0
+        wakes = [now_ms + _IDLE_MS_MAX]
+        if ready.wake_at_ms is not None:
+            wakes.append(ready.wake_at_ms)
+        dialler = self._dialler.next_wake_ms(now_ms)
+        if dialler is not None:
+            wakes.append(dialler)
+        return max(0, min(wakes) - now_ms)
+
+    def _goodbye(self) -> None:
+        now_ms = self.clock.now_ms()
+        ready = self.core.step(Leave(), now_ms)
+        for _, payload in ready.send:
+            self._dialler.send(payload)
+        # LINGER is 0 everywhere else; a BYE deserves the milliseconds that it takes to leave.
+        threading.Event().wait(0.05)
+        self._fail_all(FabricError(Code.CLOSED))
+
+    def _fail_all(self, error: FabricError) -> None:
+        for drafts in [*self._sealed.values(), list(self._drafts)]:
+            for draft in drafts:
+                _fail(draft.token, error)
+        self._sealed.clear()
+        self._drafts.clear()
+        for subscription in self._subscriptions:
+            subscription.fail(error)
+        for tracker, tell in self._trackers.values():
+            tracker.time_out(tracker.deadline_ms)
+            tell(tracker)
+
+    # -- out --------------------------------------------------------------------------------------------
+
+    def _compose(self, now_ms: int, ready: Ready) -> None:
+        room = _IN_FLIGHT_MAX - len(self._sealed)
+        if not self._drafts or room <= 0:
+            return
+        drafts = [self._drafts.popleft() for _ in range(min(len(self._drafts), _BURST_MAX))]
+        self._room.release(len(drafts))
+        sealed, failed = self._composer.compose(drafts)
+        for draft, error in failed:
+            _fail(draft.token, error)
+        for envelope, group in sealed:
+            message = self._open_own(envelope)
+            self._sealed[message.id] = group
+            ready.merge(self.core.step(Submit(message), now_ms))
+
+    def _open_own(self, envelope: bytes) -> Verified:
+        """Our own envelopes pass the same check as everybody's: nothing leaves that a relay would refuse."""
+        message = open_envelope(envelope, self.core.credentials, self.core.roots)
+        if isinstance(message, Reject):
+            raise FabricError(message.code, message.detail)
+        return message
+
+    def _published(self, published: Published) -> None:
+        group = self._sealed.pop(published.id, ())
+        for index, draft in enumerate(group):
+            if published.refused is not None:
+                _fail(draft.token, FabricError(published.refused.code, published.refused.detail))
+            elif isinstance(draft.token, Future) and not draft.token.done():
+                draft.token.set_result(
+                    published.id if draft.stamp.kind is Kind.ACTION else f"{published.id.hex()}.{index}"
+                )
+
+    def _attach(self, now_ms: int, ready: Ready) -> None:
+        self._epoch = max(self._epoch + 1, now_ms)
+        self._attached.clear()
+        patterns = tuple(dict.fromkeys(s.pattern for s in self._subscriptions))
+        ready.merge(self.core.step(Attach(self._epoch, self._actions is not None, patterns), now_ms))
+
+    # -- in ---------------------------------------------------------------------------------------------
+
+    def _deliver(self, delivered: Delivered, now_ms: int) -> None:
+        match delivered:
+            case Delivery():
+                self._take(delivered, now_ms)
+            case Published():
+                self._published(delivered)
+            case Connected(relay):
+                self.problem = None
+                self.connected.set()
+                self._first_word.set()
+                self._log.debug("connected", relay=relay)
+            case Disconnected(reason, final):
+                self._not_connected(FabricError(reason.code, reason.detail), final=final)
+            case SubscriptionRefused(reason):
+                self._subscription_refused(reason)
+            case Attached(epoch):
+                if epoch >= self._epoch:
+                    self._attached.set()
+                for subscription in self._subscriptions:
+                    if subscription.epoch <= epoch:
+                        subscription.in_force.set()
+
+    def _not_connected(self, problem: FabricError, *, final: bool) -> None:
+        self.connected.clear()
+        # A later CLOSED is only the echo of the reason that came first.
+        if self.problem is None or problem.code is not Code.CLOSED:
+            self.problem = problem
+        self._log.debug("not connected", code=problem.code.label, why=problem.detail)
+        if final:
+            self._first_word.set()
+
+    def _subscription_refused(self, reason: Reject) -> None:
+        error = FabricError(reason.code, reason.detail)
+        guilty = [s for s in self._subscriptions if s.pattern == reason.detail] or list(self._subscriptions)
+        for subscription in guilty:
+            self._subscriptions.remove(subscription)
+            subscription.fail(error)
+        # Without the pattern that was refused, the others are worth another try.
+        if self._subscriptions or self._actions is not None:
+            self.call(self._attach)
+
+    def _take(self, delivery: Delivery, now_ms: int) -> None:
+        header, id_ = delivery.message.header, delivery.message.id
+        if header.kind is Kind.ACTION:
+            if self._actions is not None:
+                self._actions(delivery)
+            return
+        messages = messages_of(delivery)
+        if isinstance(messages, Reject):
+            problem = messages
+            self.call(lambda now, ready: ready.merge(self.core.step(Handled(id_, problem), now)))
+            return
+        if header.kind is Kind.RESULT:
+            self._take_result(delivery.message, messages, now_ms)
+        takers = [s for s in self._subscriptions if matches(s.pattern, header.topic)]
+        if header.kind is Kind.RESULT or not takers:
+            self._done(id_)
+            return
+        self._waiting[id_] = len(takers)
+        for subscription in takers:
+            subscription.sink(messages, self._once(id_))
+
+    def _once(self, id_: bytes) -> Callable[[], None]:
+        """One subscription's word that it is done; the last one's acknowledges."""
+        spoken = threading.Lock()
+
+        def done() -> None:
+            if spoken.acquire(blocking=False):
+                self.call(lambda now_ms, ready: self._one_done(id_, now_ms, ready))
+
+        return done
+
+    def _one_done(self, id_: bytes, now_ms: int, ready: Ready) -> None:
+        left = self._waiting.get(id_, 1) - 1
+        if left > 0:
+            self._waiting[id_] = left
+            return
+        self._waiting.pop(id_, None)
+        ready.merge(self.core.step(Handled(id_), now_ms))
+
+    def _done(self, id_: bytes) -> None:
+        self.call(lambda now_ms, ready: ready.merge(self.core.step(Handled(id_), now_ms)))
+
+    def _take_result(self, message: Verified, messages: list[Message], now_ms: int) -> None:
+        known = self._trackers.get(message.header.correlation)
+        if known is None:
+            return
+        tracker, tell = known
+        for record in messages:
+            tracker.take(message, record.content, now_ms)
+        self._tell(tracker, tell)
+
+    def _time_out(self, now_ms: int) -> None:
+        for tracker, tell in list(self._trackers.values()):
+            if tracker.time_out(now_ms) or tracker.done:
+                self._tell(tracker, tell)
+
+    def _tell(self, tracker: Tracker, tell: Callable[[Tracker], None]) -> None:
+        tell(tracker)
+        if tracker.done:
+            self._trackers.pop(tracker.digest, None)
+
+
+def _fail(token: Any, error: FabricError) -> None:
+    if isinstance(token, Future) and not token.done():
+        token.set_exception(error)

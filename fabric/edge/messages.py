@@ -1,0 +1,137 @@
+"""What a control point's program sees: messages, actions, and what became of its requests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fabric.protocol.actions import End
+from fabric.protocol.envelope import Header
+from fabric.protocol.errors import Reject
+from fabric.protocol.parts import Reading, read_records
+from fabric.protocol.ready import Delivery
+from fabric.protocol.severity import Phase, Severity
+from fabric.protocol.tlp import Label
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One record. `id` is `<envelope id>.<index>`; times in milliseconds; `path` the relays that it passed.
+
+    `content` holds the fields that arrived, merged; `labels` each one's label; `withheld` how many parts of each
+    label this node, or a hop before it, may not see.
+    """
+
+    id: str
+    topic: str
+    kind: str
+    origin: str
+    severity: Severity
+    phase: Phase
+    label: Label
+    issued_at_ms: int
+    ttl_ms: int
+    age_ms: int
+    path: tuple[str, ...]
+    content: Mapping[str, Any]
+    labels: Mapping[str, Label]
+    withheld: Mapping[Label, int]
+
+    def to_json(self) -> dict[str, Any]:
+        """As `fabric subscribe --json` prints it."""
+        return {
+            "id": self.id,
+            "topic": self.topic,
+            "kind": self.kind,
+            "origin": self.origin,
+            "severity": self.severity.name.lower(),
+            "phase": self.phase.name.lower().replace("_", "-"),
+            "label": self.label.short,
+            "issued_at": self.issued_at_ms,
+            "ttl_ms": self.ttl_ms,
+            "age_ms": self.age_ms,
+            "path": list(self.path),
+            "content": dict(self.content),
+            "labels": {name: label.short for name, label in self.labels.items()},
+            "withheld": {label.short: count for label, count in self.withheld.items()},
+        }
+
+
+def messages_of(delivery: Delivery) -> list[Message] | Reject:
+    """The records of a delivery, or why its body cannot be read."""
+    header = delivery.message.header
+    readings = read_records(header, delivery.message.envelope.parts)
+    if isinstance(readings, Reject):
+        return readings
+    id_ = delivery.message.id.hex()
+    return [_message(f"{id_}.{i}", header, reading, delivery) for i, reading in enumerate(readings)]
+
+
+def _message(id_: str, header: Header, reading: Reading, delivery: Delivery) -> Message:
+    return Message(
+        id_, header.topic, header.kind.word, header.origin, header.severity, header.phase, header.label,
+        header.issued_at_ms, header.ttl_ms, delivery.age_ms, delivery.hops, reading.content, reading.labels,
+        reading.withheld,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """A response action for this control point, checked: signed, granted, addressed to it and in time.
+
+    `target_type` and `target` as in OpenC2 ("ipv4_net", "203.0.113.9"). `deadline_ms`: never begin after it.
+    """
+
+    id: str
+    action: str
+    target_type: str
+    target: str
+    args: Mapping[str, Any]
+    requester: str
+    severity: Severity
+    label: Label
+    issued_at_ms: int
+    deadline_ms: int
+    path: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "action": self.action,
+            "target": {self.target_type: self.target},
+            "args": dict(self.args),
+            "requester": self.requester,
+            "severity": self.severity.name.lower(),
+            "label": self.label.short,
+            "issued_at": self.issued_at_ms,
+            "deadline": self.deadline_ms,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an action ended at one target. `by`: the target itself, or the relay that says so; `code`: why, if failed."""
+
+    target: str
+    end: End
+    by: str
+    status: int = 0
+    code: str = ""
+    reason: str = ""
+    result: Mapping[str, Any] = field(default_factory=dict)
+    label: Label = Label.CLEAR
+    took_ms: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "target": self.target,
+            "end": str(self.end),
+            "by": self.by,
+            "status": self.status,
+            "code": self.code,
+            "reason": self.reason,
+            "result": dict(self.result),
+            "label": self.label.short,
+            "took_ms": self.took_ms,
+        }

@@ -1,0 +1,282 @@
+"""ControlPoint: what a control point's program imports. The asyncio face; `blocking` has the other.
+
+    async with ControlPoint("zeek-1") as point:
+        await point.publish("detections.zeek.conn", {"uid": "C1"}, severity="high")
+        async for message in point.subscribe("detections.>"):
+            ...
+
+Guarantees: `publish` returns when the relay holds the record on disk; a message is acknowledged after its handler, or
+the turn of the loop that took it, is over; it reconnects by itself; a refusal is a `FabricError` with its code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import structlog
+
+from fabric.edge.handlers import Answer, Handler, Handlers, answer_of, failed, read_action, refused, result_stamp
+from fabric.edge.identity import Identity, find_identity, load_identity
+from fabric.edge.loop import EdgeLoop, Subscription
+from fabric.edge.messages import Message, Outcome
+from fabric.edge.stamps import action_stamp, publish_stamp
+from fabric.edge.tracking import Tracker
+from fabric.protocol.actions import parse_action
+from fabric.protocol.errors import Code, FabricError, Reject
+from fabric.protocol.ready import Delivery
+from fabric.protocol.selectors import parse_selector
+from fabric.protocol.severity import Phase, Severity
+from fabric.protocol.tlp import Label
+from fabric.protocol.topics import check_pattern
+
+CONNECT_TIMEOUT_S = 15.0
+# How long after an action's ttl a result is still waited for, before silence is `unknown`.
+RESULT_WAIT_MS = 5_000
+_HANDLER_THREADS = 8
+
+
+def as_identity(identity: Identity | str | Path) -> Identity:
+    if isinstance(identity, Identity):
+        return identity
+    return load_identity(identity) if isinstance(identity, Path) else find_identity(identity)
+
+
+class Request:
+    """A response action on its way: iterate for each target's outcome, in the order in which they end."""
+
+    def __init__(self, action_id: str) -> None:
+        self.action_id = action_id
+        self.targets: tuple[str, ...] | None = None
+        self.nobody = False
+        self.outcomes: dict[str, Outcome] = {}
+
+
+def request_arguments(
+    action: str, target: str, to: str, args: Mapping[str, Any] | None
+) -> tuple[Any, dict[str, Any]]:
+    """The action's spec and record, checked before anything is signed."""
+    spec = parse_action(action, target)
+    if isinstance(spec, Reject):
+        raise FabricError(spec.code, spec.detail)
+    selector = parse_selector(to)
+    if isinstance(selector, Reject):
+        raise FabricError(selector.code, selector.detail)
+    if selector.selects_nobody:
+        raise FabricError(Code.NOBODY, "the selector is empty", "write e.g. 'role=firewall', or 'all'")
+    record = {"action": spec.action, "target": {spec.target_type: spec.target_value}, "args": dict(args or {})}
+    return spec, record
+
+
+class ControlPoint:
+    """A connected control point. `identity`: an id, a "fabric/id", an identity's folder, or an `Identity`."""
+
+    def __init__(self, identity: Identity | str | Path, *, connect_timeout_s: float = CONNECT_TIMEOUT_S) -> None:
+        self.identity = as_identity(identity)
+        self._loop = EdgeLoop(self.identity)
+        self._connect_timeout_s = connect_timeout_s
+        self._handlers = Handlers()
+        self._executor = ThreadPoolExecutor(_HANDLER_THREADS, f"fabric {self.identity.id}")
+        self._tasks: dict[asyncio.Task[None], None] = {}
+        self._log = structlog.get_logger().bind(point=self.identity.id)
+
+    async def __aenter__(self) -> ControlPoint:
+        await self.connect()
+        return self
+
+    async def __aexit__(
+        self, type_: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def connect(self) -> None:
+        """Connect, or raise the reason: unreachable, or what the relay has against this identity."""
+        self._asyncio = asyncio.get_running_loop()
+        self._loop.start()
+        try:
+            await asyncio.to_thread(self._loop.wait_connected, self._connect_timeout_s)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self._loop.stop)
+        for task in list(self._tasks):
+            task.cancel()
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    # -- publish ----------------------------------------------------------------------------------------
+
+    async def publish(
+        self,
+        topic: str,
+        content: Mapping[str, Any],
+        *,
+        severity: Severity | str = Severity.INFORMATIONAL,
+        phase: Phase | str | None = None,
+        ttl: int | str | None = None,
+        label: Label | str | None = None,
+        labels: Mapping[str, Label | str] | None = None,
+    ) -> str:
+        """The record's id, once the relay holds it. `labels` names fields (a key or a path) that bear their own."""
+        stamp = publish_stamp(
+            topic, self.identity.defaults, severity=severity, phase=phase, ttl=ttl, label=label, labels=labels
+        )
+        return await asyncio.wrap_future(self._loop.publish(stamp, dict(content)))
+
+    # -- subscribe --------------------------------------------------------------------------------------
+
+    def subscribe(self, pattern: str) -> AsyncIterator[Message]:
+        """Messages as they come, from now on; each batch is acknowledged when it was read to its end."""
+        problem = check_pattern(pattern)
+        if problem is not None:
+            raise FabricError(problem.code, problem.detail)
+        queue: asyncio.Queue[tuple[list[Message], Callable[[], None]] | FabricError] = asyncio.Queue()
+        loop = self._asyncio
+
+        def sink(messages: list[Message], done: Callable[[], None]) -> None:
+            loop.call_soon_threadsafe(queue.put_nowait, (messages, done))
+
+        def fail(error: FabricError) -> None:
+            loop.call_soon_threadsafe(queue.put_nowait, error)
+
+        subscription = Subscription(pattern, sink, fail)
+        self._loop.subscribe(subscription)
+        return self._messages(subscription, queue)
+
+    async def _messages(
+        self,
+        subscription: Subscription,
+        queue: asyncio.Queue[tuple[list[Message], Callable[[], None]] | FabricError],
+    ) -> AsyncIterator[Message]:
+        try:
+            while True:
+                item = await queue.get()
+                if isinstance(item, FabricError):
+                    raise item
+                messages, done = item
+                for message in messages:
+                    yield message
+                done()
+        finally:
+            self._loop.unsubscribe(subscription)
+
+    def on_message(self, pattern: str, handler: Callable[[Message], Awaitable[None] | None]) -> asyncio.Task[None]:
+        """Call a function, plain or async, for each message; it is acknowledged after the function returned."""
+
+        async def consume() -> None:
+            async for message in self.subscribe(pattern):
+                returned = handler(message)
+                if inspect.isawaitable(returned):
+                    await returned
+
+        task = asyncio.ensure_future(consume())
+        self._tasks[task] = None
+        task.add_done_callback(lambda t: self._tasks.pop(t, None))
+        return task
+
+    # -- actions ----------------------------------------------------------------------------------------
+
+    def on_action(self, action: str, target_type: str) -> Callable[[Handler], Handler]:
+        """Decorator: this function, plain or async, executes actions like ("deny", "ipv4_net"); `*` is any."""
+
+        def register(handler: Handler) -> Handler:
+            first = not self._handlers
+            self._handlers.add(action, target_type, handler)
+            if first:
+                self._loop.execute(self._on_delivery)
+            return handler
+
+        return register
+
+    def _on_delivery(self, delivery: Delivery) -> None:
+        """On the loop's thread: hand over to asyncio."""
+        arrived_ms = self._loop.clock.now_ms()
+
+        def begin() -> None:
+            task = asyncio.ensure_future(self._execute(delivery, arrived_ms))
+            self._tasks[task] = None
+            task.add_done_callback(lambda t: self._tasks.pop(t, None))
+
+        self._asyncio.call_soon_threadsafe(begin)
+
+    async def _execute(self, delivery: Delivery, arrived_ms: int) -> None:
+        answer = await self._answer(delivery, arrived_ms)
+        stamp = result_stamp(delivery, answer, self.identity.defaults)
+        record = answer.record(self.identity.id)
+        try:
+            await asyncio.wrap_future(self._loop.publish(stamp, record))
+        except FabricError as error:
+            self._log.warning("result not sent", code=error.code.label)
+
+    async def _answer(self, delivery: Delivery, arrived_ms: int) -> Answer:
+        handler = self._handlers.find(delivery.message.header.topic)
+        action = read_action(delivery)
+        if isinstance(action, Reject):
+            return refused(action)
+        if handler is None:
+            return refused(Reject(Code.NO_HANDLER))
+        late = self._loop.still_valid(delivery, arrived_ms)
+        if late is not None:
+            return refused(late)
+        try:
+            if inspect.iscoroutinefunction(handler):
+                return answer_of(await handler(action))
+            return answer_of(await asyncio.get_running_loop().run_in_executor(self._executor, handler, action))
+        except Exception as error:  # noqa: BLE001 - a handler's failure is the target's result, not this program's end
+            self._log.warning("handler failed", action=action.action, error=type(error).__name__)
+            return failed(Code.HANDLER_FAILED)
+
+    async def request(
+        self,
+        action: str,
+        target: str,
+        *,
+        to: str,
+        args: Mapping[str, Any] | None = None,
+        severity: Severity | str = Severity.HIGH,
+        ttl: int | str | None = None,
+        label: Label | str | None = None,
+        wait_ms: int = RESULT_WAIT_MS,
+        watch: Callable[[Request], None] | None = None,
+    ) -> AsyncIterator[Outcome]:
+        """Ask for a response action; yields each target's outcome. Raises NOBODY when the selector selects none.
+
+        `target` as "ipv4_net=203.0.113.9". `watch` is told when the targets are known and whenever one ends.
+        """
+        spec, record = request_arguments(action, target, to, args)
+        stamp = action_stamp(
+            spec, to, self.identity.defaults, severity=severity, ttl=ttl, label=label
+        )
+        queue: asyncio.Queue[tuple[tuple[str, ...] | None, bool, list[Outcome], bool]] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+
+        def tell(tracker: Tracker) -> None:
+            loop.call_soon_threadsafe(queue.put_nowait, snapshot(tracker))
+
+        begun = self._loop.request(stamp, record, wait_ms, tell)
+        request = Request((await asyncio.wrap_future(begun)).hex())
+        seen = 0
+        while True:
+            targets, nobody, outcomes, done = await queue.get()
+            request.targets, request.nobody = targets, nobody
+            request.outcomes = {outcome.target: outcome for outcome in outcomes}
+            if watch is not None:
+                watch(request)
+            for outcome in outcomes[seen:]:
+                yield outcome
+            seen = max(seen, len(outcomes))
+            if nobody:
+                raise FabricError(Code.NOBODY, to)
+            if done:
+                return
+
+
+def snapshot(tracker: Tracker) -> tuple[tuple[str, ...] | None, bool, list[Outcome], bool]:
+    """What a tracker knows, copied for another thread: targets, nobody, outcomes, done."""
+    return tracker.targets, tracker.nobody, tracker.outcomes(), tracker.done

@@ -1,0 +1,93 @@
+"""From words to stamps: how a program says severity, label and lifetime, and what it gets when it says nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fabric.edge.compose import Stamp
+from fabric.edge.identity import Defaults
+from fabric.protocol.actions import ActionSpec
+from fabric.protocol.envelope import Kind
+from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.lifetime import parse_duration
+from fabric.protocol.limits import TTL_MAX_MS
+from fabric.protocol.severity import Phase, Severity, parse_phase, parse_severity
+from fabric.protocol.tlp import Label, parse_label
+from fabric.protocol.topics import check_topic, kind_of_topic
+
+_TTL_MS = {"event": 86_400_000, "intel": 7 * 86_400_000, "action": 60_000, "result": 86_400_000}
+
+
+def to_label(value: Label | str) -> Label:
+    label = value if isinstance(value, Label) else parse_label(value)
+    if label is None:
+        raise FabricError(Code.BAD_LABEL, repr(value))
+    return label
+
+
+def to_severity(value: Severity | str) -> Severity:
+    severity = value if isinstance(value, Severity) else parse_severity(value)
+    if severity is None:
+        raise FabricError(
+            Code.USAGE, f"{value!r} is no severity",
+            "write informational, low, medium, high, critical or fatal",
+        )
+    return severity
+
+
+def to_phase(value: Phase | str | None) -> Phase:
+    phase = value if isinstance(value, Phase) else Phase.NONE if value is None else parse_phase(value)
+    if phase is None:
+        raise FabricError(
+            Code.USAGE, f"{value!r} is no kill chain phase", "write e.g. delivery, command-and-control or TA0011"
+        )
+    return phase
+
+
+def to_ttl_ms(value: int | str | None, kind: Kind, defaults: Defaults) -> int:
+    """`value`: milliseconds, or words like "30s"."""
+    if value is None:
+        return int(defaults.ttl_ms.get(kind.word, _TTL_MS.get(kind.word, 60_000)))
+    ttl_ms = value if isinstance(value, int) else parse_duration(value)
+    if ttl_ms > TTL_MAX_MS[kind.word]:
+        raise FabricError(Code.TTL_TOO_LONG, f"{ttl_ms} ms for a message of kind {kind.word}")
+    if ttl_ms <= 0:
+        raise FabricError(Code.USAGE, "a ttl is longer than nothing")
+    return ttl_ms
+
+
+def publish_stamp(
+    topic: str,
+    defaults: Defaults,
+    *,
+    severity: Severity | str = Severity.INFORMATIONAL,
+    phase: Phase | str | None = None,
+    ttl: int | str | None = None,
+    label: Label | str | None = None,
+    labels: Mapping[str, Label | str] | None = None,
+) -> Stamp:
+    problem = check_topic(topic)
+    if problem is not None:
+        raise FabricError(problem.code, problem.detail)
+    kind = Kind.INTEL if kind_of_topic(topic) == "intel" else Kind.EVENT
+    rules = {name: to_label(value) for name, value in (labels or {}).items()}
+    rest = rules.pop("*", defaults.label if label is None else to_label(label))
+    return Stamp(
+        kind, topic, to_severity(severity), to_phase(phase), to_ttl_ms(ttl, kind, defaults), rest,
+        tuple(rules.items()),
+    )
+
+
+def action_stamp(
+    spec: ActionSpec,
+    to: str,
+    defaults: Defaults,
+    *,
+    severity: Severity | str = Severity.HIGH,
+    ttl: int | str | None = None,
+    label: Label | str | None = None,
+) -> Stamp:
+    return Stamp(
+        Kind.ACTION, spec.topic, to_severity(severity), Phase.NONE, to_ttl_ms(ttl, Kind.ACTION, defaults),
+        defaults.label if label is None else to_label(label), to=to,
+    )

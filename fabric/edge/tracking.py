@@ -1,0 +1,124 @@
+"""A request's own account of its targets (SPEC 9.4): every one ends in exactly one state.
+
+Guarantees: an end comes from the target itself, signed and bound to this very request, or from a relay and then only
+for what a relay may say; `unknown` is the one state that a later word of the target replaces. Time is an argument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fabric.edge.messages import Outcome
+from fabric.protocol.actions import End
+from fabric.protocol.credentials import NodeKind
+from fabric.protocol.errors import Code
+from fabric.protocol.reports import NOBODY, RELAY_ENDS, SELECTED
+from fabric.protocol.verify import Verified
+
+
+@dataclass(slots=True)
+class Tracker:
+    """`deadline_ms`: when whoever has not answered is `unknown`. `targets` is None until the turn relay named them."""
+
+    digest: bytes
+    issued_at_ms: int
+    deadline_ms: int
+    targets: tuple[str, ...] | None = None
+    nobody: bool = False
+    ends: dict[str, Outcome] = field(default_factory=dict)
+    _early: list[Outcome] = field(default_factory=list)
+    _all: Outcome | None = None
+
+    @property
+    def done(self) -> bool:
+        if self.nobody or self._all is not None:
+            return True
+        return self.targets is not None and all(t in self.ends for t in self.targets)
+
+    def outcomes(self) -> list[Outcome]:
+        """In the order in which they came; one for all targets where the action never reached any."""
+        return [self._all] if self._all is not None else list(self.ends.values())
+
+    def take(self, message: Verified, content: Mapping[str, Any], now_ms: int) -> list[Outcome]:
+        """What a result adds. Anything that is not this request's, or not its sender's to say, adds nothing."""
+        if message.header.correlation != self.digest or self.done:
+            return []
+        end = content.get("end")
+        if message.credential.kind is NodeKind.RELAY:
+            return self._take_report(message, str(end), content, now_ms)
+        outcome = self._outcome(message, message.credential.id, str(end), content, now_ms)
+        return self._settle(outcome) if outcome else []
+
+    def _take_report(
+        self, message: Verified, end: str, content: Mapping[str, Any], now_ms: int
+    ) -> list[Outcome]:
+        named = content.get("targets")
+        names = tuple(str(name) for name in named) if isinstance(named, list) else ()
+        if end == SELECTED:
+            if self.targets is None:
+                self.targets = names
+                early, self._early = self._early, []
+                return [settled for outcome in early for settled in self._settle(outcome)]
+            return []
+        if end == NOBODY:
+            self.nobody = self.targets is None
+            return []
+        if end not in RELAY_ENDS:
+            return []
+        if not names:
+            outcome = self._outcome(message, "", end, content, now_ms)
+            if self.targets is None and outcome is not None:
+                self._all = outcome
+                return [outcome]
+            names = tuple(t for t in self.targets or () if t not in self.ends)
+        outcomes = [self._outcome(message, name, end, content, now_ms) for name in names]
+        return [settled for outcome in outcomes if outcome for settled in self._settle(outcome)]
+
+    def _outcome(
+        self, message: Verified, target: str, end: str, content: Mapping[str, Any], now_ms: int
+    ) -> Outcome | None:
+        if end not in list(End):
+            return None
+        status, result = content.get("status", 0), content.get("result", {})
+        return Outcome(
+            target=target,
+            end=End(end),
+            by=message.credential.id,
+            status=status if isinstance(status, int) else 0,
+            code=str(content.get("code", "")),
+            reason=str(content.get("reason", "")),
+            result=result if isinstance(result, dict) else {"value": result},
+            label=message.header.label,
+            took_ms=max(0, now_ms - self.issued_at_ms),
+        )
+
+    def _settle(self, outcome: Outcome) -> list[Outcome]:
+        if self.targets is None:
+            self._early.append(outcome)  # results may overtake the list of targets
+            return []
+        if outcome.target not in self.targets:
+            return []
+        known = self.ends.get(outcome.target)
+        replaces = known is not None and known.end is End.UNKNOWN and outcome.by == outcome.target
+        if known is not None and not replaces:
+            return []
+        self.ends[outcome.target] = outcome
+        return [outcome]
+
+    def time_out(self, now_ms: int) -> list[Outcome]:
+        """After the deadline, silence becomes `unknown`."""
+        if now_ms < self.deadline_ms or self.done:
+            return []
+        code = Code.TIMED_OUT
+        took_ms = now_ms - self.issued_at_ms
+        if self.targets is None:
+            self._all = Outcome("", End.UNKNOWN, "", code=code.label, reason=code.reason, took_ms=took_ms)
+            return [self._all]
+        late = [
+            Outcome(name, End.UNKNOWN, "", code=code.label, reason=code.reason, took_ms=took_ms)
+            for name in self.targets
+            if name not in self.ends
+        ]
+        return [settled for outcome in late for settled in self._settle(outcome)]

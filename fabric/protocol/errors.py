@@ -1,0 +1,133 @@
+"""Every error that the fabric can name: its number, its reason, its cause and what to do next.
+
+Numbers are API: they never change their meaning and are never used again. Wording may change. A peer's fault
+is a value (`Reject`), a caller's fault an exception (`FabricError`), our own an assertion. No text in here or
+made from here ever holds labelled content: a `detail` names fields, topics, ids and numbers, never values.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Code(Enum):
+    """(number, reason, cause, next step). `reason` is the counter's label and stays as it is, like the number."""
+
+    # 1xx: bytes that are not what the protocol says
+    MALFORMED = (101, "malformed", "the bytes are not a valid frame or envelope", "upgrade or remove the sender")
+    TOO_LARGE = (102, "too_large", "a size is above the protocol's limit", "send less in one message")
+    TOO_DEEP = (103, "too_deep", "the structure is nested or split beyond the limit", "flatten the content")
+    UNKNOWN_FRAME = (104, "unknown_frame", "the frame kind is not one that this version knows", "upgrade the older side")
+    UNKNOWN_VERSION = (105, "unknown_version", "no protocol version is common to both sides", "upgrade the older side")
+    UNKNOWN_KIND = (106, "unknown_kind", "the message kind is not one that this version knows", "upgrade this relay")
+    BAD_TOPIC = (107, "bad_topic", "the topic is not well formed", "use tokens of letters, digits, _ and - joined by dots")
+    NOT_READY = (108, "not_ready", "a frame came before the handshake was done", "say HELLO first")
+    # 2xx: who the peer is
+    UNKNOWN_KEY = (201, "unknown_key", "the peer's CURVE key is not admitted here", "check that the identity belongs to this fabric")
+    WRONG_KEY = (202, "wrong_key", "the credential names another CURVE key than the connection", "use the identity folder as it was issued")
+    BAD_CREDENTIAL = (203, "bad_credential", "the credential is not signed by this fabric's authority", "get a credential from the fabric's authority")
+    CREDENTIAL_EXPIRED = (204, "credential_expired", "the credential is not valid at this time", "renew the credential, or check the clock")
+    REVOKED = (205, "revoked", "the credential has been revoked", "ask the authority for a new identity")
+    WRONG_ROLE = (206, "wrong_role", "the credential's kind does not fit the role on this link", "check who is parent and who is child in the topology")
+    UNKNOWN_SIGNER = (207, "unknown_signer", "the signer's credential has not been introduced", "introduce the credential, then send again")
+    WRONG_FABRIC = (208, "wrong_fabric", "the peer belongs to another fabric", "connect to a relay of the same fabric")
+    WRONG_PEER = (209, "wrong_peer", "the peer is not the relay that was dialled, or not a child of this relay", "run `fabric topology lint` and compare both sides")
+    STALE_LIST = (210, "stale_list", "the revocation list is older than the one held, or not the authority's", "publish a newer list from the authority")
+    # 3xx: what was signed
+    BAD_SIGNATURE = (301, "bad_signature", "the signature does not match the message", "discard it: it was forged or altered")
+    BAD_DIGEST = (302, "bad_digest", "a part does not match its signed digest", "discard it: the part was altered")
+    BAD_MANIFEST = (303, "bad_manifest", "the parts do not match the signed manifest", "discard it: a part entry is missing or added")
+    BAD_BODY = (304, "bad_body", "a part's body cannot be decoded as the header says", "fix the publisher")
+    # 4xx: what the origin may do
+    PUBLISH_DENIED = (401, "publish_denied", "no publish grant covers this topic", "ask for a publish grant on the topic")
+    SUBSCRIBE_DENIED = (402, "subscribe_denied", "no subscribe grant covers this pattern", "subscribe within the granted patterns")
+    REQUEST_DENIED = (403, "request_denied", "no request grant covers this action", "ask for a request grant on the action")
+    EXECUTE_DENIED = (404, "execute_denied", "no execute grant covers this action", "ask for an execute grant on the action")
+    SEVERITY_DENIED = (405, "severity_denied", "the severity is above what the grant allows", "lower the severity, or ask for a higher severity_max")
+    RATE_EXCEEDED = (406, "rate_exceeded", "the publish rate is above the grant's", "slow down, or ask for a higher rate")
+    WRONG_DIRECTION = (407, "wrong_direction", "this kind may not travel in this direction on this link", "check the peer: events climb, actions descend")
+    NOT_A_TARGET = (408, "not_a_target", "the result answers no action that was dispatched to its origin", "answer only actions that were received")
+    CLEARANCE_DENIED = (409, "clearance_denied", "the label is above the clearance of its origin", "lower the label, or raise the origin's clearance")
+    # 5xx: when
+    EXPIRED = (501, "expired", "the message has outlived its ttl", "send it again with a longer ttl if it still matters")
+    FROM_FUTURE = (502, "from_future", "issued_at lies in the future", "correct the sender's clock")
+    TTL_TOO_LONG = (503, "ttl_too_long", "the ttl is above the maximum of its kind", "use a shorter ttl")
+    CLOCK_SUSPECT = (504, "clock_suspect", "the clock differs from the parent's by more than the skew", "correct this machine's clock")
+    # 6xx: labels
+    WITHHELD = (601, "withheld", "a hop may not see a part without which the message means nothing", "route around the hop, or lower the label")
+    BAD_LABEL = (602, "bad_label", "the label is not a Traffic Light Protocol label", "use clear, green, amber, amber+strict or red")
+    LABEL_TOO_LOW = (603, "label_too_low", "a result bears less than the label of its action", "label the result at least as the action")
+    # 7xx: where to
+    UNROUTABLE = (701, "unroutable", "the recipient is not below this relay any more", "check `fabric status`, then ask again")
+    NO_INTEREST = (702, "no_interest", "nobody here or above subscribes to it", "subscribe, or stop publishing it")
+    NOBODY = (703, "nobody", "the selector selects no target that may execute the action", "check the selector with `fabric status`")
+    BUSY = (704, "busy", "the relay's queue for this lane is full", "wait: it is sent again by itself")
+    BAD_SELECTOR = (705, "bad_selector", "the selector cannot be read", "write e.g. 'role=firewall and segment=ot-1'")
+    BAD_ACTION = (706, "bad_action", "not an OpenC2 action and target", "write e.g. deny ipv4_net=203.0.113.9")
+    SUBSCRIBER_GONE = (707, "subscriber_gone", "the subscriber left and did not come back in time", "reconnect the subscriber")
+    NO_HANDLER = (708, "no_handler", "no handler is registered for the action", "register one with on_action")
+    HANDLER_FAILED = (709, "handler_failed", "the handler failed", "look at the control point's own log")
+    # 8xx: topology files
+    TOPOLOGY_UNREADABLE = (801, "topology_unreadable", "the topology file is not readable TOML", "fix the line that is named")
+    TOPOLOGY_INVALID = (802, "topology_invalid", "the topology breaks a rule", "write what the line says")
+    # 9xx: this machine
+    UNREACHABLE = (901, "unreachable", "nothing answers at the relay's address", "start the relay with `fabric up`, or check the address")
+    DOOR_OPEN = (902, "door_open", "the relay's own door test failed", "do not run this relay: report the versions of pyzmq and libzmq")
+    PORT_IN_USE = (903, "port_in_use", "another program listens on the address", "stop it with `fabric down`, or choose another port")
+    NO_IDENTITY = (904, "no_identity", "there is no such identity on this machine", "run `fabric up FILE`, or copy the identity folder here")
+    BAD_IDENTITY = (905, "bad_identity", "the identity folder is damaged", "issue it again with `fabric up FILE`")
+    SPOOL_FAILED = (906, "spool_failed", "the spool cannot be read or written", "check the disk, then start the relay again")
+    BAD_INPUT = (907, "bad_input", "the input cannot be read", "send one JSON object a line")
+    USAGE = (908, "usage", "the command cannot be run like this", "run it with --help")
+    TIMED_OUT = (909, "timed_out", "the time given ran out", "give a longer --timeout, or check `fabric status`")
+    CLOSED = (910, "closed", "the connection was closed", "connect again")
+    HANDSHAKE_FAILED = (911, "handshake_failed", "the CURVE handshake was refused", "compare the relay's key with the identity's: the relay may have been issued anew")
+    NO_AUTHORITY = (912, "no_authority", "the fabric's authority key is not on this machine", "run where the authority is, or use `--dev` for a throwaway one")
+    ALREADY_RUNNING = (913, "already_running", "the fabric already runs on this machine", "stop it with `fabric down`")
+    NOT_RUNNING = (914, "not_running", "the fabric does not run on this machine", "start it with `fabric up FILE`")
+    WRONG_PACKAGE = (915, "wrong_package", "the import name `fabric` is that of another package here", "install message-fabric in a virtual environment of its own")
+
+    def __init__(self, number: int, reason: str, cause: str, next_step: str) -> None:
+        self.number = number
+        self.reason = reason
+        self.cause = cause
+        self.next_step = next_step
+
+    @property
+    def label(self) -> str:
+        return f"E{self.number}"
+
+
+_BY_NUMBER = {code.number: code for code in Code}
+
+
+def code_of(number: int) -> Code:
+    """The code with this number; a number from a newer version reads as MALFORMED."""
+    return _BY_NUMBER.get(number, Code.MALFORMED)
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A peer's fault, as a value. `detail` says where, never what was in it."""
+
+    code: Code
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return describe(self.code, self.detail)
+
+
+class FabricError(Exception):
+    """A caller's fault, or something that this machine cannot do. Shown to people as code, cause, next step."""
+
+    def __init__(self, code: Code, detail: str = "", next_step: str = "") -> None:
+        self.code = code
+        self.detail = detail
+        self.next_step = next_step or code.next_step
+        super().__init__(describe(code, detail))
+
+
+def describe(code: Code, detail: str = "") -> str:
+    """One line: number, cause, and the detail where there is one."""
+    return f"{code.label} {code.cause}: {detail}" if detail else f"{code.label} {code.cause}"

@@ -1,0 +1,81 @@
+"""Every bound of protocol version 1, and why it is what it is. Units come last in the names.
+
+Nothing is read from the wire before its size has been held against a number on this page.
+"""
+
+from typing import Final
+
+# One frame. Small enough that an urgent frame never waits long behind one (SPEC 7), large enough for a batch.
+FRAME_BYTES_MAX: Final = 262_144
+# HELLO comes from a key that nobody vouched for yet: a credential and some numbers, nothing more.
+HELLO_BYTES_MAX: Final = 16_384
+# An envelope travels in one frame, with room for the item around it.
+ENVELOPE_BYTES_MAX: Final = 240_000
+# Topic, selector, audience and a manifest of PARTS_MAX parts fit many times over.
+HEADER_BYTES_MAX: Final = 8_192
+# One part per label would be 5; a few more leave room for attachments to a message.
+PARTS_MAX: Final = 16
+PART_BYTES_MAX: Final = 200_000
+# What a part may become when it is decompressed: bounds the work of a reader, whatever the ratio.
+BODY_BYTES_MAX: Final = 2_000_000
+# 2**10 messages signed by one burst of a publisher.
+PATH_MAX: Final = 10
+RECORDS_MAX: Final = 1_024
+SALT_BYTES: Final = 16
+DIGEST_BYTES: Final = 32
+ID_BYTES: Final = 16
+
+# Elements and depth of a frame's own structure; envelopes inside are opaque byte strings to it.
+FRAME_ELEMENTS_MAX: Final = 8_192
+FRAME_DEPTH_MAX: Final = 8
+HEADER_ELEMENTS_MAX: Final = 512
+HEADER_DEPTH_MAX: Final = 6
+# A record's content: deep enough for any product's JSON, far from Python's recursion limit.
+BODY_ELEMENTS_MAX: Final = 200_000
+BODY_DEPTH_MAX: Final = 32
+
+TOPIC_BYTES_MAX: Final = 256
+TOPIC_TOKENS_MAX: Final = 16
+NAME_BYTES_MAX: Final = 64
+SELECTOR_BYTES_MAX: Final = 1_024
+AUDIENCE_NAMES_MAX: Final = 16
+CREDENTIAL_BYTES_MAX: Final = 8_192
+GRANTS_MAX: Final = 64
+TAGS_MAX: Final = 32
+TARGETS_MAX: Final = 4_096
+ITEMS_MAX: Final = 256
+# Deeper than any enterprise tree; also what ends a loop.
+HOPS_MAX: Final = 16
+SUBSCRIPTIONS_MAX: Final = 64
+REVOCATIONS_MAX: Final = 4_096
+
+# How far apart two clocks may be before times are no longer believed (SPEC 5).
+SKEW_MS: Final = 30_000
+# The longest life of each kind: an action is for now, an event may wait for an analyst's week.
+TTL_MAX_MS: Final = {
+    "event": 7 * 86_400_000,
+    "intel": 30 * 86_400_000,
+    "action": 3_600_000,
+    "approval": 86_400_000,
+    "result": 7 * 86_400_000,
+    "control": 365 * 86_400_000,
+}
+
+# Bytes of one lane that may be unacknowledged on a link. It is what an urgent frame can find in its way.
+LANE_WINDOW_BYTES: Final = 524_288
+# What one lane may hold on disk at a relay before intake is refused with BUSY.
+LANE_QUOTA_BYTES: Final = 67_108_864
+# An unacknowledged row is sent again after this, doubling up to the maximum.
+RETRY_MS: Final = 2_000
+RETRY_MS_MAX: Final = 30_000
+# HELLO is repeated like any frame that may be lost.
+HELLO_RETRY_MS: Final = 1_000
+PING_MS: Final = 2_000
+# Three pings without a word, and the link is dead.
+LINK_SILENCE_MS: Final = 6_500
+# A peer that was admitted by key but does not say HELLO is cut.
+HELLO_WAIT_MS: Final = 5_000
+# A subscriber that lost its link finds its rows again within this; then they are dropped and counted.
+SESSION_GRACE_MS: Final = 60_000
+# Credentials known besides those that queued messages need.
+CREDENTIALS_CACHED_MAX: Final = 20_000

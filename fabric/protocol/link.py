@@ -1,0 +1,137 @@
+"""One connection to a peer (SPEC 7.1-7.3): its state, its credit, and what is due on it.
+
+Guarantees: a frame that its state does not allow never reaches the logic (`ALLOWED` is the whole table); credit is
+cumulative per lane, so a lost CREDIT is made good by the next one. Holds no socket and knows no time but what it is
+told. Who may open a link is decided in `handshake`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from fabric.protocol.credentials import Credential
+from fabric.protocol.errors import Code, Reject
+from fabric.protocol.lifetime import Transit
+from fabric.protocol.limits import FRAME_BYTES_MAX, HELLO_BYTES_MAX, LANE_WINDOW_BYTES
+from fabric.protocol.routing import RouteKey
+from fabric.protocol.severity import Lane
+from fabric.protocol.wire import (
+    Ack,
+    Bye,
+    Credit,
+    Data,
+    Frame,
+    Hello,
+    Intro,
+    Lists,
+    Nack,
+    Ping,
+    Pong,
+    Refused,
+    Role,
+    Routed,
+    Routes,
+    Welcome,
+)
+
+
+class State(Enum):
+    WAITING = "waiting"  # the peer dialled; its HELLO has not come
+    GREETED = "greeted"  # we dialled and said HELLO
+    OPEN = "open"
+    CLOSED = "closed"
+
+
+# What a frame may be in each state. In GREETED the listener may already send: its WELCOME was lost, and what follows
+# is ignored until the repeated HELLO brings another. Anything else in WAITING is a stranger knocking.
+ALLOWED: dict[State, frozenset[type]] = {
+    State.WAITING: frozenset({Hello}),
+    State.GREETED: frozenset({Welcome, Refused, Bye}),
+    State.OPEN: frozenset({
+        Hello, Welcome, Refused, Intro, Data, Ack, Nack, Credit, Routes, Routed, Ping, Pong, Bye, Lists,
+    }),
+    State.CLOSED: frozenset(),
+}
+
+
+@dataclass(slots=True, eq=False)
+class RoutesOut:
+    """Route changes that the peer has yet to confirm: one frame at a time, repeated until it is answered."""
+
+    changes: dict[RouteKey, int | None] = field(default_factory=dict)  # None: attach; else withdraw this epoch
+    full: bool = True  # the next frame begins a full table
+    sequence: int = 0
+    pending: list[RouteKey] = field(default_factory=list)  # whose attachments the frame holds, in order
+    frame: Routes | None = None
+    sent_at_ms: int = 0
+
+
+def _per_lane() -> list[int]:
+    return [0] * len(Lane)
+
+
+@dataclass(slots=True, eq=False)
+class Link:
+    number: int
+    peer_key: bytes
+    nonce: bytes
+    since_ms: int
+    greet_as: Role | None = None  # set on the side that dialled
+    expects: str = ""
+    state: State = State.WAITING
+    peer: Credential | None = None
+    peer_role: Role = Role.POINT  # what the peer is to us
+    peer_session: bytes = b""
+    destination: str = ""
+    introduced: dict[bytes, None] = field(default_factory=dict)
+    sent_bytes: list[int] = field(default_factory=_per_lane)
+    allowed_bytes: list[int] = field(default_factory=_per_lane)
+    consumed_bytes: list[int] = field(default_factory=_per_lane)
+    granted_bytes: list[int] = field(default_factory=_per_lane)
+    acks: list[bytes] = field(default_factory=list)
+    nacks: list[tuple[bytes, Code, str]] = field(default_factory=list)
+    transit: Transit = field(default_factory=Transit)
+    routes_out: RoutesOut = field(default_factory=RoutesOut)
+    routes_in: int = -1  # the last sequence of ROUTES that was applied
+    heard_at_ms: int = 0
+    pinged_at_ms: int = 0
+    greeted_at_ms: int = 0
+
+    def check(self, frame: Frame) -> Reject | None:
+        if type(frame) in ALLOWED[self.state]:
+            return None
+        return Reject(Code.NOT_READY, f"{type(frame).__name__.upper()} while {self.state.value}")
+
+    @property
+    def frame_bytes_max(self) -> int:
+        return FRAME_BYTES_MAX if self.state in (State.OPEN, State.GREETED) else HELLO_BYTES_MAX
+
+    @property
+    def is_open(self) -> bool:
+        return self.state is State.OPEN
+
+    def allowance(self) -> list[int]:
+        """Bytes per lane that the peer's credit still allows."""
+        return [allowed - sent for allowed, sent in zip(self.allowed_bytes, self.sent_bytes, strict=True)]
+
+    def refund(self, lane: Lane, bytes_: int) -> None:
+        """What is sent again did not arrive, as far as this side can know: its credit comes back."""
+        self.sent_bytes[lane] -= bytes_
+
+    def grant(self, *, always: bool = False) -> Credit | None:
+        """A CREDIT frame when the peer's window is half used, or always."""
+        wanted = [consumed + LANE_WINDOW_BYTES for consumed in self.consumed_bytes]
+        due = any(w - g >= LANE_WINDOW_BYTES // 2 for w, g in zip(wanted, self.granted_bytes, strict=True))
+        if not due and not always:
+            return None
+        self.granted_bytes = wanted
+        return Credit(wanted)
+
+    def opened(self, peer: Credential, role: Role, session: bytes, now_ms: int) -> None:
+        """Both sides start with a full window, so nothing waits for a first CREDIT."""
+        self.state = State.OPEN
+        self.peer, self.peer_role, self.peer_session = peer, role, session
+        self.heard_at_ms = self.pinged_at_ms = now_ms
+        self.allowed_bytes = [LANE_WINDOW_BYTES] * len(Lane)
+        self.granted_bytes = [LANE_WINDOW_BYTES] * len(Lane)

@@ -1,0 +1,216 @@
+"""The outbox (SPEC 7.4): for one destination, the messages it has yet to acknowledge, urgent first.
+
+Guarantees: strict order of lanes with a floor, so that nothing starves; within a lane, origins take turns, so that
+nobody drowns another; a row stays until its destination acknowledged it, and is offered again when that takes too
+long. Keeps little in flight: bytes per lane are bounded by the peer's credit. ZeroMQ's queues are not priority
+queues, so order exists only in here, and only for what has not been sent.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from fabric.protocol.limits import RETRY_MS_MAX
+from fabric.protocol.severity import Lane
+from fabric.protocol.verify import Verified
+from fabric.protocol.wire import Direction
+
+# Of every 16 bytes sent, lanes that had to wait get one together with their turn (SPEC 7.4: the floor).
+_FLOOR_SHARE = 16
+
+
+@dataclass(slots=True, eq=False)
+class Held:
+    """A message in custody, shared by the rows of its destinations."""
+
+    message: Verified
+    direction: Direction
+    lane: Lane
+    age_ms: int  # when it was received
+    received_at_ms: int
+    expires_at_ms: int
+    hops: tuple[str, ...]
+    rows: dict[str, Row] = field(default_factory=dict)
+    size: int = 0  # bytes when it was received; a fuller copy that replaces it changes no account
+
+    def __post_init__(self) -> None:
+        self.size = len(self.message.raw)
+
+    def age_at(self, now_ms: int) -> int:
+        return self.age_ms + max(0, now_ms - self.received_at_ms)
+
+
+@dataclass(slots=True, eq=False)
+class Row:
+    """One destination of a held message. In flight when `sent_at_ms` is set; `tries` says whether it ever was."""
+
+    held: Held
+    destination: str
+    targets: tuple[str, ...] = ()
+    sent_at_ms: int | None = None
+    tries: int = 0
+    done: bool = False
+    not_before_ms: int = 0
+    wire_bytes: int = 0  # what it took of the peer's credit when it was last sent
+
+
+class _FairQueue:
+    """First come, first served within an origin; origins in turn."""
+
+    __slots__ = ("_origins", "bytes")
+
+    def __init__(self) -> None:
+        self._origins: OrderedDict[str, deque[Row]] = OrderedDict()
+        self.bytes = 0
+
+    def push(self, row: Row, front: bool = False) -> None:
+        queue = self._origins.setdefault(row.held.message.header.origin, deque())
+        if front:
+            queue.appendleft(row)
+        else:
+            queue.append(row)
+        self.bytes += row.held.size
+
+    def head(self, now_ms: int) -> Row | None:
+        """The next row to send. Rows that ended while they waited are dropped on the way."""
+        for _ in range(len(self._origins)):
+            origin, queue = next(iter(self._origins.items()))
+            while queue and queue[0].done:
+                self.bytes -= queue.popleft().held.size
+            if not queue:
+                del self._origins[origin]
+                continue
+            if queue[0].not_before_ms <= now_ms:
+                return queue[0]
+            self._origins.move_to_end(origin)
+        return None
+
+    def pop(self) -> Row:
+        origin, queue = next(iter(self._origins.items()))
+        row = queue.popleft()
+        self.bytes -= row.held.size
+        if queue:
+            self._origins.move_to_end(origin)
+        else:
+            del self._origins[origin]
+        return row
+
+    def __iter__(self) -> Iterator[Row]:
+        return (row for queue in self._origins.values() for row in queue if not row.done)
+
+
+class Outbox:
+    """Rows for one destination. The caller owns time, credit and what a row looks like on the wire."""
+
+    def __init__(self, destination: str, retry_ms: int) -> None:
+        self.destination = destination
+        self._retry_ms = retry_ms
+        self._lanes = [_FairQueue() for _ in Lane]
+        self._owed_bytes = [0] * len(Lane)
+        self._in_flight: OrderedDict[bytes, Row] = OrderedDict()
+        self.in_flight_bytes = [0] * len(Lane)
+
+    def add(self, row: Row) -> None:
+        self._lanes[row.held.lane].push(row)
+
+    def take(self, now_ms: int, allowance_bytes: list[int]) -> Row | None:
+        """The row to send next, or None. `allowance_bytes`: what the peer's credit leaves, per lane.
+
+        One frame may always go when nothing of its lane is in flight, so that no credit can stop a lane for good.
+        """
+        ready: list[tuple[Lane, Row]] = []
+        for lane in Lane:
+            head = self._lanes[lane].head(now_ms)
+            if head is not None and (
+                head.held.size <= allowance_bytes[lane] or self.in_flight_bytes[lane] == 0
+            ):
+                ready.append((lane, head))
+        if not ready:
+            return None
+        chosen, row = ready[0]
+        for lane, head in ready[1:]:
+            if self._owed_bytes[lane] >= head.held.size:
+                self._owed_bytes[lane] = 0
+                chosen, row = lane, head
+                break
+        else:
+            for lane, _ in ready[1:]:
+                self._owed_bytes[lane] += row.held.size // _FLOOR_SHARE + 1
+        return self._lanes[chosen].pop()
+
+    def sent(self, row: Row, now_ms: int, wire_bytes: int) -> None:
+        row.sent_at_ms = now_ms
+        row.wire_bytes = wire_bytes
+        row.tries += 1
+        self._in_flight[row.held.message.id] = row
+        self.in_flight_bytes[row.held.lane] += row.held.size
+
+    def settle(self, id_: bytes) -> Row | None:
+        """The destination answered for this id: its row, no longer in flight."""
+        row = self._in_flight.pop(id_, None)
+        if row is not None:
+            self._landed(row)
+        return row
+
+    def again(self, row: Row, not_before_ms: int) -> None:
+        """Offer a settled row once more, not before a time."""
+        row.not_before_ms = not_before_ms
+        self._lanes[row.held.lane].push(row, front=True)
+
+    def end(self, row: Row) -> None:
+        """The row is over, wherever it is. A queued one is skipped when its turn comes."""
+        row.done = True
+        if row.sent_at_ms is not None and self._in_flight.pop(row.held.message.id, None) is not None:
+            self._landed(row)
+
+    def _landed(self, row: Row) -> None:
+        row.sent_at_ms = None
+        self.in_flight_bytes[row.held.lane] -= row.held.size
+
+    def overdue(self, now_ms: int) -> list[Row]:
+        """Rows in flight for too long, taken back into their lanes; the wait doubles with every try."""
+        late = []
+        for row in self._in_flight.values():
+            assert row.sent_at_ms is not None
+            if now_ms - row.sent_at_ms >= self._wait_ms(row):
+                late.append(row)
+        for row in late:
+            self.settle(row.held.message.id)
+            self.again(row, now_ms)
+        return late
+
+    def _wait_ms(self, row: Row) -> int:
+        doubled: int = self._retry_ms << min(row.tries - 1, 8)
+        return min(RETRY_MS_MAX, doubled)
+
+    def recall(self) -> None:
+        """The link is gone: everything in flight waits for the next one, oldest first."""
+        for row in reversed(list(self._in_flight.values())):
+            self.settle(row.held.message.id)
+            self.again(row, 0)
+
+    def next_retry_ms(self) -> int | None:
+        """When the oldest row in flight becomes overdue at the earliest."""
+        oldest = next(iter(self._in_flight.values()), None)
+        if oldest is None or oldest.sent_at_ms is None:
+            return None
+        return oldest.sent_at_ms + self._retry_ms
+
+    def rows(self) -> list[Row]:
+        return [*self._in_flight.values(), *(row for lane in self._lanes for row in lane)]
+
+    def queued_bytes(self, lane: Lane) -> int:
+        return self._lanes[lane].bytes
+
+    def counts(self) -> list[int]:
+        """Messages per lane, in flight included."""
+        counts = [sum(1 for _ in lane) for lane in self._lanes]
+        for row in self._in_flight.values():
+            counts[row.held.lane] += 1
+        return counts
+
+    @property
+    def empty(self) -> bool:
+        return not self._in_flight and not any(True for lane in self._lanes for _ in lane)

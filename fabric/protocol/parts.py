@@ -1,0 +1,204 @@
+"""Parts (SPEC 3.3): a record's fields grouped by label, one part per label, merged again by the reader.
+
+Guarantees: a field lands in exactly one part, that of its label; a part's length says nothing of its content to
+who may not see it (padding above the envelope's label); what is decoded is bounded by the size that was signed.
+Refuses, as a `Reject`: bodies that are not what the manifest says. As a `FabricError`: content that is no object.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from fabric.protocol.codec import pack, unpack
+from fabric.protocol.envelope import Encoding, Header, PartEntry, part_digest
+from fabric.protocol.errors import Code, FabricError, Reject
+from fabric.protocol.limits import (
+    BODY_BYTES_MAX,
+    BODY_DEPTH_MAX,
+    BODY_ELEMENTS_MAX,
+    PART_BYTES_MAX,
+    SALT_BYTES,
+)
+from fabric.protocol.tlp import Label
+
+CONTENT_RECORDS = 0  # content type: an array with one map per record
+_LENGTH_BYTES = 4
+_COMPRESS_FROM_BYTES = 512  # below this, zlib gains less than a frame's overhead
+
+Record = dict[str, Any]
+
+
+class FieldLabels:
+    """Which label each field gets: a literal key first, then a path into nested objects, else `rest`."""
+
+    __slots__ = ("_rules", "labels", "rest")
+
+    def __init__(self, rules: Mapping[str, Label], rest: Label) -> None:
+        self.rest = rules.get("*", rest)
+        self._rules = [(name, tuple(name.split(".")), label) for name, label in rules.items() if name != "*"]
+        self.labels = tuple(sorted({label for _, _, label in self._rules} | {self.rest}))
+
+    def split(self, record: Record) -> dict[Label, Record]:
+        """{label: the fields of the record that bear it}; labels without a field are absent."""
+        if not self._rules:
+            return {self.rest: record}
+        rest = dict(record)
+        split: dict[Label, Record] = {}
+        for name, path, label in self._rules:
+            if name in rest:
+                # Merged: a path below it may have put fields there already.
+                _merge_into(split.setdefault(label, {}), {name: rest.pop(name)})
+            # A record may have both: a literal key must not shield the field that the path names.
+            if len(path) > 1:
+                self._take_path(rest, path, split, label)
+        if rest:
+            _merge_into(split.setdefault(self.rest, {}), rest)
+        return split
+
+    @staticmethod
+    def _take_path(rest: Record, path: tuple[str, ...], split: dict[Label, Record], label: Label) -> None:
+        node: Any = rest
+        for step in path[:-1]:
+            if not isinstance(node, dict) or step not in node:
+                return
+            node = node[step]
+        if not isinstance(node, dict) or path[-1] not in node:
+            return
+        # The way down is copied before it is cut: the caller's record stays as it is.
+        node = rest
+        taken = split.setdefault(label, {})
+        for step in path[:-1]:
+            node[step] = dict(node[step])
+            node = node[step]
+            taken = taken.setdefault(step, {})
+        taken[path[-1]] = node.pop(path[-1])
+
+
+def _merge_into(target: Record, source: Record) -> None:
+    for key, value in source.items():
+        if isinstance(value, dict) and isinstance(target.get(key), dict):
+            _merge_into(target[key], value)
+        else:
+            target[key] = value
+
+
+def padme(size: int) -> int:
+    """The next size with few significant bits (Padme, PURBs 2019): at most 12% more, and log log n sizes seen."""
+    if size < 2:
+        return size
+    exponent = size.bit_length() - 1
+    mask = (1 << (exponent - exponent.bit_length())) - 1
+    return (size + mask) & ~mask
+
+
+def build_parts(
+    records: Sequence[Record], labels: FieldLabels, envelope_label: Label, salt: Callable[[int], bytes]
+) -> tuple[tuple[PartEntry, ...], list[bytes]]:
+    """A batch's manifest and parts. `salt(n)` gives n random bytes. Raises FabricError when content is too large."""
+    rows: dict[Label, list[Record]] = {label: [] for label in labels.labels}
+    for record in records:
+        split = labels.split(record)
+        for label, row in rows.items():
+            row.append(split.get(label, {}))
+    entries: list[PartEntry] = []
+    parts: list[bytes] = []
+    for label, row in rows.items():
+        if not any(row) and label != labels.rest:
+            continue
+        encoding, size, body = _encode_body(row, label, envelope_label)
+        part = salt(SALT_BYTES) + body
+        entries.append(PartEntry(label, CONTENT_RECORDS, encoding, size, part_digest(part)))
+        parts.append(part)
+    return tuple(entries), parts
+
+
+def _encode_body(row: list[Record], label: Label, envelope_label: Label) -> tuple[int, int, bytes]:
+    try:
+        packed = pack(row)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise FabricError(Code.BAD_INPUT, "content must be a JSON object") from error
+    content = len(packed).to_bytes(_LENGTH_BYTES) + packed
+    if label > envelope_label:
+        content = content.ljust(padme(len(content)), b"\x00")
+    if len(content) > BODY_BYTES_MAX:
+        raise FabricError(Code.TOO_LARGE, f"{len(content)} bytes of content")
+    body, encoding = content, Encoding.PLAIN
+    # RED is never compressed: its length must not follow its content.
+    if label < Label.RED and len(content) >= _COMPRESS_FROM_BYTES:
+        squeezed = zlib.compress(content, 1)
+        if len(squeezed) < len(content):
+            body, encoding = squeezed, Encoding.ZLIB
+    if len(body) + SALT_BYTES > PART_BYTES_MAX:
+        raise FabricError(Code.TOO_LARGE, f"{len(body)} bytes in one part")
+    return int(encoding), len(content), body
+
+
+def decode_part(entry: PartEntry, part: bytes, records: int) -> list[Record] | Reject:
+    """One map per record. The output never grows beyond the size that was signed."""
+    body = part[SALT_BYTES:]
+    if entry.content_type != CONTENT_RECORDS:
+        return Reject(Code.BAD_BODY, f"content type {entry.content_type}")
+    if entry.encoding == Encoding.ZLIB:
+        try:
+            content = zlib.decompressobj().decompress(body, entry.size + 1)
+        except zlib.error:
+            return Reject(Code.BAD_BODY, "not zlib")
+    elif entry.encoding == Encoding.PLAIN:
+        content = body
+    else:
+        return Reject(Code.BAD_BODY, f"encoding {entry.encoding}")
+    if len(content) != entry.size or len(content) < _LENGTH_BYTES:
+        return Reject(Code.BAD_BODY, "size")
+    length = int.from_bytes(content[:_LENGTH_BYTES])
+    packed = content[_LENGTH_BYTES : _LENGTH_BYTES + length]
+    if len(packed) != length:
+        return Reject(Code.BAD_BODY, "length")
+    rows = unpack(
+        packed, bytes_max=BODY_BYTES_MAX, elements_max=BODY_ELEMENTS_MAX, depth_max=BODY_DEPTH_MAX
+    )
+    if isinstance(rows, Reject):
+        return Reject(Code.BAD_BODY, rows.code.reason)
+    if not isinstance(rows, list) or len(rows) != records or not all(isinstance(r, dict) for r in rows):
+        return Reject(Code.BAD_BODY, "records")
+    return rows
+
+
+class Reading:
+    """One record as its reader sees it: what arrived, merged; each field's label; what was withheld."""
+
+    __slots__ = ("content", "labels", "withheld")
+
+    def __init__(self, content: Record, labels: dict[str, Label], withheld: dict[Label, int]) -> None:
+        self.content = content
+        self.labels = labels
+        self.withheld = withheld
+
+
+def read_records(header: Header, parts: Sequence[bytes | None]) -> list[Reading] | Reject:
+    """Every record of a message: `header.records` readings, in order."""
+    withheld: dict[Label, int] = {}
+    readings = [Reading({}, {}, withheld) for _ in range(header.records)]
+    for entry, part in zip(header.manifest, parts, strict=True):
+        if part is None:
+            withheld[entry.label] = withheld.get(entry.label, 0) + 1
+            continue
+        rows = decode_part(entry, part, header.records)
+        if isinstance(rows, Reject):
+            return rows
+        for reading, row in zip(readings, rows, strict=True):
+            for path in _leaves(row, ""):
+                reading.labels[path] = entry.label
+            _merge_into(reading.content, row)
+    return readings
+
+
+def _leaves(row: Record, prefix: str) -> list[str]:
+    paths: list[str] = []
+    for key, value in row.items():
+        if isinstance(value, dict) and value:
+            paths.extend(_leaves(value, f"{prefix}{key}."))
+        else:
+            paths.append(f"{prefix}{key}")
+    return paths

@@ -1,0 +1,219 @@
+"""A control point's side of the protocol (SPEC 7-9): one link, to its relay.
+
+Guarantees: what is submitted stays until the relay holds it or refuses it, across any number of links; a delivery is
+acknowledged after the application said that it is done, and never delivered twice; an action is delivered only when
+it came down from the relay, its requester may command this node, and it is in time. Actions are acknowledged when
+they are delivered: one that the node might have begun is never offered to it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fabric.protocol.announce import announce, announce_all, answered, next_frames
+from fabric.protocol.credentials import Credential
+from fabric.protocol.custody import Custody
+from fabric.protocol.envelope import Kind
+from fabric.protocol.errors import Code, Reject
+from fabric.protocol.lifetime import check_lifetime, remaining_ms
+from fabric.protocol.limits import RETRY_MS, SKEW_MS
+from fabric.protocol.link import Link
+from fabric.protocol.node import UPLINK, Node
+from fabric.protocol.outbox import Held, Outbox, Row
+from fabric.protocol.permissions import check_delivery, is_target
+from fabric.protocol.ready import (
+    Attach,
+    Attached,
+    Connected,
+    Delivery,
+    Disconnected,
+    Event,
+    Handled,
+    Leave,
+    Published,
+    Ready,
+    SubscriptionRefused,
+)
+from fabric.protocol.routing import Attachment, RouteTable, open_attachment, sign_attachment
+from fabric.protocol.severity import Lane
+from fabric.protocol.signing import Signer
+from fabric.protocol.verify import Verified
+from fabric.protocol.wire import Bye, Direction, Item, Role, Routed
+
+# What trying again cannot mend until somebody acts: told at once, tried slowly.
+_FINAL = frozenset({
+    Code.UNKNOWN_VERSION, Code.WRONG_KEY, Code.BAD_CREDENTIAL, Code.CREDENTIAL_EXPIRED, Code.REVOKED, Code.WRONG_ROLE,
+    Code.WRONG_FABRIC, Code.WRONG_PEER,
+})
+
+
+class Point(Node):
+    def __init__(
+        self,
+        credential: Credential,
+        signer: Signer,
+        authority_key: bytes,
+        session: bytes,
+        entropy: Callable[[int], bytes],
+        skew_ms: int = SKEW_MS,
+    ) -> None:
+        super().__init__(credential, signer, authority_key, session, entropy, skew_ms)
+        self.outboxes[UPLINK] = Outbox(UPLINK, RETRY_MS)
+        self.custody = Custody(lambda destination: self.outboxes[destination])
+        self._table = RouteTable()  # only this node's own attachment
+        self._wanted = Attach(0, False, ())
+        self._announced_epoch = 0
+        self._handling: dict[bytes, tuple[Lane, int]] = {}  # delivered, not handled -> (lane, bytes)
+
+    @property
+    def connected(self) -> bool:
+        return UPLINK in self.by_destination
+
+    def destination_of(self, link: Link) -> str:
+        return UPLINK
+
+    def on_open(self, link: Link, now_ms: int, ready: Ready) -> None:
+        assert link.peer is not None
+        self._attach(link, ready)
+        announce_all(link, self._table)
+        ready.deliver.append(Connected(link.peer.id))
+
+    def on_lost(self, link: Link, now_ms: int, ready: Ready) -> None:
+        ready.deliver.append(Disconnected(Reject(Code.CLOSED), final=False))
+
+    def on_refused(self, link: Link, reason: Reject, now_ms: int, ready: Ready) -> None:
+        ready.deliver.append(Disconnected(reason, final=reason.code in _FINAL))
+
+    def on_bye(self, link: Link, bye: Bye, now_ms: int, ready: Ready) -> None:
+        """The relay goes; the driver dials again."""
+
+    def on_event(self, event: Event, now_ms: int, ready: Ready) -> None:
+        link = self.by_destination.get(UPLINK)
+        match event:
+            case Attach():
+                self._wanted = event
+                if link is not None:
+                    self._attach(link, ready)
+            case Handled(id_, refused):
+                self._handled(id_, refused, link)
+            case Leave():
+                if link is not None:
+                    self.send(link, Bye(Code.CLOSED, ""), ready)
+            case _:
+                super().on_event(event, now_ms, ready)
+
+    # -- what this node takes ---------------------------------------------------------------------------
+
+    def _attach(self, link: Link, ready: Ready) -> None:
+        assert link.peer is not None
+        wanted = self._wanted
+        raw = sign_attachment(
+            self.me, self.signer, self.session, link.peer.id, wanted.epoch, wanted.executes, wanted.subscriptions
+        )
+        attachment = open_attachment(raw, {self.me.digest: self.me})
+        if isinstance(attachment, Attachment):
+            self._table.put(attachment, "")
+            announce(link, attachment.key)
+            self.touch(UPLINK)
+        else:
+            ready.deliver.append(SubscriptionRefused(attachment))
+
+    def make_routes(self, link: Link, now_ms: int, ready: Ready) -> None:
+        for frame in next_frames(link, self._table, now_ms):
+            self._announced_epoch = self._wanted.epoch
+            self.send(link, frame, ready)
+
+    def on_routed(self, link: Link, frame: Routed, now_ms: int, ready: Ready) -> None:
+        epoch = self._announced_epoch if frame.sequence == link.routes_out.sequence else 0
+        refusals = answered(link, frame)
+        for _, reason in refusals:
+            ready.deliver.append(SubscriptionRefused(reason))
+        if epoch and not refusals:
+            ready.deliver.append(Attached(epoch))
+        self.touch(UPLINK)
+
+    # -- out --------------------------------------------------------------------------------------------
+
+    def submit(self, message: Verified, now_ms: int, ready: Ready) -> None:
+        header = message.header
+        problem = check_lifetime(
+            header.kind.word, header.issued_at_ms, header.ttl_ms, 0, self.fabric_now(now_ms), self.skew_ms,
+            self.clock_suspect,
+        )
+        if problem is not None:
+            ready.deliver.append(Published(message.id, problem))
+            return
+        expires_at_ms = now_ms + remaining_ms(
+            issued_at_ms=header.issued_at_ms, ttl_ms=header.ttl_ms, age_ms=0, now_ms=self.fabric_now(now_ms),
+            skew_ms=self.skew_ms, clock_suspect=self.clock_suspect,
+        )
+        held = Held(message, Direction.UP, header.lane, 0, now_ms, expires_at_ms, ())
+        self.custody.put(held, [(UPLINK, ())], ready)
+        self.touch(UPLINK)
+
+    def on_settled(self, row: Row, refused: Reject | None, now_ms: int, ready: Ready) -> None:
+        self.custody.end(row, ready)
+        ready.deliver.append(Published(row.held.message.id, refused))
+
+    def on_timers(self, now_ms: int, ready: Ready) -> None:
+        for held in self.custody.overdue(now_ms):
+            if not self.is_expired(held.message, held.age_at(now_ms), now_ms):
+                self.custody.later(held, now_ms + 1_000)
+                continue
+            for row in list(held.rows.values()):
+                self.on_settled(row, Reject(Code.EXPIRED), now_ms, ready)
+        self.custody.dedup.sweep(now_ms)
+
+    # -- in ---------------------------------------------------------------------------------------------
+
+    def on_message(self, link: Link, item: Item, message: Verified, lane: Lane, sent_ms: int, now_ms: int,
+                   ready: Ready) -> None:
+        if message.id in self._handling:
+            link.consumed_bytes[lane] += len(item.envelope)
+            return  # its acknowledgement comes when the application is done
+        if self.custody.dedup.seen(message.id, item.direction, now_ms):
+            link.consumed_bytes[lane] += len(item.envelope)
+            self.counters["repeats"] += 1
+            self.ack(link, message.id)
+            return
+        problem = self._examine(link, item, message, now_ms)
+        fitted = problem or self.strip(message, self.me)
+        if isinstance(fitted, Reject):
+            link.consumed_bytes[lane] += len(item.envelope)
+            self.nack(link, message.id, fitted)
+            return
+        header = message.header
+        self.custody.dedup.add(message.id, item.direction, now_ms + header.ttl_ms + self.skew_ms)
+        if header.kind is Kind.ACTION:
+            link.consumed_bytes[lane] += len(item.envelope)
+            self.ack(link, message.id)
+        else:
+            self._handling[message.id] = (lane, len(item.envelope))
+        ready.deliver.append(Delivery(fitted, item.age_ms, tuple(item.hops)))
+
+    def _examine(self, link: Link, item: Item, message: Verified, now_ms: int) -> Reject | None:
+        header = message.header
+        problem = check_delivery(header.kind, item.direction)
+        problem = problem or check_lifetime(
+            header.kind.word, header.issued_at_ms, header.ttl_ms, item.age_ms, self.fabric_now(now_ms),
+            self.skew_ms, self.clock_suspect,
+        )
+        if problem is None and header.kind is Kind.ACTION:
+            if link.peer_role != Role.PARENT:
+                return Reject(Code.WRONG_DIRECTION, "actions come from the parent")
+            if self.clock_suspect:
+                return Reject(Code.CLOCK_SUSPECT, self.me.id)
+            if not is_target(message.credential, header, self.me):
+                return Reject(Code.EXECUTE_DENIED, header.topic)
+        return problem
+
+    def _handled(self, id_: bytes, refused: Reject | None, link: Link | None) -> None:
+        lane_bytes = self._handling.pop(id_, None)
+        if link is None or lane_bytes is None:
+            return
+        lane, bytes_ = lane_bytes
+        link.consumed_bytes[lane] += bytes_
+        if refused is None:
+            self.ack(link, id_)
+        else:
+            self.nack(link, id_, refused)

@@ -1,0 +1,202 @@
+"""What goes into a core and what comes out (SPEC 10): events in, one `Ready` out.
+
+The driver's duty, in this order and in one place: commit `persist`, then `send`, then `deliver`, then `close`.
+An acknowledgement that was sent before its commit would be a lie after a crash.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from fabric.protocol.errors import Code, Reject
+from fabric.protocol.severity import Lane
+from fabric.protocol.verify import Verified
+from fabric.protocol.wire import Direction, Frame, Role
+
+
+class LinkUp(NamedTuple):
+    """A connection exists; `peer` is its CURVE key. With a `role` we dialled it and greet as that; without, we wait.
+
+    `nonce` is 16 random bytes; `expects` the only id that may answer, where one was dialled.
+    """
+
+    link: int
+    peer: bytes
+    nonce: bytes
+    role: Role | None = None
+    expects: str = ""
+
+
+class LinkDown(NamedTuple):
+    link: int
+
+
+class Arrived(NamedTuple):
+    """A frame. Of DATA, `opened` holds what became of each item's envelope, in order."""
+
+    link: int
+    frame: Frame | Reject
+    opened: tuple[Verified | Reject, ...] = ()
+    size: int = 0
+
+
+class Submit(NamedTuple):
+    """A message of this node's own."""
+
+    message: Verified
+
+
+class Attach(NamedTuple):
+    """What a control point takes from now on. `epoch` rises with every change (ms since 1970 do)."""
+
+    epoch: int
+    executes: bool
+    subscriptions: tuple[str, ...]
+
+
+class Handled(NamedTuple):
+    """The application is done with a delivery; `refused` says that it could not read it."""
+
+    id: bytes
+    refused: Reject | None = None
+
+
+class Leave(NamedTuple):
+    """A control point says goodbye: nothing is to wait for this session."""
+
+
+class Tick(NamedTuple):
+    """The end of a driver's turn: what accumulated becomes frames, and timers are looked at."""
+
+
+Event = LinkUp | LinkDown | Arrived | Submit | Attach | Handled | Leave | Tick
+
+
+class Put(NamedTuple):
+    """Hold a message for its destinations, and remember that it was seen."""
+
+    id: bytes
+    direction: Direction
+    lane: Lane
+    envelope: bytes
+    age_ms: int
+    received_at_ms: int
+    expires_at_ms: int
+    hops: tuple[str, ...]
+    destinations: tuple[tuple[str, tuple[str, ...]], ...]  # (destination, targets for it)
+
+
+class Done(NamedTuple):
+    """One destination of a message has it, or never will. `last`: the message itself goes too."""
+
+    id: bytes
+    direction: Direction
+    destination: str
+    last: bool
+
+
+class Seen(NamedTuple):
+    id: bytes
+    direction: Direction
+    until_ms: int
+
+
+class Replace(NamedTuple):
+    """A fuller copy of a held message."""
+
+    id: bytes
+    direction: Direction
+    envelope: bytes
+
+
+class KeepCredential(NamedTuple):
+    digest: bytes
+    raw: bytes
+
+
+class KeepLists(NamedTuple):
+    raw: bytes
+
+
+class KeepSession(NamedTuple):
+    """A control point's session here, as it attached itself; an empty attachment forgets it."""
+
+    destination: str
+    attachment: bytes
+
+
+class KeepDispatch(NamedTuple):
+    """An action (full digest) was handed to a target here, with this label; or turned here, when target is ''."""
+
+    digest: bytes
+    target: str
+    label: int
+    until_ms: int
+
+
+Op = Put | Done | Seen | Replace | KeepCredential | KeepLists | KeepSession | KeepDispatch
+
+
+class Delivery(NamedTuple):
+    """A message for the application of a control point."""
+
+    message: Verified
+    age_ms: int
+    hops: tuple[str, ...]
+
+
+class Published(NamedTuple):
+    """The end of a message that this node submitted: durable at the relay, or refused with a code."""
+
+    id: bytes
+    refused: Reject | None
+
+
+class Connected(NamedTuple):
+    relay: str
+
+
+class Disconnected(NamedTuple):
+    reason: Reject
+    final: bool  # trying again cannot help until somebody acts
+
+
+class SubscriptionRefused(NamedTuple):
+    reason: Reject
+
+
+class Attached(NamedTuple):
+    """The relay has applied what this node takes, up to this epoch."""
+
+    epoch: int
+
+
+Delivered = Delivery | Published | Connected | Disconnected | SubscriptionRefused | Attached
+
+
+class Note(NamedTuple):
+    """A line for the log: names, ids and numbers only."""
+
+    event: str
+    fields: dict[str, str | int]
+
+
+@dataclass(slots=True)
+class Ready:
+    persist: list[Op] = field(default_factory=list)
+    send: list[tuple[int, bytes]] = field(default_factory=list)
+    deliver: list[Delivered] = field(default_factory=list)
+    close: list[tuple[int, Code]] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
+    wake_at_ms: int | None = None
+
+    def merge(self, other: Ready) -> None:
+        self.persist += other.persist
+        self.send += other.send
+        self.deliver += other.deliver
+        self.close += other.close
+        self.notes += other.notes
+        self.wake_at_ms = other.wake_at_ms if other.wake_at_ms is not None else self.wake_at_ms
+
+

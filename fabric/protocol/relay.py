@@ -1,0 +1,469 @@
+"""A relay (SPEC 7-9): what climbs, what descends, who below gets it, and what became of it.
+
+`step` of `Node` dispatches; this says what messages mean. The order of checks on arrival is `_examine`, and it is
+the only way into custody. Guarantees, at this hop and whatever the others do: nothing enters in a direction that
+`permissions.DIRECTIONS` does not list, without its origin's grant, out of time, or with a part above this relay's
+clearance; an action reaches only targets that its selector, its requester's grant and the target's own grant name.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+
+from fabric.protocol.actions import End
+from fabric.protocol.announce import announce, announce_all, answered, next_frames
+from fabric.protocol.credentials import Credential
+from fabric.protocol.custody import Custody
+from fabric.protocol.envelope import Header, Kind
+from fabric.protocol.errors import Code, Reject
+from fabric.protocol.lifetime import check_lifetime, remaining_ms
+from fabric.protocol.limits import RETRY_MS, SESSION_GRACE_MS, SKEW_MS
+from fabric.protocol.link import Link
+from fabric.protocol.node import UPLINK, Node
+from fabric.protocol.outbox import Held, Outbox, Row
+from fabric.protocol.permissions import (
+    check_direction,
+    check_origin,
+    is_target,
+    publish_rate_per_s,
+    request_grants,
+)
+from fabric.protocol.rates import Rates
+from fabric.protocol.ready import (
+    KeepCredential,
+    KeepDispatch,
+    KeepLists,
+    KeepSession,
+    Note,
+    Op,
+    Put,
+    Ready,
+    Seen,
+)
+from fabric.protocol.reports import NOBODY, SELECTED, build_report
+from fabric.protocol.revocations import verify_revocations
+from fabric.protocol.routing import Attachment, Route, RouteTable, open_attachment
+from fabric.protocol.severity import Lane
+from fabric.protocol.signing import Signer
+from fabric.protocol.tlp import Label
+from fabric.protocol.verify import Verified, open_envelope
+from fabric.protocol.wire import Bye, Direction, Item, Role, Routed, Routes
+
+# A control point acknowledges after its handler returned, so its silence means work, not loss.
+_POINT_RETRY_MS = 10_000
+_DISPATCHES_MAX = 100_000
+
+
+class Relay(Node):
+    accepts = (Role.CHILD, Role.PARENT, Role.POINT)
+
+    def __init__(
+        self,
+        credential: Credential,
+        signer: Signer,
+        authority_key: bytes,
+        session: bytes,
+        entropy: Callable[[int], bytes],
+        parent: str = "",
+        skew_ms: int = SKEW_MS,
+    ) -> None:
+        super().__init__(credential, signer, authority_key, session, entropy, skew_ms)
+        self.parent = parent
+        self.custody = Custody(self._outbox)
+        self.routes = RouteTable()
+        self.rates = Rates()
+        # (action's digest, target or "" for "turned here") -> (label, until): who may answer what.
+        self._dispatches: OrderedDict[tuple[bytes, str], tuple[Label, int]] = OrderedDict()
+        self._away: dict[str, int] = {}  # sessions without a link -> since
+        self._kept: dict[bytes, None] = {}  # credentials that the spool has
+        self._reports = 0
+
+    @property
+    def is_root(self) -> bool:
+        return not self.parent
+
+    # -- links ------------------------------------------------------------------------------------------
+
+    def destination_of(self, link: Link) -> str:
+        assert link.peer is not None
+        if link.peer_role == Role.PARENT:
+            return UPLINK
+        if link.peer_role == Role.CHILD:
+            return f"relay:{link.peer.id}"
+        return f"point:{link.peer.id}/{link.peer_session.hex()}"
+
+    def _outbox(self, destination: str) -> Outbox:
+        outbox = self.outboxes.get(destination)
+        if outbox is None:
+            retry_ms = _POINT_RETRY_MS if destination.startswith("point:") else RETRY_MS
+            outbox = self.outboxes[destination] = Outbox(destination, retry_ms)
+        self.touch(destination)
+        return outbox
+
+    def on_open(self, link: Link, now_ms: int, ready: Ready) -> None:
+        self._away.pop(link.destination, None)
+        if link.peer_role == Role.PARENT:
+            announce_all(link, self.routes)
+
+    def on_lost(self, link: Link, now_ms: int, ready: Ready) -> None:
+        if link.peer_role == Role.POINT:
+            self._away[link.destination] = now_ms
+
+    def on_bye(self, link: Link, bye: Bye, now_ms: int, ready: Ready) -> None:
+        if link.peer_role == Role.POINT:
+            self._forget_session(link.destination, now_ms, ready)
+
+    def on_timers(self, now_ms: int, ready: Ready) -> None:
+        for destination, since_ms in list(self._away.items()):
+            if destination not in self.by_destination and now_ms - since_ms > SESSION_GRACE_MS:
+                self._forget_session(destination, now_ms, ready)
+        for held in self.custody.overdue(now_ms):
+            self._expire(held, now_ms, ready)
+        self.custody.dedup.sweep(now_ms)
+        while self._dispatches and next(iter(self._dispatches.values()))[1] < now_ms:
+            self._dispatches.popitem(last=False)
+
+    def _forget_session(self, destination: str, now_ms: int, ready: Ready) -> None:
+        """A control point left, or did not come back in time: its rows end, its routes go."""
+        self._away.pop(destination, None)
+        for route in self.routes.forget_via(destination):
+            self._announce(route.attachment, withdrawn=True)
+        ready.persist.append(KeepSession(destination, b""))
+        outbox = self.outboxes.pop(destination, None)
+        for row in outbox.rows() if outbox else []:
+            self.on_settled(row, Reject(Code.SUBSCRIBER_GONE), now_ms, ready)
+
+    # -- routes -----------------------------------------------------------------------------------------
+
+    def on_routes(self, link: Link, frame: Routes, now_ms: int, ready: Ready) -> None:
+        if link.peer_role == Role.PARENT:
+            self.refuse(link, Reject(Code.WRONG_ROLE, "routes come from below"), now_ms, ready)
+            return
+        if frame.sequence == link.routes_in:
+            self.send(link, Routed(frame.sequence, []), ready)
+            return
+        if frame.first:
+            for route in self.routes.forget_via(link.destination):
+                self._announce(route.attachment, withdrawn=True)
+        refusals = []
+        for index, raw in enumerate(frame.attachments):
+            opened = open_attachment(raw, self.credentials)
+            problem = opened if isinstance(opened, Reject) else self._attach(opened, link, now_ms, ready)
+            if problem is not None:
+                self.count("refused", problem.code.reason)
+                refusals.append((index, problem.code, problem.detail))
+        for node, session, epoch in frame.withdrawals:
+            known = self.routes.get((node, session))
+            if known is not None and self.routes.withdraw(node, session, epoch, link.destination):
+                self._announce(known.attachment, withdrawn=True)
+        if not any(code is Code.UNKNOWN_SIGNER for _, code, _ in refusals):
+            link.routes_in = frame.sequence
+        self.send(link, Routed(frame.sequence, refusals), ready)
+
+    def _attach(self, attachment: Attachment, link: Link, now_ms: int, ready: Ready) -> Reject | None:
+        problem = self.trust.check(attachment.credential, self.fabric_now(now_ms))
+        if problem is not None:
+            return problem
+        if link.peer_role == Role.POINT:
+            assert link.peer is not None
+            if attachment.key != (link.peer.id, link.peer_session):
+                return Reject(Code.WRONG_PEER, "a control point attaches itself only")
+            self._keep(attachment.credential, ready)
+            ready.persist.append(KeepSession(link.destination, attachment.raw))
+        if self.routes.put(attachment, link.destination):
+            self._announce(attachment, withdrawn=False)
+        return None
+
+    def _announce(self, attachment: Attachment, *, withdrawn: bool) -> None:
+        uplink = self.by_destination.get(UPLINK)
+        if uplink is not None:
+            announce(uplink, attachment.key, attachment.epoch if withdrawn else None)
+            self.touch(UPLINK)
+
+    def make_routes(self, link: Link, now_ms: int, ready: Ready) -> None:
+        if link.peer_role == Role.PARENT:
+            for frame in next_frames(link, self.routes, now_ms):
+                self.send(link, frame, ready)
+
+    def on_routed(self, link: Link, frame: Routed, now_ms: int, ready: Ready) -> None:
+        for (node, _), reason in answered(link, frame):
+            ready.notes.append(
+                Note("route refused", {"node": node, "code": reason.code.label, "detail": reason.detail})
+            )
+        self.touch(UPLINK)
+
+    # -- messages in ------------------------------------------------------------------------------------
+
+    def on_message(self, link: Link, item: Item, message: Verified, lane: Lane, sent_ms: int, now_ms: int,
+                   ready: Ready) -> None:
+        link.consumed_bytes[lane] += len(item.envelope)
+        self.counters["received"] += 1
+        problem = check_direction(message.header.kind, link.peer_role, item.direction)
+        if problem is None and self.custody.dedup.seen(message.id, item.direction, now_ms):
+            self.counters["repeats"] += 1
+            self._upgrade(message, item.direction, ready)
+            self.ack(link, message.id)
+            return
+        problem = problem or self._examine(link, item, message, now_ms)
+        if problem is not None:
+            self.nack(link, message.id, problem)
+            return
+        stripped = self.strip(message, self.me)
+        if isinstance(stripped, Reject):
+            self.nack(link, message.id, stripped)
+            return
+        if self.custody.full(stripped.header.lane, len(stripped.raw)):
+            self.nack(link, message.id, Reject(Code.BUSY, stripped.header.lane.name.lower()))
+            return
+        self.ack(link, message.id)
+        self._route(stripped, item, now_ms, ready)
+
+    def _examine(self, link: Link, item: Item, message: Verified, now_ms: int) -> Reject | None:
+        header = message.header
+        problem = check_lifetime(
+            header.kind.word, header.issued_at_ms, header.ttl_ms, item.age_ms, self.fabric_now(now_ms),
+            self.skew_ms, self.clock_suspect,
+        )
+        problem = problem or check_origin(message.credential, header)
+        if problem is not None or link.peer_role != Role.POINT:
+            return problem
+        # The first hop: what only the relay of the origin can know.
+        assert link.peer is not None
+        if message.credential.id != link.peer.id:
+            return Reject(Code.WRONG_PEER, "a control point sends its own messages only")
+        if header.kind is Kind.RESULT:
+            return self._check_answer(header, link.peer.id)
+        if header.kind in (Kind.EVENT, Kind.INTEL):
+            rate = publish_rate_per_s(message.credential, header.topic)
+            if not self.rates.allow(link.peer.id, header.records, rate, now_ms):
+                return Reject(Code.RATE_EXCEEDED, header.topic)
+        return None
+
+    def _check_answer(self, header: Header, target: str) -> Reject | None:
+        dispatched = self._dispatches.get((header.correlation, target))
+        if dispatched is None:
+            return Reject(Code.NOT_A_TARGET, header.topic)
+        if header.label < dispatched[0]:
+            return Reject(Code.LABEL_TOO_LOW, header.topic)
+        return None
+
+    def _upgrade(self, message: Verified, direction: Direction, ready: Ready) -> None:
+        """The same message by another path, with parts that the first copy lacked (SPEC 7.5)."""
+        held = self.custody.get(message.id, direction)
+        if held is None:
+            return
+        fitted = self.strip(message, self.me)
+        if isinstance(fitted, Reject):
+            return
+        fuller = held.message.united_with(fitted)
+        if fuller is not held.message:
+            self.counters["upgraded"] += 1
+            self.custody.replace(held, fuller, ready)
+
+    def submit(self, message: Verified, now_ms: int, ready: Ready) -> None:
+        """A message of this relay's own climbs like any other."""
+        self._route(message, Item(Direction.UP, 0, [], [], message.raw), now_ms, ready)
+
+    # -- where to ---------------------------------------------------------------------------------------
+
+    def _route(self, message: Verified, item: Item, now_ms: int, ready: Ready) -> None:
+        header = message.header
+        match header.kind, item.direction:
+            case Kind.EVENT, _:
+                here = [r for r in self.routes.interested(header.topic) if r.via.startswith("point:")]
+                self._hold(message, item, self._uplink() + _destinations(here), now_ms, ready)
+            case Kind.INTEL, Direction.UP if not self.is_root:
+                self._hold(message, item, self._uplink(), now_ms, ready)
+            case Kind.INTEL, _:
+                below = self.routes.interested(header.topic)
+                self._hold(message, item, _destinations(below), now_ms, ready)
+            case Kind.ACTION, Direction.UP:
+                grants = request_grants(message.credential, header)
+                assert not isinstance(grants, Reject)
+                if self.is_root or grants[0].scope == self.me.id:
+                    self._turn(message, item, now_ms, ready)
+                else:
+                    self._hold(message, item, self._uplink(), now_ms, ready)
+            case Kind.ACTION, _:
+                self._dispatch(message, item, tuple(item.targets), now_ms, ready)
+            case Kind.RESULT, Direction.UP if not self._turns_here(header):
+                self._hold(message, item, self._uplink(), now_ms, ready)
+            case Kind.RESULT, _:
+                self._hold(message, item, _destinations(self.routes.of_node(header.to)), now_ms, ready)
+
+    def _uplink(self) -> list[tuple[str, tuple[str, ...]]]:
+        return [] if self.is_root else [(UPLINK, ())]
+
+    def _turns_here(self, result: Header) -> bool:
+        return self.is_root or (result.correlation, "") in self._dispatches
+
+    def _hold(self, message: Verified, item: Item, destinations: list[tuple[str, tuple[str, ...]]], now_ms: int,
+              ready: Ready, direction: Direction | None = None) -> None:
+        header = message.header
+        direction = item.direction if direction is None else direction
+        expires_at_ms = now_ms + remaining_ms(
+            issued_at_ms=header.issued_at_ms, ttl_ms=header.ttl_ms, age_ms=item.age_ms,
+            now_ms=self.fabric_now(now_ms), skew_ms=self.skew_ms, clock_suspect=self.clock_suspect,
+        )
+        if not destinations:
+            self.count("ended", Code.NO_INTEREST.reason)
+            self.custody.saw(message.id, direction, expires_at_ms, ready)
+            return
+        self._keep(message.credential, ready)
+        held = Held(message, direction, header.lane, item.age_ms, now_ms, expires_at_ms, tuple(item.hops))
+        self.custody.put(held, destinations, ready)
+
+    def _keep(self, credential: Credential, ready: Ready) -> None:
+        if credential.digest not in self._kept:
+            self._kept[credential.digest] = None
+            ready.persist.append(KeepCredential(credential.digest, credential.raw))
+
+    # -- actions ----------------------------------------------------------------------------------------
+
+    def _turn(self, action: Verified, item: Item, now_ms: int, ready: Ready) -> None:
+        """The highest relay that this action reaches: here its targets are selected (SPEC 9.2)."""
+        header = action.header
+        targets = tuple([
+            route.attachment.node
+            for route in self.routes.executors()
+            if is_target(action.credential, header, route.attachment.credential)
+        ])
+        self._remember(action.leaf, "", header, now_ms, ready)
+        self.custody.saw(action.id, Direction.UP, now_ms + header.ttl_ms + self.skew_ms, ready)
+        self.report(action, SELECTED if targets else NOBODY, targets, None, now_ms, ready)
+        if targets:
+            self._dispatch(action, item._replace(direction=Direction.DOWN), targets, now_ms, ready)
+
+    def _dispatch(self, action: Verified, item: Item, targets: tuple[str, ...], now_ms: int, ready: Ready) -> None:
+        """Hand an action to the links that lead to its targets. Each tier asks again who may be one."""
+        header = action.header
+        by_via: dict[str, list[str]] = {}
+        for target in dict.fromkeys(targets):
+            route = self.routes.executor(target)
+            if route is None:
+                self.report(action, End.UNROUTABLE, (target,), Code.UNROUTABLE, now_ms, ready)
+            elif not is_target(action.credential, header, route.attachment.credential):
+                self.report(action, End.REFUSED, (target,), Code.EXECUTE_DENIED, now_ms, ready)
+            else:
+                by_via.setdefault(route.via, []).append(target)
+                if route.via.startswith("point:"):
+                    self._remember(action.leaf, target, header, now_ms, ready)
+        destinations = [(via, tuple(below)) for via, below in by_via.items()]
+        self._hold(action, item, destinations, now_ms, ready, Direction.DOWN)
+
+    def _remember(self, digest: bytes, target: str, header: Header, now_ms: int, ready: Ready) -> None:
+        # A result may come long after the action's delivery ended: an hour and its own ttl cover a slow handler.
+        until_ms = now_ms + header.ttl_ms + 3_600_000
+        self._dispatches[(digest, target)] = (header.label, until_ms)
+        ready.persist.append(KeepDispatch(digest, target, int(header.label), until_ms))
+        if len(self._dispatches) > _DISPATCHES_MAX:
+            self._dispatches.popitem(last=False)
+
+    def report(self, action: Verified, end: str, targets: tuple[str, ...], code: Code | None, now_ms: int,
+               ready: Ready, *, climbing: bool = False) -> None:
+        """Tell the requester. `climbing`: the action had not turned yet, so the requester is below this relay."""
+        self._reports += 1
+        raw = build_report(
+            action, str(end), targets, code, self.me, self.signer, self._reports, self.fabric_now(now_ms), self.entropy
+        )
+        report = open_envelope(raw, {self.me.digest: self.me}, self.roots)
+        assert isinstance(report, Verified)
+        direction = Direction.DOWN if climbing else Direction.UP
+        self.count("reported", str(end))
+        self._route(report, Item(direction, 0, [], [], raw), now_ms, ready)
+
+    # -- how rows end -----------------------------------------------------------------------------------
+
+    def on_settled(self, row: Row, refused: Reject | None, now_ms: int, ready: Ready) -> None:
+        self.custody.end(row, ready)
+        if refused is None:
+            self.counters["acknowledged"] += 1
+            return
+        header = row.held.message.header
+        self.count("ended", refused.code.reason)
+        ready.notes.append(Note("message ended", {
+            "reason": refused.code.reason, "code": refused.code.label, "id": row.held.message.id.hex(),
+            "kind": header.kind.word, "origin": header.origin, "destination": row.destination.split("/")[0],
+            "age_ms": row.held.age_at(now_ms), "ttl_ms": header.ttl_ms,
+        }))
+        if header.kind is Kind.ACTION:
+            self._action_ended(row, refused, now_ms, ready)
+
+    def _action_ended(self, row: Row, refused: Reject, now_ms: int, ready: Ready) -> None:
+        """After dispatch silence is `unknown`; only an undispatched row, or the peer's own refusal, says more."""
+        code = refused.code
+        dispatched = row.tries > 0
+        if code in (Code.EXPIRED, Code.SUBSCRIBER_GONE) and dispatched and row.destination != UPLINK:
+            end = End.UNKNOWN
+        elif code is Code.EXPIRED:
+            end = End.EXPIRED
+        elif code in (Code.SUBSCRIBER_GONE, Code.UNROUTABLE):
+            end = End.UNROUTABLE
+        else:
+            end = End.REFUSED
+        climbing = row.held.direction is Direction.UP
+        self.report(row.held.message, end, row.targets, code, now_ms, ready, climbing=climbing)
+
+    def _expire(self, held: Held, now_ms: int, ready: Ready) -> None:
+        if not self.is_expired(held.message, held.age_at(now_ms), now_ms):
+            self.custody.later(held, now_ms + 1_000)
+            return
+        for row in list(held.rows.values()):
+            self.on_settled(row, Reject(Code.EXPIRED), now_ms, ready)
+
+    def on_lists(self, now_ms: int, ready: Ready) -> None:
+        """Queued messages of a revoked origin end; they would be refused at every hop."""
+        for outbox in list(self.outboxes.values()):
+            for row in outbox.rows():
+                revoked = self.trust.revocations.check(row.held.message.credential)
+                if revoked is not None:
+                    self.on_settled(row, revoked, now_ms, ready)
+
+    # -- after a restart --------------------------------------------------------------------------------
+
+    def restore(self, ops: Iterable[Op], now_ms: int) -> list[bytes]:
+        """Take back what the spool has, in its order. Returns ids of rows that cannot be trusted any more."""
+        damaged = []
+        for op in ops:
+            match op:
+                case KeepCredential(digest, raw):
+                    checked = self.trust.check_raw(raw, self.fabric_now(now_ms))
+                    self._kept[digest] = None
+                    if isinstance(checked, Credential):
+                        self.learn(checked)
+                case KeepLists(raw):
+                    lists = verify_revocations(raw, self.trust.authority_key, self.me.fabric)
+                    if not isinstance(lists, Reject):
+                        self.trust.revocations = lists
+                case KeepSession(destination, raw):
+                    attachment = open_attachment(raw, self.credentials)
+                    if isinstance(attachment, Attachment):
+                        self.routes.put(attachment, destination)
+                        self._outbox(destination)
+                        self._away[destination] = now_ms
+                case KeepDispatch(digest, target, label, until_ms):
+                    self._dispatches[(digest, target)] = (Label(label), until_ms)
+                case Seen(id_, direction, until_ms):
+                    self.custody.dedup.add(id_, direction, until_ms)
+                case Put():
+                    if not self._readopt(op, now_ms):
+                        damaged.append(op.id)
+        return damaged
+
+    def _readopt(self, op: Put, now_ms: int) -> bool:
+        message = open_envelope(op.envelope, self.credentials, self.roots)
+        if isinstance(message, Reject):
+            return False
+        for destination, _ in op.destinations:
+            if destination.startswith("point:") and destination not in self._away:
+                self._away[destination] = now_ms
+        # The clock may have been set back while we were off; age never shrinks.
+        received_at_ms = min(op.received_at_ms, now_ms)
+        held = Held(message, op.direction, op.lane, op.age_ms, received_at_ms, op.expires_at_ms, op.hops)
+        self.custody.adopt(held, op.destinations)
+        return True
+
+
+def _destinations(routes: list[Route]) -> list[tuple[str, tuple[str, ...]]]:
+    return [(via, ()) for via in dict.fromkeys(route.via for route in routes)]

@@ -1,0 +1,56 @@
+"""The authority's list of revoked credentials (SPEC 6.4): a rising version, applied whole, never rolled back.
+
+Guarantees: a `Revocations` from `verify_revocations` is the authority's for this fabric. `supersedes` is the only
+way to replace one. Refuses: unsigned lists, lists of another fabric, and lists no newer than the one held.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fabric.protocol import signing
+from fabric.protocol.codec import pack, unpack
+from fabric.protocol.credentials import Credential
+from fabric.protocol.errors import Code, Reject
+from fabric.protocol.limits import FRAME_BYTES_MAX, REVOCATIONS_MAX
+
+
+@dataclass(frozen=True, slots=True)
+class Revocations:
+    version: int = 0
+    issued_at_ms: int = 0
+    not_after_ms: int = 0
+    ids: frozenset[str] = frozenset()
+    raw: bytes = b""
+
+    def check(self, credential: Credential) -> Reject | None:
+        return Reject(Code.REVOKED, credential.id) if credential.id in self.ids else None
+
+    def supersedes(self, other: Revocations) -> bool:
+        return self.version > other.version
+
+
+def issue_revocations(
+    fabric: str, version: int, issued_at_ms: int, not_after_ms: int, ids: list[str], authority: signing.Signer
+) -> bytes:
+    body = pack([1, fabric, version, issued_at_ms, not_after_ms, sorted(ids)])
+    return pack([body, authority.sign(signing.TYPE_REVOCATIONS, body)])
+
+
+def verify_revocations(raw: bytes, authority_key: bytes, fabric: str) -> Revocations | Reject:
+    outer = unpack(raw, bytes_max=FRAME_BYTES_MAX, elements_max=4, depth_max=2)
+    if isinstance(outer, Reject) or not (
+        isinstance(outer, list) and len(outer) == 2 and all(isinstance(b, bytes) for b in outer)
+    ):
+        return Reject(Code.MALFORMED, "revocation list")
+    if not signing.verify(authority_key, signing.TYPE_REVOCATIONS, outer[0], outer[1]):
+        return Reject(Code.STALE_LIST, "not signed by the authority")
+    body = unpack(outer[0], bytes_max=FRAME_BYTES_MAX, elements_max=REVOCATIONS_MAX + 8, depth_max=3)
+    match body:
+        case [1, str(name), int(version), int(issued), int(until), list(ids), *_] if all(
+            isinstance(i, str) for i in ids
+        ):
+            if name != fabric:
+                return Reject(Code.WRONG_FABRIC, "revocation list")
+            return Revocations(version, issued, until, frozenset(ids), raw)
+    return Reject(Code.MALFORMED, "revocation list")

@@ -1,0 +1,153 @@
+"""Traffic Light Protocol 2.0: labels, their spellings, and the one function that decides who may hold what.
+
+Guarantees: whatever is not understood counts as RED; nobody holds anything above their clearance; a label
+above CLEAR is held only by organisations that its signed audience names, so an empty audience means nobody.
+Refuses to judge by the hop a message came from: only the signed label and audience and the holder's own
+credential count.
+
+"Label" always means TLP here. What selectors match are tags.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final, Protocol
+
+
+class Label(IntEnum):
+    """FIRST TLP 2.0. The numbers are the wire's, and their order is the order of restriction."""
+
+    CLEAR = 0
+    GREEN = 1
+    AMBER = 2
+    AMBER_STRICT = 3
+    RED = 4
+
+    @property
+    def spelling(self) -> str:
+        """As TLP 2.0 writes it: `TLP:AMBER+STRICT`."""
+        return f"TLP:{self.short.upper()}"
+
+    @property
+    def short(self) -> str:
+        """As topology files and STIX's `tlp_2_0` write it: `amber+strict`."""
+        return _SHORT[self]
+
+
+_SHORT: Final = {
+    Label.CLEAR: "clear",
+    Label.GREEN: "green",
+    Label.AMBER: "amber",
+    Label.AMBER_STRICT: "amber+strict",
+    Label.RED: "red",
+}
+
+# Lower case, without the `TLP:` prefix.
+_SPELLINGS: Final[Mapping[str, Label]] = {
+    "clear": Label.CLEAR,
+    "white": Label.CLEAR,  # TLP 1
+    "green": Label.GREEN,
+    "amber": Label.AMBER,
+    "amber+strict": Label.AMBER_STRICT,
+    "amber-strict": Label.AMBER_STRICT,
+    "amber_strict": Label.AMBER_STRICT,
+    "amber strict": Label.AMBER_STRICT,
+    "amber_and_strict": Label.AMBER_STRICT,  # CycloneDX
+    "red": Label.RED,
+}
+
+# STIX 2.1 marking definitions: TLP 2.0, then TLP 1.
+_MARKINGS: Final[Mapping[str, Label]] = {
+    "94868c89-83c2-464b-929b-a1a8aa3c8487": Label.CLEAR,
+    "bab4a63c-aed9-4cf5-a766-dfca5abac2bb": Label.GREEN,
+    "55d920b0-5e8b-4f79-9ee9-91f868d9b421": Label.AMBER,
+    "939a9414-2ddd-4d32-a0cd-375ea402b003": Label.AMBER_STRICT,
+    "e828b379-4e03-4974-9ac4-e53a884c97c1": Label.RED,
+    "613f2e26-407d-48c7-9eca-b8e91df99dc9": Label.CLEAR,
+    "34098fce-860f-48ae-8e50-ebd3cc5e41da": Label.GREEN,
+    "f88d31f6-486f-44da-b317-01333bde0b82": Label.AMBER,
+    "5e57c739-391a-4eb3-b6be-7d15ca92d5ed": Label.RED,
+}
+_MARKING_PREFIX: Final = "marking-definition--"
+# The longest spelling is a marking id of 56 characters; more cannot be a label and is not even lowered.
+_TEXT_MAX: Final = 64
+
+
+def parse_label(text: str) -> Label | None:
+    """Read any known spelling, in any case: `TLP:AMBER+STRICT`, `white`, `amber-strict`, a STIX marking id.
+
+    None when it is no label at all. The caller decides what that means: a topology's default for input
+    without a label, RED for something that says it is a label and is not one of these.
+    """
+    if len(text) > _TEXT_MAX:
+        return None
+    word = text.strip().lower()
+    if word.startswith("tlp:"):
+        return _SPELLINGS.get(word[4:].strip())
+    if word in _SPELLINGS:
+        return _SPELLINGS[word]
+    return _MARKINGS.get(word.removeprefix(_MARKING_PREFIX))
+
+
+def label_from_wire(n: object) -> Label:
+    """The label with this number. A number from the future, or no number at all, counts as RED."""
+    if isinstance(n, int) and not isinstance(n, bool) and Label.CLEAR <= n <= Label.RED:
+        return Label(n)
+    return Label.RED
+
+
+def most_restrictive(*labels: Label) -> Label:
+    """The highest of them. Of none it is RED: what nobody labelled must not become public by arithmetic."""
+    return max(labels, default=Label.RED)
+
+
+@dataclass(frozen=True, slots=True)
+class Audience:
+    """Who the origin signed the message for. Names of organisations and communities, ids of recipients."""
+
+    organisations: tuple[str, ...]
+    communities: tuple[str, ...] = ()
+    recipients: tuple[str, ...] = ()
+
+
+class Holder(Protocol):
+    """What is judged of a node: a verified credential fits. A relay is a holder like any other."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def organisation(self) -> str: ...
+
+    @property
+    def clearance(self) -> Label: ...
+
+
+def may_hold(holder: Holder, label: Label, audience: Audience) -> bool:
+    """Whether this node may have content with this label and audience in its hands at all.
+
+    The same answer guards every place where content could leak: sends, spool, logs, metrics, console, errors.
+
+    | label | who, up to its clearance |
+    |---|---|
+    | CLEAR | anyone |
+    | GREEN, AMBER, AMBER+STRICT | the organisations that the audience names |
+    | RED | the same, and where the audience names recipients, only those |
+
+    This is narrower than TLP allows, never wider. Communities (GREEN) and direct clients (AMBER) will widen
+    their two rows. Sealing RED to its recipients' keys will let relays carry it as ciphertext that they
+    cannot hold: until then a relay carries RED only if it may hold it, so it must be cleared for RED and,
+    where recipients are named, be named among them.
+    """
+    if label > holder.clearance:
+        return False
+    if label == Label.CLEAR:
+        return True
+    # An empty name is a missing one, and must not meet another missing one.
+    if not holder.organisation or holder.organisation not in audience.organisations:
+        return False
+    if label >= Label.RED and audience.recipients:
+        return holder.id in audience.recipients
+    return True

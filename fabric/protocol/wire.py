@@ -1,0 +1,318 @@
+"""The frames of a link (SPEC 7): one msgpack array each, beginning with its kind.
+
+Guarantees: a decoded frame has the types and bounds that its class says; envelopes inside are still opaque bytes.
+Later versions append elements, and unknown ones at the end are ignored. Refuses, as a `Reject`: everything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+from fabric.protocol.codec import pack, unpack
+from fabric.protocol.errors import Code, Reject, code_of
+from fabric.protocol.limits import (
+    CREDENTIAL_BYTES_MAX,
+    ENVELOPE_BYTES_MAX,
+    FRAME_BYTES_MAX,
+    FRAME_DEPTH_MAX,
+    FRAME_ELEMENTS_MAX,
+    HOPS_MAX,
+    ID_BYTES,
+    ITEMS_MAX,
+    NAME_BYTES_MAX,
+    TARGETS_MAX,
+)
+from fabric.protocol.severity import Lane
+
+PROTOCOL_VERSIONS = (1, 1)  # lowest and highest that this code speaks
+SESSION_BYTES = 16
+_DETAIL_BYTES_MAX = 512
+_INT_MAX = 2**53
+
+
+class Direction(IntEnum):
+    UP = 0
+    DOWN = 1
+
+
+class Role(IntEnum):
+    """What the sender of a HELLO says it is to the receiver."""
+
+    CHILD = 1
+    PARENT = 2
+    POINT = 3
+
+
+class Hello(NamedTuple):
+    version_min: int
+    version_max: int
+    fabric: str
+    role: Role
+    credential: bytes
+    session: bytes
+    nonce: bytes
+    clock_ms: int
+    revocations_version: int
+    policy_version: int
+
+
+class Welcome(NamedTuple):
+    version: int
+    credential: bytes
+    session: bytes
+    nonce: bytes
+    clock_ms: int
+    fabric_clock_ms: int
+    revocations_version: int
+    policy_version: int
+    window_bytes: int
+
+
+class Refused(NamedTuple):
+    """REJECT: the link is not accepted, and why."""
+
+    code: Code
+    detail: str
+    nonce: bytes
+
+
+class Intro(NamedTuple):
+    credentials: list[bytes]
+
+
+class Item(NamedTuple):
+    """One message on its way. `age_ms` and `hops` are the hops' own account, not signed by the origin.
+
+    `targets`: the nodes that a descending action is for, as the turn relay selected them; each tier checks again.
+    """
+
+    direction: Direction
+    age_ms: int
+    hops: list[str]
+    targets: list[str]
+    envelope: bytes
+
+
+class Data(NamedTuple):
+    lane: Lane
+    clock_ms: int
+    items: list[Item]
+
+
+class Ack(NamedTuple):
+    ids: list[bytes]
+
+
+class Nack(NamedTuple):
+    """Ids that are refused, each with a code and a detail. BUSY and UNKNOWN_SIGNER mean: again later."""
+
+    refusals: list[tuple[bytes, Code, str]]
+
+
+class Credit(NamedTuple):
+    """Cumulative bytes that may be sent on this link, per lane."""
+
+    allowed_bytes: list[int]
+
+
+class Routes(NamedTuple):
+    """Attachments signed by their nodes (`routing`), and withdrawals [node, session, epoch].
+
+    `first` begins a full table: what was known by this link before is forgotten. Otherwise it is a change.
+    """
+
+    sequence: int
+    first: bool
+    attachments: list[bytes]
+    withdrawals: list[tuple[str, bytes, int]]
+
+
+class Routed(NamedTuple):
+    """The answer to ROUTES: held, but for the attachments with these indices, each with the code."""
+
+    sequence: int
+    refusals: list[tuple[int, Code, str]]
+
+
+class Ping(NamedTuple):
+    clock_ms: int
+
+
+class Pong(NamedTuple):
+    clock_ms: int
+    fabric_clock_ms: int
+
+
+class Bye(NamedTuple):
+    code: Code
+    redirect: str
+
+
+class Lists(NamedTuple):
+    """The authority's revocation list, passed down as it was signed."""
+
+    revocations: bytes
+
+
+Frame = (
+    Hello | Welcome | Refused | Intro | Data | Ack | Nack | Credit | Routes | Routed | Ping | Pong | Bye | Lists
+)
+
+
+def encode_frame(frame: Frame) -> bytes:
+    number = _NUMBERS[type(frame)]
+    match frame:
+        case Data(lane, clock_ms, items):
+            return pack([number, int(lane), clock_ms, [[int(i.direction), *i[1:]] for i in items]])
+        case Refused(code, detail, nonce):
+            return pack([number, code.number, detail, nonce])
+        case Nack(refusals):
+            return pack([number, [[id_, code.number, detail] for id_, code, detail in refusals]])
+        case Routed(sequence, routed):
+            return pack([number, sequence, [[index, code.number, detail] for index, code, detail in routed]])
+        case Bye(code, redirect):
+            return pack([number, code.number, redirect])
+        case _:
+            return pack([number, *frame])
+
+
+def decode_frame(payload: bytes, bytes_max: int = FRAME_BYTES_MAX) -> Frame | Reject:
+    fields = unpack(
+        payload, bytes_max=bytes_max, elements_max=FRAME_ELEMENTS_MAX, depth_max=FRAME_DEPTH_MAX
+    )
+    if isinstance(fields, Reject):
+        return Reject(fields.code, "frame")
+    if type(fields) is not list or not fields or type(fields[0]) is not int:
+        return Reject(Code.MALFORMED, "frame")
+    decoder = _DECODERS.get(fields[0])
+    if decoder is None:
+        return Reject(Code.UNKNOWN_FRAME, f"kind {fields[0]}")
+    try:
+        return decoder(fields)
+    except (TypeError, ValueError, LookupError):
+        return Reject(Code.MALFORMED, f"frame kind {fields[0]}")
+
+
+def _int(value: object) -> int:
+    if type(value) is not int or not 0 <= value <= _INT_MAX:
+        raise TypeError
+    return value
+
+
+def _str(value: object, bytes_max: int = NAME_BYTES_MAX) -> str:
+    if type(value) is not str or len(value) > bytes_max:
+        raise TypeError
+    return value
+
+
+def _bytes(value: object, bytes_max: int, bytes_min: int = 0) -> bytes:
+    if type(value) is not bytes or not bytes_min <= len(value) <= bytes_max:
+        raise TypeError
+    return value
+
+
+def _list(value: object, length_max: int) -> list[Any]:
+    if type(value) is not list or len(value) > length_max:
+        raise TypeError
+    return value
+
+
+def _session(value: object) -> bytes:
+    return _bytes(value, SESSION_BYTES, SESSION_BYTES)
+
+
+def _hello(f: Any) -> Hello:
+    return Hello(
+        _int(f[1]), _int(f[2]), _str(f[3]), Role(f[4]), _bytes(f[5], CREDENTIAL_BYTES_MAX), _session(f[6]),
+        _session(f[7]), _int(f[8]), _int(f[9]), _int(f[10]),
+    )
+
+
+def _welcome(f: Any) -> Welcome:
+    return Welcome(
+        _int(f[1]), _bytes(f[2], CREDENTIAL_BYTES_MAX), _session(f[3]), _session(f[4]), _int(f[5]), _int(f[6]),
+        _int(f[7]), _int(f[8]), _int(f[9]),
+    )
+
+
+def _refused(f: Any) -> Refused:
+    return Refused(code_of(_int(f[1])), _str(f[2], _DETAIL_BYTES_MAX), _bytes(f[3], SESSION_BYTES))
+
+
+def _intro(f: Any) -> Intro:
+    return Intro([_bytes(c, CREDENTIAL_BYTES_MAX) for c in _list(f[1], ITEMS_MAX)])
+
+
+def _item(i: Any) -> Item:
+    return Item(
+        Direction(i[0]),
+        _int(i[1]),
+        [_str(hop) for hop in _list(i[2], HOPS_MAX)],
+        [_str(target) for target in _list(i[3], TARGETS_MAX)],
+        _bytes(i[4], ENVELOPE_BYTES_MAX),
+    )
+
+
+def _data(f: Any) -> Data:
+    return Data(Lane(f[1]), _int(f[2]), [_item(i) for i in _list(f[3], ITEMS_MAX)])
+
+
+def _id(value: object) -> bytes:
+    return _bytes(value, ID_BYTES, ID_BYTES)
+
+
+def _refusal(r: Any) -> tuple[bytes, Code, str]:
+    return _id(r[0]), code_of(_int(r[1])), _str(r[2], _DETAIL_BYTES_MAX)
+
+
+def _routed(r: Any) -> tuple[int, Code, str]:
+    return _int(r[0]), code_of(_int(r[1])), _str(r[2], _DETAIL_BYTES_MAX)
+
+
+def _withdrawal(w: Any) -> tuple[str, bytes, int]:
+    return _str(w[0]), _session(w[1]), _int(w[2])
+
+
+def _bool(value: object) -> bool:
+    if type(value) is not bool:
+        raise TypeError
+    return value
+
+
+def _routes(f: Any) -> Routes:
+    return Routes(
+        _int(f[1]),
+        _bool(f[2]),
+        [_bytes(a, CREDENTIAL_BYTES_MAX) for a in _list(f[3], FRAME_ELEMENTS_MAX)],
+        [_withdrawal(w) for w in _list(f[4], FRAME_ELEMENTS_MAX)],
+    )
+
+
+def _credit(f: Any) -> Credit:
+    allowed = [_int(n) for n in _list(f[1], len(Lane))]
+    if len(allowed) != len(Lane):
+        raise ValueError
+    return Credit(allowed)
+
+
+# The one list of what exists. Number 15 is kept for JOIN.
+_TABLE: list[tuple[int, type, Callable[[Any], Frame]]] = [
+    (1, Hello, _hello),
+    (2, Welcome, _welcome),
+    (3, Refused, _refused),
+    (4, Intro, _intro),
+    (5, Data, _data),
+    (6, Ack, lambda f: Ack([_id(i) for i in _list(f[1], FRAME_ELEMENTS_MAX)])),
+    (7, Nack, lambda f: Nack([_refusal(r) for r in _list(f[1], FRAME_ELEMENTS_MAX)])),
+    (8, Credit, _credit),
+    (9, Routes, _routes),
+    (10, Routed, lambda f: Routed(_int(f[1]), [_routed(r) for r in _list(f[2], FRAME_ELEMENTS_MAX)])),
+    (11, Ping, lambda f: Ping(_int(f[1]))),
+    (12, Pong, lambda f: Pong(_int(f[1]), _int(f[2]))),
+    (13, Bye, lambda f: Bye(code_of(_int(f[1])), _str(f[2], _DETAIL_BYTES_MAX))),
+    (14, Lists, lambda f: Lists(_bytes(f[1], FRAME_BYTES_MAX))),
+]
+_NUMBERS = {class_: number for number, class_, _ in _TABLE}
+_DECODERS = {number: decoder for number, _, decoder in _TABLE}

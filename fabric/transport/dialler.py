@@ -1,0 +1,208 @@
+"""The dialling side: one DEALER for one peer, and its own reconnecting.
+
+Guarantees: one connection at a time, made anew with full jitter after every failure, and a `Down` that says in words
+why: CURVE failures are silent by default, and people suffer from it. Nothing is queued for a connection that is not
+there. What libzmq 4.3.5 reports, by cause: refused: CLOSED; no CURVE server, or another key: HANDSHAKE_FAILED_NO_DETAIL
+or DISCONNECTED before the handshake; our key turned away: HANDSHAKE_FAILED_AUTH; a name that does not resolve: nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import NamedTuple
+
+import zmq
+from zmq.utils.monitor import parse_monitor_message
+
+from fabric.protocol.errors import Code
+from fabric.transport.keys import CurveKeys
+from fabric.transport.sockets import LinkNumbers, Sent, dress, endpoint, receive_single
+
+_CONNECT_MS = 5_000
+# Quick at first, for a peer that is only restarting; full jitter keeps a herd apart at any step.
+_BACKOFF_MS = 250
+_BACKOFF_MS_MAX = 60_000
+# A connection that lasted this long was a good one: the next failure begins at the start of the ladder.
+_STABLE_MS = 5_000
+
+
+class Up(NamedTuple):
+    link: int
+
+
+class Down(NamedTuple):
+    """`link` is 0 when the connection never came up."""
+
+    link: int
+    code: Code
+    words: str
+
+
+LinkEvent = Up | Down
+
+
+class Dialler:
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        address: str,
+        server_key: bytes,
+        keys: CurveKeys,
+        frame_bytes_max: int,
+        numbers: LinkNumbers,
+        jitter: Callable[[], float],
+        backoff_ms_max: int = _BACKOFF_MS_MAX,
+    ) -> None:
+        self._context = context
+        self.address = address
+        self._server_key = server_key
+        self._keys = keys
+        self._frame_bytes_max = frame_bytes_max
+        self._numbers = numbers
+        self._jitter = jitter
+        self._backoff_ms_max = backoff_ms_max
+        self._socket: zmq.Socket[bytes] | None = None
+        self._monitor: zmq.Socket[bytes] | None = None
+        self._failures = 0
+        self._dial_at_ms: int | None = 0
+        self._dialled_ms = 0
+        self._up_ms = 0
+        self._connected = False
+        self._ended: tuple[Code, str] | None = None
+        self.link = 0  # of the present connection; 0 is none
+        self.generation = 0  # rises when `poll_sockets` changes
+        self.counters: Counter[str] = Counter()
+
+    def poll_sockets(self) -> list[zmq.Socket[bytes]]:
+        return [s for s in (self._socket, self._monitor) if s is not None]
+
+    def service(self, now_ms: int) -> list[LinkEvent]:
+        """Drain the monitor and the timers: connections that came up or went down since the last call."""
+        events: list[LinkEvent] = []
+        if self._ended is not None:
+            (code, words), self._ended = self._ended, None
+            self._down(code, words, now_ms, events)
+        self._drain_monitor(now_ms, events)
+        if self._socket is not None and self.link == 0 and now_ms - self._dialled_ms > _CONNECT_MS:
+            self._down(Code.UNREACHABLE, f"nothing answers at {self.address}", now_ms, events)
+        if self._socket is None and self._dial_at_ms is not None and now_ms >= self._dial_at_ms:
+            self._dial(now_ms, events)
+        return events
+
+    def _dial(self, now_ms: int, events: list[LinkEvent]) -> None:
+        socket = self._context.socket(zmq.DEALER)
+        dress(socket, self._frame_bytes_max)
+        socket.setsockopt(zmq.RECONNECT_IVL, -1)
+        socket.setsockopt(zmq.CONNECT_TIMEOUT, _CONNECT_MS)
+        socket.setsockopt(zmq.IMMEDIATE, 1)
+        self._keys.dress(socket)
+        socket.setsockopt(zmq.CURVE_SERVERKEY, self._server_key)
+        self._socket = socket
+        self._monitor = socket.get_monitor_socket()
+        self._connected = False
+        self._dialled_ms = now_ms
+        self.generation += 1
+        try:
+            socket.connect(endpoint(self.address))
+        except zmq.ZMQError as error:
+            words = f"{self.address} is no address that can be dialled: {error.strerror}"
+            self._down(Code.UNREACHABLE, words, now_ms, events)
+
+    def _drain_monitor(self, now_ms: int, events: list[LinkEvent]) -> None:
+        while self._monitor is not None:
+            try:
+                event = parse_monitor_message(self._monitor.recv_multipart(zmq.DONTWAIT))
+            except zmq.ZMQError:
+                return
+            match event["event"]:
+                case zmq.EVENT_CONNECTED:
+                    self._connected = True
+                case zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                    self.link = self._numbers.take()
+                    self._up_ms = now_ms
+                    events.append(Up(self.link))
+                case zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+                    words = f"{self.address} turned our key away"
+                    self._down(Code.UNKNOWN_KEY, words, now_ms, events)
+                case zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
+                    self._down(Code.HANDSHAKE_FAILED, self._strange(), now_ms, events)
+                case zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED:
+                    if self.link:
+                        self._down(Code.CLOSED, f"{self.address} closed the connection", now_ms, events)
+                    elif self._connected:
+                        self._down(Code.HANDSHAKE_FAILED, self._strange(), now_ms, events)
+                    else:
+                        self._down(Code.UNREACHABLE, f"nothing answers at {self.address}", now_ms, events)
+
+    def _strange(self) -> str:
+        return f"{self.address} is not the relay with this key: another key, or no relay at all"
+
+    def _down(self, code: Code, words: str, now_ms: int, events: list[LinkEvent]) -> None:
+        if self.link and now_ms - self._up_ms >= _STABLE_MS:
+            self._failures = 0
+        events.append(Down(self.link, code, words))
+        self.counters[code.reason] += 1
+        self._drop()
+        ceiling_ms = min(self._backoff_ms_max, _BACKOFF_MS << min(self._failures, 16))
+        self._failures += 1
+        self._dial_at_ms = now_ms + int(ceiling_ms * self._jitter())
+
+    def _drop(self) -> None:
+        if self._socket is not None:
+            self._socket.disable_monitor()
+            if self._monitor is not None:
+                self._monitor.close(linger=0)
+            self._socket.close(linger=0)
+        self._socket = self._monitor = None
+        self.link = 0
+        self.generation += 1
+
+    def next_wake_ms(self, now_ms: int) -> int | None:
+        """When `service` has something to do without any socket being ready."""
+        if self._ended is not None:
+            return now_ms
+        if self._socket is None:
+            return self._dial_at_ms
+        return None if self.link else self._dialled_ms + _CONNECT_MS + 1
+
+    def receive(self, frames_max: int, bytes_max: int) -> list[bytes]:
+        """Payloads that wait, up to a number of frames and of bytes."""
+        received: list[bytes] = []
+        bytes_ = 0
+        while self._socket is not None and self.link and len(received) < frames_max and bytes_ < bytes_max:
+            try:
+                parts = receive_single(self._socket, 1)
+            except zmq.ZMQError:
+                break
+            if parts is None:
+                self.counters["multipart"] += 1
+                continue
+            payload = parts[0].bytes
+            bytes_ += len(payload)
+            received.append(payload)
+        return received
+
+    def send(self, payload: bytes) -> Sent:
+        if self._socket is None or not self.link:
+            return Sent.GONE
+        try:
+            self._socket.send(payload, zmq.DONTWAIT, copy=len(payload) < 65_536)
+        except zmq.Again:
+            return Sent.BUSY
+        return Sent.SENT
+
+    def restart(self, words: str) -> None:
+        """Give up the present connection; the next `service` says so and dials again after the back-off."""
+        if self._socket is not None:
+            self._ended = (Code.CLOSED, words)
+
+    def retry_now(self) -> None:
+        """Forget the back-off: somebody said that it is worth trying."""
+        self._failures = 0
+        if self._socket is None:
+            self._dial_at_ms = 0
+
+    def close(self) -> None:
+        self._drop()
+        self._dial_at_ms = None

@@ -1,0 +1,34 @@
+"""CURVE keys as 32 raw bytes. A public half is derived from its secret, never believed beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import nacl.bindings
+import zmq
+
+from fabric.protocol.errors import Code, FabricError
+
+
+def curve_public(secret: bytes) -> bytes:
+    return nacl.bindings.crypto_scalarmult_base(secret)
+
+
+@dataclass(frozen=True)
+class CurveKeys:
+    public: bytes
+    secret: bytes = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if len(self.secret) != 32 or curve_public(self.secret) != self.public:
+            raise FabricError(Code.BAD_IDENTITY, "the CURVE keys do not belong together")
+
+    def dress(self, socket: zmq.Socket[bytes]) -> None:
+        """Put the pair on a socket."""
+        socket.setsockopt(zmq.CURVE_PUBLICKEY, self.public)
+        socket.setsockopt(zmq.CURVE_SECRETKEY, self.secret)
+
+
+def random_keys(random_bytes: bytes) -> CurveKeys:
+    """A pair from 32 random bytes."""
+    return CurveKeys(curve_public(random_bytes), random_bytes)

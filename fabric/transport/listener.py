@@ -1,0 +1,187 @@
+"""The listening side: a ROUTER behind the gate.
+
+Guarantees: a payload comes with the CURVE key that the gate put on its message, read every time; our link numbers
+stand for a (connection, key) pair and are never used again; sending says when the peer is not there. Drops and counts
+what has no key or not exactly one frame. Never shows a routing id to anybody: a peer that knew the next one could
+claim it.
+"""
+
+from __future__ import annotations
+
+import os
+import socket as sockets_
+from collections import Counter
+from contextlib import suppress
+from typing import NamedTuple
+
+import zmq
+from zmq.utils.monitor import parse_monitor_message
+
+from fabric.protocol.errors import Code, FabricError
+from fabric.transport.keys import CurveKeys
+from fabric.transport.sockets import LinkNumbers, Sent, dress, endpoint, receive_single
+
+_BACKLOG = 512
+
+
+class Received(NamedTuple):
+    link: int
+    peer: bytes
+    payload: bytes
+
+
+class _Connection(NamedTuple):
+    routing_id: bytes
+    peer: bytes
+    descriptor: int
+    address: object  # what getpeername said: a descriptor number alone may be another connection's by now
+
+
+class Listener:
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        address: str,
+        keys: CurveKeys,
+        domain: str,
+        frame_bytes_max: int,
+        numbers: LinkNumbers,
+    ) -> None:
+        assert domain, "with an empty domain libzmq asks nobody"
+        self._numbers = numbers
+        self._links: dict[int, _Connection] = {}
+        self._by_route: dict[tuple[bytes, bytes], int] = {}
+        self._by_descriptor: dict[int, int] = {}
+        self._gone: list[int] = []
+        self.counters: Counter[str] = Counter()
+        self.socket = context.socket(zmq.ROUTER)
+        dress(self.socket, frame_bytes_max)
+        self.socket.setsockopt(zmq.CURVE_SERVER, 1)
+        keys.dress(self.socket)
+        self.socket.setsockopt_string(zmq.ZAP_DOMAIN, domain)
+        self.socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
+        self.socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        self.socket.setsockopt(zmq.BACKLOG, _BACKLOG)
+        self._monitor = self.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        try:
+            self.socket.bind(endpoint(address))
+        except zmq.ZMQError as error:
+            self.close()
+            if error.errno == zmq.EADDRINUSE:
+                raise FabricError(Code.PORT_IN_USE, address) from error
+            raise FabricError(Code.UNREACHABLE, f"cannot listen on {address}: {error.strerror}",
+                              "write an address of this machine") from error
+        self.address = self.socket.getsockopt_string(zmq.LAST_ENDPOINT).removeprefix("tcp://")
+
+    def receive(self, frames_max: int, bytes_max: int) -> list[Received]:
+        """What waits, up to a number of frames and of bytes."""
+        received: list[Received] = []
+        bytes_ = 0
+        while len(received) < frames_max and bytes_ < bytes_max:
+            try:
+                parts = receive_single(self.socket, 2)
+            except zmq.Again:
+                break
+            if parts is None:
+                self.counters["multipart"] += 1
+                continue
+            key = _user_key(parts[1])
+            if key is None:
+                self.counters["no_key"] += 1
+                continue
+            payload = parts[1].bytes
+            bytes_ += len(payload)
+            received.append(Received(self._link(parts[0].bytes, key, parts[1]), key, payload))
+        return received
+
+    def _link(self, routing_id: bytes, peer: bytes, frame: zmq.Frame) -> int:
+        number = self._by_route.get((routing_id, peer))
+        if number is None:
+            number = self._numbers.take()
+            descriptor = _descriptor(frame)
+            self._by_route[(routing_id, peer)] = number
+            self._links[number] = _Connection(routing_id, peer, descriptor, _peer_name(descriptor))
+            self._by_descriptor[descriptor] = number
+        return number
+
+    def send(self, link: int, payload: bytes) -> Sent:
+        connection = self._links.get(link)
+        if connection is None:
+            return Sent.GONE
+        try:
+            self.socket.send_multipart([connection.routing_id, payload], zmq.DONTWAIT, copy=len(payload) < 65_536)
+        except zmq.Again:
+            return Sent.BUSY
+        except zmq.ZMQError as error:
+            if error.errno == zmq.EHOSTUNREACH:
+                self._gone.append(link)
+                self.forget(link)
+                return Sent.GONE
+            raise
+        return Sent.SENT
+
+    def gone(self) -> list[int]:
+        """Links whose connection has ended since the last call."""
+        while True:
+            try:
+                event = parse_monitor_message(self._monitor.recv_multipart(zmq.DONTWAIT))
+            except zmq.ZMQError:
+                break
+            link = self._by_descriptor.get(int(event["value"]))
+            if link is not None:
+                self.forget(link)
+                self._gone.append(link)
+        gone, self._gone = self._gone, []
+        return gone
+
+    def forget(self, link: int) -> None:
+        connection = self._links.pop(link, None)
+        if connection is not None:
+            self._by_route.pop((connection.routing_id, connection.peer), None)
+            if self._by_descriptor.get(connection.descriptor) == link:
+                del self._by_descriptor[connection.descriptor]
+
+    def cut(self, link: int) -> None:
+        """End the connection. It is shut down on a copy of the descriptor, and only if it is still the same peer's."""
+        connection = self._links.get(link)
+        self.forget(link)
+        if connection is None or connection.address is None:
+            return
+        with suppress(OSError):
+            copy = sockets_.socket(fileno=os.dup(connection.descriptor))
+            with copy:
+                if copy.getpeername() == connection.address:
+                    copy.shutdown(sockets_.SHUT_RDWR)
+
+    def links_of(self, peer: bytes) -> list[int]:
+        return [number for number, connection in self._links.items() if connection.peer == peer]
+
+    def close(self) -> None:
+        if hasattr(self, "_monitor"):
+            self.socket.disable_monitor()
+            self._monitor.close(linger=0)
+        self.socket.close(linger=0)
+
+
+def _user_key(frame: zmq.Frame) -> bytes | None:
+    """The CURVE key that the gate vouched for. Every other property of a message is its sender's claim."""
+    try:
+        key = bytes.fromhex(str(frame.get("User-Id")))
+    except (zmq.ZMQError, ValueError):
+        return None
+    return key if len(key) == 32 else None
+
+
+def _descriptor(frame: zmq.Frame) -> int:
+    try:
+        return int(frame.get("__fd"))
+    except (zmq.ZMQError, ValueError, TypeError):
+        return -1
+
+
+def _peer_name(descriptor: int) -> object:
+    try:
+        with sockets_.socket(fileno=os.dup(descriptor)) as copy:
+            return copy.getpeername()
+    except OSError:
+        return None

@@ -1,0 +1,62 @@
+"""What every socket of ours has set, why, and what sending on one can come to."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import zmq
+
+# A CURVE handshake takes milliseconds; a connection that does not begin one holds a descriptor for this long.
+HANDSHAKE_MS = 3_000
+# ZMTP heartbeats notice a host that is gone. They are answered by an I/O thread, so they say nothing of the process.
+HEARTBEAT_MS = 2_000
+HEARTBEAT_TIMEOUT_MS = 6_000
+
+
+class Sent(Enum):
+    SENT = "sent"  # given to the I/O thread; only an acknowledgement says more
+    BUSY = "busy"  # the pipe is full
+    GONE = "gone"  # there is no such connection
+
+
+class LinkNumbers:
+    """Numbers for the links of one process: never used again, so nothing is ever keyed on a routing id."""
+
+    def __init__(self) -> None:
+        self._next = 0
+
+    def take(self) -> int:
+        self._next += 1
+        return self._next
+
+
+def dress(socket: zmq.Socket[bytes], frame_bytes_max: int) -> None:
+    """The options that listeners and diallers share."""
+    socket.setsockopt(zmq.LINGER, 0)
+    socket.setsockopt(zmq.MAXMSGSIZE, frame_bytes_max)
+    socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
+    socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
+    socket.setsockopt(zmq.HEARTBEAT_TTL, HEARTBEAT_TIMEOUT_MS)
+    socket.setsockopt(zmq.IPV6, 1)
+
+
+def endpoint(address: str) -> str:
+    return address if "://" in address else f"tcp://{address}"
+
+
+def receive_single(socket: zmq.Socket[bytes], frames: int) -> list[zmq.Frame] | None:
+    """One message of exactly `frames` frames, or None when it has another number. Raises zmq.Again when none waits.
+
+    Parts are taken one by one and let go, so an endless multipart costs time of a turn, never memory.
+    """
+    parts: list[zmq.Frame] = []
+    count = 0
+    more = True
+    while more:
+        part = socket.recv(zmq.DONTWAIT, copy=False)
+        count += 1
+        if count <= frames:
+            parts.append(part)
+        more = bool(part.more)
+    return parts if count == frames else None

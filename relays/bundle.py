@@ -1,0 +1,64 @@
+"""A bundle: the folder that one relay needs on a machine of its own. Nobody else's keys are in it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from fabric.edge.home import make_private
+from fabric.edge.identity import load_identity
+from fabric.protocol.errors import Code, FabricError
+
+_FILES = ("identity.json", "secret.json", "credential")
+
+_START = """#!/bin/sh
+# Runs relay {id} of fabric {fabric} in the foreground. Needs the message-fabric package:
+#   pip install message-fabric
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+export FABRIC_HOME="${{FABRIC_HOME:-/var/lib/message-fabric}}"
+exec "${{PYTHON:-python3}}" -m relays.run "$here"
+"""
+
+_UNIT = """# Copy this folder to /etc/message-fabric/{id}, then:
+#   systemctl enable --now /etc/message-fabric/{id}/message-fabric-{id}.service
+[Unit]
+Description=Message Fabric relay {id} ({fabric})
+Wants=network-online.target
+After=network-online.target
+
+[Service]
+ExecStart=/etc/message-fabric/{id}/start
+Environment=FABRIC_HOME=/var/lib/message-fabric
+StateDirectory=message-fabric
+StateDirectoryMode=0700
+Restart=always
+RestartSec=1
+LimitNOFILE=65536
+MemoryMax=1G
+NoNewPrivileges=yes
+ProtectSystem=strict
+ProtectHome=yes
+PrivateTmp=yes
+PrivateDevices=yes
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def make_bundle(identity_folder: Path, output: Path) -> list[str]:
+    """Write the bundle of a relay's identity to a new or empty folder; the names of its files."""
+    identity = load_identity(identity_folder)
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise FabricError(Code.USAGE, f"{output} is not an empty folder", "name a new folder")
+    make_private(output)
+    for name in _FILES:
+        shutil.copy2(identity_folder / name, output / name)
+    words = {"id": identity.id, "fabric": identity.fabric}
+    start, unit = output / "start", output / f"message-fabric-{identity.id}.service"
+    start.write_text(_START.format(**words))
+    start.chmod(0o755)
+    unit.write_text(_UNIT.format(**words))
+    return [*_FILES, start.name, unit.name]

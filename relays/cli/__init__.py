@@ -1,0 +1,27 @@
+"""The command line: `fabric`. What each command does is in the module that it is named after."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+
+def main() -> None:
+    """Entry point. Notices first when `fabric` is somebody else's package (an SSH tool has the same import name)."""
+    import fabric
+
+    if Path(fabric.__file__ or "").parent.parent != Path(__file__).parent.parent.parent:
+        _wrong_package()
+    from relays.cli.app import app
+
+    app()
+
+
+def _wrong_package() -> NoReturn:
+    print(
+        "error E915 the import name `fabric` is that of another package here\n"
+        "  next: install message-fabric in a virtual environment of its own",
+        file=sys.stderr,
+    )
+    sys.exit(1)

@@ -1,0 +1,261 @@
+"""`fabric publish`, `send`, `subscribe`: messages from and to the command line."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from fabric.edge.blocking import ControlPoint
+from fabric.edge.messages import Message
+from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.lifetime import parse_duration
+from relays.cli.exits import FAILED, PARTLY, SHORT, command
+
+As = Annotated[str, typer.Option("--as", envvar="FABRIC_AS", metavar="ID", help="Who you are: an id, fabric/id, or an identity's folder.")]
+Severity_ = Annotated[str, typer.Option("--severity", help="informational, low, medium, high, critical or fatal.")]
+Ttl = Annotated[str | None, typer.Option("--ttl", metavar="30s", help="Life span; default: the topology's.")]
+Label_ = Annotated[str | None, typer.Option("--label", help="TLP of what no --field-label names; default: the topology's.")]
+FieldLabels_ = Annotated[list[str] | None, typer.Option("--field-label", metavar="FIELD=LABEL", help="A field's own TLP; again for more.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One object a line.")]
+
+
+def field_labels(given: list[str] | None) -> dict[str, str]:
+    labels = {}
+    for text in given or []:
+        name, equals, label = text.rpartition("=")
+        if not equals or not name:
+            raise FabricError(Code.USAGE, f"{text!r} is no field label", "write e.g. --field-label id.orig_h=amber")
+        labels[name] = label
+    return labels
+
+
+def parse_record(text: str | bytes, where: str) -> dict[str, Any]:
+    """One JSON object. The error says where, never what."""
+    try:
+        record = json.loads(text)
+    except (ValueError, RecursionError):
+        raise FabricError(Code.BAD_INPUT, f"{where} is not JSON") from None
+    if not isinstance(record, dict):
+        raise FabricError(Code.BAD_INPUT, f"{where} is not a JSON object")
+    return record
+
+
+@command
+def publish(
+    topic: Annotated[str, typer.Argument(help="E.g. detections.zeek.conn; `intel.` begins intelligence.")],
+    record: Annotated[str, typer.Argument(metavar="[JSON | -]", help="One JSON object; - reads it from standard input.")] = "-",
+    identity: As = "",
+    severity: Severity_ = "informational",
+    phase: Annotated[str | None, typer.Option("--phase", metavar="NAME", help="Kill chain phase, or an ATT&CK tactic's id.")] = None,
+    ttl: Ttl = None,
+    label: Label_ = None,
+    field_label: FieldLabels_ = None,
+    as_json: AsJson = False,
+) -> None:
+    """Publish one message; done when the relay holds it on disk.
+
+    Exit codes: 0 held, 2 usage, 5 denied, 69 unreachable.
+
+    Example: fabric publish detections.test '{"rule": "scan", "src": "10.1.0.7"}' --as sensor-1 --severity high --field-label src=amber --label green
+    """
+    content = parse_record(sys.stdin.read() if record == "-" else record, "the message")
+    options: dict[str, Any] = {
+        "severity": severity, "phase": phase, "ttl": ttl, "label": label, "labels": field_labels(field_label)
+    }
+    with ControlPoint(needed(identity)) as point:
+        id_ = point.publish(topic, content, **options)
+    print(json.dumps({"id": id_, "topic": topic}) if as_json else f"held {id_}")
+
+
+def needed(identity: str) -> str:
+    if not identity:
+        raise FabricError(Code.USAGE, "who are you?", "add --as ID, or set FABRIC_AS")
+    return identity
+
+
+@command
+def send(
+    file: Annotated[Path, typer.Argument(help="JSON lines; - is standard input.")],
+    topic: Annotated[str, typer.Option("--topic", help="Where to publish them.")],
+    identity: As = "",
+    follow: Annotated[bool, typer.Option("--follow", help="Go on with what is appended. Ctrl-C ends it.")] = False,
+    severity: Severity_ = "informational",
+    ttl: Ttl = None,
+    label: Label_ = None,
+    field_label: FieldLabels_ = None,
+    as_json: AsJson = False,
+) -> None:
+    """Publish a file of JSON lines, a message each, with progress. Lines that are not JSON objects are named and skipped.
+
+    Exit codes: 0 all held, 3 some lines were skipped or refused, 5 denied, 69 unreachable.
+
+    Example: fabric send conn.log --as zeek-p1 --topic detections.zeek.conn --label green --field-label id.orig_h=amber
+    """
+    options: dict[str, Any] = {
+        "severity": severity, "ttl": ttl, "label": label, "labels": field_labels(field_label)
+    }
+    if str(file) != "-" and not file.is_file():
+        raise FabricError(Code.BAD_INPUT, f"{file} is no file", "name a file of JSON lines, or -")
+    console = Console(stderr=True)
+    progress = Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console,
+        disable=as_json or not console.is_terminal,
+    )
+    began = time.monotonic()
+    sender = _Sender(console, as_json)
+    with ControlPoint(needed(identity)) as point, progress:
+        total = None if follow or str(file) == "-" else _count_lines(file)
+        task = progress.add_task(f"sending {file.name}", total=total)
+        try:
+            for number, line in _lines(file, follow):
+                sender.settle(block=False)
+                progress.update(task, completed=sender.held)
+                if not line.strip():
+                    continue
+                try:
+                    content = parse_record(line, f"line {number}")
+                except FabricError as error:
+                    sender.skip(number, error)
+                    continue
+                sender.add(number, point.publish_later(topic, content, **options))
+        except KeyboardInterrupt:
+            console.print("stopping: waiting for what is on its way")
+        sender.settle(block=True)
+        progress.update(task, completed=sender.held)
+    took = time.monotonic() - began
+    summary = {"held": sender.held, "skipped": sender.skipped, "refused": sender.refused, "seconds": round(took, 3)}
+    if as_json:
+        print(json.dumps(summary))
+    else:
+        print(f"{sender.held} held, {sender.skipped} skipped, {sender.refused} refused in {took:.1f} s")
+    if sender.refused and not sender.held:
+        assert sender.last_error is not None
+        raise sender.last_error
+    if sender.skipped or sender.refused:
+        raise typer.Exit(PARTLY if sender.held else FAILED)
+
+
+class _Sender:
+    """What is on its way, in order, and what became of it."""
+
+    _TOLD_MAX = 10
+
+    def __init__(self, console: Console, as_json: bool) -> None:
+        self._console = console
+        self._as_json = as_json
+        self._waiting: deque[tuple[int, Future[str]]] = deque()
+        self._told = 0
+        self.held = self.skipped = self.refused = 0
+        self.last_error: FabricError | None = None
+
+    def add(self, number: int, future: Future[str]) -> None:
+        self._waiting.append((number, future))
+
+    def skip(self, number: int, error: FabricError) -> None:
+        self.skipped += 1
+        self._tell(number, error)
+
+    def settle(self, *, block: bool) -> None:
+        while self._waiting and (block or self._waiting[0][1].done()):
+            number, future = self._waiting.popleft()
+            try:
+                future.result()
+                self.held += 1
+            except FabricError as error:
+                self.refused += 1
+                self.last_error = error
+                self._tell(number, error)
+
+    def _tell(self, number: int, error: FabricError) -> None:
+        self._told += 1
+        if self._told > self._TOLD_MAX:
+            return
+        if self._as_json:
+            print(json.dumps({"line": number, "code": error.code.label, "cause": error.code.cause}), file=sys.stderr)
+        else:
+            self._console.print(f"line {number}: {error}", markup=False, highlight=False)
+        if self._told == self._TOLD_MAX:
+            self._console.print("more lines like this are counted only")
+
+
+def _count_lines(file: Path) -> int:
+    with file.open("rb") as lines:
+        return sum(1 for line in lines if line.strip())
+
+
+def _lines(file: Path, follow: bool) -> Iterator[tuple[int, bytes]]:
+    """Numbered lines; with `follow`, those that are appended later too, each once it is complete."""
+    if str(file) == "-":
+        yield from enumerate(sys.stdin.buffer, 1)
+        return
+    number, rest = 0, b""
+    with file.open("rb") as source:
+        while True:
+            line = source.readline()
+            if not line:
+                if not follow:
+                    break
+                time.sleep(0.2)
+                continue
+            rest += line
+            if follow and not rest.endswith(b"\n"):
+                continue
+            number += 1
+            yield number, rest
+            rest = b""
+
+
+@command
+def subscribe(
+    pattern: Annotated[str, typer.Argument(help="E.g. 'detections.>'; * is one word, > the rest.")],
+    identity: As = "",
+    as_json: AsJson = False,
+    count: Annotated[int | None, typer.Option("--count", min=1, help="Stop after so many messages.")] = None,
+    timeout: Annotated[str | None, typer.Option("--timeout", metavar="10s", help="Stop after this time in all.")] = None,
+) -> None:
+    """Print messages as they come. What this identity may not see is withheld, and said to be.
+
+    Exit codes: 0 stopped, 5 denied, 6 fewer than --count in the time of --timeout, 69 unreachable.
+
+    Example: fabric subscribe 'detections.>' --as analyst-1 --json --count 10 --timeout 30s
+    """
+    timeout_s = parse_duration(timeout) / 1000 if timeout else None
+    seen = 0
+    console = Console()
+    with ControlPoint(needed(identity)) as point:
+        messages = point.subscribe(pattern, timeout_s=timeout_s)
+        if not as_json:
+            print(f"subscribed to {pattern} at {point.identity.relay.id}", file=sys.stderr)  # type: ignore[union-attr]
+        for message in messages:
+            seen += 1
+            if as_json:
+                print(json.dumps(message.to_json()), flush=True)
+            else:
+                _show(console, message)
+            if seen == count:
+                messages.close()
+                break
+    if count is not None and seen < count:
+        if not as_json:
+            print(f"{seen} of {count} messages", file=sys.stderr)
+        raise typer.Exit(SHORT)
+
+
+def _show(console: Console, message: Message) -> None:
+    console.print(
+        f"[bold]{message.topic}[/] {message.severity.name.lower()} {message.label.spelling} from {message.origin} "
+        f"via {' '.join(message.path)} age {message.age_ms} ms", highlight=False,
+    )
+    console.print_json(json.dumps(dict(message.content)), indent=None)
+    for label, parts in message.withheld.items():
+        console.print(f"  withheld: {parts} part(s) {label.spelling}", style="dim", highlight=False)

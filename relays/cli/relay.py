@@ -1,0 +1,71 @@
+"""`fabric relay run` and `fabric bundle`: one relay, here or on a machine of its own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fabric.edge.identity import load_identity
+from fabric.protocol.errors import Code, FabricError
+from relays import topology as topologies
+from relays.authority import ids_folder, make_identities, open_authority
+from relays.bundle import make_bundle
+from relays.cli.exits import command
+from relays.logs import set_up_logs
+from relays.run import run_relay
+
+app = typer.Typer(no_args_is_help=True, help="One relay.")
+
+
+@app.command("run")
+@command
+def run(
+    name: Annotated[str, typer.Argument(help="The relay's id.")],
+    source: Annotated[Path, typer.Argument(help="A topology file, or the relay's bundle.", exists=True)],
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    as_json: Annotated[bool, typer.Option("--json", help="Logs as JSON, also on a terminal.")] = False,
+) -> None:
+    """One relay in the foreground, as a service manager starts it. Stops on SIGTERM.
+
+    Exit codes: 0 stopped, 1 cannot run, 75 restart me.
+
+    Example: fabric relay run hq topologies/minimal.toml
+    """
+    set_up_logs(log_level, True if as_json else None)
+    if source.is_dir():
+        folder = source
+        if load_identity(folder).id != name:
+            raise FabricError(Code.USAGE, f"{source} is not the bundle of {name}", "name the relay that it was made for")
+    else:
+        topology = topologies.load(source)
+        if name not in topology.relays:
+            raise FabricError(Code.USAGE, f"no relay {name}", f"write one of: {', '.join(topology.relays)}")
+        folder = ids_folder(topology.fabric) / name
+        if not folder.is_dir():
+            make_identities(topology, open_authority(topology.fabric))
+    raise typer.Exit(run_relay(folder, None))
+
+
+@command
+def bundle(
+    name: Annotated[str, typer.Argument(help="The relay's id.", metavar="RELAY")],
+    file: Annotated[Path, typer.Argument(help="The topology file.", exists=True, dir_okay=False)],
+    output: Annotated[Path, typer.Option("-o", "--output", help="A new folder.")],
+    as_json: Annotated[bool, typer.Option("--json")] = False,
+) -> None:
+    """What one relay needs on its own machine: its configuration and keys only, a systemd unit, a start script.
+
+    Example: fabric bundle plant-1 topologies/enterprise.toml -o /tmp/plant-1
+    """
+    topology = topologies.load(file)
+    if name not in topology.relays:
+        raise FabricError(Code.USAGE, f"no relay {name}", f"write one of: {', '.join(topology.relays)}")
+    make_identities(topology, open_authority(topology.fabric))
+    files = make_bundle(ids_folder(topology.fabric) / name, output)
+    if as_json:
+        print(json.dumps({"relay": name, "folder": str(output), "files": files}))
+    else:
+        print(f"{output}: {', '.join(files)}\nCopy it to the relay's machine and run {output.name}/start there.")

@@ -1,0 +1,206 @@
+"""`fabric up`, `down`, `status`: a whole topology on this machine."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from fabric.edge.home import fabric_folder, fabrics
+from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.lifetime import parse_duration
+from relays import topology as topologies
+from relays.authority import init_authority, make_identities, open_authority
+from relays.cli.exits import PARTLY, SHORT, command
+from relays.status import STALE_MS, read_status
+from relays.supervisor import Supervisor, last_words, stop_supervisor, supervisor_state
+
+_START_S = 30.0
+_State = dict[str, Any]
+
+
+@command
+def up(
+    file: Annotated[Path, typer.Argument(help="The topology file.", exists=True, dir_okay=False)],
+    only: Annotated[list[str] | None, typer.Option("--only", metavar="RELAY", help="Run only this relay; again for more.")] = None,
+    detach: Annotated[bool, typer.Option("-d", "--detach", help="Leave it running; stop it with `fabric down`.")] = False,
+    dev: Annotated[bool, typer.Option("--dev", help="Make a throwaway authority if there is none.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="States as one object a line, when they change.")] = False,
+) -> None:
+    """Make the identities that are missing, then run the relays of a topology. Ctrl-C stops all.
+
+    Exit codes: 0 stopped, or running (-d); 1 failed; 3 only some relays came up (-d).
+
+    Examples:
+
+      fabric up --dev topologies/minimal.toml
+
+      fabric up -d --only hq topologies/enterprise.toml
+    """
+    topology = topologies.load(file)
+    unknown = [name for name in only or [] if name not in topology.relays]
+    if unknown:
+        raise FabricError(Code.USAGE, f"no relay {unknown[0]}", f"write one of: {', '.join(topology.relays)}")
+    if supervisor_state(topology.fabric) is not None:
+        raise FabricError(Code.ALREADY_RUNNING, topology.fabric, f"run `fabric down {topology.fabric}` first")
+    authority = init_authority(topology.fabric) if dev else open_authority(topology.fabric)
+    made = make_identities(topology, authority)
+    relays = [name for name in topology.relays if not only or name in only]
+    if made and not as_json:
+        print(f"issued {len(made)} identities in {fabric_folder(topology.fabric) / 'ids'}", file=sys.stderr)
+    if detach:
+        _detach(topology.fabric, relays, as_json)
+        return
+    supervisor = Supervisor(topology.fabric, relays)
+    if as_json or not sys.stdout.isatty():
+        supervisor.run(_line_printer(topology.fabric, relays, as_json))
+        return
+    with Live(Table(), refresh_per_second=4, console=Console()) as live:
+        supervisor.run(lambda: live.update(_table(topology.fabric, states_of(topology.fabric, relays))))
+
+
+def _detach(fabric: str, relays: list[str], as_json: bool) -> None:
+    log = fabric_folder(fabric) / "run"
+    log.mkdir(parents=True, exist_ok=True)
+    with (log / "supervisor.log").open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "relays.cli.supervise", fabric, *relays],
+            stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+        )
+    deadline = time.monotonic() + _START_S
+    while time.monotonic() < deadline:
+        states = states_of(fabric, relays)
+        if all(state["state"] == "up" for state in states):
+            break
+        if process.poll() is not None:
+            raise FabricError(Code.NOT_RUNNING, fabric, f"read {log / 'supervisor.log'}")
+        time.sleep(0.1)
+    states = states_of(fabric, relays)
+    _show(fabric, states, as_json)
+    if any(state["state"] != "up" for state in states):
+        raise typer.Exit(PARTLY)
+
+
+def _line_printer(fabric: str, relays: list[str], as_json: bool) -> Any:
+    told: dict[str, str] = {}
+
+    def every() -> None:
+        for state in states_of(fabric, relays):
+            if told.get(state["relay"]) != state["state"]:
+                told[state["relay"]] = state["state"]
+                words = f" ({state['why']})" if state.get("why") else ""
+                print(json.dumps(state) if as_json else f"{state['relay']}: {state['state']}{words}", flush=True)
+
+    return every
+
+
+@command
+def down(
+    fabric: Annotated[str | None, typer.Argument(help="Which fabric; not needed where one runs.")] = None,
+    as_json: Annotated[bool, typer.Option("--json")] = False,
+) -> None:
+    """Stop what `fabric up -d` started.
+
+    Example: fabric down enterprise
+    """
+    name = fabric or _the_one(running_only=True)
+    stop_supervisor(name)
+    print(json.dumps({"stopped": name}) if as_json else f"{name}: stopped")
+
+
+@command
+def status(
+    fabric: Annotated[str | None, typer.Argument(help="Which fabric; not needed where one is.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One object per relay and line.")] = False,
+    wait: Annotated[str | None, typer.Option("--wait", metavar="20s", help="Wait until all are up.")] = None,
+) -> None:
+    """Per relay: state, process, parent link, children, queue per lane, counters by reason.
+
+    Exit codes: 0 all up, 3 some are not, 6 not all up in the time of --wait, 1 not running.
+
+    Example: fabric status --wait 20s
+    """
+    name = fabric or _the_one(running_only=False)
+    deadline = time.monotonic() + (parse_duration(wait) / 1000 if wait else 0)
+    while True:
+        running = supervisor_state(name)
+        states = states_of(name, [str(relay) for relay in running["relays"]]) if running else []
+        if (states and all(state["state"] == "up" for state in states)) or time.monotonic() >= deadline:
+            break
+        time.sleep(0.1)
+    if running is None:
+        raise FabricError(Code.NOT_RUNNING, name)
+    _show(name, states, as_json)
+    if any(state["state"] != "up" for state in states):
+        raise typer.Exit(SHORT if wait else PARTLY)
+
+
+def _the_one(*, running_only: bool) -> str:
+    known = [name for name in fabrics() if supervisor_state(name) is not None]
+    if not known and not running_only:
+        known = fabrics()
+    if not known:
+        raise FabricError(Code.NOT_RUNNING, "no fabric")
+    if len(known) > 1:
+        raise FabricError(Code.USAGE, "more than one fabric", f"name one of: {', '.join(known)}")
+    return known[0]
+
+
+def states_of(fabric: str, relays: list[str]) -> list[_State]:
+    """Each relay's last state, with `state` as up, starting, orphan (no parent), hanging or down, and `why`."""
+    now_ms = time.time_ns() // 1_000_000
+    run = fabric_folder(fabric) / "run"
+    states = []
+    for relay in relays:
+        state = read_status(run / f"{relay}.json", now_ms) or {"relay": relay, "pid": 0, "age_ms": STALE_MS + 1}
+        words = last_words(fabric, relay)
+        if words is not None:
+            state.update(state="down", why=f"{words.get('code', '')} {words.get('detail') or words.get('cause', '')}")
+        elif state["pid"] == 0:
+            state["state"] = "starting"
+        elif state["age_ms"] > STALE_MS:
+            state["state"] = "hanging"
+        elif not state["ready"]:
+            state["state"] = "starting"
+        else:
+            state["state"] = "orphan" if state["parent_link"] == "down" else "up"
+        states.append(state)
+    return states
+
+
+def _show(fabric: str, states: list[_State], as_json: bool) -> None:
+    if as_json:
+        for state in states:
+            print(json.dumps(state))
+    else:
+        Console().print(_table(fabric, states))
+
+
+def _table(fabric: str, states: list[_State]) -> Table:
+    table = Table(title=f"fabric {fabric}", title_justify="left")
+    for column in ("relay", "state", "pid", "clearance", "parent", "children", "points", "queue u/c/h/m/l", "drops"):
+        table.add_column(column, overflow="fold")
+    for state in states:
+        queue = "/".join(str(n) for n in state.get("queue", {}).values())
+        counters = state.get("counters", {})
+        drops = ", ".join(
+            f"{key.split(':', 1)[1]} {value}" for key, value in counters.items()
+            if key.startswith(("refused:", "ended:")) and not key.endswith(":no_interest")
+        )
+        style = {"up": "green", "down": "red", "hanging": "red"}.get(state["state"], "yellow")
+        table.add_row(
+            state["relay"], f"[{style}]{state['state']}[/]", str(state["pid"] or ""), state.get("clearance", ""),
+            state.get("parent") or "-", " ".join(state.get("children", [])), " ".join(state.get("points", [])),
+            queue, state.get("why") or drops,
+        )
+    return table
+
+

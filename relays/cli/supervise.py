@@ -1,0 +1,22 @@
+"""`python -m relays.cli.supervise FABRIC RELAY...`: what `fabric up -d` leaves running."""
+
+from __future__ import annotations
+
+import sys
+
+from fabric.protocol.errors import FabricError
+from relays.supervisor import Supervisor
+
+
+def main() -> int:
+    fabric, *relays = sys.argv[1:]
+    try:
+        Supervisor(fabric, relays).run()
+    except FabricError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,67 @@
+"""`fabric topology`: is a topology file right, and what does it look like."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from relays import topology as topologies
+from relays.cli.exits import FAILED, command, problem_json
+
+app = typer.Typer(no_args_is_help=True, help="Check and draw topology files.")
+File = Annotated[Path, typer.Argument(help="The topology file.", exists=True, dir_okay=False, readable=True)]
+
+
+@app.command()
+@command
+def lint(
+    file: File,
+    as_json: Annotated[bool, typer.Option("--json", help="One object a line.")] = False,
+) -> None:
+    """Every error and warning at once, each with its key and what to write instead.
+
+    Exit codes: 0 no errors (there may be warnings), 1 errors.
+
+    Example: fabric topology lint topologies/enterprise.toml
+    """
+    problems = topologies.lint(file)
+    errors = [p for p in problems if p.severity == "error"]
+    for problem in problems:
+        print(json.dumps(problem_json(problem)) if as_json else problem)
+    if not as_json:
+        warnings = len(problems) - len(errors)
+        print(f"{file}: {len(errors)} errors, {warnings} warnings")
+    if errors:
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+@command
+def graph(
+    file: File,
+    mermaid: Annotated[bool, typer.Option("--mermaid", help="As a Mermaid flowchart.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Relays and points as one object.")] = False,
+) -> None:
+    """The tree with its segments, clearances and addresses.
+
+    Example: fabric topology graph topologies/minimal.toml
+    """
+    topology = topologies.load(file)
+    if as_json:
+        print(json.dumps({
+            "fabric": topology.fabric,
+            "relays": [
+                {"id": r.id, "parent": r.parent, "segment": r.segment, "clearance": r.clearance.short,
+                 "listen": r.listen, "dial": r.dial}
+                for r in topology.relays.values()
+            ],
+            "points": [
+                {"id": p.id, "relay": p.relay, "role": p.role, "clearance": p.clearance.short}
+                for p in topology.points.values()
+            ],
+        }))
+        return
+    print(topologies.mermaid(topology) if mermaid else topologies.draw(topology), end="")

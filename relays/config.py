@@ -1,0 +1,29 @@
+"""What a relay is told besides who it is: where it listens, who its parent is, and whom it dials.
+
+Read from its identity's folder, so that a bundle on another machine needs no topology file and no validator.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fabric.edge.identity import Dial, Identity, dial_in
+from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.wire import Role
+
+
+@dataclass(frozen=True)
+class RelayConfig:
+    listen: str
+    parent: str  # empty: the root
+    dials: tuple[tuple[Role, Dial], ...]  # what we say we are to the peer, and the peer
+
+
+def relay_config(identity: Identity) -> RelayConfig:
+    extra = identity.extra
+    try:
+        children = tuple((Role.PARENT, dial_in(child)) for child in extra["children"])
+        upwards = ((Role.CHILD, identity.relay),) if identity.relay else ()
+        return RelayConfig(str(extra["listen"]), str(extra["parent"]), (*upwards, *children))
+    except (KeyError, TypeError, ValueError) as error:
+        raise FabricError(Code.BAD_IDENTITY, f"{identity.folder} is not a relay's") from error

@@ -1,0 +1,259 @@
+"""The one loop of a running relay: drain, step, commit once, send, close. In that order, in one place.
+
+An idle relay commits a single message at once; a busy one groups what a turn brought into one fsync. Guarantees:
+nothing is sent before what it promises is on disk; a peer can neither stop the loop nor grow it, since every turn
+takes a bounded number of frames and bytes; SIGTERM ends it after the turn. Refuses to run when its own door test
+fails, and stops rather than go on when the spool fails.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from pathlib import Path
+from types import FrameType
+
+import structlog
+import zmq
+
+from fabric.edge.home import fabric_folder
+from fabric.edge.identity import Dial, Identity
+from fabric.protocol.credentials import NodeKind
+from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.limits import FRAME_BYTES_MAX
+from fabric.protocol.ready import LinkDown, LinkUp, Ready, Tick
+from fabric.protocol.relay import Relay
+from fabric.protocol.wire import PROTOCOL_VERSIONS, SESSION_BYTES, Hello, Refused, Role, decode_frame, encode_frame
+from fabric.transport.clock import Clock
+from fabric.transport.dialler import Dialler, Up
+from fabric.transport.door import DoorTest
+from fabric.transport.gate import Gate
+from fabric.transport.keys import CurveKeys
+from fabric.transport.listener import Listener
+from fabric.transport.sockets import LinkNumbers
+from relays.config import RelayConfig
+from relays.spool import Spool
+from relays.status import StatusFile, snapshot
+
+# A turn takes at most this from each socket: about two milliseconds of work, so that timers and other peers wait no
+# longer than that.
+_TURN_FRAMES = 64
+_TURN_BYTES = 2 * FRAME_BYTES_MAX
+_IDLE_MS_MAX = 1_000
+# A REJECT needs a moment to leave before its connection is cut.
+_CUT_AFTER_MS = 250
+_STATUS_MS = 1_000
+
+
+class RelayLoop:
+    def __init__(self, identity: Identity, config: RelayConfig, home: Path | None = None) -> None:
+        if identity.credential.kind is not NodeKind.RELAY:
+            raise FabricError(Code.WRONG_ROLE, f"{identity.id} is not a relay")
+        self._identity = identity
+        self._config = config
+        self._folder = fabric_folder(identity.fabric, home)
+        self._log = structlog.get_logger().bind(relay=identity.id)
+        self._clock = Clock()
+        self._stopping = False
+        self._condemned: dict[int, int] = {}  # link -> when it is cut
+        self._lists_seen = 0.0
+
+    def run(self) -> None:
+        """Until SIGTERM or SIGINT. Raises FabricError when this relay cannot or must not run."""
+        for signal_ in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signal_, self._stop)
+        self._spool = Spool(self._folder / "spool" / f"{self._identity.id}.db")
+        try:
+            self._open()
+            self._serve()
+        finally:
+            self._close()
+
+    def _stop(self, _signal: int, _frame: FrameType | None) -> None:
+        self._stopping = True
+
+    # -- start and end ----------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        identity, now_ms = self._identity, self._clock.now_ms()
+        self.core = Relay(
+            identity.credential, identity.signer, identity.authority_key, os.urandom(SESSION_BYTES), os.urandom,
+            self._config.parent,
+        )
+        damaged = self.core.restore(self._spool.load(now_ms), now_ms)
+        if damaged or self._spool.quarantined:
+            self._log.warning("spool damaged", unreadable=len(damaged), quarantined=len(self._spool.quarantined))
+        self._context = zmq.Context()
+        self._context.set(zmq.MAX_SOCKETS, 8192)
+        keys = CurveKeys(identity.credential.curve_key, identity.curve_secret)
+        self._gate = Gate(self._context, identity.fabric, self._admit)
+        self._listener = Listener(
+            self._context, self._config.listen, keys, identity.fabric, FRAME_BYTES_MAX, self._numbers()
+        )
+        self._diallers: list[tuple[Dialler, Role, Dial]] = []
+        for role, dial in self._config.dials:
+            dialler = Dialler(
+                self._context, dial.address, dial.curve_key, keys, FRAME_BYTES_MAX, self._link_numbers,
+                random.random,
+            )
+            self._diallers.append((dialler, role, dial))
+        self._dialler_of: dict[int, Dialler] = {}
+        self._door: DoorTest | None = self._door_test()
+        self._status = StatusFile(self._folder / "run" / f"{identity.id}.json")
+        self._log.info("relay started", listen=self._listener.address, held=len(self.core.custody))
+
+    def _numbers(self) -> LinkNumbers:
+        self._link_numbers = LinkNumbers()
+        return self._link_numbers
+
+    def _admit(self, curve_key: bytes) -> bool:
+        """Admission `credential`: any key may knock; its HELLO decides. Revocation is asked there and per message."""
+        return len(curve_key) == 32
+
+    def _door_test(self) -> DoorTest:
+        """A stranger's HELLO: well formed, with a credential that no authority signed."""
+        hello = Hello(
+            *PROTOCOL_VERSIONS, self._identity.fabric, Role.POINT, b"stranger", os.urandom(SESSION_BYTES),
+            os.urandom(SESSION_BYTES), self._clock.now_ms(), 0, 0,
+        )
+        return DoorTest(
+            self._listener.address, self._identity.credential.curve_key, "credential", encode_frame(hello),
+            lambda payload: isinstance(decode_frame(payload), Refused),
+        )
+
+    def _close(self) -> None:
+        if hasattr(self, "_listener"):
+            for dialler, _, _ in self._diallers:
+                dialler.close()
+            self._listener.close()
+            self._gate.close()
+            self._context.destroy(linger=0)
+        self._spool.close()
+        self._log.info("relay stopped")
+
+    # -- the loop ---------------------------------------------------------------------------------------
+
+    def _serve(self) -> None:
+        poller, generations = zmq.Poller(), [-1] * len(self._diallers)
+        poller.register(self._gate.socket, zmq.POLLIN)
+        poller.register(self._listener.socket, zmq.POLLIN)
+        registered: list[list[zmq.Socket[bytes]]] = [[] for _ in self._diallers]
+        wait_ms = 0
+        status_at_ms = 0
+        while not self._stopping:
+            for i, (dialler, _, _) in enumerate(self._diallers):
+                if dialler.generation != generations[i]:
+                    for socket in registered[i]:
+                        poller.unregister(socket)
+                    registered[i] = list(dialler.poll_sockets())
+                    for socket in registered[i]:
+                        poller.register(socket, zmq.POLLIN)
+                    generations[i] = dialler.generation
+            poller.poll(wait_ms)
+            self._gate.serve()
+            now_ms = self._clock.now_ms()
+            ready = self._drain(now_ms)
+            ready.merge(self.core.step(Tick(), now_ms))
+            self._apply(ready, now_ms)
+            self._knock(now_ms)
+            if now_ms >= status_at_ms:
+                status_at_ms = now_ms + _STATUS_MS
+                self._housekeeping(now_ms)
+            wait_ms = self._wait_ms(ready, now_ms)
+
+    def _drain(self, now_ms: int) -> Ready:
+        """Everything that arrived, within the turn's bounds, through the core."""
+        ready = Ready()
+        for dialler, role, dial in self._diallers:
+            for event in dialler.service(now_ms):
+                if isinstance(event, Up):
+                    self._dialler_of[event.link] = dialler
+                    nonce = os.urandom(SESSION_BYTES)
+                    up = LinkUp(event.link, dial.curve_key, nonce, role, dial.id)
+                    ready.merge(self.core.step(up, now_ms))
+                else:
+                    self._dialler_of.pop(event.link, None)
+                    self._log.info("not connected", peer=dial.id, code=event.code.label, why=event.words)
+                    ready.merge(self.core.step(LinkDown(event.link), now_ms))
+            for payload in dialler.receive(_TURN_FRAMES, _TURN_BYTES):
+                ready.merge(self.core.step(self.core.read(dialler.link, payload), now_ms))
+        for link in self._listener.gone():
+            self._condemned.pop(link, None)
+            ready.merge(self.core.step(LinkDown(link), now_ms))
+        for received in self._listener.receive(_TURN_FRAMES, _TURN_BYTES):
+            link = received.link
+            if link in self._condemned:
+                continue
+            if link not in self.core.links:
+                ready.merge(self.core.step(LinkUp(link, received.peer, b""), now_ms))
+            ready.merge(self.core.step(self.core.read(link, received.payload), now_ms))
+        return ready
+
+    def _apply(self, ready: Ready, now_ms: int) -> None:
+        if ready.persist:
+            self._spool.commit(ready.persist)
+        for link, payload in ready.send:
+            # A frame that cannot leave now is lost like one that the network lost: everything that matters repeats.
+            dialler = self._dialler_of.get(link)
+            if dialler is not None:
+                dialler.send(payload)
+            else:
+                self._listener.send(link, payload)
+        for link, code in ready.close:
+            dialler = self._dialler_of.pop(link, None)
+            if dialler is not None:
+                dialler.restart(code.reason)
+            else:
+                self._condemned[link] = now_ms + _CUT_AFTER_MS
+        for link, at_ms in list(self._condemned.items()):
+            if now_ms >= at_ms:
+                del self._condemned[link]
+                self._listener.cut(link)
+        for note in ready.notes:
+            self._log.info(note.event, **note.fields)
+
+    def _knock(self, now_ms: int) -> None:
+        """The door test, a step a turn, until it is decided."""
+        if self._door is None:
+            return
+        closed = self._door.step(now_ms)
+        if closed is None:
+            return
+        failure, self._door = self._door.failure, None
+        if not closed:
+            raise FabricError(Code.DOOR_OPEN, failure)
+        # What the test's own knocks came to says nothing of anybody else.
+        self.core.counters.clear()
+        self._gate.counters.clear()
+        self._log.info("door test passed")
+
+    def _housekeeping(self, now_ms: int) -> None:
+        self._spool.sweep(now_ms)
+        self.core.custody.intake_open = self._spool.intake_allowed()
+        path = self._folder / "revocations"
+        try:
+            changed = path.stat().st_mtime
+        except OSError:
+            changed = 0.0
+        if changed > self._lists_seen:
+            self._lists_seen = changed
+            ready = Ready()
+            refused = self.core.apply_lists(path.read_bytes(), now_ms, ready)
+            if refused is not None:
+                self._log.warning("revocation list refused", code=refused.code.label)
+            self._apply(ready, now_ms)
+        gate = self._gate.counters
+        self._status.write(snapshot(self.core, self._config, now_ms, dict(gate), self._door is None))
+
+    def _wait_ms(self, ready: Ready, now_ms: int) -> int:
+        wakes = [now_ms + _IDLE_MS_MAX]
+        if ready.wake_at_ms is not None:
+            wakes.append(ready.wake_at_ms)
+        wakes += [wake for dialler, _, _ in self._diallers if (wake := dialler.next_wake_ms(now_ms)) is not None]
+        wakes += list(self._condemned.values())
+        if self._door is not None:
+            wakes.append(now_ms + 20)
+        return max(0, min(wakes) - now_ms)
+
+

@@ -1,0 +1,53 @@
+"""`python -m relays.run FOLDER`: one relay in the foreground, with nothing loaded that it does not need.
+
+This is what a service manager and the supervisor start. Exit codes: 0 stopped, 1 cannot run (the last line of the log
+says why), 75 the spool failed and a restart from disk is due.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import structlog
+
+from fabric.edge.identity import load_identity
+from fabric.protocol.errors import Code, FabricError
+from fabric.transport import require_zmq
+from relays.config import relay_config
+from relays.logs import set_up_logs
+from relays.loop import RelayLoop
+
+EXIT_FAILED = 1
+EXIT_RESTART = 75
+
+
+def run_relay(folder: Path, home: Path | None) -> int:
+    """Run until it is stopped; the exit code."""
+    log = structlog.get_logger()
+    try:
+        require_zmq()
+        identity = load_identity(folder)
+        RelayLoop(identity, relay_config(identity), home).run()
+    except FabricError as error:
+        log.error(
+            "relay cannot run", relay=folder.name, code=error.code.label, cause=error.code.cause, detail=error.detail,
+            next=error.next_step,
+        )
+        return EXIT_RESTART if error.code is Code.SPOOL_FAILED else EXIT_FAILED
+    return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m relays.run", description="Run one relay in the foreground.")
+    parser.add_argument("folder", type=Path, help="the relay's identity folder, or its bundle")
+    parser.add_argument("--home", type=Path, default=None, help="where state lives; default: FABRIC_HOME")
+    parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
+    parsed = parser.parse_args(arguments)
+    set_up_logs(parsed.log_level)
+    return run_relay(parsed.folder, parsed.home)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,80 @@
+"""A relay's state in a small file, written once a second: for `fabric status`, also when the relay does not answer.
+
+Names, numbers and reasons only: nothing that anybody published is in here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from fabric.edge.home import make_private
+from fabric.protocol.node import UPLINK
+from fabric.protocol.relay import Relay
+from fabric.protocol.severity import Lane
+from fabric.protocol.wire import Role
+from relays.config import RelayConfig
+
+# Older than this, a state file speaks of a relay that hangs or is gone.
+STALE_MS = 5_000
+
+
+def snapshot(
+    core: Relay, config: RelayConfig, now_ms: int, gate: dict[str, int], door_closed: bool
+) -> dict[str, Any]:
+    """The state as one JSON object."""
+    uplink = core.by_destination.get(UPLINK)
+    children, points = [], []
+    for link in core.by_destination.values():
+        if link.peer is not None and link.peer_role == Role.CHILD:
+            children.append(link.peer.id)
+        elif link.peer is not None and link.peer_role == Role.POINT:
+            points.append(link.peer.id)
+    queue = [0] * len(Lane)
+    for outbox in core.outboxes.values():
+        queue = [a + b for a, b in zip(queue, outbox.counts(), strict=True)]
+    return {
+        "relay": core.me.id,
+        "segment": core.me.segment,
+        "clearance": core.me.clearance.short,
+        "pid": os.getpid(),
+        "at_ms": now_ms,
+        "listen": config.listen,
+        "ready": door_closed,
+        "parent": config.parent,
+        "parent_link": "root" if core.is_root else ("up" if uplink is not None else "down"),
+        "children": sorted(children),
+        "points": sorted(points),
+        "queue": {lane.name.lower(): queue[lane] for lane in Lane},
+        "held": len(core.custody),
+        "routes": len(core.routes),
+        "revocations": core.trust.revocations.version,
+        "clock_offset_ms": core.clock.offset_ms,
+        "clock_suspect": core.clock_suspect,
+        "counters": dict(sorted(core.counters.items())),
+        "gate": gate,
+    }
+
+
+class StatusFile:
+    def __init__(self, path: Path) -> None:
+        make_private(path.parent)
+        self._path = path
+
+    def write(self, state: dict[str, Any]) -> None:
+        """Whole or not at all; a reader never sees half a state. No fsync: it is worth nothing after a crash."""
+        temporary = self._path.with_suffix(".new")
+        temporary.write_text(json.dumps(state))
+        temporary.replace(self._path)
+
+
+def read_status(path: Path, now_ms: int) -> dict[str, Any] | None:
+    """The last state that a relay wrote, with its age; None when there is none that can be read."""
+    try:
+        state = json.loads(path.read_text())
+        state["age_ms"] = max(0, now_ms - int(state["at_ms"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return dict(state)

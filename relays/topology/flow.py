@@ -1,0 +1,190 @@
+"""Where content can go in a topology: every answer is `may_hold`, asked at each hop as a relay would ask it.
+
+Guarantees: `reach` never misses a way. It counts a relay's backups as ways up, and what descends: intel to
+whoever subscribes, actions to whoever executes them, results to whoever requested. So it may name a way
+that is never taken, and a `never` that holds here holds whatever the links do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from fabric.protocol.errors import Reject
+from fabric.protocol.selectors import parse_selector
+from fabric.protocol.tlp import Audience, Label, may_hold
+from relays.topology.model import PointSpec, RelaySpec, RequestGrant, RoleSpec, Topology
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How content gets there: `relays` in the order in which they hold it, and what carries it."""
+
+    relays: tuple[str, ...]
+    carrier: str  # "climbing", "as intel", "as an action", "as a result"
+
+    def __str__(self) -> str:
+        return " -> ".join(self.relays)
+
+
+def first_refusal(path: Iterable[RelaySpec], label: Label, organisation: str) -> RelaySpec | None:
+    """The first relay on a path that may not hold the label, when the origin is of the organisation."""
+    audience = Audience((organisation,))
+    return next((relay for relay in path if not may_hold(relay, label, audience)), None)
+
+
+def reach(topology: Topology, label: Label, source: str, target: str) -> Way | None:
+    """A way by which content with the label gets from a relay (or below it) or a point to another, or None.
+
+    The audience is the default one, the origin's own organisation.
+    """
+    ends = _relays_at(topology, target)
+    receiver = topology.points.get(target)
+    receivers = tuple(topology.points.values()) if receiver is None else (receiver,)
+    carriers = _Carriers(topology)
+    for (start, organisation), origins in _origins(topology, source).items():
+        audience = Audience((organisation,))
+        if receiver is not None and not may_hold(receiver, label, audience):
+            continue
+        cleared = {name for name, relay in topology.relays.items() if may_hold(relay, label, audience)}
+        if start not in cleared:
+            continue
+        climbed = _climb(topology, start, cleared)
+        for end in ends:
+            if end in climbed:
+                return Way(climbed[end], "climbing")
+        for point in receivers:
+            carrier = carriers.between(origins, point)
+            for below in _relays_at(topology, point.id) if carrier else ():
+                fallen = _descend(topology, climbed, below, cleared)
+                for end in ends:
+                    if end in fallen:
+                        return Way(fallen[end], carrier)
+    return None
+
+
+def executors(topology: Topology, grant: RequestGrant) -> tuple[PointSpec, ...]:
+    """The points of this file that a request grant can make execute something."""
+    selector = parse_selector(grant.to)
+    if isinstance(selector, Reject):
+        return ()
+    within = {relay.id for relay in topology.subtree(grant.scope)} if grant.scope else None
+    return tuple(
+        point
+        for point in topology.points.values()
+        if any(actions_overlap(pattern, grant.action) for pattern in topology.roles[point.role].execute)
+        and selector.matches(topology.attributes(point.id))
+        and (within is None or point.relay is None or point.relay in within)
+    )
+
+
+def patterns_overlap(a: str, b: str) -> bool:
+    """Whether some topic matches both patterns."""
+    tokens_a, tokens_b = a.split("."), b.split(".")
+    for x, y in zip(tokens_a, tokens_b, strict=False):
+        if ">" in (x, y):
+            return True
+        if x != y and "*" not in (x, y):
+            return False
+    return len(tokens_a) == len(tokens_b)
+
+
+def actions_overlap(a: str, b: str) -> bool:
+    """Whether some action on some target type matches both patterns."""
+    pairs = zip(_action_parts(a), _action_parts(b), strict=True)
+    return all(x == y or "*" in (x, y) for x, y in pairs)
+
+
+def carries(pattern: str, kind: str) -> bool:
+    """Whether topics of the pattern can be of the kind: "intel" is all under `intel`, "event" the rest."""
+    first = pattern.partition(".")[0]
+    return first in ("*", ">") or (first == "intel") == (kind == "intel")
+
+
+def publishes_to(publisher: RoleSpec, subscriber: RoleSpec, kind: str) -> bool:
+    """Whether something of the kind that the one may publish is something that the other may subscribe to."""
+    return any(
+        patterns_overlap(grant.pattern, pattern) and carries(grant.pattern, kind) and carries(pattern, kind)
+        for grant in publisher.publish
+        for pattern in subscriber.subscribe
+    )
+
+
+def _action_parts(pattern: str) -> tuple[str, str]:
+    action, _, target = pattern.partition(" ")
+    return action, target or "*"
+
+
+def _relays_at(topology: Topology, name: str) -> tuple[str, ...]:
+    """A relay is at itself, a point at its relay; a point that takes the nearest may be at any."""
+    if name in topology.relays:
+        return (name,)
+    relay = topology.points[name].relay
+    return tuple(topology.relays) if relay is None else (relay,)
+
+
+def _origins(topology: Topology, source: str) -> dict[tuple[str, str], list[PointSpec]]:
+    """The points that are, or are below, the source: by relay and organisation, each of which is a start."""
+    found: dict[tuple[str, str], list[PointSpec]] = {}
+    if source in topology.points:
+        point = topology.points[source]
+        return {(relay, point.organisation): [point] for relay in _relays_at(topology, source)}
+    for relay in topology.subtree(source):
+        # The relay's own organisation too: for points that are there later.
+        found.setdefault((relay.id, relay.organisation), [])
+        for point in (*topology.points_of(relay.id), *topology.points_nearest()):
+            found.setdefault((relay.id, point.organisation), []).append(point)
+    return found
+
+
+def _climb(topology: Topology, start: str, cleared: set[str]) -> dict[str, tuple[str, ...]]:
+    """Every relay that is reached upward, with the way there; nearest first."""
+    ways: dict[str, tuple[str, ...]] = {start: (start,)}
+    for name in (queue := [start]):
+        relay = topology.relays[name]
+        for above in (relay.parent, *relay.backups):
+            if above is not None and above in cleared and above not in ways:
+                ways[above] = (*ways[name], above)
+                queue.append(above)
+    return ways
+
+
+def _descend(
+    topology: Topology, climbed: dict[str, tuple[str, ...]], below: str, cleared: set[str]
+) -> dict[str, tuple[str, ...]]:
+    """Every relay that is passed on the way down to `below`, from wherever the climb got to."""
+    above_it = _climb(topology, below, set(topology.relays))
+    ways = {name: way for name, way in climbed.items() if name in above_it}
+    for name in (queue := list(ways)):
+        for relay in topology.relays.values():
+            leads_down = name == relay.parent or name in relay.backups
+            if leads_down and relay.id in above_it and relay.id in cleared and relay.id not in ways:
+                ways[relay.id] = (*ways[name], relay.id)
+                queue.append(relay.id)
+    return ways
+
+
+class _Carriers:
+    """What of one point's could descend to another. Remembers by role: points are many, roles few."""
+
+    def __init__(self, topology: Topology) -> None:
+        self._roles = topology.roles
+        self._intel: dict[tuple[str, str], bool] = {}
+        self._targets = {
+            role.name: {point.id for grant in role.request for point in executors(topology, grant)}
+            for role in topology.roles.values()
+        }
+
+    def between(self, origins: Iterable[PointSpec], point: PointSpec) -> str:
+        """As `Way.carrier` says it; "" when nothing does."""
+        for origin in origins:
+            pair = (origin.role, point.role)
+            if pair not in self._intel:
+                self._intel[pair] = publishes_to(self._roles[origin.role], self._roles[point.role], "intel")
+            if self._intel[pair]:
+                return "as intel"
+            if point.id in self._targets[origin.role]:
+                return "as an action"
+            if origin.id in self._targets[point.role]:
+                return "as a result"
+        return ""

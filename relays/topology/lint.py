@@ -1,0 +1,266 @@
+"""What a topology will do that its author may not have meant: proofs of its asserts, and warnings.
+
+Guarantees: an `[[assert]]` without an error holds for every way that `flow.reach` knows. Warnings never stop
+a fabric from starting; each names the key, what will happen and what to write.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from fabric.protocol.actions import action_covers, class_of
+from fabric.protocol.errors import Code, Reject
+from fabric.protocol.selectors import parse_selector
+from fabric.protocol.tlp import Label
+from relays.topology.flow import executors, first_refusal, publishes_to, reach
+from relays.topology.loader import check
+from relays.topology.model import ApprovalSpec, PointSpec, RelaySpec, RequestGrant, Topology
+from relays.topology.problems import Problem, in_order
+
+_NAMES_SHOWN = 3
+
+
+def lint(path: Path) -> list[Problem]:
+    """Everything wrong with a file or worth knowing of it, in order of lines. Never raises for the file."""
+    checked = check(path)
+    found = list(checked.problems)
+    if checked.topology is not None:
+        for judge in _JUDGES:
+            found += [replace(p, line=checked.lines.of(p.key)) for p in judge(checked.topology)]
+    return in_order(found)
+
+
+def _warning(key: str, cause: str, write: str, code: Code = Code.TOPOLOGY_INVALID) -> Problem:
+    return Problem(code, key, cause, write, "warning")
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - _NAMES_SHOWN
+    return ", ".join(names[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _asserts(topology: Topology) -> Iterator[Problem]:
+    for index, claim in enumerate(topology.asserts):
+        way = reach(topology, claim.label, claim.source, claim.target)
+        if way is not None:
+            yield Problem(
+                Code.TOPOLOGY_INVALID,
+                f"assert.{index}.never",
+                f"{claim.label.short} from {claim.source} can reach {claim.target} {way.carrier}: {way}",
+                f"clear a relay on that path for less than {claim.label.short}, or remove the assert",
+            )
+
+
+def _flows(topology: Topology) -> Iterator[Problem]:
+    """Content of a publisher that ends on its way to the root."""
+    for point in topology.points.values():
+        if not topology.roles[point.role].publish:
+            continue
+        seen: dict[str, dict[Label, str]] = {}
+        for source in point.sources.values():
+            labels = dict.fromkeys(source.labels.values(), "fields")
+            if "*" not in source.labels:
+                labels.setdefault(
+                    topology.defaults.label, "fields without a label of their own (the default is it)"
+                )
+            seen[f"points.{point.id}.sources.{source.name}"] = labels
+        if not point.sources:
+            seen[f"points.{point.id}"] = {topology.defaults.label: "messages (the default label)"}
+        for key, labels in seen.items():
+            for label, what in sorted(labels.items()):
+                yield from _flow(topology, point, key, label, f"{label.short} {what} from {point.id}")
+
+
+def _flow(topology: Topology, point: PointSpec, key: str, label: Label, what: str) -> Iterator[Problem]:
+    if label > point.clearance:
+        yield _warning(
+            key,
+            f"{what} are refused: nobody publishes above their clearance, which is {point.clearance.short}",
+            f'write clearance = "{label.short}", or lower the label',
+            Code.CLEARANCE_DENIED,
+        )
+        return
+    if point.relay is None:
+        return
+    stop = first_refusal(topology.path_to_root(point.relay), label, point.organisation)
+    if stop is None:
+        return
+    if stop.id == point.relay:
+        cause = f"{what} are withheld from its own relay {_why(stop, label)}: nobody gets them"
+    else:
+        cause = f"{what} end at {_why(stop, label)}: subscribers above see them withheld"
+    yield _warning(key, cause, _remedy(stop, label), Code.WITHHELD)
+
+
+def _why(relay: RelaySpec, label: Label) -> str:
+    if label > relay.clearance:
+        return f"{relay.id} (clearance {relay.clearance.short})"
+    return f"{relay.id} (organisation {relay.organisation})"
+
+
+def _remedy(relay: RelaySpec, label: Label) -> str:
+    if label > relay.clearance:
+        return (
+            f"it may be meant; else label {relay.clearance.short} what may pass, or clear {relay.id} for more"
+        )
+    return f"it may be meant; else label clear what may pass, or give {relay.id} the same organisation"
+
+
+def _clearances(topology: Topology) -> Iterator[Problem]:
+    for point in topology.points.values():
+        if point.relay is None:
+            continue
+        relay = topology.relays[point.relay]
+        if point.clearance > relay.clearance:
+            yield _warning(
+                f"points.{point.id}.clearance",
+                f"{point.id} is cleared for {point.clearance.short} and its relay {relay.id} for "
+                f"{relay.clearance.short} only: it never sees more than its relay",
+                f'write clearance = "{relay.clearance.short}", or move it to a relay with more',
+            )
+
+
+def _subscribers(topology: Topology) -> Iterator[Problem]:
+    """Points that can never receive anything: events come from their own subtree, intel from anywhere."""
+    everywhere: Counter[str] = Counter()  # roles, by how many points play them
+    below: dict[str, Counter[str]] = {relay: Counter() for relay in topology.relays}
+    for point in topology.points.values():
+        everywhere[point.role] += 1
+        above = topology.relays.values() if point.relay is None else topology.path_to_root(point.relay)
+        for relay in above:
+            below[relay.id][point.role] += 1
+    for point in topology.points.values():
+        role = topology.roles[point.role]
+        if not role.subscribe:
+            continue
+        own = Counter([point.role])
+        nearby = everywhere if point.relay is None else below[point.relay]
+        if any(publishes_to(topology.roles[other], role, "intel") for other in everywhere - own):
+            continue
+        if any(publishes_to(topology.roles[other], role, "event") for other in nearby - own):
+            continue
+        where = "in the fabric" if point.relay is None else f"at or below {point.relay}"
+        yield _warning(
+            f"points.{point.id}",
+            f"nobody {where} publishes what {point.id} subscribes to: {_listed(role.subscribe)}",
+            "move it to a relay above the publishers, or give a point there a publish grant",
+            Code.NO_INTEREST,
+        )
+
+
+def _requests(topology: Topology) -> Iterator[Problem]:
+    played = {point.role for point in topology.points.values()}
+    for role in topology.roles.values():
+        for index, grant in enumerate(role.request):
+            if role.name in played and not executors(topology, grant):
+                where = f" below {grant.scope}" if grant.scope else ""
+                yield _warning(
+                    f"roles.{role.name}.request.{index}",
+                    f"no point{where} that '{grant.to}' selects may execute '{grant.action}'",
+                    "correct the selector, or add an execute grant to the role of the targets",
+                    Code.NOBODY,
+                )
+    for point in topology.points.values():
+        if point.relay is not None:
+            yield from _requests_of(topology, point, topology.path_to_root(point.relay))
+
+
+def _requests_of(topology: Topology, point: PointSpec, climbing: Sequence[RelaySpec]) -> Iterator[Problem]:
+    """An action means something only whole: one hop that may not hold it is enough to stop it."""
+    names = [relay.id for relay in climbing]
+    label = topology.defaults.label
+    elsewhere: dict[str, None] = {}
+    stopped: dict[str, dict[str, None]] = {}
+    for grant in topology.roles[point.role].request:
+        turn = grant.scope or topology.root.id
+        if turn not in names:
+            elsewhere[turn] = None
+            continue
+        up = climbing[: names.index(turn) + 1]
+        for target in executors(topology, grant):
+            if target.relay is None:
+                continue
+            above = topology.path_to_root(target.relay)
+            down = above[: [relay.id for relay in above].index(turn) + 1]
+            stop = first_refusal((*up, *reversed(down)), label, point.organisation)
+            if stop is not None:
+                stopped.setdefault(stop.id, {})[target.id] = None
+    for turn in elsewhere:
+        yield _warning(
+            f"points.{point.id}",
+            f"requests of {point.id} turn at {turn}, which is not above {names[0]}: they never get there",
+            f"move {point.id} below {turn}, or use a role with another scope",
+            Code.UNROUTABLE,
+        )
+    for name, targets in stopped.items():
+        stop = topology.relays[name]
+        yield _warning(
+            f"points.{point.id}",
+            f"{label.short} actions (the default label) from {point.id} end at {_why(stop, label)} "
+            f"on their way to {_listed(list(targets))}",
+            f"{_remedy(stop, label)}, or request them below it",
+            Code.WITHHELD,
+        )
+
+
+def _approvals(topology: Topology) -> Iterator[Problem]:
+    """Grants that contain or remediate with nobody asked. A table with require = 0 says that it is meant."""
+    policies = (*topology.approvals, *topology.waivers)
+    for role in topology.roles.values():
+        for index, grant in enumerate(role.request):
+            action = grant.action.partition(" ")[0]
+            classes = ("contain", "remediate") if action == "*" else (class_of(action),)
+            for class_ in classes:
+                if class_ not in ("contain", "remediate") or _covered(topology, grant, class_, policies):
+                    continue
+                yield _warning(
+                    f"roles.{role.name}.request.{index}",
+                    f"'{grant.action}' is of class {class_} and no approval covers it: the grant decides",
+                    f'add [[approval]] with when = {{ class = "{class_}", to = "{grant.to}" }}, '
+                    "and require = 0 where nobody needs to be asked",
+                )
+
+
+def _covered(
+    topology: Topology, grant: RequestGrant, class_: str, policies: tuple[ApprovalSpec, ...]
+) -> bool:
+    """By a policy for the class (or the action) whose selector takes in every target that the file has."""
+    targets = executors(topology, grant)
+    for policy in policies:
+        if policy.class_ and policy.class_ != class_:
+            continue
+        if policy.action and not action_covers(policy.action, grant.action):
+            continue
+        if policy.to in ("", "all", grant.to):
+            return True
+        selector = parse_selector(policy.to)
+        if isinstance(selector, Reject) or not targets:
+            continue
+        if all(selector.matches(topology.attributes(point.id)) for point in targets):
+            return True
+    return False
+
+
+def _nearest(topology: Topology) -> Iterator[Problem]:
+    if any(relay.serves for relay in topology.relays.values()):
+        return
+    for point in topology.points_nearest():
+        yield _warning(
+            f"points.{point.id}",
+            f"{point.id} names no relay, and no relay says which addresses it serves: it goes to the root",
+            f'write relay = "{topology.root.id}", or give relays serves = ["10.1.0.0/16"]',
+        )
+
+
+_JUDGES: tuple[Callable[[Topology], Iterator[Problem]], ...] = (
+    _asserts,
+    _flows,
+    _clearances,
+    _subscribers,
+    _requests,
+    _approvals,
+    _nearest,
+)

@@ -1,0 +1,186 @@
+"""Reads a topology file into a `Topology`, or says everything that is wrong with it at once.
+
+Guarantees: what `load` returns keeps every rule of SPEC 12. Refuses: unknown keys, names that do not exist,
+anything that a relay would refuse later. Nothing is guessed: an error says what to write.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from fabric.protocol.errors import Code
+from relays.topology.model import (
+    TTL_DEFAULTS_MS,
+    ApprovalSpec,
+    ApproveGrant,
+    AssertSpec,
+    Defaults,
+    PointSpec,
+    PublishGrant,
+    RelaySpec,
+    RequestGrant,
+    RoleSpec,
+    SourceSpec,
+    Topology,
+)
+from relays.topology.problems import Problem, TopologyErrors, in_order
+from relays.topology.rules import check_rules, parse_never
+from relays.topology.toml_lines import Lines, explain
+
+if TYPE_CHECKING:  # pydantic comes with it, and only a file that is read needs it
+    from relays.topology.schema import ApprovalTable, FileTable, PointTable, RelayTable, RoleTable
+
+# A thousand relays with ten points each fit; it is read whole.
+FILE_BYTES_MAX: Final = 4_194_304
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What reading a file gave. `topology` is None exactly when `problems` has an error."""
+
+    topology: Topology | None
+    problems: tuple[Problem, ...]
+    lines: Lines
+
+
+def load(path: Path) -> Topology:
+    """The topology of a file. Raises TopologyErrors with every problem, warnings included."""
+    checked = check(path)
+    if checked.topology is None:
+        raise TopologyErrors(path, list(checked.problems))
+    return checked.topology
+
+
+def check(path: Path) -> Checked:
+    """Like `load`, without raising: for those who want the warnings of a good file too."""
+    text = _read(path)
+    if isinstance(text, Problem):
+        return Checked(None, (text,), Lines(""))
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        return Checked(None, (explain(text, error),), Lines(""))
+    except RecursionError:
+        problem = Problem(
+            Code.TOPOLOGY_UNREADABLE, "", "it is nested too deeply", "write fewer brackets in brackets"
+        )
+        return Checked(None, (problem,), Lines(""))
+
+    from relays.topology.schema import read_shape  # noqa: PLC0415
+
+    shape = read_shape(raw)
+    problems = check_rules(raw) + (shape if isinstance(shape, list) else [])
+    lines = Lines(text)
+    located = tuple(in_order([replace(p, line=lines.of(p.key)) for p in problems]))
+    if isinstance(shape, list) or any(p.severity == "error" for p in located):
+        return Checked(None, located, lines)
+    return Checked(_build(shape, path), located, lines)
+
+
+def _read(path: Path) -> str | Problem:
+    try:
+        with path.open("rb") as file:
+            data = file.read(FILE_BYTES_MAX + 1)
+    except OSError as error:
+        cause = f"{path} cannot be read: {(error.strerror or 'unknown error').lower()}"
+        return Problem(
+            Code.TOPOLOGY_UNREADABLE,
+            "",
+            cause,
+            "give the path of a topology file, e.g. topologies/minimal.toml",
+        )
+    if len(data) > FILE_BYTES_MAX:
+        return Problem(
+            Code.TOPOLOGY_UNREADABLE, "", f"it has more than {FILE_BYTES_MAX} bytes", "split the fabric"
+        )
+    try:
+        return data.decode().removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        return Problem(
+            Code.TOPOLOGY_UNREADABLE, "", "the text is not UTF-8", "save the file as UTF-8", line=line
+        )
+
+
+def _build(file: FileTable, path: Path) -> Topology:
+    organisation = file.organisation or file.fabric
+    given = file.defaults.ttl.model_dump(exclude_none=True)
+    approvals = tuple(_approval(table) for table in file.approval)
+    return Topology(
+        fabric=file.fabric,
+        organisation=organisation,
+        defaults=Defaults(file.defaults.label, {**TTL_DEFAULTS_MS, **given}),
+        relays={name: _relay(name, table, organisation) for name, table in file.relays.items()},
+        roles={name: _role(name, table) for name, table in file.roles.items()},
+        points={name: _point(name, table, organisation) for name, table in file.points.items()},
+        approvals=tuple(a for a in approvals if a.require > 0),
+        waivers=tuple(a for a in approvals if a.require == 0),
+        asserts=tuple(_assert(table.never) for table in file.assert_),
+        path=path,
+    )
+
+
+def _relay(name: str, table: RelayTable, organisation: str) -> RelaySpec:
+    return RelaySpec(
+        id=name,
+        segment=table.segment or name,
+        clearance=table.clearance,
+        listen=table.listen,
+        advertise=table.advertise or table.listen,
+        parent=table.parent,
+        backups=tuple(table.backups),
+        dial=table.dial,
+        serves=tuple(table.serves),
+        organisation=table.organisation or organisation,
+        tags=table.tags,
+    )
+
+
+def _role(name: str, table: RoleTable) -> RoleSpec:
+    return RoleSpec(
+        name=name,
+        publish=tuple(PublishGrant(g.topic, g.severity_max, g.rate or 0) for g in table.publish),
+        subscribe=tuple(table.subscribe),
+        request=tuple(RequestGrant(g.action, g.to, g.severity_max, g.scope) for g in table.request),
+        execute=tuple(table.execute),
+        approve=tuple(ApproveGrant(g.class_, g.to) for g in table.approve),
+    )
+
+
+def _point(name: str, table: PointTable, organisation: str) -> PointSpec:
+    sources: Mapping[str, Any] = table.sources
+    return PointSpec(
+        id=name,
+        relay=table.relay,
+        role=table.role,
+        clearance=table.clearance,
+        kind=table.kind,
+        tags=table.tags,
+        organisation=table.organisation or organisation,
+        sources={
+            key: SourceSpec(key, s.kind, s.topic, s.path, s.format, s.labels) for key, s in sources.items()
+        },
+    )
+
+
+def _approval(table: ApprovalTable) -> ApprovalSpec:
+    when = table.when
+    return ApprovalSpec(
+        class_=when.class_ or "",
+        action=when.action or "",
+        to=when.to or "",
+        require=table.require,
+        from_=tuple(table.from_),
+        within_ms=table.within,
+    )
+
+
+def _assert(text: str) -> AssertSpec:
+    parsed = parse_never(text)
+    if parsed is None:
+        raise ValueError(text)  # the rules have read it
+    return AssertSpec(text, *parsed)

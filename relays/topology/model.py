@@ -1,0 +1,190 @@
+"""A valid topology: who exists, where, and what each may do (SPEC 12).
+
+Guarantees: every instance came through `load`, so the relays form one tree, every name that is used exists,
+and every pattern, selector and label can be read. Plain dataclasses: a relay that is handed one loads no
+validator. Order is the file's order everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from fabric.protocol.credentials import ApproveGrant, Grants, PublishGrant, RequestGrant
+from fabric.protocol.limits import TTL_MAX_MS
+from fabric.protocol.tlp import Label
+
+__all__ = [
+    "ApprovalSpec",
+    "ApproveGrant",
+    "AssertSpec",
+    "Defaults",
+    "PointSpec",
+    "PublishGrant",
+    "RelaySpec",
+    "RequestGrant",
+    "RoleSpec",
+    "SourceSpec",
+    "Topology",
+]
+
+Dial = Literal["parent", "child"]
+PointKind = Literal["control point", "operator"]
+
+# What each kind gets where the file says nothing: an action is for now, an event waits out a night.
+TTL_DEFAULTS_MS: Mapping[str, int] = {
+    "event": 86_400_000,
+    "intel": 7 * 86_400_000,
+    "action": 60_000,
+    "approval": 600_000,
+    "result": 86_400_000,
+    "control": 30 * 86_400_000,
+}
+assert TTL_DEFAULTS_MS.keys() == TTL_MAX_MS.keys()  # noqa: S101
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """`label` is what unlabelled input gets; `ttl_ms` has every kind of message."""
+
+    label: Label = Label.AMBER
+    ttl_ms: Mapping[str, int] = field(default_factory=lambda: dict(TTL_DEFAULTS_MS))
+
+
+@dataclass(frozen=True, slots=True)
+class RelaySpec:
+    """`dial` is the end that is dialled: by the relay its "parent", or the "child" by its parent."""
+
+    id: str
+    segment: str
+    clearance: Label
+    listen: str
+    advertise: str  # what others dial; the same as `listen` unless the file says otherwise
+    parent: str | None
+    backups: tuple[str, ...]
+    dial: Dial
+    serves: tuple[str, ...]
+    organisation: str
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class RoleSpec:
+    name: str
+    publish: tuple[PublishGrant, ...] = ()
+    subscribe: tuple[str, ...] = ()
+    request: tuple[RequestGrant, ...] = ()
+    execute: tuple[str, ...] = ()
+    approve: tuple[ApproveGrant, ...] = ()
+
+    @property
+    def grants(self) -> Grants:
+        """As they go into the credential."""
+        return Grants(self.publish, self.subscribe, self.request, self.execute, self.approve)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSpec:
+    """A feed that a control point reads. `labels` maps a field, a path or "*" to its label, in file order."""
+
+    name: str
+    kind: str
+    topic: str
+    path: str
+    format: str
+    labels: Mapping[str, Label]
+
+
+@dataclass(frozen=True, slots=True)
+class PointSpec:
+    """A control point or an operator. `relay` is None where the nearest is to be found when it connects."""
+
+    id: str
+    relay: str | None
+    role: str
+    clearance: Label
+    kind: PointKind
+    tags: Mapping[str, str]
+    organisation: str
+    sources: Mapping[str, SourceSpec]
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalSpec:
+    """Who must agree before actions of a class, or of a pattern, run on what `to` selects ("" is all)."""
+
+    class_: str
+    action: str
+    to: str
+    require: int
+    from_: tuple[str, ...]
+    within_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class AssertSpec:
+    """`never`: content with this label that originates at or below `source` reaches `target`."""
+
+    text: str
+    label: Label
+    source: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """`approvals` require one approver or more; `waivers` (require = 0) say that none is due, on purpose."""
+
+    fabric: str
+    organisation: str
+    defaults: Defaults
+    relays: Mapping[str, RelaySpec]
+    roles: Mapping[str, RoleSpec]
+    points: Mapping[str, PointSpec]
+    approvals: tuple[ApprovalSpec, ...]
+    waivers: tuple[ApprovalSpec, ...]
+    asserts: tuple[AssertSpec, ...]
+    path: Path
+
+    @property
+    def root(self) -> RelaySpec:
+        return next(relay for relay in self.relays.values() if relay.parent is None)
+
+    def children(self, relay: str) -> tuple[RelaySpec, ...]:
+        return tuple(r for r in self.relays.values() if r.parent == relay)
+
+    def path_to_root(self, relay: str) -> tuple[RelaySpec, ...]:
+        """The relay itself first, the root last. Ends because a loaded topology has no cycle."""
+        path = [self.relays[relay]]
+        while (parent := path[-1].parent) is not None:
+            path.append(self.relays[parent])
+        return tuple(path)
+
+    def subtree(self, relay: str) -> tuple[RelaySpec, ...]:
+        """The relay itself and everything below it, parents before children."""
+        below: dict[str | None, list[RelaySpec]] = {}
+        for spec in self.relays.values():
+            below.setdefault(spec.parent, []).append(spec)
+        found = [self.relays[relay]]
+        for above in found:
+            found.extend(below.get(above.id, ()))
+        return tuple(found)
+
+    def points_of(self, relay: str) -> tuple[PointSpec, ...]:
+        return tuple(p for p in self.points.values() if p.relay == relay)
+
+    def points_nearest(self) -> tuple[PointSpec, ...]:
+        """The points that name no relay."""
+        return tuple(p for p in self.points.values() if p.relay is None)
+
+    def role_of(self, point: str) -> RoleSpec:
+        return self.roles[self.points[point].role]
+
+    def attributes(self, point: str) -> Mapping[str, str]:
+        """What selectors see of a point (SPEC 9): its tags; over them role, id, segment, organisation."""
+        spec = self.points[point]
+        segment = "" if spec.relay is None else self.relays[spec.relay].segment
+        seen = {**spec.tags, "role": spec.role, "id": spec.id, "organisation": spec.organisation}
+        return {**seen, "segment": segment} if segment else seen

@@ -1,0 +1,76 @@
+"""What is wrong with a topology file: where, why, and what to write instead.
+
+All of a file's problems come at once, in the order of its lines.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from fabric.protocol.errors import Code, FabricError
+
+# Room for a selector in a message, not for a file.
+_SHOWN_CHARS = 60
+
+Severity = Literal["error", "warning"]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """`key` is dotted as in the file ("relays.ot-1.parent"; "" is the file itself), `line` counts from 1."""
+
+    code: Code
+    key: str
+    cause: str
+    write: str
+    severity: Severity = "error"
+    line: int | None = None
+
+    def __str__(self) -> str:
+        where = f"line {self.line}: " if self.line else ""
+        subject = f"{self.key}: " if self.key else ""
+        return f"{self.severity} {self.code.label} {where}{subject}{self.cause}. {_sentence(self.write)}"
+
+
+class TopologyErrors(FabricError):  # noqa: N818 - it carries many
+    """The file cannot be used. `problems` holds everything that was found, warnings too."""
+
+    def __init__(self, path: Path, problems: list[Problem]) -> None:
+        self.path = path
+        self.problems = tuple(problems)
+        errors = self.errors
+        first = errors[0].code if errors else Code.TOPOLOGY_INVALID
+        code = Code.TOPOLOGY_UNREADABLE if first is Code.TOPOLOGY_UNREADABLE else Code.TOPOLOGY_INVALID
+        count = f"{len(errors)} error{'' if len(errors) == 1 else 's'}"
+        super().__init__(code, "\n  ".join([f"{path}: {count}", *map(str, errors)]))
+
+    @property
+    def errors(self) -> tuple[Problem, ...]:
+        return tuple(p for p in self.problems if p.severity == "error")
+
+
+def in_order(problems: list[Problem]) -> list[Problem]:
+    """By line, those without one last; each once."""
+    unique = list(dict.fromkeys(problems))
+    return sorted(unique, key=lambda p: (p.line is None, p.line or 0))
+
+
+def closest(word: object, known: Iterable[str]) -> str:
+    """`: did you mean 'hq'?`, or nothing where nothing is near."""
+    near = difflib.get_close_matches(str(word)[:_SHOWN_CHARS].lower(), list(known), n=1, cutoff=0.6)
+    return f" (did you mean '{near[0]}'?)" if near else ""
+
+
+def shown(value: object) -> str:
+    """A value as it was written, short enough for a line and without what could forge one."""
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    clipped = text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 3] + "..."
+    return f"'{clipped}'" if clipped.isprintable() else repr(clipped)
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,16 @@
+# Sourced by the other scripts: makes or reuses .venv from nothing but Python 3.11 and pip.
+# The stamp is the digest of what is installed, so a changed pin reinstalls and an unchanged one costs nothing.
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+_python=${PYTHON:-python3}
+"$_python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
+    echo "Message Fabric needs Python 3.11 or newer. Set PYTHON to one, for example: PYTHON=python3.11 $0" >&2
+    exit 2
+}
+_stamp=$(cat pyproject.toml constraints.txt | sha256sum | cut -d' ' -f1)
+if [ "$(cat .venv/.stamp 2>/dev/null)" != "$_stamp" ]; then
+    echo "Installing into .venv ..." >&2
+    "$_python" -m venv .venv
+    PIP_CONSTRAINT="$PWD/constraints.txt" .venv/bin/python -m pip install -q --disable-pip-version-check -e '.[dev]' >&2
+    echo "$_stamp" > .venv/.stamp
+fi
+export PATH="$PWD/.venv/bin:$PATH"

@@ -1,0 +1,183 @@
+"""Deterministic members and messages of an invented fabric, for tests and the simulator. No randomness."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fabric.protocol.credentials import (
+    Credential,
+    Grants,
+    NodeKind,
+    PublishGrant,
+    RequestGrant,
+    issue,
+    verify_credential,
+)
+from fabric.protocol.envelope import STREAM_BYTES, Header, Kind, seal
+from fabric.protocol.parts import FieldLabels, build_parts
+from fabric.protocol.severity import Phase, Severity
+from fabric.protocol.signing import Signer
+from fabric.protocol.tlp import Audience, Label
+from fabric.protocol.verify import RootCache, Verified, open_envelope
+
+# The present of all tests, in ms since 1970: some day in January 2027.
+T0 = 1_800_000_000_000
+SECOND_MS = 1_000
+MINUTE_MS = 60_000
+HOUR_MS = 3_600_000
+DAY_MS = 86_400_000
+
+FABRIC = "acme"
+# May do anything: for tests that are about something else than permissions.
+EVERYTHING = Grants(
+    publish=(PublishGrant(">"),), subscribe=(">",), request=(RequestGrant("*", "all"),), execute=("*",)
+)
+
+Entropy = Callable[[int], bytes]
+
+
+def derive(*names: object) -> bytes:
+    """32 bytes that stand for these names."""
+    return hashlib.sha256("/".join(map(str, names)).encode()).digest()
+
+
+def entropy(seed: object) -> Entropy:
+    """A source of bytes that gives the same for the same seed, and never the same twice."""
+    calls = 0
+
+    def draw(count: int) -> bytes:
+        nonlocal calls
+        calls += 1
+        return hashlib.shake_256(derive("entropy", seed, calls)).digest(count)
+
+    return draw
+
+
+@dataclass(frozen=True)
+class Member:
+    """A node with its keys. `curve_key` stands for its CURVE public key."""
+
+    credential: Credential
+    signer: Signer
+    curve_key: bytes
+
+    @property
+    def id(self) -> str:
+        return self.credential.id
+
+
+class Authority:
+    """Who signs credentials; the same seed gives the same keys."""
+
+    def __init__(self, seed: object = 0, fabric: str = FABRIC) -> None:
+        self.seed = seed
+        self.fabric = fabric
+        self.signer = Signer(derive("authority", seed))
+        self.key = self.signer.public
+
+    def issue(
+        self,
+        id: str,  # noqa: A002
+        kind: NodeKind = NodeKind.POINT,
+        clearance: Label = Label.RED,
+        organisation: str = "acme",
+        segment: str = "hq",
+        grants: Grants | None = None,
+        tags: Sequence[tuple[str, str]] = (),
+        not_before_ms: int = 0,
+        not_after_ms: int = 2**45,
+        serial: int = 1,
+        communities: Sequence[str] = (),
+    ) -> Member:
+        signer = Signer(derive("signing", self.seed, id))
+        curve_key = derive("curve", self.seed, id)
+        raw = issue(
+            Credential(
+                fabric=self.fabric,
+                id=id,
+                kind=kind,
+                curve_key=curve_key,
+                sign_key=signer.public,
+                organisation=organisation,
+                clearance=clearance,
+                segment=segment,
+                not_before_ms=not_before_ms,
+                not_after_ms=not_after_ms,
+                serial=serial,
+                communities=tuple(communities),
+                tags=tuple(tags),
+                grants=grants if grants is not None else Grants(),
+            ),
+            self.signer,
+        )
+        credential = verify_credential(raw, self.key, self.fabric)
+        assert isinstance(credential, Credential), credential
+        return Member(credential, signer, curve_key)
+
+
+def draft(
+    member: Member,
+    *,
+    kind: Kind = Kind.EVENT,
+    topic: str = "detections.zeek.conn",
+    records: Sequence[Mapping[str, Any]] = ({"src_ip": "10.1.0.7", "rule": "port scan"},),
+    rules: Mapping[str, Label] | None = None,
+    label: Label = Label.GREEN,
+    severity: Severity = Severity.MEDIUM,
+    phase: Phase = Phase.NONE,
+    issued_at_ms: int = T0,
+    ttl_ms: int = MINUTE_MS,
+    to: str = "",
+    correlation: bytes = b"",
+    organisations: Sequence[str] = ("acme",),
+    recipients: Sequence[str] = (),
+    sequence: int = 0,
+    entropy: Entropy | None = None,
+) -> tuple[Header, list[bytes]]:
+    """A header and its parts, not signed yet. Fields without one of the `rules` bear the envelope's label."""
+    draw = entropy if entropy is not None else _entropy_of(member.id, sequence)
+    manifest, parts = build_parts(
+        [dict(record) for record in records], FieldLabels(rules or {}, label), label, draw
+    )
+    header = Header(
+        kind=kind,
+        topic=topic,
+        origin=member.id,
+        stream=derive("stream", member.id, topic, label, *organisations)[:STREAM_BYTES],
+        sequence=sequence,
+        issued_at_ms=issued_at_ms,
+        ttl_ms=ttl_ms,
+        severity=severity,
+        phase=phase,
+        label=label,
+        audience=Audience(tuple(organisations), (), tuple(recipients)),
+        to=to,
+        correlation=correlation,
+        records=len(records),
+        manifest=manifest,
+    )
+    return header, parts
+
+
+def _entropy_of(*names: object) -> Entropy:
+    return entropy("/".join(map(str, names)))
+
+
+def message(member: Member, **fields: Any) -> bytes:
+    """A signed envelope of what `draft` takes. Without `entropy`, salts follow from origin and sequence."""
+    return seal([draft(member, **fields)], member.credential.digest, member.signer)[0]
+
+
+def opened(raw: bytes, *members: Member) -> Verified:
+    """The envelope as one that was checked. Fails the test when it is refused."""
+    result = open_envelope(raw, {m.credential.digest: m.credential for m in members}, RootCache())
+    assert isinstance(result, Verified), result
+    return result
+
+
+def verified(member: Member, **fields: Any) -> Verified:
+    """`message`, opened."""
+    return opened(message(member, **fields), member)

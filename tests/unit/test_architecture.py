@@ -1,0 +1,98 @@
+"""The house (design, section 2): imports go one way, and the protocol is pure."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+# Each may import itself and what is right of it.
+LAYERS = ["relays", "fabric.edge", "fabric.transport", "fabric.protocol"]
+IMPURE = {
+    "asyncio", "datetime", "os", "pathlib", "random", "secrets", "socket", "sqlite3", "sys", "threading", "time",
+    "uuid", "zmq",
+}
+FILES = sorted(path for top in ("fabric", "relays") for path in (ROOT / top).rglob("*.py"))
+PROTOCOL = [path for path in FILES if path.parent == ROOT / "fabric" / "protocol"]
+
+
+def name_of(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def tree_of(path):
+    return ast.parse(path.read_text(), str(path))
+
+
+def imports_of(path):
+    """Every module that is imported anywhere in the file, also inside functions: (line, dotted name)."""
+    package = name_of(path) if path.name == "__init__.py" else name_of(path).rpartition(".")[0]
+    found = []
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Import):
+            found += [(node.lineno, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                base = ".".join(filter(None, [*package.split(".")[: len(package.split(".")) - node.level + 1], base]))
+            found += [(node.lineno, f"{base}.{alias.name}") for alias in node.names]
+    return found
+
+
+def layer_of(module):
+    for number, layer in enumerate(LAYERS):
+        if module == layer or module.startswith(layer + "."):
+            return number
+    return None
+
+
+def test_all_layers_are_there():
+    assert {layer_of(name_of(path)) for path in FILES} >= {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_imports_go_one_way(path):
+    own = layer_of(name_of(path))
+    for line, module in imports_of(path):
+        imported = layer_of(module)
+        if own is not None and imported is not None:
+            assert imported >= own, f"{path}:{line}: {LAYERS[own]} imports {module}"
+        assert module.partition(".")[0] != "tests", f"{path}:{line}: {module}"
+
+
+@pytest.mark.parametrize("path", PROTOCOL, ids=name_of)
+def test_the_protocol_has_no_clock_socket_file_thread_or_randomness(path):
+    for line, module in imports_of(path):
+        assert module.partition(".")[0] not in IMPURE, f"{path}:{line}: imports {module}"
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id not in ("open", "input", "__import__", "exec", "eval"), f"{path}:{node.lineno}"
+
+
+def is_a_set(node):
+    if isinstance(node, ast.BinOp):
+        return is_a_set(node.left) or is_a_set(node.right)
+    named = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("set", "frozenset")
+    return named or isinstance(node, ast.Set | ast.SetComp)
+
+
+@pytest.mark.parametrize("path", PROTOCOL, ids=name_of)
+def test_the_protocol_never_iterates_a_set(path):
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.For | ast.comprehension):
+            assert not is_a_set(node.iter), f"{path}:{node.iter.lineno}: the order of a set is not explicit"
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_a_module_says_what_it_is(path):
+    assert ast.get_docstring(tree_of(path)), f"{path} has no docstring"
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_only_the_command_line_prints(path):
+    if "cli" in path.relative_to(ROOT).parts:
+        return
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id != "print", f"{path}:{node.lineno}"

@@ -1,0 +1,139 @@
+import dataclasses
+
+import pytest
+
+from fabric.protocol.codec import pack, unpack
+from fabric.protocol.credentials import (
+    ApproveGrant,
+    Credential,
+    Grants,
+    NodeKind,
+    PublishGrant,
+    RequestGrant,
+    check_validity,
+    digest_of,
+    issue,
+    name_ok,
+    verify_credential,
+)
+from fabric.protocol.errors import Code, Reject
+from fabric.protocol.limits import CREDENTIAL_BYTES_MAX, GRANTS_MAX, TAGS_MAX
+from fabric.protocol.severity import Severity
+from fabric.protocol.signing import TYPE_CREDENTIAL, TYPE_ROUTE
+from fabric.protocol.tlp import Label
+from tests.support import FABRIC, Authority, derive
+
+AUTHORITY = Authority("credentials")
+GRANTS = Grants(
+    publish=(PublishGrant("detections.>", Severity.HIGH, 50),),
+    subscribe=("intel.ipv4.>",),
+    request=(RequestGrant("deny *", "role=firewall", Severity.CRITICAL, "ot-1"),),
+    execute=("deny ipv4_net",),
+    approve=(ApproveGrant("contain", "segment=ot-1"),),
+)
+MEMBER = AUTHORITY.issue("fw-7", grants=GRANTS, tags=[("role", "firewall")], clearance=Label.AMBER)
+
+
+def read(raw):
+    return verify_credential(raw, AUTHORITY.key, FABRIC)
+
+
+def body_with(at, value):
+    """A credential that the authority signed, with one field changed."""
+    outer = unpack(MEMBER.credential.raw, bytes_max=9_999, elements_max=99, depth_max=9)
+    fields = unpack(outer[0], bytes_max=9_999, elements_max=999, depth_max=9)
+    fields[at] = value
+    body = pack(fields)
+    return pack([body, AUTHORITY.signer.sign(TYPE_CREDENTIAL, body), []])
+
+
+def test_what_was_issued_is_read_again():
+    written = dataclasses.replace(
+        MEMBER.credential, principal="team-1", seal_key=derive("seal"), communities=("energy",), client_of=("msp",)
+    )
+    read_again = read(issue(written, AUTHORITY.signer))
+    assert dataclasses.replace(read_again, raw=b"", digest=b"") == dataclasses.replace(written, raw=b"", digest=b"")
+
+
+def test_the_digest_is_that_of_the_raw_bytes():
+    assert MEMBER.credential.digest == digest_of(MEMBER.credential.raw)
+    assert len(MEMBER.credential.digest) == 16
+
+
+def test_another_authority_is_not_believed():
+    assert verify_credential(MEMBER.credential.raw, Authority("another").key, FABRIC) == Reject(Code.BAD_CREDENTIAL)
+
+
+def test_a_signature_of_the_authority_over_something_else_is_not_believed():
+    outer = unpack(MEMBER.credential.raw, bytes_max=9_999, elements_max=99, depth_max=9)
+    raw = pack([outer[0], AUTHORITY.signer.sign(TYPE_ROUTE, outer[0]), []])
+    assert read(raw).code is Code.BAD_CREDENTIAL
+
+
+def test_nobody_widens_a_credential():
+    raw = bytearray(MEMBER.credential.raw)
+    raw[raw.index(b"detections.>")] = ord("e")
+    assert read(bytes(raw)).code is Code.BAD_CREDENTIAL
+
+
+def test_a_credential_of_another_fabric_is_refused():
+    assert verify_credential(MEMBER.credential.raw, AUTHORITY.key, "other").code is Code.WRONG_FABRIC
+
+
+@pytest.mark.parametrize("id_", ["", "..", "a/b", "a b", "Hq", "-x", "hq\n", "ü", "x" * 64, 7, None])
+def test_a_name_is_never_a_path_or_a_selector(id_):
+    assert not name_ok(id_)
+    assert read(body_with(2, id_)).code is Code.MALFORMED
+
+
+@pytest.mark.parametrize(
+    ("at", "value"),
+    [
+        (0, 0), (0, "1"), (3, 0), (3, 9), (4, 7), (5, b"short"), (6, bytes(31)), (7, bytes(31)), (9, "acme"),
+        (10, [1]), (13, [["k"]]), (13, [["k", 1]]), (14, []), (14, [[], [], [], []]), (14, {}), (15, -1),
+        (16, "never"), (17, True), (14, [[["a", 1]], [], [], [], []]), (14, [[{}], [], [], [], []]),
+        (13, [["k", "v"]] * (TAGS_MAX + 1)), (14, [[], ["a"] * (GRANTS_MAX + 1), [], [], []]),
+    ],
+)
+def test_a_field_of_the_wrong_form_is_refused_even_when_signed(at, value):
+    assert read(body_with(at, value)).code is Code.MALFORMED
+
+
+@pytest.mark.parametrize("raw", [b"", b"\x93", b"\x90", b"\xc0", pack([b"", b"", []]), pack(["a", "b", []])])
+def test_what_is_no_credential_is_refused(raw):
+    assert isinstance(read(raw), Reject)
+
+
+def test_an_oversized_credential_is_refused_unread():
+    assert read(bytes(CREDENTIAL_BYTES_MAX + 1)).code is Code.TOO_LARGE
+
+
+def test_fields_from_the_future_do_not_matter():
+    outer = unpack(MEMBER.credential.raw, bytes_max=9_999, elements_max=99, depth_max=9)
+    body = pack([*unpack(outer[0], bytes_max=9_999, elements_max=999, depth_max=9), "from version 2"])
+    assert read(pack([body, AUTHORITY.signer.sign(TYPE_CREDENTIAL, body), []])).id == "fw-7"
+
+
+def test_an_unknown_clearance_is_no_clearance_below_red():
+    # A label from the future counts as RED. Only the authority can write one.
+    assert read(body_with(11, 99)).clearance is Label.RED
+
+
+@pytest.mark.parametrize(
+    ("now_ms", "valid"), [(969, False), (970, True), (1_000, True), (2_000, True), (2_030, True), (2_031, False)]
+)
+def test_validity_has_the_skew_at_both_ends(now_ms, valid):
+    credential = AUTHORITY.issue("short", not_before_ms=1_000, not_after_ms=2_000).credential
+    problem = check_validity(credential, now_ms, skew_ms=30)
+    assert problem == (None if valid else Reject(Code.CREDENTIAL_EXPIRED, "short"))
+
+
+def test_tags_cannot_hide_who_a_node_is():
+    tags = [("id", "hq"), ("segment", "hq"), ("organisation", "other"), ("role", "firewall")]
+    seen = AUTHORITY.issue("fw-8", tags=tags, segment="ot-1").credential.attributes()
+    assert seen == {"id": "fw-8", "segment": "ot-1", "organisation": "acme", "role": "firewall"}
+
+
+def test_everything_is_denied_that_is_not_granted():
+    assert AUTHORITY.issue("nobody").credential.grants == Grants((), (), (), (), ())
+    assert isinstance(AUTHORITY.issue("hq", NodeKind.RELAY).credential, Credential)

@@ -1,0 +1,155 @@
+from fabric.protocol.custody import Custody
+from fabric.protocol.outbox import Held, Outbox
+from fabric.protocol.ready import Done, Put, Ready, Replace, Seen
+from fabric.protocol.severity import Lane
+from fabric.protocol.tlp import Label
+from fabric.protocol.wire import Direction
+from tests.support import T0, Authority, verified
+
+ZEEK = Authority("custody").issue("zeek-1")
+UP, DOWN = Direction.UP, Direction.DOWN
+PLENTY = [2**40] * len(Lane)
+
+
+class House:
+    """A custody with its outboxes, and everything that it persisted."""
+
+    def __init__(self, quota_bytes=2**30):
+        self.outboxes = {}
+        self.custody = Custody(self.outbox, quota_bytes)
+        self.ready = Ready()
+
+    def outbox(self, destination):
+        return self.outboxes.setdefault(destination, Outbox(destination, 1_000))
+
+    def put(self, *destinations, sequence=0, direction=UP, expires_at_ms=T0 + 60_000, **fields):
+        message = verified(ZEEK, sequence=sequence, **fields)
+        held = Held(message, direction, message.header.lane, 250, T0, expires_at_ms, ("ot-1",))
+        self.custody.put(held, [(d, ()) for d in destinations], self.ready)
+        return held
+
+
+def test_a_message_is_persisted_with_all_its_rows_in_one_put():
+    house = House()
+    held = house.put("^", "point:a/1")
+    assert house.ready.persist == [
+        Put(
+            held.message.id, UP, Lane.MEDIUM, held.message.raw, 250, T0, T0 + 60_000, ("ot-1",),
+            (("^", ()), ("point:a/1", ())),
+        )
+    ]
+    assert [len(box.rows()) for box in house.outboxes.values()] == [1, 1]
+
+
+def test_what_is_held_is_known_as_seen():
+    house = House()
+    held = house.put("^")
+    assert house.custody.dedup.seen(held.message.id, UP, T0)
+    assert not house.custody.dedup.seen(held.message.id, DOWN, T0)
+
+
+def test_a_message_goes_when_its_last_row_ends_and_not_before():
+    house = House()
+    held = house.put("^", "point:a/1")
+    first, second = held.rows.values()
+    house.custody.end(first, house.ready)
+    assert house.ready.persist[-1] == Done(held.message.id, UP, "^", last=False)
+    assert house.custody.get(held.message.id, UP) is held and house.custody.lane_bytes[Lane.MEDIUM] == held.size
+    house.custody.end(second, house.ready)
+    assert house.ready.persist[-1] == Done(held.message.id, UP, "point:a/1", last=True)
+    assert len(house.custody) == 0 and house.custody.lane_bytes == [0] * len(Lane)
+
+
+def test_a_row_ends_once():
+    house = House()
+    (row,) = house.put("^").rows.values()
+    house.custody.end(row, house.ready)
+    house.custody.end(row, house.ready)
+    assert sum(isinstance(op, Done) for op in house.ready.persist) == 1
+
+
+def test_a_row_that_ended_is_not_sent_any_more():
+    house = House()
+    (row,) = house.put("^").rows.values()
+    house.custody.end(row, house.ready)
+    assert house.outbox("^").take(T0, PLENTY) is None
+
+
+def test_the_two_directions_of_an_action_are_held_apart():
+    house = House()
+    up, down = house.put("^"), house.put("relay:ot-1", direction=DOWN)
+    (row,) = up.rows.values()
+    house.custody.end(row, house.ready)
+    assert house.custody.get(down.message.id, UP) is None
+    assert house.custody.get(down.message.id, DOWN) is down
+
+
+def test_intake_is_full_by_lane_and_what_is_held_stays():
+    house = House(quota_bytes=1_000)
+    held = house.put("^")
+    assert house.custody.full(Lane.MEDIUM, 1_001 - held.size)
+    assert not house.custody.full(Lane.MEDIUM, 1_000 - held.size)
+    assert not house.custody.full(Lane.HIGH, 1_000)
+    assert len(house.custody) == 1
+
+
+def test_the_driver_closes_intake_when_its_disk_is_nearly_full():
+    house = House()
+    house.custody.intake_open = False
+    assert all(house.custody.full(lane, 0) for lane in Lane)
+
+
+def test_a_fuller_copy_is_persisted_and_sent_and_changes_no_account():
+    house = House()
+    whole = verified(ZEEK, rules={"src_ip": Label.AMBER})
+    stripped = whole.with_parts_of(whole.envelope._replace(parts=(whole.envelope.parts[0], None)))
+    held = Held(stripped, UP, Lane.MEDIUM, 0, T0, T0 + 60_000, ())
+    house.custody.put(held, [("^", ())], house.ready)
+    size = held.size
+    house.custody.replace(held, whole, house.ready)
+    assert house.ready.persist[-1] == Replace(whole.id, UP, whole.raw)
+    assert house.custody.lane_bytes[Lane.MEDIUM] == size
+    assert house.outbox("^").take(T0, PLENTY).held.message is whole
+    (row,) = held.rows.values()
+    house.custody.end(row, house.ready)
+    assert house.custody.lane_bytes == [0] * len(Lane)
+
+
+def test_a_message_without_a_destination_is_remembered_only():
+    house = House()
+    message = verified(ZEEK)
+    house.custody.saw(message.id, UP, T0 + 5, house.ready)
+    assert house.ready.persist == [Seen(message.id, UP, T0 + 5)]
+    assert house.custody.dedup.seen(message.id, UP, T0) and len(house.custody) == 0
+
+
+def test_what_is_overdue_is_offered_once_and_again_when_it_was_too_early():
+    house = House()
+    early = house.put("^", sequence=0, expires_at_ms=T0 + 10)
+    house.put("^", sequence=1, expires_at_ms=T0 + 20)
+    assert house.custody.overdue(T0 + 9) == []
+    assert house.custody.overdue(T0 + 10) == [early]
+    assert house.custody.overdue(T0 + 10) == []
+    house.custody.later(early, T0 + 15)
+    assert house.custody.overdue(T0 + 15) == [early]
+
+
+def test_what_ended_is_never_overdue():
+    house = House()
+    held = house.put("^", expires_at_ms=T0 + 10)
+    (row,) = held.rows.values()
+    house.custody.end(row, house.ready)
+    assert house.custody.overdue(T0 + 10) == []
+
+
+def test_age_only_ever_grows():
+    held = House().put("^")
+    assert [held.age_at(T0 + ms) for ms in (-500, 0, 500)] == [250, 250, 750]
+
+
+def test_what_is_on_disk_already_is_not_persisted_again():
+    house = House()
+    message = verified(ZEEK)
+    house.custody.adopt(Held(message, UP, Lane.MEDIUM, 0, T0, T0 + 60_000, ()), [("^", ("fw-7",))])
+    assert house.ready.persist == []
+    assert house.outbox("^").rows()[0].targets == ("fw-7",)

@@ -1,0 +1,219 @@
+import dataclasses
+
+import pytest
+
+from fabric.protocol.codec import pack, unpack
+from fabric.protocol.envelope import (
+    Envelope,
+    Kind,
+    climb,
+    decode_envelope,
+    decode_header,
+    encode_envelope,
+    encode_header,
+    leaf_of,
+    merkle,
+    redact,
+    seal,
+)
+from fabric.protocol.errors import Code, Reject
+from fabric.protocol.limits import (
+    ENVELOPE_BYTES_MAX,
+    HEADER_BYTES_MAX,
+    PART_BYTES_MAX,
+    PARTS_MAX,
+    PATH_MAX,
+    RECORDS_MAX,
+    TTL_MAX_MS,
+)
+from fabric.protocol.severity import Lane, Phase, Severity
+from fabric.protocol.tlp import Label
+from tests.support import T0, Authority, derive, draft, message
+
+MEMBER = Authority("envelope").issue("zeek-1")
+HEADER, PARTS = draft(MEMBER, rules={"src_ip": Label.AMBER}, correlation=derive("action"), to="role=firewall")
+RAW = message(MEMBER, rules={"src_ip": Label.AMBER})
+
+
+def fields_of(raw):
+    return unpack(raw, bytes_max=ENVELOPE_BYTES_MAX, elements_max=9_999, depth_max=9)
+
+
+def header_with(at, value):
+    fields = fields_of(encode_header(HEADER))
+    fields[at] = value
+    return pack(fields)
+
+
+def envelope_with(at, value):
+    fields = fields_of(RAW)
+    fields[at] = value
+    return pack(fields)
+
+
+# -- header ---------------------------------------------------------------------------------------------
+
+
+def test_a_header_is_read_as_it_was_written():
+    assert decode_header(encode_header(HEADER)) == HEADER
+
+
+def test_fields_from_the_future_do_not_matter():
+    assert decode_header(pack([*fields_of(encode_header(HEADER)), {"new": [1]}])) == HEADER
+
+
+def test_a_version_from_the_future_is_read_as_far_as_it_is_known():
+    assert decode_header(header_with(0, 7)) == HEADER
+
+
+@pytest.mark.parametrize("kind", [0, 7, 255, 2**40])
+def test_a_kind_that_is_not_known_has_a_code_of_its_own(kind):
+    assert decode_header(header_with(1, kind)) == Reject(Code.UNKNOWN_KIND)
+
+
+@pytest.mark.parametrize(
+    ("at", "value"),
+    [
+        (0, 0), (0, "1"), (0, True), (0, None), (1, "event"), (1, True), (2, b"bytes"), (2, "x" * 257), (2, 7),
+        (3, "x" * 65), (4, b"short"), (4, bytes(9)), (5, -1), (5, 2**53 + 1), (5, 1.5), (6, "now"), (7, -1),
+        (7, True), (9, "phase"), (9, -1), (11, []), (11, {}), (11, [[], []]), (11, [["a"] * 17, [], []]),
+        (11, ["acme", [], []]), (11, [[7], [], []]), (11, {0: [], 1: [], 2: []}), (12, "x" * 1025), (13, b"x"),
+        (13, bytes(31)), (14, 0), (14, RECORDS_MAX + 1), (14, "1"), (15, 7), (15, {1: 2}), (15, [7]), (15, [[]]),
+        (15, [{}]), (15, [[1, 0, 0, 5, bytes(31)]]), (15, [[1, 0, 0, 2_000_001, bytes(32)]]),
+        (15, [[1, 0, 0, -1, bytes(32)]]), (15, [[1, 0, 0, 5, bytes(32)]] * (PARTS_MAX + 1)), (15, "text"),
+        (16, 7), (16, "x" * 65),
+    ],
+)
+def test_a_header_field_of_the_wrong_form_is_refused(at, value):
+    assert decode_header(header_with(at, value)) == Reject(Code.MALFORMED, "header")
+
+
+@pytest.mark.parametrize("length", range(17))
+def test_a_header_that_is_too_short_is_refused(length):
+    assert decode_header(pack(fields_of(encode_header(HEADER))[:length])).code is Code.MALFORMED
+
+
+def test_an_oversized_header_is_refused_unread():
+    assert decode_header(bytes(HEADER_BYTES_MAX + 1)).code is Code.TOO_LARGE
+
+
+def test_what_is_not_understood_counts_as_the_strictest_or_the_lowest():
+    assert decode_header(header_with(10, 99)).label is Label.RED
+    assert decode_header(header_with(15, [[99, 0, 0, 5, bytes(32)]])).manifest[0].label is Label.RED
+    assert decode_header(header_with(8, 99)).severity is Severity.UNKNOWN
+    assert decode_header(header_with(9, 99)).phase is Phase.NONE
+
+
+def test_the_lane_follows_from_the_signed_header():
+    assert HEADER.lane is Lane.MEDIUM
+    assert dataclasses.replace(HEADER, kind=Kind.ACTION, severity=Severity.CRITICAL).lane is Lane.URGENT
+
+
+def test_every_kind_has_a_longest_life():
+    assert {kind.word for kind in Kind} == set(TTL_MAX_MS)
+
+
+# -- envelope -------------------------------------------------------------------------------------------
+
+
+def test_an_envelope_is_read_as_it_was_written():
+    assert encode_envelope(decode_envelope(RAW)) == RAW
+
+
+@pytest.mark.parametrize(
+    ("at", "value"),
+    [
+        (0, bytes(15)), (0, "text"), (0, None), (1, "text"), (1, bytes(HEADER_BYTES_MAX + 1)), (2, bytes(63)),
+        (2, bytes(65)), (3, None), (3, [bytes(31)]), (3, [bytes(32)] * (PATH_MAX + 1)), (3, b"path"), (4, None),
+        (4, [b"short"]), (4, ["text"]), (4, [False]), (4, [None] * (PARTS_MAX + 1)), (4, {}),
+        (4, [bytes(PART_BYTES_MAX + 1)]), (4, [[bytes(16)]]),
+    ],
+)
+def test_an_envelope_field_of_the_wrong_form_is_refused(at, value):
+    assert isinstance(decode_envelope(envelope_with(at, value)), Reject)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b"", b"\xc0", b"\x90", RAW[:-1], RAW + b"\x00", pack(fields_of(RAW)[:4]), pack([*fields_of(RAW), None])],
+)
+def test_what_is_no_envelope_is_refused(raw):
+    assert decode_envelope(raw).code is Code.MALFORMED
+
+
+@pytest.mark.parametrize(
+    ("raw", "code"),
+    [
+        (bytes(ENVELOPE_BYTES_MAX + 1), Code.TOO_LARGE),
+        (b"\xdd\xff\xff\xff\xff", Code.TOO_LARGE),
+        (b"\x91" * 100, Code.TOO_DEEP),
+    ],
+)
+def test_a_structure_beyond_the_bounds_is_refused_before_it_is_built(raw, code):
+    assert decode_envelope(raw).code is code
+
+
+# -- redaction ------------------------------------------------------------------------------------------
+
+
+def test_redaction_takes_parts_and_nothing_else():
+    whole = decode_envelope(RAW)
+    manifest = decode_header(whole.header).manifest
+    less = redact(whole, manifest, lambda label: label <= Label.GREEN)
+    assert less == whole._replace(parts=(whole.parts[0], None))
+
+
+def test_nothing_to_redact_is_the_same_object():
+    whole = decode_envelope(RAW)
+    assert redact(whole, decode_header(whole.header).manifest, lambda label: True) is whole
+
+
+def test_what_was_withheld_stays_withheld():
+    whole = decode_envelope(RAW)
+    manifest = decode_header(whole.header).manifest
+    none = redact(whole, manifest, lambda label: False)
+    assert none.parts == (None, None)
+    assert redact(none, manifest, lambda label: True) is none
+
+
+# -- bursts ---------------------------------------------------------------------------------------------
+
+
+def test_one_message_needs_no_path():
+    assert decode_envelope(RAW).path == ()
+
+
+def test_a_burst_shares_one_signature_and_every_path_leads_to_its_root():
+    burst = [decode_envelope(raw) for raw in seal(
+        [draft(MEMBER, sequence=n) for n in range(5)], MEMBER.credential.digest, MEMBER.signer
+    )]
+    assert len({envelope.signature for envelope in burst}) == 1
+    assert len({climb(leaf_of(envelope.header), envelope.path) for envelope in burst}) == 1
+    assert [decode_header(envelope.header).sequence for envelope in burst] == [0, 1, 2, 3, 4]
+
+
+def test_the_longest_burst_fits_its_path():
+    leaves = [derive("leaf", n) for n in range(2**PATH_MAX)]
+    root, paths = merkle(leaves)
+    assert max(map(len, paths)) == PATH_MAX
+    assert climb(leaves[-1], paths[-1]) == root
+
+
+def test_an_odd_leaf_is_promoted_as_it_is():
+    leaves = [derive("leaf", n) for n in range(3)]
+    root, paths = merkle(leaves)
+    assert [len(path) for path in paths] == [2, 2, 1]
+    assert all(climb(leaf, path) == root for leaf, path in zip(leaves, paths, strict=True))
+
+
+def test_the_id_is_of_the_header_and_not_of_the_parts():
+    # Otherwise a copy with fewer parts would be another message.
+    whole = decode_envelope(RAW)
+    stripped = decode_envelope(encode_envelope(whole._replace(parts=(None, None))))
+    assert leaf_of(stripped.header) == leaf_of(whole.header)
+    assert leaf_of(encode_header(HEADER)) != leaf_of(encode_header(dataclasses.replace(HEADER, sequence=1)))
+
+
+def test_an_envelope_is_five_fields_and_no_more_are_signed_than_the_header():
+    assert Envelope._fields == ("signer", "header", "signature", "path", "parts")
+    assert HEADER.issued_at_ms == T0

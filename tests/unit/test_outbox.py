@@ -1,0 +1,199 @@
+import pytest
+
+from fabric.protocol.limits import RETRY_MS_MAX
+from fabric.protocol.outbox import Held, Outbox, Row
+from fabric.protocol.severity import Lane, Phase, Severity
+from fabric.protocol.wire import Direction
+from tests.support import T0, Authority, verified
+
+AUTHORITY = Authority("outbox")
+MEMBERS = {name: AUTHORITY.issue(name) for name in ("a", "b", "c")}
+PLENTY = [2**40] * len(Lane)
+NONE = [0] * len(Lane)
+RETRY_MS = 1_000
+SEVERITY = {
+    Lane.CRITICAL: Severity.CRITICAL, Lane.HIGH: Severity.HIGH, Lane.MEDIUM: Severity.MEDIUM, Lane.LOW: Severity.LOW
+}
+
+
+def row(origin="a", sequence=0, lane=Lane.MEDIUM, size=0):
+    message = verified(
+        MEMBERS[origin], sequence=sequence, severity=SEVERITY[lane], phase=Phase.NONE,
+        records=[{"pad": "x" * size}],
+    )
+    return Row(Held(message, Direction.UP, lane, 0, T0, T0 + 60_000, ()), "^")
+
+
+def outbox(*rows):
+    box = Outbox("^", RETRY_MS)
+    for each in rows:
+        box.add(each)
+    return box
+
+
+def send(box, now_ms=0, allowance=None):
+    """Send one row, as a driver would; its (origin, sequence), or None."""
+    taken = box.take(now_ms, PLENTY if allowance is None else allowance)
+    if taken is None:
+        return None
+    box.sent(taken, now_ms, len(taken.held.message.raw))
+    return taken
+
+
+def names(rows):
+    return [(r.held.message.header.origin, r.held.message.header.sequence) for r in rows if r is not None]
+
+
+def drain(box, now_ms=0):
+    sent = []
+    while (taken := send(box, now_ms)) is not None:
+        sent.append(taken)
+    return sent
+
+
+def test_urgent_goes_first():
+    lanes = [Lane.LOW, Lane.MEDIUM, Lane.CRITICAL, Lane.HIGH]
+    box = outbox(*(row(sequence=n, lane=lane) for n, lane in enumerate(lanes)))
+    assert [r.held.lane for r in drain(box)] == sorted(lanes)
+
+
+def test_within_an_origin_and_lane_the_first_that_came_goes_first():
+    box = outbox(*(row(sequence=n) for n in range(5)))
+    assert names(drain(box)) == [("a", n) for n in range(5)]
+
+
+def test_origins_take_turns_however_much_one_sends():
+    box = outbox(*(row("a", n) for n in range(4)), row("b", 0), row("c", 0), row("b", 1))
+    assert names(drain(box)) == [("a", 0), ("b", 0), ("c", 0), ("a", 1), ("b", 1), ("a", 2), ("a", 3)]
+
+
+def test_the_floor_keeps_a_low_lane_moving_under_a_flood():
+    # One of the lower lane goes for about every sixteen of its size that went before it.
+    box = outbox(*(row("a", n, Lane.CRITICAL) for n in range(100)), *(row("b", n, Lane.LOW) for n in range(100)))
+    first = [send(box).held.lane for _ in range(100)]
+    assert 3 <= first.count(Lane.LOW) <= 7
+    assert Lane.LOW not in first[:10]
+
+
+def test_no_lane_starves_below_two_floods():
+    box = outbox(
+        *(row("a", n, Lane.CRITICAL) for n in range(150)),
+        *(row("b", n, Lane.MEDIUM) for n in range(150)),
+        *(row("c", n, Lane.LOW) for n in range(150)),
+    )
+    first = [send(box).held.lane for _ in range(150)]
+    assert first.count(Lane.MEDIUM) >= 3 and first.count(Lane.LOW) >= 3
+    assert first.count(Lane.CRITICAL) > 120
+
+
+def test_credit_is_kept():
+    box = outbox(row(sequence=0), row(sequence=1), row(sequence=2))
+    size = send(box).held.size
+    allowance = [0] * len(Lane)
+    assert send(box, allowance=allowance) is None
+    allowance[Lane.MEDIUM] = size - 1
+    assert send(box, allowance=allowance) is None
+    allowance[Lane.MEDIUM] = size
+    assert names([send(box, allowance=allowance)]) == [("a", 1)]
+
+
+def test_one_frame_may_always_go_when_nothing_of_its_lane_is_in_flight():
+    box = outbox(row(sequence=0, size=50_000), row(sequence=1), row("b", 0, Lane.HIGH))
+    sent = [send(box, allowance=NONE) for _ in range(3)]
+    assert names(sent) == [("b", 0), ("a", 0)]
+    box.settle(sent[1].held.message.id)
+    assert names([send(box, allowance=NONE)]) == [("a", 1)]
+
+
+def test_without_credit_for_a_lane_the_others_go_on():
+    box = outbox(row("a", 0, Lane.HIGH), row("a", 1, Lane.HIGH), row("b", 0, Lane.LOW))
+    allowance = [0] * len(Lane)
+    allowance[Lane.LOW] = 10_000
+    assert names([send(box, allowance=allowance) for _ in range(3)]) == [("a", 0), ("b", 0)]
+
+
+def test_what_is_in_flight_is_not_sent_again_before_its_time():
+    box = outbox(row())
+    send(box)
+    assert send(box) is None
+    assert box.overdue(RETRY_MS - 1) == []
+    assert names(box.overdue(RETRY_MS)) == [("a", 0)]
+    assert names([send(box, RETRY_MS)]) == [("a", 0)]
+
+
+def test_the_wait_doubles_with_every_try_up_to_the_maximum():
+    box = outbox(row())
+    now_ms, waits = 0, []
+    for _ in range(8):
+        send(box, now_ms)
+        wait_ms = next(w for w in range(500, 40_000, 500) if box.overdue(now_ms + w))
+        waits.append(wait_ms)
+        now_ms += wait_ms
+    assert waits == [1_000, 2_000, 4_000, 8_000, 16_000, RETRY_MS_MAX, RETRY_MS_MAX, RETRY_MS_MAX]
+
+
+def test_when_the_link_is_gone_everything_in_flight_goes_again_in_its_order():
+    box = outbox(*(row("a", n) for n in range(4)), row("b", 0))
+    for _ in range(3):
+        send(box)
+    box.recall()
+    assert box.in_flight_bytes == [0] * len(Lane)
+    sent = names(drain(box))
+    assert [n for origin, n in sent if origin == "a"] == [0, 1, 2, 3]
+    assert sorted(sent) == [("a", 0), ("a", 1), ("a", 2), ("a", 3), ("b", 0)]
+
+
+def test_an_answer_settles_a_row_once():
+    box = outbox(row())
+    sent = send(box)
+    assert box.settle(sent.held.message.id) is sent
+    assert box.settle(sent.held.message.id) is None
+    assert box.empty
+
+
+def test_an_answer_for_what_was_not_sent_settles_nothing():
+    waiting = row()
+    box = outbox(waiting)
+    assert box.settle(waiting.held.message.id) is None
+    assert box.rows() == [waiting]
+
+
+def test_a_row_that_waits_for_its_time_does_not_stop_other_origins():
+    box = outbox(row("a", 0), row("b", 0))
+    again = send(box)
+    box.settle(again.held.message.id)
+    box.again(again, 200)
+    assert names([send(box, 100), send(box, 100)]) == [("b", 0)]
+    assert names([send(box, 200)]) == [("a", 0)]
+
+
+def test_a_row_that_is_over_is_never_sent():
+    over, alive = row(sequence=0), row(sequence=1)
+    box = outbox(over, alive)
+    box.end(over)
+    assert names(drain(box)) == [("a", 1)]
+
+
+def test_a_row_that_ends_in_flight_gives_its_room_back():
+    box = outbox(row(sequence=0), row(sequence=1))
+    sent = send(box)
+    box.end(sent)
+    assert box.in_flight_bytes == [0] * len(Lane)
+    assert box.overdue(10**9) == []
+    assert names([send(box, allowance=NONE)]) == [("a", 1)]
+
+
+def test_what_is_waiting_is_counted_by_lane():
+    box = outbox(row("a", 0, Lane.HIGH), row("a", 1, Lane.LOW), row("a", 2, Lane.LOW))
+    send(box)
+    assert box.counts() == [0, 0, 1, 0, 2]
+    assert box.queued_bytes(Lane.HIGH) == 0 and box.queued_bytes(Lane.LOW) > 0
+    assert len(box.rows()) == 3 and not box.empty
+
+
+@pytest.mark.parametrize(("sent_at_ms", "due_at_ms"), [(0, RETRY_MS), (500, 500 + RETRY_MS)])
+def test_it_says_when_the_oldest_in_flight_is_due(sent_at_ms, due_at_ms):
+    box = outbox(row())
+    assert box.next_retry_ms() is None
+    send(box, sent_at_ms)
+    assert box.next_retry_ms() == due_at_ms

@@ -1,0 +1,202 @@
+import itertools
+
+import pytest
+
+from fabric.protocol.credentials import Grants, NodeKind, PublishGrant, RequestGrant
+from fabric.protocol.envelope import Kind
+from fabric.protocol.errors import Code, Reject
+from fabric.protocol.permissions import (
+    check_delivery,
+    check_direction,
+    check_execute,
+    check_origin,
+    check_subscribe,
+    is_target,
+    publish_rate_per_s,
+    request_grants,
+    selects,
+)
+from fabric.protocol.severity import Severity
+from fabric.protocol.tlp import Label
+from fabric.protocol.wire import Direction, Role
+from tests.support import Authority, draft
+
+AUTHORITY = Authority("permissions")
+UP, DOWN = Direction.UP, Direction.DOWN
+CHILD, PARENT, POINT = Role.CHILD, Role.PARENT, Role.POINT
+FIREWALL = AUTHORITY.issue(
+    "fw-7", segment="ot-1", tags=[("role", "firewall")], grants=Grants(execute=("deny ipv4_net",))
+)
+
+
+def member(**grants):
+    return AUTHORITY.issue("node", clearance=Label.AMBER, grants=Grants(**grants))
+
+
+def judge(who, **fields):
+    problem = check_origin(who.credential, draft(who, **fields)[0])
+    return None if problem is None else problem.code
+
+
+def action(who, topic="deny.ipv4_net", to="role=firewall", **fields):
+    return draft(who, kind=Kind.ACTION, topic=topic, to=to, **fields)[0]
+
+
+# -- directions -----------------------------------------------------------------------------------------
+
+
+def test_what_may_travel_where_is_this_and_nothing_else():
+    allowed = {
+        Kind.EVENT: [(CHILD, UP), (POINT, UP)],
+        Kind.INTEL: [(CHILD, UP), (PARENT, DOWN), (POINT, UP)],
+        Kind.ACTION: [(CHILD, UP), (PARENT, DOWN), (POINT, UP)],
+        Kind.RESULT: [(CHILD, UP), (PARENT, DOWN), (POINT, UP)],
+    }
+    for kind, role, direction in itertools.product(Kind, Role, Direction):
+        problem = check_direction(kind, role, direction)
+        if (role, direction) in allowed.get(kind, []):
+            assert problem is None
+        else:
+            assert problem is not None and problem.code is Code.WRONG_DIRECTION
+
+
+def test_no_child_and_no_control_point_commands_its_relay():
+    for kind, role in itertools.product(Kind, (CHILD, POINT)):
+        assert check_direction(kind, role, DOWN) is not None
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_a_control_point_takes_only_what_comes_down(kind):
+    assert check_delivery(kind, UP) is not None
+    takes = kind in (Kind.EVENT, Kind.INTEL, Kind.ACTION, Kind.RESULT)
+    assert (check_delivery(kind, DOWN) is None) == takes
+
+
+# -- publish --------------------------------------------------------------------------------------------
+
+
+def test_without_a_grant_nothing_is_published():
+    assert judge(member()) is Code.PUBLISH_DENIED
+    assert judge(member(publish=(PublishGrant("detections.suricata.>"),))) is Code.PUBLISH_DENIED
+
+
+def test_a_publish_grant_covers_its_topics():
+    assert judge(member(publish=(PublishGrant("detections.*.conn"),))) is None
+
+
+def test_a_subscribe_grant_publishes_nothing():
+    assert judge(member(subscribe=(">",), execute=("*",), request=(RequestGrant("*", "all"),))) is Code.PUBLISH_DENIED
+
+
+def test_a_severity_above_the_grants_is_refused():
+    who = member(publish=(PublishGrant("detections.>", Severity.HIGH),))
+    assert judge(who, severity=Severity.HIGH) is None
+    assert judge(who, severity=Severity.CRITICAL) is Code.SEVERITY_DENIED
+
+
+def test_one_grant_that_allows_it_is_enough():
+    who = member(publish=(PublishGrant("detections.>", Severity.LOW), PublishGrant("detections.zeek.>")))
+    assert judge(who, severity=Severity.FATAL) is None
+
+
+@pytest.mark.parametrize("fields", [{"label": Label.RED}, {"rules": {"src_ip": Label.RED}}])
+def test_nobody_labels_above_their_own_clearance(fields):
+    who = member(publish=(PublishGrant(">"),))
+    assert judge(who, **fields) is Code.CLEARANCE_DENIED
+    assert judge(who, rules={"src_ip": Label.AMBER}) is None
+
+
+def test_the_rate_is_that_of_the_grant_for_the_topic():
+    who = member(publish=(PublishGrant("a.>", rate_per_s=5), PublishGrant("b.>")))
+    assert publish_rate_per_s(who.credential, "a.x") == 5
+    assert publish_rate_per_s(who.credential, "b.x") == publish_rate_per_s(who.credential, "c.x") == 0
+
+
+# -- subscribe ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("pattern", "allowed"),
+    [("intel.ipv4.deny", True), ("intel.*.deny", True), ("intel.>", True), (">", False), ("*.ipv4", False), ("", False)],
+)
+def test_a_subscription_stays_within_its_grant(pattern, allowed):
+    assert (check_subscribe(member(subscribe=("intel.>",)).credential, pattern) is None) == allowed
+
+
+# -- actions --------------------------------------------------------------------------------------------
+
+
+def test_without_a_request_grant_nothing_is_requested():
+    assert judge(member(), kind=Kind.ACTION, topic="deny.ipv4_net") is Code.REQUEST_DENIED
+    who = member(request=(RequestGrant("deny domain_name", "all"), RequestGrant("allow *", "all")))
+    assert judge(who, kind=Kind.ACTION, topic="deny.ipv4_net") is Code.REQUEST_DENIED
+
+
+def test_a_request_has_a_severity_limit_of_its_own():
+    who = member(request=(RequestGrant("deny *", "all", Severity.HIGH),))
+    assert judge(who, kind=Kind.ACTION, topic="deny.ipv4_net", severity=Severity.HIGH) is None
+    assert judge(who, kind=Kind.ACTION, topic="deny.ipv4_net", severity=Severity.FATAL) is Code.SEVERITY_DENIED
+
+
+def test_an_action_runs_under_the_grants_of_one_scope():
+    scoped, wide = RequestGrant("deny *", "all", scope="ot-1"), RequestGrant("* *", "all")
+    who = member(request=(scoped, wide))
+    assert request_grants(who.credential, action(who)) == [scoped]
+    assert request_grants(who.credential, action(who, topic="allow.ipv4_net")) == [wide]
+
+
+def test_a_target_is_selected_by_the_action_granted_to_the_requester_and_able():
+    who = member(request=(RequestGrant("deny *", "segment=ot-1"),))
+    assert is_target(who.credential, action(who), FIREWALL.credential)
+
+
+@pytest.mark.parametrize(
+    ("to", "grant", "topic"),
+    [
+        ("role=switch", "all", "deny.ipv4_net"),  # not selected
+        ("role=firewall", "segment=office", "deny.ipv4_net"),  # not within the grant
+        ("role=firewall", "all", "deny.domain_name"),  # not able
+        ("role=firewall", "all", "allow.ipv4_net"),
+        ("", "all", "deny.ipv4_net"),  # nobody is selected
+        ("role=", "all", "deny.ipv4_net"),  # unreadable
+        ("*", "all", "deny.ipv4_net"),
+        ("role=firewall", "", "deny.ipv4_net"),
+    ],
+)
+def test_who_lacks_one_of_the_three_is_no_target(to, grant, topic):
+    who = member(request=(RequestGrant("*", grant),))
+    assert not is_target(who.credential, action(who, topic, to), FIREWALL.credential)
+
+
+def test_a_requester_without_a_grant_has_no_targets():
+    who = member()
+    assert not is_target(who.credential, action(who), FIREWALL.credential)
+
+
+@pytest.mark.parametrize("selector", ["", " ", "role=", "(", "*", "x" * 2_000])
+def test_an_empty_or_unreadable_selector_selects_nobody(selector):
+    assert not selects(selector, FIREWALL.credential.attributes())
+
+
+# -- results --------------------------------------------------------------------------------------------
+
+
+def test_a_result_is_for_who_may_execute_the_action():
+    assert judge(FIREWALL, kind=Kind.RESULT, topic="deny.ipv4_net") is None
+    assert judge(FIREWALL, kind=Kind.RESULT, topic="allow.ipv4_net") is Code.EXECUTE_DENIED
+    assert check_execute(FIREWALL.credential, "deny.ipv4_net") is None
+
+
+def test_a_relay_may_report_of_any_action():
+    relay = AUTHORITY.issue("hq", NodeKind.RELAY)
+    assert judge(relay, kind=Kind.RESULT, topic="deny.ipv4_net") is None
+
+
+@pytest.mark.parametrize("kind", [Kind.APPROVAL, Kind.CONTROL])
+def test_kinds_without_a_rule_are_denied(kind):
+    assert judge(member(publish=(PublishGrant(">"),)), kind=kind, topic="a.b") is Code.WRONG_DIRECTION
+
+
+def test_a_refusal_names_what_was_asked_and_no_content():
+    header, _ = draft(member(), records=[{"secret": "value"}])
+    assert check_origin(member().credential, header) == Reject(Code.PUBLISH_DENIED, "detections.zeek.conn")
