@@ -233,6 +233,7 @@ class Node:
             self._close(link, checked.code, ready)
             return
         link.nonce = hello.nonce
+        link.transit.observe(hello.clock_ms, now_ms)  # what a link usually takes is known before its first message
         self._open(link, checked, hello.role, hello.session, now_ms, ready,
                    before=lambda: self._welcome(link, hello, now_ms, ready))
         if hello.revocations_version < self.trust.revocations.version:
@@ -255,6 +256,7 @@ class Node:
         if isinstance(checked, Reject):
             self.refuse(link, checked, now_ms, ready)
             return
+        link.transit.observe(welcome.clock_ms, now_ms)
         role = Role.CHILD if link.greet_as == Role.PARENT else Role.PARENT
         if role == Role.PARENT:
             self.clock.observe(link.greeted_at_ms, welcome.fabric_clock_ms, now_ms)
@@ -347,6 +349,7 @@ class Node:
             case Intro(credentials):
                 self._on_intro(link, credentials, now_ms)
             case Ping(clock_ms):
+                link.transit.observe(clock_ms, now_ms)
                 self.send(link, Pong(clock_ms, self.fabric_now(now_ms)), ready)
                 credit = link.grant(always=True)
                 assert credit is not None

@@ -43,7 +43,9 @@ def answer(frame, key=PARENT.curve_key, expects="hq", now_ms=T0, revoked=()):
 
 
 @pytest.mark.parametrize(
-    ("member", "role"), [(POINT, Role.POINT), (RELAY, Role.CHILD), (PARENT, Role.PARENT)], ids=["point", "child", "parent"]
+    ("member", "role"),
+    [(POINT, Role.POINT), (RELAY, Role.CHILD), (PARENT, Role.PARENT)],
+    ids=["point", "child", "parent"],
 )
 def test_who_is_what_it_says_is_let_in(member, role):
     assert greet(hello(member, role), key=member.curve_key) == member.credential

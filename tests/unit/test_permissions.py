@@ -117,7 +117,10 @@ def test_the_rate_is_that_of_the_grant_for_the_topic():
 
 @pytest.mark.parametrize(
     ("pattern", "allowed"),
-    [("intel.ipv4.deny", True), ("intel.*.deny", True), ("intel.>", True), (">", False), ("*.ipv4", False), ("", False)],
+    [
+        ("intel.ipv4.deny", True), ("intel.*.deny", True), ("intel.>", True),
+        (">", False), ("*.ipv4", False), ("", False),
+    ],
 )
 def test_a_subscription_stays_within_its_grant(pattern, allowed):
     assert (check_subscribe(member(subscribe=("intel.>",)).credential, pattern) is None) == allowed

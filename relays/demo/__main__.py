@@ -1,0 +1,86 @@
+"""`python -m relays.demo`: what `./scripts/demo` runs. Cleans up after itself, also on Ctrl-C and on failure.
+
+Exit codes: 0 all was seen, 1 something was not, 2 usage, 130 interrupted; errors as the command line has them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+
+from fabric.protocol.errors import FabricError
+from relays.cli.exits import FAILED, exit_code_of
+from relays.demo.book import Book
+from relays.demo.cast import Cast
+from relays.demo.events import Zeek
+from relays.demo.show import Show
+from relays.demo.steps import CHECKS, Stage, run_steps
+from relays.demo.throwaway import Throwaway
+from relays.logs import set_up_logs
+from relays.topology import TopologyErrors
+
+_TOPOLOGY = Path(__file__).parents[2] / "topologies" / "enterprise.toml"
+_PAUSE_S = 1.5
+_SEED = 7
+_INTERRUPTED = 130
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="./scripts/demo", description="Six things that Message Fabric promises.")
+    parser.add_argument("--once", action="store_true",
+                        help="no terminal, no pauses: check each point and print what was expected and seen")
+    parser.add_argument("--topology", type=Path, default=_TOPOLOGY, metavar="FILE",
+                        help="a copy of topologies/enterprise.toml with other ports")
+    parsed = parser.parse_args(arguments)
+    set_up_logs("critical")
+    # A handler that raises KeyboardInterrupt unwinds everything, so whatever ends the demo cleans up too.
+    for signal_ in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signal_, _interrupt)
+    try:
+        return _run(parsed.topology, once=parsed.once)
+    except FabricError as error:
+        return _tell(error)
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped\n")
+        return _INTERRUPTED
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _run(file: Path, *, once: bool) -> int:
+    began = time.monotonic()
+    live = not once and sys.stdout.isatty()
+    show = Show(Console(quiet=once), _PAUSE_S if live else 0.0)
+    book = Book(CHECKS)
+    with Throwaway(file) as fabric:
+        cast = Cast(fabric)
+        show.say(f"Starting {len(fabric.topology.relays)} relays of {file.name}, with an authority and a home that are "
+                 "thrown away at the end.")
+        with show.waiting("starting"):
+            fabric.start()
+        with cast:
+            run_steps(Stage(fabric, cast, book, show, Zeek(_SEED, time.time())))
+    took_s = time.monotonic() - began
+    show.title("What was expected, and what was seen")
+    sys.stdout.write(f"{book.table()}\n\n{book.good} of {len(book)} seen as expected, {took_s:.1f} s\n")
+    return 0 if book.all_seen else FAILED
+
+
+def _tell(error: FabricError) -> int:
+    if isinstance(error, TopologyErrors):
+        sys.stderr.write("".join(f"{problem}\n" for problem in error.problems))
+        return FAILED
+    sys.stderr.write(f"error {error}\n  next: {error.next_step}\n")
+    return exit_code_of(error.code)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,253 @@
+"""Response actions through real relays to real handlers: how each ends, and that none is executed late or twice."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.integration.harness import House, Running, wait_for
+
+# What the handler does follows from the address that it is to deny.
+OK, FAILS, HANGS, GARBAGE = "192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4"
+HANDLER = """#!/bin/sh
+input=$(cat)
+echo "$input" >> "{ran}"
+case "$input" in
+    *'"192.0.2.2"'*) exit 3 ;;
+    *'"192.0.2.3"'*) echo $$ >> "{ran}.pids"; sleep 600 ;;
+    *'"192.0.2.4"'*) echo 'this is not JSON' ;;
+    *) echo '{{"rule": 7}}' ;;
+esac
+"""
+
+
+class Firewall:
+    """`fabric edge run` with a handler that writes down each of its runs."""
+
+    def __init__(self, house: House, id_: str, folder: Path, timeout: str = "1s") -> None:
+        self.house = house
+        self.id = id_
+        self.ran = folder / f"{id_}.ran"
+        self.script = folder / f"{id_}.handler"
+        self.script.write_text(HANDLER.format(ran=self.ran))
+        self.script.chmod(0o755)
+        self.timeout = timeout
+        self.sessions: list[Running] = []
+
+    def start(self) -> Running:
+        running = self.house.start(
+            "edge", "run", "--as", self.id, "--on", "deny ipv4_net", "--exec", str(self.script), "--timeout",
+            self.timeout, "--json",
+        )
+        self.sessions.append(running)
+        running.wait_line('"ready"')
+        return running
+
+    def runs(self, target: str) -> int:
+        text = self.ran.read_text() if self.ran.exists() else ""
+        return sum(json.loads(line)["target"] == {"ipv4_net": target} for line in text.splitlines())
+
+    def stop(self) -> None:
+        for running in self.sessions:
+            if running.process.poll() is None:
+                running.stop()
+
+
+@contextmanager
+def firewall(house: House, id_: str, folder: Path, timeout: str = "1s") -> Iterator[Firewall]:
+    wall = Firewall(house, id_, folder, timeout)
+    routes = house.fresh_state("hq")["routes"]
+    try:
+        wall.start()
+        house.wait_routes("hq", routes + 1)
+        yield wall
+    finally:
+        wall.stop()
+
+
+@pytest.fixture(scope="module")
+def walls(shared_house, tmp_path_factory) -> Iterator[tuple[Firewall, Firewall]]:
+    shared_house.wait_whole()
+    folder = tmp_path_factory.mktemp("walls")
+    with firewall(shared_house, "fw-m", folder) as mid, firewall(shared_house, "fw-p", folder) as plant:
+        yield mid, plant
+
+
+def act(house: House, target: str, to: str, *options: str, code: int, action: str = "deny"):
+    """The outcomes by target."""
+    done = house.cli("act", action, target, "--to", to, "--as", "soar-hq", "--label", "green", "--json", *options)
+    done.expect(code)
+    return {line["target"]: line for line in done.lines}
+
+
+def net(address: str) -> str:
+    return f"ipv4_net={address}"
+
+
+def test_completed_with_the_handlers_result(house, walls):
+    outcomes = act(house, net(OK), "role=firewall", "--arg", "duration=3600", code=0)
+    assert set(outcomes) == {"fw-m", "fw-p"}
+    for id_, outcome in outcomes.items():
+        assert (outcome["end"], outcome["by"], outcome["status"]) == ("completed", id_, 200)
+        assert outcome["result"] == {"rule": 7}
+    for wall in walls:
+        assert wall.runs(OK) == 1
+        given = json.loads(wall.ran.read_text().splitlines()[0])
+        assert (given["action"], given["target"], given["args"]) == ("deny", {"ipv4_net": OK}, {"duration": 3600})
+        assert given["requester"] == "soar-hq" and given["deadline"] == given["issued_at"] + 30_000
+
+
+@pytest.mark.parametrize(
+    ("address", "error"),
+    [(FAILS, "exit code 3"), (HANGS, "timed out"), (GARBAGE, "the handler's output is not a JSON object")],
+    ids=["exits non-zero", "hangs", "prints garbage"],
+)
+def test_a_handler_that_goes_wrong_is_failed(house, walls, address, error):
+    (outcome,) = act(house, net(address), "id=fw-p", code=1).values()
+    assert (outcome["end"], outcome["code"], outcome["status"]) == ("failed", "E709", 500)
+    assert outcome["result"] == {"error": error}
+    assert walls[1].runs(address) == 1
+    if address == HANGS:
+        pid = int(Path(f"{walls[1].ran}.pids").read_text().split()[-1])
+        wait_for(lambda: not Path(f"/proc/{pid}").exists(), "the end of the handler that hangs")
+
+
+def test_some_completed_is_partly(house, walls, tmp_path):
+    """AMBER may not pass low: fw-p never hears of it, and the requester is told why."""
+    done = house.cli("act", "deny", net("192.0.2.77"), "--to", "role=firewall", "--as", "soar-hq", "--json")
+    outcomes = {line["target"]: line for line in done.expect(3).lines}
+    assert outcomes["fw-m"]["end"] == "completed"
+    assert (outcomes["fw-p"]["end"], outcomes["fw-p"]["code"]) == ("refused", "E601")
+    assert outcomes["fw-p"]["by"] in ("mid", "low")
+    assert walls[1].runs("192.0.2.77") == 0
+
+
+@pytest.mark.parametrize(
+    ("action", "target", "to", "options", "code", "error"),
+    [
+        ("deny", net(OK), "", (), 4, "E703"),
+        ("deny", net(OK), "role=firewall and segment=nowhere", (), 4, "E703"),
+        ("deny", net(OK), "role=edr", (), 4, "E703"),
+        ("scan", "device=pc-1", "role=edr", (), 4, "E703"),
+        ("deny", net(OK), "role=firewall", ("--severity", "critical"), 5, "E405"),
+        ("contain", "device=pc-1", "role=edr", (), 5, "E403"),
+        ("deny", net(OK), "role=", (), 2, "E705"),
+        ("deny", "ipv4_net=10.1.2.3/8", "role=firewall", (), 2, "E706"),
+        ("obliterate", net(OK), "role=firewall", (), 2, "E706"),
+        ("deny", net(OK), "role=firewall", ("--ttl", "9h"), 2, "E503"),
+        ("deny", net(OK), "role=firewall", ("--arg", "forever"), 2, "E908"),
+    ],
+    ids=[
+        "empty selector", "nobody is there", "granted elsewhere only", "executor is away", "severity above grant",
+        "no grant", "selector broken", "target broken", "no action", "ttl too long", "argument broken",
+    ],
+)
+def test_what_is_not_begun_says_why(house, walls, action, target, to, options, code, error):
+    before = [wall.runs(OK) for wall in walls]
+    done = house.cli("act", action, target, "--to", to, "--as", "soar-hq", "--label", "green", "--json", *options)
+    assert done.expect(code).error["code"] == error
+    assert done.error["next"] and done.out == ""
+    assert [wall.runs(OK) for wall in walls] == before
+
+
+def test_who_may_not_ask_is_denied(house, walls):
+    done = house.cli("act", "deny", net(OK), "--to", "role=firewall", "--as", "analyst-hq", "--json").expect(5)
+    assert done.error["code"] == "E403"
+
+
+def test_two_sessions_of_one_identity_execute_once(house, walls):
+    mid = walls[0]
+    second = mid.start()
+    (outcome,) = act(house, net("192.0.2.50"), "id=fw-m", code=0).values()
+    assert outcome["end"] == "completed"
+    assert mid.runs("192.0.2.50") == 1
+    assert second.wait_line('"completed"'), "the newest session executes"
+    second.stop()
+    # The one that stayed takes over.
+    (outcome,) = act(house, net("192.0.2.51"), "id=fw-m", code=0).values()
+    assert outcome["end"] == "completed" and mid.runs("192.0.2.51") == 1
+
+
+def test_an_action_whose_time_ran_out_on_the_way_is_never_executed(house, walls):
+    plant = walls[1]
+    with house.frozen(house.pid("plant")):
+        (outcome,) = act(house, net("192.0.2.60"), "id=fw-p", "--ttl", "2s", "--wait", "1s", code=6).values()
+    assert outcome["end"] in ("expired", "unknown")
+    house.wait_whole()
+    # What comes after it on the same way was executed, so it would have been.
+    act(house, net("192.0.2.61"), "id=fw-p", code=0)
+    assert plant.runs("192.0.2.61") == 1 and plant.runs("192.0.2.60") == 0
+
+
+def test_nor_when_it_is_the_first_thing_that_a_new_link_carries(house, walls):
+    """Age beyond the usual transit is measured against frames before; here there are none."""
+    plant = walls[1]
+    house.wait_restarted("plant", house.kill_relay("plant"))
+    house.wait_connected("plant", "fw-p")
+    wait_for(lambda: house.state("plant").get("routes", 0) >= 1, "fw-p's route at plant")
+    with house.frozen(house.pid("plant")):
+        (outcome,) = act(house, net("192.0.2.62"), "id=fw-p", "--ttl", "2s", "--wait", "1s", code=6).values()
+    assert outcome["end"] in ("expired", "unknown")
+    house.wait_whole()
+    act(house, net("192.0.2.63"), "id=fw-p", code=0)
+    assert plant.runs("192.0.2.63") == 1 and plant.runs("192.0.2.62") == 0
+
+
+def test_nor_by_an_edge_that_slept(house, walls):
+    plant = walls[1]
+    with house.frozen(plant.sessions[-1].process.pid):
+        (outcome,) = act(house, net("192.0.2.64"), "id=fw-p", "--ttl", "2s", "--wait", "1s", code=6).values()
+    assert outcome["end"] in ("expired", "unknown")
+    act(house, net("192.0.2.65"), "id=fw-p", code=0)
+    assert plant.runs("192.0.2.65") == 1 and plant.runs("192.0.2.64") == 0
+
+
+def test_a_firewall_that_left_while_the_action_came_is_unroutable(house, walls, tmp_path):
+    plant = walls[1]
+    asked = None
+    try:
+        with house.frozen(house.pid("low")):
+            plant.stop()
+            wait_for(lambda: "fw-p" not in house.state("plant")["points"], "fw-p gone from plant")
+            sent = house.fresh_state("mid")["counters"].get("sent", 0)
+            asked = house.start("act", "deny", net("192.0.2.70"), "--to", "id=fw-p", "--as", "soar-hq", "--label",
+                                "green", "--json", "--ttl", "10s")
+            wait_for(lambda: house.state("mid")["counters"].get("sent", 0) > sent, "mid sends it down", 8)
+        done = asked.wait().expect(1)
+        (outcome,) = done.lines
+        assert (outcome["end"], outcome["code"], outcome["by"]) == ("unroutable", "E701", outcome["by"])
+        assert outcome["by"] in ("low", "plant")
+    finally:
+        plant.start()
+        house.wait_whole()
+    wait_for(lambda: house.cli("act", "deny", net(OK), "--to", "id=fw-p", "--as", "soar-hq", "--label", "green").code
+             == 0, "fw-p takes actions again")
+
+
+def test_an_edge_that_dies_at_it_is_unknown_and_does_not_begin_again(house, walls, tmp_path):
+    mid = walls[0]
+    mid.stop()
+    with firewall(house, "fw-m", tmp_path, timeout="60s") as mortal:
+        asked = house.start("act", "deny", net(HANGS), "--to", "id=fw-m", "--as", "soar-hq", "--label", "green",
+                            "--json", "--ttl", "2s", "--wait", "2s")
+        wait_for(lambda: mortal.runs(HANGS) == 1, "the handler at work")
+        mortal.sessions[-1].stop(signal.SIGKILL)
+        handler = int(Path(f"{mortal.ran}.pids").read_text().split()[-1])
+        began = time.monotonic()
+        mortal.start()
+        (outcome,) = asked.wait().expect(6).lines
+        assert outcome["end"] == "unknown" and time.monotonic() - began < 20
+        act(house, net(OK), "id=fw-m", code=0)
+        assert mortal.runs(HANGS) == 1 and mortal.runs(OK) == 1
+        # Who was killed like this could not stop its handler.
+        os.killpg(handler, signal.SIGKILL)
+    mid.start()
+
+
+def test_the_logs_name_no_target(house, walls):
+    house.assert_logs_clean("192.0.2.")
