@@ -82,8 +82,10 @@ class RelayLoop:
             self._config.parent,
         )
         damaged = self.core.restore(self._spool.load(now_ms), now_ms)
-        if damaged or self._spool.quarantined:
-            self._log.warning("spool damaged", unreadable=len(damaged), quarantined=len(self._spool.quarantined))
+        self._spool.set_aside(damaged)
+        for words in self._spool.quarantined:
+            self._log.warning("quarantined", what=words)
+        self.core.count("quarantined", "spool", len(self._spool.quarantined))
         self._context = zmq.Context()
         self._context.set(zmq.MAX_SOCKETS, 8192)
         keys = CurveKeys(identity.credential.curve_key, identity.curve_secret)

@@ -1,13 +1,14 @@
 """`python -m relays.run FOLDER`: one relay in the foreground, with nothing loaded that it does not need.
 
 This is what a service manager and the supervisor start. Exit codes: 0 stopped, 1 cannot run (the last line of the log
-says why), 75 the spool failed and a restart from disk is due.
+says why), 75 the spool or the relay itself failed and a restart from disk is due.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+import traceback
 from pathlib import Path
 
 import structlog
@@ -36,7 +37,17 @@ def run_relay(folder: Path, home: Path | None) -> int:
             next=error.next_step,
         )
         return EXIT_RESTART if error.code is Code.SPOOL_FAILED else EXIT_FAILED
+    except Exception as error:  # noqa: BLE001 - what is on disk is sound whatever this was: begin again from there
+        fault = type(error).__name__
+        log.error("relay stopped by a fault of its own", relay=folder.name, error=fault, at=_place(error))
+        return EXIT_RESTART
     return 0
+
+
+def _place(error: BaseException) -> str:
+    """Where it was raised, innermost last. The text of an unknown error could hold what somebody published."""
+    frames = traceback.extract_tb(error.__traceback__)[-4:]
+    return " > ".join(f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -12,14 +12,14 @@ import queue
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import structlog
-
 from fabric.edge.handlers import Handler, Handlers, answer_of, failed, read_action, refused, result_stamp
 from fabric.edge.identity import Identity
+from fabric.edge.logs import edge_log
 from fabric.edge.loop import EdgeLoop, Subscription
 from fabric.edge.messages import Message, Outcome
 from fabric.edge.point import (
@@ -57,6 +57,11 @@ class Messages:
             if self._deadline is not None and time.monotonic() > self._deadline:
                 break
 
+    @property
+    def in_force(self) -> bool:
+        """Whether the relay has confirmed the subscription."""
+        return self._subscription.in_force.is_set()
+
     def __iter__(self) -> Messages:
         return self
 
@@ -93,7 +98,7 @@ class ControlPoint:
         self._connect_timeout_s = connect_timeout_s
         self._handlers = Handlers()
         self._executor = ThreadPoolExecutor(_HANDLER_THREADS, f"fabric {self.identity.id}")
-        self._log = structlog.get_logger().bind(point=self.identity.id)
+        self._log = edge_log(self.identity.id)
 
     def __enter__(self) -> ControlPoint:
         self.connect()
@@ -135,12 +140,20 @@ class ControlPoint:
         return Messages(self._loop, pattern, timeout_s)
 
     def on_message(self, pattern: str, handler: Callable[[Message], None]) -> Messages:
-        """Call a function for each message, on a thread of its own; acknowledged after it returned."""
+        """Call a function for each message, on a thread of its own; acknowledged after it returned.
+
+        A message at which the function raises is logged, by id and error type, and counts as handled: it would raise
+        again. The end of the connection ends the calls.
+        """
         messages = self.subscribe(pattern)
 
         def consume() -> None:
-            for message in messages:
-                handler(message)
+            with suppress(FabricError):
+                for message in messages:
+                    try:
+                        handler(message)
+                    except Exception as error:  # noqa: BLE001 - one message must not silence all that follow
+                        self._log.error("on_message raised", id=message.id, error=type(error).__name__)
 
         self._executor.submit(consume)
         return messages

@@ -18,11 +18,11 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any
 
-import structlog
 import zmq
 
 from fabric.edge.compose import Composer, Draft, Stamp, estimate_bytes
 from fabric.edge.identity import Identity
+from fabric.edge.logs import edge_log
 from fabric.edge.messages import Message, messages_of
 from fabric.edge.tracking import Tracker
 from fabric.protocol.envelope import Kind
@@ -98,7 +98,7 @@ class EdgeLoop:
         self._trackers: dict[bytes, tuple[Tracker, Callable[[Tracker], None]]] = {}
         self._waiting: dict[bytes, int] = {}  # delivered to that many subscriptions that are not done
         self._epoch = 0
-        self._log = structlog.get_logger().bind(point=identity.id)
+        self._log = edge_log(identity.id)
         self.problem: FabricError | None = None  # why there is no connection, as far as is known
         self.connected = threading.Event()
         self._first_word = threading.Event()
@@ -391,6 +391,7 @@ class EdgeLoop:
 
     def _not_connected(self, problem: FabricError, *, final: bool) -> None:
         self.connected.clear()
+        self._attached.clear()  # until the next link's relay confirms it again
         # A later CLOSED is only the echo of the reason that came first.
         if self.problem is None or problem.code is not Code.CLOSED:
             self.problem = problem

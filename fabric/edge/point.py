@@ -19,10 +19,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import structlog
-
 from fabric.edge.handlers import Answer, Handler, Handlers, answer_of, failed, read_action, refused, result_stamp
 from fabric.edge.identity import Identity, find_identity, load_identity
+from fabric.edge.logs import edge_log
 from fabric.edge.loop import EdgeLoop, Subscription
 from fabric.edge.messages import Message, Outcome
 from fabric.edge.stamps import action_stamp, publish_stamp
@@ -83,7 +82,7 @@ class ControlPoint:
         self._handlers = Handlers()
         self._executor = ThreadPoolExecutor(_HANDLER_THREADS, f"fabric {self.identity.id}")
         self._tasks: dict[asyncio.Task[None], None] = {}
-        self._log = structlog.get_logger().bind(point=self.identity.id)
+        self._log = edge_log(self.identity.id)
 
     async def __aenter__(self) -> ControlPoint:
         await self.connect()
@@ -167,13 +166,20 @@ class ControlPoint:
             self._loop.unsubscribe(subscription)
 
     def on_message(self, pattern: str, handler: Callable[[Message], Awaitable[None] | None]) -> asyncio.Task[None]:
-        """Call a function, plain or async, for each message; it is acknowledged after the function returned."""
+        """Call a function, plain or async, for each message; it is acknowledged after the function returned.
+
+        A message at which the function raises is logged, by id and error type, and counts as handled: it would raise
+        again.
+        """
 
         async def consume() -> None:
             async for message in self.subscribe(pattern):
-                returned = handler(message)
-                if inspect.isawaitable(returned):
-                    await returned
+                try:
+                    returned = handler(message)
+                    if inspect.isawaitable(returned):
+                        await returned
+                except Exception as error:  # noqa: BLE001 - one message must not silence all that follow
+                    self._log.error("on_message raised", id=message.id, error=type(error).__name__)
 
         task = asyncio.ensure_future(consume())
         self._tasks[task] = None

@@ -33,6 +33,7 @@ class Held:
     expires_at_ms: int
     hops: tuple[str, ...]
     rows: dict[str, Row] = field(default_factory=dict)
+    restored: bool = False  # read back after a restart: it may have been sent before
     size: int = 0  # bytes when it was received; a fuller copy that replaces it changes no account
 
     def __post_init__(self) -> None:

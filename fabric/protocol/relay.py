@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 
 from fabric.protocol.actions import End
 from fabric.protocol.announce import announce, announce_all, answered, next_frames
-from fabric.protocol.credentials import Credential
+from fabric.protocol.credentials import Credential, verify_credential
 from fabric.protocol.custody import Custody
 from fabric.protocol.envelope import Header, Kind
 from fabric.protocol.errors import Code, Reject
@@ -393,7 +393,7 @@ class Relay(Node):
     def _action_ended(self, row: Row, refused: Reject, now_ms: int, ready: Ready) -> None:
         """After dispatch silence is `unknown`; only an undispatched row, or the peer's own refusal, says more."""
         code = refused.code
-        dispatched = row.tries > 0
+        dispatched = row.tries > 0 or row.held.restored
         if code in (Code.EXPIRED, Code.SUBSCRIBER_GONE) and dispatched and row.destination != UPLINK:
             end = End.UNKNOWN
         elif code is Code.EXPIRED:
@@ -422,16 +422,20 @@ class Relay(Node):
 
     # -- after a restart --------------------------------------------------------------------------------
 
-    def restore(self, ops: Iterable[Op], now_ms: int) -> list[bytes]:
-        """Take back what the spool has, in its order. Returns ids of rows that cannot be trusted any more."""
+    def restore(self, ops: Iterable[Op], now_ms: int) -> list[tuple[bytes, Direction]]:
+        """Take back what the spool has, in its order. Returns the messages that cannot be believed any more.
+
+        Credentials are not judged by the time here: a message of one that ran out meanwhile is refused where it is
+        sent to, and so ends with that reason.
+        """
         damaged = []
         for op in ops:
             match op:
                 case KeepCredential(digest, raw):
-                    checked = self.trust.check_raw(raw, self.fabric_now(now_ms))
+                    credential = verify_credential(raw, self.trust.authority_key, self.me.fabric)
                     self._kept[digest] = None
-                    if isinstance(checked, Credential):
-                        self.learn(checked)
+                    if isinstance(credential, Credential):
+                        self.learn(credential)
                 case KeepLists(raw):
                     lists = verify_revocations(raw, self.trust.authority_key, self.me.fabric)
                     if not isinstance(lists, Reject):
@@ -448,7 +452,8 @@ class Relay(Node):
                     self.custody.dedup.add(id_, direction, until_ms)
                 case Put():
                     if not self._readopt(op, now_ms):
-                        damaged.append(op.id)
+                        self.count("ended", "quarantined")
+                        damaged.append((op.id, op.direction))
         return damaged
 
     def _readopt(self, op: Put, now_ms: int) -> bool:
@@ -460,7 +465,9 @@ class Relay(Node):
                 self._away[destination] = now_ms
         # The clock may have been set back while we were off; age never shrinks.
         received_at_ms = min(op.received_at_ms, now_ms)
-        held = Held(message, op.direction, op.lane, op.age_ms, received_at_ms, op.expires_at_ms, op.hops)
+        held = Held(
+            message, op.direction, op.lane, op.age_ms, received_at_ms, op.expires_at_ms, op.hops, restored=True
+        )
         self.custody.adopt(held, op.destinations)
         return True
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Literal
 
 import zmq
@@ -35,7 +36,9 @@ class _Knock:
         prepare(self.socket)
         self.monitor = self.socket.get_monitor_socket()
         self.socket.connect(endpoint(address))
-        self.socket.send(say, zmq.DONTWAIT)
+        # Turned away already, before there was anything to say: nowhere to send it.
+        with suppress(zmq.Again):
+            self.socket.send(say, zmq.DONTWAIT)
         self.opened = False
         self.failed = False
         self.answers: list[bytes] = []

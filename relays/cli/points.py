@@ -234,8 +234,10 @@ def subscribe(
     console = Console()
     with ControlPoint(needed(identity)) as point:
         messages = point.subscribe(pattern, timeout_s=timeout_s)
-        if not as_json:
-            print(f"subscribed to {pattern} at {point.identity.relay.id}", file=sys.stderr)  # type: ignore[union-attr]
+        if messages.in_force:
+            relay = point.identity.relay.id if point.identity.relay else ""
+            told = json.dumps({"subscribed": pattern, "relay": relay})
+            print(told if as_json else f"subscribed to {pattern} at {relay}", file=sys.stderr, flush=True)
         for message in messages:
             seen += 1
             if as_json:

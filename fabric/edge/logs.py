@@ -1,0 +1,20 @@
+"""The log of a control point inside somebody else's program: silent below a warning until that program configures
+structlog, and then whatever it says."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import structlog
+
+
+def edge_log(point: str) -> structlog.typing.FilteringBoundLogger:
+    """Names, ids and numbers only go in here; nothing that is labelled."""
+    if structlog.is_configured():
+        configured: structlog.typing.FilteringBoundLogger = structlog.get_logger().bind(point=point)
+        return configured
+    quiet: structlog.typing.FilteringBoundLogger = structlog.wrap_logger(
+        structlog.PrintLogger(sys.stderr), wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING)
+    ).bind(point=point)
+    return quiet

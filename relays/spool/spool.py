@@ -1,0 +1,320 @@
+"""What a relay holds, on disk: SQLite in WAL mode, one transaction a turn, fsync before it returns.
+
+Guarantees: what `commit` returned from survives kill -9 and power loss; one process per file; a row whose checksum
+does not match is set aside in the table `quarantine` and reported, and everything else goes on; a disk that fills up
+stops intake (`intake_allowed`) while there is still room to drain, with a ballast file to delete as the last reserve.
+Refuses to go on after a failed write or fsync: nobody knows what is on the disk then, so every later call raises
+SPOOL_FAILED, and the process starts again from what is there.
+
+A message is one row from `Put` to its last `Done`; until then the destinations that have it are rows of `done`.
+Wire strings are values in here, never paths or SQL.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from itertools import takewhile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgpack
+
+from fabric.edge.home import make_private
+from fabric.protocol.dedup import SEEN_MAX
+from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.limits import CREDENTIALS_CACHED_MAX
+from fabric.protocol.ready import (
+    Done,
+    KeepCredential,
+    KeepDispatch,
+    KeepLists,
+    KeepSession,
+    Op,
+    Put,
+    Replace,
+    Seen,
+)
+from fabric.protocol.wire import Direction
+from relays.spool.file import free_bytes, open_or_set_aside, set_aside, take_lock
+from relays.spool.rows import checksum, pack, put_meta, put_of, row_of
+
+# Intake stops while this much is free: the queue drains, and its deletes need room in the WAL.
+_FREE_BYTES_MIN = 64 * 2**20
+_BALLAST_BYTES = 8 * 2**20
+_SWEEP_MS = 60_000
+_SWEEP_ROWS = 2_000
+_GIVE_BACK_PAGES = 2_048
+_QUARANTINE_ROWS_MAX = 1_000
+
+# Names in `kept` begin with what the row is; the rest makes it unique.
+_CREDENTIAL, _LISTS, _SESSION, _DISPATCH = "credential ", "lists", "session ", "dispatch "
+
+
+class Statement(NamedTuple):
+    sql: str
+    rows: list[tuple[Any, ...]]
+
+
+class Spool:
+    """`free_bytes_min`: how much of the disk stays free; below it `intake_allowed` is false."""
+
+    def __init__(self, path: Path, free_bytes_min: int = _FREE_BYTES_MIN) -> None:
+        self._path = path
+        self._ballast = path.with_suffix(".ballast")
+        self._free_bytes_min = free_bytes_min
+        self._numbers: dict[tuple[bytes, int], tuple[int, int]] = {}  # (id, direction) -> (n, until_ms)
+        self._last_n = 0
+        self._swept_ms = 0
+        self._broken = False
+        self.quarantined: list[str] = []  # one line for each row that was set aside since the start
+        make_private(path.parent)
+        self._lock = take_lock(path)
+        try:
+            self._db, damage = open_or_set_aside(path)
+            self.quarantined += [damage] if damage else []
+            self._inflate_ballast()
+        except (OSError, sqlite3.Error) as error:
+            os.close(self._lock)
+            raise FabricError(Code.SPOOL_FAILED, f"{path}: {error}") from error
+
+    # -- write ------------------------------------------------------------------------------------------
+
+    def commit(self, ops: Sequence[Op]) -> None:
+        """All of them, or none, and on disk when this returns. Raises FabricError(SPOOL_FAILED)."""
+        with self._or_broken():
+            statements = self._statements(ops)
+            try:
+                self._transact(statements)
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_FULL or not self._ballast.exists():
+                    raise
+                # Rolled back whole. The reserve is for exactly this: room for the deletes that drain the queue.
+                self._ballast.unlink()
+                self._transact(statements)
+
+    @contextmanager
+    def _or_broken(self) -> Iterator[None]:
+        if self._broken:
+            raise FabricError(Code.SPOOL_FAILED, f"{self._path}: an earlier write failed")
+        try:
+            yield
+        except (OSError, sqlite3.Error) as error:
+            self._broken = True
+            raise FabricError(Code.SPOOL_FAILED, f"{self._path}: {error}") from error
+
+    def _transact(self, statements: Sequence[Statement]) -> None:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            for sql, rows in statements:
+                self._db.executemany(sql, rows)
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+
+    def _statements(self, ops: Sequence[Op]) -> list[Statement]:
+        """In an order that fits any sequence of operations, since a message's number is never used again."""
+        messages: dict[int, tuple[Any, ...]] = {}
+        replaced: list[tuple[Any, ...]] = []
+        done: list[tuple[Any, ...]] = []
+        seen: list[tuple[Any, ...]] = []
+        gone: list[tuple[int]] = []
+        kept: dict[str, tuple[Any, ...] | None] = {}
+        for op in ops:
+            match op:
+                case Put():
+                    key = (op.id, int(op.direction))
+                    self._last_n += 1
+                    self._numbers[key] = (self._last_n, op.expires_at_ms)
+                    messages[self._last_n] = (self._last_n, *row_of(put_meta(op), op.envelope))
+                case Done(id_, direction, destination, last):
+                    known = self._numbers.get((id_, int(direction)))
+                    if known is None:
+                        continue
+                    n, until_ms = known
+                    if not last:
+                        done.append((n, destination))
+                        continue
+                    del self._numbers[(id_, int(direction))]
+                    gone.append((n,))
+                    seen.append(row_of(pack([id_, int(direction), until_ms]), b""))
+                case Seen(id_, direction, until_ms):
+                    seen.append(row_of(pack([id_, int(direction), until_ms]), b""))
+                case Replace(id_, direction, envelope):
+                    known = self._numbers.get((id_, int(direction)))
+                    if known is None:
+                        continue
+                    n = known[0]
+                    meta = messages[n][1] if n in messages else self._meta(n)
+                    replaced.append((*row_of(meta, envelope), n))
+                case KeepCredential(digest, raw):
+                    kept[_CREDENTIAL + digest.hex()] = row_of(b"", raw)
+                case KeepLists(raw):
+                    kept[_LISTS] = row_of(b"", raw)
+                case KeepSession(destination, attachment):
+                    kept[_SESSION + destination] = row_of(b"", attachment) if attachment else None
+                case KeepDispatch(digest, target, label, until_ms):
+                    kept[f"{_DISPATCH}{digest.hex()} {target}"] = row_of(pack([digest, target, label, until_ms]), b"")
+        return [
+            Statement(sql, rows)
+            for sql, rows in (
+                ("INSERT INTO messages VALUES (?, ?, ?, ?)", list(messages.values())),
+                ("UPDATE messages SET meta = ?, body = ?, sum = ? WHERE n = ?", replaced),
+                ("INSERT OR IGNORE INTO done VALUES (?, ?)", done),
+                ("DELETE FROM messages WHERE n = ?", gone),
+                ("DELETE FROM done WHERE n = ?", gone),
+                ("INSERT INTO seen (meta, body, sum) VALUES (?, ?, ?)", seen),
+                ("INSERT OR REPLACE INTO kept VALUES (?, ?, ?, ?)", [(k, *row) for k, row in kept.items() if row]),
+                ("DELETE FROM kept WHERE name = ?", [(k,) for k, row in kept.items() if row is None]),
+            )
+            if rows
+        ]
+
+    def _meta(self, n: int) -> bytes:
+        found = self._db.execute("SELECT meta FROM messages WHERE n = ?", (n,)).fetchone()
+        return bytes(found[0]) if found else b""
+
+    # -- read -------------------------------------------------------------------------------------------
+
+    def load(self, now_ms: int) -> list[Op]:
+        """Everything, in the order in which a core must take it: who signed before what they signed."""
+        try:
+            return list(self._load(now_ms))
+        except sqlite3.DatabaseError:
+            # A page that cannot be read: what can be is taken over into a new file, and read from there.
+            self._db.close()
+            self._db, damage = set_aside(self._path)
+            self.quarantined.append(damage)
+            self._numbers.clear()
+            return list(self._load(now_ms))
+
+    def _load(self, now_ms: int) -> Iterator[Op]:
+        for name, _, body in self._sound("kept", "name LIKE 'credential %'"):
+            yield KeepCredential(bytes.fromhex(name.removeprefix(_CREDENTIAL)), body)
+        for _, _, body in self._sound("kept", "name = 'lists'"):
+            yield KeepLists(body)
+        for name, _, body in self._sound("kept", "name LIKE 'session %'"):
+            yield KeepSession(name.removeprefix(_SESSION), body)
+        for _, meta, _ in self._sound("kept", "name LIKE 'dispatch %'"):
+            digest, target, label, until_ms = msgpack.unpackb(meta)
+            if until_ms > now_ms:
+                yield KeepDispatch(digest, target, label, until_ms)
+        for _, meta, _ in self._sound("seen"):
+            id_, direction, until_ms = msgpack.unpackb(meta)
+            if until_ms > now_ms:
+                yield Seen(id_, Direction(direction), until_ms)
+        done: dict[int, set[str]] = {}
+        for n, destination in self._db.execute("SELECT n, destination FROM done"):
+            done.setdefault(n, set()).add(destination)
+        for n, meta, body in self._sound("messages"):
+            self._last_n = max(self._last_n, n)
+            put = put_of(meta, body, done.get(n, set()))
+            self._numbers[(put.id, int(put.direction))] = (n, put.expires_at_ms)
+            yield put
+
+    def _sound(self, table: str, where: str = "1") -> list[tuple[Any, bytes, bytes]]:
+        """(key, meta, body) of the rows whose checksum matches; the others go to quarantine."""
+        key = "name" if table == "kept" else "n"
+        sound, bad = [], []
+        for found in self._db.execute(f"SELECT {key}, meta, body, sum FROM {table} WHERE {where} ORDER BY rowid"):
+            name, meta, body, sum_ = found
+            if isinstance(meta, bytes) and isinstance(body, bytes) and sum_ == checksum(meta, body):
+                sound.append((name, meta, body))
+            else:
+                bad.append(found)
+        if bad:
+            self._quarantine(table, key, bad)
+        return sound
+
+    def _quarantine(self, table: str, key: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        self._transact([
+            Statement("INSERT INTO quarantine (source, meta, body, sum) VALUES (?, ?, ?, ?)",
+                      [(table, meta, body, sum_) for _, meta, body, sum_ in rows]),
+            Statement(f"DELETE FROM {table} WHERE {key} = ?", [(row[0],) for row in rows]),
+            Statement("DELETE FROM quarantine WHERE n <= (SELECT max(n) FROM quarantine) - ?",
+                      [(_QUARANTINE_ROWS_MAX,)]),
+        ])
+        # Names of credentials and numbers of messages; nothing that anybody published.
+        self.quarantined += [f"{table} {row[0]}: checksum" for row in rows]
+
+    def set_aside(self, ids: Sequence[tuple[bytes, Direction]]) -> None:
+        """Quarantine messages whose rows are sound and whose content the core does not believe."""
+        with self._or_broken():
+            for id_, direction in ids:
+                n, _ = self._numbers.pop((id_, int(direction)))
+                found = self._db.execute("SELECT n, meta, body, sum FROM messages WHERE n = ?", (n,)).fetchone()
+                self._quarantine("messages", "n", [found])
+                self.quarantined[-1] = f"messages {n}: {id_.hex()} does not verify"
+
+    # -- upkeep -----------------------------------------------------------------------------------------
+
+    def sweep(self, now_ms: int) -> None:
+        """Forget some of what no longer matters; bounded work a call."""
+        with self._or_broken():
+            statements = [Statement("DELETE FROM seen WHERE n = ?", self._oldest_expired_seen(now_ms))]
+            if now_ms - self._swept_ms >= _SWEEP_MS:
+                self._swept_ms = now_ms
+                statements += self._minutely(now_ms)
+            statements = [statement for statement in statements if statement.rows]
+            if not statements:
+                return
+            try:
+                self._transact(statements)
+            except sqlite3.OperationalError as error:
+                # It can wait: nobody was promised anything.
+                if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
+                    raise
+
+    def _oldest_expired_seen(self, now_ms: int) -> list[tuple[Any, ...]]:
+        oldest = self._db.execute("SELECT n, meta FROM seen ORDER BY n LIMIT ?", (_SWEEP_ROWS,))
+        return [(n,) for n, _ in takewhile(lambda row: msgpack.unpackb(row[1])[2] <= now_ms, oldest)]
+
+    def _minutely(self, now_ms: int) -> list[Statement]:
+        dispatches = self._db.execute("SELECT name, meta FROM kept WHERE name LIKE 'dispatch %'")
+        expired = [(name,) for name, meta in dispatches if msgpack.unpackb(meta)[3] <= now_ms]
+        return [
+            Statement("DELETE FROM kept WHERE name = ?", expired),
+            Statement("DELETE FROM seen WHERE n <= (SELECT max(n) FROM seen) - ?", [(SEEN_MAX,)]),
+            Statement(
+                "DELETE FROM kept WHERE name LIKE 'credential %' AND rowid <= (SELECT max(rowid) FROM kept) - ?",
+                [(2 * CREDENTIALS_CACHED_MAX,)],
+            ),
+        ]
+
+    def intake_allowed(self) -> bool:
+        """Whether there is room for more. Not while the ballast is gone: it comes back when there is room for it."""
+        wanted_bytes = self._free_bytes_min + (0 if self._ballast.exists() else _BALLAST_BYTES)
+        with self._or_broken():
+            if free_bytes(self._path.parent) < wanted_bytes:
+                self._give_back()
+            self._inflate_ballast()
+        return self._ballast.exists() and free_bytes(self._path.parent) >= self._free_bytes_min
+
+    def _give_back(self) -> None:
+        """Return pages that the queue does not use any more to a disk that is short of them."""
+        if self._db.execute("PRAGMA freelist_count").fetchone()[0] == 0:
+            return
+        try:
+            self._db.execute(f"PRAGMA incremental_vacuum({_GIVE_BACK_PAGES})").fetchall()
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
+                raise
+
+    def _inflate_ballast(self) -> None:
+        if self._ballast.exists() or free_bytes(self._path.parent) < self._free_bytes_min + _BALLAST_BYTES:
+            return
+        with self._ballast.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, _BALLAST_BYTES)
+
+    def close(self) -> None:
+        """Everything is on disk already; this only tidies up."""
+        with suppress(sqlite3.Error):  # the next start reads the WAL
+            if not self._broken:
+                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._db.close()
+        os.close(self._lock)

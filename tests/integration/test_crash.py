@@ -1,0 +1,40 @@
+"""kill -9 under load: what was acknowledged arrives, once, whoever died on the way."""
+
+import json
+import random
+import time
+
+import pytest
+
+from tests.integration.harness import House
+
+RECORDS = 3_000
+
+
+
+@pytest.mark.parametrize("victims", [("mid",), ("low",), ("plant",), ("plant", "low", "mid", "hq")], ids="+".join)
+def test_nothing_that_was_held_is_lost_or_comes_twice(house: House, victims):
+    """Each victim dies in the middle of a burst, and the supervisor brings it back."""
+    chosen = random.Random(str(victims))
+    topic = f"detections.crash.{'-'.join(victims)}"
+    subscriber = house.start("subscribe", topic, "--as", "analyst-hq", "--json", "--count", str(RECORDS),
+                             "--timeout", "90s")
+    subscriber.wait_line('"subscribed"')
+    with house.point("zeek-p") as sensor:
+        waiting = []
+        for number in range(RECORDS):
+            waiting.append(sensor.publish_later(topic, {"number": number}, label="green"))
+            if number in (RECORDS // 4, RECORDS // 2):
+                for victim in chosen.sample(victims, len(victims)):
+                    house.kill_relay(victim)
+            if number % 100 == 99:
+                time.sleep(0.01)  # a burst is a second long, so that the deaths fall into it
+        held = [future.result(timeout=60) for future in waiting]
+    assert len(set(held)) == RECORDS
+    done = subscriber.wait(120)
+    numbers = [json.loads(line)["content"]["number"] for line in done.out.splitlines()]
+    assert len(numbers) == len(set(numbers)), "something came twice"
+    assert sorted(numbers) == list(range(RECORDS)), f"{RECORDS - len(numbers)} are missing"
+    done.expect(0)
+    house.wait_whole()
+    house.assert_logs_clean()

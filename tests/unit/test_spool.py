@@ -1,0 +1,278 @@
+"""What is on disk after anything: a clean end, kill -9, a flipped byte, a torn file, a full disk."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.ready import Done, KeepCredential, KeepDispatch, KeepLists, KeepSession, Put, Replace, Seen
+from fabric.protocol.severity import Lane
+from fabric.protocol.wire import Direction
+from relays.spool import Spool
+
+NOW = 1_760_000_000_000
+LATER = NOW + 60_000
+UP, DOWN = Direction.UP, Direction.DOWN
+
+
+def id_of(number: int) -> bytes:
+    return number.to_bytes(16)
+
+
+def put(number: int, *destinations: str, direction: Direction = UP, size: int = 100) -> Put:
+    where = tuple((name, ("fw-1",) if direction is DOWN else ()) for name in destinations or ("^",))
+    envelope = bytes([number % 256]) * size
+    return Put(id_of(number), direction, Lane.HIGH, envelope, 7, NOW, LATER, ("plant", "low"), where)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "spool" / "hq.db"
+
+
+def reopened(path: Path, now_ms: int = NOW) -> list[object]:
+    spool = Spool(path)
+    try:
+        return list(spool.load(now_ms))
+    finally:
+        spool.close()
+
+
+def committed(path: Path, *turns: list[object]) -> list[object]:
+    """What a new process finds after these commits."""
+    spool = Spool(path)
+    spool.load(NOW)
+    for ops in turns:
+        spool.commit(ops)  # type: ignore[arg-type]
+    spool.close()
+    return reopened(path)
+
+
+def test_a_message_is_there_until_its_last_destination_has_it(path):
+    message = put(1, "^", "point:a/00")
+    assert committed(path, [message]) == [message]
+    (half,) = committed(path, [Done(id_of(1), UP, "^", False)])
+    assert half.destinations == (("point:a/00", ()),)
+    assert committed(path, [Done(id_of(1), UP, "point:a/00", True)]) == [Seen(id_of(1), UP, LATER)]
+
+
+def test_only_destinations_that_wait_come_back(path):
+    found = committed(path, [put(1, "^", "point:a/00", "relay:low")], [Done(id_of(1), UP, "point:a/00", False)])
+    assert [name for name, _ in found[0].destinations] == ["^", "relay:low"]
+
+
+def test_every_field_comes_back(path):
+    message = put(9, "relay:low", direction=DOWN)
+    assert committed(path, [message]) == [message]
+
+
+def test_both_directions_of_one_message_are_two(path):
+    up, down = put(1), put(1, "relay:low", direction=DOWN)
+    assert committed(path, [up, down], [Done(id_of(1), UP, "^", True)]) == [Seen(id_of(1), UP, LATER), down]
+
+
+def test_put_and_done_in_one_turn_leaves_only_that_it_was_seen(path):
+    assert committed(path, [put(1), Done(id_of(1), UP, "^", True)]) == [Seen(id_of(1), UP, LATER)]
+
+
+def test_a_fuller_copy_replaces_the_first(path):
+    fuller = b"fuller"
+    assert committed(path, [put(1), Replace(id_of(1), UP, b"soon")], [Replace(id_of(1), UP, fuller)]) == [
+        put(1)._replace(envelope=fuller)
+    ]
+
+
+def test_what_the_core_needs_first_comes_first(path):
+    ops = [
+        put(1), KeepDispatch(b"d" * 32, "fw-1", 2, LATER), KeepSession("point:a/00", b"attachment"),
+        KeepLists(b"list 1"), KeepLists(b"list 2"), KeepCredential(b"c" * 16, b"credential"),
+        Seen(id_of(7), DOWN, LATER),
+    ]
+    assert committed(path, ops) == [
+        KeepCredential(b"c" * 16, b"credential"), KeepLists(b"list 2"), KeepSession("point:a/00", b"attachment"),
+        KeepDispatch(b"d" * 32, "fw-1", 2, LATER), Seen(id_of(7), DOWN, LATER), put(1),
+    ]
+
+
+def test_an_empty_attachment_forgets_a_session(path):
+    assert committed(path, [KeepSession("point:a/00", b"x"), KeepSession("point:a/00", b"")]) == []
+    assert committed(path, [KeepSession("point:b/00", b"x")], [KeepSession("point:b/00", b"")]) == []
+
+
+def test_what_expired_is_not_read_and_then_swept(path):
+    committed(path, [Seen(id_of(1), UP, LATER), KeepDispatch(b"d" * 32, "fw-1", 2, LATER)])
+    assert reopened(path, LATER) == []
+    spool = Spool(path)
+    spool.sweep(LATER)
+    spool.close()
+    assert reopened(path) == []
+
+
+def test_numbers_are_not_used_again_after_a_restart(path):
+    committed(path, [put(1), put(2)])
+    spool = Spool(path)
+    spool.load(NOW)
+    spool.commit([put(3), Done(id_of(2), UP, "^", True)])
+    spool.close()
+    assert [op.id for op in reopened(path) if isinstance(op, Put)] == [id_of(1), id_of(3)]
+
+
+def test_settings_are_what_the_promise_needs(path):
+    spool = Spool(path)
+    db = spool._db
+    assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert db.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert path.stat().st_mode & 0o777 == 0o600 and path.parent.stat().st_mode & 0o777 == 0o700
+    spool.close()
+
+
+def test_one_process_a_file(path):
+    spool = Spool(path)
+    with pytest.raises(FabricError) as caught:
+        Spool(path)
+    assert caught.value.code is Code.ALREADY_RUNNING
+    spool.close()
+    Spool(path).close()
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from relays.spool import Spool
+from tests.unit.test_spool import put
+spool = Spool(Path(sys.argv[1]))
+for number in range(1, 100_000):
+    spool.commit([put(number, size=2000)])
+    print(number, flush=True)
+"""
+
+
+def test_what_was_committed_survives_kill_9(path):
+    process = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True,
+        cwd=Path(__file__).parents[2],
+    )
+    assert process.stdout is not None
+    promised = 0
+    while promised < 200:
+        promised = int(process.stdout.readline())
+    process.send_signal(signal.SIGKILL)
+    promised = max([promised, *map(int, process.stdout.read().split())])
+    process.wait()
+    found = [int.from_bytes(op.id) for op in reopened(path)]
+    assert found[:promised] == list(range(1, promised + 1)) and len(found) <= promised + 1
+
+
+def damage(path: Path, sql: str, *values: object) -> None:
+    with sqlite3.connect(path) as db:
+        assert db.execute(sql, values).rowcount >= 1
+    db.close()
+
+
+FLIPPED = "substr({0}, 1, 30) || x'ff' || substr({0}, 32)"
+
+
+@pytest.mark.parametrize("value", ["CAST({} AS BLOB)", "{}"], ids=["a byte", "its type too"])
+@pytest.mark.parametrize("column", ["body", "meta"])
+def test_a_bad_row_is_quarantined_and_the_rest_goes_on(path, column, value):
+    committed(path, [put(1), put(2), put(3)])
+    damage(path, f"UPDATE messages SET {column} = {value.format(FLIPPED.format(column))} WHERE n = 2")
+    spool = Spool(path)
+    assert [op.id for op in spool.load(NOW)] == [id_of(1), id_of(3)]
+    assert spool.quarantined == ["messages 2: checksum"]
+    assert spool._db.execute("SELECT source FROM quarantine").fetchall() == [("messages",)]
+    spool.close()
+    assert len(reopened(path)) == 2
+
+
+def test_a_message_that_does_not_verify_is_set_aside(path):
+    committed(path, [put(1), put(2)])
+    spool = Spool(path)
+    spool.load(NOW)
+    spool.set_aside([(id_of(1), UP)])
+    assert spool.quarantined == [f"messages 1: {id_of(1).hex()} does not verify"]
+    spool.close()
+    assert [op.id for op in reopened(path)] == [id_of(2)]
+
+
+def test_a_file_that_is_no_database_is_kept_beside_a_new_one(path):
+    path.parent.mkdir()
+    path.write_bytes(b"this was never a database" * 1000)
+    spool = Spool(path)
+    assert spool.load(NOW) == []
+    assert "hq.damaged-1" in spool.quarantined[0]
+    spool.commit([put(1)])
+    spool.close()
+    assert reopened(path) == [put(1)]
+    assert path.with_suffix(".damaged-1").read_bytes().startswith(b"this was never")
+
+
+def test_what_can_be_read_of_a_torn_file_is_taken_over(path):
+    count = 400
+    committed(path, [KeepCredential(b"c" * 16, b"credential")], [put(n, size=3000) for n in range(1, count + 1)])
+    pages = path.stat().st_size // 4096
+    with path.open("r+b") as file:
+        file.seek(4096 * (pages // 2))
+        file.write(os.urandom(4096 * 2))
+    spool = Spool(path)
+    found = spool.load(NOW)
+    held = [op for op in found if isinstance(op, Put)]
+    assert all(op == put(int.from_bytes(op.id), size=3000) for op in held), "nothing that is wrong is believed"
+    assert spool.quarantined
+    assert len(held) > count * 3 // 4
+    spool.commit([put(1000)])
+    spool.close()
+
+
+def mounted(folder: Path, size: str) -> bool:
+    folder.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], capture_output=True)
+    return done.returncode == 0
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    folder = tmp_path / "small"
+    if not mounted(folder, "24m"):
+        pytest.skip("a disk that can be filled needs the right to mount a tmpfs")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_intake_stops_before_the_disk_is_full_and_the_queue_drains_when_it_is(small_disk):
+    spool = Spool(small_disk / "hq.db", free_bytes_min=4 * 2**20)
+    number = 0
+    while spool.intake_allowed():
+        number += 1
+        spool.commit([put(number, size=200_000)])
+    assert 10 < number < 80
+    # Somebody else takes the rest of the disk, and a log still grows into it.
+    with (small_disk / "other").open("wb") as other, pytest.raises(OSError):
+        while True:
+            other.write(bytes(65_536))
+            other.flush()
+    assert not spool.intake_allowed()
+    spool.commit([Done(id_of(n), UP, "^", True) for n in range(1, number + 1)])
+    (small_disk / "other").unlink()
+    assert spool.intake_allowed(), "the ballast is back"
+    spool.commit([put(number + 1)])
+    spool.close()
+    found = reopened(small_disk / "hq.db")
+    assert [op for op in found if isinstance(op, Put)] == [put(number + 1)]
+
+
+def test_after_a_failed_write_nothing_is_promised_any_more(path):
+    spool = Spool(path)
+    spool.commit([put(1)])
+    spool._db.close()
+    for _ in range(2):
+        with pytest.raises(FabricError) as caught:
+            spool.commit([put(2)])
+        assert caught.value.code is Code.SPOOL_FAILED
+    spool.close()
+    assert reopened(path) == [put(1)]
