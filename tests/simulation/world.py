@@ -32,6 +32,7 @@ from fabric.protocol.ready import (
     Published,
     Put,
     Ready,
+    Replace,
     Submit,
     Tick,
 )
@@ -184,6 +185,13 @@ class World:
             ready.merge(node.core.step(Tick(), self.now_ms))
             self._apply(node, ready)
 
+    def cut(self, name: str, peer_name: str) -> None:
+        """The connection between two nodes breaks; whoever dials does it again."""
+        node = self.nodes[name]
+        for link, (peer, theirs) in list(node.links.items()):
+            if peer == peer_name:
+                self._unlink(node, link, self.nodes[peer], theirs)
+
     def crash(self, name: str, down_ms: int) -> None:
         """Forget everything that was not persisted; come back after a while."""
         node = self.nodes[name]
@@ -240,6 +248,7 @@ class World:
             self._later(_CONNECT_MS, lambda side=side, number=number: self.step(side.name, LinkDown(number)))
 
     def _apply(self, node: SimNode, ready: Ready) -> None:
+        self._check_kept(node, ready)
         node.disk.commit(ready.persist)
         for link, payload in ready.send:
             self._transmit(node, link, payload)
@@ -326,6 +335,19 @@ class World:
                 f"{label.name} of {origin} was sent to {receiver.name}, cleared for {clearance.name}: "
                 f"{type(decode_frame(payload)).__name__}"
             )
+
+    def _check_kept(self, node: SimNode, ready: Ready) -> None:
+        """Nor is it in anything that the node stores or logs."""
+        if not self.watchers:
+            return
+        clearance = node.member.credential.clearance
+        kept = [op.envelope for op in ready.persist if isinstance(op, (Put, Replace))]
+        logged = repr(ready.notes).encode() if ready.notes else b""
+        for part, label, origin in self._secrets if kept or logged else ():
+            if label > clearance:
+                stored = any(part in envelope for envelope in kept)
+                assert not stored, f"{label.name} of {origin} is on {node.name}'s disk"
+            assert part[16:] not in logged, f"content of {origin} is in {node.name}'s log"
 
     def _log(self, what: str, a: str, b: str, payload: bytes) -> None:
         self._trace.update(f"{self.now_ms} {what} {a} {b} {len(payload)} ".encode())
