@@ -23,10 +23,10 @@ from typing import Any, TypeVar
 
 from fabric.edge.blocking import ControlPoint
 from fabric.edge.identity import Identity, load_identity
+from relays.topology import load as topology_of
 
 ROOT = Path(__file__).parents[2]
 FABRIC = [sys.executable, "-m", "relays.cli"]
-RELAYS = ("hq", "mid", "low", "plant")
 _PORT = re.compile(r"\bPORT-([a-z0-9-]+)")
 _T = TypeVar("_T")
 
@@ -179,6 +179,7 @@ class House:
         found = re.search(r'^fabric = "(.+)"', topology, re.MULTILINE)
         assert found
         self.fabric = found[1]
+        self.relays = tuple(topology_of(self.file).relays)
         self.folder = self.home / self.fabric
         self.work = folder
 
@@ -226,7 +227,7 @@ class House:
     def is_whole(self) -> bool:
         """Every relay runs, is fresh, and has its parent."""
         now_ms = time.time_ns() // 1_000_000
-        states = [self.state(relay) for relay in RELAYS]
+        states = [self.state(relay) for relay in self.relays]
         return all(
             state.get("ready") and now_ms - state["at_ms"] < 2_500 and state["parent_link"] != "down"
             and os.path.exists(f"/proc/{state['pid']}")
