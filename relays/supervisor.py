@@ -57,6 +57,7 @@ class Supervisor:
         try:
             for relay in self.relays:
                 (self._run / f"{relay}.json").unlink(missing_ok=True)
+                self._begin_log(relay)
             self._write_state()
             while not self._stopping:
                 self._look_after()
@@ -91,6 +92,11 @@ class Supervisor:
         temporary = self._run / "supervisor.new"
         temporary.write_text(json.dumps(state))
         temporary.replace(self._run / "supervisor.json")
+
+    def _begin_log(self, relay: str) -> None:
+        """So that the last words of an earlier run are not taken for this one's."""
+        with (self._run / f"{relay}.log").open("a") as log:
+            log.write(json.dumps({"event": "supervisor starts the relay", "relay": relay, "level": "info"}) + "\n")
 
     def _look_after(self) -> None:
         now = time.monotonic()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -19,11 +20,12 @@ from fabric.protocol.errors import Code, FabricError
 from fabric.protocol.lifetime import parse_duration
 from relays import topology as topologies
 from relays.authority import init_authority, make_identities, open_authority
-from relays.cli.exits import PARTLY, SHORT, command
+from relays.cli.exits import FAILED, PARTLY, SHORT, command
 from relays.status import STALE_MS, read_status
 from relays.supervisor import Supervisor, last_words, stop_supervisor, supervisor_state
 
 _START_S = 30.0
+_PIPE_COLUMNS = 200
 _State = dict[str, Any]
 
 
@@ -37,7 +39,8 @@ def up(
 ) -> None:
     """Make the identities that are missing, then run the relays of a topology. Ctrl-C stops all.
 
-    Exit codes: 0 stopped, or running (-d); 1 failed; 3 only some relays came up (-d).
+    Exit codes: 0 stopped, or running (-d); 1 failed, or no relay came up (-d); 3 only some did. A relay that did not
+    is tried again until `fabric down`.
 
     Examples:
 
@@ -76,17 +79,26 @@ def _detach(fabric: str, relays: list[str], as_json: bool) -> None:
             stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
         )
     deadline = time.monotonic() + _START_S
-    while time.monotonic() < deadline:
+    failed: dict[str, _State] = {}
+    while True:
         states = states_of(fabric, relays)
-        if all(state["state"] == "up" for state in states):
+        failed |= {state["relay"]: state for state in states if state["state"] == "down"}
+        # Below a relay that cannot run nobody finds a parent, however long we wait.
+        settled = ("up", "orphan") if failed else ("up",)
+        if all(state["state"] in settled or state["relay"] in failed for state in states):
             break
         if process.poll() is not None:
             raise FabricError(Code.NOT_RUNNING, fabric, f"read {log / 'supervisor.log'}")
+        if time.monotonic() >= deadline:
+            break
         time.sleep(0.1)
-    states = states_of(fabric, relays)
+    states = [state if state["state"] == "up" else failed.get(state["relay"], state) for state in states]
     _show(fabric, states, as_json)
-    if any(state["state"] != "up" for state in states):
-        raise typer.Exit(PARTLY)
+    down = [state for state in states if state["state"] != "up"]
+    if not as_json:
+        print(f"stop it with: fabric down {fabric}", file=sys.stderr)
+    if down:
+        raise typer.Exit(FAILED if len(down) == len(states) else PARTLY)
 
 
 def _line_printer(fabric: str, relays: list[str], as_json: bool) -> Any:
@@ -181,12 +193,17 @@ def _show(fabric: str, states: list[_State], as_json: bool) -> None:
         for state in states:
             print(json.dumps(state))
     else:
-        Console().print(_table(fabric, states))
+        console = Console()
+        if not console.is_terminal:
+            console = Console(width=_PIPE_COLUMNS)  # for a file or a pipe, nothing needs to be folded
+        console.print(_table(fabric, states))
 
 
 def _table(fabric: str, states: list[_State]) -> Table:
-    table = Table(title=f"fabric {fabric}", title_justify="left")
-    for column in ("relay", "state", "pid", "clearance", "parent", "children", "points", "queue u/c/h/m/l", "drops"):
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, title=f"fabric {fabric}", title_justify="left")
+    for column in ("relay", "state", "pid", "clearance", "parent"):
+        table.add_column(column, no_wrap=True)
+    for column in ("children", "points", "queue u/c/h/m/l", "drops"):
         table.add_column(column, overflow="fold")
     for state in states:
         queue = "/".join(str(n) for n in state.get("queue", {}).values())
