@@ -236,7 +236,7 @@ class Node:
         link.transit.observe(hello.clock_ms, now_ms)  # what a link usually takes is known before its first message
         self._open(link, checked, hello.role, hello.session, now_ms, ready,
                    before=lambda: self._welcome(link, hello, now_ms, ready))
-        if hello.revocations_version < self.trust.revocations.version:
+        if hello.role != Role.PARENT and hello.revocations_version < self.trust.revocations.version:
             self.send(link, Lists(self.trust.revocations.raw), ready)
 
     def _welcome(self, link: Link, hello: Hello, now_ms: int, ready: Ready) -> None:

@@ -1,0 +1,79 @@
+"""SPEC.md says what the code does: its tables are held against the code's."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from fabric.protocol import limits, signing
+from fabric.protocol.envelope import Kind
+from fabric.protocol.errors import Code
+from fabric.protocol.permissions import DIRECTIONS
+from fabric.protocol.severity import Lane
+from fabric.protocol.wire import _TABLE, Direction, Role
+
+ROOT = Path(__file__).parents[2]
+SPEC = (ROOT / "fabric" / "protocol" / "SPEC.md").read_text()
+
+
+def rows(heading: str) -> list[list[str]]:
+    """The cells of the tables in one section, without heads."""
+    section = SPEC.split(f"\n{heading}", 1)[1].split("\n#", 1)[0]
+    lines = [line for line in section.splitlines() if line.startswith("|") and not line.startswith("|---")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+@pytest.mark.parametrize("code", list(Code), ids=lambda code: code.label)
+def test_every_code_is_listed_with_its_reason(code):
+    assert [code.label, code.reason] in [row[:2] for row in rows("## 11.")]
+
+
+def test_and_no_other():
+    assert len([row for row in rows("## 11.") if row[0].startswith("E")]) == len(Code)
+
+
+def test_frames_have_their_numbers():
+    listed = {row[1].lower(): int(row[0]) for row in rows("### 7.1") if row[0].isdigit()}
+    names = {"refused": "reject"}
+    for number, class_, _ in _TABLE:
+        name = class_.__name__.lower()
+        assert listed[names.get(name, name)] == number
+    assert len(listed) == len(_TABLE) + 1, "JOIN is reserved"
+
+
+def test_kinds_and_lanes_have_their_numbers():
+    kinds = {row[0]: int(row[1]) for row in rows("## 1.") if row[1].isdigit()}
+    assert kinds == {kind.word: int(kind) for kind in Kind}
+    lanes = {row[0]: int(row[1]) for row in rows("### 7.4") if row[1].isdigit()}
+    assert lanes == {lane.name.lower(): int(lane) for lane in Lane}
+
+
+def test_the_table_of_directions_is_the_code_s():
+    said = set()
+    for row in rows("### 8.1")[1:]:
+        for role, cell in zip((Role.POINT, Role.CHILD, Role.PARENT), row[1:], strict=True):
+            if cell:
+                said.add((Kind[row[0].upper()], role, Direction[cell.upper()]))
+    assert said == DIRECTIONS
+
+
+def test_signature_types_are_listed():
+    said = set(re.findall(r"`(fabric/[a-z]+/1)`", SPEC.split("## 3.")[0]))
+    assert said == {getattr(signing, name).decode() for name in dir(signing) if name.startswith("TYPE_")}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["ENVELOPE_BYTES_MAX", "HEADER_BYTES_MAX", "PARTS_MAX", "PART_BYTES_MAX", "BODY_BYTES_MAX", "FRAME_BYTES_MAX",
+     "LANE_WINDOW_BYTES"],
+)
+def test_limits_are_the_code_s(name):
+    value = format(getattr(limits, name), ",")
+    assert re.search(rf"`{name}`\s+{value}\b|{value} \w+ of|of\s+`{name}`\s+{value}", SPEC), value
+
+
+def test_sections_that_the_code_refers_to_exist():
+    headings = {found[1] for found in re.finditer(r"^#{2,3} (\d+(?:\.\d+)?)", SPEC, re.MULTILINE)}
+    for path in [*(ROOT / "fabric").rglob("*.py"), *(ROOT / "relays").rglob("*.py")]:
+        for section in re.findall(r"SPEC (\d+(?:\.\d+)?)", path.read_text()):
+            assert section in headings, f"{path.name} refers to section {section}"
