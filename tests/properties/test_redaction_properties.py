@@ -1,0 +1,160 @@
+"""For any message and any chain of clearances: what goes is gone, what stays is proven, no change is unseen."""
+
+from functools import reduce
+
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from fabric.protocol.credentials import NodeKind
+from fabric.protocol.envelope import Kind, decode_envelope, encode_envelope
+from fabric.protocol.errors import Code, Reject
+from fabric.protocol.parts import read_records
+from fabric.protocol.relay import Relay
+from fabric.protocol.severity import Severity
+from fabric.protocol.tlp import Label, may_hold
+from fabric.protocol.verify import RootCache, Verified, open_envelope
+from tests.support import EVERYTHING, Authority, entropy, message
+
+AUTHORITY = Authority("redaction")
+ORIGIN = AUTHORITY.issue("zeek-1", grants=EVERYTHING)
+KNOWN = {ORIGIN.credential.digest: ORIGIN.credential}
+FIELDS = ("rule", "src", "dst", "user", "note")
+LABELS = st.sampled_from(list(Label))
+RECORDS = st.lists(
+    st.dictionaries(st.sampled_from(FIELDS), st.text(max_size=40) | st.integers(-(2**40), 2**40), max_size=5),
+    min_size=1, max_size=4,
+)
+RULES = st.dictionaries(st.sampled_from(FIELDS), LABELS, max_size=5)
+HOPS = st.lists(st.tuples(LABELS, st.sampled_from(["acme", "acme", "acme", "partner"])), min_size=1, max_size=5)
+FAST = settings(max_examples=150, deadline=None)
+
+
+def relay(clearance: Label, organisation: str) -> Relay:
+    member = AUTHORITY.issue(f"r-{int(clearance)}-{organisation}", NodeKind.RELAY, clearance, organisation)
+    return Relay(member.credential, member.signer, AUTHORITY.key, bytes(16), entropy(0))
+
+
+def opened(raw: bytes) -> Verified:
+    result = open_envelope(raw, KNOWN, RootCache())
+    assert isinstance(result, Verified), result
+    return result
+
+
+def event(records, rules, label) -> Verified:
+    return opened(message(ORIGIN, records=records, rules=rules, label=label))
+
+
+@FAST
+@given(RECORDS, RULES, LABELS, HOPS)
+def test_no_byte_of_a_part_above_a_hop_is_in_what_it_passes_on(records, rules, label, hops):
+    travelling = whole = event(records, rules, label)
+    for clearance, organisation in hops:
+        holder = relay(clearance, organisation)
+        passed = holder.strip(travelling, holder.me)
+        audience = whole.header.audience
+        if isinstance(passed, Reject):
+            assert passed.code is Code.WITHHELD
+            assert not may_hold(holder.me, label, audience)
+            return
+        assert may_hold(holder.me, label, audience)
+        for entry, part in zip(whole.header.manifest, whole.envelope.parts, strict=True):
+            assert part is not None
+            if not may_hold(holder.me, entry.label, audience):
+                assert part not in passed.raw and part[:16] not in passed.raw
+        again = opened(passed.raw)
+        assert again.envelope.header == whole.envelope.header and again.id == whole.id
+        travelling = again
+
+
+@FAST
+@given(RECORDS, RULES, LABELS, HOPS)
+def test_what_is_read_at_the_end_is_what_every_hop_may_hold(records, rules, label, hops):
+    travelling = whole = event(records, rules, label)
+    for clearance, organisation in hops:
+        holder = relay(clearance, organisation)
+        passed = holder.strip(travelling, holder.me)
+        if isinstance(passed, Reject):
+            return
+        travelling = passed
+
+    def visible(field_label: Label) -> bool:
+        return all(may_hold(relay(*hop).me, field_label, whole.header.audience) for hop in hops)
+
+    readings = read_records(travelling.header, travelling.envelope.parts)
+    assert not isinstance(readings, Reject)
+    wanted = [{f: v for f, v in record.items() if visible(rules.get(f, label))} for record in records]
+    assert [reading.content for reading in readings] == wanted
+    hidden = sum(not visible(entry.label) for entry in whole.header.manifest)
+    assert all(sum(reading.withheld.values()) == hidden for reading in readings)
+
+
+@FAST
+@given(RECORDS, RULES, HOPS)
+def test_the_order_of_hops_does_not_matter_and_twice_is_once(records, rules, hops):
+    holders = [relay(*hop) for hop in hops]
+    whole = event(records, rules, Label.CLEAR)
+
+    def strip(message_: Verified, holder: Relay) -> Verified:
+        passed = holder.strip(message_, holder.me)
+        assert isinstance(passed, Verified)
+        assert holder.strip(passed, holder.me) is passed
+        return passed
+
+    assert reduce(strip, holders, whole).raw == reduce(strip, holders[::-1], whole).raw
+
+
+@FAST
+@given(RULES, LABELS, HOPS)
+def test_an_action_passes_whole_or_not_at_all(rules, label, hops):
+    record = dict.fromkeys(FIELDS, "x")
+    travelling = opened(message(
+        ORIGIN, kind=Kind.ACTION, topic="deny.ipv4_net", records=[record], rules=rules, label=label, to="all",
+        severity=Severity.HIGH,
+    ))
+    highest = max(entry.label for entry in travelling.header.manifest)
+    for clearance, organisation in hops:
+        holder = relay(clearance, organisation)
+        passed = holder.strip(travelling, holder.me)
+        if isinstance(passed, Reject):
+            assert passed.code is Code.WITHHELD
+            assert not may_hold(holder.me, max(highest, label), travelling.header.audience)
+            return
+        assert passed.raw == travelling.raw
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.data(), RULES)
+def test_no_altered_byte_goes_unnoticed(data, rules):
+    """Anywhere in the envelope, after any redaction: it is refused, or it is another encoding of the same message."""
+    whole = event([dict.fromkeys(FIELDS, "x" * 9)], rules, Label.GREEN)
+    holder = relay(data.draw(st.sampled_from([Label.GREEN, Label.AMBER, Label.RED])), "acme")
+    sent = holder.strip(whole, holder.me)
+    assert isinstance(sent, Verified)
+    altered = bytearray(sent.raw)
+    altered[data.draw(st.integers(0, len(altered) - 1))] ^= data.draw(st.integers(1, 255))
+    result = open_envelope(bytes(altered), KNOWN, RootCache())
+    if isinstance(result, Verified):
+        assert result.envelope == sent.envelope
+
+
+@FAST
+@given(st.data(), RULES)
+def test_no_part_is_added_moved_or_taken_from_another_message(data, rules):
+    whole = event([{"rule": 1, **{f: f * 3 for f in FIELDS[1:]}}], rules, Label.GREEN)
+    envelope = decode_envelope(whole.raw)
+    assert not isinstance(envelope, Reject)
+    parts = list(envelope.parts)
+    other = event([{"rule": 2}], {}, Label.GREEN).envelope.parts[0]
+    match data.draw(st.sampled_from(["add", "drop", "swap", "graft"])):
+        case "add":
+            parts.insert(data.draw(st.integers(0, len(parts))), data.draw(st.sampled_from([None, other])))
+        case "drop":
+            parts.pop(data.draw(st.integers(0, len(parts) - 1)))
+        case "swap":
+            assume(len(parts) > 1)
+            parts[0], parts[-1] = parts[-1], parts[0]
+        case "graft":
+            parts[data.draw(st.integers(0, len(parts) - 1))] = other
+    result = open_envelope(encode_envelope(envelope._replace(parts=tuple(parts))), KNOWN, RootCache())
+    assert isinstance(result, Reject)
+    assert result.code in (Code.BAD_MANIFEST, Code.BAD_DIGEST)

@@ -1,0 +1,311 @@
+"""Makes the vectors of version 1: `python -m tests.vectors.make NEW_FILE`.
+
+`v1.json` is frozen: peers in the field speak these bytes. This writes them anew only to a file that does not exist, for
+the day when a version 2 needs its own. Everything follows from fixed names, so it makes the same bytes every time.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import msgpack
+
+from fabric.protocol.credentials import (
+    ApproveGrant,
+    Credential,
+    Grants,
+    NodeKind,
+    PublishGrant,
+    RequestGrant,
+    verify_credential,
+)
+from fabric.protocol.envelope import (
+    Envelope,
+    Kind,
+    decode_envelope,
+    decode_header,
+    encode_envelope,
+    encode_header,
+    leaf_of,
+    redact,
+    seal,
+)
+from fabric.protocol.errors import Code, Reject
+from fabric.protocol.parts import read_records
+from fabric.protocol.revocations import issue_revocations, verify_revocations
+from fabric.protocol.routing import open_attachment, sign_attachment
+from fabric.protocol.severity import Lane, Phase, Severity
+from fabric.protocol.signing import TYPE_CREDENTIAL, TYPE_ROOT
+from fabric.protocol.tlp import Label
+from fabric.protocol.verify import RootCache, Verified, open_envelope
+from fabric.protocol.wire import (
+    Ack,
+    Bye,
+    Credit,
+    Data,
+    Direction,
+    Hello,
+    Intro,
+    Item,
+    Lists,
+    Nack,
+    Ping,
+    Pong,
+    Refused,
+    Role,
+    Routed,
+    Routes,
+    Welcome,
+    decode_frame,
+    encode_frame,
+)
+from tests.support import FABRIC, T0, Authority, Member, derive, draft
+
+AUTHORITY = Authority("vectors")
+ALL_GRANTS = Grants(
+    publish=(PublishGrant("detections.>", Severity.HIGH, 200),),
+    subscribe=("detections.*.conn", "intel.>"),
+    request=(RequestGrant("deny ipv4_net", "role=firewall and segment=ot-*", Severity.CRITICAL, "hq"),),
+    execute=("scan *",),
+    approve=(ApproveGrant("contain", "segment=ot-1"),),
+)
+RELAY = AUTHORITY.issue("hq", NodeKind.RELAY, Label.RED)
+POINT = AUTHORITY.issue("zeek-1", clearance=Label.AMBER, segment="ot-1", grants=ALL_GRANTS,
+                        tags=(("role", "sensor"), ("vendor", "zeek")), communities=("isac",))
+KNOWN = {member.credential.digest: member.credential for member in (RELAY, POINT)}
+SESSION, NONCE = derive("session")[:16], derive("nonce")[:16]
+RULES = {"id.orig_h": Label.AMBER, "note": Label.RED}
+RECORDS = [{"id.orig_h": f"10.1.0.{n}", "rule": "port scan", "note": "x" * n, "bytes": n * 1000} for n in range(3)]
+
+
+def sealed(*drafts: Any, member: Member = POINT) -> list[bytes]:
+    return seal(list(drafts), member.credential.digest, member.signer)
+
+
+def event(**fields: Any) -> bytes:
+    return sealed(draft(POINT, **fields))[0]
+
+
+def redacted(raw: bytes, clearance: Label) -> bytes:
+    envelope = decode_envelope(raw)
+    assert isinstance(envelope, Envelope)
+    header = decode_header(envelope.header)
+    assert not isinstance(header, Reject)
+    return encode_envelope(redact(envelope, header.manifest, lambda label: label <= clearance))
+
+
+def changed(raw: bytes, **fields: Any) -> bytes:
+    envelope = decode_envelope(raw)
+    assert isinstance(envelope, Envelope)
+    return encode_envelope(envelope._replace(**fields))
+
+
+def resigned(header: bytes, parts: list[bytes], type_: bytes = TYPE_ROOT) -> bytes:
+    """An envelope whose origin really signed this header, whatever it says."""
+    signature = POINT.signer.sign(type_, leaf_of(header))
+    return encode_envelope(Envelope(POINT.credential.digest, header, signature, (), tuple(parts)))
+
+
+def with_field(position: int, value: Any, **fields: Any) -> bytes:
+    header, parts = draft(POINT, **fields)
+    array = msgpack.unpackb(encode_header(header))
+    array[position] = value
+    return resigned(msgpack.packb(array), parts)
+
+
+BATCH = event(records=RECORDS, rules=RULES, label=Label.GREEN, severity=Severity.HIGH, phase=Phase.DELIVERY)
+SINGLE = event()
+BURST = sealed(*[draft(POINT, topic=f"detections.burst.{n}", sequence=n) for n in range(5)])
+ACTION = sealed(draft(POINT, kind=Kind.ACTION, topic="deny.ipv4_net", to="role=firewall", severity=Severity.CRITICAL,
+                      records=[{"action": "deny", "target": {"ipv4_net": "203.0.113.9"}, "args": {}}]))[0]
+ACTION_LEAF = leaf_of(decode_envelope(ACTION).header)  # type: ignore[union-attr]
+RESULT = sealed(draft(POINT, kind=Kind.RESULT, topic="deny.ipv4_net", to="soar-1", correlation=ACTION_LEAF,
+                      records=[{"end": "completed", "targets": ["zeek-1"], "by": "zeek-1", "status": 200}]))[0]
+LONG = event(records=[{"text": "again and again, " * 60}])
+ATTACHMENT = sign_attachment(POINT.credential, POINT.signer, SESSION, "hq", T0, True, ("intel.>",))
+LIST = issue_revocations(FABRIC, 3, T0, T0 + 1000, ["fw-9", "zeek-7"], AUTHORITY.signer)
+ITEM = Item(Direction.UP, 7, ["ot-1", "dmz"], ["fw-1"], SINGLE)
+
+
+def future() -> bytes:
+    header, parts = draft(POINT)
+    return resigned(msgpack.packb([*msgpack.unpackb(encode_header(header)), "from the future", [1, {}]]), parts)
+
+
+GOOD: list[tuple[str, str, bytes]] = [
+    ("credential of a relay", "credential", RELAY.credential.raw),
+    ("credential of a control point with every grant", "credential", POINT.credential.raw),
+    ("revocation list", "revocations", LIST),
+    ("attachment", "attachment", ATTACHMENT),
+    ("one event", "envelope", SINGLE),
+    ("a batch with three labels, two of them padded", "envelope", BATCH),
+    ("the batch as AMBER may have it", "envelope", redacted(BATCH, Label.AMBER)),
+    ("the batch as GREEN may have it", "envelope", redacted(BATCH, Label.GREEN)),
+    ("the batch as CLEAR would have it", "envelope", redacted(BATCH, Label.CLEAR)),
+    *[(f"message {n} of a burst of five", "envelope", raw) for n, raw in enumerate(BURST)],
+    ("intel", "envelope", event(kind=Kind.INTEL, topic="intel.ipv4.deny", label=Label.CLEAR)),
+    ("an action", "envelope", ACTION),
+    ("a result", "envelope", RESULT),
+    ("a header from the future", "envelope", future()),
+    ("a compressed part", "envelope", LONG),
+    ("HELLO", "frame", encode_frame(Hello(1, 2, FABRIC, Role.CHILD, RELAY.credential.raw, SESSION, NONCE, T0, 3, 0))),
+    ("WELCOME", "frame",
+     encode_frame(Welcome(1, RELAY.credential.raw, SESSION, NONCE, T0, T0 + 5, 3, 0, 524_288))),
+    ("REJECT", "frame", encode_frame(Refused(Code.REVOKED, "zeek-1", NONCE))),
+    ("INTRO", "frame", encode_frame(Intro([POINT.credential.raw]))),
+    ("DATA", "frame", encode_frame(Data(Lane.HIGH, T0, [ITEM, ITEM._replace(direction=Direction.DOWN)]))),
+    ("ACK", "frame", encode_frame(Ack([NONCE, SESSION]))),
+    ("NACK", "frame", encode_frame(Nack([(NONCE, Code.BUSY, "high")]))),
+    ("CREDIT", "frame", encode_frame(Credit([1, 2, 3, 4, 2**40]))),
+    ("ROUTES", "frame", encode_frame(Routes(4, True, [ATTACHMENT], [("fw-7", SESSION, T0)]))),
+    ("ROUTED", "frame", encode_frame(Routed(4, [(0, Code.SUBSCRIBE_DENIED, "intel.>")]))),
+    ("PING", "frame", encode_frame(Ping(T0))),
+    ("PONG", "frame", encode_frame(Pong(T0, T0 + 5))),
+    ("BYE", "frame", encode_frame(Bye(Code.CLOSED, ""))),
+    ("LISTS", "frame", encode_frame(Lists(LIST))),
+    ("a frame with more than this version knows", "frame", msgpack.packb([11, T0, "later"])),
+]
+
+PARTS = decode_envelope(BATCH).parts  # type: ignore[union-attr]
+HEADER = decode_envelope(BATCH).header  # type: ignore[union-attr]
+SIGNATURE = decode_envelope(BATCH).signature  # type: ignore[union-attr]
+
+
+def flipped(data: bytes, at: int = -1) -> bytes:
+    changed_data = bytearray(data)
+    changed_data[at] ^= 1
+    return bytes(changed_data)
+
+
+STRANGER = Authority("somebody else").issue("zeek-1")
+OTHER_FABRIC = Authority("vectors", "other").issue("zeek-1")
+HOSTILE: list[tuple[str, str, bytes]] = [
+    ("a header byte altered", "envelope", changed(BATCH, header=HEADER.replace(b"conn", b"ssh."))),
+    ("the signature altered", "envelope", changed(BATCH, signature=flipped(SIGNATURE))),
+    ("a part altered", "envelope", changed(BATCH, parts=(flipped(PARTS[0]), *PARTS[1:]))),
+    ("two parts swapped", "envelope", changed(BATCH, parts=(PARTS[1], PARTS[0], *PARTS[2:]))),
+    ("a part entry missing", "envelope", changed(BATCH, parts=PARTS[:-1])),
+    ("a part entry added", "envelope", changed(BATCH, parts=(*PARTS, None))),
+    ("a sibling altered", "envelope",
+     changed(BURST[0], path=(flipped(decode_envelope(BURST[0]).path[0]),))),  # type: ignore[union-attr]
+    ("a path that is too long", "envelope", changed(SINGLE, path=(NONCE * 2,) * 11)),
+    ("signed as something else", "envelope", resigned(HEADER, list(PARTS), TYPE_CREDENTIAL)),
+    ("a signer that nobody introduced", "envelope", changed(BATCH, signer=NONCE)),
+    ("an origin that is not the signer", "envelope", with_field(3, "zeek-2")),
+    ("a kind that does not exist", "envelope", with_field(1, 9)),
+    ("a topic of 64 KiB", "envelope", with_field(2, "a" * 65_536)),
+    ("a topic of 257 bytes", "envelope", with_field(2, "a" * 257)),
+    ("a wildcard as a topic", "envelope", with_field(2, "detections.*")),
+    ("an event under intel", "envelope", with_field(2, "intel.ipv4")),
+    ("a negative ttl", "envelope", with_field(7, -1)),
+    ("a ttl that is no integer", "envelope", with_field(7, 1.5)),
+    ("no records", "envelope", with_field(14, 0)),
+    ("an action with two records", "envelope",
+     with_field(14, 2, kind=Kind.ACTION, topic="deny.ipv4_net", to="role=firewall")),
+    ("a manifest of 17", "envelope", with_field(15, [[0, 0, 0, 4, NONCE * 2]] * 17)),
+    ("a header that is a map", "envelope", resigned(msgpack.packb({0: 1}), [])),
+    ("six fields", "envelope", msgpack.packb([*msgpack.unpackb(SINGLE), 1])),
+    ("an extension type", "envelope", msgpack.packb(msgpack.ExtType(1, b"x"))),
+    ("an array of 2**32-1", "envelope", b"\xdd\xff\xff\xff\xff"),
+    ("bytes after the end", "envelope", SINGLE + b"\x00"),
+    *[(f"cut off at {n}", "envelope", SINGLE[:n]) for n in (0, 1, 20, 100, len(SINGLE) - 1)],
+    ("100 levels", "frame", b"\x91" * 100 + b"\x00"),
+    ("a frame kind that does not exist", "frame", msgpack.packb([99])),
+    ("a frame without a kind", "frame", msgpack.packb([])),
+    ("a frame that is a map", "frame", msgpack.packb({0: 11})),
+    ("a kind that is true", "frame", msgpack.packb([True, 1])),
+    ("DATA in lane 5", "frame", msgpack.packb([5, 5, T0, []])),
+    ("DATA sideways", "frame", msgpack.packb([5, 0, T0, [[2, 0, [], [], b""]]])),
+    ("DATA with 257 items", "frame", msgpack.packb([5, 0, T0, [[0, 0, [], [], b""]] * 257])),
+    ("DATA with 17 hops", "frame", msgpack.packb([5, 0, T0, [[0, 0, ["a"] * 17, [], b""]]])),
+    ("DATA of a negative age", "frame", msgpack.packb([5, 0, T0, [[0, -1, [], [], b""]]])),
+    ("CREDIT for four lanes", "frame", msgpack.packb([8, [1, 2, 3, 4]])),
+    ("ACK of a short id", "frame", msgpack.packb([6, [b"short"]])),
+    ("HELLO with a short session", "frame", msgpack.packb([1, 1, 1, FABRIC, 1, b"", b"short", NONCE, T0, 0, 0])),
+    ("credential of another authority", "credential", STRANGER.credential.raw),
+    ("credential of another fabric", "credential", OTHER_FABRIC.credential.raw),
+    ("credential that is not signed", "credential",
+     msgpack.packb([msgpack.unpackb(RELAY.credential.raw)[0], bytes(64), []])),
+    ("credential that is no array", "credential", msgpack.packb("hq")),
+    ("attachment altered", "attachment", flipped(ATTACHMENT)),
+    ("attachment beyond its grants", "attachment",
+     sign_attachment(POINT.credential, POINT.signer, SESSION, "hq", T0, True, (">",))),
+    ("attachment of nobody known", "attachment",
+     sign_attachment(STRANGER.credential, STRANGER.signer, SESSION, "hq", T0, False, ())),
+    ("list altered", "revocations", flipped(LIST)),
+    ("list that a relay signed", "revocations", issue_revocations(FABRIC, 9, T0, T0, [], RELAY.signer)),
+    ("list of another fabric", "revocations", issue_revocations("other", 9, T0, T0, [], AUTHORITY.signer)),
+]
+
+
+def read(what: str, raw: bytes) -> Any:
+    """What today's code makes of the bytes: a value, or a Reject."""
+    match what:
+        case "envelope":
+            return open_envelope(raw, KNOWN, RootCache())
+        case "frame":
+            return decode_frame(raw)
+        case "credential":
+            return verify_credential(raw, AUTHORITY.key, FABRIC)
+        case "attachment":
+            return open_attachment(raw, KNOWN)
+        case _:
+            return verify_revocations(raw, AUTHORITY.key, FABRIC)
+
+
+def meaning(value: Any) -> Any:
+    """A value as JSON: bytes in hex, enums by number, everything with its field's name."""
+    if isinstance(value, Verified):
+        readings = read_records(value.header, value.envelope.parts)
+        assert not isinstance(readings, Reject)
+        return {
+            "id": value.id.hex(),
+            "lane": int(value.header.lane),
+            "header": meaning(value.header),
+            "records": [
+                {"content": r.content, "labels": meaning(r.labels), "withheld": meaning(r.withheld)} for r in readings
+            ],
+        }
+    if isinstance(value, Credential):
+        return {name: meaning(getattr(value, name)) for name in value.__slots__ if name != "raw"}
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, Code):
+        return value.number
+    if isinstance(value, Enum):
+        return int(value.value)
+    if isinstance(value, dict):
+        return {str(meaning(k)): meaning(v) for k, v in value.items()}
+    if isinstance(value, frozenset):
+        return sorted(value)
+    fields = getattr(value, "_fields", None) or getattr(value, "__slots__", None)
+    if fields:
+        return {"": type(value).__name__, **{name: meaning(getattr(value, name)) for name in fields}}
+    if isinstance(value, (list, tuple)):
+        return [meaning(item) for item in value]
+    return value
+
+
+def vectors() -> dict[str, list[dict[str, Any]]]:
+    describe: Callable[[str, bytes], dict[str, Any]] = lambda what, raw: {"means": meaning(read(what, raw))}  # noqa: E731
+    refuse: Callable[[str, bytes], dict[str, Any]] = lambda what, raw: {"refused": read(what, raw).code.number}  # noqa: E731
+    return {
+        "good": [{"name": n, "what": w, "hex": raw.hex(), **describe(w, raw)} for n, w, raw in GOOD],
+        "hostile": [{"name": n, "what": w, "hex": raw.hex(), **refuse(w, raw)} for n, w, raw in HOSTILE],
+    }
+
+
+def main() -> None:
+    path = Path(sys.argv[1])
+    if path.exists():
+        sys.exit(f"{path} is frozen: name a file that does not exist")
+    path.write_text(json.dumps(vectors(), indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
