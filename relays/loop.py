@@ -131,6 +131,8 @@ class RelayLoop:
             self._listener.close()
             self._gate.close()
             self._context.destroy(linger=0)
+        if self._stopping and hasattr(self, "_status"):
+            self._status.remove()
         self._spool.close()
         self._log.info("relay stopped")
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -64,10 +65,19 @@ class StatusFile:
         self._path = path
 
     def write(self, state: dict[str, Any]) -> None:
-        """Whole or not at all; a reader never sees half a state. No fsync: it is worth nothing after a crash."""
+        """Whole or not at all; a reader never sees half a state. No fsync: it is worth nothing after a crash.
+
+        A full disk costs the state, not the relay: it drains the disk.
+        """
         temporary = self._path.with_suffix(".new")
-        temporary.write_text(json.dumps(state))
-        temporary.replace(self._path)
+        with suppress(OSError):
+            temporary.write_text(json.dumps(state))
+            temporary.replace(self._path)
+
+    def remove(self) -> None:
+        """A relay that stopped in order has no state."""
+        with suppress(OSError):
+            self._path.unlink()
 
 
 def read_status(path: Path, now_ms: int) -> dict[str, Any] | None:

@@ -56,4 +56,5 @@ def fabrics(home: Path | None = None) -> list[str]:
     root = home or fabric_home()
     if not root.is_dir():
         return []
-    return sorted(p.name for p in root.iterdir() if p.is_dir() and name_ok(p.name) and (p / "ids").is_dir())
+    folders = (path for path in root.iterdir() if path.is_dir() and name_ok(path.name))
+    return sorted(path.name for path in folders if (path / "ids").is_dir() or (path / "run").is_dir())

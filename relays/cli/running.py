@@ -143,12 +143,11 @@ def status(
     name = fabric or _the_one(running_only=False)
     deadline = time.monotonic() + (parse_duration(wait) / 1000 if wait else 0)
     while True:
-        running = supervisor_state(name)
-        states = states_of(name, [str(relay) for relay in running["relays"]]) if running else []
+        states = states_of(name, running_relays(name))
         if (states and all(state["state"] == "up" for state in states)) or time.monotonic() >= deadline:
             break
         time.sleep(0.1)
-    if running is None:
+    if not states:
         raise FabricError(Code.NOT_RUNNING, name)
     _show(name, states, as_json)
     if any(state["state"] != "up" for state in states):
@@ -158,12 +157,26 @@ def status(
 def _the_one(*, running_only: bool) -> str:
     known = [name for name in fabrics() if supervisor_state(name) is not None]
     if not known and not running_only:
-        known = fabrics()
+        known = [name for name in fabrics() if running_relays(name)] or fabrics()
     if not known:
         raise FabricError(Code.NOT_RUNNING, "no fabric")
     if len(known) > 1:
         raise FabricError(Code.USAGE, "more than one fabric", f"name one of: {', '.join(known)}")
     return known[0]
+
+
+def running_relays(fabric: str) -> list[str]:
+    """What the supervisor here runs; without one, relays that a service manager started and that are alive."""
+    running = supervisor_state(fabric)
+    if running is not None:
+        return [str(relay) for relay in running["relays"]]
+    now_ms = time.time_ns() // 1_000_000
+    found = []
+    for path in sorted((fabric_folder(fabric) / "run").glob("*.json")):
+        state = read_status(path, now_ms)
+        if state is not None and state.get("relay") == path.stem and state["age_ms"] <= STALE_MS:
+            found.append(path.stem)
+    return found
 
 
 def states_of(fabric: str, relays: list[str]) -> list[_State]:
