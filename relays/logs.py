@@ -8,7 +8,9 @@ from __future__ import annotations
 import io
 import logging
 import sys
+import traceback
 from contextlib import suppress
+from pathlib import Path
 from typing import TextIO, cast
 
 import structlog
@@ -45,3 +47,9 @@ def set_up_logs(level: str = "info", json_lines: bool | None = None) -> None:
         logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _Lossy(sys.stderr))),
         cache_logger_on_first_use=True,
     )
+
+
+def place_of(error: BaseException) -> str:
+    """Where it was raised, innermost last. The text of an unknown error could hold what somebody published."""
+    frames = traceback.extract_tb(error.__traceback__)[-4:]
+    return " > ".join(f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import traceback
 from pathlib import Path
 
 import structlog
@@ -17,7 +16,7 @@ from fabric.edge.identity import load_identity
 from fabric.protocol.errors import Code, FabricError
 from fabric.transport import require_zmq
 from relays.config import relay_config
-from relays.logs import set_up_logs
+from relays.logs import place_of, set_up_logs
 from relays.loop import RelayLoop
 
 EXIT_FAILED = 1
@@ -39,15 +38,9 @@ def run_relay(folder: Path, home: Path | None) -> int:
         return EXIT_RESTART if error.code is Code.SPOOL_FAILED else EXIT_FAILED
     except Exception as error:  # noqa: BLE001 - what is on disk is sound whatever this was: begin again from there
         fault = type(error).__name__
-        log.error("relay stopped by a fault of its own", relay=folder.name, error=fault, at=_place(error))
+        log.error("relay stopped by a fault of its own", relay=folder.name, error=fault, at=place_of(error))
         return EXIT_RESTART
     return 0
-
-
-def _place(error: BaseException) -> str:
-    """Where it was raised, innermost last. The text of an unknown error could hold what somebody published."""
-    frames = traceback.extract_tb(error.__traceback__)[-4:]
-    return " > ".join(f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -88,6 +88,9 @@ class Code(Enum):
     NOT_RUNNING = (914, "not_running", "the fabric does not run on this machine", "start it with `fabric up FILE`")
     WRONG_PACKAGE = (915, "wrong_package", "the import name `fabric` is that of another package here", "install message-fabric in a virtual environment of its own")
 
+    MACHINE_REFUSED = (916, "machine_refused", "the operating system refused something", "look at the path and its permissions")
+    INTERNAL = (917, "internal", "a fault of this program itself", "report it with the place that is named")
+
     def __init__(self, number: int, reason: str, cause: str, next_step: str) -> None:
         self.number = number
         self.reason = reason

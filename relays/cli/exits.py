@@ -15,6 +15,7 @@ from typing import Any, NoReturn, TypeVar
 import typer
 
 from fabric.protocol.errors import Code, FabricError
+from relays.logs import place_of
 from relays.topology import TopologyErrors
 
 DONE, FAILED, USAGE, PARTLY, NOBODY, DENIED, SHORT, HELD, UNREACHABLE = 0, 1, 2, 3, 4, 5, 6, 7, 69
@@ -93,5 +94,11 @@ def command(function: _Command) -> _Command:
             # Whoever read our output has had enough.
             sys.stderr.close()
             raise typer.Exit(DONE) from None
+        except OSError as error:
+            fail(FabricError(Code.MACHINE_REFUSED, f"{error.strerror or type(error).__name__}: {error.filename}"), as_json)
+        except (typer.Exit, typer.Abort, typer.BadParameter):
+            raise
+        except Exception as error:  # noqa: BLE001 - a person gets a number and a place, never a traceback
+            fail(FabricError(Code.INTERNAL, f"{type(error).__name__} at {place_of(error)}"), as_json)
 
     return wrapped  # type: ignore[return-value]

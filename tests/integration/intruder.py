@@ -1,0 +1,141 @@
+"""Somebody who speaks the protocol by hand, and says what no node of ours would."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import replace
+from types import TracebackType
+from typing import Any
+
+import zmq
+
+from fabric.edge.identity import Identity
+from fabric.protocol.credentials import Credential, issue, verify_credential
+from fabric.protocol.envelope import Header, Kind, seal
+from fabric.protocol.errors import Code, Reject
+from fabric.protocol.parts import FieldLabels, build_parts
+from fabric.protocol.severity import Lane, Phase, Severity
+from fabric.protocol.signing import Signer, signing_public
+from fabric.protocol.tlp import Audience, Label
+from fabric.protocol.wire import (
+    Ack,
+    Data,
+    Direction,
+    Frame,
+    Hello,
+    Item,
+    Nack,
+    Refused,
+    Role,
+    Welcome,
+    decode_frame,
+    encode_frame,
+)
+from fabric.transport.keys import CurveKeys, random_keys
+
+_ANSWER_S = 8.0
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def reissued(identity: Identity, authority: Signer, *, own_keys: bool = False, **fields: Any) -> Identity:
+    """The same identity with another credential, signed by whoever this is."""
+    keys, seed = random_keys(os.urandom(32)), os.urandom(32)
+    if own_keys:
+        fields |= {"curve_key": keys.public, "sign_key": signing_public(seed)}
+    claim = replace(identity.credential, raw=b"", digest=b"", **fields)
+    credential = verify_credential(issue(claim, authority), authority.public, identity.fabric)
+    assert isinstance(credential, Credential)
+    secrets = {"curve_secret": keys.secret, "sign_seed": seed} if own_keys else {}
+    return replace(identity, credential=credential, **secrets)
+
+
+def header_of(identity: Identity, record: dict[str, Any], **fields: Any) -> tuple[Header, list[bytes]]:
+    manifest, parts = build_parts([record], FieldLabels({}, Label.GREEN), Label.GREEN, os.urandom)
+    said: dict[str, Any] = {
+        "kind": Kind.EVENT, "topic": "detections.intruder", "origin": identity.id, "stream": os.urandom(8),
+        "sequence": 0, "issued_at_ms": now_ms(), "ttl_ms": 60_000, "severity": Severity.LOW, "phase": Phase.NONE,
+        "label": Label.GREEN, "audience": Audience((identity.credential.organisation,)), "manifest": manifest,
+    }
+    return Header(**{**said, **fields}), parts
+
+
+def envelope(identity: Identity, **fields: Any) -> bytes:
+    """Honestly signed, whatever it says."""
+    drafted = header_of(identity, {"secret": "intruder-content"}, **fields)
+    return seal([drafted], identity.credential.digest, identity.signer)[0]
+
+
+class Intruder:
+    """One connection to the relay of an identity. What it answers is a code, None for an ACK, or "cut"."""
+
+    def __init__(self, identity: Identity, keys: CurveKeys | None = None) -> None:
+        assert identity.relay is not None
+        self.identity = identity
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.DEALER)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.setsockopt(zmq.RECONNECT_IVL, -1)
+        (keys or CurveKeys(identity.credential.curve_key, identity.curve_secret)).dress(self._socket)
+        self._socket.setsockopt(zmq.CURVE_SERVERKEY, identity.relay.curve_key)
+        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        self._socket.connect(f"tcp://{identity.relay.address}")
+
+    def __enter__(self) -> Intruder:
+        return self
+
+    def __exit__(
+        self, type_: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._context.destroy(linger=0)
+
+    def say(self, *frames: Frame | bytes) -> None:
+        for frame in frames:
+            self._socket.send(frame if isinstance(frame, bytes) else encode_frame(frame))
+
+    def say_parts(self, *parts: bytes) -> None:
+        self._socket.send_multipart(list(parts))
+
+    def hello(self, **fields: Any) -> Hello:
+        me = self.identity
+        return Hello(1, 1, me.fabric, Role.POINT, me.credential.raw, os.urandom(16), os.urandom(16), now_ms(), 0,
+                     0)._replace(**fields)
+
+    def hear(self) -> Frame | str:
+        """The next frame that answers something, or "cut" when the relay ended the connection."""
+        deadline = time.monotonic() + _ANSWER_S
+        poller = zmq.Poller()
+        for socket in (self._socket, self._monitor):
+            poller.register(socket, zmq.POLLIN)
+        while time.monotonic() < deadline:
+            ready = dict(poller.poll(200))
+            if self._socket in ready:
+                frame = decode_frame(self._socket.recv())
+                assert not isinstance(frame, Reject), frame
+                if isinstance(frame, (Welcome, Refused, Ack, Nack)):
+                    return frame
+            elif self._monitor in ready:
+                return "cut"
+        raise AssertionError("no answer")
+
+    def answer(self) -> Code | str | None:
+        match self.hear():
+            case Refused(code, _, _) | Nack([(_, code, _)]):
+                return code
+            case Ack():
+                return None
+            case Welcome():
+                return "welcome"
+            case other:
+                return str(other)
+
+    def enter(self) -> None:
+        self.say(self.hello())
+        assert self.answer() == "welcome"
+
+    def offer(self, raw: bytes, direction: Direction = Direction.UP, age_ms: int = 0) -> Code | str | None:
+        self.say(Data(Lane.LOW, now_ms(), [Item(direction, age_ms, [], [], raw)]))
+        return self.answer()
