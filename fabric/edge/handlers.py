@@ -7,7 +7,7 @@ handler is told by name, never with its text, which could hold what nobody may s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from fabric.edge.compose import Stamp
 from fabric.edge.identity import Defaults
 from fabric.edge.messages import Action, messages_of
 from fabric.edge.stamps import to_ttl_ms
-from fabric.protocol.actions import End, Status, action_matches, check_action_pattern
+from fabric.protocol.actions import End, Status, action_matches, actions_meet, check_action_pattern
 from fabric.protocol.envelope import Kind
 from fabric.protocol.errors import Code, FabricError, Reject
 from fabric.protocol.permissions import split_topic
@@ -67,17 +67,21 @@ def refused(reason: Reject) -> Answer:
 class Handlers:
     """Patterns and their handlers, in order of registration; the first that matches takes the action."""
 
-    def __init__(self) -> None:
+    def __init__(self, granted: Sequence[str]) -> None:
+        self._granted = granted
         self._handlers: list[tuple[str, Handler]] = []
 
     def __bool__(self) -> bool:
         return bool(self._handlers)
 
     def add(self, action: str, target_type: str, handler: Handler) -> None:
+        """Raises BAD_ACTION, or EXECUTE_DENIED for what could never come because no grant allows any of it."""
         pattern = f"{action} {target_type}"
         problem = check_action_pattern(pattern)
         if problem is not None:
             raise FabricError(problem.code, problem.detail)
+        if not any(actions_meet(grant, pattern) for grant in self._granted):
+            raise FabricError(Code.EXECUTE_DENIED, pattern)
         self._handlers.append((pattern, handler))
 
     def find(self, topic: str) -> Handler | None:

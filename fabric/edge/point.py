@@ -79,7 +79,7 @@ class ControlPoint:
         self.identity = as_identity(identity)
         self._loop = EdgeLoop(self.identity)
         self._connect_timeout_s = connect_timeout_s
-        self._handlers = Handlers()
+        self._handlers = Handlers(self.identity.credential.grants.execute)
         self._executor = ThreadPoolExecutor(_HANDLER_THREADS, f"fabric {self.identity.id}")
         self._tasks: dict[asyncio.Task[None], None] = {}
         self._log = edge_log(self.identity.id)

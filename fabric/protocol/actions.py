@@ -303,3 +303,11 @@ def action_covers(grant_pattern: str, pattern: str) -> bool:
     asked = _pattern(pattern)
     # Not by action_matches on raw text: only a `*` covers a `*`, which is what comparing them does.
     return asked is not None and action_matches(grant_pattern, asked[0], asked[1])
+
+
+def actions_meet(pattern: str, other: str) -> bool:
+    """Whether there is an action that both patterns allow."""
+    one, two = _pattern(pattern), _pattern(other)
+    return one is not None and two is not None and all(
+        a == b or "*" in (a, b) for a, b in zip(one, two, strict=True)
+    )

@@ -20,7 +20,7 @@ from fabric.protocol.limits import RETRY_MS, SKEW_MS
 from fabric.protocol.link import Link
 from fabric.protocol.node import UPLINK, Node
 from fabric.protocol.outbox import Held, Outbox, Row
-from fabric.protocol.permissions import check_delivery, is_target
+from fabric.protocol.permissions import check_delivery, check_origin, is_target
 from fabric.protocol.ready import (
     Attach,
     Attached,
@@ -140,6 +140,8 @@ class Point(Node):
             header.kind.word, header.issued_at_ms, header.ttl_ms, 0, self.fabric_now(now_ms), self.skew_ms,
             self.clock_suspect,
         )
+        # What the relay would refuse for good is said here, without a connection and by the right name.
+        problem = problem or check_origin(self.me, header)
         if problem is not None:
             ready.deliver.append(Published(message.id, problem))
             return
