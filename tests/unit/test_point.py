@@ -1,0 +1,265 @@
+"""A control point's core as its relay meets it."""
+
+import pytest
+
+from fabric.protocol.credentials import Grants, NodeKind, PublishGrant, RequestGrant
+from fabric.protocol.envelope import Kind
+from fabric.protocol.errors import Code, Reject
+from fabric.protocol.point import Point
+from fabric.protocol.ready import (
+    Attach,
+    Attached,
+    Connected,
+    Delivery,
+    Disconnected,
+    Handled,
+    Leave,
+    LinkUp,
+    Published,
+    Put,
+    Submit,
+    SubscriptionRefused,
+)
+from fabric.protocol.severity import Severity
+from fabric.protocol.tlp import Label
+from fabric.protocol.wire import Ack, Bye, Direction, Hello, Nack, Ping, Pong, Refused, Role, Routed, Routes, Welcome
+from tests.conversation import Conversation
+from tests.support import EVERYTHING, T0, Authority, entropy, verified
+
+AUTHORITY = Authority("point")
+RELAY = AUTHORITY.issue("mid", NodeKind.RELAY, Label.GREEN)
+OTHER_RELAY = AUTHORITY.issue("low", NodeKind.RELAY)
+ME = AUTHORITY.issue(
+    "fw-1", clearance=Label.AMBER, tags=[("role", "firewall")],
+    grants=Grants(publish=(PublishGrant("detections.>", Severity.HIGH),), subscribe=("detections.>",),
+                  execute=("deny ipv4_net",)),
+)
+ORIGIN = AUTHORITY.issue("zeek-1", grants=EVERYTHING)
+SOAR = AUTHORITY.issue("soar-1", grants=Grants(request=(RequestGrant("deny *", "role=firewall"),)))
+DOWN = Direction.DOWN
+
+
+@pytest.fixture
+def talk() -> Conversation:
+    return Conversation(Point(ME.credential, ME.signer, AUTHORITY.key, b"m" * 16, entropy("point")))
+
+
+@pytest.fixture
+def link(talk) -> int:
+    number = talk.dial(RELAY, Role.POINT)
+    assert talk.told(Connected) == [Connected("mid")]
+    return number
+
+
+def codes(talk: Conversation, link: int) -> list[Code]:
+    return [code for frame in talk.heard(link, Nack) for _, code, _ in frame.refusals]
+
+
+def acked(talk: Conversation, link: int) -> list[bytes]:
+    return [id_ for frame in talk.heard(link, Ack) for id_ in frame.ids]
+
+
+def action(to="role=firewall", **fields):
+    return verified(SOAR, kind=Kind.ACTION, topic="deny.ipv4_net", to=to,
+                    records=[{"action": "deny", "target": {"ipv4_net": "192.0.2.1"}, "args": {}}], **fields)
+
+
+# -- the link -------------------------------------------------------------------------------------------------
+
+
+def test_it_greets_as_a_control_point_and_again_until_it_is_answered(talk):
+    talk.step(LinkUp(1, RELAY.curve_key, b"n" * 16, Role.POINT, "mid"))
+    talk.wait(2_500)
+    hellos = talk.heard(1, Hello)
+    assert len(hellos) >= 3 and {hello.role for hello in hellos} == {Role.POINT}
+
+
+def test_another_relay_than_the_one_that_was_dialled_is_refused(talk):
+    talk.step(LinkUp(1, OTHER_RELAY.curve_key, b"n" * 16, Role.POINT, "mid"))
+    talk.say(1, Welcome(1, OTHER_RELAY.credential.raw, b"p" * 16, b"n" * 16, T0, T0, 0, 0, 1))
+    (told,) = talk.told(Disconnected)
+    assert told.reason.code is Code.WRONG_PEER and told.final and talk.closed == [1]
+
+
+def test_a_refusal_is_told_with_its_reason_and_whether_trying_again_can_help(talk):
+    for code, final in ((Code.REVOKED, True), (Code.BUSY, False)):
+        talk.step(LinkUp(7, RELAY.curve_key, b"n" * 16, Role.POINT, "mid"))
+        talk.say(7, Refused(code, "fw-1", b"n" * 16))
+        (told,) = talk.told(Disconnected)
+        assert (told.reason.code, told.final) == (code, final)
+
+
+# -- out ------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_submitted_ends_when_the_relay_holds_it(talk, link):
+    message = verified(ME)
+    talk.step(Submit(message))
+    (item,) = talk.items(link)
+    assert (item.direction, item.hops, item.envelope) == (Direction.UP, [], message.raw)
+    assert talk.told(Published) == []
+    talk.say(link, Ack([message.id]))
+    assert talk.told(Published) == [Published(message.id, None)]
+
+
+def test_what_was_submitted_without_a_link_waits_for_one_with_the_same_bytes(talk):
+    message = verified(ME)
+    talk.step(Submit(message))
+    first = talk.dial(RELAY, Role.POINT)
+    assert [item.envelope for item in talk.items(first)] == [message.raw]
+    talk.lose(first)
+    second = talk.dial(RELAY, Role.POINT)
+    assert [item.envelope for item in talk.items(second)] == [message.raw]
+    talk.say(second, Ack([message.id]))
+    assert talk.told(Published) == [Published(message.id, None)]
+    assert len(talk.persisted(Put)) == 1
+
+
+def test_a_refusal_ends_it_and_a_temporary_one_does_not(talk, link):
+    first, second = verified(ME), verified(ME, sequence=1)
+    talk.step(Submit(first))
+    talk.step(Submit(second))
+    talk.items(link)
+    talk.say(link, Nack([(first.id, Code.RATE_EXCEEDED, ""), (second.id, Code.EXPIRED, "")]))
+    assert talk.told(Published) == [Published(second.id, Reject(Code.EXPIRED))]
+    talk.wait(500)
+    assert [item.envelope for item in talk.items(link)] == [first.raw]
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"topic": "secrets.x"}, Code.PUBLISH_DENIED), ({"severity": Severity.FATAL}, Code.SEVERITY_DENIED),
+        ({"label": Label.RED}, Code.CLEARANCE_DENIED), ({"ttl_ms": 10**11}, Code.TTL_TOO_LONG),
+        ({"issued_at_ms": T0 - 91_000}, Code.EXPIRED),
+    ],
+)
+def test_what_no_relay_would_take_is_refused_at_once(talk, fields, code):
+    message = verified(ME, **fields)
+    talk.step(Submit(message))
+    (published,) = talk.told(Published)
+    assert published.refused is not None and published.refused.code is code
+
+
+def test_what_expires_while_there_is_no_link_is_told(talk):
+    message = verified(ME, ttl_ms=2_000)
+    talk.step(Submit(message))
+    talk.wait(3_000)
+    assert [p.refused.code for p in talk.told(Published)] == [Code.EXPIRED]
+
+
+def test_what_the_relay_may_not_see_does_not_leave(talk, link):
+    message = verified(ME, records=[{"a": 1, "b": 2}], rules={"a": Label.AMBER})
+    talk.step(Submit(message))
+    (item,) = talk.items(link)
+    amber = next(p for e, p in zip(message.header.manifest, message.envelope.parts, strict=True)
+                 if e.label is Label.AMBER)
+    assert amber not in item.envelope
+
+
+# -- in -------------------------------------------------------------------------------------------------------
+
+
+def test_a_delivery_is_acknowledged_when_the_application_is_done(talk, link):
+    message = verified(ORIGIN)
+    talk.send(link, message, DOWN, hops=("low", "mid"), age_ms=9)
+    (delivery,) = talk.told(Delivery)
+    assert (delivery.message.id, delivery.age_ms, delivery.hops) == (message.id, 9, ("low", "mid"))
+    assert acked(talk, link) == []
+    talk.step(Handled(message.id))
+    assert acked(talk, link) == [message.id]
+
+
+def test_it_is_delivered_once_however_often_it_comes(talk, link):
+    message = verified(ORIGIN)
+    talk.send(link, message, DOWN)
+    talk.send(link, message, DOWN)
+    talk.step(Handled(message.id))
+    talk.send(link, message, DOWN)
+    assert len(talk.told(Delivery)) == 1 and acked(talk, link) == [message.id] * 2
+
+
+def test_handled_after_the_link_was_lost_is_acknowledged_when_it_comes_again(talk, link):
+    message = verified(ORIGIN)
+    talk.send(link, message, DOWN)
+    talk.lose(link)
+    talk.step(Handled(message.id))
+    again = talk.dial(RELAY, Role.POINT)
+    talk.send(again, message, DOWN)
+    assert len(talk.told(Delivery)) == 1 and acked(talk, again) == [message.id]
+
+
+def test_what_the_application_cannot_read_is_refused(talk, link):
+    message = verified(ORIGIN)
+    talk.send(link, message, DOWN)
+    talk.step(Handled(message.id, Reject(Code.BAD_BODY)))
+    assert codes(talk, link) == [Code.BAD_BODY]
+
+
+def test_it_holds_nothing_above_its_clearance(talk, link):
+    message = verified(ORIGIN, records=[{"a": 1, "b": 2}], rules={"a": Label.RED})
+    talk.send(link, message, DOWN)
+    (delivery,) = talk.told(Delivery)
+    assert delivery.message.withheld == 1
+
+
+def test_an_action_is_acknowledged_when_it_is_handed_over(talk, link):
+    message = action()
+    talk.send(link, message, DOWN, targets=("fw-1",))
+    assert len(talk.told(Delivery)) == 1 and acked(talk, link) == [message.id]
+    talk.send(link, message, DOWN, targets=("fw-1",))
+    assert talk.told(Delivery) == []
+
+
+@pytest.mark.parametrize(
+    ("message", "direction", "age_ms", "code"),
+    [
+        (action(), Direction.UP, 0, Code.WRONG_DIRECTION), (action(), DOWN, 60_000, Code.EXPIRED),
+        (action(to="role=edr"), DOWN, 0, Code.EXECUTE_DENIED), (action(to=""), DOWN, 0, Code.EXECUTE_DENIED),
+        (verified(ORIGIN, kind=Kind.ACTION, topic="scan.device", to="all"), DOWN, 0, Code.EXECUTE_DENIED),
+        (action(label=Label.RED), DOWN, 0, Code.WITHHELD),
+    ],
+    ids=["upwards", "too old", "another role", "nobody", "no grant", "above its clearance"],
+)
+def test_an_action_that_is_not_for_it_is_never_delivered(talk, link, message, direction, age_ms, code):
+    talk.send(link, message, direction, age_ms=age_ms, targets=("fw-1",))
+    assert talk.told(Delivery) == [] and codes(talk, link) == [code]
+
+
+def test_with_a_clock_that_cannot_be_believed_actions_are_refused_and_events_are_not(talk, link):
+    for _ in range(9):
+        talk.wait(2_000)
+        for ping in talk.heard(link, Ping):
+            talk.say(link, Pong(ping.clock_ms, talk.now_ms + 3_600_000))
+    talk.send(link, action(issued_at_ms=talk.now_ms), DOWN, targets=("fw-1",))
+    assert codes(talk, link) == [Code.CLOCK_SUSPECT] and talk.told(Delivery) == []
+    talk.send(link, verified(ORIGIN, issued_at_ms=talk.now_ms), DOWN)
+    assert len(talk.told(Delivery)) == 1
+
+
+# -- what it takes --------------------------------------------------------------------------------------------
+
+
+def test_what_it_takes_is_announced_and_confirmed(talk, link):
+    talk.say(link, Routed(1, []))
+    talk.heard(link, Routes)
+    talk.told(Attached)
+    talk.step(Attach(5, True, ("detections.>",)))
+    (frame,) = talk.heard(link, Routes)
+    assert len(frame.attachments) == 1
+    talk.say(link, Routed(frame.sequence, []))
+    assert talk.told(Attached) == [Attached(5)]
+
+
+def test_a_subscription_that_is_refused_is_told(talk, link):
+    talk.say(link, Routed(1, []))
+    talk.step(Attach(5, False, ("detections.>",)))
+    (frame,) = talk.heard(link, Routes)[-1:]
+    talk.say(link, Routed(frame.sequence, [(0, Code.SUBSCRIBE_DENIED, "detections.>")]))
+    (told,) = talk.told(SubscriptionRefused)
+    assert told.reason == Reject(Code.SUBSCRIBE_DENIED, "detections.>")
+
+
+def test_it_says_goodbye(talk, link):
+    talk.step(Leave())
+    assert [frame.code for frame in talk.heard(link, Bye)] == [Code.CLOSED]

@@ -1,0 +1,343 @@
+"""A relay as its peers meet it: a conversation a test."""
+
+import pytest
+
+from fabric.protocol.credentials import Grants, NodeKind, PublishGrant
+from fabric.protocol.envelope import Kind
+from fabric.protocol.errors import Code
+from fabric.protocol.limits import LANE_QUOTA_BYTES, LINK_SILENCE_MS, SESSION_GRACE_MS
+from fabric.protocol.ready import Done, KeepSession, LinkUp, Put, Seen
+from fabric.protocol.relay import Relay
+from fabric.protocol.revocations import issue_revocations
+from fabric.protocol.severity import Severity
+from fabric.protocol.tlp import Label
+from fabric.protocol.wire import Ack, Bye, Direction, Lists, Nack, Ping, Pong, Refused, Role, Routed, Routes, Welcome
+from tests.conversation import Conversation
+from tests.support import EVERYTHING, MINUTE_MS, T0, Authority, entropy, opened, verified
+
+AUTHORITY = Authority("relay")
+ME = AUTHORITY.issue("mid", NodeKind.RELAY, Label.AMBER)
+PARENT = AUTHORITY.issue("hq", NodeKind.RELAY, Label.RED)
+GREEN_CHILD = AUTHORITY.issue("low", NodeKind.RELAY, Label.GREEN)
+ZEEK = AUTHORITY.issue("zeek-1", grants=EVERYTHING)
+GUEST = AUTHORITY.issue("guest-1", grants=Grants(publish=(PublishGrant("detections.>", Severity.HIGH, 2),)))
+ANALYST = AUTHORITY.issue("analyst-1", clearance=Label.GREEN, grants=EVERYTHING)
+FIREWALL = AUTHORITY.issue("fw-1", grants=Grants(execute=("deny *",)), tags=[("role", "firewall")])
+UP, DOWN = Direction.UP, Direction.DOWN
+
+
+def relay(parent: str = "hq") -> Conversation:
+    return Conversation(Relay(ME.credential, ME.signer, AUTHORITY.key, b"m" * 16, entropy("relay"), parent))
+
+
+@pytest.fixture
+def talk() -> Conversation:
+    return relay()
+
+
+def codes(talk: Conversation, link: int) -> list[Code]:
+    return [code for frame in talk.heard(link, Nack) for _, code, _ in frame.refusals]
+
+
+def acked(talk: Conversation, link: int) -> list[bytes]:
+    return [id_ for frame in talk.heard(link, Ack) for id_ in frame.ids]
+
+
+# -- links ----------------------------------------------------------------------------------------------------
+
+
+def test_a_member_is_welcome_and_a_stranger_is_told_why_and_cut(talk):
+    link = talk.connect(ZEEK, Role.POINT)
+    (welcome,) = talk.heard(link, Welcome)
+    assert welcome.credential == ME.credential.raw and welcome.nonce == b"n" * 16
+    stranger = Authority("another").issue("zeek-2")
+    link = talk.connect(stranger, Role.POINT)
+    (refused,) = talk.heard(link, Refused)
+    assert refused.code is Code.BAD_CREDENTIAL and talk.closed == [link]
+    assert talk.count("refused:bad_credential") == 1
+
+
+def test_only_the_parent_is_parent(talk):
+    link = talk.connect(PARENT, Role.PARENT)
+    assert talk.heard(link, Welcome)
+    other = talk.connect(GREEN_CHILD, Role.PARENT)
+    assert [frame.code for frame in talk.heard(other, Refused)] == [Code.WRONG_PEER]
+
+
+def test_a_frame_before_hello_is_answered_and_cut(talk):
+    talk.step(LinkUp(1, ZEEK.curve_key, b""))
+    talk.say(1, Ping(T0))
+    assert [frame.code for frame in talk.heard(1, Refused)] == [Code.NOT_READY] and talk.closed == [1]
+    assert talk.heard(1, Pong) == []
+
+
+def test_who_never_says_hello_is_cut(talk):
+    talk.step(LinkUp(1, ZEEK.curve_key, b""))
+    talk.wait(6_000)
+    assert talk.closed == [1]
+
+
+def test_silence_ends_a_link_and_pings_keep_it(talk):
+    link = talk.connect(ZEEK, Role.POINT)
+    for _ in range(5):
+        talk.wait(2_000)
+        talk.say(link, Ping(talk.now_ms))
+    assert len(talk.heard(link, Pong)) == 5 and talk.closed == []
+    talk.wait(LINK_SILENCE_MS + 500)
+    assert talk.closed == [link]
+
+
+def test_the_same_session_again_takes_over_what_was_in_flight(talk):
+    reader = talk.connect(ANALYST, Role.POINT)
+    talk.attach(reader, ANALYST, "mid", "detections.>")
+    sensor = talk.connect(ZEEK, Role.POINT)
+    talk.send(sensor, verified(ZEEK))
+    assert len(talk.items(reader)) == 1
+    again = talk.connect(ANALYST, Role.POINT)
+    assert talk.closed == [reader]
+    assert len(talk.items(again)) == 1
+
+
+# -- events climb ---------------------------------------------------------------------------------------------
+
+
+def test_what_is_acked_is_persisted_in_the_same_turn(talk):
+    link = talk.connect(ZEEK, Role.POINT)
+    message = verified(ZEEK)
+    ready = talk.send(link, message)
+    (put,) = [op for op in ready.persist if isinstance(op, Put)]
+    assert put.id == message.id and put.destinations == (("^", ()),)
+    assert acked(talk, link) == [message.id]
+
+
+def test_it_goes_to_the_parent_and_to_who_subscribed_each_as_it_may(talk):
+    up = talk.dial(PARENT, Role.CHILD)
+    reader = talk.connect(ANALYST, Role.POINT)
+    talk.attach(reader, ANALYST, "mid", "detections.>")
+    sensor = talk.connect(ZEEK, Role.POINT)
+    message = verified(ZEEK, records=[{"src": "10.1.0.7", "rule": "x"}], rules={"src": Label.AMBER})
+    talk.now_ms += 40
+    talk.send(sensor, message, age_ms=5)
+    (climbing,), (here,) = talk.items(up), talk.items(reader)
+    assert (climbing.direction, climbing.hops, climbing.age_ms) == (UP, ["mid"], 5)
+    assert (here.direction, here.hops) == (DOWN, ["mid"])
+    assert opened(climbing.envelope, ZEEK).withheld == 0
+    assert opened(here.envelope, ZEEK).withheld == 1, "the analyst is cleared for GREEN"
+    assert talk.count("stripped:amber") == 1
+
+
+def test_what_is_above_this_relay_is_gone_before_it_is_persisted(talk):
+    link = talk.connect(ZEEK, Role.POINT)
+    message = verified(ZEEK, records=[{"a": 1, "b": 2}], rules={"a": Label.RED})
+    talk.send(link, message)
+    red = [part for entry, part in zip(message.header.manifest, message.envelope.parts, strict=True)
+           if entry.label is Label.RED]
+    (put,) = talk.persisted(Put)
+    assert red[0] not in put.envelope and opened(put.envelope, ZEEK).withheld == 1
+
+
+def test_who_may_not_know_of_it_is_never_told_and_the_row_ends_withheld(talk):
+    reader = talk.connect(ANALYST, Role.POINT)
+    talk.attach(reader, ANALYST, "mid", "detections.>")
+    sensor = talk.connect(ZEEK, Role.POINT)
+    talk.send(sensor, verified(ZEEK, label=Label.AMBER))
+    assert talk.items(reader) == []
+    assert talk.count("ended:withheld") == 1
+    assert [op.destination for op in talk.persisted(Done)] == [f"point:analyst-1/{(b's' * 16).hex()}"]
+
+
+def test_nobody_wants_it_and_it_is_acked_and_counted():
+    talk = relay(parent="")
+    link = talk.connect(ZEEK, Role.POINT)
+    message = verified(ZEEK)
+    ready = talk.send(link, message)
+    assert [op for op in ready.persist if isinstance(op, Seen)] and not talk.persisted(Put)
+    assert acked(talk, link) == [message.id] and talk.count("ended:no_interest") == 1
+
+
+def test_a_repeat_is_acked_and_held_once(talk):
+    link = talk.connect(ZEEK, Role.POINT)
+    message = verified(ZEEK)
+    for _ in range(3):
+        talk.send(link, message)
+    assert acked(talk, link) == [message.id] * 3
+    assert len(talk.persisted(Put)) == 1 and talk.count("repeats") == 2
+
+
+def test_a_fuller_copy_completes_what_waits(talk):
+    child = talk.connect(GREEN_CHILD, Role.CHILD)
+    whole = verified(ZEEK, records=[{"a": 1, "b": 2}], rules={"a": Label.AMBER})
+    green = talk.core.strip(whole, GREEN_CHILD.credential)
+    talk.send(child, green)
+    talk.send(child, whole)
+    assert talk.count("upgraded") == 1
+    up = talk.dial(PARENT, Role.CHILD)
+    (item,) = talk.items(up)
+    assert item.envelope == whole.raw
+
+
+@pytest.mark.parametrize(
+    ("role", "member", "kind", "direction"),
+    [
+        (Role.POINT, ZEEK, Kind.EVENT, DOWN), (Role.CHILD, GREEN_CHILD, Kind.EVENT, DOWN),
+        (Role.POINT, ZEEK, Kind.ACTION, DOWN), (Role.CHILD, GREEN_CHILD, Kind.ACTION, DOWN),
+        (Role.CHILD, GREEN_CHILD, Kind.INTEL, DOWN), (Role.PARENT, PARENT, Kind.EVENT, DOWN),
+        (Role.PARENT, PARENT, Kind.ACTION, UP), (Role.PARENT, PARENT, Kind.EVENT, UP),
+        (Role.POINT, ZEEK, Kind.RESULT, DOWN),
+    ],
+)
+def test_the_wrong_way_is_refused(talk, role, member, kind, direction):
+    link = talk.connect(member, role)
+    topic = {Kind.EVENT: "detections.x", Kind.INTEL: "intel.x"}.get(kind, "deny.ipv4_net")
+    talk.send(link, verified(ZEEK, kind=kind, topic=topic, to="all"), direction)
+    assert codes(talk, link) == [Code.WRONG_DIRECTION]
+    assert not talk.persisted(Put)
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"topic": "secrets.x"}, Code.PUBLISH_DENIED), ({"severity": Severity.CRITICAL}, Code.SEVERITY_DENIED),
+        ({"issued_at_ms": T0 + 60_000}, Code.FROM_FUTURE), ({"issued_at_ms": T0 - 2 * MINUTE_MS}, Code.EXPIRED),
+        ({"ttl_ms": 10**11}, Code.TTL_TOO_LONG),
+    ],
+)
+def test_what_its_origin_may_not_send(talk, fields, code):
+    link = talk.connect(GUEST, Role.POINT)
+    talk.send(link, verified(GUEST, **fields))
+    assert codes(talk, link) == [code]
+
+
+def test_a_rate_is_a_temporary_refusal(talk):
+    link = talk.connect(GUEST, Role.POINT)
+    answers = []
+    for n in range(25):
+        talk.send(link, verified(GUEST, sequence=n))
+        answers += codes(talk, link)
+    assert answers == [Code.RATE_EXCEEDED] * 5, "ten seconds' worth of two a second, then not now"
+    talk.now_ms += 1_000
+    talk.send(link, verified(GUEST, sequence=24))
+    assert codes(talk, link) == []
+
+
+def test_intake_ends_before_the_disk_does_and_what_is_held_stays(talk):
+    link = talk.connect(ZEEK, Role.POINT)
+    talk.core.custody.lane_bytes[verified(ZEEK).header.lane] = LANE_QUOTA_BYTES
+    talk.send(link, verified(ZEEK))
+    assert codes(talk, link) == [Code.BUSY]
+    talk.send(link, verified(ZEEK, severity=Severity.CRITICAL))
+    assert codes(talk, link) == [], "another lane has room"
+    talk.core.custody.intake_open = False
+    talk.send(link, verified(ZEEK, severity=Severity.CRITICAL, sequence=2))
+    assert codes(talk, link) == [Code.BUSY]
+
+
+# -- how rows end ---------------------------------------------------------------------------------------------
+
+
+def test_an_ack_ends_it_and_a_final_refusal_too(talk):
+    up = talk.dial(PARENT, Role.CHILD)
+    sensor = talk.connect(ZEEK, Role.POINT)
+    first, second = verified(ZEEK), verified(ZEEK, sequence=1)
+    talk.send(sensor, first)
+    talk.send(sensor, second)
+    talk.say(up, Ack([first.id]))
+    talk.say(up, Nack([(second.id, Code.PUBLISH_DENIED, "detections.x")]))
+    assert [op.id for op in talk.persisted(Done)] == [first.id, second.id]
+    assert talk.count("ended:publish_denied") == 1 and len(talk.core.custody) == 0
+
+
+def test_a_temporary_refusal_is_tried_again(talk):
+    up = talk.dial(PARENT, Role.CHILD)
+    sensor = talk.connect(ZEEK, Role.POINT)
+    message = verified(ZEEK)
+    talk.send(sensor, message)
+    assert len(talk.items(up)) == 1
+    talk.say(up, Nack([(message.id, Code.BUSY, "medium")]))
+    assert talk.items(up) == []
+    talk.wait(500)
+    assert len(talk.items(up)) == 1 and not talk.persisted(Done)
+
+
+def test_what_is_not_answered_is_sent_again(talk):
+    up = talk.dial(PARENT, Role.CHILD)
+    sensor = talk.connect(ZEEK, Role.POINT)
+    talk.send(sensor, verified(ZEEK))
+    talk.wait(2_500)
+    assert len(talk.items(up)) == 2
+
+
+def test_what_expires_in_the_queue_is_never_sent(talk):
+    sensor = talk.connect(ZEEK, Role.POINT)
+    talk.send(sensor, verified(ZEEK, ttl_ms=3_000))
+    talk.wait(3_500)
+    assert talk.count("ended:expired") == 1 and len(talk.core.custody) == 0
+    up = talk.dial(PARENT, Role.CHILD)
+    assert talk.items(up) == []
+
+
+def test_a_subscriber_that_left_ends_its_rows_and_one_that_is_away_may_come_back(talk):
+    sensor = talk.connect(ZEEK, Role.POINT)
+    reader = talk.connect(ANALYST, Role.POINT)
+    talk.attach(reader, ANALYST, "mid", "detections.>")
+    talk.lose(reader)
+    talk.send(sensor, verified(ZEEK))
+    talk.wait(1_000)
+    again = talk.connect(ANALYST, Role.POINT)
+    assert len(talk.items(again)) == 1
+    talk.say(again, Bye(Code.CLOSED, ""))
+    assert talk.count("ended:subscriber_gone") == 1
+    assert talk.persisted(KeepSession)[-1].attachment == b""
+
+
+def test_who_does_not_come_back_in_time_is_forgotten(talk):
+    reader = talk.connect(ANALYST, Role.POINT)
+    talk.attach(reader, ANALYST, "mid", "detections.>")
+    talk.lose(reader)
+    talk.wait(SESSION_GRACE_MS + 500)
+    assert len(talk.core.routes) == 0
+
+
+def test_a_revocation_cuts_links_ends_rows_and_goes_down(talk):
+    sensor = talk.connect(ZEEK, Role.POINT)
+    other = talk.connect(GUEST, Role.POINT)
+    talk.send(sensor, verified(ZEEK))
+    raw = issue_revocations("acme", 1, T0, T0 + MINUTE_MS, ["zeek-1"], AUTHORITY.signer)
+    up = talk.dial(PARENT, Role.CHILD)
+    talk.items(up)
+    talk.say(up, Lists(raw))
+    assert [frame.code for frame in talk.heard(sensor, Refused)] == [Code.REVOKED] and sensor in talk.closed
+    assert [frame.revocations for frame in talk.heard(other, Lists)] == [raw]
+    assert talk.count("ended:revoked") == 1
+    back = talk.connect(ZEEK, Role.POINT)
+    assert [frame.code for frame in talk.heard(back, Refused)] == [Code.REVOKED]
+    talk.say(other, Lists(raw))
+    assert other in talk.closed, "lists come from above only"
+
+
+# -- routes ---------------------------------------------------------------------------------------------------
+
+
+def test_routes_climb_and_are_answered(talk):
+    up = talk.dial(PARENT, Role.CHILD)
+    talk.heard(up, Routes)
+    wall = talk.connect(FIREWALL, Role.POINT)
+    talk.say(up, Routed(1, []))
+    talk.attach(wall, FIREWALL, "mid", executes=True)
+    assert [frame.refusals for frame in talk.heard(wall, Routed)] == [[]]
+    (frame,) = talk.heard(up, Routes)
+    assert len(frame.attachments) == 1 and not frame.first
+
+
+def test_a_subscription_beyond_the_grant_is_refused_by_index(talk):
+    guest = talk.connect(GUEST, Role.POINT)
+    talk.attach(guest, GUEST, "mid", "secrets.>")
+    (routed,) = talk.heard(guest, Routed)
+    assert [(index, code) for index, code, _ in routed.refusals] == [(0, Code.SUBSCRIBE_DENIED)]
+
+
+def test_a_control_point_attaches_itself_only(talk):
+    guest = talk.connect(GUEST, Role.POINT)
+    talk.attach(guest, FIREWALL, "mid", executes=True)
+    (routed,) = talk.heard(guest, Routed)
+    assert [code for _, code, _ in routed.refusals] == [Code.WRONG_PEER] and len(talk.core.routes) == 0
