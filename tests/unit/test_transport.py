@@ -1,0 +1,403 @@
+"""Sockets between authenticated peers, with real ZeroMQ on loopback. Every wait is for a condition."""
+
+import os
+import socket
+import time
+
+import pytest
+import zmq
+
+from fabric.protocol.errors import Code, FabricError
+from fabric.transport import require_zmq
+from fabric.transport.clock import Clock
+from fabric.transport.dialler import Dialler, Down
+from fabric.transport.door import DoorTest
+from fabric.transport.gate import Gate
+from fabric.transport.keys import CurveKeys, curve_public, random_keys
+from fabric.transport.listener import Listener
+from fabric.transport.sockets import LinkNumbers, Sent, endpoint
+
+FRAME = 10_000
+HERE = "127.0.0.1:0"
+LATE_S = 15.0
+
+
+def until(condition, *serve):
+    """What the condition returned when it was true; meanwhile everything is served."""
+    deadline = time.monotonic() + LATE_S
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "not in time"
+        for one in serve:
+            one()
+        time.sleep(0.002)
+    return found
+
+
+def now_ms():
+    return time.monotonic_ns() // 1_000_000
+
+
+class Relay:
+    """A listener and its gate in one context; `admits` are the keys that may come in, None for all."""
+
+    def __init__(self, address=HERE, admits=None):
+        self.context = zmq.Context()
+        self.keys = random_keys(os.urandom(32))
+        self.admits = admits
+        self.gate = Gate(self.context, "acme", lambda key: self.admits is None or key in self.admits)
+        self.listener = Listener(self.context, address, self.keys, "acme", FRAME, LinkNumbers())
+        self.address = f"127.0.0.1:{self.listener.address.rsplit(':', 1)[1]}"
+        self.got = []
+
+    def serve(self):
+        self.gate.serve()
+        self.got += self.listener.receive(64, 10**6)
+
+    def close(self):
+        self.listener.close()
+        self.gate.close()
+        self.context.destroy(linger=0)
+
+
+class Peer:
+    def __init__(self, address, server_key, keys=None, jitter=lambda: 0.0, backoff_ms_max=1_000):
+        self.context = zmq.Context()
+        self.keys = keys or random_keys(os.urandom(32))
+        self.dialler = Dialler(
+            self.context, address, server_key, self.keys, FRAME, LinkNumbers(), jitter, backoff_ms_max
+        )
+        self.events = []
+        self.got = []
+
+    def serve(self):
+        self.events += self.dialler.service(now_ms())
+        self.got += self.dialler.receive(64, 10**6)
+
+    def downs(self):
+        return [event for event in self.events if isinstance(event, Down)]
+
+    def close(self):
+        self.dialler.close()
+        self.context.destroy(linger=0)
+
+
+@pytest.fixture
+def relay():
+    made = Relay()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def peer(relay):
+    made = Peer(relay.address, relay.keys.public)
+    yield made
+    made.close()
+
+
+def connected(relay, peer):
+    until(lambda: peer.dialler.link, relay.serve, peer.serve)
+    return peer.dialler.link
+
+
+def test_libzmq_has_what_is_needed():
+    require_zmq()
+
+
+# -- who may come in ------------------------------------------------------------------------------------------
+
+
+def test_every_payload_comes_with_the_key_that_the_gate_vouched_for(relay, peer):
+    connected(relay, peer)
+    for payload in (b"one", b"two"):
+        assert peer.dialler.send(payload) is Sent.SENT
+    until(lambda: len(relay.got) == 2, relay.serve)
+    assert [(r.peer, r.payload) for r in relay.got] == [(peer.keys.public, b"one"), (peer.keys.public, b"two")]
+    link = relay.got[0].link
+    assert relay.listener.send(link, b"back") is Sent.SENT
+    until(lambda: peer.got, peer.serve)
+    assert peer.got == [b"back"] and relay.listener.links_of(peer.keys.public) == [link]
+
+
+def test_a_key_that_is_not_admitted_is_told_so(relay, peer):
+    relay.admits = set()
+    until(peer.downs, relay.serve, peer.serve)
+    assert peer.downs()[0].code is Code.UNKNOWN_KEY and "turned our key away" in peer.downs()[0].words
+    assert relay.gate.counters["unknown_key"] >= 1 and relay.got == []
+
+
+def test_an_admission_that_fails_keeps_everybody_out_and_the_gate_alive(relay, peer):
+    relay.admits = 7  # `in 7` raises
+    until(peer.downs, relay.serve, peer.serve)
+    assert relay.gate.counters["error"] >= 1
+    relay.admits = None
+    connected(relay, peer)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [[b""], [b"1.0"], [b"2.0", b"1", b"acme", b"", b"", b"CURVE", bytes(32)],
+     [b"1.0", b"1", b"other", b"", b"", b"CURVE", bytes(32)], [b"1.0", b"1", b"acme", b"", b"", b"PLAIN", b"a", b"b"],
+     [b"1.0", b"1", b"acme", b"", b"", b"CURVE", b"short"]],
+    ids=["nothing", "cut off", "version", "domain", "PLAIN", "short key"],
+)
+def test_whatever_is_asked_the_gate_answers_no(relay, request_):
+    asker = relay.context.socket(zmq.REQ)
+    asker.connect("inproc://zeromq.zap.01")
+    asker.send_multipart(request_)
+    until(lambda: asker.poll(0), relay.serve)
+    assert asker.recv_multipart()[2] in (b"400", b"500")
+    asker.close(linger=0)
+
+
+# -- what is not listened to ----------------------------------------------------------------------------------
+
+
+def test_a_multipart_is_dropped_and_counted_and_the_next_frame_is_heard(relay, peer):
+    connected(relay, peer)
+    peer.dialler._socket.send_multipart([b"x"] * 40)
+    peer.dialler.send(b"fine")
+    until(lambda: relay.got, relay.serve)
+    assert [r.payload for r in relay.got] == [b"fine"] and relay.listener.counters["multipart"] == 1
+
+
+def test_a_frame_above_the_limit_ends_the_connection(relay, peer):
+    connected(relay, peer)
+    peer.dialler.send(bytes(FRAME + 1))
+    until(peer.downs, relay.serve, peer.serve)
+    assert peer.downs()[0].code is Code.CLOSED and relay.got == []
+
+
+def test_a_turn_takes_no_more_than_it_may(relay, peer):
+    connected(relay, peer)
+    for _ in range(30):
+        peer.dialler.send(bytes(1_000))
+    got = []
+    until(lambda: got.extend(relay.listener.receive(5, 10**6)) or len(got) >= 5)
+    assert len(got) == 5
+    until(lambda: got.extend(relay.listener.receive(100, 3_000)) or len(got) >= 8)
+    assert len(got) <= 12
+
+
+# -- the end of connections -----------------------------------------------------------------------------------
+
+
+def test_cut_ends_the_connection_at_once(relay, peer):
+    connected(relay, peer)
+    peer.dialler.send(b"hello")
+    until(lambda: relay.got, relay.serve)
+    relay.listener.cut(relay.got[0].link)
+    until(peer.downs, relay.serve, peer.serve)
+    assert relay.listener.send(relay.got[0].link, b"x") is Sent.GONE
+
+
+def test_the_listener_says_which_links_are_gone(relay, peer):
+    connected(relay, peer)
+    peer.dialler.send(b"hello")
+    until(lambda: relay.got, relay.serve)
+    peer.dialler.close()
+    gone = []
+    until(lambda: gone.extend(relay.listener.gone()) or gone, relay.serve)
+    assert gone == [relay.got[0].link]
+
+
+def test_a_listener_that_comes_back_is_found_again(relay):
+    address = relay.address
+    peer = Peer(address, relay.keys.public)
+    try:
+        first = connected(relay, peer)
+        relay.listener.close()
+        until(lambda: peer.dialler.link == 0, relay.gate.serve, peer.serve)
+        relay.listener = Listener(relay.context, address, relay.keys, "acme", FRAME, LinkNumbers())
+        assert connected(relay, peer) != first
+    finally:
+        peer.close()
+
+
+# -- why there is no connection -------------------------------------------------------------------------------
+
+
+def failure(address, server_key, *serve):
+    peer = Peer(address, server_key)
+    try:
+        until(peer.downs, peer.serve, *serve)
+        return peer.downs()[0]
+    finally:
+        peer.close()
+
+
+def test_nobody_answers():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    down = failure(address, bytes(range(32)))
+    assert down.code is Code.UNREACHABLE and address in down.words
+
+
+def test_it_is_another_relay_than_we_think(relay):
+    down = failure(relay.address, random_keys(os.urandom(32)).public, relay.serve)
+    assert down.code is Code.HANDSHAKE_FAILED and "another key" in down.words
+
+
+def test_it_is_no_relay_at_all():
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        server.settimeout(LATE_S)
+        peer = Peer(f"127.0.0.1:{server.getsockname()[1]}", bytes(range(32)))
+        try:
+            peer.serve()
+            other, _ = server.accept()
+            other.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            other.close()
+            until(peer.downs, peer.serve)
+            assert peer.downs()[0].code is Code.HANDSHAKE_FAILED
+        finally:
+            peer.close()
+
+
+def test_an_address_that_is_none():
+    down = failure("not an address", bytes(range(32)))
+    assert down.code is Code.UNREACHABLE and "no address" in down.words
+
+
+def test_back_off_doubles_with_full_jitter_up_to_its_limit():
+    context = zmq.Context()
+    draws = []
+
+    def jitter():
+        draws.append(1.0)
+        return 1.0
+
+    dialler = Dialler(context, "not an address", bytes(range(32)), random_keys(bytes(32)), FRAME, LinkNumbers(),
+                      jitter, 2_000)
+    waits, now = [], 0
+    for _ in range(6):
+        dialler.service(now)
+        wake = dialler.next_wake_ms(now)
+        waits.append(wake - now)
+        now = wake
+    assert waits == [250, 500, 1_000, 2_000, 2_000, 2_000] and len(draws) == 6
+    dialler.retry_now()
+    assert dialler.next_wake_ms(now) == 0
+    dialler.close()
+    context.destroy(linger=0)
+
+
+def test_a_port_in_use_is_named(relay):
+    context = zmq.Context()
+    with pytest.raises(FabricError) as caught:
+        Listener(context, relay.address, relay.keys, "acme", FRAME, LinkNumbers())
+    assert caught.value.code is Code.PORT_IN_USE and caught.value.detail == relay.address
+    with pytest.raises(FabricError) as caught:
+        Listener(context, "203.0.113.1:7700", relay.keys, "acme", FRAME, LinkNumbers())
+    assert caught.value.code is Code.UNREACHABLE
+    context.destroy(linger=0)
+
+
+# -- the door -------------------------------------------------------------------------------------------------
+
+
+def step_until(door, serve):
+    result = []
+
+    def decided():
+        serve()
+        closed = door.step(now_ms())
+        if closed is not None:
+            result.append(closed)
+        return result
+
+    until(decided)
+    return result[0]
+
+
+def test_a_good_door_is_closed_to_strangers(relay):
+    relay.admits = set()
+    door = DoorTest(relay.address, relay.keys.public, "pinned", b"HELLO", lambda payload: False)
+    assert step_until(door, relay.serve) is True
+
+
+def test_a_door_that_answers_strangers_with_a_reject_only_is_good(relay):
+    def serve():
+        relay.serve()
+        while relay.got:
+            relay.listener.send(relay.got.pop().link, b"REJECT")
+
+    door = DoorTest(relay.address, relay.keys.public, "credential", b"HELLO", lambda payload: payload == b"REJECT")
+    assert step_until(door, serve) is True
+
+
+def test_a_door_that_says_more_is_open(relay):
+    def serve():
+        relay.serve()
+        while relay.got:
+            relay.listener.send(relay.got.pop().link, b"WELCOME")
+
+    door = DoorTest(relay.address, relay.keys.public, "credential", b"HELLO", lambda payload: payload == b"REJECT")
+    assert step_until(door, serve) is False and "REJECT" in door.failure
+
+
+def test_a_socket_without_curve_is_open():
+    context = zmq.Context()
+    router = context.socket(zmq.ROUTER)
+    port = router.bind_to_random_port("tcp://127.0.0.1")
+    door = DoorTest(f"127.0.0.1:{port}", bytes(range(32)), "credential", b"HELLO", lambda payload: True)
+    assert step_until(door, lambda: None) is False and "NULL" in door.failure
+    context.destroy(linger=0)
+
+
+# -- small things ---------------------------------------------------------------------------------------------
+
+
+def test_keys_that_do_not_belong_together_are_refused():
+    keys = random_keys(os.urandom(32))
+    assert curve_public(keys.secret) == keys.public and "secret" not in repr(keys)
+    for secret in (os.urandom(32), b"short"):
+        with pytest.raises(FabricError) as caught:
+            CurveKeys(keys.public, secret)
+        assert caught.value.code is Code.BAD_IDENTITY
+
+
+def test_addresses_become_endpoints():
+    assert endpoint("127.0.0.1:7700") == "tcp://127.0.0.1:7700"
+    assert endpoint("tcp://[::1]:7700") == "tcp://[::1]:7700"
+
+
+def test_link_numbers_are_never_used_again():
+    numbers = LinkNumbers()
+    assert [numbers.take() for _ in range(4)] == [1, 2, 3, 4]
+
+
+class Times:
+    def __init__(self):
+        self.wall_s, self.up_s = 1_000.0, 50.0
+
+    def clock(self):
+        return Clock(lambda: int(self.wall_s * 1e9), lambda: int(self.up_s * 1e9))
+
+    def pass_(self, seconds, wall=None):
+        self.up_s += seconds
+        self.wall_s += seconds if wall is None else wall
+
+
+def test_the_clock_runs_with_the_machine_s_and_never_back():
+    times = Times()
+    clock = times.clock()
+    assert clock.now_ms() == 1_000_000
+    times.pass_(2)
+    assert clock.now_ms() == 1_002_000
+    times.pass_(2, wall=3_602)
+    assert clock.now_ms() == 4_604_000, "set forward by an hour"
+    times.pass_(2, wall=-3_600)
+    stood = clock.now_ms()
+    assert stood == 4_604_000, "set back: it stands still"
+    times.pass_(2)
+    assert clock.now_ms() >= stood
+
+
+def test_a_small_step_of_the_wall_clock_changes_nothing():
+    times = Times()
+    clock = times.clock()
+    times.pass_(2, wall=2.5)
+    assert clock.now_ms() == 1_002_000
