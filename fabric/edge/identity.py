@@ -93,8 +93,8 @@ def load_identity(folder: Path) -> Identity:
         document = json.loads((folder / "identity.json").read_bytes())
         secret = json.loads((folder / "secret.json").read_bytes())
         raw = (folder / "credential").read_bytes()
-        authority_key = bytes.fromhex(document["authority"])
-        curve_secret, sign_seed = bytes.fromhex(secret["curve"]), bytes.fromhex(secret["sign"])
+        authority_key = _key(document["authority"])
+        curve_secret, sign_seed = _key(secret["curve"]), _key(secret["sign"])
         relay = dial_in(document["relay"]) if document["relay"] else None
         label = parse_label(document["defaults"]["label"])
         defaults = Defaults(Label.AMBER if label is None else label, dict(document["defaults"]["ttl_ms"]))
@@ -125,10 +125,14 @@ def dial_out(dial: Dial) -> dict[str, str]:
     return {"id": dial.id, "address": dial.address, "curve_key": dial.curve_key.hex()}
 
 def dial_in(document: Mapping[str, str]) -> Dial:
-    key = bytes.fromhex(document["curve_key"])
+    return Dial(document["id"], document["address"], _key(document["curve_key"]))
+
+
+def _key(text: str) -> bytes:
+    key = bytes.fromhex(text)
     if len(key) != _KEY_BYTES:
-        raise ValueError("curve_key")
-    return Dial(document["id"], document["address"], key)
+        raise ValueError("not a key")
+    return key
 
 def find_identity(name: str, home: Path | None = None) -> Identity:
     """By `id`, `fabric/id`, or the path of an identity's folder."""

@@ -67,13 +67,18 @@ class FieldLabels:
         if not isinstance(node, dict) or path[-1] not in node:
             return
         # The way down is copied before it is cut: the caller's record stays as it is.
-        node = rest
+        way = [rest]
         taken = split.setdefault(label, {})
         for step in path[:-1]:
-            node[step] = dict(node[step])
-            node = node[step]
+            way[-1][step] = dict(way[-1][step])
+            way.append(way[-1][step])
             taken = taken.setdefault(step, {})
-        taken[path[-1]] = node.pop(path[-1])
+        taken[path[-1]] = way[-1].pop(path[-1])
+        # What this emptied goes too: an empty map would tell that there was something in it.
+        for step in reversed(path[:-1]):
+            if way.pop():
+                return
+            del way[-1][step]
 
 
 def _merge_into(target: Record, source: Record) -> None:

@@ -203,3 +203,11 @@ def test_a_refused_body_is_not_quoted():
     body = body_of(["secret value"])
     result = decode_part(entry_for(body), bytes(SALT_BYTES) + body, records=1)
     assert "secret" not in str(result)
+
+
+def test_a_map_that_a_path_empties_goes_and_one_that_was_empty_stays():
+    labels = FieldLabels({"a.b.c": Label.AMBER}, Label.GREEN)
+    record = {"a": {"b": {"c": 1}}, "e": {}, "n": 2}
+    assert labels.split(record) == {Label.AMBER: {"a": {"b": {"c": 1}}}, Label.GREEN: {"e": {}, "n": 2}}
+    assert record == {"a": {"b": {"c": 1}}, "e": {}, "n": 2}
+    assert labels.split({"a": {"b": {"c": 1}, "d": 2}})[Label.GREEN] == {"a": {"d": 2}}

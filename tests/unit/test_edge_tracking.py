@@ -1,0 +1,102 @@
+"""What a requester believes of an action's ends, from whom."""
+
+import pytest
+
+from fabric.edge.tracking import Tracker
+from fabric.protocol.actions import End
+from fabric.protocol.credentials import NodeKind
+from fabric.protocol.envelope import Kind
+from tests.support import EVERYTHING, T0, Authority, derive, verified
+
+AUTHORITY = Authority("tracking")
+RELAY = AUTHORITY.issue("hq", NodeKind.RELAY)
+WALLS = {name: AUTHORITY.issue(name, grants=EVERYTHING) for name in ("fw-1", "fw-2")}
+DIGEST = derive("action")
+
+
+@pytest.fixture
+def tracker() -> Tracker:
+    return Tracker(DIGEST, T0, T0 + 10_000)
+
+
+def take(tracker, member, end, targets=(), correlation=DIGEST, **content):
+    message = verified(member, kind=Kind.RESULT, topic="deny.ipv4_net", to="soar-1", correlation=correlation)
+    return tracker.take(message, {"end": end, "targets": list(targets), **content}, T0 + 100)
+
+
+def ends(tracker):
+    return {outcome.target: str(outcome.end) for outcome in tracker.outcomes()}
+
+
+def test_it_is_done_when_every_target_ended(tracker):
+    take(tracker, RELAY, "selected", ["fw-1", "fw-2"])
+    take(tracker, WALLS["fw-1"], "completed", result={"rule": 7})
+    assert not tracker.done
+    take(tracker, WALLS["fw-2"], "failed", code="E709")
+    assert tracker.done and ends(tracker) == {"fw-1": "completed", "fw-2": "failed"}
+    assert tracker.ends["fw-1"].result == {"rule": 7} and tracker.ends["fw-1"].took_ms == 100
+
+
+def test_a_result_that_overtook_the_list_of_targets_counts(tracker):
+    take(tracker, WALLS["fw-1"], "completed")
+    assert ends(tracker) == {}
+    take(tracker, RELAY, "selected", ["fw-1"])
+    assert tracker.done and ends(tracker) == {"fw-1": "completed"}
+
+
+def test_nobody(tracker):
+    take(tracker, RELAY, "nobody")
+    assert tracker.done and tracker.nobody
+
+
+@pytest.mark.parametrize("end", ["completed", "failed", "selected twice", "nonsense"])
+def test_a_relay_is_not_believed_what_only_a_target_can_say(tracker, end):
+    take(tracker, RELAY, "selected", ["fw-1"])
+    take(tracker, RELAY, end, ["fw-1"])
+    assert not tracker.done
+
+
+def test_a_target_speaks_for_itself_only(tracker):
+    take(tracker, RELAY, "selected", ["fw-1", "fw-2"])
+    take(tracker, WALLS["fw-1"], "completed", ["fw-2"])
+    assert ends(tracker) == {"fw-1": "completed"}
+
+
+def test_who_was_not_selected_is_not_heard(tracker):
+    take(tracker, RELAY, "selected", ["fw-1"])
+    take(tracker, WALLS["fw-2"], "completed")
+    assert ends(tracker) == {}
+
+
+def test_another_request_s_result_is_not_heard(tracker):
+    take(tracker, RELAY, "selected", ["fw-1"])
+    take(tracker, WALLS["fw-1"], "completed", correlation=derive("another"))
+    assert not tracker.done
+
+
+def test_an_end_is_final_but_for_unknown_which_its_target_replaces(tracker):
+    take(tracker, RELAY, "selected", ["fw-1", "fw-2"])
+    take(tracker, RELAY, "unknown", ["fw-1"])
+    take(tracker, RELAY, "expired", ["fw-1"])
+    assert ends(tracker) == {"fw-1": "unknown"}
+    take(tracker, WALLS["fw-1"], "completed")
+    take(tracker, WALLS["fw-1"], "failed")
+    assert ends(tracker) == {"fw-1": "completed"}
+
+
+def test_silence_is_unknown_after_the_deadline(tracker):
+    take(tracker, RELAY, "selected", ["fw-1", "fw-2"])
+    take(tracker, WALLS["fw-1"], "completed")
+    assert tracker.time_out(T0 + 9_999) == []
+    (late,) = tracker.time_out(T0 + 10_000)
+    assert (late.target, late.end, late.code) == ("fw-2", End.UNKNOWN, "E909") and tracker.done
+
+
+def test_an_action_that_reached_nobody_has_one_end_for_all(tracker):
+    take(tracker, RELAY, "refused", code="E601")
+    assert tracker.done and [(o.target, str(o.end), o.code) for o in tracker.outcomes()] == [("", "refused", "E601")]
+
+
+def test_an_action_of_which_nothing_was_heard_is_unknown(tracker):
+    tracker.time_out(T0 + 10_000)
+    assert [(o.target, o.end) for o in tracker.outcomes()] == [("", End.UNKNOWN)]
