@@ -159,7 +159,7 @@ class ControlPoint:
         return messages
 
     def wait_ready(self) -> None:
-        """Until the relay knows which actions this control point takes."""
+        """Until the relay has what this control point takes by now: its subscriptions, and whether it executes."""
         self._loop.wait_attached(self._connect_timeout_s)
 
     def on_action(self, action: str, target_type: str) -> Callable[[Handler], Handler]:

@@ -152,6 +152,7 @@ class EdgeLoop:
             self._attach(now_ms, ready)
             subscription.epoch = self._epoch
 
+        self._attached.clear()
         self.call(add)
 
     def unsubscribe(self, subscription: Subscription) -> None:

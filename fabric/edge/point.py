@@ -186,6 +186,10 @@ class ControlPoint:
         task.add_done_callback(lambda t: self._tasks.pop(t, None))
         return task
 
+    async def wait_ready(self) -> None:
+        """Until the relay has what this control point takes by now: its subscriptions, and whether it executes."""
+        await asyncio.to_thread(self._loop.wait_attached, self._connect_timeout_s)
+
     # -- actions ----------------------------------------------------------------------------------------
 
     def on_action(self, action: str, target_type: str) -> Callable[[Handler], Handler]:

@@ -54,8 +54,8 @@ def test_what_is_said_counts():
 @pytest.mark.parametrize(
     ("options", "code"),
     [({"label": "purple"}, Code.BAD_LABEL), ({"labels": {"a": "b"}}, Code.BAD_LABEL),
-     ({"ttl": "9d"}, Code.TTL_TOO_LONG), ({"ttl": 0}, Code.USAGE), ({"ttl": "soon"}, Code.USAGE), ({"severity": "bad"}, Code.USAGE),
-     ({"phase": "bad"}, Code.USAGE)],
+     ({"ttl": "9d"}, Code.TTL_TOO_LONG), ({"ttl": 0}, Code.USAGE), ({"ttl": "soon"}, Code.USAGE),
+     ({"severity": "bad"}, Code.USAGE), ({"phase": "bad"}, Code.USAGE)],
 )
 def test_what_cannot_be_meant_is_refused(options, code):
     assert code_of(publish_stamp, "detections.x", DEFAULTS, **options) is code
