@@ -13,6 +13,7 @@ import random
 import signal
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import structlog
 import zmq
@@ -22,7 +23,7 @@ from fabric.edge.identity import Dial, Identity
 from fabric.protocol.credentials import NodeKind
 from fabric.protocol.errors import Code, FabricError
 from fabric.protocol.limits import FRAME_BYTES_MAX
-from fabric.protocol.ready import LinkDown, LinkUp, Ready, Tick
+from fabric.protocol.ready import LinkDown, LinkUp, Op, Ready, Tick, may_wait
 from fabric.protocol.relay import Relay
 from fabric.protocol.wire import PROTOCOL_VERSIONS, SESSION_BYTES, Hello, Refused, Role, decode_frame, encode_frame
 from fabric.transport.clock import Clock
@@ -41,6 +42,9 @@ from relays.status import StatusFile, snapshot
 _TURN_FRAMES = 64
 _TURN_BYTES = 2 * FRAME_BYTES_MAX
 _IDLE_MS_MAX = 1_000
+# How long, and how many, ends of rows wait for a commit that has to be made anyway.
+_OWED_MS = 50
+_OWED_MAX = 512
 # A REJECT needs a moment to leave before its connection is cut.
 _CUT_AFTER_MS = 250
 _STATUS_MS = 1_000
@@ -58,6 +62,8 @@ class RelayLoop:
         self._stopping = False
         self._condemned: dict[int, int] = {}  # link -> when it is cut
         self._lists_seen = 0.0
+        self._owed: list[Op] = []
+        self._owed_since_ms = 0
 
     def run(self) -> None:
         """Until SIGTERM or SIGINT. Raises FabricError when this relay cannot or must not run."""
@@ -133,6 +139,7 @@ class RelayLoop:
             self._context.destroy(linger=0)
         if self._stopping and hasattr(self, "_status"):
             self._status.remove()
+            self._spool.commit(self._owed)
         self._spool.close()
         self._log.info("relay stopped")
 
@@ -142,6 +149,7 @@ class RelayLoop:
         poller, generations = zmq.Poller(), [-1] * len(self._diallers)
         poller.register(self._gate.socket, zmq.POLLIN)
         poller.register(self._listener.socket, zmq.POLLIN)
+        poller.register(self._listener.monitor, zmq.POLLIN)
         registered: list[list[zmq.Socket[bytes]]] = [[] for _ in self._diallers]
         wait_ms = 0
         status_at_ms = 0
@@ -154,10 +162,11 @@ class RelayLoop:
                     for socket in registered[i]:
                         poller.register(socket, zmq.POLLIN)
                     generations[i] = dialler.generation
-            poller.poll(wait_ms)
-            self._gate.serve()
+            waiting = {socket for socket, _ in poller.poll(wait_ms)}
+            if self._gate.socket in waiting:
+                self._gate.serve()
             now_ms = self._clock.now_ms()
-            ready = self._drain(now_ms)
+            ready = self._drain(waiting, now_ms)
             ready.merge(self.core.step(Tick(), now_ms))
             self._apply(ready, now_ms)
             self._knock(now_ms)
@@ -166,8 +175,8 @@ class RelayLoop:
                 self._housekeeping(now_ms)
             wait_ms = self._wait_ms(ready, now_ms)
 
-    def _drain(self, now_ms: int) -> Ready:
-        """Everything that arrived, within the turn's bounds, through the core."""
+    def _drain(self, waiting: set[Any], now_ms: int) -> Ready:
+        """What arrived on the sockets that have something, within the turn's bounds, through the core."""
         ready = Ready()
         for dialler, role, dial in self._diallers:
             for event in dialler.service(now_ms):
@@ -180,11 +189,14 @@ class RelayLoop:
                     self._dialler_of.pop(event.link, None)
                     self._log.info("not connected", peer=dial.id, code=event.code.label, why=event.words)
                     ready.merge(self.core.step(LinkDown(event.link), now_ms))
-            for payload in dialler.receive(_TURN_FRAMES, _TURN_BYTES):
-                ready.merge(self.core.step(self.core.read(dialler.link, payload), now_ms))
+            if dialler.link and not waiting.isdisjoint(dialler.poll_sockets()):
+                for payload in dialler.receive(_TURN_FRAMES, _TURN_BYTES):
+                    ready.merge(self.core.step(self.core.read(dialler.link, payload), now_ms))
         for link in self._listener.gone():
             self._condemned.pop(link, None)
             ready.merge(self.core.step(LinkDown(link), now_ms))
+        if self._listener.socket not in waiting:
+            return ready
         for received in self._listener.receive(_TURN_FRAMES, _TURN_BYTES):
             link = received.link
             if link in self._condemned:
@@ -195,8 +207,8 @@ class RelayLoop:
         return ready
 
     def _apply(self, ready: Ready, now_ms: int) -> None:
-        if ready.persist:
-            self._spool.commit(ready.persist)
+        if ready.persist or self._owed:
+            self._commit(ready.persist, now_ms)
         for link, payload in ready.send:
             # A frame that cannot leave now is lost like one that the network lost: everything that matters repeats.
             dialler = self._dialler_of.get(link)
@@ -216,6 +228,16 @@ class RelayLoop:
                 self._listener.cut(link)
         for note in ready.notes:
             self._log.info(note.event, **note.fields)
+
+    def _commit(self, ops: list[Op], now_ms: int) -> None:
+        """In order, all that is owed with it; ends of rows alone are owed for a moment."""
+        if not self._owed:
+            self._owed_since_ms = now_ms
+        self._owed += ops
+        late = now_ms - self._owed_since_ms >= _OWED_MS or len(self._owed) >= _OWED_MAX
+        if late or not all(may_wait(op) for op in ops):
+            owed, self._owed = self._owed, []
+            self._spool.commit(owed)
 
     def _knock(self, now_ms: int) -> None:
         """The door test, a step a turn, until it is decided."""
@@ -256,6 +278,8 @@ class RelayLoop:
             wakes.append(ready.wake_at_ms)
         wakes += [wake for dialler, _, _ in self._diallers if (wake := dialler.next_wake_ms(now_ms)) is not None]
         wakes += list(self._condemned.values())
+        if self._owed:
+            wakes.append(self._owed_since_ms + _OWED_MS)
         if self._door is not None:
             wakes.append(now_ms + 20)
         return max(0, min(wakes) - now_ms)

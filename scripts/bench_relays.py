@@ -83,12 +83,12 @@ class Arrivals:
 
 
 def one_at_a_time(sensor: ControlPoint, arrivals: Arrivals, count: int) -> list[float]:
-    """Seconds from `publish` to the subscriber's handler; the next is published when the relay holds the last."""
+    """Seconds from `publish` to the subscriber's handler; the next is published when the last has arrived."""
     began: dict[int, float] = {}
     for n in range(count):
         began[n] = time.perf_counter()
         sensor.publish("detections.bench", {**RECORD, "n": n}, labels=LABELS)
-    arrivals.wait(count)
+        arrivals.wait(n + 1)
     took = [arrivals.times[n] - began[n] for n in range(count)]
     arrivals.clear()
     return took

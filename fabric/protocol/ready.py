@@ -138,6 +138,15 @@ class KeepDispatch(NamedTuple):
 Op = Put | Done | Seen | Replace | KeepCredential | KeepLists | KeepSession | KeepDispatch
 
 
+def may_wait(op: Op) -> bool:
+    """Whether a driver may commit this a little later, with what comes next (SPEC 10).
+
+    The end of a row that climbed: if it is forgotten, the message is sent again and known as a repeat. What descends
+    is not among these: an action must not be offered twice because a disk was slow.
+    """
+    return isinstance(op, Done) and op.direction is Direction.UP
+
+
 class Delivery(NamedTuple):
     """A message for the application of a control point."""
 

@@ -110,11 +110,8 @@ class Dialler:
             self._down(Code.UNREACHABLE, words, now_ms, events)
 
     def _drain_monitor(self, now_ms: int, events: list[LinkEvent]) -> None:
-        while self._monitor is not None:
-            try:
-                event = parse_monitor_message(self._monitor.recv_multipart(zmq.DONTWAIT))
-            except zmq.ZMQError:
-                return
+        while self._monitor is not None and int(self._monitor.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+            event = parse_monitor_message(self._monitor.recv_multipart(zmq.DONTWAIT))
             match event["event"]:
                 case zmq.EVENT_CONNECTED:
                     self._connected = True

@@ -62,7 +62,7 @@ class Listener:
         self.socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
         self.socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         self.socket.setsockopt(zmq.BACKLOG, _BACKLOG)
-        self._monitor = self.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        self.monitor = self.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
         try:
             self.socket.bind(endpoint(address))
         except zmq.ZMQError as error:
@@ -122,11 +122,8 @@ class Listener:
 
     def gone(self) -> list[int]:
         """Links whose connection has ended since the last call."""
-        while True:
-            try:
-                event = parse_monitor_message(self._monitor.recv_multipart(zmq.DONTWAIT))
-            except zmq.ZMQError:
-                break
+        while int(self.monitor.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+            event = parse_monitor_message(self.monitor.recv_multipart(zmq.DONTWAIT))
             link = self._by_descriptor.get(int(event["value"]))
             if link is not None:
                 self.forget(link)
@@ -157,9 +154,9 @@ class Listener:
         return [number for number, connection in self._links.items() if connection.peer == peer]
 
     def close(self) -> None:
-        if hasattr(self, "_monitor"):
+        if hasattr(self, "monitor"):
             self.socket.disable_monitor()
-            self._monitor.close(linger=0)
+            self.monitor.close(linger=0)
         self.socket.close(linger=0)
 
 

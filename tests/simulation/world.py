@@ -35,6 +35,7 @@ from fabric.protocol.ready import (
     Replace,
     Submit,
     Tick,
+    may_wait,
 )
 from fabric.protocol.relay import Relay
 from fabric.protocol.tlp import Label
@@ -51,12 +52,16 @@ class Disk:
 
     def __init__(self) -> None:
         self.ops: list[Op] = []
+        self.owed: list[Op] = []
         self.commits = 0
 
     def commit(self, ops: Sequence[Op]) -> None:
-        if ops:
+        """As the relay's loop does: what may wait is not on disk before something that may not."""
+        self.owed.extend(ops)
+        if not all(may_wait(op) for op in ops):
             self.commits += 1
-            self.ops.extend(ops)
+            self.ops.extend(self.owed)
+            self.owed.clear()
 
     def load(self) -> list[Op]:
         """What a restart finds, in the order in which a relay restores: messages last."""
@@ -196,6 +201,7 @@ class World:
         """Forget everything that was not persisted; come back after a while."""
         node = self.nodes[name]
         node.alive = False
+        node.disk.owed.clear()
         for link, (peer, theirs) in list(node.links.items()):
             self._unlink(node, link, self.nodes[peer], theirs)
         self._later(down_ms, lambda: self._restart(node))
