@@ -2,7 +2,7 @@
 
 Guarantees: one supervisor for a fabric on a machine (a lock that dies with it); a relay that dies comes back after a
 pause that doubles while it keeps dying; stopping stops all, asking first. Relays do not die with the supervisor's
-terminal, and none is left behind by a supervisor that was asked to stop.
+terminal, and none is left behind by a supervisor that was asked to stop or, on Linux, that was killed.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ class Supervisor:
         if path.exists() and path.stat().st_size > _LOG_BYTES_MAX:
             path.replace(path.with_suffix(".log.1"))
         folder = self._folder / "ids" / child.relay
-        command = [sys.executable, "-m", "relays.run", str(folder)]
+        command = [sys.executable, "-m", "relays.run", str(folder), "--supervisor", str(os.getpid())]
         if self._home is not None:
             command += ["--home", str(self._home)]
         with path.open("ab") as log:

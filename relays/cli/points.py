@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, BinaryIO
 
 import typer
 from rich.console import Console
@@ -88,7 +89,7 @@ def send(
     file: Annotated[Path, typer.Argument(help="JSON lines; - is standard input.")],
     topic: Annotated[str, typer.Option("--topic", help="Where to publish them.")],
     identity: As = "",
-    follow: Annotated[bool, typer.Option("--follow", help="Go on with what is appended. Ctrl-C ends it.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on with what is appended, over rotations too, until Ctrl-C.")] = False,
     severity: Severity_ = "informational",
     ttl: Ttl = None,
     label: Label_ = None,
@@ -194,25 +195,39 @@ def _count_lines(file: Path) -> int:
 
 
 def _lines(file: Path, follow: bool) -> Iterator[tuple[int, bytes]]:
-    """Numbered lines; with `follow`, those that are appended later too, each once it is complete."""
+    """Numbered lines; with `follow`, those that are appended later too, each once it is complete, and empty ones while
+    there is nothing. A file that is rotated away is read to its end, then the new one from its beginning."""
     if str(file) == "-":
         yield from enumerate(sys.stdin.buffer, 1)
         return
-    number, rest = 0, b""
-    with file.open("rb") as source:
-        while True:
-            line = source.readline()
-            if not line:
-                if not follow:
-                    break
-                time.sleep(0.2)
-                continue
-            rest += line
-            if follow and not rest.endswith(b"\n"):
-                continue
-            number += 1
-            yield number, rest
+    number = 0
+    while True:
+        with file.open("rb") as source:
             rest = b""
+            while True:
+                line = source.readline()
+                rest += line
+                if rest.endswith(b"\n") or (rest and not follow):
+                    number += 1
+                    yield number, rest
+                    rest = b""
+                elif not follow:
+                    return
+                elif not line:
+                    if _replaced(file, source):
+                        break
+                    yield number, b""
+                    time.sleep(0.2)
+
+
+def _replaced(file: Path, source: BinaryIO) -> bool:
+    """Whether the name stands for another file by now, or the file was cut short. One that is missing may come back."""
+    try:
+        now = file.stat()
+    except FileNotFoundError:
+        return False
+    opened = os.fstat(source.fileno())
+    return (now.st_dev, now.st_ino) != (opened.st_dev, opened.st_ino) or now.st_size < source.tell()
 
 
 @command

@@ -1,12 +1,14 @@
 """kill -9 under load: what was acknowledged arrives, once, whoever died on the way."""
 
 import json
+import os
 import random
+import signal
 import time
 
 import pytest
 
-from tests.integration.harness import House
+from tests.integration.harness import House, wait_for
 
 RECORDS = 3_000
 
@@ -38,3 +40,14 @@ def test_nothing_that_was_held_is_lost_or_comes_twice(house: House, victims):
     done.expect(0)
     house.wait_whole()
     house.assert_logs_clean()
+
+
+def test_a_supervisor_that_is_killed_leaves_nothing_behind_and_can_be_started_again(own_house: House):
+    own_house.up()
+    supervisor = json.loads((own_house.folder / "run" / "supervisor.json").read_text())["pid"]
+    os.kill(supervisor, signal.SIGKILL)
+    wait_for(lambda: not own_house.processes(), "no relay without its supervisor")
+    assert own_house.cli("down", "--json").expect(1).error["code"] == "E914"
+    own_house.up()
+    own_house.wait_whole()
+    own_house.down()

@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 from pathlib import Path
 
 import pytest
@@ -98,3 +99,24 @@ def test_bad_lines_are_named_and_skipped(house, file):
     in_words = house.cli("send", str(file), "--as", "zeek-p", "--topic", "detections.zeek.conn").expect(3)
     assert "line 8: E907" in in_words.err and "line 13: E907" in in_words.err
     assert "18 held, 2 skipped" in in_words.out and "secret-word" not in in_words.err
+
+
+def test_a_file_is_followed_line_by_line_and_over_a_rotation(house, tmp_path):
+    path = tmp_path / "growing.json"
+    path.write_text('{"n": 0}\n')
+    reader = house.start("subscribe", "detections.follow", "--as", "analyst-p", "--json", "--count", "4",
+                         "--timeout", "30s")
+    reader.wait_line('"subscribed"')
+    sending = house.start("send", str(path), "--as", "zeek-p", "--topic", "detections.follow", "--follow", "--json")
+    reader.wait_line('"n": 0')
+    with path.open("a") as growing:
+        growing.write('{"n": 1}\n{"n":')
+        growing.flush()
+        reader.wait_line('"n": 1')
+        growing.write(" 2}\n")
+    reader.wait_line('"n": 2')
+    path.rename(tmp_path / "growing.json.1")
+    path.write_text('{"n": 3}\n')
+    assert [message["content"]["n"] for message in reader.wait().expect(0).lines] == [0, 1, 2, 3]
+    done = sending.stop(signal.SIGINT).expect(0)
+    assert done.lines[-1]["held"] == 4
