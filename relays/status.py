@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fabric.edge.home import make_private
-from fabric.protocol.node import UPLINK
+from fabric.protocol.links import UPLINK
 from fabric.protocol.relay import Relay
 from fabric.protocol.severity import Lane
 from fabric.protocol.wire import Role

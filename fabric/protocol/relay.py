@@ -20,7 +20,8 @@ from fabric.protocol.errors import Code, Reject
 from fabric.protocol.lifetime import check_lifetime, remaining_ms
 from fabric.protocol.limits import RETRY_MS, SESSION_GRACE_MS, SKEW_MS
 from fabric.protocol.link import Link
-from fabric.protocol.node import UPLINK, Node
+from fabric.protocol.links import UPLINK
+from fabric.protocol.node import Node
 from fabric.protocol.outbox import Held, Outbox, Row
 from fabric.protocol.permissions import (
     check_direction,

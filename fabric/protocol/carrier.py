@@ -1,0 +1,215 @@
+"""Messages over a link (SPEC 3.5, 7.3-7.5): items in, answers out; rows out, answers in.
+
+Guarantees: nothing leaves that its receiver may not hold, that is over, or whose origin was revoked; credit is kept;
+a refusal that passes by itself keeps its row, every other ends it. A subclass says what a message means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fabric.protocol.credentials import Credential
+from fabric.protocol.envelope import decode_envelope as _decode_envelope
+from fabric.protocol.envelope import leaf_of, redact
+from fabric.protocol.errors import Code, Reject
+from fabric.protocol.lifetime import expired
+from fabric.protocol.limits import (
+    FRAME_ELEMENTS_MAX,
+    HOPS_MAX,
+    ID_BYTES,
+    ITEMS_MAX,
+)
+from fabric.protocol.link import Link, State
+from fabric.protocol.links import UPLINK, Links
+from fabric.protocol.outbox import Outbox, Row
+from fabric.protocol.ready import (
+    Ready,
+)
+from fabric.protocol.severity import Lane
+from fabric.protocol.tlp import may_hold
+from fabric.protocol.verify import Verified
+from fabric.protocol.wire import (
+    Ack,
+    Data,
+    Direction,
+    Intro,
+    Item,
+    Nack,
+)
+
+# Frames gather items up to this: enough to spread their cost, little enough for an urgent one to slip in between.
+_FRAME_TARGET_BYTES = 65_536
+# The sender tries these again by itself; every other refusal ends the row.
+TEMPORARY = frozenset({Code.BUSY, Code.UNKNOWN_SIGNER, Code.RATE_EXCEEDED})
+_TEMPORARY_WAIT_MS = 200
+
+
+class Carrier(Links):
+    """What travels over links, whatever it means."""
+
+    def on_message(self, link: Link, item: Item, message: Verified, lane: Lane, sent_ms: int, now_ms: int,
+                   ready: Ready) -> None:
+        raise AssertionError("a subclass takes messages")
+
+    def on_settled(self, row: Row, refused: Reject | None, now_ms: int, ready: Ready) -> None:
+        raise AssertionError("a subclass ends rows")
+
+    # -- in ---------------------------------------------------------------------------------------------
+
+    def _on_data(self, link: Link, data: Data, opened: Sequence[Verified | Reject], now_ms: int,
+                 ready: Ready) -> None:
+        self._answering[link.number] = None
+        transit_ms = link.transit.observe(data.clock_ms, now_ms)
+        for item, message in zip(data.items, opened, strict=True):
+            if isinstance(message, Reject):
+                link.consumed_bytes[data.lane] += len(item.envelope)
+                if message.code in (Code.MALFORMED, Code.TOO_LARGE, Code.TOO_DEEP):
+                    self.refuse(link, message, now_ms, ready)
+                    return
+                self.nack(link, _id_of(item.envelope), message)
+                continue
+            problem = self.trust.check(message.credential, self.fabric_now(now_ms))
+            if problem is None and len(item.hops) >= HOPS_MAX:
+                problem = Reject(Code.UNROUTABLE, "too many hops")
+            if problem is not None:
+                link.consumed_bytes[data.lane] += len(item.envelope)
+                self.nack(link, message.id, problem)
+                continue
+            item = item._replace(age_ms=item.age_ms + transit_ms)
+            self.on_message(link, item, message, data.lane, data.clock_ms, now_ms, ready)
+            if link.state is not State.OPEN:
+                return
+
+    # -- answers ----------------------------------------------------------------------------------------
+
+    def ack(self, link: Link, id_: bytes) -> None:
+        link.acks.append(id_)
+        self._answering[link.number] = None
+
+    def nack(self, link: Link, id_: bytes, reason: Reject) -> None:
+        self.count("refused", reason.code.reason)
+        link.nacks.append((id_, reason.code, reason.detail))
+        self._answering[link.number] = None
+
+    def _on_ack(self, link: Link, id_: bytes, now_ms: int, ready: Ready) -> None:
+        row = self.outboxes[link.destination].settle(id_)
+        if row is not None:
+            self._dirty[link.destination] = None
+            self.on_settled(row, None, now_ms, ready)
+
+    def _on_nack(self, link: Link, id_: bytes, reason: Reject, now_ms: int, ready: Ready) -> None:
+        outbox = self.outboxes[link.destination]
+        row = outbox.settle(id_)
+        if row is None:
+            return
+        self._dirty[link.destination] = None
+        if reason.code not in TEMPORARY:
+            self.on_settled(row, reason, now_ms, ready)
+            return
+        if reason.code is Code.UNKNOWN_SIGNER:
+            link.introduced.pop(row.held.message.envelope.signer, None)
+            outbox.again(row, now_ms)
+        else:
+            self.count("waited", reason.code.reason)
+            outbox.again(row, now_ms + _TEMPORARY_WAIT_MS)
+
+    def _answer(self, link: Link, ready: Ready) -> None:
+        for i in range(0, len(link.acks), FRAME_ELEMENTS_MAX // 2):
+            self.send(link, Ack(link.acks[i : i + FRAME_ELEMENTS_MAX // 2]), ready)
+        for i in range(0, len(link.nacks), ITEMS_MAX):
+            self.send(link, Nack(link.nacks[i : i + ITEMS_MAX]), ready)
+        link.acks, link.nacks = [], []
+        credit = link.grant()
+        if credit is not None:
+            self.send(link, credit, ready)
+
+    # -- out --------------------------------------------------------------------------------------------
+
+    def _pump(self, link: Link, outbox: Outbox, now_ms: int, ready: Ready) -> None:
+        """Send what credit allows, urgent first; items of one lane share a frame."""
+        items: list[Item] = []
+        size, lane = 0, Lane.URGENT
+        while (row := outbox.take(now_ms, link.allowance())) is not None:
+            held = row.held
+            message = self.fit(row, link, now_ms)
+            if isinstance(message, Reject):
+                outbox.end(row)
+                self.on_settled(row, message, now_ms, ready)
+                continue
+            self._introduce(message, link, ready)
+            item = self._item(row, message, now_ms)
+            bytes_ = len(item.envelope)
+            if items and (held.lane != lane or size + bytes_ > _FRAME_TARGET_BYTES or len(items) == ITEMS_MAX):
+                self.send(link, Data(lane, now_ms, items), ready)
+                items, size = [], 0
+            items.append(item)
+            lane, size = held.lane, size + bytes_
+            outbox.sent(row, now_ms, bytes_)
+            link.sent_bytes[lane] += bytes_
+            self.counters["sent"] += 1
+        if items:
+            self.send(link, Data(lane, now_ms, items), ready)
+
+    def _introduce(self, message: Verified, link: Link, ready: Ready) -> None:
+        signer = message.envelope.signer
+        if signer not in link.introduced:
+            self.send(link, Intro([message.credential.raw]), ready)
+            link.introduced[signer] = None
+
+    def _item(self, row: Row, message: Verified, now_ms: int) -> Item:
+        held = row.held
+        direction = Direction.UP if row.destination == UPLINK else Direction.DOWN
+        hops = list(held.hops)
+        if self.accepts:
+            hops.append(self.me.id)
+        return Item(direction, held.age_at(now_ms), hops, list(row.targets), message.raw)
+
+    # -- what may leave ---------------------------------------------------------------------------------
+
+    def fit(self, row: Row, link: Link, now_ms: int) -> Verified | Reject:
+        """What of a held message may go to this peer, now (SPEC 3.5, 4, 5): the last look before it leaves."""
+        held, peer = row.held, link.peer
+        assert peer is not None
+        if self.is_expired(held.message, held.age_at(now_ms), now_ms):
+            return Reject(Code.EXPIRED)
+        revoked = self.trust.revocations.check(held.message.credential)
+        if revoked is not None:
+            return revoked
+        return self.strip(held.message, peer)
+
+    def strip(self, message: Verified, holder: Credential) -> Verified | Reject:
+        """The message as this holder may have it, or WITHHELD when it may not know of it or not use the rest."""
+        header = message.header
+        if not may_hold(holder, header.label, header.audience):
+            self.count("withheld", header.label.short)
+            return Reject(Code.WITHHELD, holder.id)
+        envelope = redact(
+            message.envelope, header.manifest, lambda label: may_hold(holder, label, header.audience)
+        )
+        fitted = message.with_parts_of(envelope)
+        if fitted is not message:
+            for entry, before, after in zip(
+                header.manifest, message.envelope.parts, envelope.parts, strict=True
+            ):
+                if before is not None and after is None:
+                    self.count("stripped", entry.label.short)
+        if header.kind.atomic and fitted.withheld:
+            return Reject(Code.WITHHELD, holder.id)
+        return fitted
+
+    def is_expired(self, message: Verified, age_ms: int, now_ms: int) -> bool:
+        header = message.header
+        return expired(
+            issued_at_ms=header.issued_at_ms,
+            ttl_ms=header.ttl_ms,
+            age_ms=age_ms,
+            now_ms=self.fabric_now(now_ms),
+            skew_ms=self.skew_ms,
+            clock_suspect=self.clock_suspect,
+        )
+
+
+def _id_of(raw: bytes) -> bytes:
+    """The id of an envelope that could not be trusted, to refuse it by."""
+    envelope = _decode_envelope(raw)
+    return bytes(ID_BYTES) if isinstance(envelope, Reject) else leaf_of(envelope.header)[:ID_BYTES]
