@@ -49,6 +49,25 @@ def set_up_logs(level: str = "info", json_lines: bool | None = None) -> None:
     )
 
 
+class Allowance:
+    """How many lines of one kind are worth writing: a stranger who knocks all day must not fill the disk with it."""
+
+    def __init__(self, lines_max: int = 20, every_ms: int = 10_000) -> None:
+        self._lines_max = lines_max
+        self._every_ms = every_ms
+        self._kinds: dict[str, tuple[int, int]] = {}  # kind -> (since, lines)
+
+    def take(self, kind: str, now_ms: int) -> int | None:
+        """None when the line is one too many; else how many were left out before it."""
+        since_ms, lines = self._kinds.get(kind, (now_ms, 0))
+        left_out = 0
+        if now_ms - since_ms >= self._every_ms:
+            left_out = max(0, lines - self._lines_max)
+            since_ms, lines = now_ms, 0
+        self._kinds[kind] = (since_ms, lines + 1)
+        return left_out if lines < self._lines_max else None
+
+
 def place_of(error: BaseException) -> str:
     """Where it was raised, innermost last. The text of an unknown error could hold what somebody published."""
     frames = traceback.extract_tb(error.__traceback__)[-4:]

@@ -22,7 +22,7 @@ from fabric.edge.home import fabric_folder
 from fabric.edge.identity import Dial, Identity
 from fabric.protocol.credentials import NodeKind
 from fabric.protocol.errors import Code, FabricError
-from fabric.protocol.limits import FRAME_BYTES_MAX
+from fabric.protocol.limits import FRAME_BYTES_MAX, HELLO_WAIT_MS
 from fabric.protocol.ready import LinkDown, LinkUp, Op, Ready, Tick, may_wait
 from fabric.protocol.relay import Relay
 from fabric.protocol.wire import PROTOCOL_VERSIONS, SESSION_BYTES, Hello, Refused, Role, decode_frame, encode_frame
@@ -34,6 +34,7 @@ from fabric.transport.keys import CurveKeys
 from fabric.transport.listener import Listener
 from fabric.transport.sockets import LinkNumbers
 from relays.config import RelayConfig
+from relays.logs import Allowance
 from relays.spool import Spool
 from relays.status import StatusFile, snapshot
 
@@ -48,6 +49,8 @@ _OWED_MAX = 512
 # A REJECT needs a moment to leave before its connection is cut.
 _CUT_AFTER_MS = 250
 _STATUS_MS = 1_000
+# Sessions of one identity at a time: a daemon and a shell script's calls, not a leak.
+_LINKS_PER_KEY_MAX = 64
 
 
 class RelayLoop:
@@ -62,6 +65,7 @@ class RelayLoop:
         self._stopping = False
         self._condemned: dict[int, int] = {}  # link -> when it is cut
         self._lists_seen = 0.0
+        self._allowance = Allowance()
         self._owed: list[Op] = []
         self._owed_since_ms = 0
 
@@ -202,9 +206,18 @@ class RelayLoop:
             if link in self._condemned:
                 continue
             if link not in self.core.links:
+                if len(self._listener.links_of(received.peer)) > _LINKS_PER_KEY_MAX:
+                    self._turn_away(link, now_ms)
+                    continue
                 ready.merge(self.core.step(LinkUp(link, received.peer, b""), now_ms))
             ready.merge(self.core.step(self.core.read(link, received.payload), now_ms))
         return ready
+
+    def _turn_away(self, link: int, now_ms: int) -> None:
+        """One key has connections enough: a fault or a leak at its side must not take everybody's descriptors."""
+        self.core.count("refused", Code.BUSY.reason)
+        self._listener.send(link, encode_frame(Refused(Code.BUSY, "too many connections", bytes(SESSION_BYTES))))
+        self._condemned[link] = now_ms + _CUT_AFTER_MS
 
     def _apply(self, ready: Ready, now_ms: int) -> None:
         if ready.persist or self._owed:
@@ -227,7 +240,9 @@ class RelayLoop:
                 del self._condemned[link]
                 self._listener.cut(link)
         for note in ready.notes:
-            self._log.info(note.event, **note.fields)
+            left_out = self._allowance.take(note.event, now_ms)
+            if left_out is not None:
+                self._log.info(note.event, **note.fields, **({"left_out": left_out} if left_out else {}))
 
     def _commit(self, ops: list[Op], now_ms: int) -> None:
         """In order, all that is owed with it; ends of rows alone are owed for a moment."""
@@ -256,6 +271,7 @@ class RelayLoop:
 
     def _housekeeping(self, now_ms: int) -> None:
         self._spool.sweep(now_ms)
+        self._listener.cut_silent(now_ms, HELLO_WAIT_MS)
         self.core.custody.intake_open = self._spool.intake_allowed()
         path = self._folder / "revocations"
         try:

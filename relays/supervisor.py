@@ -10,11 +10,13 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,6 +103,7 @@ class Supervisor:
     def _look_after(self) -> None:
         now = time.monotonic()
         for child in self._children:
+            _rotate(self._run / f"{child.relay}.log")
             if child.process is not None:
                 if child.process.poll() is None:
                     continue
@@ -112,8 +115,6 @@ class Supervisor:
 
     def _start(self, child: _Child, now: float) -> None:
         path = self._run / f"{child.relay}.log"
-        if path.exists() and path.stat().st_size > _LOG_BYTES_MAX:
-            path.replace(path.with_suffix(".log.1"))
         folder = self._folder / "ids" / child.relay
         command = [sys.executable, "-m", "relays.run", str(folder), "--supervisor", str(os.getpid())]
         if self._home is not None:
@@ -135,6 +136,14 @@ class Supervisor:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def _rotate(log: Path) -> None:
+    """Relays append to it, so what is cut away under them is all that they notice. One older file is kept."""
+    with suppress(OSError):
+        if log.stat().st_size > _LOG_BYTES_MAX:
+            shutil.copyfile(log, log.with_suffix(".log.1"))
+            os.truncate(log, 0)
 
 
 def supervisor_state(fabric: str, home: Path | None = None) -> dict[str, Any] | None:

@@ -68,6 +68,7 @@ class Code(Enum):
     SUBSCRIBER_GONE = (707, "subscriber_gone", "the subscriber left and did not come back in time", "reconnect the subscriber")
     NO_HANDLER = (708, "no_handler", "no handler is registered for the action", "register one with on_action")
     HANDLER_FAILED = (709, "handler_failed", "the handler failed", "look at the control point's own log")
+    SUBSCRIBER_SLOW = (710, "subscriber_slow", "the subscriber does not keep up", "make its handler faster, or subscribe to less")
     # 8xx: topology files
     TOPOLOGY_UNREADABLE = (801, "topology_unreadable", "the topology file is not readable TOML", "fix the line that is named")
     TOPOLOGY_INVALID = (802, "topology_invalid", "the topology breaks a rule", "write what the line says")

@@ -65,6 +65,8 @@ TTL_MAX_MS: Final = {
 LANE_WINDOW_BYTES: Final = 524_288
 # What one lane may hold on disk at a relay before intake is refused with BUSY.
 LANE_QUOTA_BYTES: Final = 67_108_864
+# What may wait for one control point: a slow reader loses its own oldest before it can fill a lane for everybody.
+POINT_QUOTA_BYTES: Final = 16_777_216
 # An unacknowledged row is sent again after this, doubling up to the maximum.
 RETRY_MS: Final = 2_000
 RETRY_MS_MAX: Final = 30_000

@@ -98,6 +98,15 @@ class _FairQueue:
             del self._origins[origin]
         return row
 
+    def oldest(self) -> Row | None:
+        heads = []
+        for queue in self._origins.values():
+            while queue and queue[0].done:
+                self.bytes -= queue.popleft().held.size
+            if queue:
+                heads.append(queue[0])
+        return min(heads, key=lambda row: row.held.received_at_ms, default=None)
+
     def __iter__(self) -> Iterator[Row]:
         return (row for queue in self._origins.values() for row in queue if not row.done)
 
@@ -112,8 +121,10 @@ class Outbox:
         self._owed_bytes = [0] * len(Lane)
         self._in_flight: OrderedDict[bytes, Row] = OrderedDict()
         self.in_flight_bytes = [0] * len(Lane)
+        self.bytes = 0  # of all rows that have not ended
 
     def add(self, row: Row) -> None:
+        self.bytes += row.held.size
         self._lanes[row.held.lane].push(row)
 
     def take(self, now_ms: int, allowance_bytes: list[int]) -> Row | None:
@@ -162,9 +173,19 @@ class Outbox:
 
     def end(self, row: Row) -> None:
         """The row is over, wherever it is. A queued one is skipped when its turn comes."""
+        if not row.done:
+            self.bytes -= row.held.size
         row.done = True
         if row.sent_at_ms is not None and self._in_flight.pop(row.held.message.id, None) is not None:
             self._landed(row)
+
+    def least(self) -> Row | None:
+        """What is missed least: of the rows that wait, the oldest in the lowest lane."""
+        for lane in reversed(self._lanes):
+            oldest = lane.oldest()
+            if oldest is not None:
+                return oldest
+        return None
 
     def _landed(self, row: Row) -> None:
         row.sent_at_ms = None

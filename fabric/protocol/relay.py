@@ -18,7 +18,7 @@ from fabric.protocol.custody import Custody
 from fabric.protocol.envelope import Header, Kind
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.lifetime import check_lifetime, remaining_ms
-from fabric.protocol.limits import RETRY_MS, SESSION_GRACE_MS, SKEW_MS
+from fabric.protocol.limits import POINT_QUOTA_BYTES, RETRY_MS, SESSION_GRACE_MS, SKEW_MS
 from fabric.protocol.link import Link
 from fabric.protocol.links import UPLINK
 from fabric.protocol.node import Node
@@ -314,6 +314,18 @@ class Relay(Node):
         self._keep(message.credential, ready)
         held = Held(message, direction, header.lane, item.age_ms, now_ms, expires_at_ms, tuple(item.hops))
         self.custody.put(held, destinations, ready)
+        if header.kind in (Kind.EVENT, Kind.INTEL):
+            for destination, _ in destinations:
+                if destination.startswith("point:"):
+                    self._shed(self._outbox(destination), now_ms, ready)
+
+    def _shed(self, outbox: Outbox, now_ms: int, ready: Ready) -> None:
+        """A control point that does not keep up loses its own oldest; nobody else waits for it."""
+        while outbox.bytes > POINT_QUOTA_BYTES:
+            row = outbox.least()
+            if row is None:
+                return  # all of it is in flight
+            self.on_settled(row, Reject(Code.SUBSCRIBER_SLOW), now_ms, ready)
 
     def _keep(self, credential: Credential, ready: Ready) -> None:
         if credential.digest not in self._kept:
@@ -383,13 +395,14 @@ class Relay(Node):
             return
         header = row.held.message.header
         self.count("ended", refused.code.reason)
-        ready.notes.append(Note("message ended", {
+        if header.kind is not Kind.ACTION:
+            return  # thousands a second may end like this: they are counted
+        ready.notes.append(Note("action ended", {
             "reason": refused.code.reason, "code": refused.code.label, "id": row.held.message.id.hex(),
-            "kind": header.kind.word, "origin": header.origin, "destination": row.destination.split("/")[0],
+            "origin": header.origin, "destination": row.destination.split("/")[0],
             "age_ms": row.held.age_at(now_ms), "ttl_ms": header.ttl_ms,
         }))
-        if header.kind is Kind.ACTION:
-            self._action_ended(row, refused, now_ms, ready)
+        self._action_ended(row, refused, now_ms, ready)
 
     def _action_ended(self, row: Row, refused: Reject, now_ms: int, ready: Ready) -> None:
         """After dispatch silence is `unknown`; only an undispatched row, or the peer's own refusal, says more."""

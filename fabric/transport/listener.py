@@ -22,6 +22,7 @@ from fabric.transport.keys import CurveKeys
 from fabric.transport.sockets import LinkNumbers, Sent, dress, endpoint, receive_single
 
 _BACKLOG = 512
+_NOT_YET = -1
 
 
 class Received(NamedTuple):
@@ -53,6 +54,7 @@ class Listener:
         self._by_route: dict[tuple[bytes, bytes], int] = {}
         self._by_descriptor: dict[int, int] = {}
         self._gone: list[int] = []
+        self._silent: dict[int, tuple[int, object]] = {}  # descriptor -> (since, peer), until it says something
         self.counters: Counter[str] = Counter()
         self.socket = context.socket(zmq.ROUTER)
         dress(self.socket, frame_bytes_max)
@@ -62,7 +64,8 @@ class Listener:
         self.socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
         self.socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         self.socket.setsockopt(zmq.BACKLOG, _BACKLOG)
-        self.monitor = self.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        # A handshake that succeeded tells no descriptor; a connection that was accepted does.
+        self.monitor = self.socket.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
         try:
             self.socket.bind(endpoint(address))
         except zmq.ZMQError as error:
@@ -99,6 +102,7 @@ class Listener:
         if number is None:
             number = self._numbers.take()
             descriptor = _descriptor(frame)
+            self._silent.pop(descriptor, None)
             self._by_route[(routing_id, peer)] = number
             self._links[number] = _Connection(routing_id, peer, descriptor, _peer_name(descriptor))
             self._by_descriptor[descriptor] = number
@@ -124,7 +128,13 @@ class Listener:
         """Links whose connection has ended since the last call."""
         while int(self.monitor.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
             event = parse_monitor_message(self.monitor.recv_multipart(zmq.DONTWAIT))
-            link = self._by_descriptor.get(int(event["value"]))
+            descriptor = int(event["value"])
+            link = self._by_descriptor.get(descriptor)
+            if event["event"] == zmq.EVENT_ACCEPTED:
+                if link is None:
+                    self._silent[descriptor] = (_NOT_YET, _peer_name(descriptor))
+                continue
+            self._silent.pop(descriptor, None)
             if link is not None:
                 self.forget(link)
                 self._gone.append(link)
@@ -142,13 +152,18 @@ class Listener:
         """End the connection. It is shut down on a copy of the descriptor, and only if it is still the same peer's."""
         connection = self._links.get(link)
         self.forget(link)
-        if connection is None or connection.address is None:
-            return
-        with suppress(OSError):
-            copy = sockets_.socket(fileno=os.dup(connection.descriptor))
-            with copy:
-                if copy.getpeername() == connection.address:
-                    copy.shutdown(sockets_.SHUT_RDWR)
+        if connection is not None:
+            _shut(connection.descriptor, connection.address)
+
+    def cut_silent(self, now_ms: int, silence_ms: int) -> None:
+        """End connections that came in and have not said a word since; ZeroMQ would keep them for ever."""
+        for descriptor, (since_ms, peer) in list(self._silent.items()):
+            if since_ms == _NOT_YET:
+                self._silent[descriptor] = (now_ms, peer)
+            elif now_ms - since_ms >= silence_ms:
+                del self._silent[descriptor]
+                self.counters["silent"] += 1
+                _shut(descriptor, peer)
 
     def links_of(self, peer: bytes) -> list[int]:
         return [number for number, connection in self._links.items() if connection.peer == peer]
@@ -158,6 +173,14 @@ class Listener:
             self.socket.disable_monitor()
             self.monitor.close(linger=0)
         self.socket.close(linger=0)
+
+
+def _shut(descriptor: int, peer: object) -> None:
+    if peer is None:
+        return
+    with suppress(OSError), sockets_.socket(fileno=os.dup(descriptor)) as copy:
+        if copy.getpeername() == peer:
+            copy.shutdown(sockets_.SHUT_RDWR)
 
 
 def _user_key(frame: zmq.Frame) -> bytes | None:

@@ -4,6 +4,7 @@ import os
 import socket
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 
 import msgpack
@@ -314,6 +315,18 @@ def test_multipart_and_oversized_frames(house, guest):
         intruder.enter()
         intruder.say(bytes(FRAME_BYTES_MAX + 1))
         assert intruder.hear() == "cut"
+
+
+def test_who_says_nothing_and_who_comes_too_often(house, guest):
+    with ExitStack() as stack:
+        silent = stack.enter_context(Intruder(guest))
+        crowd = [stack.enter_context(Intruder(guest)) for _ in range(70)]
+        answers = []
+        for intruder in crowd:
+            intruder.say(intruder.hello())
+            answers.append(intruder.answer())
+        assert answers.count("welcome") == 64 and answers.count(Code.BUSY) == 6
+        assert silent.hear() == "cut"
 
 
 def test_a_replay_is_held_once(house, guest):

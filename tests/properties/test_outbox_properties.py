@@ -129,6 +129,7 @@ class Journey(RuleBasedStateMachine):
             mine = {id_ for id_, where in self.open if where == name}
             assert {row.held.message.id for row in outbox.rows()} == mine
             assert sum(outbox.counts()) == len(mine)
+            assert outbox.bytes == sum(row.held.size for row in outbox.rows())
             for lane in Lane:
                 flying = [r for r in outbox.rows() if r.sent_at_ms is not None and r.held.lane == lane]
                 assert outbox.in_flight_bytes[lane] == sum(row.held.size for row in flying)

@@ -290,6 +290,25 @@ def test_a_subscriber_that_left_ends_its_rows_and_one_that_is_away_may_come_back
     assert talk.persisted(KeepSession)[-1].attachment == b""
 
 
+def test_a_reader_that_does_not_keep_up_loses_its_own_oldest_and_stops_nobody(talk, monkeypatch):
+    monkeypatch.setattr("fabric.protocol.relay.POINT_QUOTA_BYTES", 4_000)
+    up = talk.dial(PARENT, Role.CHILD)
+    sensor = talk.connect(ZEEK, Role.POINT)
+    reader = talk.connect(ANALYST, Role.POINT)
+    talk.attach(reader, ANALYST, "mid", "detections.>")
+    talk.lose(reader)
+    low = [verified(ZEEK, sequence=n, severity=Severity.LOW, records=[{"x": "y" * 300}]) for n in range(12)]
+    high = verified(ZEEK, sequence=99, severity=Severity.HIGH)
+    for message in [low[0], high, *low[1:]]:
+        talk.send(sensor, message)
+        talk.now_ms += 10
+    assert talk.count("ended:subscriber_slow") > 0
+    again = talk.connect(ANALYST, Role.POINT)
+    came = [opened(item.envelope, ZEEK).id for item in talk.items(again)]
+    assert came[0] == high.id and came[1:] == [message.id for message in low[-(len(came) - 1):]]
+    assert len(talk.items(up)) == 13 and Code.BUSY not in codes(talk, sensor)
+
+
 def test_who_does_not_come_back_in_time_is_forgotten(talk):
     reader = talk.connect(ANALYST, Role.POINT)
     talk.attach(reader, ANALYST, "mid", "detections.>")

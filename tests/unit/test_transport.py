@@ -172,11 +172,14 @@ def test_a_turn_takes_no_more_than_it_may(relay, peer):
     connected(relay, peer)
     for _ in range(30):
         peer.dialler.send(bytes(1_000))
-    got = []
-    until(lambda: got.extend(relay.listener.receive(5, 10**6)) or len(got) >= 5)
-    assert len(got) == 5
-    until(lambda: got.extend(relay.listener.receive(100, 3_000)) or len(got) >= 8)
-    assert len(got) <= 12
+    turns = []
+    until(lambda: turns.append(relay.listener.receive(5, 10**6)) or sum(map(len, turns)) == 30)
+    assert max(map(len, turns)) <= 5
+    for _ in range(30):
+        peer.dialler.send(bytes(1_000))
+    turns.clear()
+    until(lambda: turns.append(relay.listener.receive(100, 3_000)) or sum(map(len, turns)) == 30)
+    assert max(map(len, turns)) <= 3
 
 
 # -- the end of connections -----------------------------------------------------------------------------------
@@ -199,6 +202,26 @@ def test_the_listener_says_which_links_are_gone(relay, peer):
     gone = []
     until(lambda: gone.extend(relay.listener.gone()) or gone, relay.serve)
     assert gone == [relay.got[0].link]
+
+
+def test_who_came_in_and_says_nothing_is_cut(relay, peer):
+    connected(relay, peer)
+    talker = Peer(relay.address, relay.keys.public)
+    try:
+        connected(relay, talker)
+        talker.dialler.send(b"hello")
+        until(lambda: relay.got, relay.serve)
+        until(lambda: relay.listener.gone() or relay.listener._silent, relay.serve)
+        relay.listener.cut_silent(1_000, 5_000)
+        relay.listener.cut_silent(5_900, 5_000)
+        assert relay.listener.counters["silent"] == 0
+        relay.listener.cut_silent(6_000, 5_000)
+        until(peer.downs, relay.serve, peer.serve)
+        assert relay.listener.counters["silent"] == 1
+        talker.dialler.send(b"still here")
+        until(lambda: len(relay.got) == 2, relay.serve)
+    finally:
+        talker.close()
 
 
 def test_a_listener_that_comes_back_is_found_again(relay):
