@@ -28,8 +28,9 @@ from relays.topology.model import (
     Topology,
 )
 from relays.topology.problems import Problem, TopologyErrors, in_order
-from relays.topology.rules import check_rules, parse_never
+from relays.topology.rules import check_rules
 from relays.topology.toml_lines import Lines, explain
+from relays.topology.uses import parse_never
 
 if TYPE_CHECKING:  # pydantic comes with it, and only a file that is read needs it
     from relays.topology.schema import ApprovalTable, FileTable, PointTable, RelayTable, RoleTable

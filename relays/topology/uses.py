@@ -1,0 +1,151 @@
+"""Every name that a topology file uses, against what it declares: roles, points, approvals, asserts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from fabric.protocol.limits import CREDENTIAL_BYTES_MAX
+from fabric.protocol.tlp import Label, parse_label
+from fabric.protocol.topics import matches
+from relays.topology.problems import Problem, shown
+from relays.topology.rulebook import Raw, Rulebook, as_list, strings, tables_in
+
+# What is left of a credential for the texts of its grants and tags, with room for keys, names and signature.
+CREDENTIAL_TEXT_BYTES_MAX: Final = CREDENTIAL_BYTES_MAX - 1_536
+_NEVER: Final = re.compile(r"\s*(?P<label>\S+)\s+from\s+(?P<source>\S+)\s+reaches\s+(?P<target>\S+)\s*")
+
+
+def parse_never(text: str) -> tuple[Label, str, str] | None:
+    """`amber from ot-1 reaches dmz`: label, source, target."""
+    found = _NEVER.fullmatch(text)
+    label = parse_label(found["label"]) if found else None
+    return None if found is None or label is None else (label, found["source"], found["target"])
+
+
+class UseRules(Rulebook):
+    def run(self) -> list[Problem]:
+        self._roles_use()
+        self._points_use()
+        self._approvals()
+        self._asserts()
+        return self.problems
+
+    def _roles_use(self) -> None:
+        for role, table in self.roles.items():
+            for index, grant in enumerate(as_list(table.get("request"))):
+                scope = grant.get("scope") if isinstance(grant, Mapping) else None
+                if isinstance(scope, str) and scope and scope not in self.relays:
+                    key = f"roles.{role}.request.{index}.scope"
+                    self._add(key, f"there is no relay {shown(scope)}", self._known(scope, self.relays))
+
+    def _points_use(self) -> None:
+        for point, table in self.points.items():
+            role, relay = table.get("role"), table.get("relay")
+            if isinstance(role, str) and role not in self.roles:
+                self._add(
+                    f"points.{point}.role", f"there is no role {shown(role)}", self._known(role, self.roles)
+                )
+            if isinstance(relay, str) and relay not in self.relays:
+                self._add(
+                    f"points.{point}.relay",
+                    f"there is no relay {shown(relay)}",
+                    self._known(relay, self.relays),
+                )
+            grants = self.roles.get(role, {}) if isinstance(role, str) else {}
+            if _text_bytes(grants) + _text_bytes(table.get("tags")) > CREDENTIAL_TEXT_BYTES_MAX:
+                self._add(
+                    f"points.{point}",
+                    f"the grants of role '{role}' and the tags do not fit into one credential",
+                    "write fewer or wider grants, or split the role",
+                )
+            granted = (
+                _publish_patterns(self.roles[role]) if isinstance(role, str) and role in self.roles else None
+            )
+            for name, source in tables_in(table, "sources").items():
+                topic = source.get("topic")
+                key = f"points.{point}.sources.{name}"
+                if (
+                    granted is not None
+                    and isinstance(topic, str)
+                    and not any(matches(p, topic) for p in granted)
+                ):
+                    self._add(
+                        f"{key}.topic",
+                        f"the role '{role}' has no publish grant for {shown(topic)}",
+                        f'add publish = ["{topic}"] to [roles.{role}], or use a granted topic',
+                    )
+                if source.get("kind") == "file" and not source.get("path"):
+                    self._add(key, "'path' is missing", 'write path = "/var/log/zeek/conn.log"')
+
+    def _approvals(self) -> None:
+        due = False
+        for index, table in enumerate(as_list(self.raw.get("approval"))):
+            if not isinstance(table, Mapping):
+                continue
+            key = f"approval.{index}"
+            when, require = table.get("when"), table.get("require")
+            if isinstance(when, Mapping) and not (when.get("class") or when.get("action")):
+                self._add(
+                    f"{key}.when", "it names no class and no action", 'write when = { class = "contain" }'
+                )
+            for place, role in enumerate(strings(table.get("from"))):
+                if role not in self.roles:
+                    self._add(
+                        f"{key}.from.{place}",
+                        f"there is no role {shown(role)}",
+                        self._known(role, self.roles),
+                    )
+            if not isinstance(require, int) or require < 1:
+                continue
+            due = True
+            if "from" not in table or table["from"] == []:
+                self._add(
+                    key,
+                    "nobody is named who could approve",
+                    'write from = ["ot-lead"], with roles of [roles]',
+                )
+        if due:
+            self._add(
+                "approval",
+                "approvals are not enforced yet: this version refuses to run actions that need them",
+                "remove the table, or set require = 0 where the grant alone may decide",
+                "warning",
+            )
+
+    def _asserts(self) -> None:
+        for index, table in enumerate(as_list(self.raw.get("assert"))):
+            text = table.get("never") if isinstance(table, Mapping) else None
+            if not isinstance(text, str):
+                continue
+            key = f"assert.{index}.never"
+            parsed = parse_never(text)
+            if parsed is None:
+                self._add(
+                    key,
+                    f"{shown(text)} is not LABEL from NAME reaches NAME",
+                    'write e.g. never = "amber from ot-1 reaches dmz"',
+                )
+                continue
+            known = [*self.relays, *self.points]
+            for name in parsed[1:]:
+                if name not in known:
+                    self._add(key, f"there is no relay or point {shown(name)}", self._known(name, known))
+
+
+def _publish_patterns(role: Raw) -> list[str] | None:
+    """None where a grant cannot be read: then it is reported itself, and nothing follows from it."""
+    grants = role.get("publish", [])
+    patterns = [g.get("topic") if isinstance(g, Mapping) else g for g in as_list(grants)]
+    texts = [pattern for pattern in patterns if isinstance(pattern, str)]
+    return texts if isinstance(grants, list) and len(texts) == len(patterns) else None
+
+
+def _text_bytes(value: object) -> int:
+    """What the texts of a table take at most in a credential, with a few bytes around each."""
+    if isinstance(value, Mapping):
+        return sum(_text_bytes(v) + (len(k) if isinstance(v, str) else 0) for k, v in value.items())
+    if isinstance(value, list):
+        return sum(_text_bytes(item) for item in value)
+    return len(value.encode()) + 8 if isinstance(value, str) else 8
