@@ -20,7 +20,9 @@ export FABRIC_HOME="${{FABRIC_HOME:-/var/lib/message-fabric}}"
 exec "${{PYTHON:-python3}}" -m relays.run "$here"
 """
 
-_UNIT = """# Copy this folder to /etc/message-fabric/{id}, then:
+_UNIT = """# Copy this folder to /etc/message-fabric/{id}, then as root:
+#   useradd --system --home-dir /var/lib/message-fabric --shell /usr/sbin/nologin message-fabric
+#   chown -R message-fabric /etc/message-fabric/{id}
 #   systemctl enable --now /etc/message-fabric/{id}/message-fabric-{id}.service
 [Unit]
 Description=Message Fabric relay {id} ({fabric})
@@ -28,6 +30,7 @@ Wants=network-online.target
 After=network-online.target
 
 [Service]
+User=message-fabric
 ExecStart=/etc/message-fabric/{id}/start
 Environment=FABRIC_HOME=/var/lib/message-fabric
 StateDirectory=message-fabric
@@ -41,6 +44,10 @@ ProtectSystem=strict
 ProtectHome=yes
 PrivateTmp=yes
 PrivateDevices=yes
+ProtectKernelTunables=yes
+ProtectControlGroups=yes
+RestrictSUIDSGID=yes
+CapabilityBoundingSet=
 RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
 
 [Install]
