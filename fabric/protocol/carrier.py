@@ -39,6 +39,8 @@ from fabric.protocol.wire import (
 
 # Frames gather items up to this: enough to spread their cost, little enough for an urgent one to slip in between.
 _FRAME_TARGET_BYTES = 65_536
+_FRAME_TARGET_ELEMENTS = FRAME_ELEMENTS_MAX // 2
+_ITEM_ELEMENTS = 6
 # The sender tries these again by itself; every other refusal ends the row.
 TEMPORARY = frozenset({Code.BUSY, Code.UNKNOWN_SIGNER, Code.RATE_EXCEEDED})
 _TEMPORARY_WAIT_MS = 200
@@ -128,7 +130,7 @@ class Carrier(Links):
     def _pump(self, link: Link, outbox: Outbox, now_ms: int, ready: Ready) -> None:
         """Send what credit allows, urgent first; items of one lane share a frame."""
         items: list[Item] = []
-        size, lane = 0, Lane.URGENT
+        size, elements, lane = 0, 0, Lane.URGENT
         while (row := outbox.take(now_ms, link.allowance())) is not None:
             held = row.held
             message = self.fit(row, link, now_ms)
@@ -139,11 +141,14 @@ class Carrier(Links):
             self._introduce(message, link, ready)
             item = self._item(row, message, now_ms)
             bytes_ = len(item.envelope)
-            if items and (held.lane != lane or size + bytes_ > _FRAME_TARGET_BYTES or len(items) == ITEMS_MAX):
+            taken = bytes_ + sum(len(name) + 2 for name in item.targets)
+            counted = _ITEM_ELEMENTS + len(item.hops) + len(item.targets)
+            full = size + taken > _FRAME_TARGET_BYTES or elements + counted > _FRAME_TARGET_ELEMENTS
+            if items and (held.lane != lane or full or len(items) == ITEMS_MAX):
                 self.send(link, Data(lane, now_ms, items), ready)
-                items, size = [], 0
+                items, size, elements = [], 0, 0
             items.append(item)
-            lane, size = held.lane, size + bytes_
+            lane, size, elements = held.lane, size + taken, elements + counted
             outbox.sent(row, now_ms, bytes_)
             link.sent_bytes[lane] += bytes_
             self.counters["sent"] += 1

@@ -155,6 +155,9 @@ def verify_credential(raw: bytes, authority_key: bytes, fabric: str) -> Credenti
     if not (isinstance(outer, list) and len(outer) >= 3 and all(isinstance(b, bytes) for b in outer[:2])):
         return Reject(Code.MALFORMED, "credential")
     body, signature = outer[0], outer[1]
+    # Only the body is signed: any other way to write the rest would be another digest for the same credential.
+    if raw != pack([body, signature, []]):
+        return Reject(Code.MALFORMED, "credential")
     if not signing.verify(authority_key, signing.TYPE_CREDENTIAL, body, signature):
         return Reject(Code.BAD_CREDENTIAL)
     fields = unpack(

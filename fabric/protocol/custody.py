@@ -18,6 +18,9 @@ from fabric.protocol.severity import Lane
 from fabric.protocol.verify import Verified
 from fabric.protocol.wire import Direction
 
+# Deadlines of what ended are let go when most are like this, and there are enough to be worth the work.
+_DEADLINES_SPARE = 32
+
 HeldKey = tuple[bytes, Direction]
 Destinations = Sequence[tuple[str, tuple[str, ...]]]  # (destination, the action's targets for it)
 
@@ -88,6 +91,9 @@ class Custody:
         if last:
             self.lane_bytes[held.lane] -= held.size
             del self._held[(held.message.id, held.direction)]
+            if len(self._deadlines) > 2 * len(self._held) + _DEADLINES_SPARE:
+                self._deadlines = [entry for entry in self._deadlines if entry[2] in self._held]
+                heapq.heapify(self._deadlines)
 
     def overdue(self, now_ms: int) -> list[Held]:
         """Messages whose time is probably up, each offered once; `later` puts one back."""

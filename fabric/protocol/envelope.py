@@ -167,6 +167,8 @@ def _header(f: Any) -> Header:
         raise ValueError
     if not 1 <= _int(f[14]) <= RECORDS_MAX or len(f[15]) > PARTS_MAX:
         raise ValueError
+    if type(f[11]) is not list or type(f[15]) is not list:
+        raise TypeError
     organisations, communities, recipients = f[11][:3]
     return Header(
         kind=kind,
@@ -193,6 +195,8 @@ _PHASES = {int(phase): phase for phase in Phase}
 
 
 def _entry(e: Any) -> PartEntry:
+    if type(e) is not list:
+        raise TypeError
     digest, size = _bytes(e[4]), _int(e[3])
     if len(digest) != DIGEST_BYTES or size > BODY_BYTES_MAX:
         raise ValueError
@@ -206,7 +210,7 @@ def _int(value: object) -> int:
 
 
 def _str(value: object, bytes_max: int) -> str:
-    if type(value) is not str or len(value) > bytes_max:
+    if type(value) is not str or len(value) > bytes_max or (not value.isascii() and len(value.encode()) > bytes_max):
         raise TypeError
     return value
 

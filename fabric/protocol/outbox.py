@@ -53,18 +53,21 @@ class Row:
     sent_at_ms: int | None = None
     tries: int = 0
     done: bool = False
+    queued: bool = False
     not_before_ms: int = 0
     wire_bytes: int = 0  # what it took of the peer's credit when it was last sent
 
 
 class _FairQueue:
-    """First come, first served within an origin; origins in turn."""
+    """First come, first served within an origin; origins in turn. Rows that ended while they waited are let go soon."""
 
-    __slots__ = ("_origins", "bytes")
+    __slots__ = ("_dead", "_origins", "_rows", "bytes")
 
     def __init__(self) -> None:
         self._origins: OrderedDict[str, deque[Row]] = OrderedDict()
-        self.bytes = 0
+        self._rows = 0  # in the queues, dead ones included
+        self._dead = 0
+        self.bytes = 0  # of those that wait
 
     def push(self, row: Row, front: bool = False) -> None:
         queue = self._origins.setdefault(row.held.message.header.origin, deque())
@@ -72,25 +75,50 @@ class _FairQueue:
             queue.appendleft(row)
         else:
             queue.append(row)
+        row.queued = True
+        self._rows += 1
         self.bytes += row.held.size
 
+    def discard(self, row: Row) -> None:
+        """A row that waits has ended. When most are like this, they go together."""
+        row.queued = False
+        self._dead += 1
+        self.bytes -= row.held.size
+        if 2 * self._dead > self._rows:
+            for origin, queue in list(self._origins.items()):
+                left = deque(row for row in queue if not row.done)
+                if left:
+                    self._origins[origin] = left
+                else:
+                    del self._origins[origin]
+            self._rows -= self._dead
+            self._dead = 0
+
+    def _front(self, queue: deque[Row]) -> Row | None:
+        while queue and queue[0].done:
+            queue.popleft()
+            self._rows -= 1
+            self._dead -= 1
+        return queue[0] if queue else None
+
     def head(self, now_ms: int) -> Row | None:
-        """The next row to send. Rows that ended while they waited are dropped on the way."""
+        """The next row to send."""
         for _ in range(len(self._origins)):
             origin, queue = next(iter(self._origins.items()))
-            while queue and queue[0].done:
-                self.bytes -= queue.popleft().held.size
-            if not queue:
+            first = self._front(queue)
+            if first is None:
                 del self._origins[origin]
                 continue
-            if queue[0].not_before_ms <= now_ms:
-                return queue[0]
+            if first.not_before_ms <= now_ms:
+                return first
             self._origins.move_to_end(origin)
         return None
 
     def pop(self) -> Row:
         origin, queue = next(iter(self._origins.items()))
         row = queue.popleft()
+        row.queued = False
+        self._rows -= 1
         self.bytes -= row.held.size
         if queue:
             self._origins.move_to_end(origin)
@@ -99,12 +127,7 @@ class _FairQueue:
         return row
 
     def oldest(self) -> Row | None:
-        heads = []
-        for queue in self._origins.values():
-            while queue and queue[0].done:
-                self.bytes -= queue.popleft().held.size
-            if queue:
-                heads.append(queue[0])
+        heads = [first for queue in self._origins.values() if (first := self._front(queue)) is not None]
         return min(heads, key=lambda row: row.held.received_at_ms, default=None)
 
     def __iter__(self) -> Iterator[Row]:
@@ -172,10 +195,12 @@ class Outbox:
         self._lanes[row.held.lane].push(row, front=True)
 
     def end(self, row: Row) -> None:
-        """The row is over, wherever it is. A queued one is skipped when its turn comes."""
+        """The row is over, wherever it is."""
         if not row.done:
             self.bytes -= row.held.size
         row.done = True
+        if row.queued:
+            self._lanes[row.held.lane].discard(row)
         if row.sent_at_ms is not None and self._in_flight.pop(row.held.message.id, None) is not None:
             self._landed(row)
 
@@ -198,7 +223,7 @@ class Outbox:
             assert row.sent_at_ms is not None
             if now_ms - row.sent_at_ms >= self._wait_ms(row):
                 late.append(row)
-        for row in late:
+        for row in reversed(late):  # each goes to the front, so the first is last
             self.settle(row.held.message.id)
             self.again(row, now_ms)
         return late

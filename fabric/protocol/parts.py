@@ -31,13 +31,17 @@ Record = dict[str, Any]
 
 
 class FieldLabels:
-    """Which label each field gets: a literal key first, then a path into nested objects, else `rest`."""
+    """Which label each field gets: a literal key first, then a path into nested objects, else `rest`.
+
+    Of two paths into the same object the longer one says more exactly what is meant, whatever their order.
+    """
 
     __slots__ = ("_rules", "labels", "rest")
 
     def __init__(self, rules: Mapping[str, Label], rest: Label) -> None:
         self.rest = rules.get("*", rest)
-        self._rules = [(name, tuple(name.split(".")), label) for name, label in rules.items() if name != "*"]
+        split = [(name, tuple(name.split(".")), label) for name, label in rules.items() if name != "*"]
+        self._rules = sorted(split, key=lambda rule: -len(rule[1]))
         self.labels = tuple(sorted({label for _, _, label in self._rules} | {self.rest}))
 
     def split(self, record: Record) -> dict[Label, Record]:
@@ -73,7 +77,7 @@ class FieldLabels:
             way[-1][step] = dict(way[-1][step])
             way.append(way[-1][step])
             taken = taken.setdefault(step, {})
-        taken[path[-1]] = way[-1].pop(path[-1])
+        _merge_into(taken, {path[-1]: way[-1].pop(path[-1])})
         # What this emptied goes too: an empty map would tell that there was something in it.
         for step in reversed(path[:-1]):
             if way.pop():
@@ -120,10 +124,14 @@ def build_parts(
 
 
 def _encode_body(row: list[Record], label: Label, envelope_label: Label) -> tuple[int, int, bytes]:
-    try:
-        packed = pack(row)
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise FabricError(Code.BAD_INPUT, "content must be a JSON object") from error
+    packed = pack(row)
+    # What no reader could read would take the rest of its batch with it.
+    unreadable = unpack(
+        packed, bytes_max=BODY_BYTES_MAX, elements_max=BODY_ELEMENTS_MAX, depth_max=BODY_DEPTH_MAX
+    )
+    if isinstance(unreadable, Reject):
+        code = Code.BAD_INPUT if unreadable.code is Code.MALFORMED else unreadable.code
+        raise FabricError(code, f"content: {unreadable.detail}")
     content = len(packed).to_bytes(_LENGTH_BYTES) + packed
     if label > envelope_label:
         content = content.ljust(padme(len(content)), b"\x00")

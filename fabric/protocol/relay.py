@@ -18,7 +18,14 @@ from fabric.protocol.custody import Custody
 from fabric.protocol.envelope import Header, Kind
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.lifetime import check_lifetime, remaining_ms
-from fabric.protocol.limits import POINT_QUOTA_BYTES, RETRY_MS, SESSION_GRACE_MS, SKEW_MS
+from fabric.protocol.limits import (
+    FRAME_BYTES_MAX,
+    POINT_QUOTA_BYTES,
+    RETRY_MS,
+    SESSION_GRACE_MS,
+    SKEW_MS,
+    TARGETS_MAX,
+)
 from fabric.protocol.link import Link
 from fabric.protocol.links import UPLINK
 from fabric.protocol.node import Node
@@ -54,6 +61,9 @@ from fabric.protocol.wire import Bye, Direction, Item, Role, Routed, Routes
 # A control point acknowledges after its handler returned, so its silence means work, not loss.
 _POINT_RETRY_MS = 10_000
 _DISPATCHES_MAX = 100_000
+_TARGET_NAMES_BYTES_MAX = 131_072
+# Hops, ages and the frame itself.
+_FRAMING_BYTES = 4_096
 
 
 class Relay(Node):
@@ -131,9 +141,10 @@ class Relay(Node):
         for route in self.routes.forget_via(destination):
             self._announce(route.attachment, withdrawn=True)
         ready.persist.append(KeepSession(destination, b""))
-        outbox = self.outboxes.pop(destination, None)
+        outbox = self.outboxes.get(destination)
         for row in outbox.rows() if outbox else []:
             self.on_settled(row, Reject(Code.SUBSCRIBER_GONE), now_ms, ready)
+        self.outboxes.pop(destination, None)
 
     # -- routes -----------------------------------------------------------------------------------------
 
@@ -342,6 +353,10 @@ class Relay(Node):
             for route in self.routes.executors()
             if is_target(action.credential, header, route.attachment.credential)
         ])
+        if not _fits(action, targets):
+            self.custody.saw(action.id, Direction.UP, now_ms + header.ttl_ms + self.skew_ms, ready)
+            self.report(action, End.REFUSED, (), Code.TOO_LARGE, now_ms, ready)
+            return
         self._remember(action.leaf, "", header, now_ms, ready)
         self.custody.saw(action.id, Direction.UP, now_ms + header.ttl_ms + self.skew_ms, ready)
         self.report(action, SELECTED if targets else NOBODY, targets, None, now_ms, ready)
@@ -484,6 +499,16 @@ class Relay(Node):
         )
         self.custody.adopt(held, op.destinations)
         return True
+
+
+def _fits(action: Verified, targets: tuple[str, ...]) -> bool:
+    """Whether the action and all its targets go in one frame, and their names in one report."""
+    names_bytes = sum(len(name) + 2 for name in targets)
+    return (
+        len(targets) <= TARGETS_MAX
+        and names_bytes <= _TARGET_NAMES_BYTES_MAX
+        and names_bytes + len(action.raw) <= FRAME_BYTES_MAX - _FRAMING_BYTES
+    )
 
 
 def _destinations(routes: list[Route]) -> list[tuple[str, tuple[str, ...]]]:

@@ -20,6 +20,8 @@ from fabric.protocol.topics import TopicIndex, check_pattern
 from fabric.protocol.wire import SESSION_BYTES
 
 RouteKey = tuple[str, bytes]  # node, session
+# It comes back in a withdrawal, whose integers are bounded like all others.
+EPOCH_MAX = 2**53
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,7 @@ def open_attachment(raw: bytes, credentials: Mapping[bytes, Credential]) -> Atta
             fabric == credential.fabric
             and node == credential.id
             and len(session) == SESSION_BYTES
+            and 0 <= epoch <= EPOCH_MAX
             and len(relay) <= NAME_BYTES_MAX
             and len(patterns) <= SUBSCRIPTIONS_MAX
             and all(isinstance(p, str) for p in patterns)

@@ -30,6 +30,8 @@ PROTOCOL_VERSIONS = (1, 1)  # lowest and highest that this code speaks
 SESSION_BYTES = 16
 _DETAIL_BYTES_MAX = 512
 _INT_MAX = 2**53
+# What later versions may append to an entry of a list.
+_ENTRY_MAX = 32
 
 
 class Direction(IntEnum):
@@ -202,7 +204,7 @@ def _int(value: object) -> int:
 
 
 def _str(value: object, bytes_max: int = NAME_BYTES_MAX) -> str:
-    if type(value) is not str or len(value) > bytes_max:
+    if type(value) is not str or len(value) > bytes_max or (not value.isascii() and len(value.encode()) > bytes_max):
         raise TypeError
     return value
 
@@ -225,7 +227,7 @@ def _session(value: object) -> bytes:
 
 def _hello(f: Any) -> Hello:
     return Hello(
-        _int(f[1]), _int(f[2]), _str(f[3]), Role(f[4]), _bytes(f[5], CREDENTIAL_BYTES_MAX), _session(f[6]),
+        _int(f[1]), _int(f[2]), _str(f[3]), Role(_int(f[4])), _bytes(f[5], CREDENTIAL_BYTES_MAX), _session(f[6]),
         _session(f[7]), _int(f[8]), _int(f[9]), _int(f[10]),
     )
 
@@ -245,9 +247,10 @@ def _intro(f: Any) -> Intro:
     return Intro([_bytes(c, CREDENTIAL_BYTES_MAX) for c in _list(f[1], ITEMS_MAX)])
 
 
-def _item(i: Any) -> Item:
+def _item(entry: Any) -> Item:
+    i = _list(entry, _ENTRY_MAX)
     return Item(
-        Direction(i[0]),
+        Direction(_int(i[0])),
         _int(i[1]),
         [_str(hop) for hop in _list(i[2], HOPS_MAX)],
         [_str(target) for target in _list(i[3], TARGETS_MAX)],
@@ -256,22 +259,25 @@ def _item(i: Any) -> Item:
 
 
 def _data(f: Any) -> Data:
-    return Data(Lane(f[1]), _int(f[2]), [_item(i) for i in _list(f[3], ITEMS_MAX)])
+    return Data(Lane(_int(f[1])), _int(f[2]), [_item(i) for i in _list(f[3], ITEMS_MAX)])
 
 
 def _id(value: object) -> bytes:
     return _bytes(value, ID_BYTES, ID_BYTES)
 
 
-def _refusal(r: Any) -> tuple[bytes, Code, str]:
+def _refusal(entry: Any) -> tuple[bytes, Code, str]:
+    r = _list(entry, _ENTRY_MAX)
     return _id(r[0]), code_of(_int(r[1])), _str(r[2], _DETAIL_BYTES_MAX)
 
 
-def _routed(r: Any) -> tuple[int, Code, str]:
+def _routed(entry: Any) -> tuple[int, Code, str]:
+    r = _list(entry, _ENTRY_MAX)
     return _int(r[0]), code_of(_int(r[1])), _str(r[2], _DETAIL_BYTES_MAX)
 
 
-def _withdrawal(w: Any) -> tuple[str, bytes, int]:
+def _withdrawal(entry: Any) -> tuple[str, bytes, int]:
+    w = _list(entry, _ENTRY_MAX)
     return _str(w[0]), _session(w[1]), _int(w[2])
 
 

@@ -6,14 +6,14 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from fabric.protocol.credentials import NodeKind
-from fabric.protocol.envelope import Kind, decode_envelope, encode_envelope
+from fabric.protocol.envelope import Kind, decode_envelope, encode_envelope, seal
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.parts import read_records
 from fabric.protocol.relay import Relay
 from fabric.protocol.severity import Severity
 from fabric.protocol.tlp import Label, may_hold
 from fabric.protocol.verify import RootCache, Verified, open_envelope
-from tests.support import EVERYTHING, Authority, entropy, message
+from tests.support import EVERYTHING, Authority, draft, entropy, message
 
 AUTHORITY = Authority("redaction")
 ORIGIN = AUTHORITY.issue("zeek-1", grants=EVERYTHING)
@@ -120,6 +120,120 @@ def test_an_action_passes_whole_or_not_at_all(rules, label, hops):
             assert not may_hold(holder.me, max(highest, label), travelling.header.audience)
             return
         assert passed.raw == travelling.raw
+
+
+# Nested fields, none a part of another; `secret_of` makes each value one that occurs nowhere else.
+PATHS = ("rule", "id.orig_h", "id.resp.port", "id.resp.host", "user.name")
+AUDIENCES = st.tuples(
+    st.lists(st.sampled_from(["acme", "partner"]), max_size=2, unique=True),
+    st.lists(st.sampled_from([f"r-{int(c)}-{o}" for c in Label for o in ("acme", "partner")]), max_size=3, unique=True),
+)
+
+
+def may_read(hop: tuple[Label, str], label: Label, audience: tuple[list[str], list[str]]) -> bool:
+    """SPEC 4.2 written out once more, so that `may_hold` is not its own judge."""
+    (clearance, organisation), (organisations, recipients) = hop, audience
+    named = organisation in organisations and (
+        label < Label.RED or not recipients or f"r-{int(clearance)}-{organisation}" in recipients
+    )
+    return label <= clearance and (label == Label.CLEAR or named)
+
+
+def secret_of(path: str, number: int) -> str:
+    return f"<{path}#{number}>"
+
+
+def nested(paths, number: int) -> dict:
+    record: dict = {}
+    for path in paths:
+        *way, last = path.split(".")
+        reduce(lambda node, step: node.setdefault(step, {}), way, record)[last] = secret_of(path, number)
+    return record
+
+
+def leaves_of(value) -> list[str]:
+    return [leaf for inner in value.values() for leaf in leaves_of(inner)] if isinstance(value, dict) else [value]
+
+
+@FAST
+@given(
+    st.lists(st.lists(st.sampled_from(PATHS), unique=True), min_size=1, max_size=3),
+    st.dictionaries(st.sampled_from(PATHS), LABELS), LABELS, AUDIENCES, HOPS,
+)
+def test_a_value_goes_exactly_as_far_as_its_label_and_audience_let_it(present, rules, label, audience, hops):
+    """Judged by the values themselves, not by parts: a field in the wrong part would show here."""
+    organisations, recipients = audience
+    whole = opened(message(
+        ORIGIN, records=[nested(paths, n) for n, paths in enumerate(present)], rules=rules, label=label,
+        organisations=organisations, recipients=recipients,
+    ))
+    reaches = dict.fromkeys(PATHS, True)
+    travelling = whole
+    for hop in hops:
+        holder = relay(*hop)
+        passed = holder.strip(travelling, holder.me)
+        if isinstance(passed, Reject):
+            assert passed.code is Code.WITHHELD and not may_read(hop, label, audience)
+            return
+        assert may_read(hop, label, audience)
+        for path in PATHS:
+            reaches[path] &= may_read(hop, rules.get(path, label), audience)
+        travelling = opened(passed.raw)
+        for n, paths in enumerate(present):
+            for path in paths:
+                # Short enough not to be compressed, so the bytes on the wire can be searched.
+                assert reaches[path] == (secret_of(path, n).encode() in passed.raw)
+    readings = read_records(travelling.header, travelling.envelope.parts)
+    assert not isinstance(readings, Reject)
+    for n, (reading, paths) in enumerate(zip(readings, present, strict=True)):
+        assert sorted(leaves_of(reading.content)) == sorted(secret_of(p, n) for p in paths if reaches[p])
+        for path in paths:
+            assert not reaches[path] or reading.labels[path] == rules.get(path, label)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.integers(0, 4), st.sampled_from([Label.GREEN, Label.AMBER, Label.RED]), st.data())
+def test_no_altered_field_of_a_burst_goes_unnoticed(number, clearance, data):
+    """Header, signature, every sibling of the path and every part that is left, bit by bit."""
+    drafts = [
+        draft(ORIGIN, records=[dict.fromkeys(FIELDS, "x" * 9)], rules={"src": Label.AMBER, "user": Label.RED},
+              sequence=n)
+        for n in range(5)
+    ]
+    whole = opened(seal(drafts, ORIGIN.credential.digest, ORIGIN.signer)[number])
+    holder = relay(clearance, "acme")
+    sent = holder.strip(whole, holder.me)
+    assert isinstance(sent, Verified)
+    envelope = sent.envelope
+    assert envelope.path
+    at = data.draw(st.sampled_from([
+        ("header", None), ("signature", None), ("signer", None), *[("path", i) for i in range(len(envelope.path))],
+        *[("parts", i) for i, part in enumerate(envelope.parts) if part is not None],
+    ]))
+    name, index = at
+    before = getattr(envelope, name) if index is None else getattr(envelope, name)[index]
+    altered = bytearray(before)
+    bit = data.draw(st.integers(0, 8 * len(altered) - 1))
+    altered[bit // 8] ^= 1 << bit % 8
+    after = bytes(altered)
+    if index is not None:
+        held = getattr(envelope, name)
+        after = (*held[:index], after, *held[index + 1 :])
+    assert isinstance(open_envelope(encode_envelope(envelope._replace(**{name: after})), KNOWN, RootCache()), Reject)
+
+
+@FAST
+@given(st.sampled_from(["longer", "shorter", "reversed", "swapped"]), st.integers(0, 4), st.integers(0, 4))
+def test_no_other_path_leads_to_the_same_signature(how, one, other):
+    sealed = seal([draft(ORIGIN, sequence=n) for n in range(5)], ORIGIN.credential.digest, ORIGIN.signer)
+    envelope, another = opened(sealed[one]).envelope, opened(sealed[other]).envelope
+    path = {
+        "longer": (*envelope.path, envelope.path[0]), "shorter": envelope.path[:-1],
+        "reversed": envelope.path[::-1], "swapped": another.path,
+    }[how]
+    assume(path != envelope.path)
+    result = open_envelope(encode_envelope(envelope._replace(path=path)), KNOWN, RootCache())
+    assert isinstance(result, Reject) and result.code is Code.BAD_SIGNATURE
 
 
 @settings(max_examples=400, deadline=None)

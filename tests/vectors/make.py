@@ -1,4 +1,4 @@
-"""Makes the vectors of version 1: `python -m tests.vectors.make NEW_FILE`.
+"""Makes the vectors of version 1: `python -m tests.vectors.make --new FILE`.
 
 `v1.json` is frozen: peers in the field speak these bytes. This writes them anew only to a file that does not exist, for
 the day when a version 2 needs its own. Everything follows from fixed names, so it makes the same bytes every time.
@@ -6,9 +6,12 @@ the day when a version 2 needs its own. Everything follows from fixed names, so 
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
+import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,7 @@ from fabric.protocol.credentials import (
     NodeKind,
     PublishGrant,
     RequestGrant,
+    issue,
     verify_credential,
 )
 from fabric.protocol.envelope import (
@@ -32,6 +36,7 @@ from fabric.protocol.envelope import (
     encode_envelope,
     encode_header,
     leaf_of,
+    part_digest,
     redact,
     seal,
 )
@@ -40,7 +45,7 @@ from fabric.protocol.parts import read_records
 from fabric.protocol.revocations import issue_revocations, verify_revocations
 from fabric.protocol.routing import open_attachment, sign_attachment
 from fabric.protocol.severity import Lane, Phase, Severity
-from fabric.protocol.signing import TYPE_CREDENTIAL, TYPE_ROOT
+from fabric.protocol.signing import TYPE_CREDENTIAL, TYPE_ENVELOPE, TYPE_REVOCATIONS, TYPE_ROOT, TYPE_ROUTE
 from fabric.protocol.tlp import Label
 from fabric.protocol.verify import RootCache, Verified, open_envelope
 from fabric.protocol.wire import (
@@ -118,6 +123,18 @@ def with_field(position: int, value: Any, **fields: Any) -> bytes:
     return resigned(msgpack.packb(array), parts)
 
 
+def with_body(body: bytes, encoding: int = 0, size: int | None = None, content_type: int = 0) -> bytes:
+    """An event whose origin really signed this body: only its reader can tell."""
+    part = derive("salt")[:16] + body
+    array = msgpack.unpackb(encode_header(draft(POINT)[0]))
+    array[15] = [[1, content_type, encoding, len(body) if size is None else size, part_digest(part)]]
+    return resigned(msgpack.packb(array), [part])
+
+
+def rows(packed: bytes) -> bytes:
+    return len(packed).to_bytes(4, "big") + packed
+
+
 BATCH = event(records=RECORDS, rules=RULES, label=Label.GREEN, severity=Severity.HIGH, phase=Phase.DELIVERY)
 SINGLE = event()
 BURST = sealed(*[draft(POINT, topic=f"detections.burst.{n}", sequence=n) for n in range(5)])
@@ -129,6 +146,10 @@ RESULT = sealed(draft(POINT, kind=Kind.RESULT, topic="deny.ipv4_net", to="soar-1
 LONG = event(records=[{"text": "again and again, " * 60}])
 ATTACHMENT = sign_attachment(POINT.credential, POINT.signer, SESSION, "hq", T0, True, ("intel.>",))
 LIST = issue_revocations(FABRIC, 3, T0, T0 + 1000, ["fw-9", "zeek-7"], AUTHORITY.signer)
+LARGE = event(label=Label.GREEN, rules={"id.orig_h": Label.AMBER, "note": Label.RED}, records=[
+    {"id": {"orig_h": "10.1.0.7 " * 80}, "rule": "again and again, " * 60, "note": "secret " * 80}
+])
+BURST_OF_3 = sealed(*[draft(POINT, topic=f"detections.three.{n}", rules=RULES, records=RECORDS) for n in range(3)])
 ITEM = Item(Direction.UP, 7, ["ot-1", "dmz"], ["fw-1"], SINGLE)
 
 
@@ -153,6 +174,12 @@ GOOD: list[tuple[str, str, bytes]] = [
     ("a result", "envelope", RESULT),
     ("a header from the future", "envelope", future()),
     ("a compressed part", "envelope", LONG),
+    *[(f"message {n} of a burst of three", "envelope", raw) for n, raw in enumerate(BURST_OF_3)],
+    ("a message of a burst as AMBER may have it", "envelope", redacted(BURST_OF_3[1], Label.AMBER)),
+    ("a message of a burst as GREEN may have it", "envelope", redacted(BURST_OF_3[2], Label.GREEN)),
+    ("three labels, padded and compressed", "envelope", LARGE),
+    ("the compressed as AMBER may have it", "envelope", redacted(LARGE, Label.AMBER)),
+    ("the compressed as GREEN may have it", "envelope", redacted(LARGE, Label.GREEN)),
     ("HELLO", "frame", encode_frame(Hello(1, 2, FABRIC, Role.CHILD, RELAY.credential.raw, SESSION, NONCE, T0, 3, 0))),
     ("WELCOME", "frame",
      encode_frame(Welcome(1, RELAY.credential.raw, SESSION, NONCE, T0, T0 + 5, 3, 0, 524_288))),
@@ -184,6 +211,12 @@ def flipped(data: bytes, at: int = -1) -> bytes:
 
 STRANGER = Authority("somebody else").issue("zeek-1")
 OTHER_FABRIC = Authority("vectors", "other").issue("zeek-1")
+# The same signer, the right body, the wrong type: what type confusion would need.
+CREDENTIAL_BODY = msgpack.unpackb(RELAY.credential.raw)[0]
+LIST_BODY = msgpack.unpackb(LIST)[0]
+ATTACHMENT_BODY = msgpack.unpackb(ATTACHMENT)[1]
+AS_LIST = msgpack.packb([CREDENTIAL_BODY, AUTHORITY.signer.sign(TYPE_REVOCATIONS, CREDENTIAL_BODY), []])
+AS_ROOT = msgpack.packb([POINT.credential.digest, ATTACHMENT_BODY, POINT.signer.sign(TYPE_ROOT, ATTACHMENT_BODY)])
 HOSTILE: list[tuple[str, str, bytes]] = [
     ("a header byte altered", "envelope", changed(BATCH, header=HEADER.replace(b"conn", b"ssh."))),
     ("the signature altered", "envelope", changed(BATCH, signature=flipped(SIGNATURE))),
@@ -214,6 +247,44 @@ HOSTILE: list[tuple[str, str, bytes]] = [
     ("an array of 2**32-1", "envelope", b"\xdd\xff\xff\xff\xff"),
     ("bytes after the end", "envelope", SINGLE + b"\x00"),
     *[(f"cut off at {n}", "envelope", SINGLE[:n]) for n in (0, 1, 20, 100, len(SINGLE) - 1)],
+    ("a digest that the part does not have", "envelope",
+     with_field(15, [[1, 0, 0, len(decode_envelope(SINGLE).parts[0]) - 16, NONCE * 2]])),  # type: ignore[union-attr]
+    ("its header signed as a header", "envelope", changed(SINGLE, signature=POINT.signer.sign(
+        TYPE_ENVELOPE, decode_envelope(SINGLE).header))),  # type: ignore[union-attr]
+    ("a root signed as a route", "envelope", resigned(HEADER, list(PARTS), TYPE_ROUTE)),
+    ("a root signed as a list", "envelope", resigned(HEADER, list(PARTS), TYPE_REVOCATIONS)),
+    ("a message of a burst with another's path", "envelope",
+     changed(BURST[0], path=decode_envelope(BURST[2]).path)),  # type: ignore[union-attr]
+    ("a message of a burst without its path", "envelope", changed(BURST[0], path=())),
+    ("another message's part", "envelope",
+     changed(SINGLE, parts=decode_envelope(ACTION).parts)),  # type: ignore[union-attr]
+    ("an envelope of 100 levels", "envelope", b"\x91" * 100 + b"\x00"),
+    ("a header of 100 levels", "envelope", resigned(b"\x91" * 100 + b"\x00", [])),
+    ("a header with an array of 2**32-1", "envelope", resigned(b"\xdd\xff\xff\xff\xff", [])),
+    ("a header with an extension type", "envelope", with_field(16, msgpack.ExtType(5, b"x"))),
+    ("a header with text that is not UTF-8", "envelope",
+     resigned(HEADER.replace(b"conn", b"\xff\xff\xff\xff"), list(PARTS))),
+    ("a header that is cut off", "envelope", resigned(HEADER[:-1], list(PARTS))),
+    ("a header with a byte after its end", "envelope", resigned(HEADER + b"\x00", list(PARTS))),
+    ("a header with sixteen fields", "envelope", resigned(msgpack.packb(msgpack.unpackb(HEADER)[:16]), list(PARTS))),
+    ("a key that comes twice in a body", "content", with_body(rows(b"\x91\x82\xa1a\x01\xa1a\x02"))),
+    ("a key that is true in a body", "content", with_body(rows(b"\x91\x81\xc3\x01"))),
+    ("an extension type in a body", "content",
+     with_body(rows(msgpack.packb([{"a": msgpack.ExtType(1, b"x")}])))),
+    ("a timestamp in a body", "content", with_body(rows(msgpack.packb([{"a": msgpack.Timestamp(1)}])))),
+    ("40 levels in a body", "content", with_body(rows(b"\x91" + b"\x81\xa1a" * 40 + b"\xc0"))),
+    ("an array of 2**32-1 in a body", "content", with_body(rows(b"\x91\x81\xa1a\xdd\xff\xff\xff\xff"))),
+    ("two records where one is signed", "content", with_body(rows(b"\x92\x80\x80"))),
+    ("a record that is no map", "content", with_body(rows(b"\x91\x01"))),
+    ("a body that says it is longer", "content", with_body(b"\x00\x00\x00\xff\x91\x80")),
+    ("a body with a byte after its value", "content", with_body(rows(b"\x91\x80\x00"))),
+    ("a body too short for its length", "content", with_body(b"\x00\x00")),
+    ("a body that decompresses beyond its size", "content",
+     with_body(zlib.compress(rows(b"\x91\x80") + bytes(100_000)), 1, 6)),
+    ("a body that is not zlib", "content", with_body(rows(b"\x91\x80"), 1)),
+    ("an encoding that does not exist", "content", with_body(rows(b"\x91\x80"), 2)),
+    ("a content type that does not exist", "content", with_body(rows(b"\x91\x80"), content_type=1)),
+    ("a size that the body does not have", "content", with_body(rows(b"\x91\x80"), size=7)),
     ("100 levels", "frame", b"\x91" * 100 + b"\x00"),
     ("a frame kind that does not exist", "frame", msgpack.packb([99])),
     ("a frame without a kind", "frame", msgpack.packb([])),
@@ -226,7 +297,33 @@ HOSTILE: list[tuple[str, str, bytes]] = [
     ("DATA of a negative age", "frame", msgpack.packb([5, 0, T0, [[0, -1, [], [], b""]]])),
     ("CREDIT for four lanes", "frame", msgpack.packb([8, [1, 2, 3, 4]])),
     ("ACK of a short id", "frame", msgpack.packb([6, [b"short"]])),
+    ("ACK of a map", "frame", msgpack.packb([6, {}])),
+    ("ACK of a text", "frame", msgpack.packb([6, ""])),
+    ("INTRO of bytes", "frame", msgpack.packb([4, b""])),
     ("HELLO with a short session", "frame", msgpack.packb([1, 1, 1, FABRIC, 1, b"", b"short", NONCE, T0, 0, 0])),
+    ("a frame with an extension type", "frame", msgpack.packb([11, msgpack.ExtType(1, b"x")])),
+    ("a frame with an array of 2**32-1", "frame", b"\x92\x06\xdd\xff\xff\xff\xff"),
+    ("a frame with a byte after its end", "frame", encode_frame(Ping(T0)) + b"\x00"),
+    ("an empty frame", "frame", b""),
+    *[(f"DATA cut off at {n}", "frame", encode_frame(Data(Lane.HIGH, T0, [ITEM]))[:n]) for n in (1, 11, 60, 250)],
+    ("credential cut off", "credential", RELAY.credential.raw[:-1]),
+    ("credential with a byte after its end", "credential", RELAY.credential.raw + b"\x00"),
+    ("credential that the authority signed as a list", "credential", AS_LIST),
+    ("credential with a path as its name", "credential",
+     issue(replace(RELAY.credential, id="../hq"), AUTHORITY.signer)),
+    ("credential with a key of 33 bytes", "credential",
+     issue(replace(RELAY.credential, curve_key=bytes(33)), AUTHORITY.signer)),
+    ("attachment cut off", "attachment", ATTACHMENT[:-1]),
+    ("attachment with a byte after its end", "attachment", ATTACHMENT + b"\x00"),
+    ("attachment signed as a root", "attachment", AS_ROOT),
+    ("attachment that another signed", "attachment",
+     sign_attachment(POINT.credential, RELAY.signer, SESSION, "hq", T0, True, ("intel.>",))),
+    ("attachment that executes without a grant", "attachment",
+     sign_attachment(RELAY.credential, RELAY.signer, SESSION, "hq", T0, True, ())),
+    ("list cut off", "revocations", LIST[:-1]),
+    ("list with a byte after its end", "revocations", LIST + b"\x00"),
+    ("list that the authority signed as a credential", "revocations",
+     msgpack.packb([LIST_BODY, AUTHORITY.signer.sign(TYPE_CREDENTIAL, LIST_BODY)])),
     ("credential of another authority", "credential", STRANGER.credential.raw),
     ("credential of another fabric", "credential", OTHER_FABRIC.credential.raw),
     ("credential that is not signed", "credential",
@@ -248,6 +345,10 @@ def read(what: str, raw: bytes) -> Any:
     match what:
         case "envelope":
             return open_envelope(raw, KNOWN, RootCache())
+        case "content":  # well signed and well formed to every relay: its reader is the one who refuses
+            opened = open_envelope(raw, KNOWN, RootCache())
+            assert isinstance(opened, Verified), opened
+            return read_records(opened.header, opened.envelope.parts)
         case "frame":
             return decode_frame(raw)
         case "credential":
@@ -301,7 +402,11 @@ def vectors() -> dict[str, list[dict[str, Any]]]:
 
 
 def main() -> None:
-    path = Path(sys.argv[1])
+    parser = argparse.ArgumentParser(description="Write the vectors to a file that does not exist yet.")
+    parser.add_argument("--new", type=Path, metavar="FILE")
+    path = parser.parse_args().new
+    if path is None:
+        sys.exit("v1.json is frozen: peers in the field speak it. To make another file: --new FILE")
     if path.exists():
         sys.exit(f"{path} is frozen: name a file that does not exist")
     path.write_text(json.dumps(vectors(), indent=1) + "\n")
