@@ -20,10 +20,11 @@ import zmq
 
 from fabric.edge.home import fabric_folder
 from fabric.edge.identity import Dial, Identity
+from fabric.edge.spool import Owed, Spool
 from fabric.protocol.credentials import NodeKind
 from fabric.protocol.errors import Code, FabricError
 from fabric.protocol.limits import FRAME_BYTES_MAX, HELLO_WAIT_MS
-from fabric.protocol.ready import LinkDown, LinkUp, Op, Ready, Tick, may_wait
+from fabric.protocol.ready import LinkDown, LinkUp, Ready, Tick
 from fabric.protocol.relay import Relay
 from fabric.protocol.wire import PROTOCOL_VERSIONS, SESSION_BYTES, Hello, Refused, Role, decode_frame, encode_frame
 from fabric.transport.clock import Clock
@@ -35,7 +36,6 @@ from fabric.transport.listener import Listener
 from fabric.transport.sockets import LinkNumbers
 from relays.config import RelayConfig
 from relays.logs import Allowance
-from relays.spool import Spool
 from relays.status import StatusFile, snapshot
 
 # A turn takes at most this from each socket: about two milliseconds of work, so that timers and other peers wait no
@@ -43,9 +43,6 @@ from relays.status import StatusFile, snapshot
 _TURN_FRAMES = 64
 _TURN_BYTES = 2 * FRAME_BYTES_MAX
 _IDLE_MS_MAX = 1_000
-# How long, and how many, ends of rows wait for a commit that has to be made anyway.
-_OWED_MS = 50
-_OWED_MAX = 512
 # A REJECT needs a moment to leave before its connection is cut.
 _CUT_AFTER_MS = 250
 _STATUS_MS = 1_000
@@ -66,14 +63,13 @@ class RelayLoop:
         self._condemned: dict[int, int] = {}  # link -> when it is cut
         self._lists_seen = 0.0
         self._allowance = Allowance()
-        self._owed: list[Op] = []
-        self._owed_since_ms = 0
 
     def run(self) -> None:
         """Until SIGTERM or SIGINT. Raises FabricError when this relay cannot or must not run."""
         for signal_ in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signal_, self._stop)
         self._spool = Spool(self._folder / "spool" / f"{self._identity.id}.db")
+        self._owed = Owed(self._spool)
         try:
             self._open()
             self._serve()
@@ -143,7 +139,7 @@ class RelayLoop:
             self._context.destroy(linger=0)
         if self._stopping and hasattr(self, "_status"):
             self._status.remove()
-            self._spool.commit(self._owed)
+            self._owed.settle()
         self._spool.close()
         self._log.info("relay stopped")
 
@@ -220,8 +216,7 @@ class RelayLoop:
         self._condemned[link] = now_ms + _CUT_AFTER_MS
 
     def _apply(self, ready: Ready, now_ms: int) -> None:
-        if ready.persist or self._owed:
-            self._commit(ready.persist, now_ms)
+        self._owed.commit(ready.persist, now_ms)
         for link, payload in ready.send:
             # A frame that cannot leave now is lost like one that the network lost: everything that matters repeats.
             dialler = self._dialler_of.get(link)
@@ -243,16 +238,6 @@ class RelayLoop:
             left_out = self._allowance.take(note.event, now_ms)
             if left_out is not None:
                 self._log.info(note.event, **note.fields, **({"left_out": left_out} if left_out else {}))
-
-    def _commit(self, ops: list[Op], now_ms: int) -> None:
-        """In order, all that is owed with it; ends of rows alone are owed for a moment."""
-        if not self._owed:
-            self._owed_since_ms = now_ms
-        self._owed += ops
-        late = now_ms - self._owed_since_ms >= _OWED_MS or len(self._owed) >= _OWED_MAX
-        if late or not all(may_wait(op) for op in ops):
-            owed, self._owed = self._owed, []
-            self._spool.commit(owed)
 
     def _knock(self, now_ms: int) -> None:
         """The door test, a step a turn, until it is decided."""
@@ -294,8 +279,8 @@ class RelayLoop:
             wakes.append(ready.wake_at_ms)
         wakes += [wake for dialler, _, _ in self._diallers if (wake := dialler.next_wake_ms(now_ms)) is not None]
         wakes += list(self._condemned.values())
-        if self._owed:
-            wakes.append(self._owed_since_ms + _OWED_MS)
+        if self._owed.due_ms is not None:
+            wakes.append(self._owed.due_ms)
         if self._door is not None:
             wakes.append(now_ms + 20)
         return max(0, min(wakes) - now_ms)

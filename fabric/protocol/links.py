@@ -65,6 +65,7 @@ class Links:
         self.skew_ms = skew_ms
         self.clock = ClockOffset()
         self.credentials: OrderedDict[bytes, Credential] = OrderedDict({credential.digest: credential})
+        self.kept: dict[bytes, None] = {}  # credentials that are on disk, by digest
         self.roots = RootCache()
         self.links: dict[int, Link] = {}
         self.by_destination: dict[str, Link] = {}

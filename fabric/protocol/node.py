@@ -8,7 +8,11 @@ this, which dispatches. A subclass says what messages mean.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from fabric.protocol.carrier import Carrier
+from fabric.protocol.credentials import Credential, verify_credential
+from fabric.protocol.custody import Custody
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.limits import (
     HELLO_RETRY_MS,
@@ -17,14 +21,19 @@ from fabric.protocol.limits import (
     PING_MS,
 )
 from fabric.protocol.link import Link, State
+from fabric.protocol.outbox import Held
 from fabric.protocol.ready import (
     Arrived,
     Event,
+    KeepCredential,
     KeepLists,
     LinkDown,
     LinkUp,
     Note,
+    Op,
+    Put,
     Ready,
+    Seen,
     Submit,
     Tick,
 )
@@ -35,6 +44,7 @@ from fabric.protocol.wire import (
     Bye,
     Credit,
     Data,
+    Direction,
     Hello,
     Intro,
     Lists,
@@ -54,6 +64,8 @@ _TIMERS_MS = 250
 
 class Node(Carrier):
     """The dispatcher: which frame, event and timer goes where."""
+
+    custody: Custody
 
     # -- the driver's side ------------------------------------------------------------------------------
 
@@ -111,6 +123,9 @@ class Node(Carrier):
 
     def on_timers(self, now_ms: int, ready: Ready) -> None:
         """A few times a second."""
+
+    def on_restore(self, op: Op, now_ms: int) -> None:
+        """What only this kind of node keeps; of a `Put` too, before the message is taken back."""
 
     # -- frames -----------------------------------------------------------------------------------------
 
@@ -208,6 +223,53 @@ class Node(Carrier):
         ready.notes.append(Note("revocations applied", {"version": lists.version, "revoked": len(lists.ids)}))
         self.on_lists(now_ms, ready)
         return None
+
+    # -- what survives a restart ------------------------------------------------------------------------
+
+    def keep(self, credential: Credential, ready: Ready) -> None:
+        """Whoever signed what is on disk must be known when it is read back."""
+        if credential.digest not in self.kept:
+            self.kept[credential.digest] = None
+            ready.persist.append(KeepCredential(credential.digest, credential.raw))
+
+    def restore(self, ops: Iterable[Op], now_ms: int) -> list[tuple[bytes, Direction]]:
+        """Take back what is on disk, in its order. Returns the messages that cannot be believed any more.
+
+        Credentials are not judged by the time here: a message of one that ran out meanwhile is refused where it is
+        sent to, and so ends with that reason.
+        """
+        damaged = []
+        for op in ops:
+            self.on_restore(op, now_ms)
+            match op:
+                case KeepCredential(digest, raw):
+                    credential = verify_credential(raw, self.trust.authority_key, self.me.fabric)
+                    self.kept[digest] = None
+                    if isinstance(credential, Credential):
+                        self.learn(credential)
+                case KeepLists(raw):
+                    lists = verify_revocations(raw, self.trust.authority_key, self.me.fabric)
+                    if not isinstance(lists, Reject):
+                        self.trust.revocations = lists
+                case Seen(id_, direction, until_ms):
+                    self.custody.dedup.add(id_, direction, until_ms)
+                case Put():
+                    if not self._readopt(op, now_ms):
+                        self.count("ended", "quarantined")
+                        damaged.append((op.id, op.direction))
+        return damaged
+
+    def _readopt(self, op: Put, now_ms: int) -> bool:
+        message = open_envelope(op.envelope, self.credentials, self.roots)
+        if isinstance(message, Reject):
+            return False
+        # The clock may have been set back while we were off; age never shrinks.
+        received_at_ms = min(op.received_at_ms, now_ms)
+        held = Held(
+            message, op.direction, op.lane, op.age_ms, received_at_ms, op.expires_at_ms, op.hops, restored=True
+        )
+        self.custody.adopt(held, op.destinations)
+        return True
 
     # -- the end of a turn ------------------------------------------------------------------------------
 

@@ -64,7 +64,8 @@ class Point(Node):
         self._table = RouteTable()  # only this node's own attachment
         self._wanted = Attach(0, False, ())
         self._announced_epoch = 0
-        self._handling: dict[bytes, tuple[Lane, int]] = {}  # delivered, not handled -> (lane, bytes)
+        # Delivered, not handled -> (lane, bytes, until when a repeat may come).
+        self._handling: dict[bytes, tuple[Lane, int, int]] = {}
 
     @property
     def connected(self) -> bool:
@@ -96,7 +97,7 @@ class Point(Node):
                 if link is not None:
                     self._attach(link, ready)
             case Handled(id_, refused):
-                self._handled(id_, refused, link)
+                self._handled(id_, refused, link, now_ms, ready)
             case Leave():
                 if link is not None:
                     self.send(link, Bye(Code.CLOSED, ""), ready)
@@ -150,6 +151,7 @@ class Point(Node):
             issued_at_ms=header.issued_at_ms, ttl_ms=header.ttl_ms, age_ms=0, now_ms=self.fabric_now(now_ms),
             skew_ms=self.skew_ms, clock_suspect=self.clock_suspect,
         )
+        self.keep(message.credential, ready)
         held = Held(message, Direction.UP, header.lane, 0, now_ms, expires_at_ms, ())
         self.custody.put(held, [(UPLINK, ())], ready)
         self.touch(UPLINK)
@@ -186,12 +188,14 @@ class Point(Node):
             self.nack(link, message.id, fitted)
             return
         header = message.header
-        self.custody.dedup.add(message.id, item.direction, now_ms + header.ttl_ms + self.skew_ms)
+        until_ms = now_ms + header.ttl_ms + self.skew_ms
         if header.kind is Kind.ACTION:
             link.consumed_bytes[lane] += len(item.envelope)
+            self.custody.saw(message.id, item.direction, until_ms, ready)
             self.ack(link, message.id)
         else:
-            self._handling[message.id] = (lane, len(item.envelope))
+            self.custody.dedup.add(message.id, item.direction, until_ms)
+            self._handling[message.id] = (lane, len(item.envelope), until_ms)
         ready.deliver.append(Delivery(fitted, item.age_ms, tuple(item.hops)))
 
     def _examine(self, link: Link, item: Item, message: Verified, now_ms: int) -> Reject | None:
@@ -210,11 +214,15 @@ class Point(Node):
                 return Reject(Code.EXECUTE_DENIED, header.topic)
         return problem
 
-    def _handled(self, id_: bytes, refused: Reject | None, link: Link | None) -> None:
-        lane_bytes = self._handling.pop(id_, None)
-        if link is None or lane_bytes is None:
+    def _handled(self, id_: bytes, refused: Reject | None, link: Link | None, now_ms: int, ready: Ready) -> None:
+        handling = self._handling.pop(id_, None)
+        if handling is None:
             return
-        lane, bytes_ = lane_bytes
+        lane, bytes_, until_ms = handling
+        # On disk before the relay hears of it: a reader that keeps a file drops repeats across its own restarts.
+        self.custody.saw(id_, Direction.DOWN, until_ms, ready)
+        if link is None:
+            return
         link.consumed_bytes[lane] += bytes_
         if refused is None:
             self.ack(link, id_)

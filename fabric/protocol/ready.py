@@ -126,6 +126,20 @@ class KeepSession(NamedTuple):
     attachment: bytes
 
 
+class KeepPosition(NamedTuple):
+    """How far a source was read: committed with what was made of it, so that nothing is read twice or left out."""
+
+    source: str
+    position: str
+
+
+class KeepOwner(NamedTuple):
+    """Whose file this is."""
+
+    fabric: str
+    node: str
+
+
 class KeepDispatch(NamedTuple):
     """An action (full digest) was handed to a target here, with this label; or turned here, when target is ''."""
 
@@ -135,7 +149,9 @@ class KeepDispatch(NamedTuple):
     until_ms: int
 
 
-Op = Put | Done | Seen | Replace | KeepCredential | KeepLists | KeepSession | KeepDispatch
+Op = (
+    Put | Done | Seen | Replace | KeepCredential | KeepLists | KeepSession | KeepDispatch | KeepPosition | KeepOwner
+)
 
 
 def may_wait(op: Op) -> bool:

@@ -9,11 +9,11 @@ clearance; an action reaches only targets that its selector, its requester's gra
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from fabric.protocol.actions import End
 from fabric.protocol.announce import announce, announce_all, answered, next_frames
-from fabric.protocol.credentials import Credential, verify_credential
+from fabric.protocol.credentials import Credential
 from fabric.protocol.custody import Custody
 from fabric.protocol.envelope import Header, Kind
 from fabric.protocol.errors import Code, Reject
@@ -39,18 +39,14 @@ from fabric.protocol.permissions import (
 )
 from fabric.protocol.rates import Rates
 from fabric.protocol.ready import (
-    KeepCredential,
     KeepDispatch,
-    KeepLists,
     KeepSession,
     Note,
     Op,
     Put,
     Ready,
-    Seen,
 )
 from fabric.protocol.reports import NOBODY, SELECTED, build_report
-from fabric.protocol.revocations import verify_revocations
 from fabric.protocol.routing import Attachment, Route, RouteTable, open_attachment
 from fabric.protocol.severity import Lane
 from fabric.protocol.signing import Signer
@@ -87,7 +83,6 @@ class Relay(Node):
         # (action's digest, target or "" for "turned here") -> (label, until): who may answer what.
         self._dispatches: OrderedDict[tuple[bytes, str], tuple[Label, int]] = OrderedDict()
         self._away: dict[str, int] = {}  # sessions without a link -> since
-        self._kept: dict[bytes, None] = {}  # credentials that the spool has
         self._reports = 0
 
     @property
@@ -181,7 +176,7 @@ class Relay(Node):
             assert link.peer is not None
             if attachment.key != (link.peer.id, link.peer_session):
                 return Reject(Code.WRONG_PEER, "a control point attaches itself only")
-            self._keep(attachment.credential, ready)
+            self.keep(attachment.credential, ready)
             ready.persist.append(KeepSession(link.destination, attachment.raw))
         if self.routes.put(attachment, link.destination):
             self._announce(attachment, withdrawn=False)
@@ -322,7 +317,7 @@ class Relay(Node):
             self.count("ended", Code.NO_INTEREST.reason)
             self.custody.saw(message.id, direction, expires_at_ms, ready)
             return
-        self._keep(message.credential, ready)
+        self.keep(message.credential, ready)
         held = Held(message, direction, header.lane, item.age_ms, now_ms, expires_at_ms, tuple(item.hops))
         self.custody.put(held, destinations, ready)
         if header.kind in (Kind.EVENT, Kind.INTEL):
@@ -337,11 +332,6 @@ class Relay(Node):
             if row is None:
                 return  # all of it is in flight
             self.on_settled(row, Reject(Code.SUBSCRIBER_SLOW), now_ms, ready)
-
-    def _keep(self, credential: Credential, ready: Ready) -> None:
-        if credential.digest not in self._kept:
-            self._kept[credential.digest] = None
-            ready.persist.append(KeepCredential(credential.digest, credential.raw))
 
     # -- actions ----------------------------------------------------------------------------------------
 
@@ -451,54 +441,20 @@ class Relay(Node):
 
     # -- after a restart --------------------------------------------------------------------------------
 
-    def restore(self, ops: Iterable[Op], now_ms: int) -> list[tuple[bytes, Direction]]:
-        """Take back what the spool has, in its order. Returns the messages that cannot be believed any more.
-
-        Credentials are not judged by the time here: a message of one that ran out meanwhile is refused where it is
-        sent to, and so ends with that reason.
-        """
-        damaged = []
-        for op in ops:
-            match op:
-                case KeepCredential(digest, raw):
-                    credential = verify_credential(raw, self.trust.authority_key, self.me.fabric)
-                    self._kept[digest] = None
-                    if isinstance(credential, Credential):
-                        self.learn(credential)
-                case KeepLists(raw):
-                    lists = verify_revocations(raw, self.trust.authority_key, self.me.fabric)
-                    if not isinstance(lists, Reject):
-                        self.trust.revocations = lists
-                case KeepSession(destination, raw):
-                    attachment = open_attachment(raw, self.credentials)
-                    if isinstance(attachment, Attachment):
-                        self.routes.put(attachment, destination)
-                        self._outbox(destination)
+    def on_restore(self, op: Op, now_ms: int) -> None:
+        match op:
+            case KeepSession(destination, raw):
+                attachment = open_attachment(raw, self.credentials)
+                if isinstance(attachment, Attachment):
+                    self.routes.put(attachment, destination)
+                    self._outbox(destination)
+                    self._away[destination] = now_ms
+            case KeepDispatch(digest, target, label, until_ms):
+                self._dispatches[(digest, target)] = (Label(label), until_ms)
+            case Put():
+                for destination, _ in op.destinations:
+                    if destination.startswith("point:") and destination not in self._away:
                         self._away[destination] = now_ms
-                case KeepDispatch(digest, target, label, until_ms):
-                    self._dispatches[(digest, target)] = (Label(label), until_ms)
-                case Seen(id_, direction, until_ms):
-                    self.custody.dedup.add(id_, direction, until_ms)
-                case Put():
-                    if not self._readopt(op, now_ms):
-                        self.count("ended", "quarantined")
-                        damaged.append((op.id, op.direction))
-        return damaged
-
-    def _readopt(self, op: Put, now_ms: int) -> bool:
-        message = open_envelope(op.envelope, self.credentials, self.roots)
-        if isinstance(message, Reject):
-            return False
-        for destination, _ in op.destinations:
-            if destination.startswith("point:") and destination not in self._away:
-                self._away[destination] = now_ms
-        # The clock may have been set back while we were off; age never shrinks.
-        received_at_ms = min(op.received_at_ms, now_ms)
-        held = Held(
-            message, op.direction, op.lane, op.age_ms, received_at_ms, op.expires_at_ms, op.hops, restored=True
-        )
-        self.custody.adopt(held, op.destinations)
-        return True
 
 
 def _fits(action: Verified, targets: tuple[str, ...]) -> bool:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from fabric.edge.spool import Spool
 from fabric.protocol.errors import Code, FabricError
 from fabric.protocol.ready import Done, KeepCredential, KeepDispatch, KeepLists, KeepSession, Put, Replace, Seen
 from fabric.protocol.severity import Lane
 from fabric.protocol.wire import Direction
-from relays.spool import Spool
 
 NOW = 1_760_000_000_000
 LATER = NOW + 60_000
@@ -143,7 +143,7 @@ def test_one_process_a_file(path):
 WRITER = """
 import sys
 from pathlib import Path
-from relays.spool import Spool
+from fabric.edge.spool import Spool
 from tests.unit.test_spool import put
 spool = Spool(Path(sys.argv[1]))
 for number in range(1, 100_000):

@@ -33,7 +33,7 @@ def take_lock(path: Path) -> int:
     except OSError:
         os.close(lock)
         raise FabricError(
-            Code.ALREADY_RUNNING, f"another process has the spool {path}", "stop the relay that already runs"
+            Code.ALREADY_RUNNING, f"another process has {path}", "stop the process that already runs"
         ) from None
     return lock
 

@@ -1,4 +1,4 @@
-"""What a relay holds, on disk: SQLite in WAL mode, one transaction a turn, fsync before it returns.
+"""What a node holds, on disk: SQLite in WAL mode, one transaction a turn, fsync before it returns.
 
 Guarantees: what `commit` returned from survives kill -9 and power loss; one process per file; a row whose checksum
 does not match is set aside in the table `quarantine` and reported, and everything else goes on; a disk that fills up
@@ -23,6 +23,8 @@ from typing import Any, NamedTuple
 import msgpack
 
 from fabric.edge.home import make_private
+from fabric.edge.spool.file import free_bytes, open_or_set_aside, set_aside, take_lock
+from fabric.edge.spool.rows import checksum, pack, put_meta, put_of, row_of
 from fabric.protocol.dedup import SEEN_MAX
 from fabric.protocol.errors import Code, FabricError
 from fabric.protocol.limits import CREDENTIALS_CACHED_MAX
@@ -31,6 +33,8 @@ from fabric.protocol.ready import (
     KeepCredential,
     KeepDispatch,
     KeepLists,
+    KeepOwner,
+    KeepPosition,
     KeepSession,
     Op,
     Put,
@@ -38,8 +42,6 @@ from fabric.protocol.ready import (
     Seen,
 )
 from fabric.protocol.wire import Direction
-from relays.spool.file import free_bytes, open_or_set_aside, set_aside, take_lock
-from relays.spool.rows import checksum, pack, put_meta, put_of, row_of
 
 # Intake stops while this much is free: the queue drains, and its deletes need room in the WAL.
 _FREE_BYTES_MIN = 64 * 2**20
@@ -51,6 +53,7 @@ _QUARANTINE_ROWS_MAX = 1_000
 
 # Names in `kept` begin with what the row is; the rest makes it unique.
 _CREDENTIAL, _LISTS, _SESSION, _DISPATCH = "credential ", "lists", "session ", "dispatch "
+_POSITION, _OWNER = "position ", "owner"
 
 
 class Statement(NamedTuple):
@@ -157,6 +160,10 @@ class Spool:
                     kept[_LISTS] = row_of(b"", raw)
                 case KeepSession(destination, attachment):
                     kept[_SESSION + destination] = row_of(b"", attachment) if attachment else None
+                case KeepPosition(source, position):
+                    kept[_POSITION + source] = row_of(b"", position.encode())
+                case KeepOwner(fabric, node):
+                    kept[_OWNER] = row_of(b"", pack([fabric, node]))
                 case KeepDispatch(digest, target, label, until_ms):
                     kept[f"{_DISPATCH}{digest.hex()} {target}"] = row_of(pack([digest, target, label, until_ms]), b"")
         return [
@@ -193,6 +200,10 @@ class Spool:
             return list(self._load(now_ms))
 
     def _load(self, now_ms: int) -> Iterator[Op]:
+        for _, _, body in self._sound("kept", "name = 'owner'"):
+            yield KeepOwner(*msgpack.unpackb(body))
+        for name, _, body in self._sound("kept", "name LIKE 'position %'"):
+            yield KeepPosition(name.removeprefix(_POSITION), body.decode())
         for name, _, body in self._sound("kept", "name LIKE 'credential %'"):
             yield KeepCredential(bytes.fromhex(name.removeprefix(_CREDENTIAL)), body)
         for _, _, body in self._sound("kept", "name = 'lists'"):
