@@ -116,13 +116,14 @@ def batches(sensor: ControlPoint, arrivals: Arrivals, count: int) -> float:
     return count / took
 
 
-def send_command(house: House, folder: Path, arrivals: Arrivals, count: int) -> float:
+def send_command(house: House, folder: Path, arrivals: Arrivals, count: int, *more: str) -> float:
     """The same through the command, Python's start included: seconds until the last record arrived."""
     path = folder / "records.json"
     path.write_text("".join(json.dumps({**RECORD, "n": n}) + "\n" for n in range(count)))
     began = time.perf_counter()
     house.cli("send", str(path), "--as", "sensor-p", "--topic", "detections.bench", "--label", "green",
-              "--field-label", "id.orig_h=amber", "--field-label", "id.resp_h=amber", timeout_s=_WAIT_S).expect(0)
+              "--field-label", "id.orig_h=amber", "--field-label", "id.resp_h=amber", *more,
+              timeout_s=_WAIT_S).expect(0)
     arrivals.wait(count)
     took = time.perf_counter() - began
     arrivals.clear()
@@ -262,8 +263,16 @@ def measure(count: int, rounds: int, tell: Callable[[str], None]) -> dict[str, f
                     best("single events, records/s", single_events(sensor, arrivals, count))
                     best("batches, records/s", batches(sensor, arrivals, count))
                     best("bare, messages/s", bare_stream(send, receive, count))
+                with house.point("sensor-p", outbox=Path(folder) / "bench.outbox") as sensor:
+                    took = one_at_a_time(sensor, arrivals, min(count, 500))
+                    best("outbox, one at a time p50, ms", percentile(took, 0.5) * 1000, low=True)
+                    best("outbox, batches, records/s", batches(sensor, arrivals, count))
                 took_s = send_command(house, Path(folder), arrivals, count)
                 best("fabric send, records/s", count / took_s)
+                took_s = send_command(
+                    house, Path(folder), arrivals, count, "--outbox", f"{folder}/send-{number}.outbox"
+                )
+                best("outbox, fabric send, records/s", count / took_s)
         house.down()
     return figures
 
@@ -287,6 +296,9 @@ def main() -> None:
         ("single events", "single events, records/s", "bare, messages/s"),
         ("batches", "batches, records/s", "bare, messages/s"),
         ("fabric send", "fabric send, records/s", "bare, messages/s"),
+        ("outbox: one at a time, p50", "outbox, one at a time p50, ms", "bare p50, ms"),
+        ("outbox: batches", "outbox, batches, records/s", "bare, messages/s"),
+        ("outbox: fabric send", "outbox, fabric send, records/s", "bare, messages/s"),
         ("idle relay", "idle relay, MB", "bare Python, MB"),
     ):
         unit = ours.rpartition(", ")[2]

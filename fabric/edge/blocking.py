@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from fabric.edge.compose import Position
 from fabric.edge.handlers import Handler, Handlers, answer_of, failed, read_action, refused, result_stamp
 from fabric.edge.identity import Identity
 from fabric.edge.logs import edge_log
@@ -92,9 +93,15 @@ class Messages:
 class ControlPoint:
     """See `fabric.edge.point.ControlPoint`; the arguments are the same."""
 
-    def __init__(self, identity: Identity | str | Path, *, connect_timeout_s: float = CONNECT_TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        identity: Identity | str | Path,
+        *,
+        outbox: Path | str | None = None,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+    ) -> None:
         self.identity = as_identity(identity)
-        self._loop = EdgeLoop(self.identity)
+        self._loop = EdgeLoop(self.identity, None if outbox is None else Path(outbox))
         self._connect_timeout_s = connect_timeout_s
         self._handlers = Handlers(self.identity.credential.grants.execute)
         self._executor = ThreadPoolExecutor(_HANDLER_THREADS, f"fabric {self.identity.id}")
@@ -110,8 +117,8 @@ class ControlPoint:
         self.close()
 
     def connect(self) -> None:
-        self._loop.start()
         try:
+            self._loop.start()
             self._loop.wait_connected(self._connect_timeout_s)
         except BaseException:
             self.close()
@@ -122,12 +129,35 @@ class ControlPoint:
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def publish(self, topic: str, content: Mapping[str, Any], **options: Any) -> str:
-        """The record's id, once the relay holds it. Options as in the asyncio face."""
+        """The record's id, once it is durable. Options as in the asyncio face."""
         return self.publish_later(topic, content, **options).result()
 
-    def publish_later(self, topic: str, content: Mapping[str, Any], **options: Any) -> Future[str]:
+    def publish_later(
+        self, topic: str, content: Mapping[str, Any], *, position: tuple[str, str] | None = None, **options: Any
+    ) -> Future[str]:
         """The same without waiting; many of these travel in batches. Blocks only while too much waits."""
-        return self._loop.publish(publish_stamp(topic, self.identity.defaults, **options), dict(content))
+        stamp = publish_stamp(topic, self.identity.defaults, **options)
+        return self._loop.publish(stamp, dict(content), None if position is None else Position(*position))
+
+    @property
+    def waiting(self) -> int:
+        """Records that the relay does not hold yet."""
+        return self._loop.outgoing.waiting
+
+    def position_of(self, source: str) -> str | None:
+        """How far this source was read, as far as the outbox knows."""
+        return self._loop.position(source)
+
+    def on_refused(self, tell: Callable[[str, int, FabricError], None]) -> None:
+        """Be told (envelope id, records, why) when what was in the outbox ends without delivery.
+
+        On the connection's thread: it must not block.
+        """
+        self._loop.outgoing.on_refused = tell
+
+    def drain(self, timeout_s: float) -> bool:
+        """Until the relay holds all that was published. False when it does not within the time."""
+        return self._loop.outgoing.wait_empty(timeout_s)
 
     def subscribe(self, pattern: str, *, timeout_s: float | None = None) -> Messages:
         """Messages as they come, from now on: returns when the relay has the subscription.

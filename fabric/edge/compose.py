@@ -27,6 +27,13 @@ BATCH_RECORDS_MAX = 128
 _BATCH_BYTES = 65_536
 
 
+class Position(NamedTuple):
+    """Where a record came from: a source's name, and how far it is read once this record is on disk."""
+
+    source: str
+    position: str
+
+
 class Stamp(NamedTuple):
     """What records must share to travel in one envelope. `rules`: (field, label) in order."""
 
@@ -51,6 +58,8 @@ class Draft:
     at_ms: int
     token: Any
     size: int = 0
+    position: Position | None = None
+    taken: bool = False  # sealed, or found to be unfit: its source goes on behind it
 
 
 class Sealed(NamedTuple):

@@ -13,21 +13,24 @@ import random
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
-from typing import Any
+from pathlib import Path
 
 import zmq
 
-from fabric.edge.compose import Composer, Draft, Stamp, estimate_bytes
+from fabric.edge.compose import Composer, Draft, Position, Stamp, estimate_bytes
 from fabric.edge.identity import Identity
 from fabric.edge.logs import edge_log
 from fabric.edge.messages import Message, messages_of
+from fabric.edge.outbox import EdgeOutbox
+from fabric.edge.outgoing import Outgoing
 from fabric.edge.tracking import Tracker
 from fabric.protocol.envelope import Kind
 from fabric.protocol.errors import Code, FabricError, Reject
 from fabric.protocol.limits import FRAME_BYTES_MAX, SUBSCRIPTIONS_MAX
+from fabric.protocol.links import UPLINK
 from fabric.protocol.parts import Record
 from fabric.protocol.point import Point
 from fabric.protocol.ready import (
@@ -43,12 +46,11 @@ from fabric.protocol.ready import (
     LinkUp,
     Published,
     Ready,
-    Submit,
     SubscriptionRefused,
     Tick,
 )
 from fabric.protocol.topics import matches
-from fabric.protocol.verify import Verified, open_envelope
+from fabric.protocol.verify import Verified
 from fabric.protocol.wire import SESSION_BYTES, Role
 from fabric.transport.clock import Clock
 from fabric.transport.dialler import Dialler, Up
@@ -58,12 +60,8 @@ from fabric.transport.sockets import LinkNumbers
 _TURN_FRAMES = 64
 _TURN_BYTES = 2 * FRAME_BYTES_MAX
 _IDLE_MS_MAX = 1_000
-# Envelopes on their way to the relay at a time. What is published meanwhile gathers into larger batches.
-_IN_FLIGHT_MAX = 16
-# Drafts that one burst signs; one Merkle tree holds 1,024 leaves.
-_BURST_MAX = 1_024
-# Records that wait for the relay. Beyond it `publish` waits, so pressure reaches whoever publishes.
-WAITING_MAX = 20_000
+# With an outbox there is something to do without a relay: a refusal may come soon, a connection when it comes.
+_FIRST_WORD_S = 1.0
 
 
 class Subscription:
@@ -79,7 +77,9 @@ class Subscription:
 
 
 class EdgeLoop:
-    def __init__(self, identity: Identity, name: str = "") -> None:
+    """`outbox`: the file that keeps what is published until the relay holds it."""
+
+    def __init__(self, identity: Identity, outbox: Path | None = None) -> None:
         if identity.relay is None:
             raise FabricError(Code.BAD_IDENTITY, f"{identity.id} names no relay to dial")
         self.identity = identity
@@ -88,17 +88,17 @@ class EdgeLoop:
             identity.credential, identity.signer, identity.authority_key, os.urandom(SESSION_BYTES), os.urandom
         )
         self._relay = identity.relay
-        self._composer = Composer(identity.credential, self.core.signer, os.urandom)
+        self._log = edge_log(identity.id)
+        self.outgoing = Outgoing(self.core, Composer(identity.credential, self.core.signer, os.urandom), self._log)
+        self._outbox_path = outbox
+        self._outbox: EdgeOutbox | None = None
+        self._opened: Future[None] = Future()
         self._calls: deque[Callable[[int, Ready], None]] = deque()
-        self._drafts: deque[Draft] = deque()
-        self._room = threading.Semaphore(WAITING_MAX)
-        self._sealed: dict[bytes, Sequence[Draft]] = {}
         self._subscriptions: list[Subscription] = []
         self._actions: Callable[[Delivery], None] | None = None
         self._trackers: dict[bytes, tuple[Tracker, Callable[[Tracker], None]]] = {}
         self._waiting: dict[bytes, int] = {}  # delivered to that many subscriptions that are not done
         self._epoch = 0
-        self._log = edge_log(identity.id)
         self.problem: FabricError | None = None  # why there is no connection, as far as is known
         self.connected = threading.Event()
         self._first_word = threading.Event()
@@ -107,12 +107,14 @@ class EdgeLoop:
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._wake_reader.setblocking(False)
         self._wake_writer.setblocking(False)
-        self._thread = threading.Thread(target=self._run, name=name or f"fabric {identity.id}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"fabric {identity.id}", daemon=True)
 
     # -- from any thread --------------------------------------------------------------------------------
 
     def start(self) -> None:
+        """Raises when the outbox cannot be opened; a relay is not waited for."""
         self._thread.start()
+        self._opened.result()
 
     def call(self, function: Callable[[int, Ready], None]) -> None:
         """Run on the loop's thread, with the time and the turn's `Ready`."""
@@ -120,7 +122,12 @@ class EdgeLoop:
         self._wake()
 
     def wait_connected(self, timeout_s: float) -> None:
-        """Until the link is open. Raises with the reason when it is refused for good, or the time is up."""
+        """Until the link is open. Raises with the reason when it is refused for good, or the time is up.
+
+        With an outbox a relay that does not answer is no reason not to begin.
+        """
+        if self._outbox is not None and not self._first_word.wait(min(timeout_s, _FIRST_WORD_S)):
+            return
         if not self._first_word.wait(timeout_s) or not self.connected.is_set():
             raise self.problem or FabricError(Code.UNREACHABLE, self._relay.address)
 
@@ -129,19 +136,25 @@ class EdgeLoop:
         if not self._attached.wait(timeout_s):
             raise self.problem or FabricError(Code.TIMED_OUT, "the relay did not confirm what this node takes")
 
-    def publish(self, stamp: Stamp, record: Record) -> Future[str]:
-        """The record's id, when the relay holds it. Blocks while too much waits."""
+    def publish(self, stamp: Stamp, record: Record, position: Position | None = None) -> Future[str]:
+        """The record's id, when it is durable: in the outbox where there is one, else at the relay.
+
+        Blocks while too much waits. `position` is kept with the record, in the same commit.
+        """
+        if position is not None and self._outbox is None:
+            raise FabricError(Code.USAGE, "a position needs an outbox to be kept in", "open the control point with one")
         future: Future[str] = Future()
+        draft = Draft(stamp, record, self.clock.now_ms(), future, estimate_bytes(record), position)
         if self._stopping:
             future.set_exception(FabricError(Code.CLOSED))
-            return future
-        while not self._room.acquire(timeout=1.0):
-            if self._stopping:
-                future.set_exception(FabricError(Code.CLOSED))
-                return future
-        self._drafts.append(Draft(stamp, record, self.clock.now_ms(), future, estimate_bytes(record)))
-        self._wake()
+        else:
+            self.outgoing.add(draft)
+            self._wake()
         return future
+
+    def position(self, source: str) -> str | None:
+        """How far the outbox's records of this source go."""
+        return self._outbox.position(source) if self._outbox is not None else None
 
     def subscribe(self, subscription: Subscription) -> None:
         def add(now_ms: int, ready: Ready) -> None:
@@ -178,17 +191,14 @@ class EdgeLoop:
         begun: Future[bytes] = Future()
 
         def begin(now_ms: int, ready: Ready) -> None:
-            draft = Draft(stamp, record, now_ms, None)
-            sealed, failed = self._composer.compose([draft])
-            if failed:
-                begun.set_exception(failed[0][1])
+            draft = Draft(stamp, record, now_ms, begun)
+            try:
+                message = self.outgoing.submit_one(draft, now_ms, ready)
+            except FabricError as error:
+                begun.set_exception(error)
                 return
-            message = self._open_own(sealed[0].envelope)
             tracker = Tracker(message.leaf, now_ms, now_ms + stamp.ttl_ms + wait_ms)
             self._trackers[message.leaf] = (tracker, tell)
-            draft.token = begun
-            self._sealed[message.id] = [draft]
-            ready.merge(self.core.step(Submit(message), now_ms))
 
         self.call(begin)
         return begun
@@ -225,7 +235,13 @@ class EdgeLoop:
             random.random, backoff_ms_max=10_000,
         )
         try:
+            self._open_outbox()
             self._serve()
+        except FabricError as error:
+            if self._opened.done():  # else `start` raises it
+                self._log.error("control point stopped", code=error.code.label, why=error.detail)
+            self.problem = error
+            self._fail_all(error)
         except Exception as error:  # noqa: BLE001 - a thread that dies silently would leave every caller waiting
             self._log.error("control point stopped", error=type(error).__name__)
             self.problem = FabricError(Code.CLOSED, f"internal error: {type(error).__name__}")
@@ -233,10 +249,24 @@ class EdgeLoop:
             raise
         finally:
             self._stopping = True
+            if not self._opened.done():
+                self._opened.set_exception(self.problem or FabricError(Code.CLOSED))
             self._dialler.close()
             self._context.destroy(linger=0)
+            if self._outbox is not None:
+                self._outbox.close()
             self._wake_reader.close()
             self._wake_writer.close()
+
+    def _open_outbox(self) -> None:
+        if self._outbox_path is not None:
+            now_ms = self.clock.now_ms()
+            self._outbox = EdgeOutbox(self._outbox_path, self.identity, now_ms)
+            for words in self._outbox.restore(self.core, now_ms):
+                self._log.warning("quarantined", what=words)
+            self.outgoing.durable = True
+            self.outgoing.restored(self.core.outboxes[UPLINK].rows())
+        self._opened.set_result(None)
 
     def _serve(self) -> None:
         poller, generation = zmq.Poller(), -1
@@ -271,7 +301,12 @@ class EdgeLoop:
                 self._not_connected(FabricError(event.code, event.words), final=event.code is not Code.CLOSED)
         while self._calls:
             self._calls.popleft()(now_ms, ready)
-        self._compose(now_ms, ready)
+        if self._outbox is not None:
+            was_open = self.core.custody.intake_open
+            self._outbox.upkeep(self.core, now_ms)
+            if self.core.custody.intake_open != was_open:
+                self._log.warning("disk is short: publish waits" if was_open else "disk has room again")
+        self.outgoing.compose(now_ms, ready)
         for payload in self._dialler.receive(_TURN_FRAMES, _TURN_BYTES):
             ready.merge(self.core.step(self.core.read(self._dialler.link, payload), now_ms))
         self._time_out(now_ms)
@@ -279,6 +314,9 @@ class EdgeLoop:
         return ready
 
     def _apply(self, ready: Ready, now_ms: int) -> None:
+        if self._outbox is not None:
+            self._outbox.commit(ready.persist, now_ms)
+        self.outgoing.committed()
         for link, payload in ready.send:
             if link == self._dialler.link:
                 self._dialler.send(payload)
@@ -301,9 +339,8 @@ class EdgeLoop:
         wakes = [now_ms + _IDLE_MS_MAX]
         if ready.wake_at_ms is not None:
             wakes.append(ready.wake_at_ms)
-        dialler = self._dialler.next_wake_ms(now_ms)
-        if dialler is not None:
-            wakes.append(dialler)
+        due = (self._dialler.next_wake_ms(now_ms), self._outbox.due_ms if self._outbox is not None else None)
+        wakes += [wake for wake in due if wake is not None]
         return max(0, min(wakes) - now_ms)
 
     def _goodbye(self) -> None:
@@ -316,49 +353,14 @@ class EdgeLoop:
         self._fail_all(FabricError(Code.CLOSED))
 
     def _fail_all(self, error: FabricError) -> None:
-        for drafts in [*self._sealed.values(), list(self._drafts)]:
-            for draft in drafts:
-                _fail(draft.token, error)
-        self._sealed.clear()
-        self._drafts.clear()
+        self.outgoing.close(error)
         for subscription in self._subscriptions:
             subscription.fail(error)
         for tracker, tell in self._trackers.values():
             tracker.time_out(tracker.deadline_ms)
             tell(tracker)
 
-    # -- out --------------------------------------------------------------------------------------------
-
-    def _compose(self, now_ms: int, ready: Ready) -> None:
-        room = _IN_FLIGHT_MAX - len(self._sealed)
-        if not self._drafts or room <= 0:
-            return
-        drafts = [self._drafts.popleft() for _ in range(min(len(self._drafts), _BURST_MAX))]
-        self._room.release(len(drafts))
-        sealed, failed = self._composer.compose(drafts)
-        for draft, error in failed:
-            _fail(draft.token, error)
-        for envelope, group in sealed:
-            message = self._open_own(envelope)
-            self._sealed[message.id] = group
-            ready.merge(self.core.step(Submit(message), now_ms))
-
-    def _open_own(self, envelope: bytes) -> Verified:
-        """Our own envelopes pass the same check as everybody's: nothing leaves that a relay would refuse."""
-        message = open_envelope(envelope, self.core.credentials, self.core.roots)
-        if isinstance(message, Reject):
-            raise FabricError(message.code, message.detail)
-        return message
-
-    def _published(self, published: Published) -> None:
-        group = self._sealed.pop(published.id, ())
-        for index, draft in enumerate(group):
-            if published.refused is not None:
-                _fail(draft.token, FabricError(published.refused.code, published.refused.detail))
-            elif isinstance(draft.token, Future) and not draft.token.done():
-                draft.token.set_result(
-                    published.id if draft.stamp.kind is Kind.ACTION else f"{published.id.hex()}.{index}"
-                )
+    # -- what this node takes ---------------------------------------------------------------------------
 
     def _attach(self, now_ms: int, ready: Ready) -> None:
         self._epoch = max(self._epoch + 1, now_ms)
@@ -373,7 +375,7 @@ class EdgeLoop:
             case Delivery():
                 self._take(delivered, now_ms)
             case Published():
-                self._published(delivered)
+                self.outgoing.published(delivered)
             case Connected(relay):
                 self.problem = None
                 self.connected.set()
@@ -470,8 +472,3 @@ class EdgeLoop:
         tell(tracker)
         if tracker.done:
             self._trackers.pop(tracker.digest, None)
-
-
-def _fail(token: Any, error: FabricError) -> None:
-    if isinstance(token, Future) and not token.done():
-        token.set_exception(error)

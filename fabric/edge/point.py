@@ -19,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from fabric.edge.compose import Position
 from fabric.edge.handlers import Answer, Handler, Handlers, answer_of, failed, read_action, refused, result_stamp
 from fabric.edge.identity import Identity, find_identity, load_identity
 from fabric.edge.logs import edge_log
@@ -73,11 +74,21 @@ def request_arguments(
 
 
 class ControlPoint:
-    """A connected control point. `identity`: an id, a "fabric/id", an identity's folder, or an `Identity`."""
+    """A connected control point. `identity`: an id, a "fabric/id", an identity's folder, or an `Identity`.
 
-    def __init__(self, identity: Identity | str | Path, *, connect_timeout_s: float = CONNECT_TIMEOUT_S) -> None:
+    `outbox`: a file that keeps what is published until the relay holds it. With one, `publish` is done when the record
+    is on this machine's disk, a relay that cannot be reached does not stop the program, and the next start goes on.
+    """
+
+    def __init__(
+        self,
+        identity: Identity | str | Path,
+        *,
+        outbox: Path | str | None = None,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+    ) -> None:
         self.identity = as_identity(identity)
-        self._loop = EdgeLoop(self.identity)
+        self._loop = EdgeLoop(self.identity, None if outbox is None else Path(outbox))
         self._connect_timeout_s = connect_timeout_s
         self._handlers = Handlers(self.identity.credential.grants.execute)
         self._executor = ThreadPoolExecutor(_HANDLER_THREADS, f"fabric {self.identity.id}")
@@ -96,8 +107,8 @@ class ControlPoint:
     async def connect(self) -> None:
         """Connect, or raise the reason: unreachable, or what the relay has against this identity."""
         self._asyncio = asyncio.get_running_loop()
-        self._loop.start()
         try:
+            await asyncio.to_thread(self._loop.start)
             await asyncio.to_thread(self._loop.wait_connected, self._connect_timeout_s)
         except BaseException:
             await self.close()
@@ -121,12 +132,38 @@ class ControlPoint:
         ttl: int | str | None = None,
         label: Label | str | None = None,
         labels: Mapping[str, Label | str] | None = None,
+        position: tuple[str, str] | None = None,
     ) -> str:
-        """The record's id, once the relay holds it. `labels` names fields (a key or a path) that bear their own."""
+        """The record's id, once it is durable: in the outbox where there is one, else at the relay.
+
+        `labels` names fields (a key or a path) that bear their own. `position`: (source, how far it is read with this
+        record), committed together with the record; `position_of` has it after a restart.
+        """
         stamp = publish_stamp(
             topic, self.identity.defaults, severity=severity, phase=phase, ttl=ttl, label=label, labels=labels
         )
-        return await asyncio.wrap_future(self._loop.publish(stamp, dict(content)))
+        at = None if position is None else Position(*position)
+        return await asyncio.wrap_future(self._loop.publish(stamp, dict(content), at))
+
+    @property
+    def waiting(self) -> int:
+        """Records that the relay does not hold yet."""
+        return self._loop.outgoing.waiting
+
+    def position_of(self, source: str) -> str | None:
+        """How far this source was read, as far as the outbox knows."""
+        return self._loop.position(source)
+
+    def on_refused(self, tell: Callable[[str, int, FabricError], None]) -> None:
+        """Be told (envelope id, records, why) when what was in the outbox ends without delivery.
+
+        On the connection's thread: it must not block.
+        """
+        self._loop.outgoing.on_refused = tell
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Until the relay holds all that was published. False when it does not within the time."""
+        return await asyncio.to_thread(self._loop.outgoing.wait_empty, timeout_s)
 
     # -- subscribe --------------------------------------------------------------------------------------
 

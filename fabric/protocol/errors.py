@@ -78,7 +78,7 @@ class Code(Enum):
     PORT_IN_USE = (903, "port_in_use", "another program listens on the address", "stop it with `fabric down`, or choose another port")
     NO_IDENTITY = (904, "no_identity", "there is no such identity on this machine", "run `fabric up FILE`, or copy the identity folder here")
     BAD_IDENTITY = (905, "bad_identity", "the identity folder is damaged", "issue it again with `fabric up FILE`")
-    SPOOL_FAILED = (906, "spool_failed", "the spool cannot be read or written", "check the disk, then start the relay again")
+    SPOOL_FAILED = (906, "spool_failed", "the spool cannot be read or written", "check the path and the disk, then start again")
     BAD_INPUT = (907, "bad_input", "the input cannot be read", "send one JSON object a line")
     USAGE = (908, "usage", "the command cannot be run like this", "run it with --help")
     TIMED_OUT = (909, "timed_out", "the time given ran out", "give a longer --timeout, or check `fabric status`")

@@ -158,7 +158,8 @@ class Point(Node):
 
     def on_settled(self, row: Row, refused: Reject | None, now_ms: int, ready: Ready) -> None:
         self.custody.end(row, ready)
-        ready.deliver.append(Published(row.held.message.id, refused))
+        message = row.held.message
+        ready.deliver.append(Published(message.id, refused, message.header.records))
 
     def on_timers(self, now_ms: int, ready: Ready) -> None:
         for held in self.custody.overdue(now_ms):

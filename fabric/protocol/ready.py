@@ -176,6 +176,7 @@ class Published(NamedTuple):
 
     id: bytes
     refused: Reject | None
+    records: int = 0  # that were in custody until now; none where it was refused at once
 
 
 class Connected(NamedTuple):

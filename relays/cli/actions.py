@@ -25,7 +25,7 @@ from fabric.protocol.actions import End, Status
 from fabric.protocol.errors import Code, FabricError
 from fabric.protocol.lifetime import parse_duration
 from relays.cli.exits import FAILED, PARTLY, SHORT, command
-from relays.cli.points import As, AsJson, Label_, Severity_, Ttl, needed
+from relays.cli.points import As, AsJson, Label_, Outbox_, Severity_, Ttl, needed
 from relays.logs import set_up_logs
 
 edge = typer.Typer(no_args_is_help=True, help="Be a control point.")
@@ -128,6 +128,7 @@ def run(
     exec_: Annotated[str, typer.Option("--exec", metavar="COMMAND", help="Run for each action: JSON on standard input, a JSON object on standard output.")],
     identity: As = "",
     timeout: Annotated[str, typer.Option("--timeout", metavar="30s", help="A handler that takes longer is stopped; its action failed.")] = "30s",
+    outbox: Outbox_ = None,
     as_json: AsJson = False,
 ) -> None:
     """Execute actions with a command of yours. Runs until Ctrl-C.
@@ -145,7 +146,7 @@ def run(
     stop = threading.Event()
     for signal_ in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signal_, lambda _s, _f: stop.set())
-    with ControlPoint(needed(identity)) as point:
+    with ControlPoint(needed(identity), outbox=outbox) as point:
         for text in on:
             action, _, target_type = text.partition(" ")
             point.on_action(action, target_type.strip())(handler)

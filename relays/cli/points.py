@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -21,13 +20,18 @@ from fabric.edge.messages import Message
 from fabric.protocol.errors import Code, FabricError
 from fabric.protocol.lifetime import parse_duration
 from relays.cli.exits import FAILED, PARTLY, SHORT, command
+from relays.lines import Line, Lines, place_of
 
 As = Annotated[str, typer.Option("--as", envvar="FABRIC_AS", metavar="ID", help="Who you are: an id, fabric/id, or an identity's folder.")]
 Severity_ = Annotated[str, typer.Option("--severity", help="informational, low, medium, high, critical or fatal.")]
 Ttl = Annotated[str | None, typer.Option("--ttl", metavar="30s", help="Life span; default: the topology's.")]
 Label_ = Annotated[str | None, typer.Option("--label", help="TLP of what no --field-label names; default: the topology's.")]
 FieldLabels_ = Annotated[list[str] | None, typer.Option("--field-label", metavar="FIELD=LABEL", help="A field's own TLP; again for more.")]
+Outbox_ = Annotated[Path | None, typer.Option("--outbox", metavar="FILE", help="Keep on this disk what the relay does not hold yet; the next start goes on.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One object a line.")]
+
+# With an outbox everything is safe already: how long a command waits for the relay to have it too.
+_DRAIN_S = 5.0
 
 
 def field_labels(given: list[str] | None) -> dict[str, str]:
@@ -61,11 +65,12 @@ def publish(
     ttl: Ttl = None,
     label: Label_ = None,
     field_label: FieldLabels_ = None,
+    outbox: Outbox_ = None,
     as_json: AsJson = False,
 ) -> None:
-    """Publish one message; done when the relay holds it on disk.
+    """Publish one message; done when the relay holds it on disk. With --outbox, when this machine's disk has it.
 
-    Exit codes: 0 held, 2 usage, 5 denied, 69 unreachable.
+    Exit codes: 0 held, or kept in the outbox, 2 usage, 5 denied, 69 unreachable.
 
     Example: fabric publish detections.test '{"rule": "scan", "src": "10.1.0.7"}' --as sensor-1 --severity high --field-label src=amber --label green
     """
@@ -73,9 +78,21 @@ def publish(
     options: dict[str, Any] = {
         "severity": severity, "phase": phase, "ttl": ttl, "label": label, "labels": field_labels(field_label)
     }
-    with ControlPoint(needed(identity)) as point:
+    with ControlPoint(needed(identity), outbox=outbox) as point:
+        refusals: list[FabricError] = []
+        point.on_refused(lambda _id, _records, error: refusals.append(error))
         id_ = point.publish(topic, content, **options)
-    print(json.dumps({"id": id_, "topic": topic}) if as_json else f"held {id_}")
+        waiting = 0 if outbox is None or point.drain(_DRAIN_S) else point.waiting
+    if refusals:
+        raise refusals[0]
+    if as_json:
+        print(json.dumps({"id": id_, "topic": topic, "waiting": waiting}))
+    else:
+        print(f"kept {id_}: {_waits(waiting, outbox)}" if waiting else f"held {id_}")
+
+
+def _waits(records: int, outbox: Path | None) -> str:
+    return f"{records} record(s) wait in {outbox} until a command or program with this outbox reaches the relay"
 
 
 def needed(identity: str) -> str:
@@ -94,11 +111,15 @@ def send(
     ttl: Ttl = None,
     label: Label_ = None,
     field_label: FieldLabels_ = None,
+    outbox: Outbox_ = None,
     as_json: AsJson = False,
 ) -> None:
     """Publish a file of JSON lines, a message each, with progress. Lines that are not JSON objects are named and skipped.
 
-    Exit codes: 0 all held, 3 some lines were skipped or refused, 5 denied, 69 unreachable.
+    With --outbox a line is kept on this disk together with how far the file is read: nothing is lost while no relay can
+    be reached, and the same command goes on where it stopped, over rotations too, without a line twice.
+
+    Exit codes: 0 all held, or kept in the outbox, 3 some lines were skipped or refused, 5 denied, 69 unreachable.
 
     Example: fabric send conn.log --as zeek-p1 --topic detections.zeek.conn --label green --field-label id.orig_h=amber
     """
@@ -114,11 +135,18 @@ def send(
     )
     began = time.monotonic()
     sender = _Sender(console, as_json)
-    with ControlPoint(needed(identity)) as point, progress:
-        total = None if follow or str(file) == "-" else _count_lines(file)
+    with ControlPoint(needed(identity), outbox=outbox) as point, progress:
+        point.on_refused(sender.refuse)
+        source = f"send {topic} {file.resolve()}"
+        lines = None if str(file) == "-" else Lines(file, follow, place_of(point.position_of(source)))
+        if lines is not None and lines.lost:
+            console.print(f"where reading of {file.name} stopped is gone: it begins anew", highlight=False)
+        for name in lines.unread if lines is not None else ():
+            console.print(f"{name} is compressed: what came there is left out", highlight=False)
+        total = None if follow or lines is None else lines.count()
         task = progress.add_task(f"sending {file.name}", total=total)
         try:
-            for number, line in _lines(file, follow):
+            for number, line, place in _standard_input() if lines is None else lines:
                 sender.settle(block=False)
                 progress.update(task, completed=sender.held)
                 if not line.strip():
@@ -128,22 +156,30 @@ def send(
                 except FabricError as error:
                     sender.skip(number, error)
                     continue
-                sender.add(number, point.publish_later(topic, content, **options))
+                position = None if outbox is None or place is None else (source, place.text())
+                sender.add(number, point.publish_later(topic, content, position=position, **options))
         except KeyboardInterrupt:
             console.print("stopping: waiting for what is on its way")
         sender.settle(block=True)
         progress.update(task, completed=sender.held)
+        waiting = 0 if outbox is None or point.drain(_DRAIN_S) else point.waiting
     took = time.monotonic() - began
-    summary = {"held": sender.held, "skipped": sender.skipped, "refused": sender.refused, "seconds": round(took, 3)}
+    summary = {"held": sender.held, "skipped": sender.skipped, "refused": sender.refused, "waiting": waiting,
+               "seconds": round(took, 3)}
     if as_json:
         print(json.dumps(summary))
     else:
         print(f"{sender.held} held, {sender.skipped} skipped, {sender.refused} refused in {took:.1f} s")
-    if sender.refused and not sender.held:
-        assert sender.last_error is not None
+        if waiting:
+            print(_waits(waiting, outbox))
+    if sender.last_error is not None and not sender.held:
         raise sender.last_error
     if sender.skipped or sender.refused:
         raise typer.Exit(PARTLY if sender.held else FAILED)
+
+
+def _standard_input() -> Iterator[Line]:
+    return (Line(number, line, None) for number, line in enumerate(sys.stdin.buffer, 1))
 
 
 class _Sender:
@@ -166,6 +202,11 @@ class _Sender:
         self.skipped += 1
         self._tell(number, error)
 
+    def refuse(self, _id: str, records: int, error: FabricError) -> None:
+        """What was in the outbox, from this run or an earlier one, ended without delivery."""
+        self.refused += records
+        self.last_error = error
+
     def settle(self, *, block: bool) -> None:
         while self._waiting and (block or self._waiting[0][1].done()):
             number, future = self._waiting.popleft()
@@ -187,47 +228,6 @@ class _Sender:
             self._console.print(f"line {number}: {error}", markup=False, highlight=False)
         if self._told == self._TOLD_MAX:
             self._console.print("more lines like this are counted only")
-
-
-def _count_lines(file: Path) -> int:
-    with file.open("rb") as lines:
-        return sum(1 for line in lines if line.strip())
-
-
-def _lines(file: Path, follow: bool) -> Iterator[tuple[int, bytes]]:
-    """Numbered lines; with `follow`, those that are appended later too, each once it is complete, and empty ones while
-    there is nothing. A file that is rotated away is read to its end, then the new one from its beginning."""
-    if str(file) == "-":
-        yield from enumerate(sys.stdin.buffer, 1)
-        return
-    number = 0
-    while True:
-        with file.open("rb") as source:
-            rest = b""
-            while True:
-                line = source.readline()
-                rest += line
-                if rest.endswith(b"\n") or (rest and not follow):
-                    number += 1
-                    yield number, rest
-                    rest = b""
-                elif not follow:
-                    return
-                elif not line:
-                    if _replaced(file, source):
-                        break
-                    yield number, b""
-                    time.sleep(0.2)
-
-
-def _replaced(file: Path, source: BinaryIO) -> bool:
-    """Whether the name stands for another file by now, or the file was cut short. One that is missing may come back."""
-    try:
-        now = file.stat()
-    except FileNotFoundError:
-        return False
-    opened = os.fstat(source.fileno())
-    return (now.st_dev, now.st_ino) != (opened.st_dev, opened.st_ino) or now.st_size < source.tell()
 
 
 @command

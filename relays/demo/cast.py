@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from types import TracebackType
+from typing import Any
 
 from fabric.edge import Action
 from fabric.edge.blocking import ControlPoint
@@ -129,7 +130,7 @@ class Cast:
 
     # -- what they do -----------------------------------------------------------------------------------
 
-    def publish(self, topic: str, records: Iterable[dict[str, object]], **options: object) -> list[str]:
+    def publish(self, topic: str, records: Iterable[dict[str, object]], **options: Any) -> list[str]:
         """The sensor publishes; the records' ids, when its relay holds all of them."""
         futures = [self._points[SENSOR].publish_later(topic, record, **options) for record in records]
         return _results(futures)

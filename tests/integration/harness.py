@@ -246,8 +246,8 @@ class House:
     def identity(self, id_: str) -> Identity:
         return load_identity(self.folder / "ids" / id_)
 
-    def point(self, id_: str) -> ControlPoint:
-        return ControlPoint(self.identity(id_))
+    def point(self, id_: str, outbox: Path | None = None) -> ControlPoint:
+        return ControlPoint(self.identity(id_), outbox=outbox)
 
     def logs(self) -> dict[str, str]:
         return {path.name: path.read_text() for path in (self.folder / "run").glob("*.log*")}

@@ -205,11 +205,11 @@ def test_a_file_that_is_no_database_is_kept_beside_a_new_one(path):
     path.write_bytes(b"this was never a database" * 1000)
     spool = Spool(path)
     assert spool.load(NOW) == []
-    assert "hq.damaged-1" in spool.quarantined[0]
+    assert "hq.db.damaged-1" in spool.quarantined[0]
     spool.commit([put(1)])
     spool.close()
     assert reopened(path) == [put(1)]
-    assert path.with_suffix(".damaged-1").read_bytes().startswith(b"this was never")
+    assert path.with_name("hq.db.damaged-1").read_bytes().startswith(b"this was never")
 
 
 def test_what_can_be_read_of_a_torn_file_is_taken_over(path):

@@ -26,8 +26,13 @@ CREATE TABLE IF NOT EXISTS quarantine (n INTEGER PRIMARY KEY, source TEXT, meta 
 """
 
 
+def beside(path: Path, what: str) -> Path:
+    """A file of this database's own, whatever its user called it."""
+    return path.with_name(f"{path.name}.{what}")
+
+
 def take_lock(path: Path) -> int:
-    lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    lock = os.open(beside(path, "lock"), os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -58,13 +63,13 @@ def open_or_set_aside(path: Path) -> tuple[sqlite3.Connection, str]:
 def set_aside(path: Path) -> tuple[sqlite3.Connection, str]:
     """A file that is no sound database is kept beside a new one, and what can be read of it is taken over."""
     number = 1
-    while (damaged := path.with_suffix(f".damaged-{number}")).exists():
+    while (damaged := beside(path, f"damaged-{number}")).exists():
         number += 1
     # The WAL belongs to its database by name, and goes with it.
     for suffix in ("-wal", "-shm"):
-        beside = Path(f"{path}{suffix}")
-        if beside.exists():
-            beside.replace(f"{damaged}{suffix}")
+        part = Path(f"{path}{suffix}")
+        if part.exists():
+            part.replace(f"{damaged}{suffix}")
     path.replace(damaged)
     db = _open(path)
     salvaged = _salvage(damaged, db)

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import msgpack
 
 from fabric.edge.home import make_private
-from fabric.edge.spool.file import free_bytes, open_or_set_aside, set_aside, take_lock
+from fabric.edge.spool.file import beside, free_bytes, open_or_set_aside, set_aside, take_lock
 from fabric.edge.spool.rows import checksum, pack, put_meta, put_of, row_of
 from fabric.protocol.dedup import SEEN_MAX
 from fabric.protocol.errors import Code, FabricError
@@ -66,15 +66,19 @@ class Spool:
 
     def __init__(self, path: Path, free_bytes_min: int = _FREE_BYTES_MIN) -> None:
         self._path = path
-        self._ballast = path.with_suffix(".ballast")
+        self._ballast = beside(path, "ballast")
         self._free_bytes_min = free_bytes_min
         self._numbers: dict[tuple[bytes, int], tuple[int, int]] = {}  # (id, direction) -> (n, until_ms)
         self._last_n = 0
         self._swept_ms = 0
         self._broken = False
         self.quarantined: list[str] = []  # one line for each row that was set aside since the start
-        make_private(path.parent)
-        self._lock = take_lock(path)
+        try:
+            if not path.parent.is_dir():  # somebody's own folder keeps the mode that they gave it
+                make_private(path.parent)
+            self._lock = take_lock(path)
+        except OSError as error:
+            raise FabricError(Code.SPOOL_FAILED, f"{path}: {error.strerror}") from error
         try:
             self._db, damage = open_or_set_aside(path)
             self.quarantined += [damage] if damage else []

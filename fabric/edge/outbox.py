@@ -1,0 +1,83 @@
+"""A control point's outbox: what it published, on its own disk until the relay holds it.
+
+Guarantees: the signed bytes, and how far their source was read, are committed together before the first send, and a
+retry sends those bytes; what was handled is remembered across restarts. One process and one identity per file. Refuses
+a file of somebody else: its messages would be refused one by one, and its positions would leave out records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from fabric.edge.identity import Identity
+from fabric.edge.spool import Owed, Spool
+from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.point import Point
+from fabric.protocol.ready import KeepOwner, KeepPosition, Op
+
+_UPKEEP_MS = 1_000
+
+
+class EdgeOutbox:
+    """The spool of one identity. Every call belongs to the thread that opened it."""
+
+    def __init__(self, path: Path, identity: Identity, now_ms: int) -> None:
+        self._spool = Spool(path)
+        self._owed = Owed(self._spool)
+        self._upkeep_at_ms = 0
+        self._positions: dict[str, str] = {}
+        try:
+            self._ops = self._spool.load(now_ms)
+            self._own(path, identity)
+        except BaseException:
+            self._spool.close()
+            raise
+
+    def _own(self, path: Path, identity: Identity) -> None:
+        me = KeepOwner(identity.fabric, identity.id)
+        owners = [op for op in self._ops if isinstance(op, KeepOwner)]
+        if not owners:
+            self._spool.commit([me])
+        elif owners[-1] != me:
+            owner = owners[-1]
+            raise FabricError(
+                Code.USAGE, f"{path} is the outbox of {owner.fabric}/{owner.node}",
+                "name an outbox of this identity's own",
+            )
+        self._positions = {op.source: op.position for op in self._ops if isinstance(op, KeepPosition)}
+
+    def restore(self, core: Point, now_ms: int) -> list[str]:
+        """Give the core what is on disk. In words, what was damaged."""
+        ops, self._ops = self._ops, []
+        self._spool.set_aside(core.restore(ops, now_ms))
+        return self._spool.quarantined
+
+    def commit(self, ops: Sequence[Op], now_ms: int) -> None:
+        """On disk when this returns, but for ends of rows. Raises FabricError(SPOOL_FAILED)."""
+        self._owed.commit(ops, now_ms)
+        for op in ops:
+            if isinstance(op, KeepPosition):
+                self._positions[op.source] = op.position
+
+    def position(self, source: str) -> str | None:
+        """How far this source was read, as it was last committed. Of any thread."""
+        return self._positions.get(source)
+
+    def upkeep(self, core: Point, now_ms: int) -> None:
+        """Now and then: forget what no longer matters, and stop intake while the disk is short."""
+        if now_ms < self._upkeep_at_ms:
+            return
+        self._upkeep_at_ms = now_ms + _UPKEEP_MS
+        self._spool.sweep(now_ms)
+        core.custody.intake_open = self._spool.intake_allowed()
+
+    @property
+    def due_ms(self) -> int | None:
+        return self._owed.due_ms
+
+    def close(self) -> None:
+        try:
+            self._owed.settle()
+        finally:
+            self._spool.close()

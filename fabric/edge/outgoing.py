@@ -1,0 +1,196 @@
+"""What a program publishes, on its way to the relay: drafts by lane, sealed when their turn comes, then told of.
+
+Guarantees: an urgent record never waits behind others of its program; nothing is taken in beyond what the outbox may
+hold, so `publish` waits instead; a future ends when the record is durable (on this node's own disk when it has an
+outbox, else at the relay) or refused. A source's position advances past a record only together with it, and never past
+an earlier one that still waits.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+import structlog
+
+from fabric.edge.compose import Composer, Draft
+from fabric.protocol.envelope import Kind
+from fabric.protocol.errors import Code, FabricError, Reject
+from fabric.protocol.outbox import Row
+from fabric.protocol.point import Point
+from fabric.protocol.ready import KeepPosition, Published, Ready, Submit
+from fabric.protocol.severity import Lane, lane_of
+from fabric.protocol.verify import Verified, open_envelope
+from fabric.protocol.wire import Direction
+
+# Envelopes on their way to the relay at a time. What is published meanwhile gathers into larger batches.
+_IN_FLIGHT_MAX = 16
+# Drafts that one burst signs; one Merkle tree holds 1,024 leaves.
+_BURST_MAX = 1_024
+# Records of one lane that wait to be sealed. Beyond it `publish` waits, so pressure reaches whoever publishes.
+WAITING_MAX = 20_000
+
+
+class Outgoing:
+    """`durable`: this node has an outbox, so a record is done when its turn's commit is."""
+
+    def __init__(self, core: Point, composer: Composer, log: structlog.typing.FilteringBoundLogger) -> None:
+        self.durable = False
+        self._core = core
+        self._composer = composer
+        self._log = log
+        self._drafts: list[deque[Draft]] = [deque() for _ in Lane]
+        self._room = [threading.Semaphore(WAITING_MAX) for _ in Lane]
+        self._sealed: dict[bytes, Sequence[Draft]] = {}
+        self._sources: dict[str, deque[Draft]] = {}
+        self._fresh: list[bytes] = []
+        self._closed = False
+        self.waiting = 0  # records, from `add` until the relay holds them or they ended
+        self.refused = 0
+        self.on_refused: Callable[[str, int, FabricError], None] | None = None
+        self.empty = threading.Condition()
+
+    # -- from any thread --------------------------------------------------------------------------------
+
+    def add(self, draft: Draft) -> None:
+        """Blocks while too much of its lane waits."""
+        lane = lane_of(draft.stamp.kind.word, draft.stamp.severity, draft.stamp.phase)
+        while not self._closed and not self._room[lane].acquire(timeout=1.0):
+            continue
+        if self._closed:
+            fail(draft.token, FabricError(Code.CLOSED))
+            return
+        if draft.position is not None:
+            # Before it can be sealed, so that its source never loses sight of it.
+            self._sources.setdefault(draft.position.source, deque()).append(draft)
+        self._count(1)
+        self._drafts[lane].append(draft)
+
+    def wait_empty(self, timeout_s: float) -> bool:
+        """Until the relay holds all that was published. False when it does not within the time."""
+        with self.empty:
+            return self.empty.wait_for(lambda: not self.waiting, timeout_s)
+
+    def _count(self, records: int) -> None:
+        with self.empty:
+            self.waiting += records
+            if not self.waiting:
+                self.empty.notify_all()
+
+    # -- the loop's thread ------------------------------------------------------------------------------
+
+    def compose(self, now_ms: int, ready: Ready) -> None:
+        """Seal what may go now, urgent first, and submit it."""
+        taken: list[Draft] = []
+        for lane in Lane:
+            taken += self._take(lane, _BURST_MAX - len(taken))
+        if not taken:
+            return
+        sealed, failed = self._composer.compose(taken)
+        for draft, error in failed:
+            self._unfit([draft], error)
+        for envelope, group in sealed:
+            try:
+                self.submit(envelope, group, now_ms, ready)
+            except FabricError as error:
+                self._unfit(group, error)
+        for draft in taken:
+            draft.taken = True
+        self._advance(ready)
+
+    def _unfit(self, group: Sequence[Draft], error: FabricError) -> None:
+        self._count(-len(group))
+        for draft in group:
+            fail(draft.token, error)
+
+    def _take(self, lane: Lane, count: int) -> list[Draft]:
+        drafts = self._drafts[lane]
+        if not drafts or not self._has_room(lane, drafts[0].size):
+            return []
+        taken = [drafts.popleft() for _ in range(min(len(drafts), count))]
+        if taken:
+            self._room[lane].release(len(taken))
+        return taken
+
+    def _has_room(self, lane: Lane, size: int) -> bool:
+        if self.durable:
+            return not self._core.custody.full(lane, size)
+        # What is urgent does not wait for a batch to fill.
+        return lane is Lane.URGENT or len(self._sealed) < _IN_FLIGHT_MAX
+
+    def _advance(self, ready: Ready) -> None:
+        for source, drafts in list(self._sources.items()):
+            last: Draft | None = None
+            while drafts and drafts[0].taken:
+                last = drafts.popleft()
+            if last is not None and last.position is not None:
+                ready.persist.append(KeepPosition(source, last.position.position))
+
+    def submit_one(self, draft: Draft, now_ms: int, ready: Ready) -> Verified:
+        """A message that waits for nothing else. Raises FabricError when it cannot be sent."""
+        sealed, failed = self._composer.compose([draft])
+        if failed:
+            raise failed[0][1]
+        self._count(1)
+        return self.submit(sealed[0].envelope, [draft], now_ms, ready)
+
+    def submit(self, envelope: bytes, group: Sequence[Draft], now_ms: int, ready: Ready) -> Verified:
+        """Our own envelopes pass the same check as everybody's: nothing leaves that a relay would refuse."""
+        message = open_envelope(envelope, self._core.credentials, self._core.roots)
+        if isinstance(message, Reject):
+            raise FabricError(message.code, message.detail)
+        self._sealed[message.id] = group
+        ready.merge(self._core.step(Submit(message), now_ms))
+        if self.durable and self._core.custody.get(message.id, Direction.UP) is not None:
+            self._fresh.append(message.id)
+        return message
+
+    def restored(self, rows: Sequence[Row]) -> None:
+        """What an earlier process left in the outbox."""
+        self._count(sum(row.held.message.header.records for row in rows))
+
+    def committed(self) -> None:
+        """The turn's commit is done: what this node has on its own disk is what its program was promised."""
+        fresh, self._fresh = self._fresh, []
+        for id_ in fresh:
+            _succeed(id_, self._sealed.pop(id_, ()))
+
+    def published(self, published: Published) -> None:
+        """The relay holds it, or it ended."""
+        group = self._sealed.pop(published.id, ())
+        self._count(-(published.records or len(group)))
+        if published.refused is None:
+            _succeed(published.id, group)
+            return
+        error = FabricError(published.refused.code, published.refused.detail)
+        for draft in group:
+            fail(draft.token, error)
+        if not group:
+            # Its program was told that it is on disk; nobody waits for this answer any more.
+            self.refused += published.records
+            self._log.warning("refused", id=published.id.hex(), code=error.code.label, records=published.records)
+            if self.on_refused is not None:
+                self.on_refused(published.id.hex(), published.records, error)
+
+    def close(self, error: FabricError) -> None:
+        self._closed = True
+        for drafts in [*self._sealed.values(), *self._drafts]:
+            for draft in drafts:
+                fail(draft.token, error)
+        self._sealed.clear()
+        for waiting in self._drafts:
+            waiting.clear()
+
+
+def _succeed(id_: bytes, group: Sequence[Draft]) -> None:
+    for index, draft in enumerate(group):
+        if isinstance(draft.token, Future) and not draft.token.done():
+            draft.token.set_result(id_ if draft.stamp.kind is Kind.ACTION else f"{id_.hex()}.{index}")
+
+
+def fail(token: Any, error: FabricError) -> None:
+    if isinstance(token, Future) and not token.done():
+        token.set_exception(error)

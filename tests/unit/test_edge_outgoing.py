@@ -1,0 +1,170 @@
+"""What a program publishes until somebody holds it: order, room, positions, and who is told what."""
+
+import threading
+from concurrent.futures import Future
+
+import pytest
+import structlog
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fabric.edge.compose import Composer, Draft, Position, Stamp
+from fabric.edge.outgoing import Outgoing
+from fabric.protocol.envelope import Kind
+from fabric.protocol.errors import Code, FabricError, Reject
+from fabric.protocol.links import UPLINK
+from fabric.protocol.point import Point
+from fabric.protocol.ready import KeepPosition, Published, Put, Ready
+from fabric.protocol.severity import Lane, Phase, Severity
+from fabric.protocol.tlp import Label
+from tests.support import EVERYTHING, T0, Authority, entropy
+
+AUTHORITY = Authority("outgoing")
+ME = AUTHORITY.issue("zeek-1", grants=EVERYTHING)
+
+
+def outgoing(durable=True):
+    core = Point(ME.credential, ME.signer, AUTHORITY.key, b"m" * 16, entropy("core"))
+    made = Outgoing(core, Composer(ME.credential, ME.signer, entropy("composer")), structlog.get_logger())
+    made.durable = durable
+    return made, core
+
+
+def draft(n, severity=Severity.LOW, topic="detections.x", source=None, size=10):
+    stamp = Stamp(Kind.EVENT, topic, severity, Phase.NONE, 60_000, Label.GREEN)
+    return Draft(stamp, {"n": n}, T0, Future(), size, Position(source, str(n)) if source else None)
+
+
+def turn(made):
+    """One turn of the loop: what was persisted in it, in one commit."""
+    ready = Ready()
+    made.compose(T0, ready)
+    made.committed()
+    for delivered in ready.deliver:
+        if isinstance(delivered, Published):
+            made.published(delivered)
+    return ready.persist
+
+
+def test_with_an_outbox_a_record_is_done_when_its_turn_is_committed_and_without_when_the_relay_says_so():
+    for durable in (True, False):
+        made, _ = outgoing(durable)
+        one = draft(1)
+        made.add(one)
+        (put,) = [op for op in turn(made) if isinstance(op, Put)]
+        assert one.token.done() == durable and made.waiting == 1
+        made.published(Published(put.id, None, 1))
+        assert one.token.result() == f"{put.id.hex()}.0" and made.waiting == 0
+
+
+def test_the_signer_is_kept_once_and_before_what_it_signed():
+    made, _ = outgoing()
+    made.add(draft(1))
+    first = [type(op).__name__ for op in turn(made)]
+    made.add(draft(2))
+    assert first == ["KeepCredential", "Put"] and [type(op).__name__ for op in turn(made)] == ["Put"]
+
+
+def test_an_urgent_record_does_not_wait_behind_a_full_lane():
+    made, core = outgoing()
+    core.custody.lane_bytes[Lane.LOW] = 1 << 40
+    low, high = draft(1), draft(2, Severity.HIGH)
+    made.add(low)
+    made.add(high)
+    turn(made)
+    assert high.token.done() and not low.token.done()
+    core.custody.lane_bytes[Lane.LOW] = 0
+    turn(made)
+    assert low.token.done()
+
+
+def test_nothing_is_taken_in_while_the_disk_is_short():
+    made, core = outgoing()
+    core.custody.intake_open = False
+    made.add(draft(1, Severity.CRITICAL))
+    assert turn(made) == [] and made.waiting == 1
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from([Severity.LOW, Severity.HIGH]), st.sampled_from(["a", "b"]), st.booleans()),
+                min_size=1, max_size=30), st.sets(st.sampled_from([Lane.LOW, Lane.HIGH])))
+def test_a_position_never_passes_a_record_that_is_not_on_disk(records, full):
+    """Whichever lanes are full, and whichever records are unfit: what is behind the position is on disk, or refused."""
+    made, core = outgoing()
+    for lane in full:
+        core.custody.lane_bytes[lane] = 1 << 40
+    drafts = [
+        draft(n, severity, "detections.x" if fit else "not granted", source)
+        for n, (severity, source, fit) in enumerate(records)
+    ]
+    for one in drafts:
+        made.add(one)
+    kept = {op.source: int(op.position) for op in turn(made) if isinstance(op, KeepPosition)}
+    for n, one in enumerate(drafts):
+        if n <= kept.get(one.position.source, -1):
+            assert one.token.done()
+    for lane in full:
+        core.custody.lane_bytes[lane] = 0
+    kept |= {op.source: int(op.position) for op in turn(made) if isinstance(op, KeepPosition)}
+    for source in {"a", "b"}:
+        of_source = [n for n, one in enumerate(drafts) if one.position.source == source]
+        assert kept.get(source) == (of_source[-1] if of_source else None)
+
+
+def test_what_ends_after_its_program_was_told_is_told_to_whoever_asked():
+    made, _ = outgoing()
+    told = []
+    made.on_refused = lambda id_, records, error: told.append((id_, records, error.code))
+    made.add(draft(1))
+    made.add(draft(2))
+    (put,) = [op for op in turn(made) if isinstance(op, Put)]
+    made.published(Published(put.id, Reject(Code.EXPIRED), 2))
+    assert told == [(put.id.hex(), 2, Code.EXPIRED)] and made.waiting == 0 and made.refused == 2
+
+
+def test_a_record_that_cannot_be_sent_waits_for_nothing():
+    made, _ = outgoing()
+    bad = draft(1)
+    bad.record = {"x": object()}
+    made.add(bad)
+    turn(made)
+    assert made.waiting == 0
+    with pytest.raises(FabricError):
+        bad.token.result()
+
+
+def test_what_the_outbox_had_is_counted():
+    made, core = outgoing()
+    made.add(draft(1))
+    made.add(draft(2))
+    turn(made)
+    again, _ = outgoing()
+    again.restored(core.outboxes[UPLINK].rows())
+    assert again.waiting == 2 and not again.wait_empty(0.0)
+
+
+def test_waiting_for_the_relay_ends_when_it_has_everything():
+    made, _ = outgoing()
+    made.add(draft(1))
+    (put,) = [op for op in turn(made) if isinstance(op, Put)]
+    done = []
+    waiter = threading.Thread(target=lambda: done.append(made.wait_empty(10)))
+    waiter.start()
+    made.published(Published(put.id, None, 1))
+    waiter.join(10)
+    assert done == [True]
+
+
+def test_the_end_fails_whoever_still_waits():
+    made, _ = outgoing(durable=False)
+    sealed, waiting = draft(1), draft(2)
+    made.add(sealed)
+    turn(made)
+    made.add(waiting)
+    made.close(FabricError(Code.CLOSED))
+    for one in (sealed, waiting):
+        with pytest.raises(FabricError):
+            one.token.result()
+    after = draft(3)
+    made.add(after)
+    assert after.token.done()
