@@ -99,7 +99,7 @@ def test_what_is_submitted_ends_when_the_relay_holds_it(talk, link):
     assert (item.direction, item.hops, item.envelope) == (Direction.UP, [], message.raw)
     assert talk.told(Published) == []
     talk.say(link, Ack([message.id]))
-    assert talk.told(Published) == [Published(message.id, None)]
+    assert talk.told(Published) == [Published(message.id, None, 1)]
 
 
 def test_what_was_submitted_without_a_link_waits_for_one_with_the_same_bytes(talk):
@@ -111,7 +111,7 @@ def test_what_was_submitted_without_a_link_waits_for_one_with_the_same_bytes(tal
     second = talk.dial(RELAY, Role.POINT)
     assert [item.envelope for item in talk.items(second)] == [message.raw]
     talk.say(second, Ack([message.id]))
-    assert talk.told(Published) == [Published(message.id, None)]
+    assert talk.told(Published) == [Published(message.id, None, 1)]
     assert len(talk.persisted(Put)) == 1
 
 
@@ -121,7 +121,7 @@ def test_a_refusal_ends_it_and_a_temporary_one_does_not(talk, link):
     talk.step(Submit(second))
     talk.items(link)
     talk.say(link, Nack([(first.id, Code.RATE_EXCEEDED, ""), (second.id, Code.EXPIRED, "")]))
-    assert talk.told(Published) == [Published(second.id, Reject(Code.EXPIRED))]
+    assert talk.told(Published) == [Published(second.id, Reject(Code.EXPIRED), 1)]
     talk.wait(500)
     assert [item.envelope for item in talk.items(link)] == [first.raw]
 
