@@ -20,8 +20,9 @@ from typing import Any
 from fabric.edge.compose import Position
 from fabric.edge.handlers import Handler, Handlers, answer_of, failed, read_action, refused, result_stamp
 from fabric.edge.identity import Identity
+from fabric.edge.incoming import Subscription
 from fabric.edge.logs import edge_log
-from fabric.edge.loop import EdgeLoop, Subscription
+from fabric.edge.loop import EdgeLoop
 from fabric.edge.messages import Message, Outcome
 from fabric.edge.point import (
     CONNECT_TIMEOUT_S,
@@ -43,7 +44,7 @@ _HANDLER_THREADS = 8
 class Messages:
     """An iterator over what a subscription brings."""
 
-    def __init__(self, loop: EdgeLoop, pattern: str, timeout_s: float | None) -> None:
+    def __init__(self, loop: EdgeLoop, pattern: str, timeout_s: float | None, durable: bool) -> None:
         self._loop = loop
         self._waiting: queue.SimpleQueue[tuple[list[Message], Callable[[], None]] | FabricError] = queue.SimpleQueue()
         self._batch: list[Message] = []
@@ -51,7 +52,7 @@ class Messages:
         self._taken = 0
         self._deadline = None if timeout_s is None else time.monotonic() + timeout_s
         self._subscription = Subscription(
-            pattern, lambda messages, done: self._waiting.put((messages, done)), self._waiting.put
+            pattern, lambda messages, done: self._waiting.put((messages, done)), self._waiting.put, durable
         )
         loop.subscribe(self._subscription)
         while not self._subscription.in_force.wait(0.02) and self._waiting.empty():
@@ -87,6 +88,9 @@ class Messages:
         """Want no more. What was taken to the end of its batch is acknowledged."""
         if self._taken == len(self._batch):
             self._done()
+        else:
+            batch, _, first = self._batch[0].id.partition(".")
+            self._loop.stopped_in(batch, int(first) + self._taken)
         self._loop.unsubscribe(self._subscription)
 
 
@@ -159,15 +163,19 @@ class ControlPoint:
         """Until the relay holds all that was published. False when it does not within the time."""
         return self._loop.outgoing.wait_empty(timeout_s)
 
-    def subscribe(self, pattern: str, *, timeout_s: float | None = None) -> Messages:
-        """Messages as they come, from now on: returns when the relay has the subscription.
+    def subscribe(self, pattern: str, *, timeout_s: float | None = None, durable: bool = False) -> Messages:
+        """Messages as they come, from now on: returns when the relay has the subscription. `durable`: see there.
 
         A batch is acknowledged when it was read to its end. Iteration ends quietly after `timeout_s` in all.
         """
         problem = check_pattern(pattern)
         if problem is not None:
             raise FabricError(problem.code, problem.detail)
-        return Messages(self._loop, pattern, timeout_s)
+        return Messages(self._loop, pattern, timeout_s, durable)
+
+    def forget(self, pattern: str) -> None:
+        """Nothing waits for this durable subscription any more."""
+        self._loop.forget(pattern)
 
     def on_message(self, pattern: str, handler: Callable[[Message], None]) -> Messages:
         """Call a function for each message, on a thread of its own; acknowledged after it returned.

@@ -22,14 +22,16 @@ import zmq
 
 from fabric.edge.compose import Composer, Draft, Position, Stamp, estimate_bytes
 from fabric.edge.identity import Identity
+from fabric.edge.incoming import Incoming, Subscription
 from fabric.edge.logs import edge_log
 from fabric.edge.messages import Message, messages_of
 from fabric.edge.outbox import EdgeOutbox
 from fabric.edge.outgoing import Outgoing
 from fabric.edge.tracking import Tracker
+from fabric.protocol.credentials import NodeKind
 from fabric.protocol.envelope import Kind
 from fabric.protocol.errors import Code, FabricError, Reject
-from fabric.protocol.limits import FRAME_BYTES_MAX, SUBSCRIPTIONS_MAX
+from fabric.protocol.limits import FRAME_BYTES_MAX
 from fabric.protocol.links import UPLINK
 from fabric.protocol.parts import Record
 from fabric.protocol.point import Point
@@ -41,6 +43,7 @@ from fabric.protocol.ready import (
     Delivery,
     Disconnected,
     Handled,
+    KeepPosition,
     Leave,
     LinkDown,
     LinkUp,
@@ -49,7 +52,7 @@ from fabric.protocol.ready import (
     SubscriptionRefused,
     Tick,
 )
-from fabric.protocol.topics import matches
+from fabric.protocol.reports import GAP_TOPIC
 from fabric.protocol.verify import Verified
 from fabric.protocol.wire import SESSION_BYTES, Role
 from fabric.transport.clock import Clock
@@ -62,18 +65,10 @@ _TURN_BYTES = 2 * FRAME_BYTES_MAX
 _IDLE_MS_MAX = 1_000
 # With an outbox there is something to do without a relay: a refusal may come soon, a connection when it comes.
 _FIRST_WORD_S = 1.0
-
-
-class Subscription:
-    """A pattern and who takes what it brings. `sink(messages, done)` runs on the loop's thread; `done` acknowledges."""
-
-    def __init__(self, pattern: str, sink: Callable[[list[Message], Callable[[], None]], None],
-                 fail: Callable[[FabricError], None]) -> None:
-        self.pattern = pattern
-        self.sink = sink
-        self.fail = fail
-        self.epoch = 0
-        self.in_force = threading.Event()  # the relay has it
+_ONE_OR_THE_OTHER = (
+    "who is away executes nothing: a control point has durable subscriptions or handlers of actions",
+    "open a second one, with the same identity, for the other",
+)
 
 
 class EdgeLoop:
@@ -94,10 +89,9 @@ class EdgeLoop:
         self._outbox: EdgeOutbox | None = None
         self._opened: Future[None] = Future()
         self._calls: deque[Callable[[int, Ready], None]] = deque()
-        self._subscriptions: list[Subscription] = []
+        self._incoming = Incoming(self._handled)
         self._actions: Callable[[Delivery], None] | None = None
         self._trackers: dict[bytes, tuple[Tracker, Callable[[Tracker], None]]] = {}
-        self._waiting: dict[bytes, int] = {}  # delivered to that many subscriptions that are not done
         self._epoch = 0
         self.problem: FabricError | None = None  # why there is no connection, as far as is known
         self.connected = threading.Event()
@@ -157,27 +151,48 @@ class EdgeLoop:
         return self._outbox.position(source) if self._outbox is not None else None
 
     def subscribe(self, subscription: Subscription) -> None:
+        if subscription.durable and self._outbox is None:
+            raise FabricError(
+                Code.USAGE, "a durable subscription needs an outbox to be remembered in",
+                "open the control point with one",
+            )
+        if subscription.durable and self._actions is not None:
+            raise FabricError(Code.USAGE, *_ONE_OR_THE_OTHER)
+
         def add(now_ms: int, ready: Ready) -> None:
-            if len(self._subscriptions) >= SUBSCRIPTIONS_MAX:
-                subscription.fail(FabricError(Code.TOO_LARGE, f"more than {SUBSCRIPTIONS_MAX} subscriptions"))
-                return
-            self._subscriptions.append(subscription)
-            self._attach(now_ms, ready)
-            subscription.epoch = self._epoch
+            if self._incoming.add(subscription):
+                self._attach(now_ms, ready)
+                subscription.epoch = self._epoch
 
         self._attached.clear()
         self.call(add)
 
     def unsubscribe(self, subscription: Subscription) -> None:
         def drop(now_ms: int, ready: Ready) -> None:
-            if subscription in self._subscriptions:
-                self._subscriptions.remove(subscription)
+            if self._incoming.drop(subscription):
                 self._attach(now_ms, ready)
 
         self.call(drop)
 
+    def stopped_in(self, batch: str, records: int) -> None:
+        """The program stops with so many records of an unfinished batch taken: the next run begins behind them."""
+        if self._outbox is not None and self._incoming.is_single:
+            self.call(lambda _now, ready: ready.persist.append(KeepPosition(_batch(batch), str(records))))
+
+    def forget(self, pattern: str) -> None:
+        """A durable pattern ends: nothing waits for it any more."""
+
+        def drop(now_ms: int, ready: Ready) -> None:
+            self._incoming.forget(pattern)
+            self._attach(now_ms, ready)
+
+        self._attached.clear()
+        self.call(drop)
+
     def execute(self, take: Callable[[Delivery], None]) -> None:
         """From now on actions are for this session; `take` runs on the loop's thread."""
+        if self._incoming.keep_ms:
+            raise FabricError(Code.USAGE, *_ONE_OR_THE_OTHER)
 
         def begin(now_ms: int, ready: Ready) -> None:
             self._actions = take
@@ -262,8 +277,11 @@ class EdgeLoop:
         if self._outbox_path is not None:
             now_ms = self.clock.now_ms()
             self._outbox = EdgeOutbox(self._outbox_path, self.identity, now_ms)
+            self.core.session = self._outbox.session
             for words in self._outbox.restore(self.core, now_ms):
                 self._log.warning("quarantined", what=words)
+            self._incoming.restore(self.core.wanted.subscriptions)
+            self._epoch = self.core.wanted.epoch
             self.outgoing.durable = True
             self.outgoing.restored(self.core.outboxes[UPLINK].rows())
         self._opened.set_result(None)
@@ -345,6 +363,8 @@ class EdgeLoop:
 
     def _goodbye(self) -> None:
         now_ms = self.clock.now_ms()
+        # What was published and handled until now is sealed, committed and acknowledged.
+        self._apply(self._turn(now_ms), now_ms)
         ready = self.core.step(Leave(), now_ms)
         for _, payload in ready.send:
             self._dialler.send(payload)
@@ -354,8 +374,7 @@ class EdgeLoop:
 
     def _fail_all(self, error: FabricError) -> None:
         self.outgoing.close(error)
-        for subscription in self._subscriptions:
-            subscription.fail(error)
+        self._incoming.fail_all(error)
         for tracker, tell in self._trackers.values():
             tracker.time_out(tracker.deadline_ms)
             tell(tracker)
@@ -365,8 +384,9 @@ class EdgeLoop:
     def _attach(self, now_ms: int, ready: Ready) -> None:
         self._epoch = max(self._epoch + 1, now_ms)
         self._attached.clear()
-        patterns = tuple(dict.fromkeys(s.pattern for s in self._subscriptions))
-        ready.merge(self.core.step(Attach(self._epoch, self._actions is not None, patterns), now_ms))
+        incoming = self._incoming
+        wanted = Attach(self._epoch, self._actions is not None, incoming.patterns, incoming.keep_ms)
+        ready.merge(self.core.step(wanted, now_ms))
 
     # -- in ---------------------------------------------------------------------------------------------
 
@@ -384,13 +404,12 @@ class EdgeLoop:
             case Disconnected(reason, final):
                 self._not_connected(FabricError(reason.code, reason.detail), final=final)
             case SubscriptionRefused(reason):
-                self._subscription_refused(reason)
+                if self._incoming.refused(reason) or self._actions is not None:
+                    self.call(self._attach)
             case Attached(epoch):
                 if epoch >= self._epoch:
                     self._attached.set()
-                for subscription in self._subscriptions:
-                    if subscription.epoch <= epoch:
-                        subscription.in_force.set()
+                self._incoming.confirmed(epoch)
 
     def _not_connected(self, problem: FabricError, *, final: bool) -> None:
         self.connected.clear()
@@ -401,16 +420,6 @@ class EdgeLoop:
         self._log.debug("not connected", code=problem.code.label, why=problem.detail)
         if final:
             self._first_word.set()
-
-    def _subscription_refused(self, reason: Reject) -> None:
-        error = FabricError(reason.code, reason.detail)
-        guilty = [s for s in self._subscriptions if s.pattern == reason.detail] or list(self._subscriptions)
-        for subscription in guilty:
-            self._subscriptions.remove(subscription)
-            subscription.fail(error)
-        # Without the pattern that was refused, the others are worth another try.
-        if self._subscriptions or self._actions is not None:
-            self.call(self._attach)
 
     def _take(self, delivery: Delivery, now_ms: int) -> None:
         header, id_ = delivery.message.header, delivery.message.id
@@ -423,36 +432,22 @@ class EdgeLoop:
             problem = messages
             self.call(lambda now, ready: ready.merge(self.core.step(Handled(id_, problem), now)))
             return
-        if header.kind is Kind.RESULT:
+        if header.kind is not Kind.RESULT:
+            taken = int(self.position(_batch(id_.hex())) or 0)
+            self._incoming.take(id_, header.topic, messages[taken:])
+        elif header.topic == GAP_TOPIC and delivery.message.credential.kind is NodeKind.RELAY:
+            self._incoming.gap(id_, messages)
+        else:
             self._take_result(delivery.message, messages, now_ms)
-        takers = [s for s in self._subscriptions if matches(s.pattern, header.topic)]
-        if header.kind is Kind.RESULT or not takers:
-            self._done(id_)
-            return
-        self._waiting[id_] = len(takers)
-        for subscription in takers:
-            subscription.sink(messages, self._once(id_))
+            self._handled(id_)
 
-    def _once(self, id_: bytes) -> Callable[[], None]:
-        """One subscription's word that it is done; the last one's acknowledges."""
-        spoken = threading.Lock()
+    def _handled(self, id_: bytes) -> None:
+        def handled(now_ms: int, ready: Ready) -> None:
+            ready.merge(self.core.step(Handled(id_), now_ms))
+            if self.position(_batch(id_.hex())):
+                ready.persist.append(KeepPosition(_batch(id_.hex()), ""))
 
-        def done() -> None:
-            if spoken.acquire(blocking=False):
-                self.call(lambda now_ms, ready: self._one_done(id_, now_ms, ready))
-
-        return done
-
-    def _one_done(self, id_: bytes, now_ms: int, ready: Ready) -> None:
-        left = self._waiting.get(id_, 1) - 1
-        if left > 0:
-            self._waiting[id_] = left
-            return
-        self._waiting.pop(id_, None)
-        ready.merge(self.core.step(Handled(id_), now_ms))
-
-    def _done(self, id_: bytes) -> None:
-        self.call(lambda now_ms, ready: ready.merge(self.core.step(Handled(id_), now_ms)))
+        self.call(handled)
 
     def _take_result(self, message: Verified, messages: list[Message], now_ms: int) -> None:
         known = self._trackers.get(message.header.correlation)
@@ -472,3 +467,8 @@ class EdgeLoop:
         tell(tracker)
         if tracker.done:
             self._trackers.pop(tracker.digest, None)
+
+
+def _batch(id_: str) -> str:
+    """Under this name the outbox keeps how many records of an unfinished batch were taken."""
+    return f"batch {id_}"

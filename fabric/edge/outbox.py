@@ -7,6 +7,7 @@ a file of somebody else: its messages would be refused one by one, and its posit
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,12 +16,16 @@ from fabric.edge.spool import Owed, Spool
 from fabric.protocol.errors import Code, FabricError
 from fabric.protocol.point import Point
 from fabric.protocol.ready import KeepOwner, KeepPosition, Op
+from fabric.protocol.wire import SESSION_BYTES
 
 _UPKEEP_MS = 1_000
 
 
 class EdgeOutbox:
-    """The spool of one identity. Every call belongs to the thread that opened it."""
+    """The spool of one identity. Every call belongs to the thread that opened it.
+
+    `session`: the same over restarts, so that what waits for a durable reader finds it again.
+    """
 
     def __init__(self, path: Path, identity: Identity, now_ms: int) -> None:
         self._spool = Spool(path)
@@ -35,12 +40,12 @@ class EdgeOutbox:
             raise
 
     def _own(self, path: Path, identity: Identity) -> None:
-        me = KeepOwner(identity.fabric, identity.id)
         owners = [op for op in self._ops if isinstance(op, KeepOwner)]
+        owner = owners[-1] if owners else KeepOwner(identity.fabric, identity.id, os.urandom(SESSION_BYTES))
+        self.session = owner.session
         if not owners:
-            self._spool.commit([me])
-        elif owners[-1] != me:
-            owner = owners[-1]
+            self._spool.commit([owner])
+        elif owner[:2] != (identity.fabric, identity.id):
             raise FabricError(
                 Code.USAGE, f"{path} is the outbox of {owner.fabric}/{owner.node}",
                 "name an outbox of this identity's own",
@@ -59,6 +64,8 @@ class EdgeOutbox:
         for op in ops:
             if isinstance(op, KeepPosition):
                 self._positions[op.source] = op.position
+                if not op.position:
+                    del self._positions[op.source]
 
     def position(self, source: str) -> str | None:
         """How far this source was read, as it was last committed. Of any thread."""

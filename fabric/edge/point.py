@@ -22,8 +22,9 @@ from typing import Any
 from fabric.edge.compose import Position
 from fabric.edge.handlers import Answer, Handler, Handlers, answer_of, failed, read_action, refused, result_stamp
 from fabric.edge.identity import Identity, find_identity, load_identity
+from fabric.edge.incoming import Subscription
 from fabric.edge.logs import edge_log
-from fabric.edge.loop import EdgeLoop, Subscription
+from fabric.edge.loop import EdgeLoop
 from fabric.edge.messages import Message, Outcome
 from fabric.edge.stamps import action_stamp, publish_stamp
 from fabric.edge.tracking import Tracker
@@ -167,8 +168,13 @@ class ControlPoint:
 
     # -- subscribe --------------------------------------------------------------------------------------
 
-    def subscribe(self, pattern: str) -> AsyncIterator[Message]:
-        """Messages as they come, from now on; each batch is acknowledged when it was read to its end."""
+    def subscribe(self, pattern: str, *, durable: bool = False) -> AsyncIterator[Message]:
+        """Messages as they come, from now on; each batch is acknowledged when it was read to its end.
+
+        `durable`, with an outbox: what comes while this program is not there waits at the relay, within time to live
+        and quota, and what an earlier run handled does not come again. A message of kind "gap" says how many were
+        lost to the quota (`content["lost"]`). `forget` ends it.
+        """
         problem = check_pattern(pattern)
         if problem is not None:
             raise FabricError(problem.code, problem.detail)
@@ -181,7 +187,7 @@ class ControlPoint:
         def fail(error: FabricError) -> None:
             loop.call_soon_threadsafe(queue.put_nowait, error)
 
-        subscription = Subscription(pattern, sink, fail)
+        subscription = Subscription(pattern, sink, fail, durable)
         self._loop.subscribe(subscription)
         return self._messages(subscription, queue)
 
@@ -190,17 +196,26 @@ class ControlPoint:
         subscription: Subscription,
         queue: asyncio.Queue[tuple[list[Message], Callable[[], None]] | FabricError],
     ) -> AsyncIterator[Message]:
+        last: Message | None = None  # of a batch that was not read to its end
         try:
             while True:
                 item = await queue.get()
                 if isinstance(item, FabricError):
                     raise item
                 messages, done = item
-                for message in messages:
-                    yield message
+                for last in messages:
+                    yield last
+                last = None
                 done()
         finally:
+            if last is not None:
+                batch, _, number = last.id.partition(".")
+                self._loop.stopped_in(batch, int(number) + 1)
             self._loop.unsubscribe(subscription)
+
+    def forget(self, pattern: str) -> None:
+        """Nothing waits for this durable subscription any more."""
+        self._loop.forget(pattern)
 
     def on_message(self, pattern: str, handler: Callable[[Message], Awaitable[None] | None]) -> asyncio.Task[None]:
         """Call a function, plain or async, for each message; it is acknowledged after the function returned.

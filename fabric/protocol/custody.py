@@ -2,7 +2,7 @@
 
 Guarantees: what is put is persisted with all its rows in one `Put`; a row ends once and is persisted as `Done`; when
 the last row ends, the message goes. A lane's bytes are counted, so that intake can be refused before disk runs out;
-what is held is never dropped to make room.
+what is held is never dropped to make room. What waits for readers only has quotas of its own and counts in no lane.
 """
 
 from __future__ import annotations
@@ -62,12 +62,15 @@ class Custody:
         key = (held.message.id, held.direction)
         self.dedup.add(*key, held.expires_at_ms)
         self._held[key] = held
-        self.lane_bytes[held.lane] += held.size
         self._sequence += 1
         heapq.heappush(self._deadlines, (held.expires_at_ms, self._sequence, key))
         for destination, targets in destinations:
             row = Row(held, destination, targets)
             held.rows[destination] = row
+            if not row.sheddable:
+                held.transit_rows += 1
+                if held.transit_rows == 1:
+                    self.lane_bytes[held.lane] += held.size
             self._outbox_of(destination).add(row)
 
     def saw(self, id_: bytes, direction: Direction, until_ms: int, ready: Ready) -> None:
@@ -87,9 +90,12 @@ class Custody:
             return
         self._outbox_of(row.destination).end(row)
         last = not held.rows
+        if not row.sheddable:
+            held.transit_rows -= 1
+            if held.transit_rows == 0:
+                self.lane_bytes[held.lane] -= held.size
         ready.persist.append(Done(held.message.id, held.direction, row.destination, last))
         if last:
-            self.lane_bytes[held.lane] -= held.size
             del self._held[(held.message.id, held.direction)]
             if len(self._deadlines) > 2 * len(self._held) + _DEADLINES_SPARE:
                 self._deadlines = [entry for entry in self._deadlines if entry[2] in self._held]

@@ -79,5 +79,9 @@ LINK_SILENCE_MS: Final = 6_500
 HELLO_WAIT_MS: Final = 5_000
 # A subscriber that lost its link finds its rows again within this; then they are dropped and counted.
 SESSION_GRACE_MS: Final = 60_000
+# A durable one may stay away for as long as the longest event lives, and asks for no more.
+SESSION_KEEP_MS_MAX: Final = 7 * 86_400_000
+# Each may fill its quota while it is away.
+DURABLE_SESSIONS_MAX: Final = 8
 # Credentials known besides those that queued messages need.
 CREDENTIALS_CACHED_MAX: Final = 20_000

@@ -12,7 +12,9 @@ from collections import OrderedDict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from fabric.protocol.envelope import Kind
 from fabric.protocol.limits import RETRY_MS_MAX
+from fabric.protocol.sessions import is_point
 from fabric.protocol.severity import Lane
 from fabric.protocol.verify import Verified
 from fabric.protocol.wire import Direction
@@ -33,6 +35,7 @@ class Held:
     expires_at_ms: int
     hops: tuple[str, ...]
     rows: dict[str, Row] = field(default_factory=dict)
+    transit_rows: int = 0  # of those in `rows`, how many may not be dropped to make room
     restored: bool = False  # read back after a restart: it may have been sent before
     size: int = 0  # bytes when it was received; a fuller copy that replaces it changes no account
 
@@ -56,6 +59,11 @@ class Row:
     queued: bool = False
     not_before_ms: int = 0
     wire_bytes: int = 0  # what it took of the peer's credit when it was last sent
+
+    @property
+    def sheddable(self) -> bool:
+        """Whether its destination is a reader, who may lose it when too much waits (SPEC 7.5)."""
+        return is_point(self.destination) and self.held.message.header.kind in (Kind.EVENT, Kind.INTEL)
 
 
 class _FairQueue:
@@ -126,9 +134,12 @@ class _FairQueue:
             del self._origins[origin]
         return row
 
-    def oldest(self) -> Row | None:
-        heads = [first for queue in self._origins.values() if (first := self._front(queue)) is not None]
-        return min(heads, key=lambda row: row.held.received_at_ms, default=None)
+    def oldest_sheddable(self) -> Row | None:
+        firsts = [
+            first for queue in self._origins.values()
+            if (first := next((row for row in queue if row.sheddable and not row.done), None)) is not None
+        ]
+        return min(firsts, key=lambda row: row.held.received_at_ms, default=None)
 
     def __iter__(self) -> Iterator[Row]:
         return (row for queue in self._origins.values() for row in queue if not row.done)
@@ -205,9 +216,9 @@ class Outbox:
             self._landed(row)
 
     def least(self) -> Row | None:
-        """What is missed least: of the rows that wait, the oldest in the lowest lane."""
+        """What is missed least: of the rows that wait and may be dropped, the oldest in the lowest lane."""
         for lane in reversed(self._lanes):
-            oldest = lane.oldest()
+            oldest = lane.oldest_sheddable()
             if oldest is not None:
                 return oldest
         return None

@@ -30,7 +30,9 @@ from fabric.protocol.ready import (
     Disconnected,
     Event,
     Handled,
+    KeepSession,
     Leave,
+    Op,
     Published,
     Ready,
     SubscriptionRefused,
@@ -62,7 +64,7 @@ class Point(Node):
         self.outboxes[UPLINK] = Outbox(UPLINK, RETRY_MS)
         self.custody = Custody(lambda destination: self.outboxes[destination])
         self._table = RouteTable()  # only this node's own attachment
-        self._wanted = Attach(0, False, ())
+        self.wanted = Attach(0, False, ())  # what it takes; of an earlier run, until it says more
         self._announced_epoch = 0
         # Delivered, not handled -> (lane, bytes, until when a repeat may come).
         self._handling: dict[bytes, tuple[Lane, int, int]] = {}
@@ -93,7 +95,7 @@ class Point(Node):
         link = self.by_destination.get(UPLINK)
         match event:
             case Attach():
-                self._wanted = event
+                self._want(event, ready)
                 if link is not None:
                     self._attach(link, ready)
             case Handled(id_, refused):
@@ -106,13 +108,28 @@ class Point(Node):
 
     # -- what this node takes ---------------------------------------------------------------------------
 
+    def _want(self, wanted: Attach, ready: Ready) -> None:
+        """A durable reader's next run must take from its first moment what this one took, or lose what comes then."""
+        if wanted.keep_ms or self.wanted.keep_ms:
+            self.keep(self.me, ready)
+            ready.persist.append(KeepSession(UPLINK, self._signed(wanted, "") if wanted.keep_ms else b""))
+        self.wanted = wanted
+
+    def on_restore(self, op: Op, now_ms: int) -> None:
+        if isinstance(op, KeepSession):
+            kept = open_attachment(op.attachment, self.credentials)
+            if isinstance(kept, Attachment):
+                self.wanted = Attach(kept.epoch, False, kept.subscriptions, kept.keep_ms)
+
+    def _signed(self, wanted: Attach, relay: str) -> bytes:
+        return sign_attachment(
+            self.me, self.signer, self.session, relay, wanted.epoch, wanted.executes, wanted.subscriptions,
+            wanted.keep_ms,
+        )
+
     def _attach(self, link: Link, ready: Ready) -> None:
         assert link.peer is not None
-        wanted = self._wanted
-        raw = sign_attachment(
-            self.me, self.signer, self.session, link.peer.id, wanted.epoch, wanted.executes, wanted.subscriptions
-        )
-        attachment = open_attachment(raw, {self.me.digest: self.me})
+        attachment = open_attachment(self._signed(self.wanted, link.peer.id), {self.me.digest: self.me})
         if isinstance(attachment, Attachment):
             self._table.put(attachment, "")
             announce(link, attachment.key)
@@ -122,7 +139,7 @@ class Point(Node):
 
     def make_routes(self, link: Link, now_ms: int, ready: Ready) -> None:
         for frame in next_frames(link, self._table, now_ms):
-            self._announced_epoch = self._wanted.epoch
+            self._announced_epoch = self.wanted.epoch
             self.send(link, frame, ready)
 
     def on_routed(self, link: Link, frame: Routed, now_ms: int, ready: Ready) -> None:

@@ -53,6 +53,7 @@ class Attach(NamedTuple):
     epoch: int
     executes: bool
     subscriptions: tuple[str, ...]
+    keep_ms: int = 0  # how long events and intel wait for this session while it is away; 0: a short grace
 
 
 class Handled(NamedTuple):
@@ -126,18 +127,29 @@ class KeepSession(NamedTuple):
     attachment: bytes
 
 
+class KeepGap(NamedTuple):
+    """How many records a session lost that it has yet to be told of; 0 forgets it."""
+
+    destination: str
+    records: int
+
+
 class KeepPosition(NamedTuple):
-    """How far a source was read: committed with what was made of it, so that nothing is read twice or left out."""
+    """How far a source was read: committed with what was made of it, so that nothing is read twice or left out.
+
+    An empty position forgets the source.
+    """
 
     source: str
     position: str
 
 
 class KeepOwner(NamedTuple):
-    """Whose file this is."""
+    """Whose file this is, and the session under which relays know it."""
 
     fabric: str
     node: str
+    session: bytes
 
 
 class KeepDispatch(NamedTuple):
@@ -150,7 +162,8 @@ class KeepDispatch(NamedTuple):
 
 
 Op = (
-    Put | Done | Seen | Replace | KeepCredential | KeepLists | KeepSession | KeepDispatch | KeepPosition | KeepOwner
+    Put | Done | Seen | Replace | KeepCredential | KeepLists | KeepSession | KeepDispatch | KeepGap | KeepPosition
+    | KeepOwner
 )
 
 

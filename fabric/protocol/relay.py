@@ -22,7 +22,6 @@ from fabric.protocol.limits import (
     FRAME_BYTES_MAX,
     POINT_QUOTA_BYTES,
     RETRY_MS,
-    SESSION_GRACE_MS,
     SKEW_MS,
     TARGETS_MAX,
 )
@@ -40,14 +39,16 @@ from fabric.protocol.permissions import (
 from fabric.protocol.rates import Rates
 from fabric.protocol.ready import (
     KeepDispatch,
+    KeepGap,
     KeepSession,
     Note,
     Op,
     Put,
     Ready,
 )
-from fabric.protocol.reports import NOBODY, SELECTED, build_report
+from fabric.protocol.reports import NOBODY, SELECTED, build_gap, build_report
 from fabric.protocol.routing import Attachment, Route, RouteTable, open_attachment
+from fabric.protocol.sessions import Sessions, is_point, node_of, point_session
 from fabric.protocol.severity import Lane
 from fabric.protocol.signing import Signer
 from fabric.protocol.tlp import Label
@@ -82,7 +83,8 @@ class Relay(Node):
         self.rates = Rates()
         # (action's digest, target or "" for "turned here") -> (label, until): who may answer what.
         self._dispatches: OrderedDict[tuple[bytes, str], tuple[Label, int]] = OrderedDict()
-        self._away: dict[str, int] = {}  # sessions without a link -> since
+        self.sessions = Sessions()
+        self._markers: dict[str, bytes] = {}  # session -> the gap marker that it has yet to acknowledge
         self._reports = 0
 
     @property
@@ -97,33 +99,34 @@ class Relay(Node):
             return UPLINK
         if link.peer_role == Role.CHILD:
             return f"relay:{link.peer.id}"
-        return f"point:{link.peer.id}/{link.peer_session.hex()}"
+        return point_session(link.peer.id, link.peer_session)
 
     def _outbox(self, destination: str) -> Outbox:
         outbox = self.outboxes.get(destination)
         if outbox is None:
-            retry_ms = _POINT_RETRY_MS if destination.startswith("point:") else RETRY_MS
+            retry_ms = _POINT_RETRY_MS if is_point(destination) else RETRY_MS
             outbox = self.outboxes[destination] = Outbox(destination, retry_ms)
         self.touch(destination)
         return outbox
 
     def on_open(self, link: Link, now_ms: int, ready: Ready) -> None:
-        self._away.pop(link.destination, None)
+        self.sessions.came(link.destination)
         if link.peer_role == Role.PARENT:
             announce_all(link, self.routes)
 
     def on_lost(self, link: Link, now_ms: int, ready: Ready) -> None:
         if link.peer_role == Role.POINT:
-            self._away[link.destination] = now_ms
+            self.sessions.left(link.destination, now_ms)
 
     def on_bye(self, link: Link, bye: Bye, now_ms: int, ready: Ready) -> None:
-        if link.peer_role == Role.POINT:
+        if link.peer_role == Role.POINT and not self.sessions.is_durable(link.destination):
             self._forget_session(link.destination, now_ms, ready)
 
     def on_timers(self, now_ms: int, ready: Ready) -> None:
-        for destination, since_ms in list(self._away.items()):
-            if destination not in self.by_destination and now_ms - since_ms > SESSION_GRACE_MS:
-                self._forget_session(destination, now_ms, ready)
+        for destination in self.sessions.overdue(now_ms):
+            self._forget_session(destination, now_ms, ready)
+        for destination, records in self.sessions.gaps():
+            self._mark_gap(destination, records, now_ms, ready)
         for held in self.custody.overdue(now_ms):
             self._expire(held, now_ms, ready)
         self.custody.dedup.sweep(now_ms)
@@ -132,10 +135,11 @@ class Relay(Node):
 
     def _forget_session(self, destination: str, now_ms: int, ready: Ready) -> None:
         """A control point left, or did not come back in time: its rows end, its routes go."""
-        self._away.pop(destination, None)
+        self.sessions.forget(destination)
+        self._markers.pop(destination, None)
         for route in self.routes.forget_via(destination):
             self._announce(route.attachment, withdrawn=True)
-        ready.persist.append(KeepSession(destination, b""))
+        ready.persist += [KeepSession(destination, b""), KeepGap(destination, 0)]
         outbox = self.outboxes.get(destination)
         for row in outbox.rows() if outbox else []:
             self.on_settled(row, Reject(Code.SUBSCRIBER_GONE), now_ms, ready)
@@ -178,6 +182,9 @@ class Relay(Node):
                 return Reject(Code.WRONG_PEER, "a control point attaches itself only")
             self.keep(attachment.credential, ready)
             ready.persist.append(KeepSession(link.destination, attachment.raw))
+            self.sessions.attached(link.destination, attachment.keep_ms)
+            for surplus in self.sessions.surplus(link.peer.id):
+                self._forget_session(surplus, now_ms, ready)
         if self.routes.put(attachment, link.destination):
             self._announce(attachment, withdrawn=False)
         return None
@@ -278,7 +285,7 @@ class Relay(Node):
         header = message.header
         match header.kind, item.direction:
             case Kind.EVENT, _:
-                here = [r for r in self.routes.interested(header.topic) if r.via.startswith("point:")]
+                here = [r for r in self.routes.interested(header.topic) if is_point(r.via)]
                 self._hold(message, item, self._uplink() + _destinations(here), now_ms, ready)
             case Kind.INTEL, Direction.UP if not self.is_root:
                 self._hold(message, item, self._uplink(), now_ms, ready)
@@ -322,7 +329,7 @@ class Relay(Node):
         self.custody.put(held, destinations, ready)
         if header.kind in (Kind.EVENT, Kind.INTEL):
             for destination, _ in destinations:
-                if destination.startswith("point:"):
+                if is_point(destination):
                     self._shed(self._outbox(destination), now_ms, ready)
 
     def _shed(self, outbox: Outbox, now_ms: int, ready: Ready) -> None:
@@ -331,7 +338,27 @@ class Relay(Node):
             row = outbox.least()
             if row is None:
                 return  # all of it is in flight
+            lost = self.sessions.lose(outbox.destination, row.held.message.header.records)
+            if lost:
+                ready.persist.append(KeepGap(outbox.destination, lost))
             self.on_settled(row, Reject(Code.SUBSCRIBER_SLOW), now_ms, ready)
+
+    def _mark_gap(self, destination: str, records: int, now_ms: int, ready: Ready) -> None:
+        """Tell a reader that is there how much it lost, one marker at a time."""
+        unread = self._markers.get(destination)
+        if destination not in self.by_destination or (unread and self.custody.get(unread, Direction.DOWN)):
+            return
+        self._reports += 1
+        raw = build_gap(
+            node_of(destination), records, self.me, self.signer, self._reports, self.fabric_now(now_ms), self.entropy
+        )
+        marker = open_envelope(raw, {self.me.digest: self.me}, self.roots)
+        assert isinstance(marker, Verified)
+        self._markers[destination] = marker.id
+        self.sessions.told(destination)
+        ready.persist.append(KeepGap(destination, 0))
+        item = Item(Direction.DOWN, 0, [], [], raw)
+        self._hold(marker, item, [(destination, ())], now_ms, ready)
 
     # -- actions ----------------------------------------------------------------------------------------
 
@@ -365,7 +392,7 @@ class Relay(Node):
                 self.report(action, End.REFUSED, (target,), Code.EXECUTE_DENIED, now_ms, ready)
             else:
                 by_via.setdefault(route.via, []).append(target)
-                if route.via.startswith("point:"):
+                if is_point(route.via):
                     self._remember(action.leaf, target, header, now_ms, ready)
         destinations = [(via, tuple(below)) for via, below in by_via.items()]
         self._hold(action, item, destinations, now_ms, ready, Direction.DOWN)
@@ -448,13 +475,16 @@ class Relay(Node):
                 if isinstance(attachment, Attachment):
                     self.routes.put(attachment, destination)
                     self._outbox(destination)
-                    self._away[destination] = now_ms
+                    self.sessions.attached(destination, attachment.keep_ms)
+                    self.sessions.left(destination, now_ms)
+            case KeepGap(destination, records):
+                self.sessions.restore_lost(destination, records)
             case KeepDispatch(digest, target, label, until_ms):
                 self._dispatches[(digest, target)] = (Label(label), until_ms)
             case Put():
                 for destination, _ in op.destinations:
-                    if destination.startswith("point:") and destination not in self._away:
-                        self._away[destination] = now_ms
+                    if is_point(destination):
+                        self.sessions.left(destination, now_ms)
 
 
 def _fits(action: Verified, targets: tuple[str, ...]) -> bool:

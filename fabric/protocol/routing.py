@@ -14,7 +14,13 @@ from fabric.protocol import signing
 from fabric.protocol.codec import pack, unpack
 from fabric.protocol.credentials import Credential
 from fabric.protocol.errors import Code, Reject
-from fabric.protocol.limits import CREDENTIAL_BYTES_MAX, ID_BYTES, NAME_BYTES_MAX, SUBSCRIPTIONS_MAX
+from fabric.protocol.limits import (
+    CREDENTIAL_BYTES_MAX,
+    ID_BYTES,
+    NAME_BYTES_MAX,
+    SESSION_KEEP_MS_MAX,
+    SUBSCRIPTIONS_MAX,
+)
 from fabric.protocol.permissions import check_subscribe
 from fabric.protocol.topics import TopicIndex, check_pattern
 from fabric.protocol.wire import SESSION_BYTES
@@ -36,6 +42,7 @@ class Attachment:
     subscriptions: tuple[str, ...]
     credential: Credential
     raw: bytes
+    keep_ms: int = 0
 
     @property
     def key(self) -> RouteKey:
@@ -50,8 +57,10 @@ def sign_attachment(
     epoch: int,
     executes: bool,
     subscriptions: tuple[str, ...],
+    keep_ms: int = 0,
 ) -> bytes:
-    body = pack([1, credential.fabric, credential.id, session, relay, epoch, executes, list(subscriptions)])
+    keep = [keep_ms] if keep_ms else []
+    body = pack([1, credential.fabric, credential.id, session, relay, epoch, executes, list(subscriptions), *keep])
     return pack([credential.digest, body, signer.sign(signing.TYPE_ROUTE, body)])
 
 
@@ -73,7 +82,7 @@ def open_attachment(raw: bytes, credentials: Mapping[bytes, Credential]) -> Atta
     )
     match fields:
         case [
-            1, str(fabric), str(node), bytes(session), str(relay), int(epoch), bool(executes), list(patterns), *_
+            1, str(fabric), str(node), bytes(session), str(relay), int(epoch), bool(executes), list(patterns), *more
         ] if (
             fabric == credential.fabric
             and node == credential.id
@@ -83,7 +92,11 @@ def open_attachment(raw: bytes, credentials: Mapping[bytes, Credential]) -> Atta
             and len(patterns) <= SUBSCRIPTIONS_MAX
             and all(isinstance(p, str) for p in patterns)
         ):
-            attachment = Attachment(node, session, relay, epoch, executes, tuple(patterns), credential, raw)
+            keep_ms = more[0] if more else 0
+            # Whoever is away executes nothing: a session is one or the other.
+            if type(keep_ms) is not int or not 0 <= keep_ms <= SESSION_KEEP_MS_MAX or (keep_ms and executes):
+                return Reject(Code.MALFORMED, "attachment")
+            attachment = Attachment(node, session, relay, epoch, executes, tuple(patterns), credential, raw, keep_ms)
             return _check_grants(attachment) or attachment
     return Reject(Code.MALFORMED, "attachment")
 

@@ -234,11 +234,16 @@ class _Sender:
 def subscribe(
     pattern: Annotated[str, typer.Argument(help="E.g. 'detections.>'; * is one word, > the rest.")],
     identity: As = "",
+    outbox: Annotated[Path | None, typer.Option("--outbox", metavar="FILE", help="Durable: what comes while this command does not run waits, and nothing comes twice.")] = None,
+    forget: Annotated[bool, typer.Option("--forget", help="With --outbox: nothing is to wait any more.")] = False,
     as_json: AsJson = False,
     count: Annotated[int | None, typer.Option("--count", min=1, help="Stop after so many messages.")] = None,
     timeout: Annotated[str | None, typer.Option("--timeout", metavar="10s", help="Stop after this time in all.")] = None,
 ) -> None:
     """Print messages as they come. What this identity may not see is withheld, and said to be.
+
+    With --outbox the subscription is durable: the relay keeps what comes while nobody reads, for seven days at most and
+    up to 16 MB; beyond that the oldest are lost, and a line of kind `gap` says how many.
 
     Exit codes: 0 stopped, 5 denied, 6 fewer than --count in the time of --timeout, 69 unreachable.
 
@@ -247,8 +252,15 @@ def subscribe(
     timeout_s = parse_duration(timeout) / 1000 if timeout else None
     seen = 0
     console = Console()
-    with ControlPoint(needed(identity)) as point:
-        messages = point.subscribe(pattern, timeout_s=timeout_s)
+    if forget and outbox is None:
+        raise FabricError(Code.USAGE, "--forget needs the --outbox that remembers", "name it with --outbox FILE")
+    with ControlPoint(needed(identity), outbox=outbox) as point:
+        if forget:
+            point.forget(pattern)
+            point.wait_ready()
+            print(json.dumps({"forgotten": pattern}) if as_json else f"nothing waits for {pattern} any more")
+            return
+        messages = point.subscribe(pattern, timeout_s=timeout_s, durable=outbox is not None)
         if messages.in_force:
             relay = point.identity.relay.id if point.identity.relay else ""
             told = json.dumps({"subscribed": pattern, "relay": relay})
@@ -269,6 +281,9 @@ def subscribe(
 
 
 def _show(console: Console, message: Message) -> None:
+    if message.kind == "gap":
+        console.print(f"gap: {message.content['lost']} message(s) found no room while nobody read", style="yellow")
+        return
     console.print(
         f"[bold]{message.topic}[/] {message.severity.name.lower()} {message.label.spelling} from {message.origin} "
         f"via {' '.join(message.path)} age {message.age_ms} ms", highlight=False,

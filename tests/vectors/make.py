@@ -145,6 +145,7 @@ RESULT = sealed(draft(POINT, kind=Kind.RESULT, topic="deny.ipv4_net", to="soar-1
                       records=[{"end": "completed", "targets": ["zeek-1"], "by": "zeek-1", "status": 200}]))[0]
 LONG = event(records=[{"text": "again and again, " * 60}])
 ATTACHMENT = sign_attachment(POINT.credential, POINT.signer, SESSION, "hq", T0, True, ("intel.>",))
+DURABLE = sign_attachment(POINT.credential, POINT.signer, SESSION, "hq", T0, False, ("intel.>",), 604_800_000)
 LIST = issue_revocations(FABRIC, 3, T0, T0 + 1000, ["fw-9", "zeek-7"], AUTHORITY.signer)
 LARGE = event(label=Label.GREEN, rules={"id.orig_h": Label.AMBER, "note": Label.RED}, records=[
     {"id": {"orig_h": "10.1.0.7 " * 80}, "rule": "again and again, " * 60, "note": "secret " * 80}
@@ -163,6 +164,7 @@ GOOD: list[tuple[str, str, bytes]] = [
     ("credential of a control point with every grant", "credential", POINT.credential.raw),
     ("revocation list", "revocations", LIST),
     ("attachment", "attachment", ATTACHMENT),
+    ("a durable attachment", "attachment", DURABLE),
     ("one event", "envelope", SINGLE),
     ("a batch with three labels, two of them padded", "envelope", BATCH),
     ("the batch as AMBER may have it", "envelope", redacted(BATCH, Label.AMBER)),
@@ -314,6 +316,10 @@ HOSTILE: list[tuple[str, str, bytes]] = [
     ("credential with a key of 33 bytes", "credential",
      issue(replace(RELAY.credential, curve_key=bytes(33)), AUTHORITY.signer)),
     ("attachment cut off", "attachment", ATTACHMENT[:-1]),
+    ("attachment that is durable and executes", "attachment",
+     sign_attachment(POINT.credential, POINT.signer, SESSION, "hq", T0, True, (), 1)),
+    ("attachment that is durable for too long", "attachment",
+     sign_attachment(POINT.credential, POINT.signer, SESSION, "hq", T0, False, (), 604_800_001)),
     ("attachment with a byte after its end", "attachment", ATTACHMENT + b"\x00"),
     ("attachment signed as a root", "attachment", AS_ROOT),
     ("attachment that another signed", "attachment",
@@ -386,7 +392,9 @@ def meaning(value: Any) -> Any:
         return sorted(value)
     fields = getattr(value, "_fields", None) or getattr(value, "__slots__", None)
     if fields:
-        return {"": type(value).__name__, **{name: meaning(getattr(value, name)) for name in fields}}
+        # An attachment that does not say how long it is kept means what it meant before that could be said.
+        said = [name for name in fields if name != "keep_ms" or getattr(value, name)]
+        return {"": type(value).__name__, **{name: meaning(getattr(value, name)) for name in said}}
     if isinstance(value, (list, tuple)):
         return [meaning(item) for item in value]
     return value

@@ -74,7 +74,7 @@ def test_what_was_read_is_signed_again_in_the_same_bytes(vector):
         case Attachment():
             again = sign_attachment(
                 value.credential, POINT.signer, value.session, value.relay, value.epoch, value.executes,
-                value.subscriptions,
+                value.subscriptions, value.keep_ms,
             )
     assert again == raw
 

@@ -32,6 +32,7 @@ from fabric.protocol.ready import (
     Done,
     KeepCredential,
     KeepDispatch,
+    KeepGap,
     KeepLists,
     KeepOwner,
     KeepPosition,
@@ -53,7 +54,7 @@ _QUARANTINE_ROWS_MAX = 1_000
 
 # Names in `kept` begin with what the row is; the rest makes it unique.
 _CREDENTIAL, _LISTS, _SESSION, _DISPATCH = "credential ", "lists", "session ", "dispatch "
-_POSITION, _OWNER = "position ", "owner"
+_POSITION, _OWNER, _GAP = "position ", "owner", "gap "
 
 
 class Statement(NamedTuple):
@@ -165,9 +166,11 @@ class Spool:
                 case KeepSession(destination, attachment):
                     kept[_SESSION + destination] = row_of(b"", attachment) if attachment else None
                 case KeepPosition(source, position):
-                    kept[_POSITION + source] = row_of(b"", position.encode())
-                case KeepOwner(fabric, node):
-                    kept[_OWNER] = row_of(b"", pack([fabric, node]))
+                    kept[_POSITION + source] = row_of(b"", position.encode()) if position else None
+                case KeepOwner():
+                    kept[_OWNER] = row_of(b"", pack(list(op)))
+                case KeepGap(destination, records):
+                    kept[_GAP + destination] = row_of(b"", pack([records])) if records else None
                 case KeepDispatch(digest, target, label, until_ms):
                     kept[f"{_DISPATCH}{digest.hex()} {target}"] = row_of(pack([digest, target, label, until_ms]), b"")
         return [
@@ -214,6 +217,8 @@ class Spool:
             yield KeepLists(body)
         for name, _, body in self._sound("kept", "name LIKE 'session %'"):
             yield KeepSession(name.removeprefix(_SESSION), body)
+        for name, _, body in self._sound("kept", "name LIKE 'gap %'"):
+            yield KeepGap(name.removeprefix(_GAP), *msgpack.unpackb(body))
         for _, meta, _ in self._sound("kept", "name LIKE 'dispatch %'"):
             digest, target, label, until_ms = msgpack.unpackb(meta)
             if until_ms > now_ms:

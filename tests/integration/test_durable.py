@@ -1,0 +1,111 @@
+"""A durable reader finds what came while it was away, once, and is told of what found no room."""
+
+import asyncio
+import base64
+import json
+import random
+import signal
+
+import pytest
+
+from fabric.edge import ControlPoint, FabricError
+from fabric.protocol.errors import Code
+from tests.integration.harness import House, wait_for
+
+
+def read(house: House, topic, outbox, count, timeout="30s"):
+    done = house.cli("subscribe", topic, "--as", "analyst-m", "--outbox", str(outbox), "--json", "--count", str(count),
+                     "--timeout", timeout, timeout_s=60)
+    return [line["content"]["n"] for line in done.lines]
+
+
+def publish(house: House, topic, numbers):
+    with house.point("sensor-m") as sensor:
+        for future in [sensor.publish_later(topic, {"n": n}, label="green") for n in numbers]:
+            future.result(30)
+
+
+# At 45 KB each, more than 16 MB of what does not compress.
+TOO_MANY = 450
+
+
+def noise(seed: int) -> str:
+    return base64.b64encode(random.Random(seed).randbytes(45_000)).decode()
+
+
+def test_what_comes_while_it_is_away_waits_and_nothing_comes_twice(house: House, tmp_path):
+    """Away three times: after a clean stop in the middle of a batch, after kill -9, and over a kill -9 of its relay."""
+    topic, outbox = "detections.durable.away", tmp_path / "reader"
+    reader = house.start("subscribe", topic, "--as", "analyst-m", "--outbox", str(outbox), "--json")
+    reader.wait_line('"subscribed"')
+    publish(house, topic, range(10))
+    wait_for(lambda: len(reader.out) == 10, "ten messages")
+    reader.stop(signal.SIGINT)
+    publish(house, topic, range(10, 110))
+    assert sorted(read(house, topic, outbox, 30)) == list(range(10, 40)), "stops within a batch"
+    killed = house.start("subscribe", topic, "--as", "analyst-m", "--outbox", str(outbox), "--json")
+    wait_for(lambda: len(killed.out) >= 70, "the rest")
+    assert [json.loads(line)["content"]["n"] for line in killed.out] == list(range(40, 110))
+    killed.process.kill()
+    killed.process.wait()
+    publish(house, topic, range(110, 120))
+    house.wait_restarted("mid", house.kill_relay("mid"))
+    publish(house, topic, range(120, 130))
+    # What the killed reader printed is a repeat only if it died before its acknowledgement was on disk.
+    assert sorted(set(read(house, topic, outbox, 20)) - {*range(40, 110)}) == list(range(110, 130))
+    assert read(house, topic, outbox, 1, "2s") == []
+    house.assert_logs_clean()
+
+
+def test_a_gap_is_marked(house: House, tmp_path):
+    """More waits than the quota of 16 MB: the oldest are lost, counted, and said to be."""
+    topic, outbox = "detections.durable.gap", tmp_path / "reader"
+    first = house.start("subscribe", topic, "--as", "analyst-m", "--outbox", str(outbox), "--json")
+    first.wait_line('"subscribed"')
+    first.stop(signal.SIGINT)
+    with house.point("sensor-m") as sensor:
+        waiting = [sensor.publish_later(topic, {"n": n, "x": noise(n)}, label="green") for n in range(TOO_MANY)]
+        for future in waiting:
+            future.result(60)
+    done = house.cli("subscribe", topic, "--as", "analyst-m", "--outbox", str(outbox), "--json", "--timeout", "8s",
+                     timeout_s=60)
+    gaps = [line["content"]["lost"] for line in done.lines if line["kind"] == "gap"]
+    got = [line["content"]["n"] for line in done.lines if line["kind"] == "event"]
+    assert sum(gaps) > 0 and len(got) + sum(gaps) == TOO_MANY and len(set(got)) == len(got)
+    assert got == list(range(TOO_MANY - len(got), TOO_MANY)), "the oldest went"
+
+
+def test_forgotten_it_waits_for_nothing(house: House, tmp_path):
+    topic, outbox = "detections.durable.forget", tmp_path / "reader"
+    assert read(house, topic, outbox, 1, "1s") == []
+    house.cli("subscribe", topic, "--as", "analyst-m", "--outbox", str(outbox), "--forget").expect(0)
+    publish(house, topic, range(3))
+    assert read(house, topic, outbox, 1, "2s") == []
+
+
+def test_mistakes_are_named(house: House, tmp_path):
+    alone = house.cli("subscribe", "detections.x", "--as", "analyst-m", "--forget", "--json").expect(2)
+    assert alone.error["code"] == "E908"
+    with house.point("analyst-m") as analyst, pytest.raises(FabricError) as mistake:
+        analyst.subscribe("detections.x", durable=True)
+    assert mistake.value.code is Code.USAGE
+
+
+def test_the_asyncio_face_is_durable_too(house: House, tmp_path):
+    topic = "detections.durable.async"
+
+    async def one() -> int:
+        async with ControlPoint(house.identity("analyst-m"), outbox=tmp_path / "reader") as analyst:
+            messages = analyst.subscribe(topic, durable=True)
+            await analyst.wait_ready()
+            publish_first = asyncio.to_thread(publish, house, topic, [1]) if not (tmp_path / "one").exists() else None
+            if publish_first is not None:
+                (tmp_path / "one").touch()
+                await publish_first
+            number = (await anext(messages)).content["n"]
+            await messages.aclose()
+            return number
+
+    assert asyncio.run(asyncio.wait_for(one(), 40)) == 1
+    publish(house, topic, [2])
+    assert asyncio.run(asyncio.wait_for(one(), 40)) == 2

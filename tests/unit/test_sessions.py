@@ -1,0 +1,63 @@
+"""Who is away, for how long it is waited for, and what it is to be told."""
+
+from fabric.protocol.limits import DURABLE_SESSIONS_MAX, SESSION_GRACE_MS
+from fabric.protocol.sessions import Sessions, is_point, node_of, point_session
+from tests.support import T0
+
+ONE, TWO = point_session("analyst", b"1" * 16), point_session("analyst", b"2" * 16)
+DAY = 86_400_000
+
+
+def test_a_destination_says_whose_it_is():
+    assert is_point(ONE) and not is_point("relay:mid") and not is_point("^") and node_of(ONE) == "analyst"
+    assert ONE != TWO
+
+
+def test_one_that_vanished_has_a_grace_and_a_durable_one_its_own_time():
+    sessions = Sessions()
+    sessions.attached(TWO, DAY)
+    for destination in (ONE, TWO):
+        sessions.left(destination, T0)
+    assert sessions.overdue(T0 + SESSION_GRACE_MS) == []
+    assert sessions.overdue(T0 + SESSION_GRACE_MS + 1) == [ONE]
+    assert sessions.overdue(T0 + DAY + 1) == [ONE, TWO]
+    sessions.came(TWO)
+    assert sessions.overdue(T0 + DAY + 1) == [ONE]
+
+
+def test_leaving_again_does_not_begin_the_time_again():
+    sessions = Sessions()
+    sessions.left(ONE, T0)
+    sessions.left(ONE, T0 + SESSION_GRACE_MS)
+    assert sessions.overdue(T0 + SESSION_GRACE_MS + 1) == [ONE]
+
+
+def test_an_attachment_that_says_it_no_more_ends_it():
+    sessions = Sessions()
+    sessions.attached(ONE, DAY)
+    assert sessions.is_durable(ONE)
+    sessions.attached(ONE, 0)
+    assert not sessions.is_durable(ONE)
+
+
+def test_of_too_many_those_go_that_are_away_the_longest_and_none_that_is_there():
+    sessions = Sessions()
+    every = [point_session("analyst", bytes([n]) * 16) for n in range(DURABLE_SESSIONS_MAX + 2)]
+    for n, destination in enumerate(every):
+        sessions.attached(destination, DAY)
+        if n != 0:
+            sessions.left(destination, T0 - n)
+    assert sessions.surplus("analyst") == [every[-1], every[-2]] and sessions.surplus("other") == []
+
+
+def test_what_a_durable_one_lost_is_counted_until_it_is_told():
+    sessions = Sessions()
+    sessions.attached(ONE, DAY)
+    assert sessions.lose(TWO, 3) == 0 and sessions.gaps() == [], "only a durable one is told"
+    assert [sessions.lose(ONE, 3), sessions.lose(ONE, 4)] == [3, 7]
+    assert sessions.gaps() == [(ONE, 7)]
+    sessions.told(ONE)
+    assert sessions.gaps() == []
+    sessions.restore_lost(ONE, 5)
+    sessions.forget(ONE)
+    assert sessions.gaps() == [] and not sessions.is_durable(ONE)
