@@ -435,8 +435,12 @@ class EdgeLoop:
         if header.kind is not Kind.RESULT:
             taken = int(self.position(_batch(id_.hex())) or 0)
             self._incoming.take(id_, header.topic, messages[taken:])
-        elif header.topic == GAP_TOPIC and delivery.message.credential.kind is NodeKind.RELAY:
-            self._incoming.gap(id_, messages)
+        elif header.topic == GAP_TOPIC:
+            # Its own relay alone knows what it had no room for; anybody else's word is let go.
+            if header.origin == self._relay.id and delivery.message.credential.kind is NodeKind.RELAY:
+                self._incoming.gap(id_, messages)
+            else:
+                self._handled(id_)
         else:
             self._take_result(delivery.message, messages, now_ms)
             self._handled(id_)
