@@ -77,14 +77,14 @@ def make_identities(topology: Topology, authority: Authority, home: Path | None 
     made: list[str] = []
     for relay in topology.relays.values():
         extra = _relay_extra(topology, relay, publics)
-        dials_parent = relay.parent and relay.dial == "parent"
-        dial = _dial(topology.relays[relay.parent], publics) if relay.parent and dials_parent else None
-        _make(_relay_credential(topology, relay), keys[relay.id], authority, folder, topology, dial, extra, made)
+        dialled = _parents(relay) if relay.dial == "parent" else ()
+        dials = tuple(_dial(topology.relays[name], publics) for name in dialled)
+        _make(_relay_credential(topology, relay), keys[relay.id], authority, folder, topology, dials, extra, made)
     for point in topology.points.values():
         relay_id = point.relay or topology.root.id
-        dial = _dial(topology.relays[relay_id], publics)
+        dials = tuple(_dial(topology.relays[name], publics) for name in (relay_id, *point.backups))
         credential = _point_credential(topology, point, topology.relays[relay_id])
-        _make(credential, keys[point.id], authority, folder, topology, dial, {"kind": "point"}, made)
+        _make(credential, keys[point.id], authority, folder, topology, dials, {"kind": "point"}, made)
     return made
 
 
@@ -101,7 +101,7 @@ def _make(
     authority: Authority,
     folder: Path,
     topology: Topology,
-    dial: Dial | None,
+    dials: tuple[Dial, ...],
     extra: Mapping[str, Any],
     made: list[str],
 ) -> None:
@@ -124,11 +124,11 @@ def _make(
             serial=now_ms,
         )
         raw = issue(credential, authority.signer)
-    elif known is not None and (known.relay, known.defaults, dict(known.extra)) == (dial, defaults, dict(extra)):
+    elif known is not None and (known.dials, known.defaults, dict(known.extra)) == (dials, defaults, dict(extra)):
         return
     save_identity(
         folder / id_, raw, fabric=topology.fabric, id_=id_, authority_key=authority.signer.public, secrets=keys,
-        relay=dial, defaults=defaults, extra=extra,
+        relay=dials[0] if dials else None, backups=dials[1:], defaults=defaults, extra=extra,
     )
     made.append(id_)
 
@@ -164,13 +164,19 @@ def _point_credential(topology: Topology, point: PointSpec, relay: RelaySpec) ->
 
 
 def _relay_extra(topology: Topology, relay: RelaySpec, publics: Mapping[str, bytes]) -> dict[str, Any]:
-    dialled = [child for child in topology.children(relay.id) if child.dial == "child"]
+    dialled = [child for child in topology.relays.values() if child.dial == "child" and relay.id in _parents(child)]
     return {
         "kind": "relay",
         "listen": relay.listen,
         "parent": relay.parent or "",
+        "parents": list(_parents(relay)),
         "children": [dial_out(_dial(child, publics)) for child in dialled],
     }
+
+
+def _parents(relay: RelaySpec) -> tuple[str, ...]:
+    """The preferred one first, then its backups in order; of the root none."""
+    return () if relay.parent is None else (relay.parent, *relay.backups)
 
 
 def _dial(relay: RelaySpec, publics: Mapping[str, bytes]) -> Dial:

@@ -1,4 +1,4 @@
-"""What a relay is told besides who it is: where it listens, who its parent is, and whom it dials.
+"""What a relay is told besides who it is: where it listens, who its parents may be, and whom it dials.
 
 Read from its identity's folder, so that a bundle on another machine needs no topology file and no validator.
 """
@@ -15,7 +15,8 @@ from fabric.protocol.wire import Role
 @dataclass(frozen=True)
 class RelayConfig:
     listen: str
-    parent: str  # empty: the root
+    parent: str  # the preferred one; empty: the root
+    parents: tuple[str, ...]  # the preferred one, then its backups in order
     dials: tuple[tuple[Role, Dial], ...]  # what we say we are to the peer, and the peer
 
 
@@ -23,7 +24,12 @@ def relay_config(identity: Identity) -> RelayConfig:
     extra = identity.extra
     try:
         children = tuple((Role.PARENT, dial_in(child)) for child in extra["children"])
-        upwards = ((Role.CHILD, identity.relay),) if identity.relay else ()
-        return RelayConfig(str(extra["listen"]), str(extra["parent"]), (*upwards, *children))
+        upwards = tuple((Role.CHILD, dial) for dial in identity.dials)
+        parent = str(extra["parent"])
+        preferred = [parent] if parent else []
+        parents = extra.get("parents", preferred)  # an older identity has only the one
+        if parents[:1] != preferred:
+            raise ValueError("parents")
+        return RelayConfig(str(extra["listen"]), parent, tuple(map(str, parents)), (*upwards, *children))
     except (KeyError, TypeError, ValueError) as error:
         raise FabricError(Code.BAD_IDENTITY, f"{identity.folder} is not a relay's") from error

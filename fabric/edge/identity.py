@@ -2,7 +2,7 @@
 
     credential      the authority's signed bytes
     secret.json     the CURVE and the signing key, mode 0600
-    identity.json   fabric, id, the authority's public key, the relay to dial, the fabric's defaults
+    identity.json   fabric, id, the authority's public key, the relay to dial and its backups, the fabric's defaults
 
 Guarantees: an `Identity` that was loaded holds keys that match its credential, and a credential that its authority
 signed. Refuses a folder where one of these is not so, with the file at fault.
@@ -11,7 +11,7 @@ signed. Refuses a folder where one of these is not so, with the file at fault.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,10 +49,16 @@ class Identity:
     credential: Credential
     folder: Path
     relay: Dial | None = None
+    backups: tuple[Dial, ...] = ()  # to dial while `relay` is away, in this order
     defaults: Defaults = field(default_factory=Defaults)
     extra: Mapping[str, Any] = field(default_factory=dict)  # what a relay's configuration adds
     curve_secret: bytes = field(default=b"", repr=False)
     sign_seed: bytes = field(default=b"", repr=False)
+
+    @property
+    def dials(self) -> tuple[Dial, ...]:
+        """Whom to dial, the preferred first; nobody where this node is dialled."""
+        return () if self.relay is None else (self.relay, *self.backups)
 
     @property
     def signer(self) -> Signer:
@@ -67,6 +73,7 @@ def save_identity(
     authority_key: bytes,
     secrets: tuple[bytes, bytes],
     relay: Dial | None,
+    backups: Sequence[Dial] = (),
     defaults: Defaults,
     extra: Mapping[str, Any],
 ) -> None:
@@ -81,6 +88,7 @@ def save_identity(
         "id": id_,
         "authority": authority_key.hex(),
         "relay": dial_out(relay) if relay else None,
+        "backups": [dial_out(backup) for backup in backups],
         "defaults": {"label": defaults.label.short, "ttl_ms": dict(defaults.ttl_ms)},
         **extra,
     }
@@ -96,6 +104,7 @@ def load_identity(folder: Path) -> Identity:
         authority_key = _key(document["authority"])
         curve_secret, sign_seed = _key(secret["curve"]), _key(secret["sign"])
         relay = dial_in(document["relay"]) if document["relay"] else None
+        backups = tuple(dial_in(backup) for backup in document.get("backups", ()))  # an older identity has none
         label = parse_label(document["defaults"]["label"])
         defaults = Defaults(Label.AMBER if label is None else label, dict(document["defaults"]["ttl_ms"]))
         fabric, id_ = str(document["fabric"]), str(document["id"])
@@ -115,10 +124,10 @@ def load_identity(folder: Path) -> Identity:
     for name, said, found in pairs:
         if said != found:
             raise FabricError(Code.BAD_IDENTITY, f"{folder}: the credential names another {name}")
-    known = {"version", "fabric", "id", "authority", "relay", "defaults"}
+    known = {"version", "fabric", "id", "authority", "relay", "backups", "defaults"}
     extra = {key: value for key, value in document.items() if key not in known}
     return Identity(
-        fabric, id_, authority_key, credential, folder, relay, defaults, extra, curve_secret, sign_seed
+        fabric, id_, authority_key, credential, folder, relay, backups, defaults, extra, curve_secret, sign_seed
     )
 
 def dial_out(dial: Dial) -> dict[str, str]:

@@ -54,12 +54,12 @@ def graph(
         print(json.dumps({
             "fabric": topology.fabric,
             "relays": [
-                {"id": r.id, "parent": r.parent, "segment": r.segment, "clearance": r.clearance.short,
-                 "listen": r.listen, "dial": r.dial}
+                {"id": r.id, "parent": r.parent, "backups": r.backups, "segment": r.segment,
+                 "clearance": r.clearance.short, "listen": r.listen, "dial": r.dial}
                 for r in topology.relays.values()
             ],
             "points": [
-                {"id": p.id, "relay": p.relay, "role": p.role, "clearance": p.clearance.short}
+                {"id": p.id, "relay": p.relay, "backups": p.backups, "role": p.role, "clearance": p.clearance.short}
                 for p in topology.points.values()
             ],
         }))

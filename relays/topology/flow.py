@@ -1,8 +1,8 @@
 """Where content can go in a topology: every answer is `may_hold`, asked at each hop as a relay would ask it.
 
-Guarantees: `reach` never misses a way. It counts a relay's backups as ways up, and what descends: intel to
-whoever subscribes, actions to whoever executes them, results to whoever requested. So it may name a way
-that is never taken, and a `never` that holds here holds whatever the links do.
+Guarantees: `reach` never misses a way. It counts backups, of relays as ways up and of points as places to be, and
+what descends: intel to whoever subscribes, actions to whoever executes them, results to whoever requested. So it may
+name a way that is never taken, and a `never` that holds here holds whatever the links do.
 """
 
 from __future__ import annotations
@@ -64,18 +64,26 @@ def reach(topology: Topology, label: Label, source: str, target: str) -> Way | N
 
 
 def executors(topology: Topology, grant: RequestGrant) -> tuple[PointSpec, ...]:
-    """The points of this file that a request grant can make execute something."""
-    selector = parse_selector(grant.to)
-    if isinstance(selector, Reject):
-        return ()
+    """The points of this file that a request grant makes execute something while nobody is at a backup."""
     within = {relay.id for relay in topology.subtree(grant.scope)} if grant.scope else None
     return tuple(
+        point
+        for point in _selected(topology, grant)
+        if within is None or point.relay is None or point.relay in within
+    )
+
+
+def _selected(topology: Topology, grant: RequestGrant) -> list[PointSpec]:
+    """Those that the grant selects and that may execute it, wherever they are."""
+    selector = parse_selector(grant.to)
+    if isinstance(selector, Reject):
+        return []
+    return [
         point
         for point in topology.points.values()
         if any(actions_overlap(pattern, grant.action) for pattern in topology.roles[point.role].execute)
         and selector.matches(topology.attributes(point.id))
-        and (within is None or point.relay is None or point.relay in within)
-    )
+    ]
 
 
 def patterns_overlap(a: str, b: str) -> bool:
@@ -116,25 +124,46 @@ def _action_parts(pattern: str) -> tuple[str, str]:
 
 
 def _relays_at(topology: Topology, name: str) -> tuple[str, ...]:
-    """A relay is at itself, a point at its relay; a point that takes the nearest may be at any."""
+    """A relay is at itself, a point at its relay or a backup; a point that takes the nearest may be at any."""
     if name in topology.relays:
         return (name,)
-    relay = topology.points[name].relay
-    return tuple(topology.relays) if relay is None else (relay,)
+    point = topology.points[name]
+    return tuple(topology.relays) if point.relay is None else (point.relay, *point.backups)
 
 
 def _origins(topology: Topology, source: str) -> dict[tuple[str, str], list[PointSpec]]:
-    """The points that are, or are below, the source: by relay and organisation, each of which is a start."""
+    """The points that are, or are below, the source: by relay and organisation, each of which is a start.
+
+    What is below it only while some relay is at its backup starts where it comes in, at that backup.
+    """
     found: dict[tuple[str, str], list[PointSpec]] = {}
     if source in topology.points:
         point = topology.points[source]
         return {(relay, point.organisation): [point] for relay in _relays_at(topology, source)}
+    at: dict[str, list[PointSpec]] = {}
+    for point in topology.points.values():
+        for name in _relays_at(topology, point.id):
+            at.setdefault(name, []).append(point)
     for relay in topology.subtree(source):
-        # The relay's own organisation too: for points that are there later.
-        found.setdefault((relay.id, relay.organisation), [])
-        for point in (*topology.points_of(relay.id), *topology.points_nearest()):
-            found.setdefault((relay.id, point.organisation), []).append(point)
+        guests = (_below(topology, guest.id) for guest in topology.relays.values() if relay.id in guest.backups)
+        for name in dict.fromkeys((relay.id, *(name for below in guests for name in below))):
+            # The relay's own organisation too: for points that are there later.
+            found.setdefault((relay.id, topology.relays[name].organisation), [])
+            for point in at.get(name, ()):
+                found.setdefault((relay.id, point.organisation), []).append(point)
     return found
+
+
+def _below(topology: Topology, relay: str, without: str = "") -> list[str]:
+    """The relay itself and every one that is below it, or can be by a backup; by no way through `without`."""
+    queue = [relay]
+    found = {relay, without}
+    for name in queue:
+        for spec in topology.relays.values():
+            if spec.id not in found and (name == spec.parent or name in spec.backups):
+                found.add(spec.id)
+                queue.append(spec.id)
+    return queue
 
 
 def _climb(topology: Topology, start: str, cleared: set[str]) -> dict[str, tuple[str, ...]]:
@@ -164,6 +193,20 @@ def _descend(
     return ways
 
 
+def _could_execute(topology: Topology, role: RoleSpec, grant: RequestGrant) -> list[PointSpec]:
+    """Like `executors`, wherever backups put anybody: an action that never meets its scope turns at the root."""
+    selected = _selected(topology, grant)
+    if not grant.scope:
+        return selected
+    # From these the root is reached past the scope.
+    past = set(_below(topology, topology.root.id, without=grant.scope))
+    players = [point.id for point in topology.points.values() if point.role == role.name]
+    if any(name in past for player in players for name in _relays_at(topology, player)):
+        return selected
+    within = set(_below(topology, grant.scope))
+    return [point for point in selected if not within.isdisjoint(_relays_at(topology, point.id))]
+
+
 class _Carriers:
     """What of one point's could descend to another. Remembers by role: points are many, roles few."""
 
@@ -171,7 +214,7 @@ class _Carriers:
         self._roles = topology.roles
         self._intel: dict[tuple[str, str], bool] = {}
         self._targets = {
-            role.name: {point.id for grant in role.request for point in executors(topology, grant)}
+            role.name: {point.id for grant in role.request for point in _could_execute(topology, role, grant)}
             for role in topology.roles.values()
         }
 

@@ -45,11 +45,14 @@ def _relay_text(topology: Topology, relay: RelaySpec) -> str:
     text = f"■ {relay.id}  segment {relay.segment}, {relay.clearance.short}, {address}"
     if relay.dial == "child":
         text += f", dialled by {relay.parent}"
-    if relay.backups:
-        text += f", backup {', '.join(relay.backups)}"
+    text += _backup_text(relay.backups)
     if relay.organisation != topology.organisation:
         text += f", of {relay.organisation}"
     return text
+
+
+def _backup_text(backups: tuple[str, ...]) -> str:
+    return f", backup {', '.join(backups)}" if backups else ""
 
 
 def _draw_points(points: tuple[PointSpec, ...], margin: str, *, followed: bool, lines: list[str]) -> None:
@@ -61,13 +64,13 @@ def _draw_points(points: tuple[PointSpec, ...], margin: str, *, followed: bool, 
 
 def _point_texts(points: tuple[PointSpec, ...]) -> list[str]:
     """A line for each, or one for many that are alike."""
-    alike: dict[tuple[str, str, Label], list[PointSpec]] = {}
+    alike: dict[tuple[str, str, Label, tuple[str, ...]], list[PointSpec]] = {}
     for point in points:
-        alike.setdefault((point.role, point.kind, point.clearance), []).append(point)
+        alike.setdefault((point.role, point.kind, point.clearance, point.backups), []).append(point)
     texts = []
-    for (role, kind, clearance), members in alike.items():
+    for (role, kind, clearance, backups), members in alike.items():
         as_operator = ", operator" if kind == "operator" else ""
-        suffix = f"  {role}, {clearance.short}{as_operator}"
+        suffix = f"  {role}, {clearance.short}{as_operator}{_backup_text(backups)}"
         if len(members) > _ALIKE_SHOWN:
             texts.append(f"{members[0].id} .. {members[-1].id} ({len(members)}){suffix}")
         else:
@@ -93,6 +96,7 @@ def mermaid(topology: Topology) -> str:
     for point in topology.points.values():
         if point.relay is not None:
             lines.append(f"    {_id('r', point.relay)} --- {_id('p', point.id)}")
+        lines += [f'    {_id("r", backup)} -.-|"backup"| {_id("p", point.id)}' for backup in point.backups]
     lines += [f"    classDef {_class(label)} {colour}" for label, colour in _COLOURS.items()]
     return "\n".join(lines) + "\n"
 

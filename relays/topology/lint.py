@@ -14,7 +14,7 @@ from pathlib import Path
 from fabric.protocol.actions import action_covers, class_of
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.selectors import parse_selector
-from fabric.protocol.tlp import Label
+from fabric.protocol.tlp import Audience, Label, may_hold
 from relays.topology.flow import executors, first_refusal, publishes_to, reach
 from relays.topology.loader import check
 from relays.topology.model import ApprovalSpec, PointSpec, RelaySpec, RequestGrant, Topology
@@ -121,6 +121,53 @@ def _clearances(topology: Topology) -> Iterator[Problem]:
                 f"{relay.clearance.short} only: it never sees more than its relay",
                 f'write clearance = "{relay.clearance.short}", or move it to a relay with more',
             )
+
+
+def _backups(topology: Topology) -> Iterator[Problem]:
+    """Content that is carried while everybody is where they prefer to be, and not from a backup."""
+    placed: list[tuple[str, RelaySpec | PointSpec, str | None]] = [
+        *(("relays", relay, relay.parent) for relay in topology.relays.values()),
+        *(("points", point, point.relay) for point in topology.points.values()),
+    ]
+    for section, node, preferred in placed:
+        for index, name in enumerate(node.backups if preferred else ()):
+            backup = topology.relays[name]
+            carried = _carried(node, topology.relays[preferred or ""])
+            lost = [label for label in carried if label not in _carried(node, backup)]
+            if lost:
+                what = f"{lost[0].short} ends" if len(lost) == 1 else f"{lost[0].short} and above end"
+                yield _warning(
+                    f"{section}.{node.id}.backups.{index}",
+                    f"while {node.id} is at its backup {_why(backup, lost[0])}, {what} there: "
+                    f"{preferred} may hold what {name} may not",
+                    f"{_remedy(backup, lost[0])}, or name another backup",
+                    Code.WITHHELD,
+                )
+
+
+def _carried(node: RelaySpec | PointSpec, relay: RelaySpec) -> list[Label]:
+    """The labels that both may hold of what the node's own organisation says."""
+    audience = Audience((node.organisation,))
+    return [label for label in Label if may_hold(node, label, audience) and may_hold(relay, label, audience)]
+
+
+def _scopes(topology: Topology) -> Iterator[Problem]:
+    """Requesters that leave the subtree in which their requests turn when they go to a backup."""
+    for point in topology.points.values():
+        scopes = dict.fromkeys(grant.scope for grant in topology.roles[point.role].request if grant.scope)
+        for scope in scopes:
+            within = {relay.id for relay in topology.subtree(scope)}
+            if point.relay not in within:
+                continue
+            for index, backup in enumerate(point.backups):
+                if backup not in within:
+                    yield _warning(
+                        f"points.{point.id}.backups.{index}",
+                        f"while {point.id} is at its backup {backup}, its requests turn at the root "
+                        f"{topology.root.id} and not at {scope}, which is not above {backup}",
+                        f"it may be meant; else name a backup at or below {scope}",
+                        Code.UNROUTABLE,
+                    )
 
 
 def _subscribers(topology: Topology) -> Iterator[Problem]:
@@ -259,8 +306,10 @@ _JUDGES: tuple[Callable[[Topology], Iterator[Problem]], ...] = (
     _asserts,
     _flows,
     _clearances,
+    _backups,
     _subscribers,
     _requests,
+    _scopes,
     _approvals,
     _nearest,
 )

@@ -157,6 +157,7 @@ def _point(name: str, table: PointTable, organisation: str) -> PointSpec:
     return PointSpec(
         id=name,
         relay=table.relay,
+        backups=tuple(table.backups),
         role=table.role,
         clearance=table.clearance,
         kind=table.kind,

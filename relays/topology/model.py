@@ -55,7 +55,7 @@ class Defaults:
 
 @dataclass(frozen=True, slots=True)
 class RelaySpec:
-    """`dial` is the end that is dialled: by the relay its "parent", or the "child" by its parent."""
+    """`dial` is the end that is dialled: by the relay its "parent" and `backups`, or the "child" by all of them."""
 
     id: str
     segment: str
@@ -99,10 +99,14 @@ class SourceSpec:
 
 @dataclass(frozen=True, slots=True)
 class PointSpec:
-    """A control point or an operator. `relay` is None where the nearest is to be found when it connects."""
+    """A control point or an operator. `relay` is None where the nearest is to be found when it connects.
+
+    `backups` are where it goes while `relay` is away, in this order; without a `relay` there are none.
+    """
 
     id: str
     relay: str | None
+    backups: tuple[str, ...]
     role: str
     clearance: Label
     kind: PointKind

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from fabric.protocol.errors import Code
-from relays.topology.problems import Problem, Severity, closest
+from relays.topology.problems import Problem, Severity, closest, shown
 
 _NAMES_SHOWN: Final = 5
 
@@ -30,6 +30,27 @@ class Rulebook:
         near = closest(name, names)
         listed = ", ".join(names[:_NAMES_SHOWN]) + (", ..." if len(names) > _NAMES_SHOWN else "")
         return f"write one of {listed}{near}" if names else "declare it"
+
+    def _backups_of(self, section: str, name: str, preferred: str) -> list[tuple[str, str]]:
+        """The backups that name another relay, each with its key; what is wrong with the others is said.
+
+        `preferred` is the key of what they back up: "parent" of a relay, "relay" of a point.
+        """
+        table = self.relays[name] if section == "relays" else self.points[name]
+        backups, sound = strings(table.get("backups")), []
+        for index, backup in enumerate(backups):
+            key = f"{section}.{name}.backups.{index}"
+            taken = (table.get(preferred), *backups[:index])
+            if backup not in self.relays:
+                others = [relay for relay in self.relays if relay != name and relay not in taken]
+                self._add(key, f"there is no relay {shown(backup)}", self._known(backup, others))
+            elif backup == taken[0]:
+                self._add(key, f"'{backup}' is the {preferred} already", "name another relay, or remove it")
+            elif backup in taken:
+                self._add(key, f"'{backup}' is named twice", "keep the first, and remove this one")
+            else:
+                sound.append((key, backup))
+        return sound
 
 
 def tables_in(raw: Raw, key: str) -> dict[str, Raw]:

@@ -157,20 +157,33 @@ class TreeRules(Rulebook):
             )
 
     def _backups(self) -> None:
-        for name, table in self.relays.items():
-            for index, backup in enumerate(strings(table.get("backups"))):
-                key = f"relays.{name}.backups.{index}"
-                others = [other for other in self.relays if other not in (name, self.parents[name])]
-                if backup not in self.relays:
-                    self._add(key, f"there is no relay {shown(backup)}", self._known(backup, others))
-                elif backup == self.parents[name]:
-                    self._add(key, f"'{backup}' is the parent already", "name another relay, or remove it")
-                elif name in self._climb(backup):
+        heights = self._heights()
+        for name in self.relays:
+            for key, backup in self._backups_of("relays", name, "parent"):
+                above = self._climb(backup)
+                levels = len(above) + heights[name]
+                if name in above:
                     self._add(
                         key,
                         f"'{backup}' is below '{name}', or '{name}' itself",
                         "name a relay beside or above it",
                     )
+                # Where its parent leads as deep, that has been said already.
+                elif levels > max(LEVELS_MAX, len(self._climb(name)) - 1 + heights[name]):
+                    self._add(
+                        key,
+                        f"while '{name}' is at its backup '{backup}', the tree has {levels} levels, "
+                        f"and messages travel {HOPS_MAX} hops",
+                        f"name a relay nearer to the root: use at most {LEVELS_MAX} levels",
+                    )
+
+    def _heights(self) -> dict[str, int]:
+        """Of each relay: the levels of the tree that it and what is below it take."""
+        heights = dict.fromkeys(self.relays, 1)
+        for name in self.relays:
+            for below, above in enumerate(self._climb(name)):
+                heights[above] = max(heights[above], below + 1)
+        return heights
 
     # addresses
 

@@ -22,6 +22,7 @@ from relays.topology.problems import Problem, closest, shown
 from relays.topology.toml_lines import Key, dotted
 from relays.topology.values import (
     APPROVERS_MAX,
+    BACKUPS_MAX,
     KEY_MARK,
     RELAYS_MAX,
     ActionPattern,
@@ -64,7 +65,7 @@ class RelayTable(Table):
     segment: Name | None = None
     advertise: Annotated[str, AfterValidator(address(listen=False))] | None = None
     parent: str | None = None
-    backups: Annotated[list[str], Field(max_length=8)] = []
+    backups: Annotated[list[str], Field(max_length=BACKUPS_MAX)] = []
     dial: Literal["parent", "child"] = "parent"
     serves: Annotated[list[Annotated[str, AfterValidator(network)]], Field(max_length=256)] = []
     organisation: Name | None = None
@@ -115,6 +116,7 @@ class PointTable(Table):
     role: str
     clearance: LabelText
     relay: str | None = None
+    backups: Annotated[list[str], Field(max_length=BACKUPS_MAX)] = []
     kind: Literal["control point", "operator"] = "control point"
     tags: Tags = {}
     organisation: Name | None = None

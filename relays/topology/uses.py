@@ -53,6 +53,13 @@ class UseRules(Rulebook):
                     f"there is no relay {shown(relay)}",
                     self._known(relay, self.relays),
                 )
+            if table.get("backups") and relay is None:
+                self._add(
+                    f"points.{point}.backups",
+                    f"'{point}' names no relay that they could back up",
+                    "name the relay it prefers first",
+                )
+            self._backups_of("points", point, "relay")
             grants = self.roles.get(role, {}) if isinstance(role, str) else {}
             if _text_bytes(grants) + _text_bytes(table.get("tags")) > CREDENTIAL_TEXT_BYTES_MAX:
                 self._add(

@@ -33,6 +33,7 @@ KEY_MARK: Final = "<key>"  # stands in a text for the key, which a validator doe
 # `role` travels as a tag.
 _TAGS_MAX: Final = TAGS_MAX - 1
 APPROVERS_MAX: Final = 16
+BACKUPS_MAX: Final = 8  # each waits until the one before had its chance: a ninth would come too late to help
 
 
 def _wrong(cause: str, write: str, code: Code = Code.TOPOLOGY_INVALID) -> PydanticCustomError:

@@ -140,6 +140,10 @@ def test_a_message_says_what_it_is_and_what_was_withheld():
 # -- identities -----------------------------------------------------------------------------------------------
 
 
+def dial_of(name: str, port: int) -> Dial:
+    return Dial(name, f"127.0.0.1:{port}", curve_public(os.urandom(32)))
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     curve, sign = os.urandom(32), os.urandom(32)
@@ -151,8 +155,8 @@ def folder(tmp_path: Path) -> Path:
     where = tmp_path / "acme" / "ids" / "fw-1"
     save_identity(
         where, issue(credential, authority), fabric="acme", id_="fw-1", authority_key=authority.public,
-        secrets=(curve, sign), relay=Dial("hq", "127.0.0.1:7700", curve_public(os.urandom(32))), defaults=DEFAULTS,
-        extra={"kind": "point"},
+        secrets=(curve, sign), relay=dial_of("hq", 7700), backups=[dial_of("east", 7710), dial_of("west", 7720)],
+        defaults=DEFAULTS, extra={"kind": "point"},
     )
     return where
 
@@ -160,8 +164,28 @@ def folder(tmp_path: Path) -> Path:
 def test_an_identity_is_private_and_comes_back_whole(folder):
     identity = load_identity(folder)
     assert (identity.id, identity.relay.id, identity.defaults) == ("fw-1", "hq", DEFAULTS)
+    assert [dial.id for dial in identity.dials] == ["hq", "east", "west"] and identity.dials[1:] == identity.backups
+    assert identity.extra == {"kind": "point"}
     assert (folder / "secret.json").stat().st_mode & 0o777 == 0o600 and folder.stat().st_mode & 0o777 == 0o700
     assert identity.curve_secret.hex() not in repr(identity) and "sign_seed" not in repr(identity)
+
+
+def test_an_older_identity_has_no_backups_and_a_dialled_one_dials_nobody(folder):
+    path = folder / "identity.json"
+    document = json.loads(path.read_text())
+    path.write_text(json.dumps({**document, "relay": None}))
+    assert load_identity(folder).dials == ()
+    del document["backups"]
+    path.write_text(json.dumps(document))
+    identity = load_identity(folder)
+    assert identity.backups == () and identity.dials == (identity.relay,)
+
+
+@pytest.mark.parametrize("backups", [None, 7, "hq", ["hq"], [{"id": "hq"}], [None], {"id": "hq"}])
+def test_backups_that_cannot_be_dialled_are_a_damaged_identity(folder, backups):
+    path = folder / "identity.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "backups": backups}))
+    assert code_of(load_identity, folder) is Code.BAD_IDENTITY
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
+import pytest
+
+from relays.cli.topology import graph
 from relays.topology import draw, load, mermaid
 
 SHIPPED = Path(__file__).parents[2] / "topologies"
@@ -50,12 +54,15 @@ def test_the_large_one_shows_dialling_backups_and_everyone() -> None:
     text = draw(topology)
     assert "■ plant-2  segment plant-2, amber, 127.0.0.1:7770, dialled by region-west" in text
     assert "■ cell-2a  segment cell-2a, amber, 127.0.0.1:7780, backup region-west" in text
+    assert "■ office  segment office, amber, 127.0.0.1:7740, backup region-west, hq" in text
+    assert "sensor-cell  sensor, amber, backup plant-2" in text
     assert "analyst-1  analyst, red, operator" in text
     for name in (*topology.relays, *topology.points):
         assert re.search(rf"(?<![\w-]){name}(?![\w-])", text), name
     chart = mermaid(topology)
     assert 'r_region_west ---|"region-west dials"| r_plant_2' in chart
     assert 'r_region_west -.-|"backup"| r_cell_2a' in chart
+    assert 'r_plant_2 -.-|"backup"| p_sensor_cell' in chart
 
 
 def test_mermaid_uses_only_what_it_declares() -> None:
@@ -63,7 +70,7 @@ def test_mermaid_uses_only_what_it_declares() -> None:
     declared = re.findall(r"^    ([rp]_\w+)[\[(]", chart, re.M)
     assert len(declared) == len(set(declared)) == 27
     links = re.findall(r"^    (\w+) -[.-]-(?:\|\"[^\"]+\"\|)? (\w+)$", chart, re.M)
-    assert len(links) == 8 + 1 + 18  # the tree, a backup, the points
+    assert len(links) == 8 + 3 + 18 + 2  # the tree, its backups, the points, theirs
     assert {name for pair in links for name in pair} <= set(declared)
     used = set(re.findall(r":::(\w+)", chart))
     assert used <= set(re.findall(r"classDef (\w+)", chart))
@@ -96,3 +103,37 @@ acme
    └─ roaming  sensor, amber
 """
     )
+
+
+def test_points_with_other_backups_are_not_alike(tmp_path: Path) -> None:
+    path = tmp_path / "t.toml"
+    points = "".join(
+        f's-{n} = {{ relay = "a", backups = {backups}, role = "sensor", clearance = "amber" }}\n'
+        for n, backups in enumerate(['["hq", "b"]'] * 5 + ['["b", "hq"]'] + ["[]"] * 2)
+    )
+    path.write_text(
+        """fabric = "acme"
+[relays]
+hq = { clearance = "red", listen = "127.0.0.1:7700" }
+a = { clearance = "red", listen = "127.0.0.1:7710", parent = "hq" }
+b = { clearance = "red", listen = "127.0.0.1:7720", parent = "hq" }
+[roles]
+sensor = { publish = ["detections.>"] }
+[points]
+"""
+        + points
+    )
+    shown = draw(load(path))
+    assert "s-0 .. s-4 (5)  sensor, amber, backup hq, b\n" in shown
+    assert "s-5  sensor, amber, backup b, hq\n" in shown
+    assert "s-6  sensor, amber\n" in shown
+
+
+def test_the_json_has_the_backups_of_everyone(capsys: pytest.CaptureFixture[str]) -> None:
+    graph(SHIPPED / "enterprise.toml", mermaid=False, as_json=True)
+    said = json.loads(capsys.readouterr().out)
+    backups = {node["id"]: node["backups"] for node in (*said["relays"], *said["points"])}
+    assert {id_: names for id_, names in backups.items() if names} == {
+        "office": ["region-west", "hq"], "cell-2a": ["region-west"],
+        "edr-office": ["region-east"], "sensor-cell": ["plant-2"],
+    }  # fmt: skip

@@ -243,6 +243,55 @@ def test_nearest_without_addresses(tmp_path: Path) -> None:
     assert linted(tmp_path, served) == []
 
 
+# backups
+
+
+@pytest.mark.parametrize(
+    ("backup", "more", "said"),
+    [
+        ("dmz", "", "dmz (clearance green), amber ends there: hq may hold what dmz may not"),
+        ("office", "", None),
+        ("office", 'organisation = "partner", ', "office (organisation partner), green and above end there"),
+    ],
+)
+def test_a_backup_that_may_hold_less(tmp_path: Path, backup: str, more: str, said: str | None) -> None:
+    backed = f'parent = "hq", backups = ["ot-1", "{backup}"] }}\n'
+    text = RELAYS.replace('"127.0.0.1:7720", parent', f'"127.0.0.1:7720", {more}parent') + (
+        'ot-2   = { clearance = "amber", listen = "127.0.0.1:7740", ' + backed
+    )
+    point = f's = {{ relay = "hq", role = "sensor", clearance = "amber", backups = ["ot-1", "{backup}"] }}'
+    found = linted(tmp_path, text + ROLES + points(point))
+    if said is None:
+        assert found == []
+        return
+    assert [(p.key, p.code, p.severity) for p in found] == [
+        ("relays.ot-2.backups.1", Code.WITHHELD, "warning"), ("points.s.backups.1", Code.WITHHELD, "warning"),
+    ]  # fmt: skip
+    assert f"while ot-2 is at its backup {said}" in found[0].cause
+    assert f"while s is at its backup {said}" in found[1].cause
+    assert all(p.write.endswith("or name another backup") for p in found)
+
+
+def test_what_never_gets_to_the_preferred_is_not_missed_at_a_backup(tmp_path: Path) -> None:
+    # green itself, and so it sends nothing to hq that the dmz would stop; and the dmz stops all of ot-1's already
+    text = RELAYS + 'low = { clearance = "green", listen = "127.0.0.1:7740", parent = "hq", backups = ["dmz"] }\n'
+    text = text.replace('parent = "dmz" }', 'parent = "dmz", backups = ["low"] }')
+    assert linted(tmp_path, text) == []
+
+
+def test_a_requester_that_leaves_its_scope_at_a_backup(tmp_path: Path) -> None:
+    roles = ROLES.replace('to = "role=firewall"', 'to = "role=firewall", scope = "dmz"')
+    soar = 'soar-1 = { relay = "ot-1", role = "soar", clearance = "green", backups = ["dmz", "office"] }'
+    fw = 'fw = { relay = "ot-1", role = "firewall", clearance = "amber" }'
+    found = linted(tmp_path, RELAYS + roles.replace(', subscribe = ["intel.ipv4.>"]', "") + points(soar, fw))
+    (problem,) = [p for p in found if p.code == Code.UNROUTABLE]
+    assert problem.key == "points.soar-1.backups.1"
+    assert problem.cause == (
+        "while soar-1 is at its backup office, its requests turn at the root hq and not at dmz, "
+        "which is not above office"
+    )
+
+
 # asserts
 
 
@@ -280,6 +329,55 @@ def test_a_backup_is_a_way_up(tmp_path: Path) -> None:
     text = RELAYS.replace('parent = "dmz"', 'parent = "dmz", backups = ["office"]') + ROLES
     (problem,) = linted(tmp_path, text + never("amber from ot-1 reaches hq"))
     assert problem.cause == "amber from ot-1 can reach hq climbing: ot-1 -> office -> hq"
+
+
+def test_a_backup_of_a_point_is_a_place_to_be(tmp_path: Path) -> None:
+    nodes = points('s = { relay = "ot-1", role = "sensor", clearance = "amber", backups = ["office"] }')
+    assert broken(tmp_path, "amber from s reaches hq", nodes).endswith("climbing: office -> hq")
+    assert broken(tmp_path, "amber from ot-1 reaches hq", nodes) == ""  # it is not below ot-1 while it is at office
+    feed = points(
+        'f = { relay = "ot-1", role = "feed", clearance = "amber", backups = ["office"] }',
+        'fw = { relay = "ot-1", role = "firewall", clearance = "amber", backups = ["hq"] }',
+    )
+    assert "as intel: office -> hq -> dmz" in broken(tmp_path, "green from office reaches dmz", feed)
+    assert broken(tmp_path, "amber from office reaches fw", feed).endswith("climbing: office -> hq")
+
+
+def test_what_a_backup_brings_below_a_relay_is_below_it(tmp_path: Path) -> None:
+    cell = 'cell = { clearance = "amber", listen = "127.0.0.1:7740", parent = "ot-1" }\n'
+    nodes = points(
+        'f = { relay = "cell", role = "feed", clearance = "amber" }',
+        'fw = { relay = "dmz", role = "firewall", clearance = "green" }',
+    )
+    text = RELAYS + cell + ROLES + nodes + never("green from office reaches dmz")
+    assert [p for p in linted(tmp_path, text) if p.severity == "error"] == []
+    backed = text.replace('parent = "dmz"', 'parent = "dmz", backups = ["office"]')
+    (problem,) = [p for p in linted(tmp_path, backed) if p.severity == "error"]
+    assert problem.cause == "green from office can reach dmz as intel: office -> hq -> dmz"
+
+
+@pytest.mark.parametrize(
+    ("soar_backups", "fw_backups", "target", "way"),
+    [
+        ("[]", "[]", "office", ""),
+        ('["hq"]', "[]", "office", "ot-1 -> dmz -> hq -> office"),  # the root knows no scope
+        ('["ot-2"]', "[]", "office", ""),
+        ("[]", "[]", "ot-2", ""),
+        ("[]", '["ot-2"]', "ot-2", "ot-1 -> dmz -> ot-2"),  # the target comes into the scope
+    ],
+)
+def test_a_scope_holds_for_those_who_stay_in_it(
+    tmp_path: Path, soar_backups: str, fw_backups: str, target: str, way: str
+) -> None:
+    ot_2 = 'ot-2 = { clearance = "amber", listen = "127.0.0.1:7740", parent = "dmz" }\n'
+    roles = ROLES.replace('to = "role=firewall"', 'to = "role=firewall", scope = "dmz"')
+    nodes = points(
+        f'soar-1 = {{ relay = "ot-1", role = "soar", clearance = "amber", backups = {soar_backups} }}',
+        f'fw = {{ relay = "office", role = "firewall", clearance = "amber", backups = {fw_backups} }}',
+    )
+    text = RELAYS + ot_2 + roles + nodes + never(f"green from soar-1 reaches {target}")
+    causes = [p.cause for p in linted(tmp_path, text) if p.severity == "error"]
+    assert causes == ([f"green from soar-1 can reach {target} as an action: {way}"] if way else [])
 
 
 def test_events_never_descend_and_intel_does(tmp_path: Path) -> None:

@@ -673,6 +673,68 @@ def test_backups_that_help_nobody(tmp_path: Path) -> None:
     ]
 
 
+def test_backups_are_named_once(tmp_path: Path) -> None:
+    text = relays(
+        relay("hq", 1), relay("b", 2, 'parent = "hq"'), relay("c", 3, 'parent = "b", backups = ["hq", "b", "hq"]'),
+        relay("d", 4, 'parent = "c", dial = "child", backups = ["hq", "b"]'),
+    )  # fmt: skip
+    parent, twice = errors(tmp_path, text)
+    assert (parent.key, parent.cause) == ("relays.c.backups.1", "'b' is the parent already")
+    assert (twice.key, twice.cause) == ("relays.c.backups.2", "'hq' is named twice")
+    assert read(tmp_path, text.replace('["hq", "b", "hq"]', '["hq"]')).relays["d"].backups == ("hq", "b")
+
+
+def test_a_backup_that_makes_the_tree_too_deep(tmp_path: Path) -> None:
+    chain = [relay("r0", 1000)] + [relay(f"r{n}", 1000 + n, f'parent = "r{n - 1}"') for n in range(1, 7)]
+    backed = relay("a", 1, 'parent = "r0", backups = ["r5", "r6"]')
+    text = relays(*chain, backed, relay("b", 2, 'parent = "a"'))
+    problem = only(tmp_path, text)
+    assert problem.key == "relays.a.backups.1"
+    assert problem.cause.startswith("while 'a' is at its backup 'r6', the tree has 9 levels")
+    read(tmp_path, relays(*chain, backed))
+
+
+def test_backups_of_points(tmp_path: Path) -> None:
+    topology = read(tmp_path, GOOD.replace('relay = "ot-1"', 'relay = "ot-1", backups = ["hq"]'))
+    assert topology.points["zeek-1"].backups == ("hq",)
+    assert read(tmp_path, GOOD).points["zeek-1"].backups == ()
+
+
+@pytest.mark.parametrize(
+    ("new", "key", "cause", "write"),
+    [
+        ('relay = "ot-1", backups = ["hqq"]', ".0", "there is no relay 'hqq'", "write one of hq (did you mean 'hq'?)"),
+        ('relay = "hq", backups = ["ot-2"]', ".0", "there is no relay 'ot-2'", "(did you mean 'ot-1'?)"),
+        ('relay = "ot-1", backups = ["zeek-1"]', ".0", "there is no relay 'zeek-1'", "write one of hq"),
+        ('relay = "ot-1", backups = ["ot-1"]', ".0", "'ot-1' is the relay already", "name another"),
+        ('relay = "ot-1", backups = ["hq", "hq"]', ".1", "'hq' is named twice", "keep the first"),
+        ('backups = ["hq"]', "", "names no relay that they could back up", "name the relay it prefers first"),
+        ('relay = "ot-1", backups = "hq"', "", "a list is expected", 'backups = ["hq"]'),
+        ('relay = "ot-1", backups = [1]', ".0", "text is expected", "in quotes"),
+        ('relay = "ot-1", backup = ["hq"]', None, "there is no key 'backup' here", "did you mean 'backups'?"),
+    ],
+)
+def test_backups_of_points_that_help_nobody(
+    tmp_path: Path, new: str, key: str | None, cause: str, write: str
+) -> None:
+    problem = only(tmp_path, GOOD.replace('relay = "ot-1"', new))
+    assert problem.key == ("points.zeek-1.backup" if key is None else f"points.zeek-1.backups{key}")
+    assert cause in problem.cause
+    assert write in problem.write
+
+
+def test_nobody_has_more_than_eight_backups(tmp_path: Path) -> None:
+    many = [relay(f"r{n}", 1000 + n, 'parent = "hq"') for n in range(9)]
+    backups = f"backups = {[f'r{n}' for n in range(9)]}"
+    text = relays(relay("hq", 1), *many, relay("z", 2, f'parent = "hq", {backups}'))
+    text += f"[roles]\nsensor = {{}}\n[points]\np = {{ relay = 'hq', role = 'sensor', clearance = 'red', {backups} }}\n"
+    found = errors(tmp_path, text)
+    assert [(p.key, p.cause) for p in found] == [
+        ("relays.z.backups", "there are too many entries"),
+        ("points.p.backups", "there are too many entries"),
+    ]
+
+
 def test_networks_that_overlap_are_a_warning(tmp_path: Path) -> None:
     path = tmp_path / "t.toml"
     path.write_text(
