@@ -37,6 +37,7 @@ StateDirectory=message-fabric
 StateDirectoryMode=0700
 Restart=always
 RestartSec=1
+RestartPreventExitStatus=77
 LimitNOFILE=65536
 MemoryMax=1G
 NoNewPrivileges=yes

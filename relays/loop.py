@@ -19,22 +19,24 @@ import structlog
 import zmq
 
 from fabric.edge.home import fabric_folder
-from fabric.edge.identity import Dial, Identity
+from fabric.edge.identity import Identity
 from fabric.edge.spool import Owed, Spool
 from fabric.protocol.credentials import NodeKind
 from fabric.protocol.errors import Code, FabricError
 from fabric.protocol.limits import FRAME_BYTES_MAX, HELLO_WAIT_MS
-from fabric.protocol.ready import LinkDown, LinkUp, Ready, Tick
+from fabric.protocol.ready import Drain, LinkDown, LinkUp, Ready, Tick
 from fabric.protocol.relay import Relay
 from fabric.protocol.wire import PROTOCOL_VERSIONS, SESSION_BYTES, Hello, Refused, Role, decode_frame, encode_frame
 from fabric.transport.clock import Clock
-from fabric.transport.dialler import Dialler, Up
+from fabric.transport.dialler import Up
+from fabric.transport.diallers import Diallers, Peer
 from fabric.transport.door import DoorTest
 from fabric.transport.gate import Gate
 from fabric.transport.keys import CurveKeys
 from fabric.transport.listener import Listener
 from fabric.transport.sockets import LinkNumbers
 from relays.config import RelayConfig
+from relays.drain import Draining, drain_path, read_draining, write_draining
 from relays.logs import Allowance
 from relays.status import StatusFile, snapshot
 
@@ -43,6 +45,7 @@ from relays.status import StatusFile, snapshot
 _TURN_FRAMES = 64
 _TURN_BYTES = 2 * FRAME_BYTES_MAX
 _IDLE_MS_MAX = 1_000
+_BACKOFF_MS_MAX = 60_000
 # A REJECT needs a moment to leave before its connection is cut.
 _CUT_AFTER_MS = 250
 _STATUS_MS = 1_000
@@ -62,6 +65,8 @@ class RelayLoop:
         self._stopping = False
         self._condemned: dict[int, int] = {}  # link -> when it is cut
         self._lists_seen = 0.0
+        self._drain_path = drain_path(identity.fabric, identity.id, home)
+        self._drain_until_ms = 0
         self._allowance = Allowance()
 
     def run(self) -> None:
@@ -76,6 +81,12 @@ class RelayLoop:
         finally:
             self._close()
 
+    @property
+    def drained(self) -> bool:
+        """Whether this relay has gone, and is not to run."""
+        state = read_draining(self._drain_path)
+        return state is not None and state.gone
+
     def _stop(self, _signal: int, _frame: FrameType | None) -> None:
         self._stopping = True
 
@@ -85,7 +96,7 @@ class RelayLoop:
         identity, now_ms = self._identity, self._clock.now_ms()
         self.core = Relay(
             identity.credential, identity.signer, identity.authority_key, os.urandom(SESSION_BYTES), os.urandom,
-            self._config.parent,
+            self._config.parents,
         )
         damaged = self.core.restore(self._spool.load(now_ms), now_ms)
         self._spool.set_aside(damaged)
@@ -99,14 +110,10 @@ class RelayLoop:
         self._listener = Listener(
             self._context, self._config.listen, keys, identity.fabric, FRAME_BYTES_MAX, self._numbers()
         )
-        self._diallers: list[tuple[Dialler, Role, Dial]] = []
-        for role, dial in self._config.dials:
-            dialler = Dialler(
-                self._context, dial.address, dial.curve_key, keys, FRAME_BYTES_MAX, self._link_numbers,
-                random.random,
-            )
-            self._diallers.append((dialler, role, dial))
-        self._dialler_of: dict[int, Dialler] = {}
+        peers = [Peer(dial.id, dial.address, dial.curve_key, role) for role, dial in self._config.dials]
+        self._diallers = Diallers(
+            self._context, peers, keys, FRAME_BYTES_MAX, self._link_numbers, random.random, _BACKOFF_MS_MAX
+        )
         self._door: DoorTest | None = self._door_test()
         self._status = StatusFile(self._folder / "run" / f"{identity.id}.json")
         self._log.info("relay started", listen=self._listener.address, held=len(self.core.custody))
@@ -132,8 +139,7 @@ class RelayLoop:
 
     def _close(self) -> None:
         if hasattr(self, "_listener"):
-            for dialler, _, _ in self._diallers:
-                dialler.close()
+            self._diallers.close()
             self._listener.close()
             self._gate.close()
             self._context.destroy(linger=0)
@@ -146,22 +152,14 @@ class RelayLoop:
     # -- the loop ---------------------------------------------------------------------------------------
 
     def _serve(self) -> None:
-        poller, generations = zmq.Poller(), [-1] * len(self._diallers)
+        poller = zmq.Poller()
         poller.register(self._gate.socket, zmq.POLLIN)
         poller.register(self._listener.socket, zmq.POLLIN)
         poller.register(self._listener.monitor, zmq.POLLIN)
-        registered: list[list[zmq.Socket[bytes]]] = [[] for _ in self._diallers]
         wait_ms = 0
         status_at_ms = 0
         while not self._stopping:
-            for i, (dialler, _, _) in enumerate(self._diallers):
-                if dialler.generation != generations[i]:
-                    for socket in registered[i]:
-                        poller.unregister(socket)
-                    registered[i] = list(dialler.poll_sockets())
-                    for socket in registered[i]:
-                        poller.register(socket, zmq.POLLIN)
-                    generations[i] = dialler.generation
+            self._diallers.register(poller)
             waiting = {socket for socket, _ in poller.poll(wait_ms)}
             if self._gate.socket in waiting:
                 self._gate.serve()
@@ -170,6 +168,7 @@ class RelayLoop:
             ready.merge(self.core.step(Tick(), now_ms))
             self._apply(ready, now_ms)
             self._knock(now_ms)
+            self._drain_on(now_ms)
             if now_ms >= status_at_ms:
                 status_at_ms = now_ms + _STATUS_MS
                 self._housekeeping(now_ms)
@@ -178,20 +177,17 @@ class RelayLoop:
     def _drain(self, waiting: set[Any], now_ms: int) -> Ready:
         """What arrived on the sockets that have something, within the turn's bounds, through the core."""
         ready = Ready()
-        for dialler, role, dial in self._diallers:
-            for event in dialler.service(now_ms):
-                if isinstance(event, Up):
-                    self._dialler_of[event.link] = dialler
-                    nonce = os.urandom(SESSION_BYTES)
-                    up = LinkUp(event.link, dial.curve_key, nonce, role, dial.id)
-                    ready.merge(self.core.step(up, now_ms))
-                else:
-                    self._dialler_of.pop(event.link, None)
-                    self._log.info("not connected", peer=dial.id, code=event.code.label, why=event.words)
-                    ready.merge(self.core.step(LinkDown(event.link), now_ms))
-            if dialler.link and not waiting.isdisjoint(dialler.poll_sockets()):
-                for payload in dialler.receive(_TURN_FRAMES, _TURN_BYTES):
-                    ready.merge(self.core.step(self.core.read(dialler.link, payload), now_ms))
+        self._diallers.want(self.core.parents_wanted(now_ms))
+        for peer, event in self._diallers.service(now_ms):
+            if isinstance(event, Up):
+                up = LinkUp(event.link, peer.curve_key, os.urandom(SESSION_BYTES), peer.role, peer.id)
+                ready.merge(self.core.step(up, now_ms))
+            else:
+                self._log.info("not connected", peer=peer.id, code=event.code.label, why=event.words)
+                ready.merge(self.core.step(LinkDown(event.link), now_ms))
+        if waiting:
+            for link, payload in self._diallers.receive(waiting, _TURN_FRAMES, _TURN_BYTES):
+                ready.merge(self.core.step(self.core.read(link, payload), now_ms))
         for link in self._listener.gone():
             self._condemned.pop(link, None)
             ready.merge(self.core.step(LinkDown(link), now_ms))
@@ -219,16 +215,10 @@ class RelayLoop:
         self._owed.commit(ready.persist, now_ms)
         for link, payload in ready.send:
             # A frame that cannot leave now is lost like one that the network lost: everything that matters repeats.
-            dialler = self._dialler_of.get(link)
-            if dialler is not None:
-                dialler.send(payload)
-            else:
+            if not self._diallers.send(link, payload):
                 self._listener.send(link, payload)
         for link, code in ready.close:
-            dialler = self._dialler_of.pop(link, None)
-            if dialler is not None:
-                dialler.restart(code.reason)
-            else:
+            if not self._diallers.end(link, code.reason):
                 self._condemned[link] = now_ms + _CUT_AFTER_MS
         for link, at_ms in list(self._condemned.items()):
             if now_ms >= at_ms:
@@ -254,10 +244,29 @@ class RelayLoop:
         self._gate.counters.clear()
         self._log.info("door test passed")
 
+    def _drain_on(self, now_ms: int) -> None:
+        """Go when everybody has moved, or when the time for those who cannot is over."""
+        core = self.core
+        if not core.draining or not (core.drained or now_ms >= self._drain_until_ms):
+            return
+        links = core.by_destination.values()
+        left = [link.peer.id for link in links if link.peer is not None and link.peer_role != Role.PARENT]
+        self._owed.settle()
+        write_draining(
+            self._drain_path, Draining(gone=True, left=tuple(dict.fromkeys(left)), held=len(core.custody))
+        )
+        self._log.info("drained", left=len(left), held=len(core.custody))
+        self._stopping = True
+
     def _housekeeping(self, now_ms: int) -> None:
         self._spool.sweep(now_ms)
         self._listener.cut_silent(now_ms, HELLO_WAIT_MS)
         self.core.custody.intake_open = self._spool.intake_allowed()
+        draining = read_draining(self._drain_path)
+        if draining is not None and not self.core.draining:
+            self._log.info("draining", within_ms=draining.within_ms)
+            self._drain_until_ms = now_ms + draining.within_ms
+            self._apply(self.core.step(Drain(), now_ms), now_ms)
         path = self._folder / "revocations"
         try:
             changed = path.stat().st_mtime
@@ -277,7 +286,8 @@ class RelayLoop:
         wakes = [now_ms + _IDLE_MS_MAX]
         if ready.wake_at_ms is not None:
             wakes.append(ready.wake_at_ms)
-        wakes += [wake for dialler, _, _ in self._diallers if (wake := dialler.next_wake_ms(now_ms)) is not None]
+        if (wake := self._diallers.next_wake_ms(now_ms)) is not None:
+            wakes.append(wake)
         wakes += list(self._condemned.values())
         if self._owed.due_ms is not None:
             wakes.append(self._owed.due_ms)

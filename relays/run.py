@@ -1,7 +1,8 @@
 """`python -m relays.run FOLDER`: one relay in the foreground, with nothing loaded that it does not need.
 
 This is what a service manager and the supervisor start. Exit codes: 0 stopped, 1 cannot run (the last line of the log
-says why), 75 the spool or the relay itself failed and a restart from disk is due.
+says why), 75 the spool or the relay itself failed and a restart from disk is due, 77 it was drained and is to stay
+stopped.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from relays.loop import RelayLoop
 _PR_SET_PDEATHSIG = 1
 EXIT_FAILED = 1
 EXIT_RESTART = 75
+EXIT_DRAINED = 77
 
 
 def run_relay(folder: Path, home: Path | None) -> int:
@@ -33,7 +35,13 @@ def run_relay(folder: Path, home: Path | None) -> int:
     try:
         require_zmq()
         identity = load_identity(folder)
-        RelayLoop(identity, relay_config(identity), home).run()
+        loop = RelayLoop(identity, relay_config(identity), home)
+        if loop.drained:
+            log.info("drained", relay=identity.id, next=f"fabric drain {identity.id} --back")
+            return EXIT_DRAINED
+        loop.run()
+        if loop.drained:
+            return EXIT_DRAINED
     except FabricError as error:
         log.error(
             "relay cannot run", relay=folder.name, code=error.code.label, cause=error.code.cause, detail=error.detail,

@@ -1,8 +1,9 @@
 """A whole topology on one machine: start every relay as a process of its own, and restart what dies.
 
 Guarantees: one supervisor for a fabric on a machine (a lock that dies with it); a relay that dies comes back after a
-pause that doubles while it keeps dying; stopping stops all, asking first. Relays do not die with the supervisor's
-terminal, and none is left behind by a supervisor that was asked to stop or, on Linux, that was killed.
+pause that doubles while it keeps dying, and one that was drained when it is called back; stopping stops all, asking
+first. Relays do not die with the supervisor's terminal, and none is left behind by a supervisor that was asked to stop
+or, on Linux, that was killed.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Any
 
 from fabric.edge.home import fabric_folder, make_private
 from fabric.protocol.errors import Code, FabricError
+from relays.drain import drain_path, end_draining, read_draining
 
 _BACKOFF_S = 0.5
 _BACKOFF_S_MAX = 30.0
@@ -59,6 +61,7 @@ class Supervisor:
         try:
             for relay in self.relays:
                 (self._run / f"{relay}.json").unlink(missing_ok=True)
+                end_draining(drain_path(self.fabric, relay, self._home))
                 self._begin_log(relay)
             self._write_state()
             while not self._stopping:
@@ -110,8 +113,12 @@ class Supervisor:
                 child.failures = 0 if now - child.started > _STABLE_S else child.failures + 1
                 pause = 0.0 if child.failures == 0 else min(_BACKOFF_S_MAX, _BACKOFF_S * 2 ** (child.failures - 1))
                 child.process, child.restart_at = None, now + pause
-            if now >= child.restart_at and not self._stopping:
+            if now >= child.restart_at and not self._stopping and not self._is_drained(child.relay):
                 self._start(child, now)
+
+    def _is_drained(self, relay: str) -> bool:
+        state = read_draining(drain_path(self.fabric, relay, self._home))
+        return state is not None and state.gone
 
     def _start(self, child: _Child, now: float) -> None:
         path = self._run / f"{child.relay}.log"

@@ -94,6 +94,10 @@ class Conversation:
         self.say(link, Intro([member.credential.raw]))
         self.say(link, Routes(self._routes[link], self._routes[link] == 1, [raw], []))
 
+    def place(self, link: int, member: Member, parent: str, *, session: bytes = b"s" * 16, epoch: int = 1) -> None:
+        """A relay says below which parent it is."""
+        self.attach(link, member, parent, session=session, epoch=epoch)
+
     def send(self, link: int, message: Verified, direction: Direction = Direction.UP, *, age_ms: int = 0,
              hops: tuple[str, ...] = (), targets: tuple[str, ...] = (), introduce: bool = True) -> Ready:
         if introduce:

@@ -56,13 +56,15 @@ from fabric.protocol.reports import GAP_TOPIC
 from fabric.protocol.verify import Verified
 from fabric.protocol.wire import SESSION_BYTES, Role
 from fabric.transport.clock import Clock
-from fabric.transport.dialler import Dialler, Up
+from fabric.transport.dialler import Up
+from fabric.transport.diallers import Diallers, Peer
 from fabric.transport.keys import CurveKeys
 from fabric.transport.sockets import LinkNumbers
 
 _TURN_FRAMES = 64
 _TURN_BYTES = 2 * FRAME_BYTES_MAX
 _IDLE_MS_MAX = 1_000
+_BACKOFF_MS_MAX = 10_000
 # With an outbox there is something to do without a relay: a refusal may come soon, a connection when it comes.
 _FIRST_WORD_S = 1.0
 _ONE_OR_THE_OTHER = (
@@ -75,14 +77,14 @@ class EdgeLoop:
     """`outbox`: the file that keeps what is published until the relay holds it."""
 
     def __init__(self, identity: Identity, outbox: Path | None = None) -> None:
-        if identity.relay is None:
+        if not identity.dials:
             raise FabricError(Code.BAD_IDENTITY, f"{identity.id} names no relay to dial")
         self.identity = identity
         self.clock = Clock()
         self.core = Point(
-            identity.credential, identity.signer, identity.authority_key, os.urandom(SESSION_BYTES), os.urandom
+            identity.credential, identity.signer, identity.authority_key, os.urandom(SESSION_BYTES), os.urandom,
+            tuple(dial.id for dial in identity.dials),
         )
-        self._relay = identity.relay
         self._log = edge_log(identity.id)
         self.outgoing = Outgoing(self.core, Composer(identity.credential, self.core.signer, os.urandom), self._log)
         self._outbox_path = outbox
@@ -93,6 +95,7 @@ class EdgeLoop:
         self._actions: Callable[[Delivery], None] | None = None
         self._trackers: dict[bytes, tuple[Tracker, Callable[[Tracker], None]]] = {}
         self._epoch = 0
+        self._silent: dict[str, None] = {}  # relays that did not answer, or would not have us, since the last that did
         self.problem: FabricError | None = None  # why there is no connection, as far as is known
         self.connected = threading.Event()
         self._first_word = threading.Event()
@@ -123,7 +126,7 @@ class EdgeLoop:
         if self._outbox is not None and not self._first_word.wait(min(timeout_s, _FIRST_WORD_S)):
             return
         if not self._first_word.wait(timeout_s) or not self.connected.is_set():
-            raise self.problem or FabricError(Code.UNREACHABLE, self._relay.address)
+            raise self.problem or FabricError(Code.UNREACHABLE, ", ".join(d.address for d in self.identity.dials))
 
     def wait_attached(self, timeout_s: float) -> None:
         """Until the relay knows what this node takes by now."""
@@ -245,9 +248,9 @@ class EdgeLoop:
     def _run(self) -> None:
         self._context = zmq.Context()
         keys = CurveKeys(self.identity.credential.curve_key, self.identity.curve_secret)
-        self._dialler = Dialler(
-            self._context, self._relay.address, self._relay.curve_key, keys, FRAME_BYTES_MAX, LinkNumbers(),
-            random.random, backoff_ms_max=10_000,
+        peers = [Peer(dial.id, dial.address, dial.curve_key, Role.POINT) for dial in self.identity.dials]
+        self._diallers = Diallers(
+            self._context, peers, keys, FRAME_BYTES_MAX, LinkNumbers(), random.random, _BACKOFF_MS_MAX
         )
         try:
             self._open_outbox()
@@ -266,7 +269,7 @@ class EdgeLoop:
             self._stopping = True
             if not self._opened.done():
                 self._opened.set_exception(self.problem or FabricError(Code.CLOSED))
-            self._dialler.close()
+            self._diallers.close()
             self._context.destroy(linger=0)
             if self._outbox is not None:
                 self._outbox.close()
@@ -287,18 +290,11 @@ class EdgeLoop:
         self._opened.set_result(None)
 
     def _serve(self) -> None:
-        poller, generation = zmq.Poller(), -1
-        registered: list[zmq.Socket[bytes]] = []
+        poller = zmq.Poller()
         poller.register(self._wake_reader.fileno(), zmq.POLLIN)
         wait_ms = 0
         while not self._stopping:
-            if self._dialler.generation != generation:
-                for known in registered:
-                    poller.unregister(known)
-                registered = self._dialler.poll_sockets()
-                for new in registered:
-                    poller.register(new, zmq.POLLIN)
-                generation = self._dialler.generation
+            self._diallers.register(poller)
             poller.poll(wait_ms)
             self._drain_wakes()
             now_ms = self.clock.now_ms()
@@ -309,14 +305,18 @@ class EdgeLoop:
 
     def _turn(self, now_ms: int) -> Ready:
         ready = Ready()
-        for event in self._dialler.service(now_ms):
+        self._diallers.want(self.core.parents_wanted(now_ms))
+        for peer, event in self._diallers.service(now_ms):
             if isinstance(event, Up):
-                nonce = os.urandom(SESSION_BYTES)
-                up = LinkUp(event.link, self._relay.curve_key, nonce, Role.POINT, self._relay.id)
+                up = LinkUp(event.link, peer.curve_key, os.urandom(SESSION_BYTES), peer.role, peer.id)
                 ready.merge(self.core.step(up, now_ms))
-            else:
-                ready.merge(self.core.step(LinkDown(event.link), now_ms))
-                self._not_connected(FabricError(event.code, event.words), final=event.code is not Code.CLOSED)
+                continue
+            ready.merge(self.core.step(LinkDown(event.link), now_ms))
+            if not self.core.connected:
+                self._silent[peer.id] = None
+                alone = len(self.identity.dials) == 1
+                final = event.code is not Code.CLOSED if alone else len(self._silent) == len(self.identity.dials)
+                self._not_connected(FabricError(event.code, event.words), final=final)
         while self._calls:
             self._calls.popleft()(now_ms, ready)
         if self._outbox is not None:
@@ -325,8 +325,8 @@ class EdgeLoop:
             if self.core.custody.intake_open != was_open:
                 self._log.warning("disk is short: publish waits" if was_open else "disk has room again")
         self.outgoing.compose(now_ms, ready)
-        for payload in self._dialler.receive(_TURN_FRAMES, _TURN_BYTES):
-            ready.merge(self.core.step(self.core.read(self._dialler.link, payload), now_ms))
+        for link, payload in self._diallers.receive((), _TURN_FRAMES, _TURN_BYTES):
+            ready.merge(self.core.step(self.core.read(link, payload), now_ms))
         self._time_out(now_ms)
         ready.merge(self.core.step(Tick(), now_ms))
         return ready
@@ -336,13 +336,11 @@ class EdgeLoop:
             self._outbox.commit(ready.persist, now_ms)
         self.outgoing.committed()
         for link, payload in ready.send:
-            if link == self._dialler.link:
-                self._dialler.send(payload)
+            self._diallers.send(link, payload)
         for delivered in ready.deliver:
             self._deliver(delivered, now_ms)
         for link, code in ready.close:
-            if link == self._dialler.link:
-                self._dialler.restart(code.reason)
+            self._diallers.end(link, code.reason)
         for note in ready.notes:
             self._log.debug(note.event, **note.fields)
 
@@ -357,7 +355,7 @@ class EdgeLoop:
         wakes = [now_ms + _IDLE_MS_MAX]
         if ready.wake_at_ms is not None:
             wakes.append(ready.wake_at_ms)
-        due = (self._dialler.next_wake_ms(now_ms), self._outbox.due_ms if self._outbox is not None else None)
+        due = (self._diallers.next_wake_ms(now_ms), self._outbox.due_ms if self._outbox is not None else None)
         wakes += [wake for wake in due if wake is not None]
         return max(0, min(wakes) - now_ms)
 
@@ -366,8 +364,8 @@ class EdgeLoop:
         # What was published and handled until now is sealed, committed and acknowledged.
         self._apply(self._turn(now_ms), now_ms)
         ready = self.core.step(Leave(), now_ms)
-        for _, payload in ready.send:
-            self._dialler.send(payload)
+        for link, payload in ready.send:
+            self._diallers.send(link, payload)
         # LINGER is 0 everywhere else; a BYE deserves the milliseconds that it takes to leave.
         threading.Event().wait(0.05)
         self._fail_all(FabricError(Code.CLOSED))
@@ -398,11 +396,13 @@ class EdgeLoop:
                 self.outgoing.published(delivered)
             case Connected(relay):
                 self.problem = None
+                self._silent.clear()
                 self.connected.set()
                 self._first_word.set()
                 self._log.debug("connected", relay=relay)
             case Disconnected(reason, final):
-                self._not_connected(FabricError(reason.code, reason.detail), final=final)
+                alone = len(self.identity.dials) == 1
+                self._not_connected(FabricError(reason.code, reason.detail), final=final and alone)
             case SubscriptionRefused(reason):
                 if self._incoming.refused(reason) or self._actions is not None:
                     self.call(self._attach)
@@ -436,8 +436,8 @@ class EdgeLoop:
             taken = int(self.position(_batch(id_.hex())) or 0)
             self._incoming.take(id_, header.topic, messages[taken:])
         elif header.topic == GAP_TOPIC:
-            # Its own relay alone knows what it had no room for; anybody else's word is let go.
-            if header.origin == self._relay.id and delivery.message.credential.kind is NodeKind.RELAY:
+            # Its own relays alone know what they had no room for; anybody else's word is let go.
+            if header.origin in self.core.parents and delivery.message.credential.kind is NodeKind.RELAY:
                 self._incoming.gap(id_, messages)
             else:
                 self._handled(id_)

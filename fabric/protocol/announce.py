@@ -1,8 +1,8 @@
-"""Telling the parent who is below (SPEC 7.6): a full table when a link opens, changes after that.
+"""Telling a peer who is where (SPEC 7.6): the parent all that is below, a child what moved away from it.
 
-One ROUTES frame is on its way at a time and is repeated until it is answered, so the order holds and nothing is
-lost. Works on a `RouteTable` and a link's `RoutesOut`; the same for a relay's subtree and a control point's own
-attachment.
+The parent gets a full table when a link opens and changes after that; a child only what it cannot know: newer
+statements of nodes that it still believes to be below. One ROUTES frame is on its way at a time and is repeated until
+it is answered, so the order holds and nothing is lost.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.limits import RETRY_MS
 from fabric.protocol.link import Link
-from fabric.protocol.routing import RouteKey, RouteTable
+from fabric.protocol.routing import Attachment, RouteKey, RouteTable
 from fabric.protocol.wire import Intro, Routed, Routes
 
 # A frame's worth: 64 attachments of up to 1 KB, and the credentials that they need, fit with room.
@@ -21,12 +21,19 @@ def announce_all(link: Link, table: RouteTable) -> None:
     """Begin again with the whole table."""
     out = link.routes_out
     out.full, out.frame = True, None
-    out.changes = dict.fromkeys((route.attachment.key for route in table.all()), None)
+    out.changes = dict.fromkeys((attachment.key for attachment in table.all()), None)
 
 
 def announce(link: Link, key: RouteKey, withdrawn_epoch: int | None = None) -> None:
+    """What the table has under this key, or that it has nothing any more since this epoch."""
     link.routes_out.changes.pop(key, None)
     link.routes_out.changes[key] = withdrawn_epoch
+
+
+def pass_on(link: Link, attachment: Attachment) -> None:
+    """A statement that is not, or not any more, about somebody below."""
+    link.routes_out.changes.pop(attachment.key, None)
+    link.routes_out.changes[attachment.key] = attachment
 
 
 def next_frames(link: Link, table: RouteTable, now_ms: int) -> list[Intro | Routes]:
@@ -36,33 +43,28 @@ def next_frames(link: Link, table: RouteTable, now_ms: int) -> list[Intro | Rout
         if now_ms - out.sent_at_ms < RETRY_MS:
             return []
         out.sent_at_ms = now_ms
-        return [*_introductions(link, table, out.pending, again=True), out.frame]
+        return [*_introductions(link, out.pending, again=True), out.frame]
     if not out.changes and not out.full:
         return []
-    attachments: list[bytes] = []
     withdrawals: list[tuple[str, bytes, int]] = []
     due, out.pending = list(out.changes)[:_ENTRIES_MAX], []
     for key in due:
-        epoch = out.changes.pop(key)
-        route = table.get(key)
-        if route is not None:
-            out.pending.append(key)
-            attachments.append(route.attachment.raw)
-        elif epoch is not None:
-            withdrawals.append((*key, epoch))
+        said = out.changes.pop(key)
+        attachment = table.get(key) or (said if isinstance(said, Attachment) else None)
+        if attachment is not None:
+            out.pending.append(attachment)
+        elif isinstance(said, int):
+            withdrawals.append((*key, said))
     out.sequence += 1
-    out.frame = Routes(out.sequence, out.full, attachments, withdrawals)
+    out.frame = Routes(out.sequence, out.full, [attachment.raw for attachment in out.pending], withdrawals)
     out.full, out.sent_at_ms = False, now_ms
-    return [*_introductions(link, table, out.pending, again=False), out.frame]
+    return [*_introductions(link, out.pending, again=False), out.frame]
 
 
-def _introductions(link: Link, table: RouteTable, keys: list[RouteKey], *, again: bool) -> list[Intro | Routes]:
+def _introductions(link: Link, attachments: list[Attachment], *, again: bool) -> list[Intro | Routes]:
     raw: list[bytes] = []
-    for key in keys:
-        route = table.get(key)
-        if route is None:
-            continue
-        credential = route.attachment.credential
+    for attachment in attachments:
+        credential = attachment.credential
         if again or credential.digest not in link.introduced:
             link.introduced[credential.digest] = None
             raw.append(credential.raw)
@@ -78,10 +80,16 @@ def answered(link: Link, routed: Routed) -> list[tuple[RouteKey, Reject]]:
     for index, code, detail in routed.refusals:
         if index >= len(out.pending):
             continue
+        attachment = out.pending[index]
         if code is Code.UNKNOWN_SIGNER:
             link.introduced.clear()
-            out.changes.setdefault(out.pending[index], None)
+            out.changes.setdefault(attachment.key, attachment)
         else:
-            final.append((out.pending[index], Reject(code, detail)))
+            final.append((attachment.key, Reject(code, detail)))
     out.frame, out.pending = None, []
     return final
+
+
+def settled(link: Link) -> bool:
+    """Whether the peer has applied all that it was told."""
+    return link.routes_out.frame is None and not link.routes_out.changes and not link.routes_out.full

@@ -94,14 +94,19 @@ class Carrier(Links):
         self._answering[link.number] = None
 
     def _on_ack(self, link: Link, id_: bytes, now_ms: int, ready: Ready) -> None:
-        row = self.outboxes[link.destination].settle(id_)
+        outbox = self.outboxes[link.destination]
+        row = outbox.settle(id_)
+        outbox.answered(now_ms)
         if row is not None:
             self._dirty[link.destination] = None
             self.on_settled(row, None, now_ms, ready)
 
     def _on_nack(self, link: Link, id_: bytes, reason: Reject, now_ms: int, ready: Ready) -> None:
+        if self.by_destination.get(link.destination) is not link:
+            return  # one that was left says nothing of what the next is asked
         outbox = self.outboxes[link.destination]
         row = outbox.settle(id_)
+        outbox.answered(now_ms)
         if row is None:
             return
         self._dirty[link.destination] = None
@@ -167,7 +172,7 @@ class Carrier(Links):
         hops = list(held.hops)
         if self.accepts:
             hops.append(self.me.id)
-        return Item(direction, held.age_at(now_ms), hops, list(row.targets), message.raw)
+        return Item(direction, held.age_at(now_ms), hops, list(row.targets), message.raw, row.moved)
 
     # -- what may leave ---------------------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ from fabric.protocol.wire import Direction
 _DEADLINES_SPARE = 32
 
 HeldKey = tuple[bytes, Direction]
-Destinations = Sequence[tuple[str, tuple[str, ...]]]  # (destination, the action's targets for it)
+Destinations = Sequence[tuple[str, tuple[str, ...]]]  # (destination, the targets for it)
 
 
 class Custody:
@@ -45,19 +45,13 @@ class Custody:
     def full(self, lane: Lane, bytes_: int) -> bool:
         return not self.intake_open or self.lane_bytes[lane] + bytes_ > self._quota_bytes
 
-    def put(self, held: Held, destinations: Destinations, ready: Ready) -> None:
+    def put(self, held: Held, destinations: Destinations, ready: Ready, moved: Sequence[str] = ()) -> None:
         """Take custody for these destinations, at least one."""
         assert destinations
-        id_ = held.message.id
-        ready.persist.append(
-            Put(
-                id_, held.direction, held.lane, held.message.raw, held.age_ms, held.received_at_ms,
-                held.expires_at_ms, held.hops, tuple(destinations),
-            )
-        )
-        self.adopt(held, destinations)
+        self.adopt(held, destinations, moved)
+        ready.persist.append(_put_of(held))
 
-    def adopt(self, held: Held, destinations: Destinations) -> None:
+    def adopt(self, held: Held, destinations: Destinations, moved: Sequence[str] = ()) -> None:
         """The same for what is on disk already."""
         key = (held.message.id, held.direction)
         self.dedup.add(*key, held.expires_at_ms)
@@ -65,13 +59,42 @@ class Custody:
         self._sequence += 1
         heapq.heappush(self._deadlines, (held.expires_at_ms, self._sequence, key))
         for destination, targets in destinations:
-            row = Row(held, destination, targets)
-            held.rows[destination] = row
-            if not row.sheddable:
-                held.transit_rows += 1
-                if held.transit_rows == 1:
-                    self.lane_bytes[held.lane] += held.size
-            self._outbox_of(destination).add(row)
+            self._add(Row(held, destination, targets, moved=destination in moved))
+
+    def _add(self, row: Row) -> None:
+        held = row.held
+        held.rows[row.destination] = row
+        if not row.sheddable:
+            held.transit_rows += 1
+            if held.transit_rows == 1:
+                self.lane_bytes[held.lane] += held.size
+        self._outbox_of(row.destination).add(row)
+
+    def _remove(self, row: Row) -> None:
+        held = row.held
+        del held.rows[row.destination]
+        self._outbox_of(row.destination).end(row)
+        if not row.sheddable:
+            held.transit_rows -= 1
+            if held.transit_rows == 0:
+                self.lane_bytes[held.lane] -= held.size
+
+    def readdress(self, held: Held, rows: Sequence[Row], ways: Destinations, ready: Ready) -> None:
+        """Targets of these rows are to be reached by other ways now; what the rows keep is in their `targets`.
+
+        A row of an action that has targets left stays, and so does one that is in `rows` no more. On disk the message
+        is ended and put anew in one commit, with all the rows that it has from now on.
+        """
+        for row in rows:
+            self._remove(row)
+        for destination, targets in ways:
+            known = held.rows.get(destination)
+            if known is not None:
+                targets = tuple(dict.fromkeys([*known.targets, *targets]))
+                self._remove(known)
+            self._add(Row(held, destination, targets, moved=True))
+        assert held.rows
+        ready.persist += [Done(held.message.id, held.direction, "", last=True), _put_of(held)]
 
     def saw(self, id_: bytes, direction: Direction, until_ms: int, ready: Ready) -> None:
         """Remember a message that has no destination here."""
@@ -86,14 +109,10 @@ class Custody:
     def end(self, row: Row, ready: Ready) -> None:
         """This destination has it, or never will."""
         held = row.held
-        if held.rows.pop(row.destination, None) is None:
+        if held.rows.get(row.destination) is not row:
             return
-        self._outbox_of(row.destination).end(row)
+        self._remove(row)
         last = not held.rows
-        if not row.sheddable:
-            held.transit_rows -= 1
-            if held.transit_rows == 0:
-                self.lane_bytes[held.lane] -= held.size
         ready.persist.append(Done(held.message.id, held.direction, row.destination, last))
         if last:
             del self._held[(held.message.id, held.direction)]
@@ -114,3 +133,12 @@ class Custody:
     def later(self, held: Held, at_ms: int) -> None:
         self._sequence += 1
         heapq.heappush(self._deadlines, (at_ms, self._sequence, (held.message.id, held.direction)))
+
+
+def _put_of(held: Held) -> Put:
+    rows = held.rows.values()
+    return Put(
+        held.message.id, held.direction, held.lane, held.message.raw, held.age_ms, held.received_at_ms,
+        held.expires_at_ms, held.hops, tuple((row.destination, row.targets) for row in rows),
+        tuple(row.destination for row in rows if row.moved),
+    )

@@ -34,6 +34,9 @@ class Code(Enum):
     WRONG_FABRIC = (208, "wrong_fabric", "the peer belongs to another fabric", "connect to a relay of the same fabric")
     WRONG_PEER = (209, "wrong_peer", "the peer is not the relay that was dialled, or not a child of this relay", "run `fabric topology lint` and compare both sides")
     STALE_LIST = (210, "stale_list", "the revocation list is older than the one held, or not the authority's", "publish a newer list from the authority")
+    LOOP = (211, "loop", "a relay would be its own ancestor", "correct `parent` and `backups` in the topology")
+    TWIN = (212, "twin", "two processes run with one identity, or one session", "stop one of them, and give it an identity of its own")
+    DRAINING = (213, "draining", "the relay is about to stop", "connect to another relay, or wait for it to come back")
     # 3xx: what was signed
     BAD_SIGNATURE = (301, "bad_signature", "the signature does not match the message", "discard it: it was forged or altered")
     BAD_DIGEST = (302, "bad_digest", "a part does not match its signed digest", "discard it: the part was altered")

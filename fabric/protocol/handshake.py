@@ -8,6 +8,8 @@ failed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fabric.protocol.credentials import Credential, NodeKind, check_validity, verify_credential
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.link import Link
@@ -44,9 +46,9 @@ def negotiate(version_min: int, version_max: int) -> int | Reject:
 
 
 def check_hello(
-    hello: Hello, link: Link, trust: Trust, parent: str, accepts: tuple[Role, ...], now_ms: int
+    hello: Hello, link: Link, trust: Trust, parents: Sequence[str], accepts: tuple[Role, ...], now_ms: int
 ) -> Credential | Reject:
-    """The listener's side. `parent`: the id of our parent, the only one that may greet us as PARENT."""
+    """The listener's side. `parents`: ids of our parents, the only ones that may greet us as PARENT."""
     version = negotiate(hello.version_min, hello.version_max)
     if isinstance(version, Reject):
         return version
@@ -59,8 +61,8 @@ def check_hello(
         return credential
     if (hello.role == Role.POINT) == (credential.kind == NodeKind.RELAY):
         return Reject(Code.WRONG_ROLE, f"{credential.id} as {hello.role.name.lower()}")
-    if hello.role == Role.PARENT and credential.id != parent:
-        return Reject(Code.WRONG_PEER, f"{credential.id} is not the parent of this relay")
+    if hello.role == Role.PARENT and credential.id not in parents:
+        return Reject(Code.WRONG_PEER, f"{credential.id} is no parent of this relay")
     return credential
 
 

@@ -77,6 +77,20 @@ PING_MS: Final = 2_000
 LINK_SILENCE_MS: Final = 6_500
 # A peer that was admitted by key but does not say HELLO is cut.
 HELLO_WAIT_MS: Final = 5_000
+# How many HELLOs are answered a second when many come at once: each costs a handshake, a full table of routes, and
+# what was in flight again. The first few wait for nobody; who would wait for more than four seconds is told to go.
+ADMISSIONS_PER_S: Final = 250
+ADMISSIONS_BURST: Final = 32
+ADMISSIONS_QUEUED_MAX: Final = 1_024
+# A parent that answers pings and for this long no message is as good as dead.
+STALL_MS: Final = 10_000
+# After a move, what the old parent still holds for us comes within this.
+LEAVING_MS: Final = 10_000
+# A living link that was replaced by another of the same node so often within so long has a twin at its end.
+TWIN_REPLACED_MAX: Final = 3
+TWIN_WINDOW_MS: Final = 30_000
+# After a start nobody is known to be gone before this: routes come when links open.
+SETTLE_MS: Final = 10_000
 # A subscriber that lost its link finds its rows again within this; then they are dropped and counted.
 SESSION_GRACE_MS: Final = 60_000
 # A durable one may stay away for as long as the longest event lives, and asks for no more.

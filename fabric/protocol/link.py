@@ -14,7 +14,7 @@ from fabric.protocol.credentials import Credential
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.lifetime import Transit
 from fabric.protocol.limits import FRAME_BYTES_MAX, HELLO_BYTES_MAX, LANE_WINDOW_BYTES
-from fabric.protocol.routing import RouteKey
+from fabric.protocol.routing import Attachment, RouteKey
 from fabric.protocol.severity import Lane
 from fabric.protocol.wire import (
     Ack,
@@ -37,7 +37,8 @@ from fabric.protocol.wire import (
 
 
 class State(Enum):
-    WAITING = "waiting"  # the peer dialled; its HELLO has not come
+    WAITING = "waiting"  # the peer dialled; its HELLO has not come, or waits for its turn
+    STANDBY = "standby"  # we dialled one of our parents; whether it is greeted is not decided
     GREETED = "greeted"  # we dialled and said HELLO
     OPEN = "open"
     CLOSED = "closed"
@@ -47,6 +48,7 @@ class State(Enum):
 # is ignored until the repeated HELLO brings another. Anything else in WAITING is a stranger knocking.
 ALLOWED: dict[State, frozenset[type]] = {
     State.WAITING: frozenset({Hello}),
+    State.STANDBY: frozenset({Refused, Bye}),
     State.GREETED: frozenset({Welcome, Refused, Bye}),
     State.OPEN: frozenset({
         Hello, Welcome, Refused, Intro, Data, Ack, Nack, Credit, Routes, Routed, Ping, Pong, Bye, Lists,
@@ -59,10 +61,11 @@ ALLOWED: dict[State, frozenset[type]] = {
 class RoutesOut:
     """Route changes that the peer has yet to confirm: one frame at a time, repeated until it is answered."""
 
-    changes: dict[RouteKey, int | None] = field(default_factory=dict)  # None: attach; else withdraw this epoch
-    full: bool = True  # the next frame begins a full table
+    # What to say of whom: None is what the table has, a number that it is withdrawn since this epoch.
+    changes: dict[RouteKey, Attachment | int | None] = field(default_factory=dict)
+    full: bool = False  # the next frame begins a full table
     sequence: int = 0
-    pending: list[RouteKey] = field(default_factory=list)  # whose attachments the frame holds, in order
+    pending: list[Attachment] = field(default_factory=list)  # what the frame holds, in order
     frame: Routes | None = None
     sent_at_ms: int = 0
 
@@ -84,6 +87,9 @@ class Link:
     peer_role: Role = Role.POINT  # what the peer is to us
     peer_session: bytes = b""
     destination: str = ""
+    hello: Hello | None = None  # one that was checked and waits for its answer
+    hello_at_ms: int = 0  # when it was last repeated
+    leaving_at_ms: int | None = None  # the peer has another parent, or we have: only what is left over still comes
     introduced: dict[bytes, None] = field(default_factory=dict)
     sent_bytes: list[int] = field(default_factory=_per_lane)
     allowed_bytes: list[int] = field(default_factory=_per_lane)

@@ -17,10 +17,13 @@ from fabric.protocol.errors import Code, Reject
 from fabric.protocol.limits import (
     HELLO_RETRY_MS,
     HELLO_WAIT_MS,
+    LEAVING_MS,
     LINK_SILENCE_MS,
     PING_MS,
+    STALL_MS,
 )
 from fabric.protocol.link import Link, State
+from fabric.protocol.links import UPLINK
 from fabric.protocol.outbox import Held
 from fabric.protocol.ready import (
     Arrived,
@@ -60,6 +63,8 @@ from fabric.protocol.wire import (
 )
 
 _TIMERS_MS = 250
+# Who waits for admission is let in as steadily as this.
+_ADMIT_MS = 20
 
 
 class Node(Carrier):
@@ -159,13 +164,14 @@ class Node(Carrier):
                 self._on_intro(link, credentials, now_ms)
             case Ping(clock_ms):
                 link.transit.observe(clock_ms, now_ms)
-                self.send(link, Pong(clock_ms, self.fabric_now(now_ms)), ready)
+                self.send(link, Pong(clock_ms, self.fabric_now(now_ms), self.path), ready)
                 credit = link.grant(always=True)
                 assert credit is not None
                 self.send(link, credit, ready)
-            case Pong(clock_ms, fabric_clock_ms):
+            case Pong(clock_ms, fabric_clock_ms, path):
                 if link.peer_role == Role.PARENT:
                     self.clock.observe(clock_ms, fabric_clock_ms, now_ms)
+                    self._on_path(link, path, now_ms, ready)
             case Routes():
                 self.on_routes(link, frame, now_ms, ready)
             case Routed():
@@ -177,14 +183,26 @@ class Node(Carrier):
             case Welcome():
                 self._on_welcome(link, frame, now_ms, ready)
             case Refused(code, detail, _):
-                self._lost(link, now_ms, ready)
+                self._lost(link, now_ms, ready, patient=False)
                 ready.close.append((link.number, code))
-                if link.greet_as is not None:
-                    self.on_refused(link, Reject(code, detail), now_ms, ready)
+                self._was_refused(link, Reject(code, detail), now_ms, ready)
+            case Bye(Code.DRAINING) if link.peer_role == Role.PARENT and link.peer is not None:
+                # It still takes and gives; nobody is cut until there is another parent, or it has gone.
+                ready.notes.append(Note("parent drains", {"peer": link.peer.id}))
+                self.uplink.shun(link.peer.id, now_ms)
+                self._choose(now_ms, ready)
             case Bye():
                 self.on_bye(link, frame, now_ms, ready)
                 self._lost(link, now_ms, ready)
                 ready.close.append((link.number, Code.CLOSED))
+
+    def _on_path(self, link: Link, path: tuple[str, ...], now_ms: int, ready: Ready) -> None:
+        """Where our parent is. Below ourselves it must not be: what climbed would come back and be taken for seen."""
+        if self.by_destination.get(link.destination) is not link:
+            return
+        self.ancestors = path
+        if self.me.id in path:
+            self.refuse(link, Reject(Code.LOOP, f"{self.me.id} is above its parent"), now_ms, ready)
 
     # -- what a node believes ---------------------------------------------------------------------------
 
@@ -218,7 +236,7 @@ class Node(Carrier):
             revoked = lists.check(link.peer)
             if revoked is not None:
                 self.refuse(link, revoked, now_ms, ready)
-            elif link.peer_role != Role.PARENT:
+            elif link.peer_role != Role.PARENT and link.is_open:
                 self.send(link, Lists(raw), ready)
         ready.notes.append(Note("revocations applied", {"version": lists.version, "revoked": len(lists.ids)}))
         self.on_lists(now_ms, ready)
@@ -268,7 +286,7 @@ class Node(Carrier):
         held = Held(
             message, op.direction, op.lane, op.age_ms, received_at_ms, op.expires_at_ms, op.hops, restored=True
         )
-        self.custody.adopt(held, op.destinations)
+        self.custody.adopt(held, op.destinations, op.moved)
         return True
 
     # -- the end of a turn ------------------------------------------------------------------------------
@@ -277,37 +295,68 @@ class Node(Carrier):
         if now_ms >= self._timers_at_ms:
             self._timers_at_ms = now_ms + _TIMERS_MS
             self._timers(now_ms, ready)
+        self._admit_waiting(now_ms, ready)
         dirty, self._dirty = self._dirty, {}
         for destination in dirty:
             link = self.by_destination.get(destination)
             if link is not None and link.is_open:
-                self._pump(link, self.outboxes[destination], now_ms, ready)
+                # Who is where goes first: it says where to the answers to what follows are sent.
                 self.make_routes(link, now_ms, ready)
+                self._pump(link, self.outboxes[destination], now_ms, ready)
         answering, self._answering = self._answering, {}
         for number in answering:
             link = self.links.get(number)
             if link is not None and link.is_open:
                 self._answer(link, ready)
-        ready.wake_at_ms = now_ms if self._dirty else self._timers_at_ms
+        soon_ms = now_ms + _ADMIT_MS if self._admissions_wait else self._timers_at_ms
+        ready.wake_at_ms = now_ms if self._dirty else min(soon_ms, self._timers_at_ms)
 
     def _timers(self, now_ms: int, ready: Ready) -> None:
         for link in list(self.links.values()):
-            if link.state is State.WAITING and now_ms - link.since_ms > HELLO_WAIT_MS:
-                self.refuse(link, Reject(Code.NOT_READY, "no HELLO"), now_ms, ready)
+            if link.state is State.WAITING:
+                said_ms = link.since_ms if link.hello is None else link.hello_at_ms
+                if now_ms - said_ms > HELLO_WAIT_MS:
+                    self.refuse(link, Reject(Code.NOT_READY, "no HELLO"), now_ms, ready)
             elif link.state is State.GREETED and now_ms - link.greeted_at_ms >= HELLO_RETRY_MS:
                 self._greet(link, now_ms, ready)
             elif link.state is State.OPEN:
-                if now_ms - link.heard_at_ms > LINK_SILENCE_MS:
-                    self.count("links_silent", link.peer_role.name.lower())
-                    self._lost(link, now_ms, ready)
-                    ready.close.append((link.number, Code.CLOSED))
-                    continue
-                if link.peer_role == Role.PARENT and now_ms - link.pinged_at_ms >= PING_MS:
-                    link.pinged_at_ms = now_ms
-                    self.send(link, Ping(now_ms), ready)
-                outbox = self.outboxes[link.destination]
-                for row in outbox.overdue(now_ms):
-                    link.refund(row.held.lane, row.wire_bytes)
-                    self.count("sent_again", row.held.lane.name.lower())
-                self._dirty[link.destination] = None
+                self._look_after(link, now_ms, ready)
+        self._choose(now_ms, ready)
+        self._twins.sweep(now_ms)
         self.on_timers(now_ms, ready)
+
+    def _look_after(self, link: Link, now_ms: int, ready: Ready) -> None:
+        """An open link: does it live, is a ping due, what is to be sent again."""
+        outbox = self.outboxes[link.destination]
+        current = self.by_destination.get(link.destination) is link
+        if now_ms - link.heard_at_ms > LINK_SILENCE_MS:
+            self._give_up(link, "links_silent", now_ms, ready)
+            return
+        if current and link.destination == UPLINK and self.uplink.alternatives and outbox.stalled(now_ms, STALL_MS):
+            self._give_up(link, "links_stalled", now_ms, ready)
+            return
+        if not current and link.leaving_at_ms is not None and now_ms - link.leaving_at_ms > LEAVING_MS:
+            self.part(link, now_ms, ready)
+            return
+        if link.peer_role == Role.PARENT and now_ms - link.pinged_at_ms >= PING_MS:
+            link.pinged_at_ms = now_ms
+            self.send(link, Ping(now_ms), ready)
+        if not current:
+            self.make_routes(link, now_ms, ready)
+            return
+        for row in outbox.overdue(now_ms):
+            link.refund(row.held.lane, row.wire_bytes)
+            self.count("sent_again", row.held.lane.name.lower())
+        self._dirty[link.destination] = None
+
+    def _give_up(self, link: Link, why: str, now_ms: int, ready: Ready) -> None:
+        """The peer is there and does nothing, or is not there any more: whoever has another parent goes there."""
+        self.count(why, link.peer_role.name.lower())
+        self._lost(link, now_ms, ready, patient=False)
+        ready.close.append((link.number, Code.CLOSED))
+
+    def part(self, link: Link, now_ms: int, ready: Ready) -> None:
+        """Nothing more is to come over a link that was left: say so, and end it."""
+        self.send(link, Bye(Code.CLOSED, ""), ready)
+        self._lost(link, now_ms, ready)
+        ready.close.append((link.number, Code.CLOSED))

@@ -58,6 +58,7 @@ class Row:
     done: bool = False
     queued: bool = False
     not_before_ms: int = 0
+    moved: bool = False  # its targets were to be reached by another relay, in vain (SPEC 7.8)
     wire_bytes: int = 0  # what it took of the peer's credit when it was last sent
 
     @property
@@ -155,6 +156,7 @@ class Outbox:
         self._owed_bytes = [0] * len(Lane)
         self._in_flight: OrderedDict[bytes, Row] = OrderedDict()
         self.in_flight_bytes = [0] * len(Lane)
+        self._unanswered_since_ms: int | None = None  # while something is in flight
         self.bytes = 0  # of all rows that have not ended
 
     def add(self, row: Row) -> None:
@@ -190,6 +192,8 @@ class Outbox:
         row.sent_at_ms = now_ms
         row.wire_bytes = wire_bytes
         row.tries += 1
+        if self._unanswered_since_ms is None:
+            self._unanswered_since_ms = now_ms
         self._in_flight[row.held.message.id] = row
         self.in_flight_bytes[row.held.lane] += row.held.size
 
@@ -214,6 +218,8 @@ class Outbox:
             self._lanes[row.held.lane].discard(row)
         if row.sent_at_ms is not None and self._in_flight.pop(row.held.message.id, None) is not None:
             self._landed(row)
+            if not self._in_flight:
+                self._unanswered_since_ms = None
 
     def least(self) -> Row | None:
         """What is missed least: of the rows that wait and may be dropped, the oldest in the lowest lane."""
@@ -245,9 +251,18 @@ class Outbox:
 
     def recall(self) -> None:
         """The link is gone: everything in flight waits for the next one, oldest first."""
+        self._unanswered_since_ms = None
         for row in reversed(list(self._in_flight.values())):
             self.settle(row.held.message.id)
             self.again(row, 0)
+
+    def answered(self, now_ms: int) -> None:
+        """The destination said something of what it was sent, whatever it was."""
+        self._unanswered_since_ms = now_ms if self._in_flight else None
+
+    def stalled(self, now_ms: int, stall_ms: int) -> bool:
+        """Whether it was sent something and has answered nothing for this long."""
+        return self._unanswered_since_ms is not None and now_ms - self._unanswered_since_ms > stall_ms
 
     def next_retry_ms(self) -> int | None:
         """When the oldest row in flight becomes overdue at the earliest."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fabric.protocol.announce import announce, announce_all, answered, next_frames
+from fabric.protocol.announce import announce, announce_all, answered, next_frames, pass_on
 from fabric.protocol.credentials import Credential
 from fabric.protocol.custody import Custody
 from fabric.protocol.envelope import Kind
@@ -58,16 +58,18 @@ class Point(Node):
         authority_key: bytes,
         session: bytes,
         entropy: Callable[[int], bytes],
+        parents: tuple[str, ...] = (),
         skew_ms: int = SKEW_MS,
     ) -> None:
-        super().__init__(credential, signer, authority_key, session, entropy, skew_ms)
+        super().__init__(credential, signer, authority_key, session, entropy, parents, skew_ms)
         self.outboxes[UPLINK] = Outbox(UPLINK, RETRY_MS)
         self.custody = Custody(lambda destination: self.outboxes[destination])
-        self._table = RouteTable()  # only this node's own attachment
+        self._table = RouteTable(self.me.id)  # only this node's own attachment
         self.wanted = Attach(0, False, ())  # what it takes; of an earlier run, until it says more
         self._announced_epoch = 0
-        # Delivered, not handled -> (lane, bytes, until when a repeat may come).
-        self._handling: dict[bytes, tuple[Lane, int, int]] = {}
+        self._attached_to = ""
+        # Delivered, not handled -> (the link that it came by, lane, bytes, until when a repeat may come).
+        self._handling: dict[bytes, tuple[int, Lane, int, int]] = {}
 
     @property
     def connected(self) -> bool:
@@ -78,8 +80,15 @@ class Point(Node):
 
     def on_open(self, link: Link, now_ms: int, ready: Ready) -> None:
         assert link.peer is not None
-        self._attach(link, ready)
+        if self._attached_to != link.peer.id:
+            # Where this node is has changed, so what it says of itself is newer than what it said elsewhere.
+            self.wanted = self.wanted._replace(epoch=max(self.wanted.epoch + 1, self.fabric_now(now_ms)))
+            self._attached_to = link.peer.id
+        mine = self._attach(link, ready)
         announce_all(link, self._table)
+        for other in self.parent_links:
+            if mine is not None and other is not link:
+                pass_on(other, mine)
         ready.deliver.append(Connected(link.peer.id))
 
     def on_lost(self, link: Link, now_ms: int, ready: Ready) -> None:
@@ -87,9 +96,6 @@ class Point(Node):
 
     def on_refused(self, link: Link, reason: Reject, now_ms: int, ready: Ready) -> None:
         ready.deliver.append(Disconnected(reason, final=reason.code in _FINAL))
-
-    def on_bye(self, link: Link, bye: Bye, now_ms: int, ready: Ready) -> None:
-        """The relay goes; the driver dials again."""
 
     def on_event(self, event: Event, now_ms: int, ready: Ready) -> None:
         link = self.by_destination.get(UPLINK)
@@ -113,7 +119,8 @@ class Point(Node):
         if wanted.keep_ms or self.wanted.keep_ms:
             self.keep(self.me, ready)
             ready.persist.append(KeepSession(UPLINK, self._signed(wanted, "") if wanted.keep_ms else b""))
-        self.wanted = wanted
+        # A move may have made it newer than the program knows.
+        self.wanted = wanted._replace(epoch=max(wanted.epoch, self.wanted.epoch))
 
     def on_restore(self, op: Op, now_ms: int) -> None:
         if isinstance(op, KeepSession):
@@ -127,15 +134,16 @@ class Point(Node):
             wanted.keep_ms,
         )
 
-    def _attach(self, link: Link, ready: Ready) -> None:
+    def _attach(self, link: Link, ready: Ready) -> Attachment | None:
         assert link.peer is not None
         attachment = open_attachment(self._signed(self.wanted, link.peer.id), {self.me.digest: self.me})
         if isinstance(attachment, Attachment):
-            self._table.put(attachment, "")
+            self._table.put(attachment)
             announce(link, attachment.key)
             self.touch(UPLINK)
-        else:
-            ready.deliver.append(SubscriptionRefused(attachment))
+            return attachment
+        ready.deliver.append(SubscriptionRefused(attachment))
+        return None
 
     def make_routes(self, link: Link, now_ms: int, ready: Ready) -> None:
         for frame in next_frames(link, self._table, now_ms):
@@ -213,7 +221,7 @@ class Point(Node):
             self.ack(link, message.id)
         else:
             self.custody.dedup.add(message.id, item.direction, until_ms)
-            self._handling[message.id] = (lane, len(item.envelope), until_ms)
+            self._handling[message.id] = (link.number, lane, len(item.envelope), until_ms)
         ready.deliver.append(Delivery(fitted, item.age_ms, tuple(item.hops)))
 
     def _examine(self, link: Link, item: Item, message: Verified, now_ms: int) -> Reject | None:
@@ -236,10 +244,11 @@ class Point(Node):
         handling = self._handling.pop(id_, None)
         if handling is None:
             return
-        lane, bytes_, until_ms = handling
+        number, lane, bytes_, until_ms = handling
         # On disk before the relay hears of it: a reader that keeps a file drops repeats across its own restarts.
         self.custody.saw(id_, Direction.DOWN, until_ms, ready)
-        if link is None:
+        link = self.links.get(number, link)  # whoever sent it waits for the answer, and may not be our relay any more
+        if link is None or not link.is_open:
             return
         link.consumed_bytes[lane] += bytes_
         if refused is None:

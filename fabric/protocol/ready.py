@@ -67,11 +67,15 @@ class Leave(NamedTuple):
     """A control point says goodbye: nothing is to wait for this session."""
 
 
+class Drain(NamedTuple):
+    """This relay is about to stop: its children go elsewhere, and it takes no new ones."""
+
+
 class Tick(NamedTuple):
     """The end of a driver's turn: what accumulated becomes frames, and timers are looked at."""
 
 
-Event = LinkUp | LinkDown | Arrived | Submit | Attach | Handled | Leave | Tick
+Event = LinkUp | LinkDown | Arrived | Submit | Attach | Handled | Leave | Drain | Tick
 
 
 class Put(NamedTuple):
@@ -86,6 +90,7 @@ class Put(NamedTuple):
     expires_at_ms: int
     hops: tuple[str, ...]
     destinations: tuple[tuple[str, tuple[str, ...]], ...]  # (destination, targets for it)
+    moved: tuple[str, ...] = ()  # the destinations whose targets moved here from elsewhere
 
 
 class Done(NamedTuple):

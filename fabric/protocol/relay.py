@@ -9,25 +9,25 @@ clearance; an action reaches only targets that its selector, its requester's gra
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from fabric.protocol.actions import End
-from fabric.protocol.announce import announce, announce_all, answered, next_frames
+from fabric.protocol.below import Below
 from fabric.protocol.credentials import Credential
-from fabric.protocol.custody import Custody
+from fabric.protocol.custody import Destinations, HeldKey
 from fabric.protocol.envelope import Header, Kind
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.lifetime import check_lifetime, remaining_ms
 from fabric.protocol.limits import (
     FRAME_BYTES_MAX,
     POINT_QUOTA_BYTES,
-    RETRY_MS,
+    SESSION_GRACE_MS,
+    SETTLE_MS,
     SKEW_MS,
     TARGETS_MAX,
 )
 from fabric.protocol.link import Link
 from fabric.protocol.links import UPLINK
-from fabric.protocol.node import Node
 from fabric.protocol.outbox import Held, Outbox, Row
 from fabric.protocol.permissions import (
     check_direction,
@@ -40,32 +40,28 @@ from fabric.protocol.rates import Rates
 from fabric.protocol.ready import (
     KeepDispatch,
     KeepGap,
-    KeepSession,
     Note,
     Op,
     Put,
     Ready,
 )
 from fabric.protocol.reports import NOBODY, SELECTED, build_gap, build_report
-from fabric.protocol.routing import Attachment, Route, RouteTable, open_attachment
-from fabric.protocol.sessions import Sessions, is_point, node_of, point_session
+from fabric.protocol.routing import Attachment
+from fabric.protocol.sessions import is_point, node_of
 from fabric.protocol.severity import Lane
 from fabric.protocol.signing import Signer
 from fabric.protocol.tlp import Label
+from fabric.protocol.topics import matches
 from fabric.protocol.verify import Verified, open_envelope
-from fabric.protocol.wire import Bye, Direction, Item, Role, Routed, Routes
+from fabric.protocol.wire import Direction, Item, Role
 
-# A control point acknowledges after its handler returned, so its silence means work, not loss.
-_POINT_RETRY_MS = 10_000
 _DISPATCHES_MAX = 100_000
 _TARGET_NAMES_BYTES_MAX = 131_072
 # Hops, ages and the frame itself.
 _FRAMING_BYTES = 4_096
 
 
-class Relay(Node):
-    accepts = (Role.CHILD, Role.PARENT, Role.POINT)
-
+class Relay(Below):
     def __init__(
         self,
         credential: Credential,
@@ -73,58 +69,21 @@ class Relay(Node):
         authority_key: bytes,
         session: bytes,
         entropy: Callable[[int], bytes],
-        parent: str = "",
+        parents: tuple[str, ...] = (),
         skew_ms: int = SKEW_MS,
     ) -> None:
-        super().__init__(credential, signer, authority_key, session, entropy, skew_ms)
-        self.parent = parent
-        self.custody = Custody(self._outbox)
-        self.routes = RouteTable()
+        super().__init__(credential, signer, authority_key, session, entropy, parents, skew_ms)
         self.rates = Rates()
         # (action's digest, target or "" for "turned here") -> (label, until): who may answer what.
         self._dispatches: OrderedDict[tuple[bytes, str], tuple[Label, int]] = OrderedDict()
-        self.sessions = Sessions()
         self._markers: dict[str, bytes] = {}  # session -> the gap marker that it has yet to acknowledge
+        self._homing: dict[HeldKey, None] = {}  # messages on their way back up, for whoever moved away
+        self._departed: OrderedDict[str, int] = OrderedDict()  # who moved away -> until when that is remembered
+        self._started_ms: int | None = None
         self._reports = 0
 
-    @property
-    def is_root(self) -> bool:
-        return not self.parent
-
-    # -- links ------------------------------------------------------------------------------------------
-
-    def destination_of(self, link: Link) -> str:
-        assert link.peer is not None
-        if link.peer_role == Role.PARENT:
-            return UPLINK
-        if link.peer_role == Role.CHILD:
-            return f"relay:{link.peer.id}"
-        return point_session(link.peer.id, link.peer_session)
-
-    def _outbox(self, destination: str) -> Outbox:
-        outbox = self.outboxes.get(destination)
-        if outbox is None:
-            retry_ms = _POINT_RETRY_MS if is_point(destination) else RETRY_MS
-            outbox = self.outboxes[destination] = Outbox(destination, retry_ms)
-        self.touch(destination)
-        return outbox
-
-    def on_open(self, link: Link, now_ms: int, ready: Ready) -> None:
-        self.sessions.came(link.destination)
-        if link.peer_role == Role.PARENT:
-            announce_all(link, self.routes)
-
-    def on_lost(self, link: Link, now_ms: int, ready: Ready) -> None:
-        if link.peer_role == Role.POINT:
-            self.sessions.left(link.destination, now_ms)
-
-    def on_bye(self, link: Link, bye: Bye, now_ms: int, ready: Ready) -> None:
-        if link.peer_role == Role.POINT and not self.sessions.is_durable(link.destination):
-            self._forget_session(link.destination, now_ms, ready)
-
     def on_timers(self, now_ms: int, ready: Ready) -> None:
-        for destination in self.sessions.overdue(now_ms):
-            self._forget_session(destination, now_ms, ready)
+        super().on_timers(now_ms, ready)
         for destination, records in self.sessions.gaps():
             self._mark_gap(destination, records, now_ms, ready)
         for held in self.custody.overdue(now_ms):
@@ -132,80 +91,14 @@ class Relay(Node):
         self.custody.dedup.sweep(now_ms)
         while self._dispatches and next(iter(self._dispatches.values()))[1] < now_ms:
             self._dispatches.popitem(last=False)
+        while self._departed and next(iter(self._departed.values())) < now_ms:
+            self._departed.popitem(last=False)
 
-    def _forget_session(self, destination: str, now_ms: int, ready: Ready) -> None:
-        """A control point left, or did not come back in time: its rows end, its routes go."""
-        self.sessions.forget(destination)
+    def on_session_end(self, destination: str, now_ms: int, ready: Ready) -> None:
         self._markers.pop(destination, None)
-        for route in self.routes.forget_via(destination):
-            self._announce(route.attachment, withdrawn=True)
-        ready.persist += [KeepSession(destination, b""), KeepGap(destination, 0)]
         outbox = self.outboxes.get(destination)
         for row in outbox.rows() if outbox else []:
             self.on_settled(row, Reject(Code.SUBSCRIBER_GONE), now_ms, ready)
-        self.outboxes.pop(destination, None)
-
-    # -- routes -----------------------------------------------------------------------------------------
-
-    def on_routes(self, link: Link, frame: Routes, now_ms: int, ready: Ready) -> None:
-        if link.peer_role == Role.PARENT:
-            self.refuse(link, Reject(Code.WRONG_ROLE, "routes come from below"), now_ms, ready)
-            return
-        if frame.sequence == link.routes_in:
-            self.send(link, Routed(frame.sequence, []), ready)
-            return
-        if frame.first:
-            for route in self.routes.forget_via(link.destination):
-                self._announce(route.attachment, withdrawn=True)
-        refusals = []
-        for index, raw in enumerate(frame.attachments):
-            opened = open_attachment(raw, self.credentials)
-            problem = opened if isinstance(opened, Reject) else self._attach(opened, link, now_ms, ready)
-            if problem is not None:
-                self.count("refused", problem.code.reason)
-                refusals.append((index, problem.code, problem.detail))
-        for node, session, epoch in frame.withdrawals:
-            known = self.routes.get((node, session))
-            if known is not None and self.routes.withdraw(node, session, epoch, link.destination):
-                self._announce(known.attachment, withdrawn=True)
-        if not any(code is Code.UNKNOWN_SIGNER for _, code, _ in refusals):
-            link.routes_in = frame.sequence
-        self.send(link, Routed(frame.sequence, refusals), ready)
-
-    def _attach(self, attachment: Attachment, link: Link, now_ms: int, ready: Ready) -> Reject | None:
-        problem = self.trust.check(attachment.credential, self.fabric_now(now_ms))
-        if problem is not None:
-            return problem
-        if link.peer_role == Role.POINT:
-            assert link.peer is not None
-            if attachment.key != (link.peer.id, link.peer_session):
-                return Reject(Code.WRONG_PEER, "a control point attaches itself only")
-            self.keep(attachment.credential, ready)
-            ready.persist.append(KeepSession(link.destination, attachment.raw))
-            self.sessions.attached(link.destination, attachment.keep_ms)
-            for surplus in self.sessions.surplus(link.peer.id):
-                self._forget_session(surplus, now_ms, ready)
-        if self.routes.put(attachment, link.destination):
-            self._announce(attachment, withdrawn=False)
-        return None
-
-    def _announce(self, attachment: Attachment, *, withdrawn: bool) -> None:
-        uplink = self.by_destination.get(UPLINK)
-        if uplink is not None:
-            announce(uplink, attachment.key, attachment.epoch if withdrawn else None)
-            self.touch(UPLINK)
-
-    def make_routes(self, link: Link, now_ms: int, ready: Ready) -> None:
-        if link.peer_role == Role.PARENT:
-            for frame in next_frames(link, self.routes, now_ms):
-                self.send(link, frame, ready)
-
-    def on_routed(self, link: Link, frame: Routed, now_ms: int, ready: Ready) -> None:
-        for (node, _), reason in answered(link, frame):
-            ready.notes.append(
-                Note("route refused", {"node": node, "code": reason.code.label, "detail": reason.detail})
-            )
-        self.touch(UPLINK)
 
     # -- messages in ------------------------------------------------------------------------------------
 
@@ -213,8 +106,14 @@ class Relay(Node):
                    ready: Ready) -> None:
         link.consumed_bytes[lane] += len(item.envelope)
         self.counters["received"] += 1
+        if item.direction is Direction.UP and not item.moved and self.me.id in item.hops:
+            # It was here, and was answered for: taken for a repeat, it would be lost.
+            self.refuse(link, Reject(Code.LOOP, f"{self.me.id} is below {item.hops[-1]}"), now_ms, ready)
+            return
         problem = check_direction(message.header.kind, link.peer_role, item.direction)
-        if problem is None and self.custody.dedup.seen(message.id, item.direction, now_ms):
+        if problem is None and item.moved:
+            problem = self._check_moved(item, message, now_ms)
+        elif problem is None and self.custody.dedup.seen(message.id, item.direction, now_ms):
             self.counters["repeats"] += 1
             self._upgrade(message, item.direction, ready)
             self.ack(link, message.id)
@@ -227,11 +126,37 @@ class Relay(Node):
         if isinstance(stripped, Reject):
             self.nack(link, message.id, stripped)
             return
-        if self.custody.full(stripped.header.lane, len(stripped.raw)):
-            self.nack(link, message.id, Reject(Code.BUSY, stripped.header.lane.name.lower()))
+        problem = self._no_room(stripped) or self._no_way_yet(link, stripped, item, now_ms)
+        if problem is not None:
+            self.nack(link, message.id, problem)
             return
         self.ack(link, message.id)
-        self._route(stripped, item, now_ms, ready)
+        if item.moved:
+            self._route_moved(stripped, item, now_ms, ready)
+        else:
+            self._route(stripped, item, now_ms, ready)
+
+    def _no_room(self, message: Verified) -> Reject | None:
+        lane = message.header.lane
+        return Reject(Code.BUSY, lane.name.lower()) if self.custody.full(lane, len(message.raw)) else None
+
+    def _no_way_yet(self, link: Link, message: Verified, item: Item, now_ms: int) -> Reject | None:
+        """Whether its way will be known in a moment: it is not taken before (SPEC 7.8)."""
+        header = message.header
+        if item.moved:
+            ways = self._ways(message, item.targets)
+            back = item.direction is Direction.UP and any(way == link.destination for way, _ in ways)
+            return Reject(Code.BUSY, "the ways change") if back else None
+        ends_here = header.kind is Kind.RESULT and (item.direction is Direction.DOWN or self._turns_here(header))
+        if ends_here and self._is_settling(now_ms) and not self.routes.of_node(header.to):
+            return Reject(Code.BUSY, "the ways are not known yet")
+        return None
+
+    def _is_settling(self, now_ms: int) -> bool:
+        """Just started: who is below has yet to say so."""
+        if self._started_ms is None:
+            self._started_ms = now_ms
+        return now_ms - self._started_ms < SETTLE_MS
 
     def _examine(self, link: Link, item: Item, message: Verified, now_ms: int) -> Reject | None:
         header = message.header
@@ -285,13 +210,13 @@ class Relay(Node):
         header = message.header
         match header.kind, item.direction:
             case Kind.EVENT, _:
-                here = [r for r in self.routes.interested(header.topic) if is_point(r.via)]
-                self._hold(message, item, self._uplink() + _destinations(here), now_ms, ready)
+                here = [a for a in self.routes.interested(header.topic) if a.relay == self.me.id]
+                self._hold(message, item, self._uplink() + self._destinations(here), now_ms, ready)
             case Kind.INTEL, Direction.UP if not self.is_root:
                 self._hold(message, item, self._uplink(), now_ms, ready)
             case Kind.INTEL, _:
                 below = self.routes.interested(header.topic)
-                self._hold(message, item, _destinations(below), now_ms, ready)
+                self._hold(message, item, self._destinations(below), now_ms, ready)
             case Kind.ACTION, Direction.UP:
                 grants = request_grants(message.credential, header)
                 assert not isinstance(grants, Reject)
@@ -304,7 +229,22 @@ class Relay(Node):
             case Kind.RESULT, Direction.UP if not self._turns_here(header):
                 self._hold(message, item, self._uplink(), now_ms, ready)
             case Kind.RESULT, _:
-                self._hold(message, item, _destinations(self.routes.of_node(header.to)), now_ms, ready)
+                self._answer_to(message, item, now_ms, ready)
+
+    def _answer_to(self, result: Verified, item: Item, now_ms: int, ready: Ready) -> None:
+        """Down to the requester. One that moved away is found from above."""
+        header = result.header
+        ways = self._destinations(self.routes.of_node(header.to))
+        if ways or self.is_root:
+            self._hold(result, item, ways, now_ms, ready)
+        elif item.direction is Direction.UP or header.origin == self.me.id:
+            self._hold(result, item, self._uplink(), now_ms, ready, Direction.UP)
+        else:
+            self._hold(result, item, [(UPLINK, (header.to,))], now_ms, ready, moved=True)
+
+    def _destinations(self, attachments: list[Attachment]) -> list[tuple[str, tuple[str, ...]]]:
+        ways = dict.fromkeys(self.routes.via(attachment) for attachment in attachments)
+        return [(way, ()) for way in ways if way]
 
     def _uplink(self) -> list[tuple[str, tuple[str, ...]]]:
         return [] if self.is_root else [(UPLINK, ())]
@@ -313,9 +253,13 @@ class Relay(Node):
         return self.is_root or (result.correlation, "") in self._dispatches
 
     def _hold(self, message: Verified, item: Item, destinations: list[tuple[str, tuple[str, ...]]], now_ms: int,
-              ready: Ready, direction: Direction | None = None) -> None:
+              ready: Ready, direction: Direction | None = None, *, moved: bool = False) -> None:
         header = message.header
         direction = item.direction if direction is None else direction
+        known = self.custody.get(message.id, direction)
+        if known is not None:
+            self._readdress(known, [], destinations, ready)
+            return
         expires_at_ms = now_ms + remaining_ms(
             issued_at_ms=header.issued_at_ms, ttl_ms=header.ttl_ms, age_ms=item.age_ms,
             now_ms=self.fabric_now(now_ms), skew_ms=self.skew_ms, clock_suspect=self.clock_suspect,
@@ -326,7 +270,8 @@ class Relay(Node):
             return
         self.keep(message.credential, ready)
         held = Held(message, direction, header.lane, item.age_ms, now_ms, expires_at_ms, tuple(item.hops))
-        self.custody.put(held, destinations, ready)
+        self.custody.put(held, destinations, ready, [way for way, _ in destinations] if moved else ())
+        self._note_homing(held)
         if header.kind in (Kind.EVENT, Kind.INTEL):
             for destination, _ in destinations:
                 if is_point(destination):
@@ -366,9 +311,9 @@ class Relay(Node):
         """The highest relay that this action reaches: here its targets are selected (SPEC 9.2)."""
         header = action.header
         targets = tuple([
-            route.attachment.node
-            for route in self.routes.executors()
-            if is_target(action.credential, header, route.attachment.credential)
+            attachment.node
+            for attachment in self.routes.executors()
+            if self.routes.via(attachment) and is_target(action.credential, header, attachment.credential)
         ])
         if not _fits(action, targets):
             self.custody.saw(action.id, Direction.UP, now_ms + header.ttl_ms + self.skew_ms, ready)
@@ -383,19 +328,27 @@ class Relay(Node):
     def _dispatch(self, action: Verified, item: Item, targets: tuple[str, ...], now_ms: int, ready: Ready) -> None:
         """Hand an action to the links that lead to its targets. Each tier asks again who may be one."""
         header = action.header
-        by_via: dict[str, list[str]] = {}
+        by_way: dict[str, list[str]] = {}
+        follow = []
         for target in dict.fromkeys(targets):
-            route = self.routes.executor(target)
-            if route is None:
-                self.report(action, End.UNROUTABLE, (target,), Code.UNROUTABLE, now_ms, ready)
-            elif not is_target(action.credential, header, route.attachment.credential):
+            attachment = self.routes.executor(target)
+            way = self.routes.via(attachment) if attachment is not None else ""
+            if attachment is None or not way:
+                if not self.is_root and (item.moved or target in self._departed):
+                    follow.append(target)
+                else:
+                    self.report(action, End.UNROUTABLE, (target,), Code.UNROUTABLE, now_ms, ready)
+            elif not is_target(action.credential, header, attachment.credential):
                 self.report(action, End.REFUSED, (target,), Code.EXECUTE_DENIED, now_ms, ready)
             else:
-                by_via.setdefault(route.via, []).append(target)
-                if is_point(route.via):
+                by_way.setdefault(way, []).append(target)
+                if is_point(way):
                     self._remember(action.leaf, target, header, now_ms, ready)
-        destinations = [(via, tuple(below)) for via, below in by_via.items()]
-        self._hold(action, item, destinations, now_ms, ready, Direction.DOWN)
+        ways = [(way, tuple(below)) for way, below in by_way.items()]
+        if ways or not follow:
+            self._hold(action, item, ways, now_ms, ready, Direction.DOWN, moved=item.moved)
+        if follow:
+            self._hold(action, item, [(UPLINK, tuple(follow))], now_ms, ready, Direction.DOWN, moved=True)
 
     def _remember(self, digest: bytes, target: str, header: Header, now_ms: int, ready: Ready) -> None:
         # A result may come long after the action's delivery ended: an hour and its own ttl cover a slow handler.
@@ -418,10 +371,122 @@ class Relay(Node):
         self.count("reported", str(end))
         self._route(report, Item(direction, 0, [], [], raw), now_ms, ready)
 
+    # -- who moved away -----------------------------------------------------------------------------------
+
+    def _check_moved(self, item: Item, message: Verified, now_ms: int) -> Reject | None:
+        """Nothing gets a new direction by this: a child gives back only what it had from here (SPEC 7.8)."""
+        kind = message.header.kind
+        if kind is Kind.EVENT or not item.targets:
+            return Reject(Code.WRONG_DIRECTION, f"{kind.word} that moved")
+        seen = self.custody.dedup.seen
+        if item.direction is Direction.UP and not (
+            seen(message.id, Direction.DOWN, now_ms) or seen(message.id, Direction.UP, now_ms)
+        ):
+            return Reject(Code.WRONG_DIRECTION, f"{kind.word} that never was here")
+        return None
+
+    def _route_moved(self, message: Verified, item: Item, now_ms: int, ready: Ready) -> None:
+        """To whoever moved, and to nobody else; further up, when the way there does not begin here."""
+        if message.header.kind is Kind.ACTION:
+            self._dispatch(message, item, tuple(item.targets), now_ms, ready)
+            return
+        self.counters["followed"] += 1
+        others = [target for target in item.targets if target != self.me.id]
+        ways = self._ways(message, others)
+        if len(others) < len(item.targets):
+            ways += [(way, ()) for way, _ in self._destinations(self.routes.interested(message.header.topic))]
+        if ways:
+            self._hold(message, item, ways, now_ms, ready, moved=True)
+        else:
+            self.count("ended", Code.UNROUTABLE.reason)
+
+    def _ways(self, message: Verified, targets: Sequence[str]) -> list[tuple[str, tuple[str, ...]]]:
+        """Where to send a message for these nodes from here; up, for those who are not below."""
+        action = message.header.kind is Kind.ACTION
+        by_way: dict[str, list[str]] = {}
+        for target in dict.fromkeys(targets):
+            executor = self.routes.executor(target)
+            known = ([executor] if executor else []) if action else self.routes.of_node(target)
+            ways = [way for way, _ in self._destinations(known)]
+            for way in ways or ([] if self.is_root else [UPLINK]):
+                by_way.setdefault(way, []).append(target)
+        return [(way, tuple(below)) for way, below in by_way.items()]
+
+    def on_moved(self, destination: str, moved: list[Attachment], now_ms: int, ready: Ready) -> None:
+        nodes = dict.fromkeys(attachment.node for attachment in moved)
+        if destination != UPLINK and not self.routes.via(moved[0]):
+            for node in nodes:
+                self._departed[node] = now_ms + SESSION_GRACE_MS
+        for row in self._rows_of(destination):
+            header = row.held.message.header
+            match header.kind:
+                case Kind.RESULT:
+                    concerned = [header.to] if header.to in nodes else []
+                case Kind.INTEL if not row.targets:
+                    interest = (matches(p, header.topic) for a in moved for p in a.subscriptions)
+                    concerned = [moved[0].node] if any(interest) else []
+                case _:
+                    concerned = [target for target in row.targets if target in nodes]
+            self._follow(row, concerned, now_ms, ready)
+
+    def on_gone(self, destination: str, now_ms: int, ready: Ready) -> None:
+        node = node_of(destination)
+        self._departed[node] = now_ms + SESSION_GRACE_MS
+        for row in self._rows_of(destination):
+            kind = row.held.message.header.kind
+            if kind is Kind.RESULT:
+                self._follow(row, [row.held.message.header.to], now_ms, ready)
+            elif kind is Kind.INTEL:
+                self._follow(row, list(row.targets) or [node], now_ms, ready, whole=True)
+            elif kind is Kind.ACTION:
+                self._follow(row, list(row.targets), now_ms, ready)
+
+    def _rows_of(self, destination: str) -> list[Row]:
+        """Rows that may have to follow somebody. Of those that climb only what moved already."""
+        if destination == UPLINK:
+            held = [self.custody.get(*key) for key in self._homing]
+            return [h.rows[UPLINK] for h in held if h is not None and UPLINK in h.rows]
+        outbox = self.outboxes.get(destination)
+        return outbox.rows() if outbox is not None else []
+
+    def _follow(self, row: Row, concerned: list[str], now_ms: int, ready: Ready, *, whole: bool = False) -> None:
+        """What of a row is for these nodes is sent after them. `whole`: nobody else is behind its destination."""
+        held, kind = row.held, row.held.message.header.kind
+        if kind is Kind.ACTION and (row.tries or held.restored) and row.destination != UPLINK:
+            return  # it may have got there: after dispatch silence is `unknown`, and nothing is dispatched twice
+        ways = [way for way in self._ways(held.message, concerned) if way[0] != row.destination]
+        if not ways:
+            return
+        found = {target for _, targets in ways for target in targets}
+        left = tuple(target for target in row.targets if target not in found)
+        stays = bool(left) or (kind is Kind.INTEL and not row.targets and not whole)
+        if stays:
+            row.targets = left
+        self._readdress(held, [] if stays else [row], ways, ready)
+        self.counters["followed"] += 1
+        if kind is Kind.ACTION:
+            for way, targets in ways:
+                for target in targets if is_point(way) else ():
+                    self._remember(held.message.leaf, target, held.message.header, now_ms, ready)
+
+    def _readdress(self, held: Held, rows: list[Row], ways: Destinations, ready: Ready) -> None:
+        if ways or rows:
+            self.custody.readdress(held, rows, ways, ready)
+            self._note_homing(held)
+
+    def _note_homing(self, held: Held) -> None:
+        key = (held.message.id, held.direction)
+        if UPLINK in held.rows and held.rows[UPLINK].moved:
+            self._homing[key] = None
+        else:
+            self._homing.pop(key, None)
+
     # -- how rows end -----------------------------------------------------------------------------------
 
     def on_settled(self, row: Row, refused: Reject | None, now_ms: int, ready: Ready) -> None:
         self.custody.end(row, ready)
+        if row.moved and row.destination == UPLINK:
+            self._homing.pop((row.held.message.id, row.held.direction), None)
         if refused is None:
             self.counters["acknowledged"] += 1
             return
@@ -469,19 +534,15 @@ class Relay(Node):
     # -- after a restart --------------------------------------------------------------------------------
 
     def on_restore(self, op: Op, now_ms: int) -> None:
+        super().on_restore(op, now_ms)
         match op:
-            case KeepSession(destination, raw):
-                attachment = open_attachment(raw, self.credentials)
-                if isinstance(attachment, Attachment):
-                    self.routes.put(attachment, destination)
-                    self._outbox(destination)
-                    self.sessions.attached(destination, attachment.keep_ms)
-                    self.sessions.left(destination, now_ms)
             case KeepGap(destination, records):
                 self.sessions.restore_lost(destination, records)
             case KeepDispatch(digest, target, label, until_ms):
                 self._dispatches[(digest, target)] = (Label(label), until_ms)
             case Put():
+                if UPLINK in op.moved:
+                    self._homing[(op.id, op.direction)] = None
                 for destination, _ in op.destinations:
                     if is_point(destination):
                         self.sessions.left(destination, now_ms)
@@ -496,6 +557,3 @@ def _fits(action: Verified, targets: tuple[str, ...]) -> bool:
         and names_bytes + len(action.raw) <= FRAME_BYTES_MAX - _FRAMING_BYTES
     )
 
-
-def _destinations(routes: list[Route]) -> list[tuple[str, tuple[str, ...]]]:
-    return [(via, ()) for via in dict.fromkeys(route.via for route in routes)]

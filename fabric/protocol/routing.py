@@ -1,27 +1,32 @@
-"""Routes (SPEC 7.6): who is below, through which link, what they execute and subscribe to.
+"""Routes (SPEC 7.6): who is below, at which relay, what they execute and subscribe to.
 
-Guarantees: an attachment is signed by the node that it names, so no relay can invent one; the highest epoch of a
-node's session wins; a withdrawal removes its own epoch only. Iteration is in order of arrival, never of a set.
-Refuses: attachments that are not the node's, and verbs or subscriptions beyond its grants.
+Every node says for itself where it is: a control point at which relay, a relay below which parent. The way to somebody
+follows from these statements alone, not from the link that one came by, so it does not matter in which order they
+arrive. Guarantees: a statement is signed by the node that it names, so no relay can invent one or draw away what is
+another's; the highest epoch wins; a withdrawal removes its own epoch or older. Iteration is in order of arrival, never
+of a set. Refuses: statements that are not the node's, and verbs or subscriptions beyond its grants.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from enum import Enum
 
 from fabric.protocol import signing
 from fabric.protocol.codec import pack, unpack
-from fabric.protocol.credentials import Credential
+from fabric.protocol.credentials import Credential, NodeKind
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.limits import (
     CREDENTIAL_BYTES_MAX,
+    HOPS_MAX,
     ID_BYTES,
     NAME_BYTES_MAX,
     SESSION_KEEP_MS_MAX,
     SUBSCRIPTIONS_MAX,
 )
 from fabric.protocol.permissions import check_subscribe
+from fabric.protocol.sessions import child_relay, point_session
 from fabric.protocol.topics import TopicIndex, check_pattern
 from fabric.protocol.wire import SESSION_BYTES
 
@@ -47,6 +52,11 @@ class Attachment:
     @property
     def key(self) -> RouteKey:
         return (self.node, self.session)
+
+    @property
+    def is_relay(self) -> bool:
+        """A relay says only where it is: below `relay`."""
+        return self.credential.kind is NodeKind.RELAY
 
 
 def sign_attachment(
@@ -111,83 +121,118 @@ def _check_grants(attachment: Attachment) -> Reject | None:
     return None
 
 
-@dataclass(slots=True)
-class Route:
-    attachment: Attachment
-    via: str  # the destination that leads there: a child relay, or a session of a control point here
+class Change(Enum):
+    NEW = "new"
+    SAME = "same"
+    OLDER = "older"  # something newer is known
 
 
 class RouteTable:
-    """Everything below a relay. Destinations are the outbox's: "relay:ID" or "point:ID/SESSION"."""
+    """Everything below the relay `me`. Destinations are the outbox's: "relay:ID" or "point:ID/SESSION"."""
 
-    def __init__(self) -> None:
-        self._routes: dict[RouteKey, Route] = {}
+    def __init__(self, me: str) -> None:
+        self._me = me
+        self._points: dict[RouteKey, Attachment] = {}
+        self._relays: dict[str, Attachment] = {}  # a relay is in one place, whatever its sessions
         self._sessions: dict[str, dict[RouteKey, None]] = {}
         self._interest: TopicIndex[RouteKey] = TopicIndex()
 
     def __len__(self) -> int:
-        return len(self._routes)
+        """Sessions of control points."""
+        return len(self._points)
 
-    def put(self, attachment: Attachment, via: str) -> bool:
-        """True when the table changed; an older epoch of the same session changes nothing."""
-        known = self._routes.get(attachment.key)
+    def put(self, attachment: Attachment) -> Change:
+        known = self.newest(attachment)
         if known is not None:
-            if attachment.epoch < known.attachment.epoch:
-                return False
-            if known.attachment.raw == attachment.raw and known.via == via:
-                return False
-            self._forget(attachment.key)
-        self._routes[attachment.key] = Route(attachment, via)
+            if attachment.epoch < known.epoch:
+                return Change.OLDER
+            if attachment.raw == known.raw:
+                return Change.SAME
+            self.forget(known)
+        if attachment.is_relay:
+            self._relays[attachment.node] = attachment
+            return Change.NEW
+        self._points[attachment.key] = attachment
         self._sessions.setdefault(attachment.node, {})[attachment.key] = None
         for pattern in attachment.subscriptions:
             self._interest.add(pattern, attachment.key)
-        return True
+        return Change.NEW
 
-    def withdraw(self, node: str, session: bytes, epoch: int, via: str) -> bool:
-        """Remove what this destination said, if it is not newer than the withdrawal."""
-        known = self._routes.get((node, session))
-        if known is None or known.via != via or known.attachment.epoch > epoch:
-            return False
-        self._forget((node, session))
-        return True
-
-    def forget_via(self, via: str) -> list[Route]:
-        """Remove everything that this destination leads to, and return it."""
-        gone = [route for route in self._routes.values() if route.via == via]
-        for route in gone:
-            self._forget(route.attachment.key)
-        return gone
-
-    def _forget(self, key: RouteKey) -> None:
-        route = self._routes.pop(key)
-        for pattern in route.attachment.subscriptions:
+    def forget(self, attachment: Attachment) -> None:
+        if attachment.is_relay:
+            del self._relays[attachment.node]
+            return
+        key = attachment.key
+        del self._points[key]
+        for pattern in attachment.subscriptions:
             self._interest.discard(pattern, key)
         sessions = self._sessions[key[0]]
         del sessions[key]
         if not sessions:
             del self._sessions[key[0]]
 
-    def all(self) -> Iterator[Route]:
-        return iter(self._routes.values())
+    # -- who ----------------------------------------------------------------------------------------------
 
-    def of_node(self, node: str) -> list[Route]:
-        return [self._routes[key] for key in self._sessions.get(node, ())]
+    def all(self) -> Iterator[Attachment]:
+        """Relays first: whoever is told in this order knows the way to everybody at once."""
+        yield from self._relays.values()
+        yield from self._points.values()
 
-    def get(self, key: RouteKey) -> Route | None:
-        return self._routes.get(key)
+    def get(self, key: RouteKey) -> Attachment | None:
+        relay = self._relays.get(key[0])
+        return relay if relay is not None and relay.session == key[1] else self._points.get(key)
 
-    def executor(self, node: str) -> Route | None:
+    def newest(self, attachment: Attachment) -> Attachment | None:
+        """What is known already of the same relay, or the same session of a control point."""
+        return self._relays.get(attachment.node) if attachment.is_relay else self._points.get(attachment.key)
+
+    def of_node(self, node: str) -> list[Attachment]:
+        relay = self._relays.get(node)
+        return [relay] if relay is not None else [self._points[key] for key in self._sessions.get(node, ())]
+
+    def executor(self, node: str) -> Attachment | None:
         """The one session of a node that executes: the newest that says so."""
-        best: Route | None = None
-        for route in self.of_node(node):
-            newer = best is None or route.attachment.epoch > best.attachment.epoch
-            if route.attachment.executes and newer:
-                best = route
+        best: Attachment | None = None
+        for attachment in self.of_node(node):
+            if attachment.executes and (best is None or attachment.epoch > best.epoch):
+                best = attachment
         return best
 
-    def executors(self) -> list[Route]:
+    def executors(self) -> list[Attachment]:
         found = [self.executor(node) for node in self._sessions]
-        return [route for route in found if route is not None]
+        return [attachment for attachment in found if attachment is not None]
 
-    def interested(self, topic: str) -> list[Route]:
-        return [self._routes[key] for key in self._interest.match(topic)]
+    def interested(self, topic: str) -> list[Attachment]:
+        return [self._points[key] for key in self._interest.match(topic)]
+
+    # -- where --------------------------------------------------------------------------------------------
+
+    def via(self, attachment: Attachment) -> str:
+        """The destination that leads there; empty when it is not, or not known to be, below."""
+        if attachment.relay == self._me:
+            return child_relay(attachment.node) if attachment.is_relay else point_session(*attachment.key)
+        relay = attachment.relay
+        for _ in range(HOPS_MAX):
+            above = self._relays.get(relay)
+            if above is None:
+                return ""
+            if above.relay == self._me:
+                return child_relay(relay)
+            relay = above.relay
+        return ""
+
+    def below(self, destination: str) -> list[Attachment]:
+        """Everything that this destination leads to."""
+        return [attachment for attachment in self.all() if self.via(attachment) == destination]
+
+    def at_or_below(self, relay: str) -> list[Attachment]:
+        """The relay's own statement, and then those of everybody whose way leads over it."""
+        below = [attachment for attachment in self.all() if relay in self._above(attachment)]
+        return [*self.of_node(relay), *below]
+
+    def _above(self, attachment: Attachment) -> list[str]:
+        """The relays above it as far as they are known, its own first."""
+        chain = [attachment.relay]
+        while len(chain) < HOPS_MAX and (above := self._relays.get(chain[-1])) is not None:
+            chain.append(above.relay)
+        return chain

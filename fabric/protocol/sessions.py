@@ -15,12 +15,18 @@ def point_session(node: str, session: bytes) -> str:
     return f"point:{node}/{session.hex()}"
 
 
+def child_relay(relay: str) -> str:
+    """The destination of a child."""
+    return f"relay:{relay}"
+
+
 def is_point(destination: str) -> bool:
     return destination.startswith("point:")
 
 
 def node_of(destination: str) -> str:
-    return destination.removeprefix("point:").partition("/")[0]
+    """The child or the control point."""
+    return destination.partition(":")[2].partition("/")[0]
 
 
 class Sessions:

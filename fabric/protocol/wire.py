@@ -70,6 +70,7 @@ class Welcome(NamedTuple):
     revocations_version: int
     policy_version: int
     window_bytes: int
+    path: tuple[str, ...] = ()  # the relays from the root to the sender, as far as it knows them
 
 
 class Refused(NamedTuple):
@@ -88,6 +89,7 @@ class Item(NamedTuple):
     """One message on its way. `age_ms` and `hops` are the hops' own account, not signed by the origin.
 
     `targets`: the nodes that a descending action is for, as the turn relay selected them; each tier checks again.
+    `moved`: a relay that was to hand this to `targets`, of whatever kind, found them gone to another parent.
     """
 
     direction: Direction
@@ -95,6 +97,7 @@ class Item(NamedTuple):
     hops: list[str]
     targets: list[str]
     envelope: bytes
+    moved: bool = False
 
 
 class Data(NamedTuple):
@@ -145,6 +148,7 @@ class Ping(NamedTuple):
 class Pong(NamedTuple):
     clock_ms: int
     fabric_clock_ms: int
+    path: tuple[str, ...] = ()  # as in WELCOME
 
 
 class Bye(NamedTuple):
@@ -167,7 +171,7 @@ def encode_frame(frame: Frame) -> bytes:
     number = _NUMBERS[type(frame)]
     match frame:
         case Data(lane, clock_ms, items):
-            return pack([number, int(lane), clock_ms, [[int(i.direction), *i[1:]] for i in items]])
+            return pack([number, int(lane), clock_ms, [_item_out(item) for item in items]])
         case Refused(code, detail, nonce):
             return pack([number, code.number, detail, nonce])
         case Nack(refusals):
@@ -176,8 +180,15 @@ def encode_frame(frame: Frame) -> bytes:
             return pack([number, sequence, [[index, code.number, detail] for index, code, detail in routed]])
         case Bye(code, redirect):
             return pack([number, code.number, redirect])
+        case Welcome() | Pong():
+            return pack([number, *frame[:-1], *([list(frame.path)] if frame.path else [])])
         case _:
             return pack([number, *frame])
+
+
+def _item_out(item: Item) -> list[object]:
+    """What was appended to an item since is left out where it says nothing, as an older sender would."""
+    return [int(item.direction), *item[1:5], *([True] if item.moved else [])]
 
 
 def decode_frame(payload: bytes, bytes_max: int = FRAME_BYTES_MAX) -> Frame | Reject:
@@ -235,8 +246,12 @@ def _hello(f: Any) -> Hello:
 def _welcome(f: Any) -> Welcome:
     return Welcome(
         _int(f[1]), _bytes(f[2], CREDENTIAL_BYTES_MAX), _session(f[3]), _session(f[4]), _int(f[5]), _int(f[6]),
-        _int(f[7]), _int(f[8]), _int(f[9]),
+        _int(f[7]), _int(f[8]), _int(f[9]), _path(f, 10),
     )
+
+
+def _path(f: Any, at: int) -> tuple[str, ...]:
+    return tuple([_str(relay) for relay in _list(f[at], HOPS_MAX)]) if len(f) > at else ()
 
 
 def _refused(f: Any) -> Refused:
@@ -255,6 +270,7 @@ def _item(entry: Any) -> Item:
         [_str(hop) for hop in _list(i[2], HOPS_MAX)],
         [_str(target) for target in _list(i[3], TARGETS_MAX)],
         _bytes(i[4], ENVELOPE_BYTES_MAX),
+        _bool(i[5]) if len(i) > 5 else False,
     )
 
 
@@ -316,7 +332,7 @@ _TABLE: list[tuple[int, type, Callable[[Any], Frame]]] = [
     (9, Routes, _routes),
     (10, Routed, lambda f: Routed(_int(f[1]), [_routed(r) for r in _list(f[2], FRAME_ELEMENTS_MAX)])),
     (11, Ping, lambda f: Ping(_int(f[1]))),
-    (12, Pong, lambda f: Pong(_int(f[1]), _int(f[2]))),
+    (12, Pong, lambda f: Pong(_int(f[1]), _int(f[2]), _path(f, 3))),
     (13, Bye, lambda f: Bye(code_of(_int(f[1])), _str(f[2], _DETAIL_BYTES_MAX))),
     (14, Lists, lambda f: Lists(_bytes(f[1], FRAME_BYTES_MAX))),
 ]

@@ -70,6 +70,7 @@ class Dialler:
         self._up_ms = 0
         self._connected = False
         self._ended: tuple[Code, str] | None = None
+        self._resting = False
         self.link = 0  # of the present connection; 0 is none
         self.generation = 0  # rises when `poll_sockets` changes
         self.counters: Counter[str] = Counter()
@@ -80,6 +81,13 @@ class Dialler:
     def service(self, now_ms: int) -> list[LinkEvent]:
         """Drain the monitor and the timers: connections that came up or went down since the last call."""
         events: list[LinkEvent] = []
+        if self._resting:
+            self._ended = self._dial_at_ms = None
+            if self.link:
+                events.append(Down(self.link, Code.CLOSED, f"{self.address} is not wanted any more"))
+            if self._socket is not None:
+                self._drop()
+            return events
         if self._ended is not None:
             (code, words), self._ended = self._ended, None
             self._down(code, words, now_ms, events)
@@ -157,7 +165,7 @@ class Dialler:
 
     def next_wake_ms(self, now_ms: int) -> int | None:
         """When `service` has something to do without any socket being ready."""
-        if self._ended is not None:
+        if self._ended is not None or (self._resting and self._socket is not None):
             return now_ms
         if self._socket is None:
             return self._dial_at_ms
@@ -194,10 +202,15 @@ class Dialler:
         if self._socket is not None:
             self._ended = (Code.CLOSED, words)
 
-    def retry_now(self) -> None:
-        """Forget the back-off: somebody said that it is worth trying."""
-        self._failures = 0
-        if self._socket is None:
+    def rest(self) -> None:
+        """No connection is wanted: the next `service` closes the one that there is."""
+        self._resting = True
+
+    def wake(self) -> None:
+        """One is wanted again, at once."""
+        if self._resting:
+            self._resting = False
+            self._failures = 0
             self._dial_at_ms = 0
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import fabric
-from relays.cli import actions, authority, points, relay, running, topology
+from relays.cli import actions, authority, drain, points, relay, running, topology
 from relays.logs import set_up_logs
 
 app = typer.Typer(
@@ -41,6 +41,7 @@ app.add_typer(topology.app, name="topology")
 app.command()(running.up)
 app.command()(running.down)
 app.command()(running.status)
+app.command()(drain.drain)
 app.command()(points.publish)
 app.command()(points.send)
 app.command()(points.subscribe)

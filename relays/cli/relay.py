@@ -30,7 +30,7 @@ def run(
 ) -> None:
     """One relay in the foreground, as a service manager starts it. Stops on SIGTERM.
 
-    Exit codes: 0 stopped, 1 cannot run, 75 restart me.
+    Exit codes: 0 stopped, 1 cannot run, 75 restart me, 77 drained.
 
     Example: fabric relay run hq topologies/minimal.toml
     """

@@ -21,6 +21,7 @@ from fabric.protocol.lifetime import parse_duration
 from relays import topology as topologies
 from relays.authority import init_authority, make_identities, open_authority
 from relays.cli.exits import FAILED, PARTLY, SHORT, command
+from relays.drain import drain_path, read_draining
 from relays.status import STALE_MS, read_status
 from relays.supervisor import Supervisor, last_words, stop_supervisor, supervisor_state
 
@@ -123,7 +124,7 @@ def down(
 
     Example: fabric down enterprise
     """
-    name = fabric or _the_one(running_only=True)
+    name = fabric or the_one(running_only=True)
     stop_supervisor(name)
     print(json.dumps({"stopped": name}) if as_json else f"{name}: stopped")
 
@@ -140,7 +141,7 @@ def status(
 
     Example: fabric status --wait 20s
     """
-    name = fabric or _the_one(running_only=False)
+    name = fabric or the_one(running_only=False)
     deadline = time.monotonic() + (parse_duration(wait) / 1000 if wait else 0)
     while True:
         states = states_of(name, running_relays(name))
@@ -154,7 +155,8 @@ def status(
         raise typer.Exit(SHORT if wait else PARTLY)
 
 
-def _the_one(*, running_only: bool) -> str:
+def the_one(*, running_only: bool) -> str:
+    """The fabric that is meant where none is named."""
     known = [name for name in fabrics() if supervisor_state(name) is not None]
     if not known and not running_only:
         known = [name for name in fabrics() if running_relays(name)] or fabrics()
@@ -180,14 +182,17 @@ def running_relays(fabric: str) -> list[str]:
 
 
 def states_of(fabric: str, relays: list[str]) -> list[_State]:
-    """Each relay's last state, with `state` as up, starting, orphan (no parent), hanging or down, and `why`."""
+    """Each relay's last state, with `state` as up, starting, orphan (no parent), draining, drained, hanging
+    or down, and `why`."""
     now_ms = time.time_ns() // 1_000_000
     run = fabric_folder(fabric) / "run"
     states = []
     for relay in relays:
         state = read_status(run / f"{relay}.json", now_ms) or {"relay": relay, "pid": 0, "age_ms": STALE_MS + 1}
         words = last_words(fabric, relay)
-        if words is not None:
+        if (draining := read_draining(drain_path(fabric, relay))) is not None and draining.gone:
+            state.update(state="drained", why=f"until `fabric drain {relay} --back`", pid=0)
+        elif words is not None:
             state.update(state="down", why=f"{words.get('code', '')} {words.get('detail') or words.get('cause', '')}")
         elif state["pid"] == 0:
             state["state"] = "starting"
@@ -196,7 +201,8 @@ def states_of(fabric: str, relays: list[str]) -> list[_State]:
         elif not state["ready"]:
             state["state"] = "starting"
         else:
-            state["state"] = "orphan" if state["parent_link"] == "down" else "up"
+            alone = "orphan" if state["parent_link"] == "down" else "up"
+            state["state"] = "draining" if state.get("draining") else alone
         states.append(state)
     return states
 
@@ -228,9 +234,13 @@ def _table(fabric: str, states: list[_State]) -> Table:
         style = {"up": "green", "down": "red", "hanging": "red"}.get(state["state"], "yellow")
         table.add_row(
             state["relay"], f"[{style}]{state['state']}[/]", str(state["pid"] or ""), state.get("clearance", ""),
-            state.get("parent") or "-", " ".join(state.get("children", [])), " ".join(state.get("points", [])),
+            _parent_of(state), " ".join(state.get("children", [])), " ".join(state.get("points", [])),
             queue, state.get("why") or drops,
         )
     return table
 
 
+def _parent_of(state: _State) -> str:
+    """Whose child it is now; one that is not the preferred is said to be a backup."""
+    preferred, now = state.get("parent") or "-", state.get("parent_now") or ""
+    return f"{now} (backup)" if now and now != preferred else preferred

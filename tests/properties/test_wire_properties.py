@@ -21,14 +21,16 @@ NAME = st.text(st.characters(codec="ascii"), max_size=64)
 DETAIL = st.text(st.characters(codec="utf-8"), max_size=100)
 ID = st.binary(min_size=16, max_size=16)
 BYTES = st.binary(max_size=200)
+# Empty is not written, so that what a later version appends would stand in its place.
+PATH = st.lists(NAME, min_size=1, max_size=16).map(tuple)
 CODE = st.sampled_from(list(Code))
 ITEM = st.builds(
     wire.Item, st.sampled_from(list(wire.Direction)), INT, st.lists(NAME, max_size=16), st.lists(NAME, max_size=20),
-    BYTES,
+    BYTES, st.booleans(),
 )
 ANY_FRAME = st.one_of(
     st.builds(wire.Hello, INT, INT, NAME, st.sampled_from(list(wire.Role)), BYTES, ID, ID, INT, INT, INT),
-    st.builds(wire.Welcome, INT, BYTES, ID, ID, INT, INT, INT, INT, INT),
+    st.builds(wire.Welcome, INT, BYTES, ID, ID, INT, INT, INT, INT, INT, PATH),
     st.builds(wire.Refused, CODE, DETAIL, st.just(b"") | ID),
     st.builds(wire.Intro, st.lists(BYTES, max_size=8)),
     st.builds(wire.Data, st.sampled_from(list(Lane)), INT, st.lists(ITEM, max_size=6)),
@@ -40,7 +42,7 @@ ANY_FRAME = st.one_of(
     ),
     st.builds(wire.Routed, INT, st.lists(st.tuples(INT, CODE, DETAIL), max_size=8)),
     st.builds(wire.Ping, INT),
-    st.builds(wire.Pong, INT, INT),
+    st.builds(wire.Pong, INT, INT, PATH),
     st.builds(wire.Bye, CODE, DETAIL),
     st.builds(wire.Lists, BYTES),
 )
@@ -75,6 +77,13 @@ def test_any_frame_comes_back_as_it_was(frame):
     assert decode_frame(msgpack.packb([*msgpack.unpackb(raw), {"later": [1]}])) == frame
     assert decode_frame(raw, len(raw)) == frame
     assert decode_frame(raw, len(raw) - 1) == Reject(Code.TOO_LARGE, "frame")
+
+
+@given(st.sampled_from([wire.Welcome(1, b"", b"s" * 16, b"n" * 16, 0, 0, 0, 0, 0), wire.Pong(0, 0)]))
+def test_a_path_that_says_nothing_is_absent_and_read_as_that(frame):
+    raw = encode_frame(frame)
+    assert decode_frame(raw) == frame
+    assert encode_frame(decode_frame(raw)) == raw
 
 
 @settings(max_examples=1500, deadline=None)

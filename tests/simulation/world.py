@@ -16,6 +16,7 @@ from typing import Any
 
 from fabric.protocol.credentials import Grants, NodeKind
 from fabric.protocol.envelope import Kind
+from fabric.protocol.links import UPLINK
 from fabric.protocol.node import Node
 from fabric.protocol.parts import read_records
 from fabric.protocol.point import Point
@@ -91,6 +92,7 @@ class SimNode:
     disk: Disk = field(default_factory=Disk)
     dials: list[tuple[str, Role]] = field(default_factory=list)
     links: dict[int, tuple[str, int]] = field(default_factory=dict)  # ours -> (peer, theirs)
+    dialling: dict[str, None] = field(default_factory=dict)  # peers that are to be dialled in a moment
     alive: bool = True
     wake_at_ms: int | None = None
     delivered: list[Delivery] = field(default_factory=list)
@@ -118,42 +120,51 @@ class World:
         self._queue: list[tuple[int, int, Callable[[], None]]] = []
         self._sequence = 0
         self._links = 0
+        self._parted: dict[frozenset[str], None] = {}
         self._sessions = 0
         self._secrets: list[tuple[bytes, Label, str]] = []
 
     # -- who is there -----------------------------------------------------------------------------------
 
     def relay(self, name: str, parent: str = "", clearance: Label = Label.RED, dial: str = "parent",
-              organisation: str = "acme") -> SimNode:
+              organisation: str = "acme", backups: Sequence[str] = ()) -> SimNode:
         member = self.authority.issue(
             name, NodeKind.RELAY, clearance, segment=name, organisation=organisation
         )
 
+        parents = (parent, *backups) if parent else ()
+
         def make(session: bytes) -> Node:
             return Relay(
-                member.credential, member.signer, self.authority.key, session, entropy(session), parent
+                member.credential, member.signer, self.authority.key, session, entropy(session), parents
             )
 
         node = self._add(name, member, make)
-        if parent:
-            dialler, peer, role = (name, parent, Role.CHILD) if dial == "parent" else (parent, name, Role.PARENT)
-            self.nodes[dialler].dials.append((peer, role))
-            self._later(0, lambda: self._dial(dialler, peer, role))
+        for above in parents:
+            if dial == "parent":
+                node.dials.append((above, Role.CHILD))
+            else:
+                self.nodes[above].dials.append((name, Role.PARENT))
+                self._later(0, lambda above=above: self._dial_wanted(self.nodes[above]))
+        self._later(0, lambda: self._dial_wanted(node))
         return node
 
     def point(self, name: str, relay: str, grants: Grants, clearance: Label = Label.RED,
-              tags: Mapping[str, str] | None = None, organisation: str = "acme") -> SimNode:
+              tags: Mapping[str, str] | None = None, organisation: str = "acme",
+              backups: Sequence[str] = ()) -> SimNode:
         member = self.authority.issue(
             name, NodeKind.POINT, clearance, segment=relay, grants=grants, organisation=organisation,
             tags=tuple(sorted((tags or {}).items())),
         )
 
         def make(session: bytes) -> Node:
-            return Point(member.credential, member.signer, self.authority.key, session, entropy(session))
+            return Point(
+                member.credential, member.signer, self.authority.key, session, entropy(session), (relay, *backups)
+            )
 
         node = self._add(name, member, make)
-        node.dials.append((relay, Role.POINT))
-        self._later(0, lambda: self._dial(name, relay, Role.POINT))
+        node.dials += [(peer, Role.POINT) for peer in (relay, *backups)]
+        self._later(0, lambda: self._dial_wanted(node))
         return node
 
     def _add(self, name: str, member: Member, make: Callable[[bytes], Node]) -> SimNode:
@@ -197,6 +208,23 @@ class World:
             if peer == peer_name:
                 self._unlink(node, link, self.nodes[peer], theirs)
 
+    def part(self, name: str, peer_name: str, *, told: bool = True) -> None:
+        """No way between these two, until `join`. `told`: connections break; else nobody hears of it."""
+        self._parted[frozenset((name, peer_name))] = None
+        if told:
+            self.cut(name, peer_name)
+
+    def relay_of(self, name: str) -> str:
+        """Whom a node has as its parent, or relay, now; empty is nobody."""
+        link = self.nodes[name].core.by_destination.get(UPLINK)
+        return link.peer.id if link is not None and link.peer is not None else ""
+
+    def join(self, name: str, peer_name: str) -> None:
+        self._parted.pop(frozenset((name, peer_name)), None)
+
+    def is_parted(self, name: str, peer_name: str) -> bool:
+        return frozenset((name, peer_name)) in self._parted
+
     def crash(self, name: str, down_ms: int) -> None:
         """Forget everything that was not persisted; come back after a while."""
         node = self.nodes[name]
@@ -213,18 +241,36 @@ class World:
             assert node.core.restore(node.disk.load(), self.now_ms) == []
         node.alive = True
         node.wake_at_ms = None
-        for peer, role in node.dials:
-            self._dial(node.name, peer, role)
+        self._dial_wanted(node)
         self._wake(node, self.now_ms)
 
     # -- the network ------------------------------------------------------------------------------------
 
+    def _dial_wanted(self, node: SimNode) -> None:
+        """As a driver does: connections to the parents that the core wants, and to no other; to children always."""
+        if not node.alive or not node.dials:
+            return
+        wanted = node.core.parents_wanted(self.now_ms)
+        connected = {peer: link for link, (peer, _) in node.links.items()}
+        for peer, role in node.dials:
+            if role == Role.PARENT or peer in wanted:
+                if peer not in connected and peer not in node.dialling:
+                    node.dialling[peer] = None
+                    wait_ms = 1 + int(self.random.random() * _REDIAL_MS)
+                    self._later(wait_ms, lambda peer=peer, role=role: self._dial(node.name, peer, role))
+            elif peer in connected:
+                link = connected[peer]
+                self._unlink(node, link, self.nodes[peer], node.links[link][1])
+
     def _dial(self, name: str, peer_name: str, role: Role) -> None:
         node, peer = self.nodes[name], self.nodes[peer_name]
+        node.dialling.pop(peer_name, None)
         if not node.alive or any(other == peer_name for other, _ in node.links.values()):
             return
-        if not peer.alive:
-            self._redial(name, peer_name, role)
+        if role != Role.PARENT and peer_name not in node.core.parents_wanted(self.now_ms):
+            return
+        if not peer.alive or self.is_parted(name, peer_name):
+            self._dial_wanted(node)
             return
         self._links += 2
         ours, theirs = self._links - 1, self._links
@@ -239,18 +285,11 @@ class World:
         self.step(peer.name, LinkUp(theirs, node.member.curve_key, b""))
         self.step(node.name, LinkUp(ours, peer.member.curve_key, nonce, role, peer.name))
 
-    def _redial(self, name: str, peer: str, role: Role) -> None:
-        wait_ms = 1 + int(self.random.random() * _REDIAL_MS)
-        self._later(wait_ms, lambda: self._dial(name, peer, role))
-
     def _unlink(self, node: SimNode, link: int, peer: SimNode, theirs: int) -> None:
         if node.links.pop(link, None) is None:
             return
         peer.links.pop(theirs, None)
-        for side, other, number in ((node, peer, link), (peer, node, theirs)):
-            for name, role in side.dials:
-                if name == other.name:
-                    self._redial(side.name, name, role)
+        for side, number in ((node, link), (peer, theirs)):
             self._later(_CONNECT_MS, lambda side=side, number=number: self.step(side.name, LinkDown(number)))
 
     def _apply(self, node: SimNode, ready: Ready) -> None:
@@ -264,6 +303,7 @@ class World:
             if link in node.links:
                 peer, theirs = node.links[link]
                 self._unlink(node, link, self.nodes[peer], theirs)
+        self._dial_wanted(node)
         if ready.wake_at_ms is not None:
             self._wake(node, max(ready.wake_at_ms, self.now_ms + 1))
 
@@ -274,7 +314,7 @@ class World:
         self.frames += 1
         for watcher in self.watchers:
             watcher(node, self.nodes[peer_name], payload)
-        lost = self.random.random() < self.loss
+        lost = self.random.random() < self.loss or self.is_parted(node.name, peer_name)
         delay_ms = self.random.randint(*self.delay_ms)
         self._log("lost" if lost else "sent", node.name, peer_name, payload)
         if not lost:

@@ -1,4 +1,4 @@
-from fabric.protocol.announce import announce, announce_all, answered, next_frames
+from fabric.protocol.announce import announce, announce_all, answered, next_frames, pass_on, settled
 from fabric.protocol.credentials import Grants
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.limits import RETRY_MS
@@ -14,7 +14,7 @@ class Child:
     """A relay's table and its link to the parent."""
 
     def __init__(self, nodes=1):
-        self.table = RouteTable()
+        self.table = RouteTable("ot-1")
         self.link = Link(1, bytes(32), bytes(16), T0)
         self.members = [AUTHORITY.issue(f"fw-{n}", grants=Grants(execute=("*",))) for n in range(nodes)]
         for n in range(nodes):
@@ -25,8 +25,11 @@ class Child:
         raw = sign_attachment(member.credential, member.signer, bytes(16), "ot-1", epoch, True, ())
         attachment = open_attachment(raw, {member.credential.digest: member.credential})
         assert isinstance(attachment, Attachment)
-        self.table.put(attachment, f"point:fw-{n}/00")
+        self.table.put(attachment)
         return attachment
+
+    def forget(self, n):
+        self.table.forget(self.table.get(key(n)))
 
     def due(self, now_ms=0):
         return next_frames(self.link, self.table, now_ms)
@@ -47,7 +50,7 @@ def test_a_link_that_opens_gets_the_whole_table_with_introductions_before_it():
     announce_all(child.link, child.table)
     intro, routes = child.due()
     assert intro == Intro([member.credential.raw for member in child.members])
-    assert routes == Routes(1, True, [route.attachment.raw for route in child.table.all()], [])
+    assert routes == Routes(1, True, [attachment.raw for attachment in child.table.all()], [])
 
 
 def test_an_empty_table_is_told_too():
@@ -71,7 +74,7 @@ def test_a_withdrawal_names_its_epoch():
     child = Child(2)
     announce_all(child.link, child.table)
     child.exchange()
-    child.table.forget_via("point:fw-0/00")
+    child.forget(0)
     announce(child.link, key(0), 1)
     assert child.due() == [Routes(2, False, [], [("fw-0", bytes(16), 1)])]
 
@@ -80,7 +83,7 @@ def test_who_came_back_before_the_withdrawal_left_is_attached():
     child = Child(1)
     announce_all(child.link, child.table)
     child.exchange()
-    child.table.forget_via("point:fw-0/00")
+    child.forget(0)
     announce(child.link, key(0), 1)
     again = child.put(0, epoch=2)
     announce(child.link, key(0))
@@ -134,4 +137,22 @@ def test_a_large_table_goes_in_several_frames_of_which_only_the_first_begins_aga
         firsts.append(frames[-1].first)
         told += frames[-1].attachments
     assert firsts == [True, False, False]
-    assert told == [route.attachment.raw for route in child.table.all()]
+    assert told == [attachment.raw for attachment in child.table.all()]
+
+
+def test_what_moved_away_is_passed_on_though_the_table_has_it_no_more():
+    child = Child(1)
+    gone = child.table.get(key(0))
+    child.forget(0)
+    pass_on(child.link, gone)
+    assert not settled(child.link)
+    intro, routes = child.due()
+    assert (intro, routes) == (Intro([gone.credential.raw]), Routes(1, False, [gone.raw], []))
+    answered(child.link, Routed(1, [(0, Code.UNKNOWN_SIGNER, "")]))
+    assert child.due()[-1].attachments == [gone.raw], "asked for its credential, it is told again"
+    answered(child.link, Routed(2, []))
+    assert settled(child.link) and child.due() == []
+
+
+def test_a_link_that_nothing_is_to_be_told_on_is_silent():
+    assert Child(0).due() == []

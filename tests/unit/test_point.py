@@ -244,11 +244,11 @@ def test_what_it_takes_is_announced_and_confirmed(talk, link):
     talk.say(link, Routed(1, []))
     talk.heard(link, Routes)
     talk.told(Attached)
-    talk.step(Attach(5, True, ("detections.>",)))
+    talk.step(Attach(T0 + 5, True, ("detections.>",)))
     (frame,) = talk.heard(link, Routes)
     assert len(frame.attachments) == 1
     talk.say(link, Routed(frame.sequence, []))
-    assert talk.told(Attached) == [Attached(5)]
+    assert talk.told(Attached) == [Attached(T0 + 5)]
 
 
 def test_a_subscription_that_is_refused_is_told(talk, link):

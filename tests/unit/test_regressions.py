@@ -128,7 +128,7 @@ def test_the_outbox_of_a_session_that_left_is_gone():
     for n in range(3):
         destination = f"point:analyst/{n:032x}"
         relay.custody.put(held(n), [(destination, ())], Ready())
-        relay._forget_session(destination, T0, Ready())
+        relay.forget_session(destination, T0, Ready())
     assert list(relay.outboxes) == []
 
 

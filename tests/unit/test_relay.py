@@ -27,7 +27,8 @@ UP, DOWN = Direction.UP, Direction.DOWN
 
 
 def relay(parent: str = "hq") -> Conversation:
-    return Conversation(Relay(ME.credential, ME.signer, AUTHORITY.key, b"m" * 16, entropy("relay"), parent))
+    return Conversation(Relay(ME.credential, ME.signer, AUTHORITY.key, b"m" * 16, entropy("relay"),
+                              (parent,) if parent else ()))
 
 
 @pytest.fixture

@@ -31,7 +31,8 @@ UP, DOWN = Direction.UP, Direction.DOWN
 
 
 def relay(parent: str = "") -> Conversation:
-    return Conversation(Relay(ME.credential, ME.signer, AUTHORITY.key, b"m" * 16, entropy("relay"), parent))
+    return Conversation(Relay(ME.credential, ME.signer, AUTHORITY.key, b"m" * 16, entropy("relay"),
+                              (parent,) if parent else ()))
 
 
 def action(member=SOAR, to="role=firewall", sequence=0, **fields):
@@ -58,6 +59,7 @@ class Stage:
             self.walls.append(self.talk.connect(WALLS[n], Role.POINT))
             self.talk.attach(self.walls[-1], WALLS[n], "hq", executes=True)
         self.dmz = self.talk.connect(DMZ, Role.CHILD)
+        self.talk.place(self.dmz, DMZ, "hq")
         self.talk.attach(self.dmz, WALLS[2], "dmz", executes=True)
 
     def ask(self, message):
@@ -108,6 +110,7 @@ def test_it_goes_on_to_the_root_unless_the_grant_says_that_it_turns_here():
     wall = talk.connect(WALLS[0], Role.POINT)
     talk.attach(wall, WALLS[0], "hq", executes=True)
     far, near = talk.connect(SOAR, Role.POINT), talk.connect(LOCAL, Role.POINT)
+    talk.attach(near, LOCAL, "hq")
     talk.send(far, action())
     assert len(talk.items(up)) == 1 and talk.items(wall) == []
     talk.send(near, action(LOCAL))

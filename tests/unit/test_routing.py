@@ -1,10 +1,10 @@
 import pytest
 
 from fabric.protocol.codec import pack, unpack
-from fabric.protocol.credentials import Grants
+from fabric.protocol.credentials import Grants, NodeKind
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.limits import SUBSCRIPTIONS_MAX
-from fabric.protocol.routing import Attachment, RouteTable, open_attachment, sign_attachment
+from fabric.protocol.routing import Attachment, Change, RouteTable, open_attachment, sign_attachment
 from fabric.protocol.signing import TYPE_CREDENTIAL, TYPE_ROUTE
 from tests.support import Authority
 
@@ -88,48 +88,102 @@ def test_what_is_no_attachment_is_refused(raw):
     assert read(raw) == Reject(Code.MALFORMED, "attachment")
 
 
+RELAYS = {name: AUTHORITY.issue(name, NodeKind.RELAY) for name in ("dmz", "ot-1", "cell")}
+
+
+def at(relay, member=FW, **fields):
+    """A statement of being at a relay, or below one."""
+    raw = signed(member=member, relay=relay, **{"executes": member is FW, **fields})
+    result = read(raw, member)
+    assert isinstance(result, Attachment), result
+    return result
+
+
+def below(relay, name, epoch=1, session=A):
+    return at(relay, RELAYS[name], epoch=epoch, session=session, executes=False, subscriptions=())
+
+
+def table(*attachments):
+    """As the relay hq sees it."""
+    made = RouteTable("hq")
+    for attachment in attachments:
+        made.put(attachment)
+    return made
+
+
+def test_a_relay_says_where_it_is_and_takes_nothing():
+    assert below("hq", "dmz").is_relay and not at("hq").is_relay
+    assert read(signed(member=RELAYS["dmz"], executes=False), RELAYS["dmz"]).code is Code.SUBSCRIBE_DENIED
+    assert read(signed(member=RELAYS["dmz"], subscriptions=()), RELAYS["dmz"]).code is Code.EXECUTE_DENIED
+
+
 def test_the_highest_epoch_of_a_session_wins():
-    table = RouteTable()
-    assert table.put(attachment(epoch=2), "relay:a")
-    assert not table.put(attachment(epoch=1), "relay:b")
-    assert not table.put(attachment(epoch=2), "relay:a")
-    assert table.put(attachment(epoch=3, subscriptions=()), "relay:b")
-    assert [(route.via, route.attachment.epoch) for route in table.all()] == [("relay:b", 3)]
-    assert table.interested("intel.ipv4.deny") == []
+    made = table()
+    assert made.put(at("ot-1", epoch=2)) is Change.NEW
+    assert made.put(at("dmz", epoch=1)) is Change.OLDER
+    assert made.put(at("ot-1", epoch=2)) is Change.SAME
+    assert made.put(at("dmz", epoch=3, subscriptions=())) is Change.NEW
+    assert [(a.relay, a.epoch) for a in made.all()] == [("dmz", 3)]
+    assert made.interested("intel.ipv4.deny") == []
 
 
-def test_a_withdrawal_removes_its_own_epoch_only():
-    table = RouteTable()
-    table.put(attachment(epoch=5), "relay:a")
-    assert not table.withdraw("fw-7", A, 4, "relay:a")
-    assert not table.withdraw("fw-7", A, 5, "relay:b")
-    assert not table.withdraw("fw-7", B, 5, "relay:a")
-    assert table.withdraw("fw-7", A, 5, "relay:a")
-    assert len(table) == 0 and table.of_node("fw-7") == []
+def test_a_relay_is_in_one_place_whatever_its_sessions():
+    made = table(below("hq", "dmz", epoch=1, session=A))
+    assert made.put(below("ot-1", "dmz", epoch=2, session=B)) is Change.NEW
+    assert made.put(below("hq", "dmz", epoch=1, session=A)) is Change.OLDER
+    assert [(a.node, a.relay) for a in made.all()] == [("dmz", "ot-1")]
+    assert made.get(("dmz", A)) is None and made.get(("dmz", B)) is not None
 
 
-def test_what_a_link_said_goes_with_it_and_nothing_else():
-    table = RouteTable()
-    table.put(attachment(session=A), "relay:a")
-    table.put(attachment(session=B), "relay:b")
-    assert [route.attachment.session for route in table.forget_via("relay:a")] == [A]
-    assert [route.via for route in table.interested("intel.ipv4.deny")] == ["relay:b"]
+def test_the_way_follows_from_what_nodes_say_and_not_from_who_said_it():
+    made = table(at("cell"), below("ot-1", "cell"))
+    (wall,) = made.of_node("fw-7")
+    assert made.via(wall) == "", "nobody said where ot-1 is"
+    made.put(below("dmz", "ot-1"))
+    made.put(below("hq", "dmz"))
+    assert made.via(wall) == "relay:dmz"
+    made.put(below("hq", "ot-1", epoch=2))
+    assert made.via(wall) == "relay:ot-1"
+    made.put(at("hq", epoch=2))
+    assert made.via(made.of_node("fw-7")[0]) == f"point:fw-7/{A.hex()}"
+
+
+def test_who_is_below_itself_is_nowhere():
+    made = table(below("ot-1", "cell"), below("cell", "ot-1"), at("cell"))
+    assert [made.via(a) for a in made.all()] == ["", "", ""]
+
+
+def test_with_a_relay_moves_everybody_below_it():
+    made = table(below("hq", "dmz"), below("dmz", "ot-1"), below("ot-1", "cell"), at("cell"), at("dmz", SENSOR))
+    assert [a.node for a in made.at_or_below("ot-1")] == ["ot-1", "cell", "fw-7"]
+    assert [a.node for a in made.below("relay:dmz")] == ["dmz", "ot-1", "cell", "fw-7", "zeek-1"]
+    made.put(below("hq", "ot-1", epoch=2))
+    assert [a.node for a in made.below("relay:ot-1")] == ["cell", "ot-1", "fw-7"]
+    assert [a.node for a in made.below("relay:dmz")] == ["dmz", "zeek-1"]
+
+
+def test_who_is_told_everything_hears_of_relays_first():
+    made = table(at("cell"), below("hq", "cell"))
+    assert [a.node for a in made.all()] == ["cell", "fw-7"] and len(made) == 1
+
+
+def test_what_is_forgotten_is_gone_everywhere():
+    made = table(below("hq", "cell"), at("cell"))
+    for attachment in list(made.all()):
+        made.forget(attachment)
+    assert (list(made.all()), made.of_node("fw-7"), made.interested("intel.ipv4.deny")) == ([], [], [])
 
 
 def test_subscribers_are_found_in_the_order_in_which_they_came():
-    table = RouteTable()
-    table.put(attachment(member=SENSOR, executes=False, subscriptions=("intel.>",)), "point:zeek-1")
-    table.put(attachment(), "point:fw-7")
-    assert [route.via for route in table.interested("intel.ipv4.deny")] == ["point:zeek-1", "point:fw-7"]
-    assert [route.via for route in table.interested("intel.domain")] == ["point:zeek-1"]
+    made = table(at("hq", SENSOR, subscriptions=("intel.>",)), at("hq"))
+    assert [a.node for a in made.interested("intel.ipv4.deny")] == ["zeek-1", "fw-7"]
+    assert [a.node for a in made.interested("intel.domain")] == ["zeek-1"]
 
 
 def test_of_many_sessions_the_newest_that_says_so_executes():
-    table = RouteTable()
-    table.put(attachment(session=A, epoch=1), "relay:a")
-    table.put(attachment(session=B, epoch=9, executes=False), "relay:b")
-    assert table.executor("fw-7").via == "relay:a"
-    table.put(attachment(session=B, epoch=10), "relay:b")
-    assert table.executor("fw-7").via == "relay:b"
-    assert len(table.executors()) == 1
-    assert table.executor("zeek-1") is None
+    made = table(at("dmz", session=A, epoch=1), at("ot-1", session=B, epoch=9, executes=False))
+    assert made.executor("fw-7").relay == "dmz"
+    made.put(at("ot-1", session=B, epoch=10))
+    assert made.executor("fw-7").relay == "ot-1"
+    assert len(made.executors()) == 1
+    assert made.executor("zeek-1") is None

@@ -301,7 +301,9 @@ def test_back_off_doubles_with_full_jitter_up_to_its_limit():
         waits.append(wake - now)
         now = wake
     assert waits == [250, 500, 1_000, 2_000, 2_000, 2_000] and len(draws) == 6
-    dialler.retry_now()
+    dialler.rest()
+    assert dialler.service(now) == [] and dialler.next_wake_ms(now) is None
+    dialler.wake()
     assert dialler.next_wake_ms(now) == 0
     dialler.close()
     context.destroy(linger=0)

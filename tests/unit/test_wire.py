@@ -40,10 +40,10 @@ from tests.support import T0
 S, N, ID = b"s" * 16, b"n" * 16, b"i" * 16
 FRAMES = [
     Hello(1, 1, "acme", Role.CHILD, b"credential", S, N, T0, 3, 0),
-    Welcome(1, b"credential", S, N, T0, T0 + 5, 3, 0, 524_288),
+    Welcome(1, b"credential", S, N, T0, T0 + 5, 3, 0, 524_288, ("hq", "dmz")),
     Refused(Code.REVOKED, "fw-7", N),
     Intro([b"one", b"two"]),
-    Data(Lane.HIGH, T0, [Item(Direction.DOWN, 250, ["ot-1", "dmz"], ["fw-7"], b"envelope")]),
+    Data(Lane.HIGH, T0, [Item(Direction.DOWN, 250, ["ot-1", "dmz"], ["fw-7"], b"envelope", True)]),
     Data(Lane.LOW, T0, []),
     Ack([ID, ID]),
     Nack([(ID, Code.BUSY, "medium")]),
@@ -51,7 +51,7 @@ FRAMES = [
     Routes(7, True, [b"attachment"], [("fw-7", S, 9)]),
     Routed(7, [(0, Code.SUBSCRIBE_DENIED, "a.>")]),
     Ping(T0),
-    Pong(T0, T0 + 5),
+    Pong(T0, T0 + 5, ("hq",)),
     Bye(Code.CLOSED, ""),
     Lists(b"list"),
 ]
@@ -77,7 +77,24 @@ def test_elements_from_the_future_do_not_matter(frame):
 @pytest.mark.parametrize("frame", FRAMES, ids=lambda frame: type(frame).__name__)
 def test_a_frame_that_lacks_its_last_element_is_malformed(frame):
     fields = decode_list(encode_frame(frame))
+    if hasattr(frame, "path"):  # appended, and absent where it says nothing
+        fields.pop()
+        assert decode_frame(pack(fields)) == frame._replace(path=())
     assert decode_frame(pack(fields[:-1])).code is Code.MALFORMED
+
+
+def test_what_was_appended_to_an_item_is_absent_where_it_says_nothing():
+    said = Item(Direction.UP, 1, ["ot-1"], ["fw-7"], b"envelope", True)
+    (entry,) = decode_list(encode_frame(Data(Lane.LOW, T0, [said._replace(moved=False)])))[3]
+    assert len(entry) == 5
+    (entry,) = decode_list(encode_frame(Data(Lane.LOW, T0, [said])))[3]
+    assert entry[5] is True
+
+
+@pytest.mark.parametrize(("number", "junk"), [(2, "hq"), (2, [7]), (2, ["x"] * (HOPS_MAX + 1)), (12, {"new": 1})])
+def test_a_path_is_a_bounded_list_of_names(number, junk):
+    (frame,) = [f for f in FRAMES if hasattr(f, "path") and decode_list(encode_frame(f))[0] == number]
+    assert decode_frame(pack([*decode_list(encode_frame(frame))[:-1], junk])).code is Code.MALFORMED
 
 
 def decode_list(payload):

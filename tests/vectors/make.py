@@ -195,6 +195,12 @@ GOOD: list[tuple[str, str, bytes]] = [
     ("ROUTED", "frame", encode_frame(Routed(4, [(0, Code.SUBSCRIBE_DENIED, "intel.>")]))),
     ("PING", "frame", encode_frame(Ping(T0))),
     ("PONG", "frame", encode_frame(Pong(T0, T0 + 5))),
+    ("PONG with the path to the root", "frame", encode_frame(Pong(T0, T0 + 5, ("hq", "dmz")))),
+    ("WELCOME with the path to the root", "frame",
+     encode_frame(Welcome(1, RELAY.credential.raw, SESSION, NONCE, T0, T0 + 5, 3, 0, 524_288, ("hq",)))),
+    ("DATA that follows who moved", "frame",
+     encode_frame(Data(Lane.HIGH, T0, [ITEM._replace(moved=True), ITEM._replace(direction=Direction.DOWN)]))),
+    ("BYE of a relay that drains", "frame", encode_frame(Bye(Code.DRAINING, "hq"))),
     ("BYE", "frame", encode_frame(Bye(Code.CLOSED, ""))),
     ("LISTS", "frame", encode_frame(Lists(LIST))),
     ("a frame with more than this version knows", "frame", msgpack.packb([11, T0, "later"])),
@@ -365,6 +371,9 @@ def read(what: str, raw: bytes) -> Any:
             return verify_revocations(raw, AUTHORITY.key, FABRIC)
 
 
+_APPENDED = ("keep_ms", "path", "moved")
+
+
 def meaning(value: Any) -> Any:
     """A value as JSON: bytes in hex, enums by number, everything with its field's name."""
     if isinstance(value, Verified):
@@ -392,8 +401,8 @@ def meaning(value: Any) -> Any:
         return sorted(value)
     fields = getattr(value, "_fields", None) or getattr(value, "__slots__", None)
     if fields:
-        # An attachment that does not say how long it is kept means what it meant before that could be said.
-        said = [name for name in fields if name != "keep_ms" or getattr(value, name)]
+        # What was appended since, and is not said, means what was meant before it could be said.
+        said = [name for name in fields if name not in _APPENDED or getattr(value, name)]
         return {"": type(value).__name__, **{name: meaning(getattr(value, name)) for name in said}}
     if isinstance(value, (list, tuple)):
         return [meaning(item) for item in value]

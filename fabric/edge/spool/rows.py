@@ -28,13 +28,14 @@ def row_of(meta: bytes, body: bytes) -> tuple[bytes, bytes, int]:
 def put_meta(put: Put) -> bytes:
     return pack([
         put.id, int(put.direction), int(put.lane), put.age_ms, put.received_at_ms, put.expires_at_ms,
-        put.hops, put.destinations,
+        put.hops, put.destinations, *([put.moved] if put.moved else []),
     ])
 
 
 def put_of(meta: bytes, envelope: bytes, done: set[str]) -> Put:
-    id_, direction, lane, age_ms, received_at_ms, expires_at_ms, hops, destinations = msgpack.unpackb(meta)
+    id_, direction, lane, age_ms, received_at_ms, expires_at_ms, hops, destinations, *more = msgpack.unpackb(meta)
     left = tuple((name, tuple(targets)) for name, targets in destinations if name not in done)
     return Put(
-        id_, Direction(direction), Lane(lane), envelope, age_ms, received_at_ms, expires_at_ms, tuple(hops), left
+        id_, Direction(direction), Lane(lane), envelope, age_ms, received_at_ms, expires_at_ms, tuple(hops), left,
+        tuple(more[0]) if more else (),
     )

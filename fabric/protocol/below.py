@@ -1,0 +1,341 @@
+"""What is below a relay (SPEC 7.5, 7.6, 7.8): its children, its sessions of control points, and who is where.
+
+Guarantees: a node is where its own newest signed statement says, whoever passed that on; a peer that still believes an
+older one is told the newer; whoever moves away is handed what is held for it while its link lasts, and what is left
+then follows it. Refuses routes from the parent that are not about a node that moved away. A subclass says what
+becomes of messages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fabric.protocol.announce import announce, announce_all, answered, next_frames, pass_on, settled
+from fabric.protocol.credentials import Credential
+from fabric.protocol.custody import Custody
+from fabric.protocol.errors import Code, Reject
+from fabric.protocol.limits import ADMISSIONS_BURST, PING_MS, RETRY_MS, SKEW_MS
+from fabric.protocol.link import Link
+from fabric.protocol.links import UPLINK
+from fabric.protocol.node import Node
+from fabric.protocol.outbox import Outbox
+from fabric.protocol.ready import Drain, Event, KeepGap, KeepSession, Note, Op, Ready
+from fabric.protocol.routing import Attachment, Change, RouteTable, open_attachment, sign_attachment
+from fabric.protocol.sessions import Sessions, child_relay, is_point, point_session
+from fabric.protocol.signing import Signer
+from fabric.protocol.wire import Bye, Role, Routed, Routes
+
+# A control point acknowledges after its handler returned, so its silence means work, not loss.
+_POINT_RETRY_MS = 10_000
+
+
+class Below(Node):
+    accepts = (Role.CHILD, Role.PARENT, Role.POINT)
+
+    def __init__(
+        self,
+        credential: Credential,
+        signer: Signer,
+        authority_key: bytes,
+        session: bytes,
+        entropy: Callable[[int], bytes],
+        parents: tuple[str, ...] = (),
+        skew_ms: int = SKEW_MS,
+    ) -> None:
+        super().__init__(credential, signer, authority_key, session, entropy, parents, skew_ms)
+        self.custody = Custody(self._outbox)
+        self.routes = RouteTable(self.me.id)
+        self.sessions = Sessions()
+        self._epoch = 0  # of this relay's own newest statement
+        self._told_to_go: dict[int, None] = {}  # links whose peers know that this relay drains
+
+    @property
+    def is_root(self) -> bool:
+        return not self.parents
+
+    # -- what a subclass says ---------------------------------------------------------------------------
+
+    def on_session_end(self, destination: str, now_ms: int, ready: Ready) -> None:
+        """A control point left, or did not come back in time."""
+
+    def on_moved(self, destination: str, moved: list[Attachment], now_ms: int, ready: Ready) -> None:
+        """These are not to be reached by this destination any more: a control point, or a relay and all below it."""
+
+    def on_gone(self, destination: str, now_ms: int, ready: Ready) -> None:
+        """Nobody is to be reached by this destination any more."""
+
+    # -- links ------------------------------------------------------------------------------------------
+
+    def destination_of(self, link: Link) -> str:
+        assert link.peer is not None
+        if link.peer_role == Role.PARENT:
+            return UPLINK
+        if link.peer_role == Role.CHILD:
+            return child_relay(link.peer.id)
+        return point_session(link.peer.id, link.peer_session)
+
+    def _outbox(self, destination: str) -> Outbox:
+        outbox = self.outboxes.get(destination)
+        if outbox is None:
+            retry_ms = _POINT_RETRY_MS if is_point(destination) else RETRY_MS
+            outbox = self.outboxes[destination] = Outbox(destination, retry_ms)
+        self.touch(destination)
+        return outbox
+
+    def on_open(self, link: Link, now_ms: int, ready: Ready) -> None:
+        self.sessions.came(link.destination)
+        if link.peer_role != Role.PARENT:
+            return
+        mine = self._place_myself(link, now_ms, ready)
+        announce_all(link, self.routes)
+        for other in self.parent_links:
+            if other is not link:
+                pass_on(other, mine)
+
+    def _place_myself(self, link: Link, now_ms: int, ready: Ready) -> Attachment:
+        """This relay's own statement: below this parent from now on."""
+        assert link.peer is not None
+        self._epoch = max(self._epoch + 1, self.fabric_now(now_ms))
+        raw = sign_attachment(
+            self.me, self.signer, self.session, link.peer.id, self._epoch, executes=False, subscriptions=()
+        )
+        mine = open_attachment(raw, {self.me.digest: self.me})
+        assert isinstance(mine, Attachment)
+        self.routes.put(mine)
+        self.keep(self.me, ready)
+        ready.persist.append(KeepSession(UPLINK, raw))
+        return mine
+
+    def on_lost(self, link: Link, now_ms: int, ready: Ready) -> None:
+        self._told_to_go.pop(link.number, None)
+        if link.peer_role == Role.POINT:
+            self.sessions.left(link.destination, now_ms)
+        if link.leaving_at_ms is not None and link.peer_role != Role.PARENT:
+            self._gone(link.destination, now_ms, ready)
+
+    def on_bye(self, link: Link, bye: Bye, now_ms: int, ready: Ready) -> None:
+        if link.peer_role == Role.POINT and not self.sessions.is_durable(link.destination):
+            self.forget_session(link.destination, now_ms, ready)
+
+    def on_timers(self, now_ms: int, ready: Ready) -> None:
+        for destination in self.sessions.overdue(now_ms):
+            self.forget_session(destination, now_ms, ready)
+        for link in list(self.links.values()):
+            if link.leaving_at_ms is not None and link.peer_role != Role.PARENT and self._is_handed_over(link):
+                self.part(link, now_ms, ready)
+        if self.draining:
+            self._send_away(ready)
+
+    def _is_handed_over(self, link: Link) -> bool:
+        """Whether all that was held for a peer that moves is with it, and nobody above sends more."""
+        uplink = self.by_destination.get(UPLINK)
+        return self.outboxes[link.destination].empty and (uplink is None or settled(uplink))
+
+    def forget_session(self, destination: str, now_ms: int, ready: Ready) -> None:
+        """A control point left, or did not come back in time: its rows end, its routes go."""
+        self.sessions.forget(destination)
+        for attachment in self.routes.below(destination):
+            self.routes.forget(attachment)
+            self._withdraw(attachment)
+        ready.persist += [KeepSession(destination, b""), KeepGap(destination, 0)]
+        self.on_session_end(destination, now_ms, ready)
+        self.outboxes.pop(destination, None)
+
+    # -- a relay that stops -----------------------------------------------------------------------------
+
+    def on_event(self, event: Event, now_ms: int, ready: Ready) -> None:
+        match event:
+            case Drain():
+                self.draining = True
+                self._send_away(ready)
+            case _:
+                super().on_event(event, now_ms, ready)
+
+    def _send_away(self, ready: Ready) -> None:
+        """Tell children and control points to move, a few at a time: all of them at once are a herd."""
+        redirect = self.uplink.current
+        staying = [
+            link for link in self.links.values()
+            if link.is_open and link.peer_role != Role.PARENT and link.number not in self._told_to_go
+        ]
+        for link in staying[:ADMISSIONS_BURST]:
+            self._told_to_go[link.number] = None
+            self.send(link, Bye(Code.DRAINING, redirect), ready)
+
+    @property
+    def drained(self) -> bool:
+        """Whether nobody is here any more, and what climbed has been taken above."""
+        uplink = self.by_destination.get(UPLINK)
+        below = any(link.is_open and link.peer_role != Role.PARENT for link in self.links.values())
+        climbing = not self._outbox(UPLINK).empty or (uplink is not None and not settled(uplink))
+        return self.draining and not below and not climbing
+
+    # -- who is where -----------------------------------------------------------------------------------
+
+    def on_routes(self, link: Link, frame: Routes, now_ms: int, ready: Ready) -> None:
+        from_parent = link.peer_role == Role.PARENT
+        if from_parent and (frame.first or frame.withdrawals):
+            self.refuse(link, Reject(Code.WRONG_ROLE, "routes come from below"), now_ms, ready)
+            return
+        if frame.sequence == link.routes_in:
+            self.send(link, Routed(frame.sequence, []), ready)
+            return
+        if frame.first:
+            for attachment in self.routes.below(link.destination):
+                self.routes.forget(attachment)
+                self._withdraw(attachment)
+        refusals = []
+        for index, raw in enumerate(frame.attachments):
+            opened = open_attachment(raw, self.credentials)
+            problem = opened if isinstance(opened, Reject) else self.trust.check(
+                opened.credential, self.fabric_now(now_ms)
+            )
+            if isinstance(opened, Attachment) and problem is None:
+                problem = (
+                    self._told_from_above(opened, now_ms, ready) if from_parent
+                    else self._told_from_below(opened, link, now_ms, ready)
+                )
+            if problem is not None:
+                self.count("refused", problem.code.reason)
+                refusals.append((index, problem.code, problem.detail))
+            if not link.is_open:
+                return
+        for node, session, epoch in frame.withdrawals:
+            known = self.routes.get((node, session))
+            if known is not None and known.epoch <= epoch and self.routes.via(known) == link.destination:
+                self.routes.forget(known)
+                self._withdraw(known)
+        if not any(code is Code.UNKNOWN_SIGNER for _, code, _ in refusals):
+            link.routes_in = frame.sequence
+        self.send(link, Routed(frame.sequence, refusals), ready)
+
+    def _told_from_below(self, attachment: Attachment, link: Link, now_ms: int, ready: Ready) -> Reject | None:
+        if link.peer_role == Role.POINT:
+            assert link.peer is not None
+            if attachment.key != (link.peer.id, link.peer_session):
+                return Reject(Code.WRONG_PEER, "a control point attaches itself only")
+        newest = self.routes.newest(attachment)
+        if newest is not None and attachment.epoch < newest.epoch:
+            if self.routes.via(newest) != link.destination:
+                pass_on(link, newest)  # it has moved on: whoever still believes the older statement is told
+                self.touch(link.destination)
+            return None
+        self._place(attachment, now_ms, ready)
+        if link.destination == self.routes.via(attachment):
+            self._attach_here(attachment, link, now_ms, ready)
+        return None
+
+    def _attach_here(self, attachment: Attachment, link: Link, now_ms: int, ready: Ready) -> None:
+        """Of who is one hop below, the statement is kept: whoever moves while this relay is down is missed after it."""
+        assert link.peer is not None
+        if attachment.node != link.peer.id:
+            return
+        link.leaving_at_ms = None
+        self.keep(attachment.credential, ready)
+        ready.persist.append(KeepSession(link.destination, attachment.raw))
+        if link.peer_role == Role.POINT:
+            self.sessions.attached(link.destination, attachment.keep_ms)
+            for surplus in self.sessions.surplus(link.peer.id):
+                self.forget_session(surplus, now_ms, ready)
+
+    def _told_from_above(self, attachment: Attachment, now_ms: int, ready: Ready) -> Reject | None:
+        """The parent knows of somebody who was here that he is elsewhere."""
+        if attachment.node == self.me.id:
+            if attachment.session != self.session and attachment.epoch >= self._epoch:
+                self.count("twins", "self")
+                ready.notes.append(Note("another process runs with this identity", {
+                    "code": Code.TWIN.label, "below": attachment.relay,
+                }))
+            return None
+        newest = self.routes.newest(attachment)
+        if newest is not None and attachment.epoch > newest.epoch:
+            self._place(attachment, now_ms, ready)
+        return None
+
+    def _place(self, attachment: Attachment, now_ms: int, ready: Ready) -> None:
+        """A node says where it is: whoever it is news to is told, and what waits for it where it was follows it."""
+        known = self.routes.newest(attachment)
+        before = self.routes.via(known) if known is not None else ""
+        moves = known is not None and known.relay != attachment.relay
+        with_it = self.routes.at_or_below(attachment.node)[1:] if moves and attachment.is_relay else []
+        if self.routes.put(attachment) is not Change.NEW:
+            return
+        after = self.routes.via(attachment)
+        self._tell_parent(attachment)
+        if before and after != before:
+            self._part_ways(attachment, with_it, before, now_ms, ready)
+        if after and not before:
+            # What came for it before it did, and is on its way back up.
+            self.on_moved(UPLINK, [attachment], now_ms, ready)
+
+    def _part_ways(self, attachment: Attachment, with_it: list[Attachment], before: str, now_ms: int,
+                   ready: Ready) -> None:
+        """Somebody who was below is not, or is by another way; so is whoever is below a relay."""
+        if not self.routes.via(attachment):
+            for gone in (attachment, *with_it):
+                self.routes.forget(gone)
+        old = self.by_destination.get(before)
+        own = before in (child_relay(attachment.node), point_session(*attachment.key))
+        if own and old is not None and attachment.session == old.peer_session:
+            # It told us itself, or will be gone in a moment: what it has yet to get goes while its link lasts.
+            old.leaving_at_ms = now_ms
+            self.touch(before)
+            return
+        if own and old is not None:
+            # Not a connection that merely has yet to be found dead: the process at its end still speaks.
+            if now_ms - old.heard_at_ms < 2 * PING_MS:
+                self.count("twins", old.peer_role.name.lower())
+            self.refuse(old, Reject(Code.TWIN, f"{attachment.node} is at {attachment.relay} too"), now_ms, ready)
+        if own:
+            self._gone(before, now_ms, ready)
+            return
+        if old is not None:
+            pass_on(old, attachment)
+            self.touch(before)
+        self.on_moved(before, [attachment, *with_it], now_ms, ready)
+
+    def _gone(self, destination: str, now_ms: int, ready: Ready) -> None:
+        """Somebody has another relay by now, and no link here: what was not handed over follows."""
+        if not is_point(destination):  # a reader may come back for its session, and has its time for it
+            ready.persist.append(KeepSession(destination, b""))
+        self.on_gone(destination, now_ms, ready)
+
+    def _tell_parent(self, attachment: Attachment) -> None:
+        uplink = self.by_destination.get(UPLINK)
+        if uplink is not None:
+            pass_on(uplink, attachment)
+            self.touch(UPLINK)
+
+    def _withdraw(self, attachment: Attachment) -> None:
+        uplink = self.by_destination.get(UPLINK)
+        if uplink is not None:
+            announce(uplink, attachment.key, attachment.epoch)
+            self.touch(UPLINK)
+
+    def make_routes(self, link: Link, now_ms: int, ready: Ready) -> None:
+        for frame in next_frames(link, self.routes, now_ms):
+            self.send(link, frame, ready)
+
+    def on_routed(self, link: Link, frame: Routed, now_ms: int, ready: Ready) -> None:
+        for (node, _), reason in answered(link, frame):
+            ready.notes.append(
+                Note("route refused", {"node": node, "code": reason.code.label, "detail": reason.detail})
+            )
+        self.touch(link.destination)
+
+    # -- after a restart --------------------------------------------------------------------------------
+
+    def on_restore(self, op: Op, now_ms: int) -> None:
+        if not isinstance(op, KeepSession):
+            return
+        attachment = open_attachment(op.attachment, self.credentials)
+        if not isinstance(attachment, Attachment):
+            return
+        if op.destination == UPLINK:
+            self._epoch = attachment.epoch
+            return
+        self.routes.put(attachment)
+        self._outbox(op.destination)
+        if is_point(op.destination):
+            self.sessions.attached(op.destination, attachment.keep_ms)
+            self.sessions.left(op.destination, now_ms)
