@@ -8,13 +8,14 @@ becomes of messages.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 
 from fabric.protocol.announce import announce, announce_all, answered, next_frames, pass_on, settled
 from fabric.protocol.credentials import Credential
 from fabric.protocol.custody import Custody
 from fabric.protocol.errors import Code, Reject
-from fabric.protocol.limits import ADMISSIONS_BURST, PING_MS, RETRY_MS, SKEW_MS
+from fabric.protocol.limits import ADMISSIONS_BURST, PING_MS, RETRY_MS, SESSION_GRACE_MS, SKEW_MS
 from fabric.protocol.link import Link
 from fabric.protocol.links import UPLINK
 from fabric.protocol.node import Node
@@ -47,6 +48,7 @@ class Below(Node):
         self.routes = RouteTable(self.me.id)
         self.sessions = Sessions()
         self._epoch = 0  # of this relay's own newest statement
+        self.departed: OrderedDict[str, int] = OrderedDict()  # who moved away -> until when that is remembered
         self._told_to_go: dict[int, None] = {}  # links whose peers know that this relay drains
 
     @property
@@ -123,6 +125,8 @@ class Below(Node):
         for link in list(self.links.values()):
             if link.leaving_at_ms is not None and link.peer_role != Role.PARENT and self._is_handed_over(link):
                 self.part(link, now_ms, ready)
+        while self.departed and next(iter(self.departed.values())) < now_ms:
+            self.departed.popitem(last=False)
         if self.draining:
             self._send_away(ready)
 
@@ -274,6 +278,7 @@ class Below(Node):
         if not self.routes.via(attachment):
             for gone in (attachment, *with_it):
                 self.routes.forget(gone)
+                self.departed[gone.node] = now_ms + SESSION_GRACE_MS
         old = self.by_destination.get(before)
         own = before in (child_relay(attachment.node), point_session(*attachment.key))
         if own and old is not None and attachment.session == old.peer_session:

@@ -27,7 +27,7 @@ hq   = { segment = "hq",   clearance = "red",   listen = "127.0.0.1:PORT-hq" }
 east = { segment = "east", clearance = "amber", listen = "127.0.0.1:PORT-east", parent = "hq" }
 west = { segment = "west", clearance = "amber", listen = "127.0.0.1:PORT-west", parent = "hq" }
 cell = { segment = "cell", clearance = "amber", listen = "127.0.0.1:PORT-cell", parent = "east", backups = ["west"] }
-mine = { segment = "mine", clearance = "amber", listen = "127.0.0.1:PORT-mine", parent = "east", backups = ["west"], dial = "child" }
+mine = { clearance = "amber", listen = "127.0.0.1:PORT-mine", parent = "east", dial = "child", backups = ["west"] }
 
 [roles]
 sensor   = { publish = ["detections.>"] }

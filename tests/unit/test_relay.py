@@ -292,7 +292,7 @@ def test_a_subscriber_that_left_ends_its_rows_and_one_that_is_away_may_come_back
 
 
 def test_a_reader_that_does_not_keep_up_loses_its_own_oldest_and_stops_nobody(talk, monkeypatch):
-    monkeypatch.setattr("fabric.protocol.relay.POINT_QUOTA_BYTES", 4_000)
+    monkeypatch.setattr("fabric.protocol.holding.POINT_QUOTA_BYTES", 4_000)
     up = talk.dial(PARENT, Role.CHILD)
     sensor = talk.connect(ZEEK, Role.POINT)
     reader = talk.connect(ANALYST, Role.POINT)

@@ -1,0 +1,166 @@
+"""Actions at a relay (SPEC 9): who is selected, who is handed what, who may answer, and what is said of the end.
+
+Guarantees: an action reaches only targets that its selector, its requester's grant and the target's own grant name,
+asked again here whatever the others did; a result is taken only from a target that was handed the action; an end is
+reported once, and only as much of it as this relay can know.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+from fabric.protocol.actions import End
+from fabric.protocol.credentials import Credential
+from fabric.protocol.envelope import Header
+from fabric.protocol.errors import Code, Reject
+from fabric.protocol.holding import Holding
+from fabric.protocol.limits import FRAME_BYTES_MAX, SKEW_MS, TARGETS_MAX
+from fabric.protocol.links import UPLINK
+from fabric.protocol.outbox import Row
+from fabric.protocol.permissions import is_target
+from fabric.protocol.ready import KeepDispatch, Op, Ready
+from fabric.protocol.reports import NOBODY, SELECTED, build_report
+from fabric.protocol.sessions import is_point
+from fabric.protocol.signing import Signer
+from fabric.protocol.tlp import Label
+from fabric.protocol.verify import Verified, open_envelope
+from fabric.protocol.wire import Direction, Item
+
+_DISPATCHES_MAX = 100_000
+_TARGET_NAMES_BYTES_MAX = 131_072
+# Hops, ages and the frame itself.
+_FRAMING_BYTES = 4_096
+
+
+class Commands(Holding):
+    def __init__(
+        self,
+        credential: Credential,
+        signer: Signer,
+        authority_key: bytes,
+        session: bytes,
+        entropy: Callable[[int], bytes],
+        parents: tuple[str, ...] = (),
+        skew_ms: int = SKEW_MS,
+    ) -> None:
+        super().__init__(credential, signer, authority_key, session, entropy, parents, skew_ms)
+        # (action's digest, target or "" for "turned here") -> (label, until): who may answer what.
+        self._dispatches: OrderedDict[tuple[bytes, str], tuple[Label, int]] = OrderedDict()
+
+    def route(self, message: Verified, item: Item, now_ms: int, ready: Ready) -> None:
+        raise AssertionError("a subclass routes")
+
+    def on_timers(self, now_ms: int, ready: Ready) -> None:
+        super().on_timers(now_ms, ready)
+        while self._dispatches and next(iter(self._dispatches.values()))[1] < now_ms:
+            self._dispatches.popitem(last=False)
+
+    # -- who does it ------------------------------------------------------------------------------------
+
+    def _turn(self, action: Verified, item: Item, now_ms: int, ready: Ready) -> None:
+        """The highest relay that this action reaches: here its targets are selected (SPEC 9.2)."""
+        header = action.header
+        targets = tuple([
+            attachment.node
+            for attachment in self.routes.executors()
+            if self.routes.via(attachment) and is_target(action.credential, header, attachment.credential)
+        ])
+        if not _fits(action, targets):
+            self.custody.saw(action.id, Direction.UP, now_ms + header.ttl_ms + self.skew_ms, ready)
+            self.report(action, End.REFUSED, (), Code.TOO_LARGE, now_ms, ready)
+            return
+        self._remember(action.leaf, "", header, now_ms, ready)
+        self.custody.saw(action.id, Direction.UP, now_ms + header.ttl_ms + self.skew_ms, ready)
+        self.report(action, SELECTED if targets else NOBODY, targets, None, now_ms, ready)
+        if targets:
+            self._dispatch(action, item._replace(direction=Direction.DOWN), targets, now_ms, ready)
+
+    def _dispatch(self, action: Verified, item: Item, targets: tuple[str, ...], now_ms: int, ready: Ready) -> None:
+        """Hand an action to the links that lead to its targets. Each tier asks again who may be one."""
+        header = action.header
+        by_way: dict[str, list[str]] = {}
+        follow = []
+        for target in dict.fromkeys(targets):
+            attachment = self.routes.executor(target)
+            way = self.routes.via(attachment) if attachment is not None else ""
+            if attachment is None or not way:
+                if not self.is_root and (item.moved or target in self.departed):
+                    follow.append(target)
+                else:
+                    self.report(action, End.UNROUTABLE, (target,), Code.UNROUTABLE, now_ms, ready)
+            elif not is_target(action.credential, header, attachment.credential):
+                self.report(action, End.REFUSED, (target,), Code.EXECUTE_DENIED, now_ms, ready)
+            else:
+                by_way.setdefault(way, []).append(target)
+                if is_point(way):
+                    self._remember(action.leaf, target, header, now_ms, ready)
+        ways = [(way, tuple(below)) for way, below in by_way.items()]
+        if ways or not follow:
+            self._hold(action, item, ways, now_ms, ready, Direction.DOWN, moved=item.moved)
+        if follow:
+            self._hold(action, item, [(UPLINK, tuple(follow))], now_ms, ready, Direction.DOWN, moved=True)
+
+    def _remember(self, digest: bytes, target: str, header: Header, now_ms: int, ready: Ready) -> None:
+        # A result may come long after the action's delivery ended: an hour and its own ttl cover a slow handler.
+        until_ms = now_ms + header.ttl_ms + 3_600_000
+        self._dispatches[(digest, target)] = (header.label, until_ms)
+        ready.persist.append(KeepDispatch(digest, target, int(header.label), until_ms))
+        if len(self._dispatches) > _DISPATCHES_MAX:
+            self._dispatches.popitem(last=False)
+
+    def _turns_here(self, result: Header) -> bool:
+        return self.is_root or (result.correlation, "") in self._dispatches
+
+    def _check_answer(self, header: Header, target: str) -> Reject | None:
+        dispatched = self._dispatches.get((header.correlation, target))
+        if dispatched is None:
+            return Reject(Code.NOT_A_TARGET, header.topic)
+        if header.label < dispatched[0]:
+            return Reject(Code.LABEL_TOO_LOW, header.topic)
+        return None
+
+    # -- what became of it ------------------------------------------------------------------------------
+
+    def report(self, action: Verified, end: str, targets: tuple[str, ...], code: Code | None, now_ms: int,
+               ready: Ready, *, climbing: bool = False) -> None:
+        """Tell the requester. `climbing`: the action had not turned yet, so the requester is below this relay."""
+        self._reports += 1
+        raw = build_report(
+            action, str(end), targets, code, self.me, self.signer, self._reports, self.fabric_now(now_ms), self.entropy
+        )
+        report = open_envelope(raw, {self.me.digest: self.me}, self.roots)
+        assert isinstance(report, Verified)
+        direction = Direction.DOWN if climbing else Direction.UP
+        self.count("reported", str(end))
+        self.route(report, Item(direction, 0, [], [], raw), now_ms, ready)
+
+    def _action_ended(self, row: Row, refused: Reject, now_ms: int, ready: Ready) -> None:
+        """After dispatch silence is `unknown`; only an undispatched row, or the peer's own refusal, says more."""
+        code = refused.code
+        dispatched = row.tries > 0 or row.held.restored
+        if code in (Code.EXPIRED, Code.SUBSCRIBER_GONE) and dispatched and row.destination != UPLINK:
+            end = End.UNKNOWN
+        elif code is Code.EXPIRED:
+            end = End.EXPIRED
+        elif code in (Code.SUBSCRIBER_GONE, Code.UNROUTABLE):
+            end = End.UNROUTABLE
+        else:
+            end = End.REFUSED
+        climbing = row.held.direction is Direction.UP
+        self.report(row.held.message, end, row.targets, code, now_ms, ready, climbing=climbing)
+
+    def on_restore(self, op: Op, now_ms: int) -> None:
+        super().on_restore(op, now_ms)
+        if isinstance(op, KeepDispatch):
+            self._dispatches[(op.digest, op.target)] = (Label(op.label), op.until_ms)
+
+
+def _fits(action: Verified, targets: tuple[str, ...]) -> bool:
+    """Whether the action and all its targets go in one frame, and their names in one report."""
+    names_bytes = sum(len(name) + 2 for name in targets)
+    return (
+        len(targets) <= TARGETS_MAX
+        and names_bytes <= _TARGET_NAMES_BYTES_MAX
+        and names_bytes + len(action.raw) <= FRAME_BYTES_MAX - _FRAMING_BYTES
+    )

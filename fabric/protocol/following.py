@@ -1,0 +1,120 @@
+"""What descends follows who moved (SPEC 7.8): rows are readdressed, down by the new way or back up.
+
+Guarantees: a row that was not handed over goes after whoever it is for, and to nobody else; an action that may have
+been handed over stays where it is; nothing gets a new direction by this, since a child gives back only what it had
+from here. Refuses events, and what this relay never had.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fabric.protocol.commands import Commands
+from fabric.protocol.envelope import Kind
+from fabric.protocol.errors import Code, Reject
+from fabric.protocol.links import UPLINK
+from fabric.protocol.outbox import Row
+from fabric.protocol.ready import Ready
+from fabric.protocol.routing import Attachment
+from fabric.protocol.sessions import is_point, node_of
+from fabric.protocol.topics import matches
+from fabric.protocol.verify import Verified
+from fabric.protocol.wire import Direction, Item
+
+
+class Following(Commands):
+    # -- what comes after somebody ----------------------------------------------------------------------
+
+    def _check_moved(self, item: Item, message: Verified, now_ms: int) -> Reject | None:
+        """Nothing gets a new direction by this: a child gives back only what it had from here (SPEC 7.8)."""
+        kind = message.header.kind
+        if kind is Kind.EVENT or not item.targets:
+            return Reject(Code.WRONG_DIRECTION, f"{kind.word} that moved")
+        seen = self.custody.dedup.seen
+        if item.direction is Direction.UP and not (
+            seen(message.id, Direction.DOWN, now_ms) or seen(message.id, Direction.UP, now_ms)
+        ):
+            return Reject(Code.WRONG_DIRECTION, f"{kind.word} that never was here")
+        return None
+
+    def _route_moved(self, message: Verified, item: Item, now_ms: int, ready: Ready) -> None:
+        """To whoever moved, and to nobody else; further up, when the way there does not begin here."""
+        if message.header.kind is Kind.ACTION:
+            self._dispatch(message, item, tuple(item.targets), now_ms, ready)
+            return
+        self.counters["followed"] += 1
+        others = [target for target in item.targets if target != self.me.id]
+        ways = self._ways(message, others)
+        if len(others) < len(item.targets):
+            ways += [(way, ()) for way, _ in self._destinations(self.routes.interested(message.header.topic))]
+        if ways:
+            self._hold(message, item, ways, now_ms, ready, moved=True)
+        else:
+            self.count("ended", Code.UNROUTABLE.reason)
+
+    def _ways(self, message: Verified, targets: Sequence[str]) -> list[tuple[str, tuple[str, ...]]]:
+        """Where to send a message for these nodes from here; up, for those who are not below."""
+        action = message.header.kind is Kind.ACTION
+        by_way: dict[str, list[str]] = {}
+        for target in dict.fromkeys(targets):
+            executor = self.routes.executor(target)
+            known = ([executor] if executor else []) if action else self.routes.of_node(target)
+            ways = [way for way, _ in self._destinations(known)]
+            for way in ways or ([] if self.is_root else [UPLINK]):
+                by_way.setdefault(way, []).append(target)
+        return [(way, tuple(below)) for way, below in by_way.items()]
+
+    # -- what goes after somebody -----------------------------------------------------------------------
+
+    def on_moved(self, destination: str, moved: list[Attachment], now_ms: int, ready: Ready) -> None:
+        nodes = dict.fromkeys(attachment.node for attachment in moved)
+        for row in self._rows_of(destination):
+            header = row.held.message.header
+            match header.kind:
+                case Kind.RESULT:
+                    concerned = [header.to] if header.to in nodes else []
+                case Kind.INTEL if not row.targets:
+                    interest = (matches(p, header.topic) for a in moved for p in a.subscriptions)
+                    concerned = [moved[0].node] if any(interest) else []
+                case _:
+                    concerned = [target for target in row.targets if target in nodes]
+            self._follow(row, concerned, now_ms, ready)
+
+    def on_gone(self, destination: str, now_ms: int, ready: Ready) -> None:
+        node = node_of(destination)
+        for row in self._rows_of(destination):
+            kind = row.held.message.header.kind
+            if kind is Kind.RESULT:
+                self._follow(row, [row.held.message.header.to], now_ms, ready)
+            elif kind is Kind.INTEL:
+                self._follow(row, list(row.targets) or [node], now_ms, ready, whole=True)
+            elif kind is Kind.ACTION:
+                self._follow(row, list(row.targets), now_ms, ready)
+
+    def _rows_of(self, destination: str) -> list[Row]:
+        """Rows that may have to follow somebody. Of those that climb only what moved already."""
+        if destination == UPLINK:
+            held = [self.custody.get(*key) for key in self._homing]
+            return [h.rows[UPLINK] for h in held if h is not None and UPLINK in h.rows]
+        outbox = self.outboxes.get(destination)
+        return outbox.rows() if outbox is not None else []
+
+    def _follow(self, row: Row, concerned: list[str], now_ms: int, ready: Ready, *, whole: bool = False) -> None:
+        """What of a row is for these nodes is sent after them. `whole`: nobody else is behind its destination."""
+        held, kind = row.held, row.held.message.header.kind
+        if kind is Kind.ACTION and (row.tries or held.restored) and row.destination != UPLINK:
+            return  # it may have got there: after dispatch silence is `unknown`, and nothing is dispatched twice
+        ways = [way for way in self._ways(held.message, concerned) if way[0] != row.destination]
+        if not ways:
+            return
+        found = {target for _, targets in ways for target in targets}
+        left = tuple(target for target in row.targets if target not in found)
+        stays = bool(left) or (kind is Kind.INTEL and not row.targets and not whole)
+        if stays:
+            row.targets = left
+        self._readdress(held, [] if stays else [row], ways, ready)
+        self.counters["followed"] += 1
+        if kind is Kind.ACTION:
+            for way, targets in ways:
+                for target in targets if is_point(way) else ():
+                    self._remember(held.message.leaf, target, held.message.header, now_ms, ready)

@@ -1,0 +1,165 @@
+"""What a relay holds (SPEC 7.5): rows for their destinations, what too slow a reader loses, and how rows end.
+
+Guarantees: a message is held with all its rows in one step, or remembered as seen; what is held for another relay ends
+by an answer, its time or a revocation only; a reader that does not keep up loses its own oldest, and a durable one is
+told how much. A subclass says what messages mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fabric.protocol.below import Below
+from fabric.protocol.credentials import Credential
+from fabric.protocol.custody import Destinations, HeldKey
+from fabric.protocol.envelope import Kind
+from fabric.protocol.errors import Code, Reject
+from fabric.protocol.lifetime import remaining_ms
+from fabric.protocol.limits import POINT_QUOTA_BYTES, SKEW_MS
+from fabric.protocol.links import UPLINK
+from fabric.protocol.outbox import Held, Outbox, Row
+from fabric.protocol.ready import KeepGap, Op, Put, Ready
+from fabric.protocol.reports import build_gap
+from fabric.protocol.routing import Attachment
+from fabric.protocol.sessions import is_point, node_of
+from fabric.protocol.signing import Signer
+from fabric.protocol.verify import Verified, open_envelope
+from fabric.protocol.wire import Direction, Item
+
+
+class Holding(Below):
+    def __init__(
+        self,
+        credential: Credential,
+        signer: Signer,
+        authority_key: bytes,
+        session: bytes,
+        entropy: Callable[[int], bytes],
+        parents: tuple[str, ...] = (),
+        skew_ms: int = SKEW_MS,
+    ) -> None:
+        super().__init__(credential, signer, authority_key, session, entropy, parents, skew_ms)
+        self._markers: dict[str, bytes] = {}  # session -> the gap marker that it has yet to acknowledge
+        self._homing: dict[HeldKey, None] = {}  # messages on their way back up, for whoever moved away
+        self._reports = 0
+
+    def on_timers(self, now_ms: int, ready: Ready) -> None:
+        super().on_timers(now_ms, ready)
+        for destination, records in self.sessions.gaps():
+            self._mark_gap(destination, records, now_ms, ready)
+        for held in self.custody.overdue(now_ms):
+            self._expire(held, now_ms, ready)
+        self.custody.dedup.sweep(now_ms)
+
+    def on_session_end(self, destination: str, now_ms: int, ready: Ready) -> None:
+        self._markers.pop(destination, None)
+        outbox = self.outboxes.get(destination)
+        for row in outbox.rows() if outbox else []:
+            self.on_settled(row, Reject(Code.SUBSCRIBER_GONE), now_ms, ready)
+
+    # -- where to ---------------------------------------------------------------------------------------
+
+    def _destinations(self, attachments: list[Attachment]) -> list[tuple[str, tuple[str, ...]]]:
+        ways = dict.fromkeys(self.routes.via(attachment) for attachment in attachments)
+        return [(way, ()) for way in ways if way]
+
+    def _uplink(self) -> list[tuple[str, tuple[str, ...]]]:
+        return [] if self.is_root else [(UPLINK, ())]
+
+    def _hold(self, message: Verified, item: Item, destinations: list[tuple[str, tuple[str, ...]]], now_ms: int,
+              ready: Ready, direction: Direction | None = None, *, moved: bool = False) -> None:
+        header = message.header
+        direction = item.direction if direction is None else direction
+        known = self.custody.get(message.id, direction)
+        if known is not None:
+            self._readdress(known, [], destinations, ready)
+            return
+        expires_at_ms = now_ms + remaining_ms(
+            issued_at_ms=header.issued_at_ms, ttl_ms=header.ttl_ms, age_ms=item.age_ms,
+            now_ms=self.fabric_now(now_ms), skew_ms=self.skew_ms, clock_suspect=self.clock_suspect,
+        )
+        if not destinations:
+            self.count("ended", Code.NO_INTEREST.reason)
+            self.custody.saw(message.id, direction, expires_at_ms, ready)
+            return
+        self.keep(message.credential, ready)
+        held = Held(message, direction, header.lane, item.age_ms, now_ms, expires_at_ms, tuple(item.hops))
+        self.custody.put(held, destinations, ready, [way for way, _ in destinations] if moved else ())
+        self._note_homing(held)
+        if header.kind in (Kind.EVENT, Kind.INTEL):
+            for destination, _ in destinations:
+                if is_point(destination):
+                    self._shed(self._outbox(destination), now_ms, ready)
+
+    def _readdress(self, held: Held, rows: list[Row], ways: Destinations, ready: Ready) -> None:
+        if ways or rows:
+            self.custody.readdress(held, rows, ways, ready)
+            self._note_homing(held)
+
+    def _note_homing(self, held: Held) -> None:
+        key = (held.message.id, held.direction)
+        if UPLINK in held.rows and held.rows[UPLINK].moved:
+            self._homing[key] = None
+        else:
+            self._homing.pop(key, None)
+
+    # -- readers that are slow --------------------------------------------------------------------------
+
+    def _shed(self, outbox: Outbox, now_ms: int, ready: Ready) -> None:
+        """A control point that does not keep up loses its own oldest; nobody else waits for it."""
+        while outbox.bytes > POINT_QUOTA_BYTES:
+            row = outbox.least()
+            if row is None:
+                return  # all of it is in flight
+            lost = self.sessions.lose(outbox.destination, row.held.message.header.records)
+            if lost:
+                ready.persist.append(KeepGap(outbox.destination, lost))
+            self.on_settled(row, Reject(Code.SUBSCRIBER_SLOW), now_ms, ready)
+
+    def _mark_gap(self, destination: str, records: int, now_ms: int, ready: Ready) -> None:
+        """Tell a reader that is there how much it lost, one marker at a time."""
+        unread = self._markers.get(destination)
+        if destination not in self.by_destination or (unread and self.custody.get(unread, Direction.DOWN)):
+            return
+        self._reports += 1
+        raw = build_gap(
+            node_of(destination), records, self.me, self.signer, self._reports, self.fabric_now(now_ms), self.entropy
+        )
+        marker = open_envelope(raw, {self.me.digest: self.me}, self.roots)
+        assert isinstance(marker, Verified)
+        self._markers[destination] = marker.id
+        self.sessions.told(destination)
+        ready.persist.append(KeepGap(destination, 0))
+        item = Item(Direction.DOWN, 0, [], [], raw)
+        self._hold(marker, item, [(destination, ())], now_ms, ready)
+
+    # -- how rows end -----------------------------------------------------------------------------------
+
+    def _expire(self, held: Held, now_ms: int, ready: Ready) -> None:
+        if not self.is_expired(held.message, held.age_at(now_ms), now_ms):
+            self.custody.later(held, now_ms + 1_000)
+            return
+        for row in list(held.rows.values()):
+            self.on_settled(row, Reject(Code.EXPIRED), now_ms, ready)
+
+    def on_lists(self, now_ms: int, ready: Ready) -> None:
+        """Queued messages of a revoked origin end; they would be refused at every hop."""
+        for outbox in list(self.outboxes.values()):
+            for row in outbox.rows():
+                revoked = self.trust.revocations.check(row.held.message.credential)
+                if revoked is not None:
+                    self.on_settled(row, revoked, now_ms, ready)
+
+    # -- after a restart --------------------------------------------------------------------------------
+
+    def on_restore(self, op: Op, now_ms: int) -> None:
+        super().on_restore(op, now_ms)
+        match op:
+            case KeepGap(destination, records):
+                self.sessions.restore_lost(destination, records)
+            case Put():
+                if UPLINK in op.moved:
+                    self._homing[(op.id, op.direction)] = None
+                for destination, _ in op.destinations:
+                    if is_point(destination):
+                        self.sessions.left(destination, now_ms)
