@@ -8,14 +8,13 @@ becomes of messages.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 
 from fabric.protocol.announce import announce, announce_all, answered, next_frames, pass_on, settled
 from fabric.protocol.credentials import Credential
 from fabric.protocol.custody import Custody
 from fabric.protocol.errors import Code, Reject
-from fabric.protocol.limits import ADMISSIONS_BURST, PING_MS, RETRY_MS, SESSION_GRACE_MS, SKEW_MS
+from fabric.protocol.limits import ADMISSIONS_BURST, PING_MS, RETRY_MS, SKEW_MS
 from fabric.protocol.link import Link
 from fabric.protocol.links import UPLINK
 from fabric.protocol.node import Node
@@ -28,6 +27,8 @@ from fabric.protocol.wire import Bye, Role, Routed, Routes
 
 # A control point acknowledges after its handler returned, so its silence means work, not loss.
 _POINT_RETRY_MS = 10_000
+# Who moved away is remembered for one to two of these, so that an older statement of his is known as one.
+_PRUNE_MS = 60_000
 
 
 class Below(Node):
@@ -48,7 +49,7 @@ class Below(Node):
         self.routes = RouteTable(self.me.id)
         self.sessions = Sessions()
         self._epoch = 0  # of this relay's own newest statement
-        self.departed: OrderedDict[str, int] = OrderedDict()  # who moved away -> until when that is remembered
+        self._prune_at_ms = 0
         self._told_to_go: dict[int, None] = {}  # links whose peers know that this relay drains
 
     @property
@@ -62,6 +63,9 @@ class Below(Node):
 
     def on_moved(self, destination: str, moved: list[Attachment], now_ms: int, ready: Ready) -> None:
         """These are not to be reached by this destination any more: a control point, or a relay and all below it."""
+
+    def on_found(self, attachment: Attachment, now_ms: int, ready: Ready) -> None:
+        """The way to somebody is known who was not below before, and to everybody who is below him."""
 
     def on_gone(self, destination: str, now_ms: int, ready: Ready) -> None:
         """Nobody is to be reached by this destination any more."""
@@ -125,8 +129,9 @@ class Below(Node):
         for link in list(self.links.values()):
             if link.leaving_at_ms is not None and link.peer_role != Role.PARENT and self._is_handed_over(link):
                 self.part(link, now_ms, ready)
-        while self.departed and next(iter(self.departed.values())) < now_ms:
-            self.departed.popitem(last=False)
+        if now_ms >= self._prune_at_ms:
+            self._prune_at_ms = now_ms + _PRUNE_MS
+            self.routes.prune()
         if self.draining:
             self._send_away(ready)
 
@@ -269,16 +274,11 @@ class Below(Node):
         if before and after != before:
             self._part_ways(attachment, with_it, before, now_ms, ready)
         if after and not before:
-            # What came for it before it did, and is on its way back up.
-            self.on_moved(UPLINK, [attachment], now_ms, ready)
+            self.on_found(attachment, now_ms, ready)
 
     def _part_ways(self, attachment: Attachment, with_it: list[Attachment], before: str, now_ms: int,
                    ready: Ready) -> None:
         """Somebody who was below is not, or is by another way; so is whoever is below a relay."""
-        if not self.routes.via(attachment):
-            for gone in (attachment, *with_it):
-                self.routes.forget(gone)
-                self.departed[gone.node] = now_ms + SESSION_GRACE_MS
         old = self.by_destination.get(before)
         own = before in (child_relay(attachment.node), point_session(*attachment.key))
         if own and old is not None and attachment.session == old.peer_session:

@@ -21,7 +21,7 @@ from fabric.protocol.limits import (
 )
 from fabric.protocol.link import Link, State
 from fabric.protocol.links import UPLINK, Links
-from fabric.protocol.outbox import Outbox, Row
+from fabric.protocol.outbox import Outbox, Row, visit_of
 from fabric.protocol.ready import (
     Ready,
 )
@@ -68,14 +68,14 @@ class Carrier(Links):
                 if message.code in (Code.MALFORMED, Code.TOO_LARGE, Code.TOO_DEEP):
                     self.refuse(link, message, now_ms, ready)
                     return
-                self.nack(link, _id_of(item.envelope), message)
+                self.nack(link, visit_of(_id_of(item.envelope), item.moved, item.targets), message)
                 continue
             problem = self.trust.check(message.credential, self.fabric_now(now_ms))
             if problem is None and len(item.hops) >= HOPS_MAX:
                 problem = Reject(Code.UNROUTABLE, "too many hops")
             if problem is not None:
                 link.consumed_bytes[data.lane] += len(item.envelope)
-                self.nack(link, message.id, problem)
+                self.nack(link, visit_of(message.id, item.moved, item.targets), problem)
                 continue
             item = item._replace(age_ms=item.age_ms + transit_ms)
             self.on_message(link, item, message, data.lane, data.clock_ms, now_ms, ready)
@@ -113,6 +113,7 @@ class Carrier(Links):
         if reason.code not in TEMPORARY:
             self.on_settled(row, reason, now_ms, ready)
             return
+        row.tries = 0  # whoever has a message acknowledges it: this one was never taken
         if reason.code is Code.UNKNOWN_SIGNER:
             link.introduced.pop(row.held.message.envelope.signer, None)
             outbox.again(row, now_ms)

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from fabric.protocol.actions import End
-from fabric.protocol.credentials import Credential
+from fabric.protocol.credentials import Credential, NodeKind
 from fabric.protocol.envelope import Header
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.holding import Holding
@@ -45,7 +45,8 @@ class Commands(Holding):
         skew_ms: int = SKEW_MS,
     ) -> None:
         super().__init__(credential, signer, authority_key, session, entropy, parents, skew_ms)
-        # (action's digest, target or "" for "turned here") -> (label, until): who may answer what.
+        # (action's digest, target or "" for "turned here") -> (label, until): who may answer what. Targets are those
+        # that were handed the action here, and where it turned all that were selected.
         self._dispatches: OrderedDict[tuple[bytes, str], tuple[Label, int]] = OrderedDict()
 
     def route(self, message: Verified, item: Item, now_ms: int, ready: Ready) -> None:
@@ -70,7 +71,8 @@ class Commands(Holding):
             self.custody.saw(action.id, Direction.UP, now_ms + header.ttl_ms + self.skew_ms, ready)
             self.report(action, End.REFUSED, (), Code.TOO_LARGE, now_ms, ready)
             return
-        self._remember(action.leaf, "", header, now_ms, ready)
+        for name in ("", *targets):
+            self._remember(action.leaf, name, header, now_ms, ready)
         self.custody.saw(action.id, Direction.UP, now_ms + header.ttl_ms + self.skew_ms, ready)
         self.report(action, SELECTED if targets else NOBODY, targets, None, now_ms, ready)
         if targets:
@@ -85,7 +87,7 @@ class Commands(Holding):
             attachment = self.routes.executor(target)
             way = self.routes.via(attachment) if attachment is not None else ""
             if attachment is None or not way:
-                if not self.is_root and (item.moved or target in self.departed):
+                if item.moved or attachment is not None:
                     follow.append(target)
                 else:
                     self.report(action, End.UNROUTABLE, (target,), Code.UNROUTABLE, now_ms, ready)
@@ -97,9 +99,10 @@ class Commands(Holding):
                     self._remember(action.leaf, target, header, now_ms, ready)
         ways = [(way, tuple(below)) for way, below in by_way.items()]
         if ways or not follow:
-            self._hold(action, item, ways, now_ms, ready, Direction.DOWN, moved=item.moved)
+            self._hold(action, item, ways, now_ms, ready, Direction.DOWN, moved=item.moved + 1 if item.moved else 0)
         if follow:
-            self._hold(action, item, [(UPLINK, tuple(follow))], now_ms, ready, Direction.DOWN, moved=True)
+            after = [(self._upwards, tuple(follow))]
+            self._hold(action, item, after, now_ms, ready, Direction.DOWN, moved=item.moved + 1)
 
     def _remember(self, digest: bytes, target: str, header: Header, now_ms: int, ready: Ready) -> None:
         # A result may come long after the action's delivery ended: an hour and its own ttl cover a slow handler.
@@ -112,13 +115,18 @@ class Commands(Holding):
     def _turns_here(self, result: Header) -> bool:
         return self.is_root or (result.correlation, "") in self._dispatches
 
-    def _check_answer(self, header: Header, target: str) -> Reject | None:
-        dispatched = self._dispatches.get((header.correlation, target))
-        if dispatched is None:
-            return Reject(Code.NOT_A_TARGET, header.topic)
-        if header.label < dispatched[0]:
-            return Reject(Code.LABEL_TOO_LOW, header.topic)
-        return None
+    def check_answer(self, result: Verified) -> Reject | None:
+        """Whether its origin was a target. Who handed the action out knows, and where it turned all of them are known.
+
+        On the way between the two nobody does: the target may have another relay by now than when it was handed it.
+        """
+        header = result.header
+        if result.credential.kind is NodeKind.RELAY:
+            return None  # a report: whom it may be about is for the requester to judge
+        known = self._dispatches.get((header.correlation, header.origin))
+        if known is None:
+            return Reject(Code.NOT_A_TARGET, header.topic) if self._turns_here(header) else None
+        return Reject(Code.LABEL_TOO_LOW, header.topic) if header.label < known[0] else None
 
     # -- what became of it ------------------------------------------------------------------------------
 
@@ -139,7 +147,8 @@ class Commands(Holding):
         """After dispatch silence is `unknown`; only an undispatched row, or the peer's own refusal, says more."""
         code = refused.code
         dispatched = row.tries > 0 or row.held.restored
-        if code in (Code.EXPIRED, Code.SUBSCRIBER_GONE) and dispatched and row.destination != UPLINK:
+        turned = row.destination != UPLINK or row.moved > 0
+        if code in (Code.EXPIRED, Code.SUBSCRIBER_GONE) and dispatched and turned:
             end = End.UNKNOWN
         elif code is Code.EXPIRED:
             end = End.EXPIRED

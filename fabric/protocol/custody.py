@@ -11,9 +11,11 @@ import heapq
 from collections.abc import Callable, Sequence
 
 from fabric.protocol.dedup import Dedup
+from fabric.protocol.envelope import Kind
 from fabric.protocol.limits import LANE_QUOTA_BYTES
 from fabric.protocol.outbox import Held, Outbox, Row
 from fabric.protocol.ready import Done, Put, Ready, Replace, Seen
+from fabric.protocol.sessions import CHILD, is_point, node_of
 from fabric.protocol.severity import Lane
 from fabric.protocol.verify import Verified
 from fabric.protocol.wire import Direction
@@ -23,6 +25,7 @@ _DEADLINES_SPARE = 32
 
 HeldKey = tuple[bytes, Direction]
 Destinations = Sequence[tuple[str, tuple[str, ...]]]  # (destination, the targets for it)
+Moved = Sequence[tuple[str, int]]  # (destination, how often its targets had to be followed)
 
 
 class Custody:
@@ -45,24 +48,26 @@ class Custody:
     def full(self, lane: Lane, bytes_: int) -> bool:
         return not self.intake_open or self.lane_bytes[lane] + bytes_ > self._quota_bytes
 
-    def put(self, held: Held, destinations: Destinations, ready: Ready, moved: Sequence[str] = ()) -> None:
+    def put(self, held: Held, destinations: Destinations, ready: Ready, moved: Moved = ()) -> None:
         """Take custody for these destinations, at least one."""
         assert destinations
         self.adopt(held, destinations, moved)
         ready.persist.append(_put_of(held))
 
-    def adopt(self, held: Held, destinations: Destinations, moved: Sequence[str] = ()) -> None:
+    def adopt(self, held: Held, destinations: Destinations, moved: Moved = ()) -> None:
         """The same for what is on disk already."""
         key = (held.message.id, held.direction)
         self.dedup.add(*key, held.expires_at_ms)
         self._held[key] = held
         self._sequence += 1
         heapq.heappush(self._deadlines, (held.expires_at_ms, self._sequence, key))
+        times = dict(moved)
         for destination, targets in destinations:
-            self._add(Row(held, destination, targets, moved=destination in moved))
+            self._add(held, destination, targets, times.get(destination, 0))
 
-    def _add(self, row: Row) -> None:
-        held = row.held
+    def _add(self, held: Held, destination: str, targets: tuple[str, ...], moved: int) -> None:
+        # To a control point it is a delivery like any other: it knows by the message what it had.
+        row = Row(held, destination, targets, moved=0 if is_point(destination) else moved)
         held.rows[row.destination] = row
         if not row.sheddable:
             held.transit_rows += 1
@@ -79,20 +84,25 @@ class Custody:
             if held.transit_rows == 0:
                 self.lane_bytes[held.lane] -= held.size
 
-    def readdress(self, held: Held, rows: Sequence[Row], ways: Destinations, ready: Ready) -> None:
-        """Targets of these rows are to be reached by other ways now; what the rows keep is in their `targets`.
+    def readdress(
+        self, held: Held, rows: Sequence[Row], ways: Destinations, ready: Ready, *, moved: int = 1
+    ) -> None:
+        """Instead of these rows the message is to go other ways as well.
 
-        A row of an action that has targets left stays, and so does one that is in `rows` no more. On disk the message
-        is ended and put anew in one commit, with all the rows that it has from now on.
+        A row that is there already has further targets then, and is sent again. On disk the message is ended and put
+        anew in one commit, with all the rows that it has from now on.
         """
         for row in rows:
             self._remove(row)
         for destination, targets in ways:
             known = held.rows.get(destination)
+            if known is not None and not known.targets and not moved:
+                continue  # it is for everybody there
             if known is not None:
-                targets = tuple(dict.fromkeys([*known.targets, *targets]))
+                targets = tuple(dict.fromkeys([*_targets_of(known), *targets]))
+                moved = max(moved, known.moved + 1)
                 self._remove(known)
-            self._add(Row(held, destination, targets, moved=True))
+            self._add(held, destination, targets, moved)
         assert held.rows
         ready.persist += [Done(held.message.id, held.direction, "", last=True), _put_of(held)]
 
@@ -135,10 +145,16 @@ class Custody:
         heapq.heappush(self._deadlines, (at_ms, self._sequence, (held.message.id, held.direction)))
 
 
+def _targets_of(row: Row) -> tuple[str, ...]:
+    """Intel without targets is for everybody below the child: where targets are named, that is the child itself."""
+    everybody = row.held.message.header.kind is Kind.INTEL and row.destination.startswith(CHILD)
+    return (node_of(row.destination),) if everybody and not row.targets else row.targets
+
+
 def _put_of(held: Held) -> Put:
     rows = held.rows.values()
     return Put(
         held.message.id, held.direction, held.lane, held.message.raw, held.age_ms, held.received_at_ms,
         held.expires_at_ms, held.hops, tuple((row.destination, row.targets) for row in rows),
-        tuple(row.destination for row in rows if row.moved),
+        tuple((row.destination, row.moved) for row in rows if row.moved),
     )

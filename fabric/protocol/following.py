@@ -16,7 +16,7 @@ from fabric.protocol.links import UPLINK
 from fabric.protocol.outbox import Row
 from fabric.protocol.ready import Ready
 from fabric.protocol.routing import Attachment
-from fabric.protocol.sessions import is_point, node_of
+from fabric.protocol.sessions import NOWHERE, is_point, node_of
 from fabric.protocol.topics import matches
 from fabric.protocol.verify import Verified
 from fabric.protocol.wire import Direction, Item
@@ -45,12 +45,13 @@ class Following(Commands):
         self.counters["followed"] += 1
         others = [target for target in item.targets if target != self.me.id]
         ways = self._ways(message, others)
-        if len(others) < len(item.targets):
-            ways += [(way, ()) for way, _ in self._destinations(self.routes.interested(message.header.topic))]
+        here: list[tuple[str, tuple[str, ...]]] = []
+        if len(others) < len(item.targets):  # it followed this relay, for whoever is below
+            here = self._destinations(self.routes.interested(message.header.topic))
+        if here or not ways:
+            self._hold(message, item, here, now_ms, ready)
         if ways:
-            self._hold(message, item, ways, now_ms, ready, moved=True)
-        else:
-            self.count("ended", Code.UNROUTABLE.reason)
+            self._hold(message, item, ways, now_ms, ready, moved=item.moved + 1)
 
     def _ways(self, message: Verified, targets: Sequence[str]) -> list[tuple[str, tuple[str, ...]]]:
         """Where to send a message for these nodes from here; up, for those who are not below."""
@@ -60,15 +61,26 @@ class Following(Commands):
             executor = self.routes.executor(target)
             known = ([executor] if executor else []) if action else self.routes.of_node(target)
             ways = [way for way, _ in self._destinations(known)]
-            for way in ways or ([] if self.is_root else [UPLINK]):
+            for way in ways or [self._upwards]:
                 by_way.setdefault(way, []).append(target)
         return [(way, tuple(below)) for way, below in by_way.items()]
 
     # -- what goes after somebody -----------------------------------------------------------------------
 
     def on_moved(self, destination: str, moved: list[Attachment], now_ms: int, ready: Ready) -> None:
+        outbox = self.outboxes.get(destination)
+        self._follow_all(outbox.rows() if outbox is not None else [], moved, now_ms, ready)
+
+    def on_found(self, attachment: Attachment, now_ms: int, ready: Ready) -> None:
+        """What came for him before he did, and is on its way back up."""
+        rows = self._homing_rows(UPLINK, NOWHERE)
+        if rows:
+            below = self.routes.at_or_below(attachment.node)[1:] if attachment.is_relay else []
+            self._follow_all(rows, [attachment, *below], now_ms, ready)
+
+    def _follow_all(self, rows: list[Row], moved: list[Attachment], now_ms: int, ready: Ready) -> None:
         nodes = dict.fromkeys(attachment.node for attachment in moved)
-        for row in self._rows_of(destination):
+        for row in rows:
             header = row.held.message.header
             match header.kind:
                 case Kind.RESULT:
@@ -81,8 +93,8 @@ class Following(Commands):
             self._follow(row, concerned, now_ms, ready)
 
     def on_gone(self, destination: str, now_ms: int, ready: Ready) -> None:
-        node = node_of(destination)
-        for row in self._rows_of(destination):
+        node, outbox = node_of(destination), self.outboxes.get(destination)
+        for row in outbox.rows() if outbox is not None else []:
             kind = row.held.message.header.kind
             if kind is Kind.RESULT:
                 self._follow(row, [row.held.message.header.to], now_ms, ready)
@@ -91,18 +103,10 @@ class Following(Commands):
             elif kind is Kind.ACTION:
                 self._follow(row, list(row.targets), now_ms, ready)
 
-    def _rows_of(self, destination: str) -> list[Row]:
-        """Rows that may have to follow somebody. Of those that climb only what moved already."""
-        if destination == UPLINK:
-            held = [self.custody.get(*key) for key in self._homing]
-            return [h.rows[UPLINK] for h in held if h is not None and UPLINK in h.rows]
-        outbox = self.outboxes.get(destination)
-        return outbox.rows() if outbox is not None else []
-
     def _follow(self, row: Row, concerned: list[str], now_ms: int, ready: Ready, *, whole: bool = False) -> None:
         """What of a row is for these nodes is sent after them. `whole`: nobody else is behind its destination."""
         held, kind = row.held, row.held.message.header.kind
-        if kind is Kind.ACTION and (row.tries or held.restored) and row.destination != UPLINK:
+        if kind is Kind.ACTION and (row.tries or held.restored) and row.destination != NOWHERE:
             return  # it may have got there: after dispatch silence is `unknown`, and nothing is dispatched twice
         ways = [way for way in self._ways(held.message, concerned) if way[0] != row.destination]
         if not ways:
@@ -112,7 +116,7 @@ class Following(Commands):
         stays = bool(left) or (kind is Kind.INTEL and not row.targets and not whole)
         if stays:
             row.targets = left
-        self._readdress(held, [] if stays else [row], ways, ready)
+        self._readdress(held, [] if stays else [row], ways, now_ms, ready, moved=row.moved + 1)
         self.counters["followed"] += 1
         if kind is Kind.ACTION:
             for way, targets in ways:

@@ -15,13 +15,13 @@ from fabric.protocol.custody import Destinations, HeldKey
 from fabric.protocol.envelope import Kind
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.lifetime import remaining_ms
-from fabric.protocol.limits import POINT_QUOTA_BYTES, SKEW_MS
+from fabric.protocol.limits import POINT_QUOTA_BYTES, SESSION_GRACE_MS, SKEW_MS
 from fabric.protocol.links import UPLINK
 from fabric.protocol.outbox import Held, Outbox, Row
 from fabric.protocol.ready import KeepGap, Op, Put, Ready
 from fabric.protocol.reports import build_gap
 from fabric.protocol.routing import Attachment
-from fabric.protocol.sessions import is_point, node_of
+from fabric.protocol.sessions import NOWHERE, is_point, node_of
 from fabric.protocol.signing import Signer
 from fabric.protocol.verify import Verified, open_envelope
 from fabric.protocol.wire import Direction, Item
@@ -40,7 +40,8 @@ class Holding(Below):
     ) -> None:
         super().__init__(credential, signer, authority_key, session, entropy, parents, skew_ms)
         self._markers: dict[str, bytes] = {}  # session -> the gap marker that it has yet to acknowledge
-        self._homing: dict[HeldKey, None] = {}  # messages on their way back up, for whoever moved away
+        # Messages for whoever moved away, on their way up, or where that ends -> since when.
+        self._homing: dict[HeldKey, int] = {}
         self._reports = 0
 
     def on_timers(self, now_ms: int, ready: Ready) -> None:
@@ -49,6 +50,9 @@ class Holding(Below):
             self._mark_gap(destination, records, now_ms, ready)
         for held in self.custody.overdue(now_ms):
             self._expire(held, now_ms, ready)
+        for row in self._homing_rows(NOWHERE):
+            if now_ms - self._homing[(row.held.message.id, row.held.direction)] > SESSION_GRACE_MS:
+                self.on_settled(row, Reject(Code.UNROUTABLE), now_ms, ready)
         self.custody.dedup.sweep(now_ms)
 
     def on_session_end(self, destination: str, now_ms: int, ready: Ready) -> None:
@@ -63,16 +67,25 @@ class Holding(Below):
         ways = dict.fromkeys(self.routes.via(attachment) for attachment in attachments)
         return [(way, ()) for way in ways if way]
 
+    @property
+    def _upwards(self) -> str:
+        """Where to send what is for somebody who is not below. At the root it waits for him for a while."""
+        return NOWHERE if self.is_root else UPLINK
+
+    def _homing_rows(self, *destinations: str) -> list[Row]:
+        held = [self.custody.get(*key) for key in self._homing]
+        return [h.rows[d] for h in held if h is not None for d in destinations if d in h.rows and h.rows[d].moved]
+
     def _uplink(self) -> list[tuple[str, tuple[str, ...]]]:
         return [] if self.is_root else [(UPLINK, ())]
 
     def _hold(self, message: Verified, item: Item, destinations: list[tuple[str, tuple[str, ...]]], now_ms: int,
-              ready: Ready, direction: Direction | None = None, *, moved: bool = False) -> None:
+              ready: Ready, direction: Direction | None = None, *, moved: int = 0) -> None:
         header = message.header
         direction = item.direction if direction is None else direction
         known = self.custody.get(message.id, direction)
         if known is not None:
-            self._readdress(known, [], destinations, ready)
+            self._readdress(known, [], destinations, now_ms, ready, moved=moved)
             return
         expires_at_ms = now_ms + remaining_ms(
             issued_at_ms=header.issued_at_ms, ttl_ms=header.ttl_ms, age_ms=item.age_ms,
@@ -84,22 +97,24 @@ class Holding(Below):
             return
         self.keep(message.credential, ready)
         held = Held(message, direction, header.lane, item.age_ms, now_ms, expires_at_ms, tuple(item.hops))
-        self.custody.put(held, destinations, ready, [way for way, _ in destinations] if moved else ())
-        self._note_homing(held)
+        self.custody.put(held, destinations, ready, [(way, moved) for way, _ in destinations] if moved else ())
+        self._note_homing(held, now_ms)
         if header.kind in (Kind.EVENT, Kind.INTEL):
             for destination, _ in destinations:
                 if is_point(destination):
                     self._shed(self._outbox(destination), now_ms, ready)
 
-    def _readdress(self, held: Held, rows: list[Row], ways: Destinations, ready: Ready) -> None:
+    def _readdress(
+        self, held: Held, rows: list[Row], ways: Destinations, now_ms: int, ready: Ready, *, moved: int = 1
+    ) -> None:
         if ways or rows:
-            self.custody.readdress(held, rows, ways, ready)
-            self._note_homing(held)
+            self.custody.readdress(held, rows, ways, ready, moved=moved)
+            self._note_homing(held, now_ms)
 
-    def _note_homing(self, held: Held) -> None:
+    def _note_homing(self, held: Held, now_ms: int) -> None:
         key = (held.message.id, held.direction)
-        if UPLINK in held.rows and held.rows[UPLINK].moved:
-            self._homing[key] = None
+        if any(d in held.rows and held.rows[d].moved for d in (UPLINK, NOWHERE)):
+            self._homing.setdefault(key, now_ms)
         else:
             self._homing.pop(key, None)
 
@@ -158,8 +173,8 @@ class Holding(Below):
             case KeepGap(destination, records):
                 self.sessions.restore_lost(destination, records)
             case Put():
-                if UPLINK in op.moved:
-                    self._homing[(op.id, op.direction)] = None
+                if any(destination in (UPLINK, NOWHERE) for destination, _ in op.moved):
+                    self._homing[(op.id, op.direction)] = now_ms
                 for destination, _ in op.destinations:
                     if is_point(destination):
                         self.sessions.left(destination, now_ms)

@@ -8,12 +8,13 @@ queues, so order exists only in here, and only for what has not been sent.
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from fabric.protocol.envelope import Kind
-from fabric.protocol.limits import RETRY_MS_MAX
+from fabric.protocol.limits import ID_BYTES, RETRY_MS_MAX
 from fabric.protocol.sessions import is_point
 from fabric.protocol.severity import Lane
 from fabric.protocol.verify import Verified
@@ -21,6 +22,8 @@ from fabric.protocol.wire import Direction
 
 # Of every 16 bytes sent, lanes that had to wait get one together with their turn (SPEC 7.4: the floor).
 _FLOOR_SHARE = 16
+# However long the wait for an answer grows, a message is tried about as often as this in its life.
+_TRIES_MIN = 8
 
 
 @dataclass(slots=True, eq=False)
@@ -46,6 +49,13 @@ class Held:
         return self.age_ms + max(0, now_ms - self.received_at_ms)
 
 
+def visit_of(id_: bytes, moved: int, targets: Sequence[str]) -> bytes:
+    """By what an item is answered and known again: the message, and where it followed somebody, how often and whom."""
+    if not moved:
+        return id_
+    return hashlib.sha256(id_ + moved.to_bytes(8, "big") + "/".join(targets).encode()).digest()[:ID_BYTES]
+
+
 @dataclass(slots=True, eq=False)
 class Row:
     """One destination of a held message. In flight when `sent_at_ms` is set; `tries` says whether it ever was."""
@@ -58,8 +68,13 @@ class Row:
     done: bool = False
     queued: bool = False
     not_before_ms: int = 0
-    moved: bool = False  # its targets were to be reached by another relay, in vain (SPEC 7.8)
+    moved: int = 0  # how often its targets were to be reached by another way, in vain (SPEC 7.8)
+    sent_as: bytes = b""  # its visit when it was last sent
     wire_bytes: int = 0  # what it took of the peer's credit when it was last sent
+
+    @property
+    def visit(self) -> bytes:
+        return visit_of(self.held.message.id, self.moved, self.targets)
 
     @property
     def sheddable(self) -> bool:
@@ -110,15 +125,15 @@ class _FairQueue:
             self._dead -= 1
         return queue[0] if queue else None
 
-    def head(self, now_ms: int) -> Row | None:
-        """The next row to send."""
+    def head(self, now_ms: int, in_flight: Container[bytes]) -> Row | None:
+        """The next row to send. One whose answer could be taken for another's waits for that."""
         for _ in range(len(self._origins)):
             origin, queue = next(iter(self._origins.items()))
             first = self._front(queue)
             if first is None:
                 del self._origins[origin]
                 continue
-            if first.not_before_ms <= now_ms:
+            if first.not_before_ms <= now_ms and first.visit not in in_flight:
                 return first
             self._origins.move_to_end(origin)
         return None
@@ -170,7 +185,7 @@ class Outbox:
         """
         ready: list[tuple[Lane, Row]] = []
         for lane in Lane:
-            head = self._lanes[lane].head(now_ms)
+            head = self._lanes[lane].head(now_ms, self._in_flight)
             if head is not None and (
                 head.held.size <= allowance_bytes[lane] or self.in_flight_bytes[lane] == 0
             ):
@@ -194,7 +209,8 @@ class Outbox:
         row.tries += 1
         if self._unanswered_since_ms is None:
             self._unanswered_since_ms = now_ms
-        self._in_flight[row.held.message.id] = row
+        row.sent_as = row.visit
+        self._in_flight[row.sent_as] = row
         self.in_flight_bytes[row.held.lane] += row.held.size
 
     def settle(self, id_: bytes) -> Row | None:
@@ -216,7 +232,7 @@ class Outbox:
         row.done = True
         if row.queued:
             self._lanes[row.held.lane].discard(row)
-        if row.sent_at_ms is not None and self._in_flight.pop(row.held.message.id, None) is not None:
+        if row.sent_at_ms is not None and self._in_flight.pop(row.sent_as, None) is not None:
             self._landed(row)
             if not self._in_flight:
                 self._unanswered_since_ms = None
@@ -241,19 +257,21 @@ class Outbox:
             if now_ms - row.sent_at_ms >= self._wait_ms(row):
                 late.append(row)
         for row in reversed(late):  # each goes to the front, so the first is last
-            self.settle(row.held.message.id)
+            self.settle(row.sent_as)
             self.again(row, now_ms)
         return late
 
     def _wait_ms(self, row: Row) -> int:
         doubled: int = self._retry_ms << min(row.tries - 1, 8)
-        return min(RETRY_MS_MAX, doubled)
+        # What lives for seconds is not offered three times and then buried.
+        share_ms = row.held.message.header.ttl_ms // _TRIES_MIN
+        return min(RETRY_MS_MAX, doubled, max(self._retry_ms, share_ms))
 
     def recall(self) -> None:
         """The link is gone: everything in flight waits for the next one, oldest first."""
         self._unanswered_since_ms = None
         for row in reversed(list(self._in_flight.values())):
-            self.settle(row.held.message.id)
+            self.settle(row.sent_as)
             self.again(row, 0)
 
     def answered(self, now_ms: int) -> None:

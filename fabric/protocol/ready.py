@@ -90,7 +90,7 @@ class Put(NamedTuple):
     expires_at_ms: int
     hops: tuple[str, ...]
     destinations: tuple[tuple[str, tuple[str, ...]], ...]  # (destination, targets for it)
-    moved: tuple[str, ...] = ()  # the destinations whose targets moved here from elsewhere
+    moved: tuple[tuple[str, int], ...] = ()  # (destination, how often its targets had to be followed)
 
 
 class Done(NamedTuple):

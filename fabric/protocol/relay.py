@@ -18,8 +18,7 @@ from fabric.protocol.following import Following
 from fabric.protocol.lifetime import check_lifetime
 from fabric.protocol.limits import SETTLE_MS, SKEW_MS
 from fabric.protocol.link import Link
-from fabric.protocol.links import UPLINK
-from fabric.protocol.outbox import Row
+from fabric.protocol.outbox import Row, visit_of
 from fabric.protocol.permissions import check_direction, check_origin, publish_rate_per_s, request_grants
 from fabric.protocol.rates import Rates
 from fabric.protocol.ready import Note, Ready
@@ -54,28 +53,31 @@ class Relay(Following):
             # It was here, and was answered for: taken for a repeat, it would be lost.
             self.refuse(link, Reject(Code.LOOP, f"{self.me.id} is below {item.hops[-1]}"), now_ms, ready)
             return
+        visit = visit_of(message.id, item.moved, item.targets)
         problem = check_direction(message.header.kind, link.peer_role, item.direction)
         if problem is None and item.moved:
             problem = self._check_moved(item, message, now_ms)
-        elif problem is None and self.custody.dedup.seen(message.id, item.direction, now_ms):
+        if problem is None and self.custody.dedup.seen(visit, item.direction, now_ms):
             self.counters["repeats"] += 1
             self._upgrade(message, item.direction, ready)
-            self.ack(link, message.id)
+            self.ack(link, visit)
             return
         problem = problem or self._examine(link, item, message, now_ms)
         if problem is not None:
-            self.nack(link, message.id, problem)
+            self.nack(link, visit, problem)
             return
         stripped = self.strip(message, self.me)
         if isinstance(stripped, Reject):
-            self.nack(link, message.id, stripped)
+            self.nack(link, visit, stripped)
             return
         problem = self._no_room(stripped) or self._no_way_yet(link, stripped, item, now_ms)
         if problem is not None:
-            self.nack(link, message.id, problem)
+            self.nack(link, visit, problem)
             return
-        self.ack(link, message.id)
+        self.ack(link, visit)
         if item.moved:
+            until_ms = now_ms + stripped.header.ttl_ms + self.skew_ms
+            self.custody.saw(visit, item.direction, until_ms, ready)
             self._route_moved(stripped, item, now_ms, ready)
         else:
             self.route(stripped, item, now_ms, ready)
@@ -92,7 +94,7 @@ class Relay(Following):
             back = item.direction is Direction.UP and any(way == link.destination for way, _ in ways)
             return Reject(Code.BUSY, "the ways change") if back else None
         ends_here = header.kind is Kind.RESULT and (item.direction is Direction.DOWN or self._turns_here(header))
-        if ends_here and self._is_settling(now_ms) and not self.routes.of_node(header.to):
+        if ends_here and self._is_settling(now_ms) and not self._destinations(self.routes.of_node(header.to)):
             return Reject(Code.BUSY, "the ways are not known yet")
         return None
 
@@ -109,14 +111,18 @@ class Relay(Following):
             self.skew_ms, self.clock_suspect,
         )
         problem = problem or check_origin(message.credential, header)
-        if problem is not None or link.peer_role != Role.POINT:
-            return problem
-        # The first hop: what only the relay of the origin can know.
+        if problem is None and link.peer_role == Role.POINT:
+            problem = self._examine_first(link, message, now_ms)
+        if problem is None and header.kind is Kind.RESULT:
+            problem = self.check_answer(message)
+        return problem
+
+    def _examine_first(self, link: Link, message: Verified, now_ms: int) -> Reject | None:
+        """What only the relay of the origin can know."""
+        header = message.header
         assert link.peer is not None
         if message.credential.id != link.peer.id:
             return Reject(Code.WRONG_PEER, "a control point sends its own messages only")
-        if header.kind is Kind.RESULT:
-            return self._check_answer(header, link.peer.id)
         if header.kind in (Kind.EVENT, Kind.INTEL):
             rate = publish_rate_per_s(message.credential, header.topic)
             if not self.rates.allow(link.peer.id, header.records, rate, now_ms):
@@ -171,19 +177,20 @@ class Relay(Following):
         """Down to the requester. One that moved away is found from above."""
         header = result.header
         ways = self._destinations(self.routes.of_node(header.to))
-        if ways or self.is_root:
+        climbs = item.direction is Direction.UP or header.origin == self.me.id
+        if ways:
             self._hold(result, item, ways, now_ms, ready)
-        elif item.direction is Direction.UP or header.origin == self.me.id:
+        elif climbs and not self.is_root:
             self._hold(result, item, self._uplink(), now_ms, ready, Direction.UP)
         else:
-            self._hold(result, item, [(UPLINK, (header.to,))], now_ms, ready, moved=True)
+            self._hold(result, item, [(self._upwards, (header.to,))], now_ms, ready, moved=item.moved + 1)
 
     # -- how rows end -----------------------------------------------------------------------------------
 
     def on_settled(self, row: Row, refused: Reject | None, now_ms: int, ready: Ready) -> None:
         self.custody.end(row, ready)
-        if row.moved and row.destination == UPLINK:
-            self._homing.pop((row.held.message.id, row.held.direction), None)
+        if row.moved:
+            self._note_homing(row.held, now_ms)
         if refused is None:
             self.counters["acknowledged"] += 1
             return

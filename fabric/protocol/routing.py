@@ -136,6 +136,7 @@ class RouteTable:
         self._relays: dict[str, Attachment] = {}  # a relay is in one place, whatever its sessions
         self._sessions: dict[str, dict[RouteKey, None]] = {}
         self._interest: TopicIndex[RouteKey] = TopicIndex()
+        self._elsewhere: dict[RouteKey, None] = {}  # not below when it was last looked
 
     def __len__(self) -> int:
         """Sessions of control points."""
@@ -174,9 +175,17 @@ class RouteTable:
     # -- who ----------------------------------------------------------------------------------------------
 
     def all(self) -> Iterator[Attachment]:
-        """Relays first: whoever is told in this order knows the way to everybody at once."""
-        yield from self._relays.values()
+        """Relays first, the nearest before those below them: whoever is told in this order knows every way at once."""
+        yield from sorted(self._relays.values(), key=lambda relay: (relay.node != self._me, len(self._above(relay))))
         yield from self._points.values()
+
+    def prune(self) -> None:
+        """Forget who was not below at the last call either."""
+        elsewhere = {a.key: None for a in self.all() if a.node != self._me and not self.via(a)}
+        for key in self._elsewhere:
+            if key in elsewhere and (known := self.get(key)) is not None:
+                self.forget(known)
+        self._elsewhere = elsewhere
 
     def get(self, key: RouteKey) -> Attachment | None:
         relay = self._relays.get(key[0])

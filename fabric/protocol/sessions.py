@@ -9,6 +9,10 @@ from __future__ import annotations
 
 from fabric.protocol.limits import DURABLE_SESSIONS_MAX, SESSION_GRACE_MS
 
+CHILD = "relay:"
+# Of what the root holds for somebody who is nowhere at the moment.
+NOWHERE = "?"
+
 
 def point_session(node: str, session: bytes) -> str:
     """The destination of a control point's session."""
@@ -17,7 +21,7 @@ def point_session(node: str, session: bytes) -> str:
 
 def child_relay(relay: str) -> str:
     """The destination of a child."""
-    return f"relay:{relay}"
+    return CHILD + relay
 
 
 def is_point(destination: str) -> bool:

@@ -89,7 +89,7 @@ class Item(NamedTuple):
     """One message on its way. `age_ms` and `hops` are the hops' own account, not signed by the origin.
 
     `targets`: the nodes that a descending action is for, as the turn relay selected them; each tier checks again.
-    `moved`: a relay that was to hand this to `targets`, of whatever kind, found them gone to another parent.
+    `moved`: how often a relay that was to hand this to `targets`, of whatever kind, found them gone elsewhere.
     """
 
     direction: Direction
@@ -97,7 +97,7 @@ class Item(NamedTuple):
     hops: list[str]
     targets: list[str]
     envelope: bytes
-    moved: bool = False
+    moved: int = 0
 
 
 class Data(NamedTuple):
@@ -188,7 +188,7 @@ def encode_frame(frame: Frame) -> bytes:
 
 def _item_out(item: Item) -> list[object]:
     """What was appended to an item since is left out where it says nothing, as an older sender would."""
-    return [int(item.direction), *item[1:5], *([True] if item.moved else [])]
+    return [int(item.direction), *item[1:5], *([item.moved] if item.moved else [])]
 
 
 def decode_frame(payload: bytes, bytes_max: int = FRAME_BYTES_MAX) -> Frame | Reject:
@@ -270,7 +270,7 @@ def _item(entry: Any) -> Item:
         [_str(hop) for hop in _list(i[2], HOPS_MAX)],
         [_str(target) for target in _list(i[3], TARGETS_MAX)],
         _bytes(i[4], ENVELOPE_BYTES_MAX),
-        _bool(i[5]) if len(i) > 5 else False,
+        _int(i[5]) if len(i) > 5 else 0,
     )
 
 

@@ -121,15 +121,21 @@ def test_what_is_in_flight_is_not_sent_again_before_its_time():
     assert names([send(box, RETRY_MS)]) == [("a", 0)]
 
 
-def test_the_wait_doubles_with_every_try_up_to_the_maximum():
-    box = outbox(row())
+@pytest.mark.parametrize(("ttl_ms", "wanted"), [
+    (86_400_000, [1_000, 2_000, 4_000, 8_000, 16_000, RETRY_MS_MAX, RETRY_MS_MAX, RETRY_MS_MAX]),
+    (32_000, [1_000, 2_000, 4_000, 4_000, 4_000, 4_000, 4_000, 4_000]),
+    (4_000, [1_000] * 8),
+])
+def test_the_wait_doubles_with_every_try_up_to_the_maximum_or_an_eighth_of_its_life(ttl_ms, wanted):
+    message = verified(MEMBERS["a"], ttl_ms=ttl_ms)
+    box = outbox(Row(Held(message, Direction.UP, Lane.LOW, 0, T0, T0 + ttl_ms, ()), "^"))
     now_ms, waits = 0, []
     for _ in range(8):
         send(box, now_ms)
         wait_ms = next(w for w in range(500, 40_000, 500) if box.overdue(now_ms + w))
         waits.append(wait_ms)
         now_ms += wait_ms
-    assert waits == [1_000, 2_000, 4_000, 8_000, 16_000, RETRY_MS_MAX, RETRY_MS_MAX, RETRY_MS_MAX]
+    assert waits == wanted
 
 
 def test_when_the_link_is_gone_everything_in_flight_goes_again_in_its_order():

@@ -156,9 +156,9 @@ def test_who_is_below_itself_is_nowhere():
 def test_with_a_relay_moves_everybody_below_it():
     made = table(below("hq", "dmz"), below("dmz", "ot-1"), below("ot-1", "cell"), at("cell"), at("dmz", SENSOR))
     assert [a.node for a in made.at_or_below("ot-1")] == ["ot-1", "cell", "fw-7"]
-    assert [a.node for a in made.below("relay:dmz")] == ["dmz", "ot-1", "cell", "fw-7", "zeek-1"]
+    assert [a.node for a in made.below("relay:dmz")] == ["dmz", "ot-1", "cell", "fw-7", "zeek-1"], "from the nearest"
     made.put(below("hq", "ot-1", epoch=2))
-    assert [a.node for a in made.below("relay:ot-1")] == ["cell", "ot-1", "fw-7"]
+    assert [a.node for a in made.below("relay:ot-1")] == ["ot-1", "cell", "fw-7"]
     assert [a.node for a in made.below("relay:dmz")] == ["dmz", "zeek-1"]
 
 
@@ -187,3 +187,17 @@ def test_of_many_sessions_the_newest_that_says_so_executes():
     assert made.executor("fw-7").relay == "ot-1"
     assert len(made.executors()) == 1
     assert made.executor("zeek-1") is None
+
+
+def test_who_is_elsewhere_for_long_is_forgotten():
+    made = table(below("hq", "dmz"), at("dmz", SENSOR), at("far"))
+    made.prune()
+    assert made.of_node("fw-7"), "the way to it may be known in a moment"
+    made.put(below("hq", "ot-1"))
+    made.prune()
+    assert [a.node for a in made.all()] == ["dmz", "ot-1", "zeek-1"]
+    own = RouteTable("dmz")
+    own.put(below("hq", "dmz"))
+    own.prune()
+    own.prune()
+    assert [a.node for a in own.all()] == ["dmz"], "a relay's own statement is for those above it"

@@ -43,7 +43,7 @@ FRAMES = [
     Welcome(1, b"credential", S, N, T0, T0 + 5, 3, 0, 524_288, ("hq", "dmz")),
     Refused(Code.REVOKED, "fw-7", N),
     Intro([b"one", b"two"]),
-    Data(Lane.HIGH, T0, [Item(Direction.DOWN, 250, ["ot-1", "dmz"], ["fw-7"], b"envelope", True)]),
+    Data(Lane.HIGH, T0, [Item(Direction.DOWN, 250, ["ot-1", "dmz"], ["fw-7"], b"envelope", 2)]),
     Data(Lane.LOW, T0, []),
     Ack([ID, ID]),
     Nack([(ID, Code.BUSY, "medium")]),
@@ -84,11 +84,11 @@ def test_a_frame_that_lacks_its_last_element_is_malformed(frame):
 
 
 def test_what_was_appended_to_an_item_is_absent_where_it_says_nothing():
-    said = Item(Direction.UP, 1, ["ot-1"], ["fw-7"], b"envelope", True)
-    (entry,) = decode_list(encode_frame(Data(Lane.LOW, T0, [said._replace(moved=False)])))[3]
+    said = Item(Direction.UP, 1, ["ot-1"], ["fw-7"], b"envelope", 2)
+    (entry,) = decode_list(encode_frame(Data(Lane.LOW, T0, [said._replace(moved=0)])))[3]
     assert len(entry) == 5
     (entry,) = decode_list(encode_frame(Data(Lane.LOW, T0, [said])))[3]
-    assert entry[5] is True
+    assert entry[5] == 2
 
 
 @pytest.mark.parametrize(("number", "junk"), [(2, "hq"), (2, [7]), (2, ["x"] * (HOPS_MAX + 1)), (12, {"new": 1})])

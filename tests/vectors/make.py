@@ -199,7 +199,7 @@ GOOD: list[tuple[str, str, bytes]] = [
     ("WELCOME with the path to the root", "frame",
      encode_frame(Welcome(1, RELAY.credential.raw, SESSION, NONCE, T0, T0 + 5, 3, 0, 524_288, ("hq",)))),
     ("DATA that follows who moved", "frame",
-     encode_frame(Data(Lane.HIGH, T0, [ITEM._replace(moved=True), ITEM._replace(direction=Direction.DOWN)]))),
+     encode_frame(Data(Lane.HIGH, T0, [ITEM._replace(moved=2), ITEM._replace(direction=Direction.DOWN)]))),
     ("BYE of a relay that drains", "frame", encode_frame(Bye(Code.DRAINING, "hq"))),
     ("BYE", "frame", encode_frame(Bye(Code.CLOSED, ""))),
     ("LISTS", "frame", encode_frame(Lists(LIST))),

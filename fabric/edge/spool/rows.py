@@ -37,5 +37,5 @@ def put_of(meta: bytes, envelope: bytes, done: set[str]) -> Put:
     left = tuple((name, tuple(targets)) for name, targets in destinations if name not in done)
     return Put(
         id_, Direction(direction), Lane(lane), envelope, age_ms, received_at_ms, expires_at_ms, tuple(hops), left,
-        tuple(more[0]) if more else (),
+        tuple((name, times) for name, times in more[0]) if more else (),
     )
