@@ -15,6 +15,7 @@ from fabric.protocol.wire import Intro, Routed, Routes
 
 # A frame's worth: 64 attachments of up to 1 KB, and the credentials that they need, fit with room.
 _ENTRIES_MAX = 64
+_LATER_MS = 500
 
 
 def announce_all(link: Link, table: RouteTable) -> None:
@@ -44,7 +45,7 @@ def next_frames(link: Link, table: RouteTable, now_ms: int) -> list[Intro | Rout
             return []
         out.sent_at_ms = now_ms
         return [*_introductions(link, out.pending, again=True), out.frame]
-    if not out.changes and not out.full:
+    if (not out.changes and not out.full) or now_ms < out.not_before_ms:
         return []
     withdrawals: list[tuple[str, bytes, int]] = []
     due, out.pending = list(out.changes)[:_ENTRIES_MAX], []
@@ -84,6 +85,10 @@ def answered(link: Link, routed: Routed) -> list[tuple[RouteKey, Reject]]:
         if code is Code.UNKNOWN_SIGNER:
             link.introduced.clear()
             out.changes.setdefault(attachment.key, attachment)
+        elif code is Code.BUSY:
+            # The peer waits for another to say the same. Until then it is told again, for as long as it is true.
+            out.changes.setdefault(attachment.key, None)
+            out.not_before_ms = out.sent_at_ms + _LATER_MS
         else:
             final.append((attachment.key, Reject(code, detail)))
     out.frame, out.pending = None, []

@@ -8,19 +8,20 @@ becomes of messages.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 
 from fabric.protocol.announce import announce, announce_all, answered, next_frames, pass_on, settled
 from fabric.protocol.credentials import Credential
 from fabric.protocol.custody import Custody
 from fabric.protocol.errors import Code, Reject
-from fabric.protocol.limits import ADMISSIONS_BURST, PING_MS, RETRY_MS, SKEW_MS
+from fabric.protocol.limits import ADMISSIONS_BURST, CONFIRM_MS, PING_MS, RETRY_MS, SKEW_MS
 from fabric.protocol.link import Link
 from fabric.protocol.links import UPLINK
 from fabric.protocol.node import Node
 from fabric.protocol.outbox import Outbox
 from fabric.protocol.ready import Drain, Event, KeepGap, KeepSession, Note, Op, Ready
-from fabric.protocol.routing import Attachment, Change, RouteTable, open_attachment, sign_attachment
+from fabric.protocol.routing import Attachment, Change, RouteKey, RouteTable, open_attachment, sign_attachment
 from fabric.protocol.sessions import Sessions, child_relay, is_point, point_session
 from fabric.protocol.signing import Signer
 from fabric.protocol.wire import Bye, Role, Routed, Routes
@@ -29,6 +30,8 @@ from fabric.protocol.wire import Bye, Role, Routed, Routes
 _POINT_RETRY_MS = 10_000
 # Who moved away is remembered for one to two of these, so that an older statement of his is known as one.
 _PRUNE_MS = 60_000
+# Sessions that ended come and go with every command that somebody runs; parents change seldom.
+_WITHDRAWN_MAX = 4_096
 
 
 class Below(Node):
@@ -49,6 +52,7 @@ class Below(Node):
         self.routes = RouteTable(self.me.id)
         self.sessions = Sessions()
         self._epoch = 0  # of this relay's own newest statement
+        self._withdrawn: OrderedDict[RouteKey, int] = OrderedDict()  # the last that ended, and their epochs
         self._prune_at_ms = 0
         self._told_to_go: dict[int, None] = {}  # links whose peers know that this relay drains
 
@@ -61,8 +65,10 @@ class Below(Node):
     def on_session_end(self, destination: str, now_ms: int, ready: Ready) -> None:
         """A control point left, or did not come back in time."""
 
-    def on_moved(self, destination: str, moved: list[Attachment], now_ms: int, ready: Ready) -> None:
-        """These are not to be reached by this destination any more: a control point, or a relay and all below it."""
+    def on_moved(
+        self, destination: str, moved: tuple[Attachment, list[Attachment]], now_ms: int, ready: Ready
+    ) -> None:
+        """Not to be reached by this destination any more: a control point, or a relay and all below it."""
 
     def on_found(self, attachment: Attachment, now_ms: int, ready: Ready) -> None:
         """The way to somebody is known who was not below before, and to everybody who is below him."""
@@ -94,6 +100,9 @@ class Below(Node):
             return
         mine = self._place_myself(link, now_ms, ready)
         announce_all(link, self.routes)
+        for key, epoch in self._withdrawn.items():
+            if self.routes.get(key) is None:
+                announce(link, key, epoch)
         for other in self.parent_links:
             if other is not link:
                 pass_on(other, mine)
@@ -129,11 +138,20 @@ class Below(Node):
         for link in list(self.links.values()):
             if link.leaving_at_ms is not None and link.peer_role != Role.PARENT and self._is_handed_over(link):
                 self.part(link, now_ms, ready)
+            elif link.unconfirmed and now_ms - link.unconfirmed_at_ms > CONFIRM_MS:
+                self._forget_unconfirmed(link)
         if now_ms >= self._prune_at_ms:
             self._prune_at_ms = now_ms + _PRUNE_MS
             self.routes.prune()
         if self.draining:
             self._send_away(ready)
+
+    def _forget_unconfirmed(self, link: Link) -> None:
+        gone = [a for a in self.routes.below(link.destination) if link.unconfirmed.get(a.key) == a.epoch]
+        for attachment in gone:
+            self.routes.forget(attachment)
+            self._withdraw(attachment.key, attachment.epoch)
+        link.unconfirmed = {}
 
     def _is_handed_over(self, link: Link) -> bool:
         """Whether all that was held for a peer that moves is with it, and nobody above sends more."""
@@ -145,7 +163,7 @@ class Below(Node):
         self.sessions.forget(destination)
         for attachment in self.routes.below(destination):
             self.routes.forget(attachment)
-            self._withdraw(attachment)
+            self._withdraw(attachment.key, attachment.epoch)
         ready.persist += [KeepSession(destination, b""), KeepGap(destination, 0)]
         self.on_session_end(destination, now_ms, ready)
         self.outboxes.pop(destination, None)
@@ -190,12 +208,14 @@ class Below(Node):
             self.send(link, Routed(frame.sequence, []), ready)
             return
         if frame.first:
-            for attachment in self.routes.below(link.destination):
-                self.routes.forget(attachment)
-                self._withdraw(attachment)
-        refusals = []
+            # What this child does not say again within a while, it does not have any more.
+            link.unconfirmed = {attachment.key: attachment.epoch for attachment in self.routes.below(link.destination)}
+            link.unconfirmed_at_ms = now_ms
+        refusals: list[tuple[int, Code, str]] = []
         for index, raw in enumerate(frame.attachments):
             opened = open_attachment(raw, self.credentials)
+            if refusals and refusals[-1][1] is Code.UNKNOWN_SIGNER:
+                opened = Reject(Code.UNKNOWN_SIGNER)  # what follows may only mean something after it
             problem = opened if isinstance(opened, Reject) else self.trust.check(
                 opened.credential, self.fabric_now(now_ms)
             )
@@ -205,15 +225,18 @@ class Below(Node):
                     else self._told_from_below(opened, link, now_ms, ready)
                 )
             if problem is not None:
-                self.count("refused", problem.code.reason)
+                if problem.code is not Code.BUSY:
+                    self.count("refused", problem.code.reason)
                 refusals.append((index, problem.code, problem.detail))
             if not link.is_open:
                 return
         for node, session, epoch in frame.withdrawals:
             known = self.routes.get((node, session))
-            if known is not None and known.epoch <= epoch and self.routes.via(known) == link.destination:
+            if known is None:
+                self._withdraw((node, session), epoch)  # those above may know more than was ever said here
+            elif known.epoch <= epoch and self.routes.via(known) == link.destination:
                 self.routes.forget(known)
-                self._withdraw(known)
+                self._withdraw(known.key, known.epoch)
         if not any(code is Code.UNKNOWN_SIGNER for _, code, _ in refusals):
             link.routes_in = frame.sequence
         self.send(link, Routed(frame.sequence, refusals), ready)
@@ -223,14 +246,21 @@ class Below(Node):
             assert link.peer is not None
             if attachment.key != (link.peer.id, link.peer_session):
                 return Reject(Code.WRONG_PEER, "a control point attaches itself only")
+        link.unconfirmed.pop(attachment.key, None)
         newest = self.routes.newest(attachment)
         if newest is not None and attachment.epoch < newest.epoch:
             if self.routes.via(newest) != link.destination:
                 pass_on(link, newest)  # it has moved on: whoever still believes the older statement is told
                 self.touch(link.destination)
             return None
+        way = self.routes.via(attachment)
+        if way not in ("", link.destination) and (newest is None or newest.raw != attachment.raw):
+            # The child that leads there will say so itself, and knows whether it is still true.
+            if link.peer is not None and attachment.node == link.peer.id:
+                link.leaving_at_ms = now_ms
+            return Reject(Code.BUSY, attachment.node)
         self._place(attachment, now_ms, ready)
-        if link.destination == self.routes.via(attachment):
+        if way == link.destination:
             self._attach_here(attachment, link, now_ms, ready)
         return None
 
@@ -257,7 +287,7 @@ class Below(Node):
                 }))
             return None
         newest = self.routes.newest(attachment)
-        if newest is not None and attachment.epoch > newest.epoch:
+        if newest is not None and attachment.epoch > newest.epoch and not self.routes.via(attachment):
             self._place(attachment, now_ms, ready)
         return None
 
@@ -271,6 +301,10 @@ class Below(Node):
             return
         after = self.routes.via(attachment)
         self._tell_parent(attachment)
+        if after and not before and attachment.is_relay:
+            # Those above may have forgotten meanwhile who is below it.
+            for known_below in self.routes.at_or_below(attachment.node)[1:]:
+                self._tell_parent(known_below)
         if before and after != before:
             self._part_ways(attachment, with_it, before, now_ms, ready)
         if after and not before:
@@ -297,7 +331,7 @@ class Below(Node):
         if old is not None:
             pass_on(old, attachment)
             self.touch(before)
-        self.on_moved(before, [attachment, *with_it], now_ms, ready)
+        self.on_moved(before, (attachment, with_it), now_ms, ready)
 
     def _gone(self, destination: str, now_ms: int, ready: Ready) -> None:
         """Somebody has another relay by now, and no link here: what was not handed over follows."""
@@ -311,10 +345,15 @@ class Below(Node):
             pass_on(uplink, attachment)
             self.touch(UPLINK)
 
-    def _withdraw(self, attachment: Attachment) -> None:
+    def _withdraw(self, key: RouteKey, epoch: int) -> None:
+        """Tell the parent, and the next one too: this one may not live to pass it on."""
+        self._withdrawn.pop(key, None)
+        self._withdrawn[key] = epoch
+        if len(self._withdrawn) > _WITHDRAWN_MAX:
+            self._withdrawn.popitem(last=False)
         uplink = self.by_destination.get(UPLINK)
         if uplink is not None:
-            announce(uplink, attachment.key, attachment.epoch)
+            announce(uplink, key, epoch)
             self.touch(UPLINK)
 
     def make_routes(self, link: Link, now_ms: int, ready: Ready) -> None:

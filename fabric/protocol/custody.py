@@ -65,7 +65,7 @@ class Custody:
         for destination, targets in destinations:
             self._add(held, destination, targets, times.get(destination, 0))
 
-    def _add(self, held: Held, destination: str, targets: tuple[str, ...], moved: int) -> None:
+    def _add(self, held: Held, destination: str, targets: tuple[str, ...], moved: int) -> Row:
         # To a control point it is a delivery like any other: it knows by the message what it had.
         row = Row(held, destination, targets, moved=0 if is_point(destination) else moved)
         held.rows[row.destination] = row
@@ -74,6 +74,7 @@ class Custody:
             if held.transit_rows == 1:
                 self.lane_bytes[held.lane] += held.size
         self._outbox_of(row.destination).add(row)
+        return row
 
     def _remove(self, row: Row) -> None:
         held = row.held
@@ -100,9 +101,10 @@ class Custody:
                 continue  # it is for everybody there
             if known is not None:
                 targets = tuple(dict.fromkeys([*_targets_of(known), *targets]))
-                moved = max(moved, known.moved + 1)
                 self._remove(known)
-            self._add(held, destination, targets, moved)
+            row = self._add(held, destination, targets, moved if known is None else max(moved, known.moved + 1))
+            if known is not None:
+                row.tries = known.tries  # some of its targets may have had it
         assert held.rows
         ready.persist += [Done(held.message.id, held.direction, "", last=True), _put_of(held)]
 

@@ -1,28 +1,56 @@
 """What descends follows who moved (SPEC 7.8): rows are readdressed, down by the new way or back up.
 
 Guarantees: a row that was not handed over goes after whoever it is for, and to nobody else; an action that may have
-been handed over stays where it is; nothing gets a new direction by this, since a child gives back only what it had
-from here. Refuses events, and what this relay never had.
+been handed over stays where it is, and goes down again only from a relay from which it went down before. Refuses
+events, and what has followed somebody too often.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from fabric.protocol.commands import Commands
+from fabric.protocol.credentials import Credential
 from fabric.protocol.envelope import Kind
 from fabric.protocol.errors import Code, Reject
+from fabric.protocol.limits import MOVED_MAX, SKEW_MS
 from fabric.protocol.links import UPLINK
 from fabric.protocol.outbox import Row
 from fabric.protocol.ready import Ready
 from fabric.protocol.routing import Attachment
 from fabric.protocol.sessions import NOWHERE, is_point, node_of
+from fabric.protocol.signing import Signer
 from fabric.protocol.topics import matches
 from fabric.protocol.verify import Verified
 from fabric.protocol.wire import Direction, Item
 
+# Somebody who moved, and whoever was below him.
+Moved = tuple[Attachment, list[Attachment]]
+
+
+def _interested(moved: list[Moved], topic: str) -> list[str]:
+    """Who of them takes intel on a topic; for all below a relay the relay itself stands."""
+    return [
+        first.node for first, with_it in moved
+        if any(matches(pattern, topic) for a in (first, *with_it) for pattern in a.subscriptions)
+    ]
+
 
 class Following(Commands):
+    def __init__(
+        self,
+        credential: Credential,
+        signer: Signer,
+        authority_key: bytes,
+        session: bytes,
+        entropy: Callable[[int], bytes],
+        parents: tuple[str, ...] = (),
+        skew_ms: int = SKEW_MS,
+    ) -> None:
+        super().__init__(credential, signer, authority_key, session, entropy, parents, skew_ms)
+        self._moves: dict[str, list[Moved]] = {}  # the destination by which they were reached before -> who moved
+        self._finds: list[Moved] = []
+
     # -- what comes after somebody ----------------------------------------------------------------------
 
     def _check_moved(self, item: Item, message: Verified, now_ms: int) -> Reject | None:
@@ -30,17 +58,22 @@ class Following(Commands):
         kind = message.header.kind
         if kind is Kind.EVENT or not item.targets:
             return Reject(Code.WRONG_DIRECTION, f"{kind.word} that moved")
-        seen = self.custody.dedup.seen
-        if item.direction is Direction.UP and not (
-            seen(message.id, Direction.DOWN, now_ms) or seen(message.id, Direction.UP, now_ms)
-        ):
-            return Reject(Code.WRONG_DIRECTION, f"{kind.word} that never was here")
+        if item.moved >= MOVED_MAX:
+            return Reject(Code.UNROUTABLE, "it follows somebody who moves too often")
+        came_down = self.custody.dedup.seen(message.id, Direction.DOWN, now_ms)
+        if kind is Kind.ACTION and item.direction is Direction.UP and self.is_root and not came_down:
+            return Reject(Code.WRONG_DIRECTION, "an action that never went down from here")
         return None
 
     def _route_moved(self, message: Verified, item: Item, now_ms: int, ready: Ready) -> None:
         """To whoever moved, and to nobody else; further up, when the way there does not begin here."""
         if message.header.kind is Kind.ACTION:
-            self._dispatch(message, item, tuple(item.targets), now_ms, ready)
+            # What descends is for those that were selected: only who sent it down sends it down another way.
+            up = item.direction is Direction.UP
+            if up and not self.custody.dedup.seen(message.id, Direction.DOWN, now_ms):
+                self._hold(message, item, [(UPLINK, tuple(item.targets))], now_ms, ready, moved=item.moved + 1)
+            else:
+                self._dispatch(message, item, tuple(item.targets), now_ms, ready)
             return
         self.counters["followed"] += 1
         others = [target for target in item.targets if target != self.me.id]
@@ -67,30 +100,42 @@ class Following(Commands):
 
     # -- what goes after somebody -----------------------------------------------------------------------
 
-    def on_moved(self, destination: str, moved: list[Attachment], now_ms: int, ready: Ready) -> None:
-        outbox = self.outboxes.get(destination)
-        self._follow_all(outbox.rows() if outbox is not None else [], moved, now_ms, ready)
+    def on_moved(self, destination: str, moved: Moved, now_ms: int, ready: Ready) -> None:
+        self._moves.setdefault(destination, []).append(moved)
 
     def on_found(self, attachment: Attachment, now_ms: int, ready: Ready) -> None:
         """What came for him before he did, and is on its way back up."""
-        rows = self._homing_rows(UPLINK, NOWHERE)
-        if rows:
+        if self._homing:
             below = self.routes.at_or_below(attachment.node)[1:] if attachment.is_relay else []
-            self._follow_all(rows, [attachment, *below], now_ms, ready)
+            self._finds.append((attachment, below))
 
-    def _follow_all(self, rows: list[Row], moved: list[Attachment], now_ms: int, ready: Ready) -> None:
-        nodes = dict.fromkeys(attachment.node for attachment in moved)
+    def on_timers(self, now_ms: int, ready: Ready) -> None:
+        """A few times a second: when many move together, what waits for them is looked through once for all."""
+        super().on_timers(now_ms, ready)
+        moves, self._moves = self._moves, {}
+        for destination, moved in moves.items():
+            outbox = self.outboxes.get(destination)
+            self._follow_all(outbox.rows() if outbox is not None else [], moved, now_ms, ready)
+        finds, self._finds = self._finds, []
+        if finds:
+            self._follow_all(self._homing_rows(UPLINK, NOWHERE), finds, now_ms, ready)
+
+    def _follow_all(self, rows: list[Row], moved: list[Moved], now_ms: int, ready: Ready) -> None:
+        nodes = {attachment.node: None for first, with_it in moved for attachment in (first, *with_it)}
+        interested: dict[str, list[str]] = {}
         for row in rows:
             header = row.held.message.header
             match header.kind:
                 case Kind.RESULT:
                     concerned = [header.to] if header.to in nodes else []
                 case Kind.INTEL if not row.targets:
-                    interest = (matches(p, header.topic) for a in moved for p in a.subscriptions)
-                    concerned = [moved[0].node] if any(interest) else []
+                    if header.topic not in interested:
+                        interested[header.topic] = _interested(moved, header.topic)
+                    concerned = interested[header.topic]
                 case _:
                     concerned = [target for target in row.targets if target in nodes]
-            self._follow(row, concerned, now_ms, ready)
+            if concerned:
+                self._follow(row, concerned, now_ms, ready)
 
     def on_gone(self, destination: str, now_ms: int, ready: Ready) -> None:
         node, outbox = node_of(destination), self.outboxes.get(destination)

@@ -46,6 +46,8 @@ TARGETS_MAX: Final = 4_096
 ITEMS_MAX: Final = 256
 # Deeper than any enterprise tree; also what ends a loop.
 HOPS_MAX: Final = 16
+# How often a message may have to be sent after somebody: a node that moves so often in one message's life is lost.
+MOVED_MAX: Final = 64
 SUBSCRIPTIONS_MAX: Final = 64
 REVOCATIONS_MAX: Final = 4_096
 
@@ -91,6 +93,8 @@ TWIN_REPLACED_MAX: Final = 3
 TWIN_WINDOW_MS: Final = 30_000
 # After a start nobody is known to be gone before this: routes come when links open.
 SETTLE_MS: Final = 10_000
+# A full table of routes is told within this, whatever its size: what is not in it then is not below any more.
+CONFIRM_MS: Final = 30_000
 # A subscriber that lost its link finds its rows again within this; then they are dropped and counted.
 SESSION_GRACE_MS: Final = 60_000
 # A durable one may stay away for as long as the longest event lives, and asks for no more.

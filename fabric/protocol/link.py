@@ -68,6 +68,7 @@ class RoutesOut:
     pending: list[Attachment] = field(default_factory=list)  # what the frame holds, in order
     frame: Routes | None = None
     sent_at_ms: int = 0
+    not_before_ms: int = 0  # when there is anything to be said again
 
 
 def _per_lane() -> list[int]:
@@ -99,6 +100,9 @@ class Link:
     nacks: list[tuple[bytes, Code, str]] = field(default_factory=list)
     transit: Transit = field(default_factory=Transit)
     routes_out: RoutesOut = field(default_factory=RoutesOut)
+    # Of what a new full table has yet to say again: the epoch.
+    unconfirmed: dict[RouteKey, int] = field(default_factory=dict)
+    unconfirmed_at_ms: int = 0
     routes_in: int = -1  # the last sequence of ROUTES that was applied
     heard_at_ms: int = 0
     pinged_at_ms: int = 0

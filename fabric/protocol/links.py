@@ -178,8 +178,11 @@ class Links:
             if hello.session == link.peer_session and hello.nonce == link.nonce:
                 self._welcome(link, hello, now_ms, ready)  # ours was lost
             return
-        if link.hello is not None and hello.nonce == link.nonce:
-            link.hello_at_ms = now_ms  # its turn will come
+        if link.hello is not None:
+            if hello.nonce == link.nonce and hello.role == link.hello.role:
+                link.hello_at_ms = now_ms  # its turn will come
+            else:
+                self._turn_away(link, hello, Reject(Code.WRONG_ROLE, "another HELLO on this connection"), ready)
             return
         checked = check_hello(hello, link, self.trust, self.uplink.parents, self.accepts, self.fabric_now(now_ms))
         if not isinstance(checked, Reject):
@@ -190,6 +193,9 @@ class Links:
         link.nonce, link.hello, link.hello_at_ms = hello.nonce, hello, now_ms
         link.peer, link.peer_role, link.peer_session = checked, hello.role, hello.session
         link.transit.observe(hello.clock_ms, now_ms)  # what a link usually takes is known before its first message
+        if hello.role == Role.PARENT and checked.id == self.uplink.current:
+            self._accept(link, now_ms, ready)  # our parent again, restarted
+            return
         if hello.role == Role.PARENT:
             self._is_candidate(checked.id, link, now_ms, ready)
             return
@@ -287,8 +293,8 @@ class Links:
             # The same node came again: what it left behind on the old connection is moved to this one.
             self._lost(older, now_ms, ready)
             ready.close.append((older.number, Code.CLOSED))
+        self._no_candidate(link)
         if role == Role.PARENT:
-            self._no_candidate(link)
             self._parent_links[link.number] = link
             self.uplink.opened(peer.id, now_ms)
             self.ancestors = ()
@@ -330,6 +336,9 @@ class Links:
         if current and link.peer_role == Role.PARENT:
             self.ancestors = ()
             self.uplink.lost(now_ms, patient=patient)
+            for left in self.parent_links:  # one that was left may be the best there is
+                ready.close.append((left.number, Code.CLOSED))
+                self._lost(left, now_ms, ready)
         if current or link.peer_role != Role.PARENT:
             self.on_lost(link, now_ms, ready)
 

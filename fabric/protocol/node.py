@@ -186,13 +186,14 @@ class Node(Carrier):
                 self._lost(link, now_ms, ready, patient=False)
                 ready.close.append((link.number, code))
                 self._was_refused(link, Reject(code, detail), now_ms, ready)
-            case Bye(Code.DRAINING) if link.peer_role == Role.PARENT and link.peer is not None:
+            case Bye(Code.DRAINING) if link.is_open and link.peer_role == Role.PARENT and link.peer is not None:
                 # It still takes and gives; nobody is cut until there is another parent, or it has gone.
                 ready.notes.append(Note("parent drains", {"peer": link.peer.id}))
                 self.uplink.shun(link.peer.id, now_ms)
                 self._choose(now_ms, ready)
             case Bye():
-                self.on_bye(link, frame, now_ms, ready)
+                if link.is_open:
+                    self.on_bye(link, frame, now_ms, ready)
                 self._lost(link, now_ms, ready)
                 ready.close.append((link.number, Code.CLOSED))
 

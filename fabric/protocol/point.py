@@ -37,11 +37,11 @@ from fabric.protocol.ready import (
     Ready,
     SubscriptionRefused,
 )
-from fabric.protocol.routing import Attachment, RouteTable, open_attachment, sign_attachment
+from fabric.protocol.routing import EPOCH_MAX, Attachment, RouteTable, open_attachment, sign_attachment
 from fabric.protocol.severity import Lane
 from fabric.protocol.signing import Signer
 from fabric.protocol.verify import Verified
-from fabric.protocol.wire import Bye, Direction, Item, Role, Routed
+from fabric.protocol.wire import Bye, Direction, Item, Role, Routed, Routes
 
 # What trying again cannot mend until somebody acts: told at once, tried slowly.
 _FINAL = frozenset({
@@ -119,8 +119,8 @@ class Point(Node):
         if wanted.keep_ms or self.wanted.keep_ms:
             self.keep(self.me, ready)
             ready.persist.append(KeepSession(UPLINK, self._signed(wanted, "") if wanted.keep_ms else b""))
-        # A move may have made it newer than the program knows.
-        self.wanted = wanted._replace(epoch=max(wanted.epoch, self.wanted.epoch))
+        # A move may have made it newer than the program knows; what is said under one epoch never changes.
+        self.wanted = wanted._replace(epoch=max(wanted.epoch, self.wanted.epoch + 1))
 
     def on_restore(self, op: Op, now_ms: int) -> None:
         if isinstance(op, KeepSession):
@@ -149,6 +149,19 @@ class Point(Node):
         for frame in next_frames(link, self._table, now_ms):
             self._announced_epoch = self.wanted.epoch
             self.send(link, frame, ready)
+
+    def on_routes(self, link: Link, frame: Routes, now_ms: int, ready: Ready) -> None:
+        """The relay knows a newer statement of this very session, of a run that nobody here remembers: say it newer."""
+        self.send(link, Routed(frame.sequence, []), ready)
+        if link.peer_role != Role.PARENT or frame.sequence == link.routes_in:
+            return
+        link.routes_in = frame.sequence
+        for raw in frame.attachments:
+            said = open_attachment(raw, {self.me.digest: self.me})
+            mine = isinstance(said, Attachment) and said.key == (self.me.id, self.session)
+            if isinstance(said, Attachment) and mine and self.wanted.epoch < said.epoch < EPOCH_MAX:
+                self.wanted = self.wanted._replace(epoch=said.epoch + 1)
+                self._attach(link, ready)
 
     def on_routed(self, link: Link, frame: Routed, now_ms: int, ready: Ready) -> None:
         epoch = self._announced_epoch if frame.sequence == link.routes_out.sequence else 0

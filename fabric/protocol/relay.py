@@ -49,15 +49,15 @@ class Relay(Following):
                    ready: Ready) -> None:
         link.consumed_bytes[lane] += len(item.envelope)
         self.counters["received"] += 1
-        if item.direction is Direction.UP and not item.moved and self.me.id in item.hops:
-            # It was here, and was answered for: taken for a repeat, it would be lost.
-            self.refuse(link, Reject(Code.LOOP, f"{self.me.id} is below {item.hops[-1]}"), now_ms, ready)
-            return
-        visit = visit_of(message.id, item.moved, item.targets)
+        visit = seen_as = visit_of(message.id, item.moved, item.targets)
         problem = check_direction(message.header.kind, link.peer_role, item.direction)
+        if problem is None and item.direction is Direction.UP and not item.moved and self.me.id in item.hops:
+            # It was here and went to who is below now. Taken for a repeat it would be lost, so it is known by its way.
+            seen_as = visit_of(message.id, len(item.hops), item.hops)
+            problem = self._check_circle(link)
         if problem is None and item.moved:
             problem = self._check_moved(item, message, now_ms)
-        if problem is None and self.custody.dedup.seen(visit, item.direction, now_ms):
+        if problem is None and self.custody.dedup.seen(seen_as, item.direction, now_ms):
             self.counters["repeats"] += 1
             self._upgrade(message, item.direction, ready)
             self.ack(link, visit)
@@ -75,12 +75,22 @@ class Relay(Following):
             self.nack(link, visit, problem)
             return
         self.ack(link, visit)
-        if item.moved:
+        if seen_as != message.id:
             until_ms = now_ms + stripped.header.ttl_ms + self.skew_ms
-            self.custody.saw(visit, item.direction, until_ms, ready)
+            self.custody.saw(seen_as, item.direction, until_ms, ready)
+        if item.moved:
             self._route_moved(stripped, item, now_ms, ready)
         else:
             self.route(stripped, item, now_ms, ready)
+
+    def _check_circle(self, link: Link) -> Reject | None:
+        """Whether who brings back what was here is above this relay, too. Then it stays where it is until one moves."""
+        assert link.peer is not None
+        above = link.peer.id == self.uplink.current or link.peer.id in self.ancestors
+        if above or not (self.is_root or self.uplink.current):
+            self.count("refused", Code.LOOP.reason)
+            return Reject(Code.BUSY, f"{link.peer.id} may be above {self.me.id}")
+        return None
 
     def _no_room(self, message: Verified) -> Reject | None:
         lane = message.header.lane
@@ -98,11 +108,14 @@ class Relay(Following):
             return Reject(Code.BUSY, "the ways are not known yet")
         return None
 
-    def _is_settling(self, now_ms: int) -> bool:
-        """Just started: who is below has yet to say so."""
+    def on_timers(self, now_ms: int, ready: Ready) -> None:
+        super().on_timers(now_ms, ready)
         if self._started_ms is None:
             self._started_ms = now_ms
-        return now_ms - self._started_ms < SETTLE_MS
+
+    def _is_settling(self, now_ms: int) -> bool:
+        """Just started: who is below has yet to say so."""
+        return self._started_ms is None or now_ms - self._started_ms < SETTLE_MS
 
     def _examine(self, link: Link, item: Item, message: Verified, now_ms: int) -> Reject | None:
         header = message.header
@@ -177,7 +190,7 @@ class Relay(Following):
         """Down to the requester. One that moved away is found from above."""
         header = result.header
         ways = self._destinations(self.routes.of_node(header.to))
-        climbs = item.direction is Direction.UP or header.origin == self.me.id
+        climbs = item.direction is Direction.UP or not item.hops  # a report of this relay's own begins here
         if ways:
             self._hold(result, item, ways, now_ms, ready)
         elif climbs and not self.is_root:

@@ -236,7 +236,7 @@ class RouteTable:
 
     def at_or_below(self, relay: str) -> list[Attachment]:
         """The relay's own statement, and then those of everybody whose way leads over it."""
-        below = [attachment for attachment in self.all() if relay in self._above(attachment)]
+        below = [a for a in self.all() if relay in self._above(a) and not (a.is_relay and a.node == relay)]
         return [*self.of_node(relay), *below]
 
     def _above(self, attachment: Attachment) -> list[str]:

@@ -20,7 +20,7 @@ STEP_MS: Final = 2_000
 ANSWER_MS: Final = 2_000
 # How long the connection to a better parent must have lasted before children go back. Below the time in which a
 # listener wants to hear a HELLO (HELLO_WAIT_MS).
-STABLE_MS: Final = 4_000
+STABLE_MS: Final = 3_000
 # When a better parent is tried first, and the longest wait after it lost its children once more.
 RETURN_MS: Final = 5_000
 RETURN_MS_MAX: Final = 300_000
@@ -99,9 +99,10 @@ class Uplink:
         allowed[parent] = now_ms + for_ms
         if parent == self.current:
             self._shunned = parent
-        for other in self.parents:
-            if other != parent:
-                allowed[other] = min(allowed[other], now_ms)
+        if self.current in ("", parent):
+            for other in self.parents:
+                if other != parent:
+                    allowed[other] = min(allowed[other], now_ms)
 
     # -- questions --------------------------------------------------------------------------------------
 

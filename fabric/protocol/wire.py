@@ -21,6 +21,7 @@ from fabric.protocol.limits import (
     HOPS_MAX,
     ID_BYTES,
     ITEMS_MAX,
+    MOVED_MAX,
     NAME_BYTES_MAX,
     TARGETS_MAX,
 )
@@ -270,8 +271,15 @@ def _item(entry: Any) -> Item:
         [_str(hop) for hop in _list(i[2], HOPS_MAX)],
         [_str(target) for target in _list(i[3], TARGETS_MAX)],
         _bytes(i[4], ENVELOPE_BYTES_MAX),
-        _int(i[5]) if len(i) > 5 else 0,
+        _moved(i[5]) if len(i) > 5 else 0,
     )
+
+
+def _moved(value: object) -> int:
+    times = _int(value)
+    if times > MOVED_MAX:
+        raise ValueError
+    return times
 
 
 def _data(f: Any) -> Data:

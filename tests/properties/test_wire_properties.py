@@ -26,7 +26,7 @@ PATH = st.lists(NAME, min_size=1, max_size=16).map(tuple)
 CODE = st.sampled_from(list(Code))
 ITEM = st.builds(
     wire.Item, st.sampled_from(list(wire.Direction)), INT, st.lists(NAME, max_size=16), st.lists(NAME, max_size=20),
-    BYTES, INT,
+    BYTES, st.integers(0, 64),
 )
 ANY_FRAME = st.one_of(
     st.builds(wire.Hello, INT, INT, NAME, st.sampled_from(list(wire.Role)), BYTES, ID, ID, INT, INT, INT),

@@ -34,6 +34,7 @@ from fabric.protocol.ready import (
     Put,
     Ready,
     Replace,
+    Seen,
     Submit,
     Tick,
     may_wait,
@@ -42,7 +43,7 @@ from fabric.protocol.relay import Relay
 from fabric.protocol.tlp import Label
 from fabric.protocol.verify import RootCache, Verified, open_envelope
 from fabric.protocol.wire import Role, decode_frame
-from tests.support import T0, Authority, Member, derive, entropy, message
+from tests.support import HOUR_MS, T0, Authority, Member, derive, entropy, message
 
 _REDIAL_MS = 500
 _CONNECT_MS = 5
@@ -76,8 +77,9 @@ class Disk:
                 if put is not None:
                     left = tuple(d for d in put.destinations if d[0] != op.destination)
                     held[(op.id, op.direction)] = put._replace(destinations=left)
-                    if not left:
+                    if op.last:  # as the spool does: what ended is remembered as seen
                         del held[(op.id, op.direction)]
+                        others.append(Seen(op.id, op.direction, put.expires_at_ms))
             else:
                 others.append(op)
         return [*others, *held.values()]
@@ -92,6 +94,7 @@ class SimNode:
     disk: Disk = field(default_factory=Disk)
     dials: list[tuple[str, Role]] = field(default_factory=list)
     links: dict[int, tuple[str, int]] = field(default_factory=dict)  # ours -> (peer, theirs)
+    dialled: dict[int, None] = field(default_factory=dict)  # those of `links` that this side dialled
     dialling: dict[str, None] = field(default_factory=dict)  # peers that are to be dialled in a moment
     alive: bool = True
     wake_at_ms: int | None = None
@@ -251,7 +254,7 @@ class World:
         if not node.alive or not node.dials:
             return
         wanted = node.core.parents_wanted(self.now_ms)
-        connected = {peer: link for link, (peer, _) in node.links.items()}
+        connected = {node.links[link][0]: link for link in node.dialled}
         for peer, role in node.dials:
             if role == Role.PARENT or peer in wanted:
                 if peer not in connected and peer not in node.dialling:
@@ -265,7 +268,7 @@ class World:
     def _dial(self, name: str, peer_name: str, role: Role) -> None:
         node, peer = self.nodes[name], self.nodes[peer_name]
         node.dialling.pop(peer_name, None)
-        if not node.alive or any(other == peer_name for other, _ in node.links.values()):
+        if not node.alive or any(node.links[link][0] == peer_name for link in node.dialled):
             return
         if role != Role.PARENT and peer_name not in node.core.parents_wanted(self.now_ms):
             return
@@ -275,6 +278,7 @@ class World:
         self._links += 2
         ours, theirs = self._links - 1, self._links
         node.links[ours], peer.links[theirs] = (peer_name, theirs), (name, ours)
+        node.dialled[ours] = None
         nonce = derive("nonce", ours)[:16]
         self._log("dial", name, peer_name, b"")
         self._later(_CONNECT_MS, lambda: self._both_up(node, ours, peer, theirs, nonce, role))
@@ -289,6 +293,8 @@ class World:
         if node.links.pop(link, None) is None:
             return
         peer.links.pop(theirs, None)
+        node.dialled.pop(link, None)
+        peer.dialled.pop(theirs, None)
         for side, number in ((node, link), (peer, theirs)):
             self._later(_CONNECT_MS, lambda side=side, number=number: self.step(side.name, LinkDown(number)))
 
@@ -358,7 +364,7 @@ class World:
         about = delivery.message.header
         self.publish(
             node.name, kind=Kind.RESULT, topic=about.topic, records=[record], label=about.label, to=about.origin,
-            correlation=delivery.message.leaf, severity=about.severity, sequence=len(node.executed),
+            correlation=delivery.message.leaf, severity=about.severity, sequence=len(node.executed), ttl_ms=HOUR_MS,
         )
 
     def records(self, name: str) -> list[tuple[bytes, dict[str, Any]]]:

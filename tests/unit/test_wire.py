@@ -11,6 +11,7 @@ from fabric.protocol.limits import (
     HELLO_BYTES_MAX,
     HOPS_MAX,
     ITEMS_MAX,
+    MOVED_MAX,
 )
 from fabric.protocol.severity import Lane
 from fabric.protocol.wire import (
@@ -89,6 +90,13 @@ def test_what_was_appended_to_an_item_is_absent_where_it_says_nothing():
     assert len(entry) == 5
     (entry,) = decode_list(encode_frame(Data(Lane.LOW, T0, [said])))[3]
     assert entry[5] == 2
+
+
+@pytest.mark.parametrize("times", [-1, MOVED_MAX + 1, 2**53, True, "1"])
+def test_how_often_something_moved_is_bounded(times):
+    fields = [int(Direction.UP), 1, [], ["fw-7"], b"envelope"]
+    assert isinstance(decode_frame(pack([5, 0, T0, [[*fields, MOVED_MAX]]])), Data)
+    assert decode_frame(pack([5, 0, T0, [[*fields, times]]])).code is Code.MALFORMED
 
 
 @pytest.mark.parametrize(("number", "junk"), [(2, "hq"), (2, [7]), (2, ["x"] * (HOPS_MAX + 1)), (12, {"new": 1})])

@@ -1,0 +1,8 @@
+import pytest
+
+from tests.simulation.trouble import run
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_after_any_trouble_everything_has_come_to_its_end(seed):
+    assert run(seed) == []

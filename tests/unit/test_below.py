@@ -1,0 +1,356 @@
+"""What a relay believes of who is where, and whom it tells; who moves, drains, goes in a circle, or is there twice."""
+
+import pytest
+
+from fabric.protocol.credentials import Grants, NodeKind, PublishGrant, RequestGrant
+from fabric.protocol.envelope import Kind
+from fabric.protocol.errors import Code, Reject
+from fabric.protocol.limits import CONFIRM_MS, MOVED_MAX
+from fabric.protocol.outbox import visit_of
+from fabric.protocol.ready import Drain, KeepSession, LinkUp, Note
+from fabric.protocol.relay import Relay
+from fabric.protocol.routing import open_attachment, sign_attachment
+from fabric.protocol.tlp import Label
+from fabric.protocol.wire import (
+    Ack,
+    Bye,
+    Data,
+    Direction,
+    Hello,
+    Intro,
+    Item,
+    Nack,
+    Ping,
+    Pong,
+    Refused,
+    Role,
+    Routed,
+    Routes,
+)
+from tests.conversation import Conversation
+from tests.support import HOUR_MS, T0, Authority, entropy, verified
+
+AUTHORITY = Authority("below")
+UP, DOWN = Direction.UP, Direction.DOWN
+ME, PARENT, EAST, WEST, CELL = (
+    AUTHORITY.issue(name, NodeKind.RELAY, Label.RED) for name in ("mid", "hq", "east", "west", "cell")
+)
+FEED = AUTHORITY.issue("feed", grants=Grants(publish=(PublishGrant("intel.>"), PublishGrant("detections.>"))))
+READER = AUTHORITY.issue("reader", grants=Grants(subscribe=("intel.>",)))
+WALL = AUTHORITY.issue("wall", grants=Grants(execute=("deny *",)))
+SOAR = AUTHORITY.issue("soar", grants=Grants(request=(RequestGrant("deny *", "all"),)))
+
+
+def relay(*parents):
+    return Conversation(Relay(ME.credential, ME.signer, AUTHORITY.key, b"m" * 16, entropy("below"), parents))
+
+
+@pytest.fixture
+def talk():
+    """mid below hq; east and west are its children, cell is below east, and a reader at cell."""
+    made = relay("hq")
+    made.up = made.dial(PARENT, Role.CHILD)
+    made.east = made.connect(EAST, Role.CHILD)
+    made.place(made.east, EAST, "mid")
+    made.west = made.connect(WEST, Role.CHILD)
+    made.place(made.west, WEST, "mid")
+    made.place(made.east, CELL, "east", session=b"c" * 16)
+    made.attach(made.east, READER, "cell", "intel.>")
+    settle(made, made.up)
+    return made
+
+
+def settle(talk, link):
+    """Answer ROUTES until there are no more."""
+    told = []
+    while frames := talk.heard(link, Routes):
+        told += frames
+        talk.say(link, Routed(frames[-1].sequence, []))
+    return told
+
+
+def names(talk, frames):
+    known = {m.credential.digest: m.credential for m in (ME, EAST, WEST, CELL, READER)}
+    return [open_attachment(raw, known).node for frame in frames for raw in frame.attachments]
+
+
+def via(talk, node):
+    return [talk.core.routes.via(a) for a in talk.core.routes.of_node(node)]
+
+
+def intel(sequence=0, **fields):
+    return verified(FEED, kind=Kind.INTEL, topic="intel.ipv4", sequence=sequence, ttl_ms=HOUR_MS, **fields)
+
+
+# -- who is where -------------------------------------------------------------------------------------------------
+
+
+def test_a_relay_says_itself_where_it_is_and_remembers_when():
+    talk = relay("hq")
+    up = talk.dial(PARENT, Role.CHILD)
+    (frame,) = talk.heard(up, Routes)
+    assert frame.first and names(talk, [frame]) == ["mid"]
+    (kept,) = [op for op in talk.persisted(KeepSession) if op.destination == "^"]
+    again = relay("hq")
+    again.core.restore([kept], T0)
+    again.now_ms = T0 - HOUR_MS  # a clock that was set back
+    up = again.dial(PARENT, Role.CHILD)
+    known = {ME.credential.digest: ME.credential}
+    (raw,) = again.heard(up, Routes)[0].attachments
+    assert open_attachment(raw, known).epoch > open_attachment(kept.attachment, known).epoch
+
+
+def test_with_a_relay_that_moves_everybody_below_it_is_found_by_the_new_way(talk):
+    assert via(talk, "reader") == ["relay:east"]
+    talk.place(talk.west, CELL, "west", session=b"c" * 16, epoch=2)
+    assert via(talk, "reader") == via(talk, "cell") == ["relay:west"]
+    assert names(talk, settle(talk, talk.up)) == ["cell"], "those above have to learn one statement"
+    assert names(talk, settle(talk, talk.east)) == ["cell"], "the child that had it is told"
+
+
+def test_a_child_that_believes_an_older_statement_is_told_the_newer(talk):
+    talk.place(talk.west, CELL, "west", session=b"c" * 16, epoch=5)
+    settle(talk, talk.east)
+    talk.place(talk.east, CELL, "east", session=b"c" * 16, epoch=4)
+    assert via(talk, "cell") == ["relay:west"]
+    assert names(talk, settle(talk, talk.east)) == ["cell"]
+
+
+def test_the_parent_says_who_moved_away_and_nothing_else(talk):
+    elsewhere = sign_attachment(CELL.credential, CELL.signer, b"c" * 16, "far", 9, False, ())
+    stranger = sign_attachment(FEED.credential, FEED.signer, b"f" * 16, "far", 9, False, ())
+    talk.say(talk.up, Intro([CELL.credential.raw, FEED.credential.raw]))
+    talk.say(talk.up, Routes(1, False, [elsewhere, stranger], []))
+    assert via(talk, "cell") == via(talk, "reader") == [""]
+    assert via(talk, "feed") == [], "who never was here is nothing to this relay"
+    assert names(talk, settle(talk, talk.east)) == ["cell"], "and the child below which it was is told"
+
+
+@pytest.mark.parametrize("frame", [Routes(1, True, [], []), Routes(1, False, [], [("cell", b"c" * 16, 9)])])
+def test_the_parent_neither_clears_nor_withdraws_what_is_below(talk, frame):
+    talk.say(talk.up, frame)
+    assert [refused.code for refused in talk.heard(talk.up, Refused)] == [Code.WRONG_ROLE]
+    assert via(talk, "reader") == ["relay:east"]
+
+
+def test_what_a_new_full_table_does_not_say_again_is_gone_after_a_while_and_not_before(talk):
+    talk.connect(EAST, Role.CHILD, session=b"2" * 16)
+    east = sign_attachment(EAST.credential, EAST.signer, b"2" * 16, "mid", 2, False, ())
+    talk.say(4, Routes(1, True, [east], []))
+    assert via(talk, "reader") == ["relay:east"]
+    for _ in range(CONFIRM_MS // 1_000 + 1):
+        talk.wait(1_000)
+        for link in (talk.up, 4, talk.west):
+            talk.say(link, Ping(talk.now_ms))
+    assert via(talk, "reader") == [] and via(talk, "east") == ["relay:east"]
+
+
+def test_a_control_point_attaches_itself_only(talk):
+    point = talk.connect(READER, Role.POINT, session=b"r" * 16)
+    talk.attach(point, CELL, "mid", session=b"c" * 16, epoch=99)
+    assert [refusal[1] for frame in talk.heard(point, Routed) for refusal in frame.refusals] == [Code.WRONG_PEER]
+
+
+# -- what follows ---------------------------------------------------------------------------------------------------
+
+
+def test_what_was_not_handed_over_follows_and_is_answered_by_its_visit(talk):
+    message = intel()
+    talk.send(talk.up, message, DOWN)
+    (item,) = talk.items(talk.east)
+    assert (item.moved, item.targets) == (0, [])
+    talk.place(talk.west, CELL, "west", session=b"c" * 16, epoch=2)
+    talk.wait(250)
+    (item,) = talk.items(talk.west)
+    assert (item.direction, item.moved, item.targets) == (DOWN, 1, ["cell"])
+    talk.say(talk.west, Ack([message.id]))
+    assert len(talk.core.custody) == 1, "that is the answer to another item"
+    talk.say(talk.west, Ack([visit_of(message.id, 1, ["cell"])]))
+    talk.say(talk.east, Ack([message.id]))
+    assert len(talk.core.custody) == 0 and talk.core.custody.lane_bytes == [0] * 5
+
+
+def test_what_moved_is_taken_though_it_was_seen_and_once(talk):
+    message = intel()
+    talk.send(talk.up, message, DOWN)
+    talk.say(talk.east, Ack([message.id]))
+    talk.items(talk.east)
+    item = Item(DOWN, 0, [], ["reader"], message.raw, 3)
+    for _ in range(2):
+        talk.say(talk.up, Data(message.header.lane, talk.now_ms, [item]))
+    visit = visit_of(message.id, 3, ["reader"])
+    assert [i for frame in talk.heard(talk.up, Ack) for i in frame.ids][-2:] == [visit, visit]
+    (again,) = talk.items(talk.east)
+    assert (again.targets, again.moved) == (["reader"], 4)
+
+
+def test_it_goes_back_up_when_nobody_here_knows_where_to(talk):
+    message = intel()
+    talk.send(talk.up, message, DOWN)
+    talk.items(talk.up)
+    talk.say(talk.up, Data(message.header.lane, talk.now_ms, [Item(DOWN, 0, [], ["gone"], message.raw, 1)]))
+    (item,) = talk.items(talk.up)
+    assert (item.direction, item.targets, item.moved) == (UP, ["gone"], 2)
+
+
+def test_what_a_child_gives_back_waits_until_the_two_agree_on_where_to(talk):
+    message = intel()
+    given_back = Item(UP, 0, ["east"], ["reader"], message.raw, 1)
+    talk.say(talk.east, Intro([FEED.credential.raw]))
+    talk.say(talk.east, Data(message.header.lane, talk.now_ms, [given_back]))
+    assert [code for frame in talk.heard(talk.east, Nack) for _, code, _ in frame.refusals] == [Code.BUSY]
+    talk.place(talk.west, CELL, "west", session=b"c" * 16, epoch=2)
+    talk.say(talk.east, Data(message.header.lane, talk.now_ms, [given_back]))
+    assert [frame.ids for frame in talk.heard(talk.east, Ack)] == [[visit_of(message.id, 1, ["reader"])]]
+    (item,) = talk.items(talk.west)
+    assert (item.targets, item.moved) == (["reader"], 2)
+
+
+@pytest.mark.parametrize("parents", [(), ("hq",)])
+def test_an_action_goes_down_again_only_from_where_it_went_down_before(parents):
+    talk = relay(*parents)
+    up = talk.dial(PARENT, Role.CHILD) if parents else 0
+    east, wall = talk.connect(EAST, Role.CHILD), talk.connect(WALL, Role.POINT, session=b"w" * 16)
+    talk.place(east, EAST, "mid")
+    talk.attach(wall, WALL, "mid", executes=True, session=b"w" * 16)
+    action = verified(SOAR, kind=Kind.ACTION, topic="deny.ipv4_net", to="all",
+                      records=[{"action": "deny", "target": {"ipv4_net": "192.0.2.1"}, "args": {}}])
+    talk.say(east, Intro([SOAR.credential.raw]))
+    talk.say(east, Data(action.header.lane, talk.now_ms, [Item(UP, 0, ["east"], ["wall"], action.raw, 1)]))
+    assert talk.items(wall) == []
+    if parents:
+        (item,) = talk.items(up)
+        assert (item.direction, item.targets, item.moved) == (UP, ["wall"], 2)
+    else:
+        assert [c for f in talk.heard(east, Nack) for _, c, _ in f.refusals] == [Code.WRONG_DIRECTION]
+
+
+def test_who_moves_too_often_is_not_followed_for_ever(talk):
+    message = intel()
+    talk.say(talk.up, Intro([FEED.credential.raw]))
+    talk.say(talk.up, Data(message.header.lane, talk.now_ms, [Item(DOWN, 0, [], ["reader"], message.raw, MOVED_MAX)]))
+    assert [c for f in talk.heard(talk.up, Nack) for _, c, _ in f.refusals] == [Code.UNROUTABLE]
+
+
+def test_events_never_come_back_down(talk):
+    event = verified(FEED, sequence=7)
+    talk.send(talk.east, event)
+    for direction, link in ((UP, talk.east), (DOWN, talk.up)):
+        item = Item(direction, 0, [], ["reader"], event.raw, 1)
+        talk.say(link, Data(event.header.lane, talk.now_ms, [item]))
+        assert [c for f in talk.heard(link, Nack) for _, c, _ in f.refusals] == [Code.WRONG_DIRECTION]
+
+
+# -- draining -------------------------------------------------------------------------------------------------------
+
+
+def test_who_drains_says_so_and_takes_nobody_new(talk):
+    talk.step(Drain())
+    told = [frame for link in (talk.east, talk.west) for frame in talk.heard(link, Bye)]
+    assert told == [Bye(Code.DRAINING, "hq")] * 2
+    assert talk.heard(talk.up, Bye) == [] and not talk.core.drained
+    late = talk.connect(READER, Role.POINT, session=b"l" * 16)
+    assert [refused.code for refused in talk.heard(late, Refused)] == [Code.DRAINING]
+    for link in (talk.east, talk.west):
+        talk.lose(link)
+    settle(talk, talk.up)
+    assert talk.core.drained
+
+
+def test_a_child_that_has_another_parent_is_handed_what_is_left_and_then_parted_from(talk):
+    message = intel()
+    talk.send(talk.up, message, DOWN)
+    talk.place(talk.east, EAST, "west", epoch=2)
+    talk.wait(500)
+    assert talk.heard(talk.east, Bye) == [], "it has not acknowledged what it was sent"
+    settle(talk, talk.up)
+    talk.say(talk.east, Ack([message.id]))
+    talk.wait(500)
+    settle(talk, talk.up)
+    talk.wait(500)
+    assert talk.heard(talk.east, Bye) == [Bye(Code.CLOSED, "")]
+
+
+# -- circles and twins ----------------------------------------------------------------------------------------------
+
+
+def test_what_went_up_by_who_is_below_now_goes_up_again(talk):
+    """east was the parent, and took it; now it is the other way round."""
+    event = verified(FEED, sequence=8)
+    talk.send(talk.west, event)
+    talk.say(talk.up, Ack([event.id]))
+    talk.items(talk.up)
+    for _ in range(2):
+        talk.send(talk.east, event, hops=("mid", "east"))
+    assert [i for frame in talk.heard(talk.east, Ack) for i in frame.ids] == [event.id, event.id]
+    assert [item.hops for item in talk.items(talk.up)] == [["mid", "east", "mid"]], "once for each way that it came"
+
+
+def test_what_goes_in_a_circle_stays_where_it_is(talk):
+    talk.say(talk.up, Pong(talk.now_ms, talk.now_ms, ("east", "hq")))
+    event = verified(FEED, sequence=8)
+    talk.send(talk.east, event, hops=("mid", "hq", "east"))
+    assert [c for f in talk.heard(talk.east, Nack) for _, c, _ in f.refusals] == [Code.BUSY]
+    assert talk.count("refused:loop") == 1 and talk.items(talk.up) == []
+
+
+def test_a_goodbye_before_hello_says_nothing_of_anybody(talk):
+    """A child that is dialled answers HELLO with BYE."""
+    talk._links += 1
+    talk.step(LinkUp(talk._links, CELL.curve_key, b"n" * 16, Role.PARENT, "cell"))
+    before = list(talk.core.routes.all())
+    talk.say(talk._links, Bye(Code.CLOSED, ""))
+    assert list(talk.core.routes.all()) == before and talk.closed[-1] == talk._links
+
+
+def test_a_connection_has_one_role():
+    talk = relay("far", "hq")
+    talk.dial(AUTHORITY.issue("far", NodeKind.RELAY), Role.CHILD)
+    talk.step(LinkUp(9, PARENT.curve_key, b""))
+    hello = Hello(1, 1, "acme", Role.PARENT, PARENT.credential.raw, b"p" * 16, b"a" * 16, T0, 0, 0)
+    talk.say(9, hello)
+    assert talk.heard(9, Refused) == [], "a backup waits until it is wanted"
+    talk.say(9, hello._replace(role=Role.CHILD, nonce=b"b" * 16))
+    assert [refused.code for refused in talk.heard(9, Refused)] == [Code.WRONG_ROLE]
+    talk.lose(1)
+    talk.wait(10_000)
+    assert not talk.core.by_destination
+
+
+def test_nobody_is_below_its_own_child(talk):
+    other = talk.connect(PARENT, Role.CHILD)
+    assert [refused.code for refused in talk.heard(other, Refused)] == [Code.LOOP]
+    talk.say(talk.up, Pong(talk.now_ms, talk.now_ms, ("far", "hq")))
+    grandparent = AUTHORITY.issue("far", NodeKind.RELAY)
+    other = talk.connect(grandparent, Role.CHILD)
+    assert [refused.code for refused in talk.heard(other, Refused)] == [Code.LOOP]
+
+
+def test_a_parent_that_turns_out_to_be_below_is_left(talk):
+    talk.say(talk.up, Pong(talk.now_ms, talk.now_ms, ("mid", "hq")))
+    assert [refused.code for refused in talk.heard(talk.up, Refused)] == [Code.LOOP]
+    assert talk.core.ancestors == ()
+
+
+def test_the_path_is_told_to_children(talk):
+    talk.say(talk.up, Pong(talk.now_ms, talk.now_ms, ("far", "hq")))
+    talk.say(talk.east, Ping(talk.now_ms))
+    assert talk.heard(talk.east, Pong)[-1].path == ("far", "hq", "mid")
+
+
+def test_a_child_that_is_elsewhere_too_in_another_process_is_named(talk):
+    twin = sign_attachment(EAST.credential, EAST.signer, b"t" * 16, "far", 9, False, ())
+    talk.say(talk.up, Routes(1, False, [twin], []))
+    assert [refused.code for refused in talk.heard(talk.east, Refused)] == [Code.TWIN]
+    assert talk.count("twins:child") == 1
+
+
+def test_a_relay_hears_of_its_own_twin(talk):
+    twin = sign_attachment(ME.credential, ME.signer, b"t" * 16, "far", 2**45, False, ())
+    ready = talk.say(talk.up, Routes(1, False, [twin], []))
+    assert talk.count("twins:self") == 1
+    assert any(isinstance(note, Note) and note.fields.get("code") == "E212" for note in ready.notes)
+
+
+def test_a_reject_says_only_names(talk):
+    assert str(Reject(Code.LOOP, "east is above mid")) == "E211 a relay would be its own ancestor: east is above mid"
