@@ -172,7 +172,8 @@ class Carrier(Links):
         direction = Direction.UP if row.destination == UPLINK else Direction.DOWN
         hops = list(held.hops)
         if self.accepts:
-            hops.append(self.me.id)
+            # What comes by again has made a detour: it says how it got here, not how it wandered.
+            hops = [*hops[: hops.index(self.me.id)], self.me.id] if self.me.id in hops else [*hops, self.me.id]
         return Item(direction, held.age_at(now_ms), hops, list(row.targets), message.raw, row.moved)
 
     # -- what may leave ---------------------------------------------------------------------------------

@@ -1,53 +1,15 @@
 """Parents that die, hang and drain, with real processes: how long it takes, and that nothing is lost or doubled."""
 
 import json
-import os
-import signal
-import threading
 import time
-from collections import Counter
-from contextlib import suppress
 
 import pytest
 
-from fabric.protocol.errors import FabricError
-from relays.drain import Draining, drain_path, write_draining
+from tests.integration.family import TOPOLOGY, Stream, bring_back, kill_for_good, parent_of
 from tests.integration.harness import house_in, wait_for
 
 # Within three heartbeats of 2 s, and as much again for a machine that is busy with other things.
 FAILOVER_S = 12
-
-TOPOLOGY = """
-fabric = "family"
-organisation = "acme"
-defaults = { label = "green", ttl = { event = "1h", action = "30s", result = "1h" } }
-
-[relays]
-hq   = { segment = "hq",   clearance = "red",   listen = "127.0.0.1:PORT-hq" }
-east = { segment = "east", clearance = "amber", listen = "127.0.0.1:PORT-east", parent = "hq" }
-west = { segment = "west", clearance = "amber", listen = "127.0.0.1:PORT-west", parent = "hq" }
-cell = { segment = "cell", clearance = "amber", listen = "127.0.0.1:PORT-cell", parent = "east", backups = ["west"] }
-mine = { clearance = "amber", listen = "127.0.0.1:PORT-mine", parent = "east", dial = "child", backups = ["west"] }
-
-[roles]
-sensor   = { publish = ["detections.>"] }
-analyst  = { subscribe = ["detections.>"] }
-firewall = { execute = ["deny ipv4_net"] }
-
-[roles.soar]
-request = [{ action = "deny ipv4_net", to = "role=firewall" }]
-
-[points]
-sensor-c = { relay = "cell", role = "sensor",   clearance = "amber" }
-sensor-e = { relay = "east", role = "sensor",   clearance = "amber", backups = ["west"] }
-fw-c     = { relay = "cell", role = "firewall", clearance = "amber" }
-soar-e   = { relay = "east", role = "soar",     clearance = "amber", backups = ["west"] }
-analyst  = { relay = "hq",   role = "analyst",  clearance = "red", kind = "operator" }
-
-[[approval]]
-when = { action = "deny ipv4_net", to = "role=firewall" }
-require = 0
-"""
 
 
 @pytest.fixture
@@ -56,74 +18,6 @@ def house(tmp_path):
         made.up()
         made.wait_whole()
         yield made
-
-
-def parent_of(house, relay):
-    return house.state(relay).get("parent_now", "")
-
-
-def kill_for_good(house, relay):
-    """kill -9, and nobody brings it back."""
-    write_draining(drain_path(house.fabric, relay, house.home), Draining(gone=True))
-    os.kill(house.pid(relay), signal.SIGKILL)
-
-
-def bring_back(house, relay):
-    house.cli("drain", relay, "--back", "--fabric", house.fabric).expect(0)
-
-
-class Stream:
-    """Numbers published by some control points, one after the other, and what a subscriber saw of them."""
-
-    def __init__(self, house, *sensors, pause_s=0.02):
-        self.sent = Counter()
-        self.seen = Counter()
-        self.ages_ms = []
-        self._house, self._sensors, self._pause_s = house, sensors, pause_s
-        self._stop = threading.Event()
-
-    def __enter__(self):
-        self._analyst = self._house.point("analyst")
-        self._analyst.__enter__()
-        subscription = self._analyst.subscribe("detections.>")
-        self._points = [self._house.point(name).__enter__() for name in self._sensors]
-        self._threads = [threading.Thread(target=self._read, args=(subscription,), daemon=True)]
-        self._threads += [threading.Thread(target=self._write, args=(point,), daemon=True) for point in self._points]
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def _write(self, point):
-        number, futures = 0, []
-        while not self._stop.is_set():
-            record = f"{point.identity.id} {number}"
-            self.sent[record] += 1
-            futures.append(point.publish_later("detections.app", {"n": record}))
-            number += 1
-            time.sleep(self._pause_s)
-        for future in futures:
-            future.result(30)
-
-    def _read(self, subscription):
-        with suppress(FabricError):  # closed at the end, as a program's would be
-            for message in subscription:
-                self.seen[message.content["n"]] += 1
-                self.ages_ms.append(message.age_ms)
-
-    def finish(self):
-        """All that was sent is held, and has arrived once."""
-        self._stop.set()
-        for thread in self._threads[1:]:
-            thread.join(60)
-            assert not thread.is_alive()
-        wait_for(lambda: len(self.seen) == len(self.sent), "all that was published", 30)
-        assert self.seen == self.sent
-
-    def __exit__(self, *_):
-        self._stop.set()
-        for point in self._points:
-            point.__exit__(None, None, None)
-        self._analyst.__exit__(None, None, None)
 
 
 def test_a_parent_that_is_killed_under_load_loses_and_doubles_nothing(house):

@@ -11,7 +11,8 @@ from fabric.protocol.limits import LINK_SILENCE_MS, PING_MS, SESSION_GRACE_MS, S
 from fabric.protocol.ready import Drain
 from fabric.protocol.severity import Severity
 from fabric.protocol.uplink import RETURN_MS, STABLE_MS
-from fabric.protocol.wire import Ack, Data, Welcome, decode_frame
+from fabric.protocol.wire import Ack, Data
+from tests.simulation.herd import herd
 from tests.simulation.world import World
 from tests.support import MINUTE_MS
 
@@ -247,30 +248,10 @@ def test_a_relay_that_may_not_dial_is_dialled_by_its_backup():
 
 
 def test_a_thousand_children_of_a_dead_parent_are_no_herd():
-    world = World(1, watch=False)
-    world.relay("hq")
-    world.relay("east", "hq")
-    world.relay("west", "hq")
-    for n in range(1_000):
-        world.point(f"p-{n}", "east", SENSOR, backups=("west",))
-    children = [f"p-{n}" for n in range(1_000)]
-    assert world.run_until(lambda: all(world.relay_of(name) == "east" for name in children), 30_000)
-    world.run(10_000)
-    welcomed, welcomes = {}, Counter()
-    began_ms = world.now_ms
-
-    def count(sender, receiver, payload):
-        if sender.name == "west" and receiver.name not in welcomed and isinstance(decode_frame(payload), Welcome):
-            welcomed[receiver.name] = world.now_ms
-            welcomes[(world.now_ms - began_ms) // 250] += 1
-
-    world.watchers.append(count)
-    world.crash("east", 10 * MINUTE_MS)
-    assert world.run_until(lambda: all(world.relay_of(name) == "west" for name in children), 15_000)
-    busy = range(min(welcomes), max(welcomes) + 1)
-    mean = 1_000 / len(busy)
-    assert max(welcomes.values()) <= 2 * mean, dict(welcomes)
-    assert world.now_ms - began_ms <= 2 * FAILOVER_MS
+    crowd = herd(1_000)
+    assert sum(crowd.welcomes.values()) == 1_000
+    assert crowd.peak_over_mean <= 2, crowd.welcomes
+    assert crowd.last_ms <= 2 * FAILOVER_MS
 
 
 # -- draining -------------------------------------------------------------------------------------------------

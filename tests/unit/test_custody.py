@@ -1,4 +1,5 @@
 from fabric.protocol.custody import Custody
+from fabric.protocol.envelope import Kind
 from fabric.protocol.outbox import Held, Outbox
 from fabric.protocol.ready import Done, Put, Ready, Replace, Seen
 from fabric.protocol.severity import Lane
@@ -155,3 +156,49 @@ def test_what_is_on_disk_already_is_not_persisted_again():
     house.custody.adopt(Held(message, UP, Lane.MEDIUM, 0, T0, T0 + 60_000, ()), [("^", ("fw-7",))])
     assert house.ready.persist == []
     assert house.outbox("^").rows()[0].targets == ("fw-7",)
+
+
+def moved(house):
+    return {row.destination: (row.targets, row.moved, row.tries) for row in house.rows.values()}
+
+
+def test_readdressed_rows_are_on_disk_as_they_are_in_memory_and_counted_once():
+    house = House()
+    held = house.put("relay:east", "relay:west", direction=DOWN)
+    house.ready.persist.clear()
+    house.custody.readdress(held, [held.rows["relay:east"]], [("^", ("fw-7",))], house.ready)
+    done, put = house.ready.persist
+    assert done == Done(held.message.id, DOWN, "", last=True)
+    assert (put.destinations, put.moved) == ((("relay:west", ()), ("^", ("fw-7",))), (("^", 1),))
+    assert house.outbox("relay:east").empty and house.custody.lane_bytes[Lane.MEDIUM] == held.size
+    for row in list(held.rows.values()):
+        house.custody.end(row, house.ready)
+    assert house.custody.lane_bytes == [0] * len(Lane) and len(house.custody) == 0
+
+
+def test_who_joins_a_row_that_was_sent_changes_nothing_of_that():
+    house = House()
+    held = house.put("relay:east", direction=DOWN)
+    box = house.outbox("relay:east")
+    box.sent(box.take(T0, PLENTY), T0, 1)
+    house.custody.readdress(held, [], [("relay:east", ("fw-7",))], house.ready, moved=2)
+    assert moved(held) == {"relay:east": (("fw-7",), 2, 1)}
+    assert box.take(T0, PLENTY) is held.rows["relay:east"], "and it is sent again"
+    house.custody.readdress(held, [], [("relay:east", ("fw-8",)), ("relay:west", ("fw-9",))], house.ready)
+    assert moved(held) == {"relay:east": (("fw-7", "fw-8"), 3, 1), "relay:west": (("fw-9",), 1, 0)}
+
+
+def test_intel_for_everybody_below_a_child_stays_that_when_somebody_joins():
+    house = House()
+    feed = verified(ZEEK, kind=Kind.INTEL, topic="intel.ipv4")
+    held = Held(feed, DOWN, Lane.MEDIUM, 0, T0, T0 + 60_000, ())
+    house.custody.put(held, [("relay:east", ())], house.ready)
+    house.custody.readdress(held, [], [("relay:east", ("reader",))], house.ready)
+    assert held.rows["relay:east"].targets == ("east", "reader")
+
+
+def test_to_a_control_point_it_is_a_message_like_any_other():
+    house = House()
+    held = house.put("relay:east", direction=DOWN)
+    house.custody.readdress(held, list(held.rows.values()), [("point:a/1", ("a",))], house.ready, moved=3)
+    assert held.rows["point:a/1"].moved == 0 and held.rows["point:a/1"].visit == held.message.id

@@ -99,6 +99,13 @@ def test_what_the_core_needs_first_comes_first(path):
     ]
 
 
+def test_how_often_it_moved_comes_back(path):
+    held = put(1, "^", "relay:west")._replace(moved=(("^", 3),))
+    again = Done(held.id, held.direction, "", last=True)
+    (found,) = [op for op in committed(path, [put(1, "relay:east")], [again, held]) if isinstance(op, Put)]
+    assert found == held
+
+
 def test_an_empty_attachment_forgets_a_session(path):
     assert committed(path, [KeepSession("point:a/00", b"x"), KeepSession("point:a/00", b"")]) == []
     assert committed(path, [KeepSession("point:b/00", b"x")], [KeepSession("point:b/00", b"")]) == []
