@@ -22,7 +22,7 @@ from fabric.protocol.node import Node
 from fabric.protocol.outbox import Outbox
 from fabric.protocol.ready import Drain, Event, KeepGap, KeepSession, Note, Op, Ready
 from fabric.protocol.routing import Attachment, Change, RouteKey, RouteTable, open_attachment, sign_attachment
-from fabric.protocol.sessions import Sessions, child_relay, is_point, point_session
+from fabric.protocol.sessions import Sessions, child_relay, is_point, point_session, session_of
 from fabric.protocol.signing import Signer
 from fabric.protocol.wire import Bye, Role, Routed, Routes
 
@@ -161,9 +161,10 @@ class Below(Node):
     def forget_session(self, destination: str, now_ms: int, ready: Ready) -> None:
         """A control point left, or did not come back in time: its rows end, its routes go."""
         self.sessions.forget(destination)
-        for attachment in self.routes.below(destination):
-            self.routes.forget(attachment)
-            self._withdraw(attachment.key, attachment.epoch)
+        known = self.routes.get(session_of(destination))
+        if known is not None and self.routes.via(known) == destination:
+            self.routes.forget(known)
+            self._withdraw(known.key, known.epoch)
         ready.persist += [KeepSession(destination, b""), KeepGap(destination, 0)]
         self.on_session_end(destination, now_ms, ready)
         self.outboxes.pop(destination, None)
@@ -315,7 +316,8 @@ class Below(Node):
         """Somebody who was below is not, or is by another way; so is whoever is below a relay."""
         old = self.by_destination.get(before)
         own = before in (child_relay(attachment.node), point_session(*attachment.key))
-        if own and old is not None and attachment.session == old.peer_session:
+        same = own and old is not None and attachment.session == old.peer_session
+        if same and old is not None and not self._comes_and_goes(before, now_ms):
             # It told us itself, or will be gone in a moment: what it has yet to get goes while its link lasts.
             old.leaving_at_ms = now_ms
             self.touch(before)
@@ -332,6 +334,10 @@ class Below(Node):
             pass_on(old, attachment)
             self.touch(before)
         self.on_moved(before, (attachment, with_it), now_ms, ready)
+
+    def _comes_and_goes(self, destination: str, now_ms: int) -> bool:
+        """Whether the session is here and elsewhere by turns: two processes, and each takes it from the other."""
+        return self._twins.is_twin(f"left {destination}", now_ms)
 
     def _gone(self, destination: str, now_ms: int, ready: Ready) -> None:
         """Somebody has another relay by now, and no link here: what was not handed over follows."""

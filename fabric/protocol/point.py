@@ -46,7 +46,7 @@ from fabric.protocol.wire import Bye, Direction, Item, Role, Routed, Routes
 # What trying again cannot mend until somebody acts: told at once, tried slowly.
 _FINAL = frozenset({
     Code.UNKNOWN_VERSION, Code.WRONG_KEY, Code.BAD_CREDENTIAL, Code.CREDENTIAL_EXPIRED, Code.REVOKED, Code.WRONG_ROLE,
-    Code.WRONG_FABRIC, Code.WRONG_PEER,
+    Code.WRONG_FABRIC, Code.WRONG_PEER, Code.TWIN,
 })
 
 

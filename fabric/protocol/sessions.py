@@ -24,6 +24,12 @@ def child_relay(relay: str) -> str:
     return CHILD + relay
 
 
+def session_of(destination: str) -> tuple[str, bytes]:
+    """The control point and its session: the inverse of `point_session`."""
+    node, _, session = destination.removeprefix("point:").partition("/")
+    return node, bytes.fromhex(session)
+
+
 def is_point(destination: str) -> bool:
     return destination.startswith("point:")
 

@@ -345,6 +345,23 @@ def test_one_identity_in_two_places_is_noticed_and_named():
     assert world.nodes["east"].core.counters["refused:twin"] > 0
 
 
+def test_one_session_in_two_places_is_noticed_and_named():
+    """An outbox was copied, and both run."""
+    world = stage()
+    reader = world.point("reader", "east", ANALYST)
+    world.attach("reader", "intel.>")
+    world.run(2_000)
+    world.nodes["copy"] = type(reader)("copy", reader.member, reader.make, reader.make(reader.core.session))
+    world.nodes["copy"].core.roots = world.roots
+    world.nodes["copy"].core.uplink.parents = ["west"]
+    world.nodes["copy"].dials = [("west", reader.dials[0][1])]
+    world._later(0, lambda: world._dial_wanted(world.nodes["copy"]))
+    world.run(20_000)
+    counters = [world.nodes[name].core.counters for name in ("east", "west")]
+    assert sum(counted["twins:point"] for counted in counters) > 0
+    assert sum(counted["refused:twin"] for counted in counters) > 0
+
+
 def test_a_session_that_left_for_good_leaves_nothing_behind():
     world = stage(soar=SOAR)
     world.attach("soar")
