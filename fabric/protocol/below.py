@@ -9,13 +9,11 @@ becomes of messages.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
 
 from fabric.protocol.announce import announce, announce_all, answered, next_frames, pass_on, settled
-from fabric.protocol.credentials import Credential
 from fabric.protocol.custody import Custody
 from fabric.protocol.errors import Code, Reject
-from fabric.protocol.limits import ADMISSIONS_BURST, CONFIRM_MS, PING_MS, RETRY_MS, SKEW_MS
+from fabric.protocol.limits import ADMISSIONS_BURST, CONFIRM_MS, PING_MS, RETRY_MS
 from fabric.protocol.link import Link
 from fabric.protocol.links import UPLINK
 from fabric.protocol.node import Node
@@ -23,7 +21,6 @@ from fabric.protocol.outbox import Outbox
 from fabric.protocol.ready import Drain, Event, KeepGap, KeepSession, Note, Op, Ready
 from fabric.protocol.routing import Attachment, Change, RouteKey, RouteTable, open_attachment, sign_attachment
 from fabric.protocol.sessions import Sessions, child_relay, is_point, point_session, session_of
-from fabric.protocol.signing import Signer
 from fabric.protocol.wire import Bye, Role, Routed, Routes
 
 # A control point acknowledges after its handler returned, so its silence means work, not loss.
@@ -37,17 +34,8 @@ _WITHDRAWN_MAX = 4_096
 class Below(Node):
     accepts = (Role.CHILD, Role.PARENT, Role.POINT)
 
-    def __init__(
-        self,
-        credential: Credential,
-        signer: Signer,
-        authority_key: bytes,
-        session: bytes,
-        entropy: Callable[[int], bytes],
-        parents: tuple[str, ...] = (),
-        skew_ms: int = SKEW_MS,
-    ) -> None:
-        super().__init__(credential, signer, authority_key, session, entropy, parents, skew_ms)
+    def set_up(self) -> None:
+        super().set_up()
         self.custody = Custody(self._outbox)
         self.routes = RouteTable(self.me.id)
         self.sessions = Sessions()

@@ -8,21 +8,19 @@ reported once, and only as much of it as this relay can know.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
 
 from fabric.protocol.actions import End
-from fabric.protocol.credentials import Credential, NodeKind
+from fabric.protocol.credentials import NodeKind
 from fabric.protocol.envelope import Header
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.holding import Holding
-from fabric.protocol.limits import FRAME_BYTES_MAX, SKEW_MS, TARGETS_MAX
+from fabric.protocol.limits import FRAME_BYTES_MAX, TARGETS_MAX
 from fabric.protocol.links import UPLINK
 from fabric.protocol.outbox import Row
 from fabric.protocol.permissions import is_target
 from fabric.protocol.ready import KeepDispatch, Op, Ready
 from fabric.protocol.reports import NOBODY, SELECTED, build_report
 from fabric.protocol.sessions import is_point
-from fabric.protocol.signing import Signer
 from fabric.protocol.tlp import Label
 from fabric.protocol.verify import Verified, open_envelope
 from fabric.protocol.wire import Direction, Item
@@ -34,17 +32,8 @@ _FRAMING_BYTES = 4_096
 
 
 class Commands(Holding):
-    def __init__(
-        self,
-        credential: Credential,
-        signer: Signer,
-        authority_key: bytes,
-        session: bytes,
-        entropy: Callable[[int], bytes],
-        parents: tuple[str, ...] = (),
-        skew_ms: int = SKEW_MS,
-    ) -> None:
-        super().__init__(credential, signer, authority_key, session, entropy, parents, skew_ms)
+    def set_up(self) -> None:
+        super().set_up()
         # (action's digest, target or "" for "turned here") -> (label, until): who may answer what. Targets are those
         # that were handed the action here, and where it turned all that were selected.
         self._dispatches: OrderedDict[tuple[bytes, str], tuple[Label, int]] = OrderedDict()

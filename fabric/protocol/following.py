@@ -7,19 +7,17 @@ events, and what has followed somebody too often.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from fabric.protocol.commands import Commands
-from fabric.protocol.credentials import Credential
 from fabric.protocol.envelope import Kind
 from fabric.protocol.errors import Code, Reject
-from fabric.protocol.limits import MOVED_MAX, SKEW_MS
+from fabric.protocol.limits import MOVED_MAX
 from fabric.protocol.links import UPLINK
 from fabric.protocol.outbox import Row
 from fabric.protocol.ready import Ready
 from fabric.protocol.routing import Attachment
 from fabric.protocol.sessions import NOWHERE, is_point, node_of
-from fabric.protocol.signing import Signer
 from fabric.protocol.topics import matches
 from fabric.protocol.verify import Verified
 from fabric.protocol.wire import Direction, Item
@@ -37,17 +35,8 @@ def _interested(moved: list[Moved], topic: str) -> list[str]:
 
 
 class Following(Commands):
-    def __init__(
-        self,
-        credential: Credential,
-        signer: Signer,
-        authority_key: bytes,
-        session: bytes,
-        entropy: Callable[[int], bytes],
-        parents: tuple[str, ...] = (),
-        skew_ms: int = SKEW_MS,
-    ) -> None:
-        super().__init__(credential, signer, authority_key, session, entropy, parents, skew_ms)
+    def set_up(self) -> None:
+        super().set_up()
         self._moves: dict[str, list[Moved]] = {}  # the destination by which they were reached before -> who moved
         self._finds: list[Moved] = []
 

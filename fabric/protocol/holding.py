@@ -7,38 +7,25 @@ told how much. A subclass says what messages mean.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from fabric.protocol.below import Below
-from fabric.protocol.credentials import Credential
 from fabric.protocol.custody import Destinations, HeldKey
 from fabric.protocol.envelope import Kind
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.lifetime import remaining_ms
-from fabric.protocol.limits import POINT_QUOTA_BYTES, SESSION_GRACE_MS, SKEW_MS
+from fabric.protocol.limits import POINT_QUOTA_BYTES, SESSION_GRACE_MS
 from fabric.protocol.links import UPLINK
 from fabric.protocol.outbox import Held, Outbox, Row
 from fabric.protocol.ready import KeepGap, Op, Put, Ready
 from fabric.protocol.reports import build_gap
 from fabric.protocol.routing import Attachment
 from fabric.protocol.sessions import NOWHERE, is_point, node_of
-from fabric.protocol.signing import Signer
 from fabric.protocol.verify import Verified, open_envelope
 from fabric.protocol.wire import Direction, Item
 
 
 class Holding(Below):
-    def __init__(
-        self,
-        credential: Credential,
-        signer: Signer,
-        authority_key: bytes,
-        session: bytes,
-        entropy: Callable[[int], bytes],
-        parents: tuple[str, ...] = (),
-        skew_ms: int = SKEW_MS,
-    ) -> None:
-        super().__init__(credential, signer, authority_key, session, entropy, parents, skew_ms)
+    def set_up(self) -> None:
+        super().set_up()
         self._markers: dict[str, bytes] = {}  # session -> the gap marker that it has yet to acknowledge
         # Messages for whoever moved away, on their way up, or where that ends -> since when.
         self._homing: dict[HeldKey, int] = {}

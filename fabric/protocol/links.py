@@ -89,6 +89,10 @@ class Links:
         self._dirty: dict[str, None] = {}
         self._answering: dict[int, None] = {}
         self._timers_at_ms = 0
+        self.set_up()
+
+    def set_up(self) -> None:
+        """The state that a subclass adds; each calls its own above it first."""
 
     def fabric_now(self, now_ms: int) -> int:
         """The root's time, by which credentials and issued_at are judged (SPEC 5)."""

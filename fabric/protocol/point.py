@@ -8,15 +8,12 @@ they are delivered: one that the node might have begun is never offered to it ag
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from fabric.protocol.announce import announce, announce_all, answered, next_frames, pass_on
-from fabric.protocol.credentials import Credential
 from fabric.protocol.custody import Custody
 from fabric.protocol.envelope import Kind
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.lifetime import check_lifetime, remaining_ms
-from fabric.protocol.limits import RETRY_MS, SKEW_MS
+from fabric.protocol.limits import RETRY_MS
 from fabric.protocol.link import Link
 from fabric.protocol.links import UPLINK
 from fabric.protocol.node import Node
@@ -39,7 +36,6 @@ from fabric.protocol.ready import (
 )
 from fabric.protocol.routing import EPOCH_MAX, Attachment, RouteTable, open_attachment, sign_attachment
 from fabric.protocol.severity import Lane
-from fabric.protocol.signing import Signer
 from fabric.protocol.verify import Verified
 from fabric.protocol.wire import Bye, Direction, Item, Role, Routed, Routes
 
@@ -51,17 +47,8 @@ _FINAL = frozenset({
 
 
 class Point(Node):
-    def __init__(
-        self,
-        credential: Credential,
-        signer: Signer,
-        authority_key: bytes,
-        session: bytes,
-        entropy: Callable[[int], bytes],
-        parents: tuple[str, ...] = (),
-        skew_ms: int = SKEW_MS,
-    ) -> None:
-        super().__init__(credential, signer, authority_key, session, entropy, parents, skew_ms)
+    def set_up(self) -> None:
+        super().set_up()
         self.outboxes[UPLINK] = Outbox(UPLINK, RETRY_MS)
         self.custody = Custody(lambda destination: self.outboxes[destination])
         self._table = RouteTable(self.me.id)  # only this node's own attachment

@@ -9,37 +9,24 @@ this relay's clearance.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from fabric.protocol.credentials import Credential
 from fabric.protocol.envelope import Kind
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.following import Following
 from fabric.protocol.lifetime import check_lifetime
-from fabric.protocol.limits import SETTLE_MS, SKEW_MS
+from fabric.protocol.limits import SETTLE_MS
 from fabric.protocol.link import Link
 from fabric.protocol.outbox import Row, visit_of
 from fabric.protocol.permissions import check_direction, check_origin, publish_rate_per_s, request_grants
 from fabric.protocol.rates import Rates
 from fabric.protocol.ready import Note, Ready
 from fabric.protocol.severity import Lane
-from fabric.protocol.signing import Signer
 from fabric.protocol.verify import Verified
 from fabric.protocol.wire import Direction, Item, Role
 
 
 class Relay(Following):
-    def __init__(
-        self,
-        credential: Credential,
-        signer: Signer,
-        authority_key: bytes,
-        session: bytes,
-        entropy: Callable[[int], bytes],
-        parents: tuple[str, ...] = (),
-        skew_ms: int = SKEW_MS,
-    ) -> None:
-        super().__init__(credential, signer, authority_key, session, entropy, parents, skew_ms)
+    def set_up(self) -> None:
+        super().set_up()
         self.rates = Rates()
         self._started_ms: int | None = None
 
