@@ -1,68 +1,43 @@
-"""What is below a relay (SPEC 7.5, 7.6, 7.8): its children, its sessions of control points, and who is where.
+"""Whom a relay has below it (SPEC 7.5, 7.7): children, sessions of control points, and how it takes leave of them.
 
-Guarantees: a node is where its own newest signed statement says, whoever passed that on; a peer that still believes an
-older one is told the newer; whoever moves away is handed what is held for it while its link lasts, and what is left
-then follows it. Refuses routes from the parent that are not about a node that moved away. A subclass says what
-becomes of messages.
+Guarantees: who moves away is handed what is held for it while its link lasts; a session that is away is kept for its
+time; a relay that drains serves on until everybody has gone who can. A subclass says what becomes of messages.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
-from fabric.protocol.announce import announce, announce_all, answered, next_frames, pass_on, settled
+from fabric.protocol.announce import settled
 from fabric.protocol.custody import Custody
-from fabric.protocol.errors import Code, Reject
-from fabric.protocol.limits import ADMISSIONS_BURST, CONFIRM_MS, PING_MS, RETRY_MS
+from fabric.protocol.errors import Code
+from fabric.protocol.limits import ADMISSIONS_BURST, RETRY_MS
 from fabric.protocol.link import Link
 from fabric.protocol.links import UPLINK
-from fabric.protocol.node import Node
 from fabric.protocol.outbox import Outbox
-from fabric.protocol.ready import Drain, Event, KeepGap, KeepSession, Note, Op, Ready
-from fabric.protocol.routing import Attachment, Change, RouteKey, RouteTable, open_attachment, sign_attachment
+from fabric.protocol.placing import Placing
+from fabric.protocol.ready import Drain, Event, KeepGap, KeepSession, Op, Ready
+from fabric.protocol.routing import Attachment, open_attachment
 from fabric.protocol.sessions import Sessions, child_relay, is_point, point_session, session_of
-from fabric.protocol.wire import Bye, Role, Routed, Routes
+from fabric.protocol.wire import Bye, Role
 
 # A control point acknowledges after its handler returned, so its silence means work, not loss.
 _POINT_RETRY_MS = 10_000
-# Who moved away is remembered for one to two of these, so that an older statement of his is known as one.
-_PRUNE_MS = 60_000
-# Sessions that ended come and go with every command that somebody runs; parents change seldom.
-_WITHDRAWN_MAX = 4_096
 
 
-class Below(Node):
+class Below(Placing):
     accepts = (Role.CHILD, Role.PARENT, Role.POINT)
 
     def set_up(self) -> None:
         super().set_up()
         self.custody = Custody(self._outbox)
-        self.routes = RouteTable(self.me.id)
         self.sessions = Sessions()
-        self._epoch = 0  # of this relay's own newest statement
-        self._withdrawn: OrderedDict[RouteKey, int] = OrderedDict()  # the last that ended, and their epochs
-        self._prune_at_ms = 0
         self._told_to_go: dict[int, None] = {}  # links whose peers know that this relay drains
 
     @property
     def is_root(self) -> bool:
         return not self.parents
 
-    # -- what a subclass says ---------------------------------------------------------------------------
-
     def on_session_end(self, destination: str, now_ms: int, ready: Ready) -> None:
-        """A control point left, or did not come back in time."""
-
-    def on_moved(
-        self, destination: str, moved: tuple[Attachment, list[Attachment]], now_ms: int, ready: Ready
-    ) -> None:
-        """Not to be reached by this destination any more: a control point, or a relay and all below it."""
-
-    def on_found(self, attachment: Attachment, now_ms: int, ready: Ready) -> None:
-        """The way to somebody is known who was not below before, and to everybody who is below him."""
-
-    def on_gone(self, destination: str, now_ms: int, ready: Ready) -> None:
-        """Nobody is to be reached by this destination any more."""
+        """A control point left, or did not come back in time: a subclass ends its rows."""
 
     # -- links ------------------------------------------------------------------------------------------
 
@@ -84,30 +59,8 @@ class Below(Node):
 
     def on_open(self, link: Link, now_ms: int, ready: Ready) -> None:
         self.sessions.came(link.destination)
-        if link.peer_role != Role.PARENT:
-            return
-        mine = self._place_myself(link, now_ms, ready)
-        announce_all(link, self.routes)
-        for key, epoch in self._withdrawn.items():
-            if self.routes.get(key) is None:
-                announce(link, key, epoch)
-        for other in self.parent_links:
-            if other is not link:
-                pass_on(other, mine)
-
-    def _place_myself(self, link: Link, now_ms: int, ready: Ready) -> Attachment:
-        """This relay's own statement: below this parent from now on."""
-        assert link.peer is not None
-        self._epoch = max(self._epoch + 1, self.fabric_now(now_ms))
-        raw = sign_attachment(
-            self.me, self.signer, self.session, link.peer.id, self._epoch, executes=False, subscriptions=()
-        )
-        mine = open_attachment(raw, {self.me.digest: self.me})
-        assert isinstance(mine, Attachment)
-        self.routes.put(mine)
-        self.keep(self.me, ready)
-        ready.persist.append(KeepSession(UPLINK, raw))
-        return mine
+        if link.peer_role == Role.PARENT:
+            self.announce_to(link, now_ms, ready)
 
     def on_lost(self, link: Link, now_ms: int, ready: Ready) -> None:
         self._told_to_go.pop(link.number, None)
@@ -120,26 +73,25 @@ class Below(Node):
         if link.peer_role == Role.POINT and not self.sessions.is_durable(link.destination):
             self.forget_session(link.destination, now_ms, ready)
 
+    def on_attached(self, attachment: Attachment, link: Link, now_ms: int, ready: Ready) -> None:
+        """The statement is kept: whoever moves while this relay is down would be missed after it."""
+        link.leaving_at_ms = None
+        self.keep(attachment.credential, ready)
+        ready.persist.append(KeepSession(link.destination, attachment.raw))
+        if link.peer_role == Role.POINT:
+            self.sessions.attached(link.destination, attachment.keep_ms)
+            for surplus in self.sessions.surplus(attachment.node):
+                self.forget_session(surplus, now_ms, ready)
+
     def on_timers(self, now_ms: int, ready: Ready) -> None:
+        super().on_timers(now_ms, ready)
         for destination in self.sessions.overdue(now_ms):
             self.forget_session(destination, now_ms, ready)
         for link in list(self.links.values()):
             if link.leaving_at_ms is not None and link.peer_role != Role.PARENT and self._is_handed_over(link):
                 self.part(link, now_ms, ready)
-            elif link.unconfirmed and now_ms - link.unconfirmed_at_ms > CONFIRM_MS:
-                self._forget_unconfirmed(link)
-        if now_ms >= self._prune_at_ms:
-            self._prune_at_ms = now_ms + _PRUNE_MS
-            self.routes.prune()
         if self.draining:
             self._send_away(ready)
-
-    def _forget_unconfirmed(self, link: Link) -> None:
-        gone = [a for a in self.routes.below(link.destination) if link.unconfirmed.get(a.key) == a.epoch]
-        for attachment in gone:
-            self.routes.forget(attachment)
-            self._withdraw(attachment.key, attachment.epoch)
-        link.unconfirmed = {}
 
     def _is_handed_over(self, link: Link) -> bool:
         """Whether all that was held for a peer that moves is with it, and nobody above sends more."""
@@ -185,181 +137,6 @@ class Below(Node):
         below = any(link.is_open and link.peer_role != Role.PARENT for link in self.links.values())
         climbing = not self._outbox(UPLINK).empty or (uplink is not None and not settled(uplink))
         return self.draining and not below and not climbing
-
-    # -- who is where -----------------------------------------------------------------------------------
-
-    def on_routes(self, link: Link, frame: Routes, now_ms: int, ready: Ready) -> None:
-        from_parent = link.peer_role == Role.PARENT
-        if from_parent and (frame.first or frame.withdrawals):
-            self.refuse(link, Reject(Code.WRONG_ROLE, "routes come from below"), now_ms, ready)
-            return
-        if frame.sequence == link.routes_in:
-            self.send(link, Routed(frame.sequence, []), ready)
-            return
-        if frame.first:
-            # What this child does not say again within a while, it does not have any more.
-            link.unconfirmed = {attachment.key: attachment.epoch for attachment in self.routes.below(link.destination)}
-            link.unconfirmed_at_ms = now_ms
-        refusals: list[tuple[int, Code, str]] = []
-        for index, raw in enumerate(frame.attachments):
-            opened = open_attachment(raw, self.credentials)
-            if refusals and refusals[-1][1] is Code.UNKNOWN_SIGNER:
-                opened = Reject(Code.UNKNOWN_SIGNER)  # what follows may only mean something after it
-            problem = opened if isinstance(opened, Reject) else self.trust.check(
-                opened.credential, self.fabric_now(now_ms)
-            )
-            if isinstance(opened, Attachment) and problem is None:
-                problem = (
-                    self._told_from_above(opened, now_ms, ready) if from_parent
-                    else self._told_from_below(opened, link, now_ms, ready)
-                )
-            if problem is not None:
-                if problem.code is not Code.BUSY:
-                    self.count("refused", problem.code.reason)
-                refusals.append((index, problem.code, problem.detail))
-            if not link.is_open:
-                return
-        for node, session, epoch in frame.withdrawals:
-            known = self.routes.get((node, session))
-            if known is None:
-                self._withdraw((node, session), epoch)  # those above may know more than was ever said here
-            elif known.epoch <= epoch and self.routes.via(known) == link.destination:
-                self.routes.forget(known)
-                self._withdraw(known.key, known.epoch)
-        if not any(code is Code.UNKNOWN_SIGNER for _, code, _ in refusals):
-            link.routes_in = frame.sequence
-        self.send(link, Routed(frame.sequence, refusals), ready)
-
-    def _told_from_below(self, attachment: Attachment, link: Link, now_ms: int, ready: Ready) -> Reject | None:
-        if link.peer_role == Role.POINT:
-            assert link.peer is not None
-            if attachment.key != (link.peer.id, link.peer_session):
-                return Reject(Code.WRONG_PEER, "a control point attaches itself only")
-        link.unconfirmed.pop(attachment.key, None)
-        newest = self.routes.newest(attachment)
-        if newest is not None and attachment.epoch < newest.epoch:
-            if self.routes.via(newest) != link.destination:
-                pass_on(link, newest)  # it has moved on: whoever still believes the older statement is told
-                self.touch(link.destination)
-            return None
-        way = self.routes.via(attachment)
-        if way not in ("", link.destination) and (newest is None or newest.raw != attachment.raw):
-            # The child that leads there will say so itself, and knows whether it is still true.
-            if link.peer is not None and attachment.node == link.peer.id:
-                link.leaving_at_ms = now_ms
-            return Reject(Code.BUSY, attachment.node)
-        self._place(attachment, now_ms, ready)
-        if way == link.destination:
-            self._attach_here(attachment, link, now_ms, ready)
-        return None
-
-    def _attach_here(self, attachment: Attachment, link: Link, now_ms: int, ready: Ready) -> None:
-        """Of who is one hop below, the statement is kept: whoever moves while this relay is down is missed after it."""
-        assert link.peer is not None
-        if attachment.node != link.peer.id:
-            return
-        link.leaving_at_ms = None
-        self.keep(attachment.credential, ready)
-        ready.persist.append(KeepSession(link.destination, attachment.raw))
-        if link.peer_role == Role.POINT:
-            self.sessions.attached(link.destination, attachment.keep_ms)
-            for surplus in self.sessions.surplus(link.peer.id):
-                self.forget_session(surplus, now_ms, ready)
-
-    def _told_from_above(self, attachment: Attachment, now_ms: int, ready: Ready) -> Reject | None:
-        """The parent knows of somebody who was here that he is elsewhere."""
-        if attachment.node == self.me.id:
-            if attachment.session != self.session and attachment.epoch >= self._epoch:
-                self.count("twins", "self")
-                ready.notes.append(Note("another process runs with this identity", {
-                    "code": Code.TWIN.label, "below": attachment.relay,
-                }))
-            return None
-        newest = self.routes.newest(attachment)
-        if newest is not None and attachment.epoch > newest.epoch and not self.routes.via(attachment):
-            self._place(attachment, now_ms, ready)
-        return None
-
-    def _place(self, attachment: Attachment, now_ms: int, ready: Ready) -> None:
-        """A node says where it is: whoever it is news to is told, and what waits for it where it was follows it."""
-        known = self.routes.newest(attachment)
-        before = self.routes.via(known) if known is not None else ""
-        moves = known is not None and known.relay != attachment.relay
-        with_it = self.routes.at_or_below(attachment.node)[1:] if moves and attachment.is_relay else []
-        if self.routes.put(attachment) is not Change.NEW:
-            return
-        after = self.routes.via(attachment)
-        self._tell_parent(attachment)
-        if after and not before and attachment.is_relay:
-            # Those above may have forgotten meanwhile who is below it.
-            for known_below in self.routes.at_or_below(attachment.node)[1:]:
-                self._tell_parent(known_below)
-        if before and after != before:
-            self._part_ways(attachment, with_it, before, now_ms, ready)
-        if after and not before:
-            self.on_found(attachment, now_ms, ready)
-
-    def _part_ways(self, attachment: Attachment, with_it: list[Attachment], before: str, now_ms: int,
-                   ready: Ready) -> None:
-        """Somebody who was below is not, or is by another way; so is whoever is below a relay."""
-        old = self.by_destination.get(before)
-        own = before in (child_relay(attachment.node), point_session(*attachment.key))
-        same = own and old is not None and attachment.session == old.peer_session
-        if same and old is not None and not self._comes_and_goes(before, now_ms):
-            # It told us itself, or will be gone in a moment: what it has yet to get goes while its link lasts.
-            old.leaving_at_ms = now_ms
-            self.touch(before)
-            return
-        if own and old is not None:
-            # Not a connection that merely has yet to be found dead: the process at its end still speaks.
-            if now_ms - old.heard_at_ms < 2 * PING_MS:
-                self.count("twins", old.peer_role.name.lower())
-            self.refuse(old, Reject(Code.TWIN, f"{attachment.node} is at {attachment.relay} too"), now_ms, ready)
-        if own:
-            self._gone(before, now_ms, ready)
-            return
-        if old is not None:
-            pass_on(old, attachment)
-            self.touch(before)
-        self.on_moved(before, (attachment, with_it), now_ms, ready)
-
-    def _comes_and_goes(self, destination: str, now_ms: int) -> bool:
-        """Whether the session is here and elsewhere by turns: two processes, and each takes it from the other."""
-        return self._twins.is_twin(f"left {destination}", now_ms)
-
-    def _gone(self, destination: str, now_ms: int, ready: Ready) -> None:
-        """Somebody has another relay by now, and no link here: what was not handed over follows."""
-        if not is_point(destination):  # a reader may come back for its session, and has its time for it
-            ready.persist.append(KeepSession(destination, b""))
-        self.on_gone(destination, now_ms, ready)
-
-    def _tell_parent(self, attachment: Attachment) -> None:
-        uplink = self.by_destination.get(UPLINK)
-        if uplink is not None:
-            pass_on(uplink, attachment)
-            self.touch(UPLINK)
-
-    def _withdraw(self, key: RouteKey, epoch: int) -> None:
-        """Tell the parent, and the next one too: this one may not live to pass it on."""
-        self._withdrawn.pop(key, None)
-        self._withdrawn[key] = epoch
-        if len(self._withdrawn) > _WITHDRAWN_MAX:
-            self._withdrawn.popitem(last=False)
-        uplink = self.by_destination.get(UPLINK)
-        if uplink is not None:
-            announce(uplink, key, epoch)
-            self.touch(UPLINK)
-
-    def make_routes(self, link: Link, now_ms: int, ready: Ready) -> None:
-        for frame in next_frames(link, self.routes, now_ms):
-            self.send(link, frame, ready)
-
-    def on_routed(self, link: Link, frame: Routed, now_ms: int, ready: Ready) -> None:
-        for (node, _), reason in answered(link, frame):
-            ready.notes.append(
-                Note("route refused", {"node": node, "code": reason.code.label, "detail": reason.detail})
-            )
-        self.touch(link.destination)
 
     # -- after a restart --------------------------------------------------------------------------------
 

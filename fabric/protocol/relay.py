@@ -1,10 +1,10 @@
 """A relay (SPEC 7-9): what climbs, what descends, and who below gets it.
 
-Each file on the way to this one has a subject: `links`, `carrier`, `node`, `below` (who is where), `holding` (rows),
-`commands` (actions), `following` (who moved). This says what messages mean. The order of checks on arrival is
-`_examine`, and it is the only way into custody. Guarantees, at this hop and whatever the others do: nothing enters in
-a direction that `permissions.DIRECTIONS` does not list, without its origin's grant, out of time, or with a part above
-this relay's clearance.
+Each file on the way to this one has a subject: `links`, `carrier`, `node`, `placing` (who is where), `below`
+(sessions), `holding` (rows), `commands` (actions), `following` (who moved). This says what messages mean. The order of
+checks on arrival is `_examine`, the only way into custody. Guarantees, at this hop and whatever the others do:
+nothing enters in a direction that `permissions.DIRECTIONS` does not list, without its origin's grant, out of time, or
+with a part above this relay's clearance.
 """
 
 from __future__ import annotations
