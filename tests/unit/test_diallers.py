@@ -1,0 +1,109 @@
+"""Whom a node dials, with real sockets: the parents that are wanted, and no other."""
+
+import os
+
+import pytest
+import zmq
+
+from fabric.protocol.errors import Code
+from fabric.protocol.wire import Role
+from fabric.transport.dialler import Down, Up
+from fabric.transport.diallers import Diallers, Peer
+from fabric.transport.keys import random_keys
+from fabric.transport.sockets import LinkNumbers
+from tests.unit.test_transport import FRAME, Relay, now_ms, until
+
+
+class Node:
+    def __init__(self, *relays):
+        self.context = zmq.Context()
+        self.keys = random_keys(os.urandom(32))
+        roles = (Role.CHILD, Role.CHILD, Role.PARENT)
+        peers = [
+            Peer(name, relay.address, relay.keys.public, role)
+            for name, relay, role in zip(("east", "west", "below"), relays, roles, strict=True)
+        ]
+        self.diallers = Diallers(self.context, peers, self.keys, FRAME, LinkNumbers(), lambda: 0.0, 1_000)
+        self.events, self.up = [], {}
+
+    def serve(self):
+        for peer, event in self.diallers.service(now_ms()):
+            self.events.append((peer.id, event))
+            self.up.pop(peer.id, None)
+            if isinstance(event, Up):
+                self.up[peer.id] = event.link
+
+    def close(self):
+        self.diallers.close()
+        self.context.destroy(linger=0)
+
+
+@pytest.fixture
+def tree():
+    relays = [Relay() for _ in range(3)]
+    node = Node(*relays)
+    yield node, relays
+    node.close()
+    for relay in relays:
+        relay.close()
+
+
+def test_only_wanted_parents_are_dialled_and_children_always(tree):
+    node, relays = tree
+    serve = [node.serve, *(relay.serve for relay in relays)]
+    node.diallers.want(["east"])
+    until(lambda: len(node.up) == 2, *serve)
+    assert set(node.up) == {"east", "below"}
+    node.diallers.want(["east", "west"])
+    until(lambda: "west" in node.up, *serve)
+    assert len(set(node.up.values())) == 3
+
+
+def test_one_that_is_not_wanted_any_more_is_closed_and_said_to_be(tree):
+    node, relays = tree
+    serve = [node.serve, *(relay.serve for relay in relays)]
+    node.diallers.want(["east", "west"])
+    until(lambda: len(node.up) == 3, *serve)
+    link = node.up["east"]
+    assert node.diallers.send(link, b"hello")
+    until(lambda: relays[0].got, *serve)
+    node.diallers.want(["west"])
+    until(lambda: "east" not in node.up, *serve)
+    (down,) = [event for name, event in node.events if name == "east" and isinstance(event, Down)]
+    assert (down.link, down.code) == (link, Code.CLOSED) and "not wanted" in down.words
+    until(lambda: relays[0].listener.gone(), *serve)
+    assert not node.diallers.send(link, b"nobody") and not node.diallers.end(link, "nobody")
+    node.diallers.want(["east", "west"])
+    until(lambda: "east" in node.up, *serve)
+    assert node.up["east"] != link, "a link's number is never used again"
+
+
+def test_the_poller_has_the_sockets_that_there_are(tree):
+    node, relays = tree
+    serve = [node.serve, *(relay.serve for relay in relays)]
+    poller = zmq.Poller()
+    node.diallers.want(["east"])
+    until(lambda: len(node.up) == 2, *serve)
+    node.diallers.register(poller)
+    before = [socket for socket, _ in poller.sockets]
+    node.diallers.register(poller)
+    assert [socket for socket, _ in poller.sockets] == before and len(before) == 4, "a dealer and a monitor each"
+    node.diallers.want([])
+    until(lambda: "east" not in node.up, *serve)
+    node.diallers.register(poller)
+    assert len(poller.sockets) == 2
+
+
+def test_what_came_says_by_which_link(tree):
+    node, relays = tree
+    serve = [node.serve, *(relay.serve for relay in relays)]
+    node.diallers.want(["east", "west"])
+    until(lambda: len(node.up) == 3, *serve)
+    for name in node.up:
+        node.diallers.send(node.up[name], name.encode())
+    until(lambda: all(relay.got for relay in relays), *serve)
+    for relay in relays[:2]:
+        relay.listener.send(relay.got[0].link, b"back to " + relay.got[0].payload)
+    got = []
+    until(lambda: len(got) == 2, lambda: got.extend(node.diallers.receive((), 64, 10**6)))
+    assert sorted(got) == sorted([(node.up["east"], b"back to east"), (node.up["west"], b"back to west")])
