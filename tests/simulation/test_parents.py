@@ -8,7 +8,7 @@ import pytest
 from fabric.protocol.credentials import Grants, PublishGrant, RequestGrant
 from fabric.protocol.envelope import Kind
 from fabric.protocol.limits import LINK_SILENCE_MS, PING_MS, SESSION_GRACE_MS, STALL_MS
-from fabric.protocol.ready import Drain
+from fabric.protocol.ready import Drain, Leave
 from fabric.protocol.severity import Severity
 from fabric.protocol.uplink import RETURN_MS, STABLE_MS
 from fabric.protocol.wire import Ack, Data
@@ -371,3 +371,36 @@ def test_a_session_that_left_for_good_leaves_nothing_behind():
     world.crash("soar", 100 * MINUTE_MS)
     world.run(SESSION_GRACE_MS + 5_000)
     assert world.nodes["hq"].core.routes.of_node("soar") == []
+
+
+def test_who_left_while_his_relay_had_no_parent_is_known_to_nobody():
+    world = stage(reader=ANALYST)
+    world.attach("reader", "intel.>")
+    world.run(2_000)
+    hq = world.nodes["hq"].core
+    assert hq.routes.of_node("reader")
+    world.crash("east", 20_000)
+    world.run(200)
+    world.step("reader", Leave())
+    world.nodes["reader"].alive = False
+    world.run(60_000)
+    assert world.relay_of("cell") == "east"
+    assert hq.routes.of_node("reader") == world.nodes["east"].core.routes.of_node("reader") == []
+
+
+def test_an_old_parent_that_was_cut_off_brings_nobody_back_who_left_meanwhile():
+    world = stage(reader=ANALYST)
+    world.attach("reader", "intel.>")
+    world.run(2_000)
+    for peer in ("cell", "hq"):
+        world.part("east", peer)
+    world.run(10_000)
+    assert world.relay_of("cell") == "west"
+    world.step("reader", Leave())
+    world.nodes["reader"].alive = False
+    world.run(2_000)
+    hq = world.nodes["hq"].core
+    assert hq.routes.of_node("reader") == []
+    world.join("east", "hq")
+    world.run(3 * MINUTE_MS)
+    assert [a for a in hq.routes.of_node("reader") if hq.routes.via(a)] == []
