@@ -61,6 +61,8 @@ class Carrier(Links):
     def _on_data(self, link: Link, data: Data, opened: Sequence[Verified | Reject], now_ms: int,
                  ready: Ready) -> None:
         self._answering[link.number] = None
+        if link.leaving_at_ms is not None:
+            link.leaving_at_ms = now_ms  # it still had something for us: it is left when nothing comes any more
         transit_ms = link.transit.observe(data.clock_ms, now_ms)
         for item, message in zip(data.items, opened, strict=True):
             if isinstance(message, Reject):

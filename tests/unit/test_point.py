@@ -5,6 +5,7 @@ import pytest
 from fabric.protocol.credentials import Grants, NodeKind, PublishGrant, RequestGrant
 from fabric.protocol.envelope import Kind
 from fabric.protocol.errors import Code, Reject
+from fabric.protocol.limits import LEAVING_MS
 from fabric.protocol.point import Point
 from fabric.protocol.ready import (
     Attach,
@@ -263,3 +264,24 @@ def test_a_subscription_that_is_refused_is_told(talk, link):
 def test_it_says_goodbye(talk, link):
     talk.step(Leave())
     assert [frame.code for frame in talk.heard(link, Bye)] == [Code.CLOSED]
+
+
+def test_a_relay_that_was_left_is_parted_from_when_nothing_comes_any_more(talk, link):
+    """It hands over what it still holds, however long that takes."""
+    better = AUTHORITY.issue("better", NodeKind.RELAY)
+    talk.core.uplink.parents.insert(0, "better")
+    talk.core.uplink.shun(talk.core.uplink.current, talk.now_ms)
+    new = talk.dial(better, Role.POINT)
+    for sequence in range(4):
+        for _ in range(4):
+            talk.wait(1_000)
+            for known in (link, new):
+                talk.say(known, Pong(talk.now_ms, talk.now_ms))
+        assert talk.heard(link, Bye) == []
+        talk.send(link, verified(ORIGIN, issued_at_ms=talk.now_ms, sequence=sequence), DOWN)
+    assert len(talk.told(Delivery)) == 4
+    for _ in range(LEAVING_MS // 1_000 + 1):
+        talk.wait(1_000)
+        for known in (link, new):
+            talk.say(known, Pong(talk.now_ms, talk.now_ms))
+    assert talk.heard(link, Bye) == [Bye(Code.CLOSED, "")] and talk.core.connected
