@@ -314,8 +314,8 @@ class EdgeLoop:
             ready.merge(self.core.step(LinkDown(event.link), now_ms))
             if not self.core.connected:
                 self._silent[peer.id] = None
-                alone = len(self.identity.dials) == 1
-                final = event.code is not Code.CLOSED if alone else len(self._silent) == len(self.identity.dials)
+                all_silent = len(self._silent) == len(self.identity.dials)
+                final = event.code is not Code.CLOSED if self._has_one_relay else all_silent
                 self._not_connected(FabricError(event.code, event.words), final=final)
         while self._calls:
             self._calls.popleft()(now_ms, ready)
@@ -401,8 +401,7 @@ class EdgeLoop:
                 self._first_word.set()
                 self._log.debug("connected", relay=relay)
             case Disconnected(reason, final):
-                alone = len(self.identity.dials) == 1
-                self._not_connected(FabricError(reason.code, reason.detail), final=final and alone)
+                self._not_connected(FabricError(reason.code, reason.detail), final=final and self._has_one_relay)
             case SubscriptionRefused(reason):
                 if self._incoming.refused(reason) or self._actions is not None:
                     self.call(self._attach)
@@ -410,6 +409,11 @@ class EdgeLoop:
                 if epoch >= self._epoch:
                     self._attached.set()
                 self._incoming.confirmed(epoch)
+
+    @property
+    def _has_one_relay(self) -> bool:
+        """With backups one refusal says nothing of the others."""
+        return len(self.identity.dials) == 1
 
     def _not_connected(self, problem: FabricError, *, final: bool) -> None:
         self.connected.clear()

@@ -43,7 +43,7 @@ class Following(Commands):
     # -- what comes after somebody ----------------------------------------------------------------------
 
     def _check_moved(self, item: Item, message: Verified, now_ms: int) -> Reject | None:
-        """Nothing gets a new direction by this: a child gives back only what it had from here (SPEC 7.8)."""
+        """Nothing gets a new direction by this: an action goes down only where it went down before (SPEC 7.8)."""
         kind = message.header.kind
         if kind is Kind.EVENT or not item.targets:
             return Reject(Code.WRONG_DIRECTION, f"{kind.word} that moved")

@@ -272,9 +272,7 @@ class Links:
             self.refuse(link, checked, now_ms, ready)
             return
         if role == Role.PARENT and not self.uplink.takes(checked.id):
-            self.send(link, Bye(Code.CLOSED, ""), ready)  # a better one answered first
-            self._lost(link, now_ms, ready)
-            ready.close.append((link.number, Code.CLOSED))
+            self.part(link, now_ms, ready)  # a better one answered first
             return
         link.transit.observe(welcome.clock_ms, now_ms)
         if role == Role.PARENT:
@@ -295,8 +293,7 @@ class Links:
             self._leave(older, now_ms)
         elif older is not None:
             # The same node came again: what it left behind on the old connection is moved to this one.
-            self._lost(older, now_ms, ready)
-            ready.close.append((older.number, Code.CLOSED))
+            self._end(older, Code.CLOSED, now_ms, ready)
         self._no_candidate(link)
         if role == Role.PARENT:
             self._parent_links[link.number] = link
@@ -341,10 +338,18 @@ class Links:
             self.ancestors = ()
             self.uplink.lost(now_ms, patient=patient)
             for left in self.parent_links:  # one that was left may be the best there is
-                ready.close.append((left.number, Code.CLOSED))
-                self._lost(left, now_ms, ready)
+                self._end(left, Code.CLOSED, now_ms, ready)
         if current or link.peer_role != Role.PARENT:
             self.on_lost(link, now_ms, ready)
+
+    def _end(self, link: Link, code: Code, now_ms: int, ready: Ready, *, patient: bool = True) -> None:
+        self._lost(link, now_ms, ready, patient=patient)
+        ready.close.append((link.number, code))
+
+    def part(self, link: Link, now_ms: int, ready: Ready) -> None:
+        """Nothing more is to come over this link: say so, and end it."""
+        self.send(link, Bye(Code.CLOSED, ""), ready)
+        self._end(link, Code.CLOSED, now_ms, ready)
 
     def _no_candidate(self, link: Link) -> None:
         for parent, candidate in list(self._candidates.items()):
@@ -367,8 +372,7 @@ class Links:
             "code": reason.code.label, "detail": reason.detail, "peer": link.peer.id if link.peer else "",
         }))
         self.send(link, Refused(reason.code, reason.detail, link.nonce), ready)
-        self._lost(link, now_ms, ready, patient=False)
-        ready.close.append((link.number, reason.code))
+        self._end(link, reason.code, now_ms, ready, patient=False)
         self._was_refused(link, reason, now_ms, ready)
 
     def _was_refused(self, link: Link, reason: Reject, now_ms: int, ready: Ready) -> None:

@@ -183,8 +183,7 @@ class Node(Carrier):
             case Welcome():
                 self._on_welcome(link, frame, now_ms, ready)
             case Refused(code, detail, _):
-                self._lost(link, now_ms, ready, patient=False)
-                ready.close.append((link.number, code))
+                self._end(link, code, now_ms, ready, patient=False)
                 self._was_refused(link, Reject(code, detail), now_ms, ready)
             case Bye(Code.DRAINING) if link.is_open and link.peer_role == Role.PARENT and link.peer is not None:
                 # It still takes and gives; nobody is cut until there is another parent, or it has gone.
@@ -194,8 +193,7 @@ class Node(Carrier):
             case Bye():
                 if link.is_open:
                     self.on_bye(link, frame, now_ms, ready)
-                self._lost(link, now_ms, ready)
-                ready.close.append((link.number, Code.CLOSED))
+                self._end(link, Code.CLOSED, now_ms, ready)
 
     def _on_path(self, link: Link, path: tuple[str, ...], now_ms: int, ready: Ready) -> None:
         """Where our parent is. Below ourselves it must not be: what climbed would come back and be taken for seen."""
@@ -353,11 +351,4 @@ class Node(Carrier):
     def _give_up(self, link: Link, why: str, now_ms: int, ready: Ready) -> None:
         """The peer is there and does nothing, or is not there any more: whoever has another parent goes there."""
         self.count(why, link.peer_role.name.lower())
-        self._lost(link, now_ms, ready, patient=False)
-        ready.close.append((link.number, Code.CLOSED))
-
-    def part(self, link: Link, now_ms: int, ready: Ready) -> None:
-        """Nothing more is to come over a link that was left: say so, and end it."""
-        self.send(link, Bye(Code.CLOSED, ""), ready)
-        self._lost(link, now_ms, ready)
-        ready.close.append((link.number, Code.CLOSED))
+        self._end(link, Code.CLOSED, now_ms, ready, patient=False)

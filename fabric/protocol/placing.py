@@ -227,25 +227,25 @@ class Placing(Node):
                    ready: Ready) -> None:
         """Somebody who was below is not, or is by another way; so is whoever is below a relay."""
         old = self.by_destination.get(before)
-        own = before in (child_relay(attachment.node), point_session(*attachment.key))
-        same = own and old is not None and attachment.session == old.peer_session
-        if same and old is not None and not self._comes_and_goes(before, now_ms):
+        if before not in (child_relay(attachment.node), point_session(*attachment.key)):
+            if old is not None:
+                pass_on(old, attachment)
+                self.touch(before)
+            self.on_moved(before, (attachment, with_it), now_ms, ready)
+            return
+        if old is None:
+            self._gone(before, now_ms, ready)
+            return
+        if attachment.session == old.peer_session and not self._comes_and_goes(before, now_ms):
             # It told us itself, or will be gone in a moment: what it has yet to get goes while its link lasts.
             old.leaving_at_ms = now_ms
             self.touch(before)
             return
-        if own and old is not None:
-            # Not a connection that merely has yet to be found dead: the process at its end still speaks.
-            if now_ms - old.heard_at_ms < 2 * PING_MS:
-                self.count("twins", old.peer_role.name.lower())
-            self.refuse(old, Reject(Code.TWIN, f"{attachment.node} is at {attachment.relay} too"), now_ms, ready)
-        if own:
-            self._gone(before, now_ms, ready)
-            return
-        if old is not None:
-            pass_on(old, attachment)
-            self.touch(before)
-        self.on_moved(before, (attachment, with_it), now_ms, ready)
+        # Not a connection that merely has yet to be found dead: the process at its end still speaks.
+        if now_ms - old.heard_at_ms < 2 * PING_MS:
+            self.count("twins", old.peer_role.name.lower())
+        self.refuse(old, Reject(Code.TWIN, f"{attachment.node} is at {attachment.relay} too"), now_ms, ready)
+        self._gone(before, now_ms, ready)
 
     def _comes_and_goes(self, destination: str, now_ms: int) -> bool:
         """Whether the session is here and elsewhere by turns: two processes, and each takes it from the other."""

@@ -162,9 +162,8 @@ def test_an_action_finds_its_target_at_the_other_parent():
     assert ends(world, action) == ["completed"]
 
 
-@pytest.mark.parametrize("told", [True, False])
-def test_a_result_finds_a_requester_that_moved(told):
-    """The action went up through east; when its result comes down, the way between cell and east is gone."""
+def commanded():
+    """soar, below cell, has commanded a wall at hq, which has just done it."""
     world = stage(soar=SOAR)
     world.point("wall", "hq", FIREWALL, tags={"role": "firewall"})
     world.attach("wall", executes=True)
@@ -172,6 +171,13 @@ def test_a_result_finds_a_requester_that_moved(told):
     world.run(3_000)
     action = ask(world)
     assert world.run_until(lambda: world.nodes["wall"].executed, 1_000, 1)
+    return world, action
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_result_finds_a_requester_that_moved(told):
+    """The action went up through east; when its result comes down, the way between cell and east is gone."""
+    world, action = commanded()
     world.part("cell", "east", told=told)
     world.run(100)
     assert ends(world, action) == []
@@ -182,13 +188,7 @@ def test_a_result_finds_a_requester_that_moved(told):
 
 
 def test_what_a_dead_parent_held_follows_when_it_is_back_though_its_child_is_not():
-    world = stage(soar=SOAR)
-    world.point("wall", "hq", FIREWALL, tags={"role": "firewall"})
-    world.attach("wall", executes=True)
-    world.attach("soar")
-    world.run(3_000)
-    action = ask(world)
-    assert world.run_until(lambda: world.nodes["wall"].executed, 1_000, 1)
+    world, action = commanded()
     world.part("cell", "east")
     world.run(20)
     world.crash("east", 12_000)
