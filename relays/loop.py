@@ -2,7 +2,7 @@
 
 An idle relay commits a single message at once; a busy one groups what a turn brought into one fsync. Guarantees:
 nothing is sent before what it promises is on disk; a peer can neither stop the loop nor grow it, since every turn
-takes a bounded number of frames and bytes; SIGTERM ends it after the turn. Refuses to run when its own door test
+takes a bounded time; SIGTERM ends it after the turn. Refuses to run when its own door test
 fails, and stops rather than go on when the spool fails.
 """
 
@@ -24,7 +24,7 @@ from fabric.edge.spool import Owed, Spool
 from fabric.protocol.credentials import NodeKind
 from fabric.protocol.errors import Code, FabricError
 from fabric.protocol.limits import FRAME_BYTES_MAX, HELLO_WAIT_MS
-from fabric.protocol.ready import Drain, LinkDown, LinkUp, Ready, Tick
+from fabric.protocol.ready import Arrived, Drain, LinkDown, LinkUp, Ready, Tick
 from fabric.protocol.relay import Relay
 from fabric.protocol.wire import PROTOCOL_VERSIONS, SESSION_BYTES, Hello, Refused, Role, decode_frame, encode_frame
 from fabric.transport.clock import Clock
@@ -33,17 +33,14 @@ from fabric.transport.diallers import Diallers, Peer
 from fabric.transport.door import DoorTest
 from fabric.transport.gate import Gate
 from fabric.transport.keys import CurveKeys
-from fabric.transport.listener import Listener
+from fabric.transport.listener import Listener, Received
 from fabric.transport.sockets import LinkNumbers
+from fabric.transport.turns import Turn
 from relays.config import RelayConfig
 from relays.drain import Draining, drain_path, read_draining, write_draining
 from relays.logs import Allowance
 from relays.status import StatusFile, snapshot
 
-# A turn takes at most this from each socket: about two milliseconds of work, so that timers and other peers wait no
-# longer than that.
-_TURN_FRAMES = 64
-_TURN_BYTES = 2 * FRAME_BYTES_MAX
 _IDLE_MS_MAX = 1_000
 _BACKOFF_MS_MAX = 60_000
 # A REJECT needs a moment to leave before its connection is cut.
@@ -176,7 +173,7 @@ class RelayLoop:
 
     def _drain(self, waiting: set[Any], now_ms: int) -> Ready:
         """What arrived on the sockets that have something, within the turn's bounds, through the core."""
-        ready = Ready()
+        turn, ready = Turn(), Ready()
         self._diallers.want(self.core.parents_wanted(now_ms))
         for peer, event in self._diallers.service(now_ms):
             if isinstance(event, Up):
@@ -185,25 +182,33 @@ class RelayLoop:
             else:
                 self._log.info("not connected", peer=peer.id, code=event.code.label, why=event.words)
                 ready.merge(self.core.step(LinkDown(event.link), now_ms))
-        if waiting:
-            for link, payload in self._diallers.receive(waiting, _TURN_FRAMES, _TURN_BYTES):
-                ready.merge(self.core.step(self.core.read(link, payload), now_ms))
+        for link, payload in self._diallers.receive(waiting):
+            arrived = self.core.read(link, payload)
+            ready.merge(self.core.step(arrived, now_ms))
+            if turn.over_after(arrived):
+                break
         for link in self._listener.gone():
             self._condemned.pop(link, None)
             ready.merge(self.core.step(LinkDown(link), now_ms))
         if self._listener.socket not in waiting:
             return ready
-        for received in self._listener.receive(_TURN_FRAMES, _TURN_BYTES):
-            link = received.link
-            if link in self._condemned:
-                continue
-            if link not in self.core.links:
-                if len(self._listener.links_of(received.peer)) > _LINKS_PER_KEY_MAX:
-                    self._turn_away(link, now_ms)
-                    continue
-                ready.merge(self.core.step(LinkUp(link, received.peer, b""), now_ms))
-            ready.merge(self.core.step(self.core.read(link, received.payload), now_ms))
+        for received in self._listener.receive():
+            if turn.over_after(self._take(received, now_ms, ready)):
+                break
         return ready
+
+    def _take(self, received: Received, now_ms: int, ready: Ready) -> Arrived | None:
+        link = received.link
+        if link in self._condemned:
+            return None
+        if link not in self.core.links:
+            if len(self._listener.links_of(received.peer)) > _LINKS_PER_KEY_MAX:
+                self._turn_away(link, now_ms)
+                return None
+            ready.merge(self.core.step(LinkUp(link, received.peer, b""), now_ms))
+        arrived = self.core.read(link, received.payload)
+        ready.merge(self.core.step(arrived, now_ms))
+        return arrived
 
     def _turn_away(self, link: int, now_ms: int) -> None:
         """One key has connections enough: a fault or a leak at its side must not take everybody's descriptors."""

@@ -60,9 +60,8 @@ from fabric.transport.dialler import Up
 from fabric.transport.diallers import Diallers, Peer
 from fabric.transport.keys import CurveKeys
 from fabric.transport.sockets import LinkNumbers
+from fabric.transport.turns import Turn
 
-_TURN_FRAMES = 64
-_TURN_BYTES = 2 * FRAME_BYTES_MAX
 _IDLE_MS_MAX = 1_000
 _BACKOFF_MS_MAX = 10_000
 # With an outbox there is something to do without a relay: a refusal may come soon, a connection when it comes.
@@ -325,8 +324,12 @@ class EdgeLoop:
             if self.core.custody.intake_open != was_open:
                 self._log.warning("disk is short: publish waits" if was_open else "disk has room again")
         self.outgoing.compose(now_ms, ready)
-        for link, payload in self._diallers.receive((), _TURN_FRAMES, _TURN_BYTES):
-            ready.merge(self.core.step(self.core.read(link, payload), now_ms))
+        reading = Turn()
+        for link, payload in self._diallers.receive():
+            arrived = self.core.read(link, payload)
+            ready.merge(self.core.step(arrived, now_ms))
+            if reading.over_after(arrived):
+                break
         self._time_out(now_ms)
         ready.merge(self.core.step(Tick(), now_ms))
         return ready

@@ -97,8 +97,7 @@ class Carrier(Links):
 
     def _on_ack(self, link: Link, id_: bytes, now_ms: int, ready: Ready) -> None:
         outbox = self.outboxes[link.destination]
-        row = outbox.settle(id_)
-        outbox.answered(now_ms)
+        row = outbox.settle(id_, now_ms)
         if row is not None:
             self._dirty[link.destination] = None
             self.on_settled(row, None, now_ms, ready)
@@ -107,8 +106,7 @@ class Carrier(Links):
         if self.by_destination.get(link.destination) is not link:
             return  # one that was left says nothing of what the next is asked
         outbox = self.outboxes[link.destination]
-        row = outbox.settle(id_)
-        outbox.answered(now_ms)
+        row = outbox.settle(id_, now_ms)
         if row is None:
             return
         self._dirty[link.destination] = None
@@ -139,6 +137,8 @@ class Carrier(Links):
         """Send what credit allows, urgent first; items of one lane share a frame."""
         items: list[Item] = []
         size, elements, lane = 0, 0, Lane.URGENT
+        # Of what may be under way the peer has half to work on while the other half travels.
+        frame_bytes = min(_FRAME_TARGET_BYTES, outbox.pace.window_bytes // 2)
         while (row := outbox.take(now_ms, link.allowance())) is not None:
             held = row.held
             message = self.fit(row, link, now_ms)
@@ -151,7 +151,7 @@ class Carrier(Links):
             bytes_ = len(item.envelope)
             taken = bytes_ + sum(len(name) + 2 for name in item.targets)
             counted = _ITEM_ELEMENTS + len(item.hops) + len(item.targets)
-            full = size + taken > _FRAME_TARGET_BYTES or elements + counted > _FRAME_TARGET_ELEMENTS
+            full = size + taken > frame_bytes or elements + counted > _FRAME_TARGET_ELEMENTS
             if items and (held.lane != lane or full or len(items) == ITEMS_MAX):
                 self.send(link, Data(lane, now_ms, items), ready)
                 items, size, elements = [], 0, 0

@@ -2,7 +2,7 @@
 
 Guarantees: strict order of lanes with a floor, so that nothing starves; within a lane, origins take turns, so that
 nobody drowns another; a row stays until its destination acknowledged it, and is offered again when that takes too
-long. Keeps little in flight: bytes per lane are bounded by the peer's credit. ZeroMQ's queues are not priority
+long. Keeps little in flight: what the peer's credit allows and `pace` finds good. ZeroMQ's queues are not priority
 queues, so order exists only in here, and only for what has not been sent.
 """
 
@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from fabric.protocol.envelope import Kind
 from fabric.protocol.limits import ID_BYTES, RETRY_MS_MAX
+from fabric.protocol.pace import Pace
 from fabric.protocol.sessions import is_point
 from fabric.protocol.severity import Lane
 from fabric.protocol.verify import Verified
@@ -166,6 +167,7 @@ class Outbox:
 
     def __init__(self, destination: str, retry_ms: int) -> None:
         self.destination = destination
+        self.pace = Pace()
         self._retry_ms = retry_ms
         self._lanes = [_FairQueue() for _ in Lane]
         self._owed_bytes = [0] * len(Lane)
@@ -181,25 +183,35 @@ class Outbox:
     def take(self, now_ms: int, allowance_bytes: list[int]) -> Row | None:
         """The row to send next, or None. `allowance_bytes`: what the peer's credit leaves, per lane.
 
-        One frame may always go when nothing of its lane is in flight, so that no credit can stop a lane for good.
+        The pace counts what is under way of a lane and of those before it, so that the lower ones never keep an urgent
+        one back; what a lower lane is owed goes nevertheless. One message may always go when nothing of its lane is in
+        flight, so that no lane stops for good.
         """
-        ready: list[tuple[Lane, Row]] = []
+        waiting: list[tuple[Lane, Row]] = []
+        first: tuple[Lane, Row] | None = None
+        ahead_bytes = 0
         for lane in Lane:
+            ahead_bytes += self.in_flight_bytes[lane]
             head = self._lanes[lane].head(now_ms, self._in_flight)
-            if head is not None and (
-                head.held.size <= allowance_bytes[lane] or self.in_flight_bytes[lane] == 0
-            ):
-                ready.append((lane, head))
-        if not ready:
+            if head is None or (self.in_flight_bytes[lane] and head.held.size > allowance_bytes[lane]):
+                continue
+            paced = not self.in_flight_bytes[lane] or ahead_bytes + head.held.size <= self.pace.window_bytes
+            if not paced:
+                self.pace.held_back()
+            if paced and first is None:
+                first = lane, head
+            elif first is not None:
+                waiting.append((lane, head))
+        if first is None:
             return None
-        chosen, row = ready[0]
-        for lane, head in ready[1:]:
+        chosen, row = first
+        for lane, head in waiting:
             if self._owed_bytes[lane] >= head.held.size:
                 self._owed_bytes[lane] = 0
-                chosen, row = lane, head
+                chosen = lane
                 break
         else:
-            for lane, _ in ready[1:]:
+            for lane, _ in waiting:
                 self._owed_bytes[lane] += row.held.size // _FLOOR_SHARE + 1
         return self._lanes[chosen].pop()
 
@@ -213,11 +225,15 @@ class Outbox:
         self._in_flight[row.sent_as] = row
         self.in_flight_bytes[row.held.lane] += row.held.size
 
-    def settle(self, id_: bytes) -> Row | None:
+    def settle(self, id_: bytes, now_ms: int) -> Row | None:
         """The destination answered for this id: its row, no longer in flight."""
         row = self._in_flight.pop(id_, None)
         if row is not None:
+            assert row.sent_at_ms is not None
+            if row.tries == 1:  # of what was sent twice nobody knows which one is answered
+                self.pace.answered(row.sent_at_ms, now_ms)
             self._landed(row)
+        self._unanswered_since_ms = now_ms if self._in_flight else None
         return row
 
     def again(self, row: Row, not_before_ms: int) -> None:
@@ -256,10 +272,14 @@ class Outbox:
             assert row.sent_at_ms is not None
             if now_ms - row.sent_at_ms >= self._wait_ms(row):
                 late.append(row)
-        for row in reversed(late):  # each goes to the front, so the first is last
-            self.settle(row.sent_as)
-            self.again(row, now_ms)
+        self._take_back(late, now_ms)
         return late
+
+    def _take_back(self, rows: Sequence[Row], not_before_ms: int) -> None:
+        for row in reversed(rows):  # each goes to the front, so the first is last
+            del self._in_flight[row.sent_as]
+            self._landed(row)
+            self.again(row, not_before_ms)
 
     def _wait_ms(self, row: Row) -> int:
         doubled: int = self._retry_ms << min(row.tries - 1, 8)
@@ -270,13 +290,8 @@ class Outbox:
     def recall(self) -> None:
         """The link is gone: everything in flight waits for the next one, oldest first."""
         self._unanswered_since_ms = None
-        for row in reversed(list(self._in_flight.values())):
-            self.settle(row.sent_as)
-            self.again(row, 0)
-
-    def answered(self, now_ms: int) -> None:
-        """The destination said something of what it was sent, whatever it was."""
-        self._unanswered_since_ms = now_ms if self._in_flight else None
+        self._take_back(list(self._in_flight.values()), 0)
+        self.pace = Pace()  # the next one may be another way
 
     def stalled(self, now_ms: int, stall_ms: int) -> bool:
         """Whether it was sent something and has answered nothing for this long."""

@@ -9,7 +9,7 @@ or DISCONNECTED before the handshake; our key turned away: HANDSHAKE_FAILED_AUTH
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import zmq
@@ -171,22 +171,17 @@ class Dialler:
             return self._dial_at_ms
         return None if self.link else self._dialled_ms + _CONNECT_MS + 1
 
-    def receive(self, frames_max: int, bytes_max: int) -> list[bytes]:
-        """Payloads that wait, up to a number of frames and of bytes."""
-        received: list[bytes] = []
-        bytes_ = 0
-        while self._socket is not None and self.link and len(received) < frames_max and bytes_ < bytes_max:
+    def receive(self) -> Iterator[bytes]:
+        """Payloads that wait, a frame at a time."""
+        while self._socket is not None and self.link:
             try:
                 parts = receive_single(self._socket, 1)
             except zmq.ZMQError:
-                break
+                return
             if parts is None:
                 self.counters["multipart"] += 1
                 continue
-            payload = parts[0].bytes
-            bytes_ += len(payload)
-            received.append(payload)
-        return received
+            yield parts[0].bytes
 
     def send(self, payload: bytes) -> Sent:
         if self._socket is None or not self.link:

@@ -6,7 +6,8 @@ sockets that a poller has are kept in step.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import zmq
@@ -79,13 +80,18 @@ class Diallers:
                 poller.register(socket, zmq.POLLIN)
             self._registered[place] = (dialler.generation, sockets)
 
-    def receive(self, waiting: Collection[Any], frames_max: int, bytes_max: int) -> list[tuple[int, bytes]]:
-        """(link, payload) of what came, up to these bounds for each peer."""
-        received: list[tuple[int, bytes]] = []
-        for link, dialler in list(self._by_link.items()):
-            if not waiting or any(socket in waiting for socket in dialler.poll_sockets()):
-                received += [(link, payload) for payload in dialler.receive(frames_max, bytes_max)]
-        return received
+    def receive(self, waiting: Collection[Any] | None = None) -> Iterator[tuple[int, bytes]]:
+        """(link, payload) of what came, peers in turn. `waiting`: the sockets that have something; None: any may."""
+        coming = deque(
+            (link, dialler.receive()) for link, dialler in self._by_link.items()
+            if waiting is None or any(socket in waiting for socket in dialler.poll_sockets())
+        )
+        while coming:
+            link, payloads = coming.popleft()
+            payload = next(payloads, None)
+            if payload is not None:
+                coming.append((link, payloads))
+                yield link, payload
 
     def send(self, link: int, payload: bytes) -> bool:
         """False when it is no link of these."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import socket as sockets_
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -22,6 +23,8 @@ from fabric.transport.keys import CurveKeys
 from fabric.transport.sockets import LinkNumbers, Sent, dress, endpoint, receive_single
 
 _BACKLOG = 512
+# Of one call, those that are dropped included: who sends nothing else must not keep the loop in here.
+_FRAMES_MAX = 1_024
 _NOT_YET = -1
 
 
@@ -76,15 +79,13 @@ class Listener:
                               "write an address of this machine") from error
         self.address = self.socket.getsockopt_string(zmq.LAST_ENDPOINT).removeprefix("tcp://")
 
-    def receive(self, frames_max: int, bytes_max: int) -> list[Received]:
-        """What waits, up to a number of frames and of bytes."""
-        received: list[Received] = []
-        bytes_ = 0
-        while len(received) < frames_max and bytes_ < bytes_max:
+    def receive(self) -> Iterator[Received]:
+        """What waits, a frame at a time, peers in turn: whoever asks stops asking when its turn is over."""
+        for _ in range(_FRAMES_MAX):
             try:
                 parts = receive_single(self.socket, 2)
             except zmq.Again:
-                break
+                return
             if parts is None:
                 self.counters["multipart"] += 1
                 continue
@@ -92,10 +93,7 @@ class Listener:
             if key is None:
                 self.counters["no_key"] += 1
                 continue
-            payload = parts[1].bytes
-            bytes_ += len(payload)
-            received.append(Received(self._link(parts[0].bytes, key, parts[1]), key, payload))
-        return received
+            yield Received(self._link(parts[0].bytes, key, parts[1]), key, parts[1].bytes)
 
     def _link(self, routing_id: bytes, peer: bytes, frame: zmq.Frame) -> int:
         number = self._by_route.get((routing_id, peer))

@@ -11,6 +11,7 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 
 import zmq
 
@@ -150,7 +151,7 @@ class RawPeer:
                 self._greet(now_ms)
             elif isinstance(event, Down):
                 raise FabricError(event.code, event.words)
-        frames = [decode_frame(payload) for payload in self._dialler.receive(_FRAMES, FRAME_BYTES_MAX)]
+        frames = [decode_frame(payload) for payload in islice(self._dialler.receive(), _FRAMES)]
         return [frame for frame in frames if not isinstance(frame, Reject)]
 
     def _greet(self, now_ms: int) -> None:

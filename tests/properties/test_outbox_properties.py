@@ -8,6 +8,7 @@ from fabric.protocol.custody import Custody
 from fabric.protocol.envelope import redact
 from fabric.protocol.limits import LANE_QUOTA_BYTES, RETRY_MS
 from fabric.protocol.outbox import Held, Outbox, Row
+from fabric.protocol.pace import Pace
 from fabric.protocol.ready import Done, Put, Ready, Replace
 from fabric.protocol.severity import Lane
 from fabric.protocol.tlp import Label
@@ -49,11 +50,28 @@ def heads(outbox: Outbox, lane: Lane, now_ms: int) -> list[Row]:
     return [row for row in first.values() if row.not_before_ms <= now_ms]
 
 
+def unpaced(name: str) -> Outbox:
+    """Order and credit alone decide: what the pace adds has tests of its own."""
+    outbox = Outbox(name, RETRY_MS)
+    outbox.pace = Endless()
+    return outbox
+
+
+class Endless(Pace):
+    def __init__(self) -> None:
+        super().__init__()
+        self.window_bytes = 1 << 40
+
+    def answered(self, sent_ms: int, now_ms: int) -> None:
+        pass
+
+
+
 class Journey(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.now_ms = T0
-        self.outboxes = {name: Outbox(name, RETRY_MS) for name in DESTINATIONS}
+        self.outboxes = {name: unpaced(name) for name in DESTINATIONS}
         self.custody = Custody(lambda name: self.outboxes[name])
         self.left = list(MESSAGES)
         self.open: dict[tuple[bytes, str], Lane] = {}
@@ -165,8 +183,8 @@ class Journey(RuleBasedStateMachine):
         if not flying:
             return
         row = data.draw(st.sampled_from(flying))
-        assert outbox.settle(row.held.message.id) is row
-        assert outbox.settle(row.held.message.id) is None, "an answer counts once"
+        assert outbox.settle(row.held.message.id, self.now_ms) is row
+        assert outbox.settle(row.held.message.id, self.now_ms) is None, "an answer counts once"
         if again:
             outbox.again(row, self.now_ms + 200)
         else:
@@ -191,6 +209,7 @@ class Journey(RuleBasedStateMachine):
     @rule(name=st.sampled_from(DESTINATIONS))
     def lose_the_link(self, name: str) -> None:
         self.outboxes[name].recall()
+        self.outboxes[name].pace = Endless()
         assert all(row.sent_at_ms is None for row in self.outboxes[name].rows())
 
     @rule(name=st.sampled_from(DESTINATIONS), passed_ms=st.integers(0, 40_000))
@@ -242,7 +261,7 @@ TestJourney = Journey.TestCase
        st.lists(st.integers(0, 23), min_size=1, max_size=4))
 def test_no_lane_waits_for_more_than_its_share(low, between, flood):
     """However many lanes are full above it, and of whatever sizes: after 16 times its bytes it is its turn."""
-    outbox = Outbox("^", RETRY_MS)
+    outbox = unpaced("^")
 
     def add(lane: Lane, message_: Verified) -> None:
         outbox.add(Row(Held(message_, Direction.UP, lane, 0, T0, T0 + 60_000, ()), "^"))
@@ -280,7 +299,7 @@ def order_of(outbox: Outbox) -> list[Lane]:
 
 
 def test_urgent_goes_first_and_the_lowest_does_not_starve() -> None:
-    outbox = Outbox("^", RETRY_MS)
+    outbox = unpaced("^")
     rows_in(outbox, Lane.LOW, 30)
     rows_in(outbox, Lane.URGENT, 200, 1_000)
     order = order_of(outbox)

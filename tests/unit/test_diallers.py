@@ -105,5 +105,5 @@ def test_what_came_says_by_which_link(tree):
     for relay in relays[:2]:
         relay.listener.send(relay.got[0].link, b"back to " + relay.got[0].payload)
     got = []
-    until(lambda: len(got) == 2, lambda: got.extend(node.diallers.receive((), 64, 10**6)))
+    until(lambda: len(got) == 2, lambda: got.extend(node.diallers.receive()))
     assert sorted(got) == sorted([(node.up["east"], b"back to east"), (node.up["west"], b"back to west")])

@@ -3,6 +3,7 @@
 import os
 import socket
 import time
+from itertools import islice
 
 import pytest
 import zmq
@@ -51,7 +52,7 @@ class Relay:
 
     def serve(self):
         self.gate.serve()
-        self.got += self.listener.receive(64, 10**6)
+        self.got += self.listener.receive()
 
     def close(self):
         self.listener.close()
@@ -71,7 +72,7 @@ class Peer:
 
     def serve(self):
         self.events += self.dialler.service(now_ms())
-        self.got += self.dialler.receive(64, 10**6)
+        self.got += self.dialler.receive()
 
     def downs(self):
         return [event for event in self.events if isinstance(event, Down)]
@@ -168,18 +169,24 @@ def test_a_frame_above_the_limit_ends_the_connection(relay, peer):
     assert peer.downs()[0].code is Code.CLOSED and relay.got == []
 
 
-def test_a_turn_takes_no_more_than_it_may(relay, peer):
+def test_whoever_reads_stops_when_it_likes_and_the_rest_waits(relay, peer):
     connected(relay, peer)
-    for _ in range(30):
-        peer.dialler.send(bytes(1_000))
+    for n in range(30):
+        peer.dialler.send(bytes([n]))
     turns = []
-    until(lambda: turns.append(relay.listener.receive(5, 10**6)) or sum(map(len, turns)) == 30)
+    until(lambda: turns.append(list(islice(relay.listener.receive(), 5))) or sum(map(len, turns)) == 30)
     assert max(map(len, turns)) <= 5
-    for _ in range(30):
-        peer.dialler.send(bytes(1_000))
-    turns.clear()
-    until(lambda: turns.append(relay.listener.receive(100, 3_000)) or sum(map(len, turns)) == 30)
-    assert max(map(len, turns)) <= 3
+    assert [received.payload[0] for turn in turns for received in turn] == list(range(30))
+
+
+def test_who_sends_only_what_is_dropped_does_not_keep_the_reader(relay, peer, monkeypatch):
+    connected(relay, peer)
+    monkeypatch.setattr("fabric.transport.listener._FRAMES_MAX", 3)
+    for _ in range(7):
+        peer.dialler._socket.send_multipart([b"two", b"frames"])
+    seen = []
+    until(lambda: seen.append(list(relay.listener.receive())) or relay.listener.counters["multipart"] == 7)
+    assert len(seen) >= 3 and not any(seen)
 
 
 # -- the end of connections -----------------------------------------------------------------------------------

@@ -1,0 +1,188 @@
+"""How long a critical event waits while its own plant sends more low ones than the fabric can take.
+
+A sensor below `plant` publishes critical events to a reader at `hq`, three relays away; beside it another process
+publishes low events as fast as it is let, to a reader of its own or to the same one. The figures are milliseconds from
+`publish` to the reader's handler, without the flood and in it. Beside them stands the same of a bare chain of three
+forwarders, whose queues know no lanes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from fabric.edge.blocking import ControlPoint
+from scripts.bench_relays import LABELS, RECORD, TOPOLOGY, percentile
+from tests.integration.harness import ROOT, House, house_in, wait_for
+
+POINTS = """
+flood-p      = { relay = "plant", role = "sensor",  clearance = "amber" }
+collector-hq = { relay = "hq",    role = "analyst", clearance = "red" }
+"""
+# What a flood's envelopes are: many records each, as of a file that is sent, or one each, as of many small sources.
+FLOODS = ("batches", "singles")
+_GAP_S = 0.02
+_SETTLE_S = 3.0
+# However long the figures take, a flood ends by itself.
+_FLOOD_S = 120.0
+_WAIT_S = 60.0
+
+
+def flood(identity: str, kind: str) -> None:
+    """Publish low events as fast as they are taken, until this process is told to stop."""
+    deadline = time.monotonic() + _FLOOD_S
+    with ControlPoint(Path(identity)) as point:
+        n = 0
+        while time.monotonic() < deadline:
+            topic = "detections.flood.all" if kind == "batches" else f"detections.flood.{n % 512}"
+            point.publish_later(topic, {**RECORD, "n": n}, labels=LABELS, severity="low")
+            n += 1
+
+
+def read(identity: str, pattern: str) -> None:
+    """Take events. Says "ready", how many low ones came so far, and of each critical one its number and when."""
+    with ControlPoint(Path(identity)) as point:
+        messages = point.subscribe(pattern, timeout_s=_FLOOD_S)
+        print("ready", flush=True)
+        low = 0
+        for message in messages:
+            if "probe" in message.content:
+                print("critical", message.content["probe"], time.perf_counter(), flush=True)
+            else:
+                low += 1
+                if low % 1_000 == 0:
+                    print("low", low, flush=True)
+
+
+class Process:
+    """A process of this file and what it says. It ends as a program does that takes its leave."""
+
+    def __init__(self, house: House, what: str, id_: str, more: str) -> None:
+        self.ready = False
+        self.low = 0
+        self.critical: dict[int, float] = {}
+        self._popen = subprocess.Popen(
+            [sys.executable, "-m", "scripts.bench_lanes", what, str(house.folder / "ids" / id_), more],
+            cwd=ROOT, stdout=subprocess.PIPE, text=True,
+        )
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
+
+    def _listen(self) -> None:
+        assert self._popen.stdout is not None
+        for line in self._popen.stdout:
+            word, *numbers = line.split()
+            if word == "ready":
+                self.ready = True
+            elif word == "low":
+                self.low = int(numbers[0])
+            else:
+                self.critical[int(numbers[0])] = float(numbers[1])
+
+    def __enter__(self) -> Process:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._popen.terminate()
+        try:
+            self._popen.wait(10)
+        except subprocess.TimeoutExpired:
+            self._popen.kill()
+            self._popen.wait()
+        self._listener.join()
+
+
+def probe(sensor: ControlPoint, reader: Process, numbers: range) -> list[float]:
+    """Milliseconds of critical events, one published every 20 ms, whether or not the last has arrived."""
+    began = {}
+    for n in numbers:
+        began[n] = time.perf_counter()
+        sensor.publish_later("detections.alert.now", {**RECORD, "probe": n}, severity="critical")
+        time.sleep(_GAP_S)
+    wait_for(lambda: numbers[-1] in reader.critical and numbers[0] in reader.critical
+             and all(n in reader.critical for n in numbers), "all critical events", _WAIT_S)
+    return [(reader.critical[n] - began[n]) * 1000 for n in numbers]
+
+
+def measure(count: int, tell: Callable[[str], None]) -> dict[str, dict[str, float]]:
+    """By situation: p50 and p99 in ms, and records/s of the flood that arrived meanwhile."""
+    figures: dict[str, dict[str, float]] = {}
+
+    def note(name: str, took: list[float], flood_per_s: float = 0.0) -> None:
+        figures[name] = {"p50_ms": percentile(took, 0.5), "p99_ms": percentile(took, 0.99), "flood_per_s": flood_per_s}
+
+    with tempfile.TemporaryDirectory() as folder, house_in(Path(folder), TOPOLOGY + POINTS) as house:
+        house.up()
+        house.wait_whole()
+        tell("quiet")
+        with _reading(house, "detections.alert.>") as reader, house.point("sensor-p") as sensor:
+            probe(sensor, reader, range(20))
+            note("quiet", probe(sensor, reader, range(20, 20 + count)))
+        for kind in FLOODS:
+            for whose, pattern in (("another reader", "detections.alert.>"), ("the same reader", "detections.>")):
+                tell(f"{kind}, {whose}")
+                took, rate = _in_flood(house, kind, pattern, count)
+                note(f"{kind}, {whose}", took, rate)
+        house.down()
+    return figures
+
+
+@contextmanager
+def _reading(house: House, pattern: str, id_: str = "analyst-hq") -> Iterator[Process]:
+    with Process(house, "read", id_, pattern) as reader:
+        wait_for(lambda: reader.ready, f"{id_} at hq", _WAIT_S)
+        yield reader
+
+
+def _in_flood(house: House, kind: str, pattern: str, count: int) -> tuple[list[float], float]:
+    """What critical events took, and records/s of the flood meanwhile."""
+    with (
+        _reading(house, pattern) as reader,
+        _reading(house, "detections.flood.>", "collector-hq") as collector,
+        Process(house, "flood", "flood-p", kind),
+        house.point("sensor-p") as sensor,
+    ):
+        wait_for(lambda: collector.low > 0, "the flood at hq", _WAIT_S)
+        time.sleep(_SETTLE_S)
+        before, began = collector.low, time.perf_counter()
+        took = probe(sensor, reader, range(count))
+        return took, (collector.low - before) / (time.perf_counter() - began)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="scripts/bench lanes", description=__doc__.splitlines()[0])
+    parser.add_argument("--count", type=int, default=500, help="critical events in each situation (default 500)")
+    parser.add_argument("--json", action="store_true", help="figures as one object")
+    chosen = parser.parse_args()
+    figures = measure(max(100, min(chosen.count, 5_000)), lambda text: print(text, file=sys.stderr))
+    if chosen.json:
+        print(json.dumps({name: {k: round(v, 2) for k, v in values.items()} for name, values in figures.items()}))
+        return
+    table = Table("a critical event, three hops", "p50, ms", "p99, ms", "p99, times quiet", "low records/s meanwhile")
+    quiet = figures["quiet"]["p99_ms"]
+    for name, values in figures.items():
+        table.add_row(name, f"{values['p50_ms']:.1f}", f"{values['p99_ms']:.1f}", f"{values['p99_ms'] / quiet:.1f}",
+                      f"{values['flood_per_s']:,.0f}")
+    Console(width=100).print(table)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    if sys.argv[1:2] == ["flood"]:
+        flood(*sys.argv[2:4])
+    elif sys.argv[1:2] == ["read"]:
+        read(*sys.argv[2:4])
+    else:
+        main()
