@@ -137,11 +137,15 @@ class ControlPoint:
         return self.publish_later(topic, content, **options).result()
 
     def publish_later(
-        self, topic: str, content: Mapping[str, Any], *, position: tuple[str, str] | None = None, **options: Any
+        self, topic: str, content: Mapping[str, Any], *, position: tuple[str, str] | None = None,
+        wait_s: float | None = None, **options: Any,
     ) -> Future[str]:
-        """The same without waiting; many of these travel in batches. Blocks only while too much waits."""
+        """The same without waiting; many of these travel in batches.
+
+        Blocks only while too much of its lane waits; longer than `wait_s` raises BUSY, and the record was not taken.
+        """
         stamp = publish_stamp(topic, self.identity.defaults, **options)
-        return self._loop.publish(stamp, dict(content), None if position is None else Position(*position))
+        return self._loop.publish(stamp, dict(content), None if position is None else Position(*position), wait_s)
 
     @property
     def waiting(self) -> int:

@@ -132,10 +132,13 @@ class EdgeLoop:
         if not self._attached.wait(timeout_s):
             raise self.problem or FabricError(Code.TIMED_OUT, "the relay did not confirm what this node takes")
 
-    def publish(self, stamp: Stamp, record: Record, position: Position | None = None) -> Future[str]:
+    def publish(
+        self, stamp: Stamp, record: Record, position: Position | None = None, wait_s: float | None = None
+    ) -> Future[str]:
         """The record's id, when it is durable: in the outbox where there is one, else at the relay.
 
-        Blocks while too much waits. `position` is kept with the record, in the same commit.
+        Blocks while too much waits, but no longer than `wait_s`: then it raises BUSY. `position` is kept with the
+        record, in the same commit.
         """
         if position is not None and self._outbox is None:
             raise FabricError(Code.USAGE, "a position needs an outbox to be kept in", "open the control point with one")
@@ -144,7 +147,7 @@ class EdgeLoop:
         if self._stopping:
             future.set_exception(FabricError(Code.CLOSED))
         else:
-            self.outgoing.add(draft)
+            self.outgoing.add(draft, wait_s)
             self._wake()
         return future
 

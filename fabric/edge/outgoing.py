@@ -9,6 +9,7 @@ an earlier one that still waits.
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -55,11 +56,19 @@ class Outgoing:
 
     # -- from any thread --------------------------------------------------------------------------------
 
-    def add(self, draft: Draft) -> None:
-        """Blocks while too much of its lane waits."""
+    def add(self, draft: Draft, wait_s: float | None = None) -> None:
+        """Blocks while too much of its lane waits; longer than `wait_s` raises BUSY, and nothing is taken."""
         lane = lane_of(draft.stamp.kind.word, draft.stamp.severity, draft.stamp.phase)
-        while not self._closed and not self._room[lane].acquire(timeout=1.0):
-            continue
+        deadline_s = None if wait_s is None else time.monotonic() + wait_s
+        while not self._closed:
+            left_s = 1.0 if deadline_s is None else min(1.0, deadline_s - time.monotonic())
+            if self._room[lane].acquire(timeout=max(0.0, left_s)):
+                break
+            if left_s <= 0.0:
+                raise FabricError(
+                    Code.BUSY, f"{WAITING_MAX} records of the lane {lane.name.lower()} wait for the relay",
+                    "publish less, or wait longer",
+                )
         if self._closed:
             fail(draft.token, FabricError(Code.CLOSED))
             return

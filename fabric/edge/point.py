@@ -134,17 +134,26 @@ class ControlPoint:
         label: Label | str | None = None,
         labels: Mapping[str, Label | str] | None = None,
         position: tuple[str, str] | None = None,
+        wait_s: float | None = None,
     ) -> str:
         """The record's id, once it is durable: in the outbox where there is one, else at the relay.
 
         `labels` names fields (a key or a path) that bear their own. `position`: (source, how far it is read with this
-        record), committed together with the record; `position_of` has it after a restart.
+        record), committed together with the record; `position_of` has it after a restart. While too much of its lane
+        waits it waits too; longer than `wait_s` for a place raises BUSY, and the record was not taken.
         """
         stamp = publish_stamp(
             topic, self.identity.defaults, severity=severity, phase=phase, ttl=ttl, label=label, labels=labels
         )
         at = None if position is None else Position(*position)
-        return await asyncio.wrap_future(self._loop.publish(stamp, dict(content), at))
+        try:
+            published = self._loop.publish(stamp, dict(content), at, 0.0)
+        except FabricError as error:
+            if error.code is not Code.BUSY or wait_s == 0.0:
+                raise
+            # There is no room at the moment. Whatever else runs on this event loop goes on.
+            published = await asyncio.to_thread(self._loop.publish, stamp, dict(content), at, wait_s)
+        return await asyncio.wrap_future(published)
 
     @property
     def waiting(self) -> int:

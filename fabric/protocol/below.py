@@ -9,7 +9,7 @@ from __future__ import annotations
 from fabric.protocol.announce import settled
 from fabric.protocol.custody import Custody
 from fabric.protocol.errors import Code
-from fabric.protocol.limits import ADMISSIONS_BURST, RETRY_MS
+from fabric.protocol.limits import ADMISSIONS_BURST, LANE_WINDOW_BYTES, RETRY_MS
 from fabric.protocol.link import Link
 from fabric.protocol.links import UPLINK
 from fabric.protocol.outbox import Outbox
@@ -17,6 +17,7 @@ from fabric.protocol.placing import Placing
 from fabric.protocol.ready import Drain, Event, KeepGap, KeepSession, Op, Ready
 from fabric.protocol.routing import Attachment, open_attachment
 from fabric.protocol.sessions import Sessions, child_relay, is_point, point_session, session_of
+from fabric.protocol.severity import Lane
 from fabric.protocol.wire import Bye, Role
 
 # A control point acknowledges after its handler returned, so its silence means work, not loss.
@@ -40,6 +41,10 @@ class Below(Placing):
         """A control point left, or did not come back in time: a subclass ends its rows."""
 
     # -- links ------------------------------------------------------------------------------------------
+
+    def takes_in(self, lane: Lane) -> bool:
+        """Whether there is room for another window of this lane."""
+        return not self.custody.full(lane, LANE_WINDOW_BYTES)
 
     def destination_of(self, link: Link) -> str:
         assert link.peer is not None

@@ -56,6 +56,10 @@ class Carrier(Links):
     def on_settled(self, row: Row, refused: Reject | None, now_ms: int, ready: Ready) -> None:
         raise AssertionError("a subclass ends rows")
 
+    def takes_in(self, lane: Lane) -> bool:
+        """Whether more of this lane is welcome."""
+        return True
+
     # -- in ---------------------------------------------------------------------------------------------
 
     def _on_data(self, link: Link, data: Data, opened: Sequence[Verified | Reject], now_ms: int,
@@ -127,7 +131,7 @@ class Carrier(Links):
         for i in range(0, len(link.nacks), ITEMS_MAX):
             self.send(link, Nack(link.nacks[i : i + ITEMS_MAX]), ready)
         link.acks, link.nacks = [], []
-        credit = link.grant()
+        credit = link.grant(self.takes_in)
         if credit is not None:
             self.send(link, credit, ready)
 

@@ -2,12 +2,14 @@
 
 Guarantees: what is put is persisted with all its rows in one `Put`; a row ends once and is persisted as `Done`; when
 the last row ends, the message goes. A lane's bytes are counted, so that intake can be refused before disk runs out;
-what is held is never dropped to make room. What waits for readers only has quotas of its own and counts in no lane.
+what is held is never dropped to make room, and no origin takes all the room that there is. What waits for readers only
+has quotas of its own and counts in no lane.
 """
 
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from fabric.protocol.dedup import Dedup
@@ -20,6 +22,9 @@ from fabric.protocol.severity import Lane
 from fabric.protocol.verify import Verified
 from fabric.protocol.wire import Direction
 
+# One origin may hold so many times what is left of its lane: alone four fifths, two of them four ninths each. Whoever
+# comes while others fill a lane finds a fifth of it free.
+_ORIGIN_SHARE = 4
 # Deadlines of what ended are let go when most are like this, and there are enough to be worth the work.
 _DEADLINES_SPARE = 32
 
@@ -36,6 +41,7 @@ class Custody:
         self._deadlines: list[tuple[int, int, HeldKey]] = []
         self._sequence = 0
         self.lane_bytes = [0] * len(Lane)
+        self._origin_bytes: Counter[tuple[Lane, str]] = Counter()
         self.intake_open = True  # the driver closes it when its disk is nearly full
         self.dedup = Dedup()
 
@@ -45,8 +51,14 @@ class Custody:
     def get(self, id_: bytes, direction: Direction) -> Held | None:
         return self._held.get((id_, direction))
 
-    def full(self, lane: Lane, bytes_: int) -> bool:
-        return not self.intake_open or self.lane_bytes[lane] + bytes_ > self._quota_bytes
+    def full(self, lane: Lane, bytes_: int, origin: str = "") -> bool:
+        """Whether a message of this size is not taken in; with an origin also because it holds its share."""
+        left_bytes = self._quota_bytes - self.lane_bytes[lane]
+        held_bytes = self._origin_bytes[lane, origin]
+        return (
+            not self.intake_open or bytes_ > left_bytes
+            or (origin != "" and held_bytes + bytes_ > _ORIGIN_SHARE * left_bytes)
+        )
 
     def put(self, held: Held, destinations: Destinations, ready: Ready, moved: Moved = ()) -> None:
         """Take custody for these destinations, at least one."""
@@ -72,7 +84,7 @@ class Custody:
         if not row.sheddable:
             held.transit_rows += 1
             if held.transit_rows == 1:
-                self.lane_bytes[held.lane] += held.size
+                self._count(held, held.size)
         self._outbox_of(row.destination).add(row)
         return row
 
@@ -83,7 +95,14 @@ class Custody:
         if not row.sheddable:
             held.transit_rows -= 1
             if held.transit_rows == 0:
-                self.lane_bytes[held.lane] -= held.size
+                self._count(held, -held.size)
+
+    def _count(self, held: Held, bytes_: int) -> None:
+        self.lane_bytes[held.lane] += bytes_
+        whose = held.lane, held.message.header.origin
+        self._origin_bytes[whose] += bytes_
+        if not self._origin_bytes[whose]:
+            del self._origin_bytes[whose]
 
     def readdress(
         self, held: Held, rows: Sequence[Row], ways: Destinations, ready: Ready, *, moved: int = 1

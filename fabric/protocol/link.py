@@ -7,6 +7,7 @@ told. Who may open a link is decided in `handshake`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -129,9 +130,12 @@ class Link:
         """What is sent again did not arrive, as far as this side can know: its credit comes back."""
         self.sent_bytes[lane] -= bytes_
 
-    def grant(self, *, always: bool = False) -> Credit | None:
-        """A CREDIT frame when the peer's window is half used, or always."""
-        wanted = [consumed + LANE_WINDOW_BYTES for consumed in self.consumed_bytes]
+    def grant(self, takes_in: Callable[[Lane], bool], *, always: bool = False) -> Credit | None:
+        """A CREDIT frame when the peer's window is half used, or always; nothing more for lanes that take none in."""
+        wanted = [
+            consumed + LANE_WINDOW_BYTES if takes_in(lane) else granted
+            for lane, consumed, granted in zip(Lane, self.consumed_bytes, self.granted_bytes, strict=True)
+        ]
         due = any(w - g >= LANE_WINDOW_BYTES // 2 for w, g in zip(wanted, self.granted_bytes, strict=True))
         if not due and not always:
             return None

@@ -165,7 +165,7 @@ class Node(Carrier):
             case Ping(clock_ms):
                 link.transit.observe(clock_ms, now_ms)
                 self.send(link, Pong(clock_ms, self.fabric_now(now_ms), self.path), ready)
-                credit = link.grant(always=True)
+                credit = link.grant(self.takes_in, always=True)
                 assert credit is not None
                 self.send(link, credit, ready)
             case Pong(clock_ms, fabric_clock_ms, path):
@@ -347,6 +347,7 @@ class Node(Carrier):
             link.refund(row.held.lane, row.wire_bytes)
             self.count("sent_again", row.held.lane.name.lower())
         self._dirty[link.destination] = None
+        self._answering[link.number] = None  # a lane that took nothing in may have room again
 
     def _give_up(self, link: Link, why: str, now_ms: int, ready: Ready) -> None:
         """The peer is there and does nothing, or is not there any more: whoever has another parent goes there."""

@@ -81,7 +81,8 @@ class Relay(Following):
 
     def _no_room(self, message: Verified) -> Reject | None:
         lane = message.header.lane
-        return Reject(Code.BUSY, lane.name.lower()) if self.custody.full(lane, len(message.raw)) else None
+        full = self.custody.full(lane, len(message.raw), message.header.origin)
+        return Reject(Code.BUSY, lane.name.lower()) if full else None
 
     def _no_way_yet(self, link: Link, message: Verified, item: Item, now_ms: int) -> Reject | None:
         """Whether its way will be known in a moment: it is not taken before (SPEC 7.8)."""

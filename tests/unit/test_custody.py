@@ -96,6 +96,26 @@ def test_intake_is_full_by_lane_and_what_is_held_stays():
     assert len(house.custody) == 1
 
 
+def test_no_origin_takes_all_the_room_there_is():
+    house = House(quota_bytes=20_000)
+    n = 0
+    while not house.custody.full(Lane.MEDIUM, 400, "zeek-1"):
+        held = house.put("^", sequence=n)
+        n += 1
+    taken = house.custody.lane_bytes[Lane.MEDIUM]
+    assert 0.7 * 20_000 < taken <= 0.8 * 20_000 + held.size
+    assert not house.custody.full(Lane.MEDIUM, 400, "another"), "a fifth is left for whoever comes"
+    assert not house.custody.full(Lane.MEDIUM, 400), "asked for nobody, only the room counts"
+
+
+def test_what_ended_is_no_share_of_anybody():
+    house = House(quota_bytes=20_000)
+    held = house.put("^", "relay:ot-1")
+    for row in list(held.rows.values()):
+        house.custody.end(row, house.ready)
+    assert house.custody._origin_bytes == {} and house.custody.lane_bytes == [0] * len(Lane)
+
+
 def test_the_driver_closes_intake_when_its_disk_is_nearly_full():
     house = House()
     house.custody.intake_open = False

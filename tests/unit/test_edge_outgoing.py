@@ -168,3 +168,19 @@ def test_the_end_fails_whoever_still_waits():
     after = draft(3)
     made.add(after)
     assert after.token.done()
+
+
+def test_publish_waits_for_room_or_says_so(monkeypatch):
+    monkeypatch.setattr("fabric.edge.outgoing.WAITING_MAX", 2)
+    made, core = outgoing()
+    core.custody.lane_bytes[Lane.LOW] = 1 << 40
+    made.add(draft(1), 0.0)
+    made.add(draft(2), 0.0)
+    with pytest.raises(FabricError) as refused:
+        made.add(draft(3), 0.0)
+    assert refused.value.code is Code.BUSY and "low" in refused.value.detail
+    made.add(draft(4, Severity.CRITICAL), 0.0)  # another lane has room of its own
+    assert made.waiting == 3, "what was refused was not taken"
+    core.custody.lane_bytes[Lane.LOW] = 0
+    turn(made)
+    made.add(draft(5), 0.0)

@@ -5,13 +5,27 @@ import pytest
 from fabric.protocol.credentials import Grants, NodeKind, PublishGrant
 from fabric.protocol.envelope import Kind
 from fabric.protocol.errors import Code
-from fabric.protocol.limits import LANE_QUOTA_BYTES, LINK_SILENCE_MS, SESSION_GRACE_MS
+from fabric.protocol.limits import LANE_QUOTA_BYTES, LANE_WINDOW_BYTES, LINK_SILENCE_MS, SESSION_GRACE_MS
 from fabric.protocol.ready import Done, KeepSession, LinkUp, Put, Seen
 from fabric.protocol.relay import Relay
 from fabric.protocol.revocations import issue_revocations
-from fabric.protocol.severity import Severity
+from fabric.protocol.severity import Lane, Severity
 from fabric.protocol.tlp import Label
-from fabric.protocol.wire import Ack, Bye, Direction, Lists, Nack, Ping, Pong, Refused, Role, Routed, Routes, Welcome
+from fabric.protocol.wire import (
+    Ack,
+    Bye,
+    Credit,
+    Direction,
+    Lists,
+    Nack,
+    Ping,
+    Pong,
+    Refused,
+    Role,
+    Routed,
+    Routes,
+    Welcome,
+)
 from tests.conversation import Conversation
 from tests.support import EVERYTHING, MINUTE_MS, T0, Authority, entropy, opened, verified
 
@@ -231,6 +245,36 @@ def test_intake_ends_before_the_disk_does_and_what_is_held_stays(talk):
     talk.core.custody.intake_open = False
     talk.send(link, verified(ZEEK, severity=Severity.CRITICAL, sequence=2))
     assert codes(talk, link) == [Code.BUSY]
+
+
+def test_a_full_lane_grants_nothing_more_and_says_so_when_there_is_room_again(talk):
+    link = talk.connect(ZEEK, Role.POINT)
+    message = verified(ZEEK)
+    lane = message.header.lane
+    talk.core.custody.lane_bytes[lane] = LANE_QUOTA_BYTES
+    talk.send(link, message)
+    talk.core.links[link].consumed_bytes = [LANE_WINDOW_BYTES] * len(Lane)
+    talk.say(link, Ping(talk.now_ms))
+    *_, credit = talk.heard(link, Credit)
+    assert credit.allowed_bytes[lane] == LANE_WINDOW_BYTES < credit.allowed_bytes[Lane.CRITICAL]
+    talk.core.custody.lane_bytes[lane] = 0
+    talk.wait(250)
+    *_, credit = talk.heard(link, Credit)
+    assert credit.allowed_bytes[lane] == 2 * LANE_WINDOW_BYTES
+
+
+def test_who_fills_a_lane_leaves_room_for_others(talk, monkeypatch):
+    talk.dial(PARENT, Role.CHILD)
+    loud, quiet = talk.connect(ZEEK, Role.POINT), talk.connect(GUEST, Role.POINT)
+    monkeypatch.setattr(talk.core.custody, "_quota_bytes", 10_000)
+    answers = []
+    for n in range(60):
+        talk.send(loud, verified(ZEEK, sequence=n))
+        answers += codes(talk, loud)
+    assert answers and set(answers) == {Code.BUSY}
+    assert talk.core.custody.lane_bytes[verified(ZEEK).header.lane] <= 8_000
+    talk.send(quiet, verified(GUEST))
+    assert codes(talk, quiet) == []
 
 
 # -- how rows end ---------------------------------------------------------------------------------------------
