@@ -2,6 +2,7 @@
 
 from fabric.edge.handlers import Answer
 from fabric.edge.messages import Action, Message, Outcome
+from fabric.edge.notices import Notice
 from fabric.edge.point import ControlPoint
 from fabric.protocol.errors import Code, FabricError
 from fabric.protocol.severity import Phase, Severity
@@ -15,6 +16,7 @@ __all__ = [
     "FabricError",
     "Label",
     "Message",
+    "Notice",
     "Outcome",
     "Phase",
     "Severity",

@@ -24,6 +24,7 @@ from fabric.edge.incoming import Subscription
 from fabric.edge.logs import edge_log
 from fabric.edge.loop import EdgeLoop
 from fabric.edge.messages import Message, Outcome
+from fabric.edge.notices import Notice
 from fabric.edge.point import (
     CONNECT_TIMEOUT_S,
     RESULT_WAIT_MS,
@@ -162,6 +163,13 @@ class ControlPoint:
         On the connection's thread: it must not block.
         """
         self._loop.outgoing.on_refused = tell
+
+    def on_notice(self, tell: Callable[[Notice], None]) -> None:
+        """Be told what relays further up held and could not deliver: expired, denied, withheld, unroutable, no room.
+
+        Counts, some time after it happened. On the connection's thread: it must not block.
+        """
+        self._loop.on_notice = tell
 
     def drain(self, timeout_s: float) -> bool:
         """Until the relay holds all that was published. False when it does not within the time."""

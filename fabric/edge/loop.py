@@ -24,9 +24,11 @@ from fabric.edge.compose import Composer, Draft, Position, Stamp, estimate_bytes
 from fabric.edge.identity import Identity
 from fabric.edge.incoming import Incoming, Subscription
 from fabric.edge.logs import edge_log
-from fabric.edge.messages import Message, messages_of
+from fabric.edge.messages import messages_of
+from fabric.edge.notices import Notice, notice_of
 from fabric.edge.outbox import EdgeOutbox
 from fabric.edge.outgoing import Outgoing
+from fabric.edge.requests import Requests
 from fabric.edge.tracking import Tracker
 from fabric.protocol.credentials import NodeKind
 from fabric.protocol.envelope import Kind
@@ -52,8 +54,7 @@ from fabric.protocol.ready import (
     SubscriptionRefused,
     Tick,
 )
-from fabric.protocol.reports import GAP_TOPIC
-from fabric.protocol.verify import Verified
+from fabric.protocol.reports import GAP_TOPIC, NOTICE_TOPIC
 from fabric.protocol.wire import SESSION_BYTES, Role
 from fabric.transport.clock import Clock
 from fabric.transport.dialler import Up
@@ -92,7 +93,8 @@ class EdgeLoop:
         self._calls: deque[Callable[[int, Ready], None]] = deque()
         self._incoming = Incoming(self._handled)
         self._actions: Callable[[Delivery], None] | None = None
-        self._trackers: dict[bytes, tuple[Tracker, Callable[[Tracker], None]]] = {}
+        self._requests = Requests()
+        self.on_notice: Callable[[Notice], None] | None = None
         self._epoch = 0
         self._silent: dict[str, None] = {}  # relays that did not answer, or would not have us, since the last that did
         self.problem: FabricError | None = None  # why there is no connection, as far as is known
@@ -217,8 +219,7 @@ class EdgeLoop:
             except FabricError as error:
                 begun.set_exception(error)
                 return
-            tracker = Tracker(message.leaf, now_ms, now_ms + stamp.ttl_ms + wait_ms)
-            self._trackers[message.leaf] = (tracker, tell)
+            self._requests.add(Tracker(message.leaf, now_ms, now_ms + stamp.ttl_ms + wait_ms), tell)
 
         self.call(begin)
         return begun
@@ -333,7 +334,7 @@ class EdgeLoop:
             ready.merge(self.core.step(arrived, now_ms))
             if reading.over_after(arrived):
                 break
-        self._time_out(now_ms)
+        self._requests.time_out(now_ms)
         ready.merge(self.core.step(Tick(), now_ms))
         return ready
 
@@ -379,9 +380,7 @@ class EdgeLoop:
     def _fail_all(self, error: FabricError) -> None:
         self.outgoing.close(error)
         self._incoming.fail_all(error)
-        for tracker, tell in self._trackers.values():
-            tracker.time_out(tracker.deadline_ms)
-            tell(tracker)
+        self._requests.close()
 
     # -- what this node takes ---------------------------------------------------------------------------
 
@@ -442,18 +441,28 @@ class EdgeLoop:
             problem = messages
             self.call(lambda now, ready: ready.merge(self.core.step(Handled(id_, problem), now)))
             return
+        by_relay = delivery.message.credential.kind is NodeKind.RELAY
         if header.kind is not Kind.RESULT:
             taken = int(self.position(_batch(id_.hex())) or 0)
             self._incoming.take(id_, header.topic, messages[taken:])
-        elif header.topic == GAP_TOPIC:
-            # Its own relays alone know what they had no room for; anybody else's word is let go.
-            if header.origin in self.core.parents and delivery.message.credential.kind is NodeKind.RELAY:
-                self._incoming.gap(id_, messages)
-            else:
-                self._handled(id_)
+        elif header.topic == GAP_TOPIC and by_relay and header.origin in self.core.parents:
+            # Its own relays alone know what they had no room for.
+            self._incoming.gap(id_, messages)
         else:
-            self._take_result(delivery.message, messages, now_ms)
+            if header.topic == NOTICE_TOPIC and by_relay:
+                self._take_notice(notice_of(messages[0]))
+            elif header.topic not in (GAP_TOPIC, NOTICE_TOPIC):  # anybody else's word of these is let go
+                self._requests.take(delivery.message, messages, now_ms)
             self._handled(id_)
+
+    def _take_notice(self, notice: Notice) -> None:
+        for ended in notice.ended:
+            self._log.warning(
+                "not delivered", relay=notice.relay, code=ended.code, reason=ended.reason, kind=ended.kind,
+                records=ended.records,
+            )
+        if self.on_notice is not None:
+            self.on_notice(notice)
 
     def _handled(self, id_: bytes) -> None:
         def handled(now_ms: int, ready: Ready) -> None:
@@ -462,25 +471,6 @@ class EdgeLoop:
                 ready.persist.append(KeepPosition(_batch(id_.hex()), ""))
 
         self.call(handled)
-
-    def _take_result(self, message: Verified, messages: list[Message], now_ms: int) -> None:
-        known = self._trackers.get(message.header.correlation)
-        if known is None:
-            return
-        tracker, tell = known
-        for record in messages:
-            tracker.take(message, record.content, now_ms)
-        self._tell(tracker, tell)
-
-    def _time_out(self, now_ms: int) -> None:
-        for tracker, tell in list(self._trackers.values()):
-            if tracker.time_out(now_ms) or tracker.done:
-                self._tell(tracker, tell)
-
-    def _tell(self, tracker: Tracker, tell: Callable[[Tracker], None]) -> None:
-        tell(tracker)
-        if tracker.done:
-            self._trackers.pop(tracker.digest, None)
 
 
 def _batch(id_: str) -> str:

@@ -13,7 +13,6 @@ from fabric.protocol.actions import End
 from fabric.protocol.credentials import NodeKind
 from fabric.protocol.envelope import Header
 from fabric.protocol.errors import Code, Reject
-from fabric.protocol.holding import Holding
 from fabric.protocol.limits import FRAME_BYTES_MAX, TARGETS_MAX
 from fabric.protocol.links import UPLINK
 from fabric.protocol.outbox import Row
@@ -21,8 +20,9 @@ from fabric.protocol.permissions import is_target
 from fabric.protocol.ready import KeepDispatch, Op, Ready
 from fabric.protocol.reports import NOBODY, SELECTED, build_report
 from fabric.protocol.sessions import is_point
+from fabric.protocol.telling import Telling
 from fabric.protocol.tlp import Label
-from fabric.protocol.verify import Verified, open_envelope
+from fabric.protocol.verify import Verified
 from fabric.protocol.wire import Direction, Item
 
 _DISPATCHES_MAX = 100_000
@@ -31,15 +31,12 @@ _TARGET_NAMES_BYTES_MAX = 131_072
 _FRAMING_BYTES = 4_096
 
 
-class Commands(Holding):
+class Commands(Telling):
     def set_up(self) -> None:
         super().set_up()
         # (action's digest, target or "" for "turned here") -> (label, until): who may answer what. Targets are those
         # that were handed the action here, and where it turned all that were selected.
         self._dispatches: OrderedDict[tuple[bytes, str], tuple[Label, int]] = OrderedDict()
-
-    def route(self, message: Verified, item: Item, now_ms: int, ready: Ready) -> None:
-        raise AssertionError("a subclass routes")
 
     def on_timers(self, now_ms: int, ready: Ready) -> None:
         super().on_timers(now_ms, ready)
@@ -122,15 +119,10 @@ class Commands(Holding):
     def report(self, action: Verified, end: str, targets: tuple[str, ...], code: Code | None, now_ms: int,
                ready: Ready, *, climbing: bool = False) -> None:
         """Tell the requester. `climbing`: the action had not turned yet, so the requester is below this relay."""
-        self._reports += 1
-        raw = build_report(
-            action, str(end), targets, code, self.me, self.signer, self._reports, self.fabric_now(now_ms), self.entropy
-        )
-        report = open_envelope(raw, {self.me.digest: self.me}, self.roots)
-        assert isinstance(report, Verified)
+        report = self.say(build_report(action, str(end), targets, code, self.me), now_ms)
         direction = Direction.DOWN if climbing else Direction.UP
         self.count("reported", str(end))
-        self.route(report, Item(direction, 0, [], [], raw), now_ms, ready)
+        self.route(report, Item(direction, 0, [], [], report.raw), now_ms, ready)
 
     def _action_ended(self, row: Row, refused: Reject, now_ms: int, ready: Ready) -> None:
         """After dispatch silence is `unknown`; only an undispatched row, or the peer's own refusal, says more."""

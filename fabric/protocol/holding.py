@@ -1,8 +1,8 @@
 """What a relay holds (SPEC 7.5): rows for their destinations, what too slow a reader loses, and how rows end.
 
 Guarantees: a message is held with all its rows in one step, or remembered as seen; what is held for another relay ends
-by an answer, its time or a revocation only; a reader that does not keep up loses its own oldest, and a durable one is
-told how much. A subclass says what messages mean.
+by an answer, its time or a revocation only; a reader that does not keep up loses its own oldest, which is counted. A
+subclass says what messages mean.
 """
 
 from __future__ import annotations
@@ -16,25 +16,20 @@ from fabric.protocol.limits import POINT_QUOTA_BYTES, SESSION_GRACE_MS
 from fabric.protocol.links import UPLINK
 from fabric.protocol.outbox import Held, Outbox, Row
 from fabric.protocol.ready import KeepGap, Op, Put, Ready
-from fabric.protocol.reports import build_gap
 from fabric.protocol.routing import Attachment
-from fabric.protocol.sessions import NOWHERE, is_point, node_of
-from fabric.protocol.verify import Verified, open_envelope
+from fabric.protocol.sessions import NOWHERE, is_point
+from fabric.protocol.verify import Verified
 from fabric.protocol.wire import Direction, Item
 
 
 class Holding(Below):
     def set_up(self) -> None:
         super().set_up()
-        self._markers: dict[str, bytes] = {}  # session -> the gap marker that it has yet to acknowledge
         # Messages for whoever moved away, on their way up, or where that ends -> since when.
         self._homing: dict[HeldKey, int] = {}
-        self._reports = 0
 
     def on_timers(self, now_ms: int, ready: Ready) -> None:
         super().on_timers(now_ms, ready)
-        for destination, records in self.sessions.gaps():
-            self._mark_gap(destination, records, now_ms, ready)
         for held in self.custody.overdue(now_ms):
             self._expire(held, now_ms, ready)
         for row in self._homing_rows(NOWHERE):
@@ -43,7 +38,6 @@ class Holding(Below):
         self.custody.dedup.sweep(now_ms)
 
     def on_session_end(self, destination: str, now_ms: int, ready: Ready) -> None:
-        self._markers.pop(destination, None)
         outbox = self.outboxes.get(destination)
         for row in outbox.rows() if outbox else []:
             self.on_settled(row, Reject(Code.SUBSCRIBER_GONE), now_ms, ready)
@@ -118,23 +112,6 @@ class Holding(Below):
                 ready.persist.append(KeepGap(outbox.destination, lost))
             self.on_settled(row, Reject(Code.SUBSCRIBER_SLOW), now_ms, ready)
 
-    def _mark_gap(self, destination: str, records: int, now_ms: int, ready: Ready) -> None:
-        """Tell a reader that is there how much it lost, one marker at a time."""
-        unread = self._markers.get(destination)
-        if destination not in self.by_destination or (unread and self.custody.get(unread, Direction.DOWN)):
-            return
-        self._reports += 1
-        raw = build_gap(
-            node_of(destination), records, self.me, self.signer, self._reports, self.fabric_now(now_ms), self.entropy
-        )
-        marker = open_envelope(raw, {self.me.digest: self.me}, self.roots)
-        assert isinstance(marker, Verified)
-        self._markers[destination] = marker.id
-        self.sessions.told(destination)
-        ready.persist.append(KeepGap(destination, 0))
-        item = Item(Direction.DOWN, 0, [], [], raw)
-        self._hold(marker, item, [(destination, ())], now_ms, ready)
-
     # -- how rows end -----------------------------------------------------------------------------------
 
     def _expire(self, held: Held, now_ms: int, ready: Ready) -> None:
@@ -156,12 +133,9 @@ class Holding(Below):
 
     def on_restore(self, op: Op, now_ms: int) -> None:
         super().on_restore(op, now_ms)
-        match op:
-            case KeepGap(destination, records):
-                self.sessions.restore_lost(destination, records)
-            case Put():
-                if any(destination in (UPLINK, NOWHERE) for destination, _ in op.moved):
-                    self._homing[(op.id, op.direction)] = now_ms
-                for destination, _ in op.destinations:
-                    if is_point(destination):
-                        self.sessions.left(destination, now_ms)
+        if isinstance(op, Put):
+            if any(destination in (UPLINK, NOWHERE) for destination, _ in op.moved):
+                self._homing[(op.id, op.direction)] = now_ms
+            for destination, _ in op.destinations:
+                if is_point(destination):
+                    self.sessions.left(destination, now_ms)

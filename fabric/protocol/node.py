@@ -129,6 +129,9 @@ class Node(Carrier):
     def on_timers(self, now_ms: int, ready: Ready) -> None:
         """A few times a second."""
 
+    def on_turn_end(self, ready: Ready) -> None:
+        """Everything that a turn brought is decided: what has to be committed together with it."""
+
     def on_restore(self, op: Op, now_ms: int) -> None:
         """What only this kind of node keeps; of a `Put` too, before the message is taken back."""
 
@@ -307,6 +310,7 @@ class Node(Carrier):
             link = self.links.get(number)
             if link is not None and link.is_open:
                 self._answer(link, ready)
+        self.on_turn_end(ready)
         soon_ms = now_ms + _ADMIT_MS if self._admissions_wait else self._timers_at_ms
         ready.wake_at_ms = now_ms if self._dirty else min(soon_ms, self._timers_at_ms)
 

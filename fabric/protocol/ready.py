@@ -139,6 +139,13 @@ class KeepGap(NamedTuple):
     records: int
 
 
+class KeepNotice(NamedTuple):
+    """What has been counted for a notice to an origin, and is not told yet; an empty body forgets it."""
+
+    name: str
+    body: bytes
+
+
 class KeepPosition(NamedTuple):
     """How far a source was read: committed with what was made of it, so that nothing is read twice or left out.
 
@@ -167,8 +174,8 @@ class KeepDispatch(NamedTuple):
 
 
 Op = (
-    Put | Done | Seen | Replace | KeepCredential | KeepLists | KeepSession | KeepDispatch | KeepGap | KeepPosition
-    | KeepOwner
+    Put | Done | Seen | Replace | KeepCredential | KeepLists | KeepSession | KeepDispatch | KeepGap | KeepNotice
+    | KeepPosition | KeepOwner
 )
 
 

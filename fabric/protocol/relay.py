@@ -1,10 +1,10 @@
 """A relay (SPEC 7-9): what climbs, what descends, and who below gets it.
 
 Each file on the way to this one has a subject: `links`, `carrier`, `node`, `placing` (who is where), `below`
-(sessions), `holding` (rows), `commands` (actions), `following` (who moved). This says what messages mean. The order of
-checks on arrival is `_examine`, the only way into custody. Guarantees, at this hop and whatever the others do:
-nothing enters in a direction that `permissions.DIRECTIONS` does not list, without its origin's grant, out of time, or
-with a part above this relay's clearance.
+(sessions), `holding` (rows), `telling` (what it says itself), `commands` (actions), `following` (who moved). This says
+what messages mean. The order of checks on arrival is `_examine`, the only way into custody. Guarantees, at this hop and
+whatever the others do: nothing enters in a direction that `permissions.DIRECTIONS` does not list, without its origin's
+grant, out of time, or with a part above this relay's clearance.
 """
 
 from __future__ import annotations
@@ -198,7 +198,8 @@ class Relay(Following):
         header = row.held.message.header
         self.count("ended", refused.code.reason)
         if header.kind is not Kind.ACTION:
-            return  # thousands a second may end like this: they are counted
+            self.note_end(row, refused, now_ms)  # thousands a second may end like this: they are told together
+            return
         ready.notes.append(Note("action ended", {
             "reason": refused.code.reason, "code": refused.code.label, "id": row.held.message.id.hex(),
             "origin": header.origin, "destination": row.destination.split("/")[0],

@@ -25,7 +25,7 @@ from fabric.protocol.actions import End, Status
 from fabric.protocol.errors import Code, FabricError
 from fabric.protocol.lifetime import parse_duration
 from relays.cli.exits import FAILED, PARTLY, SHORT, command
-from relays.cli.points import As, AsJson, Label_, Outbox_, Severity_, Ttl, needed
+from relays.cli.options import As, AsJson, Label_, Outbox_, Severity_, Ttl, needed
 from relays.logs import set_up_logs
 
 edge = typer.Typer(no_args_is_help=True, help="Be a control point.")

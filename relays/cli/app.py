@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import fabric
-from relays.cli import actions, authority, drain, points, relay, running, topology
+from relays.cli import actions, authority, drain, notices, points, relay, running, topology
 from relays.logs import set_up_logs
 
 app = typer.Typer(
@@ -45,6 +45,7 @@ app.command()(drain.drain)
 app.command()(points.publish)
 app.command()(points.send)
 app.command()(points.subscribe)
+app.command()(notices.notices)
 app.command()(actions.act)
 app.add_typer(actions.edge, name="edge")
 app.add_typer(relay.app, name="relay")

@@ -20,15 +20,9 @@ from fabric.edge.messages import Message
 from fabric.protocol.errors import Code, FabricError
 from fabric.protocol.lifetime import parse_duration
 from relays.cli.exits import FAILED, PARTLY, SHORT, command
+from relays.cli.notices import tell_notice
+from relays.cli.options import As, AsJson, FieldLabels_, Label_, Outbox_, Severity_, Ttl, needed
 from relays.lines import Line, Lines, place_of
-
-As = Annotated[str, typer.Option("--as", envvar="FABRIC_AS", metavar="ID", help="Who you are: an id, fabric/id, or an identity's folder.")]
-Severity_ = Annotated[str, typer.Option("--severity", help="informational, low, medium, high, critical or fatal.")]
-Ttl = Annotated[str | None, typer.Option("--ttl", metavar="30s", help="Life span; default: the topology's.")]
-Label_ = Annotated[str | None, typer.Option("--label", help="TLP of what no --field-label names; default: the topology's.")]
-FieldLabels_ = Annotated[list[str] | None, typer.Option("--field-label", metavar="FIELD=LABEL", help="A field's own TLP; again for more.")]
-Outbox_ = Annotated[Path | None, typer.Option("--outbox", metavar="FILE", help="Keep on this disk what the relay does not hold yet; the next start goes on.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One object a line.")]
 
 # With an outbox everything is safe already: how long a command waits for the relay to have it too.
 _DRAIN_S = 5.0
@@ -95,12 +89,6 @@ def _waits(records: int, outbox: Path | None) -> str:
     return f"{records} record(s) wait in {outbox} until a command or program with this outbox reaches the relay"
 
 
-def needed(identity: str) -> str:
-    if not identity:
-        raise FabricError(Code.USAGE, "who are you?", "add --as ID, or set FABRIC_AS")
-    return identity
-
-
 @command
 def send(
     file: Annotated[Path, typer.Argument(help="JSON lines; - is standard input.")],
@@ -135,8 +123,10 @@ def send(
     )
     began = time.monotonic()
     sender = _Sender(console, as_json)
-    with ControlPoint(needed(identity), outbox=outbox) as point, progress:
-        point.on_refused(sender.refuse)
+    point = ControlPoint(needed(identity), outbox=outbox)
+    point.on_refused(sender.refuse)
+    point.on_notice(lambda notice: tell_notice(notice, console, as_json))
+    with point, progress:
         source = f"send {topic} {file.resolve()}"
         lines = None if str(file) == "-" else Lines(file, follow, place_of(point.position_of(source)))
         if lines is not None and lines.lost:

@@ -11,7 +11,19 @@ import pytest
 
 from fabric.edge.spool import Spool
 from fabric.protocol.errors import Code, FabricError
-from fabric.protocol.ready import Done, KeepCredential, KeepDispatch, KeepLists, KeepSession, Put, Replace, Seen
+from fabric.protocol.ready import (
+    Done,
+    KeepCredential,
+    KeepDispatch,
+    KeepGap,
+    KeepLists,
+    KeepNotice,
+    KeepPosition,
+    KeepSession,
+    Put,
+    Replace,
+    Seen,
+)
 from fabric.protocol.severity import Lane
 from fabric.protocol.wire import Direction
 
@@ -109,6 +121,16 @@ def test_how_often_it_moved_comes_back(path):
 def test_an_empty_attachment_forgets_a_session(path):
     assert committed(path, [KeepSession("point:a/00", b"x"), KeepSession("point:a/00", b"")]) == []
     assert committed(path, [KeepSession("point:b/00", b"x")], [KeepSession("point:b/00", b"")]) == []
+
+
+@pytest.mark.parametrize(("newer", "forgotten"), [
+    ([KeepNotice("zeek-1 ab", b"1"), KeepNotice("zeek-1 ab", b"2")], KeepNotice("zeek-1 ab", b"")),
+    ([KeepGap("point:a/00", 1), KeepGap("point:a/00", 2)], KeepGap("point:a/00", 0)),
+    ([KeepPosition("queue", "1"), KeepPosition("queue", "2")], KeepPosition("queue", "")),
+])
+def test_a_newer_word_replaces_the_older_and_an_empty_one_forgets(path, newer, forgotten):
+    assert committed(path, newer) == newer[-1:]
+    assert committed(path, [*newer, forgotten]) == []
 
 
 def test_what_expired_is_not_read_and_then_swept(path):

@@ -34,6 +34,7 @@ from fabric.protocol.ready import (
     KeepDispatch,
     KeepGap,
     KeepLists,
+    KeepNotice,
     KeepOwner,
     KeepPosition,
     KeepSession,
@@ -54,7 +55,7 @@ _QUARANTINE_ROWS_MAX = 1_000
 
 # Names in `kept` begin with what the row is; the rest makes it unique.
 _CREDENTIAL, _LISTS, _SESSION, _DISPATCH = "credential ", "lists", "session ", "dispatch "
-_POSITION, _OWNER, _GAP = "position ", "owner", "gap "
+_POSITION, _OWNER, _GAP, _NOTICE = "position ", "owner", "gap ", "notice "
 
 
 class Statement(NamedTuple):
@@ -171,6 +172,8 @@ class Spool:
                     kept[_OWNER] = row_of(b"", pack(list(op)))
                 case KeepGap(destination, records):
                     kept[_GAP + destination] = row_of(b"", pack([records])) if records else None
+                case KeepNotice(name, body):
+                    kept[_NOTICE + name] = row_of(b"", body) if body else None
                 case KeepDispatch(digest, target, label, until_ms):
                     kept[f"{_DISPATCH}{digest.hex()} {target}"] = row_of(pack([digest, target, label, until_ms]), b"")
         return [
@@ -219,6 +222,8 @@ class Spool:
             yield KeepSession(name.removeprefix(_SESSION), body)
         for name, _, body in self._sound("kept", "name LIKE 'gap %'"):
             yield KeepGap(name.removeprefix(_GAP), *msgpack.unpackb(body))
+        for name, _, body in self._sound("kept", "name LIKE 'notice %'"):
+            yield KeepNotice(name.removeprefix(_NOTICE), body)
         for _, meta, _ in self._sound("kept", "name LIKE 'dispatch %'"):
             digest, target, label, until_ms = msgpack.unpackb(meta)
             if until_ms > now_ms:

@@ -1,0 +1,77 @@
+"""What relays say of this node's own messages that ended with them (SPEC 7.9).
+
+Guarantees: a notice is read without trust in its form: what it does not say in the way that it should is left out. That
+only relays are believed is seen to by whoever takes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from fabric.edge.messages import Message
+from fabric.protocol.envelope import Kind
+from fabric.protocol.errors import code_of
+from fabric.protocol.tlp import Label
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How many messages, and records in them, ended alike. `code` is "E501", `reason` "expired".
+
+    `towards`: "up", "down", or to a "reader" at that relay. An empty topic stands for several.
+    """
+
+    code: str
+    reason: str
+    kind: str
+    topic: str
+    towards: str
+    messages: int
+    records: int
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What a relay could not deliver of what this node published since a time (ms since 1970)."""
+
+    relay: str
+    since_ms: int
+    label: Label
+    ended: tuple[Ended, ...]
+
+    @property
+    def records(self) -> int:
+        return sum(ended.records for ended in self.ended)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "relay": self.relay, "since": self.since_ms, "label": self.label.short, "records": self.records,
+            "ended": [asdict(ended) for ended in self.ended],
+        }
+
+
+def notice_of(message: Message) -> Notice:
+    """A notice's one record."""
+    since_ms, ended = message.content.get("since"), message.content.get("ended")
+    return Notice(
+        message.origin, since_ms if isinstance(since_ms, int) else message.issued_at_ms, message.label,
+        tuple([_ended(entry) for entry in ended if isinstance(entry, dict)]) if isinstance(ended, list) else (),
+    )
+
+
+def _ended(entry: Mapping[str, Any]) -> Ended:
+    def text(name: str) -> str:
+        return str(entry.get(name, ""))
+
+    def count(name: str) -> int:
+        value = entry.get(name)
+        return value if isinstance(value, int) and value > 0 else 0
+
+    # The words are this version's own: what a relay writes there goes into logs.
+    code = code_of(int(text("code")[1:]) if text("code")[1:].isdecimal() else 0)
+    kind = next((kind.word for kind in Kind if kind.word == text("kind")), "")
+    return Ended(
+        code.label, code.reason, kind, text("topic"), text("towards"), count("messages"), count("records")
+    )

@@ -1,0 +1,71 @@
+"""`fabric notices`: what became of messages that relays held and could not deliver."""
+
+from __future__ import annotations
+
+import json
+import queue
+import sys
+import time
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from fabric.edge.blocking import ControlPoint
+from fabric.edge.notices import Notice
+from fabric.protocol.lifetime import parse_duration
+from relays.cli.exits import SHORT, command
+from relays.cli.options import As, AsJson, needed
+
+_WHERE = {"up": "on the way up from", "down": "on the way down from", "reader": "for readers at"}
+
+
+def tell_notice(notice: Notice, console: Console, as_json: bool) -> None:
+    """To a person, or as one object on standard error: what it interrupts has its own standard output."""
+    if as_json:
+        print(json.dumps({"notice": notice.to_json()}), file=sys.stderr, flush=True)
+        return
+    for line in lines_of(notice):
+        console.print(line, markup=False, highlight=False)
+
+
+def lines_of(notice: Notice) -> list[str]:
+    return [
+        f"{ended.records:,} record(s) of {ended.topic or 'several topics'} ended {_WHERE.get(ended.towards, 'at')} "
+        f"{notice.relay}: {ended.reason} ({ended.code})"
+        for ended in notice.ended
+    ]
+
+
+@command
+def notices(
+    identity: As = "",
+    count: Annotated[int | None, typer.Option("--count", min=1, help="Stop after so many notices.")] = None,
+    timeout: Annotated[str | None, typer.Option("--timeout", metavar="60s", help="Stop after this time in all.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print what relays held of this identity's messages and could not deliver, and why, as they say it.
+
+    Relays count what ended and tell it 1 s later, then every 30 s; what they have to tell waits for the identity.
+
+    Exit codes: 0 stopped, 5 denied, 6 fewer than --count in the time of --timeout, 69 unreachable.
+
+    Example: fabric notices --as zeek-p1 --timeout 60s
+    """
+    deadline_s = time.monotonic() + parse_duration(timeout) / 1000 if timeout else None
+    came: queue.SimpleQueue[Notice] = queue.SimpleQueue()
+    seen = 0
+    point = ControlPoint(needed(identity))
+    point.on_notice(came.put)  # before it connects: what waits comes at once
+    with point:
+        while seen != count:
+            try:
+                notice = came.get(timeout=None if deadline_s is None else max(0.0, deadline_s - time.monotonic()))
+            except queue.Empty:
+                break
+            seen += 1
+            print(json.dumps(notice.to_json()) if as_json else "\n".join(lines_of(notice)), flush=True)
+    if count is not None and seen < count:
+        if not as_json:
+            print(f"{seen} of {count} notices", file=sys.stderr)
+        raise typer.Exit(SHORT)

@@ -1,0 +1,41 @@
+"""What a control point makes of a relay's notice, whatever is in it."""
+
+import pytest
+
+from fabric.edge.messages import messages_of
+from fabric.edge.notices import Ended, notice_of
+from fabric.protocol.credentials import NodeKind
+from fabric.protocol.envelope import Kind
+from fabric.protocol.ready import Delivery
+from fabric.protocol.tlp import Label
+from tests.support import T0, Authority, verified
+
+RELAY = Authority("edge-notices").issue("mid", NodeKind.RELAY)
+ENTRY = {
+    "code": "E501", "reason": "expired", "kind": "event", "topic": "a.b", "towards": "up", "messages": 1, "records": 7,
+}
+
+
+def notice(content, label=Label.GREEN):
+    message = verified(RELAY, kind=Kind.RESULT, topic="fabric.notice", to="zeek-1", records=[content], label=label)
+    (found,) = messages_of(Delivery(message, 0, ()))
+    return notice_of(found)
+
+
+def test_it_says_who_counted_what_since_when():
+    found = notice({"since": T0 - 5, "by": "somebody", "ended": [ENTRY, {**ENTRY, "code": "E601", "records": 2}]})
+    assert found.relay == "mid", "by the signature, not by what it says"
+    assert found.since_ms == T0 - 5 and found.label is Label.GREEN and found.records == 9
+    assert found.ended[0] == Ended("E501", "expired", "event", "a.b", "up", 1, 7)
+    assert found.ended[1].reason == "withheld", "in this version's words"
+    assert found.to_json()["ended"][0] == ENTRY
+
+
+@pytest.mark.parametrize("content", [
+    {}, {"since": "now", "ended": "all"}, {"ended": [1, None, []]},
+    {"since": T0, "ended": [{"code": 501, "kind": [], "topic": {}, "records": "many", "messages": -1}]},
+])
+def test_what_is_not_as_it_should_be_counts_nothing(content):
+    found = notice(content)
+    assert found.records == 0 and found.since_ms == T0
+    assert all(ended.code == "E101" and ended.kind == "" for ended in found.ended)
