@@ -99,6 +99,7 @@ class Link:
     granted_bytes: list[int] = field(default_factory=_per_lane)
     acks: list[bytes] = field(default_factory=list)
     nacks: list[tuple[bytes, Code, str]] = field(default_factory=list)
+    stinted: bool = False  # a lane that took nothing in was not granted what it had used
     transit: Transit = field(default_factory=Transit)
     routes_out: RoutesOut = field(default_factory=RoutesOut)
     # Of what a new full table has yet to say again: the epoch.
@@ -132,11 +133,14 @@ class Link:
 
     def grant(self, takes_in: Callable[[Lane], bool], *, always: bool = False) -> Credit | None:
         """A CREDIT frame when the peer's window is half used, or always; nothing more for lanes that take none in."""
-        wanted = [
-            consumed + LANE_WINDOW_BYTES if takes_in(lane) else granted
-            for lane, consumed, granted in zip(Lane, self.consumed_bytes, self.granted_bytes, strict=True)
-        ]
-        due = any(w - g >= LANE_WINDOW_BYTES // 2 for w, g in zip(wanted, self.granted_bytes, strict=True))
+        wanted, due, self.stinted = list(self.granted_bytes), False, False
+        for lane, consumed in zip(Lane, self.consumed_bytes, strict=True):
+            used = consumed + LANE_WINDOW_BYTES - wanted[lane]
+            if used and takes_in(lane):
+                wanted[lane] += used
+                due = due or used >= LANE_WINDOW_BYTES // 2
+            elif used:
+                self.stinted = True
         if not due and not always:
             return None
         self.granted_bytes = wanted

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from fabric.protocol.announce import settled
 from fabric.protocol.carrier import Carrier
 from fabric.protocol.credentials import Credential, verify_credential
 from fabric.protocol.custody import Custody
@@ -350,8 +351,10 @@ class Node(Carrier):
         for row in outbox.overdue(now_ms):
             link.refund(row.held.lane, row.wire_bytes)
             self.count("sent_again", row.held.lane.name.lower())
-        self._dirty[link.destination] = None
-        self._answering[link.number] = None  # a lane that took nothing in may have room again
+        if not outbox.empty or not settled(link):
+            self._dirty[link.destination] = None
+        if link.stinted:  # by now there may be room
+            self._answering[link.number] = None
 
     def _give_up(self, link: Link, why: str, now_ms: int, ready: Ready) -> None:
         """The peer is there and does nothing, or is not there any more: whoever has another parent goes there."""

@@ -158,6 +158,9 @@ class _FairQueue:
         ]
         return min(firsts, key=lambda row: row.held.received_at_ms, default=None)
 
+    def __len__(self) -> int:
+        return self._rows - self._dead
+
     def __iter__(self) -> Iterator[Row]:
         return (row for queue in self._origins.values() for row in queue if not row.done)
 
@@ -312,11 +315,11 @@ class Outbox:
 
     def counts(self) -> list[int]:
         """Messages per lane, in flight included."""
-        counts = [sum(1 for _ in lane) for lane in self._lanes]
+        counts = [len(lane) for lane in self._lanes]
         for row in self._in_flight.values():
             counts[row.held.lane] += 1
         return counts
 
     @property
     def empty(self) -> bool:
-        return not self._in_flight and not any(True for lane in self._lanes for _ in lane)
+        return not self._in_flight and not any(map(len, self._lanes))
