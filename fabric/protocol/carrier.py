@@ -223,7 +223,7 @@ class Carrier(Links):
             age_ms=age_ms,
             now_ms=self.fabric_now(now_ms),
             skew_ms=self.skew_ms,
-            clock_suspect=self.clock_suspect,
+            by_age_only=self.by_age_only(header.kind),
         )
 
 

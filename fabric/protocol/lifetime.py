@@ -23,12 +23,12 @@ def expired(
     age_ms: int,
     now_ms: int,
     skew_ms: int = SKEW_MS,
-    clock_suspect: bool = False,
+    by_age_only: bool = False,
 ) -> bool:
-    """Whether the message is over: by age, or by the signed bound unless this node's clock is suspect."""
+    """Whether the message is over: by age, or by the signed bound where this node knows the time."""
     if age_ms >= ttl_ms:
         return True
-    return not clock_suspect and now_ms > issued_at_ms + ttl_ms + skew_ms
+    return not by_age_only and now_ms > issued_at_ms + ttl_ms + skew_ms
 
 
 def from_future(issued_at_ms: int, now_ms: int, skew_ms: int = SKEW_MS) -> bool:
@@ -43,11 +43,11 @@ def remaining_ms(
     age_ms: int,
     now_ms: int,
     skew_ms: int = SKEW_MS,
-    clock_suspect: bool = False,
+    by_age_only: bool = False,
 ) -> int:
     """How long until `expired` turns true while age and clock run on; 0 when it is true already."""
     by_age = ttl_ms - age_ms
-    if clock_suspect:
+    if by_age_only:
         return max(0, by_age)
     # One more: at the bound itself it is still alive.
     by_clock = issued_at_ms + ttl_ms + skew_ms - now_ms + 1
@@ -61,11 +61,11 @@ def check_lifetime(
     age_ms: int,
     now_ms: int,
     skew_ms: int = SKEW_MS,
-    clock_suspect: bool = False,
+    by_age_only: bool = False,
 ) -> Reject | None:
     """Judge a message on arrival: FROM_FUTURE, TTL_TOO_LONG, EXPIRED, or None while it lives.
 
-    A suspect clock cannot tell the future, so only age and ttl count then (SPEC 5).
+    Who does not know the time cannot tell the future, so only age and ttl count then (SPEC 5).
     """
     ttl_ms_max = TTL_MAX_MS.get(kind)
     if ttl_ms_max is None:
@@ -73,7 +73,7 @@ def check_lifetime(
     # Age is unsigned, and a negative one would buy time.
     if age_ms < 0:
         return Reject(Code.MALFORMED, "age_ms is negative")
-    if not clock_suspect and from_future(issued_at_ms, now_ms, skew_ms):
+    if not by_age_only and from_future(issued_at_ms, now_ms, skew_ms):
         return Reject(Code.FROM_FUTURE, f"by {issued_at_ms - now_ms} ms")
     if ttl_ms > ttl_ms_max:
         return Reject(Code.TTL_TOO_LONG, f"{ttl_ms} ms where {ttl_ms_max} ms are allowed")
@@ -83,7 +83,7 @@ def check_lifetime(
         age_ms=age_ms,
         now_ms=now_ms,
         skew_ms=skew_ms,
-        clock_suspect=clock_suspect,
+        by_age_only=by_age_only,
     ):
         return Reject(Code.EXPIRED, f"age {age_ms} ms, ttl {ttl_ms} ms")
     return None
@@ -155,10 +155,6 @@ class ClockOffset:
     def offset_ms(self) -> int:
         """What to add to the own clock to get the parent's; 0 until it was measured."""
         return self._offset_ms
-
-    def suspect(self, skew_ms: int = SKEW_MS) -> bool:
-        """Whether the own clock is further off than the fabric tolerates."""
-        return abs(self._offset_ms) > skew_ms
 
 
 _UNITS_MS: Final = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1))

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from fabric.protocol.admission import Admission, Twins
 from fabric.protocol.credentials import Credential
+from fabric.protocol.envelope import Kind
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.handshake import Trust, check_hello, check_welcome, negotiate
 from fabric.protocol.lifetime import ClockOffset
@@ -71,6 +72,8 @@ class Links:
         self.trust = Trust(authority_key, credential.fabric, skew_ms)
         self.skew_ms = skew_ms
         self.clock = ClockOffset()
+        # How far the machine's clock has moved from the steady one that `now_ms` comes from: the driver says so.
+        self.wall_ahead_ms = 0
         self.credentials: OrderedDict[bytes, Credential] = OrderedDict({credential.digest: credential})
         self.kept: dict[bytes, None] = {}  # credentials that are on disk, by digest
         self.roots = RootCache()
@@ -96,11 +99,30 @@ class Links:
 
     def fabric_now(self, now_ms: int) -> int:
         """The root's time, by which credentials and issued_at are judged (SPEC 5)."""
-        return now_ms + self.clock.offset_ms
+        return now_ms + (self.clock.offset_ms if self.clock.measured else self.wall_ahead_ms)
 
     @property
     def clock_suspect(self) -> bool:
-        return self.clock.suspect(self.skew_ms)
+        """Whether this machine's clock is further from the root's than the fabric tolerates."""
+        return self.clock.measured and abs(self.clock.offset_ms - self.wall_ahead_ms) > self.skew_ms
+
+    @property
+    def _time_unknown(self) -> bool:
+        """Nobody above has told the time yet, so all there is is this machine's clock."""
+        return bool(self.parents) and not self.clock.measured
+
+    def by_age_only(self, kind: Kind) -> bool:
+        """Whether a message's signed bound is not judged, since this node cannot know the time for sure."""
+        del kind
+        return self.clock_suspect or self._time_unknown
+
+    def _told_time(self, now_ms: int) -> int:
+        """The root's time, for whoever is below; 0 where it is not known."""
+        return 0 if self._time_unknown else self.fabric_now(now_ms)
+
+    def _hear_time(self, sent_ms: int, fabric_clock_ms: int, now_ms: int) -> None:
+        if fabric_clock_ms:
+            self.clock.observe(sent_ms, fabric_clock_ms, now_ms)
 
     @property
     def path(self) -> tuple[str, ...]:
@@ -256,7 +278,7 @@ class Links:
         assert isinstance(version, int)
         self.send(
             link,
-            Welcome(version, self.me.raw, self.session, hello.nonce, now_ms, self.fabric_now(now_ms),
+            Welcome(version, self.me.raw, self.session, hello.nonce, now_ms, self._told_time(now_ms),
                     self.trust.revocations.version, 0, LANE_WINDOW_BYTES, self.path),
             ready,
         )
@@ -276,7 +298,7 @@ class Links:
             return
         link.transit.observe(welcome.clock_ms, now_ms)
         if role == Role.PARENT:
-            self.clock.observe(link.greeted_at_ms, welcome.fabric_clock_ms, now_ms)
+            self._hear_time(link.greeted_at_ms, welcome.fabric_clock_ms, now_ms)
         self._open(link, checked, role, welcome.session, now_ms, ready)
         if role == Role.PARENT:
             self.ancestors = welcome.path

@@ -112,7 +112,7 @@ class Placing(Node):
         if from_parent and (frame.first or frame.withdrawals):
             self.refuse(link, Reject(Code.WRONG_ROLE, "routes come from below"), now_ms, ready)
             return
-        if frame.sequence == link.routes_in:
+        if frame.sequence <= link.routes_in:
             self.send(link, Routed(frame.sequence, []), ready)
             return
         if frame.first:

@@ -65,6 +65,10 @@ class Point(Node):
     def destination_of(self, link: Link) -> str:
         return UPLINK
 
+    def by_age_only(self, kind: Kind) -> bool:
+        """What is executed is judged by this machine's clock too, as long as nobody told a better time (SPEC 5)."""
+        return super().by_age_only(kind) and (self.clock_suspect or kind is not Kind.ACTION)
+
     def on_open(self, link: Link, now_ms: int, ready: Ready) -> None:
         assert link.peer is not None
         if self._attached_to != link.peer.id:
@@ -140,7 +144,7 @@ class Point(Node):
     def on_routes(self, link: Link, frame: Routes, now_ms: int, ready: Ready) -> None:
         """The relay knows a newer statement of this very session, of a run that nobody here remembers: say it newer."""
         self.send(link, Routed(frame.sequence, []), ready)
-        if link.peer_role != Role.PARENT or frame.sequence == link.routes_in:
+        if link.peer_role != Role.PARENT or frame.sequence <= link.routes_in:
             return
         link.routes_in = frame.sequence
         for raw in frame.attachments:
@@ -165,7 +169,7 @@ class Point(Node):
         header = message.header
         problem = check_lifetime(
             header.kind.word, header.issued_at_ms, header.ttl_ms, 0, self.fabric_now(now_ms), self.skew_ms,
-            self.clock_suspect,
+            self.by_age_only(header.kind),
         )
         # What the relay would refuse for good is said here, without a connection and by the right name.
         problem = problem or check_origin(self.me, header)
@@ -174,7 +178,7 @@ class Point(Node):
             return
         expires_at_ms = now_ms + remaining_ms(
             issued_at_ms=header.issued_at_ms, ttl_ms=header.ttl_ms, age_ms=0, now_ms=self.fabric_now(now_ms),
-            skew_ms=self.skew_ms, clock_suspect=self.clock_suspect,
+            skew_ms=self.skew_ms, by_age_only=self.by_age_only(header.kind),
         )
         self.keep(message.credential, ready)
         held = Held(message, Direction.UP, header.lane, 0, now_ms, expires_at_ms, ())
@@ -229,7 +233,7 @@ class Point(Node):
         problem = check_delivery(header.kind, item.direction)
         problem = problem or check_lifetime(
             header.kind.word, header.issued_at_ms, header.ttl_ms, item.age_ms, self.fabric_now(now_ms),
-            self.skew_ms, self.clock_suspect,
+            self.skew_ms, self.by_age_only(header.kind),
         )
         if problem is None and header.kind is Kind.ACTION:
             if link.peer_role != Role.PARENT:

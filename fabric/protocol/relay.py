@@ -109,7 +109,7 @@ class Relay(Following):
         header = message.header
         problem = check_lifetime(
             header.kind.word, header.issued_at_ms, header.ttl_ms, item.age_ms, self.fabric_now(now_ms),
-            self.skew_ms, self.clock_suspect,
+            self.skew_ms, self.by_age_only(header.kind),
         )
         problem = problem or check_origin(message.credential, header)
         if problem is None and link.peer_role == Role.POINT:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fabric.protocol.credentials import Grants, PublishGrant
 from fabric.protocol.wire import Welcome, decode_frame
-from tests.simulation.world import SimNode, World
+from tests.simulation.world import Observer, SimNode, World
 from tests.support import MINUTE_MS
 
 BUCKET_MS = 250
@@ -39,11 +39,12 @@ def herd(children: int, within_ms: int = 30_000) -> Herd:
     welcomed: dict[str, int] = {}
     began_ms = world.now_ms
 
-    def count(sender: SimNode, receiver: SimNode, payload: bytes) -> None:
-        if sender.name == "west" and receiver.name not in welcomed and isinstance(decode_frame(payload), Welcome):
-            welcomed[receiver.name] = (world.now_ms - began_ms) // BUCKET_MS
+    class Count(Observer):
+        def sent(self, sender: SimNode, receiver: SimNode, payload: bytes) -> None:
+            if sender.name == "west" and receiver.name not in welcomed and isinstance(decode_frame(payload), Welcome):
+                welcomed[receiver.name] = (world.now_ms - began_ms) // BUCKET_MS
 
-    world.watchers.append(count)
+    world.observers.append(Count())
     world.crash("east", 10 * MINUTE_MS)
     assert world.run_until(lambda: all(world.relay_of(name) == "west" for name in names), within_ms)
     return Herd(dict(Counter(welcomed.values())), world.now_ms - began_ms)

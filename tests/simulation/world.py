@@ -1,8 +1,8 @@
 """A whole tree in one process, on virtual time, from a seed: the same cores as in production, another driver.
 
 Every choice (loss, delay, salts, sessions, nonces) comes from the seed, so a run repeats byte for byte; `trace` is a
-digest over everything that happened, in order. Persisted operations are applied to a list that stands for a disk
-before anything is sent, as a driver must.
+digest over everything that happened, in order. What is persisted is on a disk before anything is sent, as a driver has
+to do it. What lies between nodes is in `network`, what a disk does in `disk`, what must be true in `checkers`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from fabric.protocol.ready import (
     Attach,
     Delivered,
     Delivery,
-    Done,
     Event,
     Handled,
     LinkDown,
@@ -34,55 +33,43 @@ from fabric.protocol.ready import (
     Put,
     Ready,
     Replace,
-    Seen,
     Submit,
     Tick,
-    may_wait,
 )
 from fabric.protocol.relay import Relay
 from fabric.protocol.tlp import Label
 from fabric.protocol.verify import RootCache, Verified, open_envelope
 from fabric.protocol.wire import Role, decode_frame
+from tests.simulation.disk import Disk, Key
+from tests.simulation.network import Network
 from tests.support import HOUR_MS, T0, Authority, Member, derive, entropy, message
 
 _REDIAL_MS = 500
 _CONNECT_MS = 5
+# How long ends of rows may wait for a commit, as in the real spool.
+_OWED_MS = 50
 
 
-class Disk:
-    """What a relay persisted: the operations themselves, without those that ended."""
+class Observer:
+    """Who looks on. A checker raises AssertionError when something is not as promised."""
 
-    def __init__(self) -> None:
-        self.ops: list[Op] = []
-        self.owed: list[Op] = []
-        self.commits = 0
+    def sent(self, sender: SimNode, receiver: SimNode, payload: bytes) -> None:
+        """A frame leaves, whether or not it will arrive."""
 
-    def commit(self, ops: Sequence[Op]) -> None:
-        """As the relay's loop does: what may wait is not on disk before something that may not."""
-        self.owed.extend(ops)
-        if not all(may_wait(op) for op in ops):
-            self.commits += 1
-            self.ops.extend(self.owed)
-            self.owed.clear()
+    def committed(self, node: SimNode, ops: Sequence[Op]) -> None:
+        """These are on its disk now."""
 
-    def load(self) -> list[Op]:
-        """What a restart finds, in the order in which a relay restores: messages last."""
-        held: dict[tuple[bytes, int], Put] = {}
-        others: list[Op] = []
-        for op in self.ops:
-            if isinstance(op, Put):
-                held[(op.id, op.direction)] = op
-            elif isinstance(op, Done):
-                put = held.get((op.id, op.direction))
-                if put is not None:
-                    left = tuple(d for d in put.destinations if d[0] != op.destination)
-                    held[(op.id, op.direction)] = put._replace(destinations=left)
-                    if op.last:  # as the spool does: what ended is remembered as seen
-                        del held[(op.id, op.direction)]
-                        others.append(Seen(op.id, op.direction, put.expires_at_ms))
-            else:
-                others.append(op)
-        return [*others, *held.values()]
+    def stepped(self, node: SimNode, ready: Ready) -> None:
+        """A core has decided; nothing of it is done yet."""
+
+    def told(self, node: SimNode, delivered: Delivered) -> None:
+        """A control point's program hears of it."""
+
+    def published(self, node: SimNode, message: Verified) -> None:
+        """A control point has signed this and submits it."""
+
+    def restarted(self, node: SimNode, quarantined: Sequence[Key]) -> None:
+        """It is back; these of its rows could not be read."""
 
 
 @dataclass(eq=False)
@@ -97,11 +84,24 @@ class SimNode:
     dialled: dict[int, None] = field(default_factory=dict)  # those of `links` that this side dialled
     dialling: dict[str, None] = field(default_factory=dict)  # peers that are to be dialled in a moment
     alive: bool = True
-    wake_at_ms: int | None = None
+    wake_at_ms: int | None = None  # in the world's time
+    durable: bool = True  # whether its disk outlives it: a control point's does with an outbox
+    ahead_ms: int = 0  # of its steady clock, to the world's time
+    wall_ms: int = 0  # of its machine's clock, to the world's time
+    effects_left: int | None = None  # it dies after so many more
+    down_ms: int = 1_000
+    quarantined: list[Key] = field(default_factory=list)
+    lies: Callable[[SimNode, SimNode, bytes], list[bytes]] | None = None  # what leaves instead of a frame
     delivered: list[Delivery] = field(default_factory=list)
     published: list[Published] = field(default_factory=list)
+    owed_since_ms: int = 0
     executed: list[bytes] = field(default_factory=list)
     seen: list[Delivered] = field(default_factory=list)
+    takes: Attach | None = None
+
+    def now_ms(self, world_ms: int) -> int:
+        """Its own time, which does not jump while it runs."""
+        return world_ms + self.ahead_ms
 
 
 class World:
@@ -109,23 +109,18 @@ class World:
         self, seed: int = 0, *, loss: float = 0.0, delay_ms: tuple[int, int] = (1, 10), watch: bool = True
     ) -> None:
         self.random = random.Random(seed)
-        self.loss = loss
-        self.delay_ms = delay_ms
+        self.network = Network(self.random, loss, delay_ms)
         self.now_ms = T0
         self.authority = Authority()
         self.nodes: dict[str, SimNode] = {}
         self.roots = RootCache(1 << 20)  # one for all: signatures are verified once, not once a hop
         self.frames = 0
-        self.watchers: list[Callable[[SimNode, SimNode, bytes], None]] = []
-        if watch:
-            self.watchers.append(self._check_clearance)
+        self.observers: list[Observer] = [Secrets()] if watch else []
         self._trace = hashlib.sha256()
         self._queue: list[tuple[int, int, Callable[[], None]]] = []
         self._sequence = 0
         self._links = 0
-        self._parted: dict[frozenset[str], None] = {}
         self._sessions = 0
-        self._secrets: list[tuple[bytes, Label, str]] = []
 
     # -- who is there -----------------------------------------------------------------------------------
 
@@ -154,7 +149,8 @@ class World:
 
     def point(self, name: str, relay: str, grants: Grants, clearance: Label = Label.RED,
               tags: Mapping[str, str] | None = None, organisation: str = "acme",
-              backups: Sequence[str] = ()) -> SimNode:
+              backups: Sequence[str] = (), outbox: bool = False) -> SimNode:
+        """`outbox`: what it holds, and its session, outlive it."""
         member = self.authority.issue(
             name, NodeKind.POINT, clearance, segment=relay, grants=grants, organisation=organisation,
             tags=tuple(sorted((tags or {}).items())),
@@ -166,6 +162,7 @@ class World:
             )
 
         node = self._add(name, member, make)
+        node.durable = outbox
         node.dials += [(peer, Role.POINT) for peer in (relay, *backups)]
         self._later(0, lambda: self._dial_wanted(node))
         return node
@@ -182,26 +179,29 @@ class World:
 
     # -- what they do -----------------------------------------------------------------------------------
 
-    def attach(self, name: str, *patterns: str, executes: bool = False) -> None:
-        self.step(name, Attach(self.now_ms, executes, patterns))
+    def attach(self, name: str, *patterns: str, executes: bool = False, keep_ms: int = 0) -> None:
+        self.nodes[name].takes = Attach(self.now_ms, executes, patterns, keep_ms)
+        self.step(name, self.nodes[name].takes)
 
     def publish(self, name: str, **fields: Any) -> Verified:
-        """Sign and submit a message; its secrets above CLEAR are watched for on every link from here on."""
+        """Sign and submit a message."""
         node = self.nodes[name]
-        raw = message(node.member, **{"issued_at_ms": self.now_ms, **fields})
+        issued_at_ms = node.core.fabric_now(node.now_ms(self.now_ms))
+        raw = message(node.member, **{"issued_at_ms": issued_at_ms, **fields})
         opened = open_envelope(raw, {node.member.credential.digest: node.member.credential}, self.roots)
         assert isinstance(opened, Verified), opened
-        for entry, part in zip(opened.header.manifest, opened.envelope.parts, strict=True):
-            if part is not None and entry.label > Label.CLEAR:
-                self._secrets.append((part, entry.label, name))
+        for observer in self.observers:
+            observer.published(node, opened)
         self.step(name, Submit(opened))
         return opened
 
     def step(self, name: str, event: Event) -> None:
         node = self.nodes[name]
         if node.alive:
-            ready = node.core.step(event, self.now_ms)
-            ready.merge(node.core.step(Tick(), self.now_ms))
+            now_ms = node.now_ms(self.now_ms)
+            self._tell_state(node)
+            ready = node.core.step(event, now_ms)
+            ready.merge(node.core.step(Tick(), now_ms))
             self._apply(node, ready)
 
     def cut(self, name: str, peer_name: str) -> None:
@@ -213,7 +213,7 @@ class World:
 
     def part(self, name: str, peer_name: str, *, told: bool = True) -> None:
         """No way between these two, until `join`. `told`: connections break; else nobody hears of it."""
-        self._parted[frozenset((name, peer_name))] = None
+        self.network.cut(name, peer_name)
         if told:
             self.cut(name, peer_name)
 
@@ -223,27 +223,53 @@ class World:
         return link.peer.id if link is not None and link.peer is not None else ""
 
     def join(self, name: str, peer_name: str) -> None:
-        self._parted.pop(frozenset((name, peer_name)), None)
+        self.network.mend(name, peer_name)
 
-    def is_parted(self, name: str, peer_name: str) -> bool:
-        return frozenset((name, peer_name)) in self._parted
+    def doom(self, name: str, effects: int, down_ms: int) -> None:
+        """Crash after so many more effects: between a commit and a frame, or between two frames."""
+        self.nodes[name].effects_left, self.nodes[name].down_ms = effects, down_ms
+
+    def _dies(self, node: SimNode) -> bool:
+        if node.effects_left is None:
+            return False
+        node.effects_left -= 1
+        if node.effects_left >= 0:
+            return False
+        self.crash(node.name, node.down_ms)
+        return True
 
     def crash(self, name: str, down_ms: int) -> None:
         """Forget everything that was not persisted; come back after a while."""
         node = self.nodes[name]
-        node.alive = False
-        node.disk.owed.clear()
+        if not node.alive:
+            return
+        node.alive, node.effects_left = False, None
+        node.disk.lose_power()
         for link, (peer, theirs) in list(node.links.items()):
             self._unlink(node, link, self.nodes[peer], theirs)
         self._later(down_ms, lambda: self._restart(node))
 
+    def reboot(self, name: str, down_ms: int) -> None:
+        """The whole machine: a steady clock begins with what the machine's says then."""
+        self.crash(name, down_ms)
+        node = self.nodes[name]
+        node.ahead_ms = max(node.wall_ms, node.ahead_ms - down_ms)  # a clock that went back stands still
+
     def _restart(self, node: SimNode) -> None:
-        node.core = node.make(self._session(node.name))
+        now_ms = node.now_ms(self.now_ms)
+        if not node.durable:
+            node.disk = Disk()
+        node.core = node.make(node.core.session if node.durable and node.takes else self._session(node.name))
         node.core.roots = self.roots
-        if isinstance(node.core, Relay):
-            assert node.core.restore(node.disk.load(), self.now_ms) == []
+        node.core.wall_ahead_ms = node.wall_ms - node.ahead_ms
+        damaged = node.core.restore(node.disk.load(now_ms), now_ms)
+        quarantined, node.quarantined = [*node.quarantined, *damaged], []
         node.alive = True
         node.wake_at_ms = None
+        for observer in self.observers:
+            observer.restarted(node, quarantined)
+        if node.takes is not None:
+            self.step(node.name, node.takes._replace(epoch=self.now_ms))
         self._dial_wanted(node)
         self._wake(node, self.now_ms)
 
@@ -253,7 +279,7 @@ class World:
         """As a driver does: connections to the parents that the core wants, and to no other; to children always."""
         if not node.alive or not node.dials:
             return
-        wanted = node.core.parents_wanted(self.now_ms)
+        wanted = node.core.parents_wanted(node.now_ms(self.now_ms))
         connected = {node.links[link][0]: link for link in node.dialled}
         for peer, role in node.dials:
             if role == Role.PARENT or peer in wanted:
@@ -270,9 +296,9 @@ class World:
         node.dialling.pop(peer_name, None)
         if not node.alive or any(node.links[link][0] == peer_name for link in node.dialled):
             return
-        if role != Role.PARENT and peer_name not in node.core.parents_wanted(self.now_ms):
+        if role != Role.PARENT and peer_name not in node.core.parents_wanted(node.now_ms(self.now_ms)):
             return
-        if not peer.alive or self.is_parted(name, peer_name):
+        if not peer.alive or self.network.is_cut(name, peer_name) or self.network.is_cut(peer_name, name):
             self._dial_wanted(node)
             return
         self._links += 2
@@ -299,11 +325,19 @@ class World:
             self._later(_CONNECT_MS, lambda side=side, number=number: self.step(side.name, LinkDown(number)))
 
     def _apply(self, node: SimNode, ready: Ready) -> None:
-        self._check_kept(node, ready)
-        node.disk.commit(ready.persist)
+        """The driver's duty (SPEC 10), an effect at a time: a node that is to die does so between any two of them."""
+        for observer in self.observers:
+            observer.stepped(node, ready)
+        if self._dies(node):
+            return
+        self._commit(node, ready.persist)
         for link, payload in ready.send:
+            if self._dies(node):
+                return
             self._transmit(node, link, payload)
         for delivered in ready.deliver:
+            if self._dies(node):
+                return
             self._deliver(node, delivered)
         for link, _ in ready.close:
             if link in node.links:
@@ -311,20 +345,32 @@ class World:
                 self._unlink(node, link, self.nodes[peer], theirs)
         self._dial_wanted(node)
         if ready.wake_at_ms is not None:
-            self._wake(node, max(ready.wake_at_ms, self.now_ms + 1))
+            self._wake(node, max(ready.wake_at_ms - node.ahead_ms, self.now_ms + 1))
+
+    def _commit(self, node: SimNode, ops: Sequence[Op]) -> None:
+        written = node.disk.commit(ops)
+        if node.disk.owed and self.now_ms - node.owed_since_ms >= _OWED_MS:
+            written = [*written, *node.disk.settle()]
+        if not node.disk.owed:
+            node.owed_since_ms = self.now_ms
+        if written:
+            for observer in self.observers:
+                observer.committed(node, written)
 
     def _transmit(self, node: SimNode, link: int, payload: bytes) -> None:
         if link not in node.links:
             return
         peer_name, theirs = node.links[link]
-        self.frames += 1
-        for watcher in self.watchers:
-            watcher(node, self.nodes[peer_name], payload)
-        lost = self.random.random() < self.loss or self.is_parted(node.name, peer_name)
-        delay_ms = self.random.randint(*self.delay_ms)
-        self._log("lost" if lost else "sent", node.name, peer_name, payload)
-        if not lost:
-            self._later(delay_ms, lambda: self._receive(peer_name, theirs, payload))
+        peer = self.nodes[peer_name]
+        frames = [payload] if node.lies is None else node.lies(node, peer, payload)
+        for frame in frames:
+            self.frames += 1
+            for observer in self.observers:
+                observer.sent(node, peer, frame)
+            arrivals = self.network.arrivals(node.name, peer_name, len(frame), self.now_ms)
+            self._log("sent" if arrivals else "lost", node.name, peer_name, frame)
+            for at_ms in arrivals:
+                self._at(at_ms, lambda frame=frame: self._receive(peer_name, theirs, frame))
 
     def _receive(self, name: str, link: int, payload: bytes) -> None:
         node = self.nodes[name]
@@ -340,27 +386,44 @@ class World:
     def _woken(self, node: SimNode, at_ms: int) -> None:
         if node.alive and node.wake_at_ms == at_ms:
             node.wake_at_ms = None
-            self._apply(node, node.core.step(Tick(), self.now_ms))
+            self._tell_state(node)
+            self._apply(node, node.core.step(Tick(), node.now_ms(self.now_ms)))
+
+    @staticmethod
+    def _tell_state(node: SimNode) -> None:
+        """What a driver knows of its machine."""
+        node.core.wall_ahead_ms = node.wall_ms - node.ahead_ms
+        if isinstance(node.core, Relay):
+            node.core.custody.intake_open = not node.disk.full
 
     # -- applications -----------------------------------------------------------------------------------
 
     def _deliver(self, node: SimNode, delivered: Delivered) -> None:
         node.seen.append(delivered)
+        for observer in self.observers:
+            observer.told(node, delivered)
         if isinstance(delivered, Published):
             node.published.append(delivered)
         if not isinstance(delivered, Delivery):
             return
         self._log("delivered", node.name, delivered.message.id.hex(), b"")
         node.delivered.append(delivered)
-        header = delivered.message.header
-        if header.kind is Kind.ACTION:
+        if delivered.message.header.kind is Kind.ACTION:
             node.executed.append(delivered.message.id)
             record = {"end": "completed", "targets": [node.name], "by": node.name, "status": 200}
             self._later(1, lambda: self._answer(node, delivered, record))
         else:
-            self._later(1, lambda: self.step(node.name, Handled(delivered.message.id)))
+            core = node.core
+            self._later(1, lambda: self._handle(node, core, delivered.message.id))
+
+    def _handle(self, node: SimNode, core: Node, id_: bytes) -> None:
+        if not node.alive or node.core is not core:
+            return  # the program that was to handle it is gone
+        self.step(node.name, Handled(id_))
 
     def _answer(self, node: SimNode, delivery: Delivery, record: Mapping[str, Any]) -> None:
+        if not node.alive:
+            return
         about = delivery.message.header
         self.publish(
             node.name, kind=Kind.RESULT, topic=about.topic, records=[record], label=about.label, to=about.origin,
@@ -378,29 +441,6 @@ class World:
 
     # -- time and truth ---------------------------------------------------------------------------------
 
-    def _check_clearance(self, sender: SimNode, receiver: SimNode, payload: bytes) -> None:
-        """No byte of a part above the receiver's clearance is in anything that is sent to it."""
-        del sender
-        clearance = receiver.member.credential.clearance
-        for part, label, origin in self._secrets:
-            assert label <= clearance or part not in payload, (
-                f"{label.name} of {origin} was sent to {receiver.name}, cleared for {clearance.name}: "
-                f"{type(decode_frame(payload)).__name__}"
-            )
-
-    def _check_kept(self, node: SimNode, ready: Ready) -> None:
-        """Nor is it in anything that the node stores or logs."""
-        if not self.watchers:
-            return
-        clearance = node.member.credential.clearance
-        kept = [op.envelope for op in ready.persist if isinstance(op, (Put, Replace))]
-        logged = repr(ready.notes).encode() if ready.notes else b""
-        for part, label, origin in self._secrets if kept or logged else ():
-            if label > clearance:
-                stored = any(part in envelope for envelope in kept)
-                assert not stored, f"{label.name} of {origin} is on {node.name}'s disk"
-            assert part[16:] not in logged, f"content of {origin} is in {node.name}'s log"
-
     def _log(self, what: str, a: str, b: str, payload: bytes) -> None:
         self._trace.update(f"{self.now_ms} {what} {a} {b} {len(payload)} ".encode())
         self._trace.update(payload)
@@ -408,6 +448,10 @@ class World:
     @property
     def trace(self) -> str:
         return self._trace.hexdigest()
+
+    def after(self, in_ms: int, function: Callable[[], None]) -> None:
+        """Do something later in virtual time."""
+        self._later(in_ms, function)
 
     def _later(self, in_ms: int, function: Callable[[], None]) -> None:
         self._at(self.now_ms + in_ms, function)
@@ -433,3 +477,34 @@ class World:
                 return False
             self.run(step_ms)
         return True
+
+
+class Secrets(Observer):
+    """No byte of a part above a node's clearance is sent to it, stored by it, or logged by anybody."""
+
+    def __init__(self) -> None:
+        self._secrets: list[tuple[bytes, Label, str]] = []
+
+    def published(self, node: SimNode, message: Verified) -> None:
+        for entry, part in zip(message.header.manifest, message.envelope.parts, strict=True):
+            if part is not None and entry.label > Label.CLEAR:
+                self._secrets.append((part, entry.label, node.name))
+
+    def sent(self, sender: SimNode, receiver: SimNode, payload: bytes) -> None:
+        del sender
+        clearance = receiver.member.credential.clearance
+        for part, label, origin in self._secrets:
+            assert label <= clearance or part not in payload, (
+                f"{label.name} of {origin} was sent to {receiver.name}, cleared for {clearance.name}: "
+                f"{type(decode_frame(payload)).__name__}"
+            )
+
+    def stepped(self, node: SimNode, ready: Ready) -> None:
+        clearance = node.member.credential.clearance
+        kept = [op.envelope for op in ready.persist if isinstance(op, (Put, Replace))]
+        logged = repr(ready.notes).encode() if ready.notes else b""
+        for part, label, origin in self._secrets if kept or logged else ():
+            if label > clearance:
+                stored = any(part in envelope for envelope in kept)
+                assert not stored, f"{label.name} of {origin} is on {node.name}'s disk"
+            assert part[16:] not in logged, f"content of {origin} is in {node.name}'s log"

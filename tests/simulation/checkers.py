@@ -1,0 +1,279 @@
+"""What must be true after every step, whatever fails (SPEC 3.5, 5, 7.5, 7.9, 9): looked at from outside.
+
+A checker knows what was published, when in true time and with which labels, and reads frames and disks itself; it asks
+no function that it checks. `Broken` says what was promised and is not so.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from fabric.protocol.envelope import Kind, decode_envelope, leaf_of
+from fabric.protocol.errors import Code, Reject
+from fabric.protocol.outbox import Row
+from fabric.protocol.parts import read_records
+from fabric.protocol.ready import Delivered, Delivery, Done, Op, Published, Put, Ready, Replace, Seen
+from fabric.protocol.relay import Relay
+from fabric.protocol.reports import NOTICE_TOPIC
+from fabric.protocol.severity import Lane
+from fabric.protocol.tlp import Label
+from fabric.protocol.verify import Verified
+from fabric.protocol.wire import Ack, Data, Direction, decode_frame
+from tests.simulation.disk import Key
+from tests.simulation.world import Observer, SimNode, World
+
+# The first elements of a frame: an array, and its number.
+_DATA, _ACK = 5, 6
+
+
+class Broken(AssertionError):
+    """A promise that was not kept."""
+
+
+@dataclass(eq=False)
+class Known:
+    """What is known of a message: what its origin signed, and what became of it."""
+
+    message: Verified
+    published_ms: int  # in the world's time
+    acked: bool = False  # its program was promised that it is held
+    refused: bool = False  # its program was told that it is not, or not any more
+    holders: dict[tuple[str, Direction], None] = field(default_factory=dict)
+    passed: dict[str, None] = field(default_factory=dict)  # relays that took it on its way up
+    handled: dict[str, None] = field(default_factory=dict)  # by whom; it is on their disks that they did
+    reported: bool = False
+    damaged: bool = False  # a disk lost it, and said so
+
+
+class Promises(Observer):
+    """`readers`: durable ones that never move, and their relays. `slack_ms`: how late is late."""
+
+    def __init__(self, world: World, readers: dict[str, str], root: str, slack_ms: int) -> None:
+        self.world = world
+        self.readers = readers
+        self.root = root
+        self.slack_ms = slack_ms
+        self.known: dict[bytes, Known] = {}
+        self.ends: dict[str, dict[tuple[str, bytes, str], None]] = {}  # origin -> (relay, id, destination)
+        self.noticed: Counter[str] = Counter()  # origin -> messages that notices told it of
+        self.unreadable: Counter[str] = Counter()  # origin -> notices that a hop could not pass on whole
+        self._ending: dict[tuple[str, bytes, str], str] = {}  # the same, as long as it is not on disk
+        self.lane_bytes: Counter[tuple[str, str, Lane]] = Counter()  # (sender, receiver, lane), first sendings only
+        self._sent: dict[tuple[str, str, bytes], None] = {}
+        self._delivered: dict[tuple[str, bytes, bytes], None] = {}  # (node, session, id)
+        self._leaves: dict[bytes, bytes] = {}
+        for node in world.nodes.values():
+            self._listen(node)
+
+    # -- what happens -----------------------------------------------------------------------------------
+
+    def published(self, node: SimNode, message: Verified) -> None:
+        self.known[message.id] = Known(message, self.world.now_ms)
+
+    def restarted(self, node: SimNode, quarantined: Sequence[Key]) -> None:
+        for id_, direction in quarantined:
+            known = self.known.get(id_)
+            if known is not None:
+                known.damaged = True
+                known.holders.pop((node.name, direction), None)
+        self._ending = {key: origin for key, origin in self._ending.items() if key[0] != node.name}
+        self._listen(node)
+
+    def _listen(self, node: SimNode) -> None:
+        """Hear of every row that ends at this relay, and why."""
+        core = node.core
+        if not isinstance(core, Relay):
+            return
+        settled: Callable[[Row, Reject | None, int, Ready], None] = core.on_settled
+
+        def listen(row: Row, refused: Reject | None, now_ms: int, ready: Ready) -> None:
+            header = row.held.message.header
+            counted = self._counted(core, header.origin)
+            settled(row, refused, now_ms, ready)
+            if refused is not None:
+                told = header.kind is Kind.ACTION or self._counted(core, header.origin) > counted
+                self._row_ended(node, row, refused, told)
+
+        core.on_settled = listen  # type: ignore[method-assign]
+
+    @staticmethod
+    def _counted(core: Relay, origin: str) -> int:
+        tallies = core.notices._tallies.items()
+        return sum(n for about, tally in tallies if about.origin == origin for n, _ in tally.counts.values())
+
+    def _row_ended(self, node: SimNode, row: Row, refused: Reject, told: bool) -> None:
+        header = row.held.message.header
+        if header.topic == NOTICE_TOPIC and refused.code is Code.WITHHELD:
+            self.unreadable[header.to] += 1  # its origin moved, and no relay on the way to it may know of it
+        known = self.known.get(row.held.message.id)
+        if known is None:
+            return
+        if refused.code is Code.EXPIRED and self._age_ms(known) < header.ttl_ms - self.slack_ms:
+            raise Broken(f"{node.name} ended {header.kind.word} after {self._age_ms(known)} of {header.ttl_ms} ms")
+        if told:
+            known.reported = True
+            if header.kind is not Kind.ACTION:
+                self._ending[node.name, known.message.id, row.destination] = header.origin
+
+    # -- on links ---------------------------------------------------------------------------------------
+
+    def sent(self, sender: SimNode, receiver: SimNode, payload: bytes) -> None:
+        if sender.lies is not None or payload[1] not in (_DATA, _ACK):
+            return
+        frame = decode_frame(payload)
+        match frame:
+            case Data(lane, _, items):
+                for item in items:
+                    self._item_sent(sender, receiver, lane, item.age_ms, item.envelope)
+            case Ack(ids):
+                self._acked(sender, ids)
+
+    def _item_sent(self, sender: SimNode, receiver: SimNode, lane: Lane, age_ms: int, raw: bytes) -> None:
+        envelope = decode_envelope(raw)
+        assert not isinstance(envelope, Reject)
+        known = self.known.get(self._id_of(envelope.header))
+        if known is None:
+            return  # what relays say themselves
+        self._check_holder(receiver, known, envelope.parts, "was sent to")
+        header = known.message.header
+        if header.kind.atomic and None in envelope.parts:
+            raise Broken(f"{header.kind.word} was sent to {receiver.name} without a part")
+        true_ms = self._age_ms(known)
+        if true_ms >= header.ttl_ms + self.slack_ms:
+            raise Broken(f"{sender.name} sent {header.kind.word} to {receiver.name}, {true_ms} of {header.ttl_ms} ms")
+        if not true_ms - self.slack_ms <= age_ms <= true_ms + self.slack_ms:
+            raise Broken(f"{sender.name} says that {header.kind.word} is {age_ms} ms old, and it is {true_ms}")
+        key = (sender.name, receiver.name, known.message.id)
+        if key not in self._sent:
+            self._sent[key] = None
+            self.lane_bytes[sender.name, receiver.name, lane] += len(raw)
+
+    def _check_holder(self, holder: SimNode, known: Known, parts: Sequence[bytes | None], what: str) -> None:
+        header, credential = known.message.header, holder.member.credential
+        outside = credential.organisation not in header.audience.organisations
+        labels = [entry.label for entry, part in zip(header.manifest, parts, strict=True) if part is not None]
+        for label in [header.label, *labels]:
+            if label > credential.clearance or (outside and label > Label.CLEAR):
+                raise Broken(f"{label.name} of {header.origin} {what} {holder.name}, {credential.clearance.name}")
+
+    def _acked(self, node: SimNode, ids: Sequence[bytes]) -> None:
+        """What is acknowledged is on disk, or is known there as seen."""
+        disk = node.disk
+        for id_ in ids:
+            known = self.known.get(id_)
+            if known is None or known.damaged:
+                continue
+            if not any((id_, way) in disk.held or (id_, way) in disk.seen for way in Direction):
+                raise Broken(f"{node.name} acknowledged {known.message.header.kind.word} that is not on its disk")
+
+    # -- on disks ---------------------------------------------------------------------------------------
+
+    def committed(self, node: SimNode, ops: Sequence[Op]) -> None:
+        for op in ops:
+            match op:
+                case Put(id_, direction):
+                    known = self.known.get(id_)
+                    if known is None:
+                        continue
+                    self._check_stored(node, known, op.envelope)
+                    known.holders[node.name, direction] = None
+                    if direction is Direction.UP:
+                        known.passed[node.name] = None
+                    if node.name == known.message.header.origin and node.durable:
+                        known.acked = True
+                case Replace(id_, _, envelope) if id_ in self.known:
+                    self._check_stored(node, self.known[id_], envelope)
+                case Seen(id_, direction) if id_ in self.known:
+                    if isinstance(node.core, Relay):
+                        self.known[id_].passed[node.name] = None
+                    elif direction is Direction.DOWN:
+                        self.known[id_].handled[node.name] = None
+        for op in ops:
+            if isinstance(op, Done) and (origin := self._ending.pop((node.name, op.id, op.destination), "")):
+                self.ends.setdefault(origin, {})[node.name, op.id, op.destination] = None
+            if isinstance(op, Done) and op.last and op.id in self.known:
+                known = self.known[op.id]
+                if (op.id, op.direction) not in node.disk.held:
+                    known.holders.pop((node.name, op.direction), None)
+                if not known.holders:
+                    self._check_end(known)
+
+    def _check_stored(self, node: SimNode, known: Known, raw: bytes) -> None:
+        envelope = decode_envelope(raw)
+        assert not isinstance(envelope, Reject)
+        self._check_holder(node, known, envelope.parts, "is on the disk of")
+
+    def _check_end(self, known: Known) -> None:
+        """Nobody holds it any more: it was delivered to all who were to have it, or its origin is told."""
+        header = known.message.header
+        if header.kind is not Kind.EVENT or not known.acked or known.reported or known.refused or known.damaged:
+            return
+        if self.root not in known.passed:
+            raise Broken(f"nobody holds {header.topic} {header.sequence} of {header.origin}, and the root never had it")
+        for reader, relay in self.readers.items():
+            if relay in known.passed and reader not in known.handled:
+                raise Broken(f"nobody holds {header.topic} {header.sequence} of {header.origin}: {reader} missed it")
+
+    # -- at control points ------------------------------------------------------------------------------
+
+    def stepped(self, node: SimNode, ready: Ready) -> None:
+        """What its program will be told together with the end of a row is no loss."""
+        for delivered in ready.deliver:
+            if isinstance(delivered, Published) and delivered.refused is not None and delivered.id in self.known:
+                self.known[delivered.id].refused = True
+
+    def told(self, node: SimNode, delivered: Delivered) -> None:
+        match delivered:
+            case Published(id_, None) if id_ in self.known:
+                self.known[id_].acked = True
+            case Delivery(message):
+                self._delivery(node, message)
+
+    def _delivery(self, node: SimNode, message: Verified) -> None:
+        if message.header.topic == NOTICE_TOPIC:
+            (reading,) = read_records(message.header, message.envelope.parts)  # type: ignore[misc]
+            if reading.withheld:
+                self.unreadable[node.name] += 1
+            self.noticed[node.name] += sum(entry["messages"] for entry in reading.content.get("ended", ()))
+        known = self.known.get(message.id)
+        if known is None:
+            return
+        header = known.message.header
+        if self._age_ms(known) >= header.ttl_ms + self.slack_ms:
+            raise Broken(f"{header.kind.word} came to {node.name} after {self._age_ms(known)} of {header.ttl_ms} ms")
+        original = known.message.envelope.parts
+        if any(part not in (None, whole) for part, whole in zip(message.envelope.parts, original, strict=True)):
+            raise Broken(f"{node.name} got what {header.origin} never signed")
+        key = (node.name, b"" if header.kind is Kind.ACTION else node.core.session, message.id)
+        again = key in self._delivered if not node.durable else node.name in known.handled
+        if again:
+            raise Broken(f"{header.kind.word} {header.sequence} of {header.origin} came twice to {node.name}")
+        self._delivered[key] = None
+
+    # -- when faults have stopped -----------------------------------------------------------------------
+
+    def at_the_end(self) -> list[str]:
+        """Whoever was to have something has it by now, and origins were told of the rest."""
+        found = []
+        for known in self.known.values():
+            header = known.message.header
+            if header.kind is not Kind.EVENT or not known.acked or known.refused or known.damaged:
+                continue
+            held = [name for name, _ in known.holders]
+            if held:
+                found.append(f"{header.topic} {header.sequence} of {header.origin} is still held by {held}")
+        for origin, ends in self.ends.items():
+            if self.noticed[origin] < len(ends) and not self.unreadable[origin]:
+                found.append(f"{origin} was told of {self.noticed[origin]} of its {len(ends)} messages that ended")
+        return found
+
+    def _age_ms(self, known: Known) -> int:
+        return self.world.now_ms - known.published_ms
+
+    def _id_of(self, header: bytes) -> bytes:
+        leaf = self._leaves.get(header)
+        if leaf is None:
+            leaf = self._leaves[header] = leaf_of(header)
+        return leaf[:16]

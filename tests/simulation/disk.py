@@ -1,0 +1,131 @@
+"""What a node's disk has, with the meaning of the real spool: commits whole or not at all, what is owed, damage.
+
+Held against the real one by tests/properties/test_spool_properties.py, operation by operation.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+
+from fabric.protocol.ready import (
+    Done,
+    KeepCredential,
+    KeepDispatch,
+    KeepGap,
+    KeepLists,
+    KeepNotice,
+    KeepOwner,
+    KeepPosition,
+    KeepSession,
+    Op,
+    Put,
+    Replace,
+    Seen,
+    may_wait,
+)
+from fabric.protocol.wire import Direction
+
+Key = tuple[bytes, Direction]
+# The order in which a core takes what is kept; messages and what was seen come after it.
+_ORDER = (
+    KeepOwner, KeepPosition, KeepCredential, KeepLists, KeepSession, KeepGap, KeepNotice, KeepDispatch,
+)
+
+
+def _name(op: Op) -> tuple[object, ...]:
+    """Under what a kept operation replaces an older one."""
+    match op:
+        case KeepOwner() | KeepLists():
+            return (type(op),)
+        case KeepDispatch(digest, target, _, _):
+            return (type(op), digest, target)
+        case _:
+            return (type(op), op[0])
+
+
+def _forgets(op: Op) -> bool:
+    match op:
+        case KeepSession(_, b"") | KeepNotice(_, b"") | KeepGap(_, 0) | KeepPosition(_, ""):
+            return True
+    return False
+
+
+class Disk:
+    def __init__(self) -> None:
+        self.held: dict[Key, Put] = {}
+        self.seen: dict[Key, Seen] = {}
+        self.kept: dict[tuple[object, ...], Op] = {}
+        self.owed: list[Op] = []
+        self.commits = 0
+        self.full = False
+
+    def commit(self, ops: Sequence[Op]) -> list[Op]:
+        """As a driver does: what may wait is not on disk before something that may not. What was written."""
+        self.owed.extend(ops)
+        if all(may_wait(op) for op in ops):
+            return []
+        return self.settle()
+
+    def settle(self) -> list[Op]:
+        """All that is owed, now."""
+        written, self.owed = self.owed, []
+        self.commits += 1
+        for op in written:
+            self._write(op)
+        return written
+
+    def _write(self, op: Op) -> None:
+        match op:
+            case Put(id_, direction):
+                self.held[id_, direction] = op
+            case Done(id_, direction, destination, last):
+                put = self.held.get((id_, direction))
+                if put is None:
+                    return
+                left = tuple(d for d in put.destinations if d[0] != destination)
+                self.held[id_, direction] = put._replace(destinations=left)
+                if last:
+                    del self.held[id_, direction]
+                    self._remember(Seen(id_, direction, put.expires_at_ms))
+            case Replace(id_, direction, envelope):
+                put = self.held.get((id_, direction))
+                if put is not None:
+                    self.held[id_, direction] = put._replace(envelope=envelope)
+            case Seen():
+                self._remember(op)
+            case _ if _forgets(op):
+                self.kept.pop(_name(op), None)
+            case _:
+                self.kept[_name(op)] = op
+
+    def _remember(self, seen: Seen) -> None:
+        self.seen.pop((seen.id, seen.direction), None)
+        self.seen[seen.id, seen.direction] = seen
+
+    def load(self, now_ms: int) -> list[Op]:
+        return list(self._load(now_ms))
+
+    def _load(self, now_ms: int) -> Iterator[Op]:
+        for kind in _ORDER:
+            for op in self.kept.values():
+                if type(op) is kind and not (isinstance(op, KeepDispatch) and op.until_ms <= now_ms):
+                    yield op
+        yield from (seen for seen in self.seen.values() if seen.until_ms > now_ms)
+        yield from self.held.values()
+
+    # -- when it fails ----------------------------------------------------------------------------------
+
+    def lose_power(self) -> None:
+        """What was not written is gone."""
+        self.owed.clear()
+
+    def flip(self, chosen: random.Random) -> Put | Seen | None:
+        """A bit of one row: its checksum does not match, so it is set aside when the disk is read."""
+        rows = [*self.held.values(), *self.seen.values()]
+        if not rows:
+            return None
+        row = chosen.choice(rows)
+        table = self.held if isinstance(row, Put) else self.seen
+        del table[row.id, row.direction]  # type: ignore[attr-defined]
+        return row

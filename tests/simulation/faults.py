@@ -1,0 +1,217 @@
+"""What can go wrong, by name. A fault begins when a story calls it, and ends by itself or when the story ends.
+
+`FAULTS` is the whole list. Some last for a whole story, some happen once in it, the others now and then.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Protocol
+
+from fabric.protocol.envelope import decode_envelope, decode_header, encode_envelope
+from fabric.protocol.errors import Reject
+from fabric.protocol.severity import Severity
+from fabric.protocol.tlp import Label
+from fabric.protocol.wire import Data, Item, decode_frame, encode_frame
+from tests.simulation.world import SimNode, World
+from tests.support import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
+
+# By how much a machine's clock may be wrong: within the skew, beyond it, and far beyond.
+_CLOCKS_MS = (0, 2 * SECOND_MS, -20 * SECOND_MS, 10 * MINUTE_MS, -HOUR_MS, HOUR_MS, 365 * DAY_MS, -365 * DAY_MS)
+_NARROW_BYTES_PER_S = 24_000
+_NARROW_MS = 10 * SECOND_MS
+_FLOOD_BYTES = 6_000
+_FLOOD_EVERY_MS = 200
+
+
+class Story(Protocol):
+    """What a fault may know of the story that it disturbs."""
+
+    world: World
+    chosen: random.Random
+    relays: list[str]
+    sensors: list[str]
+    durable: list[str]  # control points with an outbox
+    starved: list[str]  # what a fault found to be wrong itself
+
+    def sent_bytes(self, sender: str, receiver: str, low: bool) -> int: ...
+
+    def publish(self, sensor: str, **fields: object) -> None: ...
+
+
+Fault = Callable[[Story], None]
+
+
+def _loss(story: Story) -> None:
+    story.world.network.loss = story.chosen.choice([0.01, 0.03, 0.06])
+
+
+def _copies(story: Story) -> None:
+    story.world.network.copies = 0.03
+
+
+def _reorder(story: Story) -> None:
+    story.world.network.ordered = False
+    story.world.network.delay_ms = (1, story.chosen.choice([30, 120]))
+
+
+def _clock(story: Story) -> None:
+    """Every machine's clock but the root's is wrong from the start; some are put right, or wrong, while it runs."""
+    for name, node in story.world.nodes.items():
+        if name != story.relays[0] and story.chosen.random() < 0.4:
+            node.wall_ms = node.ahead_ms = story.chosen.choice(_CLOCKS_MS)
+
+
+def _clock_step(story: Story) -> None:
+    node = story.world.nodes[story.chosen.choice([name for name in story.world.nodes if name != story.relays[0]])]
+    node.wall_ms = story.chosen.choice(_CLOCKS_MS)
+
+
+def _crash(story: Story) -> None:
+    """After a few more effects, wherever that is: before a commit, after it, between two frames."""
+    name = story.chosen.choice([*story.relays, *story.durable])
+    if story.world.nodes[name].alive:
+        story.world.doom(name, story.chosen.randint(0, 40), story.chosen.choice([20, 300, 3_000, 15_000]))
+
+
+def _some_link(story: Story) -> tuple[str, str]:
+    """Two ends of a connection that a relay has with a parent of its own."""
+    name = story.chosen.choice(story.relays[1:])
+    peers = [peer for peer, _ in story.world.nodes[name].dials] or [story.relays[0]]
+    return name, story.chosen.choice(peers)
+
+
+def _partition(story: Story) -> None:
+    a, b = _some_link(story)
+    story.world.part(a, b, told=story.chosen.random() < 0.5)
+    story.world.after(story.chosen.choice([500, 5_000, 30_000]), lambda: story.world.join(a, b))
+
+
+def _oneway(story: Story) -> None:
+    a, b = _some_link(story)
+    if story.chosen.random() < 0.5:
+        a, b = b, a
+    story.world.network.cut(a, b, back=False)
+    story.world.after(story.chosen.choice([500, 5_000, 20_000]), lambda: story.world.join(a, b))
+
+
+def _flap(story: Story) -> None:
+    a, b = _some_link(story)
+    for n in range(story.chosen.randint(3, 12)):
+        story.world.after(n * story.chosen.randint(100, 1_500), lambda: story.world.cut(a, b))
+
+
+def _delay(story: Story) -> None:
+    a, b = _some_link(story)
+    story.world.network.be_late(a, b, story.chosen.choice([300, 3_000]))
+    story.world.after(story.chosen.randint(1_000, 15_000), lambda: story.world.join(a, b))
+
+
+def _disk_full(story: Story) -> None:
+    """A relay takes nothing in for a while, and goes on with what it holds."""
+    node = story.world.nodes[story.chosen.choice(story.relays)]
+    node.disk.full = True
+
+    def empty() -> None:
+        node.disk.full = False
+
+    story.world.after(story.chosen.choice([1_000, 10_000]), empty)
+
+
+def _disk_flips(story: Story) -> None:
+    """A relay crashes, and finds a row of its disk damaged."""
+    name = story.chosen.choice(story.relays)
+    node = story.world.nodes[name]
+    if node.alive:
+        story.world.crash(name, story.chosen.choice([20, 3_000]))
+        row = node.disk.flip(story.chosen)
+        if row is not None:
+            node.quarantined.append((row.id, row.direction))
+
+
+def _narrow(story: Story) -> None:
+    """Less goes through a link than is published below it; some of that is critical, some low. Nothing may starve."""
+    world, chosen = story.world, story.chosen
+    sensor = chosen.choice(story.sensors)
+    child = world.relay_of(sensor)
+    parent = world.relay_of(child) if child else ""
+    if not parent:
+        return
+    world.network.be_narrow(child, parent, _NARROW_BYTES_PER_S)
+    before = [story.sent_bytes(child, parent, low) for low in (False, True)]
+
+    def flood(n: int) -> None:
+        severity = Severity.LOW if n % 4 == 0 else Severity.CRITICAL
+        story.publish(sensor, severity=severity, pad=chosen.randbytes(_FLOOD_BYTES), ttl_ms=MINUTE_MS)
+
+    for n in range(_NARROW_MS // _FLOOD_EVERY_MS):
+        world.after(n * _FLOOD_EVERY_MS, lambda n=n: flood(n))
+
+    def judge() -> None:
+        high, low = (story.sent_bytes(child, parent, low) - before[low] for low in (False, True))
+        waits = any(
+            row.held.lane == 4 and row.held.message.header.origin == sensor
+            for row in world.nodes[child].core.outboxes["^"].rows()
+        ) if world.nodes[child].alive and world.relay_of(child) == parent else False
+        if waits and high > 16 * 4 * _FLOOD_BYTES and low < high // 64:
+            story.starved.append(f"{child} sent {high} bytes of higher lanes, and {low} of the low one that waited")
+        world.join(child, parent)
+
+    world.after(_NARROW_MS, judge)
+
+
+def _liar(story: Story) -> SimNode:
+    """One relay, the same in a whole story."""
+    return story.world.nodes[story.relays[1 + story.chosen.randrange(len(story.relays) - 1)]]
+
+
+def _strip(story: Story) -> None:
+    """A relay takes out parts that its peers may hold."""
+    chosen = story.chosen
+
+    def lie(_: SimNode, __: SimNode, payload: bytes) -> list[bytes]:
+        frame = decode_frame(payload)
+        if not isinstance(frame, Data) or chosen.random() < 0.5:
+            return [payload]
+        return [encode_frame(frame._replace(items=[_stripped(item) for item in frame.items]))]
+
+    _liar(story).lies = lie
+
+
+def _stripped(item: Item) -> Item:
+    envelope = decode_envelope(item.envelope)
+    assert not isinstance(envelope, Reject)
+    header = decode_header(envelope.header)
+    assert not isinstance(header, Reject)
+    parts = tuple([
+        None if entry.label > Label.CLEAR else part for part, entry in zip(envelope.parts, header.manifest, strict=True)
+    ])
+    return item._replace(envelope=encode_envelope(envelope._replace(parts=parts)))
+
+
+def _replay(story: Story) -> None:
+    """A relay says again, to anybody, what it or others said before."""
+    chosen, heard = story.chosen, []  # type: ignore[var-annotated]
+
+    def lie(_: SimNode, __: SimNode, payload: bytes) -> list[bytes]:
+        if payload[1] != 5:
+            return [payload]
+        heard.append(payload)
+        del heard[:-200]
+        return [payload, chosen.choice(heard)] if chosen.random() < 0.3 else [payload]
+
+    _liar(story).lies = lie
+
+
+ALWAYS: dict[str, Fault] = {
+    "loss": _loss, "copies": _copies, "reorder": _reorder, "clock": _clock, "strip": _strip, "replay": _replay,
+}
+NOW_AND_THEN: dict[str, Fault] = {
+    "crash": _crash, "partition": _partition, "oneway": _oneway, "flap": _flap, "delay": _delay, "clock": _clock_step,
+    "full": _disk_full, "flips": _disk_flips,
+}
+ONCE: dict[str, Fault] = {"narrow": _narrow}
+FAULTS = tuple(dict.fromkeys([*ALWAYS, *NOW_AND_THEN, *ONCE]))
+# With these a message may be taken for younger than it is, within what the signed bound allows.
+UNCERTAIN = frozenset({"reorder", "delay", "narrow", "replay", "strip", "copies", "oneway"})
