@@ -58,7 +58,7 @@ class RelayLoop:
         self._config = config
         self._folder = fabric_folder(identity.fabric, home)
         self._log = structlog.get_logger().bind(relay=identity.id)
-        self._clock = Clock()
+        self._clock = Clock(self._folder / "run" / f"{identity.id}.clock")
         self._stopping = False
         self._condemned: dict[int, int] = {}  # link -> when it is cut
         self._lists_seen = 0.0
@@ -161,6 +161,7 @@ class RelayLoop:
             if self._gate.socket in waiting:
                 self._gate.serve()
             now_ms = self._clock.now_ms()
+            self.core.wall_ahead_ms = self._clock.wall_ahead_ms()
             ready = self._drain(waiting, now_ms)
             ready.merge(self.core.step(Tick(), now_ms))
             self._apply(ready, now_ms)

@@ -41,7 +41,7 @@ def snapshot(
         "segment": core.me.segment,
         "clearance": core.me.clearance.short,
         "pid": os.getpid(),
-        "at_ms": now_ms,
+        "at_ms": now_ms + core.wall_ahead_ms,  # by the machine's clock: others look at it
         "listen": config.listen,
         "ready": door_closed,
         "parent": config.parent,
@@ -55,7 +55,7 @@ def snapshot(
         "held": len(core.custody),
         "routes": len(core.routes),
         "revocations": core.trust.revocations.version,
-        "clock_offset_ms": core.clock.offset_ms,
+        "clock_behind_ms": core.clock_behind_ms,
         "clock_suspect": core.clock_suspect,
         "counters": dict(sorted(core.counters.items())),
         "gate": gate,

@@ -70,7 +70,16 @@ class Sealed(NamedTuple):
 
 
 class Composer:
-    def __init__(self, credential: Credential, signer: Signer, entropy: Callable[[int], bytes]) -> None:
+    """`fabric_time`: from this node's own time to the root's, as far as it is known (SPEC 5)."""
+
+    def __init__(
+        self,
+        credential: Credential,
+        signer: Signer,
+        entropy: Callable[[int], bytes],
+        fabric_time: Callable[[int], int] = lambda now_ms: now_ms,
+    ) -> None:
+        self._fabric_time = fabric_time
         self._credential = credential
         self._signer = signer
         self._entropy = entropy
@@ -122,7 +131,7 @@ class Composer:
             origin=self._credential.id,
             stream=bytes(STREAM_BYTES),
             sequence=0,
-            issued_at_ms=group[0].at_ms,
+            issued_at_ms=self._fabric_time(group[0].at_ms),
             ttl_ms=stamp.ttl_ms,
             severity=stamp.severity,
             phase=stamp.phase,

@@ -29,6 +29,7 @@ from fabric.edge.notices import Notice, notice_of
 from fabric.edge.outbox import EdgeOutbox
 from fabric.edge.outgoing import Outgoing
 from fabric.edge.requests import Requests
+from fabric.edge.spool.file import beside
 from fabric.edge.tracking import Tracker
 from fabric.protocol.credentials import NodeKind
 from fabric.protocol.envelope import Kind
@@ -80,13 +81,15 @@ class EdgeLoop:
         if not identity.dials:
             raise FabricError(Code.BAD_IDENTITY, f"{identity.id} names no relay to dial")
         self.identity = identity
-        self.clock = Clock()
+        self.clock = Clock(None if outbox is None else beside(outbox, "clock"))
         self.core = Point(
             identity.credential, identity.signer, identity.authority_key, os.urandom(SESSION_BYTES), os.urandom,
             tuple(dial.id for dial in identity.dials),
         )
         self._log = edge_log(identity.id)
-        self.outgoing = Outgoing(self.core, Composer(identity.credential, self.core.signer, os.urandom), self._log)
+        self.outgoing = Outgoing(
+            self.core, Composer(identity.credential, self.core.signer, os.urandom, self.core.fabric_now), self._log
+        )
         self._outbox_path = outbox
         self._outbox: EdgeOutbox | None = None
         self._opened: Future[None] = Future()
@@ -301,6 +304,7 @@ class EdgeLoop:
             poller.poll(wait_ms)
             self._drain_wakes()
             now_ms = self.clock.now_ms()
+            self.core.wall_ahead_ms = self.clock.wall_ahead_ms()
             ready = self._turn(now_ms)
             self._apply(ready, now_ms)
             wait_ms = self._wait_ms(ready, now_ms)

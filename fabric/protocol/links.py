@@ -104,21 +104,26 @@ class Links:
     @property
     def clock_suspect(self) -> bool:
         """Whether this machine's clock is further from the root's than the fabric tolerates."""
-        return self.clock.measured and abs(self.clock.offset_ms - self.wall_ahead_ms) > self.skew_ms
+        return abs(self.clock_behind_ms) > self.skew_ms
 
     @property
-    def _time_unknown(self) -> bool:
+    def clock_behind_ms(self) -> int:
+        """How far this machine's clock is behind the root's, as far as is known."""
+        return self.clock.offset_ms - self.wall_ahead_ms if self.clock.measured else 0
+
+    @property
+    def time_unknown(self) -> bool:
         """Nobody above has told the time yet, so all there is is this machine's clock."""
         return bool(self.parents) and not self.clock.measured
 
     def by_age_only(self, kind: Kind) -> bool:
         """Whether a message's signed bound is not judged, since this node cannot know the time for sure."""
         del kind
-        return self.clock_suspect or self._time_unknown
+        return self.clock_suspect or self.time_unknown
 
     def _told_time(self, now_ms: int) -> int:
         """The root's time, for whoever is below; 0 where it is not known."""
-        return 0 if self._time_unknown else self.fabric_now(now_ms)
+        return 0 if self.time_unknown else self.fabric_now(now_ms)
 
     def _hear_time(self, sent_ms: int, fabric_clock_ms: int, now_ms: int) -> None:
         if fabric_clock_ms:

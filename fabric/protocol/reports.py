@@ -39,13 +39,13 @@ class Report:
     record: dict[str, object]
 
     def sealed(
-        self, me: Credential, signer: Signer, sequence: int, fabric_now_ms: int, entropy: Callable[[int], bytes]
+        self, me: Credential, signer: Signer, sequence: int, at_ms: int, entropy: Callable[[int], bytes]
     ) -> bytes:
-        """The envelope. `sequence` counts what this process said; `entropy(n)` gives n random bytes."""
+        """The envelope, issued at a time of the root's. `sequence` counts what this process said."""
         label = self.header.label
         manifest, parts = build_parts([self.record], FieldLabels({}, label), label, entropy)
         header = replace(
-            self.header, sequence=sequence, issued_at_ms=fabric_now_ms, manifest=manifest,
+            self.header, sequence=sequence, issued_at_ms=at_ms, manifest=manifest,
         )
         return seal([(header, parts)], me.digest, signer)[0]
 
@@ -60,7 +60,7 @@ def build_report(
         record.update(code=code.label, reason=code.reason)
     header = replace(
         _header(me, about.topic, about.origin, about.label, about.audience),
-        severity=about.severity, phase=about.phase, correlation=action.leaf,
+        severity=about.severity, phase=about.phase, correlation=action.leaf, issued_at_ms=about.issued_at_ms,
     )
     return Report(header, record)
 

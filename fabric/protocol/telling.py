@@ -32,6 +32,8 @@ class Telling(Holding):
 
     def on_timers(self, now_ms: int, ready: Ready) -> None:
         super().on_timers(now_ms, ready)
+        if self.time_unknown:
+            return  # what is signed with a wrong time is refused by everybody who knows the right one
         for destination, records in self.sessions.gaps():
             self._mark_gap(destination, records, now_ms, ready)
         for about, tally in self.notices.due(now_ms):
@@ -49,7 +51,9 @@ class Telling(Holding):
     def say(self, report: Report, now_ms: int) -> Verified:
         """Sign it. Its sender believes it like anybody else: by opening it."""
         self._said += 1
-        raw = report.sealed(self.me, self.signer, self._said, self.fabric_now(now_ms), self.entropy)
+        # A report cannot wait for the time, and is about something that says when it was.
+        at_ms = report.header.issued_at_ms if self.time_unknown else self.fabric_now(now_ms)
+        raw = report.sealed(self.me, self.signer, self._said, at_ms, self.entropy)
         said = open_envelope(raw, {self.me.digest: self.me}, self.roots)
         assert isinstance(said, Verified)
         return said

@@ -1,36 +1,75 @@
-"""A clock that does not jump under a running node.
+"""A steady clock, and how far the machine's has moved from it.
 
-Guarantees: `now_ms` never goes back, and follows the machine's clock: a difference of more than a second, found once
-a second, is adopted forwards at once and backwards by standing still. Milliseconds since 1970.
+Guarantees: `now_ms` never jumps and never goes back, whatever is done to the machine's clock, not even over restarts of
+the process while the machine runs, where a file is kept: ages, deadlines and retries are measured with it. What the
+machine's clock says besides, right or wrong, is `wall_ahead_ms`. Milliseconds since 1970, as the machine's clock had it
+when the steady one began.
 """
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 
-_CHECK_MS = 1_000
-_STEP_MS = 1_000
+_LOOK_MS = 1_000
+# Linux renews it at each start of the machine. Elsewhere a clock begins anew with each process.
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+def boot_id() -> str:
+    """Which start of the machine this is; empty where nobody can tell."""
+    try:
+        return _BOOT_ID.read_text().strip()
+    except OSError:
+        return ""
+
+
+def up_ns() -> int:
+    """Time since the machine started, sleep included where that is known."""
+    return time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 class Clock:
+    """`kept`: the file that carries it over restarts. One that cannot be read or written is done without."""
+
     def __init__(
         self,
+        kept: Path | None = None,
         wall_ns: Callable[[], int] = time.time_ns,
-        monotonic_ns: Callable[[], int] = time.monotonic_ns,
+        up_ns: Callable[[], int] = up_ns,
+        boot: str | None = None,
     ) -> None:
         self._wall_ns = wall_ns
-        self._monotonic_ns = monotonic_ns
-        self._base_ms = wall_ns() // 1_000_000 - monotonic_ns() // 1_000_000
-        self._checked_ms = 0
-        self._last_ms = 0
+        self._up_ns = up_ns
+        self._base_ms = wall_ns() // 1_000_000 - up_ns() // 1_000_000
+        self._looked_ms: int | None = None
+        self._wall_ahead_ms = 0
+        boot = boot_id() if boot is None else boot
+        if kept is not None and boot:
+            self._go_on(kept, boot)
+
+    def _go_on(self, kept: Path, boot: str) -> None:
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            state = json.loads(kept.read_text())
+            if state["boot"] == boot:
+                self._base_ms = int(state["base_ms"])
+                return
+        with suppress(OSError):
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            new = kept.with_name(f"{kept.name}.new")
+            new.write_text(json.dumps({"boot": boot, "base_ms": self._base_ms}))
+            new.replace(kept)
 
     def now_ms(self) -> int:
-        elapsed_ms = self._monotonic_ns() // 1_000_000
-        if elapsed_ms - self._checked_ms >= _CHECK_MS:
-            self._checked_ms = elapsed_ms
-            base_ms = self._wall_ns() // 1_000_000 - elapsed_ms
-            if abs(base_ms - self._base_ms) > _STEP_MS:
-                self._base_ms = base_ms
-        self._last_ms = max(self._last_ms, self._base_ms + elapsed_ms)
-        return self._last_ms
+        return self._base_ms + self._up_ns() // 1_000_000
+
+    def wall_ahead_ms(self) -> int:
+        """How far the machine's clock is ahead of this one; looked at once a second."""
+        now_ms = self.now_ms()
+        if self._looked_ms is None or now_ms - self._looked_ms >= _LOOK_MS:
+            self._looked_ms = now_ms
+            self._wall_ahead_ms = self._wall_ns() // 1_000_000 - now_ms
+        return self._wall_ahead_ms

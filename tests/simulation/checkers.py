@@ -138,7 +138,7 @@ class Promises(Observer):
             return  # what relays say themselves
         self._check_holder(receiver, known, envelope.parts, "was sent to")
         header = known.message.header
-        if header.kind.atomic and None in envelope.parts:
+        if header.kind is Kind.ACTION and None in envelope.parts:
             raise Broken(f"{header.kind.word} was sent to {receiver.name} without a part")
         true_ms = self._age_ms(known)
         if true_ms >= header.ttl_ms + self.slack_ms:

@@ -19,10 +19,13 @@ from tests.support import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 
 # By how much a machine's clock may be wrong: within the skew, beyond it, and far beyond.
 _CLOCKS_MS = (0, 2 * SECOND_MS, -20 * SECOND_MS, 10 * MINUTE_MS, -HOUR_MS, HOUR_MS, 365 * DAY_MS, -365 * DAY_MS)
-_NARROW_BYTES_PER_S = 24_000
-_NARROW_MS = 10 * SECOND_MS
-_FLOOD_BYTES = 6_000
-_FLOOD_EVERY_MS = 200
+# A link that takes less than what is critical alone, while many small low ones wait for their share of it.
+_NARROW_BYTES_PER_S, _NARROW_WAY_MS = 40_000, 1_000
+_NARROW_MS = 12 * SECOND_MS
+_FLOOD_BYTES = 100
+_CRITICAL_EVERY_MS, _LOW_EVERY_MS = 25, 100
+# What must be low of all that was sent: less than the sixteenth that it is owed, since the begin is not steady.
+_LOW_SHARE = 24
 
 
 class Story(Protocol):
@@ -138,15 +141,20 @@ def _narrow(story: Story) -> None:
     parent = world.relay_of(child) if child else ""
     if not parent:
         return
-    world.network.be_narrow(child, parent, _NARROW_BYTES_PER_S)
-    before = [story.sent_bytes(child, parent, low) for low in (False, True)]
+    world.network.be_narrow(child, parent, _NARROW_BYTES_PER_S, _NARROW_WAY_MS)
+    before = [0, 0]
 
-    def flood(n: int) -> None:
-        severity = Severity.LOW if n % 4 == 0 else Severity.CRITICAL
-        story.publish(sensor, severity=severity, pad=chosen.randbytes(_FLOOD_BYTES), ttl_ms=MINUTE_MS)
+    def begin() -> None:
+        before[:] = [story.sent_bytes(child, parent, low) for low in (False, True)]
 
-    for n in range(_NARROW_MS // _FLOOD_EVERY_MS):
-        world.after(n * _FLOOD_EVERY_MS, lambda n=n: flood(n))
+    def flood(severity: Severity, size: int) -> None:
+        story.publish(sensor, severity=severity, pad=chosen.randbytes(size), ttl_ms=MINUTE_MS)
+
+    for severity, size, every_ms in (
+        (Severity.CRITICAL, _FLOOD_BYTES, _CRITICAL_EVERY_MS), (Severity.LOW, 0, _LOW_EVERY_MS),
+    ):
+        for at_ms in range(0, _NARROW_MS, every_ms):
+            world.after(at_ms, lambda severity=severity, size=size: flood(severity, size))
 
     def judge() -> None:
         high, low = (story.sent_bytes(child, parent, low) - before[low] for low in (False, True))
@@ -154,10 +162,11 @@ def _narrow(story: Story) -> None:
             row.held.lane == 4 and row.held.message.header.origin == sensor
             for row in world.nodes[child].core.outboxes["^"].rows()
         ) if world.nodes[child].alive and world.relay_of(child) == parent else False
-        if waits and high > 16 * 4 * _FLOOD_BYTES and low < high // 64:
+        if waits and low < high // _LOW_SHARE:
             story.starved.append(f"{child} sent {high} bytes of higher lanes, and {low} of the low one that waited")
         world.join(child, parent)
 
+    world.after(_NARROW_MS // 3, begin)  # when the pace has found out
     world.after(_NARROW_MS, judge)
 
 

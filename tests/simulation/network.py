@@ -19,7 +19,7 @@ class Network:
         self.ordered = False
         self._cut: dict[tuple[str, str], None] = {}
         self._late_ms: dict[tuple[str, str], int] = {}
-        self._bytes_per_ms: dict[tuple[str, str], float] = {}
+        self._narrow: dict[tuple[str, str], tuple[float, int]] = {}
         self._busy_until_ms: dict[tuple[str, str], float] = {}
         self._last_ms: dict[tuple[str, str], int] = {}
 
@@ -34,7 +34,7 @@ class Network:
     def mend(self, a: str, b: str) -> None:
         """Whatever was wrong between these two."""
         for way in ((a, b), (b, a)):
-            for known in (self._cut, self._late_ms, self._bytes_per_ms, self._busy_until_ms):
+            for known in (self._cut, self._late_ms, self._narrow, self._busy_until_ms):
                 known.pop(way, None)  # type: ignore[attr-defined]
 
     def is_cut(self, a: str, b: str) -> bool:
@@ -44,8 +44,9 @@ class Network:
         """Everything from `a` to `b` takes up to so much longer."""
         self._late_ms[a, b] = ms
 
-    def be_narrow(self, a: str, b: str, bytes_per_s: int) -> None:
-        self._bytes_per_ms[a, b] = bytes_per_s / 1000
+    def be_narrow(self, a: str, b: str, bytes_per_s: int, way_ms: int) -> None:
+        """So much goes from `a` to `b`, and takes so long at least."""
+        self._narrow[a, b] = bytes_per_s / 1000, way_ms
 
     # -- a frame ----------------------------------------------------------------------------------------
 
@@ -62,12 +63,13 @@ class Network:
         late_ms = self._late_ms.get((a, b))
         if late_ms is not None:
             at_ms += self._random.randint(0, late_ms)
-        rate = self._bytes_per_ms.get((a, b))
-        if rate is not None:
+        narrow = self._narrow.get((a, b))
+        if narrow is not None:
+            bytes_per_ms, way_ms = narrow
             begins_ms = max(float(now_ms), self._busy_until_ms.get((a, b), 0.0))
-            self._busy_until_ms[a, b] = begins_ms + size / rate
-            at_ms += int(self._busy_until_ms[a, b]) - now_ms
-        if self.ordered or rate is not None:
+            self._busy_until_ms[a, b] = begins_ms + size / bytes_per_ms
+            at_ms += int(self._busy_until_ms[a, b]) - now_ms + way_ms
+        if self.ordered or narrow is not None:
             at_ms = max(at_ms, self._last_ms.get((a, b), 0))
             self._last_ms[a, b] = at_ms
         return at_ms

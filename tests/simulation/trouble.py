@@ -276,7 +276,7 @@ def tell(seed: int, relays: int = 10, minutes: float = 1.0, faults: Sequence[str
         wrong = trouble.wrong()
     except Broken as broken:
         wrong = [str(broken)]
-    except Exception as fault:  # a core that raises stops a relay
+    except Exception as fault:  # noqa: BLE001 - a core that raises stops a relay
         place = traceback.extract_tb(fault.__traceback__)[-1]
         wrong = [f"{type(fault).__name__} at {place.filename.rpartition('/')[2]}:{place.lineno}: {fault}"]
     known = trouble.promises.known.values()

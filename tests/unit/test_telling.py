@@ -42,6 +42,7 @@ def notices(talk, link):
 
 def test_what_expired_on_its_way_up_is_told_its_origin():
     talk = relay()
+    talk.lose(talk.dial(PARENT, Role.CHILD))  # which has told the time before
     link = talk.connect(ZEEK, Role.POINT)
     talk.attach(link, ZEEK, "mid")
     for n in range(3):
@@ -95,6 +96,9 @@ def test_what_was_counted_before_a_crash_is_told_after_it():
     again.now_ms = talk.now_ms
     link = again.connect(ZEEK, Role.POINT)
     again.attach(link, ZEEK, "mid")
+    again.wait(2_000)
+    assert notices(again, link) == [], "before it knows the time it signs nothing that can wait"
+    again.dial(PARENT, Role.CHILD)
     again.wait(2_000)
     ((_, content),) = notices(again, link)
     assert content["ended"][0]["records"] == 1

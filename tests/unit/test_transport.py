@@ -10,7 +10,6 @@ import zmq
 
 from fabric.protocol.errors import Code, FabricError
 from fabric.transport import require_zmq
-from fabric.transport.clock import Clock
 from fabric.transport.dialler import Dialler, Down
 from fabric.transport.door import DoorTest
 from fabric.transport.gate import Gate
@@ -399,37 +398,3 @@ def test_addresses_become_endpoints():
 def test_link_numbers_are_never_used_again():
     numbers = LinkNumbers()
     assert [numbers.take() for _ in range(4)] == [1, 2, 3, 4]
-
-
-class Times:
-    def __init__(self):
-        self.wall_s, self.up_s = 1_000.0, 50.0
-
-    def clock(self):
-        return Clock(lambda: int(self.wall_s * 1e9), lambda: int(self.up_s * 1e9))
-
-    def pass_(self, seconds, wall=None):
-        self.up_s += seconds
-        self.wall_s += seconds if wall is None else wall
-
-
-def test_the_clock_runs_with_the_machine_s_and_never_back():
-    times = Times()
-    clock = times.clock()
-    assert clock.now_ms() == 1_000_000
-    times.pass_(2)
-    assert clock.now_ms() == 1_002_000
-    times.pass_(2, wall=3_602)
-    assert clock.now_ms() == 4_604_000, "set forward by an hour"
-    times.pass_(2, wall=-3_600)
-    stood = clock.now_ms()
-    assert stood == 4_604_000, "set back: it stands still"
-    times.pass_(2)
-    assert clock.now_ms() >= stood
-
-
-def test_a_small_step_of_the_wall_clock_changes_nothing():
-    times = Times()
-    clock = times.clock()
-    times.pass_(2, wall=2.5)
-    assert clock.now_ms() == 1_002_000

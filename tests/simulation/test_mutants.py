@@ -1,0 +1,101 @@
+"""The checkers catch what they are for: one thing is broken on purpose at a time, and some story says so.
+
+A checker that nothing can set off checks nothing.
+"""
+
+import pytest
+
+from fabric.protocol import outbox
+from fabric.protocol.carrier import Carrier
+from fabric.protocol.custody import Custody
+from fabric.protocol.dedup import Dedup
+from fabric.protocol.envelope import Kind
+from fabric.protocol.notices import Notices
+from fabric.protocol.outbox import Held
+from tests.simulation.trouble import tell
+from tests.simulation.world import World
+
+# Each is caught by one of the first few stories; more would hide that a checker became blind to it.
+STORIES = 6
+
+
+def nothing_is_a_repeat(patch):
+    patch.setattr(Dedup, "seen", lambda *_: False)
+
+
+def no_part_is_taken_out_on_sending(patch):
+    patch.setattr(Carrier, "fit", lambda _, row, link, now_ms: row.held.message)
+
+
+def acknowledged_and_not_on_disk(patch):
+    put = Custody.put
+
+    def forget(self, held, destinations, ready, moved=()):
+        put(self, held, destinations, ready, moved)
+        ready.persist.pop()
+
+    patch.setattr(Custody, "put", forget)
+
+
+def sent_before_it_is_committed(patch):
+    def apply(self, node, ready):
+        sent, ready.send = ready.send, []
+        for link, payload in sent:
+            self._transmit(node, link, payload)
+        self.apply(node, ready)
+
+    patch.setattr(World, "apply", World._apply, raising=False)
+    patch.setattr(World, "_apply", apply)
+
+
+def nothing_expires_in_the_queue(patch):
+    patch.setattr(Carrier, "is_expired", lambda *_: False)
+
+
+def age_stands_still_in_the_queue(patch):
+    patch.setattr(Held, "age_at", lambda self, _: self.age_ms)
+
+
+def lower_lanes_are_owed_nothing(patch):
+    patch.setattr(outbox, "_FLOOR_SHARE", 10**12)
+
+
+def an_action_without_a_part_is_passed_on(patch):
+    patch.setattr(Kind, "atomic", property(lambda _: False))
+
+
+def what_ended_is_forgotten_by_a_crash(patch):
+    patch.setattr(Notices, "unsaved", lambda _: [])
+
+
+def what_was_refused_for_a_while_is_given_up(patch):
+    patch.setattr("fabric.protocol.carrier.TEMPORARY", frozenset())
+    patch.setattr(Notices, "note", lambda *_: None)
+
+
+@pytest.mark.parametrize(("mutant", "faults", "said"), [
+    (nothing_is_a_repeat, ("loss", "copies"), "came twice"),
+    (no_part_is_taken_out_on_sending, ("partition",), "was sent to"),
+    (acknowledged_and_not_on_disk, ("crash",), "not on its disk"),
+    (sent_before_it_is_committed, ("crash",), "not on its disk"),
+    (nothing_expires_in_the_queue, ("partition",), "sent event"),
+    (age_stands_still_in_the_queue, ("partition",), "ms old, and it is"),
+    (lower_lanes_are_owed_nothing, ("narrow",), "of the low one that waited"),
+    (an_action_without_a_part_is_passed_on, ("loss",), "without a part"),
+    (what_ended_is_forgotten_by_a_crash, ("crash", "partition"), "was told of"),
+    (what_was_refused_for_a_while_is_given_up, ("full",), "nobody holds"),
+], ids=lambda value: getattr(value, "__name__", ""))
+def test_a_checker_says_what_is_broken(monkeypatch, mutant, faults, said):
+    mutant(monkeypatch)
+    wrong = []
+    for seed in range(STORIES):
+        wrong += tell(seed, faults=faults).wrong
+        if any(said in line for line in wrong):
+            return
+    raise AssertionError(f"not caught: {wrong[:5]}")
+
+
+@pytest.mark.parametrize("faults", [("loss", "copies"), ("partition",), ("crash", "partition"), ("narrow",), ("full",)])
+def test_and_of_what_is_whole_nothing(faults):
+    for seed in range(STORIES // 2):
+        assert tell(seed, faults=faults).wrong == []

@@ -1,0 +1,70 @@
+"""A clock that does not jump, whatever happens to the machine's."""
+
+import os
+
+from fabric.transport.clock import Clock, boot_id, up_ns
+
+
+class Machine:
+    def __init__(self):
+        self.wall_s, self.up_s, self.boot = 1_000.0, 50.0, "first"
+
+    def clock(self, kept=None):
+        return Clock(kept, lambda: int(self.wall_s * 1e9), lambda: int(self.up_s * 1e9), self.boot)
+
+    def pass_(self, seconds, wall=None):
+        self.up_s += seconds
+        self.wall_s += seconds if wall is None else wall
+
+
+def test_it_begins_with_the_machine_s_clock_and_runs_on():
+    machine = Machine()
+    clock = machine.clock()
+    assert (clock.now_ms(), clock.wall_ahead_ms()) == (1_000_000, 0)
+    machine.pass_(2)
+    assert (clock.now_ms(), clock.wall_ahead_ms()) == (1_002_000, 0)
+
+
+def test_a_machine_s_clock_that_is_set_does_not_move_it_and_is_told():
+    machine = Machine()
+    clock = machine.clock()
+    machine.pass_(2, wall=3_602)
+    assert (clock.now_ms(), clock.wall_ahead_ms()) == (1_002_000, 3_600_000)
+    machine.pass_(2, wall=-7_198)
+    assert (clock.now_ms(), clock.wall_ahead_ms()) == (1_004_000, -3_600_000)
+
+
+def test_it_goes_on_over_restarts_of_its_process(tmp_path):
+    machine, kept = Machine(), tmp_path / "run" / "hq.clock"
+    machine.clock(kept)
+    machine.pass_(10, wall=-5_000)
+    again = machine.clock(kept)
+    assert (again.now_ms(), again.wall_ahead_ms()) == (1_010_000, -5_010_000)
+
+
+def test_and_begins_anew_with_the_machine(tmp_path):
+    machine, kept = Machine(), tmp_path / "hq.clock"
+    machine.clock(kept)
+    machine.boot, machine.up_s, machine.wall_s = "second", 1.0, 2_000.0
+    assert (machine.clock(kept).now_ms(), machine.clock(kept).wall_ahead_ms()) == (2_000_000, 0)
+
+
+def test_a_file_that_cannot_be_read_or_written_is_done_without(tmp_path):
+    machine, kept = Machine(), tmp_path / "hq.clock"
+    for damaged in ("", "[]", "{", '{"boot": "first"}', '{"boot": "first", "base_ms": "x"}'):
+        kept.write_text(damaged)
+        assert machine.clock(kept).now_ms() == 1_000_000
+    assert machine.clock(tmp_path / "hq.clock" / "below a file").now_ms() == 1_000_000
+
+
+def test_where_nobody_can_tell_one_start_of_the_machine_from_another_nothing_is_kept(tmp_path):
+    machine, kept = Machine(), tmp_path / "hq.clock"
+    machine.boot = ""
+    machine.clock(kept)
+    assert not kept.exists()
+
+
+def test_the_real_ones_run():
+    before = up_ns()
+    assert up_ns() >= before > 0
+    assert boot_id() or not os.path.exists("/proc/sys/kernel/random/boot_id")
