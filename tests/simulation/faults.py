@@ -33,6 +33,7 @@ class Story(Protocol):
 
     world: World
     chosen: random.Random
+    mine: list[str]  # the faults in it
     relays: list[str]
     sensors: list[str]
     durable: list[str]  # control points with an outbox
@@ -162,7 +163,7 @@ def _narrow(story: Story) -> None:
             row.held.lane == 4 and row.held.message.header.origin == sensor
             for row in world.nodes[child].core.outboxes["^"].rows()
         ) if world.nodes[child].alive and world.relay_of(child) == parent else False
-        if waits and low < high // _LOW_SHARE:
+        if waits and _STEADY.issuperset(story.mine) and low < high // _LOW_SHARE:
             story.starved.append(f"{child} sent {high} bytes of higher lanes, and {low} of the low one that waited")
         world.join(child, parent)
 
@@ -222,5 +223,7 @@ NOW_AND_THEN: dict[str, Fault] = {
 }
 ONCE: dict[str, Fault] = {"narrow": _narrow}
 FAULTS = tuple(dict.fromkeys([*ALWAYS, *NOW_AND_THEN, *ONCE]))
+# Beside these a link's share can be told: nothing else stops it, or is sent on it again.
+_STEADY = frozenset({"narrow", "clock", "strip"})
 # With these a message may be taken for younger than it is, within what the signed bound allows.
 UNCERTAIN = frozenset({"reorder", "delay", "narrow", "replay", "strip", "copies", "oneway"})

@@ -62,7 +62,7 @@ def main() -> int:
     parser.add_argument("--relays", type=at_least(2, int), default=15, help="in each tree (default 15)")
     parser.add_argument("--minutes", type=at_least(0.1, float), default=1.0, help="of trouble (default 1)")
     parser.add_argument("--faults", type=faults_in, default=FAULTS, metavar="all|NAME,...",
-                        help=f"each story has about half of them: {', '.join(FAULTS)}")
+                        help=f"each story has some of them: {', '.join(FAULTS)}")
     parser.add_argument("--jobs", type=at_least(1, int), default=os.cpu_count() or 1, help="processes (default: cores)")
     parser.add_argument("--json", action="store_true", help="one object a broken story, and one at the end")
     chosen = parser.parse_args()

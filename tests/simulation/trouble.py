@@ -55,8 +55,11 @@ class Trouble:
         self.chosen = random.Random(self.seed)
         self.world = World(self.seed, watch=False)
         self.world.network.ordered = True
-        # A story with everything at once shows less than many with some of it each.
-        self.mine = [name for name in self.faults if len(self.faults) == 1 or self.chosen.random() < 0.5]
+        # A story with everything at once shows less than many with some of it each. A flood is much to tell.
+        self.mine = [
+            name for name in self.faults
+            if len(self.faults) == 1 or self.chosen.random() < (0.1 if name in ONCE else 0.5)
+        ]
         self.numbers = 0
 
     # -- a tree -----------------------------------------------------------------------------------------

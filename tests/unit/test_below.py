@@ -145,6 +145,17 @@ def test_what_a_new_full_table_does_not_say_again_is_gone_after_a_while_and_not_
     assert via(talk, "reader") == [] and via(talk, "east") == ["relay:east"]
 
 
+def test_a_late_copy_of_an_older_table_changes_nothing(talk):
+    """The child said these in order; a network may bring an old frame once more."""
+    talk.say(talk.east, Routes(1, True, [], []))
+    assert [routed.sequence for routed in talk.heard(talk.east, Routed)][-1] == 1, "it is answered"
+    for _ in range(CONFIRM_MS // 1_000 + 1):
+        talk.wait(1_000)
+        for link in (talk.up, talk.east, talk.west):
+            talk.say(link, Ping(talk.now_ms))
+    assert via(talk, "reader") == ["relay:east"]
+
+
 def test_a_control_point_attaches_itself_only(talk):
     point = talk.connect(READER, Role.POINT, session=b"r" * 16)
     talk.attach(point, CELL, "mid", session=b"c" * 16, epoch=99)
