@@ -249,12 +249,6 @@ class World:
             self._unlink(node, link, self.nodes[peer], theirs)
         self._later(down_ms, lambda: self._restart(node))
 
-    def reboot(self, name: str, down_ms: int) -> None:
-        """The whole machine: a steady clock begins with what the machine's says then."""
-        self.crash(name, down_ms)
-        node = self.nodes[name]
-        node.ahead_ms = max(node.wall_ms, node.ahead_ms - down_ms)  # a clock that went back stands still
-
     def _restart(self, node: SimNode) -> None:
         now_ms = node.now_ms(self.now_ms)
         if not node.durable:
