@@ -60,14 +60,16 @@ def publish(
     label: Label_ = None,
     field_label: FieldLabels_ = None,
     outbox: Outbox_ = None,
+    timeout: Annotated[str, typer.Option("--timeout", metavar="60s", help="How long to wait while the relay takes nothing in.")] = "60s",
     as_json: AsJson = False,
 ) -> None:
     """Publish one message; done when the relay holds it on disk. With --outbox, when this machine's disk has it.
 
-    Exit codes: 0 held, or kept in the outbox, 2 usage, 5 denied, 69 unreachable.
+    Exit codes: 0 held, or kept in the outbox, 2 usage, 5 denied, 6 not held in the time of --timeout, 69 unreachable.
 
     Example: fabric publish detections.test '{"rule": "scan", "src": "10.1.0.7"}' --as sensor-1 --severity high --field-label src=amber --label green
     """
+    timeout_s = parse_duration(timeout) / 1000
     content = parse_record(sys.stdin.read() if record == "-" else record, "the message")
     options: dict[str, Any] = {
         "severity": severity, "phase": phase, "ttl": ttl, "label": label, "labels": field_labels(field_label)
@@ -75,7 +77,13 @@ def publish(
     with ControlPoint(needed(identity), outbox=outbox) as point:
         refusals: list[FabricError] = []
         point.on_refused(lambda _id, _records, error: refusals.append(error))
-        id_ = point.publish(topic, content, **options)
+        try:
+            id_ = point.publish_later(topic, content, **options).result(timeout_s)
+        except TimeoutError:
+            raise FabricError(
+                Code.TIMED_OUT, "the relay has not taken it yet; it may have it already",
+                "try again when `fabric status` shows less in its queue, or keep it with --outbox",
+            ) from None
         waiting = 0 if outbox is None or point.drain(_DRAIN_S) else point.waiting
     if refusals:
         raise refusals[0]

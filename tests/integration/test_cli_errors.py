@@ -14,8 +14,8 @@ from relays.topology import load
 from tests.integration.harness import FABRIC, ROOT, TOPOLOGY, House, wait_for, with_free_ports
 
 COMMANDS = [
-    "up", "down", "status", "publish", "send", "subscribe", "act", "bundle", "revoke", "topology lint",
-    "topology graph", "edge run", "relay run", "authority init",
+    "up", "down", "status", "drain", "publish", "send", "subscribe", "notices", "act", "bundle", "revoke",
+    "topology lint", "topology graph", "edge run", "relay run", "authority init",
 ]
 
 
@@ -69,6 +69,7 @@ def test_up_without_an_authority_says_how_to_get_one(bare):
         (("publish", "detections.x", "--as", "sensor-m", "--label", "red", "{}"), 5, "E409"),
         (("publish", "detections.x", "--as", "sensor-m", "--label", "purple", "{}"), 2, "E602"),
         (("publish", "detections.x", "--as", "sensor-m", "--field-label", "a", "{}"), 2, "E908"),
+        (("publish", "detections.x", "--as", "sensor-m", "--timeout", "soon", "{}"), 2, "E908"),
         (("publish", "detections.x", "--as", "sensor-m", "--ttl", "soon", "{}"), 2, "E908"),
         (("publish", "detections.x", "--as", "sensor-m", "--ttl", "30d", "{}"), 2, "E503"),
         (("publish", "detections..x", "--as", "sensor-m", "{}"), 2, "E107"),
