@@ -44,7 +44,7 @@ def main() -> int:
     parser.add_argument("--records", type=int, default=20_000, help="how many are published (default 20000)")
     parser.add_argument("--seed", type=int, default=1, help="who is hit, when, and for how long (default 1)")
     parser.add_argument("--topology", type=Path, default=ROOT / "topologies" / "enterprise.toml",
-                        help="one that listens on 127.0.0.1 (default: topologies/enterprise.toml); ports are chosen anew")
+                        help="one that listens on 127.0.0.1; ports are chosen anew (default: enterprise.toml)")
     parser.add_argument("--json", action="store_true", help="the figures as one object on standard output")
     parsed = parser.parse_args()
     stops = parsed.kills // 4 if parsed.stops is None else parsed.stops
@@ -56,7 +56,7 @@ def main() -> int:
             cast = cast_of(load(house.file))
             house.up()
             house.wait_whole()
-            print(f"{len(house.relays)} relays, {len(cast.sensors)} sensors, readers {', '.join(r for r, _ in cast.readers)}; "
+            print(f"{len(house.relays)} relays, {len(cast.sensors)} sensors, {len(cast.readers)} readers; "
                   f"{duration_s:.0f} s, then at most {_SETTLE_S:.0f} s for the rest", file=sys.stderr)
             planned = plan(house.relays, parsed.kills, stops, duration_s, parsed.seed)
             result = run(house, cast, parsed.records, planned, duration_s, _SETTLE_S, _Progress())
@@ -98,7 +98,8 @@ def _show(result: Result, seed: int, faulty: list[str], *, as_json: bool) -> Non
     print(f"delivered    {figures['delivered']} to every reader")
     print(f"lost         {figures['lost']} (acked, and missing at a reader)")
     print(f"twice        {figures['twice']}")
-    print(f"faults       {figures['kills']} kills, {figures['stops']} stops, {figures['left_out']} left out; seed {seed}")
+    print(f"faults       {figures['kills']} kills, {figures['stops']} stops, {figures['left_out']} left out; "
+          f"seed {seed}")
     print(f"slowest      {figures['slowest_s']} s from publish to delivery; "
           f"{figures['longest_silence_s']} s without a word of a sensor")
     if result.account.lost():

@@ -1,4 +1,4 @@
-"""Relays that are killed and stopped while a tree runs: who and when follows from a seed, and is carried out in a thread.
+"""Relays that are killed and stopped while a tree runs: who and when follows from a seed, and a thread carries it out.
 
 Guarantees: a signal reaches a process of the tree's own or nobody, since it goes through a handle that was checked;
 whatever was stopped goes on again, also when the run is given up; as many faults of each relay as of any other.
