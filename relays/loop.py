@@ -68,6 +68,7 @@ class RelayLoop:
         self._drain_path = drain_path(identity.fabric, identity.id, home)
         self._drain_until_ms = 0
         self._allowance = Allowance()
+        self._clock_wrong = False
 
     def run(self) -> None:
         """Until SIGTERM or SIGINT. Raises FabricError when this relay cannot or must not run."""
@@ -301,8 +302,19 @@ class RelayLoop:
             if refused is not None:
                 self._log.warning("revocation list refused", code=refused.code.label)
             self._apply(ready, now_ms)
+        self._watch_clock()
         gate = self._gate.counters
         self._status.write(snapshot(self.core, self._config, now_ms, dict(gate), self._door is None))
+
+    def _watch_clock(self) -> None:
+        """Say once when this machine's clock is found wrong, and once when it is right again."""
+        suspect, ahead_ms = self.core.clock.suspect(self.core.skew_ms), -self.core.clock.offset_ms
+        if suspect and not self._clock_wrong:
+            code = Code.CLOCK_SUSPECT
+            self._log.warning("clock suspect", code=code.label, ahead_ms=ahead_ms, next=code.next_step)
+        elif self._clock_wrong and not suspect:
+            self._log.info("clock good again", ahead_ms=ahead_ms)
+        self._clock_wrong = suspect
 
     def _wait_ms(self, ready: Ready, now_ms: int) -> int:
         wakes = [now_ms + _IDLE_MS_MAX]

@@ -56,7 +56,7 @@ def snapshot(
         "routes": len(core.routes),
         "revocations": core.trust.revocations.version,
         "clock_offset_ms": core.clock.offset_ms,
-        "clock_suspect": core.clock_suspect,
+        "clock_suspect": core.clock.suspect(core.skew_ms),
         "counters": dict(sorted(core.counters.items())),
         "gate": gate,
     }

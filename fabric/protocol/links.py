@@ -100,7 +100,8 @@ class Links:
 
     @property
     def clock_suspect(self) -> bool:
-        return self.clock.suspect(self.skew_ms)
+        """Whether the own clock is not to be believed: too far off the root's, or not compared with it yet."""
+        return self.clock.suspect(self.skew_ms) or (bool(self.parents) and not self.clock.measured)
 
     @property
     def path(self) -> tuple[str, ...]:

@@ -218,6 +218,7 @@ def test_the_wrong_way_is_refused(talk, role, member, kind, direction):
     ],
 )
 def test_what_its_origin_may_not_send(talk, fields, code):
+    talk.dial(PARENT, Role.CHILD)  # so it knows what time it is
     link = talk.connect(GUEST, Role.POINT)
     talk.send(link, verified(GUEST, **fields))
     assert codes(talk, link) == [code]
