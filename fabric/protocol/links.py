@@ -11,7 +11,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable
 
 from fabric.protocol.admission import Admission, Twins
-from fabric.protocol.credentials import Credential
+from fabric.protocol.credentials import Credential, check_validity
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.handshake import Trust, check_hello, check_welcome, negotiate
 from fabric.protocol.lifetime import ClockOffset
@@ -101,7 +101,26 @@ class Links:
     @property
     def clock_suspect(self) -> bool:
         """Whether the own clock is not to be believed: too far off the root's, or not compared with it yet."""
-        return self.clock.suspect(self.skew_ms) or (bool(self.parents) and not self.clock.measured)
+        return self.clock.suspect(self.skew_ms) or self._time_unknown
+
+    @property
+    def _time_unknown(self) -> bool:
+        return bool(self.parents) and not self.clock.measured
+
+    def _time_in_handshake(self, said_ms: int, role: Role, now_ms: int) -> int:
+        """By what time a peer in this role is judged that says that it is `said_ms` (SPEC 6.2).
+
+        A node that is told the time by nobody yet, and by whose clock its own credential is not valid, has a wrong
+        clock or is not to be here. Its parent knows which, and turns it away by the root's time.
+        """
+        lost = self._time_unknown and check_validity(self.me, now_ms, self.skew_ms) is not None
+        return said_ms if lost and role == Role.PARENT else self.fabric_now(now_ms)
+
+    def for_now(self, problem: Reject | None) -> Reject | None:
+        """A refusal by the time, before that is known, is not for good."""
+        if problem is not None and problem.code is Code.CREDENTIAL_EXPIRED and self._time_unknown:
+            return Reject(Code.BUSY, "the time is not known yet")
+        return problem
 
     @property
     def path(self) -> tuple[str, ...]:
@@ -189,8 +208,11 @@ class Links:
             else:
                 self._turn_away(link, hello, Reject(Code.WRONG_ROLE, "another HELLO on this connection"), ready)
             return
-        checked = check_hello(hello, link, self.trust, self.uplink.parents, self.accepts, self.fabric_now(now_ms))
-        if not isinstance(checked, Reject):
+        time_ms = self._time_in_handshake(hello.clock_ms, hello.role, now_ms)
+        checked = check_hello(hello, link, self.trust, self.uplink.parents, self.accepts, time_ms)
+        if isinstance(checked, Reject):
+            checked = self.for_now(checked) or checked
+        else:
             checked = self._check_place(checked, hello.role) or checked
         if isinstance(checked, Reject):
             self._turn_away(link, hello, checked, ready)
@@ -265,8 +287,9 @@ class Links:
     def _on_welcome(self, link: Link, welcome: Welcome, now_ms: int, ready: Ready) -> None:
         if link.state is not State.GREETED:
             return
-        checked = check_welcome(welcome, link, self.trust, self.fabric_now(now_ms))
         role = Role.CHILD if link.greet_as == Role.PARENT else Role.PARENT
+        time_ms = self._time_in_handshake(welcome.fabric_clock_ms, role, now_ms)
+        checked = check_welcome(welcome, link, self.trust, time_ms)
         if not isinstance(checked, Reject) and role == Role.PARENT and self.me.id in welcome.path:
             checked = Reject(Code.LOOP, f"{self.me.id} is above {checked.id}")
         if isinstance(checked, Reject):
@@ -300,6 +323,8 @@ class Links:
             self._parent_links[link.number] = link
             self.uplink.opened(peer.id, now_ms)
             self.ancestors = ()
+            if self._time_unknown:
+                link.pinged_at_ms = 0  # it is asked what time it is at once
         self.by_destination[link.destination] = link
         self.outboxes.setdefault(link.destination, Outbox(link.destination, RETRY_MS))
         self.learn(peer)

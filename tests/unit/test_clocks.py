@@ -1,12 +1,13 @@
-"""A node that has just started below a parent does not know what time it is, and does nothing that it could not undo."""
+"""A node that just started below a parent does not know what time it is, and does nothing that it could not undo."""
 
 import pytest
 
 from fabric.protocol.credentials import NodeKind
 from fabric.protocol.errors import Code
+from fabric.protocol.links import UPLINK
 from fabric.protocol.ready import Put, Tick
 from fabric.protocol.relay import Relay
-from fabric.protocol.wire import Ack, Nack, Role, Welcome
+from fabric.protocol.wire import Ack, Nack, Ping, Pong, Refused, Role, Welcome
 from tests.conversation import Conversation
 from tests.support import DAY_MS, EVERYTHING, HOUR_MS, MINUTE_MS, T0, Authority, entropy, verified
 
@@ -29,11 +30,9 @@ def codes(talk, link):
     return [code for frame in talk.heard(link, Nack) for _, code, _ in frame.refusals]
 
 
-def welcomed(talk, off_ms, member=HQ):
-    """mid dials its parent, whose clock is right."""
-    link = talk.dial(member, Role.CHILD)
-    talk.say(link, Welcome(1, member.credential.raw, b"p" * 16, b"n" * 16, T0, T0, 0, 0, 524_288))
-    return link
+def welcomed_by_the_root(talk, member=HQ, clock_ms=T0):
+    """mid dials its parent, which says what time it is."""
+    return talk.dial(member, Role.CHILD, clock_ms=clock_ms)
 
 
 @OFF
@@ -77,3 +76,51 @@ def test_once_told_it_goes_on_believing_it_without_its_parent():
     talk.lose(talk.dial(HQ, Role.CHILD))
     talk.step(Tick())
     assert not talk.core.clock_suspect and not talk.persisted(Put)
+
+
+@pytest.mark.parametrize("off_ms", [366 * DAY_MS, -366 * DAY_MS, -2 * HOUR_MS], ids=str)
+@pytest.mark.parametrize("dials", [True, False], ids=["dials", "is dialled"])
+def test_who_is_off_by_more_than_its_credential_lasts_finds_its_parent_and_then_the_time(off_ms, dials):
+    talk = relay(off_ms)
+    if dials:
+        link = welcomed_by_the_root(talk)
+    else:
+        link = talk.connect(HQ, Role.PARENT, clock_ms=T0)
+        talk.wait(250)
+    assert talk.core.by_destination[UPLINK].number == link
+    pings = talk.heard(link, Ping)
+    if not dials:  # a HELLO has no fabric time: it is asked for at once
+        assert len(pings) == 1
+        talk.say(link, Pong(pings[0].clock_ms, T0))
+    assert abs(talk.core.clock.offset_ms + off_ms) < 1_000 and talk.core.clock_suspect
+    below = talk.connect(LEAF, Role.CHILD)
+    talk.send(below, verified(ZEEK))
+    assert talk.heard(below, Welcome) and codes(talk, below) == []
+
+
+def test_an_expired_parent_is_refused_by_who_has_a_credible_clock():
+    former = AUTHORITY.issue("hq", NodeKind.RELAY, not_before_ms=T0 - 400 * DAY_MS, not_after_ms=T0 - DAY_MS)
+    for link_of in (lambda talk: welcomed_by_the_root(talk, former, T0 - 2 * DAY_MS),
+                    lambda talk: talk.connect(former, Role.PARENT, clock_ms=T0 - 2 * DAY_MS)):
+        talk = relay(0)
+        link = link_of(talk)
+        assert UPLINK not in talk.core.by_destination and link in talk.closed
+    lost = relay(366 * DAY_MS)
+    welcomed_by_the_root(lost, former, T0)
+    assert UPLINK not in lost.core.by_destination, "and by its own word, too"
+
+
+def test_before_the_time_is_known_nobody_below_is_refused_for_good():
+    talk = relay(366 * DAY_MS)
+    link = talk.connect(LEAF, Role.CHILD)
+    assert [refused.code for refused in talk.heard(link, Refused)] == [Code.BUSY]
+    gone = AUTHORITY.issue("zeek-2", grants=EVERYTHING, not_before_ms=T0, not_after_ms=T0 + DAY_MS)
+    talk = relay(2 * DAY_MS)
+    link = talk.connect(LEAF, Role.CHILD)
+    # Read back from disk: in an INTRO it would not be taken.
+    talk.core.learn(gone.credential)
+    talk.send(link, verified(gone), introduce=False)
+    assert codes(talk, link) == [Code.BUSY]
+    welcomed_by_the_root(talk, clock_ms=T0 + 2 * DAY_MS)
+    talk.send(link, verified(gone), introduce=False)
+    assert codes(talk, link) == [Code.CREDENTIAL_EXPIRED], "now it knows"
