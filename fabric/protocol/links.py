@@ -100,8 +100,13 @@ class Links:
 
     @property
     def clock_suspect(self) -> bool:
-        """Whether the own clock is not to be believed: too far off the root's, or not compared with it yet."""
-        return self.clock.suspect(self.skew_ms) or self._time_unknown
+        """Whether the own clock is not to be believed: too far off the root's, or, at a relay, not compared yet."""
+        return self.clock.suspect(self.skew_ms) or (self._time_unknown and bool(self.accepts))
+
+    def time_for(self, link: Link, now_ms: int) -> int:
+        """Fabric time as this peer is told it: a child is told no time (0) by who does not know it."""
+        role = link.hello.role if link.hello is not None else link.peer_role
+        return 0 if self._time_unknown and role == Role.CHILD else self.fabric_now(now_ms)
 
     @property
     def _time_unknown(self) -> bool:
@@ -279,7 +284,7 @@ class Links:
         assert isinstance(version, int)
         self.send(
             link,
-            Welcome(version, self.me.raw, self.session, hello.nonce, now_ms, self.fabric_now(now_ms),
+            Welcome(version, self.me.raw, self.session, hello.nonce, now_ms, self.time_for(link, now_ms),
                     self.trust.revocations.version, 0, LANE_WINDOW_BYTES, self.path),
             ready,
         )
@@ -299,7 +304,7 @@ class Links:
             self.part(link, now_ms, ready)  # a better one answered first
             return
         link.transit.observe(welcome.clock_ms, now_ms)
-        if role == Role.PARENT:
+        if role == Role.PARENT and welcome.fabric_clock_ms:
             self.clock.observe(link.greeted_at_ms, welcome.fabric_clock_ms, now_ms)
         self._open(link, checked, role, welcome.session, now_ms, ready)
         if role == Role.PARENT:

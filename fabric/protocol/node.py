@@ -164,13 +164,14 @@ class Node(Carrier):
                 self._on_intro(link, credentials, now_ms)
             case Ping(clock_ms):
                 link.transit.observe(clock_ms, now_ms)
-                self.send(link, Pong(clock_ms, self.fabric_now(now_ms), self.path), ready)
+                self.send(link, Pong(clock_ms, self.time_for(link, now_ms), self.path), ready)
                 credit = link.grant(self.takes_in, always=True)
                 assert credit is not None
                 self.send(link, credit, ready)
             case Pong(clock_ms, fabric_clock_ms, path):
                 if link.peer_role == Role.PARENT:
-                    self.clock.observe(clock_ms, fabric_clock_ms, now_ms)
+                    if fabric_clock_ms:
+                        self.clock.observe(clock_ms, fabric_clock_ms, now_ms)
                     self._on_path(link, path, now_ms, ready)
             case Routes():
                 self.on_routes(link, frame, now_ms, ready)

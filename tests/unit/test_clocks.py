@@ -124,3 +124,25 @@ def test_before_the_time_is_known_nobody_below_is_refused_for_good():
     welcomed_by_the_root(talk, clock_ms=T0 + 2 * DAY_MS)
     talk.send(link, verified(gone), introduce=False)
     assert codes(talk, link) == [Code.CREDENTIAL_EXPIRED], "now it knows"
+
+
+def test_who_does_not_know_the_time_tells_its_children_none():
+    talk = relay(HOUR_MS)
+    link = talk.connect(LEAF, Role.CHILD)
+    point = talk.connect(ZEEK, Role.POINT)
+    assert [w.fabric_clock_ms for w in talk.heard(link, Welcome)] == [0]
+    assert [w.fabric_clock_ms for w in talk.heard(point, Welcome)] == [talk.now_ms], "there is no other for a sensor"
+    talk.say(link, Ping(T0))
+    assert [pong.fabric_clock_ms for pong in talk.heard(link, Pong)] == [0]
+    welcomed_by_the_root(talk)
+    talk.say(link, Ping(T0))
+    assert [pong.fabric_clock_ms for pong in talk.heard(link, Pong)] == [T0]
+
+
+def test_no_time_is_no_measure():
+    talk = relay(0)
+    link = talk.dial(HQ, Role.CHILD, clock_ms=0)
+    talk.say(link, Pong(T0, 0))
+    assert talk.core.clock_suspect and talk.core.clock.offset_ms == 0 and not talk.core.clock.measured
+    talk.say(link, Pong(T0, T0))
+    assert not talk.core.clock_suspect
