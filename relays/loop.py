@@ -284,7 +284,7 @@ class RelayLoop:
     def _housekeeping(self, now_ms: int) -> None:
         self._spool.sweep(now_ms)
         self._listener.cut_silent(now_ms, HELLO_WAIT_MS)
-        self.core.custody.intake_open = self._spool.intake_allowed()
+        self._open_intake(self._spool.intake_allowed())
         draining = read_draining(self._drain_path)
         if draining is not None and not self.core.draining:
             self._log.info("draining", within_ms=draining.within_ms)
@@ -305,6 +305,12 @@ class RelayLoop:
         self._watch_clock()
         gate = self._gate.counters
         self._status.write(snapshot(self.core, self._config, now_ms, dict(gate), self._door is None))
+
+    def _open_intake(self, is_open: bool) -> None:
+        """Whether there is room on the disk for more; said when it changes."""
+        if is_open != self.core.custody.intake_open:
+            self._log.warning("disk has room again" if is_open else "disk is short: takes nothing in")
+        self.core.custody.intake_open = is_open
 
     def _watch_clock(self) -> None:
         """Say once when this machine's clock is found wrong, and once when it is right again."""

@@ -53,6 +53,7 @@ def snapshot(
         "points": sorted(points),
         "queue": {lane.name.lower(): queue[lane] for lane in Lane},
         "held": len(core.custody) + sum(core.custody.asleep_rows),
+        "intake_open": core.custody.intake_open,
         "routes": len(core.routes),
         "revocations": core.trust.revocations.version,
         "clock_offset_ms": core.clock.offset_ms,

@@ -205,6 +205,8 @@ def states_of(fabric: str, relays: list[str]) -> list[_State]:
             state["state"] = "draining" if state.get("draining") else alone
             if state.get("clock_suspect"):
                 state["why"] = _clock_words(int(state["clock_offset_ms"]))
+            if not state.get("intake_open", True):
+                state["why"] = "its disk is short: it takes nothing in until there is room"
         states.append(state)
     return states
 
