@@ -4,10 +4,8 @@ import random
 from collections import Counter
 from contextlib import ExitStack, contextmanager
 
-import pytest
-
 from fabric.protocol.errors import Code, FabricError
-from tests.integration.harness import House, house_in, wait_for, with_free_ports
+from tests.integration.harness import house_in, wait_for, with_free_ports
 from tests.integration.proxy import Proxy, Weather
 
 # Whoever dials hq or leaf dials a proxy: leaf and the analyst the one of hq, the sensor and the firewall that of leaf.
@@ -28,6 +26,7 @@ soar     = { request = [{ action = "deny ipv4_net", to = "role=firewall" }] }
 
 [points]
 sensor  = { relay = "leaf", role = "sensor",   clearance = "amber" }
+keeper  = { relay = "leaf", role = "sensor",   clearance = "amber" }
 fw      = { relay = "leaf", role = "firewall", clearance = "amber" }
 soar    = { relay = "hq",   role = "soar",     clearance = "red" }
 analyst = { relay = "hq",   role = "analyst",  clearance = "red", kind = "operator" }
@@ -64,28 +63,27 @@ def storm(proxies) -> None:
         proxy.storm()
 
 
-def publish_all(house: House, proxies, outbox, count: int) -> None:
-    chosen = random.Random(count)
-    with house.point("sensor", outbox) as sensor:
-        storm(proxies)
-        # Of what does not compress, so that a cut falls into the middle of something.
-        records = [{"n": n, "noise": chosen.randbytes(1_000).hex()} for n in range(count)]
-        for future in [sensor.publish_later(f"detections.app.n{r['n'] % 7}", r) for r in records]:
-            future.result(60)
-        assert sensor.drain(60)
-
-
-@pytest.mark.parametrize("seed", [1, 2])
-def test_over_links_that_are_late_and_cut_everything_arrives_once(tmp_path, seed):
-    count = 4_000
+def test_over_links_that_are_late_and_cut_everything_arrives_once(tmp_path):
+    """Of a sensor that has an outbox, and of one that has none."""
+    count, chosen = 3_000, random.Random(1)
     weather = Weather(delay_s=(0.0, 0.03), lasts_s=(0.05, 1.0), cuts=5)
-    with stormy(tmp_path, seed, weather) as (house, proxies):
-        with house.point("analyst", tmp_path / "analyst.outbox") as analyst:
-            messages = analyst.subscribe("detections.>", durable=True, timeout_s=60)
-            publish_all(house, proxies, tmp_path / "sensor.outbox" if seed == 2 else None, count)
-            seen = Counter(next(messages).content["n"] for _ in range(count))
-            messages.close()  # which acknowledges the last batch; what is nowhere any more cannot come again
-            wait_for(lambda: not any(house.fresh_state(relay)["held"] for relay in house.relays), "empty relays", 60)
+    with stormy(tmp_path, 1, weather) as (house, proxies), house.point("analyst", tmp_path / "reader") as analyst:
+        messages = analyst.subscribe("detections.>", durable=True, timeout_s=60)
+        with house.point("sensor") as sensor, house.point("keeper", tmp_path / "keeper") as keeper:
+            storm(proxies)
+            # Of what does not compress, so that a cut falls into the middle of something.
+            held = [
+                (sensor, keeper)[n % 2].publish_later(
+                    f"detections.app.n{n % 7}", {"n": n, "noise": chosen.randbytes(1_000).hex()}
+                )
+                for n in range(count)
+            ]
+            for future in held:
+                future.result(60)
+            assert keeper.drain(60)
+        seen = Counter(next(messages).content["n"] for _ in range(count))
+        messages.close()  # which acknowledges the last batch; what is nowhere any more cannot come again
+        wait_for(lambda: not any(house.fresh_state(relay)["held"] for relay in house.relays), "empty relays", 60)
         assert seen == Counter(range(count))
         assert all(proxy.cuts >= 2 for proxy in proxies.values()), "the links were cut"
         house.assert_logs_clean()
@@ -113,9 +111,9 @@ def test_over_links_that_are_cut_no_action_runs_twice(tmp_path):
 
             wait_for(lambda: ends_of(1) == ["completed"], "a first action", 30)
             storm(proxies)
-            ends = Counter(tuple(ends_of(n)) for n in range(10, 40))
+            ends = Counter(tuple(ends_of(n)) for n in range(10, 30))
         assert set(ends) <= {("completed",), ("unknown",), ("expired",), ("nobody",)}, ends
-        assert ends[("completed",)] > 20, ends
+        assert ends[("completed",)] > 10, ends
         assert max(executed.values()) == 1, executed
         house.assert_logs_clean()
 

@@ -110,7 +110,7 @@ def test_a_wrong_clock_drops_nothing_and_executes_nothing_late(tmp_path, off_s):
             wait_for(lambda: ends_of(soar, "192.0.2.1", "id=fw-l") == [("fw-l", "completed")], "an action by fw-l", 30)
             executed.clear()
             with house.frozen(int(mid.state()["pid"])):
-                late = soar.request("deny", "ipv4_net=192.0.2.2", to="id=fw-l", ttl="2s", wait_ms=4_000)
+                late = soar.request("deny", "ipv4_net=192.0.2.2", to="id=fw-l", ttl="1s", wait_ms=4_000)
                 ends = [(outcome.target, str(outcome.end)) for outcome in late]
             assert ends == [("fw-l", "unknown")], "it was sent, and nobody can say more"
             # What follows it went the same way after it.

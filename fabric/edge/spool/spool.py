@@ -311,7 +311,7 @@ class Spool:
         if self._db.execute("PRAGMA freelist_count").fetchone()[0] == 0:
             return
         try:
-            # It has no columns, and Python steps such a statement once, which is one page; a script it steps to its end.
+            # It has no columns: Python steps such a statement once, which is one page, and a script to its end.
             self._db.executescript(f"PRAGMA incremental_vacuum({_GIVE_BACK_PAGES})")
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except sqlite3.OperationalError as error:
