@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -24,7 +25,7 @@ from fabric.edge.spool import Owed, Spool
 from fabric.protocol.credentials import NodeKind
 from fabric.protocol.errors import Code, FabricError
 from fabric.protocol.limits import FRAME_BYTES_MAX, HELLO_WAIT_MS
-from fabric.protocol.ready import Arrived, Drain, LinkDown, LinkUp, Ready, Tick
+from fabric.protocol.ready import Arrived, Drain, LinkDown, LinkUp, Op, Ready, Tick
 from fabric.protocol.relay import Relay
 from fabric.protocol.wire import PROTOCOL_VERSIONS, SESSION_BYTES, Hello, Refused, Role, decode_frame, encode_frame
 from fabric.transport.clock import Clock
@@ -46,6 +47,8 @@ _BACKOFF_MS_MAX = 60_000
 # A REJECT needs a moment to leave before its connection is cut.
 _CUT_AFTER_MS = 250
 _STATUS_MS = 1_000
+# Of each lane, what is read of a backlog for the parent before this relay serves; the rest when it is its turn.
+AWAKE_MAX = 2_000
 # Sessions of one identity at a time: a daemon and a shell script's calls, not a leak.
 _LINKS_PER_KEY_MAX = 64
 
@@ -65,12 +68,13 @@ class RelayLoop:
         self._drain_path = drain_path(identity.fabric, identity.id, home)
         self._drain_until_ms = 0
         self._allowance = Allowance()
+        self._clock_wrong = False
 
     def run(self) -> None:
         """Until SIGTERM or SIGINT. Raises FabricError when this relay cannot or must not run."""
         for signal_ in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signal_, self._stop)
-        self._spool = Spool(self._folder / "spool" / f"{self._identity.id}.db")
+        self._spool = Spool(self._folder / "spool" / f"{self._identity.id}.db", awake_max=AWAKE_MAX)
         self._owed = Owed(self._spool)
         try:
             self._open()
@@ -95,11 +99,7 @@ class RelayLoop:
             identity.credential, identity.signer, identity.authority_key, os.urandom(SESSION_BYTES), os.urandom,
             self._config.parents,
         )
-        damaged = self.core.restore(self._spool.load(now_ms), now_ms)
-        self._spool.set_aside(damaged)
-        for words in self._spool.quarantined:
-            self._log.warning("quarantined", what=words)
-        self.core.count("quarantined", "spool", len(self._spool.quarantined))
+        self._take_back(self._spool.load(now_ms), now_ms)
         self._context = zmq.Context()
         self._context.set(zmq.MAX_SOCKETS, 8192)
         keys = CurveKeys(identity.credential.curve_key, identity.curve_secret)
@@ -113,7 +113,20 @@ class RelayLoop:
         )
         self._door: DoorTest | None = self._door_test()
         self._status = StatusFile(self._folder / "run" / f"{identity.id}.json")
-        self._log.info("relay started", listen=self._listener.address, held=len(self.core.custody))
+        asleep = sum(self._spool.asleep_rows)
+        self._log.info(
+            "relay started", listen=self._listener.address, held=len(self.core.custody) + asleep, asleep=asleep
+        )
+
+    def _take_back(self, ops: Sequence[Op], now_ms: int) -> None:
+        """From disk into the core; what is damaged is set aside, said and counted, and the rest goes on."""
+        self._spool.set_aside(self.core.restore(ops, now_ms))
+        damage, self._spool.quarantined = self._spool.quarantined, []
+        for words in damage:
+            self._log.warning("quarantined", what=words)
+        self.core.count("quarantined", "spool", len(damage))
+        self.core.custody.asleep_rows = self._spool.asleep_rows
+        self.core.custody.asleep_bytes = self._spool.asleep_bytes
 
     def _numbers(self) -> LinkNumbers:
         self._link_numbers = LinkNumbers()
@@ -162,6 +175,8 @@ class RelayLoop:
                 self._gate.serve()
             now_ms = self._clock.now_ms()
             self.core.wall_ahead_ms = self._clock.wall_ahead_ms()
+            if woken := self._spool.wake():
+                self._take_back(woken, now_ms)
             ready = self._drain(waiting, now_ms)
             ready.merge(self.core.step(Tick(), now_ms))
             self._apply(ready, now_ms)
@@ -245,29 +260,32 @@ class RelayLoop:
         failure, self._door = self._door.failure, None
         if not closed:
             raise FabricError(Code.DOOR_OPEN, failure)
-        # What the test's own knocks came to says nothing of anybody else.
-        self.core.counters.clear()
+        # What the test's own knocks came to says nothing of anybody else; what was found on the disk does.
+        for name in [name for name in self.core.counters if not name.endswith((":quarantined", ":spool"))]:
+            del self.core.counters[name]
         self._gate.counters.clear()
         self._log.info("door test passed")
 
     def _drain_on(self, now_ms: int) -> None:
         """Go when everybody has moved, or when the time for those who cannot is over."""
         core = self.core
-        if not core.draining or not (core.drained or now_ms >= self._drain_until_ms):
+        drained = core.drained and not sum(core.custody.asleep_rows)
+        if not core.draining or not (drained or now_ms >= self._drain_until_ms):
             return
         links = core.by_destination.values()
         left = [link.peer.id for link in links if link.peer is not None and link.peer_role != Role.PARENT]
         self._owed.settle()
+        held = len(core.custody) + sum(core.custody.asleep_rows)
         write_draining(
-            self._drain_path, Draining(gone=True, left=tuple(dict.fromkeys(left)), held=len(core.custody))
+            self._drain_path, Draining(gone=True, left=tuple(dict.fromkeys(left)), held=held)
         )
-        self._log.info("drained", left=len(left), held=len(core.custody))
+        self._log.info("drained", left=len(left), held=held)
         self._stopping = True
 
     def _housekeeping(self, now_ms: int) -> None:
         self._spool.sweep(now_ms)
         self._listener.cut_silent(now_ms, HELLO_WAIT_MS)
-        self.core.custody.intake_open = self._spool.intake_allowed()
+        self._open_intake(self._spool.intake_allowed())
         draining = read_draining(self._drain_path)
         if draining is not None and not self.core.draining:
             self._log.info("draining", within_ms=draining.within_ms)
@@ -285,8 +303,25 @@ class RelayLoop:
             if refused is not None:
                 self._log.warning("revocation list refused", code=refused.code.label)
             self._apply(ready, now_ms)
+        self._watch_clock()
         gate = self._gate.counters
         self._status.write(snapshot(self.core, self._config, now_ms, dict(gate), self._door is None))
+
+    def _open_intake(self, is_open: bool) -> None:
+        """Whether there is room on the disk for more; said when it changes."""
+        if is_open != self.core.custody.intake_open:
+            self._log.warning("disk has room again" if is_open else "disk is short: takes nothing in")
+        self.core.custody.intake_open = is_open
+
+    def _watch_clock(self) -> None:
+        """Say once when this machine's clock is found wrong, and once when it is right again."""
+        suspect, ahead_ms = self.core.clock_suspect, -self.core.clock_behind_ms
+        if suspect and not self._clock_wrong:
+            code = Code.CLOCK_SUSPECT
+            self._log.warning("clock suspect", code=code.label, ahead_ms=ahead_ms, next=code.next_step)
+        elif self._clock_wrong and not suspect:
+            self._log.info("clock good again", ahead_ms=ahead_ms)
+        self._clock_wrong = suspect
 
     def _wait_ms(self, ready: Ready, now_ms: int) -> int:
         wakes = [now_ms + _IDLE_MS_MAX]

@@ -68,19 +68,22 @@ class Conversation:
             self.now_ms = min(until_ms, self.now_ms + every_ms)
             self.step(Tick())
 
-    def connect(self, member: Member, role: Role, *, session: bytes = b"s" * 16, key: bytes = b"") -> int:
-        """A peer dials and says HELLO; its link's number."""
+    def connect(self, member: Member, role: Role, *, session: bytes = b"s" * 16, key: bytes = b"",
+                clock_ms: int | None = None) -> int:
+        """A peer dials and says HELLO, by its own clock if it has another one; its link's number."""
+        clock_ms = self.now_ms if clock_ms is None else clock_ms
         self._links += 1
         self.step(LinkUp(self._links, key or member.curve_key, b""))
-        self.say(self._links, Hello(1, 1, FABRIC, role, member.credential.raw, session, b"n" * 16, self.now_ms, 0, 0))
+        self.say(self._links, Hello(1, 1, FABRIC, role, member.credential.raw, session, b"n" * 16, clock_ms, 0, 0))
         return self._links
 
-    def dial(self, member: Member, role: Role, *, session: bytes = b"p" * 16) -> int:
-        """The core dials a peer as `role`, and is welcome."""
+    def dial(self, member: Member, role: Role, *, session: bytes = b"p" * 16, clock_ms: int | None = None) -> int:
+        """The core dials a peer as `role`, and is welcome, by the peer's own clock if it has another one."""
+        clock_ms = self.now_ms if clock_ms is None else clock_ms
         self._links += 1
         self.step(LinkUp(self._links, member.curve_key, b"n" * 16, role, member.id))
         self.say(self._links, Welcome(
-            1, member.credential.raw, session, b"n" * 16, self.now_ms, self.now_ms, 0, 0, 524_288
+            1, member.credential.raw, session, b"n" * 16, clock_ms, clock_ms, 0, 0, 524_288
         ))
         return self._links
 

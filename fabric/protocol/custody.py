@@ -43,6 +43,9 @@ class Custody:
         self.lane_bytes = [0] * len(Lane)
         self._origin_bytes: Counter[tuple[Lane, str]] = Counter()
         self.intake_open = True  # the driver closes it when its disk is nearly full
+        # Per lane, what the driver has on disk and will restore when its turn comes (SPEC 10).
+        self.asleep_rows = [0] * len(Lane)
+        self.asleep_bytes = [0] * len(Lane)
         self.dedup = Dedup()
 
     def __len__(self) -> int:
@@ -53,7 +56,7 @@ class Custody:
 
     def full(self, lane: Lane, bytes_: int, origin: str = "") -> bool:
         """Whether a message of this size is not taken in; with an origin also because it holds its share."""
-        left_bytes = self._quota_bytes - self.lane_bytes[lane]
+        left_bytes = self._quota_bytes - self.lane_bytes[lane] - self.asleep_bytes[lane]
         held_bytes = self._origin_bytes[lane, origin]
         return (
             not self.intake_open or bytes_ > left_bytes

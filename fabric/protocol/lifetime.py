@@ -124,13 +124,16 @@ class Transit:
 
 
 _SAMPLES: Final = 8
+# Beyond what two round trips explain: drift within the last samples is far less, a clock that was set is far more.
+_SET_MS: Final = 1_000
 
 
 class ClockOffset:
     """How far the parent's clock is ahead of this node's, from pings.
 
     Of the last eight the one with the shortest round trip counts: the error is at most half of it. The parent
-    answers with fabric time as it believes it, so the offset is to the root's clock at any depth.
+    answers with fabric time as it believes it, so the offset is to the root's clock at any depth. A sample that the
+    others cannot be true beside says that a clock was set, here or above: they are void.
     """
 
     def __init__(self) -> None:
@@ -143,7 +146,11 @@ class ClockOffset:
         # The own clock was set back between the two: it says nothing.
         if round_trip_ms < 0:
             return
-        self._samples.append((round_trip_ms, parent_ms - (sent_ms + received_ms) // 2))
+        offset_ms = parent_ms - (sent_ms + received_ms) // 2
+        best_ms = min((known for known, _ in self._samples), default=0)
+        if abs(offset_ms - self._offset_ms) > (round_trip_ms + best_ms) // 2 + _SET_MS:
+            self._samples.clear()
+        self._samples.append((round_trip_ms, offset_ms))
         # Of equals the latest, since offsets drift.
         self._offset_ms = min(reversed(self._samples), key=lambda sample: sample[0])[1]
 

@@ -12,10 +12,8 @@ from collections.abc import Callable
 
 from fabric.protocol.admission import Admission, Twins
 from fabric.protocol.credentials import Credential
-from fabric.protocol.envelope import Kind
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.handshake import Trust, check_hello, check_welcome, negotiate
-from fabric.protocol.lifetime import ClockOffset
 from fabric.protocol.limits import (
     CREDENTIALS_CACHED_MAX,
     LANE_WINDOW_BYTES,
@@ -31,6 +29,7 @@ from fabric.protocol.ready import (
     Ready,
 )
 from fabric.protocol.signing import Signer
+from fabric.protocol.timekeeping import Timekeeping
 from fabric.protocol.uplink import Uplink
 from fabric.protocol.verify import RootCache
 from fabric.protocol.wire import (
@@ -50,7 +49,7 @@ UPLINK = "^"
 _SHUNNED = frozenset({Code.LOOP, Code.TWIN, Code.DRAINING})
 
 
-class Links:
+class Links(Timekeeping):
     """The state that all of a node shares. `entropy(n)` gives n random bytes; `parents` in order of preference."""
 
     accepts: tuple[Role, ...] = ()
@@ -71,9 +70,7 @@ class Links:
         self.entropy = entropy
         self.trust = Trust(authority_key, credential.fabric, skew_ms)
         self.skew_ms = skew_ms
-        self.clock = ClockOffset()
-        # How far the machine's clock has moved from the steady one that `now_ms` comes from: the driver says so.
-        self.wall_ahead_ms = 0
+        self.keep_time()
         self.credentials: OrderedDict[bytes, Credential] = OrderedDict({credential.digest: credential})
         self.kept: dict[bytes, None] = {}  # credentials that are on disk, by digest
         self.roots = RootCache()
@@ -96,38 +93,6 @@ class Links:
 
     def set_up(self) -> None:
         """The state that a subclass adds; each calls its own above it first."""
-
-    def fabric_now(self, now_ms: int) -> int:
-        """The root's time, by which credentials and issued_at are judged (SPEC 5)."""
-        return now_ms + (self.clock.offset_ms if self.clock.measured else self.wall_ahead_ms)
-
-    @property
-    def clock_suspect(self) -> bool:
-        """Whether this machine's clock is further from the root's than the fabric tolerates."""
-        return abs(self.clock_behind_ms) > self.skew_ms
-
-    @property
-    def clock_behind_ms(self) -> int:
-        """How far this machine's clock is behind the root's, as far as is known."""
-        return self.clock.offset_ms - self.wall_ahead_ms if self.clock.measured else 0
-
-    @property
-    def time_unknown(self) -> bool:
-        """Nobody above has told the time yet, so all there is is this machine's clock."""
-        return bool(self.parents) and not self.clock.measured
-
-    def by_age_only(self, kind: Kind) -> bool:
-        """Whether a message's signed bound is not judged, since this node cannot know the time for sure."""
-        del kind
-        return self.clock_suspect or self.time_unknown
-
-    def _told_time(self, now_ms: int) -> int:
-        """The root's time, for whoever is below; 0 where it is not known."""
-        return 0 if self.time_unknown else self.fabric_now(now_ms)
-
-    def _hear_time(self, sent_ms: int, fabric_clock_ms: int, now_ms: int) -> None:
-        if fabric_clock_ms:
-            self.clock.observe(sent_ms, fabric_clock_ms, now_ms)
 
     @property
     def path(self) -> tuple[str, ...]:
@@ -215,8 +180,11 @@ class Links:
             else:
                 self._turn_away(link, hello, Reject(Code.WRONG_ROLE, "another HELLO on this connection"), ready)
             return
-        checked = check_hello(hello, link, self.trust, self.uplink.parents, self.accepts, self.fabric_now(now_ms))
-        if not isinstance(checked, Reject):
+        time_ms = self.time_in_handshake(hello.clock_ms, hello.role, now_ms)
+        checked = check_hello(hello, link, self.trust, self.uplink.parents, self.accepts, time_ms)
+        if isinstance(checked, Reject):
+            checked = self.for_now(checked) or checked
+        else:
             checked = self._check_place(checked, hello.role) or checked
         if isinstance(checked, Reject):
             self._turn_away(link, hello, checked, ready)
@@ -283,7 +251,7 @@ class Links:
         assert isinstance(version, int)
         self.send(
             link,
-            Welcome(version, self.me.raw, self.session, hello.nonce, now_ms, self._told_time(now_ms),
+            Welcome(version, self.me.raw, self.session, hello.nonce, now_ms, self.told_time(now_ms),
                     self.trust.revocations.version, 0, LANE_WINDOW_BYTES, self.path),
             ready,
         )
@@ -291,8 +259,9 @@ class Links:
     def _on_welcome(self, link: Link, welcome: Welcome, now_ms: int, ready: Ready) -> None:
         if link.state is not State.GREETED:
             return
-        checked = check_welcome(welcome, link, self.trust, self.fabric_now(now_ms))
         role = Role.CHILD if link.greet_as == Role.PARENT else Role.PARENT
+        time_ms = self.time_in_handshake(welcome.fabric_clock_ms, role, now_ms)
+        checked = check_welcome(welcome, link, self.trust, time_ms)
         if not isinstance(checked, Reject) and role == Role.PARENT and self.me.id in welcome.path:
             checked = Reject(Code.LOOP, f"{self.me.id} is above {checked.id}")
         if isinstance(checked, Reject):
@@ -303,7 +272,7 @@ class Links:
             return
         link.transit.observe(welcome.clock_ms, now_ms)
         if role == Role.PARENT:
-            self._hear_time(link.greeted_at_ms, welcome.fabric_clock_ms, now_ms)
+            self.hear_time(link.greeted_at_ms, welcome.fabric_clock_ms, now_ms)
         self._open(link, checked, role, welcome.session, now_ms, ready)
         if role == Role.PARENT:
             self.ancestors = welcome.path
@@ -326,6 +295,8 @@ class Links:
             self._parent_links[link.number] = link
             self.uplink.opened(peer.id, now_ms)
             self.ancestors = ()
+            if self.time_unknown:
+                link.pinged_at_ms = 0  # it is asked what time it is at once
         self.by_destination[link.destination] = link
         self.outboxes.setdefault(link.destination, Outbox(link.destination, RETRY_MS))
         self.learn(peer)

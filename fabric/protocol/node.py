@@ -168,13 +168,13 @@ class Node(Carrier):
                 self._on_intro(link, credentials, now_ms)
             case Ping(clock_ms):
                 link.transit.observe(clock_ms, now_ms)
-                self.send(link, Pong(clock_ms, self._told_time(now_ms), self.path), ready)
+                self.send(link, Pong(clock_ms, self.told_time(now_ms), self.path), ready)
                 credit = link.grant(self.takes_in, always=True)
                 assert credit is not None
                 self.send(link, credit, ready)
             case Pong(clock_ms, fabric_clock_ms, path):
                 if link.peer_role == Role.PARENT:
-                    self._hear_time(clock_ms, fabric_clock_ms, now_ms)
+                    self.hear_time(clock_ms, fabric_clock_ms, now_ms)
                     self._on_path(link, path, now_ms, ready)
             case Routes():
                 self.on_routes(link, frame, now_ms, ready)

@@ -81,7 +81,7 @@ class Uplink:
         if flaps:
             allowed[parent] = now_ms + self._return_ms(parent)
         elif not patient:
-            allowed[parent] = now_ms + STEP_MS
+            allowed[parent] = now_ms + SPREAD_MS + STEP_MS  # whoever is next has had its turn then
         begin_ms = now_ms + (GRACE_MS if patient else 0)
         for place, other in enumerate(others):
             step_ms = begin_ms + place * STEP_MS + int(SPREAD_MS * self._jitter())

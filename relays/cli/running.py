@@ -17,7 +17,7 @@ from rich.table import Table
 
 from fabric.edge.home import fabric_folder, fabrics
 from fabric.protocol.errors import Code, FabricError
-from fabric.protocol.lifetime import parse_duration
+from fabric.protocol.lifetime import format_duration, parse_duration
 from relays import topology as topologies
 from relays.authority import init_authority, make_identities, open_authority
 from relays.cli.exits import FAILED, PARTLY, SHORT, command
@@ -203,8 +203,18 @@ def states_of(fabric: str, relays: list[str]) -> list[_State]:
         else:
             alone = "orphan" if state["parent_link"] == "down" else "up"
             state["state"] = "draining" if state.get("draining") else alone
+            if state.get("clock_suspect"):
+                state["why"] = _clock_words(int(state["clock_behind_ms"]))
+            if not state.get("intake_open", True):
+                state["why"] = "its disk is short: it takes nothing in until there is room"
         states.append(state)
     return states
+
+
+def _clock_words(offset_ms: int) -> str:
+    code = Code.CLOCK_SUSPECT
+    off = format_duration(abs(offset_ms) // 1_000 * 1_000)
+    return f"{code.label} its clock is {off} {'behind' if offset_ms > 0 else 'ahead of'} the root's: {code.next_step}"
 
 
 def _show(fabric: str, states: list[_State], as_json: bool) -> None:
@@ -235,7 +245,7 @@ def _table(fabric: str, states: list[_State]) -> Table:
         table.add_row(
             state["relay"], f"[{style}]{state['state']}[/]", str(state["pid"] or ""), state.get("clearance", ""),
             _parent_of(state), " ".join(state.get("children", [])), " ".join(state.get("points", [])),
-            queue, state.get("why") or drops,
+            queue, "; ".join(filter(None, [state.get("why"), drops])),
         )
     return table
 

@@ -13,7 +13,6 @@ from tests.integration.harness import House, wait_for
 RECORDS = 3_000
 
 
-
 @pytest.mark.parametrize("victims", [("mid",), ("low",), ("plant",), ("plant", "low", "mid", "hq")], ids="+".join)
 def test_nothing_that_was_held_is_lost_or_comes_twice(house: House, victims):
     """Each victim dies in the middle of a burst, and the supervisor brings it back."""
@@ -38,6 +37,28 @@ def test_nothing_that_was_held_is_lost_or_comes_twice(house: House, victims):
     assert len(numbers) == len(set(numbers)), "something came twice"
     assert sorted(numbers) == list(range(RECORDS)), f"{RECORDS - len(numbers)} are missing"
     done.expect(0)
+    house.wait_whole()
+    house.assert_logs_clean()
+
+
+def test_a_backlog_that_is_read_bit_by_bit_after_a_restart_arrives_whole_and_once(house: House):
+    """More than a relay reads at its start waits at the plant when it dies, and its parent is away."""
+    count, topic = 5_000, "detections.crash.backlog"
+    low, plant = house.pid("low"), house.pid("plant")
+    with house.point("analyst-hq") as analyst, house.point("zeek-p") as sensor:
+        messages = analyst.subscribe(f"{topic}.>", timeout_s=60)
+        with house.frozen(low):
+            waiting = [sensor.publish_later(f"{topic}.n{n}", {"n": n}, label="green") for n in range(count)]
+            for future in waiting:
+                future.result(60)
+            house.kill_relay("plant")
+            wait_for(lambda: house.state("plant").get("pid", plant) != plant, "another process of plant", 30)
+            assert wait_for(lambda: house.fresh_state("plant")["held"] >= count, "all of it held", 30)
+            started = [json.loads(line) for line in house.logs()["plant.log"].splitlines() if "relay started" in line]
+            assert started[-1]["held"] >= count and started[-1]["asleep"] > count // 2
+        numbers = [next(messages).content["n"] for _ in range(count)]
+        wait_for(lambda: house.fresh_state("plant")["held"] == 0, "an empty spool at plant")
+    assert sorted(numbers) == list(range(count))
     house.wait_whole()
     house.assert_logs_clean()
 

@@ -77,8 +77,9 @@ def test_a_parent_that_falls_silent_is_left_after_three_pings_without_an_answer(
     assert moved_within(world, "cell", "west", LINK_SILENCE_MS + FAILOVER_MS) > LINK_SILENCE_MS - PING_MS
 
 
-def test_a_parent_that_answers_pings_and_no_message_is_left_too():
-    world = stage(sensor=SENSOR)
+@pytest.mark.parametrize("seed", range(10))
+def test_a_parent_that_answers_pings_and_no_message_is_left_too(seed):
+    world = stage(seed, sensor=SENSOR)
     deaf = world.nodes["east"].core
     read = deaf.read
 

@@ -118,13 +118,24 @@ def test_the_ping_with_the_shortest_round_trip_tells_the_offset():
 
 def test_old_pings_are_forgotten_and_impossible_ones_ignored():
     clock = ClockOffset()
-    clock.observe(100, 1_000_100, 100)
+    clock.observe(100, 600, 100)
     for _ in range(7):
         clock.observe(100, 0, 99)  # received before it was sent
         clock.observe(100, 105, 110)
-    assert clock.offset_ms == 1_000_000
+    assert clock.offset_ms == 500
     clock.observe(100, 105, 110)
     assert clock.offset_ms == 0
+
+
+def test_when_a_clock_was_set_what_was_measured_before_is_void():
+    clock = ClockOffset()
+    clock.observe(100, 100, 100)
+    clock.observe(200, 3_600_210, 220)  # here or above: the first cannot be true any more
+    assert clock.offset_ms == 3_600_000
+    clock.observe(300, 303, 340)
+    assert abs(clock.offset_ms) <= 20
+    clock.observe(1_000, 22_000, 41_000)  # a slow one says little, and contradicts nobody
+    assert abs(clock.offset_ms) <= 20
 
 
 @pytest.mark.parametrize(

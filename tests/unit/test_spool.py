@@ -1,6 +1,7 @@
 """What is on disk after anything: a clean end, kill -9, a flipped byte, a torn file, a full disk."""
 
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -293,6 +294,20 @@ def test_intake_stops_before_the_disk_is_full_and_the_queue_drains_when_it_is(sm
     spool.close()
     found = reopened(small_disk / "hq.db")
     assert [op for op in found if isinstance(op, Put)] == [put(number + 1)]
+
+
+def test_a_queue_that_drained_gives_its_disk_back_until_intake_is_open_again(small_disk):
+    """What it had is all that there is to be had: the rest of the disk is somebody else's by now."""
+    spool = Spool(small_disk / "hq.db", free_bytes_min=8 * 2**20)
+    number = 0
+    while spool.intake_allowed():
+        number += 1
+        spool.commit([put(number, size=20_000)])
+    (small_disk / "other").write_bytes(bytes(shutil.disk_usage(small_disk).free - 2**20))
+    spool.commit([Done(id_of(n), UP, "^", True) for n in range(1, number + 1)])
+    assert any(spool.intake_allowed() for _ in range(5)), "within seconds: it is asked once a second"
+    assert (small_disk / "hq.db").stat().st_size < 2**20
+    spool.close()
 
 
 def test_after_a_failed_write_nothing_is_promised_any_more(path):

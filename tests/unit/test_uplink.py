@@ -83,7 +83,8 @@ def test_one_that_fell_silent_is_left_at_once():
     now = T0 + SHORT_STAY_MS
     machine.lost(now, patient=False)
     assert machine.wanted(now) == []
-    assert machine.wanted(now + SPREAD_MS) == ["east", "west"]
+    assert machine.wanted(now + SPREAD_MS) == ["west"], "it would answer, and keep us waiting again"
+    assert machine.wanted(now + SPREAD_MS + STEP_MS) == ["east", "west", "north"]
 
 
 def test_with_a_parent_only_better_ones_are_tried_and_not_at_once():

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Container
 from typing import Any
 
 import msgpack
 
-from fabric.protocol.ready import Put
+from fabric.protocol.limits import ID_BYTES
+from fabric.protocol.links import UPLINK
+from fabric.protocol.ready import Put, Seen
 from fabric.protocol.severity import Lane
 from fabric.protocol.wire import Direction
 
@@ -39,3 +42,37 @@ def put_of(meta: bytes, envelope: bytes, done: set[str]) -> Put:
         id_, Direction(direction), Lane(lane), envelope, age_ms, received_at_ms, expires_at_ms, tuple(hops), left,
         tuple((name, times) for name, times in more[0]) if more else (),
     )
+
+
+# How the packed meta of a row for the uplink only begins and ends: eight elements, an id, "up", a lane; destinations.
+_BEGINS = b"\x98\xc4" + bytes([ID_BYTES])
+_LANE_AT = len(_BEGINS) + ID_BYTES + 1
+_ENDS = pack([[UPLINK, []]])
+_LANES = list(Lane)
+
+
+def climbing_lane(meta: object, done: Container[str]) -> Lane | None:
+    """The lane of a row that waits for the uplink and nothing else; None for all others. Cheap: a million are asked.
+
+    `meta` may be damaged: then the answer may be wrong, and its checksum says so when the row is read.
+    """
+    if not isinstance(meta, bytes):
+        return None
+    if meta.startswith(_BEGINS) and meta.endswith(_ENDS) and meta[_LANE_AT - 1] == Direction.UP:
+        return _LANES[meta[_LANE_AT]] if UPLINK not in done and meta[_LANE_AT] < len(_LANES) else None
+    try:
+        _, direction, lane, _, _, _, _, destinations, *moved = msgpack.unpackb(meta)
+        left = [(name, targets) for name, targets in destinations if name not in done]
+        alone = left == [(UPLINK, [])] and direction == Direction.UP and not moved
+        return Lane(lane) if alone else None
+    except (ValueError, TypeError, msgpack.UnpackException):
+        return None
+
+
+def seen_of(meta: bytes) -> Seen | None:
+    """That this row's message was seen; None when its meta cannot be read."""
+    try:
+        id_, direction, _, _, _, expires_at_ms, *_ = msgpack.unpackb(meta)
+        return Seen(id_, Direction(direction), expires_at_ms)
+    except (ValueError, TypeError, msgpack.UnpackException):
+        return None

@@ -6,6 +6,9 @@ stops intake (`intake_allowed`) while there is still room to drain, with a balla
 Refuses to go on after a failed write or fsync: nobody knows what is on the disk then, so every later call raises
 SPOOL_FAILED, and the process starts again from what is there.
 
+However much there is, it opens in seconds: of rows that wait for the uplink only, a bounded number is read at the
+start, and the others sleep until it is their turn (`wake`).
+
 A message is one row from `Put` to its last `Done`; until then the destinations that have it are rows of `done`.
 Wire strings are values in here, never paths or SQL.
 """
@@ -14,22 +17,24 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgpack
 
 from fabric.edge.home import make_private
 from fabric.edge.spool.file import beside, free_bytes, open_or_set_aside, set_aside, take_lock
-from fabric.edge.spool.rows import checksum, pack, put_meta, put_of, row_of
+from fabric.edge.spool.numbers import Numbers
+from fabric.edge.spool.rows import checksum, climbing_lane, put_of, seen_of
+from fabric.edge.spool.statements import CREDENTIAL, GAP, NOTICE, POSITION, SESSION, Statement, statements_of
 from fabric.protocol.dedup import SEEN_MAX
 from fabric.protocol.errors import Code, FabricError
 from fabric.protocol.limits import CREDENTIALS_CACHED_MAX
 from fabric.protocol.ready import (
-    Done,
     KeepCredential,
     KeepDispatch,
     KeepGap,
@@ -40,7 +45,6 @@ from fabric.protocol.ready import (
     KeepSession,
     Op,
     Put,
-    Replace,
     Seen,
 )
 from fabric.protocol.wire import Direction
@@ -52,26 +56,22 @@ _SWEEP_MS = 60_000
 _SWEEP_ROWS = 2_000
 _GIVE_BACK_PAGES = 2_048
 _QUARANTINE_ROWS_MAX = 1_000
-
-# Names in `kept` begin with what the row is; the rest makes it unique.
-_CREDENTIAL, _LISTS, _SESSION, _DISPATCH = "credential ", "lists", "session ", "dispatch "
-_POSITION, _OWNER, _GAP, _NOTICE = "position ", "owner", "gap ", "notice "
-
-
-class Statement(NamedTuple):
-    sql: str
-    rows: list[tuple[Any, ...]]
+# In one question: SQLite binds some thousands of values, and a list of these is soon made.
+_ROWS_AT_ONCE = 500
 
 
 class Spool:
-    """`free_bytes_min`: how much of the disk stays free; below it `intake_allowed` is false."""
+    """`free_bytes_min`: how much of the disk stays free; below it `intake_allowed` is false.
 
-    def __init__(self, path: Path, free_bytes_min: int = _FREE_BYTES_MIN) -> None:
+    `awake_max`: how many rows of each lane that wait for the uplink only are read at the start; None: all.
+    """
+
+    def __init__(self, path: Path, free_bytes_min: int = _FREE_BYTES_MIN, awake_max: int | None = None) -> None:
         self._path = path
         self._ballast = beside(path, "ballast")
         self._free_bytes_min = free_bytes_min
-        self._numbers: dict[tuple[bytes, int], tuple[int, int]] = {}  # (id, direction) -> (n, until_ms)
-        self._last_n = 0
+        self._awake_max = awake_max
+        self._numbers = Numbers(awake_max)
         self._swept_ms = 0
         self._broken = False
         self.quarantined: list[str] = []  # one line for each row that was set aside since the start
@@ -94,7 +94,7 @@ class Spool:
     def commit(self, ops: Sequence[Op]) -> None:
         """All of them, or none, and on disk when this returns. Raises FabricError(SPOOL_FAILED)."""
         with self._or_broken():
-            statements = self._statements(ops)
+            statements = statements_of(ops, self._numbers, self._meta)
             try:
                 self._transact(statements)
             except sqlite3.OperationalError as error:
@@ -125,72 +125,6 @@ class Spool:
                 self._db.execute("ROLLBACK")
             raise
 
-    def _statements(self, ops: Sequence[Op]) -> list[Statement]:
-        """In an order that fits any sequence of operations, since a message's number is never used again."""
-        messages: dict[int, tuple[Any, ...]] = {}
-        replaced: list[tuple[Any, ...]] = []
-        done: list[tuple[Any, ...]] = []
-        seen: list[tuple[Any, ...]] = []
-        gone: list[tuple[int]] = []
-        kept: dict[str, tuple[Any, ...] | None] = {}
-        for op in ops:
-            match op:
-                case Put():
-                    key = (op.id, int(op.direction))
-                    self._last_n += 1
-                    self._numbers[key] = (self._last_n, op.expires_at_ms)
-                    messages[self._last_n] = (self._last_n, *row_of(put_meta(op), op.envelope))
-                case Done(id_, direction, destination, last):
-                    known = self._numbers.get((id_, int(direction)))
-                    if known is None:
-                        continue
-                    n, until_ms = known
-                    if not last:
-                        done.append((n, destination))
-                        continue
-                    del self._numbers[(id_, int(direction))]
-                    gone.append((n,))
-                    seen.append(row_of(pack([id_, int(direction), until_ms]), b""))
-                case Seen(id_, direction, until_ms):
-                    seen.append(row_of(pack([id_, int(direction), until_ms]), b""))
-                case Replace(id_, direction, envelope):
-                    known = self._numbers.get((id_, int(direction)))
-                    if known is None:
-                        continue
-                    n = known[0]
-                    meta = messages[n][1] if n in messages else self._meta(n)
-                    replaced.append((*row_of(meta, envelope), n))
-                case KeepCredential(digest, raw):
-                    kept[_CREDENTIAL + digest.hex()] = row_of(b"", raw)
-                case KeepLists(raw):
-                    kept[_LISTS] = row_of(b"", raw)
-                case KeepSession(destination, attachment):
-                    kept[_SESSION + destination] = row_of(b"", attachment) if attachment else None
-                case KeepPosition(source, position):
-                    kept[_POSITION + source] = row_of(b"", position.encode()) if position else None
-                case KeepOwner():
-                    kept[_OWNER] = row_of(b"", pack(list(op)))
-                case KeepGap(destination, records):
-                    kept[_GAP + destination] = row_of(b"", pack([records])) if records else None
-                case KeepNotice(name, body):
-                    kept[_NOTICE + name] = row_of(b"", body) if body else None
-                case KeepDispatch(digest, target, label, until_ms):
-                    kept[f"{_DISPATCH}{digest.hex()} {target}"] = row_of(pack([digest, target, label, until_ms]), b"")
-        return [
-            Statement(sql, rows)
-            for sql, rows in (
-                ("INSERT INTO messages VALUES (?, ?, ?, ?)", list(messages.values())),
-                ("UPDATE messages SET meta = ?, body = ?, sum = ? WHERE n = ?", replaced),
-                ("INSERT OR IGNORE INTO done VALUES (?, ?)", done),
-                ("DELETE FROM messages WHERE n = ?", gone),
-                ("DELETE FROM done WHERE n = ?", gone),
-                ("INSERT INTO seen (meta, body, sum) VALUES (?, ?, ?)", seen),
-                ("INSERT OR REPLACE INTO kept VALUES (?, ?, ?, ?)", [(k, *row) for k, row in kept.items() if row]),
-                ("DELETE FROM kept WHERE name = ?", [(k,) for k, row in kept.items() if row is None]),
-            )
-            if rows
-        ]
-
     def _meta(self, n: int) -> bytes:
         found = self._db.execute("SELECT meta FROM messages WHERE n = ?", (n,)).fetchone()
         return bytes(found[0]) if found else b""
@@ -202,28 +136,31 @@ class Spool:
         try:
             return list(self._load(now_ms))
         except sqlite3.DatabaseError:
-            # A page that cannot be read: what can be is taken over into a new file, and read from there.
-            self._db.close()
-            self._db, damage = set_aside(self._path)
-            self.quarantined.append(damage)
-            self._numbers.clear()
+            self._salvage()
+            self._numbers = Numbers(self._awake_max)
             return list(self._load(now_ms))
+
+    def _salvage(self) -> None:
+        """A page cannot be read: what can be is taken over into a new file, under the same numbers."""
+        self._db.close()
+        self._db, damage = set_aside(self._path)
+        self.quarantined.append(damage)
 
     def _load(self, now_ms: int) -> Iterator[Op]:
         for _, _, body in self._sound("kept", "name = 'owner'"):
             yield KeepOwner(*msgpack.unpackb(body))
         for name, _, body in self._sound("kept", "name LIKE 'position %'"):
-            yield KeepPosition(name.removeprefix(_POSITION), body.decode())
+            yield KeepPosition(name.removeprefix(POSITION), body.decode())
         for name, _, body in self._sound("kept", "name LIKE 'credential %'"):
-            yield KeepCredential(bytes.fromhex(name.removeprefix(_CREDENTIAL)), body)
+            yield KeepCredential(bytes.fromhex(name.removeprefix(CREDENTIAL)), body)
         for _, _, body in self._sound("kept", "name = 'lists'"):
             yield KeepLists(body)
         for name, _, body in self._sound("kept", "name LIKE 'session %'"):
-            yield KeepSession(name.removeprefix(_SESSION), body)
+            yield KeepSession(name.removeprefix(SESSION), body)
         for name, _, body in self._sound("kept", "name LIKE 'gap %'"):
-            yield KeepGap(name.removeprefix(_GAP), *msgpack.unpackb(body))
+            yield KeepGap(name.removeprefix(GAP), *msgpack.unpackb(body))
         for name, _, body in self._sound("kept", "name LIKE 'notice %'"):
-            yield KeepNotice(name.removeprefix(_NOTICE), body)
+            yield KeepNotice(name.removeprefix(NOTICE), body)
         for _, meta, _ in self._sound("kept", "name LIKE 'dispatch %'"):
             digest, target, label, until_ms = msgpack.unpackb(meta)
             if until_ms > now_ms:
@@ -232,14 +169,67 @@ class Spool:
             id_, direction, until_ms = msgpack.unpackb(meta)
             if until_ms > now_ms:
                 yield Seen(id_, Direction(direction), until_ms)
-        done: dict[int, set[str]] = {}
-        for n, destination in self._db.execute("SELECT n, destination FROM done"):
-            done.setdefault(n, set()).add(destination)
-        for n, meta, body in self._sound("messages"):
-            self._last_n = max(self._last_n, n)
-            put = put_of(meta, body, done.get(n, set()))
-            self._numbers[(put.id, int(put.direction))] = (n, put.expires_at_ms)
-            yield put
+        awake, seen = self._fall_asleep()
+        yield from seen
+        yield from self._read(awake)
+
+    def _fall_asleep(self) -> tuple[list[int], list[Seen]]:
+        """The numbers of the rows that are read now, and, of those that sleep, what is known as seen (SPEC 7.5)."""
+        awake: list[int] = []
+        metas: deque[bytes] = deque(maxlen=SEEN_MAX)
+        ends = self._db.execute("SELECT n, destination FROM done ORDER BY n")
+        end = ends.fetchone()
+        for n, meta, size in self._db.execute("SELECT n, meta, length(body) FROM messages ORDER BY n"):
+            done: list[str] = []
+            while end is not None and end[0] <= n:
+                if end[0] == n:
+                    done.append(end[1])
+                end = ends.fetchone()
+            self._numbers.is_there(n)
+            lane = climbing_lane(meta, done)
+            if lane is None or not self._numbers.backlog.add(n, lane, size):
+                awake.append(n)
+            else:
+                metas.append(meta)
+        return awake, [seen for meta in metas if (seen := seen_of(meta)) is not None]
+
+    def _read(self, numbers: Sequence[int]) -> Iterator[Put]:
+        for first in range(0, len(numbers), _ROWS_AT_ONCE):
+            some = numbers[first : first + _ROWS_AT_ONCE]
+            where = f"n IN ({', '.join(map(str, some))})"
+            unread = set(some)
+            done: dict[int, set[str]] = {}
+            for n, destination in self._db.execute(f"SELECT n, destination FROM done WHERE {where}"):
+                done.setdefault(n, set()).add(destination)
+            for n, meta, body in self._sound("messages", where):
+                put = put_of(meta, body, done.get(n, set()))
+                self._numbers.read(n, put)
+                unread.discard(n)
+                yield put
+            for n in sorted(unread):
+                self._numbers.backlog.ended(n)
+
+    def wake(self) -> list[Put]:
+        """The next of the rows that sleep, when most of what was read of their lane has ended. Mostly none."""
+        numbers = self._numbers.backlog.due()
+        if not numbers:
+            return []
+        with self._or_broken():
+            try:
+                return list(self._read(numbers))
+            except sqlite3.DatabaseError:
+                self._salvage()
+                return list(self._read(numbers))
+
+    @property
+    def asleep_rows(self) -> list[int]:
+        """How many rows sleep, per lane."""
+        return self._numbers.backlog.rows
+
+    @property
+    def asleep_bytes(self) -> list[int]:
+        """What their messages take, per lane."""
+        return self._numbers.backlog.bytes
 
     def _sound(self, table: str, where: str = "1") -> list[tuple[Any, bytes, bytes]]:
         """(key, meta, body) of the rows whose checksum matches; the others go to quarantine."""
@@ -270,7 +260,7 @@ class Spool:
         """Quarantine messages whose rows are sound and whose content the core does not believe."""
         with self._or_broken():
             for id_, direction in ids:
-                n, _ = self._numbers.pop((id_, int(direction)))
+                n = self._numbers.forget(id_, direction)
                 found = self._db.execute("SELECT n, meta, body, sum FROM messages WHERE n = ?", (n,)).fetchone()
                 self._quarantine("messages", "n", [found])
                 self.quarantined[-1] = f"messages {n}: {id_.hex()} does not verify"
@@ -324,7 +314,8 @@ class Spool:
         if self._db.execute("PRAGMA freelist_count").fetchone()[0] == 0:
             return
         try:
-            self._db.execute(f"PRAGMA incremental_vacuum({_GIVE_BACK_PAGES})").fetchall()
+            # It has no columns: Python steps such a statement once, which is one page, and a script to its end.
+            self._db.executescript(f"PRAGMA incremental_vacuum({_GIVE_BACK_PAGES})")
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode != sqlite3.SQLITE_FULL:

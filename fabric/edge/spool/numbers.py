@@ -1,0 +1,48 @@
+"""Which message is which row of the spool: the numbers of those that were read or written in this run.
+
+Guarantees: a number is never used again while its row could be there; a message that ended is over for the backlog too.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from fabric.edge.spool.backlog import Backlog
+from fabric.protocol.ready import Put
+from fabric.protocol.wire import Direction
+
+
+class Known(NamedTuple):
+    n: int
+    until_ms: int  # when it is expired
+
+
+class Numbers:
+    """`awake_max`: see `Backlog`."""
+
+    def __init__(self, awake_max: int | None = None) -> None:
+        self._known: dict[tuple[bytes, int], Known] = {}
+        self._last = 0
+        self.backlog = Backlog(awake_max)
+
+    def is_there(self, n: int) -> None:
+        """A row with this number was found on disk."""
+        self._last = max(self._last, n)
+
+    def new(self, put: Put) -> int:
+        """The number of a row that is being written."""
+        self._last += 1
+        self.read(self._last, put)
+        return self._last
+
+    def read(self, n: int, put: Put) -> None:
+        self._known[(put.id, int(put.direction))] = Known(n, put.expires_at_ms)
+
+    def find(self, id_: bytes, direction: Direction) -> Known | None:
+        return self._known.get((id_, int(direction)))
+
+    def forget(self, id_: bytes, direction: Direction) -> int:
+        """The row goes; it must have been there."""
+        n = self._known.pop((id_, int(direction))).n
+        self.backlog.ended(n)
+        return n

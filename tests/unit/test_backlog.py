@@ -1,0 +1,218 @@
+"""A large spool opens without reading it: what waits for the uplink only sleeps, and wakes in its turn, once."""
+
+import random
+
+import pytest
+
+from fabric.edge.spool import Spool
+from fabric.protocol import signing
+from fabric.protocol.credentials import NodeKind
+from fabric.protocol.custody import Custody
+from fabric.protocol.envelope import decode_envelope, leaf_of
+from fabric.protocol.limits import LANE_QUOTA_BYTES
+from fabric.protocol.outbox import Outbox
+from fabric.protocol.ready import Done, KeepCredential, Put, Seen
+from fabric.protocol.relay import Relay
+from fabric.protocol.severity import Lane
+from fabric.protocol.wire import Direction
+from tests.support import EVERYTHING, T0, Authority, entropy, message
+from tests.unit.test_spool import LATER, NOW, UP, damage, id_of, put
+
+AUTHORITY = Authority("backlog")
+ZEEK = AUTHORITY.issue("zeek-1", grants=EVERYTHING)
+PLANT = AUTHORITY.issue("plant", NodeKind.RELAY)
+
+
+def ids(ops):
+    return [int.from_bytes(op.id) for op in ops if isinstance(op, Put)]
+
+
+def done(number, destination="^", *, last=True, direction=UP):
+    return Done(id_of(number), direction, destination, last)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "hq.db"
+
+
+def filled(path, *ops):
+    spool = Spool(path)
+    spool.load(NOW)
+    spool.commit(ops)
+    spool.close()
+    return Spool(path, awake_max=2)
+
+
+def drained(spool, awake):
+    """Hand everything on, oldest first: the numbers in the order in which they came."""
+    order = []
+    while awake:
+        number, *awake = awake
+        order.append(number)
+        spool.commit([done(number)])
+        awake += ids(spool.wake())
+    return order
+
+
+def test_beyond_the_first_of_a_lane_rows_for_the_uplink_sleep_and_are_known_as_seen(path):
+    spool = filled(path, *(put(n) for n in range(1, 6)), put(6)._replace(lane=Lane.URGENT))
+    ops = spool.load(NOW)
+    assert ids(ops) == [1, 2, 6]
+    assert [op for op in ops if isinstance(op, Seen)] == [Seen(id_of(n), UP, LATER) for n in (3, 4, 5)]
+    assert spool.asleep_rows[Lane.HIGH] == 3 and spool.asleep_bytes[Lane.HIGH] == 300
+    assert spool.wake() == [], "those that are awake go first"
+    spool.commit([done(1)])
+    assert ids(spool.wake()) == [3, 4, 5] and sum(spool.asleep_rows) == sum(spool.asleep_bytes) == 0
+    spool.close()
+
+
+def test_what_sleeps_wakes_as_it_was_put(path):
+    spool = filled(path, *(put(n) for n in range(1, 5)))
+    spool.load(NOW)
+    spool.commit([done(1), done(2)])
+    assert spool.wake() == [put(3), put(4)]
+    spool.close()
+
+
+def test_who_waits_for_anybody_else_is_read_at_once(path):
+    awake = [
+        put(1, "relay:low"), put(2, "^", "point:a/00"), put(3, "point:a/00"), put(4)._replace(moved=(("^", 1),)),
+        put(5, direction=Direction.DOWN), put(6)._replace(destinations=(("^", ("fw-1",)),)),
+    ]
+    spool = filled(path, put(10), put(11), *awake, put(12))
+    assert ids(spool.load(NOW)) == [10, 11, 1, 2, 3, 4, 5, 6]
+    spool.close()
+
+
+def test_what_everybody_but_the_uplink_has_sleeps_too(path):
+    both = [put(n, "^", "point:a/00") for n in range(1, 7)]
+    ends = [*(done(n, "point:a/00", last=False) for n in (1, 2, 4, 5)), done(3, last=False)]
+    spool = filled(path, *both, *ends)
+    assert ids(spool.load(NOW)) == [1, 2, 3, 6], "3 waits for the reader, 6 for both"
+    spool.commit([done(1)])
+    assert [(*ids([op]), op.destinations) for op in spool.wake()] == [(4, (("^", ()),)), (5, (("^", ()),))]
+    spool.close()
+
+
+def test_everything_comes_once_in_order_whatever_ended_and_however_often_it_starts_again(path):
+    chosen = random.Random(4)
+    spool = filled(path, *(put(n) for n in range(1, 1_001)))
+    left, awake = list(range(1, 1_001)), ids(spool.load(NOW))
+    while left:
+        for number in chosen.sample(awake, min(len(awake), 40)):
+            spool.commit([done(number)])
+            awake.remove(number)
+            left.remove(number)
+        awake += ids(spool.wake())
+        assert awake == sorted(awake) and set(awake) <= set(left)
+        if chosen.random() < 0.2:
+            spool.close()
+            spool = Spool(path, awake_max=2)
+            awake = ids(spool.load(NOW))
+    assert awake == [] and sum(spool.asleep_rows) == 0
+    spool.close()
+
+
+def test_numbers_of_what_sleeps_are_not_given_away(path):
+    spool = filled(path, *(put(n) for n in range(1, 6)))
+    awake = ids(spool.load(NOW))
+    spool.commit([put(9)])
+    assert drained(spool, awake) == [1, 2, 3, 4, 5]
+    spool.close()
+    again = Spool(path, awake_max=2)
+    assert ids(again.load(NOW)) == [9]
+    again.close()
+
+
+@pytest.mark.parametrize("victims", [(3,), (1, 2), (3, 4, 5, 6)], ids=str)
+def test_a_damaged_row_is_set_aside_when_it_wakes_and_keeps_nobody_asleep(path, victims):
+    filled(path, *(put(n) for n in range(1, 9))).close()
+    for n in victims:
+        damage(path, "UPDATE messages SET body = x'00' WHERE n = ?", n)
+    spool = Spool(path, awake_max=2)
+    order = drained(spool, ids(spool.load(NOW)) or ids(spool.wake()))
+    assert order == [n for n in range(1, 9) if n not in victims]
+    assert spool.quarantined == [f"messages {n}: checksum" for n in victims]
+    spool.close()
+
+
+def test_meta_that_cannot_be_read_is_set_aside_at_the_start(path):
+    filled(path, *(put(n) for n in range(1, 6))).close()
+    for n, meta in ((3, b"\xc1"), (4, b""), (5, b"\x98\xc4\x10")):
+        damage(path, "UPDATE messages SET meta = ? WHERE n = ?", meta, n)
+    spool = Spool(path, awake_max=2)
+    assert ids(spool.load(NOW)) == [1, 2] and len(spool.quarantined) == 3
+    spool.close()
+
+
+@pytest.mark.parametrize("size", [3_000, 60_000], ids=["found at the start", "found when it wakes"])
+def test_a_torn_file_is_taken_over_while_most_of_it_sleeps(path, size):
+    """Of a long row the start reads its first page only."""
+    count = 600_000 // size * 2
+    filled(path, *(put(n, size=size) for n in range(1, count + 1))).close()
+    with path.open("r+b") as file:
+        file.seek(4096 * (path.stat().st_size // 8192))
+        file.write(b"\xff" * 4096 * 2)
+    spool = Spool(path, awake_max=2)
+    awake = ids(spool.load(NOW))
+    assert (spool.quarantined == []) is (size > 4096)
+    order = drained(spool, awake)
+    assert order == sorted(set(order)) and count * 3 // 4 < len(order) < count, "each once, and most of them"
+    assert spool.quarantined
+    spool.close()
+
+
+def real(number):
+    raw = message(ZEEK, sequence=number, entropy=entropy(number))
+    envelope = decode_envelope(raw)
+    return Put(leaf_of(envelope.header)[:16], UP, Lane.LOW, raw, 0, T0, T0 + 60_000, (), (("^", ()),))
+
+
+def test_a_relay_verifies_no_more_signatures_at_its_start_than_it_takes_back(path, monkeypatch):
+    count = 50
+    filled(path, KeepCredential(ZEEK.credential.digest, ZEEK.credential.raw), *map(real, range(count))).close()
+    verified = []
+    honest = signing.verify
+
+    def counted(public, type_, body, signature):
+        verified.append(type_)
+        return honest(public, type_, body, signature)
+
+    monkeypatch.setattr(signing, "verify", counted)
+    spool = Spool(path, awake_max=2)
+    core = Relay(PLANT.credential, PLANT.signer, AUTHORITY.key, b"s" * 16, entropy("core"), ("hq",))
+    assert core.restore(spool.load(T0), T0) == []
+    assert verified.count(signing.TYPE_ROOT) == len(core.custody) == 2
+    assert all(core.custody.dedup.seen(real(n).id, UP, T0) for n in range(count)), "a repeat is known, asleep or not"
+    spool.commit([Done(real(0).id, UP, "^", True)])
+    assert core.restore(spool.wake(), T0) == []
+    assert verified.count(signing.TYPE_ROOT) == len(core.custody) == count, "each before it could be sent"
+    spool.close()
+
+
+def test_a_sleeping_message_that_does_not_verify_is_set_aside(path):
+    forged = [real(n)._replace(id=real(n).id) for n in range(3)]
+    raw = forged[2].envelope
+    forged[2] = forged[2]._replace(envelope=raw[:-1] + bytes([raw[-1] ^ 1]))
+    spool = filled(path, KeepCredential(ZEEK.credential.digest, ZEEK.credential.raw), *forged)
+    core = Relay(PLANT.credential, PLANT.signer, AUTHORITY.key, b"s" * 16, entropy("core"), ("hq",))
+    core.restore(spool.load(T0), T0)
+    spool.commit([Done(forged[0].id, UP, "^", True)])
+    spool.set_aside(core.restore(spool.wake(), T0))
+    assert spool.quarantined == [f"messages 3: {forged[2].id.hex()} does not verify"] and len(core.custody) == 2
+    spool.close()
+
+
+def test_what_sleeps_takes_room_in_its_lane():
+    custody = Custody(lambda destination: Outbox(destination, 2_000))
+    assert not custody.full(Lane.LOW, 1_000)
+    custody.asleep_bytes = [0, 0, 0, 0, LANE_QUOTA_BYTES]
+    assert custody.full(Lane.LOW, 1_000) and not custody.full(Lane.HIGH, 1_000)
+
+
+def test_an_outbox_reads_all_of_it(path):
+    filled(path, *(put(n) for n in range(1, 3_001))).close()
+    spool = Spool(path)
+    assert len(ids(spool.load(NOW))) == 3_000 and sum(spool.asleep_rows) == 0
+    spool.close()
