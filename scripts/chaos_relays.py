@@ -52,8 +52,8 @@ def main() -> int:
         parser.error(f"at most {KILLS_MAX} kills and stops, and 1 to {RECORDS_MAX} records")
     duration_s = max((parsed.kills + stops) * _FAULT_EVERY_S, parsed.records / _RECORDS_PER_S)
     try:
+        cast = cast_of(load(parsed.topology))
         with tempfile.TemporaryDirectory() as folder, house_in(Path(folder), house_text(parsed.topology)) as house:
-            cast = cast_of(load(house.file))
             house.up()
             house.wait_whole()
             print(f"{len(house.relays)} relays, {len(cast.sensors)} sensors, {len(cast.readers)} readers; "
