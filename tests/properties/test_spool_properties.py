@@ -43,7 +43,7 @@ def puts(draw):
 
 
 ops = st.one_of(
-    puts(), st.builds(Seen, ids, ways, untils), st.builds(Replace, ids, ways, bodies),
+    puts(), st.builds(Seen, ids, ways, st.just(LATER)), st.builds(Replace, ids, ways, bodies),
     st.builds(Done, ids, ways, names, st.booleans()),
     st.builds(KeepCredential, ids, bodies), st.builds(KeepLists, bodies), st.builds(KeepSession, names, bodies),
     st.builds(KeepGap, names, st.integers(0, 2)), st.builds(KeepNotice, names, bodies),

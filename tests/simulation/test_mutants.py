@@ -78,7 +78,7 @@ def what_was_refused_for_a_while_is_given_up(patch):
     (no_part_is_taken_out_on_sending, ("partition",), "was sent to"),
     (acknowledged_and_not_on_disk, ("crash",), "not on its disk"),
     (sent_before_it_is_committed, ("crash",), "not on its disk"),
-    (nothing_expires_in_the_queue, ("partition",), "sent event"),
+    (nothing_expires_in_the_queue, ("partition",), " sent "),
     (age_stands_still_in_the_queue, ("partition",), "ms old, and it is"),
     (lower_lanes_are_owed_nothing, ("narrow",), "of the low one that waited"),
     (an_action_without_a_part_is_passed_on, ("loss",), "without a part"),
