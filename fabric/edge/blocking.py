@@ -33,6 +33,7 @@ from fabric.edge.point import (
     request_arguments,
     snapshot,
 )
+from fabric.edge.reading import Reading
 from fabric.edge.stamps import action_stamp, publish_stamp
 from fabric.edge.tracking import Tracker
 from fabric.protocol.errors import Code, FabricError, Reject
@@ -48,9 +49,8 @@ class Messages:
     def __init__(self, loop: EdgeLoop, pattern: str, timeout_s: float | None, durable: bool) -> None:
         self._loop = loop
         self._waiting: queue.SimpleQueue[tuple[list[Message], Callable[[], None]] | FabricError] = queue.SimpleQueue()
-        self._batch: list[Message] = []
-        self._done: Callable[[], None] = lambda: None
-        self._taken = 0
+        self._reading = Reading()
+        self._failure: FabricError | None = None  # raised when all that came before it is read
         self._deadline = None if timeout_s is None else time.monotonic() + timeout_s
         self._subscription = Subscription(
             pattern, lambda messages, done: self._waiting.put((messages, done)), self._waiting.put, durable
@@ -69,29 +69,37 @@ class Messages:
         return self
 
     def __next__(self) -> Message:
-        while self._taken == len(self._batch):
-            self._done()
-            self._done = lambda: None
+        while True:
+            self._gather()
+            message = self._reading.take()
+            if message is not None:
+                return message
+            if self._failure is not None:
+                raise self._failure
             left = None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
             try:
-                item = self._waiting.get(timeout=left)
+                self._take_in(self._waiting.get(timeout=left))
             except queue.Empty:
                 self.close()
                 raise StopIteration from None
-            if isinstance(item, FabricError):
-                raise item
-            self._batch, self._done = item
-            self._taken = 0
-        self._taken += 1
-        return self._batch[self._taken - 1]
+
+    def _gather(self) -> None:
+        """What came meanwhile may be more urgent than what is being read."""
+        with suppress(queue.Empty):
+            while self._failure is None:
+                self._take_in(self._waiting.get_nowait())
+
+    def _take_in(self, item: tuple[list[Message], Callable[[], None]] | FabricError) -> None:
+        if isinstance(item, FabricError):
+            self._failure = item
+        else:
+            self._reading.add(*item)
 
     def close(self) -> None:
         """Want no more. What was taken to the end of its batch is acknowledged."""
-        if self._taken == len(self._batch):
-            self._done()
-        else:
-            batch, _, first = self._batch[0].id.partition(".")
-            self._loop.stopped_in(batch, int(first) + self._taken)
+        self._reading.finish()
+        for batch, records in self._reading.in_part():
+            self._loop.stopped_in(batch, records)
         self._loop.unsubscribe(self._subscription)
 
 
@@ -176,9 +184,9 @@ class ControlPoint:
         return self._loop.outgoing.wait_empty(timeout_s)
 
     def subscribe(self, pattern: str, *, timeout_s: float | None = None, durable: bool = False) -> Messages:
-        """Messages as they come, from now on: returns when the relay has the subscription. `durable`: see there.
+        """Messages as they come, urgent first, from now on: returns when the relay has the subscription.
 
-        A batch is acknowledged when it was read to its end. Iteration ends quietly after `timeout_s` in all.
+        `durable` as in the asyncio face. A batch is acknowledged when it was read to its end. Iteration ends quietly after `timeout_s` in all.
         """
         problem = check_pattern(pattern)
         if problem is not None:

@@ -27,6 +27,7 @@ from fabric.edge.logs import edge_log
 from fabric.edge.loop import EdgeLoop
 from fabric.edge.messages import Message, Outcome
 from fabric.edge.notices import Notice
+from fabric.edge.reading import Reading
 from fabric.edge.stamps import action_stamp, publish_stamp
 from fabric.edge.tracking import Tracker
 from fabric.protocol.actions import parse_action
@@ -186,7 +187,7 @@ class ControlPoint:
     # -- subscribe --------------------------------------------------------------------------------------
 
     def subscribe(self, pattern: str, *, durable: bool = False) -> AsyncIterator[Message]:
-        """Messages as they come, from now on; each batch is acknowledged when it was read to its end.
+        """Messages as they come, urgent first, from now on; each batch is acknowledged when it was read to its end.
 
         `durable`, with an outbox: what comes while this program is not there waits at the relay, within time to live
         and quota, and what an earlier run handled does not come again. A message of kind "gap" says how many were
@@ -213,21 +214,24 @@ class ControlPoint:
         subscription: Subscription,
         queue: asyncio.Queue[tuple[list[Message], Callable[[], None]] | FabricError],
     ) -> AsyncIterator[Message]:
-        last: Message | None = None  # of a batch that was not read to its end
+        reading = Reading()
+        failure: FabricError | None = None  # raised when all that came before it is read
         try:
             while True:
+                message = reading.take() if failure is not None or queue.empty() else None
+                if message is not None:
+                    yield message
+                    continue
+                if failure is not None:
+                    raise failure
                 item = await queue.get()
                 if isinstance(item, FabricError):
-                    raise item
-                messages, done = item
-                for last in messages:
-                    yield last
-                last = None
-                done()
+                    failure = item
+                else:
+                    reading.add(*item)
         finally:
-            if last is not None:
-                batch, _, number = last.id.partition(".")
-                self._loop.stopped_in(batch, int(number) + 1)
+            for batch, records in reading.in_part():
+                self._loop.stopped_in(batch, records)
             self._loop.unsubscribe(subscription)
 
     def forget(self, pattern: str) -> None:
