@@ -178,6 +178,7 @@ class RelayLoop:
             if woken := self._spool.wake():
                 self._take_back(woken, now_ms)
             ready = self._drain(waiting, now_ms)
+            now_ms = self._clock.now_ms()
             ready.merge(self.core.step(Tick(), now_ms))
             self._apply(ready, now_ms)
             self._knock(now_ms)
@@ -200,7 +201,8 @@ class RelayLoop:
                 ready.merge(self.core.step(LinkDown(event.link), now_ms))
         for link, payload in self._diallers.receive(waiting):
             arrived = self.core.read(link, payload)
-            ready.merge(self.core.step(arrived, now_ms))
+            # Its own time, not the turn's: it may have been sent since that began, and would seem to arrive before.
+            ready.merge(self.core.step(arrived, self._clock.now_ms()))
             if turn.over_after(arrived):
                 break
         for link in self._listener.gone():
@@ -209,7 +211,7 @@ class RelayLoop:
         if self._listener.socket not in waiting:
             return ready
         for received in self._listener.receive():
-            if turn.over_after(self._take(received, now_ms, ready)):
+            if turn.over_after(self._take(received, self._clock.now_ms(), ready)):
                 break
         return ready
 

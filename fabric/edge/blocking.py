@@ -186,7 +186,8 @@ class ControlPoint:
     def subscribe(self, pattern: str, *, timeout_s: float | None = None, durable: bool = False) -> Messages:
         """Messages as they come, urgent first, from now on: returns when the relay has the subscription.
 
-        `durable` as in the asyncio face. A batch is acknowledged when it was read to its end. Iteration ends quietly after `timeout_s` in all.
+        `durable` as in the asyncio face. A batch is acknowledged when it was read to its end. Iteration ends quietly
+        after `timeout_s` in all.
         """
         problem = check_pattern(pattern)
         if problem is not None:

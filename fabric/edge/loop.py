@@ -335,6 +335,7 @@ class EdgeLoop:
         reading = Turn()
         for link, payload in self._diallers.receive():
             arrived = self.core.read(link, payload)
+            now_ms = self.clock.now_ms()  # it may have been sent since the turn began, and would seem to arrive before
             ready.merge(self.core.step(arrived, now_ms))
             if reading.over_after(arrived):
                 break
@@ -348,7 +349,7 @@ class EdgeLoop:
         self.outgoing.committed()
         for link, payload in ready.send:
             self._diallers.send(link, payload)
-        for delivered in ready.deliver:
+        for delivered in sorted(ready.deliver, key=_urgency):
             self._deliver(delivered, now_ms)
         for link, code in ready.close:
             self._diallers.end(link, code.reason)
@@ -475,6 +476,11 @@ class EdgeLoop:
                 ready.persist.append(KeepPosition(_batch(id_.hex()), ""))
 
         self.call(handled)
+
+
+def _urgency(delivered: Delivered) -> int:
+    """What a turn brought is unpacked in the order of lanes; what is said of this node itself comes before it."""
+    return delivered.message.header.lane if isinstance(delivered, Delivery) else -1
 
 
 def _batch(id_: str) -> str:
