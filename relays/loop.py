@@ -19,7 +19,7 @@ from typing import Any
 import structlog
 import zmq
 
-from fabric.edge.home import fabric_folder
+from fabric.edge.home import fabric_folder, make_private
 from fabric.edge.identity import Identity
 from fabric.edge.spool import Owed, Spool
 from fabric.protocol.credentials import NodeKind
@@ -61,7 +61,6 @@ class RelayLoop:
         self._config = config
         self._folder = fabric_folder(identity.fabric, home)
         self._log = structlog.get_logger().bind(relay=identity.id)
-        self._clock = Clock(self._folder / "run" / f"{identity.id}.clock")
         self._stopping = False
         self._condemned: dict[int, int] = {}  # link -> when it is cut
         self._lists_seen = 0.0
@@ -76,6 +75,7 @@ class RelayLoop:
             signal.signal(signal_, self._stop)
         self._spool = Spool(self._folder / "spool" / f"{self._identity.id}.db", awake_max=AWAKE_MAX)
         self._owed = Owed(self._spool)
+        self._clock = Clock(make_private(self._folder / "run") / f"{self._identity.id}.clock")
         try:
             self._open()
             self._serve()

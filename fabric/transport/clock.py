@@ -33,7 +33,7 @@ def up_ns() -> int:
 
 
 class Clock:
-    """`kept`: the file that carries it over restarts. One that cannot be read or written is done without."""
+    """`kept`: the file that carries it over restarts, in a folder that is there. It is done without where it must."""
 
     def __init__(
         self,
@@ -58,7 +58,6 @@ class Clock:
                 self._base_ms = int(state["base_ms"])
                 return
         with suppress(OSError):
-            kept.parent.mkdir(parents=True, exist_ok=True)
             new = kept.with_name(f"{kept.name}.new")
             new.write_text(json.dumps({"boot": boot, "base_ms": self._base_ms}))
             new.replace(kept)

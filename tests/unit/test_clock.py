@@ -35,7 +35,7 @@ def test_a_machine_s_clock_that_is_set_does_not_move_it_and_is_told():
 
 
 def test_it_goes_on_over_restarts_of_its_process(tmp_path):
-    machine, kept = Machine(), tmp_path / "run" / "hq.clock"
+    machine, kept = Machine(), tmp_path / "hq.clock"
     machine.clock(kept)
     machine.pass_(10, wall=-5_000)
     again = machine.clock(kept)
@@ -55,6 +55,7 @@ def test_a_file_that_cannot_be_read_or_written_is_done_without(tmp_path):
         kept.write_text(damaged)
         assert machine.clock(kept).now_ms() == 1_000_000
     assert machine.clock(tmp_path / "hq.clock" / "below a file").now_ms() == 1_000_000
+    assert machine.clock(tmp_path / "no folder" / "hq.clock").now_ms() == 1_000_000
 
 
 def test_where_nobody_can_tell_one_start_of_the_machine_from_another_nothing_is_kept(tmp_path):
