@@ -59,6 +59,7 @@ class Promises(Observer):
         self.ends: dict[str, dict[tuple[str, bytes, str], None]] = {}  # origin -> (relay, id, destination)
         self.noticed: Counter[str] = Counter()  # origin -> messages that notices told it of
         self.unreadable: Counter[str] = Counter()  # origin -> notices that a hop could not pass on whole
+        self._words_damaged = False  # a disk lost something that a relay had said
         self._ending: dict[tuple[str, bytes, str], str] = {}  # the same, as long as it is not on disk
         self.lane_bytes: Counter[tuple[str, str, Lane]] = Counter()  # (sender, receiver, lane), first sendings only
         self._sent: dict[tuple[str, str, bytes], None] = {}
@@ -75,7 +76,9 @@ class Promises(Observer):
     def restarted(self, node: SimNode, quarantined: Sequence[Key]) -> None:
         for id_, direction in quarantined:
             known = self.known.get(id_)
-            if known is not None:
+            if known is None:
+                self._words_damaged = True  # perhaps a notice
+            else:
                 known.damaged = True
                 known.holders.pop((node.name, direction), None)
         self._ending = {key: origin for key, origin in self._ending.items() if key[0] != node.name}
@@ -265,7 +268,8 @@ class Promises(Observer):
             if held:
                 found.append(f"{header.topic} {header.sequence} of {header.origin} is still held by {held}")
         for origin, ends in self.ends.items():
-            if self.noticed[origin] < len(ends) and not self.unreadable[origin]:
+            excused = self._words_damaged or self.unreadable[origin]
+            if self.noticed[origin] < len(ends) and not excused:
                 found.append(f"{origin} was told of {self.noticed[origin]} of its {len(ends)} messages that ended")
         return found
 
