@@ -219,7 +219,7 @@ class ControlPoint:
 
     def wait_ready(self) -> None:
         """Until the relay has what this control point takes by now: its subscriptions, and whether it executes."""
-        self._loop.wait_attached(self._connect_timeout_s)
+        self._loop.standing.wait_attached(self._connect_timeout_s)
 
     def on_action(self, action: str, target_type: str) -> Callable[[Handler], Handler]:
         """Decorator: this function executes actions like ("deny", "ipv4_net"), on a thread of its own."""

@@ -30,6 +30,7 @@ from fabric.edge.outbox import EdgeOutbox
 from fabric.edge.outgoing import Outgoing
 from fabric.edge.requests import Requests
 from fabric.edge.spool.file import beside
+from fabric.edge.standing import Standing
 from fabric.edge.tracking import Tracker
 from fabric.protocol.credentials import NodeKind
 from fabric.protocol.envelope import Kind
@@ -66,8 +67,6 @@ from fabric.transport.turns import Turn
 
 _IDLE_MS_MAX = 1_000
 _BACKOFF_MS_MAX = 10_000
-# With an outbox there is something to do without a relay: a refusal may come soon, a connection when it comes.
-_FIRST_WORD_S = 1.0
 _ONE_OR_THE_OTHER = (
     "who is away executes nothing: a control point has durable subscriptions or handlers of actions",
     "open a second one, with the same identity, for the other",
@@ -99,11 +98,7 @@ class EdgeLoop:
         self._requests = Requests()
         self.on_notice: Callable[[Notice], None] | None = None
         self._epoch = 0
-        self._silent: dict[str, None] = {}  # relays that did not answer, or would not have us, since the last that did
-        self.problem: FabricError | None = None  # why there is no connection, as far as is known
-        self.connected = threading.Event()
-        self._first_word = threading.Event()
-        self._attached = threading.Event()
+        self.standing = Standing([dial.address for dial in identity.dials])
         self._stopping = False
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._wake_reader.setblocking(False)
@@ -123,19 +118,8 @@ class EdgeLoop:
         self._wake()
 
     def wait_connected(self, timeout_s: float) -> None:
-        """Until the link is open. Raises with the reason when it is refused for good, or the time is up.
-
-        With an outbox a relay that does not answer is no reason not to begin.
-        """
-        if self._outbox is not None and not self._first_word.wait(min(timeout_s, _FIRST_WORD_S)):
-            return
-        if not self._first_word.wait(timeout_s) or not self.connected.is_set():
-            raise self.problem or FabricError(Code.UNREACHABLE, ", ".join(d.address for d in self.identity.dials))
-
-    def wait_attached(self, timeout_s: float) -> None:
-        """Until the relay knows what this node takes by now."""
-        if not self._attached.wait(timeout_s):
-            raise self.problem or FabricError(Code.TIMED_OUT, "the relay did not confirm what this node takes")
+        """As `Standing` says; with an outbox there is something to do without a relay."""
+        self.standing.wait_connected(timeout_s, needed=self._outbox is None)
 
     def publish(
         self, stamp: Stamp, record: Record, position: Position | None = None, wait_s: float | None = None
@@ -174,7 +158,7 @@ class EdgeLoop:
                 self._attach(now_ms, ready)
                 subscription.epoch = self._epoch
 
-        self._attached.clear()
+        self.standing.attached.clear()
         self.call(add)
 
     def unsubscribe(self, subscription: Subscription) -> None:
@@ -196,7 +180,7 @@ class EdgeLoop:
             self._incoming.forget(pattern)
             self._attach(now_ms, ready)
 
-        self._attached.clear()
+        self.standing.attached.clear()
         self.call(drop)
 
     def execute(self, take: Callable[[Delivery], None]) -> None:
@@ -208,7 +192,7 @@ class EdgeLoop:
             self._actions = take
             self._attach(now_ms, ready)
 
-        self._attached.clear()
+        self.standing.attached.clear()
         self.call(begin)
 
     def request(self, stamp: Stamp, record: Record, wait_ms: int, tell: Callable[[Tracker], None]) -> Future[bytes]:
@@ -264,17 +248,17 @@ class EdgeLoop:
         except FabricError as error:
             if self._opened.done():  # else `start` raises it
                 self._log.error("control point stopped", code=error.code.label, why=error.detail)
-            self.problem = error
+            self.standing.problem = error
             self._fail_all(error)
         except Exception as error:  # noqa: BLE001 - a thread that dies silently would leave every caller waiting
             self._log.error("control point stopped", error=type(error).__name__)
-            self.problem = FabricError(Code.CLOSED, f"internal error: {type(error).__name__}")
-            self._fail_all(self.problem)
+            self.standing.problem = FabricError(Code.CLOSED, f"internal error: {type(error).__name__}")
+            self._fail_all(self.standing.problem)
             raise
         finally:
             self._stopping = True
             if not self._opened.done():
-                self._opened.set_exception(self.problem or FabricError(Code.CLOSED))
+                self._opened.set_exception(self.standing.problem or FabricError(Code.CLOSED))
             self._diallers.close()
             self._context.destroy(linger=0)
             if self._outbox is not None:
@@ -320,10 +304,8 @@ class EdgeLoop:
                 continue
             ready.merge(self.core.step(LinkDown(event.link), now_ms))
             if not self.core.connected:
-                self._silent[peer.id] = None
-                all_silent = len(self._silent) == len(self.identity.dials)
-                final = event.code is not Code.CLOSED if self._has_one_relay else all_silent
-                self._not_connected(FabricError(event.code, event.words), final=final)
+                self._log.debug("not connected", code=event.code.label, why=event.words)
+                self.standing.has_no_answer(peer.id, FabricError(event.code, event.words))
         while self._calls:
             self._calls.popleft()(now_ms, ready)
         if self._outbox is not None:
@@ -391,7 +373,7 @@ class EdgeLoop:
 
     def _attach(self, now_ms: int, ready: Ready) -> None:
         self._epoch = max(self._epoch + 1, now_ms)
-        self._attached.clear()
+        self.standing.attached.clear()
         incoming = self._incoming
         wanted = Attach(self._epoch, self._actions is not None, incoming.patterns, incoming.keep_ms)
         ready.merge(self.core.step(wanted, now_ms))
@@ -405,35 +387,18 @@ class EdgeLoop:
             case Published():
                 self.outgoing.published(delivered)
             case Connected(relay):
-                self.problem = None
-                self._silent.clear()
-                self.connected.set()
-                self._first_word.set()
+                self.standing.is_connected()
                 self._log.debug("connected", relay=relay)
             case Disconnected(reason, final):
-                self._not_connected(FabricError(reason.code, reason.detail), final=final and self._has_one_relay)
+                self._log.debug("not connected", code=reason.code.label, why=reason.detail)
+                self.standing.is_refused(FabricError(reason.code, reason.detail), final=final)
             case SubscriptionRefused(reason):
                 if self._incoming.refused(reason) or self._actions is not None:
                     self.call(self._attach)
             case Attached(epoch):
                 if epoch >= self._epoch:
-                    self._attached.set()
+                    self.standing.attached.set()
                 self._incoming.confirmed(epoch)
-
-    @property
-    def _has_one_relay(self) -> bool:
-        """With backups one refusal says nothing of the others."""
-        return len(self.identity.dials) == 1
-
-    def _not_connected(self, problem: FabricError, *, final: bool) -> None:
-        self.connected.clear()
-        self._attached.clear()  # until the next link's relay confirms it again
-        # A later CLOSED is only the echo of the reason that came first.
-        if self.problem is None or problem.code is not Code.CLOSED:
-            self.problem = problem
-        self._log.debug("not connected", code=problem.code.label, why=problem.detail)
-        if final:
-            self._first_word.set()
 
     def _take(self, delivery: Delivery, now_ms: int) -> None:
         header, id_ = delivery.message.header, delivery.message.id

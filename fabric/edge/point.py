@@ -261,7 +261,7 @@ class ControlPoint:
 
     async def wait_ready(self) -> None:
         """Until the relay has what this control point takes by now: its subscriptions, and whether it executes."""
-        await asyncio.to_thread(self._loop.wait_attached, self._connect_timeout_s)
+        await asyncio.to_thread(self._loop.standing.wait_attached, self._connect_timeout_s)
 
     # -- actions ----------------------------------------------------------------------------------------
 

@@ -1,0 +1,75 @@
+"""How a control point stands with its relays: connected or why not, and whether they know what it takes.
+
+The connection's thread says what happened; whoever else waits for it. Guarantees: a wait ends with what it was for or
+with the reason that is known; with several relays one refusal says nothing of the others.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+from fabric.protocol.errors import Code, FabricError
+
+# Where there is something to do without a relay: a refusal may come soon, a connection when it comes.
+_FIRST_WORD_S = 1.0
+
+
+class Standing:
+    """`addresses`: of all relays that it may connect to."""
+
+    def __init__(self, addresses: Sequence[str]) -> None:
+        self._addresses = addresses
+        self._silent: dict[str, None] = {}  # relays that did not answer, or would not have us, since the last that did
+        self.problem: FabricError | None = None  # why there is no connection, as far as is known
+        self.connected = threading.Event()
+        self.attached = threading.Event()  # the relay has confirmed what this node takes by now
+        self._first_word = threading.Event()
+
+    # -- from any thread --------------------------------------------------------------------------------
+
+    def wait_connected(self, timeout_s: float, *, needed: bool) -> None:
+        """Until the link is open. Raises with the reason when it is refused for good, or the time is up.
+
+        Not `needed`: a relay that does not answer is no reason not to begin.
+        """
+        if not needed and not self._first_word.wait(min(timeout_s, _FIRST_WORD_S)):
+            return
+        if not self._first_word.wait(timeout_s) or not self.connected.is_set():
+            raise self.problem or FabricError(Code.UNREACHABLE, ", ".join(self._addresses))
+
+    def wait_attached(self, timeout_s: float) -> None:
+        """Until the relay knows what this node takes by now."""
+        if not self.attached.wait(timeout_s):
+            raise self.problem or FabricError(Code.TIMED_OUT, "the relay did not confirm what this node takes")
+
+    # -- the connection's thread ------------------------------------------------------------------------
+
+    def is_connected(self) -> None:
+        self.problem = None
+        self._silent.clear()
+        self.connected.set()
+        self._first_word.set()
+
+    def is_refused(self, problem: FabricError, *, final: bool) -> None:
+        """`final`: trying again cannot help until somebody acts."""
+        self._is_not(problem, final=final and self._has_one_relay)
+
+    def has_no_answer(self, relay: str, problem: FabricError) -> None:
+        """A connection to this relay did not come about, or ended."""
+        self._silent[relay] = None
+        all_silent = len(self._silent) == len(self._addresses)
+        self._is_not(problem, final=problem.code is not Code.CLOSED if self._has_one_relay else all_silent)
+
+    @property
+    def _has_one_relay(self) -> bool:
+        return len(self._addresses) == 1
+
+    def _is_not(self, problem: FabricError, *, final: bool) -> None:
+        self.connected.clear()
+        self.attached.clear()  # until the next link's relay confirms it again
+        # A later CLOSED is only the echo of the reason that came first.
+        if self.problem is None or problem.code is not Code.CLOSED:
+            self.problem = problem
+        if final:
+            self._first_word.set()

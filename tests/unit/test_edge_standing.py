@@ -1,0 +1,50 @@
+"""What whoever waits for a connection is told, and when."""
+
+import pytest
+
+from fabric.edge.standing import Standing
+from fabric.protocol.errors import Code, FabricError
+
+CLOSED, EXPIRED, SILENT = FabricError(Code.CLOSED), FabricError(Code.CREDENTIAL_EXPIRED), FabricError(Code.UNREACHABLE)
+
+
+def code_of(standing, **needed):
+    with pytest.raises(FabricError) as raised:
+        standing.wait_connected(0.0, **(needed or {"needed": True}))
+    return raised.value.code
+
+
+def test_who_hears_nothing_is_told_the_addresses():
+    standing = Standing(["127.0.0.1:1", "127.0.0.1:2"])
+    with pytest.raises(FabricError) as raised:
+        standing.wait_connected(0.0, needed=True)
+    assert raised.value.code is Code.UNREACHABLE and "127.0.0.1:1, 127.0.0.1:2" in raised.value.detail
+
+
+def test_with_one_relay_its_word_is_final_and_with_several_that_of_all():
+    one, two = Standing(["a"]), Standing(["a", "b"])
+    for standing in (one, two):
+        standing.has_no_answer("a", SILENT)
+    assert code_of(one) is Code.UNREACHABLE
+    two.wait_connected(0.0, needed=False)  # the other may answer yet
+    two.has_no_answer("b", EXPIRED)
+    assert code_of(two, needed=False) is Code.CREDENTIAL_EXPIRED
+
+
+def test_the_reason_is_not_lost_in_its_echo():
+    standing = Standing(["a"])
+    standing.is_refused(EXPIRED, final=True)
+    standing.has_no_answer("a", CLOSED)
+    assert code_of(standing) is Code.CREDENTIAL_EXPIRED
+
+
+def test_a_connection_ends_the_wait_and_its_end_begins_another():
+    standing = Standing(["a"])
+    standing.is_connected()
+    standing.attached.set()
+    standing.wait_connected(0.0, needed=True)
+    standing.wait_attached(0.0)
+    standing.is_refused(CLOSED, final=False)
+    assert not standing.connected.is_set()
+    with pytest.raises(FabricError):
+        standing.wait_attached(0.0)
