@@ -231,12 +231,19 @@ class Trouble:
             return []  # a relay that lies may say what it likes of ends
         found = []
         selected, ends = self._told()
+        ended = [
+            (known.message.header.correlation, known.message.header.origin)
+            for known in self.promises.known.values()
+            if known.message.header.kind is Kind.RESULT and (known.reported or known.refused)
+        ]
         for action in self.actions:
             for wall in selected.get(action.leaf, ()):
                 executed = action.id in self.world.nodes[wall].executed
                 told = ends.get((action.leaf, wall), [])
                 allowed = {"completed", "unknown"} if executed else {"expired", "unroutable", "refused", "unknown"}
-                silent = not told and ("flips" in self.mine or "strip" in self.mine)  # a disk or a liar had it last
+                # A disk or a liar had it last, or the target was told that its result could not be delivered.
+                excused = "flips" in self.mine or "strip" in self.mine or (action.leaf, wall) in ended
+                silent = not told and excused
                 if not set(told) <= allowed or len(set(told) - {"unknown"}) > 1 or not (told or silent):
                     found.append(f"{wall} {'executed' if executed else 'never had'} it, and the requester heard {told}")
         return found
