@@ -71,17 +71,17 @@ class Messages:
     def __next__(self) -> Message:
         while True:
             self._gather()
+            left_s = None if self._deadline is None else self._deadline - time.monotonic()
+            if left_s is not None and left_s <= 0.0:
+                self.close()
+                raise StopIteration
             message = self._reading.take()
             if message is not None:
                 return message
             if self._failure is not None:
                 raise self._failure
-            left = None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
-            try:
-                self._take_in(self._waiting.get(timeout=left))
-            except queue.Empty:
-                self.close()
-                raise StopIteration from None
+            with suppress(queue.Empty):
+                self._take_in(self._waiting.get(timeout=left_s))
 
     def _gather(self) -> None:
         """What came meanwhile may be more urgent than what is being read."""

@@ -151,12 +151,17 @@ class Notices:
         return pack([about.origin, int(about.label), *map(list, about.audience_names), tally.since_ms, counts])
 
     def restore(self, saved: KeepNotice) -> None:
-        """What an earlier process counted and had yet to tell. This relay's own disk wrote it."""
-        origin, label, organisations, communities, recipients, since_ms, counts = msgpack.unpackb(saved.body)
-        about = About(origin, Label(label), Audience(tuple(organisations), tuple(communities), tuple(recipients)))
-        tally = self._tallies[about] = Tally(since_ms, since_ms + FIRST_MS)
-        for number, kind, topic, towards, messages, records in counts:
-            tally.add(Ending(code_of(number), Kind(kind), topic, towards), messages, records)
+        """What an earlier process counted and had yet to tell. What another version wrote in another way is let go."""
+        try:
+            origin, label, organisations, communities, recipients, since_ms, counts = msgpack.unpackb(saved.body)
+            about = About(origin, Label(label), Audience(tuple(organisations), tuple(communities), tuple(recipients)))
+            tally = Tally(since_ms, since_ms + FIRST_MS)
+            for number, kind, topic, towards, messages, records in counts:
+                tally.add(Ending(code_of(number), Kind(kind), topic, towards), messages, records)
+        except (ValueError, TypeError):
+            self.dropped += 1
+            return
+        self._tallies[about] = tally
 
 
 def entries_of(tally: Tally) -> Sequence[dict[str, object]]:

@@ -87,8 +87,9 @@ class Telling(Holding):
             return
         self.notices.told(about, now_ms)
         self.count("told", "notice")
+        since_ms = self.fabric_now(tally.since_ms)
         notice = self.say(
-            build_notice(about.origin, about.label, about.audience, tally.since_ms, entries_of(tally), self.me), now_ms
+            build_notice(about.origin, about.label, about.audience, since_ms, entries_of(tally), self.me), now_ms
         )
         self.route(notice, Item(Direction.DOWN, 0, [], [], notice.raw), now_ms, ready)
 

@@ -2,11 +2,13 @@
 
 import pytest
 
+from fabric.protocol.codec import pack
 from fabric.protocol.envelope import Kind
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.limits import RECORDS_MAX
 from fabric.protocol.notices import EVERY_MS, FIRST_MS, KEEP_MS, Ending, Notices, ending_of, entries_of
 from fabric.protocol.outbox import Held, Row
+from fabric.protocol.ready import KeepNotice
 from fabric.protocol.sessions import child_relay, point_session
 from fabric.protocol.tlp import Label
 from fabric.protocol.wire import Direction
@@ -121,6 +123,15 @@ def test_what_was_counted_and_not_told_survives_a_restart():
         before.told(about, T0 + FIRST_MS)
     save()
     assert [op.body for op in disk.values()] == [b"", b""] and before.unsaved() == []
+
+
+@pytest.mark.parametrize("body", [b"", b"\xc1", pack([1, 2]), pack(["zeek-1", 9, [], [], [], T0, []]),
+                                  pack(["zeek-1", 1, [], [], [], "then", []]),
+                                  pack(["zeek-1", 1, [], [], [], T0, [[501, 99, "a", "up", 1, 1]]])])
+def test_what_another_version_wrote_is_let_go_and_counted(body):
+    notices = Notices()
+    notices.restore(KeepNotice("zeek-1 ab", body))
+    assert notices.due(T0 + EVERY_MS) == [] and notices.dropped == 1
 
 
 def row(destination, kind=Kind.EVENT):
