@@ -29,8 +29,8 @@ analyst = { subscribe = ["detections.>"] }
 sensor  = { relay = "plant", role = "sensor",  clearance = "amber" }
 analyst = { relay = "hq",    role = "analyst", clearance = "red", kind = "operator" }
 """
-# A relay stops intake while 64 MB are free and keeps 8 MB of ballast: what is left of this is soon taken. It is less than
-# the 16 MB that may wait for one reader, so that however slow the analyst is, it loses nothing.
+# A relay stops intake while 64 MB are free and keeps 8 MB of ballast: what is left of this is soon taken. It is less
+# than the 16 MB that may wait for one reader, so that however slow the analyst is, it loses nothing.
 DISK_MB = 84
 
 
