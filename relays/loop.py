@@ -298,7 +298,7 @@ class RelayLoop:
             changed = path.stat().st_mtime
         except OSError:
             changed = 0.0
-        if changed > self._lists_seen:
+        if changed != self._lists_seen:
             self._lists_seen = changed
             ready = Ready()
             refused = self.core.apply_lists(path.read_bytes(), now_ms, ready)

@@ -426,13 +426,13 @@ class EdgeLoop:
             self._handled(id_)
 
     def _take_notice(self, notice: Notice) -> None:
-        for ended in notice.ended:
-            self._log.warning(
-                "not delivered", relay=notice.relay, code=ended.code, reason=ended.reason, kind=ended.kind,
-                records=ended.records,
-            )
+        for code, records in notice.by_code().items():
+            self._log.warning("not delivered", relay=notice.relay, code=code, records=records)
         if self.on_notice is not None:
-            self.on_notice(notice)
+            try:
+                self.on_notice(notice)
+            except Exception as error:  # noqa: BLE001 - a program's fault is not this connection's end
+                self._log.error("on_notice raised", error=type(error).__name__)
 
     def _handled(self, id_: bytes) -> None:
         def handled(now_ms: int, ready: Ready) -> None:

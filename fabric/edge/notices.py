@@ -12,8 +12,12 @@ from typing import Any
 
 from fabric.edge.messages import Message
 from fabric.protocol.envelope import Kind
-from fabric.protocol.errors import code_of
+from fabric.protocol.errors import Code
 from fabric.protocol.tlp import Label
+
+_CODES = {code.label: code for code in Code}
+# Far more than a relay of this version says at once.
+_ENDED_MAX = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,13 @@ class Notice:
     def records(self) -> int:
         return sum(ended.records for ended in self.ended)
 
+    def by_code(self) -> dict[str, int]:
+        """Records by code."""
+        counts: dict[str, int] = {}
+        for ended in self.ended:
+            counts[ended.code] = counts.get(ended.code, 0) + ended.records
+        return counts
+
     def to_json(self) -> dict[str, Any]:
         return {
             "relay": self.relay, "since": self.since_ms, "label": self.label.short, "records": self.records,
@@ -57,7 +68,8 @@ def notice_of(message: Message) -> Notice:
     since_ms, ended = message.content.get("since"), message.content.get("ended")
     return Notice(
         message.origin, since_ms if isinstance(since_ms, int) else message.issued_at_ms, message.label,
-        tuple([_ended(entry) for entry in ended if isinstance(entry, dict)]) if isinstance(ended, list) else (),
+        tuple([_ended(entry) for entry in ended[:_ENDED_MAX] if isinstance(entry, dict)])
+        if isinstance(ended, list) else (),
     )
 
 
@@ -70,7 +82,7 @@ def _ended(entry: Mapping[str, Any]) -> Ended:
         return value if isinstance(value, int) and value > 0 else 0
 
     # The words are this version's own: what a relay writes there goes into logs.
-    code = code_of(int(text("code")[1:]) if text("code")[1:].isdecimal() else 0)
+    code = _CODES.get(text("code"), Code.MALFORMED)
     kind = next((kind.word for kind in Kind if kind.word == text("kind")), "")
     return Ended(
         code.label, code.reason, kind, text("topic"), text("towards"), count("messages"), count("records")

@@ -182,7 +182,10 @@ class Outgoing:
             self.refused += published.records
             self._log.warning("refused", id=published.id.hex(), code=error.code.label, records=published.records)
             if self.on_refused is not None:
-                self.on_refused(published.id.hex(), published.records, error)
+                try:
+                    self.on_refused(published.id.hex(), published.records, error)
+                except Exception as fault:  # noqa: BLE001 - a program's fault is not this connection's end
+                    self._log.error("on_refused raised", error=type(fault).__name__)
 
     def close(self, error: FabricError) -> None:
         self._closed = True

@@ -12,6 +12,7 @@ the turn of the loop that took it, is over; it reconnects by itself; a refusal i
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -95,6 +96,7 @@ class ControlPoint:
         self._connect_timeout_s = connect_timeout_s
         self._handlers = Handlers(self.identity.credential.grants.execute)
         self._executor = ThreadPoolExecutor(_HANDLER_THREADS, f"fabric {self.identity.id}")
+        self._waiters = ThreadPoolExecutor(_HANDLER_THREADS, f"fabric {self.identity.id} publish")
         self._tasks: dict[asyncio.Task[None], None] = {}
         self._log = edge_log(self.identity.id)
 
@@ -121,7 +123,8 @@ class ControlPoint:
         await asyncio.to_thread(self._loop.stop)
         for task in list(self._tasks):
             task.cancel()
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        for executor in (self._executor, self._waiters):
+            executor.shutdown(wait=False, cancel_futures=True)
 
     # -- publish ----------------------------------------------------------------------------------------
 
@@ -154,7 +157,9 @@ class ControlPoint:
             if error.code is not Code.BUSY or wait_s == 0.0:
                 raise
             # There is no room at the moment. Whatever else runs on this event loop goes on.
-            published = await asyncio.to_thread(self._loop.publish, stamp, dict(content), at, wait_s)
+            # In threads of their own: closing needs one of asyncio's, and it is what ends a wait.
+            wait = functools.partial(self._loop.publish, stamp, dict(content), at, wait_s)
+            published = await asyncio.get_running_loop().run_in_executor(self._waiters, wait)
         return await asyncio.wrap_future(published)
 
     @property

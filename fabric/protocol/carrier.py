@@ -120,10 +120,8 @@ class Carrier(Links):
         row.tries = 0  # whoever has a message acknowledges it: this one was never taken
         if reason.code is Code.UNKNOWN_SIGNER:
             link.introduced.pop(row.held.message.envelope.signer, None)
-            outbox.again(row, now_ms)
-        else:
-            self.count("waited", reason.code.reason)
-            outbox.again(row, now_ms + _TEMPORARY_WAIT_MS)
+        self.count("waited", reason.code.reason)
+        outbox.again(row, now_ms + _TEMPORARY_WAIT_MS)
 
     def _answer(self, link: Link, ready: Ready) -> None:
         for i in range(0, len(link.acks), FRAME_ELEMENTS_MAX // 2):

@@ -9,7 +9,7 @@ counts, and says what is due.
 from __future__ import annotations
 
 import hashlib
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
@@ -34,6 +34,8 @@ SEEK_MS: Final = 60_000
 # An origin that never came back for so long will not miss it.
 KEEP_MS: Final = 7 * 86_400_000
 _TALLIES_MAX: Final = 4_096
+# An audience is its origin's choice: nobody's choices push other origins' counts out, or fill a disk.
+_ORIGIN_TALLIES_MAX: Final = 64
 # Topics named in one notice; more are counted without their names.
 _ENDINGS_MAX: Final = 64
 
@@ -95,6 +97,7 @@ def ending_of(row: Row, refused: Reject) -> Ending | None:
 class Notices:
     def __init__(self) -> None:
         self._tallies: OrderedDict[About, Tally] = OrderedDict()
+        self._origins: Counter[str] = Counter()  # how many tallies each has
         self._told_ms: OrderedDict[About, int] = OrderedDict()
         self._unsaved: dict[About, None] = {}
         self.dropped = 0  # tallies that found no room, or nobody to hear them
@@ -107,7 +110,10 @@ class Notices:
             told_ms = self._told_ms.get(about)
             due_ms = now_ms + FIRST_MS if told_ms is None else max(now_ms + FIRST_MS, told_ms + EVERY_MS)
             tally = self._tallies[about] = Tally(now_ms, due_ms)
-            if len(self._tallies) > _TALLIES_MAX:
+            self._origins[about.origin] += 1
+            if self._origins[about.origin] > _ORIGIN_TALLIES_MAX:
+                self._drop(next(known for known in self._tallies if known.origin == about.origin))
+            elif len(self._tallies) > _TALLIES_MAX:
                 self._drop(next(iter(self._tallies)))
         tally.add(ending, 1, header.records)
         self._unsaved[about] = None
@@ -124,6 +130,8 @@ class Notices:
         self._forget(about)
         self._told_ms.pop(about, None)
         self._told_ms[about] = now_ms
+        if len(self._told_ms) > _TALLIES_MAX:
+            self._told_ms.popitem(last=False)
 
     def _drop(self, about: About) -> None:
         self.dropped += 1
@@ -131,6 +139,9 @@ class Notices:
 
     def _forget(self, about: About) -> None:
         del self._tallies[about]
+        self._origins[about.origin] -= 1
+        if not self._origins[about.origin]:
+            del self._origins[about.origin]
         self._unsaved[about] = None
 
     # -- what survives a restart ------------------------------------------------------------------------
@@ -150,18 +161,20 @@ class Notices:
         ]
         return pack([about.origin, int(about.label), *map(list, about.audience_names), tally.since_ms, counts])
 
-    def restore(self, saved: KeepNotice) -> None:
+    def restore(self, saved: KeepNotice, now_ms: int) -> None:
         """What an earlier process counted and had yet to tell. What another version wrote in another way is let go."""
         try:
             origin, label, organisations, communities, recipients, since_ms, counts = msgpack.unpackb(saved.body)
             about = About(origin, Label(label), Audience(tuple(organisations), tuple(communities), tuple(recipients)))
-            tally = Tally(since_ms, since_ms + FIRST_MS)
+            since_ms = min(since_ms, now_ms)  # the machine may have started anew, with another clock
+            tally = Tally(since_ms, now_ms + FIRST_MS)
             for number, kind, topic, towards, messages, records in counts:
                 tally.add(Ending(code_of(number), Kind(kind), topic, towards), messages, records)
         except (ValueError, TypeError):
             self.dropped += 1
             return
         self._tallies[about] = tally
+        self._origins[about.origin] += 1
 
 
 def entries_of(tally: Tally) -> Sequence[dict[str, object]]:

@@ -101,4 +101,4 @@ class Telling(Holding):
             case KeepGap(destination, records):
                 self.sessions.restore_lost(destination, records)
             case KeepNotice():
-                self.notices.restore(op)
+                self.notices.restore(op, now_ms)

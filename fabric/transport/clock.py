@@ -52,7 +52,7 @@ class Clock:
             self._go_on(kept, boot)
 
     def _go_on(self, kept: Path, boot: str) -> None:
-        with suppress(OSError, ValueError, KeyError, TypeError):
+        with suppress(OSError, ValueError, KeyError, TypeError, OverflowError):
             state = json.loads(kept.read_text())
             if state["boot"] == boot:
                 self._base_ms = int(state["base_ms"])

@@ -39,3 +39,9 @@ def test_what_is_not_as_it_should_be_counts_nothing(content):
     found = notice(content)
     assert found.records == 0 and found.since_ms == T0
     assert all(ended.code == "E101" and ended.kind == "" for ended in found.ended)
+
+
+def test_it_is_bounded_whatever_a_relay_writes():
+    found = notice({"since": T0, "ended": [{**ENTRY, "code": "E" + "9" * 5_000}, *[ENTRY] * 1_000]})
+    assert len(found.ended) == 256 and found.ended[0].code == "E101"
+    assert found.by_code() == {"E101": 7, "E501": 255 * 7}

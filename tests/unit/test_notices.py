@@ -96,6 +96,15 @@ def test_many_origins_lose_the_oldest_count_and_say_so(monkeypatch):
     assert notices.dropped == 1
 
 
+def test_no_origin_pushes_the_others_out():
+    notices = Notices()
+    note(notices, member=EDR)
+    for n in range(200):
+        note(notices, organisations=("acme", f"partner-{n}"))
+    origins = [about.origin for about, _ in notices.due(T0 + FIRST_MS)]
+    assert origins.count("edr-1") == 1 and origins.count("zeek-1") == 64 and notices.dropped == 136
+
+
 def test_what_nobody_comes_for_is_forgotten_after_a_week():
     notices = Notices()
     note(notices)
@@ -117,7 +126,7 @@ def test_what_was_counted_and_not_told_survives_a_restart():
     save()
     after = Notices()
     for op in disk.values():
-        after.restore(op)
+        after.restore(op, T0)
     assert counts(after, T0 + FIRST_MS) == counts(before, T0 + FIRST_MS)
     for about, _ in before.due(T0 + FIRST_MS):
         before.told(about, T0 + FIRST_MS)
@@ -130,7 +139,7 @@ def test_what_was_counted_and_not_told_survives_a_restart():
                                   pack(["zeek-1", 1, [], [], [], T0, [[501, 99, "a", "up", 1, 1]]])])
 def test_what_another_version_wrote_is_let_go_and_counted(body):
     notices = Notices()
-    notices.restore(KeepNotice("zeek-1 ab", body))
+    notices.restore(KeepNotice("zeek-1 ab", body), T0)
     assert notices.due(T0 + EVERY_MS) == [] and notices.dropped == 1
 
 

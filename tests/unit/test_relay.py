@@ -27,7 +27,7 @@ from fabric.protocol.wire import (
     Welcome,
 )
 from tests.conversation import Conversation
-from tests.support import EVERYTHING, MINUTE_MS, T0, Authority, entropy, opened, verified
+from tests.support import DAY_MS, EVERYTHING, MINUTE_MS, T0, Authority, entropy, opened, verified
 
 AUTHORITY = Authority("relay")
 ME = AUTHORITY.issue("mid", NodeKind.RELAY, Label.AMBER)
@@ -276,6 +276,14 @@ def test_who_fills_a_lane_leaves_room_for_others(talk, monkeypatch):
     assert talk.core.custody.lane_bytes[verified(ZEEK).header.lane] <= 8_000
     talk.send(quiet, verified(GUEST))
     assert codes(talk, quiet) == []
+
+
+def test_whose_credential_ran_out_is_refused_for_good_and_not_asked_for_again(talk):
+    talk.dial(PARENT, Role.CHILD)
+    child = talk.connect(GREEN_CHILD, Role.CHILD)
+    former = AUTHORITY.issue("zeek-9", grants=EVERYTHING, not_after_ms=T0 - DAY_MS)
+    talk.send(child, verified(former))
+    assert codes(talk, child) == [Code.CREDENTIAL_EXPIRED]
 
 
 # -- how rows end ---------------------------------------------------------------------------------------------

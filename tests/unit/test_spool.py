@@ -134,6 +134,43 @@ def test_a_newer_word_replaces_the_older_and_an_empty_one_forgets(path, newer, f
     assert committed(path, [*newer, forgotten]) == []
 
 
+def test_who_signed_what_is_held_is_not_forgotten_for_what_else_is_kept(path, monkeypatch):
+    monkeypatch.setattr("fabric.edge.spool.spool.CREDENTIALS_CACHED_MAX", 1)
+    spool = Spool(path)
+    spool.load(NOW)
+    spool.commit([KeepCredential(b"old", b"0"), KeepCredential(b"signer", b"1"), put(1)])
+    for n in range(20):
+        spool.commit([KeepNotice("zeek-1 ab", bytes([n + 1]))])
+    spool.sweep(NOW + 120_000)
+    spool.commit([KeepCredential(b"new", b"2")])
+    spool.sweep(NOW + 240_000)
+    spool.close()
+    assert [op.digest for op in reopened(path) if isinstance(op, KeepCredential)] == [b"signer", b"new"]
+
+
+def test_what_comes_again_while_it_sleeps_is_one_message_afterwards(path):
+    committed(path, [put(1), put(2), put(3)])
+    spool = Spool(path, awake_max=1)
+    assert [op.id for op in spool.load(NOW) if isinstance(op, Put)] == [id_of(1)]
+    spool.commit([put(3, "^", size=7)])
+    spool.commit([Done(id_of(1), UP, "^", True)])
+    assert [op.id for op in spool.wake() if isinstance(op, Put)] == [id_of(2)]
+    spool.close()
+    left = [(op.id, len(op.envelope)) for op in reopened(path) if isinstance(op, Put)]
+    assert left == [(id_of(2), 100), (id_of(3), 7)]
+
+
+def test_a_row_without_a_body_is_set_aside_whether_or_not_it_could_sleep(path):
+    committed(path, [put(1), put(2)])
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE messages SET body = NULL WHERE n = 2")
+    db.close()
+    spool = Spool(path, awake_max=1)
+    assert [op.id for op in spool.load(NOW) if isinstance(op, Put)] == [id_of(1)]
+    assert spool.quarantined == ["messages 2: checksum"]
+    spool.close()
+
+
 def test_what_expired_is_not_read_and_then_swept(path):
     committed(path, [Seen(id_of(1), UP, LATER), KeepDispatch(b"d" * 32, "fw-1", 2, LATER)])
     assert reopened(path, LATER) == []

@@ -32,7 +32,8 @@ from fabric.edge.spool.numbers import Numbers
 from fabric.edge.spool.rows import checksum, climbing_lane, put_of, seen_of
 from fabric.edge.spool.statements import CREDENTIAL, GAP, NOTICE, POSITION, SESSION, Statement, statements_of
 from fabric.protocol.dedup import SEEN_MAX
-from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.envelope import decode_envelope
+from fabric.protocol.errors import Code, FabricError, Reject
 from fabric.protocol.limits import CREDENTIALS_CACHED_MAX
 from fabric.protocol.ready import (
     KeepCredential,
@@ -187,7 +188,7 @@ class Spool:
                 end = ends.fetchone()
             self._numbers.is_there(n)
             lane = climbing_lane(meta, done)
-            if lane is None or not self._numbers.backlog.add(n, lane, size):
+            if lane is None or size is None or not self._numbers.backlog.add(n, lane, size):
                 awake.append(n)
             else:
                 metas.append(meta)
@@ -198,28 +199,47 @@ class Spool:
             some = numbers[first : first + _ROWS_AT_ONCE]
             where = f"n IN ({', '.join(map(str, some))})"
             unread = set(some)
+            twins: list[tuple[int]] = []
             done: dict[int, set[str]] = {}
             for n, destination in self._db.execute(f"SELECT n, destination FROM done WHERE {where}"):
                 done.setdefault(n, set()).add(destination)
             for n, meta, body in self._sound("messages", where):
                 put = put_of(meta, body, done.get(n, set()))
+                known = self._numbers.find(put.id, put.direction)
+                if known is not None and known.n != n:
+                    twins.append((n,))  # it came again while this slept, and was taken for new
+                    continue
                 self._numbers.read(n, put)
                 unread.discard(n)
                 yield put
             for n in sorted(unread):
                 self._numbers.backlog.ended(n)
+            if twins:
+                self._transact([Statement(f"DELETE FROM {table} WHERE n = ?", twins) for table in ("messages", "done")])
 
-    def wake(self) -> list[Put]:
-        """The next of the rows that sleep, when most of what was read of their lane has ended. Mostly none."""
+    def wake(self) -> list[Op]:
+        """The next of the rows that sleep, when most of what was read of their lane has ended. Mostly none.
+
+        Whoever signed them comes first: a core may have forgotten him since.
+        """
         numbers = self._numbers.backlog.due()
         if not numbers:
             return []
         with self._or_broken():
             try:
-                return list(self._read(numbers))
+                return self._with_signers(list(self._read(numbers)))
             except sqlite3.DatabaseError:
                 self._salvage()
-                return list(self._read(numbers))
+                return self._with_signers(list(self._read(numbers)))
+
+    def _with_signers(self, puts: Sequence[Put]) -> list[Op]:
+        envelopes = [decode_envelope(put.envelope) for put in puts]
+        signers = dict.fromkeys(envelope.signer.hex() for envelope in envelopes if not isinstance(envelope, Reject))
+        found: list[Op] = []
+        for signer in signers:
+            for _, _, body in self._sound("kept", f"name = '{CREDENTIAL}{signer}'"):
+                found.append(KeepCredential(bytes.fromhex(signer), body))
+        return [*found, *puts]
 
     @property
     def asleep_rows(self) -> list[int]:
@@ -294,8 +314,10 @@ class Spool:
         return [
             Statement("DELETE FROM kept WHERE name = ?", expired),
             Statement("DELETE FROM seen WHERE n <= (SELECT max(n) FROM seen) - ?", [(SEEN_MAX,)]),
+            # Of credentials alone: everything else in `kept` is written again and again, each time as the newest row.
             Statement(
-                "DELETE FROM kept WHERE name LIKE 'credential %' AND rowid <= (SELECT max(rowid) FROM kept) - ?",
+                "DELETE FROM kept WHERE name LIKE 'credential %' AND rowid <= (SELECT rowid FROM kept "
+                "WHERE name LIKE 'credential %' ORDER BY rowid DESC LIMIT 1 OFFSET ?)",
                 [(2 * CREDENTIALS_CACHED_MAX,)],
             ),
         ]
