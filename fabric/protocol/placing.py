@@ -182,8 +182,12 @@ class Placing(Node):
                 }))
             return None
         newest = self.routes.newest(attachment)
-        if newest is not None and attachment.epoch > newest.epoch and not self.routes.via(attachment):
-            self._place(attachment, now_ms, ready)
+        if newest is None or attachment.epoch <= newest.epoch:
+            return None
+        if self.routes.via(attachment):
+            # It is with somebody who is below, or is believed to be: either he says so himself, or he has moved too.
+            return Reject(Code.BUSY, attachment.node)
+        self._place(attachment, now_ms, ready)
         return None
 
     def on_timers(self, now_ms: int, ready: Ready) -> None:
