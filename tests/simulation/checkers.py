@@ -59,6 +59,7 @@ class Promises(Observer):
         self.ends: dict[str, dict[tuple[str, bytes, str], None]] = {}  # origin -> (relay, id, destination)
         self.noticed: Counter[str] = Counter()  # origin -> messages that notices told it of
         self.unreadable: Counter[str] = Counter()  # origin -> notices that a hop could not pass on whole
+        self.unheard: dict[bytes, None] = {}  # actions, by full digest, of whose ends something could not be passed on
         self._words_damaged = False  # a disk lost something that a relay had said
         self._ending: dict[tuple[str, bytes, str], str] = {}  # the same, as long as it is not on disk
         self.lane_bytes: Counter[tuple[str, str, Lane]] = Counter()  # (sender, receiver, lane), first sendings only
@@ -110,6 +111,8 @@ class Promises(Observer):
         header = row.held.message.header
         if header.topic == NOTICE_TOPIC and refused.code is Code.WITHHELD:
             self.unreadable[header.to] += 1  # its origin moved, and no relay on the way to it may know of it
+        if header.kind is Kind.RESULT and refused.code is Code.WITHHELD:
+            self.unheard[header.correlation] = None  # nor may it know of this end of an action
         known = self.known.get(row.held.message.id)
         if known is None:
             return

@@ -241,9 +241,9 @@ class Trouble:
                 executed = action.id in self.world.nodes[wall].executed
                 told = ends.get((action.leaf, wall), [])
                 allowed = {"completed", "unknown"} if executed else {"expired", "unroutable", "refused", "unknown"}
-                # A disk or a liar had it last, or the target was told that its result could not be delivered.
-                excused = "flips" in self.mine or "strip" in self.mine or (action.leaf, wall) in ended
-                silent = not told and excused
+                # A disk or a liar had it last, or a relay that may not know of it is on the way since somebody moved.
+                excused = "flips" in self.mine or "strip" in self.mine or action.leaf in self.promises.unheard
+                silent = not told and (excused or (action.leaf, wall) in ended)
                 if not set(told) <= allowed or len(set(told) - {"unknown"}) > 1 or not (told or silent):
                     found.append(f"{wall} {'executed' if executed else 'never had'} it, and the requester heard {told}")
         return found
