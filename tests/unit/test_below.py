@@ -126,6 +126,19 @@ def test_the_parent_says_who_moved_away_and_nothing_else(talk):
     assert names(talk, settle(talk, talk.east)) == ["cell"], "and the child below which it was is told"
 
 
+def test_a_correction_that_leads_to_somebody_believed_to_be_below_is_asked_for_again(talk):
+    """West may have moved too, and its parent only has yet to say so: what is let go now would never come again."""
+    raw = sign_attachment(READER.credential, READER.signer, b"s" * 16, "west", 5, False, ("intel.>",))
+    talk.say(talk.up, Intro([READER.credential.raw]))
+    talk.say(talk.up, Routes(1, False, [raw], []))
+    assert [code for _, code, _ in talk.heard(talk.up, Routed)[-1].refusals] == [Code.BUSY]
+    assert via(talk, "reader") == ["relay:east"]
+    west = sign_attachment(WEST.credential, WEST.signer, b"s" * 16, "elsewhere", 5, False, ())
+    talk.say(talk.up, Intro([WEST.credential.raw]))
+    talk.say(talk.up, Routes(2, False, [west, raw], []))
+    assert talk.heard(talk.up, Routed)[-1].refusals == [] and via(talk, "reader") == [""]
+
+
 @pytest.mark.parametrize("frame", [Routes(1, True, [], []), Routes(1, False, [], [("cell", b"c" * 16, 9)])])
 def test_the_parent_neither_clears_nor_withdraws_what_is_below(talk, frame):
     talk.say(talk.up, frame)
