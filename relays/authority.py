@@ -17,7 +17,8 @@ import nacl.bindings
 
 from fabric.edge.home import fabric_folder, make_private, write_private
 from fabric.edge.identity import Defaults, Dial, Identity, dial_out, load_identity, save_identity
-from fabric.protocol.credentials import Credential, NodeKind, issue
+from fabric.protocol.chain import issue
+from fabric.protocol.credentials import Credential, NodeKind
 from fabric.protocol.errors import Code, FabricError, Reject
 from fabric.protocol.revocations import issue_revocations, verify_revocations
 from fabric.protocol.signing import Signer, signing_public

@@ -7,14 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fabric.protocol.chain import issue, verify_credential
 from fabric.protocol.credentials import (
     Credential,
     Grants,
     NodeKind,
     PublishGrant,
     RequestGrant,
-    issue,
-    verify_credential,
 )
 from fabric.protocol.envelope import STREAM_BYTES, Header, Kind, seal
 from fabric.protocol.parts import FieldLabels, build_parts

@@ -19,7 +19,8 @@ from typing import Any
 import nacl.bindings
 
 from fabric.edge.home import fabric_folder, fabrics, make_private, write_private
-from fabric.protocol.credentials import Credential, name_ok, verify_credential
+from fabric.protocol.chain import verify_credential
+from fabric.protocol.credentials import Credential, name_ok
 from fabric.protocol.errors import Code, FabricError, Reject
 from fabric.protocol.signing import Signer, signing_public
 from fabric.protocol.tlp import Label, parse_label

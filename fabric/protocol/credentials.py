@@ -1,8 +1,8 @@
-"""Credentials: who a node is and what it may, signed by the fabric's authority (SPEC 6).
+"""Credentials: who a node is and what it may (SPEC 6.1). Whose word that is, is for `chain`.
 
-Guarantees: a `Credential` that came from `verify_credential` is signed by the authority, belongs to the fabric and
-is well formed. Whether it is valid *now* and not revoked is asked at every use, with the time as an argument.
-Refuses: anything unsigned, from another fabric, with a name that could be a path or a selector, or over a bound.
+Guarantees: what `decode_body` reads is well formed and within its bounds. Whether it is valid *now* and not revoked
+is asked at every use, with the time as an argument. Refuses a name that could be a path or a selector, an issuer
+that does not say what it may grant, and anybody else who does.
 """
 
 from __future__ import annotations
@@ -13,17 +13,9 @@ from enum import IntEnum
 from typing import Any
 
 from fabric.protocol import signing
-from fabric.protocol.codec import pack, unpack
+from fabric.protocol.codec import pack
 from fabric.protocol.errors import Code, Reject
-from fabric.protocol.limits import (
-    CREDENTIAL_BYTES_MAX,
-    GRANTS_MAX,
-    HEADER_DEPTH_MAX,
-    HEADER_ELEMENTS_MAX,
-    ID_BYTES,
-    NAME_BYTES_MAX,
-    TAGS_MAX,
-)
+from fabric.protocol.limits import GRANTS_MAX, ID_BYTES, NAME_BYTES_MAX, TAGS_MAX
 from fabric.protocol.severity import Severity, severity_from_wire
 from fabric.protocol.tlp import Label, label_from_wire
 
@@ -70,8 +62,27 @@ class Grants:
 
 
 @dataclass(frozen=True, slots=True)
+class Issuing:
+    """What an issuer may give to others, on every dimension. Itself it may do none of it.
+
+    Where it says so a name may end in `*`, for all that begin like it; `*` alone is any name.
+    """
+
+    ids: tuple[str, ...]  # `*`
+    kinds: tuple[NodeKind, ...]
+    segments: tuple[str, ...]  # `*`
+    organisations: tuple[str, ...]  # `*`
+    clearance: Label
+    communities: tuple[str, ...] = ()  # `*`
+    client_of: tuple[str, ...] = ()  # `*`
+    tags: tuple[tuple[str, str], ...] = ()  # (name, value or `*`); of one name as many as there are values
+    principals: tuple[str, ...] = ()  # `*`
+    grants: Grants = field(default_factory=Grants)
+
+
+@dataclass(frozen=True, slots=True)
 class Credential:
-    """What the authority says of a node. Keys are 32 raw bytes, times milliseconds since 1970."""
+    """What an issuer says of a node. Keys are 32 raw bytes, times milliseconds since 1970."""
 
     fabric: str
     id: str
@@ -90,6 +101,8 @@ class Credential:
     client_of: tuple[str, ...] = ()
     tags: tuple[tuple[str, str], ...] = ()
     grants: Grants = field(default_factory=Grants)
+    issuing: Issuing | None = None  # of issuers only
+    issuers: tuple[str, ...] = ()  # who vouches for it, the nearest first; the authority itself has no id
     raw: bytes = b""
     digest: bytes = b""
 
@@ -115,10 +128,9 @@ def digest_of(raw: bytes) -> bytes:
     return signing.digest(raw)[:ID_BYTES]
 
 
-def issue(credential: Credential, authority: signing.Signer) -> bytes:
-    """The signed bytes of a credential: msgpack [body, signature, chain]; the chain of issuers is empty so far."""
-    grants = credential.grants
-    body = pack([
+def encode_body(credential: Credential) -> bytes:
+    """What is signed of a credential."""
+    body: list[Any] = [
         1,
         credential.fabric,
         credential.id,
@@ -133,57 +145,49 @@ def issue(credential: Credential, authority: signing.Signer) -> bytes:
         int(credential.clearance),
         credential.segment,
         [list(pair) for pair in credential.tags],
-        [
-            [[g.pattern, int(g.severity_max), g.rate_per_s] for g in grants.publish],
-            list(grants.subscribe),
-            [[g.action, g.to, int(g.severity_max), g.scope] for g in grants.request],
-            list(grants.execute),
-            [[g.class_, g.to] for g in grants.approve],
-        ],
+        _grants_out(credential.grants),
         credential.not_before_ms,
         credential.not_after_ms,
         credential.serial,
-    ])
-    return pack([body, authority.sign(signing.TYPE_CREDENTIAL, body), []])
+    ]
+    may = credential.issuing
+    if may is not None:
+        body.append([
+            list(may.ids), [int(kind) for kind in may.kinds], list(may.segments), list(may.organisations),
+            int(may.clearance), list(may.communities), list(may.client_of), [list(pair) for pair in may.tags],
+            list(may.principals), _grants_out(may.grants),
+        ])
+    return pack(body)
 
 
-def verify_credential(raw: bytes, authority_key: bytes, fabric: str) -> Credential | Reject:
-    """Signature first, then form: nothing of an unsigned body is looked at."""
-    outer = unpack(raw, bytes_max=CREDENTIAL_BYTES_MAX, elements_max=8, depth_max=2)
-    if isinstance(outer, Reject):
-        return Reject(outer.code, "credential")
-    if not (isinstance(outer, list) and len(outer) >= 3 and all(isinstance(b, bytes) for b in outer[:2])):
-        return Reject(Code.MALFORMED, "credential")
-    body, signature = outer[0], outer[1]
-    # Only the body is signed: any other way to write the rest would be another digest for the same credential.
-    if raw != pack([body, signature, []]):
-        return Reject(Code.MALFORMED, "credential")
-    if not signing.verify(authority_key, signing.TYPE_CREDENTIAL, body, signature):
-        return Reject(Code.BAD_CREDENTIAL)
-    fields = unpack(
-        body, bytes_max=CREDENTIAL_BYTES_MAX, elements_max=2 * HEADER_ELEMENTS_MAX, depth_max=HEADER_DEPTH_MAX
-    )
+def _grants_out(grants: Grants) -> list[Any]:
+    return [
+        [[g.pattern, int(g.severity_max), g.rate_per_s] for g in grants.publish],
+        list(grants.subscribe),
+        [[g.action, g.to, int(g.severity_max), g.scope] for g in grants.request],
+        list(grants.execute),
+        [[g.class_, g.to] for g in grants.approve],
+    ]
+
+
+def decode_body(fields: Any, raw: bytes, issuers: tuple[str, ...]) -> Credential | Reject:
+    """A credential from its unpacked body. `raw` is all of it as it was signed."""
     try:
-        credential = _from_fields(fields, raw)
+        return _from_fields(fields, raw, issuers)
     except (TypeError, ValueError, LookupError):
         return Reject(Code.MALFORMED, "credential body")
-    if credential.fabric != fabric:
-        return Reject(Code.WRONG_FABRIC)
-    return credential
 
 
-def _from_fields(f: Any, raw: bytes) -> Credential:
+def _from_fields(f: Any, raw: bytes, issuers: tuple[str, ...]) -> Credential:
     if not isinstance(f, list) or f[0] < 1 or not all(name_ok(f[i]) for i in (1, 2, 8, 12)):
         raise ValueError
     if any(len(_bytes(f[i])) != 32 for i in (5, 6)) or len(_bytes(f[7])) not in (0, 32):
         raise ValueError
-    publish, subscribe, request, execute, approve = f[14][:5]
-    if len(f[13]) > TAGS_MAX or any(len(grants) > GRANTS_MAX for grants in f[14]):
-        raise ValueError
+    kind = NodeKind(f[3])
     return Credential(
         fabric=f[1],
         id=f[2],
-        kind=NodeKind(f[3]),
+        kind=kind,
         principal=_str(f[4]),
         curve_key=f[5],
         sign_key=f[6],
@@ -193,21 +197,43 @@ def _from_fields(f: Any, raw: bytes) -> Credential:
         client_of=_strs(f[10]),
         clearance=label_from_wire(f[11]),
         segment=f[12],
-        tags=tuple((_str(k), _str(v)) for k, v in f[13]),
-        grants=Grants(
-            publish=tuple(PublishGrant(_str(g[0]), severity_from_wire(g[1]), _int(g[2])) for g in publish),
-            subscribe=_strs(subscribe),
-            request=tuple(
-                RequestGrant(_str(g[0]), _str(g[1]), severity_from_wire(g[2]), _str(g[3])) for g in request
-            ),
-            execute=_strs(execute),
-            approve=tuple(ApproveGrant(_str(g[0]), _str(g[1])) for g in approve),
-        ),
+        tags=_tags(f[13]),
+        grants=_grants_in(f[14]),
+        issuing=_issuing(f[18]) if kind is NodeKind.ISSUER else None,
         not_before_ms=_int(f[15]),
         not_after_ms=_int(f[16]),
         serial=_int(f[17]),
+        issuers=issuers,
         raw=raw,
         digest=digest_of(raw),
+    )
+
+
+def _grants_in(f: Any) -> Grants:
+    publish, subscribe, request, execute, approve = f[:5]
+    if any(len(grants) > GRANTS_MAX for grants in f):
+        raise ValueError
+    return Grants(
+        publish=tuple(PublishGrant(_str(g[0]), severity_from_wire(g[1]), _int(g[2])) for g in publish),
+        subscribe=_strs(subscribe),
+        request=tuple(RequestGrant(_str(g[0]), _str(g[1]), severity_from_wire(g[2]), _str(g[3])) for g in request),
+        execute=_strs(execute),
+        approve=tuple(ApproveGrant(_str(g[0]), _str(g[1])) for g in approve),
+    )
+
+
+def _tags(f: Any) -> tuple[tuple[str, str], ...]:
+    if len(f) > TAGS_MAX:
+        raise ValueError
+    return tuple((_str(name), _str(value)) for name, value in f)
+
+
+def _issuing(f: Any) -> Issuing:
+    ids, kinds, segments, organisations, clearance, communities, client_of, tags, principals, grants = f[:10]
+    return Issuing(
+        _strs(ids), tuple(NodeKind(kind) for kind in kinds), _strs(segments), _strs(organisations),
+        label_from_wire(clearance), _strs(communities), _strs(client_of), _tags(tags), _strs(principals),
+        _grants_in(grants),
     )
 
 

@@ -37,6 +37,10 @@ class Code(Enum):
     LOOP = (211, "loop", "a relay would be its own ancestor", "correct `parent` and `backups` in the topology")
     TWIN = (212, "twin", "two processes run with one identity, or one session", "stop one of them, and give it an identity of its own")
     DRAINING = (213, "draining", "the relay is about to stop", "connect to another relay, or wait for it to come back")
+    BROKEN_CHAIN = (214, "broken_chain", "the credential's issuers do not lead to this fabric's authority", "get a credential from an issuer that the authority delegated to")
+    WIDER_THAN_ISSUER = (215, "wider_than_issuer", "the credential grants more than its issuer may", "ask for less, or ask the authority to delegate more")
+    REUSED_ID = (216, "reused_id", "the id belongs to other keys", "choose another id: one is never used again")
+    REUSED_KEY = (217, "reused_key", "the key belongs to another id", "make new keys: one identity has one pair of its own")
     # 3xx: what was signed
     BAD_SIGNATURE = (301, "bad_signature", "the signature does not match the message", "discard it: it was forged or altered")
     BAD_DIGEST = (302, "bad_digest", "a part does not match its signed digest", "discard it: the part was altered")

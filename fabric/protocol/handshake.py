@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fabric.protocol.credentials import Credential, NodeKind, check_validity, verify_credential
+from fabric.protocol.chain import verify_credential
+from fabric.protocol.credentials import Credential, NodeKind, check_validity
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.link import Link
 from fabric.protocol.revocations import Revocations

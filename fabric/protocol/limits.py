@@ -40,6 +40,8 @@ NAME_BYTES_MAX: Final = 64
 SELECTOR_BYTES_MAX: Final = 1_024
 AUDIENCE_NAMES_MAX: Final = 16
 CREDENTIAL_BYTES_MAX: Final = 8_192
+# Issuers between the authority and whom it vouches for: a company's, its plant's, and one more.
+CHAIN_MAX: Final = 3
 GRANTS_MAX: Final = 64
 TAGS_MAX: Final = 32
 TARGETS_MAX: Final = 4_096

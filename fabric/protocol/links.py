@@ -7,15 +7,15 @@ the next. Refuses with a reason that the peer is told.
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable
 
 from fabric.protocol.admission import Admission, Twins
 from fabric.protocol.credentials import Credential
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.handshake import Trust, check_hello, check_welcome, negotiate
+from fabric.protocol.known import Known
 from fabric.protocol.limits import (
-    CREDENTIALS_CACHED_MAX,
     LANE_WINDOW_BYTES,
     PING_MS,
     RETRY_MS,
@@ -71,7 +71,7 @@ class Links(Timekeeping):
         self.trust = Trust(authority_key, credential.fabric, skew_ms)
         self.skew_ms = skew_ms
         self.keep_time()
-        self.credentials: OrderedDict[bytes, Credential] = OrderedDict({credential.digest: credential})
+        self.credentials = Known(credential)
         self.kept: dict[bytes, None] = {}  # credentials that are on disk, by digest
         self.roots = RootCache()
         self.links: dict[int, Link] = {}
@@ -185,7 +185,7 @@ class Links(Timekeeping):
         if isinstance(checked, Reject):
             checked = self.for_now(checked) or checked
         else:
-            checked = self._check_place(checked, hello.role) or checked
+            checked = self._check_place(checked, hello.role) or self.credentials.learn(checked) or checked
         if isinstance(checked, Reject):
             self._turn_away(link, hello, checked, ready)
             return
@@ -264,6 +264,8 @@ class Links(Timekeeping):
         checked = check_welcome(welcome, link, self.trust, time_ms)
         if not isinstance(checked, Reject) and role == Role.PARENT and self.me.id in welcome.path:
             checked = Reject(Code.LOOP, f"{self.me.id} is above {checked.id}")
+        if not isinstance(checked, Reject):
+            checked = self.credentials.learn(checked) or checked
         if isinstance(checked, Reject):
             self.refuse(link, checked, now_ms, ready)
             return
@@ -299,7 +301,6 @@ class Links(Timekeeping):
                 link.pinged_at_ms = 0  # it is asked what time it is at once
         self.by_destination[link.destination] = link
         self.outboxes.setdefault(link.destination, Outbox(link.destination, RETRY_MS))
-        self.learn(peer)
         before()
         ready.notes.append(Note("link open", {"peer": peer.id, "role": role.name.lower()}))
         self.on_open(link, now_ms, ready)
@@ -385,13 +386,6 @@ class Links(Timekeeping):
         ready.send.append((link.number, encode_frame(frame)))
 
     # -- what everything uses ---------------------------------------------------------------------------
-
-    def learn(self, credential: Credential) -> None:
-        """Remember a verified credential. The oldest that no message needs is forgotten beyond the bound."""
-        self.credentials[credential.digest] = credential
-        self.credentials.move_to_end(credential.digest)
-        if len(self.credentials) > CREDENTIALS_CACHED_MAX:
-            self.credentials.popitem(last=False)
 
     def touch(self, destination: str) -> None:
         """Something waits for this destination."""

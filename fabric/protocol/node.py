@@ -12,7 +12,8 @@ from collections.abc import Iterable
 
 from fabric.protocol.announce import settled
 from fabric.protocol.carrier import Carrier
-from fabric.protocol.credentials import Credential, verify_credential
+from fabric.protocol.chain import verify_credential
+from fabric.protocol.credentials import Credential, digest_of
 from fabric.protocol.custody import Custody
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.limits import (
@@ -37,6 +38,7 @@ from fabric.protocol.ready import (
     Op,
     Put,
     Ready,
+    Renewed,
     Seen,
     Submit,
     Tick,
@@ -92,6 +94,8 @@ class Node(Carrier):
                 self._arrived(event, now_ms, ready)
             case Tick():
                 self._tick(now_ms, ready)
+            case Renewed(credential):
+                self._renewed(credential, now_ms, ready)
             case Submit(message):
                 self.submit(message, now_ms, ready)
             case LinkUp():
@@ -120,6 +124,9 @@ class Node(Carrier):
 
     def on_routed(self, link: Link, frame: Routed, now_ms: int, ready: Ready) -> None:
         """The peer has applied our routes."""
+
+    def on_renewed(self, now_ms: int, ready: Ready) -> None:
+        """This node has a newer credential: what it says of itself is to be signed under that."""
 
     def on_lists(self, now_ms: int, ready: Ready) -> None:
         """A newer revocation list is in force."""
@@ -213,10 +220,32 @@ class Node(Carrier):
         for raw in credentials:
             # Whether it is still valid is asked at every use: refused here, its messages would be asked for for ever.
             checked = verify_credential(raw, self.trust.authority_key, self.me.fabric)
-            if isinstance(checked, Reject):
-                self.count("refused", checked.code.reason)
-            else:
-                self.learn(checked)
+            problem = checked if isinstance(checked, Reject) else self.credentials.learn(checked)
+            if problem is not None:
+                self.count("refused", problem.code.reason)
+                self.credentials.refuse(digest_of(raw), problem)
+            elif isinstance(checked, Credential):
+                self._may_be_renewed(link, checked, now_ms)
+
+    def _may_be_renewed(self, link: Link, credential: Credential, now_ms: int) -> None:
+        """The peer goes on under a newer credential of its own: what it may follows that from now on."""
+        peer = link.peer
+        if peer is None or (peer.id, peer.kind) != (credential.id, credential.kind) or credential.serial <= peer.serial:
+            return
+        if credential.curve_key == link.peer_key and self.trust.check(credential, self.fabric_now(now_ms)) is None:
+            link.peer = credential
+
+    def _renewed(self, credential: Credential, now_ms: int, ready: Ready) -> None:
+        """This node's own credential was issued anew: the same node, the same keys. No link has to end for that."""
+        assert (credential.id, credential.curve_key) == (self.me.id, self.me.curve_key)
+        self.me = credential
+        self.credentials.learn(credential)
+        for link in self.links.values():
+            if link.is_open:
+                link.introduced[credential.digest] = None
+                self.send(link, Intro([credential.raw]), ready)
+        ready.notes.append(Note("credential renewed", {"serial": credential.serial}))
+        self.on_renewed(now_ms, ready)
 
     def _on_lists(self, link: Link, raw: bytes, now_ms: int, ready: Ready) -> None:
         if link.peer_role != Role.PARENT:
@@ -268,7 +297,7 @@ class Node(Carrier):
                     credential = verify_credential(raw, self.trust.authority_key, self.me.fabric)
                     self.kept[digest] = None
                     if isinstance(credential, Credential):
-                        self.learn(credential)
+                        self.credentials.learn(credential)
                 case KeepLists(raw):
                     lists = verify_revocations(raw, self.trust.authority_key, self.me.fabric)
                     if not isinstance(lists, Reject):

@@ -63,6 +63,12 @@ class Placing(Node):
             if other is not link:
                 pass_on(other, mine)
 
+    def on_renewed(self, now_ms: int, ready: Ready) -> None:
+        uplink = self.by_destination.get(UPLINK)
+        if uplink is not None:
+            pass_on(uplink, self._place_myself(uplink, now_ms, ready))
+            self.touch(UPLINK)
+
     def _place_myself(self, link: Link, now_ms: int, ready: Ready) -> Attachment:
         """This relay's own statement: below this parent from now on."""
         assert link.peer is not None

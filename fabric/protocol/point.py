@@ -88,6 +88,12 @@ class Point(Node):
     def on_refused(self, link: Link, reason: Reject, now_ms: int, ready: Ready) -> None:
         ready.deliver.append(Disconnected(reason, final=reason.code in _FINAL))
 
+    def on_renewed(self, now_ms: int, ready: Ready) -> None:
+        self._want(self.wanted._replace(epoch=self.fabric_now(now_ms)), ready)
+        link = self.by_destination.get(UPLINK)
+        if link is not None:
+            self._attach(link, ready)
+
     def on_event(self, event: Event, now_ms: int, ready: Ready) -> None:
         link = self.by_destination.get(UPLINK)
         match event:

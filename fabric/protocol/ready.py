@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from fabric.protocol.credentials import Credential
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.severity import Lane
 from fabric.protocol.verify import Verified
@@ -47,6 +48,12 @@ class Submit(NamedTuple):
     message: Verified
 
 
+class Renewed(NamedTuple):
+    """This node's credential as it was issued anew, verified: the same id and keys."""
+
+    credential: Credential
+
+
 class Attach(NamedTuple):
     """What a control point takes from now on. `epoch` rises with every change (ms since 1970 do)."""
 
@@ -75,7 +82,7 @@ class Tick(NamedTuple):
     """The end of a driver's turn: what accumulated becomes frames, and timers are looked at."""
 
 
-Event = LinkUp | LinkDown | Arrived | Submit | Attach | Handled | Leave | Drain | Tick
+Event = LinkUp | LinkDown | Arrived | Submit | Renewed | Attach | Handled | Leave | Drain | Tick
 
 
 class Put(NamedTuple):

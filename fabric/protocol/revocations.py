@@ -24,7 +24,8 @@ class Revocations:
     raw: bytes = b""
 
     def check(self, credential: Credential) -> Reject | None:
-        return Reject(Code.REVOKED, credential.id) if credential.id in self.ids else None
+        """Whether it, or anybody who vouches for it, is on the list."""
+        return next((Reject(Code.REVOKED, i) for i in (credential.id, *credential.issuers) if i in self.ids), None)
 
     def supersedes(self, other: Revocations) -> bool:
         return self.version > other.version

@@ -17,6 +17,7 @@ from fabric.protocol import signing
 from fabric.protocol.codec import pack, unpack
 from fabric.protocol.credentials import Credential, NodeKind
 from fabric.protocol.errors import Code, Reject
+from fabric.protocol.known import unknown
 from fabric.protocol.limits import (
     CREDENTIAL_BYTES_MAX,
     HOPS_MAX,
@@ -84,7 +85,7 @@ def open_attachment(raw: bytes, credentials: Mapping[bytes, Credential]) -> Atta
             return Reject(Code.MALFORMED, "attachment")
     credential = credentials.get(digest)
     if credential is None:
-        return Reject(Code.UNKNOWN_SIGNER)
+        return unknown(credentials, digest)
     if not signing.verify(credential.sign_key, signing.TYPE_ROUTE, body, signature):
         return Reject(Code.BAD_SIGNATURE, "attachment")
     fields = unpack(

@@ -271,3 +271,56 @@ def parse_selector(text: str) -> Selector | Reject:
         return Selector(text, _Parser(_tokens(text)).parse())
     except _UnreadableError as error:
         return Reject(Code.BAD_SELECTOR, str(error))
+
+
+def narrows(selector: str, wide: str) -> bool:
+    """Whether whoever `selector` selects is selected by `wide` too, as far as it can be read off the two.
+
+    `role=firewall and segment=ot-1` narrows `segment=ot-*`. It never says a wrong yes; it says no to what would take
+    a proof. Nobody (empty) narrows everything.
+    """
+    one, other = parse_selector(selector), parse_selector(wide)
+    if isinstance(one, Reject) or isinstance(other, Reject):
+        return False
+    return _Narrowing().holds(one._root, other._root)
+
+
+class _Narrowing:
+    """Each pair of terms is looked at once, however they are nested."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[_Term, _Term], bool] = {}
+
+    def holds(self, term: _Term, wide: _Term) -> bool:
+        known = self._known.get((term, wide))
+        if known is None:
+            known = self._known[term, wide] = self._judge(term, wide)
+        return known
+
+    def _judge(self, term: _Term, wide: _Term) -> bool:
+        if term in (wide, _NOBODY) or wide == _EVERYONE:
+            return True
+        # Taken apart in this order nothing is lost: `a or b` is within a wide one if both are, and what is within
+        # `x and y` is within both. After that one part is enough.
+        if isinstance(term, _Any):
+            return all(self.holds(part, wide) for part in term.terms)
+        if isinstance(wide, _Every):
+            return all(self.holds(term, part) for part in wide.terms)
+        if isinstance(wide, _Any) and any(self.holds(term, part) for part in wide.terms):
+            return True
+        if isinstance(term, _Every):
+            return any(self.holds(part, wide) for part in term.terms)
+        if isinstance(term, _OneOf) and isinstance(wide, _OneOf):
+            return term.name == wide.name and all(
+                any(_value_narrows(value, other) for other in wide.values) for value in term.values
+            )
+        return isinstance(term, _Not) and isinstance(wide, _Not) and self.holds(wide.term, term.term)
+
+
+def _value_narrows(value: _Value, wide: _Value) -> bool:
+    """A literal is in what matches it; of two with stars only the same, and `x*` with what begins like it."""
+    if value == wide:
+        return True
+    if len(value.pieces) == 1:
+        return wide.matches(value.pieces[0])
+    return len(wide.pieces) == 2 and not wide.pieces[1] and value.pieces[0].startswith(wide.pieces[0])

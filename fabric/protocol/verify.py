@@ -25,6 +25,7 @@ from fabric.protocol.envelope import (
     part_digest,
 )
 from fabric.protocol.errors import Code, Reject
+from fabric.protocol.known import unknown
 from fabric.protocol.limits import ID_BYTES
 from fabric.protocol.topics import check_topic, kind_of_topic
 
@@ -105,7 +106,7 @@ def open_envelope(raw: bytes, credentials: Mapping[bytes, Credential], roots: Ro
         return header
     credential = credentials.get(envelope.signer)
     if credential is None:
-        return Reject(Code.UNKNOWN_SIGNER)
+        return unknown(credentials, envelope.signer)
     if header.origin != credential.id:
         return Reject(Code.BAD_SIGNATURE, "the origin is not the signer")
     if len(envelope.parts) != len(header.manifest):

@@ -19,7 +19,8 @@ from fabric.edge.blocking import ControlPoint
 from fabric.edge.compose import Composer, Draft
 from fabric.edge.identity import Identity
 from fabric.edge.stamps import publish_stamp
-from fabric.protocol.credentials import Credential, issue, verify_credential
+from fabric.protocol.chain import issue, verify_credential
+from fabric.protocol.credentials import Credential
 from fabric.protocol.envelope import decode_envelope, decode_header, encode_envelope, encode_header, leaf_of
 from fabric.protocol.errors import Code, FabricError, Reject
 from fabric.protocol.limits import FRAME_BYTES_MAX, ID_BYTES

@@ -11,7 +11,8 @@ from typing import Any
 import zmq
 
 from fabric.edge.identity import Identity
-from fabric.protocol.credentials import Credential, issue, verify_credential
+from fabric.protocol.chain import issue, verify_credential
+from fabric.protocol.credentials import Credential
 from fabric.protocol.envelope import Header, Kind, seal
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.parts import FieldLabels, build_parts

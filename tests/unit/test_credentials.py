@@ -2,6 +2,7 @@ import dataclasses
 
 import pytest
 
+from fabric.protocol.chain import issue, verify_credential
 from fabric.protocol.codec import pack, unpack
 from fabric.protocol.credentials import (
     ApproveGrant,
@@ -12,9 +13,7 @@ from fabric.protocol.credentials import (
     RequestGrant,
     check_validity,
     digest_of,
-    issue,
     name_ok,
-    verify_credential,
 )
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.limits import CREDENTIAL_BYTES_MAX, GRANTS_MAX, TAGS_MAX

@@ -12,7 +12,8 @@ from fabric.edge.identity import Defaults, Dial, find_identity, load_identity, s
 from fabric.edge.messages import messages_of
 from fabric.edge.stamps import action_stamp, publish_stamp
 from fabric.protocol.actions import ActionSpec, End
-from fabric.protocol.credentials import Credential, Grants, NodeKind, issue
+from fabric.protocol.chain import issue
+from fabric.protocol.credentials import Credential, Grants, NodeKind
 from fabric.protocol.envelope import Kind
 from fabric.protocol.errors import Code, FabricError, Reject
 from fabric.protocol.ready import Delivery

@@ -4,7 +4,8 @@ import msgpack
 import pytest
 
 from fabric.edge.compose import Composer, Draft, Stamp
-from fabric.protocol.credentials import Credential, Grants, NodeKind, RequestGrant, verify_credential
+from fabric.protocol.chain import verify_credential
+from fabric.protocol.credentials import Credential, Grants, NodeKind, RequestGrant
 from fabric.protocol.custody import Custody
 from fabric.protocol.envelope import Kind, decode_header, encode_header
 from fabric.protocol.errors import Reject

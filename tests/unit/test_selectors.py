@@ -1,9 +1,11 @@
 import timeit
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fabric.protocol.errors import Code, Reject
-from fabric.protocol.selectors import Selector, parse_selector
+from fabric.protocol.selectors import Selector, narrows, parse_selector
 
 FIREWALL = {"id": "fw-7", "segment": "ot-1", "role": "firewall", "organisation": "acme", "vendor": "nft"}
 SENSOR = {"id": "zeek-1", "segment": "dmz", "role": "sensor", "organisation": "Müller & Co"}
@@ -95,3 +97,85 @@ def test_no_glob_makes_matching_slow():
 
 def test_the_text_is_kept():
     assert parse_selector("role=firewall  and  id=x").text == "role=firewall  and  id=x"
+
+
+@pytest.mark.parametrize(
+    ("selector", "wide"),
+    [
+        ("role=firewall", "role=firewall"),
+        ("role=firewall and segment=ot-1", "role=firewall"),
+        ("segment=ot-1 and role=firewall", "role=firewall and segment=ot-*"),
+        ("segment=ot-1", "segment in (ot-1, ot-2)"),
+        ("segment in (ot-1, ot-2)", "segment=ot-*"),
+        ("segment=ot-1a*", "segment=ot-1*"),
+        ("segment=ot-1 or segment=ot-2", "segment=ot-*"),
+        ("segment=ot-1", "segment=ot-1 or role=firewall"),
+        ("(a=b or a=c) and d=e", "a in (b, c)"),
+        ("not segment=ot-*", "not segment=ot-1"),
+        ("segment!=hq and role=fw", "segment!=hq"),
+        ("", "role=firewall"),
+        ("role=firewall", "all"),
+        ("all", "all"),
+        ("a=b and (c=d or e=f)", "a=b and c=d or a=b and (c=d or e=f)"),
+    ],
+)
+def test_what_is_seen_to_narrow(selector, wide):
+    assert narrows(selector, wide)
+
+
+@pytest.mark.parametrize(
+    ("selector", "wide"),
+    [
+        ("all", "role=firewall"),
+        ("role=firewall", "role=firewall and segment=ot-1"),
+        ("role=firewall", ""),
+        ("segment=ot-*", "segment=ot-1"),
+        ("segment=ot-1*", "segment=ot-1a*"),
+        ("segment=*-1", "segment=ot-*"),
+        ("segment=ot-1 or role=firewall", "segment=ot-1"),
+        ("not segment=ot-1", "not segment=ot-*"),
+        ("role=firewall", "segment=firewall"),
+        ("role='ot-*'", "role=ot-1"),
+        ("role=", "role=firewall"),
+        ("role=firewall", "role="),
+    ],
+)
+def test_what_is_not(selector, wide):
+    assert not narrows(selector, wide)
+
+
+def selectors_of(depth):
+    value = st.sampled_from(["x", "y", "x*", "*y", "'x*'"])
+    leaf = st.one_of(
+        st.builds("{}={}".format, st.sampled_from("ab"), value),
+        st.builds("{}!={}".format, st.sampled_from("ab"), value),
+        st.builds("{} in ({}, {})".format, st.sampled_from("ab"), value, value), st.just("all"),
+    )
+    if not depth:
+        return leaf
+    inner = selectors_of(depth - 1)
+    return st.one_of(
+        leaf, st.builds("({} and {})".format, inner, inner), st.builds("({} or {})".format, inner, inner),
+        st.builds("not ({})".format, inner),
+    )
+
+
+NODES = [
+    {name: text for name, text in (("a", a), ("b", b)) if text is not None}
+    for a in ("x", "y", "xy", "x*", "z", None) for b in ("x", "y", "xy", "x*", "z", None)
+]
+
+
+@given(selectors_of(3), selectors_of(3))
+def test_a_narrower_one_selects_nobody_that_the_wider_does_not(selector, wide):
+    if narrows(selector, wide):
+        for node in NODES:
+            assert parse_selector(wide).matches(node) or not parse_selector(selector).matches(node)
+
+
+def test_it_is_quick_however_they_are_nested():
+    one, other = "a=x", "a=y"
+    for _ in range(7):
+        one, other = f"(b=x or a=x and ({one}))", f"(b=y and (a=y or {other}))"
+    assert not narrows(one, other)
+    assert narrows(one, one)

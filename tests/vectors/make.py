@@ -18,6 +18,7 @@ from typing import Any
 
 import msgpack
 
+from fabric.protocol.chain import issue, verify_credential
 from fabric.protocol.credentials import (
     ApproveGrant,
     Credential,
@@ -25,8 +26,6 @@ from fabric.protocol.credentials import (
     NodeKind,
     PublishGrant,
     RequestGrant,
-    issue,
-    verify_credential,
 )
 from fabric.protocol.envelope import (
     Envelope,
@@ -371,7 +370,7 @@ def read(what: str, raw: bytes) -> Any:
             return verify_revocations(raw, AUTHORITY.key, FABRIC)
 
 
-_APPENDED = ("keep_ms", "path", "moved")
+_APPENDED = ("keep_ms", "path", "moved", "issuing", "issuers")
 
 
 def meaning(value: Any) -> Any:
@@ -388,7 +387,8 @@ def meaning(value: Any) -> Any:
             ],
         }
     if isinstance(value, Credential):
-        return {name: meaning(getattr(value, name)) for name in value.__slots__ if name != "raw"}
+        said = [name for name in value.__slots__ if name not in ("raw", *_APPENDED) or getattr(value, name)]
+        return {name: meaning(getattr(value, name)) for name in said if name != "raw"}
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, Code):

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fabric.protocol.credentials import Credential, issue
+from fabric.protocol.chain import issue
+from fabric.protocol.credentials import Credential
 from fabric.protocol.envelope import decode_envelope, decode_header, encode_envelope, encode_header
 from fabric.protocol.errors import Reject
 from fabric.protocol.revocations import Revocations, issue_revocations
