@@ -21,11 +21,12 @@ import zmq
 
 from fabric.edge.home import fabric_folder, make_private
 from fabric.edge.identity import Identity
+from fabric.edge.renewal import OwnCredential
 from fabric.edge.spool import Owed, Spool
 from fabric.protocol.credentials import NodeKind
 from fabric.protocol.errors import Code, FabricError
 from fabric.protocol.limits import FRAME_BYTES_MAX, HELLO_WAIT_MS
-from fabric.protocol.ready import Arrived, Drain, LinkDown, LinkUp, Op, Ready, Tick
+from fabric.protocol.ready import Arrived, Drain, LinkDown, LinkUp, Op, Ready, Renewed, Tick
 from fabric.protocol.relay import Relay
 from fabric.protocol.wire import PROTOCOL_VERSIONS, SESSION_BYTES, Hello, Refused, Role, decode_frame, encode_frame
 from fabric.transport.clock import Clock
@@ -67,6 +68,7 @@ class RelayLoop:
         self._drain_path = drain_path(identity.fabric, identity.id, home)
         self._drain_until_ms = 0
         self._allowance = Allowance()
+        self._own = OwnCredential(identity.folder, identity.authority_key, identity.credential)
         self._clock_wrong = False
 
     def run(self) -> None:
@@ -305,6 +307,9 @@ class RelayLoop:
             if refused is not None:
                 self._log.warning("revocation list refused", code=refused.code.label)
             self._apply(ready, now_ms)
+        fresh = self._own.newer()
+        if fresh is not None:
+            self._apply(self.core.step(Renewed(fresh), now_ms), now_ms)
         self._watch_clock()
         gate = self._gate.counters
         self._status.write(snapshot(self.core, self._config, now_ms, dict(gate), self._door is None))

@@ -31,6 +31,11 @@ def fabric_folder(fabric: str, home: Path | None = None) -> Path:
     return (home or fabric_home()) / fabric
 
 
+def ids_folder(fabric: str, home: Path | None = None) -> Path:
+    """Where a fabric's identities on this machine are, a folder each."""
+    return fabric_folder(fabric, home) / "ids"
+
+
 def make_private(folder: Path) -> Path:
     """Create a folder that only its owner may enter, and its parents likewise."""
     for path in [*reversed(folder.parents), folder]:

@@ -145,7 +145,7 @@ def encode_body(credential: Credential) -> bytes:
         int(credential.clearance),
         credential.segment,
         [list(pair) for pair in credential.tags],
-        _grants_out(credential.grants),
+        encode_grants(credential.grants),
         credential.not_before_ms,
         credential.not_after_ms,
         credential.serial,
@@ -155,12 +155,13 @@ def encode_body(credential: Credential) -> bytes:
         body.append([
             list(may.ids), [int(kind) for kind in may.kinds], list(may.segments), list(may.organisations),
             int(may.clearance), list(may.communities), list(may.client_of), [list(pair) for pair in may.tags],
-            list(may.principals), _grants_out(may.grants),
+            list(may.principals), encode_grants(may.grants),
         ])
     return pack(body)
 
 
-def _grants_out(grants: Grants) -> list[Any]:
+def encode_grants(grants: Grants) -> list[Any]:
+    """As they stand in a credential: lists of text and numbers."""
     return [
         [[g.pattern, int(g.severity_max), g.rate_per_s] for g in grants.publish],
         list(grants.subscribe),
@@ -198,7 +199,7 @@ def _from_fields(f: Any, raw: bytes, issuers: tuple[str, ...]) -> Credential:
         clearance=label_from_wire(f[11]),
         segment=f[12],
         tags=_tags(f[13]),
-        grants=_grants_in(f[14]),
+        grants=decode_grants(f[14]),
         issuing=_issuing(f[18]) if kind is NodeKind.ISSUER else None,
         not_before_ms=_int(f[15]),
         not_after_ms=_int(f[16]),
@@ -209,7 +210,8 @@ def _from_fields(f: Any, raw: bytes, issuers: tuple[str, ...]) -> Credential:
     )
 
 
-def _grants_in(f: Any) -> Grants:
+def decode_grants(f: Any) -> Grants:
+    """Raises TypeError, ValueError or LookupError for what is none."""
     publish, subscribe, request, execute, approve = f[:5]
     if any(len(grants) > GRANTS_MAX for grants in f):
         raise ValueError
@@ -233,7 +235,7 @@ def _issuing(f: Any) -> Issuing:
     return Issuing(
         _strs(ids), tuple(NodeKind(kind) for kind in kinds), _strs(segments), _strs(organisations),
         label_from_wire(clearance), _strs(communities), _strs(client_of), _tags(tags), _strs(principals),
-        _grants_in(grants),
+        decode_grants(grants),
     )
 
 

@@ -98,6 +98,7 @@ class Code(Enum):
 
     MACHINE_REFUSED = (916, "machine_refused", "the operating system refused something", "look at the path and its permissions")
     INTERNAL = (917, "internal", "a fault of this program itself", "report it with the place that is named")
+    WRONG_PASSPHRASE = (918, "wrong_passphrase", "the passphrase does not open the authority's key", "try again; without it, the key is lost, and `fabric authority init` elsewhere begins anew")
 
     def __init__(self, number: int, reason: str, cause: str, next_step: str) -> None:
         self.number = number

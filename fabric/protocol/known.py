@@ -41,10 +41,10 @@ class Known(Mapping[bytes, Credential]):
 
     def learn(self, credential: Credential) -> Reject | None:
         """Remember a verified credential, unless its id or one of its keys belongs to another."""
+        problem = self._conflict(credential)
+        if problem is not None:
+            return problem
         if credential.digest not in self._by_digest:
-            problem = self._conflict(credential)
-            if problem is not None:
-                return problem
             self._by_digest[credential.digest] = credential
             newest = self._newest.get(credential.id)
             if newest is None or credential.serial > newest.serial:

@@ -1,57 +1,195 @@
-"""`fabric authority init` and `fabric revoke`: who is in, and who no longer is."""
+"""`fabric authority ...` and `fabric revoke`: the key that signs, who may sign for it, and who no longer is in."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from fabric.edge.home import fabric_folder
-from fabric.protocol.credentials import name_ok
+from fabric.edge.home import ids_folder
+from fabric.edge.identity import load_identity
+from fabric.protocol.credentials import NodeKind, name_ok
 from fabric.protocol.errors import Code, FabricError
-from relays.authority import init_authority, revoke
+from fabric.protocol.lifetime import parse_duration
+from fabric.protocol.tlp import parse_label
+from relays import topology as topologies
+from relays.authority import (
+    Authority,
+    Delegation,
+    back_up,
+    delegate,
+    init_authority,
+    open_authority,
+    restore_authority,
+    revoke,
+)
 from relays.cli.exits import command
+from relays.cli.passphrase import PassphraseFile, passphrase_from
+from relays.credentials import description
 
-app = typer.Typer(no_args_is_help=True, help="The key that signs credentials.")
+app = typer.Typer(no_args_is_help=True, help="The key that signs credentials, and who may sign for it.")
 Fabric = Annotated[str, typer.Argument(help="The fabric's name, as in its topology.")]
-AsJson = Annotated[bool, typer.Option("--json")]
+AsJson = Annotated[bool, typer.Option("--json", help="One object.")]
+Names = list[str] | None
+_KINDS = {"point": NodeKind.POINT, "operator": NodeKind.OPERATOR, "relay": NodeKind.RELAY, "issuer": NodeKind.ISSUER}
 
 
 @app.callback()
 def group() -> None:
-    """The key that signs credentials. Keep its folder on one machine, and a copy of it offline."""
+    """The key that signs credentials. Keep its folder on one machine, and a backup of it offline."""
 
 
 @app.command()
 @command
-def init(fabric: Fabric, as_json: AsJson = False) -> None:
+def init(fabric: Fabric, passphrase_file: PassphraseFile = None, as_json: AsJson = False) -> None:
     """Make the authority of a fabric on this machine; nothing happens when it is there.
 
-    Example: fabric authority init enterprise
+    Its key is kept sealed under a passphrase. Compare the fingerprint by eye where somebody joins.
+
+    Examples:
+
+      fabric authority init enterprise
+
+      fabric authority init enterprise --passphrase-file /run/secrets/authority
     """
     if not name_ok(fabric):
         raise FabricError(Code.USAGE, f"{fabric!r} is no fabric's name", "use lower case letters, digits and -")
-    authority = init_authority(fabric)
+    _tell(init_authority(fabric, passphrase=passphrase_from(passphrase_file, new=True)), as_json)
+
+
+@app.command()
+@command
+def show(fabric: Fabric, as_json: AsJson = False) -> None:
+    """The authority's fingerprint, to compare by eye, and how its key is kept.
+
+    Example: fabric authority show enterprise
+    """
+    _tell(open_authority(fabric), as_json)
+
+
+@app.command()
+@command
+def backup(
+    fabric: Fabric,
+    output: Annotated[Path, typer.Option("-o", "--output", help="A new file.")],
+    as_json: AsJson = False,
+) -> None:
+    """One file with the sealed key and the revocation list, for a safe. It is worth nothing without the passphrase.
+
+    Example: fabric authority backup enterprise -o enterprise-authority.json
+    """
+    authority = open_authority(fabric)
+    back_up(authority, output)
     if as_json:
-        print(json.dumps({"fabric": fabric, "key": authority.signer.public.hex(), "folder": str(authority.folder)}))
+        print(json.dumps({"fabric": fabric, "file": str(output), "key": authority.public.hex()}))
     else:
-        print(f"authority of {fabric} in {authority.folder}\nfingerprint {authority.fingerprint}")
+        print(f"{output}: the authority of {fabric}, sealed\nfingerprint {authority.fingerprint}")
+
+
+@app.command()
+@command
+def restore(
+    file: Annotated[Path, typer.Argument(help="What `fabric authority backup` wrote.", exists=True, dir_okay=False)],
+    passphrase_file: PassphraseFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take an authority from its backup to this machine. The passphrase is tried first.
+
+    Example: fabric authority restore enterprise-authority.json
+    """
+    _tell(restore_authority(file, passphrase_from(passphrase_file)), as_json)
+
+
+def _tell(authority: Authority, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({
+            "fabric": authority.fabric, "key": authority.public.hex(), "fingerprint": authority.fingerprint,
+            "folder": str(authority.folder), "protected": authority.protected,
+        }))
+        return
+    kept = "sealed under a passphrase" if authority.protected else "without a passphrase: for trying things only"
+    print(f"authority of {authority.fabric} in {authority.folder}, {kept}\nfingerprint {authority.fingerprint}")
+
+
+@app.command("delegate")
+@command
+def delegate_(
+    issuer: Annotated[str, typer.Argument(metavar="ISSUER", help="A name for the issuer.")],
+    file: Annotated[Path, typer.Argument(help="The topology file.", exists=True, dir_okay=False)],
+    relay: Annotated[str, typer.Option("--relay", help="The relay that it is at; it serves this one and all below.")],
+    role: Annotated[list[str], typer.Option("--role", help="A role that it may give; again for more.")],
+    segment: Annotated[Names, typer.Option("--segment", help="Default: the relay's; again for more.")] = None,
+    clearance: Annotated[str | None, typer.Option("--clearance", help="The highest that it may give. Default: the relay's.")] = None,
+    ids: Annotated[Names, typer.Option("--ids", metavar="PATTERN", help="Ids that it may give. Default: RELAY-*")] = None,
+    kind: Annotated[Names, typer.Option("--kind", help="point (default), operator, relay or issuer; again for more.")] = None,
+    principal: Annotated[Names, typer.Option("--principal", metavar="PATTERN", help="Default: as --ids.")] = None,
+    tag: Annotated[Names, typer.Option("--tag", metavar="NAME=VALUE", help="A tag that it may give; VALUE may end in *.")] = None,
+    community: Annotated[Names, typer.Option("--community", help="A community that it may give.")] = None,
+    client_of: Annotated[Names, typer.Option("--client-of", help="A provider whose client it may make.")] = None,
+    life: Annotated[str, typer.Option("--life", metavar="365d", help="How long the issuer's own credential is valid.")] = "365d",
+    by: Annotated[str | None, typer.Option("--by", metavar="ISSUER", help="An issuer on this machine that signs, instead of the authority.")] = None,
+    passphrase_file: PassphraseFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make an issuer: it gives credentials within what is said here and nothing else, and every relay checks that.
+
+    Start it with `fabric issuer run`, on this machine or, with its folder, on one at its relay.
+
+    Examples:
+
+      fabric authority delegate plant-1-issuer topologies/enterprise.toml --relay plant-1 --role sensor --role firewall
+
+      fabric authority delegate plant-1-issuer topologies/enterprise.toml --relay plant-1 --role sensor \\
+             --segment plant-1 --segment cell-1a --ids 'p1-*' --clearance green --life 90d
+    """
+    topology = topologies.load(file)
+    label = parse_label(clearance) if clearance is not None else None
+    if clearance is not None and label is None:
+        raise FabricError(Code.BAD_LABEL, clearance)
+    unknown = [name for name in kind or [] if name not in _KINDS]
+    if unknown:
+        raise FabricError(Code.USAGE, f"no kind {unknown[0]}", f"write one of: {', '.join(_KINDS)}")
+    wanted = Delegation(
+        issuer, relay, tuple(role), tuple(ids or ()), tuple(_KINDS[name] for name in kind or ["point"]),
+        tuple(segment or ()), label, tuple(community or ()), tuple(client_of or ()), _tags(tag or []),
+        tuple(principal or ()), parse_duration(life),
+    )
+    above = (
+        load_identity(ids_folder(topology.fabric) / by) if by is not None
+        else open_authority(topology.fabric, passphrase=passphrase_from(passphrase_file))
+    )
+    made = delegate(topology, wanted, above)
+    if as_json:
+        print(json.dumps(description(made)))
+    else:
+        print(f"issued {issuer} in {ids_folder(topology.fabric) / issuer}")
+        print(f"start it with: fabric issuer run --as {topology.fabric}/{issuer}")
+
+
+def _tags(tags: list[str]) -> tuple[tuple[str, str], ...]:
+    for tag in tags:
+        if "=" not in tag:
+            raise FabricError(Code.USAGE, f"{tag!r} is no tag", "write --tag NAME=VALUE, e.g. --tag 'vendor=*'")
+    return tuple((name, value) for name, _, value in (tag.partition("=") for tag in tags))
 
 
 @command
 def revoke_(
-    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Relays or control points that must go.")],
+    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Relays, control points or issuers that must go.")],
     fabric: Annotated[str, typer.Option("--fabric", help="The fabric's name.")],
+    passphrase_file: PassphraseFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Put identities on the authority's revocation list. The relays of this machine take it up within a second and
-    pass it down; live links are cut. An id that was revoked is never used again.
+    pass it down; live links are cut. An issuer takes along whoever it vouched for. An id that was revoked is never
+    used again.
 
     Example: fabric revoke zeek-p1 --fabric enterprise
     """
     for id_ in ids:
-        if not (fabric_folder(fabric) / "ids" / id_).is_dir():
-            raise FabricError(Code.NO_IDENTITY, id_, f"name one of those in {fabric_folder(fabric) / 'ids'}")
-    version = revoke(fabric, ids)
+        if not (ids_folder(fabric) / id_).is_dir():
+            raise FabricError(Code.NO_IDENTITY, id_, f"name one of those in {ids_folder(fabric)}")
+    version = revoke(open_authority(fabric, passphrase=passphrase_from(passphrase_file)), ids).version
     print(json.dumps({"version": version, "revoked": ids}) if as_json else f"revoked {', '.join(ids)} (list {version})")

@@ -34,6 +34,7 @@ _EXITS = {
     Code.BAD_TOPIC: USAGE,
     Code.TTL_TOO_LONG: USAGE,
     Code.BAD_INPUT: USAGE,
+    Code.WRONG_PASSPHRASE: DENIED,
 }
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])

@@ -8,12 +8,14 @@ from typing import Annotated
 
 import typer
 
+from fabric.edge.home import ids_folder
 from fabric.edge.identity import load_identity
 from fabric.protocol.errors import Code, FabricError
 from relays import topology as topologies
-from relays.authority import ids_folder, make_identities, open_authority
+from relays.authority import make_identities, open_authority
 from relays.bundle import make_bundle
 from relays.cli.exits import command
+from relays.cli.passphrase import PassphraseFile, passphrase_from
 from relays.logs import set_up_logs
 from relays.run import run_relay
 
@@ -26,6 +28,7 @@ def run(
     name: Annotated[str, typer.Argument(help="The relay's id.")],
     source: Annotated[Path, typer.Argument(help="A topology file, or the relay's bundle.", exists=True)],
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    passphrase_file: PassphraseFile = None,
     as_json: Annotated[bool, typer.Option("--json", help="Logs as JSON, also on a terminal.")] = False,
 ) -> None:
     """One relay in the foreground, as a service manager starts it. Stops on SIGTERM.
@@ -45,7 +48,7 @@ def run(
             raise FabricError(Code.USAGE, f"no relay {name}", f"write one of: {', '.join(topology.relays)}")
         folder = ids_folder(topology.fabric) / name
         if not folder.is_dir():
-            make_identities(topology, open_authority(topology.fabric))
+            make_identities(topology, open_authority(topology.fabric, passphrase=passphrase_from(passphrase_file)))
     raise typer.Exit(run_relay(folder, None))
 
 
@@ -54,6 +57,7 @@ def bundle(
     name: Annotated[str, typer.Argument(help="The relay's id.", metavar="RELAY")],
     file: Annotated[Path, typer.Argument(help="The topology file.", exists=True, dir_okay=False)],
     output: Annotated[Path, typer.Option("-o", "--output", help="A new folder.")],
+    passphrase_file: PassphraseFile = None,
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """What one relay needs on its own machine: its configuration and keys only, a systemd unit, a start script.
@@ -63,7 +67,7 @@ def bundle(
     topology = topologies.load(file)
     if name not in topology.relays:
         raise FabricError(Code.USAGE, f"no relay {name}", f"write one of: {', '.join(topology.relays)}")
-    make_identities(topology, open_authority(topology.fabric))
+    make_identities(topology, open_authority(topology.fabric, passphrase=passphrase_from(passphrase_file)))
     files = make_bundle(ids_folder(topology.fabric) / name, output)
     if as_json:
         print(json.dumps({"relay": name, "folder": str(output), "files": files}))

@@ -21,6 +21,7 @@ from fabric.protocol.lifetime import format_duration, parse_duration
 from relays import topology as topologies
 from relays.authority import init_authority, make_identities, open_authority
 from relays.cli.exits import FAILED, PARTLY, SHORT, command
+from relays.cli.passphrase import PassphraseFile, passphrase_from
 from relays.drain import drain_path, read_draining
 from relays.status import STALE_MS, read_status
 from relays.supervisor import Supervisor, last_words, stop_supervisor, supervisor_state
@@ -36,6 +37,7 @@ def up(
     only: Annotated[list[str] | None, typer.Option("--only", metavar="RELAY", help="Run only this relay; again for more.")] = None,
     detach: Annotated[bool, typer.Option("-d", "--detach", help="Leave it running; stop it with `fabric down`.")] = False,
     dev: Annotated[bool, typer.Option("--dev", help="Make a throwaway authority if there is none.")] = False,
+    passphrase_file: PassphraseFile = None,
     as_json: Annotated[bool, typer.Option("--json", help="States as one object a line, when they change.")] = False,
 ) -> None:
     """Make the identities that are missing, then run the relays of a topology. Ctrl-C stops all.
@@ -55,8 +57,9 @@ def up(
         raise FabricError(Code.USAGE, f"no relay {unknown[0]}", f"write one of: {', '.join(topology.relays)}")
     if supervisor_state(topology.fabric) is not None:
         raise FabricError(Code.ALREADY_RUNNING, topology.fabric, f"run `fabric down {topology.fabric}` first")
-    authority = init_authority(topology.fabric) if dev else open_authority(topology.fabric)
-    made = make_identities(topology, authority)
+    if dev:
+        init_authority(topology.fabric)
+    made = make_identities(topology, open_authority(topology.fabric, passphrase=passphrase_from(passphrase_file)))
     relays = [name for name in topology.relays if not only or name in only]
     if made and not as_json:
         print(f"issued {len(made)} identities in {fabric_folder(topology.fabric) / 'ids'}", file=sys.stderr)

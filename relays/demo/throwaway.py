@@ -21,11 +21,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from fabric.edge.home import fabric_folder
+from fabric.edge.home import fabric_folder, ids_folder
 from fabric.edge.identity import Identity, load_identity
 from fabric.protocol.errors import Code, FabricError
 from relays import topology as topologies
-from relays.authority import ids_folder, init_authority, make_identities
+from relays.authority import init_authority, make_identities
 from relays.status import read_status
 from relays.supervisor import last_words
 

@@ -76,7 +76,7 @@ def bundle(host: Host, file: Path, office: Path, output: Path) -> None:
     for secret in office.rglob("secret.json"):
         for key in json.loads(secret.read_text()).values():
             assert (key.encode() in held) == (secret.parent.name == host.name)
-    assert (office / "spread" / "authority" / "key").read_bytes().strip() not in held
+    assert json.loads((office / "spread" / "authority" / "key.json").read_text())["seed"].encode() not in held
 
 
 def is_up(host: Host, relay: str) -> bool:

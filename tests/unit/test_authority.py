@@ -4,10 +4,11 @@ import json
 
 import pytest
 
+from fabric.edge.home import ids_folder
 from fabric.edge.identity import load_identity
 from fabric.protocol.errors import Code, FabricError
 from fabric.protocol.wire import Role
-from relays.authority import ids_folder, init_authority, make_identities
+from relays.authority import init_authority, make_identities
 from relays.config import relay_config
 from relays.topology import load
 

@@ -1,0 +1,177 @@
+"""`fabric credential ...`: what credentials say, how long they last, and issuing them again."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Annotated
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from fabric.edge.home import ids_folder
+from fabric.edge.identity import Identity, find_identity
+from fabric.edge.renewal import renew_at_ms
+from fabric.protocol.credentials import Credential
+from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.lifetime import format_duration
+from relays.authority import open_authority
+from relays.authority.sealing import Passphrase
+from relays.cli.exits import PARTLY, command
+from relays.cli.passphrase import PassphraseFile, passphrase_from
+from relays.cli.running import the_one
+from relays.credentials import description, identities_here, issue_again, issuer_here, needs_renewal
+
+app = typer.Typer(no_args_is_help=True, help="What credentials say, and how long they last.")
+Identity_ = Annotated[str, typer.Argument(metavar="ID", help="An id, fabric/id, or an identity's folder.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One object a line.")]
+_MINUTE_MS = 60_000
+# As `step certificate needs-renewal` has it.
+_NEEDS_IT, _NEEDS_IT_NOT, _MISSING = 0, 1, 2
+
+
+@app.command()
+@command
+def show(identity: Identity_, as_json: AsJson = False) -> None:
+    """What the credential of an identity says: who vouches for it, what it may, and until when.
+
+    Example: fabric credential show zeek-p1
+    """
+    credential = find_identity(identity).credential
+    if as_json:
+        print(json.dumps(description(credential)))
+        return
+    said = description(credential)
+    for name, value in said.items():
+        if value not in ("", [], {}) and not name.endswith("_ms") and name not in ("curve_key", "sign_key"):
+            print(f"{name + ':':14}{_words(value)}")
+    print(f"{'valid:':14}{_time(credential.not_before_ms)} to {_time(credential.not_after_ms)}, {_left(credential)}")
+    print(f"{'renewal:':14}{_time(renew_at_ms(credential))}")
+
+
+def _words(value: object) -> str:
+    if isinstance(value, dict):
+        return "; ".join(f"{name} {_words(part)}" for name, part in value.items())
+    if isinstance(value, list):
+        return ", ".join(" ".join(str(part) for part in each) if isinstance(each, list) else str(each) for each in value)
+    return str(value)
+
+
+def _time(ms: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(ms / 1_000))
+
+
+def _left(credential: Credential) -> str:
+    left_ms = credential.not_after_ms - _now_ms()
+    if left_ms <= 0:
+        return "over"
+    return f"{format_duration(max(_MINUTE_MS, left_ms // _MINUTE_MS * _MINUTE_MS))} left"
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+@app.command("list")
+@command
+def list_(
+    fabric: Annotated[str | None, typer.Argument(help="Which fabric; not needed where one is.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """The credentials on this machine, with who vouches for each and when it ends.
+
+    Exit codes: 0 done, 3 some cannot be read.
+
+    Example: fabric credential list enterprise
+    """
+    name = fabric or the_one(running_only=False)
+    found = identities_here(name)
+    if not found:
+        raise FabricError(Code.NO_IDENTITY, str(ids_folder(name)))
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for column in ("id", "kind", "segment", "clearance", "issued by", "valid", "renewal"):
+        table.add_column(column, no_wrap=True)
+    damaged = 0
+    for each in found:
+        if not isinstance(each, Identity):
+            damaged += 1
+            id_, error = each
+            if as_json:
+                print(json.dumps({"id": id_, "error": {"code": error.code.label, "detail": error.detail}}))
+            table.add_row(id_, error.code.label, "", "", "", error.code.cause, "")
+            continue
+        credential = each.credential
+        if as_json:
+            print(json.dumps(description(credential)))
+        issuer = credential.issuers[0] if credential.issuers else "the authority"
+        due = "now" if needs_renewal(credential, _now_ms()) else _time(renew_at_ms(credential))[:10]
+        table.add_row(
+            credential.id, credential.kind.name.lower(), credential.segment, credential.clearance.short, issuer,
+            _left(credential), due,
+        )
+    if not as_json:
+        console = Console()
+        (console if console.is_terminal else Console(width=200)).print(table)
+    if damaged:
+        raise typer.Exit(PARTLY)
+
+
+@app.command("needs-renewal")
+def needs_renewal_(identity: Identity_, as_json: AsJson = False) -> None:
+    """Whether two thirds of a credential's life are over.
+
+    Exit codes: 0 yes, 1 no, 2 there is no such credential, or it cannot be read.
+
+    Example: fabric credential needs-renewal zeek-p1 && fabric credential renew zeek-p1
+    """
+    try:
+        credential = find_identity(identity).credential
+    except FabricError as error:
+        print(json.dumps({"id": identity, "error": error.code.label}) if as_json else f"{identity}: {error}")
+        raise typer.Exit(_MISSING) from None
+    due = needs_renewal(credential, _now_ms())
+    if as_json:
+        print(json.dumps({"id": credential.id, "needs_renewal": due, "renew_at_ms": renew_at_ms(credential)}))
+    else:
+        print(f"{credential.id}: {'yes' if due else 'no'}, {_left(credential)}")
+    raise typer.Exit(_NEEDS_IT if due else _NEEDS_IT_NOT)
+
+
+@app.command()
+@command
+def renew(
+    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids, fabric/ids, or identities' folders.")],
+    passphrase_file: PassphraseFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Issue credentials again, with their keys and for as long again. Whoever runs under one takes it up by itself,
+    without losing its connection.
+
+    The signature is that of whoever vouches for it, where that key is on this machine: the authority's, or an
+    issuer's.
+
+    Example: fabric credential renew zeek-p1 fw-p1
+    """
+    ask = passphrase_from(passphrase_file)
+    for id_ in ids:
+        identity = find_identity(id_)
+        fresh = _renewed(identity, ask)
+        if as_json:
+            print(json.dumps(description(fresh)))
+        else:
+            print(f"{fresh.id}: valid until {_time(fresh.not_after_ms)}")
+
+
+def _renewed(identity: Identity, ask: Passphrase) -> Credential:
+    issuer = issuer_here(identity)
+    if issuer is not None:
+        return issue_again(identity.folder, issuer, _now_ms())
+    if identity.credential.issuers:
+        name = identity.credential.issuers[0]
+        raise FabricError(
+            Code.NO_IDENTITY, f"{name}, who vouches for {identity.id}, is not on this machine",
+            f"run this where {name} is; while {identity.id} runs, it asks {name} by itself",
+        )
+    return issue_again(identity.folder, open_authority(identity.fabric, passphrase=ask), _now_ms())
