@@ -41,6 +41,10 @@ class Code(Enum):
     WIDER_THAN_ISSUER = (215, "wider_than_issuer", "the credential grants more than its issuer may", "ask for less, or ask the authority to delegate more")
     REUSED_ID = (216, "reused_id", "the id belongs to other keys", "choose another id: one is never used again")
     REUSED_KEY = (217, "reused_key", "the key belongs to another id", "make new keys: one identity has one pair of its own")
+    BAD_TOKEN = (218, "bad_token", "the join token is damaged, or not one of this issuer's", "copy the whole token, or have a new one issued")
+    TOKEN_USED = (219, "token_used", "the join token was used as often as it may", "have a new one issued: fabric token issue")
+    TOKEN_EXPIRED = (220, "token_expired", "the join token's time is over", "have a new one issued: fabric token issue")
+    NO_ISSUER = (221, "no_issuer", "the issuer is not online at this relay or above", "start it with `fabric issuer run`, then ask again")
     # 3xx: what was signed
     BAD_SIGNATURE = (301, "bad_signature", "the signature does not match the message", "discard it: it was forged or altered")
     BAD_DIGEST = (302, "bad_digest", "a part does not match its signed digest", "discard it: the part was altered")

@@ -40,6 +40,14 @@ NAME_BYTES_MAX: Final = 64
 SELECTOR_BYTES_MAX: Final = 1_024
 AUDIENCE_NAMES_MAX: Final = 16
 CREDENTIAL_BYTES_MAX: Final = 8_192
+KEY_BYTES: Final = 32
+# What is asked of an issuer is a credential and a little more; what it answers two credentials.
+ASK_BYTES_MAX: Final = 10_240
+ANSWER_BYTES_MAX: Final = 20_480
+# How long a question is repeated and its asker remembered, how many a relay passes on at a time, and how often.
+ASK_MS: Final = 20_000
+ASKED_MAX: Final = 1_024
+JOINS_PER_S: Final = 5
 # Issuers between the authority and whom it vouches for: a company's, its plant's, and one more.
 CHAIN_MAX: Final = 3
 GRANTS_MAX: Final = 64

@@ -25,6 +25,8 @@ from fabric.protocol.wire import (
     Frame,
     Hello,
     Intro,
+    Join,
+    Joined,
     Lists,
     Nack,
     Ping,
@@ -48,11 +50,12 @@ class State(Enum):
 # What a frame may be in each state. In GREETED the listener may already send: its WELCOME was lost, and what follows
 # is ignored until the repeated HELLO brings another. Anything else in WAITING is a stranger knocking.
 ALLOWED: dict[State, frozenset[type]] = {
-    State.WAITING: frozenset({Hello}),
+    State.WAITING: frozenset({Hello, Join}),
     State.STANDBY: frozenset({Refused, Bye}),
     State.GREETED: frozenset({Welcome, Refused, Bye}),
     State.OPEN: frozenset({
         Hello, Welcome, Refused, Intro, Data, Ack, Nack, Credit, Routes, Routed, Ping, Pong, Bye, Lists,
+        Join, Joined,
     }),
     State.CLOSED: frozenset(),
 }

@@ -53,6 +53,8 @@ from fabric.protocol.wire import (
     Direction,
     Hello,
     Intro,
+    Join,
+    Joined,
     Lists,
     Nack,
     Ping,
@@ -125,6 +127,12 @@ class Node(Carrier):
     def on_routed(self, link: Link, frame: Routed, now_ms: int, ready: Ready) -> None:
         """The peer has applied our routes."""
 
+    def on_join(self, link: Link, frame: Join, now_ms: int, ready: Ready) -> None:
+        raise AssertionError("a subclass passes questions on, or answers them")
+
+    def on_joined(self, link: Link, frame: Joined, now_ms: int, ready: Ready) -> None:
+        raise AssertionError("a subclass passes answers on, or takes them")
+
     def on_renewed(self, now_ms: int, ready: Ready) -> None:
         """This node has a newer credential: what it says of itself is to be signed under that."""
 
@@ -189,6 +197,10 @@ class Node(Carrier):
                 self.on_routed(link, frame, now_ms, ready)
             case Lists(raw):
                 self._on_lists(link, raw, now_ms, ready)
+            case Join():
+                self.on_join(link, frame, now_ms, ready)
+            case Joined():
+                self.on_joined(link, frame, now_ms, ready)
             case Hello():
                 self._on_hello(link, frame, now_ms, ready)
             case Welcome():

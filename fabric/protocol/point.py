@@ -9,6 +9,7 @@ they are delivered: one that the node might have begun is never offered to it ag
 from __future__ import annotations
 
 from fabric.protocol.announce import announce, announce_all, answered, next_frames, pass_on
+from fabric.protocol.credentials import NodeKind
 from fabric.protocol.custody import Custody
 from fabric.protocol.envelope import Kind
 from fabric.protocol.errors import Code, Reject
@@ -19,7 +20,11 @@ from fabric.protocol.links import UPLINK
 from fabric.protocol.node import Node
 from fabric.protocol.outbox import Held, Outbox, Row
 from fabric.protocol.permissions import check_delivery, check_origin, is_target
+from fabric.protocol.questions import Questions
 from fabric.protocol.ready import (
+    Answer,
+    Ask,
+    Asked,
     Attach,
     Attached,
     Connected,
@@ -37,7 +42,7 @@ from fabric.protocol.ready import (
 from fabric.protocol.routing import EPOCH_MAX, Attachment, RouteTable, open_attachment, sign_attachment
 from fabric.protocol.severity import Lane
 from fabric.protocol.verify import Verified
-from fabric.protocol.wire import Bye, Direction, Item, Role, Routed, Routes
+from fabric.protocol.wire import Bye, Direction, Item, Join, Joined, Role, Routed, Routes
 
 # What trying again cannot mend until somebody acts: told at once, tried slowly.
 _FINAL = frozenset({
@@ -52,6 +57,7 @@ class Point(Node):
         self.outboxes[UPLINK] = Outbox(UPLINK, RETRY_MS)
         self.custody = Custody(lambda destination: self.outboxes[destination])
         self._table = RouteTable(self.me.id)  # only this node's own attachment
+        self.questions = Questions()
         self.wanted = Attach(0, False, ())  # what it takes; of an earlier run, until it says more
         self._announced_epoch = 0
         self._attached_to = ""
@@ -103,11 +109,32 @@ class Point(Node):
                     self._attach(link, ready)
             case Handled(id_, refused):
                 self._handled(id_, refused, link, now_ms, ready)
+            case Ask():
+                frame = self.questions.add(event, self.me.curve_key, now_ms)
+                if link is not None:
+                    self.send(link, frame, ready)
+            case Answer(id_, refused, answer):
+                if link is not None:
+                    code, detail = (None, "") if refused is None else (refused.code, refused.detail)
+                    self.send(link, Joined(id_, code, detail, answer), ready)
             case Leave():
                 if link is not None:
                     self.send(link, Bye(Code.CLOSED, ""), ready)
             case _:
                 super().on_event(event, now_ms, ready)
+
+    # -- what is asked of issuers -----------------------------------------------------------------------
+
+    def on_join(self, link: Link, frame: Join, now_ms: int, ready: Ready) -> None:
+        if self.me.kind is not NodeKind.ISSUER or link.peer_role != Role.PARENT:
+            self.refuse(link, Reject(Code.WRONG_ROLE, "an issuer's relay asks an issuer"), now_ms, ready)
+            return
+        ready.deliver.append(Asked(frame.id, frame.key, frame.request))
+
+    def on_joined(self, link: Link, frame: Joined, now_ms: int, ready: Ready) -> None:
+        answered = self.questions.answered(frame)
+        if answered is not None:
+            ready.deliver.append(answered)
 
     # -- what this node takes ---------------------------------------------------------------------------
 
@@ -204,6 +231,11 @@ class Point(Node):
             for row in list(held.rows.values()):
                 self.on_settled(row, Reject(Code.EXPIRED), now_ms, ready)
         self.custody.dedup.sweep(now_ms)
+        link = self.by_destination.get(UPLINK)
+        if link is not None:
+            for frame in self.questions.due(now_ms):
+                self.send(link, frame, ready)
+        ready.deliver += self.questions.over(now_ms)
 
     # -- in ---------------------------------------------------------------------------------------------
 

@@ -54,6 +54,22 @@ class Renewed(NamedTuple):
     credential: Credential
 
 
+class Ask(NamedTuple):
+    """A question of this node to an issuer; `id` is 16 random bytes."""
+
+    id: bytes
+    issuer: str
+    request: bytes
+
+
+class Answer(NamedTuple):
+    """What this node, an issuer, answers to the question with this id."""
+
+    id: bytes
+    refused: Reject | None
+    answer: bytes
+
+
 class Attach(NamedTuple):
     """What a control point takes from now on. `epoch` rises with every change (ms since 1970 do)."""
 
@@ -82,7 +98,7 @@ class Tick(NamedTuple):
     """The end of a driver's turn: what accumulated becomes frames, and timers are looked at."""
 
 
-Event = LinkUp | LinkDown | Arrived | Submit | Renewed | Attach | Handled | Leave | Drain | Tick
+Event = LinkUp | LinkDown | Arrived | Submit | Renewed | Ask | Answer | Attach | Handled | Leave | Drain | Tick
 
 
 class Put(NamedTuple):
@@ -230,7 +246,25 @@ class Attached(NamedTuple):
     epoch: int
 
 
-Delivered = Delivery | Published | Connected | Disconnected | SubscriptionRefused | Attached
+class Asked(NamedTuple):
+    """Somebody asks this node, an issuer; `key` is the CURVE key of the connection by which it was asked."""
+
+    id: bytes
+    key: bytes
+    request: bytes
+
+
+class Answered(NamedTuple):
+    """What became of a question of this node."""
+
+    id: bytes
+    refused: Reject | None
+    answer: bytes
+
+
+Delivered = (
+    Delivery | Published | Connected | Disconnected | SubscriptionRefused | Attached | Asked | Answered
+)
 
 
 class Note(NamedTuple):

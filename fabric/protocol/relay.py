@@ -9,9 +9,9 @@ grant, out of time, or with a part above this relay's clearance.
 
 from __future__ import annotations
 
+from fabric.protocol.asking import Asking
 from fabric.protocol.envelope import Kind
 from fabric.protocol.errors import Code, Reject
-from fabric.protocol.following import Following
 from fabric.protocol.lifetime import check_lifetime
 from fabric.protocol.limits import SETTLE_MS
 from fabric.protocol.link import Link
@@ -24,7 +24,7 @@ from fabric.protocol.verify import Verified
 from fabric.protocol.wire import Direction, Item, Role
 
 
-class Relay(Following):
+class Relay(Asking):
     def set_up(self) -> None:
         super().set_up()
         self.rates = Rates()

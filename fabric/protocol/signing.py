@@ -16,6 +16,8 @@ TYPE_ROOT = b"fabric/root/1"
 TYPE_CREDENTIAL = b"fabric/credential/1"
 TYPE_REVOCATIONS = b"fabric/revocations/1"
 TYPE_ROUTE = b"fabric/route/1"
+TYPE_JOIN = b"fabric/join/1"
+TYPE_JOINED = b"fabric/joined/1"
 
 SIGNATURE_BYTES = 64
 

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 from fabric.protocol.codec import pack, unpack
 from fabric.protocol.errors import Code, Reject, code_of
 from fabric.protocol.limits import (
+    ANSWER_BYTES_MAX,
+    ASK_BYTES_MAX,
     CREDENTIAL_BYTES_MAX,
     ENVELOPE_BYTES_MAX,
     FRAME_BYTES_MAX,
@@ -21,6 +23,7 @@ from fabric.protocol.limits import (
     HOPS_MAX,
     ID_BYTES,
     ITEMS_MAX,
+    KEY_BYTES,
     MOVED_MAX,
     NAME_BYTES_MAX,
     TARGETS_MAX,
@@ -163,8 +166,27 @@ class Lists(NamedTuple):
     revocations: bytes
 
 
+class Join(NamedTuple):
+    """A question to an issuer (`joining`), from somebody who is not in yet or wants to stay in. It climbs."""
+
+    id: bytes
+    issuer: str
+    key: bytes  # by which it was asked; the asker's own relay fills it in
+    request: bytes
+
+
+class Joined(NamedTuple):
+    """The issuer's answer to the JOIN with this id, or why there is none. It goes back the way the question came."""
+
+    id: bytes
+    code: Code | None
+    detail: str
+    answer: bytes
+
+
 Frame = (
     Hello | Welcome | Refused | Intro | Data | Ack | Nack | Credit | Routes | Routed | Ping | Pong | Bye | Lists
+    | Join | Joined
 )
 
 
@@ -181,6 +203,8 @@ def encode_frame(frame: Frame) -> bytes:
             return pack([number, sequence, [[index, code.number, detail] for index, code, detail in routed]])
         case Bye(code, redirect):
             return pack([number, code.number, redirect])
+        case Joined(id_, answered, detail, answer):
+            return pack([number, id_, 0 if answered is None else answered.number, detail, answer])
         case Welcome() | Pong():
             return pack([number, *frame[:-1], *([list(frame.path)] if frame.path else [])])
         case _:
@@ -327,7 +351,17 @@ def _credit(f: Any) -> Credit:
     return Credit(allowed)
 
 
-# The one list of what exists. Number 15 is kept for JOIN.
+def _join(f: Any) -> Join:
+    return Join(_id(f[1]), _str(f[2]), _bytes(f[3], KEY_BYTES), _bytes(f[4], ASK_BYTES_MAX))
+
+
+def _joined(f: Any) -> Joined:
+    number = _int(f[2])
+    code = None if number == 0 else code_of(number)
+    return Joined(_id(f[1]), code, _str(f[3], _DETAIL_BYTES_MAX), _bytes(f[4], ANSWER_BYTES_MAX))
+
+
+# The one list of what exists.
 _TABLE: list[tuple[int, type, Callable[[Any], Frame]]] = [
     (1, Hello, _hello),
     (2, Welcome, _welcome),
@@ -343,6 +377,8 @@ _TABLE: list[tuple[int, type, Callable[[Any], Frame]]] = [
     (12, Pong, lambda f: Pong(_int(f[1]), _int(f[2]), _path(f, 3))),
     (13, Bye, lambda f: Bye(code_of(_int(f[1])), _str(f[2], _DETAIL_BYTES_MAX))),
     (14, Lists, lambda f: Lists(_bytes(f[1], FRAME_BYTES_MAX))),
+    (15, Join, _join),
+    (16, Joined, _joined),
 ]
 _NUMBERS = {class_: number for number, class_, _ in _TABLE}
 _DECODERS = {number: decoder for number, _, decoder in _TABLE}

@@ -38,7 +38,7 @@ def test_frames_have_their_numbers():
     for number, class_, _ in _TABLE:
         name = class_.__name__.lower()
         assert listed[names.get(name, name)] == number
-    assert len(listed) == len(_TABLE) + 1, "JOIN is reserved"
+    assert len(listed) == len(_TABLE)
 
 
 def test_kinds_and_lanes_have_their_numbers():

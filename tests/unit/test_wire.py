@@ -24,6 +24,8 @@ from fabric.protocol.wire import (
     Hello,
     Intro,
     Item,
+    Join,
+    Joined,
     Lists,
     Nack,
     Ping,
@@ -55,6 +57,9 @@ FRAMES = [
     Pong(T0, T0 + 5, ("hq",)),
     Bye(Code.CLOSED, ""),
     Lists(b"list"),
+    Join(ID, "plant-1-issuer", b"k" * 32, b"request"),
+    Joined(ID, None, "", b"answer"),
+    Joined(ID, Code.TOKEN_USED, "once", b""),
 ]
 
 
@@ -114,7 +119,7 @@ def test_what_does_not_begin_with_a_kind_is_malformed(payload):
     assert decode_frame(payload).code is Code.MALFORMED
 
 
-@pytest.mark.parametrize("kind", [0, 15, 16, 99, 2**60, -1])
+@pytest.mark.parametrize("kind", [0, 17, 99, 2**60, -1])
 def test_an_unknown_kind_has_a_code_of_its_own(kind):
     assert decode_frame(pack([kind, 1, 2])).code is Code.UNKNOWN_FRAME
 

@@ -23,6 +23,7 @@ from fabric.protocol.credentials import (
     ApproveGrant,
     Credential,
     Grants,
+    Issuing,
     NodeKind,
     PublishGrant,
     RequestGrant,
@@ -40,11 +41,20 @@ from fabric.protocol.envelope import (
     seal,
 )
 from fabric.protocol.errors import Code, Reject
+from fabric.protocol.joining import (
+    Token,
+    answer,
+    ask_to_join,
+    ask_to_renew,
+    open_answer,
+    open_request,
+    read_token,
+)
 from fabric.protocol.parts import read_records
 from fabric.protocol.revocations import issue_revocations, verify_revocations
 from fabric.protocol.routing import open_attachment, sign_attachment
 from fabric.protocol.severity import Lane, Phase, Severity
-from fabric.protocol.signing import TYPE_CREDENTIAL, TYPE_ENVELOPE, TYPE_REVOCATIONS, TYPE_ROOT, TYPE_ROUTE
+from fabric.protocol.signing import TYPE_CREDENTIAL, TYPE_ENVELOPE, TYPE_JOIN, TYPE_REVOCATIONS, TYPE_ROOT, TYPE_ROUTE
 from fabric.protocol.tlp import Label
 from fabric.protocol.verify import RootCache, Verified, open_envelope
 from fabric.protocol.wire import (
@@ -56,6 +66,8 @@ from fabric.protocol.wire import (
     Hello,
     Intro,
     Item,
+    Join,
+    Joined,
     Lists,
     Nack,
     Ping,
@@ -82,7 +94,42 @@ RELAY = AUTHORITY.issue("hq", NodeKind.RELAY, Label.RED)
 POINT = AUTHORITY.issue("zeek-1", clearance=Label.AMBER, segment="ot-1", grants=ALL_GRANTS,
                         tags=(("role", "sensor"), ("vendor", "zeek")), communities=("isac",))
 KNOWN = {member.credential.digest: member.credential for member in (RELAY, POINT)}
+
+
+def read_back(raw: bytes) -> Credential:
+    credential = verify_credential(raw, AUTHORITY.key, FABRIC)
+    assert isinstance(credential, Credential), credential
+    return credential
+
+
+ISSUER_SIGNERS = {name: AUTHORITY.issue(name).signer for name in ("plant", "cell")}
+MAY = Issuing(
+    ("p1-*",), (NodeKind.POINT, NodeKind.ISSUER), ("ot-*",), ("acme",), Label.AMBER, ("isac",), (),
+    (("role", "sensor"), ("vendor", "*")), ("p1-*",), ALL_GRANTS,
+)
+ISSUER = read_back(issue(
+    replace(AUTHORITY.issue("plant", clearance=Label.CLEAR).credential, kind=NodeKind.ISSUER, issuing=MAY),
+    AUTHORITY.signer,
+))
+OF_A_PLANT = replace(POINT.credential, id="p1-zeek", principal="p1-shift")
+MEMBER = read_back(issue(OF_A_PLANT, ISSUER_SIGNERS["plant"], ISSUER))
+LOWER = read_back(issue(
+    replace(
+        AUTHORITY.issue("cell", clearance=Label.CLEAR, segment="ot-1").credential, id="p1-cell", kind=NodeKind.ISSUER,
+        issuing=replace(MAY, kinds=(NodeKind.POINT,), segments=("ot-1",)),
+    ),
+    ISSUER_SIGNERS["plant"], ISSUER,
+))
+GRANDCHILD = read_back(issue(OF_A_PLANT, ISSUER_SIGNERS["cell"], LOWER))
+TOKEN = Token(
+    FABRIC, AUTHORITY.key, "ot-1", "10.1.2.3:7730", derive("relay"), "plant", derive("token")[:8],
+    derive("secret")[:16],
+)
 SESSION, NONCE = derive("session")[:16], derive("nonce")[:16]
+JOIN_REQUEST = ask_to_join(TOKEN, POINT.curve_key, POINT.signer, "p1-zeek", NONCE)
+JOIN_ANSWER = answer(
+    JOIN_REQUEST, MEMBER, ISSUER, ISSUER_SIGNERS["plant"], Label.AMBER, {"event": 3_600_000, "action": 30_000}
+)
 RULES = {"id.orig_h": Label.AMBER, "note": Label.RED}
 RECORDS = [{"id.orig_h": f"10.1.0.{n}", "rule": "port scan", "note": "x" * n, "bytes": n * 1000} for n in range(3)]
 
@@ -203,11 +250,27 @@ GOOD: list[tuple[str, str, bytes]] = [
     ("BYE", "frame", encode_frame(Bye(Code.CLOSED, ""))),
     ("LISTS", "frame", encode_frame(Lists(LIST))),
     ("a frame with more than this version knows", "frame", msgpack.packb([11, T0, "later"])),
+    ("credential of an issuer", "credential", ISSUER.raw),
+    ("credential of a member of it", "credential", MEMBER.raw),
+    ("credential below two issuers", "credential", GRANDCHILD.raw),
+    ("JOIN", "frame", encode_frame(Join(NONCE, "plant", derive("key"), JOIN_REQUEST))),
+    ("JOINED", "frame", encode_frame(Joined(NONCE, None, "", JOIN_ANSWER))),
+    ("JOINED that grants nothing", "frame", encode_frame(Joined(NONCE, Code.TOKEN_USED, "once", b""))),
+    ("a request to join", "request", JOIN_REQUEST),
+    ("a request to be renewed", "request", ask_to_renew(MEMBER, POINT.signer, T0)),
+    ("an answer", "answer", JOIN_ANSWER),
+    ("a token", "token", TOKEN.encode().encode()),
 ]
 
 PARTS = decode_envelope(BATCH).parts  # type: ignore[union-attr]
 HEADER = decode_envelope(BATCH).header  # type: ignore[union-attr]
 SIGNATURE = decode_envelope(BATCH).signature  # type: ignore[union-attr]
+
+
+CHAIN, LONG_CHAIN = (
+    [unpacked[:2], *unpacked[2]] for unpacked in (msgpack.unpackb(raw) for raw in (MEMBER.raw, GRANDCHILD.raw))
+)
+JOIN_BODY = msgpack.unpackb(JOIN_REQUEST)[0]
 
 
 def flipped(data: bytes, at: int = -1) -> bytes:
@@ -348,6 +411,26 @@ HOSTILE: list[tuple[str, str, bytes]] = [
     ("list altered", "revocations", flipped(LIST)),
     ("list that a relay signed", "revocations", issue_revocations(FABRIC, 9, T0, T0, [], RELAY.signer)),
     ("list of another fabric", "revocations", issue_revocations("other", 9, T0, T0, [], AUTHORITY.signer)),
+    ("credential whose issuer is missing", "credential", msgpack.packb([*CHAIN[0], []])),
+    ("credential whose issuer's issuer is missing", "credential", msgpack.packb([*LONG_CHAIN[0], LONG_CHAIN[1:2]])),
+    ("credential with its issuers in another order", "credential",
+     msgpack.packb([*LONG_CHAIN[0], LONG_CHAIN[:0:-1]])),
+    ("credential that a member signed", "credential",
+     issue(replace(OF_A_PLANT, id="p1-other"), POINT.signer, MEMBER)),
+    ("credential with an id that its issuer may not give", "credential",
+     issue(replace(OF_A_PLANT, id="hq"), ISSUER_SIGNERS["plant"], ISSUER)),
+    ("credential with a clearance that its issuer may not give", "credential",
+     issue(replace(OF_A_PLANT, clearance=Label.RED), ISSUER_SIGNERS["plant"], ISSUER)),
+    ("credential that outlives its issuer", "credential",
+     issue(replace(OF_A_PLANT, not_after_ms=2**45 + 1), ISSUER_SIGNERS["plant"], ISSUER)),
+    ("credential with a chain of four", "credential",
+     msgpack.packb([*CHAIN[0], [*CHAIN[1:], *[CHAIN[1]] * 3]])),
+    ("request altered", "request", flipped(JOIN_REQUEST, 20)),
+    ("request that another key signed", "request", msgpack.packb([
+        JOIN_BODY, RELAY.signer.sign(TYPE_JOIN, JOIN_BODY), bytes(32)])),
+    ("answer altered", "answer", flipped(JOIN_ANSWER, 20)),
+    ("answer that a member signed", "answer", answer(JOIN_REQUEST, MEMBER, MEMBER, POINT.signer, Label.CLEAR, {})),
+    ("token cut off", "token", TOKEN.encode().encode()[:-1]),
 ]
 
 
@@ -366,6 +449,12 @@ def read(what: str, raw: bytes) -> Any:
             return verify_credential(raw, AUTHORITY.key, FABRIC)
         case "attachment":
             return open_attachment(raw, KNOWN)
+        case "request":
+            return open_request(raw, AUTHORITY.key, FABRIC)
+        case "answer":
+            return open_answer(raw, JOIN_REQUEST, AUTHORITY.key, FABRIC, "plant")
+        case "token":
+            return read_token(raw.decode())
         case _:
             return verify_revocations(raw, AUTHORITY.key, FABRIC)
 

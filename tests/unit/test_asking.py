@@ -1,0 +1,262 @@
+"""Questions to an issuer through a relay: who may ask what, where it goes, and who is answered."""
+
+from dataclasses import replace
+
+import pytest
+
+from fabric.protocol.chain import issue, verify_credential
+from fabric.protocol.credentials import Issuing, NodeKind
+from fabric.protocol.errors import Code
+from fabric.protocol.limits import ASK_BYTES_MAX, ASK_MS, HELLO_WAIT_MS, RETRY_MS
+from fabric.protocol.point import Point
+from fabric.protocol.ready import Answer, Answered, Ask, Asked, LinkUp
+from fabric.protocol.relay import Relay
+from fabric.protocol.tlp import Label
+from fabric.protocol.wire import Join, Joined, Refused, Role
+from tests.conversation import Conversation
+from tests.support import FABRIC, Authority, Member, derive, entropy
+
+AUTHORITY = Authority("asking")
+HQ = AUTHORITY.issue("hq", NodeKind.RELAY)
+ME = AUTHORITY.issue("mid", NodeKind.RELAY)
+CHILD = AUTHORITY.issue("low", NodeKind.RELAY)
+ZEEK = AUTHORITY.issue("zeek-1")
+STRANGER = derive("stranger")
+ID = b"i" * 16
+
+
+def as_issuer(name):
+    member = AUTHORITY.issue(name)
+    claim = replace(
+        member.credential, kind=NodeKind.ISSUER,
+        issuing=Issuing(("*",), (NodeKind.POINT,), ("*",), ("*",), Label.RED),
+    )
+    credential = verify_credential(issue(claim, AUTHORITY.signer), AUTHORITY.key, FABRIC)
+    return Member(credential, member.signer, member.curve_key)
+
+
+ISSUER = as_issuer("plant")
+
+
+def conversation(parents=("hq",)):
+    return Conversation(Relay(ME.credential, ME.signer, AUTHORITY.key, b"m" * 16, entropy("asking"), parents))
+
+
+@pytest.fixture
+def talk():
+    return conversation()
+
+
+def knock(talk, key=STRANGER, link=99):
+    """Somebody dials who has no credential."""
+    talk.step(LinkUp(link, key, b""))
+    return link
+
+
+def asked(talk, link):
+    return talk.heard(link, Join)
+
+
+def answers(talk, link):
+    return [(frame.id, frame.code) for frame in talk.heard(link, Joined)]
+
+
+def join(id_=ID, issuer="plant", key=b"", request=b"request"):
+    return Join(id_, issuer, key, request)
+
+
+def test_a_stranger_s_question_goes_to_the_issuer_and_the_answer_back(talk):
+    issuer, stranger = talk.connect(ISSUER, Role.POINT), knock(talk)
+    talk.say(stranger, join(key=b"forged"))
+    assert asked(talk, issuer) == [join(key=STRANGER)], "the relay says by which key it was asked"
+    talk.say(issuer, Joined(ID, None, "", b"answer"))
+    assert talk.heard(stranger, Joined) == [Joined(ID, None, "", b"answer")]
+    assert talk.closed == [], "it may say HELLO now, or go"
+
+
+def test_without_the_issuer_here_it_climbs(talk):
+    up, stranger = talk.dial(HQ, Role.CHILD), knock(talk)
+    talk.connect(as_issuer("another"), Role.POINT)
+    talk.say(stranger, join())
+    assert asked(talk, up) == [join(key=STRANGER)]
+    talk.say(up, Joined(ID, Code.TOKEN_USED, "once", b""))
+    assert talk.heard(stranger, Joined) == [Joined(ID, Code.TOKEN_USED, "once", b"")]
+
+
+def test_a_child_s_question_keeps_the_key_that_the_child_saw(talk):
+    issuer, child = talk.connect(ISSUER, Role.POINT), talk.connect(CHILD, Role.CHILD)
+    talk.say(child, join(key=STRANGER))
+    assert asked(talk, issuer) == [join(key=STRANGER)]
+
+
+def test_a_control_point_asks_with_its_own_key(talk):
+    issuer, zeek = talk.connect(ISSUER, Role.POINT), talk.connect(ZEEK, Role.POINT)
+    talk.say(zeek, join(key=STRANGER))
+    assert asked(talk, issuer) == [join(key=ZEEK.curve_key)]
+
+
+def test_at_the_root_it_is_said_that_there_is_no_issuer():
+    talk = conversation(parents=())
+    stranger = knock(talk)
+    talk.say(stranger, join())
+    assert answers(talk, stranger) == [(ID, Code.NO_ISSUER)]
+
+
+def test_while_there_is_no_parent_it_may_be_asked_again(talk):
+    stranger = knock(talk)
+    talk.say(stranger, join())
+    assert answers(talk, stranger) == [(ID, Code.BUSY)]
+
+
+def test_a_control_point_of_the_issuer_s_name_is_no_issuer(talk):
+    up, false = talk.dial(HQ, Role.CHILD), talk.connect(AUTHORITY.issue("plant"), Role.POINT)
+    talk.say(knock(talk), join())
+    assert asked(talk, false) == [] and asked(talk, up) == [join(key=STRANGER)]
+
+
+# -- who may say what -----------------------------------------------------------------------------------------
+
+
+def test_only_issuers_and_the_parent_answer(talk):
+    talk.dial(HQ, Role.CHILD)
+    stranger = knock(talk)
+    talk.say(stranger, join())
+    for member, role in ((ZEEK, Role.POINT), (CHILD, Role.CHILD)):
+        link = talk.connect(member, role)
+        talk.say(link, Joined(ID, None, "", b"mine"))
+        assert [frame.code for frame in talk.heard(link, Refused)] == [Code.WRONG_ROLE]
+    assert answers(talk, stranger) == []
+
+
+def test_the_parent_does_not_ask(talk):
+    up = talk.dial(HQ, Role.CHILD)
+    talk.say(up, join())
+    assert [frame.code for frame in talk.heard(up, Refused)] == [Code.WRONG_DIRECTION]
+
+
+def test_nobody_takes_another_s_answer(talk):
+    issuer, stranger, thief = talk.connect(ISSUER, Role.POINT), knock(talk), knock(talk, derive("thief"), 98)
+    talk.say(stranger, join())
+    talk.say(thief, join())
+    assert answers(talk, thief) == [(ID, Code.BUSY)] and len(asked(talk, issuer)) == 1
+    talk.say(issuer, Joined(ID, None, "", b"answer"))
+    assert answers(talk, stranger) == [(ID, None)] and answers(talk, thief) == []
+
+
+def test_an_answer_comes_once_and_in_time(talk):
+    issuer, stranger = talk.connect(ISSUER, Role.POINT), knock(talk)
+    talk.say(issuer, Joined(ID, None, "", b"before"))
+    talk.say(stranger, join())
+    talk.say(issuer, Joined(ID, None, "", b"answer"))
+    talk.say(issuer, Joined(ID, None, "", b"again"))
+    assert [frame.answer for frame in talk.heard(stranger, Joined)] == [b"answer"]
+
+
+def test_who_asked_is_forgotten_after_a_while(talk):
+    talk.dial(HQ, Role.CHILD)
+    talk.say(knock(talk), join())
+    assert len(talk.core._asked) == 1
+    talk.now_ms += ASK_MS
+    talk.wait(500)
+    assert not talk.core._asked
+
+
+# -- bounds ---------------------------------------------------------------------------------------------------
+
+
+def test_strangers_together_do_not_ask_without_end(talk):
+    issuer = talk.connect(ISSUER, Role.POINT)
+    refused = []
+    for n in range(80):
+        stranger = knock(talk, derive("stranger", n), 1_000 + n)
+        talk.say(stranger, join(derive(n)[:16]))
+        refused += [code for _, code in answers(talk, stranger)]
+    assert len(asked(talk, issuer)) == 50 and refused == [Code.BUSY] * 30
+    zeek = talk.connect(ZEEK, Role.POINT)
+    talk.say(zeek, join(b"z" * 16))
+    assert len(asked(talk, issuer)) == 1, "who is in has a rate of his own"
+
+
+def test_a_question_is_small(talk):
+    stranger = knock(talk)
+    talk.say(stranger, join(request=bytes(ASK_BYTES_MAX + 1)))
+    assert [frame.code for frame in talk.heard(stranger, Refused)] == [Code.MALFORMED]
+
+
+def test_who_waits_for_an_answer_is_not_cut_for_saying_no_hello(talk):
+    talk.connect(ISSUER, Role.POINT)
+    stranger = knock(talk)
+    for _ in range(4):
+        talk.say(stranger, join())
+        talk.wait(HELLO_WAIT_MS - 1_000)
+    assert stranger not in talk.closed
+    talk.wait(HELLO_WAIT_MS + 1_000)
+    assert stranger in talk.closed
+
+
+# -- the ends -------------------------------------------------------------------------------------------------
+
+
+def point(member):
+    return Conversation(Point(member.credential, member.signer, AUTHORITY.key, b"p" * 16, entropy(member.id)))
+
+
+def test_an_issuer_is_asked_and_answers():
+    talk = point(ISSUER)
+    link = talk.dial(ME, Role.POINT)
+    talk.say(link, join(key=STRANGER))
+    assert talk.told(Asked) == [Asked(ID, STRANGER, b"request")]
+    talk.step(Answer(ID, None, b"answer"))
+    assert talk.heard(link, Joined) == [Joined(ID, None, "", b"answer")]
+
+
+def test_nobody_else_is_asked():
+    talk = point(ZEEK)
+    link = talk.dial(ME, Role.POINT)
+    talk.say(link, join())
+    assert [frame.code for frame in talk.heard(link, Refused)] == [Code.WRONG_ROLE] and talk.told(Asked) == []
+
+
+@pytest.fixture(params=["control point", "relay"])
+def asker(request):
+    """(the conversation, how it reaches its parent)"""
+    if request.param == "relay":
+        return conversation(), lambda talk: talk.dial(HQ, Role.CHILD)
+    return point(ZEEK), lambda talk: talk.dial(ME, Role.POINT)
+
+
+def test_a_node_asks_until_it_is_answered(asker):
+    talk, connect = asker
+    talk.step(Ask(ID, "plant", b"request"))
+    link = connect(talk)
+    talk.wait(RETRY_MS + 500)
+    assert {frame.id for frame in asked(talk, link)} == {ID}
+    talk.say(link, Joined(ID, Code.BUSY, "mid has no parent now", b""))
+    assert talk.told(Answered) == []
+    talk.wait(RETRY_MS + 500)
+    assert asked(talk, link)
+    talk.say(link, Joined(ID, None, "", b"answer"))
+    assert talk.told(Answered) == [Answered(ID, None, b"answer")]
+    talk.wait(RETRY_MS + 500)
+    assert asked(talk, link) == []
+
+
+@pytest.mark.parametrize("busy", [True, False])
+def test_a_node_gives_up_and_says_why(asker, busy):
+    talk, connect = asker
+    link = connect(talk)
+    talk.step(Ask(ID, "plant", b"request"))
+    if busy:
+        talk.say(link, Joined(ID, Code.BUSY, "later", b""))
+    talk.now_ms += ASK_MS
+    talk.wait(500)
+    (told,) = talk.told(Answered)
+    assert told.refused.code is (Code.BUSY if busy else Code.NO_ISSUER)
+
+
+def test_a_relay_asks_the_issuer_that_is_at_it(talk):
+    issuer = talk.connect(ISSUER, Role.POINT)
+    talk.step(Ask(ID, "plant", b"request"))
+    assert asked(talk, issuer) == [join(key=ME.curve_key)]
+    talk.say(issuer, Joined(ID, None, "", b"answer"))
+    assert talk.told(Answered) == [Answered(ID, None, b"answer")]
