@@ -15,7 +15,7 @@ from fabric.edge.renewal import renew_at_ms
 from fabric.protocol.credentials import Credential, Grants, Issuing, encode_grants
 from fabric.protocol.errors import Code, FabricError
 from relays.authority.keeping import Authority, fingerprint
-from relays.authority.minting import during, mint
+from relays.authority.minting import during, life_of, mint
 
 
 def description(credential: Credential) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def issue_again(folder: Path, by: Authority | Identity, now_ms: int) -> Credenti
     authority_key = by.authority_key if isinstance(by, Identity) else by.public
     if authority_key != identity.authority_key:
         raise FabricError(Code.BAD_CREDENTIAL, f"{old.id} belongs to another authority")
-    fresh = mint(during(old, now_ms, old.not_after_ms - old.not_before_ms, issuer), by.signer, authority_key, issuer)
+    fresh = mint(during(old, now_ms, life_of(old), issuer), by.signer, authority_key, issuer)
     write_private(folder / "credential", fresh.raw)
     return fresh
 

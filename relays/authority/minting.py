@@ -20,8 +20,8 @@ from fabric.protocol.credentials import Credential
 from fabric.protocol.errors import FabricError, Reject
 from fabric.protocol.signing import Signer, signing_public
 
-# A credential is valid from a little before it was issued, for clocks that are a little behind.
-_BACKDATE_MS = 3_600_000
+# A credential is valid from a little before it was issued, for clocks that are a little behind: an eighth of its life.
+_BACKDATE_MS_MAX = 3_600_000
 
 Keys = tuple[bytes, bytes]  # the CURVE secret and the signing seed
 
@@ -50,12 +50,18 @@ def claim(
 
 def during(credential: Credential, now_ms: int, life_ms: int, issuer: Credential | None = None) -> Credential:
     """The same from now on, for this long, but within its issuer's validity; newer than any before."""
-    begin_ms, end_ms = now_ms - _BACKDATE_MS, now_ms + life_ms
+    begin_ms, end_ms = now_ms - min(_BACKDATE_MS_MAX, life_ms // 8), now_ms + life_ms
     if issuer is not None:
         begin_ms, end_ms = max(begin_ms, issuer.not_before_ms), min(end_ms, issuer.not_after_ms)
     return replace(
         credential, not_before_ms=begin_ms, not_after_ms=end_ms, serial=max(now_ms, credential.serial + 1),
     )
+
+
+def life_of(credential: Credential) -> int:
+    """For how long it was issued, in ms: what `during` was told."""
+    whole_ms = credential.not_after_ms - credential.not_before_ms
+    return max(whole_ms - _BACKDATE_MS_MAX, whole_ms * 8 // 9)
 
 
 def mint(
