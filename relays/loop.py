@@ -21,12 +21,12 @@ import zmq
 
 from fabric.edge.home import fabric_folder, make_private
 from fabric.edge.identity import Identity
-from fabric.edge.renewal import OwnCredential
+from fabric.edge.renewal import Renewal
 from fabric.edge.spool import Owed, Spool
 from fabric.protocol.credentials import NodeKind
-from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.errors import Code, FabricError, Reject
 from fabric.protocol.limits import FRAME_BYTES_MAX, HELLO_WAIT_MS
-from fabric.protocol.ready import Arrived, Drain, LinkDown, LinkUp, Op, Ready, Renewed, Tick
+from fabric.protocol.ready import Answered, Arrived, Drain, LinkDown, LinkUp, Op, Ready, Renewed, Tick
 from fabric.protocol.relay import Relay
 from fabric.protocol.wire import PROTOCOL_VERSIONS, SESSION_BYTES, Hello, Refused, Role, decode_frame, encode_frame
 from fabric.transport.clock import Clock
@@ -68,7 +68,7 @@ class RelayLoop:
         self._drain_path = drain_path(identity.fabric, identity.id, home)
         self._drain_until_ms = 0
         self._allowance = Allowance()
-        self._own = OwnCredential(identity.folder, identity.authority_key, identity.credential)
+        self._renewal = Renewal(identity, os.urandom)
         self._clock_wrong = False
 
     def run(self) -> None:
@@ -249,6 +249,9 @@ class RelayLoop:
             if now_ms >= at_ms:
                 del self._condemned[link]
                 self._listener.cut(link)
+        for delivered in ready.deliver:
+            if isinstance(delivered, Answered):
+                self._answered(delivered, now_ms)
         for note in ready.notes:
             left_out = self._allowance.take(note.event, now_ms)
             if left_out is not None:
@@ -307,12 +310,28 @@ class RelayLoop:
             if refused is not None:
                 self._log.warning("revocation list refused", code=refused.code.label)
             self._apply(ready, now_ms)
-        fresh = self._own.newer()
-        if fresh is not None:
-            self._apply(self.core.step(Renewed(fresh), now_ms), now_ms)
+        self._renew(now_ms)
         self._watch_clock()
         gate = self._gate.counters
         self._status.write(snapshot(self.core, self._config, now_ms, dict(gate), self._door is None))
+
+    def _renew(self, now_ms: int) -> None:
+        """Take up a newer credential from the folder, or ask for one when it is time."""
+        fresh = self._renewal.newer()
+        event = self._renewal.due(self.core.fabric_now(now_ms)) if fresh is None else Renewed(fresh)
+        if event is not None:
+            self._apply(self.core.step(event, now_ms), now_ms)
+
+    def _answered(self, answered: Answered, now_ms: int) -> None:
+        try:
+            fresh = self._renewal.answered(answered)
+        except OSError as error:
+            fresh = self._renewal.held
+            self._log.warning("renewed credential not kept", why=type(error).__name__)
+        if isinstance(fresh, Reject):
+            self._log.warning("not renewed", code=fresh.code.label, why=fresh.detail, next=fresh.code.next_step)
+        elif fresh is not None:
+            self._apply(self.core.step(Renewed(fresh), now_ms), now_ms)
 
     def _open_intake(self, is_open: bool) -> None:
         """Whether there is room on the disk for more; said when it changes."""

@@ -27,12 +27,14 @@ def snapshot(
 ) -> dict[str, Any]:
     """The state as one JSON object."""
     uplink = core.by_destination.get(UPLINK)
-    children, points = [], []
+    children, points, vouched = [], [], {}
     for link in core.by_destination.values():
         if link.peer is not None and link.peer_role == Role.CHILD:
             children.append(link.peer.id)
         elif link.peer is not None and link.peer_role == Role.POINT:
             points.append(link.peer.id)
+        if link.peer is not None and link.peer.issuers and link.peer_role != Role.PARENT:
+            vouched[link.peer.id] = link.peer.issuers[0]
     queue = list(core.custody.asleep_rows)
     for outbox in core.outboxes.values():
         queue = [a + b for a, b in zip(queue, outbox.counts(), strict=True)]
@@ -51,6 +53,7 @@ def snapshot(
         "parent_link": "root" if core.is_root else ("up" if uplink is not None else "down"),
         "children": sorted(children),
         "points": sorted(points),
+        "vouched_for": vouched,  # by an issuer, of those who are connected
         "queue": {lane.name.lower(): queue[lane] for lane in Lane},
         "held": len(core.custody) + sum(core.custody.asleep_rows),
         "intake_open": core.custody.intake_open,

@@ -161,6 +161,13 @@ class ControlPoint:
         """Records that the relay does not hold yet."""
         return self._loop.outgoing.waiting
 
+    def renew(self) -> None:
+        """Ask this identity's issuer for a newer credential now. By itself it does so when two thirds are over.
+
+        Raises FabricError: NO_ISSUER where it is not online, USAGE where the authority itself vouches for it.
+        """
+        self._loop.renew().result()
+
     def position_of(self, source: str) -> str | None:
         """How far this source was read, as far as the outbox knows."""
         return self._loop.position(source)

@@ -88,6 +88,10 @@ class Composer:
         # A stream is what everybody who may see one of it may see all of: (topic, label, audience) of a session.
         self._streams: dict[tuple[str, Label, Audience], tuple[bytes, int]] = {}
 
+    def renewed(self, credential: Credential) -> None:
+        """What is composed from now on is signed under this one."""
+        self._credential = credential
+
     def compose(self, drafts: Sequence[Draft]) -> tuple[list[Sealed], list[tuple[Draft, FabricError]]]:
         """Envelopes for all drafts, oldest first, and those that cannot be sent, each with its error."""
         built: list[tuple[Header, Sequence[bytes], Sequence[Draft]]] = []

@@ -28,11 +28,12 @@ from fabric.edge.messages import messages_of
 from fabric.edge.notices import Notice, notice_of
 from fabric.edge.outbox import EdgeOutbox
 from fabric.edge.outgoing import Outgoing
+from fabric.edge.renewal import Renewal
 from fabric.edge.requests import Requests
 from fabric.edge.spool.file import beside
 from fabric.edge.standing import Standing
 from fabric.edge.tracking import Tracker
-from fabric.protocol.credentials import NodeKind
+from fabric.protocol.credentials import Credential, NodeKind
 from fabric.protocol.envelope import Kind
 from fabric.protocol.errors import Code, FabricError, Reject
 from fabric.protocol.limits import FRAME_BYTES_MAX
@@ -40,6 +41,9 @@ from fabric.protocol.links import UPLINK
 from fabric.protocol.parts import Record
 from fabric.protocol.point import Point
 from fabric.protocol.ready import (
+    Answer,
+    Answered,
+    Asked,
     Attach,
     Attached,
     Connected,
@@ -53,6 +57,7 @@ from fabric.protocol.ready import (
     LinkUp,
     Published,
     Ready,
+    Renewed,
     SubscriptionRefused,
     Tick,
 )
@@ -66,6 +71,7 @@ from fabric.transport.sockets import LinkNumbers
 from fabric.transport.turns import Turn
 
 _IDLE_MS_MAX = 1_000
+_RENEW_MS = 1_000
 _BACKOFF_MS_MAX = 10_000
 _ONE_OR_THE_OTHER = (
     "who is away executes nothing: a control point has durable subscriptions or handlers of actions",
@@ -89,6 +95,8 @@ class EdgeLoop:
         self.outgoing = Outgoing(
             self.core, Composer(identity.credential, self.core.signer, os.urandom, self.core.fabric_now), self._log
         )
+        self._renewal = Renewal(identity, os.urandom)
+        self.on_asked: Callable[[Asked, int], Answer] | None = None  # of an issuer
         self._outbox_path = outbox
         self._outbox: EdgeOutbox | None = None
         self._opened: Future[None] = Future()
@@ -98,6 +106,8 @@ class EdgeLoop:
         self._requests = Requests()
         self.on_notice: Callable[[Notice], None] | None = None
         self._epoch = 0
+        self._renew_at_ms = 0
+        self._waiting_for_renewal: dict[bytes, Future[None]] = {}
         self.standing = Standing([dial.address for dial in identity.dials])
         self._stopping = False
         self._wake_reader, self._wake_writer = socket.socketpair()
@@ -247,7 +257,7 @@ class EdgeLoop:
             self._serve()
         except FabricError as error:
             if self._opened.done():  # else `start` raises it
-                self._log.error("control point stopped", code=error.code.label, why=error.detail)
+                self._log.warning("control point stopped", code=error.code.label, why=error.detail)
             self.standing.problem = error
             self._fail_all(error)
         except Exception as error:  # noqa: BLE001 - a thread that dies silently would leave every caller waiting
@@ -313,6 +323,7 @@ class EdgeLoop:
             self._outbox.upkeep(self.core, now_ms)
             if self.core.custody.intake_open != was_open:
                 self._log.warning("disk is short: publish waits" if was_open else "disk has room again")
+        self._renew(now_ms, ready)
         self.outgoing.compose(now_ms, ready)
         reading = Turn()
         for link, payload in self._diallers.receive():
@@ -378,6 +389,57 @@ class EdgeLoop:
         wanted = Attach(self._epoch, self._actions is not None, incoming.patterns, incoming.keep_ms)
         ready.merge(self.core.step(wanted, now_ms))
 
+    # -- this node's credential -------------------------------------------------------------------------
+
+    def _renew(self, now_ms: int, ready: Ready) -> None:
+        """A few times a minute: take up a newer one from the folder, or ask for one when it is time."""
+        if now_ms < self._renew_at_ms:
+            return
+        self._renew_at_ms = now_ms + _RENEW_MS
+        fresh = self._renewal.newer()
+        if fresh is not None:
+            self._renewed(fresh, now_ms, ready)
+        elif self.core.connected and (ask := self._renewal.due(self.core.fabric_now(now_ms))) is not None:
+            ready.merge(self.core.step(ask, now_ms))
+
+    def renew(self) -> Future[None]:
+        """Ask this node's issuer for a newer credential now; the future ends when it is in force, or with why not."""
+        future: Future[None] = Future()
+        if not self._renewal.held.issuers:
+            raise FabricError(
+                Code.USAGE, f"the authority itself vouches for {self.identity.id}",
+                f"run `fabric credential renew {self.identity.id}` where the authority is",
+            )
+
+        def ask(now_ms: int, ready: Ready) -> None:
+            question = self._renewal.ask(self.core.fabric_now(now_ms))
+            self._waiting_for_renewal[question.id] = future
+            ready.merge(self.core.step(question, now_ms))
+
+        self.call(ask)
+        return future
+
+    def _answered(self, answered: Answered) -> None:
+        try:
+            fresh = self._renewal.answered(answered)
+        except OSError as error:
+            fresh = self._renewal.held
+            self._log.warning("renewed credential not kept", why=type(error).__name__)
+        waiting = self._waiting_for_renewal.pop(answered.id, None)
+        if isinstance(fresh, Credential):
+            renewed = fresh
+            self.call(lambda now_ms, ready: self._renewed(renewed, now_ms, ready))
+            if waiting is not None:
+                waiting.set_result(None)
+        elif fresh is not None:
+            self._log.warning("not renewed", code=fresh.code.label, why=fresh.detail, next=fresh.code.next_step)
+            if waiting is not None:
+                waiting.set_exception(FabricError(fresh.code, fresh.detail))
+
+    def _renewed(self, fresh: Credential, now_ms: int, ready: Ready) -> None:
+        self.outgoing.renewed(fresh)
+        ready.merge(self.core.step(Renewed(fresh), now_ms))
+
     # -- in ---------------------------------------------------------------------------------------------
 
     def _deliver(self, delivered: Delivered, now_ms: int) -> None:
@@ -391,10 +453,21 @@ class EdgeLoop:
                 self._log.debug("connected", relay=relay)
             case Disconnected(reason, final):
                 self._log.debug("not connected", code=reason.code.label, why=reason.detail)
-                self.standing.is_refused(FabricError(reason.code, reason.detail), final=final)
+                problem = FabricError(reason.code, reason.detail)
+                # An id that was revoked is never used again: whoever waits here would wait for ever.
+                over = reason.code is Code.REVOKED
+                self.standing.is_refused(problem, final=final, over=over)
+                if over:
+                    raise problem
             case SubscriptionRefused(reason):
                 if self._incoming.refused(reason) or self._actions is not None:
                     self.call(self._attach)
+            case Asked():
+                if self.on_asked is not None:
+                    answer = self.on_asked(delivered, self.core.fabric_now(now_ms))
+                    self.call(lambda now, ready: ready.merge(self.core.step(answer, now)))
+            case Answered():
+                self._answered(delivered)
             case Attached(epoch):
                 if epoch >= self._epoch:
                     self.standing.attached.set()

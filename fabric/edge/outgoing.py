@@ -18,6 +18,7 @@ from typing import Any
 import structlog
 
 from fabric.edge.compose import Composer, Draft
+from fabric.protocol.credentials import Credential
 from fabric.protocol.envelope import Kind
 from fabric.protocol.errors import Code, FabricError, Reject
 from fabric.protocol.outbox import Row
@@ -160,6 +161,10 @@ class Outgoing:
     def restored(self, rows: Sequence[Row]) -> None:
         """What an earlier process left in the outbox."""
         self._count(sum(row.held.message.header.records for row in rows))
+
+    def renewed(self, credential: Credential) -> None:
+        """What is sealed from now on is signed under this one."""
+        self._composer.renewed(credential)
 
     def committed(self) -> None:
         """The turn's commit is done: what this node has on its own disk is what its program was promised."""

@@ -1,16 +1,25 @@
-"""A credential is renewed at two thirds of its life, while the node goes on.
+"""A credential is renewed at two thirds of its life, while the node goes on (SPEC 6.5).
 
 Guarantees: what is taken up is this node's own: the same id and keys, verified, and newer. Whatever else lies in the
-folder is let be.
+folder is let be. An issuer that is away is asked again, more often as the end comes nearer.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+from fabric.edge.home import write_private
+from fabric.edge.identity import Identity
 from fabric.protocol.chain import verify_credential
 from fabric.protocol.credentials import Credential
-from fabric.protocol.limits import CREDENTIAL_BYTES_MAX
+from fabric.protocol.errors import Code, Reject
+from fabric.protocol.joining import ask_to_renew, open_answer
+from fabric.protocol.limits import CREDENTIAL_BYTES_MAX, ID_BYTES
+from fabric.protocol.ready import Answered, Ask
+
+# Between two questions: a twentieth of what is left, but neither nagging nor forgetful.
+_AGAIN_MS_MIN, _AGAIN_MS_MAX = 5_000, 3_600_000
 
 
 def renew_at_ms(credential: Credential) -> int:
@@ -59,3 +68,61 @@ class OwnCredential:
         except OSError:
             return (0, 0, 0)
         return (found.st_mtime_ns, found.st_ino, found.st_size)
+
+
+class Renewal:
+    """A node's own: what to ask, and what became of it. `entropy(n)` gives n random bytes."""
+
+    def __init__(self, identity: Identity, entropy: Callable[[int], bytes]) -> None:
+        self._identity = identity
+        self._signer = identity.signer
+        self._own = OwnCredential(identity.folder, identity.authority_key, identity.credential)
+        self._entropy = entropy
+        self._asked: dict[bytes, bytes] = {}  # question -> request
+        self._not_before_ms = 0
+
+    @property
+    def held(self) -> Credential:
+        return self._own.held
+
+    def newer(self) -> Credential | None:
+        """One that somebody else put into the folder."""
+        return self._own.newer()
+
+    def due(self, now_ms: int) -> Ask | None:
+        """A question to its issuer, when it is time for one. `now_ms`: fabric time."""
+        credential = self._own.held
+        if self._asked or not credential.issuers or now_ms < max(renew_at_ms(credential), self._not_before_ms):
+            return None
+        left_ms = max(0, credential.not_after_ms - now_ms)
+        self._not_before_ms = now_ms + min(max(left_ms // 20, _AGAIN_MS_MIN), _AGAIN_MS_MAX)
+        return self.ask(now_ms)
+
+    def ask(self, now_ms: int) -> Ask:
+        """The question, whether it is time or not."""
+        credential = self._own.held
+        question, request = self._entropy(ID_BYTES), ask_to_renew(credential, self._signer, now_ms)
+        self._asked[question] = request
+        return Ask(question, credential.issuers[0], request)
+
+    def answered(self, answered: Answered) -> Credential | Reject | None:
+        """The newer credential, kept in the folder too; why there is none; or None where it was no question of this.
+
+        Raises OSError when the folder cannot be written: then the credential is held, and not kept.
+        """
+        request = self._asked.pop(answered.id, None)
+        if request is None:
+            return None
+        if answered.refused is not None:
+            return answered.refused
+        identity = self._identity
+        opened = open_answer(
+            answered.answer, request, identity.authority_key, identity.fabric, self._own.held.issuers[0]
+        )
+        if isinstance(opened, Reject):
+            return opened
+        fresh = self._own.take(opened.credential.raw)
+        if fresh is None:
+            return Reject(Code.BAD_CREDENTIAL, "the issuer answered with another credential than this node's")
+        write_private(identity.folder / "credential", fresh.raw)
+        return fresh

@@ -51,9 +51,9 @@ class Standing:
         self.connected.set()
         self._first_word.set()
 
-    def is_refused(self, problem: FabricError, *, final: bool) -> None:
-        """`final`: trying again cannot help until somebody acts."""
-        self._is_not(problem, final=final and self._has_one_relay)
+    def is_refused(self, problem: FabricError, *, final: bool, over: bool = False) -> None:
+        """`final`: trying again cannot help until somebody acts; `over`: nor can another relay."""
+        self._is_not(problem, final=over or (final and self._has_one_relay))
 
     def has_no_answer(self, relay: str, problem: FabricError) -> None:
         """A connection to this relay did not come about, or ended."""

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import fabric
-from relays.cli import actions, authority, credential, drain, notices, points, relay, running, topology
+from relays.cli import actions, authority, credential, drain, joining, notices, points, relay, running, topology
 from relays.logs import set_up_logs
 
 app = typer.Typer(
@@ -51,5 +51,8 @@ app.add_typer(actions.edge, name="edge")
 app.add_typer(relay.app, name="relay")
 app.command()(relay.bundle)
 app.add_typer(authority.app, name="authority")
+app.add_typer(joining.issuer_app, name="issuer")
+app.add_typer(joining.token_app, name="token")
+app.command()(joining.join)
 app.add_typer(credential.app, name="credential")
 app.command("revoke")(authority.revoke_)

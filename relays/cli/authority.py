@@ -28,6 +28,7 @@ from relays.authority import (
 from relays.cli.exits import command
 from relays.cli.passphrase import PassphraseFile, passphrase_from
 from relays.credentials import description
+from relays.issuing.members import members_here
 
 app = typer.Typer(no_args_is_help=True, help="The key that signs credentials, and who may sign for it.")
 Fabric = Annotated[str, typer.Argument(help="The fabric's name, as in its topology.")]
@@ -179,6 +180,7 @@ def _tags(tags: list[str]) -> tuple[tuple[str, str], ...]:
 def revoke_(
     ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Relays, control points or issuers that must go.")],
     fabric: Annotated[str, typer.Option("--fabric", help="The fabric's name.")],
+    unknown: Annotated[bool, typer.Option("--unknown", help="Also ids that this machine does not know.")] = False,
     passphrase_file: PassphraseFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -188,8 +190,11 @@ def revoke_(
 
     Example: fabric revoke zeek-p1 --fabric enterprise
     """
+    joined = {member.credential.id for member in members_here(fabric)}
     for id_ in ids:
-        if not (ids_folder(fabric) / id_).is_dir():
-            raise FabricError(Code.NO_IDENTITY, id_, f"name one of those in {ids_folder(fabric)}")
+        if not name_ok(id_) or not (unknown or id_ in joined or (ids_folder(fabric) / id_).is_dir()):
+            raise FabricError(
+                Code.NO_IDENTITY, id_, f"name one of those in {ids_folder(fabric)}, or add --unknown if you are sure"
+            )
     version = revoke(open_authority(fabric, passphrase=passphrase_from(passphrase_file)), ids).version
     print(json.dumps({"version": version, "revoked": ids}) if as_json else f"revoked {', '.join(ids)} (list {version})")

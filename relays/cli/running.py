@@ -247,7 +247,7 @@ def _table(fabric: str, states: list[_State]) -> Table:
         style = {"up": "green", "down": "red", "hanging": "red"}.get(state["state"], "yellow")
         table.add_row(
             state["relay"], f"[{style}]{state['state']}[/]", str(state["pid"] or ""), state.get("clearance", ""),
-            _parent_of(state), " ".join(state.get("children", [])), " ".join(state.get("points", [])),
+            _parent_of(state), _named(state, "children"), _named(state, "points"),
             queue, "; ".join(filter(None, [state.get("why"), drops])),
         )
     return table
@@ -257,3 +257,9 @@ def _parent_of(state: _State) -> str:
     """Whose child it is now; one that is not the preferred is said to be a backup."""
     preferred, now = state.get("parent") or "-", state.get("parent_now") or ""
     return f"{now} (backup)" if now and now != preferred else preferred
+
+
+def _named(state: _State, who: str) -> str:
+    """Its peers; of those who joined, through whom."""
+    by = state.get("vouched_for", {})
+    return " ".join(f"{id_} (by {by[id_]})" if id_ in by else id_ for id_ in state.get(who, []))

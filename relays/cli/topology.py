@@ -10,6 +10,7 @@ import typer
 
 from relays import topology as topologies
 from relays.cli.exits import FAILED, command, problem_json
+from relays.issuing.members import check_members, members_here
 
 app = typer.Typer(no_args_is_help=True, help="Check and draw topology files.")
 File = Annotated[Path, typer.Argument(help="The topology file.", exists=True, dir_okay=False, readable=True)]
@@ -21,13 +22,17 @@ def lint(
     file: File,
     as_json: Annotated[bool, typer.Option("--json", help="One object a line.")] = False,
 ) -> None:
-    """Every error and warning at once, each with its key and what to write instead.
+    """Every error and warning at once, each with its key and what to write instead. Members that joined through an
+    issuer on this machine are looked at too.
 
     Exit codes: 0 no errors (there may be warnings), 1 errors.
 
     Example: fabric topology lint topologies/enterprise.toml
     """
     problems = topologies.lint(file)
+    if not any(p.severity == "error" for p in problems):
+        topology = topologies.load(file)
+        problems += check_members(topology, members_here(topology.fabric))
     errors = [p for p in problems if p.severity == "error"]
     for problem in problems:
         print(json.dumps(problem_json(problem)) if as_json else problem)

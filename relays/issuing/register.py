@@ -76,11 +76,13 @@ def register_path(folder: Path) -> Path:
 
 
 class Register:
+    """Made on one thread and used on one other, never on two at a time."""
+
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self._path = path
         try:
             name = f"file:{path}?mode={'ro' if read_only else 'rwc'}"
-            self._db = sqlite3.connect(name, uri=True, isolation_level=None, timeout=_BUSY_S)
+            self._db = sqlite3.connect(name, uri=True, isolation_level=None, timeout=_BUSY_S, check_same_thread=False)
             if not read_only:
                 path.chmod(0o600)
                 self._db.execute("PRAGMA journal_mode = WAL")

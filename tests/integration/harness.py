@@ -185,10 +185,11 @@ class House:
 
     # -- commands -----------------------------------------------------------------------------------------
 
-    def start(self, *args: str, stdin: int = subprocess.DEVNULL) -> Running:
+    def start(self, *args: str, stdin: int = subprocess.DEVNULL, home: Path | None = None) -> Running:
+        """`home`: that of another machine, where it is not this house's own."""
         environment = {k: v for k, v in os.environ.items() if not k.startswith("FABRIC_")}
         process = subprocess.Popen(
-            [*FABRIC, *args], cwd=ROOT, env={**environment, "FABRIC_HOME": str(self.home), "COLUMNS": "160"},
+            [*FABRIC, *args], cwd=ROOT, env={**environment, "FABRIC_HOME": str(home or self.home), "COLUMNS": "160"},
             stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
         )
         return Running(process, args)
@@ -262,11 +263,11 @@ class House:
 
     def processes(self) -> list[int]:
         """Every process that was started for this fabric, whoever its parent is by now."""
-        wanted = f"FABRIC_HOME={self.home}".encode()
+        wanted = f"FABRIC_HOME={self.work}/".encode()
         found = []
         for path in Path("/proc").glob("[0-9]*/environ"):
             with suppress(OSError):
-                if wanted in path.read_bytes().split(b"\0"):
+                if any(entry.startswith(wanted) for entry in path.read_bytes().split(b"\0")):
                     found.append(int(path.parent.name))
         return found
 

@@ -1,0 +1,251 @@
+"""`fabric join`, `fabric token ...`, `fabric issuer run`: how somebody new gets in, and who lets him."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from fabric.edge.blocking import ControlPoint
+from fabric.edge.home import fabrics
+from fabric.edge.identity import Identity, find_identity
+from fabric.edge.joining import join as join_fabric
+from fabric.protocol.credentials import NodeKind
+from fabric.protocol.errors import Code, FabricError, Reject
+from fabric.protocol.joining import read_token
+from fabric.protocol.lifetime import format_duration, parse_duration
+from fabric.protocol.tlp import parse_label
+from relays.authority.keeping import fingerprint
+from relays.cli.exits import command
+from relays.cli.options import As, needed
+from relays.credentials import description, identities_here
+from relays.issuing import Issuer, Register, TokenTerms, register_path
+from relays.issuing.serving import serve
+from relays.logs import set_up_logs
+
+token_app = typer.Typer(no_args_is_help=True, help="Tokens with which control points join.")
+issuer_app = typer.Typer(no_args_is_help=True, help="The process that answers those who join.")
+AsIssuer = Annotated[str | None, typer.Option("--as", envvar="FABRIC_AS", metavar="ISSUER", help="Which issuer; not needed where one on this machine fits.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One object a line.")]
+_KINDS = {"point": NodeKind.POINT, "operator": NodeKind.OPERATOR}
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+# -- joining ------------------------------------------------------------------------------------------------
+
+
+@command
+def join(
+    token: Annotated[str, typer.Argument(metavar="TOKEN", help="What `fabric token issue` printed; - reads it from standard input, where no list of processes shows it.")],
+    id_: Annotated[str, typer.Option("--id", help="An id of your choice, where the token leaves it to you.")] = "",
+    timeout: Annotated[str, typer.Option("--timeout", metavar="30s", help="How long to try.")] = "30s",
+    as_json: AsJson = False,
+) -> None:
+    """Become a member: make keys on this machine, get a credential for them from the token's issuer, and connect.
+
+    Compare the authority's fingerprint with the one that `fabric authority show` prints where the authority is.
+
+    Exit codes: 0 joined and connected, 5 refused (the token is used, over, or damaged), 6 not answered in time,
+    69 the relay does not answer. After 6 and 69 the same command goes on where it was, and uses up nothing.
+
+    Examples:
+
+      fabric join mf1-kgGmc21hbGzEIA...
+
+      fabric join - --id plant-1-cam-7 < token.txt
+    """
+    said = sys.stdin.readline() if token == "-" else token  # noqa: S105 - a dash is no secret
+    read = read_token(said)
+    if isinstance(read, Reject):
+        raise FabricError(read.code, read.detail)
+
+    def progress(words: str) -> None:
+        if not as_json:
+            print(words, file=sys.stderr)
+
+    progress(f"relay     {read.relay}  {fingerprint(read.relay_key)}")
+    progress(f"authority {read.fabric}  {fingerprint(read.authority_key)}")
+    identity = join_fabric(read, id_, parse_duration(timeout) / 1_000, progress=progress)
+    with ControlPoint(identity):
+        pass
+    if as_json:
+        print(json.dumps({**description(identity.credential), "folder": str(identity.folder), "relay": read.relay}))
+        return
+    print(f"joined {identity.fabric} as {identity.id}, connected to {read.relay}")
+    print(f"go on with: fabric credential show {identity.fabric}/{identity.id}")
+
+
+# -- tokens -------------------------------------------------------------------------------------------------
+
+
+@token_app.command("issue")
+@command
+def issue(
+    role: Annotated[str, typer.Option("--role", help="One of the issuer's roles.")],
+    segment: Annotated[str | None, typer.Option("--segment", help="Default: the issuer's own.")] = None,
+    uses: Annotated[int, typer.Option("--uses", min=1, max=10_000, help="How many may join with it.")] = 1,
+    ttl: Annotated[str, typer.Option("--ttl", metavar="15m", help="Until when.")] = "15m",
+    clearance: Annotated[str | None, typer.Option("--clearance", help="Default: the highest that the issuer may give.")] = None,
+    kind: Annotated[str, typer.Option("--kind", help="point or operator.")] = "point",
+    id_: Annotated[str, typer.Option("--id", help="The id that it is for. Default: the newcomer's choice within the issuer's.")] = "",
+    principal: Annotated[str, typer.Option("--principal", help="Who counts in a quorum. Default: the id.")] = "",
+    tag: Annotated[list[str] | None, typer.Option("--tag", metavar="NAME=VALUE", help="A tag; again for more.")] = None,
+    life: Annotated[str, typer.Option("--life", metavar="30d", help="How long its credential is valid; it renews itself.")] = "30d",
+    issuer: AsIssuer = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print the one command that a new machine runs to join. Run this where the issuer's folder is.
+
+    Whoever has the token can join as what it says: hand it over like a password.
+
+    Examples:
+
+      fabric token issue --segment plant-1 --role sensor --uses 1 --ttl 15m
+
+      fabric token issue --role sensor --uses 40 --ttl 8h --tag vendor=zeek --as enterprise/plant-1-issuer
+    """
+    label = parse_label(clearance) if clearance is not None else None
+    if clearance is not None and label is None:
+        raise FabricError(Code.BAD_LABEL, clearance)
+    if kind not in _KINDS:
+        raise FabricError(Code.USAGE, f"no kind {kind}", f"write one of: {', '.join(_KINDS)}")
+    if id_ and uses > 1:
+        raise FabricError(Code.USAGE, "one id is for one", "leave out --id, or --uses")
+    tags = tuple((name, value) for name, _, value in (each.partition("=") for each in tag or []))
+    identity = _issuer_here(issuer, role, segment)
+    may = identity.credential.issuing
+    assert may is not None
+    terms = TokenTerms(
+        role, segment or identity.credential.segment, identity.credential.organisation,
+        may.clearance if label is None else label, _KINDS[kind], id_, principal, tags, parse_duration(life),
+    )
+    now_ms, ttl_ms = _now_ms(), parse_duration(ttl)
+    with Register(register_path(identity.folder)) as register:
+        token = Issuer(identity, register, os.urandom).issue_token(terms, uses, ttl_ms, now_ms)
+    if as_json:
+        print(json.dumps({
+            "token": token.encode(), "id": token.id.hex(), "issuer": identity.id, "relay": token.relay,
+            "segment": terms.segment, "role": role, "clearance": terms.clearance.short, "uses": uses,
+            "until_ms": now_ms + ttl_ms,
+        }))
+        return
+    who = f"{uses} new members" if uses > 1 else "one new member"
+    print(
+        f"for {who} as {role} in {terms.segment}, cleared for {terms.clearance.short}, within {format_duration(ttl_ms)}; "
+        f"{identity.id} has to be online\nauthority {identity.fabric}  {fingerprint(identity.authority_key)}",
+        file=sys.stderr,
+    )
+    print(f"fabric join {token.encode()}")
+
+
+def _issuer_here(name: str | None, role: str, segment: str | None) -> Identity:
+    if name:
+        return find_identity(name)
+    found = [
+        identity for fabric in fabrics() for identity in identities_here(fabric)
+        if isinstance(identity, Identity) and identity.credential.kind is NodeKind.ISSUER
+    ]
+    fitting = [
+        identity for identity in found
+        if role in identity.extra.get("roles", {}) and segment in (None, *_segments(identity))
+    ] or found
+    if not fitting:
+        raise FabricError(Code.NO_IDENTITY, "no issuer on this machine", "make one: fabric authority delegate --help")
+    if len(fitting) > 1:
+        choices = " or ".join(f"{identity.fabric}/{identity.id}" for identity in fitting)
+        raise FabricError(Code.USAGE, "more than one issuer on this machine", f"add --as {choices}")
+    return fitting[0]
+
+
+def _segments(identity: Identity) -> tuple[str, ...]:
+    return identity.credential.issuing.segments if identity.credential.issuing is not None else ()
+
+
+@token_app.command("list")
+@command
+def list_(issuer: As = "", as_json: AsJson = False) -> None:
+    """The tokens of an issuer: what each is for, and how often and until when it may be used. Never their secrets.
+
+    Example: fabric token list --as plant-1-issuer
+    """
+    identity = find_identity(needed(issuer))
+    with Register(register_path(identity.folder)) as register:
+        tokens, members = register.tokens(), register.members()
+    for token in tokens:
+        used = [member.id for member in members if member.token == token.id]
+        over = token.until_ms <= _now_ms()
+        state = "over" if over else "used up" if token.uses_left <= 0 else "open"
+        if as_json:
+            print(json.dumps({
+                "id": token.id.hex(), "state": state, "uses_left": token.uses_left, "until_ms": token.until_ms,
+                "role": token.terms.role, "segment": token.terms.segment, "members": used,
+            }))
+        else:
+            joined = f", joined: {' '.join(used)}" if used else ""
+            print(f"{token.id.hex()}  {state}  {token.terms.role} in {token.terms.segment}, "
+                  f"{token.uses_left} left{joined}")
+
+
+@token_app.command()
+@command
+def withdraw(
+    token: Annotated[str, typer.Argument(metavar="TOKEN-ID", help="As `fabric token list` shows it.")],
+    issuer: As = "",
+    as_json: AsJson = False,
+) -> None:
+    """Nobody joins with this token any more. Who joined already stays: see `fabric revoke`.
+
+    Example: fabric token withdraw 3fa2c1d0b4e59687 --as plant-1-issuer
+    """
+    identity = find_identity(needed(issuer))
+    try:
+        id_ = bytes.fromhex(token)
+    except ValueError:
+        raise FabricError(Code.USAGE, f"{token!r} is no token's id", "see `fabric token list`") from None
+    with Register(register_path(identity.folder)) as register:
+        if not register.withdraw(id_):
+            raise FabricError(Code.USAGE, f"no token {token}", "see `fabric token list`")
+    print(json.dumps({"withdrawn": token}) if as_json else f"withdrew {token}")
+
+
+# -- the issuer's process -----------------------------------------------------------------------------------
+
+
+@issuer_app.callback()
+def group() -> None:
+    """An issuer is made by `fabric authority delegate`."""
+
+
+@issuer_app.command("run")
+@command
+def run(
+    issuer: As = "",
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    as_json: Annotated[bool, typer.Option("--json", help="Logs as JSON, also on a terminal.")] = False,
+) -> None:
+    """Answer those who join with this issuer's tokens, and renew its members, in the foreground. Stops on SIGTERM.
+
+    Exit codes: 0 stopped, 1 cannot run, 5 its relay refuses it.
+
+    Example: fabric issuer run --as plant-1-issuer
+    """
+    set_up_logs(log_level, True if as_json else None)
+    identity = find_identity(needed(issuer))
+    stop = threading.Event()
+
+    def stopped(_signal: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    for signal_ in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signal_, stopped)
+    serve(identity, stop)

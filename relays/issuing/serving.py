@@ -1,0 +1,58 @@
+"""An issuer's process: a control point of its relay that is asked, and answers.
+
+Guarantees: nothing that is asked ends it; what it granted is in the register before the answer leaves, and in its log.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import structlog
+
+from fabric.edge.identity import Identity
+from fabric.edge.loop import EdgeLoop
+from fabric.protocol.errors import FabricError, Reject
+from fabric.protocol.ready import Answer, Asked
+from relays.issuing.issuer import Issuer
+from relays.issuing.register import Register, register_path
+
+_CONNECT_S = 15.0
+
+
+def serve(identity: Identity, stop: threading.Event) -> None:
+    """Until `stop`. A relay that is away is waited for; raises FabricError where waiting cannot help."""
+    log = structlog.get_logger().bind(issuer=identity.id)
+    with Register(register_path(identity.folder)) as register:
+        issuer = Issuer(identity, register, os.urandom)
+        assert issuer.roles, "it was made with one"
+        loop = EdgeLoop(identity)
+
+        def asked(question: Asked, now_ms: int) -> Answer:
+            issuer.credential, issuer.revocations = loop.core.me, loop.core.trust.revocations
+            answer = issuer.answer(question.request, question.key, now_ms)
+            if isinstance(answer, Reject):
+                log.warning("refused", code=answer.code.label, why=answer.detail)
+                return Answer(question.id, answer, b"")
+            log.info("granted", members=len(register.members()))
+            return Answer(question.id, None, answer)
+
+        loop.on_asked = asked
+        loop.start()
+        try:
+            _wait_connected(loop)
+            log.info("issuer started", relay=identity.dials[0].id, roles=sorted(issuer.roles))
+            stop.wait()
+        finally:
+            loop.stop()
+        log.info("issuer stopped")
+
+
+def _wait_connected(loop: EdgeLoop) -> None:
+    try:
+        loop.wait_connected(_CONNECT_S)
+    except FabricError as error:
+        # It goes on trying; only a refusal says that somebody has to act.
+        if error.code.number // 100 == 2:
+            raise
+        structlog.get_logger().warning("not connected yet", code=error.code.label, why=error.detail)
