@@ -226,6 +226,9 @@ class EdgeLoop:
         now_ms = self.clock.now_ms()
         if self.core.clock_suspect:
             return Reject(Code.CLOCK_SUSPECT)
+        refused = self.core.may_not_act(delivery.message, now_ms)
+        if refused is not None:
+            return refused
         age_ms = delivery.age_ms + max(0, now_ms - arrived_ms)
         return Reject(Code.EXPIRED) if self.core.is_expired(delivery.message, age_ms, now_ms) else None
 

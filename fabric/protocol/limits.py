@@ -111,5 +111,8 @@ SESSION_GRACE_MS: Final = 60_000
 SESSION_KEEP_MS_MAX: Final = 7 * 86_400_000
 # Each may fill its quota while it is away.
 DURABLE_SESSIONS_MAX: Final = 8
+# Past the end of the revocation list, actions from a node's own segment go on for so long: a plant that is cut off
+# from the authority still contains its own incidents.
+LIST_GRACE_MS: Final = 7 * 86_400_000
 # Credentials known besides those that queued messages need.
 CREDENTIALS_CACHED_MAX: Final = 20_000

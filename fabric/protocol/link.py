@@ -19,6 +19,7 @@ from fabric.protocol.routing import Attachment, RouteKey
 from fabric.protocol.severity import Lane
 from fabric.protocol.wire import (
     Ack,
+    Applied,
     Bye,
     Credit,
     Data,
@@ -55,7 +56,7 @@ ALLOWED: dict[State, frozenset[type]] = {
     State.GREETED: frozenset({Welcome, Refused, Bye}),
     State.OPEN: frozenset({
         Hello, Welcome, Refused, Intro, Data, Ack, Nack, Credit, Routes, Routed, Ping, Pong, Bye, Lists,
-        Join, Joined,
+        Join, Joined, Applied,
     }),
     State.CLOSED: frozenset(),
 }
@@ -108,6 +109,7 @@ class Link:
     # Of what a new full table has yet to say again: the epoch.
     unconfirmed: dict[RouteKey, int] = field(default_factory=dict)
     unconfirmed_at_ms: int = 0
+    lists_version: int = 0  # of the revocation list that the peer has, as it said when the link opened
     routes_in: int = -1  # the last sequence of ROUTES that was applied
     heard_at_ms: int = 0
     pinged_at_ms: int = 0

@@ -233,7 +233,12 @@ class Links(Timekeeping):
             return
         self._open(link, peer, hello.role, hello.session, now_ms, ready,
                    before=lambda: self._welcome(link, hello, now_ms, ready))
-        if hello.role != Role.PARENT and hello.revocations_version < self.trust.revocations.version:
+        self._compare_lists(link, hello.revocations_version, ready)
+
+    def _compare_lists(self, link: Link, theirs: int, ready: Ready) -> None:
+        """Whoever has the newer list hands it over, before anything else on this link."""
+        link.lists_version = theirs
+        if theirs < self.trust.revocations.version:
             self.send(link, Lists(self.trust.revocations.raw), ready)
 
     @property
@@ -278,8 +283,7 @@ class Links(Timekeeping):
         self._open(link, checked, role, welcome.session, now_ms, ready)
         if role == Role.PARENT:
             self.ancestors = welcome.path
-        elif welcome.revocations_version < self.trust.revocations.version:
-            self.send(link, Lists(self.trust.revocations.raw), ready)
+        self._compare_lists(link, welcome.revocations_version, ready)
 
     def _open(self, link: Link, peer: Credential, role: Role, session: bytes, now_ms: int, ready: Ready,
               before: Callable[[], None] = lambda: None) -> None:

@@ -47,6 +47,7 @@ from fabric.protocol.revocations import verify_revocations
 from fabric.protocol.verify import Verified, open_envelope
 from fabric.protocol.wire import (
     Ack,
+    Applied,
     Bye,
     Credit,
     Data,
@@ -133,6 +134,9 @@ class Node(Carrier):
     def on_joined(self, link: Link, frame: Joined, now_ms: int, ready: Ready) -> None:
         raise AssertionError("a subclass passes answers on, or takes them")
 
+    def on_applied(self, link: Link, frame: Applied, now_ms: int, ready: Ready) -> None:
+        self.refuse(link, Reject(Code.WRONG_ROLE, "relays below say which list they have"), now_ms, ready)
+
     def on_renewed(self, now_ms: int, ready: Ready) -> None:
         """This node has a newer credential: what it says of itself is to be signed under that."""
 
@@ -196,9 +200,11 @@ class Node(Carrier):
             case Routed():
                 self.on_routed(link, frame, now_ms, ready)
             case Lists(raw):
-                self._on_lists(link, raw, now_ms, ready)
+                self.apply_lists(raw, now_ms, ready, link)  # whoever hands it on: it is the authority's, and newer
             case Join():
                 self.on_join(link, frame, now_ms, ready)
+            case Applied():
+                self.on_applied(link, frame, now_ms, ready)
             case Joined():
                 self.on_joined(link, frame, now_ms, ready)
             case Hello():
@@ -259,20 +265,17 @@ class Node(Carrier):
         ready.notes.append(Note("credential renewed", {"serial": credential.serial}))
         self.on_renewed(now_ms, ready)
 
-    def _on_lists(self, link: Link, raw: bytes, now_ms: int, ready: Ready) -> None:
-        if link.peer_role != Role.PARENT:
-            self.refuse(link, Reject(Code.WRONG_DIRECTION, "lists come from the parent"), now_ms, ready)
-            return
-        self.apply_lists(raw, now_ms, ready)
-
-    def apply_lists(self, raw: bytes, now_ms: int, ready: Ready) -> Reject | None:
-        """Put a newer revocation list in force: cut the links of who is on it, and pass it down."""
+    def apply_lists(self, raw: bytes, now_ms: int, ready: Ready, source: Link | None = None) -> Reject | None:
+        """Put a newer revocation list in force: cut the links of who is on it, and pass it on to all but its source."""
         lists = verify_revocations(raw, self.trust.authority_key, self.me.fabric)
         if isinstance(lists, Reject):
             self.count("refused", lists.code.reason)
             return lists
         if not lists.supersedes(self.trust.revocations):
-            return Reject(Code.STALE_LIST) if lists.version < self.trust.revocations.version else None
+            if lists.raw == self.trust.revocations.raw:
+                return None
+            self.count("refused", Code.STALE_LIST.reason)
+            return Reject(Code.STALE_LIST)
         self.trust.revocations = lists
         ready.persist.append(KeepLists(raw))
         for link in list(self.links.values()):
@@ -281,7 +284,7 @@ class Node(Carrier):
             revoked = lists.check(link.peer)
             if revoked is not None:
                 self.refuse(link, revoked, now_ms, ready)
-            elif link.peer_role != Role.PARENT and link.is_open:
+            elif link.is_open and link is not source:
                 self.send(link, Lists(raw), ready)
         ready.notes.append(Note("revocations applied", {"version": lists.version, "revoked": len(lists.ids)}))
         self.on_lists(now_ms, ready)

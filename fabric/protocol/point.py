@@ -280,7 +280,15 @@ class Point(Node):
                 return Reject(Code.CLOCK_SUSPECT, self.me.id)
             if not is_target(message.credential, header, self.me):
                 return Reject(Code.EXECUTE_DENIED, header.topic)
+            return self.may_not_act(message, now_ms)
         return problem
+
+    def may_not_act(self, action: Verified, now_ms: int) -> Reject | None:
+        """Asked again immediately before it is executed: its requester may have been revoked meanwhile."""
+        requester, at_ms = action.credential, self.fabric_now(now_ms)
+        return self.trust.revocations.check(requester) or self.for_now(
+            self.trust.check_action(requester, self.me.segment, at_ms)
+        )
 
     def _handled(self, id_: bytes, refused: Reject | None, link: Link | None, now_ms: int, ready: Ready) -> None:
         handling = self._handling.pop(id_, None)

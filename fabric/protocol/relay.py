@@ -9,7 +9,6 @@ grant, out of time, or with a part above this relay's clearance.
 
 from __future__ import annotations
 
-from fabric.protocol.asking import Asking
 from fabric.protocol.envelope import Kind
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.lifetime import check_lifetime
@@ -19,12 +18,13 @@ from fabric.protocol.outbox import Row, visit_of
 from fabric.protocol.permissions import check_direction, check_origin, publish_rate_per_s, request_grants
 from fabric.protocol.rates import Rates
 from fabric.protocol.ready import Note, Ready
+from fabric.protocol.revoking import Revoking
 from fabric.protocol.severity import Lane
 from fabric.protocol.verify import Verified
 from fabric.protocol.wire import Direction, Item, Role
 
 
-class Relay(Asking):
+class Relay(Revoking):
     def set_up(self) -> None:
         super().set_up()
         self.rates = Rates()
@@ -116,6 +116,10 @@ class Relay(Asking):
             problem = self._examine_first(link, message, now_ms)
         if problem is None and header.kind is Kind.RESULT:
             problem = self.check_answer(message)
+        if problem is None and header.kind is Kind.ACTION:
+            problem = self.for_now(
+                self.trust.check_action(message.credential, self.me.segment, self.fabric_now(now_ms))
+            )
         return problem
 
     def _examine_first(self, link: Link, message: Verified, now_ms: int) -> Reject | None:

@@ -184,9 +184,15 @@ class Joined(NamedTuple):
     answer: bytes
 
 
+class Applied(NamedTuple):
+    """Which revocation list is in force at relays below: [relay, version, since when by fabric time]."""
+
+    entries: list[tuple[str, int, int]]
+
+
 Frame = (
     Hello | Welcome | Refused | Intro | Data | Ack | Nack | Credit | Routes | Routed | Ping | Pong | Bye | Lists
-    | Join | Joined
+    | Join | Joined | Applied
 )
 
 
@@ -361,6 +367,11 @@ def _joined(f: Any) -> Joined:
     return Joined(_id(f[1]), code, _str(f[3], _DETAIL_BYTES_MAX), _bytes(f[4], ANSWER_BYTES_MAX))
 
 
+def _applied(entry: Any) -> tuple[str, int, int]:
+    a = _list(entry, _ENTRY_MAX)
+    return _str(a[0]), _int(a[1]), _int(a[2])
+
+
 # The one list of what exists.
 _TABLE: list[tuple[int, type, Callable[[Any], Frame]]] = [
     (1, Hello, _hello),
@@ -379,6 +390,7 @@ _TABLE: list[tuple[int, type, Callable[[Any], Frame]]] = [
     (14, Lists, lambda f: Lists(_bytes(f[1], FRAME_BYTES_MAX))),
     (15, Join, _join),
     (16, Joined, _joined),
+    (17, Applied, lambda f: Applied([_applied(entry) for entry in _list(f[1], ITEMS_MAX)])),
 ]
 _NUMBERS = {class_: number for number, class_, _ in _TABLE}
 _DECODERS = {number: decoder for number, _, decoder in _TABLE}

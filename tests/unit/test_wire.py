@@ -17,6 +17,7 @@ from fabric.protocol.severity import Lane
 from fabric.protocol.wire import (
     _TABLE,
     Ack,
+    Applied,
     Bye,
     Credit,
     Data,
@@ -59,6 +60,7 @@ FRAMES = [
     Lists(b"list"),
     Join(ID, "plant-1-issuer", b"k" * 32, b"request"),
     Joined(ID, None, "", b"answer"),
+    Applied([("plant-1", 7, T0)]),
     Joined(ID, Code.TOKEN_USED, "once", b""),
 ]
 
@@ -119,7 +121,7 @@ def test_what_does_not_begin_with_a_kind_is_malformed(payload):
     assert decode_frame(payload).code is Code.MALFORMED
 
 
-@pytest.mark.parametrize("kind", [0, 17, 99, 2**60, -1])
+@pytest.mark.parametrize("kind", [0, 19, 99, 2**60, -1])
 def test_an_unknown_kind_has_a_code_of_its_own(kind):
     assert decode_frame(pack([kind, 1, 2])).code is Code.UNKNOWN_FRAME
 

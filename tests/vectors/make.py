@@ -59,6 +59,7 @@ from fabric.protocol.tlp import Label
 from fabric.protocol.verify import RootCache, Verified, open_envelope
 from fabric.protocol.wire import (
     Ack,
+    Applied,
     Bye,
     Credit,
     Data,
@@ -260,6 +261,7 @@ GOOD: list[tuple[str, str, bytes]] = [
     ("a request to be renewed", "request", ask_to_renew(MEMBER, POINT.signer, T0)),
     ("an answer", "answer", JOIN_ANSWER),
     ("a token", "token", TOKEN.encode().encode()),
+    ("APPLIED", "frame", encode_frame(Applied([("ot-1", 7, T0), ("hq", 0, 0)]))),
 ]
 
 PARTS = decode_envelope(BATCH).parts  # type: ignore[union-attr]
