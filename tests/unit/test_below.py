@@ -28,6 +28,7 @@ from fabric.protocol.wire import (
     Routes,
 )
 from tests.conversation import Conversation
+from tests.simulation.disk import Disk
 from tests.support import HOUR_MS, T0, Authority, entropy, verified
 
 AUTHORITY = Authority("below")
@@ -67,6 +68,13 @@ def settle(talk, link):
         told += frames
         talk.say(link, Routed(frames[-1].sequence, []))
     return told
+
+
+def on_disk(talk):
+    disk = Disk()
+    disk.commit(talk.disk)
+    disk.settle()
+    return disk.load(talk.now_ms)
 
 
 def names(talk, frames):
@@ -206,6 +214,34 @@ def test_what_moved_is_taken_though_it_was_seen_and_once(talk):
     assert [i for frame in talk.heard(talk.up, Ack) for i in frame.ids][-2:] == [visit, visit]
     (again,) = talk.items(talk.east)
     assert (again.targets, again.moved) == (["reader"], 4)
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_what_came_for_a_child_that_left_follows_when_its_new_parent_says_so_also_after_a_restart(talk, restarts):
+    """It was handed over and parted from before it was known by which other way it is below: rows are made for it."""
+    cell = talk.connect(CELL, Role.CHILD, session=b"c" * 16)
+    talk.place(cell, CELL, "mid", session=b"c" * 16, epoch=2)
+    talk.place(cell, CELL, "west", session=b"c" * 16, epoch=3)
+    assert [code for frame in talk.heard(cell, Routed) for _, code, _ in frame.refusals] == [Code.BUSY]
+    settle(talk, talk.up)
+    talk.wait(500)
+    assert talk.heard(cell, Bye) == [Bye(Code.CLOSED, "")]
+    message = intel()
+    talk.send(talk.up, message, DOWN)
+    assert [row.destination for row in talk.core.custody.get(message.id, DOWN).rows.values()] == ["relay:cell"]
+    if restarts:
+        again = relay("hq")
+        assert again.core.restore(on_disk(talk), again.now_ms) == []
+        again.disk = talk.disk
+        again.west = again.connect(WEST, Role.CHILD)
+        again.place(again.west, WEST, "mid", epoch=2)
+        talk = again
+    talk.place(talk.west, CELL, "west", session=b"c" * 16, epoch=3)
+    (item,) = talk.items(talk.west)
+    assert (item.direction, item.moved, item.targets) == (DOWN, 1, ["cell"])
+    talk.say(talk.west, Ack([visit_of(message.id, 1, ["cell"])]))
+    assert len(talk.core.custody) == 0
+    assert "relay:cell" not in [op.destination for op in on_disk(talk) if isinstance(op, KeepSession)]
 
 
 def test_it_goes_back_up_when_nobody_here_knows_where_to(talk):
