@@ -59,6 +59,10 @@ def snapshot(
         "intake_open": core.custody.intake_open,
         "routes": len(core.routes),
         "revocations": core.trust.revocations.version,
+        "revocations_until_ms": core.trust.revocations.not_after_ms,
+        "revocations_over": core.list_is_over(now_ms),
+        # Of this relay and those below: the version that is in force there, and since when.
+        "applied": {relay: list(version) for relay, version in sorted(core.applied.items())},
         "clock_behind_ms": core.clock_behind_ms,
         "clock_suspect": core.clock_suspect,
         "counters": dict(sorted(core.counters.items())),

@@ -159,3 +159,14 @@ def find_identity(name: str, home: Path | None = None) -> Identity:
         choices = " or ".join(f"{f}/{id_}" for f in found)
         raise FabricError(Code.USAGE, f"{id_} is in more than one fabric", f"write {choices}")
     return load_identity(fabric_folder(found[0], home) / "ids" / id_)
+
+
+def issuers_at(folder: Path, relay: str) -> list[Identity]:
+    """The issuers among the identities in this folder that dial this relay."""
+    found = []
+    for path in sorted(folder.glob("*/identity.json")):
+        if json.loads(path.read_bytes()).get("kind") == "issuer":
+            issuer = load_identity(path.parent)
+            if any(dial.id == relay for dial in issuer.dials):
+                found.append(issuer)
+    return found

@@ -265,6 +265,12 @@ class Node(Carrier):
         ready.notes.append(Note("credential renewed", {"serial": credential.serial}))
         self.on_renewed(now_ms, ready)
 
+    def list_is_over(self, now_ms: int) -> bool:
+        """Whether the revocation list in force is past its time, so that actions of others' segments stop."""
+        lists = self.trust.revocations
+        over = lists.version > 0 and self.fabric_now(now_ms) > lists.not_after_ms + self.skew_ms
+        return over and not self.time_unknown
+
     def apply_lists(self, raw: bytes, now_ms: int, ready: Ready, source: Link | None = None) -> Reject | None:
         """Put a newer revocation list in force: cut the links of who is on it, and pass it on to all but its source."""
         lists = verify_revocations(raw, self.trust.authority_key, self.me.fabric)

@@ -14,10 +14,11 @@ from typing import Any
 import nacl.bindings
 
 from fabric.edge.home import ids_folder
-from fabric.edge.identity import Defaults, Dial, Identity, dial_out, load_identity, save_identity
+from fabric.edge.identity import Defaults, Dial, Identity, dial_out, issuers_at, load_identity, save_identity
 from fabric.protocol.credentials import NodeKind
 from relays.authority.keeping import Authority
 from relays.authority.minting import claim, keys_of, mint
+from relays.pins import write_pins
 from relays.topology.model import PointSpec, RelaySpec, Topology
 
 CREDENTIAL_LIFE_MS = 365 * 86_400_000
@@ -39,7 +40,22 @@ def make_identities(topology: Topology, authority: Authority, home: Path | None 
         dials = tuple(_dial(topology.relays[name], publics) for name in (relay_id, *point.backups))
         credential = _point_credential(topology, point, topology.relays[relay_id])
         _make(credential, keys[point.id], authority, folder, topology, dials, {"kind": "point"}, made)
+    for relay in topology.relays.values():
+        write_pins(folder / relay.id, _pinned(topology, relay, publics, folder))
     return made
+
+
+def _pinned(
+    topology: Topology, relay: RelaySpec, publics: Mapping[str, bytes], folder: Path
+) -> dict[str, bytes] | None:
+    """Who dials this relay: children, parents of one that is dialled, control points, and issuers of this machine."""
+    if relay.admission != "pinned":
+        return None
+    below = [r.id for r in topology.relays.values() if r.dial == "parent" and relay.id in _parents(r)]
+    above = _parents(relay) if relay.dial == "child" else ()
+    points = [p.id for p in topology.points.values() if relay.id in (p.relay or topology.root.id, *p.backups)]
+    issuers = {issuer.id: issuer.credential.curve_key for issuer in issuers_at(folder, relay.id)}
+    return {id_: publics[id_] for id_ in (*below, *above, *points)} | issuers
 
 
 def _make(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from fabric.edge.home import fabric_folder, write_private
 from fabric.protocol.errors import FabricError, Reject
@@ -28,8 +31,8 @@ def read_revocations(path: Path, authority_key: bytes, fabric: str) -> Revocatio
     return known
 
 
-def revoke(authority: Authority, ids: list[str], home: Path | None = None) -> Revocations:
-    """Add ids to the list and write its next version.
+def revoke(authority: Authority, ids: Sequence[str], home: Path | None = None, why: str = "") -> Revocations:
+    """Add ids to the list, if any, and sign its next version. What it was for is kept beside the authority's key.
 
     The version follows the clock, so that a list made after an old backup was restored is newer than all before it.
     """
@@ -40,5 +43,32 @@ def revoke(authority: Authority, ids: list[str], home: Path | None = None) -> Re
     raw = issue_revocations(
         authority.fabric, version, now_ms, now_ms + LIST_LIFE_MS, sorted(known.ids.union(ids)), authority.signer
     )
+    if ids:
+        _note(authority, {"at_ms": now_ms, "version": version, "ids": list(ids), "why": why})
     write_private(path, raw)
     return read_revocations(path, authority.public, authority.fabric)
+
+
+def keep_list(authority: Authority, home: Path | None = None) -> bool:
+    """Sign the list that is there, or a first one, when a third of its life or less is left; whether that was due.
+
+    A fabric has a list from its first day: who knows one can tell an old one from none.
+    """
+    known = read_revocations(revocations_path(authority.fabric, home), authority.public, authority.fabric)
+    due = known.not_after_ms - time.time_ns() // 1_000_000 <= LIST_LIFE_MS // 3
+    if due:
+        revoke(authority, (), home)
+    return due
+
+
+def _note(authority: Authority, said: dict[str, Any]) -> None:
+    path = authority.folder / "revoked.jsonl"
+    before = path.read_bytes() if path.is_file() else b""
+    write_private(path, before + json.dumps(said).encode() + b"\n")
+
+
+def reasons(authority: Authority) -> dict[str, str]:
+    """Why each id was revoked, where it was said on this machine."""
+    path = authority.folder / "revoked.jsonl"
+    lines = path.read_text().splitlines() if path.is_file() else []
+    return {id_: said["why"] for said in map(json.loads, lines) for id_ in said["ids"]}

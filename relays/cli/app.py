@@ -7,7 +7,19 @@ from typing import Annotated
 import typer
 
 import fabric
-from relays.cli import actions, authority, credential, drain, joining, notices, points, relay, running, topology
+from relays.cli import (
+    actions,
+    authority,
+    credential,
+    drain,
+    joining,
+    notices,
+    points,
+    relay,
+    revoking,
+    running,
+    topology,
+)
 from relays.logs import set_up_logs
 
 app = typer.Typer(
@@ -55,4 +67,4 @@ app.add_typer(joining.issuer_app, name="issuer")
 app.add_typer(joining.token_app, name="token")
 app.command()(joining.join)
 app.add_typer(credential.app, name="credential")
-app.command("revoke")(authority.revoke_)
+app.command("revoke")(revoking.revoke_)
