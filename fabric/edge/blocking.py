@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import queue
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,7 +21,6 @@ from typing import Any
 from fabric.edge.compose import Position
 from fabric.edge.handlers import Handler, Handlers, answer_of, failed, read_action, refused, result_stamp
 from fabric.edge.identity import Identity
-from fabric.edge.incoming import Subscription
 from fabric.edge.logs import edge_log
 from fabric.edge.loop import EdgeLoop
 from fabric.edge.messages import Message, Outcome
@@ -33,8 +33,8 @@ from fabric.edge.point import (
     request_arguments,
     snapshot,
 )
-from fabric.edge.reading import Reading
 from fabric.edge.stamps import action_stamp, publish_stamp
+from fabric.edge.subscribed import Item, Subscribed
 from fabric.edge.tracking import Tracker
 from fabric.protocol.errors import Code, FabricError, Reject
 from fabric.protocol.ready import Delivery
@@ -43,64 +43,70 @@ from fabric.protocol.topics import check_pattern
 _HANDLER_THREADS = 8
 
 
-class Messages:
-    """An iterator over what a subscription brings."""
+class Messages(Subscribed):
+    """What a subscription brings. For one thread. `with` closes it; so does `close`."""
 
     def __init__(self, loop: EdgeLoop, pattern: str, timeout_s: float | None, durable: bool) -> None:
-        self._loop = loop
-        self._waiting: queue.SimpleQueue[tuple[list[Message], Callable[[], None]] | FabricError] = queue.SimpleQueue()
-        self._reading = Reading()
-        self._failure: FabricError | None = None  # raised when all that came before it is read
+        self._waiting: queue.SimpleQueue[Item] = queue.SimpleQueue()
         self._deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        self._subscription = Subscription(
-            pattern, lambda messages, done: self._waiting.put((messages, done)), self._waiting.put, durable
-        )
-        loop.subscribe(self._subscription)
+        super().__init__(loop, pattern, durable, self._waiting.put)
         while not self._subscription.in_force.wait(0.02) and self._waiting.empty():
             if self._deadline is not None and time.monotonic() > self._deadline:
                 break
-
-    @property
-    def in_force(self) -> bool:
-        """Whether the relay has confirmed the subscription."""
-        return self._subscription.in_force.is_set()
 
     def __iter__(self) -> Messages:
         return self
 
     def __next__(self) -> Message:
-        while True:
+        while not self._over:
             self._gather()
             left_s = None if self._deadline is None else self._deadline - time.monotonic()
             if left_s is not None and left_s <= 0.0:
                 self.close()
-                raise StopIteration
-            message = self._reading.take()
+            message = None if self._over else self._reading.take()
             if message is not None:
                 return message
             if self._failure is not None:
                 raise self._failure
-            with suppress(queue.Empty):
-                self._take_in(self._waiting.get(timeout=left_s))
+            if not self._over:
+                with suppress(queue.Empty):
+                    self._take_in(self._waiting.get(timeout=left_s))
+        raise StopIteration
 
     def _gather(self) -> None:
         """What came meanwhile may be more urgent than what is being read."""
         with suppress(queue.Empty):
-            while self._failure is None:
+            while self._failure is None and not self._over:
                 self._take_in(self._waiting.get_nowait())
 
-    def _take_in(self, item: tuple[list[Message], Callable[[], None]] | FabricError) -> None:
-        if isinstance(item, FabricError):
-            self._failure = item
-        else:
-            self._reading.add(*item)
+    def close(self) -> None:
+        """Want no more. The record that was read last counts as taken, so the message that it ends is acknowledged."""
+        self._end(taken=True)
+
+    def close_later(self) -> None:
+        """From another thread than the one that reads, which closes it when it comes for the next record."""
+        self._waiting.put(None)
+
+    def __enter__(self) -> Messages:
+        return self
+
+    def __exit__(
+        self, type_: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end(taken=error is None)
+
+
+class Handling:
+    """What `on_message` began: a thread that calls a function for each message."""
+
+    def __init__(self, messages: Messages, thread: threading.Thread) -> None:
+        self._messages = messages
+        self.thread = thread
+        thread.start()
 
     def close(self) -> None:
-        """Want no more. What was taken to the end of its batch is acknowledged."""
-        self._reading.finish()
-        for batch, records in self._reading.in_part():
-            self._loop.stopped_in(batch, records)
-        self._loop.unsubscribe(self._subscription)
+        """Want no more. The thread ends, unawaited, when the function returns from the message that it has."""
+        self._messages.close_later()
 
 
 class ControlPoint:
@@ -179,6 +185,13 @@ class ControlPoint:
         """
         self._loop.on_notice = tell
 
+    def on_end(self, tell: Callable[[FabricError], None]) -> None:
+        """Be told, once, what ended the connection for good: nothing comes or goes any more, and calls raise it.
+
+        On the connection's thread: it must not block.
+        """
+        self._loop.on_end = tell
+
     def drain(self, timeout_s: float) -> bool:
         """Until the relay holds all that was published. False when it does not within the time."""
         return self._loop.outgoing.wait_empty(timeout_s)
@@ -186,8 +199,8 @@ class ControlPoint:
     def subscribe(self, pattern: str, *, timeout_s: float | None = None, durable: bool = False) -> Messages:
         """Messages as they come, urgent first, from now on: returns when the relay has the subscription.
 
-        `durable` as in the asyncio face. A batch is acknowledged when it was read to its end. Iteration ends quietly
-        after `timeout_s` in all.
+        `durable`, and when a message is acknowledged, as in the asyncio face. Iteration ends quietly after `timeout_s`
+        in all.
         """
         problem = check_pattern(pattern)
         if problem is not None:
@@ -198,24 +211,23 @@ class ControlPoint:
         """Nothing waits for this durable subscription any more."""
         self._loop.forget(pattern)
 
-    def on_message(self, pattern: str, handler: Callable[[Message], None]) -> Messages:
+    def on_message(self, pattern: str, handler: Callable[[Message], None]) -> Handling:
         """Call a function for each message, on a thread of its own; acknowledged after it returned.
 
         A message at which the function raises is logged, by id and error type, and counts as handled: it would raise
-        again. The end of the connection ends the calls.
+        again. The calls end with the connection, or when what is returned is closed.
         """
         messages = self.subscribe(pattern)
 
         def consume() -> None:
-            with suppress(FabricError):
+            with suppress(FabricError), messages:
                 for message in messages:
                     try:
                         handler(message)
                     except Exception as error:  # noqa: BLE001 - one message must not silence all that follow
                         self._log.error("on_message raised", id=message.id, error=type(error).__name__)
 
-        self._executor.submit(consume)
-        return messages
+        return Handling(messages, threading.Thread(target=consume, name=f"fabric {pattern}", daemon=True))
 
     def wait_ready(self) -> None:
         """Until the relay has what this control point takes by now: its subscriptions, and whether it executes."""

@@ -3,7 +3,7 @@
 One thread owns the socket; programs talk to it through `call`, and it talks back through futures and callbacks, which
 run on this thread and must not block (`ControlPoint` and its blocking face see to that). Guarantees: a future of
 `publish` ends when the relay holds the record durably or refused it; deliveries that nobody finished are delivered
-again; nothing that a peer does ends the thread.
+again; nothing that a peer does ends the thread; after its end every call raises what ended it.
 """
 
 from __future__ import annotations
@@ -92,11 +92,15 @@ class EdgeLoop:
         self._outbox_path = outbox
         self._outbox: EdgeOutbox | None = None
         self._opened: Future[None] = Future()
-        self._calls: deque[Callable[[int, Ready], None]] = deque()
+        self._calls: deque[tuple[Callable[[int, Ready], None], Callable[[FabricError], None]]] = deque()
+        # Nothing is called after the end. Of one thread more than once: a collector runs wherever it likes.
+        self._calling = threading.RLock()
+        self._ended: FabricError | None = None
         self._incoming = Incoming(self._handled)
         self._actions: Callable[[Delivery], None] | None = None
         self._requests = Requests()
         self.on_notice: Callable[[Notice], None] | None = None
+        self.on_end: Callable[[FabricError], None] | None = None
         self._epoch = 0
         self.standing = Standing([dial.address for dial in identity.dials])
         self._stopping = False
@@ -112,10 +116,23 @@ class EdgeLoop:
         self._thread.start()
         self._opened.result()
 
-    def call(self, function: Callable[[int, Ready], None]) -> None:
-        """Run on the loop's thread, with the time and the turn's `Ready`."""
-        self._calls.append(function)
+    def call(
+        self, function: Callable[[int, Ready], None], lost: Callable[[FabricError], None] = lambda error: None
+    ) -> None:
+        """Run on the loop's thread, with the time and the turn's `Ready`. Raises what ended the loop, if it has ended.
+
+        `lost` is told, on the loop's thread, when it ends before the turn comes.
+        """
+        with self._calling:
+            if self._ended is not None:
+                raise self._ended
+            self._calls.append((function, lost))
         self._wake()
+
+    def _call_if_any(self, function: Callable[[int, Ready], None]) -> None:
+        """What has no meaning after the end."""
+        with suppress(FabricError):
+            self.call(function)
 
     def wait_connected(self, timeout_s: float) -> None:
         """As `Standing` says; with an outbox there is something to do without a relay."""
@@ -134,7 +151,7 @@ class EdgeLoop:
         future: Future[str] = Future()
         draft = Draft(stamp, record, self.clock.now_ms(), future, estimate_bytes(record), position)
         if self._stopping:
-            future.set_exception(FabricError(Code.CLOSED))
+            future.set_exception(self._ended or FabricError(Code.CLOSED))
         else:
             self.outgoing.add(draft, wait_s)
             self._wake()
@@ -159,19 +176,19 @@ class EdgeLoop:
                 subscription.epoch = self._epoch
 
         self.standing.attached.clear()
-        self.call(add)
+        self.call(add, subscription.fail)
 
     def unsubscribe(self, subscription: Subscription) -> None:
         def drop(now_ms: int, ready: Ready) -> None:
             if self._incoming.drop(subscription):
                 self._attach(now_ms, ready)
 
-        self.call(drop)
+        self._call_if_any(drop)
 
     def stopped_in(self, batch: str, records: int) -> None:
         """The program stops with so many records of an unfinished batch taken: the next run begins behind them."""
         if self._outbox is not None and self._incoming.is_single:
-            self.call(lambda _now, ready: ready.persist.append(KeepPosition(_batch(batch), str(records))))
+            self._call_if_any(lambda _now, ready: ready.persist.append(KeepPosition(_batch(batch), str(records))))
 
     def forget(self, pattern: str) -> None:
         """A durable pattern ends: nothing waits for it any more."""
@@ -208,7 +225,7 @@ class EdgeLoop:
                 return
             self._requests.add(Tracker(message.leaf, now_ms, now_ms + stamp.ttl_ms + wait_ms), tell)
 
-        self.call(begin)
+        self.call(begin, begun.set_exception)
         return begun
 
     def still_valid(self, delivery: Delivery, arrived_ms: int) -> Reject | None:
@@ -248,17 +265,15 @@ class EdgeLoop:
         except FabricError as error:
             if self._opened.done():  # else `start` raises it
                 self._log.error("control point stopped", code=error.code.label, why=error.detail)
-            self.standing.problem = error
-            self._fail_all(error)
+            self._end(error)
         except Exception as error:  # noqa: BLE001 - a thread that dies silently would leave every caller waiting
             self._log.error("control point stopped", error=type(error).__name__)
-            self.standing.problem = FabricError(Code.CLOSED, f"internal error: {type(error).__name__}")
-            self._fail_all(self.standing.problem)
+            self._end(FabricError(Code.CLOSED, f"internal error: {type(error).__name__}"))
             raise
         finally:
             self._stopping = True
             if not self._opened.done():
-                self._opened.set_exception(self.standing.problem or FabricError(Code.CLOSED))
+                self._opened.set_exception(self._ended or FabricError(Code.CLOSED))
             self._diallers.close()
             self._context.destroy(linger=0)
             if self._outbox is not None:
@@ -307,7 +322,8 @@ class EdgeLoop:
                 self._log.debug("not connected", code=event.code.label, why=event.words)
                 self.standing.has_no_answer(peer.id, FabricError(event.code, event.words))
         while self._calls:
-            self._calls.popleft()(now_ms, ready)
+            function, _ = self._calls.popleft()
+            function(now_ms, ready)
         if self._outbox is not None:
             was_open = self.core.custody.intake_open
             self._outbox.upkeep(self.core, now_ms)
@@ -362,12 +378,21 @@ class EdgeLoop:
             self._diallers.send(link, payload)
         # LINGER is 0 everywhere else; a BYE deserves the milliseconds that it takes to leave.
         threading.Event().wait(0.05)
-        self._fail_all(FabricError(Code.CLOSED))
+        self._end(FabricError(Code.CLOSED))
 
-    def _fail_all(self, error: FabricError) -> None:
+    def _end(self, error: FabricError) -> None:
+        with self._calling:
+            self._ended = error
+            lost = [lost for _, lost in self._calls]
+            self._calls.clear()
+        for tell in lost:
+            tell(error)
+        self.standing.has_ended(error)
         self.outgoing.close(error)
         self._incoming.fail_all(error)
         self._requests.close()
+        if self.on_end is not None:
+            self.on_end(error)
 
     # -- what this node takes ---------------------------------------------------------------------------
 
@@ -440,7 +465,7 @@ class EdgeLoop:
             if self.position(_batch(id_.hex())):
                 ready.persist.append(KeepPosition(_batch(id_.hex()), ""))
 
-        self.call(handled)
+        self._call_if_any(handled)
 
 
 def _urgency(delivered: Delivered) -> int:

@@ -23,13 +23,12 @@ from typing import Any
 from fabric.edge.compose import Position
 from fabric.edge.handlers import Answer, Handler, Handlers, answer_of, failed, read_action, refused, result_stamp
 from fabric.edge.identity import Identity, find_identity, load_identity
-from fabric.edge.incoming import Subscription
 from fabric.edge.logs import edge_log
 from fabric.edge.loop import EdgeLoop
 from fabric.edge.messages import Message, Outcome
 from fabric.edge.notices import Notice
-from fabric.edge.reading import Reading
 from fabric.edge.stamps import action_stamp, publish_stamp
+from fabric.edge.subscribed import AsyncMessages
 from fabric.edge.tracking import Tracker
 from fabric.protocol.actions import parse_action
 from fabric.protocol.errors import Code, FabricError, Reject
@@ -185,14 +184,26 @@ class ControlPoint:
         """
         self._loop.on_notice = tell
 
+    def on_end(self, tell: Callable[[FabricError], None]) -> None:
+        """Be told, once, what ended the connection for good: nothing comes or goes any more, and calls raise it.
+
+        On the connection's thread: it must not block.
+        """
+        self._loop.on_end = tell
+
     async def drain(self, timeout_s: float) -> bool:
         """Until the relay holds all that was published. False when it does not within the time."""
         return await asyncio.to_thread(self._loop.outgoing.wait_empty, timeout_s)
 
     # -- subscribe --------------------------------------------------------------------------------------
 
-    def subscribe(self, pattern: str, *, durable: bool = False) -> AsyncIterator[Message]:
-        """Messages as they come, urgent first, from now on; each batch is acknowledged when it was read to its end.
+    def subscribe(self, pattern: str, *, durable: bool = False) -> AsyncMessages:
+        """Messages as they come, urgent first, from now on, a record at a time.
+
+        A record is taken when the program comes back for the next one, or closes: `async with`, or `aclose()`. One at
+        which it raised inside `async with` is not taken. With its last record a message is acknowledged; what is not
+        acknowledged comes again to the next session, and to a durable reader without the records that were taken. To
+        break out of the loop and let the iterator go wants no more, and leaves the last record untaken.
 
         `durable`, with an outbox: what comes while this program is not there waits at the relay, within time to live
         and quota, and what an earlier run handled does not come again. A message of kind "gap" says how many were
@@ -201,43 +212,7 @@ class ControlPoint:
         problem = check_pattern(pattern)
         if problem is not None:
             raise FabricError(problem.code, problem.detail)
-        queue: asyncio.Queue[tuple[list[Message], Callable[[], None]] | FabricError] = asyncio.Queue()
-        loop = self._asyncio
-
-        def sink(messages: list[Message], done: Callable[[], None]) -> None:
-            loop.call_soon_threadsafe(queue.put_nowait, (messages, done))
-
-        def fail(error: FabricError) -> None:
-            loop.call_soon_threadsafe(queue.put_nowait, error)
-
-        subscription = Subscription(pattern, sink, fail, durable)
-        self._loop.subscribe(subscription)
-        return self._messages(subscription, queue)
-
-    async def _messages(
-        self,
-        subscription: Subscription,
-        queue: asyncio.Queue[tuple[list[Message], Callable[[], None]] | FabricError],
-    ) -> AsyncIterator[Message]:
-        reading = Reading()
-        failure: FabricError | None = None  # raised when all that came before it is read
-        try:
-            while True:
-                message = reading.take() if failure is not None or queue.empty() else None
-                if message is not None:
-                    yield message
-                    continue
-                if failure is not None:
-                    raise failure
-                item = await queue.get()
-                if isinstance(item, FabricError):
-                    failure = item
-                else:
-                    reading.add(*item)
-        finally:
-            for batch, records in reading.in_part():
-                self._loop.stopped_in(batch, records)
-            self._loop.unsubscribe(subscription)
+        return AsyncMessages(self._loop, pattern, durable)
 
     def forget(self, pattern: str) -> None:
         """Nothing waits for this durable subscription any more."""
@@ -251,13 +226,14 @@ class ControlPoint:
         """
 
         async def consume() -> None:
-            async for message in self.subscribe(pattern):
-                try:
-                    returned = handler(message)
-                    if inspect.isawaitable(returned):
-                        await returned
-                except Exception as error:  # noqa: BLE001 - one message must not silence all that follow
-                    self._log.error("on_message raised", id=message.id, error=type(error).__name__)
+            async with self.subscribe(pattern) as messages:
+                async for message in messages:
+                    try:
+                        returned = handler(message)
+                        if inspect.isawaitable(returned):
+                            await returned
+                    except Exception as error:  # noqa: BLE001 - one message must not silence all that follow
+                        self._log.error("on_message raised", id=message.id, error=type(error).__name__)
 
         task = asyncio.ensure_future(consume())
         self._tasks[task] = None

@@ -1,0 +1,87 @@
+"""A control point's thread and its end: whoever waits for something is told, and nobody waits after it."""
+
+import os
+import socket
+import threading
+from dataclasses import replace
+
+import pytest
+
+from fabric.edge.blocking import ControlPoint
+from fabric.edge.identity import Dial, Identity
+from fabric.protocol.errors import Code, FabricError
+from fabric.transport.keys import curve_public
+from tests.support import EVERYTHING, FABRIC, Authority, derive
+
+AUTHORITY = Authority("edge-loop")
+ME = AUTHORITY.issue("zeek-1", grants=EVERYTHING)
+
+
+@pytest.fixture
+def identity(tmp_path):
+    """Of a control point whose relay does not answer."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        secret = os.urandom(32)
+        yield Identity(
+            FABRIC, "zeek-1", AUTHORITY.key, replace(ME.credential, curve_key=curve_public(secret)), tmp_path,
+            Dial("hq", f"127.0.0.1:{free.getsockname()[1]}", bytes(range(32))), curve_secret=secret,
+            sign_seed=derive("signing", "edge-loop", "zeek-1"),
+        )
+
+
+CALLS = [
+    lambda point: point.publish("detections.x", {}),
+    lambda point: point.subscribe("detections.>"),
+    lambda point: list(point.request("deny", "ipv4_net=192.0.2.1", to="all")),
+    lambda point: point.on_action("deny", "ipv4_net")(print),
+    lambda point: point.forget("detections.>"),
+    lambda point: point.wait_ready(),
+]
+
+
+def code_of(call, point):
+    with pytest.raises(FabricError) as raised:
+        call(point)
+    return raised.value.code
+
+
+def test_after_its_program_closed_it_every_call_says_so(identity):
+    point = ControlPoint(identity)
+    ended = []
+    point.on_end(ended.append)
+    point._loop.start()
+    point.close()
+    assert {code_of(call, point) for call in CALLS} == {Code.CLOSED}
+    assert [error.code for error in ended] == [Code.CLOSED]
+
+
+def test_after_its_disk_failed_every_call_says_that(identity):
+    point = ControlPoint(identity, outbox=identity.folder / "outbox")
+    point._loop.start()
+    closed = threading.Event()
+
+    def close(_now, _ready):
+        point._loop._outbox._spool._db.close()
+        closed.set()
+
+    point._loop.call(close)
+    assert closed.wait(10)
+    assert code_of(lambda point: point.publish("detections.x", {}), point) is Code.SPOOL_FAILED
+    assert {code_of(call, point) for call in CALLS} == {Code.SPOOL_FAILED}
+    point.close()
+
+
+def test_who_waits_for_a_subscription_to_be_in_force_is_told_of_the_end(identity, monkeypatch):
+    """No relay confirms it, and nothing else would end the wait."""
+    point = ControlPoint(identity)
+    incoming = point._loop._incoming
+    add = incoming.add
+
+    def add_and_stop(subscription):
+        point._loop._stopping = True
+        return add(subscription)
+
+    monkeypatch.setattr(incoming, "add", add_and_stop)
+    point._loop.start()
+    assert code_of(lambda point: next(point.subscribe("detections.>")), point) is Code.CLOSED
