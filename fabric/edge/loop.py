@@ -320,7 +320,11 @@ class EdgeLoop:
             ready.merge(self.core.step(LinkDown(event.link), now_ms))
             if not self.core.connected:
                 self._log.debug("not connected", code=event.code.label, why=event.words)
-                self.standing.has_no_answer(peer.id, FabricError(event.code, event.words))
+                problem = FabricError(event.code, event.words)
+                if event.link == 0 and event.code is Code.CLOSED:
+                    self.standing.was_cut_off(problem)
+                else:
+                    self.standing.has_no_answer(peer.id, problem)
         while self._calls:
             function, _ = self._calls.popleft()
             function(now_ms, ready)

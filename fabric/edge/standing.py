@@ -62,6 +62,10 @@ class Standing:
         all_silent = len(self._silent) == len(self._addresses)
         self._is_not(problem, final=problem.code is not Code.CLOSED if self._has_one_relay else all_silent)
 
+    def was_cut_off(self, problem: FabricError) -> None:
+        """A connection did not come about, and nobody can say yet whether the next one will."""
+        self._is_not(problem, final=False)
+
     def has_ended(self, problem: FabricError) -> None:
         """For good: whoever waits is told now."""
         self.problem = problem

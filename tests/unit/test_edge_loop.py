@@ -85,3 +85,18 @@ def test_who_waits_for_a_subscription_to_be_in_force_is_told_of_the_end(identity
     monkeypatch.setattr(incoming, "add", add_and_stop)
     point._loop.start()
     assert code_of(lambda point: next(point.subscribe("detections.>")), point) is Code.CLOSED
+
+
+def test_a_first_connection_that_is_cut_off_is_made_again(identity):
+    """Somebody in between hangs up in the handshake: whoever waits is not told that the key is wrong."""
+    with socket.create_server(("127.0.0.1", 0)) as between:
+        between.settimeout(10)
+        relay = replace(identity.relay, address=f"127.0.0.1:{between.getsockname()[1]}")
+        point = ControlPoint(replace(identity, relay=relay))
+        point._loop.start()
+        for _ in range(2):  # that there is a second one is what this is about
+            other, _ = between.accept()
+            other.recv(10)
+            other.close()
+        assert not point._loop.standing._first_word.is_set()
+        point.close()

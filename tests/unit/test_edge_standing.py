@@ -50,6 +50,14 @@ def test_a_connection_ends_the_wait_and_its_end_begins_another():
         standing.wait_attached(0.0)
 
 
+def test_a_handshake_that_was_cut_off_says_nothing_for_good():
+    for standing in (Standing(["a"]), Standing(["a", "b"])):
+        for _ in standing._addresses:
+            standing.was_cut_off(CLOSED)
+        standing.wait_connected(0.0, needed=False)
+        assert code_of(standing) is Code.CLOSED
+
+
 def test_the_end_of_the_connection_ends_every_wait():
     standing = Standing(["a"])
     standing.is_connected()
