@@ -17,6 +17,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
+from typing import cast
 
 import zmq
 
@@ -27,7 +28,7 @@ from fabric.edge.logs import edge_log
 from fabric.edge.messages import messages_of
 from fabric.edge.notices import Notice, notice_of
 from fabric.edge.outbox import EdgeOutbox
-from fabric.edge.outgoing import Outgoing
+from fabric.edge.outgoing import Outgoing, fail
 from fabric.edge.requests import Requests
 from fabric.edge.spool.file import beside
 from fabric.edge.standing import Standing
@@ -144,18 +145,34 @@ class EdgeLoop:
         """The record's id, when it is durable: in the outbox where there is one, else at the relay.
 
         Blocks while too much waits, but no longer than `wait_s`: then it raises BUSY. `position` is kept with the
-        record, in the same commit.
+        record, in the same commit. Cancelled while it waits, the record is not taken.
+        """
+        draft = self.begin(stamp, record, position)
+        try:
+            self.add(draft, wait_s)
+        except FabricError:
+            draft.token.cancel()
+            raise
+        return cast("Future[str]", draft.token)
+
+    def begin(self, stamp: Stamp, record: Record, position: Position | None) -> Draft:
+        """The first half of `publish`, which does not block: its source goes no further until it is taken.
+
+        Whoever does not add it cancels its token, a future.
         """
         if position is not None and self._outbox is None:
             raise FabricError(Code.USAGE, "a position needs an outbox to be kept in", "open the control point with one")
-        future: Future[str] = Future()
-        draft = Draft(stamp, record, self.clock.now_ms(), future, estimate_bytes(record), position)
+        draft = Draft(stamp, record, self.clock.now_ms(), Future(), estimate_bytes(record), position)
+        self.outgoing.begin(draft)
+        return draft
+
+    def add(self, draft: Draft, wait_s: float | None) -> None:
+        """The second half, which blocks. After BUSY it may be tried again."""
         if self._stopping:
-            future.set_exception(self._ended or FabricError(Code.CLOSED))
+            fail(draft.token, self._ended or FabricError(Code.CLOSED))
         else:
             self.outgoing.add(draft, wait_s)
             self._wake()
-        return future
 
     def position(self, source: str) -> str | None:
         """How far the outbox's records of this source go."""
@@ -217,6 +234,8 @@ class EdgeLoop:
         begun: Future[bytes] = Future()
 
         def begin(now_ms: int, ready: Ready) -> None:
+            if not begun.set_running_or_notify_cancel():
+                return
             draft = Draft(stamp, record, now_ms, begun)
             try:
                 message = self.outgoing.submit_one(draft, now_ms, ready)
@@ -225,7 +244,7 @@ class EdgeLoop:
                 return
             self._requests.add(Tracker(message.leaf, now_ms, now_ms + stamp.ttl_ms + wait_ms), tell)
 
-        self.call(begin, begun.set_exception)
+        self.call(begin, lambda error: fail(begun, error))
         return begun
 
     def still_valid(self, delivery: Delivery, arrived_ms: int) -> Reject | None:

@@ -12,7 +12,6 @@ the turn of the loop that took it, is over; it reconnects by itself; a refusal i
 from __future__ import annotations
 
 import asyncio
-import functools
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from fabric.edge.compose import Position
+from fabric.edge.compose import Draft, Position
 from fabric.edge.handlers import Answer, Handler, Handlers, answer_of, failed, read_action, refused, result_stamp
 from fabric.edge.identity import Identity, find_identity, load_identity
 from fabric.edge.logs import edge_log
@@ -144,22 +143,33 @@ class ControlPoint:
 
         `labels` names fields (a key or a path) that bear their own. `position`: (source, how far it is read with this
         record), committed together with the record; `position_of` has it after a restart. While too much of its lane
-        waits it waits too; longer than `wait_s` for a place raises BUSY, and the record was not taken.
+        waits it waits too; longer than `wait_s` for a place raises BUSY, and the record was not taken. Nor is it when
+        this is cancelled while it waits, for a place or for its turn; after that it goes its way.
+
+        Several may be published at a time: positions of one source are kept in the order in which they began.
         """
         stamp = publish_stamp(
             topic, self.identity.defaults, severity=severity, phase=phase, ttl=ttl, label=label, labels=labels
         )
         at = None if position is None else Position(*position)
+        draft = self._loop.begin(stamp, dict(content), at)
         try:
-            published = self._loop.publish(stamp, dict(content), at, 0.0)
+            await self._add(draft, wait_s)
+            published: str = await asyncio.wrap_future(draft.token)
+        except BaseException:
+            draft.token.cancel()
+            raise
+        return published
+
+    async def _add(self, draft: Draft, wait_s: float | None) -> None:
+        try:
+            self._loop.add(draft, 0.0)
         except FabricError as error:
             if error.code is not Code.BUSY or wait_s == 0.0:
                 raise
             # There is no room at the moment. Whatever else runs on this event loop goes on.
             # In threads of their own: closing needs one of asyncio's, and it is what ends a wait.
-            wait = functools.partial(self._loop.publish, stamp, dict(content), at, wait_s)
-            published = await asyncio.get_running_loop().run_in_executor(self._waiters, wait)
-        return await asyncio.wrap_future(published)
+            await asyncio.get_running_loop().run_in_executor(self._waiters, self._loop.add, draft, wait_s)
 
     @property
     def waiting(self) -> int:

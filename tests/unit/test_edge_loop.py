@@ -1,5 +1,6 @@
 """A control point's thread and its end: whoever waits for something is told, and nobody waits after it."""
 
+import asyncio
 import os
 import socket
 import threading
@@ -7,9 +8,11 @@ from dataclasses import replace
 
 import pytest
 
+from fabric.edge import ControlPoint as AsyncControlPoint
 from fabric.edge.blocking import ControlPoint
 from fabric.edge.identity import Dial, Identity
 from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.severity import Lane
 from fabric.transport.keys import curve_public
 from tests.support import EVERYTHING, FABRIC, Authority, derive
 
@@ -85,6 +88,34 @@ def test_who_waits_for_a_subscription_to_be_in_force_is_told_of_the_end(identity
     monkeypatch.setattr(incoming, "add", add_and_stop)
     point._loop.start()
     assert code_of(lambda point: next(point.subscribe("detections.>")), point) is Code.CLOSED
+
+
+def test_who_is_cancelled_while_there_is_no_room_is_never_taken_and_until_then_holds_back_its_source(
+    identity, monkeypatch
+):
+    monkeypatch.setattr("fabric.edge.outgoing.WAITING_MAX", 1)
+
+    async def program():
+        point = AsyncControlPoint(identity, outbox=identity.folder / "outbox")
+        loop = point._loop
+        loop.core.custody.lane_bytes[Lane.LOW] = 1 << 40
+        await asyncio.to_thread(loop.start)
+        first, second = (
+            asyncio.ensure_future(point.publish("detections.x", {"n": n}, severity="low", position=("log", str(n))))
+            for n in (1, 2)
+        )
+        await asyncio.sleep(0)  # they begin, in this order
+        await point.publish("detections.x", {"n": 3}, severity="high", position=("log", "3"))
+        assert point.position_of("log") is None
+        for task in (second, first):
+            task.cancel()
+        await asyncio.wait([first, second])
+        loop.core.custody.lane_bytes[Lane.LOW] = 0
+        await point.publish("detections.x", {"n": 4}, severity="low", position=("log", "4"))
+        assert point.position_of("log") == "4" and point.waiting == 2
+        await point.close()
+
+    asyncio.run(asyncio.wait_for(program(), 30))
 
 
 def test_a_first_connection_that_is_cut_off_is_made_again(identity):
