@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import queue
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -34,66 +33,13 @@ from fabric.edge.point import (
     snapshot,
 )
 from fabric.edge.stamps import action_stamp, publish_stamp
-from fabric.edge.subscribed import Item, Subscribed
+from fabric.edge.subscribed import Messages
 from fabric.edge.tracking import Tracker
 from fabric.protocol.errors import Code, FabricError, Reject
 from fabric.protocol.ready import Delivery
 from fabric.protocol.topics import check_pattern
 
 _HANDLER_THREADS = 8
-
-
-class Messages(Subscribed):
-    """What a subscription brings. For one thread. `with` closes it; so does `close`."""
-
-    def __init__(self, loop: EdgeLoop, pattern: str, timeout_s: float | None, durable: bool) -> None:
-        self._waiting: queue.SimpleQueue[Item] = queue.SimpleQueue()
-        self._deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        super().__init__(loop, pattern, durable, self._waiting.put)
-        while not self._subscription.in_force.wait(0.02) and self._waiting.empty():
-            if self._deadline is not None and time.monotonic() > self._deadline:
-                break
-
-    def __iter__(self) -> Messages:
-        return self
-
-    def __next__(self) -> Message:
-        while not self._over:
-            self._gather()
-            left_s = None if self._deadline is None else self._deadline - time.monotonic()
-            if left_s is not None and left_s <= 0.0:
-                self.close()
-            message = None if self._over else self._reading.take()
-            if message is not None:
-                return message
-            if self._failure is not None:
-                raise self._failure
-            if not self._over:
-                with suppress(queue.Empty):
-                    self._take_in(self._waiting.get(timeout=left_s))
-        raise StopIteration
-
-    def _gather(self) -> None:
-        """What came meanwhile may be more urgent than what is being read."""
-        with suppress(queue.Empty):
-            while self._failure is None and not self._over:
-                self._take_in(self._waiting.get_nowait())
-
-    def close(self) -> None:
-        """Want no more. The record that was read last counts as taken, so the message that it ends is acknowledged."""
-        self._end(taken=True)
-
-    def close_later(self) -> None:
-        """From another thread than the one that reads, which closes it when it comes for the next record."""
-        self._waiting.put(None)
-
-    def __enter__(self) -> Messages:
-        return self
-
-    def __exit__(
-        self, type_: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._end(taken=error is None)
 
 
 class Handling:
@@ -183,7 +129,7 @@ class ControlPoint:
 
         Counts, some time after it happened. On the connection's thread: it must not block.
         """
-        self._loop.on_notice = tell
+        self._loop.deliveries.on_notice = tell
 
     def on_end(self, tell: Callable[[FabricError], None]) -> None:
         """Be told, once, what ended the connection for good: nothing comes or goes any more, and calls raise it.
@@ -205,11 +151,11 @@ class ControlPoint:
         problem = check_pattern(pattern)
         if problem is not None:
             raise FabricError(problem.code, problem.detail)
-        return Messages(self._loop, pattern, timeout_s, durable)
+        return Messages(self._loop.attaching, pattern, timeout_s, durable)
 
     def forget(self, pattern: str) -> None:
         """Nothing waits for this durable subscription any more."""
-        self._loop.forget(pattern)
+        self._loop.attaching.forget(pattern)
 
     def on_message(self, pattern: str, handler: Callable[[Message], None]) -> Handling:
         """Call a function for each message, on a thread of its own; acknowledged after it returned.
@@ -240,7 +186,7 @@ class ControlPoint:
             first = not self._handlers
             self._handlers.add(action, target_type, handler)
             if first:
-                self._loop.execute(self._on_delivery)
+                self._loop.attaching.execute(self._on_delivery)
             return handler
 
         return register

@@ -1,6 +1,6 @@
 """The thread of a control point: its socket, its core, and what its program asked for.
 
-One thread owns the socket; programs talk to it through `call`, and it talks back through futures and callbacks, which
+One thread owns the socket; programs talk to it through `Calls`, and it talks back through futures and callbacks, which
 run on this thread and must not block (`ControlPoint` and its blocking face see to that). Guarantees: a future of
 `publish` ends when the relay holds the record durably or refused it; deliveries that nobody finished are delivered
 again; nothing that a peer does ends the thread; after its end every call raises what ended it.
@@ -10,30 +10,25 @@ from __future__ import annotations
 
 import os
 import random
-import socket
 import threading
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
 import zmq
 
+from fabric.edge.attaching import Attaching
+from fabric.edge.calls import Calls
 from fabric.edge.compose import Composer, Draft, Position, Stamp, estimate_bytes
+from fabric.edge.deliveries import Deliveries
 from fabric.edge.identity import Identity
-from fabric.edge.incoming import Incoming, Subscription
 from fabric.edge.logs import edge_log
-from fabric.edge.messages import messages_of
-from fabric.edge.notices import Notice, notice_of
 from fabric.edge.outbox import EdgeOutbox
 from fabric.edge.outgoing import Outgoing, fail
-from fabric.edge.requests import Requests
 from fabric.edge.spool.file import beside
 from fabric.edge.standing import Standing
 from fabric.edge.tracking import Tracker
-from fabric.protocol.credentials import NodeKind
 from fabric.protocol.envelope import Kind
 from fabric.protocol.errors import Code, FabricError, Reject
 from fabric.protocol.limits import FRAME_BYTES_MAX
@@ -41,14 +36,11 @@ from fabric.protocol.links import UPLINK
 from fabric.protocol.parts import Record
 from fabric.protocol.point import Point
 from fabric.protocol.ready import (
-    Attach,
     Attached,
     Connected,
     Delivered,
     Delivery,
     Disconnected,
-    Handled,
-    KeepPosition,
     Leave,
     LinkDown,
     LinkUp,
@@ -57,7 +49,6 @@ from fabric.protocol.ready import (
     SubscriptionRefused,
     Tick,
 )
-from fabric.protocol.reports import GAP_TOPIC, NOTICE_TOPIC
 from fabric.protocol.wire import SESSION_BYTES, Role
 from fabric.transport.clock import Clock
 from fabric.transport.dialler import Up
@@ -68,10 +59,6 @@ from fabric.transport.turns import Turn
 
 _IDLE_MS_MAX = 1_000
 _BACKOFF_MS_MAX = 10_000
-_ONE_OR_THE_OTHER = (
-    "who is away executes nothing: a control point has durable subscriptions or handlers of actions",
-    "open a second one, with the same identity, for the other",
-)
 
 
 class EdgeLoop:
@@ -93,21 +80,12 @@ class EdgeLoop:
         self._outbox_path = outbox
         self._outbox: EdgeOutbox | None = None
         self._opened: Future[None] = Future()
-        self._calls: deque[tuple[Callable[[int, Ready], None], Callable[[FabricError], None]]] = deque()
-        # Nothing is called after the end. Of one thread more than once: a collector runs wherever it likes.
-        self._calling = threading.RLock()
-        self._ended: FabricError | None = None
-        self._incoming = Incoming(self._handled)
-        self._actions: Callable[[Delivery], None] | None = None
-        self._requests = Requests()
-        self.on_notice: Callable[[Notice], None] | None = None
-        self.on_end: Callable[[FabricError], None] | None = None
-        self._epoch = 0
+        self._calls = Calls()
         self.standing = Standing([dial.address for dial in identity.dials])
+        self.deliveries = Deliveries(self.core, self._calls, self.position, self._log)
+        self.attaching = Attaching(self.core, self._calls, self.standing, self.deliveries.incoming)
+        self.on_end: Callable[[FabricError], None] | None = None
         self._stopping = False
-        self._wake_reader, self._wake_writer = socket.socketpair()
-        self._wake_reader.setblocking(False)
-        self._wake_writer.setblocking(False)
         self._thread = threading.Thread(target=self._run, name=f"fabric {identity.id}", daemon=True)
 
     # -- from any thread --------------------------------------------------------------------------------
@@ -116,24 +94,6 @@ class EdgeLoop:
         """Raises when the outbox cannot be opened; a relay is not waited for."""
         self._thread.start()
         self._opened.result()
-
-    def call(
-        self, function: Callable[[int, Ready], None], lost: Callable[[FabricError], None] = lambda error: None
-    ) -> None:
-        """Run on the loop's thread, with the time and the turn's `Ready`. Raises what ended the loop, if it has ended.
-
-        `lost` is told, on the loop's thread, when it ends before the turn comes.
-        """
-        with self._calling:
-            if self._ended is not None:
-                raise self._ended
-            self._calls.append((function, lost))
-        self._wake()
-
-    def _call_if_any(self, function: Callable[[int, Ready], None]) -> None:
-        """What has no meaning after the end."""
-        with suppress(FabricError):
-            self.call(function)
 
     def wait_connected(self, timeout_s: float) -> None:
         """As `Standing` says; with an outbox there is something to do without a relay."""
@@ -169,65 +129,14 @@ class EdgeLoop:
     def add(self, draft: Draft, wait_s: float | None) -> None:
         """The second half, which blocks. After BUSY it may be tried again."""
         if self._stopping:
-            fail(draft.token, self._ended or FabricError(Code.CLOSED))
+            fail(draft.token, self._calls.ended or FabricError(Code.CLOSED))
         else:
             self.outgoing.add(draft, wait_s)
-            self._wake()
+            self._calls.wake()
 
     def position(self, source: str) -> str | None:
         """How far the outbox's records of this source go."""
         return self._outbox.position(source) if self._outbox is not None else None
-
-    def subscribe(self, subscription: Subscription) -> None:
-        if subscription.durable and self._outbox is None:
-            raise FabricError(
-                Code.USAGE, "a durable subscription needs an outbox to be remembered in",
-                "open the control point with one",
-            )
-        if subscription.durable and self._actions is not None:
-            raise FabricError(Code.USAGE, *_ONE_OR_THE_OTHER)
-
-        def add(now_ms: int, ready: Ready) -> None:
-            if self._incoming.add(subscription):
-                self._attach(now_ms, ready)
-                subscription.epoch = self._epoch
-
-        self.standing.attached.clear()
-        self.call(add, subscription.fail)
-
-    def unsubscribe(self, subscription: Subscription) -> None:
-        def drop(now_ms: int, ready: Ready) -> None:
-            if self._incoming.drop(subscription):
-                self._attach(now_ms, ready)
-
-        self._call_if_any(drop)
-
-    def stopped_in(self, batch: str, records: int) -> None:
-        """The program stops with so many records of an unfinished batch taken: the next run begins behind them."""
-        if self._outbox is not None and self._incoming.is_single:
-            self._call_if_any(lambda _now, ready: ready.persist.append(KeepPosition(_batch(batch), str(records))))
-
-    def forget(self, pattern: str) -> None:
-        """A durable pattern ends: nothing waits for it any more."""
-
-        def drop(now_ms: int, ready: Ready) -> None:
-            self._incoming.forget(pattern)
-            self._attach(now_ms, ready)
-
-        self.standing.attached.clear()
-        self.call(drop)
-
-    def execute(self, take: Callable[[Delivery], None]) -> None:
-        """From now on actions are for this session; `take` runs on the loop's thread."""
-        if self._incoming.keep_ms:
-            raise FabricError(Code.USAGE, *_ONE_OR_THE_OTHER)
-
-        def begin(now_ms: int, ready: Ready) -> None:
-            self._actions = take
-            self._attach(now_ms, ready)
-
-        self.standing.attached.clear()
-        self.call(begin)
 
     def request(self, stamp: Stamp, record: Record, wait_ms: int, tell: Callable[[Tracker], None]) -> Future[bytes]:
         """Submit an action; `tell` runs on the loop's thread whenever the tracker has learnt something."""
@@ -242,9 +151,9 @@ class EdgeLoop:
             except FabricError as error:
                 begun.set_exception(error)
                 return
-            self._requests.add(Tracker(message.leaf, now_ms, now_ms + stamp.ttl_ms + wait_ms), tell)
+            self.deliveries.requests.add(Tracker(message.leaf, now_ms, now_ms + stamp.ttl_ms + wait_ms), tell)
 
-        self.call(begin, lambda error: fail(begun, error))
+        self._calls.call(begin, lambda error: fail(begun, error))
         return begun
 
     def still_valid(self, delivery: Delivery, arrived_ms: int) -> Reject | None:
@@ -260,14 +169,9 @@ class EdgeLoop:
         if self._stopping:
             return
         self._stopping = True
-        self._wake()
+        self._calls.wake()
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
             self._thread.join(timeout_s)
-
-    def _wake(self) -> None:
-        # A full pipe wakes it too; a closed one has nobody to wake.
-        with suppress(OSError):
-            self._wake_writer.send(b"\0")
 
     # -- the loop's thread ------------------------------------------------------------------------------
 
@@ -292,13 +196,12 @@ class EdgeLoop:
         finally:
             self._stopping = True
             if not self._opened.done():
-                self._opened.set_exception(self._ended or FabricError(Code.CLOSED))
+                self._opened.set_exception(self._calls.ended or FabricError(Code.CLOSED))
             self._diallers.close()
             self._context.destroy(linger=0)
             if self._outbox is not None:
                 self._outbox.close()
-            self._wake_reader.close()
-            self._wake_writer.close()
+            self._calls.close()
 
     def _open_outbox(self) -> None:
         if self._outbox_path is not None:
@@ -307,20 +210,19 @@ class EdgeLoop:
             self.core.session = self._outbox.session
             for words in self._outbox.restore(self.core, now_ms):
                 self._log.warning("quarantined", what=words)
-            self._incoming.restore(self.core.wanted.subscriptions)
-            self._epoch = self.core.wanted.epoch
+            self.attaching.restore()
             self.outgoing.durable = True
             self.outgoing.restored(self.core.outboxes[UPLINK].rows())
         self._opened.set_result(None)
 
     def _serve(self) -> None:
         poller = zmq.Poller()
-        poller.register(self._wake_reader.fileno(), zmq.POLLIN)
+        poller.register(self._calls.fileno(), zmq.POLLIN)
         wait_ms = 0
         while not self._stopping:
             self._diallers.register(poller)
             poller.poll(wait_ms)
-            self._drain_wakes()
+            self._calls.awake()
             now_ms = self.clock.now_ms()
             self.core.wall_ahead_ms = self.clock.wall_ahead_ms()
             ready = self._turn(now_ms)
@@ -344,9 +246,7 @@ class EdgeLoop:
                     self.standing.was_cut_off(problem)
                 else:
                     self.standing.has_no_answer(peer.id, problem)
-        while self._calls:
-            function, _ = self._calls.popleft()
-            function(now_ms, ready)
+        self._calls.run(now_ms, ready)
         if self._outbox is not None:
             was_open = self.core.custody.intake_open
             self._outbox.upkeep(self.core, now_ms)
@@ -360,7 +260,7 @@ class EdgeLoop:
             ready.merge(self.core.step(arrived, now_ms))
             if reading.over_after(arrived):
                 break
-        self._requests.time_out(now_ms)
+        self.deliveries.requests.time_out(now_ms)
         ready.merge(self.core.step(Tick(), now_ms))
         return ready
 
@@ -377,13 +277,28 @@ class EdgeLoop:
         for note in ready.notes:
             self._log.debug(note.event, **note.fields)
 
-    def _drain_wakes(self) -> None:
-        with suppress(OSError):
-            while len(self._wake_reader.recv(4096)) == 4096:
-                continue
+    def _deliver(self, delivered: Delivered, now_ms: int) -> None:
+        match delivered:
+            case Delivery() if delivered.message.header.kind is Kind.ACTION:
+                if self.attaching.take_action is not None:
+                    self.attaching.take_action(delivered)
+            case Delivery():
+                self.deliveries.take(delivered, now_ms)
+            case Published():
+                self.outgoing.published(delivered)
+            case Connected(relay):
+                self.standing.is_connected()
+                self._log.debug("connected", relay=relay)
+            case Disconnected(reason, final):
+                self._log.debug("not connected", code=reason.code.label, why=reason.detail)
+                self.standing.is_refused(FabricError(reason.code, reason.detail), final=final)
+            case SubscriptionRefused(reason):
+                self.attaching.refused(reason)
+            case Attached():
+                self.attaching.confirmed(delivered)
 
     def _wait_ms(self, ready: Ready, now_ms: int) -> int:
-        if self._calls:
+        if self._calls.waits:
             return 0
         wakes = [now_ms + _IDLE_MS_MAX]
         if ready.wake_at_ms is not None:
@@ -404,98 +319,15 @@ class EdgeLoop:
         self._end(FabricError(Code.CLOSED))
 
     def _end(self, error: FabricError) -> None:
-        with self._calling:
-            self._ended = error
-            lost = [lost for _, lost in self._calls]
-            self._calls.clear()
-        for tell in lost:
-            tell(error)
+        self._calls.end(error)
         self.standing.has_ended(error)
         self.outgoing.close(error)
-        self._incoming.fail_all(error)
-        self._requests.close()
+        self.deliveries.incoming.fail_all(error)
+        self.deliveries.requests.close()
         if self.on_end is not None:
             self.on_end(error)
-
-    # -- what this node takes ---------------------------------------------------------------------------
-
-    def _attach(self, now_ms: int, ready: Ready) -> None:
-        self._epoch = max(self._epoch + 1, now_ms)
-        self.standing.attached.clear()
-        incoming = self._incoming
-        wanted = Attach(self._epoch, self._actions is not None, incoming.patterns, incoming.keep_ms)
-        ready.merge(self.core.step(wanted, now_ms))
-
-    # -- in ---------------------------------------------------------------------------------------------
-
-    def _deliver(self, delivered: Delivered, now_ms: int) -> None:
-        match delivered:
-            case Delivery():
-                self._take(delivered, now_ms)
-            case Published():
-                self.outgoing.published(delivered)
-            case Connected(relay):
-                self.standing.is_connected()
-                self._log.debug("connected", relay=relay)
-            case Disconnected(reason, final):
-                self._log.debug("not connected", code=reason.code.label, why=reason.detail)
-                self.standing.is_refused(FabricError(reason.code, reason.detail), final=final)
-            case SubscriptionRefused(reason):
-                if self._incoming.refused(reason) or self._actions is not None:
-                    self.call(self._attach)
-            case Attached(epoch):
-                if epoch >= self._epoch:
-                    self.standing.attached.set()
-                self._incoming.confirmed(epoch)
-
-    def _take(self, delivery: Delivery, now_ms: int) -> None:
-        header, id_ = delivery.message.header, delivery.message.id
-        if header.kind is Kind.ACTION:
-            if self._actions is not None:
-                self._actions(delivery)
-            return
-        messages = messages_of(delivery)
-        if isinstance(messages, Reject):
-            problem = messages
-            self.call(lambda now, ready: ready.merge(self.core.step(Handled(id_, problem), now)))
-            return
-        by_relay = delivery.message.credential.kind is NodeKind.RELAY
-        if header.kind is not Kind.RESULT:
-            taken = int(self.position(_batch(id_.hex())) or 0)
-            self._incoming.take(id_, header.topic, messages[taken:])
-        elif header.topic == GAP_TOPIC and by_relay and header.origin in self.core.parents:
-            # Its own relays alone know what they had no room for.
-            self._incoming.gap(id_, messages)
-        else:
-            if header.topic == NOTICE_TOPIC and by_relay:
-                self._take_notice(notice_of(messages[0]))
-            elif header.topic not in (GAP_TOPIC, NOTICE_TOPIC):  # anybody else's word of these is let go
-                self._requests.take(delivery.message, messages, now_ms)
-            self._handled(id_)
-
-    def _take_notice(self, notice: Notice) -> None:
-        for code, records in notice.by_code().items():
-            self._log.warning("not delivered", relay=notice.relay, code=code, records=records)
-        if self.on_notice is not None:
-            try:
-                self.on_notice(notice)
-            except Exception as error:  # noqa: BLE001 - a program's fault is not this connection's end
-                self._log.error("on_notice raised", error=type(error).__name__)
-
-    def _handled(self, id_: bytes) -> None:
-        def handled(now_ms: int, ready: Ready) -> None:
-            ready.merge(self.core.step(Handled(id_), now_ms))
-            if self.position(_batch(id_.hex())):
-                ready.persist.append(KeepPosition(_batch(id_.hex()), ""))
-
-        self._call_if_any(handled)
 
 
 def _urgency(delivered: Delivered) -> int:
     """What a turn brought is unpacked in the order of lanes; what is said of this node itself comes before it."""
     return delivered.message.header.lane if isinstance(delivered, Delivery) else -1
-
-
-def _batch(id_: str) -> str:
-    """Under this name the outbox keeps how many records of an unfinished batch were taken."""
-    return f"batch {id_}"

@@ -192,7 +192,7 @@ class ControlPoint:
 
         Counts, some time after it happened. On the connection's thread: it must not block.
         """
-        self._loop.on_notice = tell
+        self._loop.deliveries.on_notice = tell
 
     def on_end(self, tell: Callable[[FabricError], None]) -> None:
         """Be told, once, what ended the connection for good: nothing comes or goes any more, and calls raise it.
@@ -222,11 +222,11 @@ class ControlPoint:
         problem = check_pattern(pattern)
         if problem is not None:
             raise FabricError(problem.code, problem.detail)
-        return AsyncMessages(self._loop, pattern, durable)
+        return AsyncMessages(self._loop.attaching, pattern, durable)
 
     def forget(self, pattern: str) -> None:
         """Nothing waits for this durable subscription any more."""
-        self._loop.forget(pattern)
+        self._loop.attaching.forget(pattern)
 
     def on_message(self, pattern: str, handler: Callable[[Message], Awaitable[None] | None]) -> asyncio.Task[None]:
         """Call a function, plain or async, for each message; it is acknowledged after the function returned.
@@ -263,7 +263,7 @@ class ControlPoint:
             first = not self._handlers
             self._handlers.add(action, target_type, handler)
             if first:
-                self._loop.execute(self._on_delivery)
+                self._loop.attaching.execute(self._on_delivery)
             return handler
 
         return register

@@ -68,7 +68,7 @@ def test_after_its_disk_failed_every_call_says_that(identity):
         point._loop._outbox._spool._db.close()
         closed.set()
 
-    point._loop.call(close)
+    point._loop._calls.call(close)
     assert closed.wait(10)
     assert code_of(lambda point: point.publish("detections.x", {}), point) is Code.SPOOL_FAILED
     assert {code_of(call, point) for call in CALLS} == {Code.SPOOL_FAILED}
@@ -78,7 +78,7 @@ def test_after_its_disk_failed_every_call_says_that(identity):
 def test_who_waits_for_a_subscription_to_be_in_force_is_told_of_the_end(identity, monkeypatch):
     """No relay confirms it, and nothing else would end the wait."""
     point = ControlPoint(identity)
-    incoming = point._loop._incoming
+    incoming = point._loop.deliveries.incoming
     add = incoming.add
 
     def add_and_stop(subscription):

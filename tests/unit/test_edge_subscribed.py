@@ -8,15 +8,15 @@ from contextlib import nullcontext
 
 import pytest
 
-from fabric.edge.blocking import Handling, Messages
-from fabric.edge.subscribed import AsyncMessages
+from fabric.edge.blocking import Handling
+from fabric.edge.subscribed import AsyncMessages, Messages
 from fabric.protocol.errors import Code, FabricError
 from fabric.protocol.severity import Severity
 from tests.unit.test_edge_reading import Said
 
 
-class Loop:
-    """The connection: what it was told, and a subscription to bring things to."""
+class Relay:
+    """What is attached to one: what it was told, and a subscription to bring things to."""
 
     def __init__(self):
         self.stopped, self.ended, self.done = [], 0, []
@@ -37,51 +37,51 @@ class Loop:
 
 
 def test_what_came_meanwhile_and_is_more_urgent_comes_first():
-    loop = Loop()
-    messages = Messages(loop, "a.>", None, False)
-    loop.bring("low", 2)
+    relay = Relay()
+    messages = Messages(relay, "a.>", None, False)
+    relay.bring("low", 2)
     first = next(messages).id
-    loop.bring("now", 1, Severity.CRITICAL)
+    relay.bring("now", 1, Severity.CRITICAL)
     assert [first, next(messages).id, next(messages).id] == ["low.0", "now.0", "low.1"]
-    assert loop.done == ["now"]
+    assert relay.done == ["now"]
 
 
 def test_time_ends_it_though_there_is_more_to_read(monkeypatch):
-    loop, now = Loop(), [100.0]
+    relay, now = Relay(), [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    messages = Messages(loop, "a.>", 10.0, True)
-    loop.bring("a", 5)
+    messages = Messages(relay, "a.>", 10.0, True)
+    relay.bring("a", 5)
     read = []
     for message in messages:
         read.append(message.id)
         now[0] += 4.0
     assert read == ["a.0", "a.1", "a.2"]
-    assert loop.stopped == [("a", 3)] and loop.ended == 1 and loop.done == []
+    assert relay.stopped == [("a", 3)] and relay.ended == 1 and relay.done == []
 
 
 def test_an_error_is_raised_when_all_that_came_before_it_is_read():
-    loop = Loop()
-    messages = Messages(loop, "a.>", None, False)
-    loop.bring("a", 1)
-    loop.subscription.fail(FabricError(Code.SUBSCRIBE_DENIED))
+    relay = Relay()
+    messages = Messages(relay, "a.>", None, False)
+    relay.bring("a", 1)
+    relay.subscription.fail(FabricError(Code.SUBSCRIBE_DENIED))
     assert next(messages).id == "a.0"
     with pytest.raises(FabricError):
         next(messages)
-    assert loop.done == ["a"]
+    assert relay.done == ["a"]
 
 
 def test_closing_after_the_last_record_of_a_batch_acknowledges_it():
-    loop = Loop()
-    messages = Messages(loop, "a.>", None, False)
-    loop.bring("a", 1)
+    relay = Relay()
+    messages = Messages(relay, "a.>", None, False)
+    relay.bring("a", 1)
     next(messages)
     messages.close()
-    assert loop.done == ["a"] and loop.stopped == [] and loop.ended == 1
+    assert relay.done == ["a"] and relay.stopped == [] and relay.ended == 1
 
 
 def test_the_thread_of_a_handler_ends_when_it_is_closed():
-    loop = Loop()
-    messages = Messages(loop, "a.>", None, False)
+    relay = Relay()
+    messages = Messages(relay, "a.>", None, False)
     came = threading.Event()
 
     def consume():
@@ -89,27 +89,27 @@ def test_the_thread_of_a_handler_ends_when_it_is_closed():
             came.set()
 
     handling = Handling(messages, threading.Thread(target=consume, daemon=True))
-    loop.bring("a", 1)
+    relay.bring("a", 1)
     assert came.wait(10)
     handling.close()
     handling.thread.join(10)
     assert not handling.thread.is_alive()
-    assert loop.done == ["a"] and loop.ended == 1
+    assert relay.done == ["a"] and relay.ended == 1
 
 
-def blocking(loop, read, fault):
-    with Messages(loop, "a.>", None, True) as messages:
-        loop.bring("a", 3)
+def blocking(relay, read, fault):
+    with Messages(relay, "a.>", None, True) as messages:
+        relay.bring("a", 3)
         for _ in range(read):
             next(messages)
         if fault:
             raise fault
 
 
-def in_asyncio(loop, read, fault):
+def in_asyncio(relay, read, fault):
     async def program():
-        async with AsyncMessages(loop, "a.>", True) as messages:
-            loop.bring("a", 3)
+        async with AsyncMessages(relay, "a.>", True) as messages:
+            relay.bring("a", 3)
             for _ in range(read):
                 await anext(messages)
             if fault:
@@ -127,20 +127,20 @@ def in_asyncio(loop, read, fault):
     (3, ValueError(), [("a", 2)], []),
 ])
 def test_a_record_is_taken_when_the_program_closes_and_not_when_it_raises(face, read, fault, stopped, done):
-    loop = Loop()
+    relay = Relay()
     with pytest.raises(ValueError) if fault else nullcontext():
-        face(loop, read, fault)
-    assert (loop.stopped, loop.done, loop.ended) == (stopped, done, 1)
+        face(relay, read, fault)
+    assert (relay.stopped, relay.done, relay.ended) == (stopped, done, 1)
 
 
 def test_what_is_let_go_wants_no_more_and_acknowledges_nothing():
-    async def program(loop):
-        messages = AsyncMessages(loop, "a.>", False)
-        loop.bring("a", 1)
+    async def program(relay):
+        messages = AsyncMessages(relay, "a.>", False)
+        relay.bring("a", 1)
         async for _ in messages:
             break
 
-    in_threads, in_tasks = Loop(), Loop()
+    in_threads, in_tasks = Relay(), Relay()
     messages = Messages(in_threads, "a.>", None, False)
     in_threads.bring("a", 1)
     for _ in messages:
@@ -148,13 +148,13 @@ def test_what_is_let_go_wants_no_more_and_acknowledges_nothing():
     del messages
     asyncio.run(program(in_tasks))
     gc.collect()
-    for loop in (in_threads, in_tasks):
-        assert loop.ended == 1 and loop.done == [] and loop.stopped == []
+    for relay in (in_threads, in_tasks):
+        assert relay.ended == 1 and relay.done == [] and relay.stopped == []
 
 
 def test_who_waits_for_the_next_record_is_told_that_it_was_closed():
     async def program():
-        messages = AsyncMessages(Loop(), "a.>", False)
+        messages = AsyncMessages(Relay(), "a.>", False)
         waiting = asyncio.ensure_future(anext(messages, "over"))
         await asyncio.sleep(0)
         await messages.aclose()
