@@ -55,7 +55,9 @@ _FREE_BYTES_MIN = 64 * 2**20
 _BALLAST_BYTES = 8 * 2**20
 _SWEEP_MS = 60_000
 _SWEEP_ROWS = 2_000
-_GIVE_BACK_PAGES = 2_048
+# A commit at a time, of so many that the page cache holds them: what it does not hold goes to the log, in full.
+_GIVE_BACK_PAGES = 256
+_GIVE_BACK_COMMITS = 8
 _QUARANTINE_ROWS_MAX = 1_000
 # In one question: SQLite binds some thousands of values, and a list of these is soon made.
 _ROWS_AT_ONCE = 500
@@ -336,8 +338,11 @@ class Spool:
         if self._db.execute("PRAGMA freelist_count").fetchone()[0] == 0:
             return
         try:
+            # First the log's own bytes, which need no room to be returned: what follows is written to the log again.
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             # It has no columns: Python steps such a statement once, which is one page, and a script to its end.
-            self._db.executescript(f"PRAGMA incremental_vacuum({_GIVE_BACK_PAGES})")
+            for _ in range(_GIVE_BACK_COMMITS):
+                self._db.executescript(f"PRAGMA incremental_vacuum({_GIVE_BACK_PAGES})")
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
