@@ -43,7 +43,7 @@ from fabric.protocol.ready import (
     Submit,
     Tick,
 )
-from fabric.protocol.revocations import verify_revocations
+from fabric.protocol.revocations import Revocations, verify_revocations
 from fabric.protocol.verify import Verified, open_envelope
 from fabric.protocol.wire import (
     Ack,
@@ -200,7 +200,7 @@ class Node(Carrier):
             case Routed():
                 self.on_routed(link, frame, now_ms, ready)
             case Lists(raw):
-                self.apply_lists(raw, now_ms, ready, link)  # whoever hands it on: it is the authority's, and newer
+                self._on_lists(link, raw, now_ms, ready)
             case Join():
                 self.on_join(link, frame, now_ms, ready)
             case Applied():
@@ -271,14 +271,29 @@ class Node(Carrier):
         over = lists.version > 0 and self.fabric_now(now_ms) > lists.not_after_ms + self.skew_ms
         return over and not self.time_unknown
 
-    def apply_lists(self, raw: bytes, now_ms: int, ready: Ready, source: Link | None = None) -> Reject | None:
-        """Put a newer revocation list in force: cut the links of who is on it, and pass it on to all but its source."""
+    def _on_lists(self, link: Link, raw: bytes, now_ms: int, ready: Ready) -> None:
+        """From any peer: it is the authority's word, whoever brings it. One that is not is a lie, and ends the link."""
+        lists = verify_revocations(raw, self.trust.authority_key, self.me.fabric)
+        if isinstance(lists, Reject):
+            self.refuse(link, lists, now_ms, ready)
+        else:
+            self._put_in_force(lists, now_ms, ready, link)
+
+    def apply_lists(self, raw: bytes, now_ms: int, ready: Ready) -> Reject | None:
+        """A list that the driver found: put it in force if it is newer than the one that is."""
         lists = verify_revocations(raw, self.trust.authority_key, self.me.fabric)
         if isinstance(lists, Reject):
             self.count("refused", lists.code.reason)
             return lists
+        return self._put_in_force(lists, now_ms, ready)
+
+    def _put_in_force(
+        self, lists: Revocations, now_ms: int, ready: Ready, source: Link | None = None
+    ) -> Reject | None:
+        """Cut the links of who is on it, and pass it on to all but its source."""
+        raw = lists.raw
         if not lists.supersedes(self.trust.revocations):
-            if lists.raw == self.trust.revocations.raw:
+            if raw == self.trust.revocations.raw:
                 return None
             self.count("refused", Code.STALE_LIST.reason)
             return Reject(Code.STALE_LIST)
