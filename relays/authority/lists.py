@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from fabric.edge.home import fabric_folder, write_private
-from fabric.protocol.errors import FabricError, Reject
+from fabric.protocol.errors import Code, FabricError, Reject
+from fabric.protocol.limits import FRAME_BYTES_MAX
 from fabric.protocol.revocations import Revocations, issue_revocations, verify_revocations
 from relays.authority.keeping import Authority
 
 _DAY_MS = 86_400_000
 LIST_LIFE_MS = 30 * _DAY_MS
+# The frame in which it travels adds so much.
+_FRAMING_BYTES = 16
 
 
 def revocations_path(fabric: str, home: Path | None = None) -> Path:
@@ -43,10 +46,16 @@ def revoke(authority: Authority, ids: Sequence[str], home: Path | None = None, w
     raw = issue_revocations(
         authority.fabric, version, now_ms, now_ms + LIST_LIFE_MS, sorted(known.ids.union(ids)), authority.signer
     )
+    made = verify_revocations(raw, authority.public, authority.fabric)
+    if isinstance(made, Reject) or len(raw) > FRAME_BYTES_MAX - _FRAMING_BYTES:
+        raise FabricError(
+            Code.TOO_LARGE, f"a list of {len(known.ids.union(ids))} ids",
+            "begin a new fabric, or delegate to issuers: one that is revoked takes its members along",
+        )
     if ids:
         _note(authority, {"at_ms": now_ms, "version": version, "ids": list(ids), "why": why})
     write_private(path, raw)
-    return read_revocations(path, authority.public, authority.fabric)
+    return made
 
 
 def keep_list(authority: Authority, home: Path | None = None) -> bool:
