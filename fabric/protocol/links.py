@@ -234,7 +234,7 @@ class Links(Timekeeping):
         self._open(link, peer, hello.role, hello.session, now_ms, ready,
                    before=lambda: self._welcome(link, hello, now_ms, ready))
         if hello.role != Role.PARENT and hello.revocations_version < self.trust.revocations.version:
-            self.send(link, Lists(self.trust.revocations.raw), ready)
+            self.say_lists(link, ready)
 
     @property
     def _admissions_wait(self) -> bool:
@@ -277,7 +277,7 @@ class Links(Timekeeping):
         if role == Role.PARENT:
             self.ancestors = welcome.path
         elif welcome.revocations_version < self.trust.revocations.version:
-            self.send(link, Lists(self.trust.revocations.raw), ready)
+            self.say_lists(link, ready)
 
     def _open(self, link: Link, peer: Credential, role: Role, session: bytes, now_ms: int, ready: Ready,
               before: Callable[[], None] = lambda: None) -> None:
@@ -383,6 +383,11 @@ class Links(Timekeeping):
 
     def send(self, link: Link, frame: Frame, ready: Ready) -> None:
         ready.send.append((link.number, encode_frame(frame)))
+
+    def say_lists(self, link: Link, ready: Ready, *, again: bool = False) -> None:
+        """Pass the revocation list down."""
+        link.pings_since_lists = link.pings_since_lists if again else 0
+        self.send(link, Lists(self.trust.revocations.raw), ready)
 
     # -- what everything uses ---------------------------------------------------------------------------
 
