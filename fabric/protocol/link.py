@@ -114,6 +114,7 @@ class Link:
     heard_at_ms: int = 0
     pinged_at_ms: int = 0
     greeted_at_ms: int = 0
+    pings_since_lists: int | None = None  # None: the peer was not sent the revocation list
 
     def check(self, frame: Frame) -> Reject | None:
         if type(frame) in ALLOWED[self.state]:
@@ -135,6 +136,13 @@ class Link:
     def refund(self, lane: Lane, bytes_: int) -> None:
         """What is sent again did not arrive, as far as this side can know: its credit comes back."""
         self.sent_bytes[lane] -= bytes_
+
+    def lists_may_be_lost(self) -> bool:
+        """At a PING, whether to say the revocation list again: nothing answers it. Ever more seldom, and for ever."""
+        if self.pings_since_lists is None:
+            return False
+        self.pings_since_lists += 1
+        return self.pings_since_lists.bit_count() == 1
 
     def grant(self, takes_in: Callable[[Lane], bool], *, always: bool = False) -> Credit | None:
         """A CREDIT frame when the peer's window is half used, or always; nothing more for lanes that take none in."""

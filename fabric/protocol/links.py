@@ -239,7 +239,7 @@ class Links(Timekeeping):
         """Whoever has the newer list hands it over, before anything else on this link."""
         link.lists_version = theirs
         if theirs < self.trust.revocations.version:
-            self.send(link, Lists(self.trust.revocations.raw), ready)
+            self.say_lists(link, ready)
 
     @property
     def _admissions_wait(self) -> bool:
@@ -388,6 +388,11 @@ class Links(Timekeeping):
 
     def send(self, link: Link, frame: Frame, ready: Ready) -> None:
         ready.send.append((link.number, encode_frame(frame)))
+
+    def say_lists(self, link: Link, ready: Ready, *, again: bool = False) -> None:
+        """Pass the revocation list on."""
+        link.pings_since_lists = link.pings_since_lists if again else 0
+        self.send(link, Lists(self.trust.revocations.raw), ready)
 
     # -- what everything uses ---------------------------------------------------------------------------
 

@@ -187,6 +187,8 @@ class Node(Carrier):
                 self._on_intro(link, credentials, now_ms)
             case Ping(clock_ms):
                 link.transit.observe(clock_ms, now_ms)
+                if link.lists_may_be_lost():
+                    self.say_lists(link, ready, again=True)
                 self.send(link, Pong(clock_ms, self.told_time(now_ms), self.path), ready)
                 credit = link.grant(self.takes_in, always=True)
                 assert credit is not None
@@ -306,7 +308,7 @@ class Node(Carrier):
             if revoked is not None:
                 self.refuse(link, revoked, now_ms, ready)
             elif link.is_open and link is not source:
-                self.send(link, Lists(raw), ready)
+                self.say_lists(link, ready)
         ready.notes.append(Note("revocations applied", {"version": lists.version, "revoked": len(lists.ids)}))
         self.on_lists(now_ms, ready)
         return None

@@ -9,6 +9,7 @@ from fabric.protocol.limits import CONFIRM_MS, MOVED_MAX
 from fabric.protocol.outbox import visit_of
 from fabric.protocol.ready import Drain, KeepSession, LinkUp, Note
 from fabric.protocol.relay import Relay
+from fabric.protocol.revocations import issue_revocations
 from fabric.protocol.routing import open_attachment, sign_attachment
 from fabric.protocol.tlp import Label
 from fabric.protocol.wire import (
@@ -19,6 +20,7 @@ from fabric.protocol.wire import (
     Hello,
     Intro,
     Item,
+    Lists,
     Nack,
     Ping,
     Pong,
@@ -36,6 +38,7 @@ UP, DOWN = Direction.UP, Direction.DOWN
 ME, PARENT, EAST, WEST, CELL = (
     AUTHORITY.issue(name, NodeKind.RELAY, Label.RED) for name in ("mid", "hq", "east", "west", "cell")
 )
+ALONE = AUTHORITY.issue("alone", NodeKind.RELAY, Label.RED)
 FEED = AUTHORITY.issue("feed", grants=Grants(publish=(PublishGrant("intel.>"), PublishGrant("detections.>"))))
 READER = AUTHORITY.issue("reader", grants=Grants(subscribe=("intel.>",)))
 WALL = AUTHORITY.issue("wall", grants=Grants(execute=("deny *",)))
@@ -264,6 +267,35 @@ def test_what_a_child_gives_back_waits_until_the_two_agree_on_where_to(talk):
     assert [frame.ids for frame in talk.heard(talk.east, Ack)] == [[visit_of(message.id, 1, ["reader"])]]
     (item,) = talk.items(talk.west)
     assert (item.targets, item.moved) == (["reader"], 2)
+
+
+def revoke(talk, *ids):
+    talk.say(talk.up, Lists(issue_revocations("acme", 1, T0, T0 + HOUR_MS, list(ids), AUTHORITY.signer)))
+
+
+def test_what_waits_below_a_revoked_relay_goes_after_everybody_who_was_there(talk):
+    message = intel()
+    talk.send(talk.up, message, DOWN)
+    talk.items(talk.east), talk.items(talk.up)
+    revoke(talk, "east")
+    assert via(talk, "east") == [] and via(talk, "reader") == [""]
+    (item,) = talk.items(talk.up)
+    assert (item.direction, item.moved, item.targets) == (UP, 1, ["reader"])
+    talk.place(talk.west, CELL, "west", session=b"c" * 16, epoch=2)
+    talk.wait(250)
+    (item,) = talk.items(talk.west)
+    assert item.targets == ["reader"]
+
+
+def test_what_was_for_a_revoked_relay_and_nobody_below_it_ends(talk):
+    alone = talk.connect(ALONE, Role.CHILD, session=b"a" * 16)
+    talk.place(alone, ALONE, "mid", session=b"a" * 16)
+    talk.attach(alone, READER, "alone", "intel.>", epoch=2)
+    talk.send(talk.up, intel(), DOWN)
+    assert len(talk.items(alone)) == 1
+    talk.attach(talk.east, READER, "cell", "intel.>", epoch=3)  # it has moved, and what is on its way here is late
+    revoke(talk, "alone")
+    assert talk.count("ended:revoked") == 1 and via(talk, "alone") == []
 
 
 @pytest.mark.parametrize("parents", [(), ("hq",)])

@@ -10,7 +10,7 @@ from fabric.protocol.point import Point
 from fabric.protocol.ready import Delivery, Handled, LinkUp
 from fabric.protocol.relay import Relay
 from fabric.protocol.revocations import issue_revocations
-from fabric.protocol.wire import Ack, Applied, Data, Direction, Hello, Item, Lists, Nack, Refused, Role, Welcome
+from fabric.protocol.wire import Ack, Applied, Data, Direction, Hello, Item, Lists, Nack, Ping, Refused, Role, Welcome
 from tests.conversation import Conversation
 from tests.support import DAY_MS, EVERYTHING, FABRIC, HOUR_MS, MINUTE_MS, T0, Authority, entropy, verified
 
@@ -162,14 +162,15 @@ def test_nobody_else_says_so(talk, role):
     assert [frame.code for frame in talk.heard(link, Refused)] == [Code.WRONG_ROLE]
 
 
-def test_a_child_that_does_not_say_that_it_has_it_is_sent_it_again(talk):
+def test_a_child_is_told_again_until_it_says_that_it_has_it(talk):
     up, low = talk.dial(HQ, Role.CHILD), talk.connect(LOW, Role.CHILD)
     talk.say(up, Lists(listed(5)))
     lists(talk, low)
-    talk.wait(RETRY_MS + 500)
+    talk.say(low, Ping(talk.now_ms))
     assert lists(talk, low) == [listed(5)]
     talk.say(low, Applied([("low", 5, T0)]))
-    talk.wait(RETRY_MS + 500)
+    for _ in range(8):
+        talk.say(low, Ping(talk.now_ms))
     assert lists(talk, low) == []
 
 
