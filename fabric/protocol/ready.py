@@ -148,6 +148,10 @@ class KeepLists(NamedTuple):
     raw: bytes
 
 
+class KeepDirectory(NamedTuple):
+    raw: bytes
+
+
 class KeepSession(NamedTuple):
     """A control point's session here, as it attached itself; an empty attachment forgets it."""
 
@@ -198,7 +202,7 @@ class KeepDispatch(NamedTuple):
 
 Op = (
     Put | Done | Seen | Replace | KeepCredential | KeepLists | KeepSession | KeepDispatch | KeepGap | KeepNotice
-    | KeepPosition | KeepOwner
+    | KeepPosition | KeepOwner | KeepDirectory
 )
 
 

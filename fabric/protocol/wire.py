@@ -166,6 +166,12 @@ class Lists(NamedTuple):
     revocations: bytes
 
 
+class Directory(NamedTuple):
+    """The authority's directory of relays, passed down as it was signed."""
+
+    raw: bytes
+
+
 class Join(NamedTuple):
     """A question to an issuer (`joining`), from somebody who is not in yet or wants to stay in. It climbs."""
 
@@ -186,7 +192,7 @@ class Joined(NamedTuple):
 
 Frame = (
     Hello | Welcome | Refused | Intro | Data | Ack | Nack | Credit | Routes | Routed | Ping | Pong | Bye | Lists
-    | Join | Joined
+    | Join | Joined | Directory
 )
 
 
@@ -379,6 +385,7 @@ _TABLE: list[tuple[int, type, Callable[[Any], Frame]]] = [
     (14, Lists, lambda f: Lists(_bytes(f[1], FRAME_BYTES_MAX))),
     (15, Join, _join),
     (16, Joined, _joined),
+    (18, Directory, lambda f: Directory(_bytes(f[1], FRAME_BYTES_MAX))),
 ]
 _NUMBERS = {class_: number for number, class_, _ in _TABLE}
 _DECODERS = {number: decoder for number, _, decoder in _TABLE}
