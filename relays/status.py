@@ -59,6 +59,7 @@ def snapshot(
         "intake_open": core.custody.intake_open,
         "routes": len(core.routes),
         "revocations": core.trust.revocations.version,
+        "directory": core.directory.version,
         "clock_behind_ms": core.clock_behind_ms,
         "clock_suspect": core.clock_suspect,
         "counters": dict(sorted(core.counters.items())),
