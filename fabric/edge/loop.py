@@ -13,7 +13,7 @@ import random
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
@@ -21,10 +21,11 @@ from pathlib import Path
 import zmq
 
 from fabric.edge.compose import Composer, Draft, Position, Stamp, estimate_bytes
-from fabric.edge.identity import Identity
+from fabric.edge.identity import Dial, Identity
 from fabric.edge.incoming import Incoming, Subscription
 from fabric.edge.logs import edge_log
 from fabric.edge.messages import messages_of
+from fabric.edge.nearby import Nearby
 from fabric.edge.notices import Notice, notice_of
 from fabric.edge.outbox import EdgeOutbox
 from fabric.edge.outgoing import Outgoing
@@ -55,6 +56,7 @@ from fabric.protocol.ready import (
     Leave,
     LinkDown,
     LinkUp,
+    Parents,
     Published,
     Ready,
     Renewed,
@@ -92,6 +94,10 @@ class EdgeLoop:
             tuple(dial.id for dial in identity.dials),
         )
         self._log = edge_log(identity.id)
+        self._nearby = Nearby(identity, self._wake) if identity.nearest else None
+        if self._nearby is not None:
+            self.core.take_directory(self._nearby.of_folder().raw)
+            self.core.step(Parents((), False), self.clock.now_ms())  # nobody, until it has looked around
         self.outgoing = Outgoing(
             self.core, Composer(identity.credential, self.core.signer, os.urandom, self.core.fabric_now), self._log
         )
@@ -248,7 +254,7 @@ class EdgeLoop:
     def _run(self) -> None:
         self._context = zmq.Context()
         keys = CurveKeys(self.identity.credential.curve_key, self.identity.curve_secret)
-        peers = [Peer(dial.id, dial.address, dial.curve_key, Role.POINT) for dial in self.identity.dials]
+        peers = [] if self._nearby is not None else _peers(self.identity.dials)
         self._diallers = Diallers(
             self._context, peers, keys, FRAME_BYTES_MAX, LinkNumbers(), random.random, _BACKOFF_MS_MAX
         )
@@ -306,6 +312,7 @@ class EdgeLoop:
 
     def _turn(self, now_ms: int) -> Ready:
         ready = Ready()
+        self._look_around(now_ms, ready)
         self._diallers.want(self.core.parents_wanted(now_ms))
         for peer, event in self._diallers.service(now_ms):
             if isinstance(event, Up):
@@ -379,6 +386,26 @@ class EdgeLoop:
         self.outgoing.close(error)
         self._incoming.fail_all(error)
         self._requests.close()
+
+    # -- the nearest relay ------------------------------------------------------------------------------
+
+    def _look_around(self, now_ms: int, ready: Ready) -> None:
+        if self._nearby is None:
+            return
+        core = self.core
+        order = self._nearby.look(
+            now_ms, core.fabric_now(now_ms), core.directory, core.trust.revocations, connected=core.connected
+        )
+        if order is None:
+            return
+        dials = [ranked.dial for ranked in order.relays] or self.identity.dials
+        self._log.debug("nearest", relays=[dial.id for dial in dials], moved=order.moved)
+        for ranked in order.relays[:1]:
+            if not ranked.is_cleared_for(core.me.clearance):
+                self._log.warning("nearest relay is cleared for less", relay=ranked.relay.id)
+        self._diallers.change(_peers(dials))
+        self.standing.relays([dial.address for dial in dials])
+        ready.merge(core.step(Parents(tuple(dial.id for dial in dials), order.moved), now_ms))
 
     # -- what this node takes ---------------------------------------------------------------------------
 
@@ -514,6 +541,10 @@ class EdgeLoop:
                 ready.persist.append(KeepPosition(_batch(id_.hex()), ""))
 
         self.call(handled)
+
+
+def _peers(dials: Sequence[Dial]) -> list[Peer]:
+    return [Peer(dial.id, dial.address, dial.curve_key, Role.POINT) for dial in dials]
 
 
 def _urgency(delivered: Delivered) -> int:
