@@ -400,9 +400,6 @@ class EdgeLoop:
             return
         dials = [ranked.dial for ranked in order.relays] or self.identity.dials
         self._log.debug("nearest", relays=[dial.id for dial in dials], moved=order.moved)
-        for ranked in order.relays[:1]:
-            if not ranked.is_cleared_for(core.me.clearance):
-                self._log.warning("nearest relay is cleared for less", relay=ranked.relay.id)
         self._diallers.change(_peers(dials))
         self.standing.relays([dial.address for dial in dials])
         ready.merge(core.step(Parents(tuple(dial.id for dial in dials), order.moved), now_ms))
@@ -478,11 +475,14 @@ class EdgeLoop:
             case Connected(relay):
                 self.standing.is_connected()
                 self._log.debug("connected", relay=relay)
+                if self._nearby is not None and self._nearby.is_cleared_for_less(relay):
+                    self._log.warning("the nearest relay is cleared for less than this control point", relay=relay)
             case Disconnected(reason, final):
                 self._log.debug("not connected", code=reason.code.label, why=reason.detail)
                 problem = FabricError(reason.code, reason.detail)
-                # An id that was revoked is never used again: whoever waits here would wait for ever.
-                over = reason.code is Code.REVOKED
+                # An id that was revoked is never used again: whoever waits here would wait for ever. Of a relay that
+                # was revoked the same says nothing: there may be others.
+                over = reason.code is Code.REVOKED and reason.detail in (self.core.me.id, *self.core.me.issuers)
                 self.standing.is_refused(problem, final=final, over=over)
                 if over:
                     raise problem

@@ -101,6 +101,11 @@ class Nearby:
             return None
         return self._order(view, fabric_now_ms, measured=measured)
 
+    def is_cleared_for_less(self, relay: str) -> bool:
+        """Whether this relay of the present order may not hold all that this control point may."""
+        clearance = self._identity.credential.clearance
+        return any(not r.is_cleared_for(clearance) for r in self._said or () if r.relay.id == relay)
+
     def _order(self, view: _View, fabric_now_ms: int, *, measured: bool) -> Order | None:
         ranking = rank(
             view.directory, view.revocations, view.addresses, self._round_trips_ms, fabric_now_ms, SKEW_MS

@@ -191,3 +191,10 @@ def test_a_folder_that_cannot_be_written_disturbs_nothing(around):
 def test_what_is_no_directory_in_the_folder_is_none(around, raw):
     (around.folder / "directory").write_bytes(raw)
     assert around.nearby.of_folder() == RelayDirectory()
+
+
+def test_it_says_who_is_cleared_for_less(around):
+    around.own = ("10.1.7.9",)
+    assert not around.nearby.is_cleared_for_less("ot"), "it does not know yet"
+    around.look()
+    assert around.nearby.is_cleared_for_less("ot") and not around.nearby.is_cleared_for_less("nobody"), "RED and AMBER"
