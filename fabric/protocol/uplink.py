@@ -117,7 +117,9 @@ class Uplink:
         self._allowed_ms = {p: ms for p, ms in (self._allowed_ms or {}).items() if p in self.parents}
         allowed = self._allowed(now_ms)
         better = self.parents[: self._rank(self.current)]
-        self._hurried_until_ms = now_ms + HURRY_MS if at_once else 0
+        if at_once:
+            self._hurried_until_ms = now_ms + HURRY_MS
+        at_once = now_ms < self._hurried_until_ms  # a better order of the same does not end the haste
         for place, parent in enumerate(better):
             if at_once or not self.current:
                 allowed[parent] = now_ms + place * STEP_MS

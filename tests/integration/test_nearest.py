@@ -34,6 +34,8 @@ laptop  = { role = "sensor", clearance = "amber" }
 analyst = { relay = "hq", role = "analyst", clearance = "red", kind = "operator" }
 """
 FAILOVER_S = 12
+# Less than the 6.5 s in which silence tells that the old relay is out of reach.
+MOVE_S = 6
 
 
 @pytest.fixture
@@ -167,7 +169,7 @@ def test_a_machine_that_moves_to_another_segment_is_soon_at_the_relay_there(tmp_
             took_s.append(time.monotonic() - began)
             time.sleep(1)
         print("moved to the nearest relay within", ", ".join(f"{s:.1f} s" for s in took_s))
-        assert max(took_s) < FAILOVER_S
+        assert max(took_s) < MOVE_S
         reading.stop()
         site.run("down", "move").expect(0)
 

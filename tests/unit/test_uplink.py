@@ -239,3 +239,12 @@ def test_losing_the_nearest_and_going_back_is_as_ever():
     machine.came("cell", later + SPREAD_MS)
     machine.opened("cell", later + SPREAD_MS)
     assert machine.wanted(later + SPREAD_MS + RETURN_MS) == ["plant", "cell"]
+
+
+def test_a_better_order_soon_after_a_move_does_not_end_the_haste():
+    machine = at(uplink(), "east")
+    machine.rank(["plant", "east", "cell"], T0, at_once=True)
+    machine.rank(["plant", "cell", "east"], T0 + 5, at_once=False)
+    assert machine.wanted(T0 + 5) == ["plant", "east"]
+    machine.came("plant", T0 + 6)
+    assert machine.choice(T0 + 6) == "plant"
