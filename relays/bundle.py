@@ -10,7 +10,7 @@ from fabric.edge.identity import load_identity
 from fabric.protocol.errors import Code, FabricError
 
 _FILES = ("identity.json", "secret.json", "credential")
-_FILES_IF_ANY = ("pins",)
+_FILES_IF_ANY = ("directory", "pins")
 
 _START = """#!/bin/sh
 # Runs relay {id} of fabric {fabric} in the foreground. Needs the message-fabric package:

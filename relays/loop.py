@@ -20,7 +20,7 @@ import structlog
 import zmq
 
 from fabric.edge.home import fabric_folder, make_private
-from fabric.edge.identity import Identity
+from fabric.edge.identity import DIRECTORY, Identity, own_directory
 from fabric.edge.renewal import Renewal
 from fabric.edge.spool import Owed, Spool
 from fabric.protocol.credentials import NodeKind
@@ -68,6 +68,7 @@ class RelayLoop:
         self._condemned: dict[int, int] = {}  # link -> when it is cut
         self._list_file = ListFile(self._folder / "revocations")
         self._list_over = False
+        self._directory_seen = 0.0
         self._drain_path = drain_path(identity.fabric, identity.id, home)
         self._drain_until_ms = 0
         self._allowance = Allowance()
@@ -106,6 +107,7 @@ class RelayLoop:
             self._config.parents,
         )
         self._take_back(self._spool.load(now_ms), now_ms)
+        self.core.take_directory(own_directory(identity.folder))  # an older one than what came since is let be
         self._context = zmq.Context()
         self._context.set(zmq.MAX_SOCKETS, 8192)
         keys = CurveKeys(identity.credential.curve_key, identity.curve_secret)
@@ -307,6 +309,7 @@ class RelayLoop:
         if self._pins.look():
             self._log.info("pins read again")
         self._watch_list(now_ms)
+        self._look_for_directory(now_ms)
         self._renew(now_ms)
         self._watch_clock()
         gate = self._gate.counters
@@ -336,6 +339,21 @@ class RelayLoop:
         elif self._list_over and not over:
             self._log.info("revocation list in force again", version=self.core.trust.revocations.version)
         self._list_over = over
+
+    def _look_for_directory(self, now_ms: int) -> None:
+        """Take up what the authority wrote on this machine."""
+        try:
+            changed = (self._folder / DIRECTORY).stat().st_mtime
+        except OSError:
+            return
+        if changed == self._directory_seen:
+            return
+        self._directory_seen = changed
+        ready = Ready()
+        refused = self.core.apply_directory(own_directory(self._folder), ready)
+        if refused is not None:
+            self._log.warning("directory refused", code=refused.code.label, why=refused.detail)
+        self._apply(ready, now_ms)
 
     def _renew(self, now_ms: int) -> None:
         """Take up a newer credential from the folder, or ask for one when it is time."""

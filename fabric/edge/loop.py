@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import cast
@@ -22,8 +22,9 @@ from fabric.edge.attaching import Attaching
 from fabric.edge.calls import Calls
 from fabric.edge.compose import Composer, Draft, Position, Stamp, estimate_bytes
 from fabric.edge.deliveries import Deliveries
-from fabric.edge.identity import Identity
+from fabric.edge.identity import Dial, Identity
 from fabric.edge.logs import edge_log
+from fabric.edge.nearby import Nearby
 from fabric.edge.outbox import EdgeOutbox
 from fabric.edge.outgoing import Outgoing, fail
 from fabric.edge.renewal import Renewal
@@ -49,6 +50,7 @@ from fabric.protocol.ready import (
     Leave,
     LinkDown,
     LinkUp,
+    Parents,
     Published,
     Ready,
     SubscriptionRefused,
@@ -79,13 +81,17 @@ class EdgeLoop:
             tuple(dial.id for dial in identity.dials),
         )
         self._log = edge_log(identity.id)
+        self._calls = Calls()
+        self._nearby = Nearby(identity, self._calls.wake) if identity.nearest else None
+        if self._nearby is not None:
+            self.core.take_directory(self._nearby.of_folder().raw)
+            self.core.step(Parents((), False), self.clock.now_ms())  # nobody, until it has looked around
         self.outgoing = Outgoing(
             self.core, Composer(identity.credential, self.core.signer, os.urandom, self.core.fabric_now), self._log
         )
         self._outbox_path = outbox
         self._outbox: EdgeOutbox | None = None
         self._opened: Future[None] = Future()
-        self._calls = Calls()
         self.standing = Standing([dial.address for dial in identity.dials])
         self.deliveries = Deliveries(self.core, self._calls, self.position, self._log)
         self.attaching = Attaching(self.core, self._calls, self.standing, self.deliveries.incoming)
@@ -188,7 +194,7 @@ class EdgeLoop:
     def _run(self) -> None:
         self._context = zmq.Context()
         keys = CurveKeys(self.identity.credential.curve_key, self.identity.curve_secret)
-        peers = [Peer(dial.id, dial.address, dial.curve_key, Role.POINT) for dial in self.identity.dials]
+        peers = [] if self._nearby is not None else _peers(self.identity.dials)
         self._diallers = Diallers(
             self._context, peers, keys, FRAME_BYTES_MAX, LinkNumbers(), random.random, _BACKOFF_MS_MAX
         )
@@ -242,6 +248,7 @@ class EdgeLoop:
 
     def _turn(self, now_ms: int) -> Ready:
         ready = Ready()
+        self._look_around(now_ms, ready)
         self._diallers.want(self.core.parents_wanted(now_ms))
         for peer, event in self._diallers.service(now_ms):
             if isinstance(event, Up):
@@ -300,11 +307,15 @@ class EdgeLoop:
             case Connected(relay):
                 self.standing.is_connected()
                 self._log.debug("connected", relay=relay)
+                if self._nearby is not None and self._nearby.is_cleared_for_less(relay):
+                    self._log.warning("the nearest relay is cleared for less than this control point", relay=relay)
             case Disconnected(reason, final):
                 self._log.debug("not connected", code=reason.code.label, why=reason.detail)
                 problem = FabricError(reason.code, reason.detail)
-                if reason.code is Code.REVOKED:
-                    raise problem  # for good: an id that was revoked is never used again
+                # An id that was revoked is never used again: whoever waits here would wait for ever. Of a relay that
+                # was revoked the same says nothing: there may be others.
+                if reason.code is Code.REVOKED and reason.detail in (self.core.me.id, *self.core.me.issuers):
+                    raise problem
                 self.standing.is_refused(problem, final=final)
             case SubscriptionRefused(reason):
                 self.attaching.refused(reason)
@@ -338,6 +349,22 @@ class EdgeLoop:
         threading.Event().wait(0.05)
         self._end(FabricError(Code.CLOSED))
 
+    def _look_around(self, now_ms: int, ready: Ready) -> None:
+        """Of a control point that names no relay: who is nearest now."""
+        if self._nearby is None:
+            return
+        core = self.core
+        order = self._nearby.look(
+            now_ms, core.fabric_now(now_ms), core.directory, core.trust.revocations, connected=core.connected
+        )
+        if order is None:
+            return
+        dials = [ranked.dial for ranked in order.relays] or self.identity.dials
+        self._log.debug("nearest", relays=[dial.id for dial in dials], moved=order.moved)
+        self._diallers.change(_peers(dials))
+        self.standing.relays([dial.address for dial in dials])
+        ready.merge(core.step(Parents(tuple(dial.id for dial in dials), order.moved), now_ms))
+
     def _end(self, error: FabricError) -> None:
         self._calls.end(error)
         self.standing.has_ended(error)
@@ -347,6 +374,10 @@ class EdgeLoop:
         self.renewing.end(error)
         if self.on_end is not None:
             self.on_end(error)
+
+
+def _peers(dials: Sequence[Dial]) -> list[Peer]:
+    return [Peer(dial.id, dial.address, dial.curve_key, Role.POINT) for dial in dials]
 
 
 def _urgency(delivered: Delivered) -> int:

@@ -46,6 +46,11 @@ class Standing:
 
     # -- the connection's thread ------------------------------------------------------------------------
 
+    def relays(self, addresses: Sequence[str]) -> None:
+        """It may connect to these from now on. What others said is over."""
+        self._addresses = addresses
+        self._silent.clear()
+
     def is_connected(self) -> None:
         self.problem = None
         self._silent.clear()

@@ -23,6 +23,7 @@ from fabric.protocol.wire import (
     Bye,
     Credit,
     Data,
+    Directory,
     Frame,
     Hello,
     Intro,
@@ -56,7 +57,7 @@ ALLOWED: dict[State, frozenset[type]] = {
     State.GREETED: frozenset({Welcome, Refused, Bye}),
     State.OPEN: frozenset({
         Hello, Welcome, Refused, Intro, Data, Ack, Nack, Credit, Routes, Routed, Ping, Pong, Bye, Lists,
-        Join, Joined, Applied,
+        Join, Joined, Applied, Directory,
     }),
     State.CLOSED: frozenset(),
 }

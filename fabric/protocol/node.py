@@ -2,8 +2,8 @@
 
 `step` takes one event and the time; frames that can wait for each other are made at `Tick`, the end of a driver's
 turn. Guarantees: every frame but an accepted peer's is refused; a message is acknowledged in the same `Ready` that
-persists it; everything that may be lost is repeated. Three files, one subject each: `links`, `carrier` on it, and
-this, which dispatches. A subclass says what messages mean.
+persists it; everything that may be lost is repeated. Four files, one subject each: `links`, `carrier` on it,
+`directing`, and this, which dispatches. A subclass says what messages mean.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from fabric.protocol.announce import settled
-from fabric.protocol.carrier import Carrier
 from fabric.protocol.chain import verify_credential
 from fabric.protocol.credentials import Credential, digest_of
 from fabric.protocol.custody import Custody
+from fabric.protocol.directing import Directing
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.limits import (
     HELLO_RETRY_MS,
@@ -31,6 +31,7 @@ from fabric.protocol.ready import (
     Arrived,
     Event,
     KeepCredential,
+    KeepDirectory,
     KeepLists,
     LinkDown,
     LinkUp,
@@ -52,6 +53,7 @@ from fabric.protocol.wire import (
     Credit,
     Data,
     Direction,
+    Directory,
     Hello,
     Intro,
     Join,
@@ -73,7 +75,7 @@ _TIMERS_MS = 250
 _ADMIT_MS = 20
 
 
-class Node(Carrier):
+class Node(Directing):
     """The dispatcher: which frame, event and timer goes where."""
 
     custody: Custody
@@ -203,6 +205,8 @@ class Node(Carrier):
                 self.on_routed(link, frame, now_ms, ready)
             case Lists(raw):
                 self._on_lists(link, raw, now_ms, ready)
+            case Directory(raw):
+                self._on_directory(link, raw, now_ms, ready)
             case Join():
                 self.on_join(link, frame, now_ms, ready)
             case Applied():
@@ -340,6 +344,8 @@ class Node(Carrier):
                     lists = verify_revocations(raw, self.trust.authority_key, self.me.fabric)
                     if not isinstance(lists, Reject):
                         self.trust.revocations = lists
+                case KeepDirectory(raw):
+                    self.take_directory(raw)
                 case Seen(id_, direction, until_ms):
                     self.custody.dedup.add(id_, direction, until_ms)
                 case Put():

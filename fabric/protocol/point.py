@@ -35,6 +35,7 @@ from fabric.protocol.ready import (
     KeepSession,
     Leave,
     Op,
+    Parents,
     Published,
     Ready,
     SubscriptionRefused,
@@ -117,6 +118,11 @@ class Point(Node):
                 if link is not None:
                     code, detail = (None, "") if refused is None else (refused.code, refused.detail)
                     self.send(link, Joined(id_, code, detail, answer), ready)
+            case Parents(ids, at_once):
+                # What one that was left still says of itself is to be believed.
+                self.parents = tuple(dict.fromkeys([*ids, *self.parents]))
+                self.uplink.rank(ids, now_ms, at_once=at_once)
+                self._choose(now_ms, ready)
             case Leave():
                 if link is not None:
                     self.send(link, Bye(Code.CLOSED, ""), ready)

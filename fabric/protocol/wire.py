@@ -166,6 +166,12 @@ class Lists(NamedTuple):
     revocations: bytes
 
 
+class Directory(NamedTuple):
+    """The authority's directory of relays, passed down as it was signed."""
+
+    raw: bytes
+
+
 class Join(NamedTuple):
     """A question to an issuer (`joining`), from somebody who is not in yet or wants to stay in. It climbs."""
 
@@ -192,7 +198,7 @@ class Applied(NamedTuple):
 
 Frame = (
     Hello | Welcome | Refused | Intro | Data | Ack | Nack | Credit | Routes | Routed | Ping | Pong | Bye | Lists
-    | Join | Joined | Applied
+    | Join | Joined | Applied | Directory
 )
 
 
@@ -391,6 +397,7 @@ _TABLE: list[tuple[int, type, Callable[[Any], Frame]]] = [
     (15, Join, _join),
     (16, Joined, _joined),
     (17, Applied, lambda f: Applied([_applied(entry) for entry in _list(f[1], ITEMS_MAX)])),
+    (18, Directory, lambda f: Directory(_bytes(f[1], FRAME_BYTES_MAX))),
 ]
 _NUMBERS = {class_: number for number, class_, _ in _TABLE}
 _DECODERS = {number: decoder for number, _, decoder in _TABLE}

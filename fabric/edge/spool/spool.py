@@ -37,6 +37,7 @@ from fabric.protocol.errors import Code, FabricError, Reject
 from fabric.protocol.limits import CREDENTIALS_CACHED_MAX
 from fabric.protocol.ready import (
     KeepCredential,
+    KeepDirectory,
     KeepDispatch,
     KeepGap,
     KeepLists,
@@ -158,6 +159,8 @@ class Spool:
             yield KeepCredential(bytes.fromhex(name.removeprefix(CREDENTIAL)), body)
         for _, _, body in self._sound("kept", "name = 'lists'"):
             yield KeepLists(body)
+        for _, _, body in self._sound("kept", "name = 'directory'"):
+            yield KeepDirectory(body)
         for name, _, body in self._sound("kept", "name LIKE 'session %'"):
             yield KeepSession(name.removeprefix(SESSION), body)
         for name, _, body in self._sound("kept", "name LIKE 'gap %'"):

@@ -14,6 +14,7 @@ from fabric.edge.spool.rows import pack, put_meta, row_of
 from fabric.protocol.ready import (
     Done,
     KeepCredential,
+    KeepDirectory,
     KeepDispatch,
     KeepGap,
     KeepLists,
@@ -29,7 +30,7 @@ from fabric.protocol.ready import (
 
 # Names in `kept` begin with what the row is; the rest makes it unique.
 CREDENTIAL, LISTS, SESSION, DISPATCH = "credential ", "lists", "session ", "dispatch "
-POSITION, OWNER, GAP, NOTICE = "position ", "owner", "gap ", "notice "
+POSITION, OWNER, GAP, NOTICE, DIRECTORY = "position ", "owner", "gap ", "notice ", "directory"
 
 _Row = tuple[Any, ...]
 
@@ -94,6 +95,8 @@ def _kept(op: Op) -> tuple[str, _Row | None]:
             return CREDENTIAL + digest.hex(), row_of(b"", raw)
         case KeepLists(raw):
             return LISTS, row_of(b"", raw)
+        case KeepDirectory(raw):
+            return DIRECTORY, row_of(b"", raw)
         case KeepSession(destination, attachment):
             return SESSION + destination, row_of(b"", attachment) if attachment else None
         case KeepPosition(source, position):
