@@ -7,7 +7,19 @@ from typing import Annotated
 import typer
 
 import fabric
-from relays.cli import actions, authority, credential, drain, joining, notices, points, relay, running, topology
+from relays.cli import (
+    actions,
+    authority,
+    credential,
+    drain,
+    joining,
+    nearest,
+    notices,
+    points,
+    relay,
+    running,
+    topology,
+)
 from relays.logs import set_up_logs
 
 app = typer.Typer(
@@ -42,6 +54,7 @@ app.command()(running.up)
 app.command()(running.down)
 app.command()(running.status)
 app.command()(drain.drain)
+app.command()(nearest.nearest)
 app.command()(points.publish)
 app.command()(points.send)
 app.command()(points.subscribe)
