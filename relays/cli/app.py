@@ -13,6 +13,7 @@ from relays.cli import (
     credential,
     drain,
     joining,
+    nearest,
     notices,
     points,
     relay,
@@ -54,6 +55,7 @@ app.command()(running.up)
 app.command()(running.down)
 app.command()(running.status)
 app.command()(drain.drain)
+app.command()(nearest.nearest)
 app.command()(points.publish)
 app.command()(points.send)
 app.command()(points.subscribe)

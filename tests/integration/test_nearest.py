@@ -99,6 +99,40 @@ def test_what_is_forged_in_the_folder_is_ignored(house):
         at(house, "cell", 30)  # by the root, which has the right one
 
 
+# -- `fabric nearest` -----------------------------------------------------------------------------------------
+
+
+def test_the_command_says_the_order_and_why(house):
+    rows = house.cli("nearest", "--as", "laptop", "--json").expect(0).lines
+    assert [(row["place"], row["relay"], row["network"], row["cleared_for_less"]) for row in rows[:2]] == [
+        (1, "cell", "127.0.0.0/24", True), (2, "plant", "127.0.0.0/16", False)
+    ]
+    assert {row["relay"] for row in rows[2:]} == {"hq", "office"}
+    assert all(0 < row["round_trip_ms"] < 1_000 and row["dialled"] and row["left_out"] is None for row in rows)
+    revoke(open_authority("roam", house.home), ["plant"], house.home)
+    text = house.cli("nearest", "--as", "laptop").expect(0).out
+    assert "cleared for green only" in text and "revoked" in text and "127.0.0.1" in text
+    assert "names hq" in house.cli("nearest", "--as", "analyst").expect(0).out
+    kill_for_good(house, "cell")
+    wait_for(lambda: house.cli("nearest", "--as", "laptop").code == 3, "the first does not answer")
+    house.down()
+    text = house.cli("nearest", "--as", "laptop").expect(69).out
+    assert text.count("not answering") == 3
+
+
+def test_without_a_directory_the_command_says_what_to_do(tmp_path):
+    with house_in(tmp_path, TOPOLOGY) as house:
+        make_identities(load(house.file), init_authority("roam", house.home), house.home)
+        (house.folder / "directory").unlink()
+        own = house.folder / "ids" / "laptop" / "directory"
+        raw = own.read_bytes()
+        own.unlink()
+        done = house.cli("nearest", "--as", "laptop", "--json").expect(1)
+        assert done.error["code"] == "E905" and "fabric up" in done.error["next"]
+        own.write_bytes(raw[:-1] + bytes([raw[-1] ^ 1]))
+        assert house.cli("nearest", "--as", "laptop", "--json").expect(5).error["code"] == "E223"
+
+
 # -- from one segment to another ------------------------------------------------------------------------------
 
 SEGMENTS = """
