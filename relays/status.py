@@ -33,7 +33,7 @@ def snapshot(
             children.append(link.peer.id)
         elif link.peer is not None and link.peer_role == Role.POINT:
             points.append(link.peer.id)
-    queue = list(core.custody.asleep_rows)
+    queue = list(core.custody.asleep.rows)
     for outbox in core.outboxes.values():
         queue = [a + b for a, b in zip(queue, outbox.counts(), strict=True)]
     return {
@@ -52,7 +52,7 @@ def snapshot(
         "children": sorted(children),
         "points": sorted(points),
         "queue": {lane.name.lower(): queue[lane] for lane in Lane},
-        "held": len(core.custody) + sum(core.custody.asleep_rows),
+        "held": len(core.custody) + sum(core.custody.asleep.rows),
         "intake_open": core.custody.intake_open,
         "routes": len(core.routes),
         "revocations": core.trust.revocations.version,
