@@ -107,6 +107,7 @@ class RelayLoop:
             self._config.parents,
         )
         self._take_back(self._spool.load(now_ms), now_ms)
+        self.core.custody.asleep = self._spool.asleep
         self.core.take_directory(own_directory(identity.folder))  # an older one than what came since is let be
         self._context = zmq.Context()
         self._context.set(zmq.MAX_SOCKETS, 8192)
@@ -121,7 +122,7 @@ class RelayLoop:
         )
         self._door: DoorTest | None = self._door_test()
         self._status = StatusFile(self._folder / "run" / f"{identity.id}.json")
-        asleep = sum(self._spool.asleep_rows)
+        asleep = sum(self._spool.asleep.rows)
         self._log.info(
             "relay started", listen=self._listener.address, held=len(self.core.custody) + asleep, asleep=asleep
         )
@@ -133,8 +134,6 @@ class RelayLoop:
         for words in damage:
             self._log.warning("quarantined", what=words)
         self.core.count("quarantined", "spool", len(damage))
-        self.core.custody.asleep_rows = self._spool.asleep_rows
-        self.core.custody.asleep_bytes = self._spool.asleep_bytes
 
     def _numbers(self) -> LinkNumbers:
         self._link_numbers = LinkNumbers()
@@ -284,13 +283,13 @@ class RelayLoop:
     def _drain_on(self, now_ms: int) -> None:
         """Go when everybody has moved, or when the time for those who cannot is over."""
         core = self.core
-        drained = core.drained and not sum(core.custody.asleep_rows)
+        drained = core.drained and not sum(core.custody.asleep.rows)
         if not core.draining or not (drained or now_ms >= self._drain_until_ms):
             return
         links = core.by_destination.values()
         left = [link.peer.id for link in links if link.peer is not None and link.peer_role != Role.PARENT]
         self._owed.settle()
-        held = len(core.custody) + sum(core.custody.asleep_rows)
+        held = len(core.custody) + sum(core.custody.asleep.rows)
         write_draining(
             self._drain_path, Draining(gone=True, left=tuple(dict.fromkeys(left)), held=held)
         )

@@ -355,9 +355,11 @@ class Node(Directing):
         return damaged
 
     def _readopt(self, op: Put, now_ms: int) -> bool:
-        if self.custody.get(op.id, op.direction) is not None:
-            return True
+        known = self.custody.get(op.id, op.direction)
         message = open_envelope(op.envelope, self.credentials, self.roots)
+        if known is not None:  # it came again while this slept
+            known.message = known.message if isinstance(message, Reject) else known.message.united_with(message)
+            return True
         if isinstance(message, Reject):
             return False
         # The clock may have been set back while we were off; age never shrinks.

@@ -141,7 +141,7 @@ class Seen(NamedTuple):
 
 
 class Replace(NamedTuple):
-    """A fuller copy of a held message."""
+    """A fuller copy of a held message. Of one that sleeps, a copy that may have parts which that lacks."""
 
     id: bytes
     direction: Direction

@@ -17,7 +17,7 @@ from fabric.protocol.link import Link
 from fabric.protocol.outbox import Row, visit_of
 from fabric.protocol.permissions import check_direction, check_origin, publish_rate_per_s, request_grants
 from fabric.protocol.rates import Rates
-from fabric.protocol.ready import Note, Ready
+from fabric.protocol.ready import Note, Ready, Replace
 from fabric.protocol.revoking import Revoking
 from fabric.protocol.severity import Lane
 from fabric.protocol.verify import Verified
@@ -81,7 +81,7 @@ class Relay(Revoking):
 
     def _no_room(self, message: Verified) -> Reject | None:
         lane = message.header.lane
-        full = self.custody.full(lane, len(message.raw), message.header.origin)
+        full = self.custody.full(lane, len(message.raw), message.header.origin, message.envelope.signer)
         return Reject(Code.BUSY, lane.name.lower()) if full else None
 
     def _no_way_yet(self, link: Link, message: Verified, item: Item, now_ms: int) -> Reject | None:
@@ -137,10 +137,13 @@ class Relay(Revoking):
     def _upgrade(self, message: Verified, direction: Direction, ready: Ready) -> None:
         """The same message by another path, with parts that the first copy lacked (SPEC 7.5)."""
         held = self.custody.get(message.id, direction)
-        if held is None:
+        if held is None and not any(self.custody.asleep.rows):
             return
         fitted = self.strip(message, self.me)
         if isinstance(fitted, Reject):
+            return
+        if held is None:
+            ready.persist.append(Replace(fitted.id, direction, fitted.raw))  # perhaps it sleeps
             return
         fuller = held.message.united_with(fitted)
         if fuller is not held.message:

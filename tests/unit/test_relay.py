@@ -11,7 +11,7 @@ from fabric.protocol.limits import (
     LINK_SILENCE_MS,
     SESSION_GRACE_MS,
 )
-from fabric.protocol.ready import Done, KeepSession, LinkUp, Put, Seen
+from fabric.protocol.ready import Done, KeepSession, LinkUp, Put, Replace, Seen
 from fabric.protocol.relay import Relay
 from fabric.protocol.revocations import issue_revocations
 from fabric.protocol.routing import sign_attachment
@@ -196,6 +196,19 @@ def test_a_fuller_copy_completes_what_waits(talk):
     up = talk.dial(PARENT, Role.CHILD)
     (item,) = talk.items(up)
     assert item.envelope == whole.raw
+
+
+def test_a_copy_of_what_may_sleep_is_left_to_the_disk(talk):
+    child = talk.connect(GREEN_CHILD, Role.CHILD)
+    whole = verified(ZEEK, records=[{"a": 1, "b": 2}], rules={"a": Label.RED})
+    talk.core.restore([Seen(whole.id, UP, T0 + MINUTE_MS)], T0)
+    talk.send(child, whole)
+    assert talk.persisted(Replace) == [], "nothing sleeps"
+    talk.core.custody.asleep.rows[Lane.LOW] = 1
+    talk.send(child, whole)
+    mine = talk.core.strip(whole, ME.credential)
+    assert talk.persisted(Replace) == [Replace(whole.id, UP, mine.raw)] and mine.withheld
+    assert acked(talk, child) == [whole.id] * 2
 
 
 @pytest.mark.parametrize(
