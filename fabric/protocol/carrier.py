@@ -22,11 +22,11 @@ from fabric.protocol.limits import (
 from fabric.protocol.link import Link, State
 from fabric.protocol.links import UPLINK, Links
 from fabric.protocol.outbox import Outbox, Row, visit_of
+from fabric.protocol.permissions import labels_withheld
 from fabric.protocol.ready import (
     Ready,
 )
 from fabric.protocol.severity import Lane
-from fabric.protocol.tlp import may_hold
 from fabric.protocol.verify import Verified
 from fabric.protocol.wire import (
     Ack,
@@ -196,12 +196,11 @@ class Carrier(Links):
     def strip(self, message: Verified, holder: Credential) -> Verified | Reject:
         """The message as this holder may have it, or WITHHELD when it may not know of it or not use the rest."""
         header = message.header
-        if not may_hold(holder, header.label, header.audience):
+        withheld = labels_withheld(holder, header)
+        if isinstance(withheld, Reject):
             self.count("withheld", header.label.short)
-            return Reject(Code.WITHHELD, holder.id)
-        envelope = redact(
-            message.envelope, header.manifest, lambda label: may_hold(holder, label, header.audience)
-        )
+            return withheld
+        envelope = redact(message.envelope, header.manifest, lambda label: label not in withheld)
         fitted = message.with_parts_of(envelope)
         if fitted is not message:
             for entry, before, after in zip(

@@ -16,7 +16,13 @@ from fabric.protocol.lifetime import check_lifetime
 from fabric.protocol.limits import SETTLE_MS
 from fabric.protocol.link import Link
 from fabric.protocol.outbox import Row, visit_of
-from fabric.protocol.permissions import check_direction, check_origin, publish_rate_per_s, request_grants
+from fabric.protocol.permissions import (
+    check_direction,
+    check_origin,
+    publish_rate_per_s,
+    request_grants,
+    turns_at,
+)
 from fabric.protocol.rates import Rates
 from fabric.protocol.ready import Note, Ready
 from fabric.protocol.severity import Lane
@@ -163,7 +169,7 @@ class Relay(Asking):
             case Kind.ACTION, Direction.UP:
                 grants = request_grants(message.credential, header)
                 assert not isinstance(grants, Reject)
-                if self.is_root or grants[0].scope == self.me.id:
+                if turns_at(grants, self.me.id, is_root=self.is_root):
                     self._turn(message, item, now_ms, ready)
                 else:
                     self._hold(message, item, self._uplink(), now_ms, ready)
