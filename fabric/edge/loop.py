@@ -49,6 +49,7 @@ from fabric.protocol.ready import (
     Connected,
     Delivered,
     Delivery,
+    Deny,
     Disconnected,
     Handled,
     KeepPosition,
@@ -220,6 +221,10 @@ class EdgeLoop:
 
         self.call(begin)
         return begun
+
+    def denied(self, code: Code) -> None:
+        """This program was not let do something here: its relay counts that."""
+        self.call(lambda now_ms, ready: ready.merge(self.core.step(Deny(code), now_ms)))
 
     def still_valid(self, delivery: Delivery, arrived_ms: int) -> Reject | None:
         """Asked immediately before a handler runs (SPEC 5): in time, and by a clock that can be believed."""

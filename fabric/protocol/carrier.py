@@ -53,6 +53,9 @@ class Carrier(Links):
                    ready: Ready) -> None:
         raise AssertionError("a subclass takes messages")
 
+    def on_put_off(self, row: Row, reason: Reject) -> None:
+        """The peer does not take it now; it is tried again by itself."""
+
     def on_settled(self, row: Row, refused: Reject | None, now_ms: int, ready: Ready) -> None:
         raise AssertionError("a subclass ends rows")
 
@@ -121,6 +124,7 @@ class Carrier(Links):
         if reason.code is Code.UNKNOWN_SIGNER:
             link.introduced.pop(row.held.message.envelope.signer, None)
         self.count("waited", reason.code.reason)
+        self.on_put_off(row, reason)
         outbox.again(row, now_ms + _TEMPORARY_WAIT_MS)
 
     def _answer(self, link: Link, ready: Ready) -> None:

@@ -22,6 +22,7 @@ from fabric.protocol.wire import (
     Bye,
     Credit,
     Data,
+    Denied,
     Frame,
     Hello,
     Intro,
@@ -55,7 +56,7 @@ ALLOWED: dict[State, frozenset[type]] = {
     State.GREETED: frozenset({Welcome, Refused, Bye}),
     State.OPEN: frozenset({
         Hello, Welcome, Refused, Intro, Data, Ack, Nack, Credit, Routes, Routed, Ping, Pong, Bye, Lists,
-        Join, Joined,
+        Join, Joined, Denied,
     }),
     State.CLOSED: frozenset(),
 }

@@ -8,7 +8,7 @@ this, which dispatches. A subclass says what messages mean.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from fabric.protocol.announce import settled
 from fabric.protocol.carrier import Carrier
@@ -50,6 +50,7 @@ from fabric.protocol.wire import (
     Bye,
     Credit,
     Data,
+    Denied,
     Direction,
     Hello,
     Intro,
@@ -133,6 +134,10 @@ class Node(Carrier):
     def on_joined(self, link: Link, frame: Joined, now_ms: int, ready: Ready) -> None:
         raise AssertionError("a subclass passes answers on, or takes them")
 
+    def on_denied(self, link: Link, counts: Sequence[tuple[Code, int]], now_ms: int, ready: Ready) -> None:
+        """The peer did not let its own program do these."""
+        self.refuse(link, Reject(Code.WRONG_DIRECTION, "a relay is told by its control points"), now_ms, ready)
+
     def on_renewed(self, now_ms: int, ready: Ready) -> None:
         """This node has a newer credential: what it says of itself is to be signed under that."""
 
@@ -201,6 +206,8 @@ class Node(Carrier):
                 self.on_join(link, frame, now_ms, ready)
             case Joined():
                 self.on_joined(link, frame, now_ms, ready)
+            case Denied(counts):
+                self.on_denied(link, counts, now_ms, ready)
             case Hello():
                 self._on_hello(link, frame, now_ms, ready)
             case Welcome():

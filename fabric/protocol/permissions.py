@@ -33,6 +33,12 @@ DIRECTIONS = frozenset({
     (Kind.RESULT, Role.PARENT, Direction.DOWN),
 })
 
+# What a control point's own node refuses its program before a relay hears of it (SPEC 8.2).
+DENIALS = frozenset({
+    Code.PUBLISH_DENIED, Code.SUBSCRIBE_DENIED, Code.REQUEST_DENIED, Code.EXECUTE_DENIED, Code.SEVERITY_DENIED,
+    Code.CLEARANCE_DENIED,
+})
+
 
 def check_direction(kind: Kind, sender: Role, direction: Direction) -> Reject | None:
     if (kind, sender, direction) in DIRECTIONS:

@@ -86,6 +86,12 @@ class Handled(NamedTuple):
     refused: Reject | None = None
 
 
+class Deny(NamedTuple):
+    """This control point's program was not let do something, with this code. Its relay is to count it."""
+
+    code: Code
+
+
 class Leave(NamedTuple):
     """A control point says goodbye: nothing is to wait for this session."""
 
@@ -98,7 +104,7 @@ class Tick(NamedTuple):
     """The end of a driver's turn: what accumulated becomes frames, and timers are looked at."""
 
 
-Event = LinkUp | LinkDown | Arrived | Submit | Renewed | Ask | Answer | Attach | Handled | Leave | Drain | Tick
+Event = LinkUp | LinkDown | Arrived | Submit | Renewed | Ask | Answer | Attach | Handled | Deny | Leave | Drain | Tick
 
 
 class Put(NamedTuple):

@@ -9,6 +9,8 @@ grant, out of time, or with a part above this relay's clearance.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fabric.protocol.asking import Asking
 from fabric.protocol.envelope import Kind
 from fabric.protocol.errors import Code, Reject
@@ -17,6 +19,7 @@ from fabric.protocol.limits import SETTLE_MS
 from fabric.protocol.link import Link
 from fabric.protocol.outbox import Row, visit_of
 from fabric.protocol.permissions import (
+    DENIALS,
     check_direction,
     check_origin,
     publish_rate_per_s,
@@ -28,6 +31,9 @@ from fabric.protocol.ready import Note, Ready
 from fabric.protocol.severity import Lane
 from fabric.protocol.verify import Verified
 from fabric.protocol.wire import Direction, Item, Role
+
+# A control point that counts wrongly shall not make the counters of its relay unreadable for good.
+_DENIED_AT_ONCE_MAX = 10_000
 
 
 class Relay(Asking):
@@ -135,6 +141,15 @@ class Relay(Asking):
             if not self.rates.allow(link.peer.id, header.records, rate, now_ms):
                 return Reject(Code.RATE_EXCEEDED, header.topic)
         return None
+
+    def on_denied(self, link: Link, counts: Sequence[tuple[Code, int]], now_ms: int, ready: Ready) -> None:
+        """What its own node did not let a control point do counts like what this relay would have refused."""
+        if link.peer_role != Role.POINT:
+            super().on_denied(link, counts, now_ms, ready)
+            return
+        for code, count in counts:
+            if code in DENIALS:
+                self.count("refused", code.reason, min(count, _DENIED_AT_ONCE_MAX))
 
     def _upgrade(self, message: Verified, direction: Direction, ready: Ready) -> None:
         """The same message by another path, with parts that the first copy lacked (SPEC 7.5)."""

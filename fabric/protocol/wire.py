@@ -184,9 +184,15 @@ class Joined(NamedTuple):
     answer: bytes
 
 
+class Denied(NamedTuple):
+    """How often a control point was not let do something by its own node, by code: it never got as far as its relay."""
+
+    counts: list[tuple[Code, int]]
+
+
 Frame = (
     Hello | Welcome | Refused | Intro | Data | Ack | Nack | Credit | Routes | Routed | Ping | Pong | Bye | Lists
-    | Join | Joined
+    | Join | Joined | Denied
 )
 
 
@@ -201,6 +207,8 @@ def encode_frame(frame: Frame) -> bytes:
             return pack([number, [[id_, code.number, detail] for id_, code, detail in refusals]])
         case Routed(sequence, routed):
             return pack([number, sequence, [[index, code.number, detail] for index, code, detail in routed]])
+        case Denied(counts):
+            return pack([number, [[code.number, count] for code, count in counts]])
         case Bye(code, redirect):
             return pack([number, code.number, redirect])
         case Joined(id_, answered, detail, answer):
@@ -361,6 +369,11 @@ def _joined(f: Any) -> Joined:
     return Joined(_id(f[1]), code, _str(f[3], _DETAIL_BYTES_MAX), _bytes(f[4], ANSWER_BYTES_MAX))
 
 
+def _denial(entry: Any) -> tuple[Code, int]:
+    d = _list(entry, _ENTRY_MAX)
+    return code_of(_int(d[0])), _int(d[1])
+
+
 # The one list of what exists.
 _TABLE: list[tuple[int, type, Callable[[Any], Frame]]] = [
     (1, Hello, _hello),
@@ -379,6 +392,7 @@ _TABLE: list[tuple[int, type, Callable[[Any], Frame]]] = [
     (14, Lists, lambda f: Lists(_bytes(f[1], FRAME_BYTES_MAX))),
     (15, Join, _join),
     (16, Joined, _joined),
+    (19, Denied, lambda f: Denied([_denial(entry) for entry in _list(f[1], _ENTRY_MAX)])),
 ]
 _NUMBERS = {class_: number for number, class_, _ in _TABLE}
 _DECODERS = {number: decoder for number, _, decoder in _TABLE}

@@ -47,6 +47,7 @@ ANY_FRAME = st.one_of(
     st.builds(wire.Lists, BYTES),
     st.builds(wire.Join, ID, NAME, st.binary(max_size=32), BYTES),
     st.builds(wire.Joined, ID, st.none() | CODE, DETAIL, BYTES),
+    st.builds(wire.Denied, st.lists(st.tuples(CODE, INT), max_size=8)),
 )
 # What msgpack can say where a frame says something else.
 JUNK = st.recursive(
@@ -65,7 +66,7 @@ def paths_into(value, at=()):
 
 def test_there_is_a_strategy_for_every_frame():
     made = {type(decode_frame(raw)) for raw in FRAMES}
-    assert len(made) == 16 and made == set(wire.Frame.__args__)
+    assert len(made) == 17 and made == set(wire.Frame.__args__)
 
 
 @settings(max_examples=1000, deadline=None)

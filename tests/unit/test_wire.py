@@ -20,6 +20,7 @@ from fabric.protocol.wire import (
     Bye,
     Credit,
     Data,
+    Denied,
     Direction,
     Hello,
     Intro,
@@ -60,6 +61,7 @@ FRAMES = [
     Join(ID, "plant-1-issuer", b"k" * 32, b"request"),
     Joined(ID, None, "", b"answer"),
     Joined(ID, Code.TOKEN_USED, "once", b""),
+    Denied([(Code.PUBLISH_DENIED, 3), (Code.SEVERITY_DENIED, 1)]),
 ]
 
 
