@@ -7,7 +7,19 @@ from typing import Annotated
 import typer
 
 import fabric
-from relays.cli import actions, authority, credential, drain, joining, notices, points, relay, running, topology
+from relays.cli import (
+    actions,
+    authority,
+    credential,
+    drain,
+    explain,
+    joining,
+    notices,
+    points,
+    relay,
+    running,
+    topology,
+)
 from relays.logs import set_up_logs
 
 app = typer.Typer(
@@ -48,6 +60,7 @@ app.command()(points.subscribe)
 app.command()(notices.notices)
 app.command()(actions.act)
 app.add_typer(actions.edge, name="edge")
+app.add_typer(explain.app, name="explain")
 app.add_typer(relay.app, name="relay")
 app.command()(relay.bundle)
 app.add_typer(authority.app, name="authority")
