@@ -65,10 +65,14 @@ def refused(reason: Reject) -> Answer:
 
 
 class Handlers:
-    """Patterns and their handlers, in order of registration; the first that matches takes the action."""
+    """Patterns and their handlers, in order of registration; the first that matches takes the action.
 
-    def __init__(self, granted: Sequence[str]) -> None:
+    `denied` hears of what no grant allows.
+    """
+
+    def __init__(self, granted: Sequence[str], denied: Callable[[Code], None] = lambda _: None) -> None:
         self._granted = granted
+        self._denied = denied
         self._handlers: list[tuple[str, Handler]] = []
 
     def __bool__(self) -> bool:
@@ -81,6 +85,7 @@ class Handlers:
         if problem is not None:
             raise FabricError(problem.code, problem.detail)
         if not any(actions_meet(grant, pattern) for grant in self._granted):
+            self._denied(Code.EXECUTE_DENIED)
             raise FabricError(Code.EXECUTE_DENIED, pattern)
         self._handlers.append((pattern, handler))
 

@@ -46,6 +46,7 @@ from fabric.protocol.ready import (
     Connected,
     Delivered,
     Delivery,
+    Deny,
     Disconnected,
     Leave,
     LinkDown,
@@ -168,6 +169,10 @@ class EdgeLoop:
 
         self._calls.call(begin, lambda error: fail(begun, error))
         return begun
+
+    def denied(self, code: Code) -> None:
+        """This program was not let do something here: its relay counts that."""
+        self._calls.call_if_any(lambda now_ms, ready: ready.merge(self.core.step(Deny(code), now_ms)))
 
     def still_valid(self, delivery: Delivery, arrived_ms: int) -> Reject | None:
         """Asked immediately before a handler runs (SPEC 5): in time, and by a clock that can be believed."""

@@ -92,7 +92,7 @@ class ControlPoint:
         self.identity = as_identity(identity)
         self._loop = EdgeLoop(self.identity, None if outbox is None else Path(outbox))
         self._connect_timeout_s = connect_timeout_s
-        self._handlers = Handlers(self.identity.credential.grants.execute)
+        self._handlers = Handlers(self.identity.credential.grants.execute, self._loop.denied)
         self._executor = ThreadPoolExecutor(_HANDLER_THREADS, f"fabric {self.identity.id}")
         self._waiters = ThreadPoolExecutor(_HANDLER_THREADS, f"fabric {self.identity.id} publish")
         self._tasks: dict[asyncio.Task[None], None] = {}
@@ -175,6 +175,11 @@ class ControlPoint:
     def waiting(self) -> int:
         """Records that the relay does not hold yet."""
         return self._loop.outgoing.waiting
+
+    @property
+    def put_off(self) -> Code | None:
+        """Why the relay last said that it takes nothing now: BUSY or RATE_EXCEEDED. None since it took something."""
+        return self._loop.core.put_off
 
     async def renew(self) -> None:
         """Ask this identity's issuer for a newer credential now. By itself it does so when two thirds are over.

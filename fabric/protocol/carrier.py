@@ -22,11 +22,11 @@ from fabric.protocol.limits import (
 from fabric.protocol.link import Link, State
 from fabric.protocol.links import UPLINK, Links
 from fabric.protocol.outbox import Outbox, Row, visit_of
+from fabric.protocol.permissions import labels_withheld
 from fabric.protocol.ready import (
     Ready,
 )
 from fabric.protocol.severity import Lane
-from fabric.protocol.tlp import may_hold
 from fabric.protocol.verify import Verified
 from fabric.protocol.wire import (
     Ack,
@@ -52,6 +52,9 @@ class Carrier(Links):
     def on_message(self, link: Link, item: Item, message: Verified, lane: Lane, sent_ms: int, now_ms: int,
                    ready: Ready) -> None:
         raise AssertionError("a subclass takes messages")
+
+    def on_put_off(self, row: Row, reason: Reject) -> None:
+        """The peer does not take it now; it is tried again by itself."""
 
     def on_settled(self, row: Row, refused: Reject | None, now_ms: int, ready: Ready) -> None:
         raise AssertionError("a subclass ends rows")
@@ -124,6 +127,7 @@ class Carrier(Links):
         if reason.code is Code.UNKNOWN_SIGNER:
             link.introduced.pop(row.held.message.envelope.signer, None)
         self.count("waited", reason.code.reason)
+        self.on_put_off(row, reason)
         outbox.again(row, now_ms + _TEMPORARY_WAIT_MS)
 
     def _answer(self, link: Link, ready: Ready) -> None:
@@ -206,12 +210,11 @@ class Carrier(Links):
     def strip(self, message: Verified, holder: Credential) -> Verified | Reject:
         """The message as this holder may have it, or WITHHELD when it may not know of it or not use the rest."""
         header = message.header
-        if not may_hold(holder, header.label, header.audience):
+        withheld = labels_withheld(holder, header)
+        if isinstance(withheld, Reject):
             self.count("withheld", header.label.short)
-            return Reject(Code.WITHHELD, holder.id)
-        envelope = redact(
-            message.envelope, header.manifest, lambda label: may_hold(holder, label, header.audience)
-        )
+            return withheld
+        envelope = redact(message.envelope, header.manifest, lambda label: label not in withheld)
         fitted = message.with_parts_of(envelope)
         if fitted is not message:
             for entry, before, after in zip(

@@ -78,6 +78,7 @@ class Commands(Telling):
                 else:
                     self.report(action, End.UNROUTABLE, (target,), Code.UNROUTABLE, now_ms, ready)
             elif not is_target(action.credential, header, attachment.credential):
+                self.count("refused", Code.EXECUTE_DENIED.reason)
                 self.report(action, End.REFUSED, (target,), Code.EXECUTE_DENIED, now_ms, ready)
             else:
                 by_way.setdefault(way, []).append(target)

@@ -23,6 +23,7 @@ from fabric.protocol.wire import (
     Bye,
     Credit,
     Data,
+    Denied,
     Directory,
     Frame,
     Hello,
@@ -57,7 +58,7 @@ ALLOWED: dict[State, frozenset[type]] = {
     State.GREETED: frozenset({Welcome, Refused, Bye}),
     State.OPEN: frozenset({
         Hello, Welcome, Refused, Intro, Data, Ack, Nack, Credit, Routes, Routed, Ping, Pong, Bye, Lists,
-        Join, Joined, Applied, Directory,
+        Join, Joined, Applied, Directory, Denied,
     }),
     State.CLOSED: frozenset(),
 }

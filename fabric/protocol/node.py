@@ -8,7 +8,7 @@ persists it; everything that may be lost is repeated. Four files, one subject ea
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from fabric.protocol.announce import settled
 from fabric.protocol.chain import verify_credential
@@ -52,6 +52,7 @@ from fabric.protocol.wire import (
     Bye,
     Credit,
     Data,
+    Denied,
     Direction,
     Directory,
     Hello,
@@ -139,6 +140,10 @@ class Node(Directing):
     def on_applied(self, link: Link, frame: Applied, now_ms: int, ready: Ready) -> None:
         self.refuse(link, Reject(Code.WRONG_ROLE, "relays below say which list they have"), now_ms, ready)
 
+    def on_denied(self, link: Link, counts: Sequence[tuple[Code, int]], now_ms: int, ready: Ready) -> None:
+        """The peer did not let its own program do these."""
+        self.refuse(link, Reject(Code.WRONG_DIRECTION, "a relay is told by its control points"), now_ms, ready)
+
     def on_renewed(self, now_ms: int, ready: Ready) -> None:
         """This node has a newer credential: what it says of itself is to be signed under that."""
 
@@ -213,6 +218,8 @@ class Node(Directing):
                 self.on_applied(link, frame, now_ms, ready)
             case Joined():
                 self.on_joined(link, frame, now_ms, ready)
+            case Denied(counts):
+                self.on_denied(link, counts, now_ms, ready)
             case Hello():
                 self._on_hello(link, frame, now_ms, ready)
             case Welcome():

@@ -1,18 +1,19 @@
 """Who may do what (SPEC 8): deny by default, judged from the signed credential at every hop.
 
-Guarantees: None means a grant covers it; everything else is a `Reject` that names what was asked, never content.
-The table `DIRECTIONS` says what each kind may do on each link; it is the whole of it.
+Guarantees: None, or the grant that decided, means that it is covered; everything else is a `Reject` that names what
+was asked, never content. The table `DIRECTIONS` says what each kind may do on each link; it is the whole of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from fabric.protocol.actions import action_matches
-from fabric.protocol.credentials import Credential, NodeKind, RequestGrant
+from fabric.protocol.credentials import Credential, NodeKind, PublishGrant, RequestGrant
 from fabric.protocol.envelope import Header, Kind
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.selectors import parse_selector
+from fabric.protocol.tlp import Holder, Label, may_hold
 from fabric.protocol.topics import covers, matches
 from fabric.protocol.wire import Direction, Role
 
@@ -30,6 +31,12 @@ DIRECTIONS = frozenset({
     (Kind.RESULT, Role.POINT, Direction.UP),
     (Kind.RESULT, Role.CHILD, Direction.UP),
     (Kind.RESULT, Role.PARENT, Direction.DOWN),
+})
+
+# What a control point's own node refuses its program before a relay hears of it (SPEC 8.2).
+DENIALS = frozenset({
+    Code.PUBLISH_DENIED, Code.SUBSCRIBE_DENIED, Code.REQUEST_DENIED, Code.EXECUTE_DENIED, Code.SEVERITY_DENIED,
+    Code.CLEARANCE_DENIED,
 })
 
 
@@ -60,27 +67,29 @@ def check_origin(credential: Credential, header: Header) -> Reject | None:
         return Reject(Code.CLEARANCE_DENIED, header.topic)
     match header.kind:
         case Kind.EVENT | Kind.INTEL:
-            return check_publish(credential, header)
+            return _refusal(publish_grant(credential, header))
         case Kind.ACTION:
-            grants = request_grants(credential, header)
-            return grants if isinstance(grants, Reject) else None
+            return _refusal(request_grants(credential, header))
         case Kind.RESULT:
             # A relay reports what became of an action in its custody; a target answers what it may execute.
-            if credential.kind == NodeKind.RELAY:
-                return None
-            return check_execute(credential, header.topic)
+            return None if credential.kind == NodeKind.RELAY else check_execute(credential, header.topic)
         case _:
             return Reject(Code.WRONG_DIRECTION, header.kind.word)
 
 
-def check_publish(credential: Credential, header: Header) -> Reject | None:
-    best = None
+def _refusal(decided: object) -> Reject | None:
+    return decided if isinstance(decided, Reject) else None
+
+
+def publish_grant(credential: Credential, header: Header) -> PublishGrant | Reject:
+    """The first grant that covers the topic up to this severity."""
+    best = Code.PUBLISH_DENIED
     for grant in credential.grants.publish:
         if matches(grant.pattern, header.topic):
             if header.severity <= grant.severity_max:
-                return None
-            best = Reject(Code.SEVERITY_DENIED, header.topic)
-    return best or Reject(Code.PUBLISH_DENIED, header.topic)
+                return grant
+            best = Code.SEVERITY_DENIED
+    return Reject(best, header.topic)
 
 
 def publish_rate_per_s(credential: Credential, topic: str) -> int:
@@ -92,9 +101,12 @@ def publish_rate_per_s(credential: Credential, topic: str) -> int:
 
 
 def check_subscribe(credential: Credential, pattern: str) -> Reject | None:
-    if any(covers(grant, pattern) for grant in credential.grants.subscribe):
-        return None
-    return Reject(Code.SUBSCRIBE_DENIED, pattern)
+    return _refusal(subscribe_grant(credential, pattern))
+
+
+def subscribe_grant(credential: Credential, pattern: str) -> str | Reject:
+    granted = next((grant for grant in credential.grants.subscribe if covers(grant, pattern)), None)
+    return Reject(Code.SUBSCRIBE_DENIED, pattern) if granted is None else granted
 
 
 def request_grants(credential: Credential, header: Header) -> list[RequestGrant] | Reject:
@@ -109,11 +121,19 @@ def request_grants(credential: Credential, header: Header) -> list[RequestGrant]
     return [g for g in allowed if g.scope == allowed[0].scope]
 
 
+def turns_at(grants: Sequence[RequestGrant], relay: str, *, is_root: bool) -> bool:
+    """Whether an action under these grants climbs no further than this relay (SPEC 9.2)."""
+    return is_root or grants[0].scope == relay
+
+
 def check_execute(credential: Credential, topic: str) -> Reject | None:
+    return _refusal(execute_grant(credential, topic))
+
+
+def execute_grant(credential: Credential, topic: str) -> str | Reject:
     action, target = split_topic(topic)
-    if any(action_matches(pattern, action, target) for pattern in credential.grants.execute):
-        return None
-    return Reject(Code.EXECUTE_DENIED, topic)
+    granted = next((pattern for pattern in credential.grants.execute if action_matches(pattern, action, target)), None)
+    return Reject(Code.EXECUTE_DENIED, topic) if granted is None else granted
 
 
 def selects(selector: str, node: Mapping[str, str]) -> bool:
@@ -124,8 +144,32 @@ def selects(selector: str, node: Mapping[str, str]) -> bool:
 
 def is_target(requester: Credential, header: Header, executor: Credential) -> bool:
     """Asked at the turn relay, at every tier and at the executor itself: selected, granted, and able."""
+    return not isinstance(target_grant(requester, header, executor), Reject)
+
+
+def target_grant(requester: Credential, header: Header, executor: Credential) -> RequestGrant | Reject:
+    """The requester's grant by which the executor is a target; else what is missing.
+
+    NOBODY: the action does not select it. EXECUTE_DENIED: it may not execute it. REQUEST_DENIED: the requester may
+    not ask it of this node.
+    """
     grants = request_grants(requester, header)
-    if isinstance(grants, Reject) or check_execute(executor, header.topic):
-        return False
+    if isinstance(grants, Reject):
+        return grants
     node = executor.attributes()
-    return selects(header.to, node) and any(selects(grant.to, node) for grant in grants)
+    if not selects(header.to, node):
+        return Reject(Code.NOBODY, executor.id)
+    problem = check_execute(executor, header.topic)
+    if problem is not None:
+        return problem
+    granted = next((grant for grant in grants if selects(grant.to, node)), None)
+    return Reject(Code.REQUEST_DENIED, executor.id) if granted is None else granted
+
+
+def labels_withheld(holder: Holder, header: Header) -> tuple[Label, ...] | Reject:
+    """The labels whose parts this node must not have (SPEC 3.5); WITHHELD where it must not have any of the message."""
+    if not may_hold(holder, header.label, header.audience):
+        return Reject(Code.WITHHELD, holder.id)
+    labels = dict.fromkeys(entry.label for entry in header.manifest)
+    withheld = tuple([label for label in labels if not may_hold(holder, label, header.audience)])
+    return Reject(Code.WITHHELD, holder.id) if withheld and header.kind.atomic else withheld

@@ -8,6 +8,8 @@ they are delivered: one that the node might have begun is never offered to it ag
 
 from __future__ import annotations
 
+from collections import Counter
+
 from fabric.protocol.announce import announce, announce_all, answered, next_frames, pass_on
 from fabric.protocol.credentials import NodeKind
 from fabric.protocol.custody import Custody
@@ -19,7 +21,7 @@ from fabric.protocol.link import Link
 from fabric.protocol.links import UPLINK
 from fabric.protocol.node import Node
 from fabric.protocol.outbox import Held, Outbox, Row
-from fabric.protocol.permissions import check_delivery, check_origin, is_target
+from fabric.protocol.permissions import DENIALS, check_delivery, check_origin, is_target
 from fabric.protocol.questions import Questions
 from fabric.protocol.ready import (
     Answer,
@@ -29,6 +31,7 @@ from fabric.protocol.ready import (
     Attached,
     Connected,
     Delivery,
+    Deny,
     Disconnected,
     Event,
     Handled,
@@ -43,7 +46,7 @@ from fabric.protocol.ready import (
 from fabric.protocol.routing import EPOCH_MAX, Attachment, RouteTable, open_attachment, sign_attachment
 from fabric.protocol.severity import Lane
 from fabric.protocol.verify import Verified
-from fabric.protocol.wire import Bye, Direction, Item, Join, Joined, Role, Routed, Routes
+from fabric.protocol.wire import Bye, Denied, Direction, Item, Join, Joined, Role, Routed, Routes
 
 # What trying again cannot mend until somebody acts: told at once, tried slowly.
 _FINAL = frozenset({
@@ -61,6 +64,8 @@ class Point(Node):
         self.questions = Questions()
         self.wanted = Attach(0, False, ())  # what it takes; of an earlier run, until it says more
         self._announced_epoch = 0
+        self._denied: Counter[Code] = Counter()  # since the relay was told last
+        self.put_off: Code | None = None  # why the relay last said "not now", until it took something
         self._attached_to = ""
         # Delivered, not handled -> (the link that it came by, lane, bytes, until when a repeat may come).
         self._handling: dict[bytes, tuple[int, Lane, int, int]] = {}
@@ -82,6 +87,7 @@ class Point(Node):
             # Where this node is has changed, so what it says of itself is newer than what it said elsewhere.
             self.wanted = self.wanted._replace(epoch=max(self.wanted.epoch + 1, self.fabric_now(now_ms)))
             self._attached_to = link.peer.id
+        self._tell_denied(link, ready)
         mine = self._attach(link, ready)
         announce_all(link, self._table)
         for other in self.parent_links:
@@ -123,6 +129,8 @@ class Point(Node):
                 self.parents = tuple(dict.fromkeys([*ids, *self.parents]))
                 self.uplink.rank(ids, now_ms, at_once=at_once)
                 self._choose(now_ms, ready)
+            case Deny(code):
+                self._deny(code, ready)
             case Leave():
                 if link is not None:
                     self.send(link, Bye(Code.CLOSED, ""), ready)
@@ -172,8 +180,22 @@ class Point(Node):
             announce(link, attachment.key)
             self.touch(UPLINK)
             return attachment
+        self._deny(attachment.code, ready)
         ready.deliver.append(SubscriptionRefused(attachment))
         return None
+
+    def _deny(self, code: Code, ready: Ready) -> None:
+        """What is refused here never gets to the relay: there it is counted, for whoever watches over the fabric."""
+        if code in DENIALS:
+            self._denied[code] += 1
+            link = self.by_destination.get(UPLINK)
+            if link is not None:
+                self._tell_denied(link, ready)
+
+    def _tell_denied(self, link: Link, ready: Ready) -> None:
+        if self._denied:
+            self.send(link, Denied(list(self._denied.items())), ready)
+            self._denied.clear()
 
     def make_routes(self, link: Link, now_ms: int, ready: Ready) -> None:
         for frame in next_frames(link, self._table, now_ms):
@@ -213,6 +235,7 @@ class Point(Node):
         # What the relay would refuse for good is said here, without a connection and by the right name.
         problem = problem or check_origin(self.me, header)
         if problem is not None:
+            self._deny(problem.code, ready)
             ready.deliver.append(Published(message.id, problem))
             return
         expires_at_ms = now_ms + remaining_ms(
@@ -226,8 +249,12 @@ class Point(Node):
 
     def on_settled(self, row: Row, refused: Reject | None, now_ms: int, ready: Ready) -> None:
         self.custody.end(row, ready)
+        self.put_off = None
         message = row.held.message
         ready.deliver.append(Published(message.id, refused, message.header.records))
+
+    def on_put_off(self, row: Row, reason: Reject) -> None:
+        self.put_off = reason.code
 
     def on_timers(self, now_ms: int, ready: Ready) -> None:
         for held in self.custody.overdue(now_ms):

@@ -93,6 +93,12 @@ class Handled(NamedTuple):
     refused: Reject | None = None
 
 
+class Deny(NamedTuple):
+    """This control point's program was not let do something, with this code. Its relay is to count it."""
+
+    code: Code
+
+
 class Leave(NamedTuple):
     """A control point says goodbye: nothing is to wait for this session."""
 
@@ -106,7 +112,8 @@ class Tick(NamedTuple):
 
 
 Event = (
-    LinkUp | LinkDown | Arrived | Submit | Renewed | Ask | Answer | Attach | Parents | Handled | Leave | Drain | Tick
+    LinkUp | LinkDown | Arrived | Submit | Renewed | Ask | Answer | Attach | Parents | Handled | Deny | Leave | Drain
+    | Tick
 )
 
 

@@ -1,13 +1,16 @@
 """A relay (SPEC 7-9): what climbs, what descends, and who below gets it.
 
 Each file on the way to this one has a subject: `links`, `carrier`, `node`, `placing` (who is where), `below`
-(sessions), `holding` (rows), `telling` (what it says itself), `commands` (actions), `following` (who moved). This says
-what messages mean. The order of checks on arrival is `_examine`, the only way into custody. Guarantees, at this hop and
-whatever the others do: nothing enters in a direction that `permissions.DIRECTIONS` does not list, without its origin's
-grant, out of time, or with a part above this relay's clearance.
+(sessions), `holding` (rows), `telling` (what it says itself), `commands` (actions), `following` (who moved), `asking`
+(questions to issuers), `revoking` (which list is in force where). This says what messages mean. The order of checks on
+arrival is `_examine`, the only way into custody. Guarantees, at this hop and whatever the others do: nothing enters in
+a direction that `permissions.DIRECTIONS` does not list, without its origin's grant, out of time, or with a part above
+this relay's clearance.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from fabric.protocol.envelope import Kind
 from fabric.protocol.errors import Code, Reject
@@ -15,13 +18,23 @@ from fabric.protocol.lifetime import check_lifetime
 from fabric.protocol.limits import SETTLE_MS
 from fabric.protocol.link import Link
 from fabric.protocol.outbox import Row, visit_of
-from fabric.protocol.permissions import check_direction, check_origin, publish_rate_per_s, request_grants
+from fabric.protocol.permissions import (
+    DENIALS,
+    check_direction,
+    check_origin,
+    publish_rate_per_s,
+    request_grants,
+    turns_at,
+)
 from fabric.protocol.rates import Rates
 from fabric.protocol.ready import Note, Ready, Replace
 from fabric.protocol.revoking import Revoking
 from fabric.protocol.severity import Lane
 from fabric.protocol.verify import Verified
 from fabric.protocol.wire import Direction, Item, Role
+
+# A control point that counts wrongly shall not make the counters of its relay unreadable for good.
+_DENIED_AT_ONCE_MAX = 10_000
 
 
 class Relay(Revoking):
@@ -134,6 +147,15 @@ class Relay(Revoking):
                 return Reject(Code.RATE_EXCEEDED, header.topic)
         return None
 
+    def on_denied(self, link: Link, counts: Sequence[tuple[Code, int]], now_ms: int, ready: Ready) -> None:
+        """What its own node did not let a control point do counts like what this relay would have refused."""
+        if link.peer_role != Role.POINT:
+            super().on_denied(link, counts, now_ms, ready)
+            return
+        for code, count in counts:
+            if code in DENIALS:
+                self.count("refused", code.reason, min(count, _DENIED_AT_ONCE_MAX))
+
     def _upgrade(self, message: Verified, direction: Direction, ready: Ready) -> None:
         """The same message by another path, with parts that the first copy lacked (SPEC 7.5)."""
         held = self.custody.get(message.id, direction)
@@ -170,7 +192,7 @@ class Relay(Revoking):
             case Kind.ACTION, Direction.UP:
                 grants = request_grants(message.credential, header)
                 assert not isinstance(grants, Reject)
-                if self.is_root or grants[0].scope == self.me.id:
+                if turns_at(grants, self.me.id, is_root=self.is_root):
                     self._turn(message, item, now_ms, ready)
                 else:
                     self._hold(message, item, self._uplink(), now_ms, ready)

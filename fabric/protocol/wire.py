@@ -196,9 +196,15 @@ class Applied(NamedTuple):
     entries: list[tuple[str, int, int]]
 
 
+class Denied(NamedTuple):
+    """How often a control point was not let do something by its own node, by code: it never got as far as its relay."""
+
+    counts: list[tuple[Code, int]]
+
+
 Frame = (
     Hello | Welcome | Refused | Intro | Data | Ack | Nack | Credit | Routes | Routed | Ping | Pong | Bye | Lists
-    | Join | Joined | Applied | Directory
+    | Join | Joined | Applied | Directory | Denied
 )
 
 
@@ -213,6 +219,8 @@ def encode_frame(frame: Frame) -> bytes:
             return pack([number, [[id_, code.number, detail] for id_, code, detail in refusals]])
         case Routed(sequence, routed):
             return pack([number, sequence, [[index, code.number, detail] for index, code, detail in routed]])
+        case Denied(counts):
+            return pack([number, [[code.number, count] for code, count in counts]])
         case Bye(code, redirect):
             return pack([number, code.number, redirect])
         case Joined(id_, answered, detail, answer):
@@ -378,6 +386,11 @@ def _applied(entry: Any) -> tuple[str, int, int]:
     return _str(a[0]), _int(a[1]), _int(a[2])
 
 
+def _denial(entry: Any) -> tuple[Code, int]:
+    d = _list(entry, _ENTRY_MAX)
+    return code_of(_int(d[0])), _int(d[1])
+
+
 # The one list of what exists.
 _TABLE: list[tuple[int, type, Callable[[Any], Frame]]] = [
     (1, Hello, _hello),
@@ -398,6 +411,7 @@ _TABLE: list[tuple[int, type, Callable[[Any], Frame]]] = [
     (16, Joined, _joined),
     (17, Applied, lambda f: Applied([_applied(entry) for entry in _list(f[1], ITEMS_MAX)])),
     (18, Directory, lambda f: Directory(_bytes(f[1], FRAME_BYTES_MAX))),
+    (19, Denied, lambda f: Denied([_denial(entry) for entry in _list(f[1], _ENTRY_MAX)])),
 ]
 _NUMBERS = {class_: number for number, class_, _ in _TABLE}
 _DECODERS = {number: decoder for number, _, decoder in _TABLE}

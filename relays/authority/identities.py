@@ -48,11 +48,11 @@ def make_identities(topology: Topology, authority: Authority, home: Path | None 
         extra = _relay_extra(topology, relay, publics)
         dialled = _parents(relay) if relay.dial == "parent" else ()
         dials = tuple(_dial(topology.relays[name], publics) for name in dialled)
-        _make(_relay_credential(topology, relay), keys[relay.id], authority, folder, topology, dials, extra, made)
+        _make(relay_claim(topology, relay), keys[relay.id], authority, folder, topology, dials, extra, made)
     for point in topology.points.values():
         relay_id = point.relay or topology.root.id
         dials = tuple(_dial(topology.relays[name], publics) for name in (relay_id, *point.backups))
-        credential = _point_credential(topology, point, topology.relays[relay_id])
+        credential = point_claim(topology, point, topology.relays[relay_id])
         extra = {"kind": "point"} if point.relay else {"kind": "point", NEAREST: True}
         _make(credential, keys[point.id], authority, folder, topology, dials, extra, made)
     for relay in topology.relays.values():
@@ -107,7 +107,8 @@ def _known(folder: Path) -> Identity | None:
     return load_identity(folder) if (folder / "identity.json").is_file() else None
 
 
-def _relay_credential(topology: Topology, relay: RelaySpec) -> dict[str, Any]:
+def relay_claim(topology: Topology, relay: RelaySpec) -> dict[str, Any]:
+    """What a relay's credential says, but for keys and time."""
     return {
         "fabric": topology.fabric,
         "id": relay.id,
@@ -119,7 +120,8 @@ def _relay_credential(topology: Topology, relay: RelaySpec) -> dict[str, Any]:
     }
 
 
-def _point_credential(topology: Topology, point: PointSpec, relay: RelaySpec) -> dict[str, Any]:
+def point_claim(topology: Topology, point: PointSpec, relay: RelaySpec) -> dict[str, Any]:
+    """What a control point's credential says, but for keys and time."""
     return {
         "fabric": topology.fabric,
         "id": point.id,

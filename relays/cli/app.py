@@ -12,6 +12,7 @@ from relays.cli import (
     authority,
     credential,
     drain,
+    explain,
     joining,
     nearest,
     notices,
@@ -62,6 +63,7 @@ app.command()(points.subscribe)
 app.command()(notices.notices)
 app.command()(actions.act)
 app.add_typer(actions.edge, name="edge")
+app.add_typer(explain.app, name="explain")
 app.add_typer(relay.app, name="relay")
 app.command()(relay.bundle)
 app.add_typer(authority.app, name="authority")

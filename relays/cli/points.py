@@ -80,6 +80,8 @@ def publish(
         try:
             id_ = point.publish_later(topic, content, **options).result(timeout_s)
         except TimeoutError:
+            if point.put_off is Code.RATE_EXCEEDED:
+                raise FabricError(Code.RATE_EXCEEDED, topic) from None
             raise FabricError(
                 Code.TIMED_OUT, "the relay has not taken it yet; it may have it already",
                 "try again when `fabric status` shows less in its queue, or keep it with --outbox",

@@ -18,6 +18,7 @@ COMMANDS = [
     "topology lint", "topology graph", "edge run", "relay run", "authority init", "authority show",
     "authority backup", "authority restore", "authority delegate", "issuer run", "token issue", "token list",
     "token withdraw", "join", "credential show", "credential list", "credential renew", "credential needs-renewal",
+    "explain publish", "explain subscribe", "explain act",
 ]
 
 

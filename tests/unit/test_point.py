@@ -12,6 +12,7 @@ from fabric.protocol.ready import (
     Attached,
     Connected,
     Delivery,
+    Deny,
     Disconnected,
     Handled,
     Leave,
@@ -24,7 +25,21 @@ from fabric.protocol.ready import (
 )
 from fabric.protocol.severity import Severity
 from fabric.protocol.tlp import Label
-from fabric.protocol.wire import Ack, Bye, Direction, Hello, Nack, Ping, Pong, Refused, Role, Routed, Routes, Welcome
+from fabric.protocol.wire import (
+    Ack,
+    Bye,
+    Denied,
+    Direction,
+    Hello,
+    Nack,
+    Ping,
+    Pong,
+    Refused,
+    Role,
+    Routed,
+    Routes,
+    Welcome,
+)
 from tests.conversation import Conversation
 from tests.support import EVERYTHING, T0, Authority, entropy, verified
 
@@ -124,8 +139,11 @@ def test_a_refusal_ends_it_and_a_temporary_one_does_not(talk, link):
     talk.items(link)
     talk.say(link, Nack([(first.id, Code.RATE_EXCEEDED, ""), (second.id, Code.EXPIRED, "")]))
     assert talk.told(Published) == [Published(second.id, Reject(Code.EXPIRED), 1)]
+    assert talk.core.put_off is None, "something was settled since"
     talk.wait(500)
     assert [item.envelope for item in talk.items(link)] == [first.raw]
+    talk.say(link, Nack([(first.id, Code.RATE_EXCEEDED, "")]))
+    assert talk.core.put_off is Code.RATE_EXCEEDED
 
 
 @pytest.mark.parametrize(
@@ -141,6 +159,22 @@ def test_what_no_relay_would_take_is_refused_at_once(talk, fields, code):
     talk.step(Submit(message))
     (published,) = talk.told(Published)
     assert published.refused is not None and published.refused.code is code
+
+
+def test_what_it_denied_its_program_is_told_to_its_relay(talk, link):
+    talk.step(Submit(verified(ME, topic="secrets.x")))
+    talk.step(Submit(verified(ME, ttl_ms=10**11)))
+    talk.step(Deny(Code.EXECUTE_DENIED))
+    talk.step(Attach(1, False, ("secrets.>",)))
+    said = [frame.counts for frame in talk.heard(link, Denied)]
+    assert said == [[(Code.PUBLISH_DENIED, 1)], [(Code.EXECUTE_DENIED, 1)], [(Code.SUBSCRIBE_DENIED, 1)]]
+
+
+def test_and_what_it_denied_without_one_when_there_is_one(talk):
+    for sequence in range(3):
+        talk.step(Submit(verified(ME, topic="secrets.x", sequence=sequence)))
+    link = talk.dial(RELAY, Role.POINT)
+    assert [frame.counts for frame in talk.heard(link, Denied)] == [[(Code.PUBLISH_DENIED, 3)]]
 
 
 def test_what_expires_while_there_is_no_link_is_told(talk):

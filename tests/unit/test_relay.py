@@ -21,6 +21,7 @@ from fabric.protocol.wire import (
     Ack,
     Bye,
     Credit,
+    Denied,
     Direction,
     Intro,
     Lists,
@@ -242,6 +243,20 @@ def test_what_its_origin_may_not_send(talk, fields, code):
     link = talk.connect(GUEST, Role.POINT)
     talk.send(link, verified(GUEST, **fields))
     assert codes(talk, link) == [code]
+
+
+def test_what_a_control_point_s_own_node_denied_is_counted_and_no_other_code(talk):
+    link = talk.connect(GUEST, Role.POINT)
+    said = [(Code.PUBLISH_DENIED, 3), (Code.BAD_SIGNATURE, 5), (Code.RATE_EXCEEDED, 1), (Code.CLEARANCE_DENIED, 2**53)]
+    talk.say(link, Denied(said))
+    assert (talk.count("refused:publish_denied"), talk.count("refused:clearance_denied")) == (3, 10_000)
+    assert talk.count("refused:bad_signature") == talk.count("refused:rate_exceeded") == 0
+
+
+def test_nor_does_anybody_but_a_control_point_tell_a_relay_of_denials(talk):
+    link = talk.connect(GREEN_CHILD, Role.CHILD)
+    talk.say(link, Denied([(Code.PUBLISH_DENIED, 3)]))
+    assert talk.count("refused:publish_denied") == 0 and link in talk.closed
 
 
 def test_a_rate_is_a_temporary_refusal(talk):

@@ -195,6 +195,7 @@ def test_the_next_tier_asks_again_who_may_be_a_target():
         for reading in read_records(message.header, message.envelope.parts):
             told[reading.content["targets"][0]] = (reading.content["end"], reading.content["code"])
     assert told == {"edr-1": ("refused", "E404"), "fw-gone": ("unroutable", "E701")}
+    assert talk.count("refused:execute_denied") == 1
 
 
 def test_after_a_restart_all_that_was_held_goes_on_and_what_was_seen_is_known():

@@ -1,0 +1,287 @@
+"""`fabric explain ...`: why somebody may or may not, by which grant, and how far it gets. Nothing is sent."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple, NoReturn
+
+import typer
+
+from fabric.edge.identity import Defaults, Identity, find_identity
+from fabric.edge.point import request_arguments
+from fabric.edge.stamps import action_stamp, publish_stamp
+from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.lifetime import format_duration
+from fabric.protocol.revocations import Revocations
+from fabric.protocol.tlp import Label
+from fabric.protocol.topics import check_pattern
+from relays import topology as topologies
+from relays.authority.lists import read_revocations, revocations_path
+from relays.cli.exits import DENIED, DONE, NOBODY, PARTLY, command
+from relays.cli.options import As, AsJson, FieldLabels_, Label_, Severity_, needed
+from relays.cli.points import field_labels
+from relays.explaining import (
+    Asker,
+    Explanation,
+    Hop,
+    Target,
+    Tree,
+    asker_of,
+    explain_action,
+    explain_publish,
+    explain_subscribe,
+    tree_here,
+    tree_of,
+)
+
+app = typer.Typer(no_args_is_help=True, help="Why somebody may or may not, and how far it gets. Nothing is sent.")
+File = Annotated[Path | None, typer.Option(
+    "--topology", metavar="FILE", exists=True, dir_okay=False,
+    help="Who is where; default: the identities on this machine.",
+)]
+_EXITS = {"allowed": DONE, "partly": PARTLY, "nobody": NOBODY, "denied": DENIED}
+_MINUTE_MS = 60_000
+
+
+class _Scene(NamedTuple):
+    """`identity`: None where only the file knows the asker. `differs`: the file says other than the credential."""
+
+    asker: Asker
+    tree: Tree
+    defaults: Defaults
+    identity: Identity | None
+    revocations: Revocations | None
+    differs: bool
+
+
+@app.command()
+@command
+def publish(
+    topic: Annotated[str, typer.Argument(help="E.g. detections.zeek.conn")],
+    identity: As = "",
+    severity: Severity_ = "informational",
+    label: Label_ = None,
+    field_label: FieldLabels_ = None,
+    topology: File = None,
+    as_json: AsJson = False,
+) -> None:
+    """May it be published: by which grant, or for want of which, and what of it each relay on the way up may hold.
+
+    Exit codes: 0 allowed and whole up to the root, 3 something is stripped or ends on the way, 5 denied.
+
+    Example: fabric explain publish detections.zeek.conn --as zeek-p1 --label green --field-label id.orig_h=amber
+    """
+    scene = _scene(needed(identity), topology)
+    stamp = publish_stamp(topic, scene.defaults, severity=severity, label=label, labels=field_labels(field_label))
+    _tell(explain_publish(scene.asker, stamp, scene.tree), f"publish {topic}", scene, as_json)
+
+
+@app.command()
+@command
+def subscribe(
+    pattern: Annotated[str, typer.Argument(help="E.g. 'detections.>'; * is one word, > the rest.")],
+    identity: As = "",
+    topology: File = None,
+    as_json: AsJson = False,
+) -> None:
+    """May it be subscribed to: by which grant, or for want of which, and what this reader and its relay may hold.
+
+    Exit codes: 0 allowed, 5 denied.
+
+    Example: fabric explain subscribe 'detections.>' --as analyst-1
+    """
+    scene = _scene(needed(identity), topology)
+    problem = check_pattern(pattern)
+    if problem is not None:
+        raise FabricError(problem.code, problem.detail)
+    _tell(explain_subscribe(scene.asker, pattern, scene.tree), f"subscribe {pattern}", scene, as_json)
+
+
+@app.command()
+@command
+def act(
+    action: Annotated[str, typer.Argument(help="An OpenC2 action: deny, contain, scan, ...")],
+    target: Annotated[str, typer.Argument(help="An OpenC2 target: ipv4_net=203.0.113.9")],
+    to: Annotated[str, typer.Option("--to", help="Who: 'role=firewall and segment=ot-1'.")],
+    identity: As = "",
+    severity: Severity_ = "high",
+    label: Label_ = None,
+    topology: File = None,
+    as_json: AsJson = False,
+) -> None:
+    """May it be asked for: by which grant, or for want of which; whom it selects, where it turns, whom it reaches.
+
+    Exit codes: 0 allowed and every target is reached, 3 some are not, or are not covered by the grant, 4 nobody is
+    selected, 5 denied, or it ends before it turns.
+
+    Example: fabric explain act deny ipv4_net=203.0.113.9 --to 'role=firewall' --as soar-1
+    """
+    scene = _scene(needed(identity), topology)
+    spec, _ = request_arguments(action, target, to, None)
+    stamp = action_stamp(spec, to, scene.defaults, severity=severity, label=label)
+    _tell(explain_action(scene.asker, stamp, scene.tree), f"act {spec.text} to {to}", scene, as_json)
+
+
+def _scene(name: str, file: Path | None) -> _Scene:
+    """A credential on this machine decides, as it does at relays; the file says who is where."""
+    topology = None if file is None else topologies.load(file)
+    tree = Tree() if topology is None else tree_of(topology)
+    placed = tree.points.get(name)
+    try:
+        here = find_identity(name if topology is None or "/" in name else f"{topology.fabric}/{name}")
+    except FabricError as error:
+        if error.code is not Code.NO_IDENTITY or topology is None or placed is None:
+            raise
+        defaults = Defaults(topology.defaults.label, topology.defaults.ttl_ms)
+        return _Scene(Asker(placed.credential, placed.above), tree, defaults, None, None, False)
+    if topology is not None and topology.fabric != here.fabric:
+        raise FabricError(Code.WRONG_FABRIC, f"{here.id} is of {here.fabric}, {file} of {topology.fabric}")
+    path = revocations_path(here.fabric)
+    revocations = read_revocations(path, here.authority_key, here.fabric) if path.is_file() else None
+    placed = tree.points.get(here.id)
+    asker = asker_of(here, revocations or Revocations(), _now_ms())
+    if placed is None:
+        return _Scene(asker, tree if topology else tree_here(here.fabric), here.defaults, here, revocations, False)
+    said, has = placed.credential, here.credential
+    differs = (said.grants, said.clearance, said.tags) != (has.grants, has.clearance, has.tags)
+    return _Scene(replace(asker, relay=placed.above), tree, here.defaults, here, revocations, differs)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+# -- how it is told -------------------------------------------------------------------------------------------
+
+
+def _tell(said: Explanation, asked: str, scene: _Scene, as_json: bool) -> NoReturn:
+    if as_json:
+        print(json.dumps(_json(said, scene)))
+    else:
+        print(f"{asked}, as {said.asker.credential.id}: {said.verdict}")
+        for name, words in _lines(said, scene):
+            print(f"  {name:<13} {words}")
+    raise typer.Exit(_EXITS[said.verdict])
+
+
+def _json(said: Explanation, scene: _Scene) -> dict[str, Any]:
+    credential, code = said.asker.credential, said.code
+    told: dict[str, Any] = {
+        "verdict": said.verdict, "verb": said.verb, "what": said.what, "as": credential.id,
+        "code": code.label if code else None, "reason": code.reason if code else "",
+        "cause": code.cause if code else "", "next": code.next_step if code else "", "detail": said.detail,
+        "grants": list(said.grants), "held": list(said.held), "wanted": said.wanted,
+        "credential": {
+            "on_this_machine": scene.identity is not None, "issuers": list(credential.issuers),
+            "not_after_ms": credential.not_after_ms if scene.identity else None,
+            "revocations": scene.revocations.version if scene.revocations else None,
+            "differs_from_file": scene.differs,
+        },
+    }
+    if said.verb == "subscribe":
+        return {**told, "relay": said.asker.relay, "reads": [label.short for label in said.reads]}
+    told |= {
+        "label": said.label.short if said.label is not None else None,
+        "fields": {name: label.short for name, label in said.fields},
+        "path": [
+            {"relay": hop.relay, "clearance": hop.clearance.short, "ends": hop.ends,
+             "code": Code.WITHHELD.label if hop.ends else None,
+             "stripped": {label.short: _fields_of(said, label) for label in hop.stripped}}
+            for hop in said.hops
+        ],
+        "unknown_above": said.unknown_above,
+    }
+    if said.verb == "publish":
+        return {**told, "rate": said.rate_per_s}
+    return {
+        **told, "turn": said.turn,
+        "targets": [
+            {"id": each.id, "grant": each.grant, "path": list(each.way), "code": each.code.label if each.code else None,
+             "by": each.by}
+            for each in said.targets
+        ],
+        "not_granted": list(said.not_granted), "not_able": list(said.not_able), "elsewhere": list(said.elsewhere),
+    }
+
+
+def _lines(said: Explanation, scene: _Scene) -> list[tuple[str, str]]:
+    kind = "request" if said.verb == "act" else said.verb
+    lines: list[tuple[str, str]] = []
+    if said.code is not None:
+        lines.append((said.code.label, f"{said.code.cause}: {said.detail}" if said.detail else said.code.cause))
+    if said.grants:
+        lines.append(("granted by", _list_of(kind, said.grants)))
+    if said.wanted:
+        lines += [("has", _list_of(kind, said.held) if said.held else f"no {kind} grant"),
+                  ("would do", f"{said.wanted} {_where(said)}")]
+    elif said.code is not None:
+        lines.append(("next", said.code.next_step))
+    if said.rate_per_s:
+        lines.append(("rate", f"{said.rate_per_s} a second; beyond it the relay puts off what comes (E406)"))
+    lines.append(("credential", _standing(said.asker, scene)))
+    if scene.differs:
+        lines.append(("", "the topology file says otherwise: run `fabric up` with it, and relays will follow it"))
+    if said.reads:
+        lines.append(("reads", f"{', '.join(label.short for label in said.reads)} at {said.asker.relay or 'its relay'}"))
+    lines += [(hop.relay, _hop_words(said, hop)) for hop in said.hops]
+    if said.unknown_above:
+        lines.append((said.unknown_above, "not known on this machine: name the file with --topology"))
+    if said.turn:
+        lines.append(("turns at", said.turn))
+    lines += [(each.id, _target_words(each)) for each in said.targets]
+    for names, words in (
+        (said.not_granted, "selected and able, but the grant does not cover:"),
+        (said.elsewhere, f"would be targets, but are not below {said.turn}:"),
+        (said.not_able, "selected, but may not execute it:"),
+    ):
+        if names:
+            lines.append(("not", f"{words} {', '.join(names)}"))
+    return lines
+
+
+def _list_of(kind: str, grants: Sequence[str]) -> str:
+    return f"{kind} = [{', '.join(grants)}]"
+
+
+def _where(said: Explanation) -> str:
+    if said.code is Code.CLEARANCE_DENIED:
+        return f"at points.{said.asker.credential.id}, or a lower label"
+    return f"in roles.{said.asker.role}" if said.asker.role else "in its role"
+
+
+def _standing(asker: Asker, scene: _Scene) -> str:
+    credential = asker.credential
+    if scene.identity is None:
+        return "none on this machine: as the topology file would have it issued"
+    issuers = " <- ".join((*credential.issuers, "the authority"))
+    left_ms = credential.not_after_ms - _now_ms()
+    left = f"{format_duration(max(_MINUTE_MS, left_ms // _MINUTE_MS * _MINUTE_MS))} left" if left_ms > 0 else "over"
+    listed = f"list {scene.revocations.version}" if scene.revocations else "no revocation list here"
+    revoked = "revoked" if asker.problem is not None and asker.problem.code is Code.REVOKED else "not revoked"
+    return f"vouched for by {issuers}, {left}, {revoked} ({listed})"
+
+
+def _hop_words(said: Explanation, hop: Hop) -> str:
+    clearance = f"({hop.clearance.short})"
+    if hop.ends:
+        return f"{clearance} ends here: {Code.WITHHELD.label}, it may not hold {said.label.short if said.label is not None else 'it'}"
+    if not hop.stripped:
+        gone = any(other.stripped for other in said.hops[: said.hops.index(hop)])
+        return f"{clearance} {'passes on what is left' if gone else 'passes whole'}"
+    words = "; ".join(f"{', '.join(_fields_of(said, label))} ({label.short})" for label in hop.stripped)
+    return f"{clearance} stripped before it gets there: {words}"
+
+
+def _fields_of(said: Explanation, label: Label) -> list[str]:
+    return [name for name, of in said.fields if of is label]
+
+
+def _target_words(target: Target) -> str:
+    way = f"via {' '.join(target.way)}" if target.way else "where it turns"
+    if target.code is None:
+        return f"selected, {way}"
+    return f"selected, but ends at {target.by} on its way {way}: {target.code.label}"

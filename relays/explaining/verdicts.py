@@ -1,0 +1,289 @@
+"""What the relays would say, and why: by which grant, or for want of which, and what of it gets how far.
+
+Guarantees: every decision is that of the function which relays ask (`permissions`, `tlp`, `handshake`); here they are
+only put in order and told. It says what may be, not what is: who is connected, and at a backup, relays know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from fabric.edge.compose import Stamp
+from fabric.edge.identity import Identity
+from fabric.protocol.credentials import Credential, PublishGrant, RequestGrant
+from fabric.protocol.envelope import STREAM_BYTES, Header, PartEntry
+from fabric.protocol.errors import Code, Reject
+from fabric.protocol.handshake import Trust
+from fabric.protocol.limits import SKEW_MS
+from fabric.protocol.parts import FieldLabels
+from fabric.protocol.permissions import (
+    check_origin,
+    labels_withheld,
+    publish_grant,
+    publish_rate_per_s,
+    request_grants,
+    split_topic,
+    subscribe_grant,
+    target_grant,
+    turns_at,
+)
+from fabric.protocol.revocations import Revocations
+from fabric.protocol.severity import Severity
+from fabric.protocol.tlp import Audience, Label, may_hold
+from fabric.protocol.topics import matches
+from relays.explaining.grants import grants_text, publish_text, quoted, request_text
+from relays.explaining.tree import Climb, Tree
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who asks, at which relay (empty: not known). `problem`: why a relay would not have it at all."""
+
+    credential: Credential
+    relay: str
+    problem: Reject | None = None
+
+    @property
+    def role(self) -> str:
+        return dict(self.credential.tags).get("role", "")
+
+
+def asker_of(identity: Identity, revocations: Revocations, now_ms: int) -> Asker:
+    """An identity of this machine, judged like a peer: its chain, its revocation, its time."""
+    trust = Trust(identity.authority_key, identity.fabric, SKEW_MS)
+    trust.revocations = revocations
+    checked = trust.check_raw(identity.credential.raw, now_ms)
+    problem = checked if isinstance(checked, Reject) else None
+    return Asker(identity.credential, identity.relay.id if identity.relay else "", problem)
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """What a relay gets: all but `stripped`, which is taken out before it is sent there; nothing where it `ends`."""
+
+    relay: str
+    clearance: Label
+    stripped: tuple[Label, ...] = ()
+    ends: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A node that an action selects. `code`: why it would not get it; `by`: at which node."""
+
+    id: str
+    grant: str = ""
+    code: Code | None = None
+    by: str = ""
+    way: tuple[str, ...] = ()  # down from the turn relay, without it
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """`code` is what a relay would answer; None where it would take it. Grants are as in a topology file."""
+
+    verb: str
+    what: str
+    asker: Asker
+    code: Code | None = None
+    detail: str = ""
+    grants: tuple[str, ...] = ()  # that decided
+    held: tuple[str, ...] = ()  # all of this kind that it has
+    wanted: str = ""  # what would allow it
+    rate_per_s: int = 0
+    reads: tuple[Label, ...] = ()  # what of its organisation's a subscriber and its relay may hold
+    fields: tuple[tuple[str, Label], ...] = ()
+    label: Label | None = None
+    hops: tuple[Hop, ...] = ()
+    unknown_above: str = ""
+    turn: str = ""
+    targets: tuple[Target, ...] = ()  # selected, granted and able
+    not_granted: tuple[str, ...] = ()  # selected and able, and no grant covers them
+    not_able: tuple[str, ...] = ()  # selected, and may not execute it
+    elsewhere: tuple[str, ...] = ()  # would be targets, and are not below the turn relay
+
+    @property
+    def verdict(self) -> str:
+        """allowed, partly, nobody or denied."""
+        if self.code is not None:
+            return "nobody" if self.code is Code.NOBODY else "denied"
+        cut = any(hop.ends or hop.stripped for hop in self.hops) or any(target.code for target in self.targets)
+        return "partly" if cut or self.not_granted or self.elsewhere else "allowed"
+
+
+# -- publish --------------------------------------------------------------------------------------------------
+
+
+def explain_publish(asker: Asker, stamp: Stamp, tree: Tree) -> Explanation:
+    header = header_of(asker.credential, stamp)
+    said = _about("publish", header.topic, "publish", asker, stamp)
+    grant = publish_grant(asker.credential, header)
+    problem = asker.problem or check_origin(asker.credential, header)
+    if problem is not None:
+        return _denied(said, problem, _wanted_to_publish(asker.credential, header, problem))
+    assert not isinstance(grant, Reject), "check_origin asked for it"
+    climb = tree.climb(asker.relay)
+    hops = _hops(climb.relays, header)
+    said = replace(
+        said, grants=(publish_text(grant),), rate_per_s=publish_rate_per_s(asker.credential, header.topic), hops=hops,
+        unknown_above=_unknown(climb, hops),
+    )
+    if hops and hops[0].ends:
+        return _denied(said, Reject(Code.WITHHELD, hops[0].relay), "")
+    return said
+
+
+def _wanted_to_publish(credential: Credential, header: Header, problem: Reject) -> str:
+    """A grant that would do; where one covers the topic already, that one with this severity."""
+    if problem.code is Code.CLEARANCE_DENIED:
+        return _wanted_clearance(header)
+    covering = next((g for g in credential.grants.publish if matches(g.pattern, header.topic)), None)
+    grant = PublishGrant(header.topic) if covering is None else replace(covering, severity_max=header.severity)
+    return f"publish = [{publish_text(grant)}]"
+
+
+def _wanted_clearance(header: Header) -> str:
+    highest = max(header.label, *(entry.label for entry in header.manifest))
+    return f"clearance = {quoted(highest.short)}"
+
+
+# -- subscribe ------------------------------------------------------------------------------------------------
+
+
+def explain_subscribe(asker: Asker, pattern: str, tree: Tree) -> Explanation:
+    said = _about("subscribe", pattern, "subscribe", asker, None)
+    granted = subscribe_grant(asker.credential, pattern)
+    problem = asker.problem or (granted if isinstance(granted, Reject) else None)
+    if problem is not None:
+        return _denied(said, problem, f"subscribe = [{quoted(pattern)}]")
+    assert isinstance(granted, str)
+    climb = tree.climb(asker.relay)
+    own = Audience((asker.credential.organisation,))
+    holders = (asker.credential, *climb.relays[:1])
+    reads = tuple(label for label in Label if all(may_hold(holder, label, own) for holder in holders))
+    return replace(said, grants=(quoted(granted),), reads=reads, unknown_above="" if climb.relays else climb.unknown)
+
+
+# -- actions --------------------------------------------------------------------------------------------------
+
+
+def explain_action(asker: Asker, stamp: Stamp, tree: Tree) -> Explanation:
+    header = header_of(asker.credential, stamp)
+    action, target_type = split_topic(header.topic)
+    said = _about("act", f"{action} {target_type} to {header.to}", "request", asker, stamp)
+    grants = request_grants(asker.credential, header)
+    problem = asker.problem or check_origin(asker.credential, header)
+    if problem is not None:
+        return _denied(said, problem, _wanted_to_request(asker.credential, header, problem))
+    assert not isinstance(grants, Reject), "check_origin asked for it"
+    climb = tree.climb(asker.relay)
+    up, turn = _up_to_turn(climb, grants)
+    hops = _hops(up, header)
+    said = replace(
+        said, grants=tuple(map(request_text, grants)), hops=hops, turn=turn,
+        unknown_above="" if turn else _unknown(climb, hops),
+    )
+    stop = next((hop for hop in hops if hop.ends), None)
+    if stop is not None:
+        return _denied(said, Reject(Code.WITHHELD, stop.relay), "")
+    said = _select(said, header, tree)
+    return said if said.targets else _denied(said, Reject(Code.NOBODY, header.to), "")
+
+
+def _up_to_turn(climb: Climb, grants: Sequence[RequestGrant]) -> tuple[tuple[Credential, ...], str]:
+    """The way up and the relay where it turns; "" when that is above all that is known."""
+    for number, relay in enumerate(climb.relays, 1):
+        is_root = not climb.unknown and number == len(climb.relays)
+        if turns_at(grants, relay.id, is_root=is_root):
+            return climb.relays[:number], relay.id
+    return climb.relays, ""
+
+
+def _select(said: Explanation, header: Header, tree: Tree) -> Explanation:
+    targets, not_granted, not_able, elsewhere = [], [], [], []
+    for point in tree.points.values():
+        id_ = point.credential.id
+        decided = target_grant(said.asker.credential, header, point.credential)
+        if isinstance(decided, Reject):
+            if decided.code is Code.REQUEST_DENIED:
+                not_granted.append(id_)
+            elif decided.code is Code.EXECUTE_DENIED:
+                not_able.append(id_)
+            continue
+        down = _down(tree.climb(point.above), said.turn)
+        if down is None:
+            elsewhere.append(id_)
+            continue
+        stop = next((hop for hop in _hops((*down, point.credential), header) if hop.ends), None)
+        targets.append(Target(
+            id_, request_text(decided), None if stop is None else Code.WITHHELD, "" if stop is None else stop.relay,
+            tuple(relay.id for relay in down),
+        ))
+    return replace(
+        said, targets=tuple(targets), not_granted=tuple(not_granted), not_able=tuple(not_able),
+        elsewhere=tuple(elsewhere),
+    )
+
+
+def _down(climb: Climb, turn: str) -> tuple[Credential, ...] | None:
+    """The relays below the turn, from above; None when it is not above. Where it is not known, all that are."""
+    names = [relay.id for relay in climb.relays]
+    if turn and turn not in names:
+        return None
+    below = climb.relays[: names.index(turn)] if turn else climb.relays
+    return tuple(reversed(below))
+
+
+def _wanted_to_request(credential: Credential, header: Header, problem: Reject) -> str:
+    if problem.code is Code.CLEARANCE_DENIED:
+        return _wanted_clearance(header)
+    covering = request_grants(credential, replace(header, severity=Severity.UNKNOWN))
+    grant = (
+        RequestGrant(header.topic.replace(".", " ", 1), header.to) if isinstance(covering, Reject)
+        else replace(covering[0], severity_max=header.severity)
+    )
+    return f"request = [{request_text(grant)}]"
+
+
+# -- what they share ------------------------------------------------------------------------------------------
+
+
+def header_of(credential: Credential, stamp: Stamp) -> Header:
+    """What its origin would sign, as far as permissions and labels go; with a part for every label that may occur."""
+    return Header(
+        kind=stamp.kind, topic=stamp.topic, origin=credential.id, stream=bytes(STREAM_BYTES), sequence=0,
+        issued_at_ms=0, ttl_ms=stamp.ttl_ms, severity=stamp.severity, phase=stamp.phase, label=stamp.label,
+        audience=stamp.audience or Audience((credential.organisation,)), to=stamp.to,
+        manifest=tuple(PartEntry(label, 0, 0, 0, b"") for label in FieldLabels(dict(stamp.rules), stamp.label).labels),
+    )
+
+
+def _about(verb: str, what: str, kind: str, asker: Asker, stamp: Stamp | None) -> Explanation:
+    held = tuple(grants_text(kind, asker.credential.grants))
+    if stamp is None:
+        return Explanation(verb, what, asker, held=held)
+    return Explanation(verb, what, asker, held=held, label=stamp.label, fields=stamp.rules)
+
+
+def _denied(said: Explanation, problem: Reject, wanted: str) -> Explanation:
+    by_grant = problem is not said.asker.problem
+    return replace(said, code=problem.code, detail=problem.detail, wanted=wanted if by_grant else "")
+
+
+def _hops(holders: Sequence[Credential], header: Header) -> tuple[Hop, ...]:
+    """Up to the one at which it ends. A label is stripped once: after that it is not there any more."""
+    hops: list[Hop] = []
+    gone: dict[Label, None] = {}
+    for holder in holders:
+        withheld = labels_withheld(holder, header)
+        if isinstance(withheld, Reject):
+            return (*hops, Hop(holder.id, holder.clearance, ends=True))
+        hops.append(Hop(holder.id, holder.clearance, tuple(label for label in withheld if label not in gone)))
+        gone.update(dict.fromkeys(withheld))
+    return tuple(hops)
+
+
+def _unknown(climb: Climb, hops: Sequence[Hop]) -> str:
+    """What is above is of interest only to what gets that far."""
+    return "" if hops and hops[-1].ends else climb.unknown
