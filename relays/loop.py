@@ -64,6 +64,7 @@ class RelayLoop:
         self._stopping = False
         self._condemned: dict[int, int] = {}  # link -> when it is cut
         self._lists_seen = 0.0
+        self._lists_unread = False
         self._drain_path = drain_path(identity.fabric, identity.id, home)
         self._drain_until_ms = 0
         self._allowance = Allowance()
@@ -292,21 +293,33 @@ class RelayLoop:
             self._log.info("draining", within_ms=draining.within_ms)
             self._drain_until_ms = now_ms + draining.within_ms
             self._apply(self.core.step(Drain(), now_ms), now_ms)
-        path = self._folder / "revocations"
-        try:
-            changed = path.stat().st_mtime
-        except OSError:
-            changed = 0.0
-        if changed != self._lists_seen:
-            self._lists_seen = changed
-            ready = Ready()
-            refused = self.core.apply_lists(path.read_bytes(), now_ms, ready)
-            if refused is not None:
-                self._log.warning("revocation list refused", code=refused.code.label)
-            self._apply(ready, now_ms)
+        self._read_lists(now_ms)
         self._watch_clock()
         gate = self._gate.counters
         self._status.write(snapshot(self.core, self._config, now_ms, dict(gate), self._door is None))
+
+    def _read_lists(self, now_ms: int) -> None:
+        """The authority's list, when its file has changed. While it cannot be read the last one stays in force."""
+        path = self._folder / "revocations"
+        try:
+            changed = path.stat().st_mtime
+            raw = path.read_bytes() if changed != self._lists_seen else b""
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            if not self._lists_unread:
+                self._log.warning("revocation list not read", why=error.strerror)
+            self._lists_unread = True
+            return
+        self._lists_unread = False
+        if changed == self._lists_seen:
+            return
+        self._lists_seen = changed
+        ready = Ready()
+        refused = self.core.apply_lists(raw, now_ms, ready)
+        if refused is not None:
+            self._log.warning("revocation list refused", code=refused.code.label)
+        self._apply(ready, now_ms)
 
     def _open_intake(self, is_open: bool) -> None:
         """Whether there is room on the disk for more; said when it changes."""

@@ -19,10 +19,11 @@ from relays.authority import ids_folder, init_authority, make_identities, open_a
 from relays.bundle import make_bundle
 from relays.config import relay_config
 from relays.logs import Allowance, _Lossy, place_of, set_up_logs
+from relays.loop import RelayLoop
 from relays.status import StatusFile, read_status, snapshot
 from relays.supervisor import Supervisor, last_words, supervisor_state
 from relays.topology import load
-from tests.support import entropy
+from tests.support import T0, entropy
 
 TOPOLOGY = """
 fabric = "small"
@@ -92,6 +93,29 @@ def test_the_key_stays_where_it_is(home):
     with pytest.raises(FabricError) as caught:
         open_authority("small", home)
     assert caught.value.code is Code.NO_AUTHORITY and "nonsense" not in str(caught.value)
+
+
+def test_a_list_that_cannot_be_read_is_said_once_and_the_last_one_stays_in_force(home):
+    identity = load_identity(ids_folder("small", home) / "hq")
+    loop = RelayLoop(identity, relay_config(identity), home)
+    loop.core = Relay(identity.credential, identity.signer, identity.authority_key, b"s" * 16, entropy("loop"))
+    loop._apply = lambda ready, now_ms: None
+    path = revocations_path("small", home)
+    with structlog.testing.capture_logs() as said:
+        loop._read_lists(T0)
+        revoke("small", ["east"], home)
+        loop._read_lists(T0)
+        assert loop.core.trust.revocations.version == 1 and said == []
+        path.unlink()
+        loop._read_lists(T0)
+        path.mkdir()
+        for _ in range(3):
+            loop._read_lists(T0)
+        assert [line["event"] for line in said] == ["revocation list not read"]
+        path.rmdir()
+        path.write_bytes(b"nonsense")
+        loop._read_lists(T0)
+        assert loop.core.trust.revocations.version == 1 and said[-1]["event"] == "revocation list refused"
 
 
 def test_revocations_add_up_under_a_rising_version(home):
