@@ -190,15 +190,6 @@ class Point(Node):
         message = row.held.message
         ready.deliver.append(Published(message.id, refused, message.header.records))
 
-    def on_timers(self, now_ms: int, ready: Ready) -> None:
-        for held in self.custody.overdue(now_ms):
-            if not self.is_expired(held.message, held.age_at(now_ms), now_ms):
-                self.custody.later(held, now_ms + 1_000)
-                continue
-            for row in list(held.rows.values()):
-                self.on_settled(row, Reject(Code.EXPIRED), now_ms, ready)
-        self.custody.dedup.sweep(now_ms)
-
     # -- in ---------------------------------------------------------------------------------------------
 
     def on_message(self, link: Link, item: Item, message: Verified, lane: Lane, sent_ms: int, now_ms: int,
