@@ -30,12 +30,9 @@ class Holding(Below):
 
     def on_timers(self, now_ms: int, ready: Ready) -> None:
         super().on_timers(now_ms, ready)
-        for held in self.custody.overdue(now_ms):
-            self._expire(held, now_ms, ready)
         for row in self._homing_rows(NOWHERE):
             if now_ms - self._homing[(row.held.message.id, row.held.direction)] > SESSION_GRACE_MS:
                 self.on_settled(row, Reject(Code.UNROUTABLE), now_ms, ready)
-        self.custody.dedup.sweep(now_ms)
 
     def on_session_end(self, destination: str, now_ms: int, ready: Ready) -> None:
         outbox = self.outboxes.get(destination)
@@ -113,13 +110,6 @@ class Holding(Below):
             self.on_settled(row, Reject(Code.SUBSCRIBER_SLOW), now_ms, ready)
 
     # -- how rows end -----------------------------------------------------------------------------------
-
-    def _expire(self, held: Held, now_ms: int, ready: Ready) -> None:
-        if not self.is_expired(held.message, held.age_at(now_ms), now_ms):
-            self.custody.later(held, now_ms + 1_000)
-            return
-        for row in list(held.rows.values()):
-            self.on_settled(row, Reject(Code.EXPIRED), now_ms, ready)
 
     def on_lists(self, now_ms: int, ready: Ready) -> None:
         """Queued messages of a revoked origin end; they would be refused at every hop."""

@@ -72,6 +72,8 @@ from fabric.protocol.wire import (
 )
 
 _TIMERS_MS = 250
+# What was to have run out by now, and by a better time has not, is looked at again after this.
+_EXPIRY_LATER_MS = 1_000
 # Who waits for admission is let in as steadily as this.
 _ADMIT_MS = 20
 
@@ -154,7 +156,14 @@ class Node(Directing):
         """Send what is due of our routes."""
 
     def on_timers(self, now_ms: int, ready: Ready) -> None:
-        """A few times a second."""
+        """A few times a second. What has run out ends."""
+        for held in self.custody.overdue(now_ms):
+            if not self.is_expired(held.message, held.age_at(now_ms), now_ms):
+                self.custody.later(held, now_ms + _EXPIRY_LATER_MS)
+                continue
+            for row in list(held.rows.values()):
+                self.on_settled(row, Reject(Code.EXPIRED), now_ms, ready)
+        self.custody.dedup.sweep(now_ms)
 
     def on_turn_end(self, ready: Ready) -> None:
         """Everything that a turn brought is decided: what has to be committed together with it."""

@@ -257,13 +257,7 @@ class Point(Node):
         self.put_off = reason.code
 
     def on_timers(self, now_ms: int, ready: Ready) -> None:
-        for held in self.custody.overdue(now_ms):
-            if not self.is_expired(held.message, held.age_at(now_ms), now_ms):
-                self.custody.later(held, now_ms + 1_000)
-                continue
-            for row in list(held.rows.values()):
-                self.on_settled(row, Reject(Code.EXPIRED), now_ms, ready)
-        self.custody.dedup.sweep(now_ms)
+        super().on_timers(now_ms, ready)
         link = self.by_destination.get(UPLINK)
         if link is not None:
             for frame in self.questions.due(now_ms):

@@ -225,10 +225,11 @@ Op = (
 def may_wait(op: Op) -> bool:
     """Whether a driver may commit this a little later, with what comes next (SPEC 10).
 
-    The end of a row that climbed: if it is forgotten, the message is sent again and known as a repeat. What descends
-    is not among these: an action must not be offered twice because a disk was slow.
+    The end of a row that climbed, and what is counted with it: if both are forgotten, the message is sent again and
+    known as a repeat, or ends again. What descends is not among these: an action must not be offered twice because a
+    disk was slow.
     """
-    return isinstance(op, Done) and op.direction is Direction.UP
+    return (isinstance(op, Done) and op.direction is Direction.UP) or (isinstance(op, KeepNotice) and op.body != b"")
 
 
 class Delivery(NamedTuple):

@@ -81,9 +81,14 @@ class Telling(Holding):
             self.notices.note(message.header, ending, now_ms)
 
     def _tell_origin(self, about: About, tally: Tally, now_ms: int, ready: Ready) -> None:
-        """To where the origin is; one that is not below is waited for, then looked for from above."""
+        """To where the origin is; one that is not below is waited for, then looked for from above.
+
+        While nothing goes that way it is counted on: notices would pile up, one every half minute, in no quota.
+        """
         below = self._destinations(self.routes.of_node(about.origin))
         if not below and (self.is_root or now_ms - tally.since_ms < SEEK_MS):
+            return
+        if not any(way in self.by_destination for way, _ in below or self._uplink()):
             return
         self.notices.told(about, now_ms)
         self.count("told", "notice")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fabric.edge.spool import Spool
+from fabric.edge.spool import Owed, Spool
 from fabric.protocol.errors import Code, FabricError
 from fabric.protocol.ready import (
     Done,
@@ -210,7 +210,7 @@ def test_one_process_a_file(path):
 WRITER = """
 import sys
 from pathlib import Path
-from fabric.edge.spool import Spool
+from fabric.edge.spool import Owed, Spool
 from tests.unit.test_spool import put
 spool = Spool(Path(sys.argv[1]))
 for number in range(1, 100_000):
@@ -383,3 +383,18 @@ def test_after_a_failed_write_nothing_is_promised_any_more(path):
         assert caught.value.code is Code.SPOOL_FAILED
     spool.close()
     assert reopened(path) == [put(1)]
+
+
+def test_a_count_waits_with_the_end_that_it_counts_and_no_longer(path):
+    spool = Spool(path)
+    spool.load(NOW)
+    spool.commit([put(1), put(2)])
+    owed = Owed(spool)
+    owed.commit([Done(id_of(1), UP, "^", True), KeepNotice("zeek-1 ab", b"one")], NOW)
+    assert owed.due_ms == NOW + 50
+    owed.commit([Done(id_of(2), UP, "^", True), KeepNotice("zeek-1 ab", b"two")], NOW + 50)
+    assert owed.due_ms is None
+    owed.commit([KeepNotice("zeek-1 ab", b"")], NOW + 60)
+    assert owed.due_ms is None, "what is told is forgotten together with the notice"
+    spool.close()
+    assert reopened(path) == [Seen(id_of(1), UP, LATER), Seen(id_of(2), UP, LATER)]

@@ -126,6 +126,35 @@ def test_one_that_is_elsewhere_is_looked_for_from_above():
     assert {message.header.to for message, _ in notices(talk, parent)} == {"zeek-2"}
 
 
+def test_while_there_is_no_way_to_an_origin_its_ends_are_counted_on():
+    talk = relay()
+    talk.lose(talk.dial(PARENT, Role.CHILD))
+    for _ in range(4):
+        talk.core.note_end(held_row(talk, FAR), reject(), talk.now_ms)
+        talk.wait(SEEK_MS)
+    assert talk.persisted(Put) == []
+    parent = talk.dial(PARENT, Role.CHILD)
+    talk.wait(500)
+    ((_, content),) = notices(talk, parent)
+    assert content["ended"][0]["messages"] == 4
+
+
+def test_and_while_the_child_that_leads_there_is_away():
+    talk = relay("")
+    child = talk.connect(CHILD, Role.CHILD)
+    talk.place(child, CHILD, "mid", session=b"s" * 16)
+    talk.attach(child, FAR, "plant", session=b"f" * 16)
+    talk.lose(child)
+    for _ in range(2):
+        talk.core.note_end(held_row(talk, FAR), reject(), talk.now_ms)
+        talk.wait(EVERY_MS)
+    assert talk.persisted(Put) == []
+    child = talk.connect(CHILD, Role.CHILD)
+    talk.wait(500)
+    ((_, content),) = notices(talk, child)
+    assert content["ended"][0]["messages"] == 2
+
+
 def talk_on(talk, link, ms):
     """A peer that lives."""
     for _ in range(0, ms, 2_000):
