@@ -362,6 +362,9 @@ class EdgeLoop:
         order = self._nearby.look(
             now_ms, core.fabric_now(now_ms), core.directory, core.trust.revocations, connected=core.connected
         )
+        if self._nearby.not_kept:
+            self._log.warning("directory of relays not kept", why=self._nearby.not_kept)
+            self._nearby.not_kept = ""
         if order is None:
             return
         dials = [ranked.dial for ranked in order.relays] or self.identity.dials

@@ -69,7 +69,7 @@ class Nearby:
         self._measuring = False
         self._look_at_ms = 0
         self._again_at_ms = 0
-        self.problem = ""  # why the newest directory could not be kept
+        self.not_kept = ""  # why the newest directory is not in the folder, to be said once
 
     def of_folder(self) -> RelayDirectory:
         """The directory that lies in the identity's folder; none where it is not its authority's."""
@@ -154,4 +154,4 @@ class Nearby:
         try:
             write_private(self._identity.folder / DIRECTORY, directory.raw)
         except OSError as error:  # somebody else's folder: it comes again with the next connection
-            self.problem = type(error).__name__
+            self.not_kept = type(error).__name__

@@ -60,7 +60,7 @@ HOPS_MAX: Final = 16
 MOVED_MAX: Final = 64
 SUBSCRIPTIONS_MAX: Final = 64
 REVOCATIONS_MAX: Final = 4_096
-# A directory travels in one frame: some 1,500 relays. In it, what a topology file may say of each.
+# A directory travels in one frame: some 2,000 relays with a network each. In it, what a topology file may say of each.
 DIRECTORY_BYTES_MAX: Final = 262_000
 DIRECTORY_ELEMENTS_MAX: Final = 131_072
 DIRECTORY_RELAYS_MAX: Final = 4_096

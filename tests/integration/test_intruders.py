@@ -11,13 +11,14 @@ import msgpack
 import pytest
 import zmq
 
+from fabric.protocol.directory import issue_directory
 from fabric.protocol.envelope import Kind, decode_envelope, encode_envelope, encode_header, leaf_of
 from fabric.protocol.errors import Code
 from fabric.protocol.limits import FRAME_BYTES_MAX
 from fabric.protocol.revocations import issue_revocations
 from fabric.protocol.severity import Severity
 from fabric.protocol.signing import TYPE_ROOT, Signer
-from fabric.protocol.wire import Ack, Data, Direction, Intro, Lists, Ping, Role, Routes, encode_frame
+from fabric.protocol.wire import Ack, Data, Direction, Directory, Intro, Lists, Ping, Role, Routes, encode_frame
 from fabric.transport.keys import random_keys
 from relays.authority import open_authority
 from tests.integration.harness import House, wait_for
@@ -268,8 +269,11 @@ def test_what_a_member_may_not_send(house, guest, make, code, refused):
         (lambda i, g: (i.say(msgpack.packb([5, 9, 0, []])), i.answer())[1], Code.MALFORMED),
         (lambda i, g: (i.say(Lists(issue_revocations(g.fabric, 99, 0, 0, [], g.signer))), i.answer())[1],
          Code.STALE_LIST),
+        (lambda i, g: (i.say(Directory(issue_directory(g.fabric, 2**40, 0, 2**50, [], g.signer))), i.answer())[1],
+         Code.WRONG_DIRECTION),
     ],
-    ids=["64 KiB topic", "deep envelope", "noise", "unknown frame", "lane 9", "a list of its own"],
+    ids=["64 KiB topic", "deep envelope", "noise", "unknown frame", "lane 9", "a list of its own",
+         "a directory from below"],
 )
 def test_what_ends_the_link(house, guest, say, code, refused):
     with Intruder(guest) as intruder:

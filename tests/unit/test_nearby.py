@@ -184,7 +184,7 @@ def test_a_folder_that_cannot_be_written_disturbs_nothing(around):
     around.nearby._identity = Identity(
         FABRIC, "laptop", AUTHORITY.key, around.nearby._identity.credential, around.folder / "missing"
     )
-    assert around.look()[0][0] == "cell" and around.nearby.problem == "FileNotFoundError"
+    assert around.look()[0][0] == "cell" and around.nearby.not_kept == "FileNotFoundError"
 
 
 @pytest.mark.parametrize("raw", [b"", b"nonsense"])
