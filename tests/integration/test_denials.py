@@ -41,6 +41,23 @@ ASKED = [
 ]
 
 
+EXPLAINED = [
+    (("publish", "secrets.x", "--as", "sensor-m"), "E401"),
+    (("publish", "detections.x", "--severity", "fatal", "--as", "sensor-m"), "E405"),
+    (("publish", "detections.x", "--label", "red", "--as", "sensor-m"), "E409"),
+    (("publish", "detections.x", "--field-label", "a=red", "--as", "sensor-m"), "E409"),
+    (("subscribe", "secrets.>", "--as", "analyst-m"), "E402"),
+    (("act", "deny", "ipv4_net=192.0.2.1", "--to", "all", "--as", "sensor-m"), "E403"),
+]
+
+
+@pytest.mark.parametrize(("args", "code"), EXPLAINED, ids=[f"{args[0]} {code}" for args, code in EXPLAINED])
+def test_what_is_denied_is_explained_by_the_same_number(house, args, code):
+    done = house.cli("explain", *args, "--json").expect(5)
+    (said,) = done.lines
+    assert (said["verdict"], said["code"]) == ("denied", code) and said["wanted"] and said["next"]
+
+
 @pytest.mark.parametrize(("args", "code", "reason"), ASKED, ids=[f"{args[0]} {code}" for args, code, _ in ASKED])
 def test_a_denial_is_answered_and_counted(house, args, code, reason):
     before = counted(house, reason)

@@ -1,0 +1,245 @@
+"""Why somebody may or may not: what is known without asking a relay, and what is said of it."""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fabric.edge.compose import Stamp
+from fabric.edge.home import ids_folder
+from fabric.edge.identity import load_identity
+from fabric.protocol.credentials import Grants, NodeKind, PublishGrant, RequestGrant
+from fabric.protocol.envelope import Kind
+from fabric.protocol.errors import Code
+from fabric.protocol.revocations import Revocations
+from fabric.protocol.severity import Phase, Severity
+from fabric.protocol.tlp import Label
+from relays.authority import Delegation, delegate, init_authority, make_identities, open_authority
+from relays.authority.minting import claim, mint
+from relays.explaining import (
+    Asker,
+    Tree,
+    asker_of,
+    explain_action,
+    explain_publish,
+    explain_subscribe,
+    tree_here,
+    tree_of,
+)
+from relays.explaining.grants import grants_text
+from relays.topology import load
+from tests.support import DAY_MS, MINUTE_MS, derive
+
+ENTERPRISE = load(Path(__file__).parents[2] / "topologies" / "enterprise.toml")
+TREE = tree_of(ENTERPRISE)
+GREEN, AMBER, RED = Label.GREEN, Label.AMBER, Label.RED
+
+
+def asker(id_: str) -> Asker:
+    return Asker(TREE.points[id_].credential, TREE.points[id_].above)
+
+
+def publish(id_="zeek-p1", topic="detections.zeek.conn", severity=Severity.HIGH, label=GREEN, tree=TREE, **rules):
+    stamp = Stamp(Kind.EVENT, topic, severity, Phase.NONE, MINUTE_MS, label, tuple(rules.items()))
+    return explain_publish(asker(id_), stamp, tree)
+
+
+def act(id_="soar-1", topic="deny.ipv4_net", to="role=firewall", severity=Severity.HIGH, label=GREEN, tree=TREE):
+    return explain_action(asker(id_), Stamp(Kind.ACTION, topic, severity, Phase.NONE, MINUTE_MS, label, to=to), tree)
+
+
+# -- publish --------------------------------------------------------------------------------------------------
+
+
+def test_what_passes_whole_is_allowed_by_the_grant_that_the_file_shows():
+    said = publish()
+    assert (said.verdict, said.code, said.rate_per_s) == ("allowed", None, 2000)
+    assert said.grants == ('{ topic = "detections.>", severity_max = "critical", rate = 2000 }',)
+    assert [hop.relay for hop in said.hops] == ["plant-1", "dmz", "region-east", "hq"]
+
+
+def test_a_field_is_stripped_where_it_may_not_go_and_once_only():
+    said = publish(src=AMBER)
+    assert said.verdict == "partly"
+    assert {hop.relay: hop.stripped for hop in said.hops if hop.stripped} == {"dmz": (AMBER,)}
+
+
+def test_what_a_relay_may_not_know_of_ends_there():
+    said = publish(label=AMBER)
+    assert said.verdict == "partly" and [hop.relay for hop in said.hops] == ["plant-1", "dmz"] and said.hops[-1].ends
+
+
+def test_what_its_own_relay_may_not_know_of_nobody_gets():
+    red = replace(TREE.points["zeek-p1"].credential, clearance=RED)
+    stamp = Stamp(Kind.EVENT, "detections.x", Severity.LOW, Phase.NONE, MINUTE_MS, RED)
+    said = explain_publish(Asker(red, "plant-1"), stamp, TREE)
+    assert (said.verdict, said.code, said.detail, said.wanted) == ("denied", Code.WITHHELD, "plant-1", "")
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "wanted"),
+    [
+        ({"topic": "secrets.x"}, Code.PUBLISH_DENIED, 'publish = ["secrets.x"]'),
+        ({"severity": Severity.FATAL}, Code.SEVERITY_DENIED, 'publish = [{ topic = "detections.>", rate = 2000 }]'),
+        ({"label": RED}, Code.CLEARANCE_DENIED, 'clearance = "red"'),
+        ({"src": RED}, Code.CLEARANCE_DENIED, 'clearance = "red"'),
+    ],
+)
+def test_a_denial_names_its_code_and_what_would_do(fields, code, wanted):
+    said = publish(**fields)
+    assert (said.verdict, said.code, said.wanted, said.grants, said.hops) == ("denied", code, wanted, (), ())
+    assert said.held == ('{ topic = "detections.>", severity_max = "critical", rate = 2000 }',)
+
+
+# -- subscribe ------------------------------------------------------------------------------------------------
+
+
+def test_a_subscriber_reads_what_it_and_its_relay_may_hold():
+    pattern = "detections.zeek.*"
+    assert explain_subscribe(asker("analyst-1"), pattern, TREE).reads == tuple(Label)
+    assert explain_subscribe(asker("auditor-1"), pattern, TREE).reads == (Label.CLEAR, GREEN)
+    denied = explain_subscribe(asker("auditor-1"), ">", TREE)
+    assert (denied.verdict, denied.code, denied.wanted) == ("denied", Code.SUBSCRIBE_DENIED, 'subscribe = [">"]')
+
+
+# -- actions --------------------------------------------------------------------------------------------------
+
+
+def test_an_action_reaches_its_targets_by_the_way_down():
+    said = act()
+    assert said.verdict == "allowed" and said.turn == "hq"
+    ways = {target.id: target.way for target in said.targets}
+    assert ways["fw-p1"] == ("region-east", "dmz", "plant-1") and ways["fw-p2"] == ("region-west", "plant-2")
+
+
+def test_where_it_may_not_pass_it_ends_for_some():
+    said = act(label=AMBER)
+    assert said.verdict == "partly" and said.code is None
+    assert {target.id: target.by for target in said.targets if target.code} == {"fw-dmz": "dmz", "fw-p1": "dmz"}
+
+
+def test_whom_the_grant_does_not_cover_and_who_may_not_execute_it_are_told_apart():
+    said = act(topic="contain.device", to="id=edr-* or id=fw-p1")
+    assert [target.id for target in said.targets] == ["edr-office", "edr-cloud"]
+    assert (said.not_granted, said.not_able) == (("edr-p1", "edr-p2"), ("fw-p1",))
+    assert said.verdict == "partly"
+
+
+def test_it_turns_at_the_scope_of_the_grant_and_nobody_elsewhere_is_reached():
+    said = act("soar-p1")
+    assert said.turn == "plant-1" and [target.id for target in said.targets] == ["fw-p1"]
+    wide = replace(
+        asker("soar-p1").credential,
+        grants=Grants(request=(RequestGrant("deny *", "role=firewall", scope="plant-1"),)),
+    )
+    stamp = Stamp(Kind.ACTION, "deny.ipv4_net", Severity.HIGH, Phase.NONE, MINUTE_MS, GREEN, to="role=firewall")
+    said = explain_action(Asker(wide, "plant-1"), stamp, TREE)
+    assert said.elsewhere == ("fw-dmz", "fw-office", "fw-p2") and said.verdict == "partly"
+
+
+def test_nobody_selected_is_no_denial():
+    said = act(to="role=nothing")
+    assert (said.verdict, said.code) == ("nobody", Code.NOBODY)
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "wanted"),
+    [
+        ({"topic": "scan.device", "id_": "soar-p1"}, Code.REQUEST_DENIED,
+         'request = [{ action = "scan device", to = "role=firewall" }]'),
+        ({"topic": "contain.device", "id_": "soar-p1", "severity": Severity.FATAL}, Code.SEVERITY_DENIED,
+         'request = [{ action = "contain device", to = "role=edr and segment=plant-1", scope = "plant-1" }]'),
+        ({"id_": "soar-p1", "label": RED}, Code.CLEARANCE_DENIED, 'clearance = "red"'),
+    ],
+)
+def test_a_request_that_is_denied(fields, code, wanted):
+    said = act(**fields)
+    assert (said.verdict, said.code, said.wanted, said.targets) == ("denied", code, wanted, ())
+
+
+def test_an_action_that_ends_before_it_turns_selects_nobody():
+    wide = replace(asker("soar-p1").credential, grants=asker("soar-1").credential.grants)
+    stamp = Stamp(Kind.ACTION, "deny.ipv4_net", Severity.HIGH, Phase.NONE, MINUTE_MS, AMBER, to="role=firewall")
+    said = explain_action(Asker(wide, "plant-1"), stamp, TREE)
+    assert (said.verdict, said.code, said.detail, said.targets) == ("denied", Code.WITHHELD, "dmz", ())
+
+
+# -- what is known --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def home(tmp_path):
+    make_identities(ENTERPRISE, init_authority("enterprise", tmp_path), tmp_path)
+    return tmp_path
+
+
+def test_the_identities_of_a_machine_say_the_same_as_the_file(home):
+    here = tree_here("enterprise", home)
+    assert {id_: placed.above for id_, placed in here.relays.items()} == {
+        id_: placed.above for id_, placed in TREE.relays.items()
+    }
+    assert {id_: placed.above for id_, placed in here.points.items()} == {
+        id_: placed.above for id_, placed in TREE.points.items()
+    }
+    for name in ("verdict", "hops", "grants", "unknown_above"):
+        assert getattr(publish(src=AMBER, tree=here), name) == getattr(publish(src=AMBER), name)
+    assert sorted(target.id for target in act(tree=here).targets) == sorted(target.id for target in act().targets)
+
+
+def test_a_relay_without_a_folder_is_named_and_not_left_out():
+    some = Tree({id_: TREE.relays[id_] for id_ in ("plant-1", "dmz")}, TREE.points)
+    said = publish(tree=some)
+    assert [hop.relay for hop in said.hops] == ["plant-1", "dmz"] and said.unknown_above == "region-east"
+    assert publish(label=AMBER, tree=some).unknown_above == "", "it does not get that far"
+    asked = act("soar-p1", tree=some)
+    assert asked.turn == "plant-1" and asked.unknown_above == ""
+    assert publish(tree=Tree()).unknown_above == "plant-1"
+
+
+def test_who_is_revoked_or_out_of_date_is_refused_whatever_its_grants(home):
+    identity = load_identity(ids_folder("enterprise", home) / "zeek-p1")
+    now_ms = time.time_ns() // 1_000_000
+    nothing, revoked = Revocations(), Revocations(version=1, ids=frozenset({"zeek-p1"}))
+    assert asker_of(identity, nothing, now_ms).problem is None
+    stamp = Stamp(Kind.EVENT, "detections.x", Severity.LOW, Phase.NONE, MINUTE_MS, GREEN)
+    for code, who in (
+        (Code.REVOKED, asker_of(identity, revoked, now_ms)),
+        (Code.CREDENTIAL_EXPIRED, asker_of(identity, nothing, now_ms + 400 * DAY_MS)),
+    ):
+        said = explain_publish(who, stamp, TREE)
+        assert (said.verdict, said.code, said.wanted) == ("denied", code, "")
+
+
+def test_a_member_stands_and_falls_with_who_vouches_for_it(home):
+    delegate(ENTERPRISE, Delegation("plant-1-issuer", "plant-1", ("sensor",)), open_authority("enterprise", home), home)
+    issuer = load_identity(ids_folder("enterprise", home) / "plant-1-issuer")
+    wanted = {
+        "fabric": "enterprise", "id": "plant-1-zeek", "kind": NodeKind.POINT, "organisation": "acme",
+        "clearance": AMBER, "segment": "plant-1", "tags": (("role", "sensor"),),
+        "grants": ENTERPRISE.roles["sensor"].grants,
+    }
+    now_ms = time.time_ns() // 1_000_000
+    unsigned = claim(wanted, (derive("curve"), derive("sign")), now_ms, DAY_MS, issuer.credential)
+    credential = mint(unsigned, issuer.signer, issuer.authority_key, issuer.credential)
+    member = replace(issuer, credential=credential)
+    assert asker_of(member, Revocations(), now_ms).problem is None
+    for issuer_is, code in (
+        ({"revocations": Revocations(version=1, ids=frozenset({"plant-1-issuer"}))}, Code.REVOKED),
+        ({"identity": replace(member, authority_key=derive("another"))}, Code.BROKEN_CHAIN),
+    ):
+        asked = {"identity": member, "revocations": Revocations(), "now_ms": now_ms, **issuer_is}
+        problem = asker_of(**asked).problem
+        assert problem is not None and problem.code is code
+
+
+def test_grants_are_written_as_a_topology_file_has_them():
+    grants = Grants(
+        publish=(PublishGrant("a.>"), PublishGrant("b", Severity.LOW, 5)), subscribe=("x.*",), execute=("deny *",),
+        request=(RequestGrant("deny *", "role='it is'", Severity.HIGH, "mid"),),
+    )
+    assert grants_text("publish", grants) == ['"a.>"', '{ topic = "b", severity_max = "low", rate = 5 }']
+    assert grants_text("subscribe", grants) == ['"x.*"'] and grants_text("execute", grants) == ['"deny *"']
+    assert grants_text("request", grants) == [
+        '{ action = "deny *", to = "role=\'it is\'", severity_max = "high", scope = "mid" }'
+    ]
