@@ -10,6 +10,7 @@ from fabric.edge.identity import load_identity
 from fabric.protocol.errors import Code, FabricError
 
 _FILES = ("identity.json", "secret.json", "credential")
+_FILES_IF_ANY = ("directory", "pins")
 
 _START = """#!/bin/sh
 # Runs relay {id} of fabric {fabric} in the foreground. Needs the message-fabric package:
@@ -62,11 +63,12 @@ def make_bundle(identity_folder: Path, output: Path) -> list[str]:
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise FabricError(Code.USAGE, f"{output} is not an empty folder", "name a new folder")
     make_private(output)
-    for name in _FILES:
+    files = [*_FILES, *(name for name in _FILES_IF_ANY if (identity_folder / name).is_file())]
+    for name in files:
         shutil.copy2(identity_folder / name, output / name)
     words = {"id": identity.id, "fabric": identity.fabric}
     start, unit = output / "start", output / f"message-fabric-{identity.id}.service"
     start.write_text(_START.format(**words))
     start.chmod(0o755)
     unit.write_text(_UNIT.format(**words))
-    return [*_FILES, start.name, unit.name]
+    return [*files, start.name, unit.name]

@@ -20,7 +20,7 @@ import structlog
 import zmq
 
 from fabric.edge.home import fabric_folder, make_private
-from fabric.edge.identity import Identity
+from fabric.edge.identity import DIRECTORY, Identity, own_directory
 from fabric.edge.renewal import Renewal
 from fabric.edge.spool import Owed, Spool
 from fabric.protocol.credentials import NodeKind
@@ -40,7 +40,9 @@ from fabric.transport.sockets import LinkNumbers
 from fabric.transport.turns import Turn
 from relays.config import RelayConfig
 from relays.drain import Draining, drain_path, read_draining, write_draining
+from relays.listfile import ListFile
 from relays.logs import Allowance
+from relays.pins import Pins
 from relays.status import StatusFile, snapshot
 
 _IDLE_MS_MAX = 1_000
@@ -64,11 +66,14 @@ class RelayLoop:
         self._log = structlog.get_logger().bind(relay=identity.id)
         self._stopping = False
         self._condemned: dict[int, int] = {}  # link -> when it is cut
-        self._lists_seen = 0.0
+        self._list_file = ListFile(self._folder / "revocations")
+        self._list_over = False
+        self._directory_seen = 0.0
         self._drain_path = drain_path(identity.fabric, identity.id, home)
         self._drain_until_ms = 0
         self._allowance = Allowance()
         self._renewal = Renewal(identity, os.urandom)
+        self._pins = Pins(identity.folder)
         self._clock_wrong = False
 
     def run(self) -> None:
@@ -102,6 +107,8 @@ class RelayLoop:
             self._config.parents,
         )
         self._take_back(self._spool.load(now_ms), now_ms)
+        self.core.custody.asleep = self._spool.asleep
+        self.core.take_directory(own_directory(identity.folder))  # an older one than what came since is let be
         self._context = zmq.Context()
         self._context.set(zmq.MAX_SOCKETS, 8192)
         keys = CurveKeys(identity.credential.curve_key, identity.curve_secret)
@@ -115,7 +122,7 @@ class RelayLoop:
         )
         self._door: DoorTest | None = self._door_test()
         self._status = StatusFile(self._folder / "run" / f"{identity.id}.json")
-        asleep = sum(self._spool.asleep_rows)
+        asleep = sum(self._spool.asleep.rows)
         self._log.info(
             "relay started", listen=self._listener.address, held=len(self.core.custody) + asleep, asleep=asleep
         )
@@ -127,16 +134,14 @@ class RelayLoop:
         for words in damage:
             self._log.warning("quarantined", what=words)
         self.core.count("quarantined", "spool", len(damage))
-        self.core.custody.asleep_rows = self._spool.asleep_rows
-        self.core.custody.asleep_bytes = self._spool.asleep_bytes
 
     def _numbers(self) -> LinkNumbers:
         self._link_numbers = LinkNumbers()
         return self._link_numbers
 
     def _admit(self, curve_key: bytes) -> bool:
-        """Admission `credential`: any key may knock; its HELLO decides. Revocation is asked there and per message."""
-        return len(curve_key) == 32
+        """Any key may knock, and its HELLO decides; or pinned ones only. Revocation is asked there and per message."""
+        return self._pins.admits(curve_key)
 
     def _door_test(self) -> DoorTest:
         """A stranger's HELLO: well formed, with a credential that no authority signed."""
@@ -145,7 +150,8 @@ class RelayLoop:
             os.urandom(SESSION_BYTES), self._clock.now_ms(), 0, 0,
         )
         return DoorTest(
-            self._listener.address, self._identity.credential.curve_key, "credential", encode_frame(hello),
+            self._listener.address, self._identity.credential.curve_key,
+            "pinned" if self._pins.pinned else "credential", encode_frame(hello),
             lambda payload: isinstance(decode_frame(payload), Refused),
         )
 
@@ -184,6 +190,7 @@ class RelayLoop:
             ready.merge(self.core.step(Tick(), now_ms))
             self._apply(ready, now_ms)
             self._knock(now_ms)
+            self._look_for_list(now_ms)
             self._drain_on(now_ms)
             if now_ms >= status_at_ms:
                 status_at_ms = now_ms + _STATUS_MS
@@ -276,13 +283,13 @@ class RelayLoop:
     def _drain_on(self, now_ms: int) -> None:
         """Go when everybody has moved, or when the time for those who cannot is over."""
         core = self.core
-        drained = core.drained and not sum(core.custody.asleep_rows)
+        drained = core.drained and not sum(core.custody.asleep.rows)
         if not core.draining or not (drained or now_ms >= self._drain_until_ms):
             return
         links = core.by_destination.values()
         left = [link.peer.id for link in links if link.peer is not None and link.peer_role != Role.PARENT]
         self._owed.settle()
-        held = len(core.custody) + sum(core.custody.asleep_rows)
+        held = len(core.custody) + sum(core.custody.asleep.rows)
         write_draining(
             self._drain_path, Draining(gone=True, left=tuple(dict.fromkeys(left)), held=held)
         )
@@ -298,22 +305,54 @@ class RelayLoop:
             self._log.info("draining", within_ms=draining.within_ms)
             self._drain_until_ms = now_ms + draining.within_ms
             self._apply(self.core.step(Drain(), now_ms), now_ms)
-        path = self._folder / "revocations"
-        try:
-            changed = path.stat().st_mtime
-        except OSError:
-            changed = 0.0
-        if changed != self._lists_seen:
-            self._lists_seen = changed
-            ready = Ready()
-            refused = self.core.apply_lists(path.read_bytes(), now_ms, ready)
-            if refused is not None:
-                self._log.warning("revocation list refused", code=refused.code.label)
-            self._apply(ready, now_ms)
+        if self._pins.look():
+            self._log.info("pins read again")
+        self._watch_list(now_ms)
+        self._look_for_directory(now_ms)
         self._renew(now_ms)
         self._watch_clock()
         gate = self._gate.counters
         self._status.write(snapshot(self.core, self._config, now_ms, dict(gate), self._door is None))
+
+    def _look_for_list(self, now_ms: int) -> None:
+        """A newer revocation list in this machine's folder goes out at once."""
+        before = self._list_file.problem
+        raw = self._list_file.newer(now_ms)
+        if raw is None:
+            problem = self._list_file.problem
+            if problem and problem != before:
+                self._log.warning("revocation list not readable", path=str(self._list_file.path), why=problem)
+            return
+        ready = Ready()
+        refused = self.core.apply_lists(raw, now_ms, ready)
+        if refused is not None:
+            self._log.warning("revocation list refused", code=refused.code.label, why=refused.detail)
+        self._apply(ready, now_ms)
+
+    def _watch_list(self, now_ms: int) -> None:
+        """Say once when the revocation list in force is past its time, and once when there is another."""
+        over = self.core.list_is_over(now_ms)
+        if over and not self._list_over:
+            code, version = Code.LIST_EXPIRED, self.core.trust.revocations.version
+            self._log.warning("revocation list over", code=code.label, version=version, next=code.next_step)
+        elif self._list_over and not over:
+            self._log.info("revocation list in force again", version=self.core.trust.revocations.version)
+        self._list_over = over
+
+    def _look_for_directory(self, now_ms: int) -> None:
+        """Take up what the authority wrote on this machine."""
+        try:
+            changed = (self._folder / DIRECTORY).stat().st_mtime
+        except OSError:
+            return
+        if changed == self._directory_seen:
+            return
+        self._directory_seen = changed
+        ready = Ready()
+        refused = self.core.apply_directory(own_directory(self._folder), ready)
+        if refused is not None:
+            self._log.warning("directory refused", code=refused.code.label, why=refused.detail)
+        self._apply(ready, now_ms)
 
     def _renew(self, now_ms: int) -> None:
         """Take up a newer credential from the folder, or ask for one when it is time."""

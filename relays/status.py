@@ -35,7 +35,7 @@ def snapshot(
             points.append(link.peer.id)
         if link.peer is not None and link.peer.issuers and link.peer_role != Role.PARENT:
             vouched[link.peer.id] = link.peer.issuers[0]
-    queue = list(core.custody.asleep_rows)
+    queue = list(core.custody.asleep.rows)
     for outbox in core.outboxes.values():
         queue = [a + b for a, b in zip(queue, outbox.counts(), strict=True)]
     return {
@@ -55,10 +55,15 @@ def snapshot(
         "points": sorted(points),
         "vouched_for": vouched,  # by an issuer, of those who are connected
         "queue": {lane.name.lower(): queue[lane] for lane in Lane},
-        "held": len(core.custody) + sum(core.custody.asleep_rows),
+        "held": len(core.custody) + sum(core.custody.asleep.rows),
         "intake_open": core.custody.intake_open,
         "routes": len(core.routes),
         "revocations": core.trust.revocations.version,
+        "revocations_until_ms": core.trust.revocations.not_after_ms,
+        "revocations_over": core.list_is_over(now_ms),
+        # Of this relay and those below: the version that is in force there, and since when.
+        "applied": {relay: list(version) for relay, version in sorted(core.applied.items())},
+        "directory": core.directory.version,
         "clock_behind_ms": core.clock_behind_ms,
         "clock_suspect": core.clock_suspect,
         "counters": dict(sorted(core.counters.items())),

@@ -86,7 +86,7 @@ def _open(path: Path, awake_max: int | None) -> dict[str, float]:
     took_s = time.perf_counter() - began
     figures = {
         "took_s": took_s, "memory_mb": resident_mb("self") - before_mb, "damaged": len(damaged),
-        "held": len(core.custody) + sum(spool.asleep_rows), "awake": len(core.custody),
+        "held": len(core.custody) + sum(spool.asleep.rows), "awake": len(core.custody),
     }
     # Their turn comes when those before them have been handed on.
     spool.commit([Done(op.id, op.direction, "^", last=True) for op in ops if isinstance(op, Put)])

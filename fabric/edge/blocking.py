@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import queue
-import time
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -20,7 +20,6 @@ from typing import Any
 from fabric.edge.compose import Position
 from fabric.edge.handlers import Handler, Handlers, answer_of, failed, read_action, refused, result_stamp
 from fabric.edge.identity import Identity
-from fabric.edge.incoming import Subscription
 from fabric.edge.logs import edge_log
 from fabric.edge.loop import EdgeLoop
 from fabric.edge.messages import Message, Outcome
@@ -33,8 +32,8 @@ from fabric.edge.point import (
     request_arguments,
     snapshot,
 )
-from fabric.edge.reading import Reading
 from fabric.edge.stamps import action_stamp, publish_stamp
+from fabric.edge.subscribed import Messages
 from fabric.edge.tracking import Tracker
 from fabric.protocol.errors import Code, FabricError, Reject
 from fabric.protocol.ready import Delivery
@@ -43,64 +42,17 @@ from fabric.protocol.topics import check_pattern
 _HANDLER_THREADS = 8
 
 
-class Messages:
-    """An iterator over what a subscription brings."""
+class Handling:
+    """What `on_message` began: a thread that calls a function for each message."""
 
-    def __init__(self, loop: EdgeLoop, pattern: str, timeout_s: float | None, durable: bool) -> None:
-        self._loop = loop
-        self._waiting: queue.SimpleQueue[tuple[list[Message], Callable[[], None]] | FabricError] = queue.SimpleQueue()
-        self._reading = Reading()
-        self._failure: FabricError | None = None  # raised when all that came before it is read
-        self._deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        self._subscription = Subscription(
-            pattern, lambda messages, done: self._waiting.put((messages, done)), self._waiting.put, durable
-        )
-        loop.subscribe(self._subscription)
-        while not self._subscription.in_force.wait(0.02) and self._waiting.empty():
-            if self._deadline is not None and time.monotonic() > self._deadline:
-                break
-
-    @property
-    def in_force(self) -> bool:
-        """Whether the relay has confirmed the subscription."""
-        return self._subscription.in_force.is_set()
-
-    def __iter__(self) -> Messages:
-        return self
-
-    def __next__(self) -> Message:
-        while True:
-            self._gather()
-            left_s = None if self._deadline is None else self._deadline - time.monotonic()
-            if left_s is not None and left_s <= 0.0:
-                self.close()
-                raise StopIteration
-            message = self._reading.take()
-            if message is not None:
-                return message
-            if self._failure is not None:
-                raise self._failure
-            with suppress(queue.Empty):
-                self._take_in(self._waiting.get(timeout=left_s))
-
-    def _gather(self) -> None:
-        """What came meanwhile may be more urgent than what is being read."""
-        with suppress(queue.Empty):
-            while self._failure is None:
-                self._take_in(self._waiting.get_nowait())
-
-    def _take_in(self, item: tuple[list[Message], Callable[[], None]] | FabricError) -> None:
-        if isinstance(item, FabricError):
-            self._failure = item
-        else:
-            self._reading.add(*item)
+    def __init__(self, messages: Messages, thread: threading.Thread) -> None:
+        self._messages = messages
+        self.thread = thread
+        thread.start()
 
     def close(self) -> None:
-        """Want no more. What was taken to the end of its batch is acknowledged."""
-        self._reading.finish()
-        for batch, records in self._reading.in_part():
-            self._loop.stopped_in(batch, records)
-        self._loop.unsubscribe(self._subscription)
+        """Want no more. The thread ends, unawaited, when the function returns from the message that it has."""
+        self._messages.close_later()
 
 
 class ControlPoint:
@@ -171,7 +123,7 @@ class ControlPoint:
 
         Raises FabricError: NO_ISSUER where it is not online, USAGE where the authority itself vouches for it.
         """
-        self._loop.renew().result()
+        self._loop.renewing.renew().result()
 
     def position_of(self, source: str) -> str | None:
         """How far this source was read, as far as the outbox knows."""
@@ -189,7 +141,14 @@ class ControlPoint:
 
         Counts, some time after it happened. On the connection's thread: it must not block.
         """
-        self._loop.on_notice = tell
+        self._loop.deliveries.on_notice = tell
+
+    def on_end(self, tell: Callable[[FabricError], None]) -> None:
+        """Be told, once, what ended the connection for good: nothing comes or goes any more, and calls raise it.
+
+        On the connection's thread: it must not block.
+        """
+        self._loop.on_end = tell
 
     def drain(self, timeout_s: float) -> bool:
         """Until the relay holds all that was published. False when it does not within the time."""
@@ -198,36 +157,35 @@ class ControlPoint:
     def subscribe(self, pattern: str, *, timeout_s: float | None = None, durable: bool = False) -> Messages:
         """Messages as they come, urgent first, from now on: returns when the relay has the subscription.
 
-        `durable` as in the asyncio face. A batch is acknowledged when it was read to its end. Iteration ends quietly
-        after `timeout_s` in all.
+        `durable`, and when a message is acknowledged, as in the asyncio face. Iteration ends quietly after `timeout_s`
+        in all.
         """
         problem = check_pattern(pattern)
         if problem is not None:
             raise FabricError(problem.code, problem.detail)
-        return Messages(self._loop, pattern, timeout_s, durable)
+        return Messages(self._loop.attaching, pattern, timeout_s, durable)
 
     def forget(self, pattern: str) -> None:
         """Nothing waits for this durable subscription any more."""
-        self._loop.forget(pattern)
+        self._loop.attaching.forget(pattern)
 
-    def on_message(self, pattern: str, handler: Callable[[Message], None]) -> Messages:
+    def on_message(self, pattern: str, handler: Callable[[Message], None]) -> Handling:
         """Call a function for each message, on a thread of its own; acknowledged after it returned.
 
         A message at which the function raises is logged, by id and error type, and counts as handled: it would raise
-        again. The end of the connection ends the calls.
+        again. The calls end with the connection, or when what is returned is closed.
         """
         messages = self.subscribe(pattern)
 
         def consume() -> None:
-            with suppress(FabricError):
+            with suppress(FabricError), messages:
                 for message in messages:
                     try:
                         handler(message)
                     except Exception as error:  # noqa: BLE001 - one message must not silence all that follow
                         self._log.error("on_message raised", id=message.id, error=type(error).__name__)
 
-        self._executor.submit(consume)
-        return messages
+        return Handling(messages, threading.Thread(target=consume, name=f"fabric {pattern}", daemon=True))
 
     def wait_ready(self) -> None:
         """Until the relay has what this control point takes by now: its subscriptions, and whether it executes."""
@@ -240,7 +198,7 @@ class ControlPoint:
             first = not self._handlers
             self._handlers.add(action, target_type, handler)
             if first:
-                self._loop.execute(self._on_delivery)
+                self._loop.attaching.execute(self._on_delivery)
             return handler
 
         return register

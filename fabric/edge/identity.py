@@ -3,6 +3,7 @@
     credential      the authority's signed bytes
     secret.json     the CURVE and the signing key, mode 0600
     identity.json   fabric, id, the authority's public key, the relay to dial and its backups, the fabric's defaults
+    directory       the authority's directory of relays (SPEC 6.6), the newest that came to this folder
 
 Guarantees: an `Identity` that was loaded holds keys that match its credential, and a credential that its authority
 signed. Refuses a folder where one of these is not so, with the file at fault.
@@ -22,10 +23,14 @@ from fabric.edge.home import fabric_folder, fabrics, make_private, write_private
 from fabric.protocol.chain import verify_credential
 from fabric.protocol.credentials import Credential, name_ok
 from fabric.protocol.errors import Code, FabricError, Reject
+from fabric.protocol.limits import DIRECTORY_BYTES_MAX
 from fabric.protocol.signing import Signer, signing_public
 from fabric.protocol.tlp import Label, parse_label
 
 _KEY_BYTES = 32
+DIRECTORY = "directory"
+# In `extra`, of a control point that is to find the nearest relay by itself.
+NEAREST = "nearest"
 
 @dataclass(frozen=True)
 class Dial:
@@ -60,6 +65,11 @@ class Identity:
     def dials(self) -> tuple[Dial, ...]:
         """Whom to dial, the preferred first; nobody where this node is dialled."""
         return () if self.relay is None else (self.relay, *self.backups)
+
+    @property
+    def nearest(self) -> bool:
+        """Whether it names no relay: `dials` is for the case that there is no directory."""
+        return self.extra.get(NEAREST) is True
 
     @property
     def signer(self) -> Signer:
@@ -131,6 +141,15 @@ def load_identity(folder: Path) -> Identity:
         fabric, id_, authority_key, credential, folder, relay, backups, defaults, extra, curve_secret, sign_seed
     )
 
+def own_directory(folder: Path) -> bytes:
+    """The directory of relays in a folder, to be verified; empty where there is none that could be one."""
+    try:
+        with (folder / DIRECTORY).open("rb") as file:
+            raw = file.read(DIRECTORY_BYTES_MAX + 1)
+    except OSError:
+        return b""
+    return raw if len(raw) <= DIRECTORY_BYTES_MAX else b""
+
 def dial_out(dial: Dial) -> dict[str, str]:
     return {"id": dial.id, "address": dial.address, "curve_key": dial.curve_key.hex()}
 
@@ -159,3 +178,14 @@ def find_identity(name: str, home: Path | None = None) -> Identity:
         choices = " or ".join(f"{f}/{id_}" for f in found)
         raise FabricError(Code.USAGE, f"{id_} is in more than one fabric", f"write {choices}")
     return load_identity(fabric_folder(found[0], home) / "ids" / id_)
+
+
+def issuers_at(folder: Path, relay: str) -> list[Identity]:
+    """The issuers among the identities in this folder that dial this relay."""
+    found = []
+    for path in sorted(folder.glob("*/identity.json")):
+        if json.loads(path.read_bytes()).get("kind") == "issuer":
+            issuer = load_identity(path.parent)
+            if any(dial.id == relay for dial in issuer.dials):
+                found.append(issuer)
+    return found

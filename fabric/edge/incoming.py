@@ -19,6 +19,11 @@ from fabric.protocol.topics import matches
 Done = Callable[[], None]
 
 
+def batch_source(id_: str) -> str:
+    """Under this name the outbox keeps how many records of an unfinished batch were taken."""
+    return f"batch {id_}"
+
+
 class Subscription:
     """A pattern and who takes what it brings. `sink(messages, done)` runs on the loop's thread; `done` acknowledges.
 

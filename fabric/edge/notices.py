@@ -1,7 +1,7 @@
 """What relays say of this node's own messages that ended with them (SPEC 7.9).
 
-Guarantees: a notice is read without trust in its form: what it does not say in the way that it should is left out. That
-only relays are believed is seen to by whoever takes it.
+Guarantees: a notice is read without trust in its form: what it does not say in the way that it should is left out, so
+that it can be printed and logged as it is. That only relays are believed is seen to by whoever takes it.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from fabric.edge.messages import Message
 from fabric.protocol.envelope import Kind
 from fabric.protocol.errors import Code
 from fabric.protocol.tlp import Label
+from fabric.protocol.topics import check_topic
 
 _CODES = {code.label: code for code in Code}
 # Far more than a relay of this version says at once.
 _ENDED_MAX = 256
+_TOWARDS = ("up", "down", "reader")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,7 @@ def _ended(entry: Mapping[str, Any]) -> Ended:
     # The words are this version's own: what a relay writes there goes into logs.
     code = _CODES.get(text("code"), Code.MALFORMED)
     kind = next((kind.word for kind in Kind if kind.word == text("kind")), "")
-    return Ended(
-        code.label, code.reason, kind, text("topic"), text("towards"), count("messages"), count("records")
-    )
+    # Nobody checked these on the way: they are content, not a header.
+    topic = text("topic") if check_topic(text("topic")) is None else ""
+    towards = text("towards") if text("towards") in _TOWARDS else ""
+    return Ended(code.label, code.reason, kind, topic, towards, count("messages"), count("records"))

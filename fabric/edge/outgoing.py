@@ -3,7 +3,8 @@
 Guarantees: an urgent record never waits behind others of its program; nothing is taken in beyond what the outbox may
 hold, so `publish` waits instead; a future ends when the record is durable (on this node's own disk when it has an
 outbox, else at the relay) or refused. A source's position advances past a record only together with it, and never past
-an earlier one that still waits.
+an earlier one that still waits, for room or to be sealed. A record whose future was cancelled while it waits is never
+taken; once it is sealed it cannot be cancelled.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -57,27 +59,31 @@ class Outgoing:
 
     # -- from any thread --------------------------------------------------------------------------------
 
+    def begin(self, draft: Draft) -> None:
+        """Its source does not pass it from now on, until it is taken or cancelled."""
+        if draft.position is not None:
+            self._sources.setdefault(draft.position.source, deque()).append(draft)
+
     def add(self, draft: Draft, wait_s: float | None = None) -> None:
-        """Blocks while too much of its lane waits; longer than `wait_s` raises BUSY, and nothing is taken."""
+        """Blocks while too much of its lane waits; longer than `wait_s` raises BUSY, and nothing is taken.
+
+        Begun, and neither added nor cancelled, it holds back its source.
+        """
         lane = lane_of(draft.stamp.kind.word, draft.stamp.severity, draft.stamp.phase)
         deadline_s = None if wait_s is None else time.monotonic() + wait_s
-        while not self._closed:
+        while not self._closed and not _cancelled(draft):
             left_s = 1.0 if deadline_s is None else min(1.0, deadline_s - time.monotonic())
             if self._room[lane].acquire(timeout=max(0.0, left_s)):
+                self._count(1)
+                self._drafts[lane].append(draft)
                 break
             if left_s <= 0.0:
                 raise FabricError(
                     Code.BUSY, f"{WAITING_MAX} records of the lane {lane.name.lower()} wait for the relay",
                     "publish less, or wait longer",
                 )
-        if self._closed:
+        if self._closed:  # also when it was meanwhile: nobody looks at what was added after the end
             fail(draft.token, FabricError(Code.CLOSED))
-            return
-        if draft.position is not None:
-            # Before it can be sealed, so that its source never loses sight of it.
-            self._sources.setdefault(draft.position.source, deque()).append(draft)
-        self._count(1)
-        self._drafts[lane].append(draft)
 
     def wait_empty(self, timeout_s: float) -> bool:
         """Until the relay holds all that was published. False when it does not within the time."""
@@ -120,9 +126,12 @@ class Outgoing:
         drafts = self._drafts[lane]
         if not drafts or not self._has_room(lane, drafts[0].size):
             return []
-        taken = [drafts.popleft() for _ in range(min(len(drafts), count))]
-        if taken:
-            self._room[lane].release(len(taken))
+        found = [drafts.popleft() for _ in range(min(len(drafts), count))]
+        if found:
+            self._room[lane].release(len(found))
+        taken = [draft for draft in found if _is_on_its_way(draft)]
+        if len(taken) < len(found):
+            self._count(len(taken) - len(found))
         return taken
 
     def _has_room(self, lane: Lane, size: int) -> bool:
@@ -134,8 +143,9 @@ class Outgoing:
     def _advance(self, ready: Ready) -> None:
         for source, drafts in list(self._sources.items()):
             last: Draft | None = None
-            while drafts and drafts[0].taken:
-                last = drafts.popleft()
+            while drafts and (drafts[0].taken or _cancelled(drafts[0])):
+                draft = drafts.popleft()
+                last = draft if draft.taken else last
             if last is not None and last.position is not None:
                 ready.persist.append(KeepPosition(source, last.position.position))
 
@@ -202,6 +212,15 @@ class Outgoing:
             waiting.clear()
 
 
+def _cancelled(draft: Draft) -> bool:
+    return isinstance(draft.token, Future) and draft.token.cancelled()
+
+
+def _is_on_its_way(draft: Draft) -> bool:
+    """Whether it is sent, whatever its program wishes from now on: False when it was cancelled before."""
+    return not isinstance(draft.token, Future) or draft.token.set_running_or_notify_cancel()
+
+
 def _succeed(id_: bytes, group: Sequence[Draft]) -> None:
     for index, draft in enumerate(group):
         if isinstance(draft.token, Future) and not draft.token.done():
@@ -209,5 +228,7 @@ def _succeed(id_: bytes, group: Sequence[Draft]) -> None:
 
 
 def fail(token: Any, error: FabricError) -> None:
-    if isinstance(token, Future) and not token.done():
-        token.set_exception(error)
+    # Its program may cancel it in this very moment.
+    with suppress(InvalidStateError):
+        if isinstance(token, Future) and not token.done():
+            token.set_exception(error)

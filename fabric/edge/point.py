@@ -12,7 +12,6 @@ the turn of the loop that took it, is over; it reconnects by itself; a refusal i
 from __future__ import annotations
 
 import asyncio
-import functools
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -20,16 +19,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from fabric.edge.compose import Position
+from fabric.edge.compose import Draft, Position
 from fabric.edge.handlers import Answer, Handler, Handlers, answer_of, failed, read_action, refused, result_stamp
 from fabric.edge.identity import Identity, find_identity, load_identity
-from fabric.edge.incoming import Subscription
 from fabric.edge.logs import edge_log
 from fabric.edge.loop import EdgeLoop
 from fabric.edge.messages import Message, Outcome
 from fabric.edge.notices import Notice
-from fabric.edge.reading import Reading
 from fabric.edge.stamps import action_stamp, publish_stamp
+from fabric.edge.subscribed import AsyncMessages
 from fabric.edge.tracking import Tracker
 from fabric.protocol.actions import parse_action
 from fabric.protocol.errors import Code, FabricError, Reject
@@ -145,22 +143,33 @@ class ControlPoint:
 
         `labels` names fields (a key or a path) that bear their own. `position`: (source, how far it is read with this
         record), committed together with the record; `position_of` has it after a restart. While too much of its lane
-        waits it waits too; longer than `wait_s` for a place raises BUSY, and the record was not taken.
+        waits it waits too; longer than `wait_s` for a place raises BUSY, and the record was not taken. Nor is it when
+        this is cancelled while it waits, for a place or for its turn; after that it goes its way.
+
+        Several may be published at a time: positions of one source are kept in the order in which they began.
         """
         stamp = publish_stamp(
             topic, self.identity.defaults, severity=severity, phase=phase, ttl=ttl, label=label, labels=labels
         )
         at = None if position is None else Position(*position)
+        draft = self._loop.begin(stamp, dict(content), at)
         try:
-            published = self._loop.publish(stamp, dict(content), at, 0.0)
+            await self._add(draft, wait_s)
+            published: str = await asyncio.wrap_future(draft.token)
+        except BaseException:
+            draft.token.cancel()
+            raise
+        return published
+
+    async def _add(self, draft: Draft, wait_s: float | None) -> None:
+        try:
+            self._loop.add(draft, 0.0)
         except FabricError as error:
             if error.code is not Code.BUSY or wait_s == 0.0:
                 raise
             # There is no room at the moment. Whatever else runs on this event loop goes on.
             # In threads of their own: closing needs one of asyncio's, and it is what ends a wait.
-            wait = functools.partial(self._loop.publish, stamp, dict(content), at, wait_s)
-            published = await asyncio.get_running_loop().run_in_executor(self._waiters, wait)
-        return await asyncio.wrap_future(published)
+            await asyncio.get_running_loop().run_in_executor(self._waiters, self._loop.add, draft, wait_s)
 
     @property
     def waiting(self) -> int:
@@ -177,7 +186,7 @@ class ControlPoint:
 
         Raises FabricError: NO_ISSUER where it is not online, USAGE where the authority itself vouches for it.
         """
-        await asyncio.wrap_future(self._loop.renew())
+        await asyncio.wrap_future(self._loop.renewing.renew())
 
     def position_of(self, source: str) -> str | None:
         """How far this source was read, as far as the outbox knows."""
@@ -195,7 +204,14 @@ class ControlPoint:
 
         Counts, some time after it happened. On the connection's thread: it must not block.
         """
-        self._loop.on_notice = tell
+        self._loop.deliveries.on_notice = tell
+
+    def on_end(self, tell: Callable[[FabricError], None]) -> None:
+        """Be told, once, what ended the connection for good: nothing comes or goes any more, and calls raise it.
+
+        On the connection's thread: it must not block.
+        """
+        self._loop.on_end = tell
 
     async def drain(self, timeout_s: float) -> bool:
         """Until the relay holds all that was published. False when it does not within the time."""
@@ -203,8 +219,13 @@ class ControlPoint:
 
     # -- subscribe --------------------------------------------------------------------------------------
 
-    def subscribe(self, pattern: str, *, durable: bool = False) -> AsyncIterator[Message]:
-        """Messages as they come, urgent first, from now on; each batch is acknowledged when it was read to its end.
+    def subscribe(self, pattern: str, *, durable: bool = False) -> AsyncMessages:
+        """Messages as they come, urgent first, from now on, a record at a time.
+
+        A record is taken when the program comes back for the next one, or closes: `async with`, or `aclose()`. One at
+        which it raised inside `async with` is not taken. With its last record a message is acknowledged; what is not
+        acknowledged comes again to the next session, and to a durable reader without the records that were taken. To
+        break out of the loop and let the iterator go wants no more, and leaves the last record untaken.
 
         `durable`, with an outbox: what comes while this program is not there waits at the relay, within time to live
         and quota, and what an earlier run handled does not come again. A message of kind "gap" says how many were
@@ -213,47 +234,11 @@ class ControlPoint:
         problem = check_pattern(pattern)
         if problem is not None:
             raise FabricError(problem.code, problem.detail)
-        queue: asyncio.Queue[tuple[list[Message], Callable[[], None]] | FabricError] = asyncio.Queue()
-        loop = self._asyncio
-
-        def sink(messages: list[Message], done: Callable[[], None]) -> None:
-            loop.call_soon_threadsafe(queue.put_nowait, (messages, done))
-
-        def fail(error: FabricError) -> None:
-            loop.call_soon_threadsafe(queue.put_nowait, error)
-
-        subscription = Subscription(pattern, sink, fail, durable)
-        self._loop.subscribe(subscription)
-        return self._messages(subscription, queue)
-
-    async def _messages(
-        self,
-        subscription: Subscription,
-        queue: asyncio.Queue[tuple[list[Message], Callable[[], None]] | FabricError],
-    ) -> AsyncIterator[Message]:
-        reading = Reading()
-        failure: FabricError | None = None  # raised when all that came before it is read
-        try:
-            while True:
-                message = reading.take() if failure is not None or queue.empty() else None
-                if message is not None:
-                    yield message
-                    continue
-                if failure is not None:
-                    raise failure
-                item = await queue.get()
-                if isinstance(item, FabricError):
-                    failure = item
-                else:
-                    reading.add(*item)
-        finally:
-            for batch, records in reading.in_part():
-                self._loop.stopped_in(batch, records)
-            self._loop.unsubscribe(subscription)
+        return AsyncMessages(self._loop.attaching, pattern, durable)
 
     def forget(self, pattern: str) -> None:
         """Nothing waits for this durable subscription any more."""
-        self._loop.forget(pattern)
+        self._loop.attaching.forget(pattern)
 
     def on_message(self, pattern: str, handler: Callable[[Message], Awaitable[None] | None]) -> asyncio.Task[None]:
         """Call a function, plain or async, for each message; it is acknowledged after the function returned.
@@ -263,13 +248,14 @@ class ControlPoint:
         """
 
         async def consume() -> None:
-            async for message in self.subscribe(pattern):
-                try:
-                    returned = handler(message)
-                    if inspect.isawaitable(returned):
-                        await returned
-                except Exception as error:  # noqa: BLE001 - one message must not silence all that follow
-                    self._log.error("on_message raised", id=message.id, error=type(error).__name__)
+            async with self.subscribe(pattern) as messages:
+                async for message in messages:
+                    try:
+                        returned = handler(message)
+                        if inspect.isawaitable(returned):
+                            await returned
+                    except Exception as error:  # noqa: BLE001 - one message must not silence all that follow
+                        self._log.error("on_message raised", id=message.id, error=type(error).__name__)
 
         task = asyncio.ensure_future(consume())
         self._tasks[task] = None
@@ -289,7 +275,7 @@ class ControlPoint:
             first = not self._handlers
             self._handlers.add(action, target_type, handler)
             if first:
-                self._loop.execute(self._on_delivery)
+                self._loop.attaching.execute(self._on_delivery)
             return handler
 
         return register

@@ -58,6 +58,12 @@ class Reading:
         if lane is not None and lane[0].taken == len(lane[0].messages):
             lane.popleft().done()
 
+    def put_back(self) -> None:
+        """The program failed at the last record that it took: it is not taken."""
+        lane, self._current = self._current, None
+        if lane is not None:
+            lane[0].taken -= 1
+
     def in_part(self) -> list[tuple[str, int]]:
         """Of deliveries that were not read to their end: which one, and how many of its records were."""
         found = []

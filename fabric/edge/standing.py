@@ -25,6 +25,7 @@ class Standing:
         self.connected = threading.Event()
         self.attached = threading.Event()  # the relay has confirmed what this node takes by now
         self._first_word = threading.Event()
+        self._ended = False
 
     # -- from any thread --------------------------------------------------------------------------------
 
@@ -40,10 +41,15 @@ class Standing:
 
     def wait_attached(self, timeout_s: float) -> None:
         """Until the relay knows what this node takes by now."""
-        if not self.attached.wait(timeout_s):
+        if not self.attached.wait(timeout_s) or self._ended:
             raise self.problem or FabricError(Code.TIMED_OUT, "the relay did not confirm what this node takes")
 
     # -- the connection's thread ------------------------------------------------------------------------
+
+    def relays(self, addresses: Sequence[str]) -> None:
+        """It may connect to these from now on. What others said is over."""
+        self._addresses = addresses
+        self._silent.clear()
 
     def is_connected(self) -> None:
         self.problem = None
@@ -51,15 +57,27 @@ class Standing:
         self.connected.set()
         self._first_word.set()
 
-    def is_refused(self, problem: FabricError, *, final: bool, over: bool = False) -> None:
-        """`final`: trying again cannot help until somebody acts; `over`: nor can another relay."""
-        self._is_not(problem, final=over or (final and self._has_one_relay))
+    def is_refused(self, problem: FabricError, *, final: bool) -> None:
+        """`final`: trying again cannot help until somebody acts."""
+        self._is_not(problem, final=final and self._has_one_relay)
 
     def has_no_answer(self, relay: str, problem: FabricError) -> None:
         """A connection to this relay did not come about, or ended."""
         self._silent[relay] = None
         all_silent = len(self._silent) == len(self._addresses)
         self._is_not(problem, final=problem.code is not Code.CLOSED if self._has_one_relay else all_silent)
+
+    def was_cut_off(self, problem: FabricError) -> None:
+        """A connection did not come about, and nobody can say yet whether the next one will."""
+        self._is_not(problem, final=False)
+
+    def has_ended(self, problem: FabricError) -> None:
+        """For good: whoever waits is told now."""
+        self.problem = problem
+        self._ended = True
+        self.connected.clear()
+        self._first_word.set()
+        self.attached.set()
 
     @property
     def _has_one_relay(self) -> bool:

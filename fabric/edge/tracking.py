@@ -1,7 +1,8 @@
 """A request's own account of its targets (SPEC 9.4): every one ends in exactly one state.
 
 Guarantees: an end comes from the target itself, signed and bound to this very request, or from a relay and then only
-for what a relay may say; `unknown` is the one state that a later word of the target replaces. Time is an argument.
+for what a relay may say; `unknown` is the one state that a later word of the target replaces; its words can
+be printed as they are, whoever wrote them. Time is an argument.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 from fabric.edge.messages import Outcome
 from fabric.protocol.actions import End
-from fabric.protocol.credentials import NodeKind
+from fabric.protocol.credentials import NodeKind, name_ok
 from fabric.protocol.errors import Code
 from fabric.protocol.reports import NOBODY, RELAY_ENDS, SELECTED
 from fabric.protocol.verify import Verified
@@ -55,7 +56,7 @@ class Tracker:
         self, message: Verified, end: str, content: Mapping[str, Any], now_ms: int
     ) -> list[Outcome]:
         named = content.get("targets")
-        names = tuple(str(name) for name in named) if isinstance(named, list) else ()
+        names = tuple(n for n in named if isinstance(n, str) and name_ok(n)) if isinstance(named, list) else ()
         if end == SELECTED:
             if self.targets is None:
                 self.targets = names
@@ -87,8 +88,8 @@ class Tracker:
             end=End(end),
             by=message.credential.id,
             status=status if isinstance(status, int) else 0,
-            code=str(content.get("code", "")),
-            reason=str(content.get("reason", "")),
+            code=_printable(content.get("code", "")),
+            reason=_printable(content.get("reason", "")),
             result=result if isinstance(result, dict) else {"value": result},
             label=message.header.label,
             took_ms=max(0, now_ms - self.issued_at_ms),
@@ -122,3 +123,8 @@ class Tracker:
             if name not in self.ends
         ]
         return [settled for outcome in late for settled in self._settle(outcome)]
+
+
+def _printable(said: object) -> str:
+    """A terminal that it is printed on obeys nothing of it."""
+    return "".join(character if character.isprintable() else "?" for character in str(said))

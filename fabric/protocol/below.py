@@ -114,6 +114,27 @@ class Below(Placing):
         self.on_session_end(destination, now_ms, ready)
         self.outboxes.pop(destination, None)
 
+    # -- who is revoked ---------------------------------------------------------------------------------
+
+    def on_revoked(self, destination: str, below: list[Attachment], now_ms: int, ready: Ready) -> None:
+        """A child, which these control points were below: a subclass says what becomes of what waits for it."""
+
+    def on_lists(self, now_ms: int, ready: Ready) -> None:
+        """Whoever is on the list is nowhere any more, and nothing is kept for him."""
+        super().on_lists(now_ms, ready)
+        for attachment in list(self.routes.all()):
+            if self.trust.revocations.check(attachment.credential) is None:
+                continue
+            way = self.routes.via(attachment)
+            if is_point(way):
+                self.forget_session(way, now_ms, ready)
+                continue
+            below = [a for a in self.routes.at_or_below(attachment.node)[1:] if not a.is_relay]
+            self.routes.forget(attachment)
+            if way == child_relay(attachment.node):
+                ready.persist.append(KeepSession(way, b""))
+                self.on_revoked(way, below, now_ms, ready)
+
     # -- a relay that stops -----------------------------------------------------------------------------
 
     def on_event(self, event: Event, now_ms: int, ready: Ready) -> None:

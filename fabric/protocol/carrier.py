@@ -71,6 +71,9 @@ class Carrier(Links):
         if link.leaving_at_ms is not None:
             link.leaving_at_ms = now_ms  # it still had something for us: it is left when nothing comes any more
         transit_ms = link.transit.observe(data.clock_ms, now_ms)
+        if self.trust.revocations.version < link.lists_version:
+            self._put_off(link, data, now_ms)
+            return
         for item, message in zip(data.items, opened, strict=True):
             if isinstance(message, Reject):
                 link.consumed_bytes[data.lane] += len(item.envelope)
@@ -183,6 +186,13 @@ class Carrier(Links):
             # What comes by again has made a detour: it says how it got here, not how it wandered.
             hops = [*hops[: hops.index(self.me.id)], self.me.id] if self.me.id in hops else [*hops, self.me.id]
         return Item(direction, held.age_at(now_ms), hops, list(row.targets), message.raw, row.moved)
+
+    def _put_off(self, link: Link, data: Data, now_ms: int) -> None:
+        """The peer has a newer revocation list, and its LISTS was lost: nothing is believed before it came."""
+        for item in data.items:
+            link.consumed_bytes[data.lane] += len(item.envelope)
+            visit = visit_of(_id_of(item.envelope), item.moved, item.targets)
+            self.nack(link, visit, Reject(Code.BUSY, "a newer revocation list is to come first"))
 
     # -- what may leave ---------------------------------------------------------------------------------
 

@@ -33,6 +33,29 @@ Destinations = Sequence[tuple[str, tuple[str, ...]]]  # (destination, the target
 Moved = Sequence[tuple[str, int]]  # (destination, how often its targets had to be followed)
 
 
+class Asleep:
+    """What of a backlog its driver has on disk, and will restore when its turn comes (SPEC 10)."""
+
+    def __init__(self) -> None:
+        self.rows = [0] * len(Lane)
+        self.bytes = [0] * len(Lane)
+        # Of the origins only that is known without reading the rows: one whose credential was renewed since counts as
+        # another.
+        self.signer_bytes: Counter[tuple[Lane, bytes]] = Counter()
+
+    def add(self, lane: Lane, signer: bytes, bytes_: int) -> None:
+        self.rows[lane] += 1
+        self.bytes[lane] += bytes_
+        self.signer_bytes[lane, signer] += bytes_
+
+    def remove(self, lane: Lane, signer: bytes, bytes_: int) -> None:
+        self.rows[lane] -= 1
+        self.bytes[lane] -= bytes_
+        self.signer_bytes[lane, signer] -= bytes_
+        if not self.signer_bytes[lane, signer]:
+            del self.signer_bytes[lane, signer]
+
+
 class Custody:
     def __init__(self, outbox_of: Callable[[str], Outbox], quota_bytes: int = LANE_QUOTA_BYTES) -> None:
         self._outbox_of = outbox_of
@@ -43,9 +66,7 @@ class Custody:
         self.lane_bytes = [0] * len(Lane)
         self._origin_bytes: Counter[tuple[Lane, str]] = Counter()
         self.intake_open = True  # the driver closes it when its disk is nearly full
-        # Per lane, what the driver has on disk and will restore when its turn comes (SPEC 10).
-        self.asleep_rows = [0] * len(Lane)
-        self.asleep_bytes = [0] * len(Lane)
+        self.asleep = Asleep()  # the driver's, where it lets a backlog sleep
         self.dedup = Dedup()
 
     def __len__(self) -> int:
@@ -54,10 +75,10 @@ class Custody:
     def get(self, id_: bytes, direction: Direction) -> Held | None:
         return self._held.get((id_, direction))
 
-    def full(self, lane: Lane, bytes_: int, origin: str = "") -> bool:
+    def full(self, lane: Lane, bytes_: int, origin: str = "", signer: bytes = b"") -> bool:
         """Whether a message of this size is not taken in; with an origin also because it holds its share."""
-        left_bytes = self._quota_bytes - self.lane_bytes[lane] - self.asleep_bytes[lane]
-        held_bytes = self._origin_bytes[lane, origin]
+        left_bytes = self._quota_bytes - self.lane_bytes[lane] - self.asleep.bytes[lane]
+        held_bytes = self._origin_bytes[lane, origin] + self.asleep.signer_bytes[lane, signer]
         return (
             not self.intake_open or bytes_ > left_bytes
             or (origin != "" and held_bytes + bytes_ > _ORIGIN_SHARE * left_bytes)

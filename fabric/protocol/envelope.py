@@ -231,6 +231,13 @@ def encode_envelope(e: Envelope) -> bytes:
     return pack([e.signer, e.header, e.signature, list(e.path), list(e.parts)])
 
 
+def unite(first: Envelope, second: Envelope) -> Envelope:
+    """Of two copies of one message, the parts of both; the first itself where the second has no more."""
+    pairs = zip(first.parts, second.parts, strict=True)
+    parts = tuple([mine if mine is not None else theirs for mine, theirs in pairs])
+    return first if parts == first.parts else first._replace(parts=parts)
+
+
 def decode_envelope(raw: bytes) -> Envelope | Reject:
     fields = unpack(raw, bytes_max=ENVELOPE_BYTES_MAX, elements_max=PARTS_MAX + PATH_MAX + 8, depth_max=2)
     if isinstance(fields, Reject):

@@ -45,6 +45,8 @@ class Code(Enum):
     TOKEN_USED = (219, "token_used", "the join token was used as often as it may", "have a new one issued: fabric token issue")
     TOKEN_EXPIRED = (220, "token_expired", "the join token's time is over", "have a new one issued: fabric token issue")
     NO_ISSUER = (221, "no_issuer", "the issuer is not online at this relay or above", "start it with `fabric issuer run`, then ask again")
+    LIST_EXPIRED = (222, "list_expired", "the revocation list is past its time: actions stop, events pass", "sign it again where the authority is: fabric revoke --renew")
+    STALE_DIRECTORY = (223, "stale_directory", "the directory of relays is older than the one held, or not the authority's", "issue a newer one from the authority: fabric up FILE")
     # 3xx: what was signed
     BAD_SIGNATURE = (301, "bad_signature", "the signature does not match the message", "discard it: it was forged or altered")
     BAD_DIGEST = (302, "bad_digest", "a part does not match its signed digest", "discard it: the part was altered")

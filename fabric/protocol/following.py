@@ -137,6 +137,17 @@ class Following(Commands):
             elif kind is Kind.ACTION:
                 self._follow(row, list(row.targets), now_ms, ready)
 
+    def on_revoked(self, destination: str, below: list[Attachment], now_ms: int, ready: Ready) -> None:
+        """Those who were below it find another relay, and each gets there what was for all of them."""
+        child, outbox = node_of(destination), self.outboxes.get(destination)
+        for row in outbox.rows() if outbox is not None else []:
+            header = row.held.message.header
+            if header.kind is Kind.INTEL and (not row.targets or child in row.targets):
+                row.targets = tuple(_interested([(attachment, []) for attachment in below], header.topic))
+                if not row.targets:
+                    self.on_settled(row, Reject(Code.REVOKED, child), now_ms, ready)
+        self.on_gone(destination, now_ms, ready)
+
     def _follow(self, row: Row, concerned: list[str], now_ms: int, ready: Ready, *, whole: bool = False) -> None:
         """What of a row is for these nodes is sent after them. `whole`: nobody else is behind its destination."""
         held, kind = row.held, row.held.message.header.kind

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from fabric.protocol.chain import verify_credential
 from fabric.protocol.credentials import Credential, NodeKind, check_validity
 from fabric.protocol.errors import Code, Reject
+from fabric.protocol.limits import LIST_GRACE_MS
 from fabric.protocol.link import Link
 from fabric.protocol.revocations import Revocations
 from fabric.protocol.wire import PROTOCOL_VERSIONS, Hello, Role, Welcome
@@ -32,6 +33,16 @@ class Trust:
         if isinstance(credential, Reject):
             return credential
         return self.check(credential, fabric_now_ms) or credential
+
+    def check_action(self, requester: Credential, segment: str, fabric_now_ms: int) -> Reject | None:
+        """Whether who is revoked is known well enough to act for this requester. Before a first list nobody was.
+
+        `segment`: of the node that asks. Its own go on for a while after the list is over.
+        """
+        lists = self.revocations
+        grace_ms = LIST_GRACE_MS if requester.segment == segment else 0
+        over = lists.version > 0 and fabric_now_ms > lists.not_after_ms + self.skew_ms + grace_ms
+        return Reject(Code.LIST_EXPIRED, f"version {lists.version}") if over else None
 
     def check(self, credential: Credential, fabric_now_ms: int) -> Reject | None:
         revoked = self.revocations.check(credential)

@@ -128,6 +128,7 @@ class Holding(Below):
                 revoked = self.trust.revocations.check(row.held.message.credential)
                 if revoked is not None:
                     self.on_settled(row, revoked, now_ms, ready)
+        super().on_lists(now_ms, ready)
 
     # -- after a restart --------------------------------------------------------------------------------
 

@@ -60,6 +60,13 @@ HOPS_MAX: Final = 16
 MOVED_MAX: Final = 64
 SUBSCRIPTIONS_MAX: Final = 64
 REVOCATIONS_MAX: Final = 4_096
+# A directory travels in one frame: some 1,500 relays. In it, what a topology file may say of each.
+DIRECTORY_BYTES_MAX: Final = 262_000
+DIRECTORY_ELEMENTS_MAX: Final = 131_072
+DIRECTORY_RELAYS_MAX: Final = 4_096
+DIRECTORY_ADDRESSES_MAX: Final = 4
+DIRECTORY_NETWORKS_MAX: Final = 256
+ADDRESS_BYTES_MAX: Final = 300
 
 # How far apart two clocks may be before times are no longer believed (SPEC 5).
 SKEW_MS: Final = 30_000
@@ -111,5 +118,8 @@ SESSION_GRACE_MS: Final = 60_000
 SESSION_KEEP_MS_MAX: Final = 7 * 86_400_000
 # Each may fill its quota while it is away.
 DURABLE_SESSIONS_MAX: Final = 8
+# Past the end of the revocation list, actions from a node's own segment go on for so long: a plant that is cut off
+# from the authority still contains its own incidents.
+LIST_GRACE_MS: Final = 7 * 86_400_000
 # Credentials known besides those that queued messages need.
 CREDENTIALS_CACHED_MAX: Final = 20_000

@@ -19,10 +19,12 @@ from fabric.protocol.routing import Attachment, RouteKey
 from fabric.protocol.severity import Lane
 from fabric.protocol.wire import (
     Ack,
+    Applied,
     Bye,
     Credit,
     Data,
     Denied,
+    Directory,
     Frame,
     Hello,
     Intro,
@@ -56,7 +58,7 @@ ALLOWED: dict[State, frozenset[type]] = {
     State.GREETED: frozenset({Welcome, Refused, Bye}),
     State.OPEN: frozenset({
         Hello, Welcome, Refused, Intro, Data, Ack, Nack, Credit, Routes, Routed, Ping, Pong, Bye, Lists,
-        Join, Joined, Denied,
+        Join, Joined, Applied, Directory, Denied,
     }),
     State.CLOSED: frozenset(),
 }
@@ -109,10 +111,12 @@ class Link:
     # Of what a new full table has yet to say again: the epoch.
     unconfirmed: dict[RouteKey, int] = field(default_factory=dict)
     unconfirmed_at_ms: int = 0
+    lists_version: int = 0  # of the revocation list that the peer has, as it said when the link opened
     routes_in: int = -1  # the last sequence of ROUTES that was applied
     heard_at_ms: int = 0
     pinged_at_ms: int = 0
     greeted_at_ms: int = 0
+    pings_since_lists: int | None = None  # None: the peer was not sent the revocation list
 
     def check(self, frame: Frame) -> Reject | None:
         if type(frame) in ALLOWED[self.state]:
@@ -134,6 +138,13 @@ class Link:
     def refund(self, lane: Lane, bytes_: int) -> None:
         """What is sent again did not arrive, as far as this side can know: its credit comes back."""
         self.sent_bytes[lane] -= bytes_
+
+    def lists_may_be_lost(self) -> bool:
+        """At a PING, whether to say the revocation list again: nothing answers it. Ever more seldom, and for ever."""
+        if self.pings_since_lists is None:
+            return False
+        self.pings_since_lists += 1
+        return self.pings_since_lists.bit_count() == 1
 
     def grant(self, takes_in: Callable[[Lane], bool], *, always: bool = False) -> Credit | None:
         """A CREDIT frame when the peer's window is half used, or always; nothing more for lanes that take none in."""

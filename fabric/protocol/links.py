@@ -233,8 +233,13 @@ class Links(Timekeeping):
             return
         self._open(link, peer, hello.role, hello.session, now_ms, ready,
                    before=lambda: self._welcome(link, hello, now_ms, ready))
-        if hello.role != Role.PARENT and hello.revocations_version < self.trust.revocations.version:
-            self.send(link, Lists(self.trust.revocations.raw), ready)
+        self._compare_lists(link, hello.revocations_version, ready)
+
+    def _compare_lists(self, link: Link, theirs: int, ready: Ready) -> None:
+        """Whoever has the newer list hands it over, before anything else on this link."""
+        link.lists_version = theirs
+        if theirs < self.trust.revocations.version:
+            self.say_lists(link, ready)
 
     @property
     def _admissions_wait(self) -> bool:
@@ -278,8 +283,7 @@ class Links(Timekeeping):
         self._open(link, checked, role, welcome.session, now_ms, ready)
         if role == Role.PARENT:
             self.ancestors = welcome.path
-        elif welcome.revocations_version < self.trust.revocations.version:
-            self.send(link, Lists(self.trust.revocations.raw), ready)
+        self._compare_lists(link, welcome.revocations_version, ready)
 
     def _open(self, link: Link, peer: Credential, role: Role, session: bytes, now_ms: int, ready: Ready,
               before: Callable[[], None] = lambda: None) -> None:
@@ -384,6 +388,11 @@ class Links(Timekeeping):
 
     def send(self, link: Link, frame: Frame, ready: Ready) -> None:
         ready.send.append((link.number, encode_frame(frame)))
+
+    def say_lists(self, link: Link, ready: Ready, *, again: bool = False) -> None:
+        """Pass the revocation list on."""
+        link.pings_since_lists = link.pings_since_lists if again else 0
+        self.send(link, Lists(self.trust.revocations.raw), ready)
 
     # -- what everything uses ---------------------------------------------------------------------------
 

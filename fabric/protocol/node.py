@@ -2,8 +2,8 @@
 
 `step` takes one event and the time; frames that can wait for each other are made at `Tick`, the end of a driver's
 turn. Guarantees: every frame but an accepted peer's is refused; a message is acknowledged in the same `Ready` that
-persists it; everything that may be lost is repeated. Three files, one subject each: `links`, `carrier` on it, and
-this, which dispatches. A subclass says what messages mean.
+persists it; everything that may be lost is repeated. Four files, one subject each: `links`, `carrier` on it,
+`directing`, and this, which dispatches. A subclass says what messages mean.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from fabric.protocol.announce import settled
-from fabric.protocol.carrier import Carrier
 from fabric.protocol.chain import verify_credential
 from fabric.protocol.credentials import Credential, digest_of
 from fabric.protocol.custody import Custody
+from fabric.protocol.directing import Directing
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.limits import (
     HELLO_RETRY_MS,
@@ -31,6 +31,7 @@ from fabric.protocol.ready import (
     Arrived,
     Event,
     KeepCredential,
+    KeepDirectory,
     KeepLists,
     LinkDown,
     LinkUp,
@@ -43,15 +44,17 @@ from fabric.protocol.ready import (
     Submit,
     Tick,
 )
-from fabric.protocol.revocations import verify_revocations
+from fabric.protocol.revocations import Revocations, verify_revocations
 from fabric.protocol.verify import Verified, open_envelope
 from fabric.protocol.wire import (
     Ack,
+    Applied,
     Bye,
     Credit,
     Data,
     Denied,
     Direction,
+    Directory,
     Hello,
     Intro,
     Join,
@@ -73,7 +76,7 @@ _TIMERS_MS = 250
 _ADMIT_MS = 20
 
 
-class Node(Carrier):
+class Node(Directing):
     """The dispatcher: which frame, event and timer goes where."""
 
     custody: Custody
@@ -134,6 +137,9 @@ class Node(Carrier):
     def on_joined(self, link: Link, frame: Joined, now_ms: int, ready: Ready) -> None:
         raise AssertionError("a subclass passes answers on, or takes them")
 
+    def on_applied(self, link: Link, frame: Applied, now_ms: int, ready: Ready) -> None:
+        self.refuse(link, Reject(Code.WRONG_ROLE, "relays below say which list they have"), now_ms, ready)
+
     def on_denied(self, link: Link, counts: Sequence[tuple[Code, int]], now_ms: int, ready: Ready) -> None:
         """The peer did not let its own program do these."""
         self.refuse(link, Reject(Code.WRONG_DIRECTION, "a relay is told by its control points"), now_ms, ready)
@@ -188,6 +194,8 @@ class Node(Carrier):
                 self._on_intro(link, credentials, now_ms)
             case Ping(clock_ms):
                 link.transit.observe(clock_ms, now_ms)
+                if link.lists_may_be_lost():
+                    self.say_lists(link, ready, again=True)
                 self.send(link, Pong(clock_ms, self.told_time(now_ms), self.path), ready)
                 credit = link.grant(self.takes_in, always=True)
                 assert credit is not None
@@ -202,8 +210,12 @@ class Node(Carrier):
                 self.on_routed(link, frame, now_ms, ready)
             case Lists(raw):
                 self._on_lists(link, raw, now_ms, ready)
+            case Directory(raw):
+                self._on_directory(link, raw, now_ms, ready)
             case Join():
                 self.on_join(link, frame, now_ms, ready)
+            case Applied():
+                self.on_applied(link, frame, now_ms, ready)
             case Joined():
                 self.on_joined(link, frame, now_ms, ready)
             case Denied(counts):
@@ -266,20 +278,38 @@ class Node(Carrier):
         ready.notes.append(Note("credential renewed", {"serial": credential.serial}))
         self.on_renewed(now_ms, ready)
 
+    def list_is_over(self, now_ms: int) -> bool:
+        """Whether the revocation list in force is past its time, so that actions of others' segments stop."""
+        lists = self.trust.revocations
+        over = lists.version > 0 and self.fabric_now(now_ms) > lists.not_after_ms + self.skew_ms
+        return over and not self.time_unknown
+
     def _on_lists(self, link: Link, raw: bytes, now_ms: int, ready: Ready) -> None:
-        if link.peer_role != Role.PARENT:
-            self.refuse(link, Reject(Code.WRONG_DIRECTION, "lists come from the parent"), now_ms, ready)
-            return
-        self.apply_lists(raw, now_ms, ready)
+        """From any peer: it is the authority's word, whoever brings it. One that is not is a lie, and ends the link."""
+        lists = verify_revocations(raw, self.trust.authority_key, self.me.fabric)
+        if isinstance(lists, Reject):
+            self.refuse(link, lists, now_ms, ready)
+        else:
+            self._put_in_force(lists, now_ms, ready, link)
 
     def apply_lists(self, raw: bytes, now_ms: int, ready: Ready) -> Reject | None:
-        """Put a newer revocation list in force: cut the links of who is on it, and pass it down."""
+        """A list that the driver found: put it in force if it is newer than the one that is."""
         lists = verify_revocations(raw, self.trust.authority_key, self.me.fabric)
         if isinstance(lists, Reject):
             self.count("refused", lists.code.reason)
             return lists
+        return self._put_in_force(lists, now_ms, ready)
+
+    def _put_in_force(
+        self, lists: Revocations, now_ms: int, ready: Ready, source: Link | None = None
+    ) -> Reject | None:
+        """Cut the links of who is on it, and pass it on to all but its source."""
+        raw = lists.raw
         if not lists.supersedes(self.trust.revocations):
-            return Reject(Code.STALE_LIST) if lists.version < self.trust.revocations.version else None
+            if raw == self.trust.revocations.raw:
+                return None
+            self.count("refused", Code.STALE_LIST.reason)
+            return Reject(Code.STALE_LIST)
         self.trust.revocations = lists
         ready.persist.append(KeepLists(raw))
         for link in list(self.links.values()):
@@ -288,8 +318,8 @@ class Node(Carrier):
             revoked = lists.check(link.peer)
             if revoked is not None:
                 self.refuse(link, revoked, now_ms, ready)
-            elif link.peer_role != Role.PARENT and link.is_open:
-                self.send(link, Lists(raw), ready)
+            elif link.is_open and link is not source:
+                self.say_lists(link, ready)
         ready.notes.append(Note("revocations applied", {"version": lists.version, "revoked": len(lists.ids)}))
         self.on_lists(now_ms, ready)
         return None
@@ -321,6 +351,8 @@ class Node(Carrier):
                     lists = verify_revocations(raw, self.trust.authority_key, self.me.fabric)
                     if not isinstance(lists, Reject):
                         self.trust.revocations = lists
+                case KeepDirectory(raw):
+                    self.take_directory(raw)
                 case Seen(id_, direction, until_ms):
                     self.custody.dedup.add(id_, direction, until_ms)
                 case Put():
@@ -330,9 +362,11 @@ class Node(Carrier):
         return damaged
 
     def _readopt(self, op: Put, now_ms: int) -> bool:
-        if self.custody.get(op.id, op.direction) is not None:
-            return True
+        known = self.custody.get(op.id, op.direction)
         message = open_envelope(op.envelope, self.credentials, self.roots)
+        if known is not None:  # it came again while this slept
+            known.message = known.message if isinstance(message, Reject) else known.message.united_with(message)
+            return True
         if isinstance(message, Reject):
             return False
         # The clock may have been set back while we were off; age never shrinks.

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict, deque
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 from fabric.protocol.envelope import Kind
 from fabric.protocol.limits import ID_BYTES, RETRY_MS_MAX
@@ -83,23 +84,56 @@ class Row:
         return is_point(self.destination) and self.held.message.header.kind in (Kind.EVENT, Kind.INTEL)
 
 
+class _Line:
+    """The rows of one origin. Those from before a restart go first, also when they are read long after it."""
+
+    __slots__ = ("_later", "_restored")
+
+    def __init__(self, rows: Iterable[Row] = ()) -> None:
+        self._restored: deque[Row] = deque()
+        self._later: deque[Row] = deque()
+        for row in rows:
+            self.push(row)
+
+    def push(self, row: Row, front: bool = False) -> None:
+        queue = self._restored if row.held.restored else self._later
+        if front:
+            queue.appendleft(row)
+        else:
+            queue.append(row)
+
+    @property
+    def first(self) -> Row | None:
+        queue = self._restored or self._later
+        return queue[0] if queue else None
+
+    def pop(self) -> Row:
+        return (self._restored or self._later).popleft()
+
+    def __bool__(self) -> bool:
+        return bool(self._restored or self._later)
+
+    def __iter__(self) -> Iterator[Row]:
+        return chain(self._restored, self._later)
+
+
 class _FairQueue:
     """First come, first served within an origin; origins in turn. Rows that ended while they waited are let go soon."""
 
     __slots__ = ("_dead", "_origins", "_rows", "bytes")
 
     def __init__(self) -> None:
-        self._origins: OrderedDict[str, deque[Row]] = OrderedDict()
+        self._origins: OrderedDict[str, _Line] = OrderedDict()
         self._rows = 0  # in the queues, dead ones included
         self._dead = 0
         self.bytes = 0  # of those that wait
 
     def push(self, row: Row, front: bool = False) -> None:
-        queue = self._origins.setdefault(row.held.message.header.origin, deque())
-        if front:
-            queue.appendleft(row)
-        else:
-            queue.append(row)
+        origin = row.held.message.header.origin
+        line = self._origins.get(origin)
+        if line is None:
+            line = self._origins[origin] = _Line()
+        line.push(row, front)
         row.queued = True
         self._rows += 1
         self.bytes += row.held.size
@@ -110,8 +144,8 @@ class _FairQueue:
         self._dead += 1
         self.bytes -= row.held.size
         if 2 * self._dead > self._rows:
-            for origin, queue in list(self._origins.items()):
-                left = deque(row for row in queue if not row.done)
+            for origin, line in list(self._origins.items()):
+                left = _Line(row for row in line if not row.done)
                 if left:
                     self._origins[origin] = left
                 else:
@@ -119,18 +153,18 @@ class _FairQueue:
             self._rows -= self._dead
             self._dead = 0
 
-    def _front(self, queue: deque[Row]) -> Row | None:
-        while queue and queue[0].done:
-            queue.popleft()
+    def _front(self, line: _Line) -> Row | None:
+        while (first := line.first) is not None and first.done:
+            line.pop()
             self._rows -= 1
             self._dead -= 1
-        return queue[0] if queue else None
+        return first
 
     def head(self, now_ms: int, in_flight: Container[bytes]) -> Row | None:
         """The next row to send. One whose answer could be taken for another's waits for that."""
         for _ in range(len(self._origins)):
-            origin, queue = next(iter(self._origins.items()))
-            first = self._front(queue)
+            origin, line = next(iter(self._origins.items()))
+            first = self._front(line)
             if first is None:
                 del self._origins[origin]
                 continue
@@ -140,12 +174,12 @@ class _FairQueue:
         return None
 
     def pop(self) -> Row:
-        origin, queue = next(iter(self._origins.items()))
-        row = queue.popleft()
+        origin, line = next(iter(self._origins.items()))
+        row = line.pop()
         row.queued = False
         self._rows -= 1
         self.bytes -= row.held.size
-        if queue:
+        if line:
             self._origins.move_to_end(origin)
         else:
             del self._origins[origin]
@@ -153,8 +187,8 @@ class _FairQueue:
 
     def oldest_sheddable(self) -> Row | None:
         firsts = [
-            first for queue in self._origins.values()
-            if (first := next((row for row in queue if row.sheddable and not row.done), None)) is not None
+            first for line in self._origins.values()
+            if (first := next((row for row in line if row.sheddable and not row.done), None)) is not None
         ]
         return min(firsts, key=lambda row: row.held.received_at_ms, default=None)
 
@@ -162,7 +196,7 @@ class _FairQueue:
         return self._rows - self._dead
 
     def __iter__(self) -> Iterator[Row]:
-        return (row for queue in self._origins.values() for row in queue if not row.done)
+        return (row for line in self._origins.values() for row in line if not row.done)
 
 
 class Outbox:

@@ -17,7 +17,7 @@ from fabric.protocol.links import UPLINK
 from fabric.protocol.node import Node
 from fabric.protocol.ready import KeepSession, Note, Ready
 from fabric.protocol.routing import Attachment, Change, RouteKey, RouteTable, open_attachment, sign_attachment
-from fabric.protocol.sessions import child_relay, is_point, point_session
+from fabric.protocol.sessions import child_relay, is_point, node_of, point_session
 from fabric.protocol.wire import Role, Routed, Routes
 
 # Who moved away is remembered for one to two of these, so that an older statement of his is known as one.
@@ -257,12 +257,18 @@ class Placing(Node):
         self.refuse(old, Reject(Code.TWIN, f"{attachment.node} is at {attachment.relay} too"), now_ms, ready)
         self._gone(before, now_ms, ready)
 
+    def _is_at(self, destination: str) -> bool:
+        """Whether the way to the child that this names is this, as far as is known."""
+        return any(self.routes.via(known) == destination for known in self.routes.of_node(node_of(destination)))
+
     def _comes_and_goes(self, destination: str, now_ms: int) -> bool:
         """Whether the session is here and elsewhere by turns: two processes, and each takes it from the other."""
         return self._twins.is_twin(f"left {destination}", now_ms)
 
     def _gone(self, destination: str, now_ms: int, ready: Ready) -> None:
         """Somebody has another relay by now, and no link here: what was not handed over follows."""
-        if not is_point(destination):  # a reader may come back for its session, and has its time for it
+        # A reader may come back for its session, and has its time for it. A child whose new parent has yet to say so is
+        # believed to be here, and rows are made for it: known after a restart, too, they follow when it is said.
+        if not is_point(destination) and not self._is_at(destination):
             ready.persist.append(KeepSession(destination, b""))
         self.on_gone(destination, now_ms, ready)

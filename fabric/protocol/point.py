@@ -38,6 +38,7 @@ from fabric.protocol.ready import (
     KeepSession,
     Leave,
     Op,
+    Parents,
     Published,
     Ready,
     SubscriptionRefused,
@@ -123,6 +124,11 @@ class Point(Node):
                 if link is not None:
                     code, detail = (None, "") if refused is None else (refused.code, refused.detail)
                     self.send(link, Joined(id_, code, detail, answer), ready)
+            case Parents(ids, at_once):
+                # What one that was left still says of itself is to be believed.
+                self.parents = tuple(dict.fromkeys([*ids, *self.parents]))
+                self.uplink.rank(ids, now_ms, at_once=at_once)
+                self._choose(now_ms, ready)
             case Deny(code):
                 self._deny(code, ready)
             case Leave():
@@ -307,7 +313,15 @@ class Point(Node):
                 return Reject(Code.CLOCK_SUSPECT, self.me.id)
             if not is_target(message.credential, header, self.me):
                 return Reject(Code.EXECUTE_DENIED, header.topic)
+            return self.may_not_act(message, now_ms)
         return problem
+
+    def may_not_act(self, action: Verified, now_ms: int) -> Reject | None:
+        """Asked again immediately before it is executed: its requester may have been revoked meanwhile."""
+        requester, at_ms = action.credential, self.fabric_now(now_ms)
+        return self.trust.revocations.check(requester) or self.for_now(
+            self.trust.check_action(requester, self.me.segment, at_ms)
+        )
 
     def _handled(self, id_: bytes, refused: Reject | None, link: Link | None, now_ms: int, ready: Ready) -> None:
         handling = self._handling.pop(id_, None)

@@ -79,6 +79,13 @@ class Attach(NamedTuple):
     keep_ms: int = 0  # how long events and intel wait for this session while it is away; 0: a short grace
 
 
+class Parents(NamedTuple):
+    """Whom this control point is to be with from now on, the nearest first. `at_once`: it is somewhere else by now."""
+
+    ids: tuple[str, ...]
+    at_once: bool
+
+
 class Handled(NamedTuple):
     """The application is done with a delivery; `refused` says that it could not read it."""
 
@@ -104,7 +111,10 @@ class Tick(NamedTuple):
     """The end of a driver's turn: what accumulated becomes frames, and timers are looked at."""
 
 
-Event = LinkUp | LinkDown | Arrived | Submit | Renewed | Ask | Answer | Attach | Handled | Deny | Leave | Drain | Tick
+Event = (
+    LinkUp | LinkDown | Arrived | Submit | Renewed | Ask | Answer | Attach | Parents | Handled | Deny | Leave | Drain
+    | Tick
+)
 
 
 class Put(NamedTuple):
@@ -138,7 +148,7 @@ class Seen(NamedTuple):
 
 
 class Replace(NamedTuple):
-    """A fuller copy of a held message."""
+    """A fuller copy of a held message. Of one that sleeps, a copy that may have parts which that lacks."""
 
     id: bytes
     direction: Direction
@@ -151,6 +161,10 @@ class KeepCredential(NamedTuple):
 
 
 class KeepLists(NamedTuple):
+    raw: bytes
+
+
+class KeepDirectory(NamedTuple):
     raw: bytes
 
 
@@ -204,7 +218,7 @@ class KeepDispatch(NamedTuple):
 
 Op = (
     Put | Done | Seen | Replace | KeepCredential | KeepLists | KeepSession | KeepDispatch | KeepGap | KeepNotice
-    | KeepPosition | KeepOwner
+    | KeepPosition | KeepOwner | KeepDirectory
 )
 
 

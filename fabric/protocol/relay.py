@@ -1,17 +1,17 @@
 """A relay (SPEC 7-9): what climbs, what descends, and who below gets it.
 
 Each file on the way to this one has a subject: `links`, `carrier`, `node`, `placing` (who is where), `below`
-(sessions), `holding` (rows), `telling` (what it says itself), `commands` (actions), `following` (who moved). This says
-what messages mean. The order of checks on arrival is `_examine`, the only way into custody. Guarantees, at this hop and
-whatever the others do: nothing enters in a direction that `permissions.DIRECTIONS` does not list, without its origin's
-grant, out of time, or with a part above this relay's clearance.
+(sessions), `holding` (rows), `telling` (what it says itself), `commands` (actions), `following` (who moved), `asking`
+(questions to issuers), `revoking` (which list is in force where). This says what messages mean. The order of checks on
+arrival is `_examine`, the only way into custody. Guarantees, at this hop and whatever the others do: nothing enters in
+a direction that `permissions.DIRECTIONS` does not list, without its origin's grant, out of time, or with a part above
+this relay's clearance.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fabric.protocol.asking import Asking
 from fabric.protocol.envelope import Kind
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.lifetime import check_lifetime
@@ -27,7 +27,8 @@ from fabric.protocol.permissions import (
     turns_at,
 )
 from fabric.protocol.rates import Rates
-from fabric.protocol.ready import Note, Ready
+from fabric.protocol.ready import Note, Ready, Replace
+from fabric.protocol.revoking import Revoking
 from fabric.protocol.severity import Lane
 from fabric.protocol.verify import Verified
 from fabric.protocol.wire import Direction, Item, Role
@@ -36,7 +37,7 @@ from fabric.protocol.wire import Direction, Item, Role
 _DENIED_AT_ONCE_MAX = 10_000
 
 
-class Relay(Asking):
+class Relay(Revoking):
     def set_up(self) -> None:
         super().set_up()
         self.rates = Rates()
@@ -93,7 +94,7 @@ class Relay(Asking):
 
     def _no_room(self, message: Verified) -> Reject | None:
         lane = message.header.lane
-        full = self.custody.full(lane, len(message.raw), message.header.origin)
+        full = self.custody.full(lane, len(message.raw), message.header.origin, message.envelope.signer)
         return Reject(Code.BUSY, lane.name.lower()) if full else None
 
     def _no_way_yet(self, link: Link, message: Verified, item: Item, now_ms: int) -> Reject | None:
@@ -128,6 +129,10 @@ class Relay(Asking):
             problem = self._examine_first(link, message, now_ms)
         if problem is None and header.kind is Kind.RESULT:
             problem = self.check_answer(message)
+        if problem is None and header.kind is Kind.ACTION:
+            problem = self.for_now(
+                self.trust.check_action(message.credential, self.me.segment, self.fabric_now(now_ms))
+            )
         return problem
 
     def _examine_first(self, link: Link, message: Verified, now_ms: int) -> Reject | None:
@@ -154,10 +159,13 @@ class Relay(Asking):
     def _upgrade(self, message: Verified, direction: Direction, ready: Ready) -> None:
         """The same message by another path, with parts that the first copy lacked (SPEC 7.5)."""
         held = self.custody.get(message.id, direction)
-        if held is None:
+        if held is None and not any(self.custody.asleep.rows):
             return
         fitted = self.strip(message, self.me)
         if isinstance(fitted, Reject):
+            return
+        if held is None:
+            ready.persist.append(Replace(fitted.id, direction, fitted.raw))  # perhaps it sleeps
             return
         fuller = held.message.united_with(fitted)
         if fuller is not held.message:

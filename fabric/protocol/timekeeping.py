@@ -13,6 +13,8 @@ from fabric.protocol.errors import Code, Reject
 from fabric.protocol.lifetime import ClockOffset
 from fabric.protocol.wire import Role
 
+# Refusals that follow from what time it is.
+_BY_TIME = frozenset({Code.CREDENTIAL_EXPIRED, Code.LIST_EXPIRED})
 
 class Timekeeping:
     me: Credential
@@ -50,7 +52,7 @@ class Timekeeping:
 
     def for_now(self, problem: Reject | None) -> Reject | None:
         """A refusal by the time, before that is known, is not for good."""
-        if problem is not None and problem.code is Code.CREDENTIAL_EXPIRED and self.time_unknown:
+        if problem is not None and problem.code in _BY_TIME and self.time_unknown:
             return Reject(Code.BUSY, "the time is not known yet")
         return problem
 

@@ -8,7 +8,7 @@ and again is tried more and more seldom. Holds no link and no clock: it is told 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 # A parent that closed the connection may be back in a moment: moving and moving back costs more than waiting for it.
@@ -26,6 +26,8 @@ RETURN_MS: Final = 5_000
 RETURN_MS_MAX: Final = 300_000
 # A stay that was shorter counts against a parent.
 SHORT_STAY_MS: Final = 60_000
+# For how long after a move a better parent is taken without that.
+HURRY_MS: Final = 10_000
 # One that said it goes is not tried for this long.
 SHUN_MS: Final = 15_000
 
@@ -41,6 +43,7 @@ class Uplink:
         self._greeted: dict[str, int] = {}
         self._short_stays: dict[str, int] = {}
         self._shunned: str = ""
+        self._hurried_until_ms = 0  # a better one need not have proved that it lasts
         self._since_ms = 0
         self.current = ""
 
@@ -63,7 +66,7 @@ class Uplink:
     def opened(self, parent: str, now_ms: int) -> None:
         """It is our parent now."""
         self.went(parent)
-        self.current, self._since_ms, self._shunned = parent, now_ms, ""
+        self.current, self._since_ms, self._shunned, self._hurried_until_ms = parent, now_ms, "", 0
         allowed = self._allowed(now_ms)
         for better in self.parents[: self._rank(parent)]:
             allowed[better] = max(allowed[better], now_ms + self._return_ms(better))
@@ -104,6 +107,25 @@ class Uplink:
                 if other != parent:
                     allowed[other] = min(allowed[other], now_ms)
 
+    def rank(self, parents: Sequence[str], now_ms: int, *, at_once: bool) -> None:
+        """Another order of preference. One that is not in it stays until there is another.
+
+        `at_once`: this node is somewhere else by now, and what it has may be out of reach: the better ones are tried
+        now, each a step after the one before. Else it goes to them as it goes back to one.
+        """
+        self.parents = list(dict.fromkeys(parents))
+        self._allowed_ms = {p: ms for p, ms in (self._allowed_ms or {}).items() if p in self.parents}
+        allowed = self._allowed(now_ms)
+        better = self.parents[: self._rank(self.current)]
+        if at_once:
+            self._hurried_until_ms = now_ms + HURRY_MS
+        at_once = now_ms < self._hurried_until_ms  # a better order of the same does not end the haste
+        for place, parent in enumerate(better):
+            if at_once or not self.current:
+                allowed[parent] = now_ms + place * STEP_MS
+            else:
+                allowed[parent] = max(allowed[parent], now_ms + self._return_ms(parent))
+
     # -- questions --------------------------------------------------------------------------------------
 
     def wanted(self, now_ms: int) -> list[str]:
@@ -122,7 +144,7 @@ class Uplink:
                 return ""  # it may still answer, and none after it is better
             if waited_ms >= 0 or parent not in self._ready or not self._better(parent) or allowed[parent] > now_ms:
                 continue
-            urgent = not self.current or self._shunned == self.current
+            urgent = not self.current or self._shunned == self.current or now_ms < self._hurried_until_ms
             if urgent or now_ms - self._ready[parent] >= STABLE_MS:
                 return parent
         return ""

@@ -23,6 +23,7 @@ from fabric.protocol.envelope import (
     encode_envelope,
     leaf_of,
     part_digest,
+    unite,
 )
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.known import unknown
@@ -68,11 +69,9 @@ class Verified:
     def united_with(self, other: Verified) -> Verified:
         """The same message with the parts of both copies: another path may have stripped less."""
         assert self.leaf == other.leaf
-        pairs = zip(self.envelope.parts, other.envelope.parts, strict=True)
-        parts = tuple([mine if mine is not None else theirs for mine, theirs in pairs])
-        if parts == self.envelope.parts:
+        envelope = unite(self.envelope, other.envelope)
+        if envelope is self.envelope:
             return self
-        envelope = self.envelope._replace(parts=parts)
         return Verified(_MINT, encode_envelope(envelope), envelope, self.header, self.leaf, self.credential)
 
 

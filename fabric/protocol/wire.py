@@ -166,6 +166,12 @@ class Lists(NamedTuple):
     revocations: bytes
 
 
+class Directory(NamedTuple):
+    """The authority's directory of relays, passed down as it was signed."""
+
+    raw: bytes
+
+
 class Join(NamedTuple):
     """A question to an issuer (`joining`), from somebody who is not in yet or wants to stay in. It climbs."""
 
@@ -184,6 +190,12 @@ class Joined(NamedTuple):
     answer: bytes
 
 
+class Applied(NamedTuple):
+    """Which revocation list is in force at relays below: [relay, version, since when by fabric time]."""
+
+    entries: list[tuple[str, int, int]]
+
+
 class Denied(NamedTuple):
     """How often a control point was not let do something by its own node, by code: it never got as far as its relay."""
 
@@ -192,7 +204,7 @@ class Denied(NamedTuple):
 
 Frame = (
     Hello | Welcome | Refused | Intro | Data | Ack | Nack | Credit | Routes | Routed | Ping | Pong | Bye | Lists
-    | Join | Joined | Denied
+    | Join | Joined | Applied | Directory | Denied
 )
 
 
@@ -369,6 +381,11 @@ def _joined(f: Any) -> Joined:
     return Joined(_id(f[1]), code, _str(f[3], _DETAIL_BYTES_MAX), _bytes(f[4], ANSWER_BYTES_MAX))
 
 
+def _applied(entry: Any) -> tuple[str, int, int]:
+    a = _list(entry, _ENTRY_MAX)
+    return _str(a[0]), _int(a[1]), _int(a[2])
+
+
 def _denial(entry: Any) -> tuple[Code, int]:
     d = _list(entry, _ENTRY_MAX)
     return code_of(_int(d[0])), _int(d[1])
@@ -392,6 +409,8 @@ _TABLE: list[tuple[int, type, Callable[[Any], Frame]]] = [
     (14, Lists, lambda f: Lists(_bytes(f[1], FRAME_BYTES_MAX))),
     (15, Join, _join),
     (16, Joined, _joined),
+    (17, Applied, lambda f: Applied([_applied(entry) for entry in _list(f[1], ITEMS_MAX)])),
+    (18, Directory, lambda f: Directory(_bytes(f[1], FRAME_BYTES_MAX))),
     (19, Denied, lambda f: Denied([_denial(entry) for entry in _list(f[1], _ENTRY_MAX)])),
 ]
 _NUMBERS = {class_: number for number, class_, _ in _TABLE}

@@ -1,9 +1,9 @@
 """A steady clock, and how far the machine's has moved from it.
 
 Guarantees: `now_ms` never jumps and never goes back, whatever is done to the machine's clock, not even over restarts of
-the process while the machine runs, where a file is kept: ages, deadlines and retries are measured with it. What the
-machine's clock says besides, right or wrong, is `wall_ahead_ms`. Milliseconds since 1970, as the machine's clock had it
-when the steady one began.
+the process while the machine runs, where a file is kept: ages, deadlines and retries are measured with it. Over a start
+of the machine itself it goes on as far from the machine's clock as it was. What that says besides, right or wrong, is
+`wall_ahead_ms`. Milliseconds since 1970, as the machine's clock had it when the steady one began.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 
 _LOOK_MS = 1_000
+# The machine's clock has to have moved by this much for the file to be written again: it is set, or it drifts for days.
+_MOVED_MS = 1_000
 # Linux renews it at each start of the machine. Elsewhere a clock begins anew with each process.
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -47,19 +49,28 @@ class Clock:
         self._base_ms = wall_ns() // 1_000_000 - up_ns() // 1_000_000
         self._looked_ms: int | None = None
         self._wall_ahead_ms = 0
-        boot = boot_id() if boot is None else boot
-        if kept is not None and boot:
-            self._go_on(kept, boot)
+        self._boot = boot_id() if boot is None else boot
+        self._kept = kept if self._boot else None
+        self._kept_ahead_ms = 0  # as the file has it
+        if self._kept is not None:
+            self._go_on(self._kept)
 
-    def _go_on(self, kept: Path, boot: str) -> None:
+    def _go_on(self, kept: Path) -> None:
         with suppress(OSError, ValueError, KeyError, TypeError, OverflowError):
             state = json.loads(kept.read_text())
-            if state["boot"] == boot:
-                self._base_ms = int(state["base_ms"])
+            ahead_ms = int(state["wall_ahead_ms"])
+            if state["boot"] == self._boot:
+                self._base_ms, self._kept_ahead_ms = int(state["base_ms"]), ahead_ms
                 return
+            self._base_ms -= ahead_ms
+            self._kept_ahead_ms = ahead_ms
+        self._keep(kept)
+
+    def _keep(self, kept: Path) -> None:
         with suppress(OSError):
             new = kept.with_name(f"{kept.name}.new")
-            new.write_text(json.dumps({"boot": boot, "base_ms": self._base_ms}))
+            state = {"boot": self._boot, "base_ms": self._base_ms, "wall_ahead_ms": self._kept_ahead_ms}
+            new.write_text(json.dumps(state))
             new.replace(kept)
 
     def now_ms(self) -> int:
@@ -71,4 +82,7 @@ class Clock:
         if self._looked_ms is None or now_ms - self._looked_ms >= _LOOK_MS:
             self._looked_ms = now_ms
             self._wall_ahead_ms = self._wall_ns() // 1_000_000 - now_ms
+            if self._kept is not None and abs(self._wall_ahead_ms - self._kept_ahead_ms) >= _MOVED_MS:
+                self._kept_ahead_ms = self._wall_ahead_ms
+                self._keep(self._kept)
         return self._wall_ahead_ms

@@ -2,8 +2,12 @@
 
 Guarantees: one connection at a time, made anew with full jitter after every failure, and a `Down` that says in words
 why: CURVE failures are silent by default, and people suffer from it. Nothing is queued for a connection that is not
-there. What libzmq 4.3.5 reports, by cause: refused: CLOSED; no CURVE server, or another key: HANDSHAKE_FAILED_NO_DETAIL
-or DISCONNECTED before the handshake; our key turned away: HANDSHAKE_FAILED_AUTH; a name that does not resolve: nothing.
+there. What libzmq 4.3.5 reports, by cause: refused: CLOSED; no CURVE server: HANDSHAKE_FAILED_PROTOCOL; another key, or
+a connection that was cut meanwhile: HANDSHAKE_FAILED_NO_DETAIL, or DISCONNECTED before the handshake; our key turned
+away: HANDSHAKE_FAILED_AUTH; a name that does not resolve: nothing.
+
+A peer with another key hangs up on us in the handshake, and so does a bad network. Once says nothing: it is the wrong
+peer when every one of some attempts ends like that.
 """
 
 from __future__ import annotations
@@ -25,6 +29,8 @@ _BACKOFF_MS = 250
 _BACKOFF_MS_MAX = 60_000
 # A connection that lasted this long was a good one: the next failure begins at the start of the ladder.
 _STABLE_MS = 5_000
+# Handshakes in a row that the other end broke off before it is said to be another peer: a second, with the back-off.
+_CUT_MAX = 4
 
 
 class Up(NamedTuple):
@@ -65,6 +71,7 @@ class Dialler:
         self._socket: zmq.Socket[bytes] | None = None
         self._monitor: zmq.Socket[bytes] | None = None
         self._failures = 0
+        self._cut = 0  # handshakes in a row that ended without a reason
         self._dial_at_ms: int | None = 0
         self._dialled_ms = 0
         self._up_ms = 0
@@ -126,19 +133,30 @@ class Dialler:
                 case zmq.EVENT_HANDSHAKE_SUCCEEDED:
                     self.link = self._numbers.take()
                     self._up_ms = now_ms
+                    self._cut = 0
                     events.append(Up(self.link))
                 case zmq.EVENT_HANDSHAKE_FAILED_AUTH:
                     words = f"{self.address} turned our key away"
                     self._down(Code.UNKNOWN_KEY, words, now_ms, events)
-                case zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
+                case zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
                     self._down(Code.HANDSHAKE_FAILED, self._strange(), now_ms, events)
+                case zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
+                    self._cut_off(now_ms, events)
                 case zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED:
                     if self.link:
                         self._down(Code.CLOSED, f"{self.address} closed the connection", now_ms, events)
                     elif self._connected:
-                        self._down(Code.HANDSHAKE_FAILED, self._strange(), now_ms, events)
+                        self._cut_off(now_ms, events)
                     else:
+                        self._cut = 0
                         self._down(Code.UNREACHABLE, f"nothing answers at {self.address}", now_ms, events)
+
+    def _cut_off(self, now_ms: int, events: list[LinkEvent]) -> None:
+        self._cut += 1
+        if self._cut >= _CUT_MAX:
+            self._down(Code.HANDSHAKE_FAILED, self._strange(), now_ms, events)
+        else:
+            self._down(Code.CLOSED, f"{self.address} broke off the handshake", now_ms, events)
 
     def _strange(self) -> str:
         return f"{self.address} is not the relay with this key: another key, or no relay at all"

@@ -27,6 +27,17 @@ class Peer(NamedTuple):
     role: Role
 
 
+class _Dialled:
+    """One peer. `retired`: it is no peer any more, and goes when nobody wants it."""
+
+    def __init__(self, peer: Peer, dialler: Dialler) -> None:
+        self.peer = peer
+        self.dialler = dialler
+        self.retired = False
+        self.generation = -1
+        self.registered: list[zmq.Socket[bytes]] = []
+
+
 class Diallers:
     def __init__(
         self,
@@ -38,47 +49,62 @@ class Diallers:
         jitter: Callable[[], float],
         backoff_ms_max: int,
     ) -> None:
-        self._all: list[tuple[Peer, Dialler]] = []
-        for peer in peers:
-            dialler = Dialler(
+
+        def dialled(peer: Peer) -> _Dialled:
+            return _Dialled(peer, Dialler(
                 context, peer.address, peer.curve_key, keys, frame_bytes_max, numbers, jitter, backoff_ms_max
-            )
-            self._all.append((peer, dialler))
+            ))
+
+        self._dialled = dialled
+        self._all = [dialled(peer) for peer in peers]
         self._by_link: dict[int, Dialler] = {}
-        self._registered: list[tuple[int, list[zmq.Socket[bytes]]]] = [(-1, []) for _ in self._all]
+
+    def change(self, peers: Sequence[Peer]) -> None:
+        """From now on these. Who is none of them any more is closed when nobody wants its link.
+
+        One that is dialled at another address or by another key now is closed at once.
+        """
+        ids = [peer.id for peer in peers]
+        for each in self._all:
+            each.retired = each.peer not in peers
+            if each.retired and each.peer.id in ids:
+                each.dialler.rest()
+        there = [each.peer for each in self._all]
+        self._all += [self._dialled(peer) for peer in peers if peer not in there]
 
     def want(self, parents: Collection[str]) -> None:
         """Parents to have a connection to. Children that are dialled are wanted always."""
-        for peer, dialler in self._all:
-            if peer.role == Role.PARENT or peer.id in parents:
-                dialler.wake()
+        present = [each.peer.id for each in self._all if not each.retired]
+        for each in self._all:
+            wanted = each.peer.role == Role.PARENT or each.peer.id in parents
+            if wanted and not (each.retired and (each.peer.id in present or not each.dialler.link)):
+                each.dialler.wake()
             else:
-                dialler.rest()
+                each.dialler.rest()
 
     def service(self, now_ms: int) -> list[tuple[Peer, LinkEvent]]:
         """Connections that came up or went down since the last call."""
         found: list[tuple[Peer, LinkEvent]] = []
-        for peer, dialler in self._all:
-            for event in dialler.service(now_ms):
+        for each in self._all:
+            for event in each.dialler.service(now_ms):
                 if isinstance(event, Up):
-                    self._by_link[event.link] = dialler
+                    self._by_link[event.link] = each.dialler
                 else:
                     self._by_link.pop(event.link, None)
-                found.append((peer, event))
+                found.append((each.peer, event))
         return found
 
     def register(self, poller: zmq.Poller) -> None:
         """Have the poller look at the sockets that there are now."""
-        for place, (_, dialler) in enumerate(self._all):
-            generation, sockets = self._registered[place]
-            if dialler.generation == generation:
+        for each in self._all:
+            if each.dialler.generation == each.generation:
                 continue
-            for socket in sockets:
+            for socket in each.registered:
                 poller.unregister(socket)
-            sockets = dialler.poll_sockets()
-            for socket in sockets:
+            each.registered, each.generation = each.dialler.poll_sockets(), each.dialler.generation
+            for socket in each.registered:
                 poller.register(socket, zmq.POLLIN)
-            self._registered[place] = (dialler.generation, sockets)
+        self._all = [each for each in self._all if not each.retired or each.registered]
 
     def receive(self, waiting: Collection[Any] | None = None) -> Iterator[tuple[int, bytes]]:
         """(link, payload) of what came, peers in turn. `waiting`: the sockets that have something; None: any may."""
@@ -110,9 +136,9 @@ class Diallers:
         return True
 
     def next_wake_ms(self, now_ms: int) -> int | None:
-        wakes = [wake for _, dialler in self._all if (wake := dialler.next_wake_ms(now_ms)) is not None]
+        wakes = [wake for each in self._all if (wake := each.dialler.next_wake_ms(now_ms)) is not None]
         return min(wakes, default=None)
 
     def close(self) -> None:
-        for _, dialler in self._all:
-            dialler.close()
+        for each in self._all:
+            each.dialler.close()

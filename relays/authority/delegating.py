@@ -27,7 +27,8 @@ from fabric.protocol.errors import Code, FabricError
 from fabric.protocol.tlp import Label
 from relays.authority.keeping import Authority
 from relays.authority.minting import claim, keys_of, mint
-from relays.topology.model import Topology
+from relays.pins import add_pin
+from relays.topology.model import RelaySpec, Topology
 
 ISSUER_LIFE_MS = 365 * 86_400_000
 
@@ -84,7 +85,14 @@ def delegate(
             "roles": {role: encode_grants(topology.roles[role].grants) for role in wanted.roles},
         },
     )
+    _pin(topology, relay, made, home)
     return made
+
+
+def _pin(topology: Topology, relay: RelaySpec, issuer: Credential, home: Path | None) -> None:
+    """A relay that lets only pinned keys knock takes this one, within a second when it runs on this machine."""
+    if relay.admission == "pinned":
+        add_pin(ids_folder(topology.fabric, home) / relay.id, issuer.id, issuer.curve_key)
 
 
 def _issuing(topology: Topology, wanted: Delegation) -> Issuing:

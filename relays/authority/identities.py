@@ -14,17 +14,32 @@ from typing import Any
 import nacl.bindings
 
 from fabric.edge.home import ids_folder
-from fabric.edge.identity import Defaults, Dial, Identity, dial_out, load_identity, save_identity
+from fabric.edge.identity import (
+    NEAREST,
+    Defaults,
+    Dial,
+    Identity,
+    dial_out,
+    issuers_at,
+    load_identity,
+    save_identity,
+)
 from fabric.protocol.credentials import NodeKind
+from relays.authority.directories import keep_directory
 from relays.authority.keeping import Authority
 from relays.authority.minting import claim, keys_of, mint
+from relays.pins import write_pins
 from relays.topology.model import PointSpec, RelaySpec, Topology
 
 CREDENTIAL_LIFE_MS = 365 * 86_400_000
 
 
 def make_identities(topology: Topology, authority: Authority, home: Path | None = None) -> list[str]:
-    """Bring the identities on this machine in step with a topology; the ids that were made or issued again."""
+    """Bring the identities on this machine, and the directory of relays, in step with a topology.
+
+    The ids that were made or issued again. A control point that names no relay finds the nearest by the directory; the
+    root stands in its identity for the case that there is none.
+    """
     folder = ids_folder(topology.fabric, home)
     keys = {id_: keys_of(folder / id_) for id_ in [*topology.relays, *topology.points]}
     publics = {id_: nacl.bindings.crypto_scalarmult_base(curve) for id_, (curve, _) in keys.items()}
@@ -38,8 +53,25 @@ def make_identities(topology: Topology, authority: Authority, home: Path | None 
         relay_id = point.relay or topology.root.id
         dials = tuple(_dial(topology.relays[name], publics) for name in (relay_id, *point.backups))
         credential = point_claim(topology, point, topology.relays[relay_id])
-        _make(credential, keys[point.id], authority, folder, topology, dials, {"kind": "point"}, made)
+        extra = {"kind": "point"} if point.relay else {"kind": "point", NEAREST: True}
+        _make(credential, keys[point.id], authority, folder, topology, dials, extra, made)
+    for relay in topology.relays.values():
+        write_pins(folder / relay.id, _pinned(topology, relay, publics, folder))
+    keep_directory(topology, authority, home)
     return made
+
+
+def _pinned(
+    topology: Topology, relay: RelaySpec, publics: Mapping[str, bytes], folder: Path
+) -> dict[str, bytes] | None:
+    """Who dials this relay: children, parents of one that is dialled, control points, and issuers of this machine."""
+    if relay.admission != "pinned":
+        return None
+    below = [r.id for r in topology.relays.values() if r.dial == "parent" and relay.id in _parents(r)]
+    above = _parents(relay) if relay.dial == "child" else ()
+    points = [p.id for p in topology.points.values() if relay.id in (p.relay or topology.root.id, *p.backups)]
+    issuers = {issuer.id: issuer.credential.curve_key for issuer in issuers_at(folder, relay.id)}
+    return {id_: publics[id_] for id_ in (*below, *above, *points)} | issuers
 
 
 def _make(

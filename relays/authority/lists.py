@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from fabric.edge.home import fabric_folder, write_private
-from fabric.protocol.errors import FabricError, Reject
+from fabric.protocol.errors import Code, FabricError, Reject
+from fabric.protocol.limits import FRAME_BYTES_MAX
 from fabric.protocol.revocations import Revocations, issue_revocations, verify_revocations
 from relays.authority.keeping import Authority
 
 _DAY_MS = 86_400_000
 LIST_LIFE_MS = 30 * _DAY_MS
+# The frame in which it travels adds so much.
+_FRAMING_BYTES = 16
 
 
 def revocations_path(fabric: str, home: Path | None = None) -> Path:
@@ -28,8 +34,8 @@ def read_revocations(path: Path, authority_key: bytes, fabric: str) -> Revocatio
     return known
 
 
-def revoke(authority: Authority, ids: list[str], home: Path | None = None) -> Revocations:
-    """Add ids to the list and write its next version.
+def revoke(authority: Authority, ids: Sequence[str], home: Path | None = None, why: str = "") -> Revocations:
+    """Add ids to the list, if any, and sign its next version. What it was for is kept beside the authority's key.
 
     The version follows the clock, so that a list made after an old backup was restored is newer than all before it.
     """
@@ -40,5 +46,38 @@ def revoke(authority: Authority, ids: list[str], home: Path | None = None) -> Re
     raw = issue_revocations(
         authority.fabric, version, now_ms, now_ms + LIST_LIFE_MS, sorted(known.ids.union(ids)), authority.signer
     )
+    made = verify_revocations(raw, authority.public, authority.fabric)
+    if isinstance(made, Reject) or len(raw) > FRAME_BYTES_MAX - _FRAMING_BYTES:
+        raise FabricError(
+            Code.TOO_LARGE, f"a list of {len(known.ids.union(ids))} ids",
+            "begin a new fabric, or delegate to issuers: one that is revoked takes its members along",
+        )
+    if ids:
+        _note(authority, {"at_ms": now_ms, "version": version, "ids": list(ids), "why": why})
     write_private(path, raw)
-    return read_revocations(path, authority.public, authority.fabric)
+    return made
+
+
+def keep_list(authority: Authority, home: Path | None = None) -> bool:
+    """Sign the list that is there, or a first one, when a third of its life or less is left; whether that was due.
+
+    A fabric has a list from its first day: who knows one can tell an old one from none.
+    """
+    known = read_revocations(revocations_path(authority.fabric, home), authority.public, authority.fabric)
+    due = known.not_after_ms - time.time_ns() // 1_000_000 <= LIST_LIFE_MS // 3
+    if due:
+        revoke(authority, (), home)
+    return due
+
+
+def _note(authority: Authority, said: dict[str, Any]) -> None:
+    path = authority.folder / "revoked.jsonl"
+    before = path.read_bytes() if path.is_file() else b""
+    write_private(path, before + json.dumps(said).encode() + b"\n")
+
+
+def reasons(authority: Authority) -> dict[str, str]:
+    """Why each id was revoked, where it was said on this machine."""
+    path = authority.folder / "revoked.jsonl"
+    lines = path.read_text().splitlines() if path.is_file() else []
+    return {id_: said["why"] for said in map(json.loads, lines) for id_ in said["ids"]}

@@ -144,9 +144,16 @@ def run(
         raise FabricError(Code.USAGE, f"{exec_!r} cannot be run", "name an executable file")
     handler = CommandHandler(argv, parse_duration(timeout) / 1000, as_json)
     stop = threading.Event()
+    ended: list[FabricError] = []
     for signal_ in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signal_, lambda _s, _f: stop.set())
     with ControlPoint(needed(identity), outbox=outbox) as point:
+
+        def end(error: FabricError) -> None:
+            ended.append(error)
+            stop.set()
+
+        point.on_end(end)
         for text in on:
             action, _, target_type = text.partition(" ")
             point.on_action(action, target_type.strip())(handler)
@@ -154,6 +161,8 @@ def run(
         print(json.dumps({"ready": point.identity.id}) if as_json else f"{point.identity.id}: ready for {', '.join(on)}",
               flush=True)
         stop.wait()
+        if ended:
+            raise ended[0]
 
 
 class CommandHandler:

@@ -14,9 +14,11 @@ from relays.cli import (
     drain,
     explain,
     joining,
+    nearest,
     notices,
     points,
     relay,
+    revoking,
     running,
     topology,
 )
@@ -54,6 +56,7 @@ app.command()(running.up)
 app.command()(running.down)
 app.command()(running.status)
 app.command()(drain.drain)
+app.command()(nearest.nearest)
 app.command()(points.publish)
 app.command()(points.send)
 app.command()(points.subscribe)
@@ -68,4 +71,4 @@ app.add_typer(joining.issuer_app, name="issuer")
 app.add_typer(joining.token_app, name="token")
 app.command()(joining.join)
 app.add_typer(credential.app, name="credential")
-app.command("revoke")(authority.revoke_)
+app.command("revoke")(revoking.revoke_)

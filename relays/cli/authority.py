@@ -1,10 +1,11 @@
-"""`fabric authority ...` and `fabric revoke`: the key that signs, who may sign for it, and who no longer is in."""
+"""`fabric authority ...`: the key that signs, and who may sign for it."""
 
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,7 +13,7 @@ from fabric.edge.home import ids_folder
 from fabric.edge.identity import load_identity
 from fabric.protocol.credentials import NodeKind, name_ok
 from fabric.protocol.errors import Code, FabricError
-from fabric.protocol.lifetime import parse_duration
+from fabric.protocol.lifetime import format_duration, parse_duration
 from fabric.protocol.tlp import parse_label
 from relays import topology as topologies
 from relays.authority import (
@@ -22,13 +23,14 @@ from relays.authority import (
     delegate,
     init_authority,
     open_authority,
+    reasons,
     restore_authority,
-    revoke,
+    revocations_path,
 )
+from relays.authority.lists import read_revocations
 from relays.cli.exits import command
 from relays.cli.passphrase import PassphraseFile, passphrase_from
 from relays.credentials import description
-from relays.issuing.members import members_here
 
 app = typer.Typer(no_args_is_help=True, help="The key that signs credentials, and who may sign for it.")
 Fabric = Annotated[str, typer.Argument(help="The fabric's name, as in its topology.")]
@@ -63,7 +65,7 @@ def init(fabric: Fabric, passphrase_file: PassphraseFile = None, as_json: AsJson
 @app.command()
 @command
 def show(fabric: Fabric, as_json: AsJson = False) -> None:
-    """The authority's fingerprint, to compare by eye, and how its key is kept.
+    """The authority's fingerprint, to compare by eye; how its key is kept; its revocation list.
 
     Example: fabric authority show enterprise
     """
@@ -106,12 +108,28 @@ def restore(
 def _tell(authority: Authority, as_json: bool) -> None:
     if as_json:
         print(json.dumps({
-            "fabric": authority.fabric, "key": authority.public.hex(), "fingerprint": authority.fingerprint,
+            "revocations": _revocations(authority), "fabric": authority.fabric, "key": authority.public.hex(), "fingerprint": authority.fingerprint,
             "folder": str(authority.folder), "protected": authority.protected,
         }))
         return
+    said = _revocations(authority)
     kept = "sealed under a passphrase" if authority.protected else "without a passphrase: for trying things only"
     print(f"authority of {authority.fabric} in {authority.folder}, {kept}\nfingerprint {authority.fingerprint}")
+    if said["version"]:
+        left = format_duration(max(0, (said["until_ms"] - time.time_ns() // 1_000_000) // 3_600_000 * 3_600_000))
+        print(f"revocation list {said['version']}, for another {left}")
+    for id_, why in said["revoked"].items():
+        print(f"  {id_}{': ' + why if why else ''}")
+
+
+def _revocations(authority: Authority) -> dict[str, Any]:
+    """The list on this machine: who is on it, why, and how long it holds."""
+    path = revocations_path(authority.fabric)
+    known, why = read_revocations(path, authority.public, authority.fabric), reasons(authority)
+    return {
+        "version": known.version, "until_ms": known.not_after_ms,
+        "revoked": {id_: why.get(id_, "") for id_ in sorted(known.ids)},
+    }
 
 
 @app.command("delegate")
@@ -174,27 +192,3 @@ def _tags(tags: list[str]) -> tuple[tuple[str, str], ...]:
         if "=" not in tag:
             raise FabricError(Code.USAGE, f"{tag!r} is no tag", "write --tag NAME=VALUE, e.g. --tag 'vendor=*'")
     return tuple((name, value) for name, _, value in (tag.partition("=") for tag in tags))
-
-
-@command
-def revoke_(
-    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Relays, control points or issuers that must go.")],
-    fabric: Annotated[str, typer.Option("--fabric", help="The fabric's name.")],
-    unknown: Annotated[bool, typer.Option("--unknown", help="Also ids that this machine does not know.")] = False,
-    passphrase_file: PassphraseFile = None,
-    as_json: AsJson = False,
-) -> None:
-    """Put identities on the authority's revocation list. The relays of this machine take it up within a second and
-    pass it down; live links are cut. An issuer takes along whoever it vouched for. An id that was revoked is never
-    used again.
-
-    Example: fabric revoke zeek-p1 --fabric enterprise
-    """
-    joined = {member.credential.id for member in members_here(fabric)}
-    for id_ in ids:
-        if not name_ok(id_) or not (unknown or id_ in joined or (ids_folder(fabric) / id_).is_dir()):
-            raise FabricError(
-                Code.NO_IDENTITY, id_, f"name one of those in {ids_folder(fabric)}, or add --unknown if you are sure"
-            )
-    version = revoke(open_authority(fabric, passphrase=passphrase_from(passphrase_file)), ids).version
-    print(json.dumps({"version": version, "revoked": ids}) if as_json else f"revoked {', '.join(ids)} (list {version})")

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from fabric.edge.blocking import ControlPoint
 from fabric.edge.notices import Notice
+from fabric.protocol.errors import FabricError
 from fabric.protocol.lifetime import parse_duration
 from relays.cli.exits import SHORT, command
 from relays.cli.options import As, AsJson, needed
@@ -53,16 +54,19 @@ def notices(
     Example: fabric notices --as zeek-p1 --timeout 60s
     """
     deadline_s = time.monotonic() + parse_duration(timeout) / 1000 if timeout else None
-    came: queue.SimpleQueue[Notice] = queue.SimpleQueue()
+    came: queue.SimpleQueue[Notice | FabricError] = queue.SimpleQueue()
     seen = 0
     point = ControlPoint(needed(identity))
     point.on_notice(came.put)  # before it connects: what waits comes at once
+    point.on_end(came.put)
     with point:
         while seen != count:
             try:
                 notice = came.get(timeout=None if deadline_s is None else max(0.0, deadline_s - time.monotonic()))
             except queue.Empty:
                 break
+            if isinstance(notice, FabricError):
+                raise notice
             seen += 1
             print(json.dumps(notice.to_json()) if as_json else "\n".join(lines_of(notice)), flush=True)
     if count is not None and seen < count:

@@ -19,7 +19,7 @@ from fabric.edge.home import fabric_folder, fabrics
 from fabric.protocol.errors import Code, FabricError
 from fabric.protocol.lifetime import format_duration, parse_duration
 from relays import topology as topologies
-from relays.authority import init_authority, make_identities, open_authority
+from relays.authority import init_authority, keep_list, make_identities, open_authority
 from relays.cli.exits import FAILED, PARTLY, SHORT, command
 from relays.cli.passphrase import PassphraseFile, passphrase_from
 from relays.drain import drain_path, read_draining
@@ -59,7 +59,9 @@ def up(
         raise FabricError(Code.ALREADY_RUNNING, topology.fabric, f"run `fabric down {topology.fabric}` first")
     if dev:
         init_authority(topology.fabric)
-    made = make_identities(topology, open_authority(topology.fabric, passphrase=passphrase_from(passphrase_file)))
+    authority = open_authority(topology.fabric, passphrase=passphrase_from(passphrase_file))
+    made = make_identities(topology, authority)
+    keep_list(authority)
     relays = [name for name in topology.relays if not only or name in only]
     if made and not as_json:
         print(f"issued {len(made)} identities in {fabric_folder(topology.fabric) / 'ids'}", file=sys.stderr)
@@ -208,6 +210,9 @@ def states_of(fabric: str, relays: list[str]) -> list[_State]:
             state["state"] = "draining" if state.get("draining") else alone
             if state.get("clock_suspect"):
                 state["why"] = _clock_words(int(state["clock_behind_ms"]))
+            if state.get("revocations_over"):
+                code = Code.LIST_EXPIRED
+                state["why"] = f"{code.label} {code.cause}: {code.next_step}"
             if not state.get("intake_open", True):
                 state["why"] = "its disk is short: it takes nothing in until there is room"
         states.append(state)

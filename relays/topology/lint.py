@@ -297,7 +297,7 @@ def _nearest(topology: Topology) -> Iterator[Problem]:
     for point in topology.points_nearest():
         yield _warning(
             f"points.{point.id}",
-            f"{point.id} names no relay, and no relay says which addresses it serves: it goes to the root",
+            f"{point.id} names no relay, and no relay says which addresses it serves: it goes to the quickest",
             f'write relay = "{topology.root.id}", or give relays serves = ["10.1.0.0/16"]',
         )
 

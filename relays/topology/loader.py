@@ -135,6 +135,7 @@ def _relay(name: str, table: RelayTable, organisation: str) -> RelaySpec:
         parent=table.parent,
         backups=tuple(table.backups),
         dial=table.dial,
+        admission=table.admission,
         serves=tuple(table.serves),
         organisation=table.organisation or organisation,
         tags=table.tags,

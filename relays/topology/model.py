@@ -31,6 +31,7 @@ __all__ = [
 ]
 
 Dial = Literal["parent", "child"]
+Admission = Literal["credential", "pinned"]
 PointKind = Literal["control point", "operator"]
 
 # What each kind gets where the file says nothing: an action is for now, an event waits out a night.
@@ -55,7 +56,10 @@ class Defaults:
 
 @dataclass(frozen=True, slots=True)
 class RelaySpec:
-    """`dial` is the end that is dialled: by the relay its "parent" and `backups`, or the "child" by all of them."""
+    """`dial` is the end that is dialled: by the relay its "parent" and `backups`, or the "child" by all of them.
+
+    `admission` "pinned": only keys of those that the topology lets dial it may knock.
+    """
 
     id: str
     segment: str
@@ -65,6 +69,7 @@ class RelaySpec:
     parent: str | None
     backups: tuple[str, ...]
     dial: Dial
+    admission: Admission
     serves: tuple[str, ...]
     organisation: str
     tags: Mapping[str, str]

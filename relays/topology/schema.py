@@ -67,6 +67,7 @@ class RelayTable(Table):
     parent: str | None = None
     backups: Annotated[list[str], Field(max_length=BACKUPS_MAX)] = []
     dial: Literal["parent", "child"] = "parent"
+    admission: Literal["credential", "pinned"] = "credential"
     serves: Annotated[list[Annotated[str, AfterValidator(network)]], Field(max_length=256)] = []
     organisation: Name | None = None
     tags: Tags = {}

@@ -1,5 +1,6 @@
 """One fabric for all tests that can share it; it is whole again before each of them."""
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -28,3 +29,13 @@ def own_house(tmp_path) -> Iterator[House]:
     """One that is not started, for a test that starts or breaks it its own way."""
     with house_in(tmp_path) as house:
         yield house
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interruptible():
+    """What a shell starts in the background ignores SIGINT, and so would everything that is started here."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

@@ -14,7 +14,7 @@ from relays.topology import load
 from tests.integration.harness import FABRIC, ROOT, TOPOLOGY, House, wait_for, with_free_ports
 
 COMMANDS = [
-    "up", "down", "status", "drain", "publish", "send", "subscribe", "notices", "act", "bundle", "revoke",
+    "up", "down", "status", "drain", "nearest", "publish", "send", "subscribe", "notices", "act", "bundle", "revoke",
     "topology lint", "topology graph", "edge run", "relay run", "authority init", "authority show",
     "authority backup", "authority restore", "authority delegate", "issuer run", "token issue", "token list",
     "token withdraw", "join", "credential show", "credential list", "credential renew", "credential needs-renewal",
@@ -41,6 +41,8 @@ def test_every_command_explains_itself_with_an_example(bare, name):
         (("publish", "detections.x", "--as", "nobody", "{}"), 1, "E904"),
         (("publish", "detections.x", "--as", "../../etc", "{}"), 1, "E904"),
         (("publish", "detections.x", "{}"), 2, "E908"),
+        (("nearest", "--as", "nobody"), 1, "E904"),
+        (("nearest",), 2, "E908"),
         (("status", "trial"), 1, "E914"),
         (("status",), 1, "E914"),
         (("down", "trial"), 1, "E914"),

@@ -267,9 +267,9 @@ def test_what_a_member_may_not_send(house, guest, make, code, refused):
         (lambda i, g: (i.say(msgpack.packb([99])), i.answer())[1], Code.UNKNOWN_FRAME),
         (lambda i, g: (i.say(msgpack.packb([5, 9, 0, []])), i.answer())[1], Code.MALFORMED),
         (lambda i, g: (i.say(Lists(issue_revocations(g.fabric, 99, 0, 0, [], g.signer))), i.answer())[1],
-         Code.WRONG_DIRECTION),
+         Code.STALE_LIST),
     ],
-    ids=["64 KiB topic", "deep envelope", "noise", "unknown frame", "lane 9", "a list from below"],
+    ids=["64 KiB topic", "deep envelope", "noise", "unknown frame", "lane 9", "a list of its own"],
 )
 def test_what_ends_the_link(house, guest, say, code, refused):
     with Intruder(guest) as intruder:

@@ -249,3 +249,61 @@ def test_without_the_passphrase_nothing_is_signed(house):
     wrong.write_text("not the right one\n")
     refused = house.cli("revoke", "line", "--fabric", "joins", "--passphrase-file", str(wrong), "--json").expect(5)
     assert refused.error["code"] == "E918" and "not the right one" not in refused.err
+
+
+def test_the_whole_story(house, issuer, capsys):
+    """Two members of the plant's issuer: one is revoked while it publishes, the other is renewed under load."""
+    machines = {name: Machine(house, f"story-{name}") for name in ("plant-good", "plant-bad")}
+    for name, machine in machines.items():
+        machine.cli("join", token(house, "--id", name, "--segment", "line")).expect(0)
+    seen: list[int] = []
+    stop = threading.Event()
+    sent = 0
+    with house.point("analyst") as analyst:
+        messages = analyst.subscribe("detections.story.>", timeout_s=60)
+
+        def read():
+            with suppress(FabricError):
+                for message in messages:
+                    if message.topic.endswith("good"):
+                        seen.append(message.content["n"])
+
+        threading.Thread(target=read, daemon=True).start()
+        bad = machines["plant-bad"].point("plant-bad")
+        bad.connect()
+        cut_ms: list[int] = []
+
+        def publish_until_cut():
+            try:
+                while True:
+                    bad.publish("detections.story.bad", {"n": 0})
+            except FabricError as error:
+                assert error.code is Code.REVOKED
+                cut_ms.append(time.time_ns() // 1_000_000)
+
+        thread = threading.Thread(target=publish_until_cut, daemon=True)
+        thread.start()
+        with machines["plant-good"].point("plant-good") as good:
+            before = good.identity.credential.serial
+            renewed = threading.Thread(target=lambda: (good.renew(), stop.set()), daemon=True)
+            phrase = str(house.work / "passphrase")
+            revoking = house.start(
+                "revoke", "plant-bad", "--fabric", "joins", "--wait", "20s", "--json", "--passphrase-file", phrase
+            )
+            while thread.is_alive() or not stop.is_set() or sent < 500:
+                good.publish("detections.story.good", {"n": sent})
+                sent += 1
+                if sent == 50:
+                    renewed.start()
+                assert sent < 60_000
+        said = revoking.wait().expect(0).lines
+        wait_for(lambda: len(seen) >= sent, "all of the good one's")
+    assert seen == list(range(sent)), "each once, in order, none lost over the renewal"
+    folder = machines["plant-good"].home / "joins" / "ids" / "plant-good"
+    assert load_identity(folder).credential.serial > before
+    slowest = max(line["after_ms"] for line in said[1:])
+    with capsys.disabled():
+        issued_ms = said[0]["until_ms"] - 30 * 86_400_000
+        print(f"\nrevoked: in force at all relays after {slowest} ms, the member knew after {cut_ms[0] - issued_ms} ms")
+    with suppress(FabricError):
+        bad.close()

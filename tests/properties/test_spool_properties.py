@@ -10,6 +10,7 @@ from fabric.edge.spool import Spool
 from fabric.protocol.ready import (
     Done,
     KeepCredential,
+    KeepDirectory,
     KeepDispatch,
     KeepGap,
     KeepLists,
@@ -46,6 +47,7 @@ ops = st.one_of(
     puts(), st.builds(Seen, ids, ways, st.just(LATER)), st.builds(Replace, ids, ways, bodies),
     st.builds(Done, ids, ways, names, st.booleans()),
     st.builds(KeepCredential, ids, bodies), st.builds(KeepLists, bodies), st.builds(KeepSession, names, bodies),
+    st.builds(KeepDirectory, bodies),
     st.builds(KeepGap, names, st.integers(0, 2)), st.builds(KeepNotice, names, bodies),
     st.builds(KeepPosition, names, texts), st.builds(KeepOwner, texts, texts, ids),
     st.builds(KeepDispatch, ids, names, st.integers(0, 4), untils),

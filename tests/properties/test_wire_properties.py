@@ -45,7 +45,9 @@ ANY_FRAME = st.one_of(
     st.builds(wire.Pong, INT, INT, PATH),
     st.builds(wire.Bye, CODE, DETAIL),
     st.builds(wire.Lists, BYTES),
+    st.builds(wire.Directory, BYTES),
     st.builds(wire.Join, ID, NAME, st.binary(max_size=32), BYTES),
+    st.builds(wire.Applied, st.lists(st.tuples(NAME, INT, INT), max_size=8)),
     st.builds(wire.Joined, ID, st.none() | CODE, DETAIL, BYTES),
     st.builds(wire.Denied, st.lists(st.tuples(CODE, INT), max_size=8)),
 )
@@ -66,7 +68,7 @@ def paths_into(value, at=()):
 
 def test_there_is_a_strategy_for_every_frame():
     made = {type(decode_frame(raw)) for raw in FRAMES}
-    assert len(made) == 17 and made == set(wire.Frame.__args__)
+    assert len(made) == 19 and made == set(wire.Frame.__args__)
 
 
 @settings(max_examples=1000, deadline=None)

@@ -10,11 +10,13 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import msgpack
+
 from fabric.protocol.envelope import Kind, decode_envelope, leaf_of
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.outbox import Row
 from fabric.protocol.parts import read_records
-from fabric.protocol.ready import Delivered, Delivery, Done, Op, Published, Put, Ready, Replace, Seen
+from fabric.protocol.ready import Delivered, Delivery, Done, KeepLists, Op, Published, Put, Ready, Replace, Seen
 from fabric.protocol.relay import Relay
 from fabric.protocol.reports import NOTICE_TOPIC
 from fabric.protocol.severity import Lane
@@ -60,6 +62,7 @@ class Promises(Observer):
         self.noticed: Counter[str] = Counter()  # origin -> messages that notices told it of
         self.unreadable: Counter[str] = Counter()  # origin -> notices that a hop could not pass on whole
         self.unheard: dict[bytes, None] = {}  # actions, by full digest, of whose ends something could not be passed on
+        self.lists: dict[str, tuple[str, ...]] = {}  # node -> whom the list on its disk revokes
         self._words_damaged = False  # a disk lost something that a relay had said
         self._ending: dict[tuple[str, bytes, str], str] = {}  # the same, as long as it is not on disk
         self.lane_bytes: Counter[tuple[str, str, Lane]] = Counter()  # (sender, receiver, lane), first sendings only
@@ -83,6 +86,9 @@ class Promises(Observer):
                 known.damaged = True
                 known.holders.pop((node.name, direction), None)
         self._ending = {key: origin for key, origin in self._ending.items() if key[0] != node.name}
+        self.lists.pop(node.name, None)
+        for op in node.disk.kept.values():
+            self._listed(node, op)
         self._listen(node)
 
     def _listen(self, node: SimNode) -> None:
@@ -116,6 +122,8 @@ class Promises(Observer):
         known = self.known.get(row.held.message.id)
         if known is None:
             return
+        if refused.code is not Code.REVOKED and self._is_revoked(node, header.origin):
+            raise Broken(f"{node.name} ended {header.kind.word} of {header.origin}, who is revoked, as {refused.code}")
         if refused.code is Code.EXPIRED and self._age_ms(known) < header.ttl_ms - self.slack_ms:
             raise Broken(f"{node.name} ended {header.kind.word} after {self._age_ms(known)} of {header.ttl_ms} ms")
         if told:
@@ -143,6 +151,7 @@ class Promises(Observer):
         if known is None:
             return  # what relays say themselves
         self._check_holder(receiver, known, envelope.parts, "was sent to")
+        self._check_origin(sender, known, "sent")
         header = known.message.header
         if header.kind is Kind.ACTION and None in envelope.parts:
             raise Broken(f"{header.kind.word} was sent to {receiver.name} without a part")
@@ -171,6 +180,8 @@ class Promises(Observer):
             known = self.known.get(id_)
             if known is None or known.damaged:
                 continue
+            if isinstance(node.core, Relay):
+                self._check_origin(node, known, "acknowledged")
             if not any((id_, way) in disk.held or (id_, way) in disk.seen for way in Direction):
                 raise Broken(f"{node.name} acknowledged {known.message.header.kind.word} that is not on its disk")
 
@@ -184,6 +195,8 @@ class Promises(Observer):
                     if known is None:
                         continue
                     self._check_stored(node, known, op.envelope)
+                    if isinstance(node.core, Relay):
+                        self._check_origin(node, known, "took in")
                     known.holders[node.name, direction] = None
                     if direction is Direction.UP:
                         known.passed[node.name] = None
@@ -205,6 +218,31 @@ class Promises(Observer):
                     known.holders.pop((node.name, op.direction), None)
                 if not known.holders:
                     self._check_end(known)
+        for op in ops:
+            self._listed(node, op)
+
+    def _listed(self, node: SimNode, op: Op) -> None:
+        """A list is in force when it is on disk; then nothing of whom it revokes is."""
+        if not isinstance(op, KeepLists):
+            return
+        body, _ = msgpack.unpackb(op.raw)
+        self.lists[node.name] = tuple(msgpack.unpackb(body)[5])
+        for id_, _ in node.disk.held if isinstance(node.core, Relay) else ():
+            if id_ in self.known:
+                self._check_origin(node, self.known[id_], "still holds")
+
+    def _is_revoked(self, node: SimNode, origin: str) -> bool:
+        return origin in self.lists.get(node.name, ())
+
+    def _check_origin(self, node: SimNode, known: Known, what: str) -> None:
+        header = known.message.header
+        if self._is_revoked(node, header.origin):
+            raise Broken(f"{node.name} {what} {header.kind.word} of {header.origin}, who is revoked")
+
+    def gone(self, known: Known) -> bool:
+        """Whether it may be lost: a disk lost it, and said so; its origin, or a relay that had it, is revoked."""
+        revoked = self.world.revoked
+        return known.damaged or known.message.header.origin in revoked or any(r in known.passed for r in revoked)
 
     def _check_stored(self, node: SimNode, known: Known, raw: bytes) -> None:
         envelope = decode_envelope(raw)
@@ -214,12 +252,12 @@ class Promises(Observer):
     def _check_end(self, known: Known) -> None:
         """Nobody holds it any more: it was delivered to all who were to have it, or its origin is told."""
         header = known.message.header
-        if header.kind is not Kind.EVENT or not known.acked or known.reported or known.refused or known.damaged:
+        if header.kind is not Kind.EVENT or not known.acked or known.reported or known.refused or self.gone(known):
             return
         if self.root not in known.passed:
             raise Broken(f"nobody holds {header.topic} {header.sequence} of {header.origin}, and the root never had it")
         for reader, relay in self.readers.items():
-            if relay in known.passed and reader not in known.handled:
+            if relay in known.passed and reader not in known.handled and reader not in self.world.revoked:
                 raise Broken(f"nobody holds {header.topic} {header.sequence} of {header.origin}: {reader} missed it")
 
     # -- at control points ------------------------------------------------------------------------------
@@ -247,6 +285,7 @@ class Promises(Observer):
         if known is None:
             return
         header = known.message.header
+        self._check_origin(node, known, "was given")
         if self._age_ms(known) >= header.ttl_ms + self.slack_ms:
             raise Broken(f"{header.kind.word} came to {node.name} after {self._age_ms(known)} of {header.ttl_ms} ms")
         original = known.message.envelope.parts
@@ -267,13 +306,14 @@ class Promises(Observer):
             header = known.message.header
             if header.kind is not Kind.EVENT or not known.acked or known.refused or known.damaged:
                 continue
-            held = [name for name, _ in known.holders]
+            held = [name for name, _ in known.holders if name not in self.world.revoked]
             if held:
                 found.append(f"{header.topic} {header.sequence} of {header.origin} is still held by {held}")
         for origin, ends in self.ends.items():
-            excused = self._words_damaged or self.unreadable[origin]
-            if self.noticed[origin] < len(ends) and not excused:
-                found.append(f"{origin} was told of {self.noticed[origin]} of its {len(ends)} messages that ended")
+            excused = self._words_damaged or self.unreadable[origin] or origin in self.world.revoked
+            owed = sum(relay not in self.world.revoked for relay, _, _ in ends)
+            if self.noticed[origin] < owed and not excused:
+                found.append(f"{origin} was told of {self.noticed[origin]} of its {owed} messages that ended")
         return found
 
     def _age_ms(self, known: Known) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from fabric.protocol.ready import (
     Done,
     KeepCredential,
+    KeepDirectory,
     KeepDispatch,
     KeepGap,
     KeepLists,
@@ -29,14 +30,14 @@ from fabric.protocol.wire import Direction
 Key = tuple[bytes, Direction]
 # The order in which a core takes what is kept; messages and what was seen come after it.
 _ORDER = (
-    KeepOwner, KeepPosition, KeepCredential, KeepLists, KeepSession, KeepGap, KeepNotice, KeepDispatch,
+    KeepOwner, KeepPosition, KeepCredential, KeepLists, KeepDirectory, KeepSession, KeepGap, KeepNotice, KeepDispatch,
 )
 
 
 def _name(op: Op) -> tuple[object, ...]:
     """Under what a kept operation replaces an older one."""
     match op:
-        case KeepOwner() | KeepLists():
+        case KeepOwner() | KeepLists() | KeepDirectory():
             return (type(op),)
         case KeepDispatch(digest, target, _, _):
             return (type(op), digest, target)

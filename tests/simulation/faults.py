@@ -19,6 +19,8 @@ from tests.support import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 
 # By how much a machine's clock may be wrong: within the skew, beyond it, and far beyond.
 _CLOCKS_MS = (0, 2 * SECOND_MS, -20 * SECOND_MS, 10 * MINUTE_MS, -HOUR_MS, HOUR_MS, 365 * DAY_MS, -365 * DAY_MS)
+# The root's clock is the fabric's: what lives for seconds must not run out by how far that jumps.
+_ROOT_CLOCKS_MS = (0, 10 * SECOND_MS, -10 * SECOND_MS)
 # A link that takes less than what is critical alone, while many small low ones wait for their share of it.
 _NARROW_BYTES_PER_S, _NARROW_WAY_MS = 40_000, 1_000
 _NARROW_MS = 12 * SECOND_MS
@@ -37,6 +39,7 @@ class Story(Protocol):
     relays: list[str]
     sensors: list[str]
     durable: list[str]  # control points with an outbox
+    parents: dict[str, list[str]]  # of relays and control points, in order of preference
     starved: list[str]  # what a fault found to be wrong itself
 
     def sent_bytes(self, sender: str, receiver: str, low: bool) -> int: ...
@@ -70,6 +73,11 @@ def _clock(story: Story) -> None:
 def _clock_step(story: Story) -> None:
     node = story.world.nodes[story.chosen.choice([name for name in story.world.nodes if name != story.relays[0]])]
     node.wall_ms = story.chosen.choice(_CLOCKS_MS)
+
+
+def _root_clock_step(story: Story) -> None:
+    """The fabric's time jumps, for everybody, by less than the skew."""
+    story.world.nodes[story.relays[0]].wall_ms = story.chosen.choice(_ROOT_CLOCKS_MS)
 
 
 def _crash(story: Story) -> None:
@@ -214,14 +222,38 @@ def _replay(story: Story) -> None:
     _liar(story).lies = lie
 
 
+def _revoke(story: Story) -> None:
+    """The authority revokes a control point, or a relay without which everybody has a way; the root gets the list."""
+    needed = {
+        parent for name, parents in story.parents.items() for parent in parents
+        if name in story.relays or len(parents) == 1
+    }
+    relays = [name for name in story.relays[1:] if name not in needed]
+    points = [name for name in story.parents if name not in story.relays and name != "archive"]
+    if relays and story.chosen.random() < 0.4:
+        points = relays
+    name = story.chosen.choice([name for name in points if name not in story.world.revoked])
+    story.world.revoke(name, story.relays[0])
+
+
+def _drain(story: Story) -> None:
+    """Somebody stops a relay for a while, and lets those below it move first."""
+    chosen = story.chosen
+    name = chosen.choice([name for name in story.relays if any(name in p for p in story.parents.values())])
+    if story.world.nodes[name].alive and not story.world.nodes[name].drains and name not in story.world.revoked:
+        story.world.drain(name, chosen.choice([2_000, 20_000]), chosen.choice([300, 3_000, 15_000]))
+
+
 ALWAYS: dict[str, Fault] = {
     "loss": _loss, "copies": _copies, "reorder": _reorder, "clock": _clock, "strip": _strip, "replay": _replay,
 }
 NOW_AND_THEN: dict[str, Fault] = {
     "crash": _crash, "partition": _partition, "oneway": _oneway, "flap": _flap, "delay": _delay, "clock": _clock_step,
-    "full": _disk_full, "flips": _disk_flips,
+    "full": _disk_full, "flips": _disk_flips, "drain": _drain, "time": _root_clock_step,
 }
-ONCE: dict[str, Fault] = {"narrow": _narrow}
+ONCE: dict[str, Fault] = {"narrow": _narrow, "revoke": _revoke}
+# A flood is much to tell.
+SELDOM = frozenset({"narrow"})
 FAULTS = tuple(dict.fromkeys([*ALWAYS, *NOW_AND_THEN, *ONCE]))
 # Beside these a link's share can be told: nothing else stops it, or is sent on it again.
 _STEADY = frozenset({"narrow", "clock", "strip"})

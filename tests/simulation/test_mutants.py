@@ -3,16 +3,24 @@
 A checker that nothing can set off checks nothing.
 """
 
+from contextlib import nullcontext
+
 import pytest
 
 from fabric.protocol import outbox
+from fabric.protocol.below import Below
 from fabric.protocol.carrier import Carrier
 from fabric.protocol.custody import Custody
 from fabric.protocol.dedup import Dedup
 from fabric.protocol.envelope import Kind
+from fabric.protocol.handshake import Trust
+from fabric.protocol.holding import Holding
+from fabric.protocol.node import Node
 from fabric.protocol.notices import Notices
 from fabric.protocol.outbox import Held
-from tests.simulation.trouble import tell
+from fabric.protocol.wire import Lists
+from tests.simulation.checkers import Broken, Promises
+from tests.simulation.trouble import SENSOR, tell
 from tests.simulation.world import World
 
 # Each is caught by one of the first few stories; more would hide that a checker became blind to it.
@@ -73,6 +81,21 @@ def what_was_refused_for_a_while_is_given_up(patch):
     patch.setattr(Notices, "note", lambda *_: None)
 
 
+def who_is_revoked_is_heard(patch):
+    patch.setattr(Trust, "check", lambda *_: None)
+
+
+def a_list_goes_no_further(patch):
+    send = Node.send
+    patch.setattr(Node, "send", lambda self, link, frame, ready: (
+        None if isinstance(frame, Lists) else send(self, link, frame, ready)
+    ))
+
+
+def who_is_revoked_keeps_his_place(patch):
+    patch.setattr(Below, "on_lists", lambda *_: None)
+
+
 @pytest.mark.parametrize(("mutant", "faults", "said"), [
     (nothing_is_a_repeat, ("loss", "copies"), "came twice"),
     (no_part_is_taken_out_on_sending, ("partition",), "was sent to"),
@@ -84,6 +107,9 @@ def what_was_refused_for_a_while_is_given_up(patch):
     (an_action_without_a_part_is_passed_on, ("loss",), "without a part"),
     (what_ended_is_forgotten_by_a_crash, ("crash", "partition"), "was told of"),
     (what_was_refused_for_a_while_is_given_up, ("full",), "nobody holds"),
+    (who_is_revoked_is_heard, ("revoke",), "who is revoked"),
+    (a_list_goes_no_further, ("revoke",), "has revocation list"),
+    (who_is_revoked_keeps_his_place, ("revoke",), "looks for"),
 ], ids=lambda value: getattr(value, "__name__", ""))
 def test_a_checker_says_what_is_broken(monkeypatch, mutant, faults, said):
     mutant(monkeypatch)
@@ -95,7 +121,31 @@ def test_a_checker_says_what_is_broken(monkeypatch, mutant, faults, said):
     raise AssertionError(f"not caught: {wrong[:5]}")
 
 
-@pytest.mark.parametrize("faults", [("loss", "copies"), ("partition",), ("crash", "partition"), ("narrow",), ("full",)])
+@pytest.mark.parametrize("faults", [
+    ("loss", "copies"), ("partition",), ("crash", "partition"), ("narrow",), ("full",), ("revoke",), ("drain", "time"),
+])
 def test_and_of_what_is_whole_nothing(faults):
     for seed in range(STORIES // 2):
         assert tell(seed, faults=faults).wrong == []
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_what_waits_of_whoever_is_revoked_is_seen(monkeypatch, ends):
+    """Of many stories hardly one has something waiting at the very moment."""
+    if not ends:
+        monkeypatch.setattr(Holding, "on_lists", Below.on_lists)
+    world = World(watch=False)
+    world.relay("r")
+    world.relay("n1", "r")
+    world.point("sensor", "n1", SENSOR)
+    world.observers.append(Promises(world, {}, "r", 1_500))
+    world.run(5_000)
+    world.part("n1", "r")
+    for number in range(5):
+        world.publish("sensor", sequence=number)
+    world.run(1_000)
+    world.revoke("sensor", "r")
+    world.join("n1", "r")
+    with nullcontext() if ends else pytest.raises(Broken, match="n1 still holds event of sensor"):
+        world.run(20_000)
+        assert world.nodes["n1"].core.counters["ended:revoked"] == 5

@@ -336,7 +336,7 @@ def test_one_identity_in_two_places_is_noticed_and_named():
     world.nodes["cell-2"].core.roots = world.roots
     world.nodes["cell-2"].dials = [("west", twin.dials[0][1])]
     world.nodes["cell-2"].core.uplink.parents = ["west"]
-    world._later(0, lambda: world._dial_wanted(world.nodes["cell-2"]))
+    world.after(0, lambda: world._dial_wanted(world.nodes["cell-2"]))
     world.run(10_000)
     counted = sum(
         count for name in ("hq", "east", "west", "cell", "cell-2")
@@ -356,7 +356,7 @@ def test_one_session_in_two_places_is_noticed_and_named():
     world.nodes["copy"].core.roots = world.roots
     world.nodes["copy"].core.uplink.parents = ["west"]
     world.nodes["copy"].dials = [("west", reader.dials[0][1])]
-    world._later(0, lambda: world._dial_wanted(world.nodes["copy"]))
+    world.after(0, lambda: world._dial_wanted(world.nodes["copy"]))
     world.run(20_000)
     counters = [world.nodes[name].core.counters for name in ("east", "west")]
     assert sum(counted["twins:point"] for counted in counters) > 0

@@ -24,6 +24,7 @@ from fabric.protocol.ready import (
     Attach,
     Delivered,
     Delivery,
+    Drain,
     Event,
     Handled,
     LinkDown,
@@ -37,15 +38,29 @@ from fabric.protocol.ready import (
     Tick,
 )
 from fabric.protocol.relay import Relay
+from fabric.protocol.revocations import issue_revocations
 from fabric.protocol.tlp import Label
 from fabric.protocol.verify import RootCache, Verified, open_envelope
 from fabric.protocol.wire import Role, decode_frame
 from tests.simulation.disk import Disk, Key
 from tests.simulation.network import Network
-from tests.support import HOUR_MS, T0, Authority, Member, derive, entropy, message
+from tests.support import (
+    DAY_MS,
+    FABRIC,
+    HOUR_MS,
+    SECOND_MS,
+    T0,
+    Authority,
+    Member,
+    derive,
+    entropy,
+    message,
+)
 
 _REDIAL_MS = 500
 _CONNECT_MS = 5
+# The number of a frame.
+_LISTS = 14
 # How long ends of rows may wait for a commit, as in the real spool.
 _OWED_MS = 50
 
@@ -84,6 +99,9 @@ class SimNode:
     dialled: dict[int, None] = field(default_factory=dict)  # those of `links` that this side dialled
     dialling: dict[str, None] = field(default_factory=dict)  # peers that are to be dialled in a moment
     alive: bool = True
+    off: bool = False  # and will not be started again
+    drains: bool = False  # as the file says that its process finds at every start
+    lists: bytes = b""  # the file with the authority's revocation list, of whoever has one
     wake_at_ms: int | None = None  # in the world's time
     durable: bool = True  # whether its disk outlives it: a control point's does with an outbox
     ahead_ms: int = 0  # of its steady clock, to the world's time
@@ -121,6 +139,7 @@ class World:
         self._sequence = 0
         self._links = 0
         self._sessions = 0
+        self.revoked: list[str] = []  # in the order in which the authority put them on its list
 
     # -- who is there -----------------------------------------------------------------------------------
 
@@ -143,8 +162,8 @@ class World:
                 node.dials.append((above, Role.CHILD))
             else:
                 self.nodes[above].dials.append((name, Role.PARENT))
-                self._later(0, lambda above=above: self._dial_wanted(self.nodes[above]))
-        self._later(0, lambda: self._dial_wanted(node))
+                self.after(0, lambda above=above: self._dial_wanted(self.nodes[above]))
+        self.after(0, lambda: self._dial_wanted(node))
         return node
 
     def point(self, name: str, relay: str, grants: Grants, clearance: Label = Label.RED,
@@ -164,7 +183,7 @@ class World:
         node = self._add(name, member, make)
         node.durable = outbox
         node.dials += [(peer, Role.POINT) for peer in (relay, *backups)]
-        self._later(0, lambda: self._dial_wanted(node))
+        self.after(0, lambda: self._dial_wanted(node))
         return node
 
     def _add(self, name: str, member: Member, make: Callable[[bytes], Node]) -> SimNode:
@@ -225,6 +244,47 @@ class World:
     def join(self, name: str, peer_name: str) -> None:
         self.network.mend(name, peer_name)
 
+    def revoke(self, name: str, keeper: str) -> None:
+        """The authority puts somebody on its list, and the newer list is handed to a relay."""
+        self.revoked.append(name)
+        raw = issue_revocations(
+            FABRIC, len(self.revoked), self.now_ms, self.now_ms + DAY_MS, self.revoked, self.authority.signer
+        )
+        self.nodes[keeper].lists = raw
+        self._read_lists(self.nodes[keeper])
+
+    def _read_lists(self, node: SimNode) -> None:
+        """As the process of a relay does when it finds another file, and at its start."""
+        if node.alive and node.lists:
+            now_ms, ready = node.now_ms(self.now_ms), Ready()
+            refused = node.core.apply_lists(node.lists, now_ms, ready)
+            assert refused is None, refused
+            ready.merge(node.core.step(Tick(), now_ms))
+            self._apply(node, ready)
+
+    def drain(self, name: str, within_ms: int, away_ms: int) -> None:
+        """A relay takes its leave, goes when everybody has moved or the time is over, and comes back after a while."""
+        node = self.nodes[name]
+        node.drains = True
+        self.step(name, Drain())
+        self._drain_on(node, self.now_ms + within_ms, away_ms)
+
+    def _drain_on(self, node: SimNode, until_ms: int, away_ms: int) -> None:
+        core = node.core
+        assert isinstance(core, Relay)
+        if not node.alive or not (core.draining and core.drained or self.now_ms >= until_ms):
+            self.after(SECOND_MS, lambda: self._drain_on(node, until_ms, away_ms))
+            return
+        if node.disk.owed:
+            self._written(node, node.disk.settle())
+        node.drains = False
+        self.crash(node.name, away_ms)
+
+    def switch_off(self, name: str) -> None:
+        """For good."""
+        self.nodes[name].off = True
+        self.crash(name, 0)
+
     def doom(self, name: str, effects: int, down_ms: int) -> None:
         """Crash after so many more effects: between a commit and a frame, or between two frames."""
         self.nodes[name].effects_left, self.nodes[name].down_ms = effects, down_ms
@@ -247,9 +307,11 @@ class World:
         node.disk.lose_power()
         for link, (peer, theirs) in list(node.links.items()):
             self._unlink(node, link, self.nodes[peer], theirs)
-        self._later(down_ms, lambda: self._restart(node))
+        self.after(down_ms, lambda: self._restart(node))
 
     def _restart(self, node: SimNode) -> None:
+        if node.off:
+            return
         now_ms = node.now_ms(self.now_ms)
         if not node.durable:
             node.disk = Disk()
@@ -264,6 +326,9 @@ class World:
             observer.restarted(node, quarantined)
         if node.takes is not None:
             self.step(node.name, node.takes._replace(epoch=self.now_ms))
+        if node.drains:
+            self.step(node.name, Drain())
+        self._read_lists(node)
         self._dial_wanted(node)
         self._wake(node, self.now_ms)
 
@@ -280,7 +345,7 @@ class World:
                 if peer not in connected and peer not in node.dialling:
                     node.dialling[peer] = None
                     wait_ms = 1 + int(self.random.random() * _REDIAL_MS)
-                    self._later(wait_ms, lambda peer=peer, role=role: self._dial(node.name, peer, role))
+                    self.after(wait_ms, lambda peer=peer, role=role: self._dial(node.name, peer, role))
             elif peer in connected:
                 link = connected[peer]
                 self._unlink(node, link, self.nodes[peer], node.links[link][1])
@@ -301,7 +366,7 @@ class World:
         node.dialled[ours] = None
         nonce = derive("nonce", ours)[:16]
         self._log("dial", name, peer_name, b"")
-        self._later(_CONNECT_MS, lambda: self._both_up(node, ours, peer, theirs, nonce, role))
+        self.after(_CONNECT_MS, lambda: self._both_up(node, ours, peer, theirs, nonce, role))
 
     def _both_up(self, node: SimNode, ours: int, peer: SimNode, theirs: int, nonce: bytes, role: Role) -> None:
         if ours not in node.links or theirs not in peer.links:
@@ -316,7 +381,7 @@ class World:
         node.dialled.pop(link, None)
         peer.dialled.pop(theirs, None)
         for side, number in ((node, link), (peer, theirs)):
-            self._later(_CONNECT_MS, lambda side=side, number=number: self.step(side.name, LinkDown(number)))
+            self.after(_CONNECT_MS, lambda side=side, number=number: self.step(side.name, LinkDown(number)))
 
     def _apply(self, node: SimNode, ready: Ready) -> None:
         """The driver's duty (SPEC 10), an effect at a time: a node that is to die does so between any two of them."""
@@ -348,8 +413,11 @@ class World:
         if not node.disk.owed:
             node.owed_since_ms = self.now_ms
         if written:
-            for observer in self.observers:
-                observer.committed(node, written)
+            self._written(node, written)
+
+    def _written(self, node: SimNode, ops: Sequence[Op]) -> None:
+        for observer in self.observers:
+            observer.committed(node, ops)
 
     def _transmit(self, node: SimNode, link: int, payload: bytes) -> None:
         if link not in node.links:
@@ -368,7 +436,8 @@ class World:
 
     def _receive(self, name: str, link: int, payload: bytes) -> None:
         node = self.nodes[name]
-        if node.alive and link in node.links:
+        deaf = name in self.revoked and payload[1] == _LISTS  # nobody obeys a list that revokes himself
+        if node.alive and link in node.links and not deaf:
             self.step(name, node.core.read(link, payload))
 
     def _wake(self, node: SimNode, at_ms: int) -> None:
@@ -405,10 +474,10 @@ class World:
         if delivered.message.header.kind is Kind.ACTION:
             node.executed.append(delivered.message.id)
             record = {"end": "completed", "targets": [node.name], "by": node.name, "status": 200}
-            self._later(1, lambda: self._answer(node, delivered, record))
+            self.after(1, lambda: self._answer(node, delivered, record))
         else:
             core = node.core
-            self._later(1, lambda: self._handle(node, core, delivered.message.id))
+            self.after(1, lambda: self._handle(node, core, delivered.message.id))
 
     def _handle(self, node: SimNode, core: Node, id_: bytes) -> None:
         if not node.alive or node.core is not core:
@@ -445,9 +514,6 @@ class World:
 
     def after(self, in_ms: int, function: Callable[[], None]) -> None:
         """Do something later in virtual time."""
-        self._later(in_ms, function)
-
-    def _later(self, in_ms: int, function: Callable[[], None]) -> None:
         self._at(self.now_ms + in_ms, function)
 
     def _at(self, at_ms: int, function: Callable[[], None]) -> None:

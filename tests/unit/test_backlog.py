@@ -8,12 +8,13 @@ from fabric.edge.spool import Spool
 from fabric.protocol import signing
 from fabric.protocol.credentials import NodeKind
 from fabric.protocol.custody import Custody
-from fabric.protocol.envelope import decode_envelope, leaf_of
+from fabric.protocol.envelope import decode_envelope, encode_envelope, leaf_of
 from fabric.protocol.limits import LANE_QUOTA_BYTES
 from fabric.protocol.outbox import Outbox
-from fabric.protocol.ready import Done, KeepCredential, Put, Seen
+from fabric.protocol.ready import Done, KeepCredential, Put, Replace, Seen
 from fabric.protocol.relay import Relay
 from fabric.protocol.severity import Lane
+from fabric.protocol.tlp import Label
 from fabric.protocol.wire import Direction
 from tests.support import EVERYTHING, T0, Authority, entropy, message
 from tests.unit.test_spool import LATER, NOW, UP, damage, id_of, put
@@ -60,10 +61,10 @@ def test_beyond_the_first_of_a_lane_rows_for_the_uplink_sleep_and_are_known_as_s
     ops = spool.load(NOW)
     assert ids(ops) == [1, 2, 6]
     assert [op for op in ops if isinstance(op, Seen)] == [Seen(id_of(n), UP, LATER) for n in (3, 4, 5)]
-    assert spool.asleep_rows[Lane.HIGH] == 3 and spool.asleep_bytes[Lane.HIGH] == 300
+    assert spool.asleep.rows[Lane.HIGH] == 3 and spool.asleep.bytes[Lane.HIGH] == 300
     assert spool.wake() == [], "those that are awake go first"
     spool.commit([done(1)])
-    assert ids(spool.wake()) == [3, 4, 5] and sum(spool.asleep_rows) == sum(spool.asleep_bytes) == 0
+    assert ids(spool.wake()) == [3, 4, 5] and sum(spool.asleep.rows) == sum(spool.asleep.bytes) == 0
     spool.close()
 
 
@@ -110,7 +111,7 @@ def test_everything_comes_once_in_order_whatever_ended_and_however_often_it_star
             spool.close()
             spool = Spool(path, awake_max=2)
             awake = ids(spool.load(NOW))
-    assert awake == [] and sum(spool.asleep_rows) == 0
+    assert awake == [] and sum(spool.asleep.rows) == 0
     spool.close()
 
 
@@ -169,6 +170,71 @@ def real(number):
     return Put(leaf_of(envelope.header)[:16], UP, Lane.LOW, raw, 0, T0, T0 + 60_000, (), (("^", ()),))
 
 
+SECOND = AUTHORITY.issue("zeek-2", grants=EVERYTHING)
+RULES = {"src_ip": Label.AMBER, "rule": Label.GREEN}
+
+
+def whole(number, member=ZEEK, pad=0):
+    record = {"src_ip": "10.1.0.7", "rule": "scan", "pad": random.Random(number).randbytes(pad)}
+    raw = message(member, sequence=number, label=Label.CLEAR, records=[record], rules=RULES)
+    return Put(leaf_of(decode_envelope(raw).header)[:16], UP, Lane.LOW, raw, 0, T0, T0 + 60_000, (), (("^", ()),))
+
+
+def lacking(put, *missing):
+    envelope = decode_envelope(put.envelope)
+    parts = tuple(None if n in missing else part for n, part in enumerate(envelope.parts))
+    return put._replace(envelope=encode_envelope(envelope._replace(parts=parts)))
+
+
+def again(put):
+    return Replace(put.id, put.direction, put.envelope)
+
+
+def test_a_copy_adds_to_one_that_sleeps_what_that_lacks(path):
+    """Of three parts each copy has another two; one that is awake is replaced as it is said."""
+    spool = filled(path, *(lacking(whole(n), 0) for n in range(5)))
+    spool.load(T0)
+    spool.commit([again(lacking(whole(3), 1)), again(lacking(whole(4), 1)), again(lacking(whole(4), 0, 2))])
+    spool.commit([again(lacking(whole(n), 0, 1)) for n in (2, 3)])
+    spool.commit([Done(whole(n).id, UP, "^", True) for n in (0, 1)])
+    woken = spool.wake()
+    assert woken == [lacking(whole(2), 0), whole(3), whole(4)]
+    spool.commit([Done(put.id, UP, "^", True) for put in woken])
+    spool.commit([again(whole(3)), again(whole(9))])
+    spool.close()
+    assert ids(Spool(path).load(T0)) == []
+
+
+def test_what_came_again_while_it_slept_and_was_taken_for_new_is_one_again_with_all_parts(path):
+    credential = KeepCredential(ZEEK.credential.digest, ZEEK.credential.raw)
+    spool = filled(path, credential, *(lacking(whole(n), 0) for n in range(4)))
+    core = Relay(PLANT.credential, PLANT.signer, AUTHORITY.key, b"s" * 16, entropy("core"), ("hq",))
+    core.restore(spool.load(T0), T0)
+    poorer = lacking(whole(3), 1)
+    spool.commit([poorer, Done(whole(0).id, UP, "^", True)])
+    core.restore([poorer], T0)
+    core.restore(spool.wake(), T0)
+    assert core.custody.get(poorer.id, UP).message.raw == whole(3).envelope
+    spool.close()
+    found = [op for op in Spool(path).load(T0) if isinstance(op, Put) and op.id == poorer.id]
+    assert [put.envelope for put in found] == [whole(3).envelope]
+
+
+def test_whose_it_is_that_sleeps_is_known_of_long_messages_too(path):
+    puts = [whole(n, member, pad) for n, (member, pad) in enumerate(
+        [(ZEEK, 0)] * 2 + [(ZEEK, 0), (ZEEK, 9_000), (SECOND, 0), (SECOND, 9_000)]
+    )]
+    spool = filled(path, *puts)
+    spool.load(T0)
+    assert dict(spool.asleep.signer_bytes) == {
+        (Lane.LOW, member.credential.digest): sum(len(put.envelope) for put in some)
+        for member, some in ((ZEEK, puts[2:4]), (SECOND, puts[4:]))
+    }
+    spool.commit([Done(puts[0].id, UP, "^", True)])
+    assert len(spool.wake()) == 4 and not spool.asleep.signer_bytes
+    spool.close()
+
+
 def test_a_relay_verifies_no_more_signatures_at_its_start_than_it_takes_back(path, monkeypatch):
     count = 50
     filled(path, KeepCredential(ZEEK.credential.digest, ZEEK.credential.raw), *map(real, range(count))).close()
@@ -207,12 +273,12 @@ def test_a_sleeping_message_that_does_not_verify_is_set_aside(path):
 def test_what_sleeps_takes_room_in_its_lane():
     custody = Custody(lambda destination: Outbox(destination, 2_000))
     assert not custody.full(Lane.LOW, 1_000)
-    custody.asleep_bytes = [0, 0, 0, 0, LANE_QUOTA_BYTES]
+    custody.asleep.bytes = [0, 0, 0, 0, LANE_QUOTA_BYTES]
     assert custody.full(Lane.LOW, 1_000) and not custody.full(Lane.HIGH, 1_000)
 
 
 def test_an_outbox_reads_all_of_it(path):
     filled(path, *(put(n) for n in range(1, 3_001))).close()
     spool = Spool(path)
-    assert len(ids(spool.load(NOW))) == 3_000 and sum(spool.asleep_rows) == 0
+    assert len(ids(spool.load(NOW))) == 3_000 and sum(spool.asleep.rows) == 0
     spool.close()

@@ -9,6 +9,7 @@ from fabric.protocol.limits import CONFIRM_MS, MOVED_MAX
 from fabric.protocol.outbox import visit_of
 from fabric.protocol.ready import Drain, KeepSession, LinkUp, Note
 from fabric.protocol.relay import Relay
+from fabric.protocol.revocations import issue_revocations
 from fabric.protocol.routing import open_attachment, sign_attachment
 from fabric.protocol.tlp import Label
 from fabric.protocol.wire import (
@@ -19,6 +20,7 @@ from fabric.protocol.wire import (
     Hello,
     Intro,
     Item,
+    Lists,
     Nack,
     Ping,
     Pong,
@@ -28,6 +30,7 @@ from fabric.protocol.wire import (
     Routes,
 )
 from tests.conversation import Conversation
+from tests.simulation.disk import Disk
 from tests.support import HOUR_MS, T0, Authority, entropy, verified
 
 AUTHORITY = Authority("below")
@@ -35,6 +38,7 @@ UP, DOWN = Direction.UP, Direction.DOWN
 ME, PARENT, EAST, WEST, CELL = (
     AUTHORITY.issue(name, NodeKind.RELAY, Label.RED) for name in ("mid", "hq", "east", "west", "cell")
 )
+ALONE = AUTHORITY.issue("alone", NodeKind.RELAY, Label.RED)
 FEED = AUTHORITY.issue("feed", grants=Grants(publish=(PublishGrant("intel.>"), PublishGrant("detections.>"))))
 READER = AUTHORITY.issue("reader", grants=Grants(subscribe=("intel.>",)))
 WALL = AUTHORITY.issue("wall", grants=Grants(execute=("deny *",)))
@@ -67,6 +71,13 @@ def settle(talk, link):
         told += frames
         talk.say(link, Routed(frames[-1].sequence, []))
     return told
+
+
+def on_disk(talk):
+    disk = Disk()
+    disk.commit(talk.disk)
+    disk.settle()
+    return disk.load(talk.now_ms)
 
 
 def names(talk, frames):
@@ -208,6 +219,34 @@ def test_what_moved_is_taken_though_it_was_seen_and_once(talk):
     assert (again.targets, again.moved) == (["reader"], 4)
 
 
+@pytest.mark.parametrize("restarts", [False, True])
+def test_what_came_for_a_child_that_left_follows_when_its_new_parent_says_so_also_after_a_restart(talk, restarts):
+    """It was handed over and parted from before it was known by which other way it is below: rows are made for it."""
+    cell = talk.connect(CELL, Role.CHILD, session=b"c" * 16)
+    talk.place(cell, CELL, "mid", session=b"c" * 16, epoch=2)
+    talk.place(cell, CELL, "west", session=b"c" * 16, epoch=3)
+    assert [code for frame in talk.heard(cell, Routed) for _, code, _ in frame.refusals] == [Code.BUSY]
+    settle(talk, talk.up)
+    talk.wait(500)
+    assert talk.heard(cell, Bye) == [Bye(Code.CLOSED, "")]
+    message = intel()
+    talk.send(talk.up, message, DOWN)
+    assert [row.destination for row in talk.core.custody.get(message.id, DOWN).rows.values()] == ["relay:cell"]
+    if restarts:
+        again = relay("hq")
+        assert again.core.restore(on_disk(talk), again.now_ms) == []
+        again.disk = talk.disk
+        again.west = again.connect(WEST, Role.CHILD)
+        again.place(again.west, WEST, "mid", epoch=2)
+        talk = again
+    talk.place(talk.west, CELL, "west", session=b"c" * 16, epoch=3)
+    (item,) = talk.items(talk.west)
+    assert (item.direction, item.moved, item.targets) == (DOWN, 1, ["cell"])
+    talk.say(talk.west, Ack([visit_of(message.id, 1, ["cell"])]))
+    assert len(talk.core.custody) == 0
+    assert "relay:cell" not in [op.destination for op in on_disk(talk) if isinstance(op, KeepSession)]
+
+
 def test_it_goes_back_up_when_nobody_here_knows_where_to(talk):
     message = intel()
     talk.send(talk.up, message, DOWN)
@@ -228,6 +267,35 @@ def test_what_a_child_gives_back_waits_until_the_two_agree_on_where_to(talk):
     assert [frame.ids for frame in talk.heard(talk.east, Ack)] == [[visit_of(message.id, 1, ["reader"])]]
     (item,) = talk.items(talk.west)
     assert (item.targets, item.moved) == (["reader"], 2)
+
+
+def revoke(talk, *ids):
+    talk.say(talk.up, Lists(issue_revocations("acme", 1, T0, T0 + HOUR_MS, list(ids), AUTHORITY.signer)))
+
+
+def test_what_waits_below_a_revoked_relay_goes_after_everybody_who_was_there(talk):
+    message = intel()
+    talk.send(talk.up, message, DOWN)
+    talk.items(talk.east), talk.items(talk.up)
+    revoke(talk, "east")
+    assert via(talk, "east") == [] and via(talk, "reader") == [""]
+    (item,) = talk.items(talk.up)
+    assert (item.direction, item.moved, item.targets) == (UP, 1, ["reader"])
+    talk.place(talk.west, CELL, "west", session=b"c" * 16, epoch=2)
+    talk.wait(250)
+    (item,) = talk.items(talk.west)
+    assert item.targets == ["reader"]
+
+
+def test_what_was_for_a_revoked_relay_and_nobody_below_it_ends(talk):
+    alone = talk.connect(ALONE, Role.CHILD, session=b"a" * 16)
+    talk.place(alone, ALONE, "mid", session=b"a" * 16)
+    talk.attach(alone, READER, "alone", "intel.>", epoch=2)
+    talk.send(talk.up, intel(), DOWN)
+    assert len(talk.items(alone)) == 1
+    talk.attach(talk.east, READER, "cell", "intel.>", epoch=3)  # it has moved, and what is on its way here is late
+    revoke(talk, "alone")
+    assert talk.count("ended:revoked") == 1 and via(talk, "alone") == []
 
 
 @pytest.mark.parametrize("parents", [(), ("hq",)])

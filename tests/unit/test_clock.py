@@ -1,6 +1,9 @@
 """A clock that does not jump, whatever happens to the machine's."""
 
+import json
 import os
+
+import pytest
 
 from fabric.transport.clock import Clock, boot_id, up_ns
 
@@ -42,16 +45,44 @@ def test_it_goes_on_over_restarts_of_its_process(tmp_path):
     assert (again.now_ms(), again.wall_ahead_ms()) == (1_010_000, -5_010_000)
 
 
-def test_and_begins_anew_with_the_machine(tmp_path):
+def test_and_begins_with_the_machine_s_clock_again_when_that_starts_anew(tmp_path):
     machine, kept = Machine(), tmp_path / "hq.clock"
     machine.clock(kept)
     machine.boot, machine.up_s, machine.wall_s = "second", 1.0, 2_000.0
     assert (machine.clock(kept).now_ms(), machine.clock(kept).wall_ahead_ms()) == (2_000_000, 0)
 
 
+@pytest.mark.parametrize("correction_s", [-3_600, 3_600])
+def test_a_clock_that_was_put_right_stays_right_over_a_start_of_the_machine(tmp_path, correction_s):
+    machine, kept = Machine(), tmp_path / "hq.clock"
+    clock = machine.clock(kept)
+    machine.pass_(2, wall=2 + correction_s)
+    clock.wall_ahead_ms()
+    machine.pass_(8)
+    before_ms = clock.now_ms()
+    for boot in ("second", "third"):
+        machine.boot, machine.up_s, machine.wall_s = boot, 1.0, machine.wall_s + 30
+        before_ms += 30_000
+        for _ in range(2):
+            again = machine.clock(kept)
+            assert (again.now_ms(), again.wall_ahead_ms()) == (before_ms, correction_s * 1_000)
+
+
+def test_the_file_is_written_when_the_machine_s_clock_has_moved_and_not_each_time_it_is_looked_at(tmp_path):
+    machine, kept = Machine(), tmp_path / "hq.clock"
+    clock, written = machine.clock(kept), []
+    for wall_s in (2, 2.5, 2.5, 1.5, 7):
+        machine.pass_(2, wall=wall_s)
+        clock.wall_ahead_ms()
+        written.append(json.loads(kept.read_text())["wall_ahead_ms"])
+    assert written == [0, 0, 1_000, 1_000, 5_500]
+
+
 def test_a_file_that_cannot_be_read_or_written_is_done_without(tmp_path):
     machine, kept = Machine(), tmp_path / "hq.clock"
-    for damaged in ("", "[]", "{", '{"boot": "first"}', '{"boot": "first", "base_ms": "x"}'):
+    for damaged in (
+        "", "[]", "{", '{"boot": "first"}', '{"boot": "first", "base_ms": "x"}', '{"boot": "old", "wall_ahead_ms": []}',
+    ):
         kept.write_text(damaged)
         assert machine.clock(kept).now_ms() == 1_000_000
     assert machine.clock(tmp_path / "hq.clock" / "below a file").now_ms() == 1_000_000

@@ -1,4 +1,4 @@
-from fabric.protocol.custody import Custody
+from fabric.protocol.custody import Asleep, Custody
 from fabric.protocol.envelope import Kind
 from fabric.protocol.outbox import Held, Outbox
 from fabric.protocol.ready import Done, Put, Ready, Replace, Seen
@@ -106,6 +106,22 @@ def test_no_origin_takes_all_the_room_there_is():
     assert 0.7 * 20_000 < taken <= 0.8 * 20_000 + held.size
     assert not house.custody.full(Lane.MEDIUM, 400, "another"), "a fifth is left for whoever comes"
     assert not house.custody.full(Lane.MEDIUM, 400), "asked for nobody, only the room counts"
+
+
+def test_what_sleeps_is_counted_for_its_origin_too():
+    house, asleep = House(quota_bytes=20_000), Asleep()
+    house.custody.asleep = asleep
+    for _ in range(15):
+        asleep.add(Lane.MEDIUM, b"zeek-1's", 1_000)
+    assert house.custody.full(Lane.MEDIUM, 5_001, "zeek-1", b"zeek-1's") and not house.custody.full(Lane.HIGH, 5_001)
+    house.put("^")
+    assert not house.custody.full(Lane.MEDIUM, 1_000, "zeek-1", b"zeek-1's")
+    asleep.add(Lane.MEDIUM, b"zeek-1's", 1_000)
+    assert house.custody.full(Lane.MEDIUM, 1_000, "zeek-1", b"zeek-1's")
+    assert not house.custody.full(Lane.MEDIUM, 1_000, "another", b"another's")
+    for _ in range(16):
+        asleep.remove(Lane.MEDIUM, b"zeek-1's", 1_000)
+    assert sum(asleep.rows) == sum(asleep.bytes) == len(asleep.signer_bytes) == 0
 
 
 def test_what_ended_is_no_share_of_anybody():

@@ -107,3 +107,66 @@ def test_what_came_says_by_which_link(tree):
     got = []
     until(lambda: len(got) == 2, lambda: got.extend(node.diallers.receive()))
     assert sorted(got) == sorted([(node.up["east"], b"back to east"), (node.up["west"], b"back to west")])
+
+
+# -- other peers ----------------------------------------------------------------------------------------------
+
+
+def peer(name, relay, role=Role.CHILD):
+    return Peer(name, relay.address, relay.keys.public, role)
+
+
+def test_a_new_peer_is_dialled_and_one_that_is_none_any_more_stays_while_it_is_wanted(tree):
+    node, (east, west, below) = tree
+    serve = [node.serve, east.serve, west.serve, below.serve]
+    poller = zmq.Poller()
+    kept = peer("below", below, Role.PARENT)
+    node.diallers.change([peer("east", east), kept])
+    node.diallers.want(["east"])
+    until(lambda: set(node.up) == {"east", "below"}, *serve)
+    node.diallers.register(poller)
+    links = dict(node.up)
+    node.diallers.change([peer("west", west), kept])
+    node.diallers.want(["west", "east"])
+    until(lambda: len(node.up) == 3, *serve)
+    node.diallers.register(poller)
+    assert len(poller.sockets) == 6 and {name: node.up[name] for name in links} == links
+    node.diallers.want(["west"])
+    until(lambda: "east" not in node.up, *serve)
+    node.diallers.register(poller)
+    assert len(poller.sockets) == 4
+    node.diallers.want(["west", "east"])
+    for _ in range(20):
+        for one in serve:
+            one()
+    assert set(node.up) == {"west", "below"}, "it is gone, whoever is wanted"
+
+
+def test_one_that_is_a_peer_again_before_it_went_is_dialled_again(tree):
+    node, (east, west, below) = tree
+    serve = [node.serve, east.serve, west.serve, below.serve]
+    kept = peer("below", below, Role.PARENT)
+    node.diallers.want(["east"])
+    until(lambda: "east" in node.up, *serve)
+    node.diallers.change([kept])
+    node.diallers.want([])
+    node.diallers.change([peer("east", east), kept])
+    node.diallers.want(["east"])
+    until(lambda: "east" in node.up, *serve)
+    assert len([name for name, event in node.events if name == "east" and isinstance(event, Up)]) <= 2
+
+
+def test_a_peer_at_another_address_is_left_and_dialled_there(tree):
+    node, (east, west, below) = tree
+    serve = [node.serve, east.serve, west.serve, below.serve]
+    poller = zmq.Poller()
+    node.diallers.want(["east"])
+    until(lambda: set(node.up) == {"east", "below"}, *serve)
+    old = node.up["east"]
+    node.diallers.change([peer("east", west), peer("below", below, Role.PARENT)])
+    node.diallers.want(["east"])
+    until(lambda: node.up.get("east", old) != old, *serve)
+    node.diallers.send(node.up["east"], b"hello")
+    until(lambda: west.got, *serve)
+    node.diallers.register(poller)
+    assert len(poller.sockets) == 4 and not node.diallers.send(old, b"nobody")

@@ -41,6 +41,11 @@ def test_what_is_not_as_it_should_be_counts_nothing(content):
     assert all(ended.code == "E101" and ended.kind == "" for ended in found.ended)
 
 
+def test_what_a_terminal_would_obey_is_left_out():
+    (ended,) = notice({"ended": [{**ENTRY, "topic": "a.b\x1b]0;owned\x07", "towards": "up\x1b[2J"}]}).ended
+    assert (ended.topic, ended.towards, ended.records) == ("", "", 7)
+
+
 def test_it_is_bounded_whatever_a_relay_writes():
     found = notice({"since": T0, "ended": [{**ENTRY, "code": "E" + "9" * 5_000}, *[ENTRY] * 1_000]})
     assert len(found.ended) == 256 and found.ended[0].code == "E101"

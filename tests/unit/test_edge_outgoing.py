@@ -78,6 +78,46 @@ def test_an_urgent_record_does_not_wait_behind_a_full_lane():
     assert low.token.done()
 
 
+def positions(persisted):
+    return [op.position for op in persisted if isinstance(op, KeepPosition)]
+
+
+def test_a_position_does_not_pass_a_record_that_has_no_room_yet():
+    made, _ = outgoing()
+    waits, goes = draft(1, source="log"), draft(2, Severity.HIGH, source="log")
+    for one in (waits, goes):
+        made.begin(one)
+    made.add(goes)
+    assert positions(turn(made)) == [] and goes.token.done()
+    made.add(waits)
+    assert positions(turn(made)) == ["2"]
+
+
+def test_a_record_that_is_cancelled_while_it_waits_is_never_taken_and_holds_nothing_back():
+    made, _ = outgoing()
+    waits, added, after = (draft(n, source="log") for n in (1, 2, 3))
+    for one in (waits, added, after):
+        made.begin(one)
+    made.add(added)
+    assert waits.token.cancel() and added.token.cancel()
+    made.add(waits)
+    assert turn(made) == [] and made.waiting == 0
+    made.add(after)
+    persisted = turn(made)
+    assert positions(persisted) == ["3"] and made.waiting == 1
+    assert sum(isinstance(op, Put) for op in persisted) == 1
+
+
+def test_what_is_sealed_is_not_cancelled():
+    made, _ = outgoing(durable=False)
+    one = draft(1)
+    made.add(one)
+    (put,) = [op for op in turn(made) if isinstance(op, Put)]
+    assert not one.token.cancel()
+    made.published(Published(put.id, None, 1))
+    assert one.token.result() == f"{put.id.hex()}.0"
+
+
 def test_nothing_is_taken_in_while_the_disk_is_short():
     made, core = outgoing()
     core.custody.intake_open = False
@@ -98,6 +138,7 @@ def test_a_position_never_passes_a_record_that_is_not_on_disk(records, full):
         for n, (severity, source, fit) in enumerate(records)
     ]
     for one in drafts:
+        made.begin(one)
         made.add(one)
     kept = {op.source: int(op.position) for op in turn(made) if isinstance(op, KeepPosition)}
     for n, one in enumerate(drafts):

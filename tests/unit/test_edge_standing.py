@@ -48,3 +48,21 @@ def test_a_connection_ends_the_wait_and_its_end_begins_another():
     assert not standing.connected.is_set()
     with pytest.raises(FabricError):
         standing.wait_attached(0.0)
+
+
+def test_a_handshake_that_was_cut_off_says_nothing_for_good():
+    for standing in (Standing(["a"]), Standing(["a", "b"])):
+        for _ in standing._addresses:
+            standing.was_cut_off(CLOSED)
+        standing.wait_connected(0.0, needed=False)
+        assert code_of(standing) is Code.CLOSED
+
+
+def test_the_end_of_the_connection_ends_every_wait():
+    standing = Standing(["a"])
+    standing.is_connected()
+    standing.has_ended(EXPIRED)
+    assert code_of(standing) is Code.CREDENTIAL_EXPIRED
+    with pytest.raises(FabricError) as raised:
+        standing.wait_attached(10.0)
+    assert raised.value.code is Code.CREDENTIAL_EXPIRED

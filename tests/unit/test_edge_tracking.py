@@ -44,6 +44,13 @@ def test_a_result_that_overtook_the_list_of_targets_counts(tracker):
     assert tracker.done and ends(tracker) == {"fw-1": "completed"}
 
 
+def test_a_terminal_obeys_nobody_s_words(tracker):
+    take(tracker, RELAY, "selected", ["fw-1", "\x1b[2J"])
+    take(tracker, WALLS["fw-1"], "failed", code="E709\x1b[2J", reason="no\nroom")
+    assert tracker.targets == ("fw-1",)
+    assert (tracker.ends["fw-1"].code, tracker.ends["fw-1"].reason) == ("E709?[2J", "no?room")
+
+
 def test_nobody(tracker):
     take(tracker, RELAY, "nobody")
     assert tracker.done and tracker.nobody

@@ -260,3 +260,21 @@ def test_another_link_is_another_way():
     known = box.pace
     box.recall()
     assert box.pace is not known
+
+
+def restored(*fields, **more):
+    made = row(*fields, **more)
+    made.held.restored = True
+    return made
+
+
+def test_what_wakes_goes_before_what_came_since_and_behind_what_was_read_before():
+    box = outbox(*(restored(sequence=n) for n in (1, 2)), *(row(sequence=n) for n in (5, 6)))
+    assert names([send(box)]) == [("a", 1)]
+    for woken in (restored(sequence=3), restored(sequence=4), restored("b", 7)):
+        box.add(woken)
+    box.add(row(sequence=8))
+    box.recall()
+    sent = names(drain(box))
+    assert [number for origin, number in sent if origin == "a"] == [1, 2, 3, 4, 5, 6, 8]
+    assert sent.index(("b", 7)) <= 2, "origins take turns as before"

@@ -17,6 +17,7 @@ from fabric.protocol.ready import (
     Handled,
     Leave,
     LinkUp,
+    Parents,
     Published,
     Put,
     Submit,
@@ -319,3 +320,11 @@ def test_a_relay_that_was_left_is_parted_from_when_nothing_comes_any_more(talk, 
         for known in (link, new):
             talk.say(known, Pong(talk.now_ms, talk.now_ms))
     assert talk.heard(link, Bye) == [Bye(Code.CLOSED, "")] and talk.core.connected
+
+
+def test_another_order_of_parents_is_followed_and_those_that_were_left_are_still_its_own(talk):
+    talk.step(Parents(("near", "hq"), at_once=True))
+    assert talk.core.parents_wanted(talk.now_ms)[0] == "near"
+    assert set(talk.core.parents) >= {"near", "hq"}
+    talk.step(Parents((), at_once=False))
+    assert talk.core.uplink.wanted(talk.now_ms) == [] and "near" in talk.core.parents

@@ -5,10 +5,16 @@ import pytest
 from fabric.protocol.credentials import Grants, NodeKind, PublishGrant
 from fabric.protocol.envelope import Kind
 from fabric.protocol.errors import Code
-from fabric.protocol.limits import LANE_QUOTA_BYTES, LANE_WINDOW_BYTES, LINK_SILENCE_MS, SESSION_GRACE_MS
-from fabric.protocol.ready import Done, KeepSession, LinkUp, Put, Seen
+from fabric.protocol.limits import (
+    LANE_QUOTA_BYTES,
+    LANE_WINDOW_BYTES,
+    LINK_SILENCE_MS,
+    SESSION_GRACE_MS,
+)
+from fabric.protocol.ready import Done, KeepSession, LinkUp, Put, Replace, Seen
 from fabric.protocol.relay import Relay
 from fabric.protocol.revocations import issue_revocations
+from fabric.protocol.routing import sign_attachment
 from fabric.protocol.severity import Lane, Severity
 from fabric.protocol.tlp import Label
 from fabric.protocol.wire import (
@@ -17,6 +23,7 @@ from fabric.protocol.wire import (
     Credit,
     Denied,
     Direction,
+    Intro,
     Lists,
     Nack,
     Ping,
@@ -190,6 +197,19 @@ def test_a_fuller_copy_completes_what_waits(talk):
     up = talk.dial(PARENT, Role.CHILD)
     (item,) = talk.items(up)
     assert item.envelope == whole.raw
+
+
+def test_a_copy_of_what_may_sleep_is_left_to_the_disk(talk):
+    child = talk.connect(GREEN_CHILD, Role.CHILD)
+    whole = verified(ZEEK, records=[{"a": 1, "b": 2}], rules={"a": Label.RED})
+    talk.core.restore([Seen(whole.id, UP, T0 + MINUTE_MS)], T0)
+    talk.send(child, whole)
+    assert talk.persisted(Replace) == [], "nothing sleeps"
+    talk.core.custody.asleep.rows[Lane.LOW] = 1
+    talk.send(child, whole)
+    mine = talk.core.strip(whole, ME.credential)
+    assert talk.persisted(Replace) == [Replace(whole.id, UP, mine.raw)] and mine.withheld
+    assert acked(talk, child) == [whole.id] * 2
 
 
 @pytest.mark.parametrize(
@@ -400,7 +420,39 @@ def test_a_revocation_cuts_links_ends_rows_and_goes_down(talk):
     back = talk.connect(ZEEK, Role.POINT)
     assert [frame.code for frame in talk.heard(back, Refused)] == [Code.REVOKED]
     talk.say(other, Lists(raw))
-    assert other in talk.closed, "lists come from above only"
+    assert other not in talk.closed, "it is the authority's word, whoever brings it"
+
+
+def test_a_list_is_said_again_and_ever_more_seldom_since_nobody_answers_it(talk):
+    up, child = talk.dial(PARENT, Role.CHILD), talk.connect(GREEN_CHILD, Role.CHILD)
+
+    def said(pings):
+        found = []
+        for _ in range(pings):
+            talk.say(child, Ping(talk.now_ms))
+            found.append(len(talk.heard(child, Lists)))
+        return found
+
+    assert said(2) == [0, 0]
+    for version in (1, 2):
+        talk.say(up, Lists(issue_revocations("acme", version, T0, T0 + MINUTE_MS, ["zeek-1"], AUTHORITY.signer)))
+        assert len(talk.heard(child, Lists)) == 1
+        assert said(9) == [1, 1, 0, 1, 0, 0, 0, 1, 0]
+    late = talk.connect(ANALYST, Role.POINT)
+    assert len(talk.heard(late, Lists)) == 1, "who says HELLO with an older one"
+
+
+def test_a_durable_session_of_who_is_revoked_ends_at_once(talk):
+    reader = talk.connect(ANALYST, Role.POINT)
+    raw = sign_attachment(ANALYST.credential, ANALYST.signer, b"s" * 16, "mid", 1, False, ("detections.>",), DAY_MS)
+    talk.say(reader, Intro([ANALYST.credential.raw]))
+    talk.say(reader, Routes(1, True, [raw], []))
+    talk.lose(reader)
+    sensor, up = talk.connect(ZEEK, Role.POINT), talk.dial(PARENT, Role.CHILD)
+    talk.send(sensor, verified(ZEEK))
+    talk.say(up, Lists(issue_revocations("acme", 1, T0, T0 + MINUTE_MS, ["analyst-1"], AUTHORITY.signer)))
+    assert len(talk.core.routes) == 0 and talk.count("ended:subscriber_gone") == 1
+    assert [op.attachment for op in talk.last.persist if isinstance(op, KeepSession)] == [b""]
 
 
 # -- routes ---------------------------------------------------------------------------------------------------

@@ -16,7 +16,17 @@ from fabric.protocol.relay import Relay
 from fabric.protocol.revocations import verify_revocations
 from fabric.protocol.wire import Role
 from relays import supervisor
-from relays.authority import identities, init_authority, make_identities, open_authority, revocations_path, revoke
+from relays.authority import (
+    identities,
+    init_authority,
+    keep_list,
+    lists,
+    make_identities,
+    open_authority,
+    reasons,
+    revocations_path,
+    revoke,
+)
 from relays.bundle import make_bundle
 from relays.config import relay_config
 from relays.logs import Allowance, _Lossy, place_of, set_up_logs
@@ -96,6 +106,34 @@ def test_revocations_add_up_under_a_rising_version(home):
     assert second.version > first.version
     listed = verify_revocations(revocations_path("small", home).read_bytes(), authority.public, "small")
     assert listed == second and listed.ids == {"zeek-1", "east"}
+
+
+def test_a_list_that_no_frame_could_carry_is_not_signed(home):
+    authority = open_authority("small", home)
+    before = revoke(authority, ["zeek-1"], home)
+    for count, name in ((4_090, "x" * 59), (5_000, "n")):
+        with pytest.raises(FabricError) as caught:
+            revoke(authority, [f"{name}{n}" for n in range(count)], home)
+        assert caught.value.code is Code.TOO_LARGE
+    assert verify_revocations(revocations_path("small", home).read_bytes(), authority.public, "small") == before
+
+
+def test_a_list_is_signed_again_in_time(home, monkeypatch):
+    authority = open_authority("small", home)
+    assert keep_list(authority, home) and not keep_list(authority, home)
+    revoke(authority, ["zeek-1"], home)
+    monkeypatch.setattr(lists, "LIST_LIFE_MS", 4 * lists.LIST_LIFE_MS)
+    assert keep_list(authority, home), "less than a third of that is left"
+    known = verify_revocations(revocations_path("small", home).read_bytes(), authority.public, "small")
+    assert known.ids == {"zeek-1"}
+
+
+def test_why_is_kept_beside_the_key(home):
+    authority = open_authority("small", home)
+    revoke(authority, ["zeek-1"], home, "laptop stolen")
+    revoke(authority, ["east"], home)
+    assert reasons(authority) == {"zeek-1": "laptop stolen", "east": ""}
+    assert (authority.folder / "revoked.jsonl").stat().st_mode & 0o777 == 0o600
 
 
 # -- configuration and bundles --------------------------------------------------------------------------------

@@ -77,3 +77,13 @@ def test_sections_that_the_code_refers_to_exist():
     for path in [*(ROOT / "fabric").rglob("*.py"), *(ROOT / "relays").rglob("*.py")]:
         for section in re.findall(r"SPEC (\d+(?:\.\d+)?)", path.read_text()):
             assert section in headings, f"{path.name} refers to section {section}"
+
+
+THREATS = (ROOT / "fabric" / "protocol" / "THREATS.md").read_text()
+
+
+def test_every_test_that_the_threats_name_is_there():
+    named = set(re.findall(r"`((?:unit|integration|properties|simulation)/[a-z_]+\.py)`", THREATS))
+    assert len(named) > 8
+    for path in named:
+        assert (ROOT / "tests" / path).is_file(), path

@@ -347,6 +347,32 @@ def test_a_queue_that_drained_gives_its_disk_back_until_intake_is_open_again(sma
     spool.close()
 
 
+def test_a_queue_that_drained_on_a_full_disk_gives_it_back_all_the_same(small_disk):
+    numbers = range(1, 401)
+    committed(small_disk / "hq.db", [put(n, size=20_000) for n in numbers])
+    spool = Spool(small_disk / "hq.db", free_bytes_min=2**30)
+    spool.load(NOW)
+    spool.commit([Done(id_of(n), UP, "^", True) for n in numbers])
+    with (small_disk / "other").open("wb", buffering=0) as other, pytest.raises(OSError):
+        while True:
+            other.write(bytes(4_096))
+    for _ in range(2):  # it is asked once a second
+        spool.intake_allowed()
+    assert (small_disk / "hq.db").stat().st_size < 2**20
+    spool.close()
+
+
+def test_the_ends_of_a_queue_take_no_room_of_its_size(path):
+    """All of it may end in one commit, on a disk that has less left than the queue takes."""
+    numbers = range(1, 501)
+    committed(path, [put(n, size=20_000) for n in numbers])
+    spool = Spool(path)
+    spool.load(NOW)
+    spool.commit([Done(id_of(n), UP, "^", True) for n in numbers])
+    assert path.with_name("hq.db-wal").stat().st_size < 2**20
+    spool.close()
+
+
 def test_after_a_failed_write_nothing_is_promised_any_more(path):
     spool = Spool(path)
     spool.commit([put(1)])

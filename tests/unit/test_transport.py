@@ -2,7 +2,9 @@
 
 import os
 import socket
+import threading
 import time
+from contextlib import contextmanager
 from itertools import islice
 
 import pytest
@@ -247,10 +249,15 @@ def test_a_listener_that_comes_back_is_found_again(relay):
 
 
 def failure(address, server_key, *serve):
+    """The first that says more than that it was cut off."""
     peer = Peer(address, server_key)
+
+    def reasons():
+        return [down for down in peer.downs() if down.code is not Code.CLOSED]
+
     try:
-        until(peer.downs, peer.serve, *serve)
-        return peer.downs()[0]
+        until(reasons, peer.serve, *serve)
+        return reasons()[0]
     finally:
         peer.close()
 
@@ -268,19 +275,35 @@ def test_it_is_another_relay_than_we_think(relay):
     assert down.code is Code.HANDSHAKE_FAILED and "another key" in down.words
 
 
+@contextmanager
+def cutting_off(cuts, then=b""):
+    """The address of somebody who says `then` to each that comes, and hangs up; after so many he is away."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve():
+            for _ in range(cuts):
+                other, _ = server.accept()
+                with other:
+                    other.recv(10)
+                    other.sendall(then)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+        thread.join(LATE_S)
+
+
 def test_it_is_no_relay_at_all():
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        server.listen()
-        server.settimeout(LATE_S)
-        peer = Peer(f"127.0.0.1:{server.getsockname()[1]}", bytes(range(32)))
+    with cutting_off(4, b"HTTP/1.1 400 Bad Request\r\n\r\n") as address:
+        assert failure(address, bytes(range(32))).code is Code.HANDSHAKE_FAILED
+
+
+def test_a_handshake_that_was_cut_off_is_tried_again_before_anybody_is_called_another(relay):
+    with cutting_off(3) as address:
+        peer = Peer(address, relay.keys.public)
         try:
-            peer.serve()
-            other, _ = server.accept()
-            other.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-            other.close()
-            until(peer.downs, peer.serve)
-            assert peer.downs()[0].code is Code.HANDSHAKE_FAILED
+            until(lambda: len(peer.downs()) >= 3, peer.serve)
+            assert {down.code for down in peer.downs()[:3]} == {Code.CLOSED}
         finally:
             peer.close()
 

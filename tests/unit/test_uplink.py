@@ -5,6 +5,7 @@ import pytest
 from fabric.protocol.uplink import (
     ANSWER_MS,
     GRACE_MS,
+    HURRY_MS,
     RETURN_MS,
     RETURN_MS_MAX,
     SHORT_STAY_MS,
@@ -162,3 +163,88 @@ def test_without_parents_nobody_is_wanted_and_none_is_wanted_twice(parents):
     machine = Uplink(parents, lambda: 0.0)
     assert machine.wanted(T0 + LATEST_MS) == list(dict.fromkeys(parents))[:1]
     assert machine.choice(T0) == ""
+
+
+# -- another order --------------------------------------------------------------------------------------------
+
+
+def test_a_node_that_moved_goes_to_the_nearest_at_once():
+    machine = at(uplink(), "east")
+    machine.rank(["plant", "east", "west"], T0, at_once=True)
+    assert machine.wanted(T0) == ["plant", "east"], "what it has stays until there is another"
+    machine.came("plant", T0 + 1)
+    assert machine.choice(T0 + 1) == "plant", "there is no time to prove that it lasts"
+    machine.opened("plant", T0 + 1)
+    assert machine.current == "plant" and machine.wanted(T0 + 1) == ["plant"]
+
+
+def test_where_the_nearest_does_not_answer_the_next_is_tried_a_step_later():
+    machine = at(uplink(), "east")
+    machine.rank(["plant", "cell", "east"], T0, at_once=True)
+    assert machine.wanted(T0 + STEP_MS - 1) == ["plant", "east"]
+    assert machine.wanted(T0 + STEP_MS) == ["plant", "cell", "east"]
+
+
+def test_the_haste_is_over_after_a_while():
+    machine = at(uplink(), "east")
+    machine.rank(["plant", "east"], T0, at_once=True)
+    machine.came("plant", T0 + HURRY_MS)
+    assert machine.choice(T0 + HURRY_MS) == ""
+    assert machine.choice(T0 + HURRY_MS + STABLE_MS) == "plant"
+
+
+def test_a_new_order_without_a_move_is_followed_as_one_goes_back():
+    machine = at(uplink(), "west")
+    machine.rank(["north", "west", "east"], T0, at_once=False)
+    assert machine.wanted(T0) == ["west"]
+    later = T0 + LATEST_MS + STEP_MS
+    assert machine.wanted(later) == ["north", "west"], "a worse one is for when it is lost"
+    machine.came("north", later)
+    assert machine.choice(later) == ""
+    assert machine.choice(later + STABLE_MS) == "north"
+
+
+def test_one_that_is_left_out_stays_until_there_is_another():
+    machine = at(uplink(), "east")
+    machine.rank(["north"], T0, at_once=True)
+    assert machine.current == "east" and machine.wanted(T0) == ["north"] and machine.takes("north")
+    machine.came("north", T0)
+    assert machine.choice(T0) == "north"
+
+
+def test_a_worse_one_is_not_gone_to_in_haste():
+    machine = at(uplink(), "east")
+    machine.rank(["east", "plant"], T0, at_once=True)
+    machine.came("plant", T0)
+    assert machine.choice(T0 + 1) == "" and machine.wanted(T0) == ["east"]
+
+
+def test_whoever_has_none_tries_the_first_at_once_and_the_others_in_turn():
+    machine = uplink()
+    machine.rank([], T0, at_once=False)
+    assert machine.wanted(T0) == [] and machine.choice(T0) == ""
+    machine.rank(["plant", "cell"], T0 + 9, at_once=False)
+    assert machine.wanted(T0 + 9) == ["plant"]
+    assert machine.wanted(T0 + 9 + STEP_MS) == ["plant", "cell"]
+
+
+def test_losing_the_nearest_and_going_back_is_as_ever():
+    machine = at(uplink(), "east")
+    machine.rank(["plant", "cell"], T0, at_once=True)
+    machine.came("plant", T0)
+    machine.opened("plant", T0)
+    later = T0 + SHORT_STAY_MS
+    machine.lost(later, patient=False)
+    assert machine.wanted(later + SPREAD_MS) == ["cell"]
+    machine.came("cell", later + SPREAD_MS)
+    machine.opened("cell", later + SPREAD_MS)
+    assert machine.wanted(later + SPREAD_MS + RETURN_MS) == ["plant", "cell"]
+
+
+def test_a_better_order_soon_after_a_move_does_not_end_the_haste():
+    machine = at(uplink(), "east")
+    machine.rank(["plant", "east", "cell"], T0, at_once=True)
+    machine.rank(["plant", "cell", "east"], T0 + 5, at_once=False)
+    assert machine.wanted(T0 + 5) == ["plant", "east"]
+    machine.came("plant", T0 + 6)
+    assert machine.choice(T0 + 6) == "plant"

@@ -17,11 +17,13 @@ from fabric.protocol.severity import Lane
 from fabric.protocol.wire import (
     _TABLE,
     Ack,
+    Applied,
     Bye,
     Credit,
     Data,
     Denied,
     Direction,
+    Directory,
     Hello,
     Intro,
     Item,
@@ -58,8 +60,10 @@ FRAMES = [
     Pong(T0, T0 + 5, ("hq",)),
     Bye(Code.CLOSED, ""),
     Lists(b"list"),
+    Directory(b"directory"),
     Join(ID, "plant-1-issuer", b"k" * 32, b"request"),
     Joined(ID, None, "", b"answer"),
+    Applied([("plant-1", 7, T0)]),
     Joined(ID, Code.TOKEN_USED, "once", b""),
     Denied([(Code.PUBLISH_DENIED, 3), (Code.SEVERITY_DENIED, 1)]),
 ]
@@ -121,7 +125,7 @@ def test_what_does_not_begin_with_a_kind_is_malformed(payload):
     assert decode_frame(payload).code is Code.MALFORMED
 
 
-@pytest.mark.parametrize("kind", [0, 17, 99, 2**60, -1])
+@pytest.mark.parametrize("kind", [0, 20, 99, 2**60, -1])
 def test_an_unknown_kind_has_a_code_of_its_own(kind):
     assert decode_frame(pack([kind, 1, 2])).code is Code.UNKNOWN_FRAME
 

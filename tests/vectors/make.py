@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from enum import Enum
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from fabric.protocol.credentials import (
     PublishGrant,
     RequestGrant,
 )
+from fabric.protocol.directory import Descriptor, issue_directory, verify_directory
 from fabric.protocol.envelope import (
     Envelope,
     Kind,
@@ -59,11 +61,13 @@ from fabric.protocol.tlp import Label
 from fabric.protocol.verify import RootCache, Verified, open_envelope
 from fabric.protocol.wire import (
     Ack,
+    Applied,
     Bye,
     Credit,
     Data,
     Denied,
     Direction,
+    Directory,
     Hello,
     Intro,
     Item,
@@ -193,6 +197,14 @@ RESULT = sealed(draft(POINT, kind=Kind.RESULT, topic="deny.ipv4_net", to="soar-1
 LONG = event(records=[{"text": "again and again, " * 60}])
 ATTACHMENT = sign_attachment(POINT.credential, POINT.signer, SESSION, "hq", T0, True, ("intel.>",))
 DURABLE = sign_attachment(POINT.credential, POINT.signer, SESSION, "hq", T0, False, ("intel.>",), 604_800_000)
+RELAYS = [
+    Descriptor("hq", ("127.0.0.1:7700",), derive("hq"), "hq", (), Label.RED, T0, T0 + 1000),
+    Descriptor(
+        "ot-1", ("ot-1.example:7730", "[2001:db8::1]:7730"), derive("ot-1"), "ot-1",
+        (ip_network("10.1.0.0/16"), ip_network("2001:db8:1::/48")), Label.AMBER, T0, T0 + 1000,
+    ),
+]
+DIRECTORY = issue_directory(FABRIC, 3, T0, T0 + 1000, RELAYS, AUTHORITY.signer)
 LIST = issue_revocations(FABRIC, 3, T0, T0 + 1000, ["fw-9", "zeek-7"], AUTHORITY.signer)
 LARGE = event(label=Label.GREEN, rules={"id.orig_h": Label.AMBER, "note": Label.RED}, records=[
     {"id": {"orig_h": "10.1.0.7 " * 80}, "rule": "again and again, " * 60, "note": "secret " * 80}
@@ -262,6 +274,9 @@ GOOD: list[tuple[str, str, bytes]] = [
     ("a request to be renewed", "request", ask_to_renew(MEMBER, POINT.signer, T0)),
     ("an answer", "answer", JOIN_ANSWER),
     ("a token", "token", TOKEN.encode().encode()),
+    ("APPLIED", "frame", encode_frame(Applied([("ot-1", 7, T0), ("hq", 0, 0)]))),
+    ("directory", "directory", DIRECTORY),
+    ("DIRECTORY", "frame", encode_frame(Directory(DIRECTORY))),
 ]
 
 PARTS = decode_envelope(BATCH).parts  # type: ignore[union-attr]
@@ -433,6 +448,17 @@ HOSTILE: list[tuple[str, str, bytes]] = [
     ("answer altered", "answer", flipped(JOIN_ANSWER, 20)),
     ("answer that a member signed", "answer", answer(JOIN_REQUEST, MEMBER, MEMBER, POINT.signer, Label.CLEAR, {})),
     ("token cut off", "token", TOKEN.encode().encode()[:-1]),
+    ("directory altered", "directory", flipped(DIRECTORY)),
+    ("directory cut off", "directory", DIRECTORY[:-1]),
+    ("directory that a relay signed", "directory", issue_directory(FABRIC, 9, T0, T0, RELAYS, RELAY.signer)),
+    ("directory of another fabric", "directory", issue_directory("other", 9, T0, T0, RELAYS, AUTHORITY.signer)),
+    ("directory that the authority signed as a list", "directory",
+     msgpack.packb([msgpack.unpackb(DIRECTORY)[0],
+                    AUTHORITY.signer.sign(TYPE_REVOCATIONS, msgpack.unpackb(DIRECTORY)[0])])),
+    ("directory with a relay twice", "directory",
+     issue_directory(FABRIC, 9, T0, T0, [*RELAYS, RELAYS[0]], AUTHORITY.signer)),
+    ("directory with a relay that has no address", "directory",
+     issue_directory(FABRIC, 9, T0, T0, [replace(RELAYS[0], addresses=())], AUTHORITY.signer)),
 ]
 
 
@@ -455,6 +481,8 @@ def read(what: str, raw: bytes) -> Any:
             return open_request(raw, AUTHORITY.key, FABRIC)
         case "answer":
             return open_answer(raw, JOIN_REQUEST, AUTHORITY.key, FABRIC, "plant")
+        case "directory":
+            return verify_directory(raw, AUTHORITY.key, FABRIC)
         case "token":
             return read_token(raw.decode())
         case _:
@@ -482,6 +510,8 @@ def meaning(value: Any) -> Any:
         return {name: meaning(getattr(value, name)) for name in said if name != "raw"}
     if isinstance(value, bytes):
         return value.hex()
+    if isinstance(value, IPv4Network | IPv6Network):
+        return str(value)
     if isinstance(value, Code):
         return value.number
     if isinstance(value, Enum):

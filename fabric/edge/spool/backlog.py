@@ -1,14 +1,17 @@
 """What sleeps on disk: rows that wait for the uplink and nothing else, beyond those that are read at the start.
 
-Nothing but being sent, or running out, can happen to such a row, so nobody needs to know more of it than its number
-until its turn comes. Guarantees: in each lane the oldest are awake first; when most of those have ended, the next are
-due, a few at a time, so that no turn takes long. Knows numbers and sizes only; rows are the spool's.
+Nothing but being sent, getting more parts, or running out can happen to such a row, so nobody needs to know more of it
+than its number and whose it is until its turn comes. Guarantees: in each lane the oldest are awake first; when most of
+those have ended, the next are due, a few at a time, so that no turn takes long. Rows are the spool's.
 """
 
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
+from collections.abc import Iterable
 
+from fabric.protocol.custody import Asleep
 from fabric.protocol.severity import Lane
 
 # Fewer awake than this in a lane, and more are due: enough for a link at full speed to find something to send.
@@ -25,29 +28,49 @@ class Backlog:
         self._awake_min = _AWAKE_MIN if awake_max is None else min(_AWAKE_MIN, awake_max)
         self._numbers = [array("q") for _ in Lane]
         self._sizes = [array("I") for _ in Lane]
+        self._whose = [array("I") for _ in Lane]  # the signer's place among `_signers`
+        self._signers: dict[bytes, int] = {}
         self._next = [0] * len(Lane)  # the first that sleeps
         self._awake: dict[int, Lane] = {}
         self._awake_rows = [0] * len(Lane)
-        self.bytes = [0] * len(Lane)  # of those that sleep
+        self.asleep = Asleep()
+        # Of those that are known as seen: ids, of which eight bytes are enough to look for one, and numbers.
+        self._ids, self._ids_numbers = array("Q"), array("q")
+        self._by_id: dict[int, int] | None = None  # made when somebody asks
 
-    def add(self, n: int, lane: Lane, size: int) -> bool:
-        """A row that could sleep, in the order of numbers. Whether it does."""
-        if self._awake_max is None or self._awake_rows[lane] < self._awake_max:
-            self._wake(n, lane)
-            return False
+    def sleeps(self, lane: Lane) -> bool:
+        """Whether the next row that could sleep in this lane does."""
+        return self._awake_max is not None and self._awake_rows[lane] >= self._awake_max
+
+    def add(self, n: int, lane: Lane, size: int, signer: bytes) -> None:
+        """A row that sleeps, in the order of numbers."""
         self._numbers[lane].append(n)
         self._sizes[lane].append(size)
-        self.bytes[lane] += size
-        return True
+        self._whose[lane].append(self._signers.setdefault(signer, len(self._signers)))
+        self.asleep.add(lane, signer, size)
 
-    def _wake(self, n: int, lane: Lane) -> None:
+    def is_awake(self, n: int, lane: Lane) -> None:
+        """A row that could sleep does not, or not any more."""
         self._awake[n] = lane
         self._awake_rows[lane] += 1
 
-    @property
-    def rows(self) -> list[int]:
-        """How many sleep, per lane."""
-        return [len(numbers) - first for numbers, first in zip(self._numbers, self._next, strict=True)]
+    def are_known(self, seen: Iterable[tuple[bytes, int]]) -> None:
+        """The ids and numbers of those that sleep and are known as seen."""
+        for id_, n in seen:
+            self._ids.append(_short(id_))
+            self._ids_numbers.append(n)
+
+    def find(self, id_: bytes) -> int | None:
+        """The number of the row that sleeps, perhaps, under this id: eight bytes of it are compared."""
+        if self._by_id is None:
+            self._by_id = dict(zip(self._ids, self._ids_numbers, strict=True))
+        n = self._by_id.get(_short(id_))
+        return n if n is not None and any(self._is_asleep(n, lane) for lane in Lane) else None
+
+    def _is_asleep(self, n: int, lane: Lane) -> bool:
+        numbers = self._numbers[lane]
+        at = bisect_left(numbers, n, self._next[lane])
+        return at < len(numbers) and numbers[at] == n
 
     def ended(self, n: int) -> None:
         """A row is over. Of those that were never in here too."""
@@ -62,9 +85,13 @@ class Backlog:
             if first < len(numbers) and self._awake_rows[lane] < self._awake_min:
                 end = min(len(numbers), first + _WAKE_ROWS)
                 self._next[lane] = end
-                self.bytes[lane] -= sum(self._sizes[lane][first:end])
-                woken = list(numbers[first:end])
-                for n in woken:
-                    self._wake(n, lane)
-                return woken
+                signers = list(self._signers)
+                for at in range(first, end):
+                    self.asleep.remove(lane, signers[self._whose[lane][at]], self._sizes[lane][at])
+                    self.is_awake(numbers[at], lane)
+                return list(numbers[first:end])
         return []
+
+
+def _short(id_: bytes) -> int:
+    return int.from_bytes(id_[-8:])

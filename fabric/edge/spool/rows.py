@@ -8,6 +8,8 @@ from typing import Any
 
 import msgpack
 
+from fabric.protocol.envelope import decode_envelope, encode_envelope, unite
+from fabric.protocol.errors import Reject
 from fabric.protocol.limits import ID_BYTES
 from fabric.protocol.links import UPLINK
 from fabric.protocol.ready import Put, Seen
@@ -42,6 +44,19 @@ def put_of(meta: bytes, envelope: bytes, done: set[str]) -> Put:
         id_, Direction(direction), Lane(lane), envelope, age_ms, received_at_ms, expires_at_ms, tuple(hops), left,
         tuple((name, times) for name, times in more[0]) if more else (),
     )
+
+
+# Where the packed envelope has its signer: after the head of a list, and that of sixteen bytes.
+SIGNER_AT = 3
+
+
+def unite_bodies(body: bytes, copy: bytes) -> bytes:
+    """The envelope in a row with the parts of another copy of it; the same where that has no more, or is another's."""
+    known, other = decode_envelope(body), decode_envelope(copy)
+    if isinstance(known, Reject) or isinstance(other, Reject) or known[:4] != other[:4]:
+        return body
+    united = unite(known, other)
+    return body if united is known else encode_envelope(united)
 
 
 # How the packed meta of a row for the uplink only begins and ends: eight elements, an id, "up", a lane; destinations.

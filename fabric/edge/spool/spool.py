@@ -29,14 +29,16 @@ import msgpack
 from fabric.edge.home import make_private
 from fabric.edge.spool.file import beside, free_bytes, open_or_set_aside, set_aside, take_lock
 from fabric.edge.spool.numbers import Numbers
-from fabric.edge.spool.rows import checksum, climbing_lane, put_of, seen_of
+from fabric.edge.spool.rows import SIGNER_AT, checksum, climbing_lane, put_of, seen_of, unite_bodies
 from fabric.edge.spool.statements import CREDENTIAL, GAP, NOTICE, POSITION, SESSION, Statement, statements_of
+from fabric.protocol.custody import Asleep
 from fabric.protocol.dedup import SEEN_MAX
 from fabric.protocol.envelope import decode_envelope
 from fabric.protocol.errors import Code, FabricError, Reject
-from fabric.protocol.limits import CREDENTIALS_CACHED_MAX
+from fabric.protocol.limits import CREDENTIALS_CACHED_MAX, ID_BYTES
 from fabric.protocol.ready import (
     KeepCredential,
+    KeepDirectory,
     KeepDispatch,
     KeepGap,
     KeepLists,
@@ -46,6 +48,7 @@ from fabric.protocol.ready import (
     KeepSession,
     Op,
     Put,
+    Replace,
     Seen,
 )
 from fabric.protocol.wire import Direction
@@ -55,10 +58,19 @@ _FREE_BYTES_MIN = 64 * 2**20
 _BALLAST_BYTES = 8 * 2**20
 _SWEEP_MS = 60_000
 _SWEEP_ROWS = 2_000
-_GIVE_BACK_PAGES = 2_048
+# A commit at a time, of so many that the page cache holds them: what it does not hold goes to the log, in full.
+_GIVE_BACK_PAGES = 256
+_GIVE_BACK_COMMITS = 8
 _QUARANTINE_ROWS_MAX = 1_000
 # In one question: SQLite binds some thousands of values, and a list of these is soon made.
 _ROWS_AT_ONCE = 500
+
+
+# What is asked of all rows at the start. A long body is not read, and `length` reads none.
+_SLEEPERS = (
+    f"SELECT n, meta, length(body), CASE WHEN length(body) <= 2048 THEN CAST(substr(body, {SIGNER_AT + 1}, {ID_BYTES}) "
+    "AS BLOB) END FROM messages ORDER BY n"
+)
 
 
 class Spool:
@@ -95,7 +107,7 @@ class Spool:
     def commit(self, ops: Sequence[Op]) -> None:
         """All of them, or none, and on disk when this returns. Raises FabricError(SPOOL_FAILED)."""
         with self._or_broken():
-            statements = statements_of(ops, self._numbers, self._meta)
+            statements = statements_of(ops, self._numbers, self._row)
             try:
                 self._transact(statements)
             except sqlite3.OperationalError as error:
@@ -126,9 +138,11 @@ class Spool:
                 self._db.execute("ROLLBACK")
             raise
 
-    def _meta(self, n: int) -> bytes:
-        found = self._db.execute("SELECT meta FROM messages WHERE n = ?", (n,)).fetchone()
-        return bytes(found[0]) if found else b""
+    def _row(self, n: int) -> tuple[bytes, bytes]:
+        found = self._db.execute("SELECT meta, body, sum FROM messages WHERE n = ?", (n,)).fetchone()
+        meta, body, sum_ = found or (b"", b"", None)
+        is_sound = isinstance(meta, bytes) and isinstance(body, bytes) and sum_ == checksum(meta, body)
+        return (meta, body) if is_sound else (b"", b"")
 
     # -- read -------------------------------------------------------------------------------------------
 
@@ -156,6 +170,8 @@ class Spool:
             yield KeepCredential(bytes.fromhex(name.removeprefix(CREDENTIAL)), body)
         for _, _, body in self._sound("kept", "name = 'lists'"):
             yield KeepLists(body)
+        for _, _, body in self._sound("kept", "name = 'directory'"):
+            yield KeepDirectory(body)
         for name, _, body in self._sound("kept", "name LIKE 'session %'"):
             yield KeepSession(name.removeprefix(SESSION), body)
         for name, _, body in self._sound("kept", "name LIKE 'gap %'"):
@@ -177,10 +193,11 @@ class Spool:
     def _fall_asleep(self) -> tuple[list[int], list[Seen]]:
         """The numbers of the rows that are read now, and, of those that sleep, what is known as seen (SPEC 7.5)."""
         awake: list[int] = []
-        metas: deque[bytes] = deque(maxlen=SEEN_MAX)
+        backlog = self._numbers.backlog
+        metas: deque[tuple[int, bytes]] = deque(maxlen=SEEN_MAX)
         ends = self._db.execute("SELECT n, destination FROM done ORDER BY n")
         end = ends.fetchone()
-        for n, meta, size in self._db.execute("SELECT n, meta, length(body) FROM messages ORDER BY n"):
+        for n, meta, size, signer in self._db.execute(_SLEEPERS):
             done: list[str] = []
             while end is not None and end[0] <= n:
                 if end[0] == n:
@@ -188,11 +205,22 @@ class Spool:
                 end = ends.fetchone()
             self._numbers.is_there(n)
             lane = climbing_lane(meta, done)
-            if lane is None or size is None or not self._numbers.backlog.add(n, lane, size):
-                awake.append(n)
-            else:
-                metas.append(meta)
-        return awake, [seen for meta in metas if (seen := seen_of(meta)) is not None]
+            if lane is not None and size is not None and backlog.sleeps(lane):
+                backlog.add(n, lane, size, self._signer(n) if signer is None else bytes(signer))
+                metas.append((n, meta))
+                continue
+            if lane is not None and size is not None:
+                backlog.is_awake(n, lane)
+            awake.append(n)
+        known = [(seen, n) for n, meta in metas if (seen := seen_of(meta)) is not None]
+        backlog.are_known((seen.id, n) for seen, n in known)
+        return awake, [seen for seen, _ in known]
+
+    def _signer(self, n: int) -> bytes:
+        """Who signed a long message, without reading it."""
+        with self._db.blobopen("messages", "body", n, readonly=True) as body:
+            body.seek(SIGNER_AT)
+            return body.read(ID_BYTES)
 
     def _read(self, numbers: Sequence[int]) -> Iterator[Put]:
         for first in range(0, len(numbers), _ROWS_AT_ONCE):
@@ -207,7 +235,13 @@ class Spool:
                 put = put_of(meta, body, done.get(n, set()))
                 known = self._numbers.find(put.id, put.direction)
                 if known is not None and known.n != n:
-                    twins.append((n,))  # it came again while this slept, and was taken for new
+                    # It came again while this slept, and was taken for new: the two become one with the parts of both.
+                    twins.append((n,))
+                    awake = self._row(known.n)[1]
+                    if (united := unite_bodies(awake, body)) != awake:
+                        fuller = Replace(put.id, put.direction, united)
+                        self._transact(statements_of([fuller], self._numbers, self._row))
+                        yield put
                     continue
                 self._numbers.read(n, put)
                 unread.discard(n)
@@ -242,14 +276,9 @@ class Spool:
         return [*found, *puts]
 
     @property
-    def asleep_rows(self) -> list[int]:
-        """How many rows sleep, per lane."""
-        return self._numbers.backlog.rows
-
-    @property
-    def asleep_bytes(self) -> list[int]:
-        """What their messages take, per lane."""
-        return self._numbers.backlog.bytes
+    def asleep(self) -> Asleep:
+        """What sleeps, now and later: it changes while rows wake."""
+        return self._numbers.backlog.asleep
 
     def _sound(self, table: str, where: str = "1") -> list[tuple[Any, bytes, bytes]]:
         """(key, meta, body) of the rows whose checksum matches; the others go to quarantine."""
@@ -336,8 +365,11 @@ class Spool:
         if self._db.execute("PRAGMA freelist_count").fetchone()[0] == 0:
             return
         try:
+            # First the log's own bytes, which need no room to be returned: what follows is written to the log again.
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             # It has no columns: Python steps such a statement once, which is one page, and a script to its end.
-            self._db.executescript(f"PRAGMA incremental_vacuum({_GIVE_BACK_PAGES})")
+            for _ in range(_GIVE_BACK_COMMITS):
+                self._db.executescript(f"PRAGMA incremental_vacuum({_GIVE_BACK_PAGES})")
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode != sqlite3.SQLITE_FULL:

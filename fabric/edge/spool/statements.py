@@ -10,10 +10,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from fabric.edge.spool.numbers import Numbers
-from fabric.edge.spool.rows import pack, put_meta, row_of
+from fabric.edge.spool.rows import pack, put_meta, row_of, unite_bodies
 from fabric.protocol.ready import (
     Done,
     KeepCredential,
+    KeepDirectory,
     KeepDispatch,
     KeepGap,
     KeepLists,
@@ -26,10 +27,11 @@ from fabric.protocol.ready import (
     Replace,
     Seen,
 )
+from fabric.protocol.wire import Direction
 
 # Names in `kept` begin with what the row is; the rest makes it unique.
 CREDENTIAL, LISTS, SESSION, DISPATCH = "credential ", "lists", "session ", "dispatch "
-POSITION, OWNER, GAP, NOTICE = "position ", "owner", "gap ", "notice "
+POSITION, OWNER, GAP, NOTICE, DIRECTORY = "position ", "owner", "gap ", "notice ", "directory"
 
 _Row = tuple[Any, ...]
 
@@ -39,10 +41,12 @@ class Statement(NamedTuple):
     rows: list[_Row]
 
 
-def statements_of(ops: Sequence[Op], numbers: Numbers, meta_of: Callable[[int], bytes]) -> list[Statement]:
-    """`meta_of(n)`: the packed meta of a row that is on disk."""
+def statements_of(
+    ops: Sequence[Op], numbers: Numbers, read: Callable[[int], tuple[bytes, bytes]]
+) -> list[Statement]:
+    """`read(n)`: meta and body of a row that is on disk; nothing where it cannot be believed."""
     messages: dict[int, _Row] = {}
-    replaced: list[_Row] = []
+    replaced: dict[int, tuple[bytes, bytes]] = {}
     done: list[_Row] = []
     seen: list[_Row] = []
     gone: list[_Row] = []
@@ -65,17 +69,23 @@ def statements_of(ops: Sequence[Op], numbers: Numbers, meta_of: Callable[[int], 
                 seen.append(row_of(pack([id_, int(direction), until_ms]), b""))
             case Replace(id_, direction, envelope):
                 known = numbers.find(id_, direction)
-                if known is None:
-                    continue
-                meta = messages[known.n][1] if known.n in messages else meta_of(known.n)
-                replaced.append((*row_of(meta, envelope), known.n))
+                if known is not None:
+                    meta = messages[known.n][1] if known.n in messages else read(known.n)[0]
+                    if meta:
+                        replaced[known.n] = meta, envelope
+                elif direction is Direction.UP and (asleep := numbers.backlog.find(id_)) is not None:
+                    meta, body = replaced.get(asleep) or read(asleep)
+                    united = unite_bodies(body, envelope)
+                    if united != body:
+                        replaced[asleep] = meta, united
             case _:
                 kept.update([_kept(op)])
     return [
         Statement(sql, rows)
         for sql, rows in (
             ("INSERT INTO messages VALUES (?, ?, ?, ?)", list(messages.values())),
-            ("UPDATE messages SET meta = ?, body = ?, sum = ? WHERE n = ?", replaced),
+            ("UPDATE messages SET meta = ?, body = ?, sum = ? WHERE n = ?",
+             [(*row_of(meta, body), n) for n, (meta, body) in replaced.items()]),
             ("INSERT OR IGNORE INTO done VALUES (?, ?)", done),
             ("DELETE FROM messages WHERE n = ?", gone),
             ("DELETE FROM done WHERE n = ?", gone),
@@ -94,6 +104,8 @@ def _kept(op: Op) -> tuple[str, _Row | None]:
             return CREDENTIAL + digest.hex(), row_of(b"", raw)
         case KeepLists(raw):
             return LISTS, row_of(b"", raw)
+        case KeepDirectory(raw):
+            return DIRECTORY, row_of(b"", raw)
         case KeepSession(destination, attachment):
             return SESSION + destination, row_of(b"", attachment) if attachment else None
         case KeepPosition(source, position):

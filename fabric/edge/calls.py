@@ -1,0 +1,88 @@
+"""How other threads reach a connection's thread: functions that it runs in its next turn, and a pipe that wakes it.
+
+Guarantees: functions run in the order of the calls; after the end none is taken, whoever calls is told what ended it,
+and so is whoever waited for a turn that did not come any more.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+
+from fabric.protocol.errors import FabricError
+from fabric.protocol.ready import Ready
+
+Function = Callable[[int, Ready], None]
+Lost = Callable[[FabricError], None]
+
+
+class Calls:
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[Function, Lost]] = deque()
+        self.ended: FabricError | None = None
+        # One thread may be in here twice: what a garbage collection lets go may call, wherever it happens to run.
+        self._lock = threading.RLock()
+        self._reader, self._writer = socket.socketpair()
+        self._reader.setblocking(False)
+        self._writer.setblocking(False)
+
+    # -- from any thread --------------------------------------------------------------------------------
+
+    def call(self, function: Function, lost: Lost = lambda error: None) -> None:
+        """Run with the time and the turn's `Ready`. Raises what ended the connection, if it has ended.
+
+        `lost` is told, on the connection's thread, when it ends before the turn comes.
+        """
+        with self._lock:
+            if self.ended is not None:
+                raise self.ended
+            self._waiting.append((function, lost))
+        self.wake()
+
+    def call_if_any(self, function: Function) -> None:
+        """What has no meaning after the end."""
+        with suppress(FabricError):
+            self.call(function)
+
+    def wake(self) -> None:
+        # A full pipe wakes it too; a closed one has nobody to wake.
+        with suppress(OSError):
+            self._writer.send(b"\0")
+
+    # -- the connection's thread ------------------------------------------------------------------------
+
+    def fileno(self) -> int:
+        """Readable when somebody woke it."""
+        return self._reader.fileno()
+
+    def awake(self) -> None:
+        """Forget who woke it."""
+        with suppress(OSError):
+            while len(self._reader.recv(4096)) == 4096:
+                continue
+
+    @property
+    def waits(self) -> bool:
+        """Whether something is to be run."""
+        return bool(self._waiting)
+
+    def run(self, now_ms: int, ready: Ready) -> None:
+        """All that waits, and what that calls."""
+        while self._waiting:
+            function, _ = self._waiting.popleft()
+            function(now_ms, ready)
+
+    def end(self, error: FabricError) -> None:
+        with self._lock:
+            self.ended = error
+            lost = [lost for _, lost in self._waiting]
+            self._waiting.clear()
+        for tell in lost:
+            tell(error)
+
+    def close(self) -> None:
+        self._reader.close()
+        self._writer.close()

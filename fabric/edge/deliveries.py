@@ -1,0 +1,79 @@
+"""What a core delivers, and to whom in this program it goes: subscriptions, requests, or whoever wants notices.
+
+Guarantees: a delivery ends, as handled or as one that cannot be read, and until then it comes again; of a batch that an
+earlier run read in part only the rest is given out; a gap is believed of this node's own relays, a notice of relays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import structlog
+
+from fabric.edge.calls import Calls
+from fabric.edge.incoming import Incoming, batch_source
+from fabric.edge.messages import messages_of
+from fabric.edge.notices import Notice, notice_of
+from fabric.edge.requests import Requests
+from fabric.protocol.credentials import NodeKind
+from fabric.protocol.envelope import Kind
+from fabric.protocol.errors import Reject
+from fabric.protocol.point import Point
+from fabric.protocol.ready import Delivery, Handled, KeepPosition, Ready
+from fabric.protocol.reports import GAP_TOPIC, NOTICE_TOPIC
+
+
+class Deliveries:
+    """Events, intel and results; actions are not handled here. `position`: how far a source is, as the outbox knows."""
+
+    def __init__(
+        self, core: Point, calls: Calls, position: Callable[[str], str | None],
+        log: structlog.typing.FilteringBoundLogger,
+    ) -> None:
+        self._core = core
+        self._calls = calls
+        self._position = position
+        self._log = log
+        self.incoming = Incoming(self._handled)
+        self.requests = Requests()
+        self.on_notice: Callable[[Notice], None] | None = None
+
+    def take(self, delivery: Delivery, now_ms: int) -> None:
+        header, id_ = delivery.message.header, delivery.message.id
+        messages = messages_of(delivery)
+        if isinstance(messages, Reject):
+            problem = messages
+            self._calls.call(lambda now, ready: ready.merge(self._core.step(Handled(id_, problem), now)))
+            return
+        by_relay = delivery.message.credential.kind is NodeKind.RELAY
+        if header.kind is not Kind.RESULT:
+            taken = int(self._position(batch_source(id_.hex())) or 0)
+            self.incoming.take(id_, header.topic, messages[taken:])
+        elif header.topic == GAP_TOPIC and by_relay and header.origin in self._core.parents:
+            # Its own relays alone know what they had no room for.
+            self.incoming.gap(id_, messages)
+        else:
+            if header.topic == NOTICE_TOPIC and by_relay:
+                self._take_notice(notice_of(messages[0]))
+            elif header.topic not in (GAP_TOPIC, NOTICE_TOPIC):  # anybody else's word of these is let go
+                self.requests.take(delivery.message, messages, now_ms)
+            self._handled(id_)
+
+    def _take_notice(self, notice: Notice) -> None:
+        for code, records in notice.by_code().items():
+            self._log.warning("not delivered", relay=notice.relay, code=code, records=records)
+        if self.on_notice is not None:
+            try:
+                self.on_notice(notice)
+            except Exception as error:  # noqa: BLE001 - a program's fault is not this connection's end
+                self._log.error("on_notice raised", error=type(error).__name__)
+
+    def _handled(self, id_: bytes) -> None:
+        source = batch_source(id_.hex())
+
+        def handled(now_ms: int, ready: Ready) -> None:
+            ready.merge(self._core.step(Handled(id_), now_ms))
+            if self._position(source):
+                ready.persist.append(KeepPosition(source, ""))
+
+        self._calls.call_if_any(handled)

@@ -1,0 +1,93 @@
+"""A control point's own credential on its thread: taken up from its folder, or asked for when it is time."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+
+import structlog
+
+from fabric.edge.calls import Calls
+from fabric.edge.outgoing import Outgoing, fail
+from fabric.edge.renewal import Renewal
+from fabric.protocol.credentials import Credential
+from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.point import Point
+from fabric.protocol.ready import Answered, Ready, Renewed
+
+_LOOK_MS = 1_000
+
+
+class Renewing:
+    def __init__(
+        self, core: Point, calls: Calls, outgoing: Outgoing, renewal: Renewal,
+        log: structlog.typing.FilteringBoundLogger,
+    ) -> None:
+        self._core = core
+        self._calls = calls
+        self._outgoing = outgoing
+        self._renewal = renewal
+        self._log = log
+        self._look_at_ms = 0
+        self._asked: dict[bytes, Future[None]] = {}  # question -> who waits for what becomes of it
+
+    # -- from any thread --------------------------------------------------------------------------------
+
+    def renew(self) -> Future[None]:
+        """Ask this node's issuer for a newer credential now; the future ends when it is in force, or with why not."""
+        future: Future[None] = Future()
+        held = self._renewal.held
+        if not held.issuers:
+            raise FabricError(
+                Code.USAGE, f"the authority itself vouches for {held.id}",
+                f"run `fabric credential renew {held.id}` where the authority is",
+            )
+
+        def ask(now_ms: int, ready: Ready) -> None:
+            question = self._renewal.ask(self._core.fabric_now(now_ms))
+            self._asked[question.id] = future
+            ready.merge(self._core.step(question, now_ms))
+
+        self._calls.call(ask, lambda error: fail(future, error))
+        return future
+
+    # -- the connection's thread ------------------------------------------------------------------------
+
+    def look(self, now_ms: int, ready: Ready) -> None:
+        """Once a second: take up a newer one from the folder, or ask for one when it is time."""
+        if now_ms < self._look_at_ms:
+            return
+        self._look_at_ms = now_ms + _LOOK_MS
+        fresh = self._renewal.newer()
+        if fresh is not None:
+            self._take_up(fresh, now_ms, ready)
+        elif self._core.connected and (ask := self._renewal.due(self._core.fabric_now(now_ms))) is not None:
+            ready.merge(self._core.step(ask, now_ms))
+
+    def answered(self, answered: Answered) -> None:
+        try:
+            fresh = self._renewal.answered(answered)
+        except OSError as error:
+            fresh = self._renewal.held
+            self._log.warning("renewed credential not kept", why=type(error).__name__)
+        waiting = self._asked.pop(answered.id, None) or Future()
+        if isinstance(fresh, Credential):
+            renewed = fresh
+
+            def take_up(now_ms: int, ready: Ready) -> None:
+                self._take_up(renewed, now_ms, ready)
+                waiting.set_result(None)
+
+            self._calls.call(take_up, lambda error: fail(waiting, error))
+        elif fresh is not None:
+            self._log.warning("not renewed", code=fresh.code.label, why=fresh.detail, next=fresh.code.next_step)
+            fail(waiting, FabricError(fresh.code, fresh.detail))
+
+    def end(self, error: FabricError) -> None:
+        """Whoever waits for an answer is told why there is none."""
+        asked, self._asked = self._asked, {}
+        for waiting in asked.values():
+            fail(waiting, error)
+
+    def _take_up(self, fresh: Credential, now_ms: int, ready: Ready) -> None:
+        self._outgoing.renewed(fresh)
+        ready.merge(self._core.step(Renewed(fresh), now_ms))

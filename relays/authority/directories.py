@@ -1,0 +1,77 @@
+"""The authority's directory of relays on disk (SPEC 6.6), and a copy for everybody who is to have it from the start.
+
+    FABRIC_HOME/<fabric>/directory                 the newest; the relays of this machine take it up by themselves
+    FABRIC_HOME/<fabric>/ids/<id>/directory        the same, so that a control point has it before it ever connects
+
+Guarantees: a new version is signed only when a relay changed or the old one is about to end; a copy that is newer than
+ours is let be.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from pathlib import Path
+
+from fabric.edge.home import fabric_folder, ids_folder, write_private
+from fabric.edge.identity import DIRECTORY, load_identity, own_directory
+from fabric.protocol.directory import Descriptor, RelayDirectory, issue_directory, verify_directory
+from fabric.protocol.errors import Code, FabricError, Reject
+from relays.authority.keeping import Authority
+from relays.authority.lists import read_revocations, revocations_path
+from relays.topology.model import RelaySpec, Topology
+
+DIRECTORY_LIFE_MS = 365 * 86_400_000
+
+
+def directory_path(fabric: str, home: Path | None = None) -> Path:
+    return fabric_folder(fabric, home) / DIRECTORY
+
+
+def keep_directory(topology: Topology, authority: Authority, home: Path | None = None) -> None:
+    """Bring the directory in step with the identities of a topology's relays, and the copies with it.
+
+    A fabric that is too large for a directory has none, unless somebody needs it: then it raises TOO_LARGE.
+    """
+    fabric = topology.fabric
+    path = directory_path(fabric, home)
+    try:
+        raw = _brought_up_to_date(path, topology, authority, home)
+    except FabricError as error:
+        if error.code is not Code.TOO_LARGE or topology.points_nearest():
+            raise
+        return
+    for id_ in [*topology.relays, *topology.points]:
+        folder = ids_folder(fabric, home) / id_
+        there = own_directory(folder)
+        if there != raw and not _read(there, authority).supersedes(_read(raw, authority)):
+            write_private(folder / DIRECTORY, raw)
+
+
+def _brought_up_to_date(path: Path, topology: Topology, authority: Authority, home: Path | None) -> bytes:
+    known = _read(own_directory(path.parent), authority)
+    revoked = read_revocations(revocations_path(topology.fabric, home), authority.public, topology.fabric).ids
+    relays = tuple(_descriptor(relay, topology, home) for relay in topology.relays.values() if relay.id not in revoked)
+    now_ms = time.time_ns() // 1_000_000
+    if known.relays == relays and known.not_after_ms - now_ms > DIRECTORY_LIFE_MS // 3:
+        return known.raw
+    # The version follows the clock, so that one made after an old backup was restored is newer than all before it.
+    version = max(known.version + 1, now_ms // 1_000)
+    raw = issue_directory(topology.fabric, version, now_ms, now_ms + DIRECTORY_LIFE_MS, relays, authority.signer)
+    write_private(path, raw)
+    return raw
+
+
+def _read(raw: bytes, authority: Authority) -> RelayDirectory:
+    """What it says; nothing where it is not this authority's."""
+    found = verify_directory(raw, authority.public, authority.fabric)
+    return RelayDirectory() if isinstance(found, Reject) else found
+
+
+def _descriptor(relay: RelaySpec, topology: Topology, home: Path | None) -> Descriptor:
+    credential = load_identity(ids_folder(topology.fabric, home) / relay.id).credential
+    return Descriptor(
+        relay.id, (relay.advertise,), credential.curve_key, relay.segment,
+        tuple(ipaddress.ip_network(network) for network in relay.serves), relay.clearance,
+        credential.not_before_ms, credential.not_after_ms,
+    )

@@ -1,0 +1,89 @@
+"""`fabric revoke`: who must go, and who knows it."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Annotated
+
+import typer
+
+from fabric.edge.home import ids_folder
+from fabric.protocol.credentials import name_ok
+from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.lifetime import parse_duration
+from fabric.protocol.revocations import Revocations
+from relays.authority import open_authority, revoke
+from relays.cli.exits import PARTLY, command
+from relays.cli.passphrase import PassphraseFile, passphrase_from
+from relays.issuing.members import members_here
+from relays.reach import expected_relays, reached
+
+_POLL_S = 0.05
+
+
+@command
+def revoke_(
+    fabric: Annotated[str, typer.Option("--fabric", help="The fabric's name.")],
+    ids: Annotated[list[str] | None, typer.Argument(metavar="ID...", help="Relays, control points or issuers that must go.")] = None,
+    why: Annotated[str, typer.Option("--why", help="Kept beside the authority's key, on this machine only.")] = "",
+    wait: Annotated[str | None, typer.Option("--wait", metavar="30s", help="Show relay by relay when it is in force, for this long at most.")] = None,
+    renew: Annotated[bool, typer.Option("--renew", help="Sign the list as it is, for another 30 days.")] = False,
+    unknown: Annotated[bool, typer.Option("--unknown", help="Also ids that this machine does not know.")] = False,
+    passphrase_file: PassphraseFile = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One object a line.")] = False,
+) -> None:
+    """Put identities on the authority's revocation list. The relays of this machine take it up at once and pass it on
+    ahead of everything: live links are cut, queued messages end, and nobody selects them any more. An issuer takes
+    along whoever it vouched for. An id that was revoked is never used again.
+
+    Exit codes: 0 done (with --wait: in force at every relay that is known here), 3 not everywhere in the time of
+    --wait, 1 no such identity, 5 wrong passphrase.
+
+    Examples:
+
+      fabric revoke zeek-p1 --fabric enterprise --why 'laptop stolen' --wait 30s
+
+      fabric revoke --renew --fabric enterprise
+    """
+    named = ids or []
+    if not named and not renew:
+        raise FabricError(Code.USAGE, "who must go?", "name one or more ids, or --renew to sign the list again")
+    known = {member.credential.id for member in members_here(fabric)} if named else set()
+    for id_ in named:
+        if not name_ok(id_) or not (unknown or id_ in known or (ids_folder(fabric) / id_).is_dir()):
+            raise FabricError(
+                Code.NO_IDENTITY, id_, f"name one of those in {ids_folder(fabric)}, or add --unknown if you are sure"
+            )
+    authority = open_authority(fabric, passphrase=passphrase_from(passphrase_file))
+    lists = revoke(authority, named, why=why)
+    if as_json:
+        print(json.dumps({"version": lists.version, "revoked": named, "until_ms": lists.not_after_ms}), flush=True)
+    else:
+        print(f"revoked {', '.join(named)} (list {lists.version})" if named else f"signed again (list {lists.version})")
+    if wait is not None:
+        _wait(fabric, lists, set(named), parse_duration(wait) / 1_000, as_json)
+
+
+def _wait(fabric: str, lists: Revocations, gone: set[str], timeout_s: float, as_json: bool) -> None:
+    deadline = time.monotonic() + timeout_s
+    told: set[str] = set()
+    while True:
+        missing = expected_relays(fabric) - gone - lists.ids
+        for relay, there in sorted(reached(fabric, lists.version).items(), key=lambda item: item[1].at_ms):
+            if relay in missing and relay not in told:
+                told.add(relay)
+                after_ms = max(0, there.at_ms - lists.issued_at_ms)
+                if as_json:
+                    print(json.dumps({"relay": relay, "version": lists.version, "after_ms": after_ms}), flush=True)
+                else:
+                    print(f"{relay}: in force after {after_ms / 1_000:.2f} s", flush=True)
+        missing -= told
+        if not missing or time.monotonic() >= deadline:
+            break
+        time.sleep(_POLL_S)
+    for relay in sorted(missing):
+        print(json.dumps({"relay": relay, "version": lists.version, "after_ms": None}) if as_json
+              else f"{relay}: NOT REACHED")
+    if missing:
+        raise typer.Exit(PARTLY)

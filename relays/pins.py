@@ -1,0 +1,74 @@
+"""Who may knock at a relay (SPEC 7.1): anybody, whose credential then decides, or pinned keys only.
+
+    ids/<relay>/pins      a line per key: 64 hex digits, a space, and whose it is
+
+Guarantees: with pins, a key that is not on the list does not get through the CURVE handshake, so a stranger cannot
+even say HELLO. The file is read again when it changes. A line that cannot be read pins nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from fabric.edge.home import write_private
+from fabric.protocol.limits import KEY_BYTES
+
+_NAME = "pins"
+
+
+class Pins:
+    """Of the relay with this folder; without the file everybody may knock."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / _NAME
+        self._stamp: tuple[int, int] | None = None
+        self._keys: frozenset[bytes] | None = None
+        self.look()
+
+    @property
+    def pinned(self) -> bool:
+        return self._keys is not None
+
+    def look(self) -> bool:
+        """Read the file if it changed; whether it did. One that is gone or unreadable leaves what was known."""
+        try:
+            found = self._path.stat()
+            stamp = (found.st_mtime_ns, found.st_ino)
+            if stamp == self._stamp:
+                return False
+            lines = self._path.read_text().splitlines()
+        except (OSError, UnicodeDecodeError):
+            return False
+        self._stamp, self._keys = stamp, frozenset(key for key in map(_key, lines) if key)
+        return True
+
+    def admits(self, curve_key: bytes) -> bool:
+        return len(curve_key) == KEY_BYTES and (self._keys is None or curve_key in self._keys)
+
+
+def _key(line: str) -> bytes:
+    try:
+        key = bytes.fromhex(line.split(" ")[0])
+    except ValueError:
+        return b""
+    return key if len(key) == KEY_BYTES else b""
+
+
+def write_pins(folder: Path, pinned: Mapping[str, bytes] | None) -> None:
+    """Pin these (id -> CURVE key), or nobody in particular. Nothing is written where it says so already."""
+    path = folder / _NAME
+    if pinned is None:
+        path.unlink(missing_ok=True)
+        return
+    text = "".join(f"{key.hex()} {id_}\n" for id_, key in sorted(pinned.items())).encode()
+    if not path.is_file() or path.read_bytes() != text:
+        write_private(path, text)
+
+
+def add_pin(folder: Path, id_: str, curve_key: bytes) -> None:
+    """One more, beside those that are there."""
+    path = folder / _NAME
+    lines = path.read_text().splitlines() if path.is_file() else []
+    kept = [line for line in lines if line.partition(" ")[2] != id_]
+    write_private(path, "".join(f"{line}\n" for line in [*kept, f"{curve_key.hex()} {id_}"]).encode())

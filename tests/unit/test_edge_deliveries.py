@@ -1,0 +1,91 @@
+"""Where a delivery goes in a control point's program, and whose word of gaps and notices is believed."""
+
+import pytest
+import structlog
+
+from fabric.edge.calls import Calls
+from fabric.edge.deliveries import Deliveries
+from fabric.edge.incoming import Subscription
+from fabric.protocol.credentials import NodeKind
+from fabric.protocol.envelope import Kind
+from fabric.protocol.point import Point
+from fabric.protocol.ready import Delivery, KeepPosition, Ready
+from fabric.protocol.reports import GAP_TOPIC, NOTICE_TOPIC
+from tests.support import EVERYTHING, T0, Authority, entropy, verified
+
+AUTHORITY = Authority("edge-deliveries")
+ME = AUTHORITY.issue("zeek-1", grants=EVERYTHING)
+RELAY = AUTHORITY.issue("mid", NodeKind.RELAY)
+FAR = AUTHORITY.issue("hq", NodeKind.RELAY)
+
+
+class House:
+    def __init__(self):
+        core = Point(ME.credential, ME.signer, AUTHORITY.key, b"m" * 16, entropy("core"), ("mid",))
+        self.calls = Calls()
+        self.positions = {}
+        self.deliveries = Deliveries(core, self.calls, self.positions.get, structlog.get_logger())
+        self.notices, self.got, self.dones = [], [], []
+        self.deliveries.on_notice = self.notices.append
+
+        def sink(messages, done):
+            self.got += messages
+            self.dones.append(done)
+
+        self.deliveries.incoming.add(Subscription("detections.>", sink, lambda error: None, durable=True))
+
+    def take(self, message):
+        self.deliveries.take(Delivery(message, 0, ()), T0)
+
+    def handled(self):
+        """How many deliveries were said to be handled, and what that keeps."""
+        ready, count = Ready(), len(self.calls._waiting)
+        self.calls.run(T0, ready)
+        return count, [op for op in ready.persist if isinstance(op, KeepPosition)]
+
+
+@pytest.fixture
+def house():
+    made = House()
+    yield made
+    made.calls.close()
+
+
+def said(member, topic, content=None):
+    return verified(member, kind=Kind.RESULT, topic=topic, to="zeek-1", records=[content or {}])
+
+
+def test_of_a_batch_that_was_read_in_part_only_the_rest_is_given_out(house):
+    message = verified(ME, topic="detections.x", records=[{"n": n} for n in range(3)])
+    source = f"batch {message.id.hex()}"
+    house.positions[source] = "2"
+    house.take(message)
+    assert [record.content["n"] for record in house.got] == [2] and house.handled() == (0, [])
+    house.dones[0]()
+    assert house.handled() == (1, [KeepPosition(source, "")])
+
+
+def test_what_nobody_takes_is_handled_at_once(house):
+    house.take(verified(ME, topic="other.x"))
+    assert house.got == [] and house.handled()[0] == 1
+
+
+def test_only_its_own_relay_knows_of_a_gap(house):
+    for member in (FAR, ME):
+        house.take(said(member, GAP_TOPIC, {"lost": 1}))
+    assert house.got == [] and house.handled()[0] == 2
+    house.take(said(RELAY, GAP_TOPIC, {"lost": 2}))
+    assert [(record.kind, record.content["lost"]) for record in house.got] == [("gap", 2)]
+
+
+def test_only_relays_are_believed_in_a_notice(house):
+    house.take(said(ME, NOTICE_TOPIC))
+    assert house.notices == []
+    house.take(said(FAR, NOTICE_TOPIC))
+    assert [notice.relay for notice in house.notices] == ["hq"] and house.handled()[0] == 2
+
+
+def test_a_program_s_fault_is_not_the_connection_s_end(house):
+    house.deliveries.on_notice = lambda notice: 1 / 0
+    house.take(said(RELAY, NOTICE_TOPIC))
+    assert house.handled()[0] == 1
