@@ -137,7 +137,8 @@ def _scene(name: str, file: Path | None) -> _Scene:
         if error.code is not Code.NO_IDENTITY or topology is None or placed is None:
             raise
         defaults = Defaults(topology.defaults.label, topology.defaults.ttl_ms)
-        return _Scene(Asker(placed.credential, placed.above), tree, defaults, None, None, False)
+        nearest = topology.points[name].relay is None
+        return _Scene(Asker(placed.credential, placed.above, nearest=nearest), tree, defaults, None, None, False)
     if topology is not None and topology.fabric != here.fabric:
         raise FabricError(Code.WRONG_FABRIC, f"{here.id} is of {here.fabric}, {file} of {topology.fabric}")
     path = revocations_path(here.fabric)
@@ -181,9 +182,10 @@ def _json(said: Explanation, scene: _Scene) -> dict[str, Any]:
             "revocations": scene.revocations.version if scene.revocations else None,
             "differs_from_file": scene.differs,
         },
+        "relay": said.asker.relay, "nearest": said.asker.nearest,
     }
     if said.verb == "subscribe":
-        return {**told, "relay": said.asker.relay, "reads": [label.short for label in said.reads]}
+        return {**told, "reads": [label.short for label in said.reads]}
     told |= {
         "label": said.label.short if said.label is not None else None,
         "fields": {name: label.short for name, label in said.fields},
@@ -225,6 +227,8 @@ def _lines(said: Explanation, scene: _Scene) -> list[tuple[str, str]]:
     lines.append(("credential", _standing(said.asker, scene)))
     if scene.differs:
         lines.append(("", "the topology file says otherwise: run `fabric up` with it, and relays will follow it"))
+    if said.asker.nearest:
+        lines.append(("", f"it takes the nearest relay: it is supposed to be at {said.asker.relay}"))
     if said.reads:
         lines.append(("reads", f"{', '.join(label.short for label in said.reads)} at {said.asker.relay or 'its relay'}"))
     lines += [(hop.relay, _hop_words(said, hop)) for hop in said.hops]

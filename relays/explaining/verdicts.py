@@ -43,10 +43,19 @@ class Asker:
     credential: Credential
     relay: str
     problem: Reject | None = None
+    trust: Trust | None = None  # with the newest revocation list that is known, at `now_ms`
+    now_ms: int = 0
+    nearest: bool = False  # it names no relay: `relay` is where it is supposed to be
 
     @property
     def role(self) -> str:
         return dict(self.credential.tags).get("role", "")
+
+    def may_not_act(self, at: Credential) -> Reject | None:
+        """Why this node would take no action of it: its revocation list is past its time."""
+        if self.trust is None:
+            return None
+        return self.trust.check_action(self.credential, at.segment, self.now_ms)
 
 
 def asker_of(identity: Identity, revocations: Revocations, now_ms: int) -> Asker:
@@ -55,7 +64,8 @@ def asker_of(identity: Identity, revocations: Revocations, now_ms: int) -> Asker
     trust.revocations = revocations
     checked = trust.check_raw(identity.credential.raw, now_ms)
     problem = checked if isinstance(checked, Reject) else None
-    return Asker(identity.credential, identity.relay.id if identity.relay else "", problem)
+    relay = identity.relay.id if identity.relay else ""
+    return Asker(identity.credential, relay, problem, trust, now_ms, identity.nearest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,9 +194,9 @@ def explain_action(asker: Asker, stamp: Stamp, tree: Tree) -> Explanation:
         said, grants=tuple(map(request_text, grants)), hops=hops, turn=turn,
         unknown_above="" if turn else _unknown(climb, hops),
     )
-    stop = next((hop for hop in hops if hop.ends), None)
+    stop = _stop(asker, up, header)
     if stop is not None:
-        return _denied(said, Reject(Code.WITHHELD, stop.relay), "")
+        return _denied(said, stop[1], "")
     said = _select(said, header, tree)
     return said if said.targets else _denied(said, Reject(Code.NOBODY, header.to), "")
 
@@ -215,15 +225,24 @@ def _select(said: Explanation, header: Header, tree: Tree) -> Explanation:
         if down is None:
             elsewhere.append(id_)
             continue
-        stop = next((hop for hop in _hops((*down, point.credential), header) if hop.ends), None)
+        by, problem = _stop(said.asker, (*down, point.credential), header) or ("", None)
         targets.append(Target(
-            id_, request_text(decided), None if stop is None else Code.WITHHELD, "" if stop is None else stop.relay,
-            tuple(relay.id for relay in down),
+            id_, request_text(decided), problem.code if problem else None, by, tuple(relay.id for relay in down)
         ))
     return replace(
         said, targets=tuple(targets), not_granted=tuple(not_granted), not_able=tuple(not_able),
         elsewhere=tuple(elsewhere),
     )
+
+
+def _stop(asker: Asker, holders: Sequence[Credential], header: Header) -> tuple[str, Reject] | None:
+    """The first node at which an action ends, and why: it may not be sent there, or is refused on arrival."""
+    for holder in holders:
+        withheld = labels_withheld(holder, header)
+        problem = withheld if isinstance(withheld, Reject) else asker.may_not_act(holder)
+        if problem is not None:
+            return holder.id, problem
+    return None
 
 
 def _down(climb: Climb, turn: str) -> tuple[Credential, ...] | None:

@@ -233,6 +233,19 @@ def test_a_member_stands_and_falls_with_who_vouches_for_it(home):
         assert problem is not None and problem.code is code
 
 
+def test_a_list_that_is_past_its_time_stops_actions_and_nothing_else(home):
+    now_ms = time.time_ns() // 1_000_000
+    old = Revocations(version=1, not_after_ms=now_ms - DAY_MS // 2)
+    soar = asker_of(load_identity(ids_folder("enterprise", home) / "soar-1"), old, now_ms)
+    stamp = Stamp(Kind.ACTION, "deny.ipv4_net", Severity.HIGH, Phase.NONE, MINUTE_MS, GREEN, to="role=firewall")
+    said = explain_action(soar, stamp, TREE)
+    # Its own segment goes on for a while; the others do not.
+    assert said.code is None and {target.code for target in said.targets} == {Code.LIST_EXPIRED}
+    late = replace(soar, now_ms=now_ms + 60 * DAY_MS)
+    assert explain_action(late, stamp, TREE).code is Code.LIST_EXPIRED
+    assert explain_subscribe(late, "detections.>", TREE).code is None
+
+
 def test_grants_are_written_as_a_topology_file_has_them():
     grants = Grants(
         publish=(PublishGrant("a.>"), PublishGrant("b", Severity.LOW, 5)), subscribe=("x.*",), execute=("deny *",),
