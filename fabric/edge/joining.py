@@ -70,12 +70,9 @@ def join(
     newcomer = Newcomer.of(pending)
     keys = random_keys(newcomer.curve_secret)
     request = ask_to_join(token, keys.public, Signer(newcomer.sign_seed), wanted_id, os.urandom(ID_BYTES))
-    try:
-        raw = _Asking(token, request, progress).until(time.monotonic() + timeout_s, keys)
-    except FabricError as error:
-        if error.code.number // 100 == 2:
-            pending.unlink(missing_ok=True)  # refused for good: what is asked next is something else
-        raise
+    # The keys stay whatever comes of it: who asks again with them uses up nothing, and a relay that lies about a
+    # refusal has burnt no token.
+    raw = _Asking(token, request, progress).until(time.monotonic() + timeout_s, keys)
     opened = open_answer(raw, request, token.authority_key, token.fabric, token.issuer)
     if isinstance(opened, Reject):
         raise FabricError(opened.code, opened.detail)

@@ -75,7 +75,8 @@ class Renewing:
 
             def take_up(now_ms: int, ready: Ready) -> None:
                 self._take_up(renewed, now_ms, ready)
-                waiting.set_result(None)
+                if waiting.set_running_or_notify_cancel():
+                    waiting.set_result(None)
 
             self._calls.call(take_up, lambda error: fail(waiting, error))
         elif fresh is not None:

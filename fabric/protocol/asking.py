@@ -12,7 +12,7 @@ from collections import OrderedDict
 from fabric.protocol.credentials import NodeKind
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.following import Following
-from fabric.protocol.limits import ASK_MS, ASKED_MAX, JOINS_PER_S
+from fabric.protocol.limits import ASK_MS, ASKED_MAX, JOINS_PER_S, KNOCKS_MAX, STRANGERS_PER_S
 from fabric.protocol.link import Link, State
 from fabric.protocol.links import UPLINK
 from fabric.protocol.questions import Questions
@@ -61,11 +61,16 @@ class Asking(Following):
         if stranger or link.peer_role == Role.POINT:
             frame = frame._replace(key=link.peer_key)
         if stranger:
-            link.since_ms = now_ms  # who waits for an answer need not say HELLO meanwhile
+            link.knocks += 1
+            if link.knocks > KNOCKS_MAX:
+                self.refuse(link, Reject(Code.NOT_READY, "it only asks"), now_ms, ready)
+                return
         problem = self._cannot_pass(link, frame, stranger, now_ms)
         if problem is None:
             above = self._towards(frame.issuer)
             if above is not None:
+                if stranger:
+                    link.since_ms = now_ms  # who waits for an answer need not say HELLO meanwhile
                 self._asked[frame.id] = (link.number, now_ms + ASK_MS)
                 self.count("asked", "stranger" if stranger else link.peer_role.name.lower())
                 self.send(above, frame, ready)
@@ -78,8 +83,12 @@ class Asking(Following):
         asker = self._asked.get(frame.id)
         if asker is not None and asker[0] != link.number and asker[0] in self.links:
             return Reject(Code.BUSY, "asked by another")
-        whose = "strangers" if stranger else link.destination
-        if not self._asking_rates.allow(whose, 1, JOINS_PER_S, now_ms):
+        # One who asks without end uses up his own share first; what strangers ask together is bounded too.
+        whose = f"stranger {link.peer_key.hex()}" if stranger else link.destination
+        rates = self._asking_rates
+        if not rates.allow(whose, 1, JOINS_PER_S, now_ms) or (
+            stranger and not rates.allow("strangers", 1, STRANGERS_PER_S, now_ms)
+        ):
             return Reject(Code.BUSY, "too many ask at once")
         if len(self._asked) >= ASKED_MAX and asker is None:
             return Reject(Code.BUSY, "too many ask at once")

@@ -188,7 +188,11 @@ class Carrier(Links):
         return Item(direction, held.age_at(now_ms), hops, list(row.targets), message.raw, row.moved)
 
     def _put_off(self, link: Link, data: Data, now_ms: int) -> None:
-        """The peer has a newer revocation list, and its LISTS was lost: nothing is believed before it came."""
+        """The peer has a newer revocation list, and its LISTS was lost: nothing is believed before it came.
+
+        It is said again when the link opens anew, so a link on which it does not come is not kept for long.
+        """
+        link.put_off_since_ms = link.put_off_since_ms or now_ms
         for item in data.items:
             link.consumed_bytes[data.lane] += len(item.envelope)
             visit = visit_of(_id_of(item.envelope), item.moved, item.targets)

@@ -1,8 +1,10 @@
 """The verified credentials that a node knows, by their digest, and which keys an id has (SPEC 6.3).
 
-Guarantees: an id has one pair of keys and a key one id, whoever vouches for another: the first that was learnt stays.
-Only the authority itself gives an id other keys, under a higher serial; the former ones come no more. What is
-forgotten beyond the bound is what was used longest ago.
+Guarantees: an id has one pair of keys, whoever vouches for others: the first that was learnt stays, but what the
+authority itself signed goes before what an issuer did, and a higher serial of the authority's before a lower one. What
+is displaced is not believed any more. A CURVE key belongs to the id that proved to have it. Neither can an issuer make
+anybody forgotten whom the authority vouches for: what is forgotten beyond the bound is issuers' members first, and of
+those what was used longest ago.
 """
 
 from __future__ import annotations
@@ -15,46 +17,77 @@ from fabric.protocol.errors import Code, Reject
 from fabric.protocol.limits import CREDENTIALS_CACHED_MAX
 
 _REFUSED_MAX = 1_024
+# What one id signed under former credentials is still on its way; more of them than this is nobody's honest need.
+_PER_ID_MAX = 4
 
 
 class Known(Mapping[bytes, Credential]):
     def __init__(self, own: Credential, credentials_max: int = CREDENTIALS_CACHED_MAX) -> None:
         self._max = credentials_max
-        self._by_digest: OrderedDict[bytes, Credential] = OrderedDict()
-        self._newest: dict[str, Credential] = {}  # by id: the highest serial
-        self._owner: dict[bytes, str] = {}  # of a CURVE or signing key
+        self._own_id = own.id
+        # Those that the authority signed, and issuers' members; each in the order of use.
+        self._authority_s: OrderedDict[bytes, Credential] = OrderedDict()
+        self._issuers: OrderedDict[bytes, Credential] = OrderedDict()
+        self._of_id: dict[str, list[Credential]] = {}  # by serial, the newest last
+        self._owner: dict[bytes, str] = {}  # of a CURVE key, as it was proved
         self._refused: OrderedDict[bytes, Reject] = OrderedDict()
-        assert self.learn(own) is None
+        assert self.meet(own) is None
 
     def __getitem__(self, digest: bytes) -> Credential:
-        return self._by_digest[digest]
+        for known in (self._authority_s, self._issuers):
+            if digest in known:
+                known.move_to_end(digest)
+                return known[digest]
+        raise KeyError(digest)
 
     def __iter__(self) -> Iterator[bytes]:
-        return iter(self._by_digest)
+        yield from self._authority_s
+        yield from self._issuers
 
     def __len__(self) -> int:
-        return len(self._by_digest)
+        return len(self._authority_s) + len(self._issuers)
 
     def newest(self, id_: str) -> Credential | None:
         """What was issued last to this id, of what is known here."""
-        return self._newest.get(id_)
+        known = self._of_id.get(id_)
+        return known[-1] if known else None
 
     def learn(self, credential: Credential) -> Reject | None:
-        """Remember a verified credential, unless its id or one of its keys belongs to another."""
-        problem = self._conflict(credential)
-        if problem is not None:
-            return problem
-        if credential.digest not in self._by_digest:
-            self._by_digest[credential.digest] = credential
-            newest = self._newest.get(credential.id)
-            if newest is None or credential.serial > newest.serial:
-                self._newest[credential.id] = credential
-            for key in (credential.curve_key, credential.sign_key):
-                self._owner[key] = credential.id
-        self._by_digest.move_to_end(credential.digest)
-        if len(self._by_digest) > self._max:
-            self._forget(self._by_digest.popitem(last=False)[1])
+        """Remember a verified credential, unless its id belongs to other keys."""
+        newest = self.newest(credential.id)
+        if newest is not None and _keys(newest) != _keys(credential):
+            if credential.id == self._own_id or not _outranks(credential, newest):
+                return Reject(Code.REUSED_ID, credential.id)
+            self._displace(credential.id)
+        self._remember(credential)
         return None
+
+    def meet(self, credential: Credential) -> Reject | None:
+        """`learn` it, of a peer that proved to have its CURVE key: nobody else is to have that."""
+        owner = self._owner.get(credential.curve_key, credential.id)
+        if owner != credential.id:
+            holder = self.newest(owner)
+            if owner == self._own_id or (holder is not None and not (holder.issuers and not credential.issuers)):
+                return Reject(Code.REUSED_KEY, f"{credential.id} and {owner}")
+            self._displace(owner)
+        problem = self.learn(credential)
+        if problem is None:
+            self._owner[credential.curve_key] = credential.id
+        return problem
+
+    def restore(self, credential: Credential) -> None:
+        """From disk: whatever signed what is held there is to be known, also if it was displaced since."""
+        self._remember(credential)
+
+    def settle(self) -> None:
+        """After `restore`: of an id with two pairs of keys only the one that goes before the other is believed."""
+        for id_, known in list(self._of_id.items()):
+            best = known[-1]
+            for credential in known:
+                if _keys(credential) != _keys(best) and _outranks(credential, best):
+                    best = credential
+            for credential in [each for each in known if _keys(each) != _keys(best)]:
+                self._drop(credential, Reject(Code.REUSED_ID, id_))
 
     def refuse(self, digest: bytes, why: Reject) -> None:
         """It was introduced and will not do: whoever signs under it is told that, and not asked for it again."""
@@ -66,27 +99,54 @@ class Known(Mapping[bytes, Credential]):
         """Of a digest that is not in here: UNKNOWN_SIGNER asks for it."""
         return self._refused.get(digest, Reject(Code.UNKNOWN_SIGNER))
 
-    def _conflict(self, credential: Credential) -> Reject | None:
-        for key in (credential.curve_key, credential.sign_key):
-            owner = self._owner.get(key, credential.id)
-            if owner != credential.id:
-                return Reject(Code.REUSED_KEY, f"{credential.id} and {owner}")
-        newest = self._newest.get(credential.id)
-        if newest is None or _keys(newest) == _keys(credential):
-            return None
-        anew = not credential.issuers and credential.serial > newest.serial
-        return None if anew else Reject(Code.REUSED_ID, credential.id)
+    # -- inside -------------------------------------------------------------------------------------------
 
-    def _forget(self, credential: Credential) -> None:
-        if self._newest.get(credential.id) is not credential:
-            return
-        del self._newest[credential.id]
-        for key in _keys(credential):
-            self._owner.pop(key, None)
+    def _remember(self, credential: Credential) -> None:
+        ranked = self._issuers if credential.issuers else self._authority_s
+        if credential.digest not in ranked:
+            ranked[credential.digest] = credential
+            self._refused.pop(credential.digest, None)
+            known = self._of_id.setdefault(credential.id, [])
+            known.append(credential)
+            known.sort(key=lambda each: each.serial)
+            if len(known) > _PER_ID_MAX:
+                self._drop(known[0])
+        ranked.move_to_end(credential.digest)
+        while len(self) > self._max and self._forget_one():
+            continue
+
+    def _forget_one(self) -> bool:
+        for ranked in (self._issuers, self._authority_s):
+            for credential in ranked.values():
+                if credential.id != self._own_id:
+                    self._drop(credential)
+                    return True
+        return False
+
+    def _displace(self, id_: str) -> None:
+        for credential in list(self._of_id.get(id_, ())):
+            self._drop(credential, Reject(Code.REUSED_ID, id_))
+
+    def _drop(self, credential: Credential, why: Reject | None = None) -> None:
+        for ranked in (self._authority_s, self._issuers):
+            ranked.pop(credential.digest, None)
+        known = self._of_id[credential.id]
+        known.remove(credential)
+        if not known:
+            del self._of_id[credential.id]
+            if self._owner.get(credential.curve_key) == credential.id:
+                del self._owner[credential.curve_key]
+        if why is not None:
+            self.refuse(credential.digest, why)
 
 
 def _keys(credential: Credential) -> tuple[bytes, bytes]:
     return credential.curve_key, credential.sign_key
+
+
+def _outranks(credential: Credential, other: Credential) -> bool:
+    """Whether it gives their common id its keys: the authority's word, and of that the latest."""
+    return not credential.issuers and (bool(other.issuers) or credential.serial > other.serial)
 
 
 def unknown(credentials: Mapping[bytes, Credential], digest: bytes) -> Reject:

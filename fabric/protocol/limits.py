@@ -47,7 +47,10 @@ ANSWER_BYTES_MAX: Final = 20_480
 # How long a question is repeated and its asker remembered, how many a relay passes on at a time, and how often.
 ASK_MS: Final = 20_000
 ASKED_MAX: Final = 1_024
-JOINS_PER_S: Final = 5
+JOINS_PER_S: Final = 2
+STRANGERS_PER_S: Final = 20
+# Questions of a stranger on one connection: it repeats one every second until it is answered.
+KNOCKS_MAX: Final = 30
 # Issuers between the authority and whom it vouches for: a company's, its plant's, and one more.
 CHAIN_MAX: Final = 3
 GRANTS_MAX: Final = 64

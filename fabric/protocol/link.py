@@ -111,6 +111,8 @@ class Link:
     # Of what a new full table has yet to say again: the epoch.
     unconfirmed: dict[RouteKey, int] = field(default_factory=dict)
     unconfirmed_at_ms: int = 0
+    knocks: int = 0  # questions of a stranger
+    put_off_since_ms: int = 0  # since when a revocation list that the peer has is waited for
     lists_version: int = 0  # of the revocation list that the peer has, as it said when the link opened
     routes_in: int = -1  # the last sequence of ROUTES that was applied
     heard_at_ms: int = 0

@@ -185,7 +185,7 @@ class Links(Timekeeping):
         if isinstance(checked, Reject):
             checked = self.for_now(checked) or checked
         else:
-            checked = self._check_place(checked, hello.role) or self.credentials.learn(checked) or checked
+            checked = self._check_place(checked, hello.role) or self.credentials.meet(checked) or checked
         if isinstance(checked, Reject):
             self._turn_away(link, hello, checked, ready)
             return
@@ -270,7 +270,7 @@ class Links(Timekeeping):
         if not isinstance(checked, Reject) and role == Role.PARENT and self.me.id in welcome.path:
             checked = Reject(Code.LOOP, f"{self.me.id} is above {checked.id}")
         if not isinstance(checked, Reject):
-            checked = self.credentials.learn(checked) or checked
+            checked = self.credentials.meet(checked) or checked
         if isinstance(checked, Reject):
             self.refuse(link, checked, now_ms, ready)
             return

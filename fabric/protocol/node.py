@@ -211,6 +211,8 @@ class Node(Directing):
                 self.send(link, credit, ready)
             case Pong(clock_ms, fabric_clock_ms, path):
                 if link.peer_role == Role.PARENT:
+                    if link.lists_may_be_lost():
+                        self.say_lists(link, ready, again=True)
                     self.hear_time(clock_ms, fabric_clock_ms, now_ms)
                     self._on_path(link, path, now_ms, ready)
             case Routes():
@@ -355,7 +357,7 @@ class Node(Directing):
                     credential = verify_credential(raw, self.trust.authority_key, self.me.fabric)
                     self.kept[digest] = None
                     if isinstance(credential, Credential):
-                        self.credentials.learn(credential)
+                        self.credentials.restore(credential)
                 case KeepLists(raw):
                     lists = verify_revocations(raw, self.trust.authority_key, self.me.fabric)
                     if not isinstance(lists, Reject):
@@ -368,6 +370,7 @@ class Node(Directing):
                     if not self._readopt(op, now_ms):
                         self.count("ended", "quarantined")
                         damaged.append((op.id, op.direction))
+        self.credentials.settle()
         return damaged
 
     def _readopt(self, op: Put, now_ms: int) -> bool:
@@ -427,6 +430,15 @@ class Node(Directing):
         """An open link: does it live, is a ping due, what is to be sent again."""
         outbox = self.outboxes[link.destination]
         current = self.by_destination.get(link.destination) is link
+        if link.put_off_since_ms and self.trust.revocations.version >= link.lists_version:
+            link.put_off_since_ms = 0
+        elif link.put_off_since_ms and now_ms - link.put_off_since_ms > STALL_MS:
+            self.refuse(link, Reject(Code.STALE_LIST, "the newer one that was announced does not come"), now_ms, ready)
+            return
+        over = self.trust.check(link.peer, self.fabric_now(now_ms)) if link.peer is not None else None
+        if over is not None and self.for_now(over) is over:
+            self.refuse(link, over, now_ms, ready)  # it ran out while the link was open
+            return
         if now_ms - link.heard_at_ms > LINK_SILENCE_MS:
             self._give_up(link, "links_silent", now_ms, ready)
             return

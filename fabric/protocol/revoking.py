@@ -51,7 +51,7 @@ class Revoking(Asking):
         for relay, version, at_ms in frame.entries:
             known = self.routes.of_node(relay)
             below = any(a.is_relay and self.routes.via(a) == link.destination for a in known)
-            if relay == link.peer.id or below:
+            if (relay == link.peer.id or below) and version <= self.trust.revocations.version:
                 self._note_applied(relay, (version, at_ms))
             if relay == link.peer.id and version >= self.trust.revocations.version:
                 link.pings_since_lists = None  # it need not be said again

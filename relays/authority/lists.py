@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from fabric.edge.home import fabric_folder, write_private
 from fabric.protocol.errors import Code, FabricError, Reject
 from fabric.protocol.limits import FRAME_BYTES_MAX
 from fabric.protocol.revocations import Revocations, issue_revocations, verify_revocations
+from fabric.protocol.signing import Signer
 from relays.authority.keeping import Authority
 
 _DAY_MS = 86_400_000
@@ -39,12 +42,26 @@ def revoke(authority: Authority, ids: Sequence[str], home: Path | None = None, w
 
     The version follows the clock, so that a list made after an old backup was restored is newer than all before it.
     """
+    signer = authority.signer  # somebody may have to type for it: not while others wait for the list
+    with _alone(authority):
+        return _sign_next(authority, signer, ids, home, why)
+
+
+@contextmanager
+def _alone(authority: Authority) -> Iterator[None]:
+    """Two who revoke at once sign one list after the other, not two of one version."""
+    with (authority.folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _sign_next(authority: Authority, signer: Signer, ids: Sequence[str], home: Path | None, why: str) -> Revocations:
     path = revocations_path(authority.fabric, home)
     known = read_revocations(path, authority.public, authority.fabric)
     now_ms = time.time_ns() // 1_000_000
     version = max(known.version + 1, now_ms // 1_000)
     raw = issue_revocations(
-        authority.fabric, version, now_ms, now_ms + LIST_LIFE_MS, sorted(known.ids.union(ids)), authority.signer
+        authority.fabric, version, now_ms, now_ms + LIST_LIFE_MS, sorted(known.ids.union(ids)), signer
     )
     made = verify_revocations(raw, authority.public, authority.fabric)
     if isinstance(made, Reject) or len(raw) > FRAME_BYTES_MAX - _FRAMING_BYTES:

@@ -84,6 +84,8 @@ class Issuer:
                 self._join(opened, key, now_ms) if isinstance(opened, JoinRequest) else self._renew(opened, key, now_ms)
             )
         except FabricError as error:
+            if error.code is Code.SPOOL_FAILED:
+                return Reject(Code.BUSY, "the issuer cannot write its register now")  # where that is concerns nobody
             return Reject(error.code, error.detail)
         if isinstance(granted, Reject):
             return granted
@@ -106,6 +108,8 @@ class Issuer:
             return Reject(Code.TOKEN_EXPIRED)
         if token.uses_left <= 0:
             return Reject(Code.TOKEN_USED)
+        if token.terms.role not in self.roles:
+            return Reject(Code.WIDER_THAN_ISSUER, f"the role {token.terms.role} was taken away")
         id_ = self._id_for(token, request)
         if isinstance(id_, Reject):
             return id_

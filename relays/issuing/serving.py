@@ -12,10 +12,11 @@ import structlog
 
 from fabric.edge.identity import Identity
 from fabric.edge.loop import EdgeLoop
-from fabric.protocol.errors import FabricError, Reject
+from fabric.protocol.errors import Code, FabricError, Reject
 from fabric.protocol.ready import Answer, Asked
 from relays.issuing.issuer import Issuer
 from relays.issuing.register import Register, register_path
+from relays.logs import place_of
 
 _CONNECT_S = 15.0
 
@@ -26,18 +27,26 @@ def serve(identity: Identity, stop: threading.Event) -> None:
     with Register(register_path(identity.folder)) as register:
         issuer = Issuer(identity, register, os.urandom)
         assert issuer.roles, "it was made with one"
-        loop = EdgeLoop(identity)
+        loop, problems = EdgeLoop(identity), list[FabricError]()
 
         def asked(question: Asked, now_ms: int) -> Answer:
             issuer.credential, issuer.revocations = loop.core.me, loop.core.trust.revocations
-            answer = issuer.answer(question.request, question.key, now_ms)
+            try:
+                answer = issuer.answer(question.request, question.key, now_ms)
+            except Exception as error:  # noqa: BLE001 - a fault of ours is not to end the issuer for everybody
+                log.error("not answered", error=type(error).__name__, at=place_of(error))
+                answer = Reject(Code.BUSY, "the issuer has a fault")
             if isinstance(answer, Reject):
                 log.warning("refused", code=answer.code.label, why=answer.detail)
                 return Answer(question.id, answer, b"")
             log.info("granted", members=len(register.members()))
             return Answer(question.id, None, answer)
 
-        loop.on_asked = asked
+        def ended(error: FabricError) -> None:
+            problems.append(error)
+            stop.set()
+
+        loop.on_asked, loop.on_end = asked, ended
         loop.start()
         try:
             _wait_connected(loop)
@@ -45,6 +54,8 @@ def serve(identity: Identity, stop: threading.Event) -> None:
             stop.wait()
         finally:
             loop.stop()
+        if problems and problems[0].code is not Code.CLOSED:
+            raise problems[0]
         log.info("issuer stopped")
 
 

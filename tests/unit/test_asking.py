@@ -12,7 +12,7 @@ from fabric.protocol.point import Point
 from fabric.protocol.ready import Answer, Answered, Ask, Asked, LinkUp
 from fabric.protocol.relay import Relay
 from fabric.protocol.tlp import Label
-from fabric.protocol.wire import Join, Joined, Refused, Role
+from fabric.protocol.wire import Join, Joined, Ping, Refused, Role
 from tests.conversation import Conversation
 from tests.support import FABRIC, Authority, Member, derive, entropy
 
@@ -167,14 +167,23 @@ def test_who_asked_is_forgotten_after_a_while(talk):
 def test_strangers_together_do_not_ask_without_end(talk):
     issuer = talk.connect(ISSUER, Role.POINT)
     refused = []
-    for n in range(80):
+    for n in range(230):
         stranger = knock(talk, derive("stranger", n), 1_000 + n)
         talk.say(stranger, join(derive(n)[:16]))
         refused += [code for _, code in answers(talk, stranger)]
-    assert len(asked(talk, issuer)) == 50 and refused == [Code.BUSY] * 30
+    assert len(asked(talk, issuer)) == 200 and refused == [Code.BUSY] * 30
     zeek = talk.connect(ZEEK, Role.POINT)
     talk.say(zeek, join(b"z" * 16))
     assert len(asked(talk, issuer)) == 1, "who is in has a rate of his own"
+
+
+def test_one_stranger_who_asks_without_end_takes_nobody_s_turn_and_is_cut(talk):
+    issuer, greedy, honest = talk.connect(ISSUER, Role.POINT), knock(talk), knock(talk, derive("honest"), 98)
+    for n in range(40):
+        talk.say(greedy, join(derive(n)[:16]))
+    assert greedy in talk.closed and len(asked(talk, issuer)) == 20
+    talk.say(honest, join(b"h" * 16))
+    assert answers(talk, honest) == [] and len(asked(talk, issuer)) == 1
 
 
 def test_a_question_is_small(talk):
@@ -184,10 +193,11 @@ def test_a_question_is_small(talk):
 
 
 def test_who_waits_for_an_answer_is_not_cut_for_saying_no_hello(talk):
-    talk.connect(ISSUER, Role.POINT)
+    issuer = talk.connect(ISSUER, Role.POINT)
     stranger = knock(talk)
     for _ in range(4):
         talk.say(stranger, join())
+        talk.say(issuer, Ping(talk.now_ms))
         talk.wait(HELLO_WAIT_MS - 1_000)
     assert stranger not in talk.closed
     talk.wait(HELLO_WAIT_MS + 1_000)

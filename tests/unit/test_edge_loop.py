@@ -112,7 +112,9 @@ def test_who_is_cancelled_while_there_is_no_room_is_never_taken_and_until_then_h
         await asyncio.wait([first, second])
         loop.core.custody.lane_bytes[Lane.LOW] = 0
         await point.publish("detections.x", {"n": 4}, severity="low", position=("log", "4"))
-        assert point.position_of("log") == "4" and point.waiting == 2
+        assert point.position_of("log") == "4"
+        while point.waiting != 2:  # what was cancelled is let go when its turn would have come
+            await asyncio.sleep(0.01)
         await point.close()
 
     asyncio.run(asyncio.wait_for(program(), 30))

@@ -10,7 +10,21 @@ from fabric.protocol.point import Point
 from fabric.protocol.ready import Delivery, Handled, LinkUp
 from fabric.protocol.relay import Relay
 from fabric.protocol.revocations import issue_revocations
-from fabric.protocol.wire import Ack, Applied, Data, Direction, Hello, Item, Lists, Nack, Ping, Refused, Role, Welcome
+from fabric.protocol.wire import (
+    Ack,
+    Applied,
+    Data,
+    Direction,
+    Hello,
+    Item,
+    Lists,
+    Nack,
+    Ping,
+    Pong,
+    Refused,
+    Role,
+    Welcome,
+)
 from tests.conversation import Conversation
 from tests.support import DAY_MS, EVERYTHING, FABRIC, HOUR_MS, MINUTE_MS, T0, Authority, entropy, verified
 
@@ -116,6 +130,20 @@ def test_before_a_newer_list_came_nothing_of_that_link_is_believed(talk):
     talk.say(1, Lists(listed(7, "zeek-1")))
     talk.say(1, Data(intel.header.lane, talk.now_ms, [Item(Direction.DOWN, 0, [], [], intel.raw)]))
     assert codes(talk, 1) == [Code.REVOKED]
+
+
+def test_a_list_that_is_lost_upwards_is_said_again_and_a_link_on_which_it_does_not_come_ends(talk):
+    talk.core.apply_lists(listed(5), talk.now_ms, talk.last)
+    up = talk.dial(HQ, Role.CHILD)
+    lists(talk, up)
+    talk.say(up, Pong(talk.now_ms, talk.now_ms))
+    assert lists(talk, up) == [listed(5)]
+    talk.step(LinkUp(9, LOW.curve_key, b""))
+    talk.say(9, Hello(1, 1, FABRIC, Role.CHILD, LOW.credential.raw, b"s" * 16, b"n" * 16, T0, 10**9, 0))
+    for _ in range(8):
+        talk.send(9, verified(ZEEK))
+        talk.wait(2_000)
+    assert set(codes(talk, 9)) == {Code.BUSY} and 9 in talk.closed
 
 
 def test_a_child_that_knows_more_is_not_believed_before_it_said_so(talk):

@@ -13,7 +13,7 @@ from fabric.protocol.relay import Relay
 from fabric.protocol.revocations import issue_revocations
 from fabric.protocol.routing import open_attachment
 from fabric.protocol.tlp import Label
-from fabric.protocol.wire import Ack, Intro, Lists, Nack, Refused, Role, Routed, Routes, Welcome
+from fabric.protocol.wire import Ack, Intro, Lists, Nack, Ping, Refused, Role, Routed, Routes, Welcome
 from tests.conversation import Conversation
 from tests.support import DAY_MS, EVERYTHING, FABRIC, T0, Authority, Member, entropy, verified
 
@@ -190,3 +190,22 @@ def test_who_an_issuer_vouched_for_goes_with_it(talk):
     talk.say(up, Lists(issue_revocations(FABRIC, 1, T0, T0 + DAY_MS, ["plant"], AUTHORITY.signer)))
     assert refusals(talk, link) == [Code.REVOKED] and refusals(talk, other) == []
     assert talk.count("ended:revoked") == 1
+
+
+def test_whose_credential_runs_out_is_cut():
+    talk = Conversation(Relay(HQ.credential, HQ.signer, AUTHORITY.key, b"r" * 16, entropy("root")))
+    short = AUTHORITY.issue("short", grants=EVERYTHING, not_after_ms=T0 + 60_000)
+    link = talk.connect(short, Role.POINT)
+    for _ in range(55):
+        talk.say(link, Ping(talk.now_ms))
+        talk.wait(2_000)
+    assert refusals(talk, link) == [Code.CREDENTIAL_EXPIRED]
+
+
+def test_the_former_keys_of_an_id_are_not_believed_any_more(talk):
+    talk.dial(HQ, Role.CHILD)
+    child = talk.connect(CHILD, Role.CHILD)
+    talk.send(child, verified(ZEEK))
+    talk.say(child, Intro([again(with_keys_of("new-keys", ZEEK)).credential.raw]))
+    talk.send(child, verified(ZEEK, sequence=1))
+    assert codes(talk, child) == [Code.REUSED_ID]
