@@ -103,11 +103,18 @@ class Relay(Revoking):
         if item.moved:
             ways = self._ways(message, item.targets)
             back = item.direction is Direction.UP and any(way == link.destination for way, _ in ways)
+            if not back and any(self._is_under_way(message, way) for way, _ in ways):
+                # One row holds what is for all of them: grown now, it would go again to those who have it.
+                return Reject(Code.BUSY, "it is under way there to others")
             return Reject(Code.BUSY, "the ways change") if back else None
         ends_here = header.kind is Kind.RESULT and (item.direction is Direction.DOWN or self._turns_here(header))
         if ends_here and self._is_settling(now_ms) and not self._destinations(self.routes.of_node(header.to)):
             return Reject(Code.BUSY, "the ways are not known yet")
         return None
+
+    def _is_under_way(self, message: Verified, way: str) -> bool:
+        held = [self.custody.get(message.id, direction) for direction in Direction]
+        return any(each is not None and way in each.rows and each.rows[way].tries for each in held)
 
     def on_timers(self, now_ms: int, ready: Ready) -> None:
         super().on_timers(now_ms, ready)

@@ -269,6 +269,22 @@ def test_what_a_child_gives_back_waits_until_the_two_agree_on_where_to(talk):
     assert (item.targets, item.moved) == (["reader"], 2)
 
 
+def test_what_follows_somebody_waits_while_it_is_under_way_to_others_by_the_same_way(talk):
+    """One row holds what is for all of them: grown, it would go again to those who have it, under another name."""
+    gate = AUTHORITY.issue("gate", grants=Grants(execute=("deny *",)))
+    talk.attach(talk.east, WALL, "cell", executes=True, session=b"w" * 16)
+    talk.attach(talk.east, gate, "cell", executes=True, session=b"g" * 16)
+    deny = verified(SOAR, kind=Kind.ACTION, topic="deny.ipv4_net", to="all")
+    talk.send(talk.up, deny, DOWN, targets=("wall",))
+    (first,) = talk.items(talk.east)
+    follows = Data(deny.header.lane, talk.now_ms, [Item(UP, 0, ["west"], ["gate"], deny.raw, 1)])
+    talk.say(talk.west, follows)
+    assert [code for frame in talk.heard(talk.west, Nack) for _, code, _ in frame.refusals] == [Code.BUSY]
+    talk.say(talk.east, Ack([visit_of(deny.id, first.moved, first.targets)]))
+    talk.say(talk.west, follows)
+    assert [item.targets for item in talk.items(talk.east)] == [["gate"]]
+
+
 def revoke(talk, *ids):
     talk.say(talk.up, Lists(issue_revocations("acme", 1, T0, T0 + HOUR_MS, list(ids), AUTHORITY.signer)))
 
