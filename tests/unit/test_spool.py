@@ -362,6 +362,22 @@ def test_a_queue_that_drained_on_a_full_disk_gives_it_back_all_the_same(small_di
     spool.close()
 
 
+def test_what_is_in_the_log_only_is_given_back_too_where_nothing_is_free(small_disk):
+    """To copy it from there the file has to grow first: that is what the reserve is for."""
+    spool = Spool(small_disk / "hq.db", free_bytes_min=8 * 2**20)
+    spool.commit([put(n, size=20_000) for n in range(1, 150)])
+    spool.commit([Done(id_of(n), UP, "^", True) for n in range(1, 150)])
+    log = (small_disk / "hq.db-wal").stat().st_size
+    assert log > 2**20 > (small_disk / "hq.db").stat().st_size, "or this is about something else"
+    with (small_disk / "other").open("wb", buffering=0) as other, pytest.raises(OSError):
+        while True:
+            other.write(bytes(4_096))
+    for _ in range(3):  # it is asked once a second
+        spool.intake_allowed()
+    assert shutil.disk_usage(small_disk).free > log
+    spool.close()
+
+
 def test_the_ends_of_a_queue_take_no_room_of_its_size(path):
     """All of it may end in one commit, on a disk that has less left than the queue takes."""
     numbers = range(1, 501)

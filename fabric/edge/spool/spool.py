@@ -364,6 +364,15 @@ class Spool:
         """Return pages that the queue does not use any more to a disk that is short of them."""
         if self._db.execute("PRAGMA freelist_count").fetchone()[0] == 0:
             return
+        if self._shrink() or not self._ballast.exists():
+            return
+        # What was written last is in the log only, and copying it from there may make the file longer first: where
+        # nothing is free, that takes the reserve. It comes back when there is room for it.
+        self._ballast.unlink()
+        self._shrink()
+
+    def _shrink(self) -> bool:
+        """Cut off pages that are not used. False when the disk had no room even for that."""
         try:
             # First the log's own bytes, which need no room to be returned: what follows is written to the log again.
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -374,6 +383,8 @@ class Spool:
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
                 raise
+            return False
+        return True
 
     def _inflate_ballast(self) -> None:
         if self._ballast.exists() or free_bytes(self._path.parent) < self._free_bytes_min + _BALLAST_BYTES:
