@@ -20,13 +20,12 @@ import structlog
 import zmq
 
 from fabric.edge.home import fabric_folder, make_private
-from fabric.edge.identity import DIRECTORY, Identity, own_directory
-from fabric.edge.renewal import Renewal
+from fabric.edge.identity import Identity
 from fabric.edge.spool import Owed, Spool
 from fabric.protocol.credentials import NodeKind
-from fabric.protocol.errors import Code, FabricError, Reject
+from fabric.protocol.errors import Code, FabricError
 from fabric.protocol.limits import FRAME_BYTES_MAX, HELLO_WAIT_MS
-from fabric.protocol.ready import Answered, Arrived, Drain, LinkDown, LinkUp, Op, Ready, Renewed, Tick
+from fabric.protocol.ready import Answered, Arrived, Drain, LinkDown, LinkUp, Op, Ready, Tick
 from fabric.protocol.relay import Relay
 from fabric.protocol.wire import PROTOCOL_VERSIONS, SESSION_BYTES, Hello, Refused, Role, decode_frame, encode_frame
 from fabric.transport.clock import Clock
@@ -40,10 +39,10 @@ from fabric.transport.sockets import LinkNumbers
 from fabric.transport.turns import Turn
 from relays.config import RelayConfig
 from relays.drain import Draining, drain_path, read_draining, write_draining
-from relays.listfile import ListFile
 from relays.logs import Allowance
 from relays.pins import Pins
 from relays.status import StatusFile, snapshot
+from relays.watching import Watching
 
 _IDLE_MS_MAX = 1_000
 _BACKOFF_MS_MAX = 60_000
@@ -66,15 +65,10 @@ class RelayLoop:
         self._log = structlog.get_logger().bind(relay=identity.id)
         self._stopping = False
         self._condemned: dict[int, int] = {}  # link -> when it is cut
-        self._list_file = ListFile(self._folder / "revocations")
-        self._list_over = False
-        self._directory_seen = 0.0
         self._drain_path = drain_path(identity.fabric, identity.id, home)
         self._drain_until_ms = 0
         self._allowance = Allowance()
-        self._renewal = Renewal(identity, os.urandom)
         self._pins = Pins(identity.folder)
-        self._clock_wrong = False
 
     def run(self) -> None:
         """Until SIGTERM or SIGINT. Raises FabricError when this relay cannot or must not run."""
@@ -108,7 +102,7 @@ class RelayLoop:
         )
         self._take_back(self._spool.load(now_ms), now_ms)
         self.core.custody.asleep = self._spool.asleep
-        self.core.take_directory(own_directory(identity.folder))  # an older one than what came since is let be
+        self._watching = Watching(self.core, identity, self._folder, self._apply, self._log)
         self._context = zmq.Context()
         self._context.set(zmq.MAX_SOCKETS, 8192)
         keys = CurveKeys(identity.credential.curve_key, identity.curve_secret)
@@ -190,7 +184,7 @@ class RelayLoop:
             ready.merge(self.core.step(Tick(), now_ms))
             self._apply(ready, now_ms)
             self._knock(now_ms)
-            self._look_for_list(now_ms)
+            self._watching.look(now_ms)
             self._drain_on(now_ms)
             if now_ms >= status_at_ms:
                 status_at_ms = now_ms + _STATUS_MS
@@ -258,7 +252,7 @@ class RelayLoop:
                 self._listener.cut(link)
         for delivered in ready.deliver:
             if isinstance(delivered, Answered):
-                self._answered(delivered, now_ms)
+                self._watching.answered(delivered, now_ms)
         for note in ready.notes:
             left_out = self._allowance.take(note.event, now_ms)
             if left_out is not None:
@@ -307,86 +301,15 @@ class RelayLoop:
             self._apply(self.core.step(Drain(), now_ms), now_ms)
         if self._pins.look():
             self._log.info("pins read again")
-        self._watch_list(now_ms)
-        self._look_for_directory(now_ms)
-        self._renew(now_ms)
-        self._watch_clock()
+        self._watching.look_around(now_ms)
         gate = self._gate.counters
         self._status.write(snapshot(self.core, self._config, now_ms, dict(gate), self._door is None))
-
-    def _look_for_list(self, now_ms: int) -> None:
-        """A newer revocation list in this machine's folder goes out at once."""
-        before = self._list_file.problem
-        raw = self._list_file.newer(now_ms)
-        if raw is None:
-            problem = self._list_file.problem
-            if problem and problem != before:
-                self._log.warning("revocation list not readable", path=str(self._list_file.path), why=problem)
-            return
-        ready = Ready()
-        refused = self.core.apply_lists(raw, now_ms, ready)
-        if refused is not None:
-            self._log.warning("revocation list refused", code=refused.code.label, why=refused.detail)
-        self._apply(ready, now_ms)
-
-    def _watch_list(self, now_ms: int) -> None:
-        """Say once when the revocation list in force is past its time, and once when there is another."""
-        over = self.core.list_is_over(now_ms)
-        if over and not self._list_over:
-            code, version = Code.LIST_EXPIRED, self.core.trust.revocations.version
-            self._log.warning("revocation list over", code=code.label, version=version, next=code.next_step)
-        elif self._list_over and not over:
-            self._log.info("revocation list in force again", version=self.core.trust.revocations.version)
-        self._list_over = over
-
-    def _look_for_directory(self, now_ms: int) -> None:
-        """Take up what the authority wrote on this machine."""
-        try:
-            changed = (self._folder / DIRECTORY).stat().st_mtime
-        except OSError:
-            return
-        if changed == self._directory_seen:
-            return
-        self._directory_seen = changed
-        ready = Ready()
-        refused = self.core.apply_directory(own_directory(self._folder), ready)
-        if refused is not None:
-            self._log.warning("directory refused", code=refused.code.label, why=refused.detail)
-        self._apply(ready, now_ms)
-
-    def _renew(self, now_ms: int) -> None:
-        """Take up a newer credential from the folder, or ask for one when it is time."""
-        fresh = self._renewal.newer()
-        event = self._renewal.due(self.core.fabric_now(now_ms)) if fresh is None else Renewed(fresh)
-        if event is not None:
-            self._apply(self.core.step(event, now_ms), now_ms)
-
-    def _answered(self, answered: Answered, now_ms: int) -> None:
-        try:
-            fresh = self._renewal.answered(answered)
-        except OSError as error:
-            fresh = self._renewal.held
-            self._log.warning("renewed credential not kept", why=type(error).__name__)
-        if isinstance(fresh, Reject):
-            self._log.warning("not renewed", code=fresh.code.label, why=fresh.detail, next=fresh.code.next_step)
-        elif fresh is not None:
-            self._apply(self.core.step(Renewed(fresh), now_ms), now_ms)
 
     def _open_intake(self, is_open: bool) -> None:
         """Whether there is room on the disk for more; said when it changes."""
         if is_open != self.core.custody.intake_open:
             self._log.warning("disk has room again" if is_open else "disk is short: takes nothing in")
         self.core.custody.intake_open = is_open
-
-    def _watch_clock(self) -> None:
-        """Say once when this machine's clock is found wrong, and once when it is right again."""
-        suspect, ahead_ms = self.core.clock_suspect, -self.core.clock_behind_ms
-        if suspect and not self._clock_wrong:
-            code = Code.CLOCK_SUSPECT
-            self._log.warning("clock suspect", code=code.label, ahead_ms=ahead_ms, next=code.next_step)
-        elif self._clock_wrong and not suspect:
-            self._log.info("clock good again", ahead_ms=ahead_ms)
-        self._clock_wrong = suspect
 
     def _wait_ms(self, ready: Ready, now_ms: int) -> int:
         wakes = [now_ms + _IDLE_MS_MAX]

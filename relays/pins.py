@@ -12,17 +12,19 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fabric.edge.home import write_private
+from fabric.edge.watched import Watched
 from fabric.protocol.limits import KEY_BYTES
 
 _NAME = "pins"
+# A line has at most 129 bytes.
+_BYTES_MAX = 16 << 20
 
 
 class Pins:
     """Of the relay with this folder; without the file everybody may knock."""
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / _NAME
-        self._stamp: tuple[int, int] | None = None
+        self._file = Watched(folder / _NAME, _BYTES_MAX)
         self._keys: frozenset[bytes] | None = None
         self.look()
 
@@ -32,15 +34,14 @@ class Pins:
 
     def look(self) -> bool:
         """Read the file if it changed; whether it did. One that is gone or unreadable leaves what was known."""
-        try:
-            found = self._path.stat()
-            stamp = (found.st_mtime_ns, found.st_ino)
-            if stamp == self._stamp:
-                return False
-            lines = self._path.read_text().splitlines()
-        except (OSError, UnicodeDecodeError):
+        raw = self._file.changed()
+        if raw is None or len(raw) > _BYTES_MAX:
             return False
-        self._stamp, self._keys = stamp, frozenset(key for key in map(_key, lines) if key)
+        try:
+            lines = raw.decode().splitlines()
+        except UnicodeDecodeError:
+            return False
+        self._keys = frozenset(key for key in map(_key, lines) if key)
         return True
 
     def admits(self, curve_key: bytes) -> bool:

@@ -96,7 +96,7 @@ class EdgeLoop:
         self.standing = Standing([dial.address for dial in identity.dials])
         self.deliveries = Deliveries(self.core, self._calls, self.position, self._log)
         self.attaching = Attaching(self.core, self._calls, self.standing, self.deliveries.incoming)
-        self.renewing = Renewing(self.core, self._calls, self.outgoing, Renewal(identity, os.urandom), self._log)
+        self.renewing = Renewing(self.core, self._calls, self.outgoing, Renewal(identity, os.urandom, self._log))
         self.on_asked: Callable[[Asked, int], Answer] | None = None  # of an issuer
         self.on_end: Callable[[FabricError], None] | None = None
         self._stopping = False

@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import structlog
+
 from fabric.edge.home import write_private
 from fabric.edge.identity import Identity
+from fabric.edge.watched import Watched
 from fabric.protocol.chain import verify_credential
 from fabric.protocol.credentials import Credential
 from fabric.protocol.errors import Code, Reject
@@ -32,27 +35,17 @@ class OwnCredential:
     """The credential in an identity's folder, as others issue it anew there."""
 
     def __init__(self, folder: Path, authority_key: bytes, held: Credential) -> None:
-        self._path = folder / "credential"
+        self._file = Watched(folder / "credential", CREDENTIAL_BYTES_MAX)
         self._authority_key = authority_key
         self.held = held
-        self._seen = self._stamp()
 
     def newer(self) -> Credential | None:
-        """One that was put there since the last look. Costs a `stat`."""
-        stamp = self._stamp()
-        if stamp == self._seen:
-            return None
-        self._seen = stamp
-        try:
-            raw = self._path.read_bytes()
-        except OSError:
-            return None
-        return self.take(raw)
+        """One that was put there since the last look."""
+        raw = self._file.changed()
+        return None if raw is None else self.take(raw)
 
     def take(self, raw: bytes) -> Credential | None:
         """The bytes as this node's newer credential; None where they are not that."""
-        if len(raw) > CREDENTIAL_BYTES_MAX:
-            return None
         fresh = verify_credential(raw, self._authority_key, self.held.fabric)
         if not isinstance(fresh, Credential) or fresh.serial <= self.held.serial:
             return None
@@ -62,19 +55,15 @@ class OwnCredential:
         self.held = fresh
         return fresh
 
-    def _stamp(self) -> tuple[int, int, int]:
-        try:
-            found = self._path.stat()
-        except OSError:
-            return (0, 0, 0)
-        return (found.st_mtime_ns, found.st_ino, found.st_size)
-
 
 class Renewal:
     """A node's own: what to ask, and what became of it. `entropy(n)` gives n random bytes."""
 
-    def __init__(self, identity: Identity, entropy: Callable[[int], bytes]) -> None:
+    def __init__(
+        self, identity: Identity, entropy: Callable[[int], bytes], log: structlog.typing.FilteringBoundLogger
+    ) -> None:
         self._identity = identity
+        self._log = log
         self._signer = identity.signer
         self._own = OwnCredential(identity.folder, identity.authority_key, identity.credential)
         self._entropy = entropy
@@ -83,6 +72,7 @@ class Renewal:
 
     @property
     def held(self) -> Credential:
+        """This node's newest credential."""
         return self._own.held
 
     def newer(self) -> Credential | None:
@@ -106,23 +96,28 @@ class Renewal:
         return Ask(question, credential.issuers[0], request)
 
     def answered(self, answered: Answered) -> Credential | Reject | None:
-        """The newer credential, kept in the folder too; why there is none; or None where it was no question of this.
+        """The newer credential; why there is none; or None where it was no question of this.
 
-        Raises OSError when the folder cannot be written: then the credential is held, and not kept.
+        A folder that cannot be written keeps the former one: said, and asked for again at the next start.
         """
         request = self._asked.pop(answered.id, None)
         if request is None:
             return None
-        if answered.refused is not None:
-            return answered.refused
-        identity = self._identity
-        opened = open_answer(
-            answered.answer, request, identity.authority_key, identity.fabric, self._own.held.issuers[0]
-        )
+        fresh = answered.refused or self._read(answered.answer, request)
+        if isinstance(fresh, Reject):
+            self._log.warning("not renewed", code=fresh.code.label, why=fresh.detail, next=fresh.code.next_step)
+            return fresh
+        try:
+            write_private(self._identity.folder / "credential", fresh.raw)
+        except OSError as error:
+            self._log.warning("renewed credential not kept", why=type(error).__name__)
+        return fresh
+
+    def _read(self, answer: bytes, request: bytes) -> Credential | Reject:
+        of, held = self._identity, self._own.held
+        opened = open_answer(answer, request, of.authority_key, of.fabric, held.issuers[0])
         if isinstance(opened, Reject):
             return opened
-        fresh = self._own.take(opened.credential.raw)
-        if fresh is None:
-            return Reject(Code.BAD_CREDENTIAL, "the issuer answered with another credential than this node's")
-        write_private(identity.folder / "credential", fresh.raw)
-        return fresh
+        return self._own.take(opened.credential.raw) or Reject(
+            Code.BAD_CREDENTIAL, "the issuer answered with another credential than this node's"
+        )

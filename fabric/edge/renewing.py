@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 
-import structlog
-
 from fabric.edge.calls import Calls
 from fabric.edge.outgoing import Outgoing, fail
 from fabric.edge.renewal import Renewal
@@ -18,15 +16,11 @@ _LOOK_MS = 1_000
 
 
 class Renewing:
-    def __init__(
-        self, core: Point, calls: Calls, outgoing: Outgoing, renewal: Renewal,
-        log: structlog.typing.FilteringBoundLogger,
-    ) -> None:
+    def __init__(self, core: Point, calls: Calls, outgoing: Outgoing, renewal: Renewal) -> None:
         self._core = core
         self._calls = calls
         self._outgoing = outgoing
         self._renewal = renewal
-        self._log = log
         self._look_at_ms = 0
         self._asked: dict[bytes, Future[None]] = {}  # question -> who waits for what becomes of it
 
@@ -64,11 +58,7 @@ class Renewing:
             ready.merge(self._core.step(ask, now_ms))
 
     def answered(self, answered: Answered) -> None:
-        try:
-            fresh = self._renewal.answered(answered)
-        except OSError as error:
-            fresh = self._renewal.held
-            self._log.warning("renewed credential not kept", why=type(error).__name__)
+        fresh = self._renewal.answered(answered)
         waiting = self._asked.pop(answered.id, None) or Future()
         if isinstance(fresh, Credential):
             renewed = fresh
@@ -80,7 +70,6 @@ class Renewing:
 
             self._calls.call(take_up, lambda error: fail(waiting, error))
         elif fresh is not None:
-            self._log.warning("not renewed", code=fresh.code.label, why=fresh.detail, next=fresh.code.next_step)
             fail(waiting, FabricError(fresh.code, fresh.detail))
 
     def end(self, error: FabricError) -> None:

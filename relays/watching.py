@@ -1,0 +1,99 @@
+"""What a relay looks after beside its messages: the authority's files on this machine, its credential, its clock.
+
+Guarantees: what is taken up takes effect like anything else, through the core and one commit; what cannot be read, or
+is refused, is said once and leaves what was in force.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+
+from fabric.edge.identity import DIRECTORY, Identity, own_directory
+from fabric.edge.renewal import Renewal
+from fabric.edge.watched import Watched
+from fabric.protocol.credentials import Credential
+from fabric.protocol.errors import Code, Reject
+from fabric.protocol.limits import DIRECTORY_BYTES_MAX, FRAME_BYTES_MAX
+from fabric.protocol.ready import Answered, Ready, Renewed
+from fabric.protocol.relay import Relay
+
+# How soon a new revocation list goes out.
+_LIST_LOOK_MS = 200
+
+Apply = Callable[[Ready, int], None]
+
+
+class Watching:
+    """`folder`: the fabric's on this machine; `apply` has the effects of what the core decided, at a time."""
+
+    def __init__(
+        self, core: Relay, identity: Identity, folder: Path, apply: Apply, log: structlog.typing.FilteringBoundLogger
+    ) -> None:
+        self._core = core
+        self._apply = apply
+        self._log = log
+        self._list = Watched(folder / "revocations", FRAME_BYTES_MAX, _LIST_LOOK_MS)
+        self._directory = Watched(folder / DIRECTORY, DIRECTORY_BYTES_MAX)
+        self._renewal = Renewal(identity, os.urandom, log)
+        self._list_over = False
+        self._clock_wrong = False
+        core.take_directory(own_directory(identity.folder))  # an older one than what came since is let be
+
+    def look(self, now_ms: int) -> None:
+        """Every turn: a newer revocation list goes out at once."""
+        core = self._core
+        self._take_up("revocation list", self._list, lambda raw, ready: core.apply_lists(raw, now_ms, ready), now_ms)
+
+    def look_around(self, now_ms: int) -> None:
+        """Once a second."""
+        self._take_up("directory", self._directory, self._core.apply_directory, now_ms)
+        self._watch_list(now_ms)
+        self._watch_clock()
+        fresh = self._renewal.newer()
+        event = self._renewal.due(self._core.fabric_now(now_ms)) if fresh is None else Renewed(fresh)
+        if event is not None:
+            self._apply(self._core.step(event, now_ms), now_ms)
+
+    def answered(self, answered: Answered, now_ms: int) -> None:
+        """What became of a question to this relay's issuer."""
+        fresh = self._renewal.answered(answered)
+        if isinstance(fresh, Credential):
+            self._apply(self._core.step(Renewed(fresh), now_ms), now_ms)
+
+    def _take_up(
+        self, what: str, file: Watched, apply: Callable[[bytes, Ready], Reject | None], now_ms: int
+    ) -> None:
+        before, raw = file.problem, file.changed(now_ms)
+        if raw is None:
+            if file.problem and file.problem != before:
+                self._log.warning(f"{what} not readable", path=str(file.path), why=file.problem)
+            return
+        ready = Ready()
+        refused = apply(raw, ready)
+        if refused is not None:
+            self._log.warning(f"{what} refused", code=refused.code.label, why=refused.detail)
+        self._apply(ready, now_ms)
+
+    def _watch_list(self, now_ms: int) -> None:
+        """Say once when the revocation list in force is past its time, and once when there is another."""
+        over, version = self._core.list_is_over(now_ms), self._core.trust.revocations.version
+        if over and not self._list_over:
+            code = Code.LIST_EXPIRED
+            self._log.warning("revocation list over", code=code.label, version=version, next=code.next_step)
+        elif self._list_over and not over:
+            self._log.info("revocation list in force again", version=version)
+        self._list_over = over
+
+    def _watch_clock(self) -> None:
+        """Say once when this machine's clock is found wrong, and once when it is right again."""
+        suspect, ahead_ms = self._core.clock_suspect, -self._core.clock_behind_ms
+        if suspect and not self._clock_wrong:
+            code = Code.CLOCK_SUSPECT
+            self._log.warning("clock suspect", code=code.label, ahead_ms=ahead_ms, next=code.next_step)
+        elif self._clock_wrong and not suspect:
+            self._log.info("clock good again", ahead_ms=ahead_ms)
+        self._clock_wrong = suspect
