@@ -31,6 +31,7 @@ class Known(Mapping[bytes, Credential]):
         self._of_id: dict[str, list[Credential]] = {}  # by serial, the newest last
         self._owner: dict[bytes, str] = {}  # of a CURVE key, as it was proved
         self._refused: OrderedDict[bytes, Reject] = OrderedDict()
+        self._unsettled: dict[str, None] = {}  # ids that have two pairs of keys, since what was restored last
         assert self.meet(own) is None
 
     def __getitem__(self, digest: bytes) -> Credential:
@@ -78,15 +79,19 @@ class Known(Mapping[bytes, Credential]):
     def restore(self, credential: Credential) -> None:
         """From disk: whatever signed what is held there is to be known, also if it was displaced since."""
         self._remember(credential)
+        if any(_keys(each) != _keys(credential) for each in self._of_id.get(credential.id, ())):
+            self._unsettled[credential.id] = None
 
     def settle(self) -> None:
         """After `restore`: of an id with two pairs of keys only the one that goes before the other is believed."""
-        for id_, known in list(self._of_id.items()):
-            best = known[-1]
+        unsettled, self._unsettled = self._unsettled, {}
+        for id_ in unsettled:
+            known = self._of_id.get(id_, [])
+            best = self.newest(id_)
             for credential in known:
-                if _keys(credential) != _keys(best) and _outranks(credential, best):
+                if best is not None and _keys(credential) != _keys(best) and _outranks(credential, best):
                     best = credential
-            for credential in [each for each in known if _keys(each) != _keys(best)]:
+            for credential in [each for each in known if best is not None and _keys(each) != _keys(best)]:
                 self._drop(credential, Reject(Code.REUSED_ID, id_))
 
     def refuse(self, digest: bytes, why: Reject) -> None:

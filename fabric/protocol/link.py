@@ -141,13 +141,6 @@ class Link:
         """What is sent again did not arrive, as far as this side can know: its credit comes back."""
         self.sent_bytes[lane] -= bytes_
 
-    def lists_may_be_lost(self) -> bool:
-        """At a PING, whether to say the revocation list again: nothing answers it. Ever more seldom, and for ever."""
-        if self.pings_since_lists is None:
-            return False
-        self.pings_since_lists += 1
-        return self.pings_since_lists.bit_count() == 1
-
     def grant(self, takes_in: Callable[[Lane], bool], *, always: bool = False) -> Credit | None:
         """A CREDIT frame when the peer's window is half used, or always; nothing more for lanes that take none in."""
         wanted, due, self.stinted = list(self.granted_bytes), False, False

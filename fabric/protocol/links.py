@@ -389,10 +389,17 @@ class Links(Timekeeping):
     def send(self, link: Link, frame: Frame, ready: Ready) -> None:
         ready.send.append((link.number, encode_frame(frame)))
 
-    def say_lists(self, link: Link, ready: Ready, *, again: bool = False) -> None:
+    def say_lists(self, link: Link, ready: Ready) -> None:
         """Pass the revocation list on."""
-        link.pings_since_lists = link.pings_since_lists if again else 0
+        link.pings_since_lists = 0
         self.send(link, Lists(self.trust.revocations.raw), ready)
+
+    def repeat_lists(self, link: Link, ready: Ready) -> None:
+        """At a PING or PONG: nothing answers the list, and it may have been lost. Ever more seldom, and for ever."""
+        if link.pings_since_lists is not None:
+            link.pings_since_lists += 1
+            if link.pings_since_lists.bit_count() == 1:
+                self.send(link, Lists(self.trust.revocations.raw), ready)
 
     # -- what everything uses ---------------------------------------------------------------------------
 

@@ -2,8 +2,8 @@
 
 `step` takes one event and the time; frames that can wait for each other are made at `Tick`, the end of a driver's
 turn. Guarantees: every frame but an accepted peer's is refused; a message is acknowledged in the same `Ready` that
-persists it; everything that may be lost is repeated. Four files, one subject each: `links`, `carrier` on it,
-`directing`, and this, which dispatches. A subclass says what messages mean.
+persists it; everything that may be lost is repeated. Five files, one subject each: `links`, `carrier` on it,
+`directing`, `believing`, and this, which dispatches. A subclass says what messages mean.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from fabric.protocol.announce import settled
+from fabric.protocol.believing import Believing
 from fabric.protocol.chain import verify_credential
-from fabric.protocol.credentials import Credential, digest_of
+from fabric.protocol.credentials import Credential
 from fabric.protocol.custody import Custody
-from fabric.protocol.directing import Directing
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.limits import (
     HELLO_RETRY_MS,
@@ -44,7 +44,7 @@ from fabric.protocol.ready import (
     Submit,
     Tick,
 )
-from fabric.protocol.revocations import Revocations, verify_revocations
+from fabric.protocol.revocations import verify_revocations
 from fabric.protocol.verify import Verified, open_envelope
 from fabric.protocol.wire import (
     Ack,
@@ -78,7 +78,7 @@ _EXPIRY_LATER_MS = 1_000
 _ADMIT_MS = 20
 
 
-class Node(Directing):
+class Node(Believing):
     """The dispatcher: which frame, event and timer goes where."""
 
     custody: Custody
@@ -146,12 +146,6 @@ class Node(Directing):
         """The peer did not let its own program do these."""
         self.refuse(link, Reject(Code.WRONG_DIRECTION, "a relay is told by its control points"), now_ms, ready)
 
-    def on_renewed(self, now_ms: int, ready: Ready) -> None:
-        """This node has a newer credential: what it says of itself is to be signed under that."""
-
-    def on_lists(self, now_ms: int, ready: Ready) -> None:
-        """A newer revocation list is in force."""
-
     def make_routes(self, link: Link, now_ms: int, ready: Ready) -> None:
         """Send what is due of our routes."""
 
@@ -203,16 +197,14 @@ class Node(Directing):
                 self._on_intro(link, credentials, now_ms)
             case Ping(clock_ms):
                 link.transit.observe(clock_ms, now_ms)
-                if link.lists_may_be_lost():
-                    self.say_lists(link, ready, again=True)
+                self.repeat_lists(link, ready)
                 self.send(link, Pong(clock_ms, self.told_time(now_ms), self.path), ready)
                 credit = link.grant(self.takes_in, always=True)
                 assert credit is not None
                 self.send(link, credit, ready)
             case Pong(clock_ms, fabric_clock_ms, path):
                 if link.peer_role == Role.PARENT:
-                    if link.lists_may_be_lost():
-                        self.say_lists(link, ready, again=True)
+                    self.repeat_lists(link, ready)
                     self.hear_time(clock_ms, fabric_clock_ms, now_ms)
                     self._on_path(link, path, now_ms, ready)
             case Routes():
@@ -255,85 +247,6 @@ class Node(Directing):
         self.ancestors = path
         if self.me.id in path:
             self.refuse(link, Reject(Code.LOOP, f"{self.me.id} is above its parent"), now_ms, ready)
-
-    # -- what a node believes ---------------------------------------------------------------------------
-
-    def _on_intro(self, link: Link, credentials: list[bytes], now_ms: int) -> None:
-        for raw in credentials:
-            # Whether it is still valid is asked at every use: refused here, its messages would be asked for for ever.
-            checked = verify_credential(raw, self.trust.authority_key, self.me.fabric)
-            problem = checked if isinstance(checked, Reject) else self.credentials.learn(checked)
-            if problem is not None:
-                self.count("refused", problem.code.reason)
-                self.credentials.refuse(digest_of(raw), problem)
-            elif isinstance(checked, Credential):
-                self._may_be_renewed(link, checked, now_ms)
-
-    def _may_be_renewed(self, link: Link, credential: Credential, now_ms: int) -> None:
-        """The peer goes on under a newer credential of its own: what it may follows that from now on."""
-        peer = link.peer
-        if peer is None or (peer.id, peer.kind) != (credential.id, credential.kind) or credential.serial <= peer.serial:
-            return
-        if credential.curve_key == link.peer_key and self.trust.check(credential, self.fabric_now(now_ms)) is None:
-            link.peer = credential
-
-    def _renewed(self, credential: Credential, now_ms: int, ready: Ready) -> None:
-        """This node's own credential was issued anew: the same node, the same keys. No link has to end for that."""
-        assert (credential.id, credential.curve_key) == (self.me.id, self.me.curve_key)
-        self.me = credential
-        self.credentials.learn(credential)
-        for link in self.links.values():
-            if link.is_open:
-                link.introduced[credential.digest] = None
-                self.send(link, Intro([credential.raw]), ready)
-        ready.notes.append(Note("credential renewed", {"serial": credential.serial}))
-        self.on_renewed(now_ms, ready)
-
-    def list_is_over(self, now_ms: int) -> bool:
-        """Whether the revocation list in force is past its time, so that actions of others' segments stop."""
-        lists = self.trust.revocations
-        over = lists.version > 0 and self.fabric_now(now_ms) > lists.not_after_ms + self.skew_ms
-        return over and not self.time_unknown
-
-    def _on_lists(self, link: Link, raw: bytes, now_ms: int, ready: Ready) -> None:
-        """From any peer: it is the authority's word, whoever brings it. One that is not is a lie, and ends the link."""
-        lists = verify_revocations(raw, self.trust.authority_key, self.me.fabric)
-        if isinstance(lists, Reject):
-            self.refuse(link, lists, now_ms, ready)
-        else:
-            self._put_in_force(lists, now_ms, ready, link)
-
-    def apply_lists(self, raw: bytes, now_ms: int, ready: Ready) -> Reject | None:
-        """A list that the driver found: put it in force if it is newer than the one that is."""
-        lists = verify_revocations(raw, self.trust.authority_key, self.me.fabric)
-        if isinstance(lists, Reject):
-            self.count("refused", lists.code.reason)
-            return lists
-        return self._put_in_force(lists, now_ms, ready)
-
-    def _put_in_force(
-        self, lists: Revocations, now_ms: int, ready: Ready, source: Link | None = None
-    ) -> Reject | None:
-        """Cut the links of who is on it, and pass it on to all but its source."""
-        raw = lists.raw
-        if not lists.supersedes(self.trust.revocations):
-            if raw == self.trust.revocations.raw:
-                return None
-            self.count("refused", Code.STALE_LIST.reason)
-            return Reject(Code.STALE_LIST)
-        self.trust.revocations = lists
-        ready.persist.append(KeepLists(raw))
-        for link in list(self.links.values()):
-            if link.peer is None:
-                continue
-            revoked = lists.check(link.peer)
-            if revoked is not None:
-                self.refuse(link, revoked, now_ms, ready)
-            elif link.is_open and link is not source:
-                self.say_lists(link, ready)
-        ready.notes.append(Note("revocations applied", {"version": lists.version, "revoked": len(lists.ids)}))
-        self.on_lists(now_ms, ready)
-        return None
 
     # -- what survives a restart ------------------------------------------------------------------------
 
@@ -430,14 +343,9 @@ class Node(Directing):
         """An open link: does it live, is a ping due, what is to be sent again."""
         outbox = self.outboxes[link.destination]
         current = self.by_destination.get(link.destination) is link
-        if link.put_off_since_ms and self.trust.revocations.version >= link.lists_version:
-            link.put_off_since_ms = 0
-        elif link.put_off_since_ms and now_ms - link.put_off_since_ms > STALL_MS:
-            self.refuse(link, Reject(Code.STALE_LIST, "the newer one that was announced does not come"), now_ms, ready)
-            return
-        over = self.trust.check(link.peer, self.fabric_now(now_ms)) if link.peer is not None else None
-        if over is not None and self.for_now(over) is over:
-            self.refuse(link, over, now_ms, ready)  # it ran out while the link was open
+        problem = self.still_believed(link, now_ms)
+        if problem is not None:
+            self.refuse(link, problem, now_ms, ready)
             return
         if now_ms - link.heard_at_ms > LINK_SILENCE_MS:
             self._give_up(link, "links_silent", now_ms, ready)

@@ -116,6 +116,14 @@ def test_what_comes_from_disk_is_known_and_then_one_pair_of_keys_is_believed(kno
     assert former.digest not in known and known.newest("zeek-1") is latter
 
 
+def test_what_was_restored_and_is_forgotten_by_then_is_settled_too():
+    known = Known(ME, credentials_max=1)
+    known.restore(credential("zeek-1", 1, vouched=True))
+    known.restore(credential("zeek-1", 2, OTHER, vouched=True))
+    known.settle()
+    assert len(known) == 1 and known.newest("zeek-1") is None
+
+
 def test_what_was_used_longest_ago_is_forgotten_with_its_keys():
     known = Known(ME, credentials_max=2)
     known.learn(credential("zeek-1"))
