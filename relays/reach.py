@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import NamedTuple
 
 from fabric.edge.home import fabric_folder
 from fabric.edge.identity import Identity
@@ -13,28 +12,16 @@ from relays.credentials import identities_here
 from relays.status import read_status
 
 
-class Reached(NamedTuple):
-    relay: str
-    at_ms: int  # by the root's time
-
-
-def expected_relays(fabric: str, home: Path | None = None) -> set[str]:
-    """Every relay that this machine knows: those with an identity here, and those below them."""
-    known = {
+def relays_here(fabric: str, home: Path | None = None) -> set[str]:
+    """The relays that have an identity on this machine. Reads and verifies all of them."""
+    return {
         identity.id for identity in identities_here(fabric, home)
         if isinstance(identity, Identity) and identity.credential.kind is NodeKind.RELAY
     }
-    return known | set(_applied(fabric, home))
 
 
-def reached(fabric: str, version: int, home: Path | None = None) -> dict[str, Reached]:
-    """The relays at which this version, or a newer one, is in force."""
-    return {
-        relay: Reached(relay, at_ms) for relay, (known, at_ms) in _applied(fabric, home).items() if known >= version
-    }
-
-
-def _applied(fabric: str, home: Path | None) -> dict[str, tuple[int, int]]:
+def applied(fabric: str, home: Path | None = None) -> dict[str, tuple[int, int]]:
+    """Of every relay that one of this machine knows of: the version in force there, and since when by fabric time."""
     now_ms = time.time_ns() // 1_000_000
     found: dict[str, tuple[int, int]] = {}
     for path in sorted((fabric_folder(fabric, home) / "run").glob("*.json")):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import structlog
 
+from fabric.edge.home import revocations_path
 from fabric.edge.identity import DIRECTORY, Identity, own_directory
 from fabric.edge.renewal import Renewal
 from fabric.edge.watched import Watched
@@ -36,7 +37,7 @@ class Watching:
         self._core = core
         self._apply = apply
         self._log = log
-        self._list = Watched(folder / "revocations", FRAME_BYTES_MAX, _LIST_LOOK_MS)
+        self._list = Watched(revocations_path(identity.fabric, folder.parent), FRAME_BYTES_MAX, _LIST_LOOK_MS)
         self._directory = Watched(folder / DIRECTORY, DIRECTORY_BYTES_MAX)
         self._renewal = Renewal(identity, os.urandom, log)
         self._list_over = False

@@ -2,6 +2,8 @@
 
     FABRIC_HOME/<fabric>/ids/<id>/      an identity: all that a node needs to connect
     FABRIC_HOME/<fabric>/authority/     the authority's key, where it is
+    FABRIC_HOME/<fabric>/revocations    its newest revocation list
+    FABRIC_HOME/<fabric>/directory      its newest directory of relays
     FABRIC_HOME/<fabric>/spool/         a relay's messages in custody
     FABRIC_HOME/<fabric>/run/           what runs, and its state
 """
@@ -35,6 +37,11 @@ def fabric_folder(fabric: str, home: Path | None = None) -> Path:
 def ids_folder(fabric: str, home: Path | None = None) -> Path:
     """Where a fabric's identities on this machine are, a folder each."""
     return fabric_folder(fabric, home) / "ids"
+
+
+def revocations_path(fabric: str, home: Path | None = None) -> Path:
+    """The authority's newest revocation list on this machine."""
+    return fabric_folder(fabric, home) / "revocations"
 
 
 def make_private(folder: Path) -> Path:

@@ -26,6 +26,7 @@ from fabric.protocol.limits import (
     DIRECTORY_RELAYS_MAX,
     KEY_BYTES,
 )
+from fabric.protocol.signed import open_document, seal_document
 from fabric.protocol.tlp import Label, label_from_wire
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -75,21 +76,19 @@ def issue_directory(
 ) -> bytes:
     """Raises FabricError(TOO_LARGE) for one that would not fit into a frame."""
     body = pack([1, fabric, version, issued_at_ms, not_after_ms, [_relay_out(relay) for relay in relays]])
-    raw = pack([body, authority.sign(signing.TYPE_DIRECTORY, body)])
+    raw = seal_document(signing.TYPE_DIRECTORY, body, authority)
     if len(raw) > DIRECTORY_BYTES_MAX:
         raise FabricError(Code.TOO_LARGE, f"a directory of {len(relays)} relays has {len(raw)} bytes")
     return raw
 
 
 def verify_directory(raw: bytes, authority_key: bytes, fabric: str) -> RelayDirectory | Reject:
-    outer = unpack(raw, bytes_max=DIRECTORY_BYTES_MAX, elements_max=4, depth_max=2)
-    if isinstance(outer, Reject) or not (
-        isinstance(outer, list) and len(outer) == 2 and all(isinstance(b, bytes) for b in outer)
-    ):
-        return Reject(Code.MALFORMED, _WHAT)
-    if not signing.verify(authority_key, signing.TYPE_DIRECTORY, outer[0], outer[1]):
-        return Reject(Code.STALE_DIRECTORY, "not signed by the authority")
-    body = unpack(outer[0], bytes_max=DIRECTORY_BYTES_MAX, elements_max=DIRECTORY_ELEMENTS_MAX, depth_max=5)
+    opened = open_document(
+        raw, signing.TYPE_DIRECTORY, authority_key, DIRECTORY_BYTES_MAX, what=_WHAT, unsigned=Code.STALE_DIRECTORY
+    )
+    if isinstance(opened, Reject):
+        return opened
+    body = unpack(opened, bytes_max=DIRECTORY_BYTES_MAX, elements_max=DIRECTORY_ELEMENTS_MAX, depth_max=5)
     match body:
         case [1, str(name), int(version), int(issued), int(until), list(entries), *_]:
             if name != fabric:

@@ -13,6 +13,7 @@ from fabric.protocol.codec import pack, unpack
 from fabric.protocol.credentials import Credential
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.limits import FRAME_BYTES_MAX, REVOCATIONS_MAX
+from fabric.protocol.signed import open_document, seal_document
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,18 +36,16 @@ def issue_revocations(
     fabric: str, version: int, issued_at_ms: int, not_after_ms: int, ids: list[str], authority: signing.Signer
 ) -> bytes:
     body = pack([1, fabric, version, issued_at_ms, not_after_ms, sorted(ids)])
-    return pack([body, authority.sign(signing.TYPE_REVOCATIONS, body)])
+    return seal_document(signing.TYPE_REVOCATIONS, body, authority)
 
 
 def verify_revocations(raw: bytes, authority_key: bytes, fabric: str) -> Revocations | Reject:
-    outer = unpack(raw, bytes_max=FRAME_BYTES_MAX, elements_max=4, depth_max=2)
-    if isinstance(outer, Reject) or not (
-        isinstance(outer, list) and len(outer) == 2 and all(isinstance(b, bytes) for b in outer)
-    ):
-        return Reject(Code.MALFORMED, "revocation list")
-    if not signing.verify(authority_key, signing.TYPE_REVOCATIONS, outer[0], outer[1]):
-        return Reject(Code.STALE_LIST, "not signed by the authority")
-    body = unpack(outer[0], bytes_max=FRAME_BYTES_MAX, elements_max=REVOCATIONS_MAX + 8, depth_max=3)
+    opened = open_document(
+        raw, signing.TYPE_REVOCATIONS, authority_key, FRAME_BYTES_MAX, what="revocation list", unsigned=Code.STALE_LIST
+    )
+    if isinstance(opened, Reject):
+        return opened
+    body = unpack(opened, bytes_max=FRAME_BYTES_MAX, elements_max=REVOCATIONS_MAX + 8, depth_max=3)
     match body:
         case [1, str(name), int(version), int(issued), int(until), list(ids), *_] if all(
             isinstance(i, str) for i in ids

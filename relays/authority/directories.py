@@ -13,12 +13,12 @@ import ipaddress
 import time
 from pathlib import Path
 
-from fabric.edge.home import fabric_folder, ids_folder, write_private
+from fabric.edge.home import fabric_folder, ids_folder, revocations_path, write_private
 from fabric.edge.identity import DIRECTORY, load_identity, own_directory
 from fabric.protocol.directory import Descriptor, RelayDirectory, issue_directory, verify_directory
 from fabric.protocol.errors import Code, FabricError, Reject
 from relays.authority.keeping import Authority
-from relays.authority.lists import read_revocations, revocations_path
+from relays.authority.lists import read_revocations
 from relays.topology.model import RelaySpec, Topology
 
 DIRECTORY_LIFE_MS = 365 * 86_400_000

@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from fabric.edge.home import fabric_folder, make_private, write_private
+from fabric.edge.home import fabric_folder, make_private, revocations_path, write_private
 from fabric.protocol.credentials import name_ok
 from fabric.protocol.errors import Code, FabricError, Reject
 from fabric.protocol.revocations import verify_revocations
@@ -105,7 +105,7 @@ def back_up(authority: Authority, output: Path) -> None:
         )
     if output.exists():
         raise FabricError(Code.USAGE, f"{output} exists", "name a new file")
-    lists = fabric_folder(authority.fabric, authority.folder.parent.parent) / "revocations"
+    lists = revocations_path(authority.fabric, authority.folder.parent.parent)
     document = {
         "version": 1, "fabric": authority.fabric, "key": authority.document,
         "revocations": lists.read_bytes().hex() if lists.is_file() else "",
@@ -134,7 +134,7 @@ def restore_authority(source: Path, passphrase: Passphrase, home: Path | None = 
     if lists and isinstance(verify_revocations(lists, public, fabric), Reject):
         raise FabricError(Code.BAD_INPUT, f"{source}: the revocation list in it is not its authority's")
     make_private(folder)
-    if lists and not (folder.parent / "revocations").exists():
-        write_private(folder.parent / "revocations", lists)
+    if lists and not revocations_path(fabric, home).exists():
+        write_private(revocations_path(fabric, home), lists)
     write_private(folder / _KEY, (json.dumps(key, indent=2) + "\n").encode())
     return restored

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fabric.edge.home import fabric_folder, write_private
+from fabric.edge.home import revocations_path, write_private
 from fabric.protocol.errors import Code, FabricError, Reject
 from fabric.protocol.limits import FRAME_BYTES_MAX
 from fabric.protocol.revocations import Revocations, issue_revocations, verify_revocations
@@ -21,10 +21,6 @@ _DAY_MS = 86_400_000
 LIST_LIFE_MS = 30 * _DAY_MS
 # The frame in which it travels adds so much.
 _FRAMING_BYTES = 16
-
-
-def revocations_path(fabric: str, home: Path | None = None) -> Path:
-    return fabric_folder(fabric, home) / "revocations"
 
 
 def read_revocations(path: Path, authority_key: bytes, fabric: str) -> Revocations:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fabric.edge.home import ids_folder
+from fabric.edge.home import ids_folder, revocations_path
 from fabric.edge.identity import load_identity
 from fabric.protocol.credentials import NodeKind, name_ok
 from fabric.protocol.errors import Code, FabricError
@@ -25,7 +25,6 @@ from relays.authority import (
     open_authority,
     reasons,
     restore_authority,
-    revocations_path,
 )
 from relays.authority.lists import read_revocations
 from relays.cli.exits import command

@@ -11,6 +11,7 @@ from typing import Annotated, Any, NamedTuple, NoReturn
 
 import typer
 
+from fabric.edge.home import revocations_path
 from fabric.edge.identity import Defaults, Identity, find_identity
 from fabric.edge.point import request_arguments
 from fabric.edge.stamps import action_stamp, publish_stamp
@@ -20,7 +21,7 @@ from fabric.protocol.revocations import Revocations
 from fabric.protocol.tlp import Label
 from fabric.protocol.topics import check_pattern
 from relays import topology as topologies
-from relays.authority.lists import read_revocations, revocations_path
+from relays.authority.lists import read_revocations
 from relays.cli.exits import DENIED, DONE, NOBODY, PARTLY, command
 from relays.cli.options import As, AsJson, FieldLabels_, Label_, Severity_, needed
 from relays.cli.points import field_labels

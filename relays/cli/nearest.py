@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fabric.edge.addresses import own_addresses
-from fabric.edge.home import fabric_folder
+from fabric.edge.home import fabric_folder, revocations_path
 from fabric.edge.identity import Identity, find_identity, own_directory
 from fabric.edge.measuring import measure
 from fabric.edge.nearest import DIALLED_MAX, rank, why_not
@@ -20,7 +20,7 @@ from fabric.protocol.directory import RelayDirectory, verify_directory
 from fabric.protocol.errors import Code, FabricError, Reject
 from fabric.protocol.limits import SKEW_MS
 from fabric.protocol.revocations import Revocations
-from relays.authority.lists import read_revocations, revocations_path
+from relays.authority.lists import read_revocations
 from relays.cli.exits import PARTLY, UNREACHABLE, command
 from relays.cli.options import As, AsJson, needed
 

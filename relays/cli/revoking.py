@@ -17,7 +17,7 @@ from relays.authority import open_authority, revoke
 from relays.cli.exits import PARTLY, command
 from relays.cli.passphrase import PassphraseFile, passphrase_from
 from relays.issuing.members import members_here
-from relays.reach import expected_relays, reached
+from relays.reach import applied, relays_here
 
 _POLL_S = 0.05
 
@@ -67,23 +67,29 @@ def revoke_(
 
 def _wait(fabric: str, lists: Revocations, gone: set[str], timeout_s: float, as_json: bool) -> None:
     deadline = time.monotonic() + timeout_s
-    told: set[str] = set()
+    known, told = relays_here(fabric), set[str]()
     while True:
-        missing = expected_relays(fabric) - gone - lists.ids
-        for relay, there in sorted(reached(fabric, lists.version).items(), key=lambda item: item[1].at_ms):
-            if relay in missing and relay not in told:
+        there = applied(fabric)
+        missing = (known | there.keys()) - gone - lists.ids - told
+        reached = [(at_ms, relay) for relay, (version, at_ms) in there.items() if version >= lists.version]
+        for at_ms, relay in sorted(reached):
+            if relay in missing:
                 told.add(relay)
-                after_ms = max(0, there.at_ms - lists.issued_at_ms)
-                if as_json:
-                    print(json.dumps({"relay": relay, "version": lists.version, "after_ms": after_ms}), flush=True)
-                else:
-                    print(f"{relay}: in force after {after_ms / 1_000:.2f} s", flush=True)
+                _tell(relay, lists, at_ms, as_json)
         missing -= told
         if not missing or time.monotonic() >= deadline:
             break
         time.sleep(_POLL_S)
     for relay in sorted(missing):
-        print(json.dumps({"relay": relay, "version": lists.version, "after_ms": None}) if as_json
-              else f"{relay}: NOT REACHED")
+        _tell(relay, lists, None, as_json)
     if missing:
         raise typer.Exit(PARTLY)
+
+
+def _tell(relay: str, lists: Revocations, at_ms: int | None, as_json: bool) -> None:
+    after_ms = None if at_ms is None else max(0, at_ms - lists.issued_at_ms)
+    if as_json:
+        print(json.dumps({"relay": relay, "version": lists.version, "after_ms": after_ms}), flush=True)
+    else:
+        words = "NOT REACHED" if after_ms is None else f"in force after {after_ms / 1_000:.2f} s"
+        print(f"{relay}: {words}", flush=True)

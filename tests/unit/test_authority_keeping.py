@@ -5,8 +5,9 @@ import stat
 
 import pytest
 
+from fabric.edge.home import revocations_path
 from fabric.protocol.errors import Code, FabricError
-from relays.authority import back_up, init_authority, open_authority, restore_authority, revocations_path, revoke
+from relays.authority import back_up, init_authority, open_authority, restore_authority, revoke
 from relays.authority.keeping import authority_folder, fingerprint
 from relays.authority.sealing import Cost
 

@@ -9,7 +9,7 @@ import stat
 import pytest
 import structlog
 
-from fabric.edge.home import ids_folder
+from fabric.edge.home import ids_folder, revocations_path
 from fabric.edge.identity import load_identity
 from fabric.protocol.errors import Code, FabricError
 from fabric.protocol.relay import Relay
@@ -24,7 +24,6 @@ from relays.authority import (
     make_identities,
     open_authority,
     reasons,
-    revocations_path,
     revoke,
 )
 from relays.bundle import make_bundle
