@@ -23,11 +23,10 @@ from fabric.edge.home import fabric_folder, fabrics, make_private, write_private
 from fabric.protocol.chain import verify_credential
 from fabric.protocol.credentials import Credential, name_ok
 from fabric.protocol.errors import Code, FabricError, Reject
-from fabric.protocol.limits import DIRECTORY_BYTES_MAX
+from fabric.protocol.limits import DIRECTORY_BYTES_MAX, KEY_BYTES
 from fabric.protocol.signing import Signer, signing_public
 from fabric.protocol.tlp import Label, parse_label
 
-_KEY_BYTES = 32
 DIRECTORY = "directory"
 # In `extra`, of a control point that is to find the nearest relay by itself.
 NEAREST = "nearest"
@@ -159,7 +158,7 @@ def dial_in(document: Mapping[str, str]) -> Dial:
 
 def _key(text: str) -> bytes:
     key = bytes.fromhex(text)
-    if len(key) != _KEY_BYTES:
+    if len(key) != KEY_BYTES:
         raise ValueError("not a key")
     return key
 

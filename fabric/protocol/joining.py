@@ -21,7 +21,7 @@ from fabric.protocol.chain import verify_credential
 from fabric.protocol.codec import pack, unpack
 from fabric.protocol.credentials import Credential, NodeKind, name_ok
 from fabric.protocol.errors import Code, Reject
-from fabric.protocol.limits import ANSWER_BYTES_MAX, ASK_BYTES_MAX, TTL_MAX_MS
+from fabric.protocol.limits import ANSWER_BYTES_MAX, ASK_BYTES_MAX, KEY_BYTES, TTL_MAX_MS
 from fabric.protocol.tlp import Label, label_from_wire
 
 TOKEN_ID_BYTES = 8
@@ -73,7 +73,7 @@ def read_token(text: str) -> Token | Reject:
             bytes(secret), *_,
         ] if (
             all(map(name_ok, (fabric, relay, issuer)))
-            and len(authority) == len(relay_key) == 32
+            and len(authority) == len(relay_key) == KEY_BYTES
             and len(id_) == TOKEN_ID_BYTES
             and len(secret) == SECRET_BYTES
         ):
@@ -132,7 +132,7 @@ def open_request(raw: bytes, authority_key: bytes, fabric: str) -> JoinRequest |
         case [
             1, int(kind), str(of), str(issuer), bytes(token), bytes(curve), bytes(sign), str(wanted), bytes(nonce), *_
         ] if (
-            kind == _JOIN and len(token) == TOKEN_ID_BYTES and len(curve) == len(sign) == 32
+            kind == _JOIN and len(token) == TOKEN_ID_BYTES and len(curve) == len(sign) == KEY_BYTES
             and (wanted == "" or name_ok(wanted)) and name_ok(issuer)
         ):
             opened, key = JoinRequest(of, issuer, token, curve, sign, wanted, nonce, body, mac), sign

@@ -13,9 +13,10 @@ from contextlib import suppress
 
 import zmq
 
+from fabric.protocol.limits import KEY_BYTES
+
 ZAP_ADDRESS = "inproc://zeromq.zap.01"
 _VERSION = b"1.0"
-_KEY_BYTES = 32
 
 
 class Gate:
@@ -50,7 +51,7 @@ class Gate:
         if request[2] != self._domain:
             self.counters["domain"] += 1
             return _reply(request, b"400", b"unknown domain")
-        if request[5] != b"CURVE" or len(request) != 7 or len(request[6]) != _KEY_BYTES:
+        if request[5] != b"CURVE" or len(request) != 7 or len(request[6]) != KEY_BYTES:
             self.counters["mechanism"] += 1
             return _reply(request, b"400", b"CURVE only")
         if not self._admit(request[6]):

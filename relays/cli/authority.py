@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,10 +10,10 @@ import typer
 
 from fabric.edge.home import ids_folder, revocations_path
 from fabric.edge.identity import load_identity
-from fabric.protocol.credentials import NodeKind, name_ok
+from fabric.edge.stamps import to_label
+from fabric.protocol.credentials import name_ok
 from fabric.protocol.errors import Code, FabricError
 from fabric.protocol.lifetime import format_duration, parse_duration
-from fabric.protocol.tlp import parse_label
 from relays import topology as topologies
 from relays.authority import (
     Authority,
@@ -28,6 +27,7 @@ from relays.authority import (
 )
 from relays.authority.lists import read_revocations
 from relays.cli.exits import command
+from relays.cli.options import to_kinds, to_tags, wall_ms
 from relays.cli.passphrase import PassphraseFile, passphrase_from
 from relays.credentials import description
 
@@ -35,7 +35,6 @@ app = typer.Typer(no_args_is_help=True, help="The key that signs credentials, an
 Fabric = Annotated[str, typer.Argument(help="The fabric's name, as in its topology.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One object.")]
 Names = list[str] | None
-_KINDS = {"point": NodeKind.POINT, "operator": NodeKind.OPERATOR, "relay": NodeKind.RELAY, "issuer": NodeKind.ISSUER}
 
 
 @app.callback()
@@ -115,7 +114,7 @@ def _tell(authority: Authority, as_json: bool) -> None:
     kept = "sealed under a passphrase" if authority.protected else "without a passphrase: for trying things only"
     print(f"authority of {authority.fabric} in {authority.folder}, {kept}\nfingerprint {authority.fingerprint}")
     if said["version"]:
-        left = format_duration(max(0, (said["until_ms"] - time.time_ns() // 1_000_000) // 3_600_000 * 3_600_000))
+        left = format_duration(max(0, (said["until_ms"] - wall_ms()) // 3_600_000 * 3_600_000))
         print(f"revocation list {said['version']}, for another {left}")
     for id_, why in said["revoked"].items():
         print(f"  {id_}{': ' + why if why else ''}")
@@ -163,15 +162,10 @@ def delegate_(
              --segment plant-1 --segment cell-1a --ids 'p1-*' --clearance green --life 90d
     """
     topology = topologies.load(file)
-    label = parse_label(clearance) if clearance is not None else None
-    if clearance is not None and label is None:
-        raise FabricError(Code.BAD_LABEL, clearance)
-    unknown = [name for name in kind or [] if name not in _KINDS]
-    if unknown:
-        raise FabricError(Code.USAGE, f"no kind {unknown[0]}", f"write one of: {', '.join(_KINDS)}")
+    label = None if clearance is None else to_label(clearance)
     wanted = Delegation(
-        issuer, relay, tuple(role), tuple(ids or ()), tuple(_KINDS[name] for name in kind or ["point"]),
-        tuple(segment or ()), label, tuple(community or ()), tuple(client_of or ()), _tags(tag or []),
+        issuer, relay, tuple(role), tuple(ids or ()), to_kinds(kind or ["point"]),
+        tuple(segment or ()), label, tuple(community or ()), tuple(client_of or ()), to_tags(tag),
         tuple(principal or ()), parse_duration(life),
     )
     above = (
@@ -184,10 +178,3 @@ def delegate_(
     else:
         print(f"issued {issuer} in {ids_folder(topology.fabric) / issuer}")
         print(f"start it with: fabric issuer run --as {topology.fabric}/{issuer}")
-
-
-def _tags(tags: list[str]) -> tuple[tuple[str, str], ...]:
-    for tag in tags:
-        if "=" not in tag:
-            raise FabricError(Code.USAGE, f"{tag!r} is no tag", "write --tag NAME=VALUE, e.g. --tag 'vendor=*'")
-    return tuple((name, value) for name, _, value in (tag.partition("=") for tag in tags))

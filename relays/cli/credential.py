@@ -21,6 +21,7 @@ from fabric.protocol.lifetime import format_duration
 from relays.authority import open_authority
 from relays.authority.sealing import Passphrase
 from relays.cli.exits import PARTLY, command
+from relays.cli.options import wall_ms
 from relays.cli.passphrase import PassphraseFile, passphrase_from
 from relays.cli.running import the_one
 from relays.credentials import description, identities_here, issue_again, issuer_here, needs_renewal
@@ -65,14 +66,10 @@ def _time(ms: int) -> str:
 
 
 def _left(credential: Credential) -> str:
-    left_ms = credential.not_after_ms - _now_ms()
+    left_ms = credential.not_after_ms - wall_ms()
     if left_ms <= 0:
         return "over"
     return f"{format_duration(max(_MINUTE_MS, left_ms // _MINUTE_MS * _MINUTE_MS))} left"
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 @app.command("list")
@@ -107,7 +104,7 @@ def list_(
         if as_json:
             print(json.dumps(description(credential)))
         issuer = credential.issuers[0] if credential.issuers else "the authority"
-        due = "now" if needs_renewal(credential, _now_ms()) else _time(renew_at_ms(credential))[:10]
+        due = "now" if needs_renewal(credential, wall_ms()) else _time(renew_at_ms(credential))[:10]
         table.add_row(
             credential.id, credential.kind.name.lower(), credential.segment, credential.clearance.short, issuer,
             _left(credential), due,
@@ -132,7 +129,7 @@ def needs_renewal_(identity: Identity_, as_json: AsJson = False) -> None:
     except FabricError as error:
         print(json.dumps({"id": identity, "error": error.code.label}) if as_json else f"{identity}: {error}")
         raise typer.Exit(_MISSING) from None
-    due = needs_renewal(credential, _now_ms())
+    due = needs_renewal(credential, wall_ms())
     if as_json:
         print(json.dumps({"id": credential.id, "needs_renewal": due, "renew_at_ms": renew_at_ms(credential)}))
     else:
@@ -168,10 +165,10 @@ def renew(
 def _renewed(identity: Identity, ask: Passphrase) -> Credential:
     issuer = issuer_here(identity)
     if issuer is not None:
-        return issue_again(identity.folder, issuer, _now_ms())
+        return issue_again(identity.folder, issuer, wall_ms())
     if identity.credential.issuers:
         return _asked_for(identity)
-    return issue_again(identity.folder, open_authority(identity.fabric, passphrase=ask), _now_ms())
+    return issue_again(identity.folder, open_authority(identity.fabric, passphrase=ask), wall_ms())
 
 
 def _asked_for(identity: Identity) -> Credential:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +22,7 @@ from fabric.protocol.topics import check_pattern
 from relays import topology as topologies
 from relays.authority.lists import read_revocations
 from relays.cli.exits import DENIED, DONE, NOBODY, PARTLY, command
-from relays.cli.options import As, AsJson, FieldLabels_, Label_, Severity_, needed
+from relays.cli.options import As, AsJson, FieldLabels_, Label_, Severity_, needed, wall_ms
 from relays.cli.points import field_labels
 from relays.explaining import (
     Asker,
@@ -145,16 +144,12 @@ def _scene(name: str, file: Path | None) -> _Scene:
     path = revocations_path(here.fabric)
     revocations = read_revocations(path, here.authority_key, here.fabric) if path.is_file() else None
     placed = tree.points.get(here.id)
-    asker = asker_of(here, revocations or Revocations(), _now_ms())
+    asker = asker_of(here, revocations or Revocations(), wall_ms())
     if placed is None:
         return _Scene(asker, tree if topology else tree_here(here.fabric), here.defaults, here, revocations, False)
     said, has = placed.credential, here.credential
     differs = (said.grants, said.clearance, said.tags) != (has.grants, has.clearance, has.tags)
     return _Scene(replace(asker, relay=placed.above), tree, here.defaults, here, revocations, differs)
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 # -- how it is told -------------------------------------------------------------------------------------------
@@ -263,7 +258,7 @@ def _standing(asker: Asker, scene: _Scene) -> str:
     if scene.identity is None:
         return "none on this machine: as the topology file would have it issued"
     issuers = " <- ".join((*credential.issuers, "the authority"))
-    left_ms = credential.not_after_ms - _now_ms()
+    left_ms = credential.not_after_ms - wall_ms()
     left = f"{format_duration(max(_MINUTE_MS, left_ms // _MINUTE_MS * _MINUTE_MS))} left" if left_ms > 0 else "over"
     listed = f"list {scene.revocations.version}" if scene.revocations else "no revocation list here"
     revoked = "revoked" if asker.problem is not None and asker.problem.code is Code.REVOKED else "not revoked"

@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from types import FrameType
 from typing import Annotated
 
@@ -17,14 +16,14 @@ from fabric.edge.blocking import ControlPoint
 from fabric.edge.home import fabrics
 from fabric.edge.identity import Identity, find_identity
 from fabric.edge.joining import join as join_fabric
+from fabric.edge.stamps import to_label
 from fabric.protocol.credentials import NodeKind
 from fabric.protocol.errors import Code, FabricError, Reject
 from fabric.protocol.joining import read_token
 from fabric.protocol.lifetime import format_duration, parse_duration
-from fabric.protocol.tlp import parse_label
 from relays.authority.keeping import fingerprint
 from relays.cli.exits import command
-from relays.cli.options import As, needed
+from relays.cli.options import As, needed, to_kinds, to_tags, wall_ms
 from relays.credentials import description, identities_here
 from relays.issuing import Issuer, Register, TokenTerms, register_path
 from relays.issuing.serving import serve
@@ -34,11 +33,6 @@ token_app = typer.Typer(no_args_is_help=True, help="Tokens with which control po
 issuer_app = typer.Typer(no_args_is_help=True, help="The process that answers those who join.")
 AsIssuer = Annotated[str | None, typer.Option("--as", envvar="FABRIC_AS", metavar="ISSUER", help="Which issuer; not needed where one on this machine fits.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One object a line.")]
-_KINDS = {"point": NodeKind.POINT, "operator": NodeKind.OPERATOR}
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 # -- joining ------------------------------------------------------------------------------------------------
@@ -114,22 +108,18 @@ def issue(
 
       fabric token issue --role sensor --uses 40 --ttl 8h --tag vendor=zeek --as enterprise/plant-1-issuer
     """
-    label = parse_label(clearance) if clearance is not None else None
-    if clearance is not None and label is None:
-        raise FabricError(Code.BAD_LABEL, clearance)
-    if kind not in _KINDS:
-        raise FabricError(Code.USAGE, f"no kind {kind}", f"write one of: {', '.join(_KINDS)}")
+    label = None if clearance is None else to_label(clearance)
+    (node_kind,) = to_kinds([kind], ("point", "operator"))
     if id_ and uses > 1:
         raise FabricError(Code.USAGE, "one id is for one", "leave out --id, or --uses")
-    tags = tuple((name, value) for name, _, value in (each.partition("=") for each in tag or []))
     identity = _issuer_here(issuer, role, segment)
     may = identity.credential.issuing
     assert may is not None
     terms = TokenTerms(
         role, segment or identity.credential.segment, identity.credential.organisation,
-        may.clearance if label is None else label, _KINDS[kind], id_, principal, tags, parse_duration(life),
+        may.clearance if label is None else label, node_kind, id_, principal, to_tags(tag), parse_duration(life),
     )
-    now_ms, ttl_ms = _now_ms(), parse_duration(ttl)
+    now_ms, ttl_ms = wall_ms(), parse_duration(ttl)
     with Register(register_path(identity.folder)) as register:
         token = Issuer(identity, register, os.urandom).issue_token(terms, uses, ttl_ms, now_ms)
     if as_json:
@@ -183,7 +173,7 @@ def list_(issuer: As = "", as_json: AsJson = False) -> None:
         tokens, members = register.tokens(), register.members()
     for token in tokens:
         used = [member.id for member in members if member.token == token.id]
-        over = token.until_ms <= _now_ms()
+        over = token.until_ms <= wall_ms()
         state = "over" if over else "used up" if token.uses_left <= 0 else "open"
         if as_json:
             print(json.dumps({

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import Any
 
 import typer
@@ -22,7 +21,7 @@ from fabric.protocol.limits import SKEW_MS
 from fabric.protocol.revocations import Revocations
 from relays.authority.lists import read_revocations
 from relays.cli.exits import PARTLY, UNREACHABLE, command
-from relays.cli.options import As, AsJson, needed
+from relays.cli.options import As, AsJson, needed, wall_ms
 
 
 @command
@@ -41,7 +40,7 @@ def nearest(identity: As = "", as_json: AsJson = False) -> None:
     who = find_identity(needed(identity))
     directory, revocations = _directory(who), _revocations(who)
     candidates = [address for relay in directory.relays for address in relay.addresses]
-    addresses, now_ms = own_addresses(candidates), time.time_ns() // 1_000_000
+    addresses, now_ms = own_addresses(candidates), wall_ms()
     ranking = rank(directory, revocations, addresses, measure(candidates), now_ms, SKEW_MS)
     rows: list[dict[str, Any]] = [
         {

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from fabric.protocol.credentials import NodeKind
 from fabric.protocol.errors import Code, FabricError
 
 As = Annotated[str, typer.Option("--as", envvar="FABRIC_AS", metavar="ID", help="Who you are: an id, fabric/id, or an identity's folder.")]
@@ -16,6 +19,30 @@ Label_ = Annotated[str | None, typer.Option("--label", help="TLP of what no --fi
 FieldLabels_ = Annotated[list[str] | None, typer.Option("--field-label", metavar="FIELD=LABEL", help="A field's own TLP; again for more.")]
 Outbox_ = Annotated[Path | None, typer.Option("--outbox", metavar="FILE", help="Keep on this disk what the relay does not hold yet; the next start goes on.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One object a line.")]
+
+
+KINDS = {"point": NodeKind.POINT, "operator": NodeKind.OPERATOR, "relay": NodeKind.RELAY, "issuer": NodeKind.ISSUER}
+
+
+def to_kinds(names: Sequence[str], allowed: Sequence[str] = tuple(KINDS)) -> tuple[NodeKind, ...]:
+    unknown = [name for name in names if name not in allowed]
+    if unknown:
+        raise FabricError(Code.USAGE, f"no kind {unknown[0]}", f"write one of: {', '.join(allowed)}")
+    return tuple(KINDS[name] for name in names)
+
+
+def to_tags(tags: Sequence[str] | None) -> tuple[tuple[str, str], ...]:
+    """NAME=VALUE, each."""
+    pairs = [tag.partition("=") for tag in tags or ()]
+    for name, equals, _ in pairs:
+        if not (name and equals):
+            raise FabricError(Code.USAGE, f"{name!r} is no tag", "write --tag NAME=VALUE, e.g. --tag vendor=zeek")
+    return tuple((name, value) for name, _, value in pairs)
+
+
+def wall_ms() -> int:
+    """This machine's time: credentials and tokens say when by it."""
+    return time.time_ns() // 1_000_000
 
 
 def needed(identity: str) -> str:
