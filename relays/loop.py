@@ -1,4 +1,4 @@
-"""The one loop of a running relay: drain, step, commit once, send, close. In that order, in one place.
+"""The one loop of a running relay: drain, step, pass on, commit once, answer, close. In that order, in one place.
 
 An idle relay commits a single message at once; a busy one groups what a turn brought into one fsync. Guarantees:
 nothing is sent before what it promises is on disk; a peer can neither stop the loop nor grow it, since every turn
@@ -238,11 +238,9 @@ class RelayLoop:
         self._condemned[link] = now_ms + _CUT_AFTER_MS
 
     def _apply(self, ready: Ready, now_ms: int) -> None:
+        self._send(ready.early)
         self._owed.commit(ready.persist, now_ms)
-        for link, payload in ready.send:
-            # A frame that cannot leave now is lost like one that the network lost: everything that matters repeats.
-            if not self._diallers.send(link, payload):
-                self._listener.send(link, payload)
+        self._send(ready.send)
         for link, code in ready.close:
             if not self._diallers.end(link, code.reason):
                 self._condemned[link] = now_ms + _CUT_AFTER_MS
@@ -257,6 +255,12 @@ class RelayLoop:
             left_out = self._allowance.take(note.event, now_ms)
             if left_out is not None:
                 self._log.info(note.event, **note.fields, **({"left_out": left_out} if left_out else {}))
+
+    def _send(self, frames: Sequence[tuple[int, bytes]]) -> None:
+        for link, payload in frames:
+            # A frame that cannot leave now is lost like one that the network lost: everything that matters repeats.
+            if not self._diallers.send(link, payload):
+                self._listener.send(link, payload)
 
     def _knock(self, now_ms: int) -> None:
         """The door test, a step a turn, until it is decided."""

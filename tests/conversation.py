@@ -50,7 +50,7 @@ class Conversation:
         self.disk += ready.persist
         self.delivered += ready.deliver
         self.closed += [link for link, _ in ready.close]
-        for link, payload in ready.send:
+        for link, payload in [*ready.early, *ready.send]:
             frame = decode_frame(payload)
             assert not hasattr(frame, "detail") or hasattr(frame, "_fields"), frame
             self._heard[link].append(frame)  # type: ignore[arg-type]

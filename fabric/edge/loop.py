@@ -288,17 +288,21 @@ class EdgeLoop:
         return ready
 
     def _apply(self, ready: Ready, now_ms: int) -> None:
+        self._send(ready.early)
         if self._outbox is not None:
             self._outbox.commit(ready.persist, now_ms)
         self.outgoing.committed()
-        for link, payload in ready.send:
-            self._diallers.send(link, payload)
+        self._send(ready.send)
         for delivered in sorted(ready.deliver, key=_urgency):
             self._deliver(delivered, now_ms)
         for link, code in ready.close:
             self._diallers.end(link, code.reason)
         for note in ready.notes:
             self._log.debug(note.event, **note.fields)
+
+    def _send(self, frames: Sequence[tuple[int, bytes]]) -> None:
+        for link, payload in frames:
+            self._diallers.send(link, payload)
 
     def _deliver(self, delivered: Delivered, now_ms: int) -> None:
         match delivered:
@@ -347,9 +351,7 @@ class EdgeLoop:
         now_ms = self.clock.now_ms()
         # What was published and handled until now is sealed, committed and acknowledged.
         self._apply(self._turn(now_ms), now_ms)
-        ready = self.core.step(Leave(), now_ms)
-        for link, payload in ready.send:
-            self._diallers.send(link, payload)
+        self._send(self.core.step(Leave(), now_ms).send)
         # LINGER is 0 everywhere else; a BYE deserves the milliseconds that it takes to leave.
         threading.Event().wait(0.05)
         self._end(FabricError(Code.CLOSED))

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fabric.protocol.credentials import Credential
+from fabric.protocol.envelope import Kind, leaf_of, redact
 from fabric.protocol.envelope import decode_envelope as _decode_envelope
-from fabric.protocol.envelope import leaf_of, redact
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.lifetime import expired
 from fabric.protocol.limits import (
@@ -145,7 +145,7 @@ class Carrier(Links):
     def _pump(self, link: Link, outbox: Outbox, now_ms: int, ready: Ready) -> None:
         """Send what credit allows, urgent first; items of one lane share a frame."""
         items: list[Item] = []
-        size, elements, lane = 0, 0, Lane.URGENT
+        size, elements, lane, early = 0, 0, Lane.URGENT, True
         # Of what may be under way the peer has half to work on while the other half travels.
         frame_bytes = min(_FRAME_TARGET_BYTES, outbox.pace.window_bytes // 2)
         while (row := outbox.take(now_ms, link.allowance())) is not None:
@@ -162,20 +162,36 @@ class Carrier(Links):
             counted = _ITEM_ELEMENTS + len(item.hops) + len(item.targets)
             full = size + taken > frame_bytes or elements + counted > _FRAME_TARGET_ELEMENTS
             if items and (held.lane != lane or full or len(items) == ITEMS_MAX):
-                self.send(link, Data(lane, now_ms, items), ready)
-                items, size, elements = [], 0, 0
+                self._send_items(link, Data(lane, now_ms, items), early, ready)
+                items, size, elements, early = [], 0, 0, True
             items.append(item)
             lane, size, elements = held.lane, size + taken, elements + counted
+            early = early and self._promises_nothing(message)
             outbox.sent(row, now_ms, bytes_)
             link.sent_bytes[lane] += bytes_
             self.counters["sent"] += 1
         if items:
-            self.send(link, Data(lane, now_ms, items), ready)
+            self._send_items(link, Data(lane, now_ms, items), early, ready)
+
+    def _send_items(self, link: Link, data: Data, early: bool, ready: Ready) -> None:
+        if early:
+            self.send_early(link, data, ready)
+        else:
+            self.send(link, data, ready)
+
+    def _promises_nothing(self, message: Verified) -> bool:
+        """Whether it may be passed on before it is on disk here: whoever sent it holds it until we acknowledge it.
+
+        If this node forgets it, it comes again, and who had it knows it by its id. An action must not be handed out
+        by a relay that forgets to whom, and what this node says itself nobody else holds.
+        """
+        header = message.header
+        return header.kind in (Kind.EVENT, Kind.INTEL) and header.origin != self.me.id
 
     def _introduce(self, message: Verified, link: Link, ready: Ready) -> None:
         signer = message.envelope.signer
         if signer not in link.introduced:
-            self.send(link, Intro([message.credential.raw]), ready)
+            self.send_early(link, Intro([message.credential.raw]), ready)
             link.introduced[signer] = None
 
     def _item(self, row: Row, message: Verified, now_ms: int) -> Item:

@@ -88,6 +88,7 @@ class Links(Timekeeping):
         self._twins = Twins()
         self._dirty: dict[str, None] = {}
         self._answering: dict[int, None] = {}
+        self._after_commit: set[int] = set()  # links on which something waits for this turn's commit
         self._timers_at_ms = 0
         self.set_up()
 
@@ -387,7 +388,16 @@ class Links(Timekeeping):
             self.on_refused(link, reason, now_ms, ready)
 
     def send(self, link: Link, frame: Frame, ready: Ready) -> None:
+        """When this turn's commit is done."""
+        self._after_commit.add(link.number)
         ready.send.append((link.number, encode_frame(frame)))
+
+    def send_early(self, link: Link, frame: Frame, ready: Ready) -> None:
+        """What promises nothing: before the commit, unless that would overtake what this link was to hear first."""
+        if link.number in self._after_commit:
+            self.send(link, frame, ready)
+        else:
+            ready.early.append((link.number, encode_frame(frame)))
 
     def say_lists(self, link: Link, ready: Ready) -> None:
         """Pass the revocation list on."""

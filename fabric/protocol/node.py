@@ -321,6 +321,7 @@ class Node(Believing):
             link = self.links.get(number)
             if link is not None and link.is_open:
                 self._answer(link, ready)
+        self._after_commit.clear()
         self.on_turn_end(ready)
         soon_ms = now_ms + _ADMIT_MS if self._admissions_wait else self._timers_at_ms
         ready.wake_at_ms = now_ms if self._dirty else min(soon_ms, self._timers_at_ms)

@@ -1,7 +1,8 @@
 """What goes into a core and what comes out (SPEC 10): events in, one `Ready` out.
 
-The driver's duty, in this order and in one place: commit `persist`, then `send`, then `deliver`, then `close`.
-An acknowledgement that was sent before its commit would be a lie after a crash.
+The driver's duty, in this order and in one place: send what is `early`, commit `persist`, then `send`, then `deliver`,
+then `close`. An acknowledgement that was sent before its commit would be a lie after a crash; what is early promises
+nothing, and need not wait for a disk.
 """
 
 from __future__ import annotations
@@ -297,6 +298,7 @@ class Note(NamedTuple):
 
 @dataclass(slots=True)
 class Ready:
+    early: list[tuple[int, bytes]] = field(default_factory=list)
     persist: list[Op] = field(default_factory=list)
     send: list[tuple[int, bytes]] = field(default_factory=list)
     deliver: list[Delivered] = field(default_factory=list)
@@ -305,6 +307,7 @@ class Ready:
     wake_at_ms: int | None = None
 
     def merge(self, other: Ready) -> None:
+        self.early += other.early
         self.persist += other.persist
         self.send += other.send
         self.deliver += other.deliver

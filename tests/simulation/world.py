@@ -387,6 +387,10 @@ class World:
         """The driver's duty (SPEC 10), an effect at a time: a node that is to die does so between any two of them."""
         for observer in self.observers:
             observer.stepped(node, ready)
+        for link, payload in ready.early:
+            if self._dies(node):
+                return
+            self._transmit(node, link, payload)
         if self._dies(node):
             return
         self._commit(node, ready.persist)
