@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import structlog
 
+from fabric.edge.batch import Batch
 from fabric.edge.calls import Calls
 from fabric.edge.incoming import Incoming, batch_source
 from fabric.edge.messages import messages_of
@@ -40,24 +41,27 @@ class Deliveries:
 
     def take(self, delivery: Delivery, now_ms: int) -> None:
         header, id_ = delivery.message.header, delivery.message.id
-        messages = messages_of(delivery)
-        if isinstance(messages, Reject):
-            problem = messages
-            self._calls.call(lambda now, ready: ready.merge(self._core.step(Handled(id_, problem), now)))
-            return
         by_relay = delivery.message.credential.kind is NodeKind.RELAY
         if header.kind is not Kind.RESULT:
             taken = int(self._position(batch_source(id_.hex())) or 0)
-            self.incoming.take(id_, header.topic, messages[taken:])
+            self.incoming.take(id_, header.topic, Batch(delivery, taken))
         elif header.topic == GAP_TOPIC and by_relay and header.origin in self._core.parents:
             # Its own relays alone know what they had no room for.
-            self.incoming.gap(id_, messages)
+            self.incoming.gap(id_, Batch(delivery, kind="gap"))
         else:
-            if header.topic == NOTICE_TOPIC and by_relay:
-                self._take_notice(notice_of(messages[0]))
-            elif header.topic not in (GAP_TOPIC, NOTICE_TOPIC):  # anybody else's word of these is let go
-                self.requests.take(delivery.message, messages, now_ms)
-            self._handled(id_)
+            self._take_result(delivery, by_relay, now_ms)
+
+    def _take_result(self, delivery: Delivery, by_relay: bool, now_ms: int) -> None:
+        topic, id_ = delivery.message.header.topic, delivery.message.id
+        messages = messages_of(delivery)
+        if isinstance(messages, Reject):
+            self._handled(id_, messages)
+            return
+        if topic == NOTICE_TOPIC and by_relay:
+            self._take_notice(notice_of(messages[0]))
+        elif topic not in (GAP_TOPIC, NOTICE_TOPIC):  # anybody else's word of these is let go
+            self.requests.take(delivery.message, messages, now_ms)
+        self._handled(id_)
 
     def _take_notice(self, notice: Notice) -> None:
         for code, records in notice.by_code().items():
@@ -68,11 +72,11 @@ class Deliveries:
             except Exception as error:  # noqa: BLE001 - a program's fault is not this connection's end
                 self._log.error("on_notice raised", error=type(error).__name__)
 
-    def _handled(self, id_: bytes) -> None:
+    def _handled(self, id_: bytes, problem: Reject | None = None) -> None:
         source = batch_source(id_.hex())
 
         def handled(now_ms: int, ready: Ready) -> None:
-            ready.merge(self._core.step(Handled(id_), now_ms))
+            ready.merge(self._core.step(Handled(id_, problem), now_ms))
             if self._position(source):
                 ready.persist.append(KeepPosition(source, ""))
 

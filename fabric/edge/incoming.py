@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import replace
+from typing import Protocol
 
-from fabric.edge.messages import Message
+from fabric.edge.batch import Batch
 from fabric.protocol.errors import Code, FabricError, Reject
 from fabric.protocol.limits import SESSION_KEEP_MS_MAX, SUBSCRIPTIONS_MAX
 from fabric.protocol.topics import matches
 
-Done = Callable[[], None]
+
+class Done(Protocol):
+    """Acknowledges a delivery; with a problem, as one that could not be read."""
+
+    def __call__(self, problem: Reject | None = None) -> None: ...
 
 
 def batch_source(id_: str) -> str:
@@ -25,12 +29,12 @@ def batch_source(id_: str) -> str:
 
 
 class Subscription:
-    """A pattern and who takes what it brings. `sink(messages, done)` runs on the loop's thread; `done` acknowledges.
+    """A pattern and who takes what it brings. `sink(batch, done)` runs on the loop's thread; `done` acknowledges.
 
     `durable`: the pattern outlives it, so that what comes while nobody is there waits.
     """
 
-    def __init__(self, pattern: str, sink: Callable[[list[Message], Done], None],
+    def __init__(self, pattern: str, sink: Callable[[Batch, Done], None],
                  fail: Callable[[FabricError], None], durable: bool = False) -> None:
         self.pattern = pattern
         self.sink = sink
@@ -41,13 +45,13 @@ class Subscription:
 
 
 class Incoming:
-    """`handled(id)` is called, from any thread, when a delivery is done."""
+    """`handled(id, problem)` is called, from any thread, when a delivery is done, or was found to be unreadable."""
 
-    def __init__(self, handled: Callable[[bytes], None]) -> None:
+    def __init__(self, handled: Callable[[bytes, Reject | None], None]) -> None:
         self._handled = handled
         self._subscriptions: list[Subscription] = []
         self._durable: dict[str, None] = {}  # patterns, of this run and of the last
-        self._parked: list[tuple[bytes, str, list[Message]]] = []
+        self._parked: list[tuple[bytes, str, Batch]] = []
 
     # -- what is taken ----------------------------------------------------------------------------------
 
@@ -77,8 +81,8 @@ class Incoming:
         if subscription.durable:
             self._durable[subscription.pattern] = None
         parked, self._parked = self._parked, []
-        for id_, topic, messages in parked:
-            self.take(id_, topic, messages)
+        for id_, topic, batch in parked:
+            self.take(id_, topic, batch)
         return True
 
     def drop(self, subscription: Subscription) -> bool:
@@ -92,8 +96,8 @@ class Incoming:
         """A durable pattern ends; what it brought and nobody took is let go."""
         self._durable.pop(pattern, None)
         parked, self._parked = self._parked, []
-        for id_, topic, messages in parked:
-            self.take(id_, topic, messages)
+        for id_, topic, batch in parked:
+            self.take(id_, topic, batch)
 
     def refused(self, reason: Reject) -> bool:
         """The relay takes none, or not all, of it. True when the others are worth another try."""
@@ -117,47 +121,49 @@ class Incoming:
 
     # -- what comes -------------------------------------------------------------------------------------
 
-    def take(self, id_: bytes, topic: str, messages: list[Message]) -> None:
+    def take(self, id_: bytes, topic: str, batch: Batch) -> None:
         takers = [s for s in self._subscriptions if matches(s.pattern, topic)]
         if takers:
-            self._give(id_, takers, messages)
+            self._give(id_, takers, batch)
         elif any(matches(pattern, topic) for pattern in self._durable):
-            self._parked.append((id_, topic, messages))
+            self._parked.append((id_, topic, batch))
         else:
-            self._handled(id_)
+            self._handled(id_, None)
 
-    def gap(self, id_: bytes, messages: list[Message]) -> None:
+    def gap(self, id_: bytes, batch: Batch) -> None:
         """The relay had no room for some of what waited: every durable subscription is told."""
         takers = [s for s in self._subscriptions if s.durable]
         if takers:
-            self._give(id_, takers, [replace(message, kind="gap") for message in messages])
+            self._give(id_, takers, batch)
         else:
-            self._handled(id_)
+            self._handled(id_, None)
 
-    def _give(self, id_: bytes, takers: list[Subscription], messages: list[Message]) -> None:
-        done = _Countdown(len(takers), lambda: self._handled(id_))
+    def _give(self, id_: bytes, takers: list[Subscription], batch: Batch) -> None:
+        done = _Countdown(len(takers), lambda problem: self._handled(id_, problem))
         for subscription in takers:
-            subscription.sink(messages, done.once())
+            subscription.sink(batch, done.once())
 
 
 class _Countdown:
     """Calls back when everybody is done; nobody counts twice."""
 
-    def __init__(self, count: int, finish: Done) -> None:
+    def __init__(self, count: int, finish: Callable[[Reject | None], None]) -> None:
         self._left = count
         self._finish = finish
+        self._problem: Reject | None = None
         self._lock = threading.Lock()
 
     def once(self) -> Done:
         spoken = threading.Lock()
 
-        def done() -> None:
+        def done(problem: Reject | None = None) -> None:
             if not spoken.acquire(blocking=False):
                 return
             with self._lock:
+                self._problem = self._problem or problem
                 self._left -= 1
                 last = self._left == 0
             if last:
-                self._finish()
+                self._finish(self._problem)
 
         return done

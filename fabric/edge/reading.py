@@ -2,60 +2,66 @@
 
 Deliveries wait here, unacknowledged, while the program is at an earlier one. Guarantees: a record that is more urgent
 is read before the rest of a batch that is less so; of every 16 records one is of the least urgent that wait, so that
-none starves; a delivery is done when its last record was read and the program came back for more. Of each lane one
-delivery at most is read in part. Not thread-safe: whoever reads owns it.
+none starves; a delivery is done when its last record was read and the program came back for more, or when its turn
+comes and it cannot be read. Of each lane one delivery at most is read in part. Not thread-safe: whoever reads owns it.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
 
+from fabric.edge.batch import Batch
+from fabric.edge.incoming import Done
 from fabric.edge.messages import Message
-from fabric.protocol.severity import Lane, lane_of
+from fabric.protocol.errors import Reject
+from fabric.protocol.severity import Lane
 
 _FLOOR_SHARE = 16
 
 
-class _Batch:
-    __slots__ = ("done", "messages", "taken")
+class _Begun:
+    """A delivery, and how many of its records were taken."""
 
-    def __init__(self, messages: Sequence[Message], done: Callable[[], None]) -> None:
-        self.messages = messages
+    __slots__ = ("batch", "done", "taken")
+
+    def __init__(self, batch: Batch, done: Done) -> None:
+        self.batch = batch
         self.done = done
         self.taken = 0
 
 
 class Reading:
     def __init__(self) -> None:
-        self._lanes: list[deque[_Batch]] = [deque() for _ in Lane]
-        self._current: deque[_Batch] | None = None  # where the last record came from
+        self._lanes: list[deque[_Begun]] = [deque() for _ in Lane]
+        self._current: deque[_Begun] | None = None  # where the last record came from
         self._read = 0
 
-    def add(self, messages: Sequence[Message], done: Callable[[], None]) -> None:
+    def add(self, batch: Batch, done: Done) -> None:
         """A delivery came; its records share a stamp, and so a lane."""
-        if not messages:
+        if batch:
+            self._lanes[batch.lane].append(_Begun(batch, done))
+        else:
             done()  # an earlier run has read all of it
-            return
-        first = messages[0]
-        self._lanes[lane_of(first.kind, first.severity, first.phase)].append(_Batch(messages, done))
 
     def take(self) -> Message | None:
         """The next record; None when nothing waits. What was read to its end is done."""
         self.finish()
-        waiting = [lane for lane in self._lanes if lane]
-        if not waiting:
-            return None
-        self._read += 1
-        self._current = waiting[-1] if self._read % _FLOOR_SHARE == 0 else waiting[0]
-        batch = self._current[0]
-        batch.taken += 1
-        return batch.messages[batch.taken - 1]
+        while waiting := [lane for lane in self._lanes if lane]:
+            lane = waiting[-1] if (self._read + 1) % _FLOOR_SHARE == 0 else waiting[0]
+            records = lane[0].batch.read()
+            if isinstance(records, Reject):
+                lane.popleft().done(records)
+                continue
+            self._read += 1
+            self._current = lane
+            lane[0].taken += 1
+            return records[lane[0].taken - 1]
+        return None
 
     def finish(self) -> None:
         """The program is done with the last record that it took."""
         lane, self._current = self._current, None
-        if lane is not None and lane[0].taken == len(lane[0].messages):
+        if lane is not None and lane[0].taken == len(lane[0].batch):
             lane.popleft().done()
 
     def put_back(self) -> None:
@@ -69,6 +75,6 @@ class Reading:
         found = []
         for lane in self._lanes:
             if lane and lane[0].taken:
-                id_, _, first = lane[0].messages[0].id.partition(".")
-                found.append((id_, int(first) + lane[0].taken))
+                batch = lane[0].batch
+                found.append((batch.id, batch.first + lane[0].taken))
         return found

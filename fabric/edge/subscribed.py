@@ -16,13 +16,14 @@ from contextlib import suppress
 from types import TracebackType
 
 from fabric.edge.attaching import Attaching
+from fabric.edge.batch import Batch
 from fabric.edge.incoming import Done, Subscription
 from fabric.edge.messages import Message
 from fabric.edge.reading import Reading
 from fabric.protocol.errors import FabricError
 
 # A delivery and what acknowledges it; or why there are no more; or None, when the program wants no more.
-Item = tuple[list[Message], Done] | FabricError | None
+Item = tuple[Batch, Done] | FabricError | None
 
 
 class Subscribed:
@@ -33,7 +34,7 @@ class Subscribed:
         self._reading = Reading()
         self._failure: FabricError | None = None  # raised when all that came before it is read
         self._over = False
-        self._subscription = Subscription(pattern, lambda messages, done: put((messages, done)), put, durable)
+        self._subscription = Subscription(pattern, lambda batch, done: put((batch, done)), put, durable)
         attaching.subscribe(self._subscription)
         self._let_go = weakref.finalize(self, attaching.unsubscribe, self._subscription)
         self._let_go.atexit = False

@@ -20,7 +20,7 @@ class House:
         self.core = Point(ME.credential, ME.signer, AUTHORITY.key, b"m" * 16, entropy("core"))
         self.calls = Calls()
         self.standing = Standing(["a"])
-        self.incoming = Incoming(lambda id_: None)
+        self.incoming = Incoming(lambda id_, problem: None)
         self.attaching = Attaching(self.core, self.calls, self.standing, self.incoming)
         self.failed = []
         if durable:

@@ -28,8 +28,8 @@ class House:
         self.notices, self.got, self.dones = [], [], []
         self.deliveries.on_notice = self.notices.append
 
-        def sink(messages, done):
-            self.got += messages
+        def sink(batch, done):
+            self.got += batch.read()
             self.dones.append(done)
 
         self.deliveries.incoming.add(Subscription("detections.>", sink, lambda error: None, durable=True))

@@ -1,7 +1,5 @@
 """What a control point takes, who is told, and when it is acknowledged."""
 
-from dataclasses import dataclass
-
 import pytest
 
 from fabric.edge.incoming import Incoming, Subscription
@@ -9,23 +7,22 @@ from fabric.protocol.errors import Code, Reject
 from fabric.protocol.limits import SESSION_KEEP_MS_MAX, SUBSCRIPTIONS_MAX
 
 
-@dataclass(frozen=True)
-class Said:
-    id: str
-    kind: str = "event"
-
-
 class House:
     def __init__(self) -> None:
         self.handled: list[bytes] = []
-        self.incoming = Incoming(self.handled.append)
-        self.got: list[tuple[str, list]] = []
+        self.unread: list[Reject] = []
+        self.incoming = Incoming(self.handle)
+        self.got: list[tuple[str, str]] = []
         self.dones: list = []
         self.failed: list = []
 
+    def handle(self, id_, problem) -> None:
+        self.handled.append(id_)
+        self.unread += [problem] if problem else []
+
     def add(self, pattern, durable=False) -> Subscription:
-        def sink(messages, done):
-            self.got.append((pattern, messages))
+        def sink(batch, done):
+            self.got.append((pattern, batch))
             self.dones.append(done)
 
         subscription = Subscription(pattern, sink, self.failed.append, durable)
@@ -41,7 +38,7 @@ def house() -> House:
 def test_it_is_done_when_all_who_took_it_are_and_nobody_counts_twice(house):
     house.add("a.>")
     house.add("a.b")
-    house.incoming.take(b"1", "a.b", [Said("1.0")])
+    house.incoming.take(b"1", "a.b", "batch 1")
     first, second = house.dones
     first()
     first()
@@ -50,20 +47,31 @@ def test_it_is_done_when_all_who_took_it_are_and_nobody_counts_twice(house):
     assert house.handled == [b"1"]
 
 
+def test_what_one_of_them_could_not_read_is_refused_when_all_are_done(house):
+    house.add("a.>")
+    house.add("a.b")
+    house.incoming.take(b"1", "a.b", "batch 1")
+    first, second = house.dones
+    first(Reject(Code.BAD_BODY))
+    assert house.handled == []
+    second()
+    assert house.handled == [b"1"] and house.unread == [Reject(Code.BAD_BODY)]
+
+
 def test_what_nobody_takes_is_done(house):
     house.add("a.>")
-    house.incoming.take(b"1", "b.c", [Said("1.0")])
+    house.incoming.take(b"1", "b.c", "batch 1")
     assert house.handled == [b"1"] and house.got == []
 
 
 def test_what_a_durable_pattern_brings_waits_for_its_program(house):
     house.incoming.restore(("a.>", "b.>"))
     assert house.incoming.patterns == ("a.>", "b.>") and house.incoming.keep_ms == SESSION_KEEP_MS_MAX
-    house.incoming.take(b"1", "a.b", [Said("1.0")])
-    house.incoming.take(b"2", "b.b", [Said("2.0")])
+    house.incoming.take(b"1", "a.b", "batch 1")
+    house.incoming.take(b"2", "b.b", "batch 2")
     assert house.handled == []
     house.add("a.>", durable=True)
-    assert house.got == [("a.>", [Said("1.0")])] and house.handled == []
+    assert house.got == [("a.>", "batch 1")] and house.handled == []
     house.incoming.forget("b.>")
     assert house.handled == [b"2"] and house.incoming.patterns == ("a.>",)
 
@@ -77,14 +85,14 @@ def test_a_durable_pattern_outlives_its_subscription_and_another_does_not(house)
 def test_a_gap_reaches_durable_subscriptions_only(house):
     house.add("a.>", durable=True)
     house.add("b.>")
-    house.incoming.gap(b"1", [Said("1.0", "result")])
-    assert house.got == [("a.>", [Said("1.0", "gap")])]
+    house.incoming.gap(b"1", "batch 1")
+    assert house.got == [("a.>", "batch 1")]
     house.dones[0]()
     assert house.handled == [b"1"]
 
 
 def test_a_gap_that_nobody_reads_is_done(house):
-    house.incoming.gap(b"1", [Said("1.0", "result")])
+    house.incoming.gap(b"1", "batch 1")
     assert house.handled == [b"1"]
 
 

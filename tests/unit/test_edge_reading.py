@@ -6,24 +6,44 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fabric.edge.reading import Reading
-from fabric.protocol.severity import Phase, Severity
+from fabric.protocol.errors import Code, Reject
+from fabric.protocol.severity import Phase, Severity, lane_of
 
 
 @dataclass
 class Said:
     id: str
-    severity: Severity = Severity.LOW
-    kind: str = "event"
-    phase: Phase = Phase.NONE
+
+
+class Told:
+    """A batch of this name. One that is not `sound` cannot be read."""
+
+    def __init__(self, name, count, severity=Severity.LOW, first=0, sound=True):
+        self.id, self.first, self.count, self.sound = name, first, count, sound
+        self.lane = lane_of("event", severity, Phase.NONE)
+        self.was_read = 0
+
+    def __len__(self):
+        return self.count
+
+    def read(self):
+        self.was_read += 1
+        return [Said(f"{self.id}.{self.first + i}") for i in range(self.count)] if self.sound else UNREADABLE
+
+
+UNREADABLE = Reject(Code.BAD_BODY)
 
 
 class House:
     def __init__(self):
         self.reading = Reading()
         self.done = []
+        self.unread = []
 
-    def add(self, name, count, severity=Severity.LOW, first=0):
-        self.reading.add([Said(f"{name}.{first + i}", severity) for i in range(count)], lambda: self.done.append(name))
+    def add(self, name, count, severity=Severity.LOW, **more):
+        batch = Told(name, count, severity, **more)
+        self.reading.add(batch, lambda problem=None: (self.unread if problem else self.done).append(name))
+        return batch
 
     def take(self, count):
         return [message.id if message else None for message in (self.reading.take() for _ in range(count))]
@@ -67,6 +87,21 @@ def test_what_an_earlier_run_read_whole_is_done_at_once():
     house = House()
     house.add("a", 0)
     assert house.done == ["a"] and house.take(1) == [None]
+
+
+def test_what_waits_is_not_read_before_its_turn():
+    house = House()
+    low, now = house.add("low", 2), house.add("now", 1, Severity.CRITICAL)
+    assert house.take(1) == ["now.0"] and (low.was_read, now.was_read) == (0, 1)
+
+
+def test_what_cannot_be_read_is_said_when_its_turn_comes_and_the_next_is_read():
+    house = House()
+    house.add("a", 1)
+    house.add("b", 3, sound=False)
+    house.add("c", 1)
+    assert house.take(1) == ["a.0"] and house.unread == []
+    assert house.take(2) == ["c.0", None] and (house.unread, house.done) == (["b"], ["a", "c"])
 
 
 @given(st.lists(st.one_of(

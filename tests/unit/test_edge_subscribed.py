@@ -12,7 +12,7 @@ from fabric.edge.blocking import Handling
 from fabric.edge.subscribed import AsyncMessages, Messages
 from fabric.protocol.errors import Code, FabricError
 from fabric.protocol.severity import Severity
-from tests.unit.test_edge_reading import Said
+from tests.unit.test_edge_reading import Told
 
 
 class Relay:
@@ -32,8 +32,7 @@ class Relay:
         self.stopped.append((batch, records))
 
     def bring(self, name, count, severity=Severity.LOW):
-        messages = [Said(f"{name}.{n}", severity) for n in range(count)]
-        self.subscription.sink(messages, lambda: self.done.append(name))
+        self.subscription.sink(Told(name, count, severity), lambda problem=None: self.done.append(name))
 
 
 def test_what_came_meanwhile_and_is_more_urgent_comes_first():

@@ -1,0 +1,47 @@
+"""The records of a delivery, read when the first of them is wanted: what is more urgent does not wait until they are.
+
+Guarantees: they are read once, whichever thread comes first of those that take them; what cannot be read says so.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+
+from fabric.edge.messages import Message, messages_of
+from fabric.protocol.errors import Reject
+from fabric.protocol.ready import Delivery
+from fabric.protocol.severity import lane_of
+
+
+class Batch:
+    """`first`: how many of its records an earlier run has taken. `kind`: what they are called, if not as they came."""
+
+    def __init__(self, delivery: Delivery, first: int = 0, kind: str | None = None) -> None:
+        header = delivery.message.header
+        self.id = delivery.message.id.hex()
+        self.lane = lane_of(header.kind.word, header.severity, header.phase)
+        self.first = first
+        self._count = max(0, header.records - first)
+        self._kind = kind
+        self._delivery = delivery
+        self._records: Sequence[Message] | Reject | None = None
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return self._count
+
+    def read(self) -> Sequence[Message] | Reject:
+        with self._lock:
+            if self._records is None:
+                self._records = self._read()
+            return self._records
+
+    def _read(self) -> Sequence[Message] | Reject:
+        records = messages_of(self._delivery)
+        if isinstance(records, Reject):
+            return records
+        if self._kind is not None:
+            records = [replace(record, kind=self._kind) for record in records]
+        return records[self.first :]
