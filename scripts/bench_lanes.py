@@ -2,8 +2,9 @@
 
 A sensor below `plant` publishes critical events to a reader at `hq`, three relays away; beside it another process
 publishes low events as fast as it is let, to a reader of its own or to the same one. The figures are milliseconds from
-`publish` to the reader's handler, without the flood and in it. Beside them stands the same of a bare chain of three
-forwarders, whose queues know no lanes.
+`publish` to the reader's handler, without the flood and in it. Beside each stands what a message took meanwhile over a
+bare chain of three processes that forward and do nothing else, and that carries nothing else: where a flood has more
+busy processes than the machine has cores, this is what waiting for a core comes to.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fabric.edge.blocking import ControlPoint
-from scripts.bench_relays import LABELS, RECORD, TOPOLOGY, percentile
+from scripts.bench_relays import LABELS, RECORD, TOPOLOGY, bare_chain, percentile
 from tests.integration.harness import ROOT, House, house_in, wait_for
 
 POINTS = """
@@ -34,6 +36,9 @@ collector-hq = { relay = "hq",    role = "analyst", clearance = "red" }
 # What a flood's envelopes are: many records each, as of a file that is sent, or one each, as of many small sources.
 FLOODS = ("batches", "singles")
 _GAP_S = 0.02
+# How to send so many messages over a bare chain, and how to receive one.
+Chain = tuple[Callable[[int], None], Callable[[], None]]
+Figures = dict[str, float]
 _SETTLE_S = 3.0
 # However long the figures take, a flood ends by itself.
 _FLOOD_S = 120.0
@@ -116,25 +121,44 @@ def probe(sensor: ControlPoint, reader: Process, numbers: range) -> list[float]:
     return [(reader.critical[n] - began[n]) * 1000 for n in numbers]
 
 
-def measure(count: int, tell: Callable[[str], None]) -> dict[str, dict[str, float]]:
-    """By situation: p50 and p99 in ms, and records/s of the flood that arrived meanwhile."""
-    figures: dict[str, dict[str, float]] = {}
+def bare_probe(chain: Chain, count: int) -> list[float]:
+    """Milliseconds of messages over the bare chain, as often as critical events are published."""
+    send, receive = chain
+    took = []
+    for _ in range(count):
+        began = time.perf_counter()
+        send(1)
+        receive()
+        took.append((time.perf_counter() - began) * 1000)
+        time.sleep(max(0.0, _GAP_S - took[-1] / 1000))
+    return took
 
-    def note(name: str, took: list[float], flood_per_s: float = 0.0) -> None:
-        figures[name] = {"p50_ms": percentile(took, 0.5), "p99_ms": percentile(took, 0.99), "flood_per_s": flood_per_s}
 
-    with tempfile.TemporaryDirectory() as folder, house_in(Path(folder), TOPOLOGY + POINTS) as house:
+def both(sensor: ControlPoint, reader: Process, chain: Chain, numbers: range) -> Figures:
+    """p50 and p99 in ms of critical events, and of what went over the bare chain at the same time."""
+    with ThreadPoolExecutor(1) as beside:
+        bare = beside.submit(bare_probe, chain, len(numbers))
+        took = probe(sensor, reader, numbers)
+    return {
+        "p50_ms": percentile(took, 0.5), "p99_ms": percentile(took, 0.99),
+        "bare_p50_ms": percentile(bare.result(), 0.5), "bare_p99_ms": percentile(bare.result(), 0.99),
+    }
+
+
+def measure(count: int, tell: Callable[[str], None]) -> dict[str, Figures]:
+    """By situation: those of `both`, and records/s of the flood that arrived meanwhile."""
+    figures: dict[str, Figures] = {}
+    with bare_chain() as chain, tempfile.TemporaryDirectory() as folder, house_in(Path(folder), TOPOLOGY + POINTS) as house:
         house.up()
         house.wait_whole()
         tell("quiet")
         with _reading(house, "detections.alert.>") as reader, house.point("sensor-p") as sensor:
             probe(sensor, reader, range(20))
-            note("quiet", probe(sensor, reader, range(20, 20 + count)))
+            figures["quiet"] = {**both(sensor, reader, chain, range(20, 20 + count)), "flood_per_s": 0.0}
         for kind in FLOODS:
             for whose, pattern in (("another reader", "detections.alert.>"), ("the same reader", "detections.>")):
                 tell(f"{kind}, {whose}")
-                took, rate = _in_flood(house, kind, pattern, count)
-                note(f"{kind}, {whose}", took, rate)
+                figures[f"{kind}, {whose}"] = _in_flood(house, kind, pattern, chain, count)
         house.down()
     return figures
 
@@ -146,8 +170,7 @@ def _reading(house: House, pattern: str, id_: str = "analyst-hq") -> Iterator[Pr
         yield reader
 
 
-def _in_flood(house: House, kind: str, pattern: str, count: int) -> tuple[list[float], float]:
-    """What critical events took, and records/s of the flood meanwhile."""
+def _in_flood(house: House, kind: str, pattern: str, chain: Chain, count: int) -> Figures:
     with (
         _reading(house, pattern) as reader,
         _reading(house, "detections.flood.>", "collector-hq") as collector,
@@ -157,8 +180,8 @@ def _in_flood(house: House, kind: str, pattern: str, count: int) -> tuple[list[f
         wait_for(lambda: collector.low > 0, "the flood at hq", _WAIT_S)
         time.sleep(_SETTLE_S)
         before, began = collector.low, time.perf_counter()
-        took = probe(sensor, reader, range(count))
-        return took, (collector.low - before) / (time.perf_counter() - began)
+        figures = both(sensor, reader, chain, range(count))
+        return {**figures, "flood_per_s": (collector.low - before) / (time.perf_counter() - began)}
 
 
 def main() -> None:
@@ -170,11 +193,12 @@ def main() -> None:
     if chosen.json:
         print(json.dumps({name: {k: round(v, 2) for k, v in values.items()} for name, values in figures.items()}))
         return
-    table = Table("a critical event, three hops", "p50, ms", "p99, ms", "p99, times quiet", "low records/s meanwhile")
+    table = Table("a critical event, three hops", "p50, ms", "p99, ms", "times quiet", "bare p50", "bare p99",
+                  "low records/s meanwhile")
     quiet = figures["quiet"]["p99_ms"]
     for name, values in figures.items():
         table.add_row(name, f"{values['p50_ms']:.1f}", f"{values['p99_ms']:.1f}", f"{values['p99_ms'] / quiet:.1f}",
-                      f"{values['flood_per_s']:,.0f}")
+                      f"{values['bare_p50_ms']:.1f}", f"{values['bare_p99_ms']:.1f}", f"{values['flood_per_s']:,.0f}")
     Console(width=100).print(table)
 
 
