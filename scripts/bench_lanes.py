@@ -2,15 +2,19 @@
 
 A sensor below `plant` publishes critical events to a reader at `hq`, three relays away; beside it another process
 publishes low events as fast as it is let, to a reader of its own or to the same one. The figures are milliseconds from
-`publish` to the reader's handler, without the flood and in it. Beside each stands what a message took meanwhile over a
-bare chain of three processes that forward and do nothing else, and that carries nothing else: where a flood has more
-busy processes than the machine has cores, this is what waiting for a core comes to.
+`publish` to the reader's handler, without the flood and in it. What publishes a flood, and its own reader, stand for
+other machines: they give way to everybody else here, and get what relays leave of the cores. With `--equal` they fight
+for them.
+
+Beside each figure stands what a message took meanwhile over a bare chain of three processes that forward and do nothing
+else, and that carries nothing else: what waiting for a core comes to on this machine.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -45,6 +49,14 @@ _FLOOD_S = 120.0
 _WAIT_S = 60.0
 
 
+def give_way() -> None:
+    """From now on this process runs on what others leave of the cores. It must lead a session of its own."""
+    os.nice(19)
+    group = Path("/proc/self/autogroup")  # where Linux has it, sessions share the cores before their processes do
+    if group.exists():
+        group.write_text("19")
+
+
 def flood(identity: str, kind: str) -> None:
     """Publish low events as fast as they are taken, until this process is told to stop."""
     deadline = time.monotonic() + _FLOOD_S
@@ -72,15 +84,19 @@ def read(identity: str, pattern: str) -> None:
 
 
 class Process:
-    """A process of this file and what it says. It ends as a program does that takes its leave."""
+    """A process of this file and what it says. It ends as a program does that takes its leave.
 
-    def __init__(self, house: House, what: str, id_: str, more: str) -> None:
+    `apart`: it gives way to the others.
+    """
+
+    def __init__(self, house: House, what: str, id_: str, more: str, *, apart: bool = False) -> None:
         self.ready = False
         self.low = 0
         self.critical: dict[int, float] = {}
         self._popen = subprocess.Popen(
-            [sys.executable, "-m", "scripts.bench_lanes", what, str(house.folder / "ids" / id_), more],
-            cwd=ROOT, stdout=subprocess.PIPE, text=True,
+            [sys.executable, "-m", "scripts.bench_lanes", what, str(house.folder / "ids" / id_), more]
+            + (["apart"] if apart else []),
+            cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=apart,
         )
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
@@ -145,10 +161,14 @@ def both(sensor: ControlPoint, reader: Process, chain: Chain, numbers: range) ->
     }
 
 
-def measure(count: int, tell: Callable[[str], None]) -> dict[str, Figures]:
+def measure(count: int, apart: bool, tell: Callable[[str], None]) -> dict[str, Figures]:
     """By situation: those of `both`, and records/s of the flood that arrived meanwhile."""
     figures: dict[str, Figures] = {}
-    with bare_chain() as chain, tempfile.TemporaryDirectory() as folder, house_in(Path(folder), TOPOLOGY + POINTS) as house:
+    with (
+        bare_chain() as chain,
+        tempfile.TemporaryDirectory() as folder,
+        house_in(Path(folder), TOPOLOGY + POINTS) as house,
+    ):
         house.up()
         house.wait_whole()
         tell("quiet")
@@ -158,23 +178,23 @@ def measure(count: int, tell: Callable[[str], None]) -> dict[str, Figures]:
         for kind in FLOODS:
             for whose, pattern in (("another reader", "detections.alert.>"), ("the same reader", "detections.>")):
                 tell(f"{kind}, {whose}")
-                figures[f"{kind}, {whose}"] = _in_flood(house, kind, pattern, chain, count)
+                figures[f"{kind}, {whose}"] = _in_flood(house, kind, pattern, chain, count, apart)
         house.down()
     return figures
 
 
 @contextmanager
-def _reading(house: House, pattern: str, id_: str = "analyst-hq") -> Iterator[Process]:
-    with Process(house, "read", id_, pattern) as reader:
+def _reading(house: House, pattern: str, id_: str = "analyst-hq", *, apart: bool = False) -> Iterator[Process]:
+    with Process(house, "read", id_, pattern, apart=apart) as reader:
         wait_for(lambda: reader.ready, f"{id_} at hq", _WAIT_S)
         yield reader
 
 
-def _in_flood(house: House, kind: str, pattern: str, chain: Chain, count: int) -> Figures:
+def _in_flood(house: House, kind: str, pattern: str, chain: Chain, count: int, apart: bool) -> Figures:
     with (
         _reading(house, pattern) as reader,
-        _reading(house, "detections.flood.>", "collector-hq") as collector,
-        Process(house, "flood", "flood-p", kind),
+        _reading(house, "detections.flood.>", "collector-hq", apart=apart) as collector,
+        Process(house, "flood", "flood-p", kind, apart=apart),
         house.point("sensor-p") as sensor,
     ):
         wait_for(lambda: collector.low > 0, "the flood at hq", _WAIT_S)
@@ -187,9 +207,10 @@ def _in_flood(house: House, kind: str, pattern: str, chain: Chain, count: int) -
 def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/bench lanes", description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=500, help="critical events in each situation (default 500)")
+    parser.add_argument("--equal", action="store_true", help="the flood's own processes do not give way to the others")
     parser.add_argument("--json", action="store_true", help="figures as one object")
     chosen = parser.parse_args()
-    figures = measure(max(100, min(chosen.count, 5_000)), lambda text: print(text, file=sys.stderr))
+    figures = measure(max(100, min(chosen.count, 5_000)), not chosen.equal, lambda text: print(text, file=sys.stderr))
     if chosen.json:
         print(json.dumps({name: {k: round(v, 2) for k, v in values.items()} for name, values in figures.items()}))
         return
@@ -199,11 +220,13 @@ def main() -> None:
     for name, values in figures.items():
         table.add_row(name, f"{values['p50_ms']:.1f}", f"{values['p99_ms']:.1f}", f"{values['p99_ms'] / quiet:.1f}",
                       f"{values['bare_p50_ms']:.1f}", f"{values['bare_p99_ms']:.1f}", f"{values['flood_per_s']:,.0f}")
-    Console(width=100).print(table)
+    Console(width=120).print(table)
 
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    if sys.argv[-1] == "apart":
+        give_way()
     if sys.argv[1:2] == ["flood"]:
         flood(*sys.argv[2:4])
     elif sys.argv[1:2] == ["read"]:
