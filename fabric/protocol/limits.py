@@ -97,6 +97,10 @@ HELLO_RETRY_MS: Final = 1_000
 PING_MS: Final = 2_000
 # Three pings without a word, and the link is dead.
 LINK_SILENCE_MS: Final = 6_500
+# Who has another parent does not wait that long: one that misses a ping is asked again at once, and three times.
+UNEASY_MS: Final = 2_500
+UNEASY_PING_MS: Final = 500
+PARENT_SILENCE_MS: Final = 4_000
 # A peer that was admitted by key but does not say HELLO is cut.
 HELLO_WAIT_MS: Final = 5_000
 # How many HELLOs are answered a second when many come at once: each costs a handshake, a full table of routes, and

@@ -21,8 +21,11 @@ from fabric.protocol.limits import (
     HELLO_WAIT_MS,
     LEAVING_MS,
     LINK_SILENCE_MS,
+    PARENT_SILENCE_MS,
     PING_MS,
     STALL_MS,
+    UNEASY_MS,
+    UNEASY_PING_MS,
 )
 from fabric.protocol.link import Link, State
 from fabric.protocol.links import UPLINK
@@ -348,16 +351,19 @@ class Node(Believing):
         if problem is not None:
             self.refuse(link, problem, now_ms, ready)
             return
-        if now_ms - link.heard_at_ms > LINK_SILENCE_MS:
+        silence_ms = now_ms - link.heard_at_ms
+        can_leave = current and link.destination == UPLINK and self.uplink.alternatives
+        if silence_ms > (PARENT_SILENCE_MS if can_leave else LINK_SILENCE_MS):
             self._give_up(link, "links_silent", now_ms, ready)
             return
-        if current and link.destination == UPLINK and self.uplink.alternatives and outbox.stalled(now_ms, STALL_MS):
+        if can_leave and outbox.stalled(now_ms, STALL_MS):
             self._give_up(link, "links_stalled", now_ms, ready)
             return
         if not current and link.leaving_at_ms is not None and now_ms - link.leaving_at_ms > LEAVING_MS:
             self.part(link, now_ms, ready)
             return
-        if link.peer_role == Role.PARENT and now_ms - link.pinged_at_ms >= PING_MS:
+        every_ms = UNEASY_PING_MS if can_leave and silence_ms > UNEASY_MS else PING_MS
+        if link.peer_role == Role.PARENT and now_ms - link.pinged_at_ms >= every_ms:
             link.pinged_at_ms = now_ms
             self.send(link, Ping(now_ms), ready)
         if not current:

@@ -7,10 +7,10 @@ import pytest
 
 from fabric.protocol.credentials import Grants, PublishGrant, RequestGrant
 from fabric.protocol.envelope import Kind
-from fabric.protocol.limits import LINK_SILENCE_MS, PING_MS, SESSION_GRACE_MS, STALL_MS
+from fabric.protocol.limits import LINK_SILENCE_MS, PARENT_SILENCE_MS, PING_MS, SESSION_GRACE_MS, STALL_MS
 from fabric.protocol.ready import Drain, Leave
 from fabric.protocol.severity import Severity
-from fabric.protocol.uplink import RETURN_MS, STABLE_MS
+from fabric.protocol.uplink import RETURN_MS, SPREAD_MS, STABLE_MS
 from fabric.protocol.wire import Ack, Data
 from tests.simulation.herd import herd
 from tests.simulation.world import World
@@ -71,10 +71,22 @@ def test_a_parent_that_only_restarts_keeps_its_children():
     assert world.relay_of("cell") == "east"
 
 
-def test_a_parent_that_falls_silent_is_left_after_three_pings_without_an_answer():
-    world = stage()
+@pytest.mark.parametrize("seed", range(10))
+def test_a_parent_that_falls_silent_is_left_within_its_time_and_that_of_a_move(seed):
+    world = stage(seed)
     world.part("cell", "east", told=False)
-    assert moved_within(world, "cell", "west", LINK_SILENCE_MS + FAILOVER_MS) > LINK_SILENCE_MS - PING_MS
+    took_ms = moved_within(world, "cell", "west", LINK_SILENCE_MS)
+    assert PARENT_SILENCE_MS - PING_MS < took_ms < PARENT_SILENCE_MS + SPREAD_MS + 500
+
+
+def test_who_has_no_other_parent_has_more_patience():
+    world = stage()
+    east = world.nodes["east"].core
+    world.part("east", "hq", told=False)
+    world.run(PARENT_SILENCE_MS + 500)
+    assert east.uplink.current == "hq"
+    world.run(LINK_SILENCE_MS - PARENT_SILENCE_MS)
+    assert east.uplink.current == ""
 
 
 @pytest.mark.parametrize("seed", range(10))

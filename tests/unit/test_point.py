@@ -5,7 +5,7 @@ import pytest
 from fabric.protocol.credentials import Grants, NodeKind, PublishGrant, RequestGrant
 from fabric.protocol.envelope import Kind
 from fabric.protocol.errors import Code, Reject
-from fabric.protocol.limits import LEAVING_MS
+from fabric.protocol.limits import LEAVING_MS, PARENT_SILENCE_MS, PING_MS
 from fabric.protocol.point import Point
 from fabric.protocol.ready import (
     Attach,
@@ -320,6 +320,24 @@ def test_a_relay_that_was_left_is_parted_from_when_nothing_comes_any_more(talk, 
         for known in (link, new):
             talk.say(known, Pong(talk.now_ms, talk.now_ms))
     assert talk.heard(link, Bye) == [Bye(Code.CLOSED, "")] and talk.core.connected
+
+
+def test_a_relay_that_misses_a_ping_is_asked_again_three_times_and_left_for_another():
+    talk = Conversation(
+        Point(ME.credential, ME.signer, AUTHORITY.key, b"m" * 16, entropy("point"), ("mid", "low"))
+    )
+    link = talk.dial(RELAY, Role.POINT)
+    talk.wait(PING_MS)
+    assert len(talk.heard(link, Ping)) == 1
+    talk.wait(PARENT_SILENCE_MS - PING_MS)
+    assert len(talk.heard(link, Ping)) >= 3 and talk.closed == []
+    talk.wait(500)
+    assert talk.closed == [link]
+
+
+def test_the_only_relay_is_given_more_time(talk, link):
+    talk.wait(PARENT_SILENCE_MS + 500)
+    assert len(talk.heard(link, Ping)) == 2 and talk.closed == []
 
 
 def test_another_order_of_parents_is_followed_and_those_that_were_left_are_still_its_own(talk):

@@ -11,7 +11,7 @@ from fabric.protocol.limits import (
     LINK_SILENCE_MS,
     SESSION_GRACE_MS,
 )
-from fabric.protocol.ready import Done, KeepSession, LinkUp, Put, Replace, Seen
+from fabric.protocol.ready import Done, KeepSession, LinkUp, Put, Replace, Seen, Submit
 from fabric.protocol.relay import Relay
 from fabric.protocol.revocations import issue_revocations
 from fabric.protocol.routing import sign_attachment
@@ -21,6 +21,7 @@ from fabric.protocol.wire import (
     Ack,
     Bye,
     Credit,
+    Data,
     Denied,
     Direction,
     Intro,
@@ -33,6 +34,7 @@ from fabric.protocol.wire import (
     Routed,
     Routes,
     Welcome,
+    decode_frame,
 )
 from tests.conversation import Conversation
 from tests.support import DAY_MS, EVERYTHING, MINUTE_MS, T0, Authority, entropy, opened, verified
@@ -131,6 +133,40 @@ def test_what_is_acked_is_persisted_in_the_same_turn(talk):
     (put,) = [op for op in ready.persist if isinstance(op, Put)]
     assert put.id == message.id and put.destinations == (("^", ()),)
     assert acked(talk, link) == [message.id]
+
+
+def said_on(frames, link):
+    return [type(decode_frame(payload)) for number, payload in frames if number == link]
+
+
+def test_an_event_is_passed_on_before_the_commit_and_acknowledged_after_it(talk):
+    up = talk.dial(PARENT, Role.CHILD)
+    sensor = talk.connect(ZEEK, Role.POINT)
+    ready = talk.send(sensor, verified(ZEEK))
+    assert said_on(ready.early, up) == [Intro, Data] and said_on(ready.send, up) == []
+    assert said_on(ready.early, sensor) == [] and said_on(ready.send, sensor) == [Ack]
+
+
+def test_an_action_is_not(talk):
+    up = talk.dial(PARENT, Role.CHILD)
+    soar = talk.connect(ZEEK, Role.POINT)
+    ready = talk.send(soar, verified(ZEEK, kind=Kind.ACTION, topic="deny.ipv4_net", to="all"))
+    assert said_on(ready.early, up) == [Intro] and said_on(ready.send, up) == [Data]
+
+
+def test_nor_is_what_only_this_node_holds(talk):
+    up = talk.dial(PARENT, Role.CHILD)
+    ready = talk.step(Submit(verified(ME)))
+    assert said_on(ready.early, up) == [] and said_on(ready.send, up) == [Data]
+
+
+def test_nothing_early_overtakes_what_its_link_is_to_hear_first(talk):
+    sensor = talk.connect(ZEEK, Role.POINT)
+    talk.send(sensor, verified(ZEEK))
+    up = talk.dial(PARENT, Role.CHILD)
+    assert said_on(talk.last.early, up) == []
+    said = said_on(talk.last.send, up)
+    assert said[said.index(Routes) :] == [Routes, Intro, Data]
 
 
 def test_it_goes_to_the_parent_and_to_who_subscribed_each_as_it_may(talk):
