@@ -20,7 +20,8 @@ from fabric.protocol.limits import (
     ITEMS_MAX,
 )
 from fabric.protocol.link import Link, State
-from fabric.protocol.links import UPLINK, Links
+from fabric.protocol.links import UPLINK
+from fabric.protocol.opening import Opening
 from fabric.protocol.outbox import Outbox, Row, visit_of
 from fabric.protocol.permissions import labels_withheld
 from fabric.protocol.ready import (
@@ -46,7 +47,7 @@ TEMPORARY = frozenset({Code.BUSY, Code.UNKNOWN_SIGNER, Code.RATE_EXCEEDED})
 _TEMPORARY_WAIT_MS = 200
 
 
-class Carrier(Links):
+class Carrier(Opening):
     """What travels over links, whatever it means."""
 
     def on_message(self, link: Link, item: Item, message: Verified, lane: Lane, sent_ms: int, now_ms: int,

@@ -2,8 +2,8 @@
 
 `step` takes one event and the time; frames that can wait for each other are made at `Tick`, the end of a driver's
 turn. Guarantees: every frame but an accepted peer's is refused; a message is acknowledged in the same `Ready` that
-persists it; everything that may be lost is repeated. Five files, one subject each: `links`, `carrier` on it,
-`directing`, `believing`, and this, which dispatches. A subclass says what messages mean.
+persists it; everything that may be lost is repeated. Six files, one subject each: `links`, `opening` (how they
+open), `carrier` on it, `directing`, `believing`, and this, which dispatches. A subclass says what messages mean.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A relay (SPEC 7-9): what climbs, what descends, and who below gets it.
 
-Each file on the way to this one has a subject: `links`, `carrier`, `node`, `placing` (who is where), `below`
+Each file on the way to this one has a subject: `links`, `opening`, `carrier`, `node`, `placing` (who is where), `below`
 (sessions), `holding` (rows), `telling` (what it says itself), `commands` (actions), `following` (who moved), `asking`
 (questions to issuers), `revoking` (which list is in force where). This says what messages mean. The order of checks on
 arrival is `_examine`, the only way into custody. Guarantees, at this hop and whatever the others do: nothing enters in
