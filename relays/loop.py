@@ -39,6 +39,7 @@ from fabric.transport.sockets import LinkNumbers
 from fabric.transport.turns import Turn
 from relays.config import RelayConfig
 from relays.drain import Draining, drain_path, read_draining, write_draining
+from relays.garbage import Garbage
 from relays.logs import Allowance
 from relays.pins import Pins
 from relays.status import StatusFile, snapshot
@@ -116,6 +117,7 @@ class RelayLoop:
         )
         self._door: DoorTest | None = self._door_test()
         self._status = StatusFile(self._folder / "run" / f"{identity.id}.json")
+        self._garbage = Garbage(now_ms)
         asleep = sum(self._spool.asleep.rows)
         self._log.info(
             "relay started", listen=self._listener.address, held=len(self.core.custody) + asleep, asleep=asleep
@@ -306,6 +308,7 @@ class RelayLoop:
         if self._pins.look():
             self._log.info("pins read again")
         self._watching.look_around(now_ms)
+        self._garbage.look(len(self.core.custody), now_ms)
         gate = self._gate.counters
         self._status.write(snapshot(self.core, self._config, now_ms, dict(gate), self._door is None))
 

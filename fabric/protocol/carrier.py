@@ -145,10 +145,9 @@ class Carrier(Opening):
 
     def _pump(self, link: Link, outbox: Outbox, now_ms: int, ready: Ready) -> None:
         """Send what credit allows, urgent first; items of one lane share a frame."""
-        items: list[Item] = []
-        size, elements, lane, early = 0, 0, Lane.URGENT, True
         # Of what may be under way the peer has half to work on while the other half travels.
         frame_bytes = min(_FRAME_TARGET_BYTES, outbox.pace.window_bytes // 2)
+        gathered = _Gathered()
         while (row := outbox.take(now_ms, link.allowance())) is not None:
             held = row.held
             message = self.fit(row, link, now_ms)
@@ -158,27 +157,20 @@ class Carrier(Opening):
                 continue
             self._introduce(message, link, ready)
             item = self._item(row, message, now_ms)
+            if not gathered.takes(item, held.lane, frame_bytes):
+                self._send_gathered(link, gathered, now_ms, ready)
+                gathered = _Gathered()
+            gathered.add(item, held.lane, early=self._promises_nothing(message))
             bytes_ = len(item.envelope)
-            taken = bytes_ + sum(len(name) + 2 for name in item.targets)
-            counted = _ITEM_ELEMENTS + len(item.hops) + len(item.targets)
-            full = size + taken > frame_bytes or elements + counted > _FRAME_TARGET_ELEMENTS
-            if items and (held.lane != lane or full or len(items) == ITEMS_MAX):
-                self._send_items(link, Data(lane, now_ms, items), early, ready)
-                items, size, elements, early = [], 0, 0, True
-            items.append(item)
-            lane, size, elements = held.lane, size + taken, elements + counted
-            early = early and self._promises_nothing(message)
             outbox.sent(row, now_ms, bytes_)
-            link.sent_bytes[lane] += bytes_
+            link.sent_bytes[held.lane] += bytes_
             self.counters["sent"] += 1
-        if items:
-            self._send_items(link, Data(lane, now_ms, items), early, ready)
+        if gathered.items:
+            self._send_gathered(link, gathered, now_ms, ready)
 
-    def _send_items(self, link: Link, data: Data, early: bool, ready: Ready) -> None:
-        if early:
-            self.send_early(link, data, ready)
-        else:
-            self.send(link, data, ready)
+    def _send_gathered(self, link: Link, gathered: _Gathered, now_ms: int, ready: Ready) -> None:
+        send = self.send_early if gathered.early else self.send
+        send(link, Data(gathered.lane, now_ms, gathered.items), ready)
 
     def _promises_nothing(self, message: Verified) -> bool:
         """Whether it may be passed on before it is on disk here: whoever sent it holds it until we acknowledge it.
@@ -257,6 +249,41 @@ class Carrier(Opening):
             skew_ms=self.skew_ms,
             by_age_only=self.by_age_only(header.kind),
         )
+
+
+class _Gathered:
+    """Items of one lane that share a frame."""
+
+    __slots__ = ("_bytes", "_elements", "early", "items", "lane")
+
+    def __init__(self) -> None:
+        self.lane = Lane.URGENT  # that of the first item, as soon as there is one
+        self.items: list[Item] = []
+        self.early = True
+        self._bytes = self._elements = 0
+
+    def takes(self, item: Item, lane: Lane, bytes_max: int) -> bool:
+        """Whether there is room for it; for the first there is."""
+        if not self.items:
+            return True
+        bytes_, elements = self._bytes + _bytes_of(item), self._elements + _elements_of(item)
+        fits = bytes_ <= bytes_max and elements <= _FRAME_TARGET_ELEMENTS and len(self.items) < ITEMS_MAX
+        return fits and lane == self.lane
+
+    def add(self, item: Item, lane: Lane, *, early: bool) -> None:
+        self.lane = lane
+        self.items.append(item)
+        self.early = self.early and early
+        self._bytes += _bytes_of(item)
+        self._elements += _elements_of(item)
+
+
+def _bytes_of(item: Item) -> int:
+    return len(item.envelope) + sum(len(name) + 2 for name in item.targets)
+
+
+def _elements_of(item: Item) -> int:
+    return _ITEM_ELEMENTS + len(item.hops) + len(item.targets)
 
 
 def _id_of(raw: bytes) -> bytes:
