@@ -85,6 +85,42 @@ def as_found(loaded):
     return messages, seen, sorted(map(repr, (op for op in loaded if not isinstance(op, Put | Seen))))
 
 
+# What waits for the uplink only, and bodies as long as that an envelope's signer could be in them.
+climbing = st.builds(
+    Put, st.integers(0, 40).map(lambda n: bytes([n]) * 16), st.just(Direction.UP),
+    st.sampled_from([Lane.HIGH, Lane.LOW]), bodies, st.just(7), st.just(NOW), st.just(LATER), st.just(("hq",)),
+    st.just((("^", ()),)), st.just(()),
+)
+rows = st.one_of(puts(), climbing).map(lambda put: put._replace(envelope=bytes(32) + put.envelope))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(rows, max_size=24, unique_by=lambda put: put[:2]), st.integers(1, 3))
+def test_the_same_sleeps_in_both_and_wakes_in_the_same_order(held, awake_max):
+    disk = Disk(awake_max)
+    disk.commit(held)
+    disk.settle()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "spool" / "hq.db"
+        spool = Spool(path)
+        spool.commit(held)
+        spool.close()
+        spool = Spool(path, awake_max=awake_max)
+        awake = spool.load(NOW)
+        assert as_found(awake) == as_found(disk.load(NOW))
+        while awake:
+            assert spool.asleep.rows == disk.asleep.rows and spool.asleep.bytes == disk.asleep.bytes
+            ends = [Done(put.id, put.direction, name, name == put.destinations[-1][0])
+                    for put in awake if isinstance(put, Put) for name, _ in put.destinations]
+            for has in (spool, disk):
+                has.commit(ends)
+            disk.settle()
+            awake = spool.wake()
+            assert awake == disk.wake()
+        assert not any(spool.asleep.rows) and not disk.held
+        spool.close()
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.lists(ops, max_size=8), max_size=6).map(possible))
 def test_both_have_the_same_after_any_turns(turns):

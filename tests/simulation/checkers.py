@@ -222,13 +222,13 @@ class Promises(Observer):
             self._listed(node, op)
 
     def _listed(self, node: SimNode, op: Op) -> None:
-        """A list is in force when it is on disk; then nothing of whom it revokes is."""
+        """A list is in force when it is on disk; then nothing of whom it revokes is, but what sleeps until it wakes."""
         if not isinstance(op, KeepLists):
             return
         body, _ = msgpack.unpackb(op.raw)
         self.lists[node.name] = tuple(msgpack.unpackb(body)[5])
-        for id_, _ in node.disk.held if isinstance(node.core, Relay) else ():
-            if id_ in self.known:
+        for id_, direction in node.disk.held if isinstance(node.core, Relay) else ():
+            if id_ in self.known and not node.disk.sleeps(id_, direction):
                 self._check_origin(node, self.known[id_], "still holds")
 
     def _is_revoked(self, node: SimNode, origin: str) -> bool:

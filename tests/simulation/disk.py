@@ -1,4 +1,5 @@
-"""What a node's disk has, with the meaning of the real spool: commits whole or not at all, what is owed, damage.
+"""What a node's disk has, with the meaning of the real spool: commits whole or not at all, what is owed, what sleeps,
+damage. When a row sleeps and wakes is the real spool's own decision.
 
 Held against the real one by tests/properties/test_spool_properties.py, operation by operation.
 """
@@ -8,6 +9,12 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 
+from fabric.edge.spool.backlog import Backlog
+from fabric.edge.spool.rows import unite_bodies
+from fabric.protocol.custody import Asleep
+from fabric.protocol.envelope import decode_envelope
+from fabric.protocol.errors import Reject
+from fabric.protocol.links import UPLINK
 from fabric.protocol.ready import (
     Done,
     KeepCredential,
@@ -25,6 +32,7 @@ from fabric.protocol.ready import (
     Seen,
     may_wait,
 )
+from fabric.protocol.severity import Lane
 from fabric.protocol.wire import Direction
 
 Key = tuple[bytes, Direction]
@@ -52,8 +60,26 @@ def _forgets(op: Op) -> bool:
     return False
 
 
+def _climbing_lane(put: Put) -> Lane | None:
+    """The lane of what waits for the uplink and nothing else."""
+    alone = put.destinations == ((UPLINK, ()),) and put.direction is Direction.UP and not put.moved
+    return put.lane if alone else None
+
+
+def _signer(put: Put) -> bytes:
+    envelope = decode_envelope(put.envelope)
+    return b"" if isinstance(envelope, Reject) else envelope.signer
+
+
 class Disk:
-    def __init__(self) -> None:
+    """`awake_max`: how many rows of each lane that wait for the uplink only are read at the start; None: all."""
+
+    def __init__(self, awake_max: int | None = None) -> None:
+        self._awake_max = awake_max
+        self._backlog = Backlog(awake_max)
+        self._asleep: dict[int, Key] = {}
+        self._numbers: dict[Key, int] = {}
+        self._last = 0
         self.held: dict[Key, Put] = {}
         self.seen: dict[Key, Seen] = {}
         self.kept: dict[tuple[object, ...], Op] = {}
@@ -80,6 +106,8 @@ class Disk:
         match op:
             case Put(id_, direction):
                 self.held[id_, direction] = op
+                self._last += 1
+                self._numbers[id_, direction] = self._last
             case Done(id_, direction, destination, last):
                 put = self.held.get((id_, direction))
                 if put is None:
@@ -88,10 +116,13 @@ class Disk:
                 self.held[id_, direction] = put._replace(destinations=left)
                 if last:
                     del self.held[id_, direction]
+                    self._backlog.ended(self._numbers.pop((id_, direction)))
                     self._remember(Seen(id_, direction, put.expires_at_ms))
             case Replace(id_, direction, envelope):
                 put = self.held.get((id_, direction))
-                if put is not None:
+                if put is not None and self.sleeps(id_, direction):
+                    self.held[id_, direction] = put._replace(envelope=unite_bodies(put.envelope, envelope))
+                elif put is not None:
                     self.held[id_, direction] = put._replace(envelope=envelope)
             case Seen():
                 self._remember(op)
@@ -113,7 +144,39 @@ class Disk:
                 if type(op) is kind and not (isinstance(op, KeepDispatch) and op.until_ms <= now_ms):
                     yield op
         yield from (seen for seen in self.seen.values() if seen.until_ms > now_ms)
-        yield from self.held.values()
+        awake = self._fall_asleep()
+        yield from (Seen(*key, self.held[key].expires_at_ms) for key in self._asleep.values())
+        yield from awake
+
+    # -- what sleeps ------------------------------------------------------------------------------------
+
+    def _fall_asleep(self) -> list[Put]:
+        """The rows that are read now."""
+        self._backlog, self._asleep, awake = Backlog(self._awake_max), {}, []
+        for key, put in self.held.items():
+            n, lane = self._numbers[key], _climbing_lane(put)
+            if lane is not None and self._backlog.sleeps(lane):
+                self._backlog.add(n, lane, len(put.envelope), _signer(put))
+                self._asleep[n] = key
+                continue
+            if lane is not None:
+                self._backlog.is_awake(n, lane)
+            awake.append(put)
+        return awake
+
+    @property
+    def asleep(self) -> Asleep:
+        return self._backlog.asleep
+
+    def sleeps(self, id_: bytes, direction: Direction) -> bool:
+        return (id_, direction) in self._asleep.values()
+
+    def wake(self) -> list[Op]:
+        """The rows whose turn it is, and before them who signed them. Mostly none."""
+        puts = [self.held[self._asleep.pop(n)] for n in self._backlog.due()]
+        signers = dict.fromkeys(_signer(put) for put in puts)
+        kept = [self.kept.get((KeepCredential, signer)) for signer in signers]
+        return [*(op for op in kept if op is not None), *puts]
 
     # -- when it fails ----------------------------------------------------------------------------------
 

@@ -26,6 +26,8 @@ _NARROW_BYTES_PER_S, _NARROW_WAY_MS = 40_000, 1_000
 _NARROW_MS = 12 * SECOND_MS
 _FLOOD_BYTES = 100
 _CRITICAL_EVERY_MS, _LOW_EVERY_MS = 25, 100
+# So long a relay is cut off, and as often something is published below it.
+_BACKLOG_MS, _BACKLOG_EVERY_MS = 12 * SECOND_MS, 250
 # What must be low of all that was sent: less than the sixteenth that it is owed, since the begin is not steady.
 _LOW_SHARE = 24
 
@@ -236,6 +238,30 @@ def _revoke(story: Story) -> None:
     story.world.revoke(name, story.relays[0])
 
 
+def _backlog(story: Story) -> None:
+    """A relay is cut off, takes in what is published below it, and crashes with most of that asleep, or once more."""
+    world, chosen = story.world, story.chosen
+    sensor = chosen.choice(story.sensors)
+    cut_off = world.relay_of(sensor)
+    if cut_off in ("", story.relays[0]):
+        return
+    parents = list(story.parents[cut_off])
+    for parent in parents:
+        world.part(cut_off, parent, told=chosen.random() < 0.5)
+    for at_ms in range(0, _BACKLOG_MS, _BACKLOG_EVERY_MS):
+        severity = chosen.choice([Severity.LOW, Severity.LOW, Severity.CRITICAL])
+        ttl_ms = chosen.choice([_BACKLOG_MS, HOUR_MS, HOUR_MS])
+        world.after(at_ms, lambda s=severity, t=ttl_ms: story.publish(sensor, severity=s, ttl_ms=t))
+    for at_ms in chosen.sample(range(_BACKLOG_MS // 4, _BACKLOG_MS), chosen.randint(1, 3)):
+        world.after(at_ms, lambda: world.doom(cut_off, chosen.randint(0, 5), chosen.choice([20, 300, 3_000])))
+
+    def join() -> None:
+        for parent in parents:
+            world.join(cut_off, parent)
+
+    world.after(_BACKLOG_MS + chosen.choice([0, 5_000]), join)
+
+
 def _drain(story: Story) -> None:
     """Somebody stops a relay for a while, and lets those below it move first."""
     chosen = story.chosen
@@ -251,7 +277,7 @@ NOW_AND_THEN: dict[str, Fault] = {
     "crash": _crash, "partition": _partition, "oneway": _oneway, "flap": _flap, "delay": _delay, "clock": _clock_step,
     "full": _disk_full, "flips": _disk_flips, "drain": _drain, "time": _root_clock_step,
 }
-ONCE: dict[str, Fault] = {"narrow": _narrow, "revoke": _revoke}
+ONCE: dict[str, Fault] = {"narrow": _narrow, "revoke": _revoke, "backlog": _backlog}
 # A flood is much to tell.
 SELDOM = frozenset({"narrow"})
 FAULTS = tuple(dict.fromkeys([*ALWAYS, *NOW_AND_THEN, *ONCE]))

@@ -20,6 +20,7 @@ from fabric.protocol.notices import Notices
 from fabric.protocol.outbox import Held
 from fabric.protocol.wire import Lists
 from tests.simulation.checkers import Broken, Promises
+from tests.simulation.disk import Disk
 from tests.simulation.trouble import SENSOR, tell
 from tests.simulation.world import World
 
@@ -96,6 +97,10 @@ def who_is_revoked_keeps_his_place(patch):
     patch.setattr(Below, "on_lists", lambda *_: None)
 
 
+def what_sleeps_is_never_woken(patch):
+    patch.setattr(Disk, "wake", lambda _: [])
+
+
 @pytest.mark.parametrize(("mutant", "faults", "said"), [
     (nothing_is_a_repeat, ("loss", "copies"), "came twice"),
     (no_part_is_taken_out_on_sending, ("partition",), "was sent to"),
@@ -110,6 +115,7 @@ def who_is_revoked_keeps_his_place(patch):
     (who_is_revoked_is_heard, ("revoke",), "who is revoked"),
     (a_list_goes_no_further, ("revoke",), "has revocation list"),
     (who_is_revoked_keeps_his_place, ("revoke",), "looks for"),
+    (what_sleeps_is_never_woken, ("backlog",), "rows sleep"),
 ], ids=lambda value: getattr(value, "__name__", ""))
 def test_a_checker_says_what_is_broken(monkeypatch, mutant, faults, said):
     mutant(monkeypatch)
@@ -123,6 +129,7 @@ def test_a_checker_says_what_is_broken(monkeypatch, mutant, faults, said):
 
 @pytest.mark.parametrize("faults", [
     ("loss", "copies"), ("partition",), ("crash", "partition"), ("narrow",), ("full",), ("revoke",), ("drain", "time"),
+    ("backlog",),
 ])
 def test_and_of_what_is_whole_nothing(faults):
     for seed in range(STORIES // 2):

@@ -233,6 +233,8 @@ class Trouble:
                 ]
             if not len(core.custody) and any(core.custody.lane_bytes):
                 found.append(f"{relay} holds nothing and counts {core.custody.lane_bytes} bytes")
+            if any(core.custody.asleep.rows):
+                found.append(f"{relay} lets {sum(core.custody.asleep.rows)} rows sleep that could go")
         return found
 
     def _missed(self) -> list[str]:

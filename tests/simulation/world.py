@@ -63,6 +63,8 @@ _CONNECT_MS = 5
 _LISTS = 14
 # How long ends of rows may wait for a commit, as in the real spool.
 _OWED_MS = 50
+# Few, so that what a relay holds when it crashes has some that sleep.
+_AWAKE_MAX = 1
 
 
 class Observer:
@@ -157,6 +159,7 @@ class World:
             )
 
         node = self._add(name, member, make)
+        node.disk = Disk(_AWAKE_MAX)
         for above in parents:
             if dial == "parent":
                 node.dials.append((above, Role.CHILD))
@@ -219,6 +222,9 @@ class World:
         if node.alive:
             now_ms = node.now_ms(self.now_ms)
             self._tell_state(node)
+            if woken := node.disk.wake():
+                damaged = node.core.restore(woken, now_ms)
+                assert not damaged, "what is damaged is found when the disk is read"
             ready = node.core.step(event, now_ms)
             ready.merge(node.core.step(Tick(), now_ms))
             self._apply(node, ready)
@@ -272,7 +278,8 @@ class World:
     def _drain_on(self, node: SimNode, until_ms: int, away_ms: int) -> None:
         core = node.core
         assert isinstance(core, Relay)
-        if not node.alive or not (core.draining and core.drained or self.now_ms >= until_ms):
+        drained = core.draining and core.drained and not sum(core.custody.asleep.rows)
+        if not node.alive or not (drained or self.now_ms >= until_ms):
             self.after(SECOND_MS, lambda: self._drain_on(node, until_ms, away_ms))
             return
         if node.disk.owed:
@@ -319,6 +326,7 @@ class World:
         node.core.roots = self.roots
         node.core.wall_ahead_ms = node.wall_ms - node.ahead_ms
         damaged = node.core.restore(node.disk.load(now_ms), now_ms)
+        node.core.custody.asleep = node.disk.asleep
         quarantined, node.quarantined = [*node.quarantined, *damaged], []
         node.alive = True
         node.wake_at_ms = None

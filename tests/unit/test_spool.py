@@ -160,10 +160,11 @@ def test_what_comes_again_while_it_sleeps_is_one_message_afterwards(path):
     assert left == [(id_of(2), 100), (id_of(3), 7)]
 
 
-def test_a_row_without_a_body_is_set_aside_whether_or_not_it_could_sleep(path):
+@pytest.mark.parametrize("body", [None, b"", b"short"])
+def test_a_row_without_a_body_is_set_aside_whether_or_not_it_could_sleep(path, body):
     committed(path, [put(1), put(2)])
     with sqlite3.connect(path) as db:
-        db.execute("UPDATE messages SET body = NULL WHERE n = 2")
+        db.execute("UPDATE messages SET body = ? WHERE n = 2", (body,))
     db.close()
     spool = Spool(path, awake_max=1)
     assert [op.id for op in spool.load(NOW) if isinstance(op, Put)] == [id_of(1)]

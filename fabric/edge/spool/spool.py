@@ -205,11 +205,13 @@ class Spool:
                 end = ends.fetchone()
             self._numbers.is_there(n)
             lane = climbing_lane(meta, done)
-            if lane is not None and size is not None and backlog.sleeps(lane):
+            if size is None or size < SIGNER_AT + ID_BYTES:  # no envelope: it is read, and set aside, now
+                lane = None
+            if lane is not None and backlog.sleeps(lane):
                 backlog.add(n, lane, size, self._signer(n) if signer is None else bytes(signer))
                 metas.append((n, meta))
                 continue
-            if lane is not None and size is not None:
+            if lane is not None:
                 backlog.is_awake(n, lane)
             awake.append(n)
         known = [(seen, n) for n, meta in metas if (seen := seen_of(meta)) is not None]
