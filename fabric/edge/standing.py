@@ -41,7 +41,8 @@ class Standing:
 
     def wait_attached(self, timeout_s: float) -> None:
         """Until the relay knows what this node takes by now."""
-        if not self.attached.wait(timeout_s) or self._ended:
+        # A call that found it ended may have said that something is to be confirmed: nobody will.
+        if self._ended or not self.attached.wait(timeout_s) or self._ended:
             raise self.problem or FabricError(Code.TIMED_OUT, "the relay did not confirm what this node takes")
 
     # -- the connection's thread ------------------------------------------------------------------------
