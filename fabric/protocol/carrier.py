@@ -22,7 +22,7 @@ from fabric.protocol.limits import (
 from fabric.protocol.link import Link, State
 from fabric.protocol.links import UPLINK
 from fabric.protocol.opening import Opening
-from fabric.protocol.outbox import Outbox, Row, visit_of
+from fabric.protocol.outbox import Held, Outbox, Row, visit_of
 from fabric.protocol.permissions import labels_withheld
 from fabric.protocol.ready import (
     Ready,
@@ -211,14 +211,16 @@ class Carrier(Opening):
 
     def fit(self, row: Row, link: Link, now_ms: int) -> Verified | Reject:
         """What of a held message may go to this peer, now (SPEC 3.5, 4, 5): the last look before it leaves."""
-        held, peer = row.held, link.peer
-        assert peer is not None
-        if self.is_expired(held.message, held.age_at(now_ms), now_ms):
-            return Reject(Code.EXPIRED)
+        assert link.peer is not None
+        return self.why_over(row.held, now_ms) or self.strip(row.held.message, link.peer)
+
+    def why_over(self, held: Held, now_ms: int) -> Reject | None:
+        """Why a held message goes no further, if it does not: its origin was revoked, or its time is over."""
         revoked = self.trust.revocations.check(held.message.credential)
         if revoked is not None:
             return revoked
-        return self.strip(held.message, peer)
+        is_over = self.is_expired(held.message, held.age_at(now_ms), now_ms)
+        return Reject(Code.EXPIRED) if is_over else None
 
     def strip(self, message: Verified, holder: Credential) -> Verified | Reject:
         """The message as this holder may have it, or WITHHELD when it may not know of it or not use the rest."""

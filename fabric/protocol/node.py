@@ -155,11 +155,12 @@ class Node(Believing):
     def on_timers(self, now_ms: int, ready: Ready) -> None:
         """A few times a second. What has run out ends."""
         for held in self.custody.overdue(now_ms):
-            if not self.is_expired(held.message, held.age_at(now_ms), now_ms):
+            why = self.why_over(held, now_ms)
+            if why is None:
                 self.custody.later(held, now_ms + _EXPIRY_LATER_MS)
                 continue
             for row in list(held.rows.values()):
-                self.on_settled(row, Reject(Code.EXPIRED), now_ms, ready)
+                self.on_settled(row, why, now_ms, ready)
         self.custody.dedup.sweep(now_ms)
 
     def on_turn_end(self, ready: Ready) -> None:
