@@ -10,13 +10,12 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,6 +23,7 @@ from typing import Any, TypeVar
 from fabric.edge.blocking import ControlPoint
 from fabric.edge.identity import Identity, load_identity
 from relays.topology import load as topology_of
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 FABRIC = [sys.executable, "-m", "relays.cli"]
@@ -75,14 +75,8 @@ require = 0
 
 
 def with_free_ports(text: str) -> str:
-    """PORT-name becomes a port that was free a moment ago, the same for the same name."""
-    ports: dict[str, str] = {}
-    with ExitStack() as stack:
-        for name in _PORT.findall(text):
-            if name not in ports:
-                taken = stack.enter_context(socket.socket())
-                taken.bind(("127.0.0.1", 0))
-                ports[name] = str(taken.getsockname()[1])
+    """PORT-name becomes a free port, the same for the same name."""
+    ports = {name: str(free_port()) for name in dict.fromkeys(_PORT.findall(text))}
     return _PORT.sub(lambda found: ports[found[1]], text)
 
 

@@ -8,12 +8,12 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from relays.demo.steps import CHECKS
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 ADDRESS = re.compile(r"127\.0\.0\.1:\d+")
@@ -23,12 +23,7 @@ ADDRESS = re.compile(r"127\.0\.0\.1:\d+")
 def topology(tmp_path):
     """enterprise.toml on ports that are free."""
     text = (ROOT / "topologies" / "enterprise.toml").read_text()
-    with ExitStack() as stack:
-        doors = {}
-        for address in ADDRESS.findall(text):
-            door = stack.enter_context(socket.socket())
-            door.bind(("127.0.0.1", 0))
-            doors[address] = f"127.0.0.1:{door.getsockname()[1]}"
+    doors = {address: f"127.0.0.1:{free_port()}" for address in ADDRESS.findall(text)}
     file = tmp_path / "enterprise.toml"
     file.write_text(ADDRESS.sub(lambda found: doors[found[0]], text))
     return file
