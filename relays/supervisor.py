@@ -4,6 +4,8 @@ Guarantees: one supervisor for a fabric on a machine (a lock that dies with it);
 pause that doubles while it keeps dying, and one that was drained when it is called back; stopping stops all, asking
 first. Relays do not die with the supervisor's terminal, and none is left behind by a supervisor that was asked to stop
 or, on Linux, that was killed.
+
+Its own files beside those of relays begin with "_", which no relay's name has.
 """
 
 from __future__ import annotations
@@ -70,7 +72,7 @@ class Supervisor:
                 time.sleep(interval_s)
         finally:
             self._stop_all()
-            (self._run / "supervisor.json").unlink(missing_ok=True)
+            (self._run / "_supervisor.json").unlink(missing_ok=True)
             for signal_, handler in previous.items():
                 signal.signal(signal_, handler)
             self._release_lock()
@@ -79,7 +81,7 @@ class Supervisor:
         self._stopping = True
 
     def _take_lock(self) -> None:
-        self._lock = os.open(self._run / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        self._lock = os.open(self._run / "_lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -94,9 +96,9 @@ class Supervisor:
 
     def _write_state(self) -> None:
         state = {"pid": os.getpid(), "fabric": self.fabric, "relays": list(self.relays), "started": time.time()}
-        temporary = self._run / "supervisor.new"
+        temporary = self._run / "_supervisor.new"
         temporary.write_text(json.dumps(state))
-        temporary.replace(self._run / "supervisor.json")
+        temporary.replace(self._run / "_supervisor.json")
 
     def _begin_log(self, relay: str) -> None:
         """So that the last words of an earlier run are not taken for this one's."""
@@ -157,11 +159,11 @@ def supervisor_state(fabric: str, home: Path | None = None) -> dict[str, Any] | 
     """What runs here, or None. The lock decides, so a stale file of a supervisor that was killed means nothing."""
     run = fabric_folder(fabric, home) / "run"
     try:
-        with (run / "lock").open("rb") as lock:
+        with (run / "_lock").open("rb") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except OSError:
-                return dict(json.loads((run / "supervisor.json").read_text()))
+                return dict(json.loads((run / "_supervisor.json").read_text()))
     except (OSError, ValueError):
         return None
     return None

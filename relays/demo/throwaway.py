@@ -68,7 +68,7 @@ class Throwaway:
         self._run = fabric_folder(self.name, self.home) / "run"
         self._run.mkdir(mode=0o700, exist_ok=True)
         # A session of its own: Ctrl-C is for the demo, which then stops everything in order.
-        with (self._run / "supervisor.log").open("ab") as log:
+        with (self._run / "_supervisor.log").open("ab") as log:
             self._supervisor = subprocess.Popen(
                 [sys.executable, "-m", "relays.cli.supervise", self.name, *self.topology.relays],
                 cwd=Path(__file__).parents[2], env={**os.environ, "FABRIC_HOME": str(self.home)},

@@ -292,7 +292,7 @@ class House:
 
     def destroy(self) -> None:
         """Nothing of it is left, supervisors first: they would start the others again."""
-        supervisor = self.folder / "run" / "supervisor.json"
+        supervisor = self.folder / "run" / "_supervisor.json"
         with suppress(OSError, ValueError, KeyError):
             os.kill(int(json.loads(supervisor.read_text())["pid"]), signal.SIGKILL)
         for _ in range(50):

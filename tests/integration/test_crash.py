@@ -65,7 +65,7 @@ def test_a_backlog_that_is_read_bit_by_bit_after_a_restart_arrives_whole_and_onc
 
 def test_a_supervisor_that_is_killed_leaves_nothing_behind_and_can_be_started_again(own_house: House):
     own_house.up()
-    supervisor = json.loads((own_house.folder / "run" / "supervisor.json").read_text())["pid"]
+    supervisor = json.loads((own_house.folder / "run" / "_supervisor.json").read_text())["pid"]
     os.kill(supervisor, signal.SIGKILL)
     wait_for(lambda: not own_house.processes(), "no relay without its supervisor")
     assert own_house.cli("down", "--json").expect(1).error["code"] == "E914"

@@ -106,7 +106,7 @@ def relays_are_starting(tmp_path):
 def supervisor_is_held(tmp_path):
     """A relay was taken away, and what would bring it back is stopped: the worst moment to end."""
     for home in homes_in(tmp_path):
-        for file in home.glob("*/run/supervisor.json"):
+        for file in home.glob("*/run/_supervisor.json"):
             stat = Path(f"/proc/{json.loads(file.read_text())['pid']}/stat")
             return stat.read_text().rpartition(")")[2].split()[0] == "T"
     return False
