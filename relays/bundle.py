@@ -13,15 +13,24 @@ _FILES = ("identity.json", "secret.json", "credential")
 _FILES_IF_ANY = ("directory", "pins")
 
 _START = """#!/bin/sh
-# Runs relay {id} of fabric {fabric} in the foreground. Needs the message-fabric package:
-#   pip install message-fabric
+# Runs relay {id} of fabric {fabric} in the foreground, with the first Python that has Message Fabric: $PYTHON, one in
+# venv/ beside this file, one in /opt/message-fabric, or the system's.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 export FABRIC_HOME="${{FABRIC_HOME:-/var/lib/message-fabric}}"
-exec "${{PYTHON:-python3}}" -m relays.run "$here"
+for python in "${{PYTHON:-}}" "$here/venv/bin/python" /opt/message-fabric/bin/python python3; do
+    if [ -n "$python" ] && "$python" -P -c 'import relays.run' 2> /dev/null; then
+        exec "$python" -P -m relays.run "$here"
+    fi
+done
+echo "error: no Python 3.11 or newer here has Message Fabric" >&2
+echo "  next: copy the checkout of message-fabric here, then" >&2
+echo "        python3 -m venv /opt/message-fabric && /opt/message-fabric/bin/pip install ./message-fabric" >&2
+exit 78
 """
 
-_UNIT = """# Copy this folder to /etc/message-fabric/{id}, then as root:
+_UNIT = """# Copy this folder to /etc/message-fabric/{id} and a checkout of message-fabric to here, then as root:
+#   python3 -m venv /opt/message-fabric && /opt/message-fabric/bin/pip install ./message-fabric
 #   useradd --system --home-dir /var/lib/message-fabric --shell /usr/sbin/nologin message-fabric
 #   chown -R message-fabric /etc/message-fabric/{id}
 #   systemctl enable --now /etc/message-fabric/{id}/message-fabric-{id}.service
@@ -38,7 +47,7 @@ StateDirectory=message-fabric
 StateDirectoryMode=0700
 Restart=always
 RestartSec=1
-RestartPreventExitStatus=77
+RestartPreventExitStatus=77 78
 LimitNOFILE=65536
 MemoryMax=1G
 NoNewPrivileges=yes

@@ -2,11 +2,13 @@
 
 from relays.authority.delegating import Delegation, delegate
 from relays.authority.directories import directory_path
-from relays.authority.identities import make_identities
+from relays.authority.identities import make_identities, make_only
 from relays.authority.keeping import Authority, back_up, init_authority, open_authority, restore_authority
 from relays.authority.lists import keep_list, reasons, revoke
+from relays.authority.strays import check_strays, keep_ids, kept_ids, stray_words, strays
 
 __all__ = [
-    "Authority", "Delegation", "back_up", "delegate", "directory_path", "init_authority", "keep_list",
-    "make_identities", "open_authority", "reasons", "restore_authority", "revoke",
+    "Authority", "Delegation", "back_up", "check_strays", "delegate", "directory_path", "init_authority", "keep_ids",
+    "keep_list", "kept_ids", "make_identities", "make_only", "open_authority", "reasons", "restore_authority", "revoke",
+    "stray_words", "strays",
 ]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ipaddress
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 from fabric.edge.home import fabric_folder, ids_folder, revocations_path, write_private
@@ -28,36 +29,57 @@ def directory_path(fabric: str, home: Path | None = None) -> Path:
     return fabric_folder(fabric, home) / DIRECTORY
 
 
-def keep_directory(topology: Topology, authority: Authority, home: Path | None = None) -> None:
-    """Bring the directory in step with the identities of a topology's relays, and the copies with it.
+def keep_directory(
+    topology: Topology, authority: Authority, ids: Collection[str], home: Path | None = None
+) -> bool:
+    """Bring what the directory says of these relays in step with their identities, and the copies with it.
 
-    A fabric that is too large for a directory has none, unless somebody needs it: then it raises TOO_LARGE.
+    Others stay as it has them: False when any of those is out of step. A fabric that is too large for a directory has
+    none, unless somebody needs it: then it raises TOO_LARGE.
     """
     fabric = topology.fabric
     path = directory_path(fabric, home)
+    known, relays = _read(own_directory(path.parent), authority), _relays(topology, authority, home)
+    partly = relays if set(topology.relays) <= set(ids) else _partly(known.relays, relays, ids)
     try:
-        raw = _brought_up_to_date(path, topology, authority, home)
+        raw = known.raw if _is_in_step(known, partly) else _sign(path, known, partly, authority)
     except FabricError as error:
         if error.code is not Code.TOO_LARGE or topology.points_nearest():
             raise
-        return
+        return True
     for id_ in [*topology.relays, *topology.points]:
         folder = ids_folder(fabric, home) / id_
         there = own_directory(folder)
         if there != raw and not _read(there, authority).supersedes(_read(raw, authority)):
             write_private(folder / DIRECTORY, raw)
+    return partly == relays
 
 
-def _brought_up_to_date(path: Path, topology: Topology, authority: Authority, home: Path | None) -> bytes:
-    known = _read(own_directory(path.parent), authority)
+def _relays(topology: Topology, authority: Authority, home: Path | None) -> tuple[Descriptor, ...]:
+    """What the directory is to say: every relay of the topology that was not revoked."""
     revoked = read_revocations(revocations_path(topology.fabric, home), authority.public, topology.fabric).ids
-    relays = tuple(_descriptor(relay, topology, home) for relay in topology.relays.values() if relay.id not in revoked)
-    now_ms = time.time_ns() // 1_000_000
-    if known.relays == relays and known.not_after_ms - now_ms > DIRECTORY_LIFE_MS // 3:
-        return known.raw
+    return tuple(_descriptor(relay, topology, home) for relay in topology.relays.values() if relay.id not in revoked)
+
+
+def _partly(
+    said: tuple[Descriptor, ...], wanted: tuple[Descriptor, ...], ids: Collection[str]
+) -> tuple[Descriptor, ...]:
+    """What is said by now, but of these relays what is wanted, and of those that are not in it yet."""
+    before, now = {relay.id: relay for relay in said}, {relay.id: relay for relay in wanted}
+    merged = {id_: now[id_] if id_ in now and id_ in ids else relay for id_, relay in before.items()}
+    return tuple((merged | {id_: relay for id_, relay in now.items() if id_ not in before}).values())
+
+
+def _is_in_step(known: RelayDirectory, relays: tuple[Descriptor, ...]) -> bool:
+    """Whether it says that, for a while yet."""
+    return known.relays == relays and known.not_after_ms - time.time_ns() // 1_000_000 > DIRECTORY_LIFE_MS // 3
+
+
+def _sign(path: Path, known: RelayDirectory, relays: tuple[Descriptor, ...], authority: Authority) -> bytes:
     # The version follows the clock, so that one made after an old backup was restored is newer than all before it.
+    now_ms = time.time_ns() // 1_000_000
     version = max(known.version + 1, now_ms // 1_000)
-    raw = issue_directory(topology.fabric, version, now_ms, now_ms + DIRECTORY_LIFE_MS, relays, authority.signer)
+    raw = issue_directory(authority.fabric, version, now_ms, now_ms + DIRECTORY_LIFE_MS, relays, authority.signer)
     write_private(path, raw)
     return raw
 

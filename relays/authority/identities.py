@@ -1,15 +1,16 @@
 """The identities that an authority makes from a topology (SPEC 6).
 
 Guarantees: an identity that exists keeps its keys and its id; only what the topology changed of it is issued again,
-and where nothing did, the authority's key is not needed. Only its public half goes into identities.
+and where nothing did, the authority's key is not needed. Who asks for one identity signs nobody else's. Only the public
+half of the authority's key goes into identities.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import nacl.bindings
 
@@ -27,11 +28,34 @@ from fabric.edge.identity import (
 from fabric.protocol.credentials import NodeKind
 from relays.authority.directories import keep_directory
 from relays.authority.keeping import Authority
-from relays.authority.minting import claim, keys_of, mint
+from relays.authority.minting import Keys, claim, keys_of, mint
 from relays.pins import write_pins
 from relays.topology.model import PointSpec, RelaySpec, Topology
 
 CREDENTIAL_LIFE_MS = 365 * 86_400_000
+
+
+class _Wanted(NamedTuple):
+    """An identity as a topology has it: what its credential says, whom it dials, and what its relay is told besides."""
+
+    claim: dict[str, Any]
+    dials: tuple[Dial, ...]
+    extra: dict[str, Any]
+
+    @property
+    def id(self) -> str:
+        return str(self.claim["id"])
+
+
+class Made(NamedTuple):
+    """`made`: the ids that were issued. `left`: those that are not as the topology has them, and were not signed.
+
+    `directory_left`: the directory says something else of a relay than the topology, and was not signed for it.
+    """
+
+    made: list[str]
+    left: list[str]
+    directory_left: bool
 
 
 def make_identities(topology: Topology, authority: Authority, home: Path | None = None) -> list[str]:
@@ -40,25 +64,49 @@ def make_identities(topology: Topology, authority: Authority, home: Path | None 
     The ids that were made or issued again. A control point that names no relay finds the nearest by the directory; the
     root stands in its identity for the case that there is none.
     """
+    return _make_all(topology, authority, [*topology.relays, *topology.points], home).made
+
+
+def make_only(topology: Topology, authority: Authority, ids: Collection[str], home: Path | None = None) -> Made:
+    """The same for these ids alone: what others have is never signed anew by the way, since running nodes take up
+    what they find. Others that are missing are made: whom a relay dials must have keys.
+    """
+    return _make_all(topology, authority, ids, home)
+
+
+def _make_all(topology: Topology, authority: Authority, ids: Collection[str], home: Path | None) -> Made:
     folder = ids_folder(topology.fabric, home)
     keys = {id_: keys_of(folder / id_) for id_ in [*topology.relays, *topology.points]}
     publics = {id_: nacl.bindings.crypto_scalarmult_base(curve) for id_, (curve, _) in keys.items()}
     made: list[str] = []
+    left: list[str] = []
+    for wanted in _wanted(topology, publics):
+        known = _known(folder / wanted.id)
+        if known is not None and _is_as(known, wanted, topology, authority):
+            continue
+        if known is not None and wanted.id not in ids:
+            left.append(wanted.id)
+            continue
+        _save(folder / wanted.id, known, wanted, keys[wanted.id], topology, authority)
+        made.append(wanted.id)
     for relay in topology.relays.values():
-        extra = _relay_extra(topology, relay, publics)
+        if relay.id in ids or relay.id in made:
+            write_pins(folder / relay.id, _pinned(topology, relay, publics, folder))
+    in_step = keep_directory(topology, authority, ids, home)
+    return Made(made, left, directory_left=not in_step)
+
+
+def _wanted(topology: Topology, publics: Mapping[str, bytes]) -> Iterator[_Wanted]:
+    """Every identity of a topology, relays first."""
+    for relay in topology.relays.values():
         dialled = _parents(relay) if relay.dial == "parent" else ()
         dials = tuple(_dial(topology.relays[name], publics) for name in dialled)
-        _make(relay_claim(topology, relay), keys[relay.id], authority, folder, topology, dials, extra, made)
+        yield _Wanted(relay_claim(topology, relay), dials, _relay_extra(topology, relay, publics))
     for point in topology.points.values():
         relay_id = point.relay or topology.root.id
         dials = tuple(_dial(topology.relays[name], publics) for name in (relay_id, *point.backups))
-        credential = point_claim(topology, point, topology.relays[relay_id])
         extra = {"kind": "point"} if point.relay else {"kind": "point", NEAREST: True}
-        _make(credential, keys[point.id], authority, folder, topology, dials, extra, made)
-    for relay in topology.relays.values():
-        write_pins(folder / relay.id, _pinned(topology, relay, publics, folder))
-    keep_directory(topology, authority, home)
-    return made
+        yield _Wanted(point_claim(topology, point, topology.relays[relay_id]), dials, extra)
 
 
 def _pinned(
@@ -74,33 +122,39 @@ def _pinned(
     return {id_: publics[id_] for id_ in (*below, *above, *points)} | issuers
 
 
-def _make(
-    wanted: dict[str, Any],
-    keys: tuple[bytes, bytes],
-    authority: Authority,
-    folder: Path,
-    topology: Topology,
-    dials: tuple[Dial, ...],
-    extra: Mapping[str, Any],
-    made: list[str],
-) -> None:
-    id_ = str(wanted["id"])
-    now_ms = time.time_ns() // 1_000_000
-    defaults = Defaults(topology.defaults.label, dict(topology.defaults.ttl_ms))
-    known = _known(folder / id_)
-    raw = known.credential.raw if known else b""
-    same = known is not None and all(getattr(known.credential, name) == value for name, value in wanted.items())
-    trusted = known is not None and known.authority_key == authority.public
-    lasting = known is not None and known.credential.not_after_ms - now_ms > CREDENTIAL_LIFE_MS // 3
-    if not (same and trusted and lasting):
-        raw = mint(claim(wanted, keys, now_ms, CREDENTIAL_LIFE_MS), authority.signer, authority.public).raw
-    elif known is not None and (known.dials, known.defaults, dict(known.extra)) == (dials, defaults, dict(extra)):
-        return
-    save_identity(
-        folder / id_, raw, fabric=topology.fabric, id_=id_, authority_key=authority.public, secrets=keys,
-        relay=dials[0] if dials else None, backups=dials[1:], defaults=defaults, extra=extra,
+def _is_credential(known: Identity, wanted: _Wanted, authority: Authority) -> bool:
+    """Whether its credential says what is wanted, by this authority, for a while yet."""
+    lasts_ms = known.credential.not_after_ms - time.time_ns() // 1_000_000
+    return (
+        all(getattr(known.credential, name) == value for name, value in wanted.claim.items())
+        and known.authority_key == authority.public
+        and lasts_ms > CREDENTIAL_LIFE_MS // 3
     )
-    made.append(id_)
+
+
+def _is_as(known: Identity, wanted: _Wanted, topology: Topology, authority: Authority) -> bool:
+    settings = (known.dials, known.defaults, dict(known.extra))
+    return _is_credential(known, wanted, authority) and settings == (wanted.dials, _defaults(topology), wanted.extra)
+
+
+def _defaults(topology: Topology) -> Defaults:
+    return Defaults(topology.defaults.label, dict(topology.defaults.ttl_ms))
+
+
+def _save(
+    folder: Path, known: Identity | None, wanted: _Wanted, keys: Keys, topology: Topology, authority: Authority
+) -> None:
+    """Write it. It is signed only if the credential that it has is not as wanted."""
+    if known is not None and _is_credential(known, wanted, authority):
+        raw = known.credential.raw
+    else:
+        now_ms = time.time_ns() // 1_000_000
+        raw = mint(claim(wanted.claim, keys, now_ms, CREDENTIAL_LIFE_MS), authority.signer, authority.public).raw
+    save_identity(
+        folder, raw, fabric=topology.fabric, id_=wanted.id, authority_key=authority.public, secrets=keys,
+        relay=wanted.dials[0] if wanted.dials else None, backups=wanted.dials[1:], defaults=_defaults(topology),
+        extra=wanted.extra,
+    )
 
 
 def _known(folder: Path) -> Identity | None:

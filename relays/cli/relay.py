@@ -12,7 +12,7 @@ from fabric.edge.home import ids_folder
 from fabric.edge.identity import load_identity
 from fabric.protocol.errors import Code, FabricError
 from relays import topology as topologies
-from relays.authority import make_identities, open_authority
+from relays.authority import make_only, open_authority
 from relays.bundle import make_bundle
 from relays.cli.exits import command
 from relays.cli.passphrase import PassphraseFile, passphrase_from
@@ -48,7 +48,7 @@ def run(
             raise FabricError(Code.USAGE, f"no relay {name}", f"write one of: {', '.join(topology.relays)}")
         folder = ids_folder(topology.fabric) / name
         if not folder.is_dir():
-            make_identities(topology, open_authority(topology.fabric, passphrase=passphrase_from(passphrase_file)))
+            make_only(topology, open_authority(topology.fabric, passphrase=passphrase_from(passphrase_file)), [name])
     raise typer.Exit(run_relay(folder, None))
 
 
@@ -57,19 +57,41 @@ def bundle(
     name: Annotated[str, typer.Argument(help="The relay's id.", metavar="RELAY")],
     file: Annotated[Path, typer.Argument(help="The topology file.", exists=True, dir_okay=False)],
     output: Annotated[Path, typer.Option("-o", "--output", help="A new folder.")],
+    sign: Annotated[list[str] | None, typer.Option("--sign", metavar="ID", help="Issue this one again too, where the file says something else of it; again for more.")] = None,
     passphrase_file: PassphraseFile = None,
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """What one relay needs on its own machine: its configuration and keys only, a systemd unit, a start script.
 
-    Example: fabric bundle plant-1 topologies/enterprise.toml -o /tmp/plant-1
+    Whoever has no identity yet is given one. Of those who have, only this relay is issued again, where the file says
+    something else of it, and whoever --sign names: others are named and left as they are, because running nodes take up
+    a new credential by themselves.
+
+    Examples:
+
+      fabric bundle plant-1 topologies/enterprise.toml -o /tmp/plant-1
+
+      fabric bundle plant-1 topologies/enterprise.toml -o /tmp/plant-1 --sign fw-p1
     """
     topology = topologies.load(file)
     if name not in topology.relays:
         raise FabricError(Code.USAGE, f"no relay {name}", f"write one of: {', '.join(topology.relays)}")
-    make_identities(topology, open_authority(topology.fabric, passphrase=passphrase_from(passphrase_file)))
+    unknown = [id_ for id_ in sign or [] if id_ not in topology.relays and id_ not in topology.points]
+    if unknown:
+        raise FabricError(Code.USAGE, f"{file} has no {unknown[0]}", "name a relay or a control point of the file")
+    authority = open_authority(topology.fabric, passphrase=passphrase_from(passphrase_file))
+    made, left, directory_left = make_only(topology, authority, [name, *(sign or [])])
     files = make_bundle(ids_folder(topology.fabric) / name, output)
     if as_json:
-        print(json.dumps({"relay": name, "folder": str(output), "files": files}))
-    else:
-        print(f"{output}: {', '.join(files)}\nCopy it to the relay's machine and run {output.name}/start there.")
+        print(json.dumps({"relay": name, "folder": str(output), "files": files, "issued": made,
+                          "left": left, "directory_left": directory_left}))
+        return
+    if made:
+        print(f"issued: {', '.join(made)}")
+    if left:
+        print(f"left as they are, though {file} says something else of them: {', '.join(left)}")
+        print(f"  next: where it is meant, {' '.join(f'--sign {id_}' for id_ in left)}")
+    if directory_left:
+        print(f"left as it is, though {file} says something else of other relays: the directory of relays")
+        print(f"  next: where it is meant, fabric up {file}")
+    print(f"{output}: {', '.join(files)}\nCopy it to the relay's machine and run {output.name}/start there.")

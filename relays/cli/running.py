@@ -19,7 +19,16 @@ from fabric.edge.home import fabric_folder, fabrics
 from fabric.protocol.errors import Code, FabricError
 from fabric.protocol.lifetime import format_duration, parse_duration
 from relays import topology as topologies
-from relays.authority import init_authority, keep_list, make_identities, open_authority
+from relays.authority import (
+    init_authority,
+    keep_ids,
+    keep_list,
+    kept_ids,
+    make_identities,
+    open_authority,
+    stray_words,
+    strays,
+)
 from relays.cli.exits import FAILED, PARTLY, SHORT, command
 from relays.cli.passphrase import PassphraseFile, passphrase_from
 from relays.drain import drain_path, read_draining
@@ -62,6 +71,8 @@ def up(
     authority = open_authority(topology.fabric, passphrase=passphrase_from(passphrase_file))
     made = make_identities(topology, authority)
     keep_list(authority)
+    keep_ids(topology)
+    _tell_strays(topology.fabric)
     relays = [name for name in topology.relays if not only or name in only]
     if made and not as_json:
         print(f"issued {len(made)} identities in {fabric_folder(topology.fabric) / 'ids'}", file=sys.stderr)
@@ -79,7 +90,7 @@ def up(
 def _detach(fabric: str, relays: list[str], as_json: bool) -> None:
     log = fabric_folder(fabric) / "run"
     log.mkdir(parents=True, exist_ok=True)
-    with (log / "supervisor.log").open("ab") as output:
+    with (log / "_supervisor.log").open("ab") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "relays.cli.supervise", fabric, *relays],
             stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
@@ -94,7 +105,7 @@ def _detach(fabric: str, relays: list[str], as_json: bool) -> None:
         if all(state["state"] in settled or state["relay"] in failed for state in states):
             break
         if process.poll() is not None:
-            raise FabricError(Code.NOT_RUNNING, fabric, f"read {log / 'supervisor.log'}")
+            raise FabricError(Code.NOT_RUNNING, fabric, f"read {log / '_supervisor.log'}")
         if time.monotonic() >= deadline:
             break
         time.sleep(0.1)
@@ -156,8 +167,16 @@ def status(
     if not states:
         raise FabricError(Code.NOT_RUNNING, name)
     _show(name, states, as_json)
+    _tell_strays(name)
     if any(state["state"] != "up" for state in states):
         raise typer.Exit(SHORT if wait else PARTLY)
+
+
+def _tell_strays(fabric: str) -> None:
+    """On standard error, also with --json: whoever was taken out of the file and goes on all the same."""
+    known = kept_ids(fabric)
+    for id_ in strays(fabric, known) if known is not None else []:
+        print(f"warning {stray_words(id_)}", file=sys.stderr)
 
 
 def the_one(*, running_only: bool) -> str:

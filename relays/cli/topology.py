@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from relays import topology as topologies
+from relays.authority import check_strays
 from relays.cli.exits import FAILED, command, problem_json
 from relays.issuing.members import check_members, members_here
 
@@ -33,6 +34,7 @@ def lint(
     if not any(p.severity == "error" for p in problems):
         topology = topologies.load(file)
         problems += check_members(topology, members_here(topology.fabric))
+        problems += check_strays(topology)
     errors = [p for p in problems if p.severity == "error"]
     for problem in problems:
         print(json.dumps(problem_json(problem)) if as_json else problem)

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import stat
+import subprocess
 
 import pytest
 import structlog
@@ -165,6 +166,24 @@ def test_a_bundle_is_one_relay_s_and_private(home, tmp_path):
     unit = (output / "message-fabric-plant.service").read_text()
     for line in ("ExecStart=/etc/message-fabric/plant/start", "Restart=always", "LimitNOFILE=", "MemoryMax="):
         assert line in unit
+
+
+def test_a_bundle_s_start_finds_a_python_that_has_us_or_says_what_to_do(home, tmp_path):
+    output = tmp_path / "bundle"
+    make_bundle(ids_folder("small", home) / "plant", output)
+    fake = output / "venv" / "bin" / "python"
+    fake.parent.mkdir(parents=True)
+    fake.write_text("#!/bin/sh\necho \"$@\" >> " + str(tmp_path / "asked") + "\n")
+    fake.chmod(0o755)
+    environment = {"PATH": "/bin:/usr/bin", "FABRIC_HOME": str(home), "PYTHON": "/bin/false"}
+    assert subprocess.run([output / "start"], env=environment, check=False, timeout=30).returncode == 0
+    assert (tmp_path / "asked").read_text().splitlines() == ["-P -c import relays.run", f"-P -m relays.run {output}"]
+    fake.write_text("#!/bin/sh\nexit 1\n")
+    none = {**environment, "PATH": str(tmp_path / "nowhere")}
+    (tmp_path / "nowhere").mkdir()
+    (tmp_path / "nowhere" / "dirname").symlink_to("/usr/bin/dirname")
+    done = subprocess.run(["/bin/sh", output / "start"], env=none, check=False, timeout=30, capture_output=True)
+    assert done.returncode == 78 and b"pip install ./message-fabric" in done.stderr
 
 
 @pytest.mark.parametrize("what", ["a folder with something in it", "a file"])
