@@ -88,7 +88,7 @@ class EdgeLoop:
             self.core.take_directory(self._nearby.of_folder().raw)
             self.core.step(Parents((), False), self.clock.now_ms())  # nobody, until it has looked around
         self.outgoing = Outgoing(
-            self.core, Composer(identity.credential, self.core.signer, os.urandom, self.core.fabric_now), self._log
+            self.core, Composer(identity.credential, self.core.signer, os.urandom, self.core.time_to_sign), self._log
         )
         self._outbox_path = outbox
         self._outbox: EdgeOutbox | None = None
@@ -362,7 +362,7 @@ class EdgeLoop:
             return
         core = self.core
         order = self._nearby.look(
-            now_ms, core.fabric_now(now_ms), core.directory, core.trust.revocations, connected=core.connected
+            now_ms, core.clocks(now_ms), core.directory, core.trust.revocations, connected=core.connected
         )
         if self._nearby.not_kept:
             self._log.warning("directory of relays not kept", why=self._nearby.not_kept)

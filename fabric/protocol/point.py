@@ -102,7 +102,7 @@ class Point(Node):
         ready.deliver.append(Disconnected(reason, final=reason.code in _FINAL))
 
     def on_renewed(self, now_ms: int, ready: Ready) -> None:
-        self._want(self.wanted._replace(epoch=self.fabric_now(now_ms)), ready)
+        self._want(self.wanted._replace(epoch=max(self.wanted.epoch + 1, self.fabric_now(now_ms))), ready)
         link = self.by_destination.get(UPLINK)
         if link is not None:
             self._attach(link, ready)
@@ -312,9 +312,9 @@ class Point(Node):
 
     def may_not_act(self, action: Verified, now_ms: int) -> Reject | None:
         """Asked again immediately before it is executed: its requester may have been revoked meanwhile."""
-        requester, at_ms = action.credential, self.fabric_now(now_ms)
+        requester = action.credential
         return self.trust.revocations.check(requester) or self.for_now(
-            self.trust.check_action(requester, self.me.segment, at_ms)
+            self.trust.check_action(requester, self.me.segment, self.clocks(now_ms))
         )
 
     def _handled(self, id_: bytes, refused: Reject | None, link: Link | None, now_ms: int, ready: Ready) -> None:

@@ -138,7 +138,7 @@ class Relay(Revoking):
             problem = self.check_answer(message)
         if problem is None and header.kind is Kind.ACTION:
             problem = self.for_now(
-                self.trust.check_action(message.credential, self.me.segment, self.fabric_now(now_ms))
+                self.trust.check_action(message.credential, self.me.segment, self.clocks(now_ms))
             )
         return problem
 
