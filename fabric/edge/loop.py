@@ -161,6 +161,7 @@ class EdgeLoop:
                 return
             draft = Draft(stamp, record, now_ms, begun)
             try:
+                self.deliveries.requests.check_room()
                 message = self.outgoing.submit_one(draft, now_ms, ready)
             except FabricError as error:
                 begun.set_exception(error)
@@ -172,7 +173,7 @@ class EdgeLoop:
 
     def denied(self, code: Code) -> None:
         """This program was not let do something here: its relay counts that."""
-        self._calls.call_if_any(lambda now_ms, ready: ready.merge(self.core.step(Deny(code), now_ms)))
+        self._calls.call_if_room(lambda now_ms, ready: ready.merge(self.core.step(Deny(code), now_ms)))
 
     def still_valid(self, delivery: Delivery, arrived_ms: int) -> Reject | None:
         """Asked immediately before a handler runs (SPEC 5): in time, and by a clock that can be believed."""
@@ -331,7 +332,7 @@ class EdgeLoop:
             case Asked():
                 if self.on_asked is not None:
                     answer = self.on_asked(delivered, self.core.fabric_now(now_ms))
-                    self._calls.call(lambda now, ready: ready.merge(self.core.step(answer, now)), lambda error: None)
+                    self._calls.later(lambda now, ready: ready.merge(self.core.step(answer, now)))
             case Answered():
                 self.renewing.answered(delivered)
             case Attached():

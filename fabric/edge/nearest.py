@@ -41,7 +41,7 @@ class Ranked:
 
 
 def why_not(relay: Descriptor, revocations: Revocations, clocks_ms: Clocks, skew_ms: int) -> Code | None:
-    """What keeps a relay of the directory from being anybody's, whatever is near. Over is over by each of the clocks."""
+    """What keeps a relay of the directory from being anybody's, whatever is near. Who is over is so by each clock."""
     if relay.id in revocations.ids:
         return Code.REVOKED
     return None if any(relay.is_valid(clock_ms, skew_ms) for clock_ms in clocks_ms) else Code.CREDENTIAL_EXPIRED

@@ -1,8 +1,8 @@
 """Which of two clocks a node believes (SPEC 5): its machine's own, and the root's, as its present parent tells it.
 
 Guarantees: only the present parent is believed, and only about a time at which both it and this node may be there at
-all; a time that is far from the machine's own clock is doubted, whoever tells it; what a parent told that was far off is
-forgotten for every judgement when that parent goes. A credential is over only when it is over by every clock that
+all; a time that is far from the machine's own clock is doubted, whoever tells it; what a parent told that was far off
+is forgotten for every judgement when that parent goes. A credential is over only when it is over by every clock that
 counts. Refuses nothing itself: it is told what was heard, and answers questions. All times are milliseconds.
 
 Nobody can tell from here whether the own clock is wrong or the parent lies. So where the two differ nothing is decided
@@ -34,8 +34,8 @@ class FabricClock:
         self.wall_ahead_ms = 0
         self._skew_ms = skew_ms
         self._parent = 0  # the number of the link to the present parent, 0 without one
-        self._told: ClockOffset | None = None  # what the present parent tells, or one that told nothing else than we knew
-        self._hearsay_ms: int | None = None  # what a parent told last that has gone, where it was far from the own clock
+        self._told: ClockOffset | None = None  # of the present parent, or of one that told what the own clock says too
+        self._hearsay_ms: int | None = None  # what one told last that has gone, where that was far from the own clock
 
     # -- what happens -----------------------------------------------------------------------------------
 

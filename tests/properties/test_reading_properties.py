@@ -1,4 +1,4 @@
-"""What a message costs whoever reads it: bounded for all its parts together, whatever its shape and however it packs."""
+"""What a message costs whoever reads it: bounded for all its parts together, whatever its shape."""
 
 import tracemalloc
 import zlib

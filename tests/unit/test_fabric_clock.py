@@ -59,7 +59,7 @@ def test_one_pong_of_a_false_parent_turns_nobody_away_while_it_is_there_and_afte
     tell(talk, bad, T0 + lie_ms)
     talk.wait(1_000)
     new = talk.connect(SENSOR, Role.POINT, session=b"t" * 16)
-    assert talk.closed == [] and refusals(talk, new) == [] == refusals(talk, there), "who is valid here stays, and comes"
+    assert talk.closed == [] and refusals(talk, new) == [] == refusals(talk, there), "who is valid stays, and comes"
     talk.send(new, verified(SENSOR, issued_at_ms=talk.now_ms))
     assert talk.heard(new, Nack) == []
     talk.lose(bad)
