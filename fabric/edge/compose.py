@@ -154,12 +154,16 @@ class Composer:
         return header, parts
 
     def _in_stream(self, header: Header) -> Header:
-        key = (header.topic, header.label, header.audience)
-        stream, sequence = self._streams.pop(key, None) or (self._entropy(STREAM_BYTES), 0)
+        stream, sequence = self.number((header.topic, header.label, header.audience))
+        return replace(header, stream=stream, sequence=sequence)
+
+    def number(self, key: tuple[str, Label, Audience]) -> tuple[bytes, int]:
+        """The stream of these, and the number in it of the next."""
+        stream, sequence = self._streams.pop(key) if key in self._streams else (self._entropy(STREAM_BYTES), 0)
         if len(self._streams) >= STREAMS_MAX:
             del self._streams[next(iter(self._streams))]
         self._streams[key] = (stream, sequence + 1)  # the one that was used last comes last
-        return replace(header, stream=stream, sequence=sequence)
+        return stream, sequence
 
     def _field_labels(self, stamp: Stamp) -> FieldLabels:
         key = (stamp.rules, stamp.label)

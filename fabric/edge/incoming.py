@@ -16,7 +16,6 @@ from fabric.protocol.errors import Code, FabricError, Reject
 from fabric.protocol.limits import SESSION_KEEP_MS_MAX, SUBSCRIPTIONS_MAX
 from fabric.protocol.topics import matches
 
-
 # Who may take what one control point takes; each is asked about each delivery.
 SUBSCRIBERS_MAX = 1_024
 

@@ -136,6 +136,8 @@ class EdgeLoop:
         """
         if position is not None and self._outbox is None:
             raise FabricError(Code.USAGE, "a position needs an outbox to be kept in", "open the control point with one")
+        if position is not None and self._outbox is not None:
+            self._outbox.check_source(position.source)
         draft = Draft(stamp, record, self.clock.now_ms(), Future(), estimate_bytes(record), position)
         self.outgoing.begin(draft)
         return draft

@@ -36,7 +36,8 @@ _IN_FLIGHT_MAX = 16
 _BURST_MAX = 1_024
 # Records of one lane that wait to be sealed. Beyond it `publish` waits, so pressure reaches whoever publishes.
 WAITING_MAX = 20_000
-# Records of one source behind one that was begun and neither added nor cancelled: all that may wait, and some in flight.
+# Records of one source behind one that was begun and neither added nor cancelled: all that may wait, and what is in
+# flight.
 BEGUN_MAX = 6 * WAITING_MAX
 # Urgent envelopes, and a program's requests, do not wait for others: as many may be on their way at a time.
 URGENT_MAX = 1_024

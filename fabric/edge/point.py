@@ -341,9 +341,11 @@ class ControlPoint:
             spec, to, self.identity.defaults, severity=severity, ttl=ttl, label=label
         )
         loop, told = asyncio.get_running_loop(), asyncio.Event()
-        waiting: Latest[tuple[tuple[str, ...] | None, bool, list[Outcome], bool]] = Latest(
-            lambda: loop.call_soon_threadsafe(told.set)
-        )
+
+        def wake() -> None:
+            loop.call_soon_threadsafe(told.set)
+
+        waiting: Latest[tuple[tuple[str, ...] | None, bool, list[Outcome], bool]] = Latest(wake)
 
         def tell(tracker: Tracker) -> None:
             waiting.put(snapshot(tracker))
