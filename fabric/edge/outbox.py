@@ -77,7 +77,7 @@ class EdgeOutbox:
         """Raises TOO_LARGE for one more source than there may be. Of any thread."""
         if len(self._positions) >= SOURCES_MAX and source not in self._positions:
             raise FabricError(
-                Code.TOO_LARGE, f"positions of {SOURCES_MAX} sources are kept", "use the name of an earlier source again"
+                Code.TOO_LARGE, f"positions of {SOURCES_MAX} sources are kept", "use the name of an earlier one again"
             )
 
     def upkeep(self, core: Point, now_ms: int) -> None:

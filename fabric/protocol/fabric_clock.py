@@ -98,6 +98,11 @@ class FabricClock:
         """Whether this machine's clock is further from what was told than the fabric tolerates."""
         return abs(self.behind_ms) > self._skew_ms
 
+    @property
+    def doubted(self) -> bool:
+        """Whether the last parent, which has gone, told something far from this machine's clock, and none has since."""
+        return self._hearsay_ms is not None
+
     def own(self, now_ms: int) -> int:
         """This machine's clock."""
         return now_ms + self.wall_ahead_ms

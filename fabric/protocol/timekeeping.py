@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 
 from fabric.protocol.credentials import Credential
-from fabric.protocol.envelope import Kind
+from fabric.protocol.envelope import Header
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.fabric_clock import Clocks, FabricClock
 from fabric.protocol.link import Link
@@ -65,9 +65,9 @@ class Timekeeping:
         """Whether this machine's clock is further from the root's than the fabric tolerates."""
         return self.clock.suspect
 
-    def by_age_only(self, kind: Kind) -> bool:
+    def by_age_only(self, header: Header) -> bool:
         """Whether a message's signed bound is not judged, since this node cannot know the time for sure."""
-        del kind
+        del header
         return self.clock_suspect or self.time_unknown
 
     def for_now(self, problem: Reject | None) -> Reject | None:

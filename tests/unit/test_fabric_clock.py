@@ -201,7 +201,7 @@ def test_an_executor_below_the_deceived_acts_again_when_the_false_parent_has_gon
         issued_at_ms=T0 - HOUR_MS,
     )
     talk.send(up, late, Direction.DOWN)
-    assert [code for frame in talk.heard(up, Nack) for _, code, _ in frame.refusals] == [Code.EXPIRED], "by its own"
+    assert [code for frame in talk.heard(up, Nack) for _, code, _ in frame.refusals] == [Code.CLOCK_SUSPECT]
 
 
 # -- honest parents -----------------------------------------------------------------------------------------
