@@ -96,7 +96,7 @@ class Attaching:
     def refused(self, reason: Reject) -> None:
         """The relay takes none, or not all, of it."""
         if self._incoming.refused(reason) or self.take_action is not None:
-            self._calls.call(self._attach)
+            self._calls.later(self._attach)
 
     def confirmed(self, attached: Attached) -> None:
         if attached.epoch >= self._epoch:

@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,6 +19,7 @@ from typing import Any
 from fabric.edge.compose import Position
 from fabric.edge.handlers import Handler, Handlers, answer_of, failed, read_action, refused, result_stamp
 from fabric.edge.identity import Identity
+from fabric.edge.latest import Latest
 from fabric.edge.logs import edge_log
 from fabric.edge.loop import EdgeLoop
 from fabric.edge.messages import Message, Outcome
@@ -244,7 +244,7 @@ class ControlPoint:
         """Each target's outcome, in the order in which they end. Raises NOBODY when the selector selects none."""
         spec, record = request_arguments(action, target, to, args)
         stamp = action_stamp(spec, to, self.identity.defaults, **options)
-        waiting: queue.SimpleQueue[tuple[tuple[str, ...] | None, bool, list[Outcome], bool]] = queue.SimpleQueue()
+        waiting: Latest[tuple[tuple[str, ...] | None, bool, list[Outcome], bool]] = Latest()
 
         def tell(tracker: Tracker) -> None:
             waiting.put(snapshot(tracker))

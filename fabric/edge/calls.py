@@ -1,7 +1,8 @@
 """How other threads reach a connection's thread: functions that it runs in its next turn, and a pipe that wakes it.
 
-Guarantees: functions run in the order of the calls; after the end none is taken, whoever calls is told what ended it,
-and so is whoever waited for a turn that did not come any more.
+Guarantees: functions run in the order of the calls; of what the program asks for no more than `WAITING_MAX` wait; after
+the end none is taken, whoever calls is told what ended it, and so is whoever waited for a turn that did not come any
+more.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
-from fabric.protocol.errors import FabricError
+from fabric.protocol.errors import Code, FabricError
 from fabric.protocol.ready import Ready
 
 Function = Callable[[int, Ready], None]
 Lost = Callable[[FabricError], None]
+# A turn takes all of them, several times a second. So many wait only while the disk does not answer.
+WAITING_MAX = 65_536
 
 
 class Calls:
@@ -32,20 +35,31 @@ class Calls:
     # -- from any thread --------------------------------------------------------------------------------
 
     def call(self, function: Function, lost: Lost = lambda error: None) -> None:
-        """Run with the time and the turn's `Ready`. Raises what ended the connection, if it has ended.
+        """Run with the time and the turn's `Ready`. Raises what ended the connection, or BUSY where too many wait.
 
         `lost` is told, on the connection's thread, when it ends before the turn comes.
         """
+        if len(self._waiting) >= WAITING_MAX:
+            raise FabricError(Code.BUSY, f"{WAITING_MAX} calls wait for the connection", "ask for less at a time")
+        self.later(function, lost)
+
+    def call_if_any(self, function: Function) -> None:
+        """What has no meaning after the end. Each ends something that was taken, so there are no more of them."""
+        with suppress(FabricError):
+            self.later(function)
+
+    def call_if_room(self, function: Function) -> None:
+        """What may be left out."""
+        with suppress(FabricError):
+            self.call(function)
+
+    def later(self, function: Function, lost: Lost = lambda error: None) -> None:
+        """What the connection itself goes on with, once for something that came. Raises what ended it."""
         with self._lock:
             if self.ended is not None:
                 raise self.ended
             self._waiting.append((function, lost))
         self.wake()
-
-    def call_if_any(self, function: Function) -> None:
-        """What has no meaning after the end."""
-        with suppress(FabricError):
-            self.call(function)
 
     def wake(self) -> None:
         # A full pipe wakes it too; a closed one has nobody to wake.

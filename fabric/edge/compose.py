@@ -25,6 +25,11 @@ BATCH_RECORDS_MAX = 128
 # Content beyond this ends a batch early: it keeps an envelope to a fraction of a frame, and an urgent one behind it
 # from waiting.
 _BATCH_BYTES = 65_536
+# Streams that are numbered on. A program that uses more begins the one that it left longest ago anew, so that a gap
+# there is not seen. Some 500 bytes each.
+STREAMS_MAX = 16_384
+# Rules for labels that are remembered as computed: a program has a few, for its sources.
+_RULES_MAX = 1_024
 
 
 class Position(NamedTuple):
@@ -84,7 +89,7 @@ class Composer:
         self._signer = signer
         self._entropy = entropy
         self._own = Audience((credential.organisation,))
-        self._labels: dict[tuple[tuple[tuple[str, Label], ...], Label], FieldLabels] = {}
+        self._labels: dict[tuple[tuple[tuple[str, Label], ...], Label], FieldLabels] = {}  # computed once
         # A stream is what everybody who may see one of it may see all of: (topic, label, audience) of a session.
         self._streams: dict[tuple[str, Label, Audience], tuple[bytes, int]] = {}
 
@@ -149,15 +154,23 @@ class Composer:
         return header, parts
 
     def _in_stream(self, header: Header) -> Header:
-        key = (header.topic, header.label, header.audience)
-        stream, sequence = self._streams.get(key) or (self._entropy(STREAM_BYTES), 0)
-        self._streams[key] = (stream, sequence + 1)
+        stream, sequence = self.number((header.topic, header.label, header.audience))
         return replace(header, stream=stream, sequence=sequence)
+
+    def number(self, key: tuple[str, Label, Audience]) -> tuple[bytes, int]:
+        """The stream of these, and the number in it of the next."""
+        stream, sequence = self._streams.pop(key) if key in self._streams else (self._entropy(STREAM_BYTES), 0)
+        if len(self._streams) >= STREAMS_MAX:
+            del self._streams[next(iter(self._streams))]
+        self._streams[key] = (stream, sequence + 1)  # the one that was used last comes last
+        return stream, sequence
 
     def _field_labels(self, stamp: Stamp) -> FieldLabels:
         key = (stamp.rules, stamp.label)
         labels = self._labels.get(key)
         if labels is None:
+            if len(self._labels) >= _RULES_MAX:
+                self._labels.clear()
             labels = self._labels[key] = FieldLabels(dict(stamp.rules), stamp.label)
         return labels
 

@@ -16,6 +16,9 @@ from fabric.protocol.errors import Code, FabricError, Reject
 from fabric.protocol.limits import SESSION_KEEP_MS_MAX, SUBSCRIPTIONS_MAX
 from fabric.protocol.topics import matches
 
+# Who may take what one control point takes; each is asked about each delivery.
+SUBSCRIBERS_MAX = 1_024
+
 
 class Done(Protocol):
     """Acknowledges a delivery; with a problem, as one that could not be read."""
@@ -76,6 +79,9 @@ class Incoming:
         """False when there are too many; the subscription was told."""
         if subscription.pattern not in self.patterns and len(self.patterns) >= SUBSCRIPTIONS_MAX:
             subscription.fail(FabricError(Code.TOO_LARGE, f"more than {SUBSCRIPTIONS_MAX} subscriptions"))
+            return False
+        if len(self._subscriptions) >= SUBSCRIBERS_MAX:
+            subscription.fail(FabricError(Code.TOO_LARGE, f"more than {SUBSCRIBERS_MAX} that subscribe"))
             return False
         self._subscriptions.append(subscription)
         if subscription.durable:

@@ -88,7 +88,7 @@ class EdgeLoop:
             self.core.take_directory(self._nearby.of_folder().raw)
             self.core.step(Parents((), False), self.clock.now_ms())  # nobody, until it has looked around
         self.outgoing = Outgoing(
-            self.core, Composer(identity.credential, self.core.signer, os.urandom, self.core.fabric_now), self._log
+            self.core, Composer(identity.credential, self.core.signer, os.urandom, self.core.time_to_sign), self._log
         )
         self._outbox_path = outbox
         self._outbox: EdgeOutbox | None = None
@@ -136,6 +136,8 @@ class EdgeLoop:
         """
         if position is not None and self._outbox is None:
             raise FabricError(Code.USAGE, "a position needs an outbox to be kept in", "open the control point with one")
+        if position is not None and self._outbox is not None:
+            self._outbox.check_source(position.source)
         draft = Draft(stamp, record, self.clock.now_ms(), Future(), estimate_bytes(record), position)
         self.outgoing.begin(draft)
         return draft
@@ -161,6 +163,7 @@ class EdgeLoop:
                 return
             draft = Draft(stamp, record, now_ms, begun)
             try:
+                self.deliveries.requests.check_room()
                 message = self.outgoing.submit_one(draft, now_ms, ready)
             except FabricError as error:
                 begun.set_exception(error)
@@ -172,7 +175,7 @@ class EdgeLoop:
 
     def denied(self, code: Code) -> None:
         """This program was not let do something here: its relay counts that."""
-        self._calls.call_if_any(lambda now_ms, ready: ready.merge(self.core.step(Deny(code), now_ms)))
+        self._calls.call_if_room(lambda now_ms, ready: ready.merge(self.core.step(Deny(code), now_ms)))
 
     def still_valid(self, delivery: Delivery, arrived_ms: int) -> Reject | None:
         """Asked immediately before a handler runs (SPEC 5): in time, and by a clock that can be believed."""
@@ -331,7 +334,7 @@ class EdgeLoop:
             case Asked():
                 if self.on_asked is not None:
                     answer = self.on_asked(delivered, self.core.fabric_now(now_ms))
-                    self._calls.call(lambda now, ready: ready.merge(self.core.step(answer, now)), lambda error: None)
+                    self._calls.later(lambda now, ready: ready.merge(self.core.step(answer, now)))
             case Answered():
                 self.renewing.answered(delivered)
             case Attached():
@@ -362,7 +365,7 @@ class EdgeLoop:
             return
         core = self.core
         order = self._nearby.look(
-            now_ms, core.fabric_now(now_ms), core.directory, core.trust.revocations, connected=core.connected
+            now_ms, core.clocks(now_ms), core.directory, core.trust.revocations, connected=core.connected
         )
         if self._nearby.not_kept:
             self._log.warning("directory of relays not kept", why=self._nearby.not_kept)

@@ -20,6 +20,7 @@ from fabric.edge.measuring import measure
 from fabric.edge.nearest import DIALLED_MAX, Ranked, is_decided, rank
 from fabric.protocol.directory import RelayDirectory, verify_directory
 from fabric.protocol.errors import Reject
+from fabric.protocol.fabric_clock import Clocks
 from fabric.protocol.limits import SKEW_MS
 from fabric.protocol.revocations import Revocations
 
@@ -81,7 +82,7 @@ class Nearby:
         return held
 
     def look(
-        self, now_ms: int, fabric_now_ms: int, directory: RelayDirectory, revocations: Revocations, *, connected: bool
+        self, now_ms: int, clocks_ms: Clocks, directory: RelayDirectory, revocations: Revocations, *, connected: bool
     ) -> Order | None:
         """The order, when it is another than before. Cheap: most calls look at nothing."""
         measured = self._take_result()
@@ -99,16 +100,16 @@ class Nearby:
         self._view = view
         if not (changed or measured):
             return None
-        return self._order(view, fabric_now_ms, measured=measured)
+        return self._order(view, clocks_ms, measured=measured)
 
     def is_cleared_for_less(self, relay: str) -> bool:
         """Whether this relay of the present order may not hold all that this control point may."""
         clearance = self._identity.credential.clearance
         return any(not r.is_cleared_for(clearance) for r in self._said or () if r.relay.id == relay)
 
-    def _order(self, view: _View, fabric_now_ms: int, *, measured: bool) -> Order | None:
+    def _order(self, view: _View, clocks_ms: Clocks, *, measured: bool) -> Order | None:
         ranking = rank(
-            view.directory, view.revocations, view.addresses, self._round_trips_ms, fabric_now_ms, SKEW_MS
+            view.directory, view.revocations, view.addresses, self._round_trips_ms, clocks_ms, SKEW_MS
         )
         if not (measured or is_decided(ranking)):
             return None

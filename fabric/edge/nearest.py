@@ -14,6 +14,7 @@ from fabric.edge.addresses import Address
 from fabric.edge.identity import Dial
 from fabric.protocol.directory import Descriptor, Network, RelayDirectory
 from fabric.protocol.errors import Code
+from fabric.protocol.fabric_clock import Clocks
 from fabric.protocol.revocations import Revocations
 from fabric.protocol.tlp import Label
 
@@ -39,11 +40,11 @@ class Ranked:
         return Dial(self.relay.id, self.address, self.relay.curve_key)
 
 
-def why_not(relay: Descriptor, revocations: Revocations, now_ms: int, skew_ms: int) -> Code | None:
-    """What keeps a relay of the directory from being anybody's, whatever is near."""
+def why_not(relay: Descriptor, revocations: Revocations, clocks_ms: Clocks, skew_ms: int) -> Code | None:
+    """What keeps a relay of the directory from being anybody's, whatever is near. Who is over is so by each clock."""
     if relay.id in revocations.ids:
         return Code.REVOKED
-    return None if relay.is_valid(now_ms, skew_ms) else Code.CREDENTIAL_EXPIRED
+    return None if any(relay.is_valid(clock_ms, skew_ms) for clock_ms in clocks_ms) else Code.CREDENTIAL_EXPIRED
 
 
 def rank(
@@ -51,13 +52,13 @@ def rank(
     revocations: Revocations,
     addresses: Sequence[Address],
     round_trips_ms: Mapping[str, float],
-    now_ms: int,
+    clocks_ms: Clocks,
     skew_ms: int,
 ) -> list[Ranked]:
     """The relays that may serve, the nearest first. `round_trips_ms`: of the addresses that answered."""
     ranked = [
         _seen(relay, addresses, round_trips_ms)
-        for relay in directory.relays if why_not(relay, revocations, now_ms, skew_ms) is None
+        for relay in directory.relays if why_not(relay, revocations, clocks_ms, skew_ms) is None
     ]
     return sorted(ranked, key=_key)  # stable: what is equal stays in the order of the directory
 

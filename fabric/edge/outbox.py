@@ -19,6 +19,8 @@ from fabric.protocol.ready import KeepOwner, KeepPosition, Op
 from fabric.protocol.wire import SESSION_BYTES
 
 _UPKEEP_MS = 1_000
+# Names of sources of which the outbox knows how far they were read: a program has one for each file that it follows.
+SOURCES_MAX = 16_384
 
 
 class EdgeOutbox:
@@ -70,6 +72,13 @@ class EdgeOutbox:
     def position(self, source: str) -> str | None:
         """How far this source was read, as it was last committed. Of any thread."""
         return self._positions.get(source)
+
+    def check_source(self, source: str) -> None:
+        """Raises TOO_LARGE for one more source than there may be. Of any thread."""
+        if len(self._positions) >= SOURCES_MAX and source not in self._positions:
+            raise FabricError(
+                Code.TOO_LARGE, f"positions of {SOURCES_MAX} sources are kept", "use the name of an earlier one again"
+            )
 
     def upkeep(self, core: Point, now_ms: int) -> None:
         """Now and then: forget what no longer matters, and stop intake while the disk is short."""

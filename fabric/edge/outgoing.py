@@ -36,6 +36,11 @@ _IN_FLIGHT_MAX = 16
 _BURST_MAX = 1_024
 # Records of one lane that wait to be sealed. Beyond it `publish` waits, so pressure reaches whoever publishes.
 WAITING_MAX = 20_000
+# Records of one source behind one that was begun and neither added nor cancelled: all that may wait, and what is in
+# flight.
+BEGUN_MAX = 6 * WAITING_MAX
+# Urgent envelopes, and a program's requests, do not wait for others: as many may be on their way at a time.
+URGENT_MAX = 1_024
 
 
 class Outgoing:
@@ -49,7 +54,8 @@ class Outgoing:
         self._drafts: list[deque[Draft]] = [deque() for _ in Lane]
         self._room = [threading.Semaphore(WAITING_MAX) for _ in Lane]
         self._sealed: dict[bytes, Sequence[Draft]] = {}
-        self._sources: dict[str, deque[Draft]] = {}
+        self._sources: dict[str, deque[Draft]] = {}  # of which something waits
+        self._begun = threading.Lock()  # held for a moment, to look at a source's drafts
         self._fresh: list[bytes] = []
         self._closed = False
         self.waiting = 0  # records, from `add` until the relay holds them or they ended
@@ -62,7 +68,14 @@ class Outgoing:
     def begin(self, draft: Draft) -> None:
         """Its source does not pass it from now on, until it is taken or cancelled."""
         if draft.position is not None:
-            self._sources.setdefault(draft.position.source, deque()).append(draft)
+            with self._begun:
+                drafts = self._sources.setdefault(draft.position.source, deque())
+                if len(drafts) >= BEGUN_MAX:
+                    raise FabricError(
+                        Code.BUSY, f"{BEGUN_MAX} records of {draft.position.source} wait behind an earlier one",
+                        "add or cancel what was begun",
+                    )
+                drafts.append(draft)
 
     def add(self, draft: Draft, wait_s: float | None = None) -> None:
         """Blocks while too much of its lane waits; longer than `wait_s` raises BUSY, and nothing is taken.
@@ -138,7 +151,7 @@ class Outgoing:
         if self.durable:
             return not self._core.custody.full(lane, size)
         # What is urgent does not wait for a batch to fill.
-        return lane is Lane.URGENT or len(self._sealed) < _IN_FLIGHT_MAX
+        return len(self._sealed) < (URGENT_MAX if lane is Lane.URGENT else _IN_FLIGHT_MAX)
 
     def _advance(self, ready: Ready) -> None:
         for source, drafts in list(self._sources.items()):
@@ -148,9 +161,17 @@ class Outgoing:
                 last = draft if draft.taken else last
             if last is not None and last.position is not None:
                 ready.persist.append(KeepPosition(source, last.position.position))
+            with self._begun:
+                if not drafts:
+                    del self._sources[source]
 
     def submit_one(self, draft: Draft, now_ms: int, ready: Ready) -> Verified:
-        """A message that waits for nothing else. Raises FabricError when it cannot be sent."""
+        """A message that waits for nothing else. Raises FabricError when it cannot be sent: BUSY where too many are.
+        """
+        lane = lane_of(draft.stamp.kind.word, draft.stamp.severity, draft.stamp.phase)
+        full = self._core.custody.full(lane, max(1, draft.size)) if self.durable else len(self._sealed) >= URGENT_MAX
+        if full:
+            raise FabricError(Code.BUSY, f"too much of the lane {lane.name.lower()} waits for the relay", "ask later")
         sealed, failed = self._composer.compose([draft])
         if failed:
             raise failed[0][1]

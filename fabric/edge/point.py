@@ -22,6 +22,7 @@ from typing import Any
 from fabric.edge.compose import Draft, Position
 from fabric.edge.handlers import Answer, Handler, Handlers, answer_of, failed, read_action, refused, result_stamp
 from fabric.edge.identity import Identity, find_identity, load_identity
+from fabric.edge.latest import Latest
 from fabric.edge.logs import edge_log
 from fabric.edge.loop import EdgeLoop
 from fabric.edge.messages import Message, Outcome
@@ -339,17 +340,26 @@ class ControlPoint:
         stamp = action_stamp(
             spec, to, self.identity.defaults, severity=severity, ttl=ttl, label=label
         )
-        queue: asyncio.Queue[tuple[tuple[str, ...] | None, bool, list[Outcome], bool]] = asyncio.Queue()
-        loop = asyncio.get_running_loop()
+        loop, told = asyncio.get_running_loop(), asyncio.Event()
+
+        def wake() -> None:
+            loop.call_soon_threadsafe(told.set)
+
+        waiting: Latest[tuple[tuple[str, ...] | None, bool, list[Outcome], bool]] = Latest(wake)
 
         def tell(tracker: Tracker) -> None:
-            loop.call_soon_threadsafe(queue.put_nowait, snapshot(tracker))
+            waiting.put(snapshot(tracker))
 
         begun = self._loop.request(stamp, record, wait_ms, tell)
         request = Request((await asyncio.wrap_future(begun)).hex())
         seen = 0
         while True:
-            targets, nobody, outcomes, done = await queue.get()
+            await told.wait()
+            told.clear()
+            newest = waiting.take()
+            if newest is None:
+                continue
+            targets, nobody, outcomes, done = newest
             request.targets, request.nobody = targets, nobody
             request.outcomes = {outcome.target: outcome for outcome in outcomes}
             if watch is not None:

@@ -13,6 +13,8 @@ from fabric.protocol.point import Point
 from fabric.protocol.ready import Answered, Ready, Renewed
 
 _LOOK_MS = 1_000
+# One answer is everybody's. More are a program that does not wait for it.
+ASKED_MAX = 16
 
 
 class Renewing:
@@ -37,6 +39,9 @@ class Renewing:
             )
 
         def ask(now_ms: int, ready: Ready) -> None:
+            if len(self._asked) >= ASKED_MAX:
+                fail(future, FabricError(Code.BUSY, f"asked {ASKED_MAX} times already", "wait for the answer"))
+                return
             question = self._renewal.ask(self._core.fabric_now(now_ms))
             self._asked[question.id] = future
             ready.merge(self._core.step(question, now_ms))
@@ -68,7 +73,7 @@ class Renewing:
                 if waiting.set_running_or_notify_cancel():
                     waiting.set_result(None)
 
-            self._calls.call(take_up, lambda error: fail(waiting, error))
+            self._calls.later(take_up, lambda error: fail(waiting, error))
         elif fresh is not None:
             fail(waiting, FabricError(fresh.code, fresh.detail))
 

@@ -45,7 +45,7 @@ class Believing(Directing):
         peer = link.peer
         if peer is None or (peer.id, peer.kind) != (credential.id, credential.kind) or credential.serial <= peer.serial:
             return
-        if credential.curve_key == link.peer_key and self.trust.check(credential, self.fabric_now(now_ms)) is None:
+        if credential.curve_key == link.peer_key and self.trust.check(credential, self.clocks(now_ms)) is None:
             link.peer = credential
 
     def _renewed(self, credential: Credential, now_ms: int, ready: Ready) -> None:
@@ -66,7 +66,7 @@ class Believing(Directing):
             link.put_off_since_ms = 0
         if link.put_off_since_ms and now_ms - link.put_off_since_ms > STALL_MS:
             return Reject(Code.STALE_LIST, "the newer one that was announced does not come")
-        over = self.trust.check(link.peer, self.fabric_now(now_ms)) if link.peer is not None else None
+        over = self.trust.check(link.peer, self.clocks(now_ms)) if link.peer is not None else None
         return over if self.for_now(over) is over else None
 
     # -- revocation lists -------------------------------------------------------------------------------
@@ -74,7 +74,7 @@ class Believing(Directing):
     def list_is_over(self, now_ms: int) -> bool:
         """Whether the revocation list in force is past its time, so that actions of others' segments stop."""
         lists = self.trust.revocations
-        over = lists.version > 0 and self.fabric_now(now_ms) > lists.not_after_ms + self.skew_ms
+        over = lists.version > 0 and min(self.clocks(now_ms)) > lists.not_after_ms + self.skew_ms
         return over and not self.time_unknown
 
     def _on_lists(self, link: Link, raw: bytes, now_ms: int, ready: Ready) -> None:

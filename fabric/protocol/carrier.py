@@ -83,7 +83,7 @@ class Carrier(Opening):
                     return
                 self.nack(link, visit_of(_id_of(item.envelope), item.moved, item.targets), message)
                 continue
-            problem = self.for_now(self.trust.check(message.credential, self.fabric_now(now_ms)))
+            problem = self.for_now(self.trust.check(message.credential, self.clocks(now_ms)))
             if problem is None and len(item.hops) >= HOPS_MAX:
                 problem = Reject(Code.UNROUTABLE, "too many hops")
             if problem is not None:
@@ -249,7 +249,7 @@ class Carrier(Opening):
             age_ms=age_ms,
             now_ms=self.fabric_now(now_ms),
             skew_ms=self.skew_ms,
-            by_age_only=self.by_age_only(header.kind),
+            by_age_only=self.by_age_only(header),
         )
 
 

@@ -62,7 +62,13 @@ def pack(value: object) -> bytes:
 
 
 def scan(data: bytes | memoryview, *, elements_max: int, depth_max: int) -> Reject | None:
-    """Walk one value's structure without creating it; None if it is whole and within the bounds.
+    """Walk one value's structure without creating it; None if it is whole and within the bounds."""
+    counted = count(data, elements_max=elements_max, depth_max=depth_max)
+    return counted if isinstance(counted, Reject) else None
+
+
+def count(data: bytes | memoryview, *, elements_max: int, depth_max: int) -> int | Reject:
+    """How many elements the value in `data` has, without creating it, or why it is refused.
 
     Every scalar, array, map, key and map value counts as an element. A scalar has depth 0, a flat array 1.
     """
@@ -122,7 +128,7 @@ def scan(data: bytes | memoryview, *, elements_max: int, depth_max: int) -> Reje
         return _TRAILING if at < size else _TRUNCATED
     if total > elements_max:
         return Reject(Code.TOO_LARGE, f"more than {elements_max} elements")
-    return None
+    return total
 
 
 class _BadKeyError(ValueError):
@@ -145,14 +151,22 @@ def unpack(data: bytes | memoryview, *, bytes_max: int, elements_max: int, depth
 
     No msgpack value is a Reject, so `isinstance(value, Reject)` tells the two apart.
     """
+    counted = unpack_counted(data, bytes_max=bytes_max, elements_max=elements_max, depth_max=depth_max)
+    return counted if isinstance(counted, Reject) else counted[0]
+
+
+def unpack_counted(
+    data: bytes | memoryview, *, bytes_max: int, elements_max: int, depth_max: int
+) -> tuple[Any, int] | Reject:
+    """The same, and how many elements it has, for whoever bounds several values together."""
     size = len(data)
     if size > bytes_max:
         return Reject(Code.TOO_LARGE, f"{size} bytes where {bytes_max} are allowed")
-    refused = scan(data, elements_max=elements_max, depth_max=depth_max)
-    if refused is not None:
-        return refused
+    elements = count(data, elements_max=elements_max, depth_max=depth_max)
+    if isinstance(elements, Reject):
+        return elements
     try:
-        return msgpack.unpackb(
+        value = msgpack.unpackb(
             data,
             raw=False,
             strict_map_key=False,  # integers are allowed too: `_map` checks the keys
@@ -172,3 +186,4 @@ def unpack(data: bytes | memoryview, *, bytes_max: int, elements_max: int, depth
         return Reject(Code.TOO_DEEP, "more levels than can be decoded")
     except (ValueError, msgpack.UnpackException):
         return Reject(Code.MALFORMED, "not decodable")
+    return value, elements

@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fabric.protocol.chain import verify_credential
-from fabric.protocol.credentials import Credential, NodeKind, check_validity
+from fabric.protocol.credentials import Credential, NodeKind
 from fabric.protocol.errors import Code, Reject
+from fabric.protocol.fabric_clock import Clocks, check_validity_by
 from fabric.protocol.limits import LIST_GRACE_MS
 from fabric.protocol.link import Link
 from fabric.protocol.revocations import Revocations
@@ -28,25 +29,25 @@ class Trust:
         self.skew_ms = skew_ms
         self.revocations = Revocations()
 
-    def check_raw(self, raw: bytes, fabric_now_ms: int) -> Credential | Reject:
+    def check_raw(self, raw: bytes, clocks_ms: Clocks) -> Credential | Reject:
         credential = verify_credential(raw, self.authority_key, self.fabric)
         if isinstance(credential, Reject):
             return credential
-        return self.check(credential, fabric_now_ms) or credential
+        return self.check(credential, clocks_ms) or credential
 
-    def check_action(self, requester: Credential, segment: str, fabric_now_ms: int) -> Reject | None:
+    def check_action(self, requester: Credential, segment: str, clocks_ms: Clocks) -> Reject | None:
         """Whether who is revoked is known well enough to act for this requester. Before a first list nobody was.
 
         `segment`: of the node that asks. Its own go on for a while after the list is over.
         """
         lists = self.revocations
         grace_ms = LIST_GRACE_MS if requester.segment == segment else 0
-        over = lists.version > 0 and fabric_now_ms > lists.not_after_ms + self.skew_ms + grace_ms
+        over = lists.version > 0 and min(clocks_ms) > lists.not_after_ms + self.skew_ms + grace_ms
         return Reject(Code.LIST_EXPIRED, f"version {lists.version}") if over else None
 
-    def check(self, credential: Credential, fabric_now_ms: int) -> Reject | None:
+    def check(self, credential: Credential, clocks_ms: Clocks) -> Reject | None:
         revoked = self.revocations.check(credential)
-        return revoked or check_validity(credential, fabric_now_ms, self.skew_ms)
+        return revoked or check_validity_by(credential, clocks_ms, self.skew_ms)
 
 
 def negotiate(version_min: int, version_max: int) -> int | Reject:
@@ -58,7 +59,7 @@ def negotiate(version_min: int, version_max: int) -> int | Reject:
 
 
 def check_hello(
-    hello: Hello, link: Link, trust: Trust, parents: Sequence[str], accepts: tuple[Role, ...], now_ms: int
+    hello: Hello, link: Link, trust: Trust, parents: Sequence[str], accepts: tuple[Role, ...], clocks_ms: Clocks
 ) -> Credential | Reject:
     """The listener's side. `parents`: ids of our parents, the only ones that may greet us as PARENT."""
     version = negotiate(hello.version_min, hello.version_max)
@@ -68,7 +69,7 @@ def check_hello(
         return Reject(Code.WRONG_FABRIC)
     if hello.role not in accepts:
         return Reject(Code.WRONG_ROLE, f"no {hello.role.name.lower()} is accepted here")
-    credential = _check_peer(hello.credential, link, trust, now_ms)
+    credential = _check_peer(hello.credential, link, trust, clocks_ms)
     if isinstance(credential, Reject):
         return credential
     if (hello.role == Role.POINT) == (credential.kind == NodeKind.RELAY):
@@ -78,14 +79,14 @@ def check_hello(
     return credential
 
 
-def check_welcome(welcome: Welcome, link: Link, trust: Trust, now_ms: int) -> Credential | Reject:
+def check_welcome(welcome: Welcome, link: Link, trust: Trust, clocks_ms: Clocks) -> Credential | Reject:
     """The dialler's side."""
     version = negotiate(welcome.version, welcome.version)
     if isinstance(version, Reject):
         return version
     if welcome.nonce != link.nonce:
         return Reject(Code.MALFORMED, "WELCOME answers another HELLO")
-    credential = _check_peer(welcome.credential, link, trust, now_ms)
+    credential = _check_peer(welcome.credential, link, trust, clocks_ms)
     if isinstance(credential, Reject):
         return credential
     if credential.kind != NodeKind.RELAY:
@@ -95,8 +96,8 @@ def check_welcome(welcome: Welcome, link: Link, trust: Trust, now_ms: int) -> Cr
     return credential
 
 
-def _check_peer(raw: bytes, link: Link, trust: Trust, now_ms: int) -> Credential | Reject:
-    credential = trust.check_raw(raw, now_ms)
+def _check_peer(raw: bytes, link: Link, trust: Trust, clocks_ms: Clocks) -> Credential | Reject:
+    credential = trust.check_raw(raw, clocks_ms)
     if isinstance(credential, Credential) and credential.curve_key != link.peer_key:
         return Reject(Code.WRONG_KEY, credential.id)
     return credential

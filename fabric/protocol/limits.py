@@ -16,7 +16,8 @@ HEADER_BYTES_MAX: Final = 8_192
 # One part per label would be 5; a few more leave room for attachments to a message.
 PARTS_MAX: Final = 16
 PART_BYTES_MAX: Final = 200_000
-# What a part may become when it is decompressed: bounds the work of a reader, whatever the ratio.
+# What the parts of a message may become together when they are decompressed: bounds the work of a reader, whatever the
+# ratio.
 BODY_BYTES_MAX: Final = 2_000_000
 # 2**10 messages signed by one burst of a publisher.
 PATH_MAX: Final = 10
@@ -30,9 +31,13 @@ FRAME_ELEMENTS_MAX: Final = 8_192
 FRAME_DEPTH_MAX: Final = 8
 HEADER_ELEMENTS_MAX: Final = 512
 HEADER_DEPTH_MAX: Final = 6
-# A record's content: deep enough for any product's JSON, far from Python's recursion limit.
+# A message's content, of all its parts together: a reader's memory and time follow it, not the number of parts. Deep
+# enough for any product's JSON, far from Python's recursion limit.
 BODY_ELEMENTS_MAX: Final = 200_000
 BODY_DEPTH_MAX: Final = 32
+# The names of a message's fields as their reader gets them, each joined with those above it: one long name above many
+# fields would be repeated for each. Some four times what any product's JSON of BODY_BYTES_MAX has.
+FIELD_NAMES_CHARS_MAX: Final = 8_000_000
 
 TOPIC_BYTES_MAX: Final = 256
 TOPIC_TOKENS_MAX: Final = 16

@@ -133,6 +133,7 @@ class Links(Timekeeping):
         ready.notes.append(Note("link left" if link.leaving_at_ms is not None else "link lost", {"peer": link.peer.id}))
         if current and link.peer_role == Role.PARENT:
             self.ancestors = ()
+            self.clock.lost(link.number)
             self.uplink.lost(now_ms, patient=patient)
             for left in self.parent_links:  # one that was left may be the best there is
                 self._end(left, Code.CLOSED, now_ms, ready)

@@ -209,7 +209,8 @@ class Node(Believing):
             case Pong(clock_ms, fabric_clock_ms, path):
                 if link.peer_role == Role.PARENT:
                     self.repeat_lists(link, ready)
-                    self.hear_time(clock_ms, fabric_clock_ms, now_ms)
+                    if self.by_destination.get(link.destination) is link and link.peer is not None:
+                        self.hear_time(link, link.peer, clock_ms, fabric_clock_ms, now_ms)
                     self._on_path(link, path, now_ms, ready)
             case Routes():
                 self.on_routes(link, frame, now_ms, ready)

@@ -78,8 +78,8 @@ class Opening(Links):
             else:
                 self._turn_away(link, hello, Reject(Code.WRONG_ROLE, "another HELLO on this connection"), ready)
             return
-        time_ms = self.time_in_handshake(hello.clock_ms, hello.role, now_ms)
-        checked = check_hello(hello, link, self.trust, self.uplink.parents, self.accepts, time_ms)
+        clocks_ms = self.clocks_in_handshake(hello.clock_ms, hello.role, now_ms)
+        checked = check_hello(hello, link, self.trust, self.uplink.parents, self.accepts, clocks_ms)
         if isinstance(checked, Reject):
             checked = self.for_now(checked) or checked
         else:
@@ -163,8 +163,8 @@ class Opening(Links):
         if link.state is not State.GREETED:
             return
         role = Role.CHILD if link.greet_as == Role.PARENT else Role.PARENT
-        time_ms = self.time_in_handshake(welcome.fabric_clock_ms, role, now_ms)
-        checked = check_welcome(welcome, link, self.trust, time_ms)
+        clocks_ms = self.clocks_in_handshake(welcome.fabric_clock_ms, role, now_ms)
+        checked = check_welcome(welcome, link, self.trust, clocks_ms)
         if not isinstance(checked, Reject) and role == Role.PARENT and self.me.id in welcome.path:
             checked = Reject(Code.LOOP, f"{self.me.id} is above {checked.id}")
         if not isinstance(checked, Reject):
@@ -177,7 +177,7 @@ class Opening(Links):
             return
         link.transit.observe(welcome.clock_ms, now_ms)
         if role == Role.PARENT:
-            self.hear_time(link.greeted_at_ms, welcome.fabric_clock_ms, now_ms)
+            self.hear_time(link, checked, link.greeted_at_ms, welcome.fabric_clock_ms, now_ms)
         self._open(link, checked, role, welcome.session, now_ms, ready)
         if role == Role.PARENT:
             self.ancestors = welcome.path
@@ -199,6 +199,7 @@ class Opening(Links):
             self._parent_links[link.number] = link
             self.uplink.opened(peer.id, now_ms)
             self.ancestors = ()
+            self.clock.follow(link.number)
             if self.time_unknown:
                 link.pinged_at_ms = 0  # it is asked what time it is at once
         self.by_destination[link.destination] = link

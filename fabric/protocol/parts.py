@@ -1,7 +1,8 @@
 """Parts (SPEC 3.3): a record's fields grouped by label, one part per label, merged again by the reader.
 
 Guarantees: a field lands in exactly one part, that of its label; a part's length says nothing of its content to
-who may not see it (padding above the envelope's label); what is decoded is bounded by the size that was signed.
+who may not see it (padding above the envelope's label); what is decoded is bounded by the size that was signed; what a
+message costs its reader is bounded for all its parts together (`Budget`), and no one publishes what costs more.
 Refuses, as a `Reject`: bodies that are not what the manifest says. As a `FabricError`: content that is no object.
 """
 
@@ -11,13 +12,14 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from fabric.protocol.codec import pack, unpack
+from fabric.protocol.codec import pack, unpack_counted
 from fabric.protocol.envelope import Encoding, Header, PartEntry, part_digest
 from fabric.protocol.errors import Code, FabricError, Reject
 from fabric.protocol.limits import (
     BODY_BYTES_MAX,
     BODY_DEPTH_MAX,
     BODY_ELEMENTS_MAX,
+    FIELD_NAMES_CHARS_MAX,
     PART_BYTES_MAX,
     SALT_BYTES,
 )
@@ -25,6 +27,7 @@ from fabric.protocol.tlp import Label
 
 CONTENT_RECORDS = 0  # content type: an array with one map per record
 _LENGTH_BYTES = 4
+_NUMBER_CHARS_MAX = 20  # a key that is a number: 64 bits and a sign
 _COMPRESS_FROM_BYTES = 512  # below this, zlib gains less than a frame's overhead
 
 Record = dict[str, Any]
@@ -49,6 +52,7 @@ class FieldLabels:
         if not self._rules:
             return {self.rest: record}
         rest = dict(record)
+        own = {id(rest)}  # maps that are copies already: none is copied once for every path into it
         split: dict[Label, Record] = {}
         for name, path, label in self._rules:
             if name in rest:
@@ -56,13 +60,15 @@ class FieldLabels:
                 _merge_into(split.setdefault(label, {}), {name: rest.pop(name)})
             # A record may have both: a literal key must not shield the field that the path names.
             if len(path) > 1:
-                self._take_path(rest, path, split, label)
+                self._take_path(rest, path, split, label, own)
         if rest:
             _merge_into(split.setdefault(self.rest, {}), rest)
         return split
 
     @staticmethod
-    def _take_path(rest: Record, path: tuple[str, ...], split: dict[Label, Record], label: Label) -> None:
+    def _take_path(
+        rest: Record, path: tuple[str, ...], split: dict[Label, Record], label: Label, own: set[int]
+    ) -> None:
         node: Any = rest
         for step in path[:-1]:
             if not isinstance(node, dict) or step not in node:
@@ -74,7 +80,9 @@ class FieldLabels:
         way = [rest]
         taken = split.setdefault(label, {})
         for step in path[:-1]:
-            way[-1][step] = dict(way[-1][step])
+            if id(way[-1][step]) not in own:
+                way[-1][step] = dict(way[-1][step])
+                own.add(id(way[-1][step]))
             way.append(way[-1][step])
             taken = taken.setdefault(step, {})
         _merge_into(taken, {path[-1]: way[-1].pop(path[-1])})
@@ -83,6 +91,59 @@ class FieldLabels:
             if way.pop():
                 return
             del way[-1][step]
+
+
+class Budget:
+    """What the parts of one message may still cost together: bytes of content, elements, and joined names of fields."""
+
+    __slots__ = ("_bytes", "_elements", "_names_chars")
+
+    def __init__(self) -> None:
+        self._bytes = BODY_BYTES_MAX
+        self._elements = BODY_ELEMENTS_MAX
+        self._names_chars = FIELD_NAMES_CHARS_MAX
+
+    def take_bytes(self, size: int) -> Reject | None:
+        """Before they are there: of a part with this much content."""
+        self._bytes -= size
+        return Reject(Code.TOO_LARGE, f"more than {BODY_BYTES_MAX} bytes of content") if self._bytes < 0 else None
+
+    def unpack(self, packed: bytes) -> Any | Reject:
+        """The value in it, if it has no more elements than are left."""
+        counted = unpack_counted(
+            packed, bytes_max=BODY_BYTES_MAX, elements_max=self._elements, depth_max=BODY_DEPTH_MAX
+        )
+        if isinstance(counted, Reject):
+            return counted
+        value, elements = counted
+        self._elements -= elements
+        return value
+
+    def take_names(self, chars: int) -> Reject | None:
+        """Before they are joined."""
+        self._names_chars -= chars
+        over = self._names_chars < 0
+        return Reject(Code.TOO_LARGE, f"names of fields above {FIELD_NAMES_CHARS_MAX} characters") if over else None
+
+
+def _names_chars(row: Record, above_chars: int) -> int:
+    """How long the names of all fields would be, each joined with those above it and a dot."""
+    total = 0
+    for key, value in row.items():
+        chars = above_chars + (len(key) if isinstance(key, str) else _NUMBER_CHARS_MAX) + 1
+        total += chars
+        if isinstance(value, dict):
+            total += _names_chars(value, chars)
+    return total
+
+
+def _label_fields(row: Record, label: Label, into: dict[str, Label], prefix: str = "") -> None:
+    """Put the name of every field into `into`, joined with those above it (`id.resp_h`), with this label."""
+    for key, value in row.items():
+        if isinstance(value, dict) and value:
+            _label_fields(value, label, into, f"{prefix}{key}.")
+        else:
+            into[f"{prefix}{key}"] = label
 
 
 def _merge_into(target: Record, source: Record) -> None:
@@ -107,6 +168,7 @@ def build_parts(
 ) -> tuple[tuple[PartEntry, ...], list[bytes]]:
     """A batch's manifest and parts. `salt(n)` gives n random bytes. Raises FabricError when content is too large."""
     rows: dict[Label, list[Record]] = {label: [] for label in labels.labels}
+    budget = Budget()
     for record in records:
         split = labels.split(record)
         for label, row in rows.items():
@@ -116,27 +178,27 @@ def build_parts(
     for label, row in rows.items():
         if not any(row) and label != labels.rest:
             continue
-        encoding, size, body = _encode_body(row, label, envelope_label)
+        encoding, size, body = _encode_body(row, label, envelope_label, budget)
         part = salt(SALT_BYTES) + body
         entries.append(PartEntry(label, CONTENT_RECORDS, encoding, size, part_digest(part)))
         parts.append(part)
     return tuple(entries), parts
 
 
-def _encode_body(row: list[Record], label: Label, envelope_label: Label) -> tuple[int, int, bytes]:
+def _encode_body(row: list[Record], label: Label, envelope_label: Label, budget: Budget) -> tuple[int, int, bytes]:
     packed = pack(row)
     # What no reader could read would take the rest of its batch with it.
-    unreadable = unpack(
-        packed, bytes_max=BODY_BYTES_MAX, elements_max=BODY_ELEMENTS_MAX, depth_max=BODY_DEPTH_MAX
-    )
-    if isinstance(unreadable, Reject):
-        code = Code.BAD_INPUT if unreadable.code is Code.MALFORMED else unreadable.code
-        raise FabricError(code, f"content: {unreadable.detail}")
+    read = budget.unpack(packed)
+    refused = read if isinstance(read, Reject) else budget.take_names(sum(_names_chars(record, 0) for record in read))
+    if refused is not None:
+        code = Code.BAD_INPUT if refused.code is Code.MALFORMED else refused.code
+        raise FabricError(code, f"content: {refused.detail}")
     content = len(packed).to_bytes(_LENGTH_BYTES) + packed
     if label > envelope_label:
         content = content.ljust(padme(len(content)), b"\x00")
-    if len(content) > BODY_BYTES_MAX:
-        raise FabricError(Code.TOO_LARGE, f"{len(content)} bytes of content")
+    too_large = budget.take_bytes(len(content))
+    if too_large is not None:
+        raise FabricError(Code.TOO_LARGE, f"{len(content)} bytes of content in one part of it")
     body, encoding = content, Encoding.PLAIN
     # RED is never compressed: its length must not follow its content.
     if label < Label.RED and len(content) >= _COMPRESS_FROM_BYTES:
@@ -148,8 +210,11 @@ def _encode_body(row: list[Record], label: Label, envelope_label: Label) -> tupl
     return int(encoding), len(content), body
 
 
-def decode_part(entry: PartEntry, part: bytes, records: int) -> list[Record] | Reject:
-    """One map per record. The output never grows beyond the size that was signed."""
+def decode_part(entry: PartEntry, part: bytes, records: int, budget: Budget) -> list[Record] | Reject:
+    """One map per record. The output never grows beyond the size that was signed, nor beyond what is left."""
+    too_large = budget.take_bytes(entry.size)
+    if too_large is not None:
+        return Reject(Code.BAD_BODY, too_large.code.reason)
     body = part[SALT_BYTES:]
     if entry.content_type != CONTENT_RECORDS:
         return Reject(Code.BAD_BODY, f"content type {entry.content_type}")
@@ -168,9 +233,7 @@ def decode_part(entry: PartEntry, part: bytes, records: int) -> list[Record] | R
     packed = content[_LENGTH_BYTES : _LENGTH_BYTES + length]
     if len(packed) != length:
         return Reject(Code.BAD_BODY, "length")
-    rows = unpack(
-        packed, bytes_max=BODY_BYTES_MAX, elements_max=BODY_ELEMENTS_MAX, depth_max=BODY_DEPTH_MAX
-    )
+    rows = budget.unpack(packed)
     if isinstance(rows, Reject):
         return Reject(Code.BAD_BODY, rows.code.reason)
     if not isinstance(rows, list) or len(rows) != records or not all(isinstance(r, dict) for r in rows):
@@ -193,25 +256,18 @@ def read_records(header: Header, parts: Sequence[bytes | None]) -> list[Reading]
     """Every record of a message: `header.records` readings, in order."""
     withheld: dict[Label, int] = {}
     readings = [Reading({}, {}, withheld) for _ in range(header.records)]
+    budget = Budget()
     for entry, part in zip(header.manifest, parts, strict=True):
         if part is None:
             withheld[entry.label] = withheld.get(entry.label, 0) + 1
             continue
-        rows = decode_part(entry, part, header.records)
+        rows = decode_part(entry, part, header.records, budget)
         if isinstance(rows, Reject):
             return rows
+        too_large = budget.take_names(sum(_names_chars(row, 0) for row in rows))
+        if too_large is not None:
+            return Reject(Code.BAD_BODY, too_large.code.reason)
         for reading, row in zip(readings, rows, strict=True):
-            for path in _leaves(row, ""):
-                reading.labels[path] = entry.label
+            _label_fields(row, entry.label, reading.labels)
             _merge_into(reading.content, row)
     return readings
-
-
-def _leaves(row: Record, prefix: str) -> list[str]:
-    paths: list[str] = []
-    for key, value in row.items():
-        if isinstance(value, dict) and value:
-            paths.extend(_leaves(value, f"{prefix}{key}."))
-        else:
-            paths.append(f"{prefix}{key}")
-    return paths

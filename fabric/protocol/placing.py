@@ -131,7 +131,7 @@ class Placing(Node):
             if refusals and refusals[-1][1] is Code.UNKNOWN_SIGNER:
                 opened = Reject(Code.UNKNOWN_SIGNER)  # what follows may only mean something after it
             problem = opened if isinstance(opened, Reject) else self.for_now(
-                self.trust.check(opened.credential, self.fabric_now(now_ms))
+                self.trust.check(opened.credential, self.clocks(now_ms))
             )
             if isinstance(opened, Attachment) and problem is None:
                 problem = (

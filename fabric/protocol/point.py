@@ -13,7 +13,7 @@ from collections import Counter
 from fabric.protocol.announce import announce, announce_all, answered, next_frames, pass_on
 from fabric.protocol.credentials import NodeKind
 from fabric.protocol.custody import Custody
-from fabric.protocol.envelope import Kind
+from fabric.protocol.envelope import Header, Kind
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.lifetime import check_lifetime, remaining_ms
 from fabric.protocol.limits import RETRY_MS
@@ -55,6 +55,10 @@ _FINAL = frozenset({
 })
 
 
+# What the signed bound says, which a wrong clock says of messages that are in time.
+_BY_CLOCK = frozenset({Code.EXPIRED, Code.FROM_FUTURE})
+
+
 class Point(Node):
     def set_up(self) -> None:
         super().set_up()
@@ -77,9 +81,13 @@ class Point(Node):
     def destination_of(self, link: Link) -> str:
         return UPLINK
 
-    def by_age_only(self, kind: Kind) -> bool:
-        """What is executed is judged by this machine's clock too, as long as nobody told a better time (SPEC 5)."""
-        return super().by_age_only(kind) and (self.clock_suspect or kind is not Kind.ACTION)
+    def by_age_only(self, header: Header) -> bool:
+        """What is executed is judged by this machine's clock too, as long as nobody tells a better time (SPEC 5).
+
+        What this node itself asks for bears the time that it was told last, which that clock may contradict.
+        """
+        to_execute = header.kind is Kind.ACTION and header.origin != self.me.id
+        return super().by_age_only(header) and (self.clock_suspect or not to_execute)
 
     def on_open(self, link: Link, now_ms: int, ready: Ready) -> None:
         assert link.peer is not None
@@ -102,7 +110,7 @@ class Point(Node):
         ready.deliver.append(Disconnected(reason, final=reason.code in _FINAL))
 
     def on_renewed(self, now_ms: int, ready: Ready) -> None:
-        self._want(self.wanted._replace(epoch=self.fabric_now(now_ms)), ready)
+        self._want(self.wanted._replace(epoch=max(self.wanted.epoch + 1, self.fabric_now(now_ms))), ready)
         link = self.by_destination.get(UPLINK)
         if link is not None:
             self._attach(link, ready)
@@ -230,7 +238,7 @@ class Point(Node):
         header = message.header
         problem = check_lifetime(
             header.kind.word, header.issued_at_ms, header.ttl_ms, 0, self.fabric_now(now_ms), self.skew_ms,
-            self.by_age_only(header.kind),
+            self.by_age_only(header),
         )
         # What the relay would refuse for good is said here, without a connection and by the right name.
         problem = problem or check_origin(self.me, header)
@@ -240,7 +248,7 @@ class Point(Node):
             return
         expires_at_ms = now_ms + remaining_ms(
             issued_at_ms=header.issued_at_ms, ttl_ms=header.ttl_ms, age_ms=0, now_ms=self.fabric_now(now_ms),
-            skew_ms=self.skew_ms, by_age_only=self.by_age_only(header.kind),
+            skew_ms=self.skew_ms, by_age_only=self.by_age_only(header),
         )
         self.keep(message.credential, ready)
         held = Held(message, Direction.UP, header.lane, 0, now_ms, expires_at_ms, ())
@@ -298,8 +306,10 @@ class Point(Node):
         problem = check_delivery(header.kind, item.direction)
         problem = problem or check_lifetime(
             header.kind.word, header.issued_at_ms, header.ttl_ms, item.age_ms, self.fabric_now(now_ms),
-            self.skew_ms, self.by_age_only(header.kind),
+            self.skew_ms, self.by_age_only(header),
         )
+        if problem is not None and problem.code in _BY_CLOCK and self.clock.doubted and item.age_ms < header.ttl_ms:
+            return Reject(Code.CLOCK_SUSPECT, self.me.id)  # it may be in time, by what was told last
         if problem is None and header.kind is Kind.ACTION:
             if link.peer_role != Role.PARENT:
                 return Reject(Code.WRONG_DIRECTION, "actions come from the parent")
@@ -312,9 +322,9 @@ class Point(Node):
 
     def may_not_act(self, action: Verified, now_ms: int) -> Reject | None:
         """Asked again immediately before it is executed: its requester may have been revoked meanwhile."""
-        requester, at_ms = action.credential, self.fabric_now(now_ms)
+        requester = action.credential
         return self.trust.revocations.check(requester) or self.for_now(
-            self.trust.check_action(requester, self.me.segment, at_ms)
+            self.trust.check_action(requester, self.me.segment, self.clocks(now_ms))
         )
 
     def _handled(self, id_: bytes, refused: Reject | None, link: Link | None, now_ms: int, ready: Ready) -> None:

@@ -129,7 +129,7 @@ class Relay(Revoking):
         header = message.header
         problem = check_lifetime(
             header.kind.word, header.issued_at_ms, header.ttl_ms, item.age_ms, self.fabric_now(now_ms),
-            self.skew_ms, self.by_age_only(header.kind),
+            self.skew_ms, self.by_age_only(header),
         )
         problem = problem or check_origin(message.credential, header)
         if problem is None and link.peer_role == Role.POINT:
@@ -138,7 +138,7 @@ class Relay(Revoking):
             problem = self.check_answer(message)
         if problem is None and header.kind is Kind.ACTION:
             problem = self.for_now(
-                self.trust.check_action(message.credential, self.me.segment, self.fabric_now(now_ms))
+                self.trust.check_action(message.credential, self.me.segment, self.clocks(now_ms))
             )
         return problem
 

@@ -1,53 +1,73 @@
-"""What a node knows of the time (SPEC 5, 6.2): the root's, as it was told, and what it does before anybody told it.
+"""What a node does with what it knows of the time (SPEC 5, 6.2), and before anybody told it.
 
 `now_ms` everywhere is the node's own steady clock, which nothing makes jump. Guarantees: what somebody does to this
 machine's clock moves nothing that is measured; who does not know the time tells nobody, and refuses nothing for good
-for reasons of time.
+for reasons of time. What is believed, and until when, is in `fabric_clock`.
 """
 
 from __future__ import annotations
 
-from fabric.protocol.credentials import Credential, check_validity
-from fabric.protocol.envelope import Kind
+from collections import Counter
+
+from fabric.protocol.credentials import Credential
+from fabric.protocol.envelope import Header
 from fabric.protocol.errors import Code, Reject
-from fabric.protocol.lifetime import ClockOffset
+from fabric.protocol.fabric_clock import Clocks, FabricClock
+from fabric.protocol.link import Link
 from fabric.protocol.wire import Role
 
 # Refusals that follow from what time it is.
 _BY_TIME = frozenset({Code.CREDENTIAL_EXPIRED, Code.LIST_EXPIRED})
 
+
 class Timekeeping:
     me: Credential
     parents: tuple[str, ...]
     skew_ms: int
+    counters: Counter[str]
 
     def keep_time(self) -> None:
-        self.clock = ClockOffset()
-        # How far the machine's clock has moved from the steady one that `now_ms` comes from: the driver says so.
-        self.wall_ahead_ms = 0
+        self.clock = FabricClock(self.skew_ms)
+
+    @property
+    def wall_ahead_ms(self) -> int:
+        """How far the machine's clock has moved from the steady one that `now_ms` comes from."""
+        return self.clock.wall_ahead_ms
+
+    @wall_ahead_ms.setter
+    def wall_ahead_ms(self, ahead_ms: int) -> None:
+        self.clock.wall_ahead_ms = ahead_ms
 
     def fabric_now(self, now_ms: int) -> int:
-        """The root's time, by which credentials and issued_at are judged."""
-        return now_ms + (self.clock.offset_ms if self.clock.measured else self.wall_ahead_ms)
+        """The root's time as far as it is known, by which issued_at is judged."""
+        return self.clock.now(now_ms)
+
+    def time_to_sign(self, now_ms: int) -> int:
+        """The root's time for what is signed now: what was told last also when nobody tells it any more."""
+        return self.clock.to_sign(now_ms)
+
+    def clocks(self, now_ms: int) -> Clocks:
+        """The times by which credentials and lists are judged: what is over is over by all of them."""
+        return self.clock.judging(self.me, now_ms)
 
     @property
     def time_unknown(self) -> bool:
-        """Nobody above has told the time yet, so all there is is this machine's clock."""
+        """Nobody above tells the time, so all there is is this machine's clock, which nobody has confirmed."""
         return bool(self.parents) and not self.clock.measured
 
     @property
     def clock_behind_ms(self) -> int:
         """How far this machine's clock is behind the root's, as far as is known."""
-        return self.clock.offset_ms - self.wall_ahead_ms if self.clock.measured else 0
+        return self.clock.behind_ms
 
     @property
     def clock_suspect(self) -> bool:
         """Whether this machine's clock is further from the root's than the fabric tolerates."""
-        return abs(self.clock_behind_ms) > self.skew_ms
+        return self.clock.suspect
 
-    def by_age_only(self, kind: Kind) -> bool:
+    def by_age_only(self, header: Header) -> bool:
         """Whether a message's signed bound is not judged, since this node cannot know the time for sure."""
-        del kind
+        del header
         return self.clock_suspect or self.time_unknown
 
     def for_now(self, problem: Reject | None) -> Reject | None:
@@ -62,16 +82,21 @@ class Timekeeping:
         """The root's time, for whoever is below; 0 where it is not known."""
         return 0 if self.time_unknown else self.fabric_now(now_ms)
 
-    def hear_time(self, sent_ms: int, fabric_clock_ms: int, now_ms: int) -> None:
-        """A parent answered what was sent then."""
-        if fabric_clock_ms:
-            self.clock.observe(sent_ms, fabric_clock_ms, now_ms)
+    def hear_time(self, link: Link, parent: Credential, sent_ms: int, told_ms: int, now_ms: int) -> None:
+        """Our parent answered what was sent then. What cannot be is not believed, and counted."""
+        problem = self.clock.hear(link.number, (parent, self.me), sent_ms, told_ms, now_ms)
+        if problem is not None:
+            self.counters[f"time_refused:{problem.code.reason}"] += 1
 
-    def time_in_handshake(self, said_ms: int, role: Role, now_ms: int) -> int:
-        """By what time a peer in this role is judged that says that it is `said_ms`.
+    def clocks_in_handshake(self, said_ms: int, role: Role, now_ms: int) -> Clocks:
+        """By what times a peer in this role is judged that says that it is `said_ms`.
 
-        A node that is told the time by nobody yet, and by whose clock its own credential is not valid, has a wrong
-        clock or is not to be here. Its parent knows which, and turns it away by the root's time.
+        A parent is judged by this machine's clock, too, so that no parent's word keeps the next one away. Where by that
+        clock this node's own credential is not valid, the clock is wrong or the node is not to be here. Its parent
+        knows which, and turns it away by the root's time: it is judged by what it says.
         """
-        lost = self.time_unknown and check_validity(self.me, self.fabric_now(now_ms), self.skew_ms) is not None
-        return said_ms if lost and role == Role.PARENT else self.fabric_now(now_ms)
+        clocks = self.clocks(now_ms)
+        if role != Role.PARENT:
+            return clocks
+        own_ms = said_ms if self.clock.is_lost(self.me, now_ms) else self.clock.own(now_ms)
+        return clocks if own_ms in clocks else (*clocks, own_ms)

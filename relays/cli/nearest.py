@@ -41,7 +41,7 @@ def nearest(identity: As = "", as_json: AsJson = False) -> None:
     directory, revocations = _directory(who), _revocations(who)
     candidates = [address for relay in directory.relays for address in relay.addresses]
     addresses, now_ms = own_addresses(candidates), wall_ms()
-    ranking = rank(directory, revocations, addresses, measure(candidates), now_ms, SKEW_MS)
+    ranking = rank(directory, revocations, addresses, measure(candidates), (now_ms,), SKEW_MS)
     rows: list[dict[str, Any]] = [
         {
             "place": place, "relay": ranked.relay.id, "segment": ranked.relay.segment, "address": ranked.address,
@@ -59,7 +59,7 @@ def nearest(identity: As = "", as_json: AsJson = False) -> None:
             "round_trip_ms": None, "clearance": relay.clearance.short, "cleared_for_less": False, "dialled": False,
             "left_out": problem.label,
         }
-        for relay in directory.relays if (problem := why_not(relay, revocations, now_ms, SKEW_MS)) is not None
+        for relay in directory.relays if (problem := why_not(relay, revocations, (now_ms,), SKEW_MS)) is not None
     ]
     if as_json:
         for row in rows:

@@ -55,14 +55,14 @@ class Asker:
         """Why this node would take no action of it: its revocation list is past its time."""
         if self.trust is None:
             return None
-        return self.trust.check_action(self.credential, at.segment, self.now_ms)
+        return self.trust.check_action(self.credential, at.segment, (self.now_ms,))
 
 
 def asker_of(identity: Identity, revocations: Revocations, now_ms: int) -> Asker:
     """An identity of this machine, judged like a peer: its chain, its revocation, its time."""
     trust = Trust(identity.authority_key, identity.fabric, SKEW_MS)
     trust.revocations = revocations
-    checked = trust.check_raw(identity.credential.raw, now_ms)
+    checked = trust.check_raw(identity.credential.raw, (now_ms,))
     problem = checked if isinstance(checked, Reject) else None
     relay = identity.relay.id if identity.relay else ""
     return Asker(identity.credential, relay, problem, trust, now_ms, identity.nearest)

@@ -31,6 +31,10 @@ def serve(identity: Identity, stop: threading.Event) -> None:
 
         def asked(question: Asked, now_ms: int) -> Answer:
             issuer.credential, issuer.revocations = loop.core.me, loop.core.trust.revocations
+            if loop.core.clock_suspect:
+                # What it issues lasts longer than whoever told it a wrong time.
+                log.warning("refused", code=Code.CLOCK_SUSPECT.label, next=Code.CLOCK_SUSPECT.next_step)
+                return Answer(question.id, Reject(Code.CLOCK_SUSPECT, identity.credential.id), b"")
             try:
                 answer = issuer.answer(question.request, question.key, now_ms)
             except Exception as error:  # noqa: BLE001 - a fault of ours is not to end the issuer for everybody

@@ -208,7 +208,7 @@ class World:
     def publish(self, name: str, **fields: Any) -> Verified:
         """Sign and submit a message."""
         node = self.nodes[name]
-        issued_at_ms = node.core.fabric_now(node.now_ms(self.now_ms))
+        issued_at_ms = node.core.time_to_sign(node.now_ms(self.now_ms))
         raw = message(node.member, **{"issued_at_ms": issued_at_ms, **fields})
         opened = open_envelope(raw, {node.member.credential.digest: node.member.credential}, self.roots)
         assert isinstance(opened, Verified), opened

@@ -31,7 +31,7 @@ def hello(member=POINT, role=Role.POINT, versions=(1, 1), fabric=FABRIC, raw=Non
 
 def greet(frame, key=None, accepts=ALL, parent="hq", now_ms=T0, revoked=()):
     link = Link(1, key if key is not None else POINT.curve_key, NONCE, T0)
-    return check_hello(frame, link, trust(*revoked), parent, accepts, now_ms)
+    return check_hello(frame, link, trust(*revoked), parent, accepts, (now_ms,))
 
 
 def welcome(member=PARENT, version=1, nonce=NONCE):
@@ -39,7 +39,7 @@ def welcome(member=PARENT, version=1, nonce=NONCE):
 
 
 def answer(frame, key=PARENT.curve_key, expects="hq", now_ms=T0, revoked=()):
-    return check_welcome(frame, Link(1, key, NONCE, T0, Role.CHILD, expects), trust(*revoked), now_ms)
+    return check_welcome(frame, Link(1, key, NONCE, T0, Role.CHILD, expects), trust(*revoked), (now_ms,))
 
 
 @pytest.mark.parametrize(
@@ -142,5 +142,5 @@ def test_the_listener_is_judged_like_the_dialler():
 def test_what_may_not_be_in_now_is_refused_with_a_code_that_says_which():
     # Revoked wins over expired: renewing would not help.
     member = AUTHORITY.issue("gone", not_after_ms=0)
-    assert trust("gone").check(member.credential, T0).code is Code.REVOKED
-    assert trust().check(member.credential, T0).code is Code.CREDENTIAL_EXPIRED
+    assert trust("gone").check(member.credential, (T0,)).code is Code.REVOKED
+    assert trust().check(member.credential, (T0,)).code is Code.CREDENTIAL_EXPIRED

@@ -56,7 +56,7 @@ class Around:
     def look(self, after_ms=LOOK_MS):
         self.now_ms += after_ms
         order = self.nearby.look(
-            self.now_ms, self.now_ms, self.directory, self.revocations, connected=self.connected
+            self.now_ms, (self.now_ms,), self.directory, self.revocations, connected=self.connected
         )
         return order and ([ranked.relay.id for ranked in order.relays], order.moved)
 

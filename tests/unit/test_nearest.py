@@ -26,7 +26,7 @@ def relay(id_, *networks, clearance=Label.AMBER, until_ms=T0 + DAY_MS, addresses
 def ranked(relays, own=(), trips=None, revoked=()):
     return rank(
         RelayDirectory(1, T0, T0 + DAY_MS, tuple(relays)), Revocations(1, ids=frozenset(revoked)),
-        [ipaddress.ip_address(address) for address in own], trips or {}, T0, SKEW_MS,
+        [ipaddress.ip_address(address) for address in own], trips or {}, (T0,), SKEW_MS,
     )
 
 
@@ -73,10 +73,11 @@ def test_who_is_revoked_or_not_valid_now_serves_nobody():
     gone = relay("gone", "10.1.7.9/32", until_ms=T0 - SKEW_MS - 1)
     assert ids([*ALL, gone], ["10.1.7.9"], revoked=["cell"]) == ["ot", "hq", "office"]
     revoked = Revocations(1, ids=frozenset({"cell"}))
-    assert why_not(gone, revoked, T0, SKEW_MS) is Code.CREDENTIAL_EXPIRED
-    assert why_not(CELL, revoked, T0, SKEW_MS) is Code.REVOKED
-    assert why_not(replace(OT, not_before_ms=T0 + SKEW_MS + 1), revoked, T0, SKEW_MS) is Code.CREDENTIAL_EXPIRED
-    assert why_not(OT, revoked, T0, SKEW_MS) is None
+    assert why_not(gone, revoked, (T0,), SKEW_MS) is Code.CREDENTIAL_EXPIRED
+    assert why_not(CELL, revoked, (T0,), SKEW_MS) is Code.REVOKED
+    assert why_not(replace(OT, not_before_ms=T0 + SKEW_MS + 1), revoked, (T0,), SKEW_MS) is Code.CREDENTIAL_EXPIRED
+    assert why_not(OT, revoked, (T0,), SKEW_MS) is None
+    assert why_not(OT, revoked, (T0 + 4_000 * DAY_MS, T0), SKEW_MS) is None, "a parent's clock alone takes nobody away"
 
 
 def test_it_is_dialled_at_the_address_that_answered_quickest():

@@ -7,7 +7,7 @@ from fabric.protocol.codec import pack
 from fabric.protocol.envelope import Encoding, PartEntry, part_digest
 from fabric.protocol.errors import Code, FabricError, Reject
 from fabric.protocol.limits import BODY_BYTES_MAX, SALT_BYTES
-from fabric.protocol.parts import FieldLabels, build_parts, decode_part, padme, read_records
+from fabric.protocol.parts import Budget, FieldLabels, build_parts, decode_part, padme, read_records
 from fabric.protocol.tlp import Label
 from tests.support import Authority, draft, entropy
 
@@ -188,20 +188,19 @@ def test_a_record_without_fields_of_a_label_does_not_shift_the_others():
     ],
 )
 def test_a_body_that_is_not_what_the_manifest_says_is_refused(body, fields):
-    result = decode_part(entry_for(body, **fields), bytes(SALT_BYTES) + body, records=1)
+    result = decode_part(entry_for(body, **fields), bytes(SALT_BYTES) + body, records=1, budget=Budget())
     assert isinstance(result, Reject) and result.code is Code.BAD_BODY
 
 
 def test_a_zip_bomb_costs_no_more_than_the_size_that_was_signed():
     bomb = zlib.compress(bytes(50_000_000), 9)
-    assert decode_part(entry_for(bomb, size=100, encoding=Encoding.ZLIB), bytes(SALT_BYTES) + bomb, 1) == Reject(
-        Code.BAD_BODY, "size"
-    )
+    entry = entry_for(bomb, size=100, encoding=Encoding.ZLIB)
+    assert decode_part(entry, bytes(SALT_BYTES) + bomb, 1, Budget()) == Reject(Code.BAD_BODY, "size")
 
 
 def test_a_refused_body_is_not_quoted():
     body = body_of(["secret value"])
-    result = decode_part(entry_for(body), bytes(SALT_BYTES) + body, records=1)
+    result = decode_part(entry_for(body), bytes(SALT_BYTES) + body, records=1, budget=Budget())
     assert "secret" not in str(result)
 
 

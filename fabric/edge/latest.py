@@ -1,0 +1,40 @@
+"""The newest of what one thread says to another, where each word holds all that was said before it.
+
+Guarantees: at most one waits, however slow the reader is; the last one is always read.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Latest(Generic[T]):
+    """`wake` is called, on the writer's thread, when there is one where there was none."""
+
+    def __init__(self, wake: Callable[[], None] = lambda: None) -> None:
+        self._wake = wake
+        self._waiting: list[T] = []  # one, or none
+        self._changed = threading.Condition()
+
+    def put(self, value: T) -> None:
+        with self._changed:
+            first = not self._waiting
+            self._waiting = [value]
+            self._changed.notify()
+        if first:
+            self._wake()
+
+    def take(self) -> T | None:
+        """The newest, if it was not taken yet."""
+        with self._changed:
+            return self._waiting.pop() if self._waiting else None
+
+    def get(self) -> T:
+        """The newest; waits for one."""
+        with self._changed:
+            self._changed.wait_for(lambda: bool(self._waiting))
+            return self._waiting.pop()

@@ -1,0 +1,331 @@
+"""Everything at the edge that grows by what a peer sends or a program does: filled to its bound, and what happens then.
+
+`BOUNDS` names every container of `fabric.edge` and `fabric.transport`; one that is not in it fails the first test.
+"""
+
+import ast
+from concurrent.futures import Future
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import structlog
+
+import fabric
+from fabric.edge import outbox
+from fabric.edge.calls import WAITING_MAX as CALLS_MAX
+from fabric.edge.calls import Calls
+from fabric.edge.compose import STREAMS_MAX, Composer, Draft, Position, Stamp
+from fabric.edge.incoming import SUBSCRIBERS_MAX, Incoming, Subscription
+from fabric.edge.latest import Latest
+from fabric.edge.measuring import ADDRESSES_MAX, measure
+from fabric.edge.outgoing import BEGUN_MAX, URGENT_MAX, WAITING_MAX, Outgoing
+from fabric.edge.renewing import ASKED_MAX, Renewing
+from fabric.edge.requests import OPEN_MAX, Requests
+from fabric.edge.standing import Standing
+from fabric.edge.tracking import Tracker
+from fabric.protocol.envelope import Kind
+from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.limits import SUBSCRIPTIONS_MAX
+from fabric.protocol.point import Point
+from fabric.protocol.ready import KeepPosition, Published, Ready
+from fabric.protocol.severity import Lane, Phase, Severity
+from fabric.protocol.tlp import Audience, Label
+from tests.support import EVERYTHING, T0, Authority, entropy
+
+AUTHORITY = Authority("bounds")
+ME = AUTHORITY.issue("zeek-1", grants=EVERYTHING)
+
+# Container -> its bound. What a relay sends is bounded by what the core has in hand: credit, and POINT_QUOTA_BYTES.
+BOUNDS = {
+    # what a program publishes
+    "edge/outgoing.py:Outgoing._drafts": "WAITING_MAX records a lane; `publish` waits, or BUSY",
+    "edge/outgoing.py:Outgoing._room": "one semaphore a lane",
+    "edge/outgoing.py:Outgoing._sealed": "_IN_FLIGHT_MAX, urgent URGENT_MAX; with an outbox one turn's",
+    "edge/outgoing.py:Outgoing._fresh": "one turn's",
+    "edge/outgoing.py:Outgoing._sources": "BEGUN_MAX records a source, of sources of which something waits; BUSY",
+    "edge/compose.py:Composer._labels": "_RULES_MAX; then computed anew",
+    "edge/compose.py:Composer._streams": "STREAMS_MAX; the one left longest ago begins anew",
+    # what it asks for
+    "edge/requests.py:Requests._requests": "OPEN_MAX; BUSY. Each ends at its deadline",
+    "edge/tracking.py:Tracker._early": "_EARLY_MAX words of _EARLY_BYTES_MAX; more are not heard",
+    "edge/tracking.py:Tracker.ends": "TARGETS_MAX",
+    "edge/point.py:Request.outcomes": "TARGETS_MAX",
+    "edge/latest.py:Latest._waiting": "1",
+    "edge/renewing.py:Renewing._asked": "ASKED_MAX; BUSY. Each ends after ASK_MS",
+    "edge/renewal.py:Renewal._asked": "ASKED_MAX and its own one",
+    "edge/calls.py:Calls._waiting": "WAITING_MAX of the program; BUSY. And one for each delivery in hand",
+    # what it takes
+    "edge/incoming.py:Incoming._subscriptions": "SUBSCRIBERS_MAX of SUBSCRIPTIONS_MAX patterns; TOO_LARGE",
+    "edge/incoming.py:Incoming._durable": "SUBSCRIPTIONS_MAX; TOO_LARGE",
+    "edge/incoming.py:Incoming._parked": "what the core has in hand",
+    "edge/subscribed.py:Messages._waiting": "what the core has in hand",
+    "edge/reading.py:Reading._lanes": "what the core has in hand; one delivery a lane is unpacked",
+    "edge/reading.py:Reading._current": "one of the lanes",
+    "edge/handlers.py:Handlers._handlers": "what the program is written to execute",
+    "edge/point.py:ControlPoint._tasks": "actions that are remembered until their ttl, a share for each requester",
+    # on its own disk
+    "edge/outbox.py:EdgeOutbox._positions": "SOURCES_MAX; TOO_LARGE. And batches that were left in part",
+    "edge/spool/owed.py:Owed._ops": "_OWED_MAX, or 50 ms",
+    "edge/spool/spool.py:Spool.quarantined": "damaged rows of this run",
+    "edge/spool/statements.py:Statement.rows": "one commit's",
+    "edge/spool/numbers.py:Numbers._known": "rows on disk: the lanes' quotas",
+    "edge/spool/backlog.py:Backlog._awake": "awake_max a lane",
+    "edge/spool/backlog.py:Backlog._by_id": "rows on disk that sleep",
+    "edge/spool/backlog.py:Backlog._numbers": "rows on disk that sleep",
+    "edge/spool/backlog.py:Backlog._signers": "signers of rows on disk",
+    "edge/spool/backlog.py:Backlog._sizes": "rows on disk that sleep",
+    "edge/spool/backlog.py:Backlog._whose": "rows on disk that sleep",
+    # relays that are near
+    "edge/nearby.py:Nearby._result": "1: one measurement at a time",
+    "edge/nearby.py:Nearby._round_trips_ms": "ADDRESSES_MAX",
+    "edge/standing.py:Standing._silent": "relays that it may connect to",
+    # connections
+    "transport/dialler.py:Dialler.counters": "codes",
+    "transport/diallers.py:Diallers._all": "peers; former ones until their connection is closed",
+    "transport/diallers.py:Diallers._by_link": "one a peer",
+    "transport/diallers.py:_Dialled.registered": "2",
+    "transport/door.py:DoorTest._knocks": "ways in",
+    "transport/door.py:_Knock.answers": "frames within the time of one knock",
+    "transport/gate.py:Gate.counters": "a fixed set of words",
+    "transport/inbox.py:Inbox._debts_ns": "_DEBTORS_MAX; the smaller half is forgotten",
+    "transport/inbox.py:Inbox._links": "frames in it: 32 MiB",
+    "transport/inbox.py:Inbox._queues": "frames in it: 32 MiB",
+    "transport/inbox.py:Inbox._turns": "one for each queue",
+    "transport/inbox.py:Inbox.dropped": "a fixed set of words",
+    "transport/inbox.py:_Queue.entries": "32 MiB, and no more than what is left; dropped, and sent again",
+    "transport/strangers.py:Strangers._by_host": "STRANGERS_MAX; the oldest of the host that has most is cut",
+    "transport/strangers.py:Strangers._host_of": "STRANGERS_MAX",
+    "transport/strangers.py:Strangers._known": "descriptors",
+    "transport/listener.py:Listener._cut": "descriptors",
+    "transport/listener.py:Listener._ending": "descriptors",
+    "transport/listener.py:Listener._of_peer": "descriptors",
+    "transport/listener.py:Listener._by_descriptor": "descriptors",
+    "transport/listener.py:Listener._by_route": "descriptors",
+    "transport/listener.py:Listener._gone": "descriptors",
+    "transport/listener.py:Listener._links": "descriptors",
+    "transport/listener.py:Listener._silent": "descriptors",
+    "transport/listener.py:Listener.counters": "a fixed set of words",
+}
+_CONTAINERS = {
+    "dict", "list", "set", "deque", "Counter", "Queue", "SimpleQueue", "OrderedDict", "defaultdict", "Latest", "array",
+}
+
+
+def containers(package: Path) -> list[str]:
+    """`edge/file.py:Class.attribute` of what holds many."""
+    found = []
+    for path in sorted(package.rglob("*.py")):
+        for made in [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ClassDef)]:
+            for node in ast.walk(made):
+                if not isinstance(node, ast.Assign | ast.AnnAssign) or not _holds_many(node):
+                    continue
+                for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                    of_self = isinstance(target, ast.Attribute) and ast.unparse(target.value) == "self"
+                    if of_self or node in made.body:
+                        name = ast.unparse(target).removeprefix("self.")
+                        found.append(f"{path.relative_to(package.parent)}:{made.name}.{name}")
+    return found
+
+
+def _holds_many(node: ast.Assign | ast.AnnAssign) -> bool:
+    said = node.annotation if isinstance(node, ast.AnnAssign) else None
+    made = node.value.func if isinstance(node.value, ast.Call) else None
+    if isinstance(node.value, ast.Dict | ast.List | ast.Set | ast.ListComp | ast.DictComp):
+        return True
+    return any(
+        ast.unparse(words).split("[")[0].split(".")[-1] in _CONTAINERS for words in (said, made) if words is not None
+    )
+
+
+@pytest.mark.parametrize("package", ["edge", "transport"])
+def test_every_container_has_a_bound_that_somebody_can_name(package):
+    root = Path(fabric.__file__).parent / package
+    found = containers(root)
+    assert found, "the search works"
+    assert [name for name in found if name not in BOUNDS] == [], "say in BOUNDS what bounds it, and fill it below"
+
+
+# -- what a program publishes -------------------------------------------------------------------------------
+
+
+def outgoing(durable=False):
+    core = Point(ME.credential, ME.signer, AUTHORITY.key, b"m" * 16, entropy("core"))
+    made = Outgoing(core, Composer(ME.credential, ME.signer, entropy("composer")), structlog.get_logger())
+    made.durable = durable
+    return made
+
+
+def draft(severity=Severity.LOW, source="", kind=Kind.EVENT):
+    topic, to = ("deny.ipv4_net", "id=fw-1") if kind is Kind.ACTION else ("detections.x", "")
+    stamp = Stamp(kind, topic, severity, Phase.NONE, 60_000, Label.GREEN, to=to)
+    return Draft(stamp, {"n": 1}, T0, Future(), 10, Position(source, "1") if source else None)
+
+
+def refused(call, *arguments):
+    with pytest.raises(FabricError) as problem:
+        call(*arguments)
+    return problem.value.code
+
+
+def test_records_that_wait_for_the_relay_fill_their_lane_and_no_other():
+    made, one = outgoing(), draft()
+    for _ in range(WAITING_MAX):
+        made.add(one)
+    assert refused(made.add, one, 0.0) is Code.BUSY
+    made.add(draft(Severity.CRITICAL), 0.0)
+
+
+def test_urgent_ones_and_requests_are_sent_without_waiting_only_until_so_many_wait_for_the_relay():
+    made, ready = outgoing(), Ready()
+    for _ in range(URGENT_MAX // 2):
+        made.submit_one(draft(kind=Kind.ACTION), T0, ready)
+        made.add(draft(Severity.CRITICAL, kind=Kind.ACTION))
+    made.compose(T0, ready)
+    assert refused(made.submit_one, draft(kind=Kind.ACTION), T0, ready) is Code.BUSY
+    made.add(draft(Severity.CRITICAL, kind=Kind.ACTION))
+    made.compose(T0, ready)
+    assert len(made._sealed) == URGENT_MAX and len(made._drafts[Lane.URGENT]) == 1
+    made.published(Published(next(iter(made._sealed)), None, 1))
+    made.submit_one(draft(kind=Kind.ACTION), T0, ready)
+
+
+def test_with_an_outbox_requests_are_refused_when_their_lane_is_full_on_disk():
+    made = outgoing(durable=True)
+    made._core.custody.intake_open = False
+    assert refused(made.submit_one, draft(kind=Kind.ACTION), T0, Ready()) is Code.BUSY
+
+
+def test_what_was_begun_and_is_not_ended_holds_back_so_many_of_its_source_and_no_other_source():
+    made, one = outgoing(), draft(source="a")
+    for _ in range(BEGUN_MAX):
+        made.begin(one)
+    assert refused(made.begin, one) is Code.BUSY
+    made.begin(draft(source="b"))
+
+
+def test_sources_of_which_nothing_waits_take_no_room():
+    made = outgoing()
+    for n in range(500):
+        one = draft(source=f"file {n}")
+        made.begin(one)
+        one.taken = True
+    made._advance(Ready())
+    assert made._sources == {}
+
+
+def test_streams_and_rules_of_a_program_that_invents_them_are_let_go():
+    composer = Composer(ME.credential, ME.signer, entropy("streams"))
+    first, other = [(topic, Label.GREEN, Audience(("acme",))) for topic in ("detections.0", "detections.1")]
+    stream, _ = composer.number(first)
+    composer.number(other)
+    assert composer.number(first) == (stream, 1)
+    for n in range(STREAMS_MAX - 1):
+        composer.number((f"more.{n}", Label.GREEN, Audience(("acme",))))
+    assert len(composer._streams) == STREAMS_MAX and composer.number(first) == (stream, 2)
+    assert composer.number(other)[1] == 0, "the one that was left longest ago begins anew"
+    for n in range(3_000):
+        stamp = draft().stamp._replace(rules=((f"field {n}", Label.AMBER),))
+        composer._field_labels(stamp)
+    assert len(composer._labels) <= 1_024
+
+
+def test_positions_of_new_sources_are_refused_when_so_many_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(outbox, "SOURCES_MAX", 3)
+    identity = SimpleNamespace(fabric="acme", id="zeek-1")
+    kept = outbox.EdgeOutbox(tmp_path / "outbox", identity, T0)
+    for n in range(3):
+        kept.check_source(f"file {n}")
+        kept.commit([KeepPosition(f"file {n}", "1")], T0)
+    assert refused(kept.check_source, "file 3") is Code.TOO_LARGE
+    kept.check_source("file 2")
+    kept.commit([KeepPosition("file 0", "")], T0)
+    kept.check_source("file 3")
+    kept.close()
+
+
+# -- what it asks for ---------------------------------------------------------------------------------------
+
+
+def test_requests_that_nobody_waits_for_end_the_room_for_more_until_their_time_is_over():
+    requests = Requests()
+    for n in range(OPEN_MAX):
+        requests.check_room()
+        requests.add(Tracker(n.to_bytes(32), T0, T0 + 1_000), lambda tracker: None)
+    assert refused(requests.check_room) is Code.BUSY
+    requests.time_out(T0 + 1_000)
+    requests.check_room()
+
+
+def test_who_reads_slowly_finds_the_newest_and_no_queue():
+    woken = []
+    latest = Latest(lambda: woken.append(1))
+    for n in range(10_000):
+        latest.put(n)
+    assert (latest.get(), latest.take(), len(woken)) == (9_999, None, 1)
+    latest.put(1)
+    assert (latest.take(), len(woken)) == (1, 2)
+
+
+def test_asking_for_a_renewal_again_and_again_is_refused():
+    waiting = []
+    calls = SimpleNamespace(call=lambda ask, lost: waiting.append(ask))
+    core = SimpleNamespace(fabric_now=lambda now_ms: now_ms, step=lambda question, now_ms: Ready())
+    ids = iter(range(100))
+    renewal = SimpleNamespace(
+        held=SimpleNamespace(id="zeek-1", issuers=("plant",)), ask=lambda now_ms: SimpleNamespace(id=next(ids))
+    )
+    renewing = Renewing(core, calls, None, renewal)  # type: ignore[arg-type]
+    futures = [renewing.renew() for _ in range(ASKED_MAX + 1)]
+    for ask in waiting:
+        ask(T0, Ready())
+    assert [future.done() for future in futures] == [False] * ASKED_MAX + [True]
+    assert futures[-1].exception().code is Code.BUSY
+
+
+def test_a_program_that_calls_faster_than_turns_come_is_refused_and_what_came_is_not_lost():
+    calls, run = Calls(), []
+    for _ in range(CALLS_MAX):
+        calls.call(lambda now_ms, ready: None)
+    assert refused(calls.call, lambda now_ms, ready: None) is Code.BUSY
+    calls.call_if_room(lambda now_ms, ready: run.append("left out"))
+    calls.call_if_any(lambda now_ms, ready: run.append("an acknowledgement"))
+    calls.later(lambda now_ms, ready: run.append("what follows from a frame"))
+    calls.run(T0, Ready())
+    assert run == ["an acknowledgement", "what follows from a frame"]
+    calls.call(lambda now_ms, ready: None)
+    calls.close()
+
+
+# -- what it takes ------------------------------------------------------------------------------------------
+
+
+def test_subscriptions_have_a_bound_by_pattern_and_by_number():
+    told: list[FabricError] = []
+    incoming = Incoming(lambda id_, problem: None)
+
+    def subscribe(pattern, durable=False):
+        return incoming.add(Subscription(pattern, lambda batch, done: None, told.append, durable))
+
+    assert all(subscribe(f"detections.{n}", durable=True) for n in range(SUBSCRIPTIONS_MAX))
+    assert not subscribe("detections.more")
+    assert all(subscribe("detections.0") for _ in range(SUBSCRIBERS_MAX - SUBSCRIPTIONS_MAX))
+    assert not subscribe("detections.0")
+    assert [error.code for error in told] == [Code.TOO_LARGE] * 2
+
+
+# -- relays that are near -----------------------------------------------------------------------------------
+
+
+def test_a_directory_of_many_addresses_is_measured_in_part():
+    assert measure([f"127.0.0.1:{port}" for port in (1, 2)] * ADDRESSES_MAX, 0.05) == {}
+
+
+def test_silent_relays_are_those_that_it_may_connect_to():
+    standing = Standing([f"10.0.0.{n}:7700" for n in range(8)])
+    for _ in range(100):
+        for n in range(8):
+            standing.has_no_answer(f"relay-{n}", FabricError(Code.UNREACHABLE, ""))
+    assert len(standing._silent) == 8
+    standing.relays(["10.0.0.9:7700"])
+    assert standing._silent == {}
