@@ -256,7 +256,8 @@ class RelayLoop:
         for note in ready.notes:
             left_out = self._allowance.take(note.event, now_ms)
             if left_out is not None:
-                self._log.info(note.event, **note.fields, **({"left_out": left_out} if left_out else {}))
+                write = self._log.error if note.alarm else self._log.info
+                write(note.event, **note.fields, **({"left_out": left_out} if left_out else {}))
 
     def _send(self, frames: Sequence[tuple[int, bytes]]) -> None:
         for link, payload in frames:

@@ -136,6 +136,14 @@ class Reject:
         return describe(self.code, self.detail)
 
 
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Our own, that a peer's frame brought out. `kind`: the exception's type; `where`: module and line, no values."""
+
+    kind: str
+    where: str
+
+
 class FabricError(Exception):
     """A caller's fault, or something that this machine cannot do. Shown to people as code, cause, next step."""
 

@@ -57,6 +57,9 @@ GRANTS_MAX: Final = 64
 TAGS_MAX: Final = 32
 TARGETS_MAX: Final = 4_096
 ITEMS_MAX: Final = 256
+# Forged signatures or parts in one frame at which its reader stops and ends the link: an honest peer sends none, and
+# each costs a check.
+FORGED_MAX: Final = 3
 # Deeper than any enterprise tree; also what ends a loop.
 HOPS_MAX: Final = 16
 # How often a message may have to be sent after somebody: a node that moves so often in one message's life is lost.

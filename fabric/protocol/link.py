@@ -95,7 +95,7 @@ class Link:
     peer_role: Role = Role.POINT  # what the peer is to us
     peer_session: bytes = b""
     destination: str = ""
-    hello: Hello | None = None  # one that was checked and waits for its answer
+    hello: Hello | None = None  # the one that was checked: only that is answered, again too
     hello_at_ms: int = 0  # when it was last repeated
     leaving_at_ms: int | None = None  # the peer has another parent, or we have: only what is left over still comes
     introduced: dict[bytes, None] = field(default_factory=dict)

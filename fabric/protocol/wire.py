@@ -63,6 +63,10 @@ class Hello(NamedTuple):
     revocations_version: int
     policy_version: int
 
+    def repeats(self, other: Hello) -> bool:
+        """Whether it is the same once more: only what time it is, and which lists are known, may have changed."""
+        return self[:7] == other[:7]
+
 
 class Welcome(NamedTuple):
     version: int
