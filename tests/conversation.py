@@ -59,6 +59,8 @@ class Conversation:
         self.last = ready
         faults = [note.fields for note in ready.notes if note.event == FAULT]
         assert self.faults_planted or not faults, faults
+        for link in self.core.links.values():
+            assert not link.is_open or link.destination in self.core.outboxes, link.destination
         return ready
 
     def say(self, link: int, frame: Frame | bytes) -> Ready:

@@ -186,10 +186,8 @@ class Carrier(Opening):
         return header.kind in (Kind.EVENT, Kind.INTEL) and header.origin != self.me.id
 
     def _introduce(self, message: Verified, link: Link, ready: Ready) -> None:
-        signer = message.envelope.signer
-        if signer not in link.introduced:
+        if link.introduces(message.envelope.signer):
             self.send_early(link, Intro([message.credential.raw]), ready)
-            link.introduced[signer] = None
 
     def _item(self, row: Row, message: Verified, now_ms: int) -> Item:
         held = row.held

@@ -7,7 +7,7 @@ open is in `opening`.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 
 from fabric.protocol.admission import Admission, Twins
@@ -54,7 +54,7 @@ class Links(Timekeeping):
         self.skew_ms = skew_ms
         self.keep_time()
         self.credentials = Known(credential)
-        self.kept: dict[bytes, None] = {}  # credentials that are on disk, by digest
+        self.kept: OrderedDict[bytes, None] = OrderedDict()  # the last credentials that went to disk, by digest
         self.roots = RootCache()
         self.links: dict[int, Link] = {}
         self.by_destination: dict[str, Link] = {}
@@ -195,7 +195,7 @@ class Links(Timekeeping):
         """
         try:
             work(link, now_ms, ready)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, nobody else is to pay for it
             self.end_faulty(link.number, fault_of(error), now_ms, ready)
 
     def end_faulty(self, number: int, fault: Fault, now_ms: int, ready: Ready) -> None:
@@ -208,7 +208,7 @@ class Links(Timekeeping):
             return
         try:
             self.refuse(link, Reject(Code.INTERNAL), now_ms, ready)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the same, where even ending it fails
             self._note_fault(fault_of(error), link, now_ms, ready)
             self._forget(link)
             if link.peer is not None and link.peer_role == Role.PARENT and self.uplink.current == link.peer.id:

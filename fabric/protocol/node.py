@@ -19,6 +19,7 @@ from fabric.protocol.custody import Custody
 from fabric.protocol.errors import Code, Fault, Reject
 from fabric.protocol.faults import fault_of
 from fabric.protocol.limits import (
+    CREDENTIALS_CACHED_MAX,
     FORGED_MAX,
     HELLO_RETRY_MS,
     HELLO_WAIT_MS,
@@ -95,7 +96,7 @@ class Node(Believing):
         """Decode a frame and open the envelopes in it. Reads state, changes none but the cache of roots."""
         try:
             return self._read(link, payload)
-        except Exception as error:  # `step` ends the link for it
+        except Exception as error:  # noqa: BLE001 - `step` ends the link for it
             return Arrived(link, fault_of(error), (), len(payload))
 
     def _read(self, link: int, payload: bytes) -> Arrived:
@@ -147,7 +148,7 @@ class Node(Believing):
         raise AssertionError("a subclass submits")
 
     def on_bye(self, link: Link, bye: Bye, now_ms: int, ready: Ready) -> None:
-        """The peer leaves on purpose."""
+        """The peer left on purpose; its link is gone."""
 
     def on_routes(self, link: Link, frame: Routes, now_ms: int, ready: Ready) -> None:
         self.refuse(link, Reject(Code.WRONG_ROLE, "routes come from below"), now_ms, ready)
@@ -215,7 +216,7 @@ class Node(Believing):
                 link.allowed_bytes = [max(a, b) for a, b in zip(link.allowed_bytes, allowed, strict=True)]
                 self._dirty[link.destination] = None
             case Intro(credentials):
-                self._on_intro(link, credentials, now_ms)
+                self._on_intro(link, credentials, now_ms, ready)
             case Ping(clock_ms):
                 link.transit.observe(clock_ms, now_ms)
                 self.repeat_lists(link, ready)
@@ -257,9 +258,10 @@ class Node(Believing):
                 self.uplink.shun(link.peer.id, now_ms)
                 self._choose(now_ms, ready)
             case Bye():
-                if link.is_open:
-                    self.on_bye(link, frame, now_ms, ready)
+                was_open = link.is_open
                 self._end(link, Code.CLOSED, now_ms, ready)
+                if was_open:
+                    self.on_bye(link, frame, now_ms, ready)
 
     def _on_path(self, link: Link, path: tuple[str, ...], now_ms: int, ready: Ready) -> None:
         """Where our parent is. Below ourselves it must not be: what climbed would come back and be taken for seen."""
@@ -272,10 +274,18 @@ class Node(Believing):
     # -- what survives a restart ------------------------------------------------------------------------
 
     def keep(self, credential: Credential, ready: Ready) -> None:
-        """Whoever signed what is on disk must be known when it is read back."""
+        """Whoever signed what is on disk must be known when it is read back.
+
+        A disk keeps at least as many of the last as are remembered here, so one that is forgotten is written again.
+        """
         if credential.digest not in self.kept:
-            self.kept[credential.digest] = None
+            self._keep_in_mind(credential.digest)
             ready.persist.append(KeepCredential(credential.digest, credential.raw))
+
+    def _keep_in_mind(self, digest: bytes) -> None:
+        self.kept[digest] = None
+        if len(self.kept) > CREDENTIALS_CACHED_MAX:
+            self.kept.popitem(last=False)
 
     def restore(self, ops: Iterable[Op], now_ms: int) -> list[tuple[bytes, Direction]]:
         """Take back what is on disk, in its order. Returns the messages that cannot be believed any more.
@@ -289,7 +299,7 @@ class Node(Believing):
             match op:
                 case KeepCredential(digest, raw):
                     credential = verify_credential(raw, self.trust.authority_key, self.me.fabric)
-                    self.kept[digest] = None
+                    self._keep_in_mind(digest)
                     if isinstance(credential, Credential):
                         self.credentials.restore(credential)
                 case KeepLists(raw):

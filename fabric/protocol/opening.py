@@ -107,6 +107,10 @@ class Opening(Links):
             return Reject(Code.DRAINING, self.me.id)
         return None
 
+    def check_room(self, link: Link) -> Reject | None:
+        """Whether this peer may have one link more: a subclass knows how many it has."""
+        return None
+
     def _turn_away(self, link: Link, hello: Hello, reason: Reject, ready: Ready) -> None:
         self.count("refused", reason.code.reason)
         ready.notes.append(Note("link refused", {"code": reason.code.label, "detail": reason.detail}))
@@ -117,6 +121,10 @@ class Opening(Links):
         """Answer a HELLO that was found good, and whose turn it is."""
         hello, peer = link.hello, link.peer
         assert hello is not None and peer is not None
+        problem = self.check_room(link)
+        if problem is not None:
+            self._turn_away(link, hello, problem, ready)
+            return
         rival = self.by_destination.get(self.destination_of(link))
         same = rival is not None and rival.peer is not None and rival.peer.id == peer.id
         alive = same and rival is not None and now_ms - rival.heard_at_ms < PING_MS

@@ -155,8 +155,8 @@ def test_who_is_below_itself_is_nowhere():
 
 def test_with_a_relay_moves_everybody_below_it():
     made = table(below("hq", "dmz"), below("dmz", "ot-1"), below("ot-1", "cell"), at("cell"), at("dmz", SENSOR))
-    assert [a.node for a in made.at_or_below("ot-1")] == ["ot-1", "cell", "fw-7"]
-    assert [a.node for a in made.below("relay:dmz")] == ["dmz", "ot-1", "cell", "fw-7", "zeek-1"], "from the nearest"
+    assert [a.node for a in made.below_relay("ot-1")] == ["cell", "fw-7"]
+    assert [a.node for a in made.below("relay:dmz")] == ["dmz", "ot-1", "cell", "zeek-1", "fw-7"], "from the nearest"
     made.put(below("hq", "ot-1", epoch=2))
     assert [a.node for a in made.below("relay:ot-1")] == ["ot-1", "cell", "fw-7"]
     assert [a.node for a in made.below("relay:dmz")] == ["dmz", "zeek-1"]
