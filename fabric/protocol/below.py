@@ -153,7 +153,7 @@ class Below(Placing):
         for attachment in list(self.routes.all()):
             if self.trust.revocations.check(attachment.credential) is None:
                 continue
-            if self.routes.get(attachment.key) is not attachment:
+            if self.routes.newest(attachment) is not attachment:
                 continue  # it went with another
             way = self.routes.via(attachment)
             if is_point(way):

@@ -153,7 +153,7 @@ class RouteTable:
         self._sessions: dict[str, dict[RouteKey, None]] = {}
         self._interest: TopicIndex[RouteKey] = TopicIndex()
         self._elsewhere: dict[RouteKey, None] = {}  # not below when it was last looked
-        self._at: dict[str, dict[RouteKey, Attachment]] = {}  # by the relay that they name
+        self._at: dict[str, dict[bytes, Attachment]] = {}  # by the relay that they name, and as they were signed
         self._raw: dict[bytes, Attachment] = {}
         self._weights: Counter[str] = Counter()  # by whose they are
         self._weight = 0
@@ -170,7 +170,7 @@ class RouteTable:
             if attachment.raw == known.raw:
                 return Change.SAME
             self.forget(known)
-        self._at.setdefault(attachment.relay, {})[attachment.key] = attachment
+        self._at.setdefault(attachment.relay, {})[attachment.raw] = attachment
         self._raw[attachment.raw] = attachment
         self._weigh(attachment, 1)
         if attachment.is_relay:
@@ -184,7 +184,7 @@ class RouteTable:
 
     def forget(self, attachment: Attachment) -> None:
         at = self._at[attachment.relay]
-        del at[attachment.key]
+        del at[attachment.raw]
         if not at:
             del self._at[attachment.relay]
         del self._raw[attachment.raw]

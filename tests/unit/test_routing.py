@@ -201,3 +201,17 @@ def test_who_is_elsewhere_for_long_is_forgotten():
     own.prune()
     own.prune()
     assert [a.node for a in own.all()] == ["dmz"], "a relay's own statement is for those above it"
+
+
+def test_one_id_as_a_relay_and_as_a_control_point_is_forgotten_as_each():
+    """Whoever may sign both kinds gives one id both: the two statements have the same node, session and relay."""
+    made, said = RouteTable("hq"), []
+    for kind in (NodeKind.RELAY, NodeKind.POINT):
+        member = AUTHORITY.issue("both", kind)
+        raw = sign_attachment(member.credential, member.signer, bytes(16), "hq", 1, False, ())
+        said.append(open_attachment(raw, {member.credential.digest: member.credential}))
+        made.put(said[-1])
+    assert made.below_relay("hq") == said
+    for attachment in said:
+        made.forget(attachment)
+    assert list(made.all()) == [] and made.below_relay("hq") == []
