@@ -9,11 +9,14 @@ import io
 import logging
 import sys
 import traceback
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TextIO, cast
+from typing import Any, TextIO, cast
 
 import structlog
+
+from fabric.protocol.ready import Note
 
 
 class _Lossy(io.TextIOBase):
@@ -66,6 +69,15 @@ class Allowance:
             since_ms, lines = now_ms, 0
         self._kinds[kind] = (since_ms, lines + 1)
         return left_out if lines < self._lines_max else None
+
+
+def log_notes(log: Any, notes: Sequence[Note], allowance: Allowance, now_ms: int) -> None:
+    """What a core noted, as far as it is worth a line; an alarm is an error, which somebody has to act on."""
+    for note in notes:
+        left_out = allowance.take(note.event, now_ms)
+        if left_out is not None:
+            write = log.error if note.alarm else log.info
+            write(note.event, **note.fields, **({"left_out": left_out} if left_out else {}))
 
 
 def place_of(error: BaseException) -> str:

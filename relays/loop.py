@@ -40,7 +40,7 @@ from fabric.transport.turns import Turn
 from relays.config import RelayConfig
 from relays.drain import Draining, drain_path, read_draining, write_draining
 from relays.garbage import Garbage
-from relays.logs import Allowance
+from relays.logs import Allowance, log_notes
 from relays.pins import Pins
 from relays.status import StatusFile, snapshot
 from relays.watching import Watching
@@ -253,10 +253,7 @@ class RelayLoop:
         for delivered in ready.deliver:
             if isinstance(delivered, Answered):
                 self._watching.answered(delivered, now_ms)
-        for note in ready.notes:
-            left_out = self._allowance.take(note.event, now_ms)
-            if left_out is not None:
-                self._log.info(note.event, **note.fields, **({"left_out": left_out} if left_out else {}))
+        log_notes(self._log, ready.notes, self._allowance, now_ms)
 
     def _send(self, frames: Sequence[tuple[int, bytes]]) -> None:
         for link, payload in frames:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TypeVar
 
+from fabric.protocol.faults import FAULT
 from fabric.protocol.node import Node
 from fabric.protocol.ready import Delivered, Event, LinkDown, LinkUp, Op, Ready, Tick
 from fabric.protocol.routing import sign_attachment
@@ -37,6 +38,7 @@ class Conversation:
         self.delivered: list[Delivered] = []
         self.closed: list[int] = []
         self.last = Ready()
+        self.faults_planted = False  # a fault that the core contains is one nevertheless
         self._links = 0
         self._heard: dict[int, list[Frame]] = defaultdict(list)
         self._routes: dict[int, int] = defaultdict(int)
@@ -55,6 +57,10 @@ class Conversation:
             assert not hasattr(frame, "detail") or hasattr(frame, "_fields"), frame
             self._heard[link].append(frame)  # type: ignore[arg-type]
         self.last = ready
+        faults = [note.fields for note in ready.notes if note.event == FAULT]
+        assert self.faults_planted or not faults, faults
+        for link in self.core.links.values():
+            assert not link.is_open or link.destination in self.core.outboxes, link.destination
         return ready
 
     def say(self, link: int, frame: Frame | bytes) -> Ready:

@@ -301,7 +301,7 @@ class EdgeLoop:
         for link, code in ready.close:
             self._diallers.end(link, code.reason)
         for note in ready.notes:
-            self._log.debug(note.event, **note.fields)
+            (self._log.error if note.alarm else self._log.debug)(note.event, **note.fields)
 
     def _send(self, frames: Sequence[tuple[int, bytes]]) -> None:
         for link, payload in frames:

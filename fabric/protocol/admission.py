@@ -72,7 +72,7 @@ class Twins:
 
     def is_twin(self, destination: str, now_ms: int) -> bool:
         """Asked when a link is about to replace one that lives."""
-        times = self._replaced.setdefault(destination, deque())
+        times = self._replaced.setdefault(destination, deque(maxlen=TWIN_REPLACED_MAX + 1))
         while times and now_ms - times[0] > TWIN_WINDOW_MS:
             times.popleft()
         times.append(now_ms)

@@ -7,8 +7,6 @@ looks at nothing but the issuer's name, and adds by which key it was asked.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
 from fabric.protocol.credentials import NodeKind
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.following import Following
@@ -18,6 +16,7 @@ from fabric.protocol.links import UPLINK
 from fabric.protocol.questions import Questions
 from fabric.protocol.rates import Rates
 from fabric.protocol.ready import Ask, Event, Ready
+from fabric.protocol.shares import Shared
 from fabric.protocol.wire import Join, Joined, Role
 
 
@@ -25,8 +24,8 @@ class Asking(Following):
     def set_up(self) -> None:
         super().set_up()
         self.questions = Questions()
-        # Of others: who asked (the link's number), and until when an answer is for him.
-        self._asked: OrderedDict[bytes, tuple[int, int]] = OrderedDict()
+        # Of others: who asked (the link's number), and until when an answer is for him. All strangers share a part.
+        self._asked: Shared[bytes, tuple[int, int]] = Shared(ASKED_MAX)
         self._asking_rates = Rates()
 
     # -- this relay's own ---------------------------------------------------------------------------------
@@ -47,9 +46,9 @@ class Asking(Following):
         for frame in self.questions.due(now_ms):
             self._ask(frame, ready)
         ready.deliver += self.questions.over(now_ms)
-        for id_, (_, until_ms) in list(self._asked.items()):
+        for id_, (_, until_ms), _ in list(self._asked.items()):
             if now_ms >= until_ms:
-                del self._asked[id_]
+                self._asked.pop(id_)
 
     # -- others' ------------------------------------------------------------------------------------------
 
@@ -68,14 +67,16 @@ class Asking(Following):
         problem = self._cannot_pass(link, frame, stranger, now_ms)
         if problem is None:
             above = self._towards(frame.issuer)
-            if above is not None:
+            if above is not None and not self._asked.put(frame.id, (link.number, now_ms + ASK_MS), _whose(link)):
+                problem = Reject(Code.BUSY, "too many ask at once")
+            elif above is not None:
                 if stranger:
                     link.since_ms = now_ms  # who waits for an answer need not say HELLO meanwhile
-                self._asked[frame.id] = (link.number, now_ms + ASK_MS)
                 self.count("asked", "stranger" if stranger else link.peer_role.name.lower())
                 self.send(above, frame, ready)
                 return
-            problem = self._no_issuer(frame.issuer)
+            else:
+                problem = self._no_issuer(frame.issuer)
         self.count("refused", problem.code.reason)
         self.send(link, Joined(frame.id, problem.code, problem.detail, b""), ready)
 
@@ -84,13 +85,11 @@ class Asking(Following):
         if asker is not None and asker[0] != link.number and asker[0] in self.links:
             return Reject(Code.BUSY, "asked by another")
         # One who asks without end uses up his own share first; what strangers ask together is bounded too.
-        whose = f"stranger {link.peer_key.hex()}" if stranger else link.destination
+        whose = f"stranger {link.peer_key.hex()}" if stranger else _whose(link)
         rates = self._asking_rates
         if not rates.allow(whose, 1, JOINS_PER_S, now_ms) or (
             stranger and not rates.allow("strangers", 1, STRANGERS_PER_S, now_ms)
         ):
-            return Reject(Code.BUSY, "too many ask at once")
-        if len(self._asked) >= ASKED_MAX and asker is None:
             return Reject(Code.BUSY, "too many ask at once")
         return None
 
@@ -114,10 +113,15 @@ class Asking(Following):
         if answered is not None:
             ready.deliver.append(answered)
             return
-        number, until_ms = self._asked.pop(frame.id, (0, 0))
+        number, until_ms = self._asked.pop(frame.id) or (0, 0)
         asker = self.links.get(number)
         if asker is not None and now_ms < until_ms:
             self.send(asker, frame, ready)
+
+
+def _whose(link: Link) -> str:
+    """One who has many sessions asks as one."""
+    return link.peer.id if link.is_open and link.peer is not None else ""
 
 
 def _is_issuer(link: Link) -> bool:

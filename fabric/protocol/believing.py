@@ -11,11 +11,15 @@ from fabric.protocol.chain import verify_credential
 from fabric.protocol.credentials import Credential, digest_of
 from fabric.protocol.directing import Directing
 from fabric.protocol.errors import Code, Reject
-from fabric.protocol.limits import STALL_MS
+from fabric.protocol.known import supersedes
+from fabric.protocol.limits import FORGED_MAX, STALL_MS
 from fabric.protocol.link import Link
 from fabric.protocol.ready import KeepLists, Note, Ready
 from fabric.protocol.revocations import Revocations, verify_revocations
 from fabric.protocol.wire import Intro
+
+# Nobody's word: no honest peer passes such a credential on.
+_FORGED = frozenset({Code.BAD_CREDENTIAL, Code.BROKEN_CHAIN})
 
 
 class Believing(Directing):
@@ -29,21 +33,39 @@ class Believing(Directing):
 
     # -- credentials ------------------------------------------------------------------------------------
 
-    def _on_intro(self, link: Link, credentials: list[bytes], now_ms: int) -> None:
+    def _on_intro(self, link: Link, credentials: list[bytes], now_ms: int, ready: Ready) -> None:
+        forged = 0
         for raw in credentials:
-            # Whether it is still valid is asked at every use: refused here, its messages would be asked for for ever.
-            checked = verify_credential(raw, self.trust.authority_key, self.me.fabric)
-            problem = checked if isinstance(checked, Reject) else self.credentials.learn(checked)
-            if problem is not None:
-                self.count("refused", problem.code.reason)
-                self.credentials.refuse(digest_of(raw), problem)
-            elif isinstance(checked, Credential):
-                self._may_be_renewed(link, checked, now_ms)
+            introduced = self._introduced(raw)
+            if isinstance(introduced, Credential):
+                self._may_be_renewed(link, introduced, now_ms)
+                continue
+            self.count("refused", introduced.code.reason)
+            forged += introduced.code in _FORGED
+            if forged >= FORGED_MAX:
+                self.refuse(link, Reject(introduced.code, "too many in one frame"), now_ms, ready)
+                return
+
+    def _introduced(self, raw: bytes) -> Credential | Reject:
+        """What was looked at before costs no signature more."""
+        digest = digest_of(raw)
+        known = self.credentials.get(digest) or self.credentials.refused_for_good(digest)
+        if known is not None:
+            return known
+        # Whether it is still valid is asked at every use: refused here, its messages would be asked for for ever.
+        checked = verify_credential(raw, self.trust.authority_key, self.me.fabric)
+        if not isinstance(checked, Reject):
+            checked = self.credentials.learn(checked) or checked
+        if isinstance(checked, Reject):
+            self.credentials.refuse(digest, checked)
+        return checked
 
     def _may_be_renewed(self, link: Link, credential: Credential, now_ms: int) -> None:
         """The peer goes on under a newer credential of its own: what it may follows that from now on."""
         peer = link.peer
-        if peer is None or (peer.id, peer.kind) != (credential.id, credential.kind) or credential.serial <= peer.serial:
+        if peer is None or (peer.id, peer.kind) != (credential.id, credential.kind):
+            return
+        if not supersedes(credential, peer):
             return
         if credential.curve_key == link.peer_key and self.trust.check(credential, self.clocks(now_ms)) is None:
             link.peer = credential
@@ -55,7 +77,7 @@ class Believing(Directing):
         self.credentials.learn(credential)
         for link in self.links.values():
             if link.is_open:
-                link.introduced[credential.digest] = None
+                link.introduces(credential.digest)
                 self.send(link, Intro([credential.raw]), ready)
         ready.notes.append(Note("credential renewed", {"serial": credential.serial}))
         self.on_renewed(now_ms, ready)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from fabric.protocol.announce import settled
 from fabric.protocol.custody import Custody
-from fabric.protocol.errors import Code
+from fabric.protocol.errors import Code, Reject
 from fabric.protocol.limits import ADMISSIONS_BURST, LANE_WINDOW_BYTES, RETRY_MS
 from fabric.protocol.link import Link
 from fabric.protocol.links import UPLINK
@@ -16,7 +16,7 @@ from fabric.protocol.outbox import Outbox
 from fabric.protocol.placing import Placing
 from fabric.protocol.ready import Drain, Event, KeepGap, KeepSession, Op, Ready
 from fabric.protocol.routing import Attachment, open_attachment
-from fabric.protocol.sessions import Sessions, child_relay, is_point, point_session, session_of
+from fabric.protocol.sessions import Sessions, child_relay, is_point, node_of, point_session, session_of
 from fabric.protocol.severity import Lane
 from fabric.protocol.wire import Bye, Role
 
@@ -63,7 +63,8 @@ class Below(Placing):
         return outbox
 
     def on_open(self, link: Link, now_ms: int, ready: Ready) -> None:
-        self.sessions.came(link.destination)
+        if link.peer_role == Role.POINT:
+            self.sessions.came(link.destination)
         if link.peer_role == Role.PARENT:
             self.announce_to(link, now_ms, ready)
 
@@ -71,6 +72,7 @@ class Below(Placing):
         self._told_to_go.pop(link.number, None)
         if link.peer_role == Role.POINT:
             self.sessions.left(link.destination, now_ms)
+            self._end_surplus(link.destination, now_ms, ready)
         if link.leaving_at_ms is not None and link.peer_role != Role.PARENT:
             self._gone(link.destination, now_ms, ready)
 
@@ -85,18 +87,41 @@ class Below(Placing):
         ready.persist.append(KeepSession(link.destination, attachment.raw))
         if link.peer_role == Role.POINT:
             self.sessions.attached(link.destination, attachment.keep_ms)
-            for surplus in self.sessions.surplus(attachment.node):
-                self.forget_session(surplus, now_ms, ready)
+            self._end_surplus(link.destination, now_ms, ready)
+
+    def _end_surplus(self, destination: str, now_ms: int, ready: Ready) -> None:
+        for surplus in self.sessions.surplus(node_of(destination)):
+            self.forget_session(surplus, now_ms, ready)
+
+    def check_room(self, link: Link) -> Reject | None:
+        destination = self.destination_of(link)
+        if link.peer_role == Role.POINT and not self.sessions.takes(destination):
+            return Reject(Code.TOO_MANY_SESSIONS, node_of(destination))
+        return None
+
+    def on_surplus(self, attachment: Attachment, now_ms: int, ready: Ready) -> None:
+        way = self.routes.via(attachment)
+        link = self.by_destination.get(way)
+        if is_point(way) and link is not None:
+            self.refuse(link, Reject(Code.TOO_MANY_SESSIONS, attachment.node), now_ms, ready)
+        if is_point(way):
+            self.forget_session(way, now_ms, ready)
+        else:
+            super().on_surplus(attachment, now_ms, ready)
 
     def on_timers(self, now_ms: int, ready: Ready) -> None:
         super().on_timers(now_ms, ready)
         for destination in self.sessions.overdue(now_ms):
             self.forget_session(destination, now_ms, ready)
         for link in list(self.links.values()):
-            if link.leaving_at_ms is not None and link.peer_role != Role.PARENT and self._is_handed_over(link):
-                self.part(link, now_ms, ready)
+            if link.leaving_at_ms is not None and link.peer_role != Role.PARENT:
+                self.contained(self._part_when_handed_over, link, now_ms, ready)
         if self.draining:
             self._send_away(ready)
+
+    def _part_when_handed_over(self, link: Link, now_ms: int, ready: Ready) -> None:
+        if self._is_handed_over(link):
+            self.part(link, now_ms, ready)
 
     def _is_handed_over(self, link: Link) -> bool:
         """Whether all that was held for a peer that moves is with it, and nobody above sends more."""
@@ -104,12 +129,15 @@ class Below(Placing):
         return self.outboxes[link.destination].empty and (uplink is None or settled(uplink))
 
     def forget_session(self, destination: str, now_ms: int, ready: Ready) -> None:
-        """A control point left, or did not come back in time: its rows end, its routes go."""
+        """A control point left, or did not come back in time: its link ends if there is one, its rows, its routes."""
+        link = self.by_destination.get(destination)
+        if link is not None:
+            self.part(link, now_ms, ready)  # it has no outbox from here on
         self.sessions.forget(destination)
         known = self.routes.get(session_of(destination))
         if known is not None and self.routes.via(known) == destination:
             self.routes.forget(known)
-            self._withdraw(known.key, known.epoch)
+            self._withdraw(known.key, known.epoch, known.node)
         ready.persist += [KeepSession(destination, b""), KeepGap(destination, 0)]
         self.on_session_end(destination, now_ms, ready)
         self.outboxes.pop(destination, None)
@@ -125,11 +153,13 @@ class Below(Placing):
         for attachment in list(self.routes.all()):
             if self.trust.revocations.check(attachment.credential) is None:
                 continue
+            if self.routes.newest(attachment) is not attachment:
+                continue  # it went with another
             way = self.routes.via(attachment)
             if is_point(way):
                 self.forget_session(way, now_ms, ready)
                 continue
-            below = [a for a in self.routes.at_or_below(attachment.node)[1:] if not a.is_relay]
+            below = [a for a in self.routes.below_relay(attachment.node) if not a.is_relay]
             self.routes.forget(attachment)
             if way == child_relay(attachment.node):
                 ready.persist.append(KeepSession(way, b""))
@@ -175,8 +205,11 @@ class Below(Placing):
         if op.destination == UPLINK:
             self._epoch = attachment.epoch
             return
+        if not self.routes.has_room(attachment):
+            self.count("routes", "no_room")
+            return
         self.routes.put(attachment)
         self._outbox(op.destination)
         if is_point(op.destination):
             self.sessions.attached(op.destination, attachment.keep_ms)
-            self.sessions.left(op.destination, now_ms)
+            self.sessions.left(op.destination, now_ms, restored=True)

@@ -14,6 +14,7 @@ from fabric.protocol.envelope import decode_envelope as _decode_envelope
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.lifetime import expired
 from fabric.protocol.limits import (
+    FORGED_MAX,
     FRAME_ELEMENTS_MAX,
     HOPS_MAX,
     ID_BYTES,
@@ -28,7 +29,7 @@ from fabric.protocol.ready import (
     Ready,
 )
 from fabric.protocol.severity import Lane
-from fabric.protocol.verify import Verified
+from fabric.protocol.verify import Verified, is_forged
 from fabric.protocol.wire import (
     Ack,
     Data,
@@ -75,7 +76,7 @@ class Carrier(Opening):
         if self.trust.revocations.version < link.lists_version:
             self._put_off(link, data, now_ms)
             return
-        for item, message in zip(data.items, opened, strict=True):
+        for item, message in zip(data.items, opened, strict=False):  # fewer were opened where too many are forged
             if isinstance(message, Reject):
                 link.consumed_bytes[data.lane] += len(item.envelope)
                 if message.code in (Code.MALFORMED, Code.TOO_LARGE, Code.TOO_DEEP):
@@ -94,6 +95,8 @@ class Carrier(Opening):
             self.on_message(link, item, message, data.lane, data.clock_ms, now_ms, ready)
             if link.state is not State.OPEN:
                 return
+        if sum(map(is_forged, opened)) >= FORGED_MAX:
+            self.refuse(link, Reject(Code.BAD_SIGNATURE, "too many in one frame"), now_ms, ready)
 
     # -- answers ----------------------------------------------------------------------------------------
 
@@ -131,7 +134,8 @@ class Carrier(Opening):
         self.on_put_off(row, reason)
         outbox.again(row, now_ms + _TEMPORARY_WAIT_MS)
 
-    def _answer(self, link: Link, ready: Ready) -> None:
+    def _answer(self, link: Link, now_ms: int, ready: Ready) -> None:
+        del now_ms
         for i in range(0, len(link.acks), FRAME_ELEMENTS_MAX // 2):
             self.send(link, Ack(link.acks[i : i + FRAME_ELEMENTS_MAX // 2]), ready)
         for i in range(0, len(link.nacks), ITEMS_MAX):
@@ -182,10 +186,8 @@ class Carrier(Opening):
         return header.kind in (Kind.EVENT, Kind.INTEL) and header.origin != self.me.id
 
     def _introduce(self, message: Verified, link: Link, ready: Ready) -> None:
-        signer = message.envelope.signer
-        if signer not in link.introduced:
+        if link.introduces(message.envelope.signer):
             self.send_early(link, Intro([message.credential.raw]), ready)
-            link.introduced[signer] = None
 
     def _item(self, row: Row, message: Verified, now_ms: int) -> Item:
         held = row.held

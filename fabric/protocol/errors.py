@@ -47,6 +47,7 @@ class Code(Enum):
     NO_ISSUER = (221, "no_issuer", "the issuer is not online at this relay or above", "start it with `fabric issuer run`, then ask again")
     LIST_EXPIRED = (222, "list_expired", "the revocation list is past its time: actions stop, events pass", "sign it again where the authority is: fabric revoke --renew")
     STALE_DIRECTORY = (223, "stale_directory", "the directory of relays is older than the one held, or not the authority's", "issue a newer one from the authority: fabric up FILE")
+    TOO_MANY_SESSIONS = (224, "too_many_sessions", "the identity has as many sessions as one may have", "end some of them, or give each process an identity of its own")
     # 3xx: what was signed
     BAD_SIGNATURE = (301, "bad_signature", "the signature does not match the message", "discard it: it was forged or altered")
     BAD_DIGEST = (302, "bad_digest", "a part does not match its signed digest", "discard it: the part was altered")
@@ -134,6 +135,14 @@ class Reject:
 
     def __str__(self) -> str:
         return describe(self.code, self.detail)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Our own, that a peer's frame brought out. `kind`: the exception's type; `where`: module and line, no values."""
+
+    kind: str
+    where: str
 
 
 class FabricError(Exception):

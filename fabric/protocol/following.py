@@ -95,7 +95,7 @@ class Following(Commands):
     def on_found(self, attachment: Attachment, now_ms: int, ready: Ready) -> None:
         """What came for him before he did, and is on its way back up."""
         if self._homing:
-            below = self.routes.at_or_below(attachment.node)[1:] if attachment.is_relay else []
+            below = self.routes.below_relay(attachment.node) if attachment.is_relay else []
             self._finds.append((attachment, below))
 
     def on_timers(self, now_ms: int, ready: Ready) -> None:

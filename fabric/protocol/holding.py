@@ -129,4 +129,4 @@ class Holding(Below):
                 self._homing[(op.id, op.direction)] = now_ms
             for destination, _ in op.destinations:
                 if is_point(destination):
-                    self.sessions.left(destination, now_ms)
+                    self.sessions.left(destination, now_ms, restored=True)

@@ -62,6 +62,19 @@ GRANTS_MAX: Final = 64
 TAGS_MAX: Final = 32
 TARGETS_MAX: Final = 4_096
 ITEMS_MAX: Final = 256
+# Credentials in one INTRO, and attachments and withdrawals in one ROUTES: what a node puts into one frame itself. Each
+# may cost its reader as many signatures as its chain is long.
+INTRO_MAX: Final = 16
+ROUTES_ENTRIES_MAX: Final = 64
+# What is known of who is where: each session, and each token of what it subscribes to, takes up to half a kilobyte.
+ROUTES_WEIGHT_MAX: Final = 262_144
+# Changes of routes that wait to be told to one peer, and withdrawals among them; also those that are remembered for the
+# next parent. Each source has at most what is left: half of it alone, enough for a child that begins anew.
+ROUTES_WAITING_MAX: Final = 262_144
+WITHDRAWALS_MAX: Final = 8_192
+# Forged signatures or parts in one frame at which its reader stops and ends the link: an honest peer sends none, and
+# each costs a check.
+FORGED_MAX: Final = 3
 # Deeper than any enterprise tree; also what ends a loop.
 HOPS_MAX: Final = 16
 # How often a message may have to be sent after somebody: a node that moves so often in one message's life is lost.
@@ -130,6 +143,11 @@ SESSION_GRACE_MS: Final = 60_000
 SESSION_KEEP_MS_MAX: Final = 7 * 86_400_000
 # Each may fill its quota while it is away.
 DURABLE_SESSIONS_MAX: Final = 8
+# Sessions of one identity at a time: a daemon and a shell script's calls, not a leak; of those that are away without
+# having taken leave, some that may come back; and of all of them, wherever in the tree they are.
+SESSIONS_OPEN_MAX: Final = 64
+SESSIONS_AWAY_MAX: Final = 16
+SESSIONS_PER_ID_MAX: Final = SESSIONS_OPEN_MAX + SESSIONS_AWAY_MAX + DURABLE_SESSIONS_MAX
 # Past the end of the revocation list, actions from a node's own segment go on for so long: a plant that is cut off
 # from the authority still contains its own incidents.
 LIST_GRACE_MS: Final = 7 * 86_400_000

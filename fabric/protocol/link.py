@@ -7,14 +7,16 @@ told. Who may open a link is decided in `handshake`.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 
+from fabric.protocol.changes import Changes
 from fabric.protocol.credentials import Credential
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.lifetime import Transit
-from fabric.protocol.limits import FRAME_BYTES_MAX, HELLO_BYTES_MAX, LANE_WINDOW_BYTES
+from fabric.protocol.limits import CREDENTIALS_CACHED_MAX, FRAME_BYTES_MAX, HELLO_BYTES_MAX, LANE_WINDOW_BYTES
 from fabric.protocol.routing import Attachment, RouteKey
 from fabric.protocol.severity import Lane
 from fabric.protocol.wire import (
@@ -68,11 +70,10 @@ ALLOWED: dict[State, frozenset[type]] = {
 class RoutesOut:
     """Route changes that the peer has yet to confirm: one frame at a time, repeated until it is answered."""
 
-    # What to say of whom: None is what the table has, a number that it is withdrawn since this epoch.
-    changes: dict[RouteKey, Attachment | int | None] = field(default_factory=dict)
+    changes: Changes = field(default_factory=Changes)
     full: bool = False  # the next frame begins a full table
     sequence: int = 0
-    pending: list[Attachment] = field(default_factory=list)  # what the frame holds, in order
+    pending: list[tuple[Attachment, str]] = field(default_factory=list)  # what the frame holds, in order, and whose
     frame: Routes | None = None
     sent_at_ms: int = 0
     not_before_ms: int = 0  # when there is anything to be said again
@@ -95,10 +96,10 @@ class Link:
     peer_role: Role = Role.POINT  # what the peer is to us
     peer_session: bytes = b""
     destination: str = ""
-    hello: Hello | None = None  # one that was checked and waits for its answer
+    hello: Hello | None = None  # the one that was checked: only that is answered, again too
     hello_at_ms: int = 0  # when it was last repeated
     leaving_at_ms: int | None = None  # the peer has another parent, or we have: only what is left over still comes
-    introduced: dict[bytes, None] = field(default_factory=dict)
+    introduced: OrderedDict[bytes, None] = field(default_factory=OrderedDict)  # the last that the peer was told
     sent_bytes: list[int] = field(default_factory=_per_lane)
     allowed_bytes: list[int] = field(default_factory=_per_lane)
     consumed_bytes: list[int] = field(default_factory=_per_lane)
@@ -132,6 +133,16 @@ class Link:
     @property
     def is_open(self) -> bool:
         return self.state is State.OPEN
+
+    def introduces(self, digest: bytes) -> bool:
+        """Whether the peer is to be told this credential now. It knows no more of them than it has room for."""
+        if digest in self.introduced:
+            self.introduced.move_to_end(digest)
+            return False
+        self.introduced[digest] = None
+        if len(self.introduced) > CREDENTIALS_CACHED_MAX:
+            self.introduced.popitem(last=False)
+        return True
 
     def allowance(self) -> list[int]:
         """Bytes per lane that the peer's credit still allows."""

@@ -1,17 +1,19 @@
 """Links of a node (SPEC 7.2, 7.7): which there are, what is said on them, and how they end.
 
 Guarantees: a node has one parent; what was in flight on a link that is lost or left waits for the next; a peer that is
-refused is told why. How links open is in `opening`.
+refused is told why; what fails in this program while it works for a link ends that link, and nothing else. How links
+open is in `opening`.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 
 from fabric.protocol.admission import Admission, Twins
 from fabric.protocol.credentials import Credential
-from fabric.protocol.errors import Code, Reject
+from fabric.protocol.errors import Code, Fault, Reject
+from fabric.protocol.faults import Faults, fault_of
 from fabric.protocol.handshake import Trust
 from fabric.protocol.known import Known
 from fabric.protocol.limits import SKEW_MS
@@ -52,7 +54,7 @@ class Links(Timekeeping):
         self.skew_ms = skew_ms
         self.keep_time()
         self.credentials = Known(credential)
-        self.kept: dict[bytes, None] = {}  # credentials that are on disk, by digest
+        self.kept: OrderedDict[bytes, None] = OrderedDict()  # the last credentials that went to disk, by digest
         self.roots = RootCache()
         self.links: dict[int, Link] = {}
         self.by_destination: dict[str, Link] = {}
@@ -70,6 +72,7 @@ class Links(Timekeeping):
         self._answering: dict[int, None] = {}
         self._after_commit: set[int] = set()  # links on which something waits for this turn's commit
         self._timers_at_ms = 0
+        self._faults = Faults()
         self.set_up()
 
     def set_up(self) -> None:
@@ -114,16 +117,9 @@ class Links(Timekeeping):
 
     def _lost(self, link: Link, now_ms: int, ready: Ready, *, patient: bool = True) -> None:
         """`patient`: the peer ended it, and may be back in a moment; else it kept us waiting."""
-        was_open = link.state is State.OPEN
-        link.state = State.CLOSED
-        self.links.pop(link.number, None)
-        self._parent_links.pop(link.number, None)
-        self._answering.pop(link.number, None)
-        self._admission.forget(link.number)
-        self._no_candidate(link)
-        current = self.by_destination.get(link.destination) is link
+        was_open, current = link.state is State.OPEN, self.by_destination.get(link.destination) is link
+        self._forget(link)
         if current:
-            del self.by_destination[link.destination]
             outbox = self.outboxes.get(link.destination)
             if outbox is not None:
                 outbox.recall()
@@ -140,9 +136,20 @@ class Links(Timekeeping):
         if current or link.peer_role != Role.PARENT:
             self.on_lost(link, now_ms, ready)
 
+    def _forget(self, link: Link) -> None:
+        """It is in no table any more."""
+        link.state = State.CLOSED
+        self.links.pop(link.number, None)
+        self._parent_links.pop(link.number, None)
+        self._answering.pop(link.number, None)
+        self._admission.forget(link.number)
+        self._no_candidate(link)
+        if self.by_destination.get(link.destination) is link:
+            del self.by_destination[link.destination]
+
     def _end(self, link: Link, code: Code, now_ms: int, ready: Ready, *, patient: bool = True) -> None:
-        self._lost(link, now_ms, ready, patient=patient)
         ready.close.append((link.number, code))
+        self._lost(link, now_ms, ready, patient=patient)
 
     def part(self, link: Link, now_ms: int, ready: Ready) -> None:
         """Nothing more is to come over this link: say so, and end it."""
@@ -156,11 +163,8 @@ class Links(Timekeeping):
                 self.uplink.went(parent)
 
     def _close(self, link: Link, code: Code, ready: Ready) -> None:
-        """End a link that never opened, or after `_lost`."""
-        link.state = State.CLOSED
-        self.links.pop(link.number, None)
-        self._admission.forget(link.number)
-        self._no_candidate(link)
+        """End a link that never opened."""
+        self._forget(link)
         ready.close.append((link.number, code))
 
     def refuse(self, link: Link, reason: Reject, now_ms: int, ready: Ready) -> None:
@@ -180,6 +184,42 @@ class Links(Timekeeping):
             self.uplink.shun(parent, now_ms)
         if link.greet_as is not None:
             self.on_refused(link, reason, now_ms, ready)
+
+    # -- what goes wrong here -----------------------------------------------------------------------------
+
+    def contained(
+        self, work: Callable[[Link, int, Ready], None], link: Link, now_ms: int, ready: Ready
+    ) -> None:
+        """Do what is to be done for a link. What fails at it is this program's fault; only this link ends by it.
+
+        What was decided before is in `ready` and in memory alike, and stays.
+        """
+        try:
+            work(link, now_ms, ready)
+        except Exception as error:  # noqa: BLE001 - whatever it is, nobody else is to pay for it
+            self.end_faulty(link.number, fault_of(error), now_ms, ready)
+
+    def end_faulty(self, number: int, fault: Fault, now_ms: int, ready: Ready) -> None:
+        """End the link at which this program failed; its peer hears no more than that."""
+        link = self.links.get(number)
+        self._note_fault(fault, link, now_ms, ready)
+        if link is None:  # it failed while it ended, or before it began
+            if all(closed != number for closed, _ in ready.close):
+                ready.close.append((number, Code.INTERNAL))
+            return
+        try:
+            self.refuse(link, Reject(Code.INTERNAL), now_ms, ready)
+        except Exception as error:  # noqa: BLE001 - the same, where even ending it fails
+            self._note_fault(fault_of(error), link, now_ms, ready)
+            self._forget(link)
+            if link.peer is not None and link.peer_role == Role.PARENT and self.uplink.current == link.peer.id:
+                self.uplink.lost(now_ms, patient=False)
+
+    def _note_fault(self, fault: Fault, link: Link | None, now_ms: int, ready: Ready) -> None:
+        self.count("faults", fault.kind)
+        ready.notes += self._faults.note(fault, link.peer.id if link is not None and link.peer else "", now_ms)
+
+    # -- what is said -------------------------------------------------------------------------------------
 
     def send(self, link: Link, frame: Frame, ready: Ready) -> None:
         """When this turn's commit is done."""

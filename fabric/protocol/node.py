@@ -9,14 +9,18 @@ open), `carrier` on it, `directing`, `believing`, and this, which dispatches. A 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 from fabric.protocol.announce import settled
 from fabric.protocol.believing import Believing
 from fabric.protocol.chain import verify_credential
 from fabric.protocol.credentials import Credential
 from fabric.protocol.custody import Custody
-from fabric.protocol.errors import Code, Reject
+from fabric.protocol.errors import Code, Fault, Reject
+from fabric.protocol.faults import fault_of
 from fabric.protocol.limits import (
+    CREDENTIALS_CACHED_MAX,
+    FORGED_MAX,
     HELLO_RETRY_MS,
     HELLO_WAIT_MS,
     LEAVING_MS,
@@ -48,7 +52,7 @@ from fabric.protocol.ready import (
     Tick,
 )
 from fabric.protocol.revocations import verify_revocations
-from fabric.protocol.verify import Verified, open_envelope
+from fabric.protocol.verify import Verified, is_forged, open_envelope
 from fabric.protocol.wire import (
     Ack,
     Applied,
@@ -90,19 +94,34 @@ class Node(Believing):
 
     def read(self, link: int, payload: bytes) -> Arrived:
         """Decode a frame and open the envelopes in it. Reads state, changes none but the cache of roots."""
+        try:
+            return self._read(link, payload)
+        except Exception as error:  # noqa: BLE001 - `step` ends the link for it
+            return Arrived(link, fault_of(error), (), len(payload))
+
+    def _read(self, link: int, payload: bytes) -> Arrived:
         known = self.links.get(link)
         frame = decode_frame(payload, known.frame_bytes_max if known else 0)
-        opened: tuple[Verified | Reject, ...] = ()
+        opened: list[Verified | Reject] = []
         if isinstance(frame, Data) and known is not None and known.is_open:
-            opened = tuple([open_envelope(item.envelope, self.credentials, self.roots) for item in frame.items])
-        return Arrived(link, frame, opened, len(payload))
+            forged = 0
+            for item in frame.items:
+                opened.append(open_envelope(item.envelope, self.credentials, self.roots))
+                forged += is_forged(opened[-1])
+                if forged >= FORGED_MAX:
+                    break
+        return Arrived(link, frame, tuple(opened), len(payload))
 
     def step(self, event: Event, now_ms: int) -> Ready:
-        """Apply one event. Never raises for anything that a peer did."""
+        """Apply one event. Never raises for anything that a peer did: a fault that it brings out ends its link."""
         ready = Ready()
         match event:
-            case Arrived():
-                self._arrived(event, now_ms, ready)
+            case Arrived(number, Fault() as fault):
+                self.end_faulty(number, fault, now_ms, ready)
+            case Arrived(number):
+                link = self.links.get(number)
+                if link is not None:
+                    self.contained(partial(self._arrived, event), link, now_ms, ready)
             case Tick():
                 self._tick(now_ms, ready)
             case Renewed(credential):
@@ -110,11 +129,12 @@ class Node(Believing):
             case Submit(message):
                 self.submit(message, now_ms, ready)
             case LinkUp():
-                self._link_up(event, now_ms, ready)
+                link = Link(event.link, event.peer, event.nonce, now_ms, event.role, event.expects)
+                self.contained(self._link_up, link, now_ms, ready)
             case LinkDown(number):
                 link = self.links.get(number)
                 if link is not None:
-                    self._lost(link, now_ms, ready)
+                    self.contained(self._lost, link, now_ms, ready)
             case _:
                 self.on_event(event, now_ms, ready)
         return ready
@@ -128,7 +148,7 @@ class Node(Believing):
         raise AssertionError("a subclass submits")
 
     def on_bye(self, link: Link, bye: Bye, now_ms: int, ready: Ready) -> None:
-        """The peer leaves on purpose."""
+        """The peer left on purpose; its link is gone."""
 
     def on_routes(self, link: Link, frame: Routes, now_ms: int, ready: Ready) -> None:
         self.refuse(link, Reject(Code.WRONG_ROLE, "routes come from below"), now_ms, ready)
@@ -171,11 +191,9 @@ class Node(Believing):
 
     # -- frames -----------------------------------------------------------------------------------------
 
-    def _arrived(self, event: Arrived, now_ms: int, ready: Ready) -> None:
-        link = self.links.get(event.link)
-        if link is None:
-            return
+    def _arrived(self, event: Arrived, link: Link, now_ms: int, ready: Ready) -> None:
         frame = event.frame
+        assert not isinstance(frame, Fault)
         if isinstance(frame, Reject):
             self.refuse(link, frame, now_ms, ready)
             return
@@ -198,7 +216,7 @@ class Node(Believing):
                 link.allowed_bytes = [max(a, b) for a, b in zip(link.allowed_bytes, allowed, strict=True)]
                 self._dirty[link.destination] = None
             case Intro(credentials):
-                self._on_intro(link, credentials, now_ms)
+                self._on_intro(link, credentials, now_ms, ready)
             case Ping(clock_ms):
                 link.transit.observe(clock_ms, now_ms)
                 self.repeat_lists(link, ready)
@@ -241,9 +259,10 @@ class Node(Believing):
                 self.uplink.shun(link.peer.id, now_ms)
                 self._choose(now_ms, ready)
             case Bye():
-                if link.is_open:
-                    self.on_bye(link, frame, now_ms, ready)
+                was_open = link.is_open
                 self._end(link, Code.CLOSED, now_ms, ready)
+                if was_open:
+                    self.on_bye(link, frame, now_ms, ready)
 
     def _on_path(self, link: Link, path: tuple[str, ...], now_ms: int, ready: Ready) -> None:
         """Where our parent is. Below ourselves it must not be: what climbed would come back and be taken for seen."""
@@ -256,10 +275,18 @@ class Node(Believing):
     # -- what survives a restart ------------------------------------------------------------------------
 
     def keep(self, credential: Credential, ready: Ready) -> None:
-        """Whoever signed what is on disk must be known when it is read back."""
+        """Whoever signed what is on disk must be known when it is read back.
+
+        A disk keeps at least as many of the last as are remembered here, so one that is forgotten is written again.
+        """
         if credential.digest not in self.kept:
-            self.kept[credential.digest] = None
+            self._keep_in_mind(credential.digest)
             ready.persist.append(KeepCredential(credential.digest, credential.raw))
+
+    def _keep_in_mind(self, digest: bytes) -> None:
+        self.kept[digest] = None
+        if len(self.kept) > CREDENTIALS_CACHED_MAX:
+            self.kept.popitem(last=False)
 
     def restore(self, ops: Iterable[Op], now_ms: int) -> list[tuple[bytes, Direction]]:
         """Take back what is on disk, in its order. Returns the messages that cannot be believed any more.
@@ -273,7 +300,7 @@ class Node(Believing):
             match op:
                 case KeepCredential(digest, raw):
                     credential = verify_credential(raw, self.trust.authority_key, self.me.fabric)
-                    self.kept[digest] = None
+                    self._keep_in_mind(digest)
                     if isinstance(credential, Credential):
                         self.credentials.restore(credential)
                 case KeepLists(raw):
@@ -318,32 +345,39 @@ class Node(Believing):
         for destination in dirty:
             link = self.by_destination.get(destination)
             if link is not None and link.is_open:
-                # Who is where goes first: it says where to the answers to what follows are sent.
-                self.make_routes(link, now_ms, ready)
-                self._pump(link, self.outboxes[destination], now_ms, ready)
+                self.contained(self._serve, link, now_ms, ready)
         answering, self._answering = self._answering, {}
         for number in answering:
             link = self.links.get(number)
             if link is not None and link.is_open:
-                self._answer(link, ready)
+                self.contained(self._answer, link, now_ms, ready)
         self._after_commit.clear()
         self.on_turn_end(ready)
         soon_ms = now_ms + _ADMIT_MS if self._admissions_wait else self._timers_at_ms
         ready.wake_at_ms = now_ms if self._dirty else min(soon_ms, self._timers_at_ms)
 
+    def _serve(self, link: Link, now_ms: int, ready: Ready) -> None:
+        # Who is where goes first: it says where to the answers to what follows are sent.
+        self.make_routes(link, now_ms, ready)
+        self._pump(link, self.outboxes[link.destination], now_ms, ready)
+
     def _timers(self, now_ms: int, ready: Ready) -> None:
         for link in list(self.links.values()):
-            if link.state is State.WAITING:
-                said_ms = link.since_ms if link.hello is None else link.hello_at_ms
-                if now_ms - said_ms > HELLO_WAIT_MS:
-                    self.refuse(link, Reject(Code.NOT_READY, "no HELLO"), now_ms, ready)
-            elif link.state is State.GREETED and now_ms - link.greeted_at_ms >= HELLO_RETRY_MS:
-                self._greet(link, now_ms, ready)
-            elif link.state is State.OPEN:
-                self._look_after(link, now_ms, ready)
+            self.contained(self._look_at, link, now_ms, ready)
         self._choose(now_ms, ready)
         self._twins.sweep(now_ms)
         self.on_timers(now_ms, ready)
+
+    def _look_at(self, link: Link, now_ms: int, ready: Ready) -> None:
+        """A few times a second, in whatever state it is."""
+        if link.state is State.WAITING:
+            said_ms = link.since_ms if link.hello is None else link.hello_at_ms
+            if now_ms - said_ms > HELLO_WAIT_MS:
+                self.refuse(link, Reject(Code.NOT_READY, "no HELLO"), now_ms, ready)
+        elif link.state is State.GREETED and now_ms - link.greeted_at_ms >= HELLO_RETRY_MS:
+            self._greet(link, now_ms, ready)
+        elif link.state is State.OPEN:
+            self._look_after(link, now_ms, ready)
 
     def _look_after(self, link: Link, now_ms: int, ready: Ready) -> None:
         """An open link: does it live, is a ping due, what is to be sent again."""

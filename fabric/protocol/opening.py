@@ -16,21 +16,20 @@ from fabric.protocol.limits import LANE_WINDOW_BYTES, PING_MS, RETRY_MS
 from fabric.protocol.link import Link, State
 from fabric.protocol.links import Links
 from fabric.protocol.outbox import Outbox
-from fabric.protocol.ready import LinkUp, Note, Ready
+from fabric.protocol.ready import Note, Ready
 from fabric.protocol.wire import PROTOCOL_VERSIONS, Hello, Refused, Role, Welcome
 
 
 class Opening(Links):
     """Connections that are to become links."""
 
-    def _link_up(self, event: LinkUp, now_ms: int, ready: Ready) -> None:
-        link = Link(event.link, event.peer, event.nonce, now_ms, event.role, event.expects)
-        self.links[event.link] = link
-        if event.role == Role.PARENT:
+    def _link_up(self, link: Link, now_ms: int, ready: Ready) -> None:
+        self.links[link.number] = link
+        if link.greet_as == Role.PARENT:
             self._greet(link, now_ms, ready)
-        elif event.role is not None:
+        elif link.greet_as is not None:
             link.state = State.STANDBY
-            self._is_candidate(event.expects, link, now_ms, ready)
+            self._is_candidate(link.expects, link, now_ms, ready)
 
     def _is_candidate(self, parent: str, link: Link, now_ms: int, ready: Ready) -> None:
         """One of our parents could be had: we have a connection to it, or it says HELLO."""
@@ -47,10 +46,8 @@ class Opening(Links):
         if parent:
             self.uplink.greeted(parent, now_ms)
             link = self._candidates[parent]
-            if link.state is State.STANDBY:
-                self._greet(link, now_ms, ready)
-            else:
-                self._accept(link, now_ms, ready)
+            work = self._greet if link.state is State.STANDBY else self._accept
+            self.contained(work, link, now_ms, ready)
 
     def _greet(self, link: Link, now_ms: int, ready: Ready) -> None:
         assert link.greet_as is not None
@@ -68,15 +65,13 @@ class Opening(Links):
     def _on_hello(self, link: Link, hello: Hello, now_ms: int, ready: Ready) -> None:
         if link.greet_as is not None:
             return  # both sides dialled nothing of this kind; the dialler never takes a HELLO
-        if link.state is State.OPEN:
-            if hello.session == link.peer_session and hello.nonce == link.nonce:
-                self._welcome(link, hello, now_ms, ready)  # ours was lost
-            return
         if link.hello is not None:
-            if hello.nonce == link.nonce and hello.role == link.hello.role:
-                link.hello_at_ms = now_ms  # its turn will come
+            if not hello.repeats(link.hello):
+                self.refuse(link, Reject(Code.WRONG_ROLE, "another HELLO on this connection"), now_ms, ready)
+            elif link.state is State.OPEN:
+                self._welcome(link, link.hello, now_ms, ready)  # ours was lost
             else:
-                self._turn_away(link, hello, Reject(Code.WRONG_ROLE, "another HELLO on this connection"), ready)
+                link.hello_at_ms = now_ms  # its turn will come
             return
         clocks_ms = self.clocks_in_handshake(hello.clock_ms, hello.role, now_ms)
         checked = check_hello(hello, link, self.trust, self.uplink.parents, self.accepts, clocks_ms)
@@ -112,6 +107,10 @@ class Opening(Links):
             return Reject(Code.DRAINING, self.me.id)
         return None
 
+    def check_room(self, link: Link) -> Reject | None:
+        """Whether this peer may have one link more: a subclass knows how many it has."""
+        return None
+
     def _turn_away(self, link: Link, hello: Hello, reason: Reject, ready: Ready) -> None:
         self.count("refused", reason.code.reason)
         ready.notes.append(Note("link refused", {"code": reason.code.label, "detail": reason.detail}))
@@ -122,6 +121,10 @@ class Opening(Links):
         """Answer a HELLO that was found good, and whose turn it is."""
         hello, peer = link.hello, link.peer
         assert hello is not None and peer is not None
+        problem = self.check_room(link)
+        if problem is not None:
+            self._turn_away(link, hello, problem, ready)
+            return
         rival = self.by_destination.get(self.destination_of(link))
         same = rival is not None and rival.peer is not None and rival.peer.id == peer.id
         alive = same and rival is not None and now_ms - rival.heard_at_ms < PING_MS
@@ -147,11 +150,11 @@ class Opening(Links):
         for number in self._admission.due(now_ms):
             link = self.links.get(number)
             if link is not None and link.state is State.WAITING:
-                self._accept(link, now_ms, ready)
+                self.contained(self._accept, link, now_ms, ready)
 
     def _welcome(self, link: Link, hello: Hello, now_ms: int, ready: Ready) -> None:
         version = negotiate(hello.version_min, hello.version_max)
-        assert isinstance(version, int)
+        assert isinstance(version, int), "only a HELLO that was checked is welcome"
         self.send(
             link,
             Welcome(version, self.me.raw, self.session, hello.nonce, now_ms, self.told_time(now_ms),
@@ -186,7 +189,6 @@ class Opening(Links):
     def _open(self, link: Link, peer: Credential, role: Role, session: bytes, now_ms: int, ready: Ready,
               before: Callable[[], None] = lambda: None) -> None:
         link.opened(peer, role, session, now_ms)
-        link.hello = None
         link.destination = self.destination_of(link)
         older = self.by_destination.get(link.destination)
         if older is not None and older.peer is not None and older.peer.id != peer.id:

@@ -7,23 +7,28 @@ away. A subclass knows the sessions of control points, and what becomes of messa
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
-from fabric.protocol.announce import announce, announce_all, answered, next_frames, pass_on
+from fabric.protocol.announce import announce_all, answered, next_frames, pass_on, withdraw
 from fabric.protocol.errors import Code, Reject
-from fabric.protocol.limits import CONFIRM_MS, PING_MS
+from fabric.protocol.limits import CONFIRM_MS, FORGED_MAX, PING_MS, WITHDRAWALS_MAX
 from fabric.protocol.link import Link
 from fabric.protocol.links import UPLINK
 from fabric.protocol.node import Node
 from fabric.protocol.ready import KeepSession, Note, Ready
-from fabric.protocol.routing import Attachment, Change, RouteKey, RouteTable, open_attachment, sign_attachment
+from fabric.protocol.routing import (
+    Attachment,
+    AttachmentReader,
+    Change,
+    RouteKey,
+    RouteTable,
+    open_attachment,
+    sign_attachment,
+)
 from fabric.protocol.sessions import child_relay, is_point, node_of, point_session
+from fabric.protocol.shares import Shared
 from fabric.protocol.wire import Role, Routed, Routes
 
 # Who moved away is remembered for one to two of these, so that an older statement of his is known as one.
 _PRUNE_MS = 60_000
-# Sessions that ended come and go with every command that somebody runs; parents change seldom.
-_WITHDRAWN_MAX = 4_096
 
 
 class Placing(Node):
@@ -31,7 +36,9 @@ class Placing(Node):
         super().set_up()
         self.routes = RouteTable(self.me.id)
         self._epoch = 0  # of this relay's own newest statement
-        self._withdrawn: OrderedDict[RouteKey, int] = OrderedDict()  # the last that ended, and their epochs
+        # The last that ended, with their epochs, and whether they had been known: sessions that ended come and go with
+        # every command that somebody runs, and parents change seldom.
+        self._withdrawn: Shared[RouteKey, tuple[int, bool]] = Shared(WITHDRAWALS_MAX)
         self._prune_at_ms = 0
 
     # -- what a subclass says ---------------------------------------------------------------------------
@@ -47,6 +54,11 @@ class Placing(Node):
     def on_found(self, attachment: Attachment, now_ms: int, ready: Ready) -> None:
         """The way to somebody is known who was not below before, and to everybody who is below him."""
 
+    def on_surplus(self, attachment: Attachment, now_ms: int, ready: Ready) -> None:
+        """One session too many of its node: it is not believed any more."""
+        self.routes.forget(attachment)
+        self._withdraw(attachment.key, attachment.epoch, node_of(self.routes.via(attachment)))
+
     def on_gone(self, destination: str, now_ms: int, ready: Ready) -> None:
         """Nobody is to be reached by this destination any more."""
 
@@ -56,17 +68,17 @@ class Placing(Node):
         """A parent is there: where this relay is, who is below, and who is no more."""
         mine = self._place_myself(link, now_ms, ready)
         announce_all(link, self.routes)
-        for key, epoch in self._withdrawn.items():
+        for key, (epoch, known), source in self._withdrawn.items():
             if self.routes.get(key) is None:
-                announce(link, key, epoch)
+                withdraw(link, key, epoch, source, known=known)
         for other in self.parent_links:
             if other is not link:
-                pass_on(other, mine)
+                pass_on(other, mine, self.me.id)
 
     def on_renewed(self, now_ms: int, ready: Ready) -> None:
         uplink = self.by_destination.get(UPLINK)
         if uplink is not None:
-            pass_on(uplink, self._place_myself(uplink, now_ms, ready))
+            pass_on(uplink, self._place_myself(uplink, now_ms, ready), self.me.id)
             self.touch(UPLINK)
 
     def _place_myself(self, link: Link, now_ms: int, ready: Ready) -> Attachment:
@@ -83,21 +95,19 @@ class Placing(Node):
         ready.persist.append(KeepSession(UPLINK, raw))
         return mine
 
-    def _tell_parent(self, attachment: Attachment) -> None:
+    def _tell_parent(self, attachment: Attachment, said_by: str = "") -> None:
+        """`said_by`: the child or control point that said it, where that is not the way to it."""
         uplink = self.by_destination.get(UPLINK)
         if uplink is not None:
-            pass_on(uplink, attachment)
+            pass_on(uplink, attachment, node_of(self.routes.via(attachment)) or said_by)
             self.touch(UPLINK)
 
-    def _withdraw(self, key: RouteKey, epoch: int) -> None:
+    def _withdraw(self, key: RouteKey, epoch: int, source: str, *, known: bool = True) -> None:
         """Tell the parent, and the next one too: this one may not live to pass it on."""
-        self._withdrawn.pop(key, None)
-        self._withdrawn[key] = epoch
-        if len(self._withdrawn) > _WITHDRAWN_MAX:
-            self._withdrawn.popitem(last=False)
+        self._withdrawn.push(key, (epoch, known), source)
         uplink = self.by_destination.get(UPLINK)
         if uplink is not None:
-            announce(uplink, key, epoch)
+            withdraw(uplink, key, epoch, source, known=known)
             self.touch(UPLINK)
 
     def make_routes(self, link: Link, now_ms: int, ready: Ready) -> None:
@@ -125,9 +135,16 @@ class Placing(Node):
             # What this child does not say again within a while, it does not have any more.
             link.unconfirmed = {attachment.key: attachment.epoch for attachment in self.routes.below(link.destination)}
             link.unconfirmed_at_ms = now_ms
+        if link.peer_role == Role.POINT and any(key[:2] != self._key_of(link) for key in frame.withdrawals):
+            self.refuse(link, Reject(Code.WRONG_PEER, "a control point withdraws itself only"), now_ms, ready)
+            return
         refusals: list[tuple[int, Code, str]] = []
+        reader = AttachmentReader(self.routes, self.credentials)
         for index, raw in enumerate(frame.attachments):
-            opened = open_attachment(raw, self.credentials)
+            opened = reader.read(raw)
+            if reader.forged >= FORGED_MAX:
+                self.refuse(link, Reject(Code.BAD_SIGNATURE, "too many in one frame"), now_ms, ready)
+                return
             if refusals and refusals[-1][1] is Code.UNKNOWN_SIGNER:
                 opened = Reject(Code.UNKNOWN_SIGNER)  # what follows may only mean something after it
             problem = opened if isinstance(opened, Reject) else self.for_now(
@@ -146,25 +163,28 @@ class Placing(Node):
                 return
         for node, session, epoch in frame.withdrawals:
             known = self.routes.get((node, session))
-            if known is None:
-                self._withdraw((node, session), epoch)  # those above may know more than was ever said here
+            if known is None:  # those above may know more than was ever said here
+                self._withdraw((node, session), epoch, node_of(link.destination), known=False)
             elif known.epoch <= epoch and self.routes.via(known) == link.destination:
                 self.routes.forget(known)
-                self._withdraw(known.key, known.epoch)
+                self._withdraw(known.key, known.epoch, node_of(link.destination))
         if not any(code is Code.UNKNOWN_SIGNER for _, code, _ in refusals):
             link.routes_in = frame.sequence
         self.send(link, Routed(frame.sequence, refusals), ready)
 
+    @staticmethod
+    def _key_of(link: Link) -> RouteKey:
+        return (link.peer.id if link.peer is not None else "", link.peer_session)
+
     def _told_from_below(self, attachment: Attachment, link: Link, now_ms: int, ready: Ready) -> Reject | None:
-        if link.peer_role == Role.POINT:
-            assert link.peer is not None
-            if attachment.key != (link.peer.id, link.peer_session):
-                return Reject(Code.WRONG_PEER, "a control point attaches itself only")
+        if link.peer_role == Role.POINT and attachment.key != self._key_of(link):
+            return Reject(Code.WRONG_PEER, "a control point attaches itself only")
         link.unconfirmed.pop(attachment.key, None)
         newest = self.routes.newest(attachment)
         if newest is not None and attachment.epoch < newest.epoch:
             if self.routes.via(newest) != link.destination:
-                pass_on(link, newest)  # it has moved on: whoever still believes the older statement is told
+                # It has moved on: whoever still believes the older statement is told.
+                pass_on(link, newest, newest.node)
                 self.touch(link.destination)
             return None
         way = self.routes.via(attachment)
@@ -173,9 +193,26 @@ class Placing(Node):
             if link.peer is not None and attachment.node == link.peer.id:
                 link.leaving_at_ms = now_ms
             return Reject(Code.BUSY, attachment.node)
-        self._place(attachment, now_ms, ready)
+        if newest is None or newest.raw != attachment.raw:
+            problem = self._make_room(attachment, now_ms, ready)
+            if problem is not None or not link.is_open:
+                return problem
+        self._place(attachment, now_ms, ready, node_of(link.destination))
         if way == link.destination and link.peer is not None and attachment.node == link.peer.id:
             self.on_attached(attachment, link, now_ms, ready)
+        return None
+
+    def _make_room(self, attachment: Attachment, now_ms: int, ready: Ready) -> Reject | None:
+        """For one more session of its node another goes, or it is the one that is too many."""
+        surplus = self.routes.surplus(attachment)
+        if surplus is attachment:
+            return Reject(Code.TOO_MANY_SESSIONS, attachment.node)
+        if not self.routes.has_room(attachment):
+            self.count("routes", "no_room")
+            return Reject(Code.BUSY, attachment.node)
+        if surplus is not None:
+            self.count("ended", Code.TOO_MANY_SESSIONS.reason)
+            self.on_surplus(surplus, now_ms, ready)
         return None
 
     def _told_from_above(self, attachment: Attachment, now_ms: int, ready: Ready) -> Reject | None:
@@ -198,35 +235,36 @@ class Placing(Node):
 
     def on_timers(self, now_ms: int, ready: Ready) -> None:
         super().on_timers(now_ms, ready)
-        for link in self.links.values():
+        for link in list(self.links.values()):
             if link.unconfirmed and now_ms - link.unconfirmed_at_ms > CONFIRM_MS:
-                self._forget_unconfirmed(link)
+                self.contained(self._forget_unconfirmed, link, now_ms, ready)
         if now_ms >= self._prune_at_ms:
             self._prune_at_ms = now_ms + _PRUNE_MS
             self.routes.prune()
 
-    def _forget_unconfirmed(self, link: Link) -> None:
+    def _forget_unconfirmed(self, link: Link, now_ms: int, ready: Ready) -> None:
+        del now_ms, ready
         gone = [a for a in self.routes.below(link.destination) if link.unconfirmed.get(a.key) == a.epoch]
         for attachment in gone:
             self.routes.forget(attachment)
-            self._withdraw(attachment.key, attachment.epoch)
+            self._withdraw(attachment.key, attachment.epoch, node_of(link.destination))
         link.unconfirmed = {}
 
     # -- what follows from it ---------------------------------------------------------------------------
 
-    def _place(self, attachment: Attachment, now_ms: int, ready: Ready) -> None:
+    def _place(self, attachment: Attachment, now_ms: int, ready: Ready, said_by: str = "") -> None:
         """A node says where it is: whoever it is news to is told, and what waits for it where it was follows it."""
         known = self.routes.newest(attachment)
         before = self.routes.via(known) if known is not None else ""
         moves = known is not None and known.relay != attachment.relay
-        with_it = self.routes.at_or_below(attachment.node)[1:] if moves and attachment.is_relay else []
+        with_it = self.routes.below_relay(attachment.node) if moves and attachment.is_relay else []
         if self.routes.put(attachment) is not Change.NEW:
             return
         after = self.routes.via(attachment)
-        self._tell_parent(attachment)
+        self._tell_parent(attachment, said_by)
         if after and not before and attachment.is_relay:
             # Those above may have forgotten meanwhile who is below it.
-            for known_below in self.routes.at_or_below(attachment.node)[1:]:
+            for known_below in self.routes.below_relay(attachment.node):
                 self._tell_parent(known_below)
         if before and after != before:
             self._part_ways(attachment, with_it, before, now_ms, ready)
@@ -239,7 +277,7 @@ class Placing(Node):
         old = self.by_destination.get(before)
         if before not in (child_relay(attachment.node), point_session(*attachment.key)):
             if old is not None:
-                pass_on(old, attachment)
+                pass_on(old, attachment, attachment.node)
                 self.touch(before)
             self.on_moved(before, (attachment, with_it), now_ms, ready)
             return

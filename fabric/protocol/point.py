@@ -51,7 +51,7 @@ from fabric.protocol.wire import Bye, Denied, Direction, Item, Join, Joined, Rol
 # What trying again cannot mend until somebody acts: told at once, tried slowly.
 _FINAL = frozenset({
     Code.UNKNOWN_VERSION, Code.WRONG_KEY, Code.BAD_CREDENTIAL, Code.CREDENTIAL_EXPIRED, Code.REVOKED, Code.WRONG_ROLE,
-    Code.WRONG_FABRIC, Code.WRONG_PEER, Code.TWIN,
+    Code.WRONG_FABRIC, Code.WRONG_PEER, Code.TWIN, Code.TOO_MANY_SESSIONS,
 })
 
 
@@ -100,7 +100,7 @@ class Point(Node):
         announce_all(link, self._table)
         for other in self.parent_links:
             if mine is not None and other is not link:
-                pass_on(other, mine)
+                pass_on(other, mine, self.me.id)
         ready.deliver.append(Connected(link.peer.id))
 
     def on_lost(self, link: Link, now_ms: int, ready: Ready) -> None:
@@ -185,7 +185,7 @@ class Point(Node):
         attachment = open_attachment(self._signed(self.wanted, link.peer.id), {self.me.digest: self.me})
         if isinstance(attachment, Attachment):
             self._table.put(attachment)
-            announce(link, attachment.key)
+            announce(link, attachment.key, self.me.id)
             self.touch(UPLINK)
             return attachment
         self._deny(attachment.code, ready)

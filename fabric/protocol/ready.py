@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from fabric.protocol.credentials import Credential
-from fabric.protocol.errors import Code, Reject
+from fabric.protocol.errors import Code, Fault, Reject
 from fabric.protocol.severity import Lane
 from fabric.protocol.verify import Verified
 from fabric.protocol.wire import Direction, Frame, Role
@@ -35,10 +35,13 @@ class LinkDown(NamedTuple):
 
 
 class Arrived(NamedTuple):
-    """A frame. Of DATA, `opened` holds what became of each item's envelope, in order."""
+    """A frame, or why there is none. Of DATA, `opened` holds what became of each item's envelope, in order.
+
+    It is shorter where reading stopped: the link ends after what is in it.
+    """
 
     link: int
-    frame: Frame | Reject
+    frame: Frame | Reject | Fault
     opened: tuple[Verified | Reject, ...] = ()
     size: int = 0
 
@@ -290,10 +293,11 @@ Delivered = (
 
 
 class Note(NamedTuple):
-    """A line for the log: names, ids and numbers only."""
+    """A line for the log: names, ids and numbers only. An alarm is written as an error: somebody has to act."""
 
     event: str
     fields: dict[str, str | int]
+    alarm: bool = False
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from fabric.protocol.asking import Asking
 from fabric.protocol.errors import Code, Reject
-from fabric.protocol.limits import RETRY_MS
+from fabric.protocol.limits import DIRECTORY_RELAYS_MAX, RETRY_MS
 from fabric.protocol.link import Link
 from fabric.protocol.links import UPLINK
 from fabric.protocol.ready import Op, Ready
@@ -40,9 +40,18 @@ class Revoking(Asking):
     def _note_applied(self, relay: str, version: tuple[int, int]) -> None:
         if version[0] <= self.applied.get(relay, (0, 0))[0]:
             return
+        if relay not in self.applied and len(self.applied) >= DIRECTORY_RELAYS_MAX:
+            self._forget_applied()
         self.applied[relay] = version
         self._untold[relay] = _REPEATS
         self._tell_at_ms = 0
+
+    def _forget_applied(self) -> None:
+        """Who is not below any more needs no room. A fabric has no more relays than its directory has room for."""
+        gone = [relay for relay in self.applied if relay != self.me.id and not self.routes.of_node(relay)]
+        for relay in gone or [relay for relay in self.applied if relay != self.me.id][:1]:
+            del self.applied[relay]
+            self._untold.pop(relay, None)
 
     def on_applied(self, link: Link, frame: Applied, now_ms: int, ready: Ready) -> None:
         if link.peer_role != Role.CHILD or link.peer is None:

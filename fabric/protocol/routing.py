@@ -3,12 +3,14 @@
 Every node says for itself where it is: a control point at which relay, a relay below which parent. The way to somebody
 follows from these statements alone, not from the link that one came by, so it does not matter in which order they
 arrive. Guarantees: a statement is signed by the node that it names, so no relay can invent one or draw away what is
-another's; the highest epoch wins; a withdrawal removes its own epoch or older. Iteration is in order of arrival, never
-of a set. Refuses: statements that are not the node's, and verbs or subscriptions beyond its grants.
+another's; the highest epoch wins; a withdrawal removes its own epoch or older. One node has few sessions, and a node,
+or an issuer with all its members, at most what is left of the room. Iteration is in order of arrival, never of a set.
+Refuses: statements that are not the node's, and verbs or subscriptions beyond its grants.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -23,11 +25,13 @@ from fabric.protocol.limits import (
     HOPS_MAX,
     ID_BYTES,
     NAME_BYTES_MAX,
+    ROUTES_WEIGHT_MAX,
     SESSION_KEEP_MS_MAX,
+    SESSIONS_PER_ID_MAX,
     SUBSCRIPTIONS_MAX,
 )
 from fabric.protocol.permissions import check_subscribe
-from fabric.protocol.sessions import child_relay, point_session
+from fabric.protocol.sessions import child_relay, is_point, node_of, point_session, session_of
 from fabric.protocol.topics import TopicIndex, check_pattern
 from fabric.protocol.wire import SESSION_BYTES
 
@@ -58,6 +62,17 @@ class Attachment:
     def is_relay(self) -> bool:
         """A relay says only where it is: below `relay`."""
         return self.credential.kind is NodeKind.RELAY
+
+
+def _whose(attachment: Attachment) -> str:
+    """Who shares the room with others: a node, and for those that an issuer vouches for that issuer."""
+    issuers = attachment.credential.issuers
+    return f"issuer {issuers[-1]}" if issuers else attachment.node
+
+
+def _weight_of(attachment: Attachment) -> int:
+    """What it takes of the room: it, and every token of its patterns."""
+    return 2 + sum(pattern.count(".") + 1 for pattern in attachment.subscriptions)
 
 
 def sign_attachment(
@@ -138,6 +153,10 @@ class RouteTable:
         self._sessions: dict[str, dict[RouteKey, None]] = {}
         self._interest: TopicIndex[RouteKey] = TopicIndex()
         self._elsewhere: dict[RouteKey, None] = {}  # not below when it was last looked
+        self._at: dict[str, dict[bytes, Attachment]] = {}  # by the relay that they name, and as they were signed
+        self._raw: dict[bytes, Attachment] = {}
+        self._weights: Counter[str] = Counter()  # by whose they are
+        self._weight = 0
 
     def __len__(self) -> int:
         """Sessions of control points."""
@@ -151,6 +170,9 @@ class RouteTable:
             if attachment.raw == known.raw:
                 return Change.SAME
             self.forget(known)
+        self._at.setdefault(attachment.relay, {})[attachment.raw] = attachment
+        self._raw[attachment.raw] = attachment
+        self._weigh(attachment, 1)
         if attachment.is_relay:
             self._relays[attachment.node] = attachment
             return Change.NEW
@@ -161,6 +183,12 @@ class RouteTable:
         return Change.NEW
 
     def forget(self, attachment: Attachment) -> None:
+        at = self._at[attachment.relay]
+        del at[attachment.raw]
+        if not at:
+            del self._at[attachment.relay]
+        del self._raw[attachment.raw]
+        self._weigh(attachment, -1)
         if attachment.is_relay:
             del self._relays[attachment.node]
             return
@@ -172,6 +200,35 @@ class RouteTable:
         del sessions[key]
         if not sessions:
             del self._sessions[key[0]]
+
+    # -- how many -----------------------------------------------------------------------------------------
+
+    def held(self, raw: bytes) -> Attachment | None:
+        """The same statement, byte for byte, if it is known: it was verified then."""
+        return self._raw.get(raw)
+
+    def surplus(self, attachment: Attachment) -> Attachment | None:
+        """Which of a node's sessions is one too many when this is a new one: that with the lowest epoch, perhaps it."""
+        if attachment.is_relay or attachment.key in self._points:
+            return None
+        sessions = [self._points[key] for key in self._sessions.get(attachment.node, ())]
+        if len(sessions) < SESSIONS_PER_ID_MAX:
+            return None
+        return min([*sessions, attachment], key=lambda each: each.epoch)
+
+    def has_room(self, attachment: Attachment) -> bool:
+        """Whether its node, or the issuer that vouches for it, has less than what is left."""
+        known = self.newest(attachment)
+        spared = 0 if known is None else _weight_of(known)
+        whose = self._weights[_whose(attachment)] - spared
+        return whose + _weight_of(attachment) <= ROUTES_WEIGHT_MAX - (self._weight - spared)
+
+    def _weigh(self, attachment: Attachment, sign: int) -> None:
+        weight, whose = sign * _weight_of(attachment), _whose(attachment)
+        self._weight += weight
+        self._weights[whose] += weight
+        if not self._weights[whose]:
+            del self._weights[whose]
 
     # -- who ----------------------------------------------------------------------------------------------
 
@@ -232,13 +289,31 @@ class RouteTable:
         return ""
 
     def below(self, destination: str) -> list[Attachment]:
-        """Everything that this destination leads to."""
-        return [attachment for attachment in self.all() if self.via(attachment) == destination]
+        """Everything that this destination leads to. What that costs is bounded by it, not by the table."""
+        if is_point(destination):
+            point = self._points.get(session_of(destination))
+            found = [] if point is None else [point]
+        else:
+            child = node_of(destination)
+            relay = self._relays.get(child)
+            found = [*([] if relay is None else [relay]), *self.below_relay(child)]
+        return [attachment for attachment in found if self.via(attachment) == destination]
 
-    def at_or_below(self, relay: str) -> list[Attachment]:
-        """The relay's own statement, and then those of everybody whose way leads over it."""
-        below = [a for a in self.all() if relay in self._above(a) and not (a.is_relay and a.node == relay)]
-        return [*self.of_node(relay), *below]
+    def below_relay(self, relay: str) -> list[Attachment]:
+        """The statements of everybody whose way leads over this relay: relays first, the nearest before the others."""
+        relays: list[Attachment] = []
+        points: list[Attachment] = []
+        level, seen = [relay], {relay: None}
+        for _ in range(HOPS_MAX):
+            here = [attachment for name in level for attachment in self._at.get(name, {}).values()]
+            points += [attachment for attachment in here if not attachment.is_relay]
+            deeper = [a for a in here if a.is_relay and a.node not in seen]
+            if not deeper:
+                break
+            relays += deeper
+            seen.update(dict.fromkeys(a.node for a in deeper))
+            level = [a.node for a in deeper]
+        return [*relays, *points]
 
     def _above(self, attachment: Attachment) -> list[str]:
         """The relays above it as far as they are known, its own first."""
@@ -246,3 +321,31 @@ class RouteTable:
         while len(chain) < HOPS_MAX and (above := self._relays.get(chain[-1])) is not None:
             chain.append(above.relay)
         return chain
+
+
+class AttachmentReader:
+    """Opens the attachments of one frame. What is known byte for byte, or stood there before, costs no signature."""
+
+    def __init__(self, table: RouteTable, credentials: Mapping[bytes, Credential]) -> None:
+        self._table = table
+        self._credentials = credentials
+        self._read: dict[bytes, Attachment | Reject] = {}
+        self._moved: dict[str, bytes] = {}  # relays of this frame
+        self.forged = 0  # each once
+
+    def read(self, raw: bytes) -> Attachment | Reject:
+        opened = self._read.get(raw)
+        if opened is None:
+            opened = self._read[raw] = self._open(raw)
+            self.forged += isinstance(opened, Reject) and opened.code is Code.BAD_SIGNATURE
+        # With a relay moves whoever is below it. Once in a frame: nobody says two things of one relay in one.
+        match opened:
+            case Attachment(is_relay=True) if self._moved.setdefault(opened.node, raw) != raw:
+                return Reject(Code.BUSY, opened.node)
+        return opened
+
+    def _open(self, raw: bytes) -> Attachment | Reject:
+        held = self._table.held(raw)
+        if held is not None and held.credential.digest in self._credentials:
+            return held
+        return open_attachment(raw, self._credentials)

@@ -1,13 +1,19 @@
 """Sessions of control points at their relay (SPEC 7.5): who is away since when, who waits for whom, what was lost.
 
 Guarantees: a session that left without a durable subscription is forgotten at once, one that vanished after a grace, a
-durable one when its time to keep is over; one node has a bounded number of durable ones. A count of what was lost to a
-session is kept until a marker that says so is in its outbox. Knows no routes, rows or links: it answers questions.
+durable one when its time to keep is over; one node has a bounded number of them: open, away, and durable. A count of
+what was lost to a session is kept until a marker that says so is in its outbox. Knows no routes, rows or links: it
+answers questions.
 """
 
 from __future__ import annotations
 
-from fabric.protocol.limits import DURABLE_SESSIONS_MAX, SESSION_GRACE_MS
+from fabric.protocol.limits import (
+    DURABLE_SESSIONS_MAX,
+    SESSION_GRACE_MS,
+    SESSIONS_AWAY_MAX,
+    SESSIONS_OPEN_MAX,
+)
 
 CHILD = "relay:"
 # Of what the root holds for somebody who is nowhere at the moment.
@@ -41,21 +47,41 @@ def node_of(destination: str) -> str:
 
 class Sessions:
     def __init__(self) -> None:
+        self._open: dict[str, dict[str, None]] = {}  # node -> destinations that are here
         self._away: dict[str, int] = {}  # destination -> since
+        self._away_of: dict[str, dict[str, None]] = {}  # node -> its own of those
+        self._restored: dict[str, None] = {}  # away because this relay was: they come back together
         self._keep_ms: dict[str, int] = {}  # of durable ones
+        self._durable_of: dict[str, dict[str, None]] = {}  # node -> its own of those
         self._lost: dict[str, int] = {}  # destination -> records that its quota had no room for
 
     def attached(self, destination: str, keep_ms: int) -> None:
         """What its attachment says now; 0 is not durable."""
         self._keep_ms.pop(destination, None)
+        self._discard(self._durable_of, destination)
         if keep_ms:
             self._keep_ms[destination] = keep_ms
+            self._durable_of.setdefault(node_of(destination), {})[destination] = None
 
     def came(self, destination: str) -> None:
-        self._away.pop(destination, None)
+        self._not_away(destination)
+        self._open.setdefault(node_of(destination), {})[destination] = None
 
-    def left(self, destination: str, now_ms: int) -> None:
-        self._away.setdefault(destination, now_ms)
+    def left(self, destination: str, now_ms: int, *, restored: bool = False) -> None:
+        """`restored`: it was here when this relay stopped, if it is not here again."""
+        if restored and destination in self._open.get(node_of(destination), ()):
+            return
+        self._discard(self._open, destination)
+        if destination not in self._away:
+            self._away[destination] = now_ms
+            self._away_of.setdefault(node_of(destination), {})[destination] = None
+            if restored:
+                self._restored[destination] = None
+
+    def takes(self, destination: str) -> bool:
+        """Whether its node may have one more session open here."""
+        here = self._open.get(node_of(destination), {})
+        return destination in here or len(here) < SESSIONS_OPEN_MAX
 
     def is_durable(self, destination: str) -> bool:
         return destination in self._keep_ms
@@ -68,10 +94,12 @@ class Sessions:
         ]
 
     def surplus(self, node: str) -> list[str]:
-        """Durable sessions of a node beyond what one may have, those first that are away the longest."""
-        durable = [destination for destination in self._keep_ms if node_of(destination) == node]
-        away = sorted((d for d in durable if d in self._away), key=self._away.__getitem__)
-        return away[: max(0, len(durable) - DURABLE_SESSIONS_MAX)]
+        """Sessions of a node that are away and beyond what one may have, those first that are away the longest."""
+        away = sorted(self._away_of.get(node, ()), key=self._away.__getitem__)
+        durable = [destination for destination in away if destination in self._keep_ms]
+        others = [d for d in away if d not in self._keep_ms and d not in self._restored]
+        too_many = len(self._durable_of.get(node, ())) - DURABLE_SESSIONS_MAX
+        return durable[: max(0, too_many)] + others[: max(0, len(others) - SESSIONS_AWAY_MAX)]
 
     def lose(self, destination: str, records: int) -> int:
         """Count what was dropped; the sum since the last marker. Only a durable session is told of it."""
@@ -91,5 +119,25 @@ class Sessions:
         self._lost.pop(destination, None)
 
     def forget(self, destination: str) -> None:
-        for known in (self._away, self._keep_ms, self._lost):
+        self._not_away(destination)
+        self._discard(self._open, destination)
+        self._discard(self._durable_of, destination)
+        for known in (self._keep_ms, self._lost):
             known.pop(destination, None)
+
+    # -- inside -------------------------------------------------------------------------------------------
+
+    def _not_away(self, destination: str) -> None:
+        self._away.pop(destination, None)
+        self._restored.pop(destination, None)
+        self._discard(self._away_of, destination)
+
+    @staticmethod
+    def _discard(of_node: dict[str, dict[str, None]], destination: str) -> None:
+        node = node_of(destination)
+        own = of_node.get(node)
+        if own is not None:
+            own.pop(destination, None)
+            if not own:
+                del of_node[node]
+

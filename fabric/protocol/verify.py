@@ -120,6 +120,11 @@ def open_envelope(raw: bytes, credentials: Mapping[bytes, Credential], roots: Ro
     return problem or Verified(_MINT, raw, envelope, header, leaf, credential)
 
 
+def is_forged(opened: Verified | Reject) -> bool:
+    """Whether somebody altered it or made it up: no honest peer passes such a message on, and each costs a check."""
+    return isinstance(opened, Reject) and opened.code in (Code.BAD_SIGNATURE, Code.BAD_DIGEST)
+
+
 def _check_sense(header: Header) -> Reject | None:
     """What is signed but makes no sense: the origin's fault, and said so."""
     problem: Any = check_topic(header.topic)

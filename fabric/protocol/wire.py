@@ -22,10 +22,12 @@ from fabric.protocol.limits import (
     FRAME_ELEMENTS_MAX,
     HOPS_MAX,
     ID_BYTES,
+    INTRO_MAX,
     ITEMS_MAX,
     KEY_BYTES,
     MOVED_MAX,
     NAME_BYTES_MAX,
+    ROUTES_ENTRIES_MAX,
     TARGETS_MAX,
 )
 from fabric.protocol.severity import Lane
@@ -62,6 +64,10 @@ class Hello(NamedTuple):
     clock_ms: int
     revocations_version: int
     policy_version: int
+
+    def repeats(self, other: Hello) -> bool:
+        """Whether it is the same once more: only what time it is, and which lists are known, may have changed."""
+        return self[:7] == other[:7]
 
 
 class Welcome(NamedTuple):
@@ -249,8 +255,14 @@ def decode_frame(payload: bytes, bytes_max: int = FRAME_BYTES_MAX) -> Frame | Re
         return Reject(Code.UNKNOWN_FRAME, f"kind {fields[0]}")
     try:
         return decoder(fields)
+    except _TooManyError:
+        return Reject(Code.TOO_LARGE, f"frame kind {fields[0]}")
     except (TypeError, ValueError, LookupError):
         return Reject(Code.MALFORMED, f"frame kind {fields[0]}")
+
+
+class _TooManyError(Exception):
+    """Well formed, and more than anybody puts into one frame."""
 
 
 def _int(value: object) -> int:
@@ -275,6 +287,13 @@ def _list(value: object, length_max: int) -> list[Any]:
     if type(value) is not list or len(value) > length_max:
         raise TypeError
     return value
+
+
+def _few(value: object, length_max: int) -> list[Any]:
+    entries = _list(value, FRAME_ELEMENTS_MAX)
+    if len(entries) > length_max:
+        raise _TooManyError
+    return entries
 
 
 def _session(value: object) -> bytes:
@@ -304,7 +323,7 @@ def _refused(f: Any) -> Refused:
 
 
 def _intro(f: Any) -> Intro:
-    return Intro([_bytes(c, CREDENTIAL_BYTES_MAX) for c in _list(f[1], ITEMS_MAX)])
+    return Intro([_bytes(c, CREDENTIAL_BYTES_MAX) for c in _few(f[1], INTRO_MAX)])
 
 
 def _item(entry: Any) -> Item:
@@ -359,8 +378,8 @@ def _routes(f: Any) -> Routes:
     return Routes(
         _int(f[1]),
         _bool(f[2]),
-        [_bytes(a, CREDENTIAL_BYTES_MAX) for a in _list(f[3], FRAME_ELEMENTS_MAX)],
-        [_withdrawal(w) for w in _list(f[4], FRAME_ELEMENTS_MAX)],
+        [_bytes(a, CREDENTIAL_BYTES_MAX) for a in _few(f[3], ROUTES_ENTRIES_MAX)],
+        [_withdrawal(w) for w in _few(f[4], ROUTES_ENTRIES_MAX)],
     )
 
 
@@ -402,7 +421,7 @@ _TABLE: list[tuple[int, type, Callable[[Any], Frame]]] = [
     (7, Nack, lambda f: Nack([_refusal(r) for r in _list(f[1], FRAME_ELEMENTS_MAX)])),
     (8, Credit, _credit),
     (9, Routes, _routes),
-    (10, Routed, lambda f: Routed(_int(f[1]), [_routed(r) for r in _list(f[2], FRAME_ELEMENTS_MAX)])),
+    (10, Routed, lambda f: Routed(_int(f[1]), [_routed(r) for r in _few(f[2], ROUTES_ENTRIES_MAX)])),
     (11, Ping, lambda f: Ping(_int(f[1]))),
     (12, Pong, lambda f: Pong(_int(f[1]), _int(f[2]), _path(f, 3))),
     (13, Bye, lambda f: Bye(code_of(_int(f[1])), _str(f[2], _DETAIL_BYTES_MAX))),

@@ -268,13 +268,19 @@ def _table(fabric: str, states: list[_State]) -> Table:
             f"{key.split(':', 1)[1]} {value}" for key, value in counters.items()
             if key.startswith(("refused:", "ended:")) and not key.endswith(":no_interest")
         )
+        faults = sum(value for key, value in counters.items() if key.startswith("faults:"))
         style = {"up": "green", "down": "red", "hanging": "red"}.get(state["state"], "yellow")
         table.add_row(
             state["relay"], f"[{style}]{state['state']}[/]", str(state["pid"] or ""), state.get("clearance", ""),
             _parent_of(state), _named(state, "children"), _named(state, "points"),
-            queue, "; ".join(filter(None, [state.get("why"), drops])),
+            queue, "; ".join(filter(None, [state.get("why"), _faults(faults), drops])),
         )
     return table
+
+
+def _faults(count: int) -> str:
+    """Those of the relay's own program, each of which ended a link."""
+    return f"[red]{Code.INTERNAL.label} {count} faults: see its log[/]" if count else ""
 
 
 def _parent_of(state: _State) -> str:

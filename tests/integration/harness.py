@@ -162,6 +162,10 @@ def _lines(stream: Any) -> Iterator[str]:
     return (line.rstrip("\n") for line in stream)
 
 
+# How a fault that a relay contained stands in its log, as JSON.
+FAULTS = ('"event": "fault"',)
+
+
 class House:
     """One fabric. `folder` is the test's own."""
 
@@ -250,8 +254,14 @@ class House:
     def assert_logs_clean(self, *secrets: str) -> None:
         """No traceback, and none of what nobody may see."""
         for name, text in self.logs().items():
-            for forbidden in ("Traceback", "fault of its own", *secrets):
+            for forbidden in ("Traceback", "fault of its own", *FAULTS, *secrets):
                 assert forbidden not in text, f"{forbidden} in {name}:\n{text[-3000:]}"
+
+    def assert_no_faults(self) -> None:
+        """A relay that goes on after a fault of its own had one nevertheless."""
+        for name, text in self.logs().items():
+            for fault in FAULTS:
+                assert fault not in text, f"{name}:\n{text[text.index(fault) - 300 :][:1_000]}"
 
     # -- processes ----------------------------------------------------------------------------------------
 
@@ -311,5 +321,6 @@ def house_in(folder: Path, topology: str = TOPOLOGY) -> Iterator[House]:
     house = House(folder, topology)
     try:
         yield house
+        house.assert_no_faults()
     finally:
         house.destroy()

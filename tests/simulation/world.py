@@ -16,6 +16,7 @@ from typing import Any
 
 from fabric.protocol.credentials import Grants, NodeKind
 from fabric.protocol.envelope import Kind
+from fabric.protocol.faults import FAULT
 from fabric.protocol.links import UPLINK
 from fabric.protocol.node import Node
 from fabric.protocol.parts import read_records
@@ -393,6 +394,8 @@ class World:
 
     def _apply(self, node: SimNode, ready: Ready) -> None:
         """The driver's duty (SPEC 10), an effect at a time: a node that is to die does so between any two of them."""
+        faults = [note.fields for note in ready.notes if note.event == FAULT]
+        assert not faults, f"{node.name}: {faults}"  # contained, and a fault nevertheless
         for observer in self.observers:
             observer.stepped(node, ready)
         for link, payload in ready.early:

@@ -1,4 +1,4 @@
-from fabric.protocol.announce import announce, announce_all, answered, next_frames, pass_on, settled
+from fabric.protocol.announce import announce, announce_all, answered, next_frames, pass_on, settled, withdraw
 from fabric.protocol.credentials import Grants
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.limits import RETRY_MS
@@ -66,7 +66,7 @@ def test_after_that_only_changes_are_told():
     child.exchange()
     assert child.due() == []
     changed = child.put(1, epoch=2)
-    announce(child.link, key(1))
+    announce(child.link, key(1), "fw-1")
     assert child.due() == [Routes(2, False, [changed.raw], [])]
 
 
@@ -75,7 +75,7 @@ def test_a_withdrawal_names_its_epoch():
     announce_all(child.link, child.table)
     child.exchange()
     child.forget(0)
-    announce(child.link, key(0), 1)
+    withdraw(child.link, key(0), 1, "fw-0", known=True)
     assert child.due() == [Routes(2, False, [], [("fw-0", bytes(16), 1)])]
 
 
@@ -84,9 +84,9 @@ def test_who_came_back_before_the_withdrawal_left_is_attached():
     announce_all(child.link, child.table)
     child.exchange()
     child.forget(0)
-    announce(child.link, key(0), 1)
+    withdraw(child.link, key(0), 1, "fw-0", known=True)
     again = child.put(0, epoch=2)
-    announce(child.link, key(0))
+    announce(child.link, key(0), "fw-0")
     assert child.due() == [Routes(2, False, [again.raw], [])]
 
 
@@ -94,7 +94,7 @@ def test_one_frame_is_on_its_way_and_is_repeated_with_its_introductions_until_it
     child = Child(2)
     announce_all(child.link, child.table)
     first = child.due(0)
-    announce(child.link, key(0))
+    announce(child.link, key(0), "fw-0")
     assert child.due(RETRY_MS - 1) == []
     assert child.due(RETRY_MS) == first
     answered(child.link, Routed(1, []))
@@ -105,7 +105,7 @@ def test_an_answer_to_an_older_frame_is_none():
     child = Child(1)
     announce_all(child.link, child.table)
     child.exchange()
-    announce(child.link, key(0))
+    announce(child.link, key(0), "fw-0")
     child.due()
     assert answered(child.link, Routed(1, [(0, Code.REVOKED, "")])) == []
     assert child.link.routes_out.frame is not None
@@ -144,7 +144,7 @@ def test_what_moved_away_is_passed_on_though_the_table_has_it_no_more():
     child = Child(1)
     gone = child.table.get(key(0))
     child.forget(0)
-    pass_on(child.link, gone)
+    pass_on(child.link, gone, "fw-0")
     assert not settled(child.link)
     intro, routes = child.due()
     assert (intro, routes) == (Intro([gone.credential.raw]), Routes(1, False, [gone.raw], []))

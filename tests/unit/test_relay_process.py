@@ -9,10 +9,12 @@ import subprocess
 
 import pytest
 import structlog
+from rich.console import Console
 
 from fabric.edge.home import ids_folder, revocations_path
 from fabric.edge.identity import load_identity
-from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.errors import Code, FabricError, Fault
+from fabric.protocol.faults import FAULT, Faults
 from fabric.protocol.relay import Relay
 from fabric.protocol.revocations import verify_revocations
 from fabric.protocol.wire import Role
@@ -28,8 +30,9 @@ from relays.authority import (
     revoke,
 )
 from relays.bundle import make_bundle
+from relays.cli.running import _table
 from relays.config import relay_config
-from relays.logs import Allowance, _Lossy, place_of, set_up_logs
+from relays.logs import Allowance, _Lossy, log_notes, place_of, set_up_logs
 from relays.status import StatusFile, read_status, snapshot
 from relays.supervisor import Supervisor, last_words, supervisor_state
 from relays.topology import load
@@ -293,3 +296,21 @@ def test_one_supervisor_at_a_time_and_a_stale_file_means_nothing(tmp_path):
     assert caught.value.code is Code.ALREADY_RUNNING
     first._release_lock()
     assert supervisor_state("small", tmp_path) is None
+
+
+def test_a_fault_is_a_line_and_the_same_again_an_error_that_says_what_to_do():
+    faults, fault = Faults(), Fault("KeyError", "fabric.protocol.known:141")
+    with structlog.testing.capture_logs() as lines:
+        for at_ms in (0, 1_000):
+            log_notes(structlog.get_logger(), faults.note(fault, "mole", at_ms), Allowance(), at_ms)
+    assert [(line["event"], line["log_level"]) for line in lines] == [
+        (FAULT, "info"), (FAULT, "info"), ("the same fault again", "error")
+    ]
+    assert (lines[-1]["code"], lines[-1]["next"]) == ("E917", Code.INTERNAL.next_step)
+
+
+def test_status_says_that_a_relay_had_faults():
+    state = {"relay": "hq", "state": "up", "pid": 1, "counters": {"faults:KeyError": 2, "refused:internal": 2}}
+    shown = io.StringIO()
+    Console(file=shown, width=200).print(_table("small", [state]))
+    assert "E917 2 faults: see its log" in shown.getvalue()

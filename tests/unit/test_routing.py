@@ -155,8 +155,8 @@ def test_who_is_below_itself_is_nowhere():
 
 def test_with_a_relay_moves_everybody_below_it():
     made = table(below("hq", "dmz"), below("dmz", "ot-1"), below("ot-1", "cell"), at("cell"), at("dmz", SENSOR))
-    assert [a.node for a in made.at_or_below("ot-1")] == ["ot-1", "cell", "fw-7"]
-    assert [a.node for a in made.below("relay:dmz")] == ["dmz", "ot-1", "cell", "fw-7", "zeek-1"], "from the nearest"
+    assert [a.node for a in made.below_relay("ot-1")] == ["cell", "fw-7"]
+    assert [a.node for a in made.below("relay:dmz")] == ["dmz", "ot-1", "cell", "zeek-1", "fw-7"], "from the nearest"
     made.put(below("hq", "ot-1", epoch=2))
     assert [a.node for a in made.below("relay:ot-1")] == ["ot-1", "cell", "fw-7"]
     assert [a.node for a in made.below("relay:dmz")] == ["dmz", "zeek-1"]
@@ -201,3 +201,17 @@ def test_who_is_elsewhere_for_long_is_forgotten():
     own.prune()
     own.prune()
     assert [a.node for a in own.all()] == ["dmz"], "a relay's own statement is for those above it"
+
+
+def test_one_id_as_a_relay_and_as_a_control_point_is_forgotten_as_each():
+    """Whoever may sign both kinds gives one id both: the two statements have the same node, session and relay."""
+    made, said = RouteTable("hq"), []
+    for kind in (NodeKind.RELAY, NodeKind.POINT):
+        member = AUTHORITY.issue("both", kind)
+        raw = sign_attachment(member.credential, member.signer, bytes(16), "hq", 1, False, ())
+        said.append(open_attachment(raw, {member.credential.digest: member.credential}))
+        made.put(said[-1])
+    assert made.below_relay("hq") == said
+    for attachment in said:
+        made.forget(attachment)
+    assert list(made.all()) == [] and made.below_relay("hq") == []
