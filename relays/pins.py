@@ -3,7 +3,8 @@
     ids/<relay>/pins      a line per key: 64 hex digits, a space, and whose it is
 
 Guarantees: with pins, a key that is not on the list does not get through the CURVE handshake, so a stranger cannot
-even say HELLO. The file is read again when it changes. A line that cannot be read pins nobody.
+even say HELLO. The file is read again when it changes. A line that cannot be read pins nobody. A file that is there and
+cannot be read at the start lets nobody knock until it can be; later, it leaves what was known.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ class Pins:
     def __init__(self, folder: Path) -> None:
         self._file = Watched(folder / _NAME, _BYTES_MAX)
         self._keys: frozenset[bytes] | None = None
-        self.look()
+        self.problem = ""  # why the file could not be read at the last look
+        if not self.look() and self.problem:
+            self._keys = frozenset()
 
     @property
     def pinned(self) -> bool:
@@ -35,11 +38,17 @@ class Pins:
     def look(self) -> bool:
         """Read the file if it changed; whether it did. One that is gone or unreadable leaves what was known."""
         raw = self._file.changed()
-        if raw is None or len(raw) > _BYTES_MAX:
+        if raw is None:
+            self.problem = self._file.problem or self.problem
+            return False
+        self.problem = ""
+        if len(raw) > _BYTES_MAX:
+            self.problem = "too large"
             return False
         try:
             lines = raw.decode().splitlines()
         except UnicodeDecodeError:
+            self.problem = "not valid"
             return False
         self._keys = frozenset(key for key in map(_key, lines) if key)
         return True

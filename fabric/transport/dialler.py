@@ -21,6 +21,7 @@ from zmq.utils.monitor import parse_monitor_message
 
 from fabric.protocol.errors import Code
 from fabric.transport.keys import CurveKeys
+from fabric.transport.resets import ignore_resets
 from fabric.transport.sockets import LinkNumbers, Sent, dress, endpoint, receive_single
 
 _CONNECT_MS = 5_000
@@ -130,6 +131,7 @@ class Dialler:
             match event["event"]:
                 case zmq.EVENT_CONNECTED:
                     self._connected = True
+                    ignore_resets(int(event["value"]))
                 case zmq.EVENT_HANDSHAKE_SUCCEEDED:
                     self.link = self._numbers.take()
                     self._up_ms = now_ms

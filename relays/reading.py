@@ -1,0 +1,89 @@
+"""What comes in on a relay's sockets, brought into its inbox under the right identity, and whose a link is.
+
+Guarantees: whatever waits on a socket is read soon, so nobody's frames wait in libzmq behind another's; what the inbox
+has no room for is dropped there and counted. Parents' and children's sockets have a share of each turn of their own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from typing import Any, Final
+
+from fabric.protocol.link import Link
+from fabric.transport.diallers import Diallers
+from fabric.transport.inbox import STRANGERS, Entry, Inbox
+from fabric.transport.listener import Listener
+
+# A turn has 8 ms for handling; reading is the cheaper part.
+_READ_NS_MAX: Final = 4_000_000
+
+
+class Reading:
+    """`links` are the core's, by number. Time is read, never waited for."""
+
+    def __init__(
+        self,
+        inbox: Inbox,
+        listener: Listener,
+        diallers: Diallers,
+        links: dict[int, Link],
+        elapsed_ns: Callable[[], int] = time.perf_counter_ns,
+    ) -> None:
+        self._inbox = inbox
+        self._listener = listener
+        self._diallers = diallers
+        self._links = links
+        self._elapsed_ns = elapsed_ns
+        self._dialled: dict[int, bytes] = {}  # link -> the key that was dialled
+        self._accepted: set[int] = set()
+
+    @property
+    def more(self) -> bool:
+        """Whether there is something to do though no socket says so."""
+        return bool(self._inbox) or self._listener.more
+
+    def up(self, link: int, peer: bytes) -> None:
+        """A connection that this relay made: its peer has shown this key, so it is no stranger."""
+        self._dialled[link] = peer
+
+    def from_parents(self, waiting: Collection[Any]) -> None:
+        """And from children that are dialled."""
+        ends_ns = self._elapsed_ns() + _READ_NS_MAX
+        for link, payload in self._diallers.receive(waiting):
+            peer = self._dialled.get(link)
+            if peer is not None:
+                self._inbox.put(link, peer, peer, payload)
+            if self._elapsed_ns() > ends_ns:
+                return
+
+    def from_children(self) -> None:
+        """And from control points, and from who is none of these."""
+        ends_ns = self._elapsed_ns() + _READ_NS_MAX
+        for link, peer, payload in self._listener.receive():
+            self._inbox.put(link, peer if self._is_open(link) else STRANGERS, peer, payload)
+            if self._elapsed_ns() > ends_ns:
+                return
+
+    def ended(self, link: int) -> bool:
+        """A connection is over. True when the core can be told; else `next` says so after what it brought."""
+        return self._inbox.end(link, self._dialled.get(link, STRANGERS))
+
+    def forget(self, link: int) -> None:
+        """The core was told of its end."""
+        self._dialled.pop(link, None)
+        self._accepted.discard(link)
+
+    def next(self) -> Entry | None:
+        return self._inbox.take()
+
+    def handled(self, link: int, time_ns: int) -> None:
+        """What an entry cost; whether the core let its peer in meanwhile is seen here."""
+        self._inbox.spent(time_ns)
+        if link not in self._accepted and link not in self._dialled and self._is_open(link):
+            self._accepted.add(link)
+            self._listener.accepted(link)
+
+    def _is_open(self, link: int) -> bool:
+        known = self._links.get(link)
+        return known is not None and known.is_open
