@@ -27,7 +27,7 @@ class Pins:
     def __init__(self, folder: Path) -> None:
         self._file = Watched(folder / _NAME, _BYTES_MAX)
         self._keys: frozenset[bytes] | None = None
-        self.problem = ""  # why the file could not be read at the last look
+        self._content = ""  # what is wrong with what was read last
         if not self.look() and self.problem:
             self._keys = frozenset()
 
@@ -35,20 +35,24 @@ class Pins:
     def pinned(self) -> bool:
         return self._keys is not None
 
+    @property
+    def problem(self) -> str:
+        """Why the file said nothing at the last look; empty when it did, or is not there."""
+        return self._file.problem or self._content
+
     def look(self) -> bool:
         """Read the file if it changed; whether it did. One that is gone or unreadable leaves what was known."""
         raw = self._file.changed()
         if raw is None:
-            self.problem = self._file.problem or self.problem
             return False
-        self.problem = ""
+        self._content = ""
         if len(raw) > _BYTES_MAX:
-            self.problem = "too large"
+            self._content = "too large"
             return False
         try:
             lines = raw.decode().splitlines()
         except UnicodeDecodeError:
-            self.problem = "not valid"
+            self._content = "not valid"
             return False
         self._keys = frozenset(key for key in map(_key, lines) if key)
         return True

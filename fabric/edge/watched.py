@@ -33,6 +33,7 @@ class Watched:
             with self.path.open("rb") as file:
                 raw = file.read(self._bytes_max + 1)
         except FileNotFoundError:
+            self.problem = ""
             return None
         except OSError as error:
             self.problem = type(error).__name__
