@@ -6,21 +6,17 @@ has no room for is dropped there and counted. Parents' and children's sockets ha
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Collection
-from typing import Any, Final
+from collections.abc import Collection
+from typing import Any
 
 from fabric.protocol.link import Link
 from fabric.transport.diallers import Diallers
 from fabric.transport.inbox import STRANGERS, Entry, Inbox
 from fabric.transport.listener import Listener
 
-# A turn has 8 ms for handling; reading is the cheaper part.
-_READ_NS_MAX: Final = 4_000_000
-
 
 class Reading:
-    """`links` are the core's, by number. Time is read, never waited for."""
+    """`links` are the core's, by number."""
 
     def __init__(
         self,
@@ -28,13 +24,11 @@ class Reading:
         listener: Listener,
         diallers: Diallers,
         links: dict[int, Link],
-        elapsed_ns: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
         self._inbox = inbox
         self._listener = listener
         self._diallers = diallers
         self._links = links
-        self._elapsed_ns = elapsed_ns
         self._dialled: dict[int, bytes] = {}  # link -> the key that was dialled
         self._accepted: set[int] = set()
 
@@ -49,21 +43,15 @@ class Reading:
 
     def from_parents(self, waiting: Collection[Any]) -> None:
         """And from children that are dialled."""
-        ends_ns = self._elapsed_ns() + _READ_NS_MAX
         for link, payload in self._diallers.receive(waiting):
             peer = self._dialled.get(link)
             if peer is not None:
                 self._inbox.put(link, peer, peer, payload)
-            if self._elapsed_ns() > ends_ns:
-                return
 
     def from_children(self) -> None:
         """And from control points, and from who is none of these."""
-        ends_ns = self._elapsed_ns() + _READ_NS_MAX
         for link, peer, payload in self._listener.receive():
             self._inbox.put(link, peer if self._is_open(link) else STRANGERS, peer, payload)
-            if self._elapsed_ns() > ends_ns:
-                return
 
     def ended(self, link: int) -> bool:
         """A connection is over. True when the core can be told; else `next` says so after what it brought."""

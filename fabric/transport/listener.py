@@ -23,15 +23,16 @@ from zmq.utils.monitor import parse_monitor_message
 from fabric.protocol.errors import Code, FabricError
 from fabric.transport.keys import CurveKeys
 from fabric.transport.resets import hear_no_more, ignore_resets
-from fabric.transport.sockets import LinkNumbers, Sent, dress, endpoint, receive_single
+from fabric.transport.sockets import RECEIVE_NS_MAX, LinkNumbers, Sent, dress, endpoint, receive_single
 from fabric.transport.strangers import Strangers
 
 _BACKLOG = 512
 # Of one call, those that are dropped included: who sends nothing else must not keep the loop in here.
 _FRAMES_MAX = 1_024
-_RECEIVE_NS_MAX = 4_000_000
 # Events of one call: who connects and goes again all the time must not keep the loop there either.
 _EVENTS_MAX = 2_048
+# Frames of a connection that wait in libzmq: each may have 256 KiB, and our own queue is where they are to wait.
+_WAITING_MAX = 32
 _NOT_YET = -1
 _DESCRIPTORS = 65_536
 
@@ -68,7 +69,6 @@ class Listener:
         self._by_descriptor: dict[int, int] = {}
         self._of_peer: Counter[bytes] = Counter()
         self._cut: dict[int, tuple[bytes, bytes]] = {}  # descriptor -> what it still brings is dropped
-        self._gone: list[int] = []
         self._ending: list[int] = []  # links whose connection ended; what they brought may still wait
         self._all_received = False
         self._silent: dict[int, tuple[int, object]] = {}  # descriptor -> (since, peer), until it says something
@@ -81,6 +81,7 @@ class Listener:
         self.socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
         self.socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         self.socket.setsockopt(zmq.BACKLOG, _BACKLOG)
+        self.socket.setsockopt(zmq.RCVHWM, _WAITING_MAX)
         # A handshake that succeeded tells no descriptor; a connection that was accepted does.
         events = zmq.EVENT_LISTENING | zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED
         self.monitor = self.socket.get_monitor_socket(events)
@@ -96,8 +97,8 @@ class Listener:
         self._look_at_connections()  # the listening socket's descriptor is among the events by now
 
     def receive(self) -> Iterator[Received]:
-        """What waits, a frame at a time, peers in turn: whoever asks stops asking when its turn is over."""
-        ends_ns = time.perf_counter_ns() + _RECEIVE_NS_MAX
+        """What waits, a frame at a time, peers in turn, for no longer than a part of a turn."""
+        ends_ns = time.perf_counter_ns() + RECEIVE_NS_MAX
         for _ in range(_FRAMES_MAX):
             try:
                 parts = receive_single(self.socket, 2)
@@ -109,7 +110,7 @@ class Listener:
             received = None if parts is None else self._received(parts)
             if received is not None:
                 yield received
-            elif time.perf_counter_ns() > ends_ns:
+            if time.perf_counter_ns() > ends_ns:
                 return
 
     def _received(self, parts: list[zmq.Frame]) -> Received | None:
@@ -145,22 +146,19 @@ class Listener:
             return Sent.BUSY
         except zmq.ZMQError as error:
             if error.errno == zmq.EHOSTUNREACH:
-                self._gone.append(link)
-                self.forget(link)
-                return Sent.GONE
+                return Sent.GONE  # what it brought may still wait: `gone` tells when that was received
             raise
         return Sent.SENT
 
     def gone(self) -> list[int]:
         """Links whose connection has ended, and everything that it brought was received."""
+        gone: list[int] = []
         if self._all_received:
-            self._gone += self._ending
-            for link in self._ending:
+            gone, self._ending = self._ending, []
+            for link in gone:
                 self.forget(link)
-            self._ending = []
         self._all_received = False
         self._look_at_connections()
-        gone, self._gone = self._gone, []
         return gone
 
     @property

@@ -4,9 +4,9 @@ import errno
 from collections import Counter
 
 import pytest
+import structlog
 from structlog.testing import capture_logs
 
-import structlog
 from relays.upkeep import Upkeep
 
 
