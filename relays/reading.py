@@ -66,9 +66,15 @@ class Reading:
         return self._inbox.take()
 
     def handled(self, link: int, time_ns: int) -> None:
-        """What an entry cost; whether the core let its peer in meanwhile is seen here."""
+        """What an entry cost; whether the core knows its peer by now is seen here.
+
+        Who waits for its turn to be admitted has shown its credential: it keeps its place among the connections.
+        """
         self._inbox.spent(time_ns)
-        if link not in self._accepted and link not in self._dialled and self._is_open(link):
+        if link in self._accepted or link in self._dialled:
+            return
+        known = self._links.get(link)
+        if known is not None and (known.is_open or known.hello is not None):
             self._accepted.add(link)
             self._listener.accepted(link)
 

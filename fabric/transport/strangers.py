@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import Final
 
-# What a stranger can make this process hold is a half-sent frame (256 KiB) and a CURVE session (some 40 KiB); so all of
-# them hold less than 80 MB. A handshake takes two round trips: with so many places there is time for one though
-# thousands knock every second from elsewhere.
-STRANGERS_MAX: Final = 256
+# What a stranger can make this process hold is a half-sent frame (256 KiB) and a CURVE session (some 40 KiB): all of
+# them less than 160 MB. A handshake takes two round trips and 1.4 ms of a processor: with so many places there is time
+# for those of a herd that comes back, and for a newcomer's though a thousand others knock every second.
+STRANGERS_MAX: Final = 512
 # Of the descriptors that there are, a quarter is for everything else, and for those who come in within one turn.
 _RESERVE_SHARE: Final = 4
 
