@@ -8,6 +8,7 @@ somebody says so. It survives a crash in the middle for the same reason.
 
 from __future__ import annotations
 
+import errno
 import json
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -17,6 +18,10 @@ from fabric.edge.home import fabric_folder, make_private, write_private
 
 # For those who have no other relay: how long they are served on.
 WITHIN_MS = 10_000
+# A day: who is still here then will not find another.
+_WITHIN_MS_MAX = 86_400_000
+# It names who was left: some thousands of ids.
+_BYTES_MAX = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -38,17 +43,41 @@ def write_draining(path: Path, state: Draining) -> None:
     write_private(path, json.dumps(asdict(state)).encode())
 
 
+class DrainFile:
+    """The file, looked at again and again. Only one that can be read, and is valid, says anything.
+
+    One that cannot be read leaves what was known of it: a machine that is short of descriptors drains nobody.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._state: Draining | None = None
+        self.problem = ""  # why the last look saw nothing, as the name of an error; empty when it did
+
+    def look(self) -> Draining | None:
+        """None when the relay is not to go."""
+        try:
+            with self._path.open("rb") as file:
+                document = json.loads(file.read(_BYTES_MAX))
+            self._state = Draining(
+                min(max(0, int(document["within_ms"])), _WITHIN_MS_MAX), bool(document["gone"]),
+                tuple(map(str, document["left"])), int(document["held"]),
+            )
+        except FileNotFoundError:
+            self._state = None
+        except OSError as error:
+            self.problem = errno.errorcode.get(error.errno or 0, type(error).__name__)
+            return self._state
+        except (ValueError, KeyError, TypeError, RecursionError):
+            self.problem = "not valid"
+            return self._state
+        self.problem = ""
+        return self._state
+
+
 def read_draining(path: Path) -> Draining | None:
-    """None when the relay is not to go. A file that cannot be read was meant to be one."""
-    try:
-        document = json.loads(path.read_bytes())
-        return Draining(
-            int(document["within_ms"]), bool(document["gone"]), tuple(map(str, document["left"])), int(document["held"])
-        )
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError):
-        return Draining()
+    """What the file says now. None when the relay is not to go, and when it cannot be read."""
+    return DrainFile(path).look()
 
 
 def end_draining(path: Path) -> bool:

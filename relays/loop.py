@@ -1,9 +1,10 @@
-"""The one loop of a running relay: drain, step, pass on, commit once, answer, close. In that order, in one place.
+"""The one loop of a running relay: read, step, pass on, commit once, answer, close. In that order, in one place.
 
 An idle relay commits a single message at once; a busy one groups what a turn brought into one fsync. Guarantees:
 nothing is sent before what it promises is on disk; a peer can neither stop the loop nor grow it, since every turn
-takes a bounded time; SIGTERM ends it after the turn. Refuses to run when its own door test
-fails, and stops rather than go on when the spool fails.
+takes a bounded time, everybody's share of it is fair and what waits is bounded (`inbox`); no file but the spool's can
+stop it or change what it does (`upkeep`); SIGTERM ends it after the turn. Refuses to run when its own door test fails,
+and stops rather than go on when the spool fails.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import signal
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import structlog
 import zmq
@@ -33,16 +33,20 @@ from fabric.transport.dialler import Up
 from fabric.transport.diallers import Diallers, Peer
 from fabric.transport.door import DoorTest
 from fabric.transport.gate import Gate
+from fabric.transport.inbox import Entry, Inbox
 from fabric.transport.keys import CurveKeys
-from fabric.transport.listener import Listener, Received
+from fabric.transport.listener import Listener
 from fabric.transport.sockets import LinkNumbers
 from fabric.transport.turns import Turn
 from relays.config import RelayConfig
-from relays.drain import Draining, drain_path, read_draining, write_draining
+from relays.descriptors import DESCRIPTORS_MAX
+from relays.drain import DrainFile, Draining, drain_path, write_draining
 from relays.garbage import Garbage
 from relays.logs import Allowance, log_notes
 from relays.pins import Pins
+from relays.reading import Reading
 from relays.status import StatusFile, snapshot
+from relays.upkeep import Upkeep
 from relays.watching import Watching
 
 _IDLE_MS_MAX = 1_000
@@ -57,7 +61,11 @@ _LINKS_PER_KEY_MAX = 64
 
 
 class RelayLoop:
-    def __init__(self, identity: Identity, config: RelayConfig, home: Path | None = None) -> None:
+    """`descriptors`: how many this process may have open."""
+
+    def __init__(
+        self, identity: Identity, config: RelayConfig, home: Path | None = None, descriptors: int = DESCRIPTORS_MAX
+    ) -> None:
         if identity.credential.kind is not NodeKind.RELAY:
             raise FabricError(Code.WRONG_ROLE, f"{identity.id} is not a relay")
         self._identity = identity
@@ -66,8 +74,10 @@ class RelayLoop:
         self._log = structlog.get_logger().bind(relay=identity.id)
         self._stopping = False
         self._condemned: dict[int, int] = {}  # link -> when it is cut
+        self._descriptors = descriptors
         self._drain_path = drain_path(identity.fabric, identity.id, home)
-        self._drain_until_ms = 0
+        self._drain_file = DrainFile(self._drain_path)
+        self._drain_until_ms = self._drain_said_ms = 0
         self._allowance = Allowance()
         self._pins = Pins(identity.folder)
 
@@ -87,7 +97,7 @@ class RelayLoop:
     @property
     def drained(self) -> bool:
         """Whether this relay has gone, and is not to run."""
-        state = read_draining(self._drain_path)
+        state = self._drain_file.look()
         return state is not None and state.gone
 
     def _stop(self, _signal: int, _frame: FrameType | None) -> None:
@@ -103,21 +113,27 @@ class RelayLoop:
         )
         self._take_back(self._spool.load(now_ms), now_ms)
         self.core.custody.asleep = self._spool.asleep
+        self._upkeep = Upkeep(self._log, self.core.count)
         self._watching = Watching(self.core, identity, self._folder, self._apply, self._log)
         self._context = zmq.Context()
         self._context.set(zmq.MAX_SOCKETS, 8192)
         keys = CurveKeys(identity.credential.curve_key, identity.curve_secret)
         self._gate = Gate(self._context, identity.fabric, self._admit)
-        self._listener = Listener(
-            self._context, self._config.listen, keys, identity.fabric, FRAME_BYTES_MAX, self._numbers()
-        )
+        self._link_numbers = LinkNumbers()
         peers = [Peer(dial.id, dial.address, dial.curve_key, role) for role, dial in self._config.dials]
         self._diallers = Diallers(
             self._context, peers, keys, FRAME_BYTES_MAX, self._link_numbers, random.random, _BACKOFF_MS_MAX
         )
-        self._door: DoorTest | None = self._door_test()
         self._status = StatusFile(self._folder / "run" / f"{identity.id}.json")
         self._garbage = Garbage(now_ms)
+        # Last: from here on strangers come in, and nothing that this relay needs is to be opened after them.
+        self._listener = Listener(
+            self._context, self._config.listen, keys, identity.fabric, FRAME_BYTES_MAX, self._link_numbers,
+            self._descriptors,
+        )
+        self._inbox = Inbox()
+        self._reading = Reading(self._inbox, self._listener, self._diallers, self.core.links)
+        self._door: DoorTest | None = self._door_test()
         asleep = sum(self._spool.asleep.rows)
         self._log.info(
             "relay started", listen=self._listener.address, held=len(self.core.custody) + asleep, asleep=asleep
@@ -130,10 +146,6 @@ class RelayLoop:
         for words in damage:
             self._log.warning("quarantined", what=words)
         self.core.count("quarantined", "spool", len(damage))
-
-    def _numbers(self) -> LinkNumbers:
-        self._link_numbers = LinkNumbers()
-        return self._link_numbers
 
     def _admit(self, curve_key: bytes) -> bool:
         """Any key may knock, and its HELLO decides; or pinned ones only. Revocation is asked there and per message."""
@@ -177,59 +189,71 @@ class RelayLoop:
             waiting = {socket for socket, _ in poller.poll(wait_ms)}
             if self._gate.socket in waiting:
                 self._gate.serve()
+            ended = self._listener.gone()
+            self._reading.from_parents(waiting)
+            if self._listener.socket in waiting:
+                self._reading.from_children()
             now_ms = self._clock.now_ms()
             self.core.wall_ahead_ms = self._clock.wall_ahead_ms()
             if woken := self._spool.wake():
                 self._take_back(woken, now_ms)
-            ready = self._drain(waiting, now_ms)
+            ready = self._turn(ended, now_ms)
             now_ms = self._clock.now_ms()
             ready.merge(self.core.step(Tick(), now_ms))
             self._apply(ready, now_ms)
             self._knock(now_ms)
-            self._watching.look(now_ms)
+            self._upkeep.do("revocation list", self._watching.look, now_ms)
             self._drain_on(now_ms)
             if now_ms >= status_at_ms:
                 status_at_ms = now_ms + _STATUS_MS
                 self._housekeeping(now_ms)
             wait_ms = self._wait_ms(ready, now_ms)
 
-    def _drain(self, waiting: set[Any], now_ms: int) -> Ready:
-        """What arrived on the sockets that have something, within the turn's bounds, through the core."""
-        turn, ready = Turn(), Ready()
+    def _turn(self, ended: Sequence[int], now_ms: int) -> Ready:
+        """What came up and went down, and what waits in the inbox, within the turn's bounds, through the core."""
+        ready = Ready()
         self._diallers.want(self.core.parents_wanted(now_ms))
         for peer, event in self._diallers.service(now_ms):
             if isinstance(event, Up):
+                self._reading.up(event.link, peer.curve_key)
                 up = LinkUp(event.link, peer.curve_key, os.urandom(SESSION_BYTES), peer.role, peer.id)
                 ready.merge(self.core.step(up, now_ms))
-            else:
-                self._log.info("not connected", peer=peer.id, code=event.code.label, why=event.words)
-                ready.merge(self.core.step(LinkDown(event.link), now_ms))
-        for link, payload in self._diallers.receive(waiting):
-            arrived = self.core.read(link, payload)
+                continue
+            self._log.info("not connected", peer=peer.id, code=event.code.label, why=event.words)
+            if self._reading.ended(event.link):
+                self._lost(event.link, now_ms, ready)
+        for link in ended:
+            if self._reading.ended(link):
+                self._lost(link, now_ms, ready)
+        turn = Turn()
+        while (entry := self._reading.next()) is not None:
             # Its own time, not the turn's: it may have been sent since that began, and would seem to arrive before.
-            ready.merge(self.core.step(arrived, self._clock.now_ms()))
+            arrived = self._take(entry, self._clock.now_ms(), ready)
+            self._reading.handled(entry.link, turn.lap_ns())
             if turn.over_after(arrived):
-                break
-        for link in self._listener.gone():
-            self._condemned.pop(link, None)
-            ready.merge(self.core.step(LinkDown(link), now_ms))
-        if self._listener.socket not in waiting:
-            return ready
-        for received in self._listener.receive():
-            if turn.over_after(self._take(received, self._clock.now_ms(), ready)):
                 break
         return ready
 
-    def _take(self, received: Received, now_ms: int, ready: Ready) -> Arrived | None:
-        link = received.link
+    def _lost(self, link: int, now_ms: int, ready: Ready) -> None:
+        self._condemned.pop(link, None)
+        self._reading.forget(link)
+        ready.merge(self.core.step(LinkDown(link), now_ms))
+
+    def _take(self, entry: Entry, now_ms: int, ready: Ready) -> Arrived | None:
+        link = entry.link
+        if entry.payload is None:
+            self._lost(link, now_ms, ready)
+            return None
         if link in self._condemned:
             return None
         if link not in self.core.links:
-            if len(self._listener.links_of(received.peer)) > _LINKS_PER_KEY_MAX:
+            if not self._listener.has(link):  # it was cut, or ended here, before this was its turn
+                return None
+            if self._listener.links_of_peer(entry.peer) > _LINKS_PER_KEY_MAX:
                 self._turn_away(link, now_ms)
                 return None
-            ready.merge(self.core.step(LinkUp(link, received.peer, b""), now_ms))
-        arrived = self.core.read(link, received.payload)
+            ready.merge(self.core.step(LinkUp(link, entry.peer, b""), now_ms))
+        arrived = self.core.read(link, entry.payload)
         ready.merge(self.core.step(arrived, now_ms))
         return arrived
 
@@ -250,6 +274,7 @@ class RelayLoop:
             if now_ms >= at_ms:
                 del self._condemned[link]
                 self._listener.cut(link)
+                self._reading.forget(link)
         for delivered in ready.deliver:
             if isinstance(delivered, Answered):
                 self._watching.answered(delivered, now_ms)
@@ -274,7 +299,8 @@ class RelayLoop:
         # What the test's own knocks came to says nothing of anybody else; what was found on the disk does.
         for name in [name for name in self.core.counters if not name.endswith((":quarantined", ":spool"))]:
             del self.core.counters[name]
-        self._gate.counters.clear()
+        for counters in (self._gate.counters, self._listener.counters, self._inbox.dropped):
+            counters.clear()
         self._log.info("door test passed")
 
     def _drain_on(self, now_ms: int) -> None:
@@ -283,39 +309,67 @@ class RelayLoop:
         drained = core.drained and not sum(core.custody.asleep.rows)
         if not core.draining or not (drained or now_ms >= self._drain_until_ms):
             return
+        if now_ms - self._drain_said_ms < _STATUS_MS:
+            return
         links = core.by_destination.values()
         left = [link.peer.id for link in links if link.peer is not None and link.peer_role != Role.PARENT]
         self._owed.settle()
         held = len(core.custody) + sum(core.custody.asleep.rows)
-        write_draining(
-            self._drain_path, Draining(gone=True, left=tuple(dict.fromkeys(left)), held=held)
-        )
+        state = Draining(gone=True, left=tuple(dict.fromkeys(left)), held=held)
+        if not self._upkeep.do("drain file", write_draining, self._drain_path, state):
+            # Without it whoever looks after this relay would start it again: it serves on, and tries again.
+            self._drain_said_ms = now_ms
+            return
         self._log.info("drained", left=len(left), held=held)
         self._stopping = True
 
     def _housekeeping(self, now_ms: int) -> None:
         self._spool.sweep(now_ms)
         self._listener.cut_silent(now_ms, HELLO_WAIT_MS)
-        self._open_intake(self._spool.intake_allowed())
-        draining = read_draining(self._drain_path)
+        self._upkeep.do("look at the disk", self._look_at_disk)
+        self._look_at_drain_file(now_ms)
+        self._upkeep.do("pins", self._look_at_pins)
+        self._upkeep.do("watched files", self._watching.look_around, now_ms)
+        self._garbage.look(len(self.core.custody), now_ms)
+        self._upkeep.do("state file", self._write_status, now_ms)
+
+    def _look_at_drain_file(self, now_ms: int) -> None:
+        draining = self._drain_file.look()
+        if self._drain_file.problem:
+            self._upkeep.failed("drain file", self._drain_file.problem)
+        else:
+            self._upkeep.worked("drain file")
         if draining is not None and not self.core.draining:
             self._log.info("draining", within_ms=draining.within_ms)
             self._drain_until_ms = now_ms + draining.within_ms
             self._apply(self.core.step(Drain(), now_ms), now_ms)
+
+    def _look_at_pins(self) -> None:
         if self._pins.look():
             self._log.info("pins read again")
-        self._watching.look_around(now_ms)
-        self._garbage.look(len(self.core.custody), now_ms)
+        if self._pins.problem:
+            self._upkeep.failed("pins file", self._pins.problem)
+        else:
+            self._upkeep.worked("pins file")
+
+    def _write_status(self, now_ms: int) -> None:
+        for reason, count in self._inbox.dropped.items():
+            self.core.counters[f"dropped:{reason}"] = count
+        for reason, count in self._listener.counters.items():
+            self.core.counters[f"connections:{reason}"] = count
         gate = self._gate.counters
         self._status.write(snapshot(self.core, self._config, now_ms, dict(gate), self._door is None))
 
-    def _open_intake(self, is_open: bool) -> None:
-        """Whether there is room on the disk for more; said when it changes."""
+    def _look_at_disk(self) -> None:
+        """Whether there is room on it for more; said when it changes."""
+        is_open = self._spool.intake_allowed()
         if is_open != self.core.custody.intake_open:
             self._log.warning("disk has room again" if is_open else "disk is short: takes nothing in")
         self.core.custody.intake_open = is_open
 
     def _wait_ms(self, ready: Ready, now_ms: int) -> int:
+        if self._reading.more:
+            return 0
         wakes = [now_ms + _IDLE_MS_MAX]
         if ready.wake_at_ms is not None:
             wakes.append(ready.wake_at_ms)

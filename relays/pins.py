@@ -3,7 +3,8 @@
     ids/<relay>/pins      a line per key: 64 hex digits, a space, and whose it is
 
 Guarantees: with pins, a key that is not on the list does not get through the CURVE handshake, so a stranger cannot
-even say HELLO. The file is read again when it changes. A line that cannot be read pins nobody.
+even say HELLO. The file is read again when it changes. A line that cannot be read pins nobody. A file that is there and
+cannot be read at the start lets nobody knock until it can be; later, it leaves what was known.
 """
 
 from __future__ import annotations
@@ -26,20 +27,32 @@ class Pins:
     def __init__(self, folder: Path) -> None:
         self._file = Watched(folder / _NAME, _BYTES_MAX)
         self._keys: frozenset[bytes] | None = None
-        self.look()
+        self._content = ""  # what is wrong with what was read last
+        if not self.look() and self.problem:
+            self._keys = frozenset()
 
     @property
     def pinned(self) -> bool:
         return self._keys is not None
 
+    @property
+    def problem(self) -> str:
+        """Why the file said nothing at the last look; empty when it did, or is not there."""
+        return self._file.problem or self._content
+
     def look(self) -> bool:
         """Read the file if it changed; whether it did. One that is gone or unreadable leaves what was known."""
         raw = self._file.changed()
-        if raw is None or len(raw) > _BYTES_MAX:
+        if raw is None:
+            return False
+        self._content = ""
+        if len(raw) > _BYTES_MAX:
+            self._content = "too large"
             return False
         try:
             lines = raw.decode().splitlines()
         except UnicodeDecodeError:
+            self._content = "not valid"
             return False
         self._keys = frozenset(key for key in map(_key, lines) if key)
         return True

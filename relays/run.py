@@ -20,6 +20,7 @@ from fabric.edge.identity import load_identity
 from fabric.protocol.errors import Code, FabricError
 from fabric.transport import require_zmq
 from relays.config import relay_config
+from relays.descriptors import raise_limit
 from relays.logs import place_of, set_up_logs
 from relays.loop import RelayLoop
 
@@ -35,7 +36,7 @@ def run_relay(folder: Path, home: Path | None) -> int:
     try:
         require_zmq()
         identity = load_identity(folder)
-        loop = RelayLoop(identity, relay_config(identity), home)
+        loop = RelayLoop(identity, relay_config(identity), home, raise_limit())
         if loop.drained:
             log.info("drained", relay=identity.id, next=f"fabric drain {identity.id} --back")
             return EXIT_DRAINED

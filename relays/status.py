@@ -79,12 +79,11 @@ class StatusFile:
     def write(self, state: dict[str, Any]) -> None:
         """Whole or not at all; a reader never sees half a state. No fsync: it is worth nothing after a crash.
 
-        A full disk costs the state, not the relay: it drains the disk.
+        Raises OSError: a full disk costs the state, and the caller sees to it that it costs nothing else.
         """
         temporary = self._path.with_suffix(".new")
-        with suppress(OSError):
-            temporary.write_text(json.dumps(state))
-            temporary.replace(self._path)
+        temporary.write_text(json.dumps(state))
+        temporary.replace(self._path)
 
     def remove(self) -> None:
         """A relay that stopped in order has no state."""

@@ -26,7 +26,7 @@ from typing import Any
 
 from fabric.edge.home import fabric_folder, make_private
 from fabric.protocol.errors import Code, FabricError
-from relays.drain import drain_path, end_draining, read_draining
+from relays.drain import DrainFile, drain_path, end_draining
 
 _BACKOFF_S = 0.5
 _BACKOFF_S_MAX = 30.0
@@ -53,6 +53,7 @@ class Supervisor:
         self._folder = fabric_folder(fabric, home)
         self._run = make_private(self._folder / "run")
         self._children = [_Child(relay) for relay in relays]
+        self._drains = {relay: DrainFile(drain_path(fabric, relay, home)) for relay in relays}
         self._stopping = False
         self._lock: int | None = None
 
@@ -119,7 +120,7 @@ class Supervisor:
                 self._start(child, now)
 
     def _is_drained(self, relay: str) -> bool:
-        state = read_draining(drain_path(self.fabric, relay, self._home))
+        state = self._drains[relay].look()
         return state is not None and state.gone
 
     def _start(self, child: _Child, now: float) -> None:

@@ -61,6 +61,7 @@ from fabric.protocol.wire import SESSION_BYTES, Role
 from fabric.transport.clock import Clock
 from fabric.transport.dialler import Up
 from fabric.transport.diallers import Diallers, Peer
+from fabric.transport.inbox import Inbox
 from fabric.transport.keys import CurveKeys
 from fabric.transport.sockets import LinkNumbers
 from fabric.transport.turns import Turn
@@ -90,6 +91,7 @@ class EdgeLoop:
         self.outgoing = Outgoing(
             self.core, Composer(identity.credential, self.core.signer, os.urandom, self.core.time_to_sign), self._log
         )
+        self._inbox = Inbox()
         self._outbox_path = outbox
         self._outbox: EdgeOutbox | None = None
         self._opened: Future[None] = Future()
@@ -263,7 +265,8 @@ class EdgeLoop:
                 up = LinkUp(event.link, peer.curve_key, os.urandom(SESSION_BYTES), peer.role, peer.id)
                 ready.merge(self.core.step(up, now_ms))
                 continue
-            ready.merge(self.core.step(LinkDown(event.link), now_ms))
+            if self._inbox.end(event.link, b""):
+                ready.merge(self.core.step(LinkDown(event.link), now_ms))
             if not self.core.connected:
                 self._log.debug("not connected", code=event.code.label, why=event.words)
                 problem = FabricError(event.code, event.words)
@@ -279,10 +282,15 @@ class EdgeLoop:
                 self._log.warning("disk is short: publish waits" if was_open else "disk has room again")
         self.renewing.look(now_ms, ready)
         self.outgoing.compose(now_ms, ready)
-        reading = Turn()
         for link, payload in self._diallers.receive():
-            arrived = self.core.read(link, payload)
+            self._inbox.put(link, link.to_bytes(8, "big"), b"", payload)
+        reading = Turn()
+        while (entry := self._inbox.take()) is not None:
             now_ms = self.clock.now_ms()  # it may have been sent since the turn began, and would seem to arrive before
+            if entry.payload is None:
+                ready.merge(self.core.step(LinkDown(entry.link), now_ms))
+                continue
+            arrived = self.core.read(entry.link, entry.payload)
             ready.merge(self.core.step(arrived, now_ms))
             if reading.over_after(arrived):
                 break
@@ -341,7 +349,7 @@ class EdgeLoop:
                 self.attaching.confirmed(delivered)
 
     def _wait_ms(self, ready: Ready, now_ms: int) -> int:
-        if self._calls.waits:
+        if self._calls.waits or self._inbox:
             return 0
         wakes = [now_ms + _IDLE_MS_MAX]
         if ready.wake_at_ms is not None:

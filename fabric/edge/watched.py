@@ -28,10 +28,12 @@ class Watched:
             found = self.path.stat()
             stamp = (found.st_mtime_ns, found.st_ino, found.st_size)
             if stamp == self._stamp:
+                self.problem = ""
                 return None
             with self.path.open("rb") as file:
                 raw = file.read(self._bytes_max + 1)
         except FileNotFoundError:
+            self.problem = ""
             return None
         except OSError as error:
             self.problem = type(error).__name__

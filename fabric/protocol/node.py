@@ -374,6 +374,10 @@ class Node(Believing):
             said_ms = link.since_ms if link.hello is None else link.hello_at_ms
             if now_ms - said_ms > HELLO_WAIT_MS:
                 self.refuse(link, Reject(Code.NOT_READY, "no HELLO"), now_ms, ready)
+        elif link.state is State.GREETED and now_ms - link.heard_at_ms > LINK_SILENCE_MS:
+            # A host that is gone, or a process that hangs: its connection may stay for a quarter of an hour.
+            self.count("links_silent", "unanswered")
+            self._end(link, Code.CLOSED, now_ms, ready, patient=False)
         elif link.state is State.GREETED and now_ms - link.greeted_at_ms >= HELLO_RETRY_MS:
             self._greet(link, now_ms, ready)
         elif link.state is State.OPEN:

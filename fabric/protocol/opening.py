@@ -51,6 +51,8 @@ class Opening(Links):
 
     def _greet(self, link: Link, now_ms: int, ready: Ready) -> None:
         assert link.greet_as is not None
+        if link.state is not State.GREETED:
+            link.heard_at_ms = now_ms  # from here on an answer is waited for
         link.state = State.GREETED
         link.greeted_at_ms = now_ms
         self.send(

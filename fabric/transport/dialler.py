@@ -29,6 +29,9 @@ _BACKOFF_MS = 250
 _BACKOFF_MS_MAX = 60_000
 # A connection that lasted this long was a good one: the next failure begins at the start of the ladder.
 _STABLE_MS = 5_000
+# Frames received without a moment in which none waited. What an honest peer has under way is bounded by its credit and
+# much less; one that sends faster than anybody could read is not worth having.
+_UNBROKEN_MAX = 200_000
 # Handshakes in a row that the other end broke off before it is said to be another peer: a second, with the back-off.
 _CUT_MAX = 4
 
@@ -78,6 +81,7 @@ class Dialler:
         self._connected = False
         self._ended: tuple[Code, str] | None = None
         self._resting = False
+        self._unbroken = 0
         self.link = 0  # of the present connection; 0 is none
         self.generation = 0  # rises when `poll_sockets` changes
         self.counters: Counter[str] = Counter()
@@ -111,6 +115,10 @@ class Dialler:
         socket.setsockopt(zmq.RECONNECT_IVL, -1)
         socket.setsockopt(zmq.CONNECT_TIMEOUT, _CONNECT_MS)
         socket.setsockopt(zmq.IMMEDIATE, 1)
+        # No bound: with a full pipe libzmq stops reading, and a peer that resets the connection then can make it abort
+        # (`resets`). Here resets must be heard: that a parent died is to be known at once. Who receives reads all that
+        # waits, every turn, into a queue that is bounded; and see `_UNBROKEN_MAX`.
+        socket.setsockopt(zmq.RCVHWM, 0)
         self._keys.dress(socket)
         socket.setsockopt(zmq.CURVE_SERVERKEY, self._server_key)
         self._socket = socket
@@ -178,7 +186,7 @@ class Dialler:
                 self._monitor.close(linger=0)
             self._socket.close(linger=0)
         self._socket = self._monitor = None
-        self.link = 0
+        self.link = self._unbroken = 0
         self.generation += 1
 
     def next_wake_ms(self, now_ms: int) -> int | None:
@@ -195,6 +203,12 @@ class Dialler:
             try:
                 parts = receive_single(self._socket, 1)
             except zmq.ZMQError:
+                self._unbroken = 0
+                return
+            self._unbroken += 1
+            if self._unbroken >= _UNBROKEN_MAX:
+                self.counters["flooded"] += 1
+                self.restart(f"{self.address} sends more than can be read")
                 return
             if parts is None:
                 self.counters["multipart"] += 1

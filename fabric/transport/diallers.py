@@ -6,6 +6,7 @@ sockets that a poller has are kept in step.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ import zmq
 from fabric.protocol.wire import Role
 from fabric.transport.dialler import Dialler, LinkEvent, Up
 from fabric.transport.keys import CurveKeys
-from fabric.transport.sockets import LinkNumbers
+from fabric.transport.sockets import RECEIVE_NS_MAX, LinkNumbers
 
 
 class Peer(NamedTuple):
@@ -107,7 +108,11 @@ class Diallers:
         self._all = [each for each in self._all if not each.retired or each.registered]
 
     def receive(self, waiting: Collection[Any] | None = None) -> Iterator[tuple[int, bytes]]:
-        """(link, payload) of what came, peers in turn. `waiting`: the sockets that have something; None: any may."""
+        """(link, payload) of what came, peers in turn, for no longer than a part of a turn.
+
+        `waiting`: the sockets that have something; None: any may.
+        """
+        ends_ns = time.perf_counter_ns() + RECEIVE_NS_MAX
         coming = deque(
             (link, dialler.receive()) for link, dialler in self._by_link.items()
             if waiting is None or any(socket in waiting for socket in dialler.poll_sockets())
@@ -118,6 +123,8 @@ class Diallers:
             if payload is not None:
                 coming.append((link, payloads))
                 yield link, payload
+            if time.perf_counter_ns() > ends_ns:
+                return
 
     def send(self, link: int, payload: bytes) -> bool:
         """False when it is no link of these."""

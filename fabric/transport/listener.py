@@ -1,15 +1,17 @@
 """The listening side: a ROUTER behind the gate.
 
 Guarantees: a payload comes with the CURVE key that the gate put on its message, read every time; our link numbers
-stand for a (connection, key) pair and are never used again; sending says when the peer is not there. Drops and counts
-what has no key or not exactly one frame. Never shows a routing id to anybody: a peer that knew the next one could
-claim it.
+stand for a (connection, key) pair and are never used again; sending says when the peer is not there; a link is gone
+only when everything that it brought was received. Strangers have a small part of the connections (`strangers`). Drops
+and counts what has no key or not exactly one frame, and what a connection still brings that was cut. Never shows a
+routing id to anybody: a peer that knew the next one could claim it.
 """
 
 from __future__ import annotations
 
 import os
 import socket as sockets_
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
@@ -20,12 +22,19 @@ from zmq.utils.monitor import parse_monitor_message
 
 from fabric.protocol.errors import Code, FabricError
 from fabric.transport.keys import CurveKeys
-from fabric.transport.sockets import LinkNumbers, Sent, dress, endpoint, receive_single
+from fabric.transport.resets import hear_no_more, ignore_resets
+from fabric.transport.sockets import RECEIVE_NS_MAX, LinkNumbers, Sent, dress, endpoint, receive_single
+from fabric.transport.strangers import Strangers
 
 _BACKLOG = 512
 # Of one call, those that are dropped included: who sends nothing else must not keep the loop in here.
 _FRAMES_MAX = 1_024
+# Events of one call: who connects and goes again all the time must not keep the loop there either.
+_EVENTS_MAX = 2_048
+# Frames of a connection that wait in libzmq: each may have 256 KiB, and our own queue is where they are to wait.
+_WAITING_MAX = 32
 _NOT_YET = -1
+_DESCRIPTORS = 65_536
 
 
 class Received(NamedTuple):
@@ -50,13 +59,18 @@ class Listener:
         domain: str,
         frame_bytes_max: int,
         numbers: LinkNumbers,
+        descriptors: int = _DESCRIPTORS,
     ) -> None:
         assert domain, "with an empty domain libzmq asks nobody"
         self._numbers = numbers
+        self._strangers = Strangers(descriptors)
         self._links: dict[int, _Connection] = {}
         self._by_route: dict[tuple[bytes, bytes], int] = {}
         self._by_descriptor: dict[int, int] = {}
-        self._gone: list[int] = []
+        self._of_peer: Counter[bytes] = Counter()
+        self._cut: dict[int, tuple[bytes, bytes]] = {}  # descriptor -> what it still brings is dropped
+        self._ending: list[int] = []  # links whose connection ended; what they brought may still wait
+        self._all_received = False
         self._silent: dict[int, tuple[int, object]] = {}  # descriptor -> (since, peer), until it says something
         self.counters: Counter[str] = Counter()
         self.socket = context.socket(zmq.ROUTER)
@@ -67,8 +81,10 @@ class Listener:
         self.socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
         self.socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         self.socket.setsockopt(zmq.BACKLOG, _BACKLOG)
+        self.socket.setsockopt(zmq.RCVHWM, _WAITING_MAX)
         # A handshake that succeeded tells no descriptor; a connection that was accepted does.
-        self.monitor = self.socket.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
+        events = zmq.EVENT_LISTENING | zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED
+        self.monitor = self.socket.get_monitor_socket(events)
         try:
             self.socket.bind(endpoint(address))
         except zmq.ZMQError as error:
@@ -78,22 +94,35 @@ class Listener:
             raise FabricError(Code.UNREACHABLE, f"cannot listen on {address}: {error.strerror}",
                               "write an address of this machine") from error
         self.address = self.socket.getsockopt_string(zmq.LAST_ENDPOINT).removeprefix("tcp://")
+        self._look_at_connections()  # the listening socket's descriptor is among the events by now
 
     def receive(self) -> Iterator[Received]:
-        """What waits, a frame at a time, peers in turn: whoever asks stops asking when its turn is over."""
+        """What waits, a frame at a time, peers in turn, for no longer than a part of a turn."""
+        ends_ns = time.perf_counter_ns() + RECEIVE_NS_MAX
         for _ in range(_FRAMES_MAX):
             try:
                 parts = receive_single(self.socket, 2)
             except zmq.Again:
+                self._all_received = True
                 return
             if parts is None:
                 self.counters["multipart"] += 1
-                continue
-            key = _user_key(parts[1])
-            if key is None:
-                self.counters["no_key"] += 1
-                continue
-            yield Received(self._link(parts[0].bytes, key, parts[1]), key, parts[1].bytes)
+            received = None if parts is None else self._received(parts)
+            if received is not None:
+                yield received
+            if time.perf_counter_ns() > ends_ns:
+                return
+
+    def _received(self, parts: list[zmq.Frame]) -> Received | None:
+        key = _user_key(parts[1])
+        if key is None:
+            self.counters["no_key"] += 1
+            return None
+        link = self._link(parts[0].bytes, key, parts[1])
+        if link not in self._links:
+            self.counters["cut"] += 1
+            return None
+        return Received(link, key, parts[1].bytes)
 
     def _link(self, routing_id: bytes, peer: bytes, frame: zmq.Frame) -> int:
         number = self._by_route.get((routing_id, peer))
@@ -104,6 +133,7 @@ class Listener:
             self._by_route[(routing_id, peer)] = number
             self._links[number] = _Connection(routing_id, peer, descriptor, _peer_name(descriptor))
             self._by_descriptor[descriptor] = number
+            self._of_peer[peer] += 1
         return number
 
     def send(self, link: int, payload: bytes) -> Sent:
@@ -116,52 +146,112 @@ class Listener:
             return Sent.BUSY
         except zmq.ZMQError as error:
             if error.errno == zmq.EHOSTUNREACH:
-                self._gone.append(link)
-                self.forget(link)
-                return Sent.GONE
+                return Sent.GONE  # what it brought may still wait: `gone` tells when that was received
             raise
         return Sent.SENT
 
     def gone(self) -> list[int]:
-        """Links whose connection has ended since the last call."""
-        while int(self.monitor.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+        """Links whose connection has ended, and everything that it brought was received."""
+        gone: list[int] = []
+        if self._all_received:
+            gone, self._ending = self._ending, []
+            for link in gone:
+                self.forget(link)
+        self._all_received = False
+        self._look_at_connections()
+        return gone
+
+    @property
+    def more(self) -> bool:
+        """Whether `receive` and `gone` have something to do, though nothing comes in."""
+        return bool(self._ending)
+
+    def _look_at_connections(self) -> None:
+        for _ in range(_EVENTS_MAX):
+            if not int(self.monitor.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+                break
             event = parse_monitor_message(self.monitor.recv_multipart(zmq.DONTWAIT))
             descriptor = int(event["value"])
-            link = self._by_descriptor.get(descriptor)
-            if event["event"] == zmq.EVENT_ACCEPTED:
-                if link is None:
-                    self._silent[descriptor] = (_NOT_YET, _peer_name(descriptor))
-                continue
-            self._silent.pop(descriptor, None)
-            if link is not None:
-                self.forget(link)
-                self._gone.append(link)
-        gone, self._gone = self._gone, []
-        return gone
+            match event["event"]:
+                case zmq.EVENT_LISTENING:
+                    ignore_resets(descriptor)
+                case zmq.EVENT_ACCEPTED:
+                    self._came(descriptor)
+                case _:
+                    self._went(descriptor)
+        for descriptor in self._strangers.too_many():
+            self.counters["crowded_out"] += 1
+            self._end(descriptor)
+
+    def _came(self, descriptor: int) -> None:
+        name = _peer_name(descriptor)
+        ignore_resets(descriptor)  # it may have come before the listener had it set
+        self._strangers.came(descriptor, _host(name))
+        if descriptor not in self._by_descriptor:
+            self._silent[descriptor] = (_NOT_YET, name)
+
+    def _went(self, descriptor: int) -> None:
+        self._silent.pop(descriptor, None)
+        self._strangers.gone(descriptor)
+        route = self._cut.pop(descriptor, None)
+        if route is not None:
+            self._by_route.pop(route, None)
+        link = self._by_descriptor.pop(descriptor, None)
+        if link is not None and link in self._links:
+            self._ending.append(link)
+
+    def accepted(self, link: int) -> None:
+        """The peer of this link was let in: it is no stranger any more."""
+        connection = self._links.get(link)
+        if connection is not None and self._by_descriptor.get(connection.descriptor) == link:
+            self._strangers.accepted(connection.descriptor)
 
     def forget(self, link: int) -> None:
         connection = self._links.pop(link, None)
         if connection is not None:
             self._by_route.pop((connection.routing_id, connection.peer), None)
+            self._of_peer[connection.peer] -= 1
+            if not self._of_peer[connection.peer]:
+                del self._of_peer[connection.peer]
             if self._by_descriptor.get(connection.descriptor) == link:
                 del self._by_descriptor[connection.descriptor]
 
     def cut(self, link: int) -> None:
-        """End the connection. It is shut down on a copy of the descriptor, and only if it is still the same peer's."""
+        """End the connection, if it is still the same peer's. What it still brings is dropped."""
         connection = self._links.get(link)
+        there = connection is not None and self._by_descriptor.get(connection.descriptor) == link
         self.forget(link)
-        if connection is not None:
+        if connection is not None and there:
+            route = (connection.routing_id, connection.peer)
+            self._by_route[route] = link
+            self._cut[connection.descriptor] = route
             _shut(connection.descriptor, connection.address)
+
+    def _end(self, descriptor: int) -> None:
+        """Of a connection with or without a link: `gone` tells of the link when it has ended."""
+        link, silent = self._by_descriptor.get(descriptor), self._silent.pop(descriptor, None)
+        if link is not None:
+            _shut(descriptor, self._links[link].address)
+        elif silent is not None:
+            _shut(descriptor, silent[1])
 
     def cut_silent(self, now_ms: int, silence_ms: int) -> None:
         """End connections that came in and have not said a word since; ZeroMQ would keep them for ever."""
-        for descriptor, (since_ms, peer) in list(self._silent.items()):
+        for descriptor, (since_ms, _) in list(self._silent.items()):
             if since_ms == _NOT_YET:
-                self._silent[descriptor] = (now_ms, peer)
+                self._silent[descriptor] = (now_ms, self._silent[descriptor][1])
             elif now_ms - since_ms >= silence_ms:
-                del self._silent[descriptor]
                 self.counters["silent"] += 1
-                _shut(descriptor, peer)
+                self._strangers.gone(descriptor)
+                self._end(descriptor)
+
+    def has(self, link: int) -> bool:
+        """Whether it is there, as far as is known."""
+        return link in self._links
+
+    def links_of_peer(self, peer: bytes) -> int:
+        """How many links this key has."""
+        return self._of_peer[peer]
 
     def links_of(self, peer: bytes) -> list[int]:
         return [number for number, connection in self._links.items() if connection.peer == peer]
@@ -178,7 +268,7 @@ def _shut(descriptor: int, peer: object) -> None:
         return
     with suppress(OSError), sockets_.socket(fileno=os.dup(descriptor)) as copy:
         if copy.getpeername() == peer:
-            copy.shutdown(sockets_.SHUT_RDWR)
+            hear_no_more(copy)
 
 
 def _user_key(frame: zmq.Frame) -> bytes | None:
@@ -195,6 +285,10 @@ def _descriptor(frame: zmq.Frame) -> int:
         return int(frame.get("__fd"))
     except (zmq.ZMQError, ValueError, TypeError):
         return -1
+
+
+def _host(peer: object) -> str:
+    return str(peer[0]) if isinstance(peer, tuple) else ""
 
 
 def _peer_name(descriptor: int) -> object:

@@ -14,7 +14,7 @@ from fabric.protocol.errors import Code, FabricError
 from fabric.protocol.lifetime import parse_duration
 from relays.cli.exits import PARTLY, command
 from relays.cli.running import running_relays, states_of, the_one
-from relays.drain import Draining, drain_path, end_draining, read_draining, write_draining
+from relays.drain import DrainFile, Draining, drain_path, end_draining, read_draining, write_draining
 
 # Over what a relay needs to see the file, to end its last turn, and to write how it went.
 _PATIENCE_S = 10.0
@@ -66,9 +66,10 @@ def drain(
 
 def _wait(fabric: str, relay: str, timeout_s: float, *, quiet: bool) -> Draining:
     path, told = drain_path(fabric, relay), ""
+    file = DrainFile(path)
     console = Console(stderr=True)
     deadline = time.monotonic() + timeout_s
-    while (state := read_draining(path)) is not None and not state.gone:
+    while (state := file.look()) is not None and not state.gone:
         if time.monotonic() > deadline:
             raise FabricError(Code.TIMED_OUT, f"{relay} did not stop", f"look at {path.with_suffix('.log')}")
         (seen,) = states_of(fabric, [relay])

@@ -462,3 +462,26 @@ def test_a_relay_hears_of_its_own_twin(talk):
 
 def test_a_reject_says_only_names(talk):
     assert str(Reject(Code.LOOP, "east is above mid")) == "E211 a relay would be its own ancestor: east is above mid"
+
+
+# -- a parent that says nothing -------------------------------------------------------------------------------
+
+
+def test_a_parent_that_never_answers_a_greeting_is_given_up_and_may_be_dialled_again():
+    """Its host is gone, or its process hangs; the connection alone would say so after a quarter of an hour."""
+    talk = relay("hq")
+    talk.step(LinkUp(1, PARENT.curve_key, b"n" * 16, Role.CHILD, "hq"))
+    talk.wait(6_000)
+    assert len(talk.heard(1, Hello)) >= 5 and talk.closed == []
+    talk.wait(1_000)
+    assert talk.closed == [1] and talk.count("links_silent:unanswered") == 1
+    talk._links = 1
+    talk.dial(PARENT, Role.CHILD)
+    assert [link.peer.id for link in talk.core.by_destination.values()] == ["hq"]
+
+
+def test_a_child_that_was_dialled_and_never_answers_is_given_up_too():
+    talk = relay()
+    talk.step(LinkUp(1, EAST.curve_key, b"n" * 16, Role.PARENT, "east"))
+    talk.wait(7_000)
+    assert talk.closed == [1]

@@ -218,10 +218,11 @@ def test_a_state_is_written_whole_read_with_its_age_and_removed(home, tmp_path):
     file.remove()
 
 
-def test_a_state_that_cannot_be_written_costs_nothing_else(tmp_path):
+def test_a_state_that_cannot_be_written_says_so_to_who_writes_it(tmp_path):
     file = StatusFile(tmp_path / "run" / "plant.json")
     (tmp_path / "run").rmdir()
-    file.write({"at_ms": 1})
+    with pytest.raises(OSError):
+        file.write({"at_ms": 1})
 
 
 def test_lines_are_left_out_when_there_are_too_many_and_counted():

@@ -42,12 +42,12 @@ def now_ms():
 class Relay:
     """A listener and its gate in one context; `admits` are the keys that may come in, None for all."""
 
-    def __init__(self, address=HERE, admits=None):
+    def __init__(self, address=HERE, admits=None, descriptors=65_536):
         self.context = zmq.Context()
         self.keys = random_keys(os.urandom(32))
         self.admits = admits
         self.gate = Gate(self.context, "acme", lambda key: self.admits is None or key in self.admits)
-        self.listener = Listener(self.context, address, self.keys, "acme", FRAME, LinkNumbers())
+        self.listener = Listener(self.context, address, self.keys, "acme", FRAME, LinkNumbers(), descriptors)
         self.address = f"127.0.0.1:{self.listener.address.rsplit(':', 1)[1]}"
         self.got = []
 
@@ -210,6 +210,69 @@ def test_the_listener_says_which_links_are_gone(relay, peer):
     gone = []
     until(lambda: gone.extend(relay.listener.gone()) or gone, relay.serve)
     assert gone == [relay.got[0].link]
+
+
+def test_a_link_is_gone_when_everything_that_it_brought_was_received(relay, peer):
+    connected(relay, peer)
+    for n in range(300):
+        peer.dialler.send(bytes([n % 256]))
+    until(lambda: relay.got, relay.serve)
+    link = relay.got[0].link
+    time.sleep(0.05)  # libzmq's own thread sends: what it has not sent when it is closed is lost on that side
+    peer.dialler.close()
+    until(lambda: relay.listener.gone() == [link], relay.serve)
+    assert {received.link for received in relay.got} == {link}, "and never taken for another's"
+    assert not relay.listener.has(link) and relay.listener.links_of_peer(peer.keys.public) == 0
+    assert not relay.listener.more
+
+
+def test_what_a_connection_brings_that_was_cut_is_dropped(relay, peer):
+    connected(relay, peer)
+    peer.dialler.send(b"hello")
+    until(lambda: relay.got, relay.serve)
+    for _ in range(20):
+        peer.dialler.send(b"more")
+    until(lambda: relay.listener.socket.poll(0))
+    relay.listener.cut(relay.got[0].link)
+    until(peer.downs, relay.serve, peer.serve)
+    until(lambda: relay.listener.gone() or not relay.listener._cut, relay.serve)
+    assert [received.payload for received in relay.got] == [b"hello"] and relay.listener.counters["cut"] >= 1
+    assert not relay.listener._by_route and not relay.listener._by_descriptor
+
+
+def test_the_oldest_strangers_make_room_and_who_was_accepted_stays():
+    relay = Relay(descriptors=16)  # 12 connections, of strangers 3
+    member = Peer(relay.address, relay.keys.public)
+    strangers = []
+    try:
+        connected(relay, member)
+        member.dialler.send(b"hello")
+        until(lambda: relay.got, relay.serve, relay.listener.gone)
+        relay.listener.accepted(relay.got[0].link)
+        for _ in range(5):
+            strangers.append(Peer(relay.address, relay.keys.public))
+            connected(relay, strangers[-1])
+            relay.listener.gone()
+        everybody = [one.serve for one in strangers]
+        until(lambda: all(one.downs() for one in strangers[:2]), relay.serve, relay.listener.gone, *everybody)
+        assert relay.listener.counters["crowded_out"] == 2
+        assert not any(one.downs() for one in strangers[2:])
+        member.dialler.send(b"still here")
+        until(lambda: len(relay.got) == 2, relay.serve)
+    finally:
+        for one in (*strangers, member, relay):
+            one.close()
+
+
+def test_a_peer_that_sends_more_than_anybody_could_read_is_left(relay, peer, monkeypatch):
+    monkeypatch.setattr("fabric.transport.dialler._UNBROKEN_MAX", 50)
+    connected(relay, peer)
+    peer.dialler.send(b"hello")
+    until(lambda: relay.got, relay.serve)
+    for _ in range(200):
+        relay.listener.send(relay.got[0].link, b"flood")
+    until(lambda: peer.downs(), relay.serve, peer.serve)
+    assert peer.dialler.counters["flooded"] == 1 and len(peer.got) < 100
 
 
 def test_who_came_in_and_says_nothing_is_cut(relay, peer):

@@ -1,0 +1,149 @@
+"""What was read from the sockets and waits to be handled: a queue per identity, a fair share for each.
+
+ZeroMQ takes turns among connections, and its queues count frames, not bytes: one peer with 64 connections is served 64
+times as often as another, and fills gigabytes. So everything is read at once into here. Guarantees: what waits is
+bounded in bytes, whatever its frames are like, and no identity can take the room that a newcomer needs: a frame is
+taken when what its identity has waiting, and it, are no more than what is left of the whole. What is beyond that is
+dropped and counted; everything that matters is sent again (SPEC 7). Turns are given by the time that handling took, so
+who sends costly frames waits for them himself. Order: of one link, as it came, its end included. A link that ended is
+over when the frames before its end were handled: a BYE, or what was sent just before it, counts.
+
+An identity is the CURVE key of a peer that was accepted. All others are one, `STRANGERS`; each link of theirs may have
+a HELLO and its repeat waiting, and no more.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter, deque
+from typing import Final, NamedTuple
+
+from fabric.protocol.limits import HELLO_BYTES_MAX
+
+# Two windows of a lane (16 MiB each): one honest peer may have all that its credit allows under way, and half is left.
+_BYTES_MAX: Final = 33_554_432
+# What an entry costs beside its bytes; it bounds tiny frames to some 65,000.
+_ENTRY_BYTES: Final = 512
+# Two of the largest HELLOs.
+_STRANGER_BYTES_MAX: Final = 2 * (HELLO_BYTES_MAX + _ENTRY_BYTES)
+# Nothing is free: a turn that took no time that can be measured is charged this.
+_COST_NS_MIN: Final = 1_000
+# Identities whose last turn is not paid yet are remembered; there are no more than members of a fabric, and this many.
+_DEBTORS_MAX: Final = 4_096
+
+STRANGERS: Final = b""
+
+
+class Entry(NamedTuple):
+    """`payload` is None at the end of the link. `peer`: its CURVE key."""
+
+    link: int
+    peer: bytes
+    payload: bytes | None
+
+
+class _Queue:
+    """What waits of one identity. `start_ns`: how far it was served, on the common scale, when its next turn begins."""
+
+    def __init__(self, identity: bytes) -> None:
+        self.identity = identity
+        self.entries: deque[Entry] = deque()
+        self.bytes = 0
+        self.start_ns = 0
+
+
+class Inbox:
+    """`bytes_max`: of everything that waits, with what holding it costs."""
+
+    def __init__(self, bytes_max: int = _BYTES_MAX) -> None:
+        self._bytes_max = bytes_max
+        self.bytes = 0
+        self.dropped: Counter[str] = Counter()
+        self._queues: dict[bytes, _Queue] = {}
+        # Start-time fair queueing: the queue that was served least is next, and time stands where its turn begins.
+        self._turns: list[tuple[int, int, _Queue]] = []
+        self._now_ns = 0
+        self._number = 0
+        self._served: _Queue | None = None
+        self._debts_ns: dict[bytes, int] = {}  # of identities that have nothing waiting
+        self._links: dict[int, tuple[_Queue, int, int]] = {}  # that have something waiting: where, entries, bytes
+
+    def __bool__(self) -> bool:
+        return bool(self._links)
+
+    def put(self, link: int, identity: bytes, peer: bytes, payload: bytes) -> bool:
+        """False when there is no room for it. What waits of a link keeps its place when its identity changes."""
+        waiting, entries, bytes_ = self._links.get(link, (None, 0, 0))
+        queue = waiting or self._queues.get(identity) or _Queue(identity)
+        size = len(payload) + _ENTRY_BYTES
+        if queue.identity == STRANGERS and bytes_ + size > _STRANGER_BYTES_MAX:
+            self.dropped["stranger"] += 1
+            return False
+        if queue.bytes + size > self._bytes_max - self.bytes:
+            self.dropped["share"] += 1
+            return False
+        self._links[link] = (queue, entries + 1, bytes_ + size)
+        queue.bytes += size
+        self.bytes += size
+        self._add(queue, Entry(link, peer, payload))
+        return True
+
+    def end(self, link: int, peer: bytes) -> bool:
+        """The link is over. True when nothing of it waits; else `take` says so in its turn."""
+        if link not in self._links:
+            return True
+        queue, entries, bytes_ = self._links[link]
+        self._links[link] = (queue, entries + 1, bytes_)
+        self._add(queue, Entry(link, peer, None))
+        return False
+
+    def _add(self, queue: _Queue, entry: Entry) -> None:
+        queue.entries.append(entry)
+        if queue.identity not in self._queues:
+            self._queues[queue.identity] = queue
+            queue.start_ns = max(self._now_ns, self._debts_ns.pop(queue.identity, 0))
+            self._line_up(queue)
+
+    def _line_up(self, queue: _Queue) -> None:
+        self._number += 1
+        heapq.heappush(self._turns, (queue.start_ns, self._number, queue))
+
+    def take(self) -> Entry | None:
+        """The next entry. `spent` says afterwards what it cost."""
+        if self._served is not None:
+            self.spent(0)
+        if not self._turns:
+            return None
+        self._now_ns, _, queue = heapq.heappop(self._turns)
+        self._served = queue
+        entry = queue.entries.popleft()
+        _, entries, bytes_ = self._links[entry.link]
+        size = 0 if entry.payload is None else len(entry.payload) + _ENTRY_BYTES
+        if entries > 1:
+            self._links[entry.link] = (queue, entries - 1, bytes_ - size)
+        else:
+            del self._links[entry.link]
+        queue.bytes -= size
+        self.bytes -= size
+        return entry
+
+    def spent(self, time_ns: int) -> None:
+        """What handling the entry that was taken last cost; the identity's next turn is later by that."""
+        queue, self._served = self._served, None
+        if queue is None:
+            return
+        queue.start_ns += max(_COST_NS_MIN, time_ns)
+        if queue.entries:
+            self._line_up(queue)
+            return
+        del self._queues[queue.identity]
+        self._debts_ns[queue.identity] = queue.start_ns
+        if len(self._debts_ns) > _DEBTORS_MAX:
+            self._forgive()
+
+    def _forgive(self) -> None:
+        """Forget debts that are paid; and where that is not enough, the smaller half."""
+        owed = {identity: until for identity, until in self._debts_ns.items() if until > self._now_ns}
+        if len(owed) > _DEBTORS_MAX // 2:
+            owed = dict(sorted(owed.items(), key=lambda item: item[1])[-_DEBTORS_MAX // 2:])
+        self._debts_ns = owed

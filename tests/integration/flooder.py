@@ -1,0 +1,105 @@
+"""Somebody who floods a relay: `python -m tests.integration.flooder FOLDER KIND CONNECTIONS SECONDS`.
+
+A process of its own, so that it takes nothing from whoever is honest but the relay's time. `FOLDER` is an identity's;
+the kinds `idle` and `pings` use nothing of it but the relay's address and key. Prints "flooding" when it has begun.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import cycle
+from pathlib import Path
+
+import zmq
+
+from fabric.edge.identity import Identity, load_identity
+from fabric.protocol.severity import Lane
+from fabric.protocol.wire import Ack, Data, Direction, Intro, Item, Ping, Routes, encode_frame
+from tests.integration.intruder import Intruder, envelope, now_ms
+from tests.integration.zmtp import Wire
+
+_FRAMES_MAX = 200_000
+
+
+def _frame(me: Identity, kind: str) -> bytes:
+    forged = envelope(me)[:-1] + b"\0"
+    return encode_frame({
+        "intro": lambda: Intro([me.credential.raw[:-1] + os.urandom(1) for _ in range(300)]),
+        "routes": lambda: Routes(1, True, [os.urandom(300) for _ in range(500)], []),
+        "ack": lambda: Ack([os.urandom(16) for _ in range(4_000)]),
+        "data": lambda: Data(Lane.LOW, now_ms(), [Item(Direction.UP, 0, [], [], forged) for _ in range(100)]),
+        "ping": lambda: Ping(now_ms()),
+    }[kind]())
+
+
+def _as_a_member(me: Identity, kind: str, connections: int, ends_s: float) -> None:
+    frame = _frame(me, kind)
+    mine: list[Intruder] = []
+    begun = False
+    for number in cycle(range(connections)):
+        if time.monotonic() > ends_s:
+            return
+        with suppress(AssertionError, zmq.Again):
+            if number >= len(mine) or mine[number]._monitor.poll(0):
+                another = Intruder(me)
+                another.enter()
+                mine[number:number + 1] = [another]
+            while mine[number]._socket.poll(0):
+                mine[number]._socket.recv()
+            for _ in range(16):
+                mine[number]._socket.send(frame, zmq.DONTWAIT)
+            if not begun:
+                begun = True
+                print("flooding", flush=True)
+
+
+def _idle(me: Identity, connections: int, ends_s: float) -> None:
+    """Plain TCP: no key, and not a byte said. Who is cut comes again."""
+    assert me.relay is not None
+    host, port = me.relay.address.rsplit(":", 1)
+    mine: list[socket.socket] = []
+    for number in range(_FRAMES_MAX):
+        if time.monotonic() > ends_s:
+            return
+        with suppress(OSError):
+            mine.append(socket.create_connection((host, int(port)), timeout=1))
+        if len(mine) > connections:
+            mine.pop(0).close()
+            time.sleep(0.001)
+        elif number == connections - 1:
+            print("flooding", flush=True)
+
+
+def _pings(me: Identity, connections: int, ends_s: float) -> None:
+    """Any key: tiny frames with PINGs between them, and then a reset, so that libzmq reads a PING of the dead."""
+    assert me.relay is not None
+    for number in range(connections):
+        if time.monotonic() > ends_s:
+            return
+        with suppress(OSError, AssertionError):
+            wire = Wire(me.relay.address, me.relay.curve_key)
+            wire.socket.settimeout(0.5)
+            said = b"".join(wire.message(b"x") + wire.ping() for _ in range(3_000))
+            with suppress(OSError):
+                wire.socket.sendall(said)
+            wire.reset()
+        if number == 0:
+            print("flooding", flush=True)
+
+
+def main(folder: str, kind: str, connections: str, seconds: str) -> None:
+    me, ends_s = load_identity(Path(folder)), time.monotonic() + float(seconds)
+    ways: dict[str, Callable[[Identity, int, float], None]] = {"idle": _idle, "pings": _pings}
+    if kind in ways:
+        ways[kind](me, int(connections), ends_s)
+    else:
+        _as_a_member(me, kind, int(connections), ends_s)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,62 @@
+"""Under which identity a frame waits, and when a connection is no stranger's any more."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from fabric.transport.inbox import STRANGERS, Inbox
+from fabric.transport.listener import Received
+from relays.reading import Reading
+
+KEY, OTHER, PARENT = b"k" * 32, b"o" * 32, b"p" * 32
+
+
+class Door:
+    def __init__(self):
+        self.waiting, self.accepted_links, self.more = [], [], False
+
+    def receive(self, waiting=None):
+        found, self.waiting = self.waiting, []
+        return iter(found)
+
+    def accepted(self, link):
+        self.accepted_links.append(link)
+
+
+@pytest.fixture
+def reading():
+    made = Reading(Inbox(), Door(), Door(), {})
+    made.inbox, made.listener, made.diallers, made.links = made._inbox, made._listener, made._diallers, made._links
+    return made
+
+
+def peer(*, is_open=False, hello=None):
+    return SimpleNamespace(is_open=is_open, hello=hello)
+
+
+def test_who_is_not_let_in_is_a_stranger_whatever_its_key(reading):
+    reading.links[1] = peer(is_open=True)
+    reading.links[2] = peer()
+    reading.listener.waiting = [Received(1, KEY, b"a"), Received(2, KEY, b"b"), Received(3, OTHER, b"c")]
+    reading.from_children()
+    assert set(reading.inbox._queues) == {KEY, STRANGERS}
+    assert reading.more and [reading.next().peer for _ in range(3)] == [KEY, KEY, OTHER]
+
+
+def test_a_peer_that_was_dialled_has_shown_its_key(reading):
+    reading.up(7, PARENT)
+    reading.diallers.waiting = [(7, b"a"), (8, b"of a connection that nobody told of")]
+    reading.from_parents(())
+    assert set(reading.inbox._queues) == {PARENT}
+    assert not reading.ended(7) and [reading.next().payload for _ in range(2)] == [b"a", None]
+    reading.handled(7, 1)
+    reading.forget(7)
+    assert reading.listener.accepted_links == [] and reading.ended(7)
+
+
+def test_a_connection_is_no_stranger_s_once_its_credential_was_checked(reading):
+    for link, who in ((1, peer()), (2, peer(hello="checked")), (3, peer(is_open=True))):
+        reading.links[link] = who
+        reading.handled(link, 1)
+        reading.handled(link, 1)
+    assert reading.listener.accepted_links == [2, 3], "once"
