@@ -48,6 +48,11 @@ class Asleep:
         self.bytes[lane] += bytes_
         self.signer_bytes[lane, signer] += bytes_
 
+    def grew(self, lane: Lane, signer: bytes, bytes_: int) -> None:
+        """A row became longer where it sleeps."""
+        self.bytes[lane] += bytes_
+        self.signer_bytes[lane, signer] += bytes_
+
     def remove(self, lane: Lane, signer: bytes, bytes_: int) -> None:
         self.rows[lane] -= 1
         self.bytes[lane] -= bytes_
@@ -156,10 +161,32 @@ class Custody:
         self.dedup.add(id_, direction, until_ms)
         ready.persist.append(Seen(id_, direction, until_ms))
 
-    def replace(self, held: Held, fuller: Verified, ready: Ready) -> None:
-        """A copy with more parts came: rows that have not been delivered carry it."""
-        held.message = fuller
+    def replace(self, held: Held, fuller: Verified, ready: Ready) -> bool:
+        """A copy with more parts came: rows that have not been delivered carry it.
+
+        What it adds is counted like what is taken in. Where there is no room for it, False: the first copy stays.
+        """
+        header = held.message.header
+        if self.full(held.lane, len(fuller.raw) - held.size, header.origin, fuller.envelope.signer):
+            return False
+        self._grow(held, fuller)
         ready.persist.append(Replace(fuller.id, held.direction, fuller.raw))
+        return True
+
+    def unite(self, held: Held, other: Verified) -> None:
+        """Another copy was on disk as well, and was counted there: the one that is held has the parts of both."""
+        fuller = held.message.united_with(other)
+        if fuller is not held.message:
+            self._grow(held, fuller)
+
+    def _grow(self, held: Held, fuller: Verified) -> None:
+        bytes_ = len(fuller.raw) - held.size
+        held.message = fuller
+        held.size += bytes_
+        if held.transit_rows:
+            self._count(held, bytes_)
+        for row in held.rows.values():
+            self._outbox_of(row.destination).grew(row, bytes_)
 
     def end(self, row: Row, ready: Ready) -> None:
         """This destination has it, or never will."""

@@ -294,7 +294,8 @@ class Node(Believing):
         known = self.custody.get(op.id, op.direction)
         message = open_envelope(op.envelope, self.credentials, self.roots)
         if known is not None:  # it came again while this slept
-            known.message = known.message if isinstance(message, Reject) else known.message.united_with(message)
+            if not isinstance(message, Reject):
+                self.custody.unite(known, message)
             return True
         if isinstance(message, Reject):
             return False

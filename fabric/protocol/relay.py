@@ -59,7 +59,7 @@ class Relay(Revoking):
             problem = self._check_moved(item, message, now_ms)
         if problem is None and self.custody.dedup.seen(seen_as, item.direction, now_ms):
             self.counters["repeats"] += 1
-            self._upgrade(message, item.direction, ready)
+            self._upgrade(message, item.direction, now_ms, ready)
             self.ack(link, visit)
             return
         problem = problem or self._examine(link, item, message, now_ms)
@@ -163,7 +163,7 @@ class Relay(Revoking):
             if code in DENIALS:
                 self.count("refused", code.reason, min(count, _DENIED_AT_ONCE_MAX))
 
-    def _upgrade(self, message: Verified, direction: Direction, ready: Ready) -> None:
+    def _upgrade(self, message: Verified, direction: Direction, now_ms: int, ready: Ready) -> None:
         """The same message by another path, with parts that the first copy lacked (SPEC 7.5)."""
         held = self.custody.get(message.id, direction)
         if held is None and not any(self.custody.asleep.rows):
@@ -172,12 +172,17 @@ class Relay(Revoking):
         if isinstance(fitted, Reject):
             return
         if held is None:
-            ready.persist.append(Replace(fitted.id, direction, fitted.raw))  # perhaps it sleeps
+            if self._no_room(fitted) is None:
+                ready.persist.append(Replace(fitted.id, direction, fitted.raw))  # perhaps it sleeps
             return
         fuller = held.message.united_with(fitted)
-        if fuller is not held.message:
-            self.counters["upgraded"] += 1
-            self.custody.replace(held, fuller, ready)
+        if fuller is held.message:
+            return
+        if not self.custody.replace(held, fuller, ready):
+            self.count("refused", Code.BUSY.reason)
+            return
+        self.counters["upgraded"] += 1
+        self.shed_readers(held, now_ms, ready)
 
     def submit(self, message: Verified, now_ms: int, ready: Ready) -> None:
         """A message of this relay's own climbs like any other."""

@@ -121,7 +121,9 @@ class Disk:
             case Replace(id_, direction, envelope):
                 put = self.held.get((id_, direction))
                 if put is not None and self.sleeps(id_, direction):
-                    self.held[id_, direction] = put._replace(envelope=unite_bodies(put.envelope, envelope))
+                    united = unite_bodies(put.envelope, envelope)
+                    self._backlog.grew(self._numbers[id_, direction], len(united) - len(put.envelope))
+                    self.held[id_, direction] = put._replace(envelope=united)
                 elif put is not None:
                     self.held[id_, direction] = put._replace(envelope=envelope)
             case Seen():

@@ -78,6 +78,7 @@ def statements_of(
                     united = unite_bodies(body, envelope)
                     if united != body:
                         replaced[asleep] = meta, united
+                        numbers.backlog.grew(asleep, len(united) - len(body))
             case _:
                 kept.update([_kept(op)])
     return [
