@@ -13,10 +13,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from fabric.protocol.dedup import Dedup
-from fabric.protocol.envelope import Kind
+from fabric.protocol.envelope import Header, Kind
 from fabric.protocol.limits import LANE_QUOTA_BYTES
 from fabric.protocol.outbox import Held, Outbox, Row
-from fabric.protocol.ready import Done, Put, Ready, Replace, Seen
+from fabric.protocol.ready import Done, Put, Ready, Replace, Seen, SeenAction
 from fabric.protocol.sessions import CHILD, is_point, node_of
 from fabric.protocol.severity import Lane
 from fabric.protocol.verify import Verified
@@ -98,7 +98,11 @@ class Custody:
     def adopt(self, held: Held, destinations: Destinations, moved: Moved = ()) -> None:
         """The same for what is on disk already."""
         key = (held.message.id, held.direction)
-        self.dedup.add(*key, held.expires_at_ms)
+        header = held.message.header
+        if header.kind is Kind.ACTION:
+            self.dedup.add_action(*key, held.expires_at_ms, header.origin)
+        else:
+            self.dedup.add(*key, held.expires_at_ms)
         self._held[key] = held
         self._sequence += 1
         heapq.heappush(self._deadlines, (held.expires_at_ms, self._sequence, key))
@@ -156,10 +160,17 @@ class Custody:
         assert held.rows
         ready.persist += [Done(held.message.id, held.direction, "", last=True), _put_of(held)]
 
-    def saw(self, id_: bytes, direction: Direction, until_ms: int, ready: Ready) -> None:
-        """Remember a message that has no destination here."""
-        self.dedup.add(id_, direction, until_ms)
-        ready.persist.append(Seen(id_, direction, until_ms))
+    def saw(self, id_: bytes, direction: Direction, until_ms: int, ready: Ready, of: Header) -> None:
+        """Remember a message under this id: one that has no destination here, or a way that it came.
+
+        Of an action the memory is one of its own.
+        """
+        if of.kind is Kind.ACTION:
+            self.dedup.add_action(id_, direction, until_ms, of.origin)
+            ready.persist.append(SeenAction(id_, direction, until_ms, of.origin))
+        else:
+            self.dedup.add(id_, direction, until_ms)
+            ready.persist.append(Seen(id_, direction, until_ms))
 
     def replace(self, held: Held, fuller: Verified, ready: Ready) -> bool:
         """A copy with more parts came: rows that have not been delivered carry it.
@@ -197,6 +208,10 @@ class Custody:
         last = not held.rows
         ready.persist.append(Done(held.message.id, held.direction, row.destination, last))
         if last:
+            header = held.message.header
+            if header.kind is Kind.ACTION:
+                key = held.message.id, held.direction
+                ready.persist.append(SeenAction(*key, held.expires_at_ms, header.origin))
             del self._held[(held.message.id, held.direction)]
             if len(self._deadlines) > 2 * len(self._held) + _DEADLINES_SPARE:
                 self._deadlines = [entry for entry in self._deadlines if entry[2] in self._held]

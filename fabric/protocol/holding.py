@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from fabric.protocol.below import Below
 from fabric.protocol.custody import Destinations, HeldKey
-from fabric.protocol.envelope import Kind
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.lifetime import remaining_ms
 from fabric.protocol.limits import POINT_QUOTA_BYTES, SESSION_GRACE_MS
@@ -71,7 +70,7 @@ class Holding(Below):
         )
         if not destinations:
             self.count("ended", Code.NO_INTEREST.reason)
-            self.custody.saw(message.id, direction, expires_at_ms, ready)
+            self.custody.saw(message.id, direction, expires_at_ms, ready, header)
             return
         self.keep(message.credential, ready)
         held = Held(message, direction, header.lane, item.age_ms, now_ms, expires_at_ms, tuple(item.hops))

@@ -44,6 +44,7 @@ from fabric.protocol.ready import (
     Ready,
     Renewed,
     Seen,
+    SeenAction,
     Submit,
     Tick,
 )
@@ -283,6 +284,8 @@ class Node(Believing):
                     self.take_directory(raw)
                 case Seen(id_, direction, until_ms):
                     self.custody.dedup.add(id_, direction, until_ms)
+                case SeenAction(id_, direction, until_ms, requester):
+                    self.custody.dedup.add_action(id_, direction, until_ms, requester)
                 case Put():
                     if not self._readopt(op, now_ms):
                         self.count("ended", "quarantined")

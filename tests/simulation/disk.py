@@ -30,6 +30,7 @@ from fabric.protocol.ready import (
     Put,
     Replace,
     Seen,
+    SeenAction,
     may_wait,
 )
 from fabric.protocol.severity import Lane
@@ -39,6 +40,7 @@ Key = tuple[bytes, Direction]
 # The order in which a core takes what is kept; messages and what was seen come after it.
 _ORDER = (
     KeepOwner, KeepPosition, KeepCredential, KeepLists, KeepDirectory, KeepSession, KeepGap, KeepNotice, KeepDispatch,
+    SeenAction,
 )
 
 
@@ -47,8 +49,8 @@ def _name(op: Op) -> tuple[object, ...]:
     match op:
         case KeepOwner() | KeepLists() | KeepDirectory():
             return (type(op),)
-        case KeepDispatch(digest, target, _, _):
-            return (type(op), digest, target)
+        case KeepDispatch(first, second) | SeenAction(first, second):
+            return (type(op), first, second)
         case _:
             return (type(op), op[0])
 
@@ -143,7 +145,7 @@ class Disk:
     def _load(self, now_ms: int) -> Iterator[Op]:
         for kind in _ORDER:
             for op in self.kept.values():
-                if type(op) is kind and not (isinstance(op, KeepDispatch) and op.until_ms <= now_ms):
+                if type(op) is kind and not (isinstance(op, KeepDispatch | SeenAction) and op.until_ms <= now_ms):
                     yield op
         yield from (seen for seen in self.seen.values() if seen.until_ms > now_ms)
         awake = self._fall_asleep()

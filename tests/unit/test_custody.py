@@ -168,7 +168,7 @@ def test_a_fuller_copy_is_refused_where_there_is_no_room_for_what_it_adds():
 def test_a_message_without_a_destination_is_remembered_only():
     house = House()
     message = verified(ZEEK)
-    house.custody.saw(message.id, UP, T0 + 5, house.ready)
+    house.custody.saw(message.id, UP, T0 + 5, house.ready, message.header)
     assert house.ready.persist == [Seen(message.id, UP, T0 + 5)]
     assert house.custody.dedup.seen(message.id, UP, T0) and len(house.custody) == 0
 
