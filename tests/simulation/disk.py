@@ -40,7 +40,6 @@ Key = tuple[bytes, Direction]
 # The order in which a core takes what is kept; messages and what was seen come after it.
 _ORDER = (
     KeepOwner, KeepPosition, KeepCredential, KeepLists, KeepDirectory, KeepSession, KeepGap, KeepNotice, KeepDispatch,
-    SeenAction,
 )
 
 
@@ -49,8 +48,8 @@ def _name(op: Op) -> tuple[object, ...]:
     match op:
         case KeepOwner() | KeepLists() | KeepDirectory():
             return (type(op),)
-        case KeepDispatch(first, second) | SeenAction(first, second):
-            return (type(op), first, second)
+        case KeepDispatch(digest, target):
+            return (type(op), digest, target)
         case _:
             return (type(op), op[0])
 
@@ -83,7 +82,7 @@ class Disk:
         self._numbers: dict[Key, int] = {}
         self._last = 0
         self.held: dict[Key, Put] = {}
-        self.seen: dict[Key, Seen] = {}
+        self.seen: dict[Key, Seen | SeenAction] = {}
         self.kept: dict[tuple[object, ...], Op] = {}
         self.owed: list[Op] = []
         self.commits = 0
@@ -128,14 +127,14 @@ class Disk:
                     self.held[id_, direction] = put._replace(envelope=united)
                 elif put is not None:
                     self.held[id_, direction] = put._replace(envelope=envelope)
-            case Seen():
+            case Seen() | SeenAction():
                 self._remember(op)
             case _ if _forgets(op):
                 self.kept.pop(_name(op), None)
             case _:
                 self.kept[_name(op)] = op
 
-    def _remember(self, seen: Seen) -> None:
+    def _remember(self, seen: Seen | SeenAction) -> None:
         self.seen.pop((seen.id, seen.direction), None)
         self.seen[seen.id, seen.direction] = seen
 
@@ -145,7 +144,7 @@ class Disk:
     def _load(self, now_ms: int) -> Iterator[Op]:
         for kind in _ORDER:
             for op in self.kept.values():
-                if type(op) is kind and not (isinstance(op, KeepDispatch | SeenAction) and op.until_ms <= now_ms):
+                if type(op) is kind and not (isinstance(op, KeepDispatch) and op.until_ms <= now_ms):
                     yield op
         yield from (seen for seen in self.seen.values() if seen.until_ms > now_ms)
         awake = self._fall_asleep()
@@ -188,7 +187,7 @@ class Disk:
         """What was not written is gone."""
         self.owed.clear()
 
-    def flip(self, chosen: random.Random) -> Put | Seen | None:
+    def flip(self, chosen: random.Random) -> Put | Seen | SeenAction | None:
         """A bit of one row: its checksum does not match, so it is set aside when the disk is read."""
         rows = [*self.held.values(), *self.seen.values()]
         if not rows:

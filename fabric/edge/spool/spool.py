@@ -92,13 +92,18 @@ class Spool:
     """`free_bytes_min`: how much of the disk stays free; below it `intake_allowed` is false.
 
     `awake_max`: how many rows of each lane that wait for the uplink only are read at the start; None: all.
+    `ballast_bytes`: the last reserve; 0 where nothing is taken in that would have to drain.
     """
 
-    def __init__(self, path: Path, free_bytes_min: int = _FREE_BYTES_MIN, awake_max: int | None = None) -> None:
+    def __init__(
+        self, path: Path, free_bytes_min: int = _FREE_BYTES_MIN, awake_max: int | None = None,
+        ballast_bytes: int = _BALLAST_BYTES,
+    ) -> None:
         self._path = path
         self._ballast = beside(path, "ballast")
         self._free_bytes_min = free_bytes_min
         self._awake_max = awake_max
+        self._ballast_bytes = ballast_bytes
         self._numbers = Numbers(awake_max)
         self._swept_ms = 0
         self._looked_at = 0  # the row of `kept` that was last looked at for being over
@@ -389,7 +394,7 @@ class Spool:
 
     def intake_allowed(self) -> bool:
         """Whether there is room for more. Not while the ballast is gone: it comes back when there is room for it."""
-        wanted_bytes = self._free_bytes_min + (0 if self._ballast.exists() else _BALLAST_BYTES)
+        wanted_bytes = self._free_bytes_min + (0 if self._ballast.exists() else self._ballast_bytes)
         with self._or_broken():
             if free_bytes(self._path.parent) < wanted_bytes:
                 self._give_back()
@@ -423,10 +428,12 @@ class Spool:
         return True
 
     def _inflate_ballast(self) -> None:
-        if self._ballast.exists() or free_bytes(self._path.parent) < self._free_bytes_min + _BALLAST_BYTES:
+        if not self._ballast_bytes or self._ballast.exists():
+            return
+        if free_bytes(self._path.parent) < self._free_bytes_min + self._ballast_bytes:
             return
         with self._ballast.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, _BALLAST_BYTES)
+            os.posix_fallocate(file.fileno(), 0, self._ballast_bytes)
 
     def close(self) -> None:
         """Everything is on disk already; this only tidies up."""
