@@ -22,7 +22,7 @@ from fabric.protocol.ready import Delivery, KeepPosition, Op, Ready, SeenAction
 
 NAME = "ledger"
 # A program that is replaced needs this long to end: what it published gets some seconds' chance (`EdgeLoop.stop`).
-_WAIT_MS = 8_000
+_WAIT_MS = 6_000
 _TRY_MS = 250
 _SWEEP_MS = 1_000
 # The row that says since when there is a ledger: as far as a source was read is what it resembles most.
