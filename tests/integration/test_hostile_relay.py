@@ -1,4 +1,4 @@
-"""What somebody does who has a relay's keys, to those who execute below it: real processes, killed and started again."""
+"""What somebody with a relay's keys does to those who execute below it: real processes, killed and started again."""
 
 import json
 import os
@@ -68,7 +68,8 @@ def wall(house, tmp_path):
 
     class Wall:
         def start(self, ready=True):
-            running = house.start("edge", "run", "--as", "fw-1", "--on", "deny ipv4_net", "--exec", str(script), "--json")
+            what = ("--on", "deny ipv4_net", "--exec", str(script))
+            running = house.start("edge", "run", "--as", "fw-1", *what, "--json")
             started.append(running)
             if ready:
                 running.wait_line('"ready"')
