@@ -41,13 +41,7 @@ class Commands(Telling):
 
     def _turn(self, action: Verified, item: Item, now_ms: int, ready: Ready) -> None:
         """The highest relay that this action reaches: here its targets are selected (SPEC 9.2)."""
-        header = action.header
-        selection = Selection(action.credential, header)
-        targets = tuple([
-            attachment.node
-            for attachment in self.routes.executors()
-            if self.routes.via(attachment) and selection.takes(attachment.credential)
-        ])
+        header, targets = action.header, self._select(action)
         if not _fits(action, targets):
             self.custody.saw(action.id, Direction.UP, now_ms + header.ttl_ms + self.skew_ms, ready, header)
             self.report(action, End.REFUSED, (), Code.TOO_LARGE, now_ms, ready)
@@ -57,6 +51,14 @@ class Commands(Telling):
         self.report(action, SELECTED if targets else NOBODY, targets, None, now_ms, ready)
         if targets:
             self._dispatch(action, item._replace(direction=Direction.DOWN), targets, now_ms, ready)
+
+    def _select(self, action: Verified) -> tuple[str, ...]:
+        selection = Selection(action.credential, action.header)
+        return tuple([
+            attachment.node
+            for attachment in self.routes.executors()
+            if self.routes.via(attachment) and selection.takes(attachment.credential)
+        ])
 
     def _dispatch(self, action: Verified, item: Item, targets: tuple[str, ...], now_ms: int, ready: Ready) -> None:
         """Hand an action to the links that lead to its targets. Each tier asks again who may be one."""
@@ -102,7 +104,7 @@ class Commands(Telling):
         else:
             grants = request_grants(action.credential, header)
             turns = not isinstance(grants, Reject) and turns_at(grants, self.me.id, is_root=self.is_root)
-            entries = 1 + TARGETS_MAX if turns else 0  # how many it selects is known when it is taken in
+            entries = 1 + len(self._select(action)) if turns else 0
         if self.custody.dedup.full_of_actions(header.origin) or self.dispatches.full(header.origin, entries):
             return Reject(Code.BUSY, "too many actions of this requester")
         return None

@@ -72,10 +72,10 @@ class Relay(Revoking):
         if isinstance(stripped, Reject):
             self.nack(link, visit, stripped)
             return
-        problem = self._no_room(stripped)
+        problem = self._no_room(stripped) or self._no_way_yet(link, stripped, item, now_ms)
+        problem = problem or self._check_rate(link, stripped, now_ms)
         if problem is None and stripped.header.kind is Kind.ACTION:
-            problem = self.no_room_for_action(stripped, item)
-        problem = problem or self._no_way_yet(link, stripped, item, now_ms) or self._check_rate(link, stripped, now_ms)
+            problem = self.no_room_for_action(stripped, item)  # last: to know how much it takes is work
         if problem is not None:
             self.nack(link, visit, problem)
             return
@@ -159,7 +159,7 @@ class Relay(Revoking):
         return problem
 
     def _check_rate(self, link: Link, message: Verified, now_ms: int) -> Reject | None:
-        """What only the relay of the origin can know, and asked last: what is not taken in costs its origin nothing."""
+        """What only the relay of the origin can know. What there is no room for costs its origin nothing."""
         header = message.header
         if link.peer_role != Role.POINT or header.kind is Kind.RESULT:
             return None
