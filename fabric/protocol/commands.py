@@ -32,6 +32,7 @@ class Commands(Telling):
     def set_up(self) -> None:
         super().set_up()
         self.dispatches = Dispatches()
+        self._selected: tuple[bytes, tuple[str, ...]] = (b"", ())  # the action of this step and its targets
 
     def on_timers(self, now_ms: int, ready: Ready) -> None:
         super().on_timers(now_ms, ready)
@@ -42,6 +43,7 @@ class Commands(Telling):
     def _turn(self, action: Verified, item: Item, now_ms: int, ready: Ready) -> None:
         """The highest relay that this action reaches: here its targets are selected (SPEC 9.2)."""
         header, targets = action.header, self._select(action)
+        self._selected = b"", ()
         if not _fits(action, targets):
             self.custody.saw(action.id, Direction.UP, now_ms + header.ttl_ms + self.skew_ms, ready, header)
             self.report(action, End.REFUSED, (), Code.TOO_LARGE, now_ms, ready)
@@ -53,12 +55,15 @@ class Commands(Telling):
             self._dispatch(action, item._replace(direction=Direction.DOWN), targets, now_ms, ready)
 
     def _select(self, action: Verified) -> tuple[str, ...]:
-        selection = Selection(action.credential, action.header)
-        return tuple([
-            attachment.node
-            for attachment in self.routes.executors()
-            if self.routes.via(attachment) and selection.takes(attachment.credential)
-        ])
+        """Asked for room and then to hand it out, in one step: of all who execute here, so the answer is kept."""
+        if self._selected[0] != action.leaf:
+            selection = Selection(action.credential, action.header)
+            self._selected = action.leaf, tuple([
+                attachment.node
+                for attachment in self.routes.executors()
+                if self.routes.via(attachment) and selection.takes(attachment.credential)
+            ])
+        return self._selected[1]
 
     def _dispatch(self, action: Verified, item: Item, targets: tuple[str, ...], now_ms: int, ready: Ready) -> None:
         """Hand an action to the links that lead to its targets. Each tier asks again who may be one."""
@@ -106,6 +111,7 @@ class Commands(Telling):
             turns = not isinstance(grants, Reject) and turns_at(grants, self.me.id, is_root=self.is_root)
             entries = 1 + len(self._select(action)) if turns else 0
         if self.custody.dedup.full_of_actions(header.origin) or self.dispatches.full(header.origin, entries):
+            self._selected = b"", ()
             return Reject(Code.BUSY, "too many actions of this requester")
         return None
 
