@@ -20,6 +20,8 @@ from fabric.protocol.tlp import Label
 
 # A result may come long after the action's delivery ended: an hour and the action's own ttl cover a slow handler.
 _SLOW_HANDLER_MS = 3_600_000
+# More names than that are shared by few actions, and nothing is lost with them.
+_NAMES_MAX = 65_536
 # The entry that says that an action turned here stands under no target's name.
 _TURNED = ""
 
@@ -41,6 +43,7 @@ class Dispatches:
         self._entries_max = entries_max
         self._entries = 0
         self._requesters: Counter[str] = Counter()
+        self._names: dict[str, str] = {}
 
     def __len__(self) -> int:
         return self._entries
@@ -103,8 +106,14 @@ class Dispatches:
             return False
         if target not in known.ways:
             self._count(known.requester, 1)
-        known.ways[target] = way
+        known.ways[self._once(target)] = self._once(way)
         return True
+
+    def _once(self, name: str) -> str:
+        """The same names come with every action: each is kept once."""
+        if len(self._names) >= _NAMES_MAX:
+            self._names.clear()
+        return self._names.setdefault(name, name)
 
     def _count(self, requester: str, entries: int) -> None:
         self._entries += entries

@@ -95,7 +95,8 @@ def test_only_its_owner_reads_it_and_there_is_none_where_nothing_is_executed(sta
     program.turn(T0)
     assert not (tmp_path / "fw-1").exists()
     program.execute()
-    assert {path.name: oct(path.stat().st_mode & 0o777) for path in (tmp_path / "fw-1").iterdir()} == dict.fromkeys(("ledger", "ledger-shm", "ledger-wal", "ledger.lock"), "0o600")
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "fw-1").iterdir()}
+    assert modes == dict.fromkeys(("ledger", "ledger-shm", "ledger-wal", "ledger.lock"), 0o600)
 
 
 def test_what_was_issued_before_there_was_a_ledger_may_have_been_executed(start):
