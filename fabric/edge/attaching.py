@@ -73,17 +73,14 @@ class Attaching:
         self._standing.attached.clear()
         self._calls.call(drop)
 
-    def execute(self, take: Callable[[Delivery], None]) -> None:
-        """From now on actions are for this session; `take` runs on the connection's thread."""
+    def check_may_execute(self) -> None:
+        """Raises USAGE where there are durable subscriptions."""
         if self._incoming.keep_ms:
             raise FabricError(Code.USAGE, *_ONE_OR_THE_OTHER)
 
-        def begin(now_ms: int, ready: Ready) -> None:
-            self.take_action = take
-            self._attach(now_ms, ready)
-
+    def changes(self) -> None:
+        """What this node takes is about to change: until the relay confirms that, `Standing.attached` waits."""
         self._standing.attached.clear()
-        self._calls.call(begin)
 
     # -- the connection's thread ------------------------------------------------------------------------
 
@@ -92,6 +89,11 @@ class Attaching:
         self._durable = True
         self._incoming.restore(self._core.wanted.subscriptions)
         self._epoch = self._core.wanted.epoch
+
+    def execute(self, take: Callable[[Delivery], None], now_ms: int, ready: Ready) -> None:
+        """From now on actions are for this session; `take` runs on this thread."""
+        self.take_action = take
+        self._attach(now_ms, ready)
 
     def refused(self, reason: Reject) -> None:
         """The relay takes none, or not all, of it."""

@@ -198,7 +198,7 @@ class ControlPoint:
             first = not self._handlers
             self._handlers.add(action, target_type, handler)
             if first:
-                self._loop.attaching.execute(self._on_delivery)
+                self._loop.ledger.execute(self._on_delivery)
             return handler
 
         return register

@@ -23,6 +23,8 @@ from fabric.edge.calls import Calls
 from fabric.edge.compose import Composer, Draft, Position, Stamp, estimate_bytes
 from fabric.edge.deliveries import Deliveries
 from fabric.edge.identity import Dial, Identity
+from fabric.edge.ledger import NAME as LEDGER
+from fabric.edge.ledger import Ledger
 from fabric.edge.logs import edge_log
 from fabric.edge.nearby import Nearby
 from fabric.edge.outbox import EdgeOutbox
@@ -98,6 +100,7 @@ class EdgeLoop:
         self.standing = Standing([dial.address for dial in identity.dials])
         self.deliveries = Deliveries(self.core, self._calls, self.position, self._log)
         self.attaching = Attaching(self.core, self._calls, self.standing, self.deliveries.incoming)
+        self.ledger = Ledger(identity.folder / LEDGER, self.core, self._calls, self.attaching)
         self.renewing = Renewing(self.core, self._calls, self.outgoing, Renewal(identity, os.urandom, self._log))
         self.on_asked: Callable[[Asked, int], Answer] | None = None  # of an issuer
         self.on_end: Callable[[FabricError], None] | None = None
@@ -184,7 +187,9 @@ class EdgeLoop:
         now_ms = self.clock.now_ms()
         if self.core.clock_suspect:
             return Reject(Code.CLOCK_SUSPECT)
-        refused = self.core.may_not_act(delivery.message, now_ms)
+        refused = self.core.may_not_act(delivery.message, now_ms) or self.ledger.why_not(
+            delivery.message.header, now_ms
+        )
         if refused is not None:
             return refused
         age_ms = delivery.age_ms + max(0, now_ms - arrived_ms)
@@ -225,6 +230,7 @@ class EdgeLoop:
                 self._opened.set_exception(self._calls.ended or FabricError(Code.CLOSED))
             self._diallers.close()
             self._context.destroy(linger=0)
+            self.ledger.close()
             if self._outbox is not None:
                 self._outbox.close()
             self._calls.close()
@@ -275,6 +281,7 @@ class EdgeLoop:
                 else:
                     self.standing.has_no_answer(peer.id, problem)
         self._calls.run(now_ms, ready)
+        self.ledger.look(now_ms, ready)
         if self._outbox is not None:
             was_open = self.core.custody.intake_open
             self._outbox.upkeep(self.core, now_ms)
@@ -302,6 +309,7 @@ class EdgeLoop:
         self._send(ready.early)
         if self._outbox is not None:
             self._outbox.commit(ready.persist, now_ms)
+        self.ledger.commit(ready.persist)
         self.outgoing.committed()
         self._send(ready.send)
         for delivered in sorted(ready.deliver, key=_urgency):
@@ -354,7 +362,10 @@ class EdgeLoop:
         wakes = [now_ms + _IDLE_MS_MAX]
         if ready.wake_at_ms is not None:
             wakes.append(ready.wake_at_ms)
-        due = (self._diallers.next_wake_ms(now_ms), self._outbox.due_ms if self._outbox is not None else None)
+        due = (
+            self._diallers.next_wake_ms(now_ms), self._outbox.due_ms if self._outbox is not None else None,
+            self.ledger.due_ms,
+        )
         wakes += [wake for wake in due if wake is not None]
         return max(0, min(wakes) - now_ms)
 

@@ -15,8 +15,15 @@ from fabric.edge.messages import Outcome
 from fabric.protocol.actions import End
 from fabric.protocol.credentials import NodeKind, name_ok
 from fabric.protocol.errors import Code
+from fabric.protocol.limits import TARGETS_MAX
 from fabric.protocol.reports import NOBODY, RELAY_ENDS, SELECTED
 from fabric.protocol.verify import Verified
+
+# As many as a relay and each target itself have to say, before it is known who the targets are.
+_EARLY_MAX = 2 * TARGETS_MAX
+_EARLY_BYTES_MAX = 16_777_216
+# A code, or a reason in the words of this fabric.
+_WORDS_MAX = 256
 
 
 @dataclass(slots=True)
@@ -29,7 +36,9 @@ class Tracker:
     targets: tuple[str, ...] | None = None
     nobody: bool = False
     ends: dict[str, Outcome] = field(default_factory=dict)
-    _early: list[Outcome] = field(default_factory=list)
+    # What came before the targets were named, (about whom, by whom) -> the first word.
+    _early: dict[tuple[str, str], Outcome] = field(default_factory=dict)
+    _early_bytes: int = 0
     _all: Outcome | None = None
 
     @property
@@ -46,22 +55,30 @@ class Tracker:
         """What a result adds. Anything that is not this request's, or not its sender's to say, adds nothing."""
         if message.header.correlation != self.digest or self.done:
             return []
-        end = content.get("end")
+        end = _words(content.get("end", ""))
         if message.credential.kind is NodeKind.RELAY:
-            return self._take_report(message, str(end), content, now_ms)
-        outcome = self._outcome(message, message.credential.id, str(end), content, now_ms)
+            return self._take_report(message, end, content, now_ms)
+        if self.targets is None and not self._has_room(message):
+            return []
+        outcome = self._outcome(message, message.credential.id, end, content, now_ms)
         return self._settle(outcome) if outcome else []
+
+    def _has_room(self, message: Verified) -> bool:
+        """Whether what this says may wait for the list of targets: anybody may have signed it."""
+        self._early_bytes += sum(entry.size for entry in message.header.manifest)
+        return self._early_bytes <= _EARLY_BYTES_MAX
 
     def _take_report(
         self, message: Verified, end: str, content: Mapping[str, Any], now_ms: int
     ) -> list[Outcome]:
         named = content.get("targets")
-        names = tuple(n for n in named if isinstance(n, str) and name_ok(n)) if isinstance(named, list) else ()
+        named = named[:TARGETS_MAX] if isinstance(named, list) else []
+        names = tuple(dict.fromkeys(name for name in named if isinstance(name, str) and name_ok(name)))
         if end == SELECTED:
             if self.targets is None:
                 self.targets = names
-                early, self._early = self._early, []
-                return [settled for outcome in early for settled in self._settle(outcome)]
+                early, self._early = self._early, {}
+                return [settled for outcome in early.values() for settled in self._settle(outcome)]
             return []
         if end == NOBODY:
             self.nobody = self.targets is None
@@ -82,14 +99,16 @@ class Tracker:
     ) -> Outcome | None:
         if end not in list(End):
             return None
-        status, result = content.get("status", 0), content.get("result", {})
+        # What was done there the target alone can say.
+        by_target = message.credential.kind is not NodeKind.RELAY
+        status, result = content.get("status", 0), content.get("result", {}) if by_target else {}
         return Outcome(
             target=target,
             end=End(end),
             by=message.credential.id,
             status=status if isinstance(status, int) else 0,
-            code=_printable(content.get("code", "")),
-            reason=_printable(content.get("reason", "")),
+            code=_words(content.get("code", "")),
+            reason=_words(content.get("reason", "")),
             result=result if isinstance(result, dict) else {"value": result},
             label=message.header.label,
             took_ms=max(0, now_ms - self.issued_at_ms),
@@ -97,7 +116,9 @@ class Tracker:
 
     def _settle(self, outcome: Outcome) -> list[Outcome]:
         if self.targets is None:
-            self._early.append(outcome)  # results may overtake the list of targets
+            # Results may overtake the list of targets.
+            if len(self._early) < _EARLY_MAX:
+                self._early.setdefault((outcome.target, outcome.by), outcome)
             return []
         if outcome.target not in self.targets:
             return []
@@ -125,6 +146,7 @@ class Tracker:
         return [settled for outcome in late for settled in self._settle(outcome)]
 
 
-def _printable(said: object) -> str:
-    """A terminal that it is printed on obeys nothing of it."""
-    return "".join(character if character.isprintable() else "?" for character in str(said))
+def _words(said: object) -> str:
+    """A few words of what somebody said; a terminal that they are printed on obeys nothing of them."""
+    words = said[:_WORDS_MAX] if isinstance(said, str) else ""
+    return "".join(character if character.isprintable() else "?" for character in words)

@@ -27,6 +27,7 @@ class Asking(Following):
         # Of others: who asked (the link's number), and until when an answer is for him. All strangers share a part.
         self._asked: Shared[bytes, tuple[int, int]] = Shared(ASKED_MAX)
         self._asking_rates = Rates()
+        self._strangers_rates = Rates()  # however many keys they make, they fill only these
 
     # -- this relay's own ---------------------------------------------------------------------------------
 
@@ -86,7 +87,7 @@ class Asking(Following):
             return Reject(Code.BUSY, "asked by another")
         # One who asks without end uses up his own share first; what strangers ask together is bounded too.
         whose = f"stranger {link.peer_key.hex()}" if stranger else _whose(link)
-        rates = self._asking_rates
+        rates = self._strangers_rates if stranger else self._asking_rates
         if not rates.allow(whose, 1, JOINS_PER_S, now_ms) or (
             stranger and not rates.allow("strangers", 1, STRANGERS_PER_S, now_ms)
         ):

@@ -7,25 +7,22 @@ reported once, and only as much of it as this relay can know.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
 from fabric.protocol.actions import End
 from fabric.protocol.credentials import NodeKind
+from fabric.protocol.custody import Destinations
+from fabric.protocol.dispatches import Dispatches
 from fabric.protocol.envelope import Header
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.limits import FRAME_BYTES_MAX, TARGETS_MAX
 from fabric.protocol.links import UPLINK
 from fabric.protocol.outbox import Row
-from fabric.protocol.permissions import is_target
+from fabric.protocol.permissions import Selection, request_grants, turns_at
 from fabric.protocol.ready import KeepDispatch, Op, Ready
 from fabric.protocol.reports import NOBODY, SELECTED, build_report
-from fabric.protocol.sessions import is_point
 from fabric.protocol.telling import Telling
-from fabric.protocol.tlp import Label
 from fabric.protocol.verify import Verified
 from fabric.protocol.wire import Direction, Item
 
-_DISPATCHES_MAX = 100_000
 _TARGET_NAMES_BYTES_MAX = 131_072
 # Hops, ages and the frame itself.
 _FRAMING_BYTES = 4_096
@@ -34,39 +31,44 @@ _FRAMING_BYTES = 4_096
 class Commands(Telling):
     def set_up(self) -> None:
         super().set_up()
-        # (action's digest, target or "" for "turned here") -> (label, until): who may answer what. Targets are those
-        # that were handed the action here, and where it turned all that were selected.
-        self._dispatches: OrderedDict[tuple[bytes, str], tuple[Label, int]] = OrderedDict()
+        self.dispatches = Dispatches()
+        self._selected: tuple[bytes, tuple[str, ...]] = (b"", ())  # the action of this step and its targets
 
     def on_timers(self, now_ms: int, ready: Ready) -> None:
         super().on_timers(now_ms, ready)
-        while self._dispatches and next(iter(self._dispatches.values()))[1] < now_ms:
-            self._dispatches.popitem(last=False)
+        self.dispatches.sweep(now_ms)
 
     # -- who does it ------------------------------------------------------------------------------------
 
     def _turn(self, action: Verified, item: Item, now_ms: int, ready: Ready) -> None:
         """The highest relay that this action reaches: here its targets are selected (SPEC 9.2)."""
-        header = action.header
-        targets = tuple([
-            attachment.node
-            for attachment in self.routes.executors()
-            if self.routes.via(attachment) and is_target(action.credential, header, attachment.credential)
-        ])
+        header, targets = action.header, self._select(action)
+        self._selected = b"", ()
         if not _fits(action, targets):
-            self.custody.saw(action.id, Direction.UP, now_ms + header.ttl_ms + self.skew_ms, ready)
+            self.custody.saw(action.id, Direction.UP, now_ms + header.ttl_ms + self.skew_ms, ready, header)
             self.report(action, End.REFUSED, (), Code.TOO_LARGE, now_ms, ready)
             return
-        for name in ("", *targets):
-            self._remember(action.leaf, name, header, now_ms, ready)
-        self.custody.saw(action.id, Direction.UP, now_ms + header.ttl_ms + self.skew_ms, ready)
+        self.dispatches.turned(action.leaf, header, now_ms, ready)
+        self.custody.saw(action.id, Direction.UP, now_ms + header.ttl_ms + self.skew_ms, ready, header)
         self.report(action, SELECTED if targets else NOBODY, targets, None, now_ms, ready)
         if targets:
             self._dispatch(action, item._replace(direction=Direction.DOWN), targets, now_ms, ready)
 
+    def _select(self, action: Verified) -> tuple[str, ...]:
+        """Asked for room and then to hand it out, in one step: of all who execute here, so the answer is kept."""
+        if self._selected[0] != action.leaf:
+            selection = Selection(action.credential, action.header)
+            self._selected = action.leaf, tuple([
+                attachment.node
+                for attachment in self.routes.executors()
+                if self.routes.via(attachment) and selection.takes(attachment.credential)
+            ])
+        return self._selected[1]
+
     def _dispatch(self, action: Verified, item: Item, targets: tuple[str, ...], now_ms: int, ready: Ready) -> None:
         """Hand an action to the links that lead to its targets. Each tier asks again who may be one."""
         header = action.header
+        selection = Selection(action.credential, header)
         by_way: dict[str, list[str]] = {}
         follow = []
         for target in dict.fromkeys(targets):
@@ -77,30 +79,44 @@ class Commands(Telling):
                     follow.append(target)
                 else:
                     self.report(action, End.UNROUTABLE, (target,), Code.UNROUTABLE, now_ms, ready)
-            elif not is_target(action.credential, header, attachment.credential):
+            elif not selection.takes(attachment.credential):
                 self.count("refused", Code.EXECUTE_DENIED.reason)
                 self.report(action, End.REFUSED, (target,), Code.EXECUTE_DENIED, now_ms, ready)
             else:
                 by_way.setdefault(way, []).append(target)
-                if is_point(way):
-                    self._remember(action.leaf, target, header, now_ms, ready)
         ways = [(way, tuple(below)) for way, below in by_way.items()]
         if ways or not follow:
             self._hold(action, item, ways, now_ms, ready, Direction.DOWN, moved=item.moved + 1 if item.moved else 0)
         if follow:
             after = [(self._upwards, tuple(follow))]
             self._hold(action, item, after, now_ms, ready, Direction.DOWN, moved=item.moved + 1)
+            ways += after
+        self._hand_out(action, ways, now_ms, ready)
 
-    def _remember(self, digest: bytes, target: str, header: Header, now_ms: int, ready: Ready) -> None:
-        # A result may come long after the action's delivery ended: an hour and its own ttl cover a slow handler.
-        until_ms = now_ms + header.ttl_ms + 3_600_000
-        self._dispatches[(digest, target)] = (header.label, until_ms)
-        ready.persist.append(KeepDispatch(digest, target, int(header.label), until_ms))
-        if len(self._dispatches) > _DISPATCHES_MAX:
-            self._dispatches.popitem(last=False)
+    def _hand_out(self, action: Verified, ways: Destinations, now_ms: int, ready: Ready) -> None:
+        """Remember by which way it goes to whom. What is given back from here is for nobody below to give back."""
+        for way, targets in ways:
+            for target in targets:
+                self.dispatches.handed(action.leaf, target, way, action.header, now_ms, ready)
+
+    def no_room_for_action(self, action: Verified, item: Item) -> Reject | None:
+        """Whether its requester has to wait: what is remembered of actions is bounded, and nobody's is forgotten."""
+        header = action.header
+        if item.direction is Direction.DOWN:
+            entries = len(item.targets)
+        elif item.moved:
+            entries = 0  # they are known, or it goes further up
+        else:
+            grants = request_grants(action.credential, header)
+            turns = not isinstance(grants, Reject) and turns_at(grants, self.me.id, is_root=self.is_root)
+            entries = 1 + len(self._select(action)) if turns else 0
+        if self.custody.dedup.full_of_actions(header.origin) or self.dispatches.full(header.origin, entries):
+            self._selected = b"", ()
+            return Reject(Code.BUSY, "too many actions of this requester")
+        return None
 
     def _turns_here(self, result: Header) -> bool:
-        return self.is_root or (result.correlation, "") in self._dispatches
+        return self.is_root or self.dispatches.turned_here(result.correlation)
 
     def check_answer(self, result: Verified) -> Reject | None:
         """Whether its origin was a target. Who handed the action out knows, and where it turned all of them are known.
@@ -110,10 +126,10 @@ class Commands(Telling):
         header = result.header
         if result.credential.kind is NodeKind.RELAY:
             return None  # a report: whom it may be about is for the requester to judge
-        known = self._dispatches.get((header.correlation, header.origin))
-        if known is None:
+        label = self.dispatches.label_of(header.correlation, header.origin)
+        if label is None:
             return Reject(Code.NOT_A_TARGET, header.topic) if self._turns_here(header) else None
-        return Reject(Code.LABEL_TOO_LOW, header.topic) if header.label < known[0] else None
+        return Reject(Code.LABEL_TOO_LOW, header.topic) if header.label < label else None
 
     # -- what became of it ------------------------------------------------------------------------------
 
@@ -144,7 +160,7 @@ class Commands(Telling):
     def on_restore(self, op: Op, now_ms: int) -> None:
         super().on_restore(op, now_ms)
         if isinstance(op, KeepDispatch):
-            self._dispatches[(op.digest, op.target)] = (Label(op.label), op.until_ms)
+            self.dispatches.restore(op, now_ms)
 
 
 def _fits(action: Verified, targets: tuple[str, ...]) -> bool:

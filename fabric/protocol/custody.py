@@ -13,10 +13,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from fabric.protocol.dedup import Dedup
-from fabric.protocol.envelope import Kind
+from fabric.protocol.envelope import Header, Kind
 from fabric.protocol.limits import LANE_QUOTA_BYTES
 from fabric.protocol.outbox import Held, Outbox, Row
-from fabric.protocol.ready import Done, Put, Ready, Replace, Seen
+from fabric.protocol.ready import Done, Put, Ready, Replace, Seen, SeenAction
 from fabric.protocol.sessions import CHILD, is_point, node_of
 from fabric.protocol.severity import Lane
 from fabric.protocol.verify import Verified
@@ -45,6 +45,11 @@ class Asleep:
 
     def add(self, lane: Lane, signer: bytes, bytes_: int) -> None:
         self.rows[lane] += 1
+        self.bytes[lane] += bytes_
+        self.signer_bytes[lane, signer] += bytes_
+
+    def grew(self, lane: Lane, signer: bytes, bytes_: int) -> None:
+        """A row became longer where it sleeps."""
         self.bytes[lane] += bytes_
         self.signer_bytes[lane, signer] += bytes_
 
@@ -93,7 +98,11 @@ class Custody:
     def adopt(self, held: Held, destinations: Destinations, moved: Moved = ()) -> None:
         """The same for what is on disk already."""
         key = (held.message.id, held.direction)
-        self.dedup.add(*key, held.expires_at_ms)
+        header = held.message.header
+        if header.kind is Kind.ACTION:
+            self.dedup.add_action(*key, held.expires_at_ms, header.origin)
+        else:
+            self.dedup.add(*key, held.expires_at_ms)
         self._held[key] = held
         self._sequence += 1
         heapq.heappush(self._deadlines, (held.expires_at_ms, self._sequence, key))
@@ -151,15 +160,44 @@ class Custody:
         assert held.rows
         ready.persist += [Done(held.message.id, held.direction, "", last=True), _put_of(held)]
 
-    def saw(self, id_: bytes, direction: Direction, until_ms: int, ready: Ready) -> None:
-        """Remember a message that has no destination here."""
-        self.dedup.add(id_, direction, until_ms)
-        ready.persist.append(Seen(id_, direction, until_ms))
+    def saw(self, id_: bytes, direction: Direction, until_ms: int, ready: Ready, of: Header) -> None:
+        """Remember a message under this id: one that has no destination here, or a way that it came.
 
-    def replace(self, held: Held, fuller: Verified, ready: Ready) -> None:
-        """A copy with more parts came: rows that have not been delivered carry it."""
-        held.message = fuller
+        Of an action the memory is one of its own.
+        """
+        if of.kind is Kind.ACTION:
+            self.dedup.add_action(id_, direction, until_ms, of.origin)
+            ready.persist.append(SeenAction(id_, direction, until_ms, of.origin))
+        else:
+            self.dedup.add(id_, direction, until_ms)
+            ready.persist.append(Seen(id_, direction, until_ms))
+
+    def replace(self, held: Held, fuller: Verified, ready: Ready) -> bool:
+        """A copy with more parts came: rows that have not been delivered carry it.
+
+        What it adds is counted like what is taken in. Where there is no room for it, False: the first copy stays.
+        """
+        header = held.message.header
+        if self.full(held.lane, len(fuller.raw) - held.size, header.origin, fuller.envelope.signer):
+            return False
+        self._grow(held, fuller)
         ready.persist.append(Replace(fuller.id, held.direction, fuller.raw))
+        return True
+
+    def unite(self, held: Held, other: Verified) -> None:
+        """Another copy was on disk as well, and was counted there: the one that is held has the parts of both."""
+        fuller = held.message.united_with(other)
+        if fuller is not held.message:
+            self._grow(held, fuller)
+
+    def _grow(self, held: Held, fuller: Verified) -> None:
+        bytes_ = len(fuller.raw) - held.size
+        held.message = fuller
+        held.size += bytes_
+        if held.transit_rows:
+            self._count(held, bytes_)
+        for row in held.rows.values():
+            self._outbox_of(row.destination).grew(row, bytes_)
 
     def end(self, row: Row, ready: Ready) -> None:
         """This destination has it, or never will."""
@@ -170,6 +208,10 @@ class Custody:
         last = not held.rows
         ready.persist.append(Done(held.message.id, held.direction, row.destination, last))
         if last:
+            header = held.message.header
+            if header.kind is Kind.ACTION:
+                key = held.message.id, held.direction
+                ready.persist.append(SeenAction(*key, held.expires_at_ms, header.origin))
             del self._held[(held.message.id, held.direction)]
             if len(self._deadlines) > 2 * len(self._held) + _DEADLINES_SPARE:
                 self._deadlines = [entry for entry in self._deadlines if entry[2] in self._held]

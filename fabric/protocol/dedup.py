@@ -2,38 +2,82 @@
 
 Guarantees: a repeat within that time, and within the last `seen_max` messages, is known as one. The bound keeps
 memory finite under any ttl; a sender repeats within seconds, so what it forgets first is what matters least.
+
+An action is remembered apart, and never forgotten before its time, since one that is forgotten would be executed again.
+That memory is bounded by taking in no new ones (`full_of_actions`), and shared: nobody who requests much leaves no room
+for the actions of others.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import heapq
+from collections import Counter, OrderedDict
 
+from fabric.protocol.limits import ACTIONS_SEEN_MAX
 from fabric.protocol.wire import Direction
 
 SEEN_MAX = 200_000
+# One requester may hold so many times what is left, as one origin may of a lane (`custody`).
+REQUESTER_SHARE = 4
+
+_Key = tuple[bytes, Direction]
 
 
 class Dedup:
-    def __init__(self, seen_max: int = SEEN_MAX) -> None:
-        self._until: OrderedDict[tuple[bytes, Direction], int] = OrderedDict()
+    def __init__(self, seen_max: int = SEEN_MAX, actions_max: int = ACTIONS_SEEN_MAX) -> None:
+        self._until: OrderedDict[_Key, int] = OrderedDict()
         self._seen_max = seen_max
+        self._actions: dict[_Key, tuple[int, str]] = {}  # until when, and whose
+        self._deadlines: list[tuple[int, _Key]] = []
+        self._requesters: Counter[str] = Counter()
+        self._actions_max = actions_max
 
     def __len__(self) -> int:
-        return len(self._until)
+        return len(self._until) + len(self._actions)
 
     def seen(self, id_: bytes, direction: Direction, now_ms: int) -> bool:
-        until = self._until.get((id_, direction))
-        return until is not None and until > now_ms
+        until_ms, _ = self._actions.get((id_, direction), (self._until.get((id_, direction), 0), ""))
+        return until_ms > now_ms
 
     def add(self, id_: bytes, direction: Direction, until_ms: int) -> None:
         self._until[(id_, direction)] = until_ms
         if len(self._until) > self._seen_max:
             self._until.popitem(last=False)
 
-    def sweep(self, now_ms: int, steps_max: int = 64) -> None:
+    def add_action(self, id_: bytes, direction: Direction, until_ms: int, requester: str) -> None:
+        """Of one that was taken in: `full_of_actions` was asked before."""
+        key = id_, direction
+        known_ms, known_requester = self._actions.get(key, (0, ""))
+        if known_ms >= until_ms:
+            return
+        self._forget(known_requester, 1 if known_ms else 0)
+        self._actions[key] = until_ms, requester
+        self._requesters[requester] += 1
+        heapq.heappush(self._deadlines, (until_ms, key))
+
+    def full_of_actions(self, requester: str) -> bool:
+        """Whether a new action of this requester is not taken in now."""
+        left = self._actions_max - len(self._actions)
+        return left < 1 or self._requesters[requester] + 1 > REQUESTER_SHARE * left
+
+    def sweep(self, now_ms: int, steps_max: int = 256) -> None:
         """Forget some of the oldest that no longer matter; bounded work a call."""
+        for _ in range(steps_max):
+            if not self._deadlines or self._deadlines[0][0] > now_ms:
+                break
+            until_ms, key = heapq.heappop(self._deadlines)
+            known_ms, requester = self._actions.get(key, (0, ""))
+            if known_ms == until_ms:  # else it was added again, until later
+                del self._actions[key]
+                self._forget(requester, 1)
         for _ in range(min(steps_max, len(self._until))):
-            key, until = next(iter(self._until.items()))
-            if until > now_ms:
+            key, until_ms = next(iter(self._until.items()))
+            if until_ms > now_ms:
                 return
             del self._until[key]
+
+    def _forget(self, requester: str, count: int) -> None:
+        if count:
+            self._requesters[requester] -= count
+            if not self._requesters[requester]:
+                del self._requesters[requester]

@@ -59,7 +59,7 @@ class Code(Enum):
     REQUEST_DENIED = (403, "request_denied", "no request grant covers this action", "ask for a request grant on the action")
     EXECUTE_DENIED = (404, "execute_denied", "no execute grant covers this action", "ask for an execute grant on the action")
     SEVERITY_DENIED = (405, "severity_denied", "the severity is above what the grant allows", "lower the severity, or ask for a higher severity_max")
-    RATE_EXCEEDED = (406, "rate_exceeded", "the publish rate is above the grant's", "slow down, or ask for a higher rate")
+    RATE_EXCEEDED = (406, "rate_exceeded", "the rate is above what is granted", "slow down, or ask for a higher rate")
     WRONG_DIRECTION = (407, "wrong_direction", "this kind may not travel in this direction on this link", "check the peer: events climb, actions descend")
     NOT_A_TARGET = (408, "not_a_target", "the result answers no action that was dispatched to its origin", "answer only actions that were received")
     CLEARANCE_DENIED = (409, "clearance_denied", "the label is above the clearance of its origin", "lower the label, or raise the origin's clearance")
@@ -83,6 +83,7 @@ class Code(Enum):
     NO_HANDLER = (708, "no_handler", "no handler is registered for the action", "register one with on_action")
     HANDLER_FAILED = (709, "handler_failed", "the handler failed", "look at the control point's own log")
     SUBSCRIBER_SLOW = (710, "subscriber_slow", "the subscriber does not keep up", "make its handler faster, or subscribe to less")
+    NOT_KNOWN_HERE = (713, "not_known_here", "the action is older than what this control point remembers of actions", "request it again")
     # 8xx: topology files
     TOPOLOGY_UNREADABLE = (801, "topology_unreadable", "the topology file is not readable TOML", "fix the line that is named")
     TOPOLOGY_INVALID = (802, "topology_invalid", "the topology breaks a rule", "write what the line says")

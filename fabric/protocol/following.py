@@ -13,11 +13,12 @@ from fabric.protocol.commands import Commands
 from fabric.protocol.envelope import Kind
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.limits import MOVED_MAX
+from fabric.protocol.link import Link
 from fabric.protocol.links import UPLINK
 from fabric.protocol.outbox import Row
 from fabric.protocol.ready import Ready
 from fabric.protocol.routing import Attachment
-from fabric.protocol.sessions import NOWHERE, is_point, node_of
+from fabric.protocol.sessions import CHILD, NOWHERE, node_of
 from fabric.protocol.topics import matches
 from fabric.protocol.verify import Verified
 from fabric.protocol.wire import Direction, Item
@@ -37,32 +38,54 @@ def _interested(moved: list[Moved], topic: str) -> list[str]:
 class Following(Commands):
     def set_up(self) -> None:
         super().set_up()
-        self._moves: dict[str, list[Moved]] = {}  # the destination by which they were reached before -> who moved
-        self._finds: list[Moved] = []
+        # The destination by which they were reached before -> who moved, each once however often until the next look.
+        self._moves: dict[str, dict[str, Moved]] = {}
+        self._finds: dict[str, Moved] = {}
 
     # -- what comes after somebody ----------------------------------------------------------------------
 
-    def _check_moved(self, item: Item, message: Verified, now_ms: int) -> Reject | None:
-        """Nothing gets a new direction by this: an action goes down only where it went down before (SPEC 7.8)."""
-        kind = message.header.kind
-        if kind is Kind.EVENT or not item.targets:
-            return Reject(Code.WRONG_DIRECTION, f"{kind.word} that moved")
+    def _check_moved(self, link: Link, item: Item, message: Verified, now_ms: int) -> Reject | None:
+        """Nothing gets a new direction by this: what moved goes down only where it went down before (SPEC 7.8)."""
+        header = message.header
+        if header.kind is Kind.EVENT or not item.targets:
+            return Reject(Code.WRONG_DIRECTION, f"{header.kind.word} that moved")
+        if header.kind is Kind.RESULT and item.targets != [header.to]:
+            return Reject(Code.WRONG_DIRECTION, "a result that moved after somebody else")
         if item.moved >= MOVED_MAX:
             return Reject(Code.UNROUTABLE, "it follows somebody who moves too often")
-        came_down = self.custody.dedup.seen(message.id, Direction.DOWN, now_ms)
-        if kind is Kind.ACTION and item.direction is Direction.UP and self.is_root and not came_down:
-            return Reject(Code.WRONG_DIRECTION, "an action that never went down from here")
+        if item.direction is Direction.DOWN:
+            return None
+        if not self._goes_down_here(message, now_ms):
+            never = Reject(Code.WRONG_DIRECTION, f"{header.kind.word} that never went down from here")
+            return never if self.is_root else None
+        ways = self.dispatches.ways(message.leaf, item.targets) if header.kind is Kind.ACTION else []
+        if not all(self._leads_there(way, link.destination) for way in ways):
+            return Reject(Code.WRONG_DIRECTION, "an action that went down another way")
         return None
+
+    def _goes_down_here(self, message: Verified, now_ms: int) -> bool:
+        """Whether what climbs because somebody moved goes down from here: it did before, or turns here at the latest.
+
+        An action that turned here went down in the same step, so of actions only what came before counts.
+        """
+        header, seen = message.header, self.custody.dedup.seen
+        turns = (header.kind is Kind.RESULT and self._turns_here(header)) or (
+            header.kind is Kind.INTEL and self.is_root and seen(message.id, Direction.UP, now_ms)
+        )
+        return turns or seen(message.id, Direction.DOWN, now_ms)
+
+    def _leads_there(self, way: str, destination: str) -> bool:
+        """Whether what was sent by this way may come back from this destination: it is the same, or has moved there."""
+        below = [self.routes.via(attachment) for attachment in self.routes.of_node(node_of(way))]
+        return way == destination or (way.startswith(CHILD) and destination in below)
 
     def _route_moved(self, message: Verified, item: Item, now_ms: int, ready: Ready) -> None:
         """To whoever moved, and to nobody else; further up, when the way there does not begin here."""
+        if item.direction is Direction.UP and not self._goes_down_here(message, now_ms):
+            self._hold(message, item, [(UPLINK, tuple(item.targets))], now_ms, ready, moved=item.moved + 1)
+            return
         if message.header.kind is Kind.ACTION:
-            # What descends is for those that were selected: only who sent it down sends it down another way.
-            up = item.direction is Direction.UP
-            if up and not self.custody.dedup.seen(message.id, Direction.DOWN, now_ms):
-                self._hold(message, item, [(UPLINK, tuple(item.targets))], now_ms, ready, moved=item.moved + 1)
-            else:
-                self._dispatch(message, item, tuple(item.targets), now_ms, ready)
+            self._dispatch(message, item, tuple(item.targets), now_ms, ready)
             return
         self.counters["followed"] += 1
         others = [target for target in item.targets if target != self.me.id]
@@ -90,13 +113,13 @@ class Following(Commands):
     # -- what goes after somebody -----------------------------------------------------------------------
 
     def on_moved(self, destination: str, moved: Moved, now_ms: int, ready: Ready) -> None:
-        self._moves.setdefault(destination, []).append(moved)
+        self._moves.setdefault(destination, {})[moved[0].node] = moved
 
     def on_found(self, attachment: Attachment, now_ms: int, ready: Ready) -> None:
         """What came for him before he did, and is on its way back up."""
         if self._homing:
             below = self.routes.below_relay(attachment.node) if attachment.is_relay else []
-            self._finds.append((attachment, below))
+            self._finds[attachment.node] = attachment, below
 
     def on_timers(self, now_ms: int, ready: Ready) -> None:
         """A few times a second: when many move together, what waits for them is looked through once for all."""
@@ -104,10 +127,10 @@ class Following(Commands):
         moves, self._moves = self._moves, {}
         for destination, moved in moves.items():
             outbox = self.outboxes.get(destination)
-            self._follow_all(outbox.rows() if outbox is not None else [], moved, now_ms, ready)
-        finds, self._finds = self._finds, []
+            self._follow_all(outbox.rows() if outbox is not None else [], list(moved.values()), now_ms, ready)
+        finds, self._finds = self._finds, {}
         if finds:
-            self._follow_all(self._homing_rows(UPLINK, NOWHERE), finds, now_ms, ready)
+            self._follow_all(self._homing_rows(UPLINK, NOWHERE), list(finds.values()), now_ms, ready)
 
     def _follow_all(self, rows: list[Row], moved: list[Moved], now_ms: int, ready: Ready) -> None:
         nodes = {attachment.node: None for first, with_it in moved for attachment in (first, *with_it)}
@@ -164,6 +187,4 @@ class Following(Commands):
         self._readdress(held, [] if stays else [row], ways, now_ms, ready, moved=row.moved + 1)
         self.counters["followed"] += 1
         if kind is Kind.ACTION:
-            for way, targets in ways:
-                for target in targets if is_point(way) else ():
-                    self._remember(held.message.leaf, target, held.message.header, now_ms, ready)
+            self._hand_out(held.message, ways, now_ms, ready)

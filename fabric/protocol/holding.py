@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from fabric.protocol.below import Below
 from fabric.protocol.custody import Destinations, HeldKey
-from fabric.protocol.envelope import Kind
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.lifetime import remaining_ms
 from fabric.protocol.limits import POINT_QUOTA_BYTES, SESSION_GRACE_MS
@@ -71,16 +70,13 @@ class Holding(Below):
         )
         if not destinations:
             self.count("ended", Code.NO_INTEREST.reason)
-            self.custody.saw(message.id, direction, expires_at_ms, ready)
+            self.custody.saw(message.id, direction, expires_at_ms, ready, header)
             return
         self.keep(message.credential, ready)
         held = Held(message, direction, header.lane, item.age_ms, now_ms, expires_at_ms, tuple(item.hops))
         self.custody.put(held, destinations, ready, [(way, moved) for way, _ in destinations] if moved else ())
         self._note_homing(held, now_ms)
-        if header.kind in (Kind.EVENT, Kind.INTEL):
-            for destination, _ in destinations:
-                if is_point(destination):
-                    self._shed(self._outbox(destination), now_ms, ready)
+        self.shed_readers(held, now_ms, ready)
 
     def _readdress(
         self, held: Held, rows: list[Row], ways: Destinations, now_ms: int, ready: Ready, *, moved: int = 1
@@ -98,12 +94,18 @@ class Holding(Below):
 
     # -- readers that are slow --------------------------------------------------------------------------
 
-    def _shed(self, outbox: Outbox, now_ms: int, ready: Ready) -> None:
-        """A control point that does not keep up loses its own oldest; nobody else waits for it."""
-        while outbox.bytes > POINT_QUOTA_BYTES:
-            row = outbox.least()
-            if row is None:
-                return  # all of it is in flight
+    def shed_readers(self, held: Held, now_ms: int, ready: Ready) -> None:
+        """After this message was added or grew: a control point that does not keep up loses its own oldest.
+
+        Nobody else waits for it. Where all else is in flight, it loses this one.
+        """
+        for row in list(held.rows.values()):
+            if row.sheddable:
+                self._shed(self._outbox(row.destination), row, now_ms, ready)
+
+    def _shed(self, outbox: Outbox, last: Row, now_ms: int, ready: Ready) -> None:
+        while outbox.bytes > POINT_QUOTA_BYTES and not last.done:
+            row = outbox.least() or last
             lost = self.sessions.lose(outbox.destination, row.held.message.header.records)
             if lost:
                 ready.persist.append(KeepGap(outbox.destination, lost))

@@ -107,6 +107,12 @@ LANE_WINDOW_BYTES: Final = 524_288
 LANE_QUOTA_BYTES: Final = 67_108_864
 # What may wait for one control point: a slow reader loses its own oldest before it can fill a lane for everybody.
 POINT_QUOTA_BYTES: Final = 16_777_216
+# Actions are remembered until they would be expired, an hour at most, and never forgotten before: these many, of which
+# one requester alone may have four fifths. At its rate that is what it can ask for in an hour.
+ACTIONS_SEEN_MAX: Final = 100_000
+ACTIONS_PER_S: Final = 20
+# Who was handed which action, until its result may have come: some hundred actions to as many targets as one may have.
+DISPATCHES_MAX: Final = 400_000
 # An unacknowledged row is sent again after this, doubling up to the maximum.
 RETRY_MS: Final = 2_000
 RETRY_MS_MAX: Final = 30_000

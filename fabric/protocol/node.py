@@ -48,6 +48,7 @@ from fabric.protocol.ready import (
     Ready,
     Renewed,
     Seen,
+    SeenAction,
     Submit,
     Tick,
 )
@@ -311,6 +312,8 @@ class Node(Believing):
                     self.take_directory(raw)
                 case Seen(id_, direction, until_ms):
                     self.custody.dedup.add(id_, direction, until_ms)
+                case SeenAction(id_, direction, until_ms, requester):
+                    self.custody.dedup.add_action(id_, direction, until_ms, requester)
                 case Put():
                     if not self._readopt(op, now_ms):
                         self.count("ended", "quarantined")
@@ -322,7 +325,8 @@ class Node(Believing):
         known = self.custody.get(op.id, op.direction)
         message = open_envelope(op.envelope, self.credentials, self.roots)
         if known is not None:  # it came again while this slept
-            known.message = known.message if isinstance(message, Reject) else known.message.united_with(message)
+            if not isinstance(message, Reject):
+                self.custody.unite(known, message)
             return True
         if isinstance(message, Reject):
             return False

@@ -36,8 +36,9 @@ KEEP_MS: Final = 7 * 86_400_000
 _TALLIES_MAX: Final = 4_096
 # An audience is its origin's choice: nobody's choices push other origins' counts out, or fill a disk.
 _ORIGIN_TALLIES_MAX: Final = 64
-# Topics named in one notice; more are counted without their names.
+# Topics named in one notice, and in all of them together; more are counted without their names.
 _ENDINGS_MAX: Final = 64
+_NAMED_MAX: Final = 32_768
 
 
 class Ending(NamedTuple):
@@ -73,8 +74,9 @@ class Tally:
     due_ms: int
     counts: dict[Ending, tuple[int, int]] = field(default_factory=dict)  # messages and records
 
-    def add(self, ending: Ending, messages: int, records: int) -> None:
-        if ending not in self.counts and len(self.counts) >= _ENDINGS_MAX:
+    def add(self, ending: Ending, messages: int, records: int, *, named: bool = True) -> None:
+        """`named`: whether there is room for another topic's name."""
+        if ending not in self.counts and (len(self.counts) >= _ENDINGS_MAX or not named):
             ending = ending._replace(topic="")
         known_messages, known_records = self.counts.get(ending, (0, 0))
         self.counts[ending] = known_messages + messages, known_records + records
@@ -98,6 +100,7 @@ class Notices:
     def __init__(self) -> None:
         self._tallies: OrderedDict[About, Tally] = OrderedDict()
         self._origins: Counter[str] = Counter()  # how many tallies each has
+        self._endings = 0  # in all tallies
         self._told_ms: OrderedDict[About, int] = OrderedDict()
         self._unsaved: dict[About, None] = {}
         self.dropped = 0  # tallies that found no room, or nobody to hear them
@@ -111,12 +114,22 @@ class Notices:
             due_ms = now_ms + FIRST_MS if told_ms is None else max(now_ms + FIRST_MS, told_ms + EVERY_MS)
             tally = self._tallies[about] = Tally(now_ms, due_ms)
             self._origins[about.origin] += 1
-            if self._origins[about.origin] > _ORIGIN_TALLIES_MAX:
-                self._drop(next(known for known in self._tallies if known.origin == about.origin))
-            elif len(self._tallies) > _TALLIES_MAX:
-                self._drop(next(iter(self._tallies)))
-        tally.add(ending, 1, header.records)
+            self._make_room(about.origin)
+        self._add(tally, ending, 1, header.records)
         self._unsaved[about] = None
+
+    def _make_room(self, origin: str) -> None:
+        """Who has the most loses its oldest: nobody's many push others' few out."""
+        if self._origins[origin] <= _ORIGIN_TALLIES_MAX:
+            if len(self._tallies) <= _TALLIES_MAX:
+                return
+            origin = max(self._origins, key=self._origins.__getitem__)
+        self._drop(next(known for known in self._tallies if known.origin == origin))
+
+    def _add(self, tally: Tally, ending: Ending, messages: int, records: int) -> None:
+        self._endings -= len(tally.counts)
+        tally.add(ending, messages, records, named=self._endings + len(tally.counts) < _NAMED_MAX)
+        self._endings += len(tally.counts)
 
     def due(self, now_ms: int) -> list[tuple[About, Tally]]:
         """What is to be told now. Whoever can tell it calls `told`; else it stays, and is offered again."""
@@ -138,7 +151,7 @@ class Notices:
         self._forget(about)
 
     def _forget(self, about: About) -> None:
-        del self._tallies[about]
+        self._endings -= len(self._tallies.pop(about).counts)
         self._origins[about.origin] -= 1
         if not self._origins[about.origin]:
             del self._origins[about.origin]
@@ -167,14 +180,18 @@ class Notices:
             origin, label, organisations, communities, recipients, since_ms, counts = msgpack.unpackb(saved.body)
             about = About(origin, Label(label), Audience(tuple(organisations), tuple(communities), tuple(recipients)))
             since_ms = min(since_ms, now_ms)  # the machine may have started anew, with another clock
-            tally = Tally(since_ms, now_ms + FIRST_MS)
-            for number, kind, topic, towards, messages, records in counts:
-                tally.add(Ending(code_of(number), Kind(kind), topic, towards), messages, records)
+            endings = [
+                (Ending(code_of(number), Kind(kind), topic, towards), messages, records)
+                for number, kind, topic, towards, messages, records in counts
+            ]
         except (ValueError, TypeError):
             self.dropped += 1
             return
-        self._tallies[about] = tally
+        tally = self._tallies[about] = Tally(since_ms, now_ms + FIRST_MS)
         self._origins[about.origin] += 1
+        for ending, messages, records in endings:
+            self._add(tally, ending, messages, records)
+        self._make_room(about.origin)
 
 
 def entries_of(tally: Tally) -> Sequence[dict[str, object]]:

@@ -42,7 +42,7 @@ class Held:
     rows: dict[str, Row] = field(default_factory=dict)
     transit_rows: int = 0  # of those in `rows`, how many may not be dropped to make room
     restored: bool = False  # read back after a restart: it may have been sent before
-    size: int = 0  # bytes when it was received; a fuller copy that replaces it changes no account
+    size: int = 0  # bytes, as they are counted here and in every outbox; changed by `Custody.replace` only
 
     def __post_init__(self) -> None:
         self.size = len(self.message.raw)
@@ -216,6 +216,14 @@ class Outbox:
     def add(self, row: Row) -> None:
         self.bytes += row.held.size
         self._lanes[row.held.lane].push(row)
+
+    def grew(self, row: Row, bytes_: int) -> None:
+        """The message of a row of this outbox became longer: it is counted wherever the row is."""
+        self.bytes += bytes_
+        if row.queued:
+            self._lanes[row.held.lane].bytes += bytes_
+        if row.sent_at_ms is not None:
+            self.in_flight_bytes[row.held.lane] += bytes_
 
     def take(self, now_ms: int, allowance_bytes: list[int]) -> Row | None:
         """The row to send next, or None. `allowance_bytes`: what the peer's credit leaves, per lane.

@@ -92,14 +92,6 @@ def publish_grant(credential: Credential, header: Header) -> PublishGrant | Reje
     return Reject(best, header.topic)
 
 
-def publish_rate_per_s(credential: Credential, topic: str) -> int:
-    """The rate of the first grant that covers the topic; 0 is not limited."""
-    for grant in credential.grants.publish:
-        if matches(grant.pattern, topic):
-            return grant.rate_per_s
-    return 0
-
-
 def check_subscribe(credential: Credential, pattern: str) -> Reject | None:
     return _refusal(subscribe_grant(credential, pattern))
 
@@ -148,22 +140,36 @@ def is_target(requester: Credential, header: Header, executor: Credential) -> bo
 
 
 def target_grant(requester: Credential, header: Header, executor: Credential) -> RequestGrant | Reject:
-    """The requester's grant by which the executor is a target; else what is missing.
+    """The requester's grant by which the executor is a target; else what is missing. See `Selection`."""
+    return Selection(requester, header).grant_for(executor)
 
-    NOBODY: the action does not select it. EXECUTE_DENIED: it may not execute it. REQUEST_DENIED: the requester may
-    not ask it of this node.
-    """
-    grants = request_grants(requester, header)
-    if isinstance(grants, Reject):
-        return grants
-    node = executor.attributes()
-    if not selects(header.to, node):
-        return Reject(Code.NOBODY, executor.id)
-    problem = check_execute(executor, header.topic)
-    if problem is not None:
-        return problem
-    granted = next((grant for grant in grants if selects(grant.to, node)), None)
-    return Reject(Code.REQUEST_DENIED, executor.id) if granted is None else granted
+
+class Selection:
+    """Whom an action is for, to be asked of many executors: what does not depend on them is looked up once."""
+
+    def __init__(self, requester: Credential, header: Header) -> None:
+        self._header = header
+        self._grants = request_grants(requester, header)
+
+    def grant_for(self, executor: Credential) -> RequestGrant | Reject:
+        """The requester's grant by which the executor is a target; else what is missing.
+
+        NOBODY: the action does not select it. EXECUTE_DENIED: it may not execute it. REQUEST_DENIED: the requester may
+        not ask it of this node.
+        """
+        if isinstance(self._grants, Reject):
+            return self._grants
+        node = executor.attributes()
+        if not selects(self._header.to, node):
+            return Reject(Code.NOBODY, executor.id)
+        problem = check_execute(executor, self._header.topic)
+        if problem is not None:
+            return problem
+        granted = next((grant for grant in self._grants if selects(grant.to, node)), None)
+        return Reject(Code.REQUEST_DENIED, executor.id) if granted is None else granted
+
+    def takes(self, executor: Credential) -> bool:
+        return not isinstance(self.grant_for(executor), Reject)
 
 
 def labels_withheld(holder: Holder, header: Header) -> tuple[Label, ...] | Reject:

@@ -9,6 +9,7 @@ they are delivered: one that the node might have begun is never offered to it ag
 from __future__ import annotations
 
 from collections import Counter
+from typing import NamedTuple
 
 from fabric.protocol.announce import announce, announce_all, answered, next_frames, pass_on
 from fabric.protocol.credentials import NodeKind
@@ -16,7 +17,7 @@ from fabric.protocol.custody import Custody
 from fabric.protocol.envelope import Header, Kind
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.lifetime import check_lifetime, remaining_ms
-from fabric.protocol.limits import RETRY_MS
+from fabric.protocol.limits import POINT_QUOTA_BYTES, RETRY_MS
 from fabric.protocol.link import Link
 from fabric.protocol.links import UPLINK
 from fabric.protocol.node import Node
@@ -57,6 +58,18 @@ _FINAL = frozenset({
 
 # What the signed bound says, which a wrong clock says of messages that are in time.
 _BY_CLOCK = frozenset({Code.EXPIRED, Code.FROM_FUTURE})
+# What is counted of each delivery besides its envelope: what this program keeps of it until it is handled.
+_HANDLING_BYTES = 1_024
+
+
+class _Handling(NamedTuple):
+    """Delivered and not handled: by which link it came, and until when it is known as a repeat afterwards."""
+
+    link: int
+    lane: Lane
+    bytes: int
+    until_ms: int
+    header: Header
 
 
 class Point(Node):
@@ -71,8 +84,8 @@ class Point(Node):
         self._denied: Counter[Code] = Counter()  # since the relay was told last
         self.put_off: Code | None = None  # why the relay last said "not now", until it took something
         self._attached_to = ""
-        # Delivered, not handled -> (the link that it came by, lane, bytes, until when a repeat may come).
-        self._handling: dict[bytes, tuple[int, Lane, int, int]] = {}
+        self._handling: dict[bytes, _Handling] = {}
+        self._handling_bytes = 0
 
     @property
     def connected(self) -> bool:
@@ -284,7 +297,7 @@ class Point(Node):
             self.counters["repeats"] += 1
             self.ack(link, message.id)
             return
-        problem = self._examine(link, item, message, now_ms)
+        problem = self._examine(link, item, message, now_ms) or self._no_room(item, message)
         fitted = problem or self.strip(message, self.me)
         if isinstance(fitted, Reject):
             link.consumed_bytes[lane] += len(item.envelope)
@@ -294,11 +307,13 @@ class Point(Node):
         until_ms = now_ms + header.ttl_ms + self.skew_ms
         if header.kind is Kind.ACTION:
             link.consumed_bytes[lane] += len(item.envelope)
-            self.custody.saw(message.id, item.direction, until_ms, ready)
+            self.custody.saw(message.id, item.direction, until_ms, ready, header)
             self.ack(link, message.id)
         else:
             self.custody.dedup.add(message.id, item.direction, until_ms)
-            self._handling[message.id] = (link.number, lane, len(item.envelope), until_ms)
+            handling = _Handling(link.number, lane, len(item.envelope), until_ms, header)
+            self._handling[message.id] = handling
+            self._handling_bytes += handling.bytes + _HANDLING_BYTES
         ready.deliver.append(Delivery(fitted, item.age_ms, tuple(item.hops)))
 
     def _examine(self, link: Link, item: Item, message: Verified, now_ms: int) -> Reject | None:
@@ -310,6 +325,8 @@ class Point(Node):
         )
         if problem is not None and problem.code in _BY_CLOCK and self.clock.doubted and item.age_ms < header.ttl_ms:
             return Reject(Code.CLOCK_SUSPECT, self.me.id)  # it may be in time, by what was told last
+        # A relay may have left out to ask. What the parent itself says, a marker or a report, is a relay's result.
+        problem = problem or check_origin(message.credential, header)
         if problem is None and header.kind is Kind.ACTION:
             if link.peer_role != Role.PARENT:
                 return Reject(Code.WRONG_DIRECTION, "actions come from the parent")
@@ -319,6 +336,14 @@ class Point(Node):
                 return Reject(Code.EXECUTE_DENIED, header.topic)
             return self.may_not_act(message, now_ms)
         return problem
+
+    def _no_room(self, item: Item, message: Verified) -> Reject | None:
+        """Whether this node takes no more now. A parent that keeps to the credit it is given never hears of it."""
+        if message.header.kind is Kind.ACTION:
+            full = self.custody.dedup.full_of_actions(message.header.origin)
+        else:
+            full = self._handling_bytes + len(item.envelope) + _HANDLING_BYTES > POINT_QUOTA_BYTES
+        return Reject(Code.BUSY, self.me.id) if full else None
 
     def may_not_act(self, action: Verified, now_ms: int) -> Reject | None:
         """Asked again immediately before it is executed: its requester may have been revoked meanwhile."""
@@ -331,13 +356,14 @@ class Point(Node):
         handling = self._handling.pop(id_, None)
         if handling is None:
             return
-        number, lane, bytes_, until_ms = handling
+        self._handling_bytes -= handling.bytes + _HANDLING_BYTES
         # On disk before the relay hears of it: a reader that keeps a file drops repeats across its own restarts.
-        self.custody.saw(id_, Direction.DOWN, until_ms, ready)
-        link = self.links.get(number, link)  # whoever sent it waits for the answer, and may not be our relay any more
+        self.custody.saw(id_, Direction.DOWN, handling.until_ms, ready, handling.header)
+        # Whoever sent it waits for the answer, and may not be our relay any more.
+        link = self.links.get(handling.link, link)
         if link is None or not link.is_open:
             return
-        link.consumed_bytes[lane] += bytes_
+        link.consumed_bytes[handling.lane] += handling.bytes
         if refused is None:
             self.ack(link, id_)
         else:

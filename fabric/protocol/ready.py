@@ -151,6 +151,15 @@ class Seen(NamedTuple):
     until_ms: int
 
 
+class SeenAction(NamedTuple):
+    """An action was taken in: it is not forgotten before its time, and counts for its requester."""
+
+    id: bytes
+    direction: Direction
+    until_ms: int
+    requester: str
+
+
 class Replace(NamedTuple):
     """A fuller copy of a held message. Of one that sleeps, a copy that may have parts which that lacks."""
 
@@ -212,17 +221,22 @@ class KeepOwner(NamedTuple):
 
 
 class KeepDispatch(NamedTuple):
-    """An action (full digest) was handed to a target here, with this label; or turned here, when target is ''."""
+    """An action (full digest) was handed to a target here, with this label; or turned here, when target is ''.
+
+    `way`: the destination by which it went. Of rows of an earlier version it and the requester are not known.
+    """
 
     digest: bytes
     target: str
     label: int
     until_ms: int
+    requester: str = ""
+    way: str = ""
 
 
 Op = (
     Put | Done | Seen | Replace | KeepCredential | KeepLists | KeepSession | KeepDispatch | KeepGap | KeepNotice
-    | KeepPosition | KeepOwner | KeepDirectory
+    | KeepPosition | KeepOwner | KeepDirectory | SeenAction
 )
 
 

@@ -15,14 +15,15 @@ from collections.abc import Sequence
 from fabric.protocol.envelope import Kind
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.lifetime import check_lifetime
-from fabric.protocol.limits import SETTLE_MS
+from fabric.protocol.limits import ACTIONS_PER_S, SETTLE_MS
 from fabric.protocol.link import Link
+from fabric.protocol.links import UPLINK
 from fabric.protocol.outbox import Row, visit_of
 from fabric.protocol.permissions import (
     DENIALS,
     check_direction,
     check_origin,
-    publish_rate_per_s,
+    publish_grant,
     request_grants,
     turns_at,
 )
@@ -50,16 +51,17 @@ class Relay(Revoking):
         link.consumed_bytes[lane] += len(item.envelope)
         self.counters["received"] += 1
         visit = seen_as = visit_of(message.id, item.moved, item.targets)
-        problem = check_direction(message.header.kind, link.peer_role, item.direction)
-        if problem is None and item.direction is Direction.UP and not item.moved and self.me.id in item.hops:
+        problem = check_direction(message.header.kind, link.peer_role, item.direction) or _check_beginning(link, item)
+        if problem is None and self._made_a_circle(item, message, now_ms):
             # It was here and went to who is below now. Taken for a repeat it would be lost, so it is known by its way.
             seen_as = visit_of(message.id, len(item.hops), item.hops)
             problem = self._check_circle(link)
-        if problem is None and item.moved:
-            problem = self._check_moved(item, message, now_ms)
-        if problem is None and self.custody.dedup.seen(seen_as, item.direction, now_ms):
+        seen = self.custody.dedup.seen(seen_as, item.direction, now_ms)
+        if problem is None and item.moved and not seen:
+            problem = self._check_moved(link, item, message, now_ms)
+        if problem is None and seen:
             self.counters["repeats"] += 1
-            self._upgrade(message, item.direction, ready)
+            self._upgrade(message, item.direction, now_ms, ready)
             self.ack(link, visit)
             return
         problem = problem or self._examine(link, item, message, now_ms)
@@ -71,17 +73,29 @@ class Relay(Revoking):
             self.nack(link, visit, stripped)
             return
         problem = self._no_room(stripped) or self._no_way_yet(link, stripped, item, now_ms)
+        problem = problem or self._check_rate(link, stripped, now_ms)
+        if problem is None and stripped.header.kind is Kind.ACTION:
+            problem = self.no_room_for_action(stripped, item)  # last: to know how much it takes is work
         if problem is not None:
             self.nack(link, visit, problem)
             return
         self.ack(link, visit)
         if seen_as != message.id:
             until_ms = now_ms + stripped.header.ttl_ms + self.skew_ms
-            self.custody.saw(seen_as, item.direction, until_ms, ready)
+            self.custody.saw(seen_as, item.direction, until_ms, ready, stripped.header)
         if item.moved:
             self._route_moved(stripped, item, now_ms, ready)
         else:
             self.route(stripped, item, now_ms, ready)
+
+    def _made_a_circle(self, item: Item, message: Verified, now_ms: int) -> bool:
+        """Whether it climbed from here before, as it says itself: an action that went down from here did not."""
+        if item.direction is not Direction.UP or item.moved or self.me.id not in item.hops:
+            return False
+        went_down = self.dispatches.turned_here(message.leaf) or self.custody.dedup.seen(
+            message.id, Direction.DOWN, now_ms
+        )
+        return not (message.header.kind is Kind.ACTION and went_down)
 
     def _check_circle(self, link: Link) -> Reject | None:
         """Whether who brings back what was here is above this relay, too. Then it stays where it is until one moves."""
@@ -101,7 +115,8 @@ class Relay(Revoking):
         """Whether its way will be known in a moment: it is not taken before (SPEC 7.8)."""
         header = message.header
         if item.moved:
-            ways = self._ways(message, item.targets)
+            up = item.direction is Direction.UP and not self._goes_down_here(message, now_ms)
+            ways = [(UPLINK, tuple(item.targets))] if up else self._ways(message, item.targets)
             back = item.direction is Direction.UP and any(way == link.destination for way, _ in ways)
             if not back and any(self._is_under_way(message, way) for way, _ in ways):
                 # One row holds what is for all of them: grown now, it would go again to those who have it.
@@ -132,8 +147,9 @@ class Relay(Revoking):
             self.skew_ms, self.by_age_only(header),
         )
         problem = problem or check_origin(message.credential, header)
-        if problem is None and link.peer_role == Role.POINT:
-            problem = self._examine_first(link, message, now_ms)
+        assert link.peer is not None
+        if problem is None and link.peer_role == Role.POINT and message.credential.id != link.peer.id:
+            problem = Reject(Code.WRONG_PEER, "a control point sends its own messages only")
         if problem is None and header.kind is Kind.RESULT:
             problem = self.check_answer(message)
         if problem is None and header.kind is Kind.ACTION:
@@ -142,17 +158,19 @@ class Relay(Revoking):
             )
         return problem
 
-    def _examine_first(self, link: Link, message: Verified, now_ms: int) -> Reject | None:
-        """What only the relay of the origin can know."""
+    def _check_rate(self, link: Link, message: Verified, now_ms: int) -> Reject | None:
+        """What only the relay of the origin can know. What there is no room for costs its origin nothing."""
         header = message.header
-        assert link.peer is not None
-        if message.credential.id != link.peer.id:
-            return Reject(Code.WRONG_PEER, "a control point sends its own messages only")
-        if header.kind in (Kind.EVENT, Kind.INTEL):
-            rate = publish_rate_per_s(message.credential, header.topic)
-            if not self.rates.allow(link.peer.id, header.records, rate, now_ms):
-                return Reject(Code.RATE_EXCEEDED, header.topic)
-        return None
+        if link.peer_role != Role.POINT or header.kind is Kind.RESULT:
+            return None
+        whose: tuple[str, object] = (header.origin, header.kind)
+        rate_per_s = ACTIONS_PER_S
+        if header.kind is not Kind.ACTION:
+            grant = publish_grant(message.credential, header)
+            assert not isinstance(grant, Reject), "`check_origin` asked for it"
+            whose, rate_per_s = (header.origin, grant), grant.rate_per_s
+        allowed = self.rates.allow(whose, header.records, rate_per_s, now_ms)
+        return None if allowed else Reject(Code.RATE_EXCEEDED, header.topic)
 
     def on_denied(self, link: Link, counts: Sequence[tuple[Code, int]], now_ms: int, ready: Ready) -> None:
         """What its own node did not let a control point do counts like what this relay would have refused."""
@@ -163,7 +181,7 @@ class Relay(Revoking):
             if code in DENIALS:
                 self.count("refused", code.reason, min(count, _DENIED_AT_ONCE_MAX))
 
-    def _upgrade(self, message: Verified, direction: Direction, ready: Ready) -> None:
+    def _upgrade(self, message: Verified, direction: Direction, now_ms: int, ready: Ready) -> None:
         """The same message by another path, with parts that the first copy lacked (SPEC 7.5)."""
         held = self.custody.get(message.id, direction)
         if held is None and not any(self.custody.asleep.rows):
@@ -172,12 +190,17 @@ class Relay(Revoking):
         if isinstance(fitted, Reject):
             return
         if held is None:
-            ready.persist.append(Replace(fitted.id, direction, fitted.raw))  # perhaps it sleeps
+            if self._no_room(fitted) is None:
+                ready.persist.append(Replace(fitted.id, direction, fitted.raw))  # perhaps it sleeps
             return
         fuller = held.message.united_with(fitted)
-        if fuller is not held.message:
-            self.counters["upgraded"] += 1
-            self.custody.replace(held, fuller, ready)
+        if fuller is held.message:
+            return
+        if not self.custody.replace(held, fuller, ready):
+            self.count("refused", Code.BUSY.reason)
+            return
+        self.counters["upgraded"] += 1
+        self.shed_readers(held, now_ms, ready)
 
     def submit(self, message: Verified, now_ms: int, ready: Ready) -> None:
         """A message of this relay's own climbs like any other."""
@@ -242,3 +265,11 @@ class Relay(Revoking):
             "age_ms": row.held.age_at(now_ms), "ttl_ms": header.ttl_ms,
         }))
         self._action_ended(row, refused, now_ms, ready)
+
+
+def _check_beginning(link: Link, item: Item) -> Reject | None:
+    """A message begins at a control point: it has been nowhere, followed nobody, and is for whom its header says."""
+    begins = not (item.moved or item.hops or item.targets)
+    if begins or link.peer_role != Role.POINT:
+        return None
+    return Reject(Code.WRONG_DIRECTION, "a control point says neither whom it is for nor where it has been")

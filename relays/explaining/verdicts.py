@@ -21,7 +21,6 @@ from fabric.protocol.permissions import (
     check_origin,
     labels_withheld,
     publish_grant,
-    publish_rate_per_s,
     request_grants,
     split_topic,
     subscribe_grant,
@@ -136,7 +135,7 @@ def explain_publish(asker: Asker, stamp: Stamp, tree: Tree) -> Explanation:
     climb = tree.climb(asker.relay)
     hops = _hops(climb.relays, header)
     said = replace(
-        said, grants=(publish_text(grant),), rate_per_s=publish_rate_per_s(asker.credential, header.topic), hops=hops,
+        said, grants=(publish_text(grant),), rate_per_s=grant.rate_per_s, hops=hops,
         unknown_above=_unknown(climb, hops),
     )
     if hops and hops[0].ends:

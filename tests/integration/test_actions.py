@@ -39,13 +39,14 @@ class Firewall:
         self.timeout = timeout
         self.sessions: list[Running] = []
 
-    def start(self) -> Running:
+    def start(self, *, waits: bool = True) -> Running:
         running = self.house.start(
             "edge", "run", "--as", self.id, "--on", "deny ipv4_net", "--exec", str(self.script), "--timeout",
             self.timeout, "--json",
         )
         self.sessions.append(running)
-        running.wait_line('"ready"')
+        if waits:
+            running.wait_line('"ready"')
         return running
 
     def runs(self, target: str) -> int:
@@ -160,15 +161,22 @@ def test_who_may_not_ask_is_denied(house, walls):
     assert done.error["code"] == "E403"
 
 
-def test_two_sessions_of_one_identity_execute_once(house, walls):
+def test_one_program_of_an_identity_executes_at_a_time(house, walls):
+    """Two would have two memories of what they did."""
     mid = walls[0]
-    second = mid.start()
+    second = mid.start(waits=False)
     (outcome,) = act(house, net("192.0.2.50"), "id=fw-m", code=0).values()
-    assert outcome["end"] == "completed"
-    assert mid.runs("192.0.2.50") == 1
-    assert second.wait_line('"completed"'), "the newest session executes"
-    second.stop()
-    # The one that stayed takes over.
+    assert outcome["end"] == "completed" and mid.runs("192.0.2.50") == 1
+    said = json.loads(second.wait(20).err.splitlines()[-1])["error"]
+    assert said["code"] == "E913" and "ledger" in said["detail"] and said["next"]
+
+
+def test_the_next_one_waits_while_it_ends(house, walls):
+    mid = walls[0]
+    following = mid.start(waits=False)
+    mid.sessions[0].stop()
+    following.wait_line('"ready"')
+    house.wait_connected("mid", "fw-m")
     (outcome,) = act(house, net("192.0.2.51"), "id=fw-m", code=0).values()
     assert outcome["end"] == "completed" and mid.runs("192.0.2.51") == 1
 

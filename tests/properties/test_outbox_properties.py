@@ -146,7 +146,7 @@ class Journey(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def complete(self, data: st.DataObject) -> None:
-        """The other parts of a message come by another way: rows carry them, accounts stay."""
+        """The other parts of a message come by another way: rows carry them, and they are counted."""
         held = [row.held for outbox in self.outboxes.values() for row in outbox.rows() if row.held.message.withheld]
         if not held:
             return
@@ -154,7 +154,8 @@ class Journey(RuleBasedStateMachine):
         fuller = one.message.united_with(next(m for m in MESSAGES if m.id == one.message.id))
         assert fuller.withheld == 0
         ready = Ready()
-        self.custody.replace(one, fuller, ready)
+        assert self.custody.replace(one, fuller, ready)
+        self.sizes[fuller.id] = len(fuller.raw)
         assert [type(op) for op in ready.persist] == [Replace]
         assert all(row.held.message is fuller for row in one.rows.values())
 
@@ -238,10 +239,12 @@ class Journey(RuleBasedStateMachine):
             mine = {id_ for id_, where in self.open if where == name}
             assert {row.held.message.id for row in outbox.rows()} == mine
             assert sum(outbox.counts()) == len(mine)
-            assert outbox.bytes == sum(row.held.size for row in outbox.rows())
+            assert outbox.bytes == sum(len(row.held.message.raw) for row in outbox.rows())
             for lane in Lane:
                 flying = [r for r in outbox.rows() if r.sent_at_ms is not None and r.held.lane == lane]
                 assert outbox.in_flight_bytes[lane] == sum(row.held.size for row in flying)
+                queued = [r for r in outbox.rows() if r.sent_at_ms is None and r.held.lane == lane]
+                assert outbox.queued_bytes(lane) == sum(row.held.size for row in queued)
         for lane in Lane:
             # Rows of readers (these are all events) count in no lane.
             ids = {id_ for (id_, where), at in self.open.items() if at == lane and not where.startswith("point:")}

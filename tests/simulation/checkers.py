@@ -16,7 +16,19 @@ from fabric.protocol.envelope import Kind, decode_envelope, leaf_of
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.outbox import Row
 from fabric.protocol.parts import read_records
-from fabric.protocol.ready import Delivered, Delivery, Done, KeepLists, Op, Published, Put, Ready, Replace, Seen
+from fabric.protocol.ready import (
+    Delivered,
+    Delivery,
+    Done,
+    KeepLists,
+    Op,
+    Published,
+    Put,
+    Ready,
+    Replace,
+    Seen,
+    SeenAction,
+)
 from fabric.protocol.relay import Relay
 from fabric.protocol.reports import NOTICE_TOPIC
 from fabric.protocol.severity import Lane
@@ -204,7 +216,7 @@ class Promises(Observer):
                         known.acked = True
                 case Replace(id_, _, envelope) if id_ in self.known:
                     self._check_stored(node, self.known[id_], envelope)
-                case Seen(id_, direction) if id_ in self.known:
+                case (Seen(id_, direction) | SeenAction(id_, direction)) if id_ in self.known:
                     if isinstance(node.core, Relay):
                         self.known[id_].passed[node.name] = None
                     elif direction is Direction.DOWN:

@@ -30,6 +30,7 @@ from fabric.protocol.ready import (
     Put,
     Replace,
     Seen,
+    SeenAction,
     may_wait,
 )
 from fabric.protocol.severity import Lane
@@ -47,7 +48,7 @@ def _name(op: Op) -> tuple[object, ...]:
     match op:
         case KeepOwner() | KeepLists() | KeepDirectory():
             return (type(op),)
-        case KeepDispatch(digest, target, _, _):
+        case KeepDispatch(digest, target):
             return (type(op), digest, target)
         case _:
             return (type(op), op[0])
@@ -81,7 +82,7 @@ class Disk:
         self._numbers: dict[Key, int] = {}
         self._last = 0
         self.held: dict[Key, Put] = {}
-        self.seen: dict[Key, Seen] = {}
+        self.seen: dict[Key, Seen | SeenAction] = {}
         self.kept: dict[tuple[object, ...], Op] = {}
         self.owed: list[Op] = []
         self.commits = 0
@@ -121,17 +122,19 @@ class Disk:
             case Replace(id_, direction, envelope):
                 put = self.held.get((id_, direction))
                 if put is not None and self.sleeps(id_, direction):
-                    self.held[id_, direction] = put._replace(envelope=unite_bodies(put.envelope, envelope))
+                    united = unite_bodies(put.envelope, envelope)
+                    self._backlog.grew(self._numbers[id_, direction], len(united) - len(put.envelope))
+                    self.held[id_, direction] = put._replace(envelope=united)
                 elif put is not None:
                     self.held[id_, direction] = put._replace(envelope=envelope)
-            case Seen():
+            case Seen() | SeenAction():
                 self._remember(op)
             case _ if _forgets(op):
                 self.kept.pop(_name(op), None)
             case _:
                 self.kept[_name(op)] = op
 
-    def _remember(self, seen: Seen) -> None:
+    def _remember(self, seen: Seen | SeenAction) -> None:
         self.seen.pop((seen.id, seen.direction), None)
         self.seen[seen.id, seen.direction] = seen
 
@@ -184,7 +187,7 @@ class Disk:
         """What was not written is gone."""
         self.owed.clear()
 
-    def flip(self, chosen: random.Random) -> Put | Seen | None:
+    def flip(self, chosen: random.Random) -> Put | Seen | SeenAction | None:
         """A bit of one row: its checksum does not match, so it is set aside when the disk is read."""
         rows = [*self.held.values(), *self.seen.values()]
         if not rows:

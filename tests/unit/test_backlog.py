@@ -282,3 +282,31 @@ def test_an_outbox_reads_all_of_it(path):
     spool = Spool(path)
     assert len(ids(spool.load(NOW))) == 3_000 and sum(spool.asleep.rows) == 0
     spool.close()
+
+
+def test_what_grows_where_it_sleeps_is_counted_and_what_comes_awake_with_it(path):
+    """Bytes counted are bytes held: in the backlog while it sleeps, in custody when it wakes."""
+    whole = [message(ZEEK, sequence=n, rules={"src_ip": Label.AMBER}) for n in range(8)]
+    empty = []
+    for n, raw in enumerate(whole):
+        envelope = decode_envelope(raw)
+        bare = encode_envelope(envelope._replace(parts=(None,) * len(envelope.parts)))
+        empty.append(Put(leaf_of(envelope.header)[:16], UP, Lane.LOW, bare, 0, T0, LATER, (), (("^", ()),)))
+        assert len(bare) < len(whole[n])
+    keep = KeepCredential(ZEEK.credential.digest, ZEEK.credential.raw)
+    spool = filled(path, keep, *empty)
+    core = Relay(PLANT.credential, PLANT.signer, AUTHORITY.key, b"s" * 16, entropy("core"), ("hq",))
+    assert core.restore(spool.load(T0), T0) == []
+    core.custody.asleep = spool.asleep
+    spool.commit([Replace(put.id, UP, raw) for put, raw in list(zip(empty, whole, strict=True))[2:5]])
+    on_disk = spool._db.execute("SELECT sum(length(body)) FROM messages").fetchone()[0]
+    assert sum(spool.asleep.bytes) + sum(core.custody.lane_bytes) == on_disk
+    assert sum(spool.asleep.signer_bytes.values()) == sum(spool.asleep.bytes)
+    spool.commit([Replace(empty[3].id, UP, whole[3])])
+    assert sum(spool.asleep.bytes) + sum(core.custody.lane_bytes) == on_disk, "a copy with no more parts adds nothing"
+    spool.commit([Done(empty[0].id, UP, "^", True), Done(empty[1].id, UP, "^", True)])
+    assert core.restore(spool.wake(), T0) == []
+    assert sum(spool.asleep.bytes) == 0 and not spool.asleep.signer_bytes
+    held = list(core.custody._held.values())
+    assert sum(core.custody.lane_bytes) == sum(len(h.message.raw) for h in held)
+    spool.close()

@@ -258,6 +258,9 @@ def test_it_goes_back_up_when_nobody_here_knows_where_to(talk):
 
 def test_what_a_child_gives_back_waits_until_the_two_agree_on_where_to(talk):
     message = intel()
+    talk.send(talk.up, message, DOWN)
+    assert len(talk.items(talk.east)) == 1
+    talk.say(talk.east, Ack([message.id]))
     given_back = Item(UP, 0, ["east"], ["reader"], message.raw, 1)
     talk.say(talk.east, Intro([FEED.credential.raw]))
     talk.say(talk.east, Data(message.header.lane, talk.now_ms, [given_back]))
@@ -273,10 +276,11 @@ def test_what_follows_somebody_waits_while_it_is_under_way_to_others_by_the_same
     """One row holds what is for all of them: grown, it would go again to those who have it, under another name."""
     gate = AUTHORITY.issue("gate", grants=Grants(execute=("deny *",)))
     talk.attach(talk.east, WALL, "cell", executes=True, session=b"w" * 16)
-    talk.attach(talk.east, gate, "cell", executes=True, session=b"g" * 16)
+    talk.attach(talk.west, gate, "west", executes=True, session=b"g" * 16)
     deny = verified(SOAR, kind=Kind.ACTION, topic="deny.ipv4_net", to="all")
-    talk.send(talk.up, deny, DOWN, targets=("wall",))
-    (first,) = talk.items(talk.east)
+    talk.send(talk.up, deny, DOWN, targets=("wall", "gate"))
+    (first,), (_,) = talk.items(talk.east), talk.items(talk.west)
+    talk.attach(talk.east, gate, "cell", executes=True, session=b"g" * 16, epoch=2)
     follows = Data(deny.header.lane, talk.now_ms, [Item(UP, 0, ["west"], ["gate"], deny.raw, 1)])
     talk.say(talk.west, follows)
     assert [code for frame in talk.heard(talk.west, Nack) for _, code, _ in frame.refusals] == [Code.BUSY]

@@ -138,26 +138,37 @@ def test_the_driver_closes_intake_when_its_disk_is_nearly_full():
     assert all(house.custody.full(lane, 0) for lane in Lane)
 
 
-def test_a_fuller_copy_is_persisted_and_sent_and_changes_no_account():
+def test_a_fuller_copy_is_persisted_and_sent_and_counted():
     house = House()
     whole = verified(ZEEK, rules={"src_ip": Label.AMBER})
     stripped = whole.with_parts_of(whole.envelope._replace(parts=(whole.envelope.parts[0], None)))
     held = Held(stripped, UP, Lane.MEDIUM, 0, T0, T0 + 60_000, ())
     house.custody.put(held, [("^", ())], house.ready)
-    size = held.size
-    house.custody.replace(held, whole, house.ready)
+    assert held.size == len(stripped.raw)
+    assert house.custody.replace(held, whole, house.ready)
     assert house.ready.persist[-1] == Replace(whole.id, UP, whole.raw)
-    assert house.custody.lane_bytes[Lane.MEDIUM] == size
+    assert house.custody.lane_bytes[Lane.MEDIUM] == house.outbox("^").bytes == held.size == len(whole.raw)
     assert house.outbox("^").take(T0, PLENTY).held.message is whole
     (row,) = held.rows.values()
     house.custody.end(row, house.ready)
     assert house.custody.lane_bytes == [0] * len(Lane)
 
 
+def test_a_fuller_copy_is_refused_where_there_is_no_room_for_what_it_adds():
+    whole = verified(ZEEK, rules={"src_ip": Label.AMBER})
+    stripped = whole.with_parts_of(whole.envelope._replace(parts=(whole.envelope.parts[0], None)))
+    house = House(quota_bytes=len(whole.raw) - 1)
+    held = Held(stripped, UP, Lane.MEDIUM, 0, T0, T0 + 60_000, ())
+    house.custody.put(held, [("^", ())], house.ready)
+    assert not house.custody.replace(held, whole, house.ready)
+    assert held.message is stripped and house.custody.lane_bytes[Lane.MEDIUM] == held.size == len(stripped.raw)
+    assert not any(isinstance(op, Replace) for op in house.ready.persist)
+
+
 def test_a_message_without_a_destination_is_remembered_only():
     house = House()
     message = verified(ZEEK)
-    house.custody.saw(message.id, UP, T0 + 5, house.ready)
+    house.custody.saw(message.id, UP, T0 + 5, house.ready, message.header)
     assert house.ready.persist == [Seen(message.id, UP, T0 + 5)]
     assert house.custody.dedup.seen(message.id, UP, T0) and len(house.custody) == 0
 

@@ -45,3 +45,48 @@ def test_a_sweep_does_bounded_work():
         seen.add(n.to_bytes(16), UP, 1)
     seen.sweep(2, steps_max=4)
     assert len(seen) == 6
+
+
+def action(n):
+    return n.to_bytes(16)
+
+
+def test_a_flood_of_other_messages_makes_it_forget_no_action():
+    seen = Dedup(seen_max=10)
+    seen.add_action(A, DOWN, 100, "soar-1")
+    for n in range(1_000):
+        seen.add(action(n), DOWN, 100)
+    assert seen.seen(A, DOWN, 99) and not seen.seen(A, DOWN, 100) and not seen.seen(A, UP, 50)
+    assert len(seen) == 11
+
+
+def test_whoever_requests_much_leaves_room_for_the_actions_of_others():
+    seen, n = Dedup(actions_max=100), 0
+    while not seen.full_of_actions("eve"):
+        seen.add_action(action(n), UP, 100, "eve")
+        n += 1
+    assert n == 80
+    while not seen.full_of_actions("mallory"):
+        seen.add_action(action(n), UP, 100, "mallory")
+        n += 1
+    assert n == 96 and not seen.full_of_actions("soar-1")
+    assert all(seen.seen(action(k), UP, 99) for k in range(n)), "nobody's is forgotten before its time"
+
+
+def test_when_their_time_is_over_there_is_room_again():
+    seen = Dedup(actions_max=10)
+    for n in range(8):
+        seen.add_action(action(n), UP, 100 + n, "eve")
+    assert seen.full_of_actions("eve")
+    seen.sweep(103)
+    assert not seen.full_of_actions("eve") and len(seen) == 4 and seen.seen(action(4), UP, 103)
+
+
+def test_an_action_that_comes_again_is_remembered_for_the_longer_time_and_counts_once():
+    seen = Dedup(actions_max=10)
+    for until_ms in (100, 300, 200):
+        seen.add_action(A, UP, until_ms, "eve")
+    seen.sweep(250)
+    assert seen.seen(A, UP, 250) and len(seen) == 1
+    seen.sweep(300)
+    assert len(seen) == 0

@@ -96,11 +96,11 @@ def test_who_is_durable_executes_nothing(house, durable):
     durable.subscribe("a.>", durable=True)
     durable.turn()
     with pytest.raises(FabricError):
-        durable.attaching.execute(print)
+        durable.attaching.check_may_execute()
     durable.attaching.forget("a.>")
     durable.turn()
-    durable.attaching.execute(print)
-    durable.turn()
+    durable.attaching.check_may_execute()
+    durable.attaching.execute(print, T0, Ready())
     assert durable.wanted.executes
     with pytest.raises(FabricError):
         durable.subscribe("b.>", durable=True)

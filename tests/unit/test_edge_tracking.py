@@ -6,6 +6,7 @@ from fabric.edge.tracking import Tracker
 from fabric.protocol.actions import End
 from fabric.protocol.credentials import NodeKind
 from fabric.protocol.envelope import Kind
+from fabric.protocol.limits import TARGETS_MAX
 from tests.support import EVERYTHING, T0, Authority, derive, verified
 
 AUTHORITY = Authority("tracking")
@@ -107,3 +108,34 @@ def test_an_action_that_reached_nobody_has_one_end_for_all(tracker):
 def test_an_action_of_which_nothing_was_heard_is_unknown(tracker):
     tracker.time_out(T0 + 10_000)
     assert [(o.target, o.end) for o in tracker.outcomes()] == [("", End.UNKNOWN)]
+
+
+def test_what_anybody_signs_before_the_targets_are_known_is_bounded(tracker):
+    """Whoever has a key of this fabric, and a relay that lets it pass, can answer my request without end."""
+    for n in range(TARGETS_MAX // 64 + 1):
+        for k in range(3):
+            take(tracker, RELAY, "unknown", [f"nobody-{n}-{k}-{j}" for j in range(64)])
+    assert len(tracker._early) == 2 * TARGETS_MAX
+    take(tracker, RELAY, "selected", ["fw-1"])
+    assert tracker._early == {} and not tracker.done
+    take(tracker, WALLS["fw-1"], "completed")
+    assert tracker.done
+
+
+def test_large_results_do_not_wait_without_end_for_the_targets(tracker, monkeypatch):
+    monkeypatch.setattr("fabric.edge.tracking._EARLY_BYTES_MAX", 50)
+    take(tracker, WALLS["fw-1"], "completed")
+    take(tracker, WALLS["fw-2"], "completed")
+    assert len(tracker._early) < 2
+
+
+def test_a_relay_s_report_says_nothing_of_what_was_done(tracker):
+    take(tracker, RELAY, "selected", ["fw-1"])
+    take(tracker, RELAY, "unknown", ["fw-1"], result={"rule": "x" * 1_000}, reason="y" * 10_000, code=["E7"])
+    outcome = tracker.ends["fw-1"]
+    assert outcome.result == {} and outcome.code == "" and len(outcome.reason) == 256
+
+
+def test_more_targets_than_there_can_be_are_not_kept(tracker):
+    take(tracker, RELAY, "selected", [f"fw-{n}" for n in range(TARGETS_MAX + 100)])
+    assert len(tracker.targets) == TARGETS_MAX

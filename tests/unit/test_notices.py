@@ -164,3 +164,38 @@ def row(destination, kind=Kind.EVENT):
 def test_readers_who_left_or_may_not_see_it_are_no_loss_of_an_origin(destination, kind, code, towards):
     ending = ending_of(row(destination, kind), Reject(code))
     assert (ending.towards if ending else None) == towards
+
+
+def test_of_many_origins_who_has_the_most_loses_first(monkeypatch):
+    monkeypatch.setattr("fabric.protocol.notices._TALLIES_MAX", 10)
+    notices = Notices()
+    note(notices, member=EDR)
+    for n in range(30):
+        note(notices, organisations=("acme", f"partner-{n}"))
+    origins = [about.origin for about, _ in notices.due(T0 + FIRST_MS)]
+    assert origins.count("edr-1") == 1 and len(origins) == 10 and notices.dropped == 21
+
+
+def test_names_of_topics_are_bounded_in_all_of_them_together(monkeypatch):
+    monkeypatch.setattr("fabric.protocol.notices._NAMED_MAX", 50)
+    notices = Notices()
+    for n in range(20):
+        for k in range(20):
+            note(notices, organisations=("acme", f"p-{n}"), ending=LATE._replace(topic=f"t{k}"))
+    tallies = notices.due(T0 + FIRST_MS)
+    named = sum(ending.topic != "" for _, tally in tallies for ending in tally.counts)
+    assert named <= 50 and sum(m for _, tally in tallies for m, _ in tally.counts.values()) == 400
+    for about, _ in tallies:
+        notices.told(about, T0 + FIRST_MS)
+    assert notices._endings == 0
+
+
+def test_what_an_earlier_process_counted_is_bounded_too(monkeypatch):
+    before = Notices()
+    for n in range(30):
+        note(before, organisations=("acme", f"partner-{n}"))
+    monkeypatch.setattr("fabric.protocol.notices._ORIGIN_TALLIES_MAX", 10)
+    after = Notices()
+    for op in before.unsaved():
+        after.restore(op, T0)
+    assert len(after.due(T0 + FIRST_MS)) == 10 and after.dropped == 20

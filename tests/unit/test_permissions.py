@@ -12,7 +12,7 @@ from fabric.protocol.permissions import (
     check_origin,
     check_subscribe,
     is_target,
-    publish_rate_per_s,
+    publish_grant,
     request_grants,
     selects,
 )
@@ -106,10 +106,14 @@ def test_nobody_labels_above_their_own_clearance(fields):
     assert judge(who, rules={"src_ip": Label.AMBER}) is None
 
 
-def test_the_rate_is_that_of_the_grant_for_the_topic():
-    who = member(publish=(PublishGrant("a.>", rate_per_s=5), PublishGrant("b.>")))
-    assert publish_rate_per_s(who.credential, "a.x") == 5
-    assert publish_rate_per_s(who.credential, "b.x") == publish_rate_per_s(who.credential, "c.x") == 0
+def test_the_grant_that_decides_is_the_first_for_the_topic_and_the_severity():
+    grants = PublishGrant("a.>", Severity.LOW), PublishGrant("a.>", rate_per_s=5), PublishGrant("b.>")
+    who = member(publish=grants)
+    decided = [
+        publish_grant(who.credential, draft(who, topic=topic, severity=severity)[0])
+        for topic, severity in (("a.x", Severity.LOW), ("a.x", Severity.CRITICAL), ("b.x", Severity.CRITICAL))
+    ]
+    assert decided == list(grants)
 
 
 # -- subscribe ------------------------------------------------------------------------------------------

@@ -60,3 +60,29 @@ def test_a_generous_grant_does_not_fill_the_bucket_of_a_tight_one():
         rates.allow("zeek-1", 1, 10_000, at_ms)
         passed += rates.allow("zeek-1", 1, 1, at_ms)
     assert passed <= 11
+
+
+def test_nobody_gets_a_full_bucket_by_having_others_pushed_out():
+    """However many come, a bucket that somebody used up is there until it is full again."""
+    rates = Rates(buckets_max=100)
+    assert allowed(rates, 1_000) == 100
+    for n in range(1_000):
+        allowed(rates, 1, origin=f"sybil-{n}")
+    assert len(rates) == 100 and allowed(rates, 1_000, at_ms=1_000) == 10
+
+
+def test_who_finds_no_room_waits_until_buckets_are_full():
+    rates = Rates(buckets_max=100)
+    for n in range(100):
+        allowed(rates, 1, origin=f"sybil-{n}")
+    assert allowed(rates, 1) == 0
+    assert allowed(rates, 1, at_ms=100) == 0, "they are looked at once a second"
+    assert allowed(rates, 1, at_ms=1_000) == 1 and len(rates) == 1
+
+
+def test_a_bucket_that_is_not_full_is_kept_when_the_others_go():
+    rates = Rates(buckets_max=2)
+    allowed(rates, 1_000)
+    allowed(rates, 1, origin="edr-1")
+    assert allowed(rates, 1, origin="new", at_ms=5_000) == 1
+    assert len(rates) == 2 and allowed(rates, 1_000, at_ms=5_000) == 50

@@ -205,7 +205,8 @@ def test_after_a_restart_all_that_was_held_goes_on_and_what_was_seen_is_known():
     talk.send(soar, message)
     assert talk.persisted(KeepDispatch)
     again = relay()
-    order = {"KeepCredential": 0, "KeepLists": 1, "KeepSession": 2, "KeepDispatch": 3, "Seen": 4, "Put": 5}
+    names = ("KeepCredential", "KeepLists", "KeepSession", "KeepDispatch", "Seen", "SeenAction", "Put")
+    order = {name: n for n, name in enumerate(names)}
     ops = sorted((op for op in talk.disk if type(op).__name__ in order), key=lambda op: order[type(op).__name__])
     assert again.core.restore(ops, again.now_ms) == []
     wall = again.connect(WALLS[0], Role.POINT)

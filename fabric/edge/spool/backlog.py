@@ -65,12 +65,20 @@ class Backlog:
         if self._by_id is None:
             self._by_id = dict(zip(self._ids, self._ids_numbers, strict=True))
         n = self._by_id.get(_short(id_))
-        return n if n is not None and any(self._is_asleep(n, lane) for lane in Lane) else None
+        return n if n is not None and any(self._asleep_at(n, lane) is not None for lane in Lane) else None
 
-    def _is_asleep(self, n: int, lane: Lane) -> bool:
+    def grew(self, n: int, bytes_: int) -> None:
+        """A row that sleeps is getting more parts: it is counted as long as it will be."""
+        for lane in Lane:
+            if (at := self._asleep_at(n, lane)) is not None:
+                self._sizes[lane][at] += bytes_
+                self.asleep.grew(lane, list(self._signers)[self._whose[lane][at]], bytes_)
+
+    def _asleep_at(self, n: int, lane: Lane) -> int | None:
+        """The place of a row that sleeps in this lane."""
         numbers = self._numbers[lane]
         at = bisect_left(numbers, n, self._next[lane])
-        return at < len(numbers) and numbers[at] == n
+        return at if at < len(numbers) and numbers[at] == n else None
 
     def ended(self, n: int) -> None:
         """A row is over. Of those that were never in here too."""

@@ -30,7 +30,17 @@ from fabric.edge.home import make_private
 from fabric.edge.spool.file import beside, free_bytes, open_or_set_aside, set_aside, take_lock
 from fabric.edge.spool.numbers import Numbers
 from fabric.edge.spool.rows import SIGNER_AT, checksum, climbing_lane, put_of, seen_of, unite_bodies
-from fabric.edge.spool.statements import CREDENTIAL, GAP, NOTICE, POSITION, SESSION, Statement, statements_of
+from fabric.edge.spool.statements import (
+    ACTION,
+    CREDENTIAL,
+    DISPATCH,
+    GAP,
+    NOTICE,
+    POSITION,
+    SESSION,
+    Statement,
+    statements_of,
+)
 from fabric.protocol.custody import Asleep
 from fabric.protocol.dedup import SEEN_MAX
 from fabric.protocol.envelope import decode_envelope
@@ -50,6 +60,7 @@ from fabric.protocol.ready import (
     Put,
     Replace,
     Seen,
+    SeenAction,
 )
 from fabric.protocol.wire import Direction
 
@@ -58,6 +69,10 @@ _FREE_BYTES_MIN = 64 * 2**20
 _BALLAST_BYTES = 8 * 2**20
 _SWEEP_MS = 60_000
 _SWEEP_ROWS = 2_000
+# Where the rows of `kept` that run out say until when they matter.
+_UNTIL_AT = {
+    DISPATCH.strip(): KeepDispatch._fields.index("until_ms"), ACTION.strip(): SeenAction._fields.index("until_ms"),
+}
 # A commit at a time, of so many that the page cache holds them: what it does not hold goes to the log, in full.
 _GIVE_BACK_PAGES = 256
 _GIVE_BACK_COMMITS = 8
@@ -77,15 +92,21 @@ class Spool:
     """`free_bytes_min`: how much of the disk stays free; below it `intake_allowed` is false.
 
     `awake_max`: how many rows of each lane that wait for the uplink only are read at the start; None: all.
+    `ballast_bytes`: the last reserve; 0 where nothing is taken in that would have to drain.
     """
 
-    def __init__(self, path: Path, free_bytes_min: int = _FREE_BYTES_MIN, awake_max: int | None = None) -> None:
+    def __init__(
+        self, path: Path, free_bytes_min: int = _FREE_BYTES_MIN, awake_max: int | None = None,
+        ballast_bytes: int = _BALLAST_BYTES,
+    ) -> None:
         self._path = path
         self._ballast = beside(path, "ballast")
         self._free_bytes_min = free_bytes_min
         self._awake_max = awake_max
+        self._ballast_bytes = ballast_bytes
         self._numbers = Numbers(awake_max)
         self._swept_ms = 0
+        self._looked_at = 0  # the row of `kept` that was last looked at for being over
         self._broken = False
         self.quarantined: list[str] = []  # one line for each row that was set aside since the start
         try:
@@ -179,9 +200,13 @@ class Spool:
         for name, _, body in self._sound("kept", "name LIKE 'notice %'"):
             yield KeepNotice(name.removeprefix(NOTICE), body)
         for _, meta, _ in self._sound("kept", "name LIKE 'dispatch %'"):
-            digest, target, label, until_ms = msgpack.unpackb(meta)
+            dispatch = KeepDispatch(*msgpack.unpackb(meta))
+            if dispatch.until_ms > now_ms:
+                yield dispatch
+        for _, meta, _ in self._sound("kept", "name LIKE 'action %'"):
+            id_, direction, until_ms, requester = msgpack.unpackb(meta)
             if until_ms > now_ms:
-                yield KeepDispatch(digest, target, label, until_ms)
+                yield SeenAction(id_, Direction(direction), until_ms, requester)
         for _, meta, _ in self._sound("seen"):
             id_, direction, until_ms = msgpack.unpackb(meta)
             if until_ms > now_ms:
@@ -321,10 +346,13 @@ class Spool:
     def sweep(self, now_ms: int) -> None:
         """Forget some of what no longer matters; bounded work a call."""
         with self._or_broken():
-            statements = [Statement("DELETE FROM seen WHERE n = ?", self._oldest_expired_seen(now_ms))]
+            statements = [
+                Statement("DELETE FROM seen WHERE n = ?", self._oldest_expired_seen(now_ms)),
+                Statement("DELETE FROM kept WHERE name = ?", self._expired_kept(now_ms)),
+            ]
             if now_ms - self._swept_ms >= _SWEEP_MS:
                 self._swept_ms = now_ms
-                statements += self._minutely(now_ms)
+                statements += self._minutely()
             statements = [statement for statement in statements if statement.rows]
             if not statements:
                 return
@@ -339,11 +367,22 @@ class Spool:
         oldest = self._db.execute("SELECT n, meta FROM seen ORDER BY n LIMIT ?", (_SWEEP_ROWS,))
         return [(n,) for n, _ in takewhile(lambda row: msgpack.unpackb(row[1])[2] <= now_ms, oldest)]
 
-    def _minutely(self, now_ms: int) -> list[Statement]:
-        dispatches = self._db.execute("SELECT name, meta FROM kept WHERE name LIKE 'dispatch %'")
-        expired = [(name,) for name, meta in dispatches if msgpack.unpackb(meta)[3] <= now_ms]
+    def _expired_kept(self, now_ms: int) -> list[tuple[Any, ...]]:
+        """Of the next rows, from the last call's on and round, what was remembered of actions until before now."""
+        rows = self._db.execute(
+            "SELECT rowid, name, meta, body, sum FROM kept WHERE rowid > ? ORDER BY rowid LIMIT ?",
+            (self._looked_at, _SWEEP_ROWS),
+        ).fetchall()
+        self._looked_at = rows[-1][0] if len(rows) == _SWEEP_ROWS else 0
+        expired: list[tuple[Any, ...]] = []
+        for _, name, meta, body, sum_ in rows:
+            at = _UNTIL_AT.get(name.partition(" ")[0])
+            if at is not None and sum_ == checksum(meta, body) and msgpack.unpackb(meta)[at] <= now_ms:
+                expired.append((name,))
+        return expired
+
+    def _minutely(self) -> list[Statement]:
         return [
-            Statement("DELETE FROM kept WHERE name = ?", expired),
             Statement("DELETE FROM seen WHERE n <= (SELECT max(n) FROM seen) - ?", [(SEEN_MAX,)]),
             # Of credentials alone: everything else in `kept` is written again and again, each time as the newest row.
             Statement(
@@ -355,7 +394,7 @@ class Spool:
 
     def intake_allowed(self) -> bool:
         """Whether there is room for more. Not while the ballast is gone: it comes back when there is room for it."""
-        wanted_bytes = self._free_bytes_min + (0 if self._ballast.exists() else _BALLAST_BYTES)
+        wanted_bytes = self._free_bytes_min + (0 if self._ballast.exists() else self._ballast_bytes)
         with self._or_broken():
             if free_bytes(self._path.parent) < wanted_bytes:
                 self._give_back()
@@ -389,10 +428,12 @@ class Spool:
         return True
 
     def _inflate_ballast(self) -> None:
-        if self._ballast.exists() or free_bytes(self._path.parent) < self._free_bytes_min + _BALLAST_BYTES:
+        if not self._ballast_bytes or self._ballast.exists():
+            return
+        if free_bytes(self._path.parent) < self._free_bytes_min + self._ballast_bytes:
             return
         with self._ballast.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, _BALLAST_BYTES)
+            os.posix_fallocate(file.fileno(), 0, self._ballast_bytes)
 
     def close(self) -> None:
         """Everything is on disk already; this only tidies up."""

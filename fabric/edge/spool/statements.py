@@ -26,12 +26,13 @@ from fabric.protocol.ready import (
     Put,
     Replace,
     Seen,
+    SeenAction,
 )
 from fabric.protocol.wire import Direction
 
 # Names in `kept` begin with what the row is; the rest makes it unique.
 CREDENTIAL, LISTS, SESSION, DISPATCH = "credential ", "lists", "session ", "dispatch "
-POSITION, OWNER, GAP, NOTICE, DIRECTORY = "position ", "owner", "gap ", "notice ", "directory"
+POSITION, OWNER, GAP, NOTICE, DIRECTORY, ACTION = "position ", "owner", "gap ", "notice ", "directory", "action "
 
 _Row = tuple[Any, ...]
 
@@ -78,6 +79,7 @@ def statements_of(
                     united = unite_bodies(body, envelope)
                     if united != body:
                         replaced[asleep] = meta, united
+                        numbers.backlog.grew(asleep, len(united) - len(body))
             case _:
                 kept.update([_kept(op)])
     return [
@@ -116,6 +118,8 @@ def _kept(op: Op) -> tuple[str, _Row | None]:
             return GAP + destination, row_of(b"", pack([records])) if records else None
         case KeepNotice(name, body):
             return NOTICE + name, row_of(b"", body) if body else None
-        case KeepDispatch(digest, target, label, until_ms):
-            return f"{DISPATCH}{digest.hex()} {target}", row_of(pack([digest, target, label, until_ms]), b"")
+        case KeepDispatch(digest, target):
+            return f"{DISPATCH}{digest.hex()} {target}", row_of(pack(list(op)), b"")
+        case SeenAction(id_, direction):
+            return f"{ACTION}{id_.hex()} {int(direction)}", row_of(pack(list(op)), b"")
     raise AssertionError(f"{type(op).__name__} is no row of `kept`")

@@ -1,0 +1,107 @@
+"""What an identity was given to execute, on this machine's disk (SPEC 9.3): no action is begun a second time.
+
+Guarantees: an action is on disk before its handler hears of it, so a program that is started again, after whatever end,
+does not execute it again; with or without an outbox, since every program of the identity uses this one file, in the
+identity's folder. One program executes at a time: another waits some seconds for it to end, and then ends itself with
+ALREADY_RUNNING. What was issued before there was a file nobody can know: it is refused (NOT_KNOWN_HERE). Without a disk
+that can be written nothing is executed: the connection ends with SPOOL_FAILED.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from fabric.edge.attaching import Attaching
+from fabric.edge.calls import Calls
+from fabric.edge.spool import Spool
+from fabric.protocol.envelope import Header
+from fabric.protocol.errors import Code, FabricError, Reject
+from fabric.protocol.point import Point
+from fabric.protocol.ready import Delivery, KeepPosition, Op, Ready, SeenAction
+
+NAME = "ledger"
+# A program that is replaced needs this long to end: what it published gets some seconds' chance (`EdgeLoop.stop`).
+_WAIT_MS = 6_000
+_TRY_MS = 250
+_SWEEP_MS = 1_000
+# The row that says since when there is a ledger: as far as a source was read is what it resembles most.
+_SINCE = "since"
+# Clocks that were measured over a network agree by this. No program ends and begins anew without its file within it.
+_CLOCKS_MS = 1_000
+
+
+class Ledger:
+    """Opened when there is the first handler; all but `execute` belongs to the connection's thread."""
+
+    def __init__(self, path: Path, core: Point, calls: Calls, attaching: Attaching) -> None:
+        self._path = path
+        self._core = core
+        self._calls = calls
+        self._attaching = attaching
+        self._take: Callable[[Delivery], None] | None = None  # while the file is waited for
+        self._give_up_ms = 0
+        self._look_ms = 0
+        self._spool: Spool | None = None
+        self._since_ms = 0
+
+    def execute(self, take: Callable[[Delivery], None]) -> None:
+        """From any thread: actions are for this session from when the file is had; `take` runs on the loop's thread."""
+        self._attaching.check_may_execute()
+
+        def begin(now_ms: int, ready: Ready) -> None:
+            self._take, self._give_up_ms = take, now_ms + _WAIT_MS
+            self.look(now_ms, ready)
+
+        self._attaching.changes()
+        self._calls.call(begin)
+
+    def look(self, now_ms: int, ready: Ready) -> None:
+        """Each turn: open it when that is wanted, and let it forget what no longer matters."""
+        if now_ms < self._look_ms:
+            return
+        if self._spool is not None:
+            self._look_ms = now_ms + _SWEEP_MS
+            self._spool.sweep(now_ms)
+        elif self._take is not None:
+            self._look_ms = now_ms + _TRY_MS
+            try:
+                self._open(now_ms)
+            except FabricError as error:
+                if error.code is not Code.ALREADY_RUNNING or now_ms >= self._give_up_ms:
+                    raise
+                return
+            self._attaching.execute(self._take, now_ms, ready)
+            self._take = None
+
+    def _open(self, now_ms: int) -> None:
+        self._spool = Spool(self._path, ballast_bytes=0)
+        ops = self._spool.load(now_ms)
+        since = [op.position for op in ops if isinstance(op, KeepPosition) and op.source == _SINCE]
+        if not since or self._spool.quarantined:  # new, or some of it cannot be read
+            since = [str(now_ms)]
+            self._spool.commit([KeepPosition(_SINCE, since[0])])
+        self._since_ms = int(since[0])
+        self._core.restore([op for op in ops if isinstance(op, SeenAction)], now_ms)
+
+    @property
+    def due_ms(self) -> int | None:
+        """When `look` must be called again, if it waits for the file."""
+        return self._look_ms if self._take is not None else None
+
+    def commit(self, ops: Sequence[Op]) -> None:
+        """Of a turn: on disk when this returns. Raises FabricError(SPOOL_FAILED)."""
+        actions = [op for op in ops if isinstance(op, SeenAction)]
+        if actions and self._spool is not None:
+            self._spool.commit(actions)
+
+    def why_not(self, action: Header, now_ms: int) -> Reject | None:
+        """Whether this action may have been executed before there was a ledger."""
+        # The file's beginning is by this machine's clock, the action's by the root's.
+        since_ms = self._since_ms + self._core.fabric_now(now_ms) - now_ms
+        return Reject(Code.NOT_KNOWN_HERE, action.topic) if action.issued_at_ms < since_ms - _CLOCKS_MS else None
+
+    def close(self) -> None:
+        if self._spool is not None:
+            self._spool.close()
+            self._spool = None

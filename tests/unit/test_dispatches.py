@@ -1,0 +1,84 @@
+"""Who was handed what, and by which way: what is known of it, for how long, and how much of whom."""
+
+from fabric.protocol.dispatches import Dispatches
+from fabric.protocol.envelope import Kind
+from fabric.protocol.limits import TTL_MAX_MS
+from fabric.protocol.ready import KeepDispatch, Ready
+from fabric.protocol.tlp import Label
+from tests.support import EVERYTHING, HOUR_MS, MINUTE_MS, T0, Authority, derive, draft
+
+AUTHORITY = Authority("dispatches")
+SOAR, EVE = (AUTHORITY.issue(name, grants=EVERYTHING) for name in ("soar-1", "eve"))
+DENY = derive("an action")
+
+
+def header(member=SOAR):
+    return draft(member, kind=Kind.ACTION, topic="deny.ipv4_net", to="all", label=Label.AMBER)[0]
+
+
+def handed(dispatches, *targets, way="relay:east", digest=DENY, member=SOAR, at_ms=T0):
+    ready = Ready()
+    for target in targets:
+        dispatches.handed(digest, target, way, header(member), at_ms, ready)
+    return ready.persist
+
+
+def test_who_was_handed_it_is_known_with_its_label_and_by_which_way():
+    dispatches = Dispatches()
+    handed(dispatches, "fw-1")
+    assert dispatches.label_of(DENY, "fw-1") is Label.AMBER and dispatches.label_of(DENY, "fw-2") is None
+    assert dispatches.label_of(derive("another"), "fw-1") is None
+    assert dispatches.ways(DENY, ["fw-1", "fw-2"]) == ["relay:east", ""]
+    assert not dispatches.turned_here(DENY)
+    dispatches.turned(DENY, header(), T0, Ready())
+    assert dispatches.turned_here(DENY)
+
+
+def test_only_what_is_new_is_written_and_the_last_way_counts():
+    dispatches = Dispatches()
+    until_ms = T0 + MINUTE_MS + HOUR_MS
+    assert handed(dispatches, "fw-1") == [
+        KeepDispatch(DENY, "fw-1", int(Label.AMBER), until_ms, "soar-1", "relay:east")
+    ]
+    assert handed(dispatches, "fw-1") == []
+    assert [op.way for op in handed(dispatches, "fw-1", way="relay:west")] == ["relay:west"]
+    assert dispatches.ways(DENY, ["fw-1"]) == ["relay:west"] and len(dispatches) == 1
+
+
+def test_it_is_forgotten_when_no_result_can_come_any_more_and_not_before():
+    dispatches = Dispatches()
+    handed(dispatches, "fw-1", "fw-2")
+    dispatches.sweep(T0 + MINUTE_MS + HOUR_MS - 1)
+    assert len(dispatches) == 2
+    dispatches.sweep(T0 + MINUTE_MS + HOUR_MS)
+    assert len(dispatches) == 0 and not dispatches.full("soar-1", 1)
+
+
+def test_many_actions_of_one_requester_leave_room_for_others_and_push_nobody_s_out():
+    dispatches, n = Dispatches(entries_max=1_000), 0
+    handed(dispatches, "fw-1")
+    while not dispatches.full("eve", 10):
+        handed(dispatches, *(f"fw-{k}" for k in range(10)), digest=derive(n), member=EVE)
+        n += 1
+    assert 0.75 * 1_000 < len(dispatches) <= 0.8 * 1_000 + 1
+    assert not dispatches.full("soar-1", 10) and dispatches.label_of(DENY, "fw-1") is Label.AMBER
+
+
+def test_an_action_with_more_targets_than_are_left_waits():
+    dispatches = Dispatches(entries_max=100)
+    assert dispatches.full("soar-1", 101) and not dispatches.full("soar-1", 50)
+
+
+def test_what_an_earlier_process_kept_is_bounded_and_no_clock_makes_it_last_for_ever():
+    dispatches = Dispatches(entries_max=10)
+    for n in range(1_000):
+        dispatches.restore(KeepDispatch(derive(n), "fw-1", 1, 2**50, "eve", "relay:east"), T0)
+    assert len(dispatches) == 10
+    dispatches.sweep(T0 + TTL_MAX_MS["action"] + HOUR_MS)
+    assert len(dispatches) == 0
+
+
+def test_a_row_of_an_earlier_version_says_who_was_a_target_and_no_way():
+    dispatches = Dispatches()
+    dispatches.restore(KeepDispatch(DENY, "fw-1", int(Label.GREEN), T0 + HOUR_MS), T0)
+    assert dispatches.label_of(DENY, "fw-1") is Label.GREEN and dispatches.ways(DENY, ["fw-1"]) == [""]
