@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from fabric.edge.home import make_private
+from fabric.files import make_private, write_private
 from fabric.protocol.links import UPLINK
 from fabric.protocol.relay import Relay
 from fabric.protocol.severity import Lane
@@ -81,10 +81,8 @@ class StatusFile:
 
         A full disk costs the state, not the relay: it drains the disk.
         """
-        temporary = self._path.with_suffix(".new")
         with suppress(OSError):
-            temporary.write_text(json.dumps(state))
-            temporary.replace(self._path)
+            write_private(self._path, json.dumps(state).encode(), durable=False)
 
     def remove(self) -> None:
         """A relay that stopped in order has no state."""

@@ -16,6 +16,7 @@ from rich.live import Live
 from rich.table import Table
 
 from fabric.edge.home import fabric_folder, fabrics
+from fabric.files import append_private, make_private
 from fabric.protocol.errors import Code, FabricError
 from fabric.protocol.lifetime import format_duration, parse_duration
 from relays import topology as topologies
@@ -77,9 +78,8 @@ def up(
 
 
 def _detach(fabric: str, relays: list[str], as_json: bool) -> None:
-    log = fabric_folder(fabric) / "run"
-    log.mkdir(parents=True, exist_ok=True)
-    with (log / "supervisor.log").open("ab") as output:
+    log = make_private(fabric_folder(fabric) / "run")
+    with append_private(log / "supervisor.log") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "relays.cli.supervise", fabric, *relays],
             stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,

@@ -26,11 +26,11 @@ from typing import Any
 
 import msgpack
 
-from fabric.edge.home import make_private
 from fabric.edge.spool.file import beside, free_bytes, open_or_set_aside, set_aside, take_lock
 from fabric.edge.spool.numbers import Numbers
 from fabric.edge.spool.rows import SIGNER_AT, checksum, climbing_lane, put_of, seen_of, unite_bodies
 from fabric.edge.spool.statements import CREDENTIAL, GAP, NOTICE, POSITION, SESSION, Statement, statements_of
+from fabric.files import make_private, open_private
 from fabric.protocol.custody import Asleep
 from fabric.protocol.dedup import SEEN_MAX
 from fabric.protocol.envelope import decode_envelope
@@ -97,7 +97,12 @@ class Spool:
         try:
             self._db, damage = open_or_set_aside(path)
             self.quarantined += [damage] if damage else []
+            if self._ballast.exists():
+                os.close(open_private(self._ballast))
             self._inflate_ballast()
+        except FabricError:
+            os.close(self._lock)
+            raise
         except (OSError, sqlite3.Error) as error:
             os.close(self._lock)
             raise FabricError(Code.SPOOL_FAILED, f"{path}: {error}") from error
@@ -391,8 +396,11 @@ class Spool:
     def _inflate_ballast(self) -> None:
         if self._ballast.exists() or free_bytes(self._path.parent) < self._free_bytes_min + _BALLAST_BYTES:
             return
-        with self._ballast.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, _BALLAST_BYTES)
+        descriptor = open_private(self._ballast)
+        try:
+            os.posix_fallocate(descriptor, 0, _BALLAST_BYTES)
+        finally:
+            os.close(descriptor)
 
     def close(self) -> None:
         """Everything is on disk already; this only tidies up."""
