@@ -2,6 +2,7 @@
 
 import ast
 import fcntl
+import json
 import os
 import stat
 from pathlib import Path
@@ -261,7 +262,7 @@ def test_a_link_where_a_state_was_once_written_first_is_let_be(folder, victim):
 
 
 def test_somebody_plants_keys_for_whoever_joins(folder, victim):
-    victim.write_text('{"curve": "%s", "sign": "%s"}' % ("00" * 32, "11" * 32))
+    victim.write_text(json.dumps({"curve": "00" * 32, "sign": "11" * 32}))
     (folder / "joining.json").symlink_to(victim)
     refused(Newcomer.of, folder / "joining.json")
     (folder / "joining.json").unlink()
