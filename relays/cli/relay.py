@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +17,7 @@ from relays.cli.exits import command
 from relays.cli.passphrase import PassphraseFile, passphrase_from
 from relays.logs import set_up_logs
 from relays.run import run_relay
+from relays.terminal import say, say_json
 
 app = typer.Typer(no_args_is_help=True, help="One relay.")
 
@@ -70,6 +70,6 @@ def bundle(
     make_identities(topology, open_authority(topology.fabric, passphrase=passphrase_from(passphrase_file)))
     files = make_bundle(ids_folder(topology.fabric) / name, output)
     if as_json:
-        print(json.dumps({"relay": name, "folder": str(output), "files": files}))
+        say_json({"relay": name, "folder": str(output), "files": files})
     else:
-        print(f"{output}: {', '.join(files)}\nCopy it to the relay's machine and run {output.name}/start there.")
+        say(f"{output}: {', '.join(files)}", f"Copy it to the relay's machine and run {output.name}/start there.")

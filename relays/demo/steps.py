@@ -134,7 +134,7 @@ def _overtake(stage: Stage) -> None:
     total = len(flood) + 1
     with show.progress("records at hq", total) as progress:
         def arrived() -> bool:
-            progress.update(progress.task_ids[0], completed=min(total, len(inbox) - began))
+            progress.update(min(total, len(inbox) - began))
             return len(inbox) - began >= total
 
         wait_until(arrived, _WAIT_S, f"all {total} records at hq")
