@@ -24,13 +24,15 @@ from rich.highlighter import JSONHighlighter
 from rich.live import Live
 from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.rule import Rule
 from rich.table import Table as RichTable
 from rich.text import Text
 
 from fabric.edge.plain import escaped
 
-# For a file or a pipe, nothing needs to be folded.
-_PIPE_COLUMNS = 200
+# In a file or a pipe nothing is folded or cut: a row is a line.
+_PIPE_COLUMNS = 4_000
+_TITLE_COLUMNS = 120
 
 
 class Cell(NamedTuple):
@@ -165,7 +167,8 @@ class Screen:
     def title(self, text: str) -> None:
         """A line across the screen, with a title in it."""
         self._console.print()
-        self._console.rule(_text(Cell(text, "bold")), align="left")
+        rule = Rule(_text(Cell(text, "bold")), align="left")
+        self._console.print(rule, width=None if self.is_terminal else _TITLE_COLUMNS)
 
     def frame(self, title: str, about: str, table: Table) -> None:
         """A table in a frame, below a line about it."""

@@ -32,8 +32,8 @@ class Show:
     def title(self, text: str) -> None:
         self._screen.title(text)
 
-    def say(self, text: str, *, pause: bool = True) -> None:
-        for line in text.split("\n"):
+    def say(self, *lines: str, pause: bool = True) -> None:
+        for line in lines:
             self._screen.say(line)
         if pause:
             self.pause()
