@@ -111,7 +111,8 @@ def test_a_sensor_writes_at_an_analyst_s_terminal(quiet):
                 me.say(Data(2, now_ms(), [Item(Direction.UP, 0, hops, [], envelope(sensor))]))
                 me.answer()
         with ControlPoint(quiet.identity("honest-1")) as honest:
-            honest.publish("detections.x", {HOSTILE: HOSTILE, "raw": b"\x00\xff", "n": float("nan"), "end": "at the end"})
+            record = {HOSTILE: HOSTILE, "raw": b"\x00\xff", "n": float("nan"), "end": "at the end"}
+            honest.publish("detections.x", record)
         text = analyst.wait_text("at the end")
         assert "x [/red] [input]" in text and '{"base64": "AP8="}' in text
         assert analyst.process.poll() is None, "and goes on"
