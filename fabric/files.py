@@ -10,6 +10,7 @@ Reading of what a user names, and of an identity's folder, follows links: secret
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import sqlite3
@@ -178,6 +179,8 @@ def check_database(path: Path) -> None:
 def _check_file(path: Path, found: os.stat_result) -> None:
     if stat.S_ISLNK(found.st_mode):
         raise _not_private(path, "is a symbolic link")
+    if stat.S_ISDIR(found.st_mode):  # a slip, not a trap
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if not stat.S_ISREG(found.st_mode):
         raise _not_private(path, "is not a regular file")
     if found.st_uid != os.geteuid():
