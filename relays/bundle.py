@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
-from fabric.edge.home import make_private
 from fabric.edge.identity import load_identity
+from fabric.files import PROGRAM_MODE, make_private, write_private
 from fabric.protocol.errors import Code, FabricError
 
 _FILES = ("identity.json", "secret.json", "credential")
@@ -74,10 +73,9 @@ def make_bundle(identity_folder: Path, output: Path) -> list[str]:
     make_private(output)
     files = [*_FILES, *(name for name in _FILES_IF_ANY if (identity_folder / name).is_file())]
     for name in files:
-        shutil.copy2(identity_folder / name, output / name)
+        write_private(output / name, (identity_folder / name).read_bytes())
     words = {"id": identity.id, "fabric": identity.fabric}
     start, unit = output / "start", output / f"message-fabric-{identity.id}.service"
-    start.write_text(_START.format(**words))
-    start.chmod(0o755)
-    unit.write_text(_UNIT.format(**words))
+    write_private(start, _START.format(**words).encode(), mode=PROGRAM_MODE)
+    write_private(unit, _UNIT.format(**words).encode())
     return [*files, start.name, unit.name]

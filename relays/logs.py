@@ -16,6 +16,7 @@ from typing import Any, TextIO, cast
 
 import structlog
 
+from fabric.edge.plain import plain_values
 from fabric.protocol.ready import Note
 
 
@@ -37,14 +38,14 @@ class _Lossy(io.TextIOBase):
 
 def set_up_logs(level: str = "info", json_lines: bool | None = None) -> None:
     as_json = not sys.stderr.isatty() if json_lines is None else json_lines
-    renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
+    renderers: list[structlog.typing.Processor] = (
+        [structlog.processors.JSONRenderer()] if as_json else [plain_values, structlog.dev.ConsoleRenderer()]
     )
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            renderer,
+            *renderers,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _Lossy(sys.stderr))),

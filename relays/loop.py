@@ -85,7 +85,8 @@ class RelayLoop:
         """Until SIGTERM or SIGINT. Raises FabricError when this relay cannot or must not run."""
         for signal_ in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signal_, self._stop)
-        self._spool = Spool(self._folder / "spool" / f"{self._identity.id}.db", awake_max=AWAKE_MAX)
+        make_private(self._folder)
+        self._spool = Spool(make_private(self._folder / "spool") / f"{self._identity.id}.db", awake_max=AWAKE_MAX)
         self._owed = Owed(self._spool)
         self._clock = Clock(make_private(self._folder / "run") / f"{self._identity.id}.clock")
         try:

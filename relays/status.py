@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from fabric.edge.home import make_private
+from fabric.files import make_private, write_private
 from fabric.protocol.links import UPLINK
 from fabric.protocol.relay import Relay
 from fabric.protocol.severity import Lane
@@ -81,9 +81,7 @@ class StatusFile:
 
         Raises OSError: a full disk costs the state, and the caller sees to it that it costs nothing else.
         """
-        temporary = self._path.with_suffix(".new")
-        temporary.write_text(json.dumps(state))
-        temporary.replace(self._path)
+        write_private(self._path, json.dumps(state).encode(), durable=False)
 
     def remove(self) -> None:
         """A relay that stopped in order has no state."""

@@ -13,7 +13,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -24,7 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fabric.edge.home import fabric_folder, make_private
+from fabric.edge.home import fabric_folder
+from fabric.files import append_private, copy_private, empty_private, make_private, open_private, write_private
 from fabric.protocol.errors import Code, FabricError
 from relays.drain import DrainFile, drain_path, end_draining
 
@@ -51,7 +51,7 @@ class Supervisor:
         self.relays = tuple(relays)
         self._home = home
         self._folder = fabric_folder(fabric, home)
-        self._run = make_private(self._folder / "run")
+        self._run = make_private(make_private(self._folder) / "run")
         self._children = [_Child(relay) for relay in relays]
         self._drains = {relay: DrainFile(drain_path(fabric, relay, home)) for relay in relays}
         self._stopping = False
@@ -82,7 +82,7 @@ class Supervisor:
         self._stopping = True
 
     def _take_lock(self) -> None:
-        self._lock = os.open(self._run / "_lock", os.O_RDWR | os.O_CREAT, 0o600)
+        self._lock = open_private(self._run / "_lock")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -97,14 +97,13 @@ class Supervisor:
 
     def _write_state(self) -> None:
         state = {"pid": os.getpid(), "fabric": self.fabric, "relays": list(self.relays), "started": time.time()}
-        temporary = self._run / "_supervisor.new"
-        temporary.write_text(json.dumps(state))
-        temporary.replace(self._run / "_supervisor.json")
+        write_private(self._run / "_supervisor.json", json.dumps(state).encode(), durable=False)
 
     def _begin_log(self, relay: str) -> None:
         """So that the last words of an earlier run are not taken for this one's."""
-        with (self._run / f"{relay}.log").open("a") as log:
-            log.write(json.dumps({"event": "supervisor starts the relay", "relay": relay, "level": "info"}) + "\n")
+        line = json.dumps({"event": "supervisor starts the relay", "relay": relay, "level": "info"})
+        with append_private(self._run / f"{relay}.log") as log:
+            log.write(line.encode() + b"\n")
 
     def _look_after(self) -> None:
         now = time.monotonic()
@@ -129,7 +128,7 @@ class Supervisor:
         command = [sys.executable, "-m", "relays.run", str(folder), "--supervisor", str(os.getpid())]
         if self._home is not None:
             command += ["--home", str(self._home)]
-        with path.open("ab") as log:
+        with append_private(path) as log:
             child.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
@@ -150,10 +149,10 @@ class Supervisor:
 
 def _rotate(log: Path) -> None:
     """Relays append to it, so what is cut away under them is all that they notice. One older file is kept."""
-    with suppress(OSError):
+    with suppress(OSError, FabricError):
         if log.stat().st_size > _LOG_BYTES_MAX:
-            shutil.copyfile(log, log.with_suffix(".log.1"))
-            os.truncate(log, 0)
+            copy_private(log, log.with_suffix(".log.1"))
+            empty_private(log)
 
 
 def supervisor_state(fabric: str, home: Path | None = None) -> dict[str, Any] | None:

@@ -15,7 +15,8 @@ from fabric.edge.compose import Stamp
 from fabric.edge.identity import Defaults
 from fabric.edge.messages import Action, messages_of
 from fabric.edge.stamps import to_ttl_ms
-from fabric.protocol.actions import End, Status, action_matches, actions_meet, check_action_pattern
+from fabric.protocol.actions import End, Status, action_matches, actions_meet, check_action_pattern, parse_action
+from fabric.protocol.arguments import check_args
 from fabric.protocol.envelope import Kind
 from fabric.protocol.errors import Code, FabricError, Reject
 from fabric.protocol.permissions import split_topic
@@ -95,7 +96,10 @@ class Handlers:
 
 
 def read_action(delivery: Delivery) -> Action | Reject:
-    """The body must say what the signed header says: what was granted is what is executed."""
+    """The body must say what the signed header says, in the one way that a requester's side writes it (SPEC 9.1).
+
+    A handler may build a rule or a command from the target: whoever signed it, it is parsed again here, by its type.
+    """
     messages = messages_of(delivery)
     if isinstance(messages, Reject):
         return messages
@@ -105,8 +109,16 @@ def read_action(delivery: Delivery) -> Action | Reject:
     if content.get("action") != action or not isinstance(target, dict) or list(target) != [target_type]:
         return Reject(Code.BAD_ACTION, header.topic)
     value = target[target_type]
-    if not isinstance(value, str) or not isinstance(args, dict):
-        return Reject(Code.BAD_ACTION, header.topic)
+    if not isinstance(value, str):
+        return Reject(Code.BAD_ACTION, f"{target_type} has a value that is no text")
+    spec = parse_action(action, f"{target_type}={value}")
+    if isinstance(spec, Reject):
+        return spec
+    if spec.target_value != value:
+        return Reject(Code.BAD_ACTION, f"{target_type} has a value that is not written in the one way")
+    problem = check_args(args)
+    if problem is not None:
+        return problem
     return Action(
         delivery.message.leaf.hex(), action, target_type, value, args, header.origin, header.severity, header.label,
         header.issued_at_ms, header.issued_at_ms + header.ttl_ms, delivery.hops,

@@ -11,9 +11,10 @@
 from __future__ import annotations
 
 import os
-import threading
 from pathlib import Path
 
+from fabric.files import make_private as make_private
+from fabric.files import write_private as write_private
 from fabric.protocol.credentials import name_ok
 from fabric.protocol.errors import Code, FabricError
 
@@ -42,26 +43,6 @@ def ids_folder(fabric: str, home: Path | None = None) -> Path:
 def revocations_path(fabric: str, home: Path | None = None) -> Path:
     """The authority's newest revocation list on this machine."""
     return fabric_folder(fabric, home) / "revocations"
-
-
-def make_private(folder: Path) -> Path:
-    """Create a folder that only its owner may enter, and its parents likewise."""
-    for path in [*reversed(folder.parents), folder]:
-        if not path.exists():
-            path.mkdir(mode=0o700, exist_ok=True)
-    folder.chmod(0o700)
-    return folder
-
-
-def write_private(path: Path, content: bytes) -> None:
-    """Write a file that only its owner may read, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def fabrics(home: Path | None = None) -> list[str]:

@@ -19,6 +19,7 @@ import zmq
 
 from fabric.edge.home import fabric_folder, ids_folder, make_private, write_private
 from fabric.edge.identity import Defaults, Dial, Identity, load_identity, save_identity
+from fabric.files import read_private
 from fabric.protocol.errors import Code, FabricError, Reject
 from fabric.protocol.joining import Answer, Token, ask_to_join, open_answer
 from fabric.protocol.limits import FRAME_BYTES_MAX, ID_BYTES, KEY_BYTES
@@ -32,6 +33,8 @@ from fabric.transport.sockets import LinkNumbers
 _AGAIN_S = 1.0
 _POLL_MS = 100
 _BACKOFF_MS_MAX = 2_000
+# Two keys as hex, and their names.
+_KEPT_BYTES_MAX = 1_024
 
 Progress = Callable[[str], None]
 
@@ -46,14 +49,15 @@ class Newcomer:
     @classmethod
     def of(cls, pending: Path) -> Newcomer:
         """New ones, kept until the answer is: who asks again with the same is answered the same."""
-        if pending.is_file():
+        make_private(pending.parent)
+        if pending.exists():
             try:
-                kept = json.loads(pending.read_bytes())
+                # Private, or somebody else could have put keys there that he has, too.
+                kept = json.loads(read_private(pending, _KEPT_BYTES_MAX))
                 return cls(bytes.fromhex(kept["curve"]), bytes.fromhex(kept["sign"]))
             except (ValueError, KeyError, TypeError) as error:
                 raise FabricError(Code.BAD_IDENTITY, f"{pending} is damaged", f"remove {pending}") from error
         made = cls(os.urandom(KEY_BYTES), os.urandom(KEY_BYTES))
-        make_private(pending.parent)
         write_private(
             pending, json.dumps({"curve": made.curve_secret.hex(), "sign": made.sign_seed.hex()}).encode()
         )

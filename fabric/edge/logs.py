@@ -8,6 +8,8 @@ import sys
 
 import structlog
 
+from fabric.edge.plain import plain_values
+
 
 def edge_log(point: str) -> structlog.typing.FilteringBoundLogger:
     """Names, ids and numbers only go in here; nothing that is labelled."""
@@ -15,6 +17,11 @@ def edge_log(point: str) -> structlog.typing.FilteringBoundLogger:
         configured: structlog.typing.FilteringBoundLogger = structlog.get_logger().bind(point=point)
         return configured
     quiet: structlog.typing.FilteringBoundLogger = structlog.wrap_logger(
-        structlog.PrintLogger(sys.stderr), wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING)
+        structlog.PrintLogger(sys.stderr), wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        # What a relay says of why it refuses ends in here.
+        processors=[
+            structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True), plain_values,
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
+        ],
     ).bind(point=point)
     return quiet

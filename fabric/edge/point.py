@@ -31,6 +31,7 @@ from fabric.edge.stamps import action_stamp, publish_stamp
 from fabric.edge.subscribed import AsyncMessages
 from fabric.edge.tracking import Tracker
 from fabric.protocol.actions import parse_action
+from fabric.protocol.arguments import check_args
 from fabric.protocol.errors import Code, FabricError, Reject
 from fabric.protocol.ready import Delivery
 from fabric.protocol.selectors import parse_selector
@@ -73,6 +74,9 @@ def request_arguments(
     if selector.selects_nobody:
         raise FabricError(Code.NOBODY, "the selector is empty", "write e.g. 'role=firewall', or 'all'")
     record = {"action": spec.action, "target": {spec.target_type: spec.target_value}, "args": dict(args or {})}
+    problem = check_args(record["args"])
+    if problem is not None:
+        raise FabricError(problem.code, problem.detail)
     return spec, record
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 
 
@@ -26,6 +27,9 @@ class Watched:
         self._look_at_ms = now_ms + self._every_ms
         try:
             found = self.path.stat()
+            if not stat.S_ISREG(found.st_mode):
+                self.problem = "not a regular file"  # a FIFO would hold up whoever reads it
+                return None
             stamp = (found.st_mtime_ns, found.st_ino, found.st_size)
             if stamp == self._stamp:
                 self.problem = ""

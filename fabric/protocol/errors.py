@@ -107,6 +107,7 @@ class Code(Enum):
     MACHINE_REFUSED = (916, "machine_refused", "the operating system refused something", "look at the path and its permissions")
     INTERNAL = (917, "internal", "a fault of this program itself", "report it with the place that is named")
     WRONG_PASSPHRASE = (918, "wrong_passphrase", "the passphrase does not open the authority's key", "try again; without it, the key is lost, and `fabric authority init` elsewhere begins anew")
+    NOT_PRIVATE = (921, "not_private", "a file or folder that has to be this user's alone is not", "run as its owner, or see who made it and move it away")
 
     def __init__(self, number: int, reason: str, cause: str, next_step: str) -> None:
         self.number = number

@@ -80,6 +80,10 @@ HOPS_MAX: Final = 16
 # How often a message may have to be sent after somebody: a node that moves so often in one message's life is lost.
 MOVED_MAX: Final = 64
 SUBSCRIPTIONS_MAX: Final = 64
+# An action's arguments are read by those who approve it, and handed to a program: times, names, a short list.
+ARGS_BYTES_MAX: Final = 16_384
+ARGS_ELEMENTS_MAX: Final = 1_024
+ARGS_DEPTH_MAX: Final = 8
 REVOCATIONS_MAX: Final = 4_096
 # A directory travels in one frame: some 2,000 relays with a network each. In it, what a topology file may say of each.
 DIRECTORY_BYTES_MAX: Final = 262_000

@@ -14,9 +14,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from fabric.files import read_private, write_private
+from fabric.protocol.errors import FabricError
+
 _LOOK_MS = 1_000
 # The machine's clock has to have moved by this much for the file to be written again: it is set, or it drifts for days.
 _MOVED_MS = 1_000
+# Three numbers and an id.
+_KEPT_BYTES_MAX = 1_024
 # Linux renews it at each start of the machine. Elsewhere a clock begins anew with each process.
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -56,8 +61,9 @@ class Clock:
             self._go_on(self._kept)
 
     def _go_on(self, kept: Path) -> None:
-        with suppress(OSError, ValueError, KeyError, TypeError, OverflowError):
-            state = json.loads(kept.read_text())
+        # A clock that somebody else put there would make messages as old or young as he likes: it is not believed.
+        with suppress(OSError, FabricError, ValueError, KeyError, TypeError, OverflowError):
+            state = json.loads(read_private(kept, _KEPT_BYTES_MAX))
             ahead_ms = int(state["wall_ahead_ms"])
             if state["boot"] == self._boot:
                 self._base_ms, self._kept_ahead_ms = int(state["base_ms"]), ahead_ms
@@ -68,10 +74,9 @@ class Clock:
 
     def _keep(self, kept: Path) -> None:
         with suppress(OSError):
-            new = kept.with_name(f"{kept.name}.new")
             state = {"boot": self._boot, "base_ms": self._base_ms, "wall_ahead_ms": self._kept_ahead_ms}
-            new.write_text(json.dumps(state))
-            new.replace(kept)
+            # Not durable: a loop would wait for the disk, and one that is lost costs no more than a first start does.
+            write_private(kept, json.dumps(state).encode(), durable=False)
 
     def now_ms(self) -> int:
         return self._base_ms + self._up_ns() // 1_000_000

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fabric.edge.home import revocations_path, write_private
+from fabric.files import append_private
 from fabric.protocol.errors import Code, FabricError, Reject
 from fabric.protocol.limits import FRAME_BYTES_MAX
 from fabric.protocol.revocations import Revocations, issue_revocations, verify_revocations
@@ -46,7 +47,7 @@ def revoke(authority: Authority, ids: Sequence[str], home: Path | None = None, w
 @contextmanager
 def _alone(authority: Authority) -> Iterator[None]:
     """Two who revoke at once sign one list after the other, not two of one version."""
-    with (authority.folder / "lock").open("w") as lock:
+    with append_private(authority.folder / "lock") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

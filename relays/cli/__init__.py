@@ -14,14 +14,15 @@ def main() -> None:
     if Path(fabric.__file__ or "").parent.parent != Path(__file__).parent.parent.parent:
         _wrong_package()
     from relays.cli.app import app
+    from relays.cli.exits import run
 
-    app()
+    run(app)
 
 
 def _wrong_package() -> NoReturn:
-    print(
+    # Nothing of ours can be imported here, the module that writes to terminals neither.
+    sys.stderr.write(
         "error E915 the import name `fabric` is that of another package here\n"
-        "  next: install message-fabric in a virtual environment of its own",
-        file=sys.stderr,
+        "  next: install message-fabric in a virtual environment of its own\n"
     )
     sys.exit(1)

@@ -13,9 +13,6 @@ from contextlib import nullcontext
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.live import Live
-from rich.table import Table
 
 from fabric.edge.blocking import ControlPoint
 from fabric.edge.handlers import Answer
@@ -27,6 +24,7 @@ from fabric.protocol.lifetime import parse_duration
 from relays.cli.exits import FAILED, PARTLY, SHORT, command
 from relays.cli.options import As, AsJson, Label_, Outbox_, Severity_, Ttl, needed
 from relays.logs import set_up_logs
+from relays.terminal import Cell, Moving, Screen, Table, json_text, say, say_json
 
 edge = typer.Typer(no_args_is_help=True, help="Be a control point.")
 # What a handler may print: a result travels in one part.
@@ -67,44 +65,42 @@ def act(
     Example: fabric act deny ipv4_net=203.0.113.9 --to 'role=firewall' --as soar-1 --ttl 60s
     """
     options: dict[str, Any] = {"severity": severity, "label": label, "ttl": ttl, "wait_ms": parse_duration(wait)}
-    console = Console()
-    live = not as_json and console.is_terminal
+    screen = Screen()
+    live = not as_json and screen.is_terminal
     outcomes: list[Outcome] = []
-    view = Live(Table(), console=console) if live else nullcontext()
-    with ControlPoint(needed(identity)) as point, view:
+    with ControlPoint(needed(identity)) as point, screen.moving() if live else nullcontext() as view:
 
         def watch(request: Request) -> None:
-            if isinstance(view, Live):
+            if isinstance(view, Moving):
                 view.update(_table(request, f"{action} {target}"))
 
         for outcome in point.request(action, target, to=to, args=parse_args(arg), watch=watch, **options):
             outcomes.append(outcome)
             if as_json:
-                print(json.dumps(outcome.to_json()), flush=True)
+                say_json(outcome.to_json())
             elif not live:
-                print(_line(outcome), flush=True)
+                say(_line(outcome))
     raise typer.Exit(_exit_of(outcomes))
 
 
 def _line(outcome: Outcome) -> str:
     why = f" {outcome.code} {outcome.reason}" if outcome.code else ""
-    result = f" {json.dumps(dict(outcome.result))}" if outcome.result else ""
+    result = f" {json_text(outcome.result, ascii_only=False)}" if outcome.result else ""
     return f"{outcome.target or 'all'}: {outcome.end}{why}{result} ({outcome.took_ms} ms)"
 
 
 def _table(request: Request, title: str) -> Table:
-    table = Table(title=title, title_justify="left")
-    for column in ("target", "end", "why", "result", "ms"):
-        table.add_column(column, overflow="fold")
+    columns = ("target", "end", "why", "result", "ms")
+    table = Table(*columns, title=title, folded=columns)
     for target in request.targets or tuple(request.outcomes):
         outcome = request.outcomes.get(target)
         if outcome is None:
-            table.add_row(target, "...", "", "", "")
+            table.row(target, "...", "", "", "")
             continue
-        style = _STYLES.get(outcome.end, "yellow")
-        table.add_row(
-            target or "all", f"[{style}]{outcome.end}[/]", f"{outcome.code} {outcome.reason}".strip(),
-            json.dumps(dict(outcome.result)) if outcome.result else "", str(outcome.took_ms),
+        table.row(
+            target or "all", Cell(outcome.end, _STYLES.get(outcome.end, "yellow")),
+            f"{outcome.code} {outcome.reason}".strip(),
+            json_text(outcome.result, ascii_only=False) if outcome.result else "", str(outcome.took_ms),
         )
     return table
 
@@ -158,8 +154,10 @@ def run(
             action, _, target_type = text.partition(" ")
             point.on_action(action, target_type.strip())(handler)
         point.wait_ready()
-        print(json.dumps({"ready": point.identity.id}) if as_json else f"{point.identity.id}: ready for {', '.join(on)}",
-              flush=True)
+        if as_json:
+            say_json({"ready": point.identity.id})
+        else:
+            say(f"{point.identity.id}: ready for {', '.join(on)}")
         stop.wait()
         if ended:
             raise ended[0]
@@ -177,8 +175,10 @@ class CommandHandler:
         answer = self._run(action)
         words = {"action": action.action, "target_type": action.target_type, "from": action.requester,
                  "end": str(answer.end), "code": answer.code.label if answer.code else ""}
-        print(json.dumps(words) if self._as_json else
-              f"{action.action} {action.target_type} from {action.requester}: {answer.end} {words['code']}", flush=True)
+        if self._as_json:
+            say_json(words)
+        else:
+            say(f"{action.action} {action.target_type} from {action.requester}: {answer.end} {words['code']}")
         return answer
 
     def _run(self, action: Action) -> Answer:

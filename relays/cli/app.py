@@ -23,6 +23,7 @@ from relays.cli import (
     topology,
 )
 from relays.logs import set_up_logs
+from relays.terminal import say
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -37,7 +38,7 @@ app = typer.Typer(
 
 def _version(value: bool) -> None:
     if value:
-        print(f"message-fabric {fabric.__version__}")
+        say(f"message-fabric {fabric.__version__}")
         raise typer.Exit
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,6 +29,7 @@ from relays.cli.exits import command
 from relays.cli.options import to_kinds, to_tags, wall_ms
 from relays.cli.passphrase import PassphraseFile, passphrase_from
 from relays.credentials import description
+from relays.terminal import say, say_json
 
 app = typer.Typer(no_args_is_help=True, help="The key that signs credentials, and who may sign for it.")
 Fabric = Annotated[str, typer.Argument(help="The fabric's name, as in its topology.")]
@@ -84,9 +84,9 @@ def backup(
     authority = open_authority(fabric)
     back_up(authority, output)
     if as_json:
-        print(json.dumps({"fabric": fabric, "file": str(output), "key": authority.public.hex()}))
+        say_json({"fabric": fabric, "file": str(output), "key": authority.public.hex()})
     else:
-        print(f"{output}: the authority of {fabric}, sealed\nfingerprint {authority.fingerprint}")
+        say(f"{output}: the authority of {fabric}, sealed", f"fingerprint {authority.fingerprint}")
 
 
 @app.command()
@@ -105,19 +105,19 @@ def restore(
 
 def _tell(authority: Authority, as_json: bool) -> None:
     if as_json:
-        print(json.dumps({
+        say_json({
             "revocations": _revocations(authority), "fabric": authority.fabric, "key": authority.public.hex(), "fingerprint": authority.fingerprint,
             "folder": str(authority.folder), "protected": authority.protected,
-        }))
+        })
         return
     said = _revocations(authority)
     kept = "sealed under a passphrase" if authority.protected else "without a passphrase: for trying things only"
-    print(f"authority of {authority.fabric} in {authority.folder}, {kept}\nfingerprint {authority.fingerprint}")
+    say(f"authority of {authority.fabric} in {authority.folder}, {kept}", f"fingerprint {authority.fingerprint}")
     if said["version"]:
         left = format_duration(max(0, (said["until_ms"] - wall_ms()) // 3_600_000 * 3_600_000))
-        print(f"revocation list {said['version']}, for another {left}")
+        say(f"revocation list {said['version']}, for another {left}")
     for id_, why in said["revoked"].items():
-        print(f"  {id_}{': ' + why if why else ''}")
+        say(f"  {id_}{': ' + why if why else ''}")
 
 
 def _revocations(authority: Authority) -> dict[str, Any]:
@@ -174,7 +174,7 @@ def delegate_(
     )
     made = delegate(topology, wanted, above)
     if as_json:
-        print(json.dumps(description(made)))
+        say_json(description(made))
     else:
-        print(f"issued {issuer} in {ids_folder(topology.fabric) / issuer}")
-        print(f"start it with: fabric issuer run --as {topology.fabric}/{issuer}")
+        say(f"issued {issuer} in {ids_folder(topology.fabric) / issuer}",
+            f"start it with: fabric issuer run --as {topology.fabric}/{issuer}")

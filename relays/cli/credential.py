@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import Annotated
 
 import typer
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
 
 from fabric.edge.blocking import ControlPoint
 from fabric.edge.home import ids_folder
@@ -25,6 +21,7 @@ from relays.cli.options import wall_ms
 from relays.cli.passphrase import PassphraseFile, passphrase_from
 from relays.cli.running import the_one
 from relays.credentials import description, identities_here, issue_again, issuer_here, needs_renewal
+from relays.terminal import Screen, Table, say, say_json
 
 app = typer.Typer(no_args_is_help=True, help="What credentials say, and how long they last.")
 Identity_ = Annotated[str, typer.Argument(metavar="ID", help="An id, fabric/id, or an identity's folder.")]
@@ -43,14 +40,14 @@ def show(identity: Identity_, as_json: AsJson = False) -> None:
     """
     credential = find_identity(identity).credential
     if as_json:
-        print(json.dumps(description(credential)))
+        say_json(description(credential))
         return
     said = description(credential)
     for name, value in said.items():
         if value not in ("", [], {}) and not name.endswith("_ms") and name not in ("curve_key", "sign_key"):
-            print(f"{name + ':':14}{_words(value)}")
-    print(f"{'valid:':14}{_time(credential.not_before_ms)} to {_time(credential.not_after_ms)}, {_left(credential)}")
-    print(f"{'renewal:':14}{_time(renew_at_ms(credential))}")
+            say(f"{name + ':':14}{_words(value)}")
+    say(f"{'valid:':14}{_time(credential.not_before_ms)} to {_time(credential.not_after_ms)}, {_left(credential)}")
+    say(f"{'renewal:':14}{_time(renew_at_ms(credential))}")
 
 
 def _words(value: object) -> str:
@@ -88,30 +85,27 @@ def list_(
     found = identities_here(name)
     if not found:
         raise FabricError(Code.NO_IDENTITY, str(ids_folder(name)))
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for column in ("id", "kind", "segment", "clearance", "issued by", "valid", "renewal"):
-        table.add_column(column, no_wrap=True)
+    table = Table("id", "kind", "segment", "clearance", "issued by", "valid", "renewal")
     damaged = 0
     for each in found:
         if not isinstance(each, Identity):
             damaged += 1
             id_, error = each
             if as_json:
-                print(json.dumps({"id": id_, "error": {"code": error.code.label, "detail": error.detail}}))
-            table.add_row(id_, error.code.label, "", "", "", error.code.cause, "")
+                say_json({"id": id_, "error": {"code": error.code.label, "detail": error.detail}})
+            table.row(id_, error.code.label, "", "", "", error.code.cause, "")
             continue
         credential = each.credential
         if as_json:
-            print(json.dumps(description(credential)))
+            say_json(description(credential))
         issuer = credential.issuers[0] if credential.issuers else "the authority"
         due = "now" if needs_renewal(credential, wall_ms()) else _time(renew_at_ms(credential))[:10]
-        table.add_row(
+        table.row(
             credential.id, credential.kind.name.lower(), credential.segment, credential.clearance.short, issuer,
             _left(credential), due,
         )
     if not as_json:
-        console = Console()
-        (console if console.is_terminal else Console(width=200)).print(table)
+        Screen().table(table)
     if damaged:
         raise typer.Exit(PARTLY)
 
@@ -127,13 +121,16 @@ def needs_renewal_(identity: Identity_, as_json: AsJson = False) -> None:
     try:
         credential = find_identity(identity).credential
     except FabricError as error:
-        print(json.dumps({"id": identity, "error": error.code.label}) if as_json else f"{identity}: {error}")
+        if as_json:
+            say_json({"id": identity, "error": error.code.label})
+        else:
+            say(f"{identity}: {error}")
         raise typer.Exit(_MISSING) from None
     due = needs_renewal(credential, wall_ms())
     if as_json:
-        print(json.dumps({"id": credential.id, "needs_renewal": due, "renew_at_ms": renew_at_ms(credential)}))
+        say_json({"id": credential.id, "needs_renewal": due, "renew_at_ms": renew_at_ms(credential)})
     else:
-        print(f"{credential.id}: {'yes' if due else 'no'}, {_left(credential)}")
+        say(f"{credential.id}: {'yes' if due else 'no'}, {_left(credential)}")
     raise typer.Exit(_NEEDS_IT if due else _NEEDS_IT_NOT)
 
 
@@ -157,9 +154,9 @@ def renew(
         identity = find_identity(id_)
         fresh = _renewed(identity, ask)
         if as_json:
-            print(json.dumps(description(fresh)))
+            say_json(description(fresh))
         else:
-            print(f"{fresh.id}: valid until {_time(fresh.not_after_ms)}")
+            say(f"{fresh.id}: valid until {_time(fresh.not_after_ms)}")
 
 
 def _renewed(identity: Identity, ask: Passphrase) -> Credential:

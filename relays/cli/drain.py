@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from fabric.protocol.errors import Code, FabricError
 from fabric.protocol.lifetime import parse_duration
 from relays.cli.exits import PARTLY, command
 from relays.cli.running import running_relays, states_of, the_one
 from relays.drain import DrainFile, Draining, drain_path, end_draining, read_draining, write_draining
+from relays.terminal import say, say_json
 
 # Over what a relay needs to see the file, to end its last turn, and to write how it went.
 _PATIENCE_S = 10.0
@@ -46,7 +45,10 @@ def drain(
     if back:
         if not end_draining(path):
             raise FabricError(Code.USAGE, f"{relay} is not drained", "see `fabric status`")
-        print(json.dumps({"relay": relay, "drained": False}) if as_json else f"{relay}: may run again")
+        if as_json:
+            say_json({"relay": relay, "drained": False})
+        else:
+            say(f"{relay}: may run again")
         return
     if read_draining(path) is None and relay not in running_relays(name):
         known = ", ".join(running_relays(name))
@@ -55,11 +57,11 @@ def drain(
     write_draining(path, Draining(within_ms))
     state = _wait(name, relay, within_ms / 1000 + _PATIENCE_S, quiet=as_json)
     if as_json:
-        print(json.dumps({"relay": relay, "drained": True, "left": list(state.left), "held": state.held}))
+        say_json({"relay": relay, "drained": True, "left": list(state.left), "held": state.held})
     else:
-        print(f"{relay}: drained" + (f", without another relay: {', '.join(state.left)}" if state.left else ""))
+        say(f"{relay}: drained" + (f", without another relay: {', '.join(state.left)}" if state.left else ""))
         if state.held:
-            print(f"{state.held} message(s) wait on its disk until it is back: fabric drain {relay} --back")
+            say(f"{state.held} message(s) wait on its disk until it is back: fabric drain {relay} --back")
     if state.left:
         raise typer.Exit(PARTLY)
 
@@ -67,7 +69,6 @@ def drain(
 def _wait(fabric: str, relay: str, timeout_s: float, *, quiet: bool) -> Draining:
     path, told = drain_path(fabric, relay), ""
     file = DrainFile(path)
-    console = Console(stderr=True)
     deadline = time.monotonic() + timeout_s
     while (state := file.look()) is not None and not state.gone:
         if time.monotonic() > deadline:
@@ -75,7 +76,7 @@ def _wait(fabric: str, relay: str, timeout_s: float, *, quiet: bool) -> Draining
         (seen,) = states_of(fabric, [relay])
         words = f"{relay}: {len(seen.get('children', []))} children and {len(seen.get('points', []))} control points left"
         if not quiet and words != told and sys.stderr.isatty():
-            console.print(words)
+            say(words, error=True)
             told = words
         time.sleep(0.1)
     if state is None:

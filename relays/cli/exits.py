@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
@@ -16,6 +15,7 @@ import typer
 
 from fabric.protocol.errors import Code, FabricError
 from relays.logs import place_of
+from relays.terminal import say, say_json, set_up
 from relays.topology import TopologyErrors
 
 DONE, FAILED, USAGE, PARTLY, NOBODY, DENIED, SHORT, HELD, UNREACHABLE = 0, 1, 2, 3, 4, 5, 6, 7, 69
@@ -54,22 +54,21 @@ def fail(error: FabricError, as_json: bool) -> NoReturn:
         raise typer.Exit(FAILED)
     if as_json:
         code = error.code
-        print(json.dumps({"error": {
+        say_json({"error": {
             "code": code.label, "reason": code.reason, "cause": code.cause, "detail": error.detail,
             "next": error.next_step,
-        }}), file=sys.stderr)
+        }}, error=True)
     else:
-        print(f"error {error}", file=sys.stderr)
-        print(f"  next: {error.next_step}", file=sys.stderr)
+        say(f"error {error}", f"  next: {error.next_step}", error=True)
     raise typer.Exit(exit_code_of(error.code))
 
 
 def _tell_problems(error: TopologyErrors, as_json: bool) -> None:
     for problem in error.problems:
         if as_json:
-            print(json.dumps(problem_json(problem)), file=sys.stderr)
+            say_json(problem_json(problem), error=True)
         elif problem.severity == "error":
-            print(problem, file=sys.stderr)
+            say(str(problem), error=True)
 
 
 def problem_json(problem: Any) -> dict[str, Any]:
@@ -103,3 +102,31 @@ def command(function: _Command) -> _Command:
             fail(FabricError(Code.INTERNAL, f"{type(error).__name__} at {place_of(error)}"), as_json)
 
     return wrapped  # type: ignore[return-value]
+
+
+def run(program: Callable[..., object]) -> NoReturn:
+    """Run a whole command line to its end. What is wrong with its arguments is told as everything else is: they hold
+    names of files, which a shell may have found."""
+    set_up()
+    try:
+        code = program(standalone_mode=False)
+    except typer.Abort:
+        say("stopped", error=True)
+        code = FAILED
+    except Exception as error:
+        # Typer's own errors, by what they can do: each of its versions keeps them elsewhere.
+        if not hasattr(error, "format_message"):
+            raise
+        say(*_usage_lines(error), error=True)
+        code = getattr(error, "exit_code", USAGE)
+    sys.exit(code if isinstance(code, int) else DONE)
+
+
+def _usage_lines(error: Any) -> list[str]:
+    context, message = getattr(error, "ctx", None), str(error.format_message())
+    if context is None:
+        return [f"Error: {message}"]
+    if message == context.get_help():  # nothing was asked for
+        return message.split("\n")
+    usage = context.get_usage().split("\n")
+    return [*usage, f"Try '{context.command_path} --help' for help.", "", f"Error: {message}"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +36,7 @@ from relays.explaining import (
     tree_here,
     tree_of,
 )
+from relays.terminal import say, say_json
 
 app = typer.Typer(no_args_is_help=True, help="Why somebody may or may not, and how far it gets. Nothing is sent.")
 File = Annotated[Path | None, typer.Option(
@@ -157,11 +157,10 @@ def _scene(name: str, file: Path | None) -> _Scene:
 
 def _tell(said: Explanation, asked: str, scene: _Scene, as_json: bool) -> NoReturn:
     if as_json:
-        print(json.dumps(_json(said, scene)))
+        say_json(_json(said, scene))
     else:
-        print(f"{asked}, as {said.asker.credential.id}: {said.verdict}")
-        for name, words in _lines(said, scene):
-            print(f"  {name:<13} {words}")
+        say(f"{asked}, as {said.asker.credential.id}: {said.verdict}")
+        say(*[f"  {name:<13} {words}" for name, words in _lines(said, scene)])
     raise typer.Exit(_EXITS[said.verdict])
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -28,6 +27,7 @@ from relays.credentials import description, identities_here
 from relays.issuing import Issuer, Register, TokenTerms, register_path
 from relays.issuing.serving import serve
 from relays.logs import set_up_logs
+from relays.terminal import say, say_json
 
 token_app = typer.Typer(no_args_is_help=True, help="Tokens with which control points join.")
 issuer_app = typer.Typer(no_args_is_help=True, help="The process that answers those who join.")
@@ -65,7 +65,7 @@ def join(
 
     def progress(words: str) -> None:
         if not as_json:
-            print(words, file=sys.stderr)
+            say(words, error=True)
 
     progress(f"relay     {read.relay}  {fingerprint(read.relay_key)}")
     progress(f"authority {read.fabric}  {fingerprint(read.authority_key)}")
@@ -73,10 +73,10 @@ def join(
     with ControlPoint(identity):
         pass
     if as_json:
-        print(json.dumps({**description(identity.credential), "folder": str(identity.folder), "relay": read.relay}))
+        say_json({**description(identity.credential), "folder": str(identity.folder), "relay": read.relay})
         return
-    print(f"joined {identity.fabric} as {identity.id}, connected to {read.relay}")
-    print(f"go on with: fabric credential show {identity.fabric}/{identity.id}")
+    say(f"joined {identity.fabric} as {identity.id}, connected to {read.relay}",
+        f"go on with: fabric credential show {identity.fabric}/{identity.id}")
 
 
 # -- tokens -------------------------------------------------------------------------------------------------
@@ -123,19 +123,19 @@ def issue(
     with Register(register_path(identity.folder)) as register:
         token = Issuer(identity, register, os.urandom).issue_token(terms, uses, ttl_ms, now_ms)
     if as_json:
-        print(json.dumps({
+        say_json({
             "token": token.encode(), "id": token.id.hex(), "issuer": identity.id, "relay": token.relay,
             "segment": terms.segment, "role": role, "clearance": terms.clearance.short, "uses": uses,
             "until_ms": now_ms + ttl_ms,
-        }))
+        })
         return
     who = f"{uses} new members" if uses > 1 else "one new member"
-    print(
+    say(
         f"for {who} as {role} in {terms.segment}, cleared for {terms.clearance.short}, within {format_duration(ttl_ms)}; "
-        f"{identity.id} has to be online\nauthority {identity.fabric}  {fingerprint(identity.authority_key)}",
-        file=sys.stderr,
+        f"{identity.id} has to be online", f"authority {identity.fabric}  {fingerprint(identity.authority_key)}",
+        error=True,
     )
-    print(f"fabric join {token.encode()}")
+    say(f"fabric join {token.encode()}")
 
 
 def _issuer_here(name: str | None, role: str, segment: str | None) -> Identity:
@@ -176,14 +176,14 @@ def list_(issuer: As = "", as_json: AsJson = False) -> None:
         over = token.until_ms <= wall_ms()
         state = "over" if over else "used up" if token.uses_left <= 0 else "open"
         if as_json:
-            print(json.dumps({
+            say_json({
                 "id": token.id.hex(), "state": state, "uses_left": token.uses_left, "until_ms": token.until_ms,
                 "role": token.terms.role, "segment": token.terms.segment, "members": used,
-            }))
+            })
         else:
             joined = f", joined: {' '.join(used)}" if used else ""
-            print(f"{token.id.hex()}  {state}  {token.terms.role} in {token.terms.segment}, "
-                  f"{token.uses_left} left{joined}")
+            say(f"{token.id.hex()}  {state}  {token.terms.role} in {token.terms.segment}, "
+                f"{token.uses_left} left{joined}")
 
 
 @token_app.command()
@@ -205,7 +205,10 @@ def withdraw(
     with Register(register_path(identity.folder)) as register:
         if not register.withdraw(id_):
             raise FabricError(Code.USAGE, f"no token {token}", "see `fabric token list`")
-    print(json.dumps({"withdrawn": token}) if as_json else f"withdrew {token}")
+    if as_json:
+        say_json({"withdrawn": token})
+    else:
+        say(f"withdrew {token}")
 
 
 # -- the issuer's process -----------------------------------------------------------------------------------

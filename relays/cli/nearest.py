@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import typer
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
 
 from fabric.edge.addresses import own_addresses
 from fabric.edge.home import fabric_folder, revocations_path
@@ -22,6 +18,7 @@ from fabric.protocol.revocations import Revocations
 from relays.authority.lists import read_revocations
 from relays.cli.exits import PARTLY, UNREACHABLE, command
 from relays.cli.options import As, AsJson, needed, wall_ms
+from relays.terminal import Screen, Table, say, say_json
 
 
 @command
@@ -63,12 +60,12 @@ def nearest(identity: As = "", as_json: AsJson = False) -> None:
     ]
     if as_json:
         for row in rows:
-            print(json.dumps(row))
+            say_json(row)
     else:
         _draw(rows)
-        print(f"this machine: {', '.join(map(str, addresses)) or 'no address'}; directory: version {directory.version}")
+        say(f"this machine: {', '.join(map(str, addresses)) or 'no address'}; directory: version {directory.version}")
         if not who.nearest:
-            print(f"{who.id} does not look for the nearest: its identity names {_names(who)}")
+            say(f"{who.id} does not look for the nearest: its identity names {_names(who)}")
     answering = [ranked.round_trip_ms is not None for ranked in ranking]
     if not any(answering):
         raise typer.Exit(UNREACHABLE)
@@ -81,17 +78,14 @@ def _names(who: Identity) -> str:
 
 
 def _draw(rows: list[dict[str, Any]]) -> None:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for column in ("", "relay", "segment", "address", "serves", "round trip", ""):
-        table.add_column(column, no_wrap=True)
+    table = Table("", "relay", "segment", "address", "serves", "round trip", "")
     for row in rows:
         trip = row["round_trip_ms"]
-        table.add_row(
+        table.row(
             str(row["place"] or "-"), row["relay"], row["segment"], row["address"], row["network"] or "",
             "" if trip is None else f"{trip:.1f} ms", ", ".join(_remarks(row)),
         )
-    console = Console()
-    (console if console.is_terminal else Console(width=200)).print(table)
+    Screen().table(table)
 
 
 def _remarks(row: dict[str, Any]) -> list[str]:

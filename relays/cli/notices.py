@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import queue
-import sys
 import time
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from fabric.edge.blocking import ControlPoint
 from fabric.edge.notices import Notice
@@ -17,17 +14,18 @@ from fabric.protocol.errors import FabricError
 from fabric.protocol.lifetime import parse_duration
 from relays.cli.exits import SHORT, command
 from relays.cli.options import As, AsJson, needed
+from relays.terminal import Screen, say, say_json
 
 _WHERE = {"up": "on the way up from", "down": "on the way down from", "reader": "for readers at"}
 
 
-def tell_notice(notice: Notice, console: Console, as_json: bool) -> None:
+def tell_notice(notice: Notice, screen: Screen, as_json: bool) -> None:
     """To a person, or as one object on standard error: what it interrupts has its own standard output."""
     if as_json:
-        print(json.dumps({"notice": notice.to_json()}), file=sys.stderr, flush=True)
+        say_json({"notice": notice.to_json()}, error=True)
         return
     for line in lines_of(notice):
-        console.print(line, markup=False, highlight=False)
+        screen.say(line)
 
 
 def lines_of(notice: Notice) -> list[str]:
@@ -68,8 +66,11 @@ def notices(
             if isinstance(notice, FabricError):
                 raise notice
             seen += 1
-            print(json.dumps(notice.to_json()) if as_json else "\n".join(lines_of(notice)), flush=True)
+            if as_json:
+                say_json(notice.to_json())
+            else:
+                say(*lines_of(notice))
     if count is not None and seen < count:
         if not as_json:
-            print(f"{seen} of {count} notices", file=sys.stderr)
+            say(f"{seen} of {count} notices", error=True)
         raise typer.Exit(SHORT)

@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from fabric.edge.blocking import ControlPoint
 from fabric.edge.messages import Message
@@ -23,6 +21,7 @@ from relays.cli.exits import FAILED, PARTLY, SHORT, command
 from relays.cli.notices import tell_notice
 from relays.cli.options import As, AsJson, FieldLabels_, Label_, Outbox_, Severity_, Ttl, needed
 from relays.lines import Line, Lines, place_of
+from relays.terminal import Cell, Screen, say, say_json
 
 # With an outbox everything is safe already: how long a command waits for the relay to have it too.
 _DRAIN_S = 5.0
@@ -91,9 +90,9 @@ def publish(
     if refusals:
         raise refusals[0]
     if as_json:
-        print(json.dumps({"id": id_, "topic": topic, "waiting": waiting}))
+        say_json({"id": id_, "topic": topic, "waiting": waiting})
     else:
-        print(f"kept {id_}: {_waits(waiting, outbox)}" if waiting else f"held {id_}")
+        say(f"kept {id_}: {_waits(waiting, outbox)}" if waiting else f"held {id_}")
 
 
 def _waits(records: int, outbox: Path | None) -> str:
@@ -127,29 +126,25 @@ def send(
     }
     if str(file) != "-" and not file.is_file():
         raise FabricError(Code.BAD_INPUT, f"{file} is no file", "name a file of JSON lines, or -")
-    console = Console(stderr=True)
-    progress = Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console,
-        disable=as_json or not console.is_terminal,
-    )
+    screen = Screen(error=True)
     began = time.monotonic()
-    sender = _Sender(console, as_json)
+    sender = _Sender(screen, as_json)
     point = ControlPoint(needed(identity), outbox=outbox)
     point.on_refused(sender.refuse)
-    point.on_notice(lambda notice: tell_notice(notice, console, as_json))
-    with point, progress:
+    point.on_notice(lambda notice: tell_notice(notice, screen, as_json))
+    with point, screen.progress(shown=not as_json and screen.is_terminal) as begin:
         source = f"send {topic} {file.resolve()}"
         lines = None if str(file) == "-" else Lines(file, follow, place_of(point.position_of(source)))
         if lines is not None and lines.lost:
-            console.print(f"where reading of {file.name} stopped is gone: it begins anew", highlight=False)
+            screen.say(f"where reading of {file.name} stopped is gone: it begins anew")
         for name in lines.unread if lines is not None else ():
-            console.print(f"{name} is compressed: what came there is left out", highlight=False)
+            screen.say(f"{name} is compressed: what came there is left out")
         total = None if follow or lines is None else lines.count()
-        task = progress.add_task(f"sending {file.name}", total=total)
+        bar = begin(f"sending {file.name}", total)
         try:
             for number, line, place in _standard_input() if lines is None else lines:
                 sender.settle(block=False)
-                progress.update(task, completed=sender.held)
+                bar.update(sender.held)
                 if not line.strip():
                     continue
                 try:
@@ -160,19 +155,19 @@ def send(
                 position = None if outbox is None or place is None else (source, place.text())
                 sender.add(number, point.publish_later(topic, content, position=position, **options))
         except KeyboardInterrupt:
-            console.print("stopping: waiting for what is on its way")
+            screen.say("stopping: waiting for what is on its way")
         sender.settle(block=True)
-        progress.update(task, completed=sender.held)
+        bar.update(sender.held)
         waiting = 0 if outbox is None or point.drain(_DRAIN_S) else point.waiting
     took = time.monotonic() - began
     summary = {"held": sender.held, "skipped": sender.skipped, "refused": sender.refused, "waiting": waiting,
                "seconds": round(took, 3)}
     if as_json:
-        print(json.dumps(summary))
+        say_json(summary)
     else:
-        print(f"{sender.held} held, {sender.skipped} skipped, {sender.refused} refused in {took:.1f} s")
+        say(f"{sender.held} held, {sender.skipped} skipped, {sender.refused} refused in {took:.1f} s")
         if waiting:
-            print(_waits(waiting, outbox))
+            say(_waits(waiting, outbox))
     if sender.last_error is not None and not sender.held:
         raise sender.last_error
     if sender.skipped or sender.refused:
@@ -188,8 +183,8 @@ class _Sender:
 
     _TOLD_MAX = 10
 
-    def __init__(self, console: Console, as_json: bool) -> None:
-        self._console = console
+    def __init__(self, screen: Screen, as_json: bool) -> None:
+        self._screen = screen
         self._as_json = as_json
         self._waiting: deque[tuple[int, Future[str]]] = deque()
         self._told = 0
@@ -224,11 +219,11 @@ class _Sender:
         if self._told > self._TOLD_MAX:
             return
         if self._as_json:
-            print(json.dumps({"line": number, "code": error.code.label, "cause": error.code.cause}), file=sys.stderr)
+            say_json({"line": number, "code": error.code.label, "cause": error.code.cause}, error=True)
         else:
-            self._console.print(f"line {number}: {error}", markup=False, highlight=False)
+            self._screen.say(f"line {number}: {error}")
         if self._told == self._TOLD_MAX:
-            self._console.print("more lines like this are counted only")
+            self._screen.say("more lines like this are counted only")
 
 
 @command
@@ -252,43 +247,49 @@ def subscribe(
     """
     timeout_s = parse_duration(timeout) / 1000 if timeout else None
     seen = 0
-    console = Console()
+    screen = Screen()
     if forget and outbox is None:
         raise FabricError(Code.USAGE, "--forget needs the --outbox that remembers", "name it with --outbox FILE")
     with ControlPoint(needed(identity), outbox=outbox) as point:
         if forget:
             point.forget(pattern)
             point.wait_ready()
-            print(json.dumps({"forgotten": pattern}) if as_json else f"nothing waits for {pattern} any more")
+            if as_json:
+                say_json({"forgotten": pattern})
+            else:
+                say(f"nothing waits for {pattern} any more")
             return
         messages = point.subscribe(pattern, timeout_s=timeout_s, durable=outbox is not None)
         if messages.in_force:
             relay = point.identity.relay.id if point.identity.relay else ""
-            told = json.dumps({"subscribed": pattern, "relay": relay})
-            print(told if as_json else f"subscribed to {pattern} at {relay}", file=sys.stderr, flush=True)
+            if as_json:
+                say_json({"subscribed": pattern, "relay": relay}, error=True)
+            else:
+                say(f"subscribed to {pattern} at {relay}", error=True)
         for message in messages:
             seen += 1
             if as_json:
-                print(json.dumps(message.to_json()), flush=True)
+                say_json(message.to_json())
             else:
-                _show(console, message)
+                _show(screen, message)
             if seen == count:
                 messages.close()
                 break
     if count is not None and seen < count:
         if not as_json:
-            print(f"{seen} of {count} messages", file=sys.stderr)
+            say(f"{seen} of {count} messages", error=True)
         raise typer.Exit(SHORT)
 
 
-def _show(console: Console, message: Message) -> None:
+def _show(screen: Screen, message: Message) -> None:
     if message.kind == "gap":
-        console.print(f"gap: {message.content['lost']} message(s) found no room while nobody read", style="yellow")
+        lost = message.content.get("lost", "some")
+        screen.say(Cell(f"gap: {lost} message(s) found no room while nobody read", "yellow"))
         return
-    console.print(
-        f"[bold]{message.topic}[/] {message.severity.name.lower()} {message.label.spelling} from {message.origin} "
-        f"via {' '.join(message.path)} age {message.age_ms} ms", highlight=False,
+    screen.say(
+        Cell(message.topic, "bold"), f" {message.severity.name.lower()} {message.label.spelling} from {message.origin} "
+        f"via {' '.join(message.path)} age {message.age_ms} ms",
     )
-    console.print_json(json.dumps(dict(message.content)), indent=None)
+    screen.json(message.content)
     for label, parts in message.withheld.items():
-        console.print(f"  withheld: {parts} part(s) {label.spelling}", style="dim", highlight=False)
+        screen.say(Cell(f"  withheld: {parts} part(s) {label.spelling}", "dim"))

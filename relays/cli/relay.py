@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +17,7 @@ from relays.cli.exits import command
 from relays.cli.passphrase import PassphraseFile, passphrase_from
 from relays.logs import set_up_logs
 from relays.run import run_relay
+from relays.terminal import say, say_json
 
 app = typer.Typer(no_args_is_help=True, help="One relay.")
 
@@ -83,15 +83,15 @@ def bundle(
     made, left, directory_left = make_only(topology, authority, [name, *(sign or [])])
     files = make_bundle(ids_folder(topology.fabric) / name, output)
     if as_json:
-        print(json.dumps({"relay": name, "folder": str(output), "files": files, "issued": made,
-                          "left": left, "directory_left": directory_left}))
+        say_json({"relay": name, "folder": str(output), "files": files, "issued": made, "left": left,
+                  "directory_left": directory_left})
         return
     if made:
-        print(f"issued: {', '.join(made)}")
+        say(f"issued: {', '.join(made)}")
     if left:
-        print(f"left as they are, though {file} says something else of them: {', '.join(left)}")
-        print(f"  next: where it is meant, {' '.join(f'--sign {id_}' for id_ in left)}")
+        say(f"left as they are, though {file} says something else of them: {', '.join(left)}",
+            f"  next: where it is meant, {' '.join(f'--sign {id_}' for id_ in left)}")
     if directory_left:
-        print(f"left as it is, though {file} says something else of other relays: the directory of relays")
-        print(f"  next: where it is meant, fabric up {file}")
-    print(f"{output}: {', '.join(files)}\nCopy it to the relay's machine and run {output.name}/start there.")
+        say(f"left as it is, though {file} says something else of other relays: the directory of relays",
+            f"  next: where it is meant, fabric up {file}")
+    say(f"{output}: {', '.join(files)}", f"Copy it to the relay's machine and run {output.name}/start there.")

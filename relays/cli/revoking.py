@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import Annotated
 
@@ -18,6 +17,7 @@ from relays.cli.exits import PARTLY, command
 from relays.cli.passphrase import PassphraseFile, passphrase_from
 from relays.issuing.members import members_here
 from relays.reach import applied, relays_here
+from relays.terminal import say, say_json
 
 _POLL_S = 0.05
 
@@ -58,9 +58,9 @@ def revoke_(
     authority = open_authority(fabric, passphrase=passphrase_from(passphrase_file))
     lists = revoke(authority, named, why=why)
     if as_json:
-        print(json.dumps({"version": lists.version, "revoked": named, "until_ms": lists.not_after_ms}), flush=True)
+        say_json({"version": lists.version, "revoked": named, "until_ms": lists.not_after_ms})
     else:
-        print(f"revoked {', '.join(named)} (list {lists.version})" if named else f"signed again (list {lists.version})")
+        say(f"revoked {', '.join(named)} (list {lists.version})" if named else f"signed again (list {lists.version})")
     if wait is not None:
         _wait(fabric, lists, set(named), parse_duration(wait) / 1_000, as_json)
 
@@ -89,7 +89,7 @@ def _wait(fabric: str, lists: Revocations, gone: set[str], timeout_s: float, as_
 def _tell(relay: str, lists: Revocations, at_ms: int | None, as_json: bool) -> None:
     after_ms = None if at_ms is None else max(0, at_ms - lists.issued_at_ms)
     if as_json:
-        print(json.dumps({"relay": relay, "version": lists.version, "after_ms": after_ms}), flush=True)
+        say_json({"relay": relay, "version": lists.version, "after_ms": after_ms})
     else:
         words = "NOT REACHED" if after_ms is None else f"in force after {after_ms / 1_000:.2f} s"
-        print(f"{relay}: {words}", flush=True)
+        say(f"{relay}: {words}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import time
@@ -10,12 +9,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.live import Live
-from rich.table import Table
 
 from fabric.edge.home import fabric_folder, fabrics
+from fabric.files import append_private, make_private
 from fabric.protocol.errors import Code, FabricError
 from fabric.protocol.lifetime import format_duration, parse_duration
 from relays import topology as topologies
@@ -34,9 +30,9 @@ from relays.cli.passphrase import PassphraseFile, passphrase_from
 from relays.drain import drain_path, read_draining
 from relays.status import STALE_MS, read_status
 from relays.supervisor import Supervisor, last_words, stop_supervisor, supervisor_state
+from relays.terminal import Cell, Screen, Table, say, say_json
 
 _START_S = 30.0
-_PIPE_COLUMNS = 200
 _State = dict[str, Any]
 
 
@@ -75,7 +71,7 @@ def up(
     _tell_strays(topology.fabric)
     relays = [name for name in topology.relays if not only or name in only]
     if made and not as_json:
-        print(f"issued {len(made)} identities in {fabric_folder(topology.fabric) / 'ids'}", file=sys.stderr)
+        say(f"issued {len(made)} identities in {fabric_folder(topology.fabric) / 'ids'}", error=True)
     if detach:
         _detach(topology.fabric, relays, as_json)
         return
@@ -83,14 +79,13 @@ def up(
     if as_json or not sys.stdout.isatty():
         supervisor.run(_line_printer(topology.fabric, relays, as_json))
         return
-    with Live(Table(), refresh_per_second=4, console=Console()) as live:
+    with Screen().moving() as live:
         supervisor.run(lambda: live.update(_table(topology.fabric, states_of(topology.fabric, relays))))
 
 
 def _detach(fabric: str, relays: list[str], as_json: bool) -> None:
-    log = fabric_folder(fabric) / "run"
-    log.mkdir(parents=True, exist_ok=True)
-    with (log / "_supervisor.log").open("ab") as output:
+    log = make_private(fabric_folder(fabric) / "run")
+    with append_private(log / "_supervisor.log") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "relays.cli.supervise", fabric, *relays],
             stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
@@ -113,7 +108,7 @@ def _detach(fabric: str, relays: list[str], as_json: bool) -> None:
     _show(fabric, states, as_json)
     down = [state for state in states if state["state"] != "up"]
     if not as_json:
-        print(f"stop it with: fabric down {fabric}", file=sys.stderr)
+        say(f"stop it with: fabric down {fabric}", error=True)
     if down:
         raise typer.Exit(FAILED if len(down) == len(states) else PARTLY)
 
@@ -126,7 +121,10 @@ def _line_printer(fabric: str, relays: list[str], as_json: bool) -> Any:
             if told.get(state["relay"]) != state["state"]:
                 told[state["relay"]] = state["state"]
                 words = f" ({state['why']})" if state.get("why") else ""
-                print(json.dumps(state) if as_json else f"{state['relay']}: {state['state']}{words}", flush=True)
+                if as_json:
+                    say_json(state)
+                else:
+                    say(f"{state['relay']}: {state['state']}{words}")
 
     return every
 
@@ -142,7 +140,10 @@ def down(
     """
     name = fabric or the_one(running_only=True)
     stop_supervisor(name)
-    print(json.dumps({"stopped": name}) if as_json else f"{name}: stopped")
+    if as_json:
+        say_json({"stopped": name})
+    else:
+        say(f"{name}: stopped")
 
 
 @command
@@ -176,7 +177,7 @@ def _tell_strays(fabric: str) -> None:
     """On standard error, also with --json: whoever was taken out of the file and goes on all the same."""
     known = kept_ids(fabric)
     for id_ in strays(fabric, known) if known is not None else []:
-        print(f"warning {stray_words(id_)}", file=sys.stderr)
+        say(f"warning {stray_words(id_)}", error=True)
 
 
 def the_one(*, running_only: bool) -> str:
@@ -247,20 +248,14 @@ def _clock_words(offset_ms: int) -> str:
 def _show(fabric: str, states: list[_State], as_json: bool) -> None:
     if as_json:
         for state in states:
-            print(json.dumps(state))
+            say_json(state)
     else:
-        console = Console()
-        if not console.is_terminal:
-            console = Console(width=_PIPE_COLUMNS)  # for a file or a pipe, nothing needs to be folded
-        console.print(_table(fabric, states))
+        Screen().table(_table(fabric, states))
 
 
 def _table(fabric: str, states: list[_State]) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, title=f"fabric {fabric}", title_justify="left")
-    for column in ("relay", "state", "pid", "clearance", "parent"):
-        table.add_column(column, no_wrap=True)
-    for column in ("children", "points", "queue u/c/h/m/l", "drops"):
-        table.add_column(column, overflow="fold")
+    folded = ("children", "points", "queue u/c/h/m/l", "drops")
+    table = Table("relay", "state", "pid", "clearance", "parent", *folded, title=f"fabric {fabric}", folded=folded)
     for state in states:
         queue = "/".join(str(n) for n in state.get("queue", {}).values())
         counters = state.get("counters", {})
@@ -270,8 +265,8 @@ def _table(fabric: str, states: list[_State]) -> Table:
         )
         faults = sum(value for key, value in counters.items() if key.startswith("faults:"))
         style = {"up": "green", "down": "red", "hanging": "red"}.get(state["state"], "yellow")
-        table.add_row(
-            state["relay"], f"[{style}]{state['state']}[/]", str(state["pid"] or ""), state.get("clearance", ""),
+        table.row(
+            state["relay"], Cell(state["state"], style), str(state["pid"] or ""), state.get("clearance", ""),
             _parent_of(state), _named(state, "children"), _named(state, "points"),
             queue, "; ".join(filter(None, [state.get("why"), _faults(faults), drops])),
         )

@@ -6,6 +6,7 @@ import sys
 
 from fabric.protocol.errors import FabricError
 from relays.supervisor import Supervisor
+from relays.terminal import say
 
 
 def main() -> int:
@@ -13,7 +14,7 @@ def main() -> int:
     try:
         Supervisor(fabric, relays).run()
     except FabricError as error:
-        print(error, file=sys.stderr)
+        say(str(error), error=True)
         return 1
     return 0
 

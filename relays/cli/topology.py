@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +11,7 @@ from relays import topology as topologies
 from relays.authority import check_strays
 from relays.cli.exits import FAILED, command, problem_json
 from relays.issuing.members import check_members, members_here
+from relays.terminal import say, say_json
 
 app = typer.Typer(no_args_is_help=True, help="Check and draw topology files.")
 File = Annotated[Path, typer.Argument(help="The topology file.", exists=True, dir_okay=False, readable=True)]
@@ -37,10 +37,13 @@ def lint(
         problems += check_strays(topology)
     errors = [p for p in problems if p.severity == "error"]
     for problem in problems:
-        print(json.dumps(problem_json(problem)) if as_json else problem)
+        if as_json:
+            say_json(problem_json(problem))
+        else:
+            say(str(problem))
     if not as_json:
         warnings = len(problems) - len(errors)
-        print(f"{file}: {len(errors)} errors, {warnings} warnings")
+        say(f"{file}: {len(errors)} errors, {warnings} warnings")
     if errors:
         raise typer.Exit(FAILED)
 
@@ -58,7 +61,7 @@ def graph(
     """
     topology = topologies.load(file)
     if as_json:
-        print(json.dumps({
+        say_json({
             "fabric": topology.fabric,
             "relays": [
                 {"id": r.id, "parent": r.parent, "backups": r.backups, "segment": r.segment,
@@ -69,6 +72,7 @@ def graph(
                 {"id": p.id, "relay": p.relay, "backups": p.backups, "role": p.role, "clearance": p.clearance.short}
                 for p in topology.points.values()
             ],
-        }))
+        })
         return
-    print(topologies.mermaid(topology) if mermaid else topologies.draw(topology), end="")
+    drawn = topologies.mermaid(topology) if mermaid else topologies.draw(topology)
+    say(*drawn.removesuffix("\n").split("\n"))

@@ -12,8 +12,6 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from rich.console import Console
-
 from fabric.protocol.errors import FabricError
 from relays.cli.exits import FAILED, exit_code_of
 from relays.demo.book import Book
@@ -23,6 +21,7 @@ from relays.demo.show import Show
 from relays.demo.steps import CHECKS, Stage, run_steps
 from relays.demo.throwaway import Throwaway
 from relays.logs import set_up_logs
+from relays.terminal import Screen, say, set_up
 from relays.topology import TopologyErrors
 
 _TOPOLOGY = Path(__file__).parents[2] / "topologies" / "enterprise.toml"
@@ -38,6 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--topology", type=Path, default=_TOPOLOGY, metavar="FILE",
                         help="a copy of topologies/enterprise.toml with other ports")
     parsed = parser.parse_args(arguments)
+    set_up()
     set_up_logs("critical")
     # A handler that raises KeyboardInterrupt unwinds everything, so whatever ends the demo cleans up too.
     for signal_ in (signal.SIGTERM, signal.SIGHUP):
@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     except FabricError as error:
         return _tell(error)
     except KeyboardInterrupt:
-        sys.stderr.write("stopped\n")
+        say("stopped", error=True)
         return _INTERRUPTED
 
 
@@ -58,7 +58,7 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
 def _run(file: Path, *, once: bool) -> int:
     began = time.monotonic()
     live = not once and sys.stdout.isatty()
-    show = Show(Console(quiet=once), _PAUSE_S if live else 0.0)
+    show = Show(Screen(quiet=once), _PAUSE_S if live else 0.0)
     book = Book(CHECKS)
     with Throwaway(file) as fabric:
         cast = Cast(fabric)
@@ -70,15 +70,15 @@ def _run(file: Path, *, once: bool) -> int:
             run_steps(Stage(fabric, cast, book, show, Zeek(_SEED, time.time())))
     took_s = time.monotonic() - began
     show.title("What was expected, and what was seen")
-    sys.stdout.write(f"{book.table()}\n\n{book.good} of {len(book)} seen as expected, {took_s:.1f} s\n")
+    say(*book.table(), "", f"{book.good} of {len(book)} seen as expected, {took_s:.1f} s")
     return 0 if book.all_seen else FAILED
 
 
 def _tell(error: FabricError) -> int:
     if isinstance(error, TopologyErrors):
-        sys.stderr.write("".join(f"{problem}\n" for problem in error.problems))
+        say(*map(str, error.problems), error=True)
         return FAILED
-    sys.stderr.write(f"error {error}\n  next: {error.next_step}\n")
+    say(f"error {error}", f"  next: {error.next_step}", error=True)
     return exit_code_of(error.code)
 
 

@@ -45,7 +45,8 @@ class Book:
     def all_seen(self) -> bool:
         return self.good == len(self)
 
-    def table(self) -> str:
+    def table(self) -> list[str]:
+        """Its lines."""
         rows = [("", "", "expected", "seen", "")]
         rows += [
             (str(check.step), check.what, check.expected, check.seen, "ok" if check.ok else "FAILED")
@@ -56,4 +57,4 @@ class Book:
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
         ]
         lines.insert(1, "-" * max(map(len, lines)))
-        return "\n".join(lines)
+        return lines

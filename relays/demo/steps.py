@@ -80,8 +80,8 @@ def run_steps(stage: Stage) -> None:
 
 def _climb(stage: Stage) -> None:
     say = stage.show.say
-    say(f"{SENSOR}, a sensor in a plant, sees a Modbus connection that it has never seen before, and reports it.\n"
-        "Its topology labels the two addresses AMBER and everything else GREEN. Between the plant and hq stands a\n"
+    say(f"{SENSOR}, a sensor in a plant, sees a Modbus connection that it has never seen before, and reports it.",
+        "Its topology labels the two addresses AMBER and everything else GREEN. Between the plant and hq stands a",
         "DMZ that is cleared for GREEN. Whatever hq itself may see: AMBER from the plant cannot get there.")
     labels = stage.fabric.topology.points[SENSOR].sources["conn"].labels
     (stage.event,) = stage.cast.publish("detections.zeek.conn", [stage.zeek.conn()], severity="high", labels=labels)
@@ -100,7 +100,7 @@ def _climb(stage: Stage) -> None:
 
 
 def _whole(stage: Stage) -> None:
-    stage.show.say("Below the DMZ nothing stands between the sensor and its own analyst. It is the same message, with\n"
+    stage.show.say("Below the DMZ nothing stands between the sensor and its own analyst. It is the same message, with",
                    "the same id and the same signature: what is taken out on the way up does not break it.")
     seen = stage.cast.inboxes["analyst-p1"].wait_for(stage.event)
     stage.show.sees("analyst-p1 at plant-1, cleared for TLP:AMBER, sees", seen)
@@ -119,7 +119,7 @@ def _amber(message: Message) -> list[str]:
 
 def _overtake(stage: Stage) -> None:
     fabric, cast, show, inbox = stage.fabric, stage.cast, stage.show, stage.cast.inboxes["analyst-1"]
-    show.say(f"The DMZ's relay hangs: its process is stopped. Meanwhile {SENSOR} reports {_FLOOD:,} certificates of\n"
+    show.say(f"The DMZ's relay hangs: its process is stopped. Meanwhile {SENSOR} reports {_FLOOD:,} certificates of",
              "low severity, and then, last of all, one critical event.")
     began = len(inbox)
     with fabric.frozen("dmz"):
@@ -134,7 +134,7 @@ def _overtake(stage: Stage) -> None:
     total = len(flood) + 1
     with show.progress("records at hq", total) as progress:
         def arrived() -> bool:
-            progress.update(progress.task_ids[0], completed=min(total, len(inbox) - began))
+            progress.update(min(total, len(inbox) - began))
             return len(inbox) - began >= total
 
         wait_until(arrived, _WAIT_S, f"all {total} records at hq")
@@ -197,14 +197,14 @@ def _blocks(cast: Cast, address: str) -> bool:
 
 def _refuse(stage: Stage) -> None:
     fabric, show = stage.fabric, stage.show
-    show.say(f"Somebody calls itself {SENSOR}, with a perfectly good CURVE key and a credential with the same name\n"
+    show.say(f"Somebody calls itself {SENSOR}, with a perfectly good CURVE key and a credential with the same name",
              "and grants. Only the authority that signed it is not this fabric's.")
     refusal = knock(stranger_like(fabric.identity(SENSOR)))
     if refusal is not None:
         show.code(str(refusal))
     stage.enter("stranger", refusal is not None and refusal.code is Code.BAD_CREDENTIAL,
                 "let in" if refusal is None else refusal.code.label)
-    show.say(f"A member of the fabric, {FORGED}, speaks the protocol by hand. It signs a message and then raises its\n"
+    show.say(f"A member of the fabric, {FORGED}, speaks the protocol by hand. It signs a message and then raises its",
              "severity to critical; in another it turns one bit of the content. Last it sends one as it was signed.")
     member = fabric.identity(FORGED)
     now_ms = time.time_ns() // 1_000_000
@@ -231,7 +231,7 @@ def _answer(code: Code | None) -> str:
 
 def _act(stage: Stage) -> None:
     show = stage.show
-    show.say(f"The SOAR at hq asks every firewall to block {FAILS_FOR}. It asks in GREEN, so that the DMZ may carry\n"
+    show.say(f"The SOAR at hq asks every firewall to block {FAILS_FOR}. It asks in GREEN, so that the DMZ may carry",
              f"it. {FAILING} has no room left in its rule table.")
     targets, ended = _ask(stage, "deny", f"ipv4_net={FAILS_FOR}", "role=firewall")
     stage.enter("each", sorted(targets) == sorted(FIREWALLS) == sorted(o.target for o in ended),

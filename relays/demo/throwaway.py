@@ -23,6 +23,7 @@ from typing import Any
 
 from fabric.edge.home import fabric_folder, ids_folder
 from fabric.edge.identity import Identity, load_identity
+from fabric.files import append_private, make_private
 from fabric.protocol.errors import Code, FabricError
 from relays import topology as topologies
 from relays.authority import init_authority, make_identities
@@ -65,10 +66,9 @@ class Throwaway:
         _check_ports([(relay.id, relay.listen) for relay in self.topology.relays.values()])
         self.home = Path(tempfile.mkdtemp(prefix="fabric-demo-"))
         make_identities(self.topology, init_authority(self.name, self.home), self.home)
-        self._run = fabric_folder(self.name, self.home) / "run"
-        self._run.mkdir(mode=0o700, exist_ok=True)
+        self._run = make_private(fabric_folder(self.name, self.home) / "run")
         # A session of its own: Ctrl-C is for the demo, which then stops everything in order.
-        with (self._run / "_supervisor.log").open("ab") as log:
+        with append_private(self._run / "_supervisor.log") as log:
             self._supervisor = subprocess.Popen(
                 [sys.executable, "-m", "relays.cli.supervise", self.name, *self.topology.relays],
                 cwd=Path(__file__).parents[2], env={**os.environ, "FABRIC_HOME": str(self.home)},

@@ -17,6 +17,7 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from fabric.files import open_database
 from fabric.protocol.credentials import Credential, NodeKind
 from fabric.protocol.errors import Code, FabricError, Reject
 from fabric.protocol.tlp import Label
@@ -75,20 +76,24 @@ def register_path(folder: Path) -> Path:
     return folder / "register.db"
 
 
+def _read_only(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=ro", _BUSY_S, isolation_level=None, check_same_thread=False, uri=True
+    )
+
+
 class Register:
     """Made on one thread and used on one other, never on two at a time."""
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self._path = path
         try:
-            name = f"file:{path}?mode={'ro' if read_only else 'rwc'}"
-            self._db = sqlite3.connect(name, uri=True, isolation_level=None, timeout=_BUSY_S, check_same_thread=False)
+            self._db = _read_only(path) if read_only else open_database(path, _BUSY_S, any_thread=True)
             if not read_only:
-                path.chmod(0o600)
                 self._db.execute("PRAGMA journal_mode = WAL")
                 self._db.execute("PRAGMA synchronous = FULL")
                 self._db.executescript(_SCHEMA)
-        except sqlite3.Error as error:
+        except (OSError, sqlite3.Error) as error:
             raise FabricError(Code.SPOOL_FAILED, f"{path}: {error}") from error
 
     def close(self) -> None:

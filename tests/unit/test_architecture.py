@@ -1,13 +1,14 @@
 """The house (design, section 2): imports go one way, and the protocol is pure."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
 # Each may import itself and what is right of it.
-LAYERS = ["relays", "fabric.edge", "fabric.transport", "fabric.protocol"]
+LAYERS = ["relays", "fabric.edge", "fabric.transport", "fabric.files", "fabric.protocol"]
 IMPURE = {
     "asyncio", "datetime", "os", "pathlib", "random", "secrets", "socket", "sqlite3", "sys", "threading", "time",
     "uuid", "zmq",
@@ -48,7 +49,7 @@ def layer_of(module):
 
 
 def test_all_layers_are_there():
-    assert {layer_of(name_of(path)) for path in FILES} >= {0, 1, 2, 3}
+    assert {layer_of(name_of(path)) for path in FILES} >= set(range(len(LAYERS)))
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
@@ -89,10 +90,44 @@ def test_a_module_says_what_it_is(path):
     assert ast.get_docstring(tree_of(path)), f"{path} has no docstring"
 
 
-@pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_only_the_command_line_prints(path):
-    if "cli" in path.relative_to(ROOT).parts:
-        return
+# Everything that people read passes through one module: what came from outside must reach no terminal as it is.
+LIBRARIES = ("rich", "click", "colorama", "curses")
+WRITERS = ("print", "pprint", "echo", "secho", "print_exc", "print_exception", "Console")
+STREAMS = re.compile(r"(sys\.(std|__std)(out|err)(__)?(\.buffer)?\.write(lines)?|os\.write|input|getpass\.getpass)")
+
+
+def ways_to_a_terminal(path):
+    """(line, what) of everything that could write to a terminal by another way than `relays.terminal`."""
+    for line, module in imports_of(path):
+        if module.partition(".")[0] in LIBRARIES:
+            yield line, module
     for node in ast.walk(tree_of(path)):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            assert node.func.id != "print", f"{path}:{node.lineno}"
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            # A stream may be given words of this program; nothing that was put together.
+            put_together = not all(isinstance(arg, ast.Constant) or is_own_name(arg) for arg in node.args)
+            if called.rpartition(".")[2] in WRITERS or (STREAMS.fullmatch(called) and put_together):
+                yield node.lineno, called
+
+
+def is_own_name(node):
+    """A text that has nothing in it but this module's constants."""
+    return isinstance(node, ast.JoinedStr) and all(
+        isinstance(part, ast.Constant) or (isinstance(part.value, ast.Name) and part.value.id.isupper())
+        for part in node.values
+    )
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_only_one_module_writes_to_a_terminal(path):
+    if name_of(path) != "relays.terminal":
+        assert not list(ways_to_a_terminal(path)), path
+
+
+def test_the_guard_of_terminals_finds_what_it_is_there_for(tmp_path, monkeypatch):
+    monkeypatch.setitem(globals(), "ROOT", tmp_path)
+    planted = tmp_path / "planted.py"
+    planted.write_text("import rich\nfrom rich.console import Console\nprint(x)\ntyper.echo(x)\nsys.stderr.write(x)\n"
+                       "sys.stderr.write('ours')\nc.print(x)\ntraceback.print_exc()\nos.write(1, x)\n"
+                       "sys.stdout.write(f'{MAX} of {x}')\ngetpass.getpass(f'{MAX}: ')\n")
+    assert sorted(line for line, _ in ways_to_a_terminal(planted)) == [1, 2, 3, 4, 5, 7, 8, 9, 10]

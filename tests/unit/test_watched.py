@@ -35,7 +35,7 @@ def test_it_is_not_looked_at_all_the_time(file):
 
 def test_one_that_cannot_be_read_is_said_and_the_next_is_taken(file):
     file.path.mkdir()
-    assert file.changed(0) is None and file.problem == "IsADirectoryError"
+    assert file.changed(0) is None and file.problem == "not a regular file"
     file.path.rmdir()
     assert file.changed(1_000) is None, "one that is gone is no problem: the last one stays in force"
     put(file, b"one")

@@ -1,7 +1,8 @@
 """The spool's file: who has it, how it is opened, and what becomes of one that is damaged.
 
 Guarantees: one process per file (a WAL-reset race in SQLite 3.7.0-3.51.2 needs two connections); the settings that the
-promise needs were read back; a file that cannot be read is kept beside the new one, never deleted.
+promise needs were read back; a file that cannot be read is kept beside the new one, never deleted; its files are
+private (`fabric.files`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sqlite3
 from contextlib import closing, suppress
 from pathlib import Path
 
+from fabric.files import check_database, open_database, open_private
 from fabric.protocol.errors import Code, FabricError
 
 # Between checkpoints the WAL may grow; after one it is cut back to this.
@@ -32,7 +34,7 @@ def beside(path: Path, what: str) -> Path:
 
 
 def take_lock(path: Path) -> int:
-    lock = os.open(beside(path, "lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    lock = open_private(beside(path, "lock"))
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -44,7 +46,7 @@ def take_lock(path: Path) -> int:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(path, isolation_level=None)
+    db = open_database(path)
     # A flipped byte in a text must not keep anything else from being read; its checksum tells.
     db.text_factory = lambda text: text.decode(errors="replace")
     return db
@@ -79,7 +81,6 @@ def set_aside(path: Path) -> tuple[sqlite3.Connection, str]:
 def _open(path: Path) -> sqlite3.Connection:
     db = _connect(path)
     try:
-        path.chmod(0o600)
         settings = (
             ("auto_vacuum", "INCREMENTAL", 2), ("journal_mode", "WAL", "wal"), ("synchronous", "FULL", 2),
             ("mmap_size", "0", 0), ("journal_size_limit", str(_WAL_BYTES_MAX), _WAL_BYTES_MAX),
@@ -93,6 +94,7 @@ def _open(path: Path) -> sqlite3.Connection:
             if found is not None and found[0] != wanted:
                 raise FabricError(Code.SPOOL_FAILED, f"{path}: SQLite would not set {name} to {value}")
         db.executescript(_SCHEMA)
+        check_database(path)  # its log was made by name
     except BaseException:
         db.close()
         raise

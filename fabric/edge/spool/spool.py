@@ -26,7 +26,6 @@ from typing import Any
 
 import msgpack
 
-from fabric.edge.home import make_private
 from fabric.edge.spool.file import beside, free_bytes, open_or_set_aside, set_aside, take_lock
 from fabric.edge.spool.numbers import Numbers
 from fabric.edge.spool.rows import SIGNER_AT, checksum, climbing_lane, put_of, seen_of, unite_bodies
@@ -41,6 +40,7 @@ from fabric.edge.spool.statements import (
     Statement,
     statements_of,
 )
+from fabric.files import make_private, open_private
 from fabric.protocol.custody import Asleep
 from fabric.protocol.dedup import SEEN_MAX
 from fabric.protocol.envelope import decode_envelope
@@ -118,7 +118,12 @@ class Spool:
         try:
             self._db, damage = open_or_set_aside(path)
             self.quarantined += [damage] if damage else []
+            if self._ballast.exists():
+                os.close(open_private(self._ballast))
             self._inflate_ballast()
+        except FabricError:
+            os.close(self._lock)
+            raise
         except (OSError, sqlite3.Error) as error:
             os.close(self._lock)
             raise FabricError(Code.SPOOL_FAILED, f"{path}: {error}") from error
@@ -432,8 +437,11 @@ class Spool:
             return
         if free_bytes(self._path.parent) < self._free_bytes_min + self._ballast_bytes:
             return
-        with self._ballast.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, self._ballast_bytes)
+        descriptor = open_private(self._ballast)
+        try:
+            os.posix_fallocate(descriptor, 0, self._ballast_bytes)
+        finally:
+            os.close(descriptor)
 
     def close(self) -> None:
         """Everything is on disk already; this only tidies up."""

@@ -1,0 +1,41 @@
+"""Text from outside, made fit for a line of a terminal or of a log: it can show something there, and do nothing.
+
+Guarantees: what comes out is one line of printable characters, so it moves no cursor, sets no title, hides nothing and
+turns nothing around. Control characters (C0, C1, DEL), line ends, what turns text around, what has no width, unassigned
+and private characters and lone surrogates are shown as JSON escapes them, so JSON stays the same JSON. Everything
+printable stays as it is, and so do backslashes: where the very text counts, JSON has it.
+"""
+
+from __future__ import annotations
+
+import structlog
+
+_SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+def escaped(text: str) -> str:
+    """One printable line."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else _SHORT.get(char) or _escape(char) for char in text)
+
+
+def _escape(char: str) -> str:
+    code = ord(char)
+    if code < 0x10000:
+        return f"\\u{code:04x}"
+    code -= 0x10000
+    return f"\\u{0xD800 | code >> 10:04x}\\u{0xDC00 | code & 0x3FF:04x}"
+
+
+def plain_values(
+    _logger: object, _name: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """A step of structlog before lines that people read: names and values as printable text."""
+    return {escaped(str(name)): _plain(value) for name, value in event.items()}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, str):
+        return escaped(value)
+    return value if value is None or isinstance(value, bool | int | float) else escaped(repr(value))
