@@ -139,7 +139,7 @@ def test_an_envelope_that_fails_while_it_is_opened(talk, monkeypatch):
 
 
 def test_the_first_frame_of_a_stranger(talk, monkeypatch):
-    monkeypatch.setattr(talk.core, "time_in_handshake", fail)
+    monkeypatch.setattr(talk.core, "clocks_in_handshake", fail)
     link = talk.connect(MOLE, Role.POINT, session=b"x" * 16)
     assert link in talk.closed and link not in talk.core.links
     monkeypatch.undo()
