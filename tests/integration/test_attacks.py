@@ -18,14 +18,14 @@ from fabric.protocol.limits import SKEW_MS
 from fabric.protocol.relay import Relay
 from fabric.protocol.revocations import issue_revocations
 from fabric.protocol.routing import sign_attachment
-from fabric.protocol.severity import Severity
+from fabric.protocol.severity import Lane, Severity
 from fabric.protocol.signing import Signer, signing_public
 from fabric.protocol.tlp import Label
-from fabric.protocol.wire import Applied, Direction, Intro, Lists, Nack, Role, Routes
+from fabric.protocol.wire import Applied, Data, Direction, Intro, Item, Lists, Nack, Role, Routes
 from fabric.transport.keys import random_keys
 from tests.conversation import Conversation
 from tests.integration.harness import house_in, wait_for
-from tests.integration.intruder import Intruder, envelope
+from tests.integration.intruder import Intruder, envelope, now_ms
 from tests.support import DAY_MS, EVERYTHING, FABRIC, T0, Authority, entropy, verified
 
 TOPOLOGY = """
@@ -137,7 +137,10 @@ def test_i_have_the_folder_of_a_sensor(house):
         assert me.offer(envelope(stolen, severity=Severity.FATAL)) is Code.SEVERITY_DENIED
         assert me.offer(envelope(stolen, kind=Kind.ACTION, topic="deny.ipv4_net", to="role=fw")) is Code.REQUEST_DENIED
         assert me.offer(envelope(stolen, label=Label.RED)) is Code.CLEARANCE_DENIED
-        assert Code.RATE_EXCEEDED in {me.offer(envelope(stolen, records=1)) for _ in range(600)}
+        items = [Item(Direction.UP, 0, [], [], envelope(stolen, sequence=n)) for n in range(600)]
+        me.say(*(Data(Lane.LOW, now_ms(), items[n : n + 50]) for n in range(0, 600, 50)))
+        heard = iter(me.hear, "cut")
+        assert any(isinstance(frame, Nack) and frame.refusals[0][1] is Code.RATE_EXCEEDED for frame in heard)
     keys, seed = random_keys(os.urandom(32)), os.urandom(32)
     claim = replace(stolen.credential, id="friend", curve_key=keys.public, sign_key=signing_public(seed))
     with Intruder(replace(stolen, id="friend"), keys) as friend:
