@@ -387,7 +387,7 @@ def test_a_fabric_that_does_not_run(seen, home):
 
 
 def test_drain_says_who_was_left(seen, home, monkeypatch):
-    monkeypatch.setattr("relays.cli.drain.read_draining", lambda _: Draining(1, True, (ALL,), 3))
+    write_draining(drain_path("small", "hq"), Draining(1, True, (ALL,), 3))
     monkeypatch.setattr("relays.cli.drain.write_draining", lambda *_: None)
     seen(fabric("drain", "hq", "--fabric", "small", code=3))
     seen(fabric("drain", "hq", "--fabric", "small", "--json", code=3), shows=())
