@@ -119,8 +119,9 @@ WALL_2 = _player("fw-2", grants=Grants(execute=("deny *",), publish=(PublishGran
 # The authority's word and the issuer's for the same keys.
 BOTH = AUTHORITY.issue("p1-both", grants=_GIVEN, clearance=Label.GREEN, serial=2)
 BOTH_PLAYER = Player(BOTH, (
-    BOTH.credential, *(_vouched(ISSUER_MEMBER, BOTH, serial, _GIVEN) for serial in (1, 3, 4, 5, 6)),
-    _vouched(SUB_ISSUER_MEMBER, BOTH, 7, Grants()),
+    BOTH.credential, _vouched(ISSUER_MEMBER, BOTH, 1, _GIVEN), _vouched(ISSUER_MEMBER, BOTH, 1, Grants()),
+    *(_vouched(ISSUER_MEMBER, BOTH, serial, _GIVEN) for serial in (3, 4, 5)),
+    _vouched(SUB_ISSUER_MEMBER, BOTH, 6, Grants()),
 ))
 _TOKEN = AUTHORITY.issue("p1-only", grants=_GIVEN, clearance=Label.GREEN)
 _BY_ISSUER = tuple(_vouched(ISSUER_MEMBER, _TOKEN, serial, _GIVEN) for serial in range(1, SERIALS + 1))

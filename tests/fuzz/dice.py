@@ -49,8 +49,8 @@ class Dice(random.Random):
         return [self.choice(of) for _ in range(self.randrange(most + 1))]
 
     def often(self, rest: Callable[[], _T], *usual: _T) -> _T:
-        """One of the usual ones nine times of ten."""
-        return rest() if self.one_in(10) else self.choice(usual)
+        """One of the usual ones nearly always."""
+        return rest() if self.one_in(25) else self.choice(usual)
 
     # -- structures ---------------------------------------------------------------------------------------
 

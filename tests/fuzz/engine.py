@@ -216,4 +216,6 @@ def _failure(target: Target, seed: int, raw: bytes, error: Exception) -> Failure
     kind = type(error).__name__
     # A broken rule is told apart by its words up to the figures; an error by its place.
     where = f"{kind} {place}" if place else f"{kind} {text.partition(':')[0]}"
+    if isinstance(error, TooSlowError | TooLargeError):
+        where = kind
     return Failure(target.name, seed, f"{kind}: {text[:300]}", where, raw, "".join(traceback.format_exception(error)))

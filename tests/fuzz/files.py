@@ -151,8 +151,13 @@ def identity(dice: Dice) -> bytes:
 def read_identity(raw: bytes) -> None:
     folder = _folder() / "ids" / "zeek-9"
     folder.mkdir(parents=True, exist_ok=True)
-    for name, content in json.loads(raw).items():
-        (folder / name).write_bytes(bytes.fromhex(content))
+    try:
+        files = {name: bytes.fromhex(content) for name, content in json.loads(raw).items()}
+    except (ValueError, AttributeError):
+        return  # what was left of it is no folder
+    for name, content in files.items():
+        if name in _identity():
+            (folder / name).write_bytes(content)
     with suppress(FabricError):
         load_identity(folder)
     with suppress(FabricError):

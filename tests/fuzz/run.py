@@ -2,7 +2,8 @@
 
 Each target gets its share of the time. An input that fails is made smaller, named by its seed with the command that
 runs it again, and kept as a file where --save says. Besides errors, a failure is: a broken rule
-(tests/fuzz/invariants.py), a container without a bound (tests/fuzz/bounds.py), an input that takes too long or too much memory.
+(tests/fuzz/invariants.py), a container without a bound (tests/fuzz/bounds.py), an input that takes too long or too much
+memory.
 """
 
 from __future__ import annotations

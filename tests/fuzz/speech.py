@@ -7,7 +7,7 @@ from what was heard, from what others were told, or invented.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from fabric.protocol.credentials import Credential
@@ -17,6 +17,7 @@ from fabric.protocol.limits import ID_BYTES, ITEMS_MAX, MOVED_MAX
 from fabric.protocol.outbox import visit_of
 from fabric.protocol.routing import sign_attachment
 from fabric.protocol.severity import Lane
+from fabric.protocol.verify import Verified
 from fabric.protocol.wire import (
     Ack,
     Applied,
@@ -76,6 +77,8 @@ class Peer:
     hello: Hello | None = None
     routes: int = 0
     epoch: int = 0
+    spoken: list[Verified] = field(default_factory=list)
+    shown: list[Credential] = field(default_factory=list)  # under which it said where somebody is
 
 
 @dataclass
@@ -98,6 +101,7 @@ def clock(dice: Dice, scene: Scene) -> int:
 
 
 def hello(dice: Dice, peer: Peer, scene: Scene) -> Frame:
+    first = peer.hello is None
     if peer.hello is not None and not dice.one_in(4):  # again, as it was or with something else in it
         said = peer.hello
     else:
@@ -106,7 +110,8 @@ def hello(dice: Dice, peer: Peer, scene: Scene) -> Frame:
         said = Hello(
             1, 1, FABRIC, peer.role, credential.raw, peer.session, peer.nonce, clock(dice, scene), 0, 0
         )
-    for _ in range(0 if scene.honest else dice.choice((0, 0, 0, 0, 1, 1, 2))):
+    changes = dice.choice((0, 0, 0, 0, 0, 0, 0, 1, 2) if first else (0, 0, 1, 1, 2))
+    for _ in range(0 if scene.honest else changes):
         said = dice.choice(_OTHERWISE)(said, dice)
     peer.hello = peer.hello or said
     return said
@@ -131,7 +136,7 @@ def welcome(dice: Dice, peer: Peer, scene: Scene) -> Frame:
     return Welcome(
         dice.often(dice.natural, 1), dice.often(lambda: _credential(dice, scene), peer.player.credentials[0]).raw,
         dice.often(lambda: dice.choice(SESSIONS), peer.session), nonce, clock(dice, scene), clock(dice, scene),
-        dice.choice((0, 0, 0, 3, 2**53)), 0, dice.often(dice.natural, 524_288), _path(dice, scene),
+        dice.often(lambda: dice.choice((3, 2**53)), 0), 0, dice.often(dice.natural, 524_288), _path(dice, scene),
     )
 
 
@@ -161,19 +166,23 @@ def data(dice: Dice, peer: Peer, scene: Scene) -> Frame:
 
 
 def _item(dice: Dice, peer: Peer, scene: Scene) -> Item:
-    author = peer.player if scene.honest or not dice.one_in(4) else dice.choice((*scene.hostile, *PLAYERS))
+    own = 8 if peer.role is Role.POINT else 2  # relays pass on what others said
+    author = peer.player if scene.honest or dice.randrange(10) < own else dice.choice((*scene.hostile, *PLAYERS))
     message = dice.choice(results_of(author) if dice.one_in(4) else messages_of(author))
+    if peer.spoken and dice.one_in(3):
+        message = dice.choice(peer.spoken[-8:])
+    peer.spoken.append(message)
     raw = copies_of(message)[0] if dice.one_in(2) else dice.choice(copies_of(message))
-    if dice.one_in(40):
+    if dice.one_in(80):
         raw = dice.near(raw)
     usual = Direction.DOWN if peer.role is Role.PARENT or peer.dialled else Direction.UP
-    moved = 0 if scene.honest else dice.choice((0, 0, 0, 1, 2, MOVED_MAX))
+    moved = 0 if scene.honest else dice.choice((0, 0, 0, 0, 0, 0, 1, 2, MOVED_MAX))
     targets = dice.some(NAMES, 3) if moved or usual is Direction.DOWN else dice.choice(([], [], dice.some(NAMES, 4)))
     if dice.one_in(60):
         targets = [f"node-{n}" for n in range(4_000)]
     return Item(
-        dice.often(lambda: dice.choice(list(Direction)), usual), dice.choice((0, 0, 5, 60_000, 2**53)),
-        dice.choice(([], [], list(_path(dice, scene)), dice.some(NAMES, 16))), targets, raw, moved,
+        dice.often(lambda: dice.choice(list(Direction)), usual), dice.often(lambda: dice.choice((60_000, 2**53)), 0, 5),
+        dice.often(lambda: dice.some(NAMES, 16), [], list(_path(dice, scene))), targets, raw, moved,
     )
 
 
@@ -219,12 +228,13 @@ def _invented(dice: Dice, many: int) -> list[tuple[str, bytes, int]]:
 def _attachment(dice: Dice, peer: Peer, scene: Scene) -> bytes:
     player = peer.player if not dice.one_in(3) else dice.choice(scene.hostile)
     credential = dice.choice((player.credentials[0], dice.choice(player.credentials)))
+    peer.shown.append(credential)
     peer.epoch = max(peer.epoch, dice.choice((peer.epoch + 1, 1, scene.now_ms, 2**53)) if dice.one_in(3) else 1)
     executes, keep_ms = dice.choice(((True, 0), (False, 0), (False, 0), (False, 60_000), (False, 7 * 86_400_000)))
     raw = _signed(
         player, credential, dice.often(lambda: dice.choice(SESSIONS), peer.session),
         dice.often(lambda: dice.choice(NAMES), scene.me), peer.epoch, executes,
-        tuple(dice.some(_PATTERNS, 3)), keep_ms,
+        credential.grants.subscribe if dice.one_in(2) else tuple(dice.some(_PATTERNS, 3)), keep_ms,
     )
     return dice.near(raw) if dice.one_in(40) else raw
 
@@ -295,8 +305,14 @@ MAKERS: dict[str, tuple[int, Callable[[Dice, Peer, Scene], Frame]]] = {
     "ping": (5, ping), "pong": (5, pong), "bye": (1, bye), "lists": (1, lists), "directory": (1, directory),
     "join": (3, join), "joined": (2, joined), "applied": (2, applied), "denied": (1, denied),
 }
-# What a peer answers that means no harm.
-HONEST = ("ack", "routed", "ping", "pong", "data", "intro", "routes")
+# What may come from each role without ending the link, and what a peer says that means no harm.
+_ANYBODY = ("hello", "intro", "data", "ack", "nack", "credit", "routes", "routed", "ping", "bye", "lists")
+USUAL = {
+    Role.POINT: (*_ANYBODY, "join", "joined", "denied"),
+    Role.CHILD: (*_ANYBODY, "join", "joined", "applied"),
+    Role.PARENT: ("welcome", *_ANYBODY, "pong", "directory", "joined"),
+}
+HONEST = ("ack", "ack", "routed", "ping", "data", "intro", "routes")
 
 
 def _credential(dice: Dice, scene: Scene) -> Credential:

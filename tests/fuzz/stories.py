@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fabric.protocol.wire import Role, decode_frame, encode_frame
+from fabric.protocol.wire import Intro, Role, decode_frame, encode_frame
 from tests.fuzz.cast import (
     ALT,
     ANALYST,
@@ -41,7 +41,7 @@ from tests.fuzz.cast import (
 )
 from tests.fuzz.dice import Dice, packed
 from tests.fuzz.engine import Meter, Played
-from tests.fuzz.speech import HONEST, IDS, MAKERS, SESSIONS, Peer, Scene
+from tests.fuzz.speech import HONEST, IDS, MAKERS, SESSIONS, USUAL, Peer, Scene
 from tests.fuzz.stage import Act, Stage, read_tape, remember_signatures
 
 _ACTS_MAX = 120
@@ -54,7 +54,7 @@ _GUESTS: _Side = tuple((p, Role.POINT) for p in (GUEST, LIMITED))
 _STRANGERS: _Side = tuple((p, role) for p in (FOREIGNER, EXPIRED, IMPOSTOR) for role in Role)
 _CHILDREN: _Side = ((LOW, Role.CHILD), (LOWER, Role.CHILD))
 _PARENTS: _Side = ((HQ, Role.PARENT), (ALT, Role.PARENT))
-_ISSUERS: _Side = tuple((p, Role.POINT) for p in (ISSUER, SUB_ISSUER, BOTH_PLAYER, VOUCHED))
+_ISSUERS: _Side = tuple((p, Role.POINT) for p in (BOTH_PLAYER, BOTH_PLAYER, ISSUER, SUB_ISSUER, VOUCHED))
 _ABOVE_POINTS: _Side = ((ME, Role.PARENT), (ALT, Role.PARENT))
 _EVERYBODY: _Side = (*_POINTS, *_GUESTS, *_CHILDREN, *_PARENTS, *_ISSUERS, *_STRANGERS)
 
@@ -148,12 +148,12 @@ class _Teller:
         if what < 24 and stage.scene in ("point", "wall", "issuer"):
             return [self._own_act()]
         if what == 24:
-            return [dice.choice([["drain"], *(["renewed", c.raw] for c in stage.player.credentials)])]
+            return [["drain"] if dice.one_in(6) else ["renewed", dice.choice(stage.player.credentials).raw]]
         if what == 25:
             return [["submit", dice.choice(copies_of(dice.choice(messages_of(stage.player))))]]
         if what == 26:
             return [["ask", dice.choice(IDS), "p1-issuer", b"question"]]
-        return [self._frame(dice.choice(list(self._peers.values())))]
+        return self._frame(dice.choice(list(self._peers.values())))
 
     def _connect(self, player: Player, role: Role) -> list[Act]:
         """A connection, in either direction, and mostly what opens a link on it."""
@@ -174,17 +174,25 @@ class _Teller:
         if dice.one_in(10):
             return [up]
         opening = [up, self._said("welcome" if dialled else "hello", peer)]
+        if not dice.one_in(4):
+            opening.append(["frame", link, encode_frame(Intro([player.credentials[0].raw]))])
         return [*opening, self._said("routes", peer)] if dice.one_in(2) else opening
 
-    def _frame(self, peer: Peer) -> Act:
+    def _frame(self, peer: Peer) -> list[Act]:
+        """A frame; before DATA and ROUTES mostly who signed what is in it."""
         dice = self._dice
         hostile = peer.player in self._hostile
-        kinds = list(MAKERS) if hostile else list(HONEST)
+        kinds = list(HONEST) if not hostile else list(MAKERS) if dice.one_in(8) else list(USUAL[peer.role])
         kind = dice.choices(kinds, [MAKERS[kind][0] for kind in kinds])[0]
+        spoken, shown = len(peer.spoken), len(peer.shown)
         act = self._said(kind, peer)
-        if hostile and dice.one_in(25):
+        if hostile and dice.one_in(80):
             act[2] = dice.near(act[2])
-        return act
+        signed = [*(message.credential for message in peer.spoken[spoken:]), *peer.shown[shown:]]
+        signers = list(dict.fromkeys(credential.raw for credential in signed))
+        if not signers or dice.one_in(6):
+            return [act]
+        return [["frame", peer.link, encode_frame(Intro(signers))], act]
 
     def _said(self, kind: str, peer: Peer) -> Act:
         return ["frame", peer.link, encode_frame(MAKERS[kind][1](self._dice, peer, self._scene(peer)))]
