@@ -52,7 +52,7 @@ from fabric.protocol.joining import (
     read_token,
 )
 from fabric.protocol.limits import BODY_BYTES_MAX, CREDENTIAL_BYTES_MAX, FRAME_BYTES_MAX
-from fabric.protocol.parts import decode_part, read_records
+from fabric.protocol.parts import read_records
 from fabric.protocol.permissions import check_origin, is_target, labels_withheld
 from fabric.protocol.ready import Delivery
 from fabric.protocol.revocations import Revocations, verify_revocations
@@ -236,9 +236,6 @@ def read_part(raw: bytes) -> None:
     made = decode_envelope(raw)
     header = decode_header(made.header) if isinstance(made, Envelope) else made
     if isinstance(made, Envelope) and isinstance(header, Header) and len(made.parts) == len(header.manifest):
-        for entry, part in zip(header.manifest, made.parts, strict=True):
-            if part is not None:
-                decode_part(entry, part, header.records)
         read_records(header, made.parts)
     read_envelope(raw)
 

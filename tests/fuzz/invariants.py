@@ -21,7 +21,8 @@ def no_fault_is_counted(stage: Stage) -> None:
     """A fault that was contained is one all the same."""
     for name, count in stage.core.counters.items():
         if name.startswith("faults"):
-            raise BrokenError(f"{name} is counted: {count}")
+            place = stage.fault_at.replace(":", " line ")
+            raise BrokenError(f"{name.replace(':', ' ')} in {place}: {count}")
 
 
 def counters_are_not_negative(stage: Stage) -> None:

@@ -79,6 +79,7 @@ class Stage:
         self.delivered: deque[bytes] = deque(maxlen=_HEARD_MAX)
         self.asked: deque[bytes] = deque(maxlen=_HEARD_MAX)
         self.outcomes: Counter[str] = Counter()  # what the conversation reached: kinds of frames, codes of closing
+        self.fault_at = ""  # where a fault that was contained happened, as the core notes it
         self._submitted: set[bytes] = set()
         self._received_bytes = self._sent_bytes = 0
         self._starts = 0
@@ -179,6 +180,8 @@ class Stage:
                 raise BrokenError("sends a DATA without items")
             self.outcomes[type(frame).__name__] += 1
             self.heard.setdefault(link, deque(maxlen=_HEARD_MAX)).append(frame)
+        for note in ready.notes:
+            self.fault_at = str(note.fields.get("where", self.fault_at))
         for said in ready.deliver:
             if isinstance(said, Delivery):
                 self.delivered.append(said.message.id)
