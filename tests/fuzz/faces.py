@@ -1,0 +1,154 @@
+"""What people and programs give to the edge and the command line: text is read, or refused with an error of a code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+
+from fabric.edge.compose import estimate_bytes
+from fabric.edge.identity import Defaults
+from fabric.edge.stamps import publish_stamp, to_label, to_phase, to_severity, to_ttl_ms
+from fabric.protocol.actions import ActionSpec, action_covers, actions_meet, check_action_pattern, parse_action
+from fabric.protocol.envelope import Kind
+from fabric.protocol.errors import FabricError, Reject
+from fabric.protocol.lifetime import format_duration, parse_duration
+from fabric.protocol.parts import FieldLabels, build_parts
+from fabric.protocol.selectors import Selector, narrows, parse_selector
+from fabric.protocol.tlp import Label, parse_label
+from fabric.protocol.topics import TopicIndex, check_pattern, check_topic, covers, matches
+from relays.cli.actions import _answer as read_handler_output
+from relays.cli.actions import parse_args
+from relays.cli.options import to_kinds, to_tags
+from relays.cli.points import field_labels, parse_record
+from tests.fuzz.dice import Dice
+from tests.fuzz.engine import Bytes
+from tests.fuzz.files import json_near
+from tests.support import entropy
+
+_DEFAULTS = Defaults(Label.AMBER, {"event": 60_000})
+_NODE = {"id": "fw-1", "role": "firewall", "segment": "ot-1", "organisation": "acme"}
+
+
+def _words(*words: str) -> Callable[[Dice], bytes]:
+    """Text made of these words, their damaged forms, and others."""
+
+    def make(dice: Dice) -> bytes:
+        count = dice.choice((1, 2, 3, 5, 9, 40))
+        parts = [dice.choice(words) if not dice.one_in(5) else dice.text() for _ in range(count)]
+        text = dice.choice(("", " ", " ", ".", ",")).join(parts)
+        raw = text.encode(errors="replace")
+        return dice.damaged(raw) if dice.one_in(3) else raw
+
+    return make
+
+
+def _text(raw: bytes) -> str:
+    """As an argument comes to a program: what is not UTF-8 are lone surrogates."""
+    return raw.decode(errors="surrogateescape")
+
+
+def read_selector(raw: bytes) -> None:
+    text = _text(raw)
+    read = parse_selector(text)
+    assert isinstance(read, Selector | Reject)
+    if isinstance(read, Selector):
+        read.matches(_NODE)
+        read.matches({})
+        assert narrows(text, text) or read.selects_nobody, "a selector is wider than itself"
+    narrows(text, "role=firewall")
+    narrows("role=firewall", text)
+
+
+def read_topic(raw: bytes) -> None:
+    text = _text(raw)
+    if check_topic(text) is None:
+        assert covers(">", text) and matches(">", text)
+    if check_pattern(text) is None:
+        index: TopicIndex[int] = TopicIndex()
+        index.add(text, 1)
+        assert covers(text, text)
+        assert bool(index.match("detections.zeek.conn")) == matches(text, "detections.zeek.conn")
+        index.discard(text, 1)
+        assert not index.match("detections.zeek.conn")
+    covers(text, "detections.>")
+    with suppress(FabricError):
+        publish_stamp(text, _DEFAULTS, severity="high", ttl="30s", label="green", labels={"a.b": "red"})
+
+
+def read_duration(raw: bytes) -> None:
+    text = _text(raw)
+    with suppress(FabricError):
+        ms = parse_duration(text)
+        assert parse_duration(format_duration(ms)) == ms
+    with suppress(FabricError):
+        to_ttl_ms(text, Kind.EVENT, _DEFAULTS)
+
+
+def read_words(raw: bytes) -> None:
+    """Labels, severities, phases, tags, kinds."""
+    text = _text(raw)
+    for read in (to_label, to_severity, to_phase, lambda word: to_kinds([word]), lambda word: to_tags([word])):
+        with suppress(FabricError):
+            read(text)
+    label = parse_label(text)
+    assert label is None or parse_label(label.spelling) is label
+    with suppress(FabricError):
+        field_labels(text.split(" "))
+
+
+def read_action(raw: bytes) -> None:
+    action, _, target = _text(raw).partition(" ")
+    read = parse_action(action, target)
+    if isinstance(read, ActionSpec):
+        assert check_topic(read.topic) is None, "an action's topic is none"
+        assert parse_action(read.action, read.target) == read, "what was read is not read as itself"
+    check_action_pattern(_text(raw))
+    action_covers(_text(raw), "deny *")
+    actions_meet("deny *", _text(raw))
+
+
+def argument(dice: Dice) -> bytes:
+    return b"name=" + json_near(dice, {"a": [1, "x", {"b": None}], "n": 5})
+
+
+def read_argument(raw: bytes) -> None:
+    """Of --arg."""
+    with suppress(FabricError):
+        parse_args([_text(raw)])
+
+
+def record(dice: Dice) -> bytes:
+    if dice.one_in(4):
+        return json.dumps({dice.text(): "x" for _ in range(dice.randrange(2_000))}).encode()
+    return json_near(dice, {"src_ip": "10.1.0.7", "nested": {"a": {"b": [1, 2.5, None]}}, "n": 12})
+
+
+def read_record(raw: bytes) -> None:
+    """A line for `send`, the text for `publish`, what a command prints: as far as its parts."""
+    with suppress(FabricError):
+        content = parse_record(raw, "line 1")
+        estimate_bytes(content)
+        rules = {"src_ip": Label.RED, "nested.a": Label.GREEN, "nested.a.b": Label.AMBER}
+        build_parts([content], FieldLabels(rules, Label.GREEN), Label.GREEN, entropy("record"))
+    read_handler_output(raw)
+
+
+_SELECTORS = _words("role", "=", "firewall", "and", "or", "not", "(", ")", "in", "!=", "*", "all", "'a b'", "id")
+_TOPICS = _words("detections", "zeek", "conn", "*", ">", "intel", ".", "a")
+_DURATIONS = _words("30", "s", "1h30m", "ms", "7d", "9" * 30, "-1", "0s")
+_STAMPS = _words("TLP:", "amber", "+strict", "high", "TA0011", "delivery", "vendor=zeek", "point", "a=red")
+_ACTIONS = _words(
+    "deny", "scan", "ipv4_net=192.0.2.0/24", "file=/x", "mac_addr=", "x-a", "uri=a:b", "device=", "domain_name=a.b",
+    "ipv4_connection=protocol=tcp,dst_port=1", "*",
+)
+
+TARGETS = (
+    Bytes("selector", _SELECTORS, read_selector),
+    Bytes("topic", _TOPICS, read_topic),
+    Bytes("duration", _DURATIONS, read_duration),
+    Bytes("words", _STAMPS, read_words),
+    Bytes("action", _ACTIONS, read_action),
+    Bytes("argument", argument, read_argument),
+    Bytes("record", record, read_record),
+)

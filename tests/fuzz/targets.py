@@ -1,0 +1,11 @@
+"""The one list of targets."""
+
+from __future__ import annotations
+
+from tests.fuzz import documents, faces, files, stories
+from tests.fuzz.engine import Target
+
+TARGETS: dict[str, Target] = {
+    target.name: target
+    for target in (*documents.TARGETS, *files.TARGETS, *faces.TARGETS, *stories.TARGETS)
+}
