@@ -1,0 +1,122 @@
+"""A bad parent: somebody with the keys of the relay that is the parent of the one under attack.
+
+It is polite enough to stay the parent: it acknowledges what climbs, and gives credit. When it goes, the relay has an
+honest backup to go to.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from fabric.protocol.envelope import Kind
+from fabric.protocol.severity import Lane
+from fabric.protocol.wire import Direction, Intro, Pong, Role, encode_frame
+from scripts.attacks import frames
+from scripts.attacks.flood import Attack, Flood, Frames, Spoils
+from scripts.attacks.peer import Peer, now_ms
+
+_WHO = "parent"
+_ME = "boss"
+_YEARS_MS = 10 * 365 * 86_400_000
+
+
+def _parent(kind: str, story: str, made: Frames, frame_bytes: int = 30_000) -> Flood:
+    return Flood(_WHO, kind, story, _ME, made, role=Role.PARENT, frame_bytes=frame_bytes)
+
+
+def _clocks(*_: object) -> Iterator[bytes]:
+    """Ten years ahead, at the beginning of time, a minute off, and true: in turn."""
+    while True:
+        for ahead_ms in (_YEARS_MS, -_YEARS_MS, 60_000, 0, random.randrange(_YEARS_MS), -now_ms()):
+            clock_ms = max(0, now_ms() + ahead_ms)
+            yield encode_frame(Pong(clock_ms, clock_ms))
+
+
+def _down(by: str, make: Callable[[Spoils], Callable[[], bytes]], lane: Lane = Lane.LOW,
+          targets: tuple[str, ...] = ()) -> Frames:
+    """Envelopes of one identity, down. It is introduced first."""
+
+    def made(spoils: Spoils, _: Peer) -> Iterator[bytes]:
+        yield encode_frame(Intro([spoils.identity(by).credential.raw]))
+        yield from frames.pool_of(make(spoils), direction=Direction.DOWN, lane=lane, targets=targets)
+
+    return made
+
+
+def _of_kinds(spoils: Spoils) -> Callable[[], bytes]:
+    """What its own sensor may publish and may not, of every kind in turn."""
+    far = spoils.identity("far")
+    kinds = itertools.cycle([
+        (Kind.EVENT, "detections.flood"), (Kind.INTEL, "intel.flood"), (Kind.ACTION, "deny.ipv4_net"),
+        (Kind.RESULT, "deny.ipv4_net"), (Kind.APPROVAL, "deny.ipv4_net"), (Kind.CONTROL, "control.x"),
+    ])
+
+    def one() -> bytes:
+        kind, topic = next(kinds)
+        more: dict[str, Any] = {} if kind in (Kind.EVENT, Kind.INTEL) else {"to": "soar"}
+        return frames.envelope(far, kind=kind, topic=topic, **more)
+
+    return one
+
+
+def _actions(spoils: Spoils) -> Callable[[], bytes]:
+    """A few: more it was never sent."""
+    soar = spoils.identity("soar")
+    few = frames.again([frames.action(soar) for _ in range(16)])
+    return lambda: next(few)
+
+
+def _results(spoils: Spoils) -> Callable[[], bytes]:
+    wall = spoils.identity("wall")
+    return lambda: frames.envelope(
+        wall, {"end": "completed"}, kind=Kind.RESULT, topic="deny.ipv4_net", to="soar", correlation=os.urandom(32)
+    )
+
+
+def _new_results(spoils: Spoils, _: Peer) -> Iterator[bytes]:
+    """Each of them another one: they fill what remembers what was seen."""
+    yield encode_frame(Intro([spoils.identity("wall").credential.raw]))
+    one = _results(spoils)
+    while True:
+        yield frames.data([one() for _ in range(32)], direction=Direction.DOWN)
+
+
+def _forged(spoils: Spoils) -> Callable[[], bytes]:
+    soar = spoils.identity("soar")
+    return lambda: frames.forged(soar)
+
+
+def _withdrawals(*_: object) -> Iterator[bytes]:
+    return frames.withdrawals(("sensor", "wall", "reader", "soar", "cell"))
+
+
+def _rest(spoils: Spoils, _: Peer) -> Iterator[bytes]:
+    return frames.of_all_kinds(
+        frames.acks(), frames.nacks(), frames.credits_given(), frames.pings(), frames.reports(), frames.joins(),
+    )
+
+
+ATTACKS: tuple[Attack, ...] = (
+    _parent("pong", "tells wild times, ten years ahead and behind", _clocks, 100),
+    _parent("data", "sends down messages of every kind, of a sensor that was turned",
+            _down("far", _of_kinds)),
+    _parent("data-actions", "sends down actions of the past, again and again",
+            _down("soar", _actions, Lane.HIGH, ("wall",))),
+    _parent("data-forged", "sends down actions in a requester's name that nobody signed",
+            _down("soar", _forged, Lane.HIGH, ("wall",))),
+    _parent("data-results", "sends down results of actions that nobody asked for, always new ones", _new_results),
+    _parent("documents", "hands over old and forged LISTS and DIRECTORY",
+            lambda spoils, _: frames.documents(spoils, spoils.identity(_ME)), 200_000),
+    _parent("routes", "withdraws thousands of sessions, below and nowhere", _withdrawals, 200_000),
+    _parent("intro-forged", "introduces credentials that nobody signed, hundreds a frame",
+            lambda spoils, _: frames.forged_intros(spoils.identity(_ME)), 100_000),
+    _parent("joined", "answers questions that nobody asked", lambda *_: frames.joined(), 20_000),
+    _parent("rest", "sends ACK, NACK, CREDIT, PING, APPLIED, DENIED and JOIN, in turn", _rest, 100_000),
+    _parent("bye", "says BYE and comes again, without end", lambda *_: frames.byes(), 100),
+    _parent("noise", "sends frames of the largest size, or depth, with nothing in them",
+            lambda *_: frames.noise(), 200_000),
+)
