@@ -9,9 +9,10 @@ relay ever took 300 MB, the reader got at least 0.8 of the events that it gets i
 
 The attacker is on the same machine as those that it attacks. Its processes have the lowest priority, in a session of
 their own, so they get the processor time that the honest leave and no more: a relay that is slow here is slow because
-of what it does itself. It also means that the flood is only as strong as this machine: a row shows that a relay holds
-against so many frames and bytes, which stand in it, and nothing about more. Bounded: each attack ends with its time,
-and a row ends early when a relay takes 1,500 MB.
+of what it does itself. With --equal they fight for it, and the honest lose what a neighbour on the same machine takes
+from them too. Either way the flood is only as strong as this machine and what else it does: a row shows that a relay
+holds against so many frames and bytes, which stand in it, and nothing about more. Bounded: each attack ends with its
+time, and a row ends early when a relay takes 1,500 MB.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ from scripts.attacks.verdicts import Bounds, Row, table_of
 
 SECONDS_MAX = 600.0
 # Long enough for a p99 that means something, whatever an attack's time is.
-_QUIET_S = (5.0, 20.0)
+_QUIET_S = (2.0, 20.0)
+_ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _EPILOG = """\
 examples:
   scripts/attack                              all attacks, a minute each: more than an hour
@@ -53,6 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=60.0, help="how long each attack lasts (default 60)")
     parser.add_argument("--only", action="append", default=[], metavar="WHO/KIND",
                         help="only these; WHO alone is all of its kinds, * stands for anything; may be repeated")
+    parser.add_argument("--equal", action="store_true",
+                        help="attackers do not give way to the honest: they fight for the processors")
     parser.add_argument("--list", action="store_true", help="say which attacks there are, and end")
     parser.add_argument("--json", action="store_true", help="one object a row on standard output, as it is measured")
     parsed = parser.parse_args(argv)
@@ -65,12 +69,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         for attack in attacks:
             print(f"{name_of(attack):24}  {attack.story}")
         return 0
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for asked in _ENDS:
+        signal.signal(asked, _interrupt)
     rows: list[Row] = []
     bounds = Bounds()
     try:
-        incomplete = _run(attacks, parsed.seconds, bounds, rows, as_json=parsed.json)
+        incomplete = _run(attacks, parsed.seconds, bounds, rows, equal=parsed.equal, as_json=parsed.json)
     except KeyboardInterrupt:
         # Whatever was started has been stopped on the way here.
         print("interrupted; nothing is left running", file=sys.stderr)
@@ -84,7 +88,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1 if any(row.faults(bounds) for row in rows) else 0
 
 
-def _run(attacks: Sequence[Attack], seconds: float, bounds: Bounds, rows: list[Row], *, as_json: bool) -> bool:
+def _interrupt(*_: object) -> None:
+    """The first time. Whoever asks again does not keep what was started from being stopped."""
+    for asked in _ENDS:
+        signal.signal(asked, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _run(attacks: Sequence[Attack], seconds: float, bounds: Bounds, rows: list[Row], *, equal: bool,
+         as_json: bool) -> bool:
     """Whether some row could not be measured. Rows are added as they are."""
     quiet: dict[str, float] = {}
     incomplete = False
@@ -115,7 +127,7 @@ def _run(attacks: Sequence[Attack], seconds: float, bounds: Bounds, rows: list[R
                     print("  the quiet run itself misses a bound: this machine has too much else to do, and the rows "
                           "below say little", file=sys.stderr)
             tell(f"{name_of(attack)}: {attack.story}")
-            done(row_of(attack, seconds, quiet[plan.name]))
+            done(row_of(attack, seconds, quiet[plan.name], equal=equal))
         except (AssertionError, FabricError) as error:  # a wait that ended in words
             print(f"  not measured: {error}", file=sys.stderr)
             incomplete = True

@@ -1,8 +1,8 @@
 """The process of an attacker: one attack, bounded in time.
 
-It gives way to everybody else on this machine: its session has the lowest priority. It says, a JSON object a line, when
-it is ready, and twice a second what it did so far; it begins at the first line of its standard input, and ends with the
-time that it was given, or with whoever started it.
+Unless it is told otherwise it gives way to everybody else on this machine: its session has the lowest priority. It
+says, a JSON value a line, when it is ready, and twice a second what it did so far; it begins at the first line of its
+standard input, and ends with the time that it was given, or with whoever started it.
 """
 
 from __future__ import annotations
@@ -33,11 +33,12 @@ _DESCRIPTORS = 8_192
 class Attacker:
     """Such a process, seen from outside. `tally` is what it last said."""
 
-    def __init__(self, house: House, name: str, seconds: float) -> None:
+    def __init__(self, house: House, name: str, seconds: float, *, equal: bool = False) -> None:
         self.tally = Tally()
         self.ready = threading.Event()
         self._popen = subprocess.Popen(
-            [sys.executable, "-m", "scripts.attacks.attacker", str(house.folder), name, str(seconds)],
+            [sys.executable, "-m", "scripts.attacks.attacker", str(house.folder), name, str(seconds),
+             *(["equal"] if equal else [])],
             cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
         )
         self._listener = threading.Thread(target=self._listen, daemon=True)
@@ -74,9 +75,10 @@ class Attacker:
                 stream.close()  # type: ignore[union-attr]
 
 
-def main(folder: str, name: str, seconds: str) -> None:
+def main(folder: str, name: str, seconds: str, equal: str = "") -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the starter's to hear
-    give_way()
+    if not equal:
+        give_way()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(_DESCRIPTORS, hard), hard))
     tally, orders = Tally(), Orders(time.monotonic() + PREPARES_S)

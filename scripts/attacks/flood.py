@@ -6,8 +6,9 @@ Everything is bounded, and an attack that is over before its time is worth less 
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +18,7 @@ import zmq
 
 from fabric.edge.identity import Dial, Identity, load_identity
 from fabric.protocol.signing import Signer
-from fabric.protocol.wire import Role
+from fabric.protocol.wire import Intro, Role, encode_frame
 from fabric.transport.keys import CurveKeys
 from relays.authority import open_authority
 from scripts.attacks.peer import Peer
@@ -110,19 +111,21 @@ class Attack(Protocol):
         """Prepare, say that it is ready, and from when `orders.begun` is set attack for as long as they say."""
 
 
-# Frames for one link, encoded, without end or again from the start: (spoils, the link's peer) -> frames.
+# Frames without end, encoded: (spoils, the peer of the link that they are for) -> frames.
 Frames = Callable[[Spoils, Peer], Iterator[bytes]]
 
 
 @dataclass(frozen=True)
 class Flood:
-    """Frames on open links of one identity."""
+    """Frames on open links of one identity. Where a link is lost, another one goes on from there."""
 
     who: str
     kind: str
     story: str
     me: str  # an identity of the tree
     frames: Frames
+    per_link: bool = False  # the frames go by the link's number, or session, and begin anew with each
+    introduces: tuple[str, ...] = ()  # whose credentials go ahead on each link: nothing is looked at without
     role: Role = Role.POINT
     connections: int = 1
     listens: bool = True  # False: never reads
@@ -133,6 +136,7 @@ class Flood:
         keys = CurveKeys(identity.credential.curve_key, identity.curve_secret)
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         links: list[_Link] = []
+        shared: Iterator[bytes] | None = None
         try:
             while orders.go_on(tally):
                 while len(links) < self.connections:
@@ -140,7 +144,12 @@ class Flood:
                     tally.connections += 1
                 moved = 0
                 for link in links:
-                    moved += self._turn(link, identity, spoils, orders, tally)
+                    if link.peer.welcome and link.frames is None:
+                        if self.per_link or shared is None:
+                            shared = self.frames(spoils, link.peer)
+                        link.begin(self._intro(spoils), shared)
+                        tally.entered += 1
+                    moved += self._turn(link, identity, orders, tally)
                 for link in [link for link in links if link.is_over]:
                     tally.cut += 1
                     link.peer.close()
@@ -152,18 +161,18 @@ class Flood:
         finally:
             context.destroy(linger=0)
 
-    def _turn(self, link: _Link, identity: Identity, spoils: Spoils, orders: Orders, tally: Tally) -> int:
+    def _intro(self, spoils: Spoils) -> list[bytes]:
+        raws = [spoils.identity(id_).credential.raw for id_ in self.introduces]
+        return [encode_frame(Intro(raws))] if raws else []
+
+    def _turn(self, link: _Link, identity: Identity, orders: Orders, tally: Tally) -> int:
         """One link's turn; how much it did."""
         heard = link.peer.hear(_HEARD) if self.listens or not orders.begun or not link.peer.welcome else 0
         tally.heard += heard
         if not link.peer.welcome:
             link.peer.greet(identity.credential, self.role)
-        else:
-            if link.frames is None:
-                link.frames = self.frames(spoils, link.peer)
-                tally.entered += 1
-            if orders.begun:
-                heard += link.fill(tally)
+        elif orders.begun and link.frames is not None:
+            heard += link.fill(tally)
         return heard
 
 
@@ -173,6 +182,12 @@ class _Link:
     frames: Iterator[bytes] | None = None
     _next: bytes = b""
     _moved_s: float = field(default_factory=time.monotonic)
+
+    def begin(self, first: Sequence[bytes], frames: Iterator[bytes]) -> None:
+        """The first of them is made now, while there is time, and with it what is made once."""
+        self.frames = itertools.chain([next(frames)], frames)
+        for payload in first:
+            self.peer.send(payload)
 
     def fill(self, tally: Tally) -> int:
         for sent in range(_BURST):

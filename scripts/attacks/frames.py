@@ -10,6 +10,7 @@ import itertools
 import os
 import random
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from typing import Any
 
 import msgpack
@@ -134,19 +135,24 @@ def forged_intros(me: Identity) -> Iterator[bytes]:
     return again([encode_frame(Intro([forged_credential(raw) for _ in range(fit)])) for _ in range(_POOL)])
 
 
-def withdrawals(names: Sequence[str]) -> Iterator[bytes]:
-    """That somebody went, who never came, and some who are here."""
+@cache
+def _withdrawn(names: tuple[str, ...]) -> list[list[tuple[str, bytes, int]]]:
     chosen = random.Random(os.urandom(8))
-    lists = [
+    return [
         [
             (names[n % len(names)] if n % 4 == 0 else f"{chosen.randbytes(20).hex()}", chosen.randbytes(16), 1 << 52)
             for n in range(WITHDRAWALS)
         ]
         for _ in range(_POOL)
     ]
+
+
+def withdrawals(names: tuple[str, ...]) -> Iterator[bytes]:
+    """That somebody went, who never came, and some who are here."""
+    lists = _withdrawn(names)
     yield encode_frame(Routes(1, True, [], []))
     for sequence in itertools.count(2):
-        yield encode_frame(Routes(sequence, False, [], lists[sequence % _POOL]))
+        yield encode_frame(Routes(sequence, False, [], lists[sequence % len(lists)]))
 
 
 def attachments(
@@ -155,7 +161,6 @@ def attachments(
 ) -> Iterator[bytes]:
     """A node says where it is, again and again: of one session with rising epochs, or each time of another one."""
     epoch = now_ms()
-    yield encode_frame(Intro([of.credential.raw]))
     for sequence in itertools.count(1):
         said = []
         for _ in range(at_once):

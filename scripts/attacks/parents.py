@@ -14,7 +14,7 @@ from typing import Any
 
 from fabric.protocol.envelope import Kind
 from fabric.protocol.severity import Lane
-from fabric.protocol.wire import Direction, Intro, Pong, Role, encode_frame
+from fabric.protocol.wire import Direction, Pong, Role, encode_frame
 from scripts.attacks import frames
 from scripts.attacks.flood import Attack, Flood, Frames, Spoils
 from scripts.attacks.peer import Peer, now_ms
@@ -24,8 +24,9 @@ _ME = "boss"
 _YEARS_MS = 10 * 365 * 86_400_000
 
 
-def _parent(kind: str, story: str, made: Frames, frame_bytes: int = 30_000) -> Flood:
-    return Flood(_WHO, kind, story, _ME, made, role=Role.PARENT, frame_bytes=frame_bytes)
+def _parent(kind: str, story: str, made: Frames, *introduces: str, frame_bytes: int = 30_000,
+            per_link: bool = False) -> Flood:
+    return Flood(_WHO, kind, story, _ME, made, per_link, introduces, Role.PARENT, frame_bytes=frame_bytes)
 
 
 def _clocks(*_: object) -> Iterator[bytes]:
@@ -36,15 +37,10 @@ def _clocks(*_: object) -> Iterator[bytes]:
             yield encode_frame(Pong(clock_ms, clock_ms))
 
 
-def _down(by: str, make: Callable[[Spoils], Callable[[], bytes]], lane: Lane = Lane.LOW,
+def _down(make: Callable[[Spoils], Callable[[], bytes]], lane: Lane = Lane.LOW,
           targets: tuple[str, ...] = ()) -> Frames:
-    """Envelopes of one identity, down. It is introduced first."""
-
-    def made(spoils: Spoils, _: Peer) -> Iterator[bytes]:
-        yield encode_frame(Intro([spoils.identity(by).credential.raw]))
-        yield from frames.pool_of(make(spoils), direction=Direction.DOWN, lane=lane, targets=targets)
-
-    return made
+    """Envelopes, down."""
+    return lambda spoils, _: frames.pool_of(make(spoils), direction=Direction.DOWN, lane=lane, targets=targets)
 
 
 def _of_kinds(spoils: Spoils) -> Callable[[], bytes]:
@@ -79,7 +75,6 @@ def _results(spoils: Spoils) -> Callable[[], bytes]:
 
 def _new_results(spoils: Spoils, _: Peer) -> Iterator[bytes]:
     """Each of them another one: they fill what remembers what was seen."""
-    yield encode_frame(Intro([spoils.identity("wall").credential.raw]))
     one = _results(spoils)
     while True:
         yield frames.data([one() for _ in range(32)], direction=Direction.DOWN)
@@ -101,22 +96,23 @@ def _rest(spoils: Spoils, _: Peer) -> Iterator[bytes]:
 
 
 ATTACKS: tuple[Attack, ...] = (
-    _parent("pong", "tells wild times, ten years ahead and behind", _clocks, 100),
-    _parent("data", "sends down messages of every kind, of a sensor that was turned",
-            _down("far", _of_kinds)),
-    _parent("data-actions", "sends down actions of the past, again and again",
-            _down("soar", _actions, Lane.HIGH, ("wall",))),
+    _parent("pong", "tells wild times, ten years ahead and behind", _clocks, frame_bytes=100),
+    _parent("data", "sends down messages of every kind, of a sensor that was turned", _down(_of_kinds), "far"),
+    _parent("data-actions", "sends down actions of the past, again and again", _down(_actions, Lane.HIGH, ("wall",)),
+            "soar"),
     _parent("data-forged", "sends down actions in a requester's name that nobody signed",
-            _down("soar", _forged, Lane.HIGH, ("wall",))),
-    _parent("data-results", "sends down results of actions that nobody asked for, always new ones", _new_results),
+            _down(_forged, Lane.HIGH, ("wall",)), "soar"),
+    _parent("data-results", "sends down results of actions that nobody asked for, always new ones", _new_results,
+            "wall"),
     _parent("documents", "hands over old and forged LISTS and DIRECTORY",
-            lambda spoils, _: frames.documents(spoils, spoils.identity(_ME)), 200_000),
-    _parent("routes", "withdraws thousands of sessions, below and nowhere", _withdrawals, 200_000),
+            lambda spoils, _: frames.documents(spoils, spoils.identity(_ME)), frame_bytes=200_000),
+    _parent("withdrawals", "withdraws thousands of sessions, below and nowhere", _withdrawals, per_link=True,
+            frame_bytes=200_000),
     _parent("intro-forged", "introduces credentials that nobody signed, hundreds a frame",
-            lambda spoils, _: frames.forged_intros(spoils.identity(_ME)), 100_000),
-    _parent("joined", "answers questions that nobody asked", lambda *_: frames.joined(), 20_000),
-    _parent("rest", "sends ACK, NACK, CREDIT, PING, APPLIED, DENIED and JOIN, in turn", _rest, 100_000),
-    _parent("bye", "says BYE and comes again, without end", lambda *_: frames.byes(), 100),
+            lambda spoils, _: frames.forged_intros(spoils.identity(_ME)), frame_bytes=100_000),
+    _parent("joined", "answers questions that nobody asked", lambda *_: frames.joined(), frame_bytes=20_000),
+    _parent("rest", "sends ACK, NACK, CREDIT, PING, APPLIED, DENIED and JOIN, in turn", _rest, frame_bytes=100_000),
+    _parent("bye", "says BYE and comes again, without end", lambda *_: frames.byes(), frame_bytes=100),
     _parent("noise", "sends frames of the largest size, or depth, with nothing in them",
-            lambda *_: frames.noise(), 200_000),
+            lambda *_: frames.noise(), frame_bytes=200_000),
 )

@@ -70,7 +70,8 @@ class Stage:
         whole = tree.becomes_whole()
         honest = self._honest(began_s, end_s)
         peak_mb = max(peak_mb, tree.peak_mb())
-        return Seen(honest, end_s - began_s, peak_mb, used_s, tree.survived(), whole, remark)
+        remarks = [word for word in (remark, *tree.faults()) if word]
+        return Seen(honest, end_s - began_s, peak_mb, used_s, tree.survived(), whole, "; ".join(remarks))
 
     def _honest(self, began_s: float, end_s: float) -> Honest:
         sensor, reader, actions = self._sensor, self._reader, self._actions
@@ -115,9 +116,10 @@ def quiet_row(plan: Plan, who: str, seconds: float) -> Row:
     return _row(who, "(quiet)", seen, Tally(), seen.honest.rate_per_s)
 
 
-def row_of(attack: Attack, seconds: float, quiet_rate_per_s: float) -> Row:
+def row_of(attack: Attack, seconds: float, quiet_rate_per_s: float, *, equal: bool = False) -> Row:
+    """`equal`: the attacker does not give way to the honest, but fights for the processors."""
     plan = PLANS[attack.who]
-    with stage_of(plan) as stage, Attacker(stage.tree.house, name_of(attack), seconds + 1) as attacker:
+    with stage_of(plan) as stage, Attacker(stage.tree.house, name_of(attack), seconds + 1, equal=equal) as attacker:
         _wait(lambda: attacker.ready.is_set() or not attacker.running, time.monotonic() + min(_ENTERS_S, PREPARES_S))
         turned_away = "" if attacker.ready.is_set() else "not let in"
         seen = stage.watch(seconds, attacker)

@@ -7,6 +7,7 @@ stopped for good, and the attacker comes with its keys.
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import tempfile
@@ -109,6 +110,7 @@ MID = Plan("a sensor two hops from its reader", _MID, "mid")
 LOW = Plan("a relay with a bad child", _LOW, "mid", "low")
 CELL = Plan("a relay with a bad parent", _CELL, "cell", "boss")
 _WHOLE_S = 20.0
+_FAULT = "stopped by a fault of its own"
 
 
 class Tree:
@@ -143,6 +145,17 @@ class Tree:
             os.path.exists(f"/proc/{pid}") and self.house.state(relay).get("pid") == pid
             for relay, pid in self.pids.items()
         )
+
+    def faults(self) -> list[str]:
+        """What relays say that ended them: the error, and where."""
+        found = []
+        for text in self.house.logs().values():
+            for line in text.splitlines():
+                if _FAULT in line:
+                    with suppress(ValueError):
+                        said = json.loads(line)
+                        found.append(f"{said.get('relay', '')}: {said.get('error', '')} at {said.get('at', '')}")
+        return list(dict.fromkeys(found))
 
     def peak_mb(self) -> float:
         """The most memory that any honest relay's process has had so far, by the kernel's account."""
