@@ -130,6 +130,7 @@ class Flood:
     connections: int = 1
     listens: bool = True  # False: never reads
     frame_bytes: int = 1_000  # about, for the sender's own queue
+    ahead_ms: int = 0  # of the time that it tells who asks
 
     def run(self, spoils: Spoils, orders: Orders, tally: Tally) -> None:
         identity = spoils.identity(self.me)
@@ -140,7 +141,8 @@ class Flood:
         try:
             while orders.go_on(tally):
                 while len(links) < self.connections:
-                    links.append(_Link(Peer(context, spoils.dial, keys, frame_bytes=self.frame_bytes)))
+                    peer = Peer(context, spoils.dial, keys, frame_bytes=self.frame_bytes, ahead_ms=self.ahead_ms)
+                    links.append(_Link(peer))
                     tally.connections += 1
                 moved = 0
                 for link in links:
@@ -154,8 +156,8 @@ class Flood:
                     tally.cut += 1
                     link.peer.close()
                     links.remove(link)
-                if tally.entered >= self.connections:
-                    orders.ready()
+                if tally.entered >= self.connections or (tally.entered and tally.cut):
+                    orders.ready()  # with all its links, or as many as it is let have
                 if not moved:
                     time.sleep(_IDLE_S)
         finally:

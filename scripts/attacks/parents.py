@@ -37,6 +37,12 @@ def _clocks(*_: object) -> Iterator[bytes]:
             yield encode_frame(Pong(clock_ms, clock_ms))
 
 
+def _ahead(*_: object) -> Iterator[bytes]:
+    while True:
+        clock_ms = now_ms() + _YEARS_MS
+        yield encode_frame(Pong(clock_ms, clock_ms))
+
+
 def _down(make: Callable[[Spoils], Callable[[], bytes]], lane: Lane = Lane.LOW,
           targets: tuple[str, ...] = ()) -> Frames:
     """Envelopes, down."""
@@ -97,6 +103,8 @@ def _rest(spoils: Spoils, _: Peer) -> Iterator[bytes]:
 
 ATTACKS: tuple[Attack, ...] = (
     _parent("pong", "tells wild times, ten years ahead and behind", _clocks, frame_bytes=100),
+    Flood(_WHO, "pong-ahead", "tells one and the same time, ten years ahead", _ME, _ahead, role=Role.PARENT,
+          frame_bytes=100, ahead_ms=_YEARS_MS),
     _parent("data", "sends down messages of every kind, of a sensor that was turned", _down(_of_kinds), "far"),
     _parent("data-actions", "sends down actions of the past, again and again", _down(_actions, Lane.HIGH, ("wall",)),
             "soar"),

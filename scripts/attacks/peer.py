@@ -51,12 +51,14 @@ def now_ms() -> int:
 
 
 class Peer:
-    """`frame_bytes`: about what it will send. `watched`: whether it notices at once that it was cut."""
+    """`frame_bytes`: about what it will send. `watched`: whether it notices at once that it was cut. `ahead_ms`: how
+    far ahead the time is that it tells when it is asked."""
 
     def __init__(
         self, context: zmq.Context[zmq.Socket[bytes]], dial: Dial, keys: CurveKeys, *, frame_bytes: int = 0,
-        watched: bool = True,
+        watched: bool = True, ahead_ms: int = 0,
     ) -> None:
+        self._ahead_ms = ahead_ms
         self.socket = context.socket(zmq.DEALER)
         self.socket.setsockopt(zmq.LINGER, 0)
         self.socket.setsockopt(zmq.RECONNECT_IVL, -1)
@@ -113,7 +115,8 @@ class Peer:
             case Refused():
                 self.welcome = False
             case Ping():
-                self._say(Pong(now_ms(), now_ms()))
+                clock_ms = now_ms() + self._ahead_ms
+                self._say(Pong(clock_ms, clock_ms))
             case Data(_, _, items):
                 self._say(Ack([_id_of(item.envelope) for item in items]))
             case Routes(sequence):

@@ -123,6 +123,7 @@ def row_of(attack: Attack, seconds: float, quiet_rate_per_s: float, *, equal: bo
         _wait(lambda: attacker.ready.is_set() or not attacker.running, time.monotonic() + min(_ENTERS_S, PREPARES_S))
         turned_away = "" if attacker.ready.is_set() else "not let in"
         seen = stage.watch(seconds, attacker)
+    assert not turned_away or attacker.tally.frames, "the attacker was not let in, and sent nothing"
     return _row(attack.who, attack.kind, seen, attacker.tally, quiet_rate_per_s, turned_away)
 
 

@@ -111,6 +111,8 @@ LOW = Plan("a relay with a bad child", _LOW, "mid", "low")
 CELL = Plan("a relay with a bad parent", _CELL, "cell", "boss")
 _WHOLE_S = 20.0
 _FAULT = "stopped by a fault of its own"
+_ASSERTION = "Assertion failed"
+_LINE_MAX = 120
 
 
 class Tree:
@@ -147,14 +149,16 @@ class Tree:
         )
 
     def faults(self) -> list[str]:
-        """What relays say that ended them: the error, and where."""
+        """What relays say that ended them: the error, and where; or which assertion of a library did not hold."""
         found = []
-        for text in self.house.logs().values():
+        for name, text in self.house.logs().items():
             for line in text.splitlines():
                 if _FAULT in line:
                     with suppress(ValueError):
                         said = json.loads(line)
                         found.append(f"{said.get('relay', '')}: {said.get('error', '')} at {said.get('at', '')}")
+                elif line.startswith(_ASSERTION):
+                    found.append(f"{name}: {line[:_LINE_MAX]}")
         return list(dict.fromkeys(found))
 
     def peak_mb(self) -> float:
