@@ -29,18 +29,22 @@ def _parent(kind: str, story: str, made: Frames, *introduces: str, frame_bytes: 
     return Flood(_WHO, kind, story, _ME, made, per_link, introduces, Role.PARENT, frame_bytes=frame_bytes)
 
 
+def _told(ahead_ms: int) -> bytes:
+    """A PONG that says how late it is, as if it were asked a moment ago."""
+    asked_ms = now_ms()
+    return encode_frame(Pong(asked_ms, max(0, asked_ms + ahead_ms)))
+
+
 def _clocks(*_: object) -> Iterator[bytes]:
     """Ten years ahead, at the beginning of time, a minute off, and true: in turn."""
     while True:
-        for ahead_ms in (_YEARS_MS, -_YEARS_MS, 60_000, 0, random.randrange(_YEARS_MS), -now_ms()):
-            clock_ms = max(0, now_ms() + ahead_ms)
-            yield encode_frame(Pong(clock_ms, clock_ms))
+        for ahead_ms in (_YEARS_MS, -_YEARS_MS, 60_000, 0, random.randrange(_YEARS_MS)):
+            yield _told(ahead_ms)
 
 
 def _ahead(*_: object) -> Iterator[bytes]:
     while True:
-        clock_ms = now_ms() + _YEARS_MS
-        yield encode_frame(Pong(clock_ms, clock_ms))
+        yield _told(_YEARS_MS)
 
 
 def _down(make: Callable[[Spoils], Callable[[], bytes]], lane: Lane = Lane.LOW,

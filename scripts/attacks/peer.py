@@ -114,9 +114,8 @@ class Peer:
                 self._say(Credit([_CREDIT] * len(Lane)))
             case Refused():
                 self.welcome = False
-            case Ping():
-                clock_ms = now_ms() + self._ahead_ms
-                self._say(Pong(clock_ms, clock_ms))
+            case Ping(asked_ms):
+                self._say(Pong(asked_ms, now_ms() + self._ahead_ms))
             case Data(_, _, items):
                 self._say(Ack([_id_of(item.envelope) for item in items]))
             case Routes(sequence):

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from scripts import attack_relays
 from scripts.attacks.known import ATTACKS, chosen, name_of
 from scripts.attacks.rows import PLANS
 from scripts.attacks.verdicts import Bounds, Honest, Row, honest_of, percentile, table_of
@@ -115,3 +116,61 @@ def test_who_alone_is_all_of_its_kinds_and_nothing_is_everything():
 
     assert of("child") == {"child"}
     assert chosen([]) == ATTACKS
+
+
+# -- the command ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """Rows as they are said to be: by kind, with a good one for every other."""
+    said: dict[str, Row | Exception] = {}
+
+    def row_of(attack, seconds, quiet_rate_per_s, *, equal=False):
+        found = said.get(attack.kind, replace(GOOD, who=attack.who, kind=attack.kind))
+        if isinstance(found, BaseException):
+            raise found
+        return found
+
+    monkeypatch.setattr(attack_relays, "row_of", row_of)
+    monkeypatch.setattr(attack_relays, "quiet_row", lambda plan, who, seconds: replace(GOOD, who=who, kind="(quiet)"))
+    monkeypatch.setattr(attack_relays.signal, "signal", lambda *_: None)
+    return said
+
+
+@pytest.mark.parametrize(
+    ("ping", "code", "rows"),
+    [
+        (GOOD, 0, 3), (replace(GOOD, survived=False), 1, 3), (AssertionError("not within 20 s: an action"), 3, 2),
+        (KeyboardInterrupt(), 130, 2),
+    ],
+    ids=["all pass", "one does not", "one was not measured", "interrupted"],
+)
+def test_exit_codes(measured, capsys, ping, code, rows):
+    measured["ping"] = ping
+    assert attack_relays.main(["--only", "point/credit", "--only", "point/ping", "--json"]) == code
+    said = capsys.readouterr()
+    assert [json.loads(line)["kind"] for line in said.out.splitlines()][:2] == ["(quiet)", "credit"]
+    assert len(said.out.splitlines()) == rows
+    assert "3/3 point/ping" in said.err
+
+
+def test_a_table_at_the_end_where_nobody_asked_for_json(measured, capsys):
+    assert attack_relays.main(["--only", "point/credit"]) == 0
+    assert "2 of 2 rows pass" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "words"),
+    [
+        (["--seconds", "0"], 2, "--seconds"), (["--only", "nobody/nothing"], 2, "--list"),
+        (["--help"], 0, "exit codes"), (["--list", "--only", "parent/pong"], 0, "wild times"),
+    ],
+)
+def test_what_it_says_without_attacking_anybody(args, code, words, capsys):
+    try:
+        assert attack_relays.main(args) == code
+    except SystemExit as ended:
+        assert ended.code == code
+    said = capsys.readouterr()
+    assert words in said.out + said.err
