@@ -31,6 +31,8 @@ _BURST = 32
 _HEARD = 256
 # A link that takes nothing for so long was ended without a word, or might as well be.
 _STUCK_S = 3.0
+# Entering takes a while where a parent is chosen.
+_ENTERS_S = 15.0
 _IDLE_S = 0.002
 # How long a session that is made to be left stays, so that the relay hears it.
 _STAY_S = 0.1
@@ -204,10 +206,10 @@ class _Link:
 
     @property
     def is_over(self) -> bool:
-        # Entering takes a while where a parent is chosen; filling does not.
-        patience_s = _STUCK_S if self.peer.welcome else 5 * _STUCK_S
-        stuck = self.frames is not None and bool(self._next) and time.monotonic() - self._moved_s > patience_s
-        return stuck or self.peer.cut
+        still_s = time.monotonic() - self._moved_s
+        if self.peer.welcome:
+            return self.peer.cut or (bool(self._next) and still_s > _STUCK_S)
+        return self.peer.cut or still_s > _ENTERS_S
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,10 @@ _HEARTBEAT_MS = 500
 _HELLO_EVERY_S = 1.0
 _WELCOME, _REFUSED, _DATA, _ROUTES, _PING = 2, 3, 5, 9, 11
 _CREDIT = 1 << 50
+_ENDS = (
+    zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+)
 
 
 def now_ms() -> int:
@@ -66,7 +70,7 @@ class Peer:
         self.socket.setsockopt(zmq.HEARTBEAT_IVL, _HEARTBEAT_MS)
         keys.dress(self.socket)
         self.socket.setsockopt(zmq.CURVE_SERVERKEY, dial.curve_key)
-        self._monitor = self.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED) if watched else None
+        self._monitor = self.socket.get_monitor_socket(_ENDS) if watched else None
         self.socket.connect(f"tcp://{dial.address}")
         self.session = os.urandom(16)
         self.welcome = False

@@ -70,7 +70,7 @@ class Connections:
         try:
             while orders.go_on(tally):
                 for _ in range(_BURST):
-                    if orders.begun and len(open_) < self.at_once:
+                    if orders.begun and orders.go_on(tally) and len(open_) < self.at_once:
                         self._come((host, int(port)), said[tally.connections % _POOL], open_, waiting, tally)
                 for number, _ in waiting.poll(_IDLE_S * 1000):
                     self._hear(number, open_, waiting, tally)
