@@ -29,13 +29,16 @@ CONNECTIONS_MAX = 200_000
 # Frames of one link before the next one has its turn.
 _BURST = 32
 _HEARD = 256
-# A link that takes nothing for so long was ended without a word, or might as well be.
-_STUCK_S = 3.0
+# A link that takes nothing for so long was ended without a word, or might as well be. Not soon: what waits in it, the
+# relay may have to hold.
+_STUCK_S = 10.0
 # Entering takes a while where a parent is chosen.
 _ENTERS_S = 15.0
 _IDLE_S = 0.002
 # How long a session that is made to be left stays, so that the relay hears it.
 _STAY_S = 0.1
+# And how long it tries to come.
+_COMES_S = 3.0
 
 
 @dataclass
@@ -265,4 +268,4 @@ class _Guest:
         """It was heard: a moment after its routes went, for they go with a connection that is closed too early."""
         now_s = time.monotonic()
         entered = bool(self.entered_s) and now_s - self.entered_s > _STAY_S
-        return entered or self.peer.cut or now_s - self.came_s > _STUCK_S
+        return entered or self.peer.cut or now_s - self.came_s > _COMES_S

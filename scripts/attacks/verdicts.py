@@ -48,7 +48,7 @@ class Row:
     bytes: int
     connections: int  # that it opened, or tried to
     entered: int  # links that the relay opened for the attacker
-    cut: int  # connections that it ended
+    cut: int  # connections that ended before the attack did
     survived: bool  # every honest relay is the process that it was
     whole: bool  # and has its parent again, soon after
     rss_mb: float
