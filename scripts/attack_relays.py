@@ -12,7 +12,8 @@ their own, so they get the processor time that the honest leave and no more: a r
 of what it does itself. With --equal they fight for it, and the honest lose what a neighbour on the same machine takes
 from them too. Either way the flood is only as strong as this machine and what else it does: a row shows that a relay
 holds against so many frames and bytes, which stand in it, and nothing about more. Bounded: each attack ends with its
-time, and a row ends early when a relay takes 1,500 MB.
+time, and a row ends early when a relay takes 1,500 MB. Where others keep this machine so busy that an attacker gets
+next to nothing done, its row does not pass.
 """
 
 from __future__ import annotations

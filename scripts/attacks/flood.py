@@ -112,6 +112,10 @@ class Attack(Protocol):
     @property
     def story(self) -> str: ...
 
+    def strong(self, tally: Tally) -> bool:
+        """Whether so much was done that it shows something: an attacker that gives way may get no time at all."""
+        ...
+
     def run(self, spoils: Spoils, orders: Orders, tally: Tally) -> None:
         """Prepare, say that it is ready, and from when `orders.begun` is set attack for as long as they say."""
 
@@ -136,6 +140,9 @@ class Flood:
     listens: bool = True  # False: never reads
     frame_bytes: int = 1_000  # about, for the sender's own queue
     ahead_ms: int = 0  # of the time that it tells who asks
+
+    def strong(self, tally: Tally) -> bool:
+        return tally.frames > self.connections
 
     def run(self, spoils: Spoils, orders: Orders, tally: Tally) -> None:
         identity = spoils.identity(self.me)
@@ -226,6 +233,9 @@ class Ghosts:
     attach: Callable[[Identity, str, bytes], bytes]  # (identity, relay, session) -> ROUTES, encoded
     role: Role = Role.POINT
     at_once: int = 16
+
+    def strong(self, tally: Tally) -> bool:
+        return tally.connections > self.at_once
 
     def run(self, spoils: Spoils, orders: Orders, tally: Tally) -> None:
         identity = spoils.identity(self.me)

@@ -123,13 +123,14 @@ def row_of(attack: Attack, seconds: float, quiet_rate_per_s: float, *, equal: bo
         _wait(lambda: attacker.ready.is_set() or not attacker.running, time.monotonic() + min(_ENTERS_S, PREPARES_S))
         turned_away = "" if attacker.ready.is_set() else "not let in"
         seen = stage.watch(seconds, attacker)
-    assert not turned_away or attacker.tally.frames, "the attacker was not let in, and sent nothing"
-    return _row(attack.who, attack.kind, seen, attacker.tally, quiet_rate_per_s, turned_away)
+    strong = attack.strong(attacker.tally)
+    return _row(attack.who, attack.kind, seen, attacker.tally, quiet_rate_per_s, turned_away, strong=strong)
 
 
-def _row(who: str, kind: str, seen: Seen, tally: Tally, quiet_rate_per_s: float, turned_away: str = "") -> Row:
+def _row(who: str, kind: str, seen: Seen, tally: Tally, quiet_rate_per_s: float, turned_away: str = "", *,
+         strong: bool = True) -> Row:
     return Row(
         who, kind, seen.seconds, tally.frames, tally.bytes, tally.connections, tally.entered, tally.cut,
         seen.survived, seen.whole, seen.rss_mb, seen.cpu_s, seen.honest, quiet_rate_per_s,
-        "; ".join(word for word in (turned_away, seen.remark) if word),
+        "; ".join(word for word in (turned_away, seen.remark) if word), strong,
     )

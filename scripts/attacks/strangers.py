@@ -61,6 +61,9 @@ class Connections:
     at_once: int
     who: str = _WHO
 
+    def strong(self, tally: Tally) -> bool:
+        return tally.connections >= self.at_once
+
     def run(self, spoils: Spoils, orders: Orders, tally: Tally) -> None:
         host, _, port = spoils.dial.address.rpartition(":")
         said = [self.says(spoils.dial) for _ in range(_POOL)]
@@ -147,6 +150,9 @@ class Keys:
     frame_bytes: int = 1_000
     round_s: float = _ROUND_S
     who: str = _WHO
+
+    def strong(self, tally: Tally) -> bool:
+        return tally.connections >= self.keys and (tally.frames > self.keys or self.says is _nothing_said)
 
     def run(self, spoils: Spoils, orders: Orders, tally: Tally) -> None:
         orders.ready()

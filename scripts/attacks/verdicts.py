@@ -1,7 +1,7 @@
 """What was measured while somebody attacked, and whether it is good enough.
 
 Guarantees: what never came counts: a latency that nobody saw is at least as long as it was waited for. A row passes
-only when every bound holds. Pure: numbers in, words out.
+only when every bound holds, and never when the attacker got nothing done. Pure: numbers in, words out.
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ class Row:
     honest: Honest
     quiet_rate_per_s: float  # of the quiet run that it is held against
     remark: str = ""
+    strong: bool = True  # the attacker did at least what makes its attack one
 
     @property
     def rate_ratio(self) -> float:
@@ -64,6 +65,8 @@ class Row:
     def faults(self, bounds: Bounds) -> list[str]:
         """Which bounds do not hold, in words."""
         found = []
+        if not self.strong:
+            found.append("too weak to show anything")
         if not self.survived:
             found.append("a relay ended")
         elif not self.whole:

@@ -6,15 +6,27 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.integration.harness import ROOT, Running, wait_for
 
 
-def start(tmp_path, *args):
-    process = subprocess.Popen(
-        [sys.executable, "-m", "scripts.attack_relays", *args], cwd=ROOT, text=True, start_new_session=True,
-        env={**os.environ, "TMPDIR": str(tmp_path)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )
-    return Running(process, args)
+@pytest.fixture
+def start(tmp_path):
+    """Starts the script with arguments; it has this test's folder for its temporary files."""
+    started = []
+
+    def begin(*args):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "scripts.attack_relays", *args], cwd=ROOT, text=True, start_new_session=True,
+            env={**os.environ, "TMPDIR": str(tmp_path)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )
+        started.append(Running(process, args))
+        return started[-1]
+
+    yield begin
+    for running in started:
+        running.stop(signal.SIGINT)
 
 
 def left_of(folder: Path) -> list[str]:
@@ -29,11 +41,12 @@ def left_of(folder: Path) -> list[str]:
     return [line for line in found if line]
 
 
-def test_two_rows_as_they_are_measured_and_an_interruption_that_leaves_nothing_running(tmp_path):
+def test_two_rows_as_they_are_measured_and_an_interruption_that_leaves_nothing_running(start, tmp_path):
     """How fast this machine is, and what else it does, is not what is tested: only that all of it is measured."""
-    running = start(tmp_path, "--seconds", "1", "--only", "point/credit", "--only", "point/ping", "--json", "--equal")
+    running = start("--seconds", "1", "--only", "point/credit", "--only", "point/ping", "--json", "--equal")
     wait_for(lambda: len(running.out) >= 2, "two rows", 60)
-    wait_for(lambda: any("honest" in line for line in left_of(tmp_path)), "the honest at work again")
+    wait_for(lambda: any("honest" in line for line in left_of(tmp_path)), "the honest at work again",
+             60)
     done = running.stop(signal.SIGINT).expect(130)
     quiet, flooded = done.lines
     assert (quiet["attacker"], quiet["kind"], quiet["frames"]) == ("point", "(quiet)", 0)

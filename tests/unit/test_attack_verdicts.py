@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from scripts import attack_relays
+from scripts.attacks.flood import Tally
 from scripts.attacks.known import ATTACKS, chosen, name_of
 from scripts.attacks.rows import PLANS
 from scripts.attacks.verdicts import Bounds, Honest, Row, honest_of, percentile, table_of
@@ -26,6 +27,7 @@ def test_a_row_within_all_bounds_passes():
     ("row", "fault"),
     [
         (replace(GOOD, survived=False), "a relay ended"),
+        (replace(GOOD, strong=False), "too weak to show anything"),
         (replace(GOOD, whole=False), "not whole again"),
         (replace(GOOD, rss_mb=300.0), "300 MB"),
         (replace(GOOD, quiet_rate_per_s=1_000.0), "0.49 of the rate"),
@@ -94,6 +96,12 @@ def test_every_attack_has_a_name_of_its_own_a_tree_and_a_story():
     assert len(set(names)) == len(names) > 50
     for attack in ATTACKS:
         assert attack.who in PLANS and attack.story and not attack.story.endswith(".")
+
+
+def test_an_attacker_that_got_nothing_done_shows_nothing():
+    assert not any(attack.strong(Tally()) for attack in ATTACKS)
+    much = Tally(frames=1_000_000, bytes=1 << 30, connections=10_000)
+    assert all(attack.strong(much) for attack in ATTACKS)
 
 
 @pytest.mark.parametrize(
