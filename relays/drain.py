@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from fabric.documents import parse_object
 from fabric.edge.home import fabric_folder, make_private, write_private
 
 # For those who have no other relay: how long they are served on.
@@ -58,7 +59,7 @@ class DrainFile:
         """None when the relay is not to go."""
         try:
             with self._path.open("rb") as file:
-                document = json.loads(file.read(_BYTES_MAX))
+                document = parse_object(file.read(_BYTES_MAX))
             self._state = Draining(
                 min(max(0, int(document["within_ms"])), _WITHIN_MS_MAX), bool(document["gone"]),
                 tuple(map(str, document["left"])), int(document["held"]),
@@ -68,7 +69,7 @@ class DrainFile:
         except OSError as error:
             self.problem = errno.errorcode.get(error.errno or 0, type(error).__name__)
             return self._state
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except (ValueError, KeyError, TypeError):
             self.problem = "not valid"
             return self._state
         self.problem = ""

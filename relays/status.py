@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from fabric.documents import parse_object
 from fabric.files import make_private, write_private
 from fabric.protocol.links import UPLINK
 from fabric.protocol.relay import Relay
@@ -92,8 +93,8 @@ class StatusFile:
 def read_status(path: Path, now_ms: int) -> dict[str, Any] | None:
     """The last state that a relay wrote, with its age; None when there is none that can be read."""
     try:
-        state = json.loads(path.read_text())
+        state = parse_object(path.read_bytes())
         state["age_ms"] = max(0, now_ms - int(state["at_ms"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return dict(state)
+    return state

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fabric.documents import parse_object
 from fabric.edge.home import fabric_folder
 from fabric.files import append_private, copy_private, empty_private, make_private, open_private, write_private
 from fabric.protocol.errors import Code, FabricError
@@ -163,7 +164,7 @@ def supervisor_state(fabric: str, home: Path | None = None) -> dict[str, Any] | 
             try:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except OSError:
-                return dict(json.loads((run / "_supervisor.json").read_text()))
+                return parse_object((run / "_supervisor.json").read_bytes())
     except (OSError, ValueError):
         return None
     return None
@@ -193,8 +194,8 @@ def last_words(fabric: str, relay: str, home: Path | None = None) -> dict[str, A
         return None
     for line in reversed(lines):
         try:
-            entry = json.loads(line)
+            entry = parse_object(line)
         except ValueError:
             continue
-        return dict(entry) if isinstance(entry, dict) and entry.get("level") == "error" else None
+        return entry if entry.get("level") == "error" else None
     return None

@@ -20,6 +20,7 @@ from typing import Any
 
 import nacl.bindings
 
+from fabric.documents import parse_object
 from fabric.edge.home import fabric_folder, fabrics, make_private, write_private
 from fabric.protocol.chain import verify_credential
 from fabric.protocol.credentials import Credential, name_ok
@@ -109,8 +110,8 @@ def load_identity(folder: Path) -> Identity:
     if not (folder / "identity.json").is_file():
         raise FabricError(Code.NO_IDENTITY, str(folder))
     try:
-        document = json.loads((folder / "identity.json").read_bytes())
-        secret = json.loads((folder / "secret.json").read_bytes())
+        document = parse_object((folder / "identity.json").read_bytes())
+        secret = parse_object((folder / "secret.json").read_bytes())
         raw = (folder / "credential").read_bytes()
         authority_key = _key(document["authority"])
         curve_secret, sign_seed = _key(secret["curve"]), _key(secret["sign"])
@@ -182,10 +183,13 @@ def find_identity(name: str, home: Path | None = None) -> Identity:
 
 def issuers_at(folder: Path, relay: str) -> list[Identity]:
     """The issuers among the identities in this folder that dial this relay."""
-    found = []
-    for path in sorted(folder.glob("*/identity.json")):
-        if json.loads(path.read_bytes()).get("kind") == "issuer":
-            issuer = load_identity(path.parent)
-            if any(dial.id == relay for dial in issuer.dials):
-                found.append(issuer)
-    return found
+    issuers = [load_identity(path.parent) for path in sorted(folder.glob("*/identity.json")) if _is_issuer(path)]
+    return [issuer for issuer in issuers if any(dial.id == relay for dial in issuer.dials)]
+
+
+def _is_issuer(path: Path) -> bool:
+    """Whether an identity's file says so. One that is damaged is nobody's here: whose it is finds out."""
+    try:
+        return bool(parse_object(path.read_bytes()).get("kind") == "issuer")
+    except (OSError, ValueError):
+        return False

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import zmq
 
+from fabric.documents import parse_json
 from fabric.edge.home import fabric_folder, ids_folder, make_private, write_private
 from fabric.edge.identity import Defaults, Dial, Identity, load_identity, save_identity
 from fabric.files import read_private
@@ -53,7 +54,7 @@ class Newcomer:
         if pending.exists():
             try:
                 # Private, or somebody else could have put keys there that he has, too.
-                kept = json.loads(read_private(pending, _KEPT_BYTES_MAX))
+                kept = parse_json(read_private(pending, _KEPT_BYTES_MAX))
                 return cls(bytes.fromhex(kept["curve"]), bytes.fromhex(kept["sign"]))
             except (ValueError, KeyError, TypeError) as error:
                 raise FabricError(Code.BAD_IDENTITY, f"{pending} is damaged", f"remove {pending}") from error

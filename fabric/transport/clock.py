@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from fabric.documents import parse_json
 from fabric.files import read_private, write_private
 from fabric.protocol.errors import FabricError
 
@@ -62,8 +63,8 @@ class Clock:
 
     def _go_on(self, kept: Path) -> None:
         # A clock that somebody else put there would make messages as old or young as he likes: it is not believed.
-        with suppress(OSError, FabricError, ValueError, KeyError, TypeError, OverflowError):
-            state = json.loads(read_private(kept, _KEPT_BYTES_MAX))
+        with suppress(OSError, FabricError, ValueError, KeyError, TypeError):
+            state = parse_json(read_private(kept, _KEPT_BYTES_MAX))
             ahead_ms = int(state["wall_ahead_ms"])
             if state["boot"] == self._boot:
                 self._base_ms, self._kept_ahead_ms = int(state["base_ms"]), ahead_ms

@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from fabric.documents import parse_object
 from fabric.edge.home import fabric_folder, make_private, revocations_path, write_private
 from fabric.protocol.credentials import name_ok
 from fabric.protocol.errors import Code, FabricError, Reject
@@ -116,7 +117,7 @@ def back_up(authority: Authority, output: Path) -> None:
 def restore_authority(source: Path, passphrase: Passphrase, home: Path | None = None) -> Authority:
     """Take a backup's authority to this machine. The passphrase is tried before anything is written."""
     try:
-        document = json.loads(source.read_bytes())
+        document = parse_object(source.read_bytes())
         fabric, key, lists = str(document["fabric"]), dict(document["key"]), bytes.fromhex(document["revocations"])
         public = public_of(key)
         if document["version"] != 1 or not name_ok(fabric):

@@ -10,7 +10,6 @@ things, and says nothing of what was typed.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +19,7 @@ import nacl.pwhash
 import nacl.secret
 import nacl.utils
 
+from fabric.documents import parse_object
 from fabric.protocol.errors import Code, FabricError
 from fabric.protocol.signing import signing_public
 
@@ -91,10 +91,7 @@ def public_of(document: Mapping[str, Any]) -> bytes:
 
 def read_document(raw: bytes) -> dict[str, Any]:
     """A key file's content. Raises ValueError."""
-    document = json.loads(raw)
-    if not isinstance(document, dict):
-        raise ValueError("no object")
-    return document
+    return parse_object(raw)
 
 
 def _key(passphrase: str, salt: bytes, cost: Cost) -> bytes:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from fabric.documents import parse_object
 from fabric.edge.home import fabric_folder, ids_folder, make_private, revocations_path, write_private
 from fabric.edge.identity import Identity, load_identity
 from fabric.protocol.credentials import NodeKind
@@ -52,7 +53,7 @@ def keep_ids(topology: Topology, home: Path | None = None) -> None:
 def kept_ids(fabric: str, home: Path | None = None) -> list[str] | None:
     """Who was in the topology that was run last; None where that is not known."""
     try:
-        document = json.loads((fabric_folder(fabric, home) / "run" / "_topology.json").read_bytes())
+        document = parse_object((fabric_folder(fabric, home) / "run" / "_topology.json").read_bytes())
         return [str(id_) for id_ in document["ids"]]
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
+from fabric.documents import parse_json
 from fabric.edge.blocking import ControlPoint
 from fabric.edge.handlers import Answer
 from fabric.edge.messages import Action, Outcome
@@ -39,7 +40,7 @@ def parse_args(given: list[str] | None) -> dict[str, Any]:
         if not equals or not name:
             raise FabricError(Code.USAGE, f"{text!r} is no argument", "write e.g. --arg duration=3600")
         try:
-            args[name] = json.loads(value)
+            args[name] = parse_json(value)
         except ValueError:
             args[name] = value
     return args
@@ -206,8 +207,8 @@ def _answer(output: bytes) -> Answer:
     if not output.strip():
         return Answer()
     try:
-        result = json.loads(output)
-    except (ValueError, RecursionError):
+        result = parse_json(output)
+    except ValueError:
         result = None
     if not isinstance(result, dict):
         return _failed({"error": "the handler's output is not a JSON object"})

@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 # Each may import itself and what is right of it.
-LAYERS = ["relays", "fabric.edge", "fabric.transport", "fabric.files", "fabric.protocol"]
+LAYERS = ["relays", "fabric.edge", "fabric.transport", "fabric.files", "fabric.documents", "fabric.protocol"]
 IMPURE = {
     "asyncio", "datetime", "os", "pathlib", "random", "secrets", "socket", "sqlite3", "sys", "threading", "time",
     "uuid", "zmq",

@@ -1,0 +1,34 @@
+"""JSON that was written by somebody else, or long ago: kept files, identities, what a command is given.
+
+Guarantees: whatever is in it, the only error is a ValueError. Refuses, beyond what is no JSON: numbers without end,
+which few readers of JSON take, and what is nested deeper than Python reads.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+
+def parse_json(raw: bytes | str) -> Any:
+    """What it says. Raises ValueError."""
+    try:
+        return json.loads(raw, parse_float=_finite, parse_constant=_finite)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+
+
+def parse_object(raw: bytes | str) -> dict[str, Any]:
+    """The same for what is to be an object. Raises ValueError."""
+    document = parse_json(raw)
+    if not isinstance(document, dict):
+        raise ValueError("not an object")  # noqa: TRY004 - one error for whatever a file holds
+    return document
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("a number without end")
+    return number
