@@ -20,13 +20,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import sys
 from collections.abc import Sequence
 
 from rich.console import Console
 
 from fabric.protocol.errors import FabricError
+from scripts.attacks import interruption
 from scripts.attacks.flood import Attack
 from scripts.attacks.known import chosen, name_of
 from scripts.attacks.rows import PLANS, quiet_row, row_of
@@ -35,7 +35,6 @@ from scripts.attacks.verdicts import Bounds, Row, table_of
 SECONDS_MAX = 600.0
 # Long enough for a p99 that means something, whatever an attack's time is.
 _QUIET_S = (2.0, 20.0)
-_ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _EPILOG = """\
 examples:
   scripts/attack                              all attacks, a minute each: more than an hour
@@ -70,8 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for attack in attacks:
             print(f"{name_of(attack):24}  {attack.story}")
         return 0
-    for asked in _ENDS:
-        signal.signal(asked, _interrupt)
+    interruption.expect()
     rows: list[Row] = []
     bounds = Bounds()
     try:
@@ -87,13 +85,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if incomplete:
         return 3
     return 1 if any(row.faults(bounds) for row in rows) else 0
-
-
-def _interrupt(*_: object) -> None:
-    """The first time. Whoever asks again does not keep what was started from being stopped."""
-    for asked in _ENDS:
-        signal.signal(asked, signal.SIG_IGN)
-    raise KeyboardInterrupt
 
 
 def _run(attacks: Sequence[Attack], seconds: float, bounds: Bounds, rows: list[Row], *, equal: bool,

@@ -8,6 +8,7 @@
     flood       what an attack is, and the usual one: open links and fill them with frames
     peer        one connection by hand
     frames      what is sent, whoever sends it
+    interruption     a Ctrl-C ends a run, and leaves nothing behind
     strangers, points, children, parents     the attacks, by what the attacker has
 
 A new attack is one more entry in the list of its role: a `Flood` with its frames, or a class with `run`.

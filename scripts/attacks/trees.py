@@ -13,10 +13,11 @@ import resource
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from scripts.attacks import interruption
 from tests.integration.family import kill_for_good
 from tests.integration.harness import House, house_in, wait_for
 
@@ -185,7 +186,11 @@ def _peak_mb(pid: int) -> float:
 @contextmanager
 def tree_of(plan: Plan) -> Iterator[Tree]:
     """The tree, whole but for the attacker's own relay. Raises AssertionError in words when it does not come up."""
-    with tempfile.TemporaryDirectory(prefix="attack-") as folder, house_in(Path(folder), plan.topology) as house:
+    with ExitStack() as stack:
+        stack.callback(interruption.release)
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="attack-"))
+        house = stack.enter_context(house_in(Path(folder), plan.topology))
+        stack.callback(interruption.hold)  # on the way out this is first, and the release last
         with _descriptors(DESCRIPTORS):
             house.up()
         house.wait_whole()

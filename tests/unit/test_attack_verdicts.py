@@ -142,7 +142,7 @@ def measured(monkeypatch):
 
     monkeypatch.setattr(attack_relays, "row_of", row_of)
     monkeypatch.setattr(attack_relays, "quiet_row", lambda plan, who, seconds: replace(GOOD, who=who, kind="(quiet)"))
-    monkeypatch.setattr(attack_relays.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(attack_relays.interruption, "expect", lambda: None)
     return said
 
 
