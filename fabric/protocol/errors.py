@@ -105,6 +105,8 @@ class Code(Enum):
     MACHINE_REFUSED = (916, "machine_refused", "the operating system refused something", "look at the path and its permissions")
     INTERNAL = (917, "internal", "a fault of this program itself", "report it with the place that is named")
     WRONG_PASSPHRASE = (918, "wrong_passphrase", "the passphrase does not open the authority's key", "try again; without it, the key is lost, and `fabric authority init` elsewhere begins anew")
+    LINES_LOST = (923, "lines_lost", "lines of a file could not be found again", "keep rotated files beside the log, and readable, until they are read")
+    LINE_TOO_LONG = (924, "line_too_long", "a line is longer than any message can be", "write one JSON object a line")
 
     def __init__(self, number: int, reason: str, cause: str, next_step: str) -> None:
         self.number = number
