@@ -191,8 +191,10 @@ class Story:
             if path.is_file() and not path.is_symlink() and path not in (self.log, self.target) and path.suffix != ".gz"
         ]
         if rotated:
-            path = self.random.choice(sorted(rotated))
-            self._pack(path, path.with_name(path.name + ".gz"), keep_time=self.random.random() < 0.7)
+            path = self.random.choice(sorted(rotated, key=lambda path: path.stat().st_mtime_ns)[-20:])
+            # A file that lost its time is read out of order, and then the torn line in it cannot be put together.
+            is_torn = not path.read_bytes().endswith(b"\n")
+            self._pack(path, path.with_name(path.name + ".gz"), keep_time=is_torn or self.random.random() < 0.7)
 
     def _pack(self, path: Path, packed: Path, keep_time: bool) -> None:
         before = path.stat()

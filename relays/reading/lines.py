@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, Protocol
 
 from fabric.protocol.errors import Code, FabricError
 from relays.reading.names import Entry, entry_of
-from relays.reading.opened import Opened, UnreadableError
+from relays.reading.opened import PACKED_SUFFIXES, Opened, UnreadableError
 from relays.reading.place import MARKS_MAX, WHOLE, Mark, Place
 from relays.reading.reading import Reading
 from relays.reading.records import parse_record
@@ -40,6 +40,8 @@ ORDER_S = 10.0
 LINGER_S = 60.0
 # How long is looked for a file before it is said to be gone: a rotation renames and compresses one after the other.
 PATIENCE_S = 2.0
+# Rotated files that are looked at at a time.
+_OPEN_MAX = 8
 
 
 class Clock(Protocol):
@@ -198,8 +200,11 @@ class Lines:
     def _end(self) -> Iterator[Line]:
         """Last lines that nothing ended."""
         for reading in list(self._open):
-            if (piece := reading.take_rest()) is not None:
-                yield self._line(reading, piece)
+            yield from self._rest(reading)
+
+    def _rest(self, reading: Reading) -> Iterator[Line]:
+        if (piece := reading.take_rest()) is not None:
+            yield self._line(reading, piece)
 
     # -- from file to file ------------------------------------------------------------------------------
 
@@ -213,7 +218,9 @@ class Lines:
         newest = self._open[-1] if self._open else None
         if newest is not None and newest.cut:
             self._close(newest)
-            self._sought, self._cut = newest.mark_read(), newest
+            # Without a line taken of it there is nothing to know it by; and its copy is read from the beginning.
+            if newest.mark.offset:
+                self._sought, self._cut = newest.mark_read(), newest
             yield None
         elif newest is None or newest.at_end:
             yield from self._go_on(newest)
@@ -225,14 +232,12 @@ class Lines:
         quiet_s = self._clock.now_s() - max(reading.grown_at_s, reading.left_at_s or 0.0)
         lingered = reading.cut or reading.opened.packed or quiet_s >= (LINGER_S if self._follow else QUIET_S)
         if self._has_rest(reading) and (lingered or self._is_whole(reading.peek())):
-            piece = reading.take_rest()
-            assert piece is not None
-            yield self._line(reading, piece)
+            yield from self._rest(reading)
         if lingered and not reading.pending:
             self._retire(reading)
             yield None
 
-    def _go_on(self, newest: Reading | None) -> Iterator[Gap | None]:
+    def _go_on(self, newest: Reading | None) -> Iterator[Line | Gap | None]:
         now_s = self._clock.now_s()
         current = entry_of(self._file)
         if newest is not None and current is not None and current.id == newest.id:
@@ -254,8 +259,9 @@ class Lines:
                 self._open.append(self._open.pop(number))
                 yield None
                 return
-        open_ = [(reading.id, reading.mark_read()) for reading in self._open]
-        found = survey(self._file, self._past, open_, self._since_ns)
+        if newest is not None and newest.pending and self._is_whole(newest.peek()):
+            yield from self._rest(newest)
+        found = survey(self._file, self._past, [reading.opened for reading in self._open], self._since_ns)
         if self._open_past(found.located, current):
             yield None
             return
@@ -289,7 +295,7 @@ class Lines:
             return
         reading.carried = self._torn(newest)
         self._open.append(reading)
-        for old in self._open[: -MARKS_MAX]:
+        for old in self._open[:-_OPEN_MAX]:
             self._retire(old)
         yield None
 
@@ -307,27 +313,27 @@ class Lines:
 
     def _open_past(self, located: Sequence[tuple[Entry, Mark] | None], current: Entry | None) -> bool:
         """Files that were read and have more by now are read again, before the last one. Whether there were any."""
-        for number, found in enumerate(located):
+        before = len(self._open)
+        for number, found in reversed(list(enumerate(located))):
             if found is None:
                 continue
             entry, mark = found
+            was, self._past[number] = self._past[number], mark
             is_log = current is not None and entry.id == current.id
-            is_new = entry.size > mark.offset or mark.inode != self._past[number].inode
-            if is_log or (is_new and mark.offset != WHOLE):
+            is_packed = entry.path.suffix in PACKED_SUFFIXES
+            has_more = mark.offset != WHOLE and (is_packed or mark.inode != was.inode or entry.size > mark.offset)
+            if is_log or has_more:
                 with suppress(UnreadableError, OSError):
                     reading = self._opened(entry, mark)
                     if reading is not None:
                         del self._past[number]
                         reading.left_at_s = None if is_log else self._clock.now_s()
                         self._open.insert(len(self._open) if is_log else 0, reading)
-                        return True
-            else:
-                self._past[number] = mark
-        return False
+        return len(self._open) > before
 
     def _seek(self, sought: Mark) -> Iterator[Gap | None]:
         """Find the file in which reading stopped, or say that it is gone."""
-        open_ = [(reading.id, reading.mark_read()) for reading in self._open]
+        open_ = [reading.opened for reading in self._open]
         found = survey(self._file, [*self._past, sought], open_, self._since_ns, sought=True)
         if found.located[-1] is not None:
             entry, mark = found.located[-1]
@@ -346,6 +352,7 @@ class Lines:
                         reading.left_at_s = self._clock.now_s()
                         reading.is_copy = current is not None and current.id[1] == sought.inode
                     self._open.append(reading)
+                self._open_past(found.located[:-1], None)
                 self._sought = self._sought_until_s = None
                 yield None
                 return
@@ -360,7 +367,8 @@ class Lines:
             reason = "it was cut short, and no copy of it was found: what was written to it last may be missing"
         else:
             reason = "it was not found again: what was written to it later is missing"
-        yield Gap(Path(sought.path).name or self._file.name, self._number, sought.offset, known, reason)
+        line, self._number = self._number, 0  # what is read now begins anew
+        yield Gap(Path(sought.path).name or self._file.name, line, sought.offset, known, reason)
 
     def _opened(self, entry: Entry, mark: Mark | None) -> Reading | None:
         """None: the name stands for another file by now. Raises UnreadableError and OSError but for a missing file."""
@@ -390,6 +398,7 @@ class Lines:
     def _forget(self, reading: Reading) -> None:
         """It cannot be read any further."""
         self._unfit.add(reading.id)
+        reading.take_rest()  # a part of a line, whose end is behind the damage
         self._retire(reading)
 
     def _close(self, reading: Reading) -> None:

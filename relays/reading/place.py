@@ -17,8 +17,8 @@ from typing import NamedTuple
 HEAD_BYTES = 1_024
 # What precedes the place: enough for a time or a number that differs, small enough to look at with every read.
 TAIL_BYTES = 256
-# Files that are remembered: enough for a rotation that compresses late; the text stays a few lines long.
-MARKS_MAX = 8
+# Files that are remembered: a day of hourly ones, for an archive that is packed at night has new times.
+MARKS_MAX = 24
 # Instead of an offset: a compressed file that is read, or was there before reading began. It cannot grow.
 WHOLE = -1
 _VERSION = 2
@@ -51,7 +51,7 @@ class Place(NamedTuple):
         return f"[{_VERSION},{self.line},{json.dumps(self.since_ns)},{self.size},[{marks}]]"
 
 
-@lru_cache(maxsize=4 * MARKS_MAX)
+@lru_cache(maxsize=2 * MARKS_MAX)
 def _mark_text(mark: Mark) -> str:
     return json.dumps(mark)
 

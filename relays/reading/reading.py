@@ -1,7 +1,7 @@
 """One file that is read: what is there now, as lines, and the mark after the last one that was taken.
 
-Guarantees: bytes are taken only if what precedes them is still what was read before, looked at in the same read; so a
-file that was cut short is noticed even when it has grown past the old place again.
+Guarantees: bytes are taken only if what precedes them, looked at in the same read, and what the file begins with are
+still what was read before; so a file that was cut short is noticed even when it has grown past the old place again.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Reading:
         else:
             kept = len(self._window)
             data = self.opened.read(self._at - kept, kept + _CHUNK_BYTES)
-            if data[:kept] != self._window:
+            if data[:kept] != self._window or self.opened.read_all(0, len(self._head)) != self._head:
                 self.cut = True
                 return b""
             data = data[kept:]

@@ -20,6 +20,8 @@ from relays.reading.place import HEAD_BYTES, MARKS_MAX, TAIL_BYTES, WHOLE, Mark,
 # A compressed file's time may be kept in whole seconds only, on some disks in even ones.
 _SINCE_SLACK_NS = 2_000_000_000
 _CHUNK_BYTES = 262_144
+# A longer number behind a name is a date.
+_NUMBER_DIGITS = 6
 
 
 class Survey(NamedTuple):
@@ -34,17 +36,16 @@ class Survey(NamedTuple):
 
 
 def survey(
-    file: Path, marks: Sequence[Mark], open_: Sequence[tuple[tuple[int, int], Mark]], since_ns: int | None,
-    *, sought: bool = False,
+    file: Path, marks: Sequence[Mark], open_: Sequence[Opened], since_ns: int | None, *, sought: bool = False
 ) -> Survey:
-    """`marks`: in files that are to be found. `open_`: (device and inode, mark) of those that are being read.
+    """`marks`: in files that are to be found. `open_`: those that are being read.
 
     `sought`: the last mark is in the file that was read last; otherwise that is the last of the open ones.
     """
-    held = {id_ for id_, _ in open_}
-    inodes = [mark.inode for mark in marks] + [mark.inode for _, mark in open_]
+    held = {opened.id for opened in open_}
+    inodes = [mark.inode for mark in marks] + [opened.id[1] for opened in open_]
     current = entry_of(file)
-    known = entries(file, inodes, [*(mark.path for mark in marks), *(mark.path for _, mark in open_)])
+    known = entries(file, inodes, [*(mark.path for mark in marks), *(str(opened.path) for opened in open_)])
     left = [entry for entry in known if entry.id not in held]
     if current is not None and current.id not in held:
         left.append(current)
@@ -69,15 +70,15 @@ def survey(
                 take(number, entry, found)
                 break
     is_read = current is not None and (current.id in held or current not in left)
-    newest = located[-1][0].id if sought and located[-1] else open_[-1][0] if open_ and not sought else None
+    newest = located[-1][0].id if sought and located[-1] else open_[-1].id if open_ and not sought else None
     if current is not None and current.id == newest:
         # The file that was read last is still the log: none came after it.
         return Survey(tuple(located), (), None)
     later = [entry for entry in left if entry != current and not entry.foreign and entry.mtime_ns >= after_ns]
-    others = [entry for entry in known if not _is_packed(entry)] + ([current] if current is not None else [])
+    plain = [entry for entry in known if not _is_packed(entry)] + ([current] if current is not None else [])
     later = [
         entry for entry in later
-        if not _is_read(entry, open_, since_ns or 0) and not _repeats(entry, others, current)
+        if not _is_packed(entry) or not _repeats(entry, open_, plain, since_ns or 0)
     ]
     return Survey(tuple(located), tuple(sorted(later, key=_age)), None if is_read else current)
 
@@ -111,10 +112,12 @@ def _after(since_ns: int | None, located: Sequence[tuple[Entry, Mark] | None]) -
     return next((found[0].mtime_ns for found in located if found is not None), 0)
 
 
-def _age(entry: Entry) -> tuple[int, int, str]:
-    """Oldest first; of two that were last written to at the same time, `.2` is older than `.1`."""
-    last = entry.path.name.rpartition(".")[2]
-    return entry.mtime_ns, -int(last) if last.isdecimal() and len(last) < 6 else 0, entry.path.name
+def _age(entry: Entry) -> tuple[int, int, int, str]:
+    """Oldest first; of two that were last written to in the same second, `.2` is older than `.1.gz`."""
+    name = entry.path.stem if _is_packed(entry) else entry.path.name
+    last = name.rpartition(".")[2]
+    number = int(last) if last.isdecimal() and len(last) < _NUMBER_DIGITS else 0
+    return entry.mtime_ns // 10**9, -number, entry.mtime_ns, entry.path.name
 
 
 def _is_packed(entry: Entry) -> bool:
@@ -123,11 +126,7 @@ def _is_packed(entry: Entry) -> bool:
 
 def _agrees(mark: Mark, entry: Entry) -> bool:
     """Whether the file of this inode has what the mark says."""
-    try:
-        opened = Opened(entry.path)
-    except (OSError, UnreadableError):
-        return False
-    try:
+    with suppress(OSError, UnreadableError), closing(Opened(entry.path)) as opened:
         if opened.id != entry.id or sum_of(opened.read_all(0, mark.head_bytes)) != mark.head_sum:
             return False
         if mark.offset == WHOLE:
@@ -135,10 +134,7 @@ def _agrees(mark: Mark, entry: Entry) -> bool:
         if not opened.packed and opened.stat().st_size < mark.offset:
             return False
         return sum_of(opened.read_all(mark.offset - mark.tail_bytes, mark.tail_bytes)) == mark.tail_sum
-    except (OSError, UnreadableError):
-        return False
-    finally:
-        opened.close()
+    return False
 
 
 def _copy_of(mark: Mark, entry: Entry) -> Mark | None:
@@ -148,11 +144,7 @@ def _copy_of(mark: Mark, entry: Entry) -> Mark | None:
     """
     if not mark.head_bytes:
         return None
-    try:
-        opened = Opened(entry.path)
-    except (OSError, UnreadableError):
-        return None
-    try:
+    with suppress(OSError, UnreadableError), closing(Opened(entry.path)) as opened:
         head = opened.read_all(0, mark.head_bytes)
         if len(head) < mark.head_bytes or sum_of(head) != mark.head_sum:
             return None
@@ -166,20 +158,7 @@ def _copy_of(mark: Mark, entry: Entry) -> Mark | None:
         if sum_of(tail) != mark.tail_sum:
             return None
         return mark._replace(inode=entry.id[1], path=str(entry.path))
-    except (OSError, UnreadableError):
-        return None
-    finally:
-        opened.close()
-
-
-def _is_read(entry: Entry, open_: Sequence[tuple[tuple[int, int], Mark]], since_ns: int) -> bool:
-    """Whether a compressed file has what is being read from a file that has no name any more."""
-    if not _is_packed(entry):
-        return False
-    if not _can_be_read(entry):
-        # All that is known of it is its time, which is that of what was compressed.
-        return entry.mtime_ns <= since_ns
-    return any(_copy_of(mark, entry) is not None for _, mark in open_)
+    return None
 
 
 def _can_be_read(entry: Entry) -> bool:
@@ -192,35 +171,31 @@ def _can_be_read(entry: Entry) -> bool:
     return True
 
 
-def _repeats(entry: Entry, others: Sequence[Entry], current: Entry | None) -> bool:
-    """Whether another file has the same content: it is being compressed, or the current one is being copied."""
-    if _is_packed(entry):
-        return any(_begins_like(other.path, entry.path) for other in others)
-    return current is not None and entry.size <= current.size and _begins_like(current.path, entry.path)
+def _repeats(entry: Entry, open_: Sequence[Opened], plain: Sequence[Entry], since_ns: int) -> bool:
+    """Whether it is the compressed form of a file that is read, or still there: or what is written of it by now."""
+    if not _can_be_read(entry):
+        # All that is known of it is its time, which is that of what was compressed.
+        return entry.mtime_ns <= since_ns
+    if any(_unpacks_to(entry.path, opened) for opened in open_):
+        return True
+    for other in plain:
+        with suppress(OSError, UnreadableError), closing(Opened(other.path)) as opened:
+            if _unpacks_to(entry.path, opened):
+                return True
+    return False
 
 
-def _begins_like(longer: Path, shorter: Path) -> bool:
-    """Whether all of the second, as far as it can be read, is how the first begins. Not of an empty one."""
-    try:
-        whole = Opened(longer)
-    except (OSError, UnreadableError):
+def _unpacks_to(packed: Path, whole: Opened) -> bool:
+    if whole.packed:
         return False
-    try:
-        part = Opened(shorter)
-    except (OSError, UnreadableError):
-        whole.close()
-        return False
-    at = 0
-    try:
-        while data := part.read(at, _CHUNK_BYTES):
-            if whole.read_all(at, len(data)) != data:
-                return False
-            at += len(data)
-    except UnreadableError:
-        pass  # it is not written to its end yet
-    except OSError:
-        return False
-    finally:
-        part.close()
-        whole.close()
-    return at > 0 or shorter.suffix in PACKED_SUFFIXES
+    with suppress(OSError, UnreadableError), closing(Opened(packed)) as part:
+        at = 0
+        try:
+            while data := part.read(at, _CHUNK_BYTES):
+                if whole.read_all(at, len(data)) != data:
+                    return False
+                at += len(data)
+        except UnreadableError:
+            return True  # it is not written to its end yet
+        return at == whole.stat().st_size
+    return False
