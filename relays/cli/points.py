@@ -134,7 +134,7 @@ def send(
     point.on_notice(lambda notice: tell_notice(notice, console, as_json))
     with point, progress:
         lines = Input(file, topic, follow, point.position_of)
-        if lines.is_awaited:
+        if lines.is_awaited and not as_json:
             console.print(f"waiting for {file}", markup=False, highlight=False)
         task = progress.add_task(f"sending {file.name}", total=None if progress.disable else lines.total())
         try:

@@ -20,13 +20,13 @@ class Input:
     """
 
     def __init__(self, file: Path, topic: str, follow: bool, position_of: Callable[[str], str | None]) -> None:
-        self.source = f"send {topic} {os.path.normpath(file.absolute())}"
+        self.source = _shown(f"send {topic} {os.path.normpath(file.absolute())}")
         self._file, self._follow = file, follow
         self._lines: Lines | None = None
         if is_stream(file):
             return
         # Under the name of what it stands for is what versions before kept.
-        kept = position_of(self.source) or position_of(f"send {topic} {file.resolve()}")
+        kept = position_of(self.source) or position_of(_shown(f"send {topic} {file.resolve()}"))
         after = place_of(kept)
         if after is None and not follow and not file.exists():
             raise FabricError(Code.BAD_INPUT, f"{file} is no file", "name a file of JSON lines, or -")
@@ -43,3 +43,8 @@ class Input:
 
     def __iter__(self) -> Iterator[Line | Gap]:
         return iter(self._lines) if self._lines is not None else stream_lines(self._file, self._follow)
+
+
+def _shown(text: str) -> str:
+    """A file's name can be no text at all; what is kept is."""
+    return os.fsencode(text).decode("utf-8", "backslashreplace")

@@ -184,7 +184,9 @@ class Lines:
     def _line(self, reading: Reading, piece: Piece) -> Line:
         self._number += 1
         if reading is self._open[-1]:
-            self._size, self._since_ns = reading.size, reading.mtime_ns
+            self._size = reading.size
+            # Compressed since it was begun, its time may be that of the compression: others may be older than that.
+            self._since_ns = self._since_ns if reading.was_packed else reading.mtime_ns
         # One that nothing was taken of yet is found as the next one again, with the torn line that may end in it.
         marks = (*self._past, *(reading.mark for reading in self._open if reading.mark.offset))
         place = Place(self._number, self._since_ns, self._size, marks[-MARKS_MAX:])
@@ -351,6 +353,7 @@ class Lines:
                     if current is None or current.id != reading.id:
                         reading.left_at_s = self._clock.now_s()
                         reading.is_copy = current is not None and current.id[1] == sought.inode
+                    reading.was_packed = reading.opened.packed
                     self._open.append(reading)
                 self._open_past(found.located[:-1], None)
                 self._sought = self._sought_until_s = None

@@ -57,8 +57,8 @@ class Heard:
 
 def sender(house, story, seed):
     return house.start(
-        "send", str(story.log), "--as", "zeek-p", "--topic", f"{TOPIC}.s{seed}", "--label", "green", "--json", "--follow",
-        "--outbox", str(story.folder.parent / f"outbox-{seed}"),
+        "send", str(story.log), "--as", "zeek-p", "--topic", f"{TOPIC}.s{seed}", "--label", "green", "--json",
+        "--follow", "--outbox", str(story.folder.parent / f"outbox-{seed}"),
     )
 
 
@@ -95,7 +95,8 @@ def test_each_line_once_over_rotations_and_kills(house: House, tmp_path):
         heard = Heard(analyst)
         analyst.wait_ready()
         with ThreadPoolExecutor(AT_A_TIME) as pool:
-            told = list(pool.map(lambda seed: follow_and_kill(house, heard, tmp_path, seed), range(FIRST, FIRST + SEEDS)))
+            seeds = range(FIRST, FIRST + SEEDS)
+            told = list(pool.map(lambda seed: follow_and_kill(house, heard, tmp_path, seed), seeds))
         heard.reading.close()
     kinds = Counter(kind for kind, _, _, _ in told)
     print(f"{len(told)} seeds, {sum(r for _, r, _, _ in told)} rotations, {sum(k for _, _, k, _ in told)} kills, "
@@ -120,8 +121,8 @@ def test_streams_and_compressed_files_are_read_like_files(house: House, tmp_path
     (tmp_path / "windows.log").write_bytes(lines.encode("utf-16"))
     (tmp_path / "log").write_text(lines)
     os.mkfifo(tmp_path / "fifo")
-    send = "fabric send --topic detections.streams --json"
-    done = shell(house, f"cd {ROOT}; D={tmp_path}; {send} <(cat $D/log); {send} /dev/stdin < $D/log; {send} - < $D/log.gz;"
+    send = "fabric send --topic detections.streams --label green --json"
+    done = shell(house, f"D={tmp_path}; {send} <(cat $D/log); {send} /dev/stdin < $D/log; {send} - < $D/log.gz;"
                         f"cat $D/log > $D/fifo & {send} $D/fifo; {send} $D/log.gz; {send} $D/windows.log")
     assert [json.loads(line)["held"] for line in done.stdout.splitlines()] == [2] * 6, done.stderr
     assert not done.stderr
