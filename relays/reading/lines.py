@@ -121,6 +121,7 @@ class Lines:
         self._sought = self._past.pop() if after else None  # in the file to go on with, until it is found
         self._sought_until_s: float | None = None
         self._cut: Reading | None = None  # the file that was cut short, while its copy is looked for and read
+        self._torn: Reading | None = None  # what was read of its last line, until the next file shows how that ends
         self._empty: set[tuple[int, int]] = set()
         self._unfit: set[tuple[int, int]] = set()  # files that were said to be unreadable
         self._survey_at_s = 0.0
@@ -139,7 +140,7 @@ class Lines:
                         yield found
                 if came:
                     continue
-                if not self._follow and self._sought is None and not any(map(self._has_rest, self._open[:-1])):
+                if not self._follow and self._sought is None and not any(other.pending for other in self._open[:-1]):
                     yield from self._end()
                     return
                 yield Line(self._number, b"", None)
@@ -170,16 +171,22 @@ class Lines:
             reading.grew, reading.grown_at_s = False, self._clock.now_s()
 
     def _lines(self, reading: Reading, piece: Piece) -> Iterator[Line]:
-        former, reading.carried = reading.carried, None
-        if former is not None and former.pending:
-            joined = former.peek() + piece.data
-            if self._is_whole(joined):
-                former.take_rest()
-                piece = piece._replace(data=joined)
-            elif former.cut and (rest := former.take_rest()) is not None:
+        if reading.is_fresh:
+            reading.is_fresh = False
+            cut, self._torn = self._torn, None
+            former = [other for other in (cut, *reversed(self._open)) if other is not None and other is not reading]
+            torn = None if self._is_whole(piece.data) else self._torn_by(former, piece.data)
+            if torn is not None:
+                piece = piece._replace(data=torn.peek() + piece.data)
+                torn.take_rest()
+            if cut is not None and (rest := cut.take_rest()) is not None:
                 # Nothing can end it any more. A place with it would be beyond this piece already.
                 yield self._line(reading, rest)._replace(place=None)
         yield self._line(reading, piece)
+
+    def _torn_by(self, former: Sequence[Reading], end: bytes) -> Reading | None:
+        """The file that has the beginning of the line that ends like this, torn when it was rotated."""
+        return next((other for other in former if other.pending and self._is_whole(other.peek() + end)), None)
 
     def _line(self, reading: Reading, piece: Piece) -> Line:
         self._number += 1
@@ -192,12 +199,6 @@ class Lines:
         place = Place(self._number, self._since_ns, self._size, marks[-MARKS_MAX:])
         # Until that is found there is no place to go on from but the one that was kept.
         return Line(self._number, piece.data, place if self._sought is None else None, piece.fault)
-
-    def _has_rest(self, reading: Reading) -> bool:
-        return reading.pending > 0 and not self._is_carried(reading)
-
-    def _is_carried(self, reading: Reading) -> bool:
-        return any(other.carried is reading for other in self._open)
 
     def _end(self) -> Iterator[Line]:
         """Last lines that nothing ended."""
@@ -232,8 +233,9 @@ class Lines:
         if not (reading.at_end or reading.cut):
             return
         quiet_s = self._clock.now_s() - max(reading.grown_at_s, reading.left_at_s or 0.0)
-        lingered = reading.cut or reading.opened.packed or quiet_s >= (LINGER_S if self._follow else QUIET_S)
-        if self._has_rest(reading) and (lingered or self._is_whole(reading.peek())):
+        is_done = reading.cut or (reading.opened.packed and not reading.pending)
+        lingered = is_done or quiet_s >= (LINGER_S if self._follow else QUIET_S)
+        if reading.pending and (lingered or self._is_whole(reading.peek())):
             yield from self._rest(reading)
         if lingered and not reading.pending:
             self._retire(reading)
@@ -295,23 +297,13 @@ class Lines:
             return
         if reading is None:
             return
-        reading.carried = self._torn(newest)
+        cut, self._cut = self._cut, None
+        if cut is not None and (newest is None or not newest.is_copy or newest.at < cut.at):
+            self._torn = cut  # its copy was made before the last of it came
         self._open.append(reading)
         for old in self._open[:-_OPEN_MAX]:
             self._retire(old)
         yield None
-
-    def _torn(self, newest: Reading | None) -> Reading | None:
-        """What was read last, if it ends in a part of a line: its end may be in the next file."""
-        cut, self._cut = self._cut, None
-        if cut is not None and cut.pending and (newest is None or not newest.is_copy or newest.at < cut.at):
-            return cut  # its copy was made before that came
-        if newest is None:
-            return None
-        if not newest.at:  # an empty file between the two
-            torn, newest.carried = newest.carried, None
-            return torn
-        return newest if newest.pending and not self._is_whole(newest.peek()) else None
 
     def _open_past(self, located: Sequence[tuple[Entry, Mark] | None], current: Entry | None) -> bool:
         """Files that were read and have more by now are read again, before the last one. Whether there were any."""

@@ -22,8 +22,7 @@ class Reading:
 
     `cut`: the bytes before the place are not there any more; nothing is read then. `left_at_s`: since when the log's
     name stands for another file. `is_copy`: of a file that was then cut short. `was_packed`: it was compressed after a
-    part of it was read. `carried`: the file before this one, if a line was torn when it was rotated, so that its end may
-    be here.
+    part of it was read. `is_fresh`: nothing was taken of it, so that the end of a line may come that a rotation tore.
     """
 
     def __init__(self, opened: Opened, mark: Mark | None = None) -> None:
@@ -38,7 +37,7 @@ class Reading:
         self.mark = mark._replace(inode=self.id[1], path=str(opened.path)) if mark else self._marked(0, b"")
         self.cut = self.at_end = self.grew = False
         self.is_copy = self.was_packed = False
-        self.carried: Reading | None = None
+        self.is_fresh = mark is None
         self.grown_at_s = 0.0
         self.left_at_s: float | None = None
         self.size = self.mtime_ns = 0

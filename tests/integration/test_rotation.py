@@ -81,8 +81,13 @@ def follow_and_kill(house, heard, folder, seed):
             running.process.kill()
             running.process.wait()
             running = sender(house, story, seed)
-    wait_for(lambda: len(heard.numbers(topic)) >= len(story.lines), f"all lines of seed {seed} ({story.kind})", 60)
-    done = running.stop(signal.SIGINT)
+    try:
+        wait_for(lambda: len(heard.numbers(topic)) >= len(story.lines), f"all lines of seed {seed}", 60)
+    except AssertionError:
+        missing = sorted(Counter(story.lines) - Counter(heard.numbers(topic)))
+        raise AssertionError((seed, story.kind, story.told, missing, running.err)) from None
+    finally:
+        done = running.stop(signal.SIGINT)
     counted = Counter(heard.numbers(topic))
     assert counted == Counter(story.lines), (seed, story.kind, story.told, counted - Counter(story.lines))
     assert (done.code, done.lines[-1]["skipped"], done.lines[-1]["gaps"]) == (0, 0, 0), (seed, done.err)

@@ -17,8 +17,9 @@ def test_rotated_names(name):
 
 @pytest.mark.parametrize(
     "name",
-    ["conn-summary.log", "conn-summary.26-11-28_05.00.00.log", "conn2.log", "connection.log", "conn.log.bak", "conn.log~",
-     "xconn.log.1", "conn.logs", "conn.log.1.tmp", "conn.05:00:00-06:00:00.txt", "conn_long.log", "known_hosts.log"],
+    ["conn-summary.log", "conn-summary.26-11-28_05.00.00.log", "conn2.log", "connection.log", "conn.log.bak",
+     "conn.log~", "xconn.log.1", "conn.logs", "conn.log.1.tmp", "conn.05:00:00-06:00:00.txt",
+     "conn_long.log", "known_hosts.log"],
 )
 def test_names_of_other_files(name):
     assert not rotated("conn.log").fullmatch(name)
@@ -43,7 +44,8 @@ def test_a_link_stands_for_files_that_differ_in_their_stamp():
 
 
 def names(log, inodes=(), seen=()):
-    return sorted(str(entry.path.relative_to(log.parent.parent)) for entry in entries(log, inodes, seen) if not entry.foreign)
+    found = [entry.path for entry in entries(log, inodes, seen) if not entry.foreign]
+    return sorted(str(path.relative_to(log.parent.parent)) for path in found)
 
 
 def test_files_lie_beside_the_log_in_dated_folders_or_where_one_of_them_was_moved(tmp_path):

@@ -20,7 +20,8 @@ def test_a_place_of_before_there_were_marks_is_read():
 
 @pytest.mark.parametrize(
     "text",
-    [None, "", "nonsense", "1 2", "1 2 3 4 5 6", "a b c d e", "[", "[2]", "[2,1,1,1,[]]", "[3,1,1,1,[[1,1,1,1,1,1,\"\"]]]",
+    [None, "", "nonsense", "1 2", "1 2 3 4 5 6", "a b c d e", "[", "[2]", "[2,1,1,1,[]]",
+     "[3,1,1,1,[[1,1,1,1,1,1,\"\"]]]",
      '[2,1,1,1,[[1]]]', '[2,1,1,1,7]', '[2,null,1,1,[[1,1,1,1,1,1,""]]]', "[" * 10_000, '{"a": 1}'],
 )
 def test_a_position_that_cannot_be_read_is_none(text):

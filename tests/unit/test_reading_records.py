@@ -22,7 +22,8 @@ SECRET = "10.66.6.6"
         (rb'{"\udc00": 1}', r"\udc00: half of a character in its name (a lone surrogate)"),
         (b'{"id.orig_h": {"\\u001b[31m": NaN}}', "id.orig_h.?[31m: no finite number"),
         (b'{"a":' * 40 + b"1" + b"}" * 40, "a" + ".a" * 30 + ": more than 31 levels deep"),
-        (b'{"a": ' + b"[" * 100_000, "it is not JSON"), (b'{"a": 10.66.6.6', "it is not JSON"), (b"[1]", "it is not a JSON object"),
+        (b'{"a": ' + b"[" * 100_000, "it is not JSON"),
+        (b'{"a": 10.66.6.6', "it is not JSON"), (b"[1]", "it is not a JSON object"),
         (b'{"a": "\xff10.66.6.6"}', "it is not UTF-8"), (b'{"a": ' + b"7" * 5_000 + b"}", "it is not JSON"),
     ],
 )
