@@ -9,7 +9,7 @@ import pytest
 from relays.reading import Gap, Lines, place_of
 from tests.rotation import Story
 
-SEEDS = int(os.environ.get("ROTATION_SEEDS", "600"))
+SEEDS = int(os.environ.get("ROTATION_SEEDS", "200"))
 
 
 def run(folder, seed, follow=True):
