@@ -38,13 +38,13 @@ from fabric.transport.keys import CurveKeys
 from fabric.transport.listener import Listener
 from fabric.transport.sockets import LinkNumbers
 from fabric.transport.turns import Turn
+from relays.arrivals import Arrivals
 from relays.config import RelayConfig
 from relays.descriptors import DESCRIPTORS_MAX
 from relays.drain import DrainFile, Draining, drain_path, write_draining
 from relays.garbage import Garbage
 from relays.logs import Allowance, log_notes
 from relays.pins import Pins
-from relays.reading import Reading
 from relays.status import StatusFile, snapshot
 from relays.upkeep import Upkeep
 from relays.watching import Watching
@@ -133,7 +133,7 @@ class RelayLoop:
             self._descriptors,
         )
         self._inbox = Inbox()
-        self._reading = Reading(self._inbox, self._listener, self._diallers, self.core.links)
+        self._arrivals = Arrivals(self._inbox, self._listener, self._diallers, self.core.links)
         self._door: DoorTest | None = self._door_test()
         asleep = sum(self._spool.asleep.rows)
         self._log.info(
@@ -191,9 +191,9 @@ class RelayLoop:
             if self._gate.socket in waiting:
                 self._gate.serve()
             ended = self._listener.gone()
-            self._reading.from_parents(waiting)
+            self._arrivals.from_parents(waiting)
             if self._listener.socket in waiting:
-                self._reading.from_children()
+                self._arrivals.from_children()
             now_ms = self._clock.now_ms()
             self.core.wall_ahead_ms = self._clock.wall_ahead_ms()
             if woken := self._spool.wake():
@@ -216,28 +216,28 @@ class RelayLoop:
         self._diallers.want(self.core.parents_wanted(now_ms))
         for peer, event in self._diallers.service(now_ms):
             if isinstance(event, Up):
-                self._reading.up(event.link, peer.curve_key)
+                self._arrivals.up(event.link, peer.curve_key)
                 up = LinkUp(event.link, peer.curve_key, os.urandom(SESSION_BYTES), peer.role, peer.id)
                 ready.merge(self.core.step(up, now_ms))
                 continue
             self._log.info("not connected", peer=peer.id, code=event.code.label, why=event.words)
-            if self._reading.ended(event.link):
+            if self._arrivals.ended(event.link):
                 self._lost(event.link, now_ms, ready)
         for link in ended:
-            if self._reading.ended(link):
+            if self._arrivals.ended(link):
                 self._lost(link, now_ms, ready)
         turn = Turn()
-        while (entry := self._reading.next()) is not None:
+        while (entry := self._arrivals.next()) is not None:
             # Its own time, not the turn's: it may have been sent since that began, and would seem to arrive before.
             arrived = self._take(entry, self._clock.now_ms(), ready)
-            self._reading.handled(entry.link, turn.lap_ns())
+            self._arrivals.handled(entry.link, turn.lap_ns())
             if turn.over_after(arrived):
                 break
         return ready
 
     def _lost(self, link: int, now_ms: int, ready: Ready) -> None:
         self._condemned.pop(link, None)
-        self._reading.forget(link)
+        self._arrivals.forget(link)
         ready.merge(self.core.step(LinkDown(link), now_ms))
 
     def _take(self, entry: Entry, now_ms: int, ready: Ready) -> Arrived | None:
@@ -275,7 +275,7 @@ class RelayLoop:
             if now_ms >= at_ms:
                 del self._condemned[link]
                 self._listener.cut(link)
-                self._reading.forget(link)
+                self._arrivals.forget(link)
         for delivered in ready.deliver:
             if isinstance(delivered, Answered):
                 self._watching.answered(delivered, now_ms)
@@ -369,7 +369,7 @@ class RelayLoop:
         self.core.custody.intake_open = is_open
 
     def _wait_ms(self, ready: Ready, now_ms: int) -> int:
-        if self._reading.more:
+        if self._arrivals.more:
             return 0
         wakes = [now_ms + _IDLE_MS_MAX]
         if ready.wake_at_ms is not None:

@@ -108,6 +108,8 @@ class Code(Enum):
     INTERNAL = (917, "internal", "a fault of this program itself", "report it with the place that is named")
     WRONG_PASSPHRASE = (918, "wrong_passphrase", "the passphrase does not open the authority's key", "try again; without it, the key is lost, and `fabric authority init` elsewhere begins anew")
     NOT_PRIVATE = (921, "not_private", "a file or folder that has to be this user's alone is not", "run as its owner, or see who made it and move it away")
+    LINES_LOST = (923, "lines_lost", "lines of a file could not be found again", "keep rotated files beside the log, and readable, until they are read")
+    LINE_TOO_LONG = (924, "line_too_long", "a line is longer than any message can be", "write one JSON object a line")
 
     def __init__(self, number: int, reason: str, cause: str, next_step: str) -> None:
         self.number = number

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,7 +18,7 @@ from fabric.protocol.lifetime import parse_duration
 from relays.cli.exits import FAILED, PARTLY, SHORT, command
 from relays.cli.notices import tell_notice
 from relays.cli.options import As, AsJson, FieldLabels_, Label_, Outbox_, Severity_, Ttl, needed
-from relays.lines import Line, Lines, place_of
+from relays.reading import Gap, Input, parse_record, read_text
 from relays.terminal import Cell, Screen, say, say_json
 
 # With an outbox everything is safe already: how long a command waits for the relay to have it too.
@@ -35,17 +33,6 @@ def field_labels(given: list[str] | None) -> dict[str, str]:
             raise FabricError(Code.USAGE, f"{text!r} is no field label", "write e.g. --field-label id.orig_h=amber")
         labels[name] = label
     return labels
-
-
-def parse_record(text: str | bytes, where: str) -> dict[str, Any]:
-    """One JSON object. The error says where, never what."""
-    try:
-        record = json.loads(text)
-    except (ValueError, RecursionError):
-        raise FabricError(Code.BAD_INPUT, f"{where} is not JSON") from None
-    if not isinstance(record, dict):
-        raise FabricError(Code.BAD_INPUT, f"{where} is not a JSON object")
-    return record
 
 
 @command
@@ -70,7 +57,7 @@ def publish(
     Example: fabric publish detections.test '{"rule": "scan", "src": "10.1.0.7"}' --as sensor-1 --severity high --field-label src=amber --label green
     """
     timeout_s = parse_duration(timeout) / 1000
-    content = parse_record(sys.stdin.read() if record == "-" else record, "the message")
+    content = parse_record(_standard_input() if record == "-" else record, "the message")
     options: dict[str, Any] = {
         "severity": severity, "phase": phase, "ttl": ttl, "label": label, "labels": field_labels(field_label)
     }
@@ -95,13 +82,19 @@ def publish(
         say(f"kept {id_}: {_waits(waiting, outbox)}" if waiting else f"held {id_}")
 
 
+def _standard_input() -> str:
+    if sys.stdin is None:
+        raise FabricError(Code.BAD_INPUT, "standard input is closed", "give it the message, or pipe it in")
+    return read_text(sys.stdin.buffer, "the message")
+
+
 def _waits(records: int, outbox: Path | None) -> str:
     return f"{records} record(s) wait in {outbox} until a command or program with this outbox reaches the relay"
 
 
 @command
 def send(
-    file: Annotated[Path, typer.Argument(help="JSON lines; - is standard input.")],
+    file: Annotated[Path, typer.Argument(help="JSON lines, also compressed (gzip, bzip2, xz); - is standard input.")],
     topic: Annotated[str, typer.Option("--topic", help="Where to publish them.")],
     identity: As = "",
     follow: Annotated[bool, typer.Option("--follow", help="Go on with what is appended, over rotations too, until Ctrl-C.")] = False,
@@ -115,16 +108,17 @@ def send(
     """Publish a file of JSON lines, a message each, with progress. Lines that are not JSON objects are named and skipped.
 
     With --outbox a line is kept on this disk together with how far the file is read: nothing is lost while no relay can
-    be reached, and the same command goes on where it stopped, over rotations too, without a line twice.
+    be reached, and the same command goes on where it stopped, over rotations too, without a line twice. Rotated files
+    are found beside the file, by name and content, compressed ones too; what cannot be found again is named and counted.
 
-    Exit codes: 0 all held, or kept in the outbox, 3 some lines were skipped or refused, 5 denied, 69 unreachable.
+    Exit codes: 0 all held, or kept in the outbox, 3 some lines were skipped, refused or lost, 5 denied, 69 unreachable.
 
     Example: fabric send conn.log --as zeek-p1 --topic detections.zeek.conn --label green --field-label id.orig_h=amber
     """
     options: dict[str, Any] = {
         "severity": severity, "ttl": ttl, "label": label, "labels": field_labels(field_label)
     }
-    if str(file) != "-" and not file.is_file():
+    if not (follow or outbox or file.exists() or str(file) == "-"):
         raise FabricError(Code.BAD_INPUT, f"{file} is no file", "name a file of JSON lines, or -")
     screen = Screen(error=True)
     began = time.monotonic()
@@ -133,49 +127,45 @@ def send(
     point.on_refused(sender.refuse)
     point.on_notice(lambda notice: tell_notice(notice, screen, as_json))
     with point, screen.progress(shown=not as_json and screen.is_terminal) as begin:
-        source = f"send {topic} {file.resolve()}"
-        lines = None if str(file) == "-" else Lines(file, follow, place_of(point.position_of(source)))
-        if lines is not None and lines.lost:
-            screen.say(f"where reading of {file.name} stopped is gone: it begins anew")
-        for name in lines.unread if lines is not None else ():
-            screen.say(f"{name} is compressed: what came there is left out")
-        total = None if follow or lines is None else lines.count()
-        bar = begin(f"sending {file.name}", total)
+        lines = Input(file, topic, follow, point.position_of)
+        if lines.is_awaited and not as_json:
+            screen.say(f"waiting for {file}")
+        bar = begin(f"sending {file.name}", lines.total() if screen.is_terminal and not as_json else None)
         try:
-            for number, line, place in _standard_input() if lines is None else lines:
+            for line in lines:
                 sender.settle(block=False)
                 bar.update(sender.held)
-                if not line.strip():
+                if isinstance(line, Gap):
+                    sender.lose(line)
+                    continue
+                if line.fault is None and not line.data.strip():
                     continue
                 try:
-                    content = parse_record(line, f"line {number}")
+                    content = line.record()
                 except FabricError as error:
-                    sender.skip(number, error)
+                    sender.skip(line.number, error)
                     continue
-                position = None if outbox is None or place is None else (source, place.text())
-                sender.add(number, point.publish_later(topic, content, position=position, **options))
+                position = None if outbox is None or line.place is None else (lines.source, line.place.text())
+                sender.add(line.number, point.publish_later(topic, content, position=position, **options))
         except KeyboardInterrupt:
             screen.say("stopping: waiting for what is on its way")
         sender.settle(block=True)
         bar.update(sender.held)
         waiting = 0 if outbox is None or point.drain(_DRAIN_S) else point.waiting
     took = time.monotonic() - began
-    summary = {"held": sender.held, "skipped": sender.skipped, "refused": sender.refused, "waiting": waiting,
-               "seconds": round(took, 3)}
+    summary = {"held": sender.held, "skipped": sender.skipped, "refused": sender.refused, "gaps": sender.gaps,
+               "waiting": waiting, "seconds": round(took, 3)}
     if as_json:
         say_json(summary)
     else:
-        say(f"{sender.held} held, {sender.skipped} skipped, {sender.refused} refused in {took:.1f} s")
+        gaps = f", {sender.gaps} gap(s) where lines were lost," if sender.gaps else ""
+        say(f"{sender.held} held, {sender.skipped} skipped, {sender.refused} refused{gaps} in {took:.1f} s")
         if waiting:
             say(_waits(waiting, outbox))
     if sender.last_error is not None and not sender.held:
         raise sender.last_error
-    if sender.skipped or sender.refused:
-        raise typer.Exit(PARTLY if sender.held else FAILED)
-
-
-def _standard_input() -> Iterator[Line]:
-    return (Line(number, line, None) for number, line in enumerate(sys.stdin.buffer, 1))
+    if sender.skipped or sender.refused or sender.gaps:
+        raise typer.Exit(PARTLY if sender.held or not (sender.skipped or sender.refused) else FAILED)
 
 
 class _Sender:
@@ -188,7 +178,7 @@ class _Sender:
         self._as_json = as_json
         self._waiting: deque[tuple[int, Future[str]]] = deque()
         self._told = 0
-        self.held = self.skipped = self.refused = 0
+        self.held = self.skipped = self.refused = self.gaps = 0
         self.last_error: FabricError | None = None
 
     def add(self, number: int, future: Future[str]) -> None:
@@ -197,6 +187,14 @@ class _Sender:
     def skip(self, number: int, error: FabricError) -> None:
         self.skipped += 1
         self._tell(number, error)
+
+    def lose(self, gap: Gap) -> None:
+        """Always told: each is of its own, and there are few."""
+        self.gaps += 1
+        if self._as_json:
+            say_json({"gap": gap.to_json()}, error=True)
+        else:
+            self._screen.say(str(gap.error))
 
     def refuse(self, _id: str, records: int, error: FabricError) -> None:
         """What was in the outbox, from this run or an earlier one, ended without delivery."""
@@ -219,7 +217,8 @@ class _Sender:
         if self._told > self._TOLD_MAX:
             return
         if self._as_json:
-            say_json({"line": number, "code": error.code.label, "cause": error.code.cause}, error=True)
+            told = {"line": number, "code": error.code.label, "cause": error.code.cause, "detail": error.detail}
+            say_json(told, error=True)
         else:
             self._screen.say(f"line {number}: {error}")
         if self._told == self._TOLD_MAX:

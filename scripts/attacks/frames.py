@@ -19,7 +19,7 @@ from fabric.edge.identity import Identity
 from fabric.protocol.directory import Descriptor, issue_directory
 from fabric.protocol.envelope import Header, Kind, seal
 from fabric.protocol.errors import Code
-from fabric.protocol.limits import ENVELOPE_BYTES_MAX, FRAME_BYTES_MAX, ITEMS_MAX
+from fabric.protocol.limits import ENVELOPE_BYTES_MAX, FORGED_MAX, FRAME_BYTES_MAX, ITEMS_MAX, ROUTES_ENTRIES_MAX
 from fabric.protocol.parts import FieldLabels, build_parts
 from fabric.protocol.revocations import issue_revocations
 from fabric.protocol.routing import sign_attachment
@@ -129,9 +129,8 @@ def forged_credential(raw: bytes) -> bytes:
 
 
 def forged_intros(me: Identity) -> Iterator[bytes]:
-    """Credentials that nobody signed, as many as a frame takes: a signature to check for each."""
-    raw = me.credential.raw
-    fit = min(ITEMS_MAX, (FRAME_BYTES_MAX - 1_000) // (len(raw) + 8))
+    """Credentials that nobody signed, a signature to check for each: as many in a frame as do not end the link."""
+    raw, fit = me.credential.raw, FORGED_MAX - 1
     return again([encode_frame(Intro([forged_credential(raw) for _ in range(fit)])) for _ in range(_POOL)])
 
 
@@ -141,7 +140,7 @@ def _withdrawn(names: tuple[str, ...]) -> list[list[tuple[str, bytes, int]]]:
     return [
         [
             (names[n % len(names)] if n % 4 == 0 else f"{chosen.randbytes(20).hex()}", chosen.randbytes(16), 1 << 52)
-            for n in range(WITHDRAWALS)
+            for n in range(ROUTES_ENTRIES_MAX)
         ]
         for _ in range(_POOL)
     ]
@@ -216,7 +215,7 @@ def unasked(me: Identity) -> Iterator[bytes]:
     raw = me.credential.raw
     welcome = Welcome(1, raw, os.urandom(16), os.urandom(16), now_ms(), now_ms(), 0, 0, 1 << 40)
     return again([encode_frame(said) for said in (
-        Routed(7, [(n, Code.BUSY, "") for n in range(1_000)]), Pong(now_ms(), now_ms()), welcome,
+        Routed(7, [(n, Code.BUSY, "") for n in range(ROUTES_ENTRIES_MAX)]), Pong(now_ms(), now_ms()), welcome,
         Joined(os.urandom(16), Code.BUSY, "", b""), Refused(Code.BUSY, "", os.urandom(16)),
     )])
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from fabric.edge.identity import Identity
 from fabric.protocol.envelope import Kind
+from fabric.protocol.limits import INTRO_MAX
 from fabric.protocol.routing import sign_attachment
 from fabric.protocol.wire import Direction, Intro, Routes, encode_frame
 from scripts.attacks import frames
@@ -36,12 +37,12 @@ def _renewals(spoils: Spoils, _: Peer) -> Iterator[bytes]:
     first = me.credential.serial
     raws = [reissued(me, spoils.authority, serial=first + n).credential.raw for n in range(_RENEWALS, 0, -1)]
     return frames.again([
-        encode_frame(Intro(raws[at:at + size])) for size in (5, 16, _RENEWALS) for at in range(0, _RENEWALS, size)
+        encode_frame(Intro(raws[at:at + size])) for size in (1, 5, INTRO_MAX) for at in range(0, _RENEWALS, size)
     ])
 
 
 def _own_intro(me: Identity) -> Iterator[bytes]:
-    return frames.again([encode_frame(Intro([me.credential.raw] * 200))])
+    return frames.again([encode_frame(Intro([me.credential.raw] * INTRO_MAX))])
 
 
 def _withdrawals(*_: object) -> Iterator[bytes]:

@@ -25,8 +25,8 @@ from relays.authority.keeping import open_authority
 from relays.authority.lists import read_revocations
 from relays.authority.sealing import is_protected, open_seed, public_of, read_document, seal_seed
 from relays.drain import read_draining
-from relays.lines import place_of
 from relays.pins import Pins
+from relays.reading import place_of
 from relays.status import read_status
 from relays.topology.loader import check
 from tests.fuzz.cast import AUTHORITY, revocation_lists

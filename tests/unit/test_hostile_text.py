@@ -292,7 +292,7 @@ def test_send(seen, stub, tmp_path):
     file = tmp_path / ALL.replace("/", "|").replace("\x00", "")[:80]
     file.write_text('{"a": 1}\n\x1b[2J\n{"a": 2}\n')
     text = seen(fabric("send", str(file), "--topic", "d.x", "--as", "x", code=5), shows=())
-    assert "line 2 is not JSON" in text
+    assert "line 2: E907" in text
     seen(fabric("send", str(file), "--topic", "d.x", "--as", "x", "--json", code=5), shows=())
 
 

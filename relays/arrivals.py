@@ -15,7 +15,7 @@ from fabric.transport.inbox import STRANGERS, Entry, Inbox
 from fabric.transport.listener import Listener
 
 
-class Reading:
+class Arrivals:
     """`links` are the core's, by number."""
 
     def __init__(

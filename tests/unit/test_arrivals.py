@@ -6,7 +6,7 @@ import pytest
 
 from fabric.transport.inbox import STRANGERS, Inbox
 from fabric.transport.listener import Received
-from relays.reading import Reading
+from relays.arrivals import Arrivals
 
 KEY, OTHER, PARENT = b"k" * 32, b"o" * 32, b"p" * 32
 
@@ -25,7 +25,7 @@ class Door:
 
 @pytest.fixture
 def reading():
-    made = Reading(Inbox(), Door(), Door(), {})
+    made = Arrivals(Inbox(), Door(), Door(), {})
     made.inbox, made.listener, made.diallers, made.links = made._inbox, made._listener, made._diallers, made._links
     return made
 
