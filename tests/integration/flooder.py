@@ -18,6 +18,7 @@ from pathlib import Path
 import zmq
 
 from fabric.edge.identity import Identity, load_identity
+from fabric.protocol.limits import FORGED_MAX, ROUTES_ENTRIES_MAX
 from fabric.protocol.severity import Lane
 from fabric.protocol.wire import Ack, Data, Direction, Intro, Item, Ping, Routes, encode_frame
 from tests.integration.intruder import Intruder, envelope, now_ms
@@ -29,8 +30,8 @@ _FRAMES_MAX = 200_000
 def _frame(me: Identity, kind: str) -> bytes:
     forged = envelope(me)[:-1] + b"\0"
     return encode_frame({
-        "intro": lambda: Intro([me.credential.raw[:-1] + os.urandom(1) for _ in range(300)]),
-        "routes": lambda: Routes(1, True, [os.urandom(300) for _ in range(500)], []),
+        "intro": lambda: Intro([me.credential.raw[:-1] + os.urandom(1) for _ in range(FORGED_MAX - 1)]),
+        "routes": lambda: Routes(1, True, [os.urandom(300) for _ in range(ROUTES_ENTRIES_MAX)], []),
         "ack": lambda: Ack([os.urandom(16) for _ in range(4_000)]),
         "data": lambda: Data(Lane.LOW, now_ms(), [Item(Direction.UP, 0, [], [], forged) for _ in range(100)]),
         "ping": lambda: Ping(now_ms()),

@@ -19,7 +19,7 @@ import pytest
 from tests.integration.harness import FABRIC, ROOT, House, wait_for
 from tests.rotation import Story
 
-SEEDS = int(os.environ.get("ROTATION_REAL_SEEDS", "4"))
+SEEDS = int(os.environ.get("ROTATION_REAL_SEEDS", "2"))
 FIRST = int(os.environ.get("ROTATION_REAL_FIRST", "0"))
 AT_A_TIME = 4
 TOPIC = "detections.rotation"
