@@ -33,7 +33,7 @@ def _frame(me: Identity, kind: str) -> bytes:
         "intro": lambda: Intro([me.credential.raw[:-1] + os.urandom(1) for _ in range(FORGED_MAX - 1)]),
         "routes": lambda: Routes(1, True, [os.urandom(300) for _ in range(ROUTES_ENTRIES_MAX)], []),
         "ack": lambda: Ack([os.urandom(16) for _ in range(4_000)]),
-        "data": lambda: Data(Lane.LOW, now_ms(), [Item(Direction.UP, 0, [], [], forged) for _ in range(100)]),
+        "data": lambda: Data(Lane.LOW, now_ms(), [Item(Direction.UP, 0, [], [], forged) for _ in range(FORGED_MAX - 1)]),
         "ping": lambda: Ping(now_ms()),
     }[kind]())
 
@@ -50,13 +50,13 @@ def _as_a_member(me: Identity, kind: str, connections: int, ends_s: float) -> No
                 another = Intruder(me)
                 another.enter()
                 mine[number:number + 1] = [another]
+                if not begun:
+                    begun = True
+                    print("flooding", flush=True)
             while mine[number]._socket.poll(0):
                 mine[number]._socket.recv()
             for _ in range(16):
                 mine[number]._socket.send(frame, zmq.DONTWAIT)
-            if not begun:
-                begun = True
-                print("flooding", flush=True)
 
 
 def _idle(me: Identity, connections: int, ends_s: float) -> None:

@@ -69,7 +69,7 @@ def memory_kb(pid):
 def is_served(house, records):
     """Each is acknowledged before the next: held durably by the relay.
 
-    Whoever comes new from the address that a flood comes from may have to knock more than once (THREATS.md): so it does.
+    Whoever comes new from the address that a flood comes from may have to knock more than once (THREATS.md).
     """
     for knock in range(KNOCKS):
         try:

@@ -161,8 +161,8 @@ def test_whatever_a_relay_and_a_supervisor_keep_is_private(quiet, tmp_path):
         point.publish("detections.x", {"a": 1})
         kept = [*quiet.home.rglob("*"), *tmp_path.glob("out.db*")]
     names = {path.name for path in kept}
-    assert names >= {"hq.clock", "hq.json", "hq.log", "hq.db", "hq.db-wal", "hq.db.ballast", "_supervisor.json", "_lock",
-                     "out.db", "out.db-wal", "out.db.ballast", "secret.json"}
+    assert names >= {"hq.clock", "hq.json", "hq.log", "hq.db", "hq.db-wal", "hq.db.ballast", "_supervisor.json",
+                     "_lock", "out.db", "out.db-wal", "out.db.ballast", "secret.json"}
     found = {}
     for path in kept:
         try:
