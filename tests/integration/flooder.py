@@ -25,6 +25,8 @@ from tests.integration.intruder import Intruder, envelope, now_ms
 from tests.integration.zmtp import Wire
 
 _FRAMES_MAX = 200_000
+# A port that its last owner left in a hurry may lead nowhere for a while: the next try has another one.
+_PATIENCE_S = 2.0
 
 
 def _frame(me: Identity, kind: str) -> bytes:
@@ -33,7 +35,7 @@ def _frame(me: Identity, kind: str) -> bytes:
         "intro": lambda: Intro([me.credential.raw[:-1] + os.urandom(1) for _ in range(FORGED_MAX - 1)]),
         "routes": lambda: Routes(1, True, [os.urandom(300) for _ in range(ROUTES_ENTRIES_MAX)], []),
         "ack": lambda: Ack([os.urandom(16) for _ in range(4_000)]),
-        "data": lambda: Data(Lane.LOW, now_ms(), [Item(Direction.UP, 0, [], [], forged) for _ in range(FORGED_MAX - 1)]),
+        "data": lambda: Data(Lane.LOW, now_ms(), [Item(Direction.UP, 0, [], [], forged)] * (FORGED_MAX - 1)),
         "ping": lambda: Ping(now_ms()),
     }[kind]())
 
@@ -47,7 +49,7 @@ def _as_a_member(me: Identity, kind: str, connections: int, ends_s: float) -> No
             return
         with suppress(AssertionError, zmq.Again):
             if number >= len(mine) or mine[number]._monitor.poll(0):
-                another = Intruder(me)
+                another = Intruder(me, patience_s=_PATIENCE_S)
                 another.enter()
                 mine[number:number + 1] = [another]
                 if not begun:

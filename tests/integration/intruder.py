@@ -73,8 +73,9 @@ def envelope(identity: Identity, **fields: Any) -> bytes:
 class Intruder:
     """One connection to the relay of an identity. What it answers is a code, None for an ACK, or "cut"."""
 
-    def __init__(self, identity: Identity, keys: CurveKeys | None = None) -> None:
+    def __init__(self, identity: Identity, keys: CurveKeys | None = None, patience_s: float = _ANSWER_S) -> None:
         assert identity.relay is not None
+        self._patience_s = patience_s
         self.identity = identity
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.DEALER)
@@ -107,7 +108,7 @@ class Intruder:
 
     def hear(self) -> Frame | str:
         """The next frame that answers something, or "cut" when the relay ended the connection."""
-        deadline = time.monotonic() + _ANSWER_S
+        deadline = time.monotonic() + self._patience_s
         poller = zmq.Poller()
         for socket in (self._socket, self._monitor):
             poller.register(socket, zmq.POLLIN)
@@ -135,7 +136,8 @@ class Intruder:
 
     def enter(self) -> None:
         self.say(self.hello())
-        assert self.answer() == "welcome"
+        answer = self.answer()
+        assert answer == "welcome", answer
 
     def offer(self, raw: bytes, direction: Direction = Direction.UP, age_ms: int = 0) -> Code | str | None:
         self.say(Data(Lane.LOW, now_ms(), [Item(direction, age_ms, [], [], raw)]))

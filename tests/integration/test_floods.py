@@ -108,7 +108,7 @@ def test_i_have_any_key_and_make_libzmq_read_a_ping_of_the_dead(house):
 @pytest.mark.parametrize("kind", ["intro", "routes", "ack", "data", "ping"])
 def test_i_stole_a_sensor_and_flood_with_every_connection_it_may_have(house, kind):
     pid = house.pid("hq")
-    with flood(house, kind, 16):
+    with flood(house, kind, 8):
         is_served(house, 20)
     assert house.pid("hq") == pid and os.path.exists(f"/proc/{pid}")
     assert memory_kb(pid) < MEMORY_KB_MAX
