@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 from fabric.protocol.credentials import Credential
 from fabric.protocol.envelope import STREAM_BYTES, Header, Kind, seal
 from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.field_labels import FieldLabels, Record
 from fabric.protocol.limits import ENVELOPE_BYTES_MAX, HEADER_BYTES_MAX
-from fabric.protocol.parts import FieldLabels, Record, build_parts
+from fabric.protocol.parts import build_parts
 from fabric.protocol.severity import Phase, Severity
 from fabric.protocol.signing import Signer
 from fabric.protocol.tlp import Audience, Label
@@ -197,5 +198,8 @@ def _groups(drafts: Sequence[Draft]) -> list[list[Draft]]:
 
 def estimate_bytes(record: Mapping[str, Any]) -> int:
     """About what a record takes, without encoding it: enough to keep batches small."""
-    return sum(len(key) + (len(value) if isinstance(value, str | bytes | list | dict) else 8) + 2
-               for key, value in record.items())
+    return sum(_about(key) + _about(value) + 2 for key, value in record.items())
+
+
+def _about(value: object) -> int:
+    return len(value) if isinstance(value, str | bytes | list | dict) else 8

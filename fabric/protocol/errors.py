@@ -35,7 +35,7 @@ class Code(Enum):
     WRONG_PEER = (209, "wrong_peer", "the peer is not the relay that was dialled, or not a child of this relay", "run `fabric topology lint` and compare both sides")
     STALE_LIST = (210, "stale_list", "the revocation list is older than the one held, or not the authority's", "publish a newer list from the authority")
     LOOP = (211, "loop", "a relay would be its own ancestor", "correct `parent` and `backups` in the topology")
-    TWIN = (212, "twin", "two processes run with one identity, or one session", "stop one of them, and give it an identity of its own")
+    TWIN = (212, "twin", "two relays run with one identity, or two processes with one session", "stop one of them, and give it an identity of its own")
     DRAINING = (213, "draining", "the relay is about to stop", "connect to another relay, or wait for it to come back")
     BROKEN_CHAIN = (214, "broken_chain", "the credential's issuers do not lead to this fabric's authority", "get a credential from an issuer that the authority delegated to")
     WIDER_THAN_ISSUER = (215, "wider_than_issuer", "the credential grants more than its issuer may", "ask for less, or ask the authority to delegate more")
@@ -72,6 +72,7 @@ class Code(Enum):
     WITHHELD = (601, "withheld", "a hop may not see a part without which the message means nothing", "route around the hop, or lower the label")
     BAD_LABEL = (602, "bad_label", "the label is not a Traffic Light Protocol label", "use clear, green, amber, amber+strict or red")
     LABEL_TOO_LOW = (603, "label_too_low", "a result bears less than the label of its action", "label the result at least as the action")
+    UNMATCHED_LABEL = (604, "unmatched_label", "a field label names no field of the record", "correct the name; where the field is not always there, allow it: --allow-unmatched, in Python labels_required=False")
     # 7xx: where to
     UNROUTABLE = (701, "unroutable", "the recipient is not below this relay any more", "check `fabric status`, then ask again")
     NO_INTEREST = (702, "no_interest", "nobody here or above subscribes to it", "subscribe, or stop publishing it")
@@ -110,6 +111,7 @@ class Code(Enum):
     NOT_PRIVATE = (921, "not_private", "a file or folder that has to be this user's alone is not", "run as its owner, or see who made it and move it away")
     LINES_LOST = (923, "lines_lost", "lines of a file could not be found again", "keep rotated files beside the log, and readable, until they are read")
     LINE_TOO_LONG = (924, "line_too_long", "a line is longer than any message can be", "write one JSON object a line")
+    AWAY = (927, "away", "it is one of those that were meant, and is connected nowhere in the fabric", "start it, or see with `fabric status` where it should be; then ask again")
 
     def __init__(self, number: int, reason: str, cause: str, next_step: str) -> None:
         self.number = number

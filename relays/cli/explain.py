@@ -20,22 +20,26 @@ from fabric.protocol.tlp import Label
 from fabric.protocol.topics import check_pattern
 from relays import topology as topologies
 from relays.authority.lists import read_revocations
-from relays.cli.exits import DENIED, DONE, NOBODY, PARTLY, command
+from relays.cli.exits import DENIED, DONE, NOBODY, PARTLY, USAGE, command
 from relays.cli.options import As, AsJson, FieldLabels_, Label_, Severity_, needed, wall_ms
-from relays.cli.points import field_labels
+from relays.cli.points import field_labels, given_text
 from relays.explaining import (
     Asker,
     Explanation,
+    Field,
     Hop,
+    Sample,
     Target,
     Tree,
     asker_of,
     explain_action,
     explain_publish,
     explain_subscribe,
+    sample_of,
     tree_here,
     tree_of,
 )
+from relays.reading import parse_record
 from relays.terminal import say, say_json
 
 app = typer.Typer(no_args_is_help=True, help="Why somebody may or may not, and how far it gets. Nothing is sent.")
@@ -45,9 +49,11 @@ File = Annotated[Path | None, typer.Option(
 )]
 _EXITS = {"allowed": DONE, "partly": PARTLY, "nobody": NOBODY, "denied": DENIED}
 _MINUTE_MS = 60_000
+# Of a sample: a screenful or two; a record of ten thousand fields is for a program to read.
+_FIELDS_SHOWN = 60
 
 
-class _Scene(NamedTuple):
+class Scene(NamedTuple):
     """`identity`: None where only the file knows the asker. `differs`: the file says other than the credential."""
 
     asker: Asker
@@ -62,6 +68,7 @@ class _Scene(NamedTuple):
 @command
 def publish(
     topic: Annotated[str, typer.Argument(help="E.g. detections.zeek.conn")],
+    record: Annotated[str | None, typer.Argument(metavar="[JSON | -]", help="A sample record: each field's label, and how far it goes.")] = None,
     identity: As = "",
     severity: Severity_ = "informational",
     label: Label_ = None,
@@ -71,13 +78,21 @@ def publish(
 ) -> None:
     """May it be published: by which grant, or for want of which, and what of it each relay on the way up may hold.
 
-    Exit codes: 0 allowed and whole up to the root, 3 something is stripped or ends on the way, 5 denied.
+    Exit codes: 0 allowed and whole up to the root, 2 a --field-label names no field of the sample, 3 something is
+    stripped or ends on the way, 5 denied.
 
     Example: fabric explain publish detections.zeek.conn --as zeek-p1 --label green --field-label id.orig_h=amber
+
+    Example: head -1 conn.log | fabric explain publish detections.zeek.conn - --as zeek-p1 --field-label id.orig_h=amber
     """
-    scene = _scene(needed(identity), topology)
+    scene = scene_of(needed(identity), topology)
     stamp = publish_stamp(topic, scene.defaults, severity=severity, label=label, labels=field_labels(field_label))
-    _tell(explain_publish(scene.asker, stamp, scene.tree), f"publish {topic}", scene, as_json)
+    said = explain_publish(scene.asker, stamp, scene.tree)
+    sample = None
+    if record is not None:
+        content = parse_record(given_text(record, "the sample"), "the sample")
+        sample = sample_of(content, stamp, said.hops)
+    _tell(said, f"publish {topic}", scene, as_json, sample)
 
 
 @app.command()
@@ -94,7 +109,7 @@ def subscribe(
 
     Example: fabric explain subscribe 'detections.>' --as analyst-1
     """
-    scene = _scene(needed(identity), topology)
+    scene = scene_of(needed(identity), topology)
     problem = check_pattern(pattern)
     if problem is not None:
         raise FabricError(problem.code, problem.detail)
@@ -120,13 +135,13 @@ def act(
 
     Example: fabric explain act deny ipv4_net=203.0.113.9 --to 'role=firewall' --as soar-1
     """
-    scene = _scene(needed(identity), topology)
+    scene = scene_of(needed(identity), topology)
     spec, _ = request_arguments(action, target, to, None)
     stamp = action_stamp(spec, to, scene.defaults, severity=severity, label=label)
     _tell(explain_action(scene.asker, stamp, scene.tree), f"act {spec.text} to {to}", scene, as_json)
 
 
-def _scene(name: str, file: Path | None) -> _Scene:
+def scene_of(name: str, file: Path | None) -> Scene:
     """A credential on this machine decides, as it does at relays; the file says who is where."""
     topology = None if file is None else topologies.load(file)
     tree = Tree() if topology is None else tree_of(topology)
@@ -138,7 +153,7 @@ def _scene(name: str, file: Path | None) -> _Scene:
             raise
         defaults = Defaults(topology.defaults.label, topology.defaults.ttl_ms)
         nearest = topology.points[name].relay is None
-        return _Scene(Asker(placed.credential, placed.above, nearest=nearest), tree, defaults, None, None, False)
+        return Scene(Asker(placed.credential, placed.above, nearest=nearest), tree, defaults, None, None, False)
     if topology is not None and topology.fabric != here.fabric:
         raise FabricError(Code.WRONG_FABRIC, f"{here.id} is of {here.fabric}, {file} of {topology.fabric}")
     path = revocations_path(here.fabric)
@@ -146,25 +161,56 @@ def _scene(name: str, file: Path | None) -> _Scene:
     placed = tree.points.get(here.id)
     asker = asker_of(here, revocations or Revocations(), wall_ms())
     if placed is None:
-        return _Scene(asker, tree if topology else tree_here(here.fabric), here.defaults, here, revocations, False)
+        return Scene(asker, tree if topology else tree_here(here.fabric), here.defaults, here, revocations, False)
     said, has = placed.credential, here.credential
     differs = (said.grants, said.clearance, said.tags) != (has.grants, has.clearance, has.tags)
-    return _Scene(replace(asker, relay=placed.above), tree, here.defaults, here, revocations, differs)
+    return Scene(replace(asker, relay=placed.above), tree, here.defaults, here, revocations, differs)
 
 
 # -- how it is told -------------------------------------------------------------------------------------------
 
 
-def _tell(said: Explanation, asked: str, scene: _Scene, as_json: bool) -> NoReturn:
+def _tell(said: Explanation, asked: str, scene: Scene, as_json: bool, sample: Sample | None = None) -> NoReturn:
     if as_json:
-        say_json(_json(said, scene))
+        say_json(_json(said, scene) | (_sample_json(sample) if sample is not None else {}))
     else:
         say(f"{asked}, as {said.asker.credential.id}: {said.verdict}")
-        say(*[f"  {name:<13} {words}" for name, words in _lines(said, scene)])
-    raise typer.Exit(_EXITS[said.verdict])
+        lines = _lines(said, scene) + (_sample_lines(said, sample) if sample is not None else [])
+        say(*[f"  {name:<13} {words}" for name, words in lines])
+    mistaken = sample is not None and sample.unmatched and said.verdict != "denied"
+    raise typer.Exit(USAGE if mistaken else _EXITS[said.verdict])
 
 
-def _json(said: Explanation, scene: _Scene) -> dict[str, Any]:
+def _sample_json(sample: Sample) -> dict[str, Any]:
+    fields = [
+        {"field": field.name, "label": field.label.short, "reaches": list(field.reaches),
+         "stops_before": field.stops_before or None}
+        for field in sample.fields
+    ]
+    return {"sample": fields, "unmatched": list(sample.unmatched)}
+
+
+def _sample_lines(said: Explanation, sample: Sample) -> list[tuple[str, str]]:
+    lines = [("field", f"{field.name} ({field.label.short}) {_reach(said, field)}".rstrip())
+             for field in sample.fields[:_FIELDS_SHOWN]]
+    if len(sample.fields) > _FIELDS_SHOWN:
+        lines.append(("", f"and {len(sample.fields) - _FIELDS_SHOWN:,} more: --json has them"))
+    if sample.unmatched:
+        lines.append((Code.UNMATCHED_LABEL.label, f"{Code.UNMATCHED_LABEL.cause}: {sample.words}"))
+        lines.append(("next", Code.UNMATCHED_LABEL.next_step))
+    return lines
+
+
+def _reach(said: Explanation, field: Field) -> str:
+    if not said.hops:
+        return ""
+    if not field.stops_before:
+        last = field.reaches[-1] if field.reaches else said.asker.relay
+        return f"goes up to {last}" + (", and above it nobody here knows" if said.unknown_above else "")
+    return f"goes up to {field.reaches[-1]}, not to {field.stops_before}" if field.reaches else "goes nowhere"
+
+
+def _json(said: Explanation, scene: Scene) -> dict[str, Any]:
     credential, code = said.asker.credential, said.code
     told: dict[str, Any] = {
         "verdict": said.verdict, "verb": said.verb, "what": said.what, "as": credential.id,
@@ -205,7 +251,7 @@ def _json(said: Explanation, scene: _Scene) -> dict[str, Any]:
     }
 
 
-def _lines(said: Explanation, scene: _Scene) -> list[tuple[str, str]]:
+def _lines(said: Explanation, scene: Scene) -> list[tuple[str, str]]:
     kind = "request" if said.verb == "act" else said.verb
     lines: list[tuple[str, str]] = []
     if said.code is not None:
@@ -252,7 +298,7 @@ def _where(said: Explanation) -> str:
     return f"in roles.{said.asker.role}" if said.asker.role else "in its role"
 
 
-def _standing(asker: Asker, scene: _Scene) -> str:
+def _standing(asker: Asker, scene: Scene) -> str:
     credential = asker.credential
     if scene.identity is None:
         return "none on this machine: as the topology file would have it issued"
