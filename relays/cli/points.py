@@ -18,12 +18,15 @@ from fabric.protocol.lifetime import parse_duration
 from relays.cli.exits import FAILED, PARTLY, SHORT, command
 from relays.cli.notices import tell_notice
 from relays.cli.options import AllowUnmatched, As, AsJson, FieldLabels_, Label_, Outbox_, Severity_, Ttl, needed
+from relays.cli.stopping import term_as_ctrl_c
 from relays.label_watch import WINDOW_RECORDS, LabelWatch, words_of
 from relays.reading import Gap, Input, Line, parse_record, read_text
 from relays.terminal import LABEL_STYLES, Cell, Screen, say, say_json
 
 # With an outbox everything is safe already: how long a command waits for the relay to have it too.
 _DRAIN_S = 5.0
+# After Ctrl-C or SIGTERM, how long `send` waits for the relay to hold what was read by then.
+_STOP_S = 5.0
 # Names of fields in one line for a person; --json has all.
 _NAMES_SHOWN = 20
 
@@ -123,8 +126,10 @@ def send(
     Nothing is sent before each --field-label named a field of some record: one that names none in the first 1,000, or in
     the whole file, is an error (E604). Records that lack such a field later are counted.
 
-    Exit codes: 0 all held, or kept in the outbox, 2 usage, 3 some lines were skipped, refused or lost, 5 denied, 69
-    unreachable.
+    Ctrl-C and SIGTERM end it when what was read by then is held, or after five seconds: then it says how much was not.
+
+    Exit codes: 0 all held, or kept in the outbox, 2 usage, 3 some lines were skipped, refused or lost, 5 denied, 6 stopped
+    before all was held, 69 unreachable.
 
     Example: fabric send conn.log --as zeek-p1 --topic detections.zeek.conn --label green --field-label id.orig_h=amber
     """
@@ -140,7 +145,8 @@ def send(
     point = ControlPoint(needed(identity), outbox=outbox)
     point.on_refused(sender.refuse)
     point.on_notice(lambda notice: tell_notice(notice, screen, as_json))
-    with point, screen.progress(shown=not as_json and screen.is_terminal) as begin:
+    unheld: FabricError | None = None
+    with term_as_ctrl_c(), point, screen.progress(shown=not as_json and screen.is_terminal) as begin:
         lines = Input(file, topic, follow, point.position_of)
         if lines.is_awaited and not as_json:
             screen.say(f"waiting for {file}")
@@ -167,6 +173,11 @@ def send(
                 sender.add(line.number, point.publish_later(topic, content, position=position, **options))
         except KeyboardInterrupt:
             screen.say("stopping: waiting for what is on its way")
+            if outbox is None:
+                try:
+                    point.close(_STOP_S)
+                except FabricError as error:
+                    unheld = error
         sender.settle(block=True)
         bar.update(sender.held)
         waiting = 0 if outbox is None or point.drain(_DRAIN_S) else point.waiting
@@ -184,6 +195,8 @@ def send(
             screen.say(words)
     if watch.held_back:
         raise watch.error()
+    if unheld is not None:
+        raise unheld
     if sender.last_error is not None and not sender.held:
         raise sender.last_error
     if sender.skipped or sender.refused or sender.gaps:
