@@ -103,11 +103,16 @@ def _exit_words(ran: Ran) -> str:
 def _answer(ran: Ran) -> Answer:
     if ran.out_bytes > OUTPUT_BYTES_MAX:
         return _failed(f"the handler printed {ran.out_bytes:,} bytes, of which {OUTPUT_BYTES_MAX:,} are read")
-    if not ran.out.strip():
+    return answer_in(ran.out)
+
+
+def answer_in(out: bytes) -> Answer:
+    """What a handler printed: nothing, or the JSON object that is its result."""
+    if not out.strip():
         return Answer()
     try:
         # NaN and infinity are let in: they are left out of the result by name, and the rest of it counts.
-        result: Any = json.loads(ran.out)
+        result: Any = json.loads(out)
     except (ValueError, RecursionError):
         result = None
     if not isinstance(result, dict):

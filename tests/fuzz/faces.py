@@ -18,8 +18,8 @@ from fabric.protocol.parts import build_parts
 from fabric.protocol.selectors import Selector, narrows, parse_selector
 from fabric.protocol.tlp import Label, parse_label
 from fabric.protocol.topics import TopicIndex, check_pattern, check_topic, covers, matches
-from relays.cli.actions import _answer as read_handler_output
 from relays.cli.actions import parse_args
+from relays.cli.handling import answer_in
 from relays.cli.options import to_kinds, to_tags
 from relays.cli.points import field_labels, parse_record
 from tests.fuzz.dice import Dice
@@ -132,7 +132,7 @@ def read_record(raw: bytes) -> None:
         estimate_bytes(content)
         rules = {"src_ip": Label.RED, "nested.a": Label.GREEN, "nested.a.b": Label.AMBER}
         build_parts([content], FieldLabels(rules, Label.GREEN), Label.GREEN, entropy("record"))
-    read_handler_output(raw)
+    answer_in(raw)
 
 
 _SELECTORS = _words("role", "=", "firewall", "and", "or", "not", "(", ")", "in", "!=", "*", "all", "'a b'", "id")

@@ -250,11 +250,11 @@ def test_the_oldest_strangers_make_room_and_who_was_accepted_stays():
         until(lambda: relay.got, relay.serve, relay.listener.gone)
         relay.listener.accepted(relay.got[0].link)
         for _ in range(5):
-            strangers.append(Peer(relay.address, relay.keys.public))
+            # Who is cut does not come again soon: it would crowd out another.
+            strangers.append(Peer(relay.address, relay.keys.public, jitter=lambda: 1_000.0))
             connected(relay, strangers[-1])
             relay.listener.gone()
-        # Who was cut is not served any more: it would come again, and crowd out another.
-        everybody = [lambda one=one: one.downs() or one.serve() for one in strangers]
+        everybody = [one.serve for one in strangers]
         until(lambda: all(one.downs() for one in strangers[:2]), relay.serve, relay.listener.gone, *everybody)
         assert relay.listener.counters["crowded_out"] == 2
         assert not any(one.downs() for one in strangers[2:])
