@@ -16,7 +16,8 @@ from fabric.protocol.credentials import (
     RequestGrant,
 )
 from fabric.protocol.envelope import STREAM_BYTES, Header, Kind, seal
-from fabric.protocol.parts import FieldLabels, build_parts
+from fabric.protocol.field_labels import FieldLabels
+from fabric.protocol.parts import build_parts
 from fabric.protocol.severity import Phase, Severity
 from fabric.protocol.signing import Signer
 from fabric.protocol.tlp import Audience, Label

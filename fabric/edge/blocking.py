@@ -19,6 +19,7 @@ from typing import Any
 from fabric.edge.compose import Position
 from fabric.edge.handlers import Handler, Handlers, answer_of, failed, read_action, refused, result_stamp
 from fabric.edge.identity import Identity
+from fabric.edge.labelling import Labelling
 from fabric.edge.latest import Latest
 from fabric.edge.logs import edge_log
 from fabric.edge.loop import EdgeLoop
@@ -68,6 +69,7 @@ class ControlPoint:
         self.identity = as_identity(identity)
         self._loop = EdgeLoop(self.identity, None if outbox is None else Path(outbox))
         self._connect_timeout_s = connect_timeout_s
+        self._labelling = Labelling()
         self._handlers = Handlers(self.identity.credential.grants.execute, self._loop.denied)
         self._executor = ThreadPoolExecutor(_HANDLER_THREADS, f"fabric {self.identity.id}")
         self._log = edge_log(self.identity.id)
@@ -99,13 +101,15 @@ class ControlPoint:
 
     def publish_later(
         self, topic: str, content: Mapping[str, Any], *, position: tuple[str, str] | None = None,
-        wait_s: float | None = None, **options: Any,
+        wait_s: float | None = None, labels_required: bool = True, **options: Any,
     ) -> Future[str]:
         """The same without waiting; many of these travel in batches.
 
         Blocks only while too much of its lane waits; longer than `wait_s` raises BUSY, and the record was not taken.
         """
         stamp = publish_stamp(topic, self.identity.defaults, **options)
+        if labels_required:
+            self._labelling.require(stamp.rules, content)
         return self._loop.publish(stamp, dict(content), None if position is None else Position(*position), wait_s)
 
     @property

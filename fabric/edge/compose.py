@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 from fabric.protocol.credentials import Credential
 from fabric.protocol.envelope import STREAM_BYTES, Header, Kind, seal
 from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.field_labels import FieldLabels, Record
 from fabric.protocol.limits import ENVELOPE_BYTES_MAX, HEADER_BYTES_MAX
-from fabric.protocol.parts import FieldLabels, Record, build_parts
+from fabric.protocol.parts import build_parts
 from fabric.protocol.severity import Phase, Severity
 from fabric.protocol.signing import Signer
 from fabric.protocol.tlp import Audience, Label

@@ -36,9 +36,9 @@ from fabric.edge.standing import Standing
 from fabric.edge.tracking import Tracker
 from fabric.protocol.envelope import Kind
 from fabric.protocol.errors import Code, FabricError, Reject
+from fabric.protocol.field_labels import Record
 from fabric.protocol.limits import FRAME_BYTES_MAX
 from fabric.protocol.links import UPLINK
-from fabric.protocol.parts import Record
 from fabric.protocol.point import Point
 from fabric.protocol.ready import (
     Answer,

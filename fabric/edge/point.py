@@ -22,6 +22,7 @@ from typing import Any
 from fabric.edge.compose import Draft, Position
 from fabric.edge.handlers import Answer, Handler, Handlers, answer_of, failed, read_action, refused, result_stamp
 from fabric.edge.identity import Identity, find_identity, load_identity
+from fabric.edge.labelling import Labelling
 from fabric.edge.latest import Latest
 from fabric.edge.logs import edge_log
 from fabric.edge.loop import EdgeLoop
@@ -97,6 +98,7 @@ class ControlPoint:
         self.identity = as_identity(identity)
         self._loop = EdgeLoop(self.identity, None if outbox is None else Path(outbox))
         self._connect_timeout_s = connect_timeout_s
+        self._labelling = Labelling()
         self._handlers = Handlers(self.identity.credential.grants.execute, self._loop.denied)
         self._executor = ThreadPoolExecutor(_HANDLER_THREADS, f"fabric {self.identity.id}")
         self._waiters = ThreadPoolExecutor(_HANDLER_THREADS, f"fabric {self.identity.id} publish")
@@ -141,12 +143,17 @@ class ControlPoint:
         ttl: int | str | None = None,
         label: Label | str | None = None,
         labels: Mapping[str, Label | str] | None = None,
+        labels_required: bool = True,
         position: tuple[str, str] | None = None,
         wait_s: float | None = None,
     ) -> str:
         """The record's id, once it is durable: in the outbox where there is one, else at the relay.
 
-        `labels` names fields (a key or a path) that bear their own. `position`: (source, how far it is read with this
+        `labels`: field to label, for those that bear their own: `id.orig_h` names that key, and `orig_h` in `id`;
+        `hosts.ip` each `ip` in an array `hosts`; exactly as it is written (SPEC 3.3). One that names no field of the
+        content raises UNMATCHED_LABEL, and nothing was taken; `labels_required=False` where fields may be missing.
+
+        `position`: (source, how far it is read with this
         record), committed together with the record; `position_of` has it after a restart. While too much of its lane
         waits it waits too; longer than `wait_s` for a place raises BUSY, and the record was not taken. Nor is it when
         this is cancelled while it waits, for a place or for its turn; after that it goes its way.
@@ -156,6 +163,8 @@ class ControlPoint:
         stamp = publish_stamp(
             topic, self.identity.defaults, severity=severity, phase=phase, ttl=ttl, label=label, labels=labels
         )
+        if labels_required:
+            self._labelling.require(stamp.rules, content)
         at = None if position is None else Position(*position)
         draft = self._loop.begin(stamp, dict(content), at)
         try:

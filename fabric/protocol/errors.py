@@ -72,6 +72,7 @@ class Code(Enum):
     WITHHELD = (601, "withheld", "a hop may not see a part without which the message means nothing", "route around the hop, or lower the label")
     BAD_LABEL = (602, "bad_label", "the label is not a Traffic Light Protocol label", "use clear, green, amber, amber+strict or red")
     LABEL_TOO_LOW = (603, "label_too_low", "a result bears less than the label of its action", "label the result at least as the action")
+    UNMATCHED_LABEL = (604, "unmatched_label", "a field label names no field of the record", "correct the name; where the field is not always there, allow it: --allow-unmatched, in Python labels_required=False")
     # 7xx: where to
     UNROUTABLE = (701, "unroutable", "the recipient is not below this relay any more", "check `fabric status`, then ask again")
     NO_INTEREST = (702, "no_interest", "nobody here or above subscribes to it", "subscribe, or stop publishing it")

@@ -9,12 +9,13 @@ Refuses, as a `Reject`: bodies that are not what the manifest says. As a `Fabric
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fabric.protocol.codec import pack, unpack_counted
 from fabric.protocol.envelope import Encoding, Header, PartEntry, part_digest
 from fabric.protocol.errors import Code, FabricError, Reject
+from fabric.protocol.field_labels import FieldLabels, Record, label_fields, merge
 from fabric.protocol.limits import (
     BODY_BYTES_MAX,
     BODY_DEPTH_MAX,
@@ -29,68 +30,6 @@ CONTENT_RECORDS = 0  # content type: an array with one map per record
 _LENGTH_BYTES = 4
 _NUMBER_CHARS_MAX = 20  # a key that is a number: 64 bits and a sign
 _COMPRESS_FROM_BYTES = 512  # below this, zlib gains less than a frame's overhead
-
-Record = dict[str, Any]
-
-
-class FieldLabels:
-    """Which label each field gets: a literal key first, then a path into nested objects, else `rest`.
-
-    Of two paths into the same object the longer one says more exactly what is meant, whatever their order.
-    """
-
-    __slots__ = ("_rules", "labels", "rest")
-
-    def __init__(self, rules: Mapping[str, Label], rest: Label) -> None:
-        self.rest = rules.get("*", rest)
-        split = [(name, tuple(name.split(".")), label) for name, label in rules.items() if name != "*"]
-        self._rules = sorted(split, key=lambda rule: -len(rule[1]))
-        self.labels = tuple(sorted({label for _, _, label in self._rules} | {self.rest}))
-
-    def split(self, record: Record) -> dict[Label, Record]:
-        """{label: the fields of the record that bear it}; labels without a field are absent."""
-        if not self._rules:
-            return {self.rest: record}
-        rest = dict(record)
-        own = {id(rest)}  # maps that are copies already: none is copied once for every path into it
-        split: dict[Label, Record] = {}
-        for name, path, label in self._rules:
-            if name in rest:
-                # Merged: a path below it may have put fields there already.
-                _merge_into(split.setdefault(label, {}), {name: rest.pop(name)})
-            # A record may have both: a literal key must not shield the field that the path names.
-            if len(path) > 1:
-                self._take_path(rest, path, split, label, own)
-        if rest:
-            _merge_into(split.setdefault(self.rest, {}), rest)
-        return split
-
-    @staticmethod
-    def _take_path(
-        rest: Record, path: tuple[str, ...], split: dict[Label, Record], label: Label, own: set[int]
-    ) -> None:
-        node: Any = rest
-        for step in path[:-1]:
-            if not isinstance(node, dict) or step not in node:
-                return
-            node = node[step]
-        if not isinstance(node, dict) or path[-1] not in node:
-            return
-        # The way down is copied before it is cut: the caller's record stays as it is.
-        way = [rest]
-        taken = split.setdefault(label, {})
-        for step in path[:-1]:
-            if id(way[-1][step]) not in own:
-                way[-1][step] = dict(way[-1][step])
-                own.add(id(way[-1][step]))
-            way.append(way[-1][step])
-            taken = taken.setdefault(step, {})
-        _merge_into(taken, {path[-1]: way[-1].pop(path[-1])})
-        # What this emptied goes too: an empty map would tell that there was something in it.
-        for step in reversed(path[:-1]):
-            if way.pop():
-                return
-            del way[-1][step]
 
 
 class Budget:
@@ -126,32 +65,17 @@ class Budget:
         return Reject(Code.TOO_LARGE, f"names of fields above {FIELD_NAMES_CHARS_MAX} characters") if over else None
 
 
-def _names_chars(row: Record, above_chars: int) -> int:
+def _names_chars(value: Any, above_chars: int) -> int:
     """How long the names of all fields would be, each joined with those above it and a dot."""
+    if isinstance(value, list):
+        return sum(_names_chars(item, above_chars) for item in value if isinstance(item, list | dict))
     total = 0
-    for key, value in row.items():
+    for key, item in value.items():
         chars = above_chars + (len(key) if isinstance(key, str) else _NUMBER_CHARS_MAX) + 1
         total += chars
-        if isinstance(value, dict):
-            total += _names_chars(value, chars)
+        if isinstance(item, list | dict):
+            total += _names_chars(item, chars)
     return total
-
-
-def _label_fields(row: Record, label: Label, into: dict[str, Label], prefix: str = "") -> None:
-    """Put the name of every field into `into`, joined with those above it (`id.resp_h`), with this label."""
-    for key, value in row.items():
-        if isinstance(value, dict) and value:
-            _label_fields(value, label, into, f"{prefix}{key}.")
-        else:
-            into[f"{prefix}{key}"] = label
-
-
-def _merge_into(target: Record, source: Record) -> None:
-    for key, value in source.items():
-        if isinstance(value, dict) and isinstance(target.get(key), dict):
-            _merge_into(target[key], value)
-        else:
-            target[key] = value
 
 
 def padme(size: int) -> int:
@@ -268,6 +192,6 @@ def read_records(header: Header, parts: Sequence[bytes | None]) -> list[Reading]
         if too_large is not None:
             return Reject(Code.BAD_BODY, too_large.code.reason)
         for reading, row in zip(readings, rows, strict=True):
-            _label_fields(row, entry.label, reading.labels)
-            _merge_into(reading.content, row)
+            label_fields(row, entry.label, reading.labels)
+            merge(reading.content, row)
     return readings

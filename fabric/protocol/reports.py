@@ -14,7 +14,8 @@ from fabric.protocol.actions import End
 from fabric.protocol.credentials import Credential
 from fabric.protocol.envelope import STREAM_BYTES, Header, Kind, seal
 from fabric.protocol.errors import Code
-from fabric.protocol.parts import FieldLabels, build_parts
+from fabric.protocol.field_labels import FieldLabels
+from fabric.protocol.parts import build_parts
 from fabric.protocol.severity import Phase, Severity
 from fabric.protocol.signing import Signer
 from fabric.protocol.tlp import Audience, Label

@@ -17,6 +17,7 @@ Severity_ = Annotated[str, typer.Option("--severity", help="informational, low, 
 Ttl = Annotated[str | None, typer.Option("--ttl", metavar="30s", help="Life span; default: the topology's.")]
 Label_ = Annotated[str | None, typer.Option("--label", help="TLP of what no --field-label names; default: the topology's.")]
 FieldLabels_ = Annotated[list[str] | None, typer.Option("--field-label", metavar="FIELD=LABEL", help="A field's own TLP; again for more.")]
+AllowUnmatched = Annotated[bool, typer.Option("--allow-unmatched", help="A --field-label may name a field that is not there.")]
 Outbox_ = Annotated[Path | None, typer.Option("--outbox", metavar="FILE", help="Keep on this disk what the relay does not hold yet; the next start goes on.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One object a line.")]
 

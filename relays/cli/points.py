@@ -17,8 +17,9 @@ from fabric.protocol.errors import Code, FabricError
 from fabric.protocol.lifetime import parse_duration
 from relays.cli.exits import FAILED, PARTLY, SHORT, command
 from relays.cli.notices import tell_notice
-from relays.cli.options import As, AsJson, FieldLabels_, Label_, Outbox_, Severity_, Ttl, needed
-from relays.reading import Gap, Input, parse_record, read_text
+from relays.cli.options import AllowUnmatched, As, AsJson, FieldLabels_, Label_, Outbox_, Severity_, Ttl, needed
+from relays.label_watch import WINDOW_RECORDS, LabelWatch, words_of
+from relays.reading import Gap, Input, Line, parse_record, read_text
 from relays.terminal import Cell, Screen, say, say_json
 
 # With an outbox everything is safe already: how long a command waits for the relay to have it too.
@@ -45,6 +46,7 @@ def publish(
     ttl: Ttl = None,
     label: Label_ = None,
     field_label: FieldLabels_ = None,
+    allow_unmatched: AllowUnmatched = False,
     outbox: Outbox_ = None,
     timeout: Annotated[str, typer.Option("--timeout", metavar="60s", help="How long to wait while the relay takes nothing in.")] = "60s",
     as_json: AsJson = False,
@@ -52,14 +54,15 @@ def publish(
     """Publish one message; done when the relay holds it on disk. With --outbox, when this machine's disk has it.
 
     Exit codes: 0 held, or kept in the outbox, 2 usage, 5 denied, or too fast for the grant all the time of --timeout,
-    6 not held in that time, 69 unreachable.
+    6 not held in that time, 69 unreachable. A --field-label that names no field of the message is refused (E604).
 
     Example: fabric publish detections.test '{"rule": "scan", "src": "10.1.0.7"}' --as sensor-1 --severity high --field-label src=amber --label green
     """
     timeout_s = parse_duration(timeout) / 1000
     content = parse_record(_standard_input() if record == "-" else record, "the message")
     options: dict[str, Any] = {
-        "severity": severity, "phase": phase, "ttl": ttl, "label": label, "labels": field_labels(field_label)
+        "severity": severity, "phase": phase, "ttl": ttl, "label": label, "labels": field_labels(field_label),
+        "labels_required": not allow_unmatched,
     }
     with ControlPoint(needed(identity), outbox=outbox) as point:
         refusals: list[FabricError] = []
@@ -102,6 +105,7 @@ def send(
     ttl: Ttl = None,
     label: Label_ = None,
     field_label: FieldLabels_ = None,
+    allow_unmatched: AllowUnmatched = False,
     outbox: Outbox_ = None,
     as_json: AsJson = False,
 ) -> None:
@@ -111,13 +115,18 @@ def send(
     be reached, and the same command goes on where it stopped, over rotations too, without a line twice. Rotated files
     are found beside the file, by name and content, compressed ones too; what cannot be found again is named and counted.
 
-    Exit codes: 0 all held, or kept in the outbox, 3 some lines were skipped, refused or lost, 5 denied, 69 unreachable.
+    Nothing is sent before each --field-label named a field of some record: one that names none in the first 1,000, or in
+    the whole file, is an error (E604). Records that lack such a field later are counted.
+
+    Exit codes: 0 all held, or kept in the outbox, 2 usage, 3 some lines were skipped, refused or lost, 5 denied, 69
+    unreachable.
 
     Example: fabric send conn.log --as zeek-p1 --topic detections.zeek.conn --label green --field-label id.orig_h=amber
     """
     options: dict[str, Any] = {
-        "severity": severity, "ttl": ttl, "label": label, "labels": field_labels(field_label)
+        "severity": severity, "ttl": ttl, "label": label, "labels": field_labels(field_label), "labels_required": False
     }
+    watch = LabelWatch(options["labels"], required=not allow_unmatched)
     if not (follow or outbox or file.exists() or str(file) == "-"):
         raise FabricError(Code.BAD_INPUT, f"{file} is no file", "name a file of JSON lines, or -")
     screen = Screen(error=True)
@@ -132,7 +141,8 @@ def send(
             screen.say(f"waiting for {file}")
         bar = begin(f"sending {file.name}", lines.total() if screen.is_terminal and not as_json else None)
         try:
-            for line in lines:
+            tell = screen.say if lines.may_wait else None
+            for line in watch.ahead(lines, _record_of, _size_of, tell):
                 sender.settle(block=False)
                 bar.update(sender.held)
                 if isinstance(line, Gap):
@@ -145,6 +155,9 @@ def send(
                 except FabricError as error:
                     sender.skip(line.number, error)
                     continue
+                for name in watch.saw(content):
+                    words = f"warning {name}: no such field in the last {WINDOW_RECORDS:,} records"
+                    screen.say(f"{words}, at line {line.number:,}")
                 position = None if outbox is None or line.place is None else (lines.source, line.place.text())
                 sender.add(line.number, point.publish_later(topic, content, position=position, **options))
         except KeyboardInterrupt:
@@ -154,7 +167,7 @@ def send(
         waiting = 0 if outbox is None or point.drain(_DRAIN_S) else point.waiting
     took = time.monotonic() - began
     summary = {"held": sender.held, "skipped": sender.skipped, "refused": sender.refused, "gaps": sender.gaps,
-               "waiting": waiting, "seconds": round(took, 3)}
+               "waiting": waiting, "without_field": watch.missed, "seconds": round(took, 3)}
     if as_json:
         say_json(summary)
     else:
@@ -162,10 +175,27 @@ def send(
         say(f"{sender.held} held, {sender.skipped} skipped, {sender.refused} refused{gaps} in {took:.1f} s")
         if waiting:
             say(_waits(waiting, outbox))
+        for words in words_of(watch.missed, watch.records):
+            screen.say(words)
+    if watch.held_back:
+        raise watch.error()
     if sender.last_error is not None and not sender.held:
         raise sender.last_error
     if sender.skipped or sender.refused or sender.gaps:
         raise typer.Exit(PARTLY if sender.held or not (sender.skipped or sender.refused) else FAILED)
+
+
+def _record_of(line: Line | Gap) -> dict[str, Any] | None:
+    if isinstance(line, Gap) or not line.data:
+        return None
+    try:
+        return line.record()
+    except FabricError:
+        return None
+
+
+def _size_of(line: Line | Gap) -> int:
+    return 0 if isinstance(line, Gap) else len(line.data)
 
 
 class _Sender:

@@ -14,9 +14,9 @@ from fabric.edge.identity import Identity
 from fabric.protocol.credentials import Credential, PublishGrant, RequestGrant
 from fabric.protocol.envelope import STREAM_BYTES, Header, PartEntry
 from fabric.protocol.errors import Code, Reject
+from fabric.protocol.field_labels import FieldLabels
 from fabric.protocol.handshake import Trust
 from fabric.protocol.limits import SKEW_MS
-from fabric.protocol.parts import FieldLabels
 from fabric.protocol.permissions import (
     check_origin,
     labels_withheld,

@@ -37,6 +37,11 @@ class Input:
         """There is no such file yet."""
         return self._lines is not None and not self._file.exists()
 
+    @property
+    def may_wait(self) -> bool:
+        """The next line may be long in coming."""
+        return self._lines is None or self._follow
+
     def total(self) -> int | None:
         """How many lines there are about; None where nobody can know."""
         return self._lines.total() if self._lines is not None and not self._follow else None

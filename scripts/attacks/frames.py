@@ -19,8 +19,9 @@ from fabric.edge.identity import Identity
 from fabric.protocol.directory import Descriptor, issue_directory
 from fabric.protocol.envelope import Header, Kind, seal
 from fabric.protocol.errors import Code
+from fabric.protocol.field_labels import FieldLabels
 from fabric.protocol.limits import ENVELOPE_BYTES_MAX, FORGED_MAX, FRAME_BYTES_MAX, ITEMS_MAX, ROUTES_ENTRIES_MAX
-from fabric.protocol.parts import FieldLabels, build_parts
+from fabric.protocol.parts import build_parts
 from fabric.protocol.revocations import issue_revocations
 from fabric.protocol.routing import sign_attachment
 from fabric.protocol.severity import Lane, Phase, Severity

@@ -12,8 +12,9 @@ from fabric.edge.stamps import publish_stamp, to_label, to_phase, to_severity, t
 from fabric.protocol.actions import ActionSpec, action_covers, actions_meet, check_action_pattern, parse_action
 from fabric.protocol.envelope import Kind
 from fabric.protocol.errors import FabricError, Reject
+from fabric.protocol.field_labels import FieldLabels
 from fabric.protocol.lifetime import format_duration, parse_duration
-from fabric.protocol.parts import FieldLabels, build_parts
+from fabric.protocol.parts import build_parts
 from fabric.protocol.selectors import Selector, narrows, parse_selector
 from fabric.protocol.tlp import Label, parse_label
 from fabric.protocol.topics import TopicIndex, check_pattern, check_topic, covers, matches

@@ -15,7 +15,8 @@ from fabric.protocol.chain import issue, verify_credential
 from fabric.protocol.credentials import Credential
 from fabric.protocol.envelope import Header, Kind, seal
 from fabric.protocol.errors import Code, Reject
-from fabric.protocol.parts import FieldLabels, build_parts
+from fabric.protocol.field_labels import FieldLabels
+from fabric.protocol.parts import build_parts
 from fabric.protocol.severity import Lane, Phase, Severity
 from fabric.protocol.signing import Signer, signing_public
 from fabric.protocol.tlp import Audience, Label

@@ -6,8 +6,9 @@ import pytest
 from fabric.protocol.codec import pack
 from fabric.protocol.envelope import Encoding, PartEntry, part_digest
 from fabric.protocol.errors import Code, FabricError, Reject
+from fabric.protocol.field_labels import FieldLabels
 from fabric.protocol.limits import BODY_BYTES_MAX, SALT_BYTES
-from fabric.protocol.parts import Budget, FieldLabels, build_parts, decode_part, padme, read_records
+from fabric.protocol.parts import Budget, build_parts, decode_part, padme, read_records
 from fabric.protocol.tlp import Label
 from tests.support import Authority, draft, entropy
 

@@ -9,8 +9,9 @@ from fabric.protocol.credentials import Credential, Grants, NodeKind, RequestGra
 from fabric.protocol.custody import Custody
 from fabric.protocol.envelope import Kind, decode_header, encode_header
 from fabric.protocol.errors import Reject
+from fabric.protocol.field_labels import FieldLabels
 from fabric.protocol.outbox import Held, Outbox
-from fabric.protocol.parts import FieldLabels, read_records
+from fabric.protocol.parts import read_records
 from fabric.protocol.ready import Attach, Leave, Ready
 from fabric.protocol.relay import Relay
 from fabric.protocol.severity import Lane, Phase, Severity

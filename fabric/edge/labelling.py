@@ -1,0 +1,56 @@
+"""Whether the field labels of a program name what it publishes: a slip in a name must not send a field under another.
+
+Guarantees: nothing is taken for publishing of which a required label names no field; the error names the labels, and
+the fields that are named much like them, and no value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.field_labels import FieldLabels, near_names
+from fabric.protocol.tlp import Label
+
+Rules = tuple[tuple[str, Label], ...]
+
+# Rules that are remembered as computed: a program has a few, for its sources.
+_RULES_MAX = 1_024
+# Of names that are shown: enough to find the slip.
+_SHOWN_MAX = 5
+
+
+class Labelling:
+    """Any thread may ask."""
+
+    def __init__(self) -> None:
+        self._known: dict[Rules, FieldLabels] = {}
+
+    def require(self, rules: Rules, record: Mapping[str, Any]) -> None:
+        """Raises FabricError(UNMATCHED_LABEL) where a rule names no field of the record."""
+        if not rules:
+            return
+        labels = self._known.get(rules)
+        if labels is None:
+            if len(self._known) >= _RULES_MAX:
+                self._known.clear()
+            labels = self._known[rules] = FieldLabels(dict(rules), Label.RED)
+        unmatched = labels.unmatched(record)
+        if unmatched:
+            raise unmatched_error(unmatched, record)
+
+
+def unmatched_error(names: list[str], record: Mapping[str, Any]) -> FabricError:
+    """For these rules' names; `record` is one that they do not name a field of."""
+    return FabricError(Code.UNMATCHED_LABEL, unmatched_words(names, record))
+
+
+def unmatched_words(names: list[str], record: Mapping[str, Any]) -> str:
+    """Each name, with those that may have been meant."""
+    told = []
+    for name in names[:_SHOWN_MAX]:
+        near = near_names(name, record)
+        told.append(f"{name} (there is {', '.join(near)})" if near else name)
+    more = len(names) - len(told)
+    return "; ".join(told) + (f"; and {more} more" if more else "")
