@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,19 +21,22 @@ from fabric.protocol.tlp import Label
 from fabric.protocol.topics import check_pattern
 from relays import topology as topologies
 from relays.authority.lists import read_revocations
-from relays.cli.exits import DENIED, DONE, NOBODY, PARTLY, command
+from relays.cli.exits import DENIED, DONE, NOBODY, PARTLY, USAGE, command
 from relays.cli.options import As, AsJson, FieldLabels_, Label_, Severity_, needed, wall_ms
-from relays.cli.points import field_labels
+from relays.cli.points import field_labels, parse_record
 from relays.explaining import (
     Asker,
     Explanation,
+    Field,
     Hop,
+    Sample,
     Target,
     Tree,
     asker_of,
     explain_action,
     explain_publish,
     explain_subscribe,
+    sample_of,
     tree_here,
     tree_of,
 )
@@ -45,6 +49,8 @@ File = Annotated[Path | None, typer.Option(
 )]
 _EXITS = {"allowed": DONE, "partly": PARTLY, "nobody": NOBODY, "denied": DENIED}
 _MINUTE_MS = 60_000
+# Of a sample: a screenful or two; a record of ten thousand fields is for a program to read.
+_FIELDS_SHOWN = 60
 
 
 class _Scene(NamedTuple):
@@ -62,6 +68,7 @@ class _Scene(NamedTuple):
 @command
 def publish(
     topic: Annotated[str, typer.Argument(help="E.g. detections.zeek.conn")],
+    record: Annotated[str | None, typer.Argument(metavar="[JSON | -]", help="A sample record: each field's label, and how far it goes.")] = None,
     identity: As = "",
     severity: Severity_ = "informational",
     label: Label_ = None,
@@ -71,13 +78,21 @@ def publish(
 ) -> None:
     """May it be published: by which grant, or for want of which, and what of it each relay on the way up may hold.
 
-    Exit codes: 0 allowed and whole up to the root, 3 something is stripped or ends on the way, 5 denied.
+    Exit codes: 0 allowed and whole up to the root, 2 a --field-label names no field of the sample, 3 something is
+    stripped or ends on the way, 5 denied.
 
     Example: fabric explain publish detections.zeek.conn --as zeek-p1 --label green --field-label id.orig_h=amber
+
+    Example: head -1 conn.log | fabric explain publish detections.zeek.conn - --as zeek-p1 --field-label id.orig_h=amber
     """
     scene = _scene(needed(identity), topology)
     stamp = publish_stamp(topic, scene.defaults, severity=severity, label=label, labels=field_labels(field_label))
-    _tell(explain_publish(scene.asker, stamp, scene.tree), f"publish {topic}", scene, as_json)
+    said = explain_publish(scene.asker, stamp, scene.tree)
+    sample = None
+    if record is not None:
+        content = parse_record(sys.stdin.read() if record == "-" else record, "the sample")
+        sample = sample_of(content, stamp, said.hops)
+    _tell(said, f"publish {topic}", scene, as_json, sample)
 
 
 @app.command()
@@ -155,13 +170,44 @@ def _scene(name: str, file: Path | None) -> _Scene:
 # -- how it is told -------------------------------------------------------------------------------------------
 
 
-def _tell(said: Explanation, asked: str, scene: _Scene, as_json: bool) -> NoReturn:
+def _tell(said: Explanation, asked: str, scene: _Scene, as_json: bool, sample: Sample | None = None) -> NoReturn:
     if as_json:
-        say_json(_json(said, scene))
+        say_json(_json(said, scene) | (_sample_json(sample) if sample is not None else {}))
     else:
         say(f"{asked}, as {said.asker.credential.id}: {said.verdict}")
-        say(*[f"  {name:<13} {words}" for name, words in _lines(said, scene)])
-    raise typer.Exit(_EXITS[said.verdict])
+        lines = _lines(said, scene) + (_sample_lines(said, sample) if sample is not None else [])
+        say(*[f"  {name:<13} {words}" for name, words in lines])
+    mistaken = sample is not None and sample.unmatched and said.verdict != "denied"
+    raise typer.Exit(USAGE if mistaken else _EXITS[said.verdict])
+
+
+def _sample_json(sample: Sample) -> dict[str, Any]:
+    fields = [
+        {"field": field.name, "label": field.label.short, "reaches": list(field.reaches),
+         "stops_before": field.stops_before or None}
+        for field in sample.fields
+    ]
+    return {"sample": fields, "unmatched": list(sample.unmatched)}
+
+
+def _sample_lines(said: Explanation, sample: Sample) -> list[tuple[str, str]]:
+    lines = [("field", f"{field.name} ({field.label.short}) {_reach(said, field)}".rstrip())
+             for field in sample.fields[:_FIELDS_SHOWN]]
+    if len(sample.fields) > _FIELDS_SHOWN:
+        lines.append(("", f"and {len(sample.fields) - _FIELDS_SHOWN:,} more: --json has them"))
+    if sample.unmatched:
+        lines.append((Code.UNMATCHED_LABEL.label, f"{Code.UNMATCHED_LABEL.cause}: {sample.words}"))
+        lines.append(("next", Code.UNMATCHED_LABEL.next_step))
+    return lines
+
+
+def _reach(said: Explanation, field: Field) -> str:
+    if not said.hops:
+        return ""
+    if not field.stops_before:
+        last = field.reaches[-1] if field.reaches else said.asker.relay
+        return f"goes up to {last}" + (", and above it nobody here knows" if said.unknown_above else "")
+    return f"goes up to {field.reaches[-1]}, not to {field.stops_before}" if field.reaches else "goes nowhere"
 
 
 def _json(said: Explanation, scene: _Scene) -> dict[str, Any]:

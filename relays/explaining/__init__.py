@@ -1,5 +1,6 @@
 """Why somebody may or may not: the same checks that relays make, asked before anything is sent."""
 
+from relays.explaining.sample import Field, Sample, sample_of
 from relays.explaining.tree import Tree, tree_here, tree_of
 from relays.explaining.verdicts import (
     Asker,
@@ -13,6 +14,6 @@ from relays.explaining.verdicts import (
 )
 
 __all__ = [
-    "Asker", "Explanation", "Hop", "Target", "Tree", "asker_of", "explain_action", "explain_publish",
-    "explain_subscribe", "tree_here", "tree_of",
+    "Asker", "Explanation", "Field", "Hop", "Sample", "Target", "Tree", "asker_of", "explain_action", "explain_publish",
+    "explain_subscribe", "sample_of", "tree_here", "tree_of",
 ]
