@@ -4,7 +4,8 @@ Guarantees: whatever came from outside (peers, files, topologies, addresses, pat
 shown as printable text (`fabric.edge.plain`), and is never read as markup, as an emoji's name or as a style; JSON is
 exact, in ASCII, one object a line, and there is some for whatever a message can hold. A line is written at once.
 
-Bytes, which JSON does not have, are `{"base64": "AP8="}` in it; numbers that are none (NaN, infinity) are null.
+JSON lacks some of what a message can hold. Bytes are `{"base64": "AP8="}`; numbers that are none (NaN, infinity) are
+null; a key that is a number is its digits, and has " (number)" behind it where those are a key too.
 """
 
 from __future__ import annotations
@@ -29,10 +30,17 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from fabric.edge.plain import escaped
+from fabric.protocol.tlp import Label
 
 # In a file or a pipe nothing is folded or cut: a row is a line.
 _PIPE_COLUMNS = 4_000
 _TITLE_COLUMNS = 120
+
+
+# The colours of FIRST's TLP 2.0, as near as terminals have them.
+LABEL_STYLES = {
+    Label.CLEAR: "white", Label.GREEN: "green", Label.AMBER: "yellow", Label.AMBER_STRICT: "yellow", Label.RED: "red"
+}
 
 
 class Cell(NamedTuple):
@@ -75,24 +83,28 @@ def _write(stream: TextIO, text: str) -> None:
 
 def json_text(value: object, *, ascii_only: bool = True) -> str:
     """JSON for anything that a message can hold. What is not ASCII is escaped, or left to `escaped`."""
-    try:
-        return json.dumps(value, ensure_ascii=ascii_only, allow_nan=False, default=_no_json)
-    except ValueError:
-        return json.dumps(_finite(value), ensure_ascii=ascii_only, allow_nan=False, default=_no_json)
+    return json.dumps(_for_json(value), ensure_ascii=ascii_only, allow_nan=False)
 
 
-def _no_json(value: object) -> object:
+def _for_json(value: object) -> object:
+    if value is None or isinstance(value, str | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key if type(key) is str else _key(key, value): _for_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_for_json(item) for item in value]
     if isinstance(value, bytes | bytearray | memoryview):
         return {"base64": base64.b64encode(value).decode()}
-    return dict(value) if isinstance(value, Mapping) else str(value)
+    return str(value)
 
 
-def _finite(value: object) -> object:
-    if isinstance(value, Mapping):
-        return {name: _finite(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def _key(key: object, among: Mapping[Any, object]) -> str:
+    text = str(key)
+    while text in among:
+        text += " (number)"
+    return text
 
 
 # -- tables ---------------------------------------------------------------------------------------------------

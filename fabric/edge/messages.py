@@ -38,8 +38,29 @@ class Message:
     labels: Mapping[str, Label]
     withheld: Mapping[Label, int]
 
+    @property
+    def highest_label(self) -> Label:
+        """Of what is visible here: the envelope's, or that of a field above it. What was withheld does not count."""
+        return max((self.label, *self.labels.values()))
+
+    def label_of(self, name: str) -> Label:
+        """The highest label in a field and all that is in it. `name` is as in `labels`, or of an object or array."""
+        inside = f"{name}."
+        return max(
+            (label for field, label in self.labels.items() if field == name or field.startswith(inside)),
+            default=self.label,
+        )
+
+    def above(self) -> dict[Label, list[str]]:
+        """The fields that are above the envelope's label, by label, the highest first."""
+        found: dict[Label, list[str]] = {}
+        for name, label in self.labels.items():
+            if label > self.label:
+                found.setdefault(label, []).append(name)
+        return dict(sorted(found.items(), reverse=True))
+
     def to_json(self) -> dict[str, Any]:
-        """As `fabric subscribe --json` prints it."""
+        """As `fabric subscribe --json` prints it, but for bytes and numbers that are none, which JSON has not."""
         return {
             "id": self.id,
             "topic": self.topic,
@@ -48,6 +69,7 @@ class Message:
             "severity": self.severity.name.lower(),
             "phase": self.phase.name.lower().replace("_", "-"),
             "label": self.label.short,
+            "highest_label": self.highest_label.short,
             "issued_at": self.issued_at_ms,
             "ttl_ms": self.ttl_ms,
             "age_ms": self.age_ms,

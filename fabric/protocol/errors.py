@@ -111,6 +111,7 @@ class Code(Enum):
     NOT_PRIVATE = (921, "not_private", "a file or folder that has to be this user's alone is not", "run as its owner, or see who made it and move it away")
     LINES_LOST = (923, "lines_lost", "lines of a file could not be found again", "keep rotated files beside the log, and readable, until they are read")
     LINE_TOO_LONG = (924, "line_too_long", "a line is longer than any message can be", "write one JSON object a line")
+    AWAY = (927, "away", "it is one of those that were meant, and is connected nowhere in the fabric", "start it, or see with `fabric status` where it should be; then ask again")
 
     def __init__(self, number: int, reason: str, cause: str, next_step: str) -> None:
         self.number = number

@@ -22,7 +22,9 @@ from fabric.edge.point import Request
 from fabric.protocol.actions import End, Status
 from fabric.protocol.errors import Code, FabricError
 from fabric.protocol.lifetime import parse_duration
+from relays.cli.absent import Expected, away_json, away_line
 from relays.cli.exits import FAILED, PARTLY, SHORT, command
+from relays.cli.explain import File
 from relays.cli.options import As, AsJson, Label_, Outbox_, Severity_, Ttl, needed
 from relays.logs import set_up_logs
 from relays.terminal import Cell, Moving, Screen, Table, json_text, say, say_json
@@ -57,11 +59,16 @@ def act(
     label: Label_ = None,
     ttl: Ttl = None,
     wait: Annotated[str, typer.Option("--wait", metavar="5s", help="After the ttl, wait this long for results.")] = "5s",
+    topology: File = None,
     as_json: AsJson = False,
 ) -> None:
     """Ask for a response action and show what becomes of it at each target.
 
-    Exit codes: 0 all completed, 1 all failed, 3 some did, 4 nobody selected, 5 denied, 6 expired or unknown, 69 unreachable.
+    Whoever `fabric explain act` lists as a target and is connected nowhere is named as away: known are those of the
+    identities on this machine, or of --topology FILE.
+
+    Exit codes: 0 all completed, 1 all failed, 3 some did, or some are away, 4 nobody selected, 5 denied, 6 expired or
+    unknown, 69 unreachable.
 
     Example: fabric act deny ipv4_net=203.0.113.9 --to 'role=firewall' --as soar-1 --ttl 60s
     """
@@ -69,19 +76,32 @@ def act(
     screen = Screen()
     live = not as_json and screen.is_terminal
     outcomes: list[Outcome] = []
-    with ControlPoint(needed(identity)) as point, screen.moving() if live else nullcontext() as view:
+    expected = Expected(needed(identity), topology, action, target, to, severity=severity, label=label)
+    selected: tuple[str, ...] | None = None
+    try:
+        with ControlPoint(needed(identity)) as point, screen.moving() if live else nullcontext() as view:
 
-        def watch(request: Request) -> None:
-            if isinstance(view, Moving):
-                view.update(_table(request, f"{action} {target}"))
+            def watch(request: Request) -> None:
+                nonlocal selected
+                selected = () if request.nobody else request.targets
+                if isinstance(view, Moving):
+                    view.update(_table(request, f"{action} {target}"))
 
-        for outcome in point.request(action, target, to=to, args=parse_args(arg), watch=watch, **options):
-            outcomes.append(outcome)
+            for outcome in point.request(action, target, to=to, args=parse_args(arg), watch=watch, **options):
+                outcomes.append(outcome)
+                if as_json:
+                    say_json(outcome.to_json())
+                elif not live:
+                    say(_line(outcome))
+    finally:
+        away = expected.away(selected)
+        for id_ in away:
             if as_json:
-                say_json(outcome.to_json())
-            elif not live:
-                say(_line(outcome))
-    raise typer.Exit(_exit_of(outcomes))
+                say_json(away_json(id_))
+            else:
+                screen.say(Cell(away_line(id_), "yellow"))
+    code = _exit_of(outcomes)
+    raise typer.Exit(PARTLY if away and code == 0 else code)
 
 
 def _line(outcome: Outcome) -> str:

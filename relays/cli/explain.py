@@ -53,7 +53,7 @@ _MINUTE_MS = 60_000
 _FIELDS_SHOWN = 60
 
 
-class _Scene(NamedTuple):
+class Scene(NamedTuple):
     """`identity`: None where only the file knows the asker. `differs`: the file says other than the credential."""
 
     asker: Asker
@@ -85,7 +85,7 @@ def publish(
 
     Example: head -1 conn.log | fabric explain publish detections.zeek.conn - --as zeek-p1 --field-label id.orig_h=amber
     """
-    scene = _scene(needed(identity), topology)
+    scene = scene_of(needed(identity), topology)
     stamp = publish_stamp(topic, scene.defaults, severity=severity, label=label, labels=field_labels(field_label))
     said = explain_publish(scene.asker, stamp, scene.tree)
     sample = None
@@ -109,7 +109,7 @@ def subscribe(
 
     Example: fabric explain subscribe 'detections.>' --as analyst-1
     """
-    scene = _scene(needed(identity), topology)
+    scene = scene_of(needed(identity), topology)
     problem = check_pattern(pattern)
     if problem is not None:
         raise FabricError(problem.code, problem.detail)
@@ -135,13 +135,13 @@ def act(
 
     Example: fabric explain act deny ipv4_net=203.0.113.9 --to 'role=firewall' --as soar-1
     """
-    scene = _scene(needed(identity), topology)
+    scene = scene_of(needed(identity), topology)
     spec, _ = request_arguments(action, target, to, None)
     stamp = action_stamp(spec, to, scene.defaults, severity=severity, label=label)
     _tell(explain_action(scene.asker, stamp, scene.tree), f"act {spec.text} to {to}", scene, as_json)
 
 
-def _scene(name: str, file: Path | None) -> _Scene:
+def scene_of(name: str, file: Path | None) -> Scene:
     """A credential on this machine decides, as it does at relays; the file says who is where."""
     topology = None if file is None else topologies.load(file)
     tree = Tree() if topology is None else tree_of(topology)
@@ -153,7 +153,7 @@ def _scene(name: str, file: Path | None) -> _Scene:
             raise
         defaults = Defaults(topology.defaults.label, topology.defaults.ttl_ms)
         nearest = topology.points[name].relay is None
-        return _Scene(Asker(placed.credential, placed.above, nearest=nearest), tree, defaults, None, None, False)
+        return Scene(Asker(placed.credential, placed.above, nearest=nearest), tree, defaults, None, None, False)
     if topology is not None and topology.fabric != here.fabric:
         raise FabricError(Code.WRONG_FABRIC, f"{here.id} is of {here.fabric}, {file} of {topology.fabric}")
     path = revocations_path(here.fabric)
@@ -161,16 +161,16 @@ def _scene(name: str, file: Path | None) -> _Scene:
     placed = tree.points.get(here.id)
     asker = asker_of(here, revocations or Revocations(), wall_ms())
     if placed is None:
-        return _Scene(asker, tree if topology else tree_here(here.fabric), here.defaults, here, revocations, False)
+        return Scene(asker, tree if topology else tree_here(here.fabric), here.defaults, here, revocations, False)
     said, has = placed.credential, here.credential
     differs = (said.grants, said.clearance, said.tags) != (has.grants, has.clearance, has.tags)
-    return _Scene(replace(asker, relay=placed.above), tree, here.defaults, here, revocations, differs)
+    return Scene(replace(asker, relay=placed.above), tree, here.defaults, here, revocations, differs)
 
 
 # -- how it is told -------------------------------------------------------------------------------------------
 
 
-def _tell(said: Explanation, asked: str, scene: _Scene, as_json: bool, sample: Sample | None = None) -> NoReturn:
+def _tell(said: Explanation, asked: str, scene: Scene, as_json: bool, sample: Sample | None = None) -> NoReturn:
     if as_json:
         say_json(_json(said, scene) | (_sample_json(sample) if sample is not None else {}))
     else:
@@ -210,7 +210,7 @@ def _reach(said: Explanation, field: Field) -> str:
     return f"goes up to {field.reaches[-1]}, not to {field.stops_before}" if field.reaches else "goes nowhere"
 
 
-def _json(said: Explanation, scene: _Scene) -> dict[str, Any]:
+def _json(said: Explanation, scene: Scene) -> dict[str, Any]:
     credential, code = said.asker.credential, said.code
     told: dict[str, Any] = {
         "verdict": said.verdict, "verb": said.verb, "what": said.what, "as": credential.id,
@@ -251,7 +251,7 @@ def _json(said: Explanation, scene: _Scene) -> dict[str, Any]:
     }
 
 
-def _lines(said: Explanation, scene: _Scene) -> list[tuple[str, str]]:
+def _lines(said: Explanation, scene: Scene) -> list[tuple[str, str]]:
     kind = "request" if said.verb == "act" else said.verb
     lines: list[tuple[str, str]] = []
     if said.code is not None:
@@ -298,7 +298,7 @@ def _where(said: Explanation) -> str:
     return f"in roles.{said.asker.role}" if said.asker.role else "in its role"
 
 
-def _standing(asker: Asker, scene: _Scene) -> str:
+def _standing(asker: Asker, scene: Scene) -> str:
     credential = asker.credential
     if scene.identity is None:
         return "none on this machine: as the topology file would have it issued"

@@ -20,10 +20,12 @@ from relays.cli.notices import tell_notice
 from relays.cli.options import AllowUnmatched, As, AsJson, FieldLabels_, Label_, Outbox_, Severity_, Ttl, needed
 from relays.label_watch import WINDOW_RECORDS, LabelWatch, words_of
 from relays.reading import Gap, Input, Line, parse_record, read_text
-from relays.terminal import Cell, Screen, say, say_json
+from relays.terminal import LABEL_STYLES, Cell, Screen, say, say_json
 
 # With an outbox everything is safe already: how long a command waits for the relay to have it too.
 _DRAIN_S = 5.0
+# Names of fields in one line for a person; --json has all.
+_NAMES_SHOWN = 20
 
 
 def field_labels(given: list[str] | None) -> dict[str, str]:
@@ -311,14 +313,21 @@ def subscribe(
 
 
 def _show(screen: Screen, message: Message) -> None:
+    """The label in the first line is the highest of what is in sight: who copies the lines below goes by it."""
     if message.kind == "gap":
         lost = message.content.get("lost", "some")
         screen.say(Cell(f"gap: {lost} message(s) found no room while nobody read", "yellow"))
         return
     screen.say(
-        Cell(message.topic, "bold"), f" {message.severity.name.lower()} {message.label.spelling} from {message.origin} "
-        f"via {' '.join(message.path)} age {message.age_ms} ms",
+        Cell(message.topic, "bold"), f" {message.severity.name.lower()} ",
+        Cell(message.highest_label.spelling, LABEL_STYLES[message.highest_label]),
+        f" from {message.origin} via {' '.join(message.path)} age {message.age_ms} ms",
     )
     screen.json(message.content)
+    for label, names in message.above().items():
+        more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+        screen.say(Cell(f"  {label.spelling}:", LABEL_STYLES[label]), f" {', '.join(names[:_NAMES_SHOWN])}{more}")
+    if min(message.labels.values(), default=message.label) <= message.label < message.highest_label:
+        screen.say(Cell(f"  {message.label.spelling}:", LABEL_STYLES[message.label]), " the rest")
     for label, parts in message.withheld.items():
         screen.say(Cell(f"  withheld: {parts} part(s) {label.spelling}", "dim"))

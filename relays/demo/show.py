@@ -10,13 +10,9 @@ from contextlib import contextmanager
 from fabric.edge.messages import Message
 from fabric.edge.point import Request
 from fabric.protocol.actions import End
-from fabric.protocol.tlp import Label
 from relays.demo.book import Check
-from relays.terminal import Bar, Cell, Moving, Screen, Table
+from relays.terminal import LABEL_STYLES, Bar, Cell, Moving, Screen, Table
 
-# The colours of FIRST's TLP 2.0, as near as terminals have them.
-_COLOURS = {Label.CLEAR: "white", Label.GREEN: "green", Label.AMBER: "yellow", Label.AMBER_STRICT: "yellow",
-            Label.RED: "red"}
 _VALUE_MAX = 48
 
 
@@ -56,14 +52,14 @@ class Show:
         """A message as this role received it. What was withheld is not here to be shown."""
         table = Table("field", "value", "label", folded=("value",), lines=False)
         for name, value in message.content.items():
-            label = message.labels.get(name, message.label)
+            label = message.label_of(str(name))
             text = str(value)
             if len(text) > _VALUE_MAX:
                 text = text[:_VALUE_MAX] + "..."
-            table.row(name, text, Cell(label.spelling, _COLOURS[label]))
+            table.row(str(name), text, Cell(label.spelling, LABEL_STYLES[label]))
         for label, parts in message.withheld.items():
             table.row(Cell("withheld", "bold"), f"{parts} part, somewhere on the way here",
-                      Cell(label.spelling, _COLOURS[label]))
+                      Cell(label.spelling, LABEL_STYLES[label]))
         way = " > ".join(message.path)
         about = f"{message.topic}, {message.severity.name.lower()}, from {message.origin} via {way}"
         self._screen.frame(who, about, table)
