@@ -255,7 +255,10 @@ class RelayLoop:
                 return None
             ready.merge(self.core.step(LinkUp(link, entry.peer, b""), now_ms))
         arrived = self.core.read(link, entry.payload)
-        ready.merge(self.core.step(arrived, now_ms))
+        stepped = self.core.step(arrived, now_ms)
+        if self._door is not None and entry.peer == self._door.key:
+            stepped.notes.clear()  # that it turns away its own knock is told by the door test
+        ready.merge(stepped)
         return arrived
 
     def _turn_away(self, link: int, now_ms: int) -> None:

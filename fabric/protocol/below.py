@@ -37,8 +37,8 @@ class Below(Placing):
     def is_root(self) -> bool:
         return not self.parents
 
-    def on_session_end(self, destination: str, now_ms: int, ready: Ready) -> None:
-        """A control point left, or did not come back in time: a subclass ends its rows."""
+    def on_session_end(self, destination: str, code: Code, now_ms: int, ready: Ready) -> None:
+        """A control point took leave (NO_INTEREST), or did not come back in time: a subclass ends its rows."""
 
     # -- links ------------------------------------------------------------------------------------------
 
@@ -78,7 +78,8 @@ class Below(Placing):
 
     def on_bye(self, link: Link, bye: Bye, now_ms: int, ready: Ready) -> None:
         if link.peer_role == Role.POINT and not self.sessions.is_durable(link.destination):
-            self.forget_session(link.destination, now_ms, ready)
+            # What it had not read by then is wanted by nobody: no loss, and no reader that was too slow.
+            self.forget_session(link.destination, now_ms, ready, Code.NO_INTEREST)
 
     def on_attached(self, attachment: Attachment, link: Link, now_ms: int, ready: Ready) -> None:
         """The statement is kept: whoever moves while this relay is down would be missed after it."""
@@ -128,7 +129,9 @@ class Below(Placing):
         uplink = self.by_destination.get(UPLINK)
         return self.outboxes[link.destination].empty and (uplink is None or settled(uplink))
 
-    def forget_session(self, destination: str, now_ms: int, ready: Ready) -> None:
+    def forget_session(
+        self, destination: str, now_ms: int, ready: Ready, code: Code = Code.SUBSCRIBER_GONE
+    ) -> None:
         """A control point left, or did not come back in time: its link ends if there is one, its rows, its routes."""
         link = self.by_destination.get(destination)
         if link is not None:
@@ -139,7 +142,7 @@ class Below(Placing):
             self.routes.forget(known)
             self._withdraw(known.key, known.epoch, known.node)
         ready.persist += [KeepSession(destination, b""), KeepGap(destination, 0)]
-        self.on_session_end(destination, now_ms, ready)
+        self.on_session_end(destination, code, now_ms, ready)
         self.outboxes.pop(destination, None)
 
     # -- who is revoked ---------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from fabric.protocol.below import Below
 from fabric.protocol.custody import Destinations, HeldKey
+from fabric.protocol.envelope import Kind
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.lifetime import remaining_ms
 from fabric.protocol.limits import POINT_QUOTA_BYTES, SESSION_GRACE_MS
@@ -33,10 +34,12 @@ class Holding(Below):
             if now_ms - self._homing[(row.held.message.id, row.held.direction)] > SESSION_GRACE_MS:
                 self.on_settled(row, Reject(Code.UNROUTABLE), now_ms, ready)
 
-    def on_session_end(self, destination: str, now_ms: int, ready: Ready) -> None:
+    def on_session_end(self, destination: str, code: Code, now_ms: int, ready: Ready) -> None:
         outbox = self.outboxes.get(destination)
         for row in outbox.rows() if outbox else []:
-            self.on_settled(row, Reject(Code.SUBSCRIBER_GONE), now_ms, ready)
+            # An action or a result was for this node and nobody else: that it left does not make it unwanted.
+            read = row.held.message.header.kind in (Kind.EVENT, Kind.INTEL)
+            self.on_settled(row, Reject(code if read else Code.SUBSCRIBER_GONE), now_ms, ready)
 
     # -- where to ---------------------------------------------------------------------------------------
 

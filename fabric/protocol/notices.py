@@ -82,6 +82,10 @@ class Tally:
         self.counts[ending] = known_messages + messages, known_records + records
 
 
+# How rows of events and intel end at a reader, without anything being lost by it.
+_OF_READERS = (Code.SUBSCRIBER_GONE, Code.NO_INTEREST, Code.WITHHELD)
+
+
 def ending_of(row: Row, refused: Reject) -> Ending | None:
     """How this row's end is told its origin; None where it is nothing that an origin could miss.
 
@@ -89,7 +93,7 @@ def ending_of(row: Row, refused: Reject) -> Ending | None:
     hear nothing of what they said themselves, and who was revoked hears nothing at all.
     """
     header, reader = row.held.message.header, is_point(row.destination)
-    unheard = (Code.SUBSCRIBER_GONE, Code.WITHHELD) if reader and header.kind is not Kind.RESULT else ()
+    unheard = _OF_READERS if reader and header.kind is not Kind.RESULT else ()
     if refused.code is Code.REVOKED or refused.code in unheard:
         return None
     towards = "reader" if reader else "up" if row.destination == UPLINK else "down"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from fabric.protocol.credentials import NodeKind
 from fabric.protocol.envelope import Kind
-from fabric.protocol.errors import Reject
+from fabric.protocol.errors import Code, Reject
 from fabric.protocol.holding import Holding
 from fabric.protocol.notices import SEEK_MS, About, Notices, Tally, ending_of, entries_of
 from fabric.protocol.outbox import Row
@@ -44,9 +44,9 @@ class Telling(Holding):
     def on_turn_end(self, ready: Ready) -> None:
         ready.persist += self.notices.unsaved()
 
-    def on_session_end(self, destination: str, now_ms: int, ready: Ready) -> None:
+    def on_session_end(self, destination: str, code: Code, now_ms: int, ready: Ready) -> None:
         self._markers.pop(destination, None)
-        super().on_session_end(destination, now_ms, ready)
+        super().on_session_end(destination, code, now_ms, ready)
 
     def say(self, report: Report, now_ms: int) -> Verified:
         """Sign it. Its sender believes it like anybody else: by opening it."""

@@ -36,9 +36,9 @@ def sample_of(record: Mapping[str, Any], stamp: Stamp, hops: Sequence[Hop]) -> S
     for label, piece in labels.split(dict(record)).items():
         label_fields(piece, label, of)
     names: dict[str, Label] = {}
-    label_fields(record, stamp.label, names)  # in the record's own order
+    label_fields(record, stamp.label, names)  # in the record's own order; a piece may hold places of an array only
     ways = {label: _way(label, hops) for label in dict.fromkeys(of.values())}
-    fields = tuple(Field(name, of[name], *ways[of[name]]) for name in names if name in of)
+    fields = tuple(Field(name, of[name], *ways[of[name]]) for name in {**names, **of} if name in of)
     unmatched = labels.unmatched(record)
     return Sample(fields, tuple(unmatched), unmatched_words(unmatched, record))
 

@@ -157,6 +157,7 @@ def row(destination, kind=Kind.EVENT):
     (READER, Kind.EVENT, Code.EXPIRED, "reader"),
     (READER, Kind.EVENT, Code.SUBSCRIBER_SLOW, "reader"),
     (READER, Kind.EVENT, Code.SUBSCRIBER_GONE, None),
+    (READER, Kind.EVENT, Code.NO_INTEREST, None),
     (READER, Kind.EVENT, Code.WITHHELD, None),
     (READER, Kind.RESULT, Code.SUBSCRIBER_GONE, "reader"),
     (READER, Kind.RESULT, Code.WITHHELD, "reader"),

@@ -411,8 +411,18 @@ def test_a_subscriber_that_left_ends_its_rows_and_one_that_is_away_may_come_back
     again = talk.connect(ANALYST, Role.POINT)
     assert len(talk.items(again)) == 1
     talk.say(again, Bye(Code.CLOSED, ""))
-    assert talk.count("ended:subscriber_gone") == 1
+    assert talk.count("ended:no_interest") == 1, "who takes leave wants no more: nothing is lost"
     assert talk.persisted(KeepSession)[-1].attachment == b""
+
+
+def test_what_waits_for_a_subscriber_that_does_not_come_back_is_counted_as_lost(talk):
+    sensor = talk.connect(ZEEK, Role.POINT)
+    reader = talk.connect(ANALYST, Role.POINT)
+    talk.attach(reader, ANALYST, "mid", "detections.>")
+    talk.lose(reader)
+    talk.send(sensor, verified(ZEEK, ttl_ms=10 * MINUTE_MS))
+    talk.wait(SESSION_GRACE_MS + 1_000)
+    assert talk.count("ended:subscriber_gone") == 1 and talk.count("ended:no_interest") == 0
 
 
 def test_a_reader_that_does_not_keep_up_loses_its_own_oldest_and_stops_nobody(talk, monkeypatch):
