@@ -15,14 +15,17 @@ import io
 import json
 import math
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TextIO
 
 from rich import box
-from rich.console import Console, Group
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.highlighter import JSONHighlighter
 from rich.live import Live
+from rich.measure import Measurement
+from rich.padding import Padding
 from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.rule import Rule
@@ -35,6 +38,7 @@ from fabric.protocol.tlp import Label
 # In a file or a pipe nothing is folded or cut: a row is a line.
 _PIPE_COLUMNS = 4_000
 _TITLE_COLUMNS = 120
+_GAP = 2  # between columns
 
 
 # The colours of FIRST's TLP 2.0, as near as terminals have them.
@@ -111,19 +115,88 @@ def _key(key: object, among: Mapping[Any, object]) -> str:
 
 
 class Table:
-    """`folded`: the columns whose long cells go on in the next line; the others never break."""
+    """`aside`: columns that go below their row where the screen is too narrow for all, the last of them first; what
+    they hold is then named, and broken between words. One that is empty in every row is left out. `folded`: columns
+    whose long cells go on in the next line. No other cell ever breaks; where even those that are left do not fit, each
+    row is a paragraph.
+    """
 
-    def __init__(self, *columns: str, title: str = "", folded: Collection[str] = (), lines: bool = True) -> None:
-        self.rich = RichTable(
-            box=box.SIMPLE_HEAD if lines else None, pad_edge=False, title=_text(title) if title else None,
-            title_justify="left", show_header=lines, padding=(0, 1) if lines else (0, 2, 0, 0),
-        )
-        for name in columns:
-            folds = name in folded
-            self.rich.add_column(_text(name), no_wrap=not folds, overflow="fold" if folds else "ellipsis")
+    def __init__(
+        self, *columns: str, title: str = "", folded: Collection[str] = (), aside: Sequence[str] = (),
+        lines: bool = True,
+    ) -> None:
+        self._columns = columns
+        self._title, self._lines = _text(title), lines
+        self._folded, self._aside = folded, aside
+        self._rows: list[tuple[Text, ...]] = []
 
     def row(self, *cells: Piece) -> None:
-        self.rich.add_row(*map(_text, cells))
+        self._rows.append(tuple(map(_text, cells)))
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        widths = [
+            max(cell_len(name), *(row[n].cell_len for row in self._rows), 0) for n, name in enumerate(self._columns)
+        ]
+        kept = [n for n, name in enumerate(self._columns) if name not in self._aside or any(r[n] for r in self._rows)]
+        shown = list(kept)
+        for name in reversed(self._aside):
+            if _width(widths, shown) <= options.max_width:
+                break
+            if (n := self._columns.index(name)) in shown:
+                shown.remove(n)
+        if shown == kept:
+            yield self._whole(kept)
+        elif _width(widths, shown) <= options.max_width:
+            yield from self._with_asides(widths, shown)
+        else:
+            yield from self._paragraphs()
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement.get(console, options, self._whole(range(len(self._columns))))
+
+    def _whole(self, kept: Sequence[int]) -> RichTable:
+        table = RichTable(
+            box=box.SIMPLE_HEAD if self._lines else None, pad_edge=False, title=self._title if self._title else None,
+            title_justify="left", show_header=self._lines, padding=(0, 1, 0, 0) if self._lines else (0, 2, 0, 0),
+        )
+        for name in (self._columns[n] for n in kept):
+            folds = name in self._folded
+            table.add_column(_text(name), no_wrap=not folds, overflow="fold" if folds else "ellipsis")
+        for row in self._rows:
+            table.add_row(*(row[n] for n in kept))
+        return table
+
+    def _with_asides(self, widths: Sequence[int], shown: Sequence[int]) -> Iterator[RenderableType]:
+        def line(cells: Sequence[Text]) -> Text:
+            text = Text(" ")
+            for n in shown:
+                text.append_text(cells[n]).append(" " * (widths[n] - cells[n].cell_len + _GAP))
+            text.rstrip()
+            return text
+
+        yield from [Text.assemble(self._title, style="italic"), Text()] if self._title else []
+        yield line([Text(name, "bold") for name in map(escaped, self._columns)])
+        yield Text(" " + "\u2500" * (_width(widths, shown) - 2))
+        for row in self._rows:
+            yield line(row)
+            below = self._named(row, [n for n in range(len(row)) if n not in shown])
+            if below:
+                yield Padding(below, (0, 0, 0, 4), expand=False)
+
+    def _paragraphs(self) -> Iterator[RenderableType]:
+        yield from [Text.assemble(self._title, style="italic"), Text()] if self._title else []
+        for row in self._rows:
+            yield Text(" ").append_text(row[0])
+            yield Padding(self._named(row, range(1, len(row))), (0, 0, 0, 4), expand=False)
+
+    def _named(self, row: Sequence[Text], numbers: Iterable[int]) -> Text:
+        """Those of a row's cells that have something in them, each behind its column's name."""
+        cells = [Text.assemble(f"{escaped(self._columns[n])}: ".removeprefix(": "), row[n]) for n in numbers if row[n]]
+        return Text("; ").join(cells)
+
+
+def _width(widths: Sequence[int], shown: Sequence[int]) -> int:
+    return sum(widths[n] + _GAP for n in shown) - _GAP + 2
 
 
 class Moving:
@@ -133,7 +206,7 @@ class Moving:
         self._live = live
 
     def update(self, table: Table) -> None:
-        self._live.update(table.rich)
+        self._live.update(table)
 
 
 class Bar:
@@ -173,7 +246,7 @@ class Screen:
         self._flush()
 
     def table(self, table: Table) -> None:
-        self._console.print(table.rich)
+        self._console.print(table)
         self._flush()
 
     def title(self, text: str) -> None:
@@ -184,7 +257,7 @@ class Screen:
 
     def frame(self, title: str, about: str, table: Table) -> None:
         """A table in a frame, below a line about it."""
-        inside = Group(_text(Cell(about, "bold")), Text(), table.rich)
+        inside = Group(_text(Cell(about, "bold")), Text(), table)
         self._console.print(
             Panel(inside, title=_text(title), title_align="left", box=box.ROUNDED, expand=False)
         )

@@ -111,17 +111,16 @@ def _line(outcome: Outcome) -> str:
 
 
 def _table(request: Request, title: str) -> Table:
-    columns = ("target", "end", "why", "result", "ms")
-    table = Table(*columns, title=title, folded=columns)
+    table = Table("target", "end", "ms", "why", "result", title=title, aside=("why", "result"))
     for target in request.targets or tuple(request.outcomes):
         outcome = request.outcomes.get(target)
         if outcome is None:
             table.row(target, "...", "", "", "")
             continue
         table.row(
-            target or "all", Cell(outcome.end, _STYLES.get(outcome.end, "yellow")),
+            target or "all", Cell(outcome.end, _STYLES.get(outcome.end, "yellow")), str(outcome.took_ms),
             f"{outcome.code} {outcome.reason}".strip(),
-            json_text(outcome.result, ascii_only=False) if outcome.result else "", str(outcome.took_ms),
+            json_text(outcome.result, ascii_only=False) if outcome.result else "",
         )
     return table
 

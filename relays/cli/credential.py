@@ -26,7 +26,7 @@ from relays.terminal import Screen, Table, say, say_json
 app = typer.Typer(no_args_is_help=True, help="What credentials say, and how long they last.")
 Identity_ = Annotated[str, typer.Argument(metavar="ID", help="An id, fabric/id, or an identity's folder.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One object a line.")]
-_MINUTE_MS = 60_000
+_MINUTE_MS, _HOUR_MS, _DAY_MS = 60_000, 3_600_000, 86_400_000
 # As `step certificate needs-renewal` has it.
 _NEEDS_IT, _NEEDS_IT_NOT, _MISSING = 0, 1, 2
 
@@ -69,6 +69,15 @@ def _left(credential: Credential) -> str:
     return f"{format_duration(max(_MINUTE_MS, left_ms // _MINUTE_MS * _MINUTE_MS))} left"
 
 
+def _days_left(credential: Credential) -> str:
+    """In the largest unit: enough to see who is next."""
+    left_ms = credential.not_after_ms - wall_ms()
+    if left_ms < _MINUTE_MS:
+        return "over" if left_ms <= 0 else "1m"
+    unit_ms = next(unit_ms for unit_ms in (_DAY_MS, _HOUR_MS, _MINUTE_MS) if left_ms >= unit_ms)
+    return format_duration(left_ms // unit_ms * unit_ms)
+
+
 @app.command("list")
 @command
 def list_(
@@ -85,7 +94,8 @@ def list_(
     found = identities_here(name)
     if not found:
         raise FabricError(Code.NO_IDENTITY, str(ids_folder(name)))
-    table = Table("id", "kind", "segment", "clearance", "issued by", "valid", "renewal")
+    aside = ("kind", "segment", "issued by", "problem")
+    table = Table("id", "kind", "segment", "clearance", "left", "renewal", "issued by", "problem", aside=aside)
     damaged = 0
     for each in found:
         if not isinstance(each, Identity):
@@ -93,16 +103,16 @@ def list_(
             id_, error = each
             if as_json:
                 say_json({"id": id_, "error": {"code": error.code.label, "detail": error.detail}})
-            table.row(id_, error.code.label, "", "", "", error.code.cause, "")
+            table.row(id_, "", "", "", "", "", "", f"{error.code.label} {error.code.cause}")
             continue
         credential = each.credential
         if as_json:
             say_json(description(credential))
-        issuer = credential.issuers[0] if credential.issuers else "the authority"
+        issuer = credential.issuers[0] if credential.issuers else "authority"
         due = "now" if needs_renewal(credential, wall_ms()) else _time(renew_at_ms(credential))[:10]
         table.row(
-            credential.id, credential.kind.name.lower(), credential.segment, credential.clearance.short, issuer,
-            _left(credential), due,
+            credential.id, credential.kind.name.lower(), credential.segment, credential.clearance.short,
+            _days_left(credential), due, issuer, "",
         )
     if not as_json:
         Screen().table(table)

@@ -78,12 +78,13 @@ def _names(who: Identity) -> str:
 
 
 def _draw(rows: list[dict[str, Any]]) -> None:
-    table = Table("", "relay", "segment", "address", "serves", "round trip", "")
+    aside = ("segment", "remarks")
+    table = Table("", "relay", "address", "serves", "round trip", *aside, aside=aside)
     for row in rows:
         trip = row["round_trip_ms"]
         table.row(
-            str(row["place"] or "-"), row["relay"], row["segment"], row["address"], row["network"] or "",
-            "" if trip is None else f"{trip:.1f} ms", ", ".join(_remarks(row)),
+            str(row["place"] or "-"), row["relay"], row["address"], row["network"] or "",
+            "" if trip is None else f"{trip:.1f} ms", row["segment"], ", ".join(_remarks(row)),
         )
     Screen().table(table)
 

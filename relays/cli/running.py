@@ -254,8 +254,10 @@ def _show(fabric: str, states: list[_State], as_json: bool) -> None:
 
 
 def _table(fabric: str, states: list[_State]) -> Table:
-    folded = ("children", "points", "queue u/c/h/m/l", "drops")
-    table = Table("relay", "state", "pid", "clearance", "parent", *folded, title=f"fabric {fabric}", folded=folded)
+    aside = ("pid", "children", "points", "why", "drops")
+    table = Table(
+        "relay", "state", "clearance", "parent", "queue u/c/h/m/l", *aside, title=f"fabric {fabric}", aside=aside
+    )
     for state in states:
         queue = "/".join(str(n) for n in state.get("queue", {}).values())
         counters = state.get("counters", {})
@@ -266,16 +268,16 @@ def _table(fabric: str, states: list[_State]) -> Table:
         faults = sum(value for key, value in counters.items() if key.startswith("faults:"))
         style = {"up": "green", "down": "red", "hanging": "red"}.get(state["state"], "yellow")
         table.row(
-            state["relay"], Cell(state["state"], style), str(state["pid"] or ""), state.get("clearance", ""),
-            _parent_of(state), _named(state, "children"), _named(state, "points"),
-            queue, "; ".join(filter(None, [state.get("why"), _faults(faults), drops])),
+            state["relay"], Cell(state["state"], style), state.get("clearance", ""), _parent_of(state), queue,
+            str(state["pid"] or ""), _named(state, "children"), _named(state, "points"),
+            "; ".join(filter(None, [state.get("why"), _faults(faults)])), drops,
         )
     return table
 
 
 def _faults(count: int) -> str:
     """Those of the relay's own program, each of which ended a link."""
-    return f"[red]{Code.INTERNAL.label} {count} faults: see its log[/]" if count else ""
+    return f"{Code.INTERNAL.label} {count} faults: see its log" if count else ""
 
 
 def _parent_of(state: _State) -> str:

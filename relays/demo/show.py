@@ -78,8 +78,7 @@ class Show:
 
 def targets_table(request: Request, where: dict[str, str]) -> Table:
     """Each target's row, as far as is known."""
-    columns = ("target", "relay", "end", "says", "code")
-    table = Table(*columns, folded=columns)
+    table = Table("target", "relay", "end", "says", "code", aside=("says", "code"))
     for target in request.targets or ():
         outcome = request.outcomes.get(target)
         if outcome is None:

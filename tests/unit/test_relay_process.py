@@ -313,5 +313,5 @@ def test_a_fault_is_a_line_and_the_same_again_an_error_that_says_what_to_do():
 def test_status_says_that_a_relay_had_faults():
     state = {"relay": "hq", "state": "up", "pid": 1, "counters": {"faults:KeyError": 2, "refused:internal": 2}}
     shown = io.StringIO()
-    Console(file=shown, width=200).print(_table("small", [state]).rich)
+    Console(file=shown, width=200).print(_table("small", [state]))
     assert "E917 2 faults: see its log" in shown.getvalue()

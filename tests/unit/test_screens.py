@@ -1,0 +1,149 @@
+"""What a person sees at 80 and at 120 columns: every cell whole, few lines for each thing, the highest label first."""
+
+import io
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+
+from fabric.edge.messages import Message, Outcome
+from fabric.edge.point import Request
+from fabric.protocol.actions import End
+from fabric.protocol.severity import Phase, Severity
+from fabric.protocol.tlp import Label
+from relays.cli import actions, points, running
+from relays.demo.show import Show, targets_table
+from relays.terminal import Cell, Screen, Table
+
+TREE = {"hq": "", "region-east": "hq", "region-west": "hq", "dmz": "region-east", "office": "region-east",
+        "cloud": "region-west", "plant-1": "dmz", "plant-2": "region-west", "cell-2a": "plant-2"}
+
+
+def shown(table, columns):
+    text = io.StringIO()
+    Console(file=text, width=columns, markup=False, highlight=False).print(table)
+    lines = [line.rstrip() for line in text.getvalue().splitlines()]
+    assert all(len(line) <= columns for line in lines), lines
+    return lines
+
+
+def states(**changes):
+    return [
+        {"relay": relay, "state": "up", "pid": 29_000 + n, "clearance": "amber+strict", "parent": parent,
+         "children": [child for child, above in TREE.items() if above == relay], "points": [f"fw-{n}", f"zeek-{n}"],
+         "queue": dict.fromkeys("uchml", 0), "counters": {}, **changes.get(relay.replace("-", "_"), {})}
+        for n, (relay, parent) in enumerate(TREE.items())
+    ]
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_status_is_a_line_or_two_for_each_relay_and_breaks_no_name(columns):
+    lines = shown(running._table("enterprise", states()), columns)
+    assert len(lines) < (25 if columns == 80 else 16)
+    for relay in TREE:
+        (row,) = [line for line in lines if line.startswith(f" {relay} ")]
+        assert "up" in row.split() and "0/0/0/0/0" in row.split()
+    text = " ".join(" ".join(lines).split())
+    assert "region-east region-west" in text and "fw-6 zeek-6" in text and "29006" in text
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_status_shows_trouble_whole(columns):
+    trouble = {
+        "plant_1": {
+            "queue": {"u": 0, "c": 0, "h": 1200, "m": 83_120, "l": 412_100},
+            "why": "its disk is short: it takes nothing in until there is room",
+            "counters": {"refused:rate_exceeded": 1200, "ended:expired": 31, "ended:no_interest": 7, "faults:KeyError": 2},
+        },
+        "office": {"parent_now": "region-west"},
+    }
+    lines = shown(running._table("enterprise", states(**trouble)), columns)
+    text = " ".join(" ".join(lines).split())
+    for words in ("its disk is short: it takes nothing in until there is room", "rate_exceeded 1200, expired 31",
+                  "E917 2 faults: see its log", "0/0/1200/83120/412100", "region-west (backup)"):
+        assert words in text
+    assert "no_interest" not in text and len(lines) < 30
+
+
+def test_columns_that_say_nothing_are_not_there():
+    table = Table("id", "why", aside=("why",))
+    table.row("a", "")
+    assert "why" not in "".join(shown(table, 80))
+    table.row("b", "c")
+    assert "why" in "".join(shown(table, 80))
+
+
+NAMES = st.text(st.characters(codec="ascii", exclude_characters=" ;:", min_codepoint=33, max_codepoint=126), min_size=1,
+                max_size=30)
+
+
+@settings(max_examples=150, deadline=None)
+@given(rows=st.lists(st.tuples(*[NAMES] * 5), max_size=4), columns=st.integers(35, 200))
+def test_every_cell_is_there_whole_however_narrow_it_is(rows, columns):
+    table = Table("one", "two", "three", "four", "five", title="title", aside=("three", "four", "five"))
+    for row in rows:
+        table.row(row[0], Cell(row[1], "red"), *row[2:])
+    text = " ".join(" ".join(shown(table, columns)).replace(";", " ").split()).split()
+    for cell in {cell for row in rows for cell in row}:
+        assert cell in text
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_what_became_of_an_action(columns):
+    request = Request("00")
+    request.targets = ("fw-p1", "fw-office", "edr-cloud")
+    result = {"rule": "block-203.0.113.9", "handle": 4711, "host": "fw-p1.plant-1.example", "table": "filter-input"}
+    request.outcomes = {
+        "fw-p1": Outcome("fw-p1", End.COMPLETED, "fw-p1", 200, "", "", result, Label.GREEN, 41),
+        "fw-office": Outcome("fw-office", End.REFUSED, "dmz", 403, "E601", "withheld", {}, Label.GREEN, 12),
+    }
+    lines = shown(actions._table(request, "deny ipv4_net=203.0.113.9"), columns)
+    assert any(line.split()[:3] == ["fw-office", "refused", "12"] and "E601 withheld" in line for line in lines)
+    assert '"handle": 4711' in " ".join(" ".join(lines).split())
+    where = {"fw-p1": "plant-1", "fw-office": "office", "edr-cloud": "cloud"}
+    assert any("fw-office  office   refused    dmz" in line for line in shown(targets_table(request, where), columns))
+
+
+# -- labels -----------------------------------------------------------------------------------------------------
+
+
+def message(content, labels, label=Label.GREEN, withheld=()):
+    return Message(
+        "00.0", "detections.x", "event", "zeek-1", Severity.HIGH, Phase.NONE, label, 0, 1, 3, ("hq",), content, labels,
+        dict(withheld),
+    )
+
+
+def told(message, capsys):
+    points._show(Screen(), message)
+    return capsys.readouterr().out.splitlines()
+
+
+def test_a_reader_is_shown_the_highest_label_in_sight_and_which_fields_bear_it(capsys):
+    lines = told(message({"src": 1, "hosts": [{"ip": 2}], "rule": 3},
+                         {"src": Label.AMBER, "hosts.ip": Label.RED, "rule": Label.GREEN}), capsys)
+    assert lines[0].startswith("detections.x high TLP:RED from zeek-1")
+    assert lines[2:] == ["  TLP:RED: hosts.ip", "  TLP:AMBER: src", "  TLP:GREEN: the rest"]
+
+
+def test_what_was_withheld_is_not_in_sight(capsys):
+    lines = told(message({"rule": 3}, {"rule": Label.CLEAR}, withheld={Label.RED: 1}), capsys)
+    assert "TLP:GREEN" in lines[0] and lines[2:] == ["  withheld: 1 part(s) TLP:RED"]
+    assert told(message({"src": 3}, {"src": Label.RED}), capsys)[2:] == ["  TLP:RED: src"], "there is no rest"
+
+
+def test_json_has_the_highest_label_too():
+    said = message({"src": 1}, {"src": Label.AMBER}).to_json()
+    assert (said["label"], said["highest_label"]) == ("green", "amber")
+
+
+def test_an_object_bears_the_highest_label_of_what_is_in_it(capsys):
+    seen = message({"id": {"orig_h": 1, "x": 2}, "identity": 3, 7: 4},
+                   {"id.orig_h": Label.AMBER, "id.x": Label.GREEN, "identity": Label.GREEN, "7": Label.RED})
+    assert [seen.label_of(name) for name in ("id", "id.x", "identity", "none")] == [
+        Label.AMBER, Label.GREEN, Label.GREEN, Label.GREEN
+    ]
+    Show(Screen(), 0).sees("analyst", seen)
+    lines = capsys.readouterr().out.splitlines()
+    assert any("id " in line and "TLP:AMBER" in line for line in lines) and any("TLP:RED" in line for line in lines)
