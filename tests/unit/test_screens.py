@@ -54,7 +54,9 @@ def test_status_shows_trouble_whole(columns):
         "plant_1": {
             "queue": {"u": 0, "c": 0, "h": 1200, "m": 83_120, "l": 412_100},
             "why": "its disk is short: it takes nothing in until there is room",
-            "counters": {"refused:rate_exceeded": 1200, "ended:expired": 31, "ended:no_interest": 7, "faults:KeyError": 2},
+            "counters": {
+                "refused:rate_exceeded": 1200, "ended:expired": 31, "ended:no_interest": 7, "faults:KeyError": 2,
+            },
         },
         "office": {"parent_now": "region-west"},
     }

@@ -1,0 +1,137 @@
+"""Whoever an action was meant for and is away is named, and the exit code says that not everybody did it."""
+
+import json
+import sys
+
+import pytest
+
+from fabric.edge.home import revocations_path
+from fabric.edge.messages import Outcome
+from fabric.edge.point import Request
+from fabric.protocol.actions import End
+from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.tlp import Label
+from relays.authority import init_authority, keep_list, make_identities, revoke
+from relays.cli import actions, exits
+from relays.cli.app import app
+from relays.topology import load
+
+TOPOLOGY = """
+fabric = "small"
+organisation = "acme"
+[relays]
+hq  = { clearance = "amber", listen = "127.0.0.1:7700" }
+low = { clearance = "green", listen = "127.0.0.1:7701", parent = "hq" }
+[roles]
+wall = { execute = ["deny ipv4_net"] }
+soar = { request = [{ action = "deny *", to = "role=wall" }] }
+[points]
+fw-1   = { relay = "hq",  role = "wall", clearance = "amber" }
+fw-2   = { relay = "low", role = "wall", clearance = "green" }
+fw-3   = { relay = "low", role = "wall", clearance = "green" }
+soar-1 = { relay = "hq",  role = "soar", clearance = "amber" }
+"""
+
+
+class Point:
+    """A control point whose fabric selects `connected` only."""
+
+    connected = ("fw-1",)
+    ends = End.COMPLETED
+
+    def __init__(self, *_args, **_options):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return None
+
+    def request(self, _action, _target, *, to, watch, **_options):
+        request = Request("00")
+        request.targets, request.nobody = (self.connected or None), not self.connected
+        watch(request)
+        if request.nobody:
+            raise FabricError(Code.NOBODY, to)
+        for target in self.connected:
+            yield Outcome(target, self.ends, target, 200, label=Label.GREEN, took_ms=1)
+
+
+
+
+@pytest.fixture
+def file(tmp_path, monkeypatch):
+    monkeypatch.setenv("FABRIC_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(actions, "ControlPoint", Point)
+    path = tmp_path / "small.toml"
+    path.write_text(TOPOLOGY)
+    return path
+
+
+@pytest.fixture
+def home(file):
+    authority = init_authority("small")
+    make_identities(load(file), authority)
+    keep_list(authority)
+    return authority
+
+
+def act(capsys, *options, to="role=wall", code):
+    argv = ["fabric", "act", "deny", "ipv4_net=192.0.2.1", "--to", to, "--as", "soar-1", *options]
+    before, sys.argv = sys.argv, argv
+    try:
+        with pytest.raises(SystemExit) as ended:
+            exits.run(app)
+    finally:
+        sys.argv = before
+    assert ended.value.code == code
+    return capsys.readouterr()
+
+
+def ends(seen):
+    return {line["target"]: line["end"] for line in map(json.loads, seen.out.splitlines())}
+
+
+def test_who_is_known_here_and_not_connected_is_named_and_it_is_partly_done(home, capsys):
+    seen = act(capsys, "--label", "green", code=3).out.splitlines()
+    assert seen[0].startswith("fw-1: completed") and [line[:9] for line in seen[1:]] == ["fw-2: awa", "fw-3: awa"]
+    assert "E927" in seen[1]
+
+
+def test_the_same_as_json_has_the_form_of_an_outcome(home, capsys):
+    seen = act(capsys, "--label", "green", "--json", code=3)
+    assert ends(seen) == {"fw-1": "completed", "fw-2": "away", "fw-3": "away"}
+    first, *_, last = map(json.loads, seen.out.splitlines())
+    assert first.keys() == last.keys() and last["code"] == "E927"
+
+
+def test_nobody_is_away_when_all_that_are_selected_were_there(home, capsys):
+    assert ends(act(capsys, "--json", to="id=fw-1", code=0)) == {"fw-1": "completed"}
+
+
+def test_everybody_is_away_when_nobody_was_selected(home, capsys):
+    Point.connected = ()
+    try:
+        seen = act(capsys, "--label", "green", "--json", code=4)
+    finally:
+        Point.connected = ("fw-1",)
+    assert set(ends(seen).values()) == {"away"} and json.loads(seen.err)["error"]["code"] == "E703"
+
+
+def test_a_failure_is_worse_than_somebody_who_is_away(home, capsys, monkeypatch):
+    monkeypatch.setattr(Point, "ends", End.FAILED)
+    assert ends(act(capsys, "--json", code=1))["fw-2"] == "away"
+
+
+def test_who_is_revoked_is_nobody_to_wait_for(home, capsys):
+    revoke(home, ["fw-2"], "")
+    assert revocations_path("small").is_file()
+    assert ends(act(capsys, "--json", code=3)) == {"fw-1": "completed", "fw-3": "away"}
+
+
+def test_a_file_says_who_should_be_there_where_there_are_no_identities_of_others(home, file, capsys, tmp_path):
+    for id_ in ("fw-1", "fw-2", "fw-3"):
+        (tmp_path / "home" / "small" / "ids" / id_).rename(tmp_path / id_)
+    assert ends(act(capsys, "--json", code=0)) == {"fw-1": "completed"}, "what is not known cannot be said"
+    assert ends(act(capsys, "--json", "--topology", str(file), code=3))["fw-3"] == "away"
