@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +22,7 @@ from relays import topology as topologies
 from relays.authority.lists import read_revocations
 from relays.cli.exits import DENIED, DONE, NOBODY, PARTLY, USAGE, command
 from relays.cli.options import As, AsJson, FieldLabels_, Label_, Severity_, needed, wall_ms
-from relays.cli.points import field_labels, parse_record
+from relays.cli.points import field_labels, given_text
 from relays.explaining import (
     Asker,
     Explanation,
@@ -40,6 +39,7 @@ from relays.explaining import (
     tree_here,
     tree_of,
 )
+from relays.reading import parse_record
 from relays.terminal import say, say_json
 
 app = typer.Typer(no_args_is_help=True, help="Why somebody may or may not, and how far it gets. Nothing is sent.")
@@ -90,7 +90,7 @@ def publish(
     said = explain_publish(scene.asker, stamp, scene.tree)
     sample = None
     if record is not None:
-        content = parse_record(sys.stdin.read() if record == "-" else record, "the sample")
+        content = parse_record(given_text(record, "the sample"), "the sample")
         sample = sample_of(content, stamp, said.hops)
     _tell(said, f"publish {topic}", scene, as_json, sample)
 

@@ -61,7 +61,7 @@ def publish(
     Example: fabric publish detections.test '{"rule": "scan", "src": "10.1.0.7"}' --as sensor-1 --severity high --field-label src=amber --label green
     """
     timeout_s = parse_duration(timeout) / 1000
-    content = parse_record(_standard_input() if record == "-" else record, "the message")
+    content = parse_record(given_text(record, "the message"), "the message")
     options: dict[str, Any] = {
         "severity": severity, "phase": phase, "ttl": ttl, "label": label, "labels": field_labels(field_label),
         "labels_required": not allow_unmatched,
@@ -87,10 +87,13 @@ def publish(
         say(f"kept {id_}: {_waits(waiting, outbox)}" if waiting else f"held {id_}")
 
 
-def _standard_input() -> str:
+def given_text(text: str, where: str) -> str:
+    """What was typed; all of standard input for `-`."""
+    if text != "-":
+        return text
     if sys.stdin is None:
-        raise FabricError(Code.BAD_INPUT, "standard input is closed", "give it the message, or pipe it in")
-    return read_text(sys.stdin.buffer, "the message")
+        raise FabricError(Code.BAD_INPUT, "standard input is closed", f"give it {where}, or pipe it in")
+    return read_text(sys.stdin.buffer, where)
 
 
 def _waits(records: int, outbox: Path | None) -> str:
