@@ -198,5 +198,8 @@ def _groups(drafts: Sequence[Draft]) -> list[list[Draft]]:
 
 def estimate_bytes(record: Mapping[str, Any]) -> int:
     """About what a record takes, without encoding it: enough to keep batches small."""
-    return sum(len(key) + (len(value) if isinstance(value, str | bytes | list | dict) else 8) + 2
-               for key, value in record.items())
+    return sum(_about(key) + _about(value) + 2 for key, value in record.items())
+
+
+def _about(value: object) -> int:
+    return len(value) if isinstance(value, str | bytes | list | dict) else 8

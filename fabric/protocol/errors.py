@@ -35,7 +35,7 @@ class Code(Enum):
     WRONG_PEER = (209, "wrong_peer", "the peer is not the relay that was dialled, or not a child of this relay", "run `fabric topology lint` and compare both sides")
     STALE_LIST = (210, "stale_list", "the revocation list is older than the one held, or not the authority's", "publish a newer list from the authority")
     LOOP = (211, "loop", "a relay would be its own ancestor", "correct `parent` and `backups` in the topology")
-    TWIN = (212, "twin", "two processes run with one identity, or one session", "stop one of them, and give it an identity of its own")
+    TWIN = (212, "twin", "two relays run with one identity, or two processes with one session", "stop one of them, and give it an identity of its own")
     DRAINING = (213, "draining", "the relay is about to stop", "connect to another relay, or wait for it to come back")
     BROKEN_CHAIN = (214, "broken_chain", "the credential's issuers do not lead to this fabric's authority", "get a credential from an issuer that the authority delegated to")
     WIDER_THAN_ISSUER = (215, "wider_than_issuer", "the credential grants more than its issuer may", "ask for less, or ask the authority to delegate more")
