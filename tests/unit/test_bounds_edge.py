@@ -46,6 +46,7 @@ BOUNDS = {
     "edge/outgoing.py:Outgoing._sources": "BEGUN_MAX records a source, of sources of which something waits; BUSY",
     "edge/compose.py:Composer._labels": "_RULES_MAX; then computed anew",
     "edge/compose.py:Composer._streams": "STREAMS_MAX; the one left longest ago begins anew",
+    "edge/labelling.py:Labelling._known": "_RULES_MAX; then computed anew",
     # what it asks for
     "edge/requests.py:Requests._requests": "OPEN_MAX; BUSY. Each ends at its deadline",
     "edge/tracking.py:Tracker._early": "_EARLY_MAX words of _EARLY_BYTES_MAX; more are not heard",
