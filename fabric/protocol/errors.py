@@ -84,6 +84,11 @@ class Code(Enum):
     HANDLER_FAILED = (709, "handler_failed", "the handler failed", "look at the control point's own log")
     SUBSCRIBER_SLOW = (710, "subscriber_slow", "the subscriber does not keep up", "make its handler faster, or subscribe to less")
     NOT_KNOWN_HERE = (713, "not_known_here", "the action is older than what this control point remembers of actions", "request it again")
+    RESULT_UNFIT = (715, "result_unfit", "some of what the handler returned cannot be sent", "return text, numbers of 64 bits, lists and maps of them, and less than a message takes")
+    STOPPING = (716, "stopping", "the control point is about to stop and begins nothing more", "request it again when it runs again")
+    CANNOT_RUN = (717, "cannot_run", "the handler's command cannot be run", "name an executable file: a program, or a script whose first line names its interpreter")
+    NOT_HELD = (718, "not_held", "not all that was published is known to be held", "publish it again, close with a longer timeout_s, or keep it with an outbox")
+    HANDLERS_BUSY = (719, "handlers_busy", "as many actions as the control point executes at a time were at work", "request it again later, or give it more handlers")
     # 8xx: topology files
     TOPOLOGY_UNREADABLE = (801, "topology_unreadable", "the topology file is not readable TOML", "fix the line that is named")
     TOPOLOGY_INVALID = (802, "topology_invalid", "the topology breaks a rule", "write what the line says")
