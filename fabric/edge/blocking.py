@@ -10,16 +10,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from fabric.edge.compose import Position
-from fabric.edge.handlers import Handler, Handlers, answer_of, failed, read_action, refused, result_stamp
+from fabric.edge.executing import AT_ONCE, Executing, Use
+from fabric.edge.faults import place_of
+from fabric.edge.given import to_handler, to_position, to_record, to_seconds, to_text
+from fabric.edge.handlers import Handler, Handlers
 from fabric.edge.identity import Identity
 from fabric.edge.latest import Latest
+from fabric.edge.leaving import CLOSE_TIMEOUT_S, Leaving
 from fabric.edge.logs import edge_log
 from fabric.edge.loop import EdgeLoop
 from fabric.edge.messages import Message, Outcome
@@ -29,17 +32,17 @@ from fabric.edge.point import (
     RESULT_WAIT_MS,
     Request,
     as_identity,
+    at_once,
+    is_async,
     request_arguments,
     snapshot,
 )
 from fabric.edge.stamps import action_stamp, publish_stamp
 from fabric.edge.subscribed import Messages
 from fabric.edge.tracking import Tracker
-from fabric.protocol.errors import Code, FabricError, Reject
-from fabric.protocol.ready import Delivery
+from fabric.edge.until import ending_signals, raise_unless_closed
+from fabric.protocol.errors import Code, FabricError
 from fabric.protocol.topics import check_pattern
-
-_HANDLER_THREADS = 8
 
 
 class Handling:
@@ -64,13 +67,17 @@ class ControlPoint:
         *,
         outbox: Path | str | None = None,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        actions_at_once: int = AT_ONCE,
     ) -> None:
         self.identity = as_identity(identity)
         self._loop = EdgeLoop(self.identity, None if outbox is None else Path(outbox))
         self._connect_timeout_s = connect_timeout_s
         self._handlers = Handlers(self.identity.credential.grants.execute, self._loop.denied)
-        self._executor = ThreadPoolExecutor(_HANDLER_THREADS, f"fabric {self.identity.id}")
         self._log = edge_log(self.identity.id)
+        self._executing = Executing(
+            self._loop, self._handlers, lambda handler, action: handler(action), self._log, at_once(actions_at_once)
+        )
+        self._leaving = Leaving(self._loop, self._executing)
 
     def __enter__(self) -> ControlPoint:
         self.connect()
@@ -79,19 +86,56 @@ class ControlPoint:
     def __exit__(
         self, type_: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        if error is None:
+            self.close()
+        else:
+            self._leave_at_once()
 
     def connect(self) -> None:
+        """Connect, or raise the reason: unreachable, or what the relay has against this identity."""
         try:
             self._loop.start()
             self._loop.wait_connected(self._connect_timeout_s)
         except BaseException:
-            self.close()
+            self._leave_at_once()
             raise
 
-    def close(self) -> None:
-        self._loop.stop()
-        self._executor.shutdown(wait=False, cancel_futures=True)
+    def flush(self, timeout_s: float | None = None) -> None:
+        """Until all that was published is durable, `publish_later` too, or its future says why not.
+
+        Durable: in the outbox where there is one, else at the relay. Raises TIMED_OUT, with how many are not.
+        """
+        self._leaving.flush(to_seconds(timeout_s, "a timeout_s"))
+
+    def close(self, timeout_s: float | None = CLOSE_TIMEOUT_S) -> None:
+        """Leave: handlers at work end and are answered for, what was published is durable, then the connection ends.
+
+        It takes no longer than `timeout_s` (None: as long as it takes), and next to no time with an outbox. Raises
+        NOT_HELD with the number of records that are not known to be held, and will not be sent any more. Leaving
+        `with` is this; with an exception it waits for nothing, and the number stands in the log.
+        """
+        lost = self._leaving.leave(to_seconds(timeout_s, "a timeout_s"))
+        if lost:
+            raise self._leaving.not_held(lost)
+
+    def _leave_at_once(self) -> None:
+        lost = self._leaving.leave(0.0)
+        if lost:
+            self._log.warning("left without waiting: not all is held", records=lost)
+
+    def run_forever(self) -> None:
+        """Until Ctrl-C, SIGTERM, or `close` in another thread. Raises what else ended the connection for good.
+
+        Signals end it where it is called in a program's main thread; a handler of the program's own is put back.
+        """
+        stop = threading.Event()
+        self._loop.when_over(stop.set)
+        try:
+            with ending_signals(stop.set):
+                stop.wait()
+        finally:
+            self._loop.not_when_over(stop.set)
+        raise_unless_closed(self._loop)
 
     def publish(self, topic: str, content: Mapping[str, Any], **options: Any) -> str:
         """The record's id, once it is durable. Options as in the asyncio face."""
@@ -106,7 +150,7 @@ class ControlPoint:
         Blocks only while too much of its lane waits; longer than `wait_s` raises BUSY, and the record was not taken.
         """
         stamp = publish_stamp(topic, self.identity.defaults, **options)
-        return self._loop.publish(stamp, dict(content), None if position is None else Position(*position), wait_s)
+        return self._loop.publish(stamp, to_record(content), to_position(position), to_seconds(wait_s, "a wait_s"))
 
     @property
     def waiting(self) -> int:
@@ -160,7 +204,7 @@ class ControlPoint:
         `durable`, and when a message is acknowledged, as in the asyncio face. Iteration ends quietly after `timeout_s`
         in all.
         """
-        problem = check_pattern(pattern)
+        problem = check_pattern(to_text(pattern, "a pattern", "detections.>"))
         if problem is not None:
             raise FabricError(problem.code, problem.detail)
         return Messages(self._loop.attaching, pattern, timeout_s, durable)
@@ -175,6 +219,7 @@ class ControlPoint:
         A message at which the function raises is logged, by id and error type, and counts as handled: it would raise
         again. The calls end with the connection, or when what is returned is closed.
         """
+        to_handler(handler)
         messages = self.subscribe(pattern)
 
         def consume() -> None:
@@ -183,7 +228,7 @@ class ControlPoint:
                     try:
                         handler(message)
                     except Exception as error:  # noqa: BLE001 - one message must not silence all that follow
-                        self._log.error("on_message raised", id=message.id, error=type(error).__name__)
+                        self._log.error("on_message raised", id=message.id, **place_of(error))
 
         return Handling(messages, threading.Thread(target=consume, name=f"fabric {pattern}", daemon=True))
 
@@ -192,43 +237,36 @@ class ControlPoint:
         self._loop.standing.wait_attached(self._connect_timeout_s)
 
     def on_action(self, action: str, target_type: str) -> Callable[[Handler], Handler]:
-        """Decorator: this function executes actions like ("deny", "ipv4_net"), on a thread of its own."""
+        """Decorator: this function executes actions like ("deny", "ipv4_net"), on a thread of its own; `*` is any.
+
+        It returns a map, the result; or None; or an `Answer`. What cannot be sent of a result is left out, and named
+        as the reason. What it raises is in this program's log, and the action failed.
+        """
 
         def register(handler: Handler) -> Handler:
+            if is_async(handler):
+                raise FabricError(
+                    Code.USAGE, "an async function handles actions in fabric.edge.ControlPoint only",
+                    "give a plain function here",
+                )
             first = not self._handlers
-            self._handlers.add(action, target_type, handler)
+            self._handlers.add(
+                to_text(action, "an action", "deny"), to_text(target_type, "a target", "*"), to_handler(handler)
+            )
             if first:
-                self._loop.ledger.execute(self._on_delivery)
+                self._loop.ledger.execute(self._executing.take)
             return handler
 
         return register
 
-    def _on_delivery(self, delivery: Delivery) -> None:
-        self._executor.submit(self._execute, delivery, self._loop.clock.now_ms())
+    @property
+    def executing(self) -> Use:
+        """How many actions are at work and wait, and how many may be at work at a time (`actions_at_once`)."""
+        return self._executing.use
 
-    def _execute(self, delivery: Delivery, arrived_ms: int) -> None:
-        handler = self._handlers.find(delivery.message.header.topic)
-        action = read_action(delivery)
-        problem: Reject | None
-        if isinstance(action, Reject):
-            problem = action
-        elif handler is None:
-            problem = Reject(Code.NO_HANDLER)
-        else:
-            problem = self._loop.still_valid(delivery, arrived_ms)
-        if problem is not None or handler is None or isinstance(action, Reject):
-            answer = refused(problem or Reject(Code.NO_HANDLER))
-        else:
-            try:
-                answer = answer_of(handler(action))
-            except Exception as error:  # noqa: BLE001 - a handler's failure is a result, not this program's end
-                self._log.warning("handler failed", action=action.action, error=type(error).__name__)
-                answer = failed(Code.HANDLER_FAILED)
-        stamp = result_stamp(delivery, answer, self.identity.defaults)
-        try:
-            self._loop.publish(stamp, answer.record(self.identity.id)).result()
-        except FabricError as error:
-            self._log.warning("result not sent", code=error.code.label)
+    def finish_actions(self, timeout_s: float | None) -> int:
+        """Begin no more actions, refuse what comes and what waits, and wait for those at work: how many still are."""
+        return self._executing.finish(to_seconds(timeout_s, "a timeout_s"))
 
     def request(
         self,

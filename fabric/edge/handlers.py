@@ -8,10 +8,11 @@ handler is told by name, never with its text, which could hold what nobody may s
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fabric.edge.compose import Stamp
+from fabric.edge.fitting import fit
 from fabric.edge.identity import Defaults
 from fabric.edge.messages import Action, messages_of
 from fabric.edge.stamps import to_ttl_ms
@@ -26,38 +27,82 @@ from fabric.protocol.tlp import Label
 Handler = Callable[[Action], Any]
 
 
+# What a target says of itself (SPEC 9.4); `unknown` and `unroutable` are for others to say.
+_OWN_ENDS = (End.COMPLETED, End.FAILED, End.REFUSED, End.EXPIRED)
+# A requester reads no more than 256 characters of it.
+_REASON_CHARS_MAX = 200
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What goes back to the requester. A handler may return one, a mapping (completed, with this result), or None."""
+    """What goes back to the requester. A handler may return one, a mapping (completed, with this result), or None.
+
+    `reason` says, in a few words, what the code alone does not.
+    """
 
     end: End = End.COMPLETED
     status: int = int(Status.OK)
     result: Mapping[str, Any] | None = None
     code: Code | None = None
     label: Label | None = None  # never below the action's
+    reason: str = ""
 
     def record(self, target: str) -> dict[str, Any]:
         record: dict[str, Any] = {"end": str(self.end), "targets": [target], "by": target, "status": self.status}
         if self.result is not None:
             record["result"] = dict(self.result)
+        reason = self.reason[:_REASON_CHARS_MAX]
         if self.code is not None:
-            record.update(code=self.code.label, reason=self.code.reason)
+            record.update(code=self.code.label, reason=f"{self.code.reason}: {reason}" if reason else self.code.reason)
+        elif reason:
+            record["reason"] = reason
         return record
 
 
 def answer_of(returned: object) -> Answer:
-    """A handler's return value as an answer; anything that is not one is its fault."""
-    if isinstance(returned, Answer):
-        return returned
+    """A handler's return value as an answer that can be sent.
+
+    What does not fit is left out of the result and named, and the end stays what it is: it was done. Anything that is
+    no answer is the handler's fault.
+    """
     if returned is None:
         return Answer()
-    if isinstance(returned, Mapping):
-        return Answer(result=returned)
-    return failed(Code.HANDLER_FAILED)
+    answer = Answer(result=returned) if isinstance(returned, Mapping) else returned
+    if not isinstance(answer, Answer):
+        return failed(Code.HANDLER_FAILED, f"it returned a value of type {type(returned).__name__[:64]}, not a map")
+    wrong = _wrong_field(answer)
+    if wrong:
+        return failed(Code.HANDLER_FAILED, f"it returned an answer whose {wrong} is none")
+    if answer.result is None:
+        return answer
+    fitted = fit(answer.result)
+    if not fitted.problem:
+        return replace(answer, result=fitted.result)
+    if answer.code is None:
+        return replace(answer, result=fitted.result, code=Code.RESULT_UNFIT, reason=fitted.problem)
+    return replace(answer, result=fitted.result, reason=answer.reason or f"result: {fitted.problem}")
 
 
-def failed(code: Code) -> Answer:
-    return Answer(End.FAILED, int(Status.INTERNAL_ERROR), code=code)
+def _wrong_field(answer: Answer) -> str:
+    """The first field that somebody filled with something else; who is not checked by types may."""
+    fields = {
+        "end": answer.end in _OWN_ENDS,
+        "status": isinstance(answer.status, int) and 0 <= answer.status < 1_000,
+        "result": answer.result is None or isinstance(answer.result, Mapping),
+        "code": answer.code is None or isinstance(answer.code, Code),
+        "label": answer.label is None or isinstance(answer.label, Label),
+        "reason": isinstance(answer.reason, str) and answer.reason.isprintable(),
+    }
+    return next((name for name, right in fields.items() if not right), "")
+
+
+def without_result(answer: Answer, why: str) -> Answer:
+    """How it ended and nothing else: for what was refused on its way."""
+    return replace(answer, result=None, label=None, code=answer.code or Code.RESULT_UNFIT, reason=why)
+
+
+def failed(code: Code, reason: str = "") -> Answer:
+    return Answer(End.FAILED, int(Status.INTERNAL_ERROR), code=code, reason=reason)
 
 
 def refused(reason: Reject) -> Answer:

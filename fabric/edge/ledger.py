@@ -21,8 +21,8 @@ from fabric.protocol.point import Point
 from fabric.protocol.ready import Delivery, KeepPosition, Op, Ready, SeenAction
 
 NAME = "ledger"
-# A program that is replaced needs this long to end: what it published gets some seconds' chance (`EdgeLoop.stop`).
-_WAIT_MS = 6_000
+# A program that is replaced needs this long to end: its handlers have a grace, and what they did is told.
+_WAIT_MS = 12_000
 _TRY_MS = 250
 _SWEEP_MS = 1_000
 # The row that says since when there is a ledger: as far as a source was read is what it resembles most.

@@ -13,6 +13,7 @@ import random
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
@@ -28,7 +29,7 @@ from fabric.edge.ledger import Ledger
 from fabric.edge.logs import edge_log
 from fabric.edge.nearby import Nearby
 from fabric.edge.outbox import EdgeOutbox
-from fabric.edge.outgoing import Outgoing, fail
+from fabric.edge.outgoing import Outgoing, Receipt, fail
 from fabric.edge.renewal import Renewal
 from fabric.edge.renewing import Renewing
 from fabric.edge.spool.file import beside
@@ -104,6 +105,9 @@ class EdgeLoop:
         self.renewing = Renewing(self.core, self._calls, self.outgoing, Renewal(identity, os.urandom, self._log))
         self.on_asked: Callable[[Asked, int], Answer] | None = None  # of an issuer
         self.on_end: Callable[[FabricError], None] | None = None
+        self.leaving = False  # its program publishes nothing more
+        self._listening = threading.Lock()
+        self._listeners: list[Callable[[], None]] = []  # one for each thread or task that waits for the end
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name=f"fabric {identity.id}", daemon=True)
 
@@ -143,17 +147,20 @@ class EdgeLoop:
             raise FabricError(Code.USAGE, "a position needs an outbox to be kept in", "open the control point with one")
         if position is not None and self._outbox is not None:
             self._outbox.check_source(position.source)
-        draft = Draft(stamp, record, self.clock.now_ms(), Future(), estimate_bytes(record), position)
+        if self.leaving:
+            raise self._calls.ended or FabricError(Code.CLOSED)
+        draft = Draft(stamp, record, self.clock.now_ms(), Receipt(), estimate_bytes(record), position)
         self.outgoing.begin(draft)
         return draft
 
     def add(self, draft: Draft, wait_s: float | None) -> None:
         """The second half, which blocks. After BUSY it may be tried again."""
         if self._stopping:
-            fail(draft.token, self._calls.ended or FabricError(Code.CLOSED))
-        else:
-            self.outgoing.add(draft, wait_s)
-            self._calls.wake()
+            error = self._calls.ended or FabricError(Code.CLOSED)
+            fail(draft.token, error)
+            raise error
+        self.outgoing.add(draft, wait_s)
+        self._calls.wake()
 
     def position(self, source: str) -> str | None:
         """How far the outbox's records of this source go."""
@@ -195,13 +202,38 @@ class EdgeLoop:
         age_ms = delivery.age_ms + max(0, now_ms - arrived_ms)
         return Reject(Code.EXPIRED) if self.core.is_expired(delivery.message, age_ms, now_ms) else None
 
+    @property
+    def ended(self) -> FabricError | None:
+        """What ended the connection for good."""
+        return self._calls.ended
+
+    @property
+    def runs(self) -> bool:
+        """Whether its thread is there for others to wait for: it is not for itself."""
+        return self._thread.is_alive() and threading.current_thread() is not self._thread
+
+    def when_over(self, tell: Callable[[], None]) -> None:
+        """Call this when the connection has ended for good, on its thread; now, where it has."""
+        with self._listening:
+            if self._calls.ended is None:
+                self._listeners.append(tell)
+                return
+        tell()
+
+    def not_when_over(self, tell: Callable[[], None]) -> None:
+        """Nobody waits for that any more."""
+        with self._listening, suppress(ValueError):
+            self._listeners.remove(tell)
+
     def stop(self, timeout_s: float = 5.0) -> None:
-        """Say goodbye and end. What was published and is not yet held gets a few seconds' chance."""
+        """Say goodbye and end. Nobody waits here for what is not held yet: `Leaving` does."""
         if self._stopping:
             return
-        self._stopping = True
+        self.leaving = self._stopping = True
         self._calls.wake()
-        if self._thread.is_alive() and threading.current_thread() is not self._thread:
+        if not self._thread.ident:  # it was never started: what was added before has nobody else to be ended by
+            self._end(FabricError(Code.CLOSED))
+        if self.runs:
             self._thread.join(timeout_s)
 
     # -- the loop's thread ------------------------------------------------------------------------------
@@ -404,6 +436,10 @@ class EdgeLoop:
         self.deliveries.incoming.fail_all(error)
         self.deliveries.requests.close()
         self.renewing.end(error)
+        with self._listening:
+            listeners, self._listeners = self._listeners, []
+        for tell in listeners:
+            tell()
         if self.on_end is not None:
             self.on_end(error)
 

@@ -3,8 +3,9 @@
 Guarantees: an urgent record never waits behind others of its program; nothing is taken in beyond what the outbox may
 hold, so `publish` waits instead; a future ends when the record is durable (on this node's own disk when it has an
 outbox, else at the relay) or refused. A source's position advances past a record only together with it, and never past
-an earlier one that still waits, for room or to be sealed. A record whose future was cancelled while it waits is never
-taken; once it is sealed it cannot be cancelled.
+an earlier one that still waits, for room or to be sealed. `owed` counts the records whose futures are open; what the
+end left open, and nobody looked at, is counted for whoever leaves. A record whose future was cancelled while it waits
+is never taken; once it is sealed it cannot be cancelled.
 """
 
 from __future__ import annotations
@@ -57,8 +58,10 @@ class Outgoing:
         self._sources: dict[str, deque[Draft]] = {}  # of which something waits
         self._begun = threading.Lock()  # held for a moment, to look at a source's drafts
         self._fresh: list[bytes] = []
-        self._closed = False
+        self._ended: FabricError | None = None
+        self._left: list[Future[Any]] = []  # what the end found open: as many as may wait
         self.waiting = 0  # records, from `add` until the relay holds them or they ended
+        self.owed = 0  # records, from when they are given to `add` until their program can know what became of them
         self.refused = 0
         self.on_refused: Callable[[str, int, FabricError], None] | None = None
         self.empty = threading.Condition()
@@ -80,33 +83,54 @@ class Outgoing:
     def add(self, draft: Draft, wait_s: float | None = None) -> None:
         """Blocks while too much of its lane waits; longer than `wait_s` raises BUSY, and nothing is taken.
 
-        Begun, and neither added nor cancelled, it holds back its source.
+        Begun, and neither added nor cancelled, it holds back its source. Raises what ended the connection.
         """
         lane = lane_of(draft.stamp.kind.word, draft.stamp.severity, draft.stamp.phase)
         deadline_s = None if wait_s is None else time.monotonic() + wait_s
-        while not self._closed and not _cancelled(draft):
-            left_s = 1.0 if deadline_s is None else min(1.0, deadline_s - time.monotonic())
-            if self._room[lane].acquire(timeout=max(0.0, left_s)):
-                self._count(1)
-                self._drafts[lane].append(draft)
-                break
-            if left_s <= 0.0:
-                raise FabricError(
-                    Code.BUSY, f"{WAITING_MAX} records of the lane {lane.name.lower()} wait for the relay",
-                    "publish less, or wait longer",
-                )
-        if self._closed:  # also when it was meanwhile: nobody looks at what was added after the end
-            fail(draft.token, FabricError(Code.CLOSED))
+        self._count(0, owed=1)  # who leaves waits for what waits for room too
+        added = False
+        try:
+            while self._ended is None and not _cancelled(draft):
+                left_s = 1.0 if deadline_s is None else min(1.0, deadline_s - time.monotonic())
+                if self._room[lane].acquire(timeout=max(0.0, left_s)):
+                    self._count(1)
+                    self._drafts[lane].append(draft)
+                    added = True
+                    break
+                if left_s <= 0.0:
+                    raise FabricError(
+                        Code.BUSY, f"{WAITING_MAX} records of the lane {lane.name.lower()} wait for the relay",
+                        "publish less, or wait longer",
+                    )
+            if self._ended is not None:  # also when it was meanwhile: nobody looks at what was added after the end
+                if not added:
+                    raise self._ended
+                fail(draft.token, self._ended)
+        finally:
+            if not added:
+                self._count(0, owed=-1)
 
     def wait_empty(self, timeout_s: float) -> bool:
         """Until the relay holds all that was published. False when it does not within the time."""
         with self.empty:
             return self.empty.wait_for(lambda: not self.waiting, timeout_s)
 
-    def _count(self, records: int) -> None:
+    def wait_settled(self, timeout_s: float | None) -> int:
+        """Until it is known what became of all that was published, or there is an end: how many are still open."""
+        with self.empty:
+            self.empty.wait_for(lambda: self.owed <= 0 or self._ended is not None, timeout_s)
+            return max(0, self.owed)
+
+    def take_left(self) -> int:
+        """After the end, once: how many records it found open, of which their program has not been told."""
+        left, self._left = self._left, []
+        return sum(1 for token in left if not (isinstance(token, Receipt) and token.looked_at))
+
+    def _count(self, records: int, owed: int = 0) -> None:
         with self.empty:
             self.waiting += records
-            if not self.waiting:
+            self.owed += owed
+            if not self.waiting or self.owed <= 0:
                 self.empty.notify_all()
 
     # -- the loop's thread ------------------------------------------------------------------------------
@@ -131,9 +155,9 @@ class Outgoing:
         self._advance(ready)
 
     def _unfit(self, group: Sequence[Draft], error: FabricError) -> None:
-        self._count(-len(group))
         for draft in group:
             fail(draft.token, error)
+        self._count(-len(group), owed=-len(group))
 
     def _take(self, lane: Lane, count: int) -> list[Draft]:
         drafts = self._drafts[lane]
@@ -144,7 +168,7 @@ class Outgoing:
             self._room[lane].release(len(found))
         taken = [draft for draft in found if _is_on_its_way(draft)]
         if len(taken) < len(found):
-            self._count(len(taken) - len(found))
+            self._count(len(taken) - len(found), owed=len(taken) - len(found))
         return taken
 
     def _has_room(self, lane: Lane, size: int) -> bool:
@@ -175,8 +199,12 @@ class Outgoing:
         sealed, failed = self._composer.compose([draft])
         if failed:
             raise failed[0][1]
-        self._count(1)
-        return self.submit(sealed[0].envelope, [draft], now_ms, ready)
+        self._count(1, owed=1)
+        try:
+            return self.submit(sealed[0].envelope, [draft], now_ms, ready)
+        except FabricError:
+            self._count(-1, owed=-1)
+            raise
 
     def submit(self, envelope: bytes, group: Sequence[Draft], now_ms: int, ready: Ready) -> Verified:
         """Our own envelopes pass the same check as everybody's: nothing leaves that a relay would refuse."""
@@ -201,19 +229,23 @@ class Outgoing:
         """The turn's commit is done: what this node has on its own disk is what its program was promised."""
         fresh, self._fresh = self._fresh, []
         for id_ in fresh:
-            _succeed(id_, self._sealed.pop(id_, ()))
+            group = self._sealed.pop(id_, ())
+            _succeed(id_, group)
+            self._count(0, owed=-len(group))
 
     def published(self, published: Published) -> None:
         """The relay holds it, or it ended."""
         group = self._sealed.pop(published.id, ())
-        self._count(-(published.records or len(group)))
+        error = None
         if published.refused is None:
             _succeed(published.id, group)
-            return
-        error = FabricError(published.refused.code, published.refused.detail)
-        for draft in group:
-            fail(draft.token, error)
-        if not group:
+        else:
+            error = FabricError(published.refused.code, published.refused.detail)
+            for draft in group:
+                fail(draft.token, error)
+        # Who waits until nothing waits can look at the futures then.
+        self._count(-(published.records or len(group)), owed=-len(group))
+        if error is not None and not group:
             # Its program was told that it is on disk; nobody waits for this answer any more.
             self.refused += published.records
             self._log.warning("refused", id=published.id.hex(), code=error.code.label, records=published.records)
@@ -224,13 +256,39 @@ class Outgoing:
                     self._log.error("on_refused raised", error=type(fault).__name__)
 
     def close(self, error: FabricError) -> None:
-        self._closed = True
+        self._ended = error
         for drafts in [*self._sealed.values(), *self._drafts]:
             for draft in drafts:
+                if isinstance(draft.token, Future) and not draft.token.done():
+                    self._left.append(draft.token)
                 fail(draft.token, error)
         self._sealed.clear()
         for waiting in self._drafts:
             waiting.clear()
+        with self.empty:
+            self.empty.notify_all()
+
+
+class Receipt(Future[str]):
+    """The id of a record, when it is durable. `looked_at`: somebody knows, or will be called, how it ended."""
+
+    looked_at = False
+
+    def result(self, timeout: float | None = None) -> str:
+        try:
+            return super().result(timeout)
+        finally:
+            self.looked_at |= self.done()
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        try:
+            return super().exception(timeout)
+        finally:
+            self.looked_at |= self.done()
+
+    def add_done_callback(self, fn: Callable[[Future[str]], object]) -> None:
+        self.looked_at = True
+        super().add_done_callback(fn)
 
 
 def _cancelled(draft: Draft) -> bool:

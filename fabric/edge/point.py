@@ -14,26 +14,31 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from fabric.edge.compose import Draft, Position
-from fabric.edge.handlers import Answer, Handler, Handlers, answer_of, failed, read_action, refused, result_stamp
+from fabric.edge.compose import Draft
+from fabric.edge.executing import AT_ONCE, Executing, Use
+from fabric.edge.faults import place_of
+from fabric.edge.given import to_handler, to_map, to_position, to_record, to_seconds, to_text
+from fabric.edge.handlers import Handler, Handlers
 from fabric.edge.identity import Identity, find_identity, load_identity
 from fabric.edge.latest import Latest
+from fabric.edge.leaving import CLOSE_TIMEOUT_S, Leaving
 from fabric.edge.logs import edge_log
 from fabric.edge.loop import EdgeLoop
-from fabric.edge.messages import Message, Outcome
+from fabric.edge.messages import Action, Message, Outcome
 from fabric.edge.notices import Notice
 from fabric.edge.stamps import action_stamp, publish_stamp
 from fabric.edge.subscribed import AsyncMessages
 from fabric.edge.tracking import Tracker
+from fabric.edge.until import ending_signals, raise_unless_closed
 from fabric.protocol.actions import parse_action
 from fabric.protocol.arguments import check_args
 from fabric.protocol.errors import Code, FabricError, Reject
-from fabric.protocol.ready import Delivery
 from fabric.protocol.selectors import parse_selector
 from fabric.protocol.severity import Phase, Severity
 from fabric.protocol.tlp import Label
@@ -42,13 +47,28 @@ from fabric.protocol.topics import check_pattern
 CONNECT_TIMEOUT_S = 15.0
 # How long after an action's ttl a result is still waited for, before silence is `unknown`.
 RESULT_WAIT_MS = 5_000
-_HANDLER_THREADS = 8
+# Each is a thread, and most handlers are a command or a call to a product.
+ACTIONS_MAX = 256
+# Threads in which `publish` waits for room.
+_WAITERS = 8
 
 
 def as_identity(identity: Identity | str | Path) -> Identity:
     if isinstance(identity, Identity):
         return identity
     return load_identity(identity) if isinstance(identity, Path) else find_identity(identity)
+
+
+def at_once(actions: object) -> int:
+    """How many actions may be at work at a time. Raises USAGE."""
+    if not isinstance(actions, int) or isinstance(actions, bool) or actions not in range(1, ACTIONS_MAX + 1):
+        raise FabricError(Code.USAGE, f"actions_at_once={actions!r}", f"give a number from 1 to {ACTIONS_MAX}")
+    return actions
+
+
+def is_async(handler: object) -> bool:
+    """Whether calling it makes something to be awaited."""
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(getattr(handler, "__call__", None))  # noqa: B004
 
 
 class Request:
@@ -65,15 +85,18 @@ def request_arguments(
     action: str, target: str, to: str, args: Mapping[str, Any] | None
 ) -> tuple[Any, dict[str, Any]]:
     """The action's spec and record, checked before anything is signed."""
-    spec = parse_action(action, target)
+    spec = parse_action(
+        to_text(action, "an action", "deny"), to_text(target, "a target", "ipv4_net=203.0.113.9")
+    )
     if isinstance(spec, Reject):
         raise FabricError(spec.code, spec.detail)
-    selector = parse_selector(to)
+    selector = parse_selector(to_text(to, "a selector", "role=firewall"))
     if isinstance(selector, Reject):
         raise FabricError(selector.code, selector.detail)
     if selector.selects_nobody:
         raise FabricError(Code.NOBODY, "the selector is empty", "write e.g. 'role=firewall', or 'all'")
-    record = {"action": spec.action, "target": {spec.target_type: spec.target_value}, "args": dict(args or {})}
+    args_ = to_map(args or {}, "the arguments")
+    record = {"action": spec.action, "target": {spec.target_type: spec.target_value}, "args": args_}
     problem = check_args(record["args"])
     if problem is not None:
         raise FabricError(problem.code, problem.detail)
@@ -85,6 +108,7 @@ class ControlPoint:
 
     `outbox`: a file that keeps what is published until the relay holds it. With one, `publish` is done when the record
     is on this machine's disk, a relay that cannot be reached does not stop the program, and the next start goes on.
+    `actions_at_once`: how many handlers of actions run at a time; more actions wait, within their time to live.
     """
 
     def __init__(
@@ -93,15 +117,18 @@ class ControlPoint:
         *,
         outbox: Path | str | None = None,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        actions_at_once: int = AT_ONCE,
     ) -> None:
         self.identity = as_identity(identity)
         self._loop = EdgeLoop(self.identity, None if outbox is None else Path(outbox))
         self._connect_timeout_s = connect_timeout_s
         self._handlers = Handlers(self.identity.credential.grants.execute, self._loop.denied)
-        self._executor = ThreadPoolExecutor(_HANDLER_THREADS, f"fabric {self.identity.id}")
-        self._waiters = ThreadPoolExecutor(_HANDLER_THREADS, f"fabric {self.identity.id} publish")
+        self._waiters = ThreadPoolExecutor(_WAITERS, f"fabric {self.identity.id} publish")
         self._tasks: dict[asyncio.Task[None], None] = {}
+        self._awaited: dict[Future[Any], None] = {}  # of async handlers at work
         self._log = edge_log(self.identity.id)
+        self._executing = Executing(self._loop, self._handlers, self._call, self._log, at_once(actions_at_once))
+        self._leaving = Leaving(self._loop, self._executing)
 
     async def __aenter__(self) -> ControlPoint:
         await self.connect()
@@ -110,7 +137,10 @@ class ControlPoint:
     async def __aexit__(
         self, type_: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.close()
+        if error is None:
+            await self.close()
+        else:
+            await self._leave_at_once()
 
     async def connect(self) -> None:
         """Connect, or raise the reason: unreachable, or what the relay has against this identity."""
@@ -119,15 +149,61 @@ class ControlPoint:
             await asyncio.to_thread(self._loop.start)
             await asyncio.to_thread(self._loop.wait_connected, self._connect_timeout_s)
         except BaseException:
-            await self.close()
+            await self._leave_at_once()
             raise
 
-    async def close(self) -> None:
-        await asyncio.to_thread(self._loop.stop)
-        for task in list(self._tasks):
-            task.cancel()
-        for executor in (self._executor, self._waiters):
-            executor.shutdown(wait=False, cancel_futures=True)
+    async def flush(self, timeout_s: float | None = None) -> None:
+        """Until all that was published is durable, or whoever published it was told why not.
+
+        Durable: in the outbox where there is one, else at the relay. Raises TIMED_OUT, with how many are not.
+        """
+        await asyncio.to_thread(self._leaving.flush, to_seconds(timeout_s, "a timeout_s"))
+
+    async def close(self, timeout_s: float | None = CLOSE_TIMEOUT_S) -> None:
+        """Leave: handlers at work end and are answered for, what was published is durable, then the connection ends.
+
+        It takes no longer than `timeout_s` (None: as long as it takes), and next to no time with an outbox. Raises
+        NOT_HELD with the number of records that are not known to be held, and will not be sent any more. Leaving
+        `async with` is this; with an exception it waits for nothing, and the number stands in the log.
+        """
+        lost = await self._leave(to_seconds(timeout_s, "a timeout_s"))
+        if lost:
+            raise self._leaving.not_held(lost)
+
+    async def _leave(self, timeout_s: float | None) -> int:
+        try:
+            return await asyncio.to_thread(self._leaving.leave, timeout_s)
+        finally:
+            self._loop.stop(0.0)  # where this was cancelled, the thread that waits is let go
+            for awaited in list(self._awaited):
+                awaited.cancel()
+            for task in list(self._tasks):
+                task.cancel()
+            self._waiters.shutdown(wait=False, cancel_futures=True)
+
+    async def _leave_at_once(self) -> None:
+        lost = await self._leave(0.0)
+        if lost:
+            self._log.warning("left without waiting: not all is held", records=lost)
+
+    async def run_forever(self) -> None:
+        """Until Ctrl-C, SIGTERM, or `close` in another task. Raises what else ended the connection for good.
+
+        Signals end it where asyncio runs in a program's main thread; a handler of the program's own is put back.
+        """
+        stop, loop = asyncio.Event(), asyncio.get_running_loop()
+
+        def over() -> None:
+            with suppress(RuntimeError):  # the event loop was closed meanwhile
+                loop.call_soon_threadsafe(stop.set)
+
+        self._loop.when_over(over)
+        try:
+            with ending_signals(over):
+                await stop.wait()
+        finally:
+            self._loop.not_when_over(over)
+        raise_unless_closed(self._loop)
 
     # -- publish ----------------------------------------------------------------------------------------
 
@@ -156,8 +232,8 @@ class ControlPoint:
         stamp = publish_stamp(
             topic, self.identity.defaults, severity=severity, phase=phase, ttl=ttl, label=label, labels=labels
         )
-        at = None if position is None else Position(*position)
-        draft = self._loop.begin(stamp, dict(content), at)
+        wait_s = to_seconds(wait_s, "a wait_s")
+        draft = self._loop.begin(stamp, to_record(content), to_position(position))
         try:
             await self._add(draft, wait_s)
             published: str = await asyncio.wrap_future(draft.token)
@@ -236,7 +312,7 @@ class ControlPoint:
         and quota, and what an earlier run handled does not come again. A message of kind "gap" says how many were
         lost to the quota (`content["lost"]`). `forget` ends it.
         """
-        problem = check_pattern(pattern)
+        problem = check_pattern(to_text(pattern, "a pattern", "detections.>"))
         if problem is not None:
             raise FabricError(problem.code, problem.detail)
         return AsyncMessages(self._loop.attaching, pattern, durable)
@@ -252,6 +328,8 @@ class ControlPoint:
         again.
         """
 
+        to_handler(handler)
+
         async def consume() -> None:
             async with self.subscribe(pattern) as messages:
                 async for message in messages:
@@ -260,7 +338,7 @@ class ControlPoint:
                         if inspect.isawaitable(returned):
                             await returned
                     except Exception as error:  # noqa: BLE001 - one message must not silence all that follow
-                        self._log.error("on_message raised", id=message.id, error=type(error).__name__)
+                        self._log.error("on_message raised", id=message.id, **place_of(error))
 
         task = asyncio.ensure_future(consume())
         self._tasks[task] = None
@@ -274,54 +352,48 @@ class ControlPoint:
     # -- actions ----------------------------------------------------------------------------------------
 
     def on_action(self, action: str, target_type: str) -> Callable[[Handler], Handler]:
-        """Decorator: this function, plain or async, executes actions like ("deny", "ipv4_net"); `*` is any."""
+        """Decorator: this function, plain or async, executes actions like ("deny", "ipv4_net"); `*` is any.
+
+        A plain one runs on a thread of its own. It returns a map, the result; or None; or an `Answer`. What cannot be
+        sent of a result is left out, and named as the reason. What it raises is in this program's log, and the action
+        failed.
+        """
 
         def register(handler: Handler) -> Handler:
             first = not self._handlers
-            self._handlers.add(action, target_type, handler)
+            self._handlers.add(
+                to_text(action, "an action", "deny"), to_text(target_type, "a target", "*"), to_handler(handler)
+            )
             if first:
-                self._loop.ledger.execute(self._on_delivery)
+                self._loop.ledger.execute(self._executing.take)
             return handler
 
         return register
 
-    def _on_delivery(self, delivery: Delivery) -> None:
-        """On the loop's thread: hand over to asyncio."""
-        arrived_ms = self._loop.clock.now_ms()
+    def _call(self, handler: Handler, action: Action) -> Any:
+        """On a thread of `Executing`, which waits here for an async handler too."""
+        returned = handler(action)
+        if not inspect.isawaitable(returned):
+            return returned
 
-        def begin() -> None:
-            task = asyncio.ensure_future(self._execute(delivery, arrived_ms))
-            self._tasks[task] = None
-            task.add_done_callback(lambda t: self._tasks.pop(t, None))
+        async def awaited() -> Any:
+            return await returned
 
-        self._asyncio.call_soon_threadsafe(begin)
-
-    async def _execute(self, delivery: Delivery, arrived_ms: int) -> None:
-        answer = await self._answer(delivery, arrived_ms)
-        stamp = result_stamp(delivery, answer, self.identity.defaults)
-        record = answer.record(self.identity.id)
+        future = asyncio.run_coroutine_threadsafe(awaited(), self._asyncio)
+        self._awaited[future] = None
         try:
-            await asyncio.wrap_future(self._loop.publish(stamp, record))
-        except FabricError as error:
-            self._log.warning("result not sent", code=error.code.label)
+            return future.result()
+        finally:
+            self._awaited.pop(future, None)
 
-    async def _answer(self, delivery: Delivery, arrived_ms: int) -> Answer:
-        handler = self._handlers.find(delivery.message.header.topic)
-        action = read_action(delivery)
-        if isinstance(action, Reject):
-            return refused(action)
-        if handler is None:
-            return refused(Reject(Code.NO_HANDLER))
-        late = self._loop.still_valid(delivery, arrived_ms)
-        if late is not None:
-            return refused(late)
-        try:
-            if inspect.iscoroutinefunction(handler):
-                return answer_of(await handler(action))
-            return answer_of(await asyncio.get_running_loop().run_in_executor(self._executor, handler, action))
-        except Exception as error:  # noqa: BLE001 - a handler's failure is the target's result, not this program's end
-            self._log.warning("handler failed", action=action.action, error=type(error).__name__)
-            return failed(Code.HANDLER_FAILED)
+    @property
+    def executing(self) -> Use:
+        """How many actions are at work and wait, and how many may be at work at a time (`actions_at_once`)."""
+        return self._executing.use
+
+    async def finish_actions(self, timeout_s: float | None) -> int:
+        """Begin no more actions, refuse what comes and what waits, and wait for those at work: how many still are."""
+        return await asyncio.to_thread(self._executing.finish, to_seconds(timeout_s, "a timeout_s"))
 
     async def request(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from fabric.edge.compose import Stamp
+from fabric.edge.given import to_record, to_text
 from fabric.edge.identity import Defaults
 from fabric.protocol.actions import ActionSpec
 from fabric.protocol.envelope import Kind
@@ -19,14 +20,16 @@ _TTL_MS = {"event": 86_400_000, "intel": 7 * 86_400_000, "action": 60_000, "resu
 
 
 def to_label(value: Label | str) -> Label:
-    label = value if isinstance(value, Label) else parse_label(value)
+    label = value if isinstance(value, Label) else parse_label(value) if isinstance(value, str) else None
     if label is None:
         raise FabricError(Code.BAD_LABEL, repr(value))
     return label
 
 
 def to_severity(value: Severity | str) -> Severity:
-    severity = value if isinstance(value, Severity) else parse_severity(value)
+    # A plain number is read as its digits are; a flag is none.
+    words = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    severity = value if isinstance(value, Severity) else parse_severity(words) if isinstance(words, str) else None
     if severity is None:
         raise FabricError(
             Code.USAGE, f"{value!r} is no severity",
@@ -36,7 +39,9 @@ def to_severity(value: Severity | str) -> Severity:
 
 
 def to_phase(value: Phase | str | None) -> Phase:
-    phase = value if isinstance(value, Phase) else Phase.NONE if value is None else parse_phase(value)
+    if value is None:
+        return Phase.NONE
+    phase = value if isinstance(value, Phase) else parse_phase(value) if isinstance(value, str) else None
     if phase is None:
         raise FabricError(
             Code.USAGE, f"{value!r} is no kill chain phase", "write e.g. delivery, command-and-control or TA0011"
@@ -48,6 +53,8 @@ def to_ttl_ms(value: int | str | None, kind: Kind, defaults: Defaults) -> int:
     """`value`: milliseconds, or words like "30s"."""
     if value is None:
         return int(defaults.ttl_ms.get(kind.word, _TTL_MS.get(kind.word, 60_000)))
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise FabricError(Code.USAGE, f"{value!r} is no ttl", 'give whole milliseconds, or words like "30s"')
     ttl_ms = value if isinstance(value, int) else parse_duration(value)
     if ttl_ms > TTL_MAX_MS[kind.word]:
         raise FabricError(Code.TTL_TOO_LONG, f"{ttl_ms} ms for a message of kind {kind.word}")
@@ -66,11 +73,11 @@ def publish_stamp(
     label: Label | str | None = None,
     labels: Mapping[str, Label | str] | None = None,
 ) -> Stamp:
-    problem = check_topic(topic)
+    problem = check_topic(to_text(topic, "a topic", "detections.zeek.conn"))
     if problem is not None:
         raise FabricError(problem.code, problem.detail)
     kind = Kind.INTEL if kind_of_topic(topic) == "intel" else Kind.EVENT
-    rules = {name: to_label(value) for name, value in (labels or {}).items()}
+    rules = {name: to_label(value) for name, value in to_record(labels or {}, "labels").items()}
     rest = rules.pop("*", defaults.label if label is None else to_label(label))
     return Stamp(
         kind, topic, to_severity(severity), to_phase(phase), to_ttl_ms(ttl, kind, defaults), rest,

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shlex
-import shutil
 import signal
-import subprocess
 import threading
 from contextlib import nullcontext
 from typing import Annotated, Any
@@ -16,20 +11,21 @@ import typer
 
 from fabric.documents import parse_json
 from fabric.edge.blocking import ControlPoint
-from fabric.edge.handlers import Answer
-from fabric.edge.messages import Action, Outcome
-from fabric.edge.point import Request
-from fabric.protocol.actions import End, Status
+from fabric.edge.executing import AT_ONCE
+from fabric.edge.messages import Outcome
+from fabric.edge.point import ACTIONS_MAX, Request
+from fabric.protocol.actions import End
 from fabric.protocol.errors import Code, FabricError
 from fabric.protocol.lifetime import parse_duration
 from relays.cli.exits import FAILED, PARTLY, SHORT, command
+from relays.cli.handling import CommandHandler, command_of
 from relays.cli.options import As, AsJson, Label_, Outbox_, Severity_, Ttl, needed
 from relays.logs import set_up_logs
 from relays.terminal import Cell, Moving, Screen, Table, json_text, say, say_json
 
 edge = typer.Typer(no_args_is_help=True, help="Be a control point.")
-# What a handler may print: a result travels in one part.
-_RESULT_BYTES_MAX = 128_000
+# At the end: handlers that were killed are answered for, and a relay that is there takes what they did in no time.
+_TELL_S = 5.0
 _STYLES = {End.COMPLETED: "green", End.FAILED: "red", End.REFUSED: "red", End.UNKNOWN: "yellow"}
 
 
@@ -125,97 +121,60 @@ def run(
     exec_: Annotated[str, typer.Option("--exec", metavar="COMMAND", help="Run for each action: JSON on standard input, a JSON object on standard output.")],
     identity: As = "",
     timeout: Annotated[str, typer.Option("--timeout", metavar="30s", help="A handler that takes longer is stopped; its action failed.")] = "30s",
+    at_once: Annotated[int, typer.Option("--at-once", min=1, max=ACTIONS_MAX, metavar="N", help="So many handlers run at a time; more actions wait, within their ttl.")] = AT_ONCE,
+    grace: Annotated[str, typer.Option("--grace", metavar="5s", help="After Ctrl-C or SIGTERM, handlers at work have this long to end; then they are killed.")] = "5s",
     outbox: Outbox_ = None,
     as_json: AsJson = False,
 ) -> None:
     """Execute actions with a command of yours. Runs until Ctrl-C.
 
     The command gets {"action", "target", "args", "requester", "severity", "label", "issued_at", "deadline", "id"}. Exit
-    code 0 is completed, with what it printed as the result; anything else is failed.
+    code 0 is completed, with what it printed as the result, up to 1 MB; anything else is failed. Its exit is what counts: what it
+    leaves running is not waited for. What it writes to standard error is in this command's log.
+
+    When it is stopped, nothing more is begun, and what handlers did until then is told before it ends.
 
     Example: fabric edge run --as fw-1 --on 'deny ipv4_net' --exec ./handler
     """
     set_up_logs("info", True if as_json else None)
-    argv = shlex.split(exec_)
-    if not argv or shutil.which(argv[0]) is None:
-        raise FabricError(Code.USAGE, f"{exec_!r} cannot be run", "name an executable file")
-    handler = CommandHandler(argv, parse_duration(timeout) / 1000, as_json)
+    handler = CommandHandler(command_of(exec_), parse_duration(timeout) / 1000, as_json)
+    grace_s = parse_duration(grace) / 1000
     stop = threading.Event()
     ended: list[FabricError] = []
+
+    ready = threading.Event()
+
+    def stopped(_number: int, _frame: object) -> None:
+        if not ready.is_set():  # there is nothing yet that ought to end in peace
+            raise KeyboardInterrupt
+        if stop.is_set():  # asked again: no more grace
+            handler.stop()
+        stop.set()
+
     for signal_ in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signal_, lambda _s, _f: stop.set())
-    with ControlPoint(needed(identity), outbox=outbox) as point:
-
-        def end(error: FabricError) -> None:
-            ended.append(error)
-            stop.set()
-
-        point.on_end(end)
-        for text in on:
-            action, _, target_type = text.partition(" ")
-            point.on_action(action, target_type.strip())(handler)
-        point.wait_ready()
-        if as_json:
-            say_json({"ready": point.identity.id})
-        else:
-            say(f"{point.identity.id}: ready for {', '.join(on)}")
-        stop.wait()
-        if ended:
-            raise ended[0]
-
-
-class CommandHandler:
-    """An action to a command's standard input, its standard output to a result."""
-
-    def __init__(self, argv: list[str], timeout_s: float, as_json: bool) -> None:
-        self._argv = argv
-        self._timeout_s = timeout_s
-        self._as_json = as_json
-
-    def __call__(self, action: Action) -> Answer:
-        answer = self._run(action)
-        words = {"action": action.action, "target_type": action.target_type, "from": action.requester,
-                 "end": str(answer.end), "code": answer.code.label if answer.code else ""}
-        if self._as_json:
-            say_json(words)
-        else:
-            say(f"{action.action} {action.target_type} from {action.requester}: {answer.end} {words['code']}")
-        return answer
-
-    def _run(self, action: Action) -> Answer:
-        try:
-            process = subprocess.Popen(
-                self._argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=None, start_new_session=True
-            )
-        except OSError:
-            return _failed()
-        try:
-            output, _ = process.communicate(json.dumps(action.to_json()).encode(), timeout=self._timeout_s)
-        except subprocess.TimeoutExpired:
-            # The handler's whole group goes: what it started is not left running.
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-            return _failed({"error": "timed out"})
-        if process.returncode != 0:
-            return _failed({"error": f"exit code {process.returncode}"})
-        return _answer(output)
-
-
-def _answer(output: bytes) -> Answer:
-    if len(output) > _RESULT_BYTES_MAX:
-        return _failed({"error": "the handler's output is too large"})
-    if not output.strip():
-        return Answer()
+        signal.signal(signal_, stopped)
     try:
-        result = parse_json(output)
-    except ValueError:
-        result = None
-    if not isinstance(result, dict):
-        return _failed({"error": "the handler's output is not a JSON object"})
-    return Answer(result=result)
+        with ControlPoint(needed(identity), outbox=outbox, actions_at_once=at_once) as point:
 
+            def end(error: FabricError) -> None:
+                ended.append(error)
+                stop.set()
 
-def _failed(result: dict[str, Any] | None = None) -> Answer:
-    return Answer(End.FAILED, int(Status.INTERNAL_ERROR), result, Code.HANDLER_FAILED)
-
-
+            point.on_end(end)
+            for text in on:
+                action, _, target_type = text.partition(" ")
+                point.on_action(action, target_type.strip())(handler)
+            point.wait_ready()
+            ready.set()
+            if as_json:
+                say_json({"ready": point.identity.id})
+            else:
+                say(f"{point.identity.id}: ready for {', '.join(on)}")
+            stop.wait()
+            if ended:
+                raise ended[0]
+            point.finish_actions(grace_s)
+            handler.stop()
+            point.close(_TELL_S)
+    finally:
+        handler.stop()

@@ -44,6 +44,7 @@ BOUNDS = {
     "edge/outgoing.py:Outgoing._sealed": "_IN_FLIGHT_MAX, urgent URGENT_MAX; with an outbox one turn's",
     "edge/outgoing.py:Outgoing._fresh": "one turn's",
     "edge/outgoing.py:Outgoing._sources": "BEGUN_MAX records a source, of sources of which something waits; BUSY",
+    "edge/outgoing.py:Outgoing._left": "what waited and was in flight when the connection ended, until it is left",
     "edge/compose.py:Composer._labels": "_RULES_MAX; then computed anew",
     "edge/compose.py:Composer._streams": "STREAMS_MAX; the one left longest ago begins anew",
     # what it asks for
@@ -54,7 +55,14 @@ BOUNDS = {
     "edge/latest.py:Latest._waiting": "1",
     "edge/renewing.py:Renewing._asked": "ASKED_MAX; BUSY. Each ends after ASK_MS",
     "edge/renewal.py:Renewal._asked": "ASKED_MAX and its own one",
+    "edge/loop.py:EdgeLoop._listeners": "one for each thread or task in `run_forever`",
     "edge/calls.py:Calls._waiting": "WAITING_MAX of the program; BUSY. And one for each delivery in hand",
+    # what it executes
+    "edge/executing.py:Executing._waiting": "WAITING_MAX; HANDLERS_BUSY. Each ends with its time to live",
+    "edge/executing.py:Executing._answers": "one for each action in hand; a thread of its own takes them all",
+    "edge/executing.py:Executing._threads": "`actions_at_once`, and one more",
+    "edge/point.py:ControlPoint._awaited": "`actions_at_once`",
+    "edge/fitting.py:Fitted.result": "BYTES_MAX",
     # what it takes
     "edge/incoming.py:Incoming._subscriptions": "SUBSCRIBERS_MAX of SUBSCRIPTIONS_MAX patterns; TOO_LARGE",
     "edge/incoming.py:Incoming._durable": "SUBSCRIPTIONS_MAX; TOO_LARGE",

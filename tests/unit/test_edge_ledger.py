@@ -141,9 +141,9 @@ def test_a_second_program_waits_for_the_first_to_end_and_then_executes(start):
 def test_and_not_for_ever(start):
     start().execute()
     second = start().execute()
-    second.turn(T0 + 5_000)
+    second.turn(T0 + 11_000)
     with pytest.raises(FabricError) as raised:
-        second.turn(T0 + 6_000)
+        second.turn(T0 + 12_000)
     assert raised.value.code is Code.ALREADY_RUNNING and raised.value.next_step
 
 

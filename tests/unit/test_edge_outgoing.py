@@ -206,9 +206,9 @@ def test_the_end_fails_whoever_still_waits():
     for one in (sealed, waiting):
         with pytest.raises(FabricError):
             one.token.result()
-    after = draft(3)
-    made.add(after)
-    assert after.token.done()
+    with pytest.raises(FabricError) as refused:
+        made.add(draft(3))
+    assert refused.value.code is Code.CLOSED
 
 
 def test_publish_waits_for_room_or_says_so(monkeypatch):

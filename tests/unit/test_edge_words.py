@@ -115,7 +115,7 @@ def test_and_refused_when_it_says_something_else(body):
 def test_what_a_handler_returns_becomes_an_answer():
     assert answer_of(None) == Answer() and answer_of({"rule": 7}) == Answer(result={"rule": 7})
     assert answer_of(Answer(End.FAILED)).end is End.FAILED
-    assert answer_of(7) == failed(Code.HANDLER_FAILED)
+    assert answer_of(7) == failed(Code.HANDLER_FAILED, "it returned a value of type int, not a map")
     assert refused(Reject(Code.EXPIRED)).end is End.EXPIRED and refused(Reject(Code.NO_HANDLER)).end is End.REFUSED
 
 

@@ -27,7 +27,7 @@ from fabric.protocol.severity import Phase, Severity
 from fabric.protocol.tlp import Label
 from relays import terminal
 from relays.authority import Delegation, delegate, init_authority, keep_list, make_identities, revoke
-from relays.cli import actions, exits, joining, nearest, notices, points, revoking, running
+from relays.cli import actions, exits, handling, joining, nearest, notices, points, revoking, running
 from relays.cli.app import app
 from relays.demo.book import Book, Check
 from relays.demo.show import Show, targets_table
@@ -330,7 +330,7 @@ def test_notices_that_end_with_an_error(seen, stub, monkeypatch):
 @pytest.mark.parametrize("as_json", [False, True])
 def test_edge_run_says_what_it_executes(seen, as_json):
     action = Action("00", ALL, ALL, ALL, {}, ALL, Severity.LOW, Label.GREEN, 0, 0, (ALL,))
-    handler = actions.CommandHandler(["true"], 5.0, as_json)
+    handler = handling.CommandHandler(["true"], 5.0, as_json)
     seen(lambda: handler(action), shows=() if as_json else AS_IT_IS)
 
 

@@ -1,0 +1,28 @@
+"""What a program's own function raised, for this control point's log: bounded, and by whoever runs it only.
+
+A traceback holds the text of an error, which may hold what the function was given. It goes nowhere else.
+"""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+
+# The last lines, where the error is. Enough for some thirty frames.
+TRACE_CHARS_MAX = 4_000
+_FRAMES_MAX = 30
+
+
+def trace_of(error: BaseException) -> str:
+    """The traceback's end. Never raises, whatever the error does when it is shown."""
+    try:
+        lines = traceback.format_exception(type(error), error, error.__traceback__, limit=-_FRAMES_MAX, chain=False)
+        return "".join(lines)[-TRACE_CHARS_MAX:]
+    except Exception:  # noqa: BLE001 - an error that cannot be shown is known by its type at least
+        return type(error).__name__
+
+
+def place_of(error: BaseException) -> dict[str, str]:
+    """Its type and where it was raised, without its text: for what a program does with what others published."""
+    frames = traceback.extract_tb(error.__traceback__)[-1:]
+    return {"error": type(error).__name__, "at": "".join(f"{Path(f.filename).name}:{f.lineno}" for f in frames)}
