@@ -77,7 +77,7 @@ class ControlPoint:
         self._executing = Executing(
             self._loop, self._handlers, lambda handler, action: handler(action), self._log, at_once(actions_at_once)
         )
-        self._leaving = Leaving(self._loop, self._executing)
+        self._leaving = Leaving(self._loop, self._executing, self._log)
 
     def __enter__(self) -> ControlPoint:
         self.connect()
@@ -95,6 +95,7 @@ class ControlPoint:
         """Connect, or raise the reason: unreachable, or what the relay has against this identity."""
         try:
             self._loop.start()
+            self._leaving.begin()
             self._loop.wait_connected(self._connect_timeout_s)
         except BaseException:
             self._leave_at_once()
@@ -114,14 +115,17 @@ class ControlPoint:
         NOT_HELD with the number of records that are not known to be held, and will not be sent any more. Leaving
         `with` is this; with an exception it waits for nothing, and the number stands in the log.
         """
-        lost = self._leaving.leave(to_seconds(timeout_s, "a timeout_s"))
+        bound_s = to_seconds(timeout_s, "a timeout_s")
+        try:
+            lost = self._leaving.leave(bound_s)
+        except BaseException:  # Ctrl-C while it waited
+            self._leave_at_once()
+            raise
         if lost:
             raise self._leaving.not_held(lost)
 
     def _leave_at_once(self) -> None:
-        lost = self._leaving.leave(0.0)
-        if lost:
-            self._log.warning("left without waiting: not all is held", records=lost)
+        self._leaving.tell_left(self._leaving.leave(0.0))
 
     def run_forever(self) -> None:
         """Until Ctrl-C, SIGTERM, or `close` in another thread. Raises what else ended the connection for good.

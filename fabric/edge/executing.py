@@ -43,6 +43,8 @@ AT_ONCE = 8
 WAITING_MAX = 1_024
 # How often those are looked at that wait: an answer that one came too late is for somebody who waits for it.
 _LOOK_S = 0.1
+# A line in the log now and then says as much as one for each action that has to wait.
+_SAY_MS = 10_000
 
 
 class _Task(NamedTuple):
@@ -84,6 +86,7 @@ class Executing:
         self._threads: list[threading.Thread] = []
         self._running = 0
         self._open = 0  # actions taken, until their answer is on its way
+        self._say_ms = 0
         self._finishing = False
         self._abandoned = False
 
@@ -114,16 +117,14 @@ class Executing:
                 heapq.heappush(self._waiting, (header.lane, next(self._numbers), task))
                 self._start_threads()
                 self._changed.notify_all()
-        if self._is_full():
+            say = self._running + len(self._waiting) > self._at_once and now_ms >= self._say_ms
+            if say:
+                self._say_ms = now_ms + _SAY_MS
+        if say:
             self._log.warning(
-                "all handlers are busy", running=self._running, waiting=len(self._waiting),
+                "all handlers are busy", running=self._at_once, waiting=len(self._waiting),
                 next="make them faster, or give the control point more of them",
             )
-
-    def _is_full(self) -> bool:
-        """Whether somebody has just begun to wait behind all handlers."""
-        with self._changed:
-            return self._running == self._at_once and len(self._waiting) == 1
 
     # -- from any thread --------------------------------------------------------------------------------
 

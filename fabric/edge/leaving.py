@@ -8,8 +8,11 @@ for that cannot come any more: the end of the connection ends it.
 
 from __future__ import annotations
 
+import atexit
 import time
 from collections.abc import Callable
+
+import structlog
 
 from fabric.edge.executing import Executing
 from fabric.edge.loop import EdgeLoop
@@ -23,10 +26,23 @@ CLOSE_TIMEOUT_S = 60.0
 class Leaving:
     """Every call may block, and belongs to a thread of the program's."""
 
-    def __init__(self, loop: EdgeLoop, executing: Executing, now_s: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, loop: EdgeLoop, executing: Executing, log: structlog.typing.FilteringBoundLogger,
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._loop = loop
         self._executing = executing
+        self._log = log
         self._now_s = now_s
+
+    def begin(self) -> None:
+        """There is a connection. A program that ends without leaving it is told, as far as there is anybody to tell."""
+        atexit.register(self._forgotten)
+
+    def _forgotten(self) -> None:
+        left = self._loop.outgoing.owed
+        if left > 0:
+            self._log.error("the program ended without close(): not all is held", records=left)
 
     def flush(self, timeout_s: float | None) -> None:
         """Until it is known of all that was published what became of it. Raises TIMED_OUT, or what ended it, with how
@@ -44,6 +60,7 @@ class Leaving:
     def leave(self, timeout_s: float | None) -> int:
         """End the connection. How many records are not known to be held, and are not sent any more; 0 the next time."""
         loop = self._loop
+        atexit.unregister(self._forgotten)
         if not loop.runs:
             timeout_s = 0.0
         deadline_s = None if timeout_s is None else self._now_s() + timeout_s
@@ -55,6 +72,11 @@ class Leaving:
             loop.stop()
             self._executing.abandon()
         return loop.outgoing.take_left()
+
+    def tell_left(self, records: int) -> None:
+        """Of whoever leaves by an error, which says enough: the number is in the log."""
+        if records:
+            self._log.warning("left without waiting: not all is held", records=records)
 
     def not_held(self, records: int) -> FabricError:
         """What whoever leaves in peace is told."""

@@ -128,7 +128,7 @@ class ControlPoint:
         self._awaited: dict[Future[Any], None] = {}  # of async handlers at work
         self._log = edge_log(self.identity.id)
         self._executing = Executing(self._loop, self._handlers, self._call, self._log, at_once(actions_at_once))
-        self._leaving = Leaving(self._loop, self._executing)
+        self._leaving = Leaving(self._loop, self._executing, self._log)
 
     async def __aenter__(self) -> ControlPoint:
         await self.connect()
@@ -147,6 +147,7 @@ class ControlPoint:
         self._asyncio = asyncio.get_running_loop()
         try:
             await asyncio.to_thread(self._loop.start)
+            self._leaving.begin()
             await asyncio.to_thread(self._loop.wait_connected, self._connect_timeout_s)
         except BaseException:
             await self._leave_at_once()
@@ -166,7 +167,12 @@ class ControlPoint:
         NOT_HELD with the number of records that are not known to be held, and will not be sent any more. Leaving
         `async with` is this; with an exception it waits for nothing, and the number stands in the log.
         """
-        lost = await self._leave(to_seconds(timeout_s, "a timeout_s"))
+        bound_s = to_seconds(timeout_s, "a timeout_s")
+        try:
+            lost = await self._leave(bound_s)
+        except BaseException:  # it was cancelled while it waited
+            await self._leave_at_once()
+            raise
         if lost:
             raise self._leaving.not_held(lost)
 
@@ -182,9 +188,7 @@ class ControlPoint:
             self._waiters.shutdown(wait=False, cancel_futures=True)
 
     async def _leave_at_once(self) -> None:
-        lost = await self._leave(0.0)
-        if lost:
-            self._log.warning("left without waiting: not all is held", records=lost)
+        self._leaving.tell_left(await self._leave(0.0))
 
     async def run_forever(self) -> None:
         """Until Ctrl-C, SIGTERM, or `close` in another task. Raises what else ended the connection for good.

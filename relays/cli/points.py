@@ -18,11 +18,14 @@ from fabric.protocol.lifetime import parse_duration
 from relays.cli.exits import FAILED, PARTLY, SHORT, command
 from relays.cli.notices import tell_notice
 from relays.cli.options import As, AsJson, FieldLabels_, Label_, Outbox_, Severity_, Ttl, needed
+from relays.cli.stopping import term_as_ctrl_c
 from relays.reading import Gap, Input, parse_record, read_text
 from relays.terminal import Cell, Screen, say, say_json
 
 # With an outbox everything is safe already: how long a command waits for the relay to have it too.
 _DRAIN_S = 5.0
+# After Ctrl-C or SIGTERM, how long `send` waits for the relay to hold what was read by then.
+_STOP_S = 5.0
 
 
 def field_labels(given: list[str] | None) -> dict[str, str]:
@@ -111,7 +114,10 @@ def send(
     be reached, and the same command goes on where it stopped, over rotations too, without a line twice. Rotated files
     are found beside the file, by name and content, compressed ones too; what cannot be found again is named and counted.
 
-    Exit codes: 0 all held, or kept in the outbox, 3 some lines were skipped, refused or lost, 5 denied, 69 unreachable.
+    Ctrl-C and SIGTERM end it when what was read by then is held, or after five seconds: then it says how much was not.
+
+    Exit codes: 0 all held, or kept in the outbox, 3 some lines were skipped, refused or lost, 5 denied, 6 stopped before
+    all was held, 69 unreachable.
 
     Example: fabric send conn.log --as zeek-p1 --topic detections.zeek.conn --label green --field-label id.orig_h=amber
     """
@@ -126,7 +132,8 @@ def send(
     point = ControlPoint(needed(identity), outbox=outbox)
     point.on_refused(sender.refuse)
     point.on_notice(lambda notice: tell_notice(notice, screen, as_json))
-    with point, screen.progress(shown=not as_json and screen.is_terminal) as begin:
+    unheld: FabricError | None = None
+    with term_as_ctrl_c(), point, screen.progress(shown=not as_json and screen.is_terminal) as begin:
         lines = Input(file, topic, follow, point.position_of)
         if lines.is_awaited and not as_json:
             screen.say(f"waiting for {file}")
@@ -149,6 +156,11 @@ def send(
                 sender.add(line.number, point.publish_later(topic, content, position=position, **options))
         except KeyboardInterrupt:
             screen.say("stopping: waiting for what is on its way")
+            if outbox is None:
+                try:
+                    point.close(_STOP_S)
+                except FabricError as error:
+                    unheld = error
         sender.settle(block=True)
         bar.update(sender.held)
         waiting = 0 if outbox is None or point.drain(_DRAIN_S) else point.waiting
@@ -162,6 +174,8 @@ def send(
         say(f"{sender.held} held, {sender.skipped} skipped, {sender.refused} refused{gaps} in {took:.1f} s")
         if waiting:
             say(_waits(waiting, outbox))
+    if unheld is not None:
+        raise unheld
     if sender.last_error is not None and not sender.held:
         raise sender.last_error
     if sender.skipped or sender.refused or sender.gaps:
