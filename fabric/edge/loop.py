@@ -227,12 +227,11 @@ class EdgeLoop:
 
     def stop(self, timeout_s: float = 5.0) -> None:
         """Say goodbye and end. Nobody waits here for what is not held yet: `Leaving` does."""
-        if self._stopping:
-            return
-        self.leaving = self._stopping = True
-        self._calls.wake()
-        if not self._thread.ident:  # it was never started: what was added before has nobody else to be ended by
-            self._end(FabricError(Code.CLOSED))
+        if not self._stopping:
+            self.leaving = self._stopping = True
+            self._calls.wake()
+            if not self._thread.ident:  # it was never started: what was added has nobody else to be ended by
+                self._end(FabricError(Code.CLOSED))
         if self.runs:
             self._thread.join(timeout_s)
 

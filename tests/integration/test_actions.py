@@ -167,7 +167,7 @@ def test_one_program_of_an_identity_executes_at_a_time(house, walls):
     second = mid.start(waits=False)
     (outcome,) = act(house, net("192.0.2.50"), "id=fw-m", code=0).values()
     assert outcome["end"] == "completed" and mid.runs("192.0.2.50") == 1
-    said = json.loads(second.wait(20).err.splitlines()[-1])["error"]
+    said = json.loads(second.wait(40).err.splitlines()[-1])["error"]
     assert said["code"] == "E913" and "ledger" in said["detail"] and said["next"]
 
 

@@ -324,6 +324,30 @@ def test_in_asyncio_too(house):
     asyncio.run(program())
 
 
+FORGETFUL = """
+import sys
+from pathlib import Path
+from fabric.edge.blocking import ControlPoint
+from fabric.edge.identity import load_identity
+point = ControlPoint(load_identity(Path(sys.argv[1])))
+point.connect()
+print("ready", flush=True)
+sys.stdin.readline()
+point.publish_later("detections.x", {})
+"""
+
+
+def test_a_program_that_ends_without_leaving_is_told(house):
+    process = subprocess.Popen(
+        [sys.executable, "-c", FORGETFUL, str(house.identity("zeek-1").folder)], stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )
+    assert process.stdout.readline() == "ready\n"
+    with house.frozen(house.pid("hq")):
+        _, err = process.communicate("go\n", timeout=20)
+    assert process.returncode == 0 and "ended without close()" in err
+
+
 PROGRAM = """
 import asyncio, sys
 from fabric.edge import ControlPoint as Async

@@ -1,0 +1,290 @@
+"""Actions at work: how many at a time, who waits and for how long, and that each ends in one answer."""
+
+import threading
+import time
+from concurrent.futures import Future
+from types import SimpleNamespace
+
+import pytest
+import structlog
+from structlog.testing import capture_logs
+
+from fabric.edge import executing
+from fabric.edge.executing import Executing
+from fabric.edge.handlers import Answer, Handlers
+from fabric.edge.identity import Defaults
+from fabric.protocol.actions import End
+from fabric.protocol.envelope import Kind
+from fabric.protocol.errors import Code, FabricError, Reject
+from fabric.protocol.ready import Delivery
+from fabric.protocol.severity import Severity
+from fabric.protocol.tlp import Label
+from tests.support import EVERYTHING, T0, Authority, verified
+
+ORIGIN = Authority("executing").issue("soar-1", grants=EVERYTHING)
+CLOSED = FabricError(Code.CLOSED)
+
+
+def action(number, severity=Severity.HIGH, ttl_ms=60_000, body=None):
+    address = f"192.0.2.{number}"
+    message = verified(
+        ORIGIN, kind=Kind.ACTION, topic="deny.ipv4_net", to="all", severity=severity, ttl_ms=ttl_ms,
+        records=[body or {"action": "deny", "target": {"ipv4_net": address}, "args": {}}],
+    )
+    return Delivery(message, 0, ())
+
+
+class Loop:
+    """What of a connection an execution asks for. `refuses`: why each that is published is not taken."""
+
+    def __init__(self):
+        self.identity = SimpleNamespace(id="fw-1", defaults=Defaults(Label.GREEN, {}))
+        self.now_ms = T0
+        self.clock = SimpleNamespace(now_ms=lambda: self.now_ms)
+        self.late = None
+        self.refuses = []
+        self.ended = None
+        self.published = []  # (correlation, record)
+        self.changed = threading.Condition()
+
+    def still_valid(self, _delivery, _arrived_ms):
+        return self.late
+
+    def publish(self, stamp, record):
+        future = Future()
+        with self.changed:
+            problem = self.refuses.pop(0) if self.refuses else None
+            self.published.append((stamp, record))
+            self.changed.notify_all()
+        if isinstance(problem, Exception):
+            if problem is CLOSED:
+                raise problem
+            future.set_exception(problem)
+        else:
+            future.set_result("id")
+        return future
+
+    def wait(self, count):
+        with self.changed:
+            assert self.changed.wait_for(lambda: len(self.published) >= count, 10), f"{count} answers"
+        return [record for _, record in self.published]
+
+
+@pytest.fixture
+def loop():
+    return Loop()
+
+
+@pytest.fixture
+def start(loop):
+    made = []
+
+    def begin(handler, at_once=2):
+        handlers = Handlers(["deny ipv4_net"])
+        handlers.add("deny", "ipv4_net", handler)
+        made.append(Executing(loop, handlers, lambda call, given: call(given), structlog.get_logger(), at_once))
+        return made[-1]
+
+    yield begin
+    for one in made:
+        one.finish(0.0)
+        one.abandon()
+
+
+class Gate:
+    """A handler that works until it is let go."""
+
+    def __init__(self):
+        self.at_work = []
+        self.open = threading.Event()
+        self.changed = threading.Condition()
+
+    def __call__(self, given):
+        with self.changed:
+            self.at_work.append(given.target)
+            self.changed.notify_all()
+        assert self.open.wait(10)
+
+    def wait(self, count):
+        with self.changed:
+            assert self.changed.wait_for(lambda: len(self.at_work) >= count, 10)
+
+
+def test_no_more_than_so_many_run_at_a_time_and_the_log_says_once_that_some_wait(start):
+    gate = Gate()
+    with capture_logs() as logs:
+        one = start(gate)
+        for number in range(5):
+            one.take(action(number))
+        gate.wait(2)
+        assert one.use == (2, 3, 2) and len(gate.at_work) == 2
+        gate.open.set()
+        gate.wait(5)
+    (said,) = [line for line in logs if line["event"] == "all handlers are busy"]
+    assert said["running"] == 2 and said["next"]
+
+
+def test_the_most_urgent_one_that_waits_is_next(start, loop):
+    gate = Gate()
+    one = start(gate, at_once=1)
+    one.take(action(1))
+    gate.wait(1)
+    for number, severity in ((2, Severity.LOW), (3, Severity.HIGH), (4, Severity.LOW), (5, Severity.CRITICAL)):
+        one.take(action(number, severity))
+    gate.open.set()
+    loop.wait(5)
+    assert gate.at_work == [f"192.0.2.{number}" for number in (1, 5, 3, 2, 4)]
+
+
+def test_who_waits_until_its_time_is_over_is_expired_and_never_begun(start, loop):
+    gate = Gate()
+    with capture_logs() as logs:
+        one = start(gate, at_once=1)
+        one.take(action(1))
+        gate.wait(1)
+        one.take(action(2, ttl_ms=2_000))
+        one.take(action(3, ttl_ms=60_000))
+        loop.now_ms += 2_000
+        (record,) = loop.wait(1)
+    assert (record["end"], record["code"], record["by"]) == ("expired", "E719", "fw-1")
+    assert [line["count"] for line in logs if line["event"].startswith("actions expired")] == [1]
+    gate.open.set()
+    loop.wait(3)
+    assert gate.at_work == ["192.0.2.1", "192.0.2.3"]
+
+
+def test_time_is_asked_immediately_before_the_handler_too(start, loop):
+    gate = Gate()
+    one = start(gate)
+    loop.late = Reject(Code.CLOCK_SUSPECT)
+    one.take(action(1))
+    assert loop.wait(1)[0]["code"] == Code.CLOCK_SUSPECT.label and not gate.at_work
+
+
+def test_more_than_may_wait_are_refused(start, loop, monkeypatch):
+    monkeypatch.setattr(executing, "WAITING_MAX", 2)
+    gate = Gate()
+    one = start(gate, at_once=1)
+    one.take(action(0))
+    gate.wait(1)
+    for number in range(1, 4):
+        one.take(action(number))
+    assert [(r["end"], r["code"]) for r in loop.wait(1)] == [("refused", "E719")] and one.use.waiting == 2
+    gate.open.set()
+    loop.wait(4)
+
+
+def boom(_):
+    raise ValueError("no route to 198.51.100.7" + "x" * 9_999)
+
+
+def leave(_):
+    raise SystemExit(0)
+
+
+def interrupt(_):
+    raise KeyboardInterrupt
+
+
+class Unshown(Exception):
+    def __str__(self):
+        raise RuntimeError
+
+
+def unshown(_):
+    raise Unshown
+
+
+@pytest.mark.parametrize("handler", [boom, leave, interrupt, unshown, lambda _: 7, lambda _: Answer(End.UNKNOWN),
+                                     lambda _: Answer(status="ok"), lambda _: Answer(result=[1])])
+def test_whatever_a_handler_does_it_ends_in_an_answer_and_the_next_one_runs(start, loop, handler):
+    with capture_logs() as logs:
+        one = start(handler, at_once=1)
+        one.take(action(1))
+        one.take(action(2))
+        records = loop.wait(2)
+    assert [(r["end"], r["code"], r["status"]) for r in records] == [("failed", "E709", 500)] * 2
+    assert "198.51.100.7" not in str(records)
+    for line in logs:
+        assert len(line.get("trace", "")) <= 4_000
+    if handler is boom:
+        assert logs[0]["error"] == "ValueError" and "xxxx" in logs[0]["trace"]
+
+
+def test_a_body_that_says_something_else_and_no_handler_are_answered_too(start, loop):
+    one = start(Gate())
+    one.take(action(1, body={"action": "allow"}))
+    assert loop.wait(1)[0]["code"] == Code.BAD_ACTION.label
+    one._handlers._handlers.clear()
+    one.take(action(2))
+    assert loop.wait(2)[1]["code"] == Code.NO_HANDLER.label
+
+
+@pytest.mark.parametrize("code", [Code.CLEARANCE_DENIED, Code.TOO_LARGE, Code.BAD_INPUT])
+def test_a_result_that_is_refused_on_its_way_is_told_without_itself(start, loop, code):
+    loop.refuses = [FabricError(code, "some detail")]
+    one = start(lambda _: Answer(result={"rule": 7}, label=Label.RED))
+    one.take(action(1))
+    first, second = loop.wait(2)
+    assert first["result"] == {"rule": 7}
+    assert (second["end"], second["code"], "result" in second) == ("completed", "E715", False)
+    assert code.cause in second["reason"] and "some detail" not in second["reason"]
+    assert [stamp.label for stamp, _ in loop.published] == [Label.RED, Label.GREEN]
+    assert one.finish(5) == 0
+
+
+def test_it_is_tried_once_more_and_not_for_ever(start, loop):
+    loop.refuses = [FabricError(Code.PUBLISH_DENIED)] * 9
+    with capture_logs() as logs:
+        one = start(lambda _: {"rule": 7})
+        one.take(action(1))
+        loop.wait(2)
+        assert one.finish(5) == 0
+    assert len(loop.published) == 2 and logs[-1]["event"] == "result not sent"
+
+
+def test_after_the_end_it_is_in_the_log_that_nobody_was_told(start, loop):
+    loop.refuses = [CLOSED]
+    with capture_logs() as logs:
+        one = start(lambda _: None)
+        one.take(action(1))
+        loop.wait(1)
+        assert one.finish(5) == 0
+    assert (logs[-1]["event"], logs[-1]["code"]) == ("result not sent", "E910")
+
+
+def test_finishing_refuses_what_waits_and_what_comes_and_waits_for_what_runs(start, loop):
+    gate = Gate()
+    one = start(gate, at_once=1)
+    one.take(action(1))
+    gate.wait(1)
+    one.take(action(2))
+    assert one.finish(0.05) == 1
+    one.take(action(3))
+    assert [(r["end"], r["code"]) for r in loop.wait(2)] == [("refused", "E716")] * 2
+    gate.open.set()
+    assert one.finish(10) == 0 and loop.published[-1][1]["end"] == "completed"
+
+
+def test_a_handler_that_finishes_its_own_control_point_does_not_wait_for_itself(start, loop):
+    one = start(lambda _: {"left": one.finish(10)})
+    began = time.monotonic()
+    one.take(action(1))
+    assert loop.wait(1)[0]["result"] == {"left": 0} and time.monotonic() - began < 5
+
+
+def test_no_thread_keeps_a_program_from_its_end_and_those_that_wait_go(start):
+    gate = Gate()
+    with capture_logs() as logs:
+        one = start(gate)
+        for number in range(3):
+            one.take(action(number))
+        gate.wait(2)
+        assert all(thread.daemon for thread in one._threads) and len(one._threads) == 3
+        one.finish(0.0)
+        one.abandon()
+    assert [line["running"] for line in logs if line["event"].startswith("closed while")] == [2]
+    gate.open.set()
+    for thread in one._threads:
+        thread.join(10)
+        assert not thread.is_alive()
