@@ -146,9 +146,8 @@ class _Conversation:
 
     def _write(self, number: int) -> None:
         try:
-            self._given = self._given[os.write(number, self._given[:_CHUNK_BYTES]) :]
-        except BlockingIOError:
-            return
+            # Not buffered: as much as the pipe has room for, or None where it has none.
+            self._given = self._given[self._open[number].write(self._given[:_CHUNK_BYTES]) or 0 :]
         except OSError:  # it does not want to read it
             self._given = self._given[:0]
         if not self._given:
