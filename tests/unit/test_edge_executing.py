@@ -208,7 +208,8 @@ def test_whatever_a_handler_does_it_ends_in_an_answer_and_the_next_one_runs(star
     for line in logs:
         assert len(line.get("trace", "")) <= 4_000
     if handler is boom:
-        assert logs[0]["error"] == "ValueError" and "xxxx" in logs[0]["trace"]
+        first = next(line for line in logs if line["event"] == "handler failed")
+        assert first["error"] == "ValueError" and "xxxx" in first["trace"]
 
 
 def test_a_body_that_says_something_else_and_no_handler_are_answered_too(start, loop):
