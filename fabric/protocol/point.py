@@ -14,6 +14,7 @@ from typing import NamedTuple
 from fabric.protocol.announce import announce, announce_all, answered, next_frames, pass_on
 from fabric.protocol.credentials import NodeKind
 from fabric.protocol.custody import Custody
+from fabric.protocol.dedup import seen_until_ms
 from fabric.protocol.envelope import Header, Kind
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.lifetime import check_lifetime, remaining_ms
@@ -304,7 +305,7 @@ class Point(Node):
             self.nack(link, message.id, fitted)
             return
         header = message.header
-        until_ms = now_ms + header.ttl_ms + self.skew_ms
+        until_ms = seen_until_ms(header, now_ms)
         if header.kind is Kind.ACTION:
             link.consumed_bytes[lane] += len(item.envelope)
             self.custody.saw(message.id, item.direction, until_ms, ready, header)

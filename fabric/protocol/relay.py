@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from fabric.protocol.dedup import seen_until_ms
 from fabric.protocol.envelope import Kind
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.lifetime import check_lifetime
@@ -81,7 +82,7 @@ class Relay(Revoking):
             return
         self.ack(link, visit)
         if seen_as != message.id:
-            until_ms = now_ms + stripped.header.ttl_ms + self.skew_ms
+            until_ms = seen_until_ms(stripped.header, now_ms)
             self.custody.saw(seen_as, item.direction, until_ms, ready, stripped.header)
         if item.moved:
             self._route_moved(stripped, item, now_ms, ready)

@@ -10,14 +10,14 @@ from fabric.protocol.dedup import Dedup
 from fabric.protocol.dispatches import Dispatches
 from fabric.protocol.envelope import Kind
 from fabric.protocol.errors import Code
-from fabric.protocol.limits import ACTIONS_PER_S, POINT_QUOTA_BYTES
+from fabric.protocol.limits import ACTIONS_PER_S, POINT_QUOTA_BYTES, SKEW_MS
 from fabric.protocol.outbox import visit_of
 from fabric.protocol.point import Point
 from fabric.protocol.ready import Delivery, Handled
 from fabric.protocol.relay import Relay
 from fabric.protocol.severity import Severity
 from fabric.protocol.tlp import Label
-from fabric.protocol.wire import Ack, Bye, Data, Direction, Intro, Item, Nack, Role
+from fabric.protocol.wire import Ack, Bye, Data, Direction, Intro, Item, Nack, Ping, Pong, Role
 from tests.conversation import Conversation
 from tests.support import EVERYTHING, HOUR_MS, T0, Authority, entropy, verified
 
@@ -364,6 +364,35 @@ def test_i_flush_what_it_remembers_and_give_it_the_action_again(wall):
     assert len(wall.told(Delivery)) == 100
     wall.send(wall.link, action, DOWN, targets=("fw-0",))
     assert wall.told(Delivery) == []
+
+
+@pytest.mark.parametrize("ahead_ms", [0, 2_000, SKEW_MS])
+@pytest.mark.parametrize("told_ms", [0, -SKEW_MS])
+def test_i_wait_until_it_has_forgotten_and_the_signed_bound_has_not_passed(wall, ahead_ms, told_ms):
+    """Of the age I may say what I like, of the time what is within the skew; and the requester's clock may be ahead."""
+    action = deny(ttl_ms=60_000, issued_at_ms=T0 + ahead_ms)
+    wall.say(wall.link, Pong(T0, T0 + SKEW_MS, ()))
+    wall.send(wall.link, action, DOWN, targets=("fw-0",))
+    assert len(wall.told(Delivery)) == 1
+    for _ in range(240):
+        wall.now_ms += 1_000
+        wall.say(wall.link, Pong(wall.now_ms, wall.now_ms + told_ms, ()))
+        wall.send(wall.link, action, DOWN, targets=("fw-0",))
+    assert wall.told(Delivery) == [] and not wall.core.clock_suspect
+
+
+@pytest.mark.parametrize("ahead_ms", [0, 2_000, SKEW_MS])
+def test_i_make_it_old_and_then_young_again(stage, ahead_ms):
+    """As a child: the relay counts my age to know when the action is over, and takes it again afterwards."""
+    talk, action = stage.talk, deny(ttl_ms=60_000, issued_at_ms=T0 + ahead_ms)
+    talk.say(stage.west, Intro([SOAR.credential.raw]))
+    for age_ms in (59_999, *[0] * 240):
+        item = Item(UP, age_ms, [], [], action.raw)
+        talk.say(stage.west, Data(action.header.lane, talk.now_ms, [item]))
+        talk.now_ms += 1_000
+        for link in (stage.east, stage.west, stage.soar, *stage.walls):
+            talk.say(link, Ping(talk.now_ms))
+    assert stage.targets(stage.east) == ["fw-2"] and talk.count("reported:selected") == 1
 
 
 def test_i_give_it_so_many_of_one_requester_that_it_forgets(wall):
