@@ -111,8 +111,9 @@ LANE_WINDOW_BYTES: Final = 524_288
 LANE_QUOTA_BYTES: Final = 67_108_864
 # What may wait for one control point: a slow reader loses its own oldest before it can fill a lane for everybody.
 POINT_QUOTA_BYTES: Final = 16_777_216
-# Actions are remembered until nobody would take them any more, an hour and a little at most, and never forgotten before:
-# these many, of which one requester alone may have four fifths. At its rate that is what it can ask for in that time.
+# Actions are remembered until nobody would take them any more, an hour and a little at most, and never forgotten
+# before: these many, of which one requester alone may have four fifths. At its rate that is what it can ask for in that
+# time.
 ACTIONS_SEEN_MAX: Final = 100_000
 ACTIONS_PER_S: Final = 20
 # How long after its ttl, from when it was taken, an action may still pass for being in time, whatever others say of its
