@@ -121,7 +121,8 @@ class Point(Node):
         ready.deliver.append(Disconnected(Reject(Code.CLOSED), final=False))
 
     def on_refused(self, link: Link, reason: Reject, now_ms: int, ready: Ready) -> None:
-        ready.deliver.append(Disconnected(reason, final=reason.code in _FINAL))
+        relay = link.peer.id if link.peer is not None else link.expects
+        ready.deliver.append(Disconnected(reason, reason.code in _FINAL, relay))
 
     def on_renewed(self, now_ms: int, ready: Ready) -> None:
         self._want(self.wanted._replace(epoch=max(self.wanted.epoch + 1, self.fabric_now(now_ms))), ready)
