@@ -51,8 +51,11 @@ class Relay(Revoking):
                    ready: Ready) -> None:
         link.consumed_bytes[lane] += len(item.envelope)
         self.counters["received"] += 1
-        visit = seen_as = visit_of(message.id, item.moved, item.targets)
+        visit = visit_of(message.id, item.moved, item.targets)
         problem = check_direction(message.header.kind, link.peer_role, item.direction) or _check_beginning(link, item)
+        if self._is_forgotten(message, item, now_ms):
+            item = item._replace(moved=0, targets=[])
+        seen_as = visit_of(message.id, item.moved, item.targets)
         if problem is None and self._made_a_circle(item, message, now_ms):
             # It was here and went to who is below now. Taken for a repeat it would be lost, so it is known by its way.
             seen_as = visit_of(message.id, len(item.hops), item.hops)

@@ -290,14 +290,43 @@ def test_i_give_back_what_nobody_above_has_seen(kind):
     """So that it goes down from where I like, past whoever would have asked questions."""
     stage = Stage()
     talk, action = stage.talk, deny()
-    message, target, code = {
-        Kind.INTEL: (verified(ZEEK, kind=Kind.INTEL, topic="intel.fake"), "soar", Code.WRONG_DIRECTION),
+    message, target, *code = {
+        Kind.INTEL: (verified(ZEEK, kind=Kind.INTEL, topic="intel.fake"), "soar"),
         Kind.RESULT: (answer(WALLS[0], action), "soar", Code.NOT_A_TARGET),
         Kind.ACTION: (action, "fw-0", Code.WRONG_DIRECTION),
     }[kind]
     give(talk, stage.west, message, moved=1, targets=[target])
-    assert codes(talk, stage.west) == [code]
+    assert codes(talk, stage.west) == code
     assert talk.items(stage.soar) == talk.items(stage.walls[0]) == []
+
+
+def test_i_give_back_intel_for_one_that_nobody_above_has_seen_and_everybody_gets_it(stage):
+    talk = stage.talk
+    readers = [talk.connect(READER, Role.POINT, session=session) for session in (b"1" * 16, b"2" * 16)]
+    for reader, session in zip(readers, (b"1" * 16, b"2" * 16), strict=True):
+        talk.attach(reader, READER, "hq", "intel.>", session=session)
+    talk.attach(stage.east, READER, "east", "intel.>", session=b"3" * 16)
+    give(talk, stage.west, verified(ZEEK, kind=Kind.INTEL, topic="intel.fake"), moved=1, targets=["east"])
+    assert [len(talk.items(link)) for link in (*readers, stage.east)] == [1, 1, 1]
+
+
+def test_intel_that_waited_for_a_reader_follows_it_though_the_root_has_forgotten_it(stage):
+    """Nobody attacks: it waited for days at a relay, and the root sees thousands a second."""
+    talk = stage.talk
+    talk.core.custody.dedup = Dedup(seen_max=10)
+    talk.attach(stage.west, READER, "west", "intel.>", session=b"d" * 16)
+    intel = verified(ZEEK, kind=Kind.INTEL, topic="intel.bad", ttl_ms=24 * HOUR_MS)
+    give(talk, stage.east, intel)
+    assert [item.targets for item in talk.items(stage.west)] == [[]]
+    talk.say(stage.west, Ack([intel.id]))
+    for n in range(20):
+        give(talk, stage.east, verified(ZEEK, sequence=n))
+    talk.attach(stage.east, READER, "east", "intel.>", session=b"d" * 16, epoch=2)
+    talk.items(stage.east)
+    acked(talk, stage.west)
+    give(talk, stage.west, intel, moved=1, targets=["reader"], hops=["east", "hq", "west"])
+    assert codes(talk, stage.west) == [] and acked(talk, stage.west) == [visit_of(intel.id, 1, ["reader"])]
+    assert [(item.envelope, item.hops) for item in talk.items(stage.east)] == [(intel.raw, ["east", "hq"])]
 
 
 @pytest.mark.parametrize("kind", [Kind.INTEL, Kind.RESULT, Kind.ACTION])
