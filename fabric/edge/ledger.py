@@ -5,6 +5,10 @@ does not execute it again; with or without an outbox, since every program of the
 identity's folder. One program executes at a time: another waits some seconds for it to end, and then ends itself with
 ALREADY_RUNNING. What was issued before there was a file nobody can know: it is refused (NOT_KNOWN_HERE). Without a disk
 that can be written nothing is executed: the connection ends with SPOOL_FAILED.
+
+A machine's clock may be years off when a program begins and be put right while it runs. So the file has the fabric's
+time, as it was known; and what an earlier program took is remembered for as long as an action may live from now on,
+whatever the clocks say.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from fabric.edge.calls import Calls
 from fabric.edge.spool import Spool
 from fabric.protocol.envelope import Header
 from fabric.protocol.errors import Code, FabricError, Reject
+from fabric.protocol.limits import ACTION_SPARE_MS, ACTIONS_SEEN_MAX, TTL_MAX_MS
 from fabric.protocol.point import Point
 from fabric.protocol.ready import Delivery, KeepPosition, Op, Ready, SeenAction
 
@@ -29,6 +34,10 @@ _SWEEP_MS = 1_000
 _SINCE = "since"
 # Clocks that were measured over a network agree by this. No program ends and begins anew without its file within it.
 _CLOCKS_MS = 1_000
+# What an earlier program took can be repeated for no longer than this.
+_ACTION_MS_MAX = TTL_MAX_MS["action"] + ACTION_SPARE_MS
+# What is over by this machine's clock may fill no more than this of the memory: new actions are to find room.
+_OVER_MAX = ACTIONS_SEEN_MAX // 4
 
 
 class Ledger:
@@ -43,7 +52,10 @@ class Ledger:
         self._give_up_ms = 0
         self._look_ms = 0
         self._spool: Spool | None = None
-        self._since_ms = 0
+        # By the fabric's time as far as it was known; of a new file it is when it was opened, by the steady clock.
+        self._since_ms: int | None = None
+        self._opened_ms = 0
+        self._is_settled = False  # what the file says of its beginning is by a clock that the parent confirmed
 
     def execute(self, take: Callable[[Delivery], None]) -> None:
         """From any thread: actions are for this session from when the file is had; `take` runs on the loop's thread."""
@@ -62,7 +74,8 @@ class Ledger:
             return
         if self._spool is not None:
             self._look_ms = now_ms + _SWEEP_MS
-            self._spool.sweep(now_ms)
+            self._spool.sweep(self._surely(now_ms))
+            self._settle(now_ms)
         elif self._take is not None:
             self._look_ms = now_ms + _TRY_MS
             try:
@@ -76,13 +89,37 @@ class Ledger:
 
     def _open(self, now_ms: int) -> None:
         self._spool = Spool(self._path, ballast_bytes=0)
-        ops = self._spool.load(now_ms)
+        ops = self._spool.load(self._surely(now_ms))
+        self._opened_ms = now_ms
         since = [op.position for op in ops if isinstance(op, KeepPosition) and op.source == _SINCE]
-        if not since or self._spool.quarantined:  # new, or some of it cannot be read
-            since = [str(now_ms)]
-            self._spool.commit([KeepPosition(_SINCE, since[0])])
-        self._since_ms = int(since[0])
-        self._core.restore([op for op in ops if isinstance(op, SeenAction)], now_ms)
+        if since and not self._spool.quarantined:
+            self._since_ms = int(since[0])
+        else:  # new, or some of it cannot be read
+            self._spool.commit([KeepPosition(_SINCE, str(self._core.fabric_now(now_ms)))])
+        actions = sorted((op for op in ops if isinstance(op, SeenAction)), key=lambda op: op.until_ms, reverse=True)
+        live = sum(op.until_ms > self._surely(now_ms) + TTL_MAX_MS["action"] for op in actions)
+        until_ms = now_ms + _ACTION_MS_MAX
+        taken = actions[: max(live, _OVER_MAX)]
+        self._core.restore([op._replace(until_ms=until_ms) for op in taken], now_ms)
+
+    def _surely(self, now_ms: int) -> int:
+        """What was over then is over, whatever a parent says, and though the clock is ahead by up to an hour."""
+        return min(self._core.fabric_now(now_ms), self._core.clock.own(now_ms)) - TTL_MAX_MS["action"]
+
+    def _known_since(self, now_ms: int) -> int:
+        """Since when, by the fabric's time: since it was opened at the latest, whatever clock said when it was new."""
+        opened_ms = self._opened_ms + self._core.fabric_now(now_ms) - now_ms
+        return opened_ms if self._since_ms is None else min(self._since_ms, opened_ms)
+
+    def _settle(self, now_ms: int) -> None:
+        """Now that the time is known for sure: the next program is to read when it began by that."""
+        clock = self._core.clock
+        if self._spool is None or self._is_settled or not clock.measured or clock.suspect:
+            return
+        self._is_settled = True
+        since_ms = self._known_since(now_ms)
+        if since_ms != self._since_ms:
+            self._spool.commit([KeepPosition(_SINCE, str(since_ms))])
 
     @property
     def due_ms(self) -> int | None:
@@ -91,15 +128,15 @@ class Ledger:
 
     def commit(self, ops: Sequence[Op]) -> None:
         """Of a turn: on disk when this returns. Raises FabricError(SPOOL_FAILED)."""
-        actions = [op for op in ops if isinstance(op, SeenAction)]
+        ahead_ms = self._core.fabric_now(0)
+        actions = [op._replace(until_ms=op.until_ms + ahead_ms) for op in ops if isinstance(op, SeenAction)]
         if actions and self._spool is not None:
             self._spool.commit(actions)
 
     def why_not(self, action: Header, now_ms: int) -> Reject | None:
         """Whether this action may have been executed before there was a ledger."""
-        # The file's beginning is by this machine's clock, the action's by the root's.
-        since_ms = self._since_ms + self._core.fabric_now(now_ms) - now_ms
-        return Reject(Code.NOT_KNOWN_HERE, action.topic) if action.issued_at_ms < since_ms - _CLOCKS_MS else None
+        before = action.issued_at_ms < self._known_since(now_ms) - _CLOCKS_MS
+        return Reject(Code.NOT_KNOWN_HERE, action.topic) if before else None
 
     def close(self) -> None:
         if self._spool is not None:

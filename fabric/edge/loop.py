@@ -368,13 +368,15 @@ class EdgeLoop:
                 self._log.debug("connected", relay=relay)
                 if self._nearby is not None and self._nearby.is_cleared_for_less(relay):
                     self._log.warning("the nearest relay is cleared for less than this control point", relay=relay)
-            case Disconnected(reason, final):
+            case Disconnected(reason, final, relay):
                 self._log.debug("not connected", code=reason.code.label, why=reason.detail)
                 problem = FabricError(reason.code, reason.detail)
                 # An id that was revoked is never used again: whoever waits here would wait for ever. Of a relay that
                 # was revoked the same says nothing: there may be others.
                 if reason.code is Code.REVOKED and reason.detail in (self.core.me.id, *self.core.me.issuers):
-                    raise problem
+                    by_authority = self.core.trust.revocations.check(self.core.me) is not None
+                    if self.standing.is_revoked(relay) or by_authority:
+                        raise problem
                 self.standing.is_refused(problem, final=final)
             case SubscriptionRefused(reason):
                 self.attaching.refused(reason)

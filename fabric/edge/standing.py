@@ -21,6 +21,7 @@ class Standing:
     def __init__(self, addresses: Sequence[str]) -> None:
         self._addresses = addresses
         self._silent: dict[str, None] = {}  # relays that did not answer, or would not have us, since the last that did
+        self._revoking: dict[str, None] = {}  # relays that say that this node is revoked, since one last took it
         self.problem: FabricError | None = None  # why there is no connection, as far as is known
         self.connected = threading.Event()
         self.attached = threading.Event()  # the relay has confirmed what this node takes by now
@@ -51,16 +52,23 @@ class Standing:
         """It may connect to these from now on. What others said is over."""
         self._addresses = addresses
         self._silent.clear()
+        self._revoking.clear()
 
     def is_connected(self) -> None:
         self.problem = None
         self._silent.clear()
+        self._revoking.clear()
         self.connected.set()
         self._first_word.set()
 
     def is_refused(self, problem: FabricError, *, final: bool) -> None:
         """`final`: trying again cannot help until somebody acts."""
         self._is_not(problem, final=final and self._has_one_relay)
+
+    def is_revoked(self, relay: str) -> bool:
+        """This relay says that the node is revoked. Whether all of its relays do: one alone may lie."""
+        self._revoking[relay] = None
+        return len(self._revoking) >= len(self._addresses)
 
     def has_no_answer(self, relay: str, problem: FabricError) -> None:
         """A connection to this relay did not come about, or ended."""

@@ -132,6 +132,8 @@ class Believing(Directing):
                 continue
             revoked = lists.check(link.peer)
             if revoked is not None:
+                if link.is_open and link is not source:
+                    self.say_lists(link, ready)  # a relay's word alone ends no control point that has another
                 self.refuse(link, revoked, now_ms, ready)
             elif link.is_open and link is not source:
                 self.say_lists(link, ready)

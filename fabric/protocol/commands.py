@@ -10,6 +10,7 @@ from __future__ import annotations
 from fabric.protocol.actions import End
 from fabric.protocol.credentials import NodeKind
 from fabric.protocol.custody import Destinations
+from fabric.protocol.dedup import seen_until_ms
 from fabric.protocol.dispatches import Dispatches
 from fabric.protocol.envelope import Header
 from fabric.protocol.errors import Code, Reject
@@ -45,11 +46,11 @@ class Commands(Telling):
         header, targets = action.header, self._select(action)
         self._selected = b"", ()
         if not _fits(action, targets):
-            self.custody.saw(action.id, Direction.UP, now_ms + header.ttl_ms + self.skew_ms, ready, header)
+            self.custody.saw(action.id, Direction.UP, seen_until_ms(header, now_ms), ready, header)
             self.report(action, End.REFUSED, (), Code.TOO_LARGE, now_ms, ready)
             return
         self.dispatches.turned(action.leaf, header, now_ms, ready)
-        self.custody.saw(action.id, Direction.UP, now_ms + header.ttl_ms + self.skew_ms, ready, header)
+        self.custody.saw(action.id, Direction.UP, seen_until_ms(header, now_ms), ready, header)
         self.report(action, SELECTED if targets else NOBODY, targets, None, now_ms, ready)
         if targets:
             self._dispatch(action, item._replace(direction=Direction.DOWN), targets, now_ms, ready)

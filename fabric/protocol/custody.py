@@ -12,7 +12,7 @@ import heapq
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from fabric.protocol.dedup import Dedup
+from fabric.protocol.dedup import Dedup, seen_until_ms
 from fabric.protocol.envelope import Header, Kind
 from fabric.protocol.limits import LANE_QUOTA_BYTES
 from fabric.protocol.outbox import Held, Outbox, Row
@@ -100,7 +100,7 @@ class Custody:
         key = (held.message.id, held.direction)
         header = held.message.header
         if header.kind is Kind.ACTION:
-            self.dedup.add_action(*key, held.expires_at_ms, header.origin)
+            self.dedup.add_action(*key, seen_until_ms(header, held.received_at_ms), header.origin)
         else:
             self.dedup.add(*key, held.expires_at_ms)
         self._held[key] = held
@@ -211,7 +211,7 @@ class Custody:
             header = held.message.header
             if header.kind is Kind.ACTION:
                 key = held.message.id, held.direction
-                ready.persist.append(SeenAction(*key, held.expires_at_ms, header.origin))
+                ready.persist.append(SeenAction(*key, seen_until_ms(header, held.received_at_ms), header.origin))
             del self._held[(held.message.id, held.direction)]
             if len(self._deadlines) > 2 * len(self._held) + _DEADLINES_SPARE:
                 self._deadlines = [entry for entry in self._deadlines if entry[2] in self._held]

@@ -3,9 +3,9 @@
 Guarantees: a repeat within that time, and within the last `seen_max` messages, is known as one. The bound keeps
 memory finite under any ttl; a sender repeats within seconds, so what it forgets first is what matters least.
 
-An action is remembered apart, and never forgotten before its time, since one that is forgotten would be executed again.
-That memory is bounded by taking in no new ones (`full_of_actions`), and shared: nobody who requests much leaves no room
-for the actions of others.
+An action is remembered apart, and never forgotten while it could pass for being in time (`seen_until_ms`), since one
+that is forgotten would be executed again. That memory is bounded by taking in no new ones (`full_of_actions`), and
+shared: nobody who requests much leaves no room for the actions of others.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from __future__ import annotations
 import heapq
 from collections import Counter, OrderedDict
 
-from fabric.protocol.limits import ACTIONS_SEEN_MAX
+from fabric.protocol.envelope import Header, Kind
+from fabric.protocol.limits import ACTION_SPARE_MS, ACTIONS_SEEN_MAX, SKEW_MS
 from fabric.protocol.wire import Direction
 
 SEEN_MAX = 200_000
@@ -21,6 +22,15 @@ SEEN_MAX = 200_000
 REQUESTER_SHARE = 4
 
 _Key = tuple[bytes, Direction]
+
+
+def seen_until_ms(header: Header, taken_ms: int) -> int:
+    """Until when a message that was taken then is to be known as a repeat, by this node's own steady clock.
+
+    Of its age a relay may say anything, so of an action that follows from the signed bound alone, by the clock that
+    could be believed for longest.
+    """
+    return taken_ms + header.ttl_ms + (ACTION_SPARE_MS if header.kind is Kind.ACTION else SKEW_MS)
 
 
 class Dedup:

@@ -74,6 +74,17 @@ class Following(Commands):
         )
         return turns or seen(message.id, Direction.DOWN, now_ms)
 
+    def _is_forgotten(self, message: Verified, item: Item, now_ms: int) -> bool:
+        """Whether this root took such intel long ago, or never: nobody can tell. It is for everybody, like what is new.
+
+        It waits for a reader for up to 30 days; what was seen is known for some minutes where much comes.
+        """
+        given_back = item.moved and item.targets and item.direction is Direction.UP
+        return bool(
+            given_back and self.is_root and message.header.kind is Kind.INTEL
+            and not self._goes_down_here(message, now_ms)
+        )
+
     def _leads_there(self, way: str, destination: str) -> bool:
         """Whether what was sent by this way may come back from this destination: it is the same, or has moved there."""
         below = [self.routes.via(attachment) for attachment in self.routes.of_node(node_of(way))]

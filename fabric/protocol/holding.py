@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from fabric.protocol.below import Below
 from fabric.protocol.custody import Destinations, HeldKey
+from fabric.protocol.dedup import seen_until_ms
 from fabric.protocol.envelope import Kind
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.lifetime import remaining_ms
@@ -73,7 +74,8 @@ class Holding(Below):
         )
         if not destinations:
             self.count("ended", Code.NO_INTEREST.reason)
-            self.custody.saw(message.id, direction, expires_at_ms, ready, header)
+            until_ms = seen_until_ms(header, now_ms) if header.kind is Kind.ACTION else expires_at_ms
+            self.custody.saw(message.id, direction, until_ms, ready, header)
             return
         self.keep(message.credential, ready)
         held = Held(message, direction, header.lane, item.age_ms, now_ms, expires_at_ms, tuple(item.hops))

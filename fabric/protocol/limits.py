@@ -111,10 +111,15 @@ LANE_WINDOW_BYTES: Final = 524_288
 LANE_QUOTA_BYTES: Final = 67_108_864
 # What may wait for one control point: a slow reader loses its own oldest before it can fill a lane for everybody.
 POINT_QUOTA_BYTES: Final = 16_777_216
-# Actions are remembered until they would be expired, an hour at most, and never forgotten before: these many, of which
-# one requester alone may have four fifths. At its rate that is what it can ask for in an hour.
+# Actions are remembered until nobody would take them any more, an hour and a little at most, and never forgotten
+# before: these many, of which one requester alone may have four fifths. At its rate that is what it can ask for in that
+# time.
 ACTIONS_SEEN_MAX: Final = 100_000
 ACTIONS_PER_S: Final = 20
+# How long after its ttl, from when it was taken, an action may still pass for being in time, whatever others say of its
+# age: its origin's clock may be ahead by the skew, the signed bound allows the skew more, and what a parent tells may
+# go from the skew ahead of this machine's clock to the skew behind it.
+ACTION_SPARE_MS: Final = 4 * SKEW_MS
 # Who was handed which action, until its result may have come: some hundred actions to as many targets as one may have.
 DISPATCHES_MAX: Final = 400_000
 # An unacknowledged row is sent again after this, doubling up to the maximum.

@@ -103,7 +103,9 @@ class Opening(Links):
         """What the handshake cannot know: whether this node may be above that one, now."""
         if role == Role.PARENT:
             return None
-        if peer.id in self.ancestors or peer.id == self.uplink.current or peer.id == self.me.id:
+        # Nobody is below a control point: what the parent says of who is above keeps none away.
+        above = (*self.ancestors, self.uplink.current) if role == Role.CHILD else ()
+        if peer.id in above or peer.id == self.me.id:
             return Reject(Code.LOOP, f"{peer.id} is above {self.me.id}")
         if self.draining:
             return Reject(Code.DRAINING, self.me.id)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from fabric.protocol.announce import announce, announce_all, answered, next_frames, pass_on
 from fabric.protocol.credentials import NodeKind
 from fabric.protocol.custody import Custody
+from fabric.protocol.dedup import seen_until_ms
 from fabric.protocol.envelope import Header, Kind
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.lifetime import check_lifetime, remaining_ms
@@ -120,7 +121,8 @@ class Point(Node):
         ready.deliver.append(Disconnected(Reject(Code.CLOSED), final=False))
 
     def on_refused(self, link: Link, reason: Reject, now_ms: int, ready: Ready) -> None:
-        ready.deliver.append(Disconnected(reason, final=reason.code in _FINAL))
+        relay = link.peer.id if link.peer is not None else link.expects
+        ready.deliver.append(Disconnected(reason, reason.code in _FINAL, relay))
 
     def on_renewed(self, now_ms: int, ready: Ready) -> None:
         self._want(self.wanted._replace(epoch=max(self.wanted.epoch + 1, self.fabric_now(now_ms))), ready)
@@ -304,7 +306,7 @@ class Point(Node):
             self.nack(link, message.id, fitted)
             return
         header = message.header
-        until_ms = now_ms + header.ttl_ms + self.skew_ms
+        until_ms = seen_until_ms(header, now_ms)
         if header.kind is Kind.ACTION:
             link.consumed_bytes[lane] += len(item.envelope)
             self.custody.saw(message.id, item.direction, until_ms, ready, header)

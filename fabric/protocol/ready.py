@@ -273,6 +273,7 @@ class Connected(NamedTuple):
 class Disconnected(NamedTuple):
     reason: Reject
     final: bool  # trying again cannot help until somebody acts
+    relay: str = ""  # who said so, if anybody did
 
 
 class SubscriptionRefused(NamedTuple):

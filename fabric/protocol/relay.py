@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from fabric.protocol.dedup import seen_until_ms
 from fabric.protocol.envelope import Kind
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.lifetime import check_lifetime
@@ -50,8 +51,11 @@ class Relay(Revoking):
                    ready: Ready) -> None:
         link.consumed_bytes[lane] += len(item.envelope)
         self.counters["received"] += 1
-        visit = seen_as = visit_of(message.id, item.moved, item.targets)
+        visit = visit_of(message.id, item.moved, item.targets)
         problem = check_direction(message.header.kind, link.peer_role, item.direction) or _check_beginning(link, item)
+        if self._is_forgotten(message, item, now_ms):
+            item = item._replace(moved=0, targets=[])
+        seen_as = visit_of(message.id, item.moved, item.targets)
         if problem is None and self._made_a_circle(item, message, now_ms):
             # It was here and went to who is below now. Taken for a repeat it would be lost, so it is known by its way.
             seen_as = visit_of(message.id, len(item.hops), item.hops)
@@ -81,7 +85,7 @@ class Relay(Revoking):
             return
         self.ack(link, visit)
         if seen_as != message.id:
-            until_ms = now_ms + stripped.header.ttl_ms + self.skew_ms
+            until_ms = seen_until_ms(stripped.header, now_ms)
             self.custody.saw(seen_as, item.direction, until_ms, ready, stripped.header)
         if item.moved:
             self._route_moved(stripped, item, now_ms, ready)

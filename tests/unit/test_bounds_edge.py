@@ -88,6 +88,7 @@ BOUNDS = {
     # relays that are near
     "edge/nearby.py:Nearby._result": "1: one measurement at a time",
     "edge/nearby.py:Nearby._round_trips_ms": "ADDRESSES_MAX",
+    "edge/standing.py:Standing._revoking": "relays that it may connect to",
     "edge/standing.py:Standing._silent": "relays that it may connect to",
     # connections
     "transport/dialler.py:Dialler.counters": "codes",

@@ -79,7 +79,85 @@ def test_what_was_taken_is_known_to_the_next_program_until_its_time_is_over(star
     first.ledger.commit([took(ONE), took(TWO, T0 + 10), Seen(b"s" * 16, Direction.DOWN, T0 + HOUR_MS)])
     first.ends()
     second = start().execute(T0 + 10)
-    assert second.executes and second.knows(ONE) and not second.knows(TWO) and not second.knows(b"s" * 16)
+    assert second.executes and second.knows(ONE) and not second.knows(b"s" * 16)
+    second.ends()
+    third = start().execute(T0 + HOUR_MS + 10)
+    assert third.knows(ONE, T0 + HOUR_MS + 10) and not third.knows(TWO, T0 + HOUR_MS + 10)
+
+
+# -- a machine whose clock is wrong when it starts ----------------------------------------------------------------
+
+
+def tell(program, fabric_ms, at_ms, link=1):
+    program.core.clock.hear(link, (ME.credential,), at_ms, fabric_ms, at_ms)
+
+
+def test_it_began_in_1970_and_its_clock_was_put_right_before_the_next_program_began(start):
+    first = start().execute(1_000)
+    first.core.wall_ahead_ms = T0 - 1_000
+    first.ledger.commit([took(ONE, 1_000 + 60_000)])
+    first.turn(10_000)
+    first.ends()
+    second = start().execute(T0 + 20_000)
+    assert second.knows(ONE, T0 + 20_000)
+
+
+def test_it_begins_in_1970_and_knows_what_the_one_before_took_for_as_long_as_it_may_matter(start):
+    first = start().execute(T0)
+    first.ledger.commit([took(ONE, T0 + 60_000)])
+    first.ends()
+    second = start().execute(1_000)
+    assert second.knows(ONE, HOUR_MS) and not second.knows(ONE, 2 * HOUR_MS)
+
+
+def test_its_clock_is_ahead_by_less_than_an_hour_or_a_parent_says_so(start):
+    first = start().execute(T0)
+    first.ledger.commit([took(ONE, T0 + 60_000)])
+    tell(first, T0 + 365 * 24 * HOUR_MS, T0)
+    first.turn(T0 + 2_000)
+    first.ends()
+    second = start().execute(T0 + HOUR_MS)
+    assert second.knows(ONE, T0 + HOUR_MS)
+
+
+def test_a_ledger_that_began_by_a_clock_far_ahead_refuses_nothing_later(start):
+    start().execute(T0 + 24 * HOUR_MS).ends()
+    second = start().execute(T0)
+    assert second.why_not(T0 + 1_000, T0 + 1_000) is None
+    assert second.why_not(T0 - 60_000, T0 + 1_000) is Code.NOT_KNOWN_HERE
+    tell(second, T0 + 2_000, T0 + 2_000)
+    second.turn(T0 + 2_000)
+    second.ends()
+    third = start().execute(T0 + HOUR_MS)
+    assert third.why_not(T0 + 1_000, T0 + HOUR_MS) is None, "the file has the right time now"
+
+
+def test_a_ledger_that_began_by_a_clock_far_behind_takes_nothing_older(start):
+    first = start().execute(1_000)
+    first.core.wall_ahead_ms = T0 - 1_000
+    tell(first, T0 + 1_000, 2_000)
+    first.turn(2_000)
+    first.ends()
+    second = start().execute(T0 + 60_000)
+    assert second.why_not(T0 - 60_000, T0 + 60_000) is Code.NOT_KNOWN_HERE
+    assert second.why_not(T0 + 10_000, T0 + 60_000) is None
+
+
+def test_a_clock_that_is_put_right_while_it_runs_moves_no_beginning_of_before(start):
+    start().execute(T0).ends()
+    second = start().execute(1_000)
+    second.core.wall_ahead_ms = T0 + HOUR_MS - 1_000
+    assert second.why_not(T0 + HOUR_MS + 1_000, 2_000) is None and second.why_not(T0 + 1_000, 2_000) is None
+
+
+def test_what_is_over_leaves_room_for_what_is_new(start, monkeypatch):
+    monkeypatch.setattr("fabric.edge.ledger._OVER_MAX", 3)
+    first = start().execute()
+    first.ledger.commit([took(n.to_bytes(16), T0 + n) for n in range(10)] + [took(b"k" * 16)])
+    first.ends()
+    second = start().execute(T0 + 60_000)
+    known = [n for n in range(10) if second.knows(n.to_bytes(16), T0 + 60_000)]
+    assert known == [8, 9] and second.knows(b"k" * 16, T0 + 60_000)
 
 
 def test_it_is_there_when_the_handler_hears_of_it(start, tmp_path):
@@ -158,6 +236,7 @@ def test_what_cannot_be_written_down_is_not_executed(start):
 def test_it_forgets_what_is_over(start, tmp_path):
     program = start().execute()
     program.ledger.commit([took(n.to_bytes(16), T0 + 1_000) for n in range(100)] + [took(b"k" * 16)])
-    program.turn(T0 + 2_000)
+    program.turn(T0 + HOUR_MS + 999)
+    program.turn(T0 + HOUR_MS + 2_000)
     left = program.ledger._spool._db.execute("SELECT count(*) FROM kept WHERE name LIKE 'action %'").fetchone()
     assert left == (1,)

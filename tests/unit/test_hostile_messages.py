@@ -10,14 +10,14 @@ from fabric.protocol.dedup import Dedup
 from fabric.protocol.dispatches import Dispatches
 from fabric.protocol.envelope import Kind
 from fabric.protocol.errors import Code
-from fabric.protocol.limits import ACTIONS_PER_S, POINT_QUOTA_BYTES
+from fabric.protocol.limits import ACTIONS_PER_S, POINT_QUOTA_BYTES, SKEW_MS
 from fabric.protocol.outbox import visit_of
 from fabric.protocol.point import Point
 from fabric.protocol.ready import Delivery, Handled
 from fabric.protocol.relay import Relay
 from fabric.protocol.severity import Severity
 from fabric.protocol.tlp import Label
-from fabric.protocol.wire import Ack, Bye, Data, Direction, Intro, Item, Nack, Role
+from fabric.protocol.wire import Ack, Bye, Data, Direction, Intro, Item, Nack, Ping, Pong, Role
 from tests.conversation import Conversation
 from tests.support import EVERYTHING, HOUR_MS, T0, Authority, entropy, verified
 
@@ -290,14 +290,43 @@ def test_i_give_back_what_nobody_above_has_seen(kind):
     """So that it goes down from where I like, past whoever would have asked questions."""
     stage = Stage()
     talk, action = stage.talk, deny()
-    message, target, code = {
-        Kind.INTEL: (verified(ZEEK, kind=Kind.INTEL, topic="intel.fake"), "soar", Code.WRONG_DIRECTION),
+    message, target, *code = {
+        Kind.INTEL: (verified(ZEEK, kind=Kind.INTEL, topic="intel.fake"), "soar"),
         Kind.RESULT: (answer(WALLS[0], action), "soar", Code.NOT_A_TARGET),
         Kind.ACTION: (action, "fw-0", Code.WRONG_DIRECTION),
     }[kind]
     give(talk, stage.west, message, moved=1, targets=[target])
-    assert codes(talk, stage.west) == [code]
+    assert codes(talk, stage.west) == code
     assert talk.items(stage.soar) == talk.items(stage.walls[0]) == []
+
+
+def test_i_give_back_intel_for_one_that_nobody_above_has_seen_and_everybody_gets_it(stage):
+    talk = stage.talk
+    readers = [talk.connect(READER, Role.POINT, session=session) for session in (b"1" * 16, b"2" * 16)]
+    for reader, session in zip(readers, (b"1" * 16, b"2" * 16), strict=True):
+        talk.attach(reader, READER, "hq", "intel.>", session=session)
+    talk.attach(stage.east, READER, "east", "intel.>", session=b"3" * 16)
+    give(talk, stage.west, verified(ZEEK, kind=Kind.INTEL, topic="intel.fake"), moved=1, targets=["east"])
+    assert [len(talk.items(link)) for link in (*readers, stage.east)] == [1, 1, 1]
+
+
+def test_intel_that_waited_for_a_reader_follows_it_though_the_root_has_forgotten_it(stage):
+    """Nobody attacks: it waited for days at a relay, and the root sees thousands a second."""
+    talk = stage.talk
+    talk.core.custody.dedup = Dedup(seen_max=10)
+    talk.attach(stage.west, READER, "west", "intel.>", session=b"d" * 16)
+    intel = verified(ZEEK, kind=Kind.INTEL, topic="intel.bad", ttl_ms=24 * HOUR_MS)
+    give(talk, stage.east, intel)
+    assert [item.targets for item in talk.items(stage.west)] == [[]]
+    talk.say(stage.west, Ack([intel.id]))
+    for n in range(20):
+        give(talk, stage.east, verified(ZEEK, sequence=n))
+    talk.attach(stage.east, READER, "east", "intel.>", session=b"d" * 16, epoch=2)
+    talk.items(stage.east)
+    acked(talk, stage.west)
+    give(talk, stage.west, intel, moved=1, targets=["reader"], hops=["east", "hq", "west"])
+    assert codes(talk, stage.west) == [] and acked(talk, stage.west) == [visit_of(intel.id, 1, ["reader"])]
+    assert [(item.envelope, item.hops) for item in talk.items(stage.east)] == [(intel.raw, ["east", "hq"])]
 
 
 @pytest.mark.parametrize("kind", [Kind.INTEL, Kind.RESULT, Kind.ACTION])
@@ -366,6 +395,35 @@ def test_i_flush_what_it_remembers_and_give_it_the_action_again(wall):
     assert wall.told(Delivery) == []
 
 
+@pytest.mark.parametrize("ahead_ms", [0, 2_000, SKEW_MS])
+@pytest.mark.parametrize("told_ms", [0, -SKEW_MS])
+def test_i_wait_until_it_has_forgotten_and_the_signed_bound_has_not_passed(wall, ahead_ms, told_ms):
+    """Of the age I may say what I like, of the time what is within the skew; and the requester's clock may be ahead."""
+    action = deny(ttl_ms=60_000, issued_at_ms=T0 + ahead_ms)
+    wall.say(wall.link, Pong(T0, T0 + SKEW_MS, ()))
+    wall.send(wall.link, action, DOWN, targets=("fw-0",))
+    assert len(wall.told(Delivery)) == 1
+    for _ in range(240):
+        wall.now_ms += 1_000
+        wall.say(wall.link, Pong(wall.now_ms, wall.now_ms + told_ms, ()))
+        wall.send(wall.link, action, DOWN, targets=("fw-0",))
+    assert wall.told(Delivery) == [] and not wall.core.clock_suspect
+
+
+@pytest.mark.parametrize("ahead_ms", [0, 2_000, SKEW_MS])
+def test_i_make_it_old_and_then_young_again(stage, ahead_ms):
+    """As a child: the relay counts my age to know when the action is over, and takes it again afterwards."""
+    talk, action = stage.talk, deny(ttl_ms=60_000, issued_at_ms=T0 + ahead_ms)
+    talk.say(stage.west, Intro([SOAR.credential.raw]))
+    for age_ms in (59_999, *[0] * 240):
+        item = Item(UP, age_ms, [], [], action.raw)
+        talk.say(stage.west, Data(action.header.lane, talk.now_ms, [item]))
+        talk.now_ms += 1_000
+        for link in (stage.east, stage.west, stage.soar, *stage.walls):
+            talk.say(link, Ping(talk.now_ms))
+    assert stage.targets(stage.east) == ["fw-2"] and talk.count("reported:selected") == 1
+
+
 def test_i_give_it_so_many_of_one_requester_that_it_forgets(wall):
     wall.core.custody.dedup = Dedup(actions_max=10)
     for n in range(20):
@@ -392,6 +450,16 @@ def test_i_give_it_so_many_of_one_requester_that_it_forgets(wall):
 def test_i_hand_out_what_its_origin_may_not_say(reader, member, fields, code):
     reader.send(reader.link, verified(member, **fields), DOWN)
     assert reader.told(Delivery) == [] and codes(reader, reader.link) == [code]
+
+
+def test_i_say_that_its_control_points_are_above_it():
+    """So that it turns them away, and none of them comes back."""
+    talk = hq("root")
+    up = talk.dial(ROOT, Role.CHILD)
+    talk.say(up, Pong(talk.now_ms, talk.now_ms, ("root", "zeek-1", "soar", "east")))
+    opened = [talk.connect(member, Role.POINT) for member in (ZEEK, SOAR)]
+    assert all(talk.core.links[link].is_open for link in opened)
+    assert talk.connect(EAST, Role.CHILD) not in talk.core.links, "a relay may be above"
 
 
 def test_what_a_relay_says_itself_is_taken(reader):

@@ -148,6 +148,22 @@ def test_who_signed_what_is_held_is_not_forgotten_for_what_else_is_kept(path, mo
     assert [op.digest for op in reopened(path) if isinstance(op, KeepCredential)] == [b"signer", b"new"]
 
 
+def test_whoever_signed_what_is_held_stays_however_many_credentials_come_after_his(path, monkeypatch):
+    """An issuer that went bad makes any number, and what others signed could not be read back after the next start."""
+    monkeypatch.setattr("fabric.edge.spool.spool.CREDENTIALS_CACHED_MAX", 1)
+    names = [bytes([n]) * 16 for n in range(10)]
+    head = b"\x95\xc4\x10"
+    spool = Spool(path)
+    spool.load(NOW)
+    spool.commit([KeepCredential(name, b"1") for name in names])
+    spool.commit([put(1)._replace(envelope=head + names[2] + b"message")])
+    spool.commit([KeepSession("point:a/00", b"\x93\xc4\x10" + names[4] + b"attachment")])
+    spool.sweep(NOW + 120_000)
+    spool.close()
+    left = [op.digest for op in reopened(path) if isinstance(op, KeepCredential)]
+    assert left == [names[2], names[4], *names[-2:]]
+
+
 def test_what_comes_again_while_it_sleeps_is_one_message_afterwards(path):
     committed(path, [put(1), put(2), put(3)])
     spool = Spool(path, awake_max=1)

@@ -86,6 +86,8 @@ _SLEEPERS = (
     f"SELECT n, meta, length(body), CASE WHEN length(body) <= 2048 THEN CAST(substr(body, {SIGNER_AT + 1}, {ID_BYTES}) "
     "AS BLOB) END FROM messages ORDER BY n"
 )
+# As in the name of the row that has the credential; where an envelope has it, an attachment has it as well.
+_SIGNER = f"lower(hex(substr(body, {SIGNER_AT + 1}, {ID_BYTES})))"
 
 
 class Spool:
@@ -390,9 +392,12 @@ class Spool:
         return [
             Statement("DELETE FROM seen WHERE n <= (SELECT max(n) FROM seen) - ?", [(SEEN_MAX,)]),
             # Of credentials alone: everything else in `kept` is written again and again, each time as the newest row.
+            # Whoever signed what is here stays, however many came since: it could not be read back without.
             Statement(
                 "DELETE FROM kept WHERE name LIKE 'credential %' AND rowid <= (SELECT rowid FROM kept "
-                "WHERE name LIKE 'credential %' ORDER BY rowid DESC LIMIT 1 OFFSET ?)",
+                "WHERE name LIKE 'credential %' ORDER BY rowid DESC LIMIT 1 OFFSET ?) "
+                f"AND substr(name, {len(CREDENTIAL) + 1}) NOT IN (SELECT {_SIGNER} FROM messages "
+                f"UNION SELECT {_SIGNER} FROM kept WHERE name LIKE 'session %')",
                 [(2 * CREDENTIALS_CACHED_MAX,)],
             ),
         ]
