@@ -192,8 +192,7 @@ class RelayLoop:
                 self._gate.serve()
             ended = self._listener.gone()
             self._arrivals.from_parents(waiting)
-            if self._listener.socket in waiting:
-                self._arrivals.from_children()
+            self._arrivals.from_children()  # also when nothing can be read: then something may hold what never will be
             now_ms = self._clock.now_ms()
             self.core.wall_ahead_ms = self._clock.wall_ahead_ms()
             if woken := self._spool.wake():
