@@ -25,7 +25,7 @@ from fabric.transport.keys import CurveKeys
 from fabric.transport.resets import hear_no_more, ignore_resets
 from fabric.transport.sockets import RECEIVE_NS_MAX, LinkNumbers, Sent, dress, endpoint, receive_single
 from fabric.transport.strangers import Strangers
-from fabric.transport.unread import Unread, bytes_read
+from fabric.transport.unread import Unread, Unsent, bytes_read, bytes_written
 
 _BACKLOG = 512
 # Of one call, those that are dropped included: who sends nothing else must not keep the loop in here.
@@ -66,6 +66,7 @@ class Listener:
         self._numbers = numbers
         self._strangers = Strangers(descriptors)
         self._unread = Unread(bytes_read)
+        self._unsent = Unsent(bytes_written)
         self._links: dict[int, _Connection] = {}
         self._by_route: dict[tuple[bytes, bytes], int] = {}
         self._by_descriptor: dict[int, int] = {}
@@ -159,6 +160,7 @@ class Listener:
             if error.errno == zmq.EHOSTUNREACH:
                 return Sent.GONE  # what it brought may still wait: `gone` tells when that was received
             raise
+        self._unsent.gave(connection.descriptor, len(payload))
         return Sent.SENT
 
     def gone(self) -> list[int]:
@@ -190,6 +192,10 @@ class Listener:
                     self._came(descriptor)
                 case _:
                     self._went(descriptor)
+        for descriptor in self._unsent.too_much(time.perf_counter_ns() // 1_000_000):
+            self.counters["deaf"] += 1
+            self._unsent.gone(descriptor)
+            self._end(descriptor)
         for descriptor in self._strangers.too_many():
             self.counters["crowded_out"] += 1
             self._end(descriptor)
@@ -206,6 +212,7 @@ class Listener:
         self._silent.pop(descriptor, None)
         self._strangers.gone(descriptor)
         self._unread.gone(descriptor)
+        self._unsent.gone(descriptor)
         route = self._cut.pop(descriptor, None)
         if route is not None:
             self._by_route.pop(route, None)

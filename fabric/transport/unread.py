@@ -1,4 +1,6 @@
-"""What a connection has brought that nobody can read yet, because its message does not end (Linux; elsewhere nothing).
+"""What libzmq holds of a connection, as the kernel's counts tell it (Linux; elsewhere nothing is known).
+
+`Unread`: what it has brought that nobody can read yet, because its message does not end.
 
 libzmq hands over a message when its last frame is there, and bounds the frames of a queue by counting whole messages.
 No option bounds the message: who says "more" at every frame fills the memory of this process with one message that
@@ -17,7 +19,7 @@ import struct
 from collections.abc import Callable
 from contextlib import suppress
 from fcntl import ioctl
-from termios import FIONREAD
+from termios import FIONREAD, TIOCOUTQ
 from typing import Final
 
 from fabric.protocol.limits import FRAME_BYTES_MAX
@@ -25,14 +27,16 @@ from fabric.protocol.limits import FRAME_BYTES_MAX
 # What an honest peer has in there is part of one frame. The rest is for what is no frame of ours and is never counted
 # as taken: the handshake, and ZMTP's own commands.
 UNREAD_MAX: Final = 4 * FRAME_BYTES_MAX
+# Twice what pace and the floor of each lane let go unanswered; a slow line is sent it again in its own time.
+UNSENT_MAX: Final = 4_194_304
 # At the speed of CURVE on one processor less than 100 MB come in between two looks, from all connections together.
 _LOOK_MS: Final = 200
 # A frame's own: flags, its length in one byte or eight, and CURVE's command, nonce, box and flags (RFC 26).
 _CURVE_BYTES: Final = 33
 _SHORT_BYTES_MAX: Final = 255
-# struct tcp_info of <linux/tcp.h>: tcpi_bytes_received.
+# struct tcp_info of <linux/tcp.h>.
 _TCP_INFO_BYTES: Final = 136
-_RECEIVED_AT: Final = 128
+_ACKED_AT, _RECEIVED_AT = 120, 128  # tcpi_bytes_acked, tcpi_bytes_received
 
 
 class Unread:
@@ -73,18 +77,55 @@ class Unread:
         ]
 
 
+class Unsent:
+    """Connections by descriptor. `written_of`: how many bytes of one the kernel was given; None where nobody knows."""
+
+    def __init__(self, written_of: Callable[[int], int | None]) -> None:
+        self._written_of = written_of
+        self._given: dict[int, int] = {}
+        self._look_at_ms = 0
+
+    def gave(self, descriptor: int, payload_bytes: int) -> None:
+        self._given[descriptor] = self._given.get(descriptor, 0) + payload_bytes
+
+    def gone(self, descriptor: int) -> None:
+        self._given.pop(descriptor, None)
+
+    def too_much(self, now_ms: int) -> list[int]:
+        """Whose peers do not read, now and then."""
+        if now_ms < self._look_at_ms:
+            return []
+        self._look_at_ms = now_ms + _LOOK_MS
+        found: list[int] = []
+        for descriptor, given in self._given.items():
+            if given > UNSENT_MAX:
+                written = self._written_of(descriptor)
+                if written is not None and given - written > UNSENT_MAX:
+                    found.append(descriptor)
+        return found
+
+
 def bytes_read(descriptor: int) -> int | None:
-    """What this process has read of a TCP connection since it began. Only looks: nothing of it is changed or closed."""
+    """What this process has read of a TCP connection since it began."""
+    # What comes between the two counts is taken for waiting: it is counted at the next look.
+    return _counted(descriptor, _RECEIVED_AT, FIONREAD, -1)
+
+
+def bytes_written(descriptor: int) -> int | None:
+    """What this process has written to a TCP connection since it began: what the peer has, and what is under way."""
+    return _counted(descriptor, _ACKED_AT, TIOCOUTQ, 1)
+
+
+def _counted(descriptor: int, at: int, queue: int, sign: int) -> int | None:
+    """A count of the kernel's, and its queue added or taken away. Only looks: nothing is changed or closed."""
     if not hasattr(sockets_, "TCP_INFO"):
         return None
     with suppress(OSError, struct.error):  # it ended, and its number may be something else's by now
         connection = sockets_.socket(sockets_.AF_INET, sockets_.SOCK_STREAM, sockets_.IPPROTO_TCP, fileno=descriptor)
         try:
-            # What comes between these two is taken for waiting: it is counted at the next look.
             info = connection.getsockopt(sockets_.IPPROTO_TCP, sockets_.TCP_INFO, _TCP_INFO_BYTES)
-            (waiting,) = struct.unpack("i", ioctl(descriptor, FIONREAD, bytes(4)))
-            (received,) = struct.unpack_from("Q", info, _RECEIVED_AT)
-            return int(received) - int(waiting)
+            (queued,) = struct.unpack("i", ioctl(descriptor, queue, bytes(4)))
+            return int(struct.unpack_from("Q", info, at)[0]) + sign * int(queued)
         finally:
             connection.detach()
     return None

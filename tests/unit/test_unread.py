@@ -1,9 +1,9 @@
-"""A message that never ends: what is in libzmq and can never be read is counted by what the kernel says."""
+"""What is in libzmq and can never be read, and what is in there because nobody reads it: as the kernel counts."""
 
 import socket
 from pathlib import Path
 
-from fabric.transport.unread import UNREAD_MAX, Unread, bytes_read
+from fabric.transport.unread import UNREAD_MAX, UNSENT_MAX, Unread, Unsent, bytes_read, bytes_written
 
 LOOK_MS = 1_000
 
@@ -75,3 +75,25 @@ def test_the_kernel_knows_what_was_read():
             assert bytes_read(here.fileno()) == 3_000
             peer.sendall(b"x")
             assert here.recv(1) == b"\0", "and it was only looked at"
+
+
+def test_i_answer_for_what_i_never_read():
+    written = Read({7: 0, 8: 0})
+    unsent = Unsent(written)
+    for _ in range(100):
+        for descriptor in written:
+            unsent.gave(descriptor, UNSENT_MAX // 50)
+        written[8] += UNSENT_MAX // 50
+    assert unsent.too_much(1_000) == [7] and unsent.too_much(1_001) == [], "not at every turn"
+    unsent.gone(7)
+    assert unsent.too_much(2_000) == [], "the next one with this descriptor is somebody else"
+
+
+def test_the_kernel_knows_what_was_written():
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as peer:
+        here, _ = server.accept()
+        with here:
+            before = bytes_written(here.fileno())
+            here.sendall(bytes(5_000))
+            assert bytes_written(here.fileno()) - before == 5_000
+            peer.recv(1)
