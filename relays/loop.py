@@ -192,8 +192,7 @@ class RelayLoop:
                 self._gate.serve()
             ended = self._listener.gone()
             self._arrivals.from_parents(waiting)
-            if self._listener.socket in waiting:
-                self._arrivals.from_children()
+            self._arrivals.from_children()  # also when nothing can be read: then something may hold what never will be
             now_ms = self._clock.now_ms()
             self.core.wall_ahead_ms = self._clock.wall_ahead_ms()
             if woken := self._spool.wake():
@@ -229,9 +228,10 @@ class RelayLoop:
         turn = Turn()
         while (entry := self._arrivals.next()) is not None:
             # Its own time, not the turn's: it may have been sent since that began, and would seem to arrive before.
-            arrived = self._take(entry, self._clock.now_ms(), ready)
+            arrived, made = self._take(entry, self._clock.now_ms())
+            ready.merge(made)
             self._arrivals.handled(entry.link, turn.lap_ns())
-            if turn.over_after(arrived):
+            if turn.over_after(arrived, made):
                 break
         return ready
 
@@ -240,26 +240,26 @@ class RelayLoop:
         self._arrivals.forget(link)
         ready.merge(self.core.step(LinkDown(link), now_ms))
 
-    def _take(self, entry: Entry, now_ms: int, ready: Ready) -> Arrived | None:
-        link = entry.link
+    def _take(self, entry: Entry, now_ms: int) -> tuple[Arrived | None, Ready]:
+        link, ready = entry.link, Ready()
         if entry.payload is None:
             self._lost(link, now_ms, ready)
-            return None
+            return None, ready
         if link in self._condemned:
-            return None
+            return None, ready
         if link not in self.core.links:
             if not self._listener.has(link):  # it was cut, or ended here, before this was its turn
-                return None
+                return None, ready
             if self._listener.links_of_peer(entry.peer) > _LINKS_PER_KEY_MAX:
                 self._turn_away(link, now_ms)
-                return None
+                return None, ready
             ready.merge(self.core.step(LinkUp(link, entry.peer, b""), now_ms))
         arrived = self.core.read(link, entry.payload)
         stepped = self.core.step(arrived, now_ms)
         if self._door is not None and entry.peer == self._door.key:
             stepped.notes.clear()  # that it turns away its own knock is told by the door test
         ready.merge(stepped)
-        return arrived
+        return arrived, ready
 
     def _turn_away(self, link: int, now_ms: int) -> None:
         """One key has connections enough: a fault or a leak at its side must not take everybody's descriptors."""

@@ -329,8 +329,9 @@ class EdgeLoop:
                 ready.merge(self.core.step(LinkDown(entry.link), now_ms))
                 continue
             arrived = self.core.read(entry.link, entry.payload)
-            ready.merge(self.core.step(arrived, now_ms))
-            if reading.over_after(arrived):
+            made = self.core.step(arrived, now_ms)
+            ready.merge(made)
+            if reading.over_after(arrived, made):
                 break
         self.deliveries.requests.time_out(now_ms)
         ready.merge(self.core.step(Tick(), now_ms))

@@ -22,6 +22,7 @@ from zmq.utils.monitor import parse_monitor_message
 from fabric.protocol.errors import Code
 from fabric.transport.keys import CurveKeys
 from fabric.transport.sockets import LinkNumbers, Sent, dress, endpoint, receive_single
+from fabric.transport.unread import Unread, bytes_read
 
 _CONNECT_MS = 5_000
 # Quick at first, for a peer that is only restarting; full jitter keeps a herd apart at any step.
@@ -83,6 +84,8 @@ class Dialler:
         self._resting = False
         self._unbroken = 0
         self.link = 0  # of the present connection; 0 is none
+        self._unread = Unread(bytes_read)
+        self._descriptor = -1
         self.generation = 0  # rises when `poll_sockets` changes
         self.counters: Counter[str] = Counter()
 
@@ -103,6 +106,7 @@ class Dialler:
             (code, words), self._ended = self._ended, None
             self._down(code, words, now_ms, events)
         self._drain_monitor(now_ms, events)
+        self._look_for_endless(now_ms)
         if self._socket is not None and self.link == 0 and now_ms - self._dialled_ms > _CONNECT_MS:
             self._down(Code.UNREACHABLE, f"nothing answers at {self.address}", now_ms, events)
         if self._socket is None and self._dial_at_ms is not None and now_ms >= self._dial_at_ms:
@@ -138,6 +142,8 @@ class Dialler:
             match event["event"]:
                 case zmq.EVENT_CONNECTED:
                     self._connected = True
+                    self._descriptor = int(event["value"])
+                    self._unread.came(self._descriptor)
                 case zmq.EVENT_HANDSHAKE_SUCCEEDED:
                     self.link = self._numbers.take()
                     self._up_ms = now_ms
@@ -158,6 +164,14 @@ class Dialler:
                     else:
                         self._cut = 0
                         self._down(Code.UNREACHABLE, f"nothing answers at {self.address}", now_ms, events)
+
+    def _look_for_endless(self, now_ms: int) -> None:
+        if self._socket is None or not self.link:
+            return
+        self._unread.look(now_ms)
+        if not int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN and self._unread.too_much():
+            self.counters["endless"] += 1
+            self.restart(f"{self.address} sends a message that does not end")
 
     def _cut_off(self, now_ms: int, events: list[LinkEvent]) -> None:
         self._cut += 1
@@ -186,6 +200,7 @@ class Dialler:
                 self._monitor.close(linger=0)
             self._socket.close(linger=0)
         self._socket = self._monitor = None
+        self._unread.gone(self._descriptor)
         self.link = self._unbroken = 0
         self.generation += 1
 
@@ -213,6 +228,7 @@ class Dialler:
             if parts is None:
                 self.counters["multipart"] += 1
                 continue
+            self._unread.took(self._descriptor, len(parts[0]))
             yield parts[0].bytes
 
     def send(self, payload: bytes) -> Sent:

@@ -25,6 +25,7 @@ from fabric.transport.keys import CurveKeys
 from fabric.transport.resets import hear_no_more, ignore_resets
 from fabric.transport.sockets import RECEIVE_NS_MAX, LinkNumbers, Sent, dress, endpoint, receive_single
 from fabric.transport.strangers import Strangers
+from fabric.transport.unread import Unread, Unsent, bytes_read, bytes_written
 
 _BACKLOG = 512
 # Of one call, those that are dropped included: who sends nothing else must not keep the loop in here.
@@ -64,6 +65,8 @@ class Listener:
         assert domain, "with an empty domain libzmq asks nobody"
         self._numbers = numbers
         self._strangers = Strangers(descriptors)
+        self._unread = Unread(bytes_read)
+        self._unsent = Unsent(bytes_written)
         self._links: dict[int, _Connection] = {}
         self._by_route: dict[tuple[bytes, bytes], int] = {}
         self._by_descriptor: dict[int, int] = {}
@@ -98,12 +101,15 @@ class Listener:
 
     def receive(self) -> Iterator[Received]:
         """What waits, a frame at a time, peers in turn, for no longer than a part of a turn."""
-        ends_ns = time.perf_counter_ns() + RECEIVE_NS_MAX
+        began_ns = time.perf_counter_ns()
+        ends_ns = began_ns + RECEIVE_NS_MAX
+        self._unread.look(began_ns // 1_000_000)
         for _ in range(_FRAMES_MAX):
             try:
                 parts = receive_single(self.socket, 2)
             except zmq.Again:
                 self._all_received = True
+                self._end_endless()
                 return
             if parts is None:
                 self.counters["multipart"] += 1
@@ -122,7 +128,13 @@ class Listener:
         if link not in self._links:
             self.counters["cut"] += 1
             return None
+        self._unread.took(self._links[link].descriptor, len(parts[1]))
         return Received(link, key, parts[1].bytes)
+
+    def _end_endless(self) -> None:
+        for descriptor in self._unread.too_much():
+            self.counters["endless"] += 1
+            self._end(descriptor)
 
     def _link(self, routing_id: bytes, peer: bytes, frame: zmq.Frame) -> int:
         number = self._by_route.get((routing_id, peer))
@@ -148,6 +160,7 @@ class Listener:
             if error.errno == zmq.EHOSTUNREACH:
                 return Sent.GONE  # what it brought may still wait: `gone` tells when that was received
             raise
+        self._unsent.gave(connection.descriptor, len(payload))
         return Sent.SENT
 
     def gone(self) -> list[int]:
@@ -179,6 +192,10 @@ class Listener:
                     self._came(descriptor)
                 case _:
                     self._went(descriptor)
+        for descriptor in self._unsent.too_much(time.perf_counter_ns() // 1_000_000):
+            self.counters["deaf"] += 1
+            self._unsent.gone(descriptor)
+            self._end(descriptor)
         for descriptor in self._strangers.too_many():
             self.counters["crowded_out"] += 1
             self._end(descriptor)
@@ -187,12 +204,15 @@ class Listener:
         name = _peer_name(descriptor)
         ignore_resets(descriptor)  # it may have come before the listener had it set
         self._strangers.came(descriptor, _host(name))
+        self._unread.came(descriptor)
         if descriptor not in self._by_descriptor:
             self._silent[descriptor] = (_NOT_YET, name)
 
     def _went(self, descriptor: int) -> None:
         self._silent.pop(descriptor, None)
         self._strangers.gone(descriptor)
+        self._unread.gone(descriptor)
+        self._unsent.gone(descriptor)
         route = self._cut.pop(descriptor, None)
         if route is not None:
             self._by_route.pop(route, None)

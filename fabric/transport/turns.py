@@ -1,7 +1,9 @@
 """How long a loop reads before it commits and sends what came of it.
 
-Long while it reads what can wait, since many messages then share a commit; over at once when something urgent came, so
-that this waits for nobody's commit but its own.
+Long while it reads what can wait, since many messages then share a commit; over at once when something urgent was taken
+in, so that this waits for nobody's commit but its own. Guarantee: what a frame says of itself ends no turn, and neither
+does a message that was refused or came again: turns cost everybody, and whoever may send nothing must not make them
+short.
 """
 
 from __future__ import annotations
@@ -9,9 +11,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from fabric.protocol.ready import Arrived
+from fabric.protocol.ready import Arrived, Ready
 from fabric.protocol.severity import Lane
-from fabric.protocol.wire import Data
+from fabric.protocol.verify import Verified
 
 _TURN_NS = 8_000_000
 
@@ -24,13 +26,18 @@ class Turn:
         self._lap_ns = elapsed_ns()
         self._ends_ns = self._lap_ns + _TURN_NS
 
-    def over_after(self, arrived: Arrived | None) -> bool:
-        """Whether this frame is the last that the turn takes. None: one that was let go."""
-        frame = arrived.frame if arrived is not None else None
-        urgent = isinstance(frame, Data) and frame.lane <= Lane.CRITICAL
+    def over_after(self, arrived: Arrived | None, made: Ready | None = None) -> bool:
+        """Whether this frame, of which `made` came, is the last that the turn takes. None: one that was let go."""
+        urgent = arrived is not None and made is not None and _took_in_something_urgent(arrived, made)
         return urgent or self._elapsed_ns() >= self._ends_ns
 
     def lap_ns(self) -> int:
         """Time since the last call, or since the turn began: what the frame between them cost."""
         before_ns, self._lap_ns = self._lap_ns, self._elapsed_ns()
         return self._lap_ns - before_ns
+
+
+def _took_in_something_urgent(arrived: Arrived, made: Ready) -> bool:
+    return bool(made.persist or made.deliver) and any(
+        isinstance(message, Verified) and message.header.lane <= Lane.CRITICAL for message in arrived.opened
+    )

@@ -13,6 +13,7 @@ from fabric.edge.identity import Identity
 from fabric.protocol.envelope import Kind
 from fabric.protocol.limits import INTRO_MAX
 from fabric.protocol.routing import sign_attachment
+from fabric.protocol.severity import Lane
 from fabric.protocol.wire import Direction, Intro, Routes, encode_frame
 from scripts.attacks import frames
 from scripts.attacks.flood import Attack, Flood, Frames, Ghosts, Spoils
@@ -134,6 +135,8 @@ ATTACKS: tuple[Attack, ...] = (
           _mine(_denied), introduces=("guest",), frame_bytes=30_000),
     Flood(_WHO, "data-down", "sends events down, to its own relay", "guest", _mine(_down),
           introduces=("guest",), frame_bytes=30_000),
+    Flood(_WHO, "data-urgent", "sends DATA with nothing in it as if it were urgent, on sixteen connections", "guest",
+          _plain(lambda: frames.again([frames.data([], lane=Lane.URGENT)])), connections=16, frame_bytes=100),
     Flood(_WHO, "data-moved", "sends what looks as if it were sent after somebody (moved)", "guest", _mine(_moved),
           introduces=("guest",), frame_bytes=30_000),
     Flood(_WHO, "data-large", "sends events of the largest size, honestly signed and not granted", "guest",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 import struct
+from collections.abc import Callable
 
 from nacl import bindings
 
@@ -14,9 +16,10 @@ _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, for no time
 
 
 class Wire:
-    """A connection whose handshake is done, with a random key."""
+    """A connection whose handshake is done, with a random key. `serve`: the relay, where it is in this thread."""
 
-    def __init__(self, address: str, server_key: bytes) -> None:
+    def __init__(self, address: str, server_key: bytes, serve: Callable[[], None] | None = None) -> None:
+        self._serve = serve
         host, port = address.rsplit(":", 1)
         public, secret = bindings.crypto_box_keypair()
         self.socket = socket.create_connection((host, int(port)), timeout=5)
@@ -53,6 +56,8 @@ class Wire:
     def _read(self, count: int) -> bytes:
         found = b""
         while len(found) < count:
+            while self._serve is not None and not select.select([self.socket], [], [], 0.01)[0]:
+                self._serve()
             more = self.socket.recv(count - len(found))
             if not more:
                 raise ConnectionError("the relay hung up")

@@ -4,7 +4,7 @@ import os
 import socket
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 
 import pytest
@@ -18,6 +18,8 @@ from fabric.transport.gate import Gate
 from fabric.transport.keys import CurveKeys, curve_public, random_keys
 from fabric.transport.listener import Listener
 from fabric.transport.sockets import LinkNumbers, Sent, endpoint
+from fabric.transport.unread import UNREAD_MAX, UNSENT_MAX
+from tests.integration.zmtp import Wire
 
 FRAME = 10_000
 HERE = "127.0.0.1:0"
@@ -274,6 +276,65 @@ def test_a_peer_that_sends_more_than_anybody_could_read_is_left(relay, peer, mon
         relay.listener.send(relay.got[0].link, b"flood")
     until(lambda: peer.downs(), relay.serve, peer.serve)
     assert peer.dialler.counters["flooded"] == 1 and len(peer.got) < 100
+
+
+def test_a_message_that_never_ends_ends_with_its_connection(relay, peer):
+    """A stranger, or who was heard before: every frame says that there is more, so none can be read."""
+    connected(relay, peer)
+    peer.dialler.send(b"hello")
+    for first in ((), (b"hello",)):
+        wire = Wire(relay.address, relay.keys.public, relay.serve)
+        for said in first:
+            wire.socket.sendall(wire.message(said))
+        ended = relay.listener.counters["endless"]
+
+        def go_on(wire=wire):
+            with suppress(OSError):
+                wire.socket.sendall(wire.message(bytes(FRAME - 100), flags=1))
+
+        until(lambda ended=ended: relay.listener.counters["endless"] > ended, go_on, relay.serve, relay.listener.gone)
+        wire.socket.close()
+    relay.got.clear()
+    peer.dialler.send(b"still here")
+    until(lambda: relay.got and relay.got[-1].payload == b"still here", relay.serve)
+
+
+def test_who_does_not_read_is_left_before_much_waits_for_him(relay, peer):
+    connected(relay, peer)
+    peer.dialler.send(b"hello")
+    wire = Wire(relay.address, relay.keys.public, relay.serve)
+    wire.socket.sendall(wire.message(b"deaf"))
+    until(lambda: len(relay.got) == 2, relay.serve)
+    deaf = next(received.link for received in relay.got if received.payload == b"deaf")
+    reader = next(received.link for received in relay.got if received.payload == b"hello")
+    try:
+        for _ in range(400):
+            relay.listener.send(deaf, bytes(60_000))
+        until(lambda: deaf in relay.listener.gone(), relay.serve)
+        assert relay.listener.counters["deaf"] == 1
+        for _ in range(UNSENT_MAX // FRAME * 2):
+            peer.got.clear()
+            assert relay.listener.send(reader, bytes(FRAME - 100)) is Sent.SENT
+            until(lambda: peer.got, relay.serve, relay.listener.gone, peer.serve)
+    finally:
+        wire.socket.close()
+
+
+def test_a_peer_that_was_dialled_and_whose_message_never_ends_is_left(relay, monkeypatch):
+    """As the kernel tells it: this side has read much of the connection, and could take nothing."""
+    read = [1_000]
+    monkeypatch.setattr("fabric.transport.dialler.bytes_read", lambda descriptor: read[0])
+    peer = Peer(relay.address, relay.keys.public)
+    try:
+        connected(relay, peer)
+        for _ in range(3):
+            peer.dialler.service(now_ms() + 1_000)
+        assert peer.dialler.link and not peer.dialler.counters["endless"]
+        read[0] += UNREAD_MAX
+        until(lambda: peer.downs(), relay.serve, peer.serve)
+        assert peer.dialler.counters["endless"] == 1 and "does not end" in peer.downs()[0].words
+    finally:
+        peer.close()
 
 
 def test_who_came_in_and_says_nothing_is_cut(relay, peer):

@@ -1,11 +1,13 @@
 """When a loop stops reading: after its time, or at once when something urgent came."""
 
-from fabric.protocol.ready import Arrived
-from fabric.protocol.severity import Lane
-from fabric.protocol.wire import Data, Ping
+from fabric.protocol.ready import Arrived, Connected, Note, Ready, Seen
+from fabric.protocol.severity import Lane, Severity
+from fabric.protocol.wire import Data, Direction, Item, Ping
 from fabric.transport.turns import Turn
+from tests.support import Authority, verified
 
 MS = 1_000_000
+SENSOR = Authority().issue("sensor")
 
 
 class Elapsed:
@@ -30,9 +32,28 @@ def test_what_can_wait_shares_a_turn_until_its_time_is_over():
     assert turn.over_after(data(Lane.LOW))
 
 
+def of(severity, lane=Lane.LOW):
+    """A DATA frame with one event, in whatever lane it says that it travels."""
+    message = verified(SENSOR, severity=severity)
+    return Arrived(1, Data(lane, 0, [Item(Direction.UP, 0, [], [], message.raw)]), (message,))
+
+
+TAKEN = Ready(persist=[Seen(bytes(16), Direction.UP, 0)])
+
+
 def test_what_is_urgent_ends_it_at_once():
-    over = {lane: Turn(Elapsed()).over_after(data(lane)) for lane in Lane}
-    assert [lane for lane in Lane if over[lane]] == [Lane.URGENT, Lane.CRITICAL]
+    over = {severity: Turn(Elapsed()).over_after(of(severity), TAKEN) for severity in Severity}
+    assert [severity for severity in Severity if over[severity]] == [Severity.CRITICAL, Severity.FATAL]
+    assert Turn(Elapsed()).over_after(of(Severity.CRITICAL), Ready(deliver=[Connected("hq")]))
+
+
+def test_i_say_that_it_is_urgent_and_send_nothing_that_is():
+    """Nothing, what I may not send, what was here before, and what can wait: each as if it were urgent."""
+    refused = Ready(notes=[Note("refused", {})])
+    for lane in Lane:
+        assert not Turn(Elapsed()).over_after(data(lane), TAKEN)
+        assert not Turn(Elapsed()).over_after(of(Severity.CRITICAL, lane), refused)
+        assert not Turn(Elapsed()).over_after(of(Severity.LOW, lane), TAKEN)
 
 
 def test_other_frames_and_those_that_were_let_go_take_time_too():

@@ -1,0 +1,99 @@
+"""What is in libzmq and can never be read, and what is in there because nobody reads it: as the kernel counts."""
+
+import socket
+from pathlib import Path
+
+from fabric.transport.unread import UNREAD_MAX, UNSENT_MAX, Unread, Unsent, bytes_read, bytes_written
+
+LOOK_MS = 1_000
+
+
+class Read(dict):
+    """What this process has read, by descriptor."""
+
+    def __call__(self, descriptor):
+        return self.get(descriptor)
+
+
+def test_whose_frames_were_all_taken_is_never_found():
+    read = Read()
+    unread = Unread(read)
+    unread.came(7)
+    for turn in range(1, 2_000):
+        size = 100_000 if turn % 2 else 10
+        read[7] = read.get(7, 0) + size + 33 + (2 if size + 33 < 256 else 9)
+        unread.look(turn * LOOK_MS)
+        unread.took(7, size)
+        assert unread.too_much() == []
+
+
+def test_i_say_that_there_is_more_and_more():
+    read = Read({7: 1_000, 8: 1_000})
+    unread = Unread(read)
+    for descriptor in read:
+        unread.came(descriptor)
+    read[7] += UNREAD_MAX
+    unread.look(LOOK_MS)
+    assert unread.too_much() == [7] and unread.too_much() == []
+    unread.gone(7)
+    unread.came(7)
+    read[7] = 10
+    unread.look(2 * LOOK_MS)
+    assert unread.too_much() == [], "the next one with this descriptor is somebody else"
+
+
+def test_what_comes_after_a_look_is_for_the_next():
+    read = Read({7: 1_000})
+    unread = Unread(read)
+    unread.came(7)
+    unread.look(LOOK_MS)
+    read[7] += 2 * UNREAD_MAX
+    unread.look(5 * LOOK_MS)  # the first was not compared: there was no end of what could be read
+    assert unread.too_much() == []
+    unread.look(6 * LOOK_MS)
+    assert unread.too_much() == [7]
+
+
+def test_a_connection_that_ended_meanwhile_and_one_that_nobody_knows_of():
+    unread = Unread(Read())
+    unread.came(7)
+    unread.look(LOOK_MS)
+    assert unread.too_much() == []
+    assert bytes_read(1_000_000) is None
+    with Path(__file__).open() as file:
+        assert bytes_read(file.fileno()) is None and file.read(1) == '"'
+
+
+def test_the_kernel_knows_what_was_read():
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as peer:
+        here, _ = server.accept()
+        with here:
+            peer.sendall(bytes(5_000))
+            found = b""
+            while len(found) < 3_000:
+                found += here.recv(3_000 - len(found))
+            assert bytes_read(here.fileno()) == 3_000
+            peer.sendall(b"x")
+            assert here.recv(1) == b"\0", "and it was only looked at"
+
+
+def test_i_answer_for_what_i_never_read():
+    written = Read({7: 0, 8: 0})
+    unsent = Unsent(written)
+    for _ in range(100):
+        for descriptor in written:
+            unsent.gave(descriptor, UNSENT_MAX // 50)
+        written[8] += UNSENT_MAX // 50
+    assert unsent.too_much(1_000) == [7] and unsent.too_much(1_001) == [], "not at every turn"
+    unsent.gone(7)
+    assert unsent.too_much(2_000) == [], "the next one with this descriptor is somebody else"
+
+
+def test_the_kernel_knows_what_was_written():
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as peer:
+        here, _ = server.accept()
+        with here:
+            before = bytes_written(here.fileno())
+            here.sendall(bytes(5_000))
+            assert bytes_written(here.fileno()) - before == 5_000
+            peer.recv(1)
