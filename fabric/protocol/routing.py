@@ -10,7 +10,6 @@ Refuses: statements that are not the node's, and verbs or subscriptions beyond i
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -32,6 +31,7 @@ from fabric.protocol.limits import (
 )
 from fabric.protocol.permissions import check_subscribe
 from fabric.protocol.sessions import child_relay, is_point, node_of, point_session, session_of
+from fabric.protocol.shares import Holdings, beyond_share
 from fabric.protocol.topics import TopicIndex, check_pattern
 from fabric.protocol.wire import SESSION_BYTES
 
@@ -155,7 +155,7 @@ class RouteTable:
         self._elsewhere: dict[RouteKey, None] = {}  # not below when it was last looked
         self._at: dict[str, dict[bytes, Attachment]] = {}  # by the relay that they name, and as they were signed
         self._raw: dict[bytes, Attachment] = {}
-        self._weights: Counter[str] = Counter()  # by whose they are
+        self._weights: Holdings[str] = Holdings()  # by whose they are
         self._weight = 0
 
     def __len__(self) -> int:
@@ -220,15 +220,13 @@ class RouteTable:
         """Whether its node, or the issuer that vouches for it, has less than what is left."""
         known = self.newest(attachment)
         spared = 0 if known is None else _weight_of(known)
-        whose = self._weights[_whose(attachment)] - spared
-        return whose + _weight_of(attachment) <= ROUTES_WEIGHT_MAX - (self._weight - spared)
+        held = self._weights[_whose(attachment)] - spared
+        return not beyond_share(held, _weight_of(attachment), ROUTES_WEIGHT_MAX - (self._weight - spared))
 
     def _weigh(self, attachment: Attachment, sign: int) -> None:
-        weight, whose = sign * _weight_of(attachment), _whose(attachment)
+        weight = sign * _weight_of(attachment)
         self._weight += weight
-        self._weights[whose] += weight
-        if not self._weights[whose]:
-            del self._weights[whose]
+        self._weights.add(_whose(attachment), weight)
 
     # -- who ----------------------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from collections import Counter, deque
 from typing import Final, NamedTuple
 
 from fabric.protocol.limits import HELLO_BYTES_MAX
+from fabric.protocol.shares import beyond_share
 
 # Two windows of a lane (16 MiB each): one honest peer may have all that its credit allows under way, and half is left.
 _BYTES_MAX: Final = 33_554_432
@@ -79,7 +80,7 @@ class Inbox:
         if queue.identity == STRANGERS and bytes_ + size > _STRANGER_BYTES_MAX:
             self.dropped["stranger"] += 1
             return False
-        if queue.bytes + size > self._bytes_max - self.bytes:
+        if beyond_share(queue.bytes, size, self._bytes_max - self.bytes):
             self.dropped["share"] += 1
             return False
         self._links[link] = (queue, entries + 1, bytes_ + size)
