@@ -12,6 +12,7 @@ from collections import Counter
 from typing import NamedTuple
 
 from fabric.protocol.announce import announce, announce_all, answered, next_frames, pass_on
+from fabric.protocol.attachments import EPOCH_MAX, Attachment, open_attachment, sign_attachment
 from fabric.protocol.credentials import NodeKind
 from fabric.protocol.custody import Custody
 from fabric.protocol.envelope import Header, Kind
@@ -44,7 +45,7 @@ from fabric.protocol.ready import (
     Ready,
     SubscriptionRefused,
 )
-from fabric.protocol.routing import EPOCH_MAX, Attachment, RouteTable, open_attachment, sign_attachment
+from fabric.protocol.routing import RouteTable
 from fabric.protocol.severity import Lane
 from fabric.protocol.verify import Verified
 from fabric.protocol.wire import Bye, Denied, Direction, Item, Join, Joined, Role, Routed, Routes
@@ -70,6 +71,11 @@ class _Handling(NamedTuple):
     bytes: int
     until_ms: int
     header: Header
+
+    @property
+    def held_bytes(self) -> int:
+        """With what this program keeps of it until it is handled."""
+        return self.bytes + _HANDLING_BYTES
 
 
 class Point(Node):
@@ -313,7 +319,7 @@ class Point(Node):
             self.custody.dedup.add(message.id, item.direction, until_ms)
             handling = _Handling(link.number, lane, len(item.envelope), until_ms, header)
             self._handling[message.id] = handling
-            self._handling_bytes += handling.bytes + _HANDLING_BYTES
+            self._handling_bytes += handling.held_bytes
         ready.deliver.append(Delivery(fitted, item.age_ms, tuple(item.hops)))
 
     def _examine(self, link: Link, item: Item, message: Verified, now_ms: int) -> Reject | None:
@@ -356,7 +362,7 @@ class Point(Node):
         handling = self._handling.pop(id_, None)
         if handling is None:
             return
-        self._handling_bytes -= handling.bytes + _HANDLING_BYTES
+        self._handling_bytes -= handling.held_bytes
         # On disk before the relay hears of it: a reader that keeps a file drops repeats across its own restarts.
         self.custody.saw(id_, Direction.DOWN, handling.until_ms, ready, handling.header)
         # Whoever sent it waits for the answer, and may not be our relay any more.

@@ -16,12 +16,12 @@ from typing import Any
 import msgpack
 
 from fabric.edge.identity import Identity
+from fabric.protocol.attachments import sign_attachment
 from fabric.protocol.directory import Descriptor, issue_directory
 from fabric.protocol.envelope import Header, Kind, seal
 from fabric.protocol.errors import Code
 from fabric.protocol.limits import ENVELOPE_BYTES_MAX, FORGED_MAX, FRAME_BYTES_MAX, ITEMS_MAX, ROUTES_ENTRIES_MAX
 from fabric.protocol.revocations import issue_revocations
-from fabric.protocol.routing import sign_attachment
 from fabric.protocol.severity import Lane
 from fabric.protocol.signing import Signer
 from fabric.protocol.tlp import Label

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from fabric.edge.identity import Identity
+from fabric.protocol.attachments import sign_attachment
 from fabric.protocol.envelope import Kind
 from fabric.protocol.limits import INTRO_MAX
-from fabric.protocol.routing import sign_attachment
 from fabric.protocol.wire import Direction, Intro, Routes, encode_frame
 from scripts.attacks import frames
 from scripts.attacks.flood import Attack, Flood, Frames, Ghosts, Spoils
