@@ -22,8 +22,8 @@ class Rank(IntEnum):
     """What goes first. Of a frame each rank has a part of its own, so that none waits for ever."""
 
     ATTACHED = 0
-    WITHDRAWN = 1  # of what was known here
-    UNKNOWN = 2  # a withdrawal that somebody says of what nobody here ever heard of
+    WITHDRAWN = 1  # of a session that was known here
+    UNKNOWN = 2  # of a session that was never heard of here
 
 
 # The part of a frame: a half, a quarter, an eighth. What is left goes to the first rank that still has something.

@@ -153,7 +153,7 @@ class Custody:
     def saw(self, id_: bytes, direction: Direction, until_ms: int, ready: Ready, of: Header) -> None:
         """Remember a message under this id: one that has no destination here, or a way that it came.
 
-        Of an action the memory is one of its own.
+        Actions are remembered apart (`dedup`).
         """
         if of.kind is Kind.ACTION:
             self.dedup.add_action(id_, direction, until_ms, of.origin)

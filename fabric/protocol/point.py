@@ -331,7 +331,7 @@ class Point(Node):
         )
         if problem is not None and problem.code in _BY_CLOCK and self.clock.doubted and item.age_ms < header.ttl_ms:
             return Reject(Code.CLOCK_SUSPECT, self.me.id)  # it may be in time, by what was told last
-        # A relay may have left out to ask. What the parent itself says, a marker or a report, is a relay's result.
+        # Its relay should have asked, and may not have. A marker or a report of the relay itself is a result of its.
         problem = problem or check_origin(message.credential, header)
         if problem is None and header.kind is Kind.ACTION:
             if link.peer_role != Role.PARENT:

@@ -220,7 +220,7 @@ class AttachmentReader:
         if opened is None:
             opened = self._read[raw] = self._open(raw)
             self.forged += isinstance(opened, Reject) and opened.code is Code.BAD_SIGNATURE
-        # With a relay moves whoever is below it. Once in a frame: nobody says two things of one relay in one.
+        # A relay that moves takes along whoever is below it, which is work: one statement of each relay in a frame.
         match opened:
             case Attachment(is_relay=True) if self._moved.setdefault(opened.node, raw) != raw:
                 return Reject(Code.BUSY, opened.node)
