@@ -42,14 +42,14 @@ class Arrivals:
         self._dialled[link] = peer
 
     def from_parents(self, waiting: Collection[Any]) -> None:
-        """And from children that are dialled."""
+        """What those sent whom this relay dials: its parents, and some children."""
         for link, payload in self._diallers.receive(waiting):
             peer = self._dialled.get(link)
             if peer is not None:
                 self._inbox.put(link, peer, peer, payload)
 
     def from_children(self) -> None:
-        """And from control points, and from who is none of these."""
+        """What those sent who dial this relay: children, control points, and strangers."""
         for link, peer, payload in self._listener.receive():
             self._inbox.put(link, peer if self._is_open(link) else STRANGERS, peer, payload)
 

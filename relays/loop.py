@@ -24,7 +24,7 @@ from fabric.edge.identity import Identity
 from fabric.edge.spool import Owed, Spool
 from fabric.protocol.credentials import NodeKind
 from fabric.protocol.errors import Code, FabricError
-from fabric.protocol.limits import FRAME_BYTES_MAX, HELLO_WAIT_MS
+from fabric.protocol.limits import FRAME_BYTES_MAX, HELLO_WAIT_MS, SESSIONS_OPEN_MAX
 from fabric.protocol.ready import Answered, Arrived, Drain, LinkDown, LinkUp, Op, Ready, Tick
 from fabric.protocol.relay import Relay
 from fabric.protocol.wire import PROTOCOL_VERSIONS, SESSION_BYTES, Hello, Refused, Role, decode_frame, encode_frame
@@ -56,8 +56,6 @@ _CUT_AFTER_MS = 250
 _STATUS_MS = 1_000
 # Of each lane, what is read of a backlog for the parent before this relay serves; the rest when it is its turn.
 AWAKE_MAX = 2_000
-# Sessions of one identity at a time: a daemon and a shell script's calls, not a leak.
-_LINKS_PER_KEY_MAX = 64
 
 
 class RelayLoop:
@@ -250,7 +248,7 @@ class RelayLoop:
         if link not in self.core.links:
             if not self._listener.has(link):  # it was cut, or ended here, before this was its turn
                 return None, ready
-            if self._listener.links_of_peer(entry.peer) > _LINKS_PER_KEY_MAX:
+            if self._listener.links_of_peer(entry.peer) > SESSIONS_OPEN_MAX:
                 self._turn_away(link, now_ms)
                 return None, ready
             ready.merge(self.core.step(LinkUp(link, entry.peer, b""), now_ms))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TypeVar
 
+from fabric.protocol.attachments import sign_attachment
 from fabric.protocol.faults import FAULT
 from fabric.protocol.node import Node
 from fabric.protocol.ready import Delivered, Event, LinkDown, LinkUp, Op, Ready, Tick
-from fabric.protocol.routing import sign_attachment
 from fabric.protocol.verify import Verified
 from fabric.protocol.wire import (
     Data,

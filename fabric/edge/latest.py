@@ -1,4 +1,4 @@
-"""The newest of what one thread says to another, where each word holds all that was said before it.
+"""The newest value that one thread has for another, where each value replaces those before it.
 
 Guarantees: at most one waits, however slow the reader is; the last one is always read.
 """

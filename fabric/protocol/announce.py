@@ -8,10 +8,11 @@ they are, as far as this node knows: those take turns.
 
 from __future__ import annotations
 
+from fabric.protocol.attachments import Attachment, RouteKey
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.limits import INTRO_MAX, RETRY_MS, ROUTES_ENTRIES_MAX
 from fabric.protocol.link import Link
-from fabric.protocol.routing import Attachment, RouteKey, RouteTable
+from fabric.protocol.routing import RouteTable
 from fabric.protocol.sessions import node_of
 from fabric.protocol.wire import Intro, Routed, Routes
 

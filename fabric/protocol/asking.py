@@ -24,7 +24,7 @@ class Asking(Following):
     def set_up(self) -> None:
         super().set_up()
         self.questions = Questions()
-        # Of others: who asked (the link's number), and until when an answer is for him. All strangers share a part.
+        # Of others: who asked (the link's number), and until when the answer goes there. Strangers are one source.
         self._asked: Shared[bytes, tuple[int, int]] = Shared(ASKED_MAX)
         self._asking_rates = Rates()
         self._strangers_rates = Rates()  # however many keys they make, they fill only these
@@ -85,7 +85,7 @@ class Asking(Following):
         asker = self._asked.get(frame.id)
         if asker is not None and asker[0] != link.number and asker[0] in self.links:
             return Reject(Code.BUSY, "asked by another")
-        # One who asks without end uses up his own share first; what strangers ask together is bounded too.
+        # Who asks without end uses up its own rate first; what strangers ask together is bounded too.
         whose = f"stranger {link.peer_key.hex()}" if stranger else _whose(link)
         rates = self._strangers_rates if stranger else self._asking_rates
         if not rates.allow(whose, 1, JOINS_PER_S, now_ms) or (
@@ -121,7 +121,7 @@ class Asking(Following):
 
 
 def _whose(link: Link) -> str:
-    """One who has many sessions asks as one."""
+    """The source that a question counts for: the node, however many sessions it has, or all strangers together."""
     return link.peer.id if link.is_open and link.peer is not None else ""
 
 

@@ -7,6 +7,7 @@ time; a relay that drains serves on until everybody has gone who can. A subclass
 from __future__ import annotations
 
 from fabric.protocol.announce import settled
+from fabric.protocol.attachments import Attachment, open_attachment
 from fabric.protocol.custody import Custody
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.limits import ADMISSIONS_BURST, LANE_WINDOW_BYTES, RETRY_MS
@@ -15,7 +16,6 @@ from fabric.protocol.links import UPLINK
 from fabric.protocol.outbox import Outbox
 from fabric.protocol.placing import Placing
 from fabric.protocol.ready import Drain, Event, KeepGap, KeepSession, Op, Ready
-from fabric.protocol.routing import Attachment, open_attachment
 from fabric.protocol.sessions import Sessions, child_relay, is_point, node_of, point_session, session_of
 from fabric.protocol.severity import Lane
 from fabric.protocol.wire import Bye, Role
@@ -151,7 +151,7 @@ class Below(Placing):
         """A child, which these control points were below: a subclass says what becomes of what waits for it."""
 
     def on_lists(self, now_ms: int, ready: Ready) -> None:
-        """Whoever is on the list is nowhere any more, and nothing is kept for him."""
+        """Whoever is on the list is no longer below, and nothing is kept for it."""
         super().on_lists(now_ms, ready)
         for attachment in list(self.routes.all()):
             if self.trust.revocations.check(attachment.credential) is None:

@@ -1,8 +1,8 @@
-"""What of routes a peer has yet to be told (SPEC 7.6), in turns among those whose routes they are.
+"""The changes of routes that a peer has yet to be told (SPEC 7.6), in turns among those whose routes they are.
 
 Guarantees: of one node and session only the latest is said; each source holds a share of what waits, and loses its own
 oldest beyond it; neither many changes of one source nor withdrawals that somebody invented keep a newcomer's attachment
-waiting for more than a frame. Knows no table: what is said of a key is looked up when it goes.
+waiting for more than a frame. Knows no table: what a key stands for is looked up when its change is sent.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import NamedTuple
 
+from fabric.protocol.attachments import Attachment, RouteKey
 from fabric.protocol.limits import ROUTES_WAITING_MAX, WITHDRAWALS_MAX
-from fabric.protocol.routing import Attachment, RouteKey
 from fabric.protocol.shares import Shared
 
 # None: what the table has. A number: it is withdrawn since this epoch.
@@ -22,11 +22,12 @@ class Rank(IntEnum):
     """What goes first. Of a frame each rank has a part of its own, so that none waits for ever."""
 
     ATTACHED = 0
-    WITHDRAWN = 1  # of what was known here
-    UNKNOWN = 2  # a withdrawal that somebody says of what nobody here ever heard of
+    WITHDRAWN = 1  # of a session that was known here
+    UNKNOWN = 2  # of a session that was never heard of here
 
 
-_FLOOR_SHARE = {Rank.ATTACHED: 2, Rank.WITHDRAWN: 4, Rank.UNKNOWN: 8}
+# The part of a frame: a half, a quarter, an eighth. What is left goes to the first rank that still has something.
+_PART = {Rank.ATTACHED: 2, Rank.WITHDRAWN: 4, Rank.UNKNOWN: 8}
 
 
 class Change(NamedTuple):
@@ -64,7 +65,7 @@ class Changes:
         """For one frame."""
         taken: list[Change] = []
         for rank, waiting in self._waiting.items():
-            taken += map(Change._make, waiting.take(count // _FLOOR_SHARE[rank]))
+            taken += map(Change._make, waiting.take(count // _PART[rank]))
         for waiting in self._waiting.values():
             taken += map(Change._make, waiting.take(count - len(taken)))
         return taken

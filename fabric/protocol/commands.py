@@ -56,7 +56,7 @@ class Commands(Telling):
             self._dispatch(action, item._replace(direction=Direction.DOWN), targets, now_ms, ready)
 
     def _select(self, action: Verified) -> tuple[str, ...]:
-        """Asked for room and then to hand it out, in one step: of all who execute here, so the answer is kept."""
+        """Who executes it, of all below. Asked twice in a step, for room and to hand it out: the answer is kept."""
         if self._selected[0] != action.leaf:
             selection = Selection(action.credential, action.header)
             self._selected = action.leaf, tuple([

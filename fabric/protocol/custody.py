@@ -9,7 +9,6 @@ has quotas of its own and counts in no lane.
 from __future__ import annotations
 
 import heapq
-from collections import Counter
 from collections.abc import Callable, Sequence
 
 from fabric.protocol.dedup import Dedup, seen_until_ms
@@ -19,12 +18,10 @@ from fabric.protocol.outbox import Held, Outbox, Row
 from fabric.protocol.ready import Done, Put, Ready, Replace, Seen, SeenAction
 from fabric.protocol.sessions import CHILD, is_point, node_of
 from fabric.protocol.severity import Lane
+from fabric.protocol.shares import LARGE_SHARE, Holdings, beyond_share
 from fabric.protocol.verify import Verified
 from fabric.protocol.wire import Direction
 
-# One origin may hold so many times what is left of its lane: alone four fifths, two of them four ninths each. Whoever
-# comes while others fill a lane finds a fifth of it free.
-_ORIGIN_SHARE = 4
 # Deadlines of what ended are let go when most are like this, and there are enough to be worth the work.
 _DEADLINES_SPARE = 32
 
@@ -41,24 +38,20 @@ class Asleep:
         self.bytes = [0] * len(Lane)
         # Of the origins only that is known without reading the rows: one whose credential was renewed since counts as
         # another.
-        self.signer_bytes: Counter[tuple[Lane, bytes]] = Counter()
+        self.signer_bytes: Holdings[tuple[Lane, bytes]] = Holdings()
 
     def add(self, lane: Lane, signer: bytes, bytes_: int) -> None:
         self.rows[lane] += 1
-        self.bytes[lane] += bytes_
-        self.signer_bytes[lane, signer] += bytes_
+        self.grew(lane, signer, bytes_)
 
     def grew(self, lane: Lane, signer: bytes, bytes_: int) -> None:
         """A row became longer where it sleeps."""
         self.bytes[lane] += bytes_
-        self.signer_bytes[lane, signer] += bytes_
+        self.signer_bytes.add((lane, signer), bytes_)
 
     def remove(self, lane: Lane, signer: bytes, bytes_: int) -> None:
         self.rows[lane] -= 1
-        self.bytes[lane] -= bytes_
-        self.signer_bytes[lane, signer] -= bytes_
-        if not self.signer_bytes[lane, signer]:
-            del self.signer_bytes[lane, signer]
+        self.grew(lane, signer, -bytes_)
 
 
 class Custody:
@@ -69,7 +62,7 @@ class Custody:
         self._deadlines: list[tuple[int, int, HeldKey]] = []
         self._sequence = 0
         self.lane_bytes = [0] * len(Lane)
-        self._origin_bytes: Counter[tuple[Lane, str]] = Counter()
+        self._origin_bytes: Holdings[tuple[Lane, str]] = Holdings()
         self.intake_open = True  # the driver closes it when its disk is nearly full
         self.asleep = Asleep()  # the driver's, where it lets a backlog sleep
         self.dedup = Dedup()
@@ -86,7 +79,7 @@ class Custody:
         held_bytes = self._origin_bytes[lane, origin] + self.asleep.signer_bytes[lane, signer]
         return (
             not self.intake_open or bytes_ > left_bytes
-            or (origin != "" and held_bytes + bytes_ > _ORIGIN_SHARE * left_bytes)
+            or (origin != "" and beyond_share(held_bytes, bytes_, left_bytes, LARGE_SHARE))
         )
 
     def put(self, held: Held, destinations: Destinations, ready: Ready, moved: Moved = ()) -> None:
@@ -132,10 +125,7 @@ class Custody:
 
     def _count(self, held: Held, bytes_: int) -> None:
         self.lane_bytes[held.lane] += bytes_
-        whose = held.lane, held.message.header.origin
-        self._origin_bytes[whose] += bytes_
-        if not self._origin_bytes[whose]:
-            del self._origin_bytes[whose]
+        self._origin_bytes.add((held.lane, held.message.header.origin), bytes_)
 
     def readdress(
         self, held: Held, rows: Sequence[Row], ways: Destinations, ready: Ready, *, moved: int = 1
@@ -163,7 +153,7 @@ class Custody:
     def saw(self, id_: bytes, direction: Direction, until_ms: int, ready: Ready, of: Header) -> None:
         """Remember a message under this id: one that has no destination here, or a way that it came.
 
-        Of an action the memory is one of its own.
+        Actions are remembered apart (`dedup`).
         """
         if of.kind is Kind.ACTION:
             self.dedup.add_action(id_, direction, until_ms, of.origin)

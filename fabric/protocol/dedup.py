@@ -11,15 +11,14 @@ shared: nobody who requests much leaves no room for the actions of others.
 from __future__ import annotations
 
 import heapq
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 
 from fabric.protocol.envelope import Header, Kind
 from fabric.protocol.limits import ACTION_SPARE_MS, ACTIONS_SEEN_MAX, SKEW_MS
+from fabric.protocol.shares import LARGE_SHARE, Holdings, beyond_share
 from fabric.protocol.wire import Direction
 
 SEEN_MAX = 200_000
-# One requester may hold so many times what is left, as one origin may of a lane (`custody`).
-REQUESTER_SHARE = 4
 
 _Key = tuple[bytes, Direction]
 
@@ -39,7 +38,7 @@ class Dedup:
         self._seen_max = seen_max
         self._actions: dict[_Key, tuple[int, str]] = {}  # until when, and whose
         self._deadlines: list[tuple[int, _Key]] = []
-        self._requesters: Counter[str] = Counter()
+        self._requesters: Holdings[str] = Holdings()
         self._actions_max = actions_max
 
     def __len__(self) -> int:
@@ -60,15 +59,16 @@ class Dedup:
         known_ms, known_requester = self._actions.get(key, (0, ""))
         if known_ms >= until_ms:
             return
-        self._forget(known_requester, 1 if known_ms else 0)
+        if known_ms:
+            self._requesters.add(known_requester, -1)
         self._actions[key] = until_ms, requester
-        self._requesters[requester] += 1
+        self._requesters.add(requester, 1)
         heapq.heappush(self._deadlines, (until_ms, key))
 
     def full_of_actions(self, requester: str) -> bool:
         """Whether a new action of this requester is not taken in now."""
         left = self._actions_max - len(self._actions)
-        return left < 1 or self._requesters[requester] + 1 > REQUESTER_SHARE * left
+        return beyond_share(self._requesters[requester], 1, left, LARGE_SHARE)
 
     def sweep(self, now_ms: int, steps_max: int = 256) -> None:
         """Forget some of the oldest that no longer matter; bounded work a call."""
@@ -79,15 +79,9 @@ class Dedup:
             known_ms, requester = self._actions.get(key, (0, ""))
             if known_ms == until_ms:  # else it was added again, until later
                 del self._actions[key]
-                self._forget(requester, 1)
+                self._requesters.add(requester, -1)
         for _ in range(min(steps_max, len(self._until))):
             key, until_ms = next(iter(self._until.items()))
             if until_ms > now_ms:
                 return
             del self._until[key]
-
-    def _forget(self, requester: str, count: int) -> None:
-        if count:
-            self._requesters[requester] -= count
-            if not self._requesters[requester]:
-                del self._requesters[requester]

@@ -8,14 +8,13 @@ by taking in no new actions (`full`), and shared: who requests much leaves room 
 from __future__ import annotations
 
 import heapq
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from fabric.protocol.dedup import REQUESTER_SHARE
 from fabric.protocol.envelope import Header
 from fabric.protocol.limits import DISPATCHES_MAX, TTL_MAX_MS
 from fabric.protocol.ready import KeepDispatch, Ready
+from fabric.protocol.shares import LARGE_SHARE, Holdings, beyond_share
 from fabric.protocol.tlp import Label
 
 # A result may come long after the action's delivery ended: an hour and the action's own ttl cover a slow handler.
@@ -42,7 +41,7 @@ class Dispatches:
         self._deadlines: list[tuple[int, bytes]] = []
         self._entries_max = entries_max
         self._entries = 0
-        self._requesters: Counter[str] = Counter()
+        self._requesters: Holdings[str] = Holdings()
         self._names: dict[str, str] = {}
 
     def __len__(self) -> int:
@@ -50,8 +49,7 @@ class Dispatches:
 
     def full(self, requester: str, entries: int) -> bool:
         """Whether an action of this requester that may need so many entries is not taken in now."""
-        left = self._entries_max - self._entries
-        return entries > left or self._requesters[requester] + entries > REQUESTER_SHARE * left
+        return beyond_share(self._requesters[requester], entries, self._entries_max - self._entries, LARGE_SHARE)
 
     def turned(self, digest: bytes, header: Header, now_ms: int, ready: Ready) -> None:
         """An action turned here: what answers it and is no target's is refused."""
@@ -117,6 +115,4 @@ class Dispatches:
 
     def _count(self, requester: str, entries: int) -> None:
         self._entries += entries
-        self._requesters[requester] += entries
-        if not self._requesters[requester]:
-            del self._requesters[requester]
+        self._requesters.add(requester, entries)

@@ -40,7 +40,7 @@ class FabricClock:
     # -- what happens -----------------------------------------------------------------------------------
 
     def follow(self, parent: int) -> None:
-        """This link leads to the parent from now on."""
+        """From now on the parent is at the end of this link."""
         if parent != self._parent:
             self.lost(self._parent)
             self._parent = parent
@@ -65,7 +65,7 @@ class FabricClock:
         if not told_ms:
             self.lost(parent)
             return None
-        # Who answers something else than what was asked just now could choose the offset by what it says it answers.
+        # The offset follows from when the question was sent: an answer to one that was not just asked could choose it.
         if not 0 <= now_ms - sent_ms <= LINK_SILENCE_MS:
             return None
         for member in members:
@@ -124,10 +124,10 @@ class FabricClock:
         clocks = [self.now(now_ms)]
         if self.suspect:
             clocks.append(self.own(now_ms))
-        if self._hearsay_ms is not None and self.is_lost(me, now_ms):
+        if self._hearsay_ms is not None and self.own_is_wrong(me, now_ms):
             clocks.append(now_ms + self._hearsay_ms)
         return tuple(clocks)
 
-    def is_lost(self, me: Credential, now_ms: int) -> bool:
-        """Whether the own clock is wrong for certain: this node is not valid by it."""
+    def own_is_wrong(self, me: Credential, now_ms: int) -> bool:
+        """Whether the own clock is wrong for certain: by it, this node itself is not valid."""
         return check_validity(me, self.own(now_ms), self._skew_ms) is not None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from fabric.protocol.attachments import Attachment
 from fabric.protocol.commands import Commands
 from fabric.protocol.envelope import Kind
 from fabric.protocol.errors import Code, Reject
@@ -17,7 +18,6 @@ from fabric.protocol.link import Link
 from fabric.protocol.links import UPLINK
 from fabric.protocol.outbox import Row
 from fabric.protocol.ready import Ready
-from fabric.protocol.routing import Attachment
 from fabric.protocol.sessions import CHILD, NOWHERE, node_of
 from fabric.protocol.topics import matches
 from fabric.protocol.verify import Verified

@@ -7,6 +7,7 @@ subclass says what messages mean.
 
 from __future__ import annotations
 
+from fabric.protocol.attachments import Attachment
 from fabric.protocol.below import Below
 from fabric.protocol.custody import Destinations, HeldKey
 from fabric.protocol.dedup import seen_until_ms
@@ -17,7 +18,6 @@ from fabric.protocol.limits import POINT_QUOTA_BYTES, SESSION_GRACE_MS
 from fabric.protocol.links import UPLINK
 from fabric.protocol.outbox import Held, Outbox, Row
 from fabric.protocol.ready import KeepGap, Op, Put, Ready
-from fabric.protocol.routing import Attachment
 from fabric.protocol.sessions import NOWHERE, is_point
 from fabric.protocol.verify import Verified
 from fabric.protocol.wire import Direction, Item

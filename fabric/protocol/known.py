@@ -104,7 +104,7 @@ class Known(Mapping[bytes, Credential]):
                 self._trim_id(best)
 
     def refuse(self, digest: bytes, why: Reject) -> None:
-        """It was introduced and will not do: whoever signs under it is told that, and not asked for it again."""
+        """It was introduced and refused: who signs under it is told why, and is not asked to introduce it again."""
         self._refused[digest] = why
         if len(self._refused) > _REFUSED_MAX:
             self._refused.popitem(last=False)

@@ -12,12 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 
+from fabric.protocol.attachments import Attachment, RouteKey
 from fabric.protocol.changes import Changes
 from fabric.protocol.credentials import Credential
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.lifetime import Transit
 from fabric.protocol.limits import CREDENTIALS_CACHED_MAX, FRAME_BYTES_MAX, HELLO_BYTES_MAX, LANE_WINDOW_BYTES
-from fabric.protocol.routing import Attachment, RouteKey
 from fabric.protocol.severity import Lane
 from fabric.protocol.wire import (
     Ack,

@@ -190,9 +190,9 @@ class Links(Timekeeping):
     def contained(
         self, work: Callable[[Link, int, Ready], None], link: Link, now_ms: int, ready: Ready
     ) -> None:
-        """Do what is to be done for a link. What fails at it is this program's fault; only this link ends by it.
+        """Do `work` for a link. An exception in it is a fault of this program: it ends this link, and nothing else.
 
-        What was decided before is in `ready` and in memory alike, and stays.
+        What was decided before the exception is in `ready` and in memory alike, and stays.
         """
         try:
             work(link, now_ms, ready)

@@ -9,7 +9,7 @@ counts, and says what is due.
 from __future__ import annotations
 
 import hashlib
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
@@ -23,6 +23,7 @@ from fabric.protocol.links import UPLINK
 from fabric.protocol.outbox import Row
 from fabric.protocol.ready import KeepNotice
 from fabric.protocol.sessions import is_point
+from fabric.protocol.shares import Holdings
 from fabric.protocol.tlp import Audience, Label
 
 # What ends together is told together.
@@ -103,7 +104,7 @@ def ending_of(row: Row, refused: Reject) -> Ending | None:
 class Notices:
     def __init__(self) -> None:
         self._tallies: OrderedDict[About, Tally] = OrderedDict()
-        self._origins: Counter[str] = Counter()  # how many tallies each has
+        self._origins: Holdings[str] = Holdings()  # how many tallies each has
         self._endings = 0  # in all tallies
         self._told_ms: OrderedDict[About, int] = OrderedDict()
         self._unsaved: dict[About, None] = {}
@@ -117,7 +118,7 @@ class Notices:
             told_ms = self._told_ms.get(about)
             due_ms = now_ms + FIRST_MS if told_ms is None else max(now_ms + FIRST_MS, told_ms + EVERY_MS)
             tally = self._tallies[about] = Tally(now_ms, due_ms)
-            self._origins[about.origin] += 1
+            self._origins.add(about.origin, 1)
             self._make_room(about.origin)
         self._add(tally, ending, 1, header.records)
         self._unsaved[about] = None
@@ -156,9 +157,7 @@ class Notices:
 
     def _forget(self, about: About) -> None:
         self._endings -= len(self._tallies.pop(about).counts)
-        self._origins[about.origin] -= 1
-        if not self._origins[about.origin]:
-            del self._origins[about.origin]
+        self._origins.add(about.origin, -1)
         self._unsaved[about] = None
 
     # -- what survives a restart ------------------------------------------------------------------------
@@ -192,7 +191,7 @@ class Notices:
             self.dropped += 1
             return
         tally = self._tallies[about] = Tally(since_ms, now_ms + FIRST_MS)
-        self._origins[about.origin] += 1
+        self._origins.add(about.origin, 1)
         for ending, messages, records in endings:
             self._add(tally, ending, messages, records)
         self._make_room(about.origin)

@@ -8,21 +8,14 @@ away. A subclass knows the sessions of control points, and what becomes of messa
 from __future__ import annotations
 
 from fabric.protocol.announce import announce_all, answered, next_frames, pass_on, withdraw
+from fabric.protocol.attachments import Attachment, RouteKey, open_attachment, sign_attachment
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.limits import CONFIRM_MS, FORGED_MAX, PING_MS, WITHDRAWALS_MAX
 from fabric.protocol.link import Link
 from fabric.protocol.links import UPLINK
 from fabric.protocol.node import Node
 from fabric.protocol.ready import KeepSession, Note, Ready
-from fabric.protocol.routing import (
-    Attachment,
-    AttachmentReader,
-    Change,
-    RouteKey,
-    RouteTable,
-    open_attachment,
-    sign_attachment,
-)
+from fabric.protocol.routing import AttachmentReader, Change, RouteTable
 from fabric.protocol.sessions import child_relay, is_point, node_of, point_session
 from fabric.protocol.shares import Shared
 from fabric.protocol.wire import Role, Routed, Routes

@@ -12,6 +12,7 @@ from collections import Counter
 from typing import NamedTuple
 
 from fabric.protocol.announce import announce, announce_all, answered, next_frames, pass_on
+from fabric.protocol.attachments import EPOCH_MAX, Attachment, open_attachment, sign_attachment
 from fabric.protocol.credentials import NodeKind
 from fabric.protocol.custody import Custody
 from fabric.protocol.dedup import seen_until_ms
@@ -45,7 +46,7 @@ from fabric.protocol.ready import (
     Ready,
     SubscriptionRefused,
 )
-from fabric.protocol.routing import EPOCH_MAX, Attachment, RouteTable, open_attachment, sign_attachment
+from fabric.protocol.routing import RouteTable
 from fabric.protocol.severity import Lane
 from fabric.protocol.verify import Verified
 from fabric.protocol.wire import Bye, Denied, Direction, Item, Join, Joined, Role, Routed, Routes
@@ -71,6 +72,11 @@ class _Handling(NamedTuple):
     bytes: int
     until_ms: int
     header: Header
+
+    @property
+    def held_bytes(self) -> int:
+        """With what this program keeps of it until it is handled."""
+        return self.bytes + _HANDLING_BYTES
 
 
 class Point(Node):
@@ -315,7 +321,7 @@ class Point(Node):
             self.custody.dedup.add(message.id, item.direction, until_ms)
             handling = _Handling(link.number, lane, len(item.envelope), until_ms, header)
             self._handling[message.id] = handling
-            self._handling_bytes += handling.bytes + _HANDLING_BYTES
+            self._handling_bytes += handling.held_bytes
         ready.deliver.append(Delivery(fitted, item.age_ms, tuple(item.hops)))
 
     def _examine(self, link: Link, item: Item, message: Verified, now_ms: int) -> Reject | None:
@@ -327,7 +333,7 @@ class Point(Node):
         )
         if problem is not None and problem.code in _BY_CLOCK and self.clock.doubted and item.age_ms < header.ttl_ms:
             return Reject(Code.CLOCK_SUSPECT, self.me.id)  # it may be in time, by what was told last
-        # A relay may have left out to ask. What the parent itself says, a marker or a report, is a relay's result.
+        # Its relay should have asked, and may not have. A marker or a report of the relay itself is a result of its.
         problem = problem or check_origin(message.credential, header)
         if problem is None and header.kind is Kind.ACTION:
             if link.peer_role != Role.PARENT:
@@ -358,7 +364,7 @@ class Point(Node):
         handling = self._handling.pop(id_, None)
         if handling is None:
             return
-        self._handling_bytes -= handling.bytes + _HANDLING_BYTES
+        self._handling_bytes -= handling.held_bytes
         # On disk before the relay hears of it: a reader that keeps a file drops repeats across its own restarts.
         self.custody.saw(id_, Direction.DOWN, handling.until_ms, ready, handling.header)
         # Whoever sent it waits for the answer, and may not be our relay any more.

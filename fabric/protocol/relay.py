@@ -93,7 +93,7 @@ class Relay(Revoking):
             self.route(stripped, item, now_ms, ready)
 
     def _made_a_circle(self, item: Item, message: Verified, now_ms: int) -> bool:
-        """Whether it climbed from here before, as it says itself: an action that went down from here did not."""
+        """Whether its hops say that it climbed from here before. An action that went down from here is a repeat."""
         if item.direction is not Direction.UP or item.moved or self.me.id not in item.hops:
             return False
         went_down = self.dispatches.turned_here(message.leaf) or self.custody.dedup.seen(

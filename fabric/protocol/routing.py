@@ -1,140 +1,24 @@
 """Routes (SPEC 7.6): who is below, at which relay, what they execute and subscribe to.
 
-Every node says for itself where it is: a control point at which relay, a relay below which parent. The way to somebody
-follows from these statements alone, not from the link that one came by, so it does not matter in which order they
-arrive. Guarantees: a statement is signed by the node that it names, so no relay can invent one or draw away what is
-another's; the highest epoch wins; a withdrawal removes its own epoch or older. One node has few sessions, and a node,
-or an issuer with all its members, at most what is left of the room. Iteration is in order of arrival, never of a set.
-Refuses: statements that are not the node's, and verbs or subscriptions beyond its grants.
+Every node says for itself where it is (`attachments`): a control point at which relay, a relay below which parent. The
+way to somebody follows from these statements alone, not from the link that one came by, so it does not matter in which
+order they arrive. Guarantees: the highest epoch wins; a withdrawal removes its own epoch or older. One node has few
+sessions, and a node, or an issuer with all its members, at most what is left of the room. Iteration is in order of
+arrival, never of a set.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from enum import Enum
 
-from fabric.protocol import signing
-from fabric.protocol.codec import pack, unpack
-from fabric.protocol.credentials import Credential, NodeKind
+from fabric.protocol.attachments import Attachment, RouteKey, open_attachment
+from fabric.protocol.credentials import Credential
 from fabric.protocol.errors import Code, Reject
-from fabric.protocol.known import unknown
-from fabric.protocol.limits import (
-    CREDENTIAL_BYTES_MAX,
-    HOPS_MAX,
-    ID_BYTES,
-    NAME_BYTES_MAX,
-    ROUTES_WEIGHT_MAX,
-    SESSION_KEEP_MS_MAX,
-    SESSIONS_PER_ID_MAX,
-    SUBSCRIPTIONS_MAX,
-)
-from fabric.protocol.permissions import check_subscribe
+from fabric.protocol.limits import HOPS_MAX, ROUTES_WEIGHT_MAX, SESSIONS_PER_ID_MAX
 from fabric.protocol.sessions import child_relay, is_point, node_of, point_session, session_of
-from fabric.protocol.topics import TopicIndex, check_pattern
-from fabric.protocol.wire import SESSION_BYTES
-
-RouteKey = tuple[str, bytes]  # node, session
-# It comes back in a withdrawal, whose integers are bounded like all others.
-EPOCH_MAX = 2**53
-
-
-@dataclass(frozen=True, slots=True)
-class Attachment:
-    """A node's own statement: here I am, under this relay, since this epoch (ms), and this is what I take."""
-
-    node: str
-    session: bytes
-    relay: str
-    epoch: int
-    executes: bool
-    subscriptions: tuple[str, ...]
-    credential: Credential
-    raw: bytes
-    keep_ms: int = 0
-
-    @property
-    def key(self) -> RouteKey:
-        return (self.node, self.session)
-
-    @property
-    def is_relay(self) -> bool:
-        """A relay says only where it is: below `relay`."""
-        return self.credential.kind is NodeKind.RELAY
-
-
-def _whose(attachment: Attachment) -> str:
-    """Who shares the room with others: a node, and for those that an issuer vouches for that issuer."""
-    issuers = attachment.credential.issuers
-    return f"issuer {issuers[-1]}" if issuers else attachment.node
-
-
-def _weight_of(attachment: Attachment) -> int:
-    """What it takes of the room: it, and every token of its patterns."""
-    return 2 + sum(pattern.count(".") + 1 for pattern in attachment.subscriptions)
-
-
-def sign_attachment(
-    credential: Credential,
-    signer: signing.Signer,
-    session: bytes,
-    relay: str,
-    epoch: int,
-    executes: bool,
-    subscriptions: tuple[str, ...],
-    keep_ms: int = 0,
-) -> bytes:
-    keep = [keep_ms] if keep_ms else []
-    body = pack([1, credential.fabric, credential.id, session, relay, epoch, executes, list(subscriptions), *keep])
-    return pack([credential.digest, body, signer.sign(signing.TYPE_ROUTE, body)])
-
-
-def open_attachment(raw: bytes, credentials: Mapping[bytes, Credential]) -> Attachment | Reject:
-    """Verify a node's statement. UNKNOWN_SIGNER when its credential has not been introduced."""
-    outer = unpack(raw, bytes_max=CREDENTIAL_BYTES_MAX, elements_max=8, depth_max=2)
-    match outer:
-        case [bytes(digest), bytes(body), bytes(signature), *_] if len(digest) == ID_BYTES:
-            pass
-        case _:
-            return Reject(Code.MALFORMED, "attachment")
-    credential = credentials.get(digest)
-    if credential is None:
-        return unknown(credentials, digest)
-    if not signing.verify(credential.sign_key, signing.TYPE_ROUTE, body, signature):
-        return Reject(Code.BAD_SIGNATURE, "attachment")
-    fields = unpack(
-        body, bytes_max=CREDENTIAL_BYTES_MAX, elements_max=SUBSCRIPTIONS_MAX + 16, depth_max=3
-    )
-    match fields:
-        case [
-            1, str(fabric), str(node), bytes(session), str(relay), int(epoch), bool(executes), list(patterns), *more
-        ] if (
-            fabric == credential.fabric
-            and node == credential.id
-            and len(session) == SESSION_BYTES
-            and 0 <= epoch <= EPOCH_MAX
-            and len(relay) <= NAME_BYTES_MAX
-            and len(patterns) <= SUBSCRIPTIONS_MAX
-            and all(isinstance(p, str) for p in patterns)
-        ):
-            keep_ms = more[0] if more else 0
-            # Whoever is away executes nothing: a session is one or the other.
-            if type(keep_ms) is not int or not 0 <= keep_ms <= SESSION_KEEP_MS_MAX or (keep_ms and executes):
-                return Reject(Code.MALFORMED, "attachment")
-            attachment = Attachment(node, session, relay, epoch, executes, tuple(patterns), credential, raw, keep_ms)
-            return _check_grants(attachment) or attachment
-    return Reject(Code.MALFORMED, "attachment")
-
-
-def _check_grants(attachment: Attachment) -> Reject | None:
-    for pattern in attachment.subscriptions:
-        problem = check_pattern(pattern) or check_subscribe(attachment.credential, pattern)
-        if problem:
-            return problem
-    if attachment.executes and not attachment.credential.grants.execute:
-        return Reject(Code.EXECUTE_DENIED, attachment.node)
-    return None
+from fabric.protocol.shares import Holdings, beyond_share
+from fabric.protocol.topics import TopicIndex
 
 
 class Change(Enum):
@@ -155,7 +39,7 @@ class RouteTable:
         self._elsewhere: dict[RouteKey, None] = {}  # not below when it was last looked
         self._at: dict[str, dict[bytes, Attachment]] = {}  # by the relay that they name, and as they were signed
         self._raw: dict[bytes, Attachment] = {}
-        self._weights: Counter[str] = Counter()  # by whose they are
+        self._weights: Holdings[str] = Holdings()  # by whose they are
         self._weight = 0
 
     def __len__(self) -> int:
@@ -220,15 +104,13 @@ class RouteTable:
         """Whether its node, or the issuer that vouches for it, has less than what is left."""
         known = self.newest(attachment)
         spared = 0 if known is None else _weight_of(known)
-        whose = self._weights[_whose(attachment)] - spared
-        return whose + _weight_of(attachment) <= ROUTES_WEIGHT_MAX - (self._weight - spared)
+        held = self._weights[_whose(attachment)] - spared
+        return not beyond_share(held, _weight_of(attachment), ROUTES_WEIGHT_MAX - (self._weight - spared))
 
     def _weigh(self, attachment: Attachment, sign: int) -> None:
-        weight, whose = sign * _weight_of(attachment), _whose(attachment)
+        weight = sign * _weight_of(attachment)
         self._weight += weight
-        self._weights[whose] += weight
-        if not self._weights[whose]:
-            del self._weights[whose]
+        self._weights.add(_whose(attachment), weight)
 
     # -- who ----------------------------------------------------------------------------------------------
 
@@ -338,7 +220,7 @@ class AttachmentReader:
         if opened is None:
             opened = self._read[raw] = self._open(raw)
             self.forged += isinstance(opened, Reject) and opened.code is Code.BAD_SIGNATURE
-        # With a relay moves whoever is below it. Once in a frame: nobody says two things of one relay in one.
+        # A relay that moves takes along whoever is below it, which is work: one statement of each relay in a frame.
         match opened:
             case Attachment(is_relay=True) if self._moved.setdefault(opened.node, raw) != raw:
                 return Reject(Code.BUSY, opened.node)
@@ -349,3 +231,14 @@ class AttachmentReader:
         if held is not None and held.credential.digest in self._credentials:
             return held
         return open_attachment(raw, self._credentials)
+
+
+def _whose(attachment: Attachment) -> str:
+    """Who shares the room with others: a node, and for those that an issuer vouches for that issuer."""
+    issuers = attachment.credential.issuers
+    return f"issuer {issuers[-1]}" if issuers else attachment.node
+
+
+def _weight_of(attachment: Attachment) -> int:
+    """What it takes of the room: it, and every token of its patterns."""
+    return 2 + sum(pattern.count(".") + 1 for pattern in attachment.subscriptions)

@@ -68,7 +68,7 @@ class Sessions:
         self._open.setdefault(node_of(destination), {})[destination] = None
 
     def left(self, destination: str, now_ms: int, *, restored: bool = False) -> None:
-        """`restored`: it was here when this relay stopped, if it is not here again."""
+        """`restored`: known from disk. Nothing happens where the session is here again by now."""
         if restored and destination in self._open.get(node_of(destination), ()):
             return
         self._discard(self._open, destination)

@@ -1,18 +1,41 @@
-"""Room that peers share (SPEC 10): each source holds at most what is left of it.
+"""Bounded room that is shared (SPEC 10): nobody holds more of it than what is left, or a few times that.
 
-Guarantees: the entries never exceed the bound; alone a source may hold half of the room, two of them a third each, and
-whoever comes finds room, however many others are greedy; what is taken out is taken in turns among the sources, of each
-the oldest first. Whose an entry is the owner says: the peer that it came from, never a name that the peer made up.
+Guarantees: a room is never exceeded, and however many holders take all that they may, a newcomer finds some room left.
+Of a `Shared` room, what is taken out is taken in turns among the sources, of each the oldest first. Whose an entry is,
+the caller says: the peer that it came from, never a name that the peer made up.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Iterator
-from typing import Generic, TypeVar
+from collections import Counter, OrderedDict
+from collections.abc import Hashable, Iterator
+from typing import Final, Generic, TypeVar
 
 K = TypeVar("K")
 V = TypeVar("V")
+H = TypeVar("H", bound=Hashable)
+
+# So many times what is left, where what a holder has soon goes away by itself: alone four fifths of the room, two of
+# them four ninths each, and whoever comes while others fill the room finds a fifth of it free.
+LARGE_SHARE: Final = 4
+
+
+def beyond_share(held: int, more: int, left: int, times: int = 1) -> bool:
+    """Whether `more` is too much for who holds `held` of a room in which `left` is free, before it is taken in.
+
+    `times`: how often what is left one holder may have. Once, it is half of the room alone, a third each for two.
+    """
+    return more > left or held + more > times * left
+
+
+class Holdings(Counter[H]):
+    """How much each holder has. Who has nothing is not in it."""
+
+    def add(self, holder: H, amount: int) -> None:
+        """A negative amount is given back."""
+        self[holder] += amount
+        if not self[holder]:
+            del self[holder]
 
 
 class Shared(Generic[K, V]):
@@ -42,7 +65,7 @@ class Shared(Generic[K, V]):
         """As the newest of its source; False, and nothing is changed, where that has its share already."""
         had = len(self._of.get(source, ())) - (self._source.get(key) == source)
         others = len(self._source) - (key in self._source)
-        if had + 1 > self._max - others:
+        if beyond_share(had, 1, self._max - others):
             return False
         self.pop(key)
         self._source[key] = source

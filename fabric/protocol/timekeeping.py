@@ -98,5 +98,5 @@ class Timekeeping:
         clocks = self.clocks(now_ms)
         if role != Role.PARENT:
             return clocks
-        own_ms = said_ms if self.clock.is_lost(self.me, now_ms) else self.clock.own(now_ms)
+        own_ms = said_ms if self.clock.own_is_wrong(self.me, now_ms) else self.clock.own(now_ms)
         return clocks if own_ms in clocks else (*clocks, own_ms)

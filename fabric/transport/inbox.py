@@ -5,7 +5,7 @@ times as often as another, and fills gigabytes. So everything is read at once in
 bounded in bytes, whatever its frames are like, and no identity can take the room that a newcomer needs: a frame is
 taken when what its identity has waiting, and it, are no more than what is left of the whole. What is beyond that is
 dropped and counted; everything that matters is sent again (SPEC 7). Turns are given by the time that handling took, so
-who sends costly frames waits for them himself. Order: of one link, as it came, its end included. A link that ended is
+whose frames are costly waits for them itself. Order: of one link, as it came, its end included. A link that ended is
 over when the frames before its end were handled: a BYE, or what was sent just before it, counts.
 
 An identity is the CURVE key of a peer that was accepted. All others are one, `STRANGERS`; each link of theirs may have
@@ -19,6 +19,7 @@ from collections import Counter, deque
 from typing import Final, NamedTuple
 
 from fabric.protocol.limits import HELLO_BYTES_MAX
+from fabric.protocol.shares import beyond_share
 
 # Two windows of a lane (16 MiB each): one honest peer may have all that its credit allows under way, and half is left.
 _BYTES_MAX: Final = 33_554_432
@@ -43,7 +44,7 @@ class Entry(NamedTuple):
 
 
 class _Queue:
-    """What waits of one identity. `start_ns`: how far it was served, on the common scale, when its next turn begins."""
+    """What waits of one identity. `start_ns`: when its next turn begins, on the scale of the time spent on all."""
 
     def __init__(self, identity: bytes) -> None:
         self.identity = identity
@@ -79,7 +80,7 @@ class Inbox:
         if queue.identity == STRANGERS and bytes_ + size > _STRANGER_BYTES_MAX:
             self.dropped["stranger"] += 1
             return False
-        if queue.bytes + size > self._bytes_max - self.bytes:
+        if beyond_share(queue.bytes, size, self._bytes_max - self.bytes):
             self.dropped["share"] += 1
             return False
         self._links[link] = (queue, entries + 1, bytes_ + size)

@@ -21,6 +21,7 @@ import zmq
 from zmq.utils.monitor import parse_monitor_message
 
 from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.shares import Holdings
 from fabric.transport.keys import CurveKeys
 from fabric.transport.resets import hear_no_more, ignore_resets
 from fabric.transport.sockets import RECEIVE_NS_MAX, LinkNumbers, Sent, dress, endpoint, receive_single
@@ -70,7 +71,7 @@ class Listener:
         self._links: dict[int, _Connection] = {}
         self._by_route: dict[tuple[bytes, bytes], int] = {}
         self._by_descriptor: dict[int, int] = {}
-        self._of_peer: Counter[bytes] = Counter()
+        self._of_peer: Holdings[bytes] = Holdings()  # how many links each key has
         self._cut: dict[int, tuple[bytes, bytes]] = {}  # descriptor -> what it still brings is dropped
         self._ending: list[int] = []  # links whose connection ended; what they brought may still wait
         self._all_received = False
@@ -145,7 +146,7 @@ class Listener:
             self._by_route[(routing_id, peer)] = number
             self._links[number] = _Connection(routing_id, peer, descriptor, _peer_name(descriptor))
             self._by_descriptor[descriptor] = number
-            self._of_peer[peer] += 1
+            self._of_peer.add(peer, 1)
         return number
 
     def send(self, link: int, payload: bytes) -> Sent:
@@ -230,9 +231,7 @@ class Listener:
         connection = self._links.pop(link, None)
         if connection is not None:
             self._by_route.pop((connection.routing_id, connection.peer), None)
-            self._of_peer[connection.peer] -= 1
-            if not self._of_peer[connection.peer]:
-                del self._of_peer[connection.peer]
+            self._of_peer.add(connection.peer, -1)
             if self._by_descriptor.get(connection.descriptor) == link:
                 del self._by_descriptor[connection.descriptor]
 

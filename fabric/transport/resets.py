@@ -1,4 +1,4 @@
-"""What a connection of ours hears from its peer's TCP, beside the bytes (Linux; elsewhere everything).
+"""Resets of TCP connections (RST), kept from libzmq, which can abort on them (Linux; elsewhere they come through).
 
 libzmq 4.3.5 aborts the process when it reads a ZMTP PING from a connection whose socket reported an error while its
 input was stopped by a full pipe: `restart_input` goes on through what was read before, `process_heartbeat_message`

@@ -1,8 +1,8 @@
 """Whose connections are whose: of peers that were accepted, and of those who have yet to say who they are.
 
 Guarantees: strangers together have a small part of the connections there may be, so an accepted peer is never cut for
-one and finds room whatever strangers do. Who is one too many is the oldest of the host that has most: a newcomer's
-handshake has time, and a host that floods costs itself its own. Holds no socket.
+one and finds room whatever strangers do. Beyond it the oldest stranger of the host with most is cut: a newcomer has
+time for its handshake, and a host that floods loses its own connections. Holds no socket.
 """
 
 from __future__ import annotations

@@ -11,18 +11,18 @@ import json
 import os
 import resource
 import signal
-import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from scripts.attacks.flood import Orders, Spoils, Tally
 from scripts.attacks.known import named
+from scripts.attacks.process import Process
 from scripts.bench_lanes import give_way
-from tests.integration.harness import ROOT, House
+from tests.integration.harness import House
 
 # How long it may take to become ready, before its time begins to count.
 PREPARES_S = 60.0
@@ -30,49 +30,21 @@ _TELL_S = 0.5
 _DESCRIPTORS = 8_192
 
 
-class Attacker:
+class Attacker(Process):
     """Such a process, seen from outside. `tally` is what it last said."""
 
     def __init__(self, house: House, name: str, seconds: float, *, equal: bool = False) -> None:
         self.tally = Tally()
-        self.ready = threading.Event()
-        self._popen = subprocess.Popen(
-            [sys.executable, "-m", "scripts.attacks.attacker", str(house.folder), name, str(seconds),
-             *(["equal"] if equal else [])],
-            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
-        )
-        self._listener = threading.Thread(target=self._listen, daemon=True)
-        self._listener.start()
+        how = ["equal"] if equal else []
+        super().__init__("scripts.attacks.attacker", str(house.folder), name, str(seconds), *how)
 
-    def _listen(self) -> None:
-        assert self._popen.stdout is not None
-        for line in self._popen.stdout:
-            said = json.loads(line)
-            if said == "ready":
-                self.ready.set()
-            else:
-                self.tally = Tally(**said)
-
-    @property
-    def running(self) -> bool:
-        return self._popen.poll() is None
+    def take(self, said: Any) -> bool:
+        if said != "ready":
+            self.tally = Tally(**said)
+        return bool(said == "ready")
 
     def begin(self) -> None:
-        assert self._popen.stdin is not None
-        with suppress(OSError):
-            self._popen.stdin.write("begin\n")
-            self._popen.stdin.flush()
-
-    def __enter__(self) -> Attacker:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._popen.kill()
-        self._popen.wait()
-        self._listener.join()
-        for stream in (self._popen.stdin, self._popen.stdout):
-            with suppress(OSError):
-                stream.close()  # type: ignore[union-attr]
+        self.say("begin")
 
 
 def main(folder: str, name: str, seconds: str, equal: str = "") -> None:

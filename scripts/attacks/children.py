@@ -9,8 +9,8 @@ import os
 from collections.abc import Callable, Iterator
 
 from fabric.edge.identity import Identity
+from fabric.protocol.attachments import sign_attachment
 from fabric.protocol.envelope import Kind
-from fabric.protocol.routing import sign_attachment
 from fabric.protocol.severity import Lane
 from fabric.protocol.wire import Direction, Role, Routes, encode_frame
 from scripts.attacks import frames

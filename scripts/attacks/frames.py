@@ -16,17 +16,15 @@ from typing import Any
 import msgpack
 
 from fabric.edge.identity import Identity
+from fabric.protocol.attachments import sign_attachment
 from fabric.protocol.directory import Descriptor, issue_directory
 from fabric.protocol.envelope import Header, Kind, seal
 from fabric.protocol.errors import Code
-from fabric.protocol.field_labels import FieldLabels
 from fabric.protocol.limits import ENVELOPE_BYTES_MAX, FORGED_MAX, FRAME_BYTES_MAX, ITEMS_MAX, ROUTES_ENTRIES_MAX
-from fabric.protocol.parts import build_parts
 from fabric.protocol.revocations import issue_revocations
-from fabric.protocol.routing import sign_attachment
-from fabric.protocol.severity import Lane, Phase, Severity
+from fabric.protocol.severity import Lane
 from fabric.protocol.signing import Signer
-from fabric.protocol.tlp import Audience, Label
+from fabric.protocol.tlp import Label
 from fabric.protocol.wire import (
     Ack,
     Applied,
@@ -52,6 +50,7 @@ from fabric.protocol.wire import (
 )
 from scripts.attacks.flood import Spoils
 from scripts.attacks.peer import Peer, now_ms
+from tests.integration import intruder
 
 # Withdrawals and ids in a frame: near what its elements, or its bytes, allow.
 WITHDRAWALS = 2_000
@@ -73,13 +72,8 @@ def again(frames: Sequence[bytes]) -> Iterator[bytes]:
 
 def header_of(identity: Identity, content: dict[str, Any], **fields: Any) -> tuple[Header, list[bytes]]:
     """An event of this identity, unless `fields` say otherwise."""
-    manifest, parts = build_parts([content], FieldLabels({}, Label.GREEN), Label.GREEN, os.urandom)
-    said: dict[str, Any] = {
-        "kind": Kind.EVENT, "topic": "detections.flood", "origin": identity.id, "stream": os.urandom(8), "sequence": 0,
-        "issued_at_ms": now_ms(), "ttl_ms": 600_000, "severity": Severity.LOW, "phase": Phase.NONE,
-        "label": Label.GREEN, "audience": Audience((identity.credential.organisation,)), "manifest": manifest,
-    }
-    return Header(**{**said, **fields}), parts
+    said: dict[str, Any] = {"topic": "detections.flood", "ttl_ms": 600_000}
+    return intruder.header_of(identity, content, **{**said, **fields})
 
 
 def envelope(identity: Identity, content: dict[str, Any] | None = None, **fields: Any) -> bytes:
@@ -92,6 +86,21 @@ def action(identity: Identity, **fields: Any) -> bytes:
     content = {"action": "deny", "target": {"ipv4_net": "203.0.113.9"}, "args": {}}
     said: dict[str, Any] = {"kind": Kind.ACTION, "topic": "deny.ipv4_net", "to": "role=firewall", "ttl_ms": 60_000}
     return envelope(identity, content, **{**said, **fields})
+
+
+def of_every_kind(identity: Identity) -> Callable[[], bytes]:
+    """Envelopes of every kind in turn: whoever this is may publish few of them, or none."""
+    kinds = itertools.cycle([
+        (Kind.EVENT, "detections.flood"), (Kind.INTEL, "intel.flood"), (Kind.ACTION, "deny.ipv4_net"),
+        (Kind.RESULT, "deny.ipv4_net"), (Kind.APPROVAL, "deny.ipv4_net"), (Kind.CONTROL, "control.x"),
+    ])
+
+    def one() -> bytes:
+        kind, topic = next(kinds)
+        more: dict[str, Any] = {} if kind in (Kind.EVENT, Kind.INTEL) else {"to": "soar"}
+        return envelope(identity, kind=kind, topic=topic, **more)
+
+    return one
 
 
 def forged(identity: Identity) -> bytes:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -20,7 +19,8 @@ from typing import Any
 
 from fabric.edge.blocking import ControlPoint
 from fabric.protocol.errors import FabricError
-from tests.integration.harness import ROOT, House
+from scripts.attacks.process import Process
+from tests.integration.harness import House
 
 EVENTS_PER_S = 500
 # However long a row takes, the honest do not outlive it by more.
@@ -36,48 +36,9 @@ _RECORD = {
 }
 
 
-class Process:
-    """A process of this file, and what it says, a JSON value a line."""
-
-    def __init__(self, house: House, what: str, *identities: str) -> None:
-        self._popen = subprocess.Popen(
-            [sys.executable, "-m", "scripts.attacks.honest", what,
-             *(str(house.folder / "ids" / id_) for id_ in identities)],
-            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
-        )
-        self.ready = threading.Event()
-        self._listener = threading.Thread(target=self._listen, daemon=True)
-        self._listener.start()
-
-    def _listen(self) -> None:
-        assert self._popen.stdout is not None
-        for line in self._popen.stdout:
-            said = json.loads(line)
-            self.take(said)
-            self.ready.set()
-
-    def take(self, said: Any) -> None:
-        """What it said."""
-
-    def say(self, word: str) -> None:
-        assert self._popen.stdin is not None
-        with suppress(OSError):
-            self._popen.stdin.write(word + "\n")
-            self._popen.stdin.flush()
-
-    def close(self) -> None:
-        self._popen.kill()
-        self._popen.wait()
-        self._listener.join()
-        for stream in (self._popen.stdin, self._popen.stdout):
-            with suppress(OSError):
-                stream.close()  # type: ignore[union-attr]
-
-    def __enter__(self) -> Process:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+def _run(house: House, what: str, identities: tuple[str, ...]) -> list[str]:
+    """The arguments of a process of this file."""
+    return ["scripts.attacks.honest", what, *(str(house.folder / "ids" / id_) for id_ in identities)]
 
 
 class Sensor(Process):
@@ -85,33 +46,39 @@ class Sensor(Process):
 
     began_s = 0.0
 
-    def take(self, said: Any) -> None:
+    def __init__(self, house: House, *identities: str) -> None:
+        super().__init__(*_run(house, "sense", identities))
+
+    def take(self, said: Any) -> bool:
         self.began_s = float(said)
+        return True
 
 
 class Reader(Process):
     """`arrivals`: by number, when it came first."""
 
-    def __init__(self, house: House, what: str, *identities: str) -> None:
+    def __init__(self, house: House, *identities: str) -> None:
         self.arrivals: dict[int, float] = {}
-        super().__init__(house, what, *identities)
+        super().__init__(*_run(house, "read", identities))
 
-    def take(self, said: Any) -> None:
+    def take(self, said: Any) -> bool:
         for number, at_s in said:
             self.arrivals.setdefault(number, at_s)
+        return True
 
 
 class Actions(Process):
     """`ends`: of each action, when it was asked for and how it ended; "asked" while it has not."""
 
-    def __init__(self, house: House, what: str, *identities: str) -> None:
+    def __init__(self, house: House, *identities: str) -> None:
         self.ends: dict[int, tuple[float, str]] = {}
-        super().__init__(house, what, *identities)
+        super().__init__(*_run(house, "act", identities))
 
-    def take(self, said: Any) -> None:
+    def take(self, said: Any) -> bool:
         if said:
             number, at_s, end = said
             self.ends[number] = (at_s, end)
+        return True
 
     @property
     def pending(self) -> int:

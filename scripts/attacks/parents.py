@@ -6,11 +6,9 @@ honest backup to go to.
 
 from __future__ import annotations
 
-import itertools
 import os
 import random
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from fabric.protocol.envelope import Kind
 from fabric.protocol.severity import Lane
@@ -54,19 +52,8 @@ def _down(make: Callable[[Spoils], Callable[[], bytes]], lane: Lane = Lane.LOW,
 
 
 def _of_kinds(spoils: Spoils) -> Callable[[], bytes]:
-    """What its own sensor may publish and may not, of every kind in turn."""
-    far = spoils.identity("far")
-    kinds = itertools.cycle([
-        (Kind.EVENT, "detections.flood"), (Kind.INTEL, "intel.flood"), (Kind.ACTION, "deny.ipv4_net"),
-        (Kind.RESULT, "deny.ipv4_net"), (Kind.APPROVAL, "deny.ipv4_net"), (Kind.CONTROL, "control.x"),
-    ])
-
-    def one() -> bytes:
-        kind, topic = next(kinds)
-        more: dict[str, Any] = {} if kind in (Kind.EVENT, Kind.INTEL) else {"to": "soar"}
-        return frames.envelope(far, kind=kind, topic=topic, **more)
-
-    return one
+    """What its own sensor may publish and may not."""
+    return frames.of_every_kind(spoils.identity("far"))
 
 
 def _actions(spoils: Spoils) -> Callable[[], bytes]:

@@ -5,14 +5,12 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from fabric.edge.identity import Identity
+from fabric.protocol.attachments import sign_attachment
 from fabric.protocol.envelope import Kind
 from fabric.protocol.limits import INTRO_MAX
-from fabric.protocol.routing import sign_attachment
 from fabric.protocol.severity import Lane
 from fabric.protocol.wire import Direction, Intro, Routes, encode_frame
 from scripts.attacks import frames
@@ -69,18 +67,8 @@ def _lurk(identity: Identity, relay: str, session: bytes) -> bytes:
 
 
 def _denied(me: Identity) -> Iterator[bytes]:
-    """Honestly signed, and nothing that it may: events, intelligence, actions, results, of every kind in turn."""
-    kinds = itertools.cycle([
-        (Kind.EVENT, "detections.flood"), (Kind.INTEL, "intel.flood"), (Kind.ACTION, "deny.ipv4_net"),
-        (Kind.RESULT, "deny.ipv4_net"), (Kind.APPROVAL, "deny.ipv4_net"), (Kind.CONTROL, "control.x"),
-    ])
-
-    def one() -> bytes:
-        kind, topic = next(kinds)
-        more: dict[str, Any] = {} if kind in (Kind.EVENT, Kind.INTEL) else {"to": "soar"}
-        return frames.envelope(me, kind=kind, topic=topic, **more)
-
-    return frames.pool_of(one)
+    """Honestly signed, and nothing that it may."""
+    return frames.pool_of(frames.of_every_kind(me))
 
 
 def _down(me: Identity) -> Iterator[bytes]:

@@ -96,13 +96,10 @@ def stage_of(plan: Plan) -> Iterator[Stage]:
     """Raises AssertionError in words when the tree or its honest do not come up."""
     with tree_of(plan) as tree, ExitStack() as stack:
         house = tree.house
-        reader = Reader(house, "read", "reader")
-        stack.callback(reader.close)
+        reader = stack.enter_context(Reader(house, "reader"))
         wait_for(reader.ready.is_set, "the honest reader", _START_S)
-        sensor = Sensor(house, "sense", "sensor")
-        stack.callback(sensor.close)
-        actions = Actions(house, "act", "soar", "wall")
-        stack.callback(actions.close)
+        sensor = stack.enter_context(Sensor(house, "sensor"))
+        actions = stack.enter_context(Actions(house, "soar", "wall"))
         wait_for(lambda: reader.arrivals, "the first event of the honest sensor", _START_S)
         wait_for(lambda: "completed" in {end for _, end in list(actions.ends.values())}, "the first action", _START_S)
         time.sleep(_SETTLE_S)

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from fabric.protocol.attachments import Attachment
 from fabric.protocol.credentials import Credential
 from fabric.protocol.envelope import Envelope, Header
 from fabric.protocol.limits import (
@@ -21,7 +22,6 @@ from fabric.protocol.limits import (
     FRAME_ELEMENTS_MAX,
     REVOCATIONS_MAX,
 )
-from fabric.protocol.routing import Attachment
 from fabric.protocol.signing import Signer
 from fabric.protocol.verify import Verified
 from tests.fuzz.invariants import BrokenError

@@ -20,6 +20,7 @@ from fabric.edge.messages import messages_of
 from fabric.edge.notices import notice_of
 from fabric.edge.tracking import Tracker
 from fabric.protocol import signing
+from fabric.protocol.attachments import Attachment, open_attachment, sign_attachment
 from fabric.protocol.chain import verify_credential
 from fabric.protocol.codec import pack, scan, unpack
 from fabric.protocol.credentials import Credential, encode_body
@@ -56,7 +57,6 @@ from fabric.protocol.parts import read_records
 from fabric.protocol.permissions import check_origin, is_target, labels_withheld
 from fabric.protocol.ready import Delivery
 from fabric.protocol.revocations import Revocations, verify_revocations
-from fabric.protocol.routing import Attachment, open_attachment, sign_attachment
 from fabric.protocol.signed import seal_document
 from fabric.protocol.tlp import Label
 from fabric.protocol.verify import RootCache, Verified, open_envelope

@@ -10,12 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from fabric.protocol.attachments import sign_attachment
 from fabric.protocol.credentials import Credential
 from fabric.protocol.envelope import Envelope, decode_envelope, leaf_of
 from fabric.protocol.errors import Code
 from fabric.protocol.limits import ID_BYTES, ITEMS_MAX, MOVED_MAX
 from fabric.protocol.outbox import visit_of
-from fabric.protocol.routing import sign_attachment
 from fabric.protocol.severity import Lane
 from fabric.protocol.verify import Verified
 from fabric.protocol.wire import (

@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from fabric.edge.identity import load_identity
+from fabric.protocol.attachments import sign_attachment
 from fabric.protocol.chain import issue
 from fabric.protocol.credentials import Grants, NodeKind, PublishGrant
 from fabric.protocol.envelope import Kind
@@ -17,7 +18,6 @@ from fabric.protocol.errors import Code, FabricError
 from fabric.protocol.limits import SKEW_MS
 from fabric.protocol.relay import Relay
 from fabric.protocol.revocations import issue_revocations
-from fabric.protocol.routing import sign_attachment
 from fabric.protocol.severity import Lane, Severity
 from fabric.protocol.signing import Signer, signing_public
 from fabric.protocol.tlp import Label

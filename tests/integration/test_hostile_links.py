@@ -4,9 +4,9 @@ import os
 
 import pytest
 
+from fabric.protocol.attachments import sign_attachment
 from fabric.protocol.errors import Code
 from fabric.protocol.limits import SESSIONS_AWAY_MAX, SESSIONS_OPEN_MAX
-from fabric.protocol.routing import sign_attachment
 from fabric.protocol.wire import Intro, Routes
 from relays.authority import open_authority
 from tests.integration.harness import house_in

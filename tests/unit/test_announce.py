@@ -1,9 +1,10 @@
 from fabric.protocol.announce import announce, announce_all, answered, next_frames, pass_on, settled, withdraw
+from fabric.protocol.attachments import Attachment, open_attachment, sign_attachment
 from fabric.protocol.credentials import Grants
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.limits import RETRY_MS
 from fabric.protocol.link import Link
-from fabric.protocol.routing import Attachment, RouteTable, open_attachment, sign_attachment
+from fabric.protocol.routing import RouteTable
 from fabric.protocol.wire import Intro, Routed, Routes
 from tests.support import T0, Authority
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from fabric.protocol.attachments import open_attachment, sign_attachment
 from fabric.protocol.credentials import Grants, NodeKind, PublishGrant, RequestGrant
 from fabric.protocol.envelope import Kind
 from fabric.protocol.errors import Code, Reject
@@ -10,7 +11,6 @@ from fabric.protocol.outbox import visit_of
 from fabric.protocol.ready import Drain, KeepSession, LinkUp, Note
 from fabric.protocol.relay import Relay
 from fabric.protocol.revocations import issue_revocations
-from fabric.protocol.routing import open_attachment, sign_attachment
 from fabric.protocol.tlp import Label
 from fabric.protocol.wire import (
     Ack,

@@ -4,6 +4,7 @@ import pytest
 
 from fabric.protocol import revoking
 from fabric.protocol.admission import Twins
+from fabric.protocol.attachments import open_attachment, sign_attachment
 from fabric.protocol.credentials import NodeKind
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.known import Known
@@ -17,7 +18,7 @@ from fabric.protocol.limits import (
 from fabric.protocol.link import Link
 from fabric.protocol.ready import KeepCredential, Ready
 from fabric.protocol.relay import Relay
-from fabric.protocol.routing import RouteTable, open_attachment, sign_attachment
+from fabric.protocol.routing import RouteTable
 from fabric.protocol.tlp import Label
 from fabric.protocol.wire import Applied, Intro, Join, Role, Routes
 from tests.conversation import Conversation

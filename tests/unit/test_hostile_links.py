@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from fabric.protocol import believing, routing, signing, verify
+from fabric.protocol import attachments, believing, signing, verify
+from fabric.protocol.attachments import sign_attachment
 from fabric.protocol.chain import issue, verify_credential
 from fabric.protocol.credentials import Grants, Issuing, NodeKind
 from fabric.protocol.envelope import decode_envelope, encode_envelope
@@ -23,7 +24,6 @@ from fabric.protocol.point import Point
 from fabric.protocol.ready import KeepCredential, Ready
 from fabric.protocol.relay import Relay
 from fabric.protocol.revocations import issue_revocations
-from fabric.protocol.routing import sign_attachment
 from fabric.protocol.sessions import point_session
 from fabric.protocol.signing import Signer
 from fabric.protocol.tlp import Label
@@ -338,7 +338,7 @@ def test_what_is_known_already_costs_no_signature(talk, monkeypatch):
     said = [attachment(MOLE, "low", n) for n in range(40)]
     talk.say(low, routes(10, said))
     counting = Counting(signing.verify)
-    monkeypatch.setattr(routing.signing, "verify", counting)
+    monkeypatch.setattr(attachments.signing, "verify", counting)
     for sequence in range(11, 20):
         talk.say(low, routes(sequence, said))
     again = attachment(MOLE, "low", 50)
@@ -350,7 +350,7 @@ def test_three_forged_attachments_end_the_link(talk, monkeypatch):
     low = child(talk)
     talk.say(low, Intro([MOLE.credential.raw]))
     counting = Counting(signing.verify)
-    monkeypatch.setattr(routing.signing, "verify", counting)
+    monkeypatch.setattr(attachments.signing, "verify", counting)
     talk.say(low, routes(10, [attachment(MOLE, "low", n)[:-1] + bytes([n]) for n in range(40, 80)]))
     assert counting.calls <= FORGED_MAX + 1
     assert low in talk.closed and talk.heard(low, Refused)[-1].code is Code.BAD_SIGNATURE

@@ -2,6 +2,7 @@
 
 import pytest
 
+from fabric.protocol.attachments import sign_attachment
 from fabric.protocol.credentials import Grants, NodeKind, PublishGrant
 from fabric.protocol.envelope import Kind
 from fabric.protocol.errors import Code
@@ -14,7 +15,6 @@ from fabric.protocol.limits import (
 from fabric.protocol.ready import Done, KeepSession, LinkUp, Put, Replace, Seen, Submit
 from fabric.protocol.relay import Relay
 from fabric.protocol.revocations import issue_revocations
-from fabric.protocol.routing import sign_attachment
 from fabric.protocol.severity import Lane, Severity
 from fabric.protocol.tlp import Label
 from fabric.protocol.wire import (

@@ -1,10 +1,11 @@
 import pytest
 
+from fabric.protocol.attachments import Attachment, open_attachment, sign_attachment
 from fabric.protocol.codec import pack, unpack
 from fabric.protocol.credentials import Grants, NodeKind
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.limits import SUBSCRIPTIONS_MAX
-from fabric.protocol.routing import Attachment, Change, RouteTable, open_attachment, sign_attachment
+from fabric.protocol.routing import Change, RouteTable
 from fabric.protocol.signing import TYPE_CREDENTIAL, TYPE_ROUTE
 from tests.support import Authority
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fabric.protocol.shares import Shared
+from fabric.protocol.shares import LARGE_SHARE, Holdings, Shared, beyond_share
 
 puts = st.lists(st.tuples(st.integers(0, 60), st.sampled_from("abcde")), max_size=300)
 
@@ -61,3 +61,23 @@ def test_the_bound_holds_and_somebody_new_always_fits(said, room, replace):
     greedy = len({source for _, _, source in shared.items()})
     if greedy < 5 and room > 2 ** greedy + 5:
         assert shared.put("new", 0, "somebody else")
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 30)), max_size=300), st.integers(1, 500))
+def test_of_a_large_share_one_alone_has_four_fifths_and_a_newcomer_finds_room(said, room):
+    holdings = Holdings()
+    for holder, more in said:
+        if not beyond_share(holdings[holder], more, room - holdings.total(), LARGE_SHARE):
+            holdings.add(holder, more)
+    assert holdings.total() <= room
+    assert all(5 * held <= 4 * (room + 30) for held in holdings.values())
+    left = room - holdings.total()
+    assert not left or not beyond_share(0, 1, left)
+
+
+def test_who_gave_everything_back_is_not_kept():
+    holdings = Holdings()
+    holdings.add("a", 2)
+    holdings.add("b", 1)
+    holdings.add("a", -2)
+    assert dict(holdings) == {"b": 1} and holdings["a"] == 0 and "a" not in holdings

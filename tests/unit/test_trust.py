@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from fabric.protocol.attachments import open_attachment
 from fabric.protocol.chain import issue, verify_credential
 from fabric.protocol.credentials import Grants, Issuing, NodeKind, PublishGrant
 from fabric.protocol.errors import Code
@@ -11,7 +12,6 @@ from fabric.protocol.point import Point
 from fabric.protocol.ready import Attach, Renewed
 from fabric.protocol.relay import Relay
 from fabric.protocol.revocations import issue_revocations
-from fabric.protocol.routing import open_attachment
 from fabric.protocol.tlp import Label
 from fabric.protocol.wire import Ack, Intro, Lists, Nack, Ping, Refused, Role, Routed, Routes, Welcome
 from tests.conversation import Conversation

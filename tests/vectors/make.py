@@ -19,6 +19,7 @@ from typing import Any
 
 import msgpack
 
+from fabric.protocol.attachments import open_attachment, sign_attachment
 from fabric.protocol.chain import issue, verify_credential
 from fabric.protocol.credentials import (
     ApproveGrant,
@@ -54,7 +55,6 @@ from fabric.protocol.joining import (
 )
 from fabric.protocol.parts import read_records
 from fabric.protocol.revocations import issue_revocations, verify_revocations
-from fabric.protocol.routing import open_attachment, sign_attachment
 from fabric.protocol.severity import Lane, Phase, Severity
 from fabric.protocol.signing import TYPE_CREDENTIAL, TYPE_ENVELOPE, TYPE_JOIN, TYPE_REVOCATIONS, TYPE_ROOT, TYPE_ROUTE
 from fabric.protocol.tlp import Label

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from fabric.protocol.attachments import Attachment, sign_attachment
 from fabric.protocol.chain import issue
 from fabric.protocol.credentials import Credential
 from fabric.protocol.envelope import decode_envelope, decode_header, encode_envelope, encode_header
 from fabric.protocol.errors import Reject
 from fabric.protocol.revocations import Revocations, issue_revocations
-from fabric.protocol.routing import Attachment, sign_attachment
 from fabric.protocol.wire import decode_frame, encode_frame
 from tests.support import FABRIC
 from tests.vectors.make import AUTHORITY, GOOD, HOSTILE, ISSUER, ISSUER_SIGNERS, LOWER, POINT, meaning, read
