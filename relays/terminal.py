@@ -29,6 +29,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from fabric.edge.plain import escaped
+from relays.streams import open_streams
 
 # In a file or a pipe nothing is folded or cut: a row is a line.
 _PIPE_COLUMNS = 4_000
@@ -53,9 +54,11 @@ def _text(piece: Piece) -> Text:
 
 
 def set_up() -> None:
-    """At the start of a program: a terminal that lacks a letter gets its number, and ends nothing."""
+    """At the start of a program: a terminal that lacks a letter gets its number, and ends nothing; nor does one that is
+    not there (`relays.streams`)."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
+    open_streams()
 
 
 def say(*lines: str, error: bool = False) -> None:

@@ -4,7 +4,9 @@ structlog, and then whatever it says."""
 from __future__ import annotations
 
 import logging
+import os
 import sys
+from pathlib import Path
 
 import structlog
 
@@ -16,12 +18,13 @@ def edge_log(point: str) -> structlog.typing.FilteringBoundLogger:
     if structlog.is_configured():
         configured: structlog.typing.FilteringBoundLogger = structlog.get_logger().bind(point=point)
         return configured
+    stream = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115 - a program without one has nowhere to say it
     quiet: structlog.typing.FilteringBoundLogger = structlog.wrap_logger(
-        structlog.PrintLogger(sys.stderr), wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        structlog.PrintLogger(stream), wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
         # What a relay says of why it refuses ends in here.
         processors=[
             structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True), plain_values,
-            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
+            structlog.dev.ConsoleRenderer(colors=stream.isatty()),
         ],
     ).bind(point=point)
     return quiet

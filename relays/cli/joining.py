@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 from types import FrameType
 from typing import Annotated
@@ -27,6 +26,7 @@ from relays.credentials import description, identities_here
 from relays.issuing import Issuer, Register, TokenTerms, register_path
 from relays.issuing.serving import serve
 from relays.logs import set_up_logs
+from relays.streams import input_line
 from relays.terminal import say, say_json
 
 token_app = typer.Typer(no_args_is_help=True, help="Tokens with which control points join.")
@@ -58,7 +58,7 @@ def join(
 
       fabric join - --id plant-1-cam-7 < token.txt
     """
-    said = sys.stdin.readline() if token == "-" else token  # noqa: S105 - a dash is no secret
+    said = input_line("the token") if token == "-" else token  # noqa: S105 - a dash is no secret
     read = read_token(said)
     if isinstance(read, Reject):
         raise FabricError(read.code, read.detail)
