@@ -12,9 +12,9 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, BinaryIO, TextIO, cast
 
+from fabric.files import nowhere, open_nowhere
 from fabric.protocol.errors import Code, FabricError
 
 # Of what is typed or piped in as one line: a join token, a passphrase.
@@ -61,27 +61,23 @@ class Output:
 
     def _let_go(self) -> None:
         """What it still holds would fail again, at the very end and in Python's words."""
-        nowhere = os.open(os.devnull, os.O_WRONLY)
+        lost = open_nowhere()
         try:
-            os.dup2(nowhere, self._stream.fileno())
+            os.dup2(lost, self._stream.fileno())
         finally:
-            os.close(nowhere)
+            os.close(lost)
 
 
 def open_streams() -> None:
     """At the start of a program, before it opens anything."""
     if None in (sys.stdin, sys.stdout, sys.stderr):
-        while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        while (descriptor := open_nowhere()) <= 2:
             os.set_inheritable(descriptor, True)
         os.close(descriptor)
     if not isinstance(sys.stdout, Output):
-        sys.stdout = cast(TextIO, Output(sys.stdout or _nowhere(), "standard output", lossy=False))
+        sys.stdout = cast(TextIO, Output(sys.stdout or nowhere(), "standard output", lossy=False))
     if not isinstance(sys.stderr, Output):
-        sys.stderr = cast(TextIO, Output(sys.stderr or _nowhere(), "standard error", lossy=True))
-
-
-def _nowhere() -> TextIO:
-    return Path(os.devnull).open("w", encoding="utf-8")  # as long as the program runs
+        sys.stderr = cast(TextIO, Output(sys.stderr or nowhere(), "standard error", lossy=True))
 
 
 def standard_input(what: str) -> BinaryIO:

@@ -63,11 +63,13 @@ class ControlPoint:
         identity: Identity | str | Path,
         *,
         outbox: Path | str | None = None,
-        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        connect_timeout_s: float | None = CONNECT_TIMEOUT_S,
+        wait_for_relay: bool = False,
     ) -> None:
         self.identity = as_identity(identity)
         self._loop = EdgeLoop(self.identity, None if outbox is None else Path(outbox))
         self._connect_timeout_s = connect_timeout_s
+        self._wait_for_relay = wait_for_relay
         self._handlers = Handlers(self.identity.credential.grants.execute, self._loop.denied)
         self._executor = ThreadPoolExecutor(_HANDLER_THREADS, f"fabric {self.identity.id}")
         self._log = edge_log(self.identity.id)
@@ -84,7 +86,7 @@ class ControlPoint:
     def connect(self) -> None:
         try:
             self._loop.start()
-            self._loop.wait_connected(self._connect_timeout_s)
+            self._loop.wait_connected(self._connect_timeout_s, patient=self._wait_for_relay)
         except BaseException:
             self.close()
             raise
@@ -117,6 +119,12 @@ class ControlPoint:
     def put_off(self) -> Code | None:
         """Why the relay last said that it takes nothing now: BUSY or RATE_EXCEEDED. None since it took something."""
         return self._loop.core.put_off
+
+    @property
+    def held_up(self) -> FabricError | None:
+        """Why what is published goes no further at the moment: the outbox's disk is short (DISK_SHORT), no relay is
+        connected, or the relay takes nothing in. None while it goes on, as far as is known."""
+        return self._loop.held_up
 
     def renew(self) -> None:
         """Ask this identity's issuer for a newer credential now. By itself it does so when two thirds are over.

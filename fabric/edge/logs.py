@@ -4,13 +4,12 @@ structlog, and then whatever it says."""
 from __future__ import annotations
 
 import logging
-import os
 import sys
-from pathlib import Path
 
 import structlog
 
 from fabric.edge.plain import plain_values
+from fabric.files import nowhere
 
 
 def edge_log(point: str) -> structlog.typing.FilteringBoundLogger:
@@ -18,7 +17,7 @@ def edge_log(point: str) -> structlog.typing.FilteringBoundLogger:
     if structlog.is_configured():
         configured: structlog.typing.FilteringBoundLogger = structlog.get_logger().bind(point=point)
         return configured
-    stream = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115 - a program without one has nowhere to say it
+    stream = sys.stderr or nowhere()  # a program without one has nowhere to say it
     quiet: structlog.typing.FilteringBoundLogger = structlog.wrap_logger(
         structlog.PrintLogger(stream), wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
         # What a relay says of why it refuses ends in here.

@@ -15,6 +15,7 @@ import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -85,6 +86,8 @@ class ControlPoint:
 
     `outbox`: a file that keeps what is published until the relay holds it. With one, `publish` is done when the record
     is on this machine's disk, a relay that cannot be reached does not stop the program, and the next start goes on.
+    `connect_timeout_s`: how long connecting may take; None: as long as it takes. `wait_for_relay`: a relay that does
+    not answer is waited for that long; else it is an error at once.
     """
 
     def __init__(
@@ -92,11 +95,13 @@ class ControlPoint:
         identity: Identity | str | Path,
         *,
         outbox: Path | str | None = None,
-        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        connect_timeout_s: float | None = CONNECT_TIMEOUT_S,
+        wait_for_relay: bool = False,
     ) -> None:
         self.identity = as_identity(identity)
         self._loop = EdgeLoop(self.identity, None if outbox is None else Path(outbox))
         self._connect_timeout_s = connect_timeout_s
+        self._wait_for_relay = wait_for_relay
         self._handlers = Handlers(self.identity.credential.grants.execute, self._loop.denied)
         self._executor = ThreadPoolExecutor(_HANDLER_THREADS, f"fabric {self.identity.id}")
         self._waiters = ThreadPoolExecutor(_HANDLER_THREADS, f"fabric {self.identity.id} publish")
@@ -117,7 +122,8 @@ class ControlPoint:
         self._asyncio = asyncio.get_running_loop()
         try:
             await asyncio.to_thread(self._loop.start)
-            await asyncio.to_thread(self._loop.wait_connected, self._connect_timeout_s)
+            wait = partial(self._loop.wait_connected, self._connect_timeout_s, patient=self._wait_for_relay)
+            await asyncio.to_thread(wait)
         except BaseException:
             await self.close()
             raise
@@ -185,6 +191,12 @@ class ControlPoint:
     def put_off(self) -> Code | None:
         """Why the relay last said that it takes nothing now: BUSY or RATE_EXCEEDED. None since it took something."""
         return self._loop.core.put_off
+
+    @property
+    def held_up(self) -> FabricError | None:
+        """Why what is published goes no further at the moment: the outbox's disk is short (DISK_SHORT), no relay is
+        connected, or the relay takes nothing in. None while it goes on, as far as is known."""
+        return self._loop.held_up
 
     async def renew(self) -> None:
         """Ask this identity's issuer for a newer credential now. By itself it does so when two thirds are over.
