@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple, TextIO
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console, Group
 from rich.highlighter import JSONHighlighter
 from rich.live import Live
@@ -34,6 +35,8 @@ from relays.streams import open_streams
 # In a file or a pipe nothing is folded or cut: a row is a line.
 _PIPE_COLUMNS = 4_000
 _TITLE_COLUMNS = 120
+# A column that folds and has less says nothing any more.
+_FOLDED_COLUMNS = 4
 
 
 class Cell(NamedTuple):
@@ -109,12 +112,32 @@ class Table:
             box=box.SIMPLE_HEAD if lines else None, pad_edge=False, title=_text(title) if title else None,
             title_justify="left", show_header=lines, padding=(0, 1) if lines else (0, 2, 0, 0),
         )
+        self._names = columns
+        self._folded = [name in folded for name in columns]
+        self._rows: list[tuple[Piece, ...]] = []
         for name in columns:
             folds = name in folded
             self.rich.add_column(_text(name), no_wrap=not folds, overflow="fold" if folds else "ellipsis")
 
     def row(self, *cells: Piece) -> None:
         self.rich.add_row(*map(_text, cells))
+        self._rows.append(cells)
+
+    def fits(self, columns: int) -> bool:
+        """Whether each column finds room: all of it, or what a column that folds needs to be read."""
+        widths = [
+            _FOLDED_COLUMNS if folds else max([cell_len(name), *(_text(row[at]).cell_len for row in self._rows)])
+            for at, (name, folds) in enumerate(zip(self._names, self._folded, strict=True))
+        ]
+        return sum(widths) + 2 * len(widths) <= columns
+
+    def lines(self) -> Iterator[tuple[Piece, ...]]:
+        """Each row as lines of its own, for a terminal that is too narrow for a table."""
+        for row in self._rows:
+            yield row[:1]
+            for name, cell in zip(self._names[1:], row[1:], strict=True):
+                if _text(cell).plain:
+                    yield (f"  {name} " if name else "  ", cell)
 
 
 class Moving:
@@ -164,7 +187,11 @@ class Screen:
         self._flush()
 
     def table(self, table: Table) -> None:
-        self._console.print(table.rich)
+        if table.fits(self._console.width):
+            self._console.print(table.rich)
+        else:
+            for pieces in table.lines():
+                self._console.print(Text.assemble(*map(_text, pieces)), soft_wrap=True)
         self._flush()
 
     def title(self, text: str) -> None:

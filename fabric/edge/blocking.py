@@ -32,12 +32,11 @@ from fabric.edge.point import (
     request_arguments,
     snapshot,
 )
-from fabric.edge.stamps import action_stamp, publish_stamp
+from fabric.edge.stamps import action_stamp, check_wanted, publish_stamp
 from fabric.edge.subscribed import Messages
 from fabric.edge.tracking import Tracker
 from fabric.protocol.errors import Code, FabricError, Reject
 from fabric.protocol.ready import Delivery
-from fabric.protocol.topics import check_pattern
 
 _HANDLER_THREADS = 8
 
@@ -168,9 +167,7 @@ class ControlPoint:
         `durable`, and when a message is acknowledged, as in the asyncio face. Iteration ends quietly after `timeout_s`
         in all.
         """
-        problem = check_pattern(pattern)
-        if problem is not None:
-            raise FabricError(problem.code, problem.detail)
+        check_wanted(pattern)
         return Messages(self._loop.attaching, pattern, timeout_s, durable)
 
     def forget(self, pattern: str) -> None:

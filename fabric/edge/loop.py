@@ -154,6 +154,7 @@ class EdgeLoop:
         if position is not None and self._outbox is None:
             raise FabricError(Code.USAGE, "a position needs an outbox to be kept in", "open the control point with one")
         if position is not None and self._outbox is not None:
+            position = Position(_source(position.source), _position(position.position))
             self._outbox.check_source(position.source)
         draft = Draft(stamp, record, self.clock.now_ms(), Future(), estimate_bytes(record), position)
         self.outgoing.begin(draft)
@@ -169,7 +170,7 @@ class EdgeLoop:
 
     def position(self, source: str) -> str | None:
         """How far the outbox's records of this source go."""
-        return self._outbox.position(source) if self._outbox is not None else None
+        return self._outbox.position(_source(source)) if self._outbox is not None else None
 
     def request(self, stamp: Stamp, record: Record, wait_ms: int, tell: Callable[[Tracker], None]) -> Future[bytes]:
         """Submit an action; `tell` runs on the loop's thread whenever the tracker has learnt something."""
@@ -419,6 +420,19 @@ class EdgeLoop:
         self.renewing.end(error)
         if self.on_end is not None:
             self.on_end(error)
+
+
+def _source(name: str) -> str:
+    """Names of files need not be text: what cannot be kept as it is, is kept as its number."""
+    return name.encode(errors="backslashreplace").decode()
+
+
+def _position(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise FabricError(Code.BAD_INPUT, "a position is not Unicode text") from None
+    return text
 
 
 def _peers(dials: Sequence[Dial]) -> list[Peer]:

@@ -28,7 +28,7 @@ from fabric.edge.logs import edge_log
 from fabric.edge.loop import EdgeLoop
 from fabric.edge.messages import Message, Outcome
 from fabric.edge.notices import Notice
-from fabric.edge.stamps import action_stamp, publish_stamp
+from fabric.edge.stamps import action_stamp, check_wanted, publish_stamp
 from fabric.edge.subscribed import AsyncMessages
 from fabric.edge.tracking import Tracker
 from fabric.protocol.actions import parse_action
@@ -38,7 +38,6 @@ from fabric.protocol.ready import Delivery
 from fabric.protocol.selectors import parse_selector
 from fabric.protocol.severity import Phase, Severity
 from fabric.protocol.tlp import Label
-from fabric.protocol.topics import check_pattern
 
 CONNECT_TIMEOUT_S = 15.0
 # How long after an action's ttl a result is still waited for, before silence is `unknown`.
@@ -248,9 +247,7 @@ class ControlPoint:
         and quota, and what an earlier run handled does not come again. A message of kind "gap" says how many were
         lost to the quota (`content["lost"]`). `forget` ends it.
         """
-        problem = check_pattern(pattern)
-        if problem is not None:
-            raise FabricError(problem.code, problem.detail)
+        check_wanted(pattern)
         return AsyncMessages(self._loop.attaching, pattern, durable)
 
     def forget(self, pattern: str) -> None:

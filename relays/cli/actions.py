@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fabric.documents import parse_json
+from fabric.documents import TooDeepError, parse_json
 from fabric.edge.blocking import ControlPoint
 from fabric.edge.handlers import Answer
 from fabric.edge.messages import Action, Outcome
@@ -41,6 +41,8 @@ def parse_args(given: list[str] | None) -> dict[str, Any]:
             raise FabricError(Code.USAGE, f"{text!r} is no argument", "write e.g. --arg duration=3600")
         try:
             args[name] = parse_json(value)
+        except TooDeepError:
+            raise FabricError(Code.TOO_DEEP, f"--arg {name}") from None
         except ValueError:
             args[name] = value
     return args
@@ -132,6 +134,8 @@ def run(
 
     The command gets {"action", "target", "args", "requester", "severity", "label", "issued_at", "deadline", "id"}. Exit
     code 0 is completed, with what it printed as the result; anything else is failed.
+
+    Exit codes: 0 stopped, 1 cannot run, 5 denied, 69 unreachable.
 
     Example: fabric edge run --as fw-1 --on 'deny ipv4_net' --exec ./handler
     """

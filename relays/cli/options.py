@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +10,7 @@ import typer
 
 from fabric.protocol.credentials import NodeKind
 from fabric.protocol.errors import Code, FabricError
+from relays.wall import wall_ms as wall_ms
 
 As = Annotated[str, typer.Option("--as", envvar="FABRIC_AS", metavar="ID", help="Who you are: an id, fabric/id, or an identity's folder.")]
 Severity_ = Annotated[str, typer.Option("--severity", help="informational, low, medium, high, critical or fatal; or OCSF's number, 1 to 6.")]
@@ -39,11 +39,6 @@ def to_tags(tags: Sequence[str] | None) -> tuple[tuple[str, str], ...]:
         if not (name and equals):
             raise FabricError(Code.USAGE, f"{name!r} is no tag", "write --tag NAME=VALUE, e.g. --tag vendor=zeek")
     return tuple((name, value) for name, _, value in pairs)
-
-
-def wall_ms() -> int:
-    """This machine's time: credentials and tokens say when by it."""
-    return time.time_ns() // 1_000_000
 
 
 def needed(identity: str) -> str:
