@@ -114,8 +114,8 @@ def command(function: _Command) -> _Command:
 
 
 def _own_home(value: Any) -> Any:
-    """`--outbox=~/box` reaches us as it stands: shells read the `~` of a word of its own only."""
-    return home_path(value) if isinstance(value, Path) else value
+    """`--outbox=~/box` reaches us as it stands: shells read the `~` of a word of its own only. A file `~x` is a file."""
+    return home_path(value) if isinstance(value, Path) and value.parts[:1] == ("~",) else value
 
 
 def _ended(error: BaseException, as_json: bool) -> int:
@@ -144,7 +144,7 @@ def run(program: Callable[..., object]) -> NoReturn:
     code: object
     with _terminable():
         try:
-            code = program(standalone_mode=False)
+            code = program(prog_name="fabric", standalone_mode=False)
         except typer.Abort:  # the end of a standard input that was asked for something
             code = tell(FabricError(Code.BAD_INPUT, "standard input ended", "answer what is asked for"), as_json)
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - whatever it is, people get it in our words
