@@ -37,6 +37,8 @@ _PIPE_COLUMNS = 4_000
 _TITLE_COLUMNS = 120
 # A column that folds and has less says nothing any more.
 _FOLDED_COLUMNS = 4
+# A space at either side, and one of the table itself.
+_BETWEEN_COLUMNS = 3
 
 
 class Cell(NamedTuple):
@@ -129,7 +131,7 @@ class Table:
             _FOLDED_COLUMNS if folds else max([cell_len(name), *(_text(row[at]).cell_len for row in self._rows)])
             for at, (name, folds) in enumerate(zip(self._names, self._folded, strict=True))
         ]
-        return sum(widths) + 2 * len(widths) <= columns
+        return sum(widths) + _BETWEEN_COLUMNS * len(widths) <= columns
 
     def lines(self) -> Iterator[tuple[Piece, ...]]:
         """Each row as lines of its own, for a terminal that is too narrow for a table."""
