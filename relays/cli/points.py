@@ -53,8 +53,8 @@ def publish(
 ) -> None:
     """Publish one message; done when the relay holds it on disk. With --outbox, when this machine's disk has it.
 
-    Exit codes: 0 held, or kept in the outbox, 2 usage, 5 denied, or too fast for the grant all the time of --timeout,
-    6 not held in that time, 69 unreachable.
+    Exit codes: 0 held, or kept in the outbox, 1 the outbox's disk is short, 2 usage, 5 denied, or too fast for the grant
+    all the time of --timeout, 6 not held in that time, 69 unreachable.
 
     Example: fabric publish detections.test '{"rule": "scan", "src": "10.1.0.7"}' --as sensor-1 --severity high --field-label src=amber --label green
     """
