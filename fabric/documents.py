@@ -11,12 +11,16 @@ import math
 from typing import Any
 
 
+class TooDeepError(ValueError):
+    """Nested deeper than Python reads."""
+
+
 def parse_json(raw: bytes | str) -> Any:
-    """What it says. Raises ValueError."""
+    """What it says. Raises ValueError; of what is nested too deep, TooDeepError."""
     try:
         return json.loads(raw, parse_float=_finite, parse_constant=_finite)
     except RecursionError:
-        raise ValueError("nested too deep") from None
+        raise TooDeepError("nested too deep") from None
 
 
 def parse_object(raw: bytes | str) -> dict[str, Any]:

@@ -16,9 +16,9 @@ import secrets
 import sqlite3
 import stat
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TextIO
 
 from fabric.protocol.errors import Code, FabricError
 
@@ -161,6 +161,32 @@ def open_database(path: Path, busy_s: float = 5.0, *, any_thread: bool = False) 
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _SAFELY, FILE_MODE))
     check_database(path)
     return sqlite3.connect(path, busy_s, isolation_level=None, check_same_thread=not any_thread)
+
+
+def open_nowhere() -> int:
+    """A descriptor from which nothing comes and in which everything vanishes."""
+    return os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+
+
+def nowhere() -> TextIO:
+    """The same as a text stream."""
+    return os.fdopen(open_nowhere(), "w", encoding="utf-8")
+
+
+def peek(path: Path, bytes_max: int) -> bytes:
+    """The first bytes of a file that may be anybody's. Nothing about it changes; it follows no link."""
+    with os.fdopen(os.open(path, os.O_RDONLY | _SAFELY), "rb") as file:
+        return file.read(bytes_max)
+
+
+def tables_of(path: Path) -> frozenset[str]:
+    """The tables of an SQLite file that may be anybody's, as far as its own log is copied into it; one without a name
+    where that cannot be read. Nothing about it changes, and nothing is made beside it."""
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as db:
+            return frozenset(name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'"))
+    except sqlite3.Error:
+        return frozenset({""})
 
 
 def check_database(path: Path) -> None:

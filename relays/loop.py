@@ -39,6 +39,7 @@ from fabric.transport.listener import Listener
 from fabric.transport.sockets import LinkNumbers
 from fabric.transport.turns import Turn
 from relays.arrivals import Arrivals
+from relays.condemned import Condemned
 from relays.config import RelayConfig
 from relays.descriptors import DESCRIPTORS_MAX
 from relays.drain import DrainFile, Draining, drain_path, write_draining
@@ -71,7 +72,7 @@ class RelayLoop:
         self._folder = fabric_folder(identity.fabric, home)
         self._log = structlog.get_logger().bind(relay=identity.id)
         self._stopping = False
-        self._condemned: dict[int, int] = {}  # link -> when it is cut
+        self._condemned = Condemned(_CUT_AFTER_MS)
         self._descriptors = descriptors
         self._drain_path = drain_path(identity.fabric, identity.id, home)
         self._drain_file = DrainFile(self._drain_path)
@@ -226,7 +227,7 @@ class RelayLoop:
         turn = Turn()
         while (entry := self._arrivals.next()) is not None:
             # Its own time, not the turn's: it may have been sent since that began, and would seem to arrive before.
-            arrived, made = self._take(entry, self._clock.now_ms())
+            arrived, made = self._take(entry, self._clock.now_ms(), ready.close)
             ready.merge(made)
             self._arrivals.handled(entry.link, turn.lap_ns())
             if turn.over_after(arrived, made):
@@ -234,16 +235,19 @@ class RelayLoop:
         return ready
 
     def _lost(self, link: int, now_ms: int, ready: Ready) -> None:
-        self._condemned.pop(link, None)
+        self._tell_late(self._condemned.forget(link))
         self._arrivals.forget(link)
         ready.merge(self.core.step(LinkDown(link), now_ms))
 
-    def _take(self, entry: Entry, now_ms: int) -> tuple[Arrived | None, Ready]:
+    def _take(
+        self, entry: Entry, now_ms: int, ended: Sequence[tuple[int, object]]
+    ) -> tuple[Arrived | None, Ready]:
+        """`ended`: the links that this turn has ended so far."""
         link, ready = entry.link, Ready()
         if entry.payload is None:
             self._lost(link, now_ms, ready)
             return None, ready
-        if link in self._condemned:
+        if self._condemned.takes(link, ended):
             return None, ready
         if link not in self.core.links:
             if not self._listener.has(link):  # it was cut, or ended here, before this was its turn
@@ -263,20 +267,27 @@ class RelayLoop:
         """One key has connections enough: a fault or a leak at its side must not take everybody's descriptors."""
         self.core.count("refused", Code.BUSY.reason)
         self._listener.send(link, encode_frame(Refused(Code.BUSY, "too many connections", bytes(SESSION_BYTES))))
-        self._condemned[link] = now_ms + _CUT_AFTER_MS
+        self._condemned.add(link, now_ms)
+
+    def _tell_late(self, frames: int) -> None:
+        """One line for all that was still in the pipe of a link that ended: much, after it stood still."""
+        if frames:
+            self.core.counters["dropped:after_the_end"] += frames
+            self._log.info("frames of a link that had ended", frames=frames)
 
     def _apply(self, ready: Ready, now_ms: int) -> None:
         self._send(ready.early)
         self._owed.commit(ready.persist, now_ms)
         self._send(ready.send)
         for link, code in ready.close:
-            if not self._diallers.end(link, code.reason):
-                self._condemned[link] = now_ms + _CUT_AFTER_MS
-        for link, at_ms in list(self._condemned.items()):
-            if now_ms >= at_ms:
-                del self._condemned[link]
-                self._listener.cut(link)
-                self._arrivals.forget(link)
+            if self._diallers.end(link, code.reason):
+                self._tell_late(self._condemned.forget(link))
+            else:
+                self._condemned.add(link, now_ms)
+        for link, late_frames in self._condemned.due(now_ms):
+            self._listener.cut(link)
+            self._arrivals.forget(link)
+            self._tell_late(late_frames)
         for delivered in ready.deliver:
             if isinstance(delivered, Answered):
                 self._watching.answered(delivered, now_ms)
@@ -377,7 +388,7 @@ class RelayLoop:
             wakes.append(ready.wake_at_ms)
         if (wake := self._diallers.next_wake_ms(now_ms)) is not None:
             wakes.append(wake)
-        wakes += list(self._condemned.values())
+        wakes += self._condemned.wakes_ms()
         if self._owed.due_ms is not None:
             wakes.append(self._owed.due_ms)
         if self._door is not None:

@@ -23,6 +23,7 @@ from relays.config import relay_config
 from relays.descriptors import raise_limit
 from relays.logs import place_of, set_up_logs
 from relays.loop import RelayLoop
+from relays.streams import open_streams
 
 _PR_SET_PDEATHSIG = 1
 EXIT_FAILED = 1
@@ -73,6 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
     parser.add_argument("--supervisor", type=int, default=0, help="stop when this process, the parent, is gone")
     parsed = parser.parse_args(arguments)
+    open_streams()
     set_up_logs(parsed.log_level)
     if parsed.supervisor:
         _stop_with(parsed.supervisor)

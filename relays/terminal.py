@@ -34,11 +34,14 @@ from rich.text import Text
 
 from fabric.edge.plain import escaped
 from fabric.protocol.tlp import Label
+from relays.streams import open_streams
 
 # In a file or a pipe nothing is folded or cut: a row is a line.
 _PIPE_COLUMNS = 4_000
 _TITLE_COLUMNS = 120
 _GAP = 2  # between columns
+# A column that folds and has less is not read any more.
+_FOLDED_COLUMNS = 8
 
 
 # The colours of FIRST's TLP 2.0, as near as terminals have them.
@@ -65,9 +68,11 @@ def _text(piece: Piece) -> Text:
 
 
 def set_up() -> None:
-    """At the start of a program: a terminal that lacks a letter gets its number, and ends nothing."""
+    """At the start of a program: a terminal that lacks a letter gets its number, and ends nothing; nor does one that is
+    not there (`relays.streams`)."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
+    open_streams()
 
 
 def say(*lines: str, error: bool = False) -> None:
@@ -118,7 +123,7 @@ class Table:
     """`aside`: columns that go below their row where the screen is too narrow for all, the last of them first; what
     they hold is then named, and broken between words. One that is empty in every row is left out. `folded`: columns
     whose long cells go on in the next line. No other cell ever breaks; where even those that are left do not fit, each
-    row is a paragraph.
+    cell of a row is a line of its own, behind its column's name.
     """
 
     def __init__(
@@ -137,19 +142,24 @@ class Table:
         widths = [
             max(cell_len(name), *(row[n].cell_len for row in self._rows), 0) for n, name in enumerate(self._columns)
         ]
+        least = [
+            min(width, _FOLDED_COLUMNS) if name in self._folded else width
+            for name, width in zip(self._columns, widths, strict=True)
+        ]
         kept = [n for n, name in enumerate(self._columns) if name not in self._aside or any(r[n] for r in self._rows)]
+        if _width(least, kept) <= options.max_width:
+            yield self._whole(kept)
+            return
         shown = list(kept)
         for name in reversed(self._aside):
             if _width(widths, shown) <= options.max_width:
                 break
             if (n := self._columns.index(name)) in shown:
                 shown.remove(n)
-        if shown == kept:
-            yield self._whole(kept)
-        elif _width(widths, shown) <= options.max_width:
+        if _width(widths, shown) <= options.max_width:
             yield from self._with_asides(widths, shown)
         else:
-            yield from self._paragraphs()
+            yield from self._as_lines()
 
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
         return Measurement.get(console, options, self._whole(range(len(self._columns))))
@@ -183,11 +193,13 @@ class Table:
             if below:
                 yield Padding(below, (0, 0, 0, 4), expand=False)
 
-    def _paragraphs(self) -> Iterator[RenderableType]:
+    def _as_lines(self) -> Iterator[RenderableType]:
         yield from [Text.assemble(self._title, style="italic"), Text()] if self._title else []
         for row in self._rows:
-            yield Text(" ").append_text(row[0])
-            yield Padding(self._named(row, range(1, len(row))), (0, 0, 0, 4), expand=False)
+            yield row[0]
+            for name, cell in zip(self._columns[1:], row[1:], strict=True):
+                if cell:
+                    yield Padding(Text.assemble(f"{escaped(name)} ".lstrip(), cell), (0, 0, 0, 2), expand=False)
 
     def _named(self, row: Sequence[Text], numbers: Iterable[int]) -> Text:
         """Those of a row's cells that have something in them, each behind its column's name."""

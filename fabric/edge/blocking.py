@@ -38,12 +38,11 @@ from fabric.edge.point import (
     request_arguments,
     snapshot,
 )
-from fabric.edge.stamps import action_stamp, publish_stamp
+from fabric.edge.stamps import action_stamp, check_wanted, publish_stamp
 from fabric.edge.subscribed import Messages
 from fabric.edge.tracking import Tracker
 from fabric.edge.until import ending_signals, raise_unless_closed
 from fabric.protocol.errors import Code, FabricError
-from fabric.protocol.topics import check_pattern
 
 
 class Handling:
@@ -67,13 +66,15 @@ class ControlPoint:
         identity: Identity | str | Path,
         *,
         outbox: Path | str | None = None,
-        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        connect_timeout_s: float | None = CONNECT_TIMEOUT_S,
+        wait_for_relay: bool = False,
         actions_at_once: int = AT_ONCE,
     ) -> None:
         self.identity = as_identity(identity)
         self._loop = EdgeLoop(self.identity, None if outbox is None else Path(outbox))
         self._connect_timeout_s = connect_timeout_s
         self._labelling = Labelling()
+        self._wait_for_relay = wait_for_relay
         self._handlers = Handlers(self.identity.credential.grants.execute, self._loop.denied)
         self._log = edge_log(self.identity.id)
         self._executing = Executing(
@@ -98,7 +99,7 @@ class ControlPoint:
         try:
             self._loop.start()
             self._leaving.begin()
-            self._loop.wait_connected(self._connect_timeout_s)
+            self._loop.wait_connected(self._connect_timeout_s, patient=self._wait_for_relay)
         except BaseException:
             self._leave_at_once()
             raise
@@ -171,6 +172,12 @@ class ControlPoint:
         """Why the relay last said that it takes nothing now: BUSY or RATE_EXCEEDED. None since it took something."""
         return self._loop.core.put_off
 
+    @property
+    def held_up(self) -> FabricError | None:
+        """Why what is published goes no further at the moment: the outbox's disk is short (DISK_SHORT), no relay is
+        connected, or the relay takes nothing in. None while it goes on, as far as is known."""
+        return self._loop.held_up
+
     def renew(self) -> None:
         """Ask this identity's issuer for a newer credential now. By itself it does so when two thirds are over.
 
@@ -213,9 +220,7 @@ class ControlPoint:
         `durable`, and when a message is acknowledged, as in the asyncio face. Iteration ends quietly after `timeout_s`
         in all.
         """
-        problem = check_pattern(to_text(pattern, "a pattern", "detections.>"))
-        if problem is not None:
-            raise FabricError(problem.code, problem.detail)
+        check_wanted(to_text(pattern, "a pattern", "detections.>"))
         return Messages(self._loop.attaching, pattern, timeout_s, durable)
 
     def forget(self, pattern: str) -> None:

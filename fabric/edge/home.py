@@ -20,12 +20,26 @@ from fabric.protocol.errors import Code, FabricError
 
 
 def fabric_home() -> Path:
-    """`FABRIC_HOME`, else the XDG data folder."""
+    """`FABRIC_HOME`, else the XDG data folder. Raises USAGE where neither says which."""
     set_home = os.environ.get("FABRIC_HOME")
     if set_home:
-        return Path(set_home)
-    data = os.environ.get("XDG_DATA_HOME")
-    return (Path(data) if data else Path.home() / ".local" / "share") / "message-fabric"
+        return home_path(Path(set_home))
+    data = home_path(Path(os.environ.get("XDG_DATA_HOME", "")))
+    # One that is relative is to be ignored, says the XDG base directory specification.
+    return (data if data.is_absolute() else home_path(Path("~/.local/share"))) / "message-fabric"
+
+
+def home_path(path: Path) -> Path:
+    """`~` and `~user`, at the beginning, are homes here too: in quotes, a shell leaves them as they are.
+
+    Raises USAGE where nobody knows that home, and it is never taken for a folder of that name.
+    """
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise FabricError(
+            Code.USAGE, f"{path}: there is no such home", "write the whole path, or set FABRIC_HOME to one"
+        ) from None
 
 
 def fabric_folder(fabric: str, home: Path | None = None) -> Path:

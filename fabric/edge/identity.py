@@ -21,7 +21,7 @@ from typing import Any
 import nacl.bindings
 
 from fabric.documents import parse_object
-from fabric.edge.home import fabric_folder, fabrics, make_private, write_private
+from fabric.edge.home import fabric_folder, fabrics, home_path, make_private, write_private
 from fabric.protocol.chain import verify_credential
 from fabric.protocol.credentials import Credential, name_ok
 from fabric.protocol.errors import Code, FabricError, Reject
@@ -166,8 +166,8 @@ def _key(text: str) -> bytes:
 
 def find_identity(name: str, home: Path | None = None) -> Identity:
     """By `id`, `fabric/id`, or the path of an identity's folder."""
-    if (Path(name) / "identity.json").is_file() and "/" in name:
-        return load_identity(Path(name))
+    if "/" in name and (home_path(Path(name)) / "identity.json").is_file():
+        return load_identity(home_path(Path(name)))
     fabric, _, id_ = name.rpartition("/")
     if not name_ok(id_) or (fabric and not name_ok(fabric)):
         raise FabricError(Code.NO_IDENTITY, f"{name!r} is not an id, a fabric/id or an identity's folder")

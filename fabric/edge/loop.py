@@ -33,6 +33,7 @@ from fabric.edge.outgoing import Outgoing, Receipt, fail
 from fabric.edge.renewal import Renewal
 from fabric.edge.renewing import Renewing
 from fabric.edge.spool.file import beside
+from fabric.edge.spool.named import check_outbox
 from fabric.edge.standing import Standing
 from fabric.edge.tracking import Tracker
 from fabric.protocol.envelope import Kind
@@ -79,6 +80,8 @@ class EdgeLoop:
     def __init__(self, identity: Identity, outbox: Path | None = None) -> None:
         if not identity.dials:
             raise FabricError(Code.BAD_IDENTITY, f"{identity.id} names no relay to dial")
+        if outbox is not None:
+            check_outbox(outbox)  # before anything is kept beside it
         self.identity = identity
         self.clock = Clock(None if outbox is None else beside(outbox, "clock"))
         self.core = Point(
@@ -118,9 +121,18 @@ class EdgeLoop:
         self._thread.start()
         self._opened.result()
 
-    def wait_connected(self, timeout_s: float) -> None:
+    def wait_connected(self, timeout_s: float | None, *, patient: bool = False) -> None:
         """As `Standing` says; with an outbox there is something to do without a relay."""
-        self.standing.wait_connected(timeout_s, needed=self._outbox is None)
+        self.standing.wait_connected(timeout_s, needed=self._outbox is None, patient=patient)
+
+    @property
+    def held_up(self) -> FabricError | None:
+        """Why what is published goes no further at the moment; None while it does, as far as is known."""
+        if self._outbox is not None and not self.core.custody.intake_open:
+            return FabricError(Code.DISK_SHORT, str(self._outbox_path))
+        if self.standing.problem is not None:
+            return self.standing.problem
+        return None if self.core.put_off is None else FabricError(self.core.put_off)
 
     def publish(
         self, stamp: Stamp, record: Record, position: Position | None = None, wait_s: float | None = None
@@ -146,6 +158,7 @@ class EdgeLoop:
         if position is not None and self._outbox is None:
             raise FabricError(Code.USAGE, "a position needs an outbox to be kept in", "open the control point with one")
         if position is not None and self._outbox is not None:
+            position = Position(_source(position.source), _position(position.position))
             self._outbox.check_source(position.source)
         if self.leaving:
             raise self._calls.ended or FabricError(Code.CLOSED)
@@ -164,7 +177,7 @@ class EdgeLoop:
 
     def position(self, source: str) -> str | None:
         """How far the outbox's records of this source go."""
-        return self._outbox.position(source) if self._outbox is not None else None
+        return self._outbox.position(_source(source)) if self._outbox is not None else None
 
     def request(self, stamp: Stamp, record: Record, wait_ms: int, tell: Callable[[Tracker], None]) -> Future[bytes]:
         """Submit an action; `tell` runs on the loop's thread whenever the tracker has learnt something."""
@@ -317,7 +330,8 @@ class EdgeLoop:
             was_open = self.core.custody.intake_open
             self._outbox.upkeep(self.core, now_ms)
             if self.core.custody.intake_open != was_open:
-                self._log.warning("disk is short: publish waits" if was_open else "disk has room again")
+                words = "disk is short: publish waits" if was_open else "disk has room again"
+                self._log.warning(words, code=Code.DISK_SHORT.label, waiting=self.outgoing.waiting)
         self.renewing.look(now_ms, ready)
         self.outgoing.compose(now_ms, ready)
         for link, payload in self._diallers.receive():
@@ -444,6 +458,19 @@ class EdgeLoop:
             tell()
         if self.on_end is not None:
             self.on_end(error)
+
+
+def _source(name: str) -> str:
+    """Names of files need not be text: what cannot be kept as it is, is kept as its number."""
+    return name.encode(errors="backslashreplace").decode()
+
+
+def _position(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise FabricError(Code.BAD_INPUT, "a position is not Unicode text") from None
+    return text
 
 
 def _peers(dials: Sequence[Dial]) -> list[Peer]:

@@ -2,7 +2,8 @@
 
 Guarantees: the signed bytes, and how far their source was read, are committed together before the first send, and a
 retry sends those bytes; what was handled is remembered across restarts. One process and one identity per file. Refuses
-a file of somebody else: its messages would be refused one by one, and its positions would leave out records.
+a file that is no outbox, and leaves it as it is; and one of somebody else: its messages would be refused one by one,
+and its positions would leave out records.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from fabric.edge.identity import Identity
 from fabric.edge.spool import Owed, Spool
+from fabric.edge.spool.named import check_outbox, in_use
 from fabric.protocol.errors import Code, FabricError
 from fabric.protocol.point import Point
 from fabric.protocol.ready import KeepOwner, KeepPosition, Op
@@ -30,7 +32,11 @@ class EdgeOutbox:
     """
 
     def __init__(self, path: Path, identity: Identity, now_ms: int) -> None:
-        self._spool = Spool(path)
+        check_outbox(path)
+        try:
+            self._spool = Spool(path)
+        except FabricError as error:
+            raise in_use(path) if error.code is Code.ALREADY_RUNNING else error from error
         self._owed = Owed(self._spool)
         self._upkeep_at_ms = 0
         self._positions: dict[str, str] = {}

@@ -16,6 +16,7 @@ import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -33,7 +34,7 @@ from fabric.edge.logs import edge_log
 from fabric.edge.loop import EdgeLoop
 from fabric.edge.messages import Action, Message, Outcome
 from fabric.edge.notices import Notice
-from fabric.edge.stamps import action_stamp, publish_stamp
+from fabric.edge.stamps import action_stamp, check_wanted, publish_stamp
 from fabric.edge.subscribed import AsyncMessages
 from fabric.edge.tracking import Tracker
 from fabric.edge.until import ending_signals, raise_unless_closed
@@ -43,7 +44,6 @@ from fabric.protocol.errors import Code, FabricError, Reject
 from fabric.protocol.selectors import parse_selector
 from fabric.protocol.severity import Phase, Severity
 from fabric.protocol.tlp import Label
-from fabric.protocol.topics import check_pattern
 
 CONNECT_TIMEOUT_S = 15.0
 # How long after an action's ttl a result is still waited for, before silence is `unknown`.
@@ -109,6 +109,8 @@ class ControlPoint:
 
     `outbox`: a file that keeps what is published until the relay holds it. With one, `publish` is done when the record
     is on this machine's disk, a relay that cannot be reached does not stop the program, and the next start goes on.
+    `connect_timeout_s`: how long connecting may take; None: as long as it takes. `wait_for_relay`: a relay that does
+    not answer is waited for that long; else it is an error at once.
     `actions_at_once`: how many handlers of actions run at a time; more actions wait, within their time to live.
     """
 
@@ -117,13 +119,15 @@ class ControlPoint:
         identity: Identity | str | Path,
         *,
         outbox: Path | str | None = None,
-        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        connect_timeout_s: float | None = CONNECT_TIMEOUT_S,
+        wait_for_relay: bool = False,
         actions_at_once: int = AT_ONCE,
     ) -> None:
         self.identity = as_identity(identity)
         self._loop = EdgeLoop(self.identity, None if outbox is None else Path(outbox))
         self._connect_timeout_s = connect_timeout_s
         self._labelling = Labelling()
+        self._wait_for_relay = wait_for_relay
         self._handlers = Handlers(self.identity.credential.grants.execute, self._loop.denied)
         self._waiters = ThreadPoolExecutor(_WAITERS, f"fabric {self.identity.id} publish")
         self._tasks: dict[asyncio.Task[None], None] = {}
@@ -150,7 +154,8 @@ class ControlPoint:
         try:
             await asyncio.to_thread(self._loop.start)
             self._leaving.begin()
-            await asyncio.to_thread(self._loop.wait_connected, self._connect_timeout_s)
+            wait = partial(self._loop.wait_connected, self._connect_timeout_s, patient=self._wait_for_relay)
+            await asyncio.to_thread(wait)
         except BaseException:
             await self._leave_at_once()
             raise
@@ -275,6 +280,12 @@ class ControlPoint:
         """Why the relay last said that it takes nothing now: BUSY or RATE_EXCEEDED. None since it took something."""
         return self._loop.core.put_off
 
+    @property
+    def held_up(self) -> FabricError | None:
+        """Why what is published goes no further at the moment: the outbox's disk is short (DISK_SHORT), no relay is
+        connected, or the relay takes nothing in. None while it goes on, as far as is known."""
+        return self._loop.held_up
+
     async def renew(self) -> None:
         """Ask this identity's issuer for a newer credential now. By itself it does so when two thirds are over.
 
@@ -325,9 +336,7 @@ class ControlPoint:
         and quota, and what an earlier run handled does not come again. A message of kind "gap" says how many were
         lost to the quota (`content["lost"]`). `forget` ends it.
         """
-        problem = check_pattern(to_text(pattern, "a pattern", "detections.>"))
-        if problem is not None:
-            raise FabricError(problem.code, problem.detail)
+        check_wanted(to_text(pattern, "a pattern", "detections.>"))
         return AsyncMessages(self._loop.attaching, pattern, durable)
 
     def forget(self, pattern: str) -> None:

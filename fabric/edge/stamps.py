@@ -14,7 +14,7 @@ from fabric.protocol.lifetime import parse_duration
 from fabric.protocol.limits import TTL_MAX_MS
 from fabric.protocol.severity import Phase, Severity, parse_phase, parse_severity
 from fabric.protocol.tlp import Label, parse_label
-from fabric.protocol.topics import check_topic, kind_of_topic
+from fabric.protocol.topics import advice_on, check_pattern, check_topic, kind_of_topic
 
 _TTL_MS = {"event": 86_400_000, "intel": 7 * 86_400_000, "action": 60_000, "result": 86_400_000}
 
@@ -63,6 +63,13 @@ def to_ttl_ms(value: int | str | None, kind: Kind, defaults: Defaults) -> int:
     return ttl_ms
 
 
+def check_wanted(pattern: str) -> None:
+    """Raises BAD_TOPIC for a pattern that nobody can subscribe to, with what to write instead."""
+    problem = check_pattern(pattern)
+    if problem is not None:
+        raise FabricError(problem.code, problem.detail, advice_on(pattern))
+
+
 def publish_stamp(
     topic: str,
     defaults: Defaults,
@@ -75,7 +82,7 @@ def publish_stamp(
 ) -> Stamp:
     problem = check_topic(to_text(topic, "a topic", "detections.zeek.conn"))
     if problem is not None:
-        raise FabricError(problem.code, problem.detail)
+        raise FabricError(problem.code, problem.detail, advice_on(topic, is_topic=True))
     kind = Kind.INTEL if kind_of_topic(topic) == "intel" else Kind.EVENT
     rules = {name: to_label(value) for name, value in to_record(labels or {}, "labels").items()}
     rest = rules.pop("*", defaults.label if label is None else to_label(label))

@@ -7,6 +7,7 @@ with the reason that is known; with several relays one refusal says nothing of t
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 
 from fabric.protocol.errors import Code, FabricError
@@ -30,17 +31,31 @@ class Standing:
 
     # -- from any thread --------------------------------------------------------------------------------
 
-    def wait_connected(self, timeout_s: float, *, needed: bool) -> None:
-        """Until the link is open. Raises with the reason when it is refused for good, or the time is up.
+    def wait_connected(self, timeout_s: float | None, *, needed: bool, patient: bool = False) -> None:
+        """Until the link is open. Raises with the reason when it is refused for good, or the time is up; None: never.
 
-        Not `needed`: a relay that does not answer is no reason not to begin.
+        Not `needed`: a relay that does not answer is no reason not to begin. `patient`: it is no reason to give up
+        before the time is up.
         """
-        if not needed and not self._first_word.wait(min(timeout_s, _FIRST_WORD_S)):
+        first_s = _FIRST_WORD_S if timeout_s is None else min(timeout_s, _FIRST_WORD_S)
+        if not needed and not self._first_word.wait(first_s):
             return
-        if not self._first_word.wait(timeout_s) or not self.connected.is_set():
-            raise self.problem or FabricError(Code.UNREACHABLE, ", ".join(self._addresses))
+        deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            left_s = None if deadline_s is None else max(0.0, deadline_s - time.monotonic())
+            has_answer = self._first_word.wait(left_s)
+            if self.connected.is_set():
+                return
+            silent = not self._ended and (self.problem is None or self.problem.code is Code.UNREACHABLE)
+            if has_answer and silent and not needed:
+                return
+            if not (has_answer and silent and patient):
+                raise self.problem or FabricError(Code.UNREACHABLE, ", ".join(self._addresses))
+            self._first_word.clear()  # until the next relay is silent, or one is there
+            if self.connected.is_set():
+                return
 
-    def wait_attached(self, timeout_s: float) -> None:
+    def wait_attached(self, timeout_s: float | None) -> None:
         """Until the relay knows what this node takes by now."""
         # A call that found it ended may have said that something is to be confirmed: nobody will.
         if self._ended or not self.attached.wait(timeout_s) or self._ended:

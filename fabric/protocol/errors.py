@@ -117,6 +117,11 @@ class Code(Enum):
     LINES_LOST = (923, "lines_lost", "lines of a file could not be found again", "keep rotated files beside the log, and readable, until they are read")
     LINE_TOO_LONG = (924, "line_too_long", "a line is longer than any message can be", "write one JSON object a line")
     AWAY = (927, "away", "it is one of those that were meant, and is connected nowhere in the fabric", "start it, or see with `fabric status` where it should be; then ask again")
+    OUTPUT_FAILED = (930, "output_failed", "the output cannot be written", "make room where it goes, or send it elsewhere")
+    NOT_AN_OUTBOX = (931, "not_an_outbox", "the file is no outbox, and was left as it is", "name another file with --outbox, or one that is not there yet")
+    OUTBOX_IN_USE = (932, "outbox_in_use", "another process has the outbox open", "wait for that process, stop it, or name another outbox")
+    DISK_SHORT = (933, "disk_short", "the disk of the outbox is short of room", "make room on it: it goes on by itself")
+    CLOCK_UNSET = (934, "clock_unset", "this machine's clock says a time before 1970", "set the clock, then run it again")
 
     def __init__(self, number: int, reason: str, cause: str, next_step: str) -> None:
         self.number = number

@@ -56,6 +56,8 @@ _SEVERITIES: Final[Mapping[str, Severity]] = {
     "info": Severity.INFORMATIONAL,
     "information": Severity.INFORMATIONAL,
     "other": Severity.UNKNOWN,
+    **{str(int(severity)): severity for severity in Severity},
+    "99": Severity.UNKNOWN,  # OCSF's number for "other"
 }
 
 # Phase names with everything but letters and digits taken out, `&` read as "and".
@@ -132,7 +134,10 @@ def phase_from_wire(n: object) -> Phase:
 
 
 def parse_severity(text: str) -> Severity | None:
-    """Read OCSF's name in any case, or `info`; None when it is none of them."""
+    """Read OCSF's name in any case, `info`, or OCSF's number; None when it is none of them.
+
+    Other scales number the other way round (syslog), or further (CEF): only OCSF's seven numbers are read, and 99.
+    """
     return None if len(text) > _TEXT_MAX else _SEVERITIES.get(text.strip().lower())
 
 

@@ -10,6 +10,7 @@ credential count.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
@@ -44,19 +45,20 @@ _SHORT: Final = {
     Label.RED: "red",
 }
 
-# Lower case, without the `TLP:` prefix.
-_SPELLINGS: Final[Mapping[str, Label]] = {
-    "clear": Label.CLEAR,
-    "white": Label.CLEAR,  # TLP 1
-    "green": Label.GREEN,
-    "amber": Label.AMBER,
-    "amber+strict": Label.AMBER_STRICT,
-    "amber-strict": Label.AMBER_STRICT,
-    "amber_strict": Label.AMBER_STRICT,
-    "amber strict": Label.AMBER_STRICT,
-    "amber_and_strict": Label.AMBER_STRICT,  # CycloneDX
-    "red": Label.RED,
+# The words of a label in lower case, without what joins them and without `tlp` before them.
+_SPELLINGS: Final[Mapping[tuple[str, ...], Label]] = {
+    ("clear",): Label.CLEAR,
+    ("white",): Label.CLEAR,  # TLP 1
+    ("green",): Label.GREEN,
+    ("amber",): Label.AMBER,
+    ("amber", "strict"): Label.AMBER_STRICT,
+    ("amber", "and", "strict"): Label.AMBER_STRICT,  # CycloneDX
+    ("red",): Label.RED,
 }
+# People and products join them by any of these, with spaces or without: `TLP: AMBER + STRICT`, `tlp_amber-strict`.
+_JOINS: Final = re.compile(r"[\s:+_-]+")
+# What a label is put into: `[TLP:AMBER]`, `"amber"`.
+_AROUND: Final = "[](){}\"' \t"
 
 # STIX 2.1 marking definitions: TLP 2.0, then TLP 1.
 _MARKINGS: Final[Mapping[str, Label]] = {
@@ -76,19 +78,17 @@ _TEXT_MAX: Final = 64
 
 
 def parse_label(text: str) -> Label | None:
-    """Read any known spelling, in any case: `TLP:AMBER+STRICT`, `white`, `amber-strict`, a STIX marking id.
+    """Read any known spelling, in any case: `TLP:AMBER+STRICT`, `TLP: Amber + Strict`, `white`, a STIX marking id.
 
     None when it is no label at all. The caller decides what that means: a topology's default for input
     without a label, RED for something that says it is a label and is not one of these.
     """
     if len(text) > _TEXT_MAX:
         return None
-    word = text.strip().lower()
-    if word.startswith("tlp:"):
-        return _SPELLINGS.get(word[4:].strip())
-    if word in _SPELLINGS:
-        return _SPELLINGS[word]
-    return _MARKINGS.get(word.removeprefix(_MARKING_PREFIX))
+    word = text.strip().strip(_AROUND).lower()
+    words = tuple(_JOINS.split(word))
+    label = _SPELLINGS.get(words[1:] if words[0] == "tlp" else words)
+    return _MARKINGS.get(word.removeprefix(_MARKING_PREFIX)) if label is None else label
 
 
 def label_from_wire(n: object) -> Label:

@@ -43,6 +43,34 @@ def check_pattern(pattern: str) -> Reject | None:
     return _check(pattern, _PATTERN, "pattern")
 
 
+# What other buses write: MQTT's `+` and `#`, the `**` of paths.
+_FOREIGN: Final = {"+": "*", "#": ">", "**": ">"}
+
+
+def meant_by(text: str) -> str:
+    """The topic or pattern that somebody means who writes as for another bus: "a.>" of "a/#". Empty where nobody knows.
+
+    For people only: nothing is ever matched by it.
+    """
+    if len(text) > TOPIC_BYTES_MAX:
+        return ""
+    tokens = [_FOREIGN.get(token, token) for token in text.replace("/", ".").strip(".").split(".")]
+    meant = ".".join(tokens)
+    return meant if meant != text and check_pattern(meant) is None else ""
+
+
+def advice_on(text: str, *, is_topic: bool = False) -> str:
+    """What to write instead of a pattern, or topic, that is not well formed; empty where nobody knows."""
+    meant = meant_by(text)
+    if meant and (not is_topic or check_topic(meant) is None):
+        return f"write {meant!r}: dots join the words" + ("" if is_topic else ", * is one word, > is the rest")
+    if any(mark in text for mark in "#+*>"):
+        if is_topic:
+            return "write every word: * and > are for those who subscribe"
+        return "write * for one whole word, and > for the rest, at the end only: 'detections.>' or 'intel.*.ipv4'"
+    return ""
+
+
 @lru_cache(maxsize=_CACHED_MAX)
 def matches(pattern: str, topic: str) -> bool:
     """Whether the pattern matches the topic."""

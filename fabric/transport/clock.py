@@ -50,9 +50,11 @@ class Clock:
         up_ns: Callable[[], int] = up_ns,
         boot: str | None = None,
     ) -> None:
-        self._wall_ns = wall_ns
+        # A machine that lost its battery may think that it is 1969. Times are unsigned: it counts as the first moment
+        # that there is, and is found to be wrong like any other clock that is.
+        self._wall_ns: Callable[[], int] = lambda: max(0, wall_ns())
         self._up_ns = up_ns
-        self._base_ms = wall_ns() // 1_000_000 - up_ns() // 1_000_000
+        self._base_ms = self._wall_ns() // 1_000_000 - up_ns() // 1_000_000
         self._looked_ms: int | None = None
         self._wall_ahead_ms = 0
         self._boot = boot_id() if boot is None else boot

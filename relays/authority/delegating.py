@@ -7,7 +7,6 @@ Guarantees: an issuer may give no more than the roles, segments and names that i
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +28,7 @@ from relays.authority.keeping import Authority
 from relays.authority.minting import claim, keys_of, mint
 from relays.pins import add_pin
 from relays.topology.model import RelaySpec, Topology
+from relays.wall import signing_ms
 
 ISSUER_LIFE_MS = 365 * 86_400_000
 
@@ -74,7 +74,7 @@ def delegate(
     }
     above = by.credential if isinstance(by, Identity) else None
     authority_key = by.authority_key if isinstance(by, Identity) else by.public
-    now_ms = time.time_ns() // 1_000_000
+    now_ms = signing_ms()
     made = mint(claim(own, keys, now_ms, wanted.life_ms, above), by.signer, authority_key, above)
     save_identity(
         folder, made.raw, fabric=topology.fabric, id_=wanted.id, authority_key=authority_key, secrets=keys,

@@ -10,7 +10,6 @@ ours is let be.
 from __future__ import annotations
 
 import ipaddress
-import time
 from collections.abc import Collection
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from fabric.protocol.errors import Code, FabricError, Reject
 from relays.authority.keeping import Authority
 from relays.authority.lists import read_revocations
 from relays.topology.model import RelaySpec, Topology
+from relays.wall import signing_ms
 
 DIRECTORY_LIFE_MS = 365 * 86_400_000
 
@@ -72,12 +72,12 @@ def _partly(
 
 def _is_in_step(known: RelayDirectory, relays: tuple[Descriptor, ...]) -> bool:
     """Whether it says that, for a while yet."""
-    return known.relays == relays and known.not_after_ms - time.time_ns() // 1_000_000 > DIRECTORY_LIFE_MS // 3
+    return known.relays == relays and known.not_after_ms - signing_ms() > DIRECTORY_LIFE_MS // 3
 
 
 def _sign(path: Path, known: RelayDirectory, relays: tuple[Descriptor, ...], authority: Authority) -> bytes:
     # The version follows the clock, so that one made after an old backup was restored is newer than all before it.
-    now_ms = time.time_ns() // 1_000_000
+    now_ms = signing_ms()
     version = max(known.version + 1, now_ms // 1_000)
     raw = issue_directory(authority.fabric, version, now_ms, now_ms + DIRECTORY_LIFE_MS, relays, authority.signer)
     write_private(path, raw)

@@ -7,7 +7,6 @@ half of the authority's key goes into identities.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +30,7 @@ from relays.authority.keeping import Authority
 from relays.authority.minting import Keys, claim, keys_of, mint
 from relays.pins import write_pins
 from relays.topology.model import PointSpec, RelaySpec, Topology
+from relays.wall import signing_ms
 
 CREDENTIAL_LIFE_MS = 365 * 86_400_000
 
@@ -124,7 +124,7 @@ def _pinned(
 
 def _is_credential(known: Identity, wanted: _Wanted, authority: Authority) -> bool:
     """Whether its credential says what is wanted, by this authority, for a while yet."""
-    lasts_ms = known.credential.not_after_ms - time.time_ns() // 1_000_000
+    lasts_ms = known.credential.not_after_ms - signing_ms()
     return (
         all(getattr(known.credential, name) == value for name, value in wanted.claim.items())
         and known.authority_key == authority.public
@@ -148,7 +148,7 @@ def _save(
     if known is not None and _is_credential(known, wanted, authority):
         raw = known.credential.raw
     else:
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = signing_ms()
         raw = mint(claim(wanted.claim, keys, now_ms, CREDENTIAL_LIFE_MS), authority.signer, authority.public).raw
     save_identity(
         folder, raw, fabric=topology.fabric, id_=wanted.id, authority_key=authority.public, secrets=keys,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from fabric.protocol.limits import FRAME_BYTES_MAX
 from fabric.protocol.revocations import Revocations, issue_revocations, verify_revocations
 from fabric.protocol.signing import Signer
 from relays.authority.keeping import Authority
+from relays.wall import signing_ms
 
 _DAY_MS = 86_400_000
 LIST_LIFE_MS = 30 * _DAY_MS
@@ -55,7 +55,7 @@ def _alone(authority: Authority) -> Iterator[None]:
 def _sign_next(authority: Authority, signer: Signer, ids: Sequence[str], home: Path | None, why: str) -> Revocations:
     path = revocations_path(authority.fabric, home)
     known = read_revocations(path, authority.public, authority.fabric)
-    now_ms = time.time_ns() // 1_000_000
+    now_ms = signing_ms()
     version = max(known.version + 1, now_ms // 1_000)
     raw = issue_revocations(
         authority.fabric, version, now_ms, now_ms + LIST_LIFE_MS, sorted(known.ids.union(ids)), signer
@@ -78,7 +78,7 @@ def keep_list(authority: Authority, home: Path | None = None) -> bool:
     A fabric has a list from its first day: who knows one can tell an old one from none.
     """
     known = read_revocations(revocations_path(authority.fabric, home), authority.public, authority.fabric)
-    due = known.not_after_ms - time.time_ns() // 1_000_000 <= LIST_LIFE_MS // 3
+    due = known.not_after_ms - signing_ms() <= LIST_LIFE_MS // 3
     if due:
         revoke(authority, (), home)
     return due

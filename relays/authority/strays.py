@@ -9,7 +9,6 @@ Only identities whose folder is on this machine are found: the authority keeps n
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from fabric.protocol.errors import Code, FabricError
 from relays.authority.lists import read_revocations
 from relays.topology.model import Topology
 from relays.topology.problems import Problem
+from relays.wall import wall_ms
 
 
 def strays(fabric: str, known: Collection[str], home: Path | None = None) -> list[str]:
@@ -75,7 +75,7 @@ def _counts(identity: Identity, home: Path | None) -> bool:
     credential = identity.credential
     if credential.issuers or credential.kind is NodeKind.ISSUER:
         return False
-    if credential.not_after_ms <= time.time_ns() // 1_000_000:
+    if credential.not_after_ms <= wall_ms():
         return False
     try:
         revoked = read_revocations(revocations_path(identity.fabric, home), identity.authority_key, identity.fabric)

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
+_INTERRUPTED = 130
+
 
 def main() -> None:
     """Entry point. Notices first when `fabric` is somebody else's package (an SSH tool has the same import name)."""
@@ -13,10 +15,13 @@ def main() -> None:
 
     if Path(fabric.__file__ or "").parent.parent != Path(__file__).parent.parent.parent:
         _wrong_package()
-    from relays.cli.app import app
-    from relays.cli.exits import run
+    try:
+        from relays.cli.app import app
+        from relays.cli.exits import run
 
-    run(app)
+        run(app)
+    except KeyboardInterrupt:  # before there was anything to stop
+        sys.exit(_INTERRUPTED)
 
 
 def _wrong_package() -> NoReturn:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fabric.documents import parse_json
+from fabric.documents import TooDeepError, parse_json
 from fabric.edge.blocking import ControlPoint
 from fabric.edge.executing import AT_ONCE
 from fabric.edge.messages import Outcome
@@ -39,6 +39,8 @@ def parse_args(given: list[str] | None) -> dict[str, Any]:
             raise FabricError(Code.USAGE, f"{text!r} is no argument", "write e.g. --arg duration=3600")
         try:
             args[name] = parse_json(value)
+        except TooDeepError:
+            raise FabricError(Code.TOO_DEEP, f"--arg {name}") from None
         except ValueError:
             args[name] = value
     return args
@@ -152,6 +154,8 @@ def run(
     leaves running is not waited for. What it writes to standard error is in this command's log.
 
     When it is stopped, nothing more is begun, and what handlers did until then is told before it ends.
+
+    Exit codes: 0 stopped, 1 cannot run, 5 denied, 69 unreachable.
 
     Example: fabric edge run --as fw-1 --on 'deny ipv4_net' --exec ./handler
     """

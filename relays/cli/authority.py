@@ -49,6 +49,8 @@ def init(fabric: Fabric, passphrase_file: PassphraseFile = None, as_json: AsJson
 
     Its key is kept sealed under a passphrase. Compare the fingerprint by eye where somebody joins.
 
+    Exit codes: 0 it is there, 5 no passphrase.
+
     Examples:
 
       fabric authority init enterprise
@@ -65,6 +67,8 @@ def init(fabric: Fabric, passphrase_file: PassphraseFile = None, as_json: AsJson
 def show(fabric: Fabric, as_json: AsJson = False) -> None:
     """The authority's fingerprint, to compare by eye; how its key is kept; its revocation list.
 
+    Exit codes: 0 shown, 1 it is not here.
+
     Example: fabric authority show enterprise
     """
     _tell(open_authority(fabric), as_json)
@@ -78,6 +82,8 @@ def backup(
     as_json: AsJson = False,
 ) -> None:
     """One file with the sealed key and the revocation list, for a safe. It is worth nothing without the passphrase.
+
+    Exit codes: 0 written, 1 it is not here.
 
     Example: fabric authority backup enterprise -o enterprise-authority.json
     """
@@ -97,6 +103,8 @@ def restore(
     as_json: AsJson = False,
 ) -> None:
     """Take an authority from its backup to this machine. The passphrase is tried first.
+
+    Exit codes: 0 restored, 1 failed, 5 wrong passphrase.
 
     Example: fabric authority restore enterprise-authority.json
     """
@@ -153,6 +161,8 @@ def delegate_(
     """Make an issuer: it gives credentials within what is said here and nothing else, and every relay checks that.
 
     Start it with `fabric issuer run`, on this machine or, with its folder, on one at its relay.
+
+    Exit codes: 0 issued, 1 the authority is not here, 5 wrong passphrase, or more than whoever signs may give.
 
     Examples:
 

@@ -36,6 +36,8 @@ _NEEDS_IT, _NEEDS_IT_NOT, _MISSING = 0, 1, 2
 def show(identity: Identity_, as_json: AsJson = False) -> None:
     """What the credential of an identity says: who vouches for it, what it may, and until when.
 
+    Exit codes: 0 shown, 1 no such identity.
+
     Example: fabric credential show zeek-p1
     """
     credential = find_identity(identity).credential
@@ -90,7 +92,7 @@ def list_(
 
     Example: fabric credential list enterprise
     """
-    name = fabric or the_one(running_only=False)
+    name = fabric or the_one("fabric credential list FABRIC", running_only=False)
     found = identities_here(name)
     if not found:
         raise FabricError(Code.NO_IDENTITY, str(ids_folder(name)))
@@ -156,6 +158,8 @@ def renew(
 
     The signature is that of whoever vouches for it. An issuer that is not on this machine is asked through the fabric,
     as everybody who runs does by itself when two thirds of the time are over.
+
+    Exit codes: 0 renewed, 1 no such identity, or who vouches for it is not here, 5 wrong passphrase, 69 unreachable.
 
     Example: fabric credential renew zeek-p1 fw-p1
     """

@@ -40,7 +40,7 @@ def drain(
 
       fabric drain plant-2 --back
     """
-    name = fabric or the_one(running_only=False)
+    name = fabric or the_one(f"fabric drain {relay} --fabric FABRIC", running_only=False)
     path = drain_path(name, relay)
     if back:
         if not end_draining(path):

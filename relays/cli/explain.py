@@ -12,12 +12,11 @@ import typer
 from fabric.edge.home import revocations_path
 from fabric.edge.identity import Defaults, Identity, find_identity
 from fabric.edge.point import request_arguments
-from fabric.edge.stamps import action_stamp, publish_stamp
+from fabric.edge.stamps import action_stamp, check_wanted, publish_stamp
 from fabric.protocol.errors import Code, FabricError
 from fabric.protocol.lifetime import format_duration
 from fabric.protocol.revocations import Revocations
 from fabric.protocol.tlp import Label
-from fabric.protocol.topics import check_pattern
 from relays import topology as topologies
 from relays.authority.lists import read_revocations
 from relays.cli.exits import DENIED, DONE, NOBODY, PARTLY, USAGE, command
@@ -110,9 +109,7 @@ def subscribe(
     Example: fabric explain subscribe 'detections.>' --as analyst-1
     """
     scene = scene_of(needed(identity), topology)
-    problem = check_pattern(pattern)
-    if problem is not None:
-        raise FabricError(problem.code, problem.detail)
+    check_wanted(pattern)
     _tell(explain_subscribe(scene.asker, pattern, scene.tree), f"subscribe {pattern}", scene, as_json)
 
 

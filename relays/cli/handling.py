@@ -22,6 +22,7 @@ from fabric.protocol.actions import End, Status
 from fabric.protocol.errors import Code, FabricError
 from relays.cli.execution import OUTPUT_BYTES_MAX, Halt, Ran, run
 from relays.cli.runnable import why_not
+from relays.streams import lossy
 from relays.terminal import say, say_json
 
 # What a shell and `env` end with when they found nothing to run.
@@ -58,13 +59,17 @@ class CommandHandler:
 
     def __call__(self, action: Action) -> Answer:
         answer = self._run(action)
+        with lossy():  # a reader that left, or a disk that is full, makes no failure of what was executed
+            self._tell(action, answer)
+        return answer
+
+    def _tell(self, action: Action, answer: Answer) -> None:
         code = answer.code.label if answer.code else ""
         if self._as_json:
             say_json({"action": action.action, "target_type": action.target_type, "from": action.requester,
                       "end": str(answer.end), "code": code})
         else:
             say(f"{action.action} {action.target_type} from {action.requester}: {answer.end} {code}")
-        return answer
 
     def _run(self, action: Action) -> Answer:
         given = json.dumps(action.to_json()).encode()

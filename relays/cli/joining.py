@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 from types import FrameType
 from typing import Annotated
@@ -27,7 +26,9 @@ from relays.credentials import description, identities_here
 from relays.issuing import Issuer, Register, TokenTerms, register_path
 from relays.issuing.serving import serve
 from relays.logs import set_up_logs
+from relays.streams import input_line
 from relays.terminal import say, say_json
+from relays.wall import signing_ms
 
 token_app = typer.Typer(no_args_is_help=True, help="Tokens with which control points join.")
 issuer_app = typer.Typer(no_args_is_help=True, help="The process that answers those who join.")
@@ -58,7 +59,7 @@ def join(
 
       fabric join - --id plant-1-cam-7 < token.txt
     """
-    said = sys.stdin.readline() if token == "-" else token  # noqa: S105 - a dash is no secret
+    said = input_line("the token") if token == "-" else token  # noqa: S105 - a dash is no secret
     read = read_token(said)
     if isinstance(read, Reject):
         raise FabricError(read.code, read.detail)
@@ -102,6 +103,8 @@ def issue(
 
     Whoever has the token can join as what it says: hand it over like a password.
 
+    Exit codes: 0 issued, 1 no issuer here, 5 more than the issuer may give.
+
     Examples:
 
       fabric token issue --segment plant-1 --role sensor --uses 1 --ttl 15m
@@ -119,7 +122,7 @@ def issue(
         role, segment or identity.credential.segment, identity.credential.organisation,
         may.clearance if label is None else label, node_kind, id_, principal, to_tags(tag), parse_duration(life),
     )
-    now_ms, ttl_ms = wall_ms(), parse_duration(ttl)
+    now_ms, ttl_ms = signing_ms(), parse_duration(ttl)
     with Register(register_path(identity.folder)) as register:
         token = Issuer(identity, register, os.urandom).issue_token(terms, uses, ttl_ms, now_ms)
     if as_json:
@@ -166,6 +169,8 @@ def _segments(identity: Identity) -> tuple[str, ...]:
 def list_(issuer: As = "", as_json: AsJson = False) -> None:
     """The tokens of an issuer: what each is for, and how often and until when it may be used. Never their secrets.
 
+    Exit codes: 0 listed, 1 no such issuer here.
+
     Example: fabric token list --as plant-1-issuer
     """
     identity = find_identity(needed(issuer))
@@ -194,6 +199,8 @@ def withdraw(
     as_json: AsJson = False,
 ) -> None:
     """Nobody joins with this token any more. Who joined already stays: see `fabric revoke`.
+
+    Exit codes: 0 withdrawn, 1 no such issuer here, 2 no such token.
 
     Example: fabric token withdraw 3fa2c1d0b4e59687 --as plant-1-issuer
     """

@@ -13,7 +13,8 @@ from fabric.edge.notices import Notice
 from fabric.protocol.errors import FabricError
 from fabric.protocol.lifetime import parse_duration
 from relays.cli.exits import SHORT, command
-from relays.cli.options import As, AsJson, needed
+from relays.cli.options import As, AsJson, NoWait, needed
+from relays.cli.reaching import reached
 from relays.terminal import Screen, say, say_json
 
 _WHERE = {"up": "on the way up from", "down": "on the way down from", "reader": "for readers at"}
@@ -41,23 +42,30 @@ def notices(
     identity: As = "",
     count: Annotated[int | None, typer.Option("--count", min=1, help="Stop after so many notices.")] = None,
     timeout: Annotated[str | None, typer.Option("--timeout", metavar="60s", help="Stop after this time in all.")] = None,
+    no_wait: NoWait = False,
     as_json: AsJson = False,
 ) -> None:
     """Print what relays held of this identity's messages and could not deliver, and why, as they say it.
 
     Relays count what ended and tell it 1 s later, then every 30 s; what they have to tell waits for the identity.
 
-    Exit codes: 0 stopped, 5 denied, 6 fewer than --count in the time of --timeout, 69 unreachable.
+    A relay that does not answer yet, or no longer, is waited for, and that is said on standard error.
+
+    Exit codes: 0 stopped, 5 denied, 6 fewer than --count in the time of --timeout, 69 unreachable for all of that time,
+    or at once with --no-wait.
 
     Example: fabric notices --as zeek-p1 --timeout 60s
     """
     deadline_s = time.monotonic() + parse_duration(timeout) / 1000 if timeout else None
     came: queue.SimpleQueue[Notice | FabricError] = queue.SimpleQueue()
     seen = 0
-    point = ControlPoint(needed(identity))
-    point.on_notice(came.put)  # before it connects: what waits comes at once
-    point.on_end(came.put)
-    with point:
+
+    def listen(point: ControlPoint) -> None:  # before it connects: what waits comes at once
+        point.on_notice(came.put)
+        point.on_end(came.put)
+
+    timeout_s = None if deadline_s is None else max(0.0, deadline_s - time.monotonic())
+    with reached(needed(identity), as_json, wait=not no_wait, timeout_s=timeout_s, prepare=listen):
         while seen != count:
             try:
                 notice = came.get(timeout=None if deadline_s is None else max(0.0, deadline_s - time.monotonic()))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -11,14 +10,16 @@ import typer
 
 from fabric.protocol.credentials import NodeKind
 from fabric.protocol.errors import Code, FabricError
+from relays.wall import wall_ms as wall_ms
 
 As = Annotated[str, typer.Option("--as", envvar="FABRIC_AS", metavar="ID", help="Who you are: an id, fabric/id, or an identity's folder.")]
-Severity_ = Annotated[str, typer.Option("--severity", help="informational, low, medium, high, critical or fatal.")]
+Severity_ = Annotated[str, typer.Option("--severity", help="informational, low, medium, high, critical or fatal; or OCSF's number, 1 to 6.")]
 Ttl = Annotated[str | None, typer.Option("--ttl", metavar="30s", help="Life span; default: the topology's.")]
 Label_ = Annotated[str | None, typer.Option("--label", help="TLP of what no --field-label names; default: the topology's.")]
 FieldLabels_ = Annotated[list[str] | None, typer.Option("--field-label", metavar="FIELD=LABEL", help="A field's own TLP; again for more.")]
 AllowUnmatched = Annotated[bool, typer.Option("--allow-unmatched", help="A --field-label may name a field that is not there.")]
 Outbox_ = Annotated[Path | None, typer.Option("--outbox", metavar="FILE", help="Keep on this disk what the relay does not hold yet; the next start goes on.")]
+NoWait = Annotated[bool, typer.Option("--no-wait", help="End at once where the relay does not answer.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One object a line.")]
 
 
@@ -39,11 +40,6 @@ def to_tags(tags: Sequence[str] | None) -> tuple[tuple[str, str], ...]:
         if not (name and equals):
             raise FabricError(Code.USAGE, f"{name!r} is no tag", "write --tag NAME=VALUE, e.g. --tag vendor=zeek")
     return tuple((name, value) for name, _, value in pairs)
-
-
-def wall_ms() -> int:
-    """This machine's time: credentials and tokens say when by it."""
-    return time.time_ns() // 1_000_000
 
 
 def needed(identity: str) -> str:

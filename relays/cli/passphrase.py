@@ -11,6 +11,7 @@ import typer
 
 from fabric.protocol.errors import Code, FabricError
 from relays.authority.sealing import PASSPHRASE_MIN, Passphrase
+from relays.streams import input_line
 
 PassphraseFile = Annotated[Path | None, typer.Option(
     "--passphrase-file", metavar="FILE", help="Read the authority's passphrase from the first line of FILE; - is "
@@ -30,7 +31,7 @@ def passphrase_from(file: Path | None, *, new: bool = False) -> Passphrase:
 
 
 def _read(file: Path) -> str:
-    text = sys.stdin.readline() if str(file) == "-" else _first_line(file)
+    text = input_line("the passphrase") if str(file) == "-" else _first_line(file)
     if not text.strip("\r\n"):
         raise FabricError(Code.WRONG_PASSPHRASE, f"{file} is empty", "write the passphrase into its first line")
     return text.strip("\r\n")
@@ -45,7 +46,7 @@ def _first_line(file: Path) -> str:
 
 
 def _typed(new: bool) -> str:
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():
         raise FabricError(
             Code.WRONG_PASSPHRASE, "nobody is there to type it", "give --passphrase-file FILE, or - for standard input"
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import deque
 from concurrent.futures import Future
@@ -16,11 +15,13 @@ from fabric.edge.messages import Message
 from fabric.protocol.errors import Code, FabricError
 from fabric.protocol.lifetime import parse_duration
 from relays.cli.exits import FAILED, PARTLY, SHORT, command
+from relays.cli.holdups import Holdups
 from relays.cli.notices import tell_notice
-from relays.cli.options import AllowUnmatched, As, AsJson, FieldLabels_, Label_, Outbox_, Severity_, Ttl, needed
-from relays.cli.stopping import term_as_ctrl_c
+from relays.cli.options import AllowUnmatched, As, AsJson, FieldLabels_, Label_, NoWait, Outbox_, Severity_, Ttl, needed
+from relays.cli.reaching import reached
 from relays.label_watch import WINDOW_RECORDS, LabelWatch, words_of
 from relays.reading import Gap, Input, Line, parse_record, read_text
+from relays.streams import standard_input
 from relays.terminal import LABEL_STYLES, Cell, Screen, say, say_json
 
 # With an outbox everything is safe already: how long a command waits for the relay to have it too.
@@ -58,8 +59,9 @@ def publish(
 ) -> None:
     """Publish one message; done when the relay holds it on disk. With --outbox, when this machine's disk has it.
 
-    Exit codes: 0 held, or kept in the outbox, 2 usage, 5 denied, or too fast for the grant all the time of --timeout,
-    6 not held in that time, 69 unreachable. A --field-label that names no field of the message is refused (E604).
+    Exit codes: 0 held, or kept in the outbox, 1 the outbox's disk is short, 2 usage, 5 denied, or too fast for the grant
+    all the time of --timeout, 6 not held in that time, 69 unreachable. A --field-label that names no field of the message
+    is refused (E604).
 
     Example: fabric publish detections.test '{"rule": "scan", "src": "10.1.0.7"}' --as sensor-1 --severity high --field-label src=amber --label green
     """
@@ -75,12 +77,7 @@ def publish(
         try:
             id_ = point.publish_later(topic, content, **options).result(timeout_s)
         except TimeoutError:
-            if point.put_off is Code.RATE_EXCEEDED:
-                raise FabricError(Code.RATE_EXCEEDED, topic) from None
-            raise FabricError(
-                Code.TIMED_OUT, "the relay has not taken it yet; it may have it already",
-                "try again when `fabric status` shows less in its queue, or keep it with --outbox",
-            ) from None
+            raise _not_in_time(topic, outbox, point.held_up) from None
         waiting = 0 if outbox is None or point.drain(_DRAIN_S) else point.waiting
     if refusals:
         raise refusals[0]
@@ -92,11 +89,23 @@ def publish(
 
 def given_text(text: str, where: str) -> str:
     """What was typed; all of standard input for `-`."""
-    if text != "-":
-        return text
-    if sys.stdin is None:
-        raise FabricError(Code.BAD_INPUT, "standard input is closed", f"give it {where}, or pipe it in")
-    return read_text(sys.stdin.buffer, where)
+    return text if text != "-" else read_text(standard_input(where), where)
+
+
+def _not_in_time(topic: str, outbox: Path | None, why: FabricError | None) -> FabricError:
+    if why is not None and why.code is Code.RATE_EXCEEDED:
+        return FabricError(Code.RATE_EXCEEDED, topic)
+    if why is not None and why.code is Code.DISK_SHORT:
+        return FabricError(Code.DISK_SHORT, f"{outbox}: the message was not kept", "make room on it, then try again")
+    if outbox is not None:
+        return FabricError(
+            Code.TIMED_OUT, f"as much of its lane waits in {outbox} as may: the message was not kept",
+            "try again when the relay has taken some: `fabric status` shows whether it runs",
+        )
+    return FabricError(
+        Code.TIMED_OUT, "the relay has not taken it yet; it may have it already",
+        "try again when `fabric status` shows less in its queue, or keep it with --outbox",
+    )
 
 
 def _waits(records: int, outbox: Path | None) -> str:
@@ -146,7 +155,11 @@ def send(
     point.on_refused(sender.refuse)
     point.on_notice(lambda notice: tell_notice(notice, screen, as_json))
     unheld: FabricError | None = None
-    with term_as_ctrl_c(), point, screen.progress(shown=not as_json and screen.is_terminal) as begin:
+    holdups = Holdups(
+        lambda: point.held_up if point.waiting else None, lambda: (sender.held, sender.refused, point.waiting),
+        lambda: (f"{point.waiting:,} record(s) wait", point.waiting), screen, as_json,
+    )
+    with point, screen.progress(shown=not as_json and screen.is_terminal) as begin, holdups:
         lines = Input(file, topic, follow, point.position_of)
         if lines.is_awaited and not as_json:
             screen.say(f"waiting for {file}")
@@ -282,13 +295,17 @@ def subscribe(
     as_json: AsJson = False,
     count: Annotated[int | None, typer.Option("--count", min=1, help="Stop after so many messages.")] = None,
     timeout: Annotated[str | None, typer.Option("--timeout", metavar="10s", help="Stop after this time in all.")] = None,
+    no_wait: NoWait = False,
 ) -> None:
     """Print messages as they come. What this identity may not see is withheld, and said to be.
 
     With --outbox the subscription is durable: the relay keeps what comes while nobody reads, for seven days at most and
     up to 16 MB; beyond that the oldest are lost, and a line of kind `gap` says how many.
 
-    Exit codes: 0 stopped, 5 denied, 6 fewer than --count in the time of --timeout, 69 unreachable.
+    A relay that does not answer yet, or no longer, is waited for, and that is said on standard error.
+
+    Exit codes: 0 stopped, 5 denied, 6 fewer than --count in the time of --timeout, 69 unreachable for all of that time,
+    or at once with --no-wait.
 
     Example: fabric subscribe 'detections.>' --as analyst-1 --json --count 10 --timeout 30s
     """
@@ -297,7 +314,8 @@ def subscribe(
     screen = Screen()
     if forget and outbox is None:
         raise FabricError(Code.USAGE, "--forget needs the --outbox that remembers", "name it with --outbox FILE")
-    with ControlPoint(needed(identity), outbox=outbox) as point:
+    deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
+    with reached(needed(identity), as_json, wait=not no_wait, timeout_s=timeout_s, outbox=outbox) as point:
         if forget:
             point.forget(pattern)
             point.wait_ready()
@@ -306,7 +324,8 @@ def subscribe(
             else:
                 say(f"nothing waits for {pattern} any more")
             return
-        messages = point.subscribe(pattern, timeout_s=timeout_s, durable=outbox is not None)
+        left_s = None if deadline_s is None else max(0.0, deadline_s - time.monotonic())
+        messages = point.subscribe(pattern, timeout_s=left_s, durable=outbox is not None)
         if messages.in_force:
             relay = point.identity.relay.id if point.identity.relay else ""
             if as_json:

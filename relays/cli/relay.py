@@ -67,6 +67,8 @@ def bundle(
     something else of it, and whoever --sign names: others are named and left as they are, because running nodes take up
     a new credential by themselves.
 
+    Exit codes: 0 done, 1 the authority is not here, 5 wrong passphrase.
+
     Examples:
 
       fabric bundle plant-1 topologies/enterprise.toml -o /tmp/plant-1

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fabric.edge.home import fabric_folder, fabrics
+from fabric.edge.home import fabric_folder, fabric_home, fabrics
 from fabric.files import append_private, make_private
 from fabric.protocol.errors import Code, FabricError
 from fabric.protocol.lifetime import format_duration, parse_duration
@@ -33,6 +33,8 @@ from relays.supervisor import Supervisor, last_words, stop_supervisor, superviso
 from relays.terminal import Cell, Screen, Table, say, say_json
 
 _START_S = 30.0
+# Of several fabrics, the command for so many is written out.
+_NAMED_MAX = 3
 _State = dict[str, Any]
 
 
@@ -136,9 +138,11 @@ def down(
 ) -> None:
     """Stop what `fabric up -d` started.
 
+    Exit codes: 0 stopped, 1 not running, 6 it did not stop in time.
+
     Example: fabric down enterprise
     """
-    name = fabric or the_one(running_only=True)
+    name = fabric or the_one("fabric down FABRIC", running_only=True)
     stop_supervisor(name)
     if as_json:
         say_json({"stopped": name})
@@ -158,7 +162,7 @@ def status(
 
     Example: fabric status --wait 20s
     """
-    name = fabric or the_one(running_only=False)
+    name = fabric or the_one("fabric status FABRIC", running_only=False)
     deadline = time.monotonic() + (parse_duration(wait) / 1000 if wait else 0)
     while True:
         states = states_of(name, running_relays(name))
@@ -180,15 +184,19 @@ def _tell_strays(fabric: str) -> None:
         say(f"warning {stray_words(id_)}", error=True)
 
 
-def the_one(*, running_only: bool) -> str:
-    """The fabric that is meant where none is named."""
+def the_one(like: str, *, running_only: bool) -> str:
+    """The fabric that is meant where none is named. `like`: the command that names one, with FABRIC in its place."""
     known = [name for name in fabrics() if supervisor_state(name) is not None]
     if not known and not running_only:
         known = [name for name in fabrics() if running_relays(name)] or fabrics()
     if not known:
         raise FabricError(Code.NOT_RUNNING, "no fabric")
     if len(known) > 1:
-        raise FabricError(Code.USAGE, "more than one fabric", f"name one of: {', '.join(known)}")
+        choices = " or ".join(f"`{like.replace('FABRIC', name)}`" for name in known[:_NAMED_MAX])
+        forgotten = "" if running_only else f"; a fabric that is not wanted any more is a folder in {fabric_home()}"
+        raise FabricError(
+            Code.USAGE, f"{len(known)} fabrics are on this machine: {', '.join(known)}", f"write {choices}{forgotten}"
+        )
     return known[0]
 
 

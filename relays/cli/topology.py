@@ -57,6 +57,8 @@ def graph(
 ) -> None:
     """The tree with its segments, clearances and addresses.
 
+    Exit codes: 0 drawn, 1 errors in the file.
+
     Example: fabric topology graph topologies/minimal.toml
     """
     topology = topologies.load(file)

@@ -20,7 +20,7 @@ from fabric.protocol.limits import NAME_BYTES_MAX, TAGS_MAX, TTL_MAX_MS
 from fabric.protocol.selectors import parse_selector
 from fabric.protocol.severity import Severity, parse_severity
 from fabric.protocol.tlp import Label, parse_label
-from fabric.protocol.topics import check_pattern, check_topic
+from fabric.protocol.topics import advice_on, check_pattern, check_topic
 from relays.topology.addresses import BadAddress, parse_address
 from relays.topology.problems import closest, shown
 from relays.topology.rules import NAME_RULE
@@ -64,7 +64,9 @@ def _label(value: object) -> Label:
 
 
 def _severity(value: object) -> Severity:
-    severity = parse_severity(value) if isinstance(value, str) else None
+    # OCSF's number may stand without quotes. True and False are numbers in Python, and are none here.
+    is_word = isinstance(value, str | int) and not isinstance(value, bool)
+    severity = parse_severity(str(value)) if is_word else None
     if severity is None:
         names = tuple(s.name.lower() for s in Severity)
         raise _wrong(
@@ -98,18 +100,23 @@ def ttl(kind: str) -> Callable[[object], int]:
     return validate
 
 
-def _refused(check: Callable[[str], object], example: str) -> Callable[[str], str]:
+def _refused(
+    check: Callable[[str], object], example: str, advise: Callable[[str], str] = lambda _text: ""
+) -> Callable[[str], str]:
     """A validator from one of the protocol's own checks: what a relay would refuse is refused here."""
 
     def validate(text: str) -> str:
         answer = check(text)
         if isinstance(answer, Reject):
-            raise _wrong(
-                f"{shown(text)}: {answer.detail or answer.code.cause}", f"write e.g. {example}", answer.code
-            )
+            cause = answer.detail or answer.code.cause
+            raise _wrong(f"{shown(text)}: {cause}", advise(text) or f"write e.g. {example}", answer.code)
         return text
 
     return validate
+
+
+def _topic_advice(text: str) -> str:
+    return advice_on(text, is_topic=True)
 
 
 def _selector(text: str) -> str:
@@ -167,8 +174,8 @@ Name = Annotated[str, AfterValidator(_name)]
 LabelText = Annotated[Label, BeforeValidator(_label)]
 SeverityText = Annotated[Severity, BeforeValidator(_severity)]
 Duration = Annotated[int, BeforeValidator(_duration)]
-Pattern = Annotated[str, AfterValidator(_refused(check_pattern, '"detections.>" or "intel.ipv4.*"'))]
-Topic = Annotated[str, AfterValidator(_refused(check_topic, '"detections.zeek.conn"'))]
+Pattern = Annotated[str, AfterValidator(_refused(check_pattern, '"detections.>" or "intel.ipv4.*"', advice_on))]
+Topic = Annotated[str, AfterValidator(_refused(check_topic, '"detections.zeek.conn"', _topic_advice))]
 ActionPattern = Annotated[str, AfterValidator(_refused(check_action_pattern, '"deny ipv4_net" or "scan *"'))]
 SelectorText = Annotated[str, AfterValidator(_selector)]
 Tags = Annotated[dict[str, str], AfterValidator(_tags), Field(max_length=_TAGS_MAX)]

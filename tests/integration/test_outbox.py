@@ -129,22 +129,34 @@ def test_an_outbox_has_one_owner_and_one_process(house: House, tmp_path):
     outbox = tmp_path / "outbox"
     with house.point("zeek-p", outbox=outbox):
         busy = house.cli("publish", "detections.x", "{}", "--as", "zeek-p", "--outbox", str(outbox), "--json").expect(1)
-        assert busy.error["code"] == "E913" and str(outbox) in busy.err
+        assert busy.error["code"] == "E932" and str(outbox) in busy.err
     other = house.cli("publish", "detections.x", "{}", "--as", "guest-p", "--outbox", str(outbox), "--json").expect(2)
     assert other.error["code"] == "E908" and "trial/zeek-p" in other.err
 
 
-def test_an_outbox_that_cannot_be_is_said_to_be(house: House, tmp_path):
-    for place in ("/proc/nowhere/outbox", str(tmp_path)):
-        failed = house.cli("publish", "detections.x", "{}", "--as", "zeek-p", "--outbox", place, "--json").expect(1)
-        assert failed.error["code"] in ("E906", "E916"), failed.err
+def test_an_outbox_that_cannot_be_is_said_to_be(house: House):
+    asked = ("publish", "detections.x", "{}", "--as", "zeek-p", "--outbox", "/proc/nowhere/outbox", "--json")
+    assert house.cli(*asked).expect(1).error["code"] in ("E906", "E916")
 
 
-def test_a_damaged_outbox_is_kept_beside_a_new_one(house: House, tmp_path):
+def test_what_is_no_outbox_or_is_damaged_so_far_that_nobody_can_tell_is_left_as_it_is(house: House, tmp_path):
+    path = tmp_path / "conn.log"
+    path.write_bytes(noise := os.urandom(8_192))
+    for place, who in ((path, "zeek-p"), (tmp_path, "zeek-p")):
+        failed = house.cli("publish", "detections.x", "{}", "--as", who, "--outbox", str(place), "--json").expect(2)
+        assert failed.error["code"] == "E931" and str(place) in failed.error["detail"]
+    assert path.read_bytes() == noise and [found.name for found in tmp_path.iterdir()] == ["conn.log"]
+
+
+def test_a_page_that_is_damaged_is_kept_beside_a_new_outbox(house: House, tmp_path):
     outbox = tmp_path / "outbox"
-    outbox.write_bytes(os.urandom(8_192))
     with house.point("zeek-p", outbox=outbox) as sensor:
         sensor.publish("detections.outbox.damaged", {"n": 1})
+        assert sensor.drain(20)
+    whole = outbox.read_bytes()
+    outbox.write_bytes(whole[:4_096] + os.urandom(len(whole) - 4_096))
+    with house.point("zeek-p", outbox=outbox) as sensor:
+        sensor.publish("detections.outbox.damaged", {"n": 2})
         assert sensor.drain(20)
     assert (tmp_path / "outbox.damaged-1").exists()
 

@@ -106,7 +106,7 @@ def test_two_processes_never_share_one(path):
     life = Life(path)
     with pytest.raises(FabricError) as refused:
         EdgeOutbox(path, WHO, T0)
-    assert refused.value.code is Code.ALREADY_RUNNING
+    assert refused.value.code is Code.OUTBOX_IN_USE
     life.outbox.close()
 
 

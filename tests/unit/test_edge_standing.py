@@ -1,5 +1,7 @@
 """What whoever waits for a connection is told, and when."""
 
+import threading
+
 import pytest
 
 from fabric.edge.standing import Standing
@@ -66,3 +68,41 @@ def test_the_end_of_the_connection_ends_every_wait():
     with pytest.raises(FabricError) as raised:
         standing.wait_attached(10.0)
     assert raised.value.code is Code.CREDENTIAL_EXPIRED
+
+
+def test_a_relay_that_does_not_answer_is_waited_for_by_who_is_patient_and_by_nobody_else():
+    standing = Standing(["a"])
+    standing.has_no_answer("a", SILENT)
+    assert code_of(standing) is Code.UNREACHABLE
+    standing.has_no_answer("a", SILENT)
+    coming = threading.Timer(0.05, standing.is_connected)
+    coming.start()
+    standing.wait_connected(20.0, needed=True, patient=True)
+    coming.join()
+
+
+def test_who_is_patient_waits_no_longer_than_its_time_and_for_no_refusal():
+    silent, refused = Standing(["a"]), Standing(["a"])
+    silent.has_no_answer("a", SILENT)
+    assert code_of(silent, needed=True, patient=True) is Code.UNREACHABLE
+    refused.is_refused(EXPIRED, final=True)
+    with pytest.raises(FabricError) as raised:
+        refused.wait_connected(None, needed=True, patient=True)
+    assert raised.value.code is Code.CREDENTIAL_EXPIRED
+
+
+def test_and_hears_of_the_end_while_it_waits_without_end():
+    standing = Standing(["a"])
+    standing.has_no_answer("a", SILENT)
+    ending = threading.Timer(0.05, standing.has_ended, (CLOSED,))
+    ending.start()
+    with pytest.raises(FabricError) as raised:
+        standing.wait_connected(None, needed=True, patient=True)
+    ending.join()
+    assert raised.value.code is Code.CLOSED
+
+
+def test_where_there_is_something_to_do_without_a_relay_its_silence_is_no_reason_not_to_begin():
+    standing = Standing(["a"])
+    standing.has_no_answer("a", SILENT)
+    standing.wait_connected(1.0, needed=False)

@@ -27,7 +27,19 @@ from fabric.protocol.severity import Phase, Severity
 from fabric.protocol.tlp import Label
 from relays import terminal
 from relays.authority import Delegation, delegate, init_authority, keep_list, make_identities, revoke
-from relays.cli import actions, exits, handling, joining, nearest, notices, points, revoking, running
+from relays.cli import (
+    actions,
+    exits,
+    handling,
+    holdups,
+    joining,
+    nearest,
+    notices,
+    points,
+    reaching,
+    revoking,
+    running,
+)
 from relays.cli.app import app
 from relays.demo.book import Book, Check
 from relays.demo.show import Show, targets_table
@@ -194,6 +206,8 @@ class Point:
     put_off = None
     waiting = 1
 
+    held_up = FabricError(Code.UNREACHABLE, ALL, ALL)
+
     def __init__(self, *_args, **_options):
         self.identity = SimpleNamespace(id=ALL, relay=SimpleNamespace(id=ALL))
 
@@ -258,7 +272,7 @@ NOTICE = Notice(ALL, 0, Label.GREEN, (Ended("E501", ALL, "event", ALL, "up", 1, 
 
 @pytest.fixture
 def stub(monkeypatch):
-    for module in (points, actions, notices):
+    for module in (points, actions, reaching):
         monkeypatch.setattr(module, "ControlPoint", Point)
 
 
@@ -318,6 +332,17 @@ def test_notices(seen, stub):
     seen(fabric("notices", "--as", "x", "--count", "1"))
     seen(fabric("notices", "--as", "x", "--count", "1", "--json"), shows=())
     seen(lambda: notices.tell_notice(NOTICE, Screen(error=True), False))
+
+
+def test_what_is_waited_for(seen):
+    def tell(as_json):
+        watch = holdups.Holdups(lambda: Point.held_up, lambda: 0, lambda: (ALL, 1), Screen(error=True), as_json)
+        watch.look(0.0)
+        watch.look(1e9)
+
+    text = seen(tell, False)
+    assert "waiting: E901" in text and "next: " in text
+    assert json.loads(seen(tell, True, shows=()))["waiting"]["detail"] == ALL
 
 
 def test_notices_that_end_with_an_error(seen, stub, monkeypatch):
@@ -491,7 +516,7 @@ def test_what_is_wrong_with_a_command_line(seen, argv):
     """A shell puts names of files there that others have chosen."""
     hostile = ALL.replace("\x00", "")
     text = seen(fabric(*[arg.format(hostile) for arg in argv], code=2), shows=())
-    assert "Error: " in text
+    assert "error E908 " in text
 
 
 def test_a_bundle_that_is_somewhere_else(seen, home, tmp_path):

@@ -95,3 +95,16 @@ def test_only_control_and_critical_actions_are_urgent_and_more_is_never_later():
             assert lanes == sorted(lanes, reverse=True)
             if kind not in ("action", "approval"):
                 assert Lane.URGENT not in lanes
+
+
+@pytest.mark.parametrize(
+    ("text", "severity"),
+    [("3", Severity.MEDIUM), (" 6 ", Severity.FATAL), ("0", Severity.UNKNOWN), ("99", Severity.UNKNOWN)],
+)
+def test_ocsf_s_numbers_are_read(text, severity):
+    assert parse_severity(text) is severity
+
+
+@pytest.mark.parametrize("text", ["7", "-1", "3.0", "03", "10", "\u0663"])
+def test_numbers_of_other_scales_are_none(text):
+    assert parse_severity(text) is None

@@ -27,6 +27,13 @@ ACME = Audience(("acme",))
         ("tlp:amber+strict", Label.AMBER_STRICT),
         ("AMBER_AND_STRICT", Label.AMBER_STRICT),
         ("amber-strict", Label.AMBER_STRICT),
+        ("TLP: AMBER + STRICT", Label.AMBER_STRICT),
+        ("TLP-AMBER-STRICT", Label.AMBER_STRICT),
+        ("tlp_amber_strict", Label.AMBER_STRICT),
+        ("Amber  strict", Label.AMBER_STRICT),
+        ("[TLP:RED]", Label.RED),
+        ('"tlp:green"', Label.GREEN),
+        ("TLP WHITE", Label.CLEAR),
         ("RED", Label.RED),
         ("marking-definition--94868c89-83c2-464b-929b-a1a8aa3c8487", Label.CLEAR),
         ("bab4a63c-aed9-4cf5-a766-dfca5abac2bb", Label.GREEN),
@@ -43,7 +50,11 @@ def test_every_spelling_is_read(text, label):
     assert parse_label(text) is label
 
 
-@pytest.mark.parametrize("text", ["", "tlp:", "purple", "TLP:EX:CHR", "marking-definition--", "red" * 99])
+@pytest.mark.parametrize(
+    "text",
+    ["", "tlp:", "tlp", "not clear", "clear green", "cl ear", "amber+", "+clear", "strict", "purple", "TLP:EX:CHR",
+     "marking-definition--", "red" * 99],
+)
 def test_what_is_no_label_is_none(text):
     assert parse_label(text) is None
 

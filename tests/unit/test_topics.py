@@ -1,7 +1,20 @@
+import re
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fabric.protocol.errors import Code, FabricError
-from fabric.protocol.topics import TopicIndex, check_pattern, check_topic, covers, kind_of_topic, matches
+from fabric.protocol.topics import (
+    TopicIndex,
+    advice_on,
+    check_pattern,
+    check_topic,
+    covers,
+    kind_of_topic,
+    matches,
+    meant_by,
+)
 
 BROKEN = ["", ".", "a.", ".a", "a..b", "a b", "a/b", "ä", "a\n", "a.b\n", "x" * 257, ".".join("a" * 17)]
 
@@ -110,3 +123,21 @@ def test_a_broken_pattern_in_the_index_is_the_callers_fault():
     with pytest.raises(FabricError) as caught:
         TopicIndex().add("a.>.b", 1)
     assert caught.value.code is Code.BAD_TOPIC
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [("detections/#", "detections.>"), ("a/+/b", "a.*.b"), ("#", ">"), ("/a/b", "a.b"), ("a.**", "a.>"),
+     ("a.b.", "a.b"), ("a.#.b", ""), ("fire*", ""), ("a..b", ""), ("a", ""), ("x y", ""), ("", ""), ("a/" * 5_000, "")],
+)
+def test_what_somebody_means_who_writes_as_for_another_bus(text, meant):
+    assert meant_by(text) == meant
+    assert not meant or check_pattern(meant) is None
+
+
+@given(st.text(max_size=40))
+def test_advice_is_never_to_write_what_is_refused_too(text):
+    found = re.search(r"write '([^']+)'", advice_on(text))
+    assert found is None or check_pattern(found[1]) is None
+    topic = re.search(r"write '([^']+)'", advice_on(text, is_topic=True))
+    assert topic is None or check_topic(topic[1]) is None

@@ -18,6 +18,8 @@ from fabric.protocol.errors import Code, FabricError
 
 # Between checkpoints the WAL may grow; after one it is cut back to this.
 _WAL_BYTES_MAX = 16 * 2**20
+# In the header of each of our files, so that nobody's database is taken for one: "MFSP".
+APPLICATION_ID = 0x4D465350
 # Every table has (key, meta, body, sum), except `done`.
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS messages (n INTEGER PRIMARY KEY, meta BLOB, body BLOB, sum INTEGER);
@@ -82,7 +84,9 @@ def _open(path: Path) -> sqlite3.Connection:
     db = _connect(path)
     try:
         settings = (
-            ("auto_vacuum", "INCREMENTAL", 2), ("journal_mode", "WAL", "wal"), ("synchronous", "FULL", 2),
+            # Before the log is in use: the number is in the file itself from its first moment on.
+            ("auto_vacuum", "INCREMENTAL", 2), ("application_id", str(APPLICATION_ID), APPLICATION_ID),
+            ("journal_mode", "WAL", "wal"), ("synchronous", "FULL", 2),
             ("mmap_size", "0", 0), ("journal_size_limit", str(_WAL_BYTES_MAX), _WAL_BYTES_MAX),
             # Some builds write zeros over what is deleted, through the WAL: a queue could end only where it fits twice.
             ("secure_delete", "FAST", 2),

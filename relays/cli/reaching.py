@@ -1,0 +1,34 @@
+"""A control point for commands that read: whoever starts before its relay does waits for it, and says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fabric.edge.blocking import ControlPoint
+from fabric.edge.point import CONNECT_TIMEOUT_S
+from relays.cli.holdups import Holdups
+from relays.terminal import Screen
+
+
+@contextmanager
+def reached(
+    identity: str,
+    as_json: bool,
+    *,
+    wait: bool,
+    timeout_s: float | None = None,
+    outbox: Path | None = None,
+    prepare: Callable[[ControlPoint], None] = lambda _point: None,
+) -> Iterator[ControlPoint]:
+    """Connected, as long as the block runs. While it is not, the reason is said on standard error.
+
+    `wait`: for a relay that does not answer, for `timeout_s` at most, or without end. `prepare` is called before it
+    connects. Raises FabricError.
+    """
+    patience_s = timeout_s if wait else CONNECT_TIMEOUT_S
+    point = ControlPoint(identity, outbox=outbox, connect_timeout_s=patience_s, wait_for_relay=wait)
+    prepare(point)
+    with Holdups(lambda: point.held_up, lambda: None, lambda: ("", 0), Screen(error=True), as_json), point:
+        yield point

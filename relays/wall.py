@@ -1,0 +1,21 @@
+"""This machine's time, by which credentials, lists and tokens say until when they hold."""
+
+from __future__ import annotations
+
+import time
+
+from fabric.protocol.errors import Code, FabricError
+
+
+def wall_ms() -> int:
+    """Milliseconds since 1970, to look at something by. A clock from before that shows what holds as not valid yet."""
+    return max(0, time.time_ns() // 1_000_000)
+
+
+def signing_ms() -> int:
+    """The same, to sign something by. Raises CLOCK_UNSET where the machine's clock is before 1970: what is signed then
+    could not even be written down."""
+    now_ms = time.time_ns() // 1_000_000
+    if now_ms < 0:
+        raise FabricError(Code.CLOCK_UNSET, time.strftime("%Y-%m-%d", time.gmtime(now_ms // 1_000)))
+    return now_ms
