@@ -213,7 +213,7 @@ def test_in_asyncio_too(identity):
 WRONG = {
     "severity=3.5": (lambda p: p.publish("detections.x", {}, severity=3.5), Code.USAGE),
     "severity=True": (lambda p: p.publish("detections.x", {}, severity=True), Code.USAGE),
-    "severity=99": (lambda p: p.publish("detections.x", {}, severity=99), Code.USAGE),
+    "severity=7": (lambda p: p.publish("detections.x", {}, severity=7), Code.USAGE),
     "phase=7": (lambda p: p.publish("detections.x", {}, phase=7), Code.USAGE),
     "ttl=1.5": (lambda p: p.publish("detections.x", {}, ttl=1.5), Code.USAGE),
     "ttl=True": (lambda p: p.publish("detections.x", {}, ttl=True), Code.USAGE),
