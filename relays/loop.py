@@ -191,7 +191,8 @@ class RelayLoop:
                 self._gate.serve()
             ended = self._listener.gone()
             self._arrivals.from_parents(waiting)
-            self._arrivals.from_children()  # also when nothing can be read: then something may hold what never will be
+            # Also when nothing can be read: what ended is known then, and who sends what never will be.
+            self._arrivals.from_children()
             now_ms = self._clock.now_ms()
             self.core.wall_ahead_ms = self._clock.wall_ahead_ms()
             if woken := self._spool.wake():

@@ -53,7 +53,7 @@ def endpoint(address: str) -> str:
 def receive_single(socket: zmq.Socket[bytes], frames: int) -> list[zmq.Frame] | None:
     """One message of exactly `frames` frames, or None when it has another number. Raises zmq.Again when none waits.
 
-    Parts are taken one by one and let go, so an endless multipart costs time of a turn, never memory.
+    Parts are taken one by one and let go: what an endless one would fill in libzmq is bounded by `unread`.
     """
     parts: list[zmq.Frame] = []
     count = 0

@@ -86,7 +86,7 @@ def test_up_without_an_authority_says_how_to_get_one(bare):
         (("subscribe", "detections.>", "--as", "sensor-m", "--timeout", "5s"), 5, "E402"),
         (("edge", "run", "--as", "sensor-m", "--on", "deny ipv4_net", "--exec", "/bin/true"), 5, "E404"),
         (("edge", "run", "--as", "fw-m", "--on", "obliterate it", "--exec", "/bin/true"), 2, "E706"),
-        (("edge", "run", "--as", "fw-m", "--on", "deny ipv4_net", "--exec", "/no/such/handler"), 2, "E908"),
+        (("edge", "run", "--as", "fw-m", "--on", "deny ipv4_net", "--exec", "/no/such/handler"), 2, "E717"),
         (("up", "-d", "--dev", "TOPOLOGY"), 1, "E913"),
         (("relay", "run", "elsewhere", "TOPOLOGY"), 2, "E908"),
         (("bundle", "elsewhere", "TOPOLOGY", "-o", "/tmp/never"), 2, "E908"),

@@ -96,7 +96,7 @@ def test_a_field_that_comes_late_is_waited_for_and_its_absence_counted(house, tm
 
 def test_whatever_a_message_holds_every_reader_goes_on(house, tmp_path):
     deep = [{"inf": math.inf, "b": b""}]
-    content = {"b": b"\x00\xff", "nan": math.nan, "deep": deep, 1: "x", "1": "y", "n": 2**64 - 1}
+    content = {"b": b"\x00\xff", "nan": math.nan, "deep": deep, "map": {1: "x", "1": "y"}, "n": 2**64 - 1}
     durable = ("--outbox", str(tmp_path / "near.db"))
     house.cli("subscribe", "d.>", "--as", "near", *durable, "--timeout", "1s").expect(0)  # from now on it waits
     plain, as_json = reading(house, "near", count=2), house.start(
@@ -108,7 +108,7 @@ def test_whatever_a_message_holds_every_reader_goes_on(house, tmp_path):
     assert '"b": {"base64": "AP8="}, "nan": null' in plain.wait().expect(0).out
     told = as_json.wait().expect(0).lines[0]["content"]
     assert told == {"b": {"base64": "AP8="}, "nan": None, "deep": [{"inf": None, "b": {"base64": ""}}],
-                    "1 (number)": "x", "1": "y", "n": 2**64 - 1}
+                    "map": {"1 (number)": "x", "1": "y"}, "n": 2**64 - 1}
     again = ("subscribe", "d.>", "--as", "near", *durable, "--count", "2", "--timeout", "20s", "--json")
     kept = house.cli(*again).expect(0)
     assert [line["content"].get("last") for line in kept.lines] == [None, True]
@@ -138,4 +138,5 @@ def test_whoever_is_meant_and_away_is_named(house):
         wall.wait_ready()
         done = wait_for(lambda: asked if (asked := house.cli(*act)).code == 3 else None, "a wall that is there")
     assert {line["target"]: line["end"] for line in done.lines} == {"fw-1": "completed", "fw-2": "away"}
-    assert done.lines[0]["result"] == {"done": {"base64": "/w=="}, "load": None}
+    assert done.lines[0]["result"] == {"done": {"base64": "/w=="}}
+    assert done.lines[0]["code"] == "E715", "what is no number was left out, and named"

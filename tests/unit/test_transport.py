@@ -242,6 +242,17 @@ def test_what_a_connection_brings_that_was_cut_is_dropped(relay, peer):
     assert not relay.listener._by_route and not relay.listener._by_descriptor
 
 
+def test_a_link_that_ended_is_let_go_though_nothing_more_comes_in(relay, peer):
+    """Else a loop that has something to do never waits again."""
+    connected(relay, peer)
+    peer.dialler.send(b"hello")
+    until(lambda: relay.got, relay.serve, relay.listener.gone)
+    peer.dialler.close()
+    gone = []
+    until(lambda: gone, lambda: gone.extend(relay.listener.gone()), lambda: list(relay.listener.receive()))
+    assert gone == [relay.got[0].link] and not relay.listener.more
+
+
 def test_the_oldest_strangers_make_room_and_who_was_accepted_stays():
     relay = Relay(descriptors=16)  # 12 connections, of strangers 3
     member = Peer(relay.address, relay.keys.public)
