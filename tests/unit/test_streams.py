@@ -99,3 +99,14 @@ def test_what_the_machine_refused_has_its_cause_and_its_file(number, name):
     assert error.code is Code.MACHINE_REFUSED and error.next_step
     assert os.strerror(number) in error.detail and "None" not in error.detail
     assert (name is None) == (":" not in error.detail)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EPIPE])
+def test_what_only_tells_of_something_that_was_done_is_lost(broken, number):
+    with streams.lossy():
+        Output(broken(number), "standard output", lossy=False).write("x")
+
+
+def test_what_is_lost_is_nothing_but_output():
+    with pytest.raises(FabricError), streams.lossy():
+        raise FabricError(Code.USAGE)
