@@ -18,7 +18,7 @@ from fabric.protocol.actions import End
 from fabric.protocol.errors import Code, FabricError
 from fabric.protocol.lifetime import parse_duration
 from relays.cli.absent import Expected, away_json, away_line
-from relays.cli.exits import FAILED, PARTLY, SHORT, command
+from relays.cli.exits import FAILED, PARTLY, SHORT, Terminated, command
 from relays.cli.explain import File
 from relays.cli.handling import CommandHandler, command_of
 from relays.cli.options import As, AsJson, Label_, Outbox_, Severity_, Ttl, needed
@@ -167,9 +167,9 @@ def run(
 
     ready = threading.Event()
 
-    def stopped(_number: int, _frame: object) -> None:
+    def stopped(number: int, _frame: object) -> None:
         if not ready.is_set():  # there is nothing yet that ought to end in peace
-            raise KeyboardInterrupt
+            raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
         if stop.is_set():  # asked again: no more grace
             handler.stop()
         stop.set()
