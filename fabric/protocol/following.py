@@ -23,6 +23,8 @@ from fabric.protocol.topics import matches
 from fabric.protocol.verify import Verified
 from fabric.protocol.wire import Direction, Item
 
+# How often what is on its way up is compared with who is below: no message waits for it where nothing was missed.
+_FIND_MS = 1_000
 # Somebody who moved, and whoever was below him.
 Moved = tuple[Attachment, list[Attachment]]
 
@@ -41,6 +43,7 @@ class Following(Commands):
         # The destination by which they were reached before -> who moved, each once however often until the next look.
         self._moves: dict[str, dict[str, Moved]] = {}
         self._finds: dict[str, Moved] = {}
+        self._find_at_ms = 0
 
     # -- what comes after somebody ----------------------------------------------------------------------
 
@@ -139,9 +142,21 @@ class Following(Commands):
         for destination, moved in moves.items():
             outbox = self.outboxes.get(destination)
             self._follow_all(outbox.rows() if outbox is not None else [], list(moved.values()), now_ms, ready)
+        if now_ms >= self._find_at_ms:
+            self._find_at_ms = now_ms + _FIND_MS
+            self._find_again()
         finds, self._finds = self._finds, {}
         if finds:
             self._follow_all(self._homing_rows(UPLINK, NOWHERE), list(finds.values()), now_ms, ready)
+
+    def _find_again(self) -> None:
+        """Whoever is below by now, though nobody has said so since something for him was sent up: that slept, or came
+        back after he was found. Those above believe that he is here, and would refuse it until its time is over."""
+        for row in self._homing_rows(UPLINK, NOWHERE):
+            for node in row.targets:
+                known = next((each for each in self.routes.of_node(node) if self.routes.via(each)), None)
+                if known is not None:
+                    self._finds.setdefault(node, (known, []))
 
     def _follow_all(self, rows: list[Row], moved: list[Moved], now_ms: int, ready: Ready) -> None:
         nodes = {attachment.node: None for first, with_it in moved for attachment in (first, *with_it)}
