@@ -251,7 +251,7 @@ class Carrier(Opening):
             age_ms=age_ms,
             now_ms=self.fabric_now(now_ms),
             skew_ms=self.skew_ms,
-            by_age_only=self.by_age_only(header),
+            by_age_only=self.by_age_only(header, now_ms),
         )
 
 

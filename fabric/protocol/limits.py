@@ -95,6 +95,8 @@ ADDRESS_BYTES_MAX: Final = 300
 
 # How far apart two clocks may be before times are no longer believed (SPEC 5).
 SKEW_MS: Final = 30_000
+# For so long a parent tells a time that jumped before it is believed, and for so long a dispute is remembered (SPEC 5).
+CLOCK_JUMP_MS: Final = 10_000
 # The longest life of each kind: an action is for now, an event may wait for an analyst's week.
 TTL_MAX_MS: Final = {
     "event": 7 * 86_400_000,

@@ -101,13 +101,13 @@ class Point(Node):
     def destination_of(self, link: Link) -> str:
         return UPLINK
 
-    def by_age_only(self, header: Header) -> bool:
+    def by_age_only(self, header: Header, now_ms: int) -> bool:
         """What is executed is judged by this machine's clock too, as long as nobody tells a better time (SPEC 5).
 
         What this node itself asks for bears the time that it was told last, which that clock may contradict.
         """
         to_execute = header.kind is Kind.ACTION and header.origin != self.me.id
-        return super().by_age_only(header) and (self.clock_suspect or not to_execute)
+        return super().by_age_only(header, now_ms) and (self.clock_suspect or not to_execute)
 
     def on_open(self, link: Link, now_ms: int, ready: Ready) -> None:
         assert link.peer is not None
@@ -259,7 +259,7 @@ class Point(Node):
         header = message.header
         problem = check_lifetime(
             header.kind.word, header.issued_at_ms, header.ttl_ms, 0, self.fabric_now(now_ms), self.skew_ms,
-            self.by_age_only(header),
+            self.by_age_only(header, now_ms),
         )
         # What the relay would refuse for good is said here, without a connection and by the right name.
         problem = problem or check_origin(self.me, header)
@@ -269,7 +269,7 @@ class Point(Node):
             return
         expires_at_ms = now_ms + remaining_ms(
             issued_at_ms=header.issued_at_ms, ttl_ms=header.ttl_ms, age_ms=0, now_ms=self.fabric_now(now_ms),
-            skew_ms=self.skew_ms, by_age_only=self.by_age_only(header),
+            skew_ms=self.skew_ms, by_age_only=self.by_age_only(header, now_ms),
         )
         self.keep(message.credential, ready)
         held = Held(message, Direction.UP, header.lane, 0, now_ms, expires_at_ms, ())
@@ -329,7 +329,7 @@ class Point(Node):
         problem = check_delivery(header.kind, item.direction)
         problem = problem or check_lifetime(
             header.kind.word, header.issued_at_ms, header.ttl_ms, item.age_ms, self.fabric_now(now_ms),
-            self.skew_ms, self.by_age_only(header),
+            self.skew_ms, self.by_age_only(header, now_ms),
         )
         if problem is not None and problem.code in _BY_CLOCK and self.clock.doubted and item.age_ms < header.ttl_ms:
             return Reject(Code.CLOCK_SUSPECT, self.me.id)  # it may be in time, by what was told last

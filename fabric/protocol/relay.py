@@ -148,7 +148,7 @@ class Relay(Revoking):
         header = message.header
         problem = check_lifetime(
             header.kind.word, header.issued_at_ms, header.ttl_ms, item.age_ms, self.fabric_now(now_ms),
-            self.skew_ms, self.by_age_only(header),
+            self.skew_ms, self.by_age_only(header, now_ms),
         )
         problem = problem or check_origin(message.credential, header)
         assert link.peer is not None

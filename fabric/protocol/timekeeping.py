@@ -65,10 +65,10 @@ class Timekeeping:
         """Whether this machine's clock is further from the root's than the fabric tolerates."""
         return self.clock.suspect
 
-    def by_age_only(self, header: Header) -> bool:
-        """Whether a message's signed bound is not judged, since this node cannot know the time for sure."""
+    def by_age_only(self, header: Header, now_ms: int) -> bool:
+        """Whether a message's signed bound is not judged, since this node, or who signed it, may go by a wrong time."""
         del header
-        return self.clock_suspect or self.time_unknown
+        return self.clock.disputed(now_ms) or self.time_unknown
 
     def for_now(self, problem: Reject | None) -> Reject | None:
         """A refusal by the time, before that is known, is not for good."""
@@ -80,7 +80,7 @@ class Timekeeping:
 
     def told_time(self, now_ms: int) -> int:
         """The root's time, for whoever is below; 0 where it is not known."""
-        return 0 if self.time_unknown else self.fabric_now(now_ms)
+        return 0 if self.time_unknown else self.clock.to_tell(now_ms)
 
     def hear_time(self, link: Link, parent: Credential, sent_ms: int, told_ms: int, now_ms: int) -> None:
         """Our parent answered what was sent then. What cannot be is not believed, and counted."""

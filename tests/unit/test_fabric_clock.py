@@ -8,7 +8,7 @@ from fabric.protocol.credentials import NodeKind
 from fabric.protocol.envelope import Kind
 from fabric.protocol.errors import Code
 from fabric.protocol.fabric_clock import FabricClock, check_validity_by
-from fabric.protocol.limits import SKEW_MS
+from fabric.protocol.limits import CLOCK_JUMP_MS, PING_MS, SKEW_MS
 from fabric.protocol.links import UPLINK
 from fabric.protocol.point import Point
 from fabric.protocol.ready import Delivery
@@ -44,6 +44,23 @@ def tell(talk: Conversation, link: int, clock_ms: int) -> None:
     talk.say(link, Pong(talk.now_ms, clock_ms))
 
 
+def insist(talk: Conversation, link: int, ahead_ms: int, for_ms: int = CLOCK_JUMP_MS + PING_MS) -> None:
+    """Tells with every PONG that it is so much later, until that is believed."""
+    for _ in range(0, for_ms, PING_MS):
+        tell(talk, link, talk.now_ms + ahead_ms)
+        pass_time(talk, PING_MS)
+    tell(talk, link, talk.now_ms + ahead_ms)
+
+
+def pass_time(talk: Conversation, for_ms: int) -> None:
+    """Everybody who has a link keeps it."""
+    for _ in range(0, for_ms, PING_MS):
+        for number, link in list(talk.core.links.items()):
+            if link.is_open:
+                talk.say(number, Ping(talk.now_ms))
+        talk.wait(PING_MS)
+
+
 def refusals(talk: Conversation, link: int) -> list[Code]:
     return [refused.code for refused in talk.heard(link, Refused)]
 
@@ -52,11 +69,12 @@ def refusals(talk: Conversation, link: int) -> list[Code]:
 
 
 @LIES
-def test_one_pong_of_a_false_parent_turns_nobody_away_while_it_is_there_and_after(lie_ms):
+@pytest.mark.parametrize("for_ms", [PING_MS, CLOCK_JUMP_MS + PING_MS], ids=["once", "insists"])
+def test_a_false_parent_turns_nobody_away_while_it_is_there_and_after(lie_ms, for_ms):
     talk = below()
     bad = talk.dial(BAD, Role.CHILD)
     there = talk.connect(SENSOR, Role.POINT)
-    tell(talk, bad, T0 + lie_ms)
+    insist(talk, bad, lie_ms, for_ms)
     talk.wait(1_000)
     new = talk.connect(SENSOR, Role.POINT, session=b"t" * 16)
     assert talk.closed == [] and refusals(talk, new) == [] == refusals(talk, there), "who is valid stays, and comes"
@@ -88,18 +106,33 @@ def test_an_answer_to_what_was_never_asked_moves_nothing(sent_ms):
     assert clock.now(T0) == T0
 
 
+def test_a_time_that_is_told_for_a_moment_moves_nothing():
+    talk = below()
+    bad = talk.dial(BAD, Role.CHILD)
+    sensor = talk.connect(SENSOR, Role.POINT)
+    for number, lie_ms in enumerate([HOUR_MS, 0, 30 * DAY_MS, -HOUR_MS, DAY_MS, 0]):
+        tell(talk, bad, talk.now_ms + lie_ms)
+        assert talk.core.fabric_now(talk.now_ms) == talk.now_ms and not talk.core.clock_suspect
+        talk.send(sensor, verified(SENSOR, sequence=number, issued_at_ms=talk.now_ms))
+        pass_time(talk, PING_MS)
+    assert talk.heard(sensor, Nack) == [] and sensor not in talk.closed
+    assert talk.count("time_refused:clock_suspect") == 4
+
+
 def test_creeping_gets_no_further_than_the_skew_before_it_is_doubted():
     talk = below()
     bad, lie_ms = talk.dial(BAD, Role.CHILD), 0
     sensor = talk.connect(SENSOR, Role.POINT)
-    while lie_ms < 120 * DAY_MS:
-        lie_ms = lie_ms * 2 + SKEW_MS - 1
+    while lie_ms < 4 * SKEW_MS:
+        lie_ms += SKEW_MS - 1
         tell(talk, bad, talk.now_ms + lie_ms)
-        assert talk.core.clock_suspect == (lie_ms > SKEW_MS)
+        assert abs(talk.core.fabric_now(talk.now_ms) - talk.now_ms) <= SKEW_MS and not talk.core.clock_suspect
         talk.wait(250)
+    insist(talk, bad, 120 * DAY_MS)
+    assert talk.core.clock_suspect
     assert talk.closed == [] and refusals(talk, sensor) == []
     talk.lose(bad)
-    assert talk.core.fabric_now(T0) == T0 and talk.core.time_unknown
+    assert talk.core.fabric_now(talk.now_ms) == talk.now_ms and talk.core.time_unknown
 
 
 @pytest.mark.parametrize("lie_ms", [SKEW_MS - 1_000, 1_000 - SKEW_MS], ids=str)
@@ -117,7 +150,7 @@ def test_what_is_within_the_skew_is_believed_and_stays_within_it(lie_ms):
 def test_a_false_parent_lets_a_former_member_in_for_no_longer_than_it_is_there():
     talk = below()
     bad = talk.dial(BAD, Role.CHILD)
-    tell(talk, bad, T0 - 20 * HOUR_MS)
+    insist(talk, bad, -20 * HOUR_MS)
     assert refusals(talk, talk.connect(FORMER, Role.POINT)) == [Code.CREDENTIAL_EXPIRED], "not even so far"
     yesterday = AUTHORITY.issue("zeek-2", grants=EVERYTHING, not_before_ms=T0 - DAY_MS, not_after_ms=T0 - HOUR_MS)
     former = talk.connect(yesterday, Role.POINT)
@@ -178,23 +211,35 @@ def test_the_deceived_tell_it_on_while_they_are_told_and_nothing_afterwards():
     child = talk.connect(SENSOR, Role.POINT)
     tell(talk, bad, T0 + HOUR_MS)
     talk.say(child, Ping(T0))
+    assert [pong.fabric_clock_ms for pong in talk.heard(child, Pong)] == [T0 + HOUR_MS], "before it is believed"
+    insist(talk, bad, HOUR_MS)
+    talk.heard(child, Pong)
+    talk.say(child, Ping(talk.now_ms))
+    assert [pong.fabric_clock_ms for pong in talk.heard(child, Pong)] == [talk.now_ms + HOUR_MS]
     talk.lose(bad)
-    talk.say(child, Ping(T0))
-    assert [pong.fabric_clock_ms for pong in talk.heard(child, Pong)] == [T0 + HOUR_MS, 0]
+    talk.say(child, Ping(talk.now_ms))
+    assert [pong.fabric_clock_ms for pong in talk.heard(child, Pong)] == [0]
 
 
 def test_an_executor_below_the_deceived_acts_again_when_the_false_parent_has_gone():
     talk, up = executor()
-    refused = []
-    for number, clock_ms in enumerate((T0, T0 + HOUR_MS, 0)):
-        tell(talk, up, clock_ms)
-        action = verified(
-            SENSOR, kind=Kind.ACTION, topic="deny.ipv4_net", sequence=number, ttl_ms=MINUTE_MS,
-            to="id=fw-1", issued_at_ms=T0,
-        )
-        talk.send(up, action, Direction.DOWN)
-        refused.append([code for frame in talk.heard(up, Nack) for _, code, _ in frame.refusals])
-    assert refused == [[], [Code.CLOCK_SUSPECT], []]
+    number = 0
+
+    def refused() -> list[Code]:
+        nonlocal number
+        number += 1
+        talk.send(up, verified(
+            SENSOR, kind=Kind.ACTION, topic="deny.ipv4_net", sequence=number, ttl_ms=MINUTE_MS, to="id=fw-1",
+            issued_at_ms=talk.now_ms,
+        ), Direction.DOWN)
+        return [code for frame in talk.heard(up, Nack) for _, code, _ in frame.refusals]
+
+    tell(talk, up, talk.now_ms + HOUR_MS)
+    assert refused() == [], "both clocks that it had agreed until now"
+    insist(talk, up, HOUR_MS)
+    assert refused() == [Code.CLOCK_SUSPECT]
+    tell(talk, up, 0)
+    assert refused() == []
     assert len(talk.told(Delivery)) == 2
     late = verified(
         SENSOR, kind=Kind.ACTION, topic="deny.ipv4_net", sequence=9, ttl_ms=MINUTE_MS, to="id=fw-1",
@@ -237,13 +282,32 @@ def test_the_root_s_clock_is_put_right_and_everybody_follows(step_ms):
     talk = below("backup")
     up = talk.dial(BACKUP, Role.CHILD)
     sensor = talk.connect(SENSOR, Role.POINT)
-    tell(talk, up, T0 + step_ms)
-    assert talk.core.fabric_now(T0) == T0 + step_ms and talk.core.clock_suspect, "or is it this machine's?"
-    talk.send(sensor, verified(SENSOR, issued_at_ms=T0 + step_ms))
-    talk.send(sensor, verified(SENSOR, sequence=1, issued_at_ms=T0))
+    tell(talk, up, talk.now_ms + step_ms)
+    talk.send(sensor, verified(SENSOR, sequence=7, issued_at_ms=talk.now_ms + step_ms))
+    assert talk.heard(sensor, Nack) == [], "it has heard it already"
+    insist(talk, up, step_ms)
+    assert talk.core.fabric_now(talk.now_ms) == talk.now_ms + step_ms
+    assert talk.core.clock_suspect, "or is it this machine's?"
+    talk.send(sensor, verified(SENSOR, issued_at_ms=talk.now_ms + step_ms))
+    talk.send(sensor, verified(SENSOR, sequence=1, issued_at_ms=talk.now_ms))
     assert talk.heard(sensor, Nack) == [] and talk.closed == []
     talk.core.wall_ahead_ms = step_ms
     assert not talk.core.clock_suspect
+
+
+@pytest.mark.parametrize("step_ms", [2 * HOUR_MS, -2 * HOUR_MS], ids=str)
+def test_what_was_signed_by_the_wrong_time_is_still_taken_when_the_right_one_is_back(step_ms):
+    talk = below("backup")
+    up = talk.dial(BACKUP, Role.CHILD)
+    sensor = talk.connect(SENSOR, Role.POINT)
+    insist(talk, up, step_ms)
+    tell(talk, up, talk.now_ms)
+    assert not talk.core.clock_suspect, "two of the three agree again"
+    talk.send(sensor, verified(SENSOR, issued_at_ms=talk.now_ms + step_ms))
+    assert talk.heard(sensor, Nack) == [], "the sensor has not heard it yet"
+    pass_time(talk, CLOCK_JUMP_MS)
+    talk.send(sensor, verified(SENSOR, sequence=1, issued_at_ms=talk.now_ms + step_ms))
+    assert len(talk.heard(sensor, Nack)) == 1
 
 
 # -- any lies -----------------------------------------------------------------------------------------------
