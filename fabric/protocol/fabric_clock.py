@@ -138,7 +138,7 @@ class FabricClock:
         return now_ms + self.offset_ms if self.measured else self.own(now_ms)
 
     def to_tell(self, now_ms: int) -> int:
-        """The time for those below: as the parent tells it, so that they doubt and believe a jump when this node does."""
+        """The time for those below: as the parent tells it, so that all of them doubt a jump at once."""
         return now_ms + self._jump[0] if self._jump is not None else self.now(now_ms)
 
     def to_sign(self, now_ms: int) -> int:
