@@ -36,6 +36,7 @@ _EVENTS_MAX = 2_048
 # Frames of a connection that wait in libzmq: each may have 256 KiB, and our own queue is where they are to wait.
 _WAITING_MAX = 32
 _NOT_YET = -1
+_UNKNOWN = -1  # the descriptor of a connection that cannot be told any more; silence ends its link
 _DESCRIPTORS = 65_536
 
 
@@ -49,7 +50,7 @@ class _Connection(NamedTuple):
     routing_id: bytes
     peer: bytes
     descriptor: int
-    address: object  # what getpeername said: a descriptor number alone may be another connection's by now
+    address: object  # what getpeername said when it was accepted: the descriptor may be another connection's by now
 
 
 class Listener:
@@ -71,6 +72,7 @@ class Listener:
         self._links: dict[int, _Connection] = {}
         self._by_route: dict[tuple[bytes, bytes], int] = {}
         self._by_descriptor: dict[int, int] = {}
+        self._accepted: dict[int, object] = {}  # descriptor -> what getpeername said then
         self._of_peer: Holdings[bytes] = Holdings()  # how many links each key has
         self._cut: dict[int, tuple[bytes, bytes]] = {}  # descriptor -> what it still brings is dropped
         self._ending: list[int] = []  # links whose connection ended; what they brought may still wait
@@ -129,7 +131,8 @@ class Listener:
         if link not in self._links:
             self.counters["cut"] += 1
             return None
-        self._unread.took(self._links[link].descriptor, len(parts[1]))
+        if (descriptor := self._links[link].descriptor) != _UNKNOWN:
+            self._unread.took(descriptor, len(parts[1]))
         return Received(link, key, parts[1].bytes)
 
     def _end_endless(self) -> None:
@@ -141,13 +144,28 @@ class Listener:
         number = self._by_route.get((routing_id, peer))
         if number is None:
             number = self._numbers.take()
-            descriptor = _descriptor(frame)
-            self._silent.pop(descriptor, None)
+            descriptor, address = self._socket_of(frame)
             self._by_route[(routing_id, peer)] = number
-            self._links[number] = _Connection(routing_id, peer, descriptor, _peer_name(descriptor))
-            self._by_descriptor[descriptor] = number
+            self._links[number] = _Connection(routing_id, peer, descriptor, address)
+            if descriptor != _UNKNOWN:
+                self._silent.pop(descriptor, None)
+                self._by_descriptor[descriptor] = number
             self._of_peer.add(peer, 1)
         return number
+
+    def _socket_of(self, frame: zmq.Frame) -> tuple[int, object]:
+        """The descriptor of the connection that brought this frame, and its peer's name; unknown where it has ended.
+
+        What ended and left frames behind must not be taken for the connection that has its number now, or to cut the
+        one would end the other. Of one host they cannot be told apart: a newcomer from there may have to dial again.
+        """
+        descriptor = _descriptor(frame)
+        if descriptor not in self._accepted:
+            self._look_at_connections()
+        address = self._accepted.get(descriptor)
+        if address is None or _host(address) != _sender_host(frame):
+            return _UNKNOWN, None
+        return descriptor, address
 
     def send(self, link: int, payload: bytes) -> Sent:
         connection = self._links.get(link)
@@ -161,7 +179,8 @@ class Listener:
             if error.errno == zmq.EHOSTUNREACH:
                 return Sent.GONE  # what it brought may still wait: `gone` tells when that was received
             raise
-        self._unsent.gave(connection.descriptor, len(payload))
+        if connection.descriptor != _UNKNOWN:
+            self._unsent.gave(connection.descriptor, len(payload))
         return Sent.SENT
 
     def gone(self) -> list[int]:
@@ -202,7 +221,7 @@ class Listener:
             self._end(descriptor)
 
     def _came(self, descriptor: int) -> None:
-        name = _peer_name(descriptor)
+        name = self._accepted[descriptor] = _peer_name(descriptor)
         ignore_resets(descriptor)  # it may have come before the listener had it set
         self._strangers.came(descriptor, _host(name))
         self._unread.came(descriptor)
@@ -210,6 +229,7 @@ class Listener:
             self._silent[descriptor] = (_NOT_YET, name)
 
     def _went(self, descriptor: int) -> None:
+        self._accepted.pop(descriptor, None)
         self._silent.pop(descriptor, None)
         self._strangers.gone(descriptor)
         self._unread.gone(descriptor)
@@ -303,11 +323,19 @@ def _descriptor(frame: zmq.Frame) -> int:
     try:
         return int(frame.get("__fd"))
     except (zmq.ZMQError, ValueError, TypeError):
-        return -1
+        return _UNKNOWN
+
+
+def _sender_host(frame: zmq.Frame) -> str:
+    """Where it came from, as libzmq noted when the connection began; an IPv6 address without its scope."""
+    try:
+        return str(frame.get("Peer-Address")).partition("%")[0]
+    except zmq.ZMQError:
+        return ""
 
 
 def _host(peer: object) -> str:
-    return str(peer[0]) if isinstance(peer, tuple) else ""
+    return str(peer[0]).partition("%")[0] if isinstance(peer, tuple) else ""
 
 
 def _peer_name(descriptor: int) -> object:

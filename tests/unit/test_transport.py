@@ -2,6 +2,7 @@
 
 import os
 import socket
+import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
@@ -16,7 +17,7 @@ from fabric.transport.dialler import Dialler, Down
 from fabric.transport.door import DoorTest
 from fabric.transport.gate import Gate
 from fabric.transport.keys import CurveKeys, curve_public, random_keys
-from fabric.transport.listener import Listener
+from fabric.transport.listener import Listener, _peer_name
 from fabric.transport.sockets import LinkNumbers, Sent, endpoint
 from fabric.transport.unread import UNREAD_MAX, UNSENT_MAX
 from tests.integration.zmtp import Wire
@@ -251,6 +252,38 @@ def test_a_link_that_ended_is_let_go_though_nothing_more_comes_in(relay, peer):
     gone = []
     until(lambda: gone, lambda: gone.extend(relay.listener.gone()), lambda: list(relay.listener.receive()))
     assert gone == [relay.got[0].link] and not relay.listener.more
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks /proc which descriptors are in use")
+def test_what_ended_and_left_a_frame_behind_is_not_taken_for_who_has_its_descriptor_now(relay):
+    gone = Wire(relay.address, relay.keys.public, relay.gate.serve)
+    until(lambda: relay.listener._accepted, relay.listener.gone)
+    (descriptor,) = relay.listener._accepted
+    gone.socket.sendall(gone.message(b"hello"))
+    until(lambda: relay.listener.socket.poll(0))
+    newcomer = socket.socket()
+    gone.socket.close()
+    until(lambda: not os.path.exists(f"/proc/self/fd/{descriptor}"))  # and the listener has yet to look at it
+    taken = [os.open(os.devnull, os.O_RDONLY)]
+    while taken[-1] < descriptor:
+        taken.append(os.open(os.devnull, os.O_RDONLY))
+    os.close(taken.pop(taken.index(descriptor)))
+    try:
+        host, port = relay.address.rsplit(":", 1)
+        newcomer.connect((host, int(port)))
+        until(lambda: (_peer_name(descriptor) or (0, 0))[1] == newcomer.getsockname()[1])
+        (received,) = relay.listener.receive()
+        relay.listener.cut(received.link)
+        assert received.payload == b"hello" and not relay.listener.has(received.link)
+        newcomer.recv(10, socket.MSG_WAITALL)
+        newcomer.sendall(b"\xff" + bytes(8) + b"\x7f")
+        assert newcomer.recv(1), "it is heard: the rest of the greeting comes"
+        until(lambda: descriptor in relay.listener._silent, relay.listener.gone)
+        assert not relay.listener._cut
+    finally:
+        newcomer.close()
+        for one in taken:
+            os.close(one)
 
 
 def test_the_oldest_strangers_make_room_and_who_was_accepted_stays():
