@@ -113,6 +113,7 @@ class RelayLoop:
         )
         self._take_back(self._spool.load(now_ms), now_ms)
         self.core.custody.asleep = self._spool.asleep
+        self._spool.asleep.are_of(self.core.credentials.voucher_of)
         self._upkeep = Upkeep(self._log, self.core.count)
         self._watching = Watching(self.core, identity, self._folder, self._apply, self._log)
         self._context = zmq.Context()

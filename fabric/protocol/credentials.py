@@ -106,6 +106,11 @@ class Credential:
     raw: bytes = b""
     digest: bytes = b""
 
+    @property
+    def voucher(self) -> str:
+        """Whose word it is: the issuer that the authority signed, with all issuers below it; empty: the authority's."""
+        return self.issuers[-1] if self.issuers else ""
+
     def attributes(self) -> Mapping[str, str]:
         """What selectors see (SPEC 9): the tags, and over them id, segment and organisation."""
         seen = dict(self.tags)

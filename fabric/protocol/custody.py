@@ -2,7 +2,8 @@
 
 Guarantees: what is put is persisted with all its rows in one `Put`; a row ends once and is persisted as `Done`; when
 the last row ends, the message goes. A lane's bytes are counted, so that intake can be refused before disk runs out;
-what is held is never dropped to make room, and no origin takes all the room that there is. What waits for readers only
+what is held is never dropped to make room, and no origin takes all the room that there is, nor do all whom one issuer
+vouches for. What waits for readers only
 has quotas of its own and counts in no lane.
 """
 
@@ -18,7 +19,7 @@ from fabric.protocol.outbox import Held, Outbox, Row
 from fabric.protocol.ready import Done, Put, Ready, Replace, Seen, SeenAction
 from fabric.protocol.sessions import CHILD, is_point, node_of
 from fabric.protocol.severity import Lane
-from fabric.protocol.shares import LARGE_SHARE, Holdings, beyond_share
+from fabric.protocol.shares import ISSUER_SHARE, LARGE_SHARE, Holdings, beyond_share
 from fabric.protocol.verify import Verified
 from fabric.protocol.wire import Direction
 
@@ -39,6 +40,19 @@ class Asleep:
         # Of the origins only that is known without reading the rows: one whose credential was renewed since counts as
         # another.
         self.signer_bytes: Holdings[tuple[Lane, bytes]] = Holdings()
+        self.voucher_bytes: Holdings[tuple[Lane, str]] = Holdings()
+        self._voucher_of: dict[bytes, str] = {}
+
+    def are_of(self, voucher_of: Callable[[bytes], str]) -> None:
+        """Who vouches for the signers, asked once, of those that sleep now."""
+        self._voucher_of = {signer: voucher_of(signer) for _, signer in self.signer_bytes}
+        self.voucher_bytes.clear()
+        for (lane, signer), bytes_ in self.signer_bytes.items():
+            self._count_voucher(lane, signer, bytes_)
+
+    def _count_voucher(self, lane: Lane, signer: bytes, bytes_: int) -> None:
+        if voucher := self._voucher_of.get(signer, ""):
+            self.voucher_bytes.add((lane, voucher), bytes_)
 
     def add(self, lane: Lane, signer: bytes, bytes_: int) -> None:
         self.rows[lane] += 1
@@ -48,6 +62,7 @@ class Asleep:
         """A row became longer where it sleeps."""
         self.bytes[lane] += bytes_
         self.signer_bytes.add((lane, signer), bytes_)
+        self._count_voucher(lane, signer, bytes_)
 
     def remove(self, lane: Lane, signer: bytes, bytes_: int) -> None:
         self.rows[lane] -= 1
@@ -63,6 +78,7 @@ class Custody:
         self._sequence = 0
         self.lane_bytes = [0] * len(Lane)
         self._origin_bytes: Holdings[tuple[Lane, str]] = Holdings()
+        self._voucher_bytes: Holdings[tuple[Lane, str]] = Holdings()
         self.intake_open = True  # the driver closes it when its disk is nearly full
         self.asleep = Asleep()  # the driver's, where it lets a backlog sleep
         self.dedup = Dedup()
@@ -73,13 +89,25 @@ class Custody:
     def get(self, id_: bytes, direction: Direction) -> Held | None:
         return self._held.get((id_, direction))
 
-    def full(self, lane: Lane, bytes_: int, origin: str = "", signer: bytes = b"") -> bool:
-        """Whether a message of this size is not taken in; with an origin also because it holds its share."""
+    def full(self, lane: Lane, bytes_: int, origin: str = "", signer: bytes = b"", voucher: str = "") -> bool:
+        """Whether a message of this size is not taken in; with an origin also because it holds its share.
+
+        `voucher`: the issuer that vouches for the origin, if one does. All of its members have a share together.
+        """
         left_bytes = self._quota_bytes - self.lane_bytes[lane] - self.asleep.bytes[lane]
         held_bytes = self._origin_bytes[lane, origin] + self.asleep.signer_bytes[lane, signer]
+        vouched_bytes = self._voucher_bytes[lane, voucher] + self.asleep.voucher_bytes[lane, voucher]
         return (
             not self.intake_open or bytes_ > left_bytes
             or (origin != "" and beyond_share(held_bytes, bytes_, left_bytes, LARGE_SHARE))
+            or (voucher != "" and beyond_share(vouched_bytes, bytes_, left_bytes, ISSUER_SHARE))
+        )
+
+    def no_room_for(self, message: Verified) -> bool:
+        """Whether this message is not taken in."""
+        header = message.header
+        return self.full(
+            header.lane, len(message.raw), header.origin, message.envelope.signer, message.credential.voucher
         )
 
     def put(self, held: Held, destinations: Destinations, ready: Ready, moved: Moved = ()) -> None:
@@ -126,6 +154,8 @@ class Custody:
     def _count(self, held: Held, bytes_: int) -> None:
         self.lane_bytes[held.lane] += bytes_
         self._origin_bytes.add((held.lane, held.message.header.origin), bytes_)
+        if voucher := held.message.credential.voucher:
+            self._voucher_bytes.add((held.lane, voucher), bytes_)
 
     def readdress(
         self, held: Held, rows: Sequence[Row], ways: Destinations, ready: Ready, *, moved: int = 1
@@ -167,8 +197,10 @@ class Custody:
 
         What it adds is counted like what is taken in. Where there is no room for it, False: the first copy stays.
         """
-        header = held.message.header
-        if self.full(held.lane, len(fuller.raw) - held.size, header.origin, fuller.envelope.signer):
+        more_bytes, credential = len(fuller.raw) - held.size, fuller.credential
+        if self.full(
+            held.lane, more_bytes, fuller.header.origin, fuller.envelope.signer, credential.voucher
+        ):
             return False
         self._grow(held, fuller)
         ready.persist.append(Replace(fuller.id, held.direction, fuller.raw))

@@ -52,6 +52,10 @@ class Known(Mapping[bytes, Credential]):
     def __len__(self) -> int:
         return len(self._voucher)
 
+    def voucher_of(self, digest: bytes) -> str:
+        """Which issuer vouches for who has this credential; empty: the authority, or it is not known."""
+        return self._voucher.get(digest, _AUTHORITY)
+
     def newest(self, id_: str) -> Credential | None:
         """What gives this id its rights, of what is known here: the authority's word first, and then the latest."""
         known = self._of_id.get(id_)
@@ -121,7 +125,7 @@ class Known(Mapping[bytes, Credential]):
     # -- inside -------------------------------------------------------------------------------------------
 
     def _add(self, credential: Credential) -> None:
-        voucher = _voucher_of(credential)
+        voucher = credential.voucher
         known = self._vouched.setdefault(voucher, OrderedDict())
         if credential.digest not in known:
             known[credential.digest] = credential
@@ -136,10 +140,10 @@ class Known(Mapping[bytes, Credential]):
         """Of one id each who vouches keeps few: the lowest serials go, but never what came just now."""
         if spared.digest not in self._voucher:
             return
-        voucher = _voucher_of(spared)
+        voucher = spared.voucher
         others = [
             each for each in self._of_id[spared.id]
-            if _voucher_of(each) == voucher and each.digest != spared.digest
+            if each.voucher == voucher and each.digest != spared.digest
         ]
         for each in others[: max(0, len(others) + 1 - _PER_ID_MAX)]:
             self._drop(each)
@@ -179,10 +183,6 @@ class Known(Mapping[bytes, Credential]):
                 del self._owner[credential.curve_key]
         if why is not None:
             self.refuse(credential.digest, why)
-
-
-def _voucher_of(credential: Credential) -> str:
-    return credential.issuers[-1] if credential.issuers else _AUTHORITY
 
 
 def _keys(credential: Credential) -> tuple[bytes, bytes]:

@@ -111,9 +111,7 @@ class Relay(Revoking):
         return None
 
     def _no_room(self, message: Verified) -> Reject | None:
-        lane = message.header.lane
-        full = self.custody.full(lane, len(message.raw), message.header.origin, message.envelope.signer)
-        return Reject(Code.BUSY, lane.name.lower()) if full else None
+        return Reject(Code.BUSY, message.header.lane.name.lower()) if self.custody.no_room_for(message) else None
 
     def _no_way_yet(self, link: Link, message: Verified, item: Item, now_ms: int) -> Reject | None:
         """Whether its way will be known in a moment: it is not taken before (SPEC 7.8)."""

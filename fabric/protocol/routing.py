@@ -235,8 +235,8 @@ class AttachmentReader:
 
 def _whose(attachment: Attachment) -> str:
     """Who shares the room with others: a node, and for those that an issuer vouches for that issuer."""
-    issuers = attachment.credential.issuers
-    return f"issuer {issuers[-1]}" if issuers else attachment.node
+    voucher = attachment.credential.voucher
+    return f"issuer {voucher}" if voucher else attachment.node
 
 
 def _weight_of(attachment: Attachment) -> int:

@@ -1,5 +1,7 @@
 """Bytes that are counted are bytes that are held: for any order of puts, fuller copies, ends, new ways and restarts."""
 
+from dataclasses import replace
+
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -18,6 +20,7 @@ from tests.support import EVERYTHING, T0, Authority, message, opened
 
 AUTHORITY = Authority("custody")
 ORIGINS = [AUTHORITY.issue(f"origin-{n}", grants=EVERYTHING) for n in range(2)]
+ORIGINS[1] = replace(ORIGINS[1], credential=replace(ORIGINS[1].credential, issuers=("plant",)))
 CREDENTIALS = {origin.credential.digest: origin.credential for origin in ORIGINS}
 WAYS = ("^", "relay:a", "relay:b", "point:c/00")
 RULES = {"a": Label.AMBER, "r": Label.RED}
@@ -63,7 +66,7 @@ class Accounts(RuleBasedStateMachine):
             before, fuller = known.message, known.message.united_with(copy)
             taken = fuller is not before and self.custody.replace(known, fuller, ready)
             assert known.message is (fuller if taken else before), "where there is no room the first copy stays"
-        elif not self.custody.full(copy.header.lane, len(copy.raw), copy.header.origin):
+        elif not self.custody.no_room_for(copy):
             held = Held(copy, Direction.UP, copy.header.lane, 0, self.now_ms, self.now_ms + 60_000, ())
             self.custody.put(held, [(way, ()) for way in sorted(ways)], ready)
         self._write(ready)
@@ -108,14 +111,17 @@ class Accounts(RuleBasedStateMachine):
     def counted_is_held(self) -> None:
         if not hasattr(self, "custody"):
             return
-        lanes, origins = [0] * len(Lane), {}
+        lanes, origins, vouched = [0] * len(Lane), {}, {}
         for held in self._held():
             assert held.size == len(held.message.raw)
             if any(not row.sheddable for row in held.rows.values()):
                 key = held.lane, held.message.header.origin
                 lanes[held.lane] += held.size
                 origins[key] = origins.get(key, 0) + held.size
+                if key[1] == "origin-1":
+                    vouched[held.lane, "plant"] = vouched.get((held.lane, "plant"), 0) + held.size
         assert self.custody.lane_bytes == lanes and dict(self.custody._origin_bytes) == origins
+        assert dict(self.custody._voucher_bytes) == vouched
         for name, box in self.boxes.items():
             rows = [held.rows[name] for held in self._held() if name in held.rows]
             assert box.bytes == sum(len(row.held.message.raw) for row in rows)

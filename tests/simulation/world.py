@@ -328,6 +328,7 @@ class World:
         node.core.wall_ahead_ms = node.wall_ms - node.ahead_ms
         damaged = node.core.restore(node.disk.load(now_ms), now_ms)
         node.core.custody.asleep = node.disk.asleep
+        node.disk.asleep.are_of(node.core.credentials.voucher_of)
         quarantined, node.quarantined = [*node.quarantined, *damaged], []
         node.alive = True
         node.wake_at_ms = None

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 from fabric.protocol.custody import Asleep, Custody
 from fabric.protocol.envelope import Kind
 from fabric.protocol.outbox import Held, Outbox
@@ -122,6 +124,44 @@ def test_what_sleeps_is_counted_for_its_origin_too():
     for _ in range(16):
         asleep.remove(Lane.MEDIUM, b"zeek-1's", 1_000)
     assert sum(asleep.rows) == sum(asleep.bytes) == len(asleep.signer_bytes) == 0
+
+
+def of_issuer(member, *issuers):
+    return replace(member, credential=replace(member.credential, issuers=issuers))
+
+
+def test_all_whom_one_issuer_vouches_for_leave_room_to_others_however_many_they_are():
+    house = House(quota_bytes=100_000)
+    members = [of_issuer(Authority("custody").issue(f"p1-{n}"), "p1-below", "p1") for n in range(40)]
+    for n, member in enumerate(members):
+        while not house.custody.no_room_for(made := verified(member, sequence=n)):
+            n += len(members)
+            held = Held(made, UP, made.header.lane, 0, T0, T0 + 60_000, ())
+            house.custody.put(held, [("^", ())], house.ready)
+    taken = house.custody.lane_bytes[Lane.MEDIUM]
+    assert 0.9 * 100_000 < taken < 0.95 * 100_000, "four fifths are one member's, and some is left for the others"
+    assert not house.custody.no_room_for(verified(ZEEK)), "nor does it count for whom the authority vouches"
+    assert not house.custody.no_room_for(verified(of_issuer(ZEEK, "p2")))
+    assert house.custody.no_room_for(verified(of_issuer(ZEEK, "p1")))
+    for held in list(house.custody._held.values()):
+        house.custody.end(*held.rows.values(), house.ready)
+    assert not house.custody._voucher_bytes
+
+
+def test_what_sleeps_is_counted_for_its_issuer_too():
+    house, asleep = House(quota_bytes=100_000), Asleep()
+    house.custody.asleep = asleep
+    for n in range(90):
+        asleep.add(Lane.MEDIUM, b"p1's %d" % (n % 40), 1_000)
+    message = verified(of_issuer(ZEEK, "p1"))
+    asleep.are_of(lambda signer: "p1" if signer.startswith(b"p1's") else "")
+    asleep.add(Lane.MEDIUM, b"p1's 1", 5_000)
+    assert house.custody.no_room_for(message) and not house.custody.no_room_for(verified(ZEEK))
+    asleep.remove(Lane.MEDIUM, b"p1's 1", 5_000)
+    assert not house.custody.no_room_for(message)
+    for n in range(90):
+        asleep.remove(Lane.MEDIUM, b"p1's %d" % (n % 40), 1_000)
+    assert not asleep.voucher_bytes
 
 
 def test_what_ended_is_no_share_of_anybody():
