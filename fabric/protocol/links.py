@@ -16,7 +16,7 @@ from fabric.protocol.errors import Code, Fault, Reject
 from fabric.protocol.faults import Faults, fault_of
 from fabric.protocol.handshake import Trust
 from fabric.protocol.known import Known
-from fabric.protocol.limits import SKEW_MS
+from fabric.protocol.limits import HOPS_MAX, SKEW_MS
 from fabric.protocol.link import Link, State
 from fabric.protocol.outbox import Outbox
 from fabric.protocol.ready import Note, Ready
@@ -80,8 +80,15 @@ class Links(Timekeeping):
 
     @property
     def path(self) -> tuple[str, ...]:
-        """The relays from the root to this one; of a control point nothing, since nobody is below it."""
-        return (*self.ancestors, self.me.id) if self.accepts else ()
+        """The relays from the root to this one; of a control point nothing, since nobody is below it.
+
+        Where a parent says more than a frame takes, the nearest.
+        """
+        return (*self.ancestors, self.me.id)[-HOPS_MAX:] if self.accepts else ()
+
+    def is_below(self, relay: str) -> bool:
+        """Whether this relay is known to be below this node, by its own word and that of those between."""
+        return False
 
     def parents_wanted(self, now_ms: int) -> list[str]:
         """Whom of its parents the driver is to dial, or to stay connected to."""

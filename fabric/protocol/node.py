@@ -267,10 +267,10 @@ class Node(Believing):
 
     def _on_path(self, link: Link, path: tuple[str, ...], now_ms: int, ready: Ready) -> None:
         """Where our parent is. Below ourselves it must not be: what climbed would come back and be taken for seen."""
-        if self.by_destination.get(link.destination) is not link:
+        if self.by_destination.get(link.destination) is not link or link.peer is None:
             return
         self.ancestors = path
-        if self.me.id in path:
+        if self.is_above(link.peer.id, path):
             self.refuse(link, Reject(Code.LOOP, f"{self.me.id} is above its parent"), now_ms, ready)
 
     # -- what survives a restart ------------------------------------------------------------------------

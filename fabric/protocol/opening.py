@@ -103,13 +103,20 @@ class Opening(Links):
         """What the handshake cannot know: whether this node may be above that one, now."""
         if role == Role.PARENT:
             return None
-        # Nobody is below a control point: what the parent says of who is above keeps none away.
-        above = (*self.ancestors, self.uplink.current) if role == Role.CHILD else ()
-        if peer.id in above or peer.id == self.me.id:
+        # Of who else is above only the parent's word is known, and that keeps nobody away: a child that is above this
+        # relay knows it from those between, and refuses.
+        if (role == Role.CHILD and peer.id == self.uplink.current) or peer.id == self.me.id:
             return Reject(Code.LOOP, f"{peer.id} is above {self.me.id}")
         if self.draining:
             return Reject(Code.DRAINING, self.me.id)
         return None
+
+    def is_above(self, parent: str, path: tuple[str, ...]) -> bool:
+        """Whether this node is above its parent: where that says so, and those between said it of themselves.
+
+        Without the second a parent that lies could part any relays below it, and their control points with them.
+        """
+        return self.me.id in path and self.is_below(parent)
 
     def check_room(self, link: Link) -> Reject | None:
         """Whether this peer may have one link more: a subclass knows how many it has."""
@@ -172,7 +179,7 @@ class Opening(Links):
         role = Role.CHILD if link.greet_as == Role.PARENT else Role.PARENT
         clocks_ms = self.clocks_in_handshake(welcome.fabric_clock_ms, role, now_ms)
         checked = check_welcome(welcome, link, self.trust, clocks_ms)
-        if not isinstance(checked, Reject) and role == Role.PARENT and self.me.id in welcome.path:
+        if not isinstance(checked, Reject) and role == Role.PARENT and self.is_above(checked.id, welcome.path):
             checked = Reject(Code.LOOP, f"{self.me.id} is above {checked.id}")
         if not isinstance(checked, Reject):
             checked = self.credentials.meet(checked) or checked

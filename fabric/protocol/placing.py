@@ -34,6 +34,9 @@ class Placing(Node):
         self._withdrawn: Shared[RouteKey, tuple[int, bool]] = Shared(WITHDRAWALS_MAX)
         self._prune_at_ms = 0
 
+    def is_below(self, relay: str) -> bool:
+        return any(self.routes.via(attachment) for attachment in self.routes.of_node(relay))
+
     # -- what a subclass says ---------------------------------------------------------------------------
 
     def on_attached(self, attachment: Attachment, link: Link, now_ms: int, ready: Ready) -> None:

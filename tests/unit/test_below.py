@@ -6,7 +6,7 @@ from fabric.protocol.attachments import open_attachment, sign_attachment
 from fabric.protocol.credentials import Grants, NodeKind, PublishGrant, RequestGrant
 from fabric.protocol.envelope import Kind
 from fabric.protocol.errors import Code, Reject
-from fabric.protocol.limits import CONFIRM_MS, MOVED_MAX
+from fabric.protocol.limits import CONFIRM_MS, HOPS_MAX, MOVED_MAX
 from fabric.protocol.outbox import visit_of
 from fabric.protocol.ready import Drain, KeepSession, LinkUp, Note
 from fabric.protocol.relay import Relay
@@ -28,6 +28,8 @@ from fabric.protocol.wire import (
     Role,
     Routed,
     Routes,
+    decode_frame,
+    encode_frame,
 )
 from tests.conversation import Conversation
 from tests.simulation.disk import Disk
@@ -432,16 +434,28 @@ def test_a_connection_has_one_role():
 def test_nobody_is_below_its_own_child(talk):
     other = talk.connect(PARENT, Role.CHILD)
     assert [refused.code for refused in talk.heard(other, Refused)] == [Code.LOOP]
-    talk.say(talk.up, Pong(talk.now_ms, talk.now_ms, ("far", "hq")))
-    grandparent = AUTHORITY.issue("far", NodeKind.RELAY)
-    other = talk.connect(grandparent, Role.CHILD)
-    assert [refused.code for refused in talk.heard(other, Refused)] == [Code.LOOP]
 
 
 def test_a_parent_that_turns_out_to_be_below_is_left(talk):
-    talk.say(talk.up, Pong(talk.now_ms, talk.now_ms, ("mid", "hq")))
+    """Its word alone is not enough: who is between must have said where it is."""
+    talk.say(talk.up, Pong(talk.now_ms, talk.now_ms, ("mid", "east", "hq")))
+    assert talk.heard(talk.up, Refused) == []
+    talk.place(talk.east, PARENT, "east")
+    talk.say(talk.up, Pong(talk.now_ms, talk.now_ms, ("mid", "east", "hq")))
     assert [refused.code for refused in talk.heard(talk.up, Refused)] == [Code.LOOP]
     assert talk.core.ancestors == ()
+
+
+def test_a_parent_that_lies_about_who_is_above_parts_nobody(talk):
+    """Neither this relay from it, nor the relay's own children from the relay, whatever names and however many."""
+    lie = ("west", "mid", *(f"r{n}" for n in range(HOPS_MAX - 3)), "hq")
+    assert len(lie) == HOPS_MAX
+    talk.say(talk.up, Pong(talk.now_ms, talk.now_ms, lie))
+    assert talk.heard(talk.up, Refused) == []
+    assert not talk.heard(talk.connect(WEST, Role.CHILD, session=b"2" * 16), Refused)
+    talk.say(talk.east, Ping(talk.now_ms))
+    told = talk.heard(talk.east, Pong)[-1]
+    assert told.path == (*lie[1:], "mid") and decode_frame(encode_frame(told)) == told
 
 
 def test_the_path_is_told_to_children(talk):
