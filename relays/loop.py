@@ -143,10 +143,10 @@ class RelayLoop:
     def _take_back(self, ops: Sequence[Op], now_ms: int) -> None:
         """From disk into the core; what is damaged is set aside, said and counted, and the rest goes on."""
         self._spool.set_aside(self.core.restore(ops, now_ms))
-        damage, self._spool.quarantined = self._spool.quarantined, []
+        damage, rows = self._spool.damaged.take()
         for words in damage:
             self._log.warning("quarantined", what=words)
-        self.core.count("quarantined", "spool", len(damage))
+        self.core.count("quarantined", "spool", rows)
 
     def _admit(self, curve_key: bytes) -> bool:
         """Any key may knock, and its HELLO decides; or pinned ones only. Revocation is asked there and per message."""

@@ -13,11 +13,12 @@ from typing import Protocol
 
 from fabric.edge.batch import Batch
 from fabric.protocol.errors import Code, FabricError, Reject
-from fabric.protocol.limits import SESSION_KEEP_MS_MAX, SUBSCRIPTIONS_MAX
+from fabric.protocol.limits import ID_BYTES, SESSION_KEEP_MS_MAX, SUBSCRIPTIONS_MAX
 from fabric.protocol.topics import matches
 
 # Who may take what one control point takes; each is asked about each delivery.
 SUBSCRIBERS_MAX = 1_024
+_BATCH = "batch "
 
 
 class Done(Protocol):
@@ -28,7 +29,12 @@ class Done(Protocol):
 
 def batch_source(id_: str) -> str:
     """Under this name the outbox keeps how many records of an unfinished batch were taken."""
-    return f"batch {id_}"
+    return f"{_BATCH}{id_}"
+
+
+def is_batch(source: str) -> bool:
+    """Whether a name is one of these, and no program's."""
+    return source.startswith(_BATCH) and len(source) == len(_BATCH) + 2 * ID_BYTES
 
 
 class Subscription:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fabric.edge.identity import Identity
+from fabric.edge.incoming import is_batch
 from fabric.edge.spool import Owed, Spool
 from fabric.edge.spool.named import check_outbox, in_use
 from fabric.protocol.errors import Code, FabricError
@@ -23,6 +24,9 @@ from fabric.protocol.wire import SESSION_BYTES
 _UPKEEP_MS = 1_000
 # Names of sources of which the outbox knows how far they were read: a program has one for each file that it follows.
 SOURCES_MAX = 16_384
+# Batches of which a program took a part before it stopped, at most one a lane each time, and which have not come again
+# since. Of older ones the part that was taken is given out once more, should they ever come.
+BATCHES_MAX = 256
 
 
 class EdgeOutbox:
@@ -40,6 +44,7 @@ class EdgeOutbox:
         self._owed = Owed(self._spool)
         self._upkeep_at_ms = 0
         self._positions: dict[str, str] = {}
+        self._batches: dict[str, str] = {}  # the oldest first
         try:
             self._ops = self._spool.load(now_ms)
             self._own(path, identity)
@@ -58,7 +63,9 @@ class EdgeOutbox:
                 Code.USAGE, f"{path} is the outbox of {owner.fabric}/{owner.node}",
                 "name an outbox of this identity's own",
             )
-        self._positions = {op.source: op.position for op in self._ops if isinstance(op, KeepPosition)}
+        for op in self._ops:
+            if isinstance(op, KeepPosition):
+                self._positions_of(op.source)[op.source] = op.position
 
     def restore(self, core: Point, now_ms: int) -> list[str]:
         """Give the core what is on disk. In words, what was damaged."""
@@ -68,16 +75,31 @@ class EdgeOutbox:
 
     def commit(self, ops: Sequence[Op], now_ms: int) -> None:
         """On disk when this returns, but for ends of rows. Raises FabricError(SPOOL_FAILED)."""
-        self._owed.commit(ops, now_ms)
-        for op in ops:
-            if isinstance(op, KeepPosition):
-                self._positions[op.source] = op.position
-                if not op.position:
-                    del self._positions[op.source]
+        positions = [op for op in ops if isinstance(op, KeepPosition)]
+        self._owed.commit([*ops, *self._left_for_good(positions)], now_ms)
+        for op in positions:
+            kept = self._positions_of(op.source)
+            kept.pop(op.source, None)  # the newest is the last
+            if op.position:
+                kept[op.source] = op.position
+
+    def _left_for_good(self, positions: Sequence[KeepPosition]) -> list[KeepPosition]:
+        """The oldest batches, where these are more than are kept."""
+        new = dict.fromkeys(op.source for op in positions if op.position and is_batch(op.source))
+        if len(self._batches) + len(new) <= BATCHES_MAX:
+            return []
+        more = len(self._batches.keys() | new.keys()) - BATCHES_MAX
+        oldest = [source for source in self._batches if source not in new][: max(0, more)]
+        for source in oldest:
+            del self._batches[source]
+        return [KeepPosition(source, "") for source in oldest]
+
+    def _positions_of(self, source: str) -> dict[str, str]:
+        return self._batches if is_batch(source) else self._positions
 
     def position(self, source: str) -> str | None:
         """How far this source was read, as it was last committed. Of any thread."""
-        return self._positions.get(source)
+        return self._positions_of(source).get(source)
 
     def check_source(self, source: str) -> None:
         """Raises TOO_LARGE for one more source than there may be. Of any thread."""

@@ -1,6 +1,7 @@
 """A member without any grant at a real relay: it says what the protocol has no place for, and the relay goes on."""
 
 import os
+from contextlib import ExitStack
 
 import pytest
 
@@ -85,6 +86,17 @@ def test_i_leave_a_hundred_subscribed_sessions_behind(house):
             raw = sign_attachment(mine.credential, mine.signer, session, "hq", now_ms() + n, False, ("detections.>",))
             me.say(Routes(1, True, [raw], []))
     assert house.fresh_state("hq")["routes"] <= SESSIONS_OPEN_MAX + SESSIONS_AWAY_MAX
+
+
+@pytest.mark.usefixtures("same_process")
+def test_i_connect_more_often_than_one_key_may(house):
+    mine = house.identity("reader")
+    with ExitStack() as all_of_me:
+        for _ in range(SESSIONS_OPEN_MAX):
+            all_of_me.enter_context(Intruder(mine)).enter()
+        one_more = all_of_me.enter_context(Intruder(mine))
+        one_more.say(one_more.hello())
+        assert one_more.answer() is Code.BUSY and one_more.answer() == "cut"
 
 
 @pytest.mark.usefixtures("same_process")

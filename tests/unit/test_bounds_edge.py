@@ -16,12 +16,14 @@ from fabric.edge import outbox
 from fabric.edge.calls import WAITING_MAX as CALLS_MAX
 from fabric.edge.calls import Calls
 from fabric.edge.compose import STREAMS_MAX, Composer, Draft, Position, Stamp
-from fabric.edge.incoming import SUBSCRIBERS_MAX, Incoming, Subscription
+from fabric.edge.incoming import SUBSCRIBERS_MAX, Incoming, Subscription, batch_source
 from fabric.edge.latest import Latest
 from fabric.edge.measuring import ADDRESSES_MAX, measure
 from fabric.edge.outgoing import BEGUN_MAX, URGENT_MAX, WAITING_MAX, Outgoing
 from fabric.edge.renewing import ASKED_MAX, Renewing
 from fabric.edge.requests import OPEN_MAX, Requests
+from fabric.edge.spool import Spool
+from fabric.edge.spool.damaged import NAMED_MAX, Damaged
 from fabric.edge.standing import Standing
 from fabric.edge.tracking import Tracker
 from fabric.protocol.envelope import Kind
@@ -74,9 +76,10 @@ BOUNDS = {
     "edge/handlers.py:Handlers._handlers": "what the program is written to execute",
     "edge/point.py:ControlPoint._tasks": "actions that are remembered until their ttl, a share for each requester",
     # on its own disk
-    "edge/outbox.py:EdgeOutbox._positions": "SOURCES_MAX; TOO_LARGE. And batches that were left in part",
+    "edge/outbox.py:EdgeOutbox._positions": "SOURCES_MAX; TOO_LARGE",
+    "edge/outbox.py:EdgeOutbox._batches": "BATCHES_MAX; the oldest is given out from its begin, if it comes again",
     "edge/spool/owed.py:Owed._ops": "_OWED_MAX, or 50 ms",
-    "edge/spool/spool.py:Spool.quarantined": "damaged rows of this run",
+    "edge/spool/damaged.py:Damaged._named": "NAMED_MAX; the others are counted",
     "edge/spool/statements.py:Statement.rows": "one commit's",
     "edge/spool/numbers.py:Numbers._known": "rows on disk: the lanes' quotas",
     "edge/spool/backlog.py:Backlog._awake": "awake_max a lane",
@@ -110,6 +113,7 @@ BOUNDS = {
     "transport/strangers.py:Strangers._by_host": "STRANGERS_MAX; the oldest of the host that has most is cut",
     "transport/strangers.py:Strangers._host_of": "STRANGERS_MAX",
     "transport/strangers.py:Strangers._known": "descriptors",
+    "transport/listener.py:Listener._accepted": "descriptors",
     "transport/listener.py:Listener._cut": "descriptors",
     "transport/listener.py:Listener._ending": "descriptors",
     "transport/listener.py:Listener._of_peer": "descriptors",
@@ -257,6 +261,39 @@ def test_positions_of_new_sources_are_refused_when_so_many_are_kept(tmp_path, mo
     kept.commit([KeepPosition("file 0", "")], T0)
     kept.check_source("file 3")
     kept.close()
+
+
+def test_of_batches_that_were_left_in_part_and_never_came_again_the_last_are_known(tmp_path, monkeypatch):
+    monkeypatch.setattr(outbox, "BATCHES_MAX", 3)
+    monkeypatch.setattr(outbox, "SOURCES_MAX", 1)
+    identity = SimpleNamespace(fabric="acme", id="zeek-1")
+    kept = outbox.EdgeOutbox(tmp_path / "outbox", identity, T0)
+    sources = [batch_source(n.to_bytes(16).hex()) for n in range(6)]
+    kept.commit([KeepPosition(source, "1") for source in sources[:3]], T0)
+    kept.commit([KeepPosition(sources[0], "2")], T0)
+    kept.commit([KeepPosition("batch of a program's own", "1")], T0)
+    kept.commit([KeepPosition(sources[3], "1")], T0)
+    for _ in range(2):
+        assert [kept.position(source) for source in sources] == ["2", None, "1", "1", None, None]
+        assert kept.position("batch of a program's own") == "1"
+        kept.close()
+        kept = outbox.EdgeOutbox(tmp_path / "outbox", identity, T0)
+    kept.commit([KeepPosition(sources[2], "")], T0)
+    kept.commit([KeepPosition(source, "1") for source in sources[4:]], T0)
+    kept.close()
+    spool = Spool(tmp_path / "outbox")
+    on_disk = {op.source for op in spool.load(T0) if isinstance(op, KeepPosition)}
+    assert on_disk == {sources[3], *sources[4:], "batch of a program's own"}
+    spool.close()
+
+
+def test_rows_that_were_set_aside_are_all_counted_and_so_many_named():
+    damaged = Damaged()
+    damaged.add(f"messages {n}: checksum" for n in range(NAMED_MAX + 7))
+    assert damaged.words() == [*(f"messages {n}: checksum" for n in range(NAMED_MAX)), "7 more rows"]
+    words, rows = damaged.take()
+    assert len(words) == NAMED_MAX + 1 and rows == NAMED_MAX + 7
+    assert damaged.words() == [] and damaged.take() == ([], 0)
 
 
 # -- what it asks for ---------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """Who was handed what, and by which way: what is known of it, for how long, and how much of whom."""
 
-from fabric.protocol.dispatches import Dispatches
+from fabric.protocol.dispatches import _NAMES_MAX, Dispatches
 from fabric.protocol.envelope import Kind
 from fabric.protocol.limits import TTL_MAX_MS
 from fabric.protocol.ready import KeepDispatch, Ready
@@ -62,6 +62,14 @@ def test_many_actions_of_one_requester_leave_room_for_others_and_push_nobody_s_o
         n += 1
     assert 0.75 * 1_000 < len(dispatches) <= 0.8 * 1_000 + 1
     assert not dispatches.full("soar-1", 10) and dispatches.label_of(DENY, "fw-1") is Label.AMBER
+
+
+def test_names_are_kept_once_and_so_many_of_them():
+    dispatches = Dispatches()
+    for n in range(_NAMES_MAX + 10):
+        dispatches.restore(KeepDispatch(DENY, f"fw-{n}", 1, T0 + HOUR_MS, "eve", f"relay:{n}"), T0)
+    assert len(dispatches._names) <= _NAMES_MAX and len(dispatches) == _NAMES_MAX + 10
+    assert dispatches.ways(DENY, ["fw-0", "fw-20"]) == ["relay:0", "relay:20"], "nothing is lost with them"
 
 
 def test_an_action_with_more_targets_than_are_left_waits():

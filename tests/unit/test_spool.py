@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fabric.edge.spool import Owed, Spool
+from fabric.edge.spool.damaged import NAMED_MAX
 from fabric.protocol.errors import Code, FabricError
 from fabric.protocol.ready import (
     Done,
@@ -272,6 +273,16 @@ def test_a_bad_row_is_quarantined_and_the_rest_goes_on(path, column, value):
     assert spool._db.execute("SELECT source FROM quarantine").fetchall() == [("messages",)]
     spool.close()
     assert len(reopened(path)) == 2
+
+
+def test_a_disk_that_lost_much_fills_neither_the_log_nor_the_quarantine(path):
+    committed(path, [put(n, size=10) for n in range(1, NAMED_MAX + 4)])
+    damage(path, "UPDATE messages SET sum = sum + 1")
+    spool = Spool(path)
+    assert spool.load(NOW) == [] and spool.damaged.rows == NAMED_MAX + 3
+    assert len(spool.quarantined) == NAMED_MAX + 1 and spool.quarantined[-1] == "3 more rows"
+    assert spool._db.execute("SELECT count(*) FROM quarantine").fetchone() == (NAMED_MAX,)
+    spool.close()
 
 
 def test_a_message_that_does_not_verify_is_set_aside(path):

@@ -1,6 +1,7 @@
 """Sockets between authenticated peers, with real ZeroMQ on loopback. Every wait is for a condition."""
 
 import os
+import select
 import socket
 import sys
 import threading
@@ -19,7 +20,7 @@ from fabric.transport.gate import Gate
 from fabric.transport.keys import CurveKeys, curve_public, random_keys
 from fabric.transport.listener import Listener, _peer_name
 from fabric.transport.sockets import LinkNumbers, Sent, endpoint
-from fabric.transport.unread import UNREAD_MAX, UNSENT_MAX
+from fabric.transport.unread import UNREAD_MAX, UNSENT_MAX, bytes_read
 from tests.integration.zmtp import Wire
 
 FRAME = 10_000
@@ -320,6 +321,26 @@ def test_a_peer_that_sends_more_than_anybody_could_read_is_left(relay, peer, mon
         relay.listener.send(relay.got[0].link, b"flood")
     until(lambda: peer.downs(), relay.serve, peer.serve)
     assert peer.dialler.counters["flooded"] == 1 and len(peer.got) < 100
+
+
+def test_what_a_peer_sends_and_nobody_reads_waits_at_its_own_side(relay):
+    """A frame of 9 KB; beside what the kernel holds, libzmq has few of them."""
+    flooder = Wire(relay.address, relay.keys.public, relay.gate.serve)
+    try:
+        until(lambda: relay.listener._accepted, relay.listener.gone)
+        (descriptor,) = relay.listener._accepted
+        flooder.socket.setblocking(False)
+        sent = 0
+        while select.select([], [flooder.socket], [], 0.3)[1]:
+            assert sent < 64 * 2**20, "nothing holds it up"
+            message = flooder.message(bytes(9_000))
+            while message and select.select([], [flooder.socket], [], 0.3)[1]:
+                taken = flooder.socket.send(message)
+                message, sent = message[taken:], sent + taken
+        # Its 32, the one behind them, and a read of the socket's that is begun.
+        assert bytes_read(descriptor) < 48 * 9_100
+    finally:
+        flooder.socket.close()
 
 
 def test_a_message_that_never_ends_ends_with_its_connection(relay, peer):

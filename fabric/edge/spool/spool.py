@@ -26,6 +26,7 @@ from typing import Any
 
 import msgpack
 
+from fabric.edge.spool.damaged import NAMED_MAX, Damaged
 from fabric.edge.spool.file import beside, free_bytes, open_or_set_aside, set_aside, take_lock
 from fabric.edge.spool.numbers import Numbers
 from fabric.edge.spool.rows import SIGNER_AT, checksum, climbing_lane, put_of, seen_of, unite_bodies
@@ -76,7 +77,6 @@ _UNTIL_AT = {
 # A commit at a time, of so many that the page cache holds them: what it does not hold goes to the log, in full.
 _GIVE_BACK_PAGES = 256
 _GIVE_BACK_COMMITS = 8
-_QUARANTINE_ROWS_MAX = 1_000
 # In one question: SQLite binds some thousands of values, and a list of these is soon made.
 _ROWS_AT_ONCE = 500
 
@@ -110,7 +110,7 @@ class Spool:
         self._swept_ms = 0
         self._looked_at = 0  # the row of `kept` that was last looked at for being over
         self._broken = False
-        self.quarantined: list[str] = []  # one line for each row that was set aside since the start
+        self.damaged = Damaged()  # what was set aside since the start
         try:
             if not path.parent.is_dir():  # somebody's own folder keeps the mode that they gave it
                 make_private(path.parent)
@@ -119,7 +119,7 @@ class Spool:
             raise FabricError(Code.SPOOL_FAILED, f"{path}: {error.strerror}") from error
         try:
             self._db, damage = open_or_set_aside(path)
-            self.quarantined += [damage] if damage else []
+            self.damaged.add([damage] if damage else [])
             if self._ballast.exists():
                 os.close(open_private(self._ballast))
             self._inflate_ballast()
@@ -187,7 +187,7 @@ class Spool:
         """A page cannot be read: what can be is taken over into a new file, under the same numbers."""
         self._db.close()
         self._db, damage = set_aside(self._path)
-        self.quarantined.append(damage)
+        self.damaged.add([damage])
 
     def _load(self, now_ms: int) -> Iterator[Op]:
         for _, _, body in self._sound("kept", "name = 'owner'"):
@@ -326,7 +326,14 @@ class Spool:
                 bad.append(found)
         if bad:
             self._quarantine(table, key, bad)
+            # Names of credentials and numbers of messages; nothing that anybody published.
+            self.damaged.add(f"{table} {row[0]}: checksum" for row in bad)
         return sound
+
+    @property
+    def quarantined(self) -> list[str]:
+        """What was set aside, in words."""
+        return self.damaged.words()
 
     def _quarantine(self, table: str, key: str, rows: Sequence[tuple[Any, ...]]) -> None:
         self._transact([
@@ -334,10 +341,8 @@ class Spool:
                       [(table, meta, body, sum_) for _, meta, body, sum_ in rows]),
             Statement(f"DELETE FROM {table} WHERE {key} = ?", [(row[0],) for row in rows]),
             Statement("DELETE FROM quarantine WHERE n <= (SELECT max(n) FROM quarantine) - ?",
-                      [(_QUARANTINE_ROWS_MAX,)]),
+                      [(NAMED_MAX,)]),
         ])
-        # Names of credentials and numbers of messages; nothing that anybody published.
-        self.quarantined += [f"{table} {row[0]}: checksum" for row in rows]
 
     def set_aside(self, ids: Sequence[tuple[bytes, Direction]]) -> None:
         """Quarantine messages whose rows are sound and whose content the core does not believe."""
@@ -346,7 +351,7 @@ class Spool:
                 n = self._numbers.forget(id_, direction)
                 found = self._db.execute("SELECT n, meta, body, sum FROM messages WHERE n = ?", (n,)).fetchone()
                 self._quarantine("messages", "n", [found])
-                self.quarantined[-1] = f"messages {n}: {id_.hex()} does not verify"
+                self.damaged.add([f"messages {n}: {id_.hex()} does not verify"])
 
     # -- upkeep -----------------------------------------------------------------------------------------
 

@@ -1,0 +1,36 @@
+"""What of a spool was set aside since the start, in words for a log.
+
+Guarantees: every row is counted, however many there are. A disk that lost much has more of them than anybody reads, or
+than a process that begins should keep: the first are named, and of the others it is said how many they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+# As many rows as the spool keeps of those that it set aside.
+NAMED_MAX: Final = 1_000
+
+
+class Damaged:
+    def __init__(self) -> None:
+        self._named: list[str] = []
+        self.rows = 0
+
+    def add(self, words: Iterable[str]) -> None:
+        """One line for each row."""
+        for line in words:
+            self.rows += 1
+            if len(self._named) < NAMED_MAX:
+                self._named.append(line)
+
+    def words(self) -> list[str]:
+        more = self.rows - len(self._named)
+        return [*self._named, f"{more} more rows"] if more else list(self._named)
+
+    def take(self) -> tuple[list[str], int]:
+        """In words, and how many they are; from now on it is empty."""
+        words, rows = self.words(), self.rows
+        self._named, self.rows = [], 0
+        return words, rows
