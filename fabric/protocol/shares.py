@@ -18,8 +18,8 @@ H = TypeVar("H", bound=Hashable)
 # So many times what is left, where what a holder has soon goes away by itself: alone four fifths of the room, two of
 # them four ninths each, and whoever comes while others fill the room finds a fifth of it free.
 LARGE_SHARE: Final = 4
-# All whom one issuer vouches for together: four times as much, so that one of them which takes its own share leaves room
-# to the others, and they together, however many the issuer makes, leave a seventeenth to everybody else.
+# All whom one issuer vouches for together: four times as much, so that one of them which takes its own share leaves
+# room to the others, and they together, however many the issuer makes, leave a seventeenth to everybody else.
 ISSUER_SHARE: Final = 4 * LARGE_SHARE
 
 
