@@ -10,6 +10,7 @@ has quotas of its own and counts in no lane.
 from __future__ import annotations
 
 import heapq
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
 from fabric.protocol.dedup import Dedup, seen_until_ms
@@ -25,6 +26,8 @@ from fabric.protocol.wire import Direction
 
 # Deadlines of what ended are let go when most are like this, and there are enough to be worth the work.
 _DEADLINES_SPARE = 32
+# Copies that were offered to what sleeps. A sender repeats within seconds; of what is forgotten a row is read once more.
+OFFERED_MAX = 4_096
 
 HeldKey = tuple[bytes, Direction]
 Destinations = Sequence[tuple[str, tuple[str, ...]]]  # (destination, the targets for it)
@@ -42,6 +45,7 @@ class Asleep:
         self.signer_bytes: Holdings[tuple[Lane, bytes]] = Holdings()
         self.voucher_bytes: Holdings[tuple[Lane, str]] = Holdings()
         self._voucher_of: dict[bytes, str] = {}
+        self._offered: OrderedDict[HeldKey, int] = OrderedDict()  # which parts, a bit each
 
     def are_of(self, voucher_of: Callable[[bytes], str]) -> None:
         """Who vouches for the signers, asked once, of those that sleep now."""
@@ -53,6 +57,16 @@ class Asleep:
     def _count_voucher(self, lane: Lane, signer: bytes, bytes_: int) -> None:
         if voucher := self._voucher_of.get(signer, ""):
             self.voucher_bytes.add((lane, voucher), bytes_)
+
+    def offer(self, copy: Verified, direction: Direction) -> bool:
+        """Whether this copy may have parts that the row which sleeps lacks: for its driver to look, and once only."""
+        key, known = (copy.id, direction), self._offered.get((copy.id, direction), 0)
+        parts = known | sum(1 << n for n, part in enumerate(copy.envelope.parts) if part is not None)
+        self._offered[key] = parts
+        self._offered.move_to_end(key)
+        if len(self._offered) > OFFERED_MAX:
+            self._offered.popitem(last=False)
+        return parts != known
 
     def add(self, lane: Lane, signer: bytes, bytes_: int) -> None:
         self.rows[lane] += 1

@@ -192,7 +192,7 @@ class Relay(Revoking):
         if isinstance(fitted, Reject):
             return
         if held is None:
-            if self._no_room(fitted) is None:
+            if self._no_room(fitted) is None and self.custody.asleep.offer(fitted, direction):
                 ready.persist.append(Replace(fitted.id, direction, fitted.raw))  # perhaps it sleeps
             return
         fuller = held.message.united_with(fitted)

@@ -1,6 +1,7 @@
 from dataclasses import replace
+from types import SimpleNamespace
 
-from fabric.protocol.custody import Asleep, Custody
+from fabric.protocol.custody import OFFERED_MAX, Asleep, Custody
 from fabric.protocol.envelope import Kind
 from fabric.protocol.outbox import Held, Outbox
 from fabric.protocol.ready import Done, Put, Ready, Replace, Seen
@@ -162,6 +163,20 @@ def test_what_sleeps_is_counted_for_its_issuer_too():
     for n in range(90):
         asleep.remove(Lane.MEDIUM, b"p1's %d" % (n % 40), 1_000)
     assert not asleep.voucher_bytes
+
+
+def test_a_copy_is_offered_to_what_sleeps_once_and_again_with_more_parts():
+    whole = verified(ZEEK, rules={"src_ip": Label.AMBER})
+    first, second = whole.envelope.parts
+    left, right = (whole.with_parts_of(whole.envelope._replace(parts=p)) for p in ((first, None), (None, second)))
+    asleep = Asleep()
+    assert [asleep.offer(copy, UP) for copy in (left, left, right, left, right, whole)] == [
+        True, False, True, False, False, False
+    ]
+    assert asleep.offer(left, DOWN)
+    for n in range(OFFERED_MAX):
+        assert asleep.offer(SimpleNamespace(id=n.to_bytes(16), envelope=left.envelope), UP)
+    assert len(asleep._offered) == OFFERED_MAX and asleep.offer(whole, UP), "forgotten: the row is read once more"
 
 
 def test_what_ended_is_no_share_of_anybody():
