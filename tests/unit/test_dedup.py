@@ -73,6 +73,19 @@ def test_whoever_requests_much_leaves_room_for_the_actions_of_others():
     assert all(seen.seen(action(k), UP, 99) for k in range(n)), "nobody's is forgotten before its time"
 
 
+def test_where_an_action_turns_it_is_one_in_both_directions():
+    seen, n = Dedup(actions_max=100), 0
+    while not seen.full_of_actions("eve"):
+        seen.add_action(action(n), UP, 100, "eve")
+        assert not seen.seen(action(n), DOWN, 99)
+        seen.add_action(action(n), DOWN, 90 + n % 20, "eve")
+        n += 1
+    assert n == len(seen) == 80
+    assert all(seen.seen(action(k), direction, 99) for k in range(n) for direction in (UP, DOWN))
+    seen.sweep(200)
+    assert len(seen) == 0 and not seen.full_of_actions("eve")
+
+
 def test_when_their_time_is_over_there_is_room_again():
     seen = Dedup(actions_max=10)
     for n in range(8):
