@@ -305,8 +305,11 @@ class RelayLoop:
         """The door test, a step a turn, until it is decided."""
         if self._door is None:
             return
+        unanswered = self._door.unanswered
         closed = self._door.step(now_ms)
         if closed is None:
+            if self._door.unanswered > unanswered:
+                self._log.warning("door test not answered, and tried again", times=self._door.unanswered)
             return
         failure, self._door = self._door.failure, None
         if not closed:

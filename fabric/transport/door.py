@@ -20,8 +20,9 @@ from fabric.transport.sockets import endpoint
 
 Admission = Literal["credential", "pinned"]
 _TIME_MS = 5_000
-# A door that does not answer for a minute has something else the matter with it.
-_UNANSWERED_MAX = 12
+# After each knock that nobody answered the next one waits twice as long, a quarter of a second first.
+_PAUSE_MS = 250
+_PAUSE_MS_MAX = 60_000
 # Long enough for a handshake on a busy machine: what has not opened by then is closed.
 _PATIENCE_MS = 700
 
@@ -65,7 +66,7 @@ class _Knock:
 
 
 class DoorTest:
-    """Step until True (closed to strangers) or False (`failure` says which check failed)."""
+    """Step until True (closed to strangers) or False (`failure` says which check failed). None: not decided."""
 
     def __init__(
         self,
@@ -81,13 +82,16 @@ class DoorTest:
         self._hello = hello
         self._is_reject = is_reject
         self._began_ms: int | None = None
-        self._unanswered = 0
+        self._pause_until_ms = 0
+        self.unanswered = 0  # how often nobody answered in time
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
         self._knocks: dict[str, _Knock] = {}
         self.key = b""  # of the knock that gets as far as to say something: who else has it is no stranger
         self.failure = ""
 
     def step(self, now_ms: int) -> bool | None:
+        if now_ms < self._pause_until_ms:
+            return None
         if self._began_ms is None:
             self._began_ms = now_ms
         if not self._knocks:
@@ -97,9 +101,9 @@ class DoorTest:
         if self._knocks:
             for knock in self._knocks.values():
                 knock.look()
-            closed = self._judge(now_ms - self._began_ms)
+            closed = self._judge(now_ms - self._began_ms, now_ms)
         else:
-            closed = self._late(now_ms - self._began_ms)
+            closed = self._late(now_ms - self._began_ms, now_ms)
         if closed is not None:
             self.close()
         return closed
@@ -131,7 +135,7 @@ class DoorTest:
             raise
         self._knocks = knocks
 
-    def _judge(self, elapsed_ms: int) -> bool | None:
+    def _judge(self, elapsed_ms: int, now_ms: int) -> bool | None:
         curve = self._knocks["CURVE"]
         for name in ("NULL", "PLAIN"):
             if self._knocks[name].opened or self._knocks[name].answers:
@@ -146,18 +150,19 @@ class DoorTest:
             decided = bool(curve.answers)
         if decided and all(self._knocks[n].failed or elapsed_ms > _PATIENCE_MS for n in ("NULL", "PLAIN")):
             return True
-        return self._late(elapsed_ms)
+        return self._late(elapsed_ms, now_ms)
 
-    def _late(self, elapsed_ms: int) -> bool | None:
-        """Who gets no answer knocks again: strangers who crowd at the door must not keep a relay from running."""
+    def _late(self, elapsed_ms: int, now_ms: int) -> None:
+        """Who gets no answer knocks again: strangers who crowd at the door must not keep a relay from running.
+
+        However long that takes, it stays undecided, and the relay says that it is not ready.
+        """
         if elapsed_ms <= _TIME_MS:
-            return None
-        self._unanswered += 1
-        if self._unanswered == _UNANSWERED_MAX:
-            return self._fail("the door did not answer within its time")
+            return
+        self.unanswered += 1
+        self._pause_until_ms = now_ms + min(_PAUSE_MS_MAX, _PAUSE_MS << min(self.unanswered - 1, 16))
         self.close()
         self._began_ms = None
-        return None
 
     def _fail(self, why: str) -> bool:
         self.failure = why

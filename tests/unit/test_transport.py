@@ -582,6 +582,23 @@ def test_a_door_that_says_more_is_open(relay):
     assert step_until(door, serve) is False and "REJECT" in door.failure
 
 
+def test_a_door_that_nobody_answers_is_knocked_at_again_and_more_and_more_seldom(relay):
+    """Time is an argument: the relay's gate is served only at the end."""
+    door = DoorTest(relay.address, relay.keys.public, "pinned", b"HELLO", lambda payload: False)
+    at_ms, knocked = 0, []
+    while len(knocked) < 20:
+        assert door.step(at_ms) is None
+        if door.unanswered > len(knocked):
+            knocked.append(at_ms)
+        at_ms += 1_000 if door._knocks else 250
+    gaps = [b - a for a, b in zip(knocked, knocked[1:], strict=False)]
+    assert gaps == sorted(gaps) and 5_000 < gaps[0] < 8_000 and 65_000 < gaps[-1] < 68_000
+    relay.admits = set()
+    real = door.step
+    door.step = lambda _now: real(at_ms + 60_000)
+    assert step_until(door, relay.serve) is True
+
+
 def test_a_socket_without_curve_is_open():
     context = zmq.Context()
     router = context.socket(zmq.ROUTER)
