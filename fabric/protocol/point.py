@@ -326,13 +326,7 @@ class Point(Node):
 
     def _examine(self, link: Link, item: Item, message: Verified, now_ms: int) -> Reject | None:
         header = message.header
-        problem = check_delivery(header.kind, item.direction)
-        problem = problem or check_lifetime(
-            header.kind.word, header.issued_at_ms, header.ttl_ms, item.age_ms, self.fabric_now(now_ms),
-            self.skew_ms, self.by_age_only(header, now_ms),
-        )
-        if problem is not None and problem.code in _BY_CLOCK and self.clock.doubted and item.age_ms < header.ttl_ms:
-            return Reject(Code.CLOCK_SUSPECT, self.me.id)  # it may be in time, by what was told last
+        problem = check_delivery(header.kind, item.direction) or self.check_time(header, item.age_ms, now_ms)
         # Its relay should have asked, and may not have. A marker or a report of the relay itself is a result of its.
         problem = problem or check_origin(message.credential, header)
         if problem is None and header.kind is Kind.ACTION:
@@ -343,6 +337,16 @@ class Point(Node):
             if not is_target(message.credential, header, self.me):
                 return Reject(Code.EXECUTE_DENIED, header.topic)
             return self.may_not_act(message, now_ms)
+        return problem
+
+    def check_time(self, header: Header, age_ms: int, now_ms: int) -> Reject | None:
+        """Whether it is in time, on arrival and before it is executed; CLOCK_SUSPECT where nobody can say."""
+        problem = check_lifetime(
+            header.kind.word, header.issued_at_ms, header.ttl_ms, age_ms, self.fabric_now(now_ms),
+            self.skew_ms, self.by_age_only(header, now_ms),
+        )
+        if problem is not None and problem.code in _BY_CLOCK and self.clock.doubted and age_ms < header.ttl_ms:
+            return Reject(Code.CLOCK_SUSPECT, self.me.id)  # it may be in time, by what was told last
         return problem
 
     def _no_room(self, item: Item, message: Verified) -> Reject | None:

@@ -1,9 +1,12 @@
 """A parent lies about the time: what it gets from it is little, and ends when it goes."""
 
+from types import SimpleNamespace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fabric.edge.loop import EdgeLoop
 from fabric.protocol.credentials import NodeKind
 from fabric.protocol.envelope import Kind
 from fabric.protocol.errors import Code
@@ -247,6 +250,12 @@ def test_an_executor_below_the_deceived_acts_again_when_the_false_parent_has_gon
     )
     talk.send(up, late, Direction.DOWN)
     assert [code for frame in talk.heard(up, Nack) for _, code, _ in frame.refusals] == [Code.CLOCK_SUSPECT]
+    # What waits for a handler is judged alike: it may be in time, and nobody here can say.
+    ledger = SimpleNamespace(why_not=lambda header, now_ms: None)
+    edge = SimpleNamespace(core=talk.core, ledger=ledger, clock=SimpleNamespace(now_ms=lambda: talk.now_ms))
+    waits = Delivery(late, 0, ())
+    assert EdgeLoop.still_valid(edge, waits, talk.now_ms).code is Code.CLOCK_SUSPECT
+    assert EdgeLoop.still_valid(edge, waits, talk.now_ms - MINUTE_MS).code is Code.EXPIRED
 
 
 # -- honest parents -----------------------------------------------------------------------------------------
