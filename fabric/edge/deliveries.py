@@ -18,7 +18,7 @@ from fabric.edge.notices import Notice, notice_of
 from fabric.edge.requests import Requests
 from fabric.protocol.credentials import NodeKind
 from fabric.protocol.envelope import Kind
-from fabric.protocol.errors import Reject
+from fabric.protocol.errors import Code, Reject
 from fabric.protocol.point import Point
 from fabric.protocol.ready import Delivery, Handled, KeepPosition, Ready
 from fabric.protocol.reports import GAP_TOPIC, NOTICE_TOPIC
@@ -60,7 +60,11 @@ class Deliveries:
         if topic == NOTICE_TOPIC and by_relay:
             self._take_notice(notice_of(messages[0]))
         elif topic not in (GAP_TOPIC, NOTICE_TOPIC):  # anybody else's word of these is let go
-            self.requests.take(delivery.message, messages, now_ms)
+            header = delivery.message.header
+            for late in self.requests.take(delivery.message, messages, now_ms):
+                # Its requester was told `unknown`, and asks no more: whoever looks for the end finds it here.
+                self._log.warning("result came late", action=header.correlation.hex(), target=late.target,
+                                  end=str(late.end), code=Code.TIMED_OUT.label)
         self._handled(id_)
 
     def _take_notice(self, notice: Notice) -> None:

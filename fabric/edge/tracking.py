@@ -47,9 +47,22 @@ class Tracker:
             return True
         return self.targets is not None and all(t in self.ends for t in self.targets)
 
+    def unknown(self) -> tuple[str, ...] | None:
+        """The targets of which nobody knows what they did; None: all, and who they are is not known either."""
+        if self._all is not None:
+            return None if self._all.end is End.UNKNOWN else ()
+        return tuple(target for target, outcome in self.ends.items() if outcome.end is End.UNKNOWN)
+
     def outcomes(self) -> list[Outcome]:
         """In the order in which they came; one for all targets where the action never reached any."""
         return [self._all] if self._all is not None else list(self.ends.values())
+
+    @staticmethod
+    def end_of(message: Verified, content: Mapping[str, Any]) -> End | None:
+        """What a target says itself; None where it is no target's word."""
+        end = _words(content.get("end", ""))
+        by_relay = message.credential.kind is NodeKind.RELAY
+        return None if by_relay or end not in list(End) or end == End.UNKNOWN else End(end)
 
     def take(self, message: Verified, content: Mapping[str, Any], now_ms: int) -> list[Outcome]:
         """What a result adds. Anything that is not this request's, or not its sender's to say, adds nothing."""

@@ -52,6 +52,7 @@ BOUNDS = {
     "edge/labelling.py:Labelling._known": "_RULES_MAX; then computed anew",
     # what it asks for
     "edge/requests.py:Requests._requests": "OPEN_MAX; BUSY. Each ends at its deadline",
+    "edge/requests.py:Requests._over": "OVER_MAX of UNKNOWN_MAX targets together; of the oldest nothing is said late",
     "edge/tracking.py:Tracker._early": "_EARLY_MAX words of _EARLY_BYTES_MAX; more are not heard",
     "edge/tracking.py:Tracker.ends": "TARGETS_MAX",
     "edge/point.py:Request.outcomes": "TARGETS_MAX",
