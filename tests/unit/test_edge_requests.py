@@ -81,7 +81,7 @@ def test_what_comes_after_unknown_is_told_once_and_of_targets_only():
         assert requests.take(*result(member, content), T0) == []
     assert requests.take(*result(WALL, {"end": "failed"}), T0) == [Late("fw-1", End.FAILED)]
     assert requests.take(*result(WALL, {"end": "completed"}), T0) == []
-    assert len(told.ends) == 4, "and whoever asked was told the end"
+    assert len(told.ends) == 3, "and whoever asked was told the end"
 
 
 def test_late_words_are_waited_for_of_so_many_requests_and_targets():
