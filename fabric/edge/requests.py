@@ -71,7 +71,7 @@ class Requests:
         return [Late(target, ends[0])]
 
     def _remember(self, digest: bytes, unknown: tuple[str, ...] | None) -> None:
-        if unknown == ():
+        if unknown == () or digest in self._over:
             return
         self._over[digest] = unknown
         self._unknown += len(unknown or ())
@@ -95,5 +95,5 @@ class Requests:
     def _tell(self, tracker: Tracker, tell: Tell) -> None:
         tell(tracker)
         if tracker.done:
-            if self._requests.pop(tracker.digest, None) is not None:
-                self._remember(tracker.digest, tracker.unknown())
+            self._requests.pop(tracker.digest, None)
+            self._remember(tracker.digest, tracker.unknown())

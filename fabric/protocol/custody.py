@@ -26,7 +26,7 @@ from fabric.protocol.wire import Direction
 
 # Deadlines of what ended are let go when most are like this, and there are enough to be worth the work.
 _DEADLINES_SPARE = 32
-# Copies that were offered to what sleeps. A sender repeats within seconds; of what is forgotten a row is read once more.
+# Copies that were offered to what sleeps. A sender repeats within seconds; of what is forgotten the row is read again.
 OFFERED_MAX = 4_096
 
 HeldKey = tuple[bytes, Direction]

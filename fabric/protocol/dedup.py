@@ -3,9 +3,9 @@
 Guarantees: a repeat within that time, and within the last `seen_max` messages, is known as one. The bound keeps
 memory finite under any ttl; a sender repeats within seconds, so what it forgets first is what matters least.
 
-An action is remembered apart, once for both directions, and never forgotten while it could pass for being in time (`seen_until_ms`), since one
-that is forgotten would be executed again. That memory is bounded by taking in no new ones (`full_of_actions`), and
-shared: nobody who requests much leaves no room for the actions of others.
+An action is remembered apart, once for both directions, and never forgotten while it could pass for being in time
+(`seen_until_ms`), since one that is forgotten would be executed again. That memory is bounded by taking in no new ones
+(`full_of_actions`), and shared: nobody who requests much leaves no room for the actions of others.
 """
 
 from __future__ import annotations

@@ -21,7 +21,8 @@ from relays.cli.absent import Expected, away_json, away_line
 from relays.cli.exits import FAILED, PARTLY, SHORT, Terminated, command
 from relays.cli.explain import File
 from relays.cli.handling import CommandHandler, command_of
-from relays.cli.options import As, AsJson, Label_, Outbox_, Severity_, Ttl, needed
+from relays.cli.options import As, AsJson, Label_, NoWait, Outbox_, Severity_, Ttl, needed
+from relays.cli.reaching import reached
 from relays.logs import set_up_logs
 from relays.terminal import Cell, Moving, Screen, Table, json_text, say, say_json
 
@@ -145,6 +146,7 @@ def run(
     at_once: Annotated[int, typer.Option("--at-once", min=1, max=ACTIONS_MAX, metavar="N", help="So many handlers run at a time; more actions wait, within their ttl.")] = AT_ONCE,
     grace: Annotated[str, typer.Option("--grace", metavar="5s", help="After Ctrl-C or SIGTERM, handlers at work have this long to end; then they are killed.")] = "5s",
     outbox: Outbox_ = None,
+    no_wait: NoWait = False,
     as_json: AsJson = False,
 ) -> None:
     """Execute actions with a command of yours. Runs until Ctrl-C.
@@ -153,9 +155,10 @@ def run(
     code 0 is completed, with what it printed as the result, up to 1 MB; anything else is failed. Its exit is what counts: what it
     leaves running is not waited for. What it writes to standard error is in this command's log.
 
-    When it is stopped, nothing more is begun, and what handlers did until then is told before it ends.
+    A relay that does not answer yet, or no longer, is waited for, and that is said on standard error. When it is stopped,
+    nothing more is begun, and what handlers did until then is told before it ends.
 
-    Exit codes: 0 stopped, 1 cannot run, 5 denied, 69 unreachable.
+    Exit codes: 0 stopped, 1 cannot run, 5 denied, 69 unreachable with --no-wait.
 
     Example: fabric edge run --as fw-1 --on 'deny ipv4_net' --exec ./handler
     """
@@ -177,7 +180,9 @@ def run(
     for signal_ in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signal_, stopped)
     try:
-        with ControlPoint(needed(identity), outbox=outbox, actions_at_once=at_once) as point:
+        with reached(
+            needed(identity), as_json, wait=not no_wait, outbox=outbox, actions_at_once=at_once
+        ) as point:
 
             def end(error: FabricError) -> None:
                 ended.append(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from concurrent.futures import Future
@@ -12,6 +13,7 @@ import typer
 
 from fabric.edge.blocking import ControlPoint
 from fabric.edge.messages import Message
+from fabric.edge.point import CONNECT_TIMEOUT_S
 from fabric.protocol.errors import Code, FabricError
 from fabric.protocol.lifetime import parse_duration
 from relays.cli.exits import FAILED, PARTLY, SHORT, command
@@ -124,6 +126,7 @@ def send(
     field_label: FieldLabels_ = None,
     allow_unmatched: AllowUnmatched = False,
     outbox: Outbox_ = None,
+    no_wait: NoWait = False,
     as_json: AsJson = False,
 ) -> None:
     """Publish a file of JSON lines, a message each, with progress. Lines that are not JSON objects are named and skipped.
@@ -135,10 +138,12 @@ def send(
     Nothing is sent before each --field-label named a field of some record: one that names none in the first 1,000, or in
     the whole file, is an error (E604). Records that lack such a field later are counted.
 
+    A relay that does not answer yet, or no longer, is waited for, and that is said on standard error.
+
     Ctrl-C and SIGTERM end it when what was read by then is held, or after five seconds: then it says how much was not.
 
     Exit codes: 0 all held, or kept in the outbox, 2 usage, 3 some lines were skipped, refused or lost, 5 denied, 6 stopped
-    before all was held, 69 unreachable.
+    before all was held, 69 unreachable with --no-wait.
 
     Example: fabric send conn.log --as zeek-p1 --topic detections.zeek.conn --label green --field-label id.orig_h=amber
     """
@@ -151,21 +156,26 @@ def send(
     screen = Screen(error=True)
     began = time.monotonic()
     sender = _Sender(screen, as_json)
-    point = ControlPoint(needed(identity), outbox=outbox)
+    patience_s = CONNECT_TIMEOUT_S if no_wait else None
+    point = ControlPoint(
+        needed(identity), outbox=outbox, connect_timeout_s=patience_s, wait_for_relay=not no_wait
+    )
+    connected = threading.Event()
     point.on_refused(sender.refuse)
     point.on_notice(lambda notice: tell_notice(notice, screen, as_json))
     unheld: FabricError | None = None
     holdups = Holdups(
-        lambda: point.held_up if point.waiting else None, lambda: (sender.held, sender.refused, point.waiting),
-        lambda: (f"{point.waiting:,} record(s) wait", point.waiting), screen, as_json,
+        lambda: point.held_up if point.waiting or not connected.is_set() else None, lambda: (sender.held, sender.refused, point.waiting),
+        lambda: (f"{point.waiting:,} record(s) wait" if point.waiting else "", point.waiting), screen, as_json,
     )
-    with point, screen.progress(shown=not as_json and screen.is_terminal) as begin, holdups:
+    with holdups, point, screen.progress(shown=not as_json and screen.is_terminal) as begin:
+        connected.set()
         lines = Input(file, topic, follow, point.position_of)
         if lines.is_awaited and not as_json:
             screen.say(f"waiting for {file}")
         bar = begin(f"sending {file.name}", lines.total() if screen.is_terminal and not as_json else None)
         try:
-            tell = screen.say if lines.may_wait else None
+            tell = sender.note if lines.may_wait else None
             for line in watch.ahead(lines, _record_of, _size_of, tell):
                 sender.settle(block=False)
                 bar.update(sender.held)
@@ -180,12 +190,11 @@ def send(
                     sender.skip(line.number, error)
                     continue
                 for name in watch.saw(content):
-                    words = f"warning {name}: no such field in the last {WINDOW_RECORDS:,} records"
-                    screen.say(f"{words}, at line {line.number:,}")
+                    sender.warn(name, line.number)
                 position = None if outbox is None or line.place is None else (lines.source, line.place.text())
                 sender.add(line.number, point.publish_later(topic, content, position=position, **options))
         except KeyboardInterrupt:
-            screen.say("stopping: waiting for what is on its way")
+            sender.note("stopping: waiting for what is on its way")
             if outbox is None:
                 try:
                     point.close(_STOP_S)
@@ -283,7 +292,23 @@ class _Sender:
         else:
             self._screen.say(f"line {number}: {error}")
         if self._told == self._TOLD_MAX:
-            self._screen.say("more lines like this are counted only")
+            self.note("more lines like this are counted only")
+
+    def note(self, words: str) -> None:
+        """On standard error, as everything that is not about one line or one field."""
+        if self._as_json:
+            say_json({"note": words}, error=True)
+        else:
+            self._screen.say(words)
+
+    def warn(self, field: str, number: int) -> None:
+        """A field that bears a label of its own was in none of the last records."""
+        if self._as_json:
+            say_json({"warning": {"field": field, "line": number, "missed": WINDOW_RECORDS}}, error=True)
+        else:
+            self._screen.say(
+                f"warning {field}: no such field in the last {WINDOW_RECORDS:,} records, at line {number:,}"
+            )
 
 
 @command

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fabric.edge.blocking import ControlPoint
+from fabric.edge.executing import AT_ONCE
 from fabric.edge.point import CONNECT_TIMEOUT_S
 from relays.cli.holdups import Holdups
 from relays.terminal import Screen
@@ -20,6 +21,7 @@ def reached(
     wait: bool,
     timeout_s: float | None = None,
     outbox: Path | None = None,
+    actions_at_once: int = AT_ONCE,
     prepare: Callable[[ControlPoint], None] = lambda _point: None,
 ) -> Iterator[ControlPoint]:
     """Connected, as long as the block runs. While it is not, the reason is said on standard error.
@@ -28,7 +30,9 @@ def reached(
     connects. Raises FabricError.
     """
     patience_s = timeout_s if wait else CONNECT_TIMEOUT_S
-    point = ControlPoint(identity, outbox=outbox, connect_timeout_s=patience_s, wait_for_relay=wait)
+    point = ControlPoint(
+        identity, outbox=outbox, connect_timeout_s=patience_s, wait_for_relay=wait, actions_at_once=actions_at_once
+    )
     prepare(point)
     with Holdups(lambda: point.held_up, lambda: None, lambda: ("", 0), Screen(error=True), as_json), point:
         yield point

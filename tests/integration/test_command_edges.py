@@ -22,11 +22,11 @@ from tests.integration.intruder import Intruder
 # How each command is called so that it gets as far as it can where nothing runs. FILE is a topology, HERE a folder.
 CALLS = {
     "up": "--only nobody FILE", "down": "", "status": "", "drain": "hq", "nearest": "--as nobody",
-    "publish": "detections.x - --as sensor-m", "send": "- --topic detections.x --as sensor-m",
+    "publish": "detections.x - --as sensor-m", "send": "- --topic detections.x --as sensor-m --no-wait",
     "subscribe": "detections.> --as analyst-m --no-wait", "notices": "--as analyst-m --no-wait",
     "act": "deny ipv4_net=192.0.2.1 --to all --as soar-hq", "bundle": "mid FILE -o HERE/bundle", "join": "-",
     "revoke": "nobody --fabric trial", "topology lint": "FILE", "topology graph": "FILE",
-    "edge run": "--on scan --exec true --as fw-m", "explain publish": "detections.x --as sensor-m",
+    "edge run": "--on scan --exec true --as fw-m --no-wait", "explain publish": "detections.x --as sensor-m",
     "explain subscribe": "detections.> --as analyst-m", "explain act": "deny ipv4_net=192.0.2.1 --to all --as soar-hq",
     "relay run": "nobody FILE", "authority init": "other", "authority show": "trial",
     "authority backup": "trial -o HERE/backup", "authority restore": "FILE",
@@ -157,8 +157,13 @@ def test_a_forgotten_fabric_is_named_and_so_is_the_command_that_says_which(still
 
 
 @pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGTERM])
-def test_a_reader_that_waits_for_its_relay_says_so_and_ends_when_it_is_asked_to(still, signal_):
-    running = still.start("subscribe", "detections.>", "--as", "analyst-m")
+@pytest.mark.parametrize("asked", [
+    ("subscribe", "detections.>", "--as", "analyst-m"),
+    ("send", "/dev/null", "--topic", "detections.x", "--as", "sensor-m"),
+    ("edge", "run", "--on", "deny ipv4_net", "--exec", "true", "--as", "fw-m"),
+], ids=lambda asked: asked[0])
+def test_what_waits_for_its_relay_says_so_and_ends_when_it_is_asked_to(still, asked, signal_):
+    running = still.start(*asked)
     running.wait_line("waiting: E901")
     done = running.stop(signal_)
     assert done.code == 128 + signal_ and "Traceback" not in done.err
@@ -256,3 +261,17 @@ def test_a_link_that_ends_has_one_line_for_all_that_was_in_its_pipe(house):
         assert wait_for(lambda: me.answer() == "cut", "the end of it")
     wait_for(lambda: "frames of a link that had ended" in house.logs()["mid.log"], "what was let fall")
     assert house.logs()["mid.log"].count("E108") == before + 1
+
+
+def test_what_began_before_its_relay_goes_on_when_that_is_there(house, tmp_path):
+    file = tmp_path / "conn.log"
+    file.write_text('{"n": 0}\n')
+    house.down()
+    sending = house.start("send", str(file), "--topic", "detections.edges.early", "--as", "sensor-m", "--json")
+    wall = house.start("edge", "run", "--on", "deny ipv4_net", "--exec", "true", "--as", "fw-m", "--json")
+    for running in (sending, wall):
+        assert json.loads(running.wait_line('"E901"'))["waiting"]["next"]
+    house.up()
+    assert sending.wait(40).expect(0).lines[-1]["held"] == 1
+    wall.wait_line('"ready"')
+    wall.stop(signal.SIGTERM).expect(0)

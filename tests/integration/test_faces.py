@@ -92,6 +92,15 @@ def test_a_field_that_comes_late_is_waited_for_and_its_absence_counted(house, tm
     stream.process.stdin.write(json.dumps(HOSTS) + "\n")
     stream.process.stdin.close()
     assert "2 held" in stream.wait().expect(0).out
+    stream = house.start("send", "-", "--topic", "d.late", "--as", "zeek", *AMBER, "--json", stdin=subprocess.PIPE)
+    stream.process.stdin.write('{"host": 1}\n')
+    stream.process.stdin.flush()
+    assert "hosts.ip" in json.loads(stream.wait_line('"note"'))["note"]
+    stream.process.stdin.write(json.dumps(HOSTS) + "\n" + '{"n": 1}\n' * 2_100 + "no JSON\n" * 12)
+    stream.process.stdin.close()
+    told = [json.loads(line) for line in stream.wait().expect(3).err.splitlines()]
+    assert {each["warning"]["field"] for each in told if "warning" in each} == {"hosts.ip"}
+    assert len([each for each in told if "line" in each]) == 10 and sum("note" in each for each in told) == 2
 
 
 def test_whatever_a_message_holds_every_reader_goes_on(house, tmp_path):
