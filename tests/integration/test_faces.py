@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 from fabric.protocol.errors import Code, FabricError
+from relays.label_watch import WINDOW_RECORDS
 from tests.integration.harness import House, house_in, wait_for
 
 TOPOLOGY = """
@@ -96,7 +97,7 @@ def test_a_field_that_comes_late_is_waited_for_and_its_absence_counted(house, tm
     stream.process.stdin.write('{"host": 1}\n')
     stream.process.stdin.flush()
     assert "hosts.ip" in json.loads(stream.wait_line('"note"'))["note"]
-    stream.process.stdin.write(json.dumps(HOSTS) + "\n" + '{"n": 1}\n' * 2_100 + "no JSON\n" * 12)
+    stream.process.stdin.write(json.dumps(HOSTS) + "\n" + '{"n": 1}\n' * WINDOW_RECORDS + "no JSON\n" * 12)
     stream.process.stdin.close()
     told = [json.loads(line) for line in stream.wait().expect(3).err.splitlines()]
     assert {each["warning"]["field"] for each in told if "warning" in each} == {"hosts.ip"}
