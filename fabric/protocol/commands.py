@@ -143,11 +143,16 @@ class Commands(Telling):
         self.route(report, Item(direction, 0, [], [], report.raw), now_ms, ready)
 
     def _action_ended(self, row: Row, refused: Reject, now_ms: int, ready: Ready) -> None:
-        """After dispatch silence is `unknown`; only an undispatched row, or the peer's own refusal, says more."""
+        """After dispatch silence is `unknown`; only an undispatched row, or the peer's own refusal, says more.
+
+        A parent speaks for itself: what it refuses the one before it may have taken, and its acknowledgement was lost.
+        """
         code = refused.code
-        dispatched = row.tries > 0 or row.held.restored
-        turned = row.destination != UPLINK or row.moved > 0
-        if code in (Code.EXPIRED, Code.SUBSCRIBER_GONE) and dispatched and turned:
+        climbs = row.destination == UPLINK
+        maybe_taken = row.unanswered or row.held.restored
+        dispatched = row.tries > 0 or maybe_taken
+        turned = not climbs or row.moved > 0
+        if turned and ((code in (Code.EXPIRED, Code.SUBSCRIBER_GONE) and dispatched) or (climbs and maybe_taken)):
             end = End.UNKNOWN
         elif code is Code.EXPIRED:
             end = End.EXPIRED

@@ -190,7 +190,7 @@ class Custody:
                 self._remove(known)
             row = self._add(held, destination, targets, moved if known is None else max(moved, known.moved + 1))
             if known is not None:
-                row.tries = known.tries  # some of its targets may have had it
+                row.tries, row.unanswered = known.tries, known.unanswered  # some of its targets may have had it
         assert held.rows
         ready.persist += [Done(held.message.id, held.direction, "", last=True), _put_of(held)]
 

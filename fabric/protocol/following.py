@@ -200,7 +200,7 @@ class Following(Commands):
     def _follow(self, row: Row, concerned: list[str], now_ms: int, ready: Ready, *, whole: bool = False) -> None:
         """What of a row is for these nodes is sent after them. `whole`: nobody else is behind its destination."""
         held, kind = row.held, row.held.message.header.kind
-        if kind is Kind.ACTION and (row.tries or held.restored) and row.destination != NOWHERE:
+        if kind is Kind.ACTION and (row.tries or row.unanswered or held.restored) and row.destination != NOWHERE:
             return  # it may have got there: after dispatch silence is `unknown`, and nothing is dispatched twice
         ways = [way for way in self._ways(held.message, concerned) if way[0] != row.destination]
         if not ways:

@@ -67,6 +67,7 @@ class Row:
     targets: tuple[str, ...] = ()
     sent_at_ms: int | None = None
     tries: int = 0
+    unanswered: bool = False  # a peer that has gone may have taken it, and the next one need not know
     done: bool = False
     queued: bool = False
     not_before_ms: int = 0
@@ -335,6 +336,8 @@ class Outbox:
     def recall(self) -> None:
         """The link is gone: everything in flight waits for the next one, oldest first."""
         self._unanswered_since_ms = None
+        for row in self.rows():
+            row.unanswered = row.unanswered or row.tries > 0
         self._take_back(list(self._in_flight.values()), 0)
         self.pace = Pace()  # the next one may be another way
 

@@ -131,7 +131,8 @@ class Relay(Revoking):
 
     def _is_under_way(self, message: Verified, way: str) -> bool:
         held = [self.custody.get(message.id, direction) for direction in Direction]
-        return any(each is not None and way in each.rows and each.rows[way].tries for each in held)
+        rows = [each.rows[way] for each in held if each is not None and way in each.rows]
+        return any(row.tries or row.unanswered for row in rows)
 
     def on_timers(self, now_ms: int, ready: Ready) -> None:
         super().on_timers(now_ms, ready)
