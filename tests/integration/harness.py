@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 from fabric.edge.blocking import ControlPoint
 from fabric.edge.identity import Identity, load_identity
 from relays.topology import load as topology_of
+from tests.integration import warm
 from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -118,7 +119,7 @@ class Done:
 class Running:
     """A command that runs, its lines as they come."""
 
-    def __init__(self, process: subprocess.Popen[str], args: Sequence[str]) -> None:
+    def __init__(self, process: subprocess.Popen[str] | warm.Command, args: Sequence[str]) -> None:
         self.process = process
         self.args = args
         self.out: list[str] = []
@@ -180,16 +181,18 @@ class House:
         self.relays = tuple(topology_of(self.file).relays)
         self.folder = self.home / self.fabric
         self.work = folder
+        self._commands: list[warm.Command] = []
 
     # -- commands -----------------------------------------------------------------------------------------
 
     def start(self, *args: str, stdin: int = subprocess.DEVNULL, home: Path | None = None) -> Running:
         """`home`: that of another machine, where it is not this house's own."""
         environment = {k: v for k, v in os.environ.items() if not k.startswith("FABRIC_")}
-        process = subprocess.Popen(
-            [*FABRIC, *args], cwd=ROOT, env={**environment, "FABRIC_HOME": str(home or self.home), "COLUMNS": "160"},
-            stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        process = warm.start(
+            args, {**environment, "FABRIC_HOME": str(home or self.home), "COLUMNS": "160"},
+            with_stdin=stdin == subprocess.PIPE,
         )
+        self._commands.append(process)
         return Running(process, args)
 
     def cli(self, *args: str, timeout_s: float = 30.0) -> Done:
@@ -268,7 +271,9 @@ class House:
     def processes(self) -> list[int]:
         """Every process that was started for this fabric, whoever its parent is by now."""
         wanted = f"FABRIC_HOME={self.work}/".encode()
-        found = []
+        self._commands = [command for command in self._commands if command.poll() is None]
+        # /proc has the environment of their beginning, which was another process's.
+        found = [command.pid for command in self._commands]
         for path in Path("/proc").glob("[0-9]*/environ"):
             with suppress(OSError):
                 if any(entry.startswith(wanted) for entry in path.read_bytes().split(b"\0")):
