@@ -4,11 +4,16 @@ import pytest
 import structlog
 
 # What computes for long begins first, beside tests that wait; what is short fills up the end.
-_ORDER = ("simulation", "integration", "fuzz", "properties")
+_FIRST = ("simulation", "integration", "fuzz", "properties")
+
+
+def _place(item):
+    folder = item.path.parent.name
+    return _FIRST.index(folder) if folder in _FIRST else len(_FIRST)
 
 
 def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: next((n for n, name in enumerate(_ORDER) if f"/{name}/" in str(item.path)), len(_ORDER)))
+    items.sort(key=_place)
 
 
 @pytest.fixture(autouse=True)

@@ -159,6 +159,13 @@ class Running:
         return self.wait()
 
 
+def begin(home: Path, *args: str, stdin: int = subprocess.DEVNULL) -> Running:
+    """A command with this home. `stdin`: `subprocess.PIPE`, or it has nothing to read."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("FABRIC_")}
+    environment |= {"FABRIC_HOME": str(home), "COLUMNS": "160"}
+    return Running(warm.start(args, environment, with_stdin=stdin == subprocess.PIPE), args)
+
+
 def _lines(stream: Any) -> Iterator[str]:
     return (line.rstrip("\n") for line in stream)
 
@@ -181,19 +188,15 @@ class House:
         self.relays = tuple(topology_of(self.file).relays)
         self.folder = self.home / self.fabric
         self.work = folder
-        self._commands: list[warm.Command] = []
+        self._commands: list[Running] = []
 
     # -- commands -----------------------------------------------------------------------------------------
 
     def start(self, *args: str, stdin: int = subprocess.DEVNULL, home: Path | None = None) -> Running:
         """`home`: that of another machine, where it is not this house's own."""
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("FABRIC_")}
-        process = warm.start(
-            args, {**environment, "FABRIC_HOME": str(home or self.home), "COLUMNS": "160"},
-            with_stdin=stdin == subprocess.PIPE,
-        )
-        self._commands.append(process)
-        return Running(process, args)
+        running = begin(home or self.home, *args, stdin=stdin)
+        self._commands.append(running)
+        return running
 
     def cli(self, *args: str, timeout_s: float = 30.0) -> Done:
         return self.start(*args).wait(timeout_s)
@@ -271,9 +274,9 @@ class House:
     def processes(self) -> list[int]:
         """Every process that was started for this fabric, whoever its parent is by now."""
         wanted = f"FABRIC_HOME={self.work}/".encode()
-        self._commands = [command for command in self._commands if command.poll() is None]
+        self._commands = [running for running in self._commands if running.process.poll() is None]
         # /proc has the environment of their beginning, which was another process's.
-        found = [command.pid for command in self._commands]
+        found = [running.process.pid for running in self._commands]
         for path in Path("/proc").glob("[0-9]*/environ"):
             with suppress(OSError):
                 if any(entry.startswith(wanted) for entry in path.read_bytes().split(b"\0")):

@@ -86,14 +86,14 @@ class Warm:
             if with_stdin:
                 read, write = os.pipe()
                 passed.append(read)
-                stdin: TextIO | None = open(write, "w")
+                stdin: TextIO | None = os.fdopen(write, "w")
             else:
                 passed.append(os.open(os.devnull, os.O_RDONLY))
                 stdin = None
             for _ in range(2):
                 read, write = os.pipe()
                 passed.append(write)
-                ours.append(open(read))
+                ours.append(os.fdopen(read))
             for descriptor in passed:
                 given.callback(os.close, descriptor)
             given.enter_context(theirs)
