@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +16,8 @@ def shared_house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         yield house
         if house.processes():
             house.down()
-        assert not house.processes(), "`fabric down` left something behind"
+        left = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in house.processes()]
+        assert not left, f"`fabric down` left something behind: {left}"
 
 
 @pytest.fixture
