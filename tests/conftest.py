@@ -3,17 +3,17 @@
 import pytest
 import structlog
 
-# What computes for long begins first, beside tests that wait; what is short fills up the end.
-_FIRST = ("simulation", "integration", "fuzz", "properties")
-
-
-def _place(item):
-    folder = item.path.parent.name
-    return _FIRST.index(folder) if folder in _FIRST else len(_FIRST)
+_COMPUTING = ("simulation", "fuzz", "properties")
+_WAITING = ("integration",)
 
 
 def pytest_collection_modifyitems(items):
-    items.sort(key=_place)
+    """Files that compute run beside files that wait for processes; what is short fills up the end."""
+    place = {}
+    for folders in (_COMPUTING, _WAITING):
+        files = dict.fromkeys(item.path for folder in folders for item in items if item.path.parent.name == folder)
+        place |= {file: n / len(files) for n, file in enumerate(files)}
+    items.sort(key=lambda item: (place.get(item.path, 1), str(item.path)))
 
 
 @pytest.fixture(autouse=True)
