@@ -195,7 +195,7 @@ class House:
     def start(self, *args: str, stdin: int = subprocess.DEVNULL, home: Path | None = None) -> Running:
         """`home`: that of another machine, where it is not this house's own."""
         running = begin(home or self.home, *args, stdin=stdin)
-        self._commands.append(running)
+        self._commands = [each for each in self._commands if each.process.poll() is None] + [running]
         return running
 
     def cli(self, *args: str, timeout_s: float = 30.0) -> Done:
@@ -274,9 +274,8 @@ class House:
     def processes(self) -> list[int]:
         """Every process that was started for this fabric, whoever its parent is by now."""
         wanted = f"FABRIC_HOME={self.work}/".encode()
-        self._commands = [running for running in self._commands if running.process.poll() is None]
-        # /proc has the environment of their beginning, which was another process's.
-        found = [running.process.pid for running in self._commands]
+        # In /proc is the environment of their beginning, which was another process's.
+        found = [each.process.pid for each in self._commands if each.process.poll() is None]
         for path in Path("/proc").glob("[0-9]*/environ"):
             with suppress(OSError):
                 if any(entry.startswith(wanted) for entry in path.read_bytes().split(b"\0")):

@@ -46,14 +46,13 @@ class Command:
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
-        with self._lock, selectors.DefaultSelector() as selector:
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._socket, selectors.EVENT_READ)
+            if not selector.select(timeout):
+                raise subprocess.TimeoutExpired([str(self.pid)], timeout or 0)
+        with self._lock:
             if self.returncode is None:
-                selector.register(self._socket, selectors.EVENT_READ)
-                if not selector.select(timeout):
-                    raise subprocess.TimeoutExpired([str(self.pid)], timeout or 0)
                 self.returncode = int(self._told.readline())
-                self._told.close()
-                self._socket.close()
             return self.returncode
 
     def send_signal(self, signal_: int) -> None:
@@ -150,10 +149,11 @@ def _serve(channel: socket.socket) -> NoReturn:
                 teller = told.enter_context(socket.socket(fileno=descriptors.pop()))
                 *args, environment = json.loads(request)
                 if not (pid := os.fork()):
+                    os.setsid()
+                    teller.sendall(b"%d\n" % os.getpid())
                     for watched in running:
                         os.close(watched)
                     raise _Begun(args, environment, descriptors)
-                teller.sendall(b"%d\n" % pid)
                 for descriptor in descriptors:
                     os.close(descriptor)
                 watched = os.pidfd_open(pid)
@@ -174,7 +174,6 @@ def _main() -> None:
     for stream, descriptor in enumerate(begun.streams):
         os.dup2(descriptor, stream)
         os.close(descriptor)
-    os.setsid()
     os.environ.clear()
     os.environ.update(begun.environment)
     sys.argv[:] = ["fabric", *begun.args]
