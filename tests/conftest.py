@@ -3,6 +3,18 @@
 import pytest
 import structlog
 
+_COMPUTING = ("simulation", "fuzz", "properties")
+_WAITING = ("integration",)
+
+
+def pytest_collection_modifyitems(items):
+    """Files that compute run beside files that wait for processes; what is short fills up the end."""
+    place = {}
+    for folders in (_COMPUTING, _WAITING):
+        files = dict.fromkeys(item.path for folder in folders for item in items if item.path.parent.name == folder)
+        place |= {file: n / len(files) for n, file in enumerate(files)}
+    items.sort(key=lambda item: (place.get(item.path, 1), str(item.path)))
+
 
 @pytest.fixture(autouse=True)
 def _logs_as_they_were():

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.integration.harness import House, house_in
+from tests.integration.harness import House, house_in, wait_for
 
 
 @pytest.fixture(scope="session")
@@ -15,7 +15,8 @@ def shared_house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         yield house
         if house.processes():
             house.down()
-        assert not house.processes(), "`fabric down` left something behind"
+        # It returns when its supervisor has said its last word, which is a moment before that process ends.
+        wait_for(lambda: not house.processes(), "the end of all that `fabric down` stopped", 5)
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 from fabric.edge.blocking import ControlPoint
 from fabric.edge.identity import Identity, load_identity
 from relays.topology import load as topology_of
+from tests.integration import warm
 from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -118,7 +119,7 @@ class Done:
 class Running:
     """A command that runs, its lines as they come."""
 
-    def __init__(self, process: subprocess.Popen[str], args: Sequence[str]) -> None:
+    def __init__(self, process: subprocess.Popen[str] | warm.Command, args: Sequence[str]) -> None:
         self.process = process
         self.args = args
         self.out: list[str] = []
@@ -158,6 +159,13 @@ class Running:
         return self.wait()
 
 
+def begin(home: Path, *args: str, stdin: int = subprocess.DEVNULL) -> Running:
+    """A command with this home. `stdin`: `subprocess.PIPE`, or it has nothing to read."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("FABRIC_")}
+    environment |= {"FABRIC_HOME": str(home), "COLUMNS": "160"}
+    return Running(warm.start(args, environment, with_stdin=stdin == subprocess.PIPE), args)
+
+
 def _lines(stream: Any) -> Iterator[str]:
     return (line.rstrip("\n") for line in stream)
 
@@ -180,17 +188,15 @@ class House:
         self.relays = tuple(topology_of(self.file).relays)
         self.folder = self.home / self.fabric
         self.work = folder
+        self._commands: list[Running] = []
 
     # -- commands -----------------------------------------------------------------------------------------
 
     def start(self, *args: str, stdin: int = subprocess.DEVNULL, home: Path | None = None) -> Running:
         """`home`: that of another machine, where it is not this house's own."""
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("FABRIC_")}
-        process = subprocess.Popen(
-            [*FABRIC, *args], cwd=ROOT, env={**environment, "FABRIC_HOME": str(home or self.home), "COLUMNS": "160"},
-            stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-        )
-        return Running(process, args)
+        running = begin(home or self.home, *args, stdin=stdin)
+        self._commands = [each for each in self._commands if each.process.poll() is None] + [running]
+        return running
 
     def cli(self, *args: str, timeout_s: float = 30.0) -> Done:
         return self.start(*args).wait(timeout_s)
@@ -268,7 +274,8 @@ class House:
     def processes(self) -> list[int]:
         """Every process that was started for this fabric, whoever its parent is by now."""
         wanted = f"FABRIC_HOME={self.work}/".encode()
-        found = []
+        # In /proc is the environment of their beginning, which was another process's.
+        found = [each.process.pid for each in self._commands if each.process.poll() is None]
         for path in Path("/proc").glob("[0-9]*/environ"):
             with suppress(OSError):
                 if any(entry.startswith(wanted) for entry in path.read_bytes().split(b"\0")):

@@ -8,7 +8,7 @@ import pytest
 
 from relays.authority import init_authority, make_identities
 from relays.topology import load
-from tests.integration.harness import ROOT, House, wait_for
+from tests.integration.harness import ROOT, begin, wait_for
 from tests.integration.hosts import Host, can_make_hosts, hosts
 
 # hq - dmz - plant in a row. The plant may not dial out: dmz dials it.
@@ -68,10 +68,8 @@ def machines(tmp_path_factory):
 
 def bundle(host: Host, file: Path, office: Path, output: Path) -> None:
     """Made where the authority is, by the command; it holds this relay's secrets and nobody else's."""
-    house = House.__new__(House)
-    house.home = office
     output.parent.mkdir(exist_ok=True)
-    house.cli("bundle", host.name, str(file), "-o", str(output), "--json").expect(0)
+    begin(office, "bundle", host.name, str(file), "-o", str(output), "--json").wait().expect(0)
     held = b"".join(path.read_bytes() for path in output.iterdir())
     for secret in office.rglob("secret.json"):
         for key in json.loads(secret.read_text()).values():

@@ -101,26 +101,27 @@ def what_sleeps_is_never_woken(patch):
     patch.setattr(Disk, "wake", lambda _: [])
 
 
-@pytest.mark.parametrize(("mutant", "faults", "said"), [
-    (nothing_is_a_repeat, ("loss", "copies"), "came twice"),
-    (no_part_is_taken_out_on_sending, ("partition",), "was sent to"),
-    (acknowledged_and_not_on_disk, ("crash",), "not on its disk"),
-    (sent_before_it_is_committed, ("crash",), "not on its disk"),
-    (nothing_expires_in_the_queue, ("partition",), " sent "),
-    (age_stands_still_in_the_queue, ("partition",), "ms old, and it is"),
-    (lower_lanes_are_owed_nothing, ("narrow",), "of the low one that waited"),
-    (an_action_without_a_part_is_passed_on, ("loss",), "without a part"),
-    (what_ended_is_forgotten_by_a_crash, ("crash", "partition"), "was told of"),
-    (what_was_refused_for_a_while_is_given_up, ("full",), "nobody holds"),
-    (who_is_revoked_is_heard, ("revoke",), "who is revoked"),
-    (a_list_goes_no_further, ("revoke",), "has revocation list"),
-    (who_is_revoked_keeps_his_place, ("revoke",), "looks for"),
-    (what_sleeps_is_never_woken, ("backlog",), "rows sleep"),
+# The last number is of the story that has caught it so far, which is told first.
+@pytest.mark.parametrize(("mutant", "faults", "said", "first"), [
+    (nothing_is_a_repeat, ("loss", "copies"), "came twice", 1),
+    (no_part_is_taken_out_on_sending, ("partition",), "was sent to", 0),
+    (acknowledged_and_not_on_disk, ("crash",), "not on its disk", 0),
+    (sent_before_it_is_committed, ("crash",), "not on its disk", 0),
+    (nothing_expires_in_the_queue, ("partition",), " sent ", 0),
+    (age_stands_still_in_the_queue, ("partition",), "ms old, and it is", 0),
+    (lower_lanes_are_owed_nothing, ("narrow",), "of the low one that waited", 0),
+    (an_action_without_a_part_is_passed_on, ("loss",), "without a part", 0),
+    (what_ended_is_forgotten_by_a_crash, ("crash", "partition"), "was told of", 4),
+    (what_was_refused_for_a_while_is_given_up, ("full",), "nobody holds", 0),
+    (who_is_revoked_is_heard, ("revoke",), "who is revoked", 3),
+    (a_list_goes_no_further, ("revoke",), "has revocation list", 0),
+    (who_is_revoked_keeps_his_place, ("revoke",), "looks for", 4),
+    (what_sleeps_is_never_woken, ("backlog",), "rows sleep", 0),
 ], ids=lambda value: getattr(value, "__name__", ""))
-def test_a_checker_says_what_is_broken(monkeypatch, mutant, faults, said):
+def test_a_checker_says_what_is_broken(monkeypatch, mutant, faults, said, first):
     mutant(monkeypatch)
     wrong = []
-    for seed in range(STORIES):
+    for seed in sorted(range(STORIES), key=lambda seed: seed != first):
         wrong += tell(seed, faults=faults).wrong
         if any(said in line for line in wrong):
             return
