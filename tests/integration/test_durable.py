@@ -5,6 +5,7 @@ import base64
 import json
 import random
 import signal
+import threading
 
 import pytest
 
@@ -110,3 +111,58 @@ def test_the_asyncio_face_is_durable_too(house: House, tmp_path):
     assert asyncio.run(asyncio.wait_for(one(), 40)) == 1
     publish(house, topic, [2])
     assert asyncio.run(asyncio.wait_for(one(), 40)) == 2
+
+
+def test_a_function_gets_what_came_while_it_was_away_once_each(house: House, tmp_path):
+    """The blocking face: closed in the middle of a batch, it goes on behind the record at which it was."""
+    topic, outbox = "detections.durable.function", tmp_path / "reader"
+    got: list[int] = []
+    with house.point("analyst-m", outbox=outbox) as analyst:
+        analyst.on_message(topic, lambda message: got.append(message.content["n"]), durable=True)
+        analyst.wait_ready()
+        publish(house, topic, range(3))
+        wait_for(lambda: len(got) == 3, "what came while it was there")
+    publish(house, topic, range(3, 103))
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(message):
+        got.append(message.content["n"])
+        begun.set()
+        assert go_on.wait(20)
+
+    with house.point("analyst-m", outbox=outbox) as analyst:
+        handling = analyst.on_message(topic, slow, durable=True)
+        assert begun.wait(20)
+        handling.close()
+        go_on.set()  # leaving waits for the function that is at work
+    assert len(got) == 4
+    house.wait_restarted("mid", house.kill_relay("mid"))
+    with house.point("analyst-m", outbox=outbox) as analyst:
+        analyst.on_message(topic, lambda message: got.append(message.content["n"]), durable=True)
+        wait_for(lambda: len(got) >= 103, "the rest")
+    assert got == list(range(103))
+
+
+def test_an_async_function_is_durable_too(house: House, tmp_path):
+    topic = "detections.durable.asyncfunction"
+    got: list[int] = []
+
+    async def one(count: int, numbers) -> None:
+        enough = asyncio.Event()
+
+        async def take(message) -> None:
+            got.append(message.content["n"])
+            await asyncio.sleep(0)
+            if len(got) == count:
+                enough.set()
+
+        async with ControlPoint(house.identity("analyst-m"), outbox=tmp_path / "reader") as analyst:
+            analyst.on_message(topic, take, durable=True)
+            await analyst.wait_ready()
+            await asyncio.to_thread(publish, house, topic, numbers)
+            await asyncio.wait_for(enough.wait(), 20)
+
+    asyncio.run(one(3, range(3)))
+    publish(house, topic, range(3, 8))
+    asyncio.run(one(10, range(8, 10)))
+    assert sorted(got) == list(range(10)), "each once"
