@@ -15,7 +15,16 @@ from typing import Any
 from fabric.protocol import signing
 from fabric.protocol.codec import pack
 from fabric.protocol.errors import Code, Reject
-from fabric.protocol.limits import GRANTS_MAX, ID_BYTES, NAME_BYTES_MAX, TAGS_MAX
+from fabric.protocol.limits import (
+    GRANTS_MAX,
+    ID_BYTES,
+    KEEP_BYTES_MAX,
+    KEEP_BYTES_MIN,
+    NAME_BYTES_MAX,
+    POINT_QUOTA_BYTES,
+    SESSION_KEEP_MS_MAX,
+    TAGS_MAX,
+)
 from fabric.protocol.severity import Severity, severity_from_wire
 from fabric.protocol.tlp import Label, label_from_wire
 
@@ -50,15 +59,44 @@ class ApproveGrant:
     to: str
 
 
+class Full(IntEnum):
+    """What becomes of a message for a reader whose share is full."""
+
+    SHED = 0  # its own oldest goes
+    WAIT = 1  # its relay takes no more of what it reads
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """How much a relay keeps for a reader, how long one that is away is waited for, and what happens beyond."""
+
+    bytes: int = POINT_QUOTA_BYTES
+    ms: int = SESSION_KEEP_MS_MAX
+    full: Full = Full.SHED
+
+    def covers(self, other: Keep) -> bool:
+        """Whether the other asks for no more."""
+        return other.bytes <= self.bytes and other.ms <= self.ms and other.full <= self.full
+
+    def with_(self, other: Keep) -> Keep:
+        """What covers both."""
+        return Keep(max(self.bytes, other.bytes), max(self.ms, other.ms), max(self.full, other.full))
+
+
 @dataclass(frozen=True, slots=True)
 class Grants:
-    """Everything is denied that is not in here."""
+    """Everything is denied that is not in here. Who says nothing of what is kept has what `Keep()` says."""
 
     publish: tuple[PublishGrant, ...] = ()
     subscribe: tuple[str, ...] = ()
     request: tuple[RequestGrant, ...] = ()
     execute: tuple[str, ...] = ()
     approve: tuple[ApproveGrant, ...] = ()
+    keep: Keep | None = None
+
+    @property
+    def kept(self) -> Keep:
+        return self.keep or Keep()
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +206,7 @@ def encode_grants(grants: Grants) -> list[Any]:
         [[g.action, g.to, int(g.severity_max), g.scope] for g in grants.request],
         list(grants.execute),
         [[g.class_, g.to] for g in grants.approve],
+        *([] if grants.keep is None else [[grants.keep.bytes, grants.keep.ms, int(grants.keep.full)]]),
     ]
 
 
@@ -212,7 +251,7 @@ def _from_fields(f: Any, raw: bytes, issuers: tuple[str, ...]) -> Credential:
 
 def decode_grants(f: Any) -> Grants:
     """Raises TypeError, ValueError or LookupError for what is none."""
-    publish, subscribe, request, execute, approve = f[:5]
+    publish, subscribe, request, execute, approve, *more = f
     if any(len(grants) > GRANTS_MAX for grants in f):
         raise ValueError
     return Grants(
@@ -221,7 +260,16 @@ def decode_grants(f: Any) -> Grants:
         request=tuple(RequestGrant(_str(g[0]), _str(g[1]), severity_from_wire(g[2]), _str(g[3])) for g in request),
         execute=_strs(execute),
         approve=tuple(ApproveGrant(_str(g[0]), _str(g[1])) for g in approve),
+        keep=_keep(more[0]) if more else None,
     )
+
+
+def _keep(f: Any) -> Keep:
+    bytes_, ms, full = f[:3]
+    if not KEEP_BYTES_MIN <= _int(bytes_) <= KEEP_BYTES_MAX or not 0 < _int(ms) <= SESSION_KEEP_MS_MAX:
+        raise ValueError
+    # A way to be full that comes later is none that this version could keep to.
+    return Keep(bytes_, ms, Full.WAIT if _int(full) == Full.WAIT else Full.SHED)
 
 
 def _tags(f: Any) -> tuple[tuple[str, str], ...]:

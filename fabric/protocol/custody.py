@@ -11,11 +11,12 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Sequence
 
+from fabric.protocol.asleep import Asleep, ReadersAsleep, queue_of
 from fabric.protocol.dedup import Dedup, seen_until_ms
 from fabric.protocol.envelope import Header, Kind
 from fabric.protocol.limits import LANE_QUOTA_BYTES
 from fabric.protocol.outbox import Held, Outbox, Row
-from fabric.protocol.ready import Done, Put, Ready, Replace, Seen, SeenAction
+from fabric.protocol.ready import Done, Put, Ready, Replace, Seen, SeenAction, Sleep
 from fabric.protocol.sessions import CHILD, is_point, node_of
 from fabric.protocol.severity import Lane
 from fabric.protocol.shares import LARGE_SHARE, Holdings, beyond_share
@@ -30,30 +31,6 @@ Destinations = Sequence[tuple[str, tuple[str, ...]]]  # (destination, the target
 Moved = Sequence[tuple[str, int]]  # (destination, how often its targets had to be followed)
 
 
-class Asleep:
-    """What of a backlog its driver has on disk, and will restore when its turn comes (SPEC 10)."""
-
-    def __init__(self) -> None:
-        self.rows = [0] * len(Lane)
-        self.bytes = [0] * len(Lane)
-        # Of the origins only that is known without reading the rows: one whose credential was renewed since counts as
-        # another.
-        self.signer_bytes: Holdings[tuple[Lane, bytes]] = Holdings()
-
-    def add(self, lane: Lane, signer: bytes, bytes_: int) -> None:
-        self.rows[lane] += 1
-        self.grew(lane, signer, bytes_)
-
-    def grew(self, lane: Lane, signer: bytes, bytes_: int) -> None:
-        """A row became longer where it sleeps."""
-        self.bytes[lane] += bytes_
-        self.signer_bytes.add((lane, signer), bytes_)
-
-    def remove(self, lane: Lane, signer: bytes, bytes_: int) -> None:
-        self.rows[lane] -= 1
-        self.grew(lane, signer, -bytes_)
-
-
 class Custody:
     def __init__(self, outbox_of: Callable[[str], Outbox], quota_bytes: int = LANE_QUOTA_BYTES) -> None:
         self._outbox_of = outbox_of
@@ -65,6 +42,8 @@ class Custody:
         self._origin_bytes: Holdings[tuple[Lane, str]] = Holdings()
         self.intake_open = True  # the driver closes it when its disk is nearly full
         self.asleep = Asleep()  # the driver's, where it lets a backlog sleep
+        self.readers_asleep = ReadersAsleep()  # the same of what waits for readers
+        self._readers_bytes = 0  # of all rows for readers that are awake
         self.dedup = Dedup()
 
     def __len__(self) -> int:
@@ -107,7 +86,9 @@ class Custody:
         # To a control point it is a delivery like any other: it knows by the message what it had.
         row = Row(held, destination, targets, moved=0 if is_point(destination) else moved)
         held.rows[row.destination] = row
-        if not row.sheddable:
+        if row.sheddable:
+            self._readers_bytes += held.size
+        else:
             held.transit_rows += 1
             if held.transit_rows == 1:
                 self._count(held, held.size)
@@ -118,7 +99,9 @@ class Custody:
         held = row.held
         del held.rows[row.destination]
         self._outbox_of(row.destination).end(row)
-        if not row.sheddable:
+        if row.sheddable:
+            self._readers_bytes -= held.size
+        else:
             held.transit_rows -= 1
             if held.transit_rows == 0:
                 self._count(held, -held.size)
@@ -188,6 +171,8 @@ class Custody:
             self._count(held, bytes_)
         for row in held.rows.values():
             self._outbox_of(row.destination).grew(row, bytes_)
+            if row.sheddable:
+                self._readers_bytes += bytes_
 
     def end(self, row: Row, ready: Ready) -> None:
         """This destination has it, or never will."""
@@ -202,10 +187,32 @@ class Custody:
             if header.kind is Kind.ACTION:
                 key = held.message.id, held.direction
                 ready.persist.append(SeenAction(*key, seen_until_ms(header, held.received_at_ms), header.origin))
-            del self._held[(held.message.id, held.direction)]
-            if len(self._deadlines) > 2 * len(self._held) + _DEADLINES_SPARE:
-                self._deadlines = [entry for entry in self._deadlines if entry[2] in self._held]
-                heapq.heapify(self._deadlines)
+            self._let_go(held)
+
+    def put_to_sleep(self, held: Held, ready: Ready) -> None:
+        """All that it waits for are readers, and none of them soon: from here on it is on disk only."""
+        header, destinations = held.message.header, tuple(held.rows)
+        queue = queue_of(held.lane, header.kind)
+        for row in list(held.rows.values()):
+            self._remove(row)
+            self.readers_asleep.add(row.destination, queue, held.size)
+        ready.persist.append(Sleep(held.message.id, held.direction, queue, held.size, destinations))
+        self._let_go(held)
+
+    def _let_go(self, held: Held) -> None:
+        del self._held[(held.message.id, held.direction)]
+        if len(self._deadlines) > 2 * len(self._held) + _DEADLINES_SPARE:
+            self._deadlines = [entry for entry in self._deadlines if entry[2] in self._held]
+            heapq.heapify(self._deadlines)
+
+    @property
+    def readers_bytes(self) -> int:
+        """What waits for readers, awake or asleep, once for each."""
+        return self._readers_bytes + self.readers_asleep.bytes
+
+    def waiting_bytes(self, outbox: Outbox) -> int:
+        """What waits for one of them."""
+        return outbox.bytes + self.readers_asleep.bytes_of(outbox.destination)
 
     def overdue(self, now_ms: int) -> list[Held]:
         """Messages whose time is probably up, each offered once; `later` puts one back."""
