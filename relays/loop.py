@@ -201,6 +201,7 @@ class RelayLoop:
                 self._take_back(woken, now_ms)
             if due := self.core.sleeping.due():
                 self._take_back(self._spool.wake_reader(*due), now_ms)
+                self._apply(self.core.woken(now_ms), now_ms)
             ready = self._turn(ended, now_ms)
             now_ms = self._clock.now_ms()
             ready.merge(self.core.step(Tick(), now_ms))

@@ -59,28 +59,20 @@ class ApproveGrant:
     to: str
 
 
-class Full(IntEnum):
-    """What becomes of a message for a reader whose share is full."""
-
-    SHED = 0  # its own oldest goes
-    WAIT = 1  # its relay takes no more of what it reads
-
-
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """How much a relay keeps for a reader, how long one that is away is waited for, and what happens beyond."""
+    """How much a relay keeps for a reader, and how long one that is away is waited for."""
 
     bytes: int = POINT_QUOTA_BYTES
     ms: int = SESSION_KEEP_MS_MAX
-    full: Full = Full.SHED
 
     def covers(self, other: Keep) -> bool:
         """Whether the other asks for no more."""
-        return other.bytes <= self.bytes and other.ms <= self.ms and other.full <= self.full
+        return other.bytes <= self.bytes and other.ms <= self.ms
 
     def with_(self, other: Keep) -> Keep:
         """What covers both."""
-        return Keep(max(self.bytes, other.bytes), max(self.ms, other.ms), max(self.full, other.full))
+        return Keep(max(self.bytes, other.bytes), max(self.ms, other.ms))
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +198,7 @@ def encode_grants(grants: Grants) -> list[Any]:
         [[g.action, g.to, int(g.severity_max), g.scope] for g in grants.request],
         list(grants.execute),
         [[g.class_, g.to] for g in grants.approve],
-        *([] if grants.keep is None else [[grants.keep.bytes, grants.keep.ms, int(grants.keep.full)]]),
+        *([] if grants.keep is None else [[grants.keep.bytes, grants.keep.ms]]),
     ]
 
 
@@ -265,11 +257,10 @@ def decode_grants(f: Any) -> Grants:
 
 
 def _keep(f: Any) -> Keep:
-    bytes_, ms, full = f[:3]
+    bytes_, ms = f[:2]
     if not KEEP_BYTES_MIN <= _int(bytes_) <= KEEP_BYTES_MAX or not 0 < _int(ms) <= SESSION_KEEP_MS_MAX:
         raise ValueError
-    # A way to be full that comes later is none that this version could keep to.
-    return Keep(bytes_, ms, Full.WAIT if _int(full) == Full.WAIT else Full.SHED)
+    return Keep(bytes_, ms)
 
 
 def _tags(f: Any) -> tuple[tuple[str, str], ...]:

@@ -18,7 +18,8 @@ from fabric.protocol.limits import POINT_QUOTA_BYTES, READERS_BYTES, SESSION_GRA
 from fabric.protocol.links import UPLINK
 from fabric.protocol.outbox import Held, Outbox, Row
 from fabric.protocol.ready import KeepGap, Op, Put, Ready
-from fabric.protocol.sessions import NOWHERE, is_point
+from fabric.protocol.sessions import NOWHERE, is_point, node_of
+from fabric.protocol.sleeping import AWAKE_BYTES
 from fabric.protocol.verify import Verified
 from fabric.protocol.wire import Direction, Item
 
@@ -124,13 +125,44 @@ class Holding(Below):
         others_bytes = sum(custody.waiting_bytes(other) for other in others if other is not None)
         return own_bytes + others_bytes > keep.bytes or custody.readers_bytes + more_bytes > self.readers_bytes_max
 
+    def woken(self, now_ms: int) -> Ready:
+        """Some of what slept is awake: of readers that had too much it ends."""
+        ready = Ready()
+        for destination in self.sleeping.over():
+            outbox = self.outboxes.get(destination)
+            oldest = outbox.least() if outbox is not None else None
+            if outbox is not None and oldest is not None:
+                rows = outbox.rows()
+                self._shed(outbox, rows[-1], now_ms, ready)
+        return ready
+
     def _shed(self, outbox: Outbox, last: Row, now_ms: int, ready: Ready) -> None:
         while self.is_full(outbox) and not last.done:
             row = outbox.least() or last
+            if self.sleeping.hides_older(row) and not self.is_full(outbox, -AWAKE_BYTES):
+                self.sleeping.has_too_much(outbox.destination)  # that wakes first, and goes
+                return
             lost = self.sessions.lose(outbox.destination, row.held.message.header.records)
             if lost:
                 ready.persist.append(KeepGap(outbox.destination, lost))
             self.on_settled(row, Reject(Code.SUBSCRIBER_SLOW), now_ms, ready)
+
+    def readers(self) -> dict[str, dict[str, int | bool]]:
+        """By name, for whom much waits here: more than a quarter of what it may keep, or while it is away."""
+        found: dict[str, dict[str, int | bool]] = {}
+        for destination, outbox in self.outboxes.items():
+            bytes_ = self.custody.waiting_bytes(outbox) if is_point(destination) else 0
+            share_bytes = self.sessions.keep(destination).bytes
+            away = self.sessions.is_away(destination)
+            if not bytes_ or not (away or bytes_ > share_bytes // 4):
+                continue
+            reader = found.setdefault(
+                node_of(destination), {"bytes": 0, "share_bytes": share_bytes, "asleep": 0, "away": True}
+            )
+            reader["bytes"] += bytes_
+            reader["asleep"] += self.custody.readers_asleep.rows_of(destination)
+            reader["away"] = reader["away"] and away
+        return found
 
     # -- how rows end -----------------------------------------------------------------------------------
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from fabric.protocol.credentials import Full
 from fabric.protocol.errors import Code
 from fabric.protocol.limits import READERS_BYTES
 from relays.topology.model import (
@@ -165,8 +164,7 @@ def _keep(table: KeepTable | None, otherwise: Keep) -> Keep | None:
     """What a table leaves out is as it would be without it: in a point as its role has it."""
     if table is None:
         return None
-    full = Full[table.full.upper()] if "full" in table.model_fields_set else otherwise.full
-    return Keep(table.bytes_ or otherwise.bytes, table.for_ or otherwise.ms, full)
+    return Keep(table.bytes_ or otherwise.bytes, table.for_ or otherwise.ms)
 
 
 def _point(name: str, table: PointTable, organisation: str, role: RoleSpec) -> PointSpec:

@@ -77,6 +77,26 @@ def test_a_gap_is_marked(house: House, tmp_path):
     assert got == list(range(TOO_MANY - len(got), TOO_MANY)), "the oldest went"
 
 
+def test_more_is_kept_where_its_point_says_so_and_it_sleeps_on_disk(house: House, tmp_path):
+    """What another reader would have lost a part of; over a kill -9 of its relay, which it finds in a moment again."""
+    topic, outbox = "detections.durable.kept", tmp_path / "reader"
+    command = ("subscribe", topic, "--as", "keeper-m", "--outbox", str(outbox), "--json")
+    first = house.start(*command)
+    first.wait_line('"subscribed"')
+    first.stop(signal.SIGINT)
+    with house.point("sensor-m") as sensor:
+        waiting = [sensor.publish_later(topic, {"n": n, "x": noise(n)}, label="green") for n in range(TOO_MANY)]
+        for future in waiting:
+            future.result(60)
+    reader = wait_for(lambda: house.state("mid").get("readers", {}).get("keeper-m"), "what waits for it")
+    assert reader["away"] and reader["bytes"] > 16 * 2**20 and reader["share_bytes"] == 64 * 2**20
+    assert reader["asleep"] > TOO_MANY // 4
+    house.wait_restarted("mid", house.kill_relay("mid"))
+    done = house.cli(*command, "--count", str(TOO_MANY), "--timeout", "40s", timeout_s=60).expect(0)
+    assert sorted(line["content"]["n"] for line in done.lines) == list(range(TOO_MANY))
+    house.assert_logs_clean()
+
+
 def test_forgotten_it_waits_for_nothing(house: House, tmp_path):
     topic, outbox = "detections.durable.forget", tmp_path / "reader"
     assert read(house, topic, outbox, 1, "1s") == []
