@@ -163,6 +163,18 @@ def test_what_runs_out_while_it_sleeps_ends_as_expired(talk):
     assert talk.core.counters["ended:expired"] == 30 and talk.core.custody.readers_bytes == 0
 
 
+def test_what_a_relay_has_for_its_readers_is_all_that_they_get_beyond_what_everybody_has(talk, monkeypatch):
+    monkeypatch.setattr("fabric.protocol.holding.POINT_QUOTA_BYTES", 3_000)
+    talk.core.readers_bytes_max = 12_000
+    for member in (ANNA, BOB):
+        talk.lose(talk.come(member))
+        talk.publish(range(0 if member is ANNA else 100, 60 if member is ANNA else 160))
+        talk.wait(1_000)
+    waiting = [talk.core.custody.waiting_bytes(talk.core.outboxes[destination(m)]) for m in (ANNA, BOB)]
+    assert sum(waiting) <= 12_000 and min(waiting) > 2_000 and talk.core.counters["ended:subscriber_slow"] > 0
+    assert {name: r["away"] for name, r in talk.core.readers().items()} == {"anna": True, "bob": True}
+
+
 @settings(deadline=None, max_examples=30)
 @given(st.lists(st.sampled_from(["publish", "come", "lose", "read", "restart"]), max_size=14))
 def test_whatever_happens_it_is_never_more_than_it_may_keep_and_what_comes_comes_once(tmp_path_factory, deeds):
