@@ -8,9 +8,11 @@ from fabric.edge.spool import Spool
 from fabric.edge.spool.sleepers import Sleepers
 from fabric.protocol.attachments import sign_attachment
 from fabric.protocol.credentials import Grants, Keep, NodeKind
+from fabric.protocol.envelope import Kind
 from fabric.protocol.ready import Tick
 from fabric.protocol.relay import Relay
 from fabric.protocol.sessions import Sessions, point_session
+from fabric.protocol.tlp import Label
 from fabric.protocol.verify import RootCache, Verified, open_envelope
 from fabric.protocol.wire import Ack, Intro, Role, Routes
 from tests.conversation import Conversation
@@ -21,6 +23,8 @@ HQ = AUTHORITY.issue("hq", NodeKind.RELAY)
 ZEEK = AUTHORITY.issue("zeek-1", grants=EVERYTHING)
 READS = Grants(subscribe=("detections.>",), keep=Keep(2**26))
 ANNA, BOB = (AUTHORITY.issue(name, grants=READS) for name in ("anna", "bob"))
+CARL = AUTHORITY.issue("carl", grants=EVERYTHING)
+PLANT = AUTHORITY.issue("plant", NodeKind.RELAY)
 DAY = 86_400_000
 AWAKE = 4
 
@@ -59,8 +63,9 @@ class Driven(Conversation):
     def come(self, member, keep_ms=DAY):
         link = self.connect(member, Role.POINT, session=session(member))
         self.epoch += 1
+        patterns = ("detections.>",) if member is not CARL else ("detections.>", "intel.>")
         raw = sign_attachment(
-            member.credential, member.signer, session(member), "hq", self.epoch, False, ("detections.>",), keep_ms
+            member.credential, member.signer, session(member), "hq", self.epoch, False, patterns, keep_ms
         )
         self.say(link, Intro([member.credential.raw]))
         self.say(link, Routes(1, True, [raw], []))
@@ -69,9 +74,9 @@ class Driven(Conversation):
     def asleep(self, member):
         return self.spool.readers_asleep.rows_of(destination(member))
 
-    def publish(self, numbers):
+    def publish(self, numbers, **fields):
         sensor = self.connect(ZEEK, Role.POINT, session=b"z" * 16)
-        sent = [verified(ZEEK, sequence=n, issued_at_ms=self.now_ms, ttl_ms=DAY) for n in numbers]
+        sent = [verified(ZEEK, sequence=n, issued_at_ms=self.now_ms, ttl_ms=DAY, **fields) for n in numbers]
         for message in sent:
             self.send(sensor, message)
         self.lose(sensor)
@@ -161,6 +166,29 @@ def test_what_runs_out_while_it_sleeps_ends_as_expired(talk):
     talk.now_ms += DAY + 60_000
     talk.wait(20_000)
     assert talk.core.counters["ended:expired"] == 30 and talk.core.custody.readers_bytes == 0
+
+
+def test_a_new_credential_counts_as_soon_as_its_node_says_where_it_is(talk):
+    link = talk.come(ANNA)
+    renewed = AUTHORITY.issue("anna", grants=Grants(subscribe=("detections.>",), keep=Keep(2**22)), serial=2)
+    raw = sign_attachment(renewed.credential, ANNA.signer, session(ANNA), "hq", 9, False, ("detections.>",), DAY)
+    talk.say(link, Intro([renewed.credential.raw]))
+    talk.say(link, Routes(2, False, [raw], []))
+    assert talk.core.sessions.keep(destination(ANNA)) == Keep(2**22)
+
+
+def test_intel_that_sleeps_follows_a_reader_who_moved_and_events_wait_for_it(talk):
+    talk.lose(talk.come(CARL))
+    events = talk.publish(range(12))
+    talk.publish(range(12, 42), kind=Kind.INTEL, topic="intel.ipv4", label=Label.CLEAR)
+    assert talk.asleep(CARL) == 42 - AWAKE
+    plant = talk.connect(PLANT, Role.CHILD, session=b"p" * 16)
+    talk.place(plant, PLANT, "hq", session=b"p" * 16)
+    talk.attach(plant, CARL, "plant", "detections.>", "intel.>", session=session(CARL), epoch=talk.epoch + 1)
+    talk.wait(10_000)
+    followed = talk.read(plant, 60)
+    assert len(set(followed)) == 30 and not set(followed) & set(events), "what is not answered comes again"
+    assert talk.asleep(CARL) == 12 - AWAKE
 
 
 def test_what_a_relay_has_for_its_readers_is_all_that_they_get_beyond_what_everybody_has(talk, monkeypatch):
