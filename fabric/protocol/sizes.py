@@ -20,11 +20,9 @@ def parse_size(text: str) -> int:
 
 
 def format_size(bytes_: int) -> str:
-    """In the largest unit that says it exactly, so that `parse_size` reads the same; else about, in the largest."""
-    for unit, unit_bytes in _UNITS:
-        if bytes_ >= unit_bytes and bytes_ % unit_bytes == 0 and bytes_ < 1024 * unit_bytes:
-            return f"{bytes_ // unit_bytes}{unit}"
+    """In the largest unit, about where it is no whole number of it."""
     for unit, unit_bytes in _UNITS:
         if bytes_ >= unit_bytes:
-            return f"{bytes_ / unit_bytes:.1f}{unit}"
+            count = bytes_ / unit_bytes
+            return f"{count:.0f}{unit}" if bytes_ % unit_bytes == 0 else f"{count:.1f}{unit}"
     return f"{bytes_} bytes"

@@ -8,11 +8,9 @@ from fabric.protocol.errors import FabricError
 from fabric.protocol.sizes import format_size, parse_size
 
 
-@given(st.integers(1, 999_999), st.sampled_from(["KB", "MB", "GB", "TB"]))
+@given(st.integers(1, 1_023), st.sampled_from(["KB", "MB", "GB", "TB"]))
 def test_what_is_written_is_read_as_the_same(count, unit):
-    bytes_ = parse_size(f"{count}{unit}")
-    if count % 1_024:
-        assert parse_size(format_size(bytes_)) == bytes_ or "." in format_size(bytes_)
+    assert format_size(parse_size(f"{count}{unit}")) == f"{count}{unit}"
 
 
 @pytest.mark.parametrize("text", ["", "2", "GB", "2 GB", "2gb", "-2GB", "2.5GB", "2GiB", "٢GB", "2GB\n", "1234567MB"])
@@ -23,4 +21,4 @@ def test_what_is_none_is_refused(text):
 
 def test_in_the_largest_unit_that_says_it():
     sizes = (1, 2**20, 2**31, 3 * 2**40, 2**30 + 2**29)
-    assert [format_size(n) for n in sizes] == ["1 bytes", "1MB", "2GB", "3TB", "1536MB"]
+    assert [format_size(n) for n in sizes] == ["1 bytes", "1MB", "2GB", "3TB", "1.5GB"]

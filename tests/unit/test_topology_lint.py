@@ -489,7 +489,7 @@ def test_readers_may_keep_more_than_their_relay_has(tmp_path: Path) -> None:
     )
     (found,) = [p for p in linted(tmp_path, text) if p.code is Code.SUBSCRIBER_SLOW]
     assert (found.key, found.severity) == ("relays.hq", "warning")
-    assert "may keep 1200MB together and it has 1GB for them: a-2 600MB, a-1 600MB" in found.cause
+    assert "may keep 1.2GB together and it has 1GB for them: a-2 600MB, a-1 600MB" in found.cause
     assert 'readers = "2GB"' in found.write
     enough = text.replace('listen = "127.0.0.1:7700"', 'listen = "127.0.0.1:7700", readers = "2GB"')
     assert [p for p in linted(tmp_path, enough) if p.code is Code.SUBSCRIBER_SLOW] == []
