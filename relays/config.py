@@ -9,7 +9,11 @@ from dataclasses import dataclass
 
 from fabric.edge.identity import Dial, Identity, dial_in
 from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.limits import READERS_BYTES
 from fabric.protocol.wire import Role
+
+# Under this name an identity says it, where it is not the default.
+READERS = "readers_bytes"
 
 
 @dataclass(frozen=True)
@@ -18,6 +22,7 @@ class RelayConfig:
     parent: str  # the preferred one; empty: the root
     parents: tuple[str, ...]  # the preferred one, then its backups in order
     dials: tuple[tuple[Role, Dial], ...]  # what we say we are to the peer, and the peer
+    readers_bytes: int = READERS_BYTES  # what it has for all that its readers may keep
 
 
 def relay_config(identity: Identity) -> RelayConfig:
@@ -30,6 +35,9 @@ def relay_config(identity: Identity) -> RelayConfig:
         parents = extra.get("parents", preferred)  # an older identity has only the one
         if parents[:1] != preferred:
             raise ValueError("parents")
-        return RelayConfig(str(extra["listen"]), parent, tuple(map(str, parents)), (*upwards, *children))
+        return RelayConfig(
+            str(extra["listen"]), parent, tuple(map(str, parents)), (*upwards, *children),
+            int(extra.get(READERS, READERS_BYTES)),
+        )
     except (KeyError, TypeError, ValueError) as error:
         raise FabricError(Code.BAD_IDENTITY, f"{identity.folder} is not a relay's") from error

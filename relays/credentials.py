@@ -47,7 +47,10 @@ def _issuing(may: Issuing) -> dict[str, Any]:
 
 def _grants(grants: Grants) -> dict[str, Any]:
     names = ("publish", "subscribe", "request", "execute", "approve")
-    return {name: given for name, given in zip(names, encode_grants(grants), strict=True) if given}
+    shown: dict[str, Any] = {name: given for name, given in zip(names, encode_grants(grants), strict=False) if given}
+    if grants.keep is not None:
+        shown["keep"] = {"bytes": grants.keep.bytes, "for_ms": grants.keep.ms}
+    return shown
 
 
 def needs_renewal(credential: Credential, now_ms: int) -> bool:

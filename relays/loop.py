@@ -114,6 +114,8 @@ class RelayLoop:
         self._take_back(self._spool.load(now_ms), now_ms)
         self.core.custody.asleep = self._spool.asleep
         self._spool.asleep.are_of(self.core.credentials.voucher_of)
+        self.core.readers_sleep(self._spool.readers_asleep, AWAKE_MAX, now_ms)
+        self.core.readers_bytes_max = self._config.readers_bytes
         self._upkeep = Upkeep(self._log, self.core.count)
         self._watching = Watching(self.core, identity, self._folder, self._apply, self._log)
         self._context = zmq.Context()
@@ -198,6 +200,9 @@ class RelayLoop:
             self.core.wall_ahead_ms = self._clock.wall_ahead_ms()
             if woken := self._spool.wake():
                 self._take_back(woken, now_ms)
+            if due := self.core.sleeping.due():
+                self._take_back(self._spool.wake_reader(*due), now_ms)
+                self._apply(self.core.woken(now_ms), now_ms)
             ready = self._turn(ended, now_ms)
             now_ms = self._clock.now_ms()
             ready.merge(self.core.step(Tick(), now_ms))

@@ -37,6 +37,8 @@ def snapshot(
         if link.peer is not None and link.peer.issuers and link.peer_role != Role.PARENT:
             vouched[link.peer.id] = link.peer.issuers[0]
     queue = list(core.custody.asleep.rows)
+    for reader, lane in [(reader, lane) for reader in core.custody.readers_asleep for lane in Lane]:
+        queue[lane] += core.custody.readers_asleep.rows_in_lane(reader, lane)
     for outbox in core.outboxes.values():
         queue = [a + b for a, b in zip(queue, outbox.counts(), strict=True)]
     return {
@@ -58,6 +60,7 @@ def snapshot(
         "queue": {lane.name.lower(): queue[lane] for lane in Lane},
         "held": len(core.custody) + sum(core.custody.asleep.rows),
         "intake_open": core.custody.intake_open,
+        "readers": core.readers(),
         "routes": len(core.routes),
         "revocations": core.trust.revocations.version,
         "revocations_until_ms": core.trust.revocations.not_after_ms,

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
@@ -57,6 +58,11 @@ class Handling:
         """Want no more. The thread ends, unawaited, when the function returns from the message that it has."""
         self._messages.close_later()
 
+    def join(self, timeout_s: float | None) -> None:
+        """Until it has ended, unless it is its own function that asks."""
+        if self.thread is not threading.current_thread():
+            self.thread.join(timeout_s)
+
 
 class ControlPoint:
     """See `fabric.edge.point.ControlPoint`; the arguments are the same."""
@@ -81,6 +87,7 @@ class ControlPoint:
             self._loop, self._handlers, lambda handler, action: handler(action), self._log, at_once(actions_at_once)
         )
         self._leaving = Leaving(self._loop, self._executing, self._log)
+        self._handlings: list[Handling] = []  # that run, and some that ended
 
     def __enter__(self) -> ControlPoint:
         self.connect()
@@ -119,8 +126,18 @@ class ControlPoint:
         `with` is this; with an exception it waits for nothing, and the number stands in the log.
         """
         bound_s = to_seconds(timeout_s, "a timeout_s")
+        began_s = time.monotonic()
+
+        def left_s() -> float | None:
+            return None if bound_s is None else max(0.0, bound_s - time.monotonic() + began_s)
+
         try:
-            lost = self._leaving.leave(bound_s)
+            # Functions at work return, and how far they came is kept, while there is a connection to say it to.
+            for handling in self._handlings:
+                handling.close()
+            for handling in self._handlings if self._loop.runs else ():
+                handling.join(left_s())
+            lost = self._leaving.leave(left_s())
         except BaseException:  # Ctrl-C while it waited
             self._leave_at_once()
             raise
@@ -227,14 +244,16 @@ class ControlPoint:
         """Nothing waits for this durable subscription any more."""
         self._loop.attaching.forget(pattern)
 
-    def on_message(self, pattern: str, handler: Callable[[Message], None]) -> Handling:
+    def on_message(
+        self, pattern: str, handler: Callable[[Message], None], *, durable: bool = False
+    ) -> Handling:
         """Call a function for each message, on a thread of its own; acknowledged after it returned.
 
         A message at which the function raises is logged, by id and error type, and counts as handled: it would raise
-        again. The calls end with the connection, or when what is returned is closed.
+        again. `durable` as in `subscribe`. The calls end with the connection, or when what is returned is closed.
         """
         to_handler(handler)
-        messages = self.subscribe(pattern)
+        messages = self.subscribe(pattern, durable=durable)
 
         def consume() -> None:
             with suppress(FabricError), messages:
@@ -244,7 +263,9 @@ class ControlPoint:
                     except Exception as error:  # noqa: BLE001 - one message must not silence all that follow
                         self._log.error("on_message raised", id=message.id, **place_of(error))
 
-        return Handling(messages, threading.Thread(target=consume, name=f"fabric {pattern}", daemon=True))
+        handling = Handling(messages, threading.Thread(target=consume, name=f"fabric {pattern}", daemon=True))
+        self._handlings = [*(h for h in self._handlings if h.thread.is_alive()), handling]
+        return handling
 
     def wait_ready(self) -> None:
         """Until the relay has what this control point takes by now: its subscriptions, and whether it executes."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -130,7 +131,7 @@ class ControlPoint:
         self._wait_for_relay = wait_for_relay
         self._handlers = Handlers(self.identity.credential.grants.execute, self._loop.denied)
         self._waiters = ThreadPoolExecutor(_WAITERS, f"fabric {self.identity.id} publish")
-        self._tasks: dict[asyncio.Task[None], None] = {}
+        self._tasks: dict[asyncio.Task[None], AsyncMessages] = {}  # of `on_message`
         self._awaited: dict[Future[Any], None] = {}  # of async handlers at work
         self._log = edge_log(self.identity.id)
         self._executing = Executing(self._loop, self._handlers, self._call, self._log, at_once(actions_at_once))
@@ -175,13 +176,23 @@ class ControlPoint:
         `async with` is this; with an exception it waits for nothing, and the number stands in the log.
         """
         bound_s = to_seconds(timeout_s, "a timeout_s")
+        began_s = time.monotonic()
         try:
-            lost = await self._leave(bound_s)
+            await self._finish_reading(bound_s)
+            lost = await self._leave(None if bound_s is None else max(0.0, bound_s - time.monotonic() + began_s))
         except BaseException:  # it was cancelled while it waited
             await self._leave_at_once()
             raise
         if lost:
             raise self._leaving.not_held(lost)
+
+    async def _finish_reading(self, timeout_s: float | None) -> None:
+        """Functions at work return, and how far they came is kept, while there is a connection to say it to."""
+        reading = {task for task in self._tasks if task is not asyncio.current_task()}
+        for task in reading:
+            self._tasks[task].close_later()
+        if reading and self._loop.runs:
+            await asyncio.wait(reading, timeout=timeout_s)
 
     async def _leave(self, timeout_s: float | None) -> int:
         try:
@@ -343,17 +354,20 @@ class ControlPoint:
         """Nothing waits for this durable subscription any more."""
         self._loop.attaching.forget(pattern)
 
-    def on_message(self, pattern: str, handler: Callable[[Message], Awaitable[None] | None]) -> asyncio.Task[None]:
+    def on_message(
+        self, pattern: str, handler: Callable[[Message], Awaitable[None] | None], *, durable: bool = False
+    ) -> asyncio.Task[None]:
         """Call a function, plain or async, for each message; it is acknowledged after the function returned.
 
         A message at which the function raises is logged, by id and error type, and counts as handled: it would raise
-        again.
+        again. `durable` as in `subscribe`: so does a message of kind "gap" reach the function.
         """
 
         to_handler(handler)
+        messages = self.subscribe(pattern, durable=durable)
 
         async def consume() -> None:
-            async with self.subscribe(pattern) as messages:
+            async with messages:
                 async for message in messages:
                     try:
                         returned = handler(message)
@@ -363,8 +377,12 @@ class ControlPoint:
                         self._log.error("on_message raised", id=message.id, **place_of(error))
 
         task = asyncio.ensure_future(consume())
-        self._tasks[task] = None
-        task.add_done_callback(lambda t: self._tasks.pop(t, None))
+        self._tasks[task] = messages
+
+        def over(ended: asyncio.Task[None]) -> None:
+            self._tasks.pop(ended, None)
+
+        task.add_done_callback(over)
         return task
 
     async def wait_ready(self) -> None:

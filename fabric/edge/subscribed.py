@@ -151,6 +151,10 @@ class AsyncMessages(Subscribed, AsyncIterator[Message]):
         self._end(taken=True)
         self._waiting.put_nowait(None)  # for a task that waits for the next one
 
+    def close_later(self) -> None:
+        """Want no more, when whoever reads comes for the next record."""
+        self._waiting.put_nowait(None)
+
     async def __aenter__(self) -> AsyncMessages:
         return self
 

@@ -7,6 +7,7 @@ time; a relay that drains serves on until everybody has gone who can. A subclass
 from __future__ import annotations
 
 from fabric.protocol.announce import settled
+from fabric.protocol.asleep import ReadersAsleep
 from fabric.protocol.attachments import Attachment, open_attachment
 from fabric.protocol.custody import Custody
 from fabric.protocol.errors import Code, Reject
@@ -15,9 +16,10 @@ from fabric.protocol.link import Link
 from fabric.protocol.links import UPLINK
 from fabric.protocol.outbox import Outbox
 from fabric.protocol.placing import Placing
-from fabric.protocol.ready import Drain, Event, KeepGap, KeepSession, Op, Ready
+from fabric.protocol.ready import Drain, EndAsleep, Event, KeepGap, KeepSession, Op, Ready
 from fabric.protocol.sessions import Sessions, child_relay, is_point, node_of, point_session, session_of
 from fabric.protocol.severity import Lane
+from fabric.protocol.sleeping import Sleeping
 from fabric.protocol.wire import Bye, Role
 
 # A control point acknowledges after its handler returned, so its silence means work, not loss.
@@ -31,6 +33,7 @@ class Below(Placing):
         super().set_up()
         self.custody = Custody(self._outbox)
         self.sessions = Sessions()
+        self.sleeping = Sleeping(self.custody, self.outboxes.get, self.sessions.is_durable)
         self._told_to_go: dict[int, None] = {}  # links whose peers know that this relay drains
 
     @property
@@ -65,6 +68,7 @@ class Below(Placing):
     def on_open(self, link: Link, now_ms: int, ready: Ready) -> None:
         if link.peer_role == Role.POINT:
             self.sessions.came(link.destination)
+            self.sleeping.stays(link.destination)
         if link.peer_role == Role.PARENT:
             self.announce_to(link, now_ms, ready)
 
@@ -87,7 +91,7 @@ class Below(Placing):
         self.keep(attachment.credential, ready)
         ready.persist.append(KeepSession(link.destination, attachment.raw))
         if link.peer_role == Role.POINT:
-            self.sessions.attached(link.destination, attachment.keep_ms)
+            self.sessions.attached(link.destination, attachment.keep_ms, attachment.credential.grants.kept)
             self._end_surplus(link.destination, now_ms, ready)
 
     def _end_surplus(self, destination: str, now_ms: int, ready: Ready) -> None:
@@ -127,7 +131,8 @@ class Below(Placing):
     def _is_handed_over(self, link: Link) -> bool:
         """Whether all that was held for a peer that moves is with it, and nobody above sends more."""
         uplink = self.by_destination.get(UPLINK)
-        return self.outboxes[link.destination].empty and (uplink is None or settled(uplink))
+        asleep = self.custody.readers_asleep.rows_of(link.destination)
+        return self.outboxes[link.destination].empty and not asleep and (uplink is None or settled(uplink))
 
     def forget_session(
         self, destination: str, now_ms: int, ready: Ready, code: Code = Code.SUBSCRIBER_GONE
@@ -143,6 +148,10 @@ class Below(Placing):
             self._withdraw(known.key, known.epoch, known.node)
         ready.persist += [KeepSession(destination, b""), KeepGap(destination, 0)]
         self.on_session_end(destination, code, now_ms, ready)
+        asleep = self.sleeping.forget(destination)
+        if asleep:
+            self.count("ended", code.reason, asleep)
+            ready.persist.append(EndAsleep(destination))
         self.outboxes.pop(destination, None)
 
     # -- who is revoked ---------------------------------------------------------------------------------
@@ -199,6 +208,16 @@ class Below(Placing):
 
     # -- after a restart --------------------------------------------------------------------------------
 
+    def readers_sleep(self, asleep: ReadersAsleep, awake_rows: int, now_ms: int) -> None:
+        """The driver lets sleep what waits for readers, beyond so many rows, and wakes what `sleeping` says.
+
+        `asleep`: what of it slept when it began.
+        """
+        self.custody.readers_asleep = asleep
+        self.sleeping.awake_rows = awake_rows
+        for destination in asleep:
+            self.sessions.left(destination, now_ms, restored=True)
+
     def on_restore(self, op: Op, now_ms: int) -> None:
         if not isinstance(op, KeepSession):
             return
@@ -214,5 +233,5 @@ class Below(Placing):
         self.routes.put(attachment)
         self._outbox(op.destination)
         if is_point(op.destination):
-            self.sessions.attached(op.destination, attachment.keep_ms)
+            self.sessions.attached(op.destination, attachment.keep_ms, attachment.credential.grants.kept)
             self.sessions.left(op.destination, now_ms, restored=True)

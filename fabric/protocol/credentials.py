@@ -15,7 +15,16 @@ from typing import Any
 from fabric.protocol import signing
 from fabric.protocol.codec import pack
 from fabric.protocol.errors import Code, Reject
-from fabric.protocol.limits import GRANTS_MAX, ID_BYTES, NAME_BYTES_MAX, TAGS_MAX
+from fabric.protocol.limits import (
+    GRANTS_MAX,
+    ID_BYTES,
+    KEEP_BYTES_MAX,
+    KEEP_BYTES_MIN,
+    NAME_BYTES_MAX,
+    POINT_QUOTA_BYTES,
+    SESSION_KEEP_MS_MAX,
+    TAGS_MAX,
+)
 from fabric.protocol.severity import Severity, severity_from_wire
 from fabric.protocol.tlp import Label, label_from_wire
 
@@ -51,14 +60,35 @@ class ApproveGrant:
 
 
 @dataclass(frozen=True, slots=True)
+class Keep:
+    """How much a relay keeps for a reader, and how long one that is away is waited for."""
+
+    bytes: int = POINT_QUOTA_BYTES
+    ms: int = SESSION_KEEP_MS_MAX
+
+    def covers(self, other: Keep) -> bool:
+        """Whether the other asks for no more."""
+        return other.bytes <= self.bytes and other.ms <= self.ms
+
+    def with_(self, other: Keep) -> Keep:
+        """What covers both."""
+        return Keep(max(self.bytes, other.bytes), max(self.ms, other.ms))
+
+
+@dataclass(frozen=True, slots=True)
 class Grants:
-    """Everything is denied that is not in here."""
+    """Everything is denied that is not in here. Who says nothing of what is kept has what `Keep()` says."""
 
     publish: tuple[PublishGrant, ...] = ()
     subscribe: tuple[str, ...] = ()
     request: tuple[RequestGrant, ...] = ()
     execute: tuple[str, ...] = ()
     approve: tuple[ApproveGrant, ...] = ()
+    keep: Keep | None = None
+
+    @property
+    def kept(self) -> Keep:
+        return self.keep or Keep()
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +203,7 @@ def encode_grants(grants: Grants) -> list[Any]:
         [[g.action, g.to, int(g.severity_max), g.scope] for g in grants.request],
         list(grants.execute),
         [[g.class_, g.to] for g in grants.approve],
+        *([] if grants.keep is None else [[grants.keep.bytes, grants.keep.ms]]),
     ]
 
 
@@ -217,7 +248,7 @@ def _from_fields(f: Any, raw: bytes, issuers: tuple[str, ...]) -> Credential:
 
 def decode_grants(f: Any) -> Grants:
     """Raises TypeError, ValueError or LookupError for what is none."""
-    publish, subscribe, request, execute, approve = f[:5]
+    publish, subscribe, request, execute, approve, *more = f
     if any(len(grants) > GRANTS_MAX for grants in f):
         raise ValueError
     return Grants(
@@ -226,7 +257,15 @@ def decode_grants(f: Any) -> Grants:
         request=tuple(RequestGrant(_str(g[0]), _str(g[1]), severity_from_wire(g[2]), _str(g[3])) for g in request),
         execute=_strs(execute),
         approve=tuple(ApproveGrant(_str(g[0]), _str(g[1])) for g in approve),
+        keep=_keep(more[0]) if more else None,
     )
+
+
+def _keep(f: Any) -> Keep:
+    bytes_, ms = f[:2]
+    if not KEEP_BYTES_MIN <= _int(bytes_) <= KEEP_BYTES_MAX or not 0 < _int(ms) <= SESSION_KEEP_MS_MAX:
+        raise ValueError
+    return Keep(bytes_, ms)
 
 
 def _tags(f: Any) -> tuple[tuple[str, str], ...]:

@@ -10,14 +10,14 @@ has quotas of its own and counts in no lane.
 from __future__ import annotations
 
 import heapq
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
+from fabric.protocol.asleep import Asleep, ReadersAsleep, queue_of
 from fabric.protocol.dedup import Dedup, seen_until_ms
 from fabric.protocol.envelope import Header, Kind
 from fabric.protocol.limits import LANE_QUOTA_BYTES
 from fabric.protocol.outbox import Held, Outbox, Row
-from fabric.protocol.ready import Done, Put, Ready, Replace, Seen, SeenAction
+from fabric.protocol.ready import Done, Put, Ready, Replace, Seen, SeenAction, Sleep
 from fabric.protocol.sessions import CHILD, is_point, node_of
 from fabric.protocol.severity import Lane
 from fabric.protocol.shares import ISSUER_SHARE, LARGE_SHARE, Holdings, beyond_share
@@ -26,61 +26,10 @@ from fabric.protocol.wire import Direction
 
 # Deadlines of what ended are let go when most are like this, and there are enough to be worth the work.
 _DEADLINES_SPARE = 32
-# Copies that were offered to what sleeps. A sender repeats within seconds; of what is forgotten the row is read again.
-OFFERED_MAX = 4_096
 
 HeldKey = tuple[bytes, Direction]
 Destinations = Sequence[tuple[str, tuple[str, ...]]]  # (destination, the targets for it)
 Moved = Sequence[tuple[str, int]]  # (destination, how often its targets had to be followed)
-
-
-class Asleep:
-    """What of a backlog its driver has on disk, and will restore when its turn comes (SPEC 10)."""
-
-    def __init__(self) -> None:
-        self.rows = [0] * len(Lane)
-        self.bytes = [0] * len(Lane)
-        # Of the origins only that is known without reading the rows: one whose credential was renewed since counts as
-        # another.
-        self.signer_bytes: Holdings[tuple[Lane, bytes]] = Holdings()
-        self.voucher_bytes: Holdings[tuple[Lane, str]] = Holdings()
-        self._voucher_of: dict[bytes, str] = {}
-        self._offered: OrderedDict[HeldKey, int] = OrderedDict()  # which parts, a bit each
-
-    def are_of(self, voucher_of: Callable[[bytes], str]) -> None:
-        """Who vouches for the signers, asked once, of those that sleep now."""
-        self._voucher_of = {signer: voucher_of(signer) for _, signer in self.signer_bytes}
-        self.voucher_bytes.clear()
-        for (lane, signer), bytes_ in self.signer_bytes.items():
-            self._count_voucher(lane, signer, bytes_)
-
-    def _count_voucher(self, lane: Lane, signer: bytes, bytes_: int) -> None:
-        if voucher := self._voucher_of.get(signer, ""):
-            self.voucher_bytes.add((lane, voucher), bytes_)
-
-    def offer(self, copy: Verified, direction: Direction) -> bool:
-        """Whether this copy may have parts that the row which sleeps lacks: for its driver to look, and once only."""
-        key, known = (copy.id, direction), self._offered.get((copy.id, direction), 0)
-        parts = known | sum(1 << n for n, part in enumerate(copy.envelope.parts) if part is not None)
-        self._offered[key] = parts
-        self._offered.move_to_end(key)
-        if len(self._offered) > OFFERED_MAX:
-            self._offered.popitem(last=False)
-        return parts != known
-
-    def add(self, lane: Lane, signer: bytes, bytes_: int) -> None:
-        self.rows[lane] += 1
-        self.grew(lane, signer, bytes_)
-
-    def grew(self, lane: Lane, signer: bytes, bytes_: int) -> None:
-        """A row became longer where it sleeps."""
-        self.bytes[lane] += bytes_
-        self.signer_bytes.add((lane, signer), bytes_)
-        self._count_voucher(lane, signer, bytes_)
-
-    def remove(self, lane: Lane, signer: bytes, bytes_: int) -> None:
-        self.rows[lane] -= 1
-        self.grew(lane, signer, -bytes_)
 
 
 class Custody:
@@ -95,6 +44,8 @@ class Custody:
         self._voucher_bytes: Holdings[tuple[Lane, str]] = Holdings()
         self.intake_open = True  # the driver closes it when its disk is nearly full
         self.asleep = Asleep()  # the driver's, where it lets a backlog sleep
+        self.readers_asleep = ReadersAsleep()  # the same of what waits for readers
+        self._readers_bytes = 0  # of all rows for readers that are awake
         self.dedup = Dedup()
 
     def __len__(self) -> int:
@@ -149,7 +100,9 @@ class Custody:
         # To a control point it is a delivery like any other: it knows by the message what it had.
         row = Row(held, destination, targets, moved=0 if is_point(destination) else moved)
         held.rows[row.destination] = row
-        if not row.sheddable:
+        if row.sheddable:
+            self._readers_bytes += held.size
+        else:
             held.transit_rows += 1
             if held.transit_rows == 1:
                 self._count(held, held.size)
@@ -160,7 +113,9 @@ class Custody:
         held = row.held
         del held.rows[row.destination]
         self._outbox_of(row.destination).end(row)
-        if not row.sheddable:
+        if row.sheddable:
+            self._readers_bytes -= held.size
+        else:
             held.transit_rows -= 1
             if held.transit_rows == 0:
                 self._count(held, -held.size)
@@ -234,6 +189,8 @@ class Custody:
             self._count(held, bytes_)
         for row in held.rows.values():
             self._outbox_of(row.destination).grew(row, bytes_)
+            if row.sheddable:
+                self._readers_bytes += bytes_
 
     def end(self, row: Row, ready: Ready) -> None:
         """This destination has it, or never will."""
@@ -248,10 +205,32 @@ class Custody:
             if header.kind is Kind.ACTION:
                 key = held.message.id, held.direction
                 ready.persist.append(SeenAction(*key, seen_until_ms(header, held.received_at_ms), header.origin))
-            del self._held[(held.message.id, held.direction)]
-            if len(self._deadlines) > 2 * len(self._held) + _DEADLINES_SPARE:
-                self._deadlines = [entry for entry in self._deadlines if entry[2] in self._held]
-                heapq.heapify(self._deadlines)
+            self._let_go(held)
+
+    def put_to_sleep(self, held: Held, ready: Ready) -> None:
+        """All that it waits for are readers, and none of them soon: from here on it is on disk only."""
+        header, destinations = held.message.header, tuple(held.rows)
+        queue = queue_of(held.lane, header.kind)
+        for row in list(held.rows.values()):
+            self._remove(row)
+            self.readers_asleep.add(row.destination, queue, held.size)
+        ready.persist.append(Sleep(held.message.id, held.direction, queue, held.size, destinations))
+        self._let_go(held)
+
+    def _let_go(self, held: Held) -> None:
+        del self._held[(held.message.id, held.direction)]
+        if len(self._deadlines) > 2 * len(self._held) + _DEADLINES_SPARE:
+            self._deadlines = [entry for entry in self._deadlines if entry[2] in self._held]
+            heapq.heapify(self._deadlines)
+
+    @property
+    def readers_bytes(self) -> int:
+        """What waits for readers, awake or asleep, once for each."""
+        return self._readers_bytes + self.readers_asleep.bytes
+
+    def waiting_bytes(self, outbox: Outbox) -> int:
+        """What waits for one of them."""
+        return outbox.bytes + self.readers_asleep.bytes_of(outbox.destination)
 
     def overdue(self, now_ms: int) -> list[Held]:
         """Messages whose time is probably up, each offered once; `later` puts one back."""

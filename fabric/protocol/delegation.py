@@ -85,6 +85,7 @@ def _grants_in(held: Grants, grants: Grants) -> bool:
             any(mine.class_ == given.class_ and narrows(given.to, mine.to) for mine in held.approve)
             for given in grants.approve
         )
+        and held.kept.covers(grants.kept)
     )
 
 

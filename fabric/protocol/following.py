@@ -145,6 +145,8 @@ class Following(Commands):
         if now_ms >= self._find_at_ms:
             self._find_at_ms = now_ms + _FIND_MS
             self._find_again()
+        for destination in self.sleeping.parted():
+            self.on_gone(destination, now_ms, ready)
         finds, self._finds = self._finds, {}
         if finds:
             self._follow_all(self._homing_rows(UPLINK, NOWHERE), list(finds.values()), now_ms, ready)
@@ -176,6 +178,7 @@ class Following(Commands):
                 self._follow(row, concerned, now_ms, ready)
 
     def on_gone(self, destination: str, now_ms: int, ready: Ready) -> None:
+        self.sleeping.parts(destination)
         node, outbox = node_of(destination), self.outboxes.get(destination)
         for row in outbox.rows() if outbox is not None else []:
             kind = row.held.message.header.kind

@@ -14,11 +14,12 @@ from fabric.protocol.dedup import seen_until_ms
 from fabric.protocol.envelope import Kind
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.lifetime import remaining_ms
-from fabric.protocol.limits import POINT_QUOTA_BYTES, SESSION_GRACE_MS
+from fabric.protocol.limits import POINT_QUOTA_BYTES, READERS_BYTES, SESSION_GRACE_MS
 from fabric.protocol.links import UPLINK
 from fabric.protocol.outbox import Held, Outbox, Row
 from fabric.protocol.ready import KeepGap, Op, Put, Ready
-from fabric.protocol.sessions import NOWHERE, is_point
+from fabric.protocol.sessions import NOWHERE, is_point, node_of
+from fabric.protocol.sleeping import AWAKE_BYTES
 from fabric.protocol.verify import Verified
 from fabric.protocol.wire import Direction, Item
 
@@ -28,6 +29,7 @@ class Holding(Below):
         super().set_up()
         # Messages for whoever moved away, on their way up, or where that ends -> since when.
         self._homing: dict[HeldKey, int] = {}
+        self.readers_bytes_max = READERS_BYTES  # what this relay has for all its readers; its driver may know better
 
     def on_timers(self, now_ms: int, ready: Ready) -> None:
         super().on_timers(now_ms, ready)
@@ -82,6 +84,7 @@ class Holding(Below):
         self.custody.put(held, destinations, ready, [(way, moved) for way, _ in destinations] if moved else ())
         self._note_homing(held, now_ms)
         self.shed_readers(held, now_ms, ready)
+        self.sleeping.look(held, ready)
 
     def _readdress(
         self, held: Held, rows: list[Row], ways: Destinations, now_ms: int, ready: Ready, *, moved: int = 1
@@ -108,13 +111,58 @@ class Holding(Below):
             if row.sheddable:
                 self._shed(self._outbox(row.destination), row, now_ms, ready)
 
+    def is_full(self, outbox: Outbox, more_bytes: int = 0) -> bool:
+        """Whether a reader has all that its credential gives it, and all sessions of its node have; or its relay has.
+
+        What everybody has (SPEC 7.5) each session has, whatever the others do.
+        """
+        destination, custody = outbox.destination, self.custody
+        keep = self.sessions.keep(destination)
+        own_bytes = custody.waiting_bytes(outbox) + more_bytes
+        if own_bytes <= min(keep.bytes, POINT_QUOTA_BYTES):
+            return False
+        others = (self.outboxes.get(other) for other in self.sessions.siblings(destination))
+        others_bytes = sum(custody.waiting_bytes(other) for other in others if other is not None)
+        return own_bytes + others_bytes > keep.bytes or custody.readers_bytes + more_bytes > self.readers_bytes_max
+
+    def woken(self, now_ms: int) -> Ready:
+        """Some of what slept is awake: of readers that had too much it ends."""
+        ready = Ready()
+        for destination in self.sleeping.over():
+            outbox = self.outboxes.get(destination)
+            oldest = outbox.least() if outbox is not None else None
+            if outbox is not None and oldest is not None:
+                rows = outbox.rows()
+                self._shed(outbox, rows[-1], now_ms, ready)
+        return ready
+
     def _shed(self, outbox: Outbox, last: Row, now_ms: int, ready: Ready) -> None:
-        while outbox.bytes > POINT_QUOTA_BYTES and not last.done:
+        while self.is_full(outbox) and not last.done:
             row = outbox.least() or last
+            if self.sleeping.hides_older(row) and not self.is_full(outbox, -AWAKE_BYTES):
+                self.sleeping.has_too_much(outbox.destination)  # that wakes first, and goes
+                return
             lost = self.sessions.lose(outbox.destination, row.held.message.header.records)
             if lost:
                 ready.persist.append(KeepGap(outbox.destination, lost))
             self.on_settled(row, Reject(Code.SUBSCRIBER_SLOW), now_ms, ready)
+
+    def readers(self) -> dict[str, dict[str, int | bool]]:
+        """By name, for whom much waits here: more than a quarter of what it may keep, or while it is away."""
+        found: dict[str, dict[str, int | bool]] = {}
+        for destination, outbox in self.outboxes.items():
+            bytes_ = self.custody.waiting_bytes(outbox) if is_point(destination) else 0
+            share_bytes = self.sessions.keep(destination).bytes
+            away = self.sessions.is_away(destination)
+            if not bytes_ or not (away or bytes_ > share_bytes // 4):
+                continue
+            reader = found.setdefault(
+                node_of(destination), {"bytes": 0, "share_bytes": share_bytes, "asleep": 0, "away": True}
+            )
+            reader["bytes"] += bytes_
+            reader["asleep"] += self.custody.readers_asleep.rows_of(destination)
+            reader["away"] = reader["away"] and away
+        return found
 
     # -- how rows end -----------------------------------------------------------------------------------
 

@@ -111,8 +111,14 @@ TTL_MAX_MS: Final = {
 LANE_WINDOW_BYTES: Final = 524_288
 # What one lane may hold on disk at a relay before intake is refused with BUSY.
 LANE_QUOTA_BYTES: Final = 67_108_864
-# What may wait for one control point: a slow reader loses its own oldest before it can fill a lane for everybody.
+# What may wait for one control point whose credential says nothing else: a slow reader loses its own oldest before it
+# can fill a lane for everybody.
 POINT_QUOTA_BYTES: Final = 16_777_216
+# What a credential may say instead: room for some of the largest messages at least, and no more than a disk has.
+KEEP_BYTES_MIN: Final = 1_048_576
+KEEP_BYTES_MAX: Final = 2**44
+# What a relay has for its readers together beyond that, unless its own settings say more.
+READERS_BYTES: Final = 2**30
 # Actions are remembered until nobody would take them any more, an hour and a little at most, and never forgotten
 # before: these many, of which one requester alone may have four fifths. At its rate that is what it can ask for in that
 # time.

@@ -355,6 +355,10 @@ class Outbox:
     def rows(self) -> list[Row]:
         return [*self._in_flight.values(), *(row for lane in self._lanes for row in lane)]
 
+    def queued(self, lane: Lane) -> int:
+        """Rows that wait, without those in flight."""
+        return len(self._lanes[lane])
+
     def queued_bytes(self, lane: Lane) -> int:
         return self._lanes[lane].bytes
 

@@ -234,9 +234,28 @@ class KeepDispatch(NamedTuple):
     way: str = ""
 
 
+class Sleep(NamedTuple):
+    """A message that waits for readers only is to be known by its row from here on: it is not in memory any more.
+
+    `queue` is the one of each reader in which it sleeps (`asleep.queue_of`).
+    """
+
+    id: bytes
+    direction: Direction
+    queue: int
+    bytes: int
+    destinations: tuple[str, ...]
+
+
+class EndAsleep(NamedTuple):
+    """Nothing that sleeps for this reader is wanted any more."""
+
+    destination: str
+
+
 Op = (
     Put | Done | Seen | Replace | KeepCredential | KeepLists | KeepSession | KeepDispatch | KeepGap | KeepNotice
-    | KeepPosition | KeepOwner | KeepDirectory | SeenAction
+    | KeepPosition | KeepOwner | KeepDirectory | SeenAction | Sleep | EndAsleep
 )
 
 
@@ -245,9 +264,11 @@ def may_wait(op: Op) -> bool:
 
     The end of a row that climbed, and what is counted with it: if both are forgotten, the message is sent again and
     known as a repeat, or ends again. What descends is not among these: an action must not be offered twice because a
-    disk was slow.
+    disk was slow. That a row sleeps changes nothing on disk.
     """
-    return (isinstance(op, Done) and op.direction is Direction.UP) or (isinstance(op, KeepNotice) and op.body != b"")
+    if isinstance(op, Done):
+        return op.direction is Direction.UP
+    return isinstance(op, Sleep) or (isinstance(op, KeepNotice) and op.body != b"")
 
 
 class Delivery(NamedTuple):

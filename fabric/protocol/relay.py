@@ -256,6 +256,7 @@ class Relay(Revoking):
             self._note_homing(row.held, now_ms)
         if refused is None:
             self.counters["acknowledged"] += 1
+            self.sleeping.look(row.held, ready)
             return
         header = row.held.message.header
         self.count("ended", refused.code.reason)

@@ -8,6 +8,7 @@ answers questions.
 
 from __future__ import annotations
 
+from fabric.protocol.credentials import Keep
 from fabric.protocol.limits import (
     DURABLE_SESSIONS_MAX,
     SESSION_GRACE_MS,
@@ -18,6 +19,7 @@ from fabric.protocol.limits import (
 CHILD = "relay:"
 # Of what the root holds for somebody who is nowhere at the moment.
 NOWHERE = "?"
+_DEFAULT = Keep()
 
 
 def point_session(node: str, session: bytes) -> str:
@@ -51,12 +53,15 @@ class Sessions:
         self._away: dict[str, int] = {}  # destination -> since
         self._away_of: dict[str, dict[str, None]] = {}  # node -> its own of those
         self._restored: dict[str, None] = {}  # away because this relay was: they come back together
+        self._keep: dict[str, Keep] = {}  # what the credential of each says
         self._keep_ms: dict[str, int] = {}  # of durable ones
         self._durable_of: dict[str, dict[str, None]] = {}  # node -> its own of those
         self._lost: dict[str, int] = {}  # destination -> records that its quota had no room for
 
-    def attached(self, destination: str, keep_ms: int) -> None:
-        """What its attachment says now; 0 is not durable."""
+    def attached(self, destination: str, keep_ms: int, keep: Keep = _DEFAULT) -> None:
+        """What its attachment says now, and its credential; 0 is not durable."""
+        self._keep[destination] = keep
+        keep_ms = min(keep_ms, keep.ms)
         self._keep_ms.pop(destination, None)
         self._discard(self._durable_of, destination)
         if keep_ms:
@@ -85,6 +90,18 @@ class Sessions:
 
     def is_durable(self, destination: str) -> bool:
         return destination in self._keep_ms
+
+    def keep(self, destination: str) -> Keep:
+        return self._keep.get(destination, _DEFAULT)
+
+    def is_away(self, destination: str) -> bool:
+        return destination in self._away
+
+    def siblings(self, destination: str) -> list[str]:
+        """The other sessions of its node that are here or away."""
+        node = node_of(destination)
+        every = dict.fromkeys([*self._open.get(node, ()), *self._away_of.get(node, ())])
+        return [other for other in every if other != destination]
 
     def overdue(self, now_ms: int) -> list[str]:
         """Whose time to come back is over."""
@@ -122,8 +139,9 @@ class Sessions:
         self._not_away(destination)
         self._discard(self._open, destination)
         self._discard(self._durable_of, destination)
-        for known in (self._keep_ms, self._lost):
-            known.pop(destination, None)
+        self._keep.pop(destination, None)
+        self._keep_ms.pop(destination, None)
+        self._lost.pop(destination, None)
 
     # -- inside -------------------------------------------------------------------------------------------
 

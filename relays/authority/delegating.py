@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from fabric.protocol.credentials import (
     Credential,
     Grants,
     Issuing,
+    Keep,
     NodeKind,
     encode_grants,
     name_ok,
@@ -113,10 +115,12 @@ def _issuing(topology: Topology, wanted: Delegation) -> Issuing:
 
 
 def _together(grants: Sequence[Grants]) -> Grants:
-    return Grants(*(
-        tuple(dict.fromkeys(grant for each in grants for grant in getattr(each, name)))
+    keep = reduce(Keep.with_, (each.kept for each in grants)) if any(each.keep for each in grants) else None
+    every: dict[str, Any] = {
+        name: tuple(dict.fromkeys(grant for each in grants for grant in getattr(each, name)))
         for name in ("publish", "subscribe", "request", "execute", "approve")
-    ))
+    }
+    return Grants(**every, keep=keep)
 
 
 def _dial(topology: Topology, relay: str, home: Path | None) -> Dial:

@@ -25,9 +25,11 @@ from fabric.edge.identity import (
     save_identity,
 )
 from fabric.protocol.credentials import NodeKind
+from fabric.protocol.limits import READERS_BYTES
 from relays.authority.directories import keep_directory
 from relays.authority.keeping import Authority
 from relays.authority.minting import Keys, claim, keys_of, mint
+from relays.config import READERS
 from relays.pins import write_pins
 from relays.topology.model import PointSpec, RelaySpec, Topology
 from relays.wall import signing_ms
@@ -185,7 +187,7 @@ def point_claim(topology: Topology, point: PointSpec, relay: RelaySpec) -> dict[
         "clearance": point.clearance,
         "segment": relay.segment,
         "tags": tuple(sorted({**point.tags, "role": point.role}.items())),
-        "grants": topology.roles[point.role].grants,
+        "grants": topology.grants_of(point.id),
     }
 
 
@@ -197,6 +199,7 @@ def _relay_extra(topology: Topology, relay: RelaySpec, publics: Mapping[str, byt
         "parent": relay.parent or "",
         "parents": list(_parents(relay)),
         "children": [dial_out(_dial(child, publics)) for child in dialled],
+        **({READERS: relay.readers_bytes} if relay.readers_bytes != READERS_BYTES else {}),
     }
 
 

@@ -14,6 +14,7 @@ from fabric.edge.home import fabric_folder, fabric_home, fabrics
 from fabric.files import append_private, make_private
 from fabric.protocol.errors import Code, FabricError
 from fabric.protocol.lifetime import format_duration, parse_duration
+from fabric.protocol.sizes import format_size
 from relays import topology as topologies
 from relays.authority import (
     init_authority,
@@ -278,7 +279,7 @@ def _table(fabric: str, states: list[_State]) -> Table:
         table.row(
             state["relay"], Cell(state["state"], style), state.get("clearance", ""), _parent_of(state), queue,
             str(state["pid"] or ""), _named(state, "children"), _named(state, "points"),
-            "; ".join(filter(None, [state.get("why"), _faults(faults)])), drops,
+            "; ".join(filter(None, [state.get("why"), _faults(faults), _kept(state)])), drops,
         )
     return table
 
@@ -286,6 +287,16 @@ def _table(fabric: str, states: list[_State]) -> Table:
 def _faults(count: int) -> str:
     """Those of the relay's own program, each of which ended a link."""
     return f"{Code.INTERNAL.label} {count} faults: see its log" if count else ""
+
+
+def _kept(state: _State) -> str:
+    """For whom much waits, the most first."""
+    readers = sorted(state.get("readers", {}).items(), key=lambda item: -int(item[1]["bytes"]))
+    words = [
+        f"{id_} {format_size(int(kept['bytes']))} of {format_size(int(kept['share_bytes']))}"
+        for id_, kept in readers[:_NAMED_MAX]
+    ]
+    return f"keeps for {', '.join(words)}" if words else ""
 
 
 def _parent_of(state: _State) -> str:

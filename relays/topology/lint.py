@@ -14,6 +14,7 @@ from pathlib import Path
 from fabric.protocol.actions import action_covers, class_of
 from fabric.protocol.errors import Code, Reject
 from fabric.protocol.selectors import parse_selector
+from fabric.protocol.sizes import format_size
 from fabric.protocol.tlp import Audience, Label, may_hold
 from relays.topology.flow import executors, first_refusal, publishes_to, reach
 from relays.topology.loader import check
@@ -302,6 +303,35 @@ def _nearest(topology: Topology) -> Iterator[Problem]:
         )
 
 
+def _kept(topology: Topology) -> Iterator[Problem]:
+    """Relays whose readers may keep more than there is for them: also those for which a relay is a backup."""
+    readers: dict[str, list[tuple[int, str]]] = {relay: [] for relay in topology.relays}
+    for point in topology.points.values():
+        if topology.role_of(point.id).subscribe:
+            for name in dict.fromkeys((point.relay or topology.root.id, *point.backups)):
+                readers[name].append((topology.grants_of(point.id).kept.bytes, point.id))
+    for relay in topology.relays.values():
+        wanted_bytes = sum(bytes_ for bytes_, _ in readers[relay.id])
+        if wanted_bytes <= relay.readers_bytes:
+            continue
+        most = [f"{id_} {format_size(bytes_)}" for bytes_, id_ in sorted(readers[relay.id], reverse=True)]
+        yield _warning(
+            f"relays.{relay.id}",
+            f"the readers of {relay.id} may keep {format_size(wanted_bytes)} together and it has "
+            f"{format_size(relay.readers_bytes)} for them: {_listed(most)}",
+            f'write readers = "{_enough(wanted_bytes)}" if its disk has that much, or keep less',
+            Code.SUBSCRIBER_SLOW,
+        )
+
+
+def _enough(bytes_: int) -> str:
+    """A size that holds these, as it is written."""
+    for unit_bytes in (2**30, 2**20):
+        if bytes_ >= unit_bytes:
+            return format_size(-(-bytes_ // unit_bytes) * unit_bytes)
+    return format_size(2**20)
+
+
 _JUDGES: tuple[Callable[[Topology], Iterator[Problem]], ...] = (
     _asserts,
     _flows,
@@ -312,4 +342,5 @@ _JUDGES: tuple[Callable[[Topology], Iterator[Problem]], ...] = (
     _scopes,
     _approvals,
     _nearest,
+    _kept,
 )

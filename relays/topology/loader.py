@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from fabric.protocol.errors import Code
+from fabric.protocol.limits import READERS_BYTES
 from relays.topology.model import (
     TTL_DEFAULTS_MS,
     ApprovalSpec,
     ApproveGrant,
     AssertSpec,
     Defaults,
+    Keep,
     PointSpec,
     PublishGrant,
     RelaySpec,
@@ -33,7 +35,7 @@ from relays.topology.toml_lines import Lines, explain
 from relays.topology.uses import parse_never
 
 if TYPE_CHECKING:  # pydantic comes with it, and only a file that is read needs it
-    from relays.topology.schema import ApprovalTable, FileTable, PointTable, RelayTable, RoleTable
+    from relays.topology.schema import ApprovalTable, FileTable, KeepTable, PointTable, RelayTable, RoleTable
 
 # A thousand relays with ten points each fit; it is read whole.
 FILE_BYTES_MAX: Final = 4_194_304
@@ -111,13 +113,16 @@ def _build(file: FileTable, path: Path) -> Topology:
     organisation = file.organisation or file.fabric
     given = file.defaults.ttl.model_dump(exclude_none=True)
     approvals = tuple(_approval(table) for table in file.approval)
+    roles = {name: _role(name, table) for name, table in file.roles.items()}
     return Topology(
         fabric=file.fabric,
         organisation=organisation,
         defaults=Defaults(file.defaults.label, {**TTL_DEFAULTS_MS, **given}),
         relays={name: _relay(name, table, organisation) for name, table in file.relays.items()},
-        roles={name: _role(name, table) for name, table in file.roles.items()},
-        points={name: _point(name, table, organisation) for name, table in file.points.items()},
+        roles=roles,
+        points={
+            name: _point(name, table, organisation, roles[table.role]) for name, table in file.points.items()
+        },
         approvals=tuple(a for a in approvals if a.require > 0),
         waivers=tuple(a for a in approvals if a.require == 0),
         asserts=tuple(_assert(table.never) for table in file.assert_),
@@ -139,6 +144,7 @@ def _relay(name: str, table: RelayTable, organisation: str) -> RelaySpec:
         serves=tuple(table.serves),
         organisation=table.organisation or organisation,
         tags=table.tags,
+        readers_bytes=table.readers or READERS_BYTES,
     )
 
 
@@ -150,10 +156,18 @@ def _role(name: str, table: RoleTable) -> RoleSpec:
         request=tuple(RequestGrant(g.action, g.to, g.severity_max, g.scope) for g in table.request),
         execute=tuple(table.execute),
         approve=tuple(ApproveGrant(g.class_, g.to) for g in table.approve),
+        keep=_keep(table.keep, Keep()),
     )
 
 
-def _point(name: str, table: PointTable, organisation: str) -> PointSpec:
+def _keep(table: KeepTable | None, otherwise: Keep) -> Keep | None:
+    """What a table leaves out is as it would be without it: in a point as its role has it."""
+    if table is None:
+        return None
+    return Keep(table.bytes_ or otherwise.bytes, table.for_ or otherwise.ms)
+
+
+def _point(name: str, table: PointTable, organisation: str, role: RoleSpec) -> PointSpec:
     sources: Mapping[str, Any] = table.sources
     return PointSpec(
         id=name,
@@ -167,6 +181,7 @@ def _point(name: str, table: PointTable, organisation: str) -> PointSpec:
         sources={
             key: SourceSpec(key, s.kind, s.topic, s.path, s.format, s.labels) for key, s in sources.items()
         },
+        keep=_keep(table.keep, role.grants.kept),
     )
 
 

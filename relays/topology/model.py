@@ -8,12 +8,12 @@ validator. Order is the file's order everywhere.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from fabric.protocol.credentials import ApproveGrant, Grants, PublishGrant, RequestGrant
-from fabric.protocol.limits import TTL_MAX_MS
+from fabric.protocol.credentials import ApproveGrant, Grants, Keep, PublishGrant, RequestGrant
+from fabric.protocol.limits import READERS_BYTES, TTL_MAX_MS
 from fabric.protocol.tlp import Label
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "ApproveGrant",
     "AssertSpec",
     "Defaults",
+    "Keep",
     "PointSpec",
     "PublishGrant",
     "RelaySpec",
@@ -73,6 +74,7 @@ class RelaySpec:
     serves: tuple[str, ...]
     organisation: str
     tags: Mapping[str, str]
+    readers_bytes: int = READERS_BYTES  # what it has for all that its readers may keep
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +85,12 @@ class RoleSpec:
     request: tuple[RequestGrant, ...] = ()
     execute: tuple[str, ...] = ()
     approve: tuple[ApproveGrant, ...] = ()
+    keep: Keep | None = None
 
     @property
     def grants(self) -> Grants:
         """As they go into the credential."""
-        return Grants(self.publish, self.subscribe, self.request, self.execute, self.approve)
+        return Grants(self.publish, self.subscribe, self.request, self.execute, self.approve, self.keep)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +121,7 @@ class PointSpec:
     tags: Mapping[str, str]
     organisation: str
     sources: Mapping[str, SourceSpec]
+    keep: Keep | None = None  # instead of its role's
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +194,11 @@ class Topology:
 
     def role_of(self, point: str) -> RoleSpec:
         return self.roles[self.points[point].role]
+
+    def grants_of(self, point: str) -> Grants:
+        """As they go into its credential: its role's, with what is kept for it where it says so itself."""
+        grants, keep = self.role_of(point).grants, self.points[point].keep
+        return grants if keep is None else replace(grants, keep=keep)
 
     def attributes(self, point: str) -> Mapping[str, str]:
         """What selectors see of a point (SPEC 9): its tags; over them role, id, segment, organisation."""

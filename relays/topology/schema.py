@@ -27,11 +27,14 @@ from relays.topology.values import (
     RELAYS_MAX,
     ActionPattern,
     Duration,
+    KeptSize,
+    KeptTime,
     LabelText,
     Name,
     Pattern,
     SelectorText,
     SeverityText,
+    Size,
     Tags,
     Topic,
     address,
@@ -71,6 +74,7 @@ class RelayTable(Table):
     serves: Annotated[list[Annotated[str, AfterValidator(network)]], Field(max_length=256)] = []
     organisation: Name | None = None
     tags: Tags = {}
+    readers: Size | None = None
 
 
 class PublishTable(Table):
@@ -91,7 +95,13 @@ class ApproveTable(Table):
     to: SelectorText
 
 
+class KeepTable(Table):
+    bytes_: Annotated[KeptSize | None, Field(alias="bytes")] = None
+    for_: Annotated[KeptTime | None, Field(alias="for")] = None
+
+
 class RoleTable(Table):
+    keep: KeepTable | None = None
     publish: Annotated[
         list[Annotated[PublishTable, BeforeValidator(table_of("topic"))]], Field(max_length=GRANTS_MAX)
     ] = []
@@ -114,6 +124,7 @@ class SourceTable(Table):
 
 
 class PointTable(Table):
+    keep: KeepTable | None = None
     role: str
     clearance: LabelText
     relay: str | None = None
@@ -162,7 +173,9 @@ _TABLES: Final[tuple[tuple[Key, type[Table]], ...]] = (
     (("roles", "?", "publish", "?"), PublishTable),
     (("roles", "?", "request", "?"), RequestTable),
     (("roles", "?", "approve", "?"), ApproveTable),
+    (("roles", "?", "keep"), KeepTable),
     (("points", "?"), PointTable),
+    (("points", "?", "keep"), KeepTable),
     (("points", "?", "sources", "?"), SourceTable),
     (("approval", "?"), ApprovalTable),
     (("approval", "?", "when"), WhenTable),
@@ -213,10 +226,10 @@ def _problem(detail: ErrorDetails, raw: Mapping[str, Any]) -> Problem:
             )
         case "extra_forbidden":
             known = _known_keys(key[:-1])
-            cause, write = (
-                f"there is no key '{name}' here",
-                f"remove it, or use one of {', '.join(known)}{closest(name, known)}",
-            )
+            cause = f"there is no key '{name}' here"
+            write = f"remove it, or use one of {', '.join(known)}{closest(name, known)}"
+            if name == "keep" and key[0] == "relays":
+                write = 'write keep in a role or a point; what a relay has for its readers is readers = "8GB"'
         case "missing":
             missing = str(detail["loc"][-1])
             cause, write = f"'{missing}' is missing", f"write {_EXAMPLES.get(missing, f'{missing} = ...')}"

@@ -16,9 +16,17 @@ from fabric.protocol.actions import check_action_pattern
 from fabric.protocol.credentials import name_ok
 from fabric.protocol.errors import Code, FabricError, Reject
 from fabric.protocol.lifetime import format_duration, parse_duration
-from fabric.protocol.limits import NAME_BYTES_MAX, TAGS_MAX, TTL_MAX_MS
+from fabric.protocol.limits import (
+    KEEP_BYTES_MAX,
+    KEEP_BYTES_MIN,
+    NAME_BYTES_MAX,
+    SESSION_KEEP_MS_MAX,
+    TAGS_MAX,
+    TTL_MAX_MS,
+)
 from fabric.protocol.selectors import parse_selector
 from fabric.protocol.severity import Severity, parse_severity
+from fabric.protocol.sizes import format_size, parse_size
 from fabric.protocol.tlp import Label, parse_label
 from fabric.protocol.topics import advice_on, check_pattern, check_topic
 from relays.topology.addresses import BadAddress, parse_address
@@ -82,6 +90,35 @@ def _duration(value: object) -> int:
         ms = 0
     if ms <= 0:
         raise _wrong(f"{shown(value)} is not a duration", 'write it like "30s", "10m", "24h" or "7d"')
+    return ms
+
+
+def _size(value: object) -> int:
+    try:
+        bytes_ = parse_size(value) if isinstance(value, str) else 0
+    except FabricError:
+        bytes_ = 0
+    if bytes_ <= 0:
+        raise _wrong(f"{shown(value)} is not a size", 'write it like "512MB", "2GB" or "1TB"')
+    if bytes_ > KEEP_BYTES_MAX:
+        raise _wrong(f"{shown(value)} is more than a disk has", f'write at most "{format_size(KEEP_BYTES_MAX)}"')
+    return bytes_
+
+
+def _kept_size(value: object) -> int:
+    bytes_ = _size(value)
+    if bytes_ < KEEP_BYTES_MIN:
+        raise _wrong(
+            f"{shown(value)} has no room for a few large messages", f'write at least "{format_size(KEEP_BYTES_MIN)}"'
+        )
+    return bytes_
+
+
+def _kept_time(value: object) -> int:
+    ms = _duration(value)
+    if ms > SESSION_KEEP_MS_MAX:
+        longest = format_duration(SESSION_KEEP_MS_MAX)
+        raise _wrong(f"{format_duration(ms)} is longer than any event lives", f'write at most "{longest}"')
     return ms
 
 
@@ -174,6 +211,9 @@ Name = Annotated[str, AfterValidator(_name)]
 LabelText = Annotated[Label, BeforeValidator(_label)]
 SeverityText = Annotated[Severity, BeforeValidator(_severity)]
 Duration = Annotated[int, BeforeValidator(_duration)]
+Size = Annotated[int, BeforeValidator(_size)]
+KeptSize = Annotated[int, BeforeValidator(_kept_size)]
+KeptTime = Annotated[int, BeforeValidator(_kept_time)]
 Pattern = Annotated[str, AfterValidator(_refused(check_pattern, '"detections.>" or "intel.ipv4.*"', advice_on))]
 Topic = Annotated[str, AfterValidator(_refused(check_topic, '"detections.zeek.conn"', _topic_advice))]
 ActionPattern = Annotated[str, AfterValidator(_refused(check_action_pattern, '"deny ipv4_net" or "scan *"'))]

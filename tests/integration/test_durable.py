@@ -5,6 +5,7 @@ import base64
 import json
 import random
 import signal
+import threading
 
 import pytest
 
@@ -76,6 +77,26 @@ def test_a_gap_is_marked(house: House, tmp_path):
     assert got == list(range(TOO_MANY - len(got), TOO_MANY)), "the oldest went"
 
 
+def test_more_is_kept_where_its_point_says_so_and_it_sleeps_on_disk(house: House, tmp_path):
+    """What another reader would have lost a part of; over a kill -9 of its relay, which it finds in a moment again."""
+    topic, outbox = "detections.durable.kept", tmp_path / "reader"
+    command = ("subscribe", topic, "--as", "keeper-m", "--outbox", str(outbox), "--json")
+    first = house.start(*command)
+    first.wait_line('"subscribed"')
+    first.stop(signal.SIGINT)
+    with house.point("sensor-m") as sensor:
+        waiting = [sensor.publish_later(topic, {"n": n, "x": noise(n)}, label="green") for n in range(TOO_MANY)]
+        for future in waiting:
+            future.result(60)
+    reader = wait_for(lambda: house.state("mid").get("readers", {}).get("keeper-m"), "what waits for it")
+    assert reader["away"] and reader["bytes"] > 16 * 2**20 and reader["share_bytes"] == 64 * 2**20
+    assert reader["asleep"] > TOO_MANY // 4
+    house.wait_restarted("mid", house.kill_relay("mid"))
+    done = house.cli(*command, "--count", str(TOO_MANY), "--timeout", "40s", timeout_s=60).expect(0)
+    assert sorted(line["content"]["n"] for line in done.lines) == list(range(TOO_MANY))
+    house.assert_logs_clean()
+
+
 def test_forgotten_it_waits_for_nothing(house: House, tmp_path):
     topic, outbox = "detections.durable.forget", tmp_path / "reader"
     assert read(house, topic, outbox, 1, "1s") == []
@@ -110,3 +131,58 @@ def test_the_asyncio_face_is_durable_too(house: House, tmp_path):
     assert asyncio.run(asyncio.wait_for(one(), 40)) == 1
     publish(house, topic, [2])
     assert asyncio.run(asyncio.wait_for(one(), 40)) == 2
+
+
+def test_a_function_gets_what_came_while_it_was_away_once_each(house: House, tmp_path):
+    """The blocking face: closed in the middle of a batch, it goes on behind the record at which it was."""
+    topic, outbox = "detections.durable.function", tmp_path / "reader"
+    got: list[int] = []
+    with house.point("analyst-m", outbox=outbox) as analyst:
+        analyst.on_message(topic, lambda message: got.append(message.content["n"]), durable=True)
+        analyst.wait_ready()
+        publish(house, topic, range(3))
+        wait_for(lambda: len(got) == 3, "what came while it was there")
+    publish(house, topic, range(3, 103))
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(message):
+        got.append(message.content["n"])
+        begun.set()
+        assert go_on.wait(20)
+
+    with house.point("analyst-m", outbox=outbox) as analyst:
+        handling = analyst.on_message(topic, slow, durable=True)
+        assert begun.wait(20)
+        handling.close()
+        go_on.set()  # leaving waits for the function that is at work
+    assert len(got) == 4
+    house.wait_restarted("mid", house.kill_relay("mid"))
+    with house.point("analyst-m", outbox=outbox) as analyst:
+        analyst.on_message(topic, lambda message: got.append(message.content["n"]), durable=True)
+        wait_for(lambda: len(got) >= 103, "the rest")
+    assert got == list(range(103))
+
+
+def test_an_async_function_is_durable_too(house: House, tmp_path):
+    topic = "detections.durable.asyncfunction"
+    got: list[int] = []
+
+    async def one(count: int, numbers) -> None:
+        enough = asyncio.Event()
+
+        async def take(message) -> None:
+            got.append(message.content["n"])
+            await asyncio.sleep(0)
+            if len(got) == count:
+                enough.set()
+
+        async with ControlPoint(house.identity("analyst-m"), outbox=tmp_path / "reader") as analyst:
+            analyst.on_message(topic, take, durable=True)
+            await analyst.wait_ready()
+            await asyncio.to_thread(publish, house, topic, numbers)
+            await asyncio.wait_for(enough.wait(), 20)
+
+    asyncio.run(one(3, range(3)))
+    publish(house, topic, range(3, 8))
+    asyncio.run(one(10, range(8, 10)))
+    assert sorted(got) == list(range(10)), "each once"

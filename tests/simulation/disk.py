@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from fabric.edge.spool.backlog import Backlog
 from fabric.edge.spool.rows import unite_bodies
-from fabric.protocol.custody import Asleep
+from fabric.protocol.asleep import Asleep
 from fabric.protocol.envelope import decode_envelope
 from fabric.protocol.errors import Reject
 from fabric.protocol.links import UPLINK

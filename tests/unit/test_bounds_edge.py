@@ -75,6 +75,7 @@ BOUNDS = {
     "edge/reading.py:Reading._lanes": "what the core has in hand; one delivery a lane is unpacked",
     "edge/reading.py:Reading._current": "one of the lanes",
     "edge/handlers.py:Handlers._handlers": "what the program is written to execute",
+    "edge/blocking.py:ControlPoint._handlings": "SUBSCRIBERS_MAX that run; those that ended go with the next",
     "edge/point.py:ControlPoint._tasks": "actions that are remembered until their ttl, a share for each requester",
     # on its own disk
     "edge/outbox.py:EdgeOutbox._positions": "SOURCES_MAX; TOO_LARGE",
@@ -83,6 +84,9 @@ BOUNDS = {
     "edge/spool/damaged.py:Damaged._named": "NAMED_MAX; the others are counted",
     "edge/spool/statements.py:Statement.rows": "one commit's",
     "edge/spool/numbers.py:Numbers._known": "rows on disk: the lanes' quotas",
+    "edge/spool/sleepers.py:Sleepers._awake": "readers that rows on disk wait for, ten each",
+    "edge/spool/sleepers.py:Sleepers._lines": "readers that rows on disk wait for, ten each",
+    "edge/spool/sleepers.py:Sleepers._unwanted": "rows on disk that slept for who was forgotten",
     "edge/spool/backlog.py:Backlog._awake": "awake_max a lane",
     "edge/spool/backlog.py:Backlog._by_id": "rows on disk that sleep",
     "edge/spool/backlog.py:Backlog._numbers": "rows on disk that sleep",

@@ -8,6 +8,7 @@ from fabric.protocol.credentials import (
     ApproveGrant,
     Credential,
     Grants,
+    Keep,
     NodeKind,
     PublishGrant,
     RequestGrant,
@@ -16,7 +17,7 @@ from fabric.protocol.credentials import (
     name_ok,
 )
 from fabric.protocol.errors import Code, Reject
-from fabric.protocol.limits import CREDENTIAL_BYTES_MAX, GRANTS_MAX, TAGS_MAX
+from fabric.protocol.limits import CREDENTIAL_BYTES_MAX, GRANTS_MAX, SESSION_KEEP_MS_MAX, TAGS_MAX
 from fabric.protocol.severity import Severity
 from fabric.protocol.signing import TYPE_CREDENTIAL, TYPE_ROUTE
 from fabric.protocol.tlp import Label
@@ -91,6 +92,9 @@ def test_a_name_is_never_a_path_or_a_selector(id_):
         (0, 0), (0, "1"), (3, 0), (3, 9), (4, 7), (5, b"short"), (6, bytes(31)), (7, bytes(31)), (9, "acme"),
         (10, [1]), (13, [["k"]]), (13, [["k", 1]]), (14, []), (14, [[], [], [], []]), (14, {}), (15, -1),
         (16, "never"), (17, True), (14, [[["a", 1]], [], [], [], []]), (14, [[{}], [], [], [], []]),
+        (14, [[], [], [], [], [], [2**20]]), (14, [[], [], [], [], [], [2**20 - 1, 1]]),
+        (14, [[], [], [], [], [], [2**20, 0]]), (14, [[], [], [], [], [], [2**20, SESSION_KEEP_MS_MAX + 1]]),
+        (14, [[], [], [], [], [], [2**45, 1]]), (14, [[], [], [], [], [], ["2GB", "7d"]]),
         (13, [["k", "v"]] * (TAGS_MAX + 1)), (14, [[], ["a"] * (GRANTS_MAX + 1), [], [], []]),
     ],
 )
@@ -136,3 +140,9 @@ def test_tags_cannot_hide_who_a_node_is():
 def test_everything_is_denied_that_is_not_granted():
     assert AUTHORITY.issue("nobody").credential.grants == Grants((), (), (), (), ())
     assert isinstance(AUTHORITY.issue("hq", NodeKind.RELAY).credential, Credential)
+
+
+def test_what_is_kept_is_appended_and_who_says_nothing_has_what_everybody_has():
+    kept = AUTHORITY.issue("soar-1", grants=dataclasses.replace(GRANTS, keep=Keep(2**31, 1_000))).credential
+    assert kept.grants.kept == Keep(2**31, 1_000) and MEMBER.credential.grants.kept == Keep()
+    assert read(body_with(14, [[], [], [], [], [], [2**20, 7, "later"]])).grants.kept == Keep(2**20, 7)

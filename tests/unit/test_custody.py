@@ -1,7 +1,8 @@
 from dataclasses import replace
 from types import SimpleNamespace
 
-from fabric.protocol.custody import OFFERED_MAX, Asleep, Custody
+from fabric.protocol.asleep import OFFERED_MAX, Asleep
+from fabric.protocol.custody import Custody
 from fabric.protocol.envelope import Kind
 from fabric.protocol.outbox import Held, Outbox
 from fabric.protocol.ready import Done, Put, Ready, Replace, Seen

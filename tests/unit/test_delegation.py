@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fabric.protocol.credentials import ApproveGrant, Credential, Grants, Issuing, NodeKind, PublishGrant, RequestGrant
+from fabric.protocol.credentials import (
+    ApproveGrant,
+    Credential,
+    Grants,
+    Issuing,
+    Keep,
+    NodeKind,
+    PublishGrant,
+    RequestGrant,
+)
 from fabric.protocol.delegation import check_within
 from fabric.protocol.errors import Code
 from fabric.protocol.severity import Severity
@@ -92,6 +101,7 @@ WIDER = {
         request=(RequestGrant("deny *", "segment=plant-1", Severity.LOW, ""),))}),
     "more to execute": ("grants", {"grants": Grants(execute=("deny *",))}),
     "another class": ("grants", {"grants": Grants(approve=(ApproveGrant("remediate", "segment=plant-1"),))}),
+    "more kept": ("grants", {"grants": Grants(keep=Keep(2**25))}),
     "more to approve": ("grants", {"grants": Grants(approve=(ApproveGrant("contain", "all"),))}),
 }
 
@@ -157,3 +167,12 @@ def test_what_is_within_admits_no_name_that_the_wider_one_does_not(wide, narrow,
 
 def test_a_credential_says_nothing_of_issuing_unless_it_may():
     assert isinstance(MEMBER, Credential) and MEMBER.issuing is None
+
+
+@pytest.mark.parametrize(("held", "given", "fits"), [
+    (None, None, True), (None, Keep(2**20, 1), True), (None, Keep(2**25), False), (Keep(2**30), Keep(2**30), True),
+    (Keep(2**30), None, True), (Keep(2**20), None, False), (Keep(2**30, 1_000), Keep(2**20, 1_001), False),
+])
+def test_who_says_nothing_of_what_is_kept_has_what_everybody_has(held, given, fits):
+    issuer = replace(ISSUER, issuing=replace(MAY, grants=replace(GRANTS, keep=held)))
+    assert (check_within(issuer, replace(MEMBER, grants=Grants(keep=given))) is None) == fits

@@ -3,7 +3,7 @@
 import pytest
 
 from fabric.protocol.attachments import sign_attachment
-from fabric.protocol.credentials import Grants, NodeKind, PublishGrant
+from fabric.protocol.credentials import Grants, Keep, NodeKind, PublishGrant
 from fabric.protocol.envelope import Kind
 from fabric.protocol.errors import Code
 from fabric.protocol.limits import (
@@ -15,6 +15,7 @@ from fabric.protocol.limits import (
 from fabric.protocol.ready import Done, KeepSession, LinkUp, Put, Replace, Seen, Submit
 from fabric.protocol.relay import Relay
 from fabric.protocol.revocations import issue_revocations
+from fabric.protocol.sessions import Sessions
 from fabric.protocol.severity import Lane, Severity
 from fabric.protocol.tlp import Label
 from fabric.protocol.wire import (
@@ -428,7 +429,7 @@ def test_what_waits_for_a_subscriber_that_does_not_come_back_is_counted_as_lost(
 
 
 def test_a_reader_that_does_not_keep_up_loses_its_own_oldest_and_stops_nobody(talk, monkeypatch):
-    monkeypatch.setattr("fabric.protocol.holding.POINT_QUOTA_BYTES", 4_000)
+    monkeypatch.setattr(Sessions, "keep", lambda *_: Keep(4_000))
     up = talk.dial(PARENT, Role.CHILD)
     sensor = talk.connect(ZEEK, Role.POINT)
     reader = talk.connect(ANALYST, Role.POINT)

@@ -1,5 +1,6 @@
 """Who is away, for how long it is waited for, and what it is to be told."""
 
+from fabric.protocol.credentials import Keep
 from fabric.protocol.limits import DURABLE_SESSIONS_MAX, SESSION_GRACE_MS
 from fabric.protocol.sessions import Sessions, is_point, node_of, point_session
 from tests.support import T0
@@ -61,3 +62,21 @@ def test_what_a_durable_one_lost_is_counted_until_it_is_told():
     sessions.restore_lost(ONE, 5)
     sessions.forget(ONE)
     assert sessions.gaps() == [] and not sessions.is_durable(ONE)
+
+
+def test_how_long_one_is_waited_for_is_no_more_than_its_credential_says_and_a_new_one_counts_at_once():
+    sessions = Sessions()
+    sessions.attached(ONE, DAY, Keep(2**30, 1_000))
+    sessions.left(ONE, T0)
+    assert sessions.keep(ONE) == Keep(2**30, 1_000) and sessions.keep(TWO) == Keep()
+    assert sessions.overdue(T0 + 1_001) == [ONE]
+    sessions.attached(ONE, DAY, Keep(2**30, 2_000))
+    assert sessions.overdue(T0 + 1_001) == [] and sessions.overdue(T0 + 2_001) == [ONE]
+
+
+def test_the_other_sessions_of_a_node_are_those_that_are_here_or_away():
+    sessions = Sessions()
+    sessions.came(ONE)
+    sessions.left(TWO, T0)
+    sessions.left(point_session("other", b"3" * 16), T0)
+    assert sessions.siblings(ONE) == [TWO] and sessions.siblings(TWO) == [ONE]

@@ -475,3 +475,21 @@ def test_what_patterns_can_carry() -> None:
     assert all(carries(pattern, kind) for pattern in (">", "*.x") for kind in ("intel", "event"))
     assert actions_overlap("deny *", "* ipv4_net") and actions_overlap("*", "scan device")
     assert not actions_overlap("deny *", "allow ipv4_net")
+
+
+def test_readers_may_keep_more_than_their_relay_has(tmp_path: Path) -> None:
+    """Also at a backup; who reads nothing keeps nothing."""
+    text = RELAYS + ROLES.replace(
+        'analyst = { subscribe = ["detections.>"] }',
+        'analyst = { subscribe = ["detections.>"], keep = { bytes = "600MB" } }',
+    ) + points(
+        'a-1 = { relay = "hq", role = "analyst", clearance = "amber" }',
+        'a-2 = { relay = "office", role = "analyst", clearance = "amber", backups = ["hq"] }',
+        's-1 = { relay = "office", role = "sensor", clearance = "amber" }',
+    )
+    (found,) = [p for p in linted(tmp_path, text) if p.code is Code.SUBSCRIBER_SLOW]
+    assert (found.key, found.severity) == ("relays.hq", "warning")
+    assert "may keep 1.2GB together and it has 1GB for them: a-2 600MB, a-1 600MB" in found.cause
+    assert 'readers = "2GB"' in found.write
+    enough = text.replace('listen = "127.0.0.1:7700"', 'listen = "127.0.0.1:7700", readers = "2GB"')
+    assert [p for p in linted(tmp_path, enough) if p.code is Code.SUBSCRIBER_SLOW] == []

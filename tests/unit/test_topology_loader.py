@@ -9,12 +9,14 @@ from random import Random
 
 import pytest
 
+from fabric.protocol.credentials import Keep
 from fabric.protocol.errors import Code
 from fabric.protocol.severity import Severity
 from fabric.protocol.tlp import Label
 from relays.topology import Problem, Topology, TopologyErrors, lint, load
 
 SHIPPED = Path(__file__).parents[2] / "topologies"
+DAY_MS = 86_400_000
 
 GOOD = """
 fabric = "acme"
@@ -889,3 +891,68 @@ def test_a_damaged_file_is_refused_and_never_a_traceback(tmp_path: Path) -> None
             damaged[random.randrange(len(damaged))] = random.choice("{}[]\"'=,.\n #a1")
         path.write_text("".join(damaged))
         assert all("\n" not in str(problem) for problem in lint(path))
+
+
+# what is kept for readers
+
+READERS = """
+fabric = "acme"
+[relays]
+hq = {{ clearance = "red", listen = "127.0.0.1:7700"{relay} }}
+[roles]
+analyst = {{ subscribe = ["detections.>"]{role} }}
+[points]
+a-1 = {{ relay = "hq", role = "analyst", clearance = "amber"{point} }}
+"""
+
+
+def readers(role: str = "", point: str = "", relay: str = "") -> str:
+    return READERS.format(**{
+        name: f", {text}" if text else "" for name, text in (("role", role), ("point", point), ("relay", relay))
+    })
+
+
+@pytest.mark.parametrize(
+    ("role", "point", "kept"),
+    [
+        ("", "", None),
+        ('keep = { bytes = "2GB", for = "3d" }', "", Keep(2**31, 3 * DAY_MS)),
+        ('keep = { bytes = "2GB" }', "", Keep(2**31, 7 * DAY_MS)),
+        ('keep = { for = "12h" }', "", Keep(2**24, DAY_MS // 2)),
+        ('keep = { bytes = "2GB", for = "3d" }', 'keep = { bytes = "64MB" }', Keep(2**26, 3 * DAY_MS)),
+        ("", 'keep = { for = "1d" }', Keep(2**24, DAY_MS)),
+    ],
+)
+def test_a_role_says_what_is_kept_and_a_point_instead_of_it(
+    tmp_path: Path, role: str, point: str, kept: Keep | None
+) -> None:
+    topology = read(tmp_path, readers(role, point))
+    assert topology.grants_of("a-1").keep == kept
+    assert topology.grants_of("a-1").subscribe == ("detections.>",)
+    assert topology.relays["hq"].readers_bytes == 2**30
+
+
+def test_a_relay_says_what_it_has_for_them(tmp_path: Path) -> None:
+    assert read(tmp_path, readers(relay='readers = "8GB"')).relays["hq"].readers_bytes == 2**33
+
+
+@pytest.mark.parametrize(
+    ("where", "text", "key", "said"),
+    [
+        ("role", 'keep = { bytes = "2 gigs" }', "roles.analyst.keep.bytes", 'write it like "512MB", "2GB"'),
+        ("role", "keep = { bytes = 2000000000 }", "roles.analyst.keep.bytes", 'write it like "512MB", "2GB"'),
+        ("role", 'keep = { bytes = "0GB" }', "roles.analyst.keep.bytes", "is not a size"),
+        ("role", 'keep = { bytes = "100KB" }', "roles.analyst.keep.bytes", 'write at least "1MB"'),
+        ("role", 'keep = { bytes = "99TB" }', "roles.analyst.keep.bytes", 'write at most "16TB"'),
+        ("point", 'keep = { for = "a week" }', "points.a-1.keep.for", "is not a duration"),
+        ("point", 'keep = { for = "0s" }', "points.a-1.keep.for", "is not a duration"),
+        ("point", 'keep = { for = "30d" }', "points.a-1.keep.for", 'write at most "7d"'),
+        ("point", 'keep = { byte = "2GB" }', "points.a-1.keep.byte", "did you mean 'bytes'"),
+        ("point", 'keep = "2GB"', "points.a-1.keep", "a table is expected"),
+        ("relay", 'keep = { bytes = "2GB" }', "relays.hq.keep", 'readers = "8GB"'),
+        ("relay", 'readers = "lots"', "relays.hq.readers", "is not a size"),
+    ],
+)
+def test_what_is_wrong_with_what_is_kept(tmp_path: Path, where: str, text: str, key: str, said: str) -> None:
+    problem = only(tmp_path, readers(**{where: text}))
+    assert problem.key == key and said in f"{problem.cause}: {problem.write}", problem

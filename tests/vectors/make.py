@@ -26,6 +26,7 @@ from fabric.protocol.credentials import (
     Credential,
     Grants,
     Issuing,
+    Keep,
     NodeKind,
     PublishGrant,
     RequestGrant,
@@ -126,6 +127,10 @@ LOWER = read_back(issue(
     ISSUER_SIGNERS["plant"], ISSUER,
 ))
 GRANDCHILD = read_back(issue(OF_A_PLANT, ISSUER_SIGNERS["cell"], LOWER))
+READER = read_back(issue(
+    replace(POINT.credential, grants=Grants(subscribe=("detections.>",), keep=Keep(2**31, 259_200_000))),
+    AUTHORITY.signer,
+))
 TOKEN = Token(
     FABRIC, AUTHORITY.key, "ot-1", "10.1.2.3:7730", derive("relay"), "plant", derive("token")[:8],
     derive("secret")[:16],
@@ -277,6 +282,7 @@ GOOD: list[tuple[str, str, bytes]] = [
     ("APPLIED", "frame", encode_frame(Applied([("ot-1", 7, T0), ("hq", 0, 0)]))),
     ("directory", "directory", DIRECTORY),
     ("DIRECTORY", "frame", encode_frame(Directory(DIRECTORY))),
+    ("credential of a reader for whom more is kept", "credential", READER.raw),
 ]
 
 PARTS = decode_envelope(BATCH).parts  # type: ignore[union-attr]
@@ -459,6 +465,10 @@ HOSTILE: list[tuple[str, str, bytes]] = [
      issue_directory(FABRIC, 9, T0, T0, [*RELAYS, RELAYS[0]], AUTHORITY.signer)),
     ("directory with a relay that has no address", "directory",
      issue_directory(FABRIC, 9, T0, T0, [replace(RELAYS[0], addresses=())], AUTHORITY.signer)),
+    ("credential by which more is kept than its issuer may give", "credential",
+     issue(replace(OF_A_PLANT, grants=READER.grants), ISSUER_SIGNERS["plant"], ISSUER)),
+    ("credential by which nothing is kept", "credential",
+     issue(replace(POINT.credential, grants=replace(ALL_GRANTS, keep=Keep(0, 1))), AUTHORITY.signer)),
 ]
 
 
@@ -489,7 +499,7 @@ def read(what: str, raw: bytes) -> Any:
             return verify_revocations(raw, AUTHORITY.key, FABRIC)
 
 
-_APPENDED = ("keep_ms", "path", "moved", "issuing", "issuers")
+_APPENDED = ("keep_ms", "path", "moved", "issuing", "issuers", "keep")
 
 
 def meaning(value: Any) -> Any:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from fabric.edge.spool.backlog import Backlog
-from fabric.protocol.ready import Put
+from fabric.edge.spool.sleepers import Sleepers
+from fabric.protocol.ready import Put, Sleep
 from fabric.protocol.wire import Direction
 
 
@@ -24,6 +25,7 @@ class Numbers:
         self._known: dict[tuple[bytes, int], Known] = {}
         self._last = 0
         self.backlog = Backlog(awake_max)
+        self.sleepers = Sleepers(awake_max)
 
     def is_there(self, n: int) -> None:
         """A row with this number was found on disk."""
@@ -40,6 +42,16 @@ class Numbers:
 
     def find(self, id_: bytes, direction: Direction) -> Known | None:
         return self._known.get((id_, int(direction)))
+
+    def number_of(self, put: Put) -> int:
+        """Of a row that was read."""
+        return self._known[(put.id, int(put.direction))].n
+
+    def put_to_sleep(self, op: Sleep) -> None:
+        """From here on its row is known by those for whom it sleeps."""
+        known = self._known.pop((op.id, int(op.direction)), None)
+        if known is not None:
+            self.sleepers.put(known.n, op.queue, op.bytes, op.destinations)
 
     def forget(self, id_: bytes, direction: Direction) -> int:
         """The row goes; it must have been there."""

@@ -8,11 +8,13 @@ from typing import Any
 
 import msgpack
 
-from fabric.protocol.envelope import decode_envelope, encode_envelope, unite
+from fabric.protocol.asleep import queue_of
+from fabric.protocol.envelope import Kind, decode_envelope, encode_envelope, unite
 from fabric.protocol.errors import Reject
 from fabric.protocol.limits import ID_BYTES
 from fabric.protocol.links import UPLINK
 from fabric.protocol.ready import Put, Seen
+from fabric.protocol.sessions import is_point
 from fabric.protocol.severity import Lane
 from fabric.protocol.wire import Direction
 
@@ -48,6 +50,9 @@ def put_of(meta: bytes, envelope: bytes, done: set[str]) -> Put:
 
 # Where the packed envelope has its signer: after the head of a list, and that of sixteen bytes.
 SIGNER_AT = 3
+# And where its header begins, whose first two elements are short: a version, and the kind.
+HEADER_AT = SIGNER_AT + ID_BYTES
+BEGINS_BYTES = HEADER_AT + 10
 
 
 def unite_bodies(body: bytes, copy: bytes) -> bytes:
@@ -82,6 +87,33 @@ def climbing_lane(meta: object, done: Container[str]) -> Lane | None:
         return Lane(lane) if alone else None
     except (ValueError, TypeError, msgpack.UnpackException):
         return None
+
+
+def reading_rows(meta: object, begins: bytes, done: Container[str]) -> tuple[int, tuple[str, ...]] | None:
+    """The queue and the readers of a row that waits for readers only; None for all others.
+
+    `begins`: of the packed envelope, where it says what kind it is. Either may be damaged, as in `climbing_lane`.
+    """
+    kind = _kind_of(begins)
+    if kind is None or not isinstance(meta, bytes):
+        return None
+    try:
+        _, _, lane, _, _, _, _, destinations, *_ = msgpack.unpackb(meta)
+        readers = tuple(name for name, _ in destinations if name not in done)
+        if readers and all(map(is_point, readers)):
+            return queue_of(Lane(lane), kind), readers
+    except (ValueError, TypeError, msgpack.UnpackException):
+        pass
+    return None
+
+
+def _kind_of(begins: bytes) -> Kind | None:
+    """Events and intel only."""
+    if len(begins) < BEGINS_BYTES or begins[HEADER_AT] not in (0xC4, 0xC5):
+        return None
+    array_at = HEADER_AT + begins[HEADER_AT] - 0xC2  # after the head of a binary, of one or two bytes' length
+    version_at = array_at + {0xDC: 3, 0xDD: 5}.get(begins[array_at], 1)
+    return {int(Kind.EVENT): Kind.EVENT, int(Kind.INTEL): Kind.INTEL}.get(begins[version_at + 1])
 
 
 def seen_of(meta: bytes) -> Seen | None:

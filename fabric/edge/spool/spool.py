@@ -29,7 +29,17 @@ import msgpack
 from fabric.edge.spool.damaged import NAMED_MAX, Damaged
 from fabric.edge.spool.file import beside, free_bytes, open_or_set_aside, set_aside, take_lock
 from fabric.edge.spool.numbers import Numbers
-from fabric.edge.spool.rows import SIGNER_AT, checksum, climbing_lane, put_of, seen_of, unite_bodies
+from fabric.edge.spool.rows import (
+    BEGINS_BYTES,
+    HEADER_AT,
+    SIGNER_AT,
+    checksum,
+    climbing_lane,
+    put_of,
+    reading_rows,
+    seen_of,
+    unite_bodies,
+)
 from fabric.edge.spool.statements import (
     ACTION,
     CREDENTIAL,
@@ -42,7 +52,7 @@ from fabric.edge.spool.statements import (
     statements_of,
 )
 from fabric.files import make_private, open_private
-from fabric.protocol.custody import Asleep
+from fabric.protocol.asleep import Asleep, ReadersAsleep
 from fabric.protocol.dedup import SEEN_MAX
 from fabric.protocol.envelope import decode_envelope
 from fabric.protocol.errors import Code, FabricError, Reject
@@ -77,13 +87,15 @@ _UNTIL_AT = {
 # A commit at a time, of so many that the page cache holds them: what it does not hold goes to the log, in full.
 _GIVE_BACK_PAGES = 256
 _GIVE_BACK_COMMITS = 8
+# Of a reader that was forgotten, as many are ended at a time.
+_UNWANTED_ROWS = 2_000
 # In one question: SQLite binds some thousands of values, and a list of these is soon made.
 _ROWS_AT_ONCE = 500
 
 
 # What is asked of all rows at the start. A long body is not read, and `length` reads none.
 _SLEEPERS = (
-    f"SELECT n, meta, length(body), CASE WHEN length(body) <= 2048 THEN CAST(substr(body, {SIGNER_AT + 1}, {ID_BYTES}) "
+    f"SELECT n, meta, length(body), CASE WHEN length(body) <= 2048 THEN CAST(substr(body, 1, {BEGINS_BYTES}) "
     "AS BLOB) END FROM messages ORDER BY n"
 )
 # As in the name of the row that has the credential; where an envelope has it, an attachment has it as well.
@@ -229,7 +241,7 @@ class Spool:
         metas: deque[tuple[int, bytes]] = deque(maxlen=SEEN_MAX)
         ends = self._db.execute("SELECT n, destination FROM done ORDER BY n")
         end = ends.fetchone()
-        for n, meta, size, signer in self._db.execute(_SLEEPERS):
+        for n, meta, size, begins in self._db.execute(_SLEEPERS):
             done: list[str] = []
             while end is not None and end[0] <= n:
                 if end[0] == n:
@@ -237,24 +249,31 @@ class Spool:
                 end = ends.fetchone()
             self._numbers.is_there(n)
             lane = climbing_lane(meta, done)
-            if size is None or size < SIGNER_AT + ID_BYTES:  # no envelope: it is read, and set aside, now
-                lane = None
+            if self._awake_max is None or size is None or size < BEGINS_BYTES:  # no envelope: it is set aside, now
+                awake.append(n)
+                continue
             if lane is not None and backlog.sleeps(lane):
-                backlog.add(n, lane, size, self._signer(n) if signer is None else bytes(signer))
+                signer = (self._begins(n) if begins is None else bytes(begins))[SIGNER_AT:HEADER_AT]
+                backlog.add(n, lane, size, signer)
                 metas.append((n, meta))
                 continue
             if lane is not None:
                 backlog.is_awake(n, lane)
+            elif b"point:" in meta:
+                reading = reading_rows(meta, self._begins(n) if begins is None else bytes(begins), done)
+                if reading is not None and self._numbers.sleepers.sleep_at_start(reading[0], size, reading[1]):
+                    self._numbers.sleepers.found(n, reading[0], size, reading[1])
+                    metas.append((n, meta))
+                    continue
             awake.append(n)
         known = [(seen, n) for n, meta in metas if (seen := seen_of(meta)) is not None]
         backlog.are_known((seen.id, n) for seen, n in known)
         return awake, [seen for seen, _ in known]
 
-    def _signer(self, n: int) -> bytes:
-        """Who signed a long message, without reading it."""
+    def _begins(self, n: int) -> bytes:
+        """How a long message begins, without reading it."""
         with self._db.blobopen("messages", "body", n, readonly=True) as body:
-            body.seek(SIGNER_AT)
-            return body.read(ID_BYTES)
+            return body.read(BEGINS_BYTES)
 
     def _read(self, numbers: Sequence[int]) -> Iterator[Put]:
         for first in range(0, len(numbers), _ROWS_AT_ONCE):
@@ -299,6 +318,57 @@ class Spool:
             except sqlite3.DatabaseError:
                 self._salvage()
                 return self._with_signers(list(self._read(numbers)))
+
+    def wake_reader(self, reader: str, queue: int) -> list[Op]:
+        """The next rows that sleep in this queue of a reader; awake from now on for whoever else waits for them."""
+        sleepers = self._numbers.sleepers
+        numbers = sleepers.due(reader, queue)
+        with self._or_broken():
+            try:
+                woken = list(self._read(numbers))
+            except sqlite3.DatabaseError:
+                self._salvage()
+                woken = list(self._read(numbers))
+        by_number = {self._numbers.number_of(put): put for put in woken}
+        for n in numbers:
+            put = by_number.get(n)
+            names = [name for name, _ in put.destinations] if put is not None else []
+            sleepers.woke(n, queue, dict.fromkeys([reader, *names]))
+        return self._with_signers([self._wanted(n, put) for n, put in by_number.items()])
+
+    def _wanted(self, n: int, put: Put) -> Put:
+        """For those who still wait for it: of others it is to be ended on disk."""
+        left = tuple(d for d in put.destinations if not self._numbers.sleepers.is_unwanted(d[0], n))
+        return put._replace(destinations=left)
+
+    def _end_unwanted(self) -> None:
+        """Some rows that slept for a reader that was forgotten: nothing is to be said of them any more."""
+        found = self._numbers.sleepers.unwanted(_UNWANTED_ROWS)
+        if found is None:
+            return
+        reader, numbers = found
+        done: list[tuple[Any, ...]] = []
+        gone: list[tuple[Any, ...]] = []
+        for first in range(0, len(numbers), _ROWS_AT_ONCE):
+            where = f"n IN ({', '.join(map(str, numbers[first : first + _ROWS_AT_ONCE]))})"
+            others: dict[int, set[str]] = {}
+            for n, name in self._db.execute(f"SELECT n, destination FROM done WHERE {where}"):
+                others.setdefault(n, {reader}).add(name)
+            for n, meta, body in self._sound("messages", where):
+                left = put_of(meta, body, others.get(n, {reader})).destinations
+                done += [(n, reader)] if left else []
+                gone += [] if left else [(n,)]
+        if self._transact_if_room([
+            Statement("INSERT OR IGNORE INTO done VALUES (?, ?)", done),
+            Statement("DELETE FROM messages WHERE n = ?", gone),
+            Statement("DELETE FROM done WHERE n = ?", gone),
+        ]):
+            self._numbers.sleepers.ended(len(numbers))
+
+    @property
+    def readers_asleep(self) -> ReadersAsleep:
+        """What sleeps for readers, now and later."""
+        return self._numbers.sleepers.asleep
 
     def _with_signers(self, puts: Sequence[Put]) -> list[Op]:
         envelopes = [decode_envelope(put.envelope) for put in puts]
@@ -358,6 +428,7 @@ class Spool:
     def sweep(self, now_ms: int) -> None:
         """Forget some of what no longer matters; bounded work a call."""
         with self._or_broken():
+            self._end_unwanted()
             statements = [
                 Statement("DELETE FROM seen WHERE n = ?", self._oldest_expired_seen(now_ms)),
                 Statement("DELETE FROM kept WHERE name = ?", self._expired_kept(now_ms)),
@@ -365,15 +436,19 @@ class Spool:
             if now_ms - self._swept_ms >= _SWEEP_MS:
                 self._swept_ms = now_ms
                 statements += self._minutely()
-            statements = [statement for statement in statements if statement.rows]
-            if not statements:
-                return
-            try:
+            self._transact_if_room(statements)
+
+    def _transact_if_room(self, statements: Sequence[Statement]) -> bool:
+        """False when the disk has none: it can wait, nobody was promised anything."""
+        statements = [statement for statement in statements if statement.rows]
+        try:
+            if statements:
                 self._transact(statements)
-            except sqlite3.OperationalError as error:
-                # It can wait: nobody was promised anything.
-                if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
-                    raise
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
+                raise
+            return False
+        return True
 
     def _oldest_expired_seen(self, now_ms: int) -> list[tuple[Any, ...]]:
         oldest = self._db.execute("SELECT n, meta FROM seen ORDER BY n LIMIT ?", (_SWEEP_ROWS,))

@@ -13,6 +13,7 @@ from fabric.edge.spool.numbers import Numbers
 from fabric.edge.spool.rows import pack, put_meta, row_of, unite_bodies
 from fabric.protocol.ready import (
     Done,
+    EndAsleep,
     KeepCredential,
     KeepDirectory,
     KeepDispatch,
@@ -27,6 +28,7 @@ from fabric.protocol.ready import (
     Replace,
     Seen,
     SeenAction,
+    Sleep,
 )
 from fabric.protocol.wire import Direction
 
@@ -80,6 +82,10 @@ def statements_of(
                     if united != body:
                         replaced[asleep] = meta, united
                         numbers.backlog.grew(asleep, len(united) - len(body))
+            case Sleep():
+                numbers.put_to_sleep(op)
+            case EndAsleep(destination):
+                numbers.sleepers.end(destination)
             case _:
                 kept.update([_kept(op)])
     return [

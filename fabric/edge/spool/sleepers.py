@@ -1,0 +1,150 @@
+"""Which rows sleep for which reader: numbers and sizes, in the order in which they came (SPEC 10).
+
+Guarantees: twelve bytes a row and reader, and nothing else in memory; rows of one queue wake in their order; what woke
+for one reader is awake for all. What nobody wants any more is handed out, some at a time, to be ended on disk.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from collections.abc import Collection, Sequence
+
+from fabric.protocol.asleep import ReadersAsleep
+from fabric.protocol.sleeping import AWAKE_BYTES, AWAKE_ROWS
+
+# So many wake in one turn: a few milliseconds.
+_WAKE_ROWS = 128
+_WAKE_BYTES = AWAKE_BYTES // 2
+# What was handed out is let go when it is this much, and most of a queue.
+_SPENT_MIN = 4_096
+
+Queue = tuple[str, int]  # a reader, and which of its queues
+
+
+class _Line:
+    """One queue. A size of 0 is a row that does not sleep any more."""
+
+    __slots__ = ("next", "numbers", "sizes")
+
+    def __init__(self) -> None:
+        self.numbers, self.sizes = array("q"), array("I")
+        self.next = 0
+
+    def put(self, n: int, size: int) -> bool:
+        """False where it sleeps already."""
+        at = len(self.numbers)
+        if at and n <= self.numbers[-1]:  # it woke for another reader, and sleeps again
+            at = bisect_left(self.numbers, n)
+            self.next = min(self.next, at)
+            if self.numbers[at] == n:
+                slept, self.sizes[at] = self.sizes[at], size
+                return not slept
+        self.numbers.insert(at, n)
+        self.sizes.insert(at, size)
+        return True
+
+    def take(self, n: int) -> int:
+        """It sleeps no more: its size, 0 where it did not."""
+        at = bisect_left(self.numbers, n)
+        if at == len(self.numbers) or self.numbers[at] != n:
+            return 0
+        size, self.sizes[at] = self.sizes[at], 0
+        while self.next < len(self.sizes) and not self.sizes[self.next]:
+            self.next += 1
+        if self.next >= _SPENT_MIN and 2 * self.next > len(self.numbers):
+            del self.numbers[: self.next], self.sizes[: self.next]
+            self.next = 0
+        return size
+
+    def first(self, rows_max: int, bytes_max: int) -> list[int]:
+        """The next to wake, at least one if any sleeps."""
+        found: list[int] = []
+        bytes_ = 0
+        for at in range(self.next, len(self.numbers)):
+            if not self.sizes[at]:
+                continue
+            bytes_ += self.sizes[at]
+            if found and (len(found) == rows_max or bytes_ > bytes_max):
+                break
+            found.append(self.numbers[at])
+        return found
+
+
+class Sleepers:
+    """`awake_max`: how many rows of a lane are read at the start for each reader; None: all."""
+
+    def __init__(self, awake_max: int | None) -> None:
+        self._awake_max = None if awake_max is None else min(awake_max, AWAKE_ROWS)
+        self._lines: dict[Queue, _Line] = {}
+        self._unwanted: list[tuple[str, array[int]]] = []
+        self._awake: dict[Queue, tuple[int, int]] = {}  # at the start: rows and bytes
+        self.asleep = ReadersAsleep()
+
+    # -- at the start -----------------------------------------------------------------------------------
+
+    def sleep_at_start(self, queue: int, size: int, readers: Sequence[str]) -> bool:
+        """Whether the next row, which waits for these readers only, may sleep; else it counts as awake."""
+        if self._awake_max is None:
+            return False
+        if all(self._is_deep((reader, queue)) for reader in readers):
+            return True
+        for reader in readers:
+            rows, bytes_ = self._awake.get((reader, queue), (0, 0))
+            self._awake[reader, queue] = rows + 1, bytes_ + size
+        return False
+
+    def _is_deep(self, key: Queue) -> bool:
+        rows, bytes_ = self._awake.get(key, (0, 0))
+        return key in self._lines or rows >= (self._awake_max or 0) or bytes_ >= AWAKE_BYTES
+
+    def found(self, n: int, queue: int, size: int, readers: Sequence[str]) -> None:
+        """It sleeps, and nobody has counted it yet."""
+        for reader in readers:
+            self.asleep.add(reader, queue, size)
+        self.put(n, queue, size, readers)
+
+    # -- later ------------------------------------------------------------------------------------------
+
+    def put(self, n: int, queue: int, size: int, readers: Sequence[str]) -> None:
+        """It sleeps from now on; the core has counted it."""
+        for reader in readers:
+            if not self._lines.setdefault((reader, queue), _Line()).put(n, size):
+                self.asleep.remove(reader, queue, size)
+
+    def due(self, reader: str, queue: int) -> list[int]:
+        line = self._lines.get((reader, queue))
+        return [] if line is None else line.first(_WAKE_ROWS, _WAKE_BYTES)
+
+    def woke(self, n: int, queue: int, readers: Collection[str]) -> None:
+        """It is awake, or no more, for these."""
+        for reader in readers:
+            line = self._lines.get((reader, queue))
+            size = line.take(n) if line is not None else 0
+            if size:
+                self.asleep.remove(reader, queue, size)
+            if line is not None and line.next == len(line.numbers):
+                del self._lines[reader, queue]
+
+    def end(self, reader: str) -> None:
+        """Nothing of it is wanted any more; the core has let it go."""
+        for key in [key for key in self._lines if key[0] == reader]:
+            line = self._lines.pop(key)
+            self._unwanted.append((reader, line.numbers[line.next :]))
+
+    def unwanted(self, rows_max: int) -> tuple[str, list[int]] | None:
+        """Some of what is to be ended for a reader; `ended` when it is."""
+        while self._unwanted and not self._unwanted[-1][1]:
+            self._unwanted.pop()
+        return (self._unwanted[-1][0], list(self._unwanted[-1][1][-rows_max:])) if self._unwanted else None
+
+    def ended(self, rows: int) -> None:
+        """What was last said to be unwanted is over on disk."""
+        del self._unwanted[-1][1][-rows:]
+
+    def is_unwanted(self, reader: str, n: int) -> bool:
+        """Whether this row waited for an earlier time of a reader, and is to be ended for it."""
+        return any(
+            name == reader and (at := bisect_left(numbers, n)) < len(numbers) and numbers[at] == n
+            for name, numbers in self._unwanted
+        )
