@@ -33,7 +33,7 @@ class Below(Placing):
         super().set_up()
         self.custody = Custody(self._outbox)
         self.sessions = Sessions()
-        self.sleeping = Sleeping(self.custody, self.outboxes.get, self.sessions.is_durable)
+        self.sleeping = Sleeping(self.custody, self.outboxes.get, self.sessions.keeps_much)
         self._told_to_go: dict[int, None] = {}  # links whose peers know that this relay drains
 
     @property

@@ -11,6 +11,7 @@ from __future__ import annotations
 from fabric.protocol.credentials import Keep
 from fabric.protocol.limits import (
     DURABLE_SESSIONS_MAX,
+    POINT_QUOTA_BYTES,
     SESSION_GRACE_MS,
     SESSIONS_AWAY_MAX,
     SESSIONS_OPEN_MAX,
@@ -90,6 +91,10 @@ class Sessions:
 
     def is_durable(self, destination: str) -> bool:
         return destination in self._keep_ms
+
+    def keeps_much(self, destination: str) -> bool:
+        """Whether it is durable, and more is kept for it than for anybody."""
+        return destination in self._keep_ms and self.keep(destination).bytes > POINT_QUOTA_BYTES
 
     def keep(self, destination: str) -> Keep:
         return self._keep.get(destination, _DEFAULT)

@@ -1,7 +1,8 @@
 """What waits for readers sleeps on disk, but for the next of it (SPEC 10), so that much for one takes no memory.
 
-Guarantees: a message sleeps only when everybody for whom it still waits is a durable reader with enough awake before
-it; what sleeps wakes in its order, when most of what is awake has ended. Where a driver wakes no rows, nothing sleeps.
+Guarantees: a message sleeps only when everybody for whom it still waits is a durable reader for whom more is kept than
+for anybody, with enough awake before it; what sleeps wakes in its order, when most of what is awake has ended. Where a
+driver wakes no rows, nothing sleeps.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ _INTEL = _EVERY_QUEUE[1::2]
 
 class Sleeping:
     def __init__(
-        self, custody: Custody, outbox_of: Callable[[str], Outbox | None], is_durable: Callable[[str], bool]
+        self, custody: Custody, outbox_of: Callable[[str], Outbox | None], keeps_much: Callable[[str], bool]
     ) -> None:
         self._custody = custody
         self._outbox_of = outbox_of
-        self._is_durable = is_durable
+        self._keeps_much = keeps_much
         self.awake_rows = 0  # the driver says how many, where it can wake the others
         self._since_ms: dict[tuple[str, int], int] = {}  # when the first of a queue that sleeps was received
         self._over: dict[str, None] = {}  # readers that have too much, of which the oldest sleeps and wakes to go
@@ -47,9 +48,9 @@ class Sleeping:
         lane = row.held.lane
         return (
             row.sheddable and row.sent_at_ms is None and row.destination not in self._parted
-            and self._is_durable(row.destination)
             and (self._custody.readers_asleep.rows_in_lane(row.destination, lane) > 0
-                 or not self._has_room(row.destination, lane, self.awake_rows + 1, AWAKE_BYTES))
+                 or (self._keeps_much(row.destination)
+                     and not self._has_room(row.destination, lane, self.awake_rows + 1, AWAKE_BYTES)))
         )
 
     def _has_room(self, destination: str, lane: Lane, rows: int, bytes_: int) -> bool:

@@ -1,5 +1,7 @@
 """What waits for readers sleeps on disk beyond the next of it, and wakes in its order, once, for each of them."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,7 +25,7 @@ HQ = AUTHORITY.issue("hq", NodeKind.RELAY)
 ZEEK = AUTHORITY.issue("zeek-1", grants=EVERYTHING)
 READS = Grants(subscribe=("detections.>",), keep=Keep(2**26))
 ANNA, BOB = (AUTHORITY.issue(name, grants=READS) for name in ("anna", "bob"))
-CARL = AUTHORITY.issue("carl", grants=EVERYTHING)
+CARL = AUTHORITY.issue("carl", grants=replace(EVERYTHING, keep=Keep(2**26)))
 PLANT = AUTHORITY.issue("plant", NodeKind.RELAY)
 DAY = 86_400_000
 AWAKE = 4
