@@ -47,7 +47,7 @@ def test_the_passphrase_is_asked_for_when_something_is_signed(tmp_path, sealed):
     assert silent.fingerprint == fingerprint(sealed.public) and len(silent.fingerprint.split()) == 16
     assert sealed.signer.public == silent.public
     nobody = open_authority("acme", tmp_path / "here")
-    assert refused(lambda: nobody.signer).code is Code.WRONG_PASSPHRASE
+    assert refused(lambda: nobody.signer).code is Code.NO_PASSPHRASE
 
 
 def test_a_wrong_passphrase_signs_nothing(tmp_path, sealed):
