@@ -12,6 +12,7 @@ import typer
 
 from fabric.edge.home import fabric_folder, fabric_home, fabrics
 from fabric.files import append_private, make_private
+from fabric.protocol.credentials import name_ok
 from fabric.protocol.errors import Code, FabricError, describe
 from fabric.protocol.lifetime import format_duration, parse_duration
 from relays import topology as topologies
@@ -212,7 +213,7 @@ def _tell_strays(fabric: str) -> None:
 
 def one_of_here(name: str | None) -> str | None:
     """A name that was given. Raises NOT_RUNNING, with those that there are, where it is none of this machine's."""
-    if name and fabrics() and name not in fabrics():
+    if name and name_ok(name) and fabrics() and name not in fabrics():
         raise FabricError(Code.NOT_RUNNING, f"there is no {name}", f"write one of: {', '.join(fabrics())}")
     return name
 

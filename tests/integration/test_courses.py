@@ -16,10 +16,12 @@ hq    = { segment = "hq",    clearance = "green", listen = "127.0.0.1:PORT-hq" }
 plant = { segment = "plant", clearance = "amber", listen = "127.0.0.1:PORT-plant", parent = "hq" }
 
 [roles]
-sensor = { publish = ["detections.>"] }
+sensor   = { publish = ["detections.>"] }
+firewall = { execute = ["deny ipv4_net"] }
 
 [points]
 zeek  = { relay = "plant", role = "sensor", clearance = "amber" }
+fw    = { relay = "plant", role = "firewall", clearance = "amber" }
 bare  = { relay = "plant", role = "sensor", clearance = "amber" }
 """
 
@@ -54,3 +56,21 @@ def test_where_nobody_here_knows_the_way_the_relay_s_word_is_waited_for(house: H
     done = house.start("publish", "detections.x", '{"n": 1}', "--as", str(folder), home=elsewhere).wait().expect(0)
     assert "label amber (the topology's default)\n" in done.err
     assert "ended on the way up from plant: withheld (E601)" in done.err
+
+
+def test_whoever_executes_as_an_identity_that_another_executes_as_is_not_ready_before_it_may(house: House):
+    args = ("edge", "run", "--as", "fw", "--on", "deny ipv4_net", "--exec", "true")
+    first = house.start(*args)
+    first.wait_line("fw: ready for")
+    second = house.start(*args)
+    second.wait_line("waiting: E913 it already runs on this machine: another process executes actions as fw")
+    assert not any("ready" in line for line in second.out)
+    first.stop().expect(0)
+    second.wait_line("fw: ready for")
+    second.stop().expect(0)
+
+
+def test_a_drained_relay_is_said_to_be_drained_and_to_be_up_when_it_is(house: House):
+    house.cli("drain", "plant", "--within", "100ms")
+    assert "plant: is drained already" in house.cli("drain", "plant").out
+    assert house.cli("drain", "plant", "--back").expect(0).out == "plant: up again"
