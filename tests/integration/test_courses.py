@@ -1,6 +1,8 @@
 """Whoever chose no label hears which one it is and where it ends: before it is sent, or a moment after."""
 
+import os
 import shutil
+import signal
 
 import pytest
 
@@ -74,3 +76,16 @@ def test_a_drained_relay_is_said_to_be_drained_and_to_be_up_when_it_is(house: Ho
     house.cli("drain", "plant", "--within", "100ms")
     assert "plant: is drained already" in house.cli("drain", "plant").out
     assert house.cli("drain", "plant", "--back").expect(0).out == "plant: up again"
+
+
+def test_what_is_stopped_before_its_input_ends_is_not_done(house: House):
+    """`--follow` has no end, so being stopped is its end."""
+    reader, writer = os.pipe()
+    try:
+        os.write(writer, b'{"n": 1}\n')
+        sending = house.start("send", "-", "--topic", "detections.x", "--as", "zeek", stdin=reader)
+        sending.wait_line("label amber")
+        sending.stop(signal.SIGINT).expect(130)
+    finally:
+        os.close(reader)
+        os.close(writer)
