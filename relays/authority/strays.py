@@ -59,7 +59,7 @@ def _anew(fabric: str, home: Path | None) -> str:
     folder = fabric_folder(fabric, home)
     return (
         "give it another id in the file, since one is never used again; or, of a fabric for trying things, begin anew: "
-        f"`fabric down {fabric}`, delete {folder}, then `fabric up`"
+        f"`fabric down {fabric}`, delete {folder}, then `fabric up` as before"
     )
 
 
