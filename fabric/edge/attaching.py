@@ -30,6 +30,7 @@ class Attaching:
         self._durable = False  # there is an outbox to remember in
         self._epoch = 0
         self.take_action: Callable[[Delivery], None] | None = None
+        self._is_to_execute = False  # it will, when what it needs for that is there
 
     # -- from any thread --------------------------------------------------------------------------------
 
@@ -78,8 +79,10 @@ class Attaching:
         if self._incoming.keep_ms:
             raise FabricError(Code.USAGE, *_ONE_OR_THE_OTHER)
 
-    def changes(self) -> None:
-        """What this node takes is about to change: until the relay confirms that, `Standing.attached` waits."""
+    def will_execute(self) -> None:
+        """`execute` is about to be called: until the relay has confirmed that, `Standing.attached` waits, whatever the
+        relay confirms before."""
+        self._is_to_execute = True
         self._standing.attached.clear()
 
     # -- the connection's thread ------------------------------------------------------------------------
@@ -93,6 +96,7 @@ class Attaching:
     def execute(self, take: Callable[[Delivery], None], now_ms: int, ready: Ready) -> None:
         """From now on actions are for this session; `take` runs on this thread."""
         self.take_action = take
+        self._is_to_execute = False
         self._attach(now_ms, ready)
 
     def refused(self, reason: Reject) -> None:
@@ -101,7 +105,7 @@ class Attaching:
             self._calls.later(self._attach)
 
     def confirmed(self, attached: Attached) -> None:
-        if attached.epoch >= self._epoch:
+        if attached.epoch >= self._epoch and not self._is_to_execute:
             self._standing.attached.set()
         self._incoming.confirmed(attached.epoch)
 

@@ -192,7 +192,8 @@ class ControlPoint:
     @property
     def held_up(self) -> FabricError | None:
         """Why what is published goes no further at the moment: the outbox's disk is short (DISK_SHORT), no relay is
-        connected, or the relay takes nothing in. None while it goes on, as far as is known."""
+        connected, or the relay takes nothing in; or why handlers get no actions: another process executes as this
+        identity. None while all goes on, as far as is known."""
         return self._loop.held_up
 
     def renew(self) -> None:

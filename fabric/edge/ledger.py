@@ -51,6 +51,7 @@ class Ledger:
         self._take: Callable[[Delivery], None] | None = None  # while the file is waited for
         self._give_up_ms = 0
         self._look_ms = 0
+        self.held_up: FabricError | None = None  # why it does not execute yet; read from any thread
         self._spool: Spool | None = None
         # By the fabric's time as far as it was known; of a new file it is when it was opened, by the steady clock.
         self._since_ms: int | None = None
@@ -65,7 +66,7 @@ class Ledger:
             self._take, self._give_up_ms = take, now_ms + _WAIT_MS
             self.look(now_ms, ready)
 
-        self._attaching.changes()
+        self._attaching.will_execute()
         self._calls.call(begin)
 
     def look(self, now_ms: int, ready: Ready) -> None:
@@ -81,11 +82,21 @@ class Ledger:
             try:
                 self._open(now_ms)
             except FabricError as error:
-                if error.code is not Code.ALREADY_RUNNING or now_ms >= self._give_up_ms:
+                if error.code is not Code.ALREADY_RUNNING:
                     raise
+                self.held_up = self._by_another()
+                if now_ms >= self._give_up_ms:
+                    raise self.held_up from None
                 return
+            self.held_up = None
             self._attaching.execute(self._take, now_ms, ready)
             self._take = None
+
+    def _by_another(self) -> FabricError:
+        return FabricError(
+            Code.ALREADY_RUNNING, f"another process executes actions as {self._core.me.id}",
+            "stop that process, or give this one an identity of its own",
+        )
 
     def _open(self, now_ms: int) -> None:
         self._spool = Spool(self._path, ballast_bytes=0)

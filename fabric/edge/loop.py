@@ -127,12 +127,12 @@ class EdgeLoop:
 
     @property
     def held_up(self) -> FabricError | None:
-        """Why what is published goes no further at the moment; None while it does, as far as is known."""
+        """Why what is published goes no further, or handlers get nothing; None while it does, as far as known."""
         if self._outbox is not None and not self.core.custody.intake_open:
             return FabricError(Code.DISK_SHORT, str(self._outbox_path))
         if self.standing.problem is not None:
             return self.standing.problem
-        return None if self.core.put_off is None else FabricError(self.core.put_off)
+        return self.ledger.held_up if self.core.put_off is None else FabricError(self.core.put_off)
 
     def publish(
         self, stamp: Stamp, record: Record, position: Position | None = None, wait_s: float | None = None

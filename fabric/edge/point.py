@@ -49,6 +49,8 @@ from fabric.protocol.tlp import Label
 CONNECT_TIMEOUT_S = 15.0
 # How long after an action's ttl a result is still waited for, before silence is `unknown`.
 RESULT_WAIT_MS = 5_000
+# Of what was typed, as much as is shown where it is wrong.
+_TYPED_CHARS_MAX = 80
 # Each is a thread, and most handlers are a command or a call to a product.
 ACTIONS_MAX = 256
 # Threads in which `publish` waits for room.
@@ -91,7 +93,8 @@ def request_arguments(
         to_text(action, "an action", "deny"), to_text(target, "a target", "ipv4_net=203.0.113.9")
     )
     if isinstance(spec, Reject):
-        raise FabricError(spec.code, spec.detail)
+        typed = f"{action} {target.partition('=')[0]}"[:_TYPED_CHARS_MAX]
+        raise FabricError(spec.code, f"{typed}: {spec.detail}")
     selector = parse_selector(to_text(to, "a selector", "role=firewall"))
     if isinstance(selector, Reject):
         raise FabricError(selector.code, selector.detail)
@@ -294,7 +297,8 @@ class ControlPoint:
     @property
     def held_up(self) -> FabricError | None:
         """Why what is published goes no further at the moment: the outbox's disk is short (DISK_SHORT), no relay is
-        connected, or the relay takes nothing in. None while it goes on, as far as is known."""
+        connected, or the relay takes nothing in; or why handlers get no actions: another process executes as this
+        identity. None while all goes on, as far as is known."""
         return self._loop.held_up
 
     async def renew(self) -> None:

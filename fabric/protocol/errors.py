@@ -28,7 +28,7 @@ class Code(Enum):
     WRONG_KEY = (202, "wrong_key", "the credential names another CURVE key than the connection", "use the identity folder as it was issued")
     BAD_CREDENTIAL = (203, "bad_credential", "the credential is not signed by this fabric's authority", "get a credential from the fabric's authority")
     CREDENTIAL_EXPIRED = (204, "credential_expired", "the credential is not valid at this time", "renew the credential, or check the clock")
-    REVOKED = (205, "revoked", "the credential has been revoked", "ask the authority for a new identity")
+    REVOKED = (205, "revoked", "the credential has been revoked", "ask the authority for an identity with another id: one that was revoked is never used again")
     WRONG_ROLE = (206, "wrong_role", "the credential's kind does not fit the role on this link", "check who is parent and who is child in the topology")
     UNKNOWN_SIGNER = (207, "unknown_signer", "the signer's credential has not been introduced", "introduce the credential, then send again")
     WRONG_FABRIC = (208, "wrong_fabric", "the peer belongs to another fabric", "connect to a relay of the same fabric")
@@ -54,9 +54,9 @@ class Code(Enum):
     BAD_MANIFEST = (303, "bad_manifest", "the parts do not match the signed manifest", "discard it: a part entry is missing or added")
     BAD_BODY = (304, "bad_body", "a part's body cannot be decoded as the header says", "fix the publisher")
     # 4xx: what the origin may do
-    PUBLISH_DENIED = (401, "publish_denied", "no publish grant covers this topic", "ask for a publish grant on the topic")
-    SUBSCRIBE_DENIED = (402, "subscribe_denied", "no subscribe grant covers this pattern", "subscribe within the granted patterns")
-    REQUEST_DENIED = (403, "request_denied", "no request grant covers this action", "ask for a request grant on the action")
+    PUBLISH_DENIED = (401, "publish_denied", "no publish grant covers this topic", "ask for a publish grant on the topic; `fabric explain publish` shows what is granted")
+    SUBSCRIBE_DENIED = (402, "subscribe_denied", "no subscribe grant covers this pattern", "subscribe within the granted patterns: `fabric explain subscribe` shows them")
+    REQUEST_DENIED = (403, "request_denied", "no request grant covers this action", "ask for a request grant on the action; `fabric explain act` shows what is granted")
     EXECUTE_DENIED = (404, "execute_denied", "no execute grant covers this action", "ask for an execute grant on the action")
     SEVERITY_DENIED = (405, "severity_denied", "the severity is above what the grant allows", "lower the severity, or ask for a higher severity_max")
     RATE_EXCEEDED = (406, "rate_exceeded", "the rate is above what is granted", "slow down, or ask for a higher rate")
@@ -76,7 +76,7 @@ class Code(Enum):
     # 7xx: where to
     UNROUTABLE = (701, "unroutable", "the recipient is not below this relay any more", "check `fabric status`, then ask again")
     NO_INTEREST = (702, "no_interest", "nobody here or above subscribes to it", "subscribe, or stop publishing it")
-    NOBODY = (703, "nobody", "the selector selects no target that may execute the action", "check the selector with `fabric status`")
+    NOBODY = (703, "nobody", "the selector selects no target that may execute the action", "correct the selector; `fabric explain act` says whom it selects")
     BUSY = (704, "busy", "the relay's queue for this lane is full", "wait: it is sent again by itself")
     BAD_SELECTOR = (705, "bad_selector", "the selector cannot be read", "write e.g. 'role=firewall and segment=ot-1'")
     BAD_ACTION = (706, "bad_action", "not an OpenC2 action and target", "write e.g. deny ipv4_net=203.0.113.9")
@@ -106,7 +106,7 @@ class Code(Enum):
     CLOSED = (910, "closed", "the connection was closed", "connect again")
     HANDSHAKE_FAILED = (911, "handshake_failed", "the CURVE handshake was refused", "compare the relay's key with the identity's: the relay may have been issued anew")
     NO_AUTHORITY = (912, "no_authority", "the fabric's authority key is not on this machine", "run where the authority is, or use `--dev` for a throwaway one")
-    ALREADY_RUNNING = (913, "already_running", "the fabric already runs on this machine", "stop it with `fabric down`")
+    ALREADY_RUNNING = (913, "already_running", "it already runs on this machine", "stop it with `fabric down`")
     NOT_RUNNING = (914, "not_running", "the fabric does not run on this machine", "start it with `fabric up FILE`")
     WRONG_PACKAGE = (915, "wrong_package", "the import name `fabric` is that of another package here", "install message-fabric in a virtual environment of its own")
 
@@ -122,6 +122,9 @@ class Code(Enum):
     OUTBOX_IN_USE = (932, "outbox_in_use", "another process has the outbox open", "wait for that process, stop it, or name another outbox")
     DISK_SHORT = (933, "disk_short", "the disk of the outbox is short of room", "make room on it: it goes on by itself")
     CLOCK_UNSET = (934, "clock_unset", "this machine's clock says a time before 1970", "set the clock, then run it again")
+
+    AUTHORITY_EXISTS = (940, "authority_exists", "the fabric has an authority on this machine already: nothing was changed", "see it with `fabric authority show`")
+    NO_PASSPHRASE = (941, "no_passphrase", "there is no passphrase that can be used", "type one, or give --passphrase-file FILE, or - for standard input")
 
     def __init__(self, number: int, reason: str, cause: str, next_step: str) -> None:
         self.number = number

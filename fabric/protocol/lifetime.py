@@ -175,7 +175,8 @@ def parse_duration(text: str) -> int:
     found = _DURATION.fullmatch(text.strip()) if len(text) <= _DURATION_CHARS_MAX else None
     counts = found.groups() if found else ()
     if not any(counts):
-        raise FabricError(Code.USAGE, "not a duration", "write it like 30s, 10m, 1h30m or 7d")
+        typed = repr(text[:_DURATION_CHARS_MAX])
+        raise FabricError(Code.USAGE, f"{typed} is not a duration", "write it like 30s, 10m, 1h30m or 7d")
     return sum(int(count) * ms for count, (_, ms) in zip(counts, _UNITS_MS, strict=True) if count)
 
 

@@ -19,7 +19,7 @@ parsing nor matching can be made slow or deep by what a peer writes.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -120,9 +120,24 @@ class Selector:
         return self._root.matches(node)
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """The names that it compares, in the order in which they were written, each once."""
+        return tuple(dict.fromkeys(_names(self._root)))
+
+    @property
     def selects_nobody(self) -> bool:
         """Whether it is empty, and can therefore never select anyone."""
         return self._root == _NOBODY
+
+
+def _names(term: _Term) -> Iterator[str]:
+    if isinstance(term, _OneOf):
+        yield term.name
+    elif isinstance(term, _Not):
+        yield from _names(term.term)
+    elif isinstance(term, _Every | _Any):
+        for part in term.terms:
+            yield from _names(part)
 
 
 _NOBODY: Final = _Always(False)

@@ -3,12 +3,19 @@
 from relays.authority.delegating import Delegation, delegate
 from relays.authority.directories import directory_path
 from relays.authority.identities import make_identities, make_only
-from relays.authority.keeping import Authority, back_up, init_authority, open_authority, restore_authority
+from relays.authority.keeping import (
+    Authority,
+    back_up,
+    init_authority,
+    new_authority,
+    open_authority,
+    restore_authority,
+)
 from relays.authority.lists import keep_list, reasons, revoke
-from relays.authority.strays import check_strays, keep_ids, kept_ids, stray_words, strays
+from relays.authority.strays import barred, barred_words, check_strays, keep_ids, kept_ids, stray_words, strays
 
 __all__ = [
-    "Authority", "Delegation", "back_up", "check_strays", "delegate", "directory_path", "init_authority", "keep_ids",
-    "keep_list", "kept_ids", "make_identities", "make_only", "open_authority", "reasons", "restore_authority", "revoke",
-    "stray_words", "strays",
+    "Authority", "Delegation", "back_up", "barred", "barred_words", "check_strays", "delegate", "directory_path",
+    "init_authority", "keep_ids", "keep_list", "kept_ids", "make_identities", "make_only", "new_authority",
+    "open_authority", "reasons", "restore_authority", "revoke", "stray_words", "strays",
 ]

@@ -35,7 +35,7 @@ _KEY = "key.json"
 
 
 def _no_passphrase() -> str:
-    raise FabricError(Code.WRONG_PASSPHRASE, "none was given", "give --passphrase-file FILE, or - for standard input")
+    raise FabricError(Code.NO_PASSPHRASE, "none was given", "give --passphrase-file FILE, or - for standard input")
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,27 @@ def init_authority(
         document = seal_seed(os.urandom(32), passphrase() if passphrase is not None else None, cost)
         write_private(folder / _KEY, (json.dumps(document, indent=2) + "\n").encode())
     return open_authority(fabric, home, passphrase or _no_passphrase)
+
+
+def new_authority(
+    fabric: str, home: Path | None = None, passphrase: Passphrase | None = None, cost: Cost | None = None
+) -> Authority:
+    """A new key. Raises AUTHORITY_EXISTS where there is one, before anything is asked."""
+    if (authority_folder(fabric, home) / _KEY).exists():
+        raise _exists(open_authority(fabric, home))
+    return init_authority(fabric, home, passphrase, cost)
+
+
+def _exists(authority: Authority) -> FabricError:
+    if authority.protected:
+        return FabricError(
+            Code.AUTHORITY_EXISTS, str(authority.folder), f"see it with `fabric authority show {authority.fabric}`"
+        )
+    return FabricError(
+        Code.AUTHORITY_EXISTS, f"{authority.folder}, without a passphrase: for trying things only",
+        f"for a real one: `fabric down {authority.fabric}`, move {authority.folder.parent} away (all in it was issued "
+        f"by the old one), then `fabric authority init {authority.fabric}`",
+    )
 
 
 def back_up(authority: Authority, output: Path) -> None:

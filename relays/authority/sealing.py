@@ -46,8 +46,7 @@ def seal_seed(seed: bytes, passphrase: str | None, cost: Cost | None = None) -> 
     document: dict[str, Any] = {"version": 1, "public": signing_public(seed).hex()}
     if passphrase is None:
         return {**document, "protection": "none", "seed": seed.hex()}
-    if len(passphrase) < PASSPHRASE_MIN:
-        raise FabricError(Code.USAGE, f"a passphrase of less than {PASSPHRASE_MIN} characters", "choose a longer one")
+    check_length(passphrase)
     cost = cost or Cost()
     salt = nacl.utils.random(nacl.pwhash.argon2id.SALTBYTES)
     sealed = nacl.secret.SecretBox(_key(passphrase, salt, cost)).encrypt(seed)
@@ -55,6 +54,12 @@ def seal_seed(seed: bytes, passphrase: str | None, cost: Cost | None = None) -> 
         **document, "protection": "argon2id", "salt": salt.hex(), "ops": cost.ops, "memory": cost.memory,
         "sealed": sealed.hex(),
     }
+
+
+def check_length(passphrase: str) -> None:
+    """Raises NO_PASSPHRASE for a new one that is too short."""
+    if len(passphrase) < PASSPHRASE_MIN:
+        raise FabricError(Code.NO_PASSPHRASE, f"it has less than {PASSPHRASE_MIN} characters", "choose a longer one")
 
 
 def open_seed(document: Mapping[str, Any], passphrase: Passphrase) -> bytes:

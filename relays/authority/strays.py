@@ -1,5 +1,6 @@
-"""Who has an identity of the authority's and is not in the topology any more: taking somebody out of a file takes
-nothing away from him.
+"""Where the topology and what the authority signed differ: who has an identity and is not in the file any more (taking
+somebody out of it takes nothing away from him), and who is in the file and was revoked (leaving somebody in it gives
+nothing back).
 
     FABRIC_HOME/<fabric>/run/_topology.json    the ids of the topology that was run last on this machine
 
@@ -36,8 +37,38 @@ def strays(fabric: str, known: Collection[str], home: Path | None = None) -> lis
     ]
 
 
+def barred(fabric: str, known: Collection[str], home: Path | None = None) -> list[str]:
+    """Those of `known` that are revoked, as far as this machine knows: no relay lets them in."""
+    folders = (ids_folder(fabric, home) / id_ for id_ in known)
+    identity = next(filter(None, map(_identity, folders)), None)
+    if identity is None:
+        return []
+    try:
+        revoked = read_revocations(revocations_path(fabric, home), identity.authority_key, fabric).ids
+    except (FabricError, OSError):
+        return []
+    return [id_ for id_ in known if id_ in revoked]
+
+
+def barred_words(id_: str, fabric: str, home: Path | None = None) -> str:
+    """What to say of one, with what helps."""
+    return f"{id_} is in the topology and is revoked: no relay lets it in; {_anew(fabric, home)}"
+
+
+def _anew(fabric: str, home: Path | None) -> str:
+    folder = fabric_folder(fabric, home)
+    return (
+        "give it another id in the file, since one is never used again; or, of a fabric for trying things, begin anew: "
+        f"`fabric down {fabric}`, delete {folder}, then `fabric up` as before"
+    )
+
+
 def check_strays(topology: Topology, home: Path | None = None) -> Iterator[Problem]:
     """Each as a warning about the topology's file."""
+    for table, ids in (("relays", topology.relays), ("points", topology.points)):
+        for id_ in barred(topology.fabric, list(ids), home):
+            cause = f"{id_} is revoked: no relay lets it in"
+            yield Problem(Code.REVOKED, f"{table}.{id_}", cause, _anew(topology.fabric, home), "warning")
     for id_ in strays(topology.fabric, [*topology.relays, *topology.points], home):
         cause = f"{id_} has an identity and is not in the file: it goes on as before"
         yield Problem(Code.TOPOLOGY_INVALID, "", cause, f"fabric revoke {id_}, or keep it in the file", "warning")

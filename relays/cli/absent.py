@@ -7,6 +7,7 @@ was not selected. Where nothing is known of anybody, nobody is named.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
@@ -17,8 +18,9 @@ from fabric.edge.point import request_arguments
 from fabric.edge.stamps import action_stamp
 from fabric.protocol.actions import End
 from fabric.protocol.errors import Code, FabricError
-from relays.cli.explain import Scene, scene_of
-from relays.explaining import explain_action
+from relays.cli.scene import Scene, scene_of
+from relays.explaining import Explanation, Tree, explain_action, unknown_names
+from relays.terminal import say
 
 AWAY = Code.AWAY
 
@@ -29,17 +31,48 @@ class Expected:
 
     def __init__(self, identity: str, file: Path | None, action: str, target: str, to: str, **options: Any) -> None:
         self.ids: list[str] = []
+        self._to, self._by_default = to, options.get("label") is None
+        self._command = shlex.join(["fabric", "explain", "act", action, target, "--to", to, "--as", identity])
+        self._tree = Tree()
+        self._said: Explanation | None = None
         with nullcontext() if file is not None else suppress(FabricError):
-            self.ids = _expected(scene_of(identity, file), action, target, to, **options)
+            scene = scene_of(identity, file)
+            self._tree = scene.tree
+            self._said = _explained(scene, action, target, to, **options)
+            self.ids = _expected(scene, self._said)
+
+    def tell_course(self, *, as_json: bool) -> None:
+        """On standard error: the label that nobody chose, where it keeps the action from somebody who is meant."""
+        said = self._said
+        if said is None or said.label is None or not self._by_default or as_json:
+            return
+        stopped = [each for each in said.targets if each.code is Code.WITHHELD]
+        at_hop = [hop.relay for hop in said.hops if hop.ends]
+        if stopped or at_hop:
+            where = ", ".join(dict.fromkeys(at_hop or [each.by for each in stopped]))
+            who = f" on its way to {', '.join(each.id for each in stopped)}" if stopped else ""
+            say(f"label {said.label.short} (the topology's default): ends at {where}{who} ({Code.WITHHELD.label}); "
+                "what may go further needs --label", error=True)
+
+    def why_nobody(self, error: FabricError) -> FabricError:
+        """NOBODY with the command that says why, and with names in the selector that nobody here has."""
+        if error.code is not Code.NOBODY:
+            return error
+        unknown = unknown_names(self._to, self._tree)
+        detail = f"{error.detail}: {unknown}" if unknown else error.detail
+        return FabricError(error.code, detail, f"see whom it selects, and why not: {self._command}")
 
     def away(self, selected: Sequence[str] | None) -> list[str]:
         """Of those who were expected; nobody while it is not known who was selected."""
         return [id_ for id_ in self.ids if id_ not in selected] if selected is not None else []
 
 
-def _expected(scene: Scene, action: str, target: str, to: str, **options: Any) -> list[str]:
+def _explained(scene: Scene, action: str, target: str, to: str, **options: Any) -> Explanation:
     spec, _ = request_arguments(action, target, to, None)
-    said = explain_action(scene.asker, action_stamp(spec, to, scene.defaults, **options), scene.tree)
+    return explain_action(scene.asker, action_stamp(spec, to, scene.defaults, **options), scene.tree)
+
+
+def _expected(scene: Scene, said: Explanation) -> list[str]:
     ids = [each.id for each in said.targets]
     if scene.revocations is None:
         return ids

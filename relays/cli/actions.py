@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from contextlib import nullcontext
 from typing import Annotated, Any
 
@@ -14,15 +15,19 @@ from fabric.edge.blocking import ControlPoint
 from fabric.edge.executing import AT_ONCE
 from fabric.edge.messages import Outcome
 from fabric.edge.point import ACTIONS_MAX, Request
+from fabric.edge.stamps import to_ttl_ms
 from fabric.protocol.actions import End
+from fabric.protocol.envelope import Kind
 from fabric.protocol.errors import Code, FabricError
 from fabric.protocol.lifetime import parse_duration
 from relays.cli.absent import Expected, away_json, away_line
 from relays.cli.exits import FAILED, PARTLY, SHORT, Terminated, command
-from relays.cli.explain import File
 from relays.cli.handling import CommandHandler, command_of
+from relays.cli.holdups import Holdups
 from relays.cli.options import As, AsJson, Label_, NoWait, Outbox_, Severity_, Ttl, needed
 from relays.cli.reaching import reached
+from relays.cli.scene import File
+from relays.cli.unanswered import Open, clock_time
 from relays.logs import set_up_logs
 from relays.terminal import Cell, Moving, Screen, Table, json_text, say, say_json
 
@@ -75,23 +80,37 @@ def act(
     screen = Screen()
     live = not as_json and screen.is_terminal
     outcomes: list[Outcome] = []
+    open_: Open | None = None
     expected = Expected(needed(identity), topology, action, target, to, severity=severity, label=label)
     selected: tuple[str, ...] | None = None
     try:
         with ControlPoint(needed(identity)) as point, screen.moving() if live else nullcontext() as view:
+            expected.tell_course(as_json=as_json)
+            ends_s = time.time() + to_ttl_ms(ttl, Kind.ACTION, point.identity.defaults) / 1000
 
             def watch(request: Request) -> None:
-                nonlocal selected
+                nonlocal selected, open_
                 selected = () if request.nobody else request.targets
+                open_ = Open(request, ends_s)
                 if isinstance(view, Moving):
-                    view.update(_table(request, f"{action} {target}"))
+                    view.update(_table(request, f"{action} {target}", ends_s))
 
+            open_ = Open(None, ends_s)
             for outcome in point.request(action, target, to=to, args=parse_args(arg), watch=watch, **options):
                 outcomes.append(outcome)
                 if as_json:
                     say_json(outcome.to_json())
                 elif not live:
                     say(_line(outcome))
+    except KeyboardInterrupt:
+        for unanswered in open_.lines(as_json=as_json) if open_ is not None else ():
+            if isinstance(unanswered, str):
+                screen.say(Cell(unanswered, "yellow"))
+            else:
+                say_json(unanswered)
+        raise
+    except FabricError as error:
+        raise expected.why_nobody(error) from None
     finally:
         away = expected.away(selected)
         for id_ in away:
@@ -103,22 +122,28 @@ def act(
     raise typer.Exit(PARTLY if away and code == 0 else code)
 
 
+def why_of(outcome: Outcome) -> str:
+    """Number and reason; and who says so, where that is not the target itself."""
+    by = f" at {outcome.by}" if outcome.code and outcome.by and outcome.by != outcome.target else ""
+    return f"{outcome.code} {outcome.reason}{by}".strip()
+
+
 def _line(outcome: Outcome) -> str:
-    why = f" {outcome.code} {outcome.reason}" if outcome.code else ""
+    why = f" {why_of(outcome)}" if outcome.code else ""
     result = f" {json_text(outcome.result, ascii_only=False)}" if outcome.result else ""
     return f"{outcome.target or 'all'}: {outcome.end}{why}{result} ({outcome.took_ms} ms)"
 
 
-def _table(request: Request, title: str) -> Table:
+def _table(request: Request, title: str, ends_s: float) -> Table:
     table = Table("target", "end", "ms", "why", "result", title=title, aside=("why", "result"))
     for target in request.targets or tuple(request.outcomes):
         outcome = request.outcomes.get(target)
         if outcome is None:
-            table.row(target, "...", "", "", "")
+            table.row(target, "...", "", f"no answer yet; may be executed until {clock_time(ends_s)}", "")
             continue
         table.row(
             target or "all", Cell(outcome.end, _STYLES.get(outcome.end, "yellow")), str(outcome.took_ms),
-            f"{outcome.code} {outcome.reason}".strip(),
+            why_of(outcome),
             json_text(outcome.result, ascii_only=False) if outcome.result else "",
         )
     return table
@@ -158,6 +183,8 @@ def run(
     A relay that does not answer yet, or no longer, is waited for, and that is said on standard error. When it is stopped,
     nothing more is begun, and what handlers did until then is told before it ends.
 
+    One process executes as an identity at a time: another waits for it to end, says so, and is refused after that (E913).
+
     Exit codes: 0 stopped, 1 cannot run, 5 denied, 69 unreachable with --no-wait.
 
     Example: fabric edge run --as fw-1 --on 'deny ipv4_net' --exec ./handler
@@ -192,7 +219,8 @@ def run(
             for text in on:
                 action, _, target_type = text.partition(" ")
                 point.on_action(action, target_type.strip())(handler)
-            point.wait_ready()
+            with Holdups(lambda: point.held_up, lambda: None, lambda: ("", 0), Screen(error=True), as_json):
+                point.wait_ready()
             ready.set()
             if as_json:
                 say_json({"ready": point.identity.id})

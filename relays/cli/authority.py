@@ -19,7 +19,7 @@ from relays.authority import (
     Delegation,
     back_up,
     delegate,
-    init_authority,
+    new_authority,
     open_authority,
     reasons,
     restore_authority,
@@ -45,11 +45,11 @@ def group() -> None:
 @app.command()
 @command
 def init(fabric: Fabric, passphrase_file: PassphraseFile = None, as_json: AsJson = False) -> None:
-    """Make the authority of a fabric on this machine; nothing happens when it is there.
+    """Make the authority of a fabric on this machine. One that is there stays, and is named (E940).
 
     Its key is kept sealed under a passphrase. Compare the fingerprint by eye where somebody joins.
 
-    Exit codes: 0 it is there, 5 no passphrase.
+    Exit codes: 0 made, 1 there is one already, 5 no passphrase.
 
     Examples:
 
@@ -59,7 +59,7 @@ def init(fabric: Fabric, passphrase_file: PassphraseFile = None, as_json: AsJson
     """
     if not name_ok(fabric):
         raise FabricError(Code.USAGE, f"{fabric!r} is no fabric's name", "use lower case letters, digits and -")
-    _tell(init_authority(fabric, passphrase=passphrase_from(passphrase_file, new=True)), as_json)
+    _tell(new_authority(fabric, passphrase=passphrase_from(passphrase_file, new=True)), as_json)
 
 
 @app.command()

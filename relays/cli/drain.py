@@ -13,6 +13,7 @@ from fabric.protocol.lifetime import parse_duration
 from relays.cli.exits import PARTLY, command
 from relays.cli.running import running_relays, states_of, the_one
 from relays.drain import DrainFile, Draining, drain_path, end_draining, read_draining, write_draining
+from relays.supervisor import supervisor_state
 from relays.terminal import say, say_json
 
 # Over what a relay needs to see the file, to end its last turn, and to write how it went.
@@ -32,6 +33,8 @@ def drain(
     It tells them to move, serves them until they have, hands on what it holds, and stops. It stays stopped, also over
     restarts of its machine, until `fabric drain RELAY --back`, or the next `fabric up`. Children go back by themselves.
 
+    `--back` returns when it is up, or after ten seconds. One that is drained already is said to be.
+
     Exit codes: 0 everybody had moved, 3 some had no backup (they come back when the relay does), 6 it did not stop.
 
     Examples:
@@ -45,25 +48,57 @@ def drain(
     if back:
         if not end_draining(path):
             raise FabricError(Code.USAGE, f"{relay} is not drained", "see `fabric status`")
+        now = _wait_back(name, relay)
         if as_json:
-            say_json({"relay": relay, "drained": False})
+            say_json({"relay": relay, "drained": False, "state": now or None})
+        elif now == "up":
+            say(f"{relay}: up again")
+        elif now:
+            say(f"{relay}: called back, and {now}: see `fabric status {name}`")
         else:
-            say(f"{relay}: may run again")
+            say(f"{relay}: may run again; `fabric up` does not run here, so its service manager starts it")
         return
-    if read_draining(path) is None and relay not in running_relays(name):
+    known_state = read_draining(path)
+    if known_state is not None and known_state.gone:
+        _tell(relay, known_state, as_json, words="is drained already")
+        return
+    if known_state is None and relay not in running_relays(name):
         known = ", ".join(running_relays(name))
         raise FabricError(Code.NOT_RUNNING, f"no relay {relay} of {name} runs here", f"write one of: {known}" if known else "")
     within_ms = parse_duration(within)
     write_draining(path, Draining(within_ms))
     state = _wait(name, relay, within_ms / 1000 + _PATIENCE_S, quiet=as_json)
+    _tell(relay, state, as_json, words="drained")
+
+
+def _tell(relay: str, state: Draining, as_json: bool, *, words: str) -> None:
     if as_json:
         say_json({"relay": relay, "drained": True, "left": list(state.left), "held": state.held})
     else:
-        say(f"{relay}: drained" + (f", without another relay: {', '.join(state.left)}" if state.left else ""))
+        alone = f"; these have no other relay and wait for it: {', '.join(state.left)}" if state.left else ""
+        say(f"{relay}: {words}{alone}")
         if state.held:
-            say(f"{state.held} message(s) wait on its disk until it is back: fabric drain {relay} --back")
+            say(f"{state.held} message(s) wait on its disk")
+        say(f"bring it back with: fabric drain {relay} --back", error=True)
     if state.left:
         raise typer.Exit(PARTLY)
+
+
+def _wait_back(fabric: str, relay: str) -> str:
+    """Its state, once it is up or the time is over; empty where no supervisor of this machine runs it."""
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        running = supervisor_state(fabric)
+        if running is None or relay not in running["relays"]:
+            return ""
+        (seen,) = states_of(fabric, [relay])
+        if seen["state"] == "up" or time.monotonic() >= deadline:
+            return str(seen["state"])
+        time.sleep(0.1)
+
+
+def _number(count: int, one: str, many: str) -> str:
+    return f"{count} {one if count == 1 else many}"
 
 
 def _wait(fabric: str, relay: str, timeout_s: float, *, quiet: bool) -> Draining:
@@ -74,7 +109,8 @@ def _wait(fabric: str, relay: str, timeout_s: float, *, quiet: bool) -> Draining
         if time.monotonic() > deadline:
             raise FabricError(Code.TIMED_OUT, f"{relay} did not stop", f"look at {path.with_suffix('.log')}")
         (seen,) = states_of(fabric, [relay])
-        words = f"{relay}: {len(seen.get('children', []))} children and {len(seen.get('points', []))} control points left"
+        children = _number(len(seen.get("children", [])), "child", "children")
+        words = f"{relay}: still here: {children} and {_number(len(seen.get('points', [])), 'control point', 'control points')}"
         if not quiet and words != told and sys.stderr.isatty():
             say(words, error=True)
             told = words

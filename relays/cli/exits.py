@@ -1,7 +1,8 @@
 """Exit codes and errors, the same for every command.
 
-0 done, 1 failed, 2 usage, 3 partly, 4 nobody selected, 5 denied, 6 timed out or count short, 7 held for approval,
-69 unreachable, 130 stopped by Ctrl-C, 143 by SIGTERM. Errors go to standard error as code, cause and next command; with
+0 done, 1 failed, 2 usage, 3 partly, 4 nobody selected, 5 denied, 6 timed out or count short, 69
+unreachable, 130 stopped by Ctrl-C, 143 by SIGTERM. What runs until it is stopped (`up`, `edge run`, `issuer run`, `relay
+run`, `send --follow`) ends in order then, with 0. Errors go to standard error as code, cause and next command; with
 `--json` as one object, whatever was wrong, also with the command line itself.
 """
 
@@ -26,7 +27,7 @@ from relays.streams import ReaderGoneError
 from relays.terminal import say, say_json, set_up
 from relays.topology import TopologyErrors
 
-DONE, FAILED, USAGE, PARTLY, NOBODY, DENIED, SHORT, HELD, UNREACHABLE = 0, 1, 2, 3, 4, 5, 6, 7, 69
+DONE, FAILED, USAGE, PARTLY, NOBODY, DENIED, SHORT, UNREACHABLE = 0, 1, 2, 3, 4, 5, 6, 69
 INTERRUPTED, TERMINATED = 130, 143  # as shells have it: 128 and the signal's number
 
 _EXITS = {
@@ -49,6 +50,7 @@ _EXITS = {
     Code.TOO_DEEP: USAGE,
     Code.NOT_AN_OUTBOX: USAGE,
     Code.WRONG_PASSPHRASE: DENIED,
+    Code.NO_PASSPHRASE: DENIED,
 }
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -180,5 +182,8 @@ def _misused(error: Any, as_json: bool) -> int:
         return code
     if not as_json:
         say(*context.get_usage().split("\n"), error=True)
-    tell(FabricError(Code.USAGE, message.removesuffix("."), f"see {context.command_path} --help"), as_json)
+    next_step = f"see {context.command_path} --help"
+    if context.parent is None and "--json" in message:
+        next_step = f"write it behind the command: {context.command_path} COMMAND --json"
+    tell(FabricError(Code.USAGE, message.removesuffix("."), next_step), as_json)
     return code

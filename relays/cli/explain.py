@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
-from typing import Annotated, Any, NamedTuple, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
-from fabric.edge.home import revocations_path
-from fabric.edge.identity import Defaults, Identity, find_identity
 from fabric.edge.point import request_arguments
 from fabric.edge.stamps import action_stamp, check_wanted, publish_stamp
-from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.errors import Code
 from fabric.protocol.lifetime import format_duration
-from fabric.protocol.revocations import Revocations
 from fabric.protocol.tlp import Label
-from relays import topology as topologies
-from relays.authority.lists import read_revocations
 from relays.cli.exits import DENIED, DONE, NOBODY, PARTLY, USAGE, command
 from relays.cli.options import As, AsJson, FieldLabels_, Label_, Severity_, needed, wall_ms
 from relays.cli.points import field_labels, given_text
+from relays.cli.scene import File, Scene, scene_of
 from relays.explaining import (
     Asker,
     Explanation,
@@ -29,38 +23,20 @@ from relays.explaining import (
     Hop,
     Sample,
     Target,
-    Tree,
-    asker_of,
     explain_action,
     explain_publish,
     explain_subscribe,
+    matched_rules,
     sample_of,
-    tree_here,
-    tree_of,
 )
 from relays.reading import parse_record
 from relays.terminal import say, say_json
 
 app = typer.Typer(no_args_is_help=True, help="Why somebody may or may not, and how far it gets. Nothing is sent.")
-File = Annotated[Path | None, typer.Option(
-    "--topology", metavar="FILE", exists=True, dir_okay=False,
-    help="Who is where; default: the identities on this machine.",
-)]
 _EXITS = {"allowed": DONE, "partly": PARTLY, "nobody": NOBODY, "denied": DENIED}
 _MINUTE_MS = 60_000
 # Of a sample: a screenful or two; a record of ten thousand fields is for a program to read.
 _FIELDS_SHOWN = 60
-
-
-class Scene(NamedTuple):
-    """`identity`: None where only the file knows the asker. `differs`: the file says other than the credential."""
-
-    asker: Asker
-    tree: Tree
-    defaults: Defaults
-    identity: Identity | None
-    revocations: Revocations | None
-    differs: bool
 
 
 @app.command()
@@ -86,12 +62,12 @@ def publish(
     """
     scene = scene_of(needed(identity), topology)
     stamp = publish_stamp(topic, scene.defaults, severity=severity, label=label, labels=field_labels(field_label))
-    said = explain_publish(scene.asker, stamp, scene.tree)
-    sample = None
-    if record is not None:
-        content = parse_record(given_text(record, "the sample"), "the sample")
-        sample = sample_of(content, stamp, said.hops)
-    _tell(said, f"publish {topic}", scene, as_json, sample)
+    content = None if record is None else parse_record(given_text(record, "the sample"), "the sample")
+    # A rule for a field that is not there strips nothing.
+    there = stamp if content is None else stamp._replace(rules=matched_rules(stamp, content))
+    said = explain_publish(scene.asker, there, scene.tree)
+    sample = None if content is None else sample_of(content, stamp, said.hops)
+    _tell(said, f"publish {topic}", scene, as_json, sample, by_default=label is None)
 
 
 @app.command()
@@ -135,47 +111,35 @@ def act(
     scene = scene_of(needed(identity), topology)
     spec, _ = request_arguments(action, target, to, None)
     stamp = action_stamp(spec, to, scene.defaults, severity=severity, label=label)
-    _tell(explain_action(scene.asker, stamp, scene.tree), f"act {spec.text} to {to}", scene, as_json)
-
-
-def scene_of(name: str, file: Path | None) -> Scene:
-    """A credential on this machine decides, as it does at relays; the file says who is where."""
-    topology = None if file is None else topologies.load(file)
-    tree = Tree() if topology is None else tree_of(topology)
-    placed = tree.points.get(name)
-    try:
-        here = find_identity(name if topology is None or "/" in name else f"{topology.fabric}/{name}")
-    except FabricError as error:
-        if error.code is not Code.NO_IDENTITY or topology is None or placed is None:
-            raise
-        defaults = Defaults(topology.defaults.label, topology.defaults.ttl_ms)
-        nearest = topology.points[name].relay is None
-        return Scene(Asker(placed.credential, placed.above, nearest=nearest), tree, defaults, None, None, False)
-    if topology is not None and topology.fabric != here.fabric:
-        raise FabricError(Code.WRONG_FABRIC, f"{here.id} is of {here.fabric}, {file} of {topology.fabric}")
-    path = revocations_path(here.fabric)
-    revocations = read_revocations(path, here.authority_key, here.fabric) if path.is_file() else None
-    placed = tree.points.get(here.id)
-    asker = asker_of(here, revocations or Revocations(), wall_ms())
-    if placed is None:
-        return Scene(asker, tree if topology else tree_here(here.fabric), here.defaults, here, revocations, False)
-    said, has = placed.credential, here.credential
-    differs = (said.grants, said.clearance, said.tags) != (has.grants, has.clearance, has.tags)
-    return Scene(replace(asker, relay=placed.above), tree, here.defaults, here, revocations, differs)
+    said = explain_action(scene.asker, stamp, scene.tree)
+    _tell(said, f"act {spec.text} to {to}", scene, as_json, by_default=label is None)
 
 
 # -- how it is told -------------------------------------------------------------------------------------------
 
 
-def _tell(said: Explanation, asked: str, scene: Scene, as_json: bool, sample: Sample | None = None) -> NoReturn:
-    if as_json:
-        say_json(_json(said, scene) | (_sample_json(sample) if sample is not None else {}))
-    else:
-        say(f"{asked}, as {said.asker.credential.id}: {said.verdict}")
-        lines = _lines(said, scene) + (_sample_lines(said, sample) if sample is not None else [])
-        say(*[f"  {name:<13} {words}" for name, words in lines])
+def _tell(
+    said: Explanation, asked: str, scene: Scene, as_json: bool, sample: Sample | None = None, *, by_default: bool = False
+) -> NoReturn:
+    """`by_default`: nobody chose the label."""
     mistaken = sample is not None and sample.unmatched and said.verdict != "denied"
+    if as_json:
+        told = _json(said, scene) | ({"label_by_default": by_default} if said.label is not None else {})
+        if mistaken and sample is not None:
+            told |= _mistake_json(sample)
+        say_json(told | (_sample_json(sample) if sample is not None else {}))
+    else:
+        verdict = f"not published: {Code.UNMATCHED_LABEL.label}" if mistaken else said.verdict
+        say(f"{asked}, as {said.asker.credential.id}: {verdict}")
+        lines = _lines(said, scene, by_default) + (_sample_lines(said, sample) if sample is not None else [])
+        say(*[f"  {name:<13} {words}" for name, words in lines])
     raise typer.Exit(USAGE if mistaken else _EXITS[said.verdict])
+
+
+def _mistake_json(sample: Sample) -> dict[str, Any]:
+    code = Code.UNMATCHED_LABEL
+    return {"verdict": "not_published", "code": code.label, "reason": code.reason, "cause": code.cause,
+            "next": code.next_step, "detail": sample.words}
 
 
 def _sample_json(sample: Sample) -> dict[str, Any]:
@@ -248,7 +212,7 @@ def _json(said: Explanation, scene: Scene) -> dict[str, Any]:
     }
 
 
-def _lines(said: Explanation, scene: Scene) -> list[tuple[str, str]]:
+def _lines(said: Explanation, scene: Scene, by_default: bool) -> list[tuple[str, str]]:
     kind = "request" if said.verb == "act" else said.verb
     lines: list[tuple[str, str]] = []
     if said.code is not None:
@@ -260,6 +224,8 @@ def _lines(said: Explanation, scene: Scene) -> list[tuple[str, str]]:
                   ("would do", f"{said.wanted} {_where(said)}")]
     elif said.code is not None:
         lines.append(("next", said.code.next_step))
+    if said.label is not None:
+        lines.append(("label", said.label.short + (", the topology's default" if by_default else "")))
     if said.rate_per_s:
         lines.append(("rate", f"{said.rate_per_s} a second; beyond it the relay puts off what comes (E406)"))
     lines.append(("credential", _standing(said.asker, scene)))

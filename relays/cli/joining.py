@@ -21,7 +21,7 @@ from fabric.protocol.joining import read_token
 from fabric.protocol.lifetime import format_duration, parse_duration
 from relays.authority.keeping import fingerprint
 from relays.cli.exits import command
-from relays.cli.options import As, needed, to_kinds, to_tags, wall_ms
+from relays.cli.options import to_kinds, to_tags, wall_ms
 from relays.credentials import description, identities_here
 from relays.issuing import Issuer, Register, TokenTerms, register_path
 from relays.issuing.serving import serve
@@ -141,7 +141,8 @@ def issue(
     say(f"fabric join {token.encode()}")
 
 
-def _issuer_here(name: str | None, role: str, segment: str | None) -> Identity:
+def _issuer_here(name: str | None, role: str = "", segment: str | None = None) -> Identity:
+    """The one that is named; else the only one on this machine that fits."""
     if name:
         return find_identity(name)
     found = [
@@ -166,14 +167,14 @@ def _segments(identity: Identity) -> tuple[str, ...]:
 
 @token_app.command("list")
 @command
-def list_(issuer: As = "", as_json: AsJson = False) -> None:
+def list_(issuer: AsIssuer = None, as_json: AsJson = False) -> None:
     """The tokens of an issuer: what each is for, and how often and until when it may be used. Never their secrets.
 
     Exit codes: 0 listed, 1 no such issuer here.
 
-    Example: fabric token list --as plant-1-issuer
+    Example: fabric token list
     """
-    identity = find_identity(needed(issuer))
+    identity = _issuer_here(issuer)
     with Register(register_path(identity.folder)) as register:
         tokens, members = register.tokens(), register.members()
     for token in tokens:
@@ -195,7 +196,7 @@ def list_(issuer: As = "", as_json: AsJson = False) -> None:
 @command
 def withdraw(
     token: Annotated[str, typer.Argument(metavar="TOKEN-ID", help="As `fabric token list` shows it.")],
-    issuer: As = "",
+    issuer: AsIssuer = None,
     as_json: AsJson = False,
 ) -> None:
     """Nobody joins with this token any more. Who joined already stays: see `fabric revoke`.
@@ -204,7 +205,7 @@ def withdraw(
 
     Example: fabric token withdraw 3fa2c1d0b4e59687 --as plant-1-issuer
     """
-    identity = find_identity(needed(issuer))
+    identity = _issuer_here(issuer)
     try:
         id_ = bytes.fromhex(token)
     except ValueError:
@@ -229,7 +230,7 @@ def group() -> None:
 @issuer_app.command("run")
 @command
 def run(
-    issuer: As = "",
+    issuer: AsIssuer = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
     as_json: Annotated[bool, typer.Option("--json", help="Logs as JSON, also on a terminal.")] = False,
 ) -> None:
@@ -240,7 +241,7 @@ def run(
     Example: fabric issuer run --as plant-1-issuer
     """
     set_up_logs(log_level, True if as_json else None)
-    identity = find_identity(needed(issuer))
+    identity = _issuer_here(issuer)
     stop = threading.Event()
 
     def stopped(_signal: int, _frame: FrameType | None) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from fabric.edge.blocking import ControlPoint
-from fabric.edge.notices import Notice
+from fabric.edge.notices import Ended, Notice
 from fabric.protocol.errors import FabricError
 from fabric.protocol.lifetime import parse_duration
 from relays.cli.exits import SHORT, command
@@ -31,10 +31,15 @@ def tell_notice(notice: Notice, screen: Screen, as_json: bool) -> None:
 
 def lines_of(notice: Notice) -> list[str]:
     return [
-        f"{ended.records:,} record(s) of {ended.topic or 'several topics'} ended {_WHERE.get(ended.towards, 'at')} "
+        f"{ended.records:,} record(s) {_in_messages(ended)}of {ended.topic or 'several topics'} ended {_WHERE.get(ended.towards, 'at')} "
         f"{notice.relay}: {ended.reason} ({ended.code})"
         for ended in notice.ended
     ]
+
+
+def _in_messages(ended: Ended) -> str:
+    """Relays count messages in `fabric status`; what is sent as a stream travels many records to a message."""
+    return f"in {ended.messages:,} message(s) " if ended.messages != ended.records else ""
 
 
 @command
@@ -51,8 +56,8 @@ def notices(
 
     A relay that does not answer yet, or no longer, is waited for, and that is said on standard error.
 
-    Exit codes: 0 stopped, 5 denied, 6 fewer than --count in the time of --timeout, 69 unreachable for all of that time,
-    or at once with --no-wait.
+    Exit codes: 0 --count or the time of --timeout reached, 5 denied, 6 fewer than --count in the time of --timeout, 69 unreachable for all of that time,
+    or at once with --no-wait, 130 and 143 stopped by Ctrl-C and SIGTERM.
 
     Example: fabric notices --as zeek-p1 --timeout 60s
     """

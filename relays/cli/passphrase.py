@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from fabric.protocol.errors import Code, FabricError
-from relays.authority.sealing import PASSPHRASE_MIN, Passphrase
+from relays.authority.sealing import PASSPHRASE_MIN, Passphrase, check_length
 from relays.streams import input_line
 
 PassphraseFile = Annotated[Path | None, typer.Option(
@@ -33,7 +33,7 @@ def passphrase_from(file: Path | None, *, new: bool = False) -> Passphrase:
 def _read(file: Path) -> str:
     text = input_line("the passphrase") if str(file) == "-" else _first_line(file)
     if not text.strip("\r\n"):
-        raise FabricError(Code.WRONG_PASSPHRASE, f"{file} is empty", "write the passphrase into its first line")
+        raise FabricError(Code.NO_PASSPHRASE, f"{file} is empty", "write the passphrase into its first line")
     return text.strip("\r\n")
 
 
@@ -42,17 +42,18 @@ def _first_line(file: Path) -> str:
         with file.open() as opened:
             return opened.readline()
     except UnicodeDecodeError:
-        raise FabricError(Code.WRONG_PASSPHRASE, f"{file} is not text") from None
+        raise FabricError(Code.NO_PASSPHRASE, f"{file} is not text", "write it into the first line") from None
 
 
 def _typed(new: bool) -> str:
     if sys.stdin is None or not sys.stdin.isatty():
         raise FabricError(
-            Code.WRONG_PASSPHRASE, "nobody is there to type it", "give --passphrase-file FILE, or - for standard input"
+            Code.NO_PASSPHRASE, "nobody is there to type it", "give --passphrase-file FILE, or - for standard input"
         )
     if not new:
         return getpass.getpass("Passphrase of the authority: ")
     first = getpass.getpass(f"Choose a passphrase for the authority, {PASSPHRASE_MIN} characters or more: ")
+    check_length(first)
     if first != getpass.getpass("Once more: "):
-        raise FabricError(Code.WRONG_PASSPHRASE, "the two are not the same")
+        raise FabricError(Code.NO_PASSPHRASE, "the two that were typed differ", "run it again: nothing was made")
     return first

@@ -18,6 +18,7 @@ from fabric.protocol.errors import Code, FabricError
 from fabric.protocol.lifetime import parse_duration
 from relays.cli.exits import FAILED, PARTLY, SHORT, command
 from relays.cli.holdups import Holdups
+from relays.cli.labelled import Watch, course_of
 from relays.cli.notices import tell_notice
 from relays.cli.options import AllowUnmatched, As, AsJson, FieldLabels_, Label_, NoWait, Outbox_, Severity_, Ttl, needed
 from relays.cli.reaching import reached
@@ -61,6 +62,9 @@ def publish(
 ) -> None:
     """Publish one message; done when the relay holds it on disk. With --outbox, when this machine's disk has it.
 
+    Without --label it bears the topology's default, and that is said on standard error, with the relay at which such a
+    message ends. Where the relays above are not known on this machine it is waited for their word, two seconds at most.
+
     Exit codes: 0 held, or kept in the outbox, 1 the outbox's disk is short, 2 usage, 5 denied, or too fast for the grant
     all the time of --timeout, 6 not held in that time, 69 unreachable. A --field-label that names no field of the message
     is refused (E604).
@@ -73,7 +77,13 @@ def publish(
         "severity": severity, "phase": phase, "ttl": ttl, "label": label, "labels": field_labels(field_label),
         "labels_required": not allow_unmatched,
     }
-    with ControlPoint(needed(identity), outbox=outbox) as point:
+    screen = Screen(error=True)
+    course = course_of(needed(identity), topic, label=label, labels=options["labels"], severity=severity)
+    heard = Watch(course, lambda notice: tell_notice(notice, screen, as_json))
+    point = ControlPoint(needed(identity), outbox=outbox)
+    point.on_notice(heard.take)
+    heard.begin(as_json=as_json)
+    with point:
         refusals: list[FabricError] = []
         point.on_refused(lambda _id, _records, error: refusals.append(error))
         try:
@@ -81,10 +91,12 @@ def publish(
         except TimeoutError:
             raise _not_in_time(topic, outbox, point.held_up) from None
         waiting = 0 if outbox is None or point.drain(_DRAIN_S) else point.waiting
+        if not waiting and not refusals:
+            heard.wait()
     if refusals:
         raise refusals[0]
     if as_json:
-        say_json({"id": id_, "topic": topic, "waiting": waiting})
+        say_json({"id": id_, "topic": topic, "waiting": waiting, **heard.to_json()})
     else:
         say(f"kept {id_}: {_waits(waiting, outbox)}" if waiting else f"held {id_}")
 
@@ -138,12 +150,15 @@ def send(
     Nothing is sent before each --field-label named a field of some record: one that names none in the first 1,000, or in
     the whole file, is an error (E604). Records that lack such a field later are counted.
 
-    A relay that does not answer yet, or no longer, is waited for, and that is said on standard error.
+    Without --label they bear the topology's default, and that is said on standard error, with the relay at which such
+    messages end. Where the relays above are not known on this machine it is waited for their word at the end, two
+    seconds at most. A relay that does not answer yet, or no longer, is waited for, and that is said there, too.
 
     Ctrl-C and SIGTERM end it when what was read by then is held, or after five seconds: then it says how much was not.
 
-    Exit codes: 0 all held, or kept in the outbox, 2 usage, 3 some lines were skipped, refused or lost, 5 denied, 6 stopped
-    before all was held, 69 unreachable with --no-wait.
+    Exit codes: 0 all held, or kept in the outbox (with --follow also when it is stopped), 2 usage, 3 some lines were
+    skipped, refused or lost, 5 denied, 6 stopped before all was held, 69 unreachable with --no-wait, 130 and 143 stopped
+    before the end of what was to be read.
 
     Example: fabric send conn.log --as zeek-p1 --topic detections.zeek.conn --label green --field-label id.orig_h=amber
     """
@@ -152,7 +167,7 @@ def send(
     }
     watch = LabelWatch(options["labels"], required=not allow_unmatched)
     if not (follow or outbox or file.exists() or str(file) == "-"):
-        raise FabricError(Code.BAD_INPUT, f"{file} is no file", "name a file of JSON lines, or -")
+        raise FabricError(Code.BAD_INPUT, f"there is no file {file}", "name a file of JSON lines, or -")
     screen = Screen(error=True)
     began = time.monotonic()
     sender = _Sender(screen, as_json)
@@ -162,8 +177,12 @@ def send(
     )
     connected = threading.Event()
     point.on_refused(sender.refuse)
-    point.on_notice(lambda notice: tell_notice(notice, screen, as_json))
+    course = course_of(needed(identity), topic, label=label, labels=options["labels"], severity=severity)
+    heard = Watch(course, lambda notice: tell_notice(notice, screen, as_json))
+    point.on_notice(heard.take)
+    heard.begin(as_json=as_json)
     unheld: FabricError | None = None
+    stopped: KeyboardInterrupt | None = None
     holdups = Holdups(
         lambda: point.held_up if point.waiting or not connected.is_set() else None, lambda: (sender.held, sender.refused, point.waiting),
         lambda: (f"{point.waiting:,} record(s) wait" if point.waiting else "", point.waiting), screen, as_json,
@@ -193,7 +212,8 @@ def send(
                     sender.warn(name, line.number)
                 position = None if outbox is None or line.place is None else (lines.source, line.place.text())
                 sender.add(line.number, point.publish_later(topic, content, position=position, **options))
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
+            stopped = error
             sender.note("stopping: waiting for what is on its way")
             if outbox is None:
                 try:
@@ -203,11 +223,13 @@ def send(
         sender.settle(block=True)
         bar.update(sender.held)
         waiting = 0 if outbox is None or point.drain(_DRAIN_S) else point.waiting
+        if sender.held and not waiting and stopped is None:
+            heard.wait()
     took = time.monotonic() - began
     summary = {"held": sender.held, "skipped": sender.skipped, "refused": sender.refused, "gaps": sender.gaps,
                "waiting": waiting, "without_field": watch.missed, "seconds": round(took, 3)}
     if as_json:
-        say_json(summary)
+        say_json({**summary, **heard.to_json()})
     else:
         gaps = f", {sender.gaps} gap(s) where lines were lost," if sender.gaps else ""
         say(f"{sender.held} held, {sender.skipped} skipped, {sender.refused} refused{gaps} in {took:.1f} s")
@@ -223,6 +245,8 @@ def send(
         raise sender.last_error
     if sender.skipped or sender.refused or sender.gaps:
         raise typer.Exit(PARTLY if sender.held or not (sender.skipped or sender.refused) else FAILED)
+    if stopped is not None and not follow:  # not all was read that was to be
+        raise stopped
 
 
 def _record_of(line: Line | Gap) -> dict[str, Any] | None:
@@ -329,8 +353,8 @@ def subscribe(
 
     A relay that does not answer yet, or no longer, is waited for, and that is said on standard error.
 
-    Exit codes: 0 stopped, 5 denied, 6 fewer than --count in the time of --timeout, 69 unreachable for all of that time,
-    or at once with --no-wait.
+    Exit codes: 0 --count or the time of --timeout reached, 5 denied, 6 fewer than --count in the time of --timeout, 69 unreachable for all of that time,
+    or at once with --no-wait, 130 and 143 stopped by Ctrl-C and SIGTERM.
 
     Example: fabric subscribe 'detections.>' --as analyst-1 --json --count 10 --timeout 30s
     """

@@ -15,6 +15,7 @@ from fabric.protocol.revocations import Revocations
 from relays.authority import open_authority, revoke
 from relays.cli.exits import PARTLY, command
 from relays.cli.passphrase import PassphraseFile, passphrase_from
+from relays.cli.running import the_one
 from relays.issuing.members import members_here
 from relays.reach import applied, relays_here
 from relays.terminal import say, say_json
@@ -24,8 +25,8 @@ _POLL_S = 0.05
 
 @command
 def revoke_(
-    fabric: Annotated[str, typer.Option("--fabric", help="The fabric's name.")],
     ids: Annotated[list[str] | None, typer.Argument(metavar="ID...", help="Relays, control points or issuers that must go.")] = None,
+    fabric_: Annotated[str | None, typer.Option("--fabric", help="The fabric's name; not needed where one is.")] = None,
     why: Annotated[str, typer.Option("--why", help="Kept beside the authority's key, on this machine only.")] = "",
     wait: Annotated[str | None, typer.Option("--wait", metavar="30s", help="Show relay by relay when it is in force, for this long at most.")] = None,
     renew: Annotated[bool, typer.Option("--renew", help="Sign the list as it is, for another 30 days.")] = False,
@@ -49,6 +50,8 @@ def revoke_(
     named = ids or []
     if not named and not renew:
         raise FabricError(Code.USAGE, "who must go?", "name one or more ids, or --renew to sign the list again")
+    words = f"fabric revoke {' '.join(named)} --fabric FABRIC"
+    fabric = fabric_ or the_one(words, running_only=False)
     known = {member.credential.id for member in members_here(fabric)} if named else set()
     for id_ in named:
         if not name_ok(id_) or not (unknown or id_ in known or (ids_folder(fabric) / id_).is_dir()):

@@ -12,11 +12,14 @@ import typer
 
 from fabric.edge.home import fabric_folder, fabric_home, fabrics
 from fabric.files import append_private, make_private
-from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.credentials import name_ok
+from fabric.protocol.errors import Code, FabricError, describe
 from fabric.protocol.lifetime import format_duration, parse_duration
 from fabric.protocol.sizes import format_size
 from relays import topology as topologies
 from relays.authority import (
+    barred,
+    barred_words,
     init_authority,
     keep_ids,
     keep_list,
@@ -34,9 +37,11 @@ from relays.supervisor import Supervisor, last_words, stop_supervisor, superviso
 from relays.terminal import Cell, Screen, Table, say, say_json
 
 _START_S = 30.0
+_WHOLE_S = 3.0
 # Of several fabrics, the command for so many is written out.
 _NAMED_MAX = 3
 _State = dict[str, Any]
+AlsoFabric = Annotated[str | None, typer.Option("--fabric", help="The same as FABRIC.")]
 
 
 @command
@@ -82,8 +87,10 @@ def up(
     if as_json or not sys.stdout.isatty():
         supervisor.run(_line_printer(topology.fabric, relays, as_json))
         return
+    say("Ctrl-C stops it", error=True)
     with Screen().moving() as live:
         supervisor.run(lambda: live.update(_table(topology.fabric, states_of(topology.fabric, relays))))
+    say(f"{topology.fabric}: stopped", error=True)
 
 
 def _detach(fabric: str, relays: list[str], as_json: bool) -> None:
@@ -95,13 +102,17 @@ def _detach(fabric: str, relays: list[str], as_json: bool) -> None:
         )
     deadline = time.monotonic() + _START_S
     failed: dict[str, _State] = {}
+    whole_by: float | None = None
     while True:
         states = states_of(fabric, relays)
         failed |= {state["relay"]: state for state in states if state["state"] == "down"}
         # Below a relay that cannot run nobody finds a parent, however long we wait.
         settled = ("up", "orphan") if failed else ("up",)
         if all(state["state"] in settled or state["relay"] in failed for state in states):
-            break
+            # Each writes its state once a second: a parent is not to be shown without the child that is at it.
+            whole_by = whole_by or time.monotonic() + _WHOLE_S
+            if agree(states) or time.monotonic() >= whole_by:
+                break
         if process.poll() is not None:
             raise FabricError(Code.NOT_RUNNING, fabric, f"read {log / '_supervisor.log'}")
         if time.monotonic() >= deadline:
@@ -114,6 +125,15 @@ def _detach(fabric: str, relays: list[str], as_json: bool) -> None:
         say(f"stop it with: fabric down {fabric}", error=True)
     if down:
         raise typer.Exit(FAILED if len(down) == len(states) else PARTLY)
+
+
+def agree(states: list[_State]) -> bool:
+    """Whether whoever has its link to a parent is among that parent's children, of those that are up."""
+    children = {state["relay"]: state.get("children", []) for state in states if state["state"] == "up"}
+    return all(
+        state["relay"] in children.get(state.get("parent_now") or "", [state["relay"]])
+        for state in states if state["state"] == "up"
+    )
 
 
 def _line_printer(fabric: str, relays: list[str], as_json: bool) -> Any:
@@ -135,6 +155,7 @@ def _line_printer(fabric: str, relays: list[str], as_json: bool) -> Any:
 @command
 def down(
     fabric: Annotated[str | None, typer.Argument(help="Which fabric; not needed where one runs.")] = None,
+    fabric_: AlsoFabric = None,
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """Stop what `fabric up -d` started.
@@ -143,7 +164,7 @@ def down(
 
     Example: fabric down enterprise
     """
-    name = fabric or the_one("fabric down FABRIC", running_only=True)
+    name = one_of_here(fabric or fabric_) or the_one("fabric down FABRIC", running_only=True)
     stop_supervisor(name)
     if as_json:
         say_json({"stopped": name})
@@ -154,6 +175,7 @@ def down(
 @command
 def status(
     fabric: Annotated[str | None, typer.Argument(help="Which fabric; not needed where one is.")] = None,
+    fabric_: AlsoFabric = None,
     as_json: Annotated[bool, typer.Option("--json", help="One object per relay and line.")] = False,
     wait: Annotated[str | None, typer.Option("--wait", metavar="20s", help="Wait until all are up.")] = None,
 ) -> None:
@@ -163,7 +185,7 @@ def status(
 
     Example: fabric status --wait 20s
     """
-    name = fabric or the_one("fabric status FABRIC", running_only=False)
+    name = one_of_here(fabric or fabric_) or the_one("fabric status FABRIC", running_only=False)
     deadline = time.monotonic() + (parse_duration(wait) / 1000 if wait else 0)
     while True:
         states = states_of(name, running_relays(name))
@@ -179,10 +201,22 @@ def status(
 
 
 def _tell_strays(fabric: str) -> None:
-    """On standard error, also with --json: whoever was taken out of the file and goes on all the same."""
+    """On standard error, also with --json: whoever was taken out of the file and goes on all the same, and whoever is
+    in it and may not."""
     known = kept_ids(fabric)
-    for id_ in strays(fabric, known) if known is not None else []:
+    if known is None:
+        return
+    for id_ in strays(fabric, known):
         say(f"warning {stray_words(id_)}", error=True)
+    for id_ in barred(fabric, known):
+        say(f"warning {barred_words(id_, fabric)}", error=True)
+
+
+def one_of_here(name: str | None) -> str | None:
+    """A name that was given. Raises NOT_RUNNING, with those that there are, where it is none of this machine's."""
+    if name and name_ok(name) and fabrics() and name not in fabrics():
+        raise FabricError(Code.NOT_RUNNING, f"there is no {name}", f"write one of: {', '.join(fabrics())}")
+    return name
 
 
 def the_one(like: str, *, running_only: bool) -> str:
@@ -191,7 +225,7 @@ def the_one(like: str, *, running_only: bool) -> str:
     if not known and not running_only:
         known = [name for name in fabrics() if running_relays(name)] or fabrics()
     if not known:
-        raise FabricError(Code.NOT_RUNNING, "no fabric")
+        raise FabricError(Code.NOT_RUNNING, "there is none" if not fabrics() else f"there are {', '.join(fabrics())}")
     if len(known) > 1:
         choices = " or ".join(f"`{like.replace('FABRIC', name)}`" for name in known[:_NAMED_MAX])
         forgotten = "" if running_only else f"; a fabric that is not wanted any more is a folder in {fabric_home()}"
@@ -227,7 +261,7 @@ def states_of(fabric: str, relays: list[str]) -> list[_State]:
         if (draining := read_draining(drain_path(fabric, relay))) is not None and draining.gone:
             state.update(state="drained", why=f"until `fabric drain {relay} --back`", pid=0)
         elif words is not None:
-            state.update(state="down", why=f"{words.get('code', '')} {words.get('detail') or words.get('cause', '')}")
+            state.update(state="down", why=_last_words(words))
         elif state["pid"] == 0:
             state["state"] = "starting"
         elif state["age_ms"] > STALE_MS:
@@ -237,6 +271,8 @@ def states_of(fabric: str, relays: list[str]) -> list[_State]:
         else:
             alone = "orphan" if state["parent_link"] == "down" else "up"
             state["state"] = "draining" if state.get("draining") else alone
+            if state["state"] == "orphan":
+                state["why"] = f"no parent takes it: {state.get('parent') or 'none is named'} is tried again and again"
             if state.get("clock_suspect"):
                 state["why"] = _clock_words(int(state["clock_behind_ms"]))
             if state.get("revocations_over"):
@@ -246,6 +282,14 @@ def states_of(fabric: str, relays: list[str]) -> list[_State]:
                 state["why"] = "its disk is short: it takes nothing in until there is room"
         states.append(state)
     return states
+
+
+def _last_words(words: _State) -> str:
+    """Number, cause, what it is about and what helps, as an error of a command has them."""
+    code = next((code for code in Code if code.label == words.get("code")), None)
+    if code is None:
+        return str(words.get("detail") or words.get("cause") or words.get("event", ""))
+    return f"{describe(code, str(words.get('detail') or ''))}; {words.get('next') or code.next_step}"
 
 
 def _clock_words(offset_ms: int) -> str:

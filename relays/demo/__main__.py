@@ -1,6 +1,7 @@
 """`python -m relays.demo`: what `./scripts/demo` runs. Cleans up after itself, also on Ctrl-C and on failure.
 
-Exit codes: 0 all was seen, 1 something was not, 2 usage, 130 interrupted; errors as the command line has them.
+Exit codes: 0 all was seen, or whoever read the output left, 1 something was not, 2 usage, 130 interrupted; errors as
+the command line has them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 
 from fabric.protocol.errors import FabricError
-from relays.cli.exits import FAILED, exit_code_of
+from relays.cli.exits import DONE, FAILED, exit_code_of
 from relays.demo.book import Book
 from relays.demo.cast import Cast
 from relays.demo.events import Zeek
@@ -21,6 +22,7 @@ from relays.demo.show import Show
 from relays.demo.steps import CHECKS, Stage, run_steps
 from relays.demo.throwaway import Throwaway
 from relays.logs import set_up_logs
+from relays.streams import ReaderGoneError
 from relays.terminal import Screen, say, set_up
 from relays.topology import TopologyErrors
 
@@ -46,6 +48,8 @@ def main(arguments: list[str] | None = None) -> int:
         return _run(parsed.topology, once=parsed.once)
     except FabricError as error:
         return _tell(error)
+    except (ReaderGoneError, BrokenPipeError):  # `| head` has had enough: nobody is to be told anything
+        return DONE
     except KeyboardInterrupt:
         say("stopped", error=True)
         return _INTERRUPTED

@@ -43,6 +43,12 @@ def sample_of(record: Mapping[str, Any], stamp: Stamp, hops: Sequence[Hop]) -> S
     return Sample(fields, tuple(unmatched), unmatched_words(unmatched, record))
 
 
+def matched_rules(stamp: Stamp, record: Mapping[str, Any]) -> tuple[tuple[str, Label], ...]:
+    """The stamp's field labels that name something in the record."""
+    unmatched = FieldLabels(dict(stamp.rules), stamp.label).unmatched(record)
+    return tuple(rule for rule in stamp.rules if rule[0] not in unmatched)
+
+
 def _way(label: Label, hops: Sequence[Hop]) -> tuple[tuple[str, ...], str]:
     reached: list[str] = []
     for hop in hops:

@@ -32,6 +32,7 @@ from fabric.protocol.severity import Severity
 from fabric.protocol.tlp import Audience, Label, may_hold
 from fabric.protocol.topics import matches
 from relays.explaining.grants import grants_text, publish_text, quoted, request_text
+from relays.explaining.selecting import unknown_names
 from relays.explaining.tree import Climb, Tree
 
 
@@ -197,7 +198,9 @@ def explain_action(asker: Asker, stamp: Stamp, tree: Tree) -> Explanation:
     if stop is not None:
         return _denied(said, stop[1], "")
     said = _select(said, header, tree)
-    return said if said.targets else _denied(said, Reject(Code.NOBODY, header.to), "")
+    if said.targets:
+        return said
+    return _denied(said, Reject(Code.NOBODY, ": ".join(filter(None, (header.to, unknown_names(header.to, tree))))), "")
 
 
 def _up_to_turn(climb: Climb, grants: Sequence[RequestGrant]) -> tuple[tuple[Credential, ...], str]:

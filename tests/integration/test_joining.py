@@ -244,7 +244,7 @@ def test_a_revoked_member_is_cut_while_it_publishes(house, issuer, machine):
 
 def test_without_the_passphrase_nothing_is_signed(house):
     refused = house.cli("revoke", "line", "--fabric", "joins", "--json").expect(5)
-    assert refused.error["code"] == "E918" and "--passphrase-file" in refused.error["next"]
+    assert refused.error["code"] == "E941" and "--passphrase-file" in refused.error["next"]
     wrong = house.work / "wrong"
     wrong.write_text("not the right one\n")
     refused = house.cli("revoke", "line", "--fabric", "joins", "--passphrase-file", str(wrong), "--json").expect(5)

@@ -2,10 +2,12 @@
 
 import json
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from fabric.edge.home import revocations_path
+from fabric.edge.identity import Defaults
 from fabric.edge.messages import Outcome
 from fabric.edge.point import Request
 from fabric.protocol.actions import End
@@ -38,6 +40,7 @@ class Point:
 
     connected = ("fw-1",)
     ends = End.COMPLETED
+    identity = SimpleNamespace(defaults=Defaults(Label.AMBER, {}))
 
     def __init__(self, *_args, **_options):
         pass
@@ -135,3 +138,39 @@ def test_a_file_says_who_should_be_there_where_there_are_no_identities_of_others
         (tmp_path / "home" / "small" / "ids" / id_).rename(tmp_path / id_)
     assert ends(act(capsys, "--json", code=0)) == {"fw-1": "completed"}, "what is not known cannot be said"
     assert ends(act(capsys, "--json", "--topology", str(file), code=3))["fw-3"] == "away"
+
+
+def test_where_the_default_label_ends_is_said_before_the_action_leaves(home, capsys):
+    said = act(capsys, to="all", code=3).err
+    assert "label amber (the topology's default): ends at low on its way to fw-2, fw-3 (E601)" in said
+    assert act(capsys, "--label", "amber", to="all", code=3).err == ""
+
+
+def test_a_name_in_the_selector_that_nobody_has_is_named_with_the_command_that_says_more(home, capsys, monkeypatch):
+    monkeypatch.setattr(Point, "connected", ())
+    said = act(capsys, to="rolle=wall", code=4).err
+    assert "nobody who is known here has rolle" in said and "(there is " in said
+    assert "fabric explain act deny ipv4_net=192.0.2.1 --to rolle=wall --as soar-1" in said
+
+
+def test_who_stops_waiting_is_told_who_has_not_answered_and_until_when_it_may_be_executed(home, capsys, monkeypatch):
+    def stopped(self, _action, _target, *, to, watch, **_options):
+        request = Request("00")
+        request.targets = ("fw-1", "fw-2", "fw-3")
+        request.outcomes = {"fw-1": Outcome("fw-1", End.COMPLETED, "fw-1")}
+        watch(request)
+        yield request.outcomes["fw-1"]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Point, "request", stopped)
+    lines = act(capsys, "--label", "green", "--ttl", "30s", code=130).out.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["fw-1", "fw-2", "fw-3"]
+    assert all("not answered; may still be executed until" in line for line in lines[1:])
+    seen = act(capsys, "--label", "green", "--json", code=130)
+    assert ends(seen) == {"fw-1": "completed", "fw-2": "unanswered", "fw-3": "unanswered"}
+
+
+def test_the_relay_that_ended_it_is_named():
+    ended = Outcome("fw-1", End.REFUSED, "hq", 0, "E601", "withheld")
+    assert actions.why_of(ended) == "E601 withheld at hq" and "E601 withheld at hq" in actions._line(ended)
+    assert actions.why_of(ended.__class__("fw-1", End.FAILED, "fw-1", 0, "E709", "handler_failed")).endswith("failed")

@@ -2,14 +2,16 @@
 
 import json
 import stat
+from types import SimpleNamespace
 
 import pytest
 
 from fabric.edge.home import revocations_path
 from fabric.protocol.errors import Code, FabricError
-from relays.authority import back_up, init_authority, open_authority, restore_authority, revoke
+from relays.authority import back_up, init_authority, new_authority, open_authority, restore_authority, revoke
 from relays.authority.keeping import authority_folder, fingerprint
 from relays.authority.sealing import Cost
+from relays.cli.passphrase import passphrase_from
 
 CHEAP = Cost(1, 8_192)
 PHRASE = "correct horse battery"
@@ -47,7 +49,7 @@ def test_the_passphrase_is_asked_for_when_something_is_signed(tmp_path, sealed):
     assert silent.fingerprint == fingerprint(sealed.public) and len(silent.fingerprint.split()) == 16
     assert sealed.signer.public == silent.public
     nobody = open_authority("acme", tmp_path / "here")
-    assert refused(lambda: nobody.signer).code is Code.WRONG_PASSPHRASE
+    assert refused(lambda: nobody.signer).code is Code.NO_PASSPHRASE
 
 
 def test_a_wrong_passphrase_signs_nothing(tmp_path, sealed):
@@ -135,3 +137,24 @@ def test_a_backup_with_another_s_list(tmp_path, sealed, backup):
     backup.write_text(json.dumps(document))
     assert refused(restore_authority, backup, phrase, tmp_path / "there").code is Code.BAD_INPUT
     assert not (authority_folder("acme", tmp_path / "there") / "key.json").exists()
+
+
+def test_a_second_one_is_refused_before_anything_is_asked_and_named_for_what_it_is(tmp_path, sealed):
+    error = refused(new_authority, "acme", tmp_path / "here", not_asked)
+    assert error.code is Code.AUTHORITY_EXISTS and "authority show acme" in error.next_step
+    assert open_authority("acme", tmp_path / "here").public == sealed.public
+    init_authority("trial", tmp_path)
+    error = refused(new_authority, "trial", tmp_path, not_asked)
+    assert "for trying things only" in error.detail and f"move {tmp_path / 'trial'} away" in error.next_step
+
+
+def test_a_new_passphrase_is_judged_as_one_when_it_is_typed(monkeypatch):
+    typed = []
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
+    monkeypatch.setattr("getpass.getpass", lambda _words: typed.pop(0))
+    typed += ["short"]
+    error = refused(passphrase_from(None, new=True))
+    assert error.code is Code.NO_PASSPHRASE and "less than 12" in error.detail and not typed
+    typed += [PHRASE, PHRASE + "!"]
+    error = refused(passphrase_from(None, new=True))
+    assert error.code is Code.NO_PASSPHRASE and "differ" in error.detail and "lost" not in error.next_step

@@ -115,3 +115,14 @@ def test_where_a_reader_stopped_is_kept_when_it_was_the_only_one(durable):
     durable.turn()
     durable.attaching.stopped_in("00ff", 4)
     assert not [op for op in durable.turn().persist if isinstance(op, KeepPosition)]
+
+
+def test_who_is_to_execute_is_not_ready_by_what_was_confirmed_before(house):
+    house.subscribe("a.>")
+    house.turn()
+    house.attaching.will_execute()
+    house.attaching.confirmed(Attached(house.wanted.epoch))
+    assert not house.standing.attached.is_set(), "the ledger is waited for"
+    house.attaching.execute(lambda delivery: None, T0, Ready())
+    house.attaching.confirmed(Attached(house.wanted.epoch))
+    assert house.standing.attached.is_set()

@@ -240,3 +240,13 @@ def test_it_forgets_what_is_over(start, tmp_path):
     program.turn(T0 + HOUR_MS + 2_000)
     left = program.ledger._spool._db.execute("SELECT count(*) FROM kept WHERE name LIKE 'action %'").fetchone()
     assert left == (1,)
+
+
+def test_while_it_waits_it_says_for_whom(start):
+    first, second = start().execute(), start().execute()
+    assert first.ledger.held_up is None
+    why = second.ledger.held_up
+    assert why.code is Code.ALREADY_RUNNING and "executes actions as fw-1" in why.detail
+    first.ends()
+    second.turn(T0 + 500)
+    assert second.executes and second.ledger.held_up is None

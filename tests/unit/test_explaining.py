@@ -24,8 +24,10 @@ from relays.explaining import (
     explain_action,
     explain_publish,
     explain_subscribe,
+    matched_rules,
     tree_here,
     tree_of,
+    unknown_names,
 )
 from relays.explaining.grants import grants_text
 from relays.topology import load
@@ -256,3 +258,15 @@ def test_grants_are_written_as_a_topology_file_has_them():
     assert grants_text("request", grants) == [
         '{ action = "deny *", to = "role=\'it is\'", severity_max = "high", scope = "mid" }'
     ]
+
+
+def test_a_rule_for_a_field_that_is_not_there_strips_nothing():
+    stamp = Stamp(Kind.EVENT, "detections.x", Severity.LOW, Phase.NONE, MINUTE_MS, GREEN,
+                  (("src.ip", AMBER), ("rule", AMBER)))
+    assert matched_rules(stamp, {"src_ip": "10.1.0.7", "rule": "scan"}) == (("rule", AMBER),)
+
+
+def test_a_name_in_a_selector_that_nobody_has_is_named():
+    assert "nobody who is known here has rolle" in act(to="rolle=firewall").detail
+    assert act(to="role=nonesuch").detail == "role=nonesuch"
+    assert unknown_names("rolle=firewall", Tree()) == "", "nobody is known"

@@ -18,6 +18,7 @@ import pytest
 import structlog
 
 from fabric.edge import Action
+from fabric.edge.identity import Defaults
 from fabric.edge.messages import Message, Outcome
 from fabric.edge.notices import Ended, Notice
 from fabric.edge.point import Request
@@ -209,7 +210,7 @@ class Point:
     held_up = FabricError(Code.UNREACHABLE, ALL, ALL)
 
     def __init__(self, *_args, **_options):
-        self.identity = SimpleNamespace(id=ALL, relay=SimpleNamespace(id=ALL))
+        self.identity = SimpleNamespace(id=ALL, relay=SimpleNamespace(id=ALL), defaults=Defaults(Label.AMBER, {}))
 
     def __enter__(self):
         return self

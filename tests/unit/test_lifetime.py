@@ -175,3 +175,8 @@ def test_durations_are_written_for_people():
     assert format_duration(1_250) == "1s250ms"
     assert format_duration(0) == "0s"
     assert format_duration(-40_000) == "-40s"
+
+
+def test_what_was_typed_is_named_where_it_is_no_duration():
+    with pytest.raises(FabricError, match="'5' is not a duration"):
+        parse_duration("5")

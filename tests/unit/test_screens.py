@@ -100,7 +100,7 @@ def test_what_became_of_an_action(columns):
         "fw-p1": Outcome("fw-p1", End.COMPLETED, "fw-p1", 200, "", "", result, Label.GREEN, 41),
         "fw-office": Outcome("fw-office", End.REFUSED, "dmz", 403, "E601", "withheld", {}, Label.GREEN, 12),
     }
-    lines = shown(actions._table(request, "deny ipv4_net=203.0.113.9"), columns)
+    lines = shown(actions._table(request, "deny ipv4_net=203.0.113.9", 0.0), columns)
     assert any(line.split()[:3] == ["fw-office", "refused", "12"] and "E601 withheld" in line for line in lines)
     assert '"handle": 4711' in " ".join(" ".join(lines).split())
     where = {"fw-p1": "plant-1", "fw-office": "office", "edr-cloud": "cloud"}

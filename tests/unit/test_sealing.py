@@ -43,7 +43,7 @@ def test_a_guess_costs_something_unless_said_otherwise():
 def test_a_short_passphrase_is_refused():
     with pytest.raises(FabricError) as caught:
         seal_seed(SEED, "short", CHEAP)
-    assert caught.value.code is Code.USAGE and "short" not in str(caught.value).replace("shorter", "")
+    assert caught.value.code is Code.NO_PASSPHRASE and "short" not in str(caught.value).replace("shorter", "")
 
 
 def test_one_that_lies_open_asks_for_none():

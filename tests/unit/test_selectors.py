@@ -179,3 +179,12 @@ def test_it_is_quick_however_they_are_nested():
         one, other = f"(b=x or a=x and ({one}))", f"(b=y and (a=y or {other}))"
     assert not narrows(one, other)
     assert narrows(one, one)
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [("", ()), ("all", ()),
+     ("role=a and not (site in (x, y) or role!=b)", ("role", "site")), ("rolle='a'", ("rolle",))],
+)
+def test_the_names_that_it_compares(text, names):
+    assert parse_selector(text).names == names

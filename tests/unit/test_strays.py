@@ -9,6 +9,8 @@ from fabric.edge.identity import load_identity
 from fabric.protocol.credentials import NodeKind
 from relays.authority import (
     Delegation,
+    barred,
+    barred_words,
     check_strays,
     delegate,
     directory_path,
@@ -136,3 +138,13 @@ def test_the_ids_of_the_topology_that_ran_last_are_kept(tmp_path, topology):
     assert kept_ids("small", tmp_path) == EVERYBODY
     (tmp_path / "small" / "run" / "_topology.json").write_text(json.dumps({"ids": 3}))
     assert kept_ids("small", tmp_path) is None
+
+
+def test_whoever_is_in_the_file_and_revoked_is_named_with_the_way_to_begin_anew(tmp_path, topology, authority):
+    assert barred("small", EVERYBODY, tmp_path) == []
+    revoke(authority, ["zeek-1"], tmp_path)
+    assert barred("small", EVERYBODY, tmp_path) == ["zeek-1"]
+    words = barred_words("zeek-1", "small", tmp_path)
+    assert "another id" in words and f"delete {tmp_path / 'small'}" in words
+    (problem,) = check_strays(topology, tmp_path)
+    assert (problem.key, problem.severity) == ("points.zeek-1", "warning") and problem.code.label == "E205"

@@ -1,0 +1,60 @@
+"""Who asks, and who is where: what a command can know of that on this machine, before anything is sent."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import typer
+
+from fabric.edge.home import revocations_path
+from fabric.edge.identity import Defaults, Identity, find_identity
+from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.revocations import Revocations
+from relays import topology as topologies
+from relays.authority.lists import read_revocations
+from relays.explaining import Asker, Tree, asker_of, tree_here, tree_of
+from relays.wall import wall_ms
+
+File = Annotated[Path | None, typer.Option(
+    "--topology", metavar="FILE", exists=True, dir_okay=False,
+    help="Who is where; default: the identities on this machine.",
+)]
+
+
+class Scene(NamedTuple):
+    """`identity`: None where only the file knows the asker. `differs`: the file says other than the credential."""
+
+    asker: Asker
+    tree: Tree
+    defaults: Defaults
+    identity: Identity | None
+    revocations: Revocations | None
+    differs: bool
+
+
+def scene_of(name: str, file: Path | None) -> Scene:
+    """A credential on this machine decides, as it does at relays; the file says who is where."""
+    topology = None if file is None else topologies.load(file)
+    tree = Tree() if topology is None else tree_of(topology)
+    placed = tree.points.get(name)
+    try:
+        here = find_identity(name if topology is None or "/" in name else f"{topology.fabric}/{name}")
+    except FabricError as error:
+        if error.code is not Code.NO_IDENTITY or topology is None or placed is None:
+            raise
+        defaults = Defaults(topology.defaults.label, topology.defaults.ttl_ms)
+        nearest = topology.points[name].relay is None
+        return Scene(Asker(placed.credential, placed.above, nearest=nearest), tree, defaults, None, None, False)
+    if topology is not None and topology.fabric != here.fabric:
+        raise FabricError(Code.WRONG_FABRIC, f"{here.id} is of {here.fabric}, {file} of {topology.fabric}")
+    path = revocations_path(here.fabric)
+    revocations = read_revocations(path, here.authority_key, here.fabric) if path.is_file() else None
+    placed = tree.points.get(here.id)
+    asker = asker_of(here, revocations or Revocations(), wall_ms())
+    if placed is None:
+        return Scene(asker, tree if topology else tree_here(here.fabric), here.defaults, here, revocations, False)
+    said, has = placed.credential, here.credential
+    differs = (said.grants, said.clearance, said.tags) != (has.grants, has.clearance, has.tags)
+    return Scene(replace(asker, relay=placed.above), tree, here.defaults, here, revocations, differs)

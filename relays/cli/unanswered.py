@@ -1,0 +1,40 @@
+"""Targets of an action that have not answered when somebody stops waiting: the action itself does not stop with him."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from fabric.edge.messages import Outcome
+from fabric.edge.point import Request
+from fabric.protocol.actions import End
+
+UNANSWERED = "unanswered"
+
+
+def clock_time(at_s: float) -> str:
+    """Of this machine's clock, for a person beside it."""
+    return time.strftime("%H:%M:%S", time.localtime(at_s))
+
+
+class Open(NamedTuple):
+    """What was asked for, and until when it may be executed (seconds since 1970, by this machine's clock)."""
+
+    request: Request | None
+    ends_s: float
+
+    def lines(self, *, as_json: bool) -> Iterator[str | dict[str, Any]]:
+        """Of each target that has not answered: a sentence, or an object like an outcome, with an end that is none."""
+        until = f"not answered; may still be executed until {clock_time(self.ends_s)}"
+        targets = self.request.targets if self.request is not None else None
+        if targets is None and not (self.request is not None and (self.request.nobody or self.request.outcomes)):
+            targets = ("",)
+        for target in targets or ():
+            if self.request is not None and target in self.request.outcomes:
+                continue
+            if as_json:
+                more = {"end": UNANSWERED, "until_ms": int(self.ends_s * 1000)}
+                yield {**Outcome(target, End.UNKNOWN, "").to_json(), **more}
+            else:
+                yield f"{target or 'whoever it selects'}: {until}"
