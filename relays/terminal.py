@@ -34,6 +34,7 @@ from rich.rule import Rule
 from rich.text import Text
 
 from fabric.edge.plain import escaped
+from fabric.protocol.severity import Severity
 from fabric.protocol.tlp import Label
 from relays.streams import open_streams
 
@@ -55,6 +56,9 @@ _SECOND = re.compile(r" *\S.{0,22}? {2,}(?=\S)")
 # The colours of FIRST's TLP 2.0, as near as terminals have them.
 LABEL_STYLES = {
     Label.CLEAR: "white", Label.GREEN: "green", Label.AMBER: "yellow", Label.AMBER_STRICT: "yellow", Label.RED: "red"
+}
+SEVERITY_STYLES = {
+    Severity.MEDIUM: "yellow", Severity.HIGH: "red", Severity.CRITICAL: "bold red", Severity.FATAL: "bold red"
 }
 
 
@@ -180,10 +184,10 @@ def _key(key: object, among: Mapping[Any, object]) -> str:
 
 
 class Table:
-    """No cell breaks, but those of columns that are `folded`, and those at words. A column that is empty in every row is
-    left out. Where the screen is too narrow, columns that are `aside` go below their row, the last of them first, and
-    what they hold is named; where even those that are left do not fit, each cell of a row is a line of its own, behind
-    its column's name.
+    """No cell breaks, but those of columns that are `folded`, and those at words. A column that is empty in every row
+    is left out. Where the screen is too narrow, columns that are `aside` go below their row, the last of them first,
+    and what they hold is named; where even those that are left do not fit, each cell of a row is a line of its own,
+    behind its column's name.
     """
 
     def __init__(
@@ -277,7 +281,7 @@ class Table:
 
 
 class Moving:
-    """A table in a place of its own, that is drawn again when it changes. Before it has a row there is nothing of it."""
+    """A table in a place of its own, that is drawn again when it changes. Without a row it is not there."""
 
     def __init__(self, live: Live) -> None:
         self._live = live
@@ -326,7 +330,7 @@ class Screen:
         return self._console.width if self.is_terminal and self._console.width >= _FOLD_MIN_COLUMNS else 0
 
     def json(self, value: object) -> None:
-        """For a person: readable where it is not ASCII, and on a terminal broken between values. It is the same JSON."""
+        """For a person: readable where it is not ASCII, on a terminal broken between values. It is the same JSON."""
         text = Text(escaped(json_text(value, ascii_only=False)))
         JSONHighlighter().highlight(text)
         self._print(_folded(text, self._folds_at, hang=1, word=_JSON_WORD))
