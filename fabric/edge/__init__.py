@@ -1,6 +1,6 @@
 """What a control point imports: `ControlPoint` for asyncio, `fabric.edge.blocking.ControlPoint` for everything else.
 
-Each name is imported when it is asked for: who wants one of the modules in here does not wait for all of a control point.
+Each name is imported when it is asked for: who wants one of the modules in here does not wait for all of them.
 """
 
 from __future__ import annotations

@@ -128,7 +128,7 @@ def list_(
         credential = each.credential
         if as_json:
             say_json(description(credential))
-        issuer = credential.issuers[0] if credential.issuers else "authority"
+        issuer = credential.issuers[0] if credential.issuers else ""  # else the authority
         due = "now" if needs_renewal(credential, wall_ms()) else utc(renew_at_ms(credential))[:10]
         table.row(
             credential.id, credential.kind.name.lower(), credential.segment, credential.clearance.short,

@@ -79,13 +79,13 @@ def _names(who: Identity) -> str:
 
 
 def _draw(rows: list[dict[str, Any]]) -> None:
-    aside = ("segment", "remarks")
-    table = Table("", "relay", "address", "serves your net", "round trip", *aside, aside=aside)
+    aside = ("segment", "")
+    table = Table("place", "relay", "address", "serves your net", "round trip", *aside, aside=aside)
     for row in rows:
         trip = row["round_trip_ms"]
         table.row(
-            str(row["place"] or "-"), row["relay"], row["address"], row["network"] or "",
-            _trip_words(trip), row["segment"], ", ".join(_remarks(row)),
+            str(row["place"] or "-"), row["relay"], row["address"], row["network"] or "", _trip_words(trip),
+            row["segment"] if row["segment"] != row["relay"] else "", ", ".join(_remarks(row)),
         )
     Screen().table(table)
 
@@ -93,7 +93,7 @@ def _draw(rows: list[dict[str, Any]]) -> None:
 def _trip_words(trip_ms: float | None) -> str:
     if trip_ms is None:
         return ""
-    return f"{trip_ms:.0f} ms" if trip_ms >= ROUND_TRIP_STEP_MS else f"< {ROUND_TRIP_STEP_MS} ms"
+    return f"{int(trip_ms)} ms" if trip_ms >= ROUND_TRIP_STEP_MS else f"< {ROUND_TRIP_STEP_MS} ms"
 
 
 def _remarks(row: dict[str, Any]) -> list[str]:

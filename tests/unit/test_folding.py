@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 
 import pytest
 from hypothesis import given
@@ -62,6 +63,6 @@ def test_json_is_broken_between_values_and_stays_the_same(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "40")
     record = {"rule": "port scan, slow: \"1 a day\"", "id.resp_h": "10.1.0.7", "id.resp_p": 443, "ports": [22, 80, 443]}
     terminal.Screen().json(record)
-    lines = capsys.readouterr().out.splitlines()
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
     assert len(lines) > 2 and json.loads("".join(lines)) == record
     assert any('"id.resp_p": 443,' in line for line in lines)

@@ -63,7 +63,8 @@ def test_status_shows_trouble_whole(columns):
     }
     lines = shown(running._table("enterprise", states(**trouble)), columns)
     text = " ".join(" ".join(lines).split())
-    for words in ("its disk is short: it takes nothing in until there is room", "not passed on: 1,200 rate_exceeded, 31 expired",
+    for words in ("its disk is short: it takes nothing in until there is room",
+                  "not passed on: 1,200 rate_exceeded, 31 expired",
                   "E917 2 faults: see its log", "waits: 1,200 h, 83,120 m, 412,100 l", "region-west (backup)"):
         assert words in text
     assert "no_interest" not in text and len(lines) < 30
