@@ -36,6 +36,7 @@ from rich.text import Text
 from fabric.edge.plain import escaped
 from fabric.protocol.severity import Severity
 from fabric.protocol.tlp import Label
+from relays.folding import JSON_WORD, WORD, hang_of, spans
 from relays.streams import open_streams
 
 # In a file or a pipe nothing is folded or cut: a row is a line.
@@ -46,11 +47,7 @@ _GAP = 2  # between columns
 _FOLDED_COLUMNS, _ASIDE_COLUMNS = 8, 16
 # Narrower than this nothing is folded: it would be a column of words.
 _FOLD_MIN_COLUMNS = 20
-_WORD = re.compile(r"\S+")
-# Of JSON: a string is never broken, since it would be another, and a value stays with its key.
-_JSON_WORD = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^\s"]|(?<=:)\s)+')
-# What is set in two columns, a name and what is said of it, goes on in the second.
-_SECOND = re.compile(r" *\S.{0,22}? {2,}(?=\S)")
+
 
 
 # The colours of FIRST's TLP 2.0, as near as terminals have them.
@@ -94,42 +91,19 @@ def say(*lines: str, error: bool = False) -> None:
     _write(stream, "".join(f"{part}\n" for line in lines for part in fold(escaped(line), columns)))
 
 
-def fold(text: str, columns: int, hang: int | None = None, word: re.Pattern[str] = _WORD) -> list[str]:
+def fold(text: str, columns: int, hang: int | None = None, word: re.Pattern[str] = WORD) -> list[str]:
     """A line as lines of at most so many columns (0: no bound), broken between words only. What follows the first line
     is set in by `hang`; by default below what the line says after its name. A word that is longer than a line stands
     on a line of its own, from its first column on, and can be copied from there."""
-    if hang is None:
-        hang = _hang_of(text, columns)
-    return [" " * margin + text[begin:end] for begin, end, margin in _spans(text, columns, hang, word)]
+    hang = hang_of(text, columns) if hang is None else hang
+    return [" " * margin + text[begin:end] for begin, end, margin in spans(text, columns, hang, word, cell_len)]
 
 
-def _folded(text: Text, columns: int, hang: int | None = None, word: re.Pattern[str] = _WORD) -> list[Text]:
-    if hang is None:
-        hang = _hang_of(text.plain, columns)
-    spans = _spans(text.plain, columns, hang, word)
-    return [Text.assemble(" " * margin, text[begin:end]) for begin, end, margin in spans]
-
-
-def _hang_of(text: str, columns: int) -> int:
-    second = _SECOND.match(text)
-    return second.end() if second and second.end() * 2 <= columns else len(text) - len(text.lstrip()) + 2
-
-
-def _spans(text: str, columns: int, hang: int, word: re.Pattern[str]) -> list[tuple[int, int, int]]:
-    """Of each line: where it begins and ends in the text, and its margin."""
-    if not columns or cell_len(text) <= columns:
-        return [(0, len(text), 0)]
-    spans: list[tuple[int, int, int]] = []
-    begin = end = margin = used = 0  # of this line; `used` columns of the screen
-    for found in word.finditer(text):
-        width = cell_len(text[end:found.end()])
-        if used + width > columns and end > begin:
-            spans.append((begin, end, margin))
-            begin, width = found.start(), cell_len(found[0])
-            margin = hang if hang + width <= columns else 0
-            used = margin
-        used, end = used + width, found.end()
-    return [*spans, (begin, end, margin)]
+def folded(text: Text, columns: int, hang: int | None = None, word: re.Pattern[str] = WORD) -> list[Text]:
+    """The same of text with styles."""
+    hang = hang_of(text.plain, columns) if hang is None else hang
+    found = spans(text.plain, columns, hang, word, cell_len)
+    return [Text.assemble(" " * margin, text[begin:end]) for begin, end, margin in found]
 
 
 def _columns(stream: TextIO) -> int:
@@ -208,7 +182,7 @@ class Table:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         if self._title:
-            yield from _folded(self._title, options.max_width)
+            yield from folded(self._title, options.max_width)
             yield Text()
         widths, least = self._widths()
         shown = self._filled()
@@ -250,7 +224,7 @@ class Table:
 
     def _drawn(self, widths: Sequence[int], shown: Sequence[int], columns: int) -> Iterator[Text]:
         def drawn(cells: Sequence[Text]) -> Iterator[Text]:
-            parts = {n: _folded(cells[n], widths[n], hang=0) for n in shown}
+            parts = {n: folded(cells[n], widths[n], hang=0) for n in shown}
             for number in range(max(map(len, parts.values()))):
                 text = Text(" " * self._lines)
                 for n in shown:
@@ -265,7 +239,7 @@ class Table:
         for row in self._rows:
             yield from drawn(row)
             if below := self._named(row, [n for n in range(len(row)) if n not in shown]):
-                yield from _folded(Text.assemble("    ", below), columns, hang=4)
+                yield from folded(Text.assemble("    ", below), columns, hang=4)
 
     def _as_lines(self) -> Iterator[RenderableType]:
         for row in self._rows:
@@ -318,7 +292,7 @@ class Screen:
 
     def say(self, *pieces: Piece, hang: int | None = None) -> None:
         """One line, folded at words where it is too long."""
-        self._print(_folded(Text.assemble(*map(_text, pieces)), self._folds_at, hang))
+        self._print(folded(Text.assemble(*map(_text, pieces)), self._folds_at, hang))
 
     def _print(self, lines: Iterable[Text]) -> None:
         for line in lines:
@@ -333,7 +307,7 @@ class Screen:
         """For a person: readable where it is not ASCII, on a terminal broken between values. It is the same JSON."""
         text = Text(escaped(json_text(value, ascii_only=False)))
         JSONHighlighter().highlight(text)
-        self._print(_folded(text, self._folds_at, hang=1, word=_JSON_WORD))
+        self._print(folded(text, self._folds_at, hang=1, word=JSON_WORD))
 
     def table(self, table: Table) -> None:
         self._console.print(table)
