@@ -14,6 +14,8 @@ import base64
 import io
 import json
 import math
+import os
+import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,24 +31,31 @@ from rich.padding import Padding
 from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.rule import Rule
-from rich.table import Table as RichTable
 from rich.text import Text
 
 from fabric.edge.plain import escaped
+from fabric.protocol.severity import Severity
 from fabric.protocol.tlp import Label
+from relays.folding import JSON_WORD, WORD, hang_of, spans
 from relays.streams import open_streams
 
 # In a file or a pipe nothing is folded or cut: a row is a line.
 _PIPE_COLUMNS = 4_000
 _TITLE_COLUMNS = 120
 _GAP = 2  # between columns
-# A column that folds and has less is not read any more.
-_FOLDED_COLUMNS = 8
+# A column that folds and has less is not read any more; one that can go below its row does so sooner.
+_FOLDED_COLUMNS, _ASIDE_COLUMNS = 8, 16
+# Narrower than this nothing is folded: it would be a column of words.
+_FOLD_MIN_COLUMNS = 20
+
 
 
 # The colours of FIRST's TLP 2.0, as near as terminals have them.
 LABEL_STYLES = {
     Label.CLEAR: "white", Label.GREEN: "green", Label.AMBER: "yellow", Label.AMBER_STRICT: "yellow", Label.RED: "red"
+}
+SEVERITY_STYLES = {
+    Severity.MEDIUM: "yellow", Severity.HIGH: "red", Severity.CRITICAL: "bold red", Severity.FATAL: "bold red"
 }
 
 
@@ -76,8 +85,37 @@ def set_up() -> None:
 
 
 def say(*lines: str, error: bool = False) -> None:
-    """Lines for a person, to standard output or standard error."""
-    _write(sys.stderr if error else sys.stdout, "".join(f"{escaped(line)}\n" for line in lines))
+    """Lines for a person, to standard output or standard error; folded where that is a terminal."""
+    stream = sys.stderr if error else sys.stdout
+    columns = _columns(stream)
+    _write(stream, "".join(f"{part}\n" for line in lines for part in fold(escaped(line), columns)))
+
+
+def fold(text: str, columns: int, hang: int | None = None, word: re.Pattern[str] = WORD) -> list[str]:
+    """A line as lines of at most so many columns (0: no bound), broken between words only. What follows the first line
+    is set in by `hang`; by default below what the line says after its name. A word that is longer than a line stands
+    on a line of its own, from its first column on, and can be copied from there."""
+    hang = hang_of(text, columns) if hang is None else hang
+    return [" " * margin + text[begin:end] for begin, end, margin in spans(text, columns, hang, word, cell_len)]
+
+
+def folded(text: Text, columns: int, hang: int | None = None, word: re.Pattern[str] = WORD) -> list[Text]:
+    """The same of text with styles."""
+    hang = hang_of(text.plain, columns) if hang is None else hang
+    found = spans(text.plain, columns, hang, word, cell_len)
+    return [Text.assemble(" " * margin, text[begin:end]) for begin, end, margin in found]
+
+
+def _columns(stream: TextIO) -> int:
+    """Of the terminal; 0 where it is none, or too narrow to fold anything."""
+    if not stream.isatty():
+        return 0
+    given = os.environ.get("COLUMNS", "")
+    try:
+        columns = int(given) if given.isdecimal() else os.get_terminal_size(stream.fileno()).columns
+    except (OSError, ValueError):
+        return 0
+    return columns if columns >= _FOLD_MIN_COLUMNS else 0
 
 
 def say_json(value: object, *, error: bool = False) -> None:
@@ -120,10 +158,10 @@ def _key(key: object, among: Mapping[Any, object]) -> str:
 
 
 class Table:
-    """`aside`: columns that go below their row where the screen is too narrow for all, the last of them first; what
-    they hold is then named, and broken between words. One that is empty in every row is left out. `folded`: columns
-    whose long cells go on in the next line. No other cell ever breaks; where even those that are left do not fit, each
-    cell of a row is a line of its own, behind its column's name.
+    """No cell breaks, but those of columns that are `folded`, and those at words. A column that is empty in every row
+    is left out. Where the screen is too narrow, columns that are `aside` go below their row, the last of them first,
+    and what they hold is named; where even those that are left do not fit, each cell of a row is a line of its own,
+    behind its column's name.
     """
 
     def __init__(
@@ -135,66 +173,75 @@ class Table:
         self._folded, self._aside = folded, aside
         self._rows: list[tuple[Text, ...]] = []
 
+    @property
+    def is_empty(self) -> bool:
+        return not self._rows
+
     def row(self, *cells: Piece) -> None:
         self._rows.append(tuple(map(_text, cells)))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        widths = [
-            max(cell_len(name), *(row[n].cell_len for row in self._rows), 0) for n, name in enumerate(self._columns)
-        ]
-        least = [
-            min(width, _FOLDED_COLUMNS) if name in self._folded else width
-            for name, width in zip(self._columns, widths, strict=True)
-        ]
-        kept = [n for n, name in enumerate(self._columns) if name not in self._aside or any(r[n] for r in self._rows)]
-        if _width(least, kept) <= options.max_width:
-            yield self._whole(kept)
-            return
-        shown = list(kept)
+        if self._title:
+            yield from folded(self._title, options.max_width)
+            yield Text()
+        widths, least = self._widths()
+        shown = self._filled()
         for name in reversed(self._aside):
-            if _width(widths, shown) <= options.max_width:
+            if self._total(least, shown) <= options.max_width:
                 break
             if (n := self._columns.index(name)) in shown:
                 shown.remove(n)
-        if _width(widths, shown) <= options.max_width:
-            yield from self._with_asides(widths, shown)
-        else:
+        if self._total(least, shown) > options.max_width:
             yield from self._as_lines()
+            return
+        while self._total(widths, shown) > options.max_width:  # only what folds is wider than its least
+            widths[max((n for n in shown if widths[n] > least[n]), key=widths.__getitem__)] -= 1
+        yield from self._drawn(widths, shown, options.max_width)
 
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
-        return Measurement.get(console, options, self._whole(range(len(self._columns))))
-
-    def _whole(self, kept: Sequence[int]) -> RichTable:
-        table = RichTable(
-            box=box.SIMPLE_HEAD if self._lines else None, pad_edge=False, title=self._title if self._title else None,
-            title_justify="left", show_header=self._lines, padding=(0, 1, 0, 0) if self._lines else (0, 2, 0, 0),
+        widths, least = self._widths()
+        shown = self._filled()
+        return Measurement(
+            min(self._total(least, shown), options.max_width), min(self._total(widths, shown), options.max_width)
         )
-        for name in (self._columns[n] for n in kept):
-            folds = name in self._folded
-            table.add_column(_text(name), no_wrap=not folds, overflow="fold" if folds else "ellipsis")
-        for row in self._rows:
-            table.add_row(*(row[n] for n in kept))
-        return table
 
-    def _with_asides(self, widths: Sequence[int], shown: Sequence[int]) -> Iterator[RenderableType]:
-        def line(cells: Sequence[Text]) -> Text:
-            text = Text(" ")
-            for n in shown:
-                text.append_text(cells[n]).append(" " * (widths[n] - cells[n].cell_len + _GAP))
-            text.rstrip()
-            return text
+    def _filled(self) -> list[int]:
+        return [n for n in range(len(self._columns)) if not n or any(row[n] for row in self._rows)]
 
-        yield from [Text.assemble(self._title, style="italic"), Text()] if self._title else []
-        yield line([Text(name, "bold") for name in map(escaped, self._columns)])
-        yield Text(" " + "\u2500" * (_width(widths, shown) - 2))
+    def _widths(self) -> tuple[list[int], list[int]]:
+        """Of each column: that of its longest cell, and the least that it can do with."""
+        names = self._columns if self._lines else ("",) * len(self._columns)
+        widths = [max(cell_len(name), *(row[n].cell_len for row in self._rows), 0) for n, name in enumerate(names)]
+        least = [
+            min(width, max(_ASIDE_COLUMNS if name in self._aside else _FOLDED_COLUMNS, cell_len(name)))
+            if name in self._folded else width
+            for name, width in zip(self._columns, widths, strict=True)
+        ]
+        return widths, least
+
+    def _total(self, widths: Sequence[int], shown: Sequence[int]) -> int:
+        return sum(widths[n] + _GAP for n in shown) - _GAP + 2 * self._lines
+
+    def _drawn(self, widths: Sequence[int], shown: Sequence[int], columns: int) -> Iterator[Text]:
+        def drawn(cells: Sequence[Text]) -> Iterator[Text]:
+            parts = {n: folded(cells[n], widths[n], hang=0) for n in shown}
+            for number in range(max(map(len, parts.values()))):
+                text = Text(" " * self._lines)
+                for n in shown:
+                    part = parts[n][number] if number < len(parts[n]) else Text()
+                    text.append_text(part).append(" " * (widths[n] - part.cell_len + _GAP))
+                text.rstrip()
+                yield text
+
+        if self._lines:
+            yield from drawn([Text(escaped(name), "bold") for name in self._columns])
+            yield Text(" " + "\u2500" * (self._total(widths, shown) - 2))
         for row in self._rows:
-            yield line(row)
-            below = self._named(row, [n for n in range(len(row)) if n not in shown])
-            if below:
-                yield Padding(below, (0, 0, 0, 4), expand=False)
+            yield from drawn(row)
+            if below := self._named(row, [n for n in range(len(row)) if n not in shown]):
+                yield from folded(Text.assemble("    ", below), columns, hang=4)
 
     def _as_lines(self) -> Iterator[RenderableType]:
-        yield from [Text.assemble(self._title, style="italic"), Text()] if self._title else []
         for row in self._rows:
             yield row[0]
             for name, cell in zip(self._columns[1:], row[1:], strict=True):
@@ -207,18 +254,16 @@ class Table:
         return Text("; ").join(cells)
 
 
-def _width(widths: Sequence[int], shown: Sequence[int]) -> int:
-    return sum(widths[n] + _GAP for n in shown) - _GAP + 2
-
-
 class Moving:
-    """A table in a place of its own, that is drawn again when it changes."""
+    """A table in a place of its own, that is drawn again when it changes. Without a row it is not there."""
 
     def __init__(self, live: Live) -> None:
         self._live = live
 
     def update(self, table: Table) -> None:
-        self._live.update(table)
+        if self._live.is_started or not table.is_empty:
+            self._live.update(table)
+            self._live.start()
 
 
 class Bar:
@@ -245,17 +290,24 @@ class Screen:
         if not self.is_terminal:
             self._console = Console(width=_PIPE_COLUMNS, **options)
 
-    def say(self, *pieces: Piece) -> None:
-        """One line; the terminal breaks it where it is too long."""
-        self._console.print(Text.assemble(*map(_text, pieces)), soft_wrap=True)
+    def say(self, *pieces: Piece, hang: int | None = None) -> None:
+        """One line, folded at words where it is too long."""
+        self._print(folded(Text.assemble(*map(_text, pieces)), self._folds_at, hang))
+
+    def _print(self, lines: Iterable[Text]) -> None:
+        for line in lines:
+            self._console.print(line, soft_wrap=True)
         self._flush()
 
+    @property
+    def _folds_at(self) -> int:
+        return self._console.width if self.is_terminal and self._console.width >= _FOLD_MIN_COLUMNS else 0
+
     def json(self, value: object) -> None:
-        """For a person: in one line, and readable where it is not ASCII. It is the same JSON."""
+        """For a person: readable where it is not ASCII, on a terminal broken between values. It is the same JSON."""
         text = Text(escaped(json_text(value, ascii_only=False)))
         JSONHighlighter().highlight(text)
-        self._console.print(text, soft_wrap=True)
-        self._flush()
+        self._print(folded(text, self._folds_at, hang=1, word=JSON_WORD))
 
     def table(self, table: Table) -> None:
         self._console.print(table)
@@ -276,8 +328,11 @@ class Screen:
 
     @contextmanager
     def moving(self, refreshes_per_s: float = 4) -> Iterator[Moving]:
-        with Live(RichTable(), console=self._console, refresh_per_second=refreshes_per_s) as live:
+        live = Live(console=self._console, refresh_per_second=refreshes_per_s)
+        try:
             yield Moving(live)
+        finally:
+            live.stop()
 
     @contextmanager
     def busy(self, words: str) -> Iterator[None]:

@@ -6,10 +6,23 @@ import time
 
 from fabric.protocol.errors import Code, FabricError
 
+# A version that is less was counted from one: as a time it would be one before there was anything to sign.
+_SECONDS_MIN = 1_000_000_000
+
 
 def wall_ms() -> int:
     """Milliseconds since 1970, to look at something by. A clock from before that shows what holds as not valid yet."""
     return max(0, time.time_ns() // 1_000_000)
+
+
+def utc(ms: int) -> str:
+    """As people read it."""
+    return time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(ms / 1_000))
+
+
+def of_version(version: int) -> str:
+    """Of a list or directory. Its version is the second in which it was signed, unless there was one of a later."""
+    return f"of {utc(version * 1_000)}" if version > _SECONDS_MIN else f"version {version}"
 
 
 def signing_ms() -> int:

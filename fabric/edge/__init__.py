@@ -1,12 +1,21 @@
-"""What a control point imports: `ControlPoint` for asyncio, `fabric.edge.blocking.ControlPoint` for everything else."""
+"""What a control point imports: `ControlPoint` for asyncio, `fabric.edge.blocking.ControlPoint` for everything else.
 
-from fabric.edge.handlers import Answer
-from fabric.edge.messages import Action, Message, Outcome
-from fabric.edge.notices import Notice
-from fabric.edge.point import ControlPoint
-from fabric.protocol.errors import Code, FabricError
-from fabric.protocol.severity import Phase, Severity
-from fabric.protocol.tlp import Label
+Each name is imported when it is asked for: who wants one of the modules in here does not wait for all of them.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fabric.edge.handlers import Answer
+    from fabric.edge.messages import Action, Message, Outcome
+    from fabric.edge.notices import Notice
+    from fabric.edge.point import ControlPoint
+    from fabric.protocol.errors import Code, FabricError
+    from fabric.protocol.severity import Phase, Severity
+    from fabric.protocol.tlp import Label
 
 __all__ = [
     "Action",
@@ -21,3 +30,20 @@ __all__ = [
     "Phase",
     "Severity",
 ]
+
+_HOMES = {
+    "fabric.edge.handlers": ("Answer",),
+    "fabric.edge.messages": ("Action", "Message", "Outcome"),
+    "fabric.edge.notices": ("Notice",),
+    "fabric.edge.point": ("ControlPoint",),
+    "fabric.protocol.errors": ("Code", "FabricError"),
+    "fabric.protocol.severity": ("Phase", "Severity"),
+    "fabric.protocol.tlp": ("Label",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(importlib.import_module(module), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -84,5 +84,5 @@ def away_json(target: str) -> dict[str, Any]:
     return {**Outcome(target, End.UNKNOWN, "", 0, AWAY.label, AWAY.cause).to_json(), "end": AWAY.reason}
 
 
-def away_line(target: str) -> str:
-    return f"{target}: away {AWAY.label} {AWAY.cause}"
+def away_line(targets: Sequence[str]) -> str:
+    return f"away, connected nowhere ({AWAY.label}): {', '.join(targets)}"

@@ -113,11 +113,10 @@ def act(
         raise expected.why_nobody(error) from None
     finally:
         away = expected.away(selected)
-        for id_ in away:
-            if as_json:
-                say_json(away_json(id_))
-            else:
-                screen.say(Cell(away_line(id_), "yellow"))
+        if away and not as_json:
+            screen.say(Cell(away_line(away), "yellow"))
+        for id_ in away if as_json else ():
+            say_json(away_json(id_))
     code = _exit_of(outcomes)
     raise typer.Exit(PARTLY if away and code == 0 else code)
 

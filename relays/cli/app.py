@@ -1,31 +1,99 @@
-"""All commands, in the order in which somebody meets them."""
+"""All commands, in the order in which somebody meets them.
+
+Each is in a module of its own, and only that of the command that is run is imported: with all of them every command
+would take half a second longer to begin.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated
+import importlib
+from collections.abc import Iterator, MutableMapping
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 import fabric
-from relays.cli import (
-    actions,
-    authority,
-    credential,
-    drain,
-    explain,
-    joining,
-    nearest,
-    notices,
-    points,
-    relay,
-    revoking,
-    running,
-    topology,
-)
 from relays.logs import set_up_logs
 from relays.terminal import say
 
+# A command's name: its module and what it is called there, and its line in `fabric --help`.
+_COMMANDS = {
+    "topology": ("topology:app", "Check and draw topology files."),
+    "up": ("running:up", "Run the relays of a topology on this machine."),
+    "down": ("running:down", "Stop what `fabric up -d` started."),
+    "status": ("running:status", "How each relay is, and what waits there."),
+    "drain": ("drain:drain", "Stop one relay, after everybody has left it."),
+    "nearest": ("nearest:nearest", "Which relay is the nearest from this machine, and why."),
+    "publish": ("points:publish", "Publish one message."),
+    "send": ("points:send", "Publish a file of JSON lines, a message each."),
+    "subscribe": ("points:subscribe", "Print messages as they come."),
+    "notices": ("notices:notices", "What relays could not deliver, and why."),
+    "act": ("actions:act", "Ask for a response action, and see what becomes of it."),
+    "edge": ("actions:edge", "Execute response actions."),
+    "explain": ("explain:app", "Why somebody may or may not, and how far it gets."),
+    "relay": ("relay:app", "Run one relay."),
+    "bundle": ("relay:bundle", "What one relay needs on its own machine."),
+    "authority": ("authority:app", "The key that signs credentials, and who may sign for it."),
+    "issuer": ("joining:issuer_app", "The process that answers those who join."),
+    "token": ("joining:token_app", "Tokens with which control points join."),
+    "join": ("joining:join", "Become a member, with a token."),
+    "credential": ("credential:app", "What credentials say, and how long they last."),
+    "revoke": ("revoking:revoke_", "Put identities on the authority's revocation list."),
+}
+
+
+class _Lazily(MutableMapping[str, Any]):
+    """Commands by name, each imported when it is asked for."""
+
+    def __init__(self) -> None:
+        self._names = list(_COMMANDS)
+        self._made: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._names:
+            raise KeyError(name)
+        if name not in self._made:
+            self._made[name] = _made(name)
+        return self._made[name]
+
+    def __setitem__(self, name: str, command: Any) -> None:
+        self._names += [] if name in self._names else [name]
+        self._made[name] = command
+
+    def __delitem__(self, name: str) -> None:
+        self._names.remove(name)
+        self._made.pop(name, None)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def _made(name: str) -> Any:
+    where, summary = _COMMANDS[name]
+    module, _, attribute = where.partition(":")
+    found = getattr(importlib.import_module(f"relays.cli.{module}"), attribute)
+    alone = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    if isinstance(found, typer.Typer):
+        alone.add_typer(found, name=name)
+    else:
+        alone.command(name)(found)
+    command: Any = typer.main.get_group(alone).commands[name]
+    command.short_help = summary
+    return command
+
+
+class _Commands(TyperGroup):
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = _Lazily()
+
+
 app = typer.Typer(
+    cls=_Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -51,26 +119,3 @@ def root(
     """Message Fabric."""
     del version
     set_up_logs("debug" if verbose else "error")
-
-
-app.add_typer(topology.app, name="topology")
-app.command()(running.up)
-app.command()(running.down)
-app.command()(running.status)
-app.command()(drain.drain)
-app.command()(nearest.nearest)
-app.command()(points.publish)
-app.command()(points.send)
-app.command()(points.subscribe)
-app.command()(notices.notices)
-app.command()(actions.act)
-app.add_typer(actions.edge, name="edge")
-app.add_typer(explain.app, name="explain")
-app.add_typer(relay.app, name="relay")
-app.command()(relay.bundle)
-app.add_typer(authority.app, name="authority")
-app.add_typer(joining.issuer_app, name="issuer")
-app.add_typer(joining.token_app, name="token")
-app.command()(joining.join)
-app.add_typer(credential.app, name="credential")
-app.command("revoke")(revoking.revoke_)

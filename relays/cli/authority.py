@@ -30,6 +30,7 @@ from relays.cli.options import to_kinds, to_tags, wall_ms
 from relays.cli.passphrase import PassphraseFile, passphrase_from
 from relays.credentials import description
 from relays.terminal import say, say_json
+from relays.wall import of_version
 
 app = typer.Typer(no_args_is_help=True, help="The key that signs credentials, and who may sign for it.")
 Fabric = Annotated[str, typer.Argument(help="The fabric's name, as in its topology.")]
@@ -123,7 +124,7 @@ def _tell(authority: Authority, as_json: bool) -> None:
     say(f"authority of {authority.fabric} in {authority.folder}, {kept}", f"fingerprint {authority.fingerprint}")
     if said["version"]:
         left = format_duration(max(0, (said["until_ms"] - wall_ms()) // 3_600_000 * 3_600_000))
-        say(f"revocation list {said['version']}, for another {left}")
+        say(f"revocation list {of_version(said['version'])}, for another {left}")
     for id_, why in said["revoked"].items():
         say(f"  {id_}{': ' + why if why else ''}")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Annotated
 
 import typer
@@ -11,9 +10,10 @@ from fabric.edge.blocking import ControlPoint
 from fabric.edge.home import ids_folder
 from fabric.edge.identity import Identity, find_identity, load_identity
 from fabric.edge.renewal import renew_at_ms
-from fabric.protocol.credentials import Credential, NodeKind
+from fabric.protocol.credentials import Credential, Grants, NodeKind
 from fabric.protocol.errors import Code, FabricError
 from fabric.protocol.lifetime import format_duration
+from fabric.protocol.severity import Severity
 from relays.authority import open_authority
 from relays.authority.sealing import Passphrase
 from relays.cli.exits import PARTLY, command
@@ -22,10 +22,13 @@ from relays.cli.passphrase import PassphraseFile, passphrase_from
 from relays.cli.running import the_one
 from relays.credentials import description, identities_here, issue_again, issuer_here, needs_renewal
 from relays.terminal import Screen, Table, say, say_json
+from relays.wall import utc
 
 app = typer.Typer(no_args_is_help=True, help="What credentials say, and how long they last.")
 Identity_ = Annotated[str, typer.Argument(metavar="ID", help="An id, fabric/id, or an identity's folder.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One object a line.")]
+# What people see of a name that JSON has.
+_NAMES = {"serial": "made"}
 _MINUTE_MS, _HOUR_MS, _DAY_MS = 60_000, 3_600_000, 86_400_000
 # As `step certificate needs-renewal` has it.
 _NEEDS_IT, _NEEDS_IT_NOT, _MISSING = 0, 1, 2
@@ -46,10 +49,29 @@ def show(identity: Identity_, as_json: AsJson = False) -> None:
         return
     said = description(credential)
     for name, value in said.items():
+        if name == "serial":  # the millisecond in which it was made
+            value = utc(credential.serial)
+        if name == "grants":
+            value = _grants_of(credential.grants)
         if value not in ("", [], {}) and not name.endswith("_ms") and name not in ("curve_key", "sign_key"):
-            say(f"{name + ':':14}{_words(value)}")
-    say(f"{'valid:':14}{_time(credential.not_before_ms)} to {_time(credential.not_after_ms)}, {_left(credential)}")
-    say(f"{'renewal:':14}{_time(renew_at_ms(credential))}")
+            say(f"{_NAMES.get(name, name) + ':':14}{_words(value)}")
+    say(f"{'valid:':14}{utc(credential.not_before_ms)} to {utc(credential.not_after_ms)}, {_left(credential)}")
+    say(f"{'renewal:':14}{utc(renew_at_ms(credential))}")
+
+
+def _grants_of(grants: Grants) -> list[str]:
+    said = [f"publish {g.pattern} ({_up_to(g.severity_max)}, {g.rate_per_s:,} a second)" if g.rate_per_s
+            else f"publish {g.pattern} ({_up_to(g.severity_max)})" for g in grants.publish]
+    said += [f"subscribe {pattern}" for pattern in grants.subscribe]
+    for g in grants.request:
+        scope = f", within {g.scope}" if g.scope else ""
+        said.append(f"request {g.action} to {g.to} ({_up_to(g.severity_max)}{scope})")
+    said += [f"execute {action}" for action in grants.execute]
+    return said + [f"approve {g.class_} to {g.to}" for g in grants.approve]
+
+
+def _up_to(severity: Severity) -> str:
+    return f"up to {severity.name.lower()}"
 
 
 def _words(value: object) -> str:
@@ -58,10 +80,6 @@ def _words(value: object) -> str:
     if isinstance(value, list):
         return ", ".join(" ".join(str(part) for part in each) if isinstance(each, list) else str(each) for each in value)
     return str(value)
-
-
-def _time(ms: int) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(ms / 1_000))
 
 
 def _left(credential: Credential) -> str:
@@ -97,7 +115,7 @@ def list_(
     if not found:
         raise FabricError(Code.NO_IDENTITY, str(ids_folder(name)))
     aside = ("kind", "segment", "issued by", "problem")
-    table = Table("id", "kind", "segment", "clearance", "left", "renewal", "issued by", "problem", aside=aside)
+    table = Table("id", "kind", "segment", "clearance", "ends in", "renews", "issued by", "problem", aside=aside)
     damaged = 0
     for each in found:
         if not isinstance(each, Identity):
@@ -110,8 +128,8 @@ def list_(
         credential = each.credential
         if as_json:
             say_json(description(credential))
-        issuer = credential.issuers[0] if credential.issuers else "authority"
-        due = "now" if needs_renewal(credential, wall_ms()) else _time(renew_at_ms(credential))[:10]
+        issuer = credential.issuers[0] if credential.issuers else ""  # else the authority
+        due = "now" if needs_renewal(credential, wall_ms()) else utc(renew_at_ms(credential))[:10]
         table.row(
             credential.id, credential.kind.name.lower(), credential.segment, credential.clearance.short,
             _days_left(credential), due, issuer, "",
@@ -170,7 +188,7 @@ def renew(
         if as_json:
             say_json(description(fresh))
         else:
-            say(f"{fresh.id}: valid until {_time(fresh.not_after_ms)}")
+            say(f"{fresh.id}: valid until {utc(fresh.not_after_ms)}")
 
 
 def _renewed(identity: Identity, ask: Passphrase) -> Credential:

@@ -31,6 +31,7 @@ from relays.explaining import (
 )
 from relays.reading import parse_record
 from relays.terminal import say, say_json
+from relays.wall import of_version
 
 app = typer.Typer(no_args_is_help=True, help="Why somebody may or may not, and how far it gets. Nothing is sent.")
 _EXITS = {"allowed": DONE, "partly": PARTLY, "nobody": NOBODY, "denied": DENIED}
@@ -268,7 +269,7 @@ def _standing(asker: Asker, scene: Scene) -> str:
     issuers = " <- ".join((*credential.issuers, "the authority"))
     left_ms = credential.not_after_ms - wall_ms()
     left = f"{format_duration(max(_MINUTE_MS, left_ms // _MINUTE_MS * _MINUTE_MS))} left" if left_ms > 0 else "over"
-    listed = f"list {scene.revocations.version}" if scene.revocations else "no revocation list here"
+    listed = f"list {of_version(scene.revocations.version)}" if scene.revocations else "no revocation list here"
     revoked = "revoked" if asker.problem is not None and asker.problem.code is Code.REVOKED else "not revoked"
     return f"vouched for by {issuers}, {left}, {revoked} ({listed})"
 

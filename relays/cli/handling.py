@@ -24,6 +24,7 @@ from relays.cli.execution import OUTPUT_BYTES_MAX, Halt, Ran, run
 from relays.cli.runnable import why_not
 from relays.streams import lossy
 from relays.terminal import say, say_json
+from relays.wall import utc, wall_ms
 
 # What a shell and `env` end with when they found nothing to run.
 _NOTHING_TO_RUN = (126, 127)
@@ -69,7 +70,8 @@ class CommandHandler:
             say_json({"action": action.action, "target_type": action.target_type, "from": action.requester,
                       "end": str(answer.end), "code": code})
         else:
-            say(f"{action.action} {action.target_type} from {action.requester}: {answer.end} {code}")
+            ended = " ".join(filter(None, [str(answer.end), code, answer.reason]))
+            say(f"{utc(wall_ms())[11:]}  {action.action} {action.target_type} from {action.requester}: {ended}")
 
     def _run(self, action: Action) -> Answer:
         given = json.dumps(action.to_json()).encode()

@@ -10,7 +10,7 @@ from fabric.edge.addresses import own_addresses
 from fabric.edge.home import fabric_folder, revocations_path
 from fabric.edge.identity import Identity, find_identity, own_directory
 from fabric.edge.measuring import measure
-from fabric.edge.nearest import DIALLED_MAX, rank, why_not
+from fabric.edge.nearest import DIALLED_MAX, ROUND_TRIP_STEP_MS, rank, why_not
 from fabric.protocol.directory import RelayDirectory, verify_directory
 from fabric.protocol.errors import Code, FabricError, Reject
 from fabric.protocol.limits import SKEW_MS
@@ -19,6 +19,7 @@ from relays.authority.lists import read_revocations
 from relays.cli.exits import PARTLY, UNREACHABLE, command
 from relays.cli.options import As, AsJson, needed, wall_ms
 from relays.terminal import Screen, Table, say, say_json
+from relays.wall import of_version
 
 
 @command
@@ -26,7 +27,7 @@ def nearest(identity: As = "", as_json: AsJson = False) -> None:
     """Which relay a control point that names none finds from this machine: the order, and why.
 
     First the relays that serve a network with one of this machine's own addresses, the longest prefix first; then by
-    round trip (the time in which TCP connects, one second at most); then in the directory's order. It dials the first,
+    round trip (the time in which TCP connects, in whole milliseconds, one second at most); then in the directory's order. It dials the first,
     and keeps the next seven as its backups. A relay that is revoked or not valid now is shown, and is nobody's.
 
     Exit codes: 0 the first answers, 1 there is no directory here, 3 the first does not answer and another does, 69 none
@@ -62,10 +63,10 @@ def nearest(identity: As = "", as_json: AsJson = False) -> None:
         for row in rows:
             say_json(row)
     else:
-        _draw(rows)
-        say(f"this machine: {', '.join(map(str, addresses)) or 'no address'}; directory: version {directory.version}")
         if not who.nearest:
-            say(f"{who.id} does not look for the nearest: its identity names {_names(who)}")
+            say(f"{who.id} does not look for the nearest: its identity names {_names(who)}. If it did:")
+        _draw(rows)
+        say(f"this machine: {', '.join(map(str, addresses)) or 'no address'}; directory {of_version(directory.version)}")
     answering = [ranked.round_trip_ms is not None for ranked in ranking]
     if not any(answering):
         raise typer.Exit(UNREACHABLE)
@@ -78,15 +79,21 @@ def _names(who: Identity) -> str:
 
 
 def _draw(rows: list[dict[str, Any]]) -> None:
-    aside = ("segment", "remarks")
-    table = Table("", "relay", "address", "serves", "round trip", *aside, aside=aside)
+    aside = ("segment", "")
+    table = Table("place", "relay", "address", "serves your net", "round trip", *aside, aside=aside)
     for row in rows:
         trip = row["round_trip_ms"]
         table.row(
-            str(row["place"] or "-"), row["relay"], row["address"], row["network"] or "",
-            "" if trip is None else f"{trip:.1f} ms", row["segment"], ", ".join(_remarks(row)),
+            str(row["place"] or "-"), row["relay"], row["address"], row["network"] or "", _trip_words(trip),
+            row["segment"] if row["segment"] != row["relay"] else "", ", ".join(_remarks(row)),
         )
     Screen().table(table)
+
+
+def _trip_words(trip_ms: float | None) -> str:
+    if trip_ms is None:
+        return ""
+    return f"{int(trip_ms)} ms" if trip_ms >= ROUND_TRIP_STEP_MS else f"< {ROUND_TRIP_STEP_MS} ms"
 
 
 def _remarks(row: dict[str, Any]) -> list[str]:

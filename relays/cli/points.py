@@ -25,7 +25,8 @@ from relays.cli.reaching import reached
 from relays.label_watch import WINDOW_RECORDS, LabelWatch, words_of
 from relays.reading import Gap, Input, Line, parse_record, read_text
 from relays.streams import standard_input
-from relays.terminal import LABEL_STYLES, Cell, Screen, say, say_json
+from relays.terminal import LABEL_STYLES, SEVERITY_STYLES, Cell, Screen, say, say_json
+from relays.wall import utc
 
 # With an outbox everything is safe already: how long a command waits for the relay to have it too.
 _DRAIN_S = 5.0
@@ -98,7 +99,13 @@ def publish(
     if as_json:
         say_json({"id": id_, "topic": topic, "waiting": waiting, **heard.to_json()})
     else:
-        say(f"kept {id_}: {_waits(waiting, outbox)}" if waiting else f"held {id_}")
+        say(f"kept {id_}: {_waits(waiting, outbox)}" if waiting else f"held by {_holder(point)}, on disk: {id_}")
+
+
+def _holder(point: ControlPoint) -> str:
+    """Who answers for it from now on."""
+    relay = point.identity.relay
+    return relay.id if relay else "the relay"
 
 
 def given_text(text: str, where: str) -> str:
@@ -232,7 +239,9 @@ def send(
         say_json({**summary, **heard.to_json()})
     else:
         gaps = f", {sender.gaps} gap(s) where lines were lost," if sender.gaps else ""
-        say(f"{sender.held} held, {sender.skipped} skipped, {sender.refused} refused{gaps} in {took:.1f} s")
+        holder = outbox or _holder(point)
+        say(f"{sender.held:,} record(s) held by {holder}, {sender.skipped:,} line(s) skipped, "
+            f"{sender.refused:,} record(s) refused{gaps} in {took:.1f} s")
         if waiting:
             say(_waits(waiting, outbox))
         for words in words_of(watch.missed, watch.records):
@@ -403,9 +412,10 @@ def _show(screen: Screen, message: Message) -> None:
         screen.say(Cell(f"gap: {lost} message(s) found no room while nobody read", "yellow"))
         return
     screen.say(
-        Cell(message.topic, "bold"), f" {message.severity.name.lower()} ",
+        utc(message.issued_at_ms)[11:], "  ", Cell(message.topic, "bold"), " ",
+        Cell(message.severity.name.lower(), SEVERITY_STYLES.get(message.severity, "")), " ",
         Cell(message.highest_label.spelling, LABEL_STYLES[message.highest_label]),
-        f" from {message.origin} via {' '.join(message.path)} age {message.age_ms} ms",
+        f" from {message.origin} via {' '.join(message.path)}, {message.age_ms:,} ms old",
     )
     screen.json(message.content)
     for label, names in message.above().items():
@@ -413,5 +423,7 @@ def _show(screen: Screen, message: Message) -> None:
         screen.say(Cell(f"  {label.spelling}:", LABEL_STYLES[label]), f" {', '.join(names[:_NAMES_SHOWN])}{more}")
     if min(message.labels.values(), default=message.label) <= message.label < message.highest_label:
         screen.say(Cell(f"  {message.label.spelling}:", LABEL_STYLES[message.label]), " the rest")
-    for label, parts in message.withheld.items():
-        screen.say(Cell(f"  withheld: {parts} part(s) {label.spelling}", "dim"))
+    for label in message.withheld:
+        screen.say(Cell(f"  withheld: all that is {label.spelling}", "dim"))
+    if screen.is_terminal:
+        screen.say()

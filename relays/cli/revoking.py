@@ -19,6 +19,7 @@ from relays.cli.running import the_one
 from relays.issuing.members import members_here
 from relays.reach import applied, relays_here
 from relays.terminal import say, say_json
+from relays.wall import of_version
 
 _POLL_S = 0.05
 
@@ -63,7 +64,8 @@ def revoke_(
     if as_json:
         say_json({"version": lists.version, "revoked": named, "until_ms": lists.not_after_ms})
     else:
-        say(f"revoked {', '.join(named)} (list {lists.version})" if named else f"signed again (list {lists.version})")
+        signed = f"list {of_version(lists.version)}"
+        say(f"revoked {', '.join(named)} ({signed})" if named else f"signed again ({signed})")
     if wait is not None:
         _wait(fabric, lists, set(named), parse_duration(wait) / 1_000, as_json)
 

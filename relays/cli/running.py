@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,6 +36,7 @@ from relays.drain import drain_path, read_draining
 from relays.status import STALE_MS, read_status
 from relays.supervisor import Supervisor, last_words, stop_supervisor, supervisor_state
 from relays.terminal import Cell, Screen, Table, say, say_json
+from relays.wall import utc, wall_ms
 
 _START_S = 30.0
 _WHOLE_S = 3.0
@@ -179,7 +181,7 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="One object per relay and line.")] = False,
     wait: Annotated[str | None, typer.Option("--wait", metavar="20s", help="Wait until all are up.")] = None,
 ) -> None:
-    """Per relay: state, process, parent link, children, queue per lane, counters by reason.
+    """Each relay: its state, parent and control points, what waits there, and what it did not pass on.
 
     Exit codes: 0 all up, 3 some are not, 6 not all up in the time of --wait, 1 not running.
 
@@ -307,25 +309,40 @@ def _show(fabric: str, states: list[_State], as_json: bool) -> None:
 
 
 def _table(fabric: str, states: list[_State]) -> Table:
-    aside = ("pid", "children", "points", "why", "drops")
+    up_ = sum(state["state"] == "up" for state in states)
+    aside = ("control points", "")
     table = Table(
-        "relay", "state", "clearance", "parent", "queue u/c/h/m/l", *aside, title=f"fabric {fabric}", aside=aside
+        "relay", "state", "clearance", "parent", *aside, aside=aside, folded=aside,
+        title=f"fabric {fabric}, {utc(wall_ms())}: {up_} of {len(states)} relays up",
     )
     for state in states:
-        queue = "/".join(str(n) for n in state.get("queue", {}).values())
-        counters = state.get("counters", {})
-        drops = ", ".join(
-            f"{key.split(':', 1)[1]} {value}" for key, value in counters.items()
-            if key.startswith(("refused:", "ended:")) and not key.endswith(":no_interest")
-        )
-        faults = sum(value for key, value in counters.items() if key.startswith("faults:"))
         style = {"up": "green", "down": "red", "hanging": "red"}.get(state["state"], "yellow")
         table.row(
-            state["relay"], Cell(state["state"], style), state.get("clearance", ""), _parent_of(state), queue,
-            str(state["pid"] or ""), _named(state, "children"), _named(state, "points"),
-            "; ".join(filter(None, [state.get("why"), _faults(faults), _kept(state)])), drops,
+            state["relay"], Cell(state["state"], style), state.get("clearance", ""), _parent_of(state),
+            _named(state, "points"), "; ".join(filter(None, _remarks(state))),
         )
     return table
+
+
+def _remarks(state: _State) -> Iterator[str]:
+    """What somebody may have to look after; nothing of a relay that is well and idle."""
+    counters = state.get("counters", {})
+    yield str(state.get("why") or "")
+    if state["state"] == "hanging":
+        yield f"process {state['pid']}"
+    yield _faults(sum(value for key, value in counters.items() if key.startswith("faults:")))
+    yield _kept(state)
+    yield _counted("waits", {lane: count for lane, count in state.get("queue", {}).items() if count})
+    yield _counted("not passed on", {
+        key.split(":", 1)[1]: value for key, value in counters.items()
+        if key.startswith(("refused:", "ended:")) and not key.endswith(":no_interest")
+    })
+    by = {id_: issuer for id_, issuer in state.get("vouched_for", {}).items() if id_ in state.get("children", ())}
+    yield ", ".join(f"child {id_} by {issuer}" for id_, issuer in by.items())
+
+
+def _counted(words: str, counts: dict[str, int]) -> str:
+    return f"{words}: {', '.join(f'{count:,} {name}' for name, count in counts.items())}" if counts else ""
 
 
 def _faults(count: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -40,7 +41,7 @@ def lint(
         if as_json:
             say_json(problem_json(problem))
         else:
-            say(str(problem))
+            say(*([""] if sys.stdout.isatty() and problem is not problems[0] else []), str(problem))
     if not as_json:
         warnings = len(problems) - len(errors)
         say(f"{file}: {len(errors)} errors, {warnings} warnings")

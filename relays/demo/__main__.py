@@ -35,7 +35,7 @@ _INTERRUPTED = 130
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="./scripts/demo", description="Six things that Message Fabric promises.")
     parser.add_argument("--once", action="store_true",
-                        help="no terminal, no pauses: check each point and print what was expected and seen")
+                        help="no terminal, no pauses: check each promise and print what was seen")
     parser.add_argument("--topology", type=Path, default=_TOPOLOGY, metavar="FILE",
                         help="a copy of topologies/enterprise.toml with other ports")
     parsed = parser.parse_args(arguments)
@@ -73,8 +73,9 @@ def _run(file: Path, *, once: bool) -> int:
         with cast:
             run_steps(Stage(fabric, cast, book, show, Zeek(_SEED, time.time())))
     took_s = time.monotonic() - began
-    show.title("What was expected, and what was seen")
-    say(*book.table(), "", f"{book.good} of {len(book)} seen as expected, {took_s:.1f} s")
+    show.title("What was promised, and what was seen")
+    Screen().table(book.table())
+    say("", f"{book.good} of {len(book)} seen as expected, {took_s:.1f} s")
     return 0 if book.all_seen else FAILED
 
 

@@ -1,8 +1,10 @@
-"""What the demo expects and what was seen, as a plain text table. Holds no labelled value: counts, names and codes."""
+"""What the demo expects and what was seen, as a table. Holds no labelled value: counts, names and codes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from relays.terminal import Cell, Table
 
 _NOT_SEEN = "not reached"
 
@@ -45,16 +47,10 @@ class Book:
     def all_seen(self) -> bool:
         return self.good == len(self)
 
-    def table(self) -> list[str]:
-        """Its lines."""
-        rows = [("", "", "expected", "seen", "")]
-        rows += [
-            (str(check.step), check.what, check.expected, check.seen, "ok" if check.ok else "FAILED")
-            for check in self._checks.values()
-        ]
-        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-        lines = [
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-        ]
-        lines.insert(1, "-" * max(map(len, lines)))
-        return lines
+    def table(self) -> Table:
+        """What was expected stands only where something else was seen."""
+        table = Table("", "promise", "seen", "expected", " ", folded=("seen", "expected"), aside=("expected",))
+        for check in self._checks.values():
+            mark = Cell("ok", "green") if check.ok else Cell("FAILED", "bold red")
+            table.row(str(check.step), check.what, check.seen, "" if check.ok else check.expected, mark)
+        return table

@@ -28,9 +28,9 @@ class Show:
     def title(self, text: str) -> None:
         self._screen.title(text)
 
-    def say(self, *lines: str, pause: bool = True) -> None:
-        for line in lines:
-            self._screen.say(line)
+    def say(self, words: str, pause: bool = True) -> None:
+        """A paragraph."""
+        self._screen.say(words, hang=0)
         if pause:
             self.pause()
 
@@ -57,8 +57,8 @@ class Show:
             if len(text) > _VALUE_MAX:
                 text = text[:_VALUE_MAX] + "..."
             table.row(str(name), text, Cell(label.spelling, LABEL_STYLES[label]))
-        for label, parts in message.withheld.items():
-            table.row(Cell("withheld", "bold"), f"{parts} part, somewhere on the way here",
+        for label in message.withheld:
+            table.row(Cell("withheld", "bold"), "all with this label, on the way here",
                       Cell(label.spelling, LABEL_STYLES[label]))
         way = " > ".join(message.path)
         about = f"{message.topic}, {message.severity.name.lower()}, from {message.origin} via {way}"

@@ -32,10 +32,10 @@ _DEVICE = "laptop-17"
 
 CHECKS = {
     "climbs": Check(1, "the event climbs to hq", " > ".join(_PATH)),
-    "loses": Check(1, "hq gets no AMBER field", "0 of 2, 1 part withheld"),
+    "loses": Check(1, "hq gets no AMBER field", "0 of 2, withheld"),
     "stripped": Check(1, "AMBER was taken out", "by plant-1"),
     "whole": Check(2, "analyst-p1 gets the same event", "2 of 2 AMBER fields, none withheld"),
-    "backlog": Check(3, "a backlog waits at plant-1", f"{_BACKLOG_MIN} batches or more"),
+    "backlog": Check(3, "a backlog waits at plant-1", f"{_BACKLOG_MIN} or more batches of records"),
     "overtakes": Check(3, "a critical event sent last", f"in the first half of {_FLOOD + 1}"),
     "complete": Check(3, "all of the backlog arrives", f"all {_FLOOD + 1}, each once"),
     "expires": Check(4, "an action with 2 s to live", "expired E501, said by region-west"),
@@ -43,7 +43,7 @@ CHECKS = {
     "stranger": Check(5, "a stranger's key", "E203"),
     "header": Check(5, "a header altered after signing", "E301"),
     "part": Check(5, "content altered after signing", "E302"),
-    "honest": Check(5, "the same message unaltered", "held"),
+    "honest": Check(5, "the same message unaltered", "accepted"),
     "each": Check(6, "role=firewall: a result each", listed(FIREWALLS)),
     "partly": Check(6, "the one that cannot says so", f"3 completed, {FAILING} failed E709"),
     "granted": Check(6, "role=edr: outside plants only", "edr-cloud, edr-office"),
@@ -80,8 +80,8 @@ def run_steps(stage: Stage) -> None:
 
 def _climb(stage: Stage) -> None:
     say = stage.show.say
-    say(f"{SENSOR}, a sensor in a plant, sees a Modbus connection that it has never seen before, and reports it.",
-        "Its topology labels the two addresses AMBER and everything else GREEN. Between the plant and hq stands a",
+    say(f"{SENSOR}, a sensor in a plant, sees a Modbus connection that it has never seen before, and reports it. "
+        "Its topology labels the two addresses AMBER and everything else GREEN. Between the plant and hq stands a "
         "DMZ that is cleared for GREEN. Whatever hq itself may see: AMBER from the plant cannot get there.")
     labels = stage.fabric.topology.points[SENSOR].sources["conn"].labels
     (stage.event,) = stage.cast.publish("detections.zeek.conn", [stage.zeek.conn()], severity="high", labels=labels)
@@ -91,7 +91,7 @@ def _climb(stage: Stage) -> None:
     amber = _amber(seen)
     parts = sum(seen.withheld.values())
     stage.enter("loses", not amber and parts == 1 and seen.content != {},
-                f"{len(amber)} of {len(_AMBER_FIELDS)}, {parts} part withheld")
+                f"{len(amber)} of {len(_AMBER_FIELDS)}, {'withheld' if parts else 'none withheld'}")
     arrived_ms = time.time_ns() // 1_000_000
     wait_until(lambda: all(stage.fabric.status(relay)["at_ms"] > arrived_ms for relay in _PATH), _WAIT_S,
                "every relay on the way says what it stripped")
@@ -100,7 +100,7 @@ def _climb(stage: Stage) -> None:
 
 
 def _whole(stage: Stage) -> None:
-    stage.show.say("Below the DMZ nothing stands between the sensor and its own analyst. It is the same message, with",
+    stage.show.say("Below the DMZ nothing stands between the sensor and its own analyst. It is the same message, with "
                    "the same id and the same signature: what is taken out on the way up does not break it.")
     seen = stage.cast.inboxes["analyst-p1"].wait_for(stage.event)
     stage.show.sees("analyst-p1 at plant-1, cleared for TLP:AMBER, sees", seen)
@@ -119,7 +119,7 @@ def _amber(message: Message) -> list[str]:
 
 def _overtake(stage: Stage) -> None:
     fabric, cast, show, inbox = stage.fabric, stage.cast, stage.show, stage.cast.inboxes["analyst-1"]
-    show.say(f"The DMZ's relay hangs: its process is stopped. Meanwhile {SENSOR} reports {_FLOOD:,} certificates of",
+    show.say(f"The DMZ's relay hangs: its process is stopped. Meanwhile {SENSOR} reports {_FLOOD:,} certificates of "
              "low severity, and then, last of all, one critical event.")
     began = len(inbox)
     with fabric.frozen("dmz"):
@@ -129,7 +129,7 @@ def _overtake(stage: Stage) -> None:
                                        label="green")
             wait_until(lambda: _queued(stage, "plant-1") >= _BACKLOG_MIN, _WAIT_S, "a backlog at plant-1")
         queued = _queued(stage, "plant-1")
-        stage.enter("backlog", queued >= _BACKLOG_MIN, f"{queued} batches, {len(flood)} records")
+        stage.enter("backlog", queued >= _BACKLOG_MIN, f"{queued} batches of {len(flood):,} records")
     show.say("The DMZ's relay goes on. What arrives at hq:", pause=False)
     total = len(flood) + 1
     with show.progress("records at hq", total) as progress:
@@ -197,14 +197,14 @@ def _blocks(cast: Cast, address: str) -> bool:
 
 def _refuse(stage: Stage) -> None:
     fabric, show = stage.fabric, stage.show
-    show.say(f"Somebody calls itself {SENSOR}, with a perfectly good CURVE key and a credential with the same name",
+    show.say(f"Somebody calls itself {SENSOR}, with a perfectly good key and a credential with the same name "
              "and grants. Only the authority that signed it is not this fabric's.")
     refusal = knock(stranger_like(fabric.identity(SENSOR)))
     if refusal is not None:
         show.code(str(refusal))
     stage.enter("stranger", refusal is not None and refusal.code is Code.BAD_CREDENTIAL,
                 "let in" if refusal is None else refusal.code.label)
-    show.say(f"A member of the fabric, {FORGED}, speaks the protocol by hand. It signs a message and then raises its",
+    show.say(f"A member of the fabric, {FORGED}, speaks the protocol by hand. It signs a message and then raises its "
              "severity to critical; in another it turns one bit of the content. Last it sends one as it was signed.")
     member = fabric.identity(FORGED)
     now_ms = time.time_ns() // 1_000_000
@@ -223,7 +223,7 @@ def _refuse(stage: Stage) -> None:
 
 
 def _answer(code: Code | None) -> str:
-    return "held" if code is None else code.label
+    return "accepted" if code is None else code.label
 
 
 # -- 6 ------------------------------------------------------------------------------------------------------
@@ -231,7 +231,7 @@ def _answer(code: Code | None) -> str:
 
 def _act(stage: Stage) -> None:
     show = stage.show
-    show.say(f"The SOAR at hq asks every firewall to block {FAILS_FOR}. It asks in GREEN, so that the DMZ may carry",
+    show.say(f"The SOAR at hq asks every firewall to block {FAILS_FOR}. It asks in GREEN, so that the DMZ may carry "
              f"it. {FAILING} has no room left in its rule table.")
     targets, ended = _ask(stage, "deny", f"ipv4_net={FAILS_FOR}", "role=firewall")
     stage.enter("each", sorted(targets) == sorted(FIREWALLS) == sorted(o.target for o in ended),

@@ -266,7 +266,7 @@ def _approvals(topology: Topology) -> Iterator[Problem]:
                     continue
                 yield _warning(
                     f"roles.{role.name}.request.{index}",
-                    f"'{grant.action}' is of class {class_} and no approval covers it: the grant decides",
+                    f"'{grant.action}' (class {class_}) needs nobody's approval: whoever has this grant may ask for it",
                     f'add [[approval]] with when = {{ class = "{class_}", to = "{grant.to}" }}, '
                     "and require = 0 where nobody needs to be asked",
                 )

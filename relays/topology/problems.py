@@ -6,6 +6,7 @@ All of a file's problems come at once, in the order of its lines.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from fabric.protocol.errors import Code, FabricError
 
 # Room for a selector in a message, not for a file.
 _SHOWN_CHARS = 60
+
+_NUMBER = re.compile(r"\.(\d{1,9})(?=\.|$)")
 
 Severity = Literal["error", "warning"]
 
@@ -32,7 +35,7 @@ class Problem:
 
     def __str__(self) -> str:
         where = f"line {self.line}: " if self.line else ""
-        subject = f"{self.key}: " if self.key else ""
+        subject = f"{_counted_from_one(self.key)}: " if self.key else ""
         return f"{self.severity} {self.code.label} {where}{subject}{self.cause}. {_sentence(self.write)}"
 
 
@@ -70,6 +73,11 @@ def shown(value: object) -> str:
     text = str(value).lower() if isinstance(value, bool) else str(value)
     clipped = text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 3] + "..."
     return f"'{clipped}'" if clipped.isprintable() else repr(clipped)
+
+
+def _counted_from_one(key: str) -> str:
+    """`roles.soar.request.2` is the third one, as people count; for programs the key stays as it is."""
+    return _NUMBER.sub(lambda found: f" #{int(found[1]) + 1}", key)
 
 
 def _sentence(text: str) -> str:

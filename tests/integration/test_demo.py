@@ -67,7 +67,7 @@ def homes_in(tmp_path):
 def test_everything_that_the_demo_promises_is_seen(topology, tmp_path):
     code, output, errors = finish(start(topology, tmp_path), 100)
     assert code == 0, output + errors
-    rows = [re.split(r" {2,}", line) for line in output.splitlines() if re.match(r"\d  ", line)]
+    rows = [re.split(r" {2,}", line.strip()) for line in output.splitlines() if re.match(r" \d  ", line)]
     assert [(int(row[0]), row[1]) for row in rows] == [(check.step, check.what) for check in CHECKS.values()]
     assert all(row[-1] == "ok" for row in rows), output
     assert f"{len(CHECKS)} of {len(CHECKS)} seen as expected" in output

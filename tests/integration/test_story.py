@@ -98,7 +98,7 @@ def test_bad_lines_are_named_and_skipped(house, file):
 
     in_words = house.cli("send", str(file), "--as", "zeek-p", "--topic", "detections.zeek.conn").expect(3)
     assert "line 8: E907" in in_words.err and "line 13: E907" in in_words.err
-    assert "18 held, 2 skipped" in in_words.out and "secret-word" not in in_words.err
+    assert "18 record(s) held by plant, 2 line(s) skipped" in in_words.out and "secret-word" not in in_words.err
 
 
 def test_a_file_is_followed_line_by_line_and_over_a_rotation(house, tmp_path):

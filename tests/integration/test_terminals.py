@@ -59,12 +59,12 @@ def quiet(tmp_path_factory):
 class Screen:
     """A command at a terminal of its own."""
 
-    def __init__(self, house: House, *args: str) -> None:
+    def __init__(self, house: House, *args: str, columns: int = 200) -> None:
         self._ours, theirs = pty.openpty()
         environment = {k: v for k, v in os.environ.items() if not k.startswith("FABRIC_") and k != "NO_COLOR"}
         self.process = subprocess.Popen(
             [*FABRIC, *args], cwd=ROOT, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
-            env={**environment, "FABRIC_HOME": str(house.home), "TERM": "xterm-256color", "COLUMNS": "200"},
+            env={**environment, "FABRIC_HOME": str(house.home), "TERM": "xterm-256color", "COLUMNS": str(columns)},
         )
         os.close(theirs)
         self._text = b""
@@ -83,8 +83,8 @@ class Screen:
 
 
 @contextmanager
-def screen(house, *args):
-    shown = Screen(house, *args)
+def screen(house, *args, columns=200):
+    shown = Screen(house, *args, columns=columns)
     try:
         yield shown
     finally:
@@ -153,6 +153,20 @@ def test_a_requester_signs_a_target_that_is_a_command(quiet):
                 assert me.answer() is None, "the relay holds it: it does not read what is in it"
             assert came.wait(10)
     assert executed == ["203.0.113.9"]
+
+
+@pytest.mark.parametrize("columns", [80, 60])
+@pytest.mark.parametrize("command", [
+    ("status",), ("nearest", "--as", "analyst-1"), ("credential", "show", "soar-1"), ("credential", "list"),
+    ("explain", "publish", "detections.zeek.conn", "--as", "zeek-1"), ("down", "no-such-fabric-on-this-machine"),
+    ("act", "deny", "ipv4_net=203.0.113.9", "--to", "role=firewall and segment=hq", "--as", "soar-1"),
+    ("act", "deny", "ipv4_net=203.0.113.9", "--to", "rolle=firewall", "--as", "soar-1"),
+], ids=" ".join)
+def test_what_is_said_fits_the_terminal(quiet, command, columns):
+    with screen(quiet, *command, columns=columns) as shown:
+        wait_for(lambda: shown.process.poll() is not None or (shown.text() and False), "its end")
+        lines = tame(shown.text()).splitlines()
+    assert lines and lines[0].strip() and all(len(line) <= columns for line in lines), lines
 
 
 def test_whatever_a_relay_and_a_supervisor_keep_is_private(quiet, tmp_path):

@@ -98,8 +98,9 @@ def ends(seen):
 
 def test_who_is_known_here_and_not_connected_is_named_and_it_is_partly_done(home, capsys):
     seen = act(capsys, "--label", "green", code=3).out.splitlines()
-    assert seen[0].startswith("fw-1: completed") and [line[:9] for line in seen[1:]] == ["fw-2: awa", "fw-3: awa"]
-    assert "E927" in seen[1]
+    assert seen[0].startswith("fw-1: completed") and seen[1:] == [
+        "away, connected nowhere (E927): fw-2, fw-3"
+    ]
 
 
 def test_the_same_as_json_has_the_form_of_an_outcome(home, capsys):

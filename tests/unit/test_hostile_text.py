@@ -279,7 +279,7 @@ def stub(monkeypatch):
 
 def test_subscribe(seen, stub):
     text = seen(fabric("subscribe", ALL.replace("\x00", ""), "--as", "analyst-1", "--count", "3"))
-    assert "gap: some message(s)" in text and "withheld: 2 part(s) TLP:RED" in text and '{"base64": "AP8="}' in text
+    assert "gap: some message(s)" in text and "withheld: all that is TLP:RED" in text and '{"base64": "AP8="}' in text
 
 
 def test_subscribe_as_json(seen, stub):
@@ -316,7 +316,7 @@ def test_send_shows_how_far_a_file_is_by_its_whole_name(seen, stub, tmp_path, mo
     monkeypatch.setattr(Point, "on_refused", lambda _self, _handler: None)
     (tmp_path / "app[prod].log").write_text('{"a": 1}\n')
     text = seen(fabric("send", str(tmp_path / "app[prod].log"), "--topic", "d.x", "--as", "x"), shows=())
-    assert "1 held" in text and ("━" not in text or "sending app[prod].log" in text)
+    assert "1 record(s) held by " in text and ("━" not in text or "sending app[prod].log" in text)
 
 
 def test_send_names_a_file_that_is_not_there(seen, tmp_path):
@@ -555,7 +555,7 @@ def test_the_demo(seen):
         request.targets, request.outcomes = (ALL, "fw-2"), {ALL: OUTCOME}
         with show.targets() as live:
             live.update(targets_table(request, {ALL: ALL}))
-        terminal.say(*Book({"x": Check(1, ALL, ALL, ALL)}).table())
+        Screen().table(Book({"x": Check(1, ALL, ALL, ALL)}).table())
 
     seen(show)
 

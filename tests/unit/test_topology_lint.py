@@ -226,7 +226,7 @@ def test_grants_that_no_approval_covers(tmp_path: Path, approval: str, covered: 
     )
     found = linted(tmp_path, text + (f"[[approval]]\n{approval}\nrequire = 0\n" if approval else ""))
     assert [p.key for p in found] == ([] if covered else ["roles.soar.request.0"])
-    assert covered or "no approval covers it: the grant decides" in found[0].cause
+    assert covered or "needs nobody's approval" in found[0].cause
 
 
 def test_an_approval_that_would_be_needed_is_said_to_be_unenforced(tmp_path: Path) -> None:
