@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from fabric.protocol.link import Link
+from fabric.protocol.links.link import Link
 from fabric.transport.diallers import Diallers
 from fabric.transport.inbox import STRANGERS, Entry, Inbox
 from fabric.transport.listener import Listener

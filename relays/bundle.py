@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fabric.edge.identity import load_identity
 from fabric.files import PROGRAM_MODE, make_private, write_private
-from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.base.errors import Code, FabricError
 
 _FILES = ("identity.json", "secret.json", "credential")
 _FILES_IF_ANY = ("directory", "pins")

@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fabric.edge.identity import Dial, Identity, dial_in
-from fabric.protocol.errors import Code, FabricError
-from fabric.protocol.limits import READERS_BYTES
-from fabric.protocol.wire import Role
+from fabric.protocol.base.errors import Code, FabricError
+from fabric.protocol.base.limits import READERS_BYTES
+from fabric.protocol.wire.frames import Role
 
 # Under this name an identity says it, where it is not the default.
 READERS = "readers_bytes"

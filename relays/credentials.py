@@ -12,8 +12,8 @@ from typing import Any
 from fabric.edge.home import ids_folder, write_private
 from fabric.edge.identity import Identity, load_identity
 from fabric.edge.renewal import renew_at_ms
-from fabric.protocol.credentials import Credential, Grants, Issuing, encode_grants
-from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.base.errors import Code, FabricError
+from fabric.protocol.trust.credentials import Credential, Grants, Issuing, encode_grants
 from relays.authority.keeping import Authority, fingerprint
 from relays.authority.minting import during, life_of, mint
 

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from fabric.edge.labelling import unmatched_error, unmatched_words
-from fabric.protocol.errors import FabricError
-from fabric.protocol.field_labels import FieldLabels, Record
-from fabric.protocol.tlp import Label
+from fabric.protocol.base.errors import FabricError
+from fabric.protocol.envelope.field_labels import FieldLabels, Record
+from fabric.protocol.vocabulary.tlp import Label
 
 # A field that a thousand records of one kind do not have is a mistake in its name, or worth an option.
 AHEAD_RECORDS = 1_000

@@ -17,7 +17,7 @@ from typing import Any, TextIO, cast
 import structlog
 
 from fabric.edge.plain import plain_values
-from fabric.protocol.ready import Note
+from fabric.protocol.core.ready import Note
 
 
 class _Lossy(io.TextIOBase):

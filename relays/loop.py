@@ -22,12 +22,20 @@ import zmq
 from fabric.edge.home import fabric_folder, make_private
 from fabric.edge.identity import Identity
 from fabric.edge.spool import Owed, Spool
-from fabric.protocol.credentials import NodeKind
-from fabric.protocol.errors import Code, FabricError
-from fabric.protocol.limits import FRAME_BYTES_MAX, HELLO_WAIT_MS, SESSIONS_OPEN_MAX
-from fabric.protocol.ready import Answered, Arrived, Drain, LinkDown, LinkUp, Op, Ready, Tick
-from fabric.protocol.relay import Relay
-from fabric.protocol.wire import PROTOCOL_VERSIONS, SESSION_BYTES, Hello, Refused, Role, decode_frame, encode_frame
+from fabric.protocol.base.errors import Code, FabricError
+from fabric.protocol.base.limits import FRAME_BYTES_MAX, HELLO_WAIT_MS, SESSIONS_OPEN_MAX
+from fabric.protocol.core.ready import Answered, Arrived, Drain, LinkDown, LinkUp, Op, Ready, Tick
+from fabric.protocol.relay.relay import Relay
+from fabric.protocol.trust.credentials import NodeKind
+from fabric.protocol.wire.frames import (
+    PROTOCOL_VERSIONS,
+    SESSION_BYTES,
+    Hello,
+    Refused,
+    Role,
+    decode_frame,
+    encode_frame,
+)
 from fabric.transport.clock import Clock
 from fabric.transport.dialler import Up
 from fabric.transport.diallers import Diallers, Peer

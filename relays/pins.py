@@ -14,7 +14,7 @@ from pathlib import Path
 
 from fabric.edge.home import write_private
 from fabric.edge.watched import Watched
-from fabric.protocol.limits import KEY_BYTES
+from fabric.protocol.base.limits import KEY_BYTES
 
 _NAME = "pins"
 # A line has at most 129 bytes.

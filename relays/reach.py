@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fabric.edge.home import fabric_folder
 from fabric.edge.identity import Identity
-from fabric.protocol.credentials import NodeKind
+from fabric.protocol.trust.credentials import NodeKind
 from relays.credentials import identities_here
 from relays.status import read_status
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import structlog
 
 from fabric.edge.identity import load_identity
-from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.base.errors import Code, FabricError
 from fabric.transport import require_zmq
 from relays.config import relay_config
 from relays.descriptors import raise_limit

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from fabric.documents import parse_object
 from fabric.files import make_private, write_private
-from fabric.protocol.links import UPLINK
-from fabric.protocol.severity import Lane
-from fabric.protocol.wire import Role
+from fabric.protocol.links.links import UPLINK
+from fabric.protocol.vocabulary.severity import Lane
+from fabric.protocol.wire.frames import Role
 from relays.config import RelayConfig
 
 if TYPE_CHECKING:  # who only reads a state does without the relay
-    from fabric.protocol.relay import Relay
+    from fabric.protocol.relay.relay import Relay
 
 # Older than this, a state file speaks of a relay that hangs or is gone.
 STALE_MS = 5_000

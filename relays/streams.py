@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO, TextIO, cast
 
 from fabric.files import nowhere, open_nowhere
-from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.base.errors import Code, FabricError
 
 # Of what is typed or piped in as one line: a join token, a passphrase.
 LINE_BYTES_MAX = 65_536

@@ -26,7 +26,7 @@ from typing import Any
 from fabric.documents import parse_object
 from fabric.edge.home import fabric_folder
 from fabric.files import append_private, copy_private, empty_private, make_private, open_private, write_private
-from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.base.errors import Code, FabricError
 from relays.drain import DrainFile, drain_path, end_draining
 
 _BACKOFF_S = 0.5

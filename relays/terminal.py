@@ -34,8 +34,8 @@ from rich.rule import Rule
 from rich.text import Text
 
 from fabric.edge.plain import escaped
-from fabric.protocol.severity import Severity
-from fabric.protocol.tlp import Label
+from fabric.protocol.vocabulary.severity import Severity
+from fabric.protocol.vocabulary.tlp import Label
 from relays.folding import JSON_WORD, WORD, hang_of, spans
 from relays.streams import open_streams
 

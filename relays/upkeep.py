@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import structlog
 
-from fabric.protocol.errors import Code
+from fabric.protocol.base.errors import Code
 
 
 class Upkeep:

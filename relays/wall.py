@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.base.errors import Code, FabricError
 
 # A version that is less was counted from one: as a time it would be one before there was anything to sign.
 _SECONDS_MIN = 1_000_000_000

@@ -16,11 +16,11 @@ from fabric.edge.home import revocations_path
 from fabric.edge.identity import DIRECTORY, Identity, own_directory
 from fabric.edge.renewal import Renewal
 from fabric.edge.watched import Watched
-from fabric.protocol.credentials import Credential
-from fabric.protocol.errors import Code, Reject
-from fabric.protocol.limits import DIRECTORY_BYTES_MAX, FRAME_BYTES_MAX
-from fabric.protocol.ready import Answered, Ready, Renewed
-from fabric.protocol.relay import Relay
+from fabric.protocol.base.errors import Code, Reject
+from fabric.protocol.base.limits import DIRECTORY_BYTES_MAX, FRAME_BYTES_MAX
+from fabric.protocol.core.ready import Answered, Ready, Renewed
+from fabric.protocol.relay.relay import Relay
+from fabric.protocol.trust.credentials import Credential
 
 # How soon a new revocation list goes out.
 _LIST_LOOK_MS = 200

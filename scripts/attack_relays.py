@@ -25,7 +25,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from fabric.protocol.errors import FabricError
+from fabric.protocol.base.errors import FabricError
 from scripts.attacks import interruption
 from scripts.attacks.flood import Attack
 from scripts.attacks.known import chosen, name_of

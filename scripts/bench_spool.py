@@ -21,14 +21,14 @@ from rich.console import Console
 from rich.table import Table
 
 from fabric.edge.spool import Spool
-from fabric.protocol.credentials import NodeKind
-from fabric.protocol.envelope import decode_envelope, leaf_of, seal
-from fabric.protocol.errors import Reject
-from fabric.protocol.limits import ID_BYTES
-from fabric.protocol.ready import Done, KeepCredential, Put
-from fabric.protocol.relay import Relay
-from fabric.protocol.severity import Severity
-from fabric.protocol.wire import Direction
+from fabric.protocol.base.errors import Reject
+from fabric.protocol.base.limits import ID_BYTES
+from fabric.protocol.core.ready import Done, KeepCredential, Put
+from fabric.protocol.envelope.layout import decode_envelope, leaf_of, seal
+from fabric.protocol.relay.relay import Relay
+from fabric.protocol.trust.credentials import NodeKind
+from fabric.protocol.vocabulary.severity import Severity
+from fabric.protocol.wire.frames import Direction
 from relays.loop import AWAKE_MAX
 from scripts.bench_relays import resident_mb
 from tests.support import DAY_MS, EVERYTHING, T0, Authority, Member, draft, entropy

@@ -19,7 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from fabric.protocol.errors import FabricError
+from fabric.protocol.base.errors import FabricError
 from relays.topology import load
 from tests.integration.chaos import Account, Result, cast_of, house_text, run
 from tests.integration.faults import Faults, plan

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from fabric.protocol.limits import PING_MS
+from fabric.protocol.base.limits import PING_MS
 from tests.integration.family import TOPOLOGY, Stream, bring_back, kill_for_good, parent_of
 from tests.integration.harness import House, house_in, wait_for
 from tests.simulation.herd import herd

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TypeVar
 
-from fabric.protocol.attachments import sign_attachment
-from fabric.protocol.faults import FAULT
-from fabric.protocol.node import Node
-from fabric.protocol.ready import Delivered, Event, LinkDown, LinkUp, Op, Ready, Tick
-from fabric.protocol.verify import Verified
-from fabric.protocol.wire import (
+from fabric.protocol.core.faults import FAULT
+from fabric.protocol.core.ready import Delivered, Event, LinkDown, LinkUp, Op, Ready, Tick
+from fabric.protocol.envelope.verify import Verified
+from fabric.protocol.links.node import Node
+from fabric.protocol.routes.attachments import sign_attachment
+from fabric.protocol.wire.frames import (
     Data,
     Direction,
     Frame,

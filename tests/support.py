@@ -7,21 +7,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fabric.protocol.chain import issue, verify_credential
-from fabric.protocol.credentials import (
+from fabric.protocol.base.signing import Signer
+from fabric.protocol.envelope.field_labels import FieldLabels
+from fabric.protocol.envelope.layout import STREAM_BYTES, Header, Kind, seal
+from fabric.protocol.envelope.parts import build_parts
+from fabric.protocol.envelope.verify import RootCache, Verified, open_envelope
+from fabric.protocol.trust.chain import issue, verify_credential
+from fabric.protocol.trust.credentials import (
     Credential,
     Grants,
     NodeKind,
     PublishGrant,
     RequestGrant,
 )
-from fabric.protocol.envelope import STREAM_BYTES, Header, Kind, seal
-from fabric.protocol.field_labels import FieldLabels
-from fabric.protocol.parts import build_parts
-from fabric.protocol.severity import Phase, Severity
-from fabric.protocol.signing import Signer
-from fabric.protocol.tlp import Audience, Label
-from fabric.protocol.verify import RootCache, Verified, open_envelope
+from fabric.protocol.vocabulary.severity import Phase, Severity
+from fabric.protocol.vocabulary.tlp import Audience, Label
 
 # The present of all tests, in ms since 1970: some day in January 2027.
 T0 = 1_800_000_000_000

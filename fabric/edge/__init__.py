@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from fabric.edge.messages import Action, Message, Outcome
     from fabric.edge.notices import Notice
     from fabric.edge.point import ControlPoint
-    from fabric.protocol.errors import Code, FabricError
-    from fabric.protocol.severity import Phase, Severity
-    from fabric.protocol.tlp import Label
+    from fabric.protocol.base.errors import Code, FabricError
+    from fabric.protocol.vocabulary.severity import Phase, Severity
+    from fabric.protocol.vocabulary.tlp import Label
 
 __all__ = [
     "Action",
@@ -36,9 +36,9 @@ _HOMES = {
     "fabric.edge.messages": ("Action", "Message", "Outcome"),
     "fabric.edge.notices": ("Notice",),
     "fabric.edge.point": ("ControlPoint",),
-    "fabric.protocol.errors": ("Code", "FabricError"),
-    "fabric.protocol.severity": ("Phase", "Severity"),
-    "fabric.protocol.tlp": ("Label",),
+    "fabric.protocol.base.errors": ("Code", "FabricError"),
+    "fabric.protocol.vocabulary.severity": ("Phase", "Severity"),
+    "fabric.protocol.vocabulary.tlp": ("Label",),
 }
 
 

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from fabric.edge.calls import Calls
 from fabric.edge.incoming import Incoming, Subscription, batch_source
 from fabric.edge.standing import Standing
-from fabric.protocol.errors import Code, FabricError, Reject
-from fabric.protocol.point import Point
-from fabric.protocol.ready import Attach, Attached, Delivery, KeepPosition, Ready
+from fabric.protocol.base.errors import Code, FabricError, Reject
+from fabric.protocol.core.ready import Attach, Attached, Delivery, KeepPosition, Ready
+from fabric.protocol.point.point import Point
 
 _ONE_OR_THE_OTHER = (
     "who is away executes nothing: a control point has durable subscriptions or handlers of actions",

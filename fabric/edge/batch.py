@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from fabric.edge.messages import Message, messages_of
-from fabric.protocol.errors import Reject
-from fabric.protocol.ready import Delivery
-from fabric.protocol.severity import lane_of
+from fabric.protocol.base.errors import Reject
+from fabric.protocol.core.ready import Delivery
+from fabric.protocol.vocabulary.severity import lane_of
 
 
 class Batch:

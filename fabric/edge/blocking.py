@@ -43,7 +43,7 @@ from fabric.edge.stamps import action_stamp, check_wanted, publish_stamp
 from fabric.edge.subscribed import Messages
 from fabric.edge.tracking import Tracker
 from fabric.edge.until import ending_signals, raise_unless_closed
-from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.base.errors import Code, FabricError
 
 
 class Handling:

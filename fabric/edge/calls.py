@@ -13,8 +13,8 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
-from fabric.protocol.errors import Code, FabricError
-from fabric.protocol.ready import Ready
+from fabric.protocol.base.errors import Code, FabricError
+from fabric.protocol.core.ready import Ready
 
 Function = Callable[[int, Ready], None]
 Lost = Callable[[FabricError], None]

@@ -11,15 +11,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from fabric.protocol.credentials import Credential
-from fabric.protocol.envelope import STREAM_BYTES, Header, Kind, seal
-from fabric.protocol.errors import Code, FabricError
-from fabric.protocol.field_labels import FieldLabels, Record
-from fabric.protocol.limits import ENVELOPE_BYTES_MAX, HEADER_BYTES_MAX
-from fabric.protocol.parts import build_parts
-from fabric.protocol.severity import Phase, Severity
-from fabric.protocol.signing import Signer
-from fabric.protocol.tlp import Audience, Label
+from fabric.protocol.base.errors import Code, FabricError
+from fabric.protocol.base.limits import ENVELOPE_BYTES_MAX, HEADER_BYTES_MAX
+from fabric.protocol.base.signing import Signer
+from fabric.protocol.envelope.field_labels import FieldLabels, Record
+from fabric.protocol.envelope.layout import STREAM_BYTES, Header, Kind, seal
+from fabric.protocol.envelope.parts import build_parts
+from fabric.protocol.trust.credentials import Credential
+from fabric.protocol.vocabulary.severity import Phase, Severity
+from fabric.protocol.vocabulary.tlp import Audience, Label
 
 # Enough to spread the cost of a signature, few enough that one lost frame is cheap to repeat.
 BATCH_RECORDS_MAX = 128

@@ -16,12 +16,12 @@ from fabric.edge.incoming import Incoming, batch_source
 from fabric.edge.messages import messages_of
 from fabric.edge.notices import Notice, notice_of
 from fabric.edge.requests import Requests
-from fabric.protocol.credentials import NodeKind
-from fabric.protocol.envelope import Kind
-from fabric.protocol.errors import Code, Reject
-from fabric.protocol.point import Point
-from fabric.protocol.ready import Delivery, Handled, KeepPosition, Ready
-from fabric.protocol.reports import GAP_TOPIC, NOTICE_TOPIC
+from fabric.protocol.base.errors import Code, Reject
+from fabric.protocol.core.ready import Delivery, Handled, KeepPosition, Ready
+from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.reports import GAP_TOPIC, NOTICE_TOPIC
+from fabric.protocol.point.point import Point
+from fabric.protocol.trust.credentials import NodeKind
 
 
 class Deliveries:

@@ -34,9 +34,9 @@ from fabric.edge.handlers import (
 )
 from fabric.edge.loop import EdgeLoop
 from fabric.edge.messages import Action
-from fabric.protocol.actions import End, Status
-from fabric.protocol.errors import Code, FabricError, Reject
-from fabric.protocol.ready import Delivery
+from fabric.protocol.base.errors import Code, FabricError, Reject
+from fabric.protocol.core.ready import Delivery
+from fabric.protocol.vocabulary.openc2 import End, Status
 
 AT_ONCE = 8
 # Actions that wait for a handler: what eight handlers of a second each get through in two minutes.

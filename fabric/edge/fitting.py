@@ -10,8 +10,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from fabric.protocol.codec import pack
-from fabric.protocol.limits import BODY_DEPTH_MAX, BODY_ELEMENTS_MAX, PART_BYTES_MAX
+from fabric.protocol.base.codec import pack
+from fabric.protocol.base.limits import BODY_DEPTH_MAX, BODY_ELEMENTS_MAX, PART_BYTES_MAX
 
 # The list of records, the record and its result are levels of their own.
 DEPTH_MAX = BODY_DEPTH_MAX - 3

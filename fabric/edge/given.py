@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fabric.edge.compose import Position
-from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.base.errors import Code, FabricError
 
 
 def to_text(value: object, what: str, example: str) -> str:

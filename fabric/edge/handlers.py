@@ -16,13 +16,20 @@ from fabric.edge.fitting import fit
 from fabric.edge.identity import Defaults
 from fabric.edge.messages import Action, messages_of
 from fabric.edge.stamps import to_ttl_ms
-from fabric.protocol.actions import End, Status, action_matches, actions_meet, check_action_pattern, parse_action
-from fabric.protocol.arguments import check_args
-from fabric.protocol.envelope import Kind
-from fabric.protocol.errors import Code, FabricError, Reject
-from fabric.protocol.permissions import split_topic
-from fabric.protocol.ready import Delivery
-from fabric.protocol.tlp import Label
+from fabric.protocol.access.permissions import split_topic
+from fabric.protocol.base.errors import Code, FabricError, Reject
+from fabric.protocol.core.ready import Delivery
+from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.vocabulary.arguments import check_args
+from fabric.protocol.vocabulary.openc2 import (
+    End,
+    Status,
+    action_matches,
+    actions_meet,
+    check_action_pattern,
+    parse_action,
+)
+from fabric.protocol.vocabulary.tlp import Label
 
 Handler = Callable[[Action], Any]
 

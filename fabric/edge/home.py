@@ -15,8 +15,8 @@ from pathlib import Path
 
 from fabric.files import make_private as make_private
 from fabric.files import write_private as write_private
-from fabric.protocol.credentials import name_ok
-from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.base.errors import Code, FabricError
+from fabric.protocol.trust.credentials import name_ok
 
 
 def fabric_home() -> Path:

@@ -22,12 +22,12 @@ import nacl.bindings
 
 from fabric.documents import parse_object
 from fabric.edge.home import fabric_folder, fabrics, home_path, make_private, write_private
-from fabric.protocol.chain import verify_credential
-from fabric.protocol.credentials import Credential, name_ok
-from fabric.protocol.errors import Code, FabricError, Reject
-from fabric.protocol.limits import DIRECTORY_BYTES_MAX, KEY_BYTES
-from fabric.protocol.signing import Signer, signing_public
-from fabric.protocol.tlp import Label, parse_label
+from fabric.protocol.base.errors import Code, FabricError, Reject
+from fabric.protocol.base.limits import DIRECTORY_BYTES_MAX, KEY_BYTES
+from fabric.protocol.base.signing import Signer, signing_public
+from fabric.protocol.trust.chain import verify_credential
+from fabric.protocol.trust.credentials import Credential, name_ok
+from fabric.protocol.vocabulary.tlp import Label, parse_label
 
 DIRECTORY = "directory"
 # In `extra`, of a control point that is to find the nearest relay by itself.

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from typing import Protocol
 
 from fabric.edge.batch import Batch
-from fabric.protocol.errors import Code, FabricError, Reject
-from fabric.protocol.limits import ID_BYTES, SESSION_KEEP_MS_MAX, SUBSCRIPTIONS_MAX
-from fabric.protocol.topics import matches
+from fabric.protocol.base.errors import Code, FabricError, Reject
+from fabric.protocol.base.limits import ID_BYTES, SESSION_KEEP_MS_MAX, SUBSCRIPTIONS_MAX
+from fabric.protocol.vocabulary.topics import matches
 
 # Who may take what one control point takes; each is asked about each delivery.
 SUBSCRIBERS_MAX = 1_024

@@ -21,11 +21,11 @@ from fabric.documents import parse_json
 from fabric.edge.home import fabric_folder, ids_folder, make_private, write_private
 from fabric.edge.identity import Defaults, Dial, Identity, load_identity, save_identity
 from fabric.files import read_private
-from fabric.protocol.errors import Code, FabricError, Reject
-from fabric.protocol.joining import Answer, Token, ask_to_join, open_answer
-from fabric.protocol.limits import FRAME_BYTES_MAX, ID_BYTES, KEY_BYTES
-from fabric.protocol.signing import Signer
-from fabric.protocol.wire import Join, Joined, Refused, Role, decode_frame, encode_frame
+from fabric.protocol.base.errors import Code, FabricError, Reject
+from fabric.protocol.base.limits import FRAME_BYTES_MAX, ID_BYTES, KEY_BYTES
+from fabric.protocol.base.signing import Signer
+from fabric.protocol.enrolment.joining import Answer, Token, ask_to_join, open_answer
+from fabric.protocol.wire.frames import Join, Joined, Refused, Role, decode_frame, encode_frame
 from fabric.transport.dialler import Up
 from fabric.transport.diallers import Diallers, Peer
 from fabric.transport.keys import CurveKeys, random_keys

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fabric.protocol.errors import Code, FabricError
-from fabric.protocol.field_labels import FieldLabels, near_names
-from fabric.protocol.tlp import Label
+from fabric.protocol.base.errors import Code, FabricError
+from fabric.protocol.envelope.field_labels import FieldLabels, near_names
+from fabric.protocol.vocabulary.tlp import Label
 
 Rules = tuple[tuple[str, Label], ...]
 

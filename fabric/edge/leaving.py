@@ -16,7 +16,7 @@ import structlog
 
 from fabric.edge.executing import Executing
 from fabric.edge.loop import EdgeLoop
-from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.base.errors import Code, FabricError
 
 # A relay that was started again is back in a few seconds, and one that is full takes something every now and then.
 # Longer than a person waits, shorter than what a supervisor of services gives (90 s with systemd).

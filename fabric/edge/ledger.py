@@ -19,11 +19,11 @@ from pathlib import Path
 from fabric.edge.attaching import Attaching
 from fabric.edge.calls import Calls
 from fabric.edge.spool import Spool
-from fabric.protocol.envelope import Header
-from fabric.protocol.errors import Code, FabricError, Reject
-from fabric.protocol.limits import ACTION_SPARE_MS, ACTIONS_SEEN_MAX, TTL_MAX_MS
-from fabric.protocol.point import Point
-from fabric.protocol.ready import Delivery, KeepPosition, Op, Ready, SeenAction
+from fabric.protocol.base.errors import Code, FabricError, Reject
+from fabric.protocol.base.limits import ACTION_SPARE_MS, ACTIONS_SEEN_MAX, TTL_MAX_MS
+from fabric.protocol.core.ready import Delivery, KeepPosition, Op, Ready, SeenAction
+from fabric.protocol.envelope.layout import Header
+from fabric.protocol.point.point import Point
 
 NAME = "ledger"
 # A program that is replaced needs this long to end: its handlers have a grace, and what they did is told.

@@ -36,13 +36,9 @@ from fabric.edge.spool.file import beside
 from fabric.edge.spool.named import check_outbox
 from fabric.edge.standing import Standing
 from fabric.edge.tracking import Tracker
-from fabric.protocol.envelope import Kind
-from fabric.protocol.errors import Code, FabricError, Reject
-from fabric.protocol.field_labels import Record
-from fabric.protocol.limits import FRAME_BYTES_MAX
-from fabric.protocol.links import UPLINK
-from fabric.protocol.point import Point
-from fabric.protocol.ready import (
+from fabric.protocol.base.errors import Code, FabricError, Reject
+from fabric.protocol.base.limits import FRAME_BYTES_MAX
+from fabric.protocol.core.ready import (
     Answer,
     Answered,
     Asked,
@@ -61,7 +57,11 @@ from fabric.protocol.ready import (
     SubscriptionRefused,
     Tick,
 )
-from fabric.protocol.wire import SESSION_BYTES, Role
+from fabric.protocol.envelope.field_labels import Record
+from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.links.links import UPLINK
+from fabric.protocol.point.point import Point
+from fabric.protocol.wire.frames import SESSION_BYTES, Role
 from fabric.transport.clock import Clock
 from fabric.transport.dialler import Up
 from fabric.transport.diallers import Diallers, Peer

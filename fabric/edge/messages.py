@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from fabric.protocol.actions import End
-from fabric.protocol.envelope import Header
-from fabric.protocol.errors import Reject
-from fabric.protocol.parts import Reading, read_records
-from fabric.protocol.ready import Delivery
-from fabric.protocol.severity import Phase, Severity
-from fabric.protocol.tlp import Label
+from fabric.protocol.base.errors import Reject
+from fabric.protocol.core.ready import Delivery
+from fabric.protocol.envelope.layout import Header
+from fabric.protocol.envelope.parts import Reading, read_records
+from fabric.protocol.vocabulary.openc2 import End
+from fabric.protocol.vocabulary.severity import Phase, Severity
+from fabric.protocol.vocabulary.tlp import Label
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,11 +18,11 @@ from fabric.edge.home import write_private
 from fabric.edge.identity import DIRECTORY, Identity, own_directory
 from fabric.edge.measuring import measure
 from fabric.edge.nearest import DIALLED_MAX, Ranked, is_decided, rank
-from fabric.protocol.directory import RelayDirectory, verify_directory
-from fabric.protocol.errors import Reject
-from fabric.protocol.fabric_clock import Clocks
-from fabric.protocol.limits import SKEW_MS
-from fabric.protocol.revocations import Revocations
+from fabric.protocol.base.errors import Reject
+from fabric.protocol.base.limits import SKEW_MS
+from fabric.protocol.core.fabric_clock import Clocks
+from fabric.protocol.trust.directory import RelayDirectory, verify_directory
+from fabric.protocol.trust.revocations import Revocations
 
 LOOK_MS = 2_000
 # Without a relay for this long, what was measured may be wrong by now.

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 from fabric.edge.addresses import Address
 from fabric.edge.identity import Dial
-from fabric.protocol.directory import Descriptor, Network, RelayDirectory
-from fabric.protocol.errors import Code
-from fabric.protocol.fabric_clock import Clocks
-from fabric.protocol.revocations import Revocations
-from fabric.protocol.tlp import Label
+from fabric.protocol.base.errors import Code
+from fabric.protocol.core.fabric_clock import Clocks
+from fabric.protocol.trust.directory import Descriptor, Network, RelayDirectory
+from fabric.protocol.trust.revocations import Revocations
+from fabric.protocol.vocabulary.tlp import Label
 
 # The first and its backups: each waits until the one before had its chance, so that a ninth comes too late to help.
 DIALLED_MAX = 8

@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from fabric.edge.messages import Message
-from fabric.protocol.envelope import Kind
-from fabric.protocol.errors import Code
-from fabric.protocol.tlp import Label
-from fabric.protocol.topics import check_topic
+from fabric.protocol.base.errors import Code
+from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.vocabulary.tlp import Label
+from fabric.protocol.vocabulary.topics import check_topic
 
 _CODES = {code.label: code for code in Code}
 # Far more than a relay of this version says at once.

@@ -16,10 +16,10 @@ from fabric.edge.identity import Identity
 from fabric.edge.incoming import is_batch
 from fabric.edge.spool import Owed, Spool
 from fabric.edge.spool.named import check_outbox, in_use
-from fabric.protocol.errors import Code, FabricError
-from fabric.protocol.point import Point
-from fabric.protocol.ready import KeepOwner, KeepPosition, Op
-from fabric.protocol.wire import SESSION_BYTES
+from fabric.protocol.base.errors import Code, FabricError
+from fabric.protocol.core.ready import KeepOwner, KeepPosition, Op
+from fabric.protocol.point.point import Point
+from fabric.protocol.wire.frames import SESSION_BYTES
 
 _UPKEEP_MS = 1_000
 # Names of sources of which the outbox knows how far they were read: a program has one for each file that it follows.

@@ -21,15 +21,15 @@ from typing import Any
 import structlog
 
 from fabric.edge.compose import Composer, Draft
-from fabric.protocol.credentials import Credential
-from fabric.protocol.envelope import Kind
-from fabric.protocol.errors import Code, FabricError, Reject
-from fabric.protocol.outbox import Row
-from fabric.protocol.point import Point
-from fabric.protocol.ready import KeepPosition, Published, Ready, Submit
-from fabric.protocol.severity import Lane, lane_of
-from fabric.protocol.verify import Verified, open_envelope
-from fabric.protocol.wire import Direction
+from fabric.protocol.base.errors import Code, FabricError, Reject
+from fabric.protocol.core.ready import KeepPosition, Published, Ready, Submit
+from fabric.protocol.custody.outbox import Row
+from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.verify import Verified, open_envelope
+from fabric.protocol.point.point import Point
+from fabric.protocol.trust.credentials import Credential
+from fabric.protocol.vocabulary.severity import Lane, lane_of
+from fabric.protocol.wire.frames import Direction
 
 # Envelopes on their way to the relay at a time. What is published meanwhile gathers into larger batches.
 _IN_FLIGHT_MAX = 16

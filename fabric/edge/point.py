@@ -39,12 +39,12 @@ from fabric.edge.stamps import action_stamp, check_wanted, publish_stamp
 from fabric.edge.subscribed import AsyncMessages
 from fabric.edge.tracking import Tracker
 from fabric.edge.until import ending_signals, raise_unless_closed
-from fabric.protocol.actions import parse_action
-from fabric.protocol.arguments import check_args
-from fabric.protocol.errors import Code, FabricError, Reject
-from fabric.protocol.selectors import parse_selector
-from fabric.protocol.severity import Phase, Severity
-from fabric.protocol.tlp import Label
+from fabric.protocol.base.errors import Code, FabricError, Reject
+from fabric.protocol.vocabulary.arguments import check_args
+from fabric.protocol.vocabulary.openc2 import parse_action
+from fabric.protocol.vocabulary.selectors import parse_selector
+from fabric.protocol.vocabulary.severity import Phase, Severity
+from fabric.protocol.vocabulary.tlp import Label
 
 CONNECT_TIMEOUT_S = 15.0
 # How long after an action's ttl a result is still waited for, before silence is `unknown`.

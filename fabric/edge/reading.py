@@ -13,8 +13,8 @@ from collections import deque
 from fabric.edge.batch import Batch
 from fabric.edge.incoming import Done
 from fabric.edge.messages import Message
-from fabric.protocol.errors import Reject
-from fabric.protocol.severity import Lane
+from fabric.protocol.base.errors import Reject
+from fabric.protocol.vocabulary.severity import Lane
 
 _FLOOR_SHARE = 16
 

@@ -14,12 +14,12 @@ import structlog
 from fabric.edge.home import write_private
 from fabric.edge.identity import Identity
 from fabric.edge.watched import Watched
-from fabric.protocol.chain import verify_credential
-from fabric.protocol.credentials import Credential
-from fabric.protocol.errors import Code, Reject
-from fabric.protocol.joining import ask_to_renew, open_answer
-from fabric.protocol.limits import CREDENTIAL_BYTES_MAX, ID_BYTES
-from fabric.protocol.ready import Answered, Ask
+from fabric.protocol.base.errors import Code, Reject
+from fabric.protocol.base.limits import CREDENTIAL_BYTES_MAX, ID_BYTES
+from fabric.protocol.core.ready import Answered, Ask
+from fabric.protocol.enrolment.joining import ask_to_renew, open_answer
+from fabric.protocol.trust.chain import verify_credential
+from fabric.protocol.trust.credentials import Credential
 
 # Between two questions: a twentieth of what is left, but neither nagging nor forgetful.
 _AGAIN_MS_MIN, _AGAIN_MS_MAX = 5_000, 3_600_000

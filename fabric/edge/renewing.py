@@ -7,10 +7,10 @@ from concurrent.futures import Future
 from fabric.edge.calls import Calls
 from fabric.edge.outgoing import Outgoing, fail
 from fabric.edge.renewal import Renewal
-from fabric.protocol.credentials import Credential
-from fabric.protocol.errors import Code, FabricError
-from fabric.protocol.point import Point
-from fabric.protocol.ready import Answered, Ready, Renewed
+from fabric.protocol.base.errors import Code, FabricError
+from fabric.protocol.core.ready import Answered, Ready, Renewed
+from fabric.protocol.point.point import Point
+from fabric.protocol.trust.credentials import Credential
 
 _LOOK_MS = 1_000
 # One answer is everybody's. More are a program that does not wait for it.

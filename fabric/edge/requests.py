@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from fabric.edge.messages import Message
 from fabric.edge.tracking import Tracker
-from fabric.protocol.actions import End
-from fabric.protocol.errors import Code, FabricError
-from fabric.protocol.verify import Verified
+from fabric.protocol.base.errors import Code, FabricError
+from fabric.protocol.envelope.verify import Verified
+from fabric.protocol.vocabulary.openc2 import End
 
 Tell = Callable[[Tracker], None]
 # A program that asks for actions waits for what becomes of them. Each keeps what its targets say until its deadline.

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from fabric.edge.compose import Stamp
 from fabric.edge.given import to_record, to_text
 from fabric.edge.identity import Defaults
-from fabric.protocol.actions import ActionSpec
-from fabric.protocol.envelope import Kind
-from fabric.protocol.errors import Code, FabricError
-from fabric.protocol.lifetime import parse_duration
-from fabric.protocol.limits import TTL_MAX_MS
-from fabric.protocol.severity import Phase, Severity, parse_phase, parse_severity
-from fabric.protocol.tlp import Label, parse_label
-from fabric.protocol.topics import advice_on, check_pattern, check_topic, kind_of_topic
+from fabric.protocol.base.errors import Code, FabricError
+from fabric.protocol.base.limits import TTL_MAX_MS
+from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.lifetime import parse_duration
+from fabric.protocol.vocabulary.openc2 import ActionSpec
+from fabric.protocol.vocabulary.severity import Phase, Severity, parse_phase, parse_severity
+from fabric.protocol.vocabulary.tlp import Label, parse_label
+from fabric.protocol.vocabulary.topics import advice_on, check_pattern, check_topic, kind_of_topic
 
 _TTL_MS = {"event": 86_400_000, "intel": 7 * 86_400_000, "action": 60_000, "result": 86_400_000}
 

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Sequence
 
-from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.base.errors import Code, FabricError
 
 # Where there is something to do without a relay: a refusal may come soon, a connection when it comes.
 _FIRST_WORD_S = 1.0

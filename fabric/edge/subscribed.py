@@ -20,7 +20,7 @@ from fabric.edge.batch import Batch
 from fabric.edge.incoming import Done, Subscription
 from fabric.edge.messages import Message
 from fabric.edge.reading import Reading
-from fabric.protocol.errors import FabricError
+from fabric.protocol.base.errors import FabricError
 
 # A delivery and what acknowledges it; or why there are no more; or None, when the program wants no more.
 Item = tuple[Batch, Done] | FabricError | None

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fabric.edge.messages import Outcome
-from fabric.protocol.actions import End
-from fabric.protocol.credentials import NodeKind, name_ok
-from fabric.protocol.errors import Code
-from fabric.protocol.limits import TARGETS_MAX
-from fabric.protocol.reports import NOBODY, RELAY_ENDS, SELECTED
-from fabric.protocol.verify import Verified
+from fabric.protocol.base.errors import Code
+from fabric.protocol.base.limits import TARGETS_MAX
+from fabric.protocol.envelope.reports import NOBODY, RELAY_ENDS, SELECTED
+from fabric.protocol.envelope.verify import Verified
+from fabric.protocol.trust.credentials import NodeKind, name_ok
+from fabric.protocol.vocabulary.openc2 import End
 
 # As many as a relay and each target itself have to say, before it is known who the targets are.
 _EARLY_MAX = 2 * TARGETS_MAX

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from fabric.edge.loop import EdgeLoop
-from fabric.protocol.errors import Code
+from fabric.protocol.base.errors import Code
 
 
 @contextmanager

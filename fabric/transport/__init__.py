@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zmq
 
-from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.base.errors import Code, FabricError
 
 ZMQ_VERSION_MIN = (4, 3, 3)
 

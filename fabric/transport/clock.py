@@ -16,7 +16,7 @@ from pathlib import Path
 
 from fabric.documents import parse_json
 from fabric.files import read_private, write_private
-from fabric.protocol.errors import FabricError
+from fabric.protocol.base.errors import FabricError
 
 _LOOK_MS = 1_000
 # The machine's clock has to have moved by this much for the file to be written again: it is set, or it drifts for days.

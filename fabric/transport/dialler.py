@@ -19,7 +19,7 @@ from typing import NamedTuple
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
-from fabric.protocol.errors import Code
+from fabric.protocol.base.errors import Code
 from fabric.transport.keys import CurveKeys
 from fabric.transport.sockets import LinkNumbers, Sent, dress, endpoint, receive_single
 from fabric.transport.unread import Unread, bytes_read

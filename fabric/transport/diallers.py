@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import zmq
 
-from fabric.protocol.wire import Role
+from fabric.protocol.wire.frames import Role
 from fabric.transport.dialler import Dialler, LinkEvent, Up
 from fabric.transport.keys import CurveKeys
 from fabric.transport.sockets import RECEIVE_NS_MAX, LinkNumbers

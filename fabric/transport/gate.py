@@ -13,7 +13,7 @@ from contextlib import suppress
 
 import zmq
 
-from fabric.protocol.limits import KEY_BYTES
+from fabric.protocol.base.limits import KEY_BYTES
 
 ZAP_ADDRESS = "inproc://zeromq.zap.01"
 _VERSION = b"1.0"

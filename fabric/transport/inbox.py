@@ -18,8 +18,8 @@ import heapq
 from collections import Counter, deque
 from typing import Final, NamedTuple
 
-from fabric.protocol.limits import HELLO_BYTES_MAX
-from fabric.protocol.shares import beyond_share
+from fabric.protocol.base.limits import HELLO_BYTES_MAX
+from fabric.protocol.base.shares import beyond_share
 
 # Two windows of a lane (16 MiB each): one honest peer may have all that its credit allows under way, and half is left.
 _BYTES_MAX: Final = 33_554_432

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import nacl.bindings
 import zmq
 
-from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.base.errors import Code, FabricError
 
 
 def curve_public(secret: bytes) -> bytes:

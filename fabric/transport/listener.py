@@ -20,8 +20,8 @@ from typing import NamedTuple
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
-from fabric.protocol.errors import Code, FabricError
-from fabric.protocol.shares import Holdings
+from fabric.protocol.base.errors import Code, FabricError
+from fabric.protocol.base.shares import Holdings
 from fabric.transport.keys import CurveKeys
 from fabric.transport.resets import hear_no_more, ignore_resets
 from fabric.transport.sockets import RECEIVE_NS_MAX, LinkNumbers, Sent, dress, endpoint, receive_single

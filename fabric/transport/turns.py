@@ -11,9 +11,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from fabric.protocol.ready import Arrived, Ready
-from fabric.protocol.severity import Lane
-from fabric.protocol.verify import Verified
+from fabric.protocol.core.ready import Arrived, Ready
+from fabric.protocol.envelope.verify import Verified
+from fabric.protocol.vocabulary.severity import Lane
 
 _TURN_NS = 8_000_000
 

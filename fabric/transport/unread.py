@@ -22,7 +22,7 @@ from fcntl import ioctl
 from termios import FIONREAD, TIOCOUTQ
 from typing import Final
 
-from fabric.protocol.limits import FRAME_BYTES_MAX
+from fabric.protocol.base.limits import FRAME_BYTES_MAX
 
 # What an honest peer has in there is part of one frame. The rest is for what is no frame of ours and is never counted
 # as taken: the handshake, and ZMTP's own commands.

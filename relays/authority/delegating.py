@@ -15,7 +15,8 @@ from typing import Any
 
 from fabric.edge.home import ids_folder
 from fabric.edge.identity import Defaults, Dial, Identity, load_identity, save_identity
-from fabric.protocol.credentials import (
+from fabric.protocol.base.errors import Code, FabricError
+from fabric.protocol.trust.credentials import (
     Credential,
     Grants,
     Issuing,
@@ -24,8 +25,7 @@ from fabric.protocol.credentials import (
     encode_grants,
     name_ok,
 )
-from fabric.protocol.errors import Code, FabricError
-from fabric.protocol.tlp import Label
+from fabric.protocol.vocabulary.tlp import Label
 from relays.authority.keeping import Authority
 from relays.authority.minting import claim, keys_of, mint
 from relays.pins import add_pin

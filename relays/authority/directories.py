@@ -15,8 +15,8 @@ from pathlib import Path
 
 from fabric.edge.home import fabric_folder, ids_folder, revocations_path, write_private
 from fabric.edge.identity import DIRECTORY, load_identity, own_directory
-from fabric.protocol.directory import Descriptor, RelayDirectory, issue_directory, verify_directory
-from fabric.protocol.errors import Code, FabricError, Reject
+from fabric.protocol.base.errors import Code, FabricError, Reject
+from fabric.protocol.trust.directory import Descriptor, RelayDirectory, issue_directory, verify_directory
 from relays.authority.keeping import Authority
 from relays.authority.lists import read_revocations
 from relays.topology.model import RelaySpec, Topology

@@ -24,8 +24,8 @@ from fabric.edge.identity import (
     load_identity,
     save_identity,
 )
-from fabric.protocol.credentials import NodeKind
-from fabric.protocol.limits import READERS_BYTES
+from fabric.protocol.base.limits import READERS_BYTES
+from fabric.protocol.trust.credentials import NodeKind
 from relays.authority.directories import keep_directory
 from relays.authority.keeping import Authority
 from relays.authority.minting import Keys, claim, keys_of, mint

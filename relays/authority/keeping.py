@@ -17,10 +17,10 @@ from typing import Any
 
 from fabric.documents import parse_object
 from fabric.edge.home import fabric_folder, make_private, revocations_path, write_private
-from fabric.protocol.credentials import name_ok
-from fabric.protocol.errors import Code, FabricError, Reject
-from fabric.protocol.revocations import verify_revocations
-from fabric.protocol.signing import Signer
+from fabric.protocol.base.errors import Code, FabricError, Reject
+from fabric.protocol.base.signing import Signer
+from fabric.protocol.trust.credentials import name_ok
+from fabric.protocol.trust.revocations import verify_revocations
 from relays.authority.sealing import (
     Cost,
     Passphrase,

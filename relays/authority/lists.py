@@ -11,10 +11,10 @@ from typing import Any
 
 from fabric.edge.home import revocations_path, write_private
 from fabric.files import append_private
-from fabric.protocol.errors import Code, FabricError, Reject
-from fabric.protocol.limits import FRAME_BYTES_MAX
-from fabric.protocol.revocations import Revocations, issue_revocations, verify_revocations
-from fabric.protocol.signing import Signer
+from fabric.protocol.base.errors import Code, FabricError, Reject
+from fabric.protocol.base.limits import FRAME_BYTES_MAX
+from fabric.protocol.base.signing import Signer
+from fabric.protocol.trust.revocations import Revocations, issue_revocations, verify_revocations
 from relays.authority.keeping import Authority
 from relays.wall import signing_ms
 

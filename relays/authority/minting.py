@@ -15,10 +15,10 @@ from typing import Any
 import nacl.bindings
 
 from fabric.edge.identity import load_identity
-from fabric.protocol.chain import issue, verify_credential
-from fabric.protocol.credentials import Credential
-from fabric.protocol.errors import FabricError, Reject
-from fabric.protocol.signing import Signer, signing_public
+from fabric.protocol.base.errors import FabricError, Reject
+from fabric.protocol.base.signing import Signer, signing_public
+from fabric.protocol.trust.chain import issue, verify_credential
+from fabric.protocol.trust.credentials import Credential
 
 # A credential is valid from a little before it was issued, for clocks that are a little behind: an eighth of its life.
 _BACKDATE_MS_MAX = 3_600_000

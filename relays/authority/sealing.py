@@ -20,8 +20,8 @@ import nacl.secret
 import nacl.utils
 
 from fabric.documents import parse_object
-from fabric.protocol.errors import Code, FabricError
-from fabric.protocol.signing import signing_public
+from fabric.protocol.base.errors import Code, FabricError
+from fabric.protocol.base.signing import signing_public
 
 # Half a second and 256 MB for each guess; whoever stole the file has to pay that too.
 _OPS = nacl.pwhash.argon2id.OPSLIMIT_MODERATE

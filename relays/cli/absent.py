@@ -16,8 +16,8 @@ from typing import Any
 from fabric.edge.messages import Outcome
 from fabric.edge.point import request_arguments
 from fabric.edge.stamps import action_stamp
-from fabric.protocol.actions import End
-from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.base.errors import Code, FabricError
+from fabric.protocol.vocabulary.openc2 import End
 from relays.cli.scene import Scene, scene_of
 from relays.explaining import Explanation, Tree, explain_action, unknown_names
 from relays.terminal import say

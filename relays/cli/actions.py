@@ -16,10 +16,10 @@ from fabric.edge.executing import AT_ONCE
 from fabric.edge.messages import Outcome
 from fabric.edge.point import ACTIONS_MAX, Request
 from fabric.edge.stamps import to_ttl_ms
-from fabric.protocol.actions import End
-from fabric.protocol.envelope import Kind
-from fabric.protocol.errors import Code, FabricError
-from fabric.protocol.lifetime import parse_duration
+from fabric.protocol.base.errors import Code, FabricError
+from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.lifetime import parse_duration
+from fabric.protocol.vocabulary.openc2 import End
 from relays.cli.absent import Expected, away_json, away_line
 from relays.cli.exits import FAILED, PARTLY, SHORT, Terminated, command
 from relays.cli.handling import CommandHandler, command_of

@@ -10,9 +10,9 @@ import typer
 from fabric.edge.home import ids_folder, revocations_path
 from fabric.edge.identity import load_identity
 from fabric.edge.stamps import to_label
-from fabric.protocol.credentials import name_ok
-from fabric.protocol.errors import Code, FabricError
-from fabric.protocol.lifetime import format_duration, parse_duration
+from fabric.protocol.base.errors import Code, FabricError
+from fabric.protocol.envelope.lifetime import format_duration, parse_duration
+from fabric.protocol.trust.credentials import name_ok
 from relays import topology as topologies
 from relays.authority import (
     Authority,

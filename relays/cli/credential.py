@@ -10,10 +10,10 @@ from fabric.edge.blocking import ControlPoint
 from fabric.edge.home import ids_folder
 from fabric.edge.identity import Identity, find_identity, load_identity
 from fabric.edge.renewal import renew_at_ms
-from fabric.protocol.credentials import Credential, Grants, NodeKind
-from fabric.protocol.errors import Code, FabricError
-from fabric.protocol.lifetime import format_duration
-from fabric.protocol.severity import Severity
+from fabric.protocol.base.errors import Code, FabricError
+from fabric.protocol.envelope.lifetime import format_duration
+from fabric.protocol.trust.credentials import Credential, Grants, NodeKind
+from fabric.protocol.vocabulary.severity import Severity
 from relays.authority import open_authority
 from relays.authority.sealing import Passphrase
 from relays.cli.exits import PARTLY, command

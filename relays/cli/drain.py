@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from fabric.protocol.errors import Code, FabricError
-from fabric.protocol.lifetime import parse_duration
+from fabric.protocol.base.errors import Code, FabricError
+from fabric.protocol.envelope.lifetime import parse_duration
 from relays.cli.exits import PARTLY, command
 from relays.cli.running import running_relays, states_of, the_one
 from relays.drain import DrainFile, Draining, drain_path, end_draining, read_draining, write_draining

@@ -20,7 +20,7 @@ from typing import Any, NoReturn, TypeVar
 import typer
 
 from fabric.edge.home import home_path
-from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.base.errors import Code, FabricError
 from relays.cli.machine import machine_error
 from relays.logs import place_of
 from relays.streams import ReaderGoneError

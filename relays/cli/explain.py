@@ -9,9 +9,9 @@ import typer
 
 from fabric.edge.point import request_arguments
 from fabric.edge.stamps import action_stamp, check_wanted, publish_stamp
-from fabric.protocol.errors import Code
-from fabric.protocol.lifetime import format_duration
-from fabric.protocol.tlp import Label
+from fabric.protocol.base.errors import Code
+from fabric.protocol.envelope.lifetime import format_duration
+from fabric.protocol.vocabulary.tlp import Label
 from relays.cli.exits import DENIED, DONE, NOBODY, PARTLY, USAGE, command
 from relays.cli.options import As, AsJson, FieldLabels_, Label_, Severity_, needed, wall_ms
 from relays.cli.points import field_labels, given_text

@@ -18,8 +18,8 @@ import structlog
 
 from fabric.edge.handlers import Answer
 from fabric.edge.messages import Action
-from fabric.protocol.actions import End, Status
-from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.base.errors import Code, FabricError
+from fabric.protocol.vocabulary.openc2 import End, Status
 from relays.cli.execution import OUTPUT_BYTES_MAX, Halt, Ran, run
 from relays.cli.runnable import why_not
 from relays.streams import lossy

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Hashable
 from types import TracebackType
 
-from fabric.protocol.errors import FabricError
+from fabric.protocol.base.errors import FabricError
 from relays.terminal import Screen, say_json
 
 _LOOK_S = 0.25

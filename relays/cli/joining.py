@@ -15,10 +15,10 @@ from fabric.edge.home import fabrics
 from fabric.edge.identity import Identity, find_identity
 from fabric.edge.joining import join as join_fabric
 from fabric.edge.stamps import to_label
-from fabric.protocol.credentials import NodeKind
-from fabric.protocol.errors import Code, FabricError, Reject
-from fabric.protocol.joining import read_token
-from fabric.protocol.lifetime import format_duration, parse_duration
+from fabric.protocol.base.errors import Code, FabricError, Reject
+from fabric.protocol.enrolment.joining import read_token
+from fabric.protocol.envelope.lifetime import format_duration, parse_duration
+from fabric.protocol.trust.credentials import NodeKind
 from relays.authority.keeping import fingerprint
 from relays.cli.exits import command
 from relays.cli.options import to_kinds, to_tags, wall_ms

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 from fabric.edge.notices import Notice
 from fabric.edge.stamps import publish_stamp
-from fabric.protocol.errors import Code, FabricError
-from fabric.protocol.tlp import Label
+from fabric.protocol.base.errors import Code, FabricError
+from fabric.protocol.vocabulary.tlp import Label
 from relays.cli.scene import scene_of
 from relays.explaining import Hop, explain_publish
 from relays.terminal import say

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
-from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.base.errors import Code, FabricError
 
 _OWN_HOME = "name a folder that this user may write to, e.g. with FABRIC_HOME"
 # What helps, by what was refused; else the code's own words.

@@ -11,10 +11,10 @@ from fabric.edge.home import fabric_folder, revocations_path
 from fabric.edge.identity import Identity, find_identity, own_directory
 from fabric.edge.measuring import measure
 from fabric.edge.nearest import DIALLED_MAX, ROUND_TRIP_STEP_MS, rank, why_not
-from fabric.protocol.directory import RelayDirectory, verify_directory
-from fabric.protocol.errors import Code, FabricError, Reject
-from fabric.protocol.limits import SKEW_MS
-from fabric.protocol.revocations import Revocations
+from fabric.protocol.base.errors import Code, FabricError, Reject
+from fabric.protocol.base.limits import SKEW_MS
+from fabric.protocol.trust.directory import RelayDirectory, verify_directory
+from fabric.protocol.trust.revocations import Revocations
 from relays.authority.lists import read_revocations
 from relays.cli.exits import PARTLY, UNREACHABLE, command
 from relays.cli.options import As, AsJson, needed, wall_ms

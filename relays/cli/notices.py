@@ -10,8 +10,8 @@ import typer
 
 from fabric.edge.blocking import ControlPoint
 from fabric.edge.notices import Ended, Notice
-from fabric.protocol.errors import FabricError
-from fabric.protocol.lifetime import parse_duration
+from fabric.protocol.base.errors import FabricError
+from fabric.protocol.envelope.lifetime import parse_duration
 from relays.cli.exits import SHORT, command
 from relays.cli.options import As, AsJson, NoWait, needed
 from relays.cli.reaching import reached

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from fabric.protocol.credentials import NodeKind
-from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.base.errors import Code, FabricError
+from fabric.protocol.trust.credentials import NodeKind
 from relays.wall import wall_ms as wall_ms
 
 As = Annotated[str, typer.Option("--as", envvar="FABRIC_AS", metavar="ID", help="Who you are: an id, fabric/id, or an identity's folder.")]

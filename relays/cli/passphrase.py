@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.base.errors import Code, FabricError
 from relays.authority.sealing import PASSPHRASE_MIN, Passphrase, check_length
 from relays.streams import input_line
 

@@ -14,8 +14,8 @@ import typer
 from fabric.edge.blocking import ControlPoint
 from fabric.edge.messages import Message
 from fabric.edge.point import CONNECT_TIMEOUT_S
-from fabric.protocol.errors import Code, FabricError
-from fabric.protocol.lifetime import parse_duration
+from fabric.protocol.base.errors import Code, FabricError
+from fabric.protocol.envelope.lifetime import parse_duration
 from relays.cli.exits import FAILED, PARTLY, SHORT, command
 from relays.cli.holdups import Holdups
 from relays.cli.labelled import Watch, course_of

@@ -9,7 +9,7 @@ import typer
 
 from fabric.edge.home import ids_folder
 from fabric.edge.identity import load_identity
-from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.base.errors import Code, FabricError
 from relays import topology as topologies
 from relays.authority import make_only, open_authority
 from relays.bundle import make_bundle

@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 from fabric.edge.home import ids_folder
-from fabric.protocol.credentials import name_ok
-from fabric.protocol.errors import Code, FabricError
-from fabric.protocol.lifetime import parse_duration
-from fabric.protocol.revocations import Revocations
+from fabric.protocol.base.errors import Code, FabricError
+from fabric.protocol.envelope.lifetime import parse_duration
+from fabric.protocol.trust.credentials import name_ok
+from fabric.protocol.trust.revocations import Revocations
 from relays.authority import open_authority, revoke
 from relays.cli.exits import PARTLY, command
 from relays.cli.passphrase import PassphraseFile, passphrase_from

@@ -13,10 +13,10 @@ import typer
 
 from fabric.edge.home import fabric_folder, fabric_home, fabrics
 from fabric.files import append_private, make_private
-from fabric.protocol.credentials import name_ok
-from fabric.protocol.errors import Code, FabricError, describe
-from fabric.protocol.lifetime import format_duration, parse_duration
-from fabric.protocol.sizes import format_size
+from fabric.protocol.base.errors import Code, FabricError, describe
+from fabric.protocol.base.sizes import format_size
+from fabric.protocol.envelope.lifetime import format_duration, parse_duration
+from fabric.protocol.trust.credentials import name_ok
 from relays import topology as topologies
 from relays.authority import (
     barred,

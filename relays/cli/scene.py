@@ -10,8 +10,8 @@ import typer
 
 from fabric.edge.home import revocations_path
 from fabric.edge.identity import Defaults, Identity, find_identity
-from fabric.protocol.errors import Code, FabricError
-from fabric.protocol.revocations import Revocations
+from fabric.protocol.base.errors import Code, FabricError
+from fabric.protocol.trust.revocations import Revocations
 from relays import topology as topologies
 from relays.authority.lists import read_revocations
 from relays.explaining import Asker, Tree, asker_of, tree_here, tree_of

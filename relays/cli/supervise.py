@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from fabric.protocol.errors import FabricError
+from fabric.protocol.base.errors import FabricError
 from relays.supervisor import Supervisor
 from relays.terminal import say
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from fabric.edge.messages import Outcome
 from fabric.edge.point import Request
-from fabric.protocol.actions import End
+from fabric.protocol.vocabulary.openc2 import End
 
 UNANSWERED = "unanswered"
 

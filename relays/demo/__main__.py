@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from fabric.protocol.errors import FabricError
+from fabric.protocol.base.errors import FabricError
 from relays.cli.exits import DONE, FAILED, exit_code_of
 from relays.demo.book import Book
 from relays.demo.cast import Cast

@@ -18,7 +18,7 @@ from fabric.edge import Action
 from fabric.edge.blocking import ControlPoint
 from fabric.edge.messages import Message, Outcome
 from fabric.edge.point import Request
-from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.base.errors import Code, FabricError
 from relays.demo.throwaway import Throwaway, wait_until
 
 SENSOR = "zeek-p1"

@@ -19,14 +19,14 @@ from fabric.edge.blocking import ControlPoint
 from fabric.edge.compose import Composer, Draft
 from fabric.edge.identity import Identity
 from fabric.edge.stamps import publish_stamp
-from fabric.protocol.chain import issue, verify_credential
-from fabric.protocol.credentials import Credential
-from fabric.protocol.envelope import decode_envelope, decode_header, encode_envelope, encode_header, leaf_of
-from fabric.protocol.errors import Code, FabricError, Reject
-from fabric.protocol.limits import FRAME_BYTES_MAX, ID_BYTES
-from fabric.protocol.severity import Lane, Severity
-from fabric.protocol.signing import Signer, signing_public
-from fabric.protocol.wire import (
+from fabric.protocol.base.errors import Code, FabricError, Reject
+from fabric.protocol.base.limits import FRAME_BYTES_MAX, ID_BYTES
+from fabric.protocol.base.signing import Signer, signing_public
+from fabric.protocol.envelope.layout import decode_envelope, decode_header, encode_envelope, encode_header, leaf_of
+from fabric.protocol.trust.chain import issue, verify_credential
+from fabric.protocol.trust.credentials import Credential
+from fabric.protocol.vocabulary.severity import Lane, Severity
+from fabric.protocol.wire.frames import (
     PROTOCOL_VERSIONS,
     SESSION_BYTES,
     Ack,

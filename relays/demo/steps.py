@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fabric.edge.messages import Message, Outcome
-from fabric.protocol.actions import End
-from fabric.protocol.errors import Code, FabricError
-from fabric.protocol.severity import Severity
+from fabric.protocol.base.errors import Code, FabricError
+from fabric.protocol.vocabulary.openc2 import End
+from fabric.protocol.vocabulary.severity import Severity
 from relays.demo.book import Book, Check
 from relays.demo.cast import EDRS, FAILING, FAILS_FOR, FIREWALLS, FORGED, SENSOR, Cast
 from relays.demo.events import Zeek

@@ -24,7 +24,7 @@ from typing import Any
 from fabric.edge.home import fabric_folder, ids_folder
 from fabric.edge.identity import Identity, load_identity
 from fabric.files import append_private, make_private
-from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.base.errors import Code, FabricError
 from relays import topology as topologies
 from relays.authority import init_authority, make_identities
 from relays.status import read_status

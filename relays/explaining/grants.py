@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from fabric.protocol.credentials import Grants, PublishGrant, RequestGrant
-from fabric.protocol.severity import Severity
+from fabric.protocol.trust.credentials import Grants, PublishGrant, RequestGrant
+from fabric.protocol.vocabulary.severity import Severity
 
 
 def publish_text(grant: PublishGrant) -> str:

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from fabric.edge.compose import Stamp
 from fabric.edge.labelling import unmatched_words
-from fabric.protocol.field_labels import FieldLabels, label_fields
-from fabric.protocol.tlp import Label
+from fabric.protocol.envelope.field_labels import FieldLabels, label_fields
+from fabric.protocol.vocabulary.tlp import Label
 from relays.explaining.verdicts import Hop
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from fabric.protocol.errors import Reject
-from fabric.protocol.selectors import parse_selector
+from fabric.protocol.base.errors import Reject
+from fabric.protocol.vocabulary.selectors import parse_selector
 from relays.explaining.tree import Tree
 
 # Of the names that there are, as many as fit into a sentence.

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from fabric.edge.identity import Identity
-from fabric.protocol.credentials import Credential, NodeKind
-from fabric.protocol.limits import KEY_BYTES
+from fabric.protocol.base.limits import KEY_BYTES
+from fabric.protocol.trust.credentials import Credential, NodeKind
 from relays.authority.identities import point_claim, relay_claim
 from relays.credentials import identities_here
 from relays.topology.model import Topology

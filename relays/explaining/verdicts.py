@@ -11,13 +11,7 @@ from dataclasses import dataclass, replace
 
 from fabric.edge.compose import Stamp
 from fabric.edge.identity import Identity
-from fabric.protocol.credentials import Credential, PublishGrant, RequestGrant
-from fabric.protocol.envelope import STREAM_BYTES, Header, PartEntry
-from fabric.protocol.errors import Code, Reject
-from fabric.protocol.field_labels import FieldLabels
-from fabric.protocol.handshake import Trust
-from fabric.protocol.limits import SKEW_MS
-from fabric.protocol.permissions import (
+from fabric.protocol.access.permissions import (
     check_origin,
     labels_withheld,
     publish_grant,
@@ -27,10 +21,16 @@ from fabric.protocol.permissions import (
     target_grant,
     turns_at,
 )
-from fabric.protocol.revocations import Revocations
-from fabric.protocol.severity import Severity
-from fabric.protocol.tlp import Audience, Label, may_hold
-from fabric.protocol.topics import matches
+from fabric.protocol.base.errors import Code, Reject
+from fabric.protocol.base.limits import SKEW_MS
+from fabric.protocol.envelope.field_labels import FieldLabels
+from fabric.protocol.envelope.layout import STREAM_BYTES, Header, PartEntry
+from fabric.protocol.links.handshake import Trust
+from fabric.protocol.trust.credentials import Credential, PublishGrant, RequestGrant
+from fabric.protocol.trust.revocations import Revocations
+from fabric.protocol.vocabulary.severity import Severity
+from fabric.protocol.vocabulary.tlp import Audience, Label, may_hold
+from fabric.protocol.vocabulary.topics import matches
 from relays.explaining.grants import grants_text, publish_text, quoted, request_text
 from relays.explaining.selecting import unknown_names
 from relays.explaining.tree import Climb, Tree

@@ -9,19 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fabric.edge.identity import Identity
-from fabric.protocol import joining
-from fabric.protocol.chain import verify_credential
-from fabric.protocol.credentials import (
+from fabric.protocol.base.errors import Code, FabricError, Reject
+from fabric.protocol.base.limits import SKEW_MS
+from fabric.protocol.enrolment import joining
+from fabric.protocol.enrolment.joining import JoinRequest, RenewRequest, Token, open_request
+from fabric.protocol.trust.chain import verify_credential
+from fabric.protocol.trust.credentials import (
     Credential,
     Grants,
     check_validity,
     decode_grants,
     name_ok,
 )
-from fabric.protocol.errors import Code, FabricError, Reject
-from fabric.protocol.joining import JoinRequest, RenewRequest, Token, open_request
-from fabric.protocol.limits import SKEW_MS
-from fabric.protocol.revocations import Revocations
+from fabric.protocol.trust.revocations import Revocations
 from relays.authority.minting import during, life_of, mint
 from relays.issuing.register import KnownToken, Register, TokenTerms
 

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from fabric.edge.home import ids_folder
 from fabric.edge.identity import load_identity
-from fabric.protocol.chain import verify_credential
-from fabric.protocol.credentials import Credential
-from fabric.protocol.errors import Code, FabricError, Reject
+from fabric.protocol.base.errors import Code, FabricError, Reject
+from fabric.protocol.trust.chain import verify_credential
+from fabric.protocol.trust.credentials import Credential
 from relays.issuing.register import Register, register_path
 from relays.topology.model import Topology
 from relays.topology.problems import Problem

@@ -18,9 +18,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from fabric.files import open_database
-from fabric.protocol.credentials import Credential, NodeKind
-from fabric.protocol.errors import Code, FabricError, Reject
-from fabric.protocol.tlp import Label
+from fabric.protocol.base.errors import Code, FabricError, Reject
+from fabric.protocol.trust.credentials import Credential, NodeKind
+from fabric.protocol.vocabulary.tlp import Label
 
 _BUSY_S = 5.0
 _SCHEMA = """

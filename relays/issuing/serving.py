@@ -12,8 +12,8 @@ import structlog
 
 from fabric.edge.identity import Identity
 from fabric.edge.loop import EdgeLoop
-from fabric.protocol.errors import Code, FabricError, Reject
-from fabric.protocol.ready import Answer, Asked
+from fabric.protocol.base.errors import Code, FabricError, Reject
+from fabric.protocol.core.ready import Answer, Asked
 from relays.issuing.issuer import Issuer
 from relays.issuing.register import Register, register_path
 from relays.logs import place_of

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.base.errors import Code, FabricError
 from relays.reading.lines import Gap, Line, Lines
 from relays.reading.place import place_of
 from relays.reading.streams import is_stream, stream_lines

@@ -21,7 +21,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.base.errors import Code, FabricError
 from relays.reading.names import Entry, entry_of
 from relays.reading.opened import PACKED_SUFFIXES, Opened, UnreadableError
 from relays.reading.place import MARKS_MAX, WHOLE, Mark, Place

@@ -9,8 +9,8 @@ import json
 import math
 from typing import Any, BinaryIO
 
-from fabric.protocol.errors import Code, FabricError
-from fabric.protocol.limits import BODY_DEPTH_MAX
+from fabric.protocol.base.errors import Code, FabricError
+from fabric.protocol.base.limits import BODY_DEPTH_MAX
 from relays.reading.splitting import LINE_BYTES_MAX, coding_of, too_long
 
 _INTEGER_MIN, _INTEGER_MAX = -(2**63), 2**64 - 1  # what msgpack carries

@@ -11,7 +11,7 @@ import codecs
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.base.errors import Code, FabricError
 
 # A body has at most 2 MB (BODY_BYTES_MAX); as JSON, with blanks and escapes, about twice that. No longer line fits into
 # a message, so nothing is lost by not keeping it.

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from lzma import LZMAError
 from pathlib import Path
 
-from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.base.errors import Code, FabricError
 from relays.reading.lines import Gap, Line
 from relays.reading.opened import MAGIC_BYTES, UnreadableError, unpacked
 from relays.reading.splitting import Piece, Splitter

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from fabric.protocol.errors import Reject
-from fabric.protocol.selectors import parse_selector
-from fabric.protocol.tlp import Audience, Label, may_hold
+from fabric.protocol.base.errors import Reject
+from fabric.protocol.vocabulary.selectors import parse_selector
+from fabric.protocol.vocabulary.tlp import Audience, Label, may_hold
 from relays.topology.model import PointSpec, RelaySpec, RequestGrant, RoleSpec, Topology
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fabric.protocol.tlp import Label
+from fabric.protocol.vocabulary.tlp import Label
 from relays.topology.model import PointSpec, RelaySpec, Topology
 
 _COLOURS = {

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from fabric.protocol.actions import action_covers, class_of
-from fabric.protocol.errors import Code, Reject
-from fabric.protocol.selectors import parse_selector
-from fabric.protocol.sizes import format_size
-from fabric.protocol.tlp import Audience, Label, may_hold
+from fabric.protocol.base.errors import Code, Reject
+from fabric.protocol.base.sizes import format_size
+from fabric.protocol.vocabulary.openc2 import action_covers, class_of
+from fabric.protocol.vocabulary.selectors import parse_selector
+from fabric.protocol.vocabulary.tlp import Audience, Label, may_hold
 from relays.topology.flow import executors, first_refusal, publishes_to, reach
 from relays.topology.loader import check
 from relays.topology.model import ApprovalSpec, PointSpec, RelaySpec, RequestGrant, Topology

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from fabric.protocol.errors import Code
-from fabric.protocol.limits import READERS_BYTES
+from fabric.protocol.base.errors import Code
+from fabric.protocol.base.limits import READERS_BYTES
 from relays.topology.model import (
     TTL_DEFAULTS_MS,
     ApprovalSpec,

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from fabric.protocol.credentials import ApproveGrant, Grants, Keep, PublishGrant, RequestGrant
-from fabric.protocol.limits import READERS_BYTES, TTL_MAX_MS
-from fabric.protocol.tlp import Label
+from fabric.protocol.base.limits import READERS_BYTES, TTL_MAX_MS
+from fabric.protocol.trust.credentials import ApproveGrant, Grants, Keep, PublishGrant, RequestGrant
+from fabric.protocol.vocabulary.tlp import Label
 
 __all__ = [
     "ApprovalSpec",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from fabric.protocol.errors import Code
+from fabric.protocol.base.errors import Code
 from relays.topology.problems import Problem, Severity, closest, shown
 
 _NAMES_SHOWN: Final = 5

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from fabric.protocol.credentials import name_ok
-from fabric.protocol.limits import HOPS_MAX
+from fabric.protocol.base.limits import HOPS_MAX
+from fabric.protocol.trust.credentials import name_ok
 from relays.topology.addresses import PORT_MAX, Address, BadAddress, clash, parse_address
 from relays.topology.problems import Problem, shown
 from relays.topology.rulebook import Raw, Rulebook, strings, tables_in

@@ -13,11 +13,11 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from fabric.protocol.actions import ActionClass
-from fabric.protocol.errors import Code
-from fabric.protocol.limits import GRANTS_MAX
-from fabric.protocol.severity import Severity
-from fabric.protocol.tlp import Label
+from fabric.protocol.base.errors import Code
+from fabric.protocol.base.limits import GRANTS_MAX
+from fabric.protocol.vocabulary.openc2 import ActionClass
+from fabric.protocol.vocabulary.severity import Severity
+from fabric.protocol.vocabulary.tlp import Label
 from relays.topology.problems import Problem, closest, shown
 from relays.topology.toml_lines import Key, dotted
 from relays.topology.values import (

@@ -12,7 +12,7 @@ import tomllib
 from dataclasses import dataclass
 from typing import Final
 
-from fabric.protocol.errors import Code
+from fabric.protocol.base.errors import Code
 from relays.topology.problems import Problem
 
 Key = tuple[str, ...]

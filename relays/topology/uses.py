@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from fabric.protocol.limits import CREDENTIAL_BYTES_MAX
-from fabric.protocol.tlp import Label, parse_label
-from fabric.protocol.topics import matches
+from fabric.protocol.base.limits import CREDENTIAL_BYTES_MAX
+from fabric.protocol.vocabulary.tlp import Label, parse_label
+from fabric.protocol.vocabulary.topics import matches
 from relays.topology.problems import Problem, shown
 from relays.topology.rulebook import Raw, Rulebook, as_list, strings, tables_in
 

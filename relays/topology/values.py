@@ -12,11 +12,8 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-from fabric.protocol.actions import check_action_pattern
-from fabric.protocol.credentials import name_ok
-from fabric.protocol.errors import Code, FabricError, Reject
-from fabric.protocol.lifetime import format_duration, parse_duration
-from fabric.protocol.limits import (
+from fabric.protocol.base.errors import Code, FabricError, Reject
+from fabric.protocol.base.limits import (
     KEEP_BYTES_MAX,
     KEEP_BYTES_MIN,
     NAME_BYTES_MAX,
@@ -24,11 +21,14 @@ from fabric.protocol.limits import (
     TAGS_MAX,
     TTL_MAX_MS,
 )
-from fabric.protocol.selectors import parse_selector
-from fabric.protocol.severity import Severity, parse_severity
-from fabric.protocol.sizes import format_size, parse_size
-from fabric.protocol.tlp import Label, parse_label
-from fabric.protocol.topics import advice_on, check_pattern, check_topic
+from fabric.protocol.base.sizes import format_size, parse_size
+from fabric.protocol.envelope.lifetime import format_duration, parse_duration
+from fabric.protocol.trust.credentials import name_ok
+from fabric.protocol.vocabulary.openc2 import check_action_pattern
+from fabric.protocol.vocabulary.selectors import parse_selector
+from fabric.protocol.vocabulary.severity import Severity, parse_severity
+from fabric.protocol.vocabulary.tlp import Label, parse_label
+from fabric.protocol.vocabulary.topics import advice_on, check_pattern, check_topic
 from relays.topology.addresses import BadAddress, parse_address
 from relays.topology.problems import closest, shown
 from relays.topology.rules import NAME_RULE

@@ -17,8 +17,8 @@ from typing import Protocol
 import zmq
 
 from fabric.edge.identity import Dial, Identity, load_identity
-from fabric.protocol.signing import Signer
-from fabric.protocol.wire import Intro, Role, encode_frame
+from fabric.protocol.base.signing import Signer
+from fabric.protocol.wire.frames import Intro, Role, encode_frame
 from fabric.transport.keys import CurveKeys
 from relays.authority import open_authority
 from scripts.attacks.peer import Peer

@@ -16,16 +16,16 @@ from typing import Any
 import msgpack
 
 from fabric.edge.identity import Identity
-from fabric.protocol.attachments import sign_attachment
-from fabric.protocol.directory import Descriptor, issue_directory
-from fabric.protocol.envelope import Header, Kind, seal
-from fabric.protocol.errors import Code
-from fabric.protocol.limits import ENVELOPE_BYTES_MAX, FORGED_MAX, FRAME_BYTES_MAX, ITEMS_MAX, ROUTES_ENTRIES_MAX
-from fabric.protocol.revocations import issue_revocations
-from fabric.protocol.severity import Lane
-from fabric.protocol.signing import Signer
-from fabric.protocol.tlp import Label
-from fabric.protocol.wire import (
+from fabric.protocol.base.errors import Code
+from fabric.protocol.base.limits import ENVELOPE_BYTES_MAX, FORGED_MAX, FRAME_BYTES_MAX, ITEMS_MAX, ROUTES_ENTRIES_MAX
+from fabric.protocol.base.signing import Signer
+from fabric.protocol.envelope.layout import Header, Kind, seal
+from fabric.protocol.routes.attachments import sign_attachment
+from fabric.protocol.trust.directory import Descriptor, issue_directory
+from fabric.protocol.trust.revocations import issue_revocations
+from fabric.protocol.vocabulary.severity import Lane
+from fabric.protocol.vocabulary.tlp import Label
+from fabric.protocol.wire.frames import (
     Ack,
     Applied,
     Bye,

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from fabric.edge.blocking import ControlPoint
-from fabric.protocol.errors import FabricError
+from fabric.protocol.base.errors import FabricError
 from scripts.attacks.process import Process
 from tests.integration.harness import House
 

@@ -13,12 +13,12 @@ from contextlib import suppress
 import zmq
 
 from fabric.edge.identity import Dial
-from fabric.protocol.credentials import Credential
-from fabric.protocol.envelope import decode_envelope, leaf_of
-from fabric.protocol.errors import Reject
-from fabric.protocol.limits import ID_BYTES
-from fabric.protocol.severity import Lane
-from fabric.protocol.wire import (
+from fabric.protocol.base.errors import Reject
+from fabric.protocol.base.limits import ID_BYTES
+from fabric.protocol.envelope.layout import decode_envelope, leaf_of
+from fabric.protocol.trust.credentials import Credential
+from fabric.protocol.vocabulary.severity import Lane
+from fabric.protocol.wire.frames import (
     Ack,
     Credit,
     Data,

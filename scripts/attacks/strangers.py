@@ -14,9 +14,9 @@ import nacl.bindings
 import zmq
 
 from fabric.edge.identity import Dial
-from fabric.protocol.limits import FRAME_BYTES_MAX
-from fabric.protocol.signing import Signer
-from fabric.protocol.wire import Role, encode_frame
+from fabric.protocol.base.limits import FRAME_BYTES_MAX
+from fabric.protocol.base.signing import Signer
+from fabric.protocol.wire.frames import Role, encode_frame
 from fabric.transport.keys import random_keys
 from scripts.attacks import frames
 from scripts.attacks.flood import Attack, Orders, Spoils, Tally

@@ -12,18 +12,18 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from fabric.protocol.attachments import Attachment
-from fabric.protocol.credentials import Credential
-from fabric.protocol.envelope import Envelope, Header
-from fabric.protocol.limits import (
+from fabric.protocol.base.limits import (
     ADMISSIONS_QUEUED_MAX,
     ASKED_MAX,
     CREDENTIALS_CACHED_MAX,
     FRAME_ELEMENTS_MAX,
     REVOCATIONS_MAX,
 )
-from fabric.protocol.signing import Signer
-from fabric.protocol.verify import Verified
+from fabric.protocol.base.signing import Signer
+from fabric.protocol.envelope.layout import Envelope, Header
+from fabric.protocol.envelope.verify import Verified
+from fabric.protocol.routes.attachments import Attachment
+from fabric.protocol.trust.credentials import Credential
 from tests.fuzz.invariants import BrokenError
 
 UNLISTED_MAX = 2_048

@@ -10,8 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
-from fabric.protocol.chain import issue, verify_credential
-from fabric.protocol.credentials import (
+from fabric.protocol.base.signing import Signer
+from fabric.protocol.envelope.layout import Envelope, Kind, decode_envelope, encode_envelope
+from fabric.protocol.envelope.verify import Verified
+from fabric.protocol.trust.chain import issue, verify_credential
+from fabric.protocol.trust.credentials import (
     Credential,
     Grants,
     Issuing,
@@ -19,13 +22,10 @@ from fabric.protocol.credentials import (
     PublishGrant,
     RequestGrant,
 )
-from fabric.protocol.directory import Descriptor, issue_directory
-from fabric.protocol.envelope import Envelope, Kind, decode_envelope, encode_envelope
-from fabric.protocol.revocations import issue_revocations
-from fabric.protocol.severity import Severity
-from fabric.protocol.signing import Signer
-from fabric.protocol.tlp import Label
-from fabric.protocol.verify import Verified
+from fabric.protocol.trust.directory import Descriptor, issue_directory
+from fabric.protocol.trust.revocations import issue_revocations
+from fabric.protocol.vocabulary.severity import Severity
+from fabric.protocol.vocabulary.tlp import Label
 from tests.support import DAY_MS, EVERYTHING, FABRIC, HOUR_MS, MINUTE_MS, T0, Authority, Member, derive, verified
 
 AUTHORITY = Authority("fuzz")

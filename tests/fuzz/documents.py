@@ -19,13 +19,26 @@ from fabric.edge.handlers import read_action
 from fabric.edge.messages import messages_of
 from fabric.edge.notices import notice_of
 from fabric.edge.tracking import Tracker
-from fabric.protocol import signing
-from fabric.protocol.attachments import Attachment, open_attachment, sign_attachment
-from fabric.protocol.chain import verify_credential
-from fabric.protocol.codec import pack, scan, unpack
-from fabric.protocol.credentials import Credential, encode_body
-from fabric.protocol.directory import RelayDirectory, verify_directory
-from fabric.protocol.envelope import (
+from fabric.protocol.access.permissions import check_origin, is_target, labels_withheld
+from fabric.protocol.base import signing
+from fabric.protocol.base.codec import pack, scan, unpack
+from fabric.protocol.base.errors import Reject
+from fabric.protocol.base.limits import BODY_BYTES_MAX, CREDENTIAL_BYTES_MAX, FRAME_BYTES_MAX
+from fabric.protocol.base.signed import seal_document
+from fabric.protocol.core.ready import Delivery
+from fabric.protocol.enrolment.joining import (
+    Answer,
+    JoinRequest,
+    RenewRequest,
+    Token,
+    answer,
+    ask_to_join,
+    ask_to_renew,
+    open_answer,
+    open_request,
+    read_token,
+)
+from fabric.protocol.envelope.layout import (
     Encoding,
     Envelope,
     Header,
@@ -39,28 +52,15 @@ from fabric.protocol.envelope import (
     leaf_of,
     part_digest,
 )
-from fabric.protocol.errors import Reject
-from fabric.protocol.joining import (
-    Answer,
-    JoinRequest,
-    RenewRequest,
-    Token,
-    answer,
-    ask_to_join,
-    ask_to_renew,
-    open_answer,
-    open_request,
-    read_token,
-)
-from fabric.protocol.limits import BODY_BYTES_MAX, CREDENTIAL_BYTES_MAX, FRAME_BYTES_MAX
-from fabric.protocol.parts import read_records
-from fabric.protocol.permissions import check_origin, is_target, labels_withheld
-from fabric.protocol.ready import Delivery
-from fabric.protocol.revocations import Revocations, verify_revocations
-from fabric.protocol.signed import seal_document
-from fabric.protocol.tlp import Label
-from fabric.protocol.verify import RootCache, Verified, open_envelope
-from fabric.protocol.wire import Role, decode_frame, encode_frame
+from fabric.protocol.envelope.parts import read_records
+from fabric.protocol.envelope.verify import RootCache, Verified, open_envelope
+from fabric.protocol.routes.attachments import Attachment, open_attachment, sign_attachment
+from fabric.protocol.trust.chain import verify_credential
+from fabric.protocol.trust.credentials import Credential, encode_body
+from fabric.protocol.trust.directory import RelayDirectory, verify_directory
+from fabric.protocol.trust.revocations import Revocations, verify_revocations
+from fabric.protocol.vocabulary.tlp import Label
+from fabric.protocol.wire.frames import Role, decode_frame, encode_frame
 from tests.fuzz.cast import (
     ANALYST,
     AUTHORITY,

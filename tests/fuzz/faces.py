@@ -9,15 +9,21 @@ from contextlib import suppress
 from fabric.edge.compose import estimate_bytes
 from fabric.edge.identity import Defaults
 from fabric.edge.stamps import publish_stamp, to_label, to_phase, to_severity, to_ttl_ms
-from fabric.protocol.actions import ActionSpec, action_covers, actions_meet, check_action_pattern, parse_action
-from fabric.protocol.envelope import Kind
-from fabric.protocol.errors import FabricError, Reject
-from fabric.protocol.field_labels import FieldLabels
-from fabric.protocol.lifetime import format_duration, parse_duration
-from fabric.protocol.parts import build_parts
-from fabric.protocol.selectors import Selector, narrows, parse_selector
-from fabric.protocol.tlp import Label, parse_label
-from fabric.protocol.topics import TopicIndex, check_pattern, check_topic, covers, matches
+from fabric.protocol.base.errors import FabricError, Reject
+from fabric.protocol.envelope.field_labels import FieldLabels
+from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.lifetime import format_duration, parse_duration
+from fabric.protocol.envelope.parts import build_parts
+from fabric.protocol.vocabulary.openc2 import (
+    ActionSpec,
+    action_covers,
+    actions_meet,
+    check_action_pattern,
+    parse_action,
+)
+from fabric.protocol.vocabulary.selectors import Selector, narrows, parse_selector
+from fabric.protocol.vocabulary.tlp import Label, parse_label
+from fabric.protocol.vocabulary.topics import TopicIndex, check_pattern, check_topic, covers, matches
 from relays.cli.actions import parse_args
 from relays.cli.handling import answer_in
 from relays.cli.options import to_kinds, to_tags

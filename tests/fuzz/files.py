@@ -16,10 +16,10 @@ from pathlib import Path
 import nacl.bindings
 
 from fabric.edge.identity import Defaults, Dial, issuers_at, load_identity, own_directory, save_identity
-from fabric.protocol.chain import issue
-from fabric.protocol.errors import FabricError
-from fabric.protocol.signing import Signer
-from fabric.protocol.tlp import Label
+from fabric.protocol.base.errors import FabricError
+from fabric.protocol.base.signing import Signer
+from fabric.protocol.trust.chain import issue
+from fabric.protocol.vocabulary.tlp import Label
 from fabric.transport.clock import Clock
 from relays.authority.keeping import open_authority
 from relays.authority.lists import read_revocations

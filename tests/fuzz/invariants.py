@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fabric.protocol.severity import Lane
+from fabric.protocol.vocabulary.severity import Lane
 
 if TYPE_CHECKING:
     from tests.fuzz.stage import Stage

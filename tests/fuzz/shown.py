@@ -20,14 +20,14 @@ from types import SimpleNamespace
 from fabric.edge.messages import Message, Outcome
 from fabric.edge.notices import notice_of
 from fabric.edge.point import Request
-from fabric.protocol.actions import End
-from fabric.protocol.codec import pack, unpack
-from fabric.protocol.errors import FabricError, Reject
-from fabric.protocol.field_labels import FieldLabels
-from fabric.protocol.limits import BODY_BYTES_MAX, BODY_DEPTH_MAX, BODY_ELEMENTS_MAX
-from fabric.protocol.parts import build_parts, read_records
-from fabric.protocol.severity import Phase, Severity
-from fabric.protocol.tlp import Label
+from fabric.protocol.base.codec import pack, unpack
+from fabric.protocol.base.errors import FabricError, Reject
+from fabric.protocol.base.limits import BODY_BYTES_MAX, BODY_DEPTH_MAX, BODY_ELEMENTS_MAX
+from fabric.protocol.envelope.field_labels import FieldLabels
+from fabric.protocol.envelope.parts import build_parts, read_records
+from fabric.protocol.vocabulary.openc2 import End
+from fabric.protocol.vocabulary.severity import Phase, Severity
+from fabric.protocol.vocabulary.tlp import Label
 from relays.cli import actions, notices, points
 from relays.demo.show import Show
 from relays.explaining import Hop, sample_of

@@ -10,15 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from fabric.protocol.attachments import sign_attachment
-from fabric.protocol.credentials import Credential
-from fabric.protocol.envelope import Envelope, decode_envelope, leaf_of
-from fabric.protocol.errors import Code
-from fabric.protocol.limits import ID_BYTES, ITEMS_MAX, MOVED_MAX
-from fabric.protocol.outbox import visit_of
-from fabric.protocol.severity import Lane
-from fabric.protocol.verify import Verified
-from fabric.protocol.wire import (
+from fabric.protocol.base.errors import Code
+from fabric.protocol.base.limits import ID_BYTES, ITEMS_MAX, MOVED_MAX
+from fabric.protocol.custody.outbox import visit_of
+from fabric.protocol.envelope.layout import Envelope, decode_envelope, leaf_of
+from fabric.protocol.envelope.verify import Verified
+from fabric.protocol.routes.attachments import sign_attachment
+from fabric.protocol.trust.credentials import Credential
+from fabric.protocol.vocabulary.severity import Lane
+from fabric.protocol.wire.frames import (
     Ack,
     Applied,
     Bye,

@@ -11,14 +11,10 @@ from collections import Counter, deque
 from functools import lru_cache
 from typing import Any
 
-from fabric.protocol import signing
-from fabric.protocol.chain import verify_credential
-from fabric.protocol.codec import unpack
-from fabric.protocol.credentials import Credential
-from fabric.protocol.envelope import Kind
-from fabric.protocol.errors import Code, Reject
-from fabric.protocol.point import Point
-from fabric.protocol.ready import (
+from fabric.protocol.base import signing
+from fabric.protocol.base.codec import unpack
+from fabric.protocol.base.errors import Code, Reject
+from fabric.protocol.core.ready import (
     Answer,
     Ask,
     Asked,
@@ -37,9 +33,13 @@ from fabric.protocol.ready import (
     Submit,
     Tick,
 )
-from fabric.protocol.relay import Relay
-from fabric.protocol.verify import RootCache, Verified, open_envelope
-from fabric.protocol.wire import Data, Frame, Role, decode_frame
+from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.verify import RootCache, Verified, open_envelope
+from fabric.protocol.point.point import Point
+from fabric.protocol.relay.relay import Relay
+from fabric.protocol.trust.chain import verify_credential
+from fabric.protocol.trust.credentials import Credential
+from fabric.protocol.wire.frames import Data, Frame, Role, decode_frame
 from tests.fuzz.bounds import check_bounds
 from tests.fuzz.cast import ANALYST, AUTHORITY, HQ, ISSUER, ME, WALL, Player
 from tests.fuzz.dice import packed

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fabric.protocol.wire import Intro, Role, decode_frame, encode_frame
+from fabric.protocol.wire.frames import Intro, Role, decode_frame, encode_frame
 from tests.fuzz.cast import (
     ALT,
     ANALYST,

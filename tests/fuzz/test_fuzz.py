@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from fabric.protocol.custody import Custody
-from fabric.protocol.link import Link
-from fabric.protocol.node import Node
+from fabric.protocol.custody.custody import Custody
+from fabric.protocol.links.link import Link
+from fabric.protocol.links.node import Node
 from tests.fuzz.bounds import UNLISTED_MAX, check_bounds, containers
 from tests.fuzz.dice import Dice
 from tests.fuzz.engine import Bytes, Failure, Meter, Played, least, run_raw, run_seed

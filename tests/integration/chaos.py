@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fabric.edge.blocking import ControlPoint
-from fabric.protocol.errors import Code, FabricError
-from fabric.protocol.tlp import Label
-from fabric.protocol.topics import matches
+from fabric.protocol.base.errors import Code, FabricError
+from fabric.protocol.vocabulary.tlp import Label
+from fabric.protocol.vocabulary.topics import matches
 from relays.topology.model import Topology
 from tests.integration.faults import Fault, Faults
 from tests.integration.harness import House

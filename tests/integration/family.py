@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 from fabric.edge.blocking import ControlPoint
-from fabric.protocol.errors import FabricError
+from fabric.protocol.base.errors import FabricError
 from relays.drain import Draining, drain_path, write_draining
 from tests.integration.harness import House, wait_for
 

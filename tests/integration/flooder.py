@@ -18,9 +18,9 @@ from pathlib import Path
 import zmq
 
 from fabric.edge.identity import Identity, load_identity
-from fabric.protocol.limits import FORGED_MAX, ROUTES_ENTRIES_MAX
-from fabric.protocol.severity import Lane
-from fabric.protocol.wire import Ack, Data, Direction, Intro, Item, Ping, Routes, encode_frame
+from fabric.protocol.base.limits import FORGED_MAX, ROUTES_ENTRIES_MAX
+from fabric.protocol.vocabulary.severity import Lane
+from fabric.protocol.wire.frames import Ack, Data, Direction, Intro, Item, Ping, Routes, encode_frame
 from tests.integration.intruder import Intruder, envelope, now_ms
 from tests.integration.zmtp import Wire
 

@@ -10,11 +10,11 @@ from types import TracebackType
 import zmq
 
 from fabric.edge.identity import Identity
-from fabric.protocol.credentials import Credential
-from fabric.protocol.ready import KeepLists, LinkUp, Ready, Tick
-from fabric.protocol.relay import Relay
-from fabric.protocol.severity import Lane
-from fabric.protocol.wire import Ack, Data, Direction, Frame, Intro, Item, Nack, decode_frame, encode_frame
+from fabric.protocol.core.ready import KeepLists, LinkUp, Ready, Tick
+from fabric.protocol.relay.relay import Relay
+from fabric.protocol.trust.credentials import Credential
+from fabric.protocol.vocabulary.severity import Lane
+from fabric.protocol.wire.frames import Ack, Data, Direction, Frame, Intro, Item, Nack, decode_frame, encode_frame
 from fabric.transport.keys import CurveKeys
 from tests.integration.intruder import now_ms
 

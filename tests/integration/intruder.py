@@ -11,16 +11,16 @@ from typing import Any
 import zmq
 
 from fabric.edge.identity import Identity
-from fabric.protocol.chain import issue, verify_credential
-from fabric.protocol.credentials import Credential
-from fabric.protocol.envelope import Header, Kind, seal
-from fabric.protocol.errors import Code, Reject
-from fabric.protocol.field_labels import FieldLabels
-from fabric.protocol.parts import build_parts
-from fabric.protocol.severity import Lane, Phase, Severity
-from fabric.protocol.signing import Signer, signing_public
-from fabric.protocol.tlp import Audience, Label
-from fabric.protocol.wire import (
+from fabric.protocol.base.errors import Code, Reject
+from fabric.protocol.base.signing import Signer, signing_public
+from fabric.protocol.envelope.field_labels import FieldLabels
+from fabric.protocol.envelope.layout import Header, Kind, seal
+from fabric.protocol.envelope.parts import build_parts
+from fabric.protocol.trust.chain import issue, verify_credential
+from fabric.protocol.trust.credentials import Credential
+from fabric.protocol.vocabulary.severity import Lane, Phase, Severity
+from fabric.protocol.vocabulary.tlp import Audience, Label
+from fabric.protocol.wire.frames import (
     Ack,
     Data,
     Direction,

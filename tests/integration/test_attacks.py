@@ -10,18 +10,18 @@ from dataclasses import replace
 import pytest
 
 from fabric.edge.identity import load_identity
-from fabric.protocol.attachments import sign_attachment
-from fabric.protocol.chain import issue
-from fabric.protocol.credentials import Grants, NodeKind, PublishGrant
-from fabric.protocol.envelope import Kind
-from fabric.protocol.errors import Code, FabricError
-from fabric.protocol.limits import SKEW_MS
-from fabric.protocol.relay import Relay
-from fabric.protocol.revocations import issue_revocations
-from fabric.protocol.severity import Lane, Severity
-from fabric.protocol.signing import Signer, signing_public
-from fabric.protocol.tlp import Label
-from fabric.protocol.wire import Applied, Data, Direction, Intro, Item, Lists, Nack, Role, Routes
+from fabric.protocol.base.errors import Code, FabricError
+from fabric.protocol.base.limits import SKEW_MS
+from fabric.protocol.base.signing import Signer, signing_public
+from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.relay.relay import Relay
+from fabric.protocol.routes.attachments import sign_attachment
+from fabric.protocol.trust.chain import issue
+from fabric.protocol.trust.credentials import Grants, NodeKind, PublishGrant
+from fabric.protocol.trust.revocations import issue_revocations
+from fabric.protocol.vocabulary.severity import Lane, Severity
+from fabric.protocol.vocabulary.tlp import Label
+from fabric.protocol.wire.frames import Applied, Data, Direction, Intro, Item, Lists, Nack, Role, Routes
 from fabric.transport.keys import random_keys
 from tests.conversation import Conversation
 from tests.integration.harness import house_in, wait_for

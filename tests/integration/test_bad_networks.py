@@ -4,7 +4,7 @@ import random
 from collections import Counter
 from contextlib import ExitStack, contextmanager
 
-from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.base.errors import Code, FabricError
 from tests.integration.harness import house_in, wait_for, with_free_ports
 from tests.integration.proxy import Proxy, Weather
 

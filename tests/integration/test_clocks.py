@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.base.errors import Code, FabricError
 from tests.integration.harness import House, house_in, wait_for
 from tests.integration.machines import Machine
 

@@ -9,7 +9,7 @@ import pytest
 
 from fabric.edge import ControlPoint, FabricError
 from fabric.edge.blocking import ControlPoint as Blocking
-from fabric.protocol.errors import Code
+from fabric.protocol.base.errors import Code
 from tests.integration.harness import ROOT, House, wait_for
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.base.errors import Code, FabricError
 from tests.integration.harness import TOPOLOGY, House, house_in, wait_for
 
 DENIALS = TOPOLOGY.replace("[points]", """[roles.slow-sensor]

@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from fabric.edge import ControlPoint, FabricError
-from fabric.protocol.errors import Code
+from fabric.protocol.base.errors import Code
 from tests.integration.harness import House, wait_for
 
 

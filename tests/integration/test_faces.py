@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.base.errors import Code, FabricError
 from relays.label_watch import WINDOW_RECORDS
 from tests.integration.harness import House, house_in, wait_for
 

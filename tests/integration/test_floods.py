@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.base.errors import Code, FabricError
 from tests.integration.harness import ROOT, House, Running, wait_for
 
 TOPOLOGY = """

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from fabric.edge import ControlPoint as AsyncControlPoint
-from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.base.errors import Code, FabricError
 from tests.integration.harness import house_in, wait_for
 
 HOUSE = """

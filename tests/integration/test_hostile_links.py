@@ -5,10 +5,10 @@ from contextlib import ExitStack
 
 import pytest
 
-from fabric.protocol.attachments import sign_attachment
-from fabric.protocol.errors import Code
-from fabric.protocol.limits import SESSIONS_AWAY_MAX, SESSIONS_OPEN_MAX
-from fabric.protocol.wire import Intro, Routes
+from fabric.protocol.base.errors import Code
+from fabric.protocol.base.limits import SESSIONS_AWAY_MAX, SESSIONS_OPEN_MAX
+from fabric.protocol.routes.attachments import sign_attachment
+from fabric.protocol.wire.frames import Intro, Routes
 from relays.authority import open_authority
 from tests.integration.harness import house_in
 from tests.integration.intruder import Intruder, envelope, now_ms, reissued

@@ -8,10 +8,10 @@ import pytest
 
 from fabric.edge.home import revocations_path
 from fabric.edge.identity import Identity
-from fabric.protocol.envelope import Kind, encode_header, leaf_of, seal
-from fabric.protocol.limits import ID_BYTES
-from fabric.protocol.severity import Severity
-from fabric.protocol.tlp import Label
+from fabric.protocol.base.limits import ID_BYTES
+from fabric.protocol.envelope.layout import Kind, encode_header, leaf_of, seal
+from fabric.protocol.vocabulary.severity import Severity
+from fabric.protocol.vocabulary.tlp import Label
 from tests.integration.harness import house_in, wait_for
 from tests.integration.hostile import HostileRelay
 from tests.integration.intruder import Intruder, header_of

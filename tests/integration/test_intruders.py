@@ -11,14 +11,14 @@ import msgpack
 import pytest
 import zmq
 
-from fabric.protocol.directory import issue_directory
-from fabric.protocol.envelope import Kind, decode_envelope, encode_envelope, encode_header, leaf_of
-from fabric.protocol.errors import Code
-from fabric.protocol.limits import FRAME_BYTES_MAX
-from fabric.protocol.revocations import issue_revocations
-from fabric.protocol.severity import Severity
-from fabric.protocol.signing import TYPE_ROOT, Signer
-from fabric.protocol.wire import Ack, Data, Direction, Directory, Intro, Lists, Ping, Role, Routes, encode_frame
+from fabric.protocol.base.errors import Code
+from fabric.protocol.base.limits import FRAME_BYTES_MAX
+from fabric.protocol.base.signing import TYPE_ROOT, Signer
+from fabric.protocol.envelope.layout import Kind, decode_envelope, encode_envelope, encode_header, leaf_of
+from fabric.protocol.trust.directory import issue_directory
+from fabric.protocol.trust.revocations import issue_revocations
+from fabric.protocol.vocabulary.severity import Severity
+from fabric.protocol.wire.frames import Ack, Data, Direction, Directory, Intro, Lists, Ping, Role, Routes, encode_frame
 from fabric.transport.keys import random_keys
 from relays.authority import open_authority
 from tests.integration.harness import House, wait_for

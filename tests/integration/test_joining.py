@@ -13,7 +13,7 @@ import pytest
 
 from fabric.edge.blocking import ControlPoint
 from fabric.edge.identity import load_identity
-from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.base.errors import Code, FabricError
 from tests.integration.harness import House, Running, house_in, wait_for
 
 TOPOLOGY = """

@@ -11,7 +11,7 @@ from contextlib import suppress
 import pytest
 
 from fabric.edge import ControlPoint, FabricError
-from fabric.protocol.errors import Code
+from fabric.protocol.base.errors import Code
 from tests.integration.harness import House, wait_for
 
 

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 import pytest
 
 from fabric.edge.blocking import ControlPoint
-from fabric.protocol.envelope import Kind, seal
-from fabric.protocol.severity import Severity
-from fabric.protocol.wire import Data, Direction, Intro, Item
+from fabric.protocol.envelope.layout import Kind, seal
+from fabric.protocol.vocabulary.severity import Severity
+from fabric.protocol.wire.frames import Data, Direction, Intro, Item
 from tests.integration.harness import FABRIC, ROOT, House, house_in, wait_for
 from tests.integration.intruder import Intruder, envelope, header_of, now_ms
 

@@ -2,8 +2,8 @@ import msgpack
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fabric.protocol.codec import pack, scan, unpack
-from fabric.protocol.errors import Code, Reject
+from fabric.protocol.base.codec import pack, scan, unpack
+from fabric.protocol.base.errors import Code, Reject
 
 WIDE = {"elements_max": 10_000, "depth_max": 500}
 

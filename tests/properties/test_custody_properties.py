@@ -6,15 +6,15 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from fabric.protocol.custody import Custody
-from fabric.protocol.envelope import redact
-from fabric.protocol.limits import RETRY_MS
-from fabric.protocol.outbox import Held, Outbox
-from fabric.protocol.ready import Ready
-from fabric.protocol.severity import Lane
-from fabric.protocol.tlp import Label
-from fabric.protocol.verify import RootCache, open_envelope
-from fabric.protocol.wire import Direction
+from fabric.protocol.base.limits import RETRY_MS
+from fabric.protocol.core.ready import Ready
+from fabric.protocol.custody.custody import Custody
+from fabric.protocol.custody.outbox import Held, Outbox
+from fabric.protocol.envelope.layout import redact
+from fabric.protocol.envelope.verify import RootCache, open_envelope
+from fabric.protocol.vocabulary.severity import Lane
+from fabric.protocol.vocabulary.tlp import Label
+from fabric.protocol.wire.frames import Direction
 from tests.simulation.disk import Disk
 from tests.support import EVERYTHING, T0, Authority, message, opened
 

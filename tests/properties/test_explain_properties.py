@@ -4,14 +4,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fabric.edge.compose import Stamp
-from fabric.protocol.credentials import Grants, NodeKind, PublishGrant, RequestGrant
-from fabric.protocol.envelope import Kind
-from fabric.protocol.errors import Code, Reject
-from fabric.protocol.permissions import check_origin, check_subscribe, is_target, request_grants
-from fabric.protocol.relay import Relay
-from fabric.protocol.severity import Phase, Severity
-from fabric.protocol.tlp import Label
-from fabric.protocol.wire import Ack, Nack, Role
+from fabric.protocol.access.permissions import check_origin, check_subscribe, is_target, request_grants
+from fabric.protocol.base.errors import Code, Reject
+from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.relay.relay import Relay
+from fabric.protocol.trust.credentials import Grants, NodeKind, PublishGrant, RequestGrant
+from fabric.protocol.vocabulary.severity import Phase, Severity
+from fabric.protocol.vocabulary.tlp import Label
+from fabric.protocol.wire.frames import Ack, Nack, Role
 from relays.explaining import Asker, Tree, explain_action, explain_publish, explain_subscribe
 from relays.explaining.tree import Placed
 from tests.conversation import Conversation

@@ -5,8 +5,8 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fabric.protocol.errors import Code, Reject
-from fabric.protocol.known import Known
+from fabric.protocol.base.errors import Code, Reject
+from fabric.protocol.trust.known import Known
 from tests.support import Authority
 
 AUTHORITY = Authority("known properties")

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fabric.protocol.envelope import climb, merkle
-from fabric.protocol.limits import PATH_MAX
+from fabric.protocol.base.limits import PATH_MAX
+from fabric.protocol.envelope.layout import climb, merkle
 from tests.support import derive
 
 LEAVES = [derive(n) for n in range(1024)]

@@ -4,16 +4,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from fabric.protocol.custody import Custody
-from fabric.protocol.envelope import redact
-from fabric.protocol.limits import LANE_QUOTA_BYTES, RETRY_MS
-from fabric.protocol.outbox import Held, Outbox, Row
-from fabric.protocol.pace import Pace
-from fabric.protocol.ready import Done, Put, Ready, Replace
-from fabric.protocol.severity import Lane
-from fabric.protocol.tlp import Label
-from fabric.protocol.verify import Verified
-from fabric.protocol.wire import Direction
+from fabric.protocol.base.limits import LANE_QUOTA_BYTES, RETRY_MS
+from fabric.protocol.core.ready import Done, Put, Ready, Replace
+from fabric.protocol.custody.custody import Custody
+from fabric.protocol.custody.outbox import Held, Outbox, Row
+from fabric.protocol.custody.pace import Pace
+from fabric.protocol.envelope.layout import redact
+from fabric.protocol.envelope.verify import Verified
+from fabric.protocol.vocabulary.severity import Lane
+from fabric.protocol.vocabulary.tlp import Label
+from fabric.protocol.wire.frames import Direction
 from tests.support import EVERYTHING, T0, Authority, derive, message, opened
 
 AUTHORITY = Authority("outbox")

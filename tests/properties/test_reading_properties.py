@@ -7,11 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fabric.protocol.codec import pack
-from fabric.protocol.envelope import Encoding, PartEntry, part_digest
-from fabric.protocol.errors import Code, FabricError, Reject
-from fabric.protocol.field_labels import FieldLabels
-from fabric.protocol.limits import (
+from fabric.protocol.base.codec import pack
+from fabric.protocol.base.errors import Code, FabricError, Reject
+from fabric.protocol.base.limits import (
     BODY_BYTES_MAX,
     BODY_DEPTH_MAX,
     BODY_ELEMENTS_MAX,
@@ -21,8 +19,10 @@ from fabric.protocol.limits import (
     RECORDS_MAX,
     SALT_BYTES,
 )
-from fabric.protocol.parts import build_parts, read_records
-from fabric.protocol.tlp import Label
+from fabric.protocol.envelope.field_labels import FieldLabels
+from fabric.protocol.envelope.layout import Encoding, PartEntry, part_digest
+from fabric.protocol.envelope.parts import build_parts, read_records
+from fabric.protocol.vocabulary.tlp import Label
 
 # What a reader may need besides the content: objects of msgpack are up to some 70 times what they were, and names are
 # text. Measured: 62 MB.

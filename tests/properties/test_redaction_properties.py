@@ -5,14 +5,14 @@ from functools import reduce
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from fabric.protocol.credentials import NodeKind
-from fabric.protocol.envelope import Kind, decode_envelope, encode_envelope, seal
-from fabric.protocol.errors import Code, Reject
-from fabric.protocol.parts import read_records
-from fabric.protocol.relay import Relay
-from fabric.protocol.severity import Severity
-from fabric.protocol.tlp import Label, may_hold
-from fabric.protocol.verify import RootCache, Verified, open_envelope
+from fabric.protocol.base.errors import Code, Reject
+from fabric.protocol.envelope.layout import Kind, decode_envelope, encode_envelope, seal
+from fabric.protocol.envelope.parts import read_records
+from fabric.protocol.envelope.verify import RootCache, Verified, open_envelope
+from fabric.protocol.relay.relay import Relay
+from fabric.protocol.trust.credentials import NodeKind
+from fabric.protocol.vocabulary.severity import Severity
+from fabric.protocol.vocabulary.tlp import Label, may_hold
 from tests.support import EVERYTHING, Authority, draft, entropy, message
 
 AUTHORITY = Authority("redaction")

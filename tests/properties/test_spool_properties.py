@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fabric.edge.spool import Spool
-from fabric.protocol.ready import (
+from fabric.protocol.core.ready import (
     Done,
     KeepCredential,
     KeepDirectory,
@@ -22,8 +22,8 @@ from fabric.protocol.ready import (
     Replace,
     Seen,
 )
-from fabric.protocol.severity import Lane
-from fabric.protocol.wire import Direction
+from fabric.protocol.vocabulary.severity import Lane
+from fabric.protocol.wire.frames import Direction
 from tests.simulation.disk import Disk
 
 NOW, LATER = 1_760_000_000_000, 1_760_000_060_000

@@ -3,7 +3,7 @@ from itertools import product
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fabric.protocol.topics import TopicIndex, check_pattern, covers, matches
+from fabric.protocol.vocabulary.topics import TopicIndex, check_pattern, covers, matches
 
 # Two letters and four tokens are enough for every way in which two patterns can overlap.
 TOPICS = [".".join(tokens) for length in range(1, 6) for tokens in product("ab", repeat=length)]

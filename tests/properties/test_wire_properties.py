@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fabric.protocol import wire
-from fabric.protocol.errors import Code, Reject
-from fabric.protocol.limits import FRAME_BYTES_MAX
-from fabric.protocol.severity import Lane
-from fabric.protocol.verify import RootCache, Verified, open_envelope
-from fabric.protocol.wire import decode_frame, encode_frame
+from fabric.protocol.base.errors import Code, Reject
+from fabric.protocol.base.limits import FRAME_BYTES_MAX
+from fabric.protocol.envelope.verify import RootCache, Verified, open_envelope
+from fabric.protocol.vocabulary.severity import Lane
+from fabric.protocol.wire import frames as wire
+from fabric.protocol.wire.frames import decode_frame, encode_frame
 from tests.vectors.make import GOOD, KNOWN
 
 FRAMES = [raw for _, what, raw in GOOD if what == "frame"]

@@ -12,11 +12,8 @@ from dataclasses import dataclass, field
 
 import msgpack
 
-from fabric.protocol.envelope import Kind, decode_envelope, leaf_of
-from fabric.protocol.errors import Code, Reject
-from fabric.protocol.outbox import Row
-from fabric.protocol.parts import read_records
-from fabric.protocol.ready import (
+from fabric.protocol.base.errors import Code, Reject
+from fabric.protocol.core.ready import (
     Delivered,
     Delivery,
     Done,
@@ -29,12 +26,15 @@ from fabric.protocol.ready import (
     Seen,
     SeenAction,
 )
-from fabric.protocol.relay import Relay
-from fabric.protocol.reports import NOTICE_TOPIC
-from fabric.protocol.severity import Lane
-from fabric.protocol.tlp import Label
-from fabric.protocol.verify import Verified
-from fabric.protocol.wire import Ack, Data, Direction, decode_frame
+from fabric.protocol.custody.outbox import Row
+from fabric.protocol.envelope.layout import Kind, decode_envelope, leaf_of
+from fabric.protocol.envelope.parts import read_records
+from fabric.protocol.envelope.reports import NOTICE_TOPIC
+from fabric.protocol.envelope.verify import Verified
+from fabric.protocol.relay.relay import Relay
+from fabric.protocol.vocabulary.severity import Lane
+from fabric.protocol.vocabulary.tlp import Label
+from fabric.protocol.wire.frames import Ack, Data, Direction, decode_frame
 from tests.simulation.disk import Key
 from tests.simulation.world import Observer, SimNode, World
 

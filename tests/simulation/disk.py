@@ -11,11 +11,8 @@ from collections.abc import Iterator, Sequence
 
 from fabric.edge.spool.backlog import Backlog
 from fabric.edge.spool.rows import unite_bodies
-from fabric.protocol.asleep import Asleep
-from fabric.protocol.envelope import decode_envelope
-from fabric.protocol.errors import Reject
-from fabric.protocol.links import UPLINK
-from fabric.protocol.ready import (
+from fabric.protocol.base.errors import Reject
+from fabric.protocol.core.ready import (
     Done,
     KeepCredential,
     KeepDirectory,
@@ -33,8 +30,11 @@ from fabric.protocol.ready import (
     SeenAction,
     may_wait,
 )
-from fabric.protocol.severity import Lane
-from fabric.protocol.wire import Direction
+from fabric.protocol.custody.asleep import Asleep
+from fabric.protocol.envelope.layout import decode_envelope
+from fabric.protocol.links.links import UPLINK
+from fabric.protocol.vocabulary.severity import Lane
+from fabric.protocol.wire.frames import Direction
 
 Key = tuple[bytes, Direction]
 # The order in which a core takes what is kept; messages and what was seen come after it.

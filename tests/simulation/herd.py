@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from fabric.protocol.credentials import Grants, PublishGrant
-from fabric.protocol.wire import Welcome, decode_frame
+from fabric.protocol.trust.credentials import Grants, PublishGrant
+from fabric.protocol.wire.frames import Welcome, decode_frame
 from tests.simulation.world import Observer, SimNode, World
 from tests.support import MINUTE_MS
 

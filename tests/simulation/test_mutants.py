@@ -7,18 +7,18 @@ from contextlib import nullcontext
 
 import pytest
 
-from fabric.protocol import outbox
-from fabric.protocol.below import Below
-from fabric.protocol.carrier import Carrier
-from fabric.protocol.custody import Custody
-from fabric.protocol.dedup import Dedup
-from fabric.protocol.envelope import Kind
-from fabric.protocol.handshake import Trust
-from fabric.protocol.holding import Holding
-from fabric.protocol.node import Node
-from fabric.protocol.notices import Notices
-from fabric.protocol.outbox import Held
-from fabric.protocol.wire import Lists
+from fabric.protocol.custody import outbox
+from fabric.protocol.custody.custody import Custody
+from fabric.protocol.custody.dedup import Dedup
+from fabric.protocol.custody.outbox import Held
+from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.links.carrier import Carrier
+from fabric.protocol.links.handshake import Trust
+from fabric.protocol.links.node import Node
+from fabric.protocol.relay.below import Below
+from fabric.protocol.relay.holding import Holding
+from fabric.protocol.relay.notices import Notices
+from fabric.protocol.wire.frames import Lists
 from tests.simulation.checkers import Broken, Promises
 from tests.simulation.disk import Disk
 from tests.simulation.trouble import SENSOR, tell
@@ -78,7 +78,7 @@ def what_ended_is_forgotten_by_a_crash(patch):
 
 
 def what_was_refused_for_a_while_is_given_up(patch):
-    patch.setattr("fabric.protocol.carrier.TEMPORARY", frozenset())
+    patch.setattr("fabric.protocol.links.carrier.TEMPORARY", frozenset())
     patch.setattr(Notices, "note", lambda *_: None)
 
 

@@ -5,13 +5,13 @@ from collections import Counter
 
 import pytest
 
-from fabric.protocol.credentials import Grants, PublishGrant, RequestGrant
-from fabric.protocol.envelope import Kind
-from fabric.protocol.limits import LINK_SILENCE_MS, PARENT_SILENCE_MS, PING_MS, SESSION_GRACE_MS, STALL_MS
-from fabric.protocol.ready import Drain, Leave
-from fabric.protocol.severity import Severity
-from fabric.protocol.uplink import RETURN_MS, SPREAD_MS, STABLE_MS
-from fabric.protocol.wire import Ack, Data
+from fabric.protocol.base.limits import LINK_SILENCE_MS, PARENT_SILENCE_MS, PING_MS, SESSION_GRACE_MS, STALL_MS
+from fabric.protocol.core.ready import Drain, Leave
+from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.links.uplink import RETURN_MS, SPREAD_MS, STABLE_MS
+from fabric.protocol.trust.credentials import Grants, PublishGrant, RequestGrant
+from fabric.protocol.vocabulary.severity import Severity
+from fabric.protocol.wire.frames import Ack, Data
 from tests.simulation.herd import herd
 from tests.simulation.world import World
 from tests.support import MINUTE_MS

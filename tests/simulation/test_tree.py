@@ -5,13 +5,13 @@ from collections import Counter
 
 import pytest
 
-from fabric.protocol.actions import End
-from fabric.protocol.credentials import Grants, PublishGrant, RequestGrant
-from fabric.protocol.envelope import Kind
-from fabric.protocol.ready import Delivery
-from fabric.protocol.relay import Relay
-from fabric.protocol.severity import Severity
-from fabric.protocol.tlp import Label
+from fabric.protocol.core.ready import Delivery
+from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.relay.relay import Relay
+from fabric.protocol.trust.credentials import Grants, PublishGrant, RequestGrant
+from fabric.protocol.vocabulary.openc2 import End
+from fabric.protocol.vocabulary.severity import Severity
+from fabric.protocol.vocabulary.tlp import Label
 from tests.simulation.world import World
 from tests.support import MINUTE_MS
 

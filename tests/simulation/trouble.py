@@ -13,14 +13,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from fabric.protocol.credentials import Grants, PublishGrant, RequestGrant
-from fabric.protocol.envelope import Kind
-from fabric.protocol.limits import SKEW_MS
-from fabric.protocol.relay import Relay
-from fabric.protocol.sessions import node_of
-from fabric.protocol.severity import Lane, Severity
-from fabric.protocol.tlp import Label
-from fabric.protocol.verify import Verified
+from fabric.protocol.base.limits import SKEW_MS
+from fabric.protocol.custody.sessions import node_of
+from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.verify import Verified
+from fabric.protocol.relay.relay import Relay
+from fabric.protocol.trust.credentials import Grants, PublishGrant, RequestGrant
+from fabric.protocol.vocabulary.severity import Lane, Severity
+from fabric.protocol.vocabulary.tlp import Label
 from tests.simulation.checkers import Broken, Promises
 from tests.simulation.faults import ALWAYS, FAULTS, NOW_AND_THEN, ONCE, SELDOM, UNCERTAIN
 from tests.simulation.world import World

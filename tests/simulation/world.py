@@ -14,14 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fabric.protocol.credentials import Grants, NodeKind
-from fabric.protocol.envelope import Kind
-from fabric.protocol.faults import FAULT
-from fabric.protocol.links import UPLINK
-from fabric.protocol.node import Node
-from fabric.protocol.parts import read_records
-from fabric.protocol.point import Point
-from fabric.protocol.ready import (
+from fabric.protocol.core.faults import FAULT
+from fabric.protocol.core.ready import (
     Attach,
     Delivered,
     Delivery,
@@ -38,11 +32,17 @@ from fabric.protocol.ready import (
     Submit,
     Tick,
 )
-from fabric.protocol.relay import Relay
-from fabric.protocol.revocations import issue_revocations
-from fabric.protocol.tlp import Label
-from fabric.protocol.verify import RootCache, Verified, open_envelope
-from fabric.protocol.wire import Role, decode_frame
+from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.parts import read_records
+from fabric.protocol.envelope.verify import RootCache, Verified, open_envelope
+from fabric.protocol.links.links import UPLINK
+from fabric.protocol.links.node import Node
+from fabric.protocol.point.point import Point
+from fabric.protocol.relay.relay import Relay
+from fabric.protocol.trust.credentials import Grants, NodeKind
+from fabric.protocol.trust.revocations import issue_revocations
+from fabric.protocol.vocabulary.tlp import Label
+from fabric.protocol.wire.frames import Role, decode_frame
 from tests.simulation.disk import Disk, Key
 from tests.simulation.network import Network
 from tests.support import (

@@ -10,9 +10,9 @@ from fabric.edge.home import revocations_path
 from fabric.edge.identity import Defaults
 from fabric.edge.messages import Outcome
 from fabric.edge.point import Request
-from fabric.protocol.actions import End
-from fabric.protocol.errors import Code, FabricError
-from fabric.protocol.tlp import Label
+from fabric.protocol.base.errors import Code, FabricError
+from fabric.protocol.vocabulary.openc2 import End
+from fabric.protocol.vocabulary.tlp import Label
 from relays.authority import init_authority, keep_list, make_identities, revoke
 from relays.cli import actions, exits
 from relays.cli.app import app

@@ -1,6 +1,7 @@
 import pytest
 
-from fabric.protocol.actions import (
+from fabric.protocol.base.errors import Code, Reject
+from fabric.protocol.vocabulary.openc2 import (
     ACTIONS,
     TARGETS,
     ActionSpec,
@@ -12,8 +13,7 @@ from fabric.protocol.actions import (
     class_of,
     parse_action,
 )
-from fabric.protocol.errors import Code, Reject
-from fabric.protocol.topics import check_topic
+from fabric.protocol.vocabulary.topics import check_topic
 
 
 def value(target, action="deny"):

@@ -2,8 +2,8 @@
 
 from collections import Counter
 
-from fabric.protocol.admission import Admission, Twins
-from fabric.protocol.limits import TWIN_REPLACED_MAX, TWIN_WINDOW_MS
+from fabric.protocol.base.limits import TWIN_REPLACED_MAX, TWIN_WINDOW_MS
+from fabric.protocol.links.admission import Admission, Twins
 from tests.support import T0
 
 

@@ -1,11 +1,11 @@
-from fabric.protocol.announce import announce, announce_all, answered, next_frames, pass_on, settled, withdraw
-from fabric.protocol.attachments import Attachment, open_attachment, sign_attachment
-from fabric.protocol.credentials import Grants
-from fabric.protocol.errors import Code, Reject
-from fabric.protocol.limits import RETRY_MS
-from fabric.protocol.link import Link
-from fabric.protocol.routing import RouteTable
-from fabric.protocol.wire import Intro, Routed, Routes
+from fabric.protocol.base.errors import Code, Reject
+from fabric.protocol.base.limits import RETRY_MS
+from fabric.protocol.links.announce import announce, announce_all, answered, next_frames, pass_on, settled, withdraw
+from fabric.protocol.links.link import Link
+from fabric.protocol.routes.attachments import Attachment, open_attachment, sign_attachment
+from fabric.protocol.routes.routing import RouteTable
+from fabric.protocol.trust.credentials import Grants
+from fabric.protocol.wire.frames import Intro, Routed, Routes
 from tests.support import T0, Authority
 
 AUTHORITY = Authority("announce")

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from fabric.edge.handlers import read_action
 from fabric.edge.messages import Action
 from fabric.edge.point import request_arguments
-from fabric.protocol.actions import ACTIONS, TARGETS, parse_action
-from fabric.protocol.arguments import check_args
-from fabric.protocol.envelope import Kind
-from fabric.protocol.errors import Code, FabricError, Reject
-from fabric.protocol.limits import ARGS_BYTES_MAX, ARGS_DEPTH_MAX, ARGS_ELEMENTS_MAX
-from fabric.protocol.ready import Delivery
-from fabric.protocol.tlp import Label
+from fabric.protocol.base.errors import Code, FabricError, Reject
+from fabric.protocol.base.limits import ARGS_BYTES_MAX, ARGS_DEPTH_MAX, ARGS_ELEMENTS_MAX
+from fabric.protocol.core.ready import Delivery
+from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.vocabulary.arguments import check_args
+from fabric.protocol.vocabulary.openc2 import ACTIONS, TARGETS, parse_action
+from fabric.protocol.vocabulary.tlp import Label
 from tests.support import EVERYTHING, Authority, verified
 
 SOAR = Authority("arguments").issue("soar-1", grants=EVERYTHING)

@@ -4,15 +4,15 @@ from dataclasses import replace
 
 import pytest
 
-from fabric.protocol.chain import issue, verify_credential
-from fabric.protocol.credentials import Issuing, NodeKind
-from fabric.protocol.errors import Code
-from fabric.protocol.limits import ASK_BYTES_MAX, ASK_MS, HELLO_WAIT_MS, RETRY_MS
-from fabric.protocol.point import Point
-from fabric.protocol.ready import Answer, Answered, Ask, Asked, LinkUp
-from fabric.protocol.relay import Relay
-from fabric.protocol.tlp import Label
-from fabric.protocol.wire import Join, Joined, Ping, Refused, Role
+from fabric.protocol.base.errors import Code
+from fabric.protocol.base.limits import ASK_BYTES_MAX, ASK_MS, HELLO_WAIT_MS, RETRY_MS
+from fabric.protocol.core.ready import Answer, Answered, Ask, Asked, LinkUp
+from fabric.protocol.point.point import Point
+from fabric.protocol.relay.relay import Relay
+from fabric.protocol.trust.chain import issue, verify_credential
+from fabric.protocol.trust.credentials import Issuing, NodeKind
+from fabric.protocol.vocabulary.tlp import Label
+from fabric.protocol.wire.frames import Join, Joined, Ping, Refused, Role
 from tests.conversation import Conversation
 from tests.support import FABRIC, Authority, Member, derive, entropy
 

@@ -9,11 +9,11 @@ import pytest
 import zmq
 
 from fabric.edge.identity import Dial, Identity
-from fabric.protocol.credentials import Grants, NodeKind, PublishGrant, RequestGrant
-from fabric.protocol.errors import Code, Reject
-from fabric.protocol.limits import FRAME_BYTES_MAX
-from fabric.protocol.verify import RootCache, Verified, open_envelope
-from fabric.protocol.wire import Data, Role, decode_frame, encode_frame
+from fabric.protocol.base.errors import Code, Reject
+from fabric.protocol.base.limits import FRAME_BYTES_MAX
+from fabric.protocol.envelope.verify import RootCache, Verified, open_envelope
+from fabric.protocol.trust.credentials import Grants, NodeKind, PublishGrant, RequestGrant
+from fabric.protocol.wire.frames import Data, Role, decode_frame, encode_frame
 from fabric.transport.keys import random_keys
 from scripts.attacks import children, frames, parents, points, strangers
 from scripts.attacks.flood import Flood, Spoils

@@ -6,8 +6,8 @@ import pytest
 
 from fabric.edge.home import ids_folder
 from fabric.edge.identity import load_identity
-from fabric.protocol.errors import Code, FabricError
-from fabric.protocol.wire import Role
+from fabric.protocol.base.errors import Code, FabricError
+from fabric.protocol.wire.frames import Role
 from relays.authority import init_authority, make_identities
 from relays.config import relay_config
 from relays.topology import load

@@ -5,17 +5,17 @@ import random
 import pytest
 
 from fabric.edge.spool import Spool
-from fabric.protocol import signing
-from fabric.protocol.credentials import NodeKind
-from fabric.protocol.custody import Custody
-from fabric.protocol.envelope import decode_envelope, encode_envelope, leaf_of
-from fabric.protocol.limits import LANE_QUOTA_BYTES
-from fabric.protocol.outbox import Outbox
-from fabric.protocol.ready import Done, KeepCredential, Put, Replace, Seen
-from fabric.protocol.relay import Relay
-from fabric.protocol.severity import Lane
-from fabric.protocol.tlp import Label
-from fabric.protocol.wire import Direction
+from fabric.protocol.base import signing
+from fabric.protocol.base.limits import LANE_QUOTA_BYTES
+from fabric.protocol.core.ready import Done, KeepCredential, Put, Replace, Seen
+from fabric.protocol.custody.custody import Custody
+from fabric.protocol.custody.outbox import Outbox
+from fabric.protocol.envelope.layout import decode_envelope, encode_envelope, leaf_of
+from fabric.protocol.relay.relay import Relay
+from fabric.protocol.trust.credentials import NodeKind
+from fabric.protocol.vocabulary.severity import Lane
+from fabric.protocol.vocabulary.tlp import Label
+from fabric.protocol.wire.frames import Direction
 from tests.support import EVERYTHING, T0, Authority, entropy, message
 from tests.unit.test_spool import LATER, NOW, UP, damage, id_of, put
 

@@ -2,17 +2,17 @@
 
 import pytest
 
-from fabric.protocol.attachments import open_attachment, sign_attachment
-from fabric.protocol.credentials import Grants, NodeKind, PublishGrant, RequestGrant
-from fabric.protocol.envelope import Kind
-from fabric.protocol.errors import Code, Reject
-from fabric.protocol.limits import CONFIRM_MS, HOPS_MAX, MOVED_MAX
-from fabric.protocol.outbox import visit_of
-from fabric.protocol.ready import Drain, KeepSession, LinkUp, Note
-from fabric.protocol.relay import Relay
-from fabric.protocol.revocations import issue_revocations
-from fabric.protocol.tlp import Label
-from fabric.protocol.wire import (
+from fabric.protocol.base.errors import Code, Reject
+from fabric.protocol.base.limits import CONFIRM_MS, HOPS_MAX, MOVED_MAX
+from fabric.protocol.core.ready import Drain, KeepSession, LinkUp, Note
+from fabric.protocol.custody.outbox import visit_of
+from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.relay.relay import Relay
+from fabric.protocol.routes.attachments import open_attachment, sign_attachment
+from fabric.protocol.trust.credentials import Grants, NodeKind, PublishGrant, RequestGrant
+from fabric.protocol.trust.revocations import issue_revocations
+from fabric.protocol.vocabulary.tlp import Label
+from fabric.protocol.wire.frames import (
     Ack,
     Bye,
     Data,

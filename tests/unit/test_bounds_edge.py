@@ -26,13 +26,13 @@ from fabric.edge.spool import Spool
 from fabric.edge.spool.damaged import NAMED_MAX, Damaged
 from fabric.edge.standing import Standing
 from fabric.edge.tracking import Tracker
-from fabric.protocol.envelope import Kind
-from fabric.protocol.errors import Code, FabricError
-from fabric.protocol.limits import SUBSCRIPTIONS_MAX
-from fabric.protocol.point import Point
-from fabric.protocol.ready import KeepPosition, Published, Ready
-from fabric.protocol.severity import Lane, Phase, Severity
-from fabric.protocol.tlp import Audience, Label
+from fabric.protocol.base.errors import Code, FabricError
+from fabric.protocol.base.limits import SUBSCRIPTIONS_MAX
+from fabric.protocol.core.ready import KeepPosition, Published, Ready
+from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.point.point import Point
+from fabric.protocol.vocabulary.severity import Lane, Phase, Severity
+from fabric.protocol.vocabulary.tlp import Audience, Label
 from tests.support import EVERYTHING, T0, Authority, entropy
 
 AUTHORITY = Authority("bounds")

@@ -2,25 +2,25 @@
 
 import pytest
 
-from fabric.protocol import revoking
-from fabric.protocol.admission import Twins
-from fabric.protocol.attachments import open_attachment, sign_attachment
-from fabric.protocol.credentials import NodeKind
-from fabric.protocol.errors import Code, Reject
-from fabric.protocol.known import Known
-from fabric.protocol.limits import (
+from fabric.protocol.base.errors import Code, Reject
+from fabric.protocol.base.limits import (
     ASK_MS,
     ASKED_MAX,
     CREDENTIALS_CACHED_MAX,
     ROUTES_WEIGHT_MAX,
     TWIN_REPLACED_MAX,
 )
-from fabric.protocol.link import Link
-from fabric.protocol.ready import KeepCredential, Ready
-from fabric.protocol.relay import Relay
-from fabric.protocol.routing import RouteTable
-from fabric.protocol.tlp import Label
-from fabric.protocol.wire import Applied, Intro, Join, Role, Routes
+from fabric.protocol.core.ready import KeepCredential, Ready
+from fabric.protocol.links.admission import Twins
+from fabric.protocol.links.link import Link
+from fabric.protocol.relay import revoking
+from fabric.protocol.relay.relay import Relay
+from fabric.protocol.routes.attachments import open_attachment, sign_attachment
+from fabric.protocol.routes.routing import RouteTable
+from fabric.protocol.trust.credentials import NodeKind
+from fabric.protocol.trust.known import Known
+from fabric.protocol.vocabulary.tlp import Label
+from fabric.protocol.wire.frames import Applied, Intro, Join, Role, Routes
 from tests.conversation import Conversation
 from tests.support import EVERYTHING, T0, Authority, derive, entropy
 
@@ -90,7 +90,7 @@ def test_what_one_identity_subscribes_to_leaves_room_for_others():
 
 
 def test_where_there_is_no_room_for_a_route_it_is_said_again_later(talk, monkeypatch):
-    monkeypatch.setattr("fabric.protocol.routing.ROUTES_WEIGHT_MAX", 20)
+    monkeypatch.setattr("fabric.protocol.routes.routing.ROUTES_WEIGHT_MAX", 20)
     low = talk.connect(CHILD, Role.CHILD)
     talk.place(low, CHILD, "mid")
     talk.say(low, Intro([MOLE.credential.raw, HONEST.credential.raw]))

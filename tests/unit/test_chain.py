@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from fabric.protocol.chain import issue, verify_credential
-from fabric.protocol.codec import pack, unpack
-from fabric.protocol.credentials import Credential, Issuing, NodeKind
-from fabric.protocol.errors import Code, Reject
-from fabric.protocol.limits import CHAIN_MAX, CREDENTIAL_BYTES_MAX
-from fabric.protocol.revocations import Revocations
-from fabric.protocol.signing import TYPE_CREDENTIAL, TYPE_ROUTE, Signer
-from fabric.protocol.tlp import Label
+from fabric.protocol.base.codec import pack, unpack
+from fabric.protocol.base.errors import Code, Reject
+from fabric.protocol.base.limits import CHAIN_MAX, CREDENTIAL_BYTES_MAX
+from fabric.protocol.base.signing import TYPE_CREDENTIAL, TYPE_ROUTE, Signer
+from fabric.protocol.trust.chain import issue, verify_credential
+from fabric.protocol.trust.credentials import Credential, Issuing, NodeKind
+from fabric.protocol.trust.revocations import Revocations
+from fabric.protocol.vocabulary.tlp import Label
 from tests.support import FABRIC, Authority, derive
 
 AUTHORITY = Authority("chain")

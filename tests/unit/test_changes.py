@@ -1,7 +1,7 @@
 """What a parent is to be told next: turns among those whose it is, and what was invented last of all."""
 
-from fabric.protocol.changes import Changes
-from fabric.protocol.limits import ROUTES_ENTRIES_MAX, WITHDRAWALS_MAX
+from fabric.protocol.base.limits import ROUTES_ENTRIES_MAX, WITHDRAWALS_MAX
+from fabric.protocol.routes.changes import Changes
 
 SESSION = bytes(16)
 

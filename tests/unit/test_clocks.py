@@ -2,12 +2,12 @@
 
 import pytest
 
-from fabric.protocol.credentials import NodeKind
-from fabric.protocol.errors import Code
-from fabric.protocol.links import UPLINK
-from fabric.protocol.ready import Put, Tick
-from fabric.protocol.relay import Relay
-from fabric.protocol.wire import Ack, Nack, Ping, Pong, Refused, Role, Welcome
+from fabric.protocol.base.errors import Code
+from fabric.protocol.core.ready import Put, Tick
+from fabric.protocol.links.links import UPLINK
+from fabric.protocol.relay.relay import Relay
+from fabric.protocol.trust.credentials import NodeKind
+from fabric.protocol.wire.frames import Ack, Nack, Ping, Pong, Refused, Role, Welcome
 from tests.conversation import Conversation
 from tests.support import DAY_MS, EVERYTHING, HOUR_MS, MINUTE_MS, T0, Authority, entropy, verified
 

@@ -3,8 +3,8 @@ import timeit
 import msgpack
 import pytest
 
-from fabric.protocol.codec import pack, scan, unpack
-from fabric.protocol.errors import Code, FabricError, Reject
+from fabric.protocol.base.codec import pack, scan, unpack
+from fabric.protocol.base.errors import Code, FabricError, Reject
 
 
 def read(data, *, bytes_max=100_000, elements_max=1_000, depth_max=8):

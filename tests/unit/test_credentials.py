@@ -2,9 +2,12 @@ import dataclasses
 
 import pytest
 
-from fabric.protocol.chain import issue, verify_credential
-from fabric.protocol.codec import pack, unpack
-from fabric.protocol.credentials import (
+from fabric.protocol.base.codec import pack, unpack
+from fabric.protocol.base.errors import Code, Reject
+from fabric.protocol.base.limits import CREDENTIAL_BYTES_MAX, GRANTS_MAX, SESSION_KEEP_MS_MAX, TAGS_MAX
+from fabric.protocol.base.signing import TYPE_CREDENTIAL, TYPE_ROUTE
+from fabric.protocol.trust.chain import issue, verify_credential
+from fabric.protocol.trust.credentials import (
     ApproveGrant,
     Credential,
     Grants,
@@ -16,11 +19,8 @@ from fabric.protocol.credentials import (
     digest_of,
     name_ok,
 )
-from fabric.protocol.errors import Code, Reject
-from fabric.protocol.limits import CREDENTIAL_BYTES_MAX, GRANTS_MAX, SESSION_KEEP_MS_MAX, TAGS_MAX
-from fabric.protocol.severity import Severity
-from fabric.protocol.signing import TYPE_CREDENTIAL, TYPE_ROUTE
-from fabric.protocol.tlp import Label
+from fabric.protocol.vocabulary.severity import Severity
+from fabric.protocol.vocabulary.tlp import Label
 from tests.support import FABRIC, Authority, derive
 
 AUTHORITY = Authority("credentials")

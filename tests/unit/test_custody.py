@@ -1,14 +1,14 @@
 from dataclasses import replace
 from types import SimpleNamespace
 
-from fabric.protocol.asleep import OFFERED_MAX, Asleep
-from fabric.protocol.custody import Custody
-from fabric.protocol.envelope import Kind
-from fabric.protocol.outbox import Held, Outbox
-from fabric.protocol.ready import Done, Put, Ready, Replace, Seen
-from fabric.protocol.severity import Lane
-from fabric.protocol.tlp import Label
-from fabric.protocol.wire import Direction
+from fabric.protocol.core.ready import Done, Put, Ready, Replace, Seen
+from fabric.protocol.custody.asleep import OFFERED_MAX, Asleep
+from fabric.protocol.custody.custody import Custody
+from fabric.protocol.custody.outbox import Held, Outbox
+from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.vocabulary.severity import Lane
+from fabric.protocol.vocabulary.tlp import Label
+from fabric.protocol.wire.frames import Direction
 from tests.support import T0, Authority, verified
 
 ZEEK = Authority("custody").issue("zeek-1")

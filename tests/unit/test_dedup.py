@@ -1,5 +1,5 @@
-from fabric.protocol.dedup import Dedup
-from fabric.protocol.wire import Direction
+from fabric.protocol.custody.dedup import Dedup
+from fabric.protocol.wire.frames import Direction
 
 A, B, C = (bytes([n]) * 16 for n in range(3))
 UP, DOWN = Direction.UP, Direction.DOWN

@@ -6,9 +6,9 @@ import pytest
 
 from fabric.edge.home import ids_folder
 from fabric.edge.identity import load_identity
-from fabric.protocol.credentials import Credential, NodeKind, decode_grants
-from fabric.protocol.errors import Code, FabricError
-from fabric.protocol.tlp import Label
+from fabric.protocol.base.errors import Code, FabricError
+from fabric.protocol.trust.credentials import Credential, NodeKind, decode_grants
+from fabric.protocol.vocabulary.tlp import Label
 from relays.authority import Delegation, delegate, init_authority, make_identities
 from relays.authority.minting import claim, mint
 from relays.topology import load

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fabric.protocol.credentials import (
+from fabric.protocol.base.errors import Code
+from fabric.protocol.trust.credentials import (
     ApproveGrant,
     Credential,
     Grants,
@@ -16,10 +17,9 @@ from fabric.protocol.credentials import (
     PublishGrant,
     RequestGrant,
 )
-from fabric.protocol.delegation import check_within
-from fabric.protocol.errors import Code
-from fabric.protocol.severity import Severity
-from fabric.protocol.tlp import Label
+from fabric.protocol.trust.delegation import check_within
+from fabric.protocol.vocabulary.severity import Severity
+from fabric.protocol.vocabulary.tlp import Label
 from tests.support import DAY_MS, T0, Authority
 
 GRANTS = Grants(

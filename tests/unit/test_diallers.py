@@ -5,8 +5,8 @@ import os
 import pytest
 import zmq
 
-from fabric.protocol.errors import Code
-from fabric.protocol.wire import Role
+from fabric.protocol.base.errors import Code
+from fabric.protocol.wire.frames import Role
 from fabric.transport.dialler import Down, Up
 from fabric.transport.diallers import Diallers, Peer
 from fabric.transport.keys import random_keys

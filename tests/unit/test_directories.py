@@ -7,9 +7,9 @@ import pytest
 
 from fabric.edge.home import ids_folder
 from fabric.edge.identity import load_identity, own_directory
-from fabric.protocol.directory import issue_directory, verify_directory
-from fabric.protocol.errors import Code, FabricError
-from fabric.protocol.limits import DIRECTORY_BYTES_MAX
+from fabric.protocol.base.errors import Code, FabricError
+from fabric.protocol.base.limits import DIRECTORY_BYTES_MAX
+from fabric.protocol.trust.directory import issue_directory, verify_directory
 from relays.authority import directories, directory_path, init_authority, make_identities, open_authority, revoke
 from relays.bundle import make_bundle
 from relays.topology import load

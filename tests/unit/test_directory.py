@@ -3,17 +3,17 @@ from dataclasses import replace
 
 import pytest
 
-from fabric.protocol.codec import pack
-from fabric.protocol.credentials import NodeKind
-from fabric.protocol.directory import Descriptor, RelayDirectory, issue_directory, verify_directory
-from fabric.protocol.errors import Code, FabricError, Reject
-from fabric.protocol.limits import DIRECTORY_BYTES_MAX, FRAME_BYTES_MAX
-from fabric.protocol.point import Point
-from fabric.protocol.ready import KeepDirectory, Ready
-from fabric.protocol.relay import Relay
-from fabric.protocol.signing import TYPE_DIRECTORY, TYPE_REVOCATIONS
-from fabric.protocol.tlp import Label
-from fabric.protocol.wire import Directory, Refused, Role, encode_frame
+from fabric.protocol.base.codec import pack
+from fabric.protocol.base.errors import Code, FabricError, Reject
+from fabric.protocol.base.limits import DIRECTORY_BYTES_MAX, FRAME_BYTES_MAX
+from fabric.protocol.base.signing import TYPE_DIRECTORY, TYPE_REVOCATIONS
+from fabric.protocol.core.ready import KeepDirectory, Ready
+from fabric.protocol.point.point import Point
+from fabric.protocol.relay.relay import Relay
+from fabric.protocol.trust.credentials import NodeKind
+from fabric.protocol.trust.directory import Descriptor, RelayDirectory, issue_directory, verify_directory
+from fabric.protocol.vocabulary.tlp import Label
+from fabric.protocol.wire.frames import Directory, Refused, Role, encode_frame
 from tests.conversation import Conversation
 from tests.support import DAY_MS, FABRIC, T0, Authority, derive, entropy
 

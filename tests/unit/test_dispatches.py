@@ -1,10 +1,10 @@
 """Who was handed what, and by which way: what is known of it, for how long, and how much of whom."""
 
-from fabric.protocol.dispatches import _NAMES_MAX, Dispatches
-from fabric.protocol.envelope import Kind
-from fabric.protocol.limits import TTL_MAX_MS
-from fabric.protocol.ready import KeepDispatch, Ready
-from fabric.protocol.tlp import Label
+from fabric.protocol.base.limits import TTL_MAX_MS
+from fabric.protocol.core.ready import KeepDispatch, Ready
+from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.relay.dispatches import _NAMES_MAX, Dispatches
+from fabric.protocol.vocabulary.tlp import Label
 from tests.support import EVERYTHING, HOUR_MS, MINUTE_MS, T0, Authority, derive, draft
 
 AUTHORITY = Authority("dispatches")

@@ -6,9 +6,9 @@ from fabric.edge.attaching import Attaching
 from fabric.edge.calls import Calls
 from fabric.edge.incoming import Incoming, Subscription
 from fabric.edge.standing import Standing
-from fabric.protocol.errors import Code, FabricError, Reject
-from fabric.protocol.point import Point
-from fabric.protocol.ready import Attached, KeepPosition, Ready
+from fabric.protocol.base.errors import Code, FabricError, Reject
+from fabric.protocol.core.ready import Attached, KeepPosition, Ready
+from fabric.protocol.point.point import Point
 from tests.support import EVERYTHING, T0, Authority, entropy
 
 AUTHORITY = Authority("edge-attaching")

@@ -4,9 +4,9 @@ import pytest
 
 import fabric.edge.batch as module
 from fabric.edge.batch import Batch
-from fabric.protocol.errors import Code, Reject
-from fabric.protocol.ready import Delivery
-from fabric.protocol.severity import Lane, Severity
+from fabric.protocol.base.errors import Code, Reject
+from fabric.protocol.core.ready import Delivery
+from fabric.protocol.vocabulary.severity import Lane, Severity
 from tests.support import EVERYTHING, Authority, verified
 
 ME = Authority("edge-batch").issue("zeek-1", grants=EVERYTHING)

@@ -5,8 +5,8 @@ import select
 import pytest
 
 from fabric.edge.calls import Calls
-from fabric.protocol.errors import Code, FabricError
-from fabric.protocol.ready import Ready
+from fabric.protocol.base.errors import Code, FabricError
+from fabric.protocol.core.ready import Ready
 
 ENDED = FabricError(Code.SPOOL_FAILED)
 

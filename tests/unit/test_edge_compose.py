@@ -1,11 +1,11 @@
 """From records to envelopes: batches by themselves, one signature a burst, bad records alone."""
 
 from fabric.edge.compose import BATCH_RECORDS_MAX, Composer, Draft, Stamp, estimate_bytes
-from fabric.protocol.envelope import Kind, decode_envelope
-from fabric.protocol.errors import Code
-from fabric.protocol.parts import read_records
-from fabric.protocol.severity import Phase, Severity
-from fabric.protocol.tlp import Label
+from fabric.protocol.base.errors import Code
+from fabric.protocol.envelope.layout import Kind, decode_envelope
+from fabric.protocol.envelope.parts import read_records
+from fabric.protocol.vocabulary.severity import Phase, Severity
+from fabric.protocol.vocabulary.tlp import Label
 from tests.support import EVERYTHING, T0, Authority, entropy, opened
 
 ORIGIN = Authority("compose").issue("zeek-1", grants=EVERYTHING)

@@ -6,11 +6,11 @@ import structlog
 from fabric.edge.calls import Calls
 from fabric.edge.deliveries import Deliveries
 from fabric.edge.incoming import Subscription
-from fabric.protocol.credentials import NodeKind
-from fabric.protocol.envelope import Kind
-from fabric.protocol.point import Point
-from fabric.protocol.ready import Delivery, KeepPosition, Ready
-from fabric.protocol.reports import GAP_TOPIC, NOTICE_TOPIC
+from fabric.protocol.core.ready import Delivery, KeepPosition, Ready
+from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.reports import GAP_TOPIC, NOTICE_TOPIC
+from fabric.protocol.point.point import Point
+from fabric.protocol.trust.credentials import NodeKind
 from tests.support import EVERYTHING, T0, Authority, entropy, verified
 
 AUTHORITY = Authority("edge-deliveries")

@@ -13,12 +13,12 @@ from fabric.edge import executing
 from fabric.edge.executing import Executing
 from fabric.edge.handlers import Answer, Handlers
 from fabric.edge.identity import Defaults
-from fabric.protocol.actions import End
-from fabric.protocol.envelope import Kind
-from fabric.protocol.errors import Code, FabricError, Reject
-from fabric.protocol.ready import Delivery
-from fabric.protocol.severity import Severity
-from fabric.protocol.tlp import Label
+from fabric.protocol.base.errors import Code, FabricError, Reject
+from fabric.protocol.core.ready import Delivery
+from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.vocabulary.openc2 import End
+from fabric.protocol.vocabulary.severity import Severity
+from fabric.protocol.vocabulary.tlp import Label
 from tests.support import EVERYTHING, T0, Authority, verified
 
 ORIGIN = Authority("executing").issue("soar-1", grants=EVERYTHING)

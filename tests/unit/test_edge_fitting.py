@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fabric.edge.fitting import BYTES_MAX, DEPTH_MAX, fit
-from fabric.protocol.limits import BODY_ELEMENTS_MAX
-from fabric.protocol.parts import FieldLabels, build_parts
-from fabric.protocol.tlp import Label
+from fabric.protocol.base.limits import BODY_ELEMENTS_MAX
+from fabric.protocol.envelope.parts import FieldLabels, build_parts
+from fabric.protocol.vocabulary.tlp import Label
 
 
 def deep(levels, core=1):

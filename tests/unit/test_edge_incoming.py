@@ -3,8 +3,8 @@
 import pytest
 
 from fabric.edge.incoming import Incoming, Subscription
-from fabric.protocol.errors import Code, Reject
-from fabric.protocol.limits import SESSION_KEEP_MS_MAX, SUBSCRIPTIONS_MAX
+from fabric.protocol.base.errors import Code, Reject
+from fabric.protocol.base.limits import SESSION_KEEP_MS_MAX, SUBSCRIPTIONS_MAX
 
 
 class House:

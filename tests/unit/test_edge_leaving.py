@@ -13,7 +13,7 @@ import pytest
 from fabric.edge import ControlPoint as AsyncControlPoint
 from fabric.edge.blocking import ControlPoint
 from fabric.edge.identity import Dial, Identity
-from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.base.errors import Code, FabricError
 from fabric.transport.keys import curve_public
 from tests.support import EVERYTHING, FABRIC, Authority, derive
 

@@ -9,11 +9,11 @@ from fabric.edge.calls import Calls
 from fabric.edge.incoming import Incoming
 from fabric.edge.ledger import Ledger
 from fabric.edge.standing import Standing
-from fabric.protocol.envelope import Kind
-from fabric.protocol.errors import Code, FabricError
-from fabric.protocol.point import Point
-from fabric.protocol.ready import Ready, Seen, SeenAction
-from fabric.protocol.wire import Direction
+from fabric.protocol.base.errors import Code, FabricError
+from fabric.protocol.core.ready import Ready, Seen, SeenAction
+from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.point.point import Point
+from fabric.protocol.wire.frames import Direction
 from tests.support import EVERYTHING, HOUR_MS, T0, Authority, draft, entropy
 
 AUTHORITY = Authority("edge-ledger")

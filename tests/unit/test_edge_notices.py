@@ -4,10 +4,10 @@ import pytest
 
 from fabric.edge.messages import messages_of
 from fabric.edge.notices import Ended, notice_of
-from fabric.protocol.credentials import NodeKind
-from fabric.protocol.envelope import Kind
-from fabric.protocol.ready import Delivery
-from fabric.protocol.tlp import Label
+from fabric.protocol.core.ready import Delivery
+from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.trust.credentials import NodeKind
+from fabric.protocol.vocabulary.tlp import Label
 from tests.support import T0, Authority, verified
 
 RELAY = Authority("edge-notices").issue("mid", NodeKind.RELAY)

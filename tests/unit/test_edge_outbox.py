@@ -6,12 +6,12 @@ from types import SimpleNamespace
 import pytest
 
 from fabric.edge.outbox import EdgeOutbox
-from fabric.protocol.credentials import NodeKind
-from fabric.protocol.errors import Code, FabricError
-from fabric.protocol.links import UPLINK
-from fabric.protocol.point import Point
-from fabric.protocol.ready import Handled, KeepPosition, Put, Submit
-from fabric.protocol.wire import Ack, Direction, Nack, Role
+from fabric.protocol.base.errors import Code, FabricError
+from fabric.protocol.core.ready import Handled, KeepPosition, Put, Submit
+from fabric.protocol.links.links import UPLINK
+from fabric.protocol.point.point import Point
+from fabric.protocol.trust.credentials import NodeKind
+from fabric.protocol.wire.frames import Ack, Direction, Nack, Role
 from tests.conversation import Conversation
 from tests.support import EVERYTHING, FABRIC, T0, Authority, entropy, verified
 

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from fabric.edge.compose import Composer, Draft, Position, Stamp
 from fabric.edge.outgoing import Outgoing
-from fabric.protocol.envelope import Kind
-from fabric.protocol.errors import Code, FabricError, Reject
-from fabric.protocol.links import UPLINK
-from fabric.protocol.point import Point
-from fabric.protocol.ready import KeepPosition, Published, Put, Ready
-from fabric.protocol.severity import Lane, Phase, Severity
-from fabric.protocol.tlp import Label
+from fabric.protocol.base.errors import Code, FabricError, Reject
+from fabric.protocol.core.ready import KeepPosition, Published, Put, Ready
+from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.links.links import UPLINK
+from fabric.protocol.point.point import Point
+from fabric.protocol.vocabulary.severity import Lane, Phase, Severity
+from fabric.protocol.vocabulary.tlp import Label
 from tests.support import EVERYTHING, T0, Authority, entropy
 
 AUTHORITY = Authority("outgoing")

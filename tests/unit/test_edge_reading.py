@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fabric.edge.reading import Reading
-from fabric.protocol.errors import Code, Reject
-from fabric.protocol.severity import Phase, Severity, lane_of
+from fabric.protocol.base.errors import Code, Reject
+from fabric.protocol.vocabulary.severity import Phase, Severity, lane_of
 
 
 @dataclass

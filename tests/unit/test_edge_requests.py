@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 
 from fabric.edge.requests import OVER_MAX, UNKNOWN_MAX, Late, Requests
 from fabric.edge.tracking import Tracker
-from fabric.protocol.actions import End
-from fabric.protocol.credentials import Grants, NodeKind
-from fabric.protocol.envelope import Kind
+from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.trust.credentials import Grants, NodeKind
+from fabric.protocol.vocabulary.openc2 import End
 from tests.support import T0, Authority, verified
 
 AUTHORITY = Authority("edge-requests")

@@ -4,11 +4,11 @@ import pytest
 
 from fabric.edge.identity import Dial, Identity
 from fabric.edge.loop import EdgeLoop
-from fabric.protocol.credentials import NodeKind
-from fabric.protocol.errors import Code, FabricError
-from fabric.protocol.ready import Connected, Delivered, LinkUp
-from fabric.protocol.revocations import issue_revocations
-from fabric.protocol.wire import Hello, Lists, Refused, Role, Welcome
+from fabric.protocol.base.errors import Code, FabricError
+from fabric.protocol.core.ready import Connected, Delivered, LinkUp
+from fabric.protocol.trust.credentials import NodeKind
+from fabric.protocol.trust.revocations import issue_revocations
+from fabric.protocol.wire.frames import Hello, Lists, Refused, Role, Welcome
 from tests.conversation import Conversation
 from tests.support import EVERYTHING, HOUR_MS, T0, Authority
 

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from fabric.edge.standing import Standing
-from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.base.errors import Code, FabricError
 
 CLOSED, EXPIRED, SILENT = FabricError(Code.CLOSED), FabricError(Code.CREDENTIAL_EXPIRED), FabricError(Code.UNREACHABLE)
 

@@ -10,8 +10,8 @@ import pytest
 
 from fabric.edge.blocking import Handling
 from fabric.edge.subscribed import AsyncMessages, Messages
-from fabric.protocol.errors import Code, FabricError
-from fabric.protocol.severity import Severity
+from fabric.protocol.base.errors import Code, FabricError
+from fabric.protocol.vocabulary.severity import Severity
 from tests.unit.test_edge_reading import Told
 
 

@@ -3,10 +3,10 @@
 import pytest
 
 from fabric.edge.tracking import Tracker
-from fabric.protocol.actions import End
-from fabric.protocol.credentials import NodeKind
-from fabric.protocol.envelope import Kind
-from fabric.protocol.limits import TARGETS_MAX
+from fabric.protocol.base.limits import TARGETS_MAX
+from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.trust.credentials import NodeKind
+from fabric.protocol.vocabulary.openc2 import End
 from tests.support import EVERYTHING, T0, Authority, derive, verified
 
 AUTHORITY = Authority("tracking")

@@ -11,15 +11,15 @@ from fabric.edge.home import fabric_folder, fabrics, make_private, write_private
 from fabric.edge.identity import Defaults, Dial, find_identity, load_identity, save_identity
 from fabric.edge.messages import messages_of
 from fabric.edge.stamps import action_stamp, publish_stamp
-from fabric.protocol.actions import ActionSpec, End
-from fabric.protocol.chain import issue
-from fabric.protocol.credentials import Credential, Grants, NodeKind
-from fabric.protocol.envelope import Kind
-from fabric.protocol.errors import Code, FabricError, Reject
-from fabric.protocol.ready import Delivery
-from fabric.protocol.severity import Phase, Severity
-from fabric.protocol.signing import Signer, signing_public
-from fabric.protocol.tlp import Label
+from fabric.protocol.base.errors import Code, FabricError, Reject
+from fabric.protocol.base.signing import Signer, signing_public
+from fabric.protocol.core.ready import Delivery
+from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.trust.chain import issue
+from fabric.protocol.trust.credentials import Credential, Grants, NodeKind
+from fabric.protocol.vocabulary.openc2 import ActionSpec, End
+from fabric.protocol.vocabulary.severity import Phase, Severity
+from fabric.protocol.vocabulary.tlp import Label
 from fabric.transport.keys import curve_public
 from tests.support import EVERYTHING, Authority, verified
 

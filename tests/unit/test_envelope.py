@@ -2,8 +2,18 @@ import dataclasses
 
 import pytest
 
-from fabric.protocol.codec import pack, unpack
-from fabric.protocol.envelope import (
+from fabric.protocol.base.codec import pack, unpack
+from fabric.protocol.base.errors import Code, Reject
+from fabric.protocol.base.limits import (
+    ENVELOPE_BYTES_MAX,
+    HEADER_BYTES_MAX,
+    PART_BYTES_MAX,
+    PARTS_MAX,
+    PATH_MAX,
+    RECORDS_MAX,
+    TTL_MAX_MS,
+)
+from fabric.protocol.envelope.layout import (
     Envelope,
     Kind,
     climb,
@@ -16,18 +26,8 @@ from fabric.protocol.envelope import (
     redact,
     seal,
 )
-from fabric.protocol.errors import Code, Reject
-from fabric.protocol.limits import (
-    ENVELOPE_BYTES_MAX,
-    HEADER_BYTES_MAX,
-    PART_BYTES_MAX,
-    PARTS_MAX,
-    PATH_MAX,
-    RECORDS_MAX,
-    TTL_MAX_MS,
-)
-from fabric.protocol.severity import Lane, Phase, Severity
-from fabric.protocol.tlp import Label
+from fabric.protocol.vocabulary.severity import Lane, Phase, Severity
+from fabric.protocol.vocabulary.tlp import Label
 from tests.support import T0, Authority, derive, draft, message
 
 MEMBER = Authority("envelope").issue("zeek-1")

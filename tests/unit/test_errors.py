@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from fabric.protocol.errors import Code, FabricError, Reject, code_of, describe
+from fabric.protocol.base.errors import Code, FabricError, Reject, code_of, describe
 
 
 def test_numbers_are_unique_and_so_are_reasons():

@@ -9,12 +9,12 @@ import pytest
 from fabric.edge.compose import Stamp
 from fabric.edge.home import ids_folder
 from fabric.edge.identity import load_identity
-from fabric.protocol.credentials import Grants, NodeKind, PublishGrant, RequestGrant
-from fabric.protocol.envelope import Kind
-from fabric.protocol.errors import Code
-from fabric.protocol.revocations import Revocations
-from fabric.protocol.severity import Phase, Severity
-from fabric.protocol.tlp import Label
+from fabric.protocol.base.errors import Code
+from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.trust.credentials import Grants, NodeKind, PublishGrant, RequestGrant
+from fabric.protocol.trust.revocations import Revocations
+from fabric.protocol.vocabulary.severity import Phase, Severity
+from fabric.protocol.vocabulary.tlp import Label
 from relays.authority import Delegation, delegate, init_authority, make_identities, open_authority
 from relays.authority.minting import claim, mint
 from relays.explaining import (

@@ -7,18 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fabric.edge.loop import EdgeLoop
-from fabric.protocol.credentials import NodeKind
-from fabric.protocol.envelope import Kind
-from fabric.protocol.errors import Code
-from fabric.protocol.fabric_clock import FabricClock, check_validity_by
-from fabric.protocol.limits import CLOCK_JUMP_MS, PING_MS, SKEW_MS
-from fabric.protocol.links import UPLINK
-from fabric.protocol.point import Point
-from fabric.protocol.ready import Delivery
-from fabric.protocol.relay import Relay
-from fabric.protocol.revocations import issue_revocations
-from fabric.protocol.tlp import Label
-from fabric.protocol.wire import Direction, Lists, Nack, Ping, Pong, Refused, Role, Welcome
+from fabric.protocol.base.errors import Code
+from fabric.protocol.base.limits import CLOCK_JUMP_MS, PING_MS, SKEW_MS
+from fabric.protocol.core.fabric_clock import FabricClock, check_validity_by
+from fabric.protocol.core.ready import Delivery
+from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.links.links import UPLINK
+from fabric.protocol.point.point import Point
+from fabric.protocol.relay.relay import Relay
+from fabric.protocol.trust.credentials import NodeKind
+from fabric.protocol.trust.revocations import issue_revocations
+from fabric.protocol.vocabulary.tlp import Label
+from fabric.protocol.wire.frames import Direction, Lists, Nack, Ping, Pong, Refused, Role, Welcome
 from tests.conversation import Conversation
 from tests.support import DAY_MS, EVERYTHING, FABRIC, HOUR_MS, MINUTE_MS, T0, Authority, entropy, verified
 

@@ -2,16 +2,28 @@
 
 import pytest
 
-from fabric.protocol import node as node_module
-from fabric.protocol.credentials import NodeKind
-from fabric.protocol.errors import Code, Fault
-from fabric.protocol.faults import AGAIN_MS, FAULT, Faults, fault_of
-from fabric.protocol.limits import CONFIRM_MS
-from fabric.protocol.ready import LinkDown, LinkUp, Put, Tick
-from fabric.protocol.relay import Relay
-from fabric.protocol.signing import Signer
-from fabric.protocol.tlp import Label
-from fabric.protocol.wire import Ack, Data, Direction, Hello, Item, Ping, Pong, Refused, Role, Routed, encode_frame
+from fabric.protocol.base.errors import Code, Fault
+from fabric.protocol.base.limits import CONFIRM_MS
+from fabric.protocol.base.signing import Signer
+from fabric.protocol.core.faults import AGAIN_MS, FAULT, Faults, fault_of
+from fabric.protocol.core.ready import LinkDown, LinkUp, Put, Tick
+from fabric.protocol.links import node as node_module
+from fabric.protocol.relay.relay import Relay
+from fabric.protocol.trust.credentials import NodeKind
+from fabric.protocol.vocabulary.tlp import Label
+from fabric.protocol.wire.frames import (
+    Ack,
+    Data,
+    Direction,
+    Hello,
+    Item,
+    Ping,
+    Pong,
+    Refused,
+    Role,
+    Routed,
+    encode_frame,
+)
 from tests.conversation import Conversation
 from tests.support import EVERYTHING, FABRIC, T0, Authority, entropy, verified
 
@@ -85,7 +97,7 @@ def test_the_log_says_what_and_where_and_never_with_what(talk, monkeypatch):
     talk.say(talk.mole, encode_routed())
     (note,) = faults(talk)
     assert note.fields["type"] == "KeyError" and note.fields["peer"] == "mole" and not note.alarm
-    assert note.fields["where"].startswith("fabric.protocol.node:")
+    assert note.fields["where"].startswith("fabric.protocol.links.node:")
     assert SECRET not in repr(talk.last)
 
 
@@ -114,7 +126,7 @@ def test_faults_of_other_kinds_or_places_are_no_repetition():
 def test_a_fault_in_code_of_others_is_placed_where_it_was_called():
     with pytest.raises(Exception) as caught:  # noqa: PT011 - whichever it is
         Signer(b"no seed")
-    assert fault_of(caught.value).where.startswith("fabric.protocol.signing:")
+    assert fault_of(caught.value).where.startswith("fabric.protocol.base.signing:")
 
 
 def test_a_frame_that_fails_while_it_is_read(talk, monkeypatch):

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fabric.protocol.field_labels import FieldLabels, label_fields, merge, near_names
-from fabric.protocol.limits import BODY_DEPTH_MAX
-from fabric.protocol.tlp import Label
+from fabric.protocol.base.limits import BODY_DEPTH_MAX
+from fabric.protocol.envelope.field_labels import FieldLabels, label_fields, merge, near_names
+from fabric.protocol.vocabulary.tlp import Label
 
 CLEAR, GREEN, AMBER, RED = Label.CLEAR, Label.GREEN, Label.AMBER, Label.RED
 HOSTS = {"hosts": [{"ip": "10.1.0.7", "name": "a"}, {"name": "b"}, {"ip": "10.1.0.8"}, "none"], "n": 4}

@@ -23,7 +23,7 @@ from fabric.files import (
     read_private,
     write_private,
 )
-from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.base.errors import Code, FabricError
 from fabric.transport.clock import Clock
 from relays.authority import init_authority, revoke
 from relays.issuing.register import Register

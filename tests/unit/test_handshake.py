@@ -1,11 +1,11 @@
 import pytest
 
-from fabric.protocol.credentials import NodeKind
-from fabric.protocol.errors import Code, Reject
-from fabric.protocol.handshake import Trust, check_hello, check_welcome, negotiate
-from fabric.protocol.link import Link
-from fabric.protocol.revocations import issue_revocations, verify_revocations
-from fabric.protocol.wire import Hello, Role, Welcome
+from fabric.protocol.base.errors import Code, Reject
+from fabric.protocol.links.handshake import Trust, check_hello, check_welcome, negotiate
+from fabric.protocol.links.link import Link
+from fabric.protocol.trust.credentials import NodeKind
+from fabric.protocol.trust.revocations import issue_revocations, verify_revocations
+from fabric.protocol.wire.frames import Hello, Role, Welcome
 from tests.support import DAY_MS, FABRIC, T0, Authority
 
 AUTHORITY = Authority("handshake")

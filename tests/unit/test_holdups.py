@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.base.errors import Code, FabricError
 from relays.cli.holdups import PATIENCE_S, Holdups
 from relays.terminal import Screen
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fabric.edge.home import fabric_home, home_path
-from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.base.errors import Code, FabricError
 from relays.cli.exits import command
 
 

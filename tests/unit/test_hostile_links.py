@@ -4,13 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from fabric.protocol import attachments, believing, signing, verify
-from fabric.protocol.attachments import sign_attachment
-from fabric.protocol.chain import issue, verify_credential
-from fabric.protocol.credentials import Grants, Issuing, NodeKind
-from fabric.protocol.envelope import decode_envelope, encode_envelope
-from fabric.protocol.errors import Code
-from fabric.protocol.limits import (
+from fabric.protocol.base import signing
+from fabric.protocol.base.errors import Code
+from fabric.protocol.base.limits import (
     FORGED_MAX,
     INTRO_MAX,
     ROUTES_ENTRIES_MAX,
@@ -20,14 +16,21 @@ from fabric.protocol.limits import (
     SESSIONS_PER_ID_MAX,
     WITHDRAWALS_MAX,
 )
-from fabric.protocol.point import Point
-from fabric.protocol.ready import KeepCredential, Ready
-from fabric.protocol.relay import Relay
-from fabric.protocol.revocations import issue_revocations
-from fabric.protocol.sessions import point_session
-from fabric.protocol.signing import Signer
-from fabric.protocol.tlp import Label
-from fabric.protocol.wire import (
+from fabric.protocol.base.signing import Signer
+from fabric.protocol.core.ready import KeepCredential, Ready
+from fabric.protocol.custody.sessions import point_session
+from fabric.protocol.envelope import verify
+from fabric.protocol.envelope.layout import decode_envelope, encode_envelope
+from fabric.protocol.links import believing
+from fabric.protocol.point.point import Point
+from fabric.protocol.relay.relay import Relay
+from fabric.protocol.routes import attachments
+from fabric.protocol.routes.attachments import sign_attachment
+from fabric.protocol.trust.chain import issue, verify_credential
+from fabric.protocol.trust.credentials import Grants, Issuing, NodeKind
+from fabric.protocol.trust.revocations import issue_revocations
+from fabric.protocol.vocabulary.tlp import Label
+from fabric.protocol.wire.frames import (
     Ack,
     Bye,
     Data,

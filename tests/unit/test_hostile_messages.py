@@ -4,20 +4,20 @@ import os
 
 import pytest
 
-from fabric.protocol.credentials import Grants, NodeKind, PublishGrant, RequestGrant
-from fabric.protocol.custody import Custody
-from fabric.protocol.dedup import Dedup
-from fabric.protocol.dispatches import Dispatches
-from fabric.protocol.envelope import Kind
-from fabric.protocol.errors import Code
-from fabric.protocol.limits import ACTIONS_PER_S, POINT_QUOTA_BYTES, SKEW_MS
-from fabric.protocol.outbox import visit_of
-from fabric.protocol.point import Point
-from fabric.protocol.ready import Delivery, Handled
-from fabric.protocol.relay import Relay
-from fabric.protocol.severity import Severity
-from fabric.protocol.tlp import Label
-from fabric.protocol.wire import Ack, Bye, Data, Direction, Intro, Item, Nack, Ping, Pong, Role
+from fabric.protocol.base.errors import Code
+from fabric.protocol.base.limits import ACTIONS_PER_S, POINT_QUOTA_BYTES, SKEW_MS
+from fabric.protocol.core.ready import Delivery, Handled
+from fabric.protocol.custody.custody import Custody
+from fabric.protocol.custody.dedup import Dedup
+from fabric.protocol.custody.outbox import visit_of
+from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.point.point import Point
+from fabric.protocol.relay.dispatches import Dispatches
+from fabric.protocol.relay.relay import Relay
+from fabric.protocol.trust.credentials import Grants, NodeKind, PublishGrant, RequestGrant
+from fabric.protocol.vocabulary.severity import Severity
+from fabric.protocol.vocabulary.tlp import Label
+from fabric.protocol.wire.frames import Ack, Bye, Data, Direction, Intro, Item, Nack, Ping, Pong, Role
 from tests.conversation import Conversation
 from tests.support import EVERYTHING, HOUR_MS, T0, Authority, entropy, verified
 

@@ -22,10 +22,10 @@ from fabric.edge.identity import Defaults
 from fabric.edge.messages import Message, Outcome
 from fabric.edge.notices import Ended, Notice
 from fabric.edge.point import Request
-from fabric.protocol.actions import End
-from fabric.protocol.errors import Code, FabricError
-from fabric.protocol.severity import Phase, Severity
-from fabric.protocol.tlp import Label
+from fabric.protocol.base.errors import Code, FabricError
+from fabric.protocol.vocabulary.openc2 import End
+from fabric.protocol.vocabulary.severity import Phase, Severity
+from fabric.protocol.vocabulary.tlp import Label
 from relays import terminal
 from relays.authority import Delegation, delegate, init_authority, keep_list, make_identities, revoke
 from relays.cli import (

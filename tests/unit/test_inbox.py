@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fabric.protocol.limits import HELLO_BYTES_MAX
+from fabric.protocol.base.limits import HELLO_BYTES_MAX
 from fabric.transport.inbox import STRANGERS, Inbox
 
 A, B, C = b"a" * 32, b"b" * 32, b"c" * 32

@@ -8,12 +8,12 @@ import pytest
 
 from fabric.edge.home import ids_folder
 from fabric.edge.identity import load_identity
-from fabric.protocol.credentials import NodeKind
-from fabric.protocol.errors import Code, FabricError, Reject
-from fabric.protocol.joining import ask_to_join, ask_to_renew, open_answer
-from fabric.protocol.revocations import Revocations
-from fabric.protocol.signing import Signer
-from fabric.protocol.tlp import Label
+from fabric.protocol.base.errors import Code, FabricError, Reject
+from fabric.protocol.base.signing import Signer
+from fabric.protocol.enrolment.joining import ask_to_join, ask_to_renew, open_answer
+from fabric.protocol.trust.credentials import NodeKind
+from fabric.protocol.trust.revocations import Revocations
+from fabric.protocol.vocabulary.tlp import Label
 from relays.authority import Delegation, delegate, init_authority, make_identities
 from relays.authority.minting import during, life_of, mint
 from relays.issuing import Issuer, Register, TokenTerms, register_path

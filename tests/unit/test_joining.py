@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fabric.protocol.chain import issue, verify_credential
-from fabric.protocol.codec import pack, unpack
-from fabric.protocol.credentials import Issuing, NodeKind
-from fabric.protocol.errors import Code, Reject
-from fabric.protocol.joining import (
+from fabric.protocol.base.codec import pack, unpack
+from fabric.protocol.base.errors import Code, Reject
+from fabric.protocol.base.limits import ASK_BYTES_MAX
+from fabric.protocol.base.signing import TYPE_JOIN, TYPE_ROUTE, Signer
+from fabric.protocol.enrolment.joining import (
     Answer,
     JoinRequest,
     RenewRequest,
@@ -22,9 +22,9 @@ from fabric.protocol.joining import (
     open_request,
     read_token,
 )
-from fabric.protocol.limits import ASK_BYTES_MAX
-from fabric.protocol.signing import TYPE_JOIN, TYPE_ROUTE, Signer
-from fabric.protocol.tlp import Label
+from fabric.protocol.trust.chain import issue, verify_credential
+from fabric.protocol.trust.credentials import Issuing, NodeKind
+from fabric.protocol.vocabulary.tlp import Label
 from tests.support import FABRIC, T0, Authority, derive
 
 AUTHORITY = Authority("joining")

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from fabric.protocol.chain import issue, verify_credential
-from fabric.protocol.errors import Code, Reject
-from fabric.protocol.known import Known, unknown
+from fabric.protocol.base.errors import Code, Reject
+from fabric.protocol.trust.chain import issue, verify_credential
+from fabric.protocol.trust.known import Known, unknown
 from tests.support import FABRIC, Authority, derive
 
 AUTHORITY = Authority("known")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.base.errors import Code, FabricError
 from relays.label_watch import AHEAD_RECORDS, WINDOW_RECORDS, LabelWatch, words_of
 
 

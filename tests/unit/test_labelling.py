@@ -4,8 +4,8 @@ import pytest
 
 from fabric.edge.compose import estimate_bytes
 from fabric.edge.labelling import Labelling, unmatched_words
-from fabric.protocol.errors import Code, FabricError
-from fabric.protocol.tlp import Label
+from fabric.protocol.base.errors import Code, FabricError
+from fabric.protocol.vocabulary.tlp import Label
 
 
 def test_what_has_every_field_passes_and_what_lacks_one_is_refused_by_names_only():

@@ -2,8 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fabric.protocol.errors import Code, FabricError
-from fabric.protocol.lifetime import (
+from fabric.protocol.base.errors import Code, FabricError
+from fabric.protocol.base.limits import TTL_MAX_MS
+from fabric.protocol.envelope.lifetime import (
     ClockOffset,
     Transit,
     check_lifetime,
@@ -13,7 +14,6 @@ from fabric.protocol.lifetime import (
     parse_duration,
     remaining_ms,
 )
-from fabric.protocol.limits import TTL_MAX_MS
 
 NOW = 1_800_000_000_000
 

@@ -9,7 +9,7 @@ import zlib
 
 import pytest
 
-from fabric.protocol.errors import Code
+from fabric.protocol.base.errors import Code
 from relays.reading import Gap, Lines, place_of
 from relays.reading.lines import LINGER_S, QUIET_S
 

@@ -1,11 +1,11 @@
 import pytest
 
-from fabric.protocol.credentials import NodeKind
-from fabric.protocol.errors import Code
-from fabric.protocol.limits import FRAME_BYTES_MAX, HELLO_BYTES_MAX, LANE_WINDOW_BYTES
-from fabric.protocol.link import ALLOWED, Link, State
-from fabric.protocol.severity import Lane
-from fabric.protocol.wire import Ack, Bye, Data, Hello, Ping, Refused, Role, Welcome
+from fabric.protocol.base.errors import Code
+from fabric.protocol.base.limits import FRAME_BYTES_MAX, HELLO_BYTES_MAX, LANE_WINDOW_BYTES
+from fabric.protocol.links.link import ALLOWED, Link, State
+from fabric.protocol.trust.credentials import NodeKind
+from fabric.protocol.vocabulary.severity import Lane
+from fabric.protocol.wire.frames import Ack, Bye, Data, Hello, Ping, Refused, Role, Welcome
 from tests.support import T0, Authority
 
 RELAY = Authority("link").issue("ot-1", NodeKind.RELAY)

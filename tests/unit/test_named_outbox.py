@@ -11,7 +11,7 @@ import pytest
 from fabric.edge.loop import EdgeLoop
 from fabric.edge.spool import Spool
 from fabric.edge.spool.named import check_outbox
-from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.base.errors import Code, FabricError
 
 
 def a_log(path):

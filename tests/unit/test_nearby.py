@@ -10,8 +10,8 @@ import pytest
 from fabric.edge.identity import Identity, own_directory
 from fabric.edge.nearby import AGAIN_MS, LOOK_MS, Nearby
 from fabric.edge.nearest import DIALLED_MAX
-from fabric.protocol.directory import RelayDirectory, issue_directory, verify_directory
-from fabric.protocol.revocations import Revocations
+from fabric.protocol.trust.directory import RelayDirectory, issue_directory, verify_directory
+from fabric.protocol.trust.revocations import Revocations
 from tests.support import DAY_MS, FABRIC, T0, Authority
 from tests.unit.test_nearest import CELL, HQ, OFFICE, OT, relay
 

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fabric.edge.nearest import is_decided, rank, why_not
-from fabric.protocol.directory import Descriptor, RelayDirectory
-from fabric.protocol.errors import Code
-from fabric.protocol.revocations import Revocations
-from fabric.protocol.tlp import Label
+from fabric.protocol.base.errors import Code
+from fabric.protocol.trust.directory import Descriptor, RelayDirectory
+from fabric.protocol.trust.revocations import Revocations
+from fabric.protocol.vocabulary.tlp import Label
 from tests.support import DAY_MS, T0, derive
 
 SKEW_MS = 30_000

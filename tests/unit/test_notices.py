@@ -2,16 +2,16 @@
 
 import pytest
 
-from fabric.protocol.codec import pack
-from fabric.protocol.envelope import Kind
-from fabric.protocol.errors import Code, Reject
-from fabric.protocol.limits import RECORDS_MAX
-from fabric.protocol.notices import EVERY_MS, FIRST_MS, KEEP_MS, Ending, Notices, ending_of, entries_of
-from fabric.protocol.outbox import Held, Row
-from fabric.protocol.ready import KeepNotice
-from fabric.protocol.sessions import child_relay, point_session
-from fabric.protocol.tlp import Label
-from fabric.protocol.wire import Direction
+from fabric.protocol.base.codec import pack
+from fabric.protocol.base.errors import Code, Reject
+from fabric.protocol.base.limits import RECORDS_MAX
+from fabric.protocol.core.ready import KeepNotice
+from fabric.protocol.custody.outbox import Held, Row
+from fabric.protocol.custody.sessions import child_relay, point_session
+from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.relay.notices import EVERY_MS, FIRST_MS, KEEP_MS, Ending, Notices, ending_of, entries_of
+from fabric.protocol.vocabulary.tlp import Label
+from fabric.protocol.wire.frames import Direction
 from tests.support import T0, Authority, verified
 
 AUTHORITY = Authority("notices")
@@ -88,7 +88,7 @@ def test_many_topics_are_counted_without_their_names():
 
 
 def test_many_origins_lose_the_oldest_count_and_say_so(monkeypatch):
-    monkeypatch.setattr("fabric.protocol.notices._TALLIES_MAX", 2)
+    monkeypatch.setattr("fabric.protocol.relay.notices._TALLIES_MAX", 2)
     notices = Notices()
     for label in (Label.CLEAR, Label.GREEN, Label.AMBER):
         note(notices, label=label)
@@ -168,7 +168,7 @@ def test_readers_who_left_or_may_not_see_it_are_no_loss_of_an_origin(destination
 
 
 def test_of_many_origins_who_has_the_most_loses_first(monkeypatch):
-    monkeypatch.setattr("fabric.protocol.notices._TALLIES_MAX", 10)
+    monkeypatch.setattr("fabric.protocol.relay.notices._TALLIES_MAX", 10)
     notices = Notices()
     note(notices, member=EDR)
     for n in range(30):
@@ -178,7 +178,7 @@ def test_of_many_origins_who_has_the_most_loses_first(monkeypatch):
 
 
 def test_names_of_topics_are_bounded_in_all_of_them_together(monkeypatch):
-    monkeypatch.setattr("fabric.protocol.notices._NAMED_MAX", 50)
+    monkeypatch.setattr("fabric.protocol.relay.notices._NAMED_MAX", 50)
     notices = Notices()
     for n in range(20):
         for k in range(20):
@@ -195,7 +195,7 @@ def test_what_an_earlier_process_counted_is_bounded_too(monkeypatch):
     before = Notices()
     for n in range(30):
         note(before, organisations=("acme", f"partner-{n}"))
-    monkeypatch.setattr("fabric.protocol.notices._ORIGIN_TALLIES_MAX", 10)
+    monkeypatch.setattr("fabric.protocol.relay.notices._ORIGIN_TALLIES_MAX", 10)
     after = Notices()
     for op in before.unsaved():
         after.restore(op, T0)

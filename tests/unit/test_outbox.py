@@ -2,10 +2,10 @@ from random import Random
 
 import pytest
 
-from fabric.protocol.limits import RETRY_MS_MAX
-from fabric.protocol.outbox import Held, Outbox, Row
-from fabric.protocol.severity import Lane, Phase, Severity
-from fabric.protocol.wire import Direction
+from fabric.protocol.base.limits import RETRY_MS_MAX
+from fabric.protocol.custody.outbox import Held, Outbox, Row
+from fabric.protocol.vocabulary.severity import Lane, Phase, Severity
+from fabric.protocol.wire.frames import Direction
 from tests.support import T0, Authority, verified
 
 AUTHORITY = Authority("outbox")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fabric.protocol.pace import QUEUE_MS_TARGET, WINDOW_BYTES_MAX, WINDOW_BYTES_MIN, Pace
+from fabric.protocol.custody.pace import QUEUE_MS_TARGET, WINDOW_BYTES_MAX, WINDOW_BYTES_MIN, Pace
 
 MESSAGE = 500
 

@@ -3,13 +3,13 @@ import zlib
 
 import pytest
 
-from fabric.protocol.codec import pack
-from fabric.protocol.envelope import Encoding, PartEntry, part_digest
-from fabric.protocol.errors import Code, FabricError, Reject
-from fabric.protocol.field_labels import FieldLabels
-from fabric.protocol.limits import BODY_BYTES_MAX, SALT_BYTES
-from fabric.protocol.parts import Budget, build_parts, decode_part, padme, read_records
-from fabric.protocol.tlp import Label
+from fabric.protocol.base.codec import pack
+from fabric.protocol.base.errors import Code, FabricError, Reject
+from fabric.protocol.base.limits import BODY_BYTES_MAX, SALT_BYTES
+from fabric.protocol.envelope.field_labels import FieldLabels
+from fabric.protocol.envelope.layout import Encoding, PartEntry, part_digest
+from fabric.protocol.envelope.parts import Budget, build_parts, decode_part, padme, read_records
+from fabric.protocol.vocabulary.tlp import Label
 from tests.support import Authority, draft, entropy
 
 CLEAR, GREEN, AMBER, RED = Label.CLEAR, Label.GREEN, Label.AMBER, Label.RED

@@ -2,10 +2,7 @@ import itertools
 
 import pytest
 
-from fabric.protocol.credentials import Grants, NodeKind, PublishGrant, RequestGrant
-from fabric.protocol.envelope import Kind
-from fabric.protocol.errors import Code, Reject
-from fabric.protocol.permissions import (
+from fabric.protocol.access.permissions import (
     check_delivery,
     check_direction,
     check_execute,
@@ -16,9 +13,12 @@ from fabric.protocol.permissions import (
     request_grants,
     selects,
 )
-from fabric.protocol.severity import Severity
-from fabric.protocol.tlp import Label
-from fabric.protocol.wire import Direction, Role
+from fabric.protocol.base.errors import Code, Reject
+from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.trust.credentials import Grants, NodeKind, PublishGrant, RequestGrant
+from fabric.protocol.vocabulary.severity import Severity
+from fabric.protocol.vocabulary.tlp import Label
+from fabric.protocol.wire.frames import Direction, Role
 from tests.support import Authority, draft
 
 AUTHORITY = Authority("permissions")

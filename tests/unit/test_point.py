@@ -2,12 +2,9 @@
 
 import pytest
 
-from fabric.protocol.credentials import Grants, NodeKind, PublishGrant, RequestGrant
-from fabric.protocol.envelope import Kind
-from fabric.protocol.errors import Code, Reject
-from fabric.protocol.limits import LEAVING_MS, PARENT_SILENCE_MS, PING_MS
-from fabric.protocol.point import Point
-from fabric.protocol.ready import (
+from fabric.protocol.base.errors import Code, Reject
+from fabric.protocol.base.limits import LEAVING_MS, PARENT_SILENCE_MS, PING_MS
+from fabric.protocol.core.ready import (
     Attach,
     Attached,
     Connected,
@@ -23,9 +20,12 @@ from fabric.protocol.ready import (
     Submit,
     SubscriptionRefused,
 )
-from fabric.protocol.severity import Severity
-from fabric.protocol.tlp import Label
-from fabric.protocol.wire import (
+from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.point.point import Point
+from fabric.protocol.trust.credentials import Grants, NodeKind, PublishGrant, RequestGrant
+from fabric.protocol.vocabulary.severity import Severity
+from fabric.protocol.vocabulary.tlp import Label
+from fabric.protocol.wire.frames import (
     Ack,
     Bye,
     Denied,

@@ -1,4 +1,4 @@
-from fabric.protocol.rates import Rates
+from fabric.protocol.access.rates import Rates
 
 
 def allowed(rates, count, *, origin="zeek-1", rate=10, at_ms=0):

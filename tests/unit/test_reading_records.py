@@ -2,9 +2,9 @@ import io
 
 import pytest
 
-from fabric.protocol.codec import pack, unpack
-from fabric.protocol.errors import Code, FabricError, Reject
-from fabric.protocol.limits import BODY_DEPTH_MAX
+from fabric.protocol.base.codec import pack, unpack
+from fabric.protocol.base.errors import Code, FabricError, Reject
+from fabric.protocol.base.limits import BODY_DEPTH_MAX
 from relays.reading.records import parse_record, read_text
 from relays.reading.splitting import LINE_BYTES_MAX
 

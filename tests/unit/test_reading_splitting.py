@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fabric.protocol.errors import Code
+from fabric.protocol.base.errors import Code
 from relays.reading.splitting import LINE_BYTES_MAX, Splitter
 
 CODECS = ["utf-8", "utf-8-sig", "utf-16", "utf-16-be", "utf-32", "utf-32-be"]

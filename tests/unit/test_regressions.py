@@ -4,19 +4,19 @@ import msgpack
 import pytest
 
 from fabric.edge.compose import Composer, Draft, Stamp
-from fabric.protocol.chain import verify_credential
-from fabric.protocol.credentials import Credential, Grants, NodeKind, RequestGrant
-from fabric.protocol.custody import Custody
-from fabric.protocol.envelope import Kind, decode_header, encode_header
-from fabric.protocol.errors import Reject
-from fabric.protocol.field_labels import FieldLabels
-from fabric.protocol.outbox import Held, Outbox
-from fabric.protocol.parts import read_records
-from fabric.protocol.ready import Attach, Leave, Ready
-from fabric.protocol.relay import Relay
-from fabric.protocol.severity import Lane, Phase, Severity
-from fabric.protocol.tlp import Label
-from fabric.protocol.wire import Data, Direction, Hello, decode_frame
+from fabric.protocol.base.errors import Reject
+from fabric.protocol.core.ready import Attach, Leave, Ready
+from fabric.protocol.custody.custody import Custody
+from fabric.protocol.custody.outbox import Held, Outbox
+from fabric.protocol.envelope.field_labels import FieldLabels
+from fabric.protocol.envelope.layout import Kind, decode_header, encode_header
+from fabric.protocol.envelope.parts import read_records
+from fabric.protocol.relay.relay import Relay
+from fabric.protocol.trust.chain import verify_credential
+from fabric.protocol.trust.credentials import Credential, Grants, NodeKind, RequestGrant
+from fabric.protocol.vocabulary.severity import Lane, Phase, Severity
+from fabric.protocol.vocabulary.tlp import Label
+from fabric.protocol.wire.frames import Data, Direction, Hello, decode_frame
 from tests.simulation.world import World
 from tests.support import EVERYTHING, FABRIC, T0, Authority, draft, entropy, opened, verified
 

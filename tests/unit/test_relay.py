@@ -2,23 +2,23 @@
 
 import pytest
 
-from fabric.protocol.attachments import sign_attachment
-from fabric.protocol.credentials import Grants, Keep, NodeKind, PublishGrant
-from fabric.protocol.envelope import Kind
-from fabric.protocol.errors import Code
-from fabric.protocol.limits import (
+from fabric.protocol.base.errors import Code
+from fabric.protocol.base.limits import (
     LANE_QUOTA_BYTES,
     LANE_WINDOW_BYTES,
     LINK_SILENCE_MS,
     SESSION_GRACE_MS,
 )
-from fabric.protocol.ready import Done, KeepSession, LinkUp, Put, Replace, Seen, Submit
-from fabric.protocol.relay import Relay
-from fabric.protocol.revocations import issue_revocations
-from fabric.protocol.sessions import Sessions
-from fabric.protocol.severity import Lane, Severity
-from fabric.protocol.tlp import Label
-from fabric.protocol.wire import (
+from fabric.protocol.core.ready import Done, KeepSession, LinkUp, Put, Replace, Seen, Submit
+from fabric.protocol.custody.sessions import Sessions
+from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.relay.relay import Relay
+from fabric.protocol.routes.attachments import sign_attachment
+from fabric.protocol.trust.credentials import Grants, Keep, NodeKind, PublishGrant
+from fabric.protocol.trust.revocations import issue_revocations
+from fabric.protocol.vocabulary.severity import Lane, Severity
+from fabric.protocol.vocabulary.tlp import Label
+from fabric.protocol.wire.frames import (
     Ack,
     Bye,
     Credit,

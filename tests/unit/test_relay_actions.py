@@ -2,16 +2,16 @@
 
 import pytest
 
-from fabric.protocol.credentials import Grants, NodeKind, RequestGrant
-from fabric.protocol.envelope import Kind
-from fabric.protocol.errors import Code
-from fabric.protocol.limits import SESSION_GRACE_MS
-from fabric.protocol.parts import read_records
-from fabric.protocol.ready import Done, KeepDispatch, Op, Put
-from fabric.protocol.relay import Relay
-from fabric.protocol.severity import Severity
-from fabric.protocol.tlp import Label
-from fabric.protocol.wire import Ack, Direction, Nack, Ping, Role
+from fabric.protocol.base.errors import Code
+from fabric.protocol.base.limits import SESSION_GRACE_MS
+from fabric.protocol.core.ready import Done, KeepDispatch, Op, Put
+from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.parts import read_records
+from fabric.protocol.relay.relay import Relay
+from fabric.protocol.trust.credentials import Grants, NodeKind, RequestGrant
+from fabric.protocol.vocabulary.severity import Severity
+from fabric.protocol.vocabulary.tlp import Label
+from fabric.protocol.wire.frames import Ack, Direction, Nack, Ping, Role
 from tests.conversation import Conversation
 from tests.support import Authority, entropy, opened, verified
 

@@ -13,11 +13,11 @@ from rich.console import Console
 
 from fabric.edge.home import ids_folder, revocations_path
 from fabric.edge.identity import load_identity
-from fabric.protocol.errors import Code, FabricError, Fault
-from fabric.protocol.faults import FAULT, Faults
-from fabric.protocol.relay import Relay
-from fabric.protocol.revocations import verify_revocations
-from fabric.protocol.wire import Role
+from fabric.protocol.base.errors import Code, FabricError, Fault
+from fabric.protocol.core.faults import FAULT, Faults
+from fabric.protocol.relay.relay import Relay
+from fabric.protocol.trust.revocations import verify_revocations
+from fabric.protocol.wire.frames import Role
 from relays import supervisor
 from relays.authority import (
     identities,
@@ -300,7 +300,7 @@ def test_one_supervisor_at_a_time_and_a_stale_file_means_nothing(tmp_path):
 
 
 def test_a_fault_is_a_line_and_the_same_again_an_error_that_says_what_to_do():
-    faults, fault = Faults(), Fault("KeyError", "fabric.protocol.known:141")
+    faults, fault = Faults(), Fault("KeyError", "fabric.protocol.trust.known:141")
     with structlog.testing.capture_logs() as lines:
         for at_ms in (0, 1_000):
             log_notes(structlog.get_logger(), faults.note(fault, "mole", at_ms), Allowance(), at_ms)

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from fabric.edge.renewal import OwnCredential, renew_at_ms
-from fabric.protocol.chain import issue
-from fabric.protocol.credentials import NodeKind
+from fabric.protocol.trust.chain import issue
+from fabric.protocol.trust.credentials import NodeKind
 from tests.support import DAY_MS, T0, Authority
 
 AUTHORITY = Authority("renewal")

@@ -1,10 +1,10 @@
 import pytest
 
-from fabric.protocol.codec import pack
-from fabric.protocol.errors import Code, Reject
-from fabric.protocol.limits import FRAME_BYTES_MAX, REVOCATIONS_MAX
-from fabric.protocol.revocations import Revocations, issue_revocations, verify_revocations
-from fabric.protocol.signing import TYPE_CREDENTIAL, TYPE_REVOCATIONS
+from fabric.protocol.base.codec import pack
+from fabric.protocol.base.errors import Code, Reject
+from fabric.protocol.base.limits import FRAME_BYTES_MAX, REVOCATIONS_MAX
+from fabric.protocol.base.signing import TYPE_CREDENTIAL, TYPE_REVOCATIONS
+from fabric.protocol.trust.revocations import Revocations, issue_revocations, verify_revocations
 from tests.support import DAY_MS, FABRIC, T0, Authority
 
 AUTHORITY = Authority("revocations")

@@ -2,15 +2,15 @@
 
 import pytest
 
-from fabric.protocol.credentials import NodeKind
-from fabric.protocol.envelope import Kind
-from fabric.protocol.errors import Code
-from fabric.protocol.limits import LIST_GRACE_MS, RETRY_MS, SKEW_MS
-from fabric.protocol.point import Point
-from fabric.protocol.ready import Delivery, Handled, LinkUp
-from fabric.protocol.relay import Relay
-from fabric.protocol.revocations import issue_revocations
-from fabric.protocol.wire import (
+from fabric.protocol.base.errors import Code
+from fabric.protocol.base.limits import LIST_GRACE_MS, RETRY_MS, SKEW_MS
+from fabric.protocol.core.ready import Delivery, Handled, LinkUp
+from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.point.point import Point
+from fabric.protocol.relay.relay import Relay
+from fabric.protocol.trust.credentials import NodeKind
+from fabric.protocol.trust.revocations import issue_revocations
+from fabric.protocol.wire.frames import (
     Ack,
     Applied,
     Data,

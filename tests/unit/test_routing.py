@@ -1,12 +1,12 @@
 import pytest
 
-from fabric.protocol.attachments import Attachment, open_attachment, sign_attachment
-from fabric.protocol.codec import pack, unpack
-from fabric.protocol.credentials import Grants, NodeKind
-from fabric.protocol.errors import Code, Reject
-from fabric.protocol.limits import SUBSCRIPTIONS_MAX
-from fabric.protocol.routing import Change, RouteTable
-from fabric.protocol.signing import TYPE_CREDENTIAL, TYPE_ROUTE
+from fabric.protocol.base.codec import pack, unpack
+from fabric.protocol.base.errors import Code, Reject
+from fabric.protocol.base.limits import SUBSCRIPTIONS_MAX
+from fabric.protocol.base.signing import TYPE_CREDENTIAL, TYPE_ROUTE
+from fabric.protocol.routes.attachments import Attachment, open_attachment, sign_attachment
+from fabric.protocol.routes.routing import Change, RouteTable
+from fabric.protocol.trust.credentials import Grants, NodeKind
 from tests.support import Authority
 
 AUTHORITY = Authority("routing")

@@ -6,7 +6,7 @@ import pytest
 
 from fabric.edge.home import fabric_folder
 from fabric.files import make_private
-from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.base.errors import Code, FabricError
 from relays.cli import running
 
 

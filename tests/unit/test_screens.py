@@ -10,9 +10,9 @@ from rich.console import Console
 
 from fabric.edge.messages import Message, Outcome
 from fabric.edge.point import Request
-from fabric.protocol.actions import End
-from fabric.protocol.severity import Phase, Severity
-from fabric.protocol.tlp import Label
+from fabric.protocol.vocabulary.openc2 import End
+from fabric.protocol.vocabulary.severity import Phase, Severity
+from fabric.protocol.vocabulary.tlp import Label
 from relays.cli import actions, points, running
 from relays.demo.book import Book
 from relays.demo.show import Show, targets_table

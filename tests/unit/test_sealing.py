@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from fabric.protocol.errors import Code, FabricError
-from fabric.protocol.signing import signing_public
+from fabric.protocol.base.errors import Code, FabricError
+from fabric.protocol.base.signing import signing_public
 from relays.authority.sealing import Cost, is_protected, open_seed, public_of, read_document, seal_seed
 from tests.support import derive
 

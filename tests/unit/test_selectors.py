@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fabric.protocol.errors import Code, Reject
-from fabric.protocol.selectors import Selector, narrows, parse_selector
+from fabric.protocol.base.errors import Code, Reject
+from fabric.protocol.vocabulary.selectors import Selector, narrows, parse_selector
 
 FIREWALL = {"id": "fw-7", "segment": "ot-1", "role": "firewall", "organisation": "acme", "vendor": "nft"}
 SENSOR = {"id": "zeek-1", "segment": "dmz", "role": "sensor", "organisation": "Müller & Co"}

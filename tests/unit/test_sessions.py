@@ -1,8 +1,8 @@
 """Who is away, for how long it is waited for, and what it is to be told."""
 
-from fabric.protocol.credentials import Keep
-from fabric.protocol.limits import DURABLE_SESSIONS_MAX, SESSION_GRACE_MS
-from fabric.protocol.sessions import Sessions, is_point, node_of, point_session
+from fabric.protocol.base.limits import DURABLE_SESSIONS_MAX, SESSION_GRACE_MS
+from fabric.protocol.custody.sessions import Sessions, is_point, node_of, point_session
+from fabric.protocol.trust.credentials import Keep
 from tests.support import T0
 
 ONE, TWO = point_session("analyst", b"1" * 16), point_session("analyst", b"2" * 16)

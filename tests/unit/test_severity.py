@@ -1,6 +1,6 @@
 import pytest
 
-from fabric.protocol.severity import (
+from fabric.protocol.vocabulary.severity import (
     Lane,
     Phase,
     Severity,

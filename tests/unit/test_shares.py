@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fabric.protocol.shares import LARGE_SHARE, Holdings, Shared, beyond_share
+from fabric.protocol.base.shares import LARGE_SHARE, Holdings, Shared, beyond_share
 
 puts = st.lists(st.tuples(st.integers(0, 60), st.sampled_from("abcde")), max_size=300)
 

@@ -1,6 +1,6 @@
 import pytest
 
-from fabric.protocol.signing import (
+from fabric.protocol.base.signing import (
     TYPE_CREDENTIAL,
     TYPE_ENVELOPE,
     TYPE_REVOCATIONS,

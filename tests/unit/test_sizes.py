@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fabric.protocol.errors import FabricError
-from fabric.protocol.sizes import format_size, parse_size
+from fabric.protocol.base.errors import FabricError
+from fabric.protocol.base.sizes import format_size, parse_size
 
 
 @given(st.integers(1, 1_023), st.sampled_from(["KB", "MB", "GB", "TB"]))

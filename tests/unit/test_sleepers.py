@@ -8,15 +8,15 @@ from hypothesis import strategies as st
 
 from fabric.edge.spool import Spool
 from fabric.edge.spool.sleepers import Sleepers
-from fabric.protocol.attachments import sign_attachment
-from fabric.protocol.credentials import Grants, Keep, NodeKind
-from fabric.protocol.envelope import Kind
-from fabric.protocol.ready import Tick
-from fabric.protocol.relay import Relay
-from fabric.protocol.sessions import Sessions, point_session
-from fabric.protocol.tlp import Label
-from fabric.protocol.verify import RootCache, Verified, open_envelope
-from fabric.protocol.wire import Ack, Intro, Role, Routes
+from fabric.protocol.core.ready import Tick
+from fabric.protocol.custody.sessions import Sessions, point_session
+from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.verify import RootCache, Verified, open_envelope
+from fabric.protocol.relay.relay import Relay
+from fabric.protocol.routes.attachments import sign_attachment
+from fabric.protocol.trust.credentials import Grants, Keep, NodeKind
+from fabric.protocol.vocabulary.tlp import Label
+from fabric.protocol.wire.frames import Ack, Intro, Role, Routes
 from tests.conversation import Conversation
 from tests.support import EVERYTHING, T0, Authority, entropy, verified
 
@@ -194,7 +194,7 @@ def test_intel_that_sleeps_follows_a_reader_who_moved_and_events_wait_for_it(tal
 
 
 def test_what_a_relay_has_for_its_readers_is_all_that_they_get_beyond_what_everybody_has(talk, monkeypatch):
-    monkeypatch.setattr("fabric.protocol.holding.POINT_QUOTA_BYTES", 3_000)
+    monkeypatch.setattr("fabric.protocol.relay.holding.POINT_QUOTA_BYTES", 3_000)
     talk.core.readers_bytes_max = 12_000
     for member in (ANNA, BOB):
         talk.lose(talk.come(member))

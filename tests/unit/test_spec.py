@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from fabric.protocol import limits, signing
-from fabric.protocol.envelope import Kind
-from fabric.protocol.errors import Code
-from fabric.protocol.permissions import DIRECTIONS
-from fabric.protocol.severity import Lane
-from fabric.protocol.wire import _TABLE, Direction, Role
+from fabric.protocol.access.permissions import DIRECTIONS
+from fabric.protocol.base import limits, signing
+from fabric.protocol.base.errors import Code
+from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.vocabulary.severity import Lane
+from fabric.protocol.wire.frames import _TABLE, Direction, Role
 
 ROOT = Path(__file__).parents[2]
 SPEC = (ROOT / "fabric" / "protocol" / "SPEC.md").read_text()

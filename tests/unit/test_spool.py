@@ -12,8 +12,8 @@ import pytest
 
 from fabric.edge.spool import Owed, Spool
 from fabric.edge.spool.damaged import NAMED_MAX
-from fabric.protocol.errors import Code, FabricError
-from fabric.protocol.ready import (
+from fabric.protocol.base.errors import Code, FabricError
+from fabric.protocol.core.ready import (
     Done,
     KeepCredential,
     KeepDispatch,
@@ -26,8 +26,8 @@ from fabric.protocol.ready import (
     Replace,
     Seen,
 )
-from fabric.protocol.severity import Lane
-from fabric.protocol.wire import Direction
+from fabric.protocol.vocabulary.severity import Lane
+from fabric.protocol.wire.frames import Direction
 
 NOW = 1_760_000_000_000
 LATER = NOW + 60_000

@@ -6,7 +6,7 @@ import pytest
 
 from fabric.edge.home import ids_folder
 from fabric.edge.identity import load_identity
-from fabric.protocol.credentials import NodeKind
+from fabric.protocol.trust.credentials import NodeKind
 from relays.authority import (
     Delegation,
     barred,

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.base.errors import Code, FabricError
 from relays import streams
 from relays.cli.machine import machine_error
 from relays.streams import LINE_BYTES_MAX, Output, ReaderGoneError

@@ -1,16 +1,16 @@
 """What a relay tells origins of, as a conversation: what ended here, what goes to whom, and what is on disk with it."""
 
-from fabric.protocol.credentials import Grants, NodeKind, PublishGrant
-from fabric.protocol.envelope import Kind
-from fabric.protocol.errors import Code, Reject
-from fabric.protocol.notices import EVERY_MS, SEEK_MS
-from fabric.protocol.outbox import Held, Row
-from fabric.protocol.parts import read_records
-from fabric.protocol.ready import Done, KeepNotice, Put
-from fabric.protocol.relay import Relay
-from fabric.protocol.reports import NOTICE_TOPIC
-from fabric.protocol.tlp import Label
-from fabric.protocol.wire import Ack, Direction, Nack, Ping, Role
+from fabric.protocol.base.errors import Code, Reject
+from fabric.protocol.core.ready import Done, KeepNotice, Put
+from fabric.protocol.custody.outbox import Held, Row
+from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.parts import read_records
+from fabric.protocol.envelope.reports import NOTICE_TOPIC
+from fabric.protocol.relay.notices import EVERY_MS, SEEK_MS
+from fabric.protocol.relay.relay import Relay
+from fabric.protocol.trust.credentials import Grants, NodeKind, PublishGrant
+from fabric.protocol.vocabulary.tlp import Label
+from fabric.protocol.wire.frames import Ack, Direction, Nack, Ping, Role
 from tests.conversation import Conversation
 from tests.support import Authority, entropy, opened, verified
 

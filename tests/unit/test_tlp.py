@@ -2,7 +2,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from fabric.protocol.tlp import Audience, Label, label_from_wire, may_hold, most_restrictive, parse_label
+from fabric.protocol.vocabulary.tlp import Audience, Label, label_from_wire, may_hold, most_restrictive, parse_label
 
 
 @dataclass

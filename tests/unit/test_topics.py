@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fabric.protocol.errors import Code, FabricError
-from fabric.protocol.topics import (
+from fabric.protocol.base.errors import Code, FabricError
+from fabric.protocol.vocabulary.topics import (
     TopicIndex,
     advice_on,
     check_pattern,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fabric.protocol.errors import Code
+from fabric.protocol.base.errors import Code
 from relays.topology import Problem, lint, load
 from relays.topology.flow import actions_overlap, carries, patterns_overlap
 

@@ -9,10 +9,10 @@ from random import Random
 
 import pytest
 
-from fabric.protocol.credentials import Keep
-from fabric.protocol.errors import Code
-from fabric.protocol.severity import Severity
-from fabric.protocol.tlp import Label
+from fabric.protocol.base.errors import Code
+from fabric.protocol.trust.credentials import Keep
+from fabric.protocol.vocabulary.severity import Severity
+from fabric.protocol.vocabulary.tlp import Label
 from relays.topology import Problem, Topology, TopologyErrors, lint, load
 
 SHIPPED = Path(__file__).parents[2] / "topologies"

@@ -12,7 +12,7 @@ from itertools import islice
 import pytest
 import zmq
 
-from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.base.errors import Code, FabricError
 from fabric.transport import require_zmq
 from fabric.transport.dialler import Dialler, Down
 from fabric.transport.door import DoorTest

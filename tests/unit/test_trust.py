@@ -4,16 +4,16 @@ from dataclasses import replace
 
 import pytest
 
-from fabric.protocol.attachments import open_attachment
-from fabric.protocol.chain import issue, verify_credential
-from fabric.protocol.credentials import Grants, Issuing, NodeKind, PublishGrant
-from fabric.protocol.errors import Code
-from fabric.protocol.point import Point
-from fabric.protocol.ready import Attach, Renewed
-from fabric.protocol.relay import Relay
-from fabric.protocol.revocations import issue_revocations
-from fabric.protocol.tlp import Label
-from fabric.protocol.wire import Ack, Intro, Lists, Nack, Ping, Refused, Role, Routed, Routes, Welcome
+from fabric.protocol.base.errors import Code
+from fabric.protocol.core.ready import Attach, Renewed
+from fabric.protocol.point.point import Point
+from fabric.protocol.relay.relay import Relay
+from fabric.protocol.routes.attachments import open_attachment
+from fabric.protocol.trust.chain import issue, verify_credential
+from fabric.protocol.trust.credentials import Grants, Issuing, NodeKind, PublishGrant
+from fabric.protocol.trust.revocations import issue_revocations
+from fabric.protocol.vocabulary.tlp import Label
+from fabric.protocol.wire.frames import Ack, Intro, Lists, Nack, Ping, Refused, Role, Routed, Routes, Welcome
 from tests.conversation import Conversation
 from tests.support import DAY_MS, EVERYTHING, FABRIC, T0, Authority, Member, entropy, verified
 

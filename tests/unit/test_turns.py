@@ -1,8 +1,8 @@
 """When a loop stops reading: after its time, or at once when something urgent came."""
 
-from fabric.protocol.ready import Arrived, Connected, Note, Ready, Seen
-from fabric.protocol.severity import Lane, Severity
-from fabric.protocol.wire import Data, Direction, Item, Ping
+from fabric.protocol.core.ready import Arrived, Connected, Note, Ready, Seen
+from fabric.protocol.vocabulary.severity import Lane, Severity
+from fabric.protocol.wire.frames import Data, Direction, Item, Ping
 from fabric.transport.turns import Turn
 from tests.support import Authority, verified
 

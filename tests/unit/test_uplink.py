@@ -2,7 +2,7 @@
 
 import pytest
 
-from fabric.protocol.uplink import (
+from fabric.protocol.links.uplink import (
     ANSWER_MS,
     GRACE_MS,
     HURRY_MS,

@@ -2,8 +2,10 @@ import dataclasses
 
 import pytest
 
-from fabric.protocol.codec import pack, unpack
-from fabric.protocol.envelope import (
+from fabric.protocol.base.codec import pack, unpack
+from fabric.protocol.base.errors import Code
+from fabric.protocol.base.signing import TYPE_ENVELOPE, TYPE_ROOT
+from fabric.protocol.envelope.layout import (
     Envelope,
     Kind,
     decode_envelope,
@@ -13,10 +15,8 @@ from fabric.protocol.envelope import (
     redact,
     seal,
 )
-from fabric.protocol.errors import Code
-from fabric.protocol.signing import TYPE_ENVELOPE, TYPE_ROOT
-from fabric.protocol.tlp import Label
-from fabric.protocol.verify import RootCache, Verified, open_envelope
+from fabric.protocol.envelope.verify import RootCache, Verified, open_envelope
+from fabric.protocol.vocabulary.tlp import Label
 from tests.support import Authority, derive, draft, message, opened
 
 AUTHORITY = Authority("verify")

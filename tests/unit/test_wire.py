@@ -1,9 +1,9 @@
 import msgpack
 import pytest
 
-from fabric.protocol.codec import pack
-from fabric.protocol.errors import Code, Reject
-from fabric.protocol.limits import (
+from fabric.protocol.base.codec import pack
+from fabric.protocol.base.errors import Code, Reject
+from fabric.protocol.base.limits import (
     CREDENTIAL_BYTES_MAX,
     ENVELOPE_BYTES_MAX,
     FRAME_BYTES_MAX,
@@ -13,8 +13,8 @@ from fabric.protocol.limits import (
     ITEMS_MAX,
     MOVED_MAX,
 )
-from fabric.protocol.severity import Lane
-from fabric.protocol.wire import (
+from fabric.protocol.vocabulary.severity import Lane
+from fabric.protocol.wire.frames import (
     _TABLE,
     Ack,
     Applied,

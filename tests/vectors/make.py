@@ -19,20 +19,25 @@ from typing import Any
 
 import msgpack
 
-from fabric.protocol.attachments import open_attachment, sign_attachment
-from fabric.protocol.chain import issue, verify_credential
-from fabric.protocol.credentials import (
-    ApproveGrant,
-    Credential,
-    Grants,
-    Issuing,
-    Keep,
-    NodeKind,
-    PublishGrant,
-    RequestGrant,
+from fabric.protocol.base.errors import Code, Reject
+from fabric.protocol.base.signing import (
+    TYPE_CREDENTIAL,
+    TYPE_ENVELOPE,
+    TYPE_JOIN,
+    TYPE_REVOCATIONS,
+    TYPE_ROOT,
+    TYPE_ROUTE,
 )
-from fabric.protocol.directory import Descriptor, issue_directory, verify_directory
-from fabric.protocol.envelope import (
+from fabric.protocol.enrolment.joining import (
+    Token,
+    answer,
+    ask_to_join,
+    ask_to_renew,
+    open_answer,
+    open_request,
+    read_token,
+)
+from fabric.protocol.envelope.layout import (
     Envelope,
     Kind,
     decode_envelope,
@@ -44,23 +49,25 @@ from fabric.protocol.envelope import (
     redact,
     seal,
 )
-from fabric.protocol.errors import Code, Reject
-from fabric.protocol.joining import (
-    Token,
-    answer,
-    ask_to_join,
-    ask_to_renew,
-    open_answer,
-    open_request,
-    read_token,
+from fabric.protocol.envelope.parts import read_records
+from fabric.protocol.envelope.verify import RootCache, Verified, open_envelope
+from fabric.protocol.routes.attachments import open_attachment, sign_attachment
+from fabric.protocol.trust.chain import issue, verify_credential
+from fabric.protocol.trust.credentials import (
+    ApproveGrant,
+    Credential,
+    Grants,
+    Issuing,
+    Keep,
+    NodeKind,
+    PublishGrant,
+    RequestGrant,
 )
-from fabric.protocol.parts import read_records
-from fabric.protocol.revocations import issue_revocations, verify_revocations
-from fabric.protocol.severity import Lane, Phase, Severity
-from fabric.protocol.signing import TYPE_CREDENTIAL, TYPE_ENVELOPE, TYPE_JOIN, TYPE_REVOCATIONS, TYPE_ROOT, TYPE_ROUTE
-from fabric.protocol.tlp import Label
-from fabric.protocol.verify import RootCache, Verified, open_envelope
-from fabric.protocol.wire import (
+from fabric.protocol.trust.directory import Descriptor, issue_directory, verify_directory
+from fabric.protocol.trust.revocations import issue_revocations, verify_revocations
+from fabric.protocol.vocabulary.severity import Lane, Phase, Severity
+from fabric.protocol.vocabulary.tlp import Label
+from fabric.protocol.wire.frames import (
     Ack,
     Applied,
     Bye,

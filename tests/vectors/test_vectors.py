@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from fabric.protocol.attachments import Attachment, sign_attachment
-from fabric.protocol.chain import issue
-from fabric.protocol.credentials import Credential
-from fabric.protocol.envelope import decode_envelope, decode_header, encode_envelope, encode_header
-from fabric.protocol.errors import Reject
-from fabric.protocol.revocations import Revocations, issue_revocations
-from fabric.protocol.wire import decode_frame, encode_frame
+from fabric.protocol.base.errors import Reject
+from fabric.protocol.envelope.layout import decode_envelope, decode_header, encode_envelope, encode_header
+from fabric.protocol.routes.attachments import Attachment, sign_attachment
+from fabric.protocol.trust.chain import issue
+from fabric.protocol.trust.credentials import Credential
+from fabric.protocol.trust.revocations import Revocations, issue_revocations
+from fabric.protocol.wire.frames import decode_frame, encode_frame
 from tests.support import FABRIC
 from tests.vectors.make import AUTHORITY, GOOD, HOSTILE, ISSUER, ISSUER_SIGNERS, LOWER, POINT, meaning, read
 

@@ -11,8 +11,8 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterable
 
-from fabric.protocol.asleep import Asleep
-from fabric.protocol.severity import Lane
+from fabric.protocol.custody.asleep import Asleep
+from fabric.protocol.vocabulary.severity import Lane
 
 # Fewer awake than this in a lane, and more are due: enough for a link at full speed to find something to send.
 _AWAKE_MIN = 1_000

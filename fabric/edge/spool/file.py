@@ -14,7 +14,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from fabric.files import check_database, open_database, open_private
-from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.base.errors import Code, FabricError
 
 # Between checkpoints the WAL may grow; after one it is cut back to this.
 _WAL_BYTES_MAX = 16 * 2**20

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from fabric.edge.spool.file import APPLICATION_ID, beside
 from fabric.files import open_private, peek, tables_of
-from fabric.protocol.errors import Code, FabricError
+from fabric.protocol.base.errors import Code, FabricError
 
 _MAGIC = b"SQLite format 3\0"
 _HEADER_BYTES = 100

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from fabric.edge.spool.backlog import Backlog
 from fabric.edge.spool.sleepers import Sleepers
-from fabric.protocol.ready import Put, Sleep
-from fabric.protocol.wire import Direction
+from fabric.protocol.core.ready import Put, Sleep
+from fabric.protocol.wire.frames import Direction
 
 
 class Known(NamedTuple):

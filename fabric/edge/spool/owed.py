@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fabric.edge.spool.spool import Spool
-from fabric.protocol.ready import Op, may_wait
+from fabric.protocol.core.ready import Op, may_wait
 
 # How long, and how many, ends of rows wait for a commit that has to be made anyway.
 _OWED_MS = 50

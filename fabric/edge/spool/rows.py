@@ -8,15 +8,15 @@ from typing import Any
 
 import msgpack
 
-from fabric.protocol.asleep import queue_of
-from fabric.protocol.envelope import Kind, decode_envelope, encode_envelope, unite
-from fabric.protocol.errors import Reject
-from fabric.protocol.limits import ID_BYTES
-from fabric.protocol.links import UPLINK
-from fabric.protocol.ready import Put, Seen
-from fabric.protocol.sessions import is_point
-from fabric.protocol.severity import Lane
-from fabric.protocol.wire import Direction
+from fabric.protocol.base.errors import Reject
+from fabric.protocol.base.limits import ID_BYTES
+from fabric.protocol.core.ready import Put, Seen
+from fabric.protocol.custody.asleep import queue_of
+from fabric.protocol.custody.sessions import is_point
+from fabric.protocol.envelope.layout import Kind, decode_envelope, encode_envelope, unite
+from fabric.protocol.links.links import UPLINK
+from fabric.protocol.vocabulary.severity import Lane
+from fabric.protocol.wire.frames import Direction
 
 
 def pack(value: list[Any]) -> bytes:

@@ -10,8 +10,8 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Collection, Sequence
 
-from fabric.protocol.asleep import ReadersAsleep
-from fabric.protocol.sleeping import AWAKE_BYTES, AWAKE_ROWS
+from fabric.protocol.custody.asleep import ReadersAsleep
+from fabric.protocol.custody.sleeping import AWAKE_BYTES, AWAKE_ROWS
 
 # So many wake in one turn: a few milliseconds.
 _WAKE_ROWS = 128

@@ -52,12 +52,9 @@ from fabric.edge.spool.statements import (
     statements_of,
 )
 from fabric.files import make_private, open_private
-from fabric.protocol.asleep import Asleep, ReadersAsleep
-from fabric.protocol.dedup import SEEN_MAX
-from fabric.protocol.envelope import decode_envelope
-from fabric.protocol.errors import Code, FabricError, Reject
-from fabric.protocol.limits import CREDENTIALS_CACHED_MAX, ID_BYTES
-from fabric.protocol.ready import (
+from fabric.protocol.base.errors import Code, FabricError, Reject
+from fabric.protocol.base.limits import CREDENTIALS_CACHED_MAX, ID_BYTES
+from fabric.protocol.core.ready import (
     KeepCredential,
     KeepDirectory,
     KeepDispatch,
@@ -73,7 +70,10 @@ from fabric.protocol.ready import (
     Seen,
     SeenAction,
 )
-from fabric.protocol.wire import Direction
+from fabric.protocol.custody.asleep import Asleep, ReadersAsleep
+from fabric.protocol.custody.dedup import SEEN_MAX
+from fabric.protocol.envelope.layout import decode_envelope
+from fabric.protocol.wire.frames import Direction
 
 # Intake stops while this much is free: the queue drains, and its deletes need room in the WAL.
 _FREE_BYTES_MIN = 64 * 2**20

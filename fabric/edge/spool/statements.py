@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from fabric.edge.spool.numbers import Numbers
 from fabric.edge.spool.rows import pack, put_meta, row_of, unite_bodies
-from fabric.protocol.ready import (
+from fabric.protocol.core.ready import (
     Done,
     EndAsleep,
     KeepCredential,
@@ -30,7 +30,7 @@ from fabric.protocol.ready import (
     SeenAction,
     Sleep,
 )
-from fabric.protocol.wire import Direction
+from fabric.protocol.wire.frames import Direction
 
 # Names in `kept` begin with what the row is; the rest makes it unique.
 CREDENTIAL, LISTS, SESSION, DISPATCH = "credential ", "lists", "session ", "dispatch "

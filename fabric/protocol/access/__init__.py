@@ -1,0 +1,1 @@
+"""Who may publish, subscribe, request and execute what, and how often."""

@@ -1,0 +1,181 @@
+"""Who may do what (SPEC 8): deny by default, judged from the signed credential at every hop.
+
+Guarantees: None, or the grant that decided, means that it is covered; everything else is a `Reject` that names what
+was asked, never content. The table `DIRECTIONS` says what each kind may do on each link; it is the whole of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from fabric.protocol.base.errors import Code, Reject
+from fabric.protocol.envelope.layout import Header, Kind
+from fabric.protocol.trust.credentials import Credential, NodeKind, PublishGrant, RequestGrant
+from fabric.protocol.vocabulary.openc2 import action_matches
+from fabric.protocol.vocabulary.selectors import parse_selector
+from fabric.protocol.vocabulary.tlp import Holder, Label, may_hold
+from fabric.protocol.vocabulary.topics import covers, matches
+from fabric.protocol.wire.frames import Direction, Role
+
+# (kind, the sender's role, direction): everything that is not in here is WRONG_DIRECTION. Events never descend;
+# what descends comes from the parent only, so no child and no control point can ever command its relay.
+DIRECTIONS = frozenset({
+    (Kind.EVENT, Role.POINT, Direction.UP),
+    (Kind.EVENT, Role.CHILD, Direction.UP),
+    (Kind.INTEL, Role.POINT, Direction.UP),
+    (Kind.INTEL, Role.CHILD, Direction.UP),
+    (Kind.INTEL, Role.PARENT, Direction.DOWN),
+    (Kind.ACTION, Role.POINT, Direction.UP),
+    (Kind.ACTION, Role.CHILD, Direction.UP),
+    (Kind.ACTION, Role.PARENT, Direction.DOWN),
+    (Kind.RESULT, Role.POINT, Direction.UP),
+    (Kind.RESULT, Role.CHILD, Direction.UP),
+    (Kind.RESULT, Role.PARENT, Direction.DOWN),
+})
+
+# What a control point's own node refuses its program before a relay hears of it (SPEC 8.2).
+DENIALS = frozenset({
+    Code.PUBLISH_DENIED, Code.SUBSCRIBE_DENIED, Code.REQUEST_DENIED, Code.EXECUTE_DENIED, Code.SEVERITY_DENIED,
+    Code.CLEARANCE_DENIED,
+})
+
+
+def check_direction(kind: Kind, sender: Role, direction: Direction) -> Reject | None:
+    if (kind, sender, direction) in DIRECTIONS:
+        return None
+    return Reject(Code.WRONG_DIRECTION, f"{kind.word} {direction.name.lower()} from a {sender.name.lower()}")
+
+
+# What each role's peer sees: a control point takes from its relay what descends, and an event as a delivery.
+def check_delivery(kind: Kind, direction: Direction) -> Reject | None:
+    """Whether a control point may take this from its relay."""
+    if kind in (Kind.EVENT, Kind.INTEL, Kind.ACTION, Kind.RESULT) and direction == Direction.DOWN:
+        return None
+    return Reject(Code.WRONG_DIRECTION, f"{kind.word} {direction.name.lower()} to a control point")
+
+
+def split_topic(topic: str) -> tuple[str, str]:
+    """An action's topic is `<action>.<target type>`; the same for its results."""
+    action, _, target = topic.partition(".")
+    return action, target
+
+
+def check_origin(credential: Credential, header: Header) -> Reject | None:
+    """Whether this origin may have sent this message, whatever the hop. For actions see `request_grants` too."""
+    clearance = credential.clearance
+    if header.label > clearance or any(entry.label > clearance for entry in header.manifest):
+        return Reject(Code.CLEARANCE_DENIED, header.topic)
+    match header.kind:
+        case Kind.EVENT | Kind.INTEL:
+            return _refusal(publish_grant(credential, header))
+        case Kind.ACTION:
+            return _refusal(request_grants(credential, header))
+        case Kind.RESULT:
+            # A relay reports what became of an action in its custody; a target answers what it may execute.
+            return None if credential.kind == NodeKind.RELAY else check_execute(credential, header.topic)
+        case _:
+            return Reject(Code.WRONG_DIRECTION, header.kind.word)
+
+
+def _refusal(decided: object) -> Reject | None:
+    return decided if isinstance(decided, Reject) else None
+
+
+def publish_grant(credential: Credential, header: Header) -> PublishGrant | Reject:
+    """The first grant that covers the topic up to this severity."""
+    best = Code.PUBLISH_DENIED
+    for grant in credential.grants.publish:
+        if matches(grant.pattern, header.topic):
+            if header.severity <= grant.severity_max:
+                return grant
+            best = Code.SEVERITY_DENIED
+    return Reject(best, header.topic)
+
+
+def check_subscribe(credential: Credential, pattern: str) -> Reject | None:
+    return _refusal(subscribe_grant(credential, pattern))
+
+
+def subscribe_grant(credential: Credential, pattern: str) -> str | Reject:
+    granted = next((grant for grant in credential.grants.subscribe if covers(grant, pattern)), None)
+    return Reject(Code.SUBSCRIBE_DENIED, pattern) if granted is None else granted
+
+
+def request_grants(credential: Credential, header: Header) -> list[RequestGrant] | Reject:
+    """The grants under which this action runs: all that cover it and share the first one's scope."""
+    action, target = split_topic(header.topic)
+    covering = [g for g in credential.grants.request if action_matches(g.action, action, target)]
+    if not covering:
+        return Reject(Code.REQUEST_DENIED, header.topic)
+    allowed = [g for g in covering if header.severity <= g.severity_max]
+    if not allowed:
+        return Reject(Code.SEVERITY_DENIED, header.topic)
+    return [g for g in allowed if g.scope == allowed[0].scope]
+
+
+def turns_at(grants: Sequence[RequestGrant], relay: str, *, is_root: bool) -> bool:
+    """Whether an action under these grants climbs no further than this relay (SPEC 9.2)."""
+    return is_root or grants[0].scope == relay
+
+
+def check_execute(credential: Credential, topic: str) -> Reject | None:
+    return _refusal(execute_grant(credential, topic))
+
+
+def execute_grant(credential: Credential, topic: str) -> str | Reject:
+    action, target = split_topic(topic)
+    granted = next((pattern for pattern in credential.grants.execute if action_matches(pattern, action, target)), None)
+    return Reject(Code.EXECUTE_DENIED, topic) if granted is None else granted
+
+
+def selects(selector: str, node: Mapping[str, str]) -> bool:
+    """Whether a selector selects a node. Empty and unreadable select nobody."""
+    parsed = parse_selector(selector)
+    return not isinstance(parsed, Reject) and parsed.matches(node)
+
+
+def is_target(requester: Credential, header: Header, executor: Credential) -> bool:
+    """Asked at the turn relay, at every tier and at the executor itself: selected, granted, and able."""
+    return not isinstance(target_grant(requester, header, executor), Reject)
+
+
+def target_grant(requester: Credential, header: Header, executor: Credential) -> RequestGrant | Reject:
+    """The requester's grant by which the executor is a target; else what is missing. See `Selection`."""
+    return Selection(requester, header).grant_for(executor)
+
+
+class Selection:
+    """Whom an action is for, to be asked of many executors: what does not depend on them is looked up once."""
+
+    def __init__(self, requester: Credential, header: Header) -> None:
+        self._header = header
+        self._grants = request_grants(requester, header)
+
+    def grant_for(self, executor: Credential) -> RequestGrant | Reject:
+        """The requester's grant by which the executor is a target; else what is missing.
+
+        NOBODY: the action does not select it. EXECUTE_DENIED: it may not execute it. REQUEST_DENIED: the requester may
+        not ask it of this node.
+        """
+        if isinstance(self._grants, Reject):
+            return self._grants
+        node = executor.attributes()
+        if not selects(self._header.to, node):
+            return Reject(Code.NOBODY, executor.id)
+        problem = check_execute(executor, self._header.topic)
+        if problem is not None:
+            return problem
+        granted = next((grant for grant in self._grants if selects(grant.to, node)), None)
+        return Reject(Code.REQUEST_DENIED, executor.id) if granted is None else granted
+
+    def takes(self, executor: Credential) -> bool:
+        return not isinstance(self.grant_for(executor), Reject)
+
+
+def labels_withheld(holder: Holder, header: Header) -> tuple[Label, ...] | Reject:
+    """The labels whose parts this node must not have (SPEC 3.5); WITHHELD where it must not have any of the message."""
+    if not may_hold(holder, header.label, header.audience):
+        return Reject(Code.WITHHELD, holder.id)
+    labels = dict.fromkeys(entry.label for entry in header.manifest)
+    withheld = tuple([label for label in labels if not may_hold(holder, label, header.audience)])
+    return Reject(Code.WITHHELD, holder.id) if withheld and header.kind.atomic else withheld

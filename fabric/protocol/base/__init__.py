@@ -1,0 +1,1 @@
+"""What everything else stands on: errors, limits, the codec, signatures, and shares of a bounded space."""

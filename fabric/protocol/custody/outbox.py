@@ -1,0 +1,374 @@
+"""The outbox (SPEC 7.4): for one destination, the messages it has yet to acknowledge, urgent first.
+
+Guarantees: strict order of lanes with a floor, so that nothing starves; within a lane, origins take turns, so that
+nobody drowns another; a row stays until its destination acknowledged it, and is offered again when that takes too
+long. Keeps little in flight: what the peer's credit allows and `pace` finds good. ZeroMQ's queues are not priority
+queues, so order exists only in here, and only for what has not been sent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict, deque
+from collections.abc import Container, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+
+from fabric.protocol.base.limits import ID_BYTES, RETRY_MS_MAX
+from fabric.protocol.custody.pace import Pace
+from fabric.protocol.custody.sessions import is_point
+from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.verify import Verified
+from fabric.protocol.vocabulary.severity import Lane
+from fabric.protocol.wire.frames import Direction
+
+# Of every 16 bytes sent, lanes that had to wait get one together with their turn (SPEC 7.4: the floor).
+_FLOOR_SHARE = 16
+# However long the wait for an answer grows, a message is tried about as often as this in its life.
+_TRIES_MIN = 8
+
+
+@dataclass(slots=True, eq=False)
+class Held:
+    """A message in custody, shared by the rows of its destinations."""
+
+    message: Verified
+    direction: Direction
+    lane: Lane
+    age_ms: int  # when it was received
+    received_at_ms: int
+    expires_at_ms: int
+    hops: tuple[str, ...]
+    rows: dict[str, Row] = field(default_factory=dict)
+    transit_rows: int = 0  # of those in `rows`, how many may not be dropped to make room
+    restored: bool = False  # read back after a restart: it may have been sent before
+    size: int = 0  # bytes, as they are counted here and in every outbox; changed by `Custody.replace` only
+
+    def __post_init__(self) -> None:
+        self.size = len(self.message.raw)
+
+    def age_at(self, now_ms: int) -> int:
+        return self.age_ms + max(0, now_ms - self.received_at_ms)
+
+
+def visit_of(id_: bytes, moved: int, targets: Sequence[str]) -> bytes:
+    """By what an item is answered and known again: the message, and where it followed somebody, how often and whom."""
+    if not moved:
+        return id_
+    return hashlib.sha256(id_ + moved.to_bytes(8, "big") + "/".join(targets).encode()).digest()[:ID_BYTES]
+
+
+@dataclass(slots=True, eq=False)
+class Row:
+    """One destination of a held message. In flight when `sent_at_ms` is set; `tries` says whether it ever was."""
+
+    held: Held
+    destination: str
+    targets: tuple[str, ...] = ()
+    sent_at_ms: int | None = None
+    tries: int = 0
+    unanswered: bool = False  # a peer that has gone may have taken it, and the next one need not know
+    done: bool = False
+    queued: bool = False
+    not_before_ms: int = 0
+    moved: int = 0  # how often its targets were to be reached by another way, in vain (SPEC 7.8)
+    sent_as: bytes = b""  # its visit when it was last sent
+    wire_bytes: int = 0  # what it took of the peer's credit when it was last sent
+
+    @property
+    def visit(self) -> bytes:
+        return visit_of(self.held.message.id, self.moved, self.targets)
+
+    @property
+    def sheddable(self) -> bool:
+        """Whether its destination is a reader, who may lose it when too much waits (SPEC 7.5)."""
+        return is_point(self.destination) and self.held.message.header.kind in (Kind.EVENT, Kind.INTEL)
+
+
+class _Line:
+    """The rows of one origin. Those from before a restart go first, also when they are read long after it."""
+
+    __slots__ = ("_later", "_restored")
+
+    def __init__(self, rows: Iterable[Row] = ()) -> None:
+        self._restored: deque[Row] = deque()
+        self._later: deque[Row] = deque()
+        for row in rows:
+            self.push(row)
+
+    def push(self, row: Row, front: bool = False) -> None:
+        queue = self._restored if row.held.restored else self._later
+        if front:
+            queue.appendleft(row)
+        else:
+            queue.append(row)
+
+    @property
+    def first(self) -> Row | None:
+        queue = self._restored or self._later
+        return queue[0] if queue else None
+
+    def pop(self) -> Row:
+        return (self._restored or self._later).popleft()
+
+    def __bool__(self) -> bool:
+        return bool(self._restored or self._later)
+
+    def __iter__(self) -> Iterator[Row]:
+        return chain(self._restored, self._later)
+
+
+class _FairQueue:
+    """First come, first served within an origin; origins in turn. Rows that ended while they waited are let go soon."""
+
+    __slots__ = ("_dead", "_origins", "_rows", "bytes")
+
+    def __init__(self) -> None:
+        self._origins: OrderedDict[str, _Line] = OrderedDict()
+        self._rows = 0  # in the queues, dead ones included
+        self._dead = 0
+        self.bytes = 0  # of those that wait
+
+    def push(self, row: Row, front: bool = False) -> None:
+        origin = row.held.message.header.origin
+        line = self._origins.get(origin)
+        if line is None:
+            line = self._origins[origin] = _Line()
+        line.push(row, front)
+        row.queued = True
+        self._rows += 1
+        self.bytes += row.held.size
+
+    def discard(self, row: Row) -> None:
+        """A row that waits has ended. When most are like this, they go together."""
+        row.queued = False
+        self._dead += 1
+        self.bytes -= row.held.size
+        if 2 * self._dead > self._rows:
+            for origin, line in list(self._origins.items()):
+                left = _Line(row for row in line if not row.done)
+                if left:
+                    self._origins[origin] = left
+                else:
+                    del self._origins[origin]
+            self._rows -= self._dead
+            self._dead = 0
+
+    def _front(self, line: _Line) -> Row | None:
+        while (first := line.first) is not None and first.done:
+            line.pop()
+            self._rows -= 1
+            self._dead -= 1
+        return first
+
+    def head(self, now_ms: int, in_flight: Container[bytes]) -> Row | None:
+        """The next row to send. One whose answer could be taken for another's waits for that."""
+        for _ in range(len(self._origins)):
+            origin, line = next(iter(self._origins.items()))
+            first = self._front(line)
+            if first is None:
+                del self._origins[origin]
+                continue
+            if first.not_before_ms <= now_ms and first.visit not in in_flight:
+                return first
+            self._origins.move_to_end(origin)
+        return None
+
+    def pop(self) -> Row:
+        origin, line = next(iter(self._origins.items()))
+        row = line.pop()
+        row.queued = False
+        self._rows -= 1
+        self.bytes -= row.held.size
+        if line:
+            self._origins.move_to_end(origin)
+        else:
+            del self._origins[origin]
+        return row
+
+    def oldest_sheddable(self) -> Row | None:
+        firsts = [
+            first for line in self._origins.values()
+            if (first := next((row for row in line if row.sheddable and not row.done), None)) is not None
+        ]
+        return min(firsts, key=lambda row: row.held.received_at_ms, default=None)
+
+    def __len__(self) -> int:
+        return self._rows - self._dead
+
+    def __iter__(self) -> Iterator[Row]:
+        return (row for line in self._origins.values() for row in line if not row.done)
+
+
+class Outbox:
+    """Rows for one destination. The caller owns time, credit and what a row looks like on the wire."""
+
+    def __init__(self, destination: str, retry_ms: int) -> None:
+        self.destination = destination
+        self.pace = Pace()
+        self._retry_ms = retry_ms
+        self._lanes = [_FairQueue() for _ in Lane]
+        self._owed_bytes = [0] * len(Lane)
+        self._in_flight: OrderedDict[bytes, Row] = OrderedDict()
+        self.in_flight_bytes = [0] * len(Lane)
+        self._unanswered_since_ms: int | None = None  # while something is in flight
+        self.bytes = 0  # of all rows that have not ended
+
+    def add(self, row: Row) -> None:
+        self.bytes += row.held.size
+        self._lanes[row.held.lane].push(row)
+
+    def grew(self, row: Row, bytes_: int) -> None:
+        """The message of a row of this outbox became longer: it is counted wherever the row is."""
+        self.bytes += bytes_
+        if row.queued:
+            self._lanes[row.held.lane].bytes += bytes_
+        if row.sent_at_ms is not None:
+            self.in_flight_bytes[row.held.lane] += bytes_
+
+    def take(self, now_ms: int, allowance_bytes: list[int]) -> Row | None:
+        """The row to send next, or None. `allowance_bytes`: what the peer's credit leaves, per lane.
+
+        The pace counts what is under way of a lane and of those before it, so that the lower ones never keep an urgent
+        one back; what a lower lane is owed goes nevertheless. One message may always go when nothing of its lane is in
+        flight, so that no lane stops for good.
+        """
+        waiting: list[tuple[Lane, Row]] = []
+        first: tuple[Lane, Row] | None = None
+        ahead_bytes = 0
+        for lane in Lane:
+            ahead_bytes += self.in_flight_bytes[lane]
+            head = self._lanes[lane].head(now_ms, self._in_flight)
+            if head is None or (self.in_flight_bytes[lane] and head.held.size > allowance_bytes[lane]):
+                continue
+            paced = not self.in_flight_bytes[lane] or ahead_bytes + head.held.size <= self.pace.window_bytes
+            if not paced:
+                self.pace.held_back()
+            if paced and first is None:
+                first = lane, head
+            elif first is not None:
+                waiting.append((lane, head))
+        if first is None:
+            return None
+        chosen, row = first
+        for lane, head in waiting:
+            if self._owed_bytes[lane] >= head.held.size:
+                self._owed_bytes[lane] = 0
+                chosen = lane
+                break
+        else:
+            for lane, _ in waiting:
+                self._owed_bytes[lane] += row.held.size // _FLOOR_SHARE + 1
+        return self._lanes[chosen].pop()
+
+    def sent(self, row: Row, now_ms: int, wire_bytes: int) -> None:
+        row.sent_at_ms = now_ms
+        row.wire_bytes = wire_bytes
+        row.tries += 1
+        if self._unanswered_since_ms is None:
+            self._unanswered_since_ms = now_ms
+        row.sent_as = row.visit
+        self._in_flight[row.sent_as] = row
+        self.in_flight_bytes[row.held.lane] += row.held.size
+
+    def settle(self, id_: bytes, now_ms: int) -> Row | None:
+        """The destination answered for this id: its row, no longer in flight."""
+        row = self._in_flight.pop(id_, None)
+        if row is not None:
+            assert row.sent_at_ms is not None
+            if row.tries == 1:  # of what was sent twice nobody knows which one is answered
+                self.pace.answered(row.sent_at_ms, now_ms)
+            self._landed(row)
+        self._unanswered_since_ms = now_ms if self._in_flight else None
+        return row
+
+    def again(self, row: Row, not_before_ms: int) -> None:
+        """Offer a settled row once more, not before a time."""
+        row.not_before_ms = not_before_ms
+        self._lanes[row.held.lane].push(row, front=True)
+
+    def end(self, row: Row) -> None:
+        """The row is over, wherever it is."""
+        if not row.done:
+            self.bytes -= row.held.size
+        row.done = True
+        if row.queued:
+            self._lanes[row.held.lane].discard(row)
+        if row.sent_at_ms is not None and self._in_flight.pop(row.sent_as, None) is not None:
+            self._landed(row)
+            if not self._in_flight:
+                self._unanswered_since_ms = None
+
+    def least(self) -> Row | None:
+        """What is missed least: of the rows that wait and may be dropped, the oldest in the lowest lane."""
+        for lane in reversed(self._lanes):
+            oldest = lane.oldest_sheddable()
+            if oldest is not None:
+                return oldest
+        return None
+
+    def _landed(self, row: Row) -> None:
+        row.sent_at_ms = None
+        self.in_flight_bytes[row.held.lane] -= row.held.size
+
+    def overdue(self, now_ms: int) -> list[Row]:
+        """Rows in flight for too long, taken back into their lanes; the wait doubles with every try."""
+        late = []
+        for row in self._in_flight.values():
+            assert row.sent_at_ms is not None
+            if now_ms - row.sent_at_ms >= self._wait_ms(row):
+                late.append(row)
+        self._take_back(late, now_ms)
+        return late
+
+    def _take_back(self, rows: Sequence[Row], not_before_ms: int) -> None:
+        for row in reversed(rows):  # each goes to the front, so the first is last
+            del self._in_flight[row.sent_as]
+            self._landed(row)
+            self.again(row, not_before_ms)
+
+    def _wait_ms(self, row: Row) -> int:
+        doubled: int = self._retry_ms << min(row.tries - 1, 8)
+        # What lives for seconds is not offered three times and then buried.
+        share_ms = row.held.message.header.ttl_ms // _TRIES_MIN
+        return min(RETRY_MS_MAX, doubled, max(self._retry_ms, share_ms))
+
+    def recall(self) -> None:
+        """The link is gone: everything in flight waits for the next one, oldest first."""
+        self._unanswered_since_ms = None
+        for row in self.rows():
+            row.unanswered = row.unanswered or row.tries > 0
+        self._take_back(list(self._in_flight.values()), 0)
+        self.pace = Pace()  # the next one may be another way
+
+    def stalled(self, now_ms: int, stall_ms: int) -> bool:
+        """Whether it was sent something and has answered nothing for this long."""
+        return self._unanswered_since_ms is not None and now_ms - self._unanswered_since_ms > stall_ms
+
+    def next_retry_ms(self) -> int | None:
+        """When the oldest row in flight becomes overdue at the earliest."""
+        oldest = next(iter(self._in_flight.values()), None)
+        if oldest is None or oldest.sent_at_ms is None:
+            return None
+        return oldest.sent_at_ms + self._retry_ms
+
+    def rows(self) -> list[Row]:
+        return [*self._in_flight.values(), *(row for lane in self._lanes for row in lane)]
+
+    def queued(self, lane: Lane) -> int:
+        """Rows that wait, without those in flight."""
+        return len(self._lanes[lane])
+
+    def queued_bytes(self, lane: Lane) -> int:
+        return self._lanes[lane].bytes
+
+    def counts(self) -> list[int]:
+        """Messages per lane, in flight included."""
+        counts = [len(lane) for lane in self._lanes]
+        for row in self._in_flight.values():
+            counts[row.held.lane] += 1
+        return counts
+
+    @property
+    def empty(self) -> bool:
+        return not self._in_flight and not any(map(len, self._lanes))

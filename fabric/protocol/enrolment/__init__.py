@@ -1,0 +1,1 @@
+"""Joining a fabric, and the questions that are asked of an issuer."""

@@ -1,0 +1,325 @@
+"""The envelope (SPEC 3): a signed header that names its parts by salted digests, so parts can go and proof stays.
+
+Guarantees: what `decode_envelope` and `decode_header` return is well formed and within every bound; `redact` only
+ever removes parts; forwarding keeps the header's bytes as they were signed, so fields from the future survive.
+Refuses, as a `Reject`: anything malformed, oversized, or of a kind that this version does not know. Signatures and
+digests are not looked at here: only `verify.open_envelope` makes something trustworthy of an envelope.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+from fabric.protocol.base.codec import pack, unpack
+from fabric.protocol.base.errors import Code, Reject
+from fabric.protocol.base.limits import (
+    AUDIENCE_NAMES_MAX,
+    BODY_BYTES_MAX,
+    DIGEST_BYTES,
+    ENVELOPE_BYTES_MAX,
+    HEADER_BYTES_MAX,
+    HEADER_DEPTH_MAX,
+    HEADER_ELEMENTS_MAX,
+    ID_BYTES,
+    NAME_BYTES_MAX,
+    PART_BYTES_MAX,
+    PARTS_MAX,
+    PATH_MAX,
+    RECORDS_MAX,
+    SALT_BYTES,
+    SELECTOR_BYTES_MAX,
+    TOPIC_BYTES_MAX,
+)
+from fabric.protocol.base.signing import SIGNATURE_BYTES, TYPE_ENVELOPE, TYPE_ROOT, Signer, pae
+from fabric.protocol.vocabulary.severity import Lane, Phase, Severity, lane_of, severity_from_wire
+from fabric.protocol.vocabulary.tlp import Audience, Label, label_from_wire
+
+VERSION = 1
+STREAM_BYTES = 8
+_INT_MAX = 2**53  # what every language's JSON can hold
+
+
+class Kind(IntEnum):
+    EVENT = 1
+    INTEL = 2
+    ACTION = 3
+    APPROVAL = 4
+    RESULT = 5
+    CONTROL = 6
+
+    @property
+    def word(self) -> str:
+        return self.name.lower()
+
+    @property
+    def atomic(self) -> bool:
+        """Whether it means something only whole (SPEC 3.5)."""
+        return self in (Kind.ACTION, Kind.APPROVAL, Kind.CONTROL)
+
+
+class Encoding(IntEnum):
+    PLAIN = 0
+    ZLIB = 1
+
+
+class PartEntry(NamedTuple):
+    """A line of the manifest. `size`: bytes of the content before encoding, padding included."""
+
+    label: Label
+    content_type: int
+    encoding: int
+    size: int
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What the origin signed. Times in milliseconds since 1970."""
+
+    kind: Kind
+    topic: str
+    origin: str
+    stream: bytes
+    sequence: int
+    issued_at_ms: int
+    ttl_ms: int
+    severity: Severity
+    phase: Phase
+    label: Label
+    audience: Audience
+    to: str = ""
+    correlation: bytes = b""
+    records: int = 1
+    manifest: tuple[PartEntry, ...] = ()
+    traceparent: str = ""
+
+    @property
+    def lane(self) -> Lane:
+        return lane_of(self.kind.word, self.severity, self.phase)
+
+
+class Envelope(NamedTuple):
+    """The five fields on the wire; `parts[i]` is None where it was withheld."""
+
+    signer: bytes
+    header: bytes
+    signature: bytes
+    path: tuple[bytes, ...]
+    parts: tuple[bytes | None, ...]
+
+
+def encode_header(h: Header) -> bytes:
+    a = h.audience
+    return pack([
+        VERSION,
+        int(h.kind),
+        h.topic,
+        h.origin,
+        h.stream,
+        h.sequence,
+        h.issued_at_ms,
+        h.ttl_ms,
+        int(h.severity),
+        int(h.phase),
+        int(h.label),
+        [list(a.organisations), list(a.communities), list(a.recipients)],
+        h.to,
+        h.correlation,
+        h.records,
+        [[int(e.label), e.content_type, e.encoding, e.size, e.digest] for e in h.manifest],
+        h.traceparent,
+    ])
+
+
+def decode_header(raw: bytes) -> Header | Reject:
+    """Later versions append fields; what this version knows is at the same place in all of them."""
+    fields = unpack(
+        raw, bytes_max=HEADER_BYTES_MAX, elements_max=HEADER_ELEMENTS_MAX, depth_max=HEADER_DEPTH_MAX
+    )
+    if isinstance(fields, Reject):
+        return Reject(fields.code, "header")
+    try:
+        return _header(fields)
+    except _UnknownKindError:
+        return Reject(Code.UNKNOWN_KIND)
+    except (TypeError, ValueError, LookupError):
+        return Reject(Code.MALFORMED, "header")
+
+
+class _UnknownKindError(Exception):
+    pass
+
+
+def _header(f: Any) -> Header:
+    if type(f) is not list or len(f) < 17:
+        raise ValueError
+    if _int(f[0]) < 1:
+        raise ValueError
+    kind = _KINDS.get(_int(f[1]))
+    if kind is None:
+        raise _UnknownKindError
+    stream, correlation = _bytes(f[4]), _bytes(f[13])
+    if len(stream) != STREAM_BYTES or len(correlation) not in (0, DIGEST_BYTES):
+        raise ValueError
+    if not 1 <= _int(f[14]) <= RECORDS_MAX or len(f[15]) > PARTS_MAX:
+        raise ValueError
+    if type(f[11]) is not list or type(f[15]) is not list:
+        raise TypeError
+    organisations, communities, recipients = f[11][:3]
+    return Header(
+        kind=kind,
+        topic=_str(f[2], TOPIC_BYTES_MAX),
+        origin=_str(f[3], NAME_BYTES_MAX),
+        stream=stream,
+        sequence=_int(f[5]),
+        issued_at_ms=_int(f[6]),
+        ttl_ms=_int(f[7]),
+        severity=severity_from_wire(f[8]),
+        phase=_PHASES.get(_int(f[9]), Phase.NONE),
+        label=label_from_wire(f[10]),
+        audience=Audience(_names(organisations), _names(communities), _names(recipients)),
+        to=_str(f[12], SELECTOR_BYTES_MAX),
+        correlation=correlation,
+        records=f[14],
+        manifest=tuple([_entry(e) for e in f[15]]),
+        traceparent=_str(f[16], NAME_BYTES_MAX),
+    )
+
+
+_KINDS = {int(kind): kind for kind in Kind}
+_PHASES = {int(phase): phase for phase in Phase}
+
+
+def _entry(e: Any) -> PartEntry:
+    if type(e) is not list:
+        raise TypeError
+    digest, size = _bytes(e[4]), _int(e[3])
+    if len(digest) != DIGEST_BYTES or size > BODY_BYTES_MAX:
+        raise ValueError
+    return PartEntry(label_from_wire(e[0]), _int(e[1]), _int(e[2]), size, digest)
+
+
+def _int(value: object) -> int:
+    if type(value) is not int or not 0 <= value <= _INT_MAX:
+        raise TypeError
+    return value
+
+
+def _str(value: object, bytes_max: int) -> str:
+    if type(value) is not str or len(value) > bytes_max or (not value.isascii() and len(value.encode()) > bytes_max):
+        raise TypeError
+    return value
+
+
+def _bytes(value: object) -> bytes:
+    if type(value) is not bytes:
+        raise TypeError
+    return value
+
+
+def _names(values: object) -> tuple[str, ...]:
+    if type(values) is not list or len(values) > AUDIENCE_NAMES_MAX:
+        raise TypeError
+    return tuple([_str(value, NAME_BYTES_MAX) for value in values])
+
+
+def encode_envelope(e: Envelope) -> bytes:
+    return pack([e.signer, e.header, e.signature, list(e.path), list(e.parts)])
+
+
+def unite(first: Envelope, second: Envelope) -> Envelope:
+    """Of two copies of one message, the parts of both; the first itself where the second has no more."""
+    pairs = zip(first.parts, second.parts, strict=True)
+    parts = tuple([mine if mine is not None else theirs for mine, theirs in pairs])
+    return first if parts == first.parts else first._replace(parts=parts)
+
+
+def decode_envelope(raw: bytes) -> Envelope | Reject:
+    fields = unpack(raw, bytes_max=ENVELOPE_BYTES_MAX, elements_max=PARTS_MAX + PATH_MAX + 8, depth_max=2)
+    if isinstance(fields, Reject):
+        return Reject(fields.code, "envelope")
+    if type(fields) is not list or len(fields) != 5:
+        return Reject(Code.MALFORMED, "envelope")
+    signer, header, signature, path, parts = fields
+    well_formed = (
+        type(signer) is bytes
+        and len(signer) == ID_BYTES
+        and type(header) is bytes
+        and len(header) <= HEADER_BYTES_MAX
+        and type(signature) is bytes
+        and len(signature) == SIGNATURE_BYTES
+        and type(path) is list
+        and len(path) <= PATH_MAX
+        and all(type(p) is bytes and len(p) == DIGEST_BYTES for p in path)
+        and type(parts) is list
+        and len(parts) <= PARTS_MAX
+        and all(p is None or (type(p) is bytes and SALT_BYTES <= len(p) <= PART_BYTES_MAX) for p in parts)
+    )
+    if not well_formed:
+        return Reject(Code.MALFORMED, "envelope")
+    return Envelope(signer, header, signature, tuple(path), tuple(parts))
+
+
+def part_digest(part: bytes) -> bytes:
+    """Over salt and body as sent. Without the salt, a withheld value could be guessed and compared."""
+    return hashlib.sha256(b"\x00" + part).digest()
+
+
+def leaf_of(header: bytes) -> bytes:
+    """32 bytes that stand for the message; the first 16 are its id."""
+    return hashlib.sha256(b"\x00" + pae(TYPE_ENVELOPE, header)).digest()
+
+
+def climb(leaf: bytes, path: Sequence[bytes]) -> bytes:
+    """From a leaf to its root. The smaller of two siblings is the left one, so a path needs no sides."""
+    node = leaf
+    for sibling in path:
+        left, right = (node, sibling) if node < sibling else (sibling, node)
+        node = hashlib.sha256(b"\x01" + left + right).digest()
+    return node
+
+
+def merkle(leaves: Sequence[bytes]) -> tuple[bytes, list[tuple[bytes, ...]]]:
+    """The root over 1..2**PATH_MAX leaves, and each leaf's path to it. An odd node is promoted as it is."""
+    assert 1 <= len(leaves) <= 2**PATH_MAX
+    paths: list[list[bytes]] = [[] for _ in leaves]
+    level: list[tuple[bytes, list[int]]] = [(leaf, [i]) for i, leaf in enumerate(leaves)]
+    while len(level) > 1:
+        above: list[tuple[bytes, list[int]]] = []
+        for i in range(0, len(level) - 1, 2):
+            (a, below_a), (b, below_b) = level[i], level[i + 1]
+            for leaf in below_a:
+                paths[leaf].append(b)
+            for leaf in below_b:
+                paths[leaf].append(a)
+            above.append((climb(a, (b,)), below_a + below_b))
+        if len(level) % 2:
+            above.append(level[-1])
+        level = above
+    return level[0][0], [tuple(path) for path in paths]
+
+
+def seal(
+    messages: Sequence[tuple[Header, Sequence[bytes]]], signer_digest: bytes, signer: Signer
+) -> list[bytes]:
+    """Sign a burst of messages with one signature: [(header, parts)] to envelopes, in the same order."""
+    headers = [encode_header(header) for header, _ in messages]
+    root, paths = merkle([leaf_of(header) for header in headers])
+    signature = signer.sign(TYPE_ROOT, root)
+    return [
+        encode_envelope(Envelope(signer_digest, header, signature, path, tuple(parts)))
+        for header, path, (_, parts) in zip(headers, paths, messages, strict=True)
+    ]
+
+
+def redact(envelope: Envelope, manifest: Sequence[PartEntry], may: Callable[[Label], bool]) -> Envelope:
+    """The same envelope without the parts whose label `may` refuses. The same object when nothing goes."""
+    kept = tuple([
+        part if part is None or may(entry.label) else None
+        for part, entry in zip(envelope.parts, manifest, strict=True)
+    ])
+    return envelope if kept == envelope.parts else envelope._replace(parts=kept)

@@ -1,0 +1,99 @@
+"""What a relay says of what it held (SPEC 7.5, 7.9, 9.4): reports of actions, gap markers, notices to origins.
+
+Each is a result that the relay signs. It bears the label and the audience of what it is about, so whoever may know of
+that may know of its end, and nobody else. A requester believes a relay's report only for the states in `RELAY_ENDS`;
+that something was executed is for the target alone to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from fabric.protocol.base.errors import Code
+from fabric.protocol.base.signing import Signer
+from fabric.protocol.envelope.field_labels import FieldLabels
+from fabric.protocol.envelope.layout import STREAM_BYTES, Header, Kind, seal
+from fabric.protocol.envelope.parts import build_parts
+from fabric.protocol.envelope.verify import Verified
+from fabric.protocol.trust.credentials import Credential
+from fabric.protocol.vocabulary.openc2 import End
+from fabric.protocol.vocabulary.severity import Phase, Severity
+from fabric.protocol.vocabulary.tlp import Audience, Label
+
+SELECTED = "selected"
+NOBODY = "nobody"
+RELAY_ENDS = frozenset({End.EXPIRED, End.UNROUTABLE, End.REFUSED, End.UNKNOWN})
+# A session's marker that its relay had no room for what waited (SPEC 7.5).
+GAP_TOPIC = "fabric.gap"
+# What ended of an origin's messages.
+NOTICE_TOPIC = "fabric.notice"
+# A report is worth keeping for as long as somebody may look into what happened.
+REPORT_TTL_MS = 86_400_000
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a relay says, unsigned: a header without what the moment gives, and one record."""
+
+    header: Header
+    record: dict[str, object]
+
+    def sealed(
+        self, me: Credential, signer: Signer, sequence: int, at_ms: int, entropy: Callable[[int], bytes]
+    ) -> bytes:
+        """The envelope, issued at a time of the root's. `sequence` counts what this process said."""
+        label = self.header.label
+        manifest, parts = build_parts([self.record], FieldLabels({}, label), label, entropy)
+        header = replace(
+            self.header, sequence=sequence, issued_at_ms=at_ms, manifest=manifest,
+        )
+        return seal([(header, parts)], me.digest, signer)[0]
+
+
+def build_report(
+    action: Verified, end: str, targets: tuple[str, ...], code: Code | None, me: Credential
+) -> Report:
+    """About an action, for its requester. No targets: it speaks of all of them."""
+    about = action.header
+    record: dict[str, object] = {"end": end, "targets": list(targets), "by": me.id}
+    if code is not None:
+        record.update(code=code.label, reason=code.reason)
+    header = replace(
+        _header(me, about.topic, about.origin, about.label, about.audience),
+        severity=about.severity, phase=about.phase, correlation=action.leaf, issued_at_ms=about.issued_at_ms,
+    )
+    return Report(header, record)
+
+
+def build_gap(node: str, records: int, me: Credential) -> Report:
+    """A gap marker, for a reader of this relay's own. It says how many, and nothing of what."""
+    header = _header(me, GAP_TOPIC, node, Label.CLEAR, Audience((me.organisation,)))
+    return Report(header, {"lost": records, "by": me.id})
+
+
+def build_notice(
+    origin: str, label: Label, audience: Audience, since_ms: int, ended: Sequence[dict[str, object]], me: Credential
+) -> Report:
+    """What ended of an origin's messages with this label and audience, for the origin (SPEC 7.9)."""
+    record: dict[str, object] = {"since": since_ms, "ended": list(ended), "by": me.id}
+    return Report(_header(me, NOTICE_TOPIC, origin, label, audience), record)
+
+
+def _header(me: Credential, topic: str, to: str, label: Label, audience: Audience) -> Header:
+    return Header(
+        kind=Kind.RESULT,
+        topic=topic,
+        origin=me.id,
+        stream=me.digest[:STREAM_BYTES],
+        sequence=0,
+        issued_at_ms=0,
+        ttl_ms=REPORT_TTL_MS,
+        severity=Severity.INFORMATIONAL,
+        phase=Phase.NONE,
+        label=label,
+        audience=audience,
+        to=to,
+        correlation=b"",
+        manifest=(),
+    )

@@ -1,0 +1,187 @@
+"""What a relay holds (SPEC 7.5): rows for their destinations, what too slow a reader loses, and how rows end.
+
+Guarantees: a message is held with all its rows in one step, or remembered as seen; what is held for another relay ends
+by an answer, its time or a revocation only; a reader that does not keep up loses its own oldest, which is counted. A
+subclass says what messages mean.
+"""
+
+from __future__ import annotations
+
+from fabric.protocol.base.errors import Code, Reject
+from fabric.protocol.base.limits import POINT_QUOTA_BYTES, READERS_BYTES, SESSION_GRACE_MS
+from fabric.protocol.core.ready import KeepGap, Op, Put, Ready
+from fabric.protocol.custody.custody import Destinations, HeldKey
+from fabric.protocol.custody.dedup import seen_until_ms
+from fabric.protocol.custody.outbox import Held, Outbox, Row
+from fabric.protocol.custody.sessions import NOWHERE, is_point, node_of
+from fabric.protocol.custody.sleeping import AWAKE_BYTES
+from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.lifetime import remaining_ms
+from fabric.protocol.envelope.verify import Verified
+from fabric.protocol.links.links import UPLINK
+from fabric.protocol.relay.below import Below
+from fabric.protocol.routes.attachments import Attachment
+from fabric.protocol.wire.frames import Direction, Item
+
+
+class Holding(Below):
+    def set_up(self) -> None:
+        super().set_up()
+        # Messages for whoever moved away, on their way up, or where that ends -> since when.
+        self._homing: dict[HeldKey, int] = {}
+        self.readers_bytes_max = READERS_BYTES  # what this relay has for all its readers; its driver may know better
+
+    def on_timers(self, now_ms: int, ready: Ready) -> None:
+        super().on_timers(now_ms, ready)
+        for row in self._homing_rows(NOWHERE):
+            if now_ms - self._homing[(row.held.message.id, row.held.direction)] > SESSION_GRACE_MS:
+                self.on_settled(row, Reject(Code.UNROUTABLE), now_ms, ready)
+
+    def on_session_end(self, destination: str, code: Code, now_ms: int, ready: Ready) -> None:
+        outbox = self.outboxes.get(destination)
+        for row in outbox.rows() if outbox else []:
+            # An action or a result was for this node and nobody else: that it left does not make it unwanted.
+            read = row.held.message.header.kind in (Kind.EVENT, Kind.INTEL)
+            self.on_settled(row, Reject(code if read else Code.SUBSCRIBER_GONE), now_ms, ready)
+
+    # -- where to ---------------------------------------------------------------------------------------
+
+    def _destinations(self, attachments: list[Attachment]) -> list[tuple[str, tuple[str, ...]]]:
+        ways = dict.fromkeys(self.routes.via(attachment) for attachment in attachments)
+        return [(way, ()) for way in ways if way]
+
+    @property
+    def _upwards(self) -> str:
+        """Where to send what is for somebody who is not below. At the root it waits for him for a while."""
+        return NOWHERE if self.is_root else UPLINK
+
+    def _homing_rows(self, *destinations: str) -> list[Row]:
+        held = [self.custody.get(*key) for key in self._homing]
+        return [h.rows[d] for h in held if h is not None for d in destinations if d in h.rows and h.rows[d].moved]
+
+    def _uplink(self) -> list[tuple[str, tuple[str, ...]]]:
+        return [] if self.is_root else [(UPLINK, ())]
+
+    def _hold(self, message: Verified, item: Item, destinations: list[tuple[str, tuple[str, ...]]], now_ms: int,
+              ready: Ready, direction: Direction | None = None, *, moved: int = 0) -> None:
+        header = message.header
+        direction = item.direction if direction is None else direction
+        known = self.custody.get(message.id, direction)
+        if known is not None:
+            self._readdress(known, [], destinations, now_ms, ready, moved=moved)
+            return
+        expires_at_ms = now_ms + remaining_ms(
+            issued_at_ms=header.issued_at_ms, ttl_ms=header.ttl_ms, age_ms=item.age_ms,
+            now_ms=self.fabric_now(now_ms), skew_ms=self.skew_ms, by_age_only=self.by_age_only(header, now_ms),
+        )
+        if not destinations:
+            self.count("ended", Code.NO_INTEREST.reason)
+            until_ms = seen_until_ms(header, now_ms) if header.kind is Kind.ACTION else expires_at_ms
+            self.custody.saw(message.id, direction, until_ms, ready, header)
+            return
+        self.keep(message.credential, ready)
+        held = Held(message, direction, header.lane, item.age_ms, now_ms, expires_at_ms, tuple(item.hops))
+        self.custody.put(held, destinations, ready, [(way, moved) for way, _ in destinations] if moved else ())
+        self._note_homing(held, now_ms)
+        self.shed_readers(held, now_ms, ready)
+        self.sleeping.look(held, ready)
+
+    def _readdress(
+        self, held: Held, rows: list[Row], ways: Destinations, now_ms: int, ready: Ready, *, moved: int = 1
+    ) -> None:
+        if ways or rows:
+            self.custody.readdress(held, rows, ways, ready, moved=moved)
+            self._note_homing(held, now_ms)
+
+    def _note_homing(self, held: Held, now_ms: int) -> None:
+        key = (held.message.id, held.direction)
+        if any(d in held.rows and held.rows[d].moved for d in (UPLINK, NOWHERE)):
+            self._homing.setdefault(key, now_ms)
+        else:
+            self._homing.pop(key, None)
+
+    # -- readers that are slow --------------------------------------------------------------------------
+
+    def shed_readers(self, held: Held, now_ms: int, ready: Ready) -> None:
+        """After this message was added or grew: a control point that does not keep up loses its own oldest.
+
+        Nobody else waits for it. Where all else is in flight, it loses this one.
+        """
+        for row in list(held.rows.values()):
+            if row.sheddable:
+                self._shed(self._outbox(row.destination), row, now_ms, ready)
+
+    def is_full(self, outbox: Outbox, more_bytes: int = 0) -> bool:
+        """Whether a reader has all that its credential gives it, and all sessions of its node have; or its relay has.
+
+        What everybody has (SPEC 7.5) each session has, whatever the others do.
+        """
+        destination, custody = outbox.destination, self.custody
+        keep = self.sessions.keep(destination)
+        own_bytes = custody.waiting_bytes(outbox) + more_bytes
+        if own_bytes <= min(keep.bytes, POINT_QUOTA_BYTES):
+            return False
+        others = (self.outboxes.get(other) for other in self.sessions.siblings(destination))
+        others_bytes = sum(custody.waiting_bytes(other) for other in others if other is not None)
+        return own_bytes + others_bytes > keep.bytes or custody.readers_bytes + more_bytes > self.readers_bytes_max
+
+    def woken(self, now_ms: int) -> Ready:
+        """Some of what slept is awake: of readers that had too much it ends."""
+        ready = Ready()
+        for destination in self.sleeping.over():
+            outbox = self.outboxes.get(destination)
+            oldest = outbox.least() if outbox is not None else None
+            if outbox is not None and oldest is not None:
+                rows = outbox.rows()
+                self._shed(outbox, rows[-1], now_ms, ready)
+        return ready
+
+    def _shed(self, outbox: Outbox, last: Row, now_ms: int, ready: Ready) -> None:
+        while self.is_full(outbox) and not last.done:
+            row = outbox.least() or last
+            if self.sleeping.hides_older(row) and not self.is_full(outbox, -AWAKE_BYTES):
+                self.sleeping.has_too_much(outbox.destination)  # that wakes first, and goes
+                return
+            lost = self.sessions.lose(outbox.destination, row.held.message.header.records)
+            if lost:
+                ready.persist.append(KeepGap(outbox.destination, lost))
+            self.on_settled(row, Reject(Code.SUBSCRIBER_SLOW), now_ms, ready)
+
+    def readers(self) -> dict[str, dict[str, int | bool]]:
+        """By name, for whom much waits here: more than a quarter of what it may keep, or while it is away."""
+        found: dict[str, dict[str, int | bool]] = {}
+        for destination, outbox in self.outboxes.items():
+            bytes_ = self.custody.waiting_bytes(outbox) if is_point(destination) else 0
+            share_bytes = self.sessions.keep(destination).bytes
+            away = self.sessions.is_away(destination)
+            if not bytes_ or not (away or bytes_ > share_bytes // 4):
+                continue
+            reader = found.setdefault(
+                node_of(destination), {"bytes": 0, "share_bytes": share_bytes, "asleep": 0, "away": True}
+            )
+            reader["bytes"] += bytes_
+            reader["asleep"] += self.custody.readers_asleep.rows_of(destination)
+            reader["away"] = reader["away"] and away
+        return found
+
+    # -- how rows end -----------------------------------------------------------------------------------
+
+    def on_lists(self, now_ms: int, ready: Ready) -> None:
+        """Queued messages of a revoked origin end; they would be refused at every hop."""
+        for outbox in list(self.outboxes.values()):
+            for row in outbox.rows():
+                revoked = self.trust.revocations.check(row.held.message.credential)
+                if revoked is not None:
+                    self.on_settled(row, revoked, now_ms, ready)
+        super().on_lists(now_ms, ready)
+
+    # -- after a restart --------------------------------------------------------------------------------
+
+    def on_restore(self, op: Op, now_ms: int) -> None:
+        super().on_restore(op, now_ms)
+        if isinstance(op, Put):
+            if any(destination in (UPLINK, NOWHERE) for destination, _ in op.moved):
+                self._homing[(op.id, op.direction)] = now_ms
+            for destination, _ in op.destinations:
+                if is_point(destination):
+                    self.sessions.left(destination, now_ms, restored=True)

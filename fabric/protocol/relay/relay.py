@@ -1,0 +1,279 @@
+"""A relay (SPEC 7-9): what climbs, what descends, and who below gets it.
+
+Each file on the way to this one has a subject: `links`, `opening`, `carrier`, `node`, `placing` (who is where), `below`
+(sessions), `holding` (rows), `telling` (what it says itself), `commands` (actions), `following` (who moved), `asking`
+(questions to issuers), `revoking` (which list is in force where). This says what messages mean. The order of checks on
+arrival is `_examine`, the only way into custody. Guarantees, at this hop and whatever the others do: nothing enters in
+a direction that `permissions.DIRECTIONS` does not list, without its origin's grant, out of time, or with a part above
+this relay's clearance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fabric.protocol.access.permissions import (
+    DENIALS,
+    check_direction,
+    check_origin,
+    publish_grant,
+    request_grants,
+    turns_at,
+)
+from fabric.protocol.access.rates import Rates
+from fabric.protocol.base.errors import Code, Reject
+from fabric.protocol.base.limits import ACTIONS_PER_S, SETTLE_MS
+from fabric.protocol.core.ready import Note, Ready, Replace
+from fabric.protocol.custody.dedup import seen_until_ms
+from fabric.protocol.custody.outbox import Row, visit_of
+from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.lifetime import check_lifetime
+from fabric.protocol.envelope.verify import Verified
+from fabric.protocol.links.link import Link
+from fabric.protocol.links.links import UPLINK
+from fabric.protocol.relay.revoking import Revoking
+from fabric.protocol.vocabulary.severity import Lane
+from fabric.protocol.wire.frames import Direction, Item, Role
+
+# A control point that counts wrongly shall not make the counters of its relay unreadable for good.
+_DENIED_AT_ONCE_MAX = 10_000
+
+
+class Relay(Revoking):
+    def set_up(self) -> None:
+        super().set_up()
+        self.rates = Rates()
+        self._started_ms: int | None = None
+
+    # -- messages in ------------------------------------------------------------------------------------
+
+    def on_message(self, link: Link, item: Item, message: Verified, lane: Lane, sent_ms: int, now_ms: int,
+                   ready: Ready) -> None:
+        link.consumed_bytes[lane] += len(item.envelope)
+        self.counters["received"] += 1
+        visit = visit_of(message.id, item.moved, item.targets)
+        problem = check_direction(message.header.kind, link.peer_role, item.direction) or _check_beginning(link, item)
+        if self._is_forgotten(message, item, now_ms):
+            item = item._replace(moved=0, targets=[])
+        seen_as = visit_of(message.id, item.moved, item.targets)
+        if problem is None and self._made_a_circle(item, message, now_ms):
+            # It was here and went to who is below now. Taken for a repeat it would be lost, so it is known by its way.
+            seen_as = visit_of(message.id, len(item.hops), item.hops)
+            problem = self._check_circle(link)
+        seen = self.custody.dedup.seen(seen_as, item.direction, now_ms)
+        if problem is None and item.moved and not seen:
+            problem = self._check_moved(link, item, message, now_ms)
+        if problem is None and seen:
+            self.counters["repeats"] += 1
+            self._upgrade(message, item.direction, now_ms, ready)
+            self.ack(link, visit)
+            return
+        problem = problem or self._examine(link, item, message, now_ms)
+        if problem is not None:
+            self.nack(link, visit, problem)
+            return
+        stripped = self.strip(message, self.me)
+        if isinstance(stripped, Reject):
+            self.nack(link, visit, stripped)
+            return
+        problem = self._no_room(stripped) or self._no_way_yet(link, stripped, item, now_ms)
+        problem = problem or self._check_rate(link, stripped, now_ms)
+        if problem is None and stripped.header.kind is Kind.ACTION:
+            problem = self.no_room_for_action(stripped, item)  # last: to know how much it takes is work
+        if problem is not None:
+            self.nack(link, visit, problem)
+            return
+        self.ack(link, visit)
+        if seen_as != message.id:
+            until_ms = seen_until_ms(stripped.header, now_ms)
+            self.custody.saw(seen_as, item.direction, until_ms, ready, stripped.header)
+        if item.moved:
+            self._route_moved(stripped, item, now_ms, ready)
+        else:
+            self.route(stripped, item, now_ms, ready)
+
+    def _made_a_circle(self, item: Item, message: Verified, now_ms: int) -> bool:
+        """Whether its hops say that it climbed from here before. An action that went down from here is a repeat."""
+        if item.direction is not Direction.UP or item.moved or self.me.id not in item.hops:
+            return False
+        went_down = self.dispatches.turned_here(message.leaf) or self.custody.dedup.seen(
+            message.id, Direction.DOWN, now_ms
+        )
+        return not (message.header.kind is Kind.ACTION and went_down)
+
+    def _check_circle(self, link: Link) -> Reject | None:
+        """Whether who brings back what was here is above this relay, too. Then it stays where it is until one moves."""
+        assert link.peer is not None
+        above = link.peer.id == self.uplink.current or link.peer.id in self.ancestors
+        if above or not (self.is_root or self.uplink.current):
+            self.count("refused", Code.LOOP.reason)
+            return Reject(Code.BUSY, f"{link.peer.id} may be above {self.me.id}")
+        return None
+
+    def _no_room(self, message: Verified) -> Reject | None:
+        return Reject(Code.BUSY, message.header.lane.name.lower()) if self.custody.no_room_for(message) else None
+
+    def _no_way_yet(self, link: Link, message: Verified, item: Item, now_ms: int) -> Reject | None:
+        """Whether its way will be known in a moment: it is not taken before (SPEC 7.8)."""
+        header = message.header
+        if item.moved:
+            up = item.direction is Direction.UP and not self._goes_down_here(message, now_ms)
+            ways = [(UPLINK, tuple(item.targets))] if up else self._ways(message, item.targets)
+            back = item.direction is Direction.UP and any(way == link.destination for way, _ in ways)
+            if not back and any(self._is_under_way(message, way) for way, _ in ways):
+                # One row holds what is for all of them: grown now, it would go again to those who have it.
+                return Reject(Code.BUSY, "it is under way there to others")
+            return Reject(Code.BUSY, "the ways change") if back else None
+        ends_here = header.kind is Kind.RESULT and (item.direction is Direction.DOWN or self._turns_here(header))
+        if ends_here and self._is_settling(now_ms) and not self._destinations(self.routes.of_node(header.to)):
+            return Reject(Code.BUSY, "the ways are not known yet")
+        return None
+
+    def _is_under_way(self, message: Verified, way: str) -> bool:
+        held = [self.custody.get(message.id, direction) for direction in Direction]
+        rows = [each.rows[way] for each in held if each is not None and way in each.rows]
+        return any(row.tries or row.unanswered for row in rows)
+
+    def on_timers(self, now_ms: int, ready: Ready) -> None:
+        super().on_timers(now_ms, ready)
+        if self._started_ms is None:
+            self._started_ms = now_ms
+
+    def _is_settling(self, now_ms: int) -> bool:
+        """Just started: who is below has yet to say so."""
+        return self._started_ms is None or now_ms - self._started_ms < SETTLE_MS
+
+    def _examine(self, link: Link, item: Item, message: Verified, now_ms: int) -> Reject | None:
+        header = message.header
+        problem = check_lifetime(
+            header.kind.word, header.issued_at_ms, header.ttl_ms, item.age_ms, self.fabric_now(now_ms),
+            self.skew_ms, self.by_age_only(header, now_ms),
+        )
+        problem = problem or check_origin(message.credential, header)
+        assert link.peer is not None
+        if problem is None and link.peer_role == Role.POINT and message.credential.id != link.peer.id:
+            problem = Reject(Code.WRONG_PEER, "a control point sends its own messages only")
+        if problem is None and header.kind is Kind.RESULT:
+            problem = self.check_answer(message)
+        if problem is None and header.kind is Kind.ACTION:
+            problem = self.for_now(
+                self.trust.check_action(message.credential, self.me.segment, self.clocks(now_ms))
+            )
+        return problem
+
+    def _check_rate(self, link: Link, message: Verified, now_ms: int) -> Reject | None:
+        """What only the relay of the origin can know. What there is no room for costs its origin nothing."""
+        header = message.header
+        if link.peer_role != Role.POINT or header.kind is Kind.RESULT:
+            return None
+        whose: tuple[str, object] = (header.origin, header.kind)
+        rate_per_s = ACTIONS_PER_S
+        if header.kind is not Kind.ACTION:
+            grant = publish_grant(message.credential, header)
+            assert not isinstance(grant, Reject), "`check_origin` asked for it"
+            whose, rate_per_s = (header.origin, grant), grant.rate_per_s
+        allowed = self.rates.allow(whose, header.records, rate_per_s, now_ms)
+        return None if allowed else Reject(Code.RATE_EXCEEDED, header.topic)
+
+    def on_denied(self, link: Link, counts: Sequence[tuple[Code, int]], now_ms: int, ready: Ready) -> None:
+        """What its own node did not let a control point do counts like what this relay would have refused."""
+        if link.peer_role != Role.POINT:
+            super().on_denied(link, counts, now_ms, ready)
+            return
+        for code, count in counts:
+            if code in DENIALS:
+                self.count("refused", code.reason, min(count, _DENIED_AT_ONCE_MAX))
+
+    def _upgrade(self, message: Verified, direction: Direction, now_ms: int, ready: Ready) -> None:
+        """The same message by another path, with parts that the first copy lacked (SPEC 7.5)."""
+        held = self.custody.get(message.id, direction)
+        if held is None and not any(self.custody.asleep.rows):
+            return
+        fitted = self.strip(message, self.me)
+        if isinstance(fitted, Reject):
+            return
+        if held is None:
+            if self._no_room(fitted) is None and self.custody.asleep.offer(fitted, direction):
+                ready.persist.append(Replace(fitted.id, direction, fitted.raw))  # perhaps it sleeps
+            return
+        fuller = held.message.united_with(fitted)
+        if fuller is held.message:
+            return
+        if not self.custody.replace(held, fuller, ready):
+            self.count("refused", Code.BUSY.reason)
+            return
+        self.counters["upgraded"] += 1
+        self.shed_readers(held, now_ms, ready)
+
+    def submit(self, message: Verified, now_ms: int, ready: Ready) -> None:
+        """A message of this relay's own climbs like any other."""
+        self.route(message, Item(Direction.UP, 0, [], [], message.raw), now_ms, ready)
+
+    # -- where to ---------------------------------------------------------------------------------------
+
+    def route(self, message: Verified, item: Item, now_ms: int, ready: Ready) -> None:
+        header = message.header
+        match header.kind, item.direction:
+            case Kind.EVENT, _:
+                here = [a for a in self.routes.interested(header.topic) if a.relay == self.me.id]
+                self._hold(message, item, self._uplink() + self._destinations(here), now_ms, ready)
+            case Kind.INTEL, Direction.UP if not self.is_root:
+                self._hold(message, item, self._uplink(), now_ms, ready)
+            case Kind.INTEL, _:
+                below = self.routes.interested(header.topic)
+                self._hold(message, item, self._destinations(below), now_ms, ready)
+            case Kind.ACTION, Direction.UP:
+                grants = request_grants(message.credential, header)
+                assert not isinstance(grants, Reject)
+                if turns_at(grants, self.me.id, is_root=self.is_root):
+                    self._turn(message, item, now_ms, ready)
+                else:
+                    self._hold(message, item, self._uplink(), now_ms, ready)
+            case Kind.ACTION, _:
+                self._dispatch(message, item, tuple(item.targets), now_ms, ready)
+            case Kind.RESULT, Direction.UP if not self._turns_here(header):
+                self._hold(message, item, self._uplink(), now_ms, ready)
+            case Kind.RESULT, _:
+                self._answer_to(message, item, now_ms, ready)
+
+    def _answer_to(self, result: Verified, item: Item, now_ms: int, ready: Ready) -> None:
+        """Down to the requester. One that moved away is found from above."""
+        header = result.header
+        ways = self._destinations(self.routes.of_node(header.to))
+        climbs = item.direction is Direction.UP or not item.hops  # a report of this relay's own begins here
+        if ways:
+            self._hold(result, item, ways, now_ms, ready)
+        elif climbs and not self.is_root:
+            self._hold(result, item, self._uplink(), now_ms, ready, Direction.UP)
+        else:
+            self._hold(result, item, [(self._upwards, (header.to,))], now_ms, ready, moved=item.moved + 1)
+
+    # -- how rows end -----------------------------------------------------------------------------------
+
+    def on_settled(self, row: Row, refused: Reject | None, now_ms: int, ready: Ready) -> None:
+        self.custody.end(row, ready)
+        if row.moved:
+            self._note_homing(row.held, now_ms)
+        if refused is None:
+            self.counters["acknowledged"] += 1
+            self.sleeping.look(row.held, ready)
+            return
+        header = row.held.message.header
+        self.count("ended", refused.code.reason)
+        if header.kind is not Kind.ACTION:
+            self.note_end(row, refused, now_ms)  # thousands a second may end like this: they are told together
+            return
+        ready.notes.append(Note("action ended", {
+            "reason": refused.code.reason, "code": refused.code.label, "id": row.held.message.id.hex(),
+            "origin": header.origin, "destination": row.destination.split("/")[0],
+            "age_ms": row.held.age_at(now_ms), "ttl_ms": header.ttl_ms,
+        }))
+        self._action_ended(row, refused, now_ms, ready)
+
+
+def _check_beginning(link: Link, item: Item) -> Reject | None:
+    """A message begins at a control point: it has been nowhere, followed nobody, and is for whom its header says."""
+    begins = not (item.moved or item.hops or item.targets)
+    if begins or link.peer_role != Role.POINT:
+        return None
+    return Reject(Code.WRONG_DIRECTION, "a control point says neither whom it is for nor where it has been")

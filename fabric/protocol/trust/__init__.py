@@ -1,0 +1,1 @@
+"""Who is who: credentials, their chains, delegation, revocations, the directory, and who is known."""

@@ -1,0 +1,314 @@
+"""Credentials: who a node is and what it may (SPEC 6.1). Whose word that is, is for `chain`.
+
+Guarantees: what `decode_body` reads is well formed and within its bounds. Whether it is valid *now* and not revoked
+is asked at every use, with the time as an argument. Refuses a name that could be a path or a selector, an issuer
+that does not say what it may grant, and anybody else who does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any
+
+from fabric.protocol.base import signing
+from fabric.protocol.base.codec import pack
+from fabric.protocol.base.errors import Code, Reject
+from fabric.protocol.base.limits import (
+    GRANTS_MAX,
+    ID_BYTES,
+    KEEP_BYTES_MAX,
+    KEEP_BYTES_MIN,
+    NAME_BYTES_MAX,
+    POINT_QUOTA_BYTES,
+    SESSION_KEEP_MS_MAX,
+    TAGS_MAX,
+)
+from fabric.protocol.vocabulary.severity import Severity, severity_from_wire
+from fabric.protocol.vocabulary.tlp import Label, label_from_wire
+
+_NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
+
+
+class NodeKind(IntEnum):
+    RELAY = 1
+    POINT = 2
+    OPERATOR = 3
+    ISSUER = 4
+
+
+@dataclass(frozen=True, slots=True)
+class PublishGrant:
+    pattern: str
+    severity_max: Severity = Severity.FATAL
+    rate_per_s: int = 0  # 0: not limited
+
+
+@dataclass(frozen=True, slots=True)
+class RequestGrant:
+    action: str
+    to: str
+    severity_max: Severity = Severity.FATAL
+    scope: str = ""  # the relay where its actions turn; empty: the root
+
+
+@dataclass(frozen=True, slots=True)
+class ApproveGrant:
+    class_: str
+    to: str
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """How much a relay keeps for a reader, and how long one that is away is waited for."""
+
+    bytes: int = POINT_QUOTA_BYTES
+    ms: int = SESSION_KEEP_MS_MAX
+
+    def covers(self, other: Keep) -> bool:
+        """Whether the other asks for no more."""
+        return other.bytes <= self.bytes and other.ms <= self.ms
+
+    def with_(self, other: Keep) -> Keep:
+        """What covers both."""
+        return Keep(max(self.bytes, other.bytes), max(self.ms, other.ms))
+
+
+@dataclass(frozen=True, slots=True)
+class Grants:
+    """Everything is denied that is not in here. Who says nothing of what is kept has what `Keep()` says."""
+
+    publish: tuple[PublishGrant, ...] = ()
+    subscribe: tuple[str, ...] = ()
+    request: tuple[RequestGrant, ...] = ()
+    execute: tuple[str, ...] = ()
+    approve: tuple[ApproveGrant, ...] = ()
+    keep: Keep | None = None
+
+    @property
+    def kept(self) -> Keep:
+        return self.keep or Keep()
+
+
+@dataclass(frozen=True, slots=True)
+class Issuing:
+    """What an issuer may give to others, on every dimension. Itself it may do none of it.
+
+    Where it says so a name may end in `*`, for all that begin like it; `*` alone is any name.
+    """
+
+    ids: tuple[str, ...]  # `*`
+    kinds: tuple[NodeKind, ...]
+    segments: tuple[str, ...]  # `*`
+    organisations: tuple[str, ...]  # `*`
+    clearance: Label
+    communities: tuple[str, ...] = ()  # `*`
+    client_of: tuple[str, ...] = ()  # `*`
+    tags: tuple[tuple[str, str], ...] = ()  # (name, value or `*`); of one name as many as there are values
+    principals: tuple[str, ...] = ()  # `*`
+    grants: Grants = field(default_factory=Grants)
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What an issuer says of a node. Keys are 32 raw bytes, times milliseconds since 1970."""
+
+    fabric: str
+    id: str
+    kind: NodeKind
+    curve_key: bytes
+    sign_key: bytes
+    organisation: str
+    clearance: Label
+    segment: str
+    not_before_ms: int
+    not_after_ms: int
+    serial: int
+    principal: str = ""
+    seal_key: bytes = b""
+    communities: tuple[str, ...] = ()
+    client_of: tuple[str, ...] = ()
+    tags: tuple[tuple[str, str], ...] = ()
+    grants: Grants = field(default_factory=Grants)
+    issuing: Issuing | None = None  # of issuers only
+    issuers: tuple[str, ...] = ()  # who vouches for it, the nearest first; the authority itself has no id
+    raw: bytes = b""
+    digest: bytes = b""
+
+    @property
+    def voucher(self) -> str:
+        """Whose word it is: the issuer that the authority signed, with all issuers below it; empty: the authority's."""
+        return self.issuers[-1] if self.issuers else ""
+
+    def attributes(self) -> Mapping[str, str]:
+        """What selectors see (SPEC 9): the tags, and over them id, segment and organisation."""
+        seen = dict(self.tags)
+        seen.update(id=self.id, segment=self.segment, organisation=self.organisation)
+        return seen
+
+
+def name_ok(name: object) -> bool:
+    """Relay, control point, fabric and segment names: lower case letters, digits and -, so never a path."""
+    return (
+        isinstance(name, str)
+        and 0 < len(name) < NAME_BYTES_MAX
+        and not name.startswith("-")
+        and _NAME_CHARACTERS.issuperset(name)
+    )
+
+
+def digest_of(raw: bytes) -> bytes:
+    """The 16 bytes by which an envelope names its signer."""
+    return signing.digest(raw)[:ID_BYTES]
+
+
+def encode_body(credential: Credential) -> bytes:
+    """What is signed of a credential."""
+    body: list[Any] = [
+        1,
+        credential.fabric,
+        credential.id,
+        int(credential.kind),
+        credential.principal,
+        credential.curve_key,
+        credential.sign_key,
+        credential.seal_key,
+        credential.organisation,
+        list(credential.communities),
+        list(credential.client_of),
+        int(credential.clearance),
+        credential.segment,
+        [list(pair) for pair in credential.tags],
+        encode_grants(credential.grants),
+        credential.not_before_ms,
+        credential.not_after_ms,
+        credential.serial,
+    ]
+    may = credential.issuing
+    if may is not None:
+        body.append([
+            list(may.ids), [int(kind) for kind in may.kinds], list(may.segments), list(may.organisations),
+            int(may.clearance), list(may.communities), list(may.client_of), [list(pair) for pair in may.tags],
+            list(may.principals), encode_grants(may.grants),
+        ])
+    return pack(body)
+
+
+def encode_grants(grants: Grants) -> list[Any]:
+    """As they stand in a credential: lists of text and numbers."""
+    return [
+        [[g.pattern, int(g.severity_max), g.rate_per_s] for g in grants.publish],
+        list(grants.subscribe),
+        [[g.action, g.to, int(g.severity_max), g.scope] for g in grants.request],
+        list(grants.execute),
+        [[g.class_, g.to] for g in grants.approve],
+        *([] if grants.keep is None else [[grants.keep.bytes, grants.keep.ms]]),
+    ]
+
+
+def decode_body(fields: Any, raw: bytes, issuers: tuple[str, ...]) -> Credential | Reject:
+    """A credential from its unpacked body. `raw` is all of it as it was signed."""
+    try:
+        return _from_fields(fields, raw, issuers)
+    except (TypeError, ValueError, LookupError):
+        return Reject(Code.MALFORMED, "credential body")
+
+
+def _from_fields(f: Any, raw: bytes, issuers: tuple[str, ...]) -> Credential:
+    if not isinstance(f, list) or f[0] < 1 or not all(name_ok(f[i]) for i in (1, 2, 8, 12)):
+        raise ValueError
+    if any(len(_bytes(f[i])) != 32 for i in (5, 6)) or len(_bytes(f[7])) not in (0, 32):
+        raise ValueError
+    kind = NodeKind(f[3])
+    return Credential(
+        fabric=f[1],
+        id=f[2],
+        kind=kind,
+        principal=_str(f[4]),
+        curve_key=f[5],
+        sign_key=f[6],
+        seal_key=f[7],
+        organisation=f[8],
+        communities=_strs(f[9]),
+        client_of=_strs(f[10]),
+        clearance=label_from_wire(f[11]),
+        segment=f[12],
+        tags=_tags(f[13]),
+        grants=decode_grants(f[14]),
+        issuing=_issuing(f[18]) if kind is NodeKind.ISSUER else None,
+        not_before_ms=_int(f[15]),
+        not_after_ms=_int(f[16]),
+        serial=_int(f[17]),
+        issuers=issuers,
+        raw=raw,
+        digest=digest_of(raw),
+    )
+
+
+def decode_grants(f: Any) -> Grants:
+    """Raises TypeError, ValueError or LookupError for what is none."""
+    publish, subscribe, request, execute, approve, *more = f
+    if any(len(grants) > GRANTS_MAX for grants in f):
+        raise ValueError
+    return Grants(
+        publish=tuple(PublishGrant(_str(g[0]), severity_from_wire(g[1]), _int(g[2])) for g in publish),
+        subscribe=_strs(subscribe),
+        request=tuple(RequestGrant(_str(g[0]), _str(g[1]), severity_from_wire(g[2]), _str(g[3])) for g in request),
+        execute=_strs(execute),
+        approve=tuple(ApproveGrant(_str(g[0]), _str(g[1])) for g in approve),
+        keep=_keep(more[0]) if more else None,
+    )
+
+
+def _keep(f: Any) -> Keep:
+    bytes_, ms = f[:2]
+    if not KEEP_BYTES_MIN <= _int(bytes_) <= KEEP_BYTES_MAX or not 0 < _int(ms) <= SESSION_KEEP_MS_MAX:
+        raise ValueError
+    return Keep(bytes_, ms)
+
+
+def _tags(f: Any) -> tuple[tuple[str, str], ...]:
+    if len(f) > TAGS_MAX:
+        raise ValueError
+    return tuple((_str(name), _str(value)) for name, value in f)
+
+
+def _issuing(f: Any) -> Issuing:
+    ids, kinds, segments, organisations, clearance, communities, client_of, tags, principals, grants = f[:10]
+    return Issuing(
+        _strs(ids), tuple(NodeKind(kind) for kind in kinds), _strs(segments), _strs(organisations),
+        label_from_wire(clearance), _strs(communities), _strs(client_of), _tags(tags), _strs(principals),
+        decode_grants(grants),
+    )
+
+
+def check_validity(credential: Credential, now_ms: int, skew_ms: int) -> Reject | None:
+    """Whether it is valid at this time; the skew is given to it at both ends (SPEC 5)."""
+    if now_ms + skew_ms < credential.not_before_ms or now_ms - skew_ms > credential.not_after_ms:
+        return Reject(Code.CREDENTIAL_EXPIRED, credential.id)
+    return None
+
+
+def _str(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _strs(values: object) -> tuple[str, ...]:
+    if not isinstance(values, list):
+        raise TypeError
+    return tuple(_str(value) for value in values)
+
+
+def _bytes(value: object) -> bytes:
+    if not isinstance(value, bytes):
+        raise TypeError
+    return value
+
+
+def _int(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise TypeError
+    return value

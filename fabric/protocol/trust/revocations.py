@@ -1,0 +1,56 @@
+"""The authority's list of revoked credentials (SPEC 6.4): a rising version, applied whole, never rolled back.
+
+Guarantees: a `Revocations` from `verify_revocations` is the authority's for this fabric. `supersedes` is the only
+way to replace one. Refuses: unsigned lists, lists of another fabric, and lists no newer than the one held.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fabric.protocol.base import signing
+from fabric.protocol.base.codec import pack, unpack
+from fabric.protocol.base.errors import Code, Reject
+from fabric.protocol.base.limits import FRAME_BYTES_MAX, REVOCATIONS_MAX
+from fabric.protocol.base.signed import open_document, seal_document
+from fabric.protocol.trust.credentials import Credential
+
+
+@dataclass(frozen=True, slots=True)
+class Revocations:
+    version: int = 0
+    issued_at_ms: int = 0
+    not_after_ms: int = 0
+    ids: frozenset[str] = frozenset()
+    raw: bytes = b""
+
+    def check(self, credential: Credential) -> Reject | None:
+        """Whether it, or anybody who vouches for it, is on the list."""
+        return next((Reject(Code.REVOKED, i) for i in (credential.id, *credential.issuers) if i in self.ids), None)
+
+    def supersedes(self, other: Revocations) -> bool:
+        return self.version > other.version
+
+
+def issue_revocations(
+    fabric: str, version: int, issued_at_ms: int, not_after_ms: int, ids: list[str], authority: signing.Signer
+) -> bytes:
+    body = pack([1, fabric, version, issued_at_ms, not_after_ms, sorted(ids)])
+    return seal_document(signing.TYPE_REVOCATIONS, body, authority)
+
+
+def verify_revocations(raw: bytes, authority_key: bytes, fabric: str) -> Revocations | Reject:
+    opened = open_document(
+        raw, signing.TYPE_REVOCATIONS, authority_key, FRAME_BYTES_MAX, what="revocation list", unsigned=Code.STALE_LIST
+    )
+    if isinstance(opened, Reject):
+        return opened
+    body = unpack(opened, bytes_max=FRAME_BYTES_MAX, elements_max=REVOCATIONS_MAX + 8, depth_max=3)
+    match body:
+        case [1, str(name), int(version), int(issued), int(until), list(ids), *_] if all(
+            isinstance(i, str) for i in ids
+        ):
+            if name != fabric:
+                return Reject(Code.WRONG_FABRIC, "revocation list")
+            return Revocations(version, issued, until, frozenset(ids), raw)
+    return Reject(Code.MALFORMED, "revocation list")

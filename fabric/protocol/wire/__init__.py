@@ -1,0 +1,1 @@
+"""The frames between two nodes."""
