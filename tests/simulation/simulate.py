@@ -24,6 +24,7 @@ _EXAMPLES = """\
 examples:
   scripts/simulate --seeds 100                          a hundred stories with every fault
   scripts/simulate --seed 58 --faults crash,partition   one story again, with these faults only
+  scripts/simulate --seeds 100 --digests > before       what every core decided, to compare two versions of the code
 exit codes: 0 every promise was kept, 1 one was broken, 2 usage
 """
 
@@ -64,14 +65,19 @@ def main() -> int:
     parser.add_argument("--faults", type=faults_in, default=FAULTS, metavar="all|NAME,...",
                         help=f"each story has some of them: {', '.join(FAULTS)}")
     parser.add_argument("--jobs", type=at_least(1, int), default=os.cpu_count() or 1, help="processes (default: cores)")
+    parser.add_argument("--digests", action="store_true",
+                        help="a line a story: its seed, and the digest of everything that every core decided")
     parser.add_argument("--json", action="store_true", help="one object a broken story, and one at the end")
     chosen = parser.parse_args()
     began, bad, counts = time.monotonic(), 0, Counter[str]()
     seeds = range(chosen.seed, chosen.seed + chosen.seeds)
-    story = partial(tell, relays=chosen.relays, minutes=chosen.minutes, faults=chosen.faults)
+    story = partial(tell, relays=chosen.relays, minutes=chosen.minutes, faults=chosen.faults, traced=chosen.digests)
     with ProcessPoolExecutor(min(chosen.jobs, chosen.seeds)) as pool:
         for number, told in enumerate(pool.map(story, seeds, chunksize=1), 1):
             counts += told.counts
+            if chosen.digests:
+                print(json.dumps({"seed": told.seed, "digest": told.digest}) if chosen.json
+                      else f"seed {told.seed}: {told.digest}", flush=True)
             if told.wrong:
                 bad += 1
                 _show(told, command_of(told.seed, chosen.relays, chosen.minutes, chosen.faults), chosen.json)

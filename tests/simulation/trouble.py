@@ -23,6 +23,7 @@ from fabric.protocol.vocabulary.severity import Lane, Severity
 from fabric.protocol.vocabulary.tlp import Label
 from tests.simulation.checkers import Broken, Promises
 from tests.simulation.faults import ALWAYS, FAULTS, NOW_AND_THEN, ONCE, SELDOM, UNCERTAIN
+from tests.simulation.traces import Trace
 from tests.simulation.world import World
 from tests.support import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 
@@ -292,17 +293,26 @@ _ENVELOPES = [Label.CLEAR, Label.CLEAR, Label.GREEN, Label.AMBER]
 
 @dataclass(frozen=True)
 class Told:
-    """How a story ended. `faults` that were in it, what was wrong, and some numbers of what it was."""
+    """How a story ended. `faults` that were in it, what was wrong, and some numbers of what it was.
+
+    `digest`: of everything that every core decided, where it was asked for.
+    """
 
     seed: int
     faults: tuple[str, ...]
     wrong: list[str]
     counts: Counter[str]
+    digest: str = ""
 
 
-def tell(seed: int, relays: int = 10, minutes: float = 1.0, faults: Sequence[str] = FAULTS) -> Told:
+def tell(
+    seed: int, relays: int = 10, minutes: float = 1.0, faults: Sequence[str] = FAULTS, *, traced: bool = False
+) -> Told:
     """One story from a seed, and what is wrong with it: a promise that was broken, or what was left at its end."""
     trouble = Trouble(seed, relays, minutes, faults)
+    trace = Trace()
+    if traced:
+        trouble.world.observers.append(trace)
     wrong: list[str] = []
     try:
         trouble.build()
@@ -319,4 +329,4 @@ def tell(seed: int, relays: int = 10, minutes: float = 1.0, faults: Sequence[str
         published=len(known), acked=sum(k.acked for k in known), reported=sum(k.reported for k in known),
         handled=sum(len(k.handled) for k in known), frames=trouble.world.frames,
     )
-    return Told(seed, tuple(trouble.mine), wrong, counts)
+    return Told(seed, tuple(trouble.mine), wrong, counts, trace.digest if traced else "")

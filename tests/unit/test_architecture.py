@@ -13,8 +13,19 @@ IMPURE = {
     "asyncio", "datetime", "os", "pathlib", "random", "secrets", "socket", "sqlite3", "sys", "threading", "time",
     "uuid", "zmq",
 }
-FILES = sorted(path for top in ("fabric", "relays") for path in (ROOT / top).rglob("*.py"))
-PROTOCOL = [path for path in FILES if path.parent == ROOT / "fabric" / "protocol"]
+# The rooms of the protocol: each may use itself and those before it. fabric/ARCHITECTURE.md says what is in them.
+ROOMS = [
+    "base", "vocabulary", "wire", "trust", "envelope", "access", "core", "custody", "routes", "links", "enrolment",
+    "relay", "point",
+]
+
+
+def files_of(folder):
+    return sorted(folder.rglob("*.py"))
+
+
+FILES = files_of(ROOT / "fabric") + files_of(ROOT / "relays")
+PROTOCOL = files_of(ROOT / "fabric" / "protocol")
 
 
 def name_of(path):
@@ -62,13 +73,49 @@ def test_imports_go_one_way(path):
         assert module.partition(".")[0] != "tests", f"{path}:{line}: {module}"
 
 
+def room_of(module):
+    parts = module.split(".")
+    return parts[2] if parts[:2] == ["fabric", "protocol"] and len(parts) > 2 else None
+
+
+@pytest.mark.parametrize("path", PROTOCOL, ids=name_of)
+def test_a_room_uses_only_those_before_it(path):
+    own = room_of(name_of(path))
+    for line, module in imports_of(path):
+        used = room_of(module)
+        if used is not None:
+            assert own is not None and ROOMS.index(used) <= ROOMS.index(own), f"{path}:{line}: {own} imports {module}"
+
+
+def test_every_module_of_the_protocol_is_in_a_room_and_every_room_is_there():
+    assert {room_of(name_of(path)) for path in PROTOCOL} - {None} == set(ROOMS)
+    assert [path for path in PROTOCOL if room_of(name_of(path)) is None] == [
+        ROOT / "fabric" / "protocol" / "__init__.py"
+    ]
+
+
+def impurities(path):
+    """(line, what) by which a module would reach a clock, a socket, a file, a thread or randomness."""
+    for line, module in imports_of(path):
+        if module.partition(".")[0] in IMPURE:
+            yield line, module
+    for node in ast.walk(tree_of(path)):
+        called = node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else ""
+        if called in ("open", "input", "__import__", "exec", "eval"):
+            yield node.lineno, called
+
+
 @pytest.mark.parametrize("path", PROTOCOL, ids=name_of)
 def test_the_protocol_has_no_clock_socket_file_thread_or_randomness(path):
-    for line, module in imports_of(path):
-        assert module.partition(".")[0] not in IMPURE, f"{path}:{line}: imports {module}"
-    for node in ast.walk(tree_of(path)):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            assert node.func.id not in ("open", "input", "__import__", "exec", "eval"), f"{path}:{node.lineno}"
+    assert not list(impurities(path)), path
+
+
+def test_the_guard_of_purity_looks_at_every_depth(tmp_path, monkeypatch):
+    monkeypatch.setitem(globals(), "ROOT", tmp_path)
+    deep = tmp_path / "fabric" / "protocol" / "relay" / "dispatch" / "planted.py"
+    deep.parent.mkdir(parents=True)
+    deep.write_text("import time\nfrom os import path\nopen('x')\nimport json\n")
+    assert [line for path in files_of(tmp_path) for line, _ in impurities(path)] == [1, 2, 3]
 
 
 def is_a_set(node):
