@@ -178,3 +178,41 @@ def test_the_guard_of_terminals_finds_what_it_is_there_for(tmp_path, monkeypatch
                        "sys.stderr.write('ours')\nc.print(x)\ntraceback.print_exc()\nos.write(1, x)\n"
                        "sys.stdout.write(f'{MAX} of {x}')\ngetpass.getpass(f'{MAX}: ')\n")
     assert sorted(line for line, _ in ways_to_a_terminal(planted)) == [1, 2, 3, 4, 5, 7, 8, 9, 10]
+
+
+ARCHITECTURE = (ROOT / "fabric" / "ARCHITECTURE.md").read_text()
+
+
+def section_of(heading):
+    return ARCHITECTURE.split(f"\n## {heading}", 1)[1].split("\n## ", 1)[0]
+
+
+def first_cells(heading):
+    return [line.split("`")[1] for line in section_of(heading).splitlines() if line.startswith("| `")]
+
+
+def test_the_document_names_the_layers_and_rooms_in_their_order():
+    assert first_cells("Layers") == LAYERS
+    assert first_cells("Rooms of the protocol") == ROOMS
+
+
+@pytest.mark.parametrize("heading", ["An event", "An action"])
+def test_the_walks_of_the_document_lead_through_functions_that_exist(heading):
+    steps = re.findall(r"^\d+\. `([\w.]+)`", section_of(heading), re.M)
+    assert len(steps) >= 10
+    for step in steps:
+        module, _, name = step.rpartition(".")
+        found = ROOT.joinpath(*module.split(".")).with_suffix(".py")
+        if not found.exists():
+            module, _, owner = module.rpartition(".")
+            found, name = ROOT.joinpath(*module.split(".")).with_suffix(".py"), f"{owner}.{name}"
+        assert found.exists(), f"{step}: no module"
+        assert name in functions_of(found), f"{step}: {found} has no {name}"
+
+
+def functions_of(path):
+    for node in tree_of(path).body:
+        if isinstance(node, ast.FunctionDef):
+            yield node.name
+        elif isinstance(node, ast.ClassDef):
+            yield from (f"{node.name}.{each.name}" for each in node.body if isinstance(each, ast.FunctionDef))
