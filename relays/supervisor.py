@@ -13,6 +13,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -171,16 +172,36 @@ def supervisor_state(fabric: str, home: Path | None = None) -> dict[str, Any] | 
 
 
 def stop_supervisor(fabric: str, home: Path | None = None, timeout_s: float = 15.0) -> None:
-    """Ask it to stop, and wait until it has."""
+    """Ask it to stop, and wait until its process has ended."""
     state = supervisor_state(fabric, home)
     if state is None:
         raise FabricError(Code.NOT_RUNNING, fabric)
-    os.kill(int(state["pid"]), signal.SIGTERM)
-    deadline = time.monotonic() + timeout_s
-    while supervisor_state(fabric, home) is not None:
-        if time.monotonic() > deadline:
-            raise FabricError(Code.TIMED_OUT, f"{fabric} did not stop", f"look at process {state['pid']}")
-        time.sleep(0.05)
+    pid, deadline = int(state["pid"]), time.monotonic() + timeout_s
+    with suppress(ProcessLookupError), _Process(pid) as process:
+        os.kill(pid, signal.SIGTERM)
+        while supervisor_state(fabric, home) is not None or not process.wait_ended(0.05):
+            if time.monotonic() > deadline:
+                raise FabricError(Code.TIMED_OUT, f"{fabric} did not stop", f"look at process {pid}")
+
+
+class _Process:
+    """Another process. Its lock is free a moment before it has ended; on a system that does not say when, that counts."""
+
+    def __init__(self, pid: int) -> None:
+        self._descriptor = os.pidfd_open(pid) if hasattr(os, "pidfd_open") else None
+
+    def __enter__(self) -> _Process:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+
+    def wait_ended(self, timeout_s: float) -> bool:
+        """Whether it has ended, within this time."""
+        if self._descriptor is None:
+            return True
+        return bool(select.select([self._descriptor], [], [], timeout_s)[0])
 
 
 def last_words(fabric: str, relay: str, home: Path | None = None) -> dict[str, Any] | None:

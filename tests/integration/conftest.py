@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.integration.harness import House, house_in, wait_for
+from tests.integration.harness import House, house_in
 
 
 @pytest.fixture(scope="session")
@@ -15,8 +15,7 @@ def shared_house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         yield house
         if house.processes():
             house.down()
-        # It returns when its supervisor has said its last word, which is a moment before that process ends.
-        wait_for(lambda: not house.processes(), "the end of all that `fabric down` stopped", 5)
+        assert not house.processes(), "`fabric down` left something behind"
 
 
 @pytest.fixture
