@@ -185,7 +185,7 @@ def stop_supervisor(fabric: str, home: Path | None = None, timeout_s: float = 15
 
 
 class _Process:
-    """Another process. Its lock is free a moment before it has ended; on a system that does not say when, that counts."""
+    """Another process. Its lock is free a moment before it ends; where the system does not say when, that counts."""
 
     def __init__(self, pid: int) -> None:
         self._descriptor = os.pidfd_open(pid) if hasattr(os, "pidfd_open") else None
