@@ -7,6 +7,7 @@ from fabric.protocol.base.limits import CONFIRM_MS, HOPS_MAX, MOVED_MAX
 from fabric.protocol.core.ready import Drain, KeepSession, LinkUp, Note
 from fabric.protocol.custody.outbox import visit_of
 from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.parts import read_records
 from fabric.protocol.relay.relay import Relay
 from fabric.protocol.routes.attachments import open_attachment, sign_attachment
 from fabric.protocol.trust.credentials import Grants, NodeKind, PublishGrant, RequestGrant
@@ -33,7 +34,7 @@ from fabric.protocol.wire.frames import (
 )
 from tests.conversation import Conversation
 from tests.simulation.disk import Disk
-from tests.support import HOUR_MS, T0, Authority, entropy, verified
+from tests.support import HOUR_MS, MINUTE_MS, T0, Authority, entropy, opened, verified
 
 AUTHORITY = Authority("below")
 UP, DOWN = Direction.UP, Direction.DOWN
@@ -337,6 +338,33 @@ def test_an_action_goes_down_again_only_from_where_it_went_down_before(parents):
         assert (item.direction, item.targets, item.moved) == (UP, ["wall"], 2)
     else:
         assert [c for f in talk.heard(east, Nack) for _, c, _ in f.refusals] == [Code.WRONG_DIRECTION]
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_what_the_next_parent_refuses_the_one_before_may_have_taken(answered):
+    """An action that follows a target who moved: its end is `refused` only where nobody else can have it."""
+    talk = relay("hq", "west")
+    hq = talk.dial(PARENT, Role.CHILD)
+    east = talk.connect(EAST, Role.CHILD)
+    talk.place(east, EAST, "mid")
+    action = verified(SOAR, kind=Kind.ACTION, topic="deny.ipv4_net", to="all", ttl_ms=MINUTE_MS,
+                      records=[{"action": "deny", "target": {"ipv4_net": "192.0.2.1"}, "args": {}}])
+    talk.say(east, Intro([SOAR.credential.raw]))
+    talk.say(east, Data(action.header.lane, talk.now_ms, [Item(UP, 0, ["east"], ["wall"], action.raw, 1)]))
+    (item,) = talk.items(hq)
+    visit = visit_of(action.id, item.moved, item.targets)
+    if answered:
+        talk.say(hq, Nack([(visit, Code.BUSY, "later")]))
+    talk.lose(hq)
+    talk.wait(5_000)
+    west = talk.dial(WEST, Role.CHILD)
+    talk.wait(2_000)
+    assert action.raw in [each.envelope for each in talk.items(west)]
+    talk.say(west, Nack([(visit, Code.WRONG_DIRECTION, "it went down another way")]))
+    reports = [each for each in talk.items(west) if each.envelope != action.raw]
+    report = opened(reports[0].envelope, ME)
+    (reading,) = read_records(report.header, report.envelope.parts)
+    assert (reading.content["end"], reading.content["targets"]) == ("refused" if answered else "unknown", ["wall"])
 
 
 def test_who_moves_too_often_is_not_followed_for_ever(talk):
