@@ -118,7 +118,7 @@ def _tell(message: Message, gap: Message, outcome: Outcome, request: Request) ->
     points._show(screen, message)
     points._show(screen, gap)
     say(actions._line(outcome), *notices.lines_of(notice_of(message)))
-    screen.table(actions._table(request, "deny x"))
+    screen.table(actions._table(request, "deny x", 4e9))
     Show(screen, 0).sees("analyst-1", message)
 
 
