@@ -92,7 +92,7 @@ def test_a_field_that_comes_late_is_waited_for_and_its_absence_counted(house, tm
     stream.wait_line("nothing is sent before a record has hosts.ip")
     stream.process.stdin.write(json.dumps(HOSTS) + "\n")
     stream.process.stdin.close()
-    assert "2 held" in stream.wait().expect(0).out
+    assert "2 record(s) held by plant" in stream.wait().expect(0).out
     stream = house.start("send", "-", "--topic", "d.late", "--as", "zeek", *AMBER, "--json", stdin=subprocess.PIPE)
     stream.process.stdin.write('{"host": 1}\n')
     stream.process.stdin.flush()
