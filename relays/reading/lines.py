@@ -161,6 +161,8 @@ class Lines:
 
     def _read(self, reading: Reading) -> Iterator[Line | Gap]:
         try:
+            if reading.is_fresh and not self._may_begin(reading):
+                return
             for piece in reading.pieces():
                 yield from self._lines(reading, piece)
         except UnreadableError as error:
@@ -169,6 +171,26 @@ class Lines:
             yield Gap(reading.opened.path.name, self._number, max(0, reading.mark.offset), 0, str(error))
         if reading.grew:
             reading.grew, reading.grown_at_s = False, self._clock.now_s()
+
+    def _may_begin(self, reading: Reading) -> bool:
+        """Whether what comes before the log is read.
+
+        Between the look at all files and the first look into it, it may have been copied and cut short: what was in it
+        is in a file that was not there then.
+        """
+        if reading.is_pinned:
+            return True
+        if not reading.pin():
+            return False
+        current = entry_of(self._file)
+        if current is None or current.id != reading.id:
+            return True
+        others = [other.opened for other in self._open if other is not reading]
+        found = survey(self._file, self._past, others, self._since_ns)
+        if any(entry.id not in (reading.id, *self._unfit, *self._empty) for entry in found.later):
+            self._close(reading)  # it is opened again after those
+            return False
+        return True
 
     def _lines(self, reading: Reading, piece: Piece) -> Iterator[Line]:
         if reading.is_fresh:

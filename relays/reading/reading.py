@@ -23,6 +23,7 @@ class Reading:
     `cut`: the bytes before the place are not there any more; nothing is read then. `left_at_s`: since when the log's
     name stands for another file. `is_copy`: of a file that was then cut short. `was_packed`: it was compressed after a
     part of it was read. `is_fresh`: nothing was taken of it, so that the end of a line may come that a rotation tore.
+    `is_pinned`: what it begins with was looked at.
     """
 
     def __init__(self, opened: Opened, mark: Mark | None = None) -> None:
@@ -30,6 +31,7 @@ class Reading:
         self.id = opened.id
         offset = mark.offset if mark is not None else 0
         self._head = opened.read_all(0, min(HEAD_BYTES, offset))
+        self.is_pinned = mark is not None
         self._window = opened.read_all(max(0, offset - TAIL_BYTES), min(TAIL_BYTES, offset))
         self._at = offset
         self._taken = offset
@@ -41,6 +43,17 @@ class Reading:
         self.grown_at_s = 0.0
         self.left_at_s: float | None = None
         self.size = self.mtime_ns = 0
+
+    def pin(self) -> bool:
+        """Look at what it begins with before anything is taken of it; whether there is something.
+
+        From then on it is noticed when it is cut short, and who looks for other files now sees its copy.
+        """
+        if not self.is_pinned:
+            self._head = self.opened.read_all(0, HEAD_BYTES)
+            self.is_pinned = bool(self._head)
+            self.at_end = not self.is_pinned
+        return self.is_pinned
 
     def pieces(self) -> Iterator[Piece]:
         """Lines that are there in full by now, `mark` after each. Raises UnreadableError and OSError."""
@@ -72,10 +85,10 @@ class Reading:
                 self.cut = True
                 return b""
             data = data[kept:]
+        if len(self._head) < HEAD_BYTES:
+            self._head += data[max(0, len(self._head) - self._at) : HEAD_BYTES - self._at]
         self._at += len(data)
         self.grew = self.grew or bool(data)
-        if len(self._head) < HEAD_BYTES:
-            self._head += data[: HEAD_BYTES - len(self._head)]
         return data
 
     @property

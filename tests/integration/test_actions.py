@@ -169,7 +169,7 @@ def test_one_program_of_an_identity_executes_at_a_time(house, walls):
     (outcome,) = act(house, net("192.0.2.50"), "id=fw-m", code=0).values()
     assert outcome["end"] == "completed" and mid.runs("192.0.2.50") == 1
     said = json.loads(second.wait(40).err.splitlines()[-1])["error"]
-    assert said["code"] == "E913" and "ledger" in said["detail"] and said["next"]
+    assert said["code"] == "E913" and "executes actions as fw-m" in said["detail"] and said["next"]
 
 
 def test_the_next_one_waits_while_it_ends(house, walls):
