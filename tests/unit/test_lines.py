@@ -465,3 +465,28 @@ def test_a_file_of_somebody_else_among_them_is_said_to_be_unreadable(log):
     write(log, 11)
     taken = read(log, place)
     assert taken.numbers == [4, 5, 6, 7, 8, 9, 11] and [gap.reason for gap in taken.gaps] == ["it may not be read"]
+
+
+@pytest.mark.parametrize("when", ["before it is opened", "before it is read"])
+def test_a_log_that_is_copied_and_cut_short_just_when_it_is_begun(log, monkeypatch, when):
+    """After the look at all files: what it held is in one that was not there then, a torn line in it included."""
+    place = read(log, stop=4).place
+    log.rename(log.with_name("conn.log.1"))
+    log.write_bytes(b"".join(b'{"ts": %d}\n' % n for n in range(10, 16)) + b'{"ts"')
+    opened = Lines._opened
+
+    def cut_short(self, entry, mark):
+        if entry.path != log or log.with_name("conn.log.2").exists():
+            return opened(self, entry, mark)
+        reading = opened(self, entry, mark) if when == "before it is read" else None
+        log.with_name("conn.log.1").rename(log.with_name("conn.log.2"))
+        shutil.copyfile(log, log.with_name("conn.log.1"))
+        os.truncate(log, 0)
+        with log.open("ab") as file:
+            file.write(b": 16}\n")
+        write(log, *range(17, 21))
+        return reading or opened(self, entry, mark)
+
+    monkeypatch.setattr(Lines, "_opened", cut_short)
+    taken = Taken(log, place, follow_s=QUIET_S * 4).read()
+    assert (taken.numbers, taken.other, taken.gaps) == (list(range(4, 21)), [], [])
