@@ -13,7 +13,7 @@ from fabric.protocol.base.limits import (
 from fabric.protocol.core.ready import KeepCredential, Ready
 from fabric.protocol.links.admission import Twins
 from fabric.protocol.links.link import Link
-from fabric.protocol.relay import revoking
+from fabric.protocol.relay import list_reach
 from fabric.protocol.relay.relay import Relay
 from fabric.protocol.routes.attachments import open_attachment, sign_attachment
 from fabric.protocol.routes.routing import RouteTable
@@ -124,7 +124,7 @@ def test_questions_that_are_under_way_are_shared():
 
 
 def test_who_has_which_list_is_known_of_as_many_relays_as_a_fabric_has(talk, monkeypatch):
-    monkeypatch.setattr(revoking, "DIRECTORY_RELAYS_MAX", 5)
+    monkeypatch.setattr(list_reach, "DIRECTORY_RELAYS_MAX", 5)
     core = talk.core
     core.trust.revocations = core.trust.revocations.__class__(9)
     low = talk.connect(CHILD, Role.CHILD)
@@ -135,8 +135,9 @@ def test_who_has_which_list_is_known_of_as_many_relays_as_a_fabric_has(talk, mon
         raw = sign_attachment(cell.credential, cell.signer, bytes(16), "low", 1, False, ())
         talk.say(low, Routes(10 + number, False, [raw], []))
         talk.say(low, Applied([(cell.id, 1, T0), (f"invented-{number}", 1, T0)]))
-    assert len(core.applied) <= 5 and "cell-19" in core.applied and len(core._untold) <= 5
-    assert not [relay for relay in core.applied if relay.startswith("invented")]
+    reach = core.list_reach
+    assert len(reach.applied) <= 5 and "cell-19" in reach.applied and len(reach._untold) <= 5
+    assert not [relay for relay in reach.applied if relay.startswith("invented")]
 
 
 def test_how_often_a_destination_was_replaced():

@@ -119,7 +119,7 @@ class Link:
     heard_at_ms: int = 0
     pinged_at_ms: int = 0
     greeted_at_ms: int = 0
-    pings_since_lists: int | None = None  # None: the peer was not sent the revocation list
+    pings_since_lists: int | None = None  # None: the peer was sent no revocation list, or has it
 
     def check(self, frame: Frame) -> Reject | None:
         if type(frame) in ALLOWED[self.state]:
@@ -147,6 +147,10 @@ class Link:
     def allowance(self) -> list[int]:
         """Bytes per lane that the peer's credit still allows."""
         return [allowed - sent for allowed, sent in zip(self.allowed_bytes, self.sent_bytes, strict=True)]
+
+    def stop_repeating_lists(self) -> None:
+        """The peer says that it has the revocation list."""
+        self.pings_since_lists = None
 
     def refund(self, lane: Lane, bytes_: int) -> None:
         """What is sent again did not arrive, as far as this side can know: its credit comes back."""
