@@ -108,16 +108,17 @@ def test_questions_of_one_who_has_many_sessions_are_those_of_one(talk):
         link = talk.connect(MOLE, Role.POINT, session=numbered(session))
         for number in range(30):
             talk.say(link, Join(numbered(1_000 * session + number), "issuer", bytes(32), b"let me in"))
-    assert len(talk.core._asked) <= 30
+    assert talk.core.enrolment.under_way <= 30
     honest = talk.connect(HONEST, Role.POINT)
     talk.say(honest, Join(b"q" * 16, "issuer", bytes(32), b"let me in"))
     assert [frame.id for frame in talk.heard(talk.up, Join)][-1] == b"q" * 16
     talk.wait(ASK_MS + 1_000, every_ms=5_000)
-    assert len(talk.core._asked) == 0
+    assert talk.core.enrolment.under_way == 0
 
 
 def test_questions_that_are_under_way_are_shared():
-    shared = Conversation(Relay(ME.credential, ME.signer, AUTHORITY.key, b"m" * 16, entropy("b"), ())).core._asked
+    core = Conversation(Relay(ME.credential, ME.signer, AUTHORITY.key, b"m" * 16, entropy("b"), ())).core
+    shared = core.enrolment._asked
     for number in range(2 * ASKED_MAX):
         shared.put(numbered(number), (1, T0), "mole")
     assert len(shared) == ASKED_MAX // 2 and shared.put(b"q" * 16, (2, T0), "honest")

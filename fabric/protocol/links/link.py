@@ -152,6 +152,15 @@ class Link:
         """The peer says that it has the revocation list."""
         self.pings_since_lists = None
 
+    def knock(self) -> int:
+        """A stranger asks: how often it has by now."""
+        self.knocks += 1
+        return self.knocks
+
+    def wait_anew(self, now_ms: int) -> None:
+        """A stranger waits for an answer: its time to say HELLO begins again."""
+        self.since_ms = now_ms
+
     def refund(self, lane: Lane, bytes_: int) -> None:
         """What is sent again did not arrive, as far as this side can know: its credit comes back."""
         self.sent_bytes[lane] -= bytes_
