@@ -42,7 +42,7 @@ BOUNDS: dict[str, int] = {
     "roots._good": 4_096,
     "trust.revocations.ids": REVOCATIONS_MAX,
     "_withdrawn": 4_096,
-    "_asked": ASKED_MAX,
+    "enrolment._asked._source": ASKED_MAX,
     "_admission._queue": ADMISSIONS_QUEUED_MAX,
     # One frame's worth may be waiting for its answer.
     "links[].acks": FRAME_ELEMENTS_MAX,

@@ -314,7 +314,7 @@ def test_i_am_a_relay_and_withhold_the_revocation_of_my_accomplice():
     leaf.attach(point, TARGET, "leaf", executes=True)
     assert command(leaf, up) == [], "for as long as the leaf's list holds, I get away with it"
     # Whoever signed the list sees that the leaf does not have it: `revoke --wait` names it.
-    assert leaf.core.applied["leaf"][0] == 1
+    assert leaf.core.list_reach.applied["leaf"][0] == 1
     # The list that the leaf has runs out, and from then on it acts for nobody outside its own segment.
     leaf.now_ms = T0 + DAY_MS + SKEW_MS + 1
     for link in (up, point):

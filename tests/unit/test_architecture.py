@@ -196,6 +196,20 @@ def test_the_document_names_the_layers_and_rooms_in_their_order():
     assert first_cells("Rooms of the protocol") == ROOMS
 
 
+def test_the_relay_makes_every_component_that_the_document_names():
+    made = {
+        node.func.id for node in ast.walk(tree_of(ROOT / "fabric" / "protocol" / "relay" / "relay.py"))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    }
+    components = first_cells("Components of a relay")
+    assert components
+    for component in components:
+        module, _, name = component.rpartition(".")
+        found = tree_of(ROOT.joinpath(*module.split(".")).with_suffix(".py")).body
+        (class_,) = [node for node in found if isinstance(node, ast.ClassDef) and node.name == name]
+        assert not class_.bases and name in made, component
+
+
 @pytest.mark.parametrize("heading", ["An event", "An action"])
 def test_the_walks_of_the_document_lead_through_functions_that_exist(heading):
     steps = re.findall(r"^\d+\. `([\w.]+)`", section_of(heading), re.M)

@@ -155,10 +155,10 @@ def test_an_answer_comes_once_and_in_time(talk):
 def test_who_asked_is_forgotten_after_a_while(talk):
     talk.dial(HQ, Role.CHILD)
     talk.say(knock(talk), join())
-    assert len(talk.core._asked) == 1
+    assert talk.core.enrolment.under_way == 1
     talk.now_ms += ASK_MS
     talk.wait(500)
-    assert not talk.core._asked
+    assert talk.core.enrolment.under_way == 0
 
 
 # -- bounds ---------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from fabric.protocol.base.limits import (
 from fabric.protocol.core.ready import KeepCredential, Ready
 from fabric.protocol.links.admission import Twins
 from fabric.protocol.links.link import Link
-from fabric.protocol.relay import revoking
+from fabric.protocol.relay import list_reach
 from fabric.protocol.relay.relay import Relay
 from fabric.protocol.routes.attachments import open_attachment, sign_attachment
 from fabric.protocol.routes.routing import RouteTable
@@ -108,23 +108,24 @@ def test_questions_of_one_who_has_many_sessions_are_those_of_one(talk):
         link = talk.connect(MOLE, Role.POINT, session=numbered(session))
         for number in range(30):
             talk.say(link, Join(numbered(1_000 * session + number), "issuer", bytes(32), b"let me in"))
-    assert len(talk.core._asked) <= 30
+    assert talk.core.enrolment.under_way <= 30
     honest = talk.connect(HONEST, Role.POINT)
     talk.say(honest, Join(b"q" * 16, "issuer", bytes(32), b"let me in"))
     assert [frame.id for frame in talk.heard(talk.up, Join)][-1] == b"q" * 16
     talk.wait(ASK_MS + 1_000, every_ms=5_000)
-    assert len(talk.core._asked) == 0
+    assert talk.core.enrolment.under_way == 0
 
 
 def test_questions_that_are_under_way_are_shared():
-    shared = Conversation(Relay(ME.credential, ME.signer, AUTHORITY.key, b"m" * 16, entropy("b"), ())).core._asked
+    core = Conversation(Relay(ME.credential, ME.signer, AUTHORITY.key, b"m" * 16, entropy("b"), ())).core
+    shared = core.enrolment._asked
     for number in range(2 * ASKED_MAX):
         shared.put(numbered(number), (1, T0), "mole")
     assert len(shared) == ASKED_MAX // 2 and shared.put(b"q" * 16, (2, T0), "honest")
 
 
 def test_who_has_which_list_is_known_of_as_many_relays_as_a_fabric_has(talk, monkeypatch):
-    monkeypatch.setattr(revoking, "DIRECTORY_RELAYS_MAX", 5)
+    monkeypatch.setattr(list_reach, "DIRECTORY_RELAYS_MAX", 5)
     core = talk.core
     core.trust.revocations = core.trust.revocations.__class__(9)
     low = talk.connect(CHILD, Role.CHILD)
@@ -135,8 +136,9 @@ def test_who_has_which_list_is_known_of_as_many_relays_as_a_fabric_has(talk, mon
         raw = sign_attachment(cell.credential, cell.signer, bytes(16), "low", 1, False, ())
         talk.say(low, Routes(10 + number, False, [raw], []))
         talk.say(low, Applied([(cell.id, 1, T0), (f"invented-{number}", 1, T0)]))
-    assert len(core.applied) <= 5 and "cell-19" in core.applied and len(core._untold) <= 5
-    assert not [relay for relay in core.applied if relay.startswith("invented")]
+    reach = core.list_reach
+    assert len(reach.applied) <= 5 and "cell-19" in reach.applied and len(reach._untold) <= 5
+    assert not [relay for relay in reach.applied if relay.startswith("invented")]
 
 
 def test_how_often_a_destination_was_replaced():

@@ -180,7 +180,7 @@ def test_a_relay_says_upwards_what_it_and_those_below_have(talk):
 def test_a_child_speaks_for_itself_and_those_below_it(talk):
     low = talk.connect(LOW, Role.CHILD)
     talk.say(low, Applied([("hq", 9, T0), ("lower", 9, T0), ("mid", 9, T0)]))
-    assert set(talk.core.applied) == set()
+    assert set(talk.core.list_reach.applied) == set()
 
 
 @pytest.mark.parametrize("role", [Role.POINT, Role.PARENT])
@@ -220,7 +220,7 @@ def test_a_revoked_relay_takes_its_way_with_it(talk):
     talk.place(low, LOW, "mid")
     assert talk.core.routes.of_node("low")
     talk.core.apply_lists(listed(1, "low"), talk.now_ms, talk.last)
-    assert not talk.core.routes.of_node("low") and "low" not in talk.core.applied
+    assert not talk.core.routes.of_node("low") and "low" not in talk.core.list_reach.applied
 
 
 def test_actions_of_a_revoked_requester_that_wait_are_not_handed_out(talk):

@@ -119,7 +119,7 @@ class Link:
     heard_at_ms: int = 0
     pinged_at_ms: int = 0
     greeted_at_ms: int = 0
-    pings_since_lists: int | None = None  # None: the peer was not sent the revocation list
+    pings_since_lists: int | None = None  # None: the peer was sent no revocation list, or has it
 
     def check(self, frame: Frame) -> Reject | None:
         if type(frame) in ALLOWED[self.state]:
@@ -147,6 +147,19 @@ class Link:
     def allowance(self) -> list[int]:
         """Bytes per lane that the peer's credit still allows."""
         return [allowed - sent for allowed, sent in zip(self.allowed_bytes, self.sent_bytes, strict=True)]
+
+    def stop_repeating_lists(self) -> None:
+        """The peer says that it has the revocation list."""
+        self.pings_since_lists = None
+
+    def knock(self) -> int:
+        """A stranger asks: how often it has by now."""
+        self.knocks += 1
+        return self.knocks
+
+    def wait_anew(self, now_ms: int) -> None:
+        """A stranger waits for an answer: its time to say HELLO begins again."""
+        self.since_ms = now_ms
 
     def refund(self, lane: Lane, bytes_: int) -> None:
         """What is sent again did not arrive, as far as this side can know: its credit comes back."""

@@ -1,11 +1,12 @@
 """A relay (SPEC 7-9): what climbs, what descends, and who below gets it.
 
 Each file on the way to this one has a subject: `links`, `opening`, `carrier`, `node`, `placing` (who is where), `below`
-(sessions), `holding` (rows), `telling` (what it says itself), `commands` (actions), `following` (who moved), `asking`
-(questions to issuers), `revoking` (which list is in force where). This says what messages mean. The order of checks on
-arrival is `_examine`, the only way into custody. Guarantees, at this hop and whatever the others do: nothing enters in
-a direction that `permissions.DIRECTIONS` does not list, without its origin's grant, out of time, or with a part above
-this relay's clearance.
+(sessions), `holding` (rows), `telling` (what it says itself), `commands` (actions), `following` (who moved). This says
+what messages mean, and wires the components that own their state: `enrolment.proxy` (questions to issuers) and
+`list_reach` (which revocation list is in force where). The order of checks on arrival is `_examine`, the only way into
+custody. Guarantees, at this hop and whatever the others do: nothing enters in a direction that
+`permissions.DIRECTIONS` does not list, without its origin's grant, out of time, or with a part above this relay's
+clearance.
 """
 
 from __future__ import annotations
@@ -23,27 +24,71 @@ from fabric.protocol.access.permissions import (
 from fabric.protocol.access.rates import Rates
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import ACTIONS_PER_S, SETTLE_MS
-from fabric.protocol.core.ready import Note, Ready, Replace
+from fabric.protocol.core.ready import Ask, Event, Note, Op, Ready, Replace
 from fabric.protocol.custody.dedup import seen_until_ms
 from fabric.protocol.custody.outbox import Row, visit_of
+from fabric.protocol.enrolment.proxy import EnrolmentProxy
 from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.envelope.lifetime import check_lifetime
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.links.link import Link
 from fabric.protocol.links.links import UPLINK
-from fabric.protocol.relay.revoking import Revoking
+from fabric.protocol.links.port import LinkPort
+from fabric.protocol.relay.following import Following
+from fabric.protocol.relay.list_reach import ListReach
 from fabric.protocol.vocabulary.severity import Lane
-from fabric.protocol.wire.frames import Direction, Item, Role
+from fabric.protocol.wire.frames import Applied, Direction, Item, Join, Joined, Role
 
 # A control point that counts wrongly shall not make the counters of its relay unreadable for good.
 _DENIED_AT_ONCE_MAX = 10_000
 
 
-class Relay(Revoking):
+class Relay(Following):
     def set_up(self) -> None:
         super().set_up()
         self.rates = Rates()
         self._started_ms: int | None = None
+        port = LinkPort(self.links, self.by_destination, self.send, self.refuse, self.count)
+        self.enrolment = EnrolmentProxy(self.me.id, self.me.curve_key, port, is_root=self.is_root)
+        self.list_reach = ListReach(
+            self.me.id, self.trust, self.routes, port, self.fabric_now, is_root=self.is_root
+        )
+
+    # -- what components hear ---------------------------------------------------------------------------
+
+    def on_event(self, event: Event, now_ms: int, ready: Ready) -> None:
+        if isinstance(event, Ask):
+            self.enrolment.ask(event, now_ms, ready)
+        else:
+            super().on_event(event, now_ms, ready)
+
+    def on_join(self, link: Link, frame: Join, now_ms: int, ready: Ready) -> None:
+        self.enrolment.question(link, frame, now_ms, ready)
+
+    def on_joined(self, link: Link, frame: Joined, now_ms: int, ready: Ready) -> None:
+        self.enrolment.answer(link, frame, now_ms, ready)
+
+    def on_lists(self, now_ms: int, ready: Ready) -> None:
+        super().on_lists(now_ms, ready)
+        self.list_reach.list_changed(now_ms)
+
+    def on_open(self, link: Link, now_ms: int, ready: Ready) -> None:
+        super().on_open(link, now_ms, ready)
+        self.list_reach.link_opened(link)
+
+    def on_restore(self, op: Op, now_ms: int) -> None:
+        super().on_restore(op, now_ms)
+        self.list_reach.restored(now_ms)
+
+    def on_applied(self, link: Link, frame: Applied, now_ms: int, ready: Ready) -> None:
+        self.list_reach.frame(link, frame, now_ms, ready)
+
+    def on_timers(self, now_ms: int, ready: Ready) -> None:
+        super().on_timers(now_ms, ready)
+        self.enrolment.tick(now_ms, ready)
+        self.list_reach.tick(now_ms, ready)
+        if self._started_ms is None:
+            self._started_ms = now_ms
 
     # -- messages in ------------------------------------------------------------------------------------
 
@@ -133,11 +178,6 @@ class Relay(Revoking):
         held = [self.custody.get(message.id, direction) for direction in Direction]
         rows = [each.rows[way] for each in held if each is not None and way in each.rows]
         return any(row.tries or row.unanswered for row in rows)
-
-    def on_timers(self, now_ms: int, ready: Ready) -> None:
-        super().on_timers(now_ms, ready)
-        if self._started_ms is None:
-            self._started_ms = now_ms
 
     def _is_settling(self, now_ms: int) -> bool:
         """Just started: who is below has yet to say so."""

@@ -1,0 +1,140 @@
+"""Questions to issuers at a relay (SPEC 6.5): it asks its own, and passes those of others up and the answers back down.
+
+Guarantees: an answer goes to the link that asked and to no other; strangers may ask little and seldom, what is passed
+on is bounded, and nothing is kept beyond its time. A question is between its sender and the issuer: a relay reads
+nothing of it but the issuer's name, and adds the key of the connection that asked. Refuses questions from the parent,
+answers from anybody but the parent and issuers, and more than its share from any source.
+"""
+
+from __future__ import annotations
+
+from fabric.protocol.access.rates import Rates
+from fabric.protocol.base.errors import Code, Reject
+from fabric.protocol.base.limits import ASK_MS, ASKED_MAX, JOINS_PER_S, KNOCKS_MAX, STRANGERS_PER_S
+from fabric.protocol.base.shares import Shared
+from fabric.protocol.core.ready import Ask, Ready
+from fabric.protocol.enrolment.questions import Questions
+from fabric.protocol.links.link import Link, State
+from fabric.protocol.links.links import UPLINK
+from fabric.protocol.links.port import LinkPort
+from fabric.protocol.trust.credentials import NodeKind
+from fabric.protocol.wire.frames import Join, Joined, Role
+
+
+class EnrolmentProxy:
+    """`me` and `curve_key`: the id and the key of this relay, which a renewal leaves as they are."""
+
+    def __init__(self, me: str, curve_key: bytes, port: LinkPort, *, is_root: bool) -> None:
+        self._me = me
+        self._curve_key = curve_key
+        self._port = port
+        self._is_root = is_root
+        self._questions = Questions()
+        # Of others: the link's number, and until when the answer goes there. Strangers are one source.
+        self._asked: Shared[bytes, tuple[int, int]] = Shared(ASKED_MAX)
+        self._rates = Rates()
+        self._strangers_rates = Rates()  # however many keys they make, they fill only these
+
+    @property
+    def under_way(self) -> int:
+        """How many questions of others wait for their answer."""
+        return len(self._asked)
+
+    # -- this relay's own ---------------------------------------------------------------------------------
+
+    def ask(self, event: Ask, now_ms: int, ready: Ready) -> None:
+        """A question of this relay's own, repeated until it is answered or its time is over."""
+        self._send_own(self._questions.add(event, self._curve_key, now_ms), ready)
+
+    def _send_own(self, frame: Join, ready: Ready) -> None:
+        link = self._towards(frame.issuer)
+        if link is not None:
+            self._port.send(link, frame, ready)
+
+    def tick(self, now_ms: int, ready: Ready) -> None:
+        """A few times a second: repeat the own questions that are due, and end whatever has run out."""
+        for frame in self._questions.due(now_ms):
+            self._send_own(frame, ready)
+        ready.deliver += self._questions.over(now_ms)
+        for id_, (_, until_ms), _ in list(self._asked.items()):
+            if now_ms >= until_ms:
+                self._asked.pop(id_)
+
+    # -- others' ------------------------------------------------------------------------------------------
+
+    def question(self, link: Link, frame: Join, now_ms: int, ready: Ready) -> None:
+        """A peer, or a stranger, asks: pass it on towards the issuer, or say why not."""
+        stranger = link.state is State.WAITING
+        if not stranger and link.peer_role == Role.PARENT:
+            wrong = Reject(Code.WRONG_DIRECTION, "questions to issuers come from below")
+            self._port.refuse(link, wrong, now_ms, ready)
+            return
+        if stranger or link.peer_role == Role.POINT:
+            frame = frame._replace(key=link.peer_key)
+        if stranger and link.knock() > KNOCKS_MAX:
+            self._port.refuse(link, Reject(Code.NOT_READY, "it only asks"), now_ms, ready)
+            return
+        problem = self._cannot_pass(link, frame, stranger, now_ms) or self._pass(link, frame, stranger, now_ms, ready)
+        if problem is not None:
+            self._port.count("refused", problem.code.reason)
+            self._port.send(link, Joined(frame.id, problem.code, problem.detail, b""), ready)
+
+    def _cannot_pass(self, link: Link, frame: Join, stranger: bool, now_ms: int) -> Reject | None:
+        asker = self._asked.get(frame.id)
+        if asker is not None and asker[0] != link.number and asker[0] in self._port.links:
+            return Reject(Code.BUSY, "asked by another")
+        # Who asks without end uses up its own rate first; what strangers ask together is bounded too.
+        source = f"stranger {link.peer_key.hex()}" if stranger else _source_of(link)
+        rates = self._strangers_rates if stranger else self._rates
+        if not rates.allow(source, 1, JOINS_PER_S, now_ms) or (
+            stranger and not rates.allow("strangers", 1, STRANGERS_PER_S, now_ms)
+        ):
+            return Reject(Code.BUSY, "too many ask at once")
+        return None
+
+    def _pass(self, link: Link, frame: Join, stranger: bool, now_ms: int, ready: Ready) -> Reject | None:
+        above = self._towards(frame.issuer)
+        if above is None:
+            return self._no_issuer(frame.issuer)
+        if not self._asked.put(frame.id, (link.number, now_ms + ASK_MS), _source_of(link)):
+            return Reject(Code.BUSY, "too many ask at once")
+        if stranger:
+            link.wait_anew(now_ms)
+        self._port.count("asked", "stranger" if stranger else link.peer_role.name.lower())
+        self._port.send(above, frame, ready)
+        return None
+
+    def _towards(self, issuer: str) -> Link | None:
+        """The issuer itself where it is connected here, else the parent."""
+        for link in self._port.by_destination.values():
+            if link.is_open and link.peer is not None and _is_issuer(link) and link.peer.id == issuer:
+                return link
+        return self._port.by_destination.get(UPLINK)
+
+    def _no_issuer(self, issuer: str) -> Reject:
+        if self._is_root:
+            return Reject(Code.NO_ISSUER, issuer)
+        return Reject(Code.BUSY, f"{self._me} has no parent now")
+
+    def answer(self, link: Link, frame: Joined, now_ms: int, ready: Ready) -> None:
+        """An answer comes: it is for this relay, or for the link that asked, if that is still there and in time."""
+        if link.peer_role != Role.PARENT and not _is_issuer(link):
+            self._port.refuse(link, Reject(Code.WRONG_ROLE, "issuers answer"), now_ms, ready)
+            return
+        answered = self._questions.answered(frame)
+        if answered is not None:
+            ready.deliver.append(answered)
+            return
+        number, until_ms = self._asked.pop(frame.id) or (0, 0)
+        asker = self._port.links.get(number)
+        if asker is not None and now_ms < until_ms:
+            self._port.send(asker, frame, ready)
+
+
+def _source_of(link: Link) -> str:
+    """Whose share a question counts against: the node's, however many sessions it has; of all strangers together."""
+    return link.peer.id if link.is_open and link.peer is not None else ""
+
+
+def _is_issuer(link: Link) -> bool:
+    return link.peer is not None and link.peer_role == Role.POINT and link.peer.kind is NodeKind.ISSUER
