@@ -285,6 +285,14 @@ class Point(Node):
         message = row.held.message
         ready.deliver.append(Published(message.id, refused, message.header.records))
 
+    @property
+    def held_back(self) -> int:
+        """Messages that wait for readers."""
+        return sum(self.outboxes[UPLINK].waiting_for().values()) if self.put_off_by else 0
+
+    def held_back_bytes(self, lane: Lane, topic: str) -> int:
+        return self.outboxes[UPLINK].held_back(lane, self.me.id, topic)[1] if self.put_off_by else 0
+
     def on_put_off(self, row: Row, reason: Reject) -> None:
         self.put_off, self.put_off_by = reason.code, reader_of(reason.detail)
 
