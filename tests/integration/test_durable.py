@@ -88,8 +88,10 @@ def test_more_is_kept_where_its_point_says_so_and_it_sleeps_on_disk(house: House
         waiting = [sensor.publish_later(topic, {"n": n, "x": noise(n)}, label="green") for n in range(TOO_MANY)]
         for future in waiting:
             future.result(60)
-    reader = wait_for(lambda: house.state("mid").get("readers", {}).get("keeper-m"), "what waits for it")
-    assert reader["away"] and reader["bytes"] > 16 * 2**20 and reader["share_bytes"] == 64 * 2**20
+    kept = lambda: house.state("mid").get("readers", {}).get("keeper-m", {"bytes": 0})  # noqa: E731
+    wait_for(lambda: kept()["bytes"] > 16 * 2**20, "what waits for it, in a state that was written since")
+    reader = kept()
+    assert reader["away"] and reader["share_bytes"] == 64 * 2**20
     assert reader["asleep"] > TOO_MANY // 4
     house.wait_restarted("mid", house.kill_relay("mid"))
     done = house.cli(*command, "--count", str(TOO_MANY), "--timeout", "40s", timeout_s=60).expect(0)
