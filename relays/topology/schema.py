@@ -98,6 +98,7 @@ class ApproveTable(Table):
 class KeepTable(Table):
     bytes_: Annotated[KeptSize | None, Field(alias="bytes")] = None
     for_: Annotated[KeptTime | None, Field(alias="for")] = None
+    full: Literal["shed", "wait"] | None = None
 
 
 class RoleTable(Table):
