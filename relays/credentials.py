@@ -49,8 +49,7 @@ def _grants(grants: Grants) -> dict[str, Any]:
     names = ("publish", "subscribe", "request", "execute", "approve")
     shown: dict[str, Any] = {name: given for name, given in zip(names, encode_grants(grants), strict=False) if given}
     if grants.keep is not None:
-        full = "wait" if grants.keep.waits else "shed"
-        shown["keep"] = {"bytes": grants.keep.bytes, "for_ms": grants.keep.ms, "full": full}
+        shown["keep"] = {"bytes": grants.keep.bytes, "for_ms": grants.keep.ms}
     return shown
 
 

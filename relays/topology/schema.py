@@ -98,7 +98,6 @@ class ApproveTable(Table):
 class KeepTable(Table):
     bytes_: Annotated[KeptSize | None, Field(alias="bytes")] = None
     for_: Annotated[KeptTime | None, Field(alias="for")] = None
-    full: Literal["shed", "wait"] | None = None
 
 
 class RoleTable(Table):

@@ -29,8 +29,6 @@ from fabric.protocol.vocabulary.severity import Severity, severity_from_wire
 from fabric.protocol.vocabulary.tlp import Label, label_from_wire
 
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
-# What a reader's share does when it is full, where it does not shed.
-_WAIT = "wait"
 
 
 class NodeKind(IntEnum):
@@ -67,15 +65,14 @@ class Keep:
 
     bytes: int = POINT_QUOTA_BYTES
     ms: int = SESSION_KEEP_MS_MAX
-    waits: bool = False  # when it is full, a durable reader loses nothing, and others do not get through (SPEC 7.5)
 
     def covers(self, other: Keep) -> bool:
         """Whether the other asks for no more."""
-        return other.bytes <= self.bytes and other.ms <= self.ms and (self.waits or not other.waits)
+        return other.bytes <= self.bytes and other.ms <= self.ms
 
     def with_(self, other: Keep) -> Keep:
         """What covers both."""
-        return Keep(max(self.bytes, other.bytes), max(self.ms, other.ms), self.waits or other.waits)
+        return Keep(max(self.bytes, other.bytes), max(self.ms, other.ms))
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +203,7 @@ def encode_grants(grants: Grants) -> list[Any]:
         [[g.action, g.to, int(g.severity_max), g.scope] for g in grants.request],
         list(grants.execute),
         [[g.class_, g.to] for g in grants.approve],
-        *([] if grants.keep is None else [_keep_out(grants.keep)]),
+        *([] if grants.keep is None else [[grants.keep.bytes, grants.keep.ms]]),
     ]
 
 
@@ -264,15 +261,11 @@ def decode_grants(f: Any) -> Grants:
     )
 
 
-def _keep_out(keep: Keep) -> list[Any]:
-    return [keep.bytes, keep.ms, *([_WAIT] if keep.waits else [])]
-
-
 def _keep(f: Any) -> Keep:
-    bytes_, ms, *more = f
+    bytes_, ms = f[:2]
     if not KEEP_BYTES_MIN <= _int(bytes_) <= KEEP_BYTES_MAX or not 0 < _int(ms) <= SESSION_KEEP_MS_MAX:
         raise ValueError
-    return Keep(bytes_, ms, more[:1] == [_WAIT])
+    return Keep(bytes_, ms)
 
 
 def _tags(f: Any) -> tuple[tuple[str, str], ...]:
