@@ -187,7 +187,7 @@ class Lines:
             return True
         others = [other.opened for other in self._open if other is not reading]
         found = survey(self._file, self._past, others, self._since_ns)
-        if any(entry.id not in (reading.id, *self._unfit, *self._empty) for entry in found.later):
+        if self._fresh(found.later):
             self._close(reading)  # it is opened again after those
             return False
         return True
@@ -291,11 +291,15 @@ class Lines:
         if self._open_past(found.located, current):
             yield None
             return
-        fresh = [entry for entry in found.later if entry.id not in (self._unfit if entry.size else self._empty)]
+        fresh = self._fresh(found.later)
         if not fresh and found.current is not None:
             fresh = [found.current]
         if fresh:
             yield from self._open_next(fresh[0], newest, found.current)
+
+    def _fresh(self, later: Sequence[Entry]) -> list[Entry]:
+        """Those that are to be read. An empty one is another as soon as there is something in it."""
+        return [entry for entry in later if entry.id not in (self._unfit if entry.size else self._empty)]
 
     def _may_grow(self, newest: Reading, now_s: float) -> bool:
         """Whether to wait for more of a rotated file before the next one is begun."""
