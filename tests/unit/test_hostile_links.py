@@ -14,6 +14,7 @@ from fabric.protocol.base.limits import (
     SESSIONS_AWAY_MAX,
     SESSIONS_OPEN_MAX,
     SESSIONS_PER_ID_MAX,
+    SESSIONS_READING_MAX,
     WITHDRAWALS_MAX,
 )
 from fabric.protocol.base.signing import Signer
@@ -84,11 +85,11 @@ def attachment(member, relay_, number=0, epoch=1, patterns=(), **fields):
     )
 
 
-def open_session(talk, number, member=MOLE, *, attaches=True):
+def open_session(talk, number, member=MOLE, *, attaches=True, patterns=("detections.>",)):
     talk.now_ms += 10  # so that it is let in at once
     link = talk.connect(member, Role.POINT, session=session_of(number))
     if attaches:
-        talk.attach(link, member, "mid", "detections.>", session=session_of(number), epoch=talk.now_ms)
+        talk.attach(link, member, "mid", *patterns, session=session_of(number), epoch=talk.now_ms)
     return link
 
 
@@ -400,6 +401,32 @@ def test_ghosts_of_one_identity_are_few(talk):
     assert ("mole", session_of(299)) in [a.key for a in talk.core.routes.of_node("mole")], "the longest away went"
 
 
+def test_who_leaves_much_behind_holds_up_nobody(talk):
+    """A session that never reads gets thousands of messages, and leaves: what waited for it ends a part a turn."""
+    honest, silent = talk.connect(HONEST, Role.POINT), open_session(talk, 0)
+    waited = [verified(HONEST, sequence=n) for n in range(3_000)]
+    talk.say(honest, Intro([HONEST.credential.raw]))
+    for message in waited:
+        talk.send(honest, message, introduce=False)
+    destination = point_session("mole", session_of(0))
+
+    def rows_of():
+        return len(talk.core.outboxes[destination].rows()) if destination in talk.core.outboxes else 0
+
+    assert rows_of() == len(waited)
+    talk.say(silent, Bye(Code.CLOSED, ""))
+    left, turns = rows_of(), 0
+    assert len(waited) - left <= len(waited) // 8
+    while rows_of():
+        before = rows_of()
+        talk.send(honest, verified(HONEST, sequence=len(waited) + turns), introduce=False)
+        assert before - rows_of() <= len(waited) // 8
+        turns += 1
+    assert 4 < turns < 20 and destination not in talk.core.outboxes
+    assert talk.core.counters["ended:no_interest"] >= len(waited)
+    assert talk.core.counters["ended:subscriber_gone"] == 0
+
+
 def test_those_that_say_nothing_of_themselves_too(talk):
     for n in range(300):
         talk.lose(open_session(talk, n, attaches=False))
@@ -430,9 +457,25 @@ def test_one_more_open_session_than_one_may_have_is_refused(talk):
     assert open_session(talk, 999, attaches=False) not in talk.closed
 
 
+def test_one_more_session_that_subscribes_than_one_may_have_is_refused(talk):
+    """Each costs its relay a copy of every message."""
+    links = [open_session(talk, n) for n in range(SESSIONS_READING_MAX)]
+    one_more = open_session(talk, 999)
+    (refused,) = talk.heard(one_more, Refused)
+    assert refused.code is Code.TOO_MANY_SESSIONS and one_more in talk.closed and not set(links) & set(talk.closed)
+    assert point_session("mole", session_of(999)) not in talk.core.outboxes
+    assert ("mole", session_of(999)) not in [a.key for a in talk.core.routes.of_node("mole")]
+    publishes = open_session(talk, 1_000, patterns=())
+    assert publishes not in talk.closed, "who reads nothing costs nothing"
+    talk.attach(publishes, MOLE, "mid", "detections.>", session=session_of(1_000), epoch=talk.now_ms + 1)
+    assert publishes in talk.closed
+    talk.attach(links[0], MOLE, "mid", session=session_of(0), epoch=talk.now_ms + 1)
+    assert open_session(talk, 2_000) not in talk.closed, "another one stopped reading"
+
+
 def test_after_a_restart_all_who_were_here_may_come_back(talk):
     for n in range(SESSIONS_OPEN_MAX):
-        open_session(talk, n)
+        open_session(talk, n, patterns=("detections.>",) if n < SESSIONS_READING_MAX else ())
     again = relay("hq")
     again.now_ms = talk.now_ms
     again.core.restore(talk.disk, again.now_ms)

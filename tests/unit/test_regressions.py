@@ -5,7 +5,7 @@ import pytest
 
 from fabric.edge.compose import Composer, Draft, Stamp
 from fabric.protocol.base.errors import Reject
-from fabric.protocol.core.ready import Attach, Leave, Ready
+from fabric.protocol.core.ready import Attach, Leave, Ready, Tick
 from fabric.protocol.custody.custody import Custody
 from fabric.protocol.custody.outbox import Held, Outbox
 from fabric.protocol.envelope.field_labels import FieldLabels
@@ -131,6 +131,7 @@ def test_the_outbox_of_a_session_that_left_is_gone():
         destination = f"point:analyst/{n:032x}"
         relay.custody.put(held(n), [(destination, ())], Ready())
         relay.forget_session(destination, T0, Ready())
+    relay.step(Tick(), T0)
     assert list(relay.outboxes) == []
 
 

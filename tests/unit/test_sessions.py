@@ -1,6 +1,6 @@
 """Who is away, for how long it is waited for, and what it is to be told."""
 
-from fabric.protocol.base.limits import DURABLE_SESSIONS_MAX, SESSION_GRACE_MS
+from fabric.protocol.base.limits import DURABLE_SESSIONS_MAX, SESSION_GRACE_MS, SESSIONS_READING_MAX
 from fabric.protocol.custody.sessions import Sessions, is_point, node_of, point_session
 from fabric.protocol.trust.credentials import Keep
 from tests.support import T0
@@ -24,6 +24,26 @@ def test_one_that_vanished_has_a_grace_and_a_durable_one_its_own_time():
     assert sessions.overdue(T0 + DAY + 1) == [ONE, TWO]
     sessions.came(TWO)
     assert sessions.overdue(T0 + DAY + 1) == [ONE]
+
+
+def test_one_node_has_a_bounded_number_here_that_subscribe():
+    sessions = Sessions()
+    every = [point_session("analyst", bytes([n]) * 16) for n in range(SESSIONS_READING_MAX + 1)]
+    for destination in every[1:]:
+        sessions.came(destination)
+        assert sessions.may_read(destination)
+        sessions.attached(destination, 0, reads=True)
+    sessions.came(every[0])
+    assert not sessions.may_read(every[0]) and sessions.may_read(every[1])
+    assert sessions.may_read(point_session("other", bytes(16)))
+    sessions.attached(every[2], 0)
+    assert sessions.may_read(every[0]), "one of them reads no more"
+    sessions.attached(every[2], 0, reads=True)
+    sessions.left(every[3], T0)
+    assert sessions.may_read(every[0]), "one is away"
+    assert sessions.knows(every[3]) and sessions.knows(every[1])
+    sessions.forget(every[3])
+    assert not sessions.knows(every[3])
 
 
 def test_leaving_again_does_not_begin_the_time_again():

@@ -167,8 +167,10 @@ SESSION_KEEP_MS_MAX: Final = 7 * 86_400_000
 # Each may fill its quota while it is away.
 DURABLE_SESSIONS_MAX: Final = 8
 # Sessions of one identity at a time: a daemon and a shell script's calls, not a leak; of those that are away without
-# having taken leave, some that may come back; and of all of them, wherever in the tree they are.
+# having taken leave, some that may come back; and of all of them, wherever in the tree they are. Each that subscribes
+# costs its relay a copy of every message.
 SESSIONS_OPEN_MAX: Final = 64
+SESSIONS_READING_MAX: Final = 16
 SESSIONS_AWAY_MAX: Final = 16
 SESSIONS_PER_ID_MAX: Final = SESSIONS_OPEN_MAX + SESSIONS_AWAY_MAX + DURABLE_SESSIONS_MAX
 # Past the end of the revocation list, actions from a node's own segment go on for so long: a plant that is cut off

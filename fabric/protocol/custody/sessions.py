@@ -1,7 +1,7 @@
 """Sessions of control points at their relay (SPEC 7.5): who is away since when, who waits for whom, what was lost.
 
 Guarantees: a session that left without a durable subscription is forgotten at once, one that vanished after a grace, a
-durable one when its time to keep is over; one node has a bounded number of them: open, away, and durable. A count of
+durable one when its time to keep is over; one node has a bounded number of them: open, subscribed, away, and durable. A count of
 what was lost to a session is kept until a marker that says so is in its outbox. Knows no routes, rows or links: it
 answers questions.
 """
@@ -14,6 +14,7 @@ from fabric.protocol.base.limits import (
     SESSION_GRACE_MS,
     SESSIONS_AWAY_MAX,
     SESSIONS_OPEN_MAX,
+    SESSIONS_READING_MAX,
 )
 from fabric.protocol.trust.credentials import Keep
 
@@ -58,9 +59,14 @@ class Sessions:
         self._keep_ms: dict[str, int] = {}  # of durable ones
         self._durable_of: dict[str, dict[str, None]] = {}  # node -> its own of those
         self._lost: dict[str, int] = {}  # destination -> records that its quota had no room for
+        self._reading: set[str] = set()  # those that subscribe
 
-    def attached(self, destination: str, keep_ms: int, keep: Keep = _DEFAULT) -> None:
-        """What its attachment says now, and its credential; 0 is not durable."""
+    def attached(self, destination: str, keep_ms: int, keep: Keep = _DEFAULT, *, reads: bool = False) -> None:
+        """What its attachment says now, and its credential; 0 is not durable. `reads`: whether it subscribes."""
+        if reads:
+            self._reading.add(destination)
+        else:
+            self._reading.discard(destination)
         self._keep[destination] = keep
         keep_ms = min(keep_ms, keep.ms)
         self._keep_ms.pop(destination, None)
@@ -84,10 +90,19 @@ class Sessions:
             if restored:
                 self._restored[destination] = None
 
+    def knows(self, destination: str) -> bool:
+        """Whether it is here or away: else it is over, or never was."""
+        return destination in self._away or destination in self._open.get(node_of(destination), ())
+
     def takes(self, destination: str) -> bool:
         """Whether its node may have one more session open here."""
         here = self._open.get(node_of(destination), {})
         return destination in here or len(here) < SESSIONS_OPEN_MAX
+
+    def may_read(self, destination: str) -> bool:
+        """Whether its node may have one more session here that subscribes."""
+        others = self._open.get(node_of(destination), {}).keys() & self._reading - {destination}
+        return len(others) < SESSIONS_READING_MAX
 
     def is_durable(self, destination: str) -> bool:
         return destination in self._keep_ms
@@ -147,6 +162,7 @@ class Sessions:
         self._keep.pop(destination, None)
         self._keep_ms.pop(destination, None)
         self._lost.pop(destination, None)
+        self._reading.discard(destination)
 
     # -- inside -------------------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from fabric.protocol.base.limits import (
 from fabric.protocol.core.ready import (
     Ready,
 )
+from fabric.protocol.custody.ending import Ending
 from fabric.protocol.custody.outbox import Held, Outbox, Row, visit_of
 from fabric.protocol.envelope.layout import Kind, leaf_of, redact
 from fabric.protocol.envelope.layout import decode_envelope as _decode_envelope
@@ -50,6 +51,10 @@ _TEMPORARY_WAIT_MS = 200
 
 class Carrier(Opening):
     """What travels over links, whatever it means."""
+
+    def set_up(self) -> None:
+        super().set_up()
+        self.ending = Ending(lambda row, reason, now_ms, ready: self.on_settled(row, reason, now_ms, ready))
 
     def on_message(self, link: Link, item: Item, message: Verified, lane: Lane, sent_ms: int, now_ms: int,
                    ready: Ready) -> None:

@@ -45,7 +45,7 @@ from fabric.protocol.core.ready import (
     Tick,
 )
 from fabric.protocol.custody.custody import Custody
-from fabric.protocol.custody.outbox import Held
+from fabric.protocol.custody.outbox import Held, Row
 from fabric.protocol.envelope.verify import Verified, is_forged, open_envelope
 from fabric.protocol.links.announce import settled
 from fabric.protocol.links.believing import Believing
@@ -180,9 +180,11 @@ class Node(Believing):
             if why is None:
                 self.custody.later(held, now_ms + _EXPIRY_LATER_MS)
                 continue
-            for row in list(held.rows.values()):
-                self.on_settled(row, why, now_ms, ready)
+            self.ending.end(list(held.rows.values()), why, now_ms, ready)
         self.custody.dedup.sweep(now_ms)
+
+    def on_ended(self, rows: Sequence[Row], ready: Ready) -> None:
+        """These have ended, a part of many."""
 
     def on_turn_end(self, ready: Ready) -> None:
         """Everything that a turn brought is decided: what has to be committed together with it."""
@@ -344,6 +346,7 @@ class Node(Believing):
         if now_ms >= self._timers_at_ms:
             self._timers_at_ms = now_ms + _TIMERS_MS
             self._timers(now_ms, ready)
+        self.on_ended(self.ending.turn(now_ms, ready), ready)
         self._admit_waiting(now_ms, ready)
         dirty, self._dirty = self._dirty, {}
         for destination in dirty:
@@ -358,7 +361,7 @@ class Node(Believing):
         self._after_commit.clear()
         self.on_turn_end(ready)
         soon_ms = now_ms + _ADMIT_MS if self._admissions_wait else self._timers_at_ms
-        ready.wake_at_ms = now_ms if self._dirty else min(soon_ms, self._timers_at_ms)
+        ready.wake_at_ms = now_ms if self._dirty or self.ending else min(soon_ms, self._timers_at_ms)
 
     def _serve(self, link: Link, now_ms: int, ready: Ready) -> None:
         # Who is where goes first: it says where to the answers to what follows are sent.

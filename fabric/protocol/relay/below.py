@@ -7,7 +7,7 @@ time; a relay that drains serves on until everybody has gone who can. A subclass
 from __future__ import annotations
 
 from fabric.protocol.base.errors import Code, Reject
-from fabric.protocol.base.limits import ADMISSIONS_BURST, LANE_WINDOW_BYTES, RETRY_MS
+from fabric.protocol.base.limits import ADMISSIONS_BURST, LANE_WINDOW_BYTES, RETRY_MS, SESSIONS_READING_MAX
 from fabric.protocol.core.ready import Drain, EndAsleep, Event, KeepGap, KeepSession, Op, Ready
 from fabric.protocol.custody.asleep import ReadersAsleep
 from fabric.protocol.custody.custody import Custody
@@ -91,8 +91,12 @@ class Below(Placing):
         self.keep(attachment.credential, ready)
         ready.persist.append(KeepSession(link.destination, attachment.raw))
         if link.peer_role == Role.POINT:
-            self.sessions.attached(link.destination, attachment.keep_ms, attachment.credential.grants.kept)
+            self._session_attached(link.destination, attachment)
             self._end_surplus(link.destination, now_ms, ready)
+
+    def _session_attached(self, destination: str, attachment: Attachment) -> None:
+        keep, reads = attachment.credential.grants.kept, bool(attachment.subscriptions)
+        self.sessions.attached(destination, attachment.keep_ms, keep, reads=reads)
 
     def _end_surplus(self, destination: str, now_ms: int, ready: Ready) -> None:
         for surplus in self.sessions.surplus(node_of(destination)):
@@ -103,6 +107,15 @@ class Below(Placing):
         if link.peer_role == Role.POINT and not self.sessions.takes(destination):
             return Reject(Code.TOO_MANY_SESSIONS, node_of(destination))
         return None
+
+    def check_reader(self, attachment: Attachment, link: Link, now_ms: int, ready: Ready) -> Reject | None:
+        if link.peer_role != Role.POINT or not attachment.subscriptions or self.sessions.may_read(link.destination):
+            return None
+        too_many = Reject(Code.TOO_MANY_SESSIONS, f"{attachment.node} has {SESSIONS_READING_MAX} that subscribe")
+        destination = link.destination
+        self.refuse(link, too_many, now_ms, ready)
+        self.forget_session(destination, now_ms, ready)
+        return too_many
 
     def on_surplus(self, attachment: Attachment, now_ms: int, ready: Ready) -> None:
         way = self.routes.via(attachment)
@@ -152,7 +165,6 @@ class Below(Placing):
         if asleep:
             self.count("ended", code.reason, asleep)
             ready.persist.append(EndAsleep(destination))
-        self.outboxes.pop(destination, None)
 
     # -- who is revoked ---------------------------------------------------------------------------------
 
@@ -233,5 +245,5 @@ class Below(Placing):
         self.routes.put(attachment)
         self._outbox(op.destination)
         if is_point(op.destination):
-            self.sessions.attached(op.destination, attachment.keep_ms, attachment.credential.grants.kept)
+            self._session_attached(op.destination, attachment)
             self.sessions.left(op.destination, now_ms, restored=True)

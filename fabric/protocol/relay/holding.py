@@ -7,6 +7,8 @@ subclass says what messages mean.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import POINT_QUOTA_BYTES, READERS_BYTES, SESSION_GRACE_MS
 from fabric.protocol.core.ready import KeepGap, Op, Put, Ready
@@ -42,7 +44,18 @@ class Holding(Below):
         for row in outbox.rows() if outbox else []:
             # An action or a result was for this node and nobody else: that it left does not make it unwanted.
             read = row.held.message.header.kind in (Kind.EVENT, Kind.INTEL)
-            self.on_settled(row, Reject(code if read else Code.SUBSCRIBER_GONE), now_ms, ready)
+            self.ending.end([row], Reject(code if read else Code.SUBSCRIBER_GONE), now_ms, ready)
+        self._drop_if_over(destination)
+
+    def on_ended(self, rows: Sequence[Row], ready: Ready) -> None:
+        for destination in {row.destination: None for row in rows}:
+            self._drop_if_over(destination)
+
+    def _drop_if_over(self, destination: str) -> None:
+        """The outbox of a session that is over goes with its last row."""
+        outbox = self.outboxes.get(destination)
+        if outbox is not None and outbox.empty and is_point(destination) and not self.sessions.knows(destination):
+            del self.outboxes[destination]
 
     # -- where to ---------------------------------------------------------------------------------------
 
@@ -172,7 +185,7 @@ class Holding(Below):
             for row in outbox.rows():
                 revoked = self.trust.revocations.check(row.held.message.credential)
                 if revoked is not None:
-                    self.on_settled(row, revoked, now_ms, ready)
+                    self.ending.end([row], revoked, now_ms, ready)
         super().on_lists(now_ms, ready)
 
     # -- after a restart --------------------------------------------------------------------------------

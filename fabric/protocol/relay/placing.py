@@ -42,6 +42,10 @@ class Placing(Node):
     def on_attached(self, attachment: Attachment, link: Link, now_ms: int, ready: Ready) -> None:
         """The peer of this link says that it is here."""
 
+    def check_reader(self, attachment: Attachment, link: Link, now_ms: int, ready: Ready) -> Reject | None:
+        """Whether the peer of this link may subscribe to what it says; else its link is ended."""
+        return None
+
     def on_moved(
         self, destination: str, moved: tuple[Attachment, list[Attachment]], now_ms: int, ready: Ready
     ) -> None:
@@ -175,6 +179,9 @@ class Placing(Node):
     def _told_from_below(self, attachment: Attachment, link: Link, now_ms: int, ready: Ready) -> Reject | None:
         if link.peer_role == Role.POINT and attachment.key != self._key_of(link):
             return Reject(Code.WRONG_PEER, "a control point attaches itself only")
+        problem = self.check_reader(attachment, link, now_ms, ready)
+        if problem is not None:
+            return problem
         link.unconfirmed.pop(attachment.key, None)
         newest = self.routes.newest(attachment)
         if newest is not None and attachment.epoch < newest.epoch:

@@ -1,0 +1,50 @@
+"""Rows that end by the thousand, when a session is over, an origin is revoked or much runs out: a part of them a turn.
+
+To end a row is work, here and on disk, and a reader that left may have left ten thousand. Guarantee: a turn ends a
+bounded part of what is to end, however much that is, and an eighth of it where that is more, so that whoever leaves
+much, again and again, does not make it grow. Actions and results end at once: somebody waits for their end, and nobody
+has many. What is to end is not sent meanwhile: its session has no link, or `Carrier.fit` refuses it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from fabric.protocol.base.errors import Reject
+from fabric.protocol.core.ready import Ready
+from fabric.protocol.custody.outbox import Row
+from fabric.protocol.envelope.layout import Kind
+
+# A few milliseconds of work, with the commit.
+PART_ROWS = 256
+_SHARE = 8
+
+
+class Ending:
+    """`settle` ends one row for this reason, now."""
+
+    def __init__(self, settle: Callable[[Row, Reject, int, Ready], None]) -> None:
+        self._settle = settle
+        self._waiting: deque[tuple[Row, Reject]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def end(self, rows: Iterable[Row], reason: Reject, now_ms: int, ready: Ready) -> None:
+        """These end for this reason, in this turn or in later ones."""
+        for row in rows:
+            if row.held.message.header.kind in (Kind.ACTION, Kind.RESULT):
+                self._settle(row, reason, now_ms, ready)
+            else:
+                self._waiting.append((row, reason))
+
+    def turn(self, now_ms: int, ready: Ready) -> list[Row]:
+        """End a part. Returns the rows that this ended; those that had ended otherwise meanwhile are not among them."""
+        ended = []
+        for _ in range(min(len(self._waiting), max(PART_ROWS, len(self._waiting) // _SHARE))):
+            row, reason = self._waiting.popleft()
+            if not row.done:
+                self._settle(row, reason, now_ms, ready)
+                ended.append(row)
+        return ended
