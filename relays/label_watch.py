@@ -99,4 +99,5 @@ class LabelWatch:
 
 
 def words_of(missed: Mapping[str, Any], records: int) -> list[str]:
+    """For people: a line for each label and how many of the records lacked its field."""
     return [f"warning {name}: no such field in {count:,} of {records:,} records" for name, count in missed.items()]

@@ -22,6 +22,8 @@ _ONE_OR_THE_OTHER = (
 
 
 class Attaching:
+    """The attachment of one control point: what its program takes now, and what its relay has confirmed."""
+
     def __init__(self, core: Point, calls: Calls, standing: Standing, incoming: Incoming) -> None:
         self._core = core
         self._calls = calls

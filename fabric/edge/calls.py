@@ -23,6 +23,8 @@ WAITING_MAX = 65_536
 
 
 class Calls:
+    """The functions that wait for a connection's thread. `ended` is what ended the connection, or None."""
+
     def __init__(self) -> None:
         self._waiting: deque[tuple[Function, Lost]] = deque()
         self.ended: FabricError | None = None

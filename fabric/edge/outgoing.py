@@ -307,6 +307,7 @@ def _succeed(id_: bytes, group: Sequence[Draft]) -> None:
 
 
 def fail(token: Any, error: FabricError) -> None:
+    """End a record's future with this error, unless it ended already. What is no future is left alone."""
     # Its program may cancel it in this very moment.
     with suppress(InvalidStateError):
         if isinstance(token, Future) and not token.done():

@@ -18,6 +18,8 @@ ASKED_MAX = 16
 
 
 class Renewing:
+    """The renewal of one control point's credential, while its connection lasts."""
+
     def __init__(self, core: Point, calls: Calls, outgoing: Outgoing, renewal: Renewal) -> None:
         self._core = core
         self._calls = calls

@@ -32,6 +32,8 @@ class Late(NamedTuple):
 
 
 class Requests:
+    """The open requests of one program, by their actions' leaves, and the late answers to those that are over."""
+
     def __init__(self) -> None:
         self._requests: dict[bytes, tuple[Tracker, Tell]] = {}
         # The targets of those that are over whose end is unknown; None: they were never named, and the first is told.

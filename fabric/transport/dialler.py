@@ -38,6 +38,8 @@ _CUT_MAX = 4
 
 
 class Up(NamedTuple):
+    """A connection is there, under this new number."""
+
     link: int
 
 
@@ -53,6 +55,8 @@ LinkEvent = Up | Down
 
 
 class Dialler:
+    """The connection to one peer. Poll `poll_sockets`, and call `service` and `receive` in every turn."""
+
     def __init__(
         self,
         context: zmq.Context[zmq.Socket[bytes]],

@@ -11,11 +11,14 @@ from fabric.protocol.base.errors import Code, FabricError
 
 
 def curve_public(secret: bytes) -> bytes:
+    """The public half of a CURVE secret; both are 32 bytes."""
     return nacl.bindings.crypto_scalarmult_base(secret)
 
 
 @dataclass(frozen=True)
 class CurveKeys:
+    """A pair of 32 bytes each. Raises BAD_IDENTITY where they do not belong together."""
+
     public: bytes
     secret: bytes = field(repr=False)
 

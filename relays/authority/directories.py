@@ -26,6 +26,7 @@ DIRECTORY_LIFE_MS = 365 * 86_400_000
 
 
 def directory_path(fabric: str, home: Path | None = None) -> Path:
+    """Where this machine has the fabric's directory; `home` is FABRIC_HOME where it is not given."""
     return fabric_folder(fabric, home) / DIRECTORY
 
 

@@ -38,6 +38,8 @@ class Climb:
 
 @dataclass(frozen=True, slots=True)
 class Tree:
+    """Every relay and control point of which something is known, by id."""
+
     relays: Mapping[str, Placed] = field(default_factory=dict)
     points: Mapping[str, Placed] = field(default_factory=dict)
 

@@ -14,6 +14,8 @@ NAMED_MAX: Final = 1_000
 
 
 class Damaged:
+    """Damaged rows since it was last taken: each counted in `rows`, the first ones named."""
+
     def __init__(self) -> None:
         self._named: list[str] = []
         self.rows = 0

@@ -82,4 +82,5 @@ def _check_lock(path: Path) -> None:
 
 
 def in_use(path: Path) -> FabricError:
+    """The error for an outbox that another process has open."""
     return FabricError(Code.OUTBOX_IN_USE, str(path))

@@ -14,6 +14,8 @@ from fabric.protocol.wire.frames import Direction
 
 
 class Known(NamedTuple):
+    """A message's row: its number, and until when the message is to live."""
+
     n: int
     until_ms: int  # when it is expired
 

@@ -17,6 +17,8 @@ _OWED_MAX = 512
 
 
 class Owed:
+    """The operations of one spool that have not been committed."""
+
     def __init__(self, spool: Spool) -> None:
         self._spool = spool
         self._ops: list[Op] = []

@@ -18,6 +18,8 @@ _LOOK_MS = 1_000
 
 
 class Rates:
+    """Token buckets, one for each (whose, rate); each holds what the rate allows in ten seconds."""
+
     def __init__(self, buckets_max: int = _BUCKETS_MAX) -> None:
         # (whose, rate) -> (tokens, at): what somebody may do under different rates does not share a bucket
         self._buckets: dict[tuple[Hashable, int], tuple[float, int]] = {}

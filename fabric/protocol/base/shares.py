@@ -42,6 +42,8 @@ class Holdings(Counter[H]):
 
 
 class Shared(Generic[K, V]):
+    """A map of at most `entries_max` entries. Each belongs to a source, and the sources share the room."""
+
     def __init__(self, entries_max: int) -> None:
         self._max = entries_max
         self._source: OrderedDict[K, str] = OrderedDict()  # in order of arrival

@@ -11,6 +11,7 @@ from fabric.protocol.base.errors import Code, Reject
 
 
 def seal_document(type_: bytes, body: bytes, authority: signing.Signer) -> bytes:
+    """The document as it travels: [body, signature], signed by the authority under this type."""
     return pack([body, authority.sign(type_, body)])
 
 

@@ -22,10 +22,12 @@ QUEUES = 2 * len(Lane)
 
 
 def queue_of(lane: Lane, kind: Kind) -> int:
+    """The queue in which a message sleeps: each lane has two, one for intel and one for everything else."""
     return 2 * lane + (kind is Kind.INTEL)
 
 
 def lane_of(queue: int) -> Lane:
+    """The lane of a queue (`queue_of`)."""
     return Lane(queue // 2)
 
 

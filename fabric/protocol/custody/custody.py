@@ -33,6 +33,11 @@ Moved = Sequence[tuple[str, int]]  # (destination, how often its targets had to 
 
 
 class Custody:
+    """The messages that a node holds, each with a row per destination, and what was seen (`dedup`).
+
+    `outbox_of` gives the outbox of a destination; `quota_bytes` is the bound of each lane.
+    """
+
     def __init__(self, outbox_of: Callable[[str], Outbox], quota_bytes: int = LANE_QUOTA_BYTES) -> None:
         self._outbox_of = outbox_of
         self._quota_bytes = quota_bytes

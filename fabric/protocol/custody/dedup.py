@@ -40,6 +40,8 @@ def seen_until_ms(header: Header, taken_ms: int) -> int:
 
 
 class Dedup:
+    """What was seen, and until when: at most `seen_max` messages, and apart from them at most `actions_max` actions."""
+
     def __init__(self, seen_max: int = SEEN_MAX, actions_max: int = ACTIONS_SEEN_MAX) -> None:
         self._until: OrderedDict[_Key, int] = OrderedDict()
         self._seen_max = seen_max

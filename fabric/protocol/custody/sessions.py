@@ -40,6 +40,7 @@ def session_of(destination: str) -> tuple[str, bytes]:
 
 
 def is_point(destination: str) -> bool:
+    """Whether this destination is a session of a control point, and not a relay."""
     return destination.startswith("point:")
 
 
@@ -49,6 +50,8 @@ def node_of(destination: str) -> str:
 
 
 class Sessions:
+    """Which sessions of control points are open or away at this relay, which are durable, and what each lost."""
+
     def __init__(self) -> None:
         self._open: dict[str, dict[str, None]] = {}  # node -> destinations that are here
         self._away: dict[str, int] = {}  # destination -> since

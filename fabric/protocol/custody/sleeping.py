@@ -24,6 +24,11 @@ _INTEL = _EVERY_QUEUE[1::2]
 
 
 class Sleeping:
+    """Which of the held messages for readers sleep, and which wake next; the driver reads and wakes them.
+
+    `keeps_much`: whether a destination is a durable reader for which more is kept than for anybody.
+    """
+
     def __init__(
         self, custody: Custody, outbox_of: Callable[[str], Outbox | None], keeps_much: Callable[[str], bool]
     ) -> None:

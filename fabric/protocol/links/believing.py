@@ -23,6 +23,8 @@ _FORGED = frozenset({Code.BAD_CREDENTIAL, Code.BROKEN_CHAIN})
 
 
 class Believing(Directing):
+    """A node that takes credentials and revocation lists from its peers, and hands them on."""
+
     # -- what a subclass says ---------------------------------------------------------------------------
 
     def on_renewed(self, now_ms: int, ready: Ready) -> None:

@@ -18,6 +18,8 @@ from fabric.protocol.wire.frames import Directory, Role
 
 
 class Directing(Carrier):
+    """A node that holds the directory of relays, and hands it on to those below."""
+
     def set_up(self) -> None:
         super().set_up()
         self.directory = RelayDirectory()

@@ -21,6 +21,8 @@ _BY_TIME = frozenset({Code.CREDENTIAL_EXPIRED, Code.LIST_EXPIRED})
 
 
 class Timekeeping:
+    """A node that knows the time: its `FabricClock`, asked with its own credential and parents."""
+
     me: Credential
     parents: tuple[str, ...]
     skew_ms: int

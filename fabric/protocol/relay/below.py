@@ -27,6 +27,8 @@ _POINT_RETRY_MS = 10_000
 
 
 class Below(Placing):
+    """A relay that has children and sessions of control points, and can be drained."""
+
     accepts = (Role.CHILD, Role.PARENT, Role.POINT)
 
     def set_up(self) -> None:

@@ -30,6 +30,8 @@ _FRAMING_BYTES = 4_096
 
 
 class Commands(Telling):
+    """A relay that selects the targets of actions, hands actions out, and checks who answers."""
+
     def set_up(self) -> None:
         super().set_up()
         self.dispatches = Dispatches()

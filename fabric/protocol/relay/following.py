@@ -38,6 +38,8 @@ def _interested(moved: list[Moved], topic: str) -> list[str]:
 
 
 class Following(Commands):
+    """A relay that readdresses what waits for nodes that moved."""
+
     def set_up(self) -> None:
         super().set_up()
         # The destination by which they were reached before -> who moved, each once however often until the next look.

@@ -25,6 +25,8 @@ from fabric.protocol.wire.frames import Direction, Item
 
 
 class Holding(Below):
+    """A relay that holds messages for their destinations, and ends their rows."""
+
     def set_up(self) -> None:
         super().set_up()
         # Messages for whoever moved away, on their way up, or where that ends -> since when.

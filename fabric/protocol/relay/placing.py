@@ -25,6 +25,8 @@ _PRUNE_MS = 60_000
 
 
 class Placing(Node):
+    """A relay that knows who is below it and by which way, and tells its parent."""
+
     def set_up(self) -> None:
         super().set_up()
         self.routes = RouteTable(self.me.id)

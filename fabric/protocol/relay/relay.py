@@ -44,6 +44,8 @@ _DENIED_AT_ONCE_MAX = 10_000
 
 
 class Relay(Following):
+    """The core of a relay: it judges each message, and routes it."""
+
     def set_up(self) -> None:
         super().set_up()
         self.rates = Rates()

@@ -21,6 +21,8 @@ from fabric.protocol.wire.frames import Direction, Item
 
 
 class Telling(Holding):
+    """A relay that signs messages of its own: gap markers, notices, reports."""
+
     def set_up(self) -> None:
         super().set_up()
         self.notices = Notices()

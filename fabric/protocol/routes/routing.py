@@ -22,6 +22,8 @@ from fabric.protocol.vocabulary.topics import TopicIndex
 
 
 class Change(Enum):
+    """What a statement is to the table, beside what is known of its node and session."""
+
     NEW = "new"
     SAME = "same"
     OLDER = "older"  # something newer is known

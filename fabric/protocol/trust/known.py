@@ -29,6 +29,8 @@ _FOR_GOOD = frozenset({
 
 
 class Known(Mapping[bytes, Credential]):
+    """Verified credentials by digest, this node's own among them. To look one up counts as using it."""
+
     def __init__(self, own: Credential, credentials_max: int = CREDENTIALS_CACHED_MAX) -> None:
         self._max = credentials_max
         self._own_id = own.id
