@@ -1,4 +1,4 @@
-"""Custody (SPEC 7.4): the messages that this node has answered for, until each destination has them.
+"""Custody (SPEC 7.5): the messages that this node has answered for, until each destination has them.
 
 Guarantees: what is put is persisted with all its rows in one `Put`; a row ends once and is persisted as `Done`; when
 the last row ends, the message goes. A lane's bytes are counted, so that intake can be refused before disk runs out;
