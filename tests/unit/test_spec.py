@@ -24,8 +24,8 @@ def rows(heading: str) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("code", list(Code), ids=lambda code: code.label)
-def test_every_code_is_listed_with_its_reason(code):
-    assert [code.label, code.reason] in [row[:2] for row in rows("## 11.")]
+def test_every_code_is_listed_with_its_reason_its_cause_and_the_next_step(code):
+    assert [code.label, code.reason, code.cause, code.next_step] in rows("## 11.")
 
 
 def test_and_no_other():
