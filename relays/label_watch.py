@@ -1,4 +1,4 @@
-"""Whether field labels name anything in what is read: looked at before a record leaves, and counted from then on.
+"""Whether field labels match anything in what is read: checked before a record leaves, and counted from then on.
 
 Guarantees: while a required label names no field of what was read so far, nothing is handed on; after so many records,
 or at the end, that is an error, and nothing was. What is held back meanwhile is bounded, and somebody is told of it.

@@ -1,4 +1,4 @@
-"""A control point's own credential on its thread: taken up from its folder, or asked for when it is time."""
+"""Renews a control point's credential on its thread: takes up a newer one from its folder, or asks for one in time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CURVE keys as 32 raw bytes. A public half is derived from its secret, never believed beside it."""
+"""CURVE keys as 32 raw bytes. A public key is derived from its secret, never read from beside it."""
 
 from __future__ import annotations
 

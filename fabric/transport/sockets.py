@@ -1,4 +1,4 @@
-"""What every socket of ours has set, why, and what sending on one can come to."""
+"""The options of all our sockets, why they are set, and what sending can result in."""
 
 from __future__ import annotations
 

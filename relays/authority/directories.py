@@ -4,7 +4,7 @@
     FABRIC_HOME/<fabric>/ids/<id>/directory        the same, so that a control point has it before it ever connects
 
 Guarantees: a new version is signed only when a relay changed or the old one is about to end; a copy that is newer than
-ours is let be.
+ours is not replaced.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the relays would say, and why: by which grant, or for want of which, and what of it gets how far.
+"""What the relays would decide, and why: which grant allows it or is missing, and how far each part gets.
 
 Guarantees: every decision is that of the function which relays ask (`permissions`, `tlp`, `handshake`); here they are
 only put in order and told. It says what may be, not what is: who is connected, and at a backup, relays know.

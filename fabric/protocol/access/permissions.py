@@ -1,7 +1,7 @@
 """Who may do what (SPEC 8): deny by default, judged from the signed credential at every hop.
 
-Guarantees: None, or the grant that decided, means that it is covered; everything else is a `Reject` that names what
-was asked, never content. The table `DIRECTIONS` says what each kind may do on each link; it is the whole of it.
+Guarantees: None, or the grant that decided, means allowed; everything else is a `Reject` that names what was asked,
+never content. The table `DIRECTIONS` says completely where each kind may go on each link.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Signatures over typed bytes (SPEC 2): the type is inside what is signed, so no signature serves two purposes.
+"""Signatures over typed bytes (SPEC 2): the type is part of what is signed, so a signature is valid for one type only.
 
 Guarantees: `verify` is true only for the exact type and bytes that were signed by the key. Refuses nothing else;
 who the key belongs to is for `credentials`.

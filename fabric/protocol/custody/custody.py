@@ -1,10 +1,9 @@
-"""Custody (SPEC 7.5): the messages that this node has answered for, until each destination has them.
+"""Custody (SPEC 7.5): the messages for which this node is responsible, until each destination has them.
 
 Guarantees: what is put is persisted with all its rows in one `Put`; a row ends once and is persisted as `Done`; when
-the last row ends, the message goes. A lane's bytes are counted, so that intake can be refused before disk runs out;
-what is held is never dropped to make room, and no origin takes all the room that there is, nor do all whom one issuer
-vouches for. What waits for readers only
-has quotas of its own and counts in no lane.
+the last row ends, the message is deleted. A lane's bytes are counted, so that intake can be refused before disk runs
+out; what is held is never dropped to make room, and no origin takes all the room that there is, nor do all whom one
+issuer vouches for. What waits for readers only has quotas of its own and counts in no lane.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a node asks an issuer, and what it is answered (SPEC 6.5): to join with a token, or to be renewed.
 
 Guarantees: a request that was opened is signed with the signing key that it names, so nobody asks in another's name;
-that its sender knows the token's secret is asked with `knows`, and the secret itself is in no request. An answer that
+`knows` checks that its sender knows the token's secret, which itself is in no request. An answer that
 was opened is its issuer's, to exactly this request. Refuses everything that is damaged, of another fabric, or over a
 bound. Pure: the nonce and the time are arguments.
 """

@@ -1,4 +1,4 @@
-"""The envelope (SPEC 3): a signed header that names its parts by salted digests, so parts can go and proof stays.
+"""The envelope (SPEC 3): a signed header with salted digests of its parts, so that it still verifies without them.
 
 Guarantees: what `decode_envelope` and `decode_header` return is well formed and within every bound; `redact` only
 ever removes parts; forwarding keeps the header's bytes as they were signed, so fields from the future survive.

@@ -1,7 +1,7 @@
-"""What descends follows who moved (SPEC 7.8): rows are readdressed, down by the new way or back up.
+"""Messages on their way down follow nodes that moved (SPEC 7.8): rows are readdressed, down by the new way or back up.
 
-Guarantees: a row that was not handed over goes after whoever it is for, and to nobody else; an action that may have
-been handed over stays where it is, and goes down again only from a relay from which it went down before. Refuses
+Guarantees: a row that was not handed over follows the node that it is for, and goes to nobody else; an action that may
+have been handed over stays where it is, and goes down again only from a relay from which it went down before. Refuses
 events, and what has followed somebody too often.
 """
 

@@ -1,4 +1,4 @@
-"""What a relay tells origins of messages of theirs that ended with it (SPEC 7.9): counted together, said seldom.
+"""Tells origins which of their messages ended at this relay undelivered (SPEC 7.9): counted together, sent seldom.
 
 Guarantees: what is counted is told once, or is still counted; thousands of ends a second become one notice; memory is
 bounded, whatever topics and origins there are. Counts of one notice are about messages of one label and one audience,

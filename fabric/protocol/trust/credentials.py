@@ -1,8 +1,8 @@
-"""Credentials: who a node is and what it may (SPEC 6.1). Whose word that is, is for `chain`.
+"""Credentials: who a node is and what it may do (SPEC 6.1). Who vouches for that is for `chain`.
 
-Guarantees: what `decode_body` reads is well formed and within its bounds. Whether it is valid *now* and not revoked
-is asked at every use, with the time as an argument. Refuses a name that could be a path or a selector, an issuer
-that does not say what it may grant, and anybody else who does.
+Guarantees: what `decode_body` reads is well formed and within its bounds. Whether it is valid *now* and not revoked is
+checked at every use, with the time as an argument. Refuses a name that could be a path or a selector, an issuer without
+`issuing`, and anybody else with it.
 """
 
 from __future__ import annotations
