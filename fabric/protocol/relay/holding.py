@@ -54,7 +54,7 @@ class Holding(Below):
 
     @property
     def _upwards(self) -> str:
-        """Where to send what is for somebody who is not below. At the root it waits for him for a while."""
+        """Where to send what is for a node that is not below. At the root it waits for that node for a while."""
         return NOWHERE if self.is_root else UPLINK
 
     def _homing_rows(self, *destinations: str) -> list[Row]:
