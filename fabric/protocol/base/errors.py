@@ -121,7 +121,7 @@ class Code(Enum):
     NOT_AN_OUTBOX = (931, "not_an_outbox", "the file is no outbox, and was left as it is", "name another file with --outbox, or one that is not there yet")
     OUTBOX_IN_USE = (932, "outbox_in_use", "another process has the outbox open", "wait for that process, stop it, or name another outbox")
     DISK_SHORT = (933, "disk_short", "the disk of the outbox is short of room", "make room on it: it goes on by itself")
-    CLOCK_UNSET = (934, "clock_unset", "this machine's clock is set before 1970", "set the clock, then run it again")
+    CLOCK_UNSET = (934, "clock_unset", "this machine's clock says a time before 1970", "set the clock, then run it again")
 
     AUTHORITY_EXISTS = (940, "authority_exists", "the fabric has an authority on this machine already: nothing was changed", "see it with `fabric authority show`")
     NO_PASSPHRASE = (941, "no_passphrase", "there is no passphrase that can be used", "type one, or give --passphrase-file FILE, or - for standard input")

@@ -1,7 +1,7 @@
 """What waits for readers sleeps on disk, but for the next rows (SPEC 10), so that a large backlog takes no memory.
 
-Guarantees: a message sleeps only when it waits for nobody but durable readers with more than the default kept for them,
-each with enough awake before it; what sleeps wakes in its order, when most of what is awake has ended. Where a
+Guarantees: a message sleeps only when everybody for whom it still waits is a durable reader for whom more is kept than
+for anybody, with enough awake before it; what sleeps wakes in its order, when most of what is awake has ended. Where a
 driver wakes no rows, nothing sleeps.
 """
 

@@ -1,8 +1,8 @@
 """What a relay holds (SPEC 7.5): rows for their destinations, what a slow reader loses, and how rows end.
 
 Guarantees: a message is held with all its rows in one step, or remembered as seen; what is held for another relay ends
-by an answer, its time or a revocation only; a reader that does not keep up loses its own oldest messages, which is
-counted. A subclass says what messages mean.
+by an answer, its time or a revocation only; a reader that does not keep up loses its own oldest, which is counted. A
+subclass says what messages mean.
 """
 
 from __future__ import annotations
