@@ -1,7 +1,7 @@
-"""JSON that was written by somebody else, or long ago: kept files, identities, what a command is given.
+"""JSON that this process did not write: files kept from before, identities, what a command is given.
 
-Guarantees: whatever is in it, the only error is a ValueError. Refuses, beyond what is no JSON: numbers without end,
-which few readers of JSON take, and what is nested deeper than Python reads.
+Guarantees: whatever is in it, the only error is a ValueError. Refuses, beyond what is no JSON: numbers of unbounded
+length, which few readers of JSON accept, and what is nested deeper than Python reads.
 """
 
 from __future__ import annotations

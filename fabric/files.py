@@ -3,7 +3,7 @@
 Guarantees: a file that is made here has mode 0600 and a folder 0700, whatever the umask; a whole file takes its name
 at once, or not at all; no symbolic link that somebody planted is followed, nothing is written into a file that has a
 second name, and nothing waits at a FIFO. Refuses (NOT_PRIVATE) a folder, and a file that is opened in place, that
-belongs to another user: who may write to a folder that we use can cost us the file, and neither read nor forge it.
+belongs to another user: whoever may write to a folder that we use can delete the file, but neither read nor forge it.
 
 Reading of what a user names, and of an identity's folder, follows links: secrets are often mounted as such.
 """

@@ -1,4 +1,4 @@
-"""What comes in on a relay's sockets, brought into its inbox under the right identity, and whose a link is.
+"""Moves what arrives on a relay's sockets into its inbox, under the right identity, and knows whose a link is.
 
 Guarantees: whatever waits on a socket is read soon, so nobody's frames wait in libzmq behind another's; what the inbox
 has no room for is dropped there and counted. Parents' and children's sockets have a share of each turn of their own.

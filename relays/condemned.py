@@ -1,4 +1,4 @@
-"""Links that are over here and are cut soon: their peers are told why first, and what they still send is let fall.
+"""Links that have ended here and are cut soon: their peers are told why first, and what they still send is discarded.
 
 Guarantees: what was in the pipe of a link that ended is never read, so it is answered and logged once, with the link's
 end, and not frame by frame; how many frames those were is counted.

@@ -18,6 +18,8 @@ READERS = "readers_bytes"
 
 @dataclass(frozen=True)
 class RelayConfig:
+    """Addresses are as the topology file has them; ids are those of relays."""
+
     listen: str
     parent: str  # the preferred one; empty: the root
     parents: tuple[str, ...]  # the preferred one, then its backups in order
@@ -26,6 +28,7 @@ class RelayConfig:
 
 
 def relay_config(identity: Identity) -> RelayConfig:
+    """From the identity's own file. Raises BAD_IDENTITY where that is not a relay's."""
     extra = identity.extra
     try:
         children = tuple((Role.PARENT, dial_in(child)) for child in extra["children"])

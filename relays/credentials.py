@@ -54,6 +54,7 @@ def _grants(grants: Grants) -> dict[str, Any]:
 
 
 def needs_renewal(credential: Credential, now_ms: int) -> bool:
+    """Whether two thirds of its life are over."""
     return now_ms >= renew_at_ms(credential)
 
 

@@ -36,10 +36,12 @@ class Draining:
 
 
 def drain_path(fabric: str, relay: str, home: Path | None = None) -> Path:
+    """Where the file of this relay is; `home` is FABRIC_HOME where it is not given."""
     return fabric_folder(fabric, home) / "run" / f"{relay}.drain"
 
 
 def write_draining(path: Path, state: Draining) -> None:
+    """Write the file, in place of an older one. Raises FabricError or OSError."""
     make_private(path.parent)
     write_private(path, json.dumps(asdict(state)).encode())
 

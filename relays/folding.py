@@ -1,4 +1,4 @@
-"""Lines for people, broken where a terminal is narrower: between words, and what goes on is set in.
+"""Wraps lines for a terminal that is narrower: between words, with the continuation indented.
 
 A terminal breaks a line wherever it ends, in the middle of a word, a number or a fingerprint that somebody compares.
 """

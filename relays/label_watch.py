@@ -1,4 +1,4 @@
-"""Whether field labels name anything in what is read: looked at before a record leaves, and counted from then on.
+"""Whether field labels match anything in what is read: checked before a record leaves, and counted from then on.
 
 Guarantees: while a required label names no field of what was read so far, nothing is handed on; after so many records,
 or at the end, that is an error, and nothing was. What is held back meanwhile is bounded, and somebody is told of it.
@@ -99,4 +99,5 @@ class LabelWatch:
 
 
 def words_of(missed: Mapping[str, Any], records: int) -> list[str]:
+    """For people: a line for each label and how many of the records lacked its field."""
     return [f"warning {name}: no such field in {count:,} of {records:,} records" for name, count in missed.items()]

@@ -37,6 +37,7 @@ class _Lossy(io.TextIOBase):
 
 
 def set_up_logs(level: str = "info", json_lines: bool | None = None) -> None:
+    """Log to standard error, from this level on. `json_lines` None: JSON unless standard error is a terminal."""
     as_json = not sys.stderr.isatty() if json_lines is None else json_lines
     renderers: list[structlog.typing.Processor] = (
         [structlog.processors.JSONRenderer()] if as_json else [plain_values, structlog.dev.ConsoleRenderer()]

@@ -1,4 +1,4 @@
-"""Who may knock at a relay (SPEC 7.1): anybody, whose credential then decides, or pinned keys only.
+"""Who may connect to a relay (SPEC 7.1): anybody, whose credential then decides, or pinned keys only.
 
     ids/<relay>/pins      a line per key: 64 hex digits, a space, and whose it is
 

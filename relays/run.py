@@ -68,6 +68,7 @@ def _stop_with(supervisor: int) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Runs the relay; the exit code is as the module says."""
     parser = argparse.ArgumentParser(prog="python -m relays.run", description="Run one relay in the foreground.")
     parser.add_argument("folder", type=Path, help="the relay's identity folder, or its bundle")
     parser.add_argument("--home", type=Path, default=None, help="where state lives; default: FABRIC_HOME")

@@ -78,6 +78,8 @@ def snapshot(
 
 
 class StatusFile:
+    """The file of one relay. Makes its folder; raises OSError."""
+
     def __init__(self, path: Path) -> None:
         make_private(path.parent)
         self._path = path

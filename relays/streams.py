@@ -1,4 +1,4 @@
-"""Standard input, output and error, whatever whoever started this program made of them.
+"""Standard input, output and error, in whatever state this program was started with them.
 
 Guarantees: descriptors 0 to 2 are open, so no file or connection of ours takes their place and is written into; output
 that cannot be written is one numbered error, told once; whoever read our output and left ends it without a word; what

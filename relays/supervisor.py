@@ -48,6 +48,8 @@ class _Child:
 
 
 class Supervisor:
+    """Runs these relays of a fabric; `home` is FABRIC_HOME where it is not given."""
+
     def __init__(self, fabric: str, relays: Sequence[str], home: Path | None = None) -> None:
         self.fabric = fabric
         self.relays = tuple(relays)

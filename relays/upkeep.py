@@ -1,4 +1,4 @@
-"""What a relay does beside its messages, with files: a job that the machine refuses is put off, and nothing else.
+"""What a relay does with files beside its messages: a job that the machine refuses is put off, and nothing else stops.
 
 Guarantees: no OSError of such a job ends the relay or changes what it does; each is counted, said once until it works
 again, and tried at the next look. The spool is none of these: a relay whose spool fails begins again from the disk.

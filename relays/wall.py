@@ -1,4 +1,4 @@
-"""This machine's time, by which credentials, lists and tokens say until when they hold."""
+"""This machine's time, in which credentials, lists and tokens state how long they are valid."""
 
 from __future__ import annotations
 

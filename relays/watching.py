@@ -1,7 +1,7 @@
 """What a relay looks after beside its messages: the authority's files on this machine, its credential, its clock.
 
-Guarantees: what is taken up takes effect like anything else, through the core and one commit; what cannot be read, or
-is refused, is said once and leaves what was in force.
+Guarantees: what is found takes effect like anything else, through the core and one commit; what cannot be read, or is
+refused, is reported once, and what was in force stays.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a control point takes, as it tells its relay: patterns, whether they are durable, whether it executes.
 
-Guarantees: the relay is told again whenever it changes, and `Standing.attached` says when it has confirmed the latest;
-one session is durable or executes, never both, since who is away executes nothing.
+Guarantees: every change is told to the relay, and `Standing.attached` is set when the relay has confirmed the latest; a
+session is durable or executes, never both, since a session that is away executes nothing.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ _ONE_OR_THE_OTHER = (
 
 
 class Attaching:
+    """The attachment of one control point: what its program takes now, and what its relay has confirmed."""
+
     def __init__(self, core: Point, calls: Calls, standing: Standing, incoming: Incoming) -> None:
         self._core = core
         self._calls = calls

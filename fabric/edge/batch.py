@@ -1,6 +1,6 @@
-"""The records of a delivery, read when the first of them is wanted: what is more urgent does not wait until they are.
+"""The records of a delivery, decoded when the first of them is wanted: more urgent messages do not wait for that.
 
-Guarantees: they are read once, whichever thread comes first of those that take them; what cannot be read says so.
+Guarantees: they are decoded once, by whichever thread asks first; a batch that cannot be decoded gives the reason.
 """
 
 from __future__ import annotations

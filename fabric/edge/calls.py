@@ -1,8 +1,7 @@
 """How other threads reach a connection's thread: functions that it runs in its next turn, and a pipe that wakes it.
 
 Guarantees: functions run in the order of the calls; of what the program asks for no more than `WAITING_MAX` wait; after
-the end none is taken, whoever calls is told what ended it, and so is whoever waited for a turn that did not come any
-more.
+the end none is accepted; whoever calls then, or still waited for a turn, is told what ended the connection.
 """
 
 from __future__ import annotations
@@ -23,6 +22,8 @@ WAITING_MAX = 65_536
 
 
 class Calls:
+    """The functions that wait for a connection's thread. `ended` is what ended the connection, or None."""
+
     def __init__(self) -> None:
         self._waiting: deque[tuple[Function, Lost]] = deque()
         self.ended: FabricError | None = None

@@ -1,7 +1,7 @@
-"""What a core delivers, and to whom in this program it goes: subscriptions, requests, or whoever wants notices.
+"""Hands what the core delivers to this program's subscriptions, requests and listeners for notices.
 
-Guarantees: a delivery ends, as handled or as one that cannot be read, and until then it comes again; of a batch that an
-earlier run read in part only the rest is given out; a gap is believed of this node's own relays, a notice of relays.
+Guarantees: a delivery comes again until it ends, as handled or as unreadable; of a batch that an earlier run read in
+part only the rest is given out; gap markers are accepted from this node's own relays only, notices from relays only.
 """
 
 from __future__ import annotations

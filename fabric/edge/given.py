@@ -1,5 +1,5 @@
-"""What a program gives, where nothing but Python's own habits check it: the wrong kind of thing is our error, with the
-right one in it, and not a TypeError from somewhere inside."""
+"""Checks of what a program passes in: a value of the wrong type is a FabricError that names the right one, and not a
+TypeError from somewhere inside."""
 
 from __future__ import annotations
 

@@ -109,10 +109,12 @@ def without_result(answer: Answer, why: str) -> Answer:
 
 
 def failed(code: Code, reason: str = "") -> Answer:
+    """The answer to an action that went wrong while it was executed."""
     return Answer(End.FAILED, int(Status.INTERNAL_ERROR), code=code, reason=reason)
 
 
 def refused(reason: Reject) -> Answer:
+    """The answer to an action that was not begun: expired where its time is over, else refused."""
     end = End.EXPIRED if reason.code is Code.EXPIRED else End.REFUSED
     return Answer(end, int(Status.FORBIDDEN), code=reason.code)
 

@@ -43,6 +43,8 @@ class Dial:
 
 @dataclass(frozen=True)
 class Defaults:
+    """What a fabric's messages get where their program says nothing: a label, and by kind a time to live in ms."""
+
     label: Label = Label.AMBER
     ttl_ms: Mapping[str, int] = field(default_factory=dict)
 
@@ -107,6 +109,7 @@ def save_identity(
     write_private(folder / "identity.json", (json.dumps(document, indent=2) + "\n").encode())
 
 def load_identity(folder: Path) -> Identity:
+    """The identity in this folder. Raises NO_IDENTITY where none is, BAD_IDENTITY where one is damaged."""
     if not (folder / "identity.json").is_file():
         raise FabricError(Code.NO_IDENTITY, str(folder))
     try:
@@ -152,9 +155,11 @@ def own_directory(folder: Path) -> bytes:
     return raw if len(raw) <= DIRECTORY_BYTES_MAX else b""
 
 def dial_out(dial: Dial) -> dict[str, str]:
+    """A peer to dial, as identity.json holds it."""
     return {"id": dial.id, "address": dial.address, "curve_key": dial.curve_key.hex()}
 
 def dial_in(document: Mapping[str, str]) -> Dial:
+    """A peer to dial from identity.json. Raises KeyError, ValueError or TypeError where it is none."""
     return Dial(document["id"], document["address"], _key(document["curve_key"]))
 
 

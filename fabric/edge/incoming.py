@@ -1,8 +1,8 @@
-"""What a control point takes: its subscriptions, and what they have yet to be done with.
+"""What a control point receives: its subscriptions, and the deliveries that they have not finished.
 
-Guarantees: a delivery is acknowledged when all who take it are done; what a durable pattern brings before its program
-subscribed again waits for it, unacknowledged, and the relay's credit bounds how much. A gap marker reaches every
-durable subscription. All of it runs on the loop's thread.
+Guarantees: a delivery is acknowledged when every subscription that gets it is done; what comes for a durable pattern
+before its program has subscribed again waits, unacknowledged, and the relay's credit bounds how much. A gap marker
+reaches every durable subscription. All of it runs on the loop's thread.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ class Newcomer:
         make_private(pending.parent)
         if pending.exists():
             try:
-                # Private, or somebody else could have put keys there that he has, too.
+                # Private: otherwise another user could have put keys there whose secrets that user has, too.
                 kept = parse_json(read_private(pending, _KEPT_BYTES_MAX))
                 return cls(bytes.fromhex(kept["curve"]), bytes.fromhex(kept["sign"]))
             except (ValueError, KeyError, TypeError) as error:

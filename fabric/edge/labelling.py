@@ -1,7 +1,7 @@
-"""Whether the field labels of a program name what it publishes: a slip in a name must not send a field under another.
+"""Whether a program's field labels match what it publishes: a misspelled one must not let a field go under another.
 
-Guarantees: nothing is taken for publishing of which a required label names no field; the error names the labels, and
-the fields that are named much like them, and no value.
+Guarantees: a record in which a required label matches no field is not published; the error names the labels and fields
+with similar names, and no value.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """How a program leaves its connection without losing what it published.
 
 Guarantees: leaving waits, for the time that it is given, for the handlers at work, whose results are sent, and for all
-that was published; what is not known to be held when it is over is counted, once, and told by number. With an outbox a
-record is held when this machine's disk has it, so there is next to nothing to wait for. Nothing is waited
-for that cannot come any more: the end of the connection ends it.
+that was published; records that are not known to be held when that time is over are counted and reported once. With an
+outbox a record is held when it is on this machine's disk, so there is next to nothing to wait for. The end of the
+connection ends the wait.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""The log of a control point inside somebody else's program: silent below a warning until that program configures
-structlog, and then whatever it says."""
+"""The log of a control point inside another program: warnings and errors only, until that program configures
+structlog."""
 
 from __future__ import annotations
 

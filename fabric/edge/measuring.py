@@ -1,7 +1,7 @@
 """How long the way to a relay takes: the time in which TCP connects, of many addresses in parallel.
 
-Guarantees: bounded threads, addresses and time, also where a name cannot be looked up; nothing is said to whoever
-answers. The threads end with the program, so that one that is done need not wait for addresses that are silent.
+Guarantees: bounded threads, addresses and time, also where a name cannot be resolved; nothing is sent to the peer. The
+threads end with the program, which need not wait for addresses that do not answer.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""A control point that names no relay: looks around, ranks, and says when the order has changed.
+"""For a control point that names no relay: observes addresses, ranks the relays, and says when the order has changed.
 
 It looks at this machine's addresses every two seconds, and ranks when they, the directory or the revocation list
-changed, and every while that no relay will have it. Measuring takes up to some seconds and happens on a thread of its
-own; where an own address alone decides who is first, that is said without waiting for it. Guarantees: the order changes
-only for one of these reasons, never because a round trip was a little different the next time; at most `DIALLED_MAX`
-relays; a newer directory that came through the fabric is in the identity's folder for the next start.
+changed, and every while as long as no relay accepts it. Measuring takes up to some seconds and happens on a thread of
+its own; where an own address alone decides who is first, that is said without waiting for it. Guarantees: the order
+changes only for one of these reasons, never because a round trip was a little different the next time; at most
+`DIALLED_MAX` relays; a newer directory that came through the fabric is in the identity's folder for the next start.
 """
 
 from __future__ import annotations

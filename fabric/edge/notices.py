@@ -1,7 +1,7 @@
 """What relays say of this node's own messages that ended with them (SPEC 7.9).
 
-Guarantees: a notice is read without trust in its form: what it does not say in the way that it should is left out, so
-that it can be printed and logged as it is. That only relays are believed is seen to by whoever takes it.
+Guarantees: the form of a notice is not trusted: malformed parts are left out, so that the rest can be printed and
+logged as it is. The caller makes sure that it came from a relay.
 """
 
 from __future__ import annotations

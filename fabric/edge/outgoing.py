@@ -1,11 +1,11 @@
-"""What a program publishes, on its way to the relay: drafts by lane, sealed when their turn comes, then told of.
+"""What a program publishes, on its way to the relay: drafts by lane, signed in their turn, and their futures.
 
 Guarantees: an urgent record never waits behind others of its program; nothing is taken in beyond what the outbox may
 hold, so `publish` waits instead; a future ends when the record is durable (on this node's own disk when it has an
 outbox, else at the relay) or refused. A source's position advances past a record only together with it, and never past
-an earlier one that still waits, for room or to be sealed. `owed` counts the records whose futures are open; what the
-end left open, and nobody looked at, is counted for whoever leaves. A record whose future was cancelled while it waits
-is never taken; once it is sealed it cannot be cancelled.
+an earlier one that still waits, for room or to be sealed. `owed` counts the records whose futures are open; those that
+the end of the connection left open are counted for `leaving`, unless somebody looked at them. A record whose future was
+cancelled while it waits is never taken; once it is sealed it cannot be cancelled.
 """
 
 from __future__ import annotations
@@ -307,6 +307,7 @@ def _succeed(id_: bytes, group: Sequence[Draft]) -> None:
 
 
 def fail(token: Any, error: FabricError) -> None:
+    """End a record's future with this error, unless it ended already. What is no future is left alone."""
     # Its program may cancel it in this very moment.
     with suppress(InvalidStateError):
         if isinstance(token, Future) and not token.done():

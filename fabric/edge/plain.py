@@ -1,9 +1,9 @@
-"""Text from outside, made fit for a line of a terminal or of a log: it can show something there, and do nothing.
+"""Makes text from outside safe for a line of a terminal or a log: it is only shown there, and has no effect.
 
 Guarantees: what comes out is one line of printable characters, so it moves no cursor, sets no title, hides nothing and
-turns nothing around. Control characters (C0, C1, DEL), line ends, what turns text around, what has no width, unassigned
-and private characters and lone surrogates are shown as JSON escapes them, so JSON stays the same JSON. Everything
-printable stays as it is, and so do backslashes: where the very text counts, JSON has it.
+reverses nothing. Control characters (C0, C1, DEL), line ends, bidirectional controls, characters without width,
+unassigned and private characters and lone surrogates are shown as JSON escapes them, so JSON stays the same JSON.
+Everything printable stays as it is, and so do backslashes: where the exact text matters, use JSON.
 """
 
 from __future__ import annotations

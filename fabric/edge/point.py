@@ -58,6 +58,7 @@ _WAITERS = 8
 
 
 def as_identity(identity: Identity | str | Path) -> Identity:
+    """The identity itself, the one in this folder, or the one with this id on this machine. Raises FabricError."""
     if isinstance(identity, Identity):
         return identity
     return load_identity(identity) if isinstance(identity, Path) else find_identity(identity)

@@ -31,6 +31,8 @@ class _Begun:
 
 
 class Reading:
+    """The deliveries of one subscription that are not read to their end, by lane."""
+
     def __init__(self) -> None:
         self._lanes: list[deque[_Begun]] = [deque() for _ in Lane]
         self._current: deque[_Begun] | None = None  # where the last record came from

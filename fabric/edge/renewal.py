@@ -1,7 +1,7 @@
 """A credential is renewed at two thirds of its life, while the node goes on (SPEC 6.5).
 
-Guarantees: what is taken up is this node's own: the same id and keys, verified, and newer. Whatever else lies in the
-folder is let be. An issuer that is away is asked again, more often as the end comes nearer.
+Guarantees: what is taken up is this node's own: the same id and keys, verified, and newer. Anything else in the folder
+is ignored. An issuer that is away is asked again, more often as the end comes nearer.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A control point's own credential on its thread: taken up from its folder, or asked for when it is time."""
+"""Renews a control point's credential on its thread: takes up a newer one from its folder, or asks for one in time."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ ASKED_MAX = 16
 
 
 class Renewing:
+    """The renewal of one control point's credential, while its connection lasts."""
+
     def __init__(self, core: Point, calls: Calls, outgoing: Outgoing, renewal: Renewal) -> None:
         self._core = core
         self._calls = calls

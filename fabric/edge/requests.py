@@ -1,7 +1,7 @@
-"""A program's requests on their way: who is told when a result, or the end of its time, adds to one.
+"""A program's open requests: each is told when a result, or its deadline, adds to it.
 
-Guarantees: no more than `OPEN_MAX` are open, and each ends at its deadline. What a target says later, of which it was
-told that its end is unknown, is no secret: it is given back to be logged, once. All of it runs on the loop's thread.
+Guarantees: no more than `OPEN_MAX` are open, and each ends at its deadline. A result that comes later from a target
+whose end was reported as unknown is given back once, to be logged. All of it runs on the loop's thread.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ class Late(NamedTuple):
 
 
 class Requests:
+    """The open requests of one program, by their actions' leaves, and the late answers to those that are over."""
+
     def __init__(self) -> None:
         self._requests: dict[bytes, tuple[Tracker, Tell]] = {}
         # The targets of those that are over whose end is unknown; None: they were never named, and the first is told.

@@ -20,6 +20,7 @@ _TTL_MS = {"event": 86_400_000, "intel": 7 * 86_400_000, "action": 60_000, "resu
 
 
 def to_label(value: Label | str) -> Label:
+    """The label, from itself or from any spelling that `parse_label` knows. Raises BAD_LABEL."""
     label = value if isinstance(value, Label) else parse_label(value) if isinstance(value, str) else None
     if label is None:
         raise FabricError(Code.BAD_LABEL, repr(value))
@@ -27,6 +28,7 @@ def to_label(value: Label | str) -> Label:
 
 
 def to_severity(value: Severity | str) -> Severity:
+    """The severity, from itself, its name or its number (OCSF). Raises USAGE."""
     # A plain number is read as its digits are; a flag is none.
     words = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
     severity = value if isinstance(value, Severity) else parse_severity(words) if isinstance(words, str) else None
@@ -39,6 +41,7 @@ def to_severity(value: Severity | str) -> Severity:
 
 
 def to_phase(value: Phase | str | None) -> Phase:
+    """The kill chain phase, from itself, its name or a tactic of ATT&CK; NONE for None. Raises USAGE."""
     if value is None:
         return Phase.NONE
     phase = value if isinstance(value, Phase) else parse_phase(value) if isinstance(value, str) else None
@@ -80,6 +83,7 @@ def publish_stamp(
     label: Label | str | None = None,
     labels: Mapping[str, Label | str] | None = None,
 ) -> Stamp:
+    """The stamp of an event, or of intel when the topic says so. Raises USAGE, BAD_LABEL, BAD_TOPIC or TTL_TOO_LONG."""
     problem = check_topic(to_text(topic, "a topic", "detections.zeek.conn"))
     if problem is not None:
         raise FabricError(problem.code, problem.detail, advice_on(topic, is_topic=True))
@@ -101,6 +105,7 @@ def action_stamp(
     ttl: int | str | None = None,
     label: Label | str | None = None,
 ) -> Stamp:
+    """The stamp of an action to the targets that the selector `to` selects. Raises USAGE, BAD_LABEL or TTL_TOO_LONG."""
     return Stamp(
         Kind.ACTION, spec.topic, to_severity(severity), Phase.NONE, to_ttl_ms(ttl, Kind.ACTION, defaults),
         defaults.label if label is None else to_label(label), to=to,

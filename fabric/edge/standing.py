@@ -1,7 +1,7 @@
-"""How a control point stands with its relays: connected or why not, and whether they know what it takes.
+"""The state of a control point's connection: connected or why not, and whether its relay knows its attachment.
 
-The connection's thread says what happened; whoever else waits for it. Guarantees: a wait ends with what it was for or
-with the reason that is known; with several relays one refusal says nothing of the others.
+The connection's thread reports what happened, and other threads wait for it. Guarantees: a wait ends with what it was
+for, or with the reason that is known; with several relays one refusal does not decide for the others.
 """
 
 from __future__ import annotations

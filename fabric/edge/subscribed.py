@@ -1,8 +1,8 @@
 """What a program iterates over, on either face: how it ends, and what then counts as taken.
 
 Guarantees, the same on both: a record is taken when the program comes back for the next one or closes; one at which it
-raised, inside `with`, is not, and comes again with what followed it in its message. An iterator that is let go without
-either wants no more, and acknowledges nothing else.
+raised, inside `with`, is not, and comes again with what followed it in its message. An iterator that is dropped without
+either gets no more, and acknowledges nothing else.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Running until somebody ends it: Ctrl-C and SIGTERM as a wish to leave, and not as a traceback or a sudden end."""
+"""Runs until it is stopped: Ctrl-C and SIGTERM end it in order, without a traceback or a sudden end."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ class Clock:
             self._go_on(self._kept)
 
     def _go_on(self, kept: Path) -> None:
-        # A clock that somebody else put there would make messages as old or young as he likes: it is not believed.
+        # A clock that another user put there would make messages as old or young as that user likes: it is ignored.
         with suppress(OSError, FabricError, ValueError, KeyError, TypeError):
             state = parse_json(read_private(kept, _KEPT_BYTES_MAX))
             ahead_ms = int(state["wall_ahead_ms"])

@@ -1,13 +1,13 @@
 """The dialling side: one DEALER for one peer, and its own reconnecting.
 
 Guarantees: one connection at a time, made anew with full jitter after every failure, and a `Down` that says in words
-why: CURVE failures are silent by default, and people suffer from it. Nothing is queued for a connection that is not
+why, since CURVE failures are silent by default. Nothing is queued for a connection that is not
 there. What libzmq 4.3.5 reports, by cause: refused: CLOSED; no CURVE server: HANDSHAKE_FAILED_PROTOCOL; another key, or
 a connection that was cut meanwhile: HANDSHAKE_FAILED_NO_DETAIL, or DISCONNECTED before the handshake; our key turned
 away: HANDSHAKE_FAILED_AUTH; a name that does not resolve: nothing.
 
-A peer with another key hangs up on us in the handshake, and so does a bad network. Once says nothing: it is the wrong
-peer when every one of some attempts ends like that.
+A peer with another key closes the connection in the handshake, and so may a bad network. One such end decides nothing:
+it is the wrong peer when several attempts in a row end like that.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ _CUT_MAX = 4
 
 
 class Up(NamedTuple):
+    """A connection is there, under this new number."""
+
     link: int
 
 
@@ -53,6 +55,8 @@ LinkEvent = Up | Down
 
 
 class Dialler:
+    """The connection to one peer. Poll `poll_sockets`, and call `service` and `receive` in every turn."""
+
     def __init__(
         self,
         context: zmq.Context[zmq.Socket[bytes]],

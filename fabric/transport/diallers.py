@@ -40,6 +40,8 @@ class _Dialled:
 
 
 class Diallers:
+    """The connections to all peers that a node dials. `jitter` gives numbers from 0 to 1."""
+
     def __init__(
         self,
         context: zmq.Context[zmq.Socket[bytes]],

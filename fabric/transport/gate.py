@@ -20,6 +20,8 @@ _VERSION = b"1.0"
 
 
 class Gate:
+    """Answers libzmq's questions about who may connect; `admit` is asked about each 32-byte CURVE key."""
+
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], domain: str, admit: Callable[[bytes], bool]) -> None:
         assert domain, "with an empty domain libzmq asks nobody"
         self._domain = domain.encode()

@@ -5,8 +5,8 @@ times as often as another, and fills gigabytes. So everything is read at once in
 bounded in bytes, whatever its frames are like, and no identity can take the room that a newcomer needs: a frame is
 taken when what its identity has waiting, and it, are no more than what is left of the whole. What is beyond that is
 dropped and counted; everything that matters is sent again (SPEC 7). Turns are given by the time that handling took, so
-whose frames are costly waits for them itself. Order: of one link, as it came, its end included. A link that ended is
-over when the frames before its end were handled: a BYE, or what was sent just before it, counts.
+that an identity with costly frames waits for them itself. Frames of one link stay in their order, and its end comes
+after them: a BYE, or what was sent just before it, is still handled.
 
 An identity is the CURVE key of a peer that was accepted. All others are one, `STRANGERS`; each link of theirs may have
 a HELLO and its repeat waiting, and no more.

@@ -1,4 +1,4 @@
-"""CURVE keys as 32 raw bytes. A public half is derived from its secret, never believed beside it."""
+"""CURVE keys as 32 raw bytes. A public key is derived from its secret, never read from beside it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ from fabric.protocol.base.errors import Code, FabricError
 
 
 def curve_public(secret: bytes) -> bytes:
+    """The public half of a CURVE secret; both are 32 bytes."""
     return nacl.bindings.crypto_scalarmult_base(secret)
 
 
 @dataclass(frozen=True)
 class CurveKeys:
+    """A pair of 32 bytes each. Raises BAD_IDENTITY where they do not belong together."""
+
     public: bytes
     secret: bytes = field(repr=False)
 

@@ -41,6 +41,8 @@ _DESCRIPTORS = 65_536
 
 
 class Received(NamedTuple):
+    """One frame: the link that it came by, and the CURVE key that the gate put on it."""
+
     link: int
     peer: bytes
     payload: bytes
@@ -54,6 +56,8 @@ class _Connection(NamedTuple):
 
 
 class Listener:
+    """One listening address and its links. Raises PORT_IN_USE, or UNREACHABLE where it cannot be bound."""
+
     def __init__(
         self,
         context: zmq.Context[zmq.Socket[bytes]],

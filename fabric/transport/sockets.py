@@ -1,4 +1,4 @@
-"""What every socket of ours has set, why, and what sending on one can come to."""
+"""The options of all our sockets, why they are set, and what sending can result in."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ _KEEPALIVE_IDLE_S, _KEEPALIVE_EVERY_S, _KEEPALIVE_PROBES = 6, 3, 3
 
 
 class Sent(Enum):
+    """What became of sending one frame."""
+
     SENT = "sent"  # given to the I/O thread; only an acknowledgement says more
     BUSY = "busy"  # the pipe is full
     GONE = "gone"  # there is no such connection
@@ -47,6 +49,7 @@ def dress(socket: zmq.Socket[bytes], frame_bytes_max: int) -> None:
 
 
 def endpoint(address: str) -> str:
+    """The address as ZeroMQ wants it: TCP where no transport is named."""
     return address if "://" in address else f"tcp://{address}"
 
 

@@ -1,4 +1,4 @@
-"""Whose connections are whose: of peers that were accepted, and of those who have yet to say who they are.
+"""Which connections belong to accepted peers, and which to strangers, who have yet to prove who they are.
 
 Guarantees: strangers together have a small part of the connections there may be, so an accepted peer is never cut for
 one and finds room whatever strangers do. Beyond it the oldest stranger of the host with most is cut: a newcomer has

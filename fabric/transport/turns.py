@@ -1,9 +1,9 @@
 """How long a loop reads before it commits and sends what came of it.
 
-Long while it reads what can wait, since many messages then share a commit; over at once when something urgent was taken
-in, so that this waits for nobody's commit but its own. Guarantee: what a frame says of itself ends no turn, and neither
-does a message that was refused or came again: turns cost everybody, and whoever may send nothing must not make them
-short.
+Long while it reads what can wait, since many messages then share a commit; it ends at once when something urgent was
+accepted, so that this waits only for its own commit. Guarantee: neither what a frame claims to be ends a turn, nor a
+message that was refused or came again: short turns cost everybody, and a peer that may send nothing must not cause
+them.
 """
 
 from __future__ import annotations

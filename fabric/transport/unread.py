@@ -3,9 +3,9 @@
 `Unread`: what it has brought that nobody can read yet, because its message does not end.
 
 libzmq hands over a message when its last frame is there, and bounds the frames of a queue by counting whole messages.
-No option bounds the message: who says "more" at every frame fills the memory of this process with one message that
-never ends, at the speed of his line. The kernel knows what a connection has brought, and we know what we took from it:
-what is between the two, beside what the kernel still holds, is in there.
+No option bounds the message: a peer that says "more" at every frame fills the memory of this process with one message
+that never ends, at the speed of its line. The kernel knows how much a connection has received, and we know how much we
+took from it: the difference, less what the kernel still holds, is in there.
 
 Guarantees: a connection with more in there than a frame and what goes with it is found within two looks. Nobody is
 found for frames that wait to be read, however many and for however long: a look counts what had come before everything

@@ -1,4 +1,4 @@
-"""The key that a fabric believes, and what it makes: identities, issuers, revocation lists, the directory of relays."""
+"""The key that a fabric trusts, and what it signs: identities, issuers, revocation lists, the directory of relays."""
 
 from relays.authority.delegating import Delegation, delegate
 from relays.authority.directories import directory_path

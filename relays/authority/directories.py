@@ -4,7 +4,7 @@
     FABRIC_HOME/<fabric>/ids/<id>/directory        the same, so that a control point has it before it ever connects
 
 Guarantees: a new version is signed only when a relay changed or the old one is about to end; a copy that is newer than
-ours is let be.
+ours is not replaced.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ DIRECTORY_LIFE_MS = 365 * 86_400_000
 
 
 def directory_path(fabric: str, home: Path | None = None) -> Path:
+    """Where this machine has the fabric's directory; `home` is FABRIC_HOME where it is not given."""
     return fabric_folder(fabric, home) / DIRECTORY
 
 

@@ -1,8 +1,8 @@
 """The identities that an authority makes from a topology (SPEC 6).
 
 Guarantees: an identity that exists keeps its keys and its id; only what the topology changed of it is issued again,
-and where nothing did, the authority's key is not needed. Who asks for one identity signs nobody else's. Only the public
-half of the authority's key goes into identities.
+and where nothing did, the authority's key is not needed. Making one identity signs nobody else's. Only the authority's
+public key goes into identities.
 """
 
 from __future__ import annotations

@@ -40,6 +40,8 @@ def _no_passphrase() -> str:
 
 @dataclass(frozen=True)
 class Authority:
+    """An authority whose key file was read. Its `signer` asks for the passphrase, and raises WRONG_PASSPHRASE."""
+
     fabric: str
     folder: Path
     public: bytes
@@ -69,10 +71,12 @@ def fingerprint(key: bytes) -> str:
 
 
 def authority_folder(fabric: str, home: Path | None = None) -> Path:
+    """Where this machine has the fabric's authority; `home` is FABRIC_HOME where it is not given."""
     return fabric_folder(fabric, home) / "authority"
 
 
 def open_authority(fabric: str, home: Path | None = None, passphrase: Passphrase = _no_passphrase) -> Authority:
+    """The fabric's authority on this machine. Raises NO_AUTHORITY; asks for no passphrase yet."""
     folder = authority_folder(fabric, home)
     try:
         document = read_document((folder / _KEY).read_bytes())

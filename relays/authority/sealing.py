@@ -84,10 +84,12 @@ def open_seed(document: Mapping[str, Any], passphrase: Passphrase) -> bytes:
 
 
 def is_protected(document: Mapping[str, Any]) -> bool:
+    """Whether the key is under a passphrase."""
     return document.get("protection") != "none"
 
 
 def public_of(document: Mapping[str, Any]) -> bytes:
+    """The public key, 32 bytes. Raises ValueError, KeyError or TypeError where this is no key file's content."""
     public = bytes.fromhex(document["public"])
     if document["version"] != 1 or len(public) != 32 or document["protection"] not in ("argon2id", "none"):
         raise ValueError("public")

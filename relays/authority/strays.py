@@ -1,6 +1,5 @@
-"""Where the topology and what the authority signed differ: who has an identity and is not in the file any more (taking
-somebody out of it takes nothing away from him), and who is in the file and was revoked (leaving somebody in it gives
-nothing back).
+"""Where the topology and what the authority signed differ: who has an identity and is not in the file any more (which
+takes nothing away from it), and who is in the file and was revoked (which gives nothing back to it).
 
     FABRIC_HOME/<fabric>/run/_topology.json    the ids of the topology that was run last on this machine
 

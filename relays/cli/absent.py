@@ -85,4 +85,5 @@ def away_json(target: str) -> dict[str, Any]:
 
 
 def away_line(targets: Sequence[str]) -> str:
+    """For people: who is away."""
     return f"away, connected nowhere ({AWAY.label}): {', '.join(targets)}"

@@ -38,6 +38,7 @@ _STYLES = {End.COMPLETED: "green", End.FAILED: "red", End.REFUSED: "red", End.UN
 
 
 def parse_args(given: list[str] | None) -> dict[str, Any]:
+    """`--arg NAME=VALUE`, as a map: a value that is JSON is read as that, any other is text. Raises USAGE, TOO_DEEP."""
     args: dict[str, Any] = {}
     for text in given or []:
         name, equals, value = text.partition("=")

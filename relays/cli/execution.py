@@ -1,8 +1,8 @@
-"""Running a command for an action: what counts is its exit; what it prints is read beside that, and is bounded.
+"""Runs a command for an action: it is done when it exits; its output is read meanwhile, and bounded.
 
 Guarantees: the command gets its input and ends by itself, at its time limit, or when it is told to stop; whatever it
-started and left behind with its output open delays nothing, and what it prints beyond the bounds is read and let go, so
-it is never blocked and takes no memory. When its time is over, or it is stopped, its whole process group is killed. Each
+started and left behind with its output open delays nothing, and output beyond the bounds is read and discarded, so it
+is never blocked and takes no memory. When its time is over, or it is stopped, its whole process group is killed. Each
 call waits on its own thread; none is left behind.
 """
 

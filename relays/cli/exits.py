@@ -97,6 +97,7 @@ def _tell_problems(error: TopologyErrors, as_json: bool) -> None:
 
 
 def problem_json(problem: Any) -> dict[str, Any]:
+    """A problem of a topology file, for `--json`."""
     return {
         "code": problem.code.label, "key": problem.key, "cause": problem.cause, "write": problem.write,
         "severity": problem.severity, "line": problem.line,

@@ -1,7 +1,7 @@
-"""What a command says while it waits for something that is not its own: it never stands still without a word.
+"""What a command reports while it waits for something outside itself: it never hangs silently.
 
-A thread looks a few times a second. What goes on well is never mentioned; what stands still for two seconds is, once
-with the reason and what waits, again when the reason is another, and once when it goes on.
+A thread looks a few times a second. Short waits are not mentioned. A wait of two seconds is: once with the reason and
+what waits, again when the reason changes, and once when it is over.
 """
 
 from __future__ import annotations

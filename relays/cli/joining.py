@@ -1,4 +1,4 @@
-"""`fabric join`, `fabric token ...`, `fabric issuer run`: how somebody new gets in, and who lets him."""
+"""`fabric join`, `fabric token ...`, `fabric issuer run`: how a new node joins, and who admits it."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Which label a message will bear, and where that ends it: said when it is sent, not after it is missed.
+"""Which label a message will bear, and where it ends because of it: said when it is sent, not when somebody misses it.
 
-How far a label goes is known to whoever has the identities of the relays above (`relays.explaining`). Elsewhere only the
-relay at which it ends can say so, a second later: whoever chose no label there waits for that, and not for long.
-Guarantees: nothing here stops a message. What cannot be known is as if it were not asked.
+How far a label goes is known to whoever has the identities of the relays above (`relays.explaining`). Elsewhere only
+the relay at which it ends can say so, a second later: there a command without a chosen label waits for that, though not
+for long. Guarantees: nothing here stops a message; where the answer cannot be known, nothing is said.
 """
 
 from __future__ import annotations

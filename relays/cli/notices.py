@@ -30,6 +30,7 @@ def tell_notice(notice: Notice, screen: Screen, as_json: bool) -> None:
 
 
 def lines_of(notice: Notice) -> list[str]:
+    """For people: a line for each way in which messages ended."""
     return [
         f"{ended.records:,} record(s) {_in_messages(ended)}of {ended.topic or 'several topics'} ended {_WHERE.get(ended.towards, 'at')} "
         f"{notice.relay}: {ended.reason} ({ended.code})"

@@ -27,6 +27,7 @@ KINDS = {"point": NodeKind.POINT, "operator": NodeKind.OPERATOR, "relay": NodeKi
 
 
 def to_kinds(names: Sequence[str], allowed: Sequence[str] = tuple(KINDS)) -> tuple[NodeKind, ...]:
+    """Kinds of nodes from their names. Raises USAGE for a name that is not among `allowed`."""
     unknown = [name for name in names if name not in allowed]
     if unknown:
         raise FabricError(Code.USAGE, f"no kind {unknown[0]}", f"write one of: {', '.join(allowed)}")
@@ -43,6 +44,7 @@ def to_tags(tags: Sequence[str] | None) -> tuple[tuple[str, str], ...]:
 
 
 def needed(identity: str) -> str:
+    """The identity that was named. Raises USAGE where none was."""
     if not identity:
         raise FabricError(Code.USAGE, "who are you?", "add --as ID, or set FABRIC_AS")
     return identity

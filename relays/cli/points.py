@@ -37,6 +37,7 @@ _NAMES_SHOWN = 20
 
 
 def field_labels(given: list[str] | None) -> dict[str, str]:
+    """`--field-label NAME=LABEL`, as a map. Raises USAGE; the labels are not looked at yet."""
     labels = {}
     for text in given or []:
         name, equals, label = text.rpartition("=")

@@ -1,4 +1,4 @@
-"""`fabric revoke`: who must go, and who knows it."""
+"""`fabric revoke`: revokes identities, and shows which relays have the list."""
 
 from __future__ import annotations
 

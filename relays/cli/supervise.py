@@ -10,6 +10,7 @@ from relays.terminal import say
 
 
 def main() -> int:
+    """Supervises until it is stopped; the exit code: 0 stopped, 1 it could not run."""
     fabric, *relays = sys.argv[1:]
     try:
         Supervisor(fabric, relays).run()

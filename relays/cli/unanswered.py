@@ -1,4 +1,4 @@
-"""Targets of an action that have not answered when somebody stops waiting: the action itself does not stop with him."""
+"""Targets of an action that have not answered when the requester stops waiting: that does not stop the action."""
 
 from __future__ import annotations
 

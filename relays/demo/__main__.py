@@ -33,6 +33,7 @@ _INTERRUPTED = 130
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Runs the demo; the exit code is as the module says."""
     parser = argparse.ArgumentParser(prog="./scripts/demo", description="Six things that Message Fabric promises.")
     parser.add_argument("--once", action="store_true",
                         help="no terminal, no pauses: check each promise and print what was seen")

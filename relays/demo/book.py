@@ -11,6 +11,8 @@ _NOT_SEEN = "not reached"
 
 @dataclass
 class Check:
+    """One promise of a step: what was expected, and what was seen."""
+
     step: int
     what: str
     expected: str

@@ -73,6 +73,8 @@ class Inbox:
 
 
 class Cast:
+    """A context: every control point of the demo, connected. Raises USAGE where the topology lacks one of them."""
+
     def __init__(self, fabric: Throwaway) -> None:
         self._fabric = fabric
         topology = fabric.topology

@@ -17,6 +17,8 @@ _VALUE_MAX = 48
 
 
 class Show:
+    """What the demo writes on a screen, with pauses of `pause_s` seconds."""
+
     def __init__(self, screen: Screen, pause_s: float) -> None:
         self._screen = screen
         self._pause_s = pause_s
@@ -91,4 +93,5 @@ def targets_table(request: Request, where: dict[str, str]) -> Table:
 
 
 def listed(names: Sequence[str]) -> str:
+    """Names for a sentence."""
     return ", ".join(names) or "nobody"

@@ -52,6 +52,8 @@ CHECKS = {
 
 @dataclass
 class Stage:
+    """What every step gets."""
+
     fabric: Throwaway
     cast: Cast
     book: Book

@@ -47,6 +47,8 @@ def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None
 
 
 class Throwaway:
+    """A context: the fabric of this topology file, running after `start` and gone at the end."""
+
     def __init__(self, file: Path) -> None:
         self.topology = topologies.load(file)
         self.name = self.topology.fabric

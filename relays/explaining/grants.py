@@ -9,6 +9,7 @@ from fabric.protocol.vocabulary.severity import Severity
 
 
 def publish_text(grant: PublishGrant) -> str:
+    """A publish grant in TOML."""
     more = _severity(grant.severity_max)
     if grant.rate_per_s:
         more.append(f"rate = {grant.rate_per_s}")
@@ -16,6 +17,7 @@ def publish_text(grant: PublishGrant) -> str:
 
 
 def request_text(grant: RequestGrant) -> str:
+    """A request grant in TOML."""
     scope = [f"scope = {quoted(grant.scope)}"] if grant.scope else []
     return _table(
         f"action = {quoted(grant.action)}", f"to = {quoted(grant.to)}", *_severity(grant.severity_max), *scope

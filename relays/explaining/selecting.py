@@ -1,4 +1,4 @@
-"""What a selector names that nobody has: most often a slip of the keyboard, which selects nobody."""
+"""Names in a selector that no node has: most often a typing error, which selects nobody."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Who is where, as far as it can be known without asking a relay: from a topology file, or from identities' folders.
 
 Guarantees: everybody is at the relay that they prefer, as while nothing is away. From folders only what their
-credentials say is taken, and a relay above of which there is no folder is named as not known, never left out. Who a
-file declares is judged as the credential that would be issued for it.
+credentials say is taken, and a relay above without a folder is named as unknown, never left out. A node that a file
+declares is judged by the credential that would be issued for it.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ class Climb:
 
 @dataclass(frozen=True, slots=True)
 class Tree:
+    """Every relay and control point of which something is known, by id."""
+
     relays: Mapping[str, Placed] = field(default_factory=dict)
     points: Mapping[str, Placed] = field(default_factory=dict)
 

@@ -1,4 +1,4 @@
-"""What the relays would say, and why: by which grant, or for want of which, and what of it gets how far.
+"""What the relays would decide, and why: which grant allows it or is missing, and how far each part gets.
 
 Guarantees: every decision is that of the function which relays ask (`permissions`, `tlp`, `handshake`); here they are
 only put in order and told. It says what may be, not what is: who is connected, and at a backup, relays know.
@@ -126,6 +126,7 @@ class Explanation:
 
 
 def explain_publish(asker: Asker, stamp: Stamp, tree: Tree) -> Explanation:
+    """What relays would say to a message with this stamp, and how far it would get."""
     header = header_of(asker.credential, stamp)
     said = _about("publish", header.topic, "publish", asker, stamp)
     grant = publish_grant(asker.credential, header)
@@ -162,6 +163,7 @@ def _wanted_clearance(header: Header) -> str:
 
 
 def explain_subscribe(asker: Asker, pattern: str, tree: Tree) -> Explanation:
+    """What its relay would say to a subscription to this pattern, and which labels would reach it."""
     said = _about("subscribe", pattern, "subscribe", asker, None)
     granted = subscribe_grant(asker.credential, pattern)
     problem = asker.problem or (granted if isinstance(granted, Reject) else None)
@@ -179,6 +181,7 @@ def explain_subscribe(asker: Asker, pattern: str, tree: Tree) -> Explanation:
 
 
 def explain_action(asker: Asker, stamp: Stamp, tree: Tree) -> Explanation:
+    """What relays would say to an action with this stamp, where it would turn, and whom it would reach."""
     header = header_of(asker.credential, stamp)
     action, target_type = split_topic(header.topic)
     said = _about("act", f"{action} {target_type} to {header.to}", "request", asker, stamp)

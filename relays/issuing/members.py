@@ -17,6 +17,8 @@ from relays.topology.problems import Problem
 
 
 class Joined(NamedTuple):
+    """A member of a register on this machine, and the id of the issuer whose register that is."""
+
     issuer: str
     credential: Credential
 

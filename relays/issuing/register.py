@@ -52,6 +52,8 @@ class TokenTerms:
 
 @dataclass(frozen=True, slots=True)
 class KnownToken:
+    """A token that was given out; its `until_ms` is in ms since 1970."""
+
     id: bytes
     secret: bytes
     terms: TokenTerms
@@ -61,6 +63,8 @@ class KnownToken:
 
 @dataclass(frozen=True, slots=True)
 class Member:
+    """Whom this issuer vouched for, with its newest credential; times are in ms since 1970."""
+
     id: str
     serial: int
     curve_key: bytes

@@ -45,11 +45,15 @@ _OPEN_MAX = 8
 
 
 class Clock(Protocol):
+    """What a reader needs of the time: seconds that only go forward, and a way to wait."""
+
     def now_s(self) -> float: ...
     def wait(self, seconds: float) -> None: ...
 
 
 class SystemClock:
+    """This machine's own."""
+
     def now_s(self) -> float:
         return time.monotonic()
 

@@ -20,6 +20,8 @@ _BOM_BYTES = 4
 
 
 class Coding(NamedTuple):
+    """How a file is written: its byte order mark, Python's name of it, and how a line ends in it."""
+
     bom: bytes
     codec: str
     width: int  # bytes of a line's end, and what it is aligned to
@@ -145,4 +147,5 @@ class Splitter:
 
 
 def too_long(size: int) -> FabricError:
+    """The error for a line of this many bytes."""
     return FabricError(Code.LINE_TOO_LONG, f"{size:,} bytes, where {LINE_BYTES_MAX:,} are allowed")

@@ -18,6 +18,8 @@ PORT_MAX: Final = 65_535
 
 @dataclass(frozen=True, slots=True)
 class Address:
+    """A host and a port. `ip` is None where the host is a name."""
+
     host: str
     port: int
     ip: ipaddress.IPv4Address | ipaddress.IPv6Address | None
@@ -41,6 +43,8 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class BadAddress:
+    """Why a text is no address, and what to write instead."""
+
     cause: str
     write: str
 

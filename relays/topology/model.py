@@ -79,6 +79,8 @@ class RelaySpec:
 
 @dataclass(frozen=True, slots=True)
 class RoleSpec:
+    """A role: the grants of the control points that have it."""
+
     name: str
     publish: tuple[PublishGrant, ...] = ()
     subscribe: tuple[str, ...] = ()

@@ -14,6 +14,8 @@ Raw = Mapping[str, Any]
 
 
 class Rulebook:
+    """A topology file as it was read, and the problems that were found in it."""
+
     def __init__(self, raw: Raw) -> None:
         self.raw = raw
         self.relays = tables_in(raw, "relays")
@@ -54,6 +56,7 @@ class Rulebook:
 
 
 def tables_in(raw: Raw, key: str) -> dict[str, Raw]:
+    """The tables of a section by name; what is no table in it is left out, as is a section that is none."""
     section = raw.get(key)
     return (
         {k: v for k, v in section.items() if isinstance(v, Mapping)} if isinstance(section, Mapping) else {}
@@ -61,8 +64,10 @@ def tables_in(raw: Raw, key: str) -> dict[str, Raw]:
 
 
 def as_list(value: object) -> list[Any]:
+    """The list itself, or an empty one where the value is no list."""
     return value if isinstance(value, list) else []
 
 
 def strings(value: object) -> list[str]:
+    """The texts in a list; anything else is left out."""
     return [item for item in as_list(value) if isinstance(item, str)]

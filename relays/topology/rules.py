@@ -27,6 +27,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def check_rules(raw: Raw) -> list[Problem]:
+    """Every problem that the file has with itself, in the order of the rules."""
     return [*TreeRules(raw).run(), *UseRules(raw).run()]
 
 
@@ -47,6 +48,8 @@ def _holds(outer: Network, inner: Network) -> bool:
 
 
 class TreeRules(Rulebook):
+    """The rules of names, parents, backups, addresses and networks."""
+
     def run(self) -> list[Problem]:
         self._names()
         if self.relays:

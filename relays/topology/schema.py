@@ -45,10 +45,14 @@ from relays.topology.values import (
 
 
 class Table(BaseModel):
+    """A table of the file: frozen, of exact types, and without unknown keys."""
+
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class TtlTable(Table):
+    """`[defaults.ttl]`: times to live by kind, in ms once they are read."""
+
     event: Annotated[int | None, BeforeValidator(ttl("event"))] = None
     intel: Annotated[int | None, BeforeValidator(ttl("intel"))] = None
     action: Annotated[int | None, BeforeValidator(ttl("action"))] = None
@@ -58,11 +62,15 @@ class TtlTable(Table):
 
 
 class DefaultsTable(Table):
+    """`[defaults]`: what a message gets where nobody says anything."""
+
     label: LabelText = Label.AMBER
     ttl: TtlTable = TtlTable()
 
 
 class RelayTable(Table):
+    """A relay of `[relays]`."""
+
     clearance: LabelText
     listen: Annotated[str, AfterValidator(address(listen=True))]
     segment: Name | None = None
@@ -78,12 +86,16 @@ class RelayTable(Table):
 
 
 class PublishTable(Table):
+    """A publish grant of a role."""
+
     topic: Pattern
     severity_max: SeverityText = Severity.FATAL
     rate: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
 
 
 class RequestTable(Table):
+    """A request grant of a role."""
+
     action: ActionPattern
     to: SelectorText
     severity_max: SeverityText = Severity.FATAL
@@ -91,16 +103,22 @@ class RequestTable(Table):
 
 
 class ApproveTable(Table):
+    """An approve grant of a role."""
+
     class_: Annotated[ActionClass, Field(alias="class")]
     to: SelectorText
 
 
 class KeepTable(Table):
+    """`keep` of a role or a control point: bytes, and ms once they are read."""
+
     bytes_: Annotated[KeptSize | None, Field(alias="bytes")] = None
     for_: Annotated[KeptTime | None, Field(alias="for")] = None
 
 
 class RoleTable(Table):
+    """A role of `[roles]`."""
+
     keep: KeepTable | None = None
     publish: Annotated[
         list[Annotated[PublishTable, BeforeValidator(table_of("topic"))]], Field(max_length=GRANTS_MAX)
@@ -116,6 +134,8 @@ class RoleTable(Table):
 
 
 class SourceTable(Table):
+    """What a control point reads and publishes, in its `sources`."""
+
     kind: Name
     topic: Topic
     path: str = ""
@@ -124,6 +144,8 @@ class SourceTable(Table):
 
 
 class PointTable(Table):
+    """A control point of `[points]`."""
+
     keep: KeepTable | None = None
     role: str
     clearance: LabelText
@@ -136,12 +158,16 @@ class PointTable(Table):
 
 
 class WhenTable(Table):
+    """`when` of an `[[approval]]`: the actions that need it."""
+
     class_: Annotated[ActionClass | None, Field(alias="class")] = None
     action: ActionPattern | None = None
     to: SelectorText | None = None
 
 
 class ApprovalTable(Table):
+    """An `[[approval]]`; `within` is in ms once it is read."""
+
     when: WhenTable
     require: Annotated[int, Field(ge=0, le=APPROVERS_MAX)]
     from_: Annotated[list[str], Field(alias="from", max_length=GRANTS_MAX)] = []
@@ -149,10 +175,14 @@ class ApprovalTable(Table):
 
 
 class AssertTable(Table):
+    """An `[[assert]]`: a flow that must never be possible."""
+
     never: str
 
 
 class FileTable(Table):
+    """The whole file."""
+
     fabric: Name
     organisation: Name | None = None
     defaults: DefaultsTable = DefaultsTable()

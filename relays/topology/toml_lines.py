@@ -47,6 +47,7 @@ def dotted(key: Key) -> str:
 
 
 def statements(text: str) -> list[Statement]:
+    """The headers and assignments of a text, in order, with their lines."""
     found: list[Statement] = []
     above: Key = ()
     counts: dict[Key, int] = {}

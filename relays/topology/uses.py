@@ -25,6 +25,8 @@ def parse_never(text: str) -> tuple[Label, str, str] | None:
 
 
 class UseRules(Rulebook):
+    """The rules of names that are used: roles, relays, backups, approvers, asserts."""
+
     def run(self) -> list[Problem]:
         self._roles_use()
         self._points_use()

@@ -123,6 +123,7 @@ def _kept_time(value: object) -> int:
 
 
 def ttl(kind: str) -> Callable[[object], int]:
+    """A validator for times to live of this kind; it gives ms."""
     def validate(value: object) -> int:
         ms = _duration(value)
         ms_max = TTL_MAX_MS[kind]
@@ -165,6 +166,7 @@ def _selector(text: str) -> str:
 
 
 def address(listen: bool) -> Callable[[str], str]:
+    """A validator for addresses that are listened on, or else dialled; it gives them in one spelling."""
     def validate(text: str) -> str:
         address = parse_address(text, listen=listen)
         if isinstance(address, BadAddress):
@@ -180,6 +182,7 @@ def address(listen: bool) -> Callable[[str], str]:
 
 
 def network(text: str) -> str:
+    """The network in one spelling. Raises pydantic's error where it is none, or has bits set beyond its prefix."""
     try:
         return str(ipaddress.ip_network(text))
     except ValueError:

@@ -24,8 +24,8 @@ def rows(heading: str) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("code", list(Code), ids=lambda code: code.label)
-def test_every_code_is_listed_with_its_reason(code):
-    assert [code.label, code.reason] in [row[:2] for row in rows("## 11.")]
+def test_every_code_is_listed_with_its_reason_its_cause_and_the_next_step(code):
+    assert [code.label, code.reason, code.cause, code.next_step] in rows("## 11.")
 
 
 def test_and_no_other():
@@ -77,6 +77,36 @@ def test_sections_that_the_code_refers_to_exist():
     for path in [*(ROOT / "fabric").rglob("*.py"), *(ROOT / "relays").rglob("*.py")]:
         for section in re.findall(r"SPEC (\d+(?:\.\d+)?)", path.read_text()):
             assert section in headings, f"{path.name} refers to section {section}"
+
+
+HEADINGS = re.findall(r"^#{2,3} (\d.*)$", SPEC, re.MULTILINE)
+CONTENTS = rows("## Contents")[1:]
+
+
+def test_the_contents_list_every_section_in_order_and_lead_to_it():
+    # An anchor is the heading in small letters, without punctuation, hyphens for blanks.
+    anchors = [re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in HEADINGS]
+    expected = [f"[{heading}](#{anchor})" for heading, anchor in zip(HEADINGS, anchors, strict=True)]
+    assert [row[0] for row in CONTENTS] == expected
+
+
+def modules(cell: str) -> list[str]:
+    """As they are imported."""
+    names = re.findall(r"`([\w.]+)`", cell)
+    return [name if name.startswith(("fabric.", "relays.")) else f"fabric.protocol.{name}" for name in names]
+
+
+@pytest.mark.parametrize("section, cell", CONTENTS, ids=[row[0].split("]")[0].strip("[") for row in CONTENTS])
+def test_the_modules_of_a_section_exist(section, cell):
+    for module in modules(cell):
+        path = ROOT.joinpath(*module.split("."))
+        assert path.with_suffix(".py").is_file() or (path / "__init__.py").is_file(), f"{section}: no module {module}"
+
+
+def test_every_room_of_the_protocol_is_named_by_a_section():
+    rooms = {path.parent.name for path in (ROOT / "fabric" / "protocol").glob("*/__init__.py")}
+    named = {module.split(".")[2] for _, cell in CONTENTS for module in modules(cell) if ".protocol." in module}
+    assert named == rooms
 
 
 THREATS = (ROOT / "fabric" / "protocol" / "THREATS.md").read_text()

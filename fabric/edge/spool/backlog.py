@@ -1,8 +1,8 @@
 """What sleeps on disk: rows that wait for the uplink and nothing else, beyond those that are read at the start.
 
-Nothing but being sent, getting more parts, or running out can happen to such a row, so nobody needs to know more of it
-than its number and whose it is until its turn comes. Guarantees: in each lane the oldest are awake first; when most of
-those have ended, the next are due, a few at a time, so that no turn takes long. Rows are the spool's.
+Such a row can only be sent, get more parts, or expire, so until its turn comes its number and whose it is are enough to
+know. Guarantees: in each lane the oldest are awake first; when most of those have ended, the next are due, a few at a
+time, so that no turn takes long. Rows are the spool's.
 """
 
 from __future__ import annotations

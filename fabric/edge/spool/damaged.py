@@ -1,7 +1,7 @@
-"""What of a spool was set aside since the start, in words for a log.
+"""Which rows of a spool were set aside, in words for a log.
 
-Guarantees: every row is counted, however many there are. A disk that lost much has more of them than anybody reads, or
-than a process that begins should keep: the first are named, and of the others it is said how many they are.
+Guarantees: every row is counted, however many there are. A badly damaged disk has more of them than anybody reads or a
+starting process should keep: the first are named, the others counted.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ NAMED_MAX: Final = 1_000
 
 
 class Damaged:
+    """Damaged rows since it was last taken: each counted in `rows`, the first ones named."""
+
     def __init__(self) -> None:
         self._named: list[str] = []
         self.rows = 0

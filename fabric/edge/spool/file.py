@@ -36,6 +36,7 @@ def beside(path: Path, what: str) -> Path:
 
 
 def take_lock(path: Path) -> int:
+    """The descriptor that holds this spool's lock until it is closed. Raises ALREADY_RUNNING, without waiting."""
     lock = open_private(beside(path, "lock"))
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -118,5 +119,6 @@ def _salvage(damaged: Path, db: sqlite3.Connection) -> int:
 
 
 def free_bytes(folder: Path) -> int:
+    """What an ordinary user may still write on the disk of this folder. Raises OSError."""
     disk = os.statvfs(folder)
     return disk.f_bavail * disk.f_frsize

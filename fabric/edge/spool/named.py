@@ -1,8 +1,8 @@
 """Whether a file that somebody names may be an outbox. Asked before anything is made, written or opened by SQLite.
 
 Guarantees: what is not ours stays as it is, byte for byte, and nothing is left beside it. An outbox is ours by the
-number in its header; an older one by its tables. Refuses what is in use, and what is damaged so far that nobody can
-tell whose it is: whoever knows can move it away.
+number in its header; an older one by its tables. Refuses a file that is in use, and one too damaged to tell whose it
+is: whoever knows can move it away.
 """
 
 from __future__ import annotations
@@ -82,4 +82,5 @@ def _check_lock(path: Path) -> None:
 
 
 def in_use(path: Path) -> FabricError:
+    """The error for an outbox that another process has open."""
     return FabricError(Code.OUTBOX_IN_USE, str(path))

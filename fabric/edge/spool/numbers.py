@@ -1,6 +1,6 @@
-"""Which message is which row of the spool: the numbers of those that were read or written in this run.
+"""Which row of the spool a message is: the numbers of the rows that were read or written in this run.
 
-Guarantees: a number is never used again while its row could be there; a message that ended is over for the backlog too.
+Guarantees: a number is never used again while its row could be there; the backlog learns of each message that ended.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from fabric.protocol.wire.frames import Direction
 
 
 class Known(NamedTuple):
+    """A message's row: its number, and until when the message is to live."""
+
     n: int
     until_ms: int  # when it is expired
 

@@ -1,4 +1,4 @@
-"""One commit a turn, and none for what may wait for the next (SPEC 10).
+"""One commit a turn, and none where all that is to be committed may wait for the next (SPEC 10).
 
 Guarantees: operations reach the disk in order; what a frame of this turn promises is there before `commit` returns;
 ends of rows alone wait for a moment, since forgetting one only means that a message is sent again.
@@ -17,6 +17,8 @@ _OWED_MAX = 512
 
 
 class Owed:
+    """The operations of one spool that have not been committed."""
+
     def __init__(self, spool: Spool) -> None:
         self._spool = spool
         self._ops: list[Op] = []

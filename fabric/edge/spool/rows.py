@@ -20,19 +20,23 @@ from fabric.protocol.wire.frames import Direction
 
 
 def pack(value: list[Any]) -> bytes:
+    """msgpack, as rows hold it."""
     packed: bytes = msgpack.packb(value)
     return packed
 
 
 def checksum(meta: bytes, body: bytes) -> int:
+    """CRC-32 over both: it finds damage, and proves nothing."""
     return zlib.crc32(body, zlib.crc32(meta))
 
 
 def row_of(meta: bytes, body: bytes) -> tuple[bytes, bytes, int]:
+    """The columns of a message's row: meta, body, checksum."""
     return meta, body, checksum(meta, body)
 
 
 def put_meta(put: Put) -> bytes:
+    """What a row says of a held message, beside its envelope."""
     return pack([
         put.id, int(put.direction), int(put.lane), put.age_ms, put.received_at_ms, put.expires_at_ms,
         put.hops, put.destinations, *([put.moved] if put.moved else []),
@@ -40,6 +44,7 @@ def put_meta(put: Put) -> bytes:
 
 
 def put_of(meta: bytes, envelope: bytes, done: set[str]) -> Put:
+    """A held message from its row, for the destinations that are not `done`. The row's checksum was right."""
     id_, direction, lane, age_ms, received_at_ms, expires_at_ms, hops, destinations, *more = msgpack.unpackb(meta)
     left = tuple((name, tuple(targets)) for name, targets in destinations if name not in done)
     return Put(

@@ -1,7 +1,7 @@
 """Which rows sleep for which reader: numbers and sizes, in the order in which they came (SPEC 10).
 
 Guarantees: twelve bytes a row and reader, and nothing else in memory; rows of one queue wake in their order; what woke
-for one reader is awake for all. What nobody wants any more is handed out, some at a time, to be ended on disk.
+for one reader is awake for all. Rows that no reader wants any more are handed out, some at a time, to be ended on disk.
 """
 
 from __future__ import annotations

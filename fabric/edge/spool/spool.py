@@ -307,7 +307,7 @@ class Spool:
     def wake(self) -> list[Op]:
         """The next of the rows that sleep, when most of what was read of their lane has ended. Mostly none.
 
-        Whoever signed them comes first: a core may have forgotten him since.
+        The credentials of their signers come first: a core may have forgotten them since.
         """
         numbers = self._numbers.backlog.due()
         if not numbers:

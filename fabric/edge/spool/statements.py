@@ -40,6 +40,8 @@ _Row = tuple[Any, ...]
 
 
 class Statement(NamedTuple):
+    """One SQL statement and the rows of values that it is executed with, in order."""
+
     sql: str
     rows: list[_Row]
 

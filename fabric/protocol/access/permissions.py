@@ -1,7 +1,7 @@
 """Who may do what (SPEC 8): deny by default, judged from the signed credential at every hop.
 
-Guarantees: None, or the grant that decided, means that it is covered; everything else is a `Reject` that names what
-was asked, never content. The table `DIRECTIONS` says what each kind may do on each link; it is the whole of it.
+Guarantees: None, or the grant that decided, means allowed; everything else is a `Reject` that names what was asked,
+never content. The table `DIRECTIONS` says completely where each kind may go on each link.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ DENIALS = frozenset({
 
 
 def check_direction(kind: Kind, sender: Role, direction: Direction) -> Reject | None:
+    """None, or WRONG_DIRECTION: whether a peer in this role may send this kind in this direction (SPEC 8.1)."""
     if (kind, sender, direction) in DIRECTIONS:
         return None
     return Reject(Code.WRONG_DIRECTION, f"{kind.word} {direction.name.lower()} from a {sender.name.lower()}")
@@ -93,10 +94,12 @@ def publish_grant(credential: Credential, header: Header) -> PublishGrant | Reje
 
 
 def check_subscribe(credential: Credential, pattern: str) -> Reject | None:
+    """None, or SUBSCRIBE_DENIED: whether a subscribe grant covers this pattern (SPEC 8.2)."""
     return _refusal(subscribe_grant(credential, pattern))
 
 
 def subscribe_grant(credential: Credential, pattern: str) -> str | Reject:
+    """The first subscribe grant that covers this pattern, or SUBSCRIBE_DENIED."""
     granted = next((grant for grant in credential.grants.subscribe if covers(grant, pattern)), None)
     return Reject(Code.SUBSCRIBE_DENIED, pattern) if granted is None else granted
 
@@ -119,10 +122,12 @@ def turns_at(grants: Sequence[RequestGrant], relay: str, *, is_root: bool) -> bo
 
 
 def check_execute(credential: Credential, topic: str) -> Reject | None:
+    """None, or EXECUTE_DENIED: whether an execute grant covers this topic, `<action>.<target type>` (SPEC 8.2)."""
     return _refusal(execute_grant(credential, topic))
 
 
 def execute_grant(credential: Credential, topic: str) -> str | Reject:
+    """The first execute grant that covers this topic, or EXECUTE_DENIED."""
     action, target = split_topic(topic)
     granted = next((pattern for pattern in credential.grants.execute if action_matches(pattern, action, target)), None)
     return Reject(Code.EXECUTE_DENIED, topic) if granted is None else granted

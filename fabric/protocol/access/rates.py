@@ -1,7 +1,7 @@
-"""Rates (SPEC 8.2): token buckets, judged at an origin's first relay. Nothing is lost: it waits.
+"""Rates (SPEC 8.2): token buckets, applied at an origin's first relay. What exceeds a rate waits, and is not lost.
 
 Guarantees: nobody has more than a rate allows, whatever others do and however many they are: a bucket is forgotten only
-when it is full, which is as good as new. Where there is room for no more buckets, who comes waits until others are
+when it is full, which is as good as new. Where there is no room for another bucket, its origin waits until others are
 full, which is soon: a bucket holds some seconds of its rate.
 """
 
@@ -18,6 +18,8 @@ _LOOK_MS = 1_000
 
 
 class Rates:
+    """Token buckets, one for each (whose, rate); each holds what the rate allows in ten seconds."""
+
     def __init__(self, buckets_max: int = _BUCKETS_MAX) -> None:
         # (whose, rate) -> (tokens, at): what somebody may do under different rates does not share a bucket
         self._buckets: dict[tuple[Hashable, int], tuple[float, int]] = {}

@@ -1,13 +1,13 @@
 """Bounded msgpack: the only way in which bytes become values, and values bytes.
 
-Guarantees: nothing is allocated for a peer before the whole structure has been held against the caller's
-bounds; whatever the bytes are, `scan` and `unpack` return and never raise; a value that `unpack` returns has
+Guarantees: nothing is allocated for a peer before the whole structure has been checked against the caller's bounds;
+whatever the bytes are, `scan` and `unpack` return and never raise; a value that `unpack` returns has
 one reading only. Refuses: truncated input, bytes after the value, more elements or levels than allowed,
 extension types (timestamps too), the reserved byte 0xc1, text that is not UTF-8, map keys that are neither
 text nor integer, and a key that comes twice (two readers could take different ones).
 
-It does not demand the shortest encoding of a number or length: what is signed is the bytes as they were sent,
-they are forwarded as they are, and nothing is ever compared after it was encoded again.
+It does not require the shortest encoding of a number or length: the bytes as they were sent are what is signed and
+forwarded, and nothing is ever encoded again to be compared.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Every bound of protocol version 1, and why it is what it is. Units come last in the names.
 
-Nothing is read from the wire before its size has been held against a number on this page.
+Nothing is read from the wire before its size has been checked against a number on this page.
 """
 
 from typing import Final

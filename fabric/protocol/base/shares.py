@@ -1,8 +1,8 @@
 """Bounded room that is shared (SPEC 10): nobody holds more of it than what is left, or a few times that.
 
 Guarantees: a room is never exceeded, and however many holders take all that they may, a newcomer finds some room left.
-Of a `Shared` room, what is taken out is taken in turns among the sources, of each the oldest first. Whose an entry is,
-the caller says: the peer that it came from, never a name that the peer made up.
+Of a `Shared` room, what is taken out is taken in turns among the sources, of each the oldest first. The caller says
+whose an entry is: the peer's from which it came, never a name that the peer made up.
 """
 
 from __future__ import annotations
@@ -42,6 +42,8 @@ class Holdings(Counter[H]):
 
 
 class Shared(Generic[K, V]):
+    """A map of at most `entries_max` entries. Each belongs to a source, and the sources share the room."""
+
     def __init__(self, entries_max: int) -> None:
         self._max = entries_max
         self._source: OrderedDict[K, str] = OrderedDict()  # in order of arrival

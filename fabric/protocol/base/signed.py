@@ -1,6 +1,6 @@
 """What the authority publishes: a body and its signature, and nothing else (SPEC 2).
 
-Guarantees: a body that was opened is signed by the key under its own type. Nothing of one that is not is looked at.
+Guarantees: a body that was opened is signed by the key under its own type. Nothing of an unsigned body is read.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from fabric.protocol.base.errors import Code, Reject
 
 
 def seal_document(type_: bytes, body: bytes, authority: signing.Signer) -> bytes:
+    """The document as it travels: [body, signature], signed by the authority under this type."""
     return pack([body, authority.sign(type_, body)])
 
 

@@ -1,4 +1,4 @@
-"""Signatures over typed bytes (SPEC 2): the type is inside what is signed, so no signature serves two purposes.
+"""Signatures over typed bytes (SPEC 2): the type is part of what is signed, so a signature is valid for one type only.
 
 Guarantees: `verify` is true only for the exact type and bytes that were signed by the key. Refuses nothing else;
 who the key belongs to is for `credentials`.
@@ -41,6 +41,7 @@ def sign(seed: bytes, type_: bytes, body: bytes) -> bytes:
 
 
 def verify(public: bytes, type_: bytes, body: bytes, signature: bytes) -> bool:
+    """Whether `signature` is the Ed25519 signature of these typed bytes by this public key. A wrong length is false."""
     if len(signature) != SIGNATURE_BYTES or len(public) != 32:
         return False
     try:
@@ -51,6 +52,7 @@ def verify(public: bytes, type_: bytes, body: bytes, signature: bytes) -> bool:
 
 
 def digest(data: bytes) -> bytes:
+    """SHA-256, 32 bytes."""
     return hashlib.sha256(data).digest()
 
 

@@ -1,1 +1,1 @@
-"""What a core takes and gives: events in, a Ready out, faults, and the time that it believes."""
+"""What a core takes and gives: events in, a Ready out, faults, and which time it goes by."""

@@ -1,13 +1,13 @@
-"""Which of two clocks a node believes (SPEC 5): its machine's own, and the root's, as its present parent tells it.
+"""Which of two clocks a node goes by (SPEC 5): its machine's own, and the root's, as its present parent tells it.
 
-Guarantees: only the present parent is believed, and only about a time at which both it and this node may be there at
-all; a time that jumps away from what was told before is believed only when it stays; a time that is far from the
-machine's own clock is doubted, whoever tells it; what a parent told that was far off is forgotten for every judgement
-when that parent goes. A credential is over only when it is over by every clock that
-counts. Refuses nothing itself: it is told what was heard, and answers questions. All times are milliseconds.
+Guarantees: only the present parent's time counts, and only one at which its credential and this node's are valid; a
+time that jumps away from what was told before is accepted only when it stays; a time that is far from the machine's own
+clock is doubted, whoever tells it; what a parent told that was far off is forgotten for every decision when that parent
+is gone. A credential has expired only when it has by every clock that counts. Refuses nothing itself: it is told what
+was heard, and answers questions. All times are milliseconds.
 
-Nobody can tell from here whether the own clock is wrong or the parent lies. So where the two differ nothing is decided
-for good: messages are judged by age, credentials have the benefit of the doubt, and nothing is executed.
+A node cannot tell whether its own clock is wrong or its parent lies. So where the two differ nothing is decided for
+good: messages are judged by age, credentials have the benefit of the doubt, and nothing is executed.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""A fault of this program that a peer's frame brought out (SPEC 10): it ends that peer's link, and nothing else.
+"""A fault of this program that a peer's frame triggered (SPEC 10): it ends that peer's link, and nothing else.
 
 Guarantees: a fault is counted by its type and noted with its place, never with its text, which could hold what a peer
-wrote; one of the same kind within a minute is an alarm, since somebody may have found out how to cause it. Each is to
-be mended nevertheless: nothing that is noted here may happen.
+wrote; one of the same kind within a minute is an alarm, since somebody may have found out how to cause it. Each is a
+bug to be fixed: nothing that is noted here should happen.
 """
 
 from __future__ import annotations

@@ -31,6 +31,8 @@ class LinkUp(NamedTuple):
 
 
 class LinkDown(NamedTuple):
+    """The connection with this number has ended. Its number does not come again."""
+
     link: int
 
 
@@ -146,6 +148,8 @@ class Done(NamedTuple):
 
 
 class Seen(NamedTuple):
+    """A message was taken in this direction: until `until_ms` another copy of it is a repeat (SPEC 7.5)."""
+
     id: bytes
     direction: Direction
     until_ms: int
@@ -169,15 +173,21 @@ class Replace(NamedTuple):
 
 
 class KeepCredential(NamedTuple):
+    """A verified credential, as it was signed, to be known again after a restart."""
+
     digest: bytes
     raw: bytes
 
 
 class KeepLists(NamedTuple):
+    """The revocation list that is in force from now on, as it was signed. It replaces the one on disk."""
+
     raw: bytes
 
 
 class KeepDirectory(NamedTuple):
+    """The directory of relays that is held from now on, as it was signed. It replaces the one on disk."""
+
     raw: bytes
 
 
@@ -288,16 +298,22 @@ class Published(NamedTuple):
 
 
 class Connected(NamedTuple):
+    """The link to this relay is open."""
+
     relay: str
 
 
 class Disconnected(NamedTuple):
+    """The link to a relay ended, or a relay refused one, and why."""
+
     reason: Reject
     final: bool  # trying again cannot help until somebody acts
     relay: str = ""  # who said so, if anybody did
 
 
 class SubscriptionRefused(NamedTuple):
+    """What this node wants to take is not granted, by its own credential or by its relay's answer."""
+
     reason: Reject
 
 
@@ -338,6 +354,12 @@ class Note(NamedTuple):
 
 @dataclass(slots=True)
 class Ready:
+    """What a core wants done after an event; the module's text has the order.
+
+    `early` and `send` are encoded frames, each with its link's number; `close` says with which code a link ends.
+    `wake_at_ms`: when the core wants a Tick at the latest, by the clock that `step` is given; None: not by itself.
+    """
+
     early: list[tuple[int, bytes]] = field(default_factory=list)
     persist: list[Op] = field(default_factory=list)
     send: list[tuple[int, bytes]] = field(default_factory=list)

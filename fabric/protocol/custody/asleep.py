@@ -1,7 +1,7 @@
-"""What waits on disk only, since nothing can happen to it until its turn comes (SPEC 10).
+"""Rows that wait on disk only, since nothing can happen to them until their turn comes (SPEC 10).
 
-Guarantees: what sleeps is counted like what is awake, wherever room is judged. `Asleep` is what climbs, `ReadersAsleep`
-what waits for readers. The rows themselves are the driver's.
+Guarantees: wherever room is checked, what sleeps counts like what is awake. `Asleep` counts rows on their way up,
+`ReadersAsleep` rows for readers. The rows themselves are the driver's.
 """
 
 from __future__ import annotations
@@ -22,10 +22,12 @@ QUEUES = 2 * len(Lane)
 
 
 def queue_of(lane: Lane, kind: Kind) -> int:
+    """The queue in which a message sleeps: each lane has two, one for intel and one for everything else."""
     return 2 * lane + (kind is Kind.INTEL)
 
 
 def lane_of(queue: int) -> Lane:
+    """The lane of a queue (`queue_of`)."""
     return Lane(queue // 2)
 
 

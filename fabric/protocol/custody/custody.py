@@ -1,10 +1,9 @@
-"""Custody (SPEC 7.4): the messages that this node has answered for, until each destination has them.
+"""Custody (SPEC 7.5): the messages for which this node is responsible, until each destination has them.
 
 Guarantees: what is put is persisted with all its rows in one `Put`; a row ends once and is persisted as `Done`; when
-the last row ends, the message goes. A lane's bytes are counted, so that intake can be refused before disk runs out;
-what is held is never dropped to make room, and no origin takes all the room that there is, nor do all whom one issuer
-vouches for. What waits for readers only
-has quotas of its own and counts in no lane.
+the last row ends, the message is deleted. A lane's bytes are counted, so that intake can be refused before disk runs
+out; what is held is never dropped to make room, and no origin takes all the room that there is, nor do all whom one
+issuer vouches for. What waits for readers only has quotas of its own and counts in no lane.
 """
 
 from __future__ import annotations
@@ -33,6 +32,11 @@ Moved = Sequence[tuple[str, int]]  # (destination, how often its targets had to 
 
 
 class Custody:
+    """The messages that a node holds, each with a row per destination, and what was seen (`dedup`).
+
+    `outbox_of` gives the outbox of a destination; `quota_bytes` is the bound of each lane.
+    """
+
     def __init__(self, outbox_of: Callable[[str], Outbox], quota_bytes: int = LANE_QUOTA_BYTES) -> None:
         self._outbox_of = outbox_of
         self._quota_bytes = quota_bytes

@@ -1,11 +1,11 @@
 """What was seen (SPEC 7.5): by (id, direction), until the message would be expired anyway.
 
-Guarantees: a repeat within that time, and within the last `seen_max` messages, is known as one. The bound keeps
-memory finite under any ttl; a sender repeats within seconds, so what it forgets first is what matters least.
+Guarantees: a repeat within that time, and within the last `seen_max` messages, is recognised. The bound keeps memory
+finite under any ttl; a sender repeats within seconds, so what is forgotten first matters least.
 
 An action is remembered apart, once for both directions, and never forgotten while it could pass for being in time
 (`seen_until_ms`), since one that is forgotten would be executed again. That memory is bounded by taking in no new ones
-(`full_of_actions`), and shared: nobody who requests much leaves no room for the actions of others.
+(`full_of_actions`), and shared, so that a requester of many leaves room for the actions of others.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ def seen_until_ms(header: Header, taken_ms: int) -> int:
 
 
 class Dedup:
+    """What was seen, and until when: at most `seen_max` messages, and apart from them at most `actions_max` actions."""
+
     def __init__(self, seen_max: int = SEEN_MAX, actions_max: int = ACTIONS_SEEN_MAX) -> None:
         self._until: OrderedDict[_Key, int] = OrderedDict()
         self._seen_max = seen_max

@@ -1,9 +1,9 @@
-"""How much may be under way to one peer, so that little waits in queues that know no lanes (SPEC 7.3).
+"""How much may be in flight to one peer, so that little waits in queues that know no lanes (SPEC 7.3).
 
-What is sent cannot be overtaken any more: it lies in buffers of two processes and two kernels. So a sender keeps only
-as much unanswered as its peer gets through in a few milliseconds. It sees how long answers take and compares that with
-the quickest of the last half minute: while answers are quick it lets more go, when they are late less. Guarantees:
-bounded both ways; one clock only, the sender's own; a way that became longer for good is found out within a minute.
+What is sent cannot be overtaken any more: it is in buffers of two processes and two kernels. So a sender has only as
+much unanswered as its peer handles in a few milliseconds. It measures how long answers take and compares that with the
+minimum of the last half minute: while answers are quick it sends more, when they are late less. Guarantees: bounded
+both ways; only the sender's own clock is used; a round trip that became longer for good is learnt within a minute.
 """
 
 from __future__ import annotations

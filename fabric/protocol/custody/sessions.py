@@ -1,9 +1,9 @@
 """Sessions of control points at their relay (SPEC 7.5): who is away since when, who waits for whom, what was lost.
 
 Guarantees: a session that left without a durable subscription is forgotten at once, one that vanished after a grace, a
-durable one when its time to keep is over; one node has a bounded number of them: open, subscribed, away, and durable. A count of
-what was lost to a session is kept until a marker that says so is in its outbox. Knows no routes, rows or links: it
-answers questions.
+durable one when its time to keep is over; one node has a bounded number of them: open, subscribed, away, and durable.
+A count of what was lost to a session is kept until a marker that says so is in its outbox. Knows no routes, rows or
+links: it answers questions.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ def session_of(destination: str) -> tuple[str, bytes]:
 
 
 def is_point(destination: str) -> bool:
+    """Whether this destination is a session of a control point, and not a relay."""
     return destination.startswith("point:")
 
 
@@ -50,6 +51,8 @@ def node_of(destination: str) -> str:
 
 
 class Sessions:
+    """Which sessions of control points are open or away at this relay, which are durable, and what each lost."""
+
     def __init__(self) -> None:
         self._open: dict[str, dict[str, None]] = {}  # node -> destinations that are here
         self._away: dict[str, int] = {}  # destination -> since

@@ -1,4 +1,4 @@
-"""What waits for readers sleeps on disk, but for the next of it (SPEC 10), so that much for one takes no memory.
+"""What waits for readers sleeps on disk, but for the next rows (SPEC 10), so that a large backlog takes no memory.
 
 Guarantees: a message sleeps only when everybody for whom it still waits is a durable reader for whom more is kept than
 for anybody, with enough awake before it; what sleeps wakes in its order, when most of what is awake has ended. Where a
@@ -24,6 +24,11 @@ _INTEL = _EVERY_QUEUE[1::2]
 
 
 class Sleeping:
+    """Which of the held messages for readers sleep, and which wake next; the driver reads and wakes them.
+
+    `keeps_much`: whether a destination is a durable reader for which more than the default is kept.
+    """
+
     def __init__(
         self, custody: Custody, outbox_of: Callable[[str], Outbox | None], keeps_much: Callable[[str], bool]
     ) -> None:

@@ -1,7 +1,7 @@
 """What a node asks an issuer, and what it is answered (SPEC 6.5): to join with a token, or to be renewed.
 
 Guarantees: a request that was opened is signed with the signing key that it names, so nobody asks in another's name;
-that its sender knows the token's secret is asked with `knows`, and the secret itself is in no request. An answer that
+`knows` checks that its sender knows the token's secret, which itself is in no request. An answer that
 was opened is its issuer's, to exactly this request. Refuses everything that is damaged, of another fabric, or over a
 bound. Pure: the nonce and the time are arguments.
 """
@@ -83,6 +83,8 @@ def read_token(text: str) -> Token | Reject:
 
 @dataclass(frozen=True, slots=True)
 class JoinRequest:
+    """A request to join, as it was opened: its signature is good. Whether its sender had the secret, `knows` tells."""
+
     fabric: str
     issuer: str
     token: bytes
@@ -100,6 +102,8 @@ class JoinRequest:
 
 @dataclass(frozen=True, slots=True)
 class RenewRequest:
+    """A request to be renewed, as it was opened: signed with the key of `credential`, which verified."""
+
     fabric: str
     issuer: str
     credential: Credential
@@ -111,6 +115,7 @@ def _mac(secret: bytes, body: bytes) -> bytes:
 
 
 def ask_to_join(token: Token, curve_key: bytes, signer: signing.Signer, wanted_id: str, nonce: bytes) -> bytes:
+    """A request to join, encoded (SPEC 6.5). `signer` has the key that is to be certified."""
     body = pack([1, _JOIN, token.fabric, token.issuer, token.id, curve_key, signer.public, wanted_id, nonce])
     return pack([body, signer.sign(signing.TYPE_JOIN, body), _mac(token.secret, body)])
 
@@ -122,6 +127,7 @@ def ask_to_renew(credential: Credential, signer: signing.Signer, clock_ms: int) 
 
 
 def open_request(raw: bytes, authority_key: bytes, fabric: str) -> JoinRequest | RenewRequest | Reject:
+    """The request, verified; or MALFORMED, BAD_SIGNATURE, WRONG_FABRIC, or why its credential does not verify."""
     match unpack(raw, bytes_max=ASK_BYTES_MAX, elements_max=8, depth_max=2):
         case [bytes(body), bytes(signature), bytes(mac), *_]:
             pass
@@ -163,6 +169,7 @@ def answer(
     request: bytes, credential: Credential, issuer: Credential, signer: signing.Signer, label: Label,
     ttl_ms: Mapping[str, int],
 ) -> bytes:
+    """An issuer's answer, encoded and signed (SPEC 6.5). `request` is the bytes that it answers."""
     body = pack([
         1, signing.digest(request), credential.raw, issuer.raw, int(label), [[kind, ms] for kind, ms in ttl_ms.items()],
     ])

@@ -1,4 +1,4 @@
-"""Questions to issuers at a relay (SPEC 6.5): it asks its own, and passes those of others up and the answers back down.
+"""Questions to issuers at a relay (SPEC 6.5): it asks its own, and forwards those of others up and the answers down.
 
 Guarantees: an answer goes to the link that asked and to no other; strangers may ask little and seldom, what is passed
 on is bounded, and nothing is kept beyond its time. A question is between its sender and the issuer: a relay reads

@@ -19,6 +19,8 @@ class _Question:
 
 
 class Questions:
+    """The open questions of one node, by their ids. `due` has those to be sent again, `over` those that time ended."""
+
     def __init__(self) -> None:
         self._open: dict[bytes, _Question] = {}
 

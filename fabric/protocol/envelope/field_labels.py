@@ -1,8 +1,8 @@
 """Which label each field of a record bears (SPEC 3.3): a record is taken apart by label, and put together again.
 
-Guarantees: a field is in exactly one piece, that of its label, also in an array of objects; what is merged is the
-record again, as far as its pieces are there; the caller's record stays as it is. A rule that names no field of a
-record is known by `unmatched`, so that a mistake in a name is seen before something leaves under the wrong label.
+Guarantees: a field is in exactly one piece, that of its label, also in an array of objects; merging gives the record
+again, as far as its pieces are there; the caller's record is not changed. `unmatched` finds rules that match no field
+of a record, so that a misspelled name is noticed before something leaves under the wrong label.
 """
 
 from __future__ import annotations

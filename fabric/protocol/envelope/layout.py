@@ -1,4 +1,4 @@
-"""The envelope (SPEC 3): a signed header that names its parts by salted digests, so parts can go and proof stays.
+"""The envelope (SPEC 3): a signed header with salted digests of its parts, so that it still verifies without them.
 
 Guarantees: what `decode_envelope` and `decode_header` return is well formed and within every bound; `redact` only
 ever removes parts; forwarding keeps the header's bytes as they were signed, so fields from the future survive.
@@ -44,6 +44,8 @@ _INT_MAX = 2**53  # what every language's JSON can hold
 
 
 class Kind(IntEnum):
+    """The kinds of messages (SPEC 1). The numbers are on the wire."""
+
     EVENT = 1
     INTEL = 2
     ACTION = 3
@@ -62,6 +64,8 @@ class Kind(IntEnum):
 
 
 class Encoding(IntEnum):
+    """How a part's body holds its content (SPEC 3.3). The numbers are on the wire."""
+
     PLAIN = 0
     ZLIB = 1
 
@@ -113,6 +117,7 @@ class Envelope(NamedTuple):
 
 
 def encode_header(h: Header) -> bytes:
+    """The bytes that are signed (SPEC 3.2)."""
     a = h.audience
     return pack([
         VERSION,
@@ -228,6 +233,7 @@ def _names(values: object) -> tuple[str, ...]:
 
 
 def encode_envelope(e: Envelope) -> bytes:
+    """The bytes that travel (SPEC 3.1)."""
     return pack([e.signer, e.header, e.signature, list(e.path), list(e.parts)])
 
 
@@ -239,6 +245,7 @@ def unite(first: Envelope, second: Envelope) -> Envelope:
 
 
 def decode_envelope(raw: bytes) -> Envelope | Reject:
+    """The envelope in these bytes, or MALFORMED, TOO_LARGE or TOO_DEEP. No signature is looked at."""
     fields = unpack(raw, bytes_max=ENVELOPE_BYTES_MAX, elements_max=PARTS_MAX + PATH_MAX + 8, depth_max=2)
     if isinstance(fields, Reject):
         return Reject(fields.code, "envelope")

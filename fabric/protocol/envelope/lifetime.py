@@ -1,4 +1,4 @@
-"""When a message is too old, how long it was under way, and how far a clock is off.
+"""When a message has expired, how long it was in transit, and how far a clock is off.
 
 Guarantees: a message whose age or whose signed bound has passed is expired, whichever comes first; age only
 ever grows; an estimate that was not measured changes nothing. Refuses: messages from the future, lifetimes

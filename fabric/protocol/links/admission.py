@@ -1,8 +1,8 @@
-"""How fast a relay lets in who comes (SPEC 7.7), and who is let in no more.
+"""How fast a relay admits nodes that connect (SPEC 7.7), and which it turns away as twins.
 
 Guarantees: HELLOs that come together are answered at a steady rate, in the order in which they came, and the queue has
-a bound; a node or session whose living links replace each other again and again is two processes, and the newcomer is
-turned away. Holds no link and no clock.
+a bound; where live links of one node or session replace each other again and again, two processes use it, and the
+newcomer is turned away. Holds no link and no clock.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Whom a node believes (SPEC 6): credentials as they are introduced and renewed, and the revocation list in force.
+"""Whom a node trusts (SPEC 6): credentials as they are introduced and renewed, and the revocation list in force.
 
 Guarantees: a credential is known when it verified and its id and keys are nobody else's; a list takes effect in one
-step: whoever is on it is cut, and everybody else is told. A peer goes on under its newer credential; whether it may
-still be there is asked for as long as its link lives. A subclass says what else follows from a list.
+step: peers on it are cut, and all others are told. A peer goes on under its newer credential; as long as its link lives
+it is checked that it may still be there. A subclass says what else follows from a list.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ _FORGED = frozenset({Code.BAD_CREDENTIAL, Code.BROKEN_CHAIN})
 
 
 class Believing(Directing):
+    """A node that takes credentials and revocation lists from its peers, and hands them on."""
+
     # -- what a subclass says ---------------------------------------------------------------------------
 
     def on_renewed(self, now_ms: int, ready: Ready) -> None:

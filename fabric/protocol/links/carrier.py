@@ -1,7 +1,7 @@
 """Messages over a link (SPEC 3.5, 7.3-7.5): items in, answers out; rows out, answers in.
 
-Guarantees: nothing leaves that its receiver may not hold, that is over, or whose origin was revoked; credit is kept;
-a refusal that passes by itself keeps its row, every other ends it. A subclass says what a message means.
+Guarantees: nothing leaves that its receiver may not hold, that has expired, or whose origin was revoked; credit is
+kept; a temporary refusal keeps its row, every other ends it. A subclass says what a message means.
 """
 
 from __future__ import annotations

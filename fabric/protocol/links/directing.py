@@ -1,7 +1,7 @@
 """The directory of relays on its way down (SPEC 6.6): kept, passed on, and never replaced by an older one.
 
-Guarantees: what a node holds is the newest that it saw of its authority; whoever opens a link from below, and everybody
-who is below when a newer one comes, is told it. One that will not do is counted, and disturbs nothing.
+Guarantees: a node holds the newest directory that it saw of its authority; it is sent to every peer below when its link
+opens, and to all of them when a newer one comes. An invalid directory is counted and ignored.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from fabric.protocol.wire.frames import Directory, Role
 
 
 class Directing(Carrier):
+    """A node that holds the directory of relays, and hands it on to those below."""
+
     def set_up(self) -> None:
         super().set_up()
         self.directory = RelayDirectory()

@@ -45,6 +45,8 @@ from fabric.protocol.wire.frames import (
 
 
 class State(Enum):
+    """The states of a link (SPEC 7.2). `ALLOWED` says which frames may come in each."""
+
     WAITING = "waiting"  # the peer dialled; its HELLO has not come, or waits for its turn
     STANDBY = "standby"  # we dialled one of our parents; whether it is greeted is not decided
     GREETED = "greeted"  # we dialled and said HELLO
@@ -85,6 +87,8 @@ def _per_lane() -> list[int]:
 
 @dataclass(slots=True, eq=False)
 class Link:
+    """One connection, under the driver's `number`. `peer` and `destination` are known once it is open."""
+
     number: int
     peer_key: bytes
     nonce: bytes

@@ -1,4 +1,4 @@
-"""How a link opens (SPEC 7.1, 7.7): from a connection by way of HELLO and WELCOME to a peer who is who he says.
+"""How a link opens (SPEC 7.1, 7.7): from a connection, by HELLO and WELCOME, to a peer with a proven identity.
 
 Guarantees: at most one open link for a destination, the newest; a link opens only by a handshake that `handshake`
 accepted, when it is its turn; of parents one is greeted or answered at a time. Refuses with a reason that the peer is

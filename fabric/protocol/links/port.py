@@ -1,6 +1,6 @@
 """What a component of a node may do with the node's links: look them up, send on them, refuse a peer, count.
 
-Guarantees: who holds a port cannot open, end or replace a link but by refusing its peer.
+Guarantees: with a port a component cannot open, end or replace a link, except by refusing its peer.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What a node does with what it knows of the time (SPEC 5, 6.2), and before anybody told it.
+"""How a node uses the time that it knows (SPEC 5, 6.2), and what it does before anybody told it.
 
-`now_ms` everywhere is the node's own steady clock, which nothing makes jump. Guarantees: what somebody does to this
-machine's clock moves nothing that is measured; who does not know the time tells nobody, and refuses nothing for good
-for reasons of time. What is believed, and until when, is in `fabric_clock`.
+`now_ms` everywhere is the node's own steady clock, which never jumps. Guarantees: changes of this machine's clock move
+nothing that is measured; a node that does not know the time tells it to nobody, and refuses nothing for good for
+reasons of time. Which time counts, and until when, is in `fabric_clock`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ _BY_TIME = frozenset({Code.CREDENTIAL_EXPIRED, Code.LIST_EXPIRED})
 
 
 class Timekeeping:
+    """A node that knows the time: its `FabricClock`, asked with its own credential and parents."""
+
     me: Credential
     parents: tuple[str, ...]
     skew_ms: int

@@ -1,9 +1,10 @@
 """Which parent (SPEC 7.7): whom to connect to, whom to greet, and when to go back to a better one.
 
-Guarantees: without a parent, the preferred one has its chance first and every further one a step later, each at a
-moment of full jitter, so that the children of a parent that died do not come to the next one together; with a parent,
+Guarantees: without a parent, the preferred one is tried first and every further one a step later, each with full
+jitter, so that the children of a parent that died do not come to the next one together; with a parent,
 only better ones are tried, and one is greeted when its connection has lasted; a parent that loses its children again
-and again is tried more and more seldom. Holds no link and no clock: it is told what happens, and answers questions.
+and again is tried at longer and longer intervals. Holds no link and no clock: it is told what happens, and answers
+questions.
 """
 
 from __future__ import annotations

@@ -80,6 +80,8 @@ class _Handling(NamedTuple):
 
 
 class Point(Node):
+    """The core of a control point: one link at a time, what it submitted, and what its application has in hand."""
+
     def set_up(self) -> None:
         super().set_up()
         self.outboxes[UPLINK] = Outbox(UPLINK, RETRY_MS)

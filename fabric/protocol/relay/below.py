@@ -1,7 +1,8 @@
-"""Whom a relay has below it (SPEC 7.5, 7.7): children, sessions of control points, and how it takes leave of them.
+"""Whom a relay has below it (SPEC 7.5, 7.7): children, sessions of control points, and how it drains.
 
-Guarantees: who moves away is handed what is held for it while its link lasts; a session that is away is kept for its
-time; a relay that drains serves on until everybody has gone who can. A subclass says what becomes of messages.
+Guarantees: a node that moves away is handed what is held for it while its link lasts; a session that is away is kept
+for its time; a relay that drains serves on until everybody who has another parent has gone. A subclass says what
+becomes of messages.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ _POINT_RETRY_MS = 10_000
 
 
 class Below(Placing):
+    """A relay that has children and sessions of control points, and can be drained."""
+
     accepts = (Role.CHILD, Role.PARENT, Role.POINT)
 
     def set_up(self) -> None:

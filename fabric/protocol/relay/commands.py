@@ -1,7 +1,7 @@
-"""Actions at a relay (SPEC 9): who is selected, who is handed what, who may answer, and what is said of the end.
+"""Actions at a relay (SPEC 9): selects targets, hands actions out, checks who may answer, and reports ends.
 
 Guarantees: an action reaches only targets that its selector, its requester's grant and the target's own grant name,
-asked again here whatever the others did; a result is taken only from a target that was handed the action; an end is
+checked here whatever other relays did; a result is taken only from a target that was handed the action; an end is
 reported once, and only as much of it as this relay can know.
 """
 
@@ -30,6 +30,8 @@ _FRAMING_BYTES = 4_096
 
 
 class Commands(Telling):
+    """A relay that selects the targets of actions, hands actions out, and checks who answers."""
+
     def set_up(self) -> None:
         super().set_up()
         self.dispatches = Dispatches()

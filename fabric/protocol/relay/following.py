@@ -1,7 +1,7 @@
-"""What descends follows who moved (SPEC 7.8): rows are readdressed, down by the new way or back up.
+"""Messages on their way down follow nodes that moved (SPEC 7.8): rows are readdressed, down by the new way or back up.
 
-Guarantees: a row that was not handed over goes after whoever it is for, and to nobody else; an action that may have
-been handed over stays where it is, and goes down again only from a relay from which it went down before. Refuses
+Guarantees: a row that was not handed over follows the node that it is for, and goes to nobody else; an action that may
+have been handed over stays where it is, and goes down again only from a relay from which it went down before. Refuses
 events, and what has followed somebody too often.
 """
 
@@ -25,7 +25,7 @@ from fabric.protocol.wire.frames import Direction, Item
 
 # How often what is on its way up is compared with who is below: no message waits for it where nothing was missed.
 _FIND_MS = 1_000
-# Somebody who moved, and whoever was below him.
+# A node that moved, and all that were below it.
 Moved = tuple[Attachment, list[Attachment]]
 
 
@@ -38,6 +38,8 @@ def _interested(moved: list[Moved], topic: str) -> list[str]:
 
 
 class Following(Commands):
+    """A relay that readdresses what waits for nodes that moved."""
+
     def set_up(self) -> None:
         super().set_up()
         # The destination by which they were reached before -> who moved, each once however often until the next look.
@@ -130,7 +132,7 @@ class Following(Commands):
         self._moves.setdefault(destination, {})[moved[0].node] = moved
 
     def on_found(self, attachment: Attachment, now_ms: int, ready: Ready) -> None:
-        """What came for him before he did, and is on its way back up."""
+        """What came for a node before it did, and is on its way back up."""
         if self._homing:
             below = self.routes.below_relay(attachment.node) if attachment.is_relay else []
             self._finds[attachment.node] = attachment, below
@@ -152,8 +154,8 @@ class Following(Commands):
             self._follow_all(self._homing_rows(UPLINK, NOWHERE), list(finds.values()), now_ms, ready)
 
     def _find_again(self) -> None:
-        """Whoever is below by now, though nobody has said so since something for him was sent up: that slept, or came
-        back after he was found. Those above believe that he is here, and would refuse it until its time is over."""
+        """Nodes that are below by now, though nobody has said so since something for them was sent up: that slept, or
+        came back after they were found. Relays above believe that they are here, and refuse it until it expires."""
         for row in self._homing_rows(UPLINK, NOWHERE):
             for node in row.targets:
                 known = next((each for each in self.routes.of_node(node) if self.routes.via(each)), None)

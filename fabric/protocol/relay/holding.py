@@ -1,4 +1,4 @@
-"""What a relay holds (SPEC 7.5): rows for their destinations, what too slow a reader loses, and how rows end.
+"""What a relay holds (SPEC 7.5): rows for their destinations, what a slow reader loses, and how rows end.
 
 Guarantees: a message is held with all its rows in one step, or remembered as seen; what is held for another relay ends
 by an answer, its time or a revocation only; a reader that does not keep up loses its own oldest, which is counted. A
@@ -27,6 +27,8 @@ from fabric.protocol.wire.frames import Direction, Item
 
 
 class Holding(Below):
+    """A relay that holds messages for their destinations, and ends their rows."""
+
     def set_up(self) -> None:
         super().set_up()
         # Messages for whoever moved away, on their way up, or where that ends -> since when.
@@ -65,7 +67,7 @@ class Holding(Below):
 
     @property
     def _upwards(self) -> str:
-        """Where to send what is for somebody who is not below. At the root it waits for him for a while."""
+        """Where to send what is for a node that is not below. At the root it waits for that node for a while."""
         return NOWHERE if self.is_root else UPLINK
 
     def _homing_rows(self, *destinations: str) -> list[Row]:

@@ -1,4 +1,4 @@
-"""What a relay tells origins of messages of theirs that ended with it (SPEC 7.9): counted together, said seldom.
+"""Tells origins which of their messages ended at this relay undelivered (SPEC 7.9): counted together, sent seldom.
 
 Guarantees: what is counted is told once, or is still counted; thousands of ends a second become one notice; memory is
 bounded, whatever topics and origins there are. Counts of one notice are about messages of one label and one audience,
@@ -71,6 +71,8 @@ class About(NamedTuple):
 
 @dataclass(slots=True)
 class Tally:
+    """What is counted for one notice since `since_ms`, by how it ended. It is due at `due_ms`."""
+
     since_ms: int
     due_ms: int
     counts: dict[Ending, tuple[int, int]] = field(default_factory=dict)  # messages and records
@@ -102,6 +104,8 @@ def ending_of(row: Row, refused: Reject) -> Ending | None:
 
 
 class Notices:
+    """The counts that origins are yet to be told, and when each was told last."""
+
     def __init__(self) -> None:
         self._tallies: OrderedDict[About, Tally] = OrderedDict()
         self._origins: Holdings[str] = Holdings()  # how many tallies each has

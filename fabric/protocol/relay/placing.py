@@ -20,11 +20,13 @@ from fabric.protocol.routes.attachments import Attachment, RouteKey, open_attach
 from fabric.protocol.routes.routing import AttachmentReader, Change, RouteTable
 from fabric.protocol.wire.frames import Role, Routed, Routes
 
-# Who moved away is remembered for one to two of these, so that an older statement of his is known as one.
+# A node that moved away is remembered for one to two of these, so that an older statement of it is recognised.
 _PRUNE_MS = 60_000
 
 
 class Placing(Node):
+    """A relay that knows who is below it and by which way, and tells its parent."""
+
     def set_up(self) -> None:
         super().set_up()
         self.routes = RouteTable(self.me.id)
@@ -52,7 +54,7 @@ class Placing(Node):
         """Not to be reached by this destination any more: a control point, or a relay and all below it."""
 
     def on_found(self, attachment: Attachment, now_ms: int, ready: Ready) -> None:
-        """The way to somebody is known who was not below before, and to everybody who is below him."""
+        """The way is known to a node that was not below before, and to all that are below that node."""
 
     def on_surplus(self, attachment: Attachment, now_ms: int, ready: Ready) -> None:
         """One session too many of its node: it is not believed any more."""
@@ -219,7 +221,7 @@ class Placing(Node):
         return None
 
     def _told_from_above(self, attachment: Attachment, now_ms: int, ready: Ready) -> Reject | None:
-        """The parent knows of somebody who was here that he is elsewhere."""
+        """The parent knows that a node which was here is elsewhere."""
         if attachment.node == self.me.id:
             if attachment.session != self.session and attachment.epoch >= self._epoch:
                 self.count("twins", "self")
@@ -231,7 +233,7 @@ class Placing(Node):
         if newest is None or attachment.epoch <= newest.epoch:
             return None
         if self.routes.via(attachment):
-            # It is with somebody who is below, or is believed to be: either he says so himself, or he has moved too.
+            # It is with somebody who is below, or is believed to be: it says so itself, or it moved too.
             return Reject(Code.BUSY, attachment.node)
         self._place(attachment, now_ms, ready)
         return None

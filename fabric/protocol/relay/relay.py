@@ -1,4 +1,4 @@
-"""A relay (SPEC 7-9): what climbs, what descends, and who below gets it.
+"""A relay (SPEC 7-9): checks what arrives, and routes it up, down, and to those below.
 
 Each file on the way to this one has a subject: `links`, `opening`, `carrier`, `node`, `placing` (who is where), `below`
 (sessions), `holding` (rows), `telling` (what it says itself), `commands` (actions), `following` (who moved). This says
@@ -44,6 +44,8 @@ _DENIED_AT_ONCE_MAX = 10_000
 
 
 class Relay(Following):
+    """The core of a relay: it judges each message, and routes it."""
+
     def set_up(self) -> None:
         super().set_up()
         self.rates = Rates()

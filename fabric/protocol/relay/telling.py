@@ -1,7 +1,7 @@
-"""What a relay says by itself (SPEC 7.5, 7.9, 9.4): gap markers, notices, reports, all of them results that it signs.
+"""Messages of a relay's own (SPEC 7.5, 7.9, 9.4): gap markers, notices, reports, all of them results that it signs.
 
-Guarantees: what it says bears the label and the audience of what it is about; a count is on disk together with what was
-counted, and goes from there together with the message that tells it, so that nothing is told twice or forgotten. A
+Guarantees: each bears the label and the audience of what it is about; a count is written to disk together with what was
+counted, and deleted together with the message that tells it, so that nothing is told twice or forgotten. A
 subclass says what messages mean.
 """
 
@@ -21,6 +21,8 @@ from fabric.protocol.wire.frames import Direction, Item
 
 
 class Telling(Holding):
+    """A relay that signs messages of its own: gap markers, notices, reports."""
+
     def set_up(self) -> None:
         super().set_up()
         self.notices = Notices()

@@ -65,6 +65,7 @@ def sign_attachment(
     subscriptions: tuple[str, ...],
     keep_ms: int = 0,
 ) -> bytes:
+    """An attachment, encoded and signed with the key of `credential` (SPEC 7.6). `keep_ms` 0: not durable."""
     keep = [keep_ms] if keep_ms else []
     body = pack([1, credential.fabric, credential.id, session, relay, epoch, executes, list(subscriptions), *keep])
     return pack([credential.digest, body, signer.sign(signing.TYPE_ROUTE, body)])

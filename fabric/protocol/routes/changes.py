@@ -31,12 +31,16 @@ _PART = {Rank.ATTACHED: 2, Rank.WITHDRAWN: 4, Rank.UNKNOWN: 8}
 
 
 class Change(NamedTuple):
+    """What a peer is to be told of one session. `source` is the child or control point that said it."""
+
     key: RouteKey
     said: Said
     source: str
 
 
 class Changes:
+    """What one peer has yet to be told."""
+
     def __init__(self) -> None:
         self._waiting: dict[Rank, Shared[RouteKey, Said]] = {
             Rank.ATTACHED: Shared(ROUTES_WAITING_MAX), Rank.WITHDRAWN: Shared(WITHDRAWALS_MAX),

@@ -1,8 +1,8 @@
 """Routes (SPEC 7.6): who is below, at which relay, what they execute and subscribe to.
 
 Every node says for itself where it is (`attachments`): a control point at which relay, a relay below which parent. The
-way to somebody follows from these statements alone, not from the link that one came by, so it does not matter in which
-order they arrive. Guarantees: the highest epoch wins; a withdrawal removes its own epoch or older. One node has few
+way to a node follows from these statements alone, not from the link by which they came, so their order does not matter.
+Guarantees: the highest epoch wins; a withdrawal removes its own epoch or older. One node has few
 sessions, and a node, or an issuer with all its members, at most what is left of the room. Iteration is in order of
 arrival, never of a set.
 """
@@ -22,6 +22,8 @@ from fabric.protocol.vocabulary.topics import TopicIndex
 
 
 class Change(Enum):
+    """What a statement is to the table, beside what is known of its node and session."""
+
     NEW = "new"
     SAME = "same"
     OLDER = "older"  # something newer is known

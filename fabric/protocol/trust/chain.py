@@ -3,7 +3,7 @@
 Guarantees: a `Credential` that came from `verify_credential` belongs to the fabric and is well formed; whoever signed
 it held an issuer's credential that allows every dimension of it, and so on up to the authority's key. Refuses: an
 unsigned link, a link that is no issuer, one that grants more than it holds, a chain that is longer than the bound.
-Nothing of a body is looked at before the signature over it was found good.
+No body is read before its signature was verified.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Credentials: who a node is and what it may (SPEC 6.1). Whose word that is, is for `chain`.
+"""Credentials: who a node is and what it may do (SPEC 6.1). Who vouches for that is for `chain`.
 
-Guarantees: what `decode_body` reads is well formed and within its bounds. Whether it is valid *now* and not revoked
-is asked at every use, with the time as an argument. Refuses a name that could be a path or a selector, an issuer
-that does not say what it may grant, and anybody else who does.
+Guarantees: what `decode_body` reads is well formed and within its bounds. Whether it is valid *now* and not revoked is
+checked at every use, with the time as an argument. Refuses a name that could be a path or a selector, an issuer without
+`issuing`, and anybody else with it.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 
 
 class NodeKind(IntEnum):
+    """What a credential makes of its holder (SPEC 6.1). The numbers are on the wire."""
+
     RELAY = 1
     POINT = 2
     OPERATOR = 3
@@ -40,6 +42,8 @@ class NodeKind(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class PublishGrant:
+    """Events and intel on the topics of a pattern, up to a severity (SPEC 8.2)."""
+
     pattern: str
     severity_max: Severity = Severity.FATAL
     rate_per_s: int = 0  # 0: not limited
@@ -47,6 +51,8 @@ class PublishGrant:
 
 @dataclass(frozen=True, slots=True)
 class RequestGrant:
+    """Actions of an action pattern, to targets that the selector `to` selects, up to a severity (SPEC 8.2)."""
+
     action: str
     to: str
     severity_max: Severity = Severity.FATAL
@@ -55,6 +61,8 @@ class RequestGrant:
 
 @dataclass(frozen=True, slots=True)
 class ApproveGrant:
+    """Reserved (SPEC 13): approvals of a class of actions, for targets that the selector `to` selects."""
+
     class_: str
     to: str
 

@@ -1,8 +1,8 @@
 """What an issuer may grant (SPEC 6.2): never more than it holds, on every dimension of a credential.
 
 Guarantees: `check_within` says None only where each thing that the member's credential says is covered by what the
-issuer's `Issuing` says. Of selectors it knows only what can be read off them: it may refuse a narrower one that is
-written in another way, and never takes a wider one.
+issuer's `Issuing` says. Selectors are compared by their text only: it may refuse a narrower one that is written in
+another way, and never accepts a wider one.
 """
 
 from __future__ import annotations

@@ -83,6 +83,7 @@ def issue_directory(
 
 
 def verify_directory(raw: bytes, authority_key: bytes, fabric: str) -> RelayDirectory | Reject:
+    """The directory, or STALE_DIRECTORY (the authority did not sign it), WRONG_FABRIC or MALFORMED."""
     opened = open_document(
         raw, signing.TYPE_DIRECTORY, authority_key, DIRECTORY_BYTES_MAX, what=_WHAT, unsigned=Code.STALE_DIRECTORY
     )

@@ -1,10 +1,10 @@
 """The verified credentials that a node knows, by their digest, and which keys an id has (SPEC 6.3).
 
-Guarantees: an id has one pair of keys, whoever vouches for others: the first that was learnt stays, but what the
-authority itself signed goes before what an issuer did, and a higher serial of the authority's before a lower one. What
-is displaced is not believed any more. A CURVE key belongs to the id that proved to have it. Whoever vouches has room of
-its own: an issuer cannot make anybody forgotten whom the authority or another issuer vouches for, neither by many
-members nor by many credentials of one. What was learnt last is never what is forgotten for it.
+Guarantees: an id has one pair of keys, whoever vouches for others: the first that was learnt stays, but a credential
+that the authority signed takes precedence over an issuer's, and of the authority's the one with the higher serial. A
+displaced credential is not trusted any more. A CURVE key belongs to the id that proved to have it. Each voucher has
+room of its own: an issuer cannot cause those to be forgotten for whom the authority or another issuer vouches, neither
+by many members nor by many credentials of one. What was learnt last is never what is forgotten to make room for it.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ _FOR_GOOD = frozenset({
 
 
 class Known(Mapping[bytes, Credential]):
+    """Verified credentials by digest, this node's own among them. To look one up counts as using it."""
+
     def __init__(self, own: Credential, credentials_max: int = CREDENTIALS_CACHED_MAX) -> None:
         self._max = credentials_max
         self._own_id = own.id

@@ -18,6 +18,8 @@ from fabric.protocol.trust.credentials import Credential
 
 @dataclass(frozen=True, slots=True)
 class Revocations:
+    """A revocation list. The empty one, version 0, stands for none so far: nobody is revoked."""
+
     version: int = 0
     issued_at_ms: int = 0
     not_after_ms: int = 0
@@ -35,11 +37,13 @@ class Revocations:
 def issue_revocations(
     fabric: str, version: int, issued_at_ms: int, not_after_ms: int, ids: list[str], authority: signing.Signer
 ) -> bytes:
+    """A list as it travels, signed by the authority. It replaces lists with a lower `version`."""
     body = pack([1, fabric, version, issued_at_ms, not_after_ms, sorted(ids)])
     return seal_document(signing.TYPE_REVOCATIONS, body, authority)
 
 
 def verify_revocations(raw: bytes, authority_key: bytes, fabric: str) -> Revocations | Reject:
+    """The list, or STALE_LIST (the authority did not sign it), WRONG_FABRIC or MALFORMED."""
     opened = open_document(
         raw, signing.TYPE_REVOCATIONS, authority_key, FRAME_BYTES_MAX, what="revocation list", unsigned=Code.STALE_LIST
     )

@@ -1,7 +1,7 @@
-"""An action's arguments (SPEC 9.1): JSON, bounded, and judged alike where they are asked for and where they are used.
+"""An action's arguments (SPEC 9.1): JSON, bounded, and checked alike by requester and executor.
 
 Guarantees: what passes can be written as JSON and read again as the same, and is small enough to be read by those who
-approve it. Refuses bytes, numbers that are none, keys that are no text, and what is above the bounds.
+approve it. Refuses bytes, NaN and infinity, keys that are not text, and what is above the bounds.
 """
 
 from __future__ import annotations

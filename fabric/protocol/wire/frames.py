@@ -41,6 +41,8 @@ _ENTRY_MAX = 32
 
 
 class Direction(IntEnum):
+    """Where a message goes: up is towards the root. The numbers are on the wire."""
+
     UP = 0
     DOWN = 1
 
@@ -54,6 +56,8 @@ class Role(IntEnum):
 
 
 class Hello(NamedTuple):
+    """The greeting of whoever dialled: versions that it speaks, who it is, and what it is to the other side."""
+
     version_min: int
     version_max: int
     fabric: str
@@ -71,6 +75,8 @@ class Hello(NamedTuple):
 
 
 class Welcome(NamedTuple):
+    """The listener's answer to a HELLO that it accepts; `nonce` is the HELLO's, `fabric_clock_ms` 0: not known."""
+
     version: int
     credential: bytes
     session: bytes
@@ -92,6 +98,8 @@ class Refused(NamedTuple):
 
 
 class Intro(NamedTuple):
+    """Credentials of origins, as they were signed, before the first message of each."""
+
     credentials: list[bytes]
 
 
@@ -111,12 +119,16 @@ class Item(NamedTuple):
 
 
 class Data(NamedTuple):
+    """Messages of one lane, with the sender's clock as they leave."""
+
     lane: Lane
     clock_ms: int
     items: list[Item]
 
 
 class Ack(NamedTuple):
+    """Ids of items (visits, SPEC 7.8) that the receiver holds, or had before."""
+
     ids: list[bytes]
 
 
@@ -152,16 +164,22 @@ class Routed(NamedTuple):
 
 
 class Ping(NamedTuple):
+    """The sender's clock; the answer is a PONG."""
+
     clock_ms: int
 
 
 class Pong(NamedTuple):
+    """The answer to a PING, with its clock; `fabric_clock_ms` 0: not known."""
+
     clock_ms: int
     fabric_clock_ms: int
     path: tuple[str, ...] = ()  # as in WELCOME
 
 
 class Bye(NamedTuple):
+    """Its sender takes leave or drains, as `code` says; `redirect` names another relay, or is empty."""
+
     code: Code
     redirect: str
 
@@ -215,6 +233,7 @@ Frame = (
 
 
 def encode_frame(frame: Frame) -> bytes:
+    """The frame's bytes (SPEC 7.1)."""
     number = _NUMBERS[type(frame)]
     match frame:
         case Data(lane, clock_ms, items):
@@ -243,6 +262,7 @@ def _item_out(item: Item) -> list[object]:
 
 
 def decode_frame(payload: bytes, bytes_max: int = FRAME_BYTES_MAX) -> Frame | Reject:
+    """The frame in these bytes, or MALFORMED, TOO_LARGE, TOO_DEEP or UNKNOWN_FRAME."""
     fields = unpack(
         payload, bytes_max=bytes_max, elements_max=FRAME_ELEMENTS_MAX, depth_max=FRAME_DEPTH_MAX
     )
