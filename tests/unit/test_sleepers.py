@@ -1,5 +1,6 @@
 """What waits for readers sleeps on disk beyond the next of it, and wakes in its order, once, for each of them."""
 
+import random
 from dataclasses import replace
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from fabric.edge.spool import Spool
 from fabric.edge.spool.sleepers import Sleepers
-from fabric.protocol.core.ready import Tick
+from fabric.protocol.core.ready import Ready, Tick
 from fabric.protocol.custody.sessions import Sessions, point_session
 from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.envelope.verify import RootCache, Verified, open_envelope
@@ -26,6 +27,7 @@ ZEEK = AUTHORITY.issue("zeek-1", grants=EVERYTHING)
 READS = Grants(subscribe=("detections.>",), keep=Keep(2**26))
 ANNA, BOB = (AUTHORITY.issue(name, grants=READS) for name in ("anna", "bob"))
 CARL = AUTHORITY.issue("carl", grants=replace(EVERYTHING, keep=Keep(2**26)))
+DORA = AUTHORITY.issue("dora", grants=Grants(subscribe=("detections.>",)))
 PLANT = AUTHORITY.issue("plant", NodeKind.RELAY)
 DAY = 86_400_000
 AWAKE = 4
@@ -34,8 +36,8 @@ AWAKE = 4
 class Driven(Conversation):
     """A root with a spool, driven as a relay drives its core."""
 
-    def __init__(self, path):
-        self.path = path
+    def __init__(self, path, awake=AWAKE):
+        self.path, self.awake = path, awake
         self.epoch = 0
         self.start()
 
@@ -45,9 +47,9 @@ class Driven(Conversation):
         now_ms, links = getattr(self, "now_ms", T0), getattr(self, "_links", 0)
         Conversation.__init__(self, core)
         self.now_ms, self._links = now_ms, links
-        self.spool = Spool(self.path, awake_max=AWAKE, ballast_bytes=0)
-        core.restore(self.spool.load(self.now_ms), self.now_ms)
-        core.readers_sleep(self.spool.readers_asleep, AWAKE, self.now_ms)
+        self.spool = Spool(self.path, awake_max=self.awake, ballast_bytes=0)
+        core.restore(self.spool.load(self.now_ms), self.now_ms, self.spool.number_of)
+        core.readers_sleep(self.spool.readers_asleep, self.awake, self.spool.last_number, self.now_ms)
 
     def restart(self):
         self.spool.close()
@@ -56,8 +58,8 @@ class Driven(Conversation):
     def step(self, event):
         due = self.core.sleeping.due()
         if due is not None:
-            self.core.restore(self.spool.wake_reader(*due), self.now_ms)
-            self.spool.commit(self.core.woken(self.now_ms).persist)
+            self.core.restore(self.spool.wake_reader(*due), self.now_ms, self.spool.number_of)
+            self.spool.commit(self.core.woken(due[0], self.now_ms).persist)
         ready = super().step(event)
         self.spool.commit(ready.persist)
         return ready
@@ -144,7 +146,7 @@ def test_two_readers_share_what_sleeps_and_each_gets_it_once(talk):
     assert talk.asleep(ANNA) == 0
     later = talk.publish(range(30, 35))
     talk.restart()
-    assert sorted(talk.read(talk.come(BOB), 80)) == sorted([*ids, *later])
+    assert talk.read(talk.come(BOB), 80) == [*ids, *later]
     assert talk.asleep(BOB) == 0
     assert talk.read(talk.come(ANNA), 20) == later
 
@@ -158,7 +160,7 @@ def test_who_is_forgotten_leaves_nothing_on_disk_and_others_keep_theirs(talk):
     talk.spool.sweep(talk.now_ms)
     talk.restart()
     assert talk.asleep(ANNA) == 0
-    assert sorted(talk.read(talk.come(BOB), 90)) == sorted(ids)
+    assert talk.read(talk.come(BOB), 90) == ids
     assert talk.spool._db.execute("SELECT count(*) FROM messages").fetchone() == (0,)
 
 
@@ -168,6 +170,97 @@ def test_what_runs_out_while_it_sleeps_ends_as_expired(talk):
     talk.now_ms += DAY + 60_000
     talk.wait(20_000)
     assert talk.core.counters["ended:expired"] == 30 and talk.core.custody.readers_bytes == 0
+
+
+LARGE = [{"x": random.Random(7).randbytes(24_000).hex()}]
+
+
+@pytest.fixture
+def slow(tmp_path):
+    """More is awake than fits on a link at a time."""
+    slow = Driven(tmp_path / "hq.db", awake=40)
+    yield slow
+    slow.spool.close()
+
+
+@pytest.mark.parametrize("members", [(ANNA,), (ANNA, BOB)])
+def test_what_wakes_while_others_of_its_lane_still_wait_goes_after_them(slow, members):
+    for member in members:
+        slow.lose(slow.come(member))
+    ids = slow.publish(range(80), records=LARGE)
+    for member in members:
+        assert slow.read(slow.come(member), 120) == ids
+    assert len(slow.core.custody) == slow.core.custody.readers_bytes == 0
+
+
+def test_what_another_reader_has_is_not_taken_before_what_sleeps(slow):
+    """Of what both are to get, what the other one has not taken yet is awake."""
+    slow.lose(slow.come(BOB))
+    link = slow.come(ANNA)
+    ids = slow.publish(range(80), records=LARGE)
+    assert slow.read(link, 120) == ids and slow.asleep(BOB) == 40
+    more = slow.publish(range(80, 90), records=LARGE)
+    assert len(slow.core.custody) == 50, "for her they are awake"
+    assert slow.read(slow.come(BOB), 120) == [*ids, *more]
+    assert slow.read(link, 20) == more and slow.core.custody.readers_bytes == 0
+
+
+def test_what_nobody_else_waits_for_any_more_sleeps_whatever_became_of_it_there(slow):
+    """Else somebody who leaves again and again would keep in memory what waits for others."""
+    slow.lose(slow.come(BOB))
+    slow.come(DORA)
+    slow.publish(range(60))
+    assert len(slow.core.custody) == 60
+    slow.core.forget_session(destination(DORA), slow.now_ms, ready := Ready())
+    slow.spool.commit(ready.persist)
+    slow.step(Tick())
+    assert len(slow.core.custody) == 40 and slow.asleep(BOB) == 20
+
+
+def test_events_and_intel_of_an_origin_come_in_one_order(slow):
+    slow.lose(slow.come(CARL))
+    intel = {"kind": Kind.INTEL, "topic": "intel.ipv4", "label": Label.CLEAR}
+    sensor, ids = slow.connect(ZEEK, Role.POINT, session=b"z" * 16), []
+    for n in range(90):
+        fields = {} if n % 3 else intel
+        message = verified(ZEEK, sequence=n, issued_at_ms=slow.now_ms, ttl_ms=DAY, records=LARGE, **fields)
+        slow.send(sensor, message)
+        ids.append(message.id)
+    slow.restart()
+    assert slow.asleep(CARL) and slow.read(slow.come(CARL), 150) == ids
+
+
+def test_readers_wake_in_turn(slow):
+    """One who takes whatever comes keeps nobody else waiting."""
+    for member in (ANNA, BOB):
+        slow.lose(slow.come(member))
+    ids = slow.publish(range(200), records=LARGE)
+    links = [slow.come(member) for member in (ANNA, BOB)]
+    got = {link: [] for link in links}
+    for _ in range(250):
+        for link in links:
+            got[link] += slow.read(link, 1)
+        assert abs(len(got[links[0]]) - len(got[links[1]])) <= 120
+    assert got[links[0]] == got[links[1]] == ids
+
+
+def test_less_is_kept_from_its_renewal_on_and_the_oldest_go(slow, monkeypatch):
+    """Nothing that is new goes for it, and what goes is counted."""
+    monkeypatch.setattr("fabric.protocol.relay.holding._SHED_ROWS", 10)
+    monkeypatch.setattr("fabric.protocol.custody.sleeping.AWAKE_BYTES", 100_000)
+    link = slow.come(ANNA)
+    slow.lose(link)
+    ids = slow.publish(range(100), records=LARGE)
+    monkeypatch.setattr(Sessions, "keep", lambda *_: Keep(1_000_000))
+    link = slow.come(ANNA)
+    slow.lose(link)
+    ids += slow.publish(range(100, 103), records=LARGE)
+    slow.wait(10_000)
+    outbox = slow.core.outboxes[destination(ANNA)]
+    assert slow.core.custody.waiting_bytes(outbox) <= 1_000_000
+    lost = slow.core.counters["ended:subscriber_slow"]
+    assert lost == 103 - 1_000_000 // (outbox.bytes // len(outbox.rows()))
+    assert slow.read(slow.come(ANNA), 80) == ids[lost:]
 
 
 def test_a_new_credential_counts_as_soon_as_its_node_says_where_it_is(talk):
@@ -244,11 +337,11 @@ def test_a_queue_is_like_a_sorted_set(deeds):
     for n, puts in deeds:
         if puts:
             if n not in known:
-                sleepers.asleep.add("r", 0, 5)
+                sleepers.asleep.add("r", 0, 5, n)
                 sleepers.put(n, 0, 5, ["r"])
                 known.add(n)
         else:
             sleepers.woke(n, 0, ["r"])
             known.discard(n)
-        assert sleepers.due("r", 0) == sorted(known)
+        assert list(sleepers.due("r", (0, 1))) == sorted(known)
         assert (sleepers.asleep.rows_in("r", 0), sleepers.asleep.bytes) == (len(known), 5 * len(known))

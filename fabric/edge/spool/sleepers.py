@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from heapq import merge
+from itertools import islice
 
 from fabric.protocol.custody.asleep import ReadersAsleep
 from fabric.protocol.custody.sleeping import AWAKE_BYTES, AWAKE_ROWS
@@ -57,18 +59,9 @@ class _Line:
             self.next = 0
         return size
 
-    def first(self, rows_max: int, bytes_max: int) -> list[int]:
-        """The next to wake, at least one if any sleeps."""
-        found: list[int] = []
-        bytes_ = 0
-        for at in range(self.next, len(self.numbers)):
-            if not self.sizes[at]:
-                continue
-            bytes_ += self.sizes[at]
-            if found and (len(found) == rows_max or bytes_ > bytes_max):
-                break
-            found.append(self.numbers[at])
-        return found
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        """Number and size of what sleeps, the next to wake first."""
+        return ((self.numbers[at], self.sizes[at]) for at in range(self.next, len(self.numbers)) if self.sizes[at])
 
 
 class Sleepers:
@@ -101,7 +94,7 @@ class Sleepers:
     def found(self, n: int, queue: int, size: int, readers: Sequence[str]) -> None:
         """It sleeps, and nobody has counted it yet."""
         for reader in readers:
-            self.asleep.add(reader, queue, size)
+            self.asleep.add(reader, queue, size, n)
         self.put(n, queue, size, readers)
 
     # -- later ------------------------------------------------------------------------------------------
@@ -112,9 +105,18 @@ class Sleepers:
             if not self._lines.setdefault((reader, queue), _Line()).put(n, size):
                 self.asleep.remove(reader, queue, size)
 
-    def due(self, reader: str, queue: int) -> list[int]:
-        line = self._lines.get((reader, queue))
-        return [] if line is None else line.first(_WAKE_ROWS, _WAKE_BYTES)
+    def due(self, reader: str, queues: Sequence[int]) -> dict[int, int]:
+        """The next to wake of these queues together, at least one if any sleeps: numbers, and the queue of each."""
+        found: dict[int, int] = {}
+        bytes_ = 0
+        lines = [[(n, size, queue) for n, size in islice(self._lines.get((reader, queue), ()), _WAKE_ROWS)]
+                 for queue in queues]
+        for n, size, queue in merge(*lines):
+            bytes_ += size
+            if found and (len(found) == _WAKE_ROWS or bytes_ > _WAKE_BYTES):
+                break
+            found[n] = queue
+        return found
 
     def woke(self, n: int, queue: int, readers: Collection[str]) -> None:
         """It is awake, or no more, for these."""
@@ -125,6 +127,8 @@ class Sleepers:
                 self.asleep.remove(reader, queue, size)
             if line is not None and line.next == len(line.numbers):
                 del self._lines[reader, queue]
+            elif line is not None:
+                self.asleep.begins_at(reader, queue, line.numbers[line.next])
 
     def end(self, reader: str) -> None:
         """Nothing of it is wanted any more; the core has let it go."""

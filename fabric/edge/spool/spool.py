@@ -319,18 +319,18 @@ class Spool:
                 self._salvage()
                 return self._with_signers(list(self._read(numbers)))
 
-    def wake_reader(self, reader: str, queue: int) -> list[Op]:
-        """The next rows that sleep in this queue of a reader; awake from now on for whoever else waits for them."""
+    def wake_reader(self, reader: str, queues: Sequence[int]) -> list[Op]:
+        """The next rows that sleep in these queues of a reader; awake from now on for whoever else waits for them."""
         sleepers = self._numbers.sleepers
-        numbers = sleepers.due(reader, queue)
+        numbers = sleepers.due(reader, queues)
         with self._or_broken():
             try:
-                woken = list(self._read(numbers))
+                woken = list(self._read(list(numbers)))
             except sqlite3.DatabaseError:
                 self._salvage()
-                woken = list(self._read(numbers))
+                woken = list(self._read(list(numbers)))
         by_number = {self._numbers.number_of(put): put for put in woken}
-        for n in numbers:
+        for n, queue in numbers.items():
             put = by_number.get(n)
             names = [name for name, _ in put.destinations] if put is not None else []
             sleepers.woke(n, queue, dict.fromkeys([reader, *names]))
@@ -364,6 +364,15 @@ class Spool:
             Statement("DELETE FROM done WHERE n = ?", gone),
         ]):
             self._numbers.sleepers.ended(len(numbers))
+
+    @property
+    def last_number(self) -> int:
+        """Of the rows that there are, or were."""
+        return self._numbers.last
+
+    def number_of(self, put: Put) -> int:
+        """Of the row of a message that was read."""
+        return self._numbers.number_of(put)
 
     @property
     def readers_asleep(self) -> ReadersAsleep:
