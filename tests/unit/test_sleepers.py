@@ -31,6 +31,7 @@ DORA = AUTHORITY.issue("dora", grants=Grants(subscribe=("detections.>",)))
 PLANT = AUTHORITY.issue("plant", NodeKind.RELAY)
 DAY = 86_400_000
 AWAKE = 4
+LARGE = [{"x": random.Random(7).randbytes(24_000).hex()}]
 
 
 class Driven(Conversation):
@@ -164,15 +165,44 @@ def test_who_is_forgotten_leaves_nothing_on_disk_and_others_keep_theirs(talk):
     assert talk.spool._db.execute("SELECT count(*) FROM messages").fetchone() == (0,)
 
 
+def test_who_was_forgotten_and_comes_back_gets_nothing_of_before_whatever_ends_its_relay(talk):
+    """What slept goes from disk later, and a relay that ends before that has not forgotten who was forgotten."""
+    talk.lose(talk.come(ANNA, keep_ms=1_000))
+    talk.lose(talk.come(BOB))
+    ids = talk.publish(range(30))
+    talk.wait(1_500)
+    link = talk.come(ANNA)
+    talk.restart()
+    later = talk.publish(range(30, 45))
+    talk.restart()
+    assert talk.asleep(ANNA) == 15 - AWAKE
+    link = talk.come(ANNA)
+    assert talk.read(link, 60) == later
+    assert talk.read(talk.come(BOB), 120) == [*ids, *later]
+    talk.spool.sweep(talk.now_ms)
+    talk.spool.sweep(talk.now_ms)
+    assert talk.spool._db.execute("SELECT count(*) FROM messages").fetchone() == (0,)
+    assert talk.spool._db.execute("SELECT count(*) FROM kept WHERE name LIKE 'ended %'").fetchone() == (0,)
+
+
+def test_what_nobody_wants_goes_from_disk_in_parts_that_are_soon_read(talk, monkeypatch):
+    talk.lose(talk.come(ANNA, keep_ms=1_000))
+    talk.publish(range(30), records=LARGE)
+    talk.wait(1_500)
+    monkeypatch.setattr("fabric.edge.spool.sleepers._UNWANTED_BYTES", 200_000)
+    left = [26]
+    while left[-1]:
+        talk.spool.sweep(talk.now_ms)
+        left += talk.spool._db.execute("SELECT count(*) FROM messages").fetchone()
+    assert left == sorted(left, reverse=True) and len(left) >= 3
+
+
 def test_what_runs_out_while_it_sleeps_ends_as_expired(talk):
     talk.lose(talk.come(ANNA, keep_ms=7 * DAY))
     talk.publish(range(30))
     talk.now_ms += DAY + 60_000
     talk.wait(20_000)
     assert talk.core.counters["ended:expired"] == 30 and talk.core.custody.readers_bytes == 0
-
-
-LARGE = [{"x": random.Random(7).randbytes(24_000).hex()}]
 
 
 @pytest.fixture
