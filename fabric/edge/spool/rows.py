@@ -109,6 +109,8 @@ def reading_rows(meta: object, begins: bytes, done: Container[str]) -> tuple[int
 
 def waiting_points(meta: object, done: Container[str]) -> list[str]:
     """The control points for which a row waits; none where it cannot be read."""
+    if not isinstance(meta, bytes):
+        return []
     try:
         destinations = msgpack.unpackb(meta)[7]
         return [name for name, _ in destinations if is_point(name) and name not in done]

@@ -106,7 +106,10 @@ class Sleepers:
     def put(self, n: int, queue: int, size: int, readers: Sequence[str]) -> None:
         """It sleeps from now on; the core has counted it."""
         for reader in readers:
-            if not self._lines.setdefault((reader, queue), _Line()).put(n, size):
+            line = self._lines.get((reader, queue))
+            if line is None:
+                line = self._lines[reader, queue] = _Line()
+            if not line.put(n, size):
                 self.asleep.remove(reader, queue, size)
 
     def due(self, reader: str, queues: Sequence[int]) -> dict[int, int]:

@@ -254,7 +254,9 @@ class Spool:
                     done.append(end[1])
                 end = ends.fetchone()
             self._numbers.is_there(n)
-            lane = climbing_lane(meta, done)
+            reads = isinstance(meta, bytes) and b"point:" in meta
+            # Who reads, and had nothing of it yet, waits for it: then not only the uplink does.
+            lane = None if reads and not done else climbing_lane(meta, done)
             if self._awake_max is None or size is None or size < BEGINS_BYTES:  # no envelope: it is set aside, now
                 awake.append(n)
                 continue
@@ -265,7 +267,7 @@ class Spool:
                 continue
             if lane is not None:
                 backlog.is_awake(n, lane)
-            elif b"point:" in meta:
+            elif reads:
                 if sleepers.any_ended:
                     unwanted = [name for name in waiting_points(meta, done) if sleepers.is_unwanted(name, n)]
                     sleepers.found_unwanted(n, size, unwanted)
