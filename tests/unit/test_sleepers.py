@@ -210,6 +210,18 @@ def test_less_is_kept_from_its_renewal_on_and_the_oldest_go(slow, monkeypatch):
     assert slow.read(slow.come(ANNA), 80) == ids[lost:]
 
 
+def test_what_a_reader_may_no_longer_see_when_it_wakes_is_withheld(slow):
+    """Its clearance counts as it is when a message leaves, not as it was when it fell asleep."""
+    link = slow.come(ANNA)
+    slow.lose(link)
+    green = slow.publish(range(30), records=LARGE)
+    slow.publish(range(30, 60), records=LARGE, label=Label.AMBER)
+    assert slow.asleep(ANNA) == 20
+    lower = AUTHORITY.issue("anna", grants=ANNA.credential.grants, clearance=Label.GREEN, serial=2)
+    assert slow.read(slow.come(lower), 150) == green
+    assert slow.core.counters["ended:withheld"] == 30 and slow.core.custody.readers_bytes == 0
+
+
 def test_a_new_credential_counts_as_soon_as_its_node_says_where_it_is(talk):
     link = talk.come(ANNA)
     renewed = AUTHORITY.issue("anna", grants=Grants(subscribe=("detections.>",), keep=Keep(2**22)), serial=2)
