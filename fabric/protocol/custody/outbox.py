@@ -109,7 +109,10 @@ class _Line:
         has_place = row.sheddable and held.order > 0
         queue = self._restored if held.restored and not has_place else self._later
         if front:
-            queue.appendleft(row)
+            at = 0
+            while has_place and at < len(queue) and queue[at].held.order < held.order:
+                at += 1  # what was refused for now just before it, too
+            queue.insert(at, row)
             return
         at = len(queue)
         if has_place and held.restored:  # it is nearly always the last
