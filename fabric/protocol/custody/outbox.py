@@ -9,6 +9,7 @@ queues, so order exists only in here, and only for what has not been sent.
 from __future__ import annotations
 
 import hashlib
+import heapq
 from collections import OrderedDict, deque
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +27,8 @@ from fabric.protocol.wire.frames import Direction
 _FLOOR_SHARE = 16
 # However long the wait for an answer grows, a message is tried about as often as this in its life.
 _TRIES_MIN = 8
+# Rows behind a gate that ended are let go when most are like this, and there are enough to be worth the work.
+_SPARE = 32
 
 
 @dataclass(slots=True, eq=False)
@@ -43,6 +46,7 @@ class Held:
     transit_rows: int = 0  # of those in `rows`, how many may not be dropped to make room
     restored: bool = False  # read back after a restart: it may have been sent before
     size: int = 0  # bytes, as they are counted here and in every outbox; changed by `Custody.replace` only
+    order: int = 0  # its place among all that this node ever held, restarts included; 0 where its driver has none
 
     def __post_init__(self) -> None:
         self.size = len(self.message.raw)
@@ -70,6 +74,7 @@ class Row:
     unanswered: bool = False  # a peer that has gone may have taken it, and the next one need not know
     done: bool = False
     queued: bool = False
+    gated: bool = False  # queued, behind something that sleeps
     not_before_ms: int = 0
     moved: int = 0  # how often its targets were to be reached by another way, in vain (SPEC 7.8)
     sent_as: bytes = b""  # its visit when it was last sent
@@ -86,7 +91,10 @@ class Row:
 
 
 class _Line:
-    """The rows of one origin. Those from before a restart go first, also when they are read long after it."""
+    """The rows of one origin. Those from before a restart go first, also when they are read long after it.
+
+    What is for a reader goes to its place, where that is known: it may have slept.
+    """
 
     __slots__ = ("_later", "_restored")
 
@@ -97,11 +105,20 @@ class _Line:
             self.push(row)
 
     def push(self, row: Row, front: bool = False) -> None:
-        queue = self._restored if row.held.restored else self._later
+        held = row.held
+        has_place = row.sheddable and held.order > 0
+        queue = self._restored if held.restored and not has_place else self._later
         if front:
-            queue.appendleft(row)
-        else:
-            queue.append(row)
+            at = 0
+            while has_place and at < len(queue) and queue[at].held.order < held.order:
+                at += 1  # what was refused for now just before it, too
+            queue.insert(at, row)
+            return
+        at = len(queue)
+        if has_place and held.restored:  # it is nearly always the last
+            while at and queue[at - 1].held.order > held.order:
+                at -= 1
+        queue.insert(at, row)
 
     @property
     def first(self) -> Row | None:
@@ -119,29 +136,65 @@ class _Line:
 
 
 class _FairQueue:
-    """First come, first served within an origin; origins in turn. Rows that ended while they waited are let go soon."""
+    """First come, first served within an origin; origins in turn. Rows that ended while they waited are let go soon.
 
-    __slots__ = ("_dead", "_origins", "_rows", "bytes")
+    `gate`: what a reader is to get from this place on waits, whoever it is from, since something before it sleeps.
+    """
+
+    __slots__ = ("_dead", "_gated", "_gated_live", "_origins", "_rows", "bytes", "gate")
 
     def __init__(self) -> None:
         self._origins: OrderedDict[str, _Line] = OrderedDict()
         self._rows = 0  # in the queues, dead ones included
         self._dead = 0
-        self.bytes = 0  # of those that wait
+        self.bytes = 0  # of those that may go
+        self.gate: int | None = None
+        self._gated: list[tuple[int, int, Row]] = []  # a heap, by their order
+        self._gated_live = 0  # of these, how many have not ended
 
     def push(self, row: Row, front: bool = False) -> None:
+        row.queued = True
+        if self.gate is not None and row.held.order >= self.gate and row.sheddable:
+            row.gated = True
+            heapq.heappush(self._gated, (row.held.order, id(row), row))
+            self._gated_live += 1
+            return
         origin = row.held.message.header.origin
         line = self._origins.get(origin)
         if line is None:
             line = self._origins[origin] = _Line()
         line.push(row, front)
-        row.queued = True
         self._rows += 1
         self.bytes += row.held.size
+
+    def set_gate(self, gate: int | None) -> None:
+        """What is before it from now on may go, and what is not waits."""
+        if gate == self.gate:
+            return
+        is_lower = gate is not None and (self.gate is None or gate < self.gate)
+        self.gate = gate
+        if is_lower:
+            rows = [row for row in self if not row.gated]
+            self._origins.clear()
+            self._rows = self._dead = self.bytes = 0
+            for row in rows:
+                self.push(row)
+        while self._gated and (gate is None or self._gated[0][0] < gate):
+            row = heapq.heappop(self._gated)[2]
+            if not row.done:
+                row.gated = False
+                self._gated_live -= 1
+                self.push(row)
 
     def discard(self, row: Row) -> None:
         """A row that waits has ended. When most are like this, they go together."""
         row.queued = False
+        if row.gated:
+            self._gated_live -= 1
+            if len(self._gated) > 2 * self._gated_live + _SPARE:
+                self._gated = [entry for entry in self._gated if not entry[2].done]
+                heapq.heapify(self._gated)
+            return
         self._dead += 1
         self.bytes -= row.held.size
         if 2 * self._dead > self._rows:
@@ -191,13 +244,22 @@ class _FairQueue:
             first for line in self._origins.values()
             if (first := next((row for row in line if row.sheddable and not row.done), None)) is not None
         ]
-        return min(firsts, key=lambda row: row.held.received_at_ms, default=None)
+        while self._gated and self._gated[0][2].done:
+            heapq.heappop(self._gated)
+        gated = self._gated[0][2] if self._gated else None
+        return min(firsts, key=lambda row: row.held.received_at_ms, default=gated)
 
-    def __len__(self) -> int:
+    @property
+    def open_rows(self) -> int:
+        """Of those that wait, how many may go."""
         return self._rows - self._dead
 
+    def __len__(self) -> int:
+        return self.open_rows + self._gated_live
+
     def __iter__(self) -> Iterator[Row]:
-        return (row for line in self._origins.values() for row in line if not row.done)
+        waiting = (row for line in self._origins.values() for row in line)
+        return (row for row in chain(waiting, [entry[2] for entry in sorted(self._gated)]) if not row.done)
 
 
 class Outbox:
@@ -221,7 +283,7 @@ class Outbox:
     def grew(self, row: Row, bytes_: int) -> None:
         """The message of a row of this outbox became longer: it is counted wherever the row is."""
         self.bytes += bytes_
-        if row.queued:
+        if row.queued and not row.gated:
             self._lanes[row.held.lane].bytes += bytes_
         if row.sent_at_ms is not None:
             self.in_flight_bytes[row.held.lane] += bytes_
@@ -356,11 +418,18 @@ class Outbox:
         return [*self._in_flight.values(), *(row for lane in self._lanes for row in lane)]
 
     def queued(self, lane: Lane) -> int:
-        """Rows that wait, without those in flight."""
-        return len(self._lanes[lane])
+        """Rows that may go next: neither in flight nor behind the gate."""
+        return self._lanes[lane].open_rows
 
     def queued_bytes(self, lane: Lane) -> int:
         return self._lanes[lane].bytes
+
+    def gate(self, lane: Lane) -> int | None:
+        return self._lanes[lane].gate
+
+    def set_gate(self, lane: Lane, gate: int | None) -> None:
+        """What this reader is to get of a lane from this place on waits until what sleeps before it was sent."""
+        self._lanes[lane].set_gate(gate)
 
     def counts(self) -> list[int]:
         """Messages per lane, in flight included."""

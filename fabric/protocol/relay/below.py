@@ -36,7 +36,7 @@ class Below(Placing):
         super().set_up()
         self.custody = Custody(self._outbox)
         self.sessions = Sessions()
-        self.sleeping = Sleeping(self.custody, self.outboxes.get, self.sessions.keeps_much)
+        self.sleeping = Sleeping(self.custody, self.outboxes.get, self.sessions.keeps_much, self.touch)
         self._told_to_go: dict[int, None] = {}  # links whose peers know that this relay drains
 
     @property
@@ -132,6 +132,7 @@ class Below(Placing):
 
     def on_timers(self, now_ms: int, ready: Ready) -> None:
         super().on_timers(now_ms, ready)
+        self.sleeping.look_around()
         for destination in self.sessions.overdue(now_ms):
             self.forget_session(destination, now_ms, ready)
         for link in list(self.links.values()):
@@ -223,15 +224,17 @@ class Below(Placing):
 
     # -- after a restart --------------------------------------------------------------------------------
 
-    def readers_sleep(self, asleep: ReadersAsleep, awake_rows: int, now_ms: int) -> None:
+    def readers_sleep(self, asleep: ReadersAsleep, awake_rows: int, last_row: int, now_ms: int) -> None:
         """The driver lets sleep what waits for readers, beyond so many rows, and wakes what `sleeping` says.
 
-        `asleep`: what of it slept when it began.
+        `asleep`: what of it slept when it began. `last_row`: the number of the last row that it had then.
         """
+        self.custody.order = last_row
         self.custody.readers_asleep = asleep
         self.sleeping.awake_rows = awake_rows
         for destination in asleep:
             self.sessions.left(destination, now_ms, restored=True)
+            self.sleeping.woke(destination)
 
     def on_restore(self, op: Op, now_ms: int) -> None:
         if not isinstance(op, KeepSession):

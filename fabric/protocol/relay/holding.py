@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import POINT_QUOTA_BYTES, READERS_BYTES, SESSION_GRACE_MS
 from fabric.protocol.core.ready import KeepGap, Op, Put, Ready
+from fabric.protocol.custody.asleep import ReadersAsleep
 from fabric.protocol.custody.custody import Destinations, HeldKey
 from fabric.protocol.custody.dedup import seen_until_ms
 from fabric.protocol.custody.outbox import Held, Outbox, Row
@@ -20,10 +21,14 @@ from fabric.protocol.custody.sleeping import AWAKE_BYTES
 from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.envelope.lifetime import remaining_ms
 from fabric.protocol.envelope.verify import Verified
+from fabric.protocol.links.link import Link
 from fabric.protocol.links.links import UPLINK
 from fabric.protocol.relay.below import Below
 from fabric.protocol.routes.attachments import Attachment
 from fabric.protocol.wire.frames import Direction, Item
+
+# So many rows of a reader that had too much end at once, and the others a moment later.
+_SHED_ROWS = 1_000
 
 
 class Holding(Below):
@@ -40,6 +45,8 @@ class Holding(Below):
         for row in self._homing_rows(NOWHERE):
             if now_ms - self._homing[(row.held.message.id, row.held.direction)] > SESSION_GRACE_MS:
                 self.on_settled(row, Reject(Code.UNROUTABLE), now_ms, ready)
+
+        self._end_too_much(now_ms, ready)
 
     def on_session_end(self, destination: str, code: Code, now_ms: int, ready: Ready) -> None:
         outbox = self.outboxes.get(destination)
@@ -99,7 +106,7 @@ class Holding(Below):
         self.custody.put(held, destinations, ready, [(way, moved) for way, _ in destinations] if moved else ())
         self._note_homing(held, now_ms)
         self.shed_readers(held, now_ms, ready)
-        self.sleeping.look(held, ready)
+        self.sleeping.taken(held, ready)
 
     def _readdress(
         self, held: Held, rows: list[Row], ways: Destinations, now_ms: int, ready: Ready, *, moved: int = 1
@@ -140,27 +147,59 @@ class Holding(Below):
         others_bytes = sum(custody.waiting_bytes(other) for other in others if other is not None)
         return own_bytes + others_bytes > keep.bytes or custody.readers_bytes + more_bytes > self.readers_bytes_max
 
-    def woken(self, now_ms: int) -> Ready:
-        """Some of what slept is awake: of readers that had too much it ends."""
+    def on_attached(self, attachment: Attachment, link: Link, now_ms: int, ready: Ready) -> None:
+        super().on_attached(attachment, link, now_ms, ready)
+        self._look_at_room(link.destination)
+
+    def readers_sleep(self, asleep: ReadersAsleep, awake_rows: int, last_row: int, now_ms: int) -> None:
+        super().readers_sleep(asleep, awake_rows, last_row, now_ms)
+        for destination in self.outboxes:
+            self._look_at_room(destination)
+
+    def _look_at_room(self, destination: str) -> None:
+        """Less may be kept for a reader than before: what is too much goes in parts, the oldest first."""
+        outbox = self.outboxes.get(destination) if is_point(destination) else None
+        if outbox is not None and self.is_full(outbox):
+            self.sleeping.shrinks(outbox)
+
+    def woken(self, destination: str, now_ms: int) -> Ready:
+        """Some of what slept for this reader is awake: it may go, or, where it had too much, ends."""
         ready = Ready()
+        self.sleeping.woke(destination)
+        self._end_too_much(now_ms, ready)
+        return ready
+
+    def _end_too_much(self, now_ms: int, ready: Ready) -> None:
         for destination in self.sleeping.over():
             outbox = self.outboxes.get(destination)
-            oldest = outbox.least() if outbox is not None else None
-            if outbox is not None and oldest is not None:
-                rows = outbox.rows()
-                self._shed(outbox, rows[-1], now_ms, ready)
-        return ready
+            if outbox is None:
+                continue
+            for _ in range(_SHED_ROWS):
+                row = outbox.least()
+                if not self.is_full(outbox):
+                    self.sleeping.is_served(destination)
+                    break
+                if row is None or self.sleeping.hides_older(row):
+                    self.sleeping.has_too_much(destination)
+                    break
+                self._lose(outbox, row, now_ms, ready)
+            else:
+                self.sleeping.has_too_much(destination)
 
     def _shed(self, outbox: Outbox, last: Row, now_ms: int, ready: Ready) -> None:
         while self.is_full(outbox) and not last.done:
             row = outbox.least() or last
-            if self.sleeping.hides_older(row) and not self.is_full(outbox, -AWAKE_BYTES):
-                self.sleeping.has_too_much(outbox.destination)  # that wakes first, and goes
+            wakes_first = self.sleeping.hides_older(row) and not self.is_full(outbox, -AWAKE_BYTES)
+            if wakes_first or self.sleeping.may_have(outbox):
+                self.sleeping.has_too_much(outbox.destination)  # its oldest go before this
                 return
-            lost = self.sessions.lose(outbox.destination, row.held.message.header.records)
-            if lost:
-                ready.persist.append(KeepGap(outbox.destination, lost))
-            self.on_settled(row, Reject(Code.SUBSCRIBER_SLOW), now_ms, ready)
+            self._lose(outbox, row, now_ms, ready)
+
+    def _lose(self, outbox: Outbox, row: Row, now_ms: int, ready: Ready) -> None:
+        lost = self.sessions.lose(outbox.destination, row.held.message.header.records)
+        if lost:
+            ready.persist.append(KeepGap(outbox.destination, lost))
+        self.on_settled(row, Reject(Code.SUBSCRIBER_SLOW), now_ms, ready)
 
     def readers(self) -> dict[str, dict[str, int | bool]]:
         """By name, for whom much waits here: more than a quarter of what it may keep, or while it is away."""

@@ -294,11 +294,11 @@ class Relay(Following):
 
     def on_settled(self, row: Row, refused: Reject | None, now_ms: int, ready: Ready) -> None:
         self.custody.end(row, ready)
+        self.sleeping.ended(row)
         if row.moved:
             self._note_homing(row.held, now_ms)
         if refused is None:
             self.counters["acknowledged"] += 1
-            self.sleeping.look(row.held, ready)
             return
         header = row.held.message.header
         self.count("ended", refused.code.reason)
