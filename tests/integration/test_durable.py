@@ -88,6 +88,7 @@ def test_more_is_kept_where_its_point_says_so_and_it_sleeps_on_disk(house: House
         waiting = [sensor.publish_later(topic, {"n": n, "x": noise(n)}, label="green") for n in range(TOO_MANY)]
         for future in waiting:
             future.result(60)
+
     def kept() -> dict:
         return house.state("mid").get("readers", {}).get("keeper-m", {"bytes": 0})
 
@@ -98,6 +99,34 @@ def test_more_is_kept_where_its_point_says_so_and_it_sleeps_on_disk(house: House
     house.wait_restarted("mid", house.kill_relay("mid"))
     done = house.cli(*command, "--count", str(TOO_MANY), "--timeout", "40s", timeout_s=60).expect(0)
     assert sorted(line["content"]["n"] for line in done.lines) == list(range(TOO_MANY))
+    house.assert_logs_clean()
+
+
+def test_a_reader_that_waits_loses_nothing_and_the_pressure_reaches_who_publishes(house: House, tmp_path):
+    """Two relays further down, by name; what is said on another topic goes on, and what waited comes in its order."""
+    topic, other, outbox = "detections.durable.wait", "detections.durable.goeson", tmp_path / "reader"
+    command = ("subscribe", topic, "--as", "waiter-m", "--outbox", str(outbox), "--json")
+    first = house.start(*command)
+    first.wait_line('"subscribed"')
+    first.stop(signal.SIGINT)
+    count = 120  # 60 KB each: the reader may have 1 MB, and each relay on the way holds back a little more than that
+    with house.point("zeek-p") as sensor:
+        waiting = [sensor.publish_later(topic, {"n": n, "x": noise(n)}, label="green") for n in range(count)]
+        why = wait_for(lambda: sensor.held_up, "the pressure", 40)
+        assert (why.code, why.detail) == (Code.READER_FULL, "waiter-m")
+        wait_for(lambda: house.state("mid").get("waits_for", {}).get("waiter-m", {}).get("refused"), "who is full")
+        wait_for(lambda: house.state("low").get("waits_for", {}).get("waiter-m", {}).get("held_back"), "what is held")
+        sensor.publish(other, {"n": 0}, label="green", wait_s=20)
+        assert not all(future.done() for future in waiting)
+        assert "waits for waiter-m" in house.cli("status").out
+        reader = house.start(*command)
+        wait_for(lambda: len(reader.out) >= count, "all of it", 90)
+        for future in waiting:
+            future.result(30)
+        reader.stop(signal.SIGINT)
+    lines = [json.loads(line) for line in reader.out]
+    assert [line["content"]["n"] for line in lines if line["kind"] == "event"] == list(range(count))
+    house.cli("subscribe", topic, "--as", "waiter-m", "--outbox", str(outbox), "--forget").expect(0)
     house.assert_logs_clean()
 
 

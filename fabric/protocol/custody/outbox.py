@@ -9,12 +9,12 @@ queues, so order exists only in here, and only for what has not been sent.
 from __future__ import annotations
 
 import hashlib
-from collections import OrderedDict, deque
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 
 from fabric.protocol.base.limits import ID_BYTES, RETRY_MS_MAX
+from fabric.protocol.custody.line import Line
 from fabric.protocol.custody.pace import Pace
 from fabric.protocol.custody.sessions import is_point
 from fabric.protocol.envelope.layout import Kind
@@ -71,6 +71,7 @@ class Row:
     done: bool = False
     queued: bool = False
     not_before_ms: int = 0
+    number: int = 0  # in its outbox, as they came
     moved: int = 0  # how often its targets were to be reached by another way, in vain (SPEC 7.8)
     sent_as: bytes = b""  # its visit when it was last sent
     wire_bytes: int = 0  # what it took of the peer's credit when it was last sent
@@ -85,46 +86,13 @@ class Row:
         return is_point(self.destination) and self.held.message.header.kind in (Kind.EVENT, Kind.INTEL)
 
 
-class _Line:
-    """The rows of one origin. Those from before a restart go first, also when they are read long after it."""
-
-    __slots__ = ("_later", "_restored")
-
-    def __init__(self, rows: Iterable[Row] = ()) -> None:
-        self._restored: deque[Row] = deque()
-        self._later: deque[Row] = deque()
-        for row in rows:
-            self.push(row)
-
-    def push(self, row: Row, front: bool = False) -> None:
-        queue = self._restored if row.held.restored else self._later
-        if front:
-            queue.appendleft(row)
-        else:
-            queue.append(row)
-
-    @property
-    def first(self) -> Row | None:
-        queue = self._restored or self._later
-        return queue[0] if queue else None
-
-    def pop(self) -> Row:
-        return (self._restored or self._later).popleft()
-
-    def __bool__(self) -> bool:
-        return bool(self._restored or self._later)
-
-    def __iter__(self) -> Iterator[Row]:
-        return chain(self._restored, self._later)
-
-
 class _FairQueue:
     """First come, first served within an origin; origins in turn. Rows that ended while they waited are let go soon."""
 
     __slots__ = ("_dead", "_origins", "_rows", "bytes")
 
     def __init__(self) -> None:
-        self._origins: OrderedDict[str, _Line] = OrderedDict()
+        self._origins: OrderedDict[str, Line] = OrderedDict()
         self._rows = 0  # in the queues, dead ones included
         self._dead = 0
         self.bytes = 0  # of those that wait
@@ -133,7 +101,7 @@ class _FairQueue:
         origin = row.held.message.header.origin
         line = self._origins.get(origin)
         if line is None:
-            line = self._origins[origin] = _Line()
+            line = self._origins[origin] = Line()
         line.push(row, front)
         row.queued = True
         self._rows += 1
@@ -146,33 +114,41 @@ class _FairQueue:
         self.bytes -= row.held.size
         if 2 * self._dead > self._rows:
             for origin, line in list(self._origins.items()):
-                left = _Line(row for row in line if not row.done)
-                if left:
-                    self._origins[origin] = left
-                else:
+                line.drop_dead()
+                if not line:
                     del self._origins[origin]
             self._rows -= self._dead
             self._dead = 0
-
-    def _front(self, line: _Line) -> Row | None:
-        while (first := line.first) is not None and first.done:
-            line.pop()
-            self._rows -= 1
-            self._dead -= 1
-        return first
 
     def head(self, now_ms: int, in_flight: Container[bytes]) -> Row | None:
         """The next row to send. One whose answer could be taken for another's waits for that."""
         for _ in range(len(self._origins)):
             origin, line = next(iter(self._origins.items()))
-            first = self._front(line)
-            if first is None:
-                del self._origins[origin]
-                continue
-            if first.not_before_ms <= now_ms and first.visit not in in_flight:
+            first, dead = line.head(now_ms, in_flight)
+            self._rows -= dead
+            self._dead -= dead
+            if first is not None:
                 return first
-            self._origins.move_to_end(origin)
+            if line:
+                self._origins.move_to_end(origin)
+            else:
+                del self._origins[origin]
         return None
+
+    def hold_back(self, row: Row, reader: str, now_ms: int) -> bool:
+        """Its topic waits for a reader: what else its origin sends goes by it. False where too many topics wait."""
+        self.push(row, front=True)
+        return self._origins[row.held.message.header.origin].hold_back(row, reader, now_ms)
+
+    def held_back(self, origin: str, topic: str) -> tuple[str, int]:
+        """For which reader the topic waits, if it does, and how many bytes of it."""
+        line = self._origins.get(origin)
+        return ("", 0) if line is None else line.held_back(topic)
+
+    def waiting_for(self) -> Iterator[tuple[str, int]]:
+        """Readers that are waited for, each with how many rows; a reader as often as there are topics."""
+        for line in self._origins.values():
+            yield from line.waiting_for()
 
     def pop(self) -> Row:
         origin, line = next(iter(self._origins.items()))
@@ -212,9 +188,12 @@ class Outbox:
         self._in_flight: OrderedDict[bytes, Row] = OrderedDict()
         self.in_flight_bytes = [0] * len(Lane)
         self._unanswered_since_ms: int | None = None  # while something is in flight
+        self._numbered = 0
         self.bytes = 0  # of all rows that have not ended
 
     def add(self, row: Row) -> None:
+        self._numbered += 1
+        row.number = self._numbered
         self.bytes += row.held.size
         self._lanes[row.held.lane].push(row)
 
@@ -286,6 +265,22 @@ class Outbox:
         """Offer a settled row once more, not before a time."""
         row.not_before_ms = not_before_ms
         self._lanes[row.held.lane].push(row, front=True)
+
+    def hold_back(self, row: Row, reader: str, now_ms: int, otherwise_ms: int) -> None:
+        """A settled row waits for a reader, and so does what comes after it on its topic."""
+        if not self._lanes[row.held.lane].hold_back(row, reader, now_ms):
+            row.not_before_ms = otherwise_ms
+
+    def held_back(self, lane: Lane, origin: str, topic: str) -> tuple[str, int]:
+        return self._lanes[lane].held_back(origin, topic)
+
+    def waiting_for(self) -> dict[str, int]:
+        """Readers for whom the peer takes nothing more, and how many messages wait because of each."""
+        waiting: dict[str, int] = {}
+        for lane in self._lanes:
+            for reader, rows in lane.waiting_for():
+                waiting[reader] = waiting.get(reader, 0) + rows
+        return waiting
 
     def end(self, row: Row) -> None:
         """The row is over, wherever it is."""
