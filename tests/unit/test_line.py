@@ -149,3 +149,60 @@ def test_whatever_is_refused_each_topic_of_an_origin_is_taken_in_its_order_once(
         mine = [each for each in rows if each.held.message.header.topic == topic]
         assert [each for each in taken if each in mine] == mine
     assert box.empty and box.bytes == 0 and box.waiting_for() == {}
+
+
+def test_where_a_reader_is_waited_for_no_more_its_topics_ask_at_once_and_one_message_each():
+    box = outbox(*(row(n, f"detections.{'ab'[n % 2]}") for n in range(6)))
+    drain(box, 0, lambda _: True)
+    for now_ms in (200, 600):
+        drain(box, now_ms, lambda _: True)
+    assert drain(box, 700) == []
+    box.ask(("analyst-2",))
+    assert drain(box, 700) == []
+    box.ask(("analyst-1",))
+    asking = [send(box, 700), send(box, 700), send(box, 700)]
+    assert [each and each.held.message.header.sequence for each in asking] == [0, 1, None]
+
+
+def test_the_next_peer_is_asked_at_once():
+    box = outbox(row(0), row(1))
+    for now_ms in (0, 200, 600):
+        drain(box, now_ms, slow)
+    assert drain(box, 700) == []
+    box.recall()
+    assert drain(box, 700) == [0, 1]
+
+
+def test_a_topic_is_open_as_soon_as_what_asked_was_taken():
+    box = outbox(row(0))
+    answer(box, send(box, 0), 0, full=True)
+    asking = send(box, 200)
+    assert box.waiting_for() == {"analyst-1": 1}
+    answer(box, asking, 201, full=False)
+    assert box.waiting_for() == {}
+    box.add(row(1))
+    assert box.held_back(Lane.MEDIUM, "a", "detections.slow")[1] == 0
+
+
+@settings(deadline=None, max_examples=60)
+@given(data=st.data())
+def test_what_is_refused_for_a_moment_is_offered_again_in_its_order(data):
+    """In whatever order the answers come, and whatever was taken meanwhile: an origin's rows go as they came."""
+    rows = [row(n, data.draw(st.sampled_from(["detections.slow", "detections.fast"]))) for n in range(10)]
+    box, now_ms, waiting = outbox(), 0, list(rows)
+    for _ in range(30):
+        for _ in range(data.draw(st.integers(0, 4))):
+            if waiting:
+                box.add(waiting.pop(0))
+        under_way = [sent for _ in range(data.draw(st.integers(0, 6))) if (sent := send(box, now_ms)) is not None]
+        numbers = [sent.number for sent in under_way]
+        assert numbers == sorted(numbers)
+        for sent in data.draw(st.permutations(under_way)):
+            assert box.settle(sent.sent_as, now_ms) is sent
+            if data.draw(st.booleans()):
+                box.again(sent, now_ms + 200)
+            else:
+                box.end(sent)
+        queued = [each.number for each in box.rows()]
+        assert queued == sorted(queued)
+        now_ms += data.draw(st.sampled_from([1, 200]))

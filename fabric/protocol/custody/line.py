@@ -1,14 +1,16 @@
 """The rows of one origin in an outbox (SPEC 7.4), and those of its topics that wait for a reader (SPEC 7.5).
 
-Guarantees: first come, first served, those from before a restart first. A topic that the peer does not take because a
-reader waits has a line of its own, in the order in which its rows came: one of them asks now and then, the others stay
-behind it, and what the origin says on other topics goes by. So many topics of an origin wait apart; of more, the row
-that was refused holds up its origin, for a moment each time.
+Guarantees: first come, first served, those from before a restart first; a row that is offered again has its old place,
+in whatever order the answers come. A topic that the peer does not take because a reader waits has a line of its own, in
+the order in which its rows came: one of them asks now and then, the others stay behind it, and what the origin says on
+other topics goes by. So many topics of an origin wait apart; of more, the row that was refused holds up its origin, for
+a moment each time.
 """
 
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_left
 from collections import OrderedDict, deque
 from collections.abc import Container, Iterator
 from itertools import chain
@@ -51,13 +53,16 @@ class _Apart:
             self._refusals += 1
         self._closed = True
 
+    def ask(self) -> None:
+        """Without waiting: something has changed, and the peer may take it now."""
+        self._not_before_ms = self._refusals = 0
+
     def head(self, now_ms: int, in_flight: Container[bytes]) -> tuple[Row | None, int]:
         dead = 0
         while self._rows and self._rows[0][3].done:
             self.pop()
             dead += 1
-        if self._asking is not None and self._asking.done:
-            # Taken, or over by itself: the next one tells.
+        if not self._is_closed:
             self._asking, self._closed, self._refusals = None, False, 0
         waits = self._closed and (self._asking is not None or now_ms < self._not_before_ms)
         if waits or not self._rows:
@@ -83,13 +88,18 @@ class _Apart:
         return not self._rows and (self._asking is None or self._asking.done)
 
     @property
+    def _is_closed(self) -> bool:
+        """Not when the one that asked was taken, or is over by itself: the next one tells."""
+        return self._closed and not (self._asking is not None and self._asking.done)
+
+    @property
     def bytes(self) -> int:
-        return self._bytes if self._closed else 0
+        return self._bytes if self._is_closed else 0
 
     @property
     def closed_rows(self) -> int:
         """How many wait, with the one that asks; of those that ended meanwhile some are still counted."""
-        return len(self._rows) + (self._asking is not None) if self._closed else 0
+        return len(self._rows) + (self._asking is not None) if self._is_closed else 0
 
     def __iter__(self) -> Iterator[Row]:
         return (entry[3] for entry in sorted(self._rows, key=lambda entry: entry[:2]))
@@ -104,15 +114,15 @@ class Line:
         self._apart: OrderedDict[str, _Apart] = OrderedDict()  # by topic
         self._next: _Apart | deque[Row] = self._later  # where `head` found its row
 
-    def push(self, row: Row, front: bool = False) -> None:
+    def push(self, row: Row) -> None:
         apart = self._apart.get(_topic_of(row)) if self._apart else None
         queue = self._restored if row.held.restored else self._later
         if apart is not None:
             apart.push(row)
-        elif front:
-            queue.appendleft(row)
-        else:
+        elif not queue or queue[-1].number < row.number:
             queue.append(row)
+        else:  # it is offered again
+            queue.insert(bisect_left(queue, row.number, key=_number_of), row)
 
     def head(self, now_ms: int, in_flight: Container[bytes]) -> tuple[Row | None, int]:
         """The next row that may go, for `pop`, and how many dead ones were let go on the way to it."""
@@ -147,17 +157,21 @@ class Line:
         return self._next.pop() if isinstance(self._next, _Apart) else self._next.popleft()
 
     def hold_back(self, row: Row, reader: str, now_ms: int) -> bool:
-        """This row, which is the first here, was refused because a reader waits: its topic has its own line."""
+        """This row was refused because a reader waits: its topic has its own line. False where too many have."""
         topic = _topic_of(row)
         apart = self._apart.get(topic)
-        if apart is None:
-            if len(self._apart) >= TOPICS_APART_MAX:
-                return False
+        if apart is None and len(self._apart) < TOPICS_APART_MAX:
             apart = self._apart[topic] = _Apart()
-            (self._restored if row.held.restored else self._later).popleft()
-            apart.push(row)
-        apart.close(reader, now_ms)
-        return True
+        self.push(row)
+        if apart is not None:
+            apart.close(reader, now_ms)
+        return apart is not None
+
+    def ask(self, readers: Container[str] | None) -> None:
+        """Topics that wait for these readers, or for any, are asked for without waiting."""
+        for apart in self._apart.values():
+            if readers is None or apart.reader in readers:
+                apart.ask()
 
     def held_back(self, topic: str) -> tuple[str, int]:
         apart = self._apart.get(topic)
@@ -184,6 +198,10 @@ class Line:
 
 def _place_of(row: Row) -> tuple[bool, int]:
     return not row.held.restored, row.number
+
+
+def _number_of(row: Row) -> int:
+    return row.number
 
 
 def _topic_of(row: Row) -> str:

@@ -97,15 +97,19 @@ class _FairQueue:
         self._dead = 0
         self.bytes = 0  # of those that wait
 
-    def push(self, row: Row, front: bool = False) -> None:
+    def push(self, row: Row) -> None:
+        self._line_for(row).push(row)
+
+    def _line_for(self, row: Row) -> Line:
+        """Where this row is to wait; it is counted."""
         origin = row.held.message.header.origin
         line = self._origins.get(origin)
         if line is None:
             line = self._origins[origin] = Line()
-        line.push(row, front)
         row.queued = True
         self._rows += 1
         self.bytes += row.held.size
+        return line
 
     def discard(self, row: Row) -> None:
         """A row that waits has ended. When most are like this, they go together."""
@@ -137,8 +141,11 @@ class _FairQueue:
 
     def hold_back(self, row: Row, reader: str, now_ms: int) -> bool:
         """Its topic waits for a reader: what else its origin sends goes by it. False where too many topics wait."""
-        self.push(row, front=True)
-        return self._origins[row.held.message.header.origin].hold_back(row, reader, now_ms)
+        return self._line_for(row).hold_back(row, reader, now_ms)
+
+    def ask(self, readers: Container[str] | None) -> None:
+        for line in self._origins.values():
+            line.ask(readers)
 
     def held_back(self, origin: str, topic: str) -> tuple[str, int]:
         """For which reader the topic waits, if it does, and how many bytes of it."""
@@ -262,14 +269,19 @@ class Outbox:
         return row
 
     def again(self, row: Row, not_before_ms: int) -> None:
-        """Offer a settled row once more, not before a time."""
+        """Offer a settled row once more, not before a time; at its place among those of its origin."""
         row.not_before_ms = not_before_ms
-        self._lanes[row.held.lane].push(row, front=True)
+        self._lanes[row.held.lane].push(row)
 
     def hold_back(self, row: Row, reader: str, now_ms: int, otherwise_ms: int) -> None:
         """A settled row waits for a reader, and so does what comes after it on its topic."""
         if not self._lanes[row.held.lane].hold_back(row, reader, now_ms):
             row.not_before_ms = otherwise_ms
+
+    def ask(self, readers: Container[str] | None = None) -> None:
+        """What waits for these readers, or for any, asks at once: they may be waited for no more."""
+        for lane in self._lanes:
+            lane.ask(readers)
 
     def held_back(self, lane: Lane, origin: str, topic: str) -> tuple[str, int]:
         return self._lanes[lane].held_back(origin, topic)
@@ -317,7 +329,7 @@ class Outbox:
         return late
 
     def _take_back(self, rows: Sequence[Row], not_before_ms: int) -> None:
-        for row in reversed(rows):  # each goes to the front, so the first is last
+        for row in reversed(rows):  # each has its place before the next, mostly at the front
             del self._in_flight[row.sent_as]
             self._landed(row)
             self.again(row, not_before_ms)
@@ -334,6 +346,7 @@ class Outbox:
         for row in self.rows():
             row.unanswered = row.unanswered or row.tries > 0
         self._take_back(list(self._in_flight.values()), 0)
+        self.ask()  # the next peer may have no reader that waits
         self.pace = Pace()  # the next one may be another way
 
     def stalled(self, now_ms: int, stall_ms: int) -> bool:
