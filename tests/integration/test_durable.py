@@ -6,12 +6,14 @@ import json
 import random
 import signal
 import threading
+from concurrent.futures import Future
+from pathlib import Path
 
 import pytest
 
 from fabric.edge import ControlPoint, FabricError
 from fabric.protocol.base.errors import Code
-from tests.integration.harness import House, wait_for
+from tests.integration.harness import House, Running, wait_for
 
 
 def read(house: House, topic, outbox, count, timeout="30s"):
@@ -102,31 +104,74 @@ def test_more_is_kept_where_its_point_says_so_and_it_sleeps_on_disk(house: House
     house.assert_logs_clean()
 
 
-def test_a_reader_that_waits_loses_nothing_and_the_pressure_reaches_who_publishes(house: House, tmp_path):
-    """Two relays further down, by name; what is said on another topic goes on, and what waited comes in its order."""
-    topic, other, outbox = "detections.durable.wait", "detections.durable.goeson", tmp_path / "reader"
-    command = ("subscribe", topic, "--as", "waiter-m", "--outbox", str(outbox), "--json")
+class Pressing:
+    """Publishes on a topic, message after message, until it hears that a reader of it waits."""
+
+    def __init__(self, sensor: ControlPoint, topic: str) -> None:
+        self.futures: list[Future[str]] = []
+        self._sensor, self._topic = sensor, topic
+
+    def publish(self) -> None:
+        n = len(self.futures)
+        self.futures.append(self._sensor.publish_later(self._topic, {"n": n, "x": noise(n)}, label="green"))
+
+    def until(self, reader: str) -> None:
+        """However much is on its way when the first "no" comes back: a relay that is slow to say it is sent more
+        meanwhile, all that the one before it may hold. So no number of messages is sure to come to it, but to go on is.
+        """
+
+        def said() -> bool:
+            self.publish()
+            why = self._sensor.held_up
+            return why is not None and (why.code, why.detail) == (Code.READER_FULL, reader)
+
+        wait_for(said, f"the pressure of {reader}", 60)
+
+
+def waiter(house: House, id_: str, topic: str, outbox: Path) -> tuple[str, ...]:
+    """The command of a durable reader that was there, and is away now."""
+    command = ("subscribe", topic, "--as", id_, "--outbox", str(outbox), "--json")
     first = house.start(*command)
     first.wait_line('"subscribed"')
     first.stop(signal.SIGINT)
-    count = 120  # 60 KB each: the reader may have 1 MB, and each relay on the way holds back a little more than that
+    return command
+
+
+def held_back(house: House, relay: str, reader: str) -> int:
+    return int(house.state(relay).get("waits_for", {}).get(reader, {}).get("held_back", 0))
+
+
+def numbers(reader: Running) -> list[int]:
+    lines = [json.loads(line) for line in reader.out]
+    return [line["content"]["n"] for line in lines if line["kind"] == "event"]
+
+
+@pytest.mark.parametrize("slow", [False, True], ids=["as it is", "its relay is slow"])
+def test_a_reader_that_waits_loses_nothing_and_the_pressure_reaches_who_publishes(house: House, tmp_path, slow):
+    """Two relays further down, by name; what is said on another topic goes on, and what waited comes in its order."""
+    topic, other = f"detections.durable.wait{slow}".lower(), "detections.durable.goeson"
+    command = waiter(house, "waiter-m", topic, tmp_path / "reader")
     with house.point("zeek-p") as sensor:
-        waiting = [sensor.publish_later(topic, {"n": n, "x": noise(n)}, label="green") for n in range(count)]
-        why = wait_for(lambda: sensor.held_up, "the pressure", 40)
-        assert (why.code, why.detail) == (Code.READER_FULL, "waiter-m")
+        pressing = Pressing(sensor, topic)
+        if slow:  # so that the relay below it takes, and says that it has, far more than the reader may have
+            with house.frozen(house.pid("mid")):
+                for _ in range(100):
+                    pressing.publish()
+                wait_for(lambda: all(future.done() for future in pressing.futures), "all of it at relays")
+        pressing.until("waiter-m")
         wait_for(lambda: house.state("mid").get("waits_for", {}).get("waiter-m", {}).get("refused"), "who is full")
-        wait_for(lambda: house.state("low").get("waits_for", {}).get("waiter-m", {}).get("held_back"), "what is held")
+        wait_for(lambda: held_back(house, "low", "waiter-m"), "what is held back")
         sensor.publish(other, {"n": 0}, label="green", wait_s=20)
-        assert not all(future.done() for future in waiting)
+        assert not all(future.done() for future in pressing.futures)
         assert "waits for waiter-m" in house.cli("status").out
         reader = house.start(*command)
-        wait_for(lambda: len(reader.out) >= count, "all of it", 90)
-        for future in waiting:
+        wait_for(lambda: len(reader.out) >= len(pressing.futures), "all of it", 90)
+        for future in pressing.futures:
             future.result(30)
+        assert sensor.held_up is None
         reader.stop(signal.SIGINT)
-    lines = [json.loads(line) for line in reader.out]
-    assert [line["content"]["n"] for line in lines if line["kind"] == "event"] == list(range(count))
-    house.cli("subscribe", topic, "--as", "waiter-m", "--outbox", str(outbox), "--forget").expect(0)
+    assert numbers(reader) == list(range(len(pressing.futures)))
+    house.cli(*command, "--forget").expect(0)
     house.assert_logs_clean()
 
 
