@@ -175,6 +175,21 @@ def test_a_reader_that_waits_loses_nothing_and_the_pressure_reaches_who_publishe
     house.assert_logs_clean()
 
 
+def test_when_the_reader_is_revoked_who_waited_for_it_goes_on(house: House, tmp_path):
+    topic = "detections.durable.revoked"
+    waiter(house, "leaver-m", topic, tmp_path / "reader")
+    with house.point("zeek-p") as sensor:
+        pressing = Pressing(sensor, topic)
+        pressing.until("leaver-m")
+        house.cli("revoke", "leaver-m", "--fabric", house.fabric).expect(0)
+        for future in pressing.futures:
+            future.result(60)
+        assert sensor.held_up is None
+    for relay in ("mid", "low", "plant"):
+        wait_for(lambda relay=relay: not house.state(relay)["waits_for"], f"{relay} to wait for nobody")
+    house.assert_logs_clean()
+
+
 def test_forgotten_it_waits_for_nothing(house: House, tmp_path):
     topic, outbox = "detections.durable.forget", tmp_path / "reader"
     assert read(house, topic, outbox, 1, "1s") == []

@@ -91,6 +91,11 @@ def open_id(talk, item):
     return next(message.id for message in known if message.raw == item.envelope)
 
 
+def asked(talk):
+    """What came up since the last look."""
+    return [open_id(talk, item) for item in talk.items(talk.up)]
+
+
 BUSY = (Code.BUSY, "anna waits")
 
 
@@ -139,8 +144,7 @@ def test_it_is_waited_for_no_more(ends):
     destination = f"point:anna/{SESSION.hex()}"
     match ends:
         case "revoked":
-            raw = issue_revocations("acme", 2, talk.now_ms, talk.now_ms + DAY, ["anna"], AUTHORITY.signer)
-            talk.say(talk.sensor, Lists(raw))
+            revoke(talk, talk.sensor, "anna")
         case "expired":
             talk.now_ms = ANNA.credential.not_after_ms + 60_000
             talk.core.links[talk.sensor].heard_at_ms = talk.now_ms
@@ -186,6 +190,34 @@ def test_a_relay_below_holds_back_the_topic_names_the_reader_and_refuses_when_it
              if row.held.message.header.topic == FAST), Direction.UP
     ).message.raw
     assert talk.core.waits_for(talk.now_ms)["anna-hq"]["held_back"] > 2
+
+
+def revoke(talk, link, *ids):
+    raw = issue_revocations("acme", 2, talk.now_ms, talk.now_ms + DAY, list(ids), AUTHORITY.signer)
+    talk.say(link, Lists(raw))
+
+
+def test_a_relay_below_asks_at_once_when_somebody_is_revoked():
+    """It may be that reader; by itself it would ask seconds later."""
+    talk = Talk("hq")
+    first, _ = talk.publish()
+    late, _ = talk.publish()
+    for _ in range(6):
+        talk.say(talk.up, Nack([(item, Code.BUSY, "anna-hq waits") for item in asked(talk)]))
+        talk.now_ms += 5_000
+        for link in talk.core.links.values():
+            link.heard_at_ms = talk.now_ms
+        talk.step(Tick())
+    talk.say(talk.up, Nack([(item, Code.BUSY, "anna-hq waits") for item in asked(talk)]))
+    talk.now_ms += 250
+    talk.step(Tick())
+    assert asked(talk) == []
+    revoke(talk, talk.up, "anna-hq")
+    talk.now_ms += 250
+    talk.step(Tick())
+    assert asked(talk) == [first.id]
+    talk.say(talk.up, Ack([first.id]))
+    assert asked(talk) == [late.id] and talk.core.waits_for(talk.now_ms) == {}
 
 
 def test_a_control_point_that_says_so_is_busy_and_nothing_else():

@@ -167,11 +167,9 @@ class Line:
             apart.close(reader, now_ms)
         return apart is not None
 
-    def ask(self, readers: Container[str] | None) -> None:
-        """Topics that wait for these readers, or for any, are asked for without waiting."""
+    def ask(self) -> None:
         for apart in self._apart.values():
-            if readers is None or apart.reader in readers:
-                apart.ask()
+            apart.ask()
 
     def held_back(self, topic: str) -> tuple[str, int]:
         apart = self._apart.get(topic)

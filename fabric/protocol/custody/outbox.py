@@ -143,9 +143,9 @@ class _FairQueue:
         """Its topic waits for a reader: what else its origin sends goes by it. False where too many topics wait."""
         return self._line_for(row).hold_back(row, reader, now_ms)
 
-    def ask(self, readers: Container[str] | None) -> None:
+    def ask(self) -> None:
         for line in self._origins.values():
-            line.ask(readers)
+            line.ask()
 
     def held_back(self, origin: str, topic: str) -> tuple[str, int]:
         """For which reader the topic waits, if it does, and how many bytes of it."""
@@ -278,10 +278,10 @@ class Outbox:
         if not self._lanes[row.held.lane].hold_back(row, reader, now_ms):
             row.not_before_ms = otherwise_ms
 
-    def ask(self, readers: Container[str] | None = None) -> None:
-        """What waits for these readers, or for any, asks at once: they may be waited for no more."""
+    def ask(self) -> None:
+        """What waits for readers asks at once, one row of each topic: they may be waited for no more."""
         for lane in self._lanes:
-            lane.ask(readers)
+            lane.ask()
 
     def held_back(self, lane: Lane, origin: str, topic: str) -> tuple[str, int]:
         return self._lanes[lane].held_back(origin, topic)
