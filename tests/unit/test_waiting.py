@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fabric.protocol.base.errors import Code
+from fabric.protocol.base.limits import LANE_QUOTA_BYTES
 from fabric.protocol.core.ready import Tick
 from fabric.protocol.custody.sessions import Sessions
 from fabric.protocol.custody.waiting import Waiting, reader_of, waits_for
@@ -21,7 +22,7 @@ AUTHORITY = Authority("waiting")
 DAY = 24 * HOUR_MS
 MID, HQ, EAST = (AUTHORITY.issue(name, NodeKind.RELAY) for name in ("mid", "hq", "east"))
 ZEEK = AUTHORITY.issue("zeek-1", grants=EVERYTHING)
-ANNA = AUTHORITY.issue("anna", grants=Grants(subscribe=("detections.>",), keep=Keep(2**20, DAY, waits=True)))
+ANNA = AUTHORITY.issue("anna", grants=Grants(subscribe=("detections.>", "intel.>"), keep=Keep(2**20, DAY, waits=True)))
 BOB = AUTHORITY.issue("bob", grants=Grants(subscribe=(">",)))
 SLOW, FAST = "detections.slow", "traffic.fast"
 SHARE_BYTES = 12_000  # of who waits, so that a few messages fill it
@@ -190,6 +191,39 @@ def test_a_relay_below_holds_back_the_topic_names_the_reader_and_refuses_when_it
              if row.held.message.header.topic == FAST), Direction.UP
     ).message.raw
     assert talk.core.waits_for(talk.now_ms)["anna-hq"]["held_back"] > 2
+
+
+@pytest.mark.parametrize(("targets", "busy"), [
+    (["mid"], True),  # it followed this relay, for whoever is below
+    (["anna"], True),
+    (["bob"], False),
+    (["bob", "mid"], True),
+])
+def test_intel_that_followed_somebody_is_asked_for_room_too(targets, busy):
+    talk = Talk("hq")
+    talk.come(ANNA, "detections.>", "intel.>")
+    talk.come(BOB, ">")
+    talk.fill()
+    message = verified(ZEEK, sequence=1_000, topic="intel.slow", kind=Kind.INTEL,
+                       issued_at_ms=talk.now_ms, ttl_ms=DAY)
+    item = Item(Direction.DOWN, 0, ["hq"], targets, message.raw, 1)
+    talk.heard(talk.up, Nack)
+    talk.say(talk.up, Intro([ZEEK.credential.raw]))
+    talk.say(talk.up, Data(message.header.lane, talk.now_ms, [item]))
+    refusals = [(code, detail) for nack in talk.heard(talk.up, Nack) for _, code, detail in nack.refusals]
+    assert refusals == ([BUSY] if busy else [])
+    assert talk.waiting_bytes() <= SHARE_BYTES + len(message.raw)
+
+
+def test_where_its_lane_is_full_of_what_waits_its_origin_hears_for_whom(monkeypatch):
+    monkeypatch.setattr("fabric.protocol.relay.holding.HELD_BACK_BYTES_MAX", 1_000)
+    talk = Talk("hq")
+    sent = [talk.publish()[0] for _ in range(9)]
+    talk.say(talk.up, Nack([(message.id, Code.BUSY, "anna-hq waits") for message in sent]))
+    lane = sent[0].header.lane
+    talk.core.custody.lane_bytes[lane] = LANE_QUOTA_BYTES
+    assert talk.publish()[1] == (Code.BUSY, "anna-hq waits")
+    assert talk.publish(FAST)[1] == (Code.BUSY, lane.name.lower())
 
 
 def revoke(talk, link, *ids):

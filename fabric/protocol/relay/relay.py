@@ -35,7 +35,7 @@ from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.links.link import Link
 from fabric.protocol.links.links import UPLINK
 from fabric.protocol.links.port import LinkPort
-from fabric.protocol.relay.following import Following
+from fabric.protocol.relay.following import Following, Ways
 from fabric.protocol.relay.list_reach import ListReach
 from fabric.protocol.vocabulary.severity import Lane
 from fabric.protocol.wire.frames import Applied, Direction, Item, Join, Joined, Role
@@ -124,7 +124,7 @@ class Relay(Following):
         if isinstance(stripped, Reject):
             self.nack(link, visit, stripped)
             return
-        problem = self._no_room(stripped) or self._waits(stripped, item, now_ms)
+        problem = self._waits(stripped, item, now_ms) or self._no_room(stripped)  # for whom, where both are true
         problem = problem or self._no_way_yet(link, stripped, item, now_ms)
         problem = problem or self._check_rate(link, stripped, now_ms)
         if problem is None and stripped.header.kind is Kind.ACTION:
@@ -167,16 +167,20 @@ class Relay(Following):
         header = message.header
         if header.kind not in (Kind.EVENT, Kind.INTEL) or not self.may_wait:
             return None
-        up = item.moved and item.direction is Direction.UP and not self._goes_down_here(message, now_ms)
-        ways = (
-            self._readers(header, item.direction) if not item.moved
-            else self._uplink() if up else self._ways(message, item.targets)
-        )
-        reader = self.full_reader(ways, message, now_ms)
+        reader = self.full_reader(self._ways_for_readers(message, item, now_ms), message, now_ms)
         if not reader:
             return None
         self.count("waits", header.kind.word)
         return Reject(Code.BUSY, waits_for(reader))
+
+    def _ways_for_readers(self, message: Verified, item: Item, now_ms: int) -> Ways:
+        """Where an event or intel will go from here, as `route` and `_route_moved` say."""
+        if not item.moved:
+            return self._readers(message.header, item.direction)
+        if item.direction is Direction.UP and not self._goes_down_here(message, now_ms):
+            return self._uplink()
+        here, others = self._ways_of_moved(message, item)
+        return [*here, *others]
 
     def _no_way_yet(self, link: Link, message: Verified, item: Item, now_ms: int) -> Reject | None:
         """Whether its way will be known in a moment: it is not taken before (SPEC 7.8)."""
@@ -290,7 +294,7 @@ class Relay(Following):
             case Kind.RESULT, _:
                 self._answer_to(message, item, now_ms, ready)
 
-    def _readers(self, header: Header, direction: Direction) -> list[tuple[str, tuple[str, ...]]]:
+    def _readers(self, header: Header, direction: Direction) -> Ways:
         """Where an event or intel goes from here: up, and to those who want it."""
         if header.kind is Kind.INTEL and direction is Direction.UP and not self.is_root:
             return self._uplink()
