@@ -282,7 +282,7 @@ class Point(Node):
 
     def on_settled(self, row: Row, refused: Reject | None, now_ms: int, ready: Ready) -> None:
         self.custody.end(row, ready)
-        self.put_off_by = next(iter(self.outboxes[UPLINK].waiting_for()), "")
+        self.put_off_by = self._waits_for
         self.put_off = Code.BUSY if self.put_off_by else None
         message = row.held.message
         ready.deliver.append(Published(message.id, refused, message.header.records))
@@ -296,7 +296,12 @@ class Point(Node):
         return self.outboxes[UPLINK].held_back(lane, self.me.id, topic)[1] if self.put_off_by else 0
 
     def on_put_off(self, row: Row, reason: Reject) -> None:
-        self.put_off, self.put_off_by = reason.code, reader_of(reason.detail)
+        self.put_off, self.put_off_by = reason.code, reader_of(reason.detail) or self._waits_for
+
+    @property
+    def _waits_for(self) -> str:
+        """A reader for which something waits; empty: none."""
+        return next(iter(self.outboxes[UPLINK].waiting_for()), "")
 
     def on_timers(self, now_ms: int, ready: Ready) -> None:
         super().on_timers(now_ms, ready)
