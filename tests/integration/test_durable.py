@@ -190,6 +190,29 @@ def test_when_the_reader_is_revoked_who_waited_for_it_goes_on(house: House, tmp_
     house.assert_logs_clean()
 
 
+def test_a_relay_that_is_drained_meanwhile_stops_in_time_and_says_for_whom_it_keeps_what(house: House, tmp_path):
+    topic, count = "detections.durable.drained", 40  # more than the reader may have, less than a relay holds back
+    command = waiter(house, "waiter-m", topic, tmp_path / "reader")
+    with house.point("zeek-p") as sensor:
+        pressing = Pressing(sensor, topic)
+        for _ in range(count):
+            pressing.publish()
+        for future in pressing.futures:
+            future.result(60)
+    wait_for(lambda: held_back(house, "low", "waiter-m"), "what is held back")
+    (drained,) = house.cli("drain", "low", "--within", "1s", "--json", timeout_s=60).expect(3).lines
+    assert drained["held"] >= drained["waits_for"]["waiter-m"] > 0
+    assert "for readers that are full and lose nothing: waiter-m (" in house.cli("drain", "low").expect(3).out
+    house.cli("drain", "low", "--back").expect(0)
+    house.wait_whole()
+    reader = house.start(*command)
+    wait_for(lambda: len(reader.out) >= count, "all of it", 90)
+    reader.stop(signal.SIGINT)
+    assert numbers(reader) == list(range(count))
+    house.cli(*command, "--forget").expect(0)
+    house.assert_logs_clean()
+
+
 def test_forgotten_it_waits_for_nothing(house: House, tmp_path):
     topic, outbox = "detections.durable.forget", tmp_path / "reader"
     assert read(house, topic, outbox, 1, "1s") == []

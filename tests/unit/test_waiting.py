@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from fabric.protocol.base.errors import Code
 from fabric.protocol.base.limits import LANE_QUOTA_BYTES
-from fabric.protocol.core.ready import Tick
+from fabric.protocol.core.ready import Drain, Tick
 from fabric.protocol.custody.sessions import Sessions
 from fabric.protocol.custody.waiting import Waiting, reader_of, waits_for
 from fabric.protocol.envelope.layout import Kind
@@ -14,7 +14,7 @@ from fabric.protocol.relay.relay import Relay
 from fabric.protocol.routes.attachments import sign_attachment
 from fabric.protocol.trust.credentials import Grants, Keep, NodeKind
 from fabric.protocol.trust.revocations import issue_revocations
-from fabric.protocol.wire.frames import Ack, Data, Direction, Intro, Item, Lists, Nack, Role, Routes
+from fabric.protocol.wire.frames import Ack, Data, Direction, Intro, Item, Lists, Nack, Role, Routed, Routes
 from tests.conversation import Conversation
 from tests.support import EVERYTHING, HOUR_MS, T0, Authority, entropy, verified
 
@@ -252,6 +252,22 @@ def test_a_relay_below_asks_at_once_when_somebody_is_revoked():
     assert asked(talk) == [first.id]
     talk.say(talk.up, Ack([first.id]))
     assert asked(talk) == [late.id] and talk.core.waits_for(talk.now_ms) == {}
+
+
+def test_a_relay_that_drains_has_not_gone_while_something_waits_for_a_reader_and_says_for_whom():
+    """Its driver ends that: it has a time (`RelayLoop`)."""
+    talk = Talk("hq")
+    message, _ = talk.publish()
+    talk.say(talk.up, Nack([(message.id, Code.BUSY, "anna-hq waits")]))
+    talk.step(Drain())
+    talk.lose(talk.sensor)
+    talk.wait(1_000)
+    for routes in talk.heard(talk.up, Routes):
+        talk.say(talk.up, Routed(routes.sequence, []))
+    assert not talk.core.drained and talk.core.waits_for(talk.now_ms)["anna-hq"]["held_back"] == 1
+    talk.say(talk.up, Ack([message.id]))
+    talk.step(Tick())
+    assert talk.core.drained and talk.core.waits_for(talk.now_ms) == {}
 
 
 def test_a_control_point_that_says_so_is_busy_and_nothing_else():
