@@ -136,7 +136,7 @@ def test_it_takes_again_when_there_is_room_for_some_and_what_was_under_way_is_be
     assert talk.offer(late) is None
 
 
-@pytest.mark.parametrize("ends", ["revoked", "expired", "forgotten", "away too long", "here too long"])
+@pytest.mark.parametrize("ends", ["revoked", "expired", "forgotten", "not durable", "away too long", "here too long"])
 def test_it_is_waited_for_no_more(ends):
     talk = Talk()
     anna = talk.come(ANNA, "detections.>")
@@ -151,6 +151,9 @@ def test_it_is_waited_for_no_more(ends):
             talk.core.links[talk.sensor].heard_at_ms = talk.now_ms
         case "forgotten":
             talk.core.forget_session(destination, talk.now_ms, talk.last)
+        case "not durable":
+            talk.lose(anna)
+            talk.come(ANNA, "detections.>", keep_ms=0)
         case "away too long":
             talk.lose(anna)
             talk.now_ms += DAY - 1
