@@ -106,6 +106,8 @@ class _Apart:
 
 
 class Line:
+    """What one origin has in one lane of an outbox. `head` finds the next row that may go, `pop` takes it out."""
+
     __slots__ = ("_apart", "_later", "_next", "_restored")
 
     def __init__(self) -> None:

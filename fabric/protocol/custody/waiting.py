@@ -37,6 +37,8 @@ class _Full:
 
 
 class Waiting:
+    """The sessions of this relay that are full and wait. Whether one is full now is for its owner to say."""
+
     def __init__(self) -> None:
         self._full: dict[str, _Full] = {}  # by destination
 
