@@ -50,7 +50,7 @@ from relays.arrivals import Arrivals
 from relays.condemned import Condemned
 from relays.config import RelayConfig
 from relays.descriptors import DESCRIPTORS_MAX
-from relays.drain import DrainFile, Draining, drain_path, write_draining
+from relays.drain import READERS_NAMED_MAX, DrainFile, Draining, drain_path, write_draining
 from relays.garbage import Garbage
 from relays.logs import Allowance, log_notes
 from relays.pins import Pins
@@ -344,7 +344,10 @@ class RelayLoop:
         self._log.info("door test passed")
 
     def _drain_on(self, now_ms: int) -> None:
-        """Go when everybody has moved, or when the time for those who cannot is over."""
+        """Go when everybody has moved, or when the time for those who cannot is over.
+
+        So it does when what climbs waits for a reader that is full: that one may be away for days.
+        """
         core = self.core
         drained = core.drained and not sum(core.custody.asleep.rows)
         if not core.draining or not (drained or now_ms >= self._drain_until_ms):
@@ -355,7 +358,9 @@ class RelayLoop:
         left = [link.peer.id for link in links if link.peer is not None and link.peer_role != Role.PARENT]
         self._owed.settle()
         held = len(core.custody) + sum(core.custody.asleep.rows)
-        state = Draining(gone=True, left=tuple(dict.fromkeys(left)), held=held)
+        waiting = sorted(((r["held_back"], reader) for reader, r in core.waits_for(now_ms).items()), reverse=True)
+        waits_for = {reader: rows for rows, reader in waiting[:READERS_NAMED_MAX] if rows}
+        state = Draining(gone=True, left=tuple(dict.fromkeys(left)), held=held, waits_for=waits_for)
         if not self._upkeep.do("drain file", write_draining, self._drain_path, state):
             # Without it whoever looks after this relay would start it again: it serves on, and tries again.
             self._drain_said_ms = now_ms

@@ -63,6 +63,7 @@ def snapshot(
         "held": len(core.custody) + sum(core.custody.asleep.rows),
         "intake_open": core.custody.intake_open,
         "readers": core.readers(),
+        "waits_for": core.waits_for(now_ms),
         "routes": len(core.routes),
         "revocations": core.trust.revocations.version,
         "revocations_until_ms": core.trust.revocations.not_after_ms,

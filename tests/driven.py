@@ -23,6 +23,7 @@ READS = Grants(subscribe=("detections.>",), keep=Keep(2**26))
 ANNA, BOB = (AUTHORITY.issue(name, grants=READS) for name in ("anna", "bob"))
 CARL = AUTHORITY.issue("carl", grants=replace(EVERYTHING, keep=Keep(2**26)))
 DORA = AUTHORITY.issue("dora", grants=Grants(subscribe=("detections.>",)))
+EVE = AUTHORITY.issue("eve", grants=replace(READS, keep=Keep(2**26, waits=True)))
 PLANT = AUTHORITY.issue("plant", NodeKind.RELAY)
 DAY = 86_400_000
 AWAKE = 4

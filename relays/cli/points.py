@@ -119,6 +119,9 @@ def _not_in_time(topic: str, outbox: Path | None, why: FabricError | None) -> Fa
         return FabricError(Code.RATE_EXCEEDED, topic)
     if why is not None and why.code is Code.DISK_SHORT:
         return FabricError(Code.DISK_SHORT, f"{outbox}: the message was not kept", "make room on it, then try again")
+    if why is not None and why.code is Code.READER_FULL:
+        kept = "without --outbox it is not kept" if outbox is None else f"no more of it is kept in {outbox}"
+        return FabricError(Code.READER_FULL, f"{why.detail}; {topic} was not taken in time, and {kept}")
     if outbox is not None:
         return FabricError(
             Code.TIMED_OUT, f"as much of its lane waits in {outbox} as may: the message was not kept",

@@ -332,6 +332,7 @@ def _remarks(state: _State) -> Iterator[str]:
         yield f"process {state['pid']}"
     yield _faults(sum(value for key, value in counters.items() if key.startswith("faults:")))
     yield _kept(state)
+    yield _waited_for(state)
     yield _counted("waits", {lane: count for lane, count in state.get("queue", {}).items() if count})
     yield _counted("not passed on", {
         key.split(":", 1)[1]: value for key, value in counters.items()
@@ -358,6 +359,16 @@ def _kept(state: _State) -> str:
         for id_, kept in readers[:_NAMED_MAX]
     ]
     return f"keeps for {', '.join(words)}" if words else ""
+
+
+def _waited_for(state: _State) -> str:
+    """Readers that are full and lose nothing: what is held back for each, and what was refused here because of it."""
+    readers = sorted(state.get("waits_for", {}).items(), key=lambda item: -int(item[1]["held_back"]))
+    words = []
+    for id_, reader in readers[:_NAMED_MAX]:
+        held_back, refused = int(reader["held_back"]), int(reader["refused"])
+        words.append(f"{id_}: {held_back:,} not taken" if held_back else f"{id_}: it is full, {refused:,} times refused")
+    return f"waits for {', '.join(words)}" if words else ""
 
 
 def _parent_of(state: _State) -> str:

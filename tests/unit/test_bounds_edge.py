@@ -42,8 +42,10 @@ ME = AUTHORITY.issue("zeek-1", grants=EVERYTHING)
 BOUNDS = {
     # what a program publishes
     "edge/outgoing.py:Outgoing._drafts": "WAITING_MAX records a lane; `publish` waits, or BUSY",
+    "edge/outgoing.py:Outgoing._aside": "counted with _drafts: what is put aside gives back no room",
     "edge/outgoing.py:Outgoing._room": "one semaphore a lane",
-    "edge/outgoing.py:Outgoing._sealed": "_IN_FLIGHT_MAX, urgent URGENT_MAX; with an outbox one turn's",
+    "edge/outgoing.py:Outgoing._sealed": "_IN_FLIGHT_MAX, urgent URGENT_MAX, and as many of each topic that waits for "
+    "a reader (TOPICS_APART_MAX a lane); with an outbox one turn's",
     "edge/outgoing.py:Outgoing._fresh": "one turn's",
     "edge/outgoing.py:Outgoing._sources": "BEGUN_MAX records a source, of sources of which something waits; BUSY",
     "edge/outgoing.py:Outgoing._left": "what waited and was in flight when the connection ended, until it is left",

@@ -20,6 +20,7 @@ from tests.driven import (
     CARL,
     DAY,
     DORA,
+    EVE,
     LARGE,
     PLANT,
     ZEEK,
@@ -285,6 +286,47 @@ def test_whatever_happens_it_is_never_more_than_it_may_keep_and_what_comes_comes
         assert len(set(got)) == len(got) or "restart" in deeds, "a repeat only of what was under way at a crash"
         lost = talk.core.counters["ended:subscriber_slow"]
         assert set(got) <= set(sent) and (lost or "restart" in deeds or set(got) == set(sent))
+    finally:
+        patch.undo()
+        talk.spool.close()
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.sampled_from(["publish", "come", "lose", "read", "restart"]), max_size=14))
+def test_who_waits_loses_nothing_whatever_happens_also_of_what_sleeps(tmp_path_factory, deeds):
+    talk = Driven(tmp_path_factory.mktemp("sleepers") / "hq.db")
+    patch = pytest.MonkeyPatch()
+    patch.setattr(Sessions, "keep", lambda *_: Keep(12_000, DAY, waits=True))
+    patch.setattr(Sessions, "keeps_much", lambda *_: True)
+    try:
+        link, got, offered = talk.come(EVE), [], 0
+        waits = lambda: talk.core.counters["waits:event"]  # noqa: E731
+        taken = []
+        for deed in [*deeds, "publish", "lose", "come", "read"]:
+            match deed:
+                case "publish":
+                    for _ in range(9):
+                        before = waits()
+                        talk.now_ms += 20  # each is a connection of its own, and they are admitted in turn
+                        ids = talk.publish([offered])
+                        offered += 1
+                        taken += ids if waits() == before else []
+                case "come" if link is None:
+                    link = talk.come(EVE)
+                case "lose" if link is not None:
+                    link = talk.lose(link)
+                case "read" if link is not None:
+                    got += talk.read(link, 60)
+                    talk.now_ms += 300
+                case "restart":
+                    talk.restart()
+                    link = None
+            outbox = talk.core.outboxes.get(destination(EVE))
+            talk.step(Tick())
+            assert outbox is None or talk.core.custody.waiting_bytes(outbox) <= 12_000 + 1_000
+            assert talk.core.counters["ended:subscriber_slow"] == 0
+        assert set(got) == set(taken), "what was taken came, and nothing else"
+        assert len(got) == len(taken) or "restart" in deeds
     finally:
         patch.undo()
         talk.spool.close()

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-from collections import OrderedDict, deque
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
 from fabric.protocol.base.limits import ID_BYTES, RETRY_MS_MAX
+from fabric.protocol.custody.line import Line, Place
 from fabric.protocol.custody.pace import Pace
 from fabric.protocol.custody.sessions import is_point
 from fabric.protocol.envelope.layout import Kind
@@ -76,6 +77,7 @@ class Row:
     queued: bool = False
     gated: bool = False  # queued, behind something that sleeps
     not_before_ms: int = 0
+    place: Place = (True, 0)  # among those of its origin in its outbox, which sets it
     moved: int = 0  # how often its targets were to be reached by another way, in vain (SPEC 7.8)
     sent_as: bytes = b""  # its visit when it was last sent
     wire_bytes: int = 0  # what it took of the peer's credit when it was last sent
@@ -90,51 +92,6 @@ class Row:
         return is_point(self.destination) and self.held.message.header.kind in (Kind.EVENT, Kind.INTEL)
 
 
-class _Line:
-    """The rows of one origin. Those from before a restart go first, also when they are read long after it.
-
-    What is for a reader goes to its place, where that is known: it may have slept.
-    """
-
-    __slots__ = ("_later", "_restored")
-
-    def __init__(self, rows: Iterable[Row] = ()) -> None:
-        self._restored: deque[Row] = deque()
-        self._later: deque[Row] = deque()
-        for row in rows:
-            self.push(row)
-
-    def push(self, row: Row, front: bool = False) -> None:
-        held = row.held
-        has_place = row.sheddable and held.order > 0
-        queue = self._restored if held.restored and not has_place else self._later
-        if front:
-            at = 0
-            while has_place and at < len(queue) and queue[at].held.order < held.order:
-                at += 1  # what was refused for now just before it, too
-            queue.insert(at, row)
-            return
-        at = len(queue)
-        if has_place and held.restored:  # it is nearly always the last
-            while at and queue[at - 1].held.order > held.order:
-                at -= 1
-        queue.insert(at, row)
-
-    @property
-    def first(self) -> Row | None:
-        queue = self._restored or self._later
-        return queue[0] if queue else None
-
-    def pop(self) -> Row:
-        return (self._restored or self._later).popleft()
-
-    def __bool__(self) -> bool:
-        return bool(self._restored or self._later)
-
-    def __iter__(self) -> Iterator[Row]:
-        return chain(self._restored, self._later)
-
-
 class _FairQueue:
     """First come, first served within an origin; origins in turn. Rows that ended while they waited are let go soon.
 
@@ -144,7 +101,7 @@ class _FairQueue:
     __slots__ = ("_dead", "_gated", "_gated_live", "_origins", "_rows", "bytes", "gate")
 
     def __init__(self) -> None:
-        self._origins: OrderedDict[str, _Line] = OrderedDict()
+        self._origins: OrderedDict[str, Line] = OrderedDict()
         self._rows = 0  # in the queues, dead ones included
         self._dead = 0
         self.bytes = 0  # of those that may go
@@ -152,20 +109,24 @@ class _FairQueue:
         self._gated: list[tuple[int, int, Row]] = []  # a heap, by their order
         self._gated_live = 0  # of these, how many have not ended
 
-    def push(self, row: Row, front: bool = False) -> None:
-        row.queued = True
+    def push(self, row: Row) -> None:
         if self.gate is not None and row.held.order >= self.gate and row.sheddable:
-            row.gated = True
+            row.queued = row.gated = True
             heapq.heappush(self._gated, (row.held.order, id(row), row))
             self._gated_live += 1
             return
+        self._line_for(row).push(row)
+
+    def _line_for(self, row: Row) -> Line:
+        """Where this row is to wait; it is counted."""
         origin = row.held.message.header.origin
         line = self._origins.get(origin)
         if line is None:
-            line = self._origins[origin] = _Line()
-        line.push(row, front)
+            line = self._origins[origin] = Line()
+        row.queued = True
         self._rows += 1
         self.bytes += row.held.size
+        return line
 
     def set_gate(self, gate: int | None) -> None:
         """What is before it from now on may go, and what is not waits."""
@@ -199,33 +160,44 @@ class _FairQueue:
         self.bytes -= row.held.size
         if 2 * self._dead > self._rows:
             for origin, line in list(self._origins.items()):
-                left = _Line(row for row in line if not row.done)
-                if left:
-                    self._origins[origin] = left
-                else:
+                line.drop_dead()
+                if not line:
                     del self._origins[origin]
             self._rows -= self._dead
             self._dead = 0
-
-    def _front(self, line: _Line) -> Row | None:
-        while (first := line.first) is not None and first.done:
-            line.pop()
-            self._rows -= 1
-            self._dead -= 1
-        return first
 
     def head(self, now_ms: int, in_flight: Container[bytes]) -> Row | None:
         """The next row to send. One whose answer could be taken for another's waits for that."""
         for _ in range(len(self._origins)):
             origin, line = next(iter(self._origins.items()))
-            first = self._front(line)
-            if first is None:
-                del self._origins[origin]
-                continue
-            if first.not_before_ms <= now_ms and first.visit not in in_flight:
+            first, dead = line.head(now_ms, in_flight)
+            self._rows -= dead
+            self._dead -= dead
+            if first is not None:
                 return first
-            self._origins.move_to_end(origin)
+            if line:
+                self._origins.move_to_end(origin)
+            else:
+                del self._origins[origin]
         return None
+
+    def hold_back(self, row: Row, reader: str, now_ms: int) -> bool:
+        """Its topic waits for a reader: what else its origin sends goes by it. False where too many topics wait."""
+        return self._line_for(row).hold_back(row, reader, now_ms)
+
+    def ask(self) -> None:
+        for line in self._origins.values():
+            line.ask()
+
+    def held_back(self, origin: str, topic: str) -> tuple[str, int]:
+        """For which reader the topic waits, if it does, and how many bytes of it."""
+        line = self._origins.get(origin)
+        return ("", 0) if line is None else line.held_back(topic)
+
+    def waiting_for(self) -> Iterator[tuple[str, int]]:
+        """Readers that are waited for, each with how many rows; a reader as often as there are topics."""
+        for line in self._origins.values():
+            yield from line.waiting_for()
 
     def pop(self) -> Row:
         origin, line = next(iter(self._origins.items()))
@@ -274,11 +246,23 @@ class Outbox:
         self._in_flight: OrderedDict[bytes, Row] = OrderedDict()
         self.in_flight_bytes = [0] * len(Lane)
         self._unanswered_since_ms: int | None = None  # while something is in flight
+        self._numbered = 0
         self.bytes = 0  # of all rows that have not ended
 
     def add(self, row: Row) -> None:
+        self._numbered += 1
+        row.place = self._place_of(row)
         self.bytes += row.held.size
         self._lanes[row.held.lane].push(row)
+
+    def _place_of(self, row: Row) -> Place:
+        """What was held before a restart goes first, also when it is read long after it.
+
+        A reader's rows go in the order in which its relay held them, where its driver knows that: some slept meanwhile.
+        """
+        if row.held.order and is_point(row.destination):
+            return True, row.held.order
+        return not row.held.restored, self._numbered
 
     def grew(self, row: Row, bytes_: int) -> None:
         """The message of a row of this outbox became longer: it is counted wherever the row is."""
@@ -345,9 +329,30 @@ class Outbox:
         return row
 
     def again(self, row: Row, not_before_ms: int) -> None:
-        """Offer a settled row once more, not before a time."""
+        """Offer a settled row once more, not before a time; at its place among those of its origin."""
         row.not_before_ms = not_before_ms
-        self._lanes[row.held.lane].push(row, front=True)
+        self._lanes[row.held.lane].push(row)
+
+    def hold_back(self, row: Row, reader: str, now_ms: int, otherwise_ms: int) -> None:
+        """A settled row waits for a reader, and so does what comes after it on its topic."""
+        if not self._lanes[row.held.lane].hold_back(row, reader, now_ms):
+            row.not_before_ms = otherwise_ms
+
+    def ask(self) -> None:
+        """What waits for readers asks at once, one row of each topic: they may be waited for no more."""
+        for lane in self._lanes:
+            lane.ask()
+
+    def held_back(self, lane: Lane, origin: str, topic: str) -> tuple[str, int]:
+        return self._lanes[lane].held_back(origin, topic)
+
+    def waiting_for(self) -> dict[str, int]:
+        """Readers for whom the peer takes nothing more, and how many messages wait because of each."""
+        waiting: dict[str, int] = {}
+        for lane in self._lanes:
+            for reader, rows in lane.waiting_for():
+                waiting[reader] = waiting.get(reader, 0) + rows
+        return waiting
 
     def end(self, row: Row) -> None:
         """The row is over, wherever it is."""
@@ -384,7 +389,7 @@ class Outbox:
         return late
 
     def _take_back(self, rows: Sequence[Row], not_before_ms: int) -> None:
-        for row in reversed(rows):  # each goes to the front, so the first is last
+        for row in reversed(rows):  # each has its place before the next, mostly at the front
             del self._in_flight[row.sent_as]
             self._landed(row)
             self.again(row, not_before_ms)
@@ -401,6 +406,7 @@ class Outbox:
         for row in self.rows():
             row.unanswered = row.unanswered or row.tries > 0
         self._take_back(list(self._in_flight.values()), 0)
+        self.ask()  # the next peer may have no reader that waits
         self.pace = Pace()  # the next one may be another way
 
     def stalled(self, now_ms: int, stall_ms: int) -> bool:

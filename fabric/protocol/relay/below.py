@@ -15,6 +15,7 @@ from fabric.protocol.custody.custody import Custody
 from fabric.protocol.custody.outbox import Outbox
 from fabric.protocol.custody.sessions import Sessions, child_relay, is_point, node_of, point_session, session_of
 from fabric.protocol.custody.sleeping import Sleeping
+from fabric.protocol.custody.waiting import Waiting
 from fabric.protocol.links.announce import settled
 from fabric.protocol.links.link import Link
 from fabric.protocol.links.links import UPLINK
@@ -37,6 +38,7 @@ class Below(Placing):
         self.custody = Custody(self._outbox)
         self.sessions = Sessions()
         self.sleeping = Sleeping(self.custody, self.outboxes.get, self.sessions.keeps_much, self.touch)
+        self.waiting = Waiting()
         self._told_to_go: dict[int, None] = {}  # links whose peers know that this relay drains
 
     @property
@@ -159,6 +161,7 @@ class Below(Placing):
         if link is not None:
             self.part(link, now_ms, ready)  # it has no outbox from here on
         self.sessions.forget(destination)
+        self.waiting.forget(destination)
         known = self.routes.get(session_of(destination))
         if known is not None and self.routes.via(known) == destination:
             self.routes.forget(known)
