@@ -211,6 +211,18 @@ def test_less_is_kept_from_its_renewal_on_and_the_oldest_go(slow, monkeypatch):
     assert slow.read(slow.come(ANNA), 80) == ids[lost:]
 
 
+def test_who_waits_loses_nothing_where_less_is_kept_from_its_renewal_on(slow, monkeypatch):
+    """It gets nothing new until it has read enough."""
+    slow.lose(slow.come(EVE))
+    ids = slow.publish(range(60), records=LARGE)
+    monkeypatch.setattr(Sessions, "keep", lambda *_: Keep(100_000, DAY, waits=True))
+    slow.lose(slow.come(EVE))
+    slow.publish([60], records=LARGE)
+    slow.wait(10_000)
+    assert slow.core.counters["ended:subscriber_slow"] == 0 and slow.core.counters["waits:event"] == 1
+    assert slow.read(slow.come(EVE), 90) == ids
+
+
 def test_what_a_reader_may_no_longer_see_when_it_wakes_is_withheld(slow):
     """Its clearance counts as it is when a message leaves, not as it was when it fell asleep."""
     link = slow.come(ANNA)

@@ -221,17 +221,17 @@ class Holding(Below):
 
     def on_attached(self, attachment: Attachment, link: Link, now_ms: int, ready: Ready) -> None:
         super().on_attached(attachment, link, now_ms, ready)
-        self._look_at_room(link.destination)
+        self._look_at_room(link.destination, now_ms)
 
     def readers_sleep(self, asleep: ReadersAsleep, awake_rows: int, last_row: int, now_ms: int) -> None:
         super().readers_sleep(asleep, awake_rows, last_row, now_ms)
         for destination in self.outboxes:
-            self._look_at_room(destination)
+            self._look_at_room(destination, now_ms)
 
-    def _look_at_room(self, destination: str) -> None:
+    def _look_at_room(self, destination: str, now_ms: int) -> None:
         """Less may be kept for a reader than before: what is too much goes in parts, the oldest first."""
         outbox = self.outboxes.get(destination) if is_point(destination) else None
-        if outbox is not None and self.is_full(outbox):
+        if outbox is not None and self._has_too_much(outbox, now_ms):
             self.sleeping.shrinks(outbox)
 
     def woken(self, destination: str, now_ms: int) -> Ready:
@@ -248,7 +248,7 @@ class Holding(Below):
                 continue
             for _ in range(_SHED_ROWS):
                 row = outbox.least()
-                if not self.is_full(outbox):
+                if not self._has_too_much(outbox, now_ms):
                     self.sleeping.is_served(destination)
                     break
                 if row is None or self.sleeping.hides_older(row):
@@ -259,8 +259,8 @@ class Holding(Below):
                 self.sleeping.has_too_much(destination)
 
     def _shed(self, outbox: Outbox, last: Row, now_ms: int, ready: Ready) -> None:
-        if self.is_full(outbox) and self._may_wait(outbox.destination, now_ms):
-            return  # it has as much as it may and one message more, and gets nothing until some of it is read
+        if not self._has_too_much(outbox, now_ms):
+            return
         while self.is_full(outbox) and not last.done:
             row = outbox.least() or last
             wakes_first = self.sleeping.hides_older(row) and not self.is_full(outbox, -AWAKE_BYTES)
@@ -268,6 +268,10 @@ class Holding(Below):
                 self.sleeping.has_too_much(outbox.destination)  # its oldest go before this
                 return
             self._lose(outbox, row, now_ms, ready)
+
+    def _has_too_much(self, outbox: Outbox, now_ms: int) -> bool:
+        """Whether some of it is to go. Who waits has as much as it may, and gets nothing until some of it is read."""
+        return self.is_full(outbox) and not self._may_wait(outbox.destination, now_ms)
 
     def _lose(self, outbox: Outbox, row: Row, now_ms: int, ready: Ready) -> None:
         lost = self.sessions.lose(outbox.destination, row.held.message.header.records)
