@@ -111,7 +111,7 @@ def act(
                 say_json(unanswered)
         raise
     except FabricError as error:
-        raise expected.why_nobody(error) from None
+        raise expected.why(error) from None
     finally:
         away = expected.away(selected)
         if away and not as_json:
@@ -218,7 +218,7 @@ def run(
             point.on_end(end)
             for text in on:
                 action, _, target_type = text.partition(" ")
-                point.on_action(action, target_type.strip())(handler)
+                point.on_action(action, target_type.strip() or ("*" if action == "*" else ""))(handler)
             with Holdups(lambda: point.held_up, lambda: None, lambda: ("", 0), Screen(error=True), as_json):
                 point.wait_ready()
             ready.set()
