@@ -23,7 +23,6 @@ from fabric.protocol.vocabulary.openc2 import End
 from relays.cli.absent import Expected, away_json, away_line
 from relays.cli.exits import FAILED, PARTLY, SHORT, Terminated, command
 from relays.cli.handling import CommandHandler, command_of
-from relays.cli.holdups import Holdups
 from relays.cli.options import As, AsJson, Label_, NoWait, Outbox_, Severity_, Ttl, needed
 from relays.cli.reaching import reached
 from relays.cli.scene import File
@@ -219,8 +218,7 @@ def run(
             for text in on:
                 action, _, target_type = text.partition(" ")
                 point.on_action(action, target_type.strip() or ("*" if action == "*" else ""))(handler)
-            with Holdups(lambda: point.held_up, lambda: None, lambda: ("", 0), Screen(error=True), as_json):
-                point.wait_ready()
+            point.wait_ready()
             ready.set()
             if as_json:
                 say_json({"ready": point.identity.id})
