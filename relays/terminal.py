@@ -29,7 +29,7 @@ from rich.live import Live
 from rich.measure import Measurement
 from rich.padding import Padding
 from rich.panel import Panel
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
 from rich.rule import Rule
 from rich.text import Text
 
@@ -271,6 +271,13 @@ class Moving:
             self._live.start()
 
 
+class _Count(ProgressColumn):
+    """How many, and of how many where that is known."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.completed:,.0f}" + (f" of {task.total:,.0f}" if task.total is not None else ""))
+
+
 class Bar:
     """How far something is."""
 
@@ -347,7 +354,7 @@ class Screen:
     @contextmanager
     def progress(self, *, shown: bool = True, clock: bool = True) -> Iterator[Callable[[str, int | None], Bar]]:
         """What it gives begins a bar: with words, and up to a total, if one is known."""
-        columns = [TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn()]
+        columns = [TextColumn("{task.description}", markup=False), BarColumn(), _Count()]
         if clock:
             columns.append(TimeElapsedColumn())
         with Progress(*columns, console=self._console, disable=not shown) as progress:

@@ -204,7 +204,7 @@ def send(
         lines = Input(file, topic, follow, point.position_of)
         if lines.is_awaited and not as_json:
             screen.say(f"waiting for {file}")
-        bar = begin(f"sending {file.name}", lines.total() if screen.is_terminal and not as_json else None)
+        bar = begin(f"sending {file.name}, records held", lines.total() if screen.is_terminal and not as_json else None)
         try:
             tell = sender.note if lines.may_wait else None
             for line in watch.ahead(lines, _record_of, _size_of, tell):

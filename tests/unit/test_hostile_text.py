@@ -171,6 +171,7 @@ def test_every_kind_in_every_form(seen, what):
         screen.title(text)
         table = terminal.Table(text, "b", title=text, folded=("b",))
         table.row(text, terminal.Cell(text, "green"))
+        table.foot(text)
         screen.table(table)
         screen.frame(text, text, table)
         with screen.moving() as moving:
