@@ -22,6 +22,7 @@ def with_grants(error: FabricError, *asked: str, identity: str, severity: str = 
 
 @contextmanager
 def grants_named(*asked: str, identity: str, severity: str = "") -> Iterator[None]:
+    """Whatever is denied in the block is raised as `with_grants` has it."""
     try:
         yield
     except FabricError as error:
