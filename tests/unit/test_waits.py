@@ -9,8 +9,8 @@ from fabric.protocol.wire.frames import Role
 from relays.cli.waits import lines_of
 from relays.waits import NAMED_MAX, waiting
 from tests.conversation import Conversation
+from tests.driven import ANNA, BOB, Driven
 from tests.support import DAY_MS, EVERYTHING, T0, Authority, entropy, verified
-from tests.unit.test_sleepers import ANNA, BOB, Driven
 
 AUTHORITY = Authority("waits")
 MID, HQ, LOW = (AUTHORITY.issue(name, NodeKind.RELAY) for name in ("mid", "hq", "low"))
