@@ -12,7 +12,7 @@ import typer
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.envelope.lifetime import parse_duration
 from relays.cli.exits import PARTLY, command
-from relays.cli.running import running_relays, states_of, the_one
+from relays.cli.running import one_of_here, running_relays, states_of, the_one
 from relays.drain import DrainFile, Draining, drain_path, end_draining, read_draining, write_draining
 from relays.supervisor import supervisor_state
 from relays.terminal import say, say_json
@@ -47,7 +47,7 @@ def drain(
 
       fabric drain plant-2 --back
     """
-    name = fabric or the_one(f"fabric drain {relay} --fabric FABRIC", running_only=False)
+    name = one_of_here(fabric) or the_one(f"fabric drain {relay} --fabric FABRIC", running_only=False)
     path = drain_path(name, relay)
     if back:
         if not end_draining(path):

@@ -98,6 +98,7 @@ def test_more_is_kept_where_its_point_says_so_and_it_sleeps_on_disk(house: House
     reader = wait_for(lambda: kept() if kept()["bytes"] > 16 * 2**20 else None, "more than everybody has")
     assert reader["away"] and reader["share_bytes"] == 64 * 2**20
     assert reader["asleep"] > TOO_MANY // 4
+    assert "mid holds for keeper-m (away): " in house.cli("status").out
     house.wait_restarted("mid", house.kill_relay("mid"))
     done = house.cli(*command, "--count", str(TOO_MANY), "--timeout", "40s", timeout_s=60).expect(0)
     assert [line["content"]["n"] for line in done.lines] == list(range(TOO_MANY))

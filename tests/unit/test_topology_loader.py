@@ -810,7 +810,7 @@ def test_approvals_are_checked_and_said_to_be_unenforced(tmp_path: Path) -> None
     assert causes["approval.0.from.0"] == ("error", "there is no role 'lead'")
     severity, cause = causes["approval"]
     assert severity == "warning"
-    assert cause == "approvals are not enforced yet: this version refuses to run actions that need them"
+    assert cause == "approvals are not enforced yet: nothing is signed for a file that asks for them"
 
 
 def test_an_approval_without_approvers_or_with_a_wrong_shape(tmp_path: Path) -> None:

@@ -211,10 +211,11 @@ class _FairQueue:
             del self._origins[origin]
         return row
 
-    def oldest_sheddable(self) -> Row | None:
+    def oldest(self, *, sheddable: bool = False) -> Row | None:
+        """Of the first of each origin, the one that came first; of those only that may be dropped, if so asked."""
         firsts = [
             first for line in self._origins.values()
-            if (first := next((row for row in line if row.sheddable and not row.done), None)) is not None
+            if (first := next((row for row in line if not row.done and (not sheddable or row.sheddable)), None))
         ]
         while self._gated and self._gated[0][2].done:
             heapq.heappop(self._gated)
@@ -369,7 +370,7 @@ class Outbox:
     def least(self) -> Row | None:
         """What is missed least: of the rows that wait and may be dropped, the oldest in the lowest lane."""
         for lane in reversed(self._lanes):
-            oldest = lane.oldest_sheddable()
+            oldest = lane.oldest(sheddable=True)
             if oldest is not None:
                 return oldest
         return None
@@ -436,6 +437,11 @@ class Outbox:
     def set_gate(self, lane: Lane, gate: int | None) -> None:
         """What this reader is to get of a lane from this place on waits until what sleeps before it was sent."""
         self._lanes[lane].set_gate(gate)
+
+    def oldest(self) -> Row | None:
+        """Of all that has not ended, what came first; what was put back is taken to be where it was."""
+        firsts = [lane.oldest() for lane in self._lanes] + list(self._in_flight.values())
+        return min((row for row in firsts if row is not None), key=lambda row: row.held.received_at_ms, default=None)
 
     def counts(self) -> list[int]:
         """Messages per lane, in flight included."""
