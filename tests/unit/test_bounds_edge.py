@@ -87,7 +87,7 @@ BOUNDS = {
     "edge/spool/statements.py:Statement.rows": "one commit's",
     "edge/spool/numbers.py:Numbers._known": "rows on disk: the lanes' quotas",
     "edge/spool/sleepers.py:Sleepers._awake": "readers that rows on disk wait for, ten each",
-    "edge/spool/sleepers.py:Sleepers._ended": "readers that were forgotten while rows slept for them, until these are gone",
+    "edge/spool/sleepers.py:Sleepers._ended": "readers that were forgotten, while rows on disk slept for them",
     "edge/spool/sleepers.py:Sleepers._lines": "readers that rows on disk wait for, ten each",
     "edge/spool/sleepers.py:Sleepers._unwanted": "rows on disk that slept for who was forgotten",
     "edge/spool/backlog.py:Backlog._awake": "awake_max a lane",
