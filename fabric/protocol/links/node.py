@@ -184,7 +184,7 @@ class Node(Believing):
         self.custody.dedup.sweep(now_ms)
 
     def on_ended(self, rows: Sequence[Row], ready: Ready) -> None:
-        """These have ended, a part of many."""
+        """These have ended, a part of many: whoever held them may be empty by now."""
 
     def on_turn_end(self, ready: Ready) -> None:
         """Everything that a turn brought is decided: what has to be committed together with it."""
