@@ -90,6 +90,7 @@ def terminal(monkeypatch):
     """To be called in the test itself: pytest sets its own streams between a fixture and a test."""
 
     def begin():
+        monkeypatch.setenv("COLUMNS", "400")
         monkeypatch.setattr(sys, "stderr", Terminal())
         structlog.reset_defaults()
         return sys.stderr
