@@ -1,9 +1,9 @@
 """Rows that end by the thousand, when a session is over, an origin is revoked or much runs out: a part of them a turn.
 
-To end a row is work, here and on disk, and a reader that left may have left ten thousand. Guarantee: a turn ends a
-bounded part of what is to end, however much that is, and an eighth of it where that is more, so that whoever leaves
-much, again and again, does not make it grow. Actions and results end at once: somebody waits for their end, and nobody
-has many. What is to end is not sent meanwhile: its session has no link, or `Carrier.fit` refuses it.
+To end a row is work, here and on disk, and a reader that left may have left ten thousand. Guarantee: a turn ends 256 of
+what is to end, or one in 32 where that is more, so that whoever leaves much, again and again, does not make it grow.
+Actions and results end at once: somebody waits for their end, and nobody has many. What is to end is not sent
+meanwhile: its session has no link, or `Carrier.fit` refuses it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from fabric.protocol.envelope.layout import Kind
 
 # A few milliseconds of work, with the commit.
 PART_ROWS = 256
-_SHARE = 8
+_SHARE = 32
+_AWAITED = (Kind.ACTION, Kind.RESULT)
 
 
 class Ending:
@@ -31,11 +32,13 @@ class Ending:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def end(self, rows: Iterable[Row], reason: Reject, now_ms: int, ready: Ready) -> None:
-        """These end for this reason, in this turn or in later ones."""
+    def end(
+        self, rows: Iterable[Row], reason: Reject, now_ms: int, ready: Ready, *, awaited: Reject | None = None
+    ) -> None:
+        """These end for this reason, in this turn or in later ones; actions and results for `awaited`, if given."""
         for row in rows:
-            if row.held.message.header.kind in (Kind.ACTION, Kind.RESULT):
-                self._settle(row, reason, now_ms, ready)
+            if row.held.message.header.kind in _AWAITED:
+                self._settle(row, awaited or reason, now_ms, ready)
             else:
                 self._waiting.append((row, reason))
 

@@ -62,10 +62,9 @@ class Holding(Below):
 
     def on_session_end(self, destination: str, code: Code, now_ms: int, ready: Ready) -> None:
         outbox = self.outboxes.get(destination)
-        for row in outbox.rows() if outbox else []:
+        if outbox is not None:
             # An action or a result was for this node and nobody else: that it left does not make it unwanted.
-            read = row.held.message.header.kind in (Kind.EVENT, Kind.INTEL)
-            self.ending.end([row], Reject(code if read else Code.SUBSCRIBER_GONE), now_ms, ready)
+            self.ending.end(outbox.rows(), Reject(code), now_ms, ready, awaited=Reject(Code.SUBSCRIBER_GONE))
         self._drop_if_over(destination)
 
     def on_ended(self, rows: Sequence[Row], ready: Ready) -> None:
