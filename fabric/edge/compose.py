@@ -26,6 +26,7 @@ BATCH_RECORDS_MAX = 128
 # Content beyond this ends a batch early: it keeps an envelope to a fraction of a frame, and an urgent one behind it
 # from waiting.
 _BATCH_BYTES = 65_536
+_SIZED = (str, bytes, list, dict)
 # Streams that are numbered on. A program that uses more begins the one that it left longest ago anew, so that a gap
 # there is not seen. Some 500 bytes each.
 STREAMS_MAX = 16_384
@@ -198,8 +199,7 @@ def _groups(drafts: Sequence[Draft]) -> list[list[Draft]]:
 
 def estimate_bytes(record: Mapping[str, Any]) -> int:
     """About what a record takes, without encoding it: enough to keep batches small."""
-    return sum(_about(key) + _about(value) + 2 for key, value in record.items())
-
-
-def _about(value: object) -> int:
-    return len(value) if isinstance(value, str | bytes | list | dict) else 8
+    return sum([
+        (len(key) if type(key) is str else 8) + (len(value) if isinstance(value, _SIZED) else 8) + 2
+        for key, value in record.items()
+    ])

@@ -21,18 +21,21 @@ Record = dict[str, Any]
 _COMPARED_MAX = 1_000
 _NEAR_MAX = 3
 _NAME_CHARS_MAX = 64
+_DOTTED_MAX = 256
+_PLAIN_TYPES = frozenset({str, int, float, bool, bytes, type(None)})
 _ALIKE = 0.7
 
 
 class _Place:
     """Where the rules have come to: the one that ends here, and the names that go on."""
 
-    __slots__ = ("below", "label", "rule")
+    __slots__ = ("_dotted", "below", "label", "rule")
 
     def __init__(self) -> None:
         self.rule = ""
         self.label: Label | None = None
         self.below: dict[str, _Place] = {}
+        self._dotted: dict[str, _Place | None] = {}  # where keys with dots lead: records of one kind have the same
 
     def at(self, name: str) -> _Place:
         """The place that a rule names from here; it is made when it is not there."""
@@ -46,9 +49,13 @@ class _Place:
         name = key if isinstance(key, str) else str(key)
         if "." not in name:
             return self.below.get(name)
+        if name in self._dotted:
+            return self._dotted[name]
         place: _Place | None = self
         for step in name.split("."):
             place = place.below.get(step) if place is not None else None
+        if len(self._dotted) < _DOTTED_MAX and len(name) <= _NAME_CHARS_MAX:
+            self._dotted[name] = place
         return place
 
 
@@ -98,8 +105,9 @@ class FieldLabels:
 
     def unmatched(self, record: Mapping[str, Any]) -> list[str]:
         """The rules that name none."""
-        found = self.matched(record) if self.names else ()
-        return [name for name in self.names if name not in found] if len(found) < len(self.names) else []
+        left = [name for name in self.names if name not in record]  # a rule names the key that is its name
+        found = self.matched(record) if left else ()
+        return [name for name in left if name not in found]
 
 
 def _pieces_of(value: Any, place: _Place, label: Label, depth: int) -> dict[Label, Any]:
@@ -187,7 +195,12 @@ def label_fields(record: Mapping[Any, Any], label: Label, into: dict[str, Label]
     own.
     """
     for key, value in record.items():
-        _label_value(value, key if isinstance(key, str) else str(key), label, into, 2)
+        name = key if type(key) is str else str(key)
+        if type(value) in _PLAIN_TYPES:  # nearly all
+            if name not in into or into[name] < label:
+                into[name] = label
+        else:
+            _label_value(value, name, label, into, 2)
 
 
 def _label_value(value: Any, name: str, label: Label, into: dict[str, Label], depth: int) -> None:
@@ -237,6 +250,9 @@ def _plain(name: str) -> str:
 
 def merge(target: Record, source: Record) -> None:
     """Put the fields of one piece of a record into another: maps by key, arrays by place."""
+    if not target:
+        target.update(source)
+        return
     for key, value in source.items():
         target[key] = _merged(target[key], value) if key in target else value
 
