@@ -19,7 +19,10 @@ from fabric.protocol.envelope.reports import NOBODY, SELECTED, build_report
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.links.links import UPLINK
 from fabric.protocol.relay.dispatches import Dispatches
-from fabric.protocol.relay.telling import Telling
+from fabric.protocol.relay.holding import Holding
+from fabric.protocol.relay.report_signer import ReportSigner
+from fabric.protocol.relay.reporter import Reporter
+from fabric.protocol.relay.router import Router
 from fabric.protocol.trust.credentials import NodeKind
 from fabric.protocol.vocabulary.openc2 import End
 from fabric.protocol.wire.frames import Direction, Item
@@ -29,16 +32,24 @@ _TARGET_NAMES_BYTES_MAX = 131_072
 _FRAMING_BYTES = 4_096
 
 
-class Commands(Telling):
+class Commands(Holding):
     """A relay that selects the targets of actions, hands actions out, and checks who answers."""
+
+    router: Router
+    report_signer: ReportSigner
+    reporter: Reporter
 
     def set_up(self) -> None:
         super().set_up()
         self.dispatches = Dispatches()
         self._selected: tuple[bytes, tuple[str, ...]] = (b"", ())  # the action of this step and its targets
 
+    def route(self, message: Verified, item: Item, now_ms: int, ready: Ready) -> None:
+        raise AssertionError("a subclass routes")
+
     def on_timers(self, now_ms: int, ready: Ready) -> None:
         super().on_timers(now_ms, ready)
+        self.reporter.tick(now_ms, ready)  # before what follows somebody is sent other ways
         self.dispatches.sweep(now_ms)
 
     # -- who does it ------------------------------------------------------------------------------------
@@ -89,10 +100,10 @@ class Commands(Telling):
                 by_way.setdefault(way, []).append(target)
         ways = [(way, tuple(below)) for way, below in by_way.items()]
         if ways or not follow:
-            self._hold(action, item, ways, now_ms, ready, Direction.DOWN, moved=item.moved + 1 if item.moved else 0)
+            self.hold(action, item, ways, now_ms, ready, Direction.DOWN, moved=item.moved + 1 if item.moved else 0)
         if follow:
-            after = [(self._upwards, tuple(follow))]
-            self._hold(action, item, after, now_ms, ready, Direction.DOWN, moved=item.moved + 1)
+            after = [(self.router.upwards, tuple(follow))]
+            self.hold(action, item, after, now_ms, ready, Direction.DOWN, moved=item.moved + 1)
             ways += after
         self._hand_out(action, ways, now_ms, ready)
 
@@ -139,7 +150,7 @@ class Commands(Telling):
     def report(self, action: Verified, end: str, targets: tuple[str, ...], code: Code | None, now_ms: int,
                ready: Ready, *, climbing: bool = False) -> None:
         """Tell the requester. `climbing`: the action had not turned yet, so the requester is below this relay."""
-        report = self.say(build_report(action, str(end), targets, code, self.me), now_ms)
+        report = self.report_signer.sign(build_report(action, str(end), targets, code, self.me), now_ms)
         direction = Direction.DOWN if climbing else Direction.UP
         self.count("reported", str(end))
         self.route(report, Item(direction, 0, [], [], report.raw), now_ms, ready)

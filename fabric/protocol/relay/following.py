@@ -98,7 +98,7 @@ class Following(Commands):
     def _route_moved(self, message: Verified, item: Item, now_ms: int, ready: Ready) -> None:
         """To whoever moved, and to nobody else; further up, when the way there does not begin here."""
         if item.direction is Direction.UP and not self._goes_down_here(message, now_ms):
-            self._hold(message, item, [(UPLINK, tuple(item.targets))], now_ms, ready, moved=item.moved + 1)
+            self.hold(message, item, [(UPLINK, tuple(item.targets))], now_ms, ready, moved=item.moved + 1)
             return
         if message.header.kind is Kind.ACTION:
             self._dispatch(message, item, tuple(item.targets), now_ms, ready)
@@ -108,11 +108,11 @@ class Following(Commands):
         ways = self._ways(message, others)
         here: list[tuple[str, tuple[str, ...]]] = []
         if len(others) < len(item.targets):  # it followed this relay, for whoever is below
-            here = self._destinations(self.routes.interested(message.header.topic))
+            here = self.router.down(self.routes.interested(message.header.topic))
         if here or not ways:
-            self._hold(message, item, here, now_ms, ready)
+            self.hold(message, item, here, now_ms, ready)
         if ways:
-            self._hold(message, item, ways, now_ms, ready, moved=item.moved + 1)
+            self.hold(message, item, ways, now_ms, ready, moved=item.moved + 1)
 
     def _ways(self, message: Verified, targets: Sequence[str]) -> list[tuple[str, tuple[str, ...]]]:
         """Where to send a message for these nodes from here; up, for those who are not below."""
@@ -121,8 +121,8 @@ class Following(Commands):
         for target in dict.fromkeys(targets):
             executor = self.routes.executor(target)
             known = ([executor] if executor else []) if action else self.routes.of_node(target)
-            ways = [way for way, _ in self._destinations(known)]
-            for way in ways or [self._upwards]:
+            ways = [way for way, _ in self.router.down(known)]
+            for way in ways or [self.router.upwards]:
                 by_way.setdefault(way, []).append(target)
         return [(way, tuple(below)) for way, below in by_way.items()]
 

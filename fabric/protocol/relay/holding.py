@@ -22,7 +22,6 @@ from fabric.protocol.envelope.lifetime import remaining_ms
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.links.links import UPLINK
 from fabric.protocol.relay.below import Below
-from fabric.protocol.routes.attachments import Attachment
 from fabric.protocol.wire.frames import Direction, Item
 
 
@@ -59,26 +58,14 @@ class Holding(Below):
         if outbox is not None and outbox.empty and is_point(destination) and not self.sessions.knows(destination):
             del self.outboxes[destination]
 
-    # -- where to ---------------------------------------------------------------------------------------
-
-    def _destinations(self, attachments: list[Attachment]) -> list[tuple[str, tuple[str, ...]]]:
-        ways = dict.fromkeys(self.routes.via(attachment) for attachment in attachments)
-        return [(way, ()) for way in ways if way]
-
-    @property
-    def _upwards(self) -> str:
-        """Where to send what is for a node that is not below. At the root it waits for that node for a while."""
-        return NOWHERE if self.is_root else UPLINK
+    # -- what is held -----------------------------------------------------------------------------------
 
     def _homing_rows(self, *destinations: str) -> list[Row]:
         held = [self.custody.get(*key) for key in self._homing]
         return [h.rows[d] for h in held if h is not None for d in destinations if d in h.rows and h.rows[d].moved]
 
-    def _uplink(self) -> list[tuple[str, tuple[str, ...]]]:
-        return [] if self.is_root else [(UPLINK, ())]
-
-    def _hold(self, message: Verified, item: Item, destinations: list[tuple[str, tuple[str, ...]]], now_ms: int,
-              ready: Ready, direction: Direction | None = None, *, moved: int = 0) -> None:
+    def hold(self, message: Verified, item: Item, destinations: Destinations, now_ms: int, ready: Ready,
+             direction: Direction | None = None, *, moved: int = 0) -> None:
         header = message.header
         direction = item.direction if direction is None else direction
         known = self.custody.get(message.id, direction)

@@ -1,10 +1,10 @@
 """A relay (SPEC 7-9): checks what arrives, and routes it up, down, and to those below.
 
 Each file on the way to this one has a subject: `links`, `opening`, `carrier`, `node`, `placing` (who is where), `below`
-(sessions), `holding` (rows), `telling` (what it says itself), `commands` (actions), `following` (who moved). This says
-what messages mean, and wires the components that own their state: `enrolment.proxy` (questions to issuers) and
-`list_reach` (which revocation list is in force where). The order of checks on arrival is `_examine`, the only way into
-custody. Guarantees, at this hop and whatever the others do: nothing enters in a direction that
+(sessions), `holding` (rows), `commands` (actions), `following` (who moved). This says what messages mean, and wires the
+components that own their state: `reporter` (what readers and origins are told), `enrolment.proxy` (questions to
+issuers) and `list_reach` (which revocation list is in force where). The order of checks on arrival is `_examine`, the
+only way into custody. Guarantees, at this hop and whatever the others do: nothing enters in a direction that
 `permissions.DIRECTIONS` does not list, without its origin's grant, out of time, or with a part above this relay's
 clearance.
 """
@@ -36,6 +36,10 @@ from fabric.protocol.links.links import UPLINK
 from fabric.protocol.links.port import LinkPort
 from fabric.protocol.relay.following import Following
 from fabric.protocol.relay.list_reach import ListReach
+from fabric.protocol.relay.port import MessagePort
+from fabric.protocol.relay.report_signer import ReportSigner
+from fabric.protocol.relay.reporter import Reporter
+from fabric.protocol.relay.router import Router
 from fabric.protocol.vocabulary.severity import Lane
 from fabric.protocol.wire.frames import Applied, Direction, Item, Join, Joined, Role
 
@@ -50,10 +54,19 @@ class Relay(Following):
         super().set_up()
         self.rates = Rates()
         self._started_ms: int | None = None
-        port = LinkPort(self.links, self.by_destination, self.send, self.refuse, self.count)
-        self.enrolment = EnrolmentProxy(self.me.id, self.me.curve_key, port, is_root=self.is_root)
+        links = LinkPort(self.links, self.by_destination, self.send, self.refuse, self.count)
+        messages = MessagePort(self.route, self.hold)
+        self.router = Router(self.routes, is_root=self.is_root)
+        self.report_signer = ReportSigner(
+            self.me, self.signer, self.entropy, self.roots, self.fabric_now, lambda: self.time_unknown
+        )
+        self.reporter = Reporter(
+            self.report_signer, self.sessions, self.custody, self.router, links, messages, self.fabric_now,
+            lambda: self.time_unknown, self.counters,
+        )
+        self.enrolment = EnrolmentProxy(self.me.id, self.me.curve_key, links, is_root=self.is_root)
         self.list_reach = ListReach(
-            self.me.id, self.trust, self.routes, port, self.fabric_now, is_root=self.is_root
+            self.me.id, self.trust, self.routes, links, self.fabric_now, is_root=self.is_root
         )
 
     # -- what components hear ---------------------------------------------------------------------------
@@ -78,8 +91,20 @@ class Relay(Following):
         super().on_open(link, now_ms, ready)
         self.list_reach.link_opened(link)
 
+    def on_renewed(self, now_ms: int, ready: Ready) -> None:
+        super().on_renewed(now_ms, ready)
+        self.report_signer.renewed(self.me)
+
+    def on_session_end(self, destination: str, code: Code, now_ms: int, ready: Ready) -> None:
+        self.reporter.session_ended(destination)
+        super().on_session_end(destination, code, now_ms, ready)
+
+    def on_turn_end(self, ready: Ready) -> None:
+        self.reporter.turn_ended(ready)
+
     def on_restore(self, op: Op, now_ms: int) -> None:
         super().on_restore(op, now_ms)
+        self.reporter.restored(op, now_ms)
         self.list_reach.restored(now_ms)
 
     def on_applied(self, link: Link, frame: Applied, now_ms: int, ready: Ready) -> None:
@@ -172,7 +197,7 @@ class Relay(Following):
                 return Reject(Code.BUSY, "it is under way there to others")
             return Reject(Code.BUSY, "the ways change") if back else None
         ends_here = header.kind is Kind.RESULT and (item.direction is Direction.DOWN or self._turns_here(header))
-        if ends_here and self._is_settling(now_ms) and not self._destinations(self.routes.of_node(header.to)):
+        if ends_here and self._is_settling(now_ms) and not self.router.down_to(header.to):
             return Reject(Code.BUSY, "the ways are not known yet")
         return None
 
@@ -258,37 +283,37 @@ class Relay(Following):
         match header.kind, item.direction:
             case Kind.EVENT, _:
                 here = [a for a in self.routes.interested(header.topic) if a.relay == self.me.id]
-                self._hold(message, item, self._uplink() + self._destinations(here), now_ms, ready)
+                self.hold(message, item, self.router.up() + self.router.down(here), now_ms, ready)
             case Kind.INTEL, Direction.UP if not self.is_root:
-                self._hold(message, item, self._uplink(), now_ms, ready)
+                self.hold(message, item, self.router.up(), now_ms, ready)
             case Kind.INTEL, _:
                 below = self.routes.interested(header.topic)
-                self._hold(message, item, self._destinations(below), now_ms, ready)
+                self.hold(message, item, self.router.down(below), now_ms, ready)
             case Kind.ACTION, Direction.UP:
                 grants = request_grants(message.credential, header)
                 assert not isinstance(grants, Reject)
                 if turns_at(grants, self.me.id, is_root=self.is_root):
                     self._turn(message, item, now_ms, ready)
                 else:
-                    self._hold(message, item, self._uplink(), now_ms, ready)
+                    self.hold(message, item, self.router.up(), now_ms, ready)
             case Kind.ACTION, _:
                 self._dispatch(message, item, tuple(item.targets), now_ms, ready)
             case Kind.RESULT, Direction.UP if not self._turns_here(header):
-                self._hold(message, item, self._uplink(), now_ms, ready)
+                self.hold(message, item, self.router.up(), now_ms, ready)
             case Kind.RESULT, _:
                 self._answer_to(message, item, now_ms, ready)
 
     def _answer_to(self, result: Verified, item: Item, now_ms: int, ready: Ready) -> None:
         """Down to the requester. One that moved away is found from above."""
         header = result.header
-        ways = self._destinations(self.routes.of_node(header.to))
+        ways = self.router.down_to(header.to)
         climbs = item.direction is Direction.UP or not item.hops  # a report of this relay's own begins here
         if ways:
-            self._hold(result, item, ways, now_ms, ready)
+            self.hold(result, item, ways, now_ms, ready)
         elif climbs and not self.is_root:
-            self._hold(result, item, self._uplink(), now_ms, ready, Direction.UP)
+            self.hold(result, item, self.router.up(), now_ms, ready, Direction.UP)
         else:
-            self._hold(result, item, [(self._upwards, (header.to,))], now_ms, ready, moved=item.moved + 1)
+            self.hold(result, item, [(self.router.upwards, (header.to,))], now_ms, ready, moved=item.moved + 1)
 
     # -- how rows end -----------------------------------------------------------------------------------
 
@@ -303,7 +328,7 @@ class Relay(Following):
         header = row.held.message.header
         self.count("ended", refused.code.reason)
         if header.kind is not Kind.ACTION:
-            self.note_end(row, refused, now_ms)  # thousands a second may end like this: they are told together
+            self.reporter.row_ended(row, refused, now_ms)  # thousands a second may end: they are told together
             return
         ready.notes.append(Note("action ended", {
             "reason": refused.code.reason, "code": refused.code.label, "id": row.held.message.id.hex(),
