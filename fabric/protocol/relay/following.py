@@ -18,7 +18,10 @@ from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.links.link import Link
 from fabric.protocol.links.links import UPLINK
-from fabric.protocol.relay.commands import Commands
+from fabric.protocol.relay.dispatch import Dispatch
+from fabric.protocol.relay.holding import Holding
+from fabric.protocol.relay.reporter import Reporter
+from fabric.protocol.relay.router import Router
 from fabric.protocol.routes.attachments import Attachment
 from fabric.protocol.vocabulary.topics import matches
 from fabric.protocol.wire.frames import Direction, Item
@@ -37,8 +40,12 @@ def _interested(moved: list[Moved], topic: str) -> list[str]:
     ]
 
 
-class Following(Commands):
+class Following(Holding):
     """A relay that readdresses what waits for nodes that moved."""
+
+    router: Router
+    reporter: Reporter
+    dispatch: Dispatch
 
     def set_up(self) -> None:
         super().set_up()
@@ -63,7 +70,7 @@ class Following(Commands):
         if not self._goes_down_here(message, now_ms):
             never = Reject(Code.WRONG_DIRECTION, f"{header.kind.word} that never went down from here")
             return never if self.is_root else None
-        ways = self.dispatches.ways(message.leaf, item.targets) if header.kind is Kind.ACTION else []
+        ways = self.dispatch.ways(message, item.targets) if header.kind is Kind.ACTION else []
         if not all(self._leads_there(way, link.destination) for way in ways):
             return Reject(Code.WRONG_DIRECTION, "an action that went down another way")
         return None
@@ -74,7 +81,7 @@ class Following(Commands):
         An action that turned here went down in the same step, so of actions only what came before counts.
         """
         header, seen = message.header, self.custody.dedup.seen
-        turns = (header.kind is Kind.RESULT and self._turns_here(header)) or (
+        turns = (header.kind is Kind.RESULT and self.dispatch.answer_turns(header)) or (
             header.kind is Kind.INTEL and self.is_root and seen(message.id, Direction.UP, now_ms)
         )
         return turns or seen(message.id, Direction.DOWN, now_ms)
@@ -101,7 +108,7 @@ class Following(Commands):
             self.hold(message, item, [(UPLINK, tuple(item.targets))], now_ms, ready, moved=item.moved + 1)
             return
         if message.header.kind is Kind.ACTION:
-            self._dispatch(message, item, tuple(item.targets), now_ms, ready)
+            self.dispatch.hand_out(message, item, item.targets, now_ms, ready)
             return
         self.counters["followed"] += 1
         others = [target for target in item.targets if target != self.me.id]
@@ -140,6 +147,8 @@ class Following(Commands):
     def on_timers(self, now_ms: int, ready: Ready) -> None:
         """A few times a second: when many move together, what waits for them is looked through once for all."""
         super().on_timers(now_ms, ready)
+        self.reporter.tick(now_ms, ready)  # before what follows somebody is sent other ways
+        self.dispatch.tick(now_ms)
         moves, self._moves = self._moves, {}
         for destination, moved in moves.items():
             outbox = self.outboxes.get(destination)
@@ -218,4 +227,4 @@ class Following(Commands):
         self._readdress(held, [] if stays else [row], ways, now_ms, ready, moved=row.moved + 1)
         self.counters["followed"] += 1
         if kind is Kind.ACTION:
-            self._hand_out(held.message, ways, now_ms, ready)
+            self.dispatch.handed(held.message, ways, now_ms, ready)

@@ -1,8 +1,8 @@
 """A relay (SPEC 7-9): checks what arrives, and routes it up, down, and to those below.
 
 Each file on the way to this one has a subject: `links`, `opening`, `carrier`, `node`, `placing` (who is where), `below`
-(sessions), `holding` (rows), `commands` (actions), `following` (who moved). This says what messages mean, and wires the
-components that own their state: `reporter` (what readers and origins are told), `enrolment.proxy` (questions to
+(sessions), `holding` (rows), `following` (who moved). This says what messages mean, and wires the components that own
+their state: `dispatch` (actions), `reporter` (what readers and origins are told), `enrolment.proxy` (questions to
 issuers) and `list_reach` (which revocation list is in force where). The order of checks on arrival is `_examine`, the
 only way into custody. Guarantees, at this hop and whatever the others do: nothing enters in a direction that
 `permissions.DIRECTIONS` does not list, without its origin's grant, out of time, or with a part above this relay's
@@ -18,8 +18,6 @@ from fabric.protocol.access.permissions import (
     check_direction,
     check_origin,
     publish_grant,
-    request_grants,
-    turns_at,
 )
 from fabric.protocol.access.rates import Rates
 from fabric.protocol.base.errors import Code, Reject
@@ -34,6 +32,7 @@ from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.links.link import Link
 from fabric.protocol.links.links import UPLINK
 from fabric.protocol.links.port import LinkPort
+from fabric.protocol.relay.dispatch import Dispatch
 from fabric.protocol.relay.following import Following
 from fabric.protocol.relay.list_reach import ListReach
 from fabric.protocol.relay.port import MessagePort
@@ -63,6 +62,9 @@ class Relay(Following):
         self.reporter = Reporter(
             self.report_signer, self.sessions, self.custody, self.router, links, messages, self.fabric_now,
             lambda: self.time_unknown, self.counters,
+        )
+        self.dispatch = Dispatch(
+            self.report_signer, self.custody, self.routes, self.router, messages, self.count
         )
         self.enrolment = EnrolmentProxy(self.me.id, self.me.curve_key, links, is_root=self.is_root)
         self.list_reach = ListReach(
@@ -105,6 +107,7 @@ class Relay(Following):
     def on_restore(self, op: Op, now_ms: int) -> None:
         super().on_restore(op, now_ms)
         self.reporter.restored(op, now_ms)
+        self.dispatch.restored(op, now_ms)
         self.list_reach.restored(now_ms)
 
     def on_applied(self, link: Link, frame: Applied, now_ms: int, ready: Ready) -> None:
@@ -151,7 +154,7 @@ class Relay(Following):
         problem = self._no_room(stripped) or self._no_way_yet(link, stripped, item, now_ms)
         problem = problem or self._check_rate(link, stripped, now_ms)
         if problem is None and stripped.header.kind is Kind.ACTION:
-            problem = self.no_room_for_action(stripped, item)  # last: to know how much it takes is work
+            problem = self.dispatch.no_room_for(stripped, item)  # last: to know how much it takes is work
         if problem is not None:
             self.nack(link, visit, problem)
             return
@@ -168,7 +171,7 @@ class Relay(Following):
         """Whether its hops say that it climbed from here before. An action that went down from here is a repeat."""
         if item.direction is not Direction.UP or item.moved or self.me.id not in item.hops:
             return False
-        went_down = self.dispatches.turned_here(message.leaf) or self.custody.dedup.seen(
+        went_down = self.dispatch.turned(message) or self.custody.dedup.seen(
             message.id, Direction.DOWN, now_ms
         )
         return not (message.header.kind is Kind.ACTION and went_down)
@@ -196,7 +199,8 @@ class Relay(Following):
                 # One row holds what is for all of them: grown now, it would go again to those who have it.
                 return Reject(Code.BUSY, "it is under way there to others")
             return Reject(Code.BUSY, "the ways change") if back else None
-        ends_here = header.kind is Kind.RESULT and (item.direction is Direction.DOWN or self._turns_here(header))
+        descends = item.direction is Direction.DOWN
+        ends_here = header.kind is Kind.RESULT and (descends or self.dispatch.answer_turns(header))
         if ends_here and self._is_settling(now_ms) and not self.router.down_to(header.to):
             return Reject(Code.BUSY, "the ways are not known yet")
         return None
@@ -221,7 +225,7 @@ class Relay(Following):
         if problem is None and link.peer_role == Role.POINT and message.credential.id != link.peer.id:
             problem = Reject(Code.WRONG_PEER, "a control point sends its own messages only")
         if problem is None and header.kind is Kind.RESULT:
-            problem = self.check_answer(message)
+            problem = self.dispatch.check_answer(message)
         if problem is None and header.kind is Kind.ACTION:
             problem = self.for_now(
                 self.trust.check_action(message.credential, self.me.segment, self.clocks(now_ms))
@@ -289,16 +293,13 @@ class Relay(Following):
             case Kind.INTEL, _:
                 below = self.routes.interested(header.topic)
                 self.hold(message, item, self.router.down(below), now_ms, ready)
+            case Kind.ACTION, Direction.UP if self.dispatch.turns(message):
+                self.dispatch.turn(message, item, now_ms, ready)
             case Kind.ACTION, Direction.UP:
-                grants = request_grants(message.credential, header)
-                assert not isinstance(grants, Reject)
-                if turns_at(grants, self.me.id, is_root=self.is_root):
-                    self._turn(message, item, now_ms, ready)
-                else:
-                    self.hold(message, item, self.router.up(), now_ms, ready)
+                self.hold(message, item, self.router.up(), now_ms, ready)
             case Kind.ACTION, _:
-                self._dispatch(message, item, tuple(item.targets), now_ms, ready)
-            case Kind.RESULT, Direction.UP if not self._turns_here(header):
+                self.dispatch.hand_out(message, item, item.targets, now_ms, ready)
+            case Kind.RESULT, Direction.UP if not self.dispatch.answer_turns(header):
                 self.hold(message, item, self.router.up(), now_ms, ready)
             case Kind.RESULT, _:
                 self._answer_to(message, item, now_ms, ready)
@@ -335,7 +336,7 @@ class Relay(Following):
             "origin": header.origin, "destination": row.destination.split("/")[0],
             "age_ms": row.held.age_at(now_ms), "ttl_ms": header.ttl_ms,
         }))
-        self._action_ended(row, refused, now_ms, ready)
+        self.dispatch.row_ended(row, refused, now_ms, ready)
 
 
 def _check_beginning(link: Link, item: Item) -> Reject | None:

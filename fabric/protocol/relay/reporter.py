@@ -2,7 +2,7 @@
 
 Guarantees: each bears the label and the audience of what it is about; a count is written to disk together with what was
 counted, and deleted together with the message that tells it, so that nothing is told twice or forgotten. Says nothing
-while the time is not known, of what relays said, and of actions: those have reports of their own (`commands`).
+while the time is not known, of what relays said, and of actions: those have reports of their own (`dispatch`).
 """
 
 from __future__ import annotations
