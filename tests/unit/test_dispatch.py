@@ -51,7 +51,7 @@ class Stage:
         signer = ReportSigner(ME.credential, ME.signer, entropy("x"), RootCache(), lambda now_ms: now_ms, lambda: False)
         self.dispatch = Dispatch(
             signer, self.custody, self.routes, Router(self.routes, is_root=is_root),
-            MessagePort(lambda message, item, *_: self.routed.append((message, item.direction)), self.hold),
+            MessagePort(lambda message, item, *_: self.routed.append((message, item.direction)), self.hold, None),
             lambda what, reason: self.counted.update([f"{what}:{reason}"]),
         )
 

@@ -1,4 +1,4 @@
-"""What a component of a relay may do with messages: have them routed, and hold them for destinations.
+"""What a component of a relay may do with messages: have them routed, hold them for destinations, end their rows.
 
 Guarantees: with a port a component reaches what is held by these calls only.
 """
@@ -9,8 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from fabric.protocol.base.errors import Reject
 from fabric.protocol.core.ready import Ready
 from fabric.protocol.custody.custody import Destinations
+from fabric.protocol.custody.outbox import Row
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.wire.frames import Direction, Item
 
@@ -26,7 +28,8 @@ class Hold(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class MessagePort:
-    """`route`: to wherever a message of its kind goes from here."""
+    """`route`: to wherever a message of its kind goes from here. `settle`: a row has ended, with None by an ACK."""
 
     route: Callable[[Verified, Item, int, Ready], None]
     hold: Hold
+    settle: Callable[[Row, Reject | None, int, Ready], None]

@@ -1,8 +1,8 @@
 """A relay (SPEC 7-9): checks what arrives, and routes it up, down, and to those below.
 
 Each file on the way to this one has a subject: `links`, `opening`, `carrier`, `node`, `placing` (who is where), `below`
-(sessions), `holding` (rows), `following` (who moved). This says what messages mean, and wires the components that own
-their state: `dispatch` (actions), `reporter` (what readers and origins are told), `enrolment.proxy` (questions to
+(sessions), `holding` (rows). This says what messages mean, and wires the components that own their state: `dispatch`
+(actions), `rerouting` (who moved), `reporter` (what readers and origins are told), `enrolment.proxy` (questions to
 issuers) and `list_reach` (which revocation list is in force where). The order of checks on arrival is `_examine`, the
 only way into custody. Guarantees, at this hop and whatever the others do: nothing enters in a direction that
 `permissions.DIRECTIONS` does not list, without its origin's grant, out of time, or with a part above this relay's
@@ -23,6 +23,7 @@ from fabric.protocol.access.rates import Rates
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import ACTIONS_PER_S, SETTLE_MS
 from fabric.protocol.core.ready import Ask, Event, Note, Op, Ready, Replace
+from fabric.protocol.custody.custody import Destinations
 from fabric.protocol.custody.dedup import seen_until_ms
 from fabric.protocol.custody.outbox import Row, visit_of
 from fabric.protocol.enrolment.proxy import EnrolmentProxy
@@ -30,15 +31,16 @@ from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.envelope.lifetime import check_lifetime
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.links.link import Link
-from fabric.protocol.links.links import UPLINK
 from fabric.protocol.links.port import LinkPort
 from fabric.protocol.relay.dispatch import Dispatch
-from fabric.protocol.relay.following import Following
+from fabric.protocol.relay.holding import Holding
 from fabric.protocol.relay.list_reach import ListReach
 from fabric.protocol.relay.port import MessagePort
 from fabric.protocol.relay.report_signer import ReportSigner
 from fabric.protocol.relay.reporter import Reporter
+from fabric.protocol.relay.rerouting import Moved, Rerouting
 from fabric.protocol.relay.router import Router
+from fabric.protocol.routes.attachments import Attachment
 from fabric.protocol.vocabulary.severity import Lane
 from fabric.protocol.wire.frames import Applied, Direction, Item, Join, Joined, Role
 
@@ -46,7 +48,7 @@ from fabric.protocol.wire.frames import Applied, Direction, Item, Join, Joined, 
 _DENIED_AT_ONCE_MAX = 10_000
 
 
-class Relay(Following):
+class Relay(Holding):
     """The core of a relay: it judges each message, and routes it."""
 
     def set_up(self) -> None:
@@ -54,7 +56,9 @@ class Relay(Following):
         self.rates = Rates()
         self._started_ms: int | None = None
         links = LinkPort(self.links, self.by_destination, self.send, self.refuse, self.count)
-        messages = MessagePort(self.route, self.hold)
+        messages = MessagePort(
+            self.route, self.hold, lambda row, refused, now_ms, ready: self.on_settled(row, refused, now_ms, ready)
+        )
         self.router = Router(self.routes, is_root=self.is_root)
         self.report_signer = ReportSigner(
             self.me, self.signer, self.entropy, self.roots, self.fabric_now, lambda: self.time_unknown
@@ -65,6 +69,10 @@ class Relay(Following):
         )
         self.dispatch = Dispatch(
             self.report_signer, self.custody, self.routes, self.router, messages, self.count
+        )
+        self.rerouting = Rerouting(
+            self.me.id, self.routes, self.router, self.custody, self.sleeping, self.outboxes.get, self.dispatch,
+            messages, self.counters,
         )
         self.enrolment = EnrolmentProxy(self.me.id, self.me.curve_key, links, is_root=self.is_root)
         self.list_reach = ListReach(
@@ -108,13 +116,30 @@ class Relay(Following):
         super().on_restore(op, now_ms)
         self.reporter.restored(op, now_ms)
         self.dispatch.restored(op, now_ms)
+        self.rerouting.restored(op, now_ms)
         self.list_reach.restored(now_ms)
+
+    def on_moved(self, destination: str, moved: Moved, now_ms: int, ready: Ready) -> None:
+        self.rerouting.moved(destination, moved)
+
+    def on_found(self, attachment: Attachment, now_ms: int, ready: Ready) -> None:
+        self.rerouting.found(attachment)
+
+    def on_gone(self, destination: str, now_ms: int, ready: Ready) -> None:
+        self.rerouting.gone(destination, now_ms, ready)
+
+    def on_revoked(self, destination: str, below: list[Attachment], now_ms: int, ready: Ready) -> None:
+        self.rerouting.revoked(destination, below, now_ms, ready)
 
     def on_applied(self, link: Link, frame: Applied, now_ms: int, ready: Ready) -> None:
         self.list_reach.frame(link, frame, now_ms, ready)
 
     def on_timers(self, now_ms: int, ready: Ready) -> None:
         super().on_timers(now_ms, ready)
+        self.rerouting.expire(now_ms, ready)
+        self.reporter.tick(now_ms, ready)  # of what ended until now, before anything is sent after who moved
+        self.dispatch.tick(now_ms)
+        self.rerouting.tick(now_ms, ready)
         self.enrolment.tick(now_ms, ready)
         self.list_reach.tick(now_ms, ready)
         if self._started_ms is None:
@@ -128,7 +153,7 @@ class Relay(Following):
         self.counters["received"] += 1
         visit = visit_of(message.id, item.moved, item.targets)
         problem = check_direction(message.header.kind, link.peer_role, item.direction) or _check_beginning(link, item)
-        if self._is_forgotten(message, item, now_ms):
+        if self.rerouting.is_forgotten(message, item, now_ms):
             item = item._replace(moved=0, targets=[])
         seen_as = visit_of(message.id, item.moved, item.targets)
         if problem is None and self._made_a_circle(item, message, now_ms):
@@ -137,7 +162,7 @@ class Relay(Following):
             problem = self._check_circle(link)
         seen = self.custody.dedup.seen(seen_as, item.direction, now_ms)
         if problem is None and item.moved and not seen:
-            problem = self._check_moved(link, item, message, now_ms)
+            problem = self.rerouting.check(link.destination, message, item, now_ms)
         if problem is None and seen:
             self.counters["repeats"] += 1
             self._upgrade(message, item.direction, now_ms, ready)
@@ -163,7 +188,7 @@ class Relay(Following):
             until_ms = seen_until_ms(stripped.header, now_ms)
             self.custody.saw(seen_as, item.direction, until_ms, ready, stripped.header)
         if item.moved:
-            self._route_moved(stripped, item, now_ms, ready)
+            self.rerouting.route(stripped, item, now_ms, ready)
         else:
             self.route(stripped, item, now_ms, ready)
 
@@ -192,23 +217,12 @@ class Relay(Following):
         """Whether its way will be known in a moment: it is not taken before (SPEC 7.8)."""
         header = message.header
         if item.moved:
-            up = item.direction is Direction.UP and not self._goes_down_here(message, now_ms)
-            ways = [(UPLINK, tuple(item.targets))] if up else self._ways(message, item.targets)
-            back = item.direction is Direction.UP and any(way == link.destination for way, _ in ways)
-            if not back and any(self._is_under_way(message, way) for way, _ in ways):
-                # One row holds what is for all of them: grown now, it would go again to those who have it.
-                return Reject(Code.BUSY, "it is under way there to others")
-            return Reject(Code.BUSY, "the ways change") if back else None
+            return self.rerouting.not_yet(link.destination, message, item, now_ms)
         descends = item.direction is Direction.DOWN
         ends_here = header.kind is Kind.RESULT and (descends or self.dispatch.answer_turns(header))
         if ends_here and self._is_settling(now_ms) and not self.router.down_to(header.to):
             return Reject(Code.BUSY, "the ways are not known yet")
         return None
-
-    def _is_under_way(self, message: Verified, way: str) -> bool:
-        held = [self.custody.get(message.id, direction) for direction in Direction]
-        rows = [each.rows[way] for each in held if each is not None and way in each.rows]
-        return any(row.tries or row.unanswered for row in rows)
 
     def _is_settling(self, now_ms: int) -> bool:
         """Just started: who is below has yet to say so."""
@@ -316,12 +330,19 @@ class Relay(Following):
         else:
             self.hold(result, item, [(self.router.upwards, (header.to,))], now_ms, ready, moved=item.moved + 1)
 
+    def hold(self, message: Verified, item: Item, destinations: Destinations, now_ms: int, ready: Ready,
+             direction: Direction | None = None, *, moved: int = 0) -> None:
+        """Hold a message for these destinations; for none, remember that it was seen. `direction`: else the item's."""
+        held = self._hold(message, item, destinations, now_ms, ready, direction, moved=moved)
+        if held is not None:
+            self.rerouting.rows_changed(held, now_ms)
+
     # -- how rows end -----------------------------------------------------------------------------------
 
     def on_settled(self, row: Row, refused: Reject | None, now_ms: int, ready: Ready) -> None:
         self.custody.end(row, ready)
         if row.moved:
-            self._note_homing(row.held, now_ms)
+            self.rerouting.rows_changed(row.held, now_ms)
         if refused is None:
             self.counters["acknowledged"] += 1
             self.sleeping.look(row.held, ready)
