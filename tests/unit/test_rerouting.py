@@ -7,6 +7,7 @@ import pytest
 from fabric.protocol.base.errors import Code
 from fabric.protocol.base.limits import MOVED_MAX, SESSION_GRACE_MS
 from fabric.protocol.core.ready import Put, Ready
+from fabric.protocol.custody.asleep import queue_of
 from fabric.protocol.custody.custody import Custody
 from fabric.protocol.custody.outbox import Held, Outbox
 from fabric.protocol.custody.sessions import NOWHERE, child_relay, point_session
@@ -183,6 +184,28 @@ def test_an_action_that_may_have_got_there_stays(stage, field):
     assert list(held.rows) == [TO_EAST] and stage.dispatch.told == []
 
 
+def test_of_a_row_for_several_only_what_is_for_who_moved_goes(stage):
+    held = stage.waits(intel(), TO_EAST, "reader", "other")
+    stage.rerouting.moved(TO_EAST, (stage.place(READER, "west"), []))
+    stage.tick()
+    assert rows(held) == {TO_EAST: (("other",), 0), TO_WEST: (("reader",), 1)}
+
+
+def test_who_is_still_to_be_reached_by_the_same_way_is_not_followed(stage):
+    held = stage.waits(result(), TO_EAST)
+    stage.rerouting.moved(TO_EAST, (stage.place(READER, "east"), []))
+    assert stage.tick().persist == [] and rows(held) == {TO_EAST: ((), 0)}
+
+
+def test_what_slept_for_a_reader_that_is_elsewhere_follows_when_it_wakes(stage):
+    queue = queue_of(intel().header.lane, Kind.INTEL)
+    stage.custody.readers_asleep.add(HERE, queue, 100)
+    stage.rerouting.gone(HERE, T0, Ready())
+    awake = stage.waits(intel(), HERE)
+    stage.tick()
+    assert rows(awake) == {UPLINK: (("reader",), 1)}
+
+
 def test_of_a_revoked_child_what_was_for_all_below_goes_after_each_or_ends(stage):
     wanted, unwanted = stage.waits(intel(), TO_EAST), stage.waits(intel(1), TO_WEST)
     readers = [stage.place(READER, "east")]
@@ -203,6 +226,14 @@ def test_what_looks_for_a_node_goes_there_as_soon_as_it_is_found(root):
     root.tick()
     assert rows(held) == {TO_EAST: (("reader",), 2)}
     assert root.rerouting._homing == {}
+
+
+def test_an_action_that_looked_for_its_target_before_a_restart_may_go_there(root):
+    held = root.waits(action(), NOWHERE, "wall", moved=1)
+    held.restored = True
+    root.rerouting.found(root.place(WALL, "east"))
+    root.tick()
+    assert rows(held) == {TO_EAST: (("wall",), 2)} and root.dispatch.told == [(TO_EAST, ("wall",))]
 
 
 def test_and_within_a_second_where_nobody_said_so(root):
