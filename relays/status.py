@@ -69,7 +69,7 @@ def snapshot(
         "revocations_over": core.list_is_over(now_ms),
         # Of this relay and those below: the version that is in force there, and since when.
         "applied": {relay: list(version) for relay, version in sorted(core.list_reach.applied.items())},
-        "directory": core.directory.version,
+        "directory": core.directory.held.version,
         "clock_behind_ms": core.clock_behind_ms,
         "clock_suspect": core.clock_suspect,
         "counters": dict(sorted(core.counters.items())),

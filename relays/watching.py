@@ -42,7 +42,7 @@ class Watching:
         self._renewal = Renewal(identity, os.urandom, log)
         self._list_over = False
         self._clock_wrong = False
-        core.take_directory(own_directory(identity.folder))  # an older one than what came since is let be
+        core.directory.restore(own_directory(identity.folder))  # an older one than what came since is let be
 
     def look(self, now_ms: int) -> None:
         """Every turn: a newer revocation list goes out at once."""
@@ -51,7 +51,7 @@ class Watching:
 
     def look_around(self, now_ms: int) -> None:
         """Once a second."""
-        self._take_up("directory", self._directory, self._core.apply_directory, now_ms)
+        self._take_up("directory", self._directory, self._core.directory.apply, now_ms)
         self._watch_list(now_ms)
         self._watch_clock()
         fresh = self._renewal.newer()

@@ -92,7 +92,7 @@ class EdgeLoop:
         self._calls = Calls()
         self._nearby = Nearby(identity, self._calls.wake) if identity.nearest else None
         if self._nearby is not None:
-            self.core.take_directory(self._nearby.of_folder().raw)
+            self.core.directory.restore(self._nearby.of_folder().raw)
             self.core.step(Parents((), False), self.clock.now_ms())  # nobody, until it has looked around
         self.outgoing = Outgoing(
             self.core, Composer(identity.credential, self.core.signer, os.urandom, self.core.time_to_sign), self._log
@@ -432,7 +432,7 @@ class EdgeLoop:
             return
         core = self.core
         order = self._nearby.look(
-            now_ms, core.clocks(now_ms), core.directory, core.trust.revocations, connected=core.connected
+            now_ms, core.clocks(now_ms), core.directory.held, core.trust.revocations, connected=core.connected
         )
         if self._nearby.not_kept:
             self._log.warning("directory of relays not kept", why=self._nearby.not_kept)

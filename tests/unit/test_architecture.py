@@ -207,18 +207,75 @@ def test_the_document_names_the_layers_and_rooms_in_their_order():
     assert first_cells("Rooms of the protocol") == ROOMS
 
 
-def test_the_relay_makes_every_component_that_the_document_names():
-    made = {
-        node.func.id for node in ast.walk(tree_of(ROOT / "fabric" / "protocol" / "relay" / "relay.py"))
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
-    }
-    components = first_cells("Components of a relay")
+# Which module creates the components that a table of the document names.
+MAKERS = {
+    "Components of a node": ROOT / "fabric" / "protocol" / "links" / "links.py",
+    "Components of a relay": ROOT / "fabric" / "protocol" / "relay" / "relay.py",
+}
+
+
+def made_by(path):
+    """(attribute, class) of everything that this module creates and keeps in an attribute of its own."""
+    for node in ast.walk(tree_of(path)):
+        match node:
+            case ast.Assign(
+                targets=[ast.Attribute(value=ast.Name("self"), attr=name)], value=ast.Call(func=ast.Name(class_))
+            ):
+                yield name, class_
+
+
+@pytest.mark.parametrize(("heading", "maker"), MAKERS.items(), ids=MAKERS)
+def test_the_node_makes_every_component_that_the_document_names(heading, maker):
+    made = {class_ for _, class_ in made_by(maker)}
+    components = first_cells(heading)
     assert components
     for component in components:
         module, _, name = component.rpartition(".")
         found = tree_of(ROOT.joinpath(*module.split(".")).with_suffix(".py")).body
         (class_,) = [node for node in found if isinstance(node, ast.ClassDef) and node.name == name]
         assert not class_.bases and name in made, component
+
+
+def components():
+    """The attributes of a node under which its components are."""
+    names = {component.rpartition(".")[2] for heading in MAKERS for component in first_cells(heading)}
+    return {name for maker in MAKERS.values() for name, class_ in made_by(maker) if class_ in names}
+
+
+def reaches_into(path, names):
+    """(line, what) that a module writes of what such an attribute holds, or uses although it is private there."""
+    for node in ast.walk(tree_of(path)):
+        if not isinstance(node, ast.Attribute | ast.Subscript):
+            continue
+        private = isinstance(node, ast.Attribute) and node.attr.startswith("_")
+        if not private and isinstance(node.ctx, ast.Load):
+            continue
+        owner = node.value
+        while isinstance(owner, ast.Subscript) or (isinstance(owner, ast.Attribute) and not is_one_of(owner, names)):
+            owner = owner.value
+        if is_one_of(owner, names):
+            yield node.lineno, ast.unparse(node)
+
+
+def is_one_of(node, names):
+    return isinstance(node, ast.Attribute) and node.attr.lstrip("_") in names
+
+
+COMPONENTS = components()
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_only_a_component_writes_what_it_owns(path):
+    assert not list(reaches_into(path, COMPONENTS)), path
+
+
+def test_the_guard_of_components_finds_what_it_is_there_for(tmp_path):
+    assert {"directory", "enrolment", "list_reach"} <= COMPONENTS
+    planted = tmp_path / "planted.py"
+    planted.write_text("core.directory.held = 1\nself._directory.held.raw += b''\ndel a.directory.held[0]\n"
+                       "x = core.directory._held\ncore.directory.all[0] = 1\n"
+                       "self.directory = 1\nx = core.directory.held\ncore.directory.apply(x)\nself._x.y = 1\n")
+    assert [line for line, _ in reaches_into(planted, {"directory"})] == [1, 2, 3, 4, 5]
 
 
 @pytest.mark.parametrize("heading", ["An event", "An action"])

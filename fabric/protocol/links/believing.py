@@ -10,7 +10,7 @@ from __future__ import annotations
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import FORGED_MAX, STALL_MS
 from fabric.protocol.core.ready import KeepLists, Note, Ready
-from fabric.protocol.links.directing import Directing
+from fabric.protocol.links.carrier import Carrier
 from fabric.protocol.links.link import Link
 from fabric.protocol.trust.chain import verify_credential
 from fabric.protocol.trust.credentials import Credential, digest_of
@@ -22,7 +22,7 @@ from fabric.protocol.wire.frames import Intro
 _FORGED = frozenset({Code.BAD_CREDENTIAL, Code.BROKEN_CHAIN})
 
 
-class Believing(Directing):
+class Believing(Carrier):
     """A node that takes credentials and revocation lists from its peers, and hands them on."""
 
     # -- what a subclass says ---------------------------------------------------------------------------

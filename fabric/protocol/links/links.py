@@ -18,8 +18,10 @@ from fabric.protocol.core.ready import Note, Ready
 from fabric.protocol.custody.outbox import Outbox
 from fabric.protocol.envelope.verify import RootCache
 from fabric.protocol.links.admission import Admission, Twins
+from fabric.protocol.links.directory_distribution import DirectoryDistribution
 from fabric.protocol.links.handshake import Trust
 from fabric.protocol.links.link import Link, State
+from fabric.protocol.links.port import LinkPort
 from fabric.protocol.links.timekeeping import Timekeeping
 from fabric.protocol.links.uplink import Uplink
 from fabric.protocol.trust.credentials import Credential
@@ -73,6 +75,8 @@ class Links(Timekeeping):
         self._after_commit: set[int] = set()  # links on which something waits for this turn's commit
         self._timers_at_ms = 0
         self._faults = Faults()
+        self.port = LinkPort(self.links, self.by_destination, self.send, self.refuse, self.count)
+        self.directory = DirectoryDistribution(credential.fabric, authority_key, self.port)
         self.set_up()
 
     def set_up(self) -> None:

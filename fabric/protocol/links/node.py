@@ -2,8 +2,8 @@
 
 `step` takes one event and the time; frames that can wait for each other are made at `Tick`, the end of a driver's
 turn. Guarantees: every frame but an accepted peer's is refused; a message is acknowledged in the same `Ready` that
-persists it; everything that may be lost is repeated. Six files, one subject each: `links`, `opening` (how they
-open), `carrier` on it, `directing`, `believing`, and this, which dispatches. A subclass says what messages mean.
+persists it; everything that may be lost is repeated. Five files, one subject each: `links`, `opening` (how they
+open), `carrier` on it, `believing`, and this, which dispatches. A subclass says what messages mean.
 """
 
 from __future__ import annotations
@@ -239,8 +239,8 @@ class Node(Believing):
                 self.on_routed(link, frame, now_ms, ready)
             case Lists(raw):
                 self._on_lists(link, raw, now_ms, ready)
-            case Directory(raw):
-                self._on_directory(link, raw, now_ms, ready)
+            case Directory():
+                self.directory.frame(link, frame, now_ms, ready)
             case Join():
                 self.on_join(link, frame, now_ms, ready)
             case Applied():
@@ -311,7 +311,7 @@ class Node(Believing):
                     if not isinstance(lists, Reject):
                         self.trust.revocations = lists
                 case KeepDirectory(raw):
-                    self.take_directory(raw)
+                    self.directory.restore(raw)
                 case Seen(id_, direction, until_ms):
                     self.custody.dedup.add(id_, direction, until_ms)
                 case SeenAction(id_, direction, until_ms, requester):

@@ -221,3 +221,4 @@ class Opening(Links):
         ready.notes.append(Note("link open", {"peer": peer.id, "role": role.name.lower()}))
         self.on_open(link, now_ms, ready)
         self._dirty[link.destination] = None
+        self.directory.link_opened(link, ready)

@@ -33,7 +33,6 @@ from fabric.protocol.envelope.lifetime import check_lifetime
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.links.link import Link
 from fabric.protocol.links.links import UPLINK
-from fabric.protocol.links.port import LinkPort
 from fabric.protocol.relay.following import Following
 from fabric.protocol.relay.list_reach import ListReach
 from fabric.protocol.vocabulary.severity import Lane
@@ -50,10 +49,9 @@ class Relay(Following):
         super().set_up()
         self.rates = Rates()
         self._started_ms: int | None = None
-        port = LinkPort(self.links, self.by_destination, self.send, self.refuse, self.count)
-        self.enrolment = EnrolmentProxy(self.me.id, self.me.curve_key, port, is_root=self.is_root)
+        self.enrolment = EnrolmentProxy(self.me.id, self.me.curve_key, self.port, is_root=self.is_root)
         self.list_reach = ListReach(
-            self.me.id, self.trust, self.routes, port, self.fabric_now, is_root=self.is_root
+            self.me.id, self.trust, self.routes, self.port, self.fabric_now, is_root=self.is_root
         )
 
     # -- what components hear ---------------------------------------------------------------------------
