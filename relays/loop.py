@@ -205,7 +205,7 @@ class RelayLoop:
             # Also when nothing can be read: what ended is known then, and who sends what never will be.
             self._arrivals.from_children()
             now_ms = self._clock.now_ms()
-            self.core.wall_ahead_ms = self._clock.wall_ahead_ms()
+            self.core.time.wall_is_ahead(self._clock.wall_ahead_ms())
             if woken := self._spool.wake():
                 self._take_back(woken, now_ms)
             if due := self.core.sleeping.due():

@@ -55,7 +55,7 @@ class Watching:
         self._watch_list(now_ms)
         self._watch_clock()
         fresh = self._renewal.newer()
-        event = self._renewal.due(self._core.fabric_now(now_ms)) if fresh is None else Renewed(fresh)
+        event = self._renewal.due(self._core.time.now(now_ms)) if fresh is None else Renewed(fresh)
         if event is not None:
             self._apply(self._core.step(event, now_ms), now_ms)
 
@@ -91,7 +91,7 @@ class Watching:
 
     def _watch_clock(self) -> None:
         """Say once when this machine's clock is found wrong, and once when it is right again."""
-        suspect, ahead_ms = self._core.clock_suspect, -self._core.clock_behind_ms
+        suspect, ahead_ms = self._core.time.suspect, -self._core.time.behind_ms
         if suspect and not self._clock_wrong:
             code = Code.CLOCK_SUSPECT
             self._log.warning("clock suspect", code=code.label, ahead_ms=ahead_ms, next=code.next_step)

@@ -69,13 +69,14 @@ class Believing(Carrier):
             return
         if not supersedes(credential, peer):
             return
-        if credential.curve_key == link.peer_key and self.trust.check(credential, self.clocks(now_ms)) is None:
+        if credential.curve_key == link.peer_key and self.trust.check(credential, self.time.clocks(now_ms)) is None:
             link.peer = credential
 
     def _renewed(self, credential: Credential, now_ms: int, ready: Ready) -> None:
         """This node's own credential was issued anew: the same node, the same keys. No link has to end for that."""
         assert (credential.id, credential.curve_key) == (self.me.id, self.me.curve_key)
         self.me = credential
+        self.time.renewed(credential)
         self.credentials.learn(credential)
         for link in self.links.values():
             if link.is_open:
@@ -90,16 +91,16 @@ class Believing(Carrier):
             link.put_off_since_ms = 0
         if link.put_off_since_ms and now_ms - link.put_off_since_ms > STALL_MS:
             return Reject(Code.STALE_LIST, "the newer one that was announced does not come")
-        over = self.trust.check(link.peer, self.clocks(now_ms)) if link.peer is not None else None
-        return over if self.for_now(over) is over else None
+        over = self.trust.check(link.peer, self.time.clocks(now_ms)) if link.peer is not None else None
+        return over if self.time.for_now(over) is over else None
 
     # -- revocation lists -------------------------------------------------------------------------------
 
     def list_is_over(self, now_ms: int) -> bool:
         """Whether the revocation list in force is past its time, so that actions of others' segments stop."""
         lists = self.trust.revocations
-        over = lists.version > 0 and min(self.clocks(now_ms)) > lists.not_after_ms + self.skew_ms
-        return over and not self.time_unknown
+        over = lists.version > 0 and min(self.time.clocks(now_ms)) > lists.not_after_ms + self.skew_ms
+        return over and not self.time.unknown
 
     def _on_lists(self, link: Link, raw: bytes, now_ms: int, ready: Ready) -> None:
         """From any peer: it is the authority's word, whoever brings it. One that is not is a lie, and ends the link."""

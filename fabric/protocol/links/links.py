@@ -15,6 +15,7 @@ from fabric.protocol.base.limits import HOPS_MAX, SKEW_MS
 from fabric.protocol.base.signing import Signer
 from fabric.protocol.core.faults import Faults, fault_of
 from fabric.protocol.core.ready import Note, Ready
+from fabric.protocol.core.timekeeper import Timekeeper
 from fabric.protocol.custody.outbox import Outbox
 from fabric.protocol.envelope.verify import RootCache
 from fabric.protocol.links.admission import Admission, Twins
@@ -22,7 +23,6 @@ from fabric.protocol.links.directory_distribution import DirectoryDistribution
 from fabric.protocol.links.handshake import Trust
 from fabric.protocol.links.link import Link, State
 from fabric.protocol.links.port import LinkPort
-from fabric.protocol.links.timekeeping import Timekeeping
 from fabric.protocol.links.uplink import Uplink
 from fabric.protocol.trust.credentials import Credential
 from fabric.protocol.trust.known import Known
@@ -33,7 +33,7 @@ UPLINK = "^"
 _SHUNNED = frozenset({Code.LOOP, Code.TWIN, Code.DRAINING})
 
 
-class Links(Timekeeping):
+class Links:
     """The state that all of a node shares. `entropy(n)` gives n random bytes; `parents` in order of preference."""
 
     accepts: tuple[Role, ...] = ()
@@ -54,7 +54,6 @@ class Links(Timekeeping):
         self.entropy = entropy
         self.trust = Trust(authority_key, credential.fabric, skew_ms)
         self.skew_ms = skew_ms
-        self.keep_time()
         self.credentials = Known(credential)
         self.kept: OrderedDict[bytes, None] = OrderedDict()  # the last credentials that went to disk, by digest
         self.roots = RootCache()
@@ -63,6 +62,7 @@ class Links(Timekeeping):
         self.outboxes: dict[str, Outbox] = {}
         self.counters: Counter[str] = Counter()
         self.parents = parents
+        self.time = Timekeeper(credential, skew_ms, self.count, has_parents=bool(parents))
         self.uplink = Uplink(parents, lambda: int.from_bytes(entropy(4)) / 2**32)
         self.ancestors: tuple[str, ...] = ()  # from the root to our parent, as far as it knows
         self.draining = False
@@ -140,7 +140,7 @@ class Links(Timekeeping):
         ready.notes.append(Note("link left" if link.leaving_at_ms is not None else "link lost", {"peer": link.peer.id}))
         if current and link.peer_role == Role.PARENT:
             self.ancestors = ()
-            self.clock.lost(link.number)
+            self.time.lost(link.number)
             self.uplink.lost(now_ms, patient=patient)
             for left in self.parent_links:  # one that was left may be the best there is
                 self._end(left, Code.CLOSED, now_ms, ready)

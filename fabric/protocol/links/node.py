@@ -223,7 +223,7 @@ class Node(Believing):
             case Ping(clock_ms):
                 link.transit.observe(clock_ms, now_ms)
                 self.repeat_lists(link, ready)
-                self.send(link, Pong(clock_ms, self.told_time(now_ms), self.path), ready)
+                self.send(link, Pong(clock_ms, self.time.to_tell(now_ms), self.path), ready)
                 credit = link.grant(self.takes_in, always=True)
                 assert credit is not None
                 self.send(link, credit, ready)
@@ -231,7 +231,7 @@ class Node(Believing):
                 if link.peer_role == Role.PARENT:
                     self.repeat_lists(link, ready)
                     if self.by_destination.get(link.destination) is link and link.peer is not None:
-                        self.hear_time(link, link.peer, clock_ms, fabric_clock_ms, now_ms)
+                        self.time.hear(link.number, link.peer, clock_ms, fabric_clock_ms, now_ms)
                     self._on_path(link, path, now_ms, ready)
             case Routes():
                 self.on_routes(link, frame, now_ms, ready)

@@ -75,10 +75,10 @@ class Opening(Links):
             else:
                 link.hello_at_ms = now_ms  # its turn will come
             return
-        clocks_ms = self.clocks_in_handshake(hello.clock_ms, hello.role, now_ms)
+        clocks_ms = self.time.clocks_in_handshake(hello.clock_ms, hello.role, now_ms)
         checked = check_hello(hello, link, self.trust, self.uplink.parents, self.accepts, clocks_ms)
         if isinstance(checked, Reject):
-            checked = self.for_now(checked) or checked
+            checked = self.time.for_now(checked) or checked
         else:
             checked = self._check_place(checked, hello.role) or self.credentials.meet(checked) or checked
         if isinstance(checked, Reject):
@@ -168,7 +168,7 @@ class Opening(Links):
         assert isinstance(version, int), "only a HELLO that was checked is welcome"
         self.send(
             link,
-            Welcome(version, self.me.raw, self.session, hello.nonce, now_ms, self.told_time(now_ms),
+            Welcome(version, self.me.raw, self.session, hello.nonce, now_ms, self.time.to_tell(now_ms),
                     self.trust.revocations.version, 0, LANE_WINDOW_BYTES, self.path),
             ready,
         )
@@ -177,7 +177,7 @@ class Opening(Links):
         if link.state is not State.GREETED:
             return
         role = Role.CHILD if link.greet_as == Role.PARENT else Role.PARENT
-        clocks_ms = self.clocks_in_handshake(welcome.fabric_clock_ms, role, now_ms)
+        clocks_ms = self.time.clocks_in_handshake(welcome.fabric_clock_ms, role, now_ms)
         checked = check_welcome(welcome, link, self.trust, clocks_ms)
         if not isinstance(checked, Reject) and role == Role.PARENT and self.is_above(checked.id, welcome.path):
             checked = Reject(Code.LOOP, f"{self.me.id} is above {checked.id}")
@@ -191,7 +191,7 @@ class Opening(Links):
             return
         link.transit.observe(welcome.clock_ms, now_ms)
         if role == Role.PARENT:
-            self.hear_time(link, checked, link.greeted_at_ms, welcome.fabric_clock_ms, now_ms)
+            self.time.hear(link.number, checked, link.greeted_at_ms, welcome.fabric_clock_ms, now_ms)
         self._open(link, checked, role, welcome.session, now_ms, ready)
         if role == Role.PARENT:
             self.ancestors = welcome.path
@@ -212,8 +212,8 @@ class Opening(Links):
             self._parent_links[link.number] = link
             self.uplink.opened(peer.id, now_ms)
             self.ancestors = ()
-            self.clock.follow(link.number)
-            if self.time_unknown:
+            self.time.follow(link.number)
+            if self.time.unknown:
                 link.pinged_at_ms = 0  # it is asked what time it is at once
         self.by_destination[link.destination] = link
         self.outboxes.setdefault(link.destination, Outbox(link.destination, RETRY_MS))

@@ -87,7 +87,7 @@ class Holding(Below):
             return
         expires_at_ms = now_ms + remaining_ms(
             issued_at_ms=header.issued_at_ms, ttl_ms=header.ttl_ms, age_ms=item.age_ms,
-            now_ms=self.fabric_now(now_ms), skew_ms=self.skew_ms, by_age_only=self.by_age_only(header, now_ms),
+            now_ms=self.time.now(now_ms), skew_ms=self.skew_ms, by_age_only=self.time.by_age_only(now_ms),
         )
         if not destinations:
             self.count("ended", Code.NO_INTEREST.reason)

@@ -86,7 +86,7 @@ class Placing(Node):
     def _place_myself(self, link: Link, now_ms: int, ready: Ready) -> Attachment:
         """This relay's own statement: below this parent from now on."""
         assert link.peer is not None
-        self._epoch = max(self._epoch + 1, self.fabric_now(now_ms))
+        self._epoch = max(self._epoch + 1, self.time.now(now_ms))
         raw = sign_attachment(
             self.me, self.signer, self.session, link.peer.id, self._epoch, executes=False, subscriptions=()
         )
@@ -149,8 +149,8 @@ class Placing(Node):
                 return
             if refusals and refusals[-1][1] is Code.UNKNOWN_SIGNER:
                 opened = Reject(Code.UNKNOWN_SIGNER)  # what follows may only mean something after it
-            problem = opened if isinstance(opened, Reject) else self.for_now(
-                self.trust.check(opened.credential, self.clocks(now_ms))
+            problem = opened if isinstance(opened, Reject) else self.time.for_now(
+                self.trust.check(opened.credential, self.time.clocks(now_ms))
             )
             if isinstance(opened, Attachment) and problem is None:
                 problem = (

@@ -51,7 +51,7 @@ class Relay(Following):
         self._started_ms: int | None = None
         self.enrolment = EnrolmentProxy(self.me.id, self.me.curve_key, self.port, is_root=self.is_root)
         self.list_reach = ListReach(
-            self.me.id, self.trust, self.routes, self.port, self.fabric_now, is_root=self.is_root
+            self.me.id, self.trust, self.routes, self.port, self.time.now, is_root=self.is_root
         )
 
     # -- what components hear ---------------------------------------------------------------------------
@@ -186,8 +186,8 @@ class Relay(Following):
     def _examine(self, link: Link, item: Item, message: Verified, now_ms: int) -> Reject | None:
         header = message.header
         problem = check_lifetime(
-            header.kind.word, header.issued_at_ms, header.ttl_ms, item.age_ms, self.fabric_now(now_ms),
-            self.skew_ms, self.by_age_only(header, now_ms),
+            header.kind.word, header.issued_at_ms, header.ttl_ms, item.age_ms, self.time.now(now_ms),
+            self.skew_ms, self.time.by_age_only(now_ms),
         )
         problem = problem or check_origin(message.credential, header)
         assert link.peer is not None
@@ -196,8 +196,8 @@ class Relay(Following):
         if problem is None and header.kind is Kind.RESULT:
             problem = self.check_answer(message)
         if problem is None and header.kind is Kind.ACTION:
-            problem = self.for_now(
-                self.trust.check_action(message.credential, self.me.segment, self.clocks(now_ms))
+            problem = self.time.for_now(
+                self.trust.check_action(message.credential, self.me.segment, self.time.clocks(now_ms))
             )
         return problem
 

@@ -34,7 +34,7 @@ class Telling(Holding):
 
     def on_timers(self, now_ms: int, ready: Ready) -> None:
         super().on_timers(now_ms, ready)
-        if self.time_unknown:
+        if self.time.unknown:
             return  # what is signed with a wrong time is refused by everybody who knows the right one
         for destination, records in self.sessions.gaps():
             self._mark_gap(destination, records, now_ms, ready)
@@ -54,7 +54,7 @@ class Telling(Holding):
         """Sign it. Its sender believes it like anybody else: by opening it."""
         self._said += 1
         # A report cannot wait for the time, and is about something that says when it was.
-        at_ms = report.header.issued_at_ms if self.time_unknown else self.fabric_now(now_ms)
+        at_ms = report.header.issued_at_ms if self.time.unknown else self.time.now(now_ms)
         raw = report.sealed(self.me, self.signer, self._said, at_ms, self.entropy)
         said = open_envelope(raw, {self.me.digest: self.me}, self.roots)
         assert isinstance(said, Verified)
@@ -94,7 +94,7 @@ class Telling(Holding):
             return
         self.notices.told(about, now_ms)
         self.count("told", "notice")
-        since_ms = self.fabric_now(tally.since_ms)
+        since_ms = self.time.now(tally.since_ms)
         notice = self.say(
             build_notice(about.origin, about.label, about.audience, since_ms, entries_of(tally), self.me), now_ms
         )
