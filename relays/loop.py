@@ -121,7 +121,7 @@ class RelayLoop:
         )
         self._take_back(self._spool.load(now_ms), now_ms)
         self.core.custody.asleep = self._spool.asleep
-        self._spool.asleep.are_of(self.core.credentials.voucher_of)
+        self._spool.asleep.are_of(self.core.trust.credentials.voucher_of)
         self.core.readers_sleep(self._spool.readers_asleep, AWAKE_MAX, now_ms)
         self.core.readers_bytes_max = self._config.readers_bytes
         self._upkeep = Upkeep(self._log, self.core.count)

@@ -66,7 +66,7 @@ def snapshot(
         "routes": len(core.routes),
         "revocations": core.trust.revocations.version,
         "revocations_until_ms": core.trust.revocations.not_after_ms,
-        "revocations_over": core.list_is_over(now_ms),
+        "revocations_over": core.trust_distribution.list_is_over(now_ms),
         # Of this relay and those below: the version that is in force there, and since when.
         "applied": {relay: list(version) for relay, version in sorted(core.list_reach.applied.items())},
         "directory": core.directory.held.version,

@@ -81,7 +81,7 @@ class Watching:
 
     def _watch_list(self, now_ms: int) -> None:
         """Say once when the revocation list in force is past its time, and once when there is another."""
-        over, version = self._core.list_is_over(now_ms), self._core.trust.revocations.version
+        over, version = self._core.trust_distribution.list_is_over(now_ms), self._core.trust.revocations.version
         if over and not self._list_over:
             code = Code.LIST_EXPIRED
             self._log.warning("revocation list over", code=code.label, version=version, next=code.next_step)

@@ -328,7 +328,7 @@ class World:
         node.core.time.wall_is_ahead(node.wall_ms - node.ahead_ms)
         damaged = node.core.restore(node.disk.load(now_ms), now_ms)
         node.core.custody.asleep = node.disk.asleep
-        node.disk.asleep.are_of(node.core.credentials.voucher_of)
+        node.disk.asleep.are_of(node.core.trust.credentials.voucher_of)
         quarantined, node.quarantined = [*node.quarantined, *damaged], []
         node.alive = True
         node.wake_at_ms = None

@@ -118,7 +118,7 @@ def test_before_the_time_is_known_nobody_below_is_refused_for_good():
     talk = relay(2 * DAY_MS)
     link = talk.connect(LEAF, Role.CHILD)
     # Read back from disk: in an INTRO it would not be taken.
-    talk.core.credentials.learn(gone.credential)
+    talk.core.trust.credentials.learn(gone.credential)
     talk.send(link, verified(gone), introduce=False)
     assert codes(talk, link) == [Code.BUSY]
     welcomed_by_the_root(talk, clock_ms=T0 + 2 * DAY_MS)

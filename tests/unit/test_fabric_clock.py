@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from fabric.edge.loop import EdgeLoop
 from fabric.protocol.base.errors import Code
 from fabric.protocol.base.limits import CLOCK_JUMP_MS, PING_MS, SKEW_MS
-from fabric.protocol.core.fabric_clock import FabricClock, check_validity_by
+from fabric.protocol.core.fabric_clock import FabricClock
 from fabric.protocol.core.ready import Delivery
 from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.links.links import UPLINK
 from fabric.protocol.point.point import Point
 from fabric.protocol.relay.relay import Relay
-from fabric.protocol.trust.credentials import NodeKind
+from fabric.protocol.trust.credentials import NodeKind, check_validity_by
 from fabric.protocol.trust.revocations import issue_revocations
 from fabric.protocol.vocabulary.tlp import Label
 from fabric.protocol.wire.frames import Direction, Lists, Nack, Ping, Pong, Refused, Role, Welcome
@@ -195,7 +195,7 @@ def test_no_list_is_over_because_a_false_parent_says_so():
     raw = issue_revocations(FABRIC, 1, T0, T0 + 30 * DAY_MS, [], AUTHORITY.signer)
     talk.say(bad, Lists(raw))
     tell(talk, bad, T0 + 200 * DAY_MS)
-    assert not talk.core.list_is_over(T0)
+    assert not talk.core.trust_distribution.list_is_over(T0)
     assert talk.core.trust.check_action(SENSOR.credential, "elsewhere", talk.core.time.clocks(T0)) is None
 
 

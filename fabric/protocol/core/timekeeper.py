@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fabric.protocol.base.errors import Code, Reject
-from fabric.protocol.core.fabric_clock import Clocks, FabricClock
-from fabric.protocol.trust.credentials import Credential
+from fabric.protocol.core.fabric_clock import FabricClock
+from fabric.protocol.trust.credentials import Clocks, Credential
 from fabric.protocol.wire.frames import Role
 
 # Refusals that follow from what time it is.

@@ -20,13 +20,13 @@ from fabric.protocol.custody.outbox import Outbox
 from fabric.protocol.envelope.verify import RootCache
 from fabric.protocol.links.admission import Admission, Twins
 from fabric.protocol.links.directory_distribution import DirectoryDistribution
-from fabric.protocol.links.handshake import Trust
 from fabric.protocol.links.link import Link, State
 from fabric.protocol.links.port import LinkPort
+from fabric.protocol.links.trust_distribution import TrustDistribution
 from fabric.protocol.links.uplink import Uplink
 from fabric.protocol.trust.credentials import Credential
-from fabric.protocol.trust.known import Known
-from fabric.protocol.wire.frames import Bye, Frame, Lists, Refused, Role, encode_frame
+from fabric.protocol.trust.store import TrustStore
+from fabric.protocol.wire.frames import Bye, Frame, Refused, Role, encode_frame
 
 UPLINK = "^"
 # Refusals by a parent that say that it will not do for a while.
@@ -52,9 +52,8 @@ class Links:
         self.signer = signer
         self.session = session
         self.entropy = entropy
-        self.trust = Trust(authority_key, credential.fabric, skew_ms)
+        self.trust = TrustStore(credential, authority_key, skew_ms)
         self.skew_ms = skew_ms
-        self.credentials = Known(credential)
         self.kept: OrderedDict[bytes, None] = OrderedDict()  # the last credentials that went to disk, by digest
         self.roots = RootCache()
         self.links: dict[int, Link] = {}
@@ -76,6 +75,7 @@ class Links:
         self._timers_at_ms = 0
         self._faults = Faults()
         self.port = LinkPort(self.links, self.by_destination, self.send, self.refuse, self.count)
+        self.trust_distribution = TrustDistribution(self.trust, self.time, self.port)
         self.directory = DirectoryDistribution(credential.fabric, authority_key, self.port)
         self.set_up()
 
@@ -243,18 +243,6 @@ class Links:
             self.send(link, frame, ready)
         else:
             ready.early.append((link.number, encode_frame(frame)))
-
-    def say_lists(self, link: Link, ready: Ready) -> None:
-        """Pass the revocation list on."""
-        link.pings_since_lists = 0
-        self.send(link, Lists(self.trust.revocations.raw), ready)
-
-    def repeat_lists(self, link: Link, ready: Ready) -> None:
-        """At a PING or PONG: nothing answers the list, and it may have been lost. Ever more seldom, and for ever."""
-        if link.pings_since_lists is not None:
-            link.pings_since_lists += 1
-            if link.pings_since_lists.bit_count() == 1:
-                self.send(link, Lists(self.trust.revocations.raw), ready)
 
     # -- what everything uses ---------------------------------------------------------------------------
 

@@ -80,7 +80,7 @@ class Opening(Links):
         if isinstance(checked, Reject):
             checked = self.time.for_now(checked) or checked
         else:
-            checked = self._check_place(checked, hello.role) or self.credentials.meet(checked) or checked
+            checked = self._check_place(checked, hello.role) or self.trust.meet(checked) or checked
         if isinstance(checked, Reject):
             self._turn_away(link, hello, checked, ready)
             return
@@ -145,13 +145,7 @@ class Opening(Links):
             return
         self._open(link, peer, hello.role, hello.session, now_ms, ready,
                    before=lambda: self._welcome(link, hello, now_ms, ready))
-        self._compare_lists(link, hello.revocations_version, ready)
-
-    def _compare_lists(self, link: Link, theirs: int, ready: Ready) -> None:
-        """Whoever has the newer list hands it over, before anything else on this link."""
-        link.lists_version = theirs
-        if theirs < self.trust.revocations.version:
-            self.say_lists(link, ready)
+        self.trust_distribution.link_opened(link, hello.revocations_version, ready)
 
     @property
     def _admissions_wait(self) -> bool:
@@ -182,7 +176,7 @@ class Opening(Links):
         if not isinstance(checked, Reject) and role == Role.PARENT and self.is_above(checked.id, welcome.path):
             checked = Reject(Code.LOOP, f"{self.me.id} is above {checked.id}")
         if not isinstance(checked, Reject):
-            checked = self.credentials.meet(checked) or checked
+            checked = self.trust.meet(checked) or checked
         if isinstance(checked, Reject):
             self.refuse(link, checked, now_ms, ready)
             return
@@ -195,7 +189,7 @@ class Opening(Links):
         self._open(link, checked, role, welcome.session, now_ms, ready)
         if role == Role.PARENT:
             self.ancestors = welcome.path
-        self._compare_lists(link, welcome.revocations_version, ready)
+        self.trust_distribution.link_opened(link, welcome.revocations_version, ready)
 
     def _open(self, link: Link, peer: Credential, role: Role, session: bytes, now_ms: int, ready: Ready,
               before: Callable[[], None] = lambda: None) -> None:

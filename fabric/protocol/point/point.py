@@ -192,7 +192,7 @@ class Point(Node):
 
     def on_restore(self, op: Op, now_ms: int) -> None:
         if isinstance(op, KeepSession):
-            kept = open_attachment(op.attachment, self.credentials)
+            kept = open_attachment(op.attachment, self.trust.credentials)
             if isinstance(kept, Attachment):
                 self.wanted = Attach(kept.epoch, False, kept.subscriptions, kept.keep_ms)
 

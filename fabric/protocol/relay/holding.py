@@ -181,14 +181,13 @@ class Holding(Below):
 
     # -- how rows end -----------------------------------------------------------------------------------
 
-    def on_lists(self, now_ms: int, ready: Ready) -> None:
+    def end_revoked(self, now_ms: int, ready: Ready) -> None:
         """Queued messages of a revoked origin end; they would be refused at every hop."""
         for outbox in list(self.outboxes.values()):
             for row in outbox.rows():
                 revoked = self.trust.revocations.check(row.held.message.credential)
                 if revoked is not None:
                     self.ending.end([row], revoked, now_ms, ready)
-        super().on_lists(now_ms, ready)
 
     # -- after a restart --------------------------------------------------------------------------------
 

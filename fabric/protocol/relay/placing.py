@@ -77,7 +77,8 @@ class Placing(Node):
             if other is not link:
                 pass_on(other, mine, self.me.id)
 
-    def on_renewed(self, now_ms: int, ready: Ready) -> None:
+    def place_anew(self, now_ms: int, ready: Ready) -> None:
+        """The same place, said under a newer credential."""
         uplink = self.by_destination.get(UPLINK)
         if uplink is not None:
             pass_on(uplink, self._place_myself(uplink, now_ms, ready), self.me.id)
@@ -141,7 +142,7 @@ class Placing(Node):
             self.refuse(link, Reject(Code.WRONG_PEER, "a control point withdraws itself only"), now_ms, ready)
             return
         refusals: list[tuple[int, Code, str]] = []
-        reader = AttachmentReader(self.routes, self.credentials)
+        reader = AttachmentReader(self.routes, self.trust.credentials)
         for index, raw in enumerate(frame.attachments):
             opened = reader.read(raw)
             if reader.forged >= FORGED_MAX:

@@ -68,8 +68,12 @@ class Relay(Following):
     def on_joined(self, link: Link, frame: Joined, now_ms: int, ready: Ready) -> None:
         self.enrolment.answer(link, frame, now_ms, ready)
 
+    def on_renewed(self, now_ms: int, ready: Ready) -> None:
+        self.place_anew(now_ms, ready)
+
     def on_lists(self, now_ms: int, ready: Ready) -> None:
-        super().on_lists(now_ms, ready)
+        self.end_revoked(now_ms, ready)
+        self.forget_revoked(now_ms, ready)
         self.list_reach.list_changed(now_ms)
 
     def on_open(self, link: Link, now_ms: int, ready: Ready) -> None:
