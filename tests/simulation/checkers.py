@@ -122,7 +122,7 @@ class Promises(Observer):
 
     @staticmethod
     def _counted(core: Relay, origin: str) -> int:
-        tallies = core.notices._tallies.items()
+        tallies = core.reporter._notices._tallies.items()
         return sum(n for about, tally in tallies if about.origin == origin for n, _ in tally.counts.values())
 
     def _row_ended(self, node: SimNode, row: Row, refused: Reject, told: bool) -> None:

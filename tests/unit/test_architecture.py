@@ -270,7 +270,7 @@ def test_only_a_component_writes_what_it_owns(path):
 
 
 def test_the_guard_of_components_finds_what_it_is_there_for(tmp_path):
-    assert {"directory", "enrolment", "list_reach"} <= COMPONENTS
+    assert {"directory", "time", "trust", "dispatch", "enrolment", "list_reach", "reporter", "rerouting"} <= COMPONENTS
     planted = tmp_path / "planted.py"
     planted.write_text("core.directory.held = 1\nself._directory.held.raw += b''\ndel a.directory.held[0]\n"
                        "x = core.directory._held\ncore.directory.all[0] = 1\n"

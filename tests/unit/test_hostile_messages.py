@@ -178,7 +178,7 @@ def test_what_is_not_taken_in_costs_an_origin_nothing_of_its_rate():
 def test_i_request_so_much_that_another_s_result_is_nobody_s(stage):
     """His action went out before mine. When its target answers, the relay shall have forgotten it."""
     talk = stage.talk
-    talk.core.dispatches = Dispatches(entries_max=1_000)
+    talk.core.dispatch._dispatches = Dispatches(entries_max=1_000)
     his = deny()
     talk.send(stage.soar, his)
     me = talk.connect(EVE, Role.POINT)
@@ -193,7 +193,7 @@ def test_i_request_so_much_that_another_s_result_is_nobody_s(stage):
         if told:
             break
     assert told == [Code.BUSY], "my row waits until what I asked for is over"
-    assert len(talk.core.dispatches) < 0.81 * 1_000
+    assert len(talk.core.dispatch._dispatches) < 0.81 * 1_000
     talk.send(stage.walls[0], answer(WALLS[0], his, issued_at_ms=talk.now_ms))
     assert codes(talk, stage.walls[0]) == [] and acked(talk, stage.walls[0])
     another = deny(sequence=7, issued_at_ms=talk.now_ms)
@@ -282,7 +282,7 @@ def test_after_a_restart_it_is_known_what_went_where(stage):
     again.place(west, WEST, "hq")
     give(again, west, action, moved=1, targets=["fw-2"])
     assert codes(again, west) == [Code.WRONG_DIRECTION]
-    assert again.core.dispatches.ways(action.leaf, ["fw-2"]) == ["relay:east"]
+    assert again.core.dispatch.ways(action, ["fw-2"]) == ["relay:east"]
 
 
 @pytest.mark.parametrize("kind", [Kind.INTEL, Kind.RESULT, Kind.ACTION])

@@ -10,19 +10,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fabric.protocol.base.errors import Code, Reject
-from fabric.protocol.base.limits import POINT_QUOTA_BYTES, READERS_BYTES, SESSION_GRACE_MS
+from fabric.protocol.base.limits import POINT_QUOTA_BYTES, READERS_BYTES
 from fabric.protocol.core.ready import KeepGap, Op, Put, Ready
-from fabric.protocol.custody.custody import Destinations, HeldKey
+from fabric.protocol.custody.custody import Destinations
 from fabric.protocol.custody.dedup import seen_until_ms
 from fabric.protocol.custody.outbox import Held, Outbox, Row
-from fabric.protocol.custody.sessions import NOWHERE, is_point, node_of
+from fabric.protocol.custody.sessions import is_point, node_of
 from fabric.protocol.custody.sleeping import AWAKE_BYTES
 from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.envelope.lifetime import remaining_ms
 from fabric.protocol.envelope.verify import Verified
-from fabric.protocol.links.links import UPLINK
 from fabric.protocol.relay.below import Below
-from fabric.protocol.routes.attachments import Attachment
 from fabric.protocol.wire.frames import Direction, Item
 
 
@@ -31,15 +29,7 @@ class Holding(Below):
 
     def set_up(self) -> None:
         super().set_up()
-        # Messages for whoever moved away, on their way up, or where that ends -> since when.
-        self._homing: dict[HeldKey, int] = {}
         self.readers_bytes_max = READERS_BYTES  # what this relay has for all its readers; its driver may know better
-
-    def on_timers(self, now_ms: int, ready: Ready) -> None:
-        super().on_timers(now_ms, ready)
-        for row in self._homing_rows(NOWHERE):
-            if now_ms - self._homing[(row.held.message.id, row.held.direction)] > SESSION_GRACE_MS:
-                self.on_settled(row, Reject(Code.UNROUTABLE), now_ms, ready)
 
     def on_session_end(self, destination: str, code: Code, now_ms: int, ready: Ready) -> None:
         outbox = self.outboxes.get(destination)
@@ -59,32 +49,18 @@ class Holding(Below):
         if outbox is not None and outbox.empty and is_point(destination) and not self.sessions.knows(destination):
             del self.outboxes[destination]
 
-    # -- where to ---------------------------------------------------------------------------------------
+    # -- what is held -----------------------------------------------------------------------------------
 
-    def _destinations(self, attachments: list[Attachment]) -> list[tuple[str, tuple[str, ...]]]:
-        ways = dict.fromkeys(self.routes.via(attachment) for attachment in attachments)
-        return [(way, ()) for way in ways if way]
-
-    @property
-    def _upwards(self) -> str:
-        """Where to send what is for a node that is not below. At the root it waits for that node for a while."""
-        return NOWHERE if self.is_root else UPLINK
-
-    def _homing_rows(self, *destinations: str) -> list[Row]:
-        held = [self.custody.get(*key) for key in self._homing]
-        return [h.rows[d] for h in held if h is not None for d in destinations if d in h.rows and h.rows[d].moved]
-
-    def _uplink(self) -> list[tuple[str, tuple[str, ...]]]:
-        return [] if self.is_root else [(UPLINK, ())]
-
-    def _hold(self, message: Verified, item: Item, destinations: list[tuple[str, tuple[str, ...]]], now_ms: int,
-              ready: Ready, direction: Direction | None = None, *, moved: int = 0) -> None:
+    def _hold(self, message: Verified, item: Item, destinations: Destinations, now_ms: int, ready: Ready,
+              direction: Direction | None = None, *, moved: int = 0) -> Held | None:
+        """The message with these rows; None where it is remembered only, as it has no destination here."""
         header = message.header
         direction = item.direction if direction is None else direction
         known = self.custody.get(message.id, direction)
         if known is not None:
-            self._readdress(known, [], destinations, now_ms, ready, moved=moved)
-            return
+            if destinations:
+                self.custody.readdress(known, [], destinations, ready, moved=moved)
+            return known
         expires_at_ms = now_ms + remaining_ms(
             issued_at_ms=header.issued_at_ms, ttl_ms=header.ttl_ms, age_ms=item.age_ms,
             now_ms=self.time.now(now_ms), skew_ms=self.skew_ms, by_age_only=self.time.by_age_only(now_ms),
@@ -93,27 +69,13 @@ class Holding(Below):
             self.count("ended", Code.NO_INTEREST.reason)
             until_ms = seen_until_ms(header, now_ms) if header.kind is Kind.ACTION else expires_at_ms
             self.custody.saw(message.id, direction, until_ms, ready, header)
-            return
+            return None
         self.keep(message.credential, ready)
         held = Held(message, direction, header.lane, item.age_ms, now_ms, expires_at_ms, tuple(item.hops))
         self.custody.put(held, destinations, ready, [(way, moved) for way, _ in destinations] if moved else ())
-        self._note_homing(held, now_ms)
         self.shed_readers(held, now_ms, ready)
         self.sleeping.look(held, ready)
-
-    def _readdress(
-        self, held: Held, rows: list[Row], ways: Destinations, now_ms: int, ready: Ready, *, moved: int = 1
-    ) -> None:
-        if ways or rows:
-            self.custody.readdress(held, rows, ways, ready, moved=moved)
-            self._note_homing(held, now_ms)
-
-    def _note_homing(self, held: Held, now_ms: int) -> None:
-        key = (held.message.id, held.direction)
-        if any(d in held.rows and held.rows[d].moved for d in (UPLINK, NOWHERE)):
-            self._homing.setdefault(key, now_ms)
-        else:
-            self._homing.pop(key, None)
+        return held
 
     # -- readers that are slow --------------------------------------------------------------------------
 
@@ -194,8 +156,6 @@ class Holding(Below):
     def on_restore(self, op: Op, now_ms: int) -> None:
         super().on_restore(op, now_ms)
         if isinstance(op, Put):
-            if any(destination in (UPLINK, NOWHERE) for destination, _ in op.moved):
-                self._homing[(op.id, op.direction)] = now_ms
             for destination, _ in op.destinations:
                 if is_point(destination):
                     self.sessions.left(destination, now_ms, restored=True)

@@ -1,10 +1,10 @@
 """A relay (SPEC 7-9): checks what arrives, and routes it up, down, and to those below.
 
 Each file on the way to this one has a subject: `links`, `opening`, `carrier`, `node`, `placing` (who is where), `below`
-(sessions), `holding` (rows), `telling` (what it says itself), `commands` (actions), `following` (who moved). This says
-what messages mean, and wires the components that own their state: `enrolment.proxy` (questions to issuers) and
-`list_reach` (which revocation list is in force where). The order of checks on arrival is `_examine`, the only way into
-custody. Guarantees, at this hop and whatever the others do: nothing enters in a direction that
+(sessions), `holding` (rows). This says what messages mean, and wires the components that own their state: `dispatch`
+(actions), `rerouting` (who moved), `reporter` (what readers and origins are told), `enrolment.proxy` (questions to
+issuers) and `list_reach` (which revocation list is in force where). The order of checks on arrival is `_examine`, the
+only way into custody. Guarantees, at this hop and whatever the others do: nothing enters in a direction that
 `permissions.DIRECTIONS` does not list, without its origin's grant, out of time, or with a part above this relay's
 clearance.
 """
@@ -18,13 +18,12 @@ from fabric.protocol.access.permissions import (
     check_direction,
     check_origin,
     publish_grant,
-    request_grants,
-    turns_at,
 )
 from fabric.protocol.access.rates import Rates
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import ACTIONS_PER_S, SETTLE_MS
 from fabric.protocol.core.ready import Ask, Event, Note, Op, Ready, Replace
+from fabric.protocol.custody.custody import Destinations
 from fabric.protocol.custody.dedup import seen_until_ms
 from fabric.protocol.custody.outbox import Row, visit_of
 from fabric.protocol.enrolment.proxy import EnrolmentProxy
@@ -32,9 +31,15 @@ from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.envelope.lifetime import check_lifetime
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.links.link import Link
-from fabric.protocol.links.links import UPLINK
-from fabric.protocol.relay.following import Following
+from fabric.protocol.relay.dispatch import Dispatch
+from fabric.protocol.relay.holding import Holding
 from fabric.protocol.relay.list_reach import ListReach
+from fabric.protocol.relay.port import MessagePort
+from fabric.protocol.relay.report_signer import ReportSigner
+from fabric.protocol.relay.reporter import Reporter
+from fabric.protocol.relay.rerouting import Moved, Rerouting
+from fabric.protocol.relay.router import Router
+from fabric.protocol.routes.attachments import Attachment
 from fabric.protocol.vocabulary.severity import Lane
 from fabric.protocol.wire.frames import Applied, Direction, Item, Join, Joined, Role
 
@@ -42,13 +47,31 @@ from fabric.protocol.wire.frames import Applied, Direction, Item, Join, Joined, 
 _DENIED_AT_ONCE_MAX = 10_000
 
 
-class Relay(Following):
+class Relay(Holding):
     """The core of a relay: it judges each message, and routes it."""
 
     def set_up(self) -> None:
         super().set_up()
         self.rates = Rates()
         self._started_ms: int | None = None
+        messages = MessagePort(
+            self.route, self.hold, lambda row, refused, now_ms, ready: self.on_settled(row, refused, now_ms, ready)
+        )
+        self.router = Router(self.routes, is_root=self.is_root)
+        self.report_signer = ReportSigner(
+            self.me, self.signer, self.entropy, self.roots, self.time.now, lambda: self.time.unknown
+        )
+        self.reporter = Reporter(
+            self.report_signer, self.sessions, self.custody, self.router, self.port, messages, self.time.now,
+            lambda: self.time.unknown, self.counters,
+        )
+        self.dispatch = Dispatch(
+            self.report_signer, self.custody, self.routes, self.router, messages, self.count
+        )
+        self.rerouting = Rerouting(
+            self.me.id, self.routes, self.router, self.custody, self.sleeping, self.outboxes.get, self.dispatch,
+            messages, self.counters,
+        )
         self.enrolment = EnrolmentProxy(self.me.id, self.me.curve_key, self.port, is_root=self.is_root)
         self.list_reach = ListReach(
             self.me.id, self.trust, self.routes, self.port, self.time.now, is_root=self.is_root
@@ -70,6 +93,7 @@ class Relay(Following):
 
     def on_renewed(self, now_ms: int, ready: Ready) -> None:
         self.place_anew(now_ms, ready)
+        self.report_signer.renewed(self.me)
 
     def on_lists(self, now_ms: int, ready: Ready) -> None:
         self.end_revoked(now_ms, ready)
@@ -80,15 +104,41 @@ class Relay(Following):
         super().on_open(link, now_ms, ready)
         self.list_reach.link_opened(link)
 
+    def on_session_end(self, destination: str, code: Code, now_ms: int, ready: Ready) -> None:
+        self.reporter.session_ended(destination)
+        super().on_session_end(destination, code, now_ms, ready)
+
+    def on_turn_end(self, ready: Ready) -> None:
+        self.reporter.turn_ended(ready)
+
     def on_restore(self, op: Op, now_ms: int) -> None:
         super().on_restore(op, now_ms)
+        self.reporter.restored(op, now_ms)
+        self.dispatch.restored(op, now_ms)
+        self.rerouting.restored(op, now_ms)
         self.list_reach.restored(now_ms)
+
+    def on_moved(self, destination: str, moved: Moved, now_ms: int, ready: Ready) -> None:
+        self.rerouting.moved(destination, moved)
+
+    def on_found(self, attachment: Attachment, now_ms: int, ready: Ready) -> None:
+        self.rerouting.found(attachment)
+
+    def on_gone(self, destination: str, now_ms: int, ready: Ready) -> None:
+        self.rerouting.gone(destination, now_ms, ready)
+
+    def on_revoked(self, destination: str, below: list[Attachment], now_ms: int, ready: Ready) -> None:
+        self.rerouting.revoked(destination, below, now_ms, ready)
 
     def on_applied(self, link: Link, frame: Applied, now_ms: int, ready: Ready) -> None:
         self.list_reach.frame(link, frame, now_ms, ready)
 
     def on_timers(self, now_ms: int, ready: Ready) -> None:
         super().on_timers(now_ms, ready)
+        self.rerouting.expire(now_ms, ready)
+        self.reporter.tick(now_ms, ready)  # of what ended until now, before anything is sent after who moved
+        self.dispatch.tick(now_ms)
+        self.rerouting.tick(now_ms, ready)
         self.enrolment.tick(now_ms, ready)
         self.list_reach.tick(now_ms, ready)
         if self._started_ms is None:
@@ -102,7 +152,7 @@ class Relay(Following):
         self.counters["received"] += 1
         visit = visit_of(message.id, item.moved, item.targets)
         problem = check_direction(message.header.kind, link.peer_role, item.direction) or _check_beginning(link, item)
-        if self._is_forgotten(message, item, now_ms):
+        if self.rerouting.is_forgotten(message, item, now_ms):
             item = item._replace(moved=0, targets=[])
         seen_as = visit_of(message.id, item.moved, item.targets)
         if problem is None and self._made_a_circle(item, message, now_ms):
@@ -111,7 +161,7 @@ class Relay(Following):
             problem = self._check_circle(link)
         seen = self.custody.dedup.seen(seen_as, item.direction, now_ms)
         if problem is None and item.moved and not seen:
-            problem = self._check_moved(link, item, message, now_ms)
+            problem = self.rerouting.check(link.destination, message, item, now_ms)
         if problem is None and seen:
             self.counters["repeats"] += 1
             self._upgrade(message, item.direction, now_ms, ready)
@@ -128,7 +178,7 @@ class Relay(Following):
         problem = self._no_room(stripped) or self._no_way_yet(link, stripped, item, now_ms)
         problem = problem or self._check_rate(link, stripped, now_ms)
         if problem is None and stripped.header.kind is Kind.ACTION:
-            problem = self.no_room_for_action(stripped, item)  # last: to know how much it takes is work
+            problem = self.dispatch.no_room_for(stripped, item)  # last: to know how much it takes is work
         if problem is not None:
             self.nack(link, visit, problem)
             return
@@ -137,7 +187,7 @@ class Relay(Following):
             until_ms = seen_until_ms(stripped.header, now_ms)
             self.custody.saw(seen_as, item.direction, until_ms, ready, stripped.header)
         if item.moved:
-            self._route_moved(stripped, item, now_ms, ready)
+            self.rerouting.route(stripped, item, now_ms, ready)
         else:
             self.route(stripped, item, now_ms, ready)
 
@@ -145,7 +195,7 @@ class Relay(Following):
         """Whether its hops say that it climbed from here before. An action that went down from here is a repeat."""
         if item.direction is not Direction.UP or item.moved or self.me.id not in item.hops:
             return False
-        went_down = self.dispatches.turned_here(message.leaf) or self.custody.dedup.seen(
+        went_down = self.dispatch.turned(message) or self.custody.dedup.seen(
             message.id, Direction.DOWN, now_ms
         )
         return not (message.header.kind is Kind.ACTION and went_down)
@@ -166,22 +216,12 @@ class Relay(Following):
         """Whether its way will be known in a moment: it is not taken before (SPEC 7.8)."""
         header = message.header
         if item.moved:
-            up = item.direction is Direction.UP and not self._goes_down_here(message, now_ms)
-            ways = [(UPLINK, tuple(item.targets))] if up else self._ways(message, item.targets)
-            back = item.direction is Direction.UP and any(way == link.destination for way, _ in ways)
-            if not back and any(self._is_under_way(message, way) for way, _ in ways):
-                # One row holds what is for all of them: grown now, it would go again to those who have it.
-                return Reject(Code.BUSY, "it is under way there to others")
-            return Reject(Code.BUSY, "the ways change") if back else None
-        ends_here = header.kind is Kind.RESULT and (item.direction is Direction.DOWN or self._turns_here(header))
-        if ends_here and self._is_settling(now_ms) and not self._destinations(self.routes.of_node(header.to)):
+            return self.rerouting.not_yet(link.destination, message, item, now_ms)
+        descends = item.direction is Direction.DOWN
+        ends_here = header.kind is Kind.RESULT and (descends or self.dispatch.answer_turns(header))
+        if ends_here and self._is_settling(now_ms) and not self.router.down_to(header.to):
             return Reject(Code.BUSY, "the ways are not known yet")
         return None
-
-    def _is_under_way(self, message: Verified, way: str) -> bool:
-        held = [self.custody.get(message.id, direction) for direction in Direction]
-        rows = [each.rows[way] for each in held if each is not None and way in each.rows]
-        return any(row.tries or row.unanswered for row in rows)
 
     def _is_settling(self, now_ms: int) -> bool:
         """Just started: who is below has yet to say so."""
@@ -198,7 +238,7 @@ class Relay(Following):
         if problem is None and link.peer_role == Role.POINT and message.credential.id != link.peer.id:
             problem = Reject(Code.WRONG_PEER, "a control point sends its own messages only")
         if problem is None and header.kind is Kind.RESULT:
-            problem = self.check_answer(message)
+            problem = self.dispatch.check_answer(message)
         if problem is None and header.kind is Kind.ACTION:
             problem = self.time.for_now(
                 self.trust.check_action(message.credential, self.me.segment, self.time.clocks(now_ms))
@@ -260,44 +300,48 @@ class Relay(Following):
         match header.kind, item.direction:
             case Kind.EVENT, _:
                 here = [a for a in self.routes.interested(header.topic) if a.relay == self.me.id]
-                self._hold(message, item, self._uplink() + self._destinations(here), now_ms, ready)
+                self.hold(message, item, self.router.up() + self.router.down(here), now_ms, ready)
             case Kind.INTEL, Direction.UP if not self.is_root:
-                self._hold(message, item, self._uplink(), now_ms, ready)
+                self.hold(message, item, self.router.up(), now_ms, ready)
             case Kind.INTEL, _:
                 below = self.routes.interested(header.topic)
-                self._hold(message, item, self._destinations(below), now_ms, ready)
+                self.hold(message, item, self.router.down(below), now_ms, ready)
+            case Kind.ACTION, Direction.UP if self.dispatch.turns(message):
+                self.dispatch.turn(message, item, now_ms, ready)
             case Kind.ACTION, Direction.UP:
-                grants = request_grants(message.credential, header)
-                assert not isinstance(grants, Reject)
-                if turns_at(grants, self.me.id, is_root=self.is_root):
-                    self._turn(message, item, now_ms, ready)
-                else:
-                    self._hold(message, item, self._uplink(), now_ms, ready)
+                self.hold(message, item, self.router.up(), now_ms, ready)
             case Kind.ACTION, _:
-                self._dispatch(message, item, tuple(item.targets), now_ms, ready)
-            case Kind.RESULT, Direction.UP if not self._turns_here(header):
-                self._hold(message, item, self._uplink(), now_ms, ready)
+                self.dispatch.hand_out(message, item, item.targets, now_ms, ready)
+            case Kind.RESULT, Direction.UP if not self.dispatch.answer_turns(header):
+                self.hold(message, item, self.router.up(), now_ms, ready)
             case Kind.RESULT, _:
                 self._answer_to(message, item, now_ms, ready)
 
     def _answer_to(self, result: Verified, item: Item, now_ms: int, ready: Ready) -> None:
         """Down to the requester. One that moved away is found from above."""
         header = result.header
-        ways = self._destinations(self.routes.of_node(header.to))
+        ways = self.router.down_to(header.to)
         climbs = item.direction is Direction.UP or not item.hops  # a report of this relay's own begins here
         if ways:
-            self._hold(result, item, ways, now_ms, ready)
+            self.hold(result, item, ways, now_ms, ready)
         elif climbs and not self.is_root:
-            self._hold(result, item, self._uplink(), now_ms, ready, Direction.UP)
+            self.hold(result, item, self.router.up(), now_ms, ready, Direction.UP)
         else:
-            self._hold(result, item, [(self._upwards, (header.to,))], now_ms, ready, moved=item.moved + 1)
+            self.hold(result, item, [(self.router.upwards, (header.to,))], now_ms, ready, moved=item.moved + 1)
+
+    def hold(self, message: Verified, item: Item, destinations: Destinations, now_ms: int, ready: Ready,
+             direction: Direction | None = None, *, moved: int = 0) -> None:
+        """Hold a message for these destinations; for none, remember that it was seen. `direction`: else the item's."""
+        held = self._hold(message, item, destinations, now_ms, ready, direction, moved=moved)
+        if held is not None:
+            self.rerouting.rows_changed(held, now_ms)
 
     # -- how rows end -----------------------------------------------------------------------------------
 
     def on_settled(self, row: Row, refused: Reject | None, now_ms: int, ready: Ready) -> None:
         self.custody.end(row, ready)
         if row.moved:
-            self._note_homing(row.held, now_ms)
+            self.rerouting.rows_changed(row.held, now_ms)
         if refused is None:
             self.counters["acknowledged"] += 1
             self.sleeping.look(row.held, ready)
@@ -305,14 +349,14 @@ class Relay(Following):
         header = row.held.message.header
         self.count("ended", refused.code.reason)
         if header.kind is not Kind.ACTION:
-            self.note_end(row, refused, now_ms)  # thousands a second may end like this: they are told together
+            self.reporter.row_ended(row, refused, now_ms)  # thousands a second may end: they are told together
             return
         ready.notes.append(Note("action ended", {
             "reason": refused.code.reason, "code": refused.code.label, "id": row.held.message.id.hex(),
             "origin": header.origin, "destination": row.destination.split("/")[0],
             "age_ms": row.held.age_at(now_ms), "ttl_ms": header.ttl_ms,
         }))
-        self._action_ended(row, refused, now_ms, ready)
+        self.dispatch.row_ended(row, refused, now_ms, ready)
 
 
 def _check_beginning(link: Link, item: Item) -> Reject | None:

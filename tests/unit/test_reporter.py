@@ -1,18 +1,32 @@
-"""What a relay tells origins of, as a conversation: what ended here, what goes to whom, and what is on disk with it."""
+"""What a relay tells readers and origins: as a conversation, and the component alone with ports that only remember."""
+
+from collections import Counter
+
+import pytest
 
 from fabric.protocol.base.errors import Code, Reject
-from fabric.protocol.core.ready import Done, KeepNotice, Put
-from fabric.protocol.custody.outbox import Held, Row
+from fabric.protocol.core.ready import Done, KeepGap, KeepNotice, Put, Ready
+from fabric.protocol.custody.custody import Custody
+from fabric.protocol.custody.outbox import Held, Outbox, Row
+from fabric.protocol.custody.sessions import Sessions, point_session
 from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.envelope.parts import read_records
-from fabric.protocol.envelope.reports import NOTICE_TOPIC
-from fabric.protocol.relay.notices import EVERY_MS, SEEK_MS
+from fabric.protocol.envelope.reports import GAP_TOPIC, NOTICE_TOPIC
+from fabric.protocol.envelope.verify import RootCache
+from fabric.protocol.links.links import UPLINK
+from fabric.protocol.links.port import LinkPort
+from fabric.protocol.relay.notices import EVERY_MS, FIRST_MS, SEEK_MS
+from fabric.protocol.relay.port import MessagePort
 from fabric.protocol.relay.relay import Relay
-from fabric.protocol.trust.credentials import Grants, NodeKind, PublishGrant
+from fabric.protocol.relay.report_signer import ReportSigner
+from fabric.protocol.relay.reporter import Reporter
+from fabric.protocol.relay.router import Router
+from fabric.protocol.routes.routing import RouteTable
+from fabric.protocol.trust.credentials import Grants, Keep, NodeKind, PublishGrant
 from fabric.protocol.vocabulary.tlp import Label
 from fabric.protocol.wire.frames import Ack, Direction, Nack, Ping, Role
 from tests.conversation import Conversation
-from tests.support import Authority, entropy, opened, verified
+from tests.support import HOUR_MS, T0, Authority, entropy, opened, verified
 
 AUTHORITY = Authority("telling")
 ME = AUTHORITY.issue("mid", NodeKind.RELAY, Label.AMBER)
@@ -107,7 +121,7 @@ def test_what_was_counted_before_a_crash_is_told_after_it():
 def test_an_origin_that_is_away_is_waited_for():
     talk = relay("")
     child = talk.connect(CHILD, Role.CHILD)
-    talk.core.note_end(held_row(talk, FAR), reject(), talk.now_ms)
+    talk.core.reporter.row_ended(held_row(talk, FAR), reject(), talk.now_ms)
     talk_on(talk, child, 2 * SEEK_MS)
     assert notices(talk, child) == []
     talk.place(child, CHILD, "mid", session=b"s" * 16)
@@ -119,7 +133,7 @@ def test_an_origin_that_is_away_is_waited_for():
 def test_one_that_is_elsewhere_is_looked_for_from_above():
     talk = relay()
     parent = talk.dial(PARENT, Role.CHILD)
-    talk.core.note_end(held_row(talk, FAR), reject(), talk.now_ms)
+    talk.core.reporter.row_ended(held_row(talk, FAR), reject(), talk.now_ms)
     talk_on(talk, parent, SEEK_MS - 2_000)
     assert notices(talk, parent) == []
     talk_on(talk, parent, 4_000)
@@ -130,7 +144,7 @@ def test_while_there_is_no_way_to_an_origin_its_ends_are_counted_on():
     talk = relay()
     talk.lose(talk.dial(PARENT, Role.CHILD))
     for _ in range(4):
-        talk.core.note_end(held_row(talk, FAR), reject(), talk.now_ms)
+        talk.core.reporter.row_ended(held_row(talk, FAR), reject(), talk.now_ms)
         talk.wait(SEEK_MS)
     assert talk.persisted(Put) == []
     parent = talk.dial(PARENT, Role.CHILD)
@@ -146,7 +160,7 @@ def test_and_while_the_child_that_leads_there_is_away():
     talk.attach(child, FAR, "plant", session=b"f" * 16)
     talk.lose(child)
     for _ in range(2):
-        talk.core.note_end(held_row(talk, FAR), reject(), talk.now_ms)
+        talk.core.reporter.row_ended(held_row(talk, FAR), reject(), talk.now_ms)
         talk.wait(EVERY_MS)
     assert talk.persisted(Put) == []
     child = talk.connect(CHILD, Role.CHILD)
@@ -174,6 +188,132 @@ def test_nothing_is_said_of_what_relays_said():
     talk = relay("")
     link = talk.connect(ZEEK, Role.POINT)
     talk.attach(link, ZEEK, "mid")
-    talk.core.note_end(held_row(talk, CHILD), reject(), talk.now_ms)
+    talk.core.reporter.row_ended(held_row(talk, CHILD), reject(), talk.now_ms)
     talk.wait(2_000)
     assert notices(talk, link) == []
+
+
+# -- the component alone ----------------------------------------------------------------------------------------
+
+READER = point_session("anna", bytes(16))
+DURABLE = Keep(ms=HOUR_MS)
+
+
+class Stage:
+    """A relay below another. What is held or routed is remembered; a marker that is held waits for its reader."""
+
+    def __init__(self, is_root=False):
+        self.held, self.routed, self.links, self.counters = [], [], {}, Counter()
+        self.sessions, self.time_unknown = Sessions(), False
+        self.outbox = Outbox(READER, 1_000)
+        self.custody = Custody(lambda _: self.outbox)
+        links = LinkPort({}, self.links, None, None, lambda what, reason: self.counters.update([f"{what}:{reason}"]))
+        signer = ReportSigner(
+            ME.credential, ME.signer, entropy("alone"), RootCache(), lambda now_ms: now_ms, lambda: self.time_unknown
+        )
+        self.reporter = Reporter(
+            signer, self.sessions, self.custody, Router(RouteTable("mid"), is_root=is_root), links,
+            MessagePort(lambda message, *_: self.routed.append(message), self.hold, None), lambda now_ms: now_ms,
+            lambda: self.time_unknown, self.counters,
+        )
+
+    def hold(self, message, item, destinations, now_ms, ready):
+        self.held.append((message.header.topic, destinations))
+        held = Held(message, item.direction, message.header.lane, 0, now_ms, now_ms + HOUR_MS, ())
+        self.custody.put(held, destinations, ready)
+
+    def loses(self, records):
+        self.sessions.attached(READER, HOUR_MS, DURABLE)
+        self.sessions.lose(READER, records)
+
+    def ends(self, member=ZEEK, kind=Kind.EVENT, code=Code.EXPIRED, now_ms=T0):
+        message = verified(member, kind=kind)
+        row = Row(Held(message, Direction.UP, 3, 0, now_ms, now_ms, ()), UPLINK)
+        self.reporter.row_ended(row, Reject(code), now_ms)
+
+    def tick(self, now_ms=T0):
+        ready = Ready()
+        self.reporter.tick(now_ms, ready)
+        return ready
+
+
+@pytest.fixture
+def stage():
+    return Stage()
+
+
+def test_a_reader_is_told_once_it_is_there_of_all_that_it_lost(stage):
+    stage.loses(3)
+    assert stage.tick().persist == [] and stage.held == []
+    stage.links[READER] = object()
+    stage.loses(2)
+    (forgets, puts) = stage.tick().persist
+    assert forgets == KeepGap(READER, 0) and isinstance(puts, Put), "in one commit, so that nothing is told twice"
+    assert stage.held == [(GAP_TOPIC, [(READER, ())])] and stage.sessions.gaps() == []
+
+
+def test_the_next_marker_waits_until_the_first_is_acknowledged(stage):
+    stage.links[READER] = object()
+    stage.loses(3)
+    stage.tick()
+    stage.loses(1)
+    stage.tick()
+    assert len(stage.held) == 1
+    for row in stage.outbox.rows():
+        stage.custody.end(row, Ready())
+    stage.tick()
+    assert len(stage.held) == 2
+
+
+def test_whose_session_is_over_has_no_marker_any_more(stage):
+    stage.links[READER] = object()
+    stage.loses(3)
+    stage.tick()
+    stage.reporter.session_ended(READER)
+    assert stage.reporter._markers == {}
+
+
+def test_while_the_time_is_not_known_nothing_is_said_and_nothing_forgotten(stage):
+    stage.time_unknown = True
+    stage.links |= {READER: object(), UPLINK: object()}
+    stage.loses(3)
+    stage.ends()
+    stage.tick(T0 + SEEK_MS)
+    assert (stage.held, stage.routed) == ([], [])
+    stage.time_unknown = False
+    stage.tick(T0 + SEEK_MS)
+    assert len(stage.held) == len(stage.routed) == 1 and stage.counters["told:notice"] == 1
+
+
+@pytest.mark.parametrize("fields", [{"kind": Kind.ACTION}, {"member": CHILD}, {"code": Code.REVOKED}])
+def test_there_are_no_notices_of_actions_of_what_relays_said_and_for_who_is_revoked(stage, fields):
+    stage.links[UPLINK] = object()
+    stage.ends(**fields)
+    stage.tick(T0 + 2 * SEEK_MS)
+    assert stage.routed == []
+
+
+def test_what_a_turn_counted_is_on_disk_with_it_and_taken_back(stage):
+    stage.ends()
+    ready, again = Ready(), Stage()
+    stage.reporter.turn_ended(ready)
+    (kept,) = ready.persist
+    again.reporter.restored(kept, T0)
+    again.reporter.restored(KeepGap(READER, 7), T0)
+    again.links[UPLINK] = object()
+    again.tick(T0 + SEEK_MS)
+    (notice,) = again.routed
+    assert notice.header.to == "zeek-1" and again.sessions.gaps() == [(READER, 7)]
+
+
+def test_a_root_waits_for_an_origin_that_is_not_below():
+    stage = Stage(is_root=True)
+    stage.ends()
+    stage.tick(T0 + 100 * SEEK_MS)
+    assert stage.routed == []
+
+
+def test_counts_that_found_no_room_are_counted(stage):
+    stage.reporter.restored(KeepNotice("x", b"what another version wrote"), T0)
+    stage.tick(T0 + FIRST_MS)
+    assert stage.counters["notices_dropped"] == 1

@@ -7,11 +7,13 @@ reported once, and only as much of it as this relay can know.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 from fabric.protocol.access.permissions import Selection, request_grants, turns_at
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import FRAME_BYTES_MAX, TARGETS_MAX
 from fabric.protocol.core.ready import KeepDispatch, Op, Ready
-from fabric.protocol.custody.custody import Destinations
+from fabric.protocol.custody.custody import Custody, Destinations
 from fabric.protocol.custody.dedup import seen_until_ms
 from fabric.protocol.custody.outbox import Row
 from fabric.protocol.envelope.layout import Header
@@ -19,7 +21,10 @@ from fabric.protocol.envelope.reports import NOBODY, SELECTED, build_report
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.links.links import UPLINK
 from fabric.protocol.relay.dispatches import Dispatches
-from fabric.protocol.relay.telling import Telling
+from fabric.protocol.relay.port import MessagePort
+from fabric.protocol.relay.report_signer import ReportSigner
+from fabric.protocol.relay.router import Router, Way
+from fabric.protocol.routes.routing import RouteTable
 from fabric.protocol.trust.credentials import NodeKind
 from fabric.protocol.vocabulary.openc2 import End
 from fabric.protocol.wire.frames import Direction, Item
@@ -29,33 +34,67 @@ _TARGET_NAMES_BYTES_MAX = 131_072
 _FRAMING_BYTES = 4_096
 
 
-class Commands(Telling):
-    """A relay that selects the targets of actions, hands actions out, and checks who answers."""
+class Dispatch:
+    """`custody` remembers which actions were seen; `count` takes what, and the reason."""
 
-    def set_up(self) -> None:
-        super().set_up()
-        self.dispatches = Dispatches()
+    def __init__(
+        self, signer: ReportSigner, custody: Custody, routes: RouteTable, router: Router, messages: MessagePort,
+        count: Callable[[str, str], None],
+    ) -> None:
+        self._signer = signer
+        self._custody = custody
+        self._routes = routes
+        self._router = router
+        self._messages = messages
+        self._count = count
+        self._dispatches = Dispatches()
         self._selected: tuple[bytes, tuple[str, ...]] = (b"", ())  # the action of this step and its targets
 
-    def on_timers(self, now_ms: int, ready: Ready) -> None:
-        super().on_timers(now_ms, ready)
-        self.dispatches.sweep(now_ms)
+    # -- what the relay tells it ----------------------------------------------------------------------------
 
-    # -- who does it ------------------------------------------------------------------------------------
+    def tick(self, now_ms: int) -> None:
+        """A few times a second: forget actions whose results would come too late."""
+        self._dispatches.sweep(now_ms)
 
-    def _turn(self, action: Verified, item: Item, now_ms: int, ready: Ready) -> None:
-        """The highest relay that this action reaches: here its targets are selected (SPEC 9.2)."""
+    def restored(self, op: Op, now_ms: int) -> None:
+        """This was read back from disk."""
+        if isinstance(op, KeepDispatch):
+            self._dispatches.restore(op, now_ms)
+
+    # -- what it knows --------------------------------------------------------------------------------------
+
+    def turns(self, action: Verified) -> bool:
+        """Whether its targets are selected at this relay (SPEC 9.2): its grant says so, or this is the root."""
+        grants = request_grants(action.credential, action.header)
+        return not isinstance(grants, Reject) and turns_at(grants, self._signer.me.id, is_root=self._router.is_root)
+
+    def turned(self, action: Verified) -> bool:
+        """Whether it turned here."""
+        return self._dispatches.turned_here(action.leaf)
+
+    def answer_turns(self, result: Header) -> bool:
+        """Whether a result turns here: its action did, or nobody is above."""
+        return self._router.is_root or self._dispatches.turned_here(result.correlation)
+
+    def ways(self, action: Verified, targets: Iterable[str]) -> list[str]:
+        """By which destinations it went to these targets; empty for one to which it did not go."""
+        return self._dispatches.ways(action.leaf, targets)
+
+    # -- who does it ----------------------------------------------------------------------------------------
+
+    def turn(self, action: Verified, item: Item, now_ms: int, ready: Ready) -> None:
+        """Select its targets, and hand it out: this is the highest relay that it reaches (SPEC 9.2)."""
         header, targets = action.header, self._select(action)
         self._selected = b"", ()
         if not _fits(action, targets):
-            self.custody.saw(action.id, Direction.UP, seen_until_ms(header, now_ms), ready, header)
+            self._custody.saw(action.id, Direction.UP, seen_until_ms(header, now_ms), ready, header)
             self.report(action, End.REFUSED, (), Code.TOO_LARGE, now_ms, ready)
             return
-        self.dispatches.turned(action.leaf, header, now_ms, ready)
-        self.custody.saw(action.id, Direction.UP, seen_until_ms(header, now_ms), ready, header)
+        self._dispatches.turned(action.leaf, header, now_ms, ready)
+        self._custody.saw(action.id, Direction.UP, seen_until_ms(header, now_ms), ready, header)
         self.report(action, SELECTED if targets else NOBODY, targets, None, now_ms, ready)
         if targets:
-            self._dispatch(action, item._replace(direction=Direction.DOWN), targets, now_ms, ready)
+            self.hand_out(action, item._replace(direction=Direction.DOWN), targets, now_ms, ready)
 
     def _select(self, action: Verified) -> tuple[str, ...]:
         """Who executes it, of all below. Asked twice in a step, for room and to hand it out: the answer is kept."""
@@ -63,46 +102,47 @@ class Commands(Telling):
             selection = Selection(action.credential, action.header)
             self._selected = action.leaf, tuple([
                 attachment.node
-                for attachment in self.routes.executors()
-                if self.routes.via(attachment) and selection.takes(attachment.credential)
+                for attachment in self._routes.executors()
+                if self._routes.via(attachment) and selection.takes(attachment.credential)
             ])
         return self._selected[1]
 
-    def _dispatch(self, action: Verified, item: Item, targets: tuple[str, ...], now_ms: int, ready: Ready) -> None:
+    def hand_out(self, action: Verified, item: Item, targets: Iterable[str], now_ms: int, ready: Ready) -> None:
         """Hand an action to the links that lead to its targets. Each tier asks again who may be one."""
         header = action.header
         selection = Selection(action.credential, header)
         by_way: dict[str, list[str]] = {}
         follow = []
         for target in dict.fromkeys(targets):
-            attachment = self.routes.executor(target)
-            way = self.routes.via(attachment) if attachment is not None else ""
+            attachment = self._routes.executor(target)
+            way = self._routes.via(attachment) if attachment is not None else ""
             if attachment is None or not way:
                 if item.moved or attachment is not None:
                     follow.append(target)
                 else:
                     self.report(action, End.UNROUTABLE, (target,), Code.UNROUTABLE, now_ms, ready)
             elif not selection.takes(attachment.credential):
-                self.count("refused", Code.EXECUTE_DENIED.reason)
+                self._count("refused", Code.EXECUTE_DENIED.reason)
                 self.report(action, End.REFUSED, (target,), Code.EXECUTE_DENIED, now_ms, ready)
             else:
                 by_way.setdefault(way, []).append(target)
-        ways = [(way, tuple(below)) for way, below in by_way.items()]
+        ways: list[Way] = [(way, tuple(below)) for way, below in by_way.items()]
+        hold = self._messages.hold
         if ways or not follow:
-            self._hold(action, item, ways, now_ms, ready, Direction.DOWN, moved=item.moved + 1 if item.moved else 0)
+            hold(action, item, ways, now_ms, ready, Direction.DOWN, moved=item.moved + 1 if item.moved else 0)
         if follow:
-            after = [(self._upwards, tuple(follow))]
-            self._hold(action, item, after, now_ms, ready, Direction.DOWN, moved=item.moved + 1)
+            after = [(self._router.upwards, tuple(follow))]
+            hold(action, item, after, now_ms, ready, Direction.DOWN, moved=item.moved + 1)
             ways += after
-        self._hand_out(action, ways, now_ms, ready)
+        self.handed(action, ways, now_ms, ready)
 
-    def _hand_out(self, action: Verified, ways: Destinations, now_ms: int, ready: Ready) -> None:
+    def handed(self, action: Verified, ways: Destinations, now_ms: int, ready: Ready) -> None:
         """Remember by which way it goes to whom. What is given back from here is for nobody below to give back."""
         for way, targets in ways:
             for target in targets:
-                self.dispatches.handed(action.leaf, target, way, action.header, now_ms, ready)
+                self._dispatches.handed(action.leaf, target, way, action.header, now_ms, ready)
 
-    def no_room_for_action(self, action: Verified, item: Item) -> Reject | None:
+    def no_room_for(self, action: Verified, item: Item) -> Reject | None:
         """Whether its requester has to wait: what is remembered of actions is bounded, and nobody's is forgotten."""
         header = action.header
         if item.direction is Direction.DOWN:
@@ -110,16 +150,11 @@ class Commands(Telling):
         elif item.moved:
             entries = 0  # they are known, or it goes further up
         else:
-            grants = request_grants(action.credential, header)
-            turns = not isinstance(grants, Reject) and turns_at(grants, self.me.id, is_root=self.is_root)
-            entries = 1 + len(self._select(action)) if turns else 0
-        if self.custody.dedup.full_of_actions(header.origin) or self.dispatches.full(header.origin, entries):
+            entries = 1 + len(self._select(action)) if self.turns(action) else 0
+        if self._custody.dedup.full_of_actions(header.origin) or self._dispatches.full(header.origin, entries):
             self._selected = b"", ()
             return Reject(Code.BUSY, "too many actions of this requester")
         return None
-
-    def _turns_here(self, result: Header) -> bool:
-        return self.is_root or self.dispatches.turned_here(result.correlation)
 
     def check_answer(self, result: Verified) -> Reject | None:
         """Whether its origin was a target. Who handed the action out knows, and where it turned all of them are known.
@@ -129,22 +164,22 @@ class Commands(Telling):
         header = result.header
         if result.credential.kind is NodeKind.RELAY:
             return None  # a report: whom it may be about is for the requester to judge
-        label = self.dispatches.label_of(header.correlation, header.origin)
+        label = self._dispatches.label_of(header.correlation, header.origin)
         if label is None:
-            return Reject(Code.NOT_A_TARGET, header.topic) if self._turns_here(header) else None
+            return Reject(Code.NOT_A_TARGET, header.topic) if self.answer_turns(header) else None
         return Reject(Code.LABEL_TOO_LOW, header.topic) if header.label < label else None
 
-    # -- what became of it ------------------------------------------------------------------------------
+    # -- what became of it ----------------------------------------------------------------------------------
 
     def report(self, action: Verified, end: str, targets: tuple[str, ...], code: Code | None, now_ms: int,
                ready: Ready, *, climbing: bool = False) -> None:
         """Tell the requester. `climbing`: the action had not turned yet, so the requester is below this relay."""
-        report = self.say(build_report(action, str(end), targets, code, self.me), now_ms)
+        report = self._signer.sign(build_report(action, str(end), targets, code, self._signer.me), now_ms)
         direction = Direction.DOWN if climbing else Direction.UP
-        self.count("reported", str(end))
-        self.route(report, Item(direction, 0, [], [], report.raw), now_ms, ready)
+        self._count("reported", str(end))
+        self._messages.route(report, Item(direction, 0, [], [], report.raw), now_ms, ready)
 
-    def _action_ended(self, row: Row, refused: Reject, now_ms: int, ready: Ready) -> None:
+    def row_ended(self, row: Row, refused: Reject, now_ms: int, ready: Ready) -> None:
         """After dispatch silence is `unknown`; only an undispatched row, or the peer's own refusal, says more.
 
         A parent speaks for itself: what it refuses the one before it may have taken, and its acknowledgement was lost.
@@ -164,11 +199,6 @@ class Commands(Telling):
             end = End.REFUSED
         climbing = row.held.direction is Direction.UP
         self.report(row.held.message, end, row.targets, code, now_ms, ready, climbing=climbing)
-
-    def on_restore(self, op: Op, now_ms: int) -> None:
-        super().on_restore(op, now_ms)
-        if isinstance(op, KeepDispatch):
-            self.dispatches.restore(op, now_ms)
 
 
 def _fits(action: Verified, targets: tuple[str, ...]) -> bool:

@@ -1,0 +1,278 @@
+"""Messages on their way down follow nodes that moved (SPEC 7.8): rows are readdressed, down by the new way or back up.
+
+Guarantees: a row that was not handed over follows the node that it is for, and goes to nobody else; an action that may
+have been handed over stays where it is, and goes down again only from a relay from which it went down before. Refuses
+events, and what has followed somebody too often.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+from fabric.protocol.base.errors import Code, Reject
+from fabric.protocol.base.limits import MOVED_MAX, SESSION_GRACE_MS
+from fabric.protocol.core.ready import Op, Put, Ready
+from fabric.protocol.custody.custody import Custody, HeldKey
+from fabric.protocol.custody.outbox import Held, Outbox, Row
+from fabric.protocol.custody.sessions import CHILD, NOWHERE, node_of
+from fabric.protocol.custody.sleeping import Sleeping
+from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.verify import Verified
+from fabric.protocol.links.links import UPLINK
+from fabric.protocol.relay.dispatch import Dispatch
+from fabric.protocol.relay.port import MessagePort
+from fabric.protocol.relay.router import Router, Way
+from fabric.protocol.routes.attachments import Attachment
+from fabric.protocol.routes.routing import RouteTable
+from fabric.protocol.vocabulary.topics import matches
+from fabric.protocol.wire.frames import Direction, Item
+
+# How often what is on its way up is compared with who is below: no message waits for it where nothing was missed.
+_FIND_MS = 1_000
+# A node that moved, and all that were below it.
+Moved = tuple[Attachment, list[Attachment]]
+
+
+def _interested(moved: list[Moved], topic: str) -> list[str]:
+    """Who of them takes intel on a topic; for all below a relay the relay itself stands."""
+    return [
+        first.node for first, with_it in moved
+        if any(matches(pattern, topic) for a in (first, *with_it) for pattern in a.subscriptions)
+    ]
+
+
+class Rerouting:
+    """`me`: the id of this relay. `sleeping` knows which readers are elsewhere while something for them sleeps."""
+
+    def __init__(
+        self, me: str, routes: RouteTable, router: Router, custody: Custody, sleeping: Sleeping,
+        outbox_of: Callable[[str], Outbox | None], dispatch: Dispatch, messages: MessagePort, counters: Counter[str],
+    ) -> None:
+        self._me = me
+        self._routes = routes
+        self._router = router
+        self._custody = custody
+        self._sleeping = sleeping
+        self._outbox_of = outbox_of
+        self._dispatch = dispatch
+        self._messages = messages
+        self._counters = counters
+        # The destination by which they were reached before -> who moved, each once however often until the next look.
+        self._moves: dict[str, dict[str, Moved]] = {}
+        self._finds: dict[str, Moved] = {}
+        self._find_at_ms = 0
+        # Messages for whoever moved away, on their way up, or where that ends -> since when.
+        self._homing: dict[HeldKey, int] = {}
+
+    # -- what the relay tells it ----------------------------------------------------------------------------
+
+    def moved(self, destination: str, moved: Moved) -> None:
+        """A control point, or a relay and all below it, is not to be reached by this destination any more."""
+        self._moves.setdefault(destination, {})[moved[0].node] = moved
+
+    def found(self, attachment: Attachment) -> None:
+        """A node is below that was not. What came for it before it did, and is on its way back up, may go there."""
+        if self._homing:
+            below = self._routes.below_relay(attachment.node) if attachment.is_relay else []
+            self._finds[attachment.node] = attachment, below
+
+    def gone(self, destination: str, now_ms: int, ready: Ready) -> None:
+        """Nobody is to be reached by this destination any more: all that waits there is sent after them."""
+        self._sleeping.parts(destination)
+        node = node_of(destination)
+        for row in self._rows_for(destination):
+            kind = row.held.message.header.kind
+            if kind is Kind.RESULT:
+                self._follow(row, [row.held.message.header.to], now_ms, ready)
+            elif kind is Kind.INTEL:
+                self._follow(row, list(row.targets) or [node], now_ms, ready, whole=True)
+            elif kind is Kind.ACTION:
+                self._follow(row, list(row.targets), now_ms, ready)
+
+    def revoked(self, destination: str, below: list[Attachment], now_ms: int, ready: Ready) -> None:
+        """Those who were below a revoked child find another relay, and each gets there what was for all of them."""
+        child = node_of(destination)
+        for row in self._rows_for(destination):
+            header = row.held.message.header
+            if header.kind is Kind.INTEL and (not row.targets or child in row.targets):
+                row.targets = tuple(_interested([(attachment, []) for attachment in below], header.topic))
+                if not row.targets:
+                    self._messages.settle(row, Reject(Code.REVOKED, child), now_ms, ready)
+        self.gone(destination, now_ms, ready)
+
+    def rows_changed(self, held: Held, now_ms: int) -> None:
+        """Rows of this message were made, or have ended."""
+        key = (held.message.id, held.direction)
+        if any(d in held.rows and held.rows[d].moved for d in (UPLINK, NOWHERE)):
+            self._homing.setdefault(key, now_ms)
+        else:
+            self._homing.pop(key, None)
+
+    def restored(self, op: Op, now_ms: int) -> None:
+        """This was read back from disk."""
+        if isinstance(op, Put) and any(destination in (UPLINK, NOWHERE) for destination, _ in op.moved):
+            self._homing[(op.id, op.direction)] = now_ms
+
+    def expire(self, now_ms: int, ready: Ready) -> None:
+        """A few times a second: end what has waited long enough for its targets to be somewhere."""
+        for row in self._homing_rows(NOWHERE):
+            if now_ms - self._homing[(row.held.message.id, row.held.direction)] > SESSION_GRACE_MS:
+                self._messages.settle(row, Reject(Code.UNROUTABLE), now_ms, ready)
+
+    def tick(self, now_ms: int, ready: Ready) -> None:
+        """A few times a second: when many move together, what waits for them is looked through once for all."""
+        moves, self._moves = self._moves, {}
+        for destination, moved in moves.items():
+            self._follow_all(self._rows_for(destination), list(moved.values()), now_ms, ready)
+        if now_ms >= self._find_at_ms:
+            self._find_at_ms = now_ms + _FIND_MS
+            self._find_again()
+        for destination in self._sleeping.parted():
+            self.gone(destination, now_ms, ready)
+        finds, self._finds = self._finds, {}
+        if finds:
+            self._follow_all(self._homing_rows(UPLINK, NOWHERE), list(finds.values()), now_ms, ready)
+
+    # -- what comes after somebody --------------------------------------------------------------------------
+
+    def check(self, source: str, message: Verified, item: Item, now_ms: int) -> Reject | None:
+        """Nothing gets a new direction by this: what moved goes down only where it went down before (SPEC 7.8).
+
+        `source`: the destination that leads to the peer that sends it.
+        """
+        header = message.header
+        if header.kind is Kind.EVENT or not item.targets:
+            return Reject(Code.WRONG_DIRECTION, f"{header.kind.word} that moved")
+        if header.kind is Kind.RESULT and item.targets != [header.to]:
+            return Reject(Code.WRONG_DIRECTION, "a result that moved after somebody else")
+        if item.moved >= MOVED_MAX:
+            return Reject(Code.UNROUTABLE, "it follows somebody who moves too often")
+        if item.direction is Direction.DOWN:
+            return None
+        if not self.goes_down_here(message, now_ms):
+            never = Reject(Code.WRONG_DIRECTION, f"{header.kind.word} that never went down from here")
+            return never if self._router.is_root else None
+        ways = self._dispatch.ways(message, item.targets) if header.kind is Kind.ACTION else []
+        if not all(self._leads_there(way, source) for way in ways):
+            return Reject(Code.WRONG_DIRECTION, "an action that went down another way")
+        return None
+
+    def goes_down_here(self, message: Verified, now_ms: int) -> bool:
+        """Whether what climbs because somebody moved goes down from here: it did before, or turns here at the latest.
+
+        An action that turned here went down in the same step, so of actions only what came before counts.
+        """
+        header, seen = message.header, self._custody.dedup.seen
+        turns = (header.kind is Kind.RESULT and self._dispatch.answer_turns(header)) or (
+            header.kind is Kind.INTEL and self._router.is_root and seen(message.id, Direction.UP, now_ms)
+        )
+        return turns or seen(message.id, Direction.DOWN, now_ms)
+
+    def is_forgotten(self, message: Verified, item: Item, now_ms: int) -> bool:
+        """Whether this root took such intel long ago, or never: nobody can tell. It is for everybody, like what is new.
+
+        It waits for a reader for up to 30 days; what was seen is known for some minutes where much comes.
+        """
+        given_back = item.moved and item.targets and item.direction is Direction.UP
+        return bool(
+            given_back and self._router.is_root and message.header.kind is Kind.INTEL
+            and not self.goes_down_here(message, now_ms)
+        )
+
+    def not_yet(self, source: str, message: Verified, item: Item, now_ms: int) -> Reject | None:
+        """Whether its way will be known, or free, in a moment: it is not taken before."""
+        up = item.direction is Direction.UP and not self.goes_down_here(message, now_ms)
+        ways = [(UPLINK, tuple(item.targets))] if up else self._router.to(message, item.targets)
+        back = item.direction is Direction.UP and any(way == source for way, _ in ways)
+        if not back and any(self._is_under_way(message, way) for way, _ in ways):
+            # One row holds what is for all of them: grown now, it would go again to those who have it.
+            return Reject(Code.BUSY, "it is under way there to others")
+        return Reject(Code.BUSY, "the ways change") if back else None
+
+    def _is_under_way(self, message: Verified, way: str) -> bool:
+        held = [self._custody.get(message.id, direction) for direction in Direction]
+        rows = [each.rows[way] for each in held if each is not None and way in each.rows]
+        return any(row.tries or row.unanswered for row in rows)
+
+    def _leads_there(self, way: str, destination: str) -> bool:
+        """Whether what was sent by this way may come back from this destination: it is the same, or has moved there."""
+        below = [self._routes.via(attachment) for attachment in self._routes.of_node(node_of(way))]
+        return way == destination or (way.startswith(CHILD) and destination in below)
+
+    def route(self, message: Verified, item: Item, now_ms: int, ready: Ready) -> None:
+        """To whoever moved, and to nobody else; further up, when the way there does not begin here."""
+        hold = self._messages.hold
+        if item.direction is Direction.UP and not self.goes_down_here(message, now_ms):
+            hold(message, item, [(UPLINK, tuple(item.targets))], now_ms, ready, moved=item.moved + 1)
+            return
+        if message.header.kind is Kind.ACTION:
+            self._dispatch.hand_out(message, item, item.targets, now_ms, ready)
+            return
+        self._counters["followed"] += 1
+        here, ways = self._ways_of(message, item)
+        if here or not ways:
+            hold(message, item, here, now_ms, ready)
+        if ways:
+            hold(message, item, ways, now_ms, ready, moved=item.moved + 1)
+
+    def _ways_of(self, message: Verified, item: Item) -> tuple[list[Way], list[Way]]:
+        """To whom it goes here, where it followed this relay for whoever is below; and to the others."""
+        others = [target for target in item.targets if target != self._me]
+        interested = self._routes.interested(message.header.topic) if len(others) < len(item.targets) else []
+        return self._router.down(interested), self._router.to(message, others)
+
+    # -- what goes after somebody ---------------------------------------------------------------------------
+
+    def _rows_for(self, destination: str) -> list[Row]:
+        outbox = self._outbox_of(destination)
+        return outbox.rows() if outbox is not None else []
+
+    def _homing_rows(self, *destinations: str) -> list[Row]:
+        held = [self._custody.get(*key) for key in self._homing]
+        return [h.rows[d] for h in held if h is not None for d in destinations if d in h.rows and h.rows[d].moved]
+
+    def _find_again(self) -> None:
+        """Nodes that are below by now, though nobody has said so since something for them was sent up: that slept, or
+        came back after they were found. Relays above believe that they are here, and refuse it until it expires."""
+        for row in self._homing_rows(UPLINK, NOWHERE):
+            for node in row.targets:
+                known = next((each for each in self._routes.of_node(node) if self._routes.via(each)), None)
+                if known is not None:
+                    self._finds.setdefault(node, (known, []))
+
+    def _follow_all(self, rows: list[Row], moved: list[Moved], now_ms: int, ready: Ready) -> None:
+        nodes = {attachment.node: None for first, with_it in moved for attachment in (first, *with_it)}
+        interested: dict[str, list[str]] = {}
+        for row in rows:
+            header = row.held.message.header
+            match header.kind:
+                case Kind.RESULT:
+                    concerned = [header.to] if header.to in nodes else []
+                case Kind.INTEL if not row.targets:
+                    if header.topic not in interested:
+                        interested[header.topic] = _interested(moved, header.topic)
+                    concerned = interested[header.topic]
+                case _:
+                    concerned = [target for target in row.targets if target in nodes]
+            if concerned:
+                self._follow(row, concerned, now_ms, ready)
+
+    def _follow(self, row: Row, concerned: list[str], now_ms: int, ready: Ready, *, whole: bool = False) -> None:
+        """What of a row is for these nodes is sent after them. `whole`: nobody else is behind its destination."""
+        held, kind = row.held, row.held.message.header.kind
+        if kind is Kind.ACTION and (row.tries or row.unanswered or held.restored) and row.destination != NOWHERE:
+            return  # it may have got there: after dispatch silence is `unknown`, and nothing is dispatched twice
+        ways = [way for way in self._router.to(held.message, concerned) if way[0] != row.destination]
+        if not ways:
+            return
+        found = {target for _, targets in ways for target in targets}
+        left = tuple(target for target in row.targets if target not in found)
+        stays = bool(left) or (kind is Kind.INTEL and not row.targets and not whole)
+        if stays:
+            row.targets = left
+        self._custody.readdress(held, [] if stays else [row], ways, ready, moved=row.moved + 1)
+        self.rows_changed(held, now_ms)
+        self._counters["followed"] += 1
+        if kind is Kind.ACTION:
+            self._dispatch.handed(held.message, ways, now_ms, ready)

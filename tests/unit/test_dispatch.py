@@ -1,0 +1,210 @@
+"""Actions at a relay: the component alone, with ports that only remember. Conversations: `test_relay_actions`."""
+
+from collections import Counter
+
+import pytest
+
+from fabric.protocol.base.errors import Code, Reject
+from fabric.protocol.base.limits import TTL_MAX_MS
+from fabric.protocol.core.ready import KeepDispatch, Ready, SeenAction
+from fabric.protocol.custody.custody import Custody
+from fabric.protocol.custody.outbox import Held, Outbox, Row
+from fabric.protocol.custody.sessions import NOWHERE, child_relay, point_session
+from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.parts import read_records
+from fabric.protocol.envelope.verify import RootCache
+from fabric.protocol.links.links import UPLINK
+from fabric.protocol.relay.dispatch import Dispatch
+from fabric.protocol.relay.dispatches import Dispatches
+from fabric.protocol.relay.port import MessagePort
+from fabric.protocol.relay.report_signer import ReportSigner
+from fabric.protocol.relay.router import Router
+from fabric.protocol.routes.attachments import open_attachment, sign_attachment
+from fabric.protocol.routes.routing import RouteTable
+from fabric.protocol.trust.credentials import Grants, NodeKind, RequestGrant
+from fabric.protocol.vocabulary.openc2 import End
+from fabric.protocol.vocabulary.tlp import Label
+from fabric.protocol.wire.frames import Direction, Item
+from tests.support import HOUR_MS, T0, Authority, entropy, verified
+
+AUTHORITY = Authority("dispatch")
+ME, EAST = (AUTHORITY.issue(name, NodeKind.RELAY) for name in ("hq", "east"))
+SOAR = AUTHORITY.issue("soar", grants=Grants(request=(RequestGrant("deny *", "role=firewall"),)))
+LOCAL = AUTHORITY.issue("local", grants=Grants(request=(RequestGrant("deny *", "role=firewall", scope="hq"),)))
+NEAR, FAR = (
+    AUTHORITY.issue(name, grants=Grants(execute=("deny *",)), tags=[("role", "firewall")]) for name in ("near", "far")
+)
+WEAK = AUTHORITY.issue("weak", grants=Grants(execute=("scan *",)), tags=[("role", "firewall")])
+UP, DOWN = Direction.UP, Direction.DOWN
+AT_NEAR, AT_EAST = point_session("near", bytes(16)), child_relay("east")
+
+
+class Stage:
+    """near and weak are at this relay, far is below east."""
+
+    def __init__(self, is_root=True):
+        self.held, self.routed, self.counted, self.ready = [], [], Counter(), Ready()
+        self.routes = RouteTable("hq")
+        for member, relay in ((EAST, "hq"), (NEAR, "hq"), (FAR, "east"), (WEAK, "hq")):
+            self.attach(member, relay)
+        self.custody = Custody(lambda name: Outbox(name, 1_000))
+        signer = ReportSigner(ME.credential, ME.signer, entropy("x"), RootCache(), lambda now_ms: now_ms, lambda: False)
+        self.dispatch = Dispatch(
+            signer, self.custody, self.routes, Router(self.routes, is_root=is_root),
+            MessagePort(lambda message, item, *_: self.routed.append((message, item.direction)), self.hold, None),
+            lambda what, reason: self.counted.update([f"{what}:{reason}"]),
+        )
+
+    def attach(self, member, relay):
+        raw = sign_attachment(
+            member.credential, member.signer, bytes(16), relay, 1, executes=member is not EAST, subscriptions=()
+        )
+        self.routes.put(open_attachment(raw, {member.credential.digest: member.credential}))
+
+    def hold(self, message, item, destinations, now_ms, ready, direction=None, *, moved=0):
+        self.held.append((list(destinations), direction, moved))
+
+    def turn(self, message):
+        self.dispatch.turn(message, item(message), T0, self.ready)
+        return message
+
+    def hand_out(self, message, *targets, moved=0):
+        self.dispatch.hand_out(message, item(message, DOWN, targets, moved), targets, T0, self.ready)
+
+    def reports(self):
+        """(end, targets, code) of each, and the directions in which they were routed."""
+        told = [read_records(message.header, message.envelope.parts)[0].content for message, _ in self.routed]
+        return [(each["end"], each["targets"], each.get("code")) for each in told]
+
+
+@pytest.fixture
+def stage():
+    return Stage()
+
+
+def action(member=SOAR, **fields):
+    records = [{"action": "deny", "target": {"ipv4_net": "192.0.2.1"}, "args": {}}]
+    return verified(
+        member, **{"kind": Kind.ACTION, "topic": "deny.ipv4_net", "to": "all", "records": records, **fields}
+    )
+
+
+def answer(member, about, label=Label.GREEN):
+    return verified(member, kind=Kind.RESULT, topic="deny.ipv4_net", to="soar", correlation=about.leaf, label=label,
+                    records=[{"end": "completed", "targets": [member.id], "by": member.id}])
+
+
+def item(message, direction=UP, targets=(), moved=0):
+    return Item(direction, 0, [], list(targets), message.raw, moved)
+
+
+def test_where_it_turns_its_targets_are_selected_said_and_handed_it(stage):
+    message = stage.turn(action())
+    assert stage.reports() == [("selected", ["near", "far"], None)] and stage.routed[0][1] is UP
+    assert stage.held == [([(AT_NEAR, ("near",)), (AT_EAST, ("far",))], DOWN, 0)]
+    assert stage.dispatch.turned(message) and stage.dispatch.ways(message, ["near", "far"]) == [AT_NEAR, AT_EAST]
+    kept = [type(op) for op in stage.ready.persist]
+    assert kept == [KeepDispatch, SeenAction, KeepDispatch, KeepDispatch]
+
+
+def test_where_nobody_is_selected_that_is_said_and_nothing_held(stage):
+    stage.turn(action(to="role=edr"))
+    assert stage.reports() == [("nobody", [], None)] and stage.held == []
+
+
+@pytest.mark.parametrize(("is_root", "member", "turns"), [
+    (True, SOAR, True), (False, SOAR, False), (False, LOCAL, True), (True, WEAK, False),
+])
+def test_it_turns_where_its_grant_says_so_or_at_the_root(is_root, member, turns):
+    assert Stage(is_root).dispatch.turns(action(member)) is turns
+
+
+def test_more_targets_than_a_frame_takes_are_refused_whole(stage, monkeypatch):
+    monkeypatch.setattr("fabric.protocol.relay.dispatch.FRAME_BYTES_MAX", 4_096 + len(action().raw))
+    stage.turn(action())
+    assert stage.reports() == [("refused", [], Code.TOO_LARGE.label)] and stage.held == []
+
+
+def test_each_tier_asks_again_who_may_be_a_target(stage):
+    stage.hand_out(action(), "near", "weak", "nobody")
+    assert stage.reports() == [
+        ("refused", ["weak"], Code.EXECUTE_DENIED.label), ("unroutable", ["nobody"], Code.UNROUTABLE.label)
+    ]
+    assert stage.held == [([(AT_NEAR, ("near",))], DOWN, 0)]
+    assert stage.counted["refused:execute_denied"] == 1
+
+
+@pytest.mark.parametrize(("is_root", "upwards"), [(True, NOWHERE), (False, UPLINK)])
+def test_who_moved_away_is_looked_for_further_up(is_root, upwards):
+    stage = Stage(is_root)
+    message = action()
+    stage.hand_out(message, "near", "nobody", moved=2)
+    assert stage.held == [([(AT_NEAR, ("near",))], DOWN, 3), ([(upwards, ("nobody",))], DOWN, 3)]
+    assert stage.dispatch.ways(message, ["nobody"]) == [upwards] and stage.reports() == []
+
+
+def test_a_result_is_taken_from_a_target_with_at_least_the_action_s_label(stage):
+    message = stage.turn(action(label=Label.AMBER))
+    check = stage.dispatch.check_answer
+    assert check(answer(NEAR, message, Label.AMBER)) is None
+    assert check(answer(NEAR, message, Label.GREEN)).code is Code.LABEL_TOO_LOW
+    assert check(answer(WEAK, message, Label.AMBER)).code is Code.NOT_A_TARGET
+    assert check(answer(EAST, message, Label.AMBER)) is None, "a report"
+
+
+def test_between_the_turn_relay_and_the_target_nobody_knows_who_is_one():
+    stage = Stage(is_root=False)
+    assert stage.dispatch.check_answer(answer(NEAR, action())) is None
+    assert not stage.dispatch.answer_turns(answer(NEAR, action()).header)
+    message = stage.turn(action(LOCAL))
+    assert stage.dispatch.answer_turns(answer(NEAR, message).header)
+    assert stage.dispatch.check_answer(answer(WEAK, message)).code is Code.NOT_A_TARGET
+
+
+@pytest.mark.parametrize(("direction", "targets", "moved", "entries"), [
+    (UP, (), 0, 3), (UP, ("near",), 1, 0), (DOWN, ("near", "far"), 0, 2),
+])
+def test_room_is_asked_for_as_many_as_will_be_remembered(stage, monkeypatch, direction, targets, moved, entries):
+    asked = []
+    monkeypatch.setattr(Dispatches, "full", lambda _, requester, count: asked.append((requester, count)) or True)
+    refused = stage.dispatch.no_room_for(action(), item(action(), direction, targets, moved))
+    assert refused.code is Code.BUSY and asked == [("soar", entries)]
+
+
+def test_who_came_since_room_was_refused_is_selected(stage, monkeypatch):
+    message = action()
+    with monkeypatch.context() as patch:
+        patch.setattr(Dispatches, "full", lambda *_: True)
+        assert stage.dispatch.no_room_for(message, item(message))
+    late = AUTHORITY.issue("late", grants=Grants(execute=("deny *",)), tags=[("role", "firewall")])
+    stage.attach(late, "hq")
+    assert stage.dispatch.no_room_for(message, item(message)) is None
+    stage.turn(message)
+    assert stage.reports()[0][1] == ["near", "far", "late"]
+
+
+@pytest.mark.parametrize(("destination", "code", "fields", "end"), [
+    (AT_NEAR, Code.EXPIRED, {}, End.EXPIRED),
+    (AT_NEAR, Code.EXPIRED, {"tries": 1}, End.UNKNOWN),
+    (AT_NEAR, Code.SUBSCRIBER_GONE, {}, End.UNROUTABLE),
+    (AT_NEAR, Code.SUBSCRIBER_GONE, {"unanswered": True}, End.UNKNOWN),
+    (AT_NEAR, Code.EXECUTE_DENIED, {"tries": 1}, End.REFUSED),
+    (UPLINK, Code.EXPIRED, {"tries": 1}, End.EXPIRED),
+    (UPLINK, Code.REQUEST_DENIED, {"unanswered": True}, End.REFUSED),
+    (UPLINK, Code.REQUEST_DENIED, {"unanswered": True, "moved": 1}, End.UNKNOWN),
+    (NOWHERE, Code.UNROUTABLE, {"moved": 1}, End.UNROUTABLE),
+])
+def test_of_an_end_as_much_is_said_as_can_be_known(stage, destination, code, fields, end):
+    held = Held(action(), UP if destination == UPLINK else DOWN, 1, 0, T0, T0 + HOUR_MS, ())
+    stage.dispatch.row_ended(Row(held, destination, ("near",), **fields), Reject(code), T0, stage.ready)
+    assert stage.reports() == [(str(end), ["near"], code.label)] and stage.counted[f"reported:{end}"] == 1
+    assert stage.routed[0][1] is (DOWN if destination == UPLINK else UP), "towards the requester"
+
+
+def test_what_was_kept_is_known_again_and_forgotten_when_it_is_over(stage):
+    message, again = stage.turn(action()), Stage()
+    for op in stage.ready.persist:
+        again.dispatch.restored(op, T0)
+    assert again.dispatch.turned(message) and again.dispatch.ways(message, ["far"]) == [AT_EAST]
+    again.dispatch.tick(T0 + TTL_MAX_MS["action"] + HOUR_MS)
+    assert not again.dispatch.turned(message)
