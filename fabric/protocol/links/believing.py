@@ -31,7 +31,9 @@ class Believing(Directing):
         """This node has a newer credential: what it says of itself is to be signed under that."""
 
     def on_lists(self, now_ms: int, ready: Ready) -> None:
-        """A newer revocation list is in force."""
+        """A newer revocation list is in force. What waits for a reader may go, where that one is on it."""
+        for outbox in self.outboxes.values():
+            outbox.ask()
 
     # -- credentials ------------------------------------------------------------------------------------
 
