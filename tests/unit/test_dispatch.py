@@ -50,7 +50,7 @@ class Stage:
         self.custody = Custody(lambda name: Outbox(name, 1_000))
         signer = ReportSigner(ME.credential, ME.signer, entropy("x"), RootCache(), lambda now_ms: now_ms, lambda: False)
         self.dispatch = Dispatch(
-            signer, self.custody, self.routes, Router(self.routes, is_root=is_root),
+            signer, self.custody, self.routes, Router("hq", self.routes, is_root=is_root),
             MessagePort(lambda message, item, *_: self.routed.append((message, item.direction)), self.hold, None),
             lambda what, reason: self.counted.update([f"{what}:{reason}"]),
         )

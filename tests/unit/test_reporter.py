@@ -212,7 +212,7 @@ class Stage:
             ME.credential, ME.signer, entropy("alone"), RootCache(), lambda now_ms: now_ms, lambda: self.time_unknown
         )
         self.reporter = Reporter(
-            signer, self.sessions, self.custody, Router(RouteTable("mid"), is_root=is_root), links,
+            signer, self.sessions, self.custody, Router("mid", RouteTable("mid"), is_root=is_root), links,
             MessagePort(lambda message, *_: self.routed.append(message), self.hold, None), lambda now_ms: now_ms,
             lambda: self.time_unknown, self.counters,
         )

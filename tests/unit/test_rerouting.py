@@ -60,8 +60,8 @@ class Stage:
         self.routes, self.outboxes, self.dispatch = RouteTable("mid"), {}, Asked()
         self.custody = Custody(lambda name: self.outboxes.setdefault(name, Outbox(name, 1_000)))
         self.rerouting = Rerouting(
-            "mid", self.routes, Router(self.routes, is_root=is_root), self.custody,
-            Sleeping(self.custody, self.outboxes.get, lambda _: False), self.outboxes.get, self.dispatch,
+            "mid", self.routes, Router("mid", self.routes, is_root=is_root), self.custody,
+            Sleeping(self.custody, self.outboxes.get, lambda _: False, lambda _: None), self.outboxes.get, self.dispatch,
             MessagePort(None, self.hold, self.settle), self.counters,
         )
         for relay in (EAST, WEST):
@@ -199,7 +199,7 @@ def test_who_is_still_to_be_reached_by_the_same_way_is_not_followed(stage):
 
 def test_what_slept_for_a_reader_that_is_elsewhere_follows_when_it_wakes(stage):
     queue = queue_of(intel().header.lane, Kind.INTEL)
-    stage.custody.readers_asleep.add(HERE, queue, 100)
+    stage.custody.readers_asleep.add(HERE, queue, 100, 1)
     stage.rerouting.gone(HERE, T0, Ready())
     awake = stage.waits(intel(), HERE)
     stage.tick()

@@ -9,6 +9,7 @@ from fabric.protocol.relay.router import Router
 from fabric.protocol.routes.attachments import open_attachment, sign_attachment
 from fabric.protocol.routes.routing import RouteTable
 from fabric.protocol.trust.credentials import Grants, NodeKind
+from fabric.protocol.wire.frames import Direction
 from tests.support import Authority, verified
 
 AUTHORITY = Authority("router")
@@ -17,10 +18,12 @@ READER = AUTHORITY.issue("reader", grants=Grants(subscribe=("intel.>",)))
 FAR = AUTHORITY.issue("far", grants=Grants(subscribe=("intel.>",)))
 WALL = AUTHORITY.issue("wall", grants=Grants(execute=("deny *",)))
 HERE, BELOW = b"h" * 16, b"b" * 16
+HERE_READER = point_session("reader", HERE)
+UP, DOWN = Direction.UP, Direction.DOWN
 
 
-def attachment(member, relay, session=HERE, executes=False):
-    raw = sign_attachment(member.credential, member.signer, session, relay, 1, executes, subscriptions=())
+def attachment(member, relay, session=HERE, executes=False, subscriptions=(), epoch=1):
+    raw = sign_attachment(member.credential, member.signer, session, relay, epoch, executes, subscriptions)
     return open_attachment(raw, {member.credential.digest: member.credential})
 
 
@@ -35,22 +38,22 @@ def routes():
 
 @pytest.mark.parametrize(("is_root", "up", "upwards"), [(False, [(UPLINK, ())], UPLINK), (True, [], NOWHERE)])
 def test_upwards_is_the_parent_and_at_the_root_nowhere_yet(routes, is_root, up, upwards):
-    router = Router(routes, is_root=is_root)
+    router = Router("mid", routes, is_root=is_root)
     assert (router.up(), router.upwards) == (up, upwards)
 
 
 def test_a_node_is_reached_by_every_way_that_leads_to_one_of_its_sessions(routes):
-    router = Router(routes, is_root=False)
-    assert router.down_to("reader") == [(point_session("reader", HERE), ()), (child_relay("east"), ())]
+    router = Router("mid", routes, is_root=False)
+    assert router.down_to("reader") == [(HERE_READER, ()), (child_relay("east"), ())]
     assert router.down_to("far") == []
 
 
 @pytest.mark.parametrize(("is_root", "upwards"), [(False, UPLINK), (True, NOWHERE)])
 def test_to_nodes_each_way_has_those_for_whom_it_is(routes, is_root, upwards):
-    router = Router(routes, is_root=is_root)
+    router = Router("mid", routes, is_root=is_root)
     intel = verified(READER, kind=Kind.INTEL, topic="intel.x")
     assert router.to(intel, ["reader", "far", "reader", "west"]) == [
-        (point_session("reader", HERE), ("reader",)), (child_relay("east"), ("reader",)), (upwards, ("far", "west"))
+        (HERE_READER, ("reader",)), (child_relay("east"), ("reader",)), (upwards, ("far", "west"))
     ]
 
 
@@ -58,12 +61,26 @@ def test_an_action_goes_only_to_the_session_that_executes(routes):
     routes.put(attachment(WALL, "east", BELOW, executes=True))
     routes.put(attachment(WALL, "mid"))
     action = verified(READER, kind=Kind.ACTION, topic="deny.ipv4_net", to="all")
-    assert Router(routes, is_root=False).to(action, ["wall", "reader"]) == [
+    assert Router("mid", routes, is_root=False).to(action, ["wall", "reader"]) == [
         (child_relay("east"), ("wall",)), (UPLINK, ("reader",))
     ]
 
 
+@pytest.mark.parametrize(("kind", "is_root", "direction", "ways"), [
+    (Kind.EVENT, False, UP, [UPLINK, HERE_READER]),
+    (Kind.EVENT, True, UP, [HERE_READER]),
+    (Kind.INTEL, False, UP, [UPLINK]),
+    (Kind.INTEL, False, DOWN, [HERE_READER, child_relay("east")]),
+    (Kind.INTEL, True, UP, [HERE_READER, child_relay("east")]),
+])
+def test_events_are_for_readers_here_and_intel_for_all_below_from_where_it_turns(routes, kind, is_root, direction, ways):
+    for session, relay in ((HERE, "mid"), (BELOW, "east")):
+        routes.put(attachment(READER, relay, session, subscriptions=("intel.>",), epoch=2))
+    header = verified(READER, kind=kind, topic="intel.x").header
+    assert Router("mid", routes, is_root=is_root).readers(header, direction) == [(way, ()) for way in ways]
+
+
 def test_each_way_once_and_none_for_who_is_elsewhere(routes):
-    router = Router(routes, is_root=False)
+    router = Router("mid", routes, is_root=False)
     below = [attachment(READER, "east", BELOW), attachment(FAR, "west"), attachment(FAR, "east", BELOW)]
     assert router.down(below) == [(child_relay("east"), ())]

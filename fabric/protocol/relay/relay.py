@@ -26,6 +26,7 @@ from fabric.protocol.core.ready import Ask, Event, Note, Op, Ready, Replace
 from fabric.protocol.custody.custody import Destinations
 from fabric.protocol.custody.dedup import seen_until_ms
 from fabric.protocol.custody.outbox import Row, visit_of
+from fabric.protocol.custody.waiting import waits_for
 from fabric.protocol.enrolment.proxy import EnrolmentProxy
 from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.envelope.lifetime import check_lifetime
@@ -38,7 +39,7 @@ from fabric.protocol.relay.port import MessagePort
 from fabric.protocol.relay.report_signer import ReportSigner
 from fabric.protocol.relay.reporter import Reporter
 from fabric.protocol.relay.rerouting import Moved, Rerouting
-from fabric.protocol.relay.router import Router
+from fabric.protocol.relay.router import Router, Way
 from fabric.protocol.routes.attachments import Attachment
 from fabric.protocol.vocabulary.severity import Lane
 from fabric.protocol.wire.frames import Applied, Direction, Item, Join, Joined, Role
@@ -57,7 +58,7 @@ class Relay(Holding):
         messages = MessagePort(
             self.route, self.hold, lambda row, refused, now_ms, ready: self.on_settled(row, refused, now_ms, ready)
         )
-        self.router = Router(self.routes, is_root=self.is_root)
+        self.router = Router(self.me.id, self.routes, is_root=self.is_root)
         self.report_signer = ReportSigner(
             self.me, self.signer, self.entropy, self.roots, self.time.now, lambda: self.time.unknown
         )
@@ -65,9 +66,7 @@ class Relay(Holding):
             self.report_signer, self.sessions, self.custody, self.router, self.port, messages, self.time.now,
             lambda: self.time.unknown, self.counters,
         )
-        self.dispatch = Dispatch(
-            self.report_signer, self.custody, self.routes, self.router, messages, self.count
-        )
+        self.dispatch = Dispatch(self.report_signer, self.custody, self.routes, self.router, messages, self.count)
         self.rerouting = Rerouting(
             self.me.id, self.routes, self.router, self.custody, self.sleeping, self.outboxes.get, self.dispatch,
             messages, self.counters,
@@ -97,6 +96,7 @@ class Relay(Holding):
 
     def on_lists(self, now_ms: int, ready: Ready) -> None:
         self.end_revoked(now_ms, ready)
+        self.ask_again()
         self.forget_revoked(now_ms, ready)
         self.list_reach.list_changed(now_ms)
 
@@ -109,6 +109,7 @@ class Relay(Holding):
         super().on_session_end(destination, code, now_ms, ready)
 
     def on_turn_end(self, ready: Ready) -> None:
+        self.sleeping.turn_ends(ready)
         self.reporter.turn_ended(ready)
 
     def on_restore(self, op: Op, now_ms: int) -> None:
@@ -136,6 +137,7 @@ class Relay(Holding):
     def on_timers(self, now_ms: int, ready: Ready) -> None:
         super().on_timers(now_ms, ready)
         self.rerouting.expire(now_ms, ready)
+        self.end_too_much(now_ms, ready)
         self.reporter.tick(now_ms, ready)  # of what ended until now, before anything is sent after who moved
         self.dispatch.tick(now_ms)
         self.rerouting.tick(now_ms, ready)
@@ -175,7 +177,8 @@ class Relay(Holding):
         if isinstance(stripped, Reject):
             self.nack(link, visit, stripped)
             return
-        problem = self._no_room(stripped) or self._no_way_yet(link, stripped, item, now_ms)
+        problem = self._waits(stripped, item, now_ms) or self._no_room(stripped)  # for whom, where both are true
+        problem = problem or self._no_way_yet(link, stripped, item, now_ms)
         problem = problem or self._check_rate(link, stripped, now_ms)
         if problem is None and stripped.header.kind is Kind.ACTION:
             problem = self.dispatch.no_room_for(stripped, item)  # last: to know how much it takes is work
@@ -211,6 +214,26 @@ class Relay(Holding):
 
     def _no_room(self, message: Verified) -> Reject | None:
         return Reject(Code.BUSY, message.header.lane.name.lower()) if self.custody.no_room_for(message) else None
+
+    def _waits(self, message: Verified, item: Item, now_ms: int) -> Reject | None:
+        """Whether a reader to whom it would have to go is full and loses nothing: it stays where it is (SPEC 7.5)."""
+        header = message.header
+        if header.kind not in (Kind.EVENT, Kind.INTEL) or not self.may_wait:
+            return None
+        reader = self.full_reader(self._ways_for_readers(message, item, now_ms), message, now_ms)
+        if not reader:
+            return None
+        self.count("waits", header.kind.word)
+        return Reject(Code.BUSY, waits_for(reader))
+
+    def _ways_for_readers(self, message: Verified, item: Item, now_ms: int) -> list[Way]:
+        """Where an event or intel will go from here, as `route` and `Rerouting.route` say."""
+        if not item.moved:
+            return self.router.readers(message.header, item.direction)
+        if item.direction is Direction.UP and not self.rerouting.goes_down_here(message, now_ms):
+            return self.router.up()
+        here, others = self.rerouting.ways_of(message, item)
+        return [*here, *others]
 
     def _no_way_yet(self, link: Link, message: Verified, item: Item, now_ms: int) -> Reject | None:
         """Whether its way will be known in a moment: it is not taken before (SPEC 7.8)."""
@@ -283,7 +306,7 @@ class Relay(Holding):
         fuller = held.message.united_with(fitted)
         if fuller is held.message:
             return
-        if not self.custody.replace(held, fuller, ready):
+        if self.waits_to_grow(held, now_ms) or not self.custody.replace(held, fuller, ready):
             self.count("refused", Code.BUSY.reason)
             return
         self.counters["upgraded"] += 1
@@ -298,14 +321,8 @@ class Relay(Holding):
     def route(self, message: Verified, item: Item, now_ms: int, ready: Ready) -> None:
         header = message.header
         match header.kind, item.direction:
-            case Kind.EVENT, _:
-                here = [a for a in self.routes.interested(header.topic) if a.relay == self.me.id]
-                self.hold(message, item, self.router.up() + self.router.down(here), now_ms, ready)
-            case Kind.INTEL, Direction.UP if not self.is_root:
-                self.hold(message, item, self.router.up(), now_ms, ready)
-            case Kind.INTEL, _:
-                below = self.routes.interested(header.topic)
-                self.hold(message, item, self.router.down(below), now_ms, ready)
+            case (Kind.EVENT | Kind.INTEL), _:
+                self.hold(message, item, self.router.readers(header, item.direction), now_ms, ready)
             case Kind.ACTION, Direction.UP if self.dispatch.turns(message):
                 self.dispatch.turn(message, item, now_ms, ready)
             case Kind.ACTION, Direction.UP:
@@ -340,11 +357,12 @@ class Relay(Holding):
 
     def on_settled(self, row: Row, refused: Reject | None, now_ms: int, ready: Ready) -> None:
         self.custody.end(row, ready)
+        self.sleeping.ended(row)
         if row.moved:
             self.rerouting.rows_changed(row.held, now_ms)
         if refused is None:
+            self.waiting.read(row.destination, now_ms)
             self.counters["acknowledged"] += 1
-            self.sleeping.look(row.held, ready)
             return
         header = row.held.message.header
         self.count("ended", refused.code.reason)

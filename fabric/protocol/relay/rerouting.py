@@ -210,13 +210,13 @@ class Rerouting:
             self._dispatch.hand_out(message, item, item.targets, now_ms, ready)
             return
         self._counters["followed"] += 1
-        here, ways = self._ways_of(message, item)
+        here, ways = self.ways_of(message, item)
         if here or not ways:
             hold(message, item, here, now_ms, ready)
         if ways:
             hold(message, item, ways, now_ms, ready, moved=item.moved + 1)
 
-    def _ways_of(self, message: Verified, item: Item) -> tuple[list[Way], list[Way]]:
+    def ways_of(self, message: Verified, item: Item) -> tuple[list[Way], list[Way]]:
         """To whom it goes here, where it followed this relay for whoever is below; and to the others."""
         others = [target for target in item.targets if target != self._me]
         interested = self._routes.interested(message.header.topic) if len(others) < len(item.targets) else []

@@ -1,23 +1,28 @@
-"""By which ways a message leaves a relay (SPEC 7.6, 7.8): down to who is below, or up. It owns nothing: routes know."""
+"""By which ways a message leaves a relay (SPEC 1, 7.6, 7.8): down to who is below, or up.
+
+It owns nothing, and changes nothing: the routes know who is where.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from fabric.protocol.custody.sessions import NOWHERE
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.layout import Header, Kind
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.links.links import UPLINK
 from fabric.protocol.routes.attachments import Attachment
 from fabric.protocol.routes.routing import RouteTable
+from fabric.protocol.wire.frames import Direction
 
 Way = tuple[str, tuple[str, ...]]  # a destination, and the targets for it; without targets it is for everybody there
 
 
 class Router:
-    """`is_root`: whether the relay has nobody above it."""
+    """`me`: the id of this relay. `is_root`: whether it has nobody above it."""
 
-    def __init__(self, routes: RouteTable, *, is_root: bool) -> None:
+    def __init__(self, me: str, routes: RouteTable, *, is_root: bool) -> None:
+        self._me = me
         self._routes = routes
         self.is_root = is_root
 
@@ -34,6 +39,15 @@ class Router:
         """To these, as far as they are below; each way once."""
         ways = dict.fromkeys(self._routes.via(attachment) for attachment in attachments)
         return [(way, ()) for way in ways if way]
+
+    def readers(self, header: Header, direction: Direction) -> list[Way]:
+        """Where an event or intel goes from here: up, and to those who want it."""
+        if header.kind is Kind.INTEL and direction is Direction.UP and not self.is_root:
+            return self.up()
+        interested = self._routes.interested(header.topic)
+        if header.kind is Kind.INTEL:
+            return self.down(interested)
+        return self.up() + self.down(attachment for attachment in interested if attachment.relay == self._me)
 
     def to(self, message: Verified, nodes: Iterable[str]) -> list[Way]:
         """To these nodes, down or up, each way with those of them for whom it is; an action to where one executes."""
