@@ -49,7 +49,8 @@ def _grants(grants: Grants) -> dict[str, Any]:
     names = ("publish", "subscribe", "request", "execute", "approve")
     shown: dict[str, Any] = {name: given for name, given in zip(names, encode_grants(grants), strict=False) if given}
     if grants.keep is not None:
-        shown["keep"] = {"bytes": grants.keep.bytes, "for_ms": grants.keep.ms}
+        full = "wait" if grants.keep.waits else "shed"
+        shown["keep"] = {"bytes": grants.keep.bytes, "for_ms": grants.keep.ms, "full": full}
     return shown
 
 

@@ -1,6 +1,7 @@
 """Taking a relay out of service (SPEC 7.7): one small file beside its state says that it is to go, and how it went.
 
-    FABRIC_HOME/<fabric>/run/<relay>.drain      {"within_ms": n}, and when it has gone {"left": [...], "held": n}
+    FABRIC_HOME/<fabric>/run/<relay>.drain      {"within_ms": n}, and when it has gone {"left": [...], "held": n,
+                                                "waits_for": {reader: n}}
 
 While the file is there the relay does not run: neither a supervisor nor a service manager brings it back before
 somebody says so. It survives a crash in the middle for the same reason.
@@ -10,8 +11,9 @@ from __future__ import annotations
 
 import errno
 import json
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from fabric.documents import parse_object
@@ -21,18 +23,24 @@ from fabric.edge.home import fabric_folder, make_private, write_private
 WITHIN_MS = 10_000
 # A day: who is still here then will not find another.
 _WITHIN_MS_MAX = 86_400_000
+# Readers are named by relays above; those first for whom most waits.
+READERS_NAMED_MAX = 16
 # It names who was left: some thousands of ids.
 _BYTES_MAX = 1 << 20
 
 
 @dataclass(frozen=True)
 class Draining:
-    """`left`: who was still here when it went, having no other relay; `held`: messages that wait on its disk."""
+    """`left`: who was still here when it went, having no other relay; `held`: messages that wait on its disk.
+
+    `waits_for`: readers further up that are full and lose nothing, and how many of these messages wait for each.
+    """
 
     within_ms: int = WITHIN_MS
     gone: bool = False
     left: tuple[str, ...] = ()
     held: int = 0
+    waits_for: Mapping[str, int] = field(default_factory=dict)
 
 
 def drain_path(fabric: str, relay: str, home: Path | None = None) -> Path:
@@ -65,13 +73,14 @@ class DrainFile:
             self._state = Draining(
                 min(max(0, int(document["within_ms"])), _WITHIN_MS_MAX), bool(document["gone"]),
                 tuple(map(str, document["left"])), int(document["held"]),
+                {str(reader): int(count) for reader, count in document.get("waits_for", {}).items()},
             )
         except FileNotFoundError:
             self._state = None
         except OSError as error:
             self.problem = errno.errorcode.get(error.errno or 0, type(error).__name__)
             return self._state
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             self.problem = "not valid"
             return self._state
         self.problem = ""

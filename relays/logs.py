@@ -1,4 +1,5 @@
-"""Logs: for people on a terminal, one JSON object a line elsewhere. Standard error, so output stays output.
+"""Logs: lines for people on a terminal, like those of a command's output; one JSON object a line elsewhere. Standard
+error, so output stays output.
 
 What the core notes are names, ids and numbers; nothing that is labelled has a way in here.
 """
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -40,7 +42,7 @@ def set_up_logs(level: str = "info", json_lines: bool | None = None) -> None:
     """Log to standard error, from this level on. `json_lines` None: JSON unless standard error is a terminal."""
     as_json = not sys.stderr.isatty() if json_lines is None else json_lines
     renderers: list[structlog.typing.Processor] = (
-        [structlog.processors.JSONRenderer()] if as_json else [plain_values, structlog.dev.ConsoleRenderer()]
+        [structlog.processors.JSONRenderer()] if as_json else [plain_values, _for_people]
     )
     structlog.configure(
         processors=[
@@ -52,6 +54,25 @@ def set_up_logs(level: str = "info", json_lines: bool | None = None) -> None:
         logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _Lossy(sys.stderr))),
         cache_logger_on_first_use=True,
     )
+
+
+# An id or a key: all of it is in JSON, and its beginning tells one from another.
+_DIGITS = re.compile(r"[0-9a-f]{32,}")
+_DIGITS_SHOWN = 12
+
+
+def _for_people(_logger: object, _name: str, event: structlog.typing.EventDict) -> str:
+    """Time, level, what happened, and each name and value of it; folded as everything is on a terminal."""
+    from relays.terminal import columns_of, fold  # noqa: PLC0415 - a relay, which writes JSON, does without it
+
+    at, level, words = (str(event.pop(name, "")) for name in ("timestamp", "level", "event"))
+    fields = ", ".join(f"{name} {_shortened(str(value))}" for name, value in event.items() if value != "")
+    line = f"{at[11:19]}Z  {'' if level == 'info' else f'{level}: '}{words}{': ' if fields else ''}{fields}"
+    return "\n".join(fold(line, columns_of(sys.stderr)))
+
+
+def _shortened(value: str) -> str:
+    return f"{value[:_DIGITS_SHOWN]}..." if _DIGITS.fullmatch(value) else value
 
 
 class Allowance:

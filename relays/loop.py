@@ -50,7 +50,7 @@ from relays.arrivals import Arrivals
 from relays.condemned import Condemned
 from relays.config import RelayConfig
 from relays.descriptors import DESCRIPTORS_MAX
-from relays.drain import DrainFile, Draining, drain_path, write_draining
+from relays.drain import READERS_NAMED_MAX, DrainFile, Draining, drain_path, write_draining
 from relays.garbage import Garbage
 from relays.logs import Allowance, log_notes
 from relays.pins import Pins
@@ -122,8 +122,8 @@ class RelayLoop:
         self._take_back(self._spool.load(now_ms), now_ms)
         self.core.custody.asleep = self._spool.asleep
         self._spool.asleep.are_of(self.core.trust.credentials.voucher_of)
-        self.core.readers_sleep(self._spool.readers_asleep, AWAKE_MAX, now_ms)
         self.core.readers_bytes_max = self._config.readers_bytes
+        self.core.readers_sleep(self._spool.readers_asleep, AWAKE_MAX, self._spool.last_number, now_ms)
         self._upkeep = Upkeep(self._log, self.core.count)
         self._watching = Watching(self.core, identity, self._folder, self._apply, self._log)
         self._context = zmq.Context()
@@ -152,7 +152,7 @@ class RelayLoop:
 
     def _take_back(self, ops: Sequence[Op], now_ms: int) -> None:
         """From disk into the core; what is damaged is set aside, said and counted, and the rest goes on."""
-        self._spool.set_aside(self.core.restore(ops, now_ms))
+        self._spool.set_aside(self.core.restore(ops, now_ms, self._spool.number_of))
         damage, rows = self._spool.damaged.take()
         for words in damage:
             self._log.warning("quarantined", what=words)
@@ -208,9 +208,7 @@ class RelayLoop:
             self.core.time.wall_is_ahead(self._clock.wall_ahead_ms())
             if woken := self._spool.wake():
                 self._take_back(woken, now_ms)
-            if due := self.core.sleeping.due():
-                self._take_back(self._spool.wake_reader(*due), now_ms)
-                self._apply(self.core.woken(now_ms), now_ms)
+            woke_reader = self._wake_reader(now_ms)
             ready = self._turn(ended, now_ms)
             now_ms = self._clock.now_ms()
             ready.merge(self.core.step(Tick(), now_ms))
@@ -221,7 +219,18 @@ class RelayLoop:
             if now_ms >= status_at_ms:
                 status_at_ms = now_ms + _STATUS_MS
                 self._housekeeping(now_ms)
-            wait_ms = self._wait_ms(ready, now_ms)
+            wait_ms = 0 if woke_reader else self._wait_ms(ready, now_ms)
+
+    def _wake_reader(self, now_ms: int) -> bool:
+        """Some of what sleeps for one reader, when it is its turn; whether there was any."""
+        due = self.core.sleeping.due()
+        if due is None:
+            return False
+        self._owed.settle()  # what fell asleep is known by its rows from then on
+        woken = self._spool.wake_reader(*due)
+        self._take_back(woken, now_ms)
+        self._apply(self.core.woken(due[0], now_ms), now_ms)
+        return bool(woken)
 
     def _turn(self, ended: Sequence[int], now_ms: int) -> Ready:
         """What came up and went down, and what waits in the inbox, within the turn's bounds, through the core."""
@@ -335,7 +344,10 @@ class RelayLoop:
         self._log.info("door test passed")
 
     def _drain_on(self, now_ms: int) -> None:
-        """Go when everybody has moved, or when the time for those who cannot is over."""
+        """Go when everybody has moved, or when the time for those who cannot is over.
+
+        So it does when what climbs waits for a reader that is full: that one may be away for days.
+        """
         core = self.core
         drained = core.drained and not sum(core.custody.asleep.rows)
         if not core.draining or not (drained or now_ms >= self._drain_until_ms):
@@ -346,7 +358,9 @@ class RelayLoop:
         left = [link.peer.id for link in links if link.peer is not None and link.peer_role != Role.PARENT]
         self._owed.settle()
         held = len(core.custody) + sum(core.custody.asleep.rows)
-        state = Draining(gone=True, left=tuple(dict.fromkeys(left)), held=held)
+        waiting = sorted(((r["held_back"], reader) for reader, r in core.waits_for(now_ms).items()), reverse=True)
+        waits_for = {reader: rows for rows, reader in waiting[:READERS_NAMED_MAX] if rows}
+        state = Draining(gone=True, left=tuple(dict.fromkeys(left)), held=held, waits_for=waits_for)
         if not self._upkeep.do("drain file", write_draining, self._drain_path, state):
             # Without it whoever looks after this relay would start it again: it serves on, and tries again.
             self._drain_said_ms = now_ms

@@ -17,6 +17,7 @@ from fabric.protocol.links.links import UPLINK
 from fabric.protocol.vocabulary.severity import Lane
 from fabric.protocol.wire.frames import Role
 from relays.config import RelayConfig
+from relays.waits import waiting
 
 if TYPE_CHECKING:  # who only reads a state does without the relay
     from fabric.protocol.relay.relay import Relay
@@ -43,6 +44,7 @@ def snapshot(
         queue[lane] += core.custody.readers_asleep.rows_in_lane(reader, lane)
     for outbox in core.outboxes.values():
         queue = [a + b for a, b in zip(queue, outbox.counts(), strict=True)]
+    waits, waits_more = waiting(core, config.parent, now_ms)
     return {
         "relay": core.me.id,
         "segment": core.me.segment,
@@ -63,6 +65,9 @@ def snapshot(
         "held": len(core.custody) + sum(core.custody.asleep.rows),
         "intake_open": core.custody.intake_open,
         "readers": core.readers(),
+        "waits_for": core.waits_for(now_ms),
+        "waiting": waits,  # for whom, the most first
+        "waiting_more": waits_more,  # for so many others
         "routes": len(core.routes),
         "revocations": core.trust.revocations.version,
         "revocations_until_ms": core.trust.revocations.not_after_ms,

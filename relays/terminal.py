@@ -29,7 +29,7 @@ from rich.live import Live
 from rich.measure import Measurement
 from rich.padding import Padding
 from rich.panel import Panel
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
 from rich.rule import Rule
 from rich.text import Text
 
@@ -47,8 +47,6 @@ _GAP = 2  # between columns
 _FOLDED_COLUMNS, _ASIDE_COLUMNS = 8, 16
 # Narrower than this nothing is folded: it would be a column of words.
 _FOLD_MIN_COLUMNS = 20
-
-
 
 # The colours of FIRST's TLP 2.0, as near as terminals have them.
 LABEL_STYLES = {
@@ -87,7 +85,7 @@ def set_up() -> None:
 def say(*lines: str, error: bool = False) -> None:
     """Lines for a person, to standard output or standard error; folded where that is a terminal."""
     stream = sys.stderr if error else sys.stdout
-    columns = _columns(stream)
+    columns = columns_of(stream)
     _write(stream, "".join(f"{part}\n" for line in lines for part in fold(escaped(line), columns)))
 
 
@@ -106,7 +104,7 @@ def folded(text: Text, columns: int, hang: int | None = None, word: re.Pattern[s
     return [Text.assemble(" " * margin, text[begin:end]) for begin, end, margin in found]
 
 
-def _columns(stream: TextIO) -> int:
+def columns_of(stream: TextIO) -> int:
     """Of the terminal; 0 where it is none, or too narrow to fold anything."""
     if not stream.isatty():
         return 0
@@ -172,6 +170,7 @@ class Table:
         self._title, self._lines = _text(title), lines
         self._folded, self._aside = folded, aside
         self._rows: list[tuple[Text, ...]] = []
+        self._foot: list[Text] = []
 
     @property
     def is_empty(self) -> bool:
@@ -179,6 +178,10 @@ class Table:
 
     def row(self, *cells: Piece) -> None:
         self._rows.append(tuple(map(_text, cells)))
+
+    def foot(self, line: Piece) -> None:
+        """A line below the rows, as wide as the screen."""
+        self._foot.append(_text(line))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         if self._title:
@@ -193,10 +196,12 @@ class Table:
                 shown.remove(n)
         if self._total(least, shown) > options.max_width:
             yield from self._as_lines()
-            return
-        while self._total(widths, shown) > options.max_width:  # only what folds is wider than its least
-            widths[max((n for n in shown if widths[n] > least[n]), key=widths.__getitem__)] -= 1
-        yield from self._drawn(widths, shown, options.max_width)
+        else:
+            while self._total(widths, shown) > options.max_width:  # only what folds is wider than its least
+                widths[max((n for n in shown if widths[n] > least[n]), key=widths.__getitem__)] -= 1
+            yield from self._drawn(widths, shown, options.max_width)
+        for line in self._foot:
+            yield from folded(line, options.max_width, hang=2)
 
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
         widths, least = self._widths()
@@ -264,6 +269,13 @@ class Moving:
         if self._live.is_started or not table.is_empty:
             self._live.update(table)
             self._live.start()
+
+
+class _Count(ProgressColumn):
+    """How many, and of how many where that is known."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.completed:,.0f}" + (f" of {task.total:,.0f}" if task.total is not None else ""))
 
 
 class Bar:
@@ -342,7 +354,7 @@ class Screen:
     @contextmanager
     def progress(self, *, shown: bool = True, clock: bool = True) -> Iterator[Callable[[str, int | None], Bar]]:
         """What it gives begins a bar: with words, and up to a total, if one is known."""
-        columns = [TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn()]
+        columns = [TextColumn("{task.description}", markup=False), BarColumn(), _Count()]
         if clock:
             columns.append(TimeElapsedColumn())
         with Progress(*columns, console=self._console, disable=not shown) as progress:

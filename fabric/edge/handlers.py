@@ -16,6 +16,7 @@ from fabric.edge.fitting import fit
 from fabric.edge.identity import Defaults
 from fabric.edge.messages import Action, messages_of
 from fabric.edge.stamps import to_ttl_ms
+from fabric.edge.typed import known_instead
 from fabric.protocol.access.permissions import split_topic
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.core.ready import Delivery
@@ -138,7 +139,12 @@ class Handlers:
         pattern = f"{action} {target_type}"
         problem = check_action_pattern(pattern)
         if problem is not None:
-            raise FabricError(problem.code, problem.detail)
+            word = action if check_action_pattern(f"{action} *") is not None else target_type
+            what = f"{word} is not known" if word else "it names no target"
+            raise FabricError(
+                problem.code, f"{pattern.strip()}: {what}",
+                (known_instead(action, target_type) if word else "") or "write e.g. 'deny ipv4_net', 'deny *' or '*'",
+            )
         if not any(actions_meet(grant, pattern) for grant in self._granted):
             self._denied(Code.EXECUTE_DENIED)
             raise FabricError(Code.EXECUTE_DENIED, pattern)

@@ -21,7 +21,8 @@ from typing import Any
 import nacl.bindings
 
 from fabric.documents import parse_object
-from fabric.edge.home import fabric_folder, fabrics, home_path, make_private, write_private
+from fabric.edge.home import fabric_folder, fabrics, home_path, ids_folder, make_private, write_private
+from fabric.edge.typed import near
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.base.limits import DIRECTORY_BYTES_MAX, KEY_BYTES
 from fabric.protocol.base.signing import Signer, signing_public
@@ -179,11 +180,21 @@ def find_identity(name: str, home: Path | None = None) -> Identity:
     candidates = [fabric] if fabric else fabrics(home)
     found = [f for f in candidates if (fabric_folder(f, home) / "ids" / id_ / "identity.json").is_file()]
     if not found:
-        raise FabricError(Code.NO_IDENTITY, name)
+        raise FabricError(Code.NO_IDENTITY, name, _instead(fabric, id_, home))
     if len(found) > 1:
         choices = " or ".join(f"{f}/{id_}" for f in found)
         raise FabricError(Code.USAGE, f"{id_} is in more than one fabric", f"write {choices}")
     return load_identity(fabric_folder(found[0], home) / "ids" / id_)
+
+
+def _instead(fabric: str, id_: str, home: Path | None) -> str:
+    """What there is that it may have been meant to be; empty where there is nothing like it."""
+    here = fabrics(home)
+    if fabric and here and fabric not in here:
+        return f"there is no fabric {fabric} here: write one of {', '.join(here)}"
+    ids = {path.name for f in ([fabric] if fabric else here) for path in ids_folder(f, home).glob("*")}
+    found = near(id_, sorted(ids))
+    return f"write {' or '.join(found)}; else {Code.NO_IDENTITY.next_step}" if found else ""
 
 
 def issuers_at(folder: Path, relay: str) -> list[Identity]:

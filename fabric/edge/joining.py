@@ -114,6 +114,7 @@ class _Asking:
         self._progress = progress
         self._link: int | None = None
         self._said_at = 0.0
+        self._told: Code | None = None  # why it waits, said once
         self._problem = FabricError(Code.UNREACHABLE, f"{token.relay} at {token.address}")
 
     def until(self, deadline: float, keys: CurveKeys) -> bytes:
@@ -141,13 +142,16 @@ class _Asking:
     def _look(self, diallers: Diallers) -> None:
         for _, event in diallers.service(time.monotonic_ns() // 1_000_000):
             if isinstance(event, Up):
-                self._link, self._said_at = event.link, 0.0
+                self._link, self._said_at, self._told = event.link, 0.0, None
                 self._progress(f"connected to {self._token.relay} at {self._token.address}")
                 self._problem = FabricError(Code.TIMED_OUT, f"{self._token.issuer} did not answer")
             else:
                 self._link = None
                 if event.code is not Code.CLOSED:
                     self._problem = FabricError(event.code, event.words)
+                    if self._told is not event.code:
+                        self._told = event.code
+                        self._progress(f"waiting: {self._problem}")
         if self._link is not None and time.monotonic() - self._said_at >= _AGAIN_S:
             self._said_at = time.monotonic()
             diallers.send(self._link, encode_frame(self._frame))

@@ -132,7 +132,10 @@ class EdgeLoop:
             return FabricError(Code.DISK_SHORT, str(self._outbox_path))
         if self.standing.problem is not None:
             return self.standing.problem
-        return self.ledger.held_up if self.core.put_off is None else FabricError(self.core.put_off)
+        if self.core.put_off is None:
+            return self.ledger.held_up
+        reader = self.core.put_off_by
+        return FabricError(Code.READER_FULL, reader) if reader else FabricError(self.core.put_off)
 
     def publish(
         self, stamp: Stamp, record: Record, position: Position | None = None, wait_s: float | None = None

@@ -22,6 +22,7 @@ import structlog
 
 from fabric.edge.compose import Composer, Draft
 from fabric.protocol.base.errors import Code, FabricError, Reject
+from fabric.protocol.base.limits import LANE_QUOTA_BYTES
 from fabric.protocol.core.ready import KeepPosition, Published, Ready, Submit
 from fabric.protocol.custody.outbox import Row
 from fabric.protocol.envelope.layout import Kind
@@ -53,6 +54,8 @@ class Outgoing:
         self._composer = composer
         self._log = log
         self._drafts: list[deque[Draft]] = [deque() for _ in Lane]
+        # Of topics that wait for a reader: sealed now they would take the place of what can go.
+        self._aside: list[dict[str, deque[Draft]]] = [{} for _ in Lane]
         self._room = [threading.Semaphore(WAITING_MAX) for _ in Lane]
         self._sealed: dict[bytes, Sequence[Draft]] = {}
         self._sources: dict[str, deque[Draft]] = {}  # of which something waits
@@ -160,10 +163,14 @@ class Outgoing:
         self._count(-len(group), owed=-len(group))
 
     def _take(self, lane: Lane, count: int) -> list[Draft]:
-        drafts = self._drafts[lane]
-        if not drafts or not self._has_room(lane, drafts[0].size):
+        drafts, aside = self._drafts[lane], self._aside[lane]
+        first = next((waiting[0] for waiting in (drafts, *aside.values()) if waiting), None)
+        if first is None or not self._has_room(lane, first.size):
             return []
-        found = [drafts.popleft() for _ in range(min(len(drafts), count))]
+        if aside or self._core.put_off_by:
+            found = self._take_what_can_go(lane, count)
+        else:
+            found = [drafts.popleft() for _ in range(min(len(drafts), count))]
         if found:
             self._room[lane].release(len(found))
         taken = [draft for draft in found if _is_on_its_way(draft)]
@@ -171,11 +178,35 @@ class Outgoing:
             self._count(len(taken) - len(found), owed=len(taken) - len(found))
         return taken
 
+    def _take_what_can_go(self, lane: Lane, count: int) -> list[Draft]:
+        """What was put aside goes before what came since on its topic."""
+        found: list[Draft] = []
+        aside = self._aside[lane]
+        for topic, waiting in list(aside.items()):
+            while waiting and len(found) < count and not self._is_held_back(lane, topic):
+                found.append(waiting.popleft())
+            if not waiting:
+                del aside[topic]
+        drafts = self._drafts[lane]
+        while drafts and len(found) < count:
+            draft = drafts.popleft()
+            topic = draft.stamp.topic
+            if topic in aside or self._is_held_back(lane, topic):
+                aside.setdefault(topic, deque()).append(draft)
+            else:
+                found.append(draft)
+        return found
+
+    def _is_held_back(self, lane: Lane, topic: str) -> bool:
+        """Whether enough of a topic waits for a reader; with an outbox that is half of what a lane may hold."""
+        return self._core.held_back_bytes(lane, topic) > (LANE_QUOTA_BYTES // 2 if self.durable else 0)
+
     def _has_room(self, lane: Lane, size: int) -> bool:
         if self.durable:
             return not self._core.custody.full(lane, size)
         # What is urgent does not wait for a batch to fill.
-        return len(self._sealed) < (URGENT_MAX if lane is Lane.URGENT else _IN_FLIGHT_MAX)
+        on_their_way = len(self._sealed) - self._core.held_back
+        return on_their_way < (URGENT_MAX if lane is Lane.URGENT else _IN_FLIGHT_MAX)
 
     def _advance(self, ready: Ready) -> None:
         for source, drafts in list(self._sources.items()):
@@ -257,14 +288,16 @@ class Outgoing:
 
     def close(self, error: FabricError) -> None:
         self._ended = error
-        for drafts in [*self._sealed.values(), *self._drafts]:
+        put_aside = [drafts for aside in self._aside for drafts in aside.values()]
+        for drafts in [*self._sealed.values(), *self._drafts, *put_aside]:
             for draft in drafts:
                 if isinstance(draft.token, Future) and not draft.token.done():
                     self._left.append(draft.token)
                 fail(draft.token, error)
         self._sealed.clear()
-        for waiting in self._drafts:
+        for waiting, aside in zip(self._drafts, self._aside, strict=True):
             waiting.clear()
+            aside.clear()
         with self.empty:
             self.empty.notify_all()
 

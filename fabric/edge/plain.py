@@ -38,4 +38,6 @@ def plain_values(
 def _plain(value: object) -> object:
     if isinstance(value, str):
         return escaped(value)
+    if isinstance(value, list | tuple):
+        return " ".join(str(_plain(item)) for item in value)
     return value if value is None or isinstance(value, bool | int | float) else escaped(repr(value))

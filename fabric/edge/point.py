@@ -38,6 +38,7 @@ from fabric.edge.notices import Notice
 from fabric.edge.stamps import action_stamp, check_wanted, publish_stamp
 from fabric.edge.subscribed import AsyncMessages
 from fabric.edge.tracking import Tracker
+from fabric.edge.typed import known_instead
 from fabric.edge.until import ending_signals, raise_unless_closed
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.vocabulary.arguments import check_args
@@ -95,7 +96,7 @@ def request_arguments(
     )
     if isinstance(spec, Reject):
         typed = f"{action} {target.partition('=')[0]}"[:_TYPED_CHARS_MAX]
-        raise FabricError(spec.code, f"{typed}: {spec.detail}")
+        raise FabricError(spec.code, f"{typed}: {spec.detail}", known_instead(action, target.partition("=")[0]))
     selector = parse_selector(to_text(to, "a selector", "role=firewall"))
     if isinstance(selector, Reject):
         raise FabricError(selector.code, selector.detail)

@@ -5,6 +5,7 @@ from relays.authority.directories import directory_path
 from relays.authority.identities import make_identities, make_only
 from relays.authority.keeping import (
     Authority,
+    authorities,
     back_up,
     init_authority,
     new_authority,
@@ -15,7 +16,7 @@ from relays.authority.lists import keep_list, reasons, revoke
 from relays.authority.strays import barred, barred_words, check_strays, keep_ids, kept_ids, stray_words, strays
 
 __all__ = [
-    "Authority", "Delegation", "back_up", "barred", "barred_words", "check_strays", "delegate", "directory_path",
-    "init_authority", "keep_ids", "keep_list", "kept_ids", "make_identities", "make_only", "new_authority",
-    "open_authority", "reasons", "restore_authority", "revoke", "stray_words", "strays",
+    "Authority", "Delegation", "authorities", "back_up", "barred", "barred_words", "check_strays", "delegate",
+    "directory_path", "init_authority", "keep_ids", "keep_list", "kept_ids", "make_identities", "make_only",
+    "new_authority", "open_authority", "reasons", "restore_authority", "revoke", "stray_words", "strays",
 ]

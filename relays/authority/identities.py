@@ -27,6 +27,7 @@ from fabric.edge.identity import (
 from fabric.protocol.base.limits import READERS_BYTES
 from fabric.protocol.trust.credentials import NodeKind
 from relays.authority.directories import keep_directory
+from relays.authority.enforced import check_enforced
 from relays.authority.keeping import Authority
 from relays.authority.minting import Keys, claim, keys_of, mint
 from relays.config import READERS
@@ -77,6 +78,7 @@ def make_only(topology: Topology, authority: Authority, ids: Collection[str], ho
 
 
 def _make_all(topology: Topology, authority: Authority, ids: Collection[str], home: Path | None) -> Made:
+    check_enforced(topology)
     folder = ids_folder(topology.fabric, home)
     keys = {id_: keys_of(folder / id_) for id_ in [*topology.relays, *topology.points]}
     publics = {id_: nacl.bindings.crypto_scalarmult_base(curve) for id_, (curve, _) in keys.items()}

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fabric.documents import parse_object
-from fabric.edge.home import fabric_folder, make_private, revocations_path, write_private
+from fabric.edge.home import fabric_folder, fabric_home, make_private, revocations_path, write_private
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.base.signing import Signer
 from fabric.protocol.trust.credentials import name_ok
@@ -75,6 +75,11 @@ def authority_folder(fabric: str, home: Path | None = None) -> Path:
     return fabric_folder(fabric, home) / "authority"
 
 
+def authorities(home: Path | None = None) -> list[str]:
+    """The fabrics whose authority is on this machine, by name."""
+    return sorted(path.parent.parent.name for path in (home or fabric_home()).glob(f"*/authority/{_KEY}"))
+
+
 def open_authority(fabric: str, home: Path | None = None, passphrase: Passphrase = _no_passphrase) -> Authority:
     """The fabric's authority on this machine. Raises NO_AUTHORITY; asks for no passphrase yet."""
     folder = authority_folder(fabric, home)
@@ -82,8 +87,11 @@ def open_authority(fabric: str, home: Path | None = None, passphrase: Passphrase
         document = read_document((folder / _KEY).read_bytes())
         return Authority(fabric, folder, public_of(document), document, passphrase)
     except FileNotFoundError:
+        here = authorities(home)
+        instead = f"write {' or '.join(here)}; else " if here else ""
         raise FabricError(
-            Code.NO_AUTHORITY, str(folder), f"run `fabric authority init {fabric}`, or use `--dev` for a throwaway one"
+            Code.NO_AUTHORITY, str(folder),
+            f"{instead}run `fabric authority init {fabric}`, or use `--dev` for a throwaway one",
         ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise FabricError(Code.NO_AUTHORITY, f"{folder / _KEY} cannot be read") from error

@@ -18,6 +18,7 @@ from fabric.edge.point import request_arguments
 from fabric.edge.stamps import action_stamp
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.vocabulary.openc2 import End
+from relays.cli.denied import with_grants
 from relays.cli.scene import Scene, scene_of
 from relays.explaining import Explanation, Tree, explain_action, unknown_names
 from relays.terminal import say
@@ -32,7 +33,8 @@ class Expected:
     def __init__(self, identity: str, file: Path | None, action: str, target: str, to: str, **options: Any) -> None:
         self.ids: list[str] = []
         self._to, self._by_default = to, options.get("label") is None
-        self._command = shlex.join(["fabric", "explain", "act", action, target, "--to", to, "--as", identity])
+        self._identity, self._severity = identity, str(options.get("severity", ""))
+        self._asked = ("act", action, target, "--to", to)
         self._tree = Tree()
         self._said: Explanation | None = None
         with nullcontext() if file is not None else suppress(FabricError):
@@ -54,13 +56,15 @@ class Expected:
             say(f"label {said.label.short} (the topology's default): ends at {where}{who} ({Code.WITHHELD.label}); "
                 "what may go further needs --label", error=True)
 
-    def why_nobody(self, error: FabricError) -> FabricError:
-        """NOBODY with the command that says why, and with names in the selector that nobody here has."""
+    def why(self, error: FabricError) -> FabricError:
+        """What is denied with the command that says what is granted; NOBODY with the one that says why, and with names
+        in the selector that nobody here has."""
         if error.code is not Code.NOBODY:
-            return error
+            return with_grants(error, *self._asked, identity=self._identity, severity=self._severity)
         unknown = unknown_names(self._to, self._tree)
         detail = f"{error.detail}: {unknown}" if unknown else error.detail
-        return FabricError(error.code, detail, f"see whom it selects, and why not: {self._command}")
+        command = shlex.join(["fabric", "explain", *self._asked, "--as", self._identity])
+        return FabricError(error.code, detail, f"see whom it selects, and why not: {command}")
 
     def away(self, selected: Sequence[str] | None) -> list[str]:
         """Of those who were expected; nobody while it is not known who was selected."""

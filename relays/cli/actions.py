@@ -23,7 +23,6 @@ from fabric.protocol.vocabulary.openc2 import End
 from relays.cli.absent import Expected, away_json, away_line
 from relays.cli.exits import FAILED, PARTLY, SHORT, Terminated, command
 from relays.cli.handling import CommandHandler, command_of
-from relays.cli.holdups import Holdups
 from relays.cli.options import As, AsJson, Label_, NoWait, Outbox_, Severity_, Ttl, needed
 from relays.cli.reaching import reached
 from relays.cli.scene import File
@@ -111,7 +110,7 @@ def act(
                 say_json(unanswered)
         raise
     except FabricError as error:
-        raise expected.why_nobody(error) from None
+        raise expected.why(error) from None
     finally:
         away = expected.away(selected)
         if away and not as_json:
@@ -218,9 +217,8 @@ def run(
             point.on_end(end)
             for text in on:
                 action, _, target_type = text.partition(" ")
-                point.on_action(action, target_type.strip())(handler)
-            with Holdups(lambda: point.held_up, lambda: None, lambda: ("", 0), Screen(error=True), as_json):
-                point.wait_ready()
+                point.on_action(action, target_type.strip() or ("*" if action == "*" else ""))(handler)
+            point.wait_ready()
             ready.set()
             if as_json:
                 say_json({"ready": point.identity.id})

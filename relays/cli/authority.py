@@ -17,6 +17,7 @@ from relays import topology as topologies
 from relays.authority import (
     Authority,
     Delegation,
+    authorities,
     back_up,
     delegate,
     new_authority,
@@ -26,14 +27,15 @@ from relays.authority import (
 )
 from relays.authority.lists import read_revocations
 from relays.cli.exits import command
-from relays.cli.options import to_kinds, to_tags, wall_ms
+from relays.cli.options import AlsoFabric, to_kinds, to_tags, wall_ms
 from relays.cli.passphrase import PassphraseFile, passphrase_from
 from relays.credentials import description
 from relays.terminal import say, say_json
 from relays.wall import of_version
 
 app = typer.Typer(no_args_is_help=True, help="The key that signs credentials, and who may sign for it.")
-Fabric = Annotated[str, typer.Argument(help="The fabric's name, as in its topology.")]
+Fabric = Annotated[str | None, typer.Argument(help="The fabric's name, as in its topology; the same as --fabric.")]
+OrFabric = Annotated[str | None, typer.Argument(help="Which fabric; not needed where one authority is.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One object.")]
 Names = list[str] | None
 
@@ -45,7 +47,7 @@ def group() -> None:
 
 @app.command()
 @command
-def init(fabric: Fabric, passphrase_file: PassphraseFile = None, as_json: AsJson = False) -> None:
+def init(fabric: Fabric = None, fabric_: AlsoFabric = None, passphrase_file: PassphraseFile = None, as_json: AsJson = False) -> None:
     """Make the authority of a fabric on this machine. One that is there stays, and is named (E940).
 
     Its key is kept sealed under a passphrase. Compare the fingerprint by eye where somebody joins.
@@ -58,28 +60,42 @@ def init(fabric: Fabric, passphrase_file: PassphraseFile = None, as_json: AsJson
 
       fabric authority init enterprise --passphrase-file /run/secrets/authority
     """
-    if not name_ok(fabric):
-        raise FabricError(Code.USAGE, f"{fabric!r} is no fabric's name", "use lower case letters, digits and -")
-    _tell(new_authority(fabric, passphrase=passphrase_from(passphrase_file, new=True)), as_json)
+    name = fabric or fabric_
+    if not name:
+        raise FabricError(Code.USAGE, "of which fabric?", "name it as its topology does: fabric authority init FABRIC")
+    if not name_ok(name):
+        raise FabricError(Code.USAGE, f"{name!r} is no fabric's name", "use lower case letters, digits and -")
+    _tell(new_authority(name, passphrase=passphrase_from(passphrase_file, new=True)), as_json)
 
 
 @app.command()
 @command
-def show(fabric: Fabric, as_json: AsJson = False) -> None:
+def show(fabric: OrFabric = None, fabric_: AlsoFabric = None, as_json: AsJson = False) -> None:
     """The authority's fingerprint, to compare by eye; how its key is kept; its revocation list.
 
     Exit codes: 0 shown, 1 it is not here.
 
     Example: fabric authority show enterprise
     """
-    _tell(open_authority(fabric), as_json)
+    _tell(_the_one(fabric or fabric_), as_json)
+
+
+def _the_one(fabric: str | None) -> Authority:
+    here = authorities()
+    if not fabric and len(here) != 1:
+        raise FabricError(
+            Code.USAGE, f"of which fabric? There are {', '.join(here)}" if here else "no authority is on this machine",
+            "name it" if here else "make one: fabric authority init FABRIC",
+        )
+    return open_authority(fabric or here[0])
 
 
 @app.command()
 @command
 def backup(
-    fabric: Fabric,
     output: Annotated[Path, typer.Option("-o", "--output", help="A new file.")],
+    fabric: OrFabric = None,
+    fabric_: AlsoFabric = None,
     as_json: AsJson = False,
 ) -> None:
     """One file with the sealed key and the revocation list, for a safe. It is worth nothing without the passphrase.
@@ -88,12 +104,12 @@ def backup(
 
     Example: fabric authority backup enterprise -o enterprise-authority.json
     """
-    authority = open_authority(fabric)
+    authority = _the_one(fabric or fabric_)
     back_up(authority, output)
     if as_json:
-        say_json({"fabric": fabric, "file": str(output), "key": authority.public.hex()})
+        say_json({"fabric": authority.fabric, "file": str(output), "key": authority.public.hex()})
     else:
-        say(f"{output}: the authority of {fabric}, sealed", f"fingerprint {authority.fingerprint}")
+        say(f"{output}: the authority of {authority.fabric}, sealed", f"fingerprint {authority.fingerprint}")
 
 
 @app.command()

@@ -17,15 +17,15 @@ from fabric.protocol.vocabulary.severity import Severity
 from relays.authority import open_authority
 from relays.authority.sealing import Passphrase
 from relays.cli.exits import PARTLY, command
-from relays.cli.options import wall_ms
+from relays.cli.options import AlsoFabric, As, needed, wall_ms
 from relays.cli.passphrase import PassphraseFile, passphrase_from
-from relays.cli.running import the_one
+from relays.cli.running import one_of_here, the_one
 from relays.credentials import description, identities_here, issue_again, issuer_here, needs_renewal
 from relays.terminal import Screen, Table, say, say_json
 from relays.wall import utc
 
 app = typer.Typer(no_args_is_help=True, help="What credentials say, and how long they last.")
-Identity_ = Annotated[str, typer.Argument(metavar="ID", help="An id, fabric/id, or an identity's folder.")]
+Identity_ = Annotated[str, typer.Argument(metavar="ID", help="An id, fabric/id, or an identity's folder; the same as --as.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One object a line.")]
 # What people see of a name that JSON has.
 _NAMES = {"serial": "made"}
@@ -36,14 +36,14 @@ _NEEDS_IT, _NEEDS_IT_NOT, _MISSING = 0, 1, 2
 
 @app.command()
 @command
-def show(identity: Identity_, as_json: AsJson = False) -> None:
+def show(identity: Identity_ = "", as_: As = "", as_json: AsJson = False) -> None:
     """What the credential of an identity says: who vouches for it, what it may, and until when.
 
     Exit codes: 0 shown, 1 no such identity.
 
     Example: fabric credential show zeek-p1
     """
-    credential = find_identity(identity).credential
+    credential = find_identity(needed(identity or as_)).credential
     if as_json:
         say_json(description(credential))
         return
@@ -102,6 +102,7 @@ def _days_left(credential: Credential) -> str:
 @command
 def list_(
     fabric: Annotated[str | None, typer.Argument(help="Which fabric; not needed where one is.")] = None,
+    fabric_: AlsoFabric = None,
     as_json: AsJson = False,
 ) -> None:
     """The credentials on this machine, with who vouches for each and when it ends.
@@ -110,7 +111,7 @@ def list_(
 
     Example: fabric credential list enterprise
     """
-    name = fabric or the_one("fabric credential list FABRIC", running_only=False)
+    name = one_of_here(fabric or fabric_) or the_one("fabric credential list FABRIC", running_only=False)
     found = identities_here(name)
     if not found:
         raise FabricError(Code.NO_IDENTITY, str(ids_folder(name)))
@@ -141,20 +142,21 @@ def list_(
 
 
 @app.command("needs-renewal")
-def needs_renewal_(identity: Identity_, as_json: AsJson = False) -> None:
+def needs_renewal_(identity: Identity_ = "", as_: As = "", as_json: AsJson = False) -> None:
     """Whether two thirds of a credential's life are over.
 
     Exit codes: 0 yes, 1 no, 2 there is no such credential, or it cannot be read.
 
     Example: fabric credential needs-renewal zeek-p1 && fabric credential renew zeek-p1
     """
+    name = needed(identity or as_)
     try:
-        credential = find_identity(identity).credential
+        credential = find_identity(name).credential
     except FabricError as error:
         if as_json:
-            say_json({"id": identity, "error": error.code.label})
+            say_json({"id": name, "error": error.code.label})
         else:
-            say(f"{identity}: {error}")
+            say(f"{name}: {error}")
         raise typer.Exit(_MISSING) from None
     due = needs_renewal(credential, wall_ms())
     if as_json:
@@ -167,7 +169,8 @@ def needs_renewal_(identity: Identity_, as_json: AsJson = False) -> None:
 @app.command()
 @command
 def renew(
-    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids, fabric/ids, or identities' folders.")],
+    ids: Annotated[list[str] | None, typer.Argument(metavar="ID...", help="Ids, fabric/ids, or identities' folders; the same as --as.")] = None,
+    as_: As = "",
     passphrase_file: PassphraseFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -182,7 +185,7 @@ def renew(
     Example: fabric credential renew zeek-p1 fw-p1
     """
     ask = passphrase_from(passphrase_file)
-    for id_ in ids:
+    for id_ in ids or [needed(as_)]:
         identity = find_identity(id_)
         fresh = _renewed(identity, ask)
         if as_json:

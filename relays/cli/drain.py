@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -11,7 +12,7 @@ import typer
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.envelope.lifetime import parse_duration
 from relays.cli.exits import PARTLY, command
-from relays.cli.running import running_relays, states_of, the_one
+from relays.cli.running import one_of_here, running_relays, states_of, the_one
 from relays.drain import DrainFile, Draining, drain_path, end_draining, read_draining, write_draining
 from relays.supervisor import supervisor_state
 from relays.terminal import say, say_json
@@ -33,9 +34,12 @@ def drain(
     It tells them to move, serves them until they have, hands on what it holds, and stops. It stays stopped, also over
     restarts of its machine, until `fabric drain RELAY --back`, or the next `fabric up`. Children go back by themselves.
 
+    What it cannot hand on within that time, because a reader further up is full and loses nothing, stays on its disk.
+
     `--back` returns when it is up, or after ten seconds. One that is drained already is said to be.
 
-    Exit codes: 0 everybody had moved, 3 some had no backup (they come back when the relay does), 6 it did not stop.
+    Exit codes: 0 everybody had moved, 3 some had no backup (they come back when the relay does), or something waits on
+    its disk for a reader that is full (it goes when the relay is back), 6 it did not stop.
 
     Examples:
 
@@ -43,7 +47,7 @@ def drain(
 
       fabric drain plant-2 --back
     """
-    name = fabric or the_one(f"fabric drain {relay} --fabric FABRIC", running_only=False)
+    name = one_of_here(fabric) or the_one(f"fabric drain {relay} --fabric FABRIC", running_only=False)
     path = drain_path(name, relay)
     if back:
         if not end_draining(path):
@@ -73,15 +77,21 @@ def drain(
 
 def _tell(relay: str, state: Draining, as_json: bool, *, words: str) -> None:
     if as_json:
-        say_json({"relay": relay, "drained": True, "left": list(state.left), "held": state.held})
+        say_json({"relay": relay, "drained": True, "left": list(state.left), "held": state.held,
+                  "waits_for": dict(state.waits_for)})
     else:
         alone = f"; these have no other relay and wait for it: {', '.join(state.left)}" if state.left else ""
         say(f"{relay}: {words}{alone}")
         if state.held:
-            say(f"{state.held} message(s) wait on its disk")
+            say(f"{state.held} message(s) wait on its disk{_for_whom(state.waits_for)}")
         say(f"bring it back with: fabric drain {relay} --back", error=True)
-    if state.left:
+    if state.left or state.waits_for:
         raise typer.Exit(PARTLY)
+
+
+def _for_whom(waits_for: Mapping[str, int]) -> str:
+    readers = ", ".join(f"{reader} ({rows:,})" for reader, rows in waits_for.items())
+    return f", for readers that are full and lose nothing: {readers}" if readers else ""
 
 
 def _wait_back(fabric: str, relay: str) -> str:
@@ -111,6 +121,8 @@ def _wait(fabric: str, relay: str, timeout_s: float, *, quiet: bool) -> Draining
         (seen,) = states_of(fabric, [relay])
         children = _number(len(seen.get("children", [])), "child", "children")
         words = f"{relay}: still here: {children} and {_number(len(seen.get('points', [])), 'control point', 'control points')}"
+        held_back = {reader: int(of["held_back"]) for reader, of in seen.get("waits_for", {}).items() if of["held_back"]}
+        words += f"; messages wait{_for_whom(held_back)}" if held_back else ""
         if not quiet and words != told and sys.stderr.isatty():
             say(words, error=True)
             told = words

@@ -33,6 +33,7 @@ INTERRUPTED, TERMINATED = 130, 143  # as shells have it: 128 and the signal's nu
 _EXITS = {
     Code.NOBODY: NOBODY,
     Code.TIMED_OUT: SHORT,
+    Code.READER_FULL: SHORT,
     Code.EXPIRED: SHORT,
     Code.NOT_HELD: SHORT,
     Code.CANNOT_RUN: USAGE,

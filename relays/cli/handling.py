@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -71,7 +72,9 @@ class CommandHandler:
                       "end": str(answer.end), "code": code})
         else:
             ended = " ".join(filter(None, [str(answer.end), code, answer.reason]))
-            say(f"{utc(wall_ms())[11:]}  {action.action} {action.target_type} from {action.requester}: {ended}")
+            # What it is about is for who looks on: standard output that is no terminal is somebody's log.
+            target = f"{action.target_type}={action.target}" if sys.stdout.isatty() else action.target_type
+            say(f"{utc(wall_ms())[11:]}  {action.action} {target} from {action.requester}: {ended}")
 
     def _run(self, action: Action) -> Answer:
         given = json.dumps(action.to_json()).encode()
@@ -82,7 +85,7 @@ class CommandHandler:
         if ran.errors or ran.code != 0:
             write = self._log.info if ran.code == 0 else self._log.warning
             write("handler ended", action=action.action, id=action.id, exit=ran.killed or ran.code,
-                  said=ran.errors.decode(errors="backslashreplace"))
+                  said=ran.errors.decode(errors="backslashreplace").rstrip())
         if ran.killed:
             return _failed(ran.killed)
         if ran.code in _NOTHING_TO_RUN and (problem := why_not(self._argv[0])):

@@ -20,6 +20,7 @@ FieldLabels_ = Annotated[list[str] | None, typer.Option("--field-label", metavar
 AllowUnmatched = Annotated[bool, typer.Option("--allow-unmatched", help="A --field-label may name a field that is not there.")]
 Outbox_ = Annotated[Path | None, typer.Option("--outbox", metavar="FILE", help="Keep on this disk what the relay does not hold yet; the next start goes on.")]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="End at once where the relay does not answer.")]
+AlsoFabric = Annotated[str | None, typer.Option("--fabric", metavar="NAME", help="The same as FABRIC.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One object a line.")]
 
 

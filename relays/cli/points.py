@@ -16,6 +16,7 @@ from fabric.edge.messages import Message
 from fabric.edge.point import CONNECT_TIMEOUT_S
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.envelope.lifetime import parse_duration
+from relays.cli.denied import grants_named, with_grants
 from relays.cli.exits import FAILED, PARTLY, SHORT, command
 from relays.cli.holdups import Holdups
 from relays.cli.labelled import Watch, course_of
@@ -85,7 +86,7 @@ def publish(
     point = ControlPoint(needed(identity), outbox=outbox)
     point.on_notice(heard.take)
     heard.begin(as_json=as_json)
-    with point:
+    with grants_named("publish", topic, identity=identity, severity=severity), point:
         refusals: list[FabricError] = []
         point.on_refused(lambda _id, _records, error: refusals.append(error))
         try:
@@ -96,7 +97,7 @@ def publish(
         if not waiting and not refusals:
             heard.wait()
     if refusals:
-        raise refusals[0]
+        raise with_grants(refusals[0], "publish", topic, identity=identity, severity=severity)
     if as_json:
         say_json({"id": id_, "topic": topic, "waiting": waiting, **heard.to_json()})
     else:
@@ -119,6 +120,9 @@ def _not_in_time(topic: str, outbox: Path | None, why: FabricError | None) -> Fa
         return FabricError(Code.RATE_EXCEEDED, topic)
     if why is not None and why.code is Code.DISK_SHORT:
         return FabricError(Code.DISK_SHORT, f"{outbox}: the message was not kept", "make room on it, then try again")
+    if why is not None and why.code is Code.READER_FULL:
+        kept = "without --outbox it is not kept" if outbox is None else f"no more of it is kept in {outbox}"
+        return FabricError(Code.READER_FULL, f"{why.detail}; {topic} was not taken in time, and {kept}")
     if outbox is not None:
         return FabricError(
             Code.TIMED_OUT, f"as much of its lane waits in {outbox} as may: the message was not kept",
@@ -200,7 +204,7 @@ def send(
         lines = Input(file, topic, follow, point.position_of)
         if lines.is_awaited and not as_json:
             screen.say(f"waiting for {file}")
-        bar = begin(f"sending {file.name}", lines.total() if screen.is_terminal and not as_json else None)
+        bar = begin(f"sending {file.name}, records held", lines.total() if screen.is_terminal and not as_json else None)
         try:
             tell = sender.note if lines.may_wait else None
             for line in watch.ahead(lines, _record_of, _size_of, tell):
@@ -252,7 +256,7 @@ def send(
     if unheld is not None:
         raise unheld
     if sender.last_error is not None and not sender.held:
-        raise sender.last_error
+        raise with_grants(sender.last_error, "publish", topic, identity=identity, severity=severity)
     if sender.skipped or sender.refused or sender.gaps:
         raise typer.Exit(PARTLY if sender.held or not (sender.skipped or sender.refused) else FAILED)
     if stopped is not None and not follow:  # not all was read that was to be
@@ -374,7 +378,10 @@ def subscribe(
     if forget and outbox is None:
         raise FabricError(Code.USAGE, "--forget needs the --outbox that remembers", "name it with --outbox FILE")
     deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
-    with reached(needed(identity), as_json, wait=not no_wait, timeout_s=timeout_s, outbox=outbox) as point:
+    with (
+        grants_named("subscribe", pattern, identity=needed(identity)),
+        reached(identity, as_json, wait=not no_wait, timeout_s=timeout_s, outbox=outbox) as point,
+    ):
         if forget:
             point.forget(pattern)
             point.wait_ready()

@@ -15,7 +15,7 @@ from fabric.protocol.trust.revocations import Revocations
 from relays.authority import open_authority, revoke
 from relays.cli.exits import PARTLY, command
 from relays.cli.passphrase import PassphraseFile, passphrase_from
-from relays.cli.running import the_one
+from relays.cli.running import one_of_here, the_one
 from relays.issuing.members import members_here
 from relays.reach import applied, relays_here
 from relays.terminal import say, say_json
@@ -52,7 +52,7 @@ def revoke_(
     if not named and not renew:
         raise FabricError(Code.USAGE, "who must go?", "name one or more ids, or --renew to sign the list again")
     words = f"fabric revoke {' '.join(named)} --fabric FABRIC"
-    fabric = fabric_ or the_one(words, running_only=False)
+    fabric = one_of_here(fabric_) or the_one(words, running_only=False)
     known = {member.credential.id for member in members_here(fabric)} if named else set()
     for id_ in named:
         if not name_ok(id_) or not (unknown or id_ in known or (ids_folder(fabric) / id_).is_dir()):

@@ -14,7 +14,6 @@ import typer
 from fabric.edge.home import fabric_folder, fabric_home, fabrics
 from fabric.files import append_private, make_private
 from fabric.protocol.base.errors import Code, FabricError, describe
-from fabric.protocol.base.sizes import format_size
 from fabric.protocol.envelope.lifetime import format_duration, parse_duration
 from fabric.protocol.trust.credentials import name_ok
 from relays import topology as topologies
@@ -31,7 +30,9 @@ from relays.authority import (
     strays,
 )
 from relays.cli.exits import FAILED, PARTLY, SHORT, command
+from relays.cli.options import AlsoFabric
 from relays.cli.passphrase import PassphraseFile, passphrase_from
+from relays.cli.waits import lines_of
 from relays.drain import drain_path, read_draining
 from relays.status import STALE_MS, read_status
 from relays.supervisor import Supervisor, last_words, stop_supervisor, supervisor_state
@@ -43,7 +44,6 @@ _WHOLE_S = 3.0
 # Of several fabrics, the command for so many is written out.
 _NAMED_MAX = 3
 _State = dict[str, Any]
-AlsoFabric = Annotated[str | None, typer.Option("--fabric", help="The same as FABRIC.")]
 
 
 @command
@@ -181,7 +181,9 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="One object per relay and line.")] = False,
     wait: Annotated[str | None, typer.Option("--wait", metavar="20s", help="Wait until all are up.")] = None,
 ) -> None:
-    """Each relay: its state, parent and control points, what waits there, and what it did not pass on.
+    """Each relay: its state, parent and control points, and how many messages it did not pass on, by reason (a message is
+    a record, or a batch of them). Below: for whom messages wait, how many, and since when, where that is for longer than
+    a second or for somebody who is away; --json has them in `waiting`.
 
     Exit codes: 0 all up, 3 some are not, 6 not all up in the time of --wait, 1 not running.
 
@@ -309,11 +311,11 @@ def _show(fabric: str, states: list[_State], as_json: bool) -> None:
 
 
 def _table(fabric: str, states: list[_State]) -> Table:
-    up_ = sum(state["state"] == "up" for state in states)
+    up_, now_ms = sum(state["state"] == "up" for state in states), wall_ms()
     aside = ("control points", "")
     table = Table(
         "relay", "state", "clearance", "parent", *aside, aside=aside, folded=aside,
-        title=f"fabric {fabric}, {utc(wall_ms())}: {up_} of {len(states)} relays up",
+        title=f"fabric {fabric}, {utc(now_ms)}: {up_} of {len(states)} relays up",
     )
     for state in states:
         style = {"up": "green", "down": "red", "hanging": "red"}.get(state["state"], "yellow")
@@ -321,6 +323,8 @@ def _table(fabric: str, states: list[_State]) -> Table:
             state["relay"], Cell(state["state"], style), state.get("clearance", ""), _parent_of(state),
             _named(state, "points"), "; ".join(filter(None, _remarks(state))),
         )
+    for line in lines_of(states, now_ms):
+        table.foot(line)
     return table
 
 
@@ -331,8 +335,7 @@ def _remarks(state: _State) -> Iterator[str]:
     if state["state"] == "hanging":
         yield f"process {state['pid']}"
     yield _faults(sum(value for key, value in counters.items() if key.startswith("faults:")))
-    yield _kept(state)
-    yield _counted("waits", {lane: count for lane, count in state.get("queue", {}).items() if count})
+    yield _waited_for(state)
     yield _counted("not passed on", {
         key.split(":", 1)[1]: value for key, value in counters.items()
         if key.startswith(("refused:", "ended:")) and not key.endswith(":no_interest")
@@ -350,14 +353,14 @@ def _faults(count: int) -> str:
     return f"{Code.INTERNAL.label} {count} faults: see its log" if count else ""
 
 
-def _kept(state: _State) -> str:
-    """For whom much waits, the most first."""
-    readers = sorted(state.get("readers", {}).items(), key=lambda item: -int(item[1]["bytes"]))
-    words = [
-        f"{id_} {format_size(int(kept['bytes']))} of {format_size(int(kept['share_bytes']))}"
-        for id_, kept in readers[:_NAMED_MAX]
-    ]
-    return f"keeps for {', '.join(words)}" if words else ""
+def _waited_for(state: _State) -> str:
+    """Readers that are full and lose nothing: what is held back for each, and what was refused here because of it."""
+    readers = sorted(state.get("waits_for", {}).items(), key=lambda item: -int(item[1]["held_back"]))
+    words = []
+    for id_, reader in readers[:_NAMED_MAX]:
+        held_back, refused = int(reader["held_back"]), int(reader["refused"])
+        words.append(f"{id_}: {held_back:,} not taken" if held_back else f"{id_}: it is full, {refused:,} times refused")
+    return f"waits for {', '.join(words)}" if words else ""
 
 
 def _parent_of(state: _State) -> str:

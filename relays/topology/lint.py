@@ -266,9 +266,9 @@ def _approvals(topology: Topology) -> Iterator[Problem]:
                     continue
                 yield _warning(
                     f"roles.{role.name}.request.{index}",
-                    f"'{grant.action}' (class {class_}) needs nobody's approval: whoever has this grant may ask for it",
-                    f'add [[approval]] with when = {{ class = "{class_}", to = "{grant.to}" }}, '
-                    "and require = 0 where nobody needs to be asked",
+                    f"'{grant.action}' (class {class_}) needs nobody's approval: the grant is enough",
+                    f'where that is meant, add [[approval]] with when = {{ class = "{class_}", to = "{grant.to}" }} '
+                    "and require = 0",
                 )
 
 

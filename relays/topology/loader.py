@@ -164,7 +164,8 @@ def _keep(table: KeepTable | None, otherwise: Keep) -> Keep | None:
     """What a table leaves out is as it would be without it: in a point as its role has it."""
     if table is None:
         return None
-    return Keep(table.bytes_ or otherwise.bytes, table.for_ or otherwise.ms)
+    waits = otherwise.waits if table.full is None else table.full == "wait"
+    return Keep(table.bytes_ or otherwise.bytes, table.for_ or otherwise.ms, waits)
 
 
 def _point(name: str, table: PointTable, organisation: str, role: RoleSpec) -> PointSpec:

@@ -114,6 +114,7 @@ class KeepTable(Table):
 
     bytes_: Annotated[KeptSize | None, Field(alias="bytes")] = None
     for_: Annotated[KeptTime | None, Field(alias="for")] = None
+    full: Literal["shed", "wait"] | None = None
 
 
 class RoleTable(Table):

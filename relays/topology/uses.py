@@ -118,7 +118,7 @@ class UseRules(Rulebook):
         if due:
             self._add(
                 "approval",
-                "approvals are not enforced yet: this version refuses to run actions that need them",
+                "approvals are not enforced yet: nothing is signed for a file that asks for them",
                 "remove the table, or set require = 0 where the grant alone may decide",
                 "warning",
             )

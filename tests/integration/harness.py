@@ -65,6 +65,8 @@ edr-m      = { relay = "mid",   role = "edr",      clearance = "amber" }
 sensor-m   = { relay = "mid",   role = "sensor",   clearance = "amber" }
 analyst-m  = { relay = "mid",   role = "analyst",  clearance = "amber", kind = "operator" }
 keeper-m   = { relay = "mid",   role = "analyst",  clearance = "amber", keep = { bytes = "64MB", for = "1d" } }
+waiter-m   = { relay = "mid",   role = "analyst",  clearance = "amber", keep = { bytes = "1MB", full = "wait" } }
+leaver-m   = { relay = "mid",   role = "analyst",  clearance = "amber", keep = { bytes = "1MB", full = "wait" } }
 guest-m    = { relay = "mid",   role = "sensor",   clearance = "amber" }
 guest-p    = { relay = "plant", role = "sensor",   clearance = "amber" }
 analyst-hq = { relay = "hq",    role = "analyst",  clearance = "red",   kind = "operator" }

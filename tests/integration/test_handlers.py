@@ -140,7 +140,7 @@ def test_what_a_handler_says_of_its_failure_is_in_the_log_of_its_control_point(h
     assert (str(outcome.end), outcome.code, outcome.result) == ("failed", "E709", {"error": "exit code 3"})
     assert "exit code 3" in outcome.reason
     ended = wait_for(lambda: logged(first, "handler ended"), "the end in the log")[-1]
-    assert (ended["exit"], ended["said"]) == (3, "no \x1b[31mroute\n")
+    assert (ended["exit"], ended["said"]) == (3, "no \x1b[31mroute")
     assert "\x1b" not in "".join(first.err), "it stands there escaped"
 
 

@@ -42,8 +42,10 @@ ME = AUTHORITY.issue("zeek-1", grants=EVERYTHING)
 BOUNDS = {
     # what a program publishes
     "edge/outgoing.py:Outgoing._drafts": "WAITING_MAX records a lane; `publish` waits, or BUSY",
+    "edge/outgoing.py:Outgoing._aside": "counted with _drafts: what is put aside gives back no room",
     "edge/outgoing.py:Outgoing._room": "one semaphore a lane",
-    "edge/outgoing.py:Outgoing._sealed": "_IN_FLIGHT_MAX, urgent URGENT_MAX; with an outbox one turn's",
+    "edge/outgoing.py:Outgoing._sealed": "_IN_FLIGHT_MAX, urgent URGENT_MAX, and as many of each topic that waits for "
+    "a reader (TOPICS_APART_MAX a lane); with an outbox one turn's",
     "edge/outgoing.py:Outgoing._fresh": "one turn's",
     "edge/outgoing.py:Outgoing._sources": "BEGUN_MAX records a source, of sources of which something waits; BUSY",
     "edge/outgoing.py:Outgoing._left": "what waited and was in flight when the connection ended, until it is left",
@@ -85,6 +87,7 @@ BOUNDS = {
     "edge/spool/statements.py:Statement.rows": "one commit's",
     "edge/spool/numbers.py:Numbers._known": "rows on disk: the lanes' quotas",
     "edge/spool/sleepers.py:Sleepers._awake": "readers that rows on disk wait for, ten each",
+    "edge/spool/sleepers.py:Sleepers._ended": "readers that were forgotten, while rows on disk slept for them",
     "edge/spool/sleepers.py:Sleepers._lines": "readers that rows on disk wait for, ten each",
     "edge/spool/sleepers.py:Sleepers._unwanted": "rows on disk that slept for who was forgotten",
     "edge/spool/backlog.py:Backlog._awake": "awake_max a lane",

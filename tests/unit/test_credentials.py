@@ -17,6 +17,7 @@ from fabric.protocol.trust.credentials import (
     RequestGrant,
     check_validity,
     digest_of,
+    encode_grants,
     name_ok,
 )
 from fabric.protocol.vocabulary.severity import Severity
@@ -146,3 +147,12 @@ def test_what_is_kept_is_appended_and_who_says_nothing_has_what_everybody_has():
     kept = AUTHORITY.issue("soar-1", grants=dataclasses.replace(GRANTS, keep=Keep(2**31, 1_000))).credential
     assert kept.grants.kept == Keep(2**31, 1_000) and MEMBER.credential.grants.kept == Keep()
     assert read(body_with(14, [[], [], [], [], [], [2**20, 7, "later"]])).grants.kept == Keep(2**20, 7)
+
+
+@pytest.mark.parametrize(("said", "waits"), [
+    ([], False), (["wait"], True), (["wait", "later"], True), (["shed"], False), ([True], False), ([["wait"]], False),
+])
+def test_a_reader_sheds_when_it_is_full_unless_its_credential_says_wait(said, waits):
+    assert read(body_with(14, [[], [], [], [], [], [2**20, 7, *said]])).grants.kept == Keep(2**20, 7, waits)
+    kept = AUTHORITY.issue("soar-1", grants=dataclasses.replace(GRANTS, keep=Keep(2**20, 7, waits))).credential
+    assert encode_grants(kept.grants)[5] == ([2**20, 7, "wait"] if waits else [2**20, 7])

@@ -172,6 +172,8 @@ def test_a_credential_says_nothing_of_issuing_unless_it_may():
 @pytest.mark.parametrize(("held", "given", "fits"), [
     (None, None, True), (None, Keep(2**20, 1), True), (None, Keep(2**25), False), (Keep(2**30), Keep(2**30), True),
     (Keep(2**30), None, True), (Keep(2**20), None, False), (Keep(2**30, 1_000), Keep(2**20, 1_001), False),
+    (None, Keep(2**20, 1, waits=True), False), (Keep(2**30), Keep(2**20, 1, waits=True), False),
+    (Keep(2**30, waits=True), Keep(2**30, waits=True), True), (Keep(2**30, waits=True), Keep(2**30), True),
 ])
 def test_who_says_nothing_of_what_is_kept_has_what_everybody_has(held, given, fits):
     issuer = replace(ISSUER, issuing=replace(MAY, grants=replace(GRANTS, keep=held)))

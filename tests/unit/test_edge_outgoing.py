@@ -78,6 +78,57 @@ def test_an_urgent_record_does_not_wait_behind_a_full_lane():
     assert low.token.done()
 
 
+def answer(core, refused=None, now_ms=T0):
+    """The relay takes all that comes, or refuses it because a reader waits: what was taken."""
+    box, taken = core.outboxes[UPLINK], []
+    while (row := box.take(now_ms, [1 << 40] * len(Lane))) is not None:
+        box.sent(row, now_ms, 1)
+        box.settle(row.sent_as, now_ms)
+        if row.held.message.header.topic == refused:
+            core.on_put_off(row, Reject(Code.BUSY, "anna waits"))
+            box.hold_back(row, "anna", now_ms, now_ms + 200)
+        else:
+            ready = Ready()
+            core.on_settled(row, None, now_ms, ready)
+            taken += ready.deliver
+    return taken
+
+
+def test_what_waits_for_a_reader_takes_no_place_of_what_can_go_and_comes_in_its_order():
+    made, core = outgoing(durable=False)
+    slow = [draft(n, topic="detections.slow") for n in range(40)]
+    for one in slow[:20]:
+        made.add(one)
+        turn(made)
+    assert answer(core, "detections.slow") == [] and core.put_off_by == "anna" and core.held_back == 16
+    fast = draft(40, topic="detections.fast")
+    for one in (*slow[20:], fast):
+        made.add(one)
+    turn(made)
+    (taken,) = answer(core, "detections.slow")
+    made.published(taken)
+    assert fast.token.done() and core.put_off_by == "anna" and not any(one.token.done() for one in slow)
+    order = []
+    for turns in range(9):
+        for published in answer(core, now_ms=T0 + 10_000 + turns):
+            made.published(published)
+            order += [one for one in slow if one.token.done() and one not in order]
+        turn(made)
+    assert order == slow and made.waiting == 0 and core.put_off is None
+
+
+def test_what_was_put_aside_is_told_of_the_end():
+    made, core = outgoing(durable=False)
+    first, later = draft(1, topic="detections.slow"), draft(2, topic="detections.slow")
+    made.add(first)
+    turn(made)
+    answer(core, "detections.slow")
+    made.add(later)
+    turn(made)
+    made.close(FabricError(Code.CLOSED))
+    assert first.token.exception().code is later.token.exception().code is Code.CLOSED and made.take_left() == 2
+
+
 def positions(persisted):
     return [op.position for op in persisted if isinstance(op, KeepPosition)]
 

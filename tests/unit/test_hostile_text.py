@@ -171,6 +171,7 @@ def test_every_kind_in_every_form(seen, what):
         screen.title(text)
         table = terminal.Table(text, "b", title=text, folded=("b",))
         table.row(text, terminal.Cell(text, "green"))
+        table.foot(text)
         screen.table(table)
         screen.frame(text, text, table)
         with screen.moving() as moving:
@@ -391,7 +392,8 @@ def hostile_state(**fields):
     return {
         "relay": "hq", "pid": 7, "at_ms": time.time_ns() // 1_000_000, "ready": True, "state": "up", "clearance": ALL,
         "parent": ALL, "parent_now": ALL, "parent_link": "up", "children": [ALL], "points": [ALL],
-        "vouched_for": {ALL: ALL}, "queue": {"urgent": 1}, "counters": {f"refused:{ALL}": 1}, "why": ALL, **fields,
+        "vouched_for": {ALL: ALL}, "queue": {"urgent": 1}, "counters": {f"refused:{ALL}": 1}, "why": ALL,
+        "waiting": [{"for": ALL, "kind": ALL, "away": True, "messages": 1, "bytes": 1, "since_ms": 0}], **fields,
     }
 
 

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fabric.edge.joining import join as join_fabric
 from fabric.protocol.base.codec import pack, unpack
-from fabric.protocol.base.errors import Code, Reject
+from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.base.limits import ASK_BYTES_MAX
 from fabric.protocol.base.signing import TYPE_JOIN, TYPE_ROUTE, Signer
 from fabric.protocol.enrolment.joining import (
@@ -25,6 +26,7 @@ from fabric.protocol.enrolment.joining import (
 from fabric.protocol.trust.chain import issue, verify_credential
 from fabric.protocol.trust.credentials import Issuing, NodeKind
 from fabric.protocol.vocabulary.tlp import Label
+from tests.ports import free_port
 from tests.support import FABRIC, T0, Authority, derive
 
 AUTHORITY = Authority("joining")
@@ -173,3 +175,11 @@ def test_only_the_issuer_that_was_asked_answers():
 def test_a_life_span_that_cannot_be_is_left_out():
     raw = answer(JOIN, MEMBER, ISSUER, ISSUER_SIGNER, Label.AMBER, {"event": 10**12, "tea": 5, "action": 0})
     assert read(raw).ttl_ms == {}
+
+
+def test_who_joins_while_its_relay_is_away_hears_so_once(tmp_path):
+    token, said = replace(TOKEN, address=f"127.0.0.1:{free_port()}"), []
+    with pytest.raises(FabricError) as raised:
+        join_fabric(token, "", 1.0, home=tmp_path, progress=said.append)
+    assert raised.value.code is Code.UNREACHABLE
+    assert [words.partition(": ")[0] for words in said] == ["waiting"] and "E901" in said[0]

@@ -278,3 +278,51 @@ def test_what_wakes_goes_before_what_came_since_and_behind_what_was_read_before(
     sent = names(drain(box))
     assert [number for origin, number in sent if origin == "a"] == [1, 2, 3, 4, 5, 6, 8]
     assert sent.index(("b", 7)) <= 2, "origins take turns as before"
+
+
+def reading(sequence, order, restored=False):
+    """A row for a reader, at a place among all that its relay held."""
+    held = row(sequence=sequence).held
+    held.order, held.restored = order, restored
+    return Row(held, "point:anna/00")
+
+
+def test_behind_a_gate_nothing_goes_and_what_wakes_goes_to_its_place():
+    """Whether it was awake for others meanwhile, and from whichever start of its relay on."""
+    box = outbox(*(reading(n, 1 + n) for n in range(3)))
+    box.set_gate(Lane.MEDIUM, 3)
+    box.add(reading(9, 10))
+    assert box.queued(Lane.MEDIUM) == 2 and len(box.rows()) == 4 and not box.empty
+    for n in (3, 4):
+        box.add(reading(n, 1 + n, restored=True))
+    assert names(drain(box)) == [("a", 0), ("a", 1)]
+    box.recall()
+    box.set_gate(Lane.MEDIUM, 8)
+    assert names(drain(box)) == [("a", n) for n in range(5)]
+    box.set_gate(Lane.MEDIUM, None)
+    assert names(drain(box)) == [("a", 9)]
+
+
+def test_what_ends_behind_a_gate_is_let_go_and_the_oldest_that_waits_is_found_before_it():
+    box = outbox(reading(0, 1))
+    box.set_gate(Lane.MEDIUM, 2)
+    rows = [reading(n, 1 + n) for n in range(1, 101)]
+    for each in rows:
+        box.add(each)
+    first = box.least()
+    assert names([first]) == [("a", 0)]
+    box.end(first)
+    for each in rows[:-1]:
+        assert box.least() is each
+        box.end(each)
+    assert box.rows() == rows[-1:] and box.bytes == rows[-1].held.size
+    box.end(rows[-1])
+    assert box.empty and box.least() is None and box.bytes == 0
+
+
+def test_what_a_reader_refused_for_now_comes_again_in_its_order():
+    box = outbox(*(reading(n, 1 + n) for n in range(4)))
+    for each in drain(box)[:3]:
+        box.settle(each.visit, 0)
+        box.again(each, 200)
+    assert names(drain(box, 200)) == [("a", 0), ("a", 1), ("a", 2)]

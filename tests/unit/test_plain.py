@@ -114,6 +114,21 @@ def test_the_log_on_a_terminal_is_printable(terminal):
     assert seen.getvalue().count("\n") == 1
 
 
+def test_a_line_of_the_log_is_like_those_of_the_output(terminal):
+    seen = terminal()
+    set_up_logs("info")
+    log = structlog.get_logger()
+    log.warning("handler ended", action="deny", exit=4, id="5f" * 32, said="no route")
+    log.info("issuer started", issuer="ot-issuer", roles=["sensor", "edr"], nothing="")
+    log.info("relay stopped")
+    lines = seen.getvalue().splitlines()
+    assert [line[8:] for line in lines] == [
+        "Z  warning: handler ended: action deny, exit 4, id 5f5f5f5f5f5f..., said no route",
+        "Z  issuer started: issuer ot-issuer, roles sensor edr",
+        "Z  relay stopped",
+    ]
+
+
 def test_so_is_an_event_s_own_name(terminal):
     seen = terminal()
     set_up_logs("info")

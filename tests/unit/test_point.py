@@ -346,3 +346,19 @@ def test_another_order_of_parents_is_followed_and_those_that_were_left_are_still
     assert set(talk.core.parents) >= {"near", "hq"}
     talk.step(Parents((), at_once=False))
     assert talk.core.uplink.wanted(talk.now_ms) == [] and "near" in talk.core.parents
+
+
+def test_it_says_for_whom_something_waits_as_long_as_it_does(talk, link):
+    """Whatever else is refused for a moment, or taken, meanwhile."""
+    slow, fast = (verified(ME, sequence=n, topic=f"detections.{n}", issued_at_ms=talk.now_ms) for n in range(2))
+    for message in (slow, fast):
+        talk.step(Submit(message))
+    talk.say(link, Nack([(slow.id, Code.BUSY, "anna waits")]))
+    assert talk.core.put_off_by == "anna" and talk.core.held_back == 1
+    talk.say(link, Nack([(fast.id, Code.BUSY, "medium")]))
+    assert talk.core.put_off_by == "anna" and talk.core.held_back == 1
+    talk.wait(500)
+    talk.say(link, Ack([fast.id]))
+    assert talk.core.put_off_by == "anna"
+    talk.say(link, Ack([slow.id]))
+    assert (talk.core.put_off, talk.core.put_off_by, talk.core.held_back) == (None, "", 0)

@@ -53,7 +53,8 @@ def test_status_is_a_line_for_each_relay_and_breaks_no_name(columns):
 def test_status_shows_trouble_whole(columns):
     trouble = {
         "plant_1": {
-            "queue": {"u": 0, "c": 0, "h": 1200, "m": 83_120, "l": 412_100},
+            "waiting": [{"for": "dmz", "kind": "parent", "away": True, "messages": 496_420, "bytes": 654 << 20,
+                         "since_ms": 0}],
             "why": "its disk is short: it takes nothing in until there is room",
             "counters": {
                 "refused:rate_exceeded": 1200, "ended:expired": 31, "ended:no_interest": 7, "faults:KeyError": 2,
@@ -65,9 +66,18 @@ def test_status_shows_trouble_whole(columns):
     text = " ".join(" ".join(lines).split())
     for words in ("its disk is short: it takes nothing in until there is room",
                   "not passed on: 1,200 rate_exceeded, 31 expired",
-                  "E917 2 faults: see its log", "waits: 1,200 h, 83,120 m, 412,100 l", "region-west (backup)"):
+                  "E917 2 faults: see its log", "region-west (backup)",
+                  "plant-1 holds for dmz (away): 496,420 messages, 654MB, since 1970-01-01 00:00:00Z"):
         assert words in text
     assert "no_interest" not in text and len(lines) < 30
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_a_tree_in_which_much_waits_is_one_small_screen(columns):
+    each = [{"for": "analyst-p1", "kind": "point", "away": True, "messages": 12_345, "bytes": 3_300_000,
+             "share_bytes": 16 << 20, "since_ms": running.wall_ms() - 5_000}] * 9
+    waiting = {relay.replace("-", "_"): {"waiting": each} for relay in TREE}
+    assert len(shown(running._table("enterprise", states(**waiting)), columns)) == 20
 
 
 def test_status_at_60_columns_is_a_table_with_what_has_no_room_below_its_row():

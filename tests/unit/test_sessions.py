@@ -94,6 +94,20 @@ def test_how_long_one_is_waited_for_is_no_more_than_its_credential_says_and_a_ne
     assert sessions.overdue(T0 + 1_001) == [] and sessions.overdue(T0 + 2_001) == [ONE]
 
 
+def test_a_durable_one_waits_where_its_credential_says_so_and_until_it_is_forgotten():
+    sessions = Sessions()
+    sessions.attached(ONE, 0, Keep(2**20, DAY, waits=True))
+    assert not sessions.waits(ONE) and not sessions.anybody_waits, "it is not durable"
+    sessions.attached(ONE, DAY, Keep(2**20, DAY, waits=True))
+    sessions.left(ONE, T0)
+    assert sessions.waits(ONE) and not sessions.waits(TWO) and sessions.anybody_waits
+    sessions.attached(ONE, DAY, Keep(2**20, DAY))
+    assert not sessions.waits(ONE), "a new credential counts at once"
+    sessions.attached(ONE, DAY, Keep(2**20, DAY, waits=True))
+    sessions.forget(ONE)
+    assert not sessions.anybody_waits
+
+
 def test_the_other_sessions_of_a_node_are_those_that_are_here_or_away():
     sessions = Sessions()
     sessions.came(ONE)

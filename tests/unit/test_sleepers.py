@@ -1,113 +1,34 @@
 """What waits for readers sleeps on disk beyond the next of it, and wakes in its order, once, for each of them."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fabric.edge.spool import Spool
 from fabric.edge.spool.sleepers import Sleepers
-from fabric.protocol.core.ready import Tick
-from fabric.protocol.custody.sessions import Sessions, point_session
+from fabric.protocol.core.ready import Ready, Tick
+from fabric.protocol.custody.sessions import Sessions
 from fabric.protocol.envelope.layout import Kind
-from fabric.protocol.envelope.verify import RootCache, Verified, open_envelope
-from fabric.protocol.relay.relay import Relay
 from fabric.protocol.routes.attachments import sign_attachment
-from fabric.protocol.trust.credentials import Grants, Keep, NodeKind
+from fabric.protocol.trust.credentials import Grants, Keep
 from fabric.protocol.vocabulary.tlp import Label
-from fabric.protocol.wire.frames import Ack, Intro, Role, Routes
-from tests.conversation import Conversation
-from tests.support import EVERYTHING, T0, Authority, entropy, verified
-
-AUTHORITY = Authority("sleepers")
-HQ = AUTHORITY.issue("hq", NodeKind.RELAY)
-ZEEK = AUTHORITY.issue("zeek-1", grants=EVERYTHING)
-READS = Grants(subscribe=("detections.>",), keep=Keep(2**26))
-ANNA, BOB = (AUTHORITY.issue(name, grants=READS) for name in ("anna", "bob"))
-CARL = AUTHORITY.issue("carl", grants=replace(EVERYTHING, keep=Keep(2**26)))
-PLANT = AUTHORITY.issue("plant", NodeKind.RELAY)
-DAY = 86_400_000
-AWAKE = 4
-
-
-class Driven(Conversation):
-    """A root with a spool, driven as a relay drives its core."""
-
-    def __init__(self, path):
-        self.path = path
-        self.epoch = 0
-        self.start()
-
-    def start(self):
-        """From what is on disk, as after a crash."""
-        core = Relay(HQ.credential, HQ.signer, AUTHORITY.key, b"h" * 16, entropy("hq"), ())
-        now_ms, links = getattr(self, "now_ms", T0), getattr(self, "_links", 0)
-        Conversation.__init__(self, core)
-        self.now_ms, self._links = now_ms, links
-        self.spool = Spool(self.path, awake_max=AWAKE, ballast_bytes=0)
-        core.restore(self.spool.load(self.now_ms), self.now_ms)
-        core.readers_sleep(self.spool.readers_asleep, AWAKE, self.now_ms)
-
-    def restart(self):
-        self.spool.close()
-        self.start()
-
-    def step(self, event):
-        due = self.core.sleeping.due()
-        if due is not None:
-            self.core.restore(self.spool.wake_reader(*due), self.now_ms)
-            self.spool.commit(self.core.woken(self.now_ms).persist)
-        ready = super().step(event)
-        self.spool.commit(ready.persist)
-        return ready
-
-    def come(self, member, keep_ms=DAY):
-        link = self.connect(member, Role.POINT, session=session(member))
-        self.epoch += 1
-        patterns = ("detections.>",) if member is not CARL else ("detections.>", "intel.>")
-        raw = sign_attachment(
-            member.credential, member.signer, session(member), "hq", self.epoch, False, patterns, keep_ms
-        )
-        self.say(link, Intro([member.credential.raw]))
-        self.say(link, Routes(1, True, [raw], []))
-        return link
-
-    def asleep(self, member):
-        return self.spool.readers_asleep.rows_of(destination(member))
-
-    def publish(self, numbers, **fields):
-        sensor = self.connect(ZEEK, Role.POINT, session=b"z" * 16)
-        sent = [verified(ZEEK, sequence=n, issued_at_ms=self.now_ms, ttl_ms=DAY, **fields) for n in numbers]
-        for message in sent:
-            self.send(sensor, message)
-        self.lose(sensor)
-        return [message.id for message in sent]
-
-    def read(self, link, turns):
-        """Take and acknowledge whatever comes in so many turns: the ids in order."""
-        got = []
-        for _ in range(turns):
-            ids = [id_of(item.envelope) for item in self.items(link)]
-            got += ids
-            if ids:
-                self.say(link, Ack(ids))
-            self.step(Tick())
-        return got
-
-
-def session(member):
-    return member.id.encode().ljust(16, b".")
-
-
-def destination(member):
-    return point_session(member.id, session(member))
-
-
-def id_of(raw):
-    message = open_envelope(raw, {ZEEK.credential.digest: ZEEK.credential}, RootCache())
-    assert isinstance(message, Verified)
-    return message.id
+from fabric.protocol.wire.frames import Intro, Role, Routes
+from tests.driven import (
+    ANNA,
+    AUTHORITY,
+    AWAKE,
+    BOB,
+    CARL,
+    DAY,
+    DORA,
+    EVE,
+    LARGE,
+    PLANT,
+    ZEEK,
+    Driven,
+    destination,
+    session,
+)
+from tests.support import verified
 
 
 @pytest.fixture
@@ -144,7 +65,7 @@ def test_two_readers_share_what_sleeps_and_each_gets_it_once(talk):
     assert talk.asleep(ANNA) == 0
     later = talk.publish(range(30, 35))
     talk.restart()
-    assert sorted(talk.read(talk.come(BOB), 80)) == sorted([*ids, *later])
+    assert talk.read(talk.come(BOB), 80) == [*ids, *later]
     assert talk.asleep(BOB) == 0
     assert talk.read(talk.come(ANNA), 20) == later
 
@@ -158,8 +79,40 @@ def test_who_is_forgotten_leaves_nothing_on_disk_and_others_keep_theirs(talk):
     talk.spool.sweep(talk.now_ms)
     talk.restart()
     assert talk.asleep(ANNA) == 0
-    assert sorted(talk.read(talk.come(BOB), 90)) == sorted(ids)
+    assert talk.read(talk.come(BOB), 90) == ids
     assert talk.spool._db.execute("SELECT count(*) FROM messages").fetchone() == (0,)
+
+
+def test_who_was_forgotten_and_comes_back_gets_nothing_of_before_whatever_ends_its_relay(talk):
+    """What slept goes from disk later, and a relay that ends before that has not forgotten who was forgotten."""
+    talk.lose(talk.come(ANNA, keep_ms=1_000))
+    talk.lose(talk.come(BOB))
+    ids = talk.publish(range(30))
+    talk.wait(1_500)
+    link = talk.come(ANNA)
+    talk.restart()
+    later = talk.publish(range(30, 45))
+    talk.restart()
+    assert talk.asleep(ANNA) == 15 - AWAKE
+    link = talk.come(ANNA)
+    assert talk.read(link, 60) == later
+    assert talk.read(talk.come(BOB), 120) == [*ids, *later]
+    talk.spool.sweep(talk.now_ms)
+    talk.spool.sweep(talk.now_ms)
+    assert talk.spool._db.execute("SELECT count(*) FROM messages").fetchone() == (0,)
+    assert talk.spool._db.execute("SELECT count(*) FROM kept WHERE name LIKE 'ended %'").fetchone() == (0,)
+
+
+def test_what_nobody_wants_goes_from_disk_in_parts_that_are_soon_read(talk, monkeypatch):
+    talk.lose(talk.come(ANNA, keep_ms=1_000))
+    talk.publish(range(30), records=LARGE)
+    talk.wait(1_500)
+    monkeypatch.setattr("fabric.edge.spool.sleepers._UNWANTED_BYTES", 200_000)
+    left = [26]
+    while left[-1]:
+        talk.spool.sweep(talk.now_ms)
+        left += talk.spool._db.execute("SELECT count(*) FROM messages").fetchone()
+    assert left == sorted(left, reverse=True) and len(left) >= 3
 
 
 def test_what_runs_out_while_it_sleeps_ends_as_expired(talk):
@@ -168,6 +121,118 @@ def test_what_runs_out_while_it_sleeps_ends_as_expired(talk):
     talk.now_ms += DAY + 60_000
     talk.wait(20_000)
     assert talk.core.counters["ended:expired"] == 30 and talk.core.custody.readers_bytes == 0
+
+
+@pytest.fixture
+def slow(tmp_path):
+    """More is awake than fits on a link at a time."""
+    slow = Driven(tmp_path / "hq.db", awake=40)
+    yield slow
+    slow.spool.close()
+
+
+@pytest.mark.parametrize("members", [(ANNA,), (ANNA, BOB)])
+def test_what_wakes_while_others_of_its_lane_still_wait_goes_after_them(slow, members):
+    for member in members:
+        slow.lose(slow.come(member))
+    ids = slow.publish(range(80), records=LARGE)
+    for member in members:
+        assert slow.read(slow.come(member), 120) == ids
+    assert len(slow.core.custody) == slow.core.custody.readers_bytes == 0
+
+
+def test_what_another_reader_has_is_not_taken_before_what_sleeps(slow):
+    """Of what both are to get, what the other one has not taken yet is awake."""
+    slow.lose(slow.come(BOB))
+    link = slow.come(ANNA)
+    ids = slow.publish(range(80), records=LARGE)
+    assert slow.read(link, 120) == ids and slow.asleep(BOB) == 40
+    more = slow.publish(range(80, 90), records=LARGE)
+    assert len(slow.core.custody) == 50, "for her they are awake"
+    assert slow.read(slow.come(BOB), 120) == [*ids, *more]
+    assert slow.read(link, 20) == more and slow.core.custody.readers_bytes == 0
+
+
+def test_what_nobody_else_waits_for_any_more_sleeps_whatever_became_of_it_there(slow):
+    """Else somebody who leaves again and again would keep in memory what waits for others."""
+    slow.lose(slow.come(BOB))
+    slow.come(DORA)
+    slow.publish(range(60))
+    assert len(slow.core.custody) == 60
+    slow.core.forget_session(destination(DORA), slow.now_ms, ready := Ready())
+    slow.spool.commit(ready.persist)
+    slow.step(Tick())
+    assert len(slow.core.custody) == 40 and slow.asleep(BOB) == 20
+
+
+def test_events_and_intel_of_an_origin_come_in_one_order(slow):
+    slow.lose(slow.come(CARL))
+    intel = {"kind": Kind.INTEL, "topic": "intel.ipv4", "label": Label.CLEAR}
+    sensor, ids = slow.connect(ZEEK, Role.POINT, session=b"z" * 16), []
+    for n in range(90):
+        fields = {} if n % 3 else intel
+        message = verified(ZEEK, sequence=n, issued_at_ms=slow.now_ms, ttl_ms=DAY, records=LARGE, **fields)
+        slow.send(sensor, message)
+        ids.append(message.id)
+    slow.restart()
+    assert slow.asleep(CARL) and slow.read(slow.come(CARL), 150) == ids
+
+
+def test_readers_wake_in_turn(slow):
+    """One who takes whatever comes keeps nobody else waiting."""
+    for member in (ANNA, BOB):
+        slow.lose(slow.come(member))
+    ids = slow.publish(range(200), records=LARGE)
+    links = [slow.come(member) for member in (ANNA, BOB)]
+    got = {link: [] for link in links}
+    for _ in range(250):
+        for link in links:
+            got[link] += slow.read(link, 1)
+        assert abs(len(got[links[0]]) - len(got[links[1]])) <= 120
+    assert got[links[0]] == got[links[1]] == ids
+
+
+def test_less_is_kept_from_its_renewal_on_and_the_oldest_go(slow, monkeypatch):
+    """Nothing that is new goes for it, and what goes is counted."""
+    monkeypatch.setattr("fabric.protocol.relay.holding._SHED_ROWS", 10)
+    monkeypatch.setattr("fabric.protocol.custody.sleeping.AWAKE_BYTES", 100_000)
+    link = slow.come(ANNA)
+    slow.lose(link)
+    ids = slow.publish(range(100), records=LARGE)
+    monkeypatch.setattr(Sessions, "keep", lambda *_: Keep(1_000_000))
+    link = slow.come(ANNA)
+    slow.lose(link)
+    ids += slow.publish(range(100, 103), records=LARGE)
+    slow.wait(10_000)
+    outbox = slow.core.outboxes[destination(ANNA)]
+    assert slow.core.custody.waiting_bytes(outbox) <= 1_000_000
+    lost = slow.core.counters["ended:subscriber_slow"]
+    assert lost == 103 - 1_000_000 // (outbox.bytes // len(outbox.rows()))
+    assert slow.read(slow.come(ANNA), 80) == ids[lost:]
+
+
+def test_who_waits_loses_nothing_where_less_is_kept_from_its_renewal_on(slow, monkeypatch):
+    """It gets nothing new until it has read enough."""
+    slow.lose(slow.come(EVE))
+    ids = slow.publish(range(60), records=LARGE)
+    monkeypatch.setattr(Sessions, "keep", lambda *_: Keep(100_000, DAY, waits=True))
+    slow.lose(slow.come(EVE))
+    slow.publish([60], records=LARGE)
+    slow.wait(10_000)
+    assert slow.core.counters["ended:subscriber_slow"] == 0 and slow.core.counters["waits:event"] == 1
+    assert slow.read(slow.come(EVE), 90) == ids
+
+
+def test_what_a_reader_may_no_longer_see_when_it_wakes_is_withheld(slow):
+    """Its clearance counts as it is when a message leaves, not as it was when it fell asleep."""
+    link = slow.come(ANNA)
+    slow.lose(link)
+    green = slow.publish(range(30), records=LARGE)
+    slow.publish(range(30, 60), records=LARGE, label=Label.AMBER)
+    assert slow.asleep(ANNA) == 20
+    lower = AUTHORITY.issue("anna", grants=ANNA.credential.grants, clearance=Label.GREEN, serial=2)
+    assert slow.read(slow.come(lower), 150) == green
+    assert slow.core.counters["ended:withheld"] == 30 and slow.core.custody.readers_bytes == 0
 
 
 def test_a_new_credential_counts_as_soon_as_its_node_says_where_it_is(talk):
@@ -238,17 +303,58 @@ def test_whatever_happens_it_is_never_more_than_it_may_keep_and_what_comes_comes
         talk.spool.close()
 
 
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.sampled_from(["publish", "come", "lose", "read", "restart"]), max_size=14))
+def test_who_waits_loses_nothing_whatever_happens_also_of_what_sleeps(tmp_path_factory, deeds):
+    talk = Driven(tmp_path_factory.mktemp("sleepers") / "hq.db")
+    patch = pytest.MonkeyPatch()
+    patch.setattr(Sessions, "keep", lambda *_: Keep(12_000, DAY, waits=True))
+    patch.setattr(Sessions, "keeps_much", lambda *_: True)
+    try:
+        link, got, offered = talk.come(EVE), [], 0
+        waits = lambda: talk.core.counters["waits:event"]  # noqa: E731
+        taken = []
+        for deed in [*deeds, "publish", "lose", "come", "read"]:
+            match deed:
+                case "publish":
+                    for _ in range(9):
+                        before = waits()
+                        talk.now_ms += 20  # each is a connection of its own, and they are admitted in turn
+                        ids = talk.publish([offered])
+                        offered += 1
+                        taken += ids if waits() == before else []
+                case "come" if link is None:
+                    link = talk.come(EVE)
+                case "lose" if link is not None:
+                    link = talk.lose(link)
+                case "read" if link is not None:
+                    got += talk.read(link, 60)
+                    talk.now_ms += 300
+                case "restart":
+                    talk.restart()
+                    link = None
+            outbox = talk.core.outboxes.get(destination(EVE))
+            talk.step(Tick())
+            assert outbox is None or talk.core.custody.waiting_bytes(outbox) <= 12_000 + 1_000
+            assert talk.core.counters["ended:subscriber_slow"] == 0
+        assert set(got) == set(taken), "what was taken came, and nothing else"
+        assert len(got) == len(taken) or "restart" in deeds
+    finally:
+        patch.undo()
+        talk.spool.close()
+
+
 @given(st.lists(st.tuples(st.integers(0, 30), st.booleans()), max_size=60))
 def test_a_queue_is_like_a_sorted_set(deeds):
     sleepers, known = Sleepers(4), set()
     for n, puts in deeds:
         if puts:
             if n not in known:
-                sleepers.asleep.add("r", 0, 5)
+                sleepers.asleep.add("r", 0, 5, n)
                 sleepers.put(n, 0, 5, ["r"])
                 known.add(n)
         else:
             sleepers.woke(n, 0, ["r"])
             known.discard(n)
-        assert sleepers.due("r", 0) == sorted(known)
+        assert list(sleepers.due("r", (0, 1))) == sorted(known)
         assert (sleepers.asleep.rows_in("r", 0), sleepers.asleep.bytes) == (len(known), 5 * len(known))

@@ -810,7 +810,7 @@ def test_approvals_are_checked_and_said_to_be_unenforced(tmp_path: Path) -> None
     assert causes["approval.0.from.0"] == ("error", "there is no role 'lead'")
     severity, cause = causes["approval"]
     assert severity == "warning"
-    assert cause == "approvals are not enforced yet: this version refuses to run actions that need them"
+    assert cause == "approvals are not enforced yet: nothing is signed for a file that asks for them"
 
 
 def test_an_approval_without_approvers_or_with_a_wrong_shape(tmp_path: Path) -> None:
@@ -921,6 +921,10 @@ def readers(role: str = "", point: str = "", relay: str = "") -> str:
         ('keep = { for = "12h" }', "", Keep(2**24, DAY_MS // 2)),
         ('keep = { bytes = "2GB", for = "3d" }', 'keep = { bytes = "64MB" }', Keep(2**26, 3 * DAY_MS)),
         ("", 'keep = { for = "1d" }', Keep(2**24, DAY_MS)),
+        ('keep = { full = "wait" }', "", Keep(2**24, 7 * DAY_MS, waits=True)),
+        ('keep = { full = "shed" }', "", Keep(2**24, 7 * DAY_MS)),
+        ('keep = { full = "wait" }', 'keep = { bytes = "64MB" }', Keep(2**26, 7 * DAY_MS, waits=True)),
+        ('keep = { full = "wait" }', 'keep = { full = "shed" }', Keep(2**24, 7 * DAY_MS)),
     ],
 )
 def test_a_role_says_what_is_kept_and_a_point_instead_of_it(
@@ -947,6 +951,7 @@ def test_a_relay_says_what_it_has_for_them(tmp_path: Path) -> None:
         ("point", 'keep = { for = "a week" }', "points.a-1.keep.for", "is not a duration"),
         ("point", 'keep = { for = "0s" }', "points.a-1.keep.for", "is not a duration"),
         ("point", 'keep = { for = "30d" }', "points.a-1.keep.for", 'write at most "7d"'),
+        ("point", 'keep = { full = "wiat" }', "points.a-1.keep.full", "did you mean 'wait'"),
         ("point", 'keep = { byte = "2GB" }', "points.a-1.keep.byte", "did you mean 'bytes'"),
         ("point", 'keep = "2GB"', "points.a-1.keep", "a table is expected"),
         ("relay", 'keep = { bytes = "2GB" }', "relays.hq.keep", 'readers = "8GB"'),

@@ -138,6 +138,12 @@ READER = read_back(issue(
     replace(POINT.credential, grants=Grants(subscribe=("detections.>",), keep=Keep(2**31, 259_200_000))),
     AUTHORITY.signer,
 ))
+WAITING = read_back(issue(
+    replace(
+        POINT.credential, grants=Grants(subscribe=("detections.>",), keep=Keep(2**31, 259_200_000, waits=True))
+    ),
+    AUTHORITY.signer,
+))
 TOKEN = Token(
     FABRIC, AUTHORITY.key, "ot-1", "10.1.2.3:7730", derive("relay"), "plant", derive("token")[:8],
     derive("secret")[:16],
@@ -290,6 +296,7 @@ GOOD: list[tuple[str, str, bytes]] = [
     ("directory", "directory", DIRECTORY),
     ("DIRECTORY", "frame", encode_frame(Directory(DIRECTORY))),
     ("credential of a reader for whom more is kept", "credential", READER.raw),
+    ("credential of a reader who loses nothing when it is full", "credential", WAITING.raw),
 ]
 
 PARTS = decode_envelope(BATCH).parts  # type: ignore[union-attr]
@@ -506,7 +513,7 @@ def read(what: str, raw: bytes) -> Any:
             return verify_revocations(raw, AUTHORITY.key, FABRIC)
 
 
-_APPENDED = ("keep_ms", "path", "moved", "issuing", "issuers", "keep")
+_APPENDED = ("keep_ms", "path", "moved", "issuing", "issuers", "keep", "waits")
 
 
 def meaning(value: Any) -> Any:

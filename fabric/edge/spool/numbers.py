@@ -25,19 +25,19 @@ class Numbers:
 
     def __init__(self, awake_max: int | None = None) -> None:
         self._known: dict[tuple[bytes, int], Known] = {}
-        self._last = 0
+        self.last = 0
         self.backlog = Backlog(awake_max)
         self.sleepers = Sleepers(awake_max)
 
     def is_there(self, n: int) -> None:
         """A row with this number was found on disk."""
-        self._last = max(self._last, n)
+        self.last = max(self.last, n)
 
     def new(self, put: Put) -> int:
         """The number of a row that is being written."""
-        self._last += 1
-        self.read(self._last, put)
-        return self._last
+        self.last += 1
+        self.read(self.last, put)
+        return self.last
 
     def read(self, n: int, put: Put) -> None:
         self._known[(put.id, int(put.direction))] = Known(n, put.expires_at_ms)

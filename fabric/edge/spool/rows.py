@@ -112,6 +112,17 @@ def reading_rows(meta: object, begins: bytes, done: Container[str]) -> tuple[int
     return None
 
 
+def waiting_points(meta: object, done: Container[str]) -> list[str]:
+    """The control points for which a row waits; none where it cannot be read."""
+    if not isinstance(meta, bytes):
+        return []
+    try:
+        destinations = msgpack.unpackb(meta)[7]
+        return [name for name, _ in destinations if is_point(name) and name not in done]
+    except (ValueError, TypeError, IndexError, msgpack.UnpackException):
+        return []
+
+
 def _kind_of(begins: bytes) -> Kind | None:
     """Events and intel only."""
     if len(begins) < BEGINS_BYTES or begins[HEADER_AT] not in (0xC4, 0xC5):

@@ -8,14 +8,19 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from heapq import merge
+from itertools import islice
 
-from fabric.protocol.custody.asleep import ReadersAsleep
+from fabric.protocol.custody.asleep import QUEUES, ReadersAsleep
 from fabric.protocol.custody.sleeping import AWAKE_BYTES, AWAKE_ROWS
 
 # So many wake in one turn: a few milliseconds.
 _WAKE_ROWS = 128
 _WAKE_BYTES = AWAKE_BYTES // 2
+# Of a reader that was forgotten, as much is ended at a time.
+_UNWANTED_ROWS = 2_000
+_UNWANTED_BYTES = 16 * 2**20
 # What was handed out is let go when it is this much, and most of a queue.
 _SPENT_MIN = 4_096
 
@@ -57,18 +62,9 @@ class _Line:
             self.next = 0
         return size
 
-    def first(self, rows_max: int, bytes_max: int) -> list[int]:
-        """The next to wake, at least one if any sleeps."""
-        found: list[int] = []
-        bytes_ = 0
-        for at in range(self.next, len(self.numbers)):
-            if not self.sizes[at]:
-                continue
-            bytes_ += self.sizes[at]
-            if found and (len(found) == rows_max or bytes_ > bytes_max):
-                break
-            found.append(self.numbers[at])
-        return found
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        """Number and size of what sleeps, the next to wake first."""
+        return ((self.numbers[at], self.sizes[at]) for at in range(self.next, len(self.numbers)) if self.sizes[at])
 
 
 class Sleepers:
@@ -77,7 +73,8 @@ class Sleepers:
     def __init__(self, awake_max: int | None) -> None:
         self._awake_max = None if awake_max is None else min(awake_max, AWAKE_ROWS)
         self._lines: dict[Queue, _Line] = {}
-        self._unwanted: list[tuple[str, array[int]]] = []
+        self._ended: dict[str, int] = {}  # readers that were forgotten -> the last row that is not wanted
+        self._unwanted: list[tuple[str, _Line]] = []
         self._awake: dict[Queue, tuple[int, int]] = {}  # at the start: rows and bytes
         self.asleep = ReadersAsleep()
 
@@ -101,7 +98,7 @@ class Sleepers:
     def found(self, n: int, queue: int, size: int, readers: Sequence[str]) -> None:
         """It sleeps, and nobody has counted it yet."""
         for reader in readers:
-            self.asleep.add(reader, queue, size)
+            self.asleep.add(reader, queue, size, n)
         self.put(n, queue, size, readers)
 
     # -- later ------------------------------------------------------------------------------------------
@@ -109,12 +106,24 @@ class Sleepers:
     def put(self, n: int, queue: int, size: int, readers: Sequence[str]) -> None:
         """It sleeps from now on; the core has counted it."""
         for reader in readers:
-            if not self._lines.setdefault((reader, queue), _Line()).put(n, size):
+            line = self._lines.get((reader, queue))
+            if line is None:
+                line = self._lines[reader, queue] = _Line()
+            if not line.put(n, size):
                 self.asleep.remove(reader, queue, size)
 
-    def due(self, reader: str, queue: int) -> list[int]:
-        line = self._lines.get((reader, queue))
-        return [] if line is None else line.first(_WAKE_ROWS, _WAKE_BYTES)
+    def due(self, reader: str, queues: Sequence[int]) -> dict[int, int]:
+        """The next to wake of these queues together, at least one if any sleeps: numbers, and the queue of each."""
+        found: dict[int, int] = {}
+        bytes_ = 0
+        lines = [[(n, size, queue) for n, size in islice(self._lines.get((reader, queue), ()), _WAKE_ROWS)]
+                 for queue in queues]
+        for n, size, queue in merge(*lines):
+            bytes_ += size
+            if found and (len(found) == _WAKE_ROWS or bytes_ > _WAKE_BYTES):
+                break
+            found[n] = queue
+        return found
 
     def woke(self, n: int, queue: int, readers: Collection[str]) -> None:
         """It is awake, or no more, for these."""
@@ -125,26 +134,60 @@ class Sleepers:
                 self.asleep.remove(reader, queue, size)
             if line is not None and line.next == len(line.numbers):
                 del self._lines[reader, queue]
+            elif line is not None:
+                self.asleep.begins_at(reader, queue, line.numbers[line.next])
 
-    def end(self, reader: str) -> None:
-        """Nothing of it is wanted any more; the core has let it go."""
-        for key in [key for key in self._lines if key[0] == reader]:
-            line = self._lines.pop(key)
-            self._unwanted.append((reader, line.numbers[line.next :]))
+    def end(self, reader: str, last: int) -> None:
+        """Nothing of it is wanted any more, up to the row with this number; the core has let it go."""
+        self._ended[reader] = last
+        lines = (self._lines.pop((reader, queue), None) for queue in range(QUEUES))
+        self._unwanted += [(reader, line) for line in lines if line is not None]
 
-    def unwanted(self, rows_max: int) -> tuple[str, list[int]] | None:
-        """Some of what is to be ended for a reader; `ended` when it is."""
-        while self._unwanted and not self._unwanted[-1][1]:
-            self._unwanted.pop()
-        return (self._unwanted[-1][0], list(self._unwanted[-1][1][-rows_max:])) if self._unwanted else None
+    def ended_before(self, reader: str, last: int) -> None:
+        """The same, as it was found on disk: nothing of it was read yet."""
+        self._ended[reader] = last
 
-    def ended(self, rows: int) -> None:
-        """What was last said to be unwanted is over on disk."""
-        del self._unwanted[-1][1][-rows:]
+    @property
+    def any_ended(self) -> bool:
+        return bool(self._ended)
 
     def is_unwanted(self, reader: str, n: int) -> bool:
         """Whether this row waited for an earlier time of a reader, and is to be ended for it."""
-        return any(
-            name == reader and (at := bisect_left(numbers, n)) < len(numbers) and numbers[at] == n
-            for name, numbers in self._unwanted
-        )
+        return n <= self._ended.get(reader, 0)
+
+    def found_unwanted(self, n: int, size: int, readers: Iterable[str]) -> None:
+        """A row of which this is so, in the order of numbers."""
+        for reader in readers:
+            known = next((line for name, line in self._unwanted if name == reader), None)
+            if known is None:
+                known = _Line()
+                self._unwanted.append((reader, known))
+            known.put(n, size)
+
+    def unwanted(self) -> tuple[str, list[int]] | None:
+        """Some of what is to be ended for a reader; `done_with` when it is."""
+        while self._unwanted and not any(True for _ in self._unwanted[-1][1]):
+            self._unwanted.pop()
+        if not self._unwanted:
+            return None
+        reader, line = self._unwanted[-1]
+        some: list[int] = []
+        bytes_ = 0
+        for n, size in islice(line, _UNWANTED_ROWS):
+            bytes_ += size
+            if some and bytes_ > _UNWANTED_BYTES:
+                break
+            some.append(n)
+        return reader, some
+
+    def done_with(self, numbers: Sequence[int]) -> None:
+        """What was last said to be unwanted is over on disk."""
+        for n in numbers:
+            self._unwanted[-1][1].take(n)
+
+    def all_ended(self) -> list[str]:
+        """Readers of whom nothing is left that is to be ended. Each once."""
+        if self._unwanted:
+            return []
+        ended, self._ended = list(self._ended), {}
+        return ended

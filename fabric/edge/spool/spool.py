@@ -39,11 +39,13 @@ from fabric.edge.spool.rows import (
     reading_rows,
     seen_of,
     unite_bodies,
+    waiting_points,
 )
 from fabric.edge.spool.statements import (
     ACTION,
     CREDENTIAL,
     DISPATCH,
+    ENDED,
     GAP,
     NOTICE,
     POSITION,
@@ -87,8 +89,6 @@ _UNTIL_AT = {
 # A commit at a time, of so many that the page cache holds them: what it does not hold goes to the log, in full.
 _GIVE_BACK_PAGES = 256
 _GIVE_BACK_COMMITS = 8
-# Of a reader that was forgotten, as many are ended at a time.
-_UNWANTED_ROWS = 2_000
 # In one question: SQLite binds some thousands of values, and a list of these is soon made.
 _ROWS_AT_ONCE = 500
 
@@ -232,13 +232,19 @@ class Spool:
                 yield Seen(id_, Direction(direction), until_ms)
         awake, seen = self._fall_asleep()
         yield from seen
-        yield from self._read(awake)
+        for put in self._read(awake):
+            wanted = self._wanted(self._numbers.number_of(put), put)
+            if wanted.destinations:
+                yield wanted
 
     def _fall_asleep(self) -> tuple[list[int], list[Seen]]:
         """The numbers of the rows that are read now, and, of those that sleep, what is known as seen (SPEC 7.5)."""
         awake: list[int] = []
         backlog = self._numbers.backlog
         metas: deque[tuple[int, bytes]] = deque(maxlen=SEEN_MAX)
+        sleepers = self._numbers.sleepers
+        for name, _, body in self._sound("kept", f"name LIKE '{ENDED}%'"):
+            sleepers.ended_before(name.removeprefix(ENDED), *msgpack.unpackb(body))
         ends = self._db.execute("SELECT n, destination FROM done ORDER BY n")
         end = ends.fetchone()
         for n, meta, size, begins in self._db.execute(_SLEEPERS):
@@ -248,7 +254,9 @@ class Spool:
                     done.append(end[1])
                 end = ends.fetchone()
             self._numbers.is_there(n)
-            lane = climbing_lane(meta, done)
+            reads = isinstance(meta, bytes) and b"point:" in meta
+            # Who reads, and had nothing of it yet, waits for it: then not only the uplink does.
+            lane = None if reads and not done else climbing_lane(meta, done)
             if self._awake_max is None or size is None or size < BEGINS_BYTES:  # no envelope: it is set aside, now
                 awake.append(n)
                 continue
@@ -259,10 +267,14 @@ class Spool:
                 continue
             if lane is not None:
                 backlog.is_awake(n, lane)
-            elif b"point:" in meta:
+            elif reads:
+                if sleepers.any_ended:
+                    unwanted = [name for name in waiting_points(meta, done) if sleepers.is_unwanted(name, n)]
+                    sleepers.found_unwanted(n, size, unwanted)
+                    done += unwanted
                 reading = reading_rows(meta, self._begins(n) if begins is None else bytes(begins), done)
-                if reading is not None and self._numbers.sleepers.sleep_at_start(reading[0], size, reading[1]):
-                    self._numbers.sleepers.found(n, reading[0], size, reading[1])
+                if reading is not None and sleepers.sleep_at_start(reading[0], size, reading[1]):
+                    sleepers.found(n, reading[0], size, reading[1])
                     metas.append((n, meta))
                     continue
             awake.append(n)
@@ -319,18 +331,18 @@ class Spool:
                 self._salvage()
                 return self._with_signers(list(self._read(numbers)))
 
-    def wake_reader(self, reader: str, queue: int) -> list[Op]:
-        """The next rows that sleep in this queue of a reader; awake from now on for whoever else waits for them."""
+    def wake_reader(self, reader: str, queues: Sequence[int]) -> list[Op]:
+        """The next rows that sleep in these queues of a reader; awake from now on for whoever else waits for them."""
         sleepers = self._numbers.sleepers
-        numbers = sleepers.due(reader, queue)
+        numbers = sleepers.due(reader, queues)
         with self._or_broken():
             try:
-                woken = list(self._read(numbers))
+                woken = list(self._read(list(numbers)))
             except sqlite3.DatabaseError:
                 self._salvage()
-                woken = list(self._read(numbers))
+                woken = list(self._read(list(numbers)))
         by_number = {self._numbers.number_of(put): put for put in woken}
-        for n in numbers:
+        for n, queue in numbers.items():
             put = by_number.get(n)
             names = [name for name, _ in put.destinations] if put is not None else []
             sleepers.woke(n, queue, dict.fromkeys([reader, *names]))
@@ -343,8 +355,11 @@ class Spool:
 
     def _end_unwanted(self) -> None:
         """Some rows that slept for a reader that was forgotten: nothing is to be said of them any more."""
-        found = self._numbers.sleepers.unwanted(_UNWANTED_ROWS)
+        sleepers = self._numbers.sleepers
+        found = sleepers.unwanted()
         if found is None:
+            if ended := sleepers.all_ended():
+                self._transact_if_room([Statement("DELETE FROM kept WHERE name = ?", [(ENDED + e,) for e in ended])])
             return
         reader, numbers = found
         done: list[tuple[Any, ...]] = []
@@ -363,7 +378,16 @@ class Spool:
             Statement("DELETE FROM messages WHERE n = ?", gone),
             Statement("DELETE FROM done WHERE n = ?", gone),
         ]):
-            self._numbers.sleepers.ended(len(numbers))
+            sleepers.done_with(numbers)
+
+    @property
+    def last_number(self) -> int:
+        """Of the rows that there are, or were."""
+        return self._numbers.last
+
+    def number_of(self, put: Put) -> int:
+        """Of the row of a message that was read."""
+        return self._numbers.number_of(put)
 
     @property
     def readers_asleep(self) -> ReadersAsleep:

@@ -35,6 +35,7 @@ from fabric.protocol.wire.frames import Direction
 # Names in `kept` begin with what the row is; the rest makes it unique.
 CREDENTIAL, LISTS, SESSION, DISPATCH = "credential ", "lists", "session ", "dispatch "
 POSITION, OWNER, GAP, NOTICE, DIRECTORY, ACTION = "position ", "owner", "gap ", "notice ", "directory", "action "
+ENDED = "ended "
 
 _Row = tuple[Any, ...]
 
@@ -87,7 +88,9 @@ def statements_of(
             case Sleep():
                 numbers.put_to_sleep(op)
             case EndAsleep(destination):
-                numbers.sleepers.end(destination)
+                numbers.sleepers.end(destination, numbers.last)
+                # It goes from disk later: whoever begins before that must not take it for what a later time waits for.
+                kept[ENDED + destination] = row_of(b"", pack([numbers.last]))
             case _:
                 kept.update([_kept(op)])
     return [

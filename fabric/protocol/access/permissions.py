@@ -109,10 +109,10 @@ def request_grants(credential: Credential, header: Header) -> list[RequestGrant]
     action, target = split_topic(header.topic)
     covering = [g for g in credential.grants.request if action_matches(g.action, action, target)]
     if not covering:
-        return Reject(Code.REQUEST_DENIED, header.topic)
+        return Reject(Code.REQUEST_DENIED, f"{action} {target}")
     allowed = [g for g in covering if header.severity <= g.severity_max]
     if not allowed:
-        return Reject(Code.SEVERITY_DENIED, header.topic)
+        return Reject(Code.SEVERITY_DENIED, f"{action} {target}")
     return [g for g in allowed if g.scope == allowed[0].scope]
 
 
@@ -130,7 +130,7 @@ def execute_grant(credential: Credential, topic: str) -> str | Reject:
     """The first execute grant that covers this topic, or EXECUTE_DENIED."""
     action, target = split_topic(topic)
     granted = next((pattern for pattern in credential.grants.execute if action_matches(pattern, action, target)), None)
-    return Reject(Code.EXECUTE_DENIED, topic) if granted is None else granted
+    return Reject(Code.EXECUTE_DENIED, f"{action} {target}") if granted is None else granted
 
 
 def selects(selector: str, node: Mapping[str, str]) -> bool:

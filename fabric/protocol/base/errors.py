@@ -122,6 +122,7 @@ class Code(Enum):
     OUTBOX_IN_USE = (932, "outbox_in_use", "another process has the outbox open", "wait for that process, stop it, or name another outbox")
     DISK_SHORT = (933, "disk_short", "the disk of the outbox is short of room", "make room on it: it goes on by itself")
     CLOCK_UNSET = (934, "clock_unset", "this machine's clock says a time before 1970", "set the clock, then run it again")
+    READER_FULL = (936, "reader_full", "a reader of this topic is full and loses nothing, so that others wait for it", "start that reader, or take it out of the fabric with `fabric revoke`: then it goes on by itself")
 
     AUTHORITY_EXISTS = (940, "authority_exists", "the fabric has an authority on this machine already: nothing was changed", "see it with `fabric authority show`")
     NO_PASSPHRASE = (941, "no_passphrase", "there is no passphrase that can be used", "type one, or give --passphrase-file FILE, or - for standard input")

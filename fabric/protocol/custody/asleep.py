@@ -86,9 +86,12 @@ class ReadersAsleep:
     def __init__(self) -> None:
         self._rows: dict[str, list[int]] = {}
         self._bytes: dict[str, int] = {}
+        self._first: dict[tuple[str, int], int] = {}  # the place of the first that sleeps in a queue (`Held.order`)
         self.bytes = 0  # for all of them
 
-    def add(self, destination: str, queue: int, bytes_: int) -> None:
+    def add(self, destination: str, queue: int, bytes_: int, order: int) -> None:
+        key = destination, queue
+        self._first[key] = min(order, self._first.get(key, order))
         self._rows.setdefault(destination, [0] * QUEUES)[queue] += 1
         self._bytes[destination] = self._bytes.get(destination, 0) + bytes_
         self.bytes += bytes_
@@ -101,12 +104,26 @@ class ReadersAsleep:
         rows[queue] -= 1
         self._bytes[destination] -= bytes_
         self.bytes -= bytes_
+        if not rows[queue]:
+            self._first.pop((destination, queue), None)
         if not any(rows):
             del self._rows[destination], self._bytes[destination]
+
+    def begins_at(self, destination: str, queue: int, order: int) -> None:
+        """Which row of this queue is now the first that sleeps."""
+        if self.rows_in(destination, queue):
+            self._first[destination, queue] = order
+
+    def first(self, destination: str, lane: Lane) -> int | None:
+        """The place of the first that sleeps in a lane; None: nothing does."""
+        queues = (2 * lane, 2 * lane + 1)
+        return min((self._first[destination, q] for q in queues if (destination, q) in self._first), default=None)
 
     def forget(self, destination: str) -> int:
         """How many rows there were."""
         self.bytes -= self._bytes.pop(destination, 0)
+        for queue in range(QUEUES):
+            self._first.pop((destination, queue), None)
         return sum(self._rows.pop(destination, ()))
 
     def bytes_of(self, destination: str) -> int:

@@ -43,6 +43,7 @@ class Custody:
         self._held: dict[HeldKey, Held] = {}
         self._deadlines: list[tuple[int, int, HeldKey]] = []
         self._sequence = 0
+        self.order = 0  # of what was held last; a driver that numbers its rows says of which it was
         self.lane_bytes = [0] * len(Lane)
         self._origin_bytes: Holdings[tuple[Lane, str]] = Holdings()
         self._voucher_bytes: Holdings[tuple[Lane, str]] = Holdings()
@@ -82,6 +83,8 @@ class Custody:
     def put(self, held: Held, destinations: Destinations, ready: Ready, moved: Moved = ()) -> None:
         """Take custody for these destinations, at least one."""
         assert destinations
+        self.order += 1
+        held.order = self.order
         self.adopt(held, destinations, moved)
         ready.persist.append(_put_of(held))
 
@@ -151,6 +154,7 @@ class Custody:
             if known is not None:
                 row.tries, row.unanswered = known.tries, known.unanswered  # some of its targets may have had it
         assert held.rows
+        self.order += 1  # a new row on disk; in its outboxes it keeps its place
         ready.persist += [Done(held.message.id, held.direction, "", last=True), _put_of(held)]
 
     def saw(self, id_: bytes, direction: Direction, until_ms: int, ready: Ready, of: Header) -> None:
@@ -217,7 +221,7 @@ class Custody:
         queue = queue_of(held.lane, header.kind)
         for row in list(held.rows.values()):
             self._remove(row)
-            self.readers_asleep.add(row.destination, queue, held.size)
+            self.readers_asleep.add(row.destination, queue, held.size, held.order)
         ready.persist.append(Sleep(held.message.id, held.direction, queue, held.size, destinations))
         self._let_go(held)
 

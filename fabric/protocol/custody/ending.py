@@ -40,11 +40,11 @@ class Ending:
                 self._waiting.append((row, reason))
 
     def turn(self, now_ms: int, ready: Ready) -> list[Row]:
-        """End a part. Returns the rows that this ended; those that had ended otherwise meanwhile are not among them."""
-        ended = []
+        """End a part. Returns its rows; some may have ended otherwise meanwhile."""
+        part = []
         for _ in range(min(len(self._waiting), max(PART_ROWS, len(self._waiting) // _SHARE))):
             row, reason = self._waiting.popleft()
             if not row.done:
                 self._settle(row, reason, now_ms, ready)
-                ended.append(row)
-        return ended
+            part.append(row)
+        return part

@@ -9,12 +9,14 @@ queues, so order exists only in here, and only for what has not been sent.
 from __future__ import annotations
 
 import hashlib
-from collections import OrderedDict, deque
-from collections.abc import Container, Iterable, Iterator, Sequence
+import heapq
+from collections import OrderedDict
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
 from fabric.protocol.base.limits import ID_BYTES, RETRY_MS_MAX
+from fabric.protocol.custody.line import Line, Place
 from fabric.protocol.custody.pace import Pace
 from fabric.protocol.custody.sessions import is_point
 from fabric.protocol.envelope.layout import Kind
@@ -26,6 +28,8 @@ from fabric.protocol.wire.frames import Direction
 _FLOOR_SHARE = 16
 # However long the wait for an answer grows, a message is tried about as often as this in its life.
 _TRIES_MIN = 8
+# Rows behind a gate that ended are let go when most are like this, and there are enough to be worth the work.
+_SPARE = 32
 
 
 @dataclass(slots=True, eq=False)
@@ -43,6 +47,7 @@ class Held:
     transit_rows: int = 0  # of those in `rows`, how many may not be dropped to make room
     restored: bool = False  # read back after a restart: it may have been sent before
     size: int = 0  # bytes, as they are counted here and in every outbox; changed by `Custody.replace` only
+    order: int = 0  # its place among all that this node ever held, restarts included; 0 where its driver has none
 
     def __post_init__(self) -> None:
         self.size = len(self.message.raw)
@@ -70,7 +75,9 @@ class Row:
     unanswered: bool = False  # a peer that has gone may have taken it, and the next one need not know
     done: bool = False
     queued: bool = False
+    gated: bool = False  # queued, behind something that sleeps
     not_before_ms: int = 0
+    place: Place = (True, 0)  # among those of its origin in its outbox, which sets it
     moved: int = 0  # how often its targets were to be reached by another way, in vain (SPEC 7.8)
     sent_as: bytes = b""  # its visit when it was last sent
     wire_bytes: int = 0  # what it took of the peer's credit when it was last sent
@@ -85,94 +92,112 @@ class Row:
         return is_point(self.destination) and self.held.message.header.kind in (Kind.EVENT, Kind.INTEL)
 
 
-class _Line:
-    """The rows of one origin. Those from before a restart go first, also when they are read long after it."""
-
-    __slots__ = ("_later", "_restored")
-
-    def __init__(self, rows: Iterable[Row] = ()) -> None:
-        self._restored: deque[Row] = deque()
-        self._later: deque[Row] = deque()
-        for row in rows:
-            self.push(row)
-
-    def push(self, row: Row, front: bool = False) -> None:
-        queue = self._restored if row.held.restored else self._later
-        if front:
-            queue.appendleft(row)
-        else:
-            queue.append(row)
-
-    @property
-    def first(self) -> Row | None:
-        queue = self._restored or self._later
-        return queue[0] if queue else None
-
-    def pop(self) -> Row:
-        return (self._restored or self._later).popleft()
-
-    def __bool__(self) -> bool:
-        return bool(self._restored or self._later)
-
-    def __iter__(self) -> Iterator[Row]:
-        return chain(self._restored, self._later)
-
-
 class _FairQueue:
-    """First come, first served within an origin; origins in turn. Rows that ended while they waited are let go soon."""
+    """First come, first served within an origin; origins in turn. Rows that ended while they waited are let go soon.
 
-    __slots__ = ("_dead", "_origins", "_rows", "bytes")
+    `gate`: what a reader is to get from this place on waits, whoever it is from, since something before it sleeps.
+    """
+
+    __slots__ = ("_dead", "_gated", "_gated_live", "_origins", "_rows", "bytes", "gate")
 
     def __init__(self) -> None:
-        self._origins: OrderedDict[str, _Line] = OrderedDict()
+        self._origins: OrderedDict[str, Line] = OrderedDict()
         self._rows = 0  # in the queues, dead ones included
         self._dead = 0
-        self.bytes = 0  # of those that wait
+        self.bytes = 0  # of those that may go
+        self.gate: int | None = None
+        self._gated: list[tuple[int, int, Row]] = []  # a heap, by their order
+        self._gated_live = 0  # of these, how many have not ended
 
-    def push(self, row: Row, front: bool = False) -> None:
+    def push(self, row: Row) -> None:
+        if self.gate is not None and row.held.order >= self.gate and row.sheddable:
+            row.queued = row.gated = True
+            heapq.heappush(self._gated, (row.held.order, id(row), row))
+            self._gated_live += 1
+            return
+        self._line_for(row).push(row)
+
+    def _line_for(self, row: Row) -> Line:
+        """Where this row is to wait; it is counted."""
         origin = row.held.message.header.origin
         line = self._origins.get(origin)
         if line is None:
-            line = self._origins[origin] = _Line()
-        line.push(row, front)
+            line = self._origins[origin] = Line()
         row.queued = True
         self._rows += 1
         self.bytes += row.held.size
+        return line
+
+    def set_gate(self, gate: int | None) -> None:
+        """What is before it from now on may go, and what is not waits."""
+        if gate == self.gate:
+            return
+        is_lower = gate is not None and (self.gate is None or gate < self.gate)
+        self.gate = gate
+        if is_lower:
+            rows = [row for row in self if not row.gated]
+            self._origins.clear()
+            self._rows = self._dead = self.bytes = 0
+            for row in rows:
+                self.push(row)
+        while self._gated and (gate is None or self._gated[0][0] < gate):
+            row = heapq.heappop(self._gated)[2]
+            if not row.done:
+                row.gated = False
+                self._gated_live -= 1
+                self.push(row)
 
     def discard(self, row: Row) -> None:
         """A row that waits has ended. When most are like this, they go together."""
         row.queued = False
+        if row.gated:
+            self._gated_live -= 1
+            if len(self._gated) > 2 * self._gated_live + _SPARE:
+                self._gated = [entry for entry in self._gated if not entry[2].done]
+                heapq.heapify(self._gated)
+            return
         self._dead += 1
         self.bytes -= row.held.size
         if 2 * self._dead > self._rows:
             for origin, line in list(self._origins.items()):
-                left = _Line(row for row in line if not row.done)
-                if left:
-                    self._origins[origin] = left
-                else:
+                line.drop_dead()
+                if not line:
                     del self._origins[origin]
             self._rows -= self._dead
             self._dead = 0
-
-    def _front(self, line: _Line) -> Row | None:
-        while (first := line.first) is not None and first.done:
-            line.pop()
-            self._rows -= 1
-            self._dead -= 1
-        return first
 
     def head(self, now_ms: int, in_flight: Container[bytes]) -> Row | None:
         """The next row to send. One whose answer could be taken for another's waits for that."""
         for _ in range(len(self._origins)):
             origin, line = next(iter(self._origins.items()))
-            first = self._front(line)
-            if first is None:
-                del self._origins[origin]
-                continue
-            if first.not_before_ms <= now_ms and first.visit not in in_flight:
+            first, dead = line.head(now_ms, in_flight)
+            self._rows -= dead
+            self._dead -= dead
+            if first is not None:
                 return first
-            self._origins.move_to_end(origin)
+            if line:
+                self._origins.move_to_end(origin)
+            else:
+                del self._origins[origin]
         return None
+
+    def hold_back(self, row: Row, reader: str, now_ms: int) -> bool:
+        """Its topic waits for a reader: what else its origin sends goes by it. False where too many topics wait."""
+        return self._line_for(row).hold_back(row, reader, now_ms)
+
+    def ask(self) -> None:
+        for line in self._origins.values():
+            line.ask()
+
+    def held_back(self, origin: str, topic: str) -> tuple[str, int]:
+        """For which reader the topic waits, if it does, and how many bytes of it."""
+        line = self._origins.get(origin)
+        return ("", 0) if line is None else line.held_back(topic)
+
+    def waiting_for(self) -> Iterator[tuple[str, int]]:
+        """Readers that are waited for, each with how many rows; a reader as often as there are topics."""
+        for line in self._origins.values():
+            yield from line.waiting_for()
 
     def pop(self) -> Row:
         origin, line = next(iter(self._origins.items()))
@@ -186,18 +211,28 @@ class _FairQueue:
             del self._origins[origin]
         return row
 
-    def oldest_sheddable(self) -> Row | None:
+    def oldest(self, *, sheddable: bool = False) -> Row | None:
+        """Of the first of each origin, the one that came first; of those only that may be dropped, if so asked."""
         firsts = [
             first for line in self._origins.values()
-            if (first := next((row for row in line if row.sheddable and not row.done), None)) is not None
+            if (first := next((row for row in line if not row.done and (not sheddable or row.sheddable)), None))
         ]
-        return min(firsts, key=lambda row: row.held.received_at_ms, default=None)
+        while self._gated and self._gated[0][2].done:
+            heapq.heappop(self._gated)
+        gated = self._gated[0][2] if self._gated else None
+        return min(firsts, key=lambda row: row.held.received_at_ms, default=gated)
 
-    def __len__(self) -> int:
+    @property
+    def open_rows(self) -> int:
+        """Of those that wait, how many may go."""
         return self._rows - self._dead
 
+    def __len__(self) -> int:
+        return self.open_rows + self._gated_live
+
     def __iter__(self) -> Iterator[Row]:
-        return (row for line in self._origins.values() for row in line if not row.done)
+        waiting = (row for line in self._origins.values() for row in line)
+        return (row for row in chain(waiting, [entry[2] for entry in sorted(self._gated)]) if not row.done)
 
 
 class Outbox:
@@ -212,16 +247,28 @@ class Outbox:
         self._in_flight: OrderedDict[bytes, Row] = OrderedDict()
         self.in_flight_bytes = [0] * len(Lane)
         self._unanswered_since_ms: int | None = None  # while something is in flight
+        self._numbered = 0
         self.bytes = 0  # of all rows that have not ended
 
     def add(self, row: Row) -> None:
+        self._numbered += 1
+        row.place = self._place_of(row)
         self.bytes += row.held.size
         self._lanes[row.held.lane].push(row)
+
+    def _place_of(self, row: Row) -> Place:
+        """What was held before a restart goes first, also when it is read long after it.
+
+        A reader's rows go in the order in which its relay held them, where its driver knows that: some slept meanwhile.
+        """
+        if row.held.order and is_point(row.destination):
+            return True, row.held.order
+        return not row.held.restored, self._numbered
 
     def grew(self, row: Row, bytes_: int) -> None:
         """The message of a row of this outbox became longer: it is counted wherever the row is."""
         self.bytes += bytes_
-        if row.queued:
+        if row.queued and not row.gated:
             self._lanes[row.held.lane].bytes += bytes_
         if row.sent_at_ms is not None:
             self.in_flight_bytes[row.held.lane] += bytes_
@@ -283,9 +330,30 @@ class Outbox:
         return row
 
     def again(self, row: Row, not_before_ms: int) -> None:
-        """Offer a settled row once more, not before a time."""
+        """Offer a settled row once more, not before a time; at its place among those of its origin."""
         row.not_before_ms = not_before_ms
-        self._lanes[row.held.lane].push(row, front=True)
+        self._lanes[row.held.lane].push(row)
+
+    def hold_back(self, row: Row, reader: str, now_ms: int, otherwise_ms: int) -> None:
+        """A settled row waits for a reader, and so does what comes after it on its topic."""
+        if not self._lanes[row.held.lane].hold_back(row, reader, now_ms):
+            row.not_before_ms = otherwise_ms
+
+    def ask(self) -> None:
+        """What waits for readers asks at once, one row of each topic: they may be waited for no more."""
+        for lane in self._lanes:
+            lane.ask()
+
+    def held_back(self, lane: Lane, origin: str, topic: str) -> tuple[str, int]:
+        return self._lanes[lane].held_back(origin, topic)
+
+    def waiting_for(self) -> dict[str, int]:
+        """Readers for whom the peer takes nothing more, and how many messages wait because of each."""
+        waiting: dict[str, int] = {}
+        for lane in self._lanes:
+            for reader, rows in lane.waiting_for():
+                waiting[reader] = waiting.get(reader, 0) + rows
+        return waiting
 
     def end(self, row: Row) -> None:
         """The row is over, wherever it is."""
@@ -302,7 +370,7 @@ class Outbox:
     def least(self) -> Row | None:
         """What is missed least: of the rows that wait and may be dropped, the oldest in the lowest lane."""
         for lane in reversed(self._lanes):
-            oldest = lane.oldest_sheddable()
+            oldest = lane.oldest(sheddable=True)
             if oldest is not None:
                 return oldest
         return None
@@ -322,7 +390,7 @@ class Outbox:
         return late
 
     def _take_back(self, rows: Sequence[Row], not_before_ms: int) -> None:
-        for row in reversed(rows):  # each goes to the front, so the first is last
+        for row in reversed(rows):  # each has its place before the next, mostly at the front
             del self._in_flight[row.sent_as]
             self._landed(row)
             self.again(row, not_before_ms)
@@ -339,6 +407,7 @@ class Outbox:
         for row in self.rows():
             row.unanswered = row.unanswered or row.tries > 0
         self._take_back(list(self._in_flight.values()), 0)
+        self.ask()  # the next peer may have no reader that waits
         self.pace = Pace()  # the next one may be another way
 
     def stalled(self, now_ms: int, stall_ms: int) -> bool:
@@ -356,11 +425,23 @@ class Outbox:
         return [*self._in_flight.values(), *(row for lane in self._lanes for row in lane)]
 
     def queued(self, lane: Lane) -> int:
-        """Rows that wait, without those in flight."""
-        return len(self._lanes[lane])
+        """Rows that may go next: neither in flight nor behind the gate."""
+        return self._lanes[lane].open_rows
 
     def queued_bytes(self, lane: Lane) -> int:
         return self._lanes[lane].bytes
+
+    def gate(self, lane: Lane) -> int | None:
+        return self._lanes[lane].gate
+
+    def set_gate(self, lane: Lane, gate: int | None) -> None:
+        """What this reader is to get of a lane from this place on waits until what sleeps before it was sent."""
+        self._lanes[lane].set_gate(gate)
+
+    def oldest(self) -> Row | None:
+        """Of all that has not ended, what came first; what was put back is taken to be where it was."""
+        firsts = [lane.oldest() for lane in self._lanes] + list(self._in_flight.values())
+        return min((row for row in firsts if row is not None), key=lambda row: row.held.received_at_ms, default=None)
 
     def counts(self) -> list[int]:
         """Messages per lane, in flight included."""

@@ -60,6 +60,7 @@ class Sessions:
         self._restored: dict[str, None] = {}  # away because this relay was: they come back together
         self._keep: dict[str, Keep] = {}  # what the credential of each says
         self._keep_ms: dict[str, int] = {}  # of durable ones
+        self._waits: dict[str, None] = {}  # those of them that lose nothing when they are full
         self._durable_of: dict[str, dict[str, None]] = {}  # node -> its own of those
         self._lost: dict[str, int] = {}  # destination -> records that its quota had no room for
         self._reading: set[str] = set()  # those that subscribe
@@ -71,11 +72,14 @@ class Sessions:
         else:
             self._reading.discard(destination)
         self._keep[destination] = keep
+        self._waits.pop(destination, None)
         keep_ms = min(keep_ms, keep.ms)
         self._keep_ms.pop(destination, None)
         self._discard(self._durable_of, destination)
         if keep_ms:
             self._keep_ms[destination] = keep_ms
+            if keep.waits:
+                self._waits[destination] = None
             self._durable_of.setdefault(node_of(destination), {})[destination] = None
 
     def came(self, destination: str) -> None:
@@ -113,6 +117,14 @@ class Sessions:
     def keeps_much(self, destination: str) -> bool:
         """Whether it is durable, and more is kept for it than for anybody."""
         return destination in self._keep_ms and self.keep(destination).bytes > POINT_QUOTA_BYTES
+
+    def waits(self, destination: str) -> bool:
+        """Whether it is durable and loses nothing when it is full: others wait."""
+        return destination in self._waits
+
+    @property
+    def anybody_waits(self) -> bool:
+        return bool(self._waits)
 
     def keep(self, destination: str) -> Keep:
         return self._keep.get(destination, _DEFAULT)
@@ -164,6 +176,7 @@ class Sessions:
         self._discard(self._durable_of, destination)
         self._keep.pop(destination, None)
         self._keep_ms.pop(destination, None)
+        self._waits.pop(destination, None)
         self._lost.pop(destination, None)
         self._reading.discard(destination)
 

@@ -1,8 +1,9 @@
 """What waits for readers sleeps on disk, but for the next rows (SPEC 10), so that a large backlog takes no memory.
 
 Guarantees: a message sleeps only when everybody for whom it still waits is a durable reader for whom more is kept than
-for anybody, with enough awake before it; what sleeps wakes in its order, when most of what is awake has ended. Where a
-driver wakes no rows, nothing sleeps.
+for anybody, with enough awake before it; a reader gets nothing of a lane before what sleeps ahead of it, whoever else
+it was awake for (the outbox's gate); what sleeps wakes in its order, when most of what is awake has ended, readers in
+turn. Where a driver wakes no rows, nothing sleeps.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fabric.protocol.core.ready import Ready
-from fabric.protocol.custody.asleep import QUEUES, lane_of, queue_of
+from fabric.protocol.custody.asleep import QUEUES, queue_of
 from fabric.protocol.custody.custody import Custody
 from fabric.protocol.custody.outbox import Held, Outbox, Row
+from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.vocabulary.severity import Lane
 
 # So much of a lane is awake for one reader before the next sleeps, and half of it before more wakes: enough for a link
@@ -30,78 +32,160 @@ class Sleeping:
     """
 
     def __init__(
-        self, custody: Custody, outbox_of: Callable[[str], Outbox | None], keeps_much: Callable[[str], bool]
+        self, custody: Custody, outbox_of: Callable[[str], Outbox | None], keeps_much: Callable[[str], bool],
+        touch: Callable[[str], None],
     ) -> None:
         self._custody = custody
         self._outbox_of = outbox_of
         self._keeps_much = keeps_much
+        self._touch = touch  # there is something to send to it
         self.awake_rows = 0  # the driver says how many, where it can wake the others
-        self._since_ms: dict[tuple[str, int], int] = {}  # when the first of a queue that sleeps was received
+        self._gated: dict[str, None] = {}  # readers of whose rows some wait behind a gate
+        self._ended: dict[int, Held] = {}  # of which a row ended in this turn
+        self._to_see: dict[str, None] = {}  # readers for whom something may have to wake, in turn
         self._over: dict[str, None] = {}  # readers that have too much, of which the oldest sleeps and wakes to go
+        self._shrinking: dict[str, int] = {}  # those for whom less is kept than before: what they have at most
         self._parted: dict[str, None] = {}  # readers that are elsewhere by now: their intel wakes, and follows them
 
-    def look(self, held: Held, ready: Ready) -> None:
-        """After rows of a message were made, or ended: it sleeps if it may."""
-        if self.awake_rows and held.rows and all(self._may_sleep(row) for row in held.rows.values()):
-            queue = queue_of(held.lane, held.message.header.kind)
-            for destination in held.rows:
-                if not self._custody.readers_asleep.rows_in(destination, queue):
-                    self._since_ms[destination, queue] = held.received_at_ms
-            self._custody.put_to_sleep(held, ready)
+    # -- falling asleep ---------------------------------------------------------------------------------
 
-    def _may_sleep(self, row: Row) -> bool:
+    def taken(self, held: Held, ready: Ready) -> None:
+        """Rows of a message were made, the last of all so far."""
+        if not self.awake_rows:
+            return
+        for row in held.rows.values():
+            outbox = self._outbox_of(row.destination)
+            if outbox is not None and row.sheddable and row.queued and not row.gated and self._overflows(outbox, row):
+                outbox.set_gate(held.lane, held.order)
+                self._gated[row.destination] = None
+        self._look(held, ready)
+
+    def _overflows(self, outbox: Outbox, row: Row) -> bool:
         lane = row.held.lane
-        return (
-            row.sheddable and row.sent_at_ms is None and row.destination not in self._parted
-            and (self._custody.readers_asleep.rows_in_lane(row.destination, lane) > 0
-                 or (self._keeps_much(row.destination)
-                     and not self._has_room(row.destination, lane, self.awake_rows + 1, AWAKE_BYTES)))
+        return self._keeps_much(row.destination) and not self._has_room(
+            row.destination, lane, self.awake_rows + 1, AWAKE_BYTES
         )
+
+    def ended(self, row: Row) -> None:
+        """What is left of its message is looked at when the turn ends, and whether its reader needs more."""
+        if self.awake_rows:
+            self._ended[id(row.held)] = row.held
+            self._to_see[row.destination] = None
+
+    def turn_ends(self, ready: Ready) -> None:
+        ended, self._ended = self._ended, {}
+        for held in ended.values():
+            self._look(held, ready)
+
+    def _look(self, held: Held, ready: Ready) -> None:
+        if held.rows and all(row.gated and row.destination not in self._parted for row in held.rows.values()):
+            self._custody.put_to_sleep(held, ready)
 
     def _has_room(self, destination: str, lane: Lane, rows: int, bytes_: int) -> bool:
         outbox = self._outbox_of(destination)
         return outbox is None or (outbox.queued(lane) < rows and outbox.queued_bytes(lane) < bytes_)
 
-    def due(self) -> tuple[str, int] | None:
-        """The reader and the queue of which some are to wake now; readers in turn. Mostly None."""
-        asleep = self._custody.readers_asleep
-        for destination in self._over:
-            for queue in reversed(_EVERY_QUEUE):
-                if asleep.rows_in(destination, queue):
-                    return destination, queue
-        for destination in asleep:
-            parted = destination in self._parted
-            for queue in _INTEL if parted else _EVERY_QUEUE:
-                if not asleep.rows_in(destination, queue):
-                    continue
-                lane = lane_of(queue)
-                if parted and not self._custody.full(lane, AWAKE_BYTES):
-                    return destination, queue
-                if not parted and self._has_room(destination, lane, self.awake_rows // 2, AWAKE_BYTES // 2):
-                    return destination, queue
+    # -- waking -----------------------------------------------------------------------------------------
+
+    def look_around(self) -> None:
+        """Now and then: whoever has something that sleeps, or waits behind what slept, is to be seen."""
+        self._to_see.update(dict.fromkeys([*self._gated, *self._custody.readers_asleep]))
+
+    def due(self) -> tuple[str, tuple[int, ...]] | None:
+        """The reader and the queues of which the next are to wake now, in the order of all of them. Mostly None."""
+        while self._to_see:
+            destination = next(iter(self._to_see))
+            del self._to_see[destination]
+            queues = self._due_of(destination)
+            if queues:
+                self._to_see[destination] = None  # once more, after the others
+                return destination, queues
         return None
+
+    def _due_of(self, destination: str) -> tuple[int, ...]:
+        asleep = self._custody.readers_asleep
+        if destination in self._over:
+            for lane in reversed(Lane):
+                if asleep.rows_in_lane(destination, lane):
+                    return _queues(lane)
+        if destination in self._parted:
+            for lane in Lane:
+                queue = queue_of(lane, Kind.INTEL)
+                if asleep.rows_in(destination, queue) and not self._custody.full(lane, AWAKE_BYTES):
+                    return (queue,)
+            return ()
+        for lane in Lane:
+            self._open(destination, lane)
+            if asleep.rows_in_lane(destination, lane) and self._needs(destination, lane):
+                return _queues(lane)
+        return ()
+
+    def _needs(self, destination: str, lane: Lane) -> bool:
+        return self._has_room(destination, lane, max(1, self.awake_rows // 2), AWAKE_BYTES // 2)
+
+    def _open(self, destination: str, lane: Lane) -> None:
+        """The gate of a lane is where the first that sleeps is, once most of what was before it has gone."""
+        outbox = self._outbox_of(destination)
+        if outbox is None:
+            return
+        first, gate = self._custody.readers_asleep.first(destination, lane), outbox.gate(lane)
+        if gate is None and first is not None:
+            outbox.set_gate(lane, first)
+            self._gated[destination] = None
+        elif gate is not None and (first is None or first > gate) and self._needs(destination, lane):
+            outbox.set_gate(lane, first)
+            self._touch(destination)
+            if all(outbox.gate(each) is None for each in Lane):
+                self._gated.pop(destination, None)
+
+    def woke(self, destination: str) -> None:
+        """Some of what slept for it is awake, and may go."""
+        if destination not in self._parted:
+            for lane in Lane:
+                self._open(destination, lane)
+
+    # -- who has too much -------------------------------------------------------------------------------
 
     def hides_older(self, row: Row) -> bool:
         """Whether something sleeps that its reader would miss less than this: an older one, or of a lower lane."""
         asleep, lane, destination = self._custody.readers_asleep, row.held.lane, row.destination
         if any(asleep.rows_in_lane(destination, lower) for lower in Lane if lower > lane):
             return True
-        since_ms = self._since_ms.get((destination, queue_of(lane, row.held.message.header.kind)), -1)
-        is_older = row.held.restored or row.held.received_at_ms <= since_ms
-        return not is_older and asleep.rows_in_lane(destination, lane) > 0
+        first = asleep.first(destination, lane)
+        return first is not None and first < row.held.order
 
     def has_too_much(self, destination: str) -> None:
-        self._over[destination] = None
+        self._over[destination] = self._to_see[destination] = None
+
+    def shrinks(self, outbox: Outbox) -> None:
+        """Less is kept for a reader than it has: until that is over, it has no more than now."""
+        self._shrinking[outbox.destination] = self._custody.waiting_bytes(outbox) + AWAKE_BYTES
+        self.has_too_much(outbox.destination)
+
+    def may_have(self, outbox: Outbox) -> bool:
+        """Whether it is still to lose what it had when less was kept for it, and has no more than it had then."""
+        at_most = self._shrinking.get(outbox.destination)
+        if at_most is None:
+            return False
+        waiting_bytes = self._custody.waiting_bytes(outbox)
+        self._shrinking[outbox.destination] = min(at_most, waiting_bytes + AWAKE_BYTES)
+        return waiting_bytes <= at_most
+
+    def is_served(self, destination: str) -> None:
+        """It has no more than it may."""
+        self._shrinking.pop(destination, None)
 
     def over(self) -> list[str]:
         """Who had too much, once."""
         over, self._over = list(self._over), {}
         return over
 
+    # -- who is elsewhere -------------------------------------------------------------------------------
+
     def parts(self, destination: str) -> None:
         """A reader is elsewhere: what of its sleeps may have to follow."""
         if self._has_intel(destination):
-            self._parted[destination] = None
+            self._parted[destination] = self._to_see[destination] = None
 
     def stays(self, destination: str) -> None:
         self._parted.pop(destination, None)
@@ -119,8 +203,10 @@ class Sleeping:
 
     def forget(self, destination: str) -> int:
         """How many messages slept for it."""
-        self._parted.pop(destination, None)
-        self._over.pop(destination, None)
-        for queue in _EVERY_QUEUE:
-            self._since_ms.pop((destination, queue), None)
+        for known in (self._parted, self._over, self._to_see, self._gated, self._shrinking):
+            known.pop(destination, None)
         return self._custody.readers_asleep.forget(destination)
+
+
+def _queues(lane: Lane) -> tuple[int, ...]:
+    return 2 * lane, 2 * lane + 1

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from fabric.protocol.base.errors import Code
+from fabric.protocol.base.limits import SESSION_KEEP_MS_MAX
 from fabric.protocol.base.signing import Signer
 from fabric.protocol.envelope.field_labels import FieldLabels
 from fabric.protocol.envelope.layout import STREAM_BYTES, Header, Kind, seal
@@ -67,9 +68,12 @@ def build_report(
 
 
 def build_gap(node: str, records: int, me: Credential) -> Report:
-    """A gap marker, for a reader of this relay's own. It says how many, and nothing of what."""
+    """A gap marker, for a reader of this relay's own. It says how many, and nothing of what.
+
+    It waits as long as the reader may be away: where it ended before, nobody would know of what it counts.
+    """
     header = _header(me, GAP_TOPIC, node, Label.CLEAR, Audience((me.organisation,)))
-    return Report(header, {"lost": records, "by": me.id})
+    return Report(replace(header, ttl_ms=SESSION_KEEP_MS_MAX), {"lost": records, "by": me.id})
 
 
 def build_notice(

@@ -22,6 +22,7 @@ from fabric.protocol.core.ready import (
 )
 from fabric.protocol.custody.ending import Ending
 from fabric.protocol.custody.outbox import Held, Outbox, Row, visit_of
+from fabric.protocol.custody.waiting import reader_of
 from fabric.protocol.envelope.layout import Kind, leaf_of, redact
 from fabric.protocol.envelope.layout import decode_envelope as _decode_envelope
 from fabric.protocol.envelope.lifetime import expired
@@ -38,6 +39,7 @@ from fabric.protocol.wire.frames import (
     Intro,
     Item,
     Nack,
+    Role,
 )
 
 # Frames gather items up to this: enough to spread their cost, little enough for an urgent one to slip in between.
@@ -137,7 +139,13 @@ class Carrier(Opening):
             link.introduced.pop(row.held.message.envelope.signer, None)
         self.count("waited", reason.code.reason)
         self.on_put_off(row, reason)
-        outbox.again(row, now_ms + _TEMPORARY_WAIT_MS)
+        again_at_ms = now_ms + _TEMPORARY_WAIT_MS
+        # A relay's word only: a control point that is busy is so with everything.
+        reader = reader_of(reason.detail) if reason.code is Code.BUSY and link.peer_role != Role.POINT else ""
+        if reader:
+            outbox.hold_back(row, reader, now_ms, again_at_ms)
+        else:
+            outbox.again(row, again_at_ms)
 
     def _answer(self, link: Link, now_ms: int, ready: Ready) -> None:
         del now_ms

@@ -8,7 +8,7 @@ open), `carrier` on it, and this, which dispatches to the components. A subclass
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from fabric.protocol.base.errors import Code, Fault, Reject
@@ -189,7 +189,7 @@ class Node(Carrier):
         self.custody.dedup.sweep(now_ms)
 
     def on_ended(self, rows: Sequence[Row], ready: Ready) -> None:
-        """These have ended, a part of many."""
+        """These have ended, a part of many: whoever held them may be empty by now."""
 
     def on_turn_end(self, ready: Ready) -> None:
         """Everything that a turn brought is decided: what has to be committed together with it."""
@@ -299,6 +299,11 @@ class Node(Carrier):
         self._follow_lists(before, now_ms, ready)
         return refused
 
+    def ask_again(self) -> None:
+        """What waits for a reader may go, where that one is on a newer revocation list."""
+        for outbox in self.outboxes.values():
+            outbox.ask()
+
     def _follow_lists(self, before: Revocations, now_ms: int, ready: Ready) -> None:
         if self.trust.revocations is not before:
             self.on_lists(now_ms, ready)
@@ -319,8 +324,12 @@ class Node(Carrier):
         if len(self.kept) > CREDENTIALS_CACHED_MAX:
             self.kept.popitem(last=False)
 
-    def restore(self, ops: Iterable[Op], now_ms: int) -> list[tuple[bytes, Direction]]:
+    def restore(
+        self, ops: Iterable[Op], now_ms: int, number_of: Callable[[Put], int] = lambda _: 0
+    ) -> list[tuple[bytes, Direction]]:
         """Take back what is on disk, in its order. Returns the messages that cannot be believed any more.
+
+        `number_of`: of the row that has a message, which says its place among all; 0 where a driver knows none.
 
         Credentials are not judged by the time here: a message of one that ran out meanwhile is refused where it is
         sent to, and so ends with that reason.
@@ -341,13 +350,13 @@ class Node(Carrier):
                 case SeenAction(id_, direction, until_ms, requester):
                     self.custody.dedup.add_action(id_, direction, until_ms, requester)
                 case Put():
-                    if not self._readopt(op, now_ms):
+                    if not self._readopt(op, number_of(op), now_ms):
                         self.count("ended", "quarantined")
                         damaged.append((op.id, op.direction))
         self.trust.settle()
         return damaged
 
-    def _readopt(self, op: Put, now_ms: int) -> bool:
+    def _readopt(self, op: Put, number: int, now_ms: int) -> bool:
         known = self.custody.get(op.id, op.direction)
         message = open_envelope(op.envelope, self.trust.credentials, self.roots)
         if known is not None:  # it came again while this slept
@@ -359,7 +368,8 @@ class Node(Carrier):
         # The clock may have been set back while we were off; age never shrinks.
         received_at_ms = min(op.received_at_ms, now_ms)
         held = Held(
-            message, op.direction, op.lane, op.age_ms, received_at_ms, op.expires_at_ms, op.hops, restored=True
+            message, op.direction, op.lane, op.age_ms, received_at_ms, op.expires_at_ms, op.hops, restored=True,
+            order=number,
         )
         self.custody.adopt(held, op.destinations, op.moved)
         return True

@@ -37,6 +37,7 @@ from fabric.protocol.core.ready import (
 from fabric.protocol.custody.custody import Custody
 from fabric.protocol.custody.dedup import seen_until_ms
 from fabric.protocol.custody.outbox import Held, Outbox, Row
+from fabric.protocol.custody.waiting import reader_of
 from fabric.protocol.enrolment.questions import Questions
 from fabric.protocol.envelope.layout import Header, Kind
 from fabric.protocol.envelope.lifetime import check_lifetime, remaining_ms
@@ -92,6 +93,7 @@ class Point(Node):
         self._announced_epoch = 0
         self._denied: Counter[Code] = Counter()  # since the relay was told last
         self.put_off: Code | None = None  # why the relay last said "not now", until it took something
+        self.put_off_by = ""  # the reader that it named, as long as something waits for it
         self._attached_to = ""
         self._handling: dict[bytes, _Handling] = {}
         self._handling_bytes = 0
@@ -134,6 +136,9 @@ class Point(Node):
         link = self.by_destination.get(UPLINK)
         if link is not None:
             self._attach(link, ready)
+
+    def on_lists(self, now_ms: int, ready: Ready) -> None:
+        self.ask_again()
 
     def on_event(self, event: Event, now_ms: int, ready: Ready) -> None:
         link = self.by_destination.get(UPLINK)
@@ -279,12 +284,26 @@ class Point(Node):
 
     def on_settled(self, row: Row, refused: Reject | None, now_ms: int, ready: Ready) -> None:
         self.custody.end(row, ready)
-        self.put_off = None
+        self.put_off_by = self._waits_for
+        self.put_off = Code.BUSY if self.put_off_by else None
         message = row.held.message
         ready.deliver.append(Published(message.id, refused, message.header.records))
 
+    @property
+    def held_back(self) -> int:
+        """Messages that wait for readers."""
+        return sum(self.outboxes[UPLINK].waiting_for().values()) if self.put_off_by else 0
+
+    def held_back_bytes(self, lane: Lane, topic: str) -> int:
+        return self.outboxes[UPLINK].held_back(lane, self.me.id, topic)[1] if self.put_off_by else 0
+
     def on_put_off(self, row: Row, reason: Reject) -> None:
-        self.put_off = reason.code
+        self.put_off, self.put_off_by = reason.code, reader_of(reason.detail) or self._waits_for
+
+    @property
+    def _waits_for(self) -> str:
+        """A reader for which something waits; empty: none."""
+        return next(iter(self.outboxes[UPLINK].waiting_for()), "")
 
     def on_timers(self, now_ms: int, ready: Ready) -> None:
         super().on_timers(now_ms, ready)

@@ -15,6 +15,7 @@ from fabric.protocol.custody.custody import Custody
 from fabric.protocol.custody.outbox import Outbox
 from fabric.protocol.custody.sessions import Sessions, child_relay, is_point, node_of, point_session, session_of
 from fabric.protocol.custody.sleeping import Sleeping
+from fabric.protocol.custody.waiting import Waiting
 from fabric.protocol.links.announce import settled
 from fabric.protocol.links.link import Link
 from fabric.protocol.links.links import UPLINK
@@ -36,7 +37,8 @@ class Below(Placing):
         super().set_up()
         self.custody = Custody(self._outbox)
         self.sessions = Sessions()
-        self.sleeping = Sleeping(self.custody, self.outboxes.get, self.sessions.keeps_much)
+        self.sleeping = Sleeping(self.custody, self.outboxes.get, self.sessions.keeps_much, self.touch)
+        self.waiting = Waiting()
         self._told_to_go: dict[int, None] = {}  # links whose peers know that this relay drains
 
     @property
@@ -132,6 +134,7 @@ class Below(Placing):
 
     def on_timers(self, now_ms: int, ready: Ready) -> None:
         super().on_timers(now_ms, ready)
+        self.sleeping.look_around()
         for destination in self.sessions.overdue(now_ms):
             self.forget_session(destination, now_ms, ready)
         for link in list(self.links.values()):
@@ -158,6 +161,7 @@ class Below(Placing):
         if link is not None:
             self.part(link, now_ms, ready)  # it has no outbox from here on
         self.sessions.forget(destination)
+        self.waiting.forget(destination)
         known = self.routes.get(session_of(destination))
         if known is not None and self.routes.via(known) == destination:
             self.routes.forget(known)
@@ -222,15 +226,17 @@ class Below(Placing):
 
     # -- after a restart --------------------------------------------------------------------------------
 
-    def readers_sleep(self, asleep: ReadersAsleep, awake_rows: int, now_ms: int) -> None:
+    def readers_sleep(self, asleep: ReadersAsleep, awake_rows: int, last_row: int, now_ms: int) -> None:
         """The driver lets sleep what waits for readers, beyond so many rows, and wakes what `sleeping` says.
 
-        `asleep`: what of it slept when it began.
+        `asleep`: what of it slept when it began. `last_row`: the number of the last row that it had then.
         """
+        self.custody.order = last_row
         self.custody.readers_asleep = asleep
         self.sleeping.awake_rows = awake_rows
         for destination in asleep:
             self.sessions.left(destination, now_ms, restored=True)
+            self.sleeping.woke(destination)
 
     def on_restore(self, op: Op, now_ms: int) -> None:
         if not isinstance(op, KeepSession):

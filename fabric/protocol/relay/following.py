@@ -27,6 +27,7 @@ from fabric.protocol.wire.frames import Direction, Item
 _FIND_MS = 1_000
 # A node that moved, and all that were below it.
 Moved = tuple[Attachment, list[Attachment]]
+Ways = list[tuple[str, tuple[str, ...]]]
 
 
 def _interested(moved: list[Moved], topic: str) -> list[str]:
@@ -104,15 +105,17 @@ class Following(Commands):
             self._dispatch(message, item, tuple(item.targets), now_ms, ready)
             return
         self.counters["followed"] += 1
-        others = [target for target in item.targets if target != self.me.id]
-        ways = self._ways(message, others)
-        here: list[tuple[str, tuple[str, ...]]] = []
-        if len(others) < len(item.targets):  # it followed this relay, for whoever is below
-            here = self._destinations(self.routes.interested(message.header.topic))
+        here, ways = self._ways_of_moved(message, item)
         if here or not ways:
             self._hold(message, item, here, now_ms, ready)
         if ways:
             self._hold(message, item, ways, now_ms, ready, moved=item.moved + 1)
+
+    def _ways_of_moved(self, message: Verified, item: Item) -> tuple[Ways, Ways]:
+        """To whom it goes here, where it followed this relay for whoever is below; and to the others."""
+        others = [target for target in item.targets if target != self.me.id]
+        interested = self.routes.interested(message.header.topic) if len(others) < len(item.targets) else []
+        return self._destinations(interested), self._ways(message, others)
 
     def _ways(self, message: Verified, targets: Sequence[str]) -> list[tuple[str, tuple[str, ...]]]:
         """Where to send a message for these nodes from here; up, for those who are not below."""

@@ -27,13 +27,14 @@ from fabric.protocol.base.limits import ACTIONS_PER_S, SETTLE_MS
 from fabric.protocol.core.ready import Ask, Event, Note, Op, Ready, Replace
 from fabric.protocol.custody.dedup import seen_until_ms
 from fabric.protocol.custody.outbox import Row, visit_of
+from fabric.protocol.custody.waiting import waits_for
 from fabric.protocol.enrolment.proxy import EnrolmentProxy
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.layout import Header, Kind
 from fabric.protocol.envelope.lifetime import check_lifetime
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.links.link import Link
 from fabric.protocol.links.links import UPLINK
-from fabric.protocol.relay.following import Following
+from fabric.protocol.relay.following import Following, Ways
 from fabric.protocol.relay.list_reach import ListReach
 from fabric.protocol.vocabulary.severity import Lane
 from fabric.protocol.wire.frames import Applied, Direction, Item, Join, Joined, Role
@@ -73,6 +74,7 @@ class Relay(Following):
 
     def on_lists(self, now_ms: int, ready: Ready) -> None:
         self.end_revoked(now_ms, ready)
+        self.ask_again()
         self.forget_revoked(now_ms, ready)
         self.list_reach.list_changed(now_ms)
 
@@ -125,7 +127,8 @@ class Relay(Following):
         if isinstance(stripped, Reject):
             self.nack(link, visit, stripped)
             return
-        problem = self._no_room(stripped) or self._no_way_yet(link, stripped, item, now_ms)
+        problem = self._waits(stripped, item, now_ms) or self._no_room(stripped)  # for whom, where both are true
+        problem = problem or self._no_way_yet(link, stripped, item, now_ms)
         problem = problem or self._check_rate(link, stripped, now_ms)
         if problem is None and stripped.header.kind is Kind.ACTION:
             problem = self.no_room_for_action(stripped, item)  # last: to know how much it takes is work
@@ -161,6 +164,26 @@ class Relay(Following):
 
     def _no_room(self, message: Verified) -> Reject | None:
         return Reject(Code.BUSY, message.header.lane.name.lower()) if self.custody.no_room_for(message) else None
+
+    def _waits(self, message: Verified, item: Item, now_ms: int) -> Reject | None:
+        """Whether a reader to whom it would have to go is full and loses nothing: it stays where it is (SPEC 7.5)."""
+        header = message.header
+        if header.kind not in (Kind.EVENT, Kind.INTEL) or not self.may_wait:
+            return None
+        reader = self.full_reader(self._ways_for_readers(message, item, now_ms), message, now_ms)
+        if not reader:
+            return None
+        self.count("waits", header.kind.word)
+        return Reject(Code.BUSY, waits_for(reader))
+
+    def _ways_for_readers(self, message: Verified, item: Item, now_ms: int) -> Ways:
+        """Where an event or intel will go from here, as `route` and `_route_moved` say."""
+        if not item.moved:
+            return self._readers(message.header, item.direction)
+        if item.direction is Direction.UP and not self._goes_down_here(message, now_ms):
+            return self._uplink()
+        here, others = self._ways_of_moved(message, item)
+        return [*here, *others]
 
     def _no_way_yet(self, link: Link, message: Verified, item: Item, now_ms: int) -> Reject | None:
         """Whether its way will be known in a moment: it is not taken before (SPEC 7.8)."""
@@ -243,7 +266,7 @@ class Relay(Following):
         fuller = held.message.united_with(fitted)
         if fuller is held.message:
             return
-        if not self.custody.replace(held, fuller, ready):
+        if self.waits_to_grow(held, now_ms) or not self.custody.replace(held, fuller, ready):
             self.count("refused", Code.BUSY.reason)
             return
         self.counters["upgraded"] += 1
@@ -258,14 +281,8 @@ class Relay(Following):
     def route(self, message: Verified, item: Item, now_ms: int, ready: Ready) -> None:
         header = message.header
         match header.kind, item.direction:
-            case Kind.EVENT, _:
-                here = [a for a in self.routes.interested(header.topic) if a.relay == self.me.id]
-                self._hold(message, item, self._uplink() + self._destinations(here), now_ms, ready)
-            case Kind.INTEL, Direction.UP if not self.is_root:
-                self._hold(message, item, self._uplink(), now_ms, ready)
-            case Kind.INTEL, _:
-                below = self.routes.interested(header.topic)
-                self._hold(message, item, self._destinations(below), now_ms, ready)
+            case (Kind.EVENT | Kind.INTEL), _:
+                self._hold(message, item, self._readers(header, item.direction), now_ms, ready)
             case Kind.ACTION, Direction.UP:
                 grants = request_grants(message.credential, header)
                 assert not isinstance(grants, Reject)
@@ -279,6 +296,15 @@ class Relay(Following):
                 self._hold(message, item, self._uplink(), now_ms, ready)
             case Kind.RESULT, _:
                 self._answer_to(message, item, now_ms, ready)
+
+    def _readers(self, header: Header, direction: Direction) -> Ways:
+        """Where an event or intel goes from here: up, and to those who want it."""
+        if header.kind is Kind.INTEL and direction is Direction.UP and not self.is_root:
+            return self._uplink()
+        interested = self.routes.interested(header.topic)
+        if header.kind is Kind.INTEL:
+            return self._destinations(interested)
+        return self._uplink() + self._destinations([a for a in interested if a.relay == self.me.id])
 
     def _answer_to(self, result: Verified, item: Item, now_ms: int, ready: Ready) -> None:
         """Down to the requester. One that moved away is found from above."""
@@ -296,11 +322,12 @@ class Relay(Following):
 
     def on_settled(self, row: Row, refused: Reject | None, now_ms: int, ready: Ready) -> None:
         self.custody.end(row, ready)
+        self.sleeping.ended(row)
         if row.moved:
             self._note_homing(row.held, now_ms)
         if refused is None:
+            self.waiting.read(row.destination, now_ms)
             self.counters["acknowledged"] += 1
-            self.sleeping.look(row.held, ready)
             return
         header = row.held.message.header
         self.count("ended", refused.code.reason)

@@ -44,6 +44,7 @@ class Telling(Holding):
             self.counters["notices_dropped"] = self.notices.dropped
 
     def on_turn_end(self, ready: Ready) -> None:
+        self.sleeping.turn_ends(ready)
         ready.persist += self.notices.unsaved()
 
     def on_session_end(self, destination: str, code: Code, now_ms: int, ready: Ready) -> None:

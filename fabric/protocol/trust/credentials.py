@@ -32,6 +32,8 @@ from fabric.protocol.vocabulary.tlp import Label, label_from_wire
 Clocks = tuple[int, ...]
 
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
+# What a reader's share does when it is full, where it does not shed.
+_WAIT = "wait"
 
 
 class NodeKind(IntEnum):
@@ -76,14 +78,15 @@ class Keep:
 
     bytes: int = POINT_QUOTA_BYTES
     ms: int = SESSION_KEEP_MS_MAX
+    waits: bool = False  # when it is full, a durable reader loses nothing, and others do not get through (SPEC 7.5)
 
     def covers(self, other: Keep) -> bool:
         """Whether the other asks for no more."""
-        return other.bytes <= self.bytes and other.ms <= self.ms
+        return other.bytes <= self.bytes and other.ms <= self.ms and (self.waits or not other.waits)
 
     def with_(self, other: Keep) -> Keep:
         """What covers both."""
-        return Keep(max(self.bytes, other.bytes), max(self.ms, other.ms))
+        return Keep(max(self.bytes, other.bytes), max(self.ms, other.ms), self.waits or other.waits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +217,7 @@ def encode_grants(grants: Grants) -> list[Any]:
         [[g.action, g.to, int(g.severity_max), g.scope] for g in grants.request],
         list(grants.execute),
         [[g.class_, g.to] for g in grants.approve],
-        *([] if grants.keep is None else [[grants.keep.bytes, grants.keep.ms]]),
+        *([] if grants.keep is None else [_keep_out(grants.keep)]),
     ]
 
 
@@ -272,11 +275,15 @@ def decode_grants(f: Any) -> Grants:
     )
 
 
+def _keep_out(keep: Keep) -> list[Any]:
+    return [keep.bytes, keep.ms, *([_WAIT] if keep.waits else [])]
+
+
 def _keep(f: Any) -> Keep:
-    bytes_, ms = f[:2]
+    bytes_, ms, *more = f
     if not KEEP_BYTES_MIN <= _int(bytes_) <= KEEP_BYTES_MAX or not 0 < _int(ms) <= SESSION_KEEP_MS_MAX:
         raise ValueError
-    return Keep(bytes_, ms)
+    return Keep(bytes_, ms, more[:1] == [_WAIT])
 
 
 def _tags(f: Any) -> tuple[tuple[str, str], ...]:
