@@ -121,7 +121,7 @@ class RelayLoop:
         )
         self._take_back(self._spool.load(now_ms), now_ms)
         self.core.custody.asleep = self._spool.asleep
-        self._spool.asleep.are_of(self.core.credentials.voucher_of)
+        self._spool.asleep.are_of(self.core.trust.credentials.voucher_of)
         self.core.readers_bytes_max = self._config.readers_bytes
         self.core.readers_sleep(self._spool.readers_asleep, AWAKE_MAX, self._spool.last_number, now_ms)
         self._upkeep = Upkeep(self._log, self.core.count)
@@ -205,7 +205,7 @@ class RelayLoop:
             # Also when nothing can be read: what ended is known then, and who sends what never will be.
             self._arrivals.from_children()
             now_ms = self._clock.now_ms()
-            self.core.wall_ahead_ms = self._clock.wall_ahead_ms()
+            self.core.time.wall_is_ahead(self._clock.wall_ahead_ms())
             if woken := self._spool.wake():
                 self._take_back(woken, now_ms)
             woke_reader = self._wake_reader(now_ms)

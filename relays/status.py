@@ -50,7 +50,7 @@ def snapshot(
         "segment": core.me.segment,
         "clearance": core.me.clearance.short,
         "pid": os.getpid(),
-        "at_ms": now_ms + core.wall_ahead_ms,  # by the machine's clock: others look at it
+        "at_ms": core.time.own(now_ms),  # by the machine's clock: others look at it
         "listen": config.listen,
         "ready": door_closed,
         "parent": config.parent,
@@ -71,12 +71,12 @@ def snapshot(
         "routes": len(core.routes),
         "revocations": core.trust.revocations.version,
         "revocations_until_ms": core.trust.revocations.not_after_ms,
-        "revocations_over": core.list_is_over(now_ms),
+        "revocations_over": core.trust_distribution.list_is_over(now_ms),
         # Of this relay and those below: the version that is in force there, and since when.
         "applied": {relay: list(version) for relay, version in sorted(core.list_reach.applied.items())},
-        "directory": core.directory.version,
-        "clock_behind_ms": core.clock_behind_ms,
-        "clock_suspect": core.clock_suspect,
+        "directory": core.directory.held.version,
+        "clock_behind_ms": core.time.behind_ms,
+        "clock_suspect": core.time.suspect,
         "counters": dict(sorted(core.counters.items())),
         "gate": gate,
     }

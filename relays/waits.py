@@ -31,7 +31,7 @@ def waiting(core: Relay, parent: str, now_ms: int) -> tuple[list[dict[str, Any]]
         if not messages:
             continue
         oldest = outbox.oldest()
-        since_ms = core.wall_ahead_ms + (now_ms if oldest is None else oldest.held.received_at_ms)
+        since_ms = core.time.own(now_ms if oldest is None else oldest.held.received_at_ms)
         name, kind, away = _whom(core, parent, destination, () if oldest is None else oldest.targets)
         entry = found.setdefault((kind, name), {
             "for": name, "kind": kind, "away": True, "messages": 0, "bytes": 0, "since_ms": since_ms,
@@ -42,7 +42,7 @@ def waiting(core: Relay, parent: str, now_ms: int) -> tuple[list[dict[str, Any]]
         entry["since_ms"] = min(entry["since_ms"], since_ms)
         if kind == "point":
             entry["share_bytes"] = core.sessions.keep(destination).bytes
-    passing_since_ms = now_ms + core.wall_ahead_ms - _PASSING_MS
+    passing_since_ms = core.time.own(now_ms) - _PASSING_MS
     waits = [entry for entry in found.values() if entry["away"] or entry["since_ms"] <= passing_since_ms]
     waits.sort(key=lambda entry: -int(entry["bytes"]))
     return waits[:NAMED_MAX], max(0, len(waits) - NAMED_MAX)

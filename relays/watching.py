@@ -42,7 +42,7 @@ class Watching:
         self._renewal = Renewal(identity, os.urandom, log)
         self._list_over = False
         self._clock_wrong = False
-        core.take_directory(own_directory(identity.folder))  # an older one than what came since is let be
+        core.directory.restore(own_directory(identity.folder))  # an older one than what came since is let be
 
     def look(self, now_ms: int) -> None:
         """Every turn: a newer revocation list goes out at once."""
@@ -51,11 +51,11 @@ class Watching:
 
     def look_around(self, now_ms: int) -> None:
         """Once a second."""
-        self._take_up("directory", self._directory, self._core.apply_directory, now_ms)
+        self._take_up("directory", self._directory, self._core.directory.apply, now_ms)
         self._watch_list(now_ms)
         self._watch_clock()
         fresh = self._renewal.newer()
-        event = self._renewal.due(self._core.fabric_now(now_ms)) if fresh is None else Renewed(fresh)
+        event = self._renewal.due(self._core.time.now(now_ms)) if fresh is None else Renewed(fresh)
         if event is not None:
             self._apply(self._core.step(event, now_ms), now_ms)
 
@@ -81,7 +81,7 @@ class Watching:
 
     def _watch_list(self, now_ms: int) -> None:
         """Say once when the revocation list in force is past its time, and once when there is another."""
-        over, version = self._core.list_is_over(now_ms), self._core.trust.revocations.version
+        over, version = self._core.trust_distribution.list_is_over(now_ms), self._core.trust.revocations.version
         if over and not self._list_over:
             code = Code.LIST_EXPIRED
             self._log.warning("revocation list over", code=code.label, version=version, next=code.next_step)
@@ -91,7 +91,7 @@ class Watching:
 
     def _watch_clock(self) -> None:
         """Say once when this machine's clock is found wrong, and once when it is right again."""
-        suspect, ahead_ms = self._core.clock_suspect, -self._core.clock_behind_ms
+        suspect, ahead_ms = self._core.time.suspect, -self._core.time.behind_ms
         if suspect and not self._clock_wrong:
             code = Code.CLOCK_SUSPECT
             self._log.warning("clock suspect", code=code.label, ahead_ms=ahead_ms, next=code.next_step)

@@ -106,7 +106,7 @@ class Ledger:
         if since and not self._spool.quarantined:
             self._since_ms = int(since[0])
         else:  # new, or some of it cannot be read
-            self._spool.commit([KeepPosition(_SINCE, str(self._core.fabric_now(now_ms)))])
+            self._spool.commit([KeepPosition(_SINCE, str(self._core.time.now(now_ms)))])
         actions = sorted((op for op in ops if isinstance(op, SeenAction)), key=lambda op: op.until_ms, reverse=True)
         live = sum(op.until_ms > self._surely(now_ms) + TTL_MAX_MS["action"] for op in actions)
         until_ms = now_ms + _ACTION_MS_MAX
@@ -115,17 +115,17 @@ class Ledger:
 
     def _surely(self, now_ms: int) -> int:
         """What was over then is over, whatever a parent says, and though the clock is ahead by up to an hour."""
-        return min(self._core.fabric_now(now_ms), self._core.clock.own(now_ms)) - TTL_MAX_MS["action"]
+        return min(self._core.time.now(now_ms), self._core.time.own(now_ms)) - TTL_MAX_MS["action"]
 
     def _known_since(self, now_ms: int) -> int:
         """Since when, by the fabric's time: since it was opened at the latest, whatever clock said when it was new."""
-        opened_ms = self._opened_ms + self._core.fabric_now(now_ms) - now_ms
+        opened_ms = self._opened_ms + self._core.time.now(now_ms) - now_ms
         return opened_ms if self._since_ms is None else min(self._since_ms, opened_ms)
 
     def _settle(self, now_ms: int) -> None:
         """Now that the time is known for sure: the next program is to read when it began by that."""
-        clock = self._core.clock
-        if self._spool is None or self._is_settled or not clock.measured or clock.suspect:
+        time = self._core.time
+        if self._spool is None or self._is_settled or not time.measured or time.suspect:
             return
         self._is_settled = True
         since_ms = self._known_since(now_ms)
@@ -139,7 +139,7 @@ class Ledger:
 
     def commit(self, ops: Sequence[Op]) -> None:
         """Of a turn: on disk when this returns. Raises FabricError(SPOOL_FAILED)."""
-        ahead_ms = self._core.fabric_now(0)
+        ahead_ms = self._core.time.now(0)
         actions = [op._replace(until_ms=op.until_ms + ahead_ms) for op in ops if isinstance(op, SeenAction)]
         if actions and self._spool is not None:
             self._spool.commit(actions)

@@ -92,10 +92,10 @@ class EdgeLoop:
         self._calls = Calls()
         self._nearby = Nearby(identity, self._calls.wake) if identity.nearest else None
         if self._nearby is not None:
-            self.core.take_directory(self._nearby.of_folder().raw)
+            self.core.directory.restore(self._nearby.of_folder().raw)
             self.core.step(Parents((), False), self.clock.now_ms())  # nobody, until it has looked around
         self.outgoing = Outgoing(
-            self.core, Composer(identity.credential, self.core.signer, os.urandom, self.core.time_to_sign), self._log
+            self.core, Composer(identity.credential, self.core.signer, os.urandom, self.core.time.to_sign), self._log
         )
         self._inbox = Inbox()
         self._outbox_path = outbox
@@ -208,7 +208,7 @@ class EdgeLoop:
     def still_valid(self, delivery: Delivery, arrived_ms: int) -> Reject | None:
         """Asked immediately before a handler runs (SPEC 5): in time, and by a clock that can be believed."""
         now_ms = self.clock.now_ms()
-        if self.core.clock_suspect:
+        if self.core.time.suspect:
             return Reject(Code.CLOCK_SUSPECT)
         refused = self.core.may_not_act(delivery.message, now_ms) or self.ledger.why_not(
             delivery.message.header, now_ms
@@ -303,7 +303,7 @@ class EdgeLoop:
             poller.poll(wait_ms)
             self._calls.awake()
             now_ms = self.clock.now_ms()
-            self.core.wall_ahead_ms = self.clock.wall_ahead_ms()
+            self.core.time.wall_is_ahead(self.clock.wall_ahead_ms())
             ready = self._turn(now_ms)
             self._apply(ready, now_ms)
             wait_ms = self._wait_ms(ready, now_ms)
@@ -400,7 +400,7 @@ class EdgeLoop:
                 self.attaching.refused(reason)
             case Asked():
                 if self.on_asked is not None:
-                    answer = self.on_asked(delivered, self.core.fabric_now(now_ms))
+                    answer = self.on_asked(delivered, self.core.time.now(now_ms))
                     self._calls.later(lambda now, ready: ready.merge(self.core.step(answer, now)))
             case Answered():
                 self.renewing.answered(delivered)
@@ -435,7 +435,7 @@ class EdgeLoop:
             return
         core = self.core
         order = self._nearby.look(
-            now_ms, core.clocks(now_ms), core.directory, core.trust.revocations, connected=core.connected
+            now_ms, core.time.clocks(now_ms), core.directory.held, core.trust.revocations, connected=core.connected
         )
         if self._nearby.not_kept:
             self._log.warning("directory of relays not kept", why=self._nearby.not_kept)

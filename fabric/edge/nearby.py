@@ -20,7 +20,7 @@ from fabric.edge.measuring import measure
 from fabric.edge.nearest import DIALLED_MAX, Ranked, is_decided, rank
 from fabric.protocol.base.errors import Reject
 from fabric.protocol.base.limits import SKEW_MS
-from fabric.protocol.core.fabric_clock import Clocks
+from fabric.protocol.trust.credentials import Clocks
 from fabric.protocol.trust.directory import RelayDirectory, verify_directory
 from fabric.protocol.trust.revocations import Revocations
 

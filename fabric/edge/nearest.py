@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from fabric.edge.addresses import Address
 from fabric.edge.identity import Dial
 from fabric.protocol.base.errors import Code
-from fabric.protocol.core.fabric_clock import Clocks
+from fabric.protocol.trust.credentials import Clocks
 from fabric.protocol.trust.directory import Descriptor, Network, RelayDirectory
 from fabric.protocol.trust.revocations import Revocations
 from fabric.protocol.vocabulary.tlp import Label

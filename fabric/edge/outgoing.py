@@ -239,7 +239,7 @@ class Outgoing:
 
     def submit(self, envelope: bytes, group: Sequence[Draft], now_ms: int, ready: Ready) -> Verified:
         """Our own envelopes pass the same check as everybody's: nothing leaves that a relay would refuse."""
-        message = open_envelope(envelope, self._core.credentials, self._core.roots)
+        message = open_envelope(envelope, self._core.trust.credentials, self._core.roots)
         if isinstance(message, Reject):
             raise FabricError(message.code, message.detail)
         self._sealed[message.id] = group

@@ -44,7 +44,7 @@ class Renewing:
             if len(self._asked) >= ASKED_MAX:
                 fail(future, FabricError(Code.BUSY, f"asked {ASKED_MAX} times already", "wait for the answer"))
                 return
-            question = self._renewal.ask(self._core.fabric_now(now_ms))
+            question = self._renewal.ask(self._core.time.now(now_ms))
             self._asked[question.id] = future
             ready.merge(self._core.step(question, now_ms))
 
@@ -61,7 +61,7 @@ class Renewing:
         fresh = self._renewal.newer()
         if fresh is not None:
             self._take_up(fresh, now_ms, ready)
-        elif self._core.connected and (ask := self._renewal.due(self._core.fabric_now(now_ms))) is not None:
+        elif self._core.connected and (ask := self._renewal.due(self._core.time.now(now_ms))) is not None:
             ready.merge(self._core.step(ask, now_ms))
 
     def answered(self, answered: Answered) -> None:

@@ -25,9 +25,9 @@ from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import SKEW_MS
 from fabric.protocol.envelope.field_labels import FieldLabels
 from fabric.protocol.envelope.layout import STREAM_BYTES, Header, PartEntry
-from fabric.protocol.links.handshake import Trust
 from fabric.protocol.trust.credentials import Credential, PublishGrant, RequestGrant
 from fabric.protocol.trust.revocations import Revocations
+from fabric.protocol.trust.store import TrustStore
 from fabric.protocol.vocabulary.severity import Severity
 from fabric.protocol.vocabulary.tlp import Audience, Label, may_hold
 from fabric.protocol.vocabulary.topics import matches
@@ -43,7 +43,7 @@ class Asker:
     credential: Credential
     relay: str
     problem: Reject | None = None
-    trust: Trust | None = None  # with the newest revocation list that is known, at `now_ms`
+    trust: TrustStore | None = None  # with the newest revocation list that is known, at `now_ms`
     now_ms: int = 0
     nearest: bool = False  # it names no relay: `relay` is where it is supposed to be
 
@@ -60,8 +60,8 @@ class Asker:
 
 def asker_of(identity: Identity, revocations: Revocations, now_ms: int) -> Asker:
     """An identity of this machine, judged like a peer: its chain, its revocation, its time."""
-    trust = Trust(identity.authority_key, identity.fabric, SKEW_MS)
-    trust.revocations = revocations
+    trust = TrustStore(identity.credential, identity.authority_key, SKEW_MS)
+    trust.take_revocations(revocations)
     checked = trust.check_raw(identity.credential.raw, (now_ms,))
     problem = checked if isinstance(checked, Reject) else None
     relay = identity.relay.id if identity.relay else ""

@@ -31,7 +31,7 @@ def serve(identity: Identity, stop: threading.Event) -> None:
 
         def asked(question: Asked, now_ms: int) -> Answer:
             issuer.credential, issuer.revocations = loop.core.me, loop.core.trust.revocations
-            if loop.core.clock_suspect:
+            if loop.core.time.suspect:
                 # What it issues lasts longer than whoever told it a wrong time.
                 log.warning("refused", code=Code.CLOCK_SUSPECT.label, next=Code.CLOCK_SUSPECT.next_step)
                 return Answer(question.id, Reject(Code.CLOCK_SUSPECT, identity.credential.id), b"")

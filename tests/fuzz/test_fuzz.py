@@ -110,7 +110,7 @@ def test_a_container_that_nobody_listed_has_a_bound():
     with pytest.raises(BrokenError, match=r"^extra\[\] has no bound: 2049 entries"):
         check_bounds(stage.core)
     names = dict(containers(stage.core))
-    assert {"links", "outboxes", "counters", "custody._held", "credentials._of_id"} <= names.keys()
+    assert {"links", "outboxes", "counters", "custody._held", "trust._credentials._of_id"} <= names.keys()
 
 
 def test_what_is_slow_or_large_is_found():

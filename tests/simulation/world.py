@@ -209,7 +209,7 @@ class World:
     def publish(self, name: str, **fields: Any) -> Verified:
         """Sign and submit a message."""
         node = self.nodes[name]
-        issued_at_ms = node.core.time_to_sign(node.now_ms(self.now_ms))
+        issued_at_ms = node.core.time.to_sign(node.now_ms(self.now_ms))
         raw = message(node.member, **{"issued_at_ms": issued_at_ms, **fields})
         opened = open_envelope(raw, {node.member.credential.digest: node.member.credential}, self.roots)
         assert isinstance(opened, Verified), opened
@@ -325,10 +325,10 @@ class World:
             node.disk = Disk()
         node.core = node.make(node.core.session if node.durable and node.takes else self._session(node.name))
         node.core.roots = self.roots
-        node.core.wall_ahead_ms = node.wall_ms - node.ahead_ms
+        node.core.time.wall_is_ahead(node.wall_ms - node.ahead_ms)
         damaged = node.core.restore(node.disk.load(now_ms), now_ms)
         node.core.custody.asleep = node.disk.asleep
-        node.disk.asleep.are_of(node.core.credentials.voucher_of)
+        node.disk.asleep.are_of(node.core.trust.credentials.voucher_of)
         quarantined, node.quarantined = [*node.quarantined, *damaged], []
         node.alive = True
         node.wake_at_ms = None
@@ -471,7 +471,7 @@ class World:
     @staticmethod
     def _tell_state(node: SimNode) -> None:
         """What a driver knows of its machine."""
-        node.core.wall_ahead_ms = node.wall_ms - node.ahead_ms
+        node.core.time.wall_is_ahead(node.wall_ms - node.ahead_ms)
         if isinstance(node.core, Relay):
             node.core.custody.intake_open = not node.disk.full
 

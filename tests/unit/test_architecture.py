@@ -209,6 +209,7 @@ def test_the_document_names_the_layers_and_rooms_in_their_order():
 
 # Which module creates the components that a table of the document names.
 MAKERS = {
+    "Components of a node": ROOT / "fabric" / "protocol" / "links" / "links.py",
     "Components of a relay": ROOT / "fabric" / "protocol" / "relay" / "relay.py",
 }
 
@@ -269,7 +270,7 @@ def test_only_a_component_writes_what_it_owns(path):
 
 
 def test_the_guard_of_components_finds_what_it_is_there_for(tmp_path):
-    assert {"dispatch", "enrolment", "list_reach", "reporter", "rerouting"} <= COMPONENTS
+    assert {"directory", "time", "trust", "dispatch", "enrolment", "list_reach", "reporter", "rerouting"} <= COMPONENTS
     planted = tmp_path / "planted.py"
     planted.write_text("core.directory.held = 1\nself._directory.held.raw += b''\ndel a.directory.held[0]\n"
                        "x = core.directory._held\ncore.directory.all[0] = 1\n"

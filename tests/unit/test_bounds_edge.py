@@ -330,7 +330,7 @@ def test_who_reads_slowly_finds_the_newest_and_no_queue():
 def test_asking_for_a_renewal_again_and_again_is_refused():
     waiting = []
     calls = SimpleNamespace(call=lambda ask, lost: waiting.append(ask))
-    core = SimpleNamespace(fabric_now=lambda now_ms: now_ms, step=lambda question, now_ms: Ready())
+    core = SimpleNamespace(time=SimpleNamespace(now=lambda now_ms: now_ms), step=lambda question, now_ms: Ready())
     ids = iter(range(100))
     renewal = SimpleNamespace(
         held=SimpleNamespace(id="zeek-1", issuers=("plant",)), ask=lambda now_ms: SimpleNamespace(id=next(ids))

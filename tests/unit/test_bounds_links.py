@@ -19,6 +19,7 @@ from fabric.protocol.routes.attachments import open_attachment, sign_attachment
 from fabric.protocol.routes.routing import RouteTable
 from fabric.protocol.trust.credentials import NodeKind
 from fabric.protocol.trust.known import Known
+from fabric.protocol.trust.revocations import Revocations
 from fabric.protocol.vocabulary.tlp import Label
 from fabric.protocol.wire.frames import Applied, Intro, Join, Role, Routes
 from tests.conversation import Conversation
@@ -127,7 +128,7 @@ def test_questions_that_are_under_way_are_shared():
 def test_who_has_which_list_is_known_of_as_many_relays_as_a_fabric_has(talk, monkeypatch):
     monkeypatch.setattr(list_reach, "DIRECTORY_RELAYS_MAX", 5)
     core = talk.core
-    core.trust.revocations = core.trust.revocations.__class__(9)
+    core.trust.take_revocations(Revocations(9))
     low = talk.connect(CHILD, Role.CHILD)
     talk.place(low, CHILD, "mid")
     for number in range(20):

@@ -65,7 +65,7 @@ def test_the_root_and_who_was_told_believe_their_clocks():
     told = relay(0)
     told.dial(HQ, Role.CHILD)
     for talk in (Conversation(root), told):
-        assert not talk.core.clock_suspect
+        assert not talk.core.time.suspect
         link = talk.connect(LEAF, Role.CHILD)
         talk.send(link, verified(ZEEK, issued_at_ms=T0 + MINUTE_MS))
         assert codes(talk, link) == [Code.FROM_FUTURE]
@@ -75,7 +75,7 @@ def test_once_told_it_goes_on_believing_it_without_its_parent():
     talk = relay(0)
     talk.lose(talk.dial(HQ, Role.CHILD))
     talk.step(Tick())
-    assert not talk.core.clock_suspect and not talk.persisted(Put)
+    assert not talk.core.time.suspect and not talk.persisted(Put)
 
 
 @pytest.mark.parametrize("off_ms", [366 * DAY_MS, -366 * DAY_MS, -2 * HOUR_MS], ids=str)
@@ -92,7 +92,7 @@ def test_who_is_off_by_more_than_its_credential_lasts_finds_its_parent_and_then_
     if not dials:  # a HELLO has no fabric time: it is asked for at once
         assert len(pings) == 1
         talk.say(link, Pong(pings[0].clock_ms, T0))
-    assert abs(talk.core.clock.offset_ms + off_ms) < 1_000 and talk.core.clock_suspect
+    assert abs(talk.core.time.behind_ms + off_ms) < 1_000 and talk.core.time.suspect
     below = talk.connect(LEAF, Role.CHILD)
     talk.send(below, verified(ZEEK))
     assert talk.heard(below, Welcome) and codes(talk, below) == []
@@ -118,7 +118,7 @@ def test_before_the_time_is_known_nobody_below_is_refused_for_good():
     talk = relay(2 * DAY_MS)
     link = talk.connect(LEAF, Role.CHILD)
     # Read back from disk: in an INTRO it would not be taken.
-    talk.core.credentials.learn(gone.credential)
+    talk.core.trust.credentials.learn(gone.credential)
     talk.send(link, verified(gone), introduce=False)
     assert codes(talk, link) == [Code.BUSY]
     welcomed_by_the_root(talk, clock_ms=T0 + 2 * DAY_MS)
@@ -143,6 +143,6 @@ def test_no_time_is_no_measure():
     talk = relay(0)
     link = talk.dial(HQ, Role.CHILD, clock_ms=0)
     talk.say(link, Pong(T0, 0))
-    assert talk.core.time_unknown and talk.core.clock.offset_ms == 0 and not talk.core.clock_suspect
+    assert talk.core.time.unknown and talk.core.time.behind_ms == 0 and not talk.core.time.suspect
     talk.say(link, Pong(T0, T0))
-    assert not talk.core.clock_suspect
+    assert not talk.core.time.suspect

@@ -7,21 +7,12 @@ from fabric.protocol.base.codec import pack
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.base.limits import DIRECTORY_BYTES_MAX, FRAME_BYTES_MAX
 from fabric.protocol.base.signing import TYPE_DIRECTORY, TYPE_REVOCATIONS
-from fabric.protocol.core.ready import KeepDirectory, Ready
-from fabric.protocol.point.point import Point
-from fabric.protocol.relay.relay import Relay
-from fabric.protocol.trust.credentials import NodeKind
 from fabric.protocol.trust.directory import Descriptor, RelayDirectory, issue_directory, verify_directory
 from fabric.protocol.vocabulary.tlp import Label
-from fabric.protocol.wire.frames import Directory, Refused, Role, encode_frame
-from tests.conversation import Conversation
-from tests.support import DAY_MS, FABRIC, T0, Authority, derive, entropy
+from fabric.protocol.wire.frames import Directory, encode_frame
+from tests.support import DAY_MS, FABRIC, T0, Authority, derive
 
 AUTHORITY = Authority("directory")
-ME = AUTHORITY.issue("mid", NodeKind.RELAY, Label.AMBER)
-PARENT = AUTHORITY.issue("hq", NodeKind.RELAY)
-CHILD = AUTHORITY.issue("low", NodeKind.RELAY, Label.GREEN)
-ZEEK = AUTHORITY.issue("zeek-1")
 
 
 def relay(id_="ot-1", *networks, addresses=("127.0.0.1:7700",)):
@@ -126,74 +117,6 @@ def test_one_that_fits_fits_into_a_frame_and_a_larger_one_is_not_made():
     assert len(read(raw).relays) == 1_500
     with pytest.raises(FabricError, match="E102"):
         issued(1, [relay(f"relay-{n}", *["10.1.0.0/16"] * 9) for n in range(1_500)])
-
-
-# -- on its way down ------------------------------------------------------------------------------------------
-
-
-def node(kind=Relay, member=ME):
-    return Conversation(kind(member.credential, member.signer, AUTHORITY.key, b"m" * 16, entropy(member.id), ("hq",)))
-
-
-def heard(talk, link):
-    return [frame.raw for frame in talk.heard(link, Directory)]
-
-
-def test_it_goes_down_when_it_is_new_and_when_a_link_opens():
-    talk = node()
-    up, child = talk.dial(PARENT, Role.CHILD), talk.connect(CHILD, Role.CHILD)
-    assert heard(talk, child) == [], "there is none yet"
-    talk.say(up, Directory(issued(1)))
-    late = talk.connect(ZEEK, Role.POINT)
-    assert heard(talk, child) == heard(talk, late) == [issued(1)] and heard(talk, up) == []
-    talk.say(up, Directory(issued(1)))
-    assert heard(talk, child) == [], "it is known"
-    talk.say(up, Directory(issued(2)))
-    assert heard(talk, child) == heard(talk, late) == [issued(2)]
-    assert talk.persisted(KeepDirectory) == [KeepDirectory(issued(1)), KeepDirectory(issued(2))]
-
-
-@pytest.mark.parametrize(
-    ("raw", "code"),
-    [
-        (issued(6), Code.STALE_DIRECTORY), (issued(8, authority=Authority("another")), Code.STALE_DIRECTORY),
-        (issued(8, fabric="other"), Code.WRONG_FABRIC), (issued(8)[:-1], Code.MALFORMED), (b"", Code.MALFORMED),
-    ],
-    ids=["older", "forged", "another fabric", "truncated", "empty"],
-)
-@pytest.mark.parametrize(("kind", "member"), [(Relay, ME), (Point, ZEEK)], ids=["relay", "control point"])
-def test_one_that_will_not_do_is_counted_and_disturbs_nothing(kind, member, raw, code):
-    talk = node(kind, member)
-    up = talk.dial(PARENT, Role.CHILD if kind is Relay else Role.POINT)
-    talk.say(up, Directory(issued(7)))
-    talk.say(up, Directory(raw))
-    assert talk.core.directory.version == 7 and talk.closed == [] and len(talk.persisted(KeepDirectory)) == 1
-    assert talk.count(f"refused:{code.reason}") == 1
-
-
-def test_another_of_the_same_version_changes_nothing():
-    talk = node()
-    up = talk.dial(PARENT, Role.CHILD)
-    talk.say(up, Directory(issued(7)))
-    talk.say(up, Directory(issued(7, RELAYS[:1])))
-    assert talk.core.directory.raw == issued(7) and len(talk.persisted(KeepDirectory)) == 1
-
-
-def test_it_comes_from_above_only():
-    talk = node()
-    child = talk.connect(CHILD, Role.CHILD)
-    talk.say(child, Directory(issued()))
-    assert [frame.code for frame in talk.heard(child, Refused)] == [Code.WRONG_DIRECTION] and child in talk.closed
-    assert talk.core.directory == RelayDirectory()
-
-
-def test_it_is_there_after_a_restart_and_an_older_one_is_still_refused():
-    talk = node()
-    talk.core.restore([KeepDirectory(issued(3)), KeepDirectory(b"damaged"), KeepDirectory(issued(2))], T0)
-    assert talk.core.directory.version == 3
-    assert talk.core.apply_directory(issued(2), Ready()).code is Code.STALE_DIRECTORY
-    child = talk.connect(CHILD, Role.CHILD)
-    assert heard(talk, child) == [issued(3)]
 
 
 def test_a_descriptor_with_an_unknown_clearance_is_read_like_a_credential():

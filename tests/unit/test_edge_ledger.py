@@ -89,12 +89,12 @@ def test_what_was_taken_is_known_to_the_next_program_until_its_time_is_over(star
 
 
 def tell(program, fabric_ms, at_ms, link=1):
-    program.core.clock.hear(link, (ME.credential,), at_ms, fabric_ms, at_ms)
+    program.core.time.hear(link, ME.credential, at_ms, fabric_ms, at_ms)
 
 
 def test_it_began_in_1970_and_its_clock_was_put_right_before_the_next_program_began(start):
     first = start().execute(1_000)
-    first.core.wall_ahead_ms = T0 - 1_000
+    first.core.time.wall_is_ahead(T0 - 1_000)
     first.ledger.commit([took(ONE, 1_000 + 60_000)])
     first.turn(10_000)
     first.ends()
@@ -134,7 +134,7 @@ def test_a_ledger_that_began_by_a_clock_far_ahead_refuses_nothing_later(start):
 
 def test_a_ledger_that_began_by_a_clock_far_behind_takes_nothing_older(start):
     first = start().execute(1_000)
-    first.core.wall_ahead_ms = T0 - 1_000
+    first.core.time.wall_is_ahead(T0 - 1_000)
     tell(first, T0 + 1_000, 2_000)
     first.turn(2_000)
     first.ends()
@@ -146,7 +146,7 @@ def test_a_ledger_that_began_by_a_clock_far_behind_takes_nothing_older(start):
 def test_a_clock_that_is_put_right_while_it_runs_moves_no_beginning_of_before(start):
     start().execute(T0).ends()
     second = start().execute(1_000)
-    second.core.wall_ahead_ms = T0 + HOUR_MS - 1_000
+    second.core.time.wall_is_ahead(T0 + HOUR_MS - 1_000)
     assert second.why_not(T0 + HOUR_MS + 1_000, 2_000) is None and second.why_not(T0 + 1_000, 2_000) is None
 
 
@@ -189,7 +189,7 @@ def test_what_was_issued_before_there_was_a_ledger_may_have_been_executed(start)
 def test_that_is_asked_by_the_fabric_s_time(start, monkeypatch):
     """This machine's clock is ten seconds ahead of the root's."""
     program = start().execute()
-    monkeypatch.setattr(program.core, "fabric_now", lambda now_ms: now_ms - 10_000)
+    monkeypatch.setattr(program.core.time, "now", lambda now_ms: now_ms - 10_000)
     assert program.why_not(T0 - 10_000, T0 + 5) is None
     assert program.why_not(T0 - 12_000, T0 + 5) is Code.NOT_KNOWN_HERE
 

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from fabric.edge.loop import EdgeLoop
 from fabric.protocol.base.errors import Code
 from fabric.protocol.base.limits import CLOCK_JUMP_MS, PING_MS, SKEW_MS
-from fabric.protocol.core.fabric_clock import FabricClock, check_validity_by
+from fabric.protocol.core.fabric_clock import FabricClock
 from fabric.protocol.core.ready import Delivery
 from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.links.links import UPLINK
 from fabric.protocol.point.point import Point
 from fabric.protocol.relay.relay import Relay
-from fabric.protocol.trust.credentials import NodeKind
+from fabric.protocol.trust.credentials import NodeKind, check_validity_by
 from fabric.protocol.trust.revocations import issue_revocations
 from fabric.protocol.vocabulary.tlp import Label
 from fabric.protocol.wire.frames import Direction, Lists, Nack, Ping, Pong, Refused, Role, Welcome
@@ -89,7 +89,7 @@ def test_a_false_parent_turns_nobody_away_while_it_is_there_and_after(lie_ms, fo
     backup = talk.dial(BACKUP, Role.CHILD)
     assert refusals(talk, later) == [] == refusals(talk, backup)
     assert talk.core.by_destination[UPLINK].number == backup
-    assert not talk.core.clock_suspect and talk.core.fabric_now(talk.now_ms) == talk.now_ms
+    assert not talk.core.time.suspect and talk.core.time.now(talk.now_ms) == talk.now_ms
 
 
 @pytest.mark.parametrize("lie_ms", [YEAR_MS + DAY_MS, 10 * YEAR_MS, -2 * DAY_MS, 2**50], ids=str)
@@ -97,7 +97,7 @@ def test_a_time_at_which_neither_would_be_there_is_not_believed(lie_ms):
     talk = below()
     bad = talk.dial(BAD, Role.CHILD)
     tell(talk, bad, T0 + lie_ms)
-    assert talk.core.fabric_now(T0) == T0 and not talk.core.clock_suspect
+    assert talk.core.time.now(T0) == T0 and not talk.core.time.suspect
     assert talk.count("time_refused:credential_expired") == 1
 
 
@@ -115,7 +115,7 @@ def test_a_time_that_is_told_for_a_moment_moves_nothing():
     sensor = talk.connect(SENSOR, Role.POINT)
     for number, lie_ms in enumerate([HOUR_MS, 0, 30 * DAY_MS, -HOUR_MS, DAY_MS, 0]):
         tell(talk, bad, talk.now_ms + lie_ms)
-        assert talk.core.fabric_now(talk.now_ms) == talk.now_ms and not talk.core.clock_suspect
+        assert talk.core.time.now(talk.now_ms) == talk.now_ms and not talk.core.time.suspect
         talk.send(sensor, verified(SENSOR, sequence=number, issued_at_ms=talk.now_ms))
         pass_time(talk, PING_MS)
     assert talk.heard(sensor, Nack) == [] and sensor not in talk.closed
@@ -129,13 +129,13 @@ def test_creeping_gets_no_further_than_the_skew_before_it_is_doubted():
     while lie_ms < 4 * SKEW_MS:
         lie_ms += SKEW_MS - 1
         tell(talk, bad, talk.now_ms + lie_ms)
-        assert abs(talk.core.fabric_now(talk.now_ms) - talk.now_ms) <= SKEW_MS and not talk.core.clock_suspect
+        assert abs(talk.core.time.now(talk.now_ms) - talk.now_ms) <= SKEW_MS and not talk.core.time.suspect
         talk.wait(250)
     insist(talk, bad, 120 * DAY_MS)
-    assert talk.core.clock_suspect
+    assert talk.core.time.suspect
     assert talk.closed == [] and refusals(talk, sensor) == []
     talk.lose(bad)
-    assert talk.core.fabric_now(talk.now_ms) == talk.now_ms and talk.core.time_unknown
+    assert talk.core.time.now(talk.now_ms) == talk.now_ms and talk.core.time.unknown
 
 
 @pytest.mark.parametrize("lie_ms", [SKEW_MS - 1_000, 1_000 - SKEW_MS], ids=str)
@@ -146,8 +146,8 @@ def test_what_is_within_the_skew_is_believed_and_stays_within_it(lie_ms):
         tell(talk, bad, talk.now_ms + lie_ms)
         talk.wait(2_000)
     talk.lose(bad)
-    assert abs(talk.core.fabric_now(talk.now_ms) - talk.now_ms) < SKEW_MS
-    assert not talk.core.time_unknown and not talk.core.clock_suspect
+    assert abs(talk.core.time.now(talk.now_ms) - talk.now_ms) < SKEW_MS
+    assert not talk.core.time.unknown and not talk.core.time.suspect
 
 
 def test_a_false_parent_lets_a_former_member_in_for_no_longer_than_it_is_there():
@@ -186,7 +186,7 @@ def test_a_parent_that_was_left_tells_no_time():
     talk.dial(BACKUP, Role.CHILD)
     assert bad not in talk.closed, "it may still have something for us"
     tell(talk, bad, T0 + 20 * DAY_MS)
-    assert talk.core.fabric_now(T0) == T0 and not talk.core.clock_suspect
+    assert talk.core.time.now(T0) == T0 and not talk.core.time.suspect
 
 
 def test_no_list_is_over_because_a_false_parent_says_so():
@@ -195,8 +195,8 @@ def test_no_list_is_over_because_a_false_parent_says_so():
     raw = issue_revocations(FABRIC, 1, T0, T0 + 30 * DAY_MS, [], AUTHORITY.signer)
     talk.say(bad, Lists(raw))
     tell(talk, bad, T0 + 200 * DAY_MS)
-    assert not talk.core.list_is_over(T0)
-    assert talk.core.trust.check_action(SENSOR.credential, "elsewhere", talk.core.clocks(T0)) is None
+    assert not talk.core.trust_distribution.list_is_over(T0)
+    assert talk.core.trust.check_action(SENSOR.credential, "elsewhere", talk.core.time.clocks(T0)) is None
 
 
 # -- what is passed on --------------------------------------------------------------------------------------
@@ -265,7 +265,7 @@ def test_an_executor_below_the_deceived_acts_again_when_the_false_parent_has_gon
 def test_a_wrong_clock_is_healed_by_the_first_word_of_an_honest_parent(off_ms):
     talk = below("backup", off_ms=off_ms)
     talk.dial(BACKUP, Role.CHILD, clock_ms=T0)
-    assert talk.core.fabric_now(talk.now_ms) == T0 and talk.core.clock_suspect
+    assert talk.core.time.now(talk.now_ms) == T0 and talk.core.time.suspect
     child = talk.connect(SENSOR, Role.POINT)
     assert [welcome.fabric_clock_ms for welcome in talk.heard(child, Welcome)] == [T0]
 
@@ -275,8 +275,8 @@ def test_what_is_signed_without_a_parent_bears_the_time_that_the_last_one_told(o
     talk = below("backup", off_ms=off_ms)
     talk.lose(talk.dial(BACKUP, Role.CHILD, clock_ms=T0))
     talk.wait(MINUTE_MS, every_ms=10_000)
-    assert talk.core.time_to_sign(talk.now_ms) == T0 + MINUTE_MS
-    assert talk.core.fabric_now(talk.now_ms) == talk.now_ms, "nobody is judged by it"
+    assert talk.core.time.to_sign(talk.now_ms) == T0 + MINUTE_MS
+    assert talk.core.time.now(talk.now_ms) == talk.now_ms, "nobody is judged by it"
 
 
 def test_where_the_own_clock_is_wrong_for_certain_members_still_come_without_a_parent():
@@ -295,13 +295,13 @@ def test_the_root_s_clock_is_put_right_and_everybody_follows(step_ms):
     talk.send(sensor, verified(SENSOR, sequence=7, issued_at_ms=talk.now_ms + step_ms))
     assert talk.heard(sensor, Nack) == [], "it has heard it already"
     insist(talk, up, step_ms)
-    assert talk.core.fabric_now(talk.now_ms) == talk.now_ms + step_ms
-    assert talk.core.clock_suspect, "or is it this machine's?"
+    assert talk.core.time.now(talk.now_ms) == talk.now_ms + step_ms
+    assert talk.core.time.suspect, "or is it this machine's?"
     talk.send(sensor, verified(SENSOR, issued_at_ms=talk.now_ms + step_ms))
     talk.send(sensor, verified(SENSOR, sequence=1, issued_at_ms=talk.now_ms))
     assert talk.heard(sensor, Nack) == [] and talk.closed == []
-    talk.core.wall_ahead_ms = step_ms
-    assert not talk.core.clock_suspect
+    talk.core.time.wall_is_ahead(step_ms)
+    assert not talk.core.time.suspect
 
 
 @pytest.mark.parametrize("step_ms", [2 * HOUR_MS, -2 * HOUR_MS], ids=str)
@@ -311,7 +311,7 @@ def test_what_was_signed_by_the_wrong_time_is_still_taken_when_the_right_one_is_
     sensor = talk.connect(SENSOR, Role.POINT)
     insist(talk, up, step_ms)
     tell(talk, up, talk.now_ms)
-    assert not talk.core.clock_suspect, "two of the three agree again"
+    assert not talk.core.time.suspect, "two of the three agree again"
     talk.send(sensor, verified(SENSOR, issued_at_ms=talk.now_ms + step_ms))
     assert talk.heard(sensor, Nack) == [], "the sensor has not heard it yet"
     pass_time(talk, CLOCK_JUMP_MS)

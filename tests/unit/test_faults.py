@@ -151,7 +151,7 @@ def test_an_envelope_that_fails_while_it_is_opened(talk, monkeypatch):
 
 
 def test_the_first_frame_of_a_stranger(talk, monkeypatch):
-    monkeypatch.setattr(talk.core, "clocks_in_handshake", fail)
+    monkeypatch.setattr(talk.core.time, "clocks_in_handshake", fail)
     link = talk.connect(MOLE, Role.POINT, session=b"x" * 16)
     assert link in talk.closed and link not in talk.core.links
     monkeypatch.undo()
@@ -241,7 +241,7 @@ def test_where_even_the_end_of_a_link_fails(talk, monkeypatch):
 def test_a_parent_that_makes_it_fail_is_left_for_the_next(monkeypatch, also_at_the_end):
     talk = relay("hq", "spare")
     up = talk.dial(PARENT, Role.CHILD)
-    monkeypatch.setattr(talk.core, "hear_time", fail)
+    monkeypatch.setattr(talk.core.time, "hear", fail)
     if also_at_the_end:
         monkeypatch.setattr(talk.core, "on_lost", fail)
     talk.say(up, Pong(talk.now_ms, talk.now_ms, ("hq",)))

@@ -1,10 +1,11 @@
 import pytest
 
 from fabric.protocol.base.errors import Code, Reject
-from fabric.protocol.links.handshake import Trust, check_hello, check_welcome, negotiate
+from fabric.protocol.links.handshake import check_hello, check_welcome, negotiate
 from fabric.protocol.links.link import Link
 from fabric.protocol.trust.credentials import NodeKind
 from fabric.protocol.trust.revocations import issue_revocations, verify_revocations
+from fabric.protocol.trust.store import TrustStore
 from fabric.protocol.wire.frames import Hello, Role, Welcome
 from tests.support import DAY_MS, FABRIC, T0, Authority
 
@@ -18,10 +19,10 @@ SKEW_MS = 30_000
 
 
 def trust(*revoked):
-    believed = Trust(AUTHORITY.key, FABRIC, SKEW_MS)
+    believed = TrustStore(RELAY.credential, AUTHORITY.key, SKEW_MS)
     if revoked:
         raw = issue_revocations(FABRIC, 1, T0, T0 + DAY_MS, list(revoked), AUTHORITY.signer)
-        believed.revocations = verify_revocations(raw, AUTHORITY.key, FABRIC)
+        assert believed.take_revocations(verify_revocations(raw, AUTHORITY.key, FABRIC))
     return believed
 
 

@@ -22,11 +22,11 @@ from fabric.protocol.core.ready import KeepCredential, Ready
 from fabric.protocol.custody.sessions import point_session
 from fabric.protocol.envelope import verify
 from fabric.protocol.envelope.layout import decode_envelope, encode_envelope
-from fabric.protocol.links import believing
 from fabric.protocol.point.point import Point
 from fabric.protocol.relay.relay import Relay
 from fabric.protocol.routes import attachments
 from fabric.protocol.routes.attachments import sign_attachment
+from fabric.protocol.trust import store
 from fabric.protocol.trust.chain import issue, verify_credential
 from fabric.protocol.trust.credentials import Grants, Issuing, NodeKind
 from fabric.protocol.trust.revocations import issue_revocations
@@ -142,7 +142,7 @@ def test_many_credentials_of_one_id_in_any_order(talk, newest_first):
     link = talk.connect(every[-1], Role.POINT)
     said = reversed(every) if newest_first else every
     talk.say(link, Intro([member.credential.raw for member in said]))
-    assert talk.core.credentials.newest("fw-1").serial == 8 and link not in talk.closed
+    assert talk.core.trust.credentials.newest("fw-1").serial == 8 and link not in talk.closed
 
 
 def test_the_same_at_a_control_point(talk):
@@ -158,7 +158,7 @@ def test_what_is_on_disk_is_read_back_in_any_order(turn):
     kept = [KeepCredential(m.credential.digest, m.credential.raw) for m in (*every[turn:], *every[:turn])]
     core = relay("hq").core
     core.restore([*kept[::2], *kept[1::2]], T0)
-    assert core.credentials.newest("fw-1").serial == 8 and len(core.credentials) == 1 + 4
+    assert core.trust.credentials.newest("fw-1").serial == 8 and len(core.trust.credentials) == 1 + 4
 
 
 def issuer_of(*patterns, name="plant"):
@@ -187,7 +187,7 @@ def test_an_issuer_that_turned_takes_nothing_from_whom_the_authority_vouches_for
     link = talk.connect(victim, Role.POINT)
     mole = talk.connect(issuer, Role.POINT, session=b"i" * 16)
     talk.say(mole, Intro([vouched(victim, issuer, serial).credential.raw for serial in range(2, 14)]))
-    assert talk.core.credentials.newest("p1-zeek") == victim.credential
+    assert talk.core.trust.credentials.newest("p1-zeek") == victim.credential
     for n in range(3):
         message = verified(victim, sequence=n)
         talk.send(link, message)
@@ -224,9 +224,9 @@ class Counting:
 
 
 def test_what_was_verified_once_costs_no_signature_more(talk, monkeypatch):
-    counting = Counting(believing.verify_credential)
-    monkeypatch.setattr(believing, "verify_credential", counting)
     link = talk.connect(MOLE, Role.POINT)
+    counting = Counting(store.verify_credential)
+    monkeypatch.setattr(store, "verify_credential", counting)
     forged = Authority("nobody").issue("nobody")
     for _ in range(20):
         talk.say(link, Intro([MOLE.credential.raw, HONEST.credential.raw, forged.credential.raw]))
@@ -234,10 +234,10 @@ def test_what_was_verified_once_costs_no_signature_more(talk, monkeypatch):
 
 
 def test_three_credentials_that_nobody_vouched_for_end_the_link(talk, monkeypatch):
-    counting = Counting(believing.verify_credential)
-    monkeypatch.setattr(believing, "verify_credential", counting)
     nobody = Authority("nobody")
     link = talk.connect(MOLE, Role.POINT)
+    counting = Counting(store.verify_credential)
+    monkeypatch.setattr(store, "verify_credential", counting)
     talk.say(link, Intro([nobody.issue(f"nobody-{n}").credential.raw for n in range(INTRO_MAX)]))
     assert counting.calls == FORGED_MAX
     assert link in talk.closed and talk.heard(link, Refused)[-1].code is Code.BAD_CREDENTIAL
@@ -366,7 +366,7 @@ def test_what_is_known_is_believed_no_longer_than_who_signed_it(talk):
     talk.say(low, Intro([former.credential.raw]))
     said = attachment(former, "low", 1)
     talk.say(low, routes(10, [said]))
-    talk.core.credentials._displace("mole")
+    talk.core.trust.credentials._displace("mole")
     talk.heard(low, Routed)
     talk.say(low, routes(11, [said]))
     assert [code for _, code, _ in talk.heard(low, Routed)[-1].refusals] == [Code.REUSED_ID]

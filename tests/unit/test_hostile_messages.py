@@ -407,7 +407,7 @@ def test_i_wait_until_it_has_forgotten_and_the_signed_bound_has_not_passed(wall,
         wall.now_ms += 1_000
         wall.say(wall.link, Pong(wall.now_ms, wall.now_ms + told_ms, ()))
         wall.send(wall.link, action, DOWN, targets=("fw-0",))
-    assert wall.told(Delivery) == [] and not wall.core.clock_suspect
+    assert wall.told(Delivery) == [] and not wall.core.time.suspect
 
 
 @pytest.mark.parametrize("ahead_ms", [0, 2_000, SKEW_MS])

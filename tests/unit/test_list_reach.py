@@ -5,7 +5,6 @@ import pytest
 from fabric.protocol.base.errors import Code
 from fabric.protocol.base.limits import DIRECTORY_RELAYS_MAX, RETRY_MS
 from fabric.protocol.core.ready import Ready
-from fabric.protocol.links.handshake import Trust
 from fabric.protocol.links.link import Link
 from fabric.protocol.links.links import UPLINK
 from fabric.protocol.links.port import LinkPort
@@ -13,8 +12,9 @@ from fabric.protocol.relay.list_reach import ListReach
 from fabric.protocol.routes.routing import RouteTable
 from fabric.protocol.trust.credentials import NodeKind
 from fabric.protocol.trust.revocations import Revocations
+from fabric.protocol.trust.store import TrustStore
 from fabric.protocol.wire.frames import Applied, Role
-from tests.support import FABRIC, T0, Authority
+from tests.support import T0, Authority
 
 AUTHORITY = Authority("list reach")
 LOW, HQ, ZEEK = AUTHORITY.issue("low", NodeKind.RELAY), AUTHORITY.issue("hq", NodeKind.RELAY), AUTHORITY.issue("zeek-1")
@@ -24,7 +24,7 @@ AHEAD_MS = 70  # of the root's time, before this node's own
 class Stage:
     def __init__(self, is_root=False):
         self.sent, self.refused, self.by_destination = [], [], {}
-        self.trust = Trust(AUTHORITY.key, FABRIC, 0)
+        self.trust = TrustStore(LOW.credential, AUTHORITY.key, 0)
         port = LinkPort(
             {}, self.by_destination, lambda link, frame, _: self.sent.append((link.number, frame)),
             lambda link, reason, *_: self.refused.append((link.number, reason.code)), lambda *_: None,
@@ -47,7 +47,7 @@ class Stage:
         return self.link(2, LOW, Role.CHILD, "child:low")
 
     def list(self, version, *ids):
-        self.trust.revocations = Revocations(version, ids=frozenset(ids))
+        assert self.trust.take_revocations(Revocations(version, ids=frozenset(ids)))
         self.reach.list_changed(T0)
 
     def told(self, now_ms):
@@ -132,7 +132,7 @@ def test_a_relay_that_is_on_the_list_is_not_counted_any_more(stage):
 def test_what_was_read_back_is_in_force(stage):
     stage.reach.restored(T0)
     assert stage.reach.applied == {}
-    stage.trust.revocations = Revocations(5)
+    stage.trust.take_revocations(Revocations(5))
     stage.reach.restored(T0)
     assert stage.reach.applied == {"mid": (5, T0 + AHEAD_MS)}
 

@@ -62,7 +62,7 @@ def stated(talk, link):
     said = []
     while frames := talk.heard(link, Routes):
         for frame in frames:
-            said += [open_attachment(raw, talk.core.credentials) for raw in frame.attachments]
+            said += [open_attachment(raw, talk.core.trust.credentials) for raw in frame.attachments]
             talk.say(link, Routed(frame.sequence, []))
     return said
 

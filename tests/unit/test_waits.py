@@ -31,7 +31,7 @@ def test_what_waits_for_a_parent_that_is_away_is_said_at_once():
     bytes_ = publish(talk, 3)
     talk.wait(5_000)
     publish(talk, 1, topic="detections.later")
-    talk.core.wall_ahead_ms = 70
+    talk.core.time.wall_is_ahead(70)
     (entry,), more = waiting(talk.core, "hq", talk.now_ms)
     assert entry.pop("bytes") > bytes_ and more == 0
     assert entry == {"for": "hq", "kind": "parent", "away": True, "messages": 4, "since_ms": T0 + 70}

@@ -15,16 +15,7 @@ from __future__ import annotations
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import CLOCK_JUMP_MS, LINK_SILENCE_MS
 from fabric.protocol.envelope.lifetime import ClockOffset
-from fabric.protocol.trust.credentials import Credential, check_validity
-
-# The times by which something may be judged, the node's best one first. Never empty.
-Clocks = tuple[int, ...]
-
-
-def check_validity_by(credential: Credential, clocks_ms: Clocks, skew_ms: int) -> Reject | None:
-    """CREDENTIAL_EXPIRED where it is valid by none of these."""
-    problems = [check_validity(credential, clock_ms, skew_ms) for clock_ms in clocks_ms]
-    return problems[0] if all(problem is not None for problem in problems) else None
+from fabric.protocol.trust.credentials import Clocks, Credential, check_validity
 
 
 class FabricClock:

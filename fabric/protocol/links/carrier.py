@@ -91,7 +91,7 @@ class Carrier(Opening):
                     return
                 self.nack(link, visit_of(_id_of(item.envelope), item.moved, item.targets), message)
                 continue
-            problem = self.for_now(self.trust.check(message.credential, self.clocks(now_ms)))
+            problem = self.time.for_now(self.trust.check(message.credential, self.time.clocks(now_ms)))
             if problem is None and len(item.hops) >= HOPS_MAX:
                 problem = Reject(Code.UNROUTABLE, "too many hops")
             if problem is not None:
@@ -262,9 +262,9 @@ class Carrier(Opening):
             issued_at_ms=header.issued_at_ms,
             ttl_ms=header.ttl_ms,
             age_ms=age_ms,
-            now_ms=self.fabric_now(now_ms),
+            now_ms=self.time.now(now_ms),
             skew_ms=self.skew_ms,
-            by_age_only=self.by_age_only(header, now_ms),
+            by_age_only=self.time.by_age_only(now_ms),
         )
 
 

@@ -11,43 +11,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fabric.protocol.base.errors import Code, Reject
-from fabric.protocol.base.limits import LIST_GRACE_MS
-from fabric.protocol.core.fabric_clock import Clocks, check_validity_by
 from fabric.protocol.links.link import Link
-from fabric.protocol.trust.chain import verify_credential
-from fabric.protocol.trust.credentials import Credential, NodeKind
-from fabric.protocol.trust.revocations import Revocations
+from fabric.protocol.trust.credentials import Clocks, Credential, NodeKind
+from fabric.protocol.trust.store import TrustStore
 from fabric.protocol.wire.frames import PROTOCOL_VERSIONS, Hello, Role, Welcome
-
-
-class Trust:
-    """What this node believes: the authority's key, its fabric, and the newest revocation list."""
-
-    def __init__(self, authority_key: bytes, fabric: str, skew_ms: int) -> None:
-        self.authority_key = authority_key
-        self.fabric = fabric
-        self.skew_ms = skew_ms
-        self.revocations = Revocations()
-
-    def check_raw(self, raw: bytes, clocks_ms: Clocks) -> Credential | Reject:
-        credential = verify_credential(raw, self.authority_key, self.fabric)
-        if isinstance(credential, Reject):
-            return credential
-        return self.check(credential, clocks_ms) or credential
-
-    def check_action(self, requester: Credential, segment: str, clocks_ms: Clocks) -> Reject | None:
-        """Whether who is revoked is known well enough to act for this requester. Before a first list nobody was.
-
-        `segment`: of the node that asks. Its own go on for a while after the list is over.
-        """
-        lists = self.revocations
-        grace_ms = LIST_GRACE_MS if requester.segment == segment else 0
-        over = lists.version > 0 and min(clocks_ms) > lists.not_after_ms + self.skew_ms + grace_ms
-        return Reject(Code.LIST_EXPIRED, f"version {lists.version}") if over else None
-
-    def check(self, credential: Credential, clocks_ms: Clocks) -> Reject | None:
-        revoked = self.revocations.check(credential)
-        return revoked or check_validity_by(credential, clocks_ms, self.skew_ms)
 
 
 def negotiate(version_min: int, version_max: int) -> int | Reject:
@@ -59,7 +26,7 @@ def negotiate(version_min: int, version_max: int) -> int | Reject:
 
 
 def check_hello(
-    hello: Hello, link: Link, trust: Trust, parents: Sequence[str], accepts: tuple[Role, ...], clocks_ms: Clocks
+    hello: Hello, link: Link, trust: TrustStore, parents: Sequence[str], accepts: tuple[Role, ...], clocks_ms: Clocks
 ) -> Credential | Reject:
     """The listener's side. `parents`: ids of our parents, the only ones that may greet us as PARENT."""
     version = negotiate(hello.version_min, hello.version_max)
@@ -79,7 +46,7 @@ def check_hello(
     return credential
 
 
-def check_welcome(welcome: Welcome, link: Link, trust: Trust, clocks_ms: Clocks) -> Credential | Reject:
+def check_welcome(welcome: Welcome, link: Link, trust: TrustStore, clocks_ms: Clocks) -> Credential | Reject:
     """The dialler's side."""
     version = negotiate(welcome.version, welcome.version)
     if isinstance(version, Reject):
@@ -96,7 +63,7 @@ def check_welcome(welcome: Welcome, link: Link, trust: Trust, clocks_ms: Clocks)
     return credential
 
 
-def _check_peer(raw: bytes, link: Link, trust: Trust, clocks_ms: Clocks) -> Credential | Reject:
+def _check_peer(raw: bytes, link: Link, trust: TrustStore, clocks_ms: Clocks) -> Credential | Reject:
     credential = trust.check_raw(raw, clocks_ms)
     if isinstance(credential, Credential) and credential.curve_key != link.peer_key:
         return Reject(Code.WRONG_KEY, credential.id)

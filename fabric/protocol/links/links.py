@@ -15,23 +15,25 @@ from fabric.protocol.base.limits import HOPS_MAX, SKEW_MS
 from fabric.protocol.base.signing import Signer
 from fabric.protocol.core.faults import Faults, fault_of
 from fabric.protocol.core.ready import Note, Ready
+from fabric.protocol.core.timekeeper import Timekeeper
 from fabric.protocol.custody.outbox import Outbox
 from fabric.protocol.envelope.verify import RootCache
 from fabric.protocol.links.admission import Admission, Twins
-from fabric.protocol.links.handshake import Trust
+from fabric.protocol.links.directory_distribution import DirectoryDistribution
 from fabric.protocol.links.link import Link, State
-from fabric.protocol.links.timekeeping import Timekeeping
+from fabric.protocol.links.port import LinkPort
+from fabric.protocol.links.trust_distribution import TrustDistribution
 from fabric.protocol.links.uplink import Uplink
 from fabric.protocol.trust.credentials import Credential
-from fabric.protocol.trust.known import Known
-from fabric.protocol.wire.frames import Bye, Frame, Lists, Refused, Role, encode_frame
+from fabric.protocol.trust.store import TrustStore
+from fabric.protocol.wire.frames import Bye, Frame, Refused, Role, encode_frame
 
 UPLINK = "^"
 # Refusals by a parent that say that it will not do for a while.
 _SHUNNED = frozenset({Code.LOOP, Code.TWIN, Code.DRAINING})
 
 
-class Links(Timekeeping):
+class Links:
     """The state that all of a node shares. `entropy(n)` gives n random bytes; `parents` in order of preference."""
 
     accepts: tuple[Role, ...] = ()
@@ -50,10 +52,8 @@ class Links(Timekeeping):
         self.signer = signer
         self.session = session
         self.entropy = entropy
-        self.trust = Trust(authority_key, credential.fabric, skew_ms)
+        self.trust = TrustStore(credential, authority_key, skew_ms)
         self.skew_ms = skew_ms
-        self.keep_time()
-        self.credentials = Known(credential)
         self.kept: OrderedDict[bytes, None] = OrderedDict()  # the last credentials that went to disk, by digest
         self.roots = RootCache()
         self.links: dict[int, Link] = {}
@@ -61,6 +61,7 @@ class Links(Timekeeping):
         self.outboxes: dict[str, Outbox] = {}
         self.counters: Counter[str] = Counter()
         self.parents = parents
+        self.time = Timekeeper(credential, skew_ms, self.count, has_parents=bool(parents))
         self.uplink = Uplink(parents, lambda: int.from_bytes(entropy(4)) / 2**32)
         self.ancestors: tuple[str, ...] = ()  # from the root to our parent, as far as it knows
         self.draining = False
@@ -73,6 +74,9 @@ class Links(Timekeeping):
         self._after_commit: set[int] = set()  # links on which something waits for this turn's commit
         self._timers_at_ms = 0
         self._faults = Faults()
+        self.port = LinkPort(self.links, self.by_destination, self.send, self.refuse, self.count)
+        self.trust_distribution = TrustDistribution(self.trust, self.time, self.port)
+        self.directory = DirectoryDistribution(credential.fabric, authority_key, self.port)
         self.set_up()
 
     def set_up(self) -> None:
@@ -136,7 +140,7 @@ class Links(Timekeeping):
         ready.notes.append(Note("link left" if link.leaving_at_ms is not None else "link lost", {"peer": link.peer.id}))
         if current and link.peer_role == Role.PARENT:
             self.ancestors = ()
-            self.clock.lost(link.number)
+            self.time.lost(link.number)
             self.uplink.lost(now_ms, patient=patient)
             for left in self.parent_links:  # one that was left may be the best there is
                 self._end(left, Code.CLOSED, now_ms, ready)
@@ -239,18 +243,6 @@ class Links(Timekeeping):
             self.send(link, frame, ready)
         else:
             ready.early.append((link.number, encode_frame(frame)))
-
-    def say_lists(self, link: Link, ready: Ready) -> None:
-        """Pass the revocation list on."""
-        link.pings_since_lists = 0
-        self.send(link, Lists(self.trust.revocations.raw), ready)
-
-    def repeat_lists(self, link: Link, ready: Ready) -> None:
-        """At a PING or PONG: nothing answers the list, and it may have been lost. Ever more seldom, and for ever."""
-        if link.pings_since_lists is not None:
-            link.pings_since_lists += 1
-            if link.pings_since_lists.bit_count() == 1:
-                self.send(link, Lists(self.trust.revocations.raw), ready)
 
     # -- what everything uses ---------------------------------------------------------------------------
 

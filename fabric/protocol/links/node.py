@@ -2,8 +2,8 @@
 
 `step` takes one event and the time; frames that can wait for each other are made at `Tick`, the end of a driver's
 turn. Guarantees: every frame but an accepted peer's is refused; a message is acknowledged in the same `Ready` that
-persists it; everything that may be lost is repeated. Six files, one subject each: `links`, `opening` (how they
-open), `carrier` on it, `directing`, `believing`, and this, which dispatches. A subclass says what messages mean.
+persists it; everything that may be lost is repeated. Four files, one subject each: `links`, `opening` (how they
+open), `carrier` on it, and this, which dispatches to the components. A subclass says what messages mean.
 """
 
 from __future__ import annotations
@@ -48,12 +48,11 @@ from fabric.protocol.custody.custody import Custody
 from fabric.protocol.custody.outbox import Held, Row
 from fabric.protocol.envelope.verify import Verified, is_forged, open_envelope
 from fabric.protocol.links.announce import settled
-from fabric.protocol.links.believing import Believing
+from fabric.protocol.links.carrier import Carrier
 from fabric.protocol.links.link import Link, State
 from fabric.protocol.links.links import UPLINK
-from fabric.protocol.trust.chain import verify_credential
 from fabric.protocol.trust.credentials import Credential
-from fabric.protocol.trust.revocations import verify_revocations
+from fabric.protocol.trust.revocations import Revocations
 from fabric.protocol.wire.frames import (
     Ack,
     Applied,
@@ -86,7 +85,7 @@ _EXPIRY_LATER_MS = 1_000
 _ADMIT_MS = 20
 
 
-class Node(Believing):
+class Node(Carrier):
     """The dispatcher: which frame, event and timer goes where."""
 
     custody: Custody
@@ -107,7 +106,7 @@ class Node(Believing):
         if isinstance(frame, Data) and known is not None and known.is_open:
             forged = 0
             for item in frame.items:
-                opened.append(open_envelope(item.envelope, self.credentials, self.roots))
+                opened.append(open_envelope(item.envelope, self.trust.credentials, self.roots))
                 forged += is_forged(opened[-1])
                 if forged >= FORGED_MAX:
                     break
@@ -173,6 +172,12 @@ class Node(Believing):
     def make_routes(self, link: Link, now_ms: int, ready: Ready) -> None:
         """Send what is due of our routes."""
 
+    def on_renewed(self, now_ms: int, ready: Ready) -> None:
+        """This node has a newer credential: what it says of itself is to be signed under that."""
+
+    def on_lists(self, now_ms: int, ready: Ready) -> None:
+        """A newer revocation list is in force."""
+
     def on_timers(self, now_ms: int, ready: Ready) -> None:
         """A few times a second. What has run out ends."""
         for held in self.custody.overdue(now_ms):
@@ -218,29 +223,31 @@ class Node(Believing):
             case Credit(allowed):
                 link.allowed_bytes = [max(a, b) for a, b in zip(link.allowed_bytes, allowed, strict=True)]
                 self._dirty[link.destination] = None
-            case Intro(credentials):
-                self._on_intro(link, credentials, now_ms, ready)
+            case Intro():
+                self.trust_distribution.introduced(link, frame, now_ms, ready)
             case Ping(clock_ms):
                 link.transit.observe(clock_ms, now_ms)
-                self.repeat_lists(link, ready)
-                self.send(link, Pong(clock_ms, self.told_time(now_ms), self.path), ready)
+                self.trust_distribution.repeat(link, ready)
+                self.send(link, Pong(clock_ms, self.time.to_tell(now_ms), self.path), ready)
                 credit = link.grant(self.takes_in, always=True)
                 assert credit is not None
                 self.send(link, credit, ready)
             case Pong(clock_ms, fabric_clock_ms, path):
                 if link.peer_role == Role.PARENT:
-                    self.repeat_lists(link, ready)
+                    self.trust_distribution.repeat(link, ready)
                     if self.by_destination.get(link.destination) is link and link.peer is not None:
-                        self.hear_time(link, link.peer, clock_ms, fabric_clock_ms, now_ms)
+                        self.time.hear(link.number, link.peer, clock_ms, fabric_clock_ms, now_ms)
                     self._on_path(link, path, now_ms, ready)
             case Routes():
                 self.on_routes(link, frame, now_ms, ready)
             case Routed():
                 self.on_routed(link, frame, now_ms, ready)
-            case Lists(raw):
-                self._on_lists(link, raw, now_ms, ready)
-            case Directory(raw):
-                self._on_directory(link, raw, now_ms, ready)
+            case Lists():
+                before = self.trust.revocations
+                self.trust_distribution.handed_over(link, frame, now_ms, ready)
+                self._follow_lists(before, now_ms, ready)
+            case Directory():
+                self.directory.frame(link, frame, now_ms, ready)
             case Join():
                 self.on_join(link, frame, now_ms, ready)
             case Applied():
@@ -275,6 +282,32 @@ class Node(Believing):
         if self.is_above(link.peer.id, path):
             self.refuse(link, Reject(Code.LOOP, f"{self.me.id} is above its parent"), now_ms, ready)
 
+    # -- whom it trusts ---------------------------------------------------------------------------------
+
+    def _renewed(self, credential: Credential, now_ms: int, ready: Ready) -> None:
+        """This node's own credential was issued anew: the same node, the same keys. No link has to end for that."""
+        assert (credential.id, credential.curve_key) == (self.me.id, self.me.curve_key)
+        self.me = credential
+        self.time.renewed(credential)
+        self.trust_distribution.renewed(credential, ready)
+        self.on_renewed(now_ms, ready)
+
+    def apply_lists(self, raw: bytes, now_ms: int, ready: Ready) -> Reject | None:
+        """A revocation list that the driver found: put it in force if it is newer than the one that is."""
+        before = self.trust.revocations
+        refused = self.trust_distribution.apply(raw, now_ms, ready)
+        self._follow_lists(before, now_ms, ready)
+        return refused
+
+    def ask_again(self) -> None:
+        """What waits for a reader may go, where that one is on a newer revocation list."""
+        for outbox in self.outboxes.values():
+            outbox.ask()
+
+    def _follow_lists(self, before: Revocations, now_ms: int, ready: Ready) -> None:
+        if self.trust.revocations is not before:
+            self.on_lists(now_ms, ready)
+
     # -- what survives a restart ------------------------------------------------------------------------
 
     def keep(self, credential: Credential, ready: Ready) -> None:
@@ -306,16 +339,12 @@ class Node(Believing):
             self.on_restore(op, now_ms)
             match op:
                 case KeepCredential(digest, raw):
-                    credential = verify_credential(raw, self.trust.authority_key, self.me.fabric)
                     self._keep_in_mind(digest)
-                    if isinstance(credential, Credential):
-                        self.credentials.restore(credential)
+                    self.trust.restore_credential(raw)
                 case KeepLists(raw):
-                    lists = verify_revocations(raw, self.trust.authority_key, self.me.fabric)
-                    if not isinstance(lists, Reject):
-                        self.trust.revocations = lists
+                    self.trust.restore_revocations(raw)
                 case KeepDirectory(raw):
-                    self.take_directory(raw)
+                    self.directory.restore(raw)
                 case Seen(id_, direction, until_ms):
                     self.custody.dedup.add(id_, direction, until_ms)
                 case SeenAction(id_, direction, until_ms, requester):
@@ -324,12 +353,12 @@ class Node(Believing):
                     if not self._readopt(op, number_of(op), now_ms):
                         self.count("ended", "quarantined")
                         damaged.append((op.id, op.direction))
-        self.credentials.settle()
+        self.trust.settle()
         return damaged
 
     def _readopt(self, op: Put, number: int, now_ms: int) -> bool:
         known = self.custody.get(op.id, op.direction)
-        message = open_envelope(op.envelope, self.credentials, self.roots)
+        message = open_envelope(op.envelope, self.trust.credentials, self.roots)
         if known is not None:  # it came again while this slept
             if not isinstance(message, Reject):
                 self.custody.unite(known, message)
@@ -399,7 +428,7 @@ class Node(Believing):
         """An open link: does it live, is a ping due, what is to be sent again."""
         outbox = self.outboxes[link.destination]
         current = self.by_destination.get(link.destination) is link
-        problem = self.still_believed(link, now_ms)
+        problem = self.trust_distribution.check_peer(link, now_ms)
         if problem is not None:
             self.refuse(link, problem, now_ms, ready)
             return

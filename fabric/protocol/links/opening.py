@@ -75,12 +75,12 @@ class Opening(Links):
             else:
                 link.hello_at_ms = now_ms  # its turn will come
             return
-        clocks_ms = self.clocks_in_handshake(hello.clock_ms, hello.role, now_ms)
+        clocks_ms = self.time.clocks_in_handshake(hello.clock_ms, hello.role, now_ms)
         checked = check_hello(hello, link, self.trust, self.uplink.parents, self.accepts, clocks_ms)
         if isinstance(checked, Reject):
-            checked = self.for_now(checked) or checked
+            checked = self.time.for_now(checked) or checked
         else:
-            checked = self._check_place(checked, hello.role) or self.credentials.meet(checked) or checked
+            checked = self._check_place(checked, hello.role) or self.trust.meet(checked) or checked
         if isinstance(checked, Reject):
             self._turn_away(link, hello, checked, ready)
             return
@@ -145,13 +145,7 @@ class Opening(Links):
             return
         self._open(link, peer, hello.role, hello.session, now_ms, ready,
                    before=lambda: self._welcome(link, hello, now_ms, ready))
-        self._compare_lists(link, hello.revocations_version, ready)
-
-    def _compare_lists(self, link: Link, theirs: int, ready: Ready) -> None:
-        """Whoever has the newer list hands it over, before anything else on this link."""
-        link.lists_version = theirs
-        if theirs < self.trust.revocations.version:
-            self.say_lists(link, ready)
+        self.trust_distribution.link_opened(link, hello.revocations_version, ready)
 
     @property
     def _admissions_wait(self) -> bool:
@@ -168,7 +162,7 @@ class Opening(Links):
         assert isinstance(version, int), "only a HELLO that was checked is welcome"
         self.send(
             link,
-            Welcome(version, self.me.raw, self.session, hello.nonce, now_ms, self.told_time(now_ms),
+            Welcome(version, self.me.raw, self.session, hello.nonce, now_ms, self.time.to_tell(now_ms),
                     self.trust.revocations.version, 0, LANE_WINDOW_BYTES, self.path),
             ready,
         )
@@ -177,12 +171,12 @@ class Opening(Links):
         if link.state is not State.GREETED:
             return
         role = Role.CHILD if link.greet_as == Role.PARENT else Role.PARENT
-        clocks_ms = self.clocks_in_handshake(welcome.fabric_clock_ms, role, now_ms)
+        clocks_ms = self.time.clocks_in_handshake(welcome.fabric_clock_ms, role, now_ms)
         checked = check_welcome(welcome, link, self.trust, clocks_ms)
         if not isinstance(checked, Reject) and role == Role.PARENT and self.is_above(checked.id, welcome.path):
             checked = Reject(Code.LOOP, f"{self.me.id} is above {checked.id}")
         if not isinstance(checked, Reject):
-            checked = self.credentials.meet(checked) or checked
+            checked = self.trust.meet(checked) or checked
         if isinstance(checked, Reject):
             self.refuse(link, checked, now_ms, ready)
             return
@@ -191,11 +185,11 @@ class Opening(Links):
             return
         link.transit.observe(welcome.clock_ms, now_ms)
         if role == Role.PARENT:
-            self.hear_time(link, checked, link.greeted_at_ms, welcome.fabric_clock_ms, now_ms)
+            self.time.hear(link.number, checked, link.greeted_at_ms, welcome.fabric_clock_ms, now_ms)
         self._open(link, checked, role, welcome.session, now_ms, ready)
         if role == Role.PARENT:
             self.ancestors = welcome.path
-        self._compare_lists(link, welcome.revocations_version, ready)
+        self.trust_distribution.link_opened(link, welcome.revocations_version, ready)
 
     def _open(self, link: Link, peer: Credential, role: Role, session: bytes, now_ms: int, ready: Ready,
               before: Callable[[], None] = lambda: None) -> None:
@@ -212,8 +206,8 @@ class Opening(Links):
             self._parent_links[link.number] = link
             self.uplink.opened(peer.id, now_ms)
             self.ancestors = ()
-            self.clock.follow(link.number)
-            if self.time_unknown:
+            self.time.follow(link.number)
+            if self.time.unknown:
                 link.pinged_at_ms = 0  # it is asked what time it is at once
         self.by_destination[link.destination] = link
         self.outboxes.setdefault(link.destination, Outbox(link.destination, RETRY_MS))
@@ -221,3 +215,4 @@ class Opening(Links):
         ready.notes.append(Note("link open", {"peer": peer.id, "role": role.name.lower()}))
         self.on_open(link, now_ms, ready)
         self._dirty[link.destination] = None
+        self.directory.link_opened(link, ready)

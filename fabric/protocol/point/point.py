@@ -105,19 +105,16 @@ class Point(Node):
     def destination_of(self, link: Link) -> str:
         return UPLINK
 
-    def by_age_only(self, header: Header, now_ms: int) -> bool:
-        """What is executed is judged by this machine's clock too, as long as nobody tells a better time (SPEC 5).
-
-        What this node itself asks for bears the time that it was told last, which that clock may contradict.
-        """
+    def _by_age_only(self, header: Header, now_ms: int) -> bool:
+        """What this node itself asks for bears the time that it was told last, which its clock may contradict."""
         to_execute = header.kind is Kind.ACTION and header.origin != self.me.id
-        return super().by_age_only(header, now_ms) and (self.clock_suspect or not to_execute)
+        return self.time.by_age_only(now_ms, to_execute=to_execute)
 
     def on_open(self, link: Link, now_ms: int, ready: Ready) -> None:
         assert link.peer is not None
         if self._attached_to != link.peer.id:
             # Where this node is has changed, so what it says of itself is newer than what it said elsewhere.
-            self.wanted = self.wanted._replace(epoch=max(self.wanted.epoch + 1, self.fabric_now(now_ms)))
+            self.wanted = self.wanted._replace(epoch=max(self.wanted.epoch + 1, self.time.now(now_ms)))
             self._attached_to = link.peer.id
         self._tell_denied(link, ready)
         mine = self._attach(link, ready)
@@ -135,10 +132,13 @@ class Point(Node):
         ready.deliver.append(Disconnected(reason, reason.code in _FINAL, relay))
 
     def on_renewed(self, now_ms: int, ready: Ready) -> None:
-        self._want(self.wanted._replace(epoch=max(self.wanted.epoch + 1, self.fabric_now(now_ms))), ready)
+        self._want(self.wanted._replace(epoch=max(self.wanted.epoch + 1, self.time.now(now_ms))), ready)
         link = self.by_destination.get(UPLINK)
         if link is not None:
             self._attach(link, ready)
+
+    def on_lists(self, now_ms: int, ready: Ready) -> None:
+        self.ask_again()
 
     def on_event(self, event: Event, now_ms: int, ready: Ready) -> None:
         link = self.by_destination.get(UPLINK)
@@ -160,6 +160,8 @@ class Point(Node):
             case Parents(ids, at_once):
                 # What one that was left still says of itself is to be believed.
                 self.parents = tuple(dict.fromkeys([*ids, *self.parents]))
+                if self.parents:
+                    self.time.has_parent()
                 self.uplink.rank(ids, now_ms, at_once=at_once)
                 self._choose(now_ms, ready)
             case Deny(code):
@@ -195,7 +197,7 @@ class Point(Node):
 
     def on_restore(self, op: Op, now_ms: int) -> None:
         if isinstance(op, KeepSession):
-            kept = open_attachment(op.attachment, self.credentials)
+            kept = open_attachment(op.attachment, self.trust.credentials)
             if isinstance(kept, Attachment):
                 self.wanted = Attach(kept.epoch, False, kept.subscriptions, kept.keep_ms)
 
@@ -262,8 +264,8 @@ class Point(Node):
     def submit(self, message: Verified, now_ms: int, ready: Ready) -> None:
         header = message.header
         problem = check_lifetime(
-            header.kind.word, header.issued_at_ms, header.ttl_ms, 0, self.fabric_now(now_ms), self.skew_ms,
-            self.by_age_only(header, now_ms),
+            header.kind.word, header.issued_at_ms, header.ttl_ms, 0, self.time.now(now_ms), self.skew_ms,
+            self._by_age_only(header, now_ms),
         )
         # What the relay would refuse for good is said here, without a connection and by the right name.
         problem = problem or check_origin(self.me, header)
@@ -272,8 +274,8 @@ class Point(Node):
             ready.deliver.append(Published(message.id, problem))
             return
         expires_at_ms = now_ms + remaining_ms(
-            issued_at_ms=header.issued_at_ms, ttl_ms=header.ttl_ms, age_ms=0, now_ms=self.fabric_now(now_ms),
-            skew_ms=self.skew_ms, by_age_only=self.by_age_only(header, now_ms),
+            issued_at_ms=header.issued_at_ms, ttl_ms=header.ttl_ms, age_ms=0, now_ms=self.time.now(now_ms),
+            skew_ms=self.skew_ms, by_age_only=self._by_age_only(header, now_ms),
         )
         self.keep(message.credential, ready)
         held = Held(message, Direction.UP, header.lane, 0, now_ms, expires_at_ms, ())
@@ -350,7 +352,7 @@ class Point(Node):
         if problem is None and header.kind is Kind.ACTION:
             if link.peer_role != Role.PARENT:
                 return Reject(Code.WRONG_DIRECTION, "actions come from the parent")
-            if self.clock_suspect:
+            if self.time.suspect:
                 return Reject(Code.CLOCK_SUSPECT, self.me.id)
             if not is_target(message.credential, header, self.me):
                 return Reject(Code.EXECUTE_DENIED, header.topic)
@@ -360,10 +362,10 @@ class Point(Node):
     def check_time(self, header: Header, age_ms: int, now_ms: int) -> Reject | None:
         """Whether it is in time, on arrival and before it is executed; CLOCK_SUSPECT where nobody can say."""
         problem = check_lifetime(
-            header.kind.word, header.issued_at_ms, header.ttl_ms, age_ms, self.fabric_now(now_ms),
-            self.skew_ms, self.by_age_only(header, now_ms),
+            header.kind.word, header.issued_at_ms, header.ttl_ms, age_ms, self.time.now(now_ms),
+            self.skew_ms, self._by_age_only(header, now_ms),
         )
-        if problem is not None and problem.code in _BY_CLOCK and self.clock.doubted and age_ms < header.ttl_ms:
+        if problem is not None and problem.code in _BY_CLOCK and self.time.doubted and age_ms < header.ttl_ms:
             return Reject(Code.CLOCK_SUSPECT, self.me.id)  # it may be in time, by what was told last
         return problem
 
@@ -378,8 +380,8 @@ class Point(Node):
     def may_not_act(self, action: Verified, now_ms: int) -> Reject | None:
         """Asked again immediately before it is executed: its requester may have been revoked meanwhile."""
         requester = action.credential
-        return self.trust.revocations.check(requester) or self.for_now(
-            self.trust.check_action(requester, self.me.segment, self.clocks(now_ms))
+        return self.trust.revocations.check(requester) or self.time.for_now(
+            self.trust.check_action(requester, self.me.segment, self.time.clocks(now_ms))
         )
 
     def _handled(self, id_: bytes, refused: Reject | None, link: Link | None, now_ms: int, ready: Ready) -> None:

@@ -178,9 +178,8 @@ class Below(Placing):
     def on_revoked(self, destination: str, below: list[Attachment], now_ms: int, ready: Ready) -> None:
         """A child, which these control points were below: a subclass says what becomes of what waits for it."""
 
-    def on_lists(self, now_ms: int, ready: Ready) -> None:
+    def forget_revoked(self, now_ms: int, ready: Ready) -> None:
         """Whoever is on the list is no longer below, and nothing is kept for it."""
-        super().on_lists(now_ms, ready)
         for attachment in list(self.routes.all()):
             if self.trust.revocations.check(attachment.credential) is None:
                 continue
@@ -242,7 +241,7 @@ class Below(Placing):
     def on_restore(self, op: Op, now_ms: int) -> None:
         if not isinstance(op, KeepSession):
             return
-        attachment = open_attachment(op.attachment, self.credentials)
+        attachment = open_attachment(op.attachment, self.trust.credentials)
         if not isinstance(attachment, Attachment):
             return
         if op.destination == UPLINK:

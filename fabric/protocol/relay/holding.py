@@ -83,7 +83,7 @@ class Holding(Below):
             return known
         expires_at_ms = now_ms + remaining_ms(
             issued_at_ms=header.issued_at_ms, ttl_ms=header.ttl_ms, age_ms=item.age_ms,
-            now_ms=self.fabric_now(now_ms), skew_ms=self.skew_ms, by_age_only=self.by_age_only(header, now_ms),
+            now_ms=self.time.now(now_ms), skew_ms=self.skew_ms, by_age_only=self.time.by_age_only(now_ms),
         )
         if not destinations:
             self.count("ended", Code.NO_INTEREST.reason)
@@ -151,7 +151,7 @@ class Holding(Below):
         return holds and not self.waiting.is_over(destination, self.sessions.keep(destination).ms, now_ms)
 
     def _holds(self, credential: Credential, now_ms: int) -> bool:
-        problem = self.for_now(self.trust.check(credential, self.clocks(now_ms)))
+        problem = self.time.for_now(self.trust.check(credential, self.time.clocks(now_ms)))
         return problem is None or problem.code is Code.BUSY  # nothing is lost for what cannot be said now
 
     def waits_to_grow(self, held: Held, now_ms: int) -> bool:
@@ -276,14 +276,13 @@ class Holding(Below):
 
     # -- how rows end -----------------------------------------------------------------------------------
 
-    def on_lists(self, now_ms: int, ready: Ready) -> None:
+    def end_revoked(self, now_ms: int, ready: Ready) -> None:
         """Queued messages of a revoked origin end; they would be refused at every hop."""
         for outbox in list(self.outboxes.values()):
             for row in outbox.rows():
                 revoked = self.trust.revocations.check(row.held.message.credential)
                 if revoked is not None:
                     self.ending.end([row], revoked, now_ms, ready)
-        super().on_lists(now_ms, ready)
 
     # -- after a restart --------------------------------------------------------------------------------
 

@@ -13,11 +13,11 @@ from types import MappingProxyType
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import DIRECTORY_RELAYS_MAX, RETRY_MS
 from fabric.protocol.core.ready import Ready
-from fabric.protocol.links.handshake import Trust
 from fabric.protocol.links.link import Link
 from fabric.protocol.links.links import UPLINK
 from fabric.protocol.links.port import LinkPort
 from fabric.protocol.routes.routing import RouteTable
+from fabric.protocol.trust.store import TrustStore
 from fabric.protocol.wire.frames import Applied, Role
 
 _ENTRIES_MAX = 256
@@ -29,7 +29,7 @@ class ListReach:
     """`me`: the id of this relay. `fabric_now`: the root's time at a time of the node's own clock."""
 
     def __init__(
-        self, me: str, trust: Trust, routes: RouteTable, port: LinkPort, fabric_now: Callable[[int], int], *,
+        self, me: str, trust: TrustStore, routes: RouteTable, port: LinkPort, fabric_now: Callable[[int], int], *,
         is_root: bool,
     ) -> None:
         self._me = me

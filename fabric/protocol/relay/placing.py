@@ -77,7 +77,8 @@ class Placing(Node):
             if other is not link:
                 pass_on(other, mine, self.me.id)
 
-    def on_renewed(self, now_ms: int, ready: Ready) -> None:
+    def place_anew(self, now_ms: int, ready: Ready) -> None:
+        """The same place, said under a newer credential."""
         uplink = self.by_destination.get(UPLINK)
         if uplink is not None:
             pass_on(uplink, self._place_myself(uplink, now_ms, ready), self.me.id)
@@ -86,7 +87,7 @@ class Placing(Node):
     def _place_myself(self, link: Link, now_ms: int, ready: Ready) -> Attachment:
         """This relay's own statement: below this parent from now on."""
         assert link.peer is not None
-        self._epoch = max(self._epoch + 1, self.fabric_now(now_ms))
+        self._epoch = max(self._epoch + 1, self.time.now(now_ms))
         raw = sign_attachment(
             self.me, self.signer, self.session, link.peer.id, self._epoch, executes=False, subscriptions=()
         )
@@ -141,7 +142,7 @@ class Placing(Node):
             self.refuse(link, Reject(Code.WRONG_PEER, "a control point withdraws itself only"), now_ms, ready)
             return
         refusals: list[tuple[int, Code, str]] = []
-        reader = AttachmentReader(self.routes, self.credentials)
+        reader = AttachmentReader(self.routes, self.trust.credentials)
         for index, raw in enumerate(frame.attachments):
             opened = reader.read(raw)
             if reader.forged >= FORGED_MAX:
@@ -149,8 +150,8 @@ class Placing(Node):
                 return
             if refusals and refusals[-1][1] is Code.UNKNOWN_SIGNER:
                 opened = Reject(Code.UNKNOWN_SIGNER)  # what follows may only mean something after it
-            problem = opened if isinstance(opened, Reject) else self.for_now(
-                self.trust.check(opened.credential, self.clocks(now_ms))
+            problem = opened if isinstance(opened, Reject) else self.time.for_now(
+                self.trust.check(opened.credential, self.time.clocks(now_ms))
             )
             if isinstance(opened, Attachment) and problem is None:
                 problem = (

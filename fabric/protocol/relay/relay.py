@@ -32,7 +32,6 @@ from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.envelope.lifetime import check_lifetime
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.links.link import Link
-from fabric.protocol.links.port import LinkPort
 from fabric.protocol.relay.dispatch import Dispatch
 from fabric.protocol.relay.holding import Holding
 from fabric.protocol.relay.list_reach import ListReach
@@ -56,26 +55,25 @@ class Relay(Holding):
         super().set_up()
         self.rates = Rates()
         self._started_ms: int | None = None
-        links = LinkPort(self.links, self.by_destination, self.send, self.refuse, self.count)
         messages = MessagePort(
             self.route, self.hold, lambda row, refused, now_ms, ready: self.on_settled(row, refused, now_ms, ready)
         )
         self.router = Router(self.me.id, self.routes, is_root=self.is_root)
         self.report_signer = ReportSigner(
-            self.me, self.signer, self.entropy, self.roots, self.fabric_now, lambda: self.time_unknown
+            self.me, self.signer, self.entropy, self.roots, self.time.now, lambda: self.time.unknown
         )
         self.reporter = Reporter(
-            self.report_signer, self.sessions, self.custody, self.router, links, messages, self.fabric_now,
-            lambda: self.time_unknown, self.counters,
+            self.report_signer, self.sessions, self.custody, self.router, self.port, messages, self.time.now,
+            lambda: self.time.unknown, self.counters,
         )
         self.dispatch = Dispatch(self.report_signer, self.custody, self.routes, self.router, messages, self.count)
         self.rerouting = Rerouting(
             self.me.id, self.routes, self.router, self.custody, self.sleeping, self.outboxes.get, self.dispatch,
             messages, self.counters,
         )
-        self.enrolment = EnrolmentProxy(self.me.id, self.me.curve_key, links, is_root=self.is_root)
+        self.enrolment = EnrolmentProxy(self.me.id, self.me.curve_key, self.port, is_root=self.is_root)
         self.list_reach = ListReach(
-            self.me.id, self.trust, self.routes, links, self.fabric_now, is_root=self.is_root
+            self.me.id, self.trust, self.routes, self.port, self.time.now, is_root=self.is_root
         )
 
     # -- what components hear ---------------------------------------------------------------------------
@@ -92,17 +90,19 @@ class Relay(Holding):
     def on_joined(self, link: Link, frame: Joined, now_ms: int, ready: Ready) -> None:
         self.enrolment.answer(link, frame, now_ms, ready)
 
+    def on_renewed(self, now_ms: int, ready: Ready) -> None:
+        self.place_anew(now_ms, ready)
+        self.report_signer.renewed(self.me)
+
     def on_lists(self, now_ms: int, ready: Ready) -> None:
-        super().on_lists(now_ms, ready)
+        self.end_revoked(now_ms, ready)
+        self.ask_again()
+        self.forget_revoked(now_ms, ready)
         self.list_reach.list_changed(now_ms)
 
     def on_open(self, link: Link, now_ms: int, ready: Ready) -> None:
         super().on_open(link, now_ms, ready)
         self.list_reach.link_opened(link)
-
-    def on_renewed(self, now_ms: int, ready: Ready) -> None:
-        super().on_renewed(now_ms, ready)
-        self.report_signer.renewed(self.me)
 
     def on_session_end(self, destination: str, code: Code, now_ms: int, ready: Ready) -> None:
         self.reporter.session_ended(destination)
@@ -253,8 +253,8 @@ class Relay(Holding):
     def _examine(self, link: Link, item: Item, message: Verified, now_ms: int) -> Reject | None:
         header = message.header
         problem = check_lifetime(
-            header.kind.word, header.issued_at_ms, header.ttl_ms, item.age_ms, self.fabric_now(now_ms),
-            self.skew_ms, self.by_age_only(header, now_ms),
+            header.kind.word, header.issued_at_ms, header.ttl_ms, item.age_ms, self.time.now(now_ms),
+            self.skew_ms, self.time.by_age_only(now_ms),
         )
         problem = problem or check_origin(message.credential, header)
         assert link.peer is not None
@@ -263,8 +263,8 @@ class Relay(Holding):
         if problem is None and header.kind is Kind.RESULT:
             problem = self.dispatch.check_answer(message)
         if problem is None and header.kind is Kind.ACTION:
-            problem = self.for_now(
-                self.trust.check_action(message.credential, self.me.segment, self.clocks(now_ms))
+            problem = self.time.for_now(
+                self.trust.check_action(message.credential, self.me.segment, self.time.clocks(now_ms))
             )
         return problem
 

@@ -28,6 +28,9 @@ from fabric.protocol.base.limits import (
 from fabric.protocol.vocabulary.severity import Severity, severity_from_wire
 from fabric.protocol.vocabulary.tlp import Label, label_from_wire
 
+# The times by which something may be judged, the node's best one first. Never empty.
+Clocks = tuple[int, ...]
+
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 # What a reader's share does when it is full, where it does not shed.
 _WAIT = "wait"
@@ -303,6 +306,12 @@ def check_validity(credential: Credential, now_ms: int, skew_ms: int) -> Reject 
     if now_ms + skew_ms < credential.not_before_ms or now_ms - skew_ms > credential.not_after_ms:
         return Reject(Code.CREDENTIAL_EXPIRED, credential.id)
     return None
+
+
+def check_validity_by(credential: Credential, clocks_ms: Clocks, skew_ms: int) -> Reject | None:
+    """CREDENTIAL_EXPIRED where it is valid by none of these."""
+    problems = [check_validity(credential, clock_ms, skew_ms) for clock_ms in clocks_ms]
+    return problems[0] if all(problem is not None for problem in problems) else None
 
 
 def _str(value: object) -> str:

@@ -1,0 +1,141 @@
+"""How trust travels (SPEC 6.3, 6.4): credentials that peers introduce, and the revocation list, passed on.
+
+Guarantees: a newer revocation list takes effect in one step: peers on it are cut, and all others are told, again and
+again until they have it. A peer goes on under its newer credential; as long as its link lives it is checked that it may
+still be there. Refuses peers that pass on what nobody vouched for. What else follows from a list is the node's.
+"""
+
+from __future__ import annotations
+
+from fabric.protocol.base.errors import Code, Reject
+from fabric.protocol.base.limits import FORGED_MAX, STALL_MS
+from fabric.protocol.core.ready import KeepLists, Note, Ready
+from fabric.protocol.core.timekeeper import Timekeeper
+from fabric.protocol.links.link import Link
+from fabric.protocol.links.port import LinkPort
+from fabric.protocol.trust.credentials import Credential
+from fabric.protocol.trust.known import supersedes
+from fabric.protocol.trust.revocations import Revocations
+from fabric.protocol.trust.store import TrustStore
+from fabric.protocol.wire.frames import Intro, Lists
+
+# Nobody's word: no honest peer passes such a credential on.
+_FORGED = frozenset({Code.BAD_CREDENTIAL, Code.BROKEN_CHAIN})
+
+
+class TrustDistribution:
+    """What it learns goes into the `trust` store; it keeps nothing itself."""
+
+    def __init__(self, trust: TrustStore, time: Timekeeper, port: LinkPort) -> None:
+        self._trust = trust
+        self._time = time
+        self._port = port
+
+    # -- credentials --------------------------------------------------------------------------------------
+
+    def introduced(self, link: Link, frame: Intro, now_ms: int, ready: Ready) -> None:
+        """A peer passes on credentials of others, or a newer one of its own."""
+        forged = 0
+        for raw in frame.credentials:
+            introduced = self._trust.introduce(raw)
+            if isinstance(introduced, Credential):
+                self._may_be_renewed(link, introduced, now_ms)
+                continue
+            self._port.count("refused", introduced.code.reason)
+            forged += introduced.code in _FORGED
+            if forged >= FORGED_MAX:
+                self._port.refuse(link, Reject(introduced.code, "too many in one frame"), now_ms, ready)
+                return
+
+    def _may_be_renewed(self, link: Link, credential: Credential, now_ms: int) -> None:
+        """The peer goes on under a newer credential of its own: what it may follows that from now on."""
+        peer = link.peer
+        if peer is None or (peer.id, peer.kind) != (credential.id, credential.kind):
+            return
+        if not supersedes(credential, peer):
+            return
+        if credential.curve_key == link.peer_key and self._check(credential, now_ms) is None:
+            link.peer = credential
+
+    def renewed(self, own: Credential, ready: Ready) -> None:
+        """This node has a newer credential of its own: every peer is to know it."""
+        self._trust.renewed(own)
+        for link in self._port.links.values():
+            if link.is_open:
+                link.introduces(own.digest)
+                self._port.send(link, Intro([own.raw]), ready)
+        ready.notes.append(Note("credential renewed", {"serial": own.serial}))
+
+    def check_peer(self, link: Link, now_ms: int) -> Reject | None:
+        """Of an open link, a few times a second: why its peer is not to stay."""
+        if link.put_off_since_ms and self._trust.revocations.version >= link.lists_version:
+            link.put_off_since_ms = 0
+        if link.put_off_since_ms and now_ms - link.put_off_since_ms > STALL_MS:
+            return Reject(Code.STALE_LIST, "the newer one that was announced does not come")
+        over = self._check(link.peer, now_ms) if link.peer is not None else None
+        return over if self._time.for_now(over) is over else None
+
+    def _check(self, credential: Credential, now_ms: int) -> Reject | None:
+        return self._trust.check(credential, self._time.clocks(now_ms))
+
+    # -- revocation lists -----------------------------------------------------------------------------------
+
+    def link_opened(self, link: Link, theirs: int, ready: Ready) -> None:
+        """`theirs`: the version that the peer has. Whoever has the newer one hands it over, before anything else."""
+        link.lists_version = theirs
+        if theirs < self._trust.revocations.version:
+            self._say(link, ready)
+
+    def handed_over(self, link: Link, frame: Lists, now_ms: int, ready: Ready) -> None:
+        """By any peer: it is the authority's word, whoever brings it. One that is not is a lie, and ends the link."""
+        lists = self._trust.read_revocations(frame.revocations)
+        if isinstance(lists, Reject):
+            self._port.refuse(link, lists, now_ms, ready)
+        else:
+            self._put_in_force(lists, now_ms, ready, link)
+
+    def apply(self, raw: bytes, now_ms: int, ready: Ready) -> Reject | None:
+        """A list that the driver found: put it in force if it is newer than the one that is."""
+        lists = self._trust.read_revocations(raw)
+        if isinstance(lists, Reject):
+            self._port.count("refused", lists.code.reason)
+            return lists
+        return self._put_in_force(lists, now_ms, ready)
+
+    def _put_in_force(
+        self, lists: Revocations, now_ms: int, ready: Ready, source: Link | None = None
+    ) -> Reject | None:
+        """Cut the links of who is on it, and pass it on to all but its source."""
+        if not self._trust.take_revocations(lists):
+            if lists.raw == self._trust.revocations.raw:
+                return None
+            self._port.count("refused", Code.STALE_LIST.reason)
+            return Reject(Code.STALE_LIST)
+        ready.persist.append(KeepLists(lists.raw))
+        for link in list(self._port.links.values()):
+            if link.peer is None:
+                continue
+            revoked = lists.check(link.peer)
+            if revoked is not None:
+                if link.is_open and link is not source:
+                    self._say(link, ready)  # a relay's word alone ends no control point that has another
+                self._port.refuse(link, revoked, now_ms, ready)
+            elif link.is_open and link is not source:
+                self._say(link, ready)
+        ready.notes.append(Note("revocations applied", {"version": lists.version, "revoked": len(lists.ids)}))
+        return None
+
+    def _say(self, link: Link, ready: Ready) -> None:
+        link.pings_since_lists = 0
+        self._port.send(link, Lists(self._trust.revocations.raw), ready)
+
+    def repeat(self, link: Link, ready: Ready) -> None:
+        """At a PING or PONG: nothing answers the list, and it may have been lost. Ever more seldom, and for ever."""
+        if link.pings_since_lists is not None:
+            link.pings_since_lists += 1
+            if link.pings_since_lists.bit_count() == 1:
+                self._port.send(link, Lists(self._trust.revocations.raw), ready)
+
+    def list_is_over(self, now_ms: int) -> bool:
+        """Whether the revocation list in force is past its time, so that actions of others' segments stop."""
+        return self._trust.list_is_over(self._time.clocks(now_ms)) and not self._time.unknown

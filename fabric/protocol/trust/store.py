@@ -1,0 +1,117 @@
+"""Whom a node trusts (SPEC 6): the authority's key, the credentials that are known, and the revocation list in force.
+
+Guarantees: a credential is known when it verified and its id and keys are nobody else's; a revocation list is replaced
+by a newer one only, and whoever is on it passes no check from that moment. Sends nothing, and knows no time but what
+it is asked by.
+"""
+
+from __future__ import annotations
+
+from fabric.protocol.base.errors import Code, Reject
+from fabric.protocol.base.limits import LIST_GRACE_MS
+from fabric.protocol.trust.chain import verify_credential
+from fabric.protocol.trust.credentials import Clocks, Credential, check_validity_by, digest_of
+from fabric.protocol.trust.known import Known
+from fabric.protocol.trust.revocations import Revocations, verify_revocations
+
+
+class TrustStore:
+    """`own`: this node's credential, which names its fabric. `authority_key`: who signs for that."""
+
+    def __init__(self, own: Credential, authority_key: bytes, skew_ms: int) -> None:
+        self.fabric = own.fabric
+        self.authority_key = authority_key
+        self._skew_ms = skew_ms
+        self._credentials = Known(own)
+        self._revocations = Revocations()
+
+    # -- credentials --------------------------------------------------------------------------------------
+
+    @property
+    def credentials(self) -> Known:
+        """By digest. To add one is this store's: here they are looked up."""
+        return self._credentials
+
+    def introduce(self, raw: bytes) -> Credential | Reject:
+        """A credential that a peer passed on. What was looked at before costs no signature more."""
+        digest = digest_of(raw)
+        known = self._credentials.get(digest) or self._credentials.refused_for_good(digest)
+        if known is not None:
+            return known
+        # Whether it is still valid is asked at every use: refused here, its messages would be asked for for ever.
+        checked = verify_credential(raw, self.authority_key, self.fabric)
+        if not isinstance(checked, Reject):
+            checked = self._credentials.learn(checked) or checked
+        if isinstance(checked, Reject):
+            self._credentials.refuse(digest, checked)
+        return checked
+
+    def meet(self, peer: Credential) -> Reject | None:
+        """Know a verified credential, of a peer that proved to have its CURVE key."""
+        return self._credentials.meet(peer)
+
+    def renewed(self, own: Credential) -> None:
+        """This node goes on under a newer credential of its own."""
+        self._credentials.learn(own)
+
+    def restore_credential(self, raw: bytes) -> None:
+        """From disk, after which `settle` is called once. One that does not verify any more is ignored."""
+        credential = verify_credential(raw, self.authority_key, self.fabric)
+        if isinstance(credential, Credential):
+            self._credentials.restore(credential)
+
+    def settle(self) -> None:
+        """Everything is back from disk: of an id with two pairs of keys only one is believed."""
+        self._credentials.settle()
+
+    # -- the revocation list --------------------------------------------------------------------------------
+
+    @property
+    def revocations(self) -> Revocations:
+        """The list in force; version 0 before there is any."""
+        return self._revocations
+
+    def read_revocations(self, raw: bytes) -> Revocations | Reject:
+        """What this list says, if it is the authority's for this fabric. It is not put in force."""
+        return verify_revocations(raw, self.authority_key, self.fabric)
+
+    def take_revocations(self, lists: Revocations) -> bool:
+        """Put a verified list in force, if it is newer than the one that is; whether it was."""
+        if not lists.supersedes(self._revocations):
+            return False
+        self._revocations = lists
+        return True
+
+    def restore_revocations(self, raw: bytes) -> None:
+        """From disk. One that does not verify any more is ignored."""
+        lists = self.read_revocations(raw)
+        if isinstance(lists, Revocations):
+            self.take_revocations(lists)
+
+    # -- checks -------------------------------------------------------------------------------------------
+
+    def check(self, credential: Credential, clocks_ms: Clocks) -> Reject | None:
+        """REVOKED, or CREDENTIAL_EXPIRED where it is valid by none of these times."""
+        revoked = self._revocations.check(credential)
+        return revoked or check_validity_by(credential, clocks_ms, self._skew_ms)
+
+    def check_raw(self, raw: bytes, clocks_ms: Clocks) -> Credential | Reject:
+        """The credential in these bytes, verified and checked. It is not known by that."""
+        credential = verify_credential(raw, self.authority_key, self.fabric)
+        if isinstance(credential, Reject):
+            return credential
+        return self.check(credential, clocks_ms) or credential
+
+    def check_action(self, requester: Credential, segment: str, clocks_ms: Clocks) -> Reject | None:
+        """Whether who is revoked is known well enough to act for this requester. Before a first list nobody was.
+
+        `segment`: of the node that asks. Its own go on for a while after the list is over.
+        """
+        grace_ms = LIST_GRACE_MS if requester.segment == segment else 0
+        over = self.list_is_over(clocks_ms, grace_ms)
+        return Reject(Code.LIST_EXPIRED, f"version {self._revocations.version}") if over else None
+
+    def list_is_over(self, clocks_ms: Clocks, grace_ms: int = 0) -> bool:
+        """Whether the list in force is past its time, by all of these times."""
+        lists = self._revocations
+        return lists.version > 0 and min(clocks_ms) > lists.not_after_ms + self._skew_ms + grace_ms
