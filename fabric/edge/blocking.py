@@ -17,18 +17,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from fabric.edge.executing import AT_ONCE, Executing, Use
-from fabric.edge.faults import place_of
-from fabric.edge.given import to_handler, to_position, to_record, to_seconds, to_text
-from fabric.edge.handlers import Handler, Handlers
-from fabric.edge.identity import Identity
-from fabric.edge.labelling import Labelling
-from fabric.edge.latest import Latest
+from fabric.edge.acting.executing import AT_ONCE, Executing, Use
+from fabric.edge.acting.handlers import Handler, Handlers
+from fabric.edge.arguments.checks import to_handler, to_record, to_seconds, to_text
+from fabric.edge.identity.identity import Identity
 from fabric.edge.leaving import CLOSE_TIMEOUT_S, Leaving
-from fabric.edge.logs import edge_log
+from fabric.edge.logging.faults import place_of
+from fabric.edge.logging.log import edge_log
 from fabric.edge.loop import EdgeLoop
 from fabric.edge.messages import Message, Outcome
-from fabric.edge.notices import Notice
 from fabric.edge.point import (
     CONNECT_TIMEOUT_S,
     RESULT_WAIT_MS,
@@ -39,9 +36,12 @@ from fabric.edge.point import (
     request_arguments,
     snapshot,
 )
-from fabric.edge.stamps import action_stamp, check_wanted, publish_stamp
-from fabric.edge.subscribed import Messages
-from fabric.edge.tracking import Tracker
+from fabric.edge.publishing.labelling import Labelling
+from fabric.edge.publishing.options import action_stamp, check_wanted, publish_stamp, to_position
+from fabric.edge.receiving.iterators import Messages
+from fabric.edge.receiving.notices import Notice
+from fabric.edge.requesting.latest import Latest
+from fabric.edge.requesting.tracking import Tracker
 from fabric.edge.until import ending_signals, raise_unless_closed
 from fabric.protocol.base.errors import Code, FabricError
 

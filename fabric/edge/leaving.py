@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import structlog
 
-from fabric.edge.executing import Executing
+from fabric.edge.acting.executing import Executing
 from fabric.edge.loop import EdgeLoop
 from fabric.protocol.base.errors import Code, FabricError
 

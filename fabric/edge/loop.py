@@ -19,23 +19,21 @@ from typing import cast
 
 import zmq
 
-from fabric.edge.attaching import Attaching
-from fabric.edge.calls import Calls
-from fabric.edge.compose import Composer, Draft, Position, Stamp, estimate_bytes
-from fabric.edge.deliveries import Deliveries
-from fabric.edge.identity import Dial, Identity
-from fabric.edge.ledger import NAME as LEDGER
-from fabric.edge.ledger import Ledger
-from fabric.edge.logs import edge_log
-from fabric.edge.nearby import Nearby
-from fabric.edge.outbox import EdgeOutbox
-from fabric.edge.outgoing import Outgoing, Receipt, fail
-from fabric.edge.renewal import Renewal
-from fabric.edge.renewing import Renewing
-from fabric.edge.spool.file import beside
-from fabric.edge.spool.named import check_outbox
-from fabric.edge.standing import Standing
-from fabric.edge.tracking import Tracker
+from fabric.edge.acting.ledger import NAME as LEDGER
+from fabric.edge.acting.ledger import Ledger
+from fabric.edge.connection.mailbox import Calls, fail
+from fabric.edge.connection.status import Standing
+from fabric.edge.discovery.nearby import Nearby
+from fabric.edge.identity.identity import Dial, Identity
+from fabric.edge.identity.renewal import Renewal
+from fabric.edge.identity.renewing import Renewing
+from fabric.edge.logging.log import edge_log
+from fabric.edge.publishing.composer import Composer, Draft, Position, Stamp, estimate_bytes
+from fabric.edge.publishing.outbox import EdgeOutbox
+from fabric.edge.publishing.publisher import Outgoing, Receipt
+from fabric.edge.receiving.attaching import Attaching
+from fabric.edge.receiving.deliveries import Deliveries
+from fabric.edge.requesting.tracking import Tracker
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.base.limits import FRAME_BYTES_MAX
 from fabric.protocol.core.ready import (
@@ -62,6 +60,8 @@ from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.links.links import UPLINK
 from fabric.protocol.point.point import Point
 from fabric.protocol.wire.frames import SESSION_BYTES, Role
+from fabric.spool.file import beside
+from fabric.spool.named import check_outbox
 from fabric.transport.clock import Clock
 from fabric.transport.dialler import Up
 from fabric.transport.diallers import Diallers, Peer
@@ -105,7 +105,9 @@ class EdgeLoop:
         self.deliveries = Deliveries(self.core, self._calls, self.position, self._log)
         self.attaching = Attaching(self.core, self._calls, self.standing, self.deliveries.incoming)
         self.ledger = Ledger(identity.folder / LEDGER, self.core, self._calls, self.attaching)
-        self.renewing = Renewing(self.core, self._calls, self.outgoing, Renewal(identity, os.urandom, self._log))
+        self.renewing = Renewing(
+            self.core, self._calls, self.outgoing.renewed, Renewal(identity, os.urandom, self._log)
+        )
         self.on_asked: Callable[[Asked, int], Answer] | None = None  # of an issuer
         self.on_end: Callable[[FabricError], None] | None = None
         self.leaving = False  # its program publishes nothing more

@@ -22,23 +22,23 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from fabric.edge.compose import Draft
-from fabric.edge.executing import AT_ONCE, Executing, Use
-from fabric.edge.faults import place_of
-from fabric.edge.given import to_handler, to_map, to_position, to_record, to_seconds, to_text
-from fabric.edge.handlers import Handler, Handlers
-from fabric.edge.identity import Identity, find_identity, load_identity
-from fabric.edge.labelling import Labelling
-from fabric.edge.latest import Latest
+from fabric.edge.acting.executing import AT_ONCE, Executing, Use
+from fabric.edge.acting.handlers import Handler, Handlers
+from fabric.edge.arguments.checks import to_handler, to_map, to_record, to_seconds, to_text
+from fabric.edge.arguments.suggestions import known_instead
+from fabric.edge.identity.identity import Identity, find_identity, load_identity
 from fabric.edge.leaving import CLOSE_TIMEOUT_S, Leaving
-from fabric.edge.logs import edge_log
+from fabric.edge.logging.faults import place_of
+from fabric.edge.logging.log import edge_log
 from fabric.edge.loop import EdgeLoop
 from fabric.edge.messages import Action, Message, Outcome
-from fabric.edge.notices import Notice
-from fabric.edge.stamps import action_stamp, check_wanted, publish_stamp
-from fabric.edge.subscribed import AsyncMessages
-from fabric.edge.tracking import Tracker
-from fabric.edge.typed import known_instead
+from fabric.edge.publishing.composer import Draft
+from fabric.edge.publishing.labelling import Labelling
+from fabric.edge.publishing.options import action_stamp, check_wanted, publish_stamp, to_position
+from fabric.edge.receiving.iterators import AsyncMessages
+from fabric.edge.receiving.notices import Notice
+from fabric.edge.requesting.latest import Latest
+from fabric.edge.requesting.tracking import Tracker
 from fabric.edge.until import ending_signals, raise_unless_closed
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.vocabulary.arguments import check_args

@@ -16,9 +16,9 @@ from itertools import islice
 import zmq
 
 from fabric.edge.blocking import ControlPoint
-from fabric.edge.compose import Composer, Draft
-from fabric.edge.identity import Identity
-from fabric.edge.stamps import publish_stamp
+from fabric.edge.identity.identity import Identity
+from fabric.edge.publishing.composer import Composer, Draft
+from fabric.edge.publishing.options import publish_stamp
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.base.limits import FRAME_BYTES_MAX, ID_BYTES
 from fabric.protocol.base.signing import Signer, signing_public

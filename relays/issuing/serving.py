@@ -10,7 +10,7 @@ import threading
 
 import structlog
 
-from fabric.edge.identity import Identity
+from fabric.edge.identity.identity import Identity
 from fabric.edge.loop import EdgeLoop
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.core.ready import Answer, Asked

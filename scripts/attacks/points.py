@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from fabric.edge.identity import Identity
+from fabric.edge.identity.identity import Identity
 from fabric.protocol.base.limits import INTRO_MAX
 from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.routes.attachments import sign_attachment

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import nacl.bindings
 import zmq
 
-from fabric.edge.identity import Dial
+from fabric.edge.identity.identity import Dial
 from fabric.protocol.base.limits import FRAME_BYTES_MAX
 from fabric.protocol.base.signing import Signer
 from fabric.protocol.wire.frames import Role, encode_frame

@@ -10,7 +10,7 @@ from typing import Any
 
 import zmq
 
-from fabric.edge.identity import Identity
+from fabric.edge.identity.identity import Identity
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.signing import Signer, signing_public
 from fabric.protocol.envelope.field_labels import FieldLabels

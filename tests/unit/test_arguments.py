@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fabric.edge.handlers import read_action
+from fabric.edge.acting.handlers import read_action
 from fabric.edge.messages import Action
 from fabric.edge.point import request_arguments
 from fabric.protocol.base.errors import Code, FabricError, Reject

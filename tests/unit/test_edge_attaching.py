@@ -2,10 +2,10 @@
 
 import pytest
 
-from fabric.edge.attaching import Attaching
-from fabric.edge.calls import Calls
-from fabric.edge.incoming import Incoming, Subscription
-from fabric.edge.standing import Standing
+from fabric.edge.connection.mailbox import Calls
+from fabric.edge.connection.status import Standing
+from fabric.edge.receiving.attaching import Attaching
+from fabric.edge.receiving.subscriptions import Incoming, Subscription
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.core.ready import Attached, KeepPosition, Ready
 from fabric.protocol.point.point import Point

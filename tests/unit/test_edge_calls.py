@@ -4,7 +4,7 @@ import select
 
 import pytest
 
-from fabric.edge.calls import Calls
+from fabric.edge.connection.mailbox import Calls
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.core.ready import Ready
 

@@ -1,6 +1,6 @@
 """From records to envelopes: batches by themselves, one signature a burst, bad records alone."""
 
-from fabric.edge.compose import BATCH_RECORDS_MAX, Composer, Draft, Stamp, estimate_bytes
+from fabric.edge.publishing.composer import BATCH_RECORDS_MAX, Composer, Draft, Stamp, estimate_bytes
 from fabric.protocol.base.errors import Code
 from fabric.protocol.envelope.layout import Kind, decode_envelope
 from fabric.protocol.envelope.parts import read_records

@@ -3,9 +3,9 @@
 import pytest
 import structlog
 
-from fabric.edge.calls import Calls
-from fabric.edge.deliveries import Deliveries
-from fabric.edge.incoming import Subscription
+from fabric.edge.connection.mailbox import Calls
+from fabric.edge.receiving.deliveries import Deliveries
+from fabric.edge.receiving.subscriptions import Subscription
 from fabric.protocol.core.ready import Delivery, KeepPosition, Ready
 from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.envelope.reports import GAP_TOPIC, NOTICE_TOPIC

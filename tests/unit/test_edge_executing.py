@@ -9,10 +9,10 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from fabric.edge import executing
-from fabric.edge.executing import Executing
-from fabric.edge.handlers import Answer, Handlers
-from fabric.edge.identity import Defaults
+from fabric.edge.acting import executing
+from fabric.edge.acting.executing import Executing
+from fabric.edge.acting.handlers import Answer, Handlers
+from fabric.edge.identity.identity import Defaults
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.core.ready import Delivery
 from fabric.protocol.envelope.layout import Kind

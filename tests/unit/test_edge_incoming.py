@@ -2,7 +2,7 @@
 
 import pytest
 
-from fabric.edge.incoming import Incoming, Subscription
+from fabric.edge.receiving.subscriptions import Incoming, Subscription
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import SESSION_KEEP_MS_MAX, SUBSCRIPTIONS_MAX
 

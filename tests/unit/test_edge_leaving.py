@@ -12,7 +12,7 @@ import pytest
 
 from fabric.edge import ControlPoint as AsyncControlPoint
 from fabric.edge.blocking import ControlPoint
-from fabric.edge.identity import Dial, Identity
+from fabric.edge.identity.identity import Dial, Identity
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.transport.keys import curve_public
 from tests.support import EVERYTHING, FABRIC, Authority, derive
@@ -130,8 +130,8 @@ def test_with_an_outbox_it_is_held_here(identity):
 
 
 def test_what_waits_for_room_in_another_thread_is_waited_for_too(identity, monkeypatch):
-    monkeypatch.setattr("fabric.edge.outgoing.WAITING_MAX", 1)
-    monkeypatch.setattr("fabric.edge.outgoing._IN_FLIGHT_MAX", 0)  # nothing is ever taken from what waits
+    monkeypatch.setattr("fabric.edge.publishing.publisher.WAITING_MAX", 1)
+    monkeypatch.setattr("fabric.edge.publishing.publisher._IN_FLIGHT_MAX", 0)  # nothing is ever taken from what waits
     point = ControlPoint(identity)
     point._loop.start()
     told = []

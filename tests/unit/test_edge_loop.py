@@ -10,7 +10,7 @@ import pytest
 
 from fabric.edge import ControlPoint as AsyncControlPoint
 from fabric.edge.blocking import ControlPoint
-from fabric.edge.identity import Dial, Identity
+from fabric.edge.identity.identity import Dial, Identity
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.vocabulary.severity import Lane
 from fabric.transport.keys import curve_public
@@ -93,7 +93,7 @@ def test_who_waits_for_a_subscription_to_be_in_force_is_told_of_the_end(identity
 def test_who_is_cancelled_while_there_is_no_room_is_never_taken_and_until_then_holds_back_its_source(
     identity, monkeypatch
 ):
-    monkeypatch.setattr("fabric.edge.outgoing.WAITING_MAX", 1)
+    monkeypatch.setattr("fabric.edge.publishing.publisher.WAITING_MAX", 1)
 
     async def program():
         point = AsyncControlPoint(identity, outbox=identity.folder / "outbox")

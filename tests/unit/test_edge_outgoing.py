@@ -8,8 +8,8 @@ import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fabric.edge.compose import Composer, Draft, Position, Stamp
-from fabric.edge.outgoing import Outgoing
+from fabric.edge.publishing.composer import Composer, Draft, Position, Stamp
+from fabric.edge.publishing.publisher import Outgoing
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.core.ready import KeepPosition, Published, Put, Ready
 from fabric.protocol.envelope.layout import Kind
@@ -263,7 +263,7 @@ def test_the_end_fails_whoever_still_waits():
 
 
 def test_publish_waits_for_room_or_says_so(monkeypatch):
-    monkeypatch.setattr("fabric.edge.outgoing.WAITING_MAX", 2)
+    monkeypatch.setattr("fabric.edge.publishing.publisher.WAITING_MAX", 2)
     made, core = outgoing()
     core.custody.lane_bytes[Lane.LOW] = 1 << 40
     made.add(draft(1), 0.0)

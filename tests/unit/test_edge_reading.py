@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fabric.edge.reading import Reading
+from fabric.edge.receiving.reader import Reading
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.vocabulary.severity import Phase, Severity, lane_of
 

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from fabric.edge.standing import Standing
+from fabric.edge.connection.status import Standing
 from fabric.protocol.base.errors import Code, FabricError
 
 CLOSED, EXPIRED, SILENT = FabricError(Code.CLOSED), FabricError(Code.CREDENTIAL_EXPIRED), FabricError(Code.UNREACHABLE)

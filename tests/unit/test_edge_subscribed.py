@@ -9,7 +9,7 @@ from contextlib import nullcontext
 import pytest
 
 from fabric.edge.blocking import Handling
-from fabric.edge.subscribed import AsyncMessages, Messages
+from fabric.edge.receiving.iterators import AsyncMessages, Messages
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.vocabulary.severity import Severity
 from tests.unit.test_edge_reading import Told
