@@ -66,7 +66,7 @@ def refusing(number, *, spool=False):
             patch.setattr(Path, name, refuse(getattr(Path, name)))
         patch.setattr(os, "open", refuse(os.open))
         if spool:
-            patch.setattr("fabric.spool.spool.free_bytes", refuse(lambda path: 1 << 40))
+            patch.setattr("fabric.spool.reserve.free_bytes", refuse(lambda path: 1 << 40))
         yield
 
 
