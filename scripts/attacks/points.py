@@ -16,7 +16,7 @@ from fabric.protocol.wire.frames import Direction, Intro, Routes, encode_frame
 from scripts.attacks import frames
 from scripts.attacks.flood import Attack, Flood, Frames, Ghosts, Spoils
 from scripts.attacks.peer import Peer, now_ms
-from tests.integration.intruder import reissued
+from relays.demo.intruders import reissued
 
 _RENEWALS = 64
 _WHO = "point"

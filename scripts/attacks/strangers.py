@@ -21,7 +21,7 @@ from fabric.transport.keys import random_keys
 from scripts.attacks import frames
 from scripts.attacks.flood import Attack, Orders, Spoils, Tally
 from scripts.attacks.peer import Peer, hello
-from tests.integration.intruder import reissued
+from relays.demo.intruders import reissued
 
 _WHO = "stranger"
 # More than a relay may have descriptors for.

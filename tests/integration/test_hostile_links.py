@@ -11,7 +11,8 @@ from fabric.protocol.routes.attachments import sign_attachment
 from fabric.protocol.wire.frames import Intro, Routes
 from relays.authority import open_authority
 from tests.integration.harness import house_in
-from tests.integration.intruder import Intruder, envelope, now_ms, reissued
+from relays.demo.intruders import reissued
+from tests.integration.intruder import Intruder, envelope, now_ms
 
 TOPOLOGY = """
 fabric = "crowd"

@@ -22,7 +22,8 @@ from fabric.protocol.wire.frames import Ack, Data, Direction, Directory, Intro, 
 from fabric.transport.keys import random_keys
 from relays.authority import open_authority
 from tests.integration.harness import House, wait_for
-from tests.integration.intruder import Intruder, envelope, header_of, now_ms, reissued
+from relays.demo.intruders import reissued
+from tests.integration.intruder import Intruder, envelope, header_of, now_ms
 
 RELAY, GUEST = "mid", "guest-m"
 
