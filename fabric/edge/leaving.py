@@ -66,7 +66,7 @@ class Leaving:
         deadline_s = None if timeout_s is None else self._now_s() + timeout_s
         try:
             self._executing.finish(timeout_s)
-            loop.leaving = True
+            loop.intake.leave()
             loop.outgoing.wait_settled(None if deadline_s is None else max(0.0, deadline_s - self._now_s()))
         finally:  # Ctrl-C ends the wait, and still says goodbye
             loop.stop()

@@ -1,6 +1,6 @@
-"""The thread of a control point: its socket, its core, and what its program asked for.
+"""The thread of a control point: it creates the components, and calls them by name.
 
-One thread owns the socket; programs talk to it through `Calls`, and it talks back through futures and callbacks, which
+One thread owns the sockets; programs talk to it through `Calls`, and it talks back through futures and callbacks, which
 run on this thread and must not block (`ControlPoint` and its blocking face see to that). Guarantees: a future of
 `publish` ends when the relay holds the record durably or refused it; deliveries that nobody finished are delivered
 again; nothing that a peer does ends the thread; after its end every call raises what ended it.
@@ -9,33 +9,31 @@ again; nothing that a peer does ends the thread; after its end every call raises
 from __future__ import annotations
 
 import os
-import random
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import suppress
 from pathlib import Path
-from typing import cast
 
 import zmq
 
 from fabric.edge.acting.ledger import NAME as LEDGER
 from fabric.edge.acting.ledger import Ledger
-from fabric.edge.connection.mailbox import Calls, fail
+from fabric.edge.connection.dialling import Dialling
+from fabric.edge.connection.ending import Ending
+from fabric.edge.connection.mailbox import Calls
+from fabric.edge.connection.renewing import Renewing
 from fabric.edge.connection.status import Standing
-from fabric.edge.discovery.nearby import Nearby
-from fabric.edge.identity.identity import Dial, Identity
+from fabric.edge.identity.identity import Identity
 from fabric.edge.identity.renewal import Renewal
-from fabric.edge.identity.renewing import Renewing
 from fabric.edge.logging.log import edge_log
-from fabric.edge.publishing.composer import Composer, Draft, Position, Stamp, estimate_bytes
+from fabric.edge.publishing.composer import Composer
+from fabric.edge.publishing.intake import Intake
 from fabric.edge.publishing.outbox import EdgeOutbox
-from fabric.edge.publishing.publisher import Outgoing, Receipt
+from fabric.edge.publishing.publisher import Outgoing
 from fabric.edge.receiving.attaching import Attaching
 from fabric.edge.receiving.deliveries import Deliveries
-from fabric.edge.requesting.tracking import Tracker
+from fabric.edge.requesting.requester import Requester
 from fabric.protocol.base.errors import Code, FabricError, Reject
-from fabric.protocol.base.limits import FRAME_BYTES_MAX
 from fabric.protocol.core.ready import (
     Answer,
     Answered,
@@ -47,31 +45,20 @@ from fabric.protocol.core.ready import (
     Deny,
     Disconnected,
     Leave,
-    LinkDown,
-    LinkUp,
-    Parents,
     Published,
     Ready,
     SubscriptionRefused,
     Tick,
 )
-from fabric.protocol.envelope.field_labels import Record
 from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.links.links import UPLINK
 from fabric.protocol.point.point import Point
-from fabric.protocol.wire.frames import SESSION_BYTES, Role
+from fabric.protocol.wire.frames import SESSION_BYTES
 from fabric.spool.file import beside
 from fabric.spool.named import check_outbox
 from fabric.transport.clock import Clock
-from fabric.transport.dialler import Up
-from fabric.transport.diallers import Diallers, Peer
-from fabric.transport.inbox import Inbox
-from fabric.transport.keys import CurveKeys
-from fabric.transport.sockets import LinkNumbers
-from fabric.transport.turns import Turn
 
 _IDLE_MS_MAX = 1_000
-_BACKOFF_MS_MAX = 10_000
 
 
 class EdgeLoop:
@@ -90,29 +77,24 @@ class EdgeLoop:
         )
         self._log = edge_log(identity.id)
         self._calls = Calls()
-        self._nearby = Nearby(identity, self._calls.wake) if identity.nearest else None
-        if self._nearby is not None:
-            self.core.take_directory(self._nearby.of_folder().raw)
-            self.core.step(Parents((), False), self.clock.now_ms())  # nobody, until it has looked around
+        self.standing = Standing([dial.address for dial in identity.dials])
+        self._dialling = Dialling(identity, self.core, self.clock, self.standing, self._calls.wake, self._log)
         self.outgoing = Outgoing(
             self.core, Composer(identity.credential, self.core.signer, os.urandom, self.core.time_to_sign), self._log
         )
-        self._inbox = Inbox()
+        self.intake = Intake(self.clock, self._calls, self.outgoing)
         self._outbox_path = outbox
         self._outbox: EdgeOutbox | None = None
         self._opened: Future[None] = Future()
-        self.standing = Standing([dial.address for dial in identity.dials])
-        self.deliveries = Deliveries(self.core, self._calls, self.position, self._log)
+        self.deliveries = Deliveries(self.core, self._calls, self.intake.position, self._log)
+        self.requester = Requester(self._calls, self.outgoing, self.deliveries.requests)
         self.attaching = Attaching(self.core, self._calls, self.standing, self.deliveries.incoming)
         self.ledger = Ledger(identity.folder / LEDGER, self.core, self._calls, self.attaching)
         self.renewing = Renewing(
             self.core, self._calls, self.outgoing.renewed, Renewal(identity, os.urandom, self._log)
         )
         self.on_asked: Callable[[Asked, int], Answer] | None = None  # of an issuer
-        self.on_end: Callable[[FabricError], None] | None = None
-        self.leaving = False  # its program publishes nothing more
-        self._listening = threading.Lock()
-        self._listeners: list[Callable[[], None]] = []  # one for each thread or task that waits for the end
+        self.ending = Ending()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name=f"fabric {identity.id}", daemon=True)
 
@@ -138,70 +120,6 @@ class EdgeLoop:
             return self.ledger.held_up
         reader = self.core.put_off_by
         return FabricError(Code.READER_FULL, reader) if reader else FabricError(self.core.put_off)
-
-    def publish(
-        self, stamp: Stamp, record: Record, position: Position | None = None, wait_s: float | None = None
-    ) -> Future[str]:
-        """The record's id, when it is durable: in the outbox where there is one, else at the relay.
-
-        Blocks while too much waits, but no longer than `wait_s`: then it raises BUSY. `position` is kept with the
-        record, in the same commit. Cancelled while it waits, the record is not taken.
-        """
-        draft = self.begin(stamp, record, position)
-        try:
-            self.add(draft, wait_s)
-        except FabricError:
-            draft.token.cancel()
-            raise
-        return cast("Future[str]", draft.token)
-
-    def begin(self, stamp: Stamp, record: Record, position: Position | None) -> Draft:
-        """The first half of `publish`, which does not block: its source goes no further until it is taken.
-
-        Whoever does not add it cancels its token, a future.
-        """
-        if position is not None and self._outbox is None:
-            raise FabricError(Code.USAGE, "a position needs an outbox to be kept in", "open the control point with one")
-        if position is not None and self._outbox is not None:
-            position = Position(_source(position.source), _position(position.position))
-            self._outbox.check_source(position.source)
-        if self.leaving:
-            raise self._calls.ended or FabricError(Code.CLOSED)
-        draft = Draft(stamp, record, self.clock.now_ms(), Receipt(), estimate_bytes(record), position)
-        self.outgoing.begin(draft)
-        return draft
-
-    def add(self, draft: Draft, wait_s: float | None) -> None:
-        """The second half, which blocks. After BUSY it may be tried again."""
-        if self._stopping:
-            error = self._calls.ended or FabricError(Code.CLOSED)
-            fail(draft.token, error)
-            raise error
-        self.outgoing.add(draft, wait_s)
-        self._calls.wake()
-
-    def position(self, source: str) -> str | None:
-        """How far the outbox's records of this source go."""
-        return self._outbox.position(_source(source)) if self._outbox is not None else None
-
-    def request(self, stamp: Stamp, record: Record, wait_ms: int, tell: Callable[[Tracker], None]) -> Future[bytes]:
-        """Submit an action; `tell` runs on the loop's thread whenever the tracker has learnt something."""
-        begun: Future[bytes] = Future()
-
-        def begin(now_ms: int, ready: Ready) -> None:
-            if not begun.set_running_or_notify_cancel():
-                return
-            draft = Draft(stamp, record, now_ms, begun)
-            try:
-                self.deliveries.requests.check_room()
-                message = self.outgoing.submit_one(draft, now_ms, ready)
-            except FabricError as error:
-                begun.set_exception(error)
-                return
-            self.deliveries.requests.add(Tracker(message.leaf, now_ms, now_ms + stamp.ttl_ms + wait_ms), tell)
-
-        self._calls.call(begin, lambda error: fail(begun, error))
-        return begun
 
     def denied(self, code: Code) -> None:
         """This program was not let do something here: its relay counts that."""
@@ -230,23 +148,11 @@ class EdgeLoop:
         """Whether its thread is there for others to wait for: it is not for itself."""
         return self._thread.is_alive() and threading.current_thread() is not self._thread
 
-    def when_over(self, tell: Callable[[], None]) -> None:
-        """Call this when the connection has ended for good, on its thread; now, where it has."""
-        with self._listening:
-            if self._calls.ended is None:
-                self._listeners.append(tell)
-                return
-        tell()
-
-    def not_when_over(self, tell: Callable[[], None]) -> None:
-        """Nobody waits for that any more."""
-        with self._listening, suppress(ValueError):
-            self._listeners.remove(tell)
-
     def stop(self, timeout_s: float = 5.0) -> None:
         """Say goodbye and end. Nobody waits here for what is not held yet: `Leaving` does."""
         if not self._stopping:
-            self.leaving = self._stopping = True
+            self._stopping = True
+            self.intake.stop()
             self._calls.wake()
             if not self._thread.ident:  # it was never started: what was added has nobody else to be ended by
                 self._end(FabricError(Code.CLOSED))
@@ -256,12 +162,7 @@ class EdgeLoop:
     # -- the loop's thread ------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        self._context = zmq.Context()
-        keys = CurveKeys(self.identity.credential.curve_key, self.identity.curve_secret)
-        peers = [] if self._nearby is not None else _peers(self.identity.dials)
-        self._diallers = Diallers(
-            self._context, peers, keys, FRAME_BYTES_MAX, LinkNumbers(), random.random, _BACKOFF_MS_MAX
-        )
+        self._dialling.open()
         try:
             self._open_outbox()
             self._serve()
@@ -275,10 +176,10 @@ class EdgeLoop:
             raise
         finally:
             self._stopping = True
+            self.intake.stop()
             if not self._opened.done():
                 self._opened.set_exception(self._calls.ended or FabricError(Code.CLOSED))
-            self._diallers.close()
-            self._context.destroy(linger=0)
+            self._dialling.close()
             self.ledger.close()
             if self._outbox is not None:
                 self._outbox.close()
@@ -292,6 +193,7 @@ class EdgeLoop:
             for words in self._outbox.restore(self.core, now_ms):
                 self._log.warning("quarantined", what=words)
             self.attaching.restore()
+            self.intake.outbox = self._outbox
             self.outgoing.durable = True
             self.outgoing.restored(self.core.outboxes[UPLINK].rows())
         self._opened.set_result(None)
@@ -301,7 +203,7 @@ class EdgeLoop:
         poller.register(self._calls.fileno(), zmq.POLLIN)
         wait_ms = 0
         while not self._stopping:
-            self._diallers.register(poller)
+            self._dialling.register(poller)
             poller.poll(wait_ms)
             self._calls.awake()
             now_ms = self.clock.now_ms()
@@ -313,22 +215,7 @@ class EdgeLoop:
 
     def _turn(self, now_ms: int) -> Ready:
         ready = Ready()
-        self._look_around(now_ms, ready)
-        self._diallers.want(self.core.parents_wanted(now_ms))
-        for peer, event in self._diallers.service(now_ms):
-            if isinstance(event, Up):
-                up = LinkUp(event.link, peer.curve_key, os.urandom(SESSION_BYTES), peer.role, peer.id)
-                ready.merge(self.core.step(up, now_ms))
-                continue
-            if self._inbox.end(event.link, b""):
-                ready.merge(self.core.step(LinkDown(event.link), now_ms))
-            if not self.core.connected:
-                self._log.debug("not connected", code=event.code.label, why=event.words)
-                problem = FabricError(event.code, event.words)
-                if event.link == 0 and event.code is Code.CLOSED:
-                    self.standing.was_cut_off(problem)
-                else:
-                    self.standing.has_no_answer(peer.id, problem)
+        self._dialling.connect(now_ms, ready)
         self._calls.run(now_ms, ready)
         self.ledger.look(now_ms, ready)
         if self._outbox is not None:
@@ -339,40 +226,24 @@ class EdgeLoop:
                 self._log.warning(words, code=Code.DISK_SHORT.label, waiting=self.outgoing.waiting)
         self.renewing.look(now_ms, ready)
         self.outgoing.compose(now_ms, ready)
-        for link, payload in self._diallers.receive():
-            self._inbox.put(link, link.to_bytes(8, "big"), b"", payload)
-        reading = Turn()
-        while (entry := self._inbox.take()) is not None:
-            now_ms = self.clock.now_ms()  # it may have been sent since the turn began, and would seem to arrive before
-            if entry.payload is None:
-                ready.merge(self.core.step(LinkDown(entry.link), now_ms))
-                continue
-            arrived = self.core.read(entry.link, entry.payload)
-            made = self.core.step(arrived, now_ms)
-            ready.merge(made)
-            if reading.over_after(arrived, made):
-                break
+        now_ms = self._dialling.read(now_ms, ready)
         self.deliveries.requests.time_out(now_ms)
         ready.merge(self.core.step(Tick(), now_ms))
         return ready
 
     def _apply(self, ready: Ready, now_ms: int) -> None:
-        self._send(ready.early)
+        self._dialling.send(ready.early)
         if self._outbox is not None:
             self._outbox.commit(ready.persist, now_ms)
         self.ledger.commit(ready.persist)
         self.outgoing.committed()
-        self._send(ready.send)
+        self._dialling.send(ready.send)
         for delivered in sorted(ready.deliver, key=_urgency):
             self._deliver(delivered, now_ms)
         for link, code in ready.close:
-            self._diallers.end(link, code.reason)
+            self._dialling.end(link, code.reason)
         for note in ready.notes:
             (self._log.error if note.alarm else self._log.debug)(note.event, **note.fields)
-
-    def _send(self, frames: Sequence[tuple[int, bytes]]) -> None:
-        for link, payload in frames:
-            self._diallers.send(link, payload)
 
     def _deliver(self, delivered: Delivered, now_ms: int) -> None:
         match delivered:
@@ -386,7 +257,7 @@ class EdgeLoop:
             case Connected(relay):
                 self.standing.is_connected()
                 self._log.debug("connected", relay=relay)
-                if self._nearby is not None and self._nearby.is_cleared_for_less(relay):
+                if self._dialling.is_cleared_for_less(relay):
                     self._log.warning("the nearest relay is cleared for less than this control point", relay=relay)
             case Disconnected(reason, final, relay):
                 self._log.debug("not connected", code=reason.code.label, why=reason.detail)
@@ -410,14 +281,14 @@ class EdgeLoop:
                 self.attaching.confirmed(delivered)
 
     def _wait_ms(self, ready: Ready, now_ms: int) -> int:
-        if self._calls.waits or self._inbox:
+        if self._calls.waits or self._dialling.has_unread:
             return 0
         wakes = [now_ms + _IDLE_MS_MAX]
         if ready.wake_at_ms is not None:
             wakes.append(ready.wake_at_ms)
         due = (
-            self._diallers.next_wake_ms(now_ms), self._outbox.due_ms if self._outbox is not None else None,
-            self.ledger.due_ms,
+            self._dialling.next_wake_ms(now_ms), self.ledger.due_ms,
+            self._outbox.due_ms if self._outbox is not None else None,
         )
         wakes += [wake for wake in due if wake is not None]
         return max(0, min(wakes) - now_ms)
@@ -426,29 +297,10 @@ class EdgeLoop:
         now_ms = self.clock.now_ms()
         # What was published and handled until now is sealed, committed and acknowledged.
         self._apply(self._turn(now_ms), now_ms)
-        self._send(self.core.step(Leave(), now_ms).send)
+        self._dialling.send(self.core.step(Leave(), now_ms).send)
         # LINGER is 0 everywhere else; a BYE deserves the milliseconds that it takes to leave.
         threading.Event().wait(0.05)
         self._end(FabricError(Code.CLOSED))
-
-    def _look_around(self, now_ms: int, ready: Ready) -> None:
-        """Of a control point that names no relay: who is nearest now."""
-        if self._nearby is None:
-            return
-        core = self.core
-        order = self._nearby.look(
-            now_ms, core.clocks(now_ms), core.directory, core.trust.revocations, connected=core.connected
-        )
-        if self._nearby.not_kept:
-            self._log.warning("directory of relays not kept", why=self._nearby.not_kept)
-            self._nearby.not_kept = ""
-        if order is None:
-            return
-        dials = [ranked.dial for ranked in order.relays] or self.identity.dials
-        self._log.debug("nearest", relays=[dial.id for dial in dials], moved=order.moved)
-        self._diallers.change(_peers(dials))
-        self.standing.relays([dial.address for dial in dials])
-        ready.merge(core.step(Parents(tuple(dial.id for dial in dials), order.moved), now_ms))
 
     def _end(self, error: FabricError) -> None:
         self._calls.end(error)
@@ -457,29 +309,7 @@ class EdgeLoop:
         self.deliveries.incoming.fail_all(error)
         self.deliveries.requests.close()
         self.renewing.end(error)
-        with self._listening:
-            listeners, self._listeners = self._listeners, []
-        for tell in listeners:
-            tell()
-        if self.on_end is not None:
-            self.on_end(error)
-
-
-def _source(name: str) -> str:
-    """Names of files need not be text: what cannot be kept as it is, is kept as its number."""
-    return name.encode(errors="backslashreplace").decode()
-
-
-def _position(text: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise FabricError(Code.BAD_INPUT, "a position is not Unicode text") from None
-    return text
-
-
-def _peers(dials: Sequence[Dial]) -> list[Peer]:
-    return [Peer(dial.id, dial.address, dial.curve_key, Role.POINT) for dial in dials]
+        self.ending.tell(error)
 
 
 def _urgency(delivered: Delivered) -> int:

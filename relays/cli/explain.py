@@ -7,7 +7,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from fabric.edge.point import request_arguments
+from fabric.edge.requesting.request import request_arguments
 from fabric.edge.publishing.options import action_stamp, check_wanted, publish_stamp
 from fabric.protocol.base.errors import Code
 from fabric.protocol.envelope.lifetime import format_duration

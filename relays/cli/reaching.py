@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fabric.edge.acting.executing import AT_ONCE
 from fabric.edge.blocking import ControlPoint
-from fabric.edge.point import CONNECT_TIMEOUT_S
+from fabric.edge.face import CONNECT_TIMEOUT_S
 from relays.cli.holdups import Holdups
 from relays.terminal import Screen
 

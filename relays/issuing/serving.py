@@ -50,7 +50,7 @@ def serve(identity: Identity, stop: threading.Event) -> None:
             problems.append(error)
             stop.set()
 
-        loop.on_asked, loop.on_end = asked, ended
+        loop.on_asked, loop.ending.on_end = asked, ended
         loop.start()
         try:
             _wait_connected(loop)

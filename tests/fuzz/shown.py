@@ -18,7 +18,7 @@ from itertools import count
 from types import SimpleNamespace
 
 from fabric.edge.messages import Message, Outcome
-from fabric.edge.point import Request
+from fabric.edge.requesting.request import Request
 from fabric.edge.receiving.notices import notice_of
 from fabric.protocol.base.codec import pack, unpack
 from fabric.protocol.base.errors import FabricError, Reject

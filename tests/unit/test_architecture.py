@@ -25,8 +25,8 @@ ROOMS = {
         "relay", "point",
     ],
     "fabric.edge": [
-        "arguments", "logging", "messages", "connection", "identity", "discovery", "publishing", "requesting",
-        "receiving", "acting", "loop", "leaving", "until", "point", "blocking",
+        "arguments", "logging", "messages", "identity", "discovery", "connection", "publishing", "requesting",
+        "receiving", "acting", "loop", "leaving", "until", "face", "point", "blocking",
     ],
 }
 

@@ -17,7 +17,7 @@ from fabric.edge.connection.mailbox import WAITING_MAX as CALLS_MAX
 from fabric.edge.connection.mailbox import Calls
 from fabric.edge.connection.status import Standing
 from fabric.edge.discovery.measuring import ADDRESSES_MAX, measure
-from fabric.edge.identity.renewing import ASKED_MAX, Renewing
+from fabric.edge.connection.renewing import ASKED_MAX, Renewing
 from fabric.edge.publishing import outbox
 from fabric.edge.publishing.composer import STREAMS_MAX, Composer, Draft, Position, Stamp
 from fabric.edge.publishing.publisher import BEGUN_MAX, URGENT_MAX, WAITING_MAX, Outgoing
@@ -61,11 +61,11 @@ BOUNDS = {
     "OVER_MAX of UNKNOWN_MAX targets together; of the oldest nothing is said late",
     "edge/requesting/tracking.py:Tracker._early": "_EARLY_MAX words of _EARLY_BYTES_MAX; more are not heard",
     "edge/requesting/tracking.py:Tracker.ends": "TARGETS_MAX",
-    "edge/point.py:Request.outcomes": "TARGETS_MAX",
+    "edge/requesting/request.py:Request.outcomes": "TARGETS_MAX",
     "edge/requesting/latest.py:Latest._waiting": "1",
-    "edge/identity/renewing.py:Renewing._asked": "ASKED_MAX; BUSY. Each ends after ASK_MS",
+    "edge/connection/renewing.py:Renewing._asked": "ASKED_MAX; BUSY. Each ends after ASK_MS",
     "edge/identity/renewal.py:Renewal._asked": "ASKED_MAX and its own one",
-    "edge/loop.py:EdgeLoop._listeners": "one for each thread or task in `run_forever`",
+    "edge/connection/ending.py:Ending._listeners": "one for each thread or task in `run_forever`",
     "edge/connection/mailbox.py:Calls._waiting": "WAITING_MAX of the program; BUSY. And one for each delivery in hand",
     # what it executes
     "edge/acting/executing.py:Executing._waiting": "WAITING_MAX; HANDLERS_BUSY. Each ends with its time to live",

@@ -82,7 +82,7 @@ def start(loop):
     def begin(handler, at_once=2):
         handlers = Handlers(["deny ipv4_net"])
         handlers.add("deny", "ipv4_net", handler)
-        made.append(Executing(loop, handlers, lambda call, given: call(given), structlog.get_logger(), at_once))
+        made.append(Executing(loop, loop.publish, handlers, lambda call, given: call(given), structlog.get_logger(), at_once))
         return made[-1]
 
     yield begin

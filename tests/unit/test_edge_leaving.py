@@ -183,7 +183,7 @@ def test_run_forever_ends_with_the_connection(point, identity):
     other._loop._calls.call(end)
     with pytest.raises(FabricError) as raised:
         other.run_forever()
-    assert raised.value.code is Code.REVOKED and other._loop._listeners == []
+    assert raised.value.code is Code.REVOKED and other._loop.ending._listeners == []
 
 
 def test_in_asyncio_too(identity):

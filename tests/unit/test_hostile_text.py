@@ -20,7 +20,7 @@ import structlog
 from fabric.edge import Action
 from fabric.edge.identity.identity import Defaults
 from fabric.edge.messages import Message, Outcome
-from fabric.edge.point import Request
+from fabric.edge.requesting.request import Request
 from fabric.edge.receiving.notices import Ended, Notice
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.vocabulary.openc2 import End

@@ -5,7 +5,7 @@ import pytest
 from fabric.edge.acting.handlers import Handlers
 from fabric.edge.arguments.suggestions import known_instead, near
 from fabric.edge.identity.identity import find_identity
-from fabric.edge.point import request_arguments
+from fabric.edge.requesting.request import request_arguments
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.vocabulary.openc2 import ACTIONS, TARGETS
 from relays.authority import authorities, init_authority, open_authority

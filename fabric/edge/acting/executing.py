@@ -82,22 +82,22 @@ class Connection(Protocol):
     def still_valid(self, delivery: Delivery, arrived_ms: int) -> Reject | None:
         """Why the action may not begin now."""
 
-    def publish(self, stamp: Stamp, record: Record) -> Future[str]:
-        """The future ends when the result is durable, or with why not."""
-
 
 class Executing:
-    """`call(handler, action)` runs a handler, on a thread of this; it may block."""
+    """`call(handler, action)` runs a handler, on a thread of this; it may block. The future of `publish` ends when the
+    result is durable, or with why not."""
 
     def __init__(
         self,
         connection: Connection,
+        publish: Callable[[Stamp, Record], Future[str]],
         handlers: Handlers,
         call: Callable[[Handler, Action], Any],
         log: structlog.typing.FilteringBoundLogger,
         at_once: int = AT_ONCE,
     ) -> None:
         self._connection = connection
+        self._publish = publish
         self._handlers = handlers
         self._call = call
         self._log = log
@@ -251,7 +251,7 @@ class Executing:
             if answer.code is Code.RESULT_UNFIT:
                 self._log.warning("result not sent whole", id=delivery.message.leaf.hex(), why=answer.reason)
             me = self._connection.identity
-            sent = self._connection.publish(result_stamp(delivery, answer, me.defaults), answer.record(me.id))
+            sent = self._publish(result_stamp(delivery, answer, me.defaults), answer.record(me.id))
             sent.add_done_callback(lambda done: self._told(done, delivery, answer, again))
         except FabricError as error:
             self._not_told(delivery, error)

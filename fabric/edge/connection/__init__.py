@@ -1,1 +1,1 @@
-"""How threads and the connection's thread reach each other, and the state of the connection."""
+"""The links to relays, how other threads reach the thread that has them, and the state and the end of both."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypedDict
 
 from fabric.edge.arguments.checks import to_record, to_text
 from fabric.edge.identity.identity import Defaults
@@ -17,6 +18,31 @@ from fabric.protocol.vocabulary.tlp import Label, parse_label
 from fabric.protocol.vocabulary.topics import advice_on, check_pattern, check_topic, kind_of_topic
 
 _TTL_MS = {"event": 86_400_000, "intel": 7 * 86_400_000, "action": 60_000, "result": 86_400_000}
+
+
+class PublishOptions(TypedDict, total=False):
+    """What may be said of a record.
+
+    `severity`: informational unless given. `phase`: of the kill chain. `ttl`: milliseconds, or words like "30s".
+    `label`: who may see it; the identity's default unless given. `labels`: field to label, for those that bear their
+    own: `id.orig_h` names that key, and `orig_h` in `id`; `hosts.ip` each `ip` in an array `hosts`; exactly as it is
+    written (SPEC 3.3). One that names no field of the content raises UNMATCHED_LABEL, and nothing was taken, unless the
+    record is published with `labels_required=False`.
+    """
+
+    severity: Severity | str
+    phase: Phase | str | None
+    ttl: int | str | None
+    label: Label | str | None
+    labels: Mapping[str, Label | str] | None
+
+
+class ActionOptions(TypedDict, total=False):
+    """What may be said of an action. `severity`: high unless given. `ttl` and `label` as in `PublishOptions`."""
+
+    severity: Severity | str
+    ttl: int | str | None
+    label: Label | str | None
 
 
 def to_label(value: Label | str) -> Label:
