@@ -164,7 +164,7 @@ class ControlPoint(Face):
 
     def drain(self, timeout_s: float) -> bool:
         """Until the relay holds all that was published. False when it does not within the time."""
-        return self._loop.outgoing.wait_empty(timeout_s)
+        return self._loop.publisher.wait_empty(timeout_s)
 
     def subscribe(self, pattern: str, *, timeout_s: float | None = None, durable: bool = False) -> Messages:
         """Messages as they come, urgent first, from now on: returns when the relay has the subscription.
@@ -200,7 +200,7 @@ class ControlPoint(Face):
 
     def wait_ready(self) -> None:
         """Until the relay has what this control point takes by now: its subscriptions, and whether it executes."""
-        self._loop.standing.wait_attached(self._connect_timeout_s)
+        self._loop.status.wait_attached(self._connect_timeout_s)
 
     def on_action(self, action: str, target_type: str) -> Callable[[Handler], Handler]:
         """Decorator: this function executes actions like ("deny", "ipv4_net"), on a thread of its own; `*` is any.

@@ -91,7 +91,7 @@ class Face:
     @property
     def waiting(self) -> int:
         """Records that the relay does not hold yet."""
-        return self._loop.outgoing.waiting
+        return self._loop.publisher.waiting
 
     @property
     def put_off(self) -> Code | None:
@@ -114,7 +114,7 @@ class Face:
 
         On the connection's thread: it must not block.
         """
-        self._loop.outgoing.on_refused = tell
+        self._loop.publisher.on_refused = tell
 
     def on_notice(self, tell: Callable[[Notice], None]) -> None:
         """Be told what relays further up held and could not deliver: expired, denied, withheld, unroutable, no room.

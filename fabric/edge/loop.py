@@ -1,7 +1,7 @@
 """The thread of a control point: it creates the components, and calls them by name.
 
-One thread owns the sockets; programs talk to it through `Calls`, and it talks back through futures and callbacks, which
-run on this thread and must not block (`ControlPoint` and its blocking face see to that). Guarantees: a future of
+One thread owns the sockets; programs talk to it through `Mailbox`, and it talks back through futures and callbacks,
+which run on this thread and must not block (`ControlPoint` and its blocking face see to that). Guarantees: a future of
 `publish` ends when the relay holds the record durably or refused it; deliveries that nobody finished are delivered
 again; nothing that a peer does ends the thread; after its end every call raises what ended it.
 """
@@ -20,16 +20,16 @@ from fabric.edge.acting.ledger import NAME as LEDGER
 from fabric.edge.acting.ledger import Ledger
 from fabric.edge.connection.dialling import Dialling
 from fabric.edge.connection.ending import Ending
-from fabric.edge.connection.mailbox import Calls
+from fabric.edge.connection.mailbox import Mailbox
 from fabric.edge.connection.renewing import Renewing
-from fabric.edge.connection.status import Standing
+from fabric.edge.connection.status import Status
 from fabric.edge.identity.identity import Identity
 from fabric.edge.identity.renewal import Renewal
 from fabric.edge.logging.log import edge_log
 from fabric.edge.publishing.composer import Composer
 from fabric.edge.publishing.intake import Intake
 from fabric.edge.publishing.outbox import EdgeOutbox
-from fabric.edge.publishing.publisher import Outgoing
+from fabric.edge.publishing.publisher import Publisher
 from fabric.edge.receiving.attaching import Attaching
 from fabric.edge.receiving.deliveries import Deliveries
 from fabric.edge.requesting.requester import Requester
@@ -76,22 +76,22 @@ class EdgeLoop:
             tuple(dial.id for dial in identity.dials),
         )
         self._log = edge_log(identity.id)
-        self._calls = Calls()
-        self.standing = Standing([dial.address for dial in identity.dials])
-        self._dialling = Dialling(identity, self.core, self.clock, self.standing, self._calls.wake, self._log)
-        self.outgoing = Outgoing(
+        self._mailbox = Mailbox()
+        self.status = Status([dial.address for dial in identity.dials])
+        self._dialling = Dialling(identity, self.core, self.clock, self.status, self._mailbox.wake, self._log)
+        self.publisher = Publisher(
             self.core, Composer(identity.credential, self.core.signer, os.urandom, self.core.time_to_sign), self._log
         )
-        self.intake = Intake(self.clock, self._calls, self.outgoing)
+        self.intake = Intake(self.clock, self._mailbox, self.publisher)
         self._outbox_path = outbox
         self._outbox: EdgeOutbox | None = None
         self._opened: Future[None] = Future()
-        self.deliveries = Deliveries(self.core, self._calls, self.intake.position, self._log)
-        self.requester = Requester(self._calls, self.outgoing, self.deliveries.requests)
-        self.attaching = Attaching(self.core, self._calls, self.standing, self.deliveries.incoming)
-        self.ledger = Ledger(identity.folder / LEDGER, self.core, self._calls, self.attaching)
+        self.deliveries = Deliveries(self.core, self._mailbox, self.intake.position, self._log)
+        self.requester = Requester(self._mailbox, self.publisher, self.deliveries.requests)
+        self.attaching = Attaching(self.core, self._mailbox, self.status, self.deliveries.subscriptions)
+        self.ledger = Ledger(identity.folder / LEDGER, self.core, self._mailbox, self.attaching)
         self.renewing = Renewing(
-            self.core, self._calls, self.outgoing.renewed, Renewal(identity, os.urandom, self._log)
+            self.core, self._mailbox, self.publisher.renewed, Renewal(identity, os.urandom, self._log)
         )
         self.on_asked: Callable[[Asked, int], Answer] | None = None  # of an issuer
         self.ending = Ending()
@@ -106,16 +106,16 @@ class EdgeLoop:
         self._opened.result()
 
     def wait_connected(self, timeout_s: float | None, *, patient: bool = False) -> None:
-        """As `Standing` says; with an outbox there is something to do without a relay."""
-        self.standing.wait_connected(timeout_s, needed=self._outbox is None, patient=patient)
+        """As `Status` says; with an outbox there is something to do without a relay."""
+        self.status.wait_connected(timeout_s, needed=self._outbox is None, patient=patient)
 
     @property
     def held_up(self) -> FabricError | None:
         """Why what is published goes no further, or handlers get nothing; None while it does, as far as known."""
         if self._outbox is not None and not self.core.custody.intake_open:
             return FabricError(Code.DISK_SHORT, str(self._outbox_path))
-        if self.standing.problem is not None:
-            return self.standing.problem
+        if self.status.problem is not None:
+            return self.status.problem
         if self.core.put_off is None:
             return self.ledger.held_up
         reader = self.core.put_off_by
@@ -123,7 +123,7 @@ class EdgeLoop:
 
     def denied(self, code: Code) -> None:
         """This program was not let do something here: its relay counts that."""
-        self._calls.call_if_room(lambda now_ms, ready: ready.merge(self.core.step(Deny(code), now_ms)))
+        self._mailbox.call_if_room(lambda now_ms, ready: ready.merge(self.core.step(Deny(code), now_ms)))
 
     def still_valid(self, delivery: Delivery, arrived_ms: int) -> Reject | None:
         """Asked immediately before a handler runs (SPEC 5): in time, and by a clock that can be believed."""
@@ -141,7 +141,7 @@ class EdgeLoop:
     @property
     def ended(self) -> FabricError | None:
         """What ended the connection for good."""
-        return self._calls.ended
+        return self._mailbox.ended
 
     @property
     def runs(self) -> bool:
@@ -153,7 +153,7 @@ class EdgeLoop:
         if not self._stopping:
             self._stopping = True
             self.intake.stop()
-            self._calls.wake()
+            self._mailbox.wake()
             if not self._thread.ident:  # it was never started: what was added has nobody else to be ended by
                 self._end(FabricError(Code.CLOSED))
         if self.runs:
@@ -178,12 +178,12 @@ class EdgeLoop:
             self._stopping = True
             self.intake.stop()
             if not self._opened.done():
-                self._opened.set_exception(self._calls.ended or FabricError(Code.CLOSED))
+                self._opened.set_exception(self._mailbox.ended or FabricError(Code.CLOSED))
             self._dialling.close()
             self.ledger.close()
             if self._outbox is not None:
                 self._outbox.close()
-            self._calls.close()
+            self._mailbox.close()
 
     def _open_outbox(self) -> None:
         if self._outbox_path is not None:
@@ -194,18 +194,18 @@ class EdgeLoop:
                 self._log.warning("quarantined", what=words)
             self.attaching.restore()
             self.intake.outbox = self._outbox
-            self.outgoing.durable = True
-            self.outgoing.restored(self.core.outboxes[UPLINK].rows())
+            self.publisher.durable = True
+            self.publisher.restored(self.core.outboxes[UPLINK].rows())
         self._opened.set_result(None)
 
     def _serve(self) -> None:
         poller = zmq.Poller()
-        poller.register(self._calls.fileno(), zmq.POLLIN)
+        poller.register(self._mailbox.fileno(), zmq.POLLIN)
         wait_ms = 0
         while not self._stopping:
             self._dialling.register(poller)
             poller.poll(wait_ms)
-            self._calls.awake()
+            self._mailbox.awake()
             now_ms = self.clock.now_ms()
             self.core.wall_ahead_ms = self.clock.wall_ahead_ms()
             ready = self._turn(now_ms)
@@ -216,16 +216,16 @@ class EdgeLoop:
     def _turn(self, now_ms: int) -> Ready:
         ready = Ready()
         self._dialling.connect(now_ms, ready)
-        self._calls.run(now_ms, ready)
+        self._mailbox.run(now_ms, ready)
         self.ledger.look(now_ms, ready)
         if self._outbox is not None:
             was_open = self.core.custody.intake_open
             self._outbox.upkeep(self.core, now_ms)
             if self.core.custody.intake_open != was_open:
                 words = "disk is short: publish waits" if was_open else "disk has room again"
-                self._log.warning(words, code=Code.DISK_SHORT.label, waiting=self.outgoing.waiting)
+                self._log.warning(words, code=Code.DISK_SHORT.label, waiting=self.publisher.waiting)
         self.renewing.look(now_ms, ready)
-        self.outgoing.compose(now_ms, ready)
+        self.publisher.compose(now_ms, ready)
         now_ms = self._dialling.read(now_ms, ready)
         self.deliveries.requests.time_out(now_ms)
         ready.merge(self.core.step(Tick(), now_ms))
@@ -236,7 +236,7 @@ class EdgeLoop:
         if self._outbox is not None:
             self._outbox.commit(ready.persist, now_ms)
         self.ledger.commit(ready.persist)
-        self.outgoing.committed()
+        self.publisher.committed()
         self._dialling.send(ready.send)
         for delivered in sorted(ready.deliver, key=_urgency):
             self._deliver(delivered, now_ms)
@@ -253,9 +253,9 @@ class EdgeLoop:
             case Delivery():
                 self.deliveries.take(delivered, now_ms)
             case Published():
-                self.outgoing.published(delivered)
+                self.publisher.published(delivered)
             case Connected(relay):
-                self.standing.is_connected()
+                self.status.is_connected()
                 self._log.debug("connected", relay=relay)
                 if self._dialling.is_cleared_for_less(relay):
                     self._log.warning("the nearest relay is cleared for less than this control point", relay=relay)
@@ -266,22 +266,22 @@ class EdgeLoop:
                 # was revoked the same says nothing: there may be others.
                 if reason.code is Code.REVOKED and reason.detail in (self.core.me.id, *self.core.me.issuers):
                     by_authority = self.core.trust.revocations.check(self.core.me) is not None
-                    if self.standing.is_revoked(relay) or by_authority:
+                    if self.status.is_revoked(relay) or by_authority:
                         raise problem
-                self.standing.is_refused(problem, final=final)
+                self.status.is_refused(problem, final=final)
             case SubscriptionRefused(reason):
                 self.attaching.refused(reason)
             case Asked():
                 if self.on_asked is not None:
                     answer = self.on_asked(delivered, self.core.fabric_now(now_ms))
-                    self._calls.later(lambda now, ready: ready.merge(self.core.step(answer, now)))
+                    self._mailbox.later(lambda now, ready: ready.merge(self.core.step(answer, now)))
             case Answered():
                 self.renewing.answered(delivered)
             case Attached():
                 self.attaching.confirmed(delivered)
 
     def _wait_ms(self, ready: Ready, now_ms: int) -> int:
-        if self._calls.waits or self._dialling.has_unread:
+        if self._mailbox.waits or self._dialling.has_unread:
             return 0
         wakes = [now_ms + _IDLE_MS_MAX]
         if ready.wake_at_ms is not None:
@@ -303,10 +303,10 @@ class EdgeLoop:
         self._end(FabricError(Code.CLOSED))
 
     def _end(self, error: FabricError) -> None:
-        self._calls.end(error)
-        self.standing.has_ended(error)
-        self.outgoing.close(error)
-        self.deliveries.incoming.fail_all(error)
+        self._mailbox.end(error)
+        self.status.has_ended(error)
+        self.publisher.close(error)
+        self.deliveries.subscriptions.fail_all(error)
         self.deliveries.requests.close()
         self.renewing.end(error)
         self.ending.tell(error)

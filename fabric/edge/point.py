@@ -192,7 +192,7 @@ class ControlPoint(Face):
 
     async def drain(self, timeout_s: float) -> bool:
         """Until the relay holds all that was published. False when it does not within the time."""
-        return await asyncio.to_thread(self._loop.outgoing.wait_empty, timeout_s)
+        return await asyncio.to_thread(self._loop.publisher.wait_empty, timeout_s)
 
     # -- subscribe --------------------------------------------------------------------------------------
 
@@ -244,7 +244,7 @@ class ControlPoint(Face):
 
     async def wait_ready(self) -> None:
         """Until the relay has what this control point takes by now: its subscriptions, and whether it executes."""
-        await asyncio.to_thread(self._loop.standing.wait_attached, self._connect_timeout_s)
+        await asyncio.to_thread(self._loop.status.wait_attached, self._connect_timeout_s)
 
     # -- actions ----------------------------------------------------------------------------------------
 

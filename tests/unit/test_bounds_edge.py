@@ -14,14 +14,14 @@ import structlog
 
 import fabric
 from fabric.edge.connection.mailbox import WAITING_MAX as CALLS_MAX
-from fabric.edge.connection.mailbox import Calls
-from fabric.edge.connection.status import Standing
+from fabric.edge.connection.mailbox import Mailbox
+from fabric.edge.connection.status import Status
 from fabric.edge.discovery.measuring import ADDRESSES_MAX, measure
 from fabric.edge.connection.renewing import ASKED_MAX, Renewing
 from fabric.edge.publishing import outbox
 from fabric.edge.publishing.composer import STREAMS_MAX, Composer, Draft, Position, Stamp
-from fabric.edge.publishing.publisher import BEGUN_MAX, URGENT_MAX, WAITING_MAX, Outgoing
-from fabric.edge.receiving.subscriptions import SUBSCRIBERS_MAX, Incoming, Subscription
+from fabric.edge.publishing.publisher import BEGUN_MAX, URGENT_MAX, WAITING_MAX, Publisher
+from fabric.edge.receiving.subscriptions import SUBSCRIBERS_MAX, Subscriptions, Subscription
 from fabric.edge.requesting.latest import Latest
 from fabric.edge.requesting.requests import OPEN_MAX, Requests
 from fabric.edge.requesting.tracking import Tracker
@@ -42,15 +42,15 @@ ME = AUTHORITY.issue("zeek-1", grants=EVERYTHING)
 # Container -> its bound. What a relay sends is bounded by what the core has in hand: credit, and POINT_QUOTA_BYTES.
 BOUNDS = {
     # what a program publishes
-    "edge/publishing/publisher.py:Outgoing._drafts": "WAITING_MAX records a lane; `publish` waits, or BUSY",
-    "edge/publishing/publisher.py:Outgoing._aside": "counted with _drafts: what is put aside gives back no room",
-    "edge/publishing/publisher.py:Outgoing._room": "one semaphore a lane",
-    "edge/publishing/publisher.py:Outgoing._sealed": "_IN_FLIGHT_MAX, urgent URGENT_MAX, and as many of each topic "
+    "edge/publishing/publisher.py:Publisher._drafts": "WAITING_MAX records a lane; `publish` waits, or BUSY",
+    "edge/publishing/publisher.py:Publisher._aside": "counted with _drafts: what is put aside gives back no room",
+    "edge/publishing/publisher.py:Publisher._room": "one semaphore a lane",
+    "edge/publishing/publisher.py:Publisher._sealed": "_IN_FLIGHT_MAX, urgent URGENT_MAX, and as many of each topic "
     "that waits for a reader (TOPICS_APART_MAX a lane); with an outbox one turn's",
-    "edge/publishing/publisher.py:Outgoing._fresh": "one turn's",
-    "edge/publishing/publisher.py:Outgoing._sources":
+    "edge/publishing/publisher.py:Publisher._fresh": "one turn's",
+    "edge/publishing/publisher.py:Publisher._sources":
     "BEGUN_MAX records a source, of sources of which something waits; BUSY",
-    "edge/publishing/publisher.py:Outgoing._left":
+    "edge/publishing/publisher.py:Publisher._left":
     "what waited and was in flight when the connection ended, until it is left",
     "edge/publishing/composer.py:Composer._labels": "_RULES_MAX; then computed anew",
     "edge/publishing/composer.py:Composer._streams": "STREAMS_MAX; the one left longest ago begins anew",
@@ -66,7 +66,7 @@ BOUNDS = {
     "edge/connection/renewing.py:Renewing._asked": "ASKED_MAX; BUSY. Each ends after ASK_MS",
     "edge/identity/renewal.py:Renewal._asked": "ASKED_MAX and its own one",
     "edge/connection/ending.py:Ending._listeners": "one for each thread or task in `run_forever`",
-    "edge/connection/mailbox.py:Calls._waiting": "WAITING_MAX of the program; BUSY. And one for each delivery in hand",
+    "edge/connection/mailbox.py:Mailbox._waiting": "WAITING_MAX of the program; BUSY. And one for each delivery in hand",
     # what it executes
     "edge/acting/executing.py:Executing._waiting": "WAITING_MAX; HANDLERS_BUSY. Each ends with its time to live",
     "edge/acting/executing.py:Executing._answers": "one for each action in hand; a thread of its own takes them all",
@@ -74,13 +74,13 @@ BOUNDS = {
     "edge/point.py:ControlPoint._awaited": "`actions_at_once`",
     "edge/acting/fitting.py:Fitted.result": "BYTES_MAX",
     # what it takes
-    "edge/receiving/subscriptions.py:Incoming._subscriptions":
+    "edge/receiving/subscriptions.py:Subscriptions._subscriptions":
     "SUBSCRIBERS_MAX of SUBSCRIPTIONS_MAX patterns; TOO_LARGE",
-    "edge/receiving/subscriptions.py:Incoming._durable": "SUBSCRIPTIONS_MAX; TOO_LARGE",
-    "edge/receiving/subscriptions.py:Incoming._parked": "what the core has in hand",
+    "edge/receiving/subscriptions.py:Subscriptions._durable": "SUBSCRIPTIONS_MAX; TOO_LARGE",
+    "edge/receiving/subscriptions.py:Subscriptions._parked": "what the core has in hand",
     "edge/receiving/iterators.py:Messages._waiting": "what the core has in hand",
-    "edge/receiving/reader.py:Reading._lanes": "what the core has in hand; one delivery a lane is unpacked",
-    "edge/receiving/reader.py:Reading._current": "one of the lanes",
+    "edge/receiving/reader.py:Reader._lanes": "what the core has in hand; one delivery a lane is unpacked",
+    "edge/receiving/reader.py:Reader._current": "one of the lanes",
     "edge/acting/handlers.py:Handlers._handlers": "what the program is written to execute",
     "edge/blocking.py:ControlPoint._handlings": "SUBSCRIBERS_MAX that run; those that ended go with the next",
     "edge/point.py:ControlPoint._tasks": "actions that are remembered until their ttl, a share for each requester",
@@ -105,8 +105,8 @@ BOUNDS = {
     # relays that are near
     "edge/discovery/nearby.py:Nearby._result": "1: one measurement at a time",
     "edge/discovery/nearby.py:Nearby._round_trips_ms": "ADDRESSES_MAX",
-    "edge/connection/status.py:Standing._revoking": "relays that it may connect to",
-    "edge/connection/status.py:Standing._silent": "relays that it may connect to",
+    "edge/connection/status.py:Status._revoking": "relays that it may connect to",
+    "edge/connection/status.py:Status._silent": "relays that it may connect to",
     # connections
     "transport/dialler.py:Dialler.counters": "codes",
     "transport/diallers.py:Diallers._all": "peers; former ones until their connection is closed",
@@ -184,7 +184,7 @@ def test_every_container_has_a_bound_that_somebody_can_name(package):
 
 def outgoing(durable=False):
     core = Point(ME.credential, ME.signer, AUTHORITY.key, b"m" * 16, entropy("core"))
-    made = Outgoing(core, Composer(ME.credential, ME.signer, entropy("composer")), structlog.get_logger())
+    made = Publisher(core, Composer(ME.credential, ME.signer, entropy("composer")), structlog.get_logger())
     made.durable = durable
     return made
 
@@ -350,7 +350,7 @@ def test_asking_for_a_renewal_again_and_again_is_refused():
 
 
 def test_a_program_that_calls_faster_than_turns_come_is_refused_and_what_came_is_not_lost():
-    calls, run = Calls(), []
+    calls, run = Mailbox(), []
     for _ in range(CALLS_MAX):
         calls.call(lambda now_ms, ready: None)
     assert refused(calls.call, lambda now_ms, ready: None) is Code.BUSY
@@ -368,7 +368,7 @@ def test_a_program_that_calls_faster_than_turns_come_is_refused_and_what_came_is
 
 def test_subscriptions_have_a_bound_by_pattern_and_by_number():
     told: list[FabricError] = []
-    incoming = Incoming(lambda id_, problem: None)
+    incoming = Subscriptions(lambda id_, problem: None)
 
     def subscribe(pattern, durable=False):
         return incoming.add(Subscription(pattern, lambda batch, done: None, told.append, durable))
@@ -388,7 +388,7 @@ def test_a_directory_of_many_addresses_is_measured_in_part():
 
 
 def test_silent_relays_are_those_that_it_may_connect_to():
-    standing = Standing([f"10.0.0.{n}:7700" for n in range(8)])
+    standing = Status([f"10.0.0.{n}:7700" for n in range(8)])
     for _ in range(100):
         for n in range(8):
             standing.has_no_answer(f"relay-{n}", FabricError(Code.UNREACHABLE, ""))

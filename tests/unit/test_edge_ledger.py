@@ -5,10 +5,10 @@ import sqlite3
 import pytest
 
 from fabric.edge.acting.ledger import Ledger
-from fabric.edge.connection.mailbox import Calls
-from fabric.edge.connection.status import Standing
+from fabric.edge.connection.mailbox import Mailbox
+from fabric.edge.connection.status import Status
 from fabric.edge.receiving.attaching import Attaching
-from fabric.edge.receiving.subscriptions import Incoming
+from fabric.edge.receiving.subscriptions import Subscriptions
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.core.ready import Ready, Seen, SeenAction
 from fabric.protocol.envelope.layout import Kind
@@ -26,8 +26,8 @@ class Program:
 
     def __init__(self, path):
         self.core = Point(ME.credential, ME.signer, AUTHORITY.key, b"m" * 16, entropy("core"))
-        self.calls = Calls()
-        self.attaching = Attaching(self.core, self.calls, Standing(["a"]), Incoming(lambda id_, problem: None))
+        self.calls = Mailbox()
+        self.attaching = Attaching(self.core, self.calls, Status(["a"]), Subscriptions(lambda id_, problem: None))
         self.ledger = Ledger(path, self.core, self.calls, self.attaching)
 
     def execute(self, at_ms=T0):

@@ -68,7 +68,7 @@ def test_after_its_disk_failed_every_call_says_that(identity):
         point._loop._outbox._spool._db.close()
         closed.set()
 
-    point._loop._calls.call(close)
+    point._loop._mailbox.call(close)
     assert closed.wait(10)
     assert code_of(lambda point: point.publish("detections.x", {}), point) is Code.SPOOL_FAILED
     assert {code_of(call, point) for call in CALLS} == {Code.SPOOL_FAILED}
@@ -78,7 +78,7 @@ def test_after_its_disk_failed_every_call_says_that(identity):
 def test_who_waits_for_a_subscription_to_be_in_force_is_told_of_the_end(identity, monkeypatch):
     """No relay confirms it, and nothing else would end the wait."""
     point = ControlPoint(identity)
-    incoming = point._loop.deliveries.incoming
+    incoming = point._loop.deliveries.subscriptions
     add = incoming.add
 
     def add_and_stop(subscription):
@@ -131,5 +131,5 @@ def test_a_first_connection_that_is_cut_off_is_made_again(identity):
             other, _ = between.accept()
             other.recv(10)
             other.close()
-        assert not point._loop.standing._first_word.is_set()
+        assert not point._loop.status._first_word.is_set()
         point.close()

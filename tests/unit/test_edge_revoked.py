@@ -54,7 +54,7 @@ class Program:
         return link
 
     def ends(self):
-        self.loop._calls.close()
+        self.loop._mailbox.close()
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from fabric.edge.connection.mailbox import Calls
+from fabric.edge.connection.mailbox import Mailbox
 from fabric.edge.receiving.attaching import Attaching
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.base.limits import ACTION_SPARE_MS, ACTIONS_SEEN_MAX, TTL_MAX_MS
@@ -43,10 +43,10 @@ _OVER_MAX = ACTIONS_SEEN_MAX // 4
 class Ledger:
     """Opened when there is the first handler; all but `execute` belongs to the connection's thread."""
 
-    def __init__(self, path: Path, core: Point, calls: Calls, attaching: Attaching) -> None:
+    def __init__(self, path: Path, core: Point, mailbox: Mailbox, attaching: Attaching) -> None:
         self._path = path
         self._core = core
-        self._calls = calls
+        self._mailbox = mailbox
         self._attaching = attaching
         self._take: Callable[[Delivery], None] | None = None  # while the file is waited for
         self._give_up_ms = 0
@@ -67,7 +67,7 @@ class Ledger:
             self.look(now_ms, ready)
 
         self._attaching.will_execute()
-        self._calls.call(begin)
+        self._mailbox.call(begin)
 
     def look(self, now_ms: int, ready: Ready) -> None:
         """Each turn: open it when that is wanted, and let it forget what no longer matters."""

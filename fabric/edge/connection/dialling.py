@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import structlog
 import zmq
 
-from fabric.edge.connection.status import Standing
+from fabric.edge.connection.status import Status
 from fabric.edge.discovery.nearby import Nearby
 from fabric.edge.identity.identity import Dial, Identity
 from fabric.protocol.base.errors import Code, FabricError
@@ -36,13 +36,13 @@ class Dialling:
     """Belongs to the connection's thread, which opens it. `wake` is called from another one."""
 
     def __init__(
-        self, identity: Identity, core: Point, clock: Clock, standing: Standing, wake: Callable[[], None],
+        self, identity: Identity, core: Point, clock: Clock, status: Status, wake: Callable[[], None],
         log: structlog.typing.FilteringBoundLogger,
     ) -> None:
         self._identity = identity
         self._core = core
         self._clock = clock
-        self._standing = standing
+        self._status = status
         self._log = log
         self._inbox = Inbox()
         self._nearby = Nearby(identity, wake) if identity.nearest else None
@@ -78,9 +78,9 @@ class Dialling:
                 self._log.debug("not connected", code=event.code.label, why=event.words)
                 problem = FabricError(event.code, event.words)
                 if event.link == 0 and event.code is Code.CLOSED:
-                    self._standing.was_cut_off(problem)
+                    self._status.was_cut_off(problem)
                 else:
-                    self._standing.has_no_answer(peer.id, problem)
+                    self._status.has_no_answer(peer.id, problem)
 
     def _look_around(self, now_ms: int, ready: Ready) -> None:
         """Of a control point that names no relay: who is nearest now."""
@@ -98,7 +98,7 @@ class Dialling:
         dials = [ranked.dial for ranked in order.relays] or self._identity.dials
         self._log.debug("nearest", relays=[dial.id for dial in dials], moved=order.moved)
         self._diallers.change(_peers(dials))
-        self._standing.relays([dial.address for dial in dials])
+        self._status.relays([dial.address for dial in dials])
         ready.merge(core.step(Parents(tuple(dial.id for dial in dials), order.moved), now_ms))
 
     def is_cleared_for_less(self, relay: str) -> bool:

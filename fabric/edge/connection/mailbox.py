@@ -23,7 +23,7 @@ Lost = Callable[[FabricError], None]
 WAITING_MAX = 65_536
 
 
-class Calls:
+class Mailbox:
     """The functions that wait for a connection's thread. `ended` is what ended the connection, or None."""
 
     def __init__(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future
 
-from fabric.edge.connection.mailbox import Calls, fail
+from fabric.edge.connection.mailbox import Mailbox, fail
 from fabric.edge.identity.renewal import Renewal
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.core.ready import Answered, Ready, Renewed
@@ -21,10 +21,10 @@ class Renewing:
     """The renewal of one control point's credential, while its connection lasts. `sign_with` is told the newer one."""
 
     def __init__(
-        self, core: Point, calls: Calls, sign_with: Callable[[Credential], None], renewal: Renewal
+        self, core: Point, mailbox: Mailbox, sign_with: Callable[[Credential], None], renewal: Renewal
     ) -> None:
         self._core = core
-        self._calls = calls
+        self._mailbox = mailbox
         self._sign_with = sign_with
         self._renewal = renewal
         self._look_at_ms = 0
@@ -50,7 +50,7 @@ class Renewing:
             self._asked[question.id] = future
             ready.merge(self._core.step(question, now_ms))
 
-        self._calls.call(ask, lambda error: fail(future, error))
+        self._mailbox.call(ask, lambda error: fail(future, error))
         return future
 
     # -- the connection's thread ------------------------------------------------------------------------
@@ -77,7 +77,7 @@ class Renewing:
                 if waiting.set_running_or_notify_cancel():
                     waiting.set_result(None)
 
-            self._calls.later(take_up, lambda error: fail(waiting, error))
+            self._mailbox.later(take_up, lambda error: fail(waiting, error))
         elif fresh is not None:
             fail(waiting, FabricError(fresh.code, fresh.detail))
 

@@ -16,7 +16,7 @@ from fabric.protocol.base.errors import Code, FabricError
 _FIRST_WORD_S = 1.0
 
 
-class Standing:
+class Status:
     """`addresses`: of all relays that it may connect to."""
 
     def __init__(self, addresses: Sequence[str]) -> None:

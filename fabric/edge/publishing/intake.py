@@ -9,10 +9,10 @@ from __future__ import annotations
 from concurrent.futures import Future
 from typing import cast
 
-from fabric.edge.connection.mailbox import Calls, fail
+from fabric.edge.connection.mailbox import Mailbox, fail
 from fabric.edge.publishing.composer import Draft, Position, Stamp, estimate_bytes
 from fabric.edge.publishing.outbox import EdgeOutbox
-from fabric.edge.publishing.publisher import Outgoing, Receipt
+from fabric.edge.publishing.publisher import Publisher, Receipt
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.envelope.field_labels import Record
 from fabric.transport.clock import Clock
@@ -21,10 +21,10 @@ from fabric.transport.clock import Clock
 class Intake:
     """`outbox`: of this connection, once it is open; None where it has none."""
 
-    def __init__(self, clock: Clock, calls: Calls, outgoing: Outgoing) -> None:
+    def __init__(self, clock: Clock, mailbox: Mailbox, publisher: Publisher) -> None:
         self._clock = clock
-        self._calls = calls
-        self._outgoing = outgoing
+        self._mailbox = mailbox
+        self._publisher = publisher
         self.outbox: EdgeOutbox | None = None
         self._is_leaving = False
         self._stopped = False
@@ -58,19 +58,19 @@ class Intake:
             position = Position(_source(position.source), _position(position.position))
             self.outbox.check_source(position.source)
         if self._is_leaving:
-            raise self._calls.ended or FabricError(Code.CLOSED)
+            raise self._mailbox.ended or FabricError(Code.CLOSED)
         draft = Draft(stamp, record, self._clock.now_ms(), Receipt(), estimate_bytes(record), position)
-        self._outgoing.begin(draft)
+        self._publisher.begin(draft)
         return draft
 
     def add(self, draft: Draft, wait_s: float | None) -> None:
         """The second half, which blocks. After BUSY it may be tried again."""
         if self._stopped:
-            error = self._calls.ended or FabricError(Code.CLOSED)
+            error = self._mailbox.ended or FabricError(Code.CLOSED)
             fail(draft.token, error)
             raise error
-        self._outgoing.add(draft, wait_s)
-        self._calls.wake()
+        self._publisher.add(draft, wait_s)
+        self._mailbox.wake()
 
     def position(self, source: str) -> str | None:
         """How far the outbox's records of this source go."""

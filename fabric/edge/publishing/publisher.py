@@ -45,7 +45,7 @@ BEGUN_MAX = 6 * WAITING_MAX
 URGENT_MAX = 1_024
 
 
-class Outgoing:
+class Publisher:
     """`durable`: this node has an outbox, so a record is done when its turn's commit is."""
 
     def __init__(self, core: Point, composer: Composer, log: structlog.typing.FilteringBoundLogger) -> None:

@@ -10,12 +10,12 @@ from collections.abc import Callable
 
 import structlog
 
-from fabric.edge.connection.mailbox import Calls
+from fabric.edge.connection.mailbox import Mailbox
 from fabric.edge.messages import messages_of
 from fabric.edge.publishing.outbox import batch_source
 from fabric.edge.receiving.batch import Batch
 from fabric.edge.receiving.notices import Notice, notice_of
-from fabric.edge.receiving.subscriptions import Incoming
+from fabric.edge.receiving.subscriptions import Subscriptions
 from fabric.edge.requesting.requests import Requests
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.core.ready import Delivery, Handled, KeepPosition, Ready
@@ -29,14 +29,14 @@ class Deliveries:
     """Events, intel and results; actions are not handled here. `position`: how far a source is, as the outbox knows."""
 
     def __init__(
-        self, core: Point, calls: Calls, position: Callable[[str], str | None],
+        self, core: Point, mailbox: Mailbox, position: Callable[[str], str | None],
         log: structlog.typing.FilteringBoundLogger,
     ) -> None:
         self._core = core
-        self._calls = calls
+        self._mailbox = mailbox
         self._position = position
         self._log = log
-        self.incoming = Incoming(self._handled)
+        self.subscriptions = Subscriptions(self._handled)
         self.requests = Requests()
         self.on_notice: Callable[[Notice], None] | None = None
 
@@ -45,10 +45,10 @@ class Deliveries:
         by_relay = delivery.message.credential.kind is NodeKind.RELAY
         if header.kind is not Kind.RESULT:
             taken = int(self._position(batch_source(id_.hex())) or 0)
-            self.incoming.take(id_, header.topic, Batch(delivery, taken))
+            self.subscriptions.take(id_, header.topic, Batch(delivery, taken))
         elif header.topic == GAP_TOPIC and by_relay and header.origin in self._core.parents:
             # Its own relays alone know what they had no room for.
-            self.incoming.gap(id_, Batch(delivery, kind="gap"))
+            self.subscriptions.gap(id_, Batch(delivery, kind="gap"))
         else:
             self._take_result(delivery, by_relay, now_ms)
 
@@ -85,4 +85,4 @@ class Deliveries:
             if self._position(source):
                 ready.persist.append(KeepPosition(source, ""))
 
-        self._calls.call_if_any(handled)
+        self._mailbox.call_if_any(handled)

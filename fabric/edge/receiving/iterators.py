@@ -18,7 +18,7 @@ from types import TracebackType
 from fabric.edge.messages import Message
 from fabric.edge.receiving.attaching import Attaching
 from fabric.edge.receiving.batch import Batch
-from fabric.edge.receiving.reader import Reading
+from fabric.edge.receiving.reader import Reader
 from fabric.edge.receiving.subscriptions import Done, Subscription
 from fabric.protocol.base.errors import FabricError
 
@@ -31,7 +31,7 @@ class Subscribed:
 
     def __init__(self, attaching: Attaching, pattern: str, durable: bool, put: Callable[[Item], None]) -> None:
         self._attaching = attaching
-        self._reading = Reading()
+        self._reading = Reader()
         self._failure: FabricError | None = None  # raised when all that came before it is read
         self._over = False
         self._subscription = Subscription(pattern, lambda batch, done: put((batch, done)), put, durable)

@@ -30,7 +30,7 @@ class _Begun:
         self.taken = 0
 
 
-class Reading:
+class Reader:
     """The deliveries of one subscription that are not read to their end, by lane."""
 
     def __init__(self) -> None:

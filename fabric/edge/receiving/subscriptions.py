@@ -42,7 +42,7 @@ class Subscription:
         self.in_force = threading.Event()  # the relay has it
 
 
-class Incoming:
+class Subscriptions:
     """`handled(id, problem)` is called, from any thread, when a delivery is done, or was found to be unreadable."""
 
     def __init__(self, handled: Callable[[bytes, Reject | None], None]) -> None:

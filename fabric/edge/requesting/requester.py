@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 
-from fabric.edge.connection.mailbox import Calls, fail
+from fabric.edge.connection.mailbox import Mailbox, fail
 from fabric.edge.publishing.composer import Draft, Stamp
-from fabric.edge.publishing.publisher import Outgoing
+from fabric.edge.publishing.publisher import Publisher
 from fabric.edge.requesting.requests import Requests, Tell
 from fabric.edge.requesting.tracking import Tracker
 from fabric.protocol.base.errors import FabricError
@@ -17,9 +17,9 @@ from fabric.protocol.envelope.field_labels import Record
 class Requester:
     """`requests`: those that are open."""
 
-    def __init__(self, calls: Calls, outgoing: Outgoing, requests: Requests) -> None:
-        self._calls = calls
-        self._outgoing = outgoing
+    def __init__(self, mailbox: Mailbox, publisher: Publisher, requests: Requests) -> None:
+        self._mailbox = mailbox
+        self._publisher = publisher
         self._requests = requests
 
     def request(self, stamp: Stamp, record: Record, wait_ms: int, tell: Tell) -> Future[bytes]:
@@ -33,11 +33,11 @@ class Requester:
             draft = Draft(stamp, record, now_ms, begun)
             try:
                 self._requests.check_room()
-                message = self._outgoing.submit_one(draft, now_ms, ready)
+                message = self._publisher.submit_one(draft, now_ms, ready)
             except FabricError as error:
                 begun.set_exception(error)
                 return
             self._requests.add(Tracker(message.leaf, now_ms, now_ms + stamp.ttl_ms + wait_ms), tell)
 
-        self._calls.call(begin, lambda error: fail(begun, error))
+        self._mailbox.call(begin, lambda error: fail(begun, error))
         return begun

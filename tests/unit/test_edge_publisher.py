@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fabric.edge.publishing.composer import Composer, Draft, Position, Stamp
-from fabric.edge.publishing.publisher import Outgoing
+from fabric.edge.publishing.publisher import Publisher
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.core.ready import KeepPosition, Published, Put, Ready
 from fabric.protocol.envelope.layout import Kind
@@ -25,7 +25,7 @@ ME = AUTHORITY.issue("zeek-1", grants=EVERYTHING)
 
 def outgoing(durable=True):
     core = Point(ME.credential, ME.signer, AUTHORITY.key, b"m" * 16, entropy("core"))
-    made = Outgoing(core, Composer(ME.credential, ME.signer, entropy("composer")), structlog.get_logger())
+    made = Publisher(core, Composer(ME.credential, ME.signer, entropy("composer")), structlog.get_logger())
     made.durable = durable
     return made, core
 

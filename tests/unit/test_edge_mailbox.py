@@ -4,7 +4,7 @@ import select
 
 import pytest
 
-from fabric.edge.connection.mailbox import Calls
+from fabric.edge.connection.mailbox import Mailbox
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.core.ready import Ready
 
@@ -13,7 +13,7 @@ ENDED = FabricError(Code.SPOOL_FAILED)
 
 @pytest.fixture
 def calls():
-    made = Calls()
+    made = Mailbox()
     yield made
     made.close()
 

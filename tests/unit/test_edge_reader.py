@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fabric.edge.receiving.reader import Reading
+from fabric.edge.receiving.reader import Reader
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.vocabulary.severity import Phase, Severity, lane_of
 
@@ -36,7 +36,7 @@ UNREADABLE = Reject(Code.BAD_BODY)
 
 class House:
     def __init__(self):
-        self.reading = Reading()
+        self.reading = Reader()
         self.done = []
         self.unread = []
 

@@ -12,7 +12,7 @@ from fabric.edge.blocking import Handling
 from fabric.edge.receiving.iterators import AsyncMessages, Messages
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.vocabulary.severity import Severity
-from tests.unit.test_edge_reading import Told
+from tests.unit.test_edge_reader import Told
 
 
 class Relay:
