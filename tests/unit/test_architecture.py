@@ -278,3 +278,20 @@ def functions_of(path):
             yield node.name
         elif isinstance(node, ast.ClassDef):
             yield from (f"{node.name}.{each.name}" for each in node.body if isinstance(each, ast.FunctionDef))
+
+
+def test_the_loop_of_a_control_point_makes_exactly_the_components_that_the_document_names():
+    """But for what it hands to one of them."""
+    (loop,) = [node for node in tree_of(ROOT / "fabric" / "edge" / "loop.py").body if isinstance(node, ast.ClassDef)]
+    constructor = next(node for node in loop.body if isinstance(node, ast.FunctionDef) and node.name == "__init__")
+    made = {
+        node.value.func.id for node in constructor.body
+        if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Call)
+        and isinstance(node.value.func, ast.Name)
+    }
+    named = {component.rpartition(".")[2] for component in first_cells("Components of a control point")}
+    assert made - {"Clock", "Point", "edge_log", "Future"} == named
+    for component in first_cells("Components of a control point"):
+        module, _, name = component.rpartition(".")
+        found = tree_of(ROOT.joinpath(*module.split(".")).with_suffix(".py")).body
+        assert [node for node in found if isinstance(node, ast.ClassDef) and node.name == name], component
