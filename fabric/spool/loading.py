@@ -171,7 +171,9 @@ class Loading:
             for n in sorted(unread):
                 self._numbers.backlog.ended(n)
             if twins:
-                self._db.transact([Statement(f"DELETE FROM {table} WHERE n = ?", twins) for table in ("messages", "done")])
+                self._db.transact([
+                    Statement(f"DELETE FROM {table} WHERE n = ?", twins) for table in ("messages", "done")
+                ])
 
     def wanted(self, n: int, put: Put) -> Put:
         """For those who still wait for it: of others it is to be ended on disk."""

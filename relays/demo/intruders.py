@@ -59,7 +59,7 @@ def reissued(identity: Identity, authority: Signer, *, own_keys: bool = False, *
     claim = replace(identity.credential, raw=b"", digest=b"", **fields)
     credential = verify_credential(issue(claim, authority), authority.public, identity.fabric)
     assert isinstance(credential, Credential)
-    secrets = {"curve_secret": curve.secret, "sign_seed": seed} if own_keys else {}
+    secrets: dict[str, Any] = {"curve_secret": curve.secret, "sign_seed": seed} if own_keys else {}
     return replace(identity, credential=credential, **secrets)
 
 

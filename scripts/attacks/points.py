@@ -13,10 +13,10 @@ from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.routes.attachments import sign_attachment
 from fabric.protocol.vocabulary.severity import Lane
 from fabric.protocol.wire.frames import Direction, Intro, Routes, encode_frame
+from relays.demo.intruders import reissued
 from scripts.attacks import frames
 from scripts.attacks.flood import Attack, Flood, Frames, Ghosts, Spoils
 from scripts.attacks.peer import Peer, now_ms
-from relays.demo.intruders import reissued
 
 _RENEWALS = 64
 _WHO = "point"

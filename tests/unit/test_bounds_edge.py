@@ -15,13 +15,13 @@ import structlog
 import fabric
 from fabric.edge.connection.mailbox import WAITING_MAX as CALLS_MAX
 from fabric.edge.connection.mailbox import Mailbox
+from fabric.edge.connection.renewing import ASKED_MAX, Renewing
 from fabric.edge.connection.status import Status
 from fabric.edge.discovery.measuring import ADDRESSES_MAX, measure
-from fabric.edge.connection.renewing import ASKED_MAX, Renewing
 from fabric.edge.publishing import outbox
 from fabric.edge.publishing.composer import STREAMS_MAX, Composer, Draft, Position, Stamp
 from fabric.edge.publishing.publisher import BEGUN_MAX, URGENT_MAX, WAITING_MAX, Publisher
-from fabric.edge.receiving.subscriptions import SUBSCRIBERS_MAX, Subscriptions, Subscription
+from fabric.edge.receiving.subscriptions import SUBSCRIBERS_MAX, Subscription, Subscriptions
 from fabric.edge.requesting.latest import Latest
 from fabric.edge.requesting.requests import OPEN_MAX, Requests
 from fabric.edge.requesting.tracking import Tracker
@@ -66,7 +66,8 @@ BOUNDS = {
     "edge/connection/renewing.py:Renewing._asked": "ASKED_MAX; BUSY. Each ends after ASK_MS",
     "edge/identity/renewal.py:Renewal._asked": "ASKED_MAX and its own one",
     "edge/connection/ending.py:Ending._listeners": "one for each thread or task in `run_forever`",
-    "edge/connection/mailbox.py:Mailbox._waiting": "WAITING_MAX of the program; BUSY. And one for each delivery in hand",
+    "edge/connection/mailbox.py:Mailbox._waiting":
+    "WAITING_MAX of the program; BUSY. And one for each delivery in hand",
     # what it executes
     "edge/acting/executing.py:Executing._waiting": "WAITING_MAX; HANDLERS_BUSY. Each ends with its time to live",
     "edge/acting/executing.py:Executing._answers": "one for each action in hand; a thread of its own takes them all",

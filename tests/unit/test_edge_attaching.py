@@ -5,7 +5,7 @@ import pytest
 from fabric.edge.connection.mailbox import Mailbox
 from fabric.edge.connection.status import Status
 from fabric.edge.receiving.attaching import Attaching
-from fabric.edge.receiving.subscriptions import Subscriptions, Subscription
+from fabric.edge.receiving.subscriptions import Subscription, Subscriptions
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.core.ready import Attached, KeepPosition, Ready
 from fabric.protocol.point.point import Point

@@ -82,7 +82,8 @@ def start(loop):
     def begin(handler, at_once=2):
         handlers = Handlers(["deny ipv4_net"])
         handlers.add("deny", "ipv4_net", handler)
-        made.append(Executing(loop, loop.publish, handlers, lambda call, given: call(given), structlog.get_logger(), at_once))
+        log = structlog.get_logger()
+        made.append(Executing(loop, loop.publish, handlers, lambda call, given: call(given), log, at_once))
         return made[-1]
 
     yield begin

@@ -5,10 +5,10 @@ from concurrent.futures import Future
 import pytest
 
 from fabric.edge.connection.mailbox import Mailbox
+from fabric.edge.identity.identity import Defaults
 from fabric.edge.publishing.composer import Position
 from fabric.edge.publishing.intake import Intake
 from fabric.edge.publishing.options import publish_stamp
-from fabric.edge.identity.identity import Defaults
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.vocabulary.tlp import Label
 from tests.support import T0

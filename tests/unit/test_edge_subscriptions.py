@@ -2,7 +2,7 @@
 
 import pytest
 
-from fabric.edge.receiving.subscriptions import Subscriptions, Subscription
+from fabric.edge.receiving.subscriptions import Subscription, Subscriptions
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import SESSION_KEEP_MS_MAX, SUBSCRIPTIONS_MAX
 
@@ -100,7 +100,8 @@ def test_the_guilty_pattern_goes_and_the_others_try_again(house):
     house.add("a.>", durable=True)
     house.add("secret.>", durable=True)
     assert house.subscriptions.refused(Reject(Code.SUBSCRIBE_DENIED, "secret.>"))
-    assert [error.code for error in house.failed] == [Code.SUBSCRIBE_DENIED] and house.subscriptions.patterns == ("a.>",)
+    assert [error.code for error in house.failed] == [Code.SUBSCRIBE_DENIED]
+    assert house.subscriptions.patterns == ("a.>",)
 
 
 def test_a_durable_pattern_of_an_earlier_run_that_is_refused_now_ends_too(house):

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from fabric.edge.connection.mailbox import Mailbox
 from fabric.edge.connection.status import Status
 from fabric.edge.publishing.outbox import batch_source
-from fabric.edge.receiving.subscriptions import Subscriptions, Subscription
+from fabric.edge.receiving.subscriptions import Subscription, Subscriptions
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.core.ready import Attach, Attached, Delivery, KeepPosition, Ready
 from fabric.protocol.point.point import Point
