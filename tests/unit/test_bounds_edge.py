@@ -61,6 +61,7 @@ BOUNDS = {
     "OVER_MAX of UNKNOWN_MAX targets together; of the oldest nothing is said late",
     "edge/requesting/tracking.py:Tracker._early": "_EARLY_MAX words of _EARLY_BYTES_MAX; more are not heard",
     "edge/requesting/tracking.py:Tracker.ends": "TARGETS_MAX",
+    "edge/requesting/request.py:Progress.outcomes": "TARGETS_MAX",
     "edge/requesting/request.py:Request.outcomes": "TARGETS_MAX",
     "edge/requesting/latest.py:Latest._waiting": "1",
     "edge/connection/renewing.py:Renewing._asked": "ASKED_MAX; BUSY. Each ends after ASK_MS",
