@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fabric.edge.identity import load_identity
+from fabric.edge.identity.identity import load_identity
 from fabric.files import PROGRAM_MODE, make_private, write_private
 from fabric.protocol.base.errors import Code, FabricError
 

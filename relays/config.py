@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fabric.edge.identity import Dial, Identity, dial_in
+from fabric.edge.identity.identity import Dial, Identity, dial_in
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.base.limits import READERS_BYTES
 from fabric.protocol.wire.frames import Role

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fabric.edge.home import ids_folder, write_private
-from fabric.edge.identity import Identity, load_identity
-from fabric.edge.renewal import renew_at_ms
+from fabric.edge.identity.home import ids_folder, write_private
+from fabric.edge.identity.identity import Identity, load_identity
+from fabric.edge.identity.renewal import renew_at_ms
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.trust.credentials import Credential, Grants, Issuing, encode_grants
 from relays.authority.keeping import Authority, fingerprint

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from fabric.documents import parse_object
-from fabric.edge.home import fabric_folder, make_private, write_private
+from fabric.edge.identity.home import fabric_folder, make_private, write_private
 
 # For those who have no other relay: how long they are served on.
 WITHIN_MS = 10_000

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from fabric.edge.labelling import unmatched_error, unmatched_words
+from fabric.edge.publishing.labelling import unmatched_error, unmatched_words
 from fabric.protocol.base.errors import FabricError
 from fabric.protocol.envelope.field_labels import FieldLabels, Record
 from fabric.protocol.vocabulary.tlp import Label

@@ -18,7 +18,7 @@ from typing import Any, TextIO, cast
 
 import structlog
 
-from fabric.edge.plain import plain_values
+from fabric.edge.logging.plain import plain_values
 from fabric.protocol.core.ready import Note
 
 

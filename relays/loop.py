@@ -19,9 +19,8 @@ from types import FrameType
 import structlog
 import zmq
 
-from fabric.edge.home import fabric_folder, make_private
-from fabric.edge.identity import Identity
-from fabric.edge.spool import Owed, Spool
+from fabric.edge.identity.home import fabric_folder, make_private
+from fabric.edge.identity.identity import Identity
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.base.limits import FRAME_BYTES_MAX, HELLO_WAIT_MS, SESSIONS_OPEN_MAX
 from fabric.protocol.core.ready import Answered, Arrived, Drain, LinkDown, LinkUp, Op, Ready, Tick
@@ -36,6 +35,7 @@ from fabric.protocol.wire.frames import (
     decode_frame,
     encode_frame,
 )
+from fabric.spool import Owed, Spool
 from fabric.transport.clock import Clock
 from fabric.transport.dialler import Up
 from fabric.transport.diallers import Diallers, Peer

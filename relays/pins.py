@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from fabric.edge.home import write_private
-from fabric.edge.watched import Watched
+from fabric.edge.identity.home import write_private
+from fabric.edge.identity.watched import Watched
 from fabric.protocol.base.limits import KEY_BYTES
 
 _NAME = "pins"

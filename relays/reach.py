@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from fabric.edge.home import fabric_folder
-from fabric.edge.identity import Identity
+from fabric.edge.identity.home import fabric_folder
+from fabric.edge.identity.identity import Identity
 from fabric.protocol.trust.credentials import NodeKind
 from relays.credentials import identities_here
 from relays.status import read_status

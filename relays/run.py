@@ -16,7 +16,7 @@ from pathlib import Path
 
 import structlog
 
-from fabric.edge.identity import load_identity
+from fabric.edge.identity.identity import load_identity
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.transport import require_zmq
 from relays.config import relay_config

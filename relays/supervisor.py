@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from fabric.documents import parse_object
-from fabric.edge.home import fabric_folder
+from fabric.edge.identity.home import fabric_folder
 from fabric.files import append_private, copy_private, empty_private, make_private, open_private, write_private
 from fabric.protocol.base.errors import Code, FabricError
 from relays.drain import DrainFile, drain_path, end_draining

@@ -1,8 +1,9 @@
 """Everything that this program writes for people or programs to read: the only module that writes to a terminal.
 
 Guarantees: whatever came from outside (peers, files, topologies, addresses, paths, errors, other processes' logs) is
-shown as printable text (`fabric.edge.plain`), and is never read as markup, as an emoji's name or as a style; JSON is
-exact, in ASCII, one object a line, and there is some for whatever a message can hold. A line is written at once.
+shown as printable text (`fabric.edge.logging.plain`), and is never read as markup, as an emoji's name or as a style;
+JSON is exact, in ASCII, one object a line, and there is some for whatever a message can hold. A line is written at
+once.
 
 JSON lacks some of what a message can hold. Bytes are `{"base64": "AP8="}`; numbers that are none (NaN, infinity) are
 null; a key that is a number is its digits, and has " (number)" behind it where those are a key too.
@@ -33,7 +34,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.rule import Rule
 from rich.text import Text
 
-from fabric.edge.plain import escaped
+from fabric.edge.logging.plain import escaped
 from fabric.protocol.vocabulary.severity import Severity
 from fabric.protocol.vocabulary.tlp import Label
 from relays.folding import JSON_WORD, WORD, hang_of, spans

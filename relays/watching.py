@@ -12,10 +12,10 @@ from pathlib import Path
 
 import structlog
 
-from fabric.edge.home import revocations_path
-from fabric.edge.identity import DIRECTORY, Identity, own_directory
-from fabric.edge.renewal import Renewal
-from fabric.edge.watched import Watched
+from fabric.edge.identity.home import revocations_path
+from fabric.edge.identity.identity import DIRECTORY, Identity, own_directory
+from fabric.edge.identity.renewal import Renewal
+from fabric.edge.identity.watched import Watched
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import DIRECTORY_BYTES_MAX, FRAME_BYTES_MAX
 from fabric.protocol.core.ready import Answered, Ready, Renewed

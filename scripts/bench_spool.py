@@ -20,7 +20,6 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from fabric.edge.spool import Spool
 from fabric.protocol.base.errors import Reject
 from fabric.protocol.base.limits import ID_BYTES
 from fabric.protocol.core.ready import Done, KeepCredential, Put
@@ -29,6 +28,7 @@ from fabric.protocol.relay.relay import Relay
 from fabric.protocol.trust.credentials import NodeKind
 from fabric.protocol.vocabulary.severity import Severity
 from fabric.protocol.wire.frames import Direction
+from fabric.spool import Spool
 from relays.loop import AWAKE_MAX
 from scripts.bench_relays import resident_mb
 from tests.support import DAY_MS, EVERYTHING, T0, Authority, Member, draft, entropy

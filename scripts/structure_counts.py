@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-PARTS = ("fabric/protocol", "fabric/edge", "fabric/transport", "relays")
+PARTS = ("fabric/protocol", "fabric/edge", "fabric/spool", "fabric/transport", "relays")
 
 
 @dataclass(frozen=True)

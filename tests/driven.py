@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
-from fabric.edge.spool import Spool
 from fabric.protocol.core.ready import Tick
 from fabric.protocol.custody.sessions import point_session
 from fabric.protocol.envelope.verify import RootCache, Verified, open_envelope
@@ -13,6 +12,7 @@ from fabric.protocol.relay.relay import Relay
 from fabric.protocol.routes.attachments import sign_attachment
 from fabric.protocol.trust.credentials import Grants, Keep, NodeKind
 from fabric.protocol.wire.frames import Ack, Intro, Role, Routes
+from fabric.spool import Spool
 from tests.conversation import Conversation
 from tests.support import EVERYTHING, T0, Authority, entropy, verified
 

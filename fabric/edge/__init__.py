@@ -9,10 +9,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fabric.edge.handlers import Answer
+    from fabric.edge.acting.handlers import Answer
     from fabric.edge.messages import Action, Message, Outcome
-    from fabric.edge.notices import Notice
     from fabric.edge.point import ControlPoint
+    from fabric.edge.receiving.notices import Notice
     from fabric.protocol.base.errors import Code, FabricError
     from fabric.protocol.vocabulary.severity import Phase, Severity
     from fabric.protocol.vocabulary.tlp import Label
@@ -32,9 +32,9 @@ __all__ = [
 ]
 
 _HOMES = {
-    "fabric.edge.handlers": ("Answer",),
+    "fabric.edge.acting.handlers": ("Answer",),
     "fabric.edge.messages": ("Action", "Message", "Outcome"),
-    "fabric.edge.notices": ("Notice",),
+    "fabric.edge.receiving.notices": ("Notice",),
     "fabric.edge.point": ("ControlPoint",),
     "fabric.protocol.base.errors": ("Code", "FabricError"),
     "fabric.protocol.vocabulary.severity": ("Phase", "Severity"),

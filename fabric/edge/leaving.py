@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import structlog
 
-from fabric.edge.executing import Executing
+from fabric.edge.acting.executing import Executing
 from fabric.edge.loop import EdgeLoop
 from fabric.protocol.base.errors import Code, FabricError
 
@@ -40,14 +40,14 @@ class Leaving:
         atexit.register(self._forgotten)
 
     def _forgotten(self) -> None:
-        left = self._loop.outgoing.owed
+        left = self._loop.publisher.owed
         if left > 0:
             self._log.error("the program ended without close(): not all is held", records=left)
 
     def flush(self, timeout_s: float | None) -> None:
         """Until it is known of all that was published what became of it. Raises TIMED_OUT, or what ended it, with how
         many are still open."""
-        left = self._loop.outgoing.wait_settled(timeout_s)
+        left = self._loop.publisher.wait_settled(timeout_s)
         if not left:
             return
         ended = self._loop.ended
@@ -66,12 +66,12 @@ class Leaving:
         deadline_s = None if timeout_s is None else self._now_s() + timeout_s
         try:
             self._executing.finish(timeout_s)
-            loop.leaving = True
-            loop.outgoing.wait_settled(None if deadline_s is None else max(0.0, deadline_s - self._now_s()))
+            loop.intake.leave()
+            loop.publisher.wait_settled(None if deadline_s is None else max(0.0, deadline_s - self._now_s()))
         finally:  # Ctrl-C ends the wait, and still says goodbye
             loop.stop()
             self._executing.abandon()
-        return loop.outgoing.take_left()
+        return loop.publisher.take_left()
 
     def tell_left(self, records: int) -> None:
         """Of whoever leaves by an error, which says enough: the number is in the log."""

@@ -13,8 +13,8 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
-from fabric.edge.home import ids_folder
-from fabric.edge.identity import Defaults, Dial, Identity, load_identity, save_identity
+from fabric.edge.identity.home import ids_folder
+from fabric.edge.identity.identity import Defaults, Dial, Identity, load_identity, save_identity
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.trust.credentials import (
     Credential,

@@ -13,8 +13,8 @@ import ipaddress
 from collections.abc import Collection
 from pathlib import Path
 
-from fabric.edge.home import fabric_folder, ids_folder, revocations_path, write_private
-from fabric.edge.identity import DIRECTORY, load_identity, own_directory
+from fabric.edge.identity.home import fabric_folder, ids_folder, revocations_path, write_private
+from fabric.edge.identity.identity import DIRECTORY, load_identity, own_directory
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.trust.directory import Descriptor, RelayDirectory, issue_directory, verify_directory
 from relays.authority.keeping import Authority

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import nacl.bindings
 
-from fabric.edge.home import ids_folder
-from fabric.edge.identity import (
+from fabric.edge.identity.home import ids_folder
+from fabric.edge.identity.identity import (
     NEAREST,
     Defaults,
     Dial,

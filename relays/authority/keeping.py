@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fabric.documents import parse_object
-from fabric.edge.home import fabric_folder, fabric_home, make_private, revocations_path, write_private
+from fabric.edge.identity.home import fabric_folder, fabric_home, make_private, revocations_path, write_private
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.base.signing import Signer
 from fabric.protocol.trust.credentials import name_ok

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fabric.edge.home import revocations_path, write_private
+from fabric.edge.identity.home import revocations_path, write_private
 from fabric.files import append_private
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.base.limits import FRAME_BYTES_MAX

@@ -14,7 +14,7 @@ from typing import Any
 
 import nacl.bindings
 
-from fabric.edge.identity import load_identity
+from fabric.edge.identity.identity import load_identity
 from fabric.protocol.base.errors import FabricError, Reject
 from fabric.protocol.base.signing import Signer, signing_public
 from fabric.protocol.trust.chain import issue, verify_credential

@@ -13,8 +13,8 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from fabric.documents import parse_object
-from fabric.edge.home import fabric_folder, ids_folder, make_private, revocations_path, write_private
-from fabric.edge.identity import Identity, load_identity
+from fabric.edge.identity.home import fabric_folder, ids_folder, make_private, revocations_path, write_private
+from fabric.edge.identity.identity import Identity, load_identity
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.trust.credentials import NodeKind
 from relays.authority.lists import read_revocations

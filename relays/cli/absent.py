@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from fabric.edge.messages import Outcome
-from fabric.edge.point import request_arguments
-from fabric.edge.stamps import action_stamp
+from fabric.edge.publishing.options import action_stamp
+from fabric.edge.requesting.request import request_arguments
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.vocabulary.openc2 import End
 from relays.cli.denied import with_grants

@@ -11,11 +11,12 @@ from typing import Annotated, Any
 import typer
 
 from fabric.documents import TooDeepError, parse_json
+from fabric.edge.acting.executing import AT_ONCE
 from fabric.edge.blocking import ControlPoint
-from fabric.edge.executing import AT_ONCE
+from fabric.edge.face import ACTIONS_MAX
 from fabric.edge.messages import Outcome
-from fabric.edge.point import ACTIONS_MAX, Request
-from fabric.edge.stamps import to_ttl_ms
+from fabric.edge.publishing.options import to_ttl_ms
+from fabric.edge.requesting.request import Request
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.envelope.lifetime import parse_duration

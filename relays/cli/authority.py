@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from fabric.edge.home import ids_folder, revocations_path
-from fabric.edge.identity import load_identity
-from fabric.edge.stamps import to_label
+from fabric.edge.identity.home import ids_folder, revocations_path
+from fabric.edge.identity.identity import load_identity
+from fabric.edge.publishing.options import to_label
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.envelope.lifetime import format_duration, parse_duration
 from fabric.protocol.trust.credentials import name_ok

@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from fabric.edge.blocking import ControlPoint
-from fabric.edge.home import ids_folder
-from fabric.edge.identity import Identity, find_identity, load_identity
-from fabric.edge.renewal import renew_at_ms
+from fabric.edge.identity.home import ids_folder
+from fabric.edge.identity.identity import Identity, find_identity, load_identity
+from fabric.edge.identity.renewal import renew_at_ms
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.envelope.lifetime import format_duration
 from fabric.protocol.trust.credentials import Credential, Grants, NodeKind

@@ -19,7 +19,7 @@ from typing import Any, NoReturn, TypeVar
 
 import typer
 
-from fabric.edge.home import home_path
+from fabric.edge.identity.home import home_path
 from fabric.protocol.base.errors import Code, FabricError
 from relays.cli.machine import machine_error
 from relays.logs import place_of

@@ -7,8 +7,8 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from fabric.edge.point import request_arguments
-from fabric.edge.stamps import action_stamp, check_wanted, publish_stamp
+from fabric.edge.publishing.options import action_stamp, check_wanted, publish_stamp
+from fabric.edge.requesting.request import request_arguments
 from fabric.protocol.base.errors import Code
 from fabric.protocol.envelope.lifetime import format_duration
 from fabric.protocol.vocabulary.tlp import Label

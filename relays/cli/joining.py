@@ -11,10 +11,10 @@ from typing import Annotated
 import typer
 
 from fabric.edge.blocking import ControlPoint
-from fabric.edge.home import fabrics
-from fabric.edge.identity import Identity, find_identity
-from fabric.edge.joining import join as join_fabric
-from fabric.edge.stamps import to_label
+from fabric.edge.identity.home import fabrics
+from fabric.edge.identity.identity import Identity, find_identity
+from fabric.edge.identity.joining import join as join_fabric
+from fabric.edge.publishing.options import to_label
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.enrolment.joining import read_token
 from fabric.protocol.envelope.lifetime import format_duration, parse_duration

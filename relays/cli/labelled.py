@@ -12,8 +12,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from fabric.edge.notices import Notice
-from fabric.edge.stamps import publish_stamp
+from fabric.edge.publishing.options import publish_stamp
+from fabric.edge.receiving.notices import Notice
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.vocabulary.tlp import Label
 from relays.cli.scene import scene_of

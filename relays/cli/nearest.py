@@ -6,11 +6,11 @@ from typing import Any
 
 import typer
 
-from fabric.edge.addresses import own_addresses
-from fabric.edge.home import fabric_folder, revocations_path
-from fabric.edge.identity import Identity, find_identity, own_directory
-from fabric.edge.measuring import measure
-from fabric.edge.nearest import DIALLED_MAX, ROUND_TRIP_STEP_MS, rank, why_not
+from fabric.edge.discovery.addresses import own_addresses
+from fabric.edge.discovery.measuring import measure
+from fabric.edge.discovery.nearest import DIALLED_MAX, ROUND_TRIP_STEP_MS, rank, why_not
+from fabric.edge.identity.home import fabric_folder, revocations_path
+from fabric.edge.identity.identity import Identity, find_identity, own_directory
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.base.limits import SKEW_MS
 from fabric.protocol.trust.directory import RelayDirectory, verify_directory

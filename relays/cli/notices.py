@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from fabric.edge.blocking import ControlPoint
-from fabric.edge.notices import Ended, Notice
+from fabric.edge.receiving.notices import Ended, Notice
 from fabric.protocol.base.errors import FabricError
 from fabric.protocol.envelope.lifetime import parse_duration
 from relays.cli.exits import SHORT, command

@@ -12,8 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from fabric.edge.blocking import ControlPoint
+from fabric.edge.face import CONNECT_TIMEOUT_S
 from fabric.edge.messages import Message
-from fabric.edge.point import CONNECT_TIMEOUT_S
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.envelope.lifetime import parse_duration
 from relays.cli.denied import grants_named, with_grants

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from fabric.edge.acting.executing import AT_ONCE
 from fabric.edge.blocking import ControlPoint
-from fabric.edge.executing import AT_ONCE
-from fabric.edge.point import CONNECT_TIMEOUT_S
+from fabric.edge.face import CONNECT_TIMEOUT_S
 from relays.cli.holdups import Holdups
 from relays.terminal import Screen
 

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from fabric.edge.home import ids_folder
-from fabric.edge.identity import load_identity
+from fabric.edge.identity.home import ids_folder
+from fabric.edge.identity.identity import load_identity
 from fabric.protocol.base.errors import Code, FabricError
 from relays import topology as topologies
 from relays.authority import make_only, open_authority

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fabric.edge.home import ids_folder
+from fabric.edge.identity.home import ids_folder
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.envelope.lifetime import parse_duration
 from fabric.protocol.trust.credentials import name_ok

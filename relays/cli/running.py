@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fabric.edge.home import fabric_folder, fabric_home, fabrics
+from fabric.edge.identity.home import fabric_folder, fabric_home, fabrics
 from fabric.files import append_private, make_private
 from fabric.protocol.base.errors import Code, FabricError, describe
 from fabric.protocol.envelope.lifetime import format_duration, parse_duration

@@ -8,8 +8,8 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from fabric.edge.home import revocations_path
-from fabric.edge.identity import Defaults, Identity, find_identity
+from fabric.edge.identity.home import revocations_path
+from fabric.edge.identity.identity import Defaults, Identity, find_identity
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.trust.revocations import Revocations
 from relays import topology as topologies

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from fabric.edge.messages import Outcome
-from fabric.edge.point import Request
+from fabric.edge.requesting.request import Request
 from fabric.protocol.vocabulary.openc2 import End
 
 UNANSWERED = "unanswered"

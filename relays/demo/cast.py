@@ -17,7 +17,7 @@ from typing import Any
 from fabric.edge import Action
 from fabric.edge.blocking import ControlPoint
 from fabric.edge.messages import Message, Outcome
-from fabric.edge.point import Request
+from fabric.edge.requesting.request import Request
 from fabric.protocol.base.errors import Code, FabricError
 from relays.demo.throwaway import Throwaway, wait_until
 

@@ -12,13 +12,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
+from typing import Any
 
 import zmq
 
 from fabric.edge.blocking import ControlPoint
-from fabric.edge.compose import Composer, Draft
-from fabric.edge.identity import Identity
-from fabric.edge.stamps import publish_stamp
+from fabric.edge.identity.identity import Identity
+from fabric.edge.publishing.composer import Composer, Draft
+from fabric.edge.publishing.options import publish_stamp
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.base.limits import FRAME_BYTES_MAX, ID_BYTES
 from fabric.protocol.base.signing import Signer, signing_public
@@ -50,14 +51,29 @@ _ANSWER_S = 10.0
 _FRAMES = 64
 
 
+def reissued(identity: Identity, authority: Signer, *, own_keys: bool = False, **fields: Any) -> Identity:
+    """The same identity with another credential, signed by whoever this is. `own_keys`: with keys of its own."""
+    curve, seed = random_keys(os.urandom(32)), os.urandom(32)
+    if own_keys:
+        fields |= {"curve_key": curve.public, "sign_key": signing_public(seed)}
+    claim = replace(identity.credential, raw=b"", digest=b"", **fields)
+    credential = verify_credential(issue(claim, authority), authority.public, identity.fabric)
+    assert isinstance(credential, Credential)
+    secrets: dict[str, Any] = {"curve_secret": curve.secret, "sign_seed": seed} if own_keys else {}
+    return replace(identity, credential=credential, **secrets)
+
+
 def stranger_like(known: Identity) -> Identity:
     """The same name and grants, with keys of its own, signed by an authority that was made up a moment ago."""
-    authority, curve, seed = Signer(os.urandom(32)), random_keys(os.urandom(32)), os.urandom(32)
-    claim = replace(known.credential, curve_key=curve.public, sign_key=signing_public(seed), raw=b"", digest=b"")
-    credential = verify_credential(issue(claim, authority), authority.public, known.fabric)
-    assert isinstance(credential, Credential)
-    return replace(
-        known, authority_key=authority.public, credential=credential, curve_secret=curve.secret, sign_seed=seed
+    authority = Signer(os.urandom(32))
+    return replace(reissued(known, authority, own_keys=True), authority_key=authority.public)
+
+
+def greeting(me: Identity, now_ms: int) -> Hello:
+    """What a control point says first."""
+    return Hello(
+        *PROTOCOL_VERSIONS, me.fabric, Role.POINT, me.credential.raw, os.urandom(SESSION_BYTES),
+        os.urandom(SESSION_BYTES), now_ms, 0, 0,
     )
 
 
@@ -149,18 +165,11 @@ class RawPeer:
         poller.poll(50)
         for event in self._dialler.service(time.time_ns() // 1_000_000):
             if isinstance(event, Up):
-                self._greet(now_ms)
+                self._dialler.send(encode_frame(greeting(self._identity, now_ms)))
             elif isinstance(event, Down):
                 raise FabricError(event.code, event.words)
         frames = [decode_frame(payload) for payload in islice(self._dialler.receive(), _FRAMES)]
         return [frame for frame in frames if not isinstance(frame, Reject)]
-
-    def _greet(self, now_ms: int) -> None:
-        me = self._identity
-        self._dialler.send(encode_frame(Hello(
-            *PROTOCOL_VERSIONS, me.fabric, Role.POINT, me.credential.raw, os.urandom(SESSION_BYTES),
-            os.urandom(SESSION_BYTES), now_ms, 0, 0,
-        )))
 
 
 def _id_of(raw: bytes) -> bytes:

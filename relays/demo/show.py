@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from fabric.edge.messages import Message
-from fabric.edge.point import Request
+from fabric.edge.requesting.request import Request
 from fabric.protocol.vocabulary.openc2 import End
 from relays.demo.book import Check
 from relays.terminal import LABEL_STYLES, Bar, Cell, Moving, Screen, Table

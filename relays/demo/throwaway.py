@@ -21,8 +21,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from fabric.edge.home import fabric_folder, ids_folder
-from fabric.edge.identity import Identity, load_identity
+from fabric.edge.identity.home import fabric_folder, ids_folder
+from fabric.edge.identity.identity import Identity, load_identity
 from fabric.files import append_private, make_private
 from fabric.protocol.base.errors import Code, FabricError
 from relays import topology as topologies

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from fabric.edge.compose import Stamp
-from fabric.edge.labelling import unmatched_words
+from fabric.edge.publishing.composer import Stamp
+from fabric.edge.publishing.labelling import unmatched_words
 from fabric.protocol.envelope.field_labels import FieldLabels, label_fields
 from fabric.protocol.vocabulary.tlp import Label
 from relays.explaining.verdicts import Hop

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fabric.edge.identity import Identity
+from fabric.edge.identity.identity import Identity
 from fabric.protocol.base.limits import KEY_BYTES
 from fabric.protocol.trust.credentials import Credential, NodeKind
 from relays.authority.identities import point_claim, relay_claim

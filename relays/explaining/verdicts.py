@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from fabric.edge.compose import Stamp
-from fabric.edge.identity import Identity
+from fabric.edge.identity.identity import Identity
+from fabric.edge.publishing.composer import Stamp
 from fabric.protocol.access.permissions import (
     check_origin,
     labels_withheld,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fabric.edge.identity import Identity
+from fabric.edge.identity.identity import Identity
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.base.limits import SKEW_MS
 from fabric.protocol.enrolment import joining

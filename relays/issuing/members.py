@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from fabric.edge.home import ids_folder
-from fabric.edge.identity import load_identity
+from fabric.edge.identity.home import ids_folder
+from fabric.edge.identity.identity import load_identity
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.trust.chain import verify_credential
 from fabric.protocol.trust.credentials import Credential

@@ -10,7 +10,7 @@ import threading
 
 import structlog
 
-from fabric.edge.identity import Identity
+from fabric.edge.identity.identity import Identity
 from fabric.edge.loop import EdgeLoop
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.core.ready import Answer, Asked
@@ -50,7 +50,7 @@ def serve(identity: Identity, stop: threading.Event) -> None:
             problems.append(error)
             stop.set()
 
-        loop.on_asked, loop.on_end = asked, ended
+        loop.on_asked, loop.ending.on_end = asked, ended
         loop.start()
         try:
             _wait_connected(loop)

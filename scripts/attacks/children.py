@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 
-from fabric.edge.identity import Identity
+from fabric.edge.identity.identity import Identity
 from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.routes.attachments import sign_attachment
 from fabric.protocol.vocabulary.severity import Lane

@@ -16,7 +16,7 @@ from typing import Protocol
 
 import zmq
 
-from fabric.edge.identity import Dial, Identity, load_identity
+from fabric.edge.identity.identity import Dial, Identity, load_identity
 from fabric.protocol.base.signing import Signer
 from fabric.protocol.wire.frames import Intro, Role, encode_frame
 from fabric.transport.keys import CurveKeys

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgpack
 
-from fabric.edge.identity import Identity
+from fabric.edge.identity.identity import Identity
 from fabric.protocol.base.errors import Code
 from fabric.protocol.base.limits import ENVELOPE_BYTES_MAX, FORGED_MAX, FRAME_BYTES_MAX, ITEMS_MAX, ROUTES_ENTRIES_MAX
 from fabric.protocol.base.signing import Signer

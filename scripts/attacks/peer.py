@@ -12,7 +12,7 @@ from contextlib import suppress
 
 import zmq
 
-from fabric.edge.identity import Dial
+from fabric.edge.identity.identity import Dial
 from fabric.protocol.base.errors import Reject
 from fabric.protocol.base.limits import ID_BYTES
 from fabric.protocol.envelope.layout import decode_envelope, leaf_of

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from fabric.edge.identity import Identity
+from fabric.edge.identity.identity import Identity
 from fabric.protocol.base.limits import INTRO_MAX
 from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.routes.attachments import sign_attachment
 from fabric.protocol.vocabulary.severity import Lane
 from fabric.protocol.wire.frames import Direction, Intro, Routes, encode_frame
+from relays.demo.intruders import reissued
 from scripts.attacks import frames
 from scripts.attacks.flood import Attack, Flood, Frames, Ghosts, Spoils
 from scripts.attacks.peer import Peer, now_ms
-from tests.integration.intruder import reissued
 
 _RENEWALS = 64
 _WHO = "point"

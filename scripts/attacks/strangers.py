@@ -13,15 +13,15 @@ from dataclasses import dataclass, field, replace
 import nacl.bindings
 import zmq
 
-from fabric.edge.identity import Dial
+from fabric.edge.identity.identity import Dial
 from fabric.protocol.base.limits import FRAME_BYTES_MAX
 from fabric.protocol.base.signing import Signer
 from fabric.protocol.wire.frames import Role, encode_frame
 from fabric.transport.keys import random_keys
+from relays.demo.intruders import reissued
 from scripts.attacks import frames
 from scripts.attacks.flood import Attack, Orders, Spoils, Tally
 from scripts.attacks.peer import Peer, hello
-from tests.integration.intruder import reissued
 
 _WHO = "stranger"
 # More than a relay may have descriptors for.

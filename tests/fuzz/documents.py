@@ -15,10 +15,10 @@ from functools import cache
 
 import msgpack
 
-from fabric.edge.handlers import read_action
+from fabric.edge.acting.handlers import read_action
 from fabric.edge.messages import messages_of
-from fabric.edge.notices import notice_of
-from fabric.edge.tracking import Tracker
+from fabric.edge.receiving.notices import notice_of
+from fabric.edge.requesting.tracking import Tracker
 from fabric.protocol.access.permissions import check_origin, is_target, labels_withheld
 from fabric.protocol.base import signing
 from fabric.protocol.base.codec import pack, scan, unpack

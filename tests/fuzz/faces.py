@@ -6,9 +6,9 @@ import json
 from collections.abc import Callable
 from contextlib import suppress
 
-from fabric.edge.compose import estimate_bytes
-from fabric.edge.identity import Defaults
-from fabric.edge.stamps import publish_stamp, to_label, to_phase, to_severity, to_ttl_ms
+from fabric.edge.identity.identity import Defaults
+from fabric.edge.publishing.composer import estimate_bytes
+from fabric.edge.publishing.options import publish_stamp, to_label, to_phase, to_severity, to_ttl_ms
 from fabric.protocol.base.errors import FabricError, Reject
 from fabric.protocol.envelope.field_labels import FieldLabels
 from fabric.protocol.envelope.layout import Kind

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import nacl.bindings
 
-from fabric.edge.identity import Defaults, Dial, issuers_at, load_identity, own_directory, save_identity
+from fabric.edge.identity.identity import Defaults, Dial, issuers_at, load_identity, own_directory, save_identity
 from fabric.protocol.base.errors import FabricError
 from fabric.protocol.base.signing import Signer
 from fabric.protocol.trust.chain import issue

@@ -18,8 +18,8 @@ from itertools import count
 from types import SimpleNamespace
 
 from fabric.edge.messages import Message, Outcome
-from fabric.edge.notices import notice_of
-from fabric.edge.point import Request
+from fabric.edge.receiving.notices import notice_of
+from fabric.edge.requesting.request import Request
 from fabric.protocol.base.codec import pack, unpack
 from fabric.protocol.base.errors import FabricError, Reject
 from fabric.protocol.base.limits import BODY_BYTES_MAX, BODY_DEPTH_MAX, BODY_ELEMENTS_MAX

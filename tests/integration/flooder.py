@@ -17,7 +17,7 @@ from pathlib import Path
 
 import zmq
 
-from fabric.edge.identity import Identity, load_identity
+from fabric.edge.identity.identity import Identity, load_identity
 from fabric.protocol.base.limits import FORGED_MAX, ROUTES_ENTRIES_MAX
 from fabric.protocol.vocabulary.severity import Lane
 from fabric.protocol.wire.frames import Ack, Data, Direction, Intro, Item, Ping, Routes, encode_frame

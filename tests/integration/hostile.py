@@ -9,7 +9,7 @@ from types import TracebackType
 
 import zmq
 
-from fabric.edge.identity import Identity
+from fabric.edge.identity.identity import Identity
 from fabric.protocol.core.ready import KeepLists, LinkUp, Ready, Tick
 from fabric.protocol.relay.relay import Relay
 from fabric.protocol.trust.credentials import Credential

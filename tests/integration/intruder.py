@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
 import zmq
 
-from fabric.edge.identity import Identity
+from fabric.edge.identity.identity import Identity
 from fabric.protocol.base.errors import Code, Reject
-from fabric.protocol.base.signing import Signer, signing_public
 from fabric.protocol.envelope.field_labels import FieldLabels
 from fabric.protocol.envelope.layout import Header, Kind, seal
 from fabric.protocol.envelope.parts import build_parts
-from fabric.protocol.trust.chain import issue, verify_credential
-from fabric.protocol.trust.credentials import Credential
 from fabric.protocol.vocabulary.severity import Lane, Phase, Severity
 from fabric.protocol.vocabulary.tlp import Audience, Label
 from fabric.protocol.wire.frames import (
@@ -29,30 +25,18 @@ from fabric.protocol.wire.frames import (
     Item,
     Nack,
     Refused,
-    Role,
     Welcome,
     decode_frame,
     encode_frame,
 )
-from fabric.transport.keys import CurveKeys, random_keys
+from fabric.transport.keys import CurveKeys
+from relays.demo.intruders import greeting
 
 _ANSWER_S = 8.0
 
 
 def now_ms() -> int:
     return time.time_ns() // 1_000_000
-
-
-def reissued(identity: Identity, authority: Signer, *, own_keys: bool = False, **fields: Any) -> Identity:
-    """The same identity with another credential, signed by whoever this is."""
-    keys, seed = random_keys(os.urandom(32)), os.urandom(32)
-    if own_keys:
-        fields |= {"curve_key": keys.public, "sign_key": signing_public(seed)}
-    claim = replace(identity.credential, raw=b"", digest=b"", **fields)
-    credential = verify_credential(issue(claim, authority), authority.public, identity.fabric)
-    assert isinstance(credential, Credential)
-    secrets = {"curve_secret": keys.secret, "sign_seed": seed} if own_keys else {}
-    return replace(identity, credential=credential, **secrets)
 
 
 def header_of(identity: Identity, record: dict[str, Any], **fields: Any) -> tuple[Header, list[bytes]]:
@@ -103,9 +87,7 @@ class Intruder:
         self._socket.send_multipart(list(parts))
 
     def hello(self, **fields: Any) -> Hello:
-        me = self.identity
-        return Hello(1, 1, me.fabric, Role.POINT, me.credential.raw, os.urandom(16), os.urandom(16), now_ms(), 0,
-                     0)._replace(**fields)
+        return greeting(self.identity, now_ms())._replace(**fields)
 
     def hear(self) -> Frame | str:
         """The next frame that answers something, or "cut" when the relay ended the connection."""

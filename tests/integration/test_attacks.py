@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from fabric.edge.identity import load_identity
+from fabric.edge.identity.identity import load_identity
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.base.limits import SKEW_MS
 from fabric.protocol.base.signing import Signer, signing_public

@@ -97,8 +97,8 @@ def test_wait_ready_does_not_lie_after_a_lost_link(house):
         wall.on_action("deny", "ipv4_net")(lambda action: None)
         wall.wait_ready()
         pid = house.kill_relay("mid")
-        wait_for(lambda: not wall._loop.standing.connected.is_set(), "the link is lost")
-        assert not wall._loop.standing.attached.is_set()
+        wait_for(lambda: not wall._loop.status.connected.is_set(), "the link is lost")
+        assert not wall._loop.status.attached.is_set()
         house.wait_restarted("mid", pid)
         wall.wait_ready()
 

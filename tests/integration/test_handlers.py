@@ -328,7 +328,7 @@ FORGETFUL = """
 import sys
 from pathlib import Path
 from fabric.edge.blocking import ControlPoint
-from fabric.edge.identity import load_identity
+from fabric.edge.identity.identity import load_identity
 point = ControlPoint(load_identity(Path(sys.argv[1])))
 point.connect()
 print("ready", flush=True)
@@ -352,7 +352,7 @@ PROGRAM = """
 import asyncio, sys
 from fabric.edge import ControlPoint as Async
 from fabric.edge.blocking import ControlPoint
-from fabric.edge.identity import load_identity
+from fabric.edge.identity.identity import load_identity
 from pathlib import Path
 me = load_identity(Path(sys.argv[2]))
 if sys.argv[1] == "blocking":

@@ -10,8 +10,9 @@ from fabric.protocol.base.limits import SESSIONS_AWAY_MAX, SESSIONS_OPEN_MAX
 from fabric.protocol.routes.attachments import sign_attachment
 from fabric.protocol.wire.frames import Intro, Routes
 from relays.authority import open_authority
+from relays.demo.intruders import reissued
 from tests.integration.harness import house_in
-from tests.integration.intruder import Intruder, envelope, now_ms, reissued
+from tests.integration.intruder import Intruder, envelope, now_ms
 
 TOPOLOGY = """
 fabric = "crowd"

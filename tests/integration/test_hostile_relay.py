@@ -6,8 +6,8 @@ import signal
 
 import pytest
 
-from fabric.edge.home import revocations_path
-from fabric.edge.identity import Identity
+from fabric.edge.identity.home import revocations_path
+from fabric.edge.identity.identity import Identity
 from fabric.protocol.base.limits import ID_BYTES
 from fabric.protocol.envelope.layout import Kind, encode_header, leaf_of, seal
 from fabric.protocol.vocabulary.severity import Severity

@@ -21,8 +21,9 @@ from fabric.protocol.vocabulary.severity import Severity
 from fabric.protocol.wire.frames import Ack, Data, Direction, Directory, Intro, Lists, Ping, Role, Routes, encode_frame
 from fabric.transport.keys import random_keys
 from relays.authority import open_authority
+from relays.demo.intruders import reissued
 from tests.integration.harness import House, wait_for
-from tests.integration.intruder import Intruder, envelope, header_of, now_ms, reissued
+from tests.integration.intruder import Intruder, envelope, header_of, now_ms
 
 RELAY, GUEST = "mid", "guest-m"
 

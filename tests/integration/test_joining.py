@@ -12,7 +12,7 @@ from contextlib import suppress
 import pytest
 
 from fabric.edge.blocking import ControlPoint
-from fabric.edge.identity import load_identity
+from fabric.edge.identity.identity import load_identity
 from fabric.protocol.base.errors import Code, FabricError
 from tests.integration.harness import House, Running, house_in, wait_for
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import pytest
 
-from fabric.edge.identity import load_identity
+from fabric.edge.identity.identity import load_identity
 from fabric.protocol.base.errors import Code, FabricError
 from relays.drain import Draining, drain_path, write_draining
 from tests.integration.harness import House, house_in, wait_for

@@ -6,7 +6,6 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fabric.edge.spool import Spool
 from fabric.protocol.core.ready import (
     Done,
     KeepCredential,
@@ -24,6 +23,7 @@ from fabric.protocol.core.ready import (
 )
 from fabric.protocol.vocabulary.severity import Lane
 from fabric.protocol.wire.frames import Direction
+from fabric.spool import Spool
 from tests.simulation.disk import Disk
 
 NOW, LATER = 1_760_000_000_000, 1_760_000_060_000

@@ -9,8 +9,6 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 
-from fabric.edge.spool.backlog import Backlog
-from fabric.edge.spool.rows import unite_bodies
 from fabric.protocol.base.errors import Reject
 from fabric.protocol.core.ready import (
     Done,
@@ -35,6 +33,8 @@ from fabric.protocol.envelope.layout import decode_envelope
 from fabric.protocol.links.links import UPLINK
 from fabric.protocol.vocabulary.severity import Lane
 from fabric.protocol.wire.frames import Direction
+from fabric.spool.backlog import Backlog
+from fabric.spool.rows import unite_bodies
 
 Key = tuple[bytes, Direction]
 # The order in which a core takes what is kept; messages and what was seen come after it.

@@ -6,10 +6,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from fabric.edge.home import revocations_path
-from fabric.edge.identity import Defaults
+from fabric.edge.identity.home import revocations_path
+from fabric.edge.identity.identity import Defaults
 from fabric.edge.messages import Outcome
-from fabric.edge.point import Request
+from fabric.edge.requesting.request import Request
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.vocabulary.openc2 import End
 from fabric.protocol.vocabulary.tlp import Label

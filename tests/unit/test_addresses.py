@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from fabric.edge import addresses
-from fabric.edge.addresses import own_addresses, parse_if_inet6, parse_interfaces, sources
+from fabric.edge.discovery import addresses
+from fabric.edge.discovery.addresses import own_addresses, parse_if_inet6, parse_interfaces, sources
 
 
 def entry(name, address, family=socket.AF_INET):

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fabric.edge.handlers import read_action
+from fabric.edge.acting.handlers import read_action
 from fabric.edge.messages import Action
-from fabric.edge.point import request_arguments
+from fabric.edge.requesting.request import request_arguments
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.base.limits import ARGS_BYTES_MAX, ARGS_DEPTH_MAX, ARGS_ELEMENTS_MAX
 from fabric.protocol.core.ready import Delivery

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import zmq
 
-from fabric.edge.identity import Dial, Identity
+from fabric.edge.identity.identity import Dial, Identity
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import FRAME_BYTES_MAX
 from fabric.protocol.envelope.verify import RootCache, Verified, open_envelope

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from fabric.edge.home import ids_folder
-from fabric.edge.identity import load_identity
+from fabric.edge.identity.home import ids_folder
+from fabric.edge.identity.identity import load_identity
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.wire.frames import Role
 from relays.authority import init_authority, make_identities

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from fabric.edge.home import revocations_path
+from fabric.edge.identity.home import revocations_path
 from fabric.protocol.base.errors import Code, FabricError
 from relays.authority import back_up, init_authority, new_authority, open_authority, restore_authority, revoke
 from relays.authority.keeping import authority_folder, fingerprint

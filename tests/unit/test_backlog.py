@@ -4,7 +4,6 @@ import random
 
 import pytest
 
-from fabric.edge.spool import Spool
 from fabric.protocol.base import signing
 from fabric.protocol.base.limits import LANE_QUOTA_BYTES
 from fabric.protocol.core.ready import Done, KeepCredential, Put, Replace, Seen
@@ -16,6 +15,7 @@ from fabric.protocol.trust.credentials import NodeKind
 from fabric.protocol.vocabulary.severity import Lane
 from fabric.protocol.vocabulary.tlp import Label
 from fabric.protocol.wire.frames import Direction
+from fabric.spool import Spool
 from tests.support import EVERYTHING, T0, Authority, entropy, message
 from tests.unit.test_spool import LATER, NOW, UP, damage, id_of, put
 

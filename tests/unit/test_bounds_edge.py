@@ -1,6 +1,7 @@
 """Everything at the edge that grows by what a peer sends or a program does: filled to its bound, and what happens then.
 
-`BOUNDS` names every container of `fabric.edge` and `fabric.transport`; one that is not in it fails the first test.
+`BOUNDS` names every container of `fabric.edge`, `fabric.spool` and `fabric.transport`; one that is not in it fails the
+first test.
 """
 
 import ast
@@ -12,20 +13,18 @@ import pytest
 import structlog
 
 import fabric
-from fabric.edge import outbox
-from fabric.edge.calls import WAITING_MAX as CALLS_MAX
-from fabric.edge.calls import Calls
-from fabric.edge.compose import STREAMS_MAX, Composer, Draft, Position, Stamp
-from fabric.edge.incoming import SUBSCRIBERS_MAX, Incoming, Subscription, batch_source
-from fabric.edge.latest import Latest
-from fabric.edge.measuring import ADDRESSES_MAX, measure
-from fabric.edge.outgoing import BEGUN_MAX, URGENT_MAX, WAITING_MAX, Outgoing
-from fabric.edge.renewing import ASKED_MAX, Renewing
-from fabric.edge.requests import OPEN_MAX, Requests
-from fabric.edge.spool import Spool
-from fabric.edge.spool.damaged import NAMED_MAX, Damaged
-from fabric.edge.standing import Standing
-from fabric.edge.tracking import Tracker
+from fabric.edge.connection.mailbox import WAITING_MAX as CALLS_MAX
+from fabric.edge.connection.mailbox import Mailbox
+from fabric.edge.connection.renewing import ASKED_MAX, Renewing
+from fabric.edge.connection.status import Status
+from fabric.edge.discovery.measuring import ADDRESSES_MAX, measure
+from fabric.edge.publishing import outbox
+from fabric.edge.publishing.composer import STREAMS_MAX, Composer, Draft, Position, Stamp
+from fabric.edge.publishing.publisher import BEGUN_MAX, URGENT_MAX, WAITING_MAX, Publisher
+from fabric.edge.receiving.subscriptions import SUBSCRIBERS_MAX, Subscription, Subscriptions
+from fabric.edge.requesting.latest import Latest
+from fabric.edge.requesting.requests import OPEN_MAX, Requests
+from fabric.edge.requesting.tracking import Tracker
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.base.limits import SUBSCRIPTIONS_MAX
 from fabric.protocol.core.ready import KeepPosition, Published, Ready
@@ -33,6 +32,8 @@ from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.point.point import Point
 from fabric.protocol.vocabulary.severity import Lane, Phase, Severity
 from fabric.protocol.vocabulary.tlp import Audience, Label
+from fabric.spool import Spool
+from fabric.spool.damaged import NAMED_MAX, Damaged
 from tests.support import EVERYTHING, T0, Authority, entropy
 
 AUTHORITY = Authority("bounds")
@@ -41,66 +42,73 @@ ME = AUTHORITY.issue("zeek-1", grants=EVERYTHING)
 # Container -> its bound. What a relay sends is bounded by what the core has in hand: credit, and POINT_QUOTA_BYTES.
 BOUNDS = {
     # what a program publishes
-    "edge/outgoing.py:Outgoing._drafts": "WAITING_MAX records a lane; `publish` waits, or BUSY",
-    "edge/outgoing.py:Outgoing._aside": "counted with _drafts: what is put aside gives back no room",
-    "edge/outgoing.py:Outgoing._room": "one semaphore a lane",
-    "edge/outgoing.py:Outgoing._sealed": "_IN_FLIGHT_MAX, urgent URGENT_MAX, and as many of each topic that waits for "
-    "a reader (TOPICS_APART_MAX a lane); with an outbox one turn's",
-    "edge/outgoing.py:Outgoing._fresh": "one turn's",
-    "edge/outgoing.py:Outgoing._sources": "BEGUN_MAX records a source, of sources of which something waits; BUSY",
-    "edge/outgoing.py:Outgoing._left": "what waited and was in flight when the connection ended, until it is left",
-    "edge/compose.py:Composer._labels": "_RULES_MAX; then computed anew",
-    "edge/compose.py:Composer._streams": "STREAMS_MAX; the one left longest ago begins anew",
-    "edge/labelling.py:Labelling._known": "_RULES_MAX; then computed anew",
+    "edge/publishing/publisher.py:Publisher._drafts": "WAITING_MAX records a lane; `publish` waits, or BUSY",
+    "edge/publishing/publisher.py:Publisher._aside": "counted with _drafts: what is put aside gives back no room",
+    "edge/publishing/publisher.py:Publisher._room": "one semaphore a lane",
+    "edge/publishing/publisher.py:Publisher._sealed": "_IN_FLIGHT_MAX, urgent URGENT_MAX, and as many of each topic "
+    "that waits for a reader (TOPICS_APART_MAX a lane); with an outbox one turn's",
+    "edge/publishing/publisher.py:Publisher._fresh": "one turn's",
+    "edge/publishing/publisher.py:Publisher._sources":
+    "BEGUN_MAX records a source, of sources of which something waits; BUSY",
+    "edge/publishing/publisher.py:Publisher._left":
+    "what waited and was in flight when the connection ended, until it is left",
+    "edge/publishing/composer.py:Composer._labels": "_RULES_MAX; then computed anew",
+    "edge/publishing/composer.py:Composer._streams": "STREAMS_MAX; the one left longest ago begins anew",
+    "edge/publishing/labelling.py:Labelling._known": "_RULES_MAX; then computed anew",
     # what it asks for
-    "edge/requests.py:Requests._requests": "OPEN_MAX; BUSY. Each ends at its deadline",
-    "edge/requests.py:Requests._over": "OVER_MAX of UNKNOWN_MAX targets together; of the oldest nothing is said late",
-    "edge/tracking.py:Tracker._early": "_EARLY_MAX words of _EARLY_BYTES_MAX; more are not heard",
-    "edge/tracking.py:Tracker.ends": "TARGETS_MAX",
-    "edge/point.py:Request.outcomes": "TARGETS_MAX",
-    "edge/latest.py:Latest._waiting": "1",
-    "edge/renewing.py:Renewing._asked": "ASKED_MAX; BUSY. Each ends after ASK_MS",
-    "edge/renewal.py:Renewal._asked": "ASKED_MAX and its own one",
-    "edge/loop.py:EdgeLoop._listeners": "one for each thread or task in `run_forever`",
-    "edge/calls.py:Calls._waiting": "WAITING_MAX of the program; BUSY. And one for each delivery in hand",
+    "edge/requesting/requests.py:Requests._requests": "OPEN_MAX; BUSY. Each ends at its deadline",
+    "edge/requesting/requests.py:Requests._over":
+    "OVER_MAX of UNKNOWN_MAX targets together; of the oldest nothing is said late",
+    "edge/requesting/tracking.py:Tracker._early": "_EARLY_MAX words of _EARLY_BYTES_MAX; more are not heard",
+    "edge/requesting/tracking.py:Tracker.ends": "TARGETS_MAX",
+    "edge/requesting/request.py:Progress.outcomes": "TARGETS_MAX",
+    "edge/requesting/request.py:Request.outcomes": "TARGETS_MAX",
+    "edge/requesting/latest.py:Latest._waiting": "1",
+    "edge/connection/renewing.py:Renewing._asked": "ASKED_MAX; BUSY. Each ends after ASK_MS",
+    "edge/identity/renewal.py:Renewal._asked": "ASKED_MAX and its own one",
+    "edge/connection/ending.py:Ending._listeners": "one for each thread or task in `run_forever`",
+    "edge/connection/mailbox.py:Mailbox._waiting":
+    "WAITING_MAX of the program; BUSY. And one for each delivery in hand",
     # what it executes
-    "edge/executing.py:Executing._waiting": "WAITING_MAX; HANDLERS_BUSY. Each ends with its time to live",
-    "edge/executing.py:Executing._answers": "one for each action in hand; a thread of its own takes them all",
-    "edge/executing.py:Executing._threads": "`actions_at_once`, and one more",
+    "edge/acting/executing.py:Executing._waiting": "WAITING_MAX; HANDLERS_BUSY. Each ends with its time to live",
+    "edge/acting/executing.py:Executing._answers": "one for each action in hand; a thread of its own takes them all",
+    "edge/acting/executing.py:Executing._threads": "`actions_at_once`, and one more",
     "edge/point.py:ControlPoint._awaited": "`actions_at_once`",
-    "edge/fitting.py:Fitted.result": "BYTES_MAX",
+    "edge/acting/fitting.py:Fitted.result": "BYTES_MAX",
     # what it takes
-    "edge/incoming.py:Incoming._subscriptions": "SUBSCRIBERS_MAX of SUBSCRIPTIONS_MAX patterns; TOO_LARGE",
-    "edge/incoming.py:Incoming._durable": "SUBSCRIPTIONS_MAX; TOO_LARGE",
-    "edge/incoming.py:Incoming._parked": "what the core has in hand",
-    "edge/subscribed.py:Messages._waiting": "what the core has in hand",
-    "edge/reading.py:Reading._lanes": "what the core has in hand; one delivery a lane is unpacked",
-    "edge/reading.py:Reading._current": "one of the lanes",
-    "edge/handlers.py:Handlers._handlers": "what the program is written to execute",
+    "edge/receiving/subscriptions.py:Subscriptions._subscriptions":
+    "SUBSCRIBERS_MAX of SUBSCRIPTIONS_MAX patterns; TOO_LARGE",
+    "edge/receiving/subscriptions.py:Subscriptions._durable": "SUBSCRIPTIONS_MAX; TOO_LARGE",
+    "edge/receiving/subscriptions.py:Subscriptions._parked": "what the core has in hand",
+    "edge/receiving/iterators.py:Messages._waiting": "what the core has in hand",
+    "edge/receiving/reader.py:Reader._lanes": "what the core has in hand; one delivery a lane is unpacked",
+    "edge/receiving/reader.py:Reader._current": "one of the lanes",
+    "edge/acting/handlers.py:Handlers._handlers": "what the program is written to execute",
     "edge/blocking.py:ControlPoint._handlings": "SUBSCRIBERS_MAX that run; those that ended go with the next",
     "edge/point.py:ControlPoint._tasks": "actions that are remembered until their ttl, a share for each requester",
     # on its own disk
-    "edge/outbox.py:EdgeOutbox._positions": "SOURCES_MAX; TOO_LARGE",
-    "edge/outbox.py:EdgeOutbox._batches": "BATCHES_MAX; the oldest is given out from its begin, if it comes again",
-    "edge/spool/owed.py:Owed._ops": "_OWED_MAX, or 50 ms",
-    "edge/spool/damaged.py:Damaged._named": "NAMED_MAX; the others are counted",
-    "edge/spool/statements.py:Statement.rows": "one commit's",
-    "edge/spool/numbers.py:Numbers._known": "rows on disk: the lanes' quotas",
-    "edge/spool/sleepers.py:Sleepers._awake": "readers that rows on disk wait for, ten each",
-    "edge/spool/sleepers.py:Sleepers._ended": "readers that were forgotten, while rows on disk slept for them",
-    "edge/spool/sleepers.py:Sleepers._lines": "readers that rows on disk wait for, ten each",
-    "edge/spool/sleepers.py:Sleepers._unwanted": "rows on disk that slept for who was forgotten",
-    "edge/spool/backlog.py:Backlog._awake": "awake_max a lane",
-    "edge/spool/backlog.py:Backlog._by_id": "rows on disk that sleep",
-    "edge/spool/backlog.py:Backlog._numbers": "rows on disk that sleep",
-    "edge/spool/backlog.py:Backlog._signers": "signers of rows on disk",
-    "edge/spool/backlog.py:Backlog._sizes": "rows on disk that sleep",
-    "edge/spool/backlog.py:Backlog._whose": "rows on disk that sleep",
+    "edge/publishing/outbox.py:EdgeOutbox._positions": "SOURCES_MAX; TOO_LARGE",
+    "edge/publishing/outbox.py:EdgeOutbox._batches":
+    "BATCHES_MAX; the oldest is given out from its begin, if it comes again",
+    "spool/owed.py:Owed._ops": "_OWED_MAX, or 50 ms",
+    "spool/damaged.py:Damaged._named": "NAMED_MAX; the others are counted",
+    "spool/statements.py:Statement.rows": "one commit's",
+    "spool/numbers.py:Numbers._known": "rows on disk: the lanes' quotas",
+    "spool/sleepers.py:Sleepers._awake": "readers that rows on disk wait for, ten each",
+    "spool/sleepers.py:Sleepers._ended": "readers that were forgotten, while rows on disk slept for them",
+    "spool/sleepers.py:Sleepers._lines": "readers that rows on disk wait for, ten each",
+    "spool/sleepers.py:Sleepers._unwanted": "rows on disk that slept for who was forgotten",
+    "spool/backlog.py:Backlog._awake": "awake_max a lane",
+    "spool/backlog.py:Backlog._by_id": "rows on disk that sleep",
+    "spool/backlog.py:Backlog._numbers": "rows on disk that sleep",
+    "spool/backlog.py:Backlog._signers": "signers of rows on disk",
+    "spool/backlog.py:Backlog._sizes": "rows on disk that sleep",
+    "spool/backlog.py:Backlog._whose": "rows on disk that sleep",
     # relays that are near
-    "edge/nearby.py:Nearby._result": "1: one measurement at a time",
-    "edge/nearby.py:Nearby._round_trips_ms": "ADDRESSES_MAX",
-    "edge/standing.py:Standing._revoking": "relays that it may connect to",
-    "edge/standing.py:Standing._silent": "relays that it may connect to",
+    "edge/discovery/nearby.py:Nearby._result": "1: one measurement at a time",
+    "edge/discovery/nearby.py:Nearby._round_trips_ms": "ADDRESSES_MAX",
+    "edge/connection/status.py:Status._revoking": "relays that it may connect to",
+    "edge/connection/status.py:Status._silent": "relays that it may connect to",
     # connections
     "transport/dialler.py:Dialler.counters": "codes",
     "transport/diallers.py:Diallers._all": "peers; former ones until their connection is closed",
@@ -163,7 +171,7 @@ def _holds_many(node: ast.Assign | ast.AnnAssign) -> bool:
     )
 
 
-@pytest.mark.parametrize("package", ["edge", "transport"])
+@pytest.mark.parametrize("package", ["edge", "spool", "transport"])
 def test_every_container_has_a_bound_that_somebody_can_name(package):
     root = Path(fabric.__file__).parent / package
     found = containers(root)
@@ -178,7 +186,7 @@ def test_every_container_has_a_bound_that_somebody_can_name(package):
 
 def outgoing(durable=False):
     core = Point(ME.credential, ME.signer, AUTHORITY.key, b"m" * 16, entropy("core"))
-    made = Outgoing(core, Composer(ME.credential, ME.signer, entropy("composer")), structlog.get_logger())
+    made = Publisher(core, Composer(ME.credential, ME.signer, entropy("composer")), structlog.get_logger())
     made.durable = durable
     return made
 
@@ -276,7 +284,7 @@ def test_of_batches_that_were_left_in_part_and_never_came_again_the_last_are_kno
     monkeypatch.setattr(outbox, "SOURCES_MAX", 1)
     identity = SimpleNamespace(fabric="acme", id="zeek-1")
     kept = outbox.EdgeOutbox(tmp_path / "outbox", identity, T0)
-    sources = [batch_source(n.to_bytes(16).hex()) for n in range(6)]
+    sources = [outbox.batch_source(n.to_bytes(16).hex()) for n in range(6)]
     kept.commit([KeepPosition(source, "1") for source in sources[:3]], T0)
     kept.commit([KeepPosition(sources[0], "2")], T0)
     kept.commit([KeepPosition("batch of a program's own", "1")], T0)
@@ -344,7 +352,7 @@ def test_asking_for_a_renewal_again_and_again_is_refused():
 
 
 def test_a_program_that_calls_faster_than_turns_come_is_refused_and_what_came_is_not_lost():
-    calls, run = Calls(), []
+    calls, run = Mailbox(), []
     for _ in range(CALLS_MAX):
         calls.call(lambda now_ms, ready: None)
     assert refused(calls.call, lambda now_ms, ready: None) is Code.BUSY
@@ -362,7 +370,7 @@ def test_a_program_that_calls_faster_than_turns_come_is_refused_and_what_came_is
 
 def test_subscriptions_have_a_bound_by_pattern_and_by_number():
     told: list[FabricError] = []
-    incoming = Incoming(lambda id_, problem: None)
+    incoming = Subscriptions(lambda id_, problem: None)
 
     def subscribe(pattern, durable=False):
         return incoming.add(Subscription(pattern, lambda batch, done: None, told.append, durable))
@@ -382,7 +390,7 @@ def test_a_directory_of_many_addresses_is_measured_in_part():
 
 
 def test_silent_relays_are_those_that_it_may_connect_to():
-    standing = Standing([f"10.0.0.{n}:7700" for n in range(8)])
+    standing = Status([f"10.0.0.{n}:7700" for n in range(8)])
     for _ in range(100):
         for n in range(8):
             standing.has_no_answer(f"relay-{n}", FabricError(Code.UNREACHABLE, ""))

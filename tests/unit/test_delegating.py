@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from fabric.edge.home import ids_folder
-from fabric.edge.identity import load_identity
+from fabric.edge.identity.home import ids_folder
+from fabric.edge.identity.identity import load_identity
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.trust.credentials import Credential, NodeKind, decode_grants
 from fabric.protocol.vocabulary.tlp import Label

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from fabric.edge.home import ids_folder
-from fabric.edge.identity import load_identity, own_directory
+from fabric.edge.identity.home import ids_folder
+from fabric.edge.identity.identity import load_identity, own_directory
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.base.limits import DIRECTORY_BYTES_MAX
 from fabric.protocol.trust.directory import issue_directory, verify_directory

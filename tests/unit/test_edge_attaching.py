@@ -2,10 +2,10 @@
 
 import pytest
 
-from fabric.edge.attaching import Attaching
-from fabric.edge.calls import Calls
-from fabric.edge.incoming import Incoming, Subscription
-from fabric.edge.standing import Standing
+from fabric.edge.connection.mailbox import Mailbox
+from fabric.edge.connection.status import Status
+from fabric.edge.receiving.attaching import Attaching
+from fabric.edge.receiving.subscriptions import Subscription, Subscriptions
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.core.ready import Attached, KeepPosition, Ready
 from fabric.protocol.point.point import Point
@@ -18,10 +18,10 @@ ME = AUTHORITY.issue("zeek-1", grants=EVERYTHING)
 class House:
     def __init__(self, durable=False):
         self.core = Point(ME.credential, ME.signer, AUTHORITY.key, b"m" * 16, entropy("core"))
-        self.calls = Calls()
-        self.standing = Standing(["a"])
-        self.incoming = Incoming(lambda id_, problem: None)
-        self.attaching = Attaching(self.core, self.calls, self.standing, self.incoming)
+        self.calls = Mailbox()
+        self.status = Status(["a"])
+        self.subscriptions = Subscriptions(lambda id_, problem: None)
+        self.attaching = Attaching(self.core, self.calls, self.status, self.subscriptions)
         self.failed = []
         if durable:
             self.attaching.restore()
@@ -76,9 +76,9 @@ def test_only_the_latest_confirmation_says_that_all_of_it_is_in_force(house):
     second = house.subscribe("b.>")
     house.turn()
     house.attaching.confirmed(Attached(early))
-    assert first.in_force.is_set() and not second.in_force.is_set() and not house.standing.attached.is_set()
+    assert first.in_force.is_set() and not second.in_force.is_set() and not house.status.attached.is_set()
     house.attaching.confirmed(Attached(house.wanted.epoch))
-    assert second.in_force.is_set() and house.standing.attached.is_set()
+    assert second.in_force.is_set() and house.status.attached.is_set()
 
 
 def test_what_is_refused_is_left_out_of_the_next_try(house):
@@ -122,7 +122,7 @@ def test_who_is_to_execute_is_not_ready_by_what_was_confirmed_before(house):
     house.turn()
     house.attaching.will_execute()
     house.attaching.confirmed(Attached(house.wanted.epoch))
-    assert not house.standing.attached.is_set(), "the ledger is waited for"
+    assert not house.status.attached.is_set(), "the ledger is waited for"
     house.attaching.execute(lambda delivery: None, T0, Ready())
     house.attaching.confirmed(Attached(house.wanted.epoch))
-    assert house.standing.attached.is_set()
+    assert house.status.attached.is_set()

@@ -2,8 +2,8 @@
 
 import pytest
 
-import fabric.edge.batch as module
-from fabric.edge.batch import Batch
+import fabric.edge.receiving.batch as module
+from fabric.edge.receiving.batch import Batch
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.core.ready import Delivery
 from fabric.protocol.vocabulary.severity import Lane, Severity

@@ -3,9 +3,9 @@
 import pytest
 import structlog
 
-from fabric.edge.calls import Calls
-from fabric.edge.deliveries import Deliveries
-from fabric.edge.incoming import Subscription
+from fabric.edge.connection.mailbox import Mailbox
+from fabric.edge.receiving.deliveries import Deliveries
+from fabric.edge.receiving.subscriptions import Subscription
 from fabric.protocol.core.ready import Delivery, KeepPosition, Ready
 from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.envelope.reports import GAP_TOPIC, NOTICE_TOPIC
@@ -22,7 +22,7 @@ FAR = AUTHORITY.issue("hq", NodeKind.RELAY)
 class House:
     def __init__(self):
         core = Point(ME.credential, ME.signer, AUTHORITY.key, b"m" * 16, entropy("core"), ("mid",))
-        self.calls = Calls()
+        self.calls = Mailbox()
         self.positions = {}
         self.deliveries = Deliveries(core, self.calls, self.positions.get, structlog.get_logger())
         self.notices, self.got, self.dones = [], [], []
@@ -32,7 +32,7 @@ class House:
             self.got += batch.read()
             self.dones.append(done)
 
-        self.deliveries.incoming.add(Subscription("detections.>", sink, lambda error: None, durable=True))
+        self.deliveries.subscriptions.add(Subscription("detections.>", sink, lambda error: None, durable=True))
 
     def take(self, message):
         self.deliveries.take(Delivery(message, 0, ()), T0)

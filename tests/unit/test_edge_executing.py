@@ -9,10 +9,10 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from fabric.edge import executing
-from fabric.edge.executing import Executing
-from fabric.edge.handlers import Answer, Handlers
-from fabric.edge.identity import Defaults
+from fabric.edge.acting import executing
+from fabric.edge.acting.executing import Executing
+from fabric.edge.acting.handlers import Answer, Handlers
+from fabric.edge.identity.identity import Defaults
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.core.ready import Delivery
 from fabric.protocol.envelope.layout import Kind
@@ -82,7 +82,8 @@ def start(loop):
     def begin(handler, at_once=2):
         handlers = Handlers(["deny ipv4_net"])
         handlers.add("deny", "ipv4_net", handler)
-        made.append(Executing(loop, handlers, lambda call, given: call(given), structlog.get_logger(), at_once))
+        log = structlog.get_logger()
+        made.append(Executing(loop, loop.publish, handlers, lambda call, given: call(given), log, at_once))
         return made[-1]
 
     yield begin

@@ -12,7 +12,7 @@ import pytest
 
 from fabric.edge import ControlPoint as AsyncControlPoint
 from fabric.edge.blocking import ControlPoint
-from fabric.edge.identity import Dial, Identity
+from fabric.edge.identity.identity import Dial, Identity
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.transport.keys import curve_public
 from tests.support import EVERYTHING, FABRIC, Authority, derive
@@ -96,7 +96,7 @@ def test_ctrl_c_while_it_waits_ends_the_wait(point, monkeypatch, told):
         if next(waits, False):
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(point._loop.outgoing, "wait_settled", wait)
+    monkeypatch.setattr(point._loop.publisher, "wait_settled", wait)
     with pytest.raises(KeyboardInterrupt):
         point.close()
     assert not point._loop.runs and told == [1]
@@ -108,7 +108,7 @@ def test_the_end_of_the_connection_ends_the_wait_and_says_why(point):
     def end(_now, _ready):
         raise FabricError(Code.REVOKED, "zeek-1")
 
-    threading.Timer(0.2, point._loop._calls.call, (end,)).start()
+    threading.Timer(0.2, point._loop._mailbox.call, (end,)).start()
     began = time.monotonic()
     with pytest.raises(FabricError) as left:
         point.close(60)
@@ -130,8 +130,8 @@ def test_with_an_outbox_it_is_held_here(identity):
 
 
 def test_what_waits_for_room_in_another_thread_is_waited_for_too(identity, monkeypatch):
-    monkeypatch.setattr("fabric.edge.outgoing.WAITING_MAX", 1)
-    monkeypatch.setattr("fabric.edge.outgoing._IN_FLIGHT_MAX", 0)  # nothing is ever taken from what waits
+    monkeypatch.setattr("fabric.edge.publishing.publisher.WAITING_MAX", 1)
+    monkeypatch.setattr("fabric.edge.publishing.publisher._IN_FLIGHT_MAX", 0)  # nothing is ever taken from what waits
     point = ControlPoint(identity)
     point._loop.start()
     told = []
@@ -145,7 +145,7 @@ def test_what_waits_for_room_in_another_thread_is_waited_for_too(identity, monke
     threads = [threading.Thread(target=publish) for _ in range(3)]
     for thread in threads:
         thread.start()
-    while point._loop.outgoing.owed < 3:
+    while point._loop.publisher.owed < 3:
         time.sleep(0.01)
     with pytest.raises(FabricError) as flushed:
         point.flush(0.05)
@@ -180,10 +180,10 @@ def test_run_forever_ends_with_the_connection(point, identity):
     def end(_now, _ready):
         raise FabricError(Code.REVOKED, "zeek-1")
 
-    other._loop._calls.call(end)
+    other._loop._mailbox.call(end)
     with pytest.raises(FabricError) as raised:
         other.run_forever()
-    assert raised.value.code is Code.REVOKED and other._loop._listeners == []
+    assert raised.value.code is Code.REVOKED and other._loop.ending._listeners == []
 
 
 def test_in_asyncio_too(identity):

@@ -4,11 +4,11 @@ import sqlite3
 
 import pytest
 
-from fabric.edge.attaching import Attaching
-from fabric.edge.calls import Calls
-from fabric.edge.incoming import Incoming
-from fabric.edge.ledger import Ledger
-from fabric.edge.standing import Standing
+from fabric.edge.acting.ledger import Ledger
+from fabric.edge.connection.mailbox import Mailbox
+from fabric.edge.connection.status import Status
+from fabric.edge.receiving.attaching import Attaching
+from fabric.edge.receiving.subscriptions import Subscriptions
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.core.ready import Ready, Seen, SeenAction
 from fabric.protocol.envelope.layout import Kind
@@ -26,8 +26,8 @@ class Program:
 
     def __init__(self, path):
         self.core = Point(ME.credential, ME.signer, AUTHORITY.key, b"m" * 16, entropy("core"))
-        self.calls = Calls()
-        self.attaching = Attaching(self.core, self.calls, Standing(["a"]), Incoming(lambda id_, problem: None))
+        self.calls = Mailbox()
+        self.attaching = Attaching(self.core, self.calls, Status(["a"]), Subscriptions(lambda id_, problem: None))
         self.ledger = Ledger(path, self.core, self.calls, self.attaching)
 
     def execute(self, at_ms=T0):
@@ -151,7 +151,7 @@ def test_a_clock_that_is_put_right_while_it_runs_moves_no_beginning_of_before(st
 
 
 def test_what_is_over_leaves_room_for_what_is_new(start, monkeypatch):
-    monkeypatch.setattr("fabric.edge.ledger._OVER_MAX", 3)
+    monkeypatch.setattr("fabric.edge.acting.ledger._OVER_MAX", 3)
     first = start().execute()
     first.ledger.commit([took(n.to_bytes(16), T0 + n) for n in range(10)] + [took(b"k" * 16)])
     first.ends()

@@ -10,7 +10,7 @@ import pytest
 
 from fabric.edge import ControlPoint as AsyncControlPoint
 from fabric.edge.blocking import ControlPoint
-from fabric.edge.identity import Dial, Identity
+from fabric.edge.identity.identity import Dial, Identity
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.vocabulary.severity import Lane
 from fabric.transport.keys import curve_public
@@ -68,7 +68,7 @@ def test_after_its_disk_failed_every_call_says_that(identity):
         point._loop._outbox._spool._db.close()
         closed.set()
 
-    point._loop._calls.call(close)
+    point._loop._mailbox.call(close)
     assert closed.wait(10)
     assert code_of(lambda point: point.publish("detections.x", {}), point) is Code.SPOOL_FAILED
     assert {code_of(call, point) for call in CALLS} == {Code.SPOOL_FAILED}
@@ -78,7 +78,7 @@ def test_after_its_disk_failed_every_call_says_that(identity):
 def test_who_waits_for_a_subscription_to_be_in_force_is_told_of_the_end(identity, monkeypatch):
     """No relay confirms it, and nothing else would end the wait."""
     point = ControlPoint(identity)
-    incoming = point._loop.deliveries.incoming
+    incoming = point._loop.deliveries.subscriptions
     add = incoming.add
 
     def add_and_stop(subscription):
@@ -93,7 +93,7 @@ def test_who_waits_for_a_subscription_to_be_in_force_is_told_of_the_end(identity
 def test_who_is_cancelled_while_there_is_no_room_is_never_taken_and_until_then_holds_back_its_source(
     identity, monkeypatch
 ):
-    monkeypatch.setattr("fabric.edge.outgoing.WAITING_MAX", 1)
+    monkeypatch.setattr("fabric.edge.publishing.publisher.WAITING_MAX", 1)
 
     async def program():
         point = AsyncControlPoint(identity, outbox=identity.folder / "outbox")
@@ -131,5 +131,5 @@ def test_a_first_connection_that_is_cut_off_is_made_again(identity):
             other, _ = between.accept()
             other.recv(10)
             other.close()
-        assert not point._loop.standing._first_word.is_set()
+        assert not point._loop.status._first_word.is_set()
         point.close()

@@ -3,7 +3,7 @@
 import pytest
 
 from fabric.edge.messages import messages_of
-from fabric.edge.notices import Ended, notice_of
+from fabric.edge.receiving.notices import Ended, notice_of
 from fabric.protocol.core.ready import Delivery
 from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.trust.credentials import NodeKind

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from fabric.edge.outbox import EdgeOutbox
+from fabric.edge.publishing.outbox import EdgeOutbox
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.core.ready import Handled, KeepPosition, Put, Submit
 from fabric.protocol.links.links import UPLINK
@@ -124,10 +124,10 @@ def test_a_message_that_does_not_verify_any_more_is_set_aside_and_named(path):
 
 def test_upkeep_stops_intake_by_the_disk(path, monkeypatch):
     life = Life(path)
-    monkeypatch.setattr("fabric.edge.spool.spool.free_bytes", lambda folder: 0)
+    monkeypatch.setattr("fabric.spool.reserve.free_bytes", lambda folder: 0)
     life.outbox.upkeep(life.talk.core, T0)
     assert not life.talk.core.custody.intake_open
-    monkeypatch.setattr("fabric.edge.spool.spool.free_bytes", lambda folder: 1 << 40)
+    monkeypatch.setattr("fabric.spool.reserve.free_bytes", lambda folder: 1 << 40)
     life.outbox.upkeep(life.talk.core, T0 + 500)
     assert not life.talk.core.custody.intake_open, "looked at once a second"
     life.outbox.upkeep(life.talk.core, T0 + 1_000)

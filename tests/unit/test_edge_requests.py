@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from fabric.edge.requests import OVER_MAX, UNKNOWN_MAX, Late, Requests
-from fabric.edge.tracking import Tracker
+from fabric.edge.requesting.requests import OVER_MAX, UNKNOWN_MAX, Late, Requests
+from fabric.edge.requesting.tracking import Tracker
 from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.trust.credentials import Grants, NodeKind
 from fabric.protocol.vocabulary.openc2 import End

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fabric.edge.identity import Dial, Identity
+from fabric.edge.identity.identity import Dial, Identity
 from fabric.edge.loop import EdgeLoop
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.core.ready import Connected, Delivered, LinkUp
@@ -54,7 +54,7 @@ class Program:
         return link
 
     def ends(self):
-        self.loop._calls.close()
+        self.loop._mailbox.close()
 
 
 @pytest.fixture

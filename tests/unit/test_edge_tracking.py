@@ -2,7 +2,7 @@
 
 import pytest
 
-from fabric.edge.tracking import Tracker
+from fabric.edge.requesting.tracking import Tracker
 from fabric.protocol.base.limits import TARGETS_MAX
 from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.trust.credentials import NodeKind
@@ -123,7 +123,7 @@ def test_what_anybody_signs_before_the_targets_are_known_is_bounded(tracker):
 
 
 def test_large_results_do_not_wait_without_end_for_the_targets(tracker, monkeypatch):
-    monkeypatch.setattr("fabric.edge.tracking._EARLY_BYTES_MAX", 50)
+    monkeypatch.setattr("fabric.edge.requesting.tracking._EARLY_BYTES_MAX", 50)
     take(tracker, WALLS["fw-1"], "completed")
     take(tracker, WALLS["fw-2"], "completed")
     assert len(tracker._early) < 2

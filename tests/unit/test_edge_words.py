@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from fabric.edge.handlers import Answer, Handlers, answer_of, failed, read_action, refused, result_stamp
-from fabric.edge.home import fabric_folder, fabrics, make_private, write_private
-from fabric.edge.identity import Defaults, Dial, find_identity, load_identity, save_identity
+from fabric.edge.acting.handlers import Answer, Handlers, answer_of, failed, read_action, refused, result_stamp
+from fabric.edge.identity.home import fabric_folder, fabrics, make_private, write_private
+from fabric.edge.identity.identity import Defaults, Dial, find_identity, load_identity, save_identity
 from fabric.edge.messages import messages_of
-from fabric.edge.stamps import action_stamp, publish_stamp
+from fabric.edge.publishing.options import action_stamp, publish_stamp
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.base.signing import Signer, signing_public
 from fabric.protocol.core.ready import Delivery

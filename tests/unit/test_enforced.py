@@ -2,7 +2,7 @@
 
 import pytest
 
-from fabric.edge.home import ids_folder
+from fabric.edge.identity.home import ids_folder
 from fabric.protocol.base.errors import Code, FabricError
 from relays.authority import Delegation, delegate, init_authority, make_identities, make_only
 from tests.unit.test_strays import TOPOLOGY, written

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from fabric.edge.compose import Stamp
-from fabric.edge.home import ids_folder
-from fabric.edge.identity import load_identity
+from fabric.edge.identity.home import ids_folder
+from fabric.edge.identity.identity import load_identity
+from fabric.edge.publishing.composer import Stamp
 from fabric.protocol.base.errors import Code
 from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.trust.credentials import Grants, NodeKind, PublishGrant, RequestGrant

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from fabric.edge.joining import Newcomer
-from fabric.edge.spool.spool import Spool
-from fabric.edge.watched import Watched
+from fabric.edge.identity.joining import Newcomer
+from fabric.edge.identity.watched import Watched
 from fabric.files import (
     append_private,
     check_database,
@@ -24,6 +23,7 @@ from fabric.files import (
     write_private,
 )
 from fabric.protocol.base.errors import Code, FabricError
+from fabric.spool.spool import Spool
 from fabric.transport.clock import Clock
 from relays.authority import init_authority, revoke
 from relays.issuing.register import Register

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fabric.edge.home import fabric_home, home_path
+from fabric.edge.identity.home import fabric_home, home_path
 from fabric.protocol.base.errors import Code, FabricError
 from relays.cli.exits import command
 

@@ -18,10 +18,10 @@ import pytest
 import structlog
 
 from fabric.edge import Action
-from fabric.edge.identity import Defaults
+from fabric.edge.identity.identity import Defaults
 from fabric.edge.messages import Message, Outcome
-from fabric.edge.notices import Ended, Notice
-from fabric.edge.point import Request
+from fabric.edge.receiving.notices import Ended, Notice
+from fabric.edge.requesting.request import Request
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.vocabulary.openc2 import End
 from fabric.protocol.vocabulary.severity import Phase, Severity

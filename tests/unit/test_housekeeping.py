@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from fabric.edge.home import ids_folder
-from fabric.edge.identity import load_identity
+from fabric.edge.identity.home import ids_folder
+from fabric.edge.identity.identity import load_identity
 from relays.authority import init_authority, make_identities
 from relays.config import relay_config
 from relays.drain import Draining, drain_path, write_draining
@@ -66,7 +66,7 @@ def refusing(number, *, spool=False):
             patch.setattr(Path, name, refuse(getattr(Path, name)))
         patch.setattr(os, "open", refuse(os.open))
         if spool:
-            patch.setattr("fabric.edge.spool.spool.free_bytes", refuse(lambda path: 1 << 40))
+            patch.setattr("fabric.spool.reserve.free_bytes", refuse(lambda path: 1 << 40))
         yield
 
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from fabric.edge.home import ids_folder
-from fabric.edge.identity import load_identity
+from fabric.edge.identity.home import ids_folder
+from fabric.edge.identity.identity import load_identity
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.base.signing import Signer
 from fabric.protocol.enrolment.joining import ask_to_join, ask_to_renew, open_answer

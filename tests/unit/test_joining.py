@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fabric.edge.joining import join as join_fabric
+from fabric.edge.identity.joining import join as join_fabric
 from fabric.protocol.base.codec import pack, unpack
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.base.limits import ASK_BYTES_MAX

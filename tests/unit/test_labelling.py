@@ -2,8 +2,8 @@
 
 import pytest
 
-from fabric.edge.compose import estimate_bytes
-from fabric.edge.labelling import Labelling, unmatched_words
+from fabric.edge.publishing.composer import estimate_bytes
+from fabric.edge.publishing.labelling import Labelling, unmatched_words
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.vocabulary.tlp import Label
 

@@ -2,8 +2,8 @@ import socket
 import time
 from contextlib import ExitStack
 
-from fabric.edge import measuring
-from fabric.edge.measuring import measure
+from fabric.edge.discovery import measuring
+from fabric.edge.discovery.measuring import measure
 
 
 def listening(stack, host="127.0.0.1"):

@@ -9,9 +9,9 @@ from types import SimpleNamespace
 import pytest
 
 from fabric.edge.loop import EdgeLoop
-from fabric.edge.spool import Spool
-from fabric.edge.spool.named import check_outbox
 from fabric.protocol.base.errors import Code, FabricError
+from fabric.spool import Spool
+from fabric.spool.named import check_outbox
 
 
 def a_log(path):

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from fabric.edge.identity import Identity, own_directory
-from fabric.edge.nearby import AGAIN_MS, LOOK_MS, Nearby
-from fabric.edge.nearest import DIALLED_MAX
+from fabric.edge.discovery.nearby import AGAIN_MS, LOOK_MS, Nearby
+from fabric.edge.discovery.nearest import DIALLED_MAX
+from fabric.edge.identity.identity import Identity, own_directory
 from fabric.protocol.trust.directory import RelayDirectory, issue_directory, verify_directory
 from fabric.protocol.trust.revocations import Revocations
 from tests.support import DAY_MS, FABRIC, T0, Authority

@@ -6,7 +6,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fabric.edge.nearest import is_decided, rank, why_not
+from fabric.edge.discovery.nearest import is_decided, rank, why_not
 from fabric.protocol.base.errors import Code
 from fabric.protocol.trust.directory import Descriptor, RelayDirectory
 from fabric.protocol.trust.revocations import Revocations

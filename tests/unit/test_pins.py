@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from fabric.edge.home import ids_folder
-from fabric.edge.identity import load_identity
+from fabric.edge.identity.home import ids_folder
+from fabric.edge.identity.identity import load_identity
 from relays.authority import Delegation, delegate, init_authority, make_identities
 from relays.pins import Pins, add_pin, write_pins
 from relays.topology import load

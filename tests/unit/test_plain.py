@@ -9,8 +9,8 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fabric.edge.logs import edge_log
-from fabric.edge.plain import escaped
+from fabric.edge.logging.log import edge_log
+from fabric.edge.logging.plain import escaped
 from relays.logs import set_up_logs
 from relays.terminal import json_text
 

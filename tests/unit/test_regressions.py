@@ -3,7 +3,7 @@
 import msgpack
 import pytest
 
-from fabric.edge.compose import Composer, Draft, Stamp
+from fabric.edge.publishing.composer import Composer, Draft, Stamp
 from fabric.protocol.base.errors import Reject
 from fabric.protocol.core.ready import Attach, Leave, Ready, Tick
 from fabric.protocol.custody.custody import Custody

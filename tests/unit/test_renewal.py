@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from fabric.edge.renewal import OwnCredential, renew_at_ms
+from fabric.edge.identity.renewal import OwnCredential, renew_at_ms
 from fabric.protocol.trust.chain import issue
 from fabric.protocol.trust.credentials import NodeKind
 from tests.support import DAY_MS, T0, Authority

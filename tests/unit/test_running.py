@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from fabric.edge.home import fabric_folder
+from fabric.edge.identity.home import fabric_folder
 from fabric.files import make_private
 from fabric.protocol.base.errors import Code, FabricError
 from relays.cli import running

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from fabric.edge.messages import Message, Outcome
-from fabric.edge.point import Request
+from fabric.edge.requesting.request import Request
 from fabric.protocol.vocabulary.openc2 import End
 from fabric.protocol.vocabulary.severity import Phase, Severity
 from fabric.protocol.vocabulary.tlp import Label

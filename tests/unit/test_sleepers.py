@@ -4,7 +4,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fabric.edge.spool.sleepers import Sleepers
 from fabric.protocol.core.ready import Ready, Tick
 from fabric.protocol.custody.sessions import Sessions
 from fabric.protocol.envelope.layout import Kind
@@ -12,6 +11,7 @@ from fabric.protocol.routes.attachments import sign_attachment
 from fabric.protocol.trust.credentials import Grants, Keep
 from fabric.protocol.vocabulary.tlp import Label
 from fabric.protocol.wire.frames import Intro, Role, Routes
+from fabric.spool.sleepers import Sleepers
 from tests.driven import (
     ANNA,
     AUTHORITY,
@@ -107,7 +107,7 @@ def test_what_nobody_wants_goes_from_disk_in_parts_that_are_soon_read(talk, monk
     talk.lose(talk.come(ANNA, keep_ms=1_000))
     talk.publish(range(30), records=LARGE)
     talk.wait(1_500)
-    monkeypatch.setattr("fabric.edge.spool.sleepers._UNWANTED_BYTES", 200_000)
+    monkeypatch.setattr("fabric.spool.sleepers._UNWANTED_BYTES", 200_000)
     left = [26]
     while left[-1]:
         talk.spool.sweep(talk.now_ms)

@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from fabric.edge.spool import Owed, Spool
-from fabric.edge.spool.damaged import NAMED_MAX
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.core.ready import (
     Done,
@@ -28,6 +26,8 @@ from fabric.protocol.core.ready import (
 )
 from fabric.protocol.vocabulary.severity import Lane
 from fabric.protocol.wire.frames import Direction
+from fabric.spool import Owed, Spool
+from fabric.spool.damaged import NAMED_MAX
 
 NOW = 1_760_000_000_000
 LATER = NOW + 60_000
@@ -136,7 +136,7 @@ def test_a_newer_word_replaces_the_older_and_an_empty_one_forgets(path, newer, f
 
 
 def test_who_signed_what_is_held_is_not_forgotten_for_what_else_is_kept(path, monkeypatch):
-    monkeypatch.setattr("fabric.edge.spool.spool.CREDENTIALS_CACHED_MAX", 1)
+    monkeypatch.setattr("fabric.spool.expiry.CREDENTIALS_CACHED_MAX", 1)
     spool = Spool(path)
     spool.load(NOW)
     spool.commit([KeepCredential(b"old", b"0"), KeepCredential(b"signer", b"1"), put(1)])
@@ -151,7 +151,7 @@ def test_who_signed_what_is_held_is_not_forgotten_for_what_else_is_kept(path, mo
 
 def test_whoever_signed_what_is_held_stays_however_many_credentials_come_after_his(path, monkeypatch):
     """An issuer that went bad makes any number, and what others signed could not be read back after the next start."""
-    monkeypatch.setattr("fabric.edge.spool.spool.CREDENTIALS_CACHED_MAX", 1)
+    monkeypatch.setattr("fabric.spool.expiry.CREDENTIALS_CACHED_MAX", 1)
     names = [bytes([n]) * 16 for n in range(10)]
     head = b"\x95\xc4\x10"
     spool = Spool(path)
@@ -228,7 +228,7 @@ def test_one_process_a_file(path):
 WRITER = """
 import sys
 from pathlib import Path
-from fabric.edge.spool import Owed, Spool
+from fabric.spool import Owed, Spool
 from tests.unit.test_spool import put
 spool = Spool(Path(sys.argv[1]))
 for number in range(1, 100_000):

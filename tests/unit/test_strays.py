@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from fabric.edge.home import ids_folder
-from fabric.edge.identity import load_identity
+from fabric.edge.identity.home import ids_folder
+from fabric.edge.identity.identity import load_identity
 from fabric.protocol.trust.credentials import NodeKind
 from relays.authority import (
     Delegation,

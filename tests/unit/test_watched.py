@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from fabric.edge.watched import Watched
+from fabric.edge.identity.watched import Watched
 
 
 @pytest.fixture

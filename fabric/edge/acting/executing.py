@@ -1,0 +1,286 @@
+"""Actions at work (SPEC 9.3): from a delivery to a handler, and to the one result that its requester gets.
+
+Guarantees: no more than `at_once` handlers run at a time, each on a thread of its own that keeps nobody from ending the
+program; an action that finds none free waits, urgent first, and ends as expired when its time is over; every action
+that was taken ends in an answer, whatever its handler does, raises or returns: what cannot be sent of a result is left
+out and named. After `finish` nothing new begins: what comes is refused, what waits too.
+
+A handler's traceback stands in this control point's own log, bounded, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, NamedTuple, Protocol
+
+import structlog
+
+from fabric.edge.acting.handlers import (
+    Answer,
+    Handler,
+    Handlers,
+    answer_of,
+    failed,
+    read_action,
+    refused,
+    result_stamp,
+    without_result,
+)
+from fabric.edge.identity.identity import Identity
+from fabric.edge.logging.faults import trace_of
+from fabric.edge.messages import Action
+from fabric.edge.publishing.composer import Stamp
+from fabric.protocol.base.errors import Code, FabricError, Reject
+from fabric.protocol.core.ready import Delivery
+from fabric.protocol.envelope.field_labels import Record
+from fabric.protocol.vocabulary.openc2 import End, Status
+from fabric.transport.clock import Clock
+
+AT_ONCE = 8
+# Actions that wait for a handler: what eight handlers of a second each get through in two minutes.
+WAITING_MAX = 1_024
+# How often those are looked at that wait: an answer that one came too late is for somebody who waits for it.
+_LOOK_S = 0.1
+# A line in the log now and then says as much as one for each action that has to wait.
+_SAY_MS = 10_000
+
+
+class _Task(NamedTuple):
+    delivery: Delivery
+    action: Action
+    handler: Handler
+    arrived_ms: int
+    deadline_ms: int  # by this machine's steady clock
+
+
+class Use(NamedTuple):
+    """How the handlers of a control point are used."""
+
+    running: int
+    waiting: int
+    at_once: int
+
+
+class Connection(Protocol):
+    """What of a control point's connection an execution needs."""
+
+    @property
+    def identity(self) -> Identity: ...
+
+    @property
+    def clock(self) -> Clock: ...
+
+    @property
+    def ended(self) -> FabricError | None:
+        """What ended it for good."""
+
+    def still_valid(self, delivery: Delivery, arrived_ms: int) -> Reject | None:
+        """Why the action may not begin now."""
+
+
+class Executing:
+    """`call(handler, action)` runs a handler, on a thread of this; it may block. The future of `publish` ends when the
+    result is durable, or with why not."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        publish: Callable[[Stamp, Record], Future[str]],
+        handlers: Handlers,
+        call: Callable[[Handler, Action], Any],
+        log: structlog.typing.FilteringBoundLogger,
+        at_once: int = AT_ONCE,
+    ) -> None:
+        self._connection = connection
+        self._publish = publish
+        self._handlers = handlers
+        self._call = call
+        self._log = log
+        self._at_once = at_once
+        self._changed = threading.Condition()
+        self._numbers = itertools.count()
+        self._waiting: list[tuple[int, int, _Task]] = []  # a heap: lane, order of arrival
+        self._answers: deque[tuple[Delivery, Answer, bool]] = deque()
+        self._threads: list[threading.Thread] = []
+        self._running = 0
+        self._open = 0  # actions taken, until their answer is on its way
+        self._say_ms = 0
+        self._finishing = False
+        self._abandoned = False
+
+    @property
+    def use(self) -> Use:
+        with self._changed:
+            return Use(self._running, len(self._waiting), self._at_once)
+
+    # -- the connection's thread ------------------------------------------------------------------------
+
+    def take(self, delivery: Delivery) -> None:
+        now_ms = self._connection.clock.now_ms()
+        header = delivery.message.header
+        action = read_action(delivery)
+        handler = self._handlers.find(header.topic)
+        with self._changed:
+            self._open += 1
+            if isinstance(action, Reject):
+                self._answer_later(delivery, refused(action))
+            elif handler is None:
+                self._answer_later(delivery, refused(Reject(Code.NO_HANDLER)))
+            elif self._finishing:
+                self._answer_later(delivery, refused(Reject(Code.STOPPING)))
+            elif len(self._waiting) >= WAITING_MAX:
+                self._answer_later(delivery, refused(Reject(Code.HANDLERS_BUSY)))
+            else:
+                task = _Task(delivery, action, handler, now_ms, now_ms + max(0, header.ttl_ms - delivery.age_ms))
+                heapq.heappush(self._waiting, (header.lane, next(self._numbers), task))
+                self._start_threads()
+                self._changed.notify_all()
+            say = self._running + len(self._waiting) > self._at_once and now_ms >= self._say_ms
+            if say:
+                self._say_ms = now_ms + _SAY_MS
+        if say:
+            self._log.warning(
+                "all handlers are busy", running=self._at_once, waiting=len(self._waiting),
+                next="make them faster, or give the control point more of them",
+            )
+
+    # -- from any thread --------------------------------------------------------------------------------
+
+    def finish(self, timeout_s: float | None) -> int:
+        """Begin nothing more, refuse what waits, and wait for what runs: how many still do. Their results, and the
+        refusals, are on their way then: published, not yet held."""
+        with self._changed:
+            self._finishing = True
+            while self._waiting:
+                self._answer_later(heapq.heappop(self._waiting)[2].delivery, refused(Reject(Code.STOPPING)))
+            self._changed.notify_all()
+            # A handler that closes its own control point does not wait for itself.
+            own = int(threading.current_thread() in self._threads)
+            self._changed.wait_for(lambda: self._open <= own, timeout_s)
+            return max(0, self._running - own)
+
+    def abandon(self) -> None:
+        """The connection is over: no thread waits for anything any more."""
+        with self._changed:
+            self._finishing = self._abandoned = True
+            running = self._running
+            self._changed.notify_all()
+        if running:
+            self._log.error("closed while handlers were at work: what they do is not told", running=running)
+
+    # -- threads of its own -----------------------------------------------------------------------------
+
+    def _start_threads(self) -> None:
+        """One that tells answers and looks at what waits, and as many handlers as there is work for."""
+        wanted = 1 + min(self._at_once, self._running + len(self._waiting))
+        while len(self._threads) < wanted:
+            first = not self._threads
+            thread = threading.Thread(
+                target=self._clerk if first else self._work, daemon=True,
+                name=f"fabric {self._connection.identity.id} {'answers' if first else 'handler'}",
+            )
+            self._threads.append(thread)
+            thread.start()
+
+    def _answer_later(self, delivery: Delivery, answer: Answer, again: bool = True) -> None:
+        self._answers.append((delivery, answer, again))
+        self._start_threads()
+        self._changed.notify_all()
+
+    def _clerk(self) -> None:
+        """Answers what needs no handler, and what waited for one until its time was over."""
+        while True:
+            with self._changed:
+                while not self._answers and not self._abandoned:
+                    self._changed.wait(_LOOK_S if self._waiting else None)
+                    self._expire()
+                if self._abandoned:
+                    return
+                answers = list(self._answers)
+                self._answers.clear()
+            for delivery, answer, again in answers:
+                self._tell(delivery, answer, again)
+
+    def _expire(self) -> None:
+        now_ms = self._connection.clock.now_ms()
+        late = [entry for entry in self._waiting if entry[2].deadline_ms <= now_ms]
+        if not late:
+            return
+        self._waiting = [entry for entry in self._waiting if entry[2].deadline_ms > now_ms]
+        heapq.heapify(self._waiting)
+        for _, _, task in late:
+            self._answers.append((task.delivery, _EXPIRED, True))
+        self._log.warning("actions expired while all handlers were busy", count=len(late), running=self._running)
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or self._abandoned)
+                if self._abandoned:
+                    return
+                task = heapq.heappop(self._waiting)[2]
+                self._running += 1
+            answer = self._execute(task)
+            # It is at work until its answer is on its way, and not until somebody holds it.
+            self._tell(task.delivery, answer, again=True)
+            with self._changed:
+                self._running -= 1
+                self._changed.notify_all()
+
+    def _execute(self, task: _Task) -> Answer:
+        late = self._connection.still_valid(task.delivery, task.arrived_ms)
+        if late is not None:
+            return refused(late)
+        try:
+            return answer_of(self._call(task.handler, task.action))
+        except BaseException as error:  # noqa: BLE001 - whatever it raises, an exit too, is the target's result
+            self._log.error("handler failed", action=task.action.action, id=task.action.id,
+                            error=type(error).__name__, trace=trace_of(error))
+            return failed(Code.HANDLER_FAILED)
+
+    # -- answers ----------------------------------------------------------------------------------------
+
+    def _tell(self, delivery: Delivery, answer: Answer, again: bool) -> None:
+        """Publish it. One that is refused is tried once more, as no more than how it ended."""
+        try:
+            if answer.code is Code.RESULT_UNFIT:
+                self._log.warning("result not sent whole", id=delivery.message.leaf.hex(), why=answer.reason)
+            me = self._connection.identity
+            sent = self._publish(result_stamp(delivery, answer, me.defaults), answer.record(me.id))
+            sent.add_done_callback(lambda done: self._told(done, delivery, answer, again))
+        except FabricError as error:
+            self._not_told(delivery, error)
+        except Exception as error:  # noqa: BLE001 - an answer of a kind that nobody thought of is not to be silence
+            self._log.error("result not sent", error=type(error).__name__, trace=trace_of(error))
+            if again:
+                self._tell(delivery, failed(Code.HANDLER_FAILED), again=False)
+                return
+        with self._changed:
+            self._open -= 1
+            self._changed.notify_all()
+
+    def _told(self, done: Future[str], delivery: Delivery, answer: Answer, again: bool) -> None:
+        """On the connection's thread, or at once."""
+        error = None if done.cancelled() else done.exception()
+        if error is None:
+            return
+        # With the connection's end there is nobody to tell any more.
+        if again and isinstance(error, FabricError) and self._connection.ended is None:
+            with self._changed:
+                if not self._abandoned:
+                    self._open += 1
+                    self._answer_later(delivery, without_result(answer, error.code.cause), again=False)
+                    return
+        self._not_told(delivery, error)
+
+    def _not_told(self, delivery: Delivery, error: BaseException) -> None:
+        code = error.code.label if isinstance(error, FabricError) else type(error).__name__
+        self._log.error("result not sent", id=delivery.message.leaf.hex(), code=code)
+
+
+_EXPIRED = Answer(End.EXPIRED, int(Status.SERVICE_UNAVAILABLE), code=Code.HANDLERS_BUSY)

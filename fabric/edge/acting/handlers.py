@@ -1,0 +1,195 @@
+"""Executing actions (SPEC 9.3): from a delivery to a handler's answer, at most once, never late.
+
+Guarantees: time is asked immediately before the handler; an action is begun at most once in a session; whatever the
+handler does, the requester gets exactly one result: completed, failed, refused or expired. What goes wrong in a
+handler is told by name, never with its text, which could hold what nobody may see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from fabric.edge.acting.fitting import fit
+from fabric.edge.arguments.suggestions import known_instead
+from fabric.edge.identity.identity import Defaults
+from fabric.edge.messages import Action, messages_of
+from fabric.edge.publishing.composer import Stamp
+from fabric.edge.publishing.options import to_ttl_ms
+from fabric.protocol.access.permissions import split_topic
+from fabric.protocol.base.errors import Code, FabricError, Reject
+from fabric.protocol.core.ready import Delivery
+from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.vocabulary.arguments import check_args
+from fabric.protocol.vocabulary.openc2 import (
+    End,
+    Status,
+    action_matches,
+    actions_meet,
+    check_action_pattern,
+    parse_action,
+)
+from fabric.protocol.vocabulary.tlp import Label
+
+Handler = Callable[[Action], Any]
+
+
+# What a target says of itself (SPEC 9.4); `unknown` and `unroutable` are for others to say.
+_OWN_ENDS = (End.COMPLETED, End.FAILED, End.REFUSED, End.EXPIRED)
+# A requester reads no more than 256 characters of it.
+_REASON_CHARS_MAX = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What goes back to the requester. A handler may return one, a mapping (completed, with this result), or None.
+
+    `reason` says, in a few words, what the code alone does not.
+    """
+
+    end: End = End.COMPLETED
+    status: int = int(Status.OK)
+    result: Mapping[str, Any] | None = None
+    code: Code | None = None
+    label: Label | None = None  # never below the action's
+    reason: str = ""
+
+    def record(self, target: str) -> dict[str, Any]:
+        record: dict[str, Any] = {"end": str(self.end), "targets": [target], "by": target, "status": self.status}
+        if self.result is not None:
+            record["result"] = dict(self.result)
+        reason = self.reason[:_REASON_CHARS_MAX]
+        if self.code is not None:
+            record.update(code=self.code.label, reason=f"{self.code.reason}: {reason}" if reason else self.code.reason)
+        elif reason:
+            record["reason"] = reason
+        return record
+
+
+def answer_of(returned: object) -> Answer:
+    """A handler's return value as an answer that can be sent.
+
+    What does not fit is left out of the result and named, and the end stays what it is: it was done. Anything that is
+    no answer is the handler's fault.
+    """
+    if returned is None:
+        return Answer()
+    answer = Answer(result=returned) if isinstance(returned, Mapping) else returned
+    if not isinstance(answer, Answer):
+        return failed(Code.HANDLER_FAILED, f"it returned a value of type {type(returned).__name__[:64]}, not a map")
+    wrong = _wrong_field(answer)
+    if wrong:
+        return failed(Code.HANDLER_FAILED, f"it returned an answer whose {wrong} is none")
+    if answer.result is None:
+        return answer
+    fitted = fit(answer.result)
+    if not fitted.problem:
+        return replace(answer, result=fitted.result)
+    if answer.code is None:
+        return replace(answer, result=fitted.result, code=Code.RESULT_UNFIT, reason=fitted.problem)
+    return replace(answer, result=fitted.result, reason=answer.reason or f"result: {fitted.problem}")
+
+
+def _wrong_field(answer: Answer) -> str:
+    """The first field that somebody filled with something else; who is not checked by types may."""
+    fields = {
+        "end": answer.end in _OWN_ENDS,
+        "status": isinstance(answer.status, int) and 0 <= answer.status < 1_000,
+        "result": answer.result is None or isinstance(answer.result, Mapping),
+        "code": answer.code is None or isinstance(answer.code, Code),
+        "label": answer.label is None or isinstance(answer.label, Label),
+        "reason": isinstance(answer.reason, str) and answer.reason.isprintable(),
+    }
+    return next((name for name, right in fields.items() if not right), "")
+
+
+def without_result(answer: Answer, why: str) -> Answer:
+    """How it ended and nothing else: for what was refused on its way."""
+    return replace(answer, result=None, label=None, code=answer.code or Code.RESULT_UNFIT, reason=why)
+
+
+def failed(code: Code, reason: str = "") -> Answer:
+    """The answer to an action that went wrong while it was executed."""
+    return Answer(End.FAILED, int(Status.INTERNAL_ERROR), code=code, reason=reason)
+
+
+def refused(reason: Reject) -> Answer:
+    """The answer to an action that was not begun: expired where its time is over, else refused."""
+    end = End.EXPIRED if reason.code is Code.EXPIRED else End.REFUSED
+    return Answer(end, int(Status.FORBIDDEN), code=reason.code)
+
+
+class Handlers:
+    """Patterns and their handlers, in order of registration; the first that matches takes the action.
+
+    `denied` hears of what no grant allows.
+    """
+
+    def __init__(self, granted: Sequence[str], denied: Callable[[Code], None] = lambda _: None) -> None:
+        self._granted = granted
+        self._denied = denied
+        self._handlers: list[tuple[str, Handler]] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._handlers)
+
+    def add(self, action: str, target_type: str, handler: Handler) -> None:
+        """Raises BAD_ACTION, or EXECUTE_DENIED for what could never come because no grant allows any of it."""
+        pattern = f"{action} {target_type}"
+        problem = check_action_pattern(pattern)
+        if problem is not None:
+            word = action if check_action_pattern(f"{action} *") is not None else target_type
+            what = f"{word} is not known" if word else "it names no target"
+            raise FabricError(
+                problem.code, f"{pattern.strip()}: {what}",
+                (known_instead(action, target_type) if word else "") or "write e.g. 'deny ipv4_net', 'deny *' or '*'",
+            )
+        if not any(actions_meet(grant, pattern) for grant in self._granted):
+            self._denied(Code.EXECUTE_DENIED)
+            raise FabricError(Code.EXECUTE_DENIED, pattern)
+        self._handlers.append((pattern, handler))
+
+    def find(self, topic: str) -> Handler | None:
+        action, target_type = split_topic(topic)
+        return next((h for p, h in self._handlers if action_matches(p, action, target_type)), None)
+
+
+def read_action(delivery: Delivery) -> Action | Reject:
+    """The body must say what the signed header says, in the one way that a requester's side writes it (SPEC 9.1).
+
+    A handler may build a rule or a command from the target: whoever signed it, it is parsed again here, by its type.
+    """
+    messages = messages_of(delivery)
+    if isinstance(messages, Reject):
+        return messages
+    header, content = delivery.message.header, messages[0].content
+    action, target_type = split_topic(header.topic)
+    target, args = content.get("target"), content.get("args", {})
+    if content.get("action") != action or not isinstance(target, dict) or list(target) != [target_type]:
+        return Reject(Code.BAD_ACTION, header.topic)
+    value = target[target_type]
+    if not isinstance(value, str):
+        return Reject(Code.BAD_ACTION, f"{target_type} has a value that is no text")
+    spec = parse_action(action, f"{target_type}={value}")
+    if isinstance(spec, Reject):
+        return spec
+    if spec.target_value != value:
+        return Reject(Code.BAD_ACTION, f"{target_type} has a value that is not written in the one way")
+    problem = check_args(args)
+    if problem is not None:
+        return problem
+    return Action(
+        delivery.message.leaf.hex(), action, target_type, value, args, header.origin, header.severity, header.label,
+        header.issued_at_ms, header.issued_at_ms + header.ttl_ms, delivery.hops,
+    )
+
+
+def result_stamp(delivery: Delivery, answer: Answer, defaults: Defaults) -> Stamp:
+    """A result goes to the requester, is bound to the request's full digest, and bears at least its label."""
+    about = delivery.message.header
+    label = about.label if answer.label is None else max(about.label, answer.label)
+    return Stamp(
+        Kind.RESULT, about.topic, about.severity, about.phase, to_ttl_ms(None, Kind.RESULT, defaults), label,
+        to=about.origin, correlation=delivery.message.leaf, audience=about.audience,
+    )

@@ -1,0 +1,1 @@
+"""What a program passes in: checked, and what to write instead."""

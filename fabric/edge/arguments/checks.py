@@ -1,0 +1,51 @@
+"""Checks of what a program passes in: a value of the wrong type is a FabricError that names the right one, and not a
+TypeError from somewhere inside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fabric.protocol.base.errors import Code, FabricError
+
+
+def to_text(value: object, what: str, example: str) -> str:
+    """Raises USAGE."""
+    if not isinstance(value, str):
+        raise FabricError(Code.USAGE, f"{what} of type {_type(value)}", f"give text, e.g. {example!r}")
+    return value
+
+
+def to_handler(handler: object) -> Any:
+    """A function to be called. Raises USAGE."""
+    if not callable(handler):
+        raise FabricError(Code.USAGE, f"a handler of type {_type(handler)}", "give a function")
+    return handler
+
+
+def to_map(value: object, what: str) -> dict[Any, Any]:
+    """Raises BAD_INPUT."""
+    if not isinstance(value, Mapping):
+        raise FabricError(Code.BAD_INPUT, f"{what} is of type {_type(value)}", "give a map")
+    return dict(value)
+
+
+def to_record(content: object, what: str = "the content") -> dict[str, Any]:
+    """A map whose names are text. What is in it is checked when it is encoded. Raises BAD_INPUT."""
+    record = to_map(content, what)
+    wrong = next((name for name in record if not isinstance(name, str)), None)
+    if wrong is not None or None in record:
+        raise FabricError(Code.BAD_INPUT, f"{what} has a name of type {_type(wrong)}", "name its fields with text")
+    return record
+
+
+def to_seconds(value: object, what: str) -> float | None:
+    """None is no bound. Raises USAGE."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value is not None and not (number and value >= 0):  # type: ignore[operator]
+        raise FabricError(Code.USAGE, f"{what} that is no number of seconds", "give e.g. 10, or None for no bound")
+    return None if value is None else float(value)  # type: ignore[arg-type]
+
+
+def _type(value: object) -> str:
+    return type(value).__name__[:64]

@@ -1,0 +1,1 @@
+"""Which relay is the nearest, for a control point that names none."""

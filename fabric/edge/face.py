@@ -1,0 +1,173 @@
+"""What both faces of a control point share: its options, its components, and every call that does not wait.
+
+`fabric.edge.point` adds what an asyncio program awaits, `fabric.edge.blocking` the same for all others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, TypedDict
+
+from fabric.edge.acting.executing import AT_ONCE, Executing, Use
+from fabric.edge.acting.handlers import Handler, Handlers
+from fabric.edge.arguments.checks import to_handler, to_record, to_text
+from fabric.edge.identity.identity import Identity, find_identity, load_identity
+from fabric.edge.leaving import Leaving
+from fabric.edge.logging.log import edge_log
+from fabric.edge.loop import EdgeLoop
+from fabric.edge.messages import Action
+from fabric.edge.publishing.composer import Stamp
+from fabric.edge.publishing.labelling import Labelling
+from fabric.edge.publishing.options import ActionOptions, PublishOptions, action_stamp, publish_stamp
+from fabric.edge.receiving.notices import Notice
+from fabric.edge.requesting.latest import Latest
+from fabric.edge.requesting.request import Progress, request_arguments
+from fabric.protocol.base.errors import Code, FabricError
+
+CONNECT_TIMEOUT_S = 15.0
+# Each is a thread, and most handlers are a command or a call to a product.
+ACTIONS_MAX = 256
+
+
+def as_identity(identity: Identity | str | Path) -> Identity:
+    """The identity itself, the one in this folder, or the one with this id on this machine. Raises FabricError."""
+    if isinstance(identity, Identity):
+        return identity
+    return load_identity(identity) if isinstance(identity, Path) else find_identity(identity)
+
+
+def at_once(actions: object) -> int:
+    """How many actions may be at work at a time. Raises USAGE."""
+    if not isinstance(actions, int) or isinstance(actions, bool) or actions not in range(1, ACTIONS_MAX + 1):
+        raise FabricError(Code.USAGE, f"actions_at_once={actions!r}", f"give a number from 1 to {ACTIONS_MAX}")
+    return actions
+
+
+class Options(TypedDict, total=False):
+    """How a control point is opened, as `Face` says."""
+
+    outbox: Path | str | None
+    connect_timeout_s: float | None
+    wait_for_relay: bool
+    actions_at_once: int
+
+
+class Face:
+    """A control point, without the calls that wait."""
+
+    def __init__(
+        self,
+        identity: Identity | str | Path,
+        *,
+        outbox: Path | str | None = None,
+        connect_timeout_s: float | None = CONNECT_TIMEOUT_S,
+        wait_for_relay: bool = False,
+        actions_at_once: int = AT_ONCE,
+    ) -> None:
+        """`identity`: an id, a "fabric/id", an identity's folder, or an `Identity`.
+
+        `outbox`: a file that keeps what is published until the relay holds it. With one, `publish` is done when the
+        record is on this machine's disk, a relay that cannot be reached does not stop the program, and the next start
+        goes on. `connect_timeout_s`: how long connecting may take; None: as long as it takes. `wait_for_relay`: a relay
+        that does not answer is waited for that long; else it is an error at once. `actions_at_once`: how many handlers
+        of actions run at a time; more actions wait, within their time to live.
+        """
+        self.identity = as_identity(identity)
+        self._loop = EdgeLoop(self.identity, None if outbox is None else Path(outbox))
+        self._connect_timeout_s = connect_timeout_s
+        self._wait_for_relay = wait_for_relay
+        self._labelling = Labelling()
+        self._log = edge_log(self.identity.id)
+        self._handlers = Handlers(self.identity.credential.grants.execute, self._loop.denied)
+        self._executing = Executing(
+            self._loop, self._loop.intake.publish, self._handlers, self._call, self._log, at_once(actions_at_once)
+        )
+        self._leaving = Leaving(self._loop, self._executing, self._log)
+
+    # -- publish ----------------------------------------------------------------------------------------
+
+    @property
+    def waiting(self) -> int:
+        """Records that the relay does not hold yet."""
+        return self._loop.publisher.waiting
+
+    @property
+    def put_off(self) -> Code | None:
+        """Why the relay last said that it takes nothing now: BUSY or RATE_EXCEEDED. None since it took something."""
+        return self._loop.core.put_off
+
+    @property
+    def held_up(self) -> FabricError | None:
+        """Why what is published goes no further at the moment: the outbox's disk is short (DISK_SHORT), no relay is
+        connected, or the relay takes nothing in; or why handlers get no actions: another process executes as this
+        identity. None while all goes on, as far as is known."""
+        return self._loop.held_up
+
+    def position_of(self, source: str) -> str | None:
+        """How far this source was read, as far as the outbox knows."""
+        return self._loop.intake.position(source)
+
+    def on_refused(self, tell: Callable[[str, int, FabricError], None]) -> None:
+        """Be told (envelope id, records, why) when what was in the outbox ends without delivery.
+
+        On the connection's thread: it must not block.
+        """
+        self._loop.publisher.on_refused = tell
+
+    def on_notice(self, tell: Callable[[Notice], None]) -> None:
+        """Be told what relays further up held and could not deliver: expired, denied, withheld, unroutable, no room.
+
+        Counts, some time after it happened. On the connection's thread: it must not block.
+        """
+        self._loop.deliveries.on_notice = tell
+
+    def on_end(self, tell: Callable[[FabricError], None]) -> None:
+        """Be told, once, what ended the connection for good: nothing comes or goes any more, and calls raise it.
+
+        On the connection's thread: it must not block.
+        """
+        self._loop.ending.on_end = tell
+
+    def _stamped(
+        self, topic: str, content: Mapping[str, Any], labels_required: bool, options: PublishOptions
+    ) -> tuple[Stamp, dict[str, Any]]:
+        stamp, record = publish_stamp(topic, self.identity.defaults, **options), to_record(content)
+        if labels_required:
+            self._labelling.require(stamp.rules, record)
+        return stamp, record
+
+    # -- subscribe --------------------------------------------------------------------------------------
+
+    def forget(self, pattern: str) -> None:
+        """Nothing waits for this durable subscription any more."""
+        self._loop.attaching.forget(pattern)
+
+    # -- actions ----------------------------------------------------------------------------------------
+
+    @property
+    def executing(self) -> Use:
+        """How many actions are at work and wait, and how many may be at work at a time (`actions_at_once`)."""
+        return self._executing.use
+
+    def _execute(self, action: str, target_type: str, handler: Handler) -> None:
+        first = not self._handlers
+        self._handlers.add(
+            to_text(action, "an action", "deny"), to_text(target_type, "a target", "*"), to_handler(handler)
+        )
+        if first:
+            self._loop.ledger.execute(self._executing.take)
+
+    def _call(self, handler: Handler, action: Action) -> Any:
+        """On a thread of `Executing`, where it may block."""
+        return handler(action)
+
+    def _request(
+        self, action: str, target: str, to: str, args: Mapping[str, Any] | None, wait_ms: int, options: ActionOptions,
+        progress: Latest[Progress],
+    ) -> Future[bytes]:
+        """The action's id, when it is on its way; from then on `progress` has what is known of its targets."""
+        spec, record = request_arguments(action, target, to, args)
+        stamp = action_stamp(spec, to, self.identity.defaults, **options)
+        return self._loop.requester.request(stamp, record, wait_ms, lambda tracker: progress.put(Progress.of(tracker)))

@@ -1,0 +1,1 @@
+"""Who a node is: its folder, how it joins, and how its credential is renewed."""

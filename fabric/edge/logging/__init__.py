@@ -1,0 +1,1 @@
+"""What a control point logs: printable text, bounded."""

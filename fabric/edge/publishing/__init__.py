@@ -1,0 +1,1 @@
+"""From what a program publishes to signed messages that the relay holds."""

@@ -1,0 +1,147 @@
+"""From words to stamps: how a program says severity, label and lifetime, and what it gets when it says nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypedDict
+
+from fabric.edge.arguments.checks import to_record, to_text
+from fabric.edge.identity.identity import Defaults
+from fabric.edge.publishing.composer import Position, Stamp
+from fabric.protocol.base.errors import Code, FabricError
+from fabric.protocol.base.limits import TTL_MAX_MS
+from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.lifetime import parse_duration
+from fabric.protocol.vocabulary.openc2 import ActionSpec
+from fabric.protocol.vocabulary.severity import Phase, Severity, parse_phase, parse_severity
+from fabric.protocol.vocabulary.tlp import Label, parse_label
+from fabric.protocol.vocabulary.topics import advice_on, check_pattern, check_topic, kind_of_topic
+
+_TTL_MS = {"event": 86_400_000, "intel": 7 * 86_400_000, "action": 60_000, "result": 86_400_000}
+
+
+class PublishOptions(TypedDict, total=False):
+    """What may be said of a record.
+
+    `severity`: informational unless given. `phase`: of the kill chain. `ttl`: milliseconds, or words like "30s".
+    `label`: who may see it; the identity's default unless given. `labels`: field to label, for those that bear their
+    own: `id.orig_h` names that key, and `orig_h` in `id`; `hosts.ip` each `ip` in an array `hosts`; exactly as it is
+    written (SPEC 3.3). One that names no field of the content raises UNMATCHED_LABEL, and nothing was taken, unless the
+    record is published with `labels_required=False`.
+    """
+
+    severity: Severity | str
+    phase: Phase | str | None
+    ttl: int | str | None
+    label: Label | str | None
+    labels: Mapping[str, Label | str] | None
+
+
+class ActionOptions(TypedDict, total=False):
+    """What may be said of an action. `severity`: high unless given. `ttl` and `label` as in `PublishOptions`."""
+
+    severity: Severity | str
+    ttl: int | str | None
+    label: Label | str | None
+
+
+def to_label(value: Label | str) -> Label:
+    """The label, from itself or from any spelling that `parse_label` knows. Raises BAD_LABEL."""
+    label = value if isinstance(value, Label) else parse_label(value) if isinstance(value, str) else None
+    if label is None:
+        raise FabricError(Code.BAD_LABEL, repr(value))
+    return label
+
+
+def to_severity(value: Severity | str) -> Severity:
+    """The severity, from itself, its name or its number (OCSF). Raises USAGE."""
+    # A plain number is read as its digits are; a flag is none.
+    words = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    severity = value if isinstance(value, Severity) else parse_severity(words) if isinstance(words, str) else None
+    if severity is None:
+        raise FabricError(
+            Code.USAGE, f"{value!r} is no severity",
+            "write informational, low, medium, high, critical or fatal",
+        )
+    return severity
+
+
+def to_phase(value: Phase | str | None) -> Phase:
+    """The kill chain phase, from itself, its name or a tactic of ATT&CK; NONE for None. Raises USAGE."""
+    if value is None:
+        return Phase.NONE
+    phase = value if isinstance(value, Phase) else parse_phase(value) if isinstance(value, str) else None
+    if phase is None:
+        raise FabricError(
+            Code.USAGE, f"{value!r} is no kill chain phase", "write e.g. delivery, command-and-control or TA0011"
+        )
+    return phase
+
+
+def to_ttl_ms(value: int | str | None, kind: Kind, defaults: Defaults) -> int:
+    """`value`: milliseconds, or words like "30s"."""
+    if value is None:
+        return int(defaults.ttl_ms.get(kind.word, _TTL_MS.get(kind.word, 60_000)))
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise FabricError(Code.USAGE, f"{value!r} is no ttl", 'give whole milliseconds, or words like "30s"')
+    ttl_ms = value if isinstance(value, int) else parse_duration(value)
+    if ttl_ms > TTL_MAX_MS[kind.word]:
+        raise FabricError(Code.TTL_TOO_LONG, f"{ttl_ms} ms for a message of kind {kind.word}")
+    if ttl_ms <= 0:
+        raise FabricError(Code.USAGE, "a ttl is longer than nothing")
+    return ttl_ms
+
+
+def to_position(value: object) -> Position | None:
+    """(source, position), both text. Raises USAGE."""
+    if value is None:
+        return None
+    if not isinstance(value, tuple | list) or len(value) != 2 or not all(isinstance(each, str) for each in value):
+        raise FabricError(Code.USAGE, "a position that is no pair of texts", 'give e.g. ("queue", "4711")')
+    return Position(*value)
+
+
+def check_wanted(pattern: str) -> None:
+    """Raises BAD_TOPIC for a pattern that nobody can subscribe to, with what to write instead."""
+    problem = check_pattern(pattern)
+    if problem is not None:
+        raise FabricError(problem.code, problem.detail, advice_on(pattern))
+
+
+def publish_stamp(
+    topic: str,
+    defaults: Defaults,
+    *,
+    severity: Severity | str = Severity.INFORMATIONAL,
+    phase: Phase | str | None = None,
+    ttl: int | str | None = None,
+    label: Label | str | None = None,
+    labels: Mapping[str, Label | str] | None = None,
+) -> Stamp:
+    """The stamp of an event, or of intel when the topic says so. Raises USAGE, BAD_LABEL, BAD_TOPIC or TTL_TOO_LONG."""
+    problem = check_topic(to_text(topic, "a topic", "detections.zeek.conn"))
+    if problem is not None:
+        raise FabricError(problem.code, problem.detail, advice_on(topic, is_topic=True))
+    kind = Kind.INTEL if kind_of_topic(topic) == "intel" else Kind.EVENT
+    rules = {name: to_label(value) for name, value in to_record(labels or {}, "labels").items()}
+    rest = rules.pop("*", defaults.label if label is None else to_label(label))
+    return Stamp(
+        kind, topic, to_severity(severity), to_phase(phase), to_ttl_ms(ttl, kind, defaults), rest,
+        tuple(rules.items()),
+    )
+
+
+def action_stamp(
+    spec: ActionSpec,
+    to: str,
+    defaults: Defaults,
+    *,
+    severity: Severity | str = Severity.HIGH,
+    ttl: int | str | None = None,
+    label: Label | str | None = None,
+) -> Stamp:
+    """The stamp of an action to the targets that the selector `to` selects. Raises USAGE, BAD_LABEL or TTL_TOO_LONG."""
+    return Stamp(
+        Kind.ACTION, spec.topic, to_severity(severity), Phase.NONE, to_ttl_ms(ttl, Kind.ACTION, defaults),
+        defaults.label if label is None else to_label(label), to=to,
+    )

@@ -1,0 +1,1 @@
+"""A program's requests for actions, and what became of each target."""

@@ -1,0 +1,78 @@
+"""A response action on its way: what it asks for, checked, and each target's outcome as it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from fabric.edge.arguments.checks import to_map, to_text
+from fabric.edge.arguments.suggestions import known_instead
+from fabric.edge.messages import Outcome
+from fabric.edge.requesting.tracking import Tracker
+from fabric.protocol.base.errors import Code, FabricError, Reject
+from fabric.protocol.vocabulary.arguments import check_args
+from fabric.protocol.vocabulary.openc2 import parse_action
+from fabric.protocol.vocabulary.selectors import parse_selector
+
+# How long after an action's ttl a result is still waited for, before silence is `unknown`.
+RESULT_WAIT_MS = 5_000
+# Of what was typed, as much as is shown where it is wrong.
+_TYPED_CHARS_MAX = 80
+
+
+class Progress(NamedTuple):
+    """What a tracker knows, copied for another thread. `targets` are None until they were selected."""
+
+    targets: tuple[str, ...] | None
+    nobody: bool
+    outcomes: list[Outcome]
+    done: bool
+
+    @classmethod
+    def of(cls, tracker: Tracker) -> Progress:
+        return cls(tracker.targets, tracker.nobody, tracker.outcomes(), tracker.done)
+
+
+class Request:
+    """A response action on its way: its targets, and the outcome of each that has ended."""
+
+    def __init__(self, action_id: str) -> None:
+        self.action_id = action_id
+        self.targets: tuple[str, ...] | None = None
+        self.nobody = False
+        self.outcomes: dict[str, Outcome] = {}
+        self.done = False
+        self._seen = 0
+
+    def learn(self, progress: Progress, watch: Callable[[Request], None] | None) -> list[Outcome]:
+        """The outcomes that are new. `watch` is told before anybody reads them."""
+        self.targets, self.nobody, outcomes, self.done = progress
+        self.outcomes = {outcome.target: outcome for outcome in outcomes}
+        if watch is not None:
+            watch(self)
+        new = outcomes[self._seen :]
+        self._seen += len(new)
+        return new
+
+
+def request_arguments(
+    action: str, target: str, to: str, args: Mapping[str, Any] | None
+) -> tuple[Any, dict[str, Any]]:
+    """The action's spec and record, checked before anything is signed."""
+    spec = parse_action(
+        to_text(action, "an action", "deny"), to_text(target, "a target", "ipv4_net=203.0.113.9")
+    )
+    if isinstance(spec, Reject):
+        typed = f"{action} {target.partition('=')[0]}"[:_TYPED_CHARS_MAX]
+        raise FabricError(spec.code, f"{typed}: {spec.detail}", known_instead(action, target.partition("=")[0]))
+    selector = parse_selector(to_text(to, "a selector", "role=firewall"))
+    if isinstance(selector, Reject):
+        raise FabricError(selector.code, selector.detail)
+    if selector.selects_nobody:
+        raise FabricError(Code.NOBODY, "the selector is empty", "write e.g. 'role=firewall', or 'all'")
+    args_ = to_map(args or {}, "the arguments")
+    record = {"action": spec.action, "target": {spec.target_type: spec.target_value}, "args": args_}
+    problem = check_args(record["args"])
+    if problem is not None:
+        raise FabricError(problem.code, problem.detail)
+    return spec, record

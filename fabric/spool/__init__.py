@@ -1,0 +1,6 @@
+"""What a node holds, on disk: a relay's spool, a control point's outbox."""
+
+from fabric.spool.owed import Owed
+from fabric.spool.spool import Spool
+
+__all__ = ["Owed", "Spool"]

@@ -1,0 +1,136 @@
+"""What a core wants kept, as SQL: pure but for the numbers that it gives to new rows.
+
+Guarantees: the statements fit any sequence of operations, since a message's number is never used again; wire strings
+are values, never SQL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from fabric.protocol.core.ready import (
+    Done,
+    EndAsleep,
+    KeepCredential,
+    KeepDirectory,
+    KeepDispatch,
+    KeepGap,
+    KeepLists,
+    KeepNotice,
+    KeepOwner,
+    KeepPosition,
+    KeepSession,
+    Op,
+    Put,
+    Replace,
+    Seen,
+    SeenAction,
+    Sleep,
+)
+from fabric.protocol.wire.frames import Direction
+from fabric.spool.numbers import Numbers
+from fabric.spool.rows import pack, put_meta, row_of, unite_bodies
+
+# Names in `kept` begin with what the row is; the rest makes it unique.
+CREDENTIAL, LISTS, SESSION, DISPATCH = "credential ", "lists", "session ", "dispatch "
+POSITION, OWNER, GAP, NOTICE, DIRECTORY, ACTION = "position ", "owner", "gap ", "notice ", "directory", "action "
+ENDED = "ended "
+
+_Row = tuple[Any, ...]
+
+
+class Statement(NamedTuple):
+    """One SQL statement and the rows of values that it is executed with, in order."""
+
+    sql: str
+    rows: list[_Row]
+
+
+def statements_of(
+    ops: Sequence[Op], numbers: Numbers, read: Callable[[int], tuple[bytes, bytes]]
+) -> list[Statement]:
+    """`read(n)`: meta and body of a row that is on disk; nothing where it cannot be believed."""
+    messages: dict[int, _Row] = {}
+    replaced: dict[int, tuple[bytes, bytes]] = {}
+    done: list[_Row] = []
+    seen: list[_Row] = []
+    gone: list[_Row] = []
+    kept: dict[str, _Row | None] = {}
+    for op in ops:
+        match op:
+            case Put():
+                n = numbers.new(op)
+                messages[n] = (n, *row_of(put_meta(op), op.envelope))
+            case Done(id_, direction, destination, last):
+                known = numbers.find(id_, direction)
+                if known is None:
+                    continue
+                if not last:
+                    done.append((known.n, destination))
+                    continue
+                gone.append((numbers.forget(id_, direction),))
+                seen.append(row_of(pack([id_, int(direction), known.until_ms]), b""))
+            case Seen(id_, direction, until_ms):
+                seen.append(row_of(pack([id_, int(direction), until_ms]), b""))
+            case Replace(id_, direction, envelope):
+                known = numbers.find(id_, direction)
+                if known is not None:
+                    meta = messages[known.n][1] if known.n in messages else read(known.n)[0]
+                    if meta:
+                        replaced[known.n] = meta, envelope
+                elif direction is Direction.UP and (asleep := numbers.backlog.find(id_)) is not None:
+                    meta, body = replaced.get(asleep) or read(asleep)
+                    united = unite_bodies(body, envelope)
+                    if united != body:
+                        replaced[asleep] = meta, united
+                        numbers.backlog.grew(asleep, len(united) - len(body))
+            case Sleep():
+                numbers.put_to_sleep(op)
+            case EndAsleep(destination):
+                numbers.sleepers.end(destination, numbers.last)
+                # It goes from disk later: whoever begins before that must not take it for what a later time waits for.
+                kept[ENDED + destination] = row_of(b"", pack([numbers.last]))
+            case _:
+                kept.update([_kept(op)])
+    return [
+        Statement(sql, rows)
+        for sql, rows in (
+            ("INSERT INTO messages VALUES (?, ?, ?, ?)", list(messages.values())),
+            ("UPDATE messages SET meta = ?, body = ?, sum = ? WHERE n = ?",
+             [(*row_of(meta, body), n) for n, (meta, body) in replaced.items()]),
+            ("INSERT OR IGNORE INTO done VALUES (?, ?)", done),
+            ("DELETE FROM messages WHERE n = ?", gone),
+            ("DELETE FROM done WHERE n = ?", gone),
+            ("INSERT INTO seen (meta, body, sum) VALUES (?, ?, ?)", seen),
+            ("INSERT OR REPLACE INTO kept VALUES (?, ?, ?, ?)", [(k, *row) for k, row in kept.items() if row]),
+            ("DELETE FROM kept WHERE name = ?", [(k,) for k, row in kept.items() if row is None]),
+        )
+        if rows
+    ]
+
+
+def _kept(op: Op) -> tuple[str, _Row | None]:
+    """The row of `kept` by name; None forgets it."""
+    match op:
+        case KeepCredential(digest, raw):
+            return CREDENTIAL + digest.hex(), row_of(b"", raw)
+        case KeepLists(raw):
+            return LISTS, row_of(b"", raw)
+        case KeepDirectory(raw):
+            return DIRECTORY, row_of(b"", raw)
+        case KeepSession(destination, attachment):
+            return SESSION + destination, row_of(b"", attachment) if attachment else None
+        case KeepPosition(source, position):
+            return POSITION + source, row_of(b"", position.encode()) if position else None
+        case KeepOwner():
+            return OWNER, row_of(b"", pack(list(op)))
+        case KeepGap(destination, records):
+            return GAP + destination, row_of(b"", pack([records])) if records else None
+        case KeepNotice(name, body):
+            return NOTICE + name, row_of(b"", body) if body else None
+        case KeepDispatch(digest, target):
+            return f"{DISPATCH}{digest.hex()} {target}", row_of(pack(list(op)), b"")
+        case SeenAction(id_, direction):
+            return f"{ACTION}{id_.hex()} {int(direction)}", row_of(pack(list(op)), b"")
+    raise AssertionError(f"{type(op).__name__} is no row of `kept`")

@@ -1,0 +1,88 @@
+"""From records to envelopes: batches by themselves, one signature a burst, bad records alone."""
+
+from fabric.edge.publishing.composer import BATCH_RECORDS_MAX, Composer, Draft, Stamp, estimate_bytes
+from fabric.protocol.base.errors import Code
+from fabric.protocol.envelope.layout import Kind, decode_envelope
+from fabric.protocol.envelope.parts import read_records
+from fabric.protocol.vocabulary.severity import Phase, Severity
+from fabric.protocol.vocabulary.tlp import Label
+from tests.support import EVERYTHING, T0, Authority, entropy, opened
+
+ORIGIN = Authority("compose").issue("zeek-1", grants=EVERYTHING)
+
+
+def stamp(topic="detections.x", kind=Kind.EVENT, label=Label.GREEN, **fields):
+    return Stamp(kind, topic, Severity.LOW, Phase.NONE, 60_000, label, **fields)
+
+
+def drafts(count, stamp_=None, size=1):
+    return [Draft(stamp_ or stamp(), {"n": n, "x": "y" * size}, T0 + n, n, size + 10) for n in range(count)]
+
+
+def composer():
+    return Composer(ORIGIN.credential, ORIGIN.signer, entropy("composer"))
+
+
+def records(sealed):
+    message = opened(sealed.envelope, ORIGIN)
+    return [reading.content["n"] for reading in read_records(message.header, message.envelope.parts)]
+
+
+def test_one_record_goes_at_once_and_alone():
+    (sealed,), failed = composer().compose(drafts(1))
+    assert failed == [] and records(sealed) == [0]
+    assert decode_envelope(sealed.envelope).path == ()
+
+
+def test_records_that_share_a_stamp_share_an_envelope_in_order():
+    (sealed,), _ = composer().compose(drafts(50))
+    assert records(sealed) == list(range(50)) and [d.token for d in sealed.drafts] == list(range(50))
+    assert opened(sealed.envelope, ORIGIN).header.issued_at_ms == T0, "the oldest record's"
+
+
+def test_different_stamps_share_a_signature():
+    mixed = [d for n in range(5) for d in drafts(1, stamp(f"detections.t{n}"))]
+    sealed, _ = composer().compose(mixed)
+    assert len(sealed) == 5
+    assert len({decode_envelope(s.envelope).signature for s in sealed}) == 1
+    assert all(opened(s.envelope, ORIGIN) for s in sealed)
+
+
+def test_a_batch_is_bounded_in_records_and_bytes():
+    sealed, _ = composer().compose(drafts(BATCH_RECORDS_MAX * 2 + 1))
+    assert [len(s.drafts) for s in sealed] == [BATCH_RECORDS_MAX, BATCH_RECORDS_MAX, 1]
+    sealed, _ = composer().compose(drafts(10, size=20_000))
+    assert [len(s.drafts) for s in sealed] == [3, 3, 3, 1]
+
+
+def test_actions_stand_alone():
+    sealed, _ = composer().compose(drafts(3, stamp("deny.ipv4_net", Kind.ACTION, to="all")))
+    assert [records(s) for s in sealed] == [[0], [1], [2]]
+
+
+def test_a_bad_record_fails_alone():
+    many = drafts(8)
+    many[3].record["bad"] = object()
+    many[5].record["x"] = "y" * 3_000_000
+    sealed, failed = composer().compose(many)
+    assert sorted(n for s in sealed for n in records(s)) == [0, 1, 2, 4, 6, 7]
+    assert {draft.token: error.code for draft, error in failed} == {3: Code.BAD_INPUT, 5: Code.TOO_LARGE}
+
+
+def test_a_stream_counts_what_the_same_may_see():
+    made = composer()
+    headers = []
+    for stamp_ in (stamp(), stamp(), stamp(label=Label.AMBER), stamp("detections.y"), stamp()):
+        (sealed,), _ = made.compose(drafts(1, stamp_))
+        headers.append(opened(sealed.envelope, ORIGIN).header)
+    assert [h.sequence for h in headers] == [0, 1, 0, 0, 2]
+    assert headers[0].stream == headers[1].stream == headers[4].stream
+    assert len({headers[0].stream, headers[2].stream, headers[3].stream}) == 3
+
+
+def test_nothing_to_compose():
+    assert composer().compose([]) == ([], [])
+
+
+def test_an_estimate_is_near_what_it_takes():
+    assert estimate_bytes({"a": 1, "text": "x" * 1000}) > 1000

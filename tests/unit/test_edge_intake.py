@@ -1,0 +1,98 @@
+"""What is taken in of what a program publishes, and until when."""
+
+from concurrent.futures import Future
+
+import pytest
+
+from fabric.edge.connection.mailbox import Mailbox
+from fabric.edge.identity.identity import Defaults
+from fabric.edge.publishing.composer import Position
+from fabric.edge.publishing.intake import Intake
+from fabric.edge.publishing.options import publish_stamp
+from fabric.protocol.base.errors import Code, FabricError
+from fabric.protocol.vocabulary.tlp import Label
+from tests.support import T0
+
+STAMP = publish_stamp("detections.x", Defaults(Label.GREEN, {}))
+
+
+class Publisher:
+    def __init__(self):
+        self.begun, self.added = [], []
+        self.refuses = None
+
+    def begin(self, draft):
+        self.begun.append(draft)
+
+    def add(self, draft, wait_s):
+        if self.refuses is not None:
+            raise self.refuses
+        self.added.append((draft, wait_s))
+
+
+class Clock:
+    def now_ms(self):
+        return T0
+
+
+class Outbox:
+    def check_source(self, source):
+        if source == "one too many":
+            raise FabricError(Code.TOO_LARGE)
+
+    def position(self, source):
+        return f"end of {source}"
+
+
+class House:
+    def __init__(self):
+        self.mailbox, self.publisher = Mailbox(), Publisher()
+        self.intake = Intake(Clock(), self.mailbox, self.publisher)
+
+
+@pytest.fixture
+def house():
+    made = House()
+    yield made
+    made.mailbox.close()
+
+
+def code_of(call):
+    with pytest.raises(FabricError) as raised:
+        call()
+    return raised.value.code
+
+
+def test_a_record_is_begun_and_added_and_wakes_the_connection(house):
+    future = house.intake.publish(STAMP, {"n": 1}, wait_s=2.0)
+    assert isinstance(future, Future) and not future.done()
+    assert [(draft.record, wait_s) for draft, wait_s in house.publisher.added] == [({"n": 1}, 2.0)]
+    assert house.mailbox._reader.recv(8) == b"\0"
+
+
+def test_what_found_no_room_holds_its_source_back_no_longer(house):
+    house.publisher.refuses = FabricError(Code.BUSY)
+    assert code_of(lambda: house.intake.publish(STAMP, {})) is Code.BUSY
+    assert house.publisher.begun[0].token.cancelled()
+
+
+def test_a_position_needs_an_outbox_with_room_for_its_source_and_is_text(house):
+    assert house.intake.position("log") is None
+    assert code_of(lambda: house.intake.begin(STAMP, {}, Position("log", "1"))) is Code.USAGE
+    house.intake.outbox = Outbox()
+    assert code_of(lambda: house.intake.begin(STAMP, {}, Position("one too many", "1"))) is Code.TOO_LARGE
+    assert code_of(lambda: house.intake.begin(STAMP, {}, Position("log", "\udc80"))) is Code.BAD_INPUT
+    assert house.publisher.begun == []
+    assert house.intake.begin(STAMP, {}, Position("a\udcff", "1")).position == Position("a\\udcff", "1")
+    assert house.intake.position("a\udcff") == "end of a\\udcff"
+
+
+def test_what_was_begun_may_be_added_until_the_end_and_nothing_is_begun_any_more(house):
+    draft, late = (house.intake.begin(STAMP, {}, None) for _ in range(2))
+    house.intake.leave()
+    assert code_of(lambda: house.intake.begin(STAMP, {}, None)) is Code.CLOSED
+    house.intake.add(draft, None)
+    house.mailbox.end(FabricError(Code.SPOOL_FAILED))
+    house.intake.stop()
+    assert code_of(lambda: house.intake.add(late, None)) is Code.SPOOL_FAILED
+    assert late.token.exception().code is Code.SPOOL_FAILED

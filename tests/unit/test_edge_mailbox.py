@@ -1,0 +1,63 @@
+"""Functions that other threads leave with a connection's thread, and what becomes of them when it ends."""
+
+import select
+
+import pytest
+
+from fabric.edge.connection.mailbox import Mailbox
+from fabric.protocol.base.errors import Code, FabricError
+from fabric.protocol.core.ready import Ready
+
+ENDED = FabricError(Code.SPOOL_FAILED)
+
+
+@pytest.fixture
+def calls():
+    made = Mailbox()
+    yield made
+    made.close()
+
+
+def readable(calls):
+    return bool(select.select([calls], [], [], 0)[0])
+
+
+def test_they_run_in_order_with_what_they_call_themselves(calls):
+    ran = []
+
+    def again(now_ms, _ready):
+        ran.append(now_ms)
+        calls.call(lambda _now, _ready: ran.append("again"))
+
+    calls.call(again)
+    calls.call(lambda _now, _ready: ran.append("second"))
+    assert calls.waits
+    calls.run(7, Ready())
+    assert ran == [7, "second", "again"] and not calls.waits
+
+
+def test_a_call_wakes_the_thread_until_it_is_awake(calls):
+    assert not readable(calls)
+    for _ in range(10_000):  # far more than the pipe holds
+        calls.wake()
+    assert readable(calls)
+    calls.awake()
+    calls.awake()
+    assert not readable(calls)
+
+
+def test_whose_turn_did_not_come_is_told_why(calls):
+    told = []
+    calls.call(lambda _now, _ready: told.append("ran"), told.append)
+    calls.call_if_any(lambda _now, _ready: told.append("ran"))
+    calls.end(ENDED)
+    calls.run(0, Ready())
+    assert told == [ENDED]
+
+
+def test_after_the_end_nothing_is_taken(calls):
+    calls.end(ENDED)
+    with pytest.raises(FabricError) as raised:
+        calls.call(lambda _now, _ready: None)
+    calls.call_if_any(lambda _now, _ready: None)
+    assert raised.value is ENDED and not calls.waits

@@ -1,0 +1,278 @@
+"""What a program publishes until somebody holds it: order, room, positions, and who is told what."""
+
+import threading
+from concurrent.futures import Future
+
+import pytest
+import structlog
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fabric.edge.publishing.composer import Composer, Draft, Position, Stamp
+from fabric.edge.publishing.publisher import Publisher
+from fabric.protocol.base.errors import Code, FabricError, Reject
+from fabric.protocol.core.ready import KeepPosition, Published, Put, Ready
+from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.links.links import UPLINK
+from fabric.protocol.point.point import Point
+from fabric.protocol.vocabulary.severity import Lane, Phase, Severity
+from fabric.protocol.vocabulary.tlp import Label
+from tests.support import EVERYTHING, T0, Authority, entropy
+
+AUTHORITY = Authority("outgoing")
+ME = AUTHORITY.issue("zeek-1", grants=EVERYTHING)
+
+
+def outgoing(durable=True):
+    core = Point(ME.credential, ME.signer, AUTHORITY.key, b"m" * 16, entropy("core"))
+    made = Publisher(core, Composer(ME.credential, ME.signer, entropy("composer")), structlog.get_logger())
+    made.durable = durable
+    return made, core
+
+
+def draft(n, severity=Severity.LOW, topic="detections.x", source=None, size=10):
+    stamp = Stamp(Kind.EVENT, topic, severity, Phase.NONE, 60_000, Label.GREEN)
+    return Draft(stamp, {"n": n}, T0, Future(), size, Position(source, str(n)) if source else None)
+
+
+def turn(made):
+    """One turn of the loop: what was persisted in it, in one commit."""
+    ready = Ready()
+    made.compose(T0, ready)
+    made.committed()
+    for delivered in ready.deliver:
+        if isinstance(delivered, Published):
+            made.published(delivered)
+    return ready.persist
+
+
+def test_with_an_outbox_a_record_is_done_when_its_turn_is_committed_and_without_when_the_relay_says_so():
+    for durable in (True, False):
+        made, _ = outgoing(durable)
+        one = draft(1)
+        made.add(one)
+        (put,) = [op for op in turn(made) if isinstance(op, Put)]
+        assert one.token.done() == durable and made.waiting == 1
+        made.published(Published(put.id, None, 1))
+        assert one.token.result() == f"{put.id.hex()}.0" and made.waiting == 0
+
+
+def test_the_signer_is_kept_once_and_before_what_it_signed():
+    made, _ = outgoing()
+    made.add(draft(1))
+    first = [type(op).__name__ for op in turn(made)]
+    made.add(draft(2))
+    assert first == ["KeepCredential", "Put"] and [type(op).__name__ for op in turn(made)] == ["Put"]
+
+
+def test_an_urgent_record_does_not_wait_behind_a_full_lane():
+    made, core = outgoing()
+    core.custody.lane_bytes[Lane.LOW] = 1 << 40
+    low, high = draft(1), draft(2, Severity.HIGH)
+    made.add(low)
+    made.add(high)
+    turn(made)
+    assert high.token.done() and not low.token.done()
+    core.custody.lane_bytes[Lane.LOW] = 0
+    turn(made)
+    assert low.token.done()
+
+
+def answer(core, refused=None, now_ms=T0):
+    """The relay takes all that comes, or refuses it because a reader waits: what was taken."""
+    box, taken = core.outboxes[UPLINK], []
+    while (row := box.take(now_ms, [1 << 40] * len(Lane))) is not None:
+        box.sent(row, now_ms, 1)
+        box.settle(row.sent_as, now_ms)
+        if row.held.message.header.topic == refused:
+            core.on_put_off(row, Reject(Code.BUSY, "anna waits"))
+            box.hold_back(row, "anna", now_ms, now_ms + 200)
+        else:
+            ready = Ready()
+            core.on_settled(row, None, now_ms, ready)
+            taken += ready.deliver
+    return taken
+
+
+def test_what_waits_for_a_reader_takes_no_place_of_what_can_go_and_comes_in_its_order():
+    made, core = outgoing(durable=False)
+    slow = [draft(n, topic="detections.slow") for n in range(40)]
+    for one in slow[:20]:
+        made.add(one)
+        turn(made)
+    assert answer(core, "detections.slow") == [] and core.put_off_by == "anna" and core.held_back == 16
+    fast = draft(40, topic="detections.fast")
+    for one in (*slow[20:], fast):
+        made.add(one)
+    turn(made)
+    (taken,) = answer(core, "detections.slow")
+    made.published(taken)
+    assert fast.token.done() and core.put_off_by == "anna" and not any(one.token.done() for one in slow)
+    order = []
+    for turns in range(9):
+        for published in answer(core, now_ms=T0 + 10_000 + turns):
+            made.published(published)
+            order += [one for one in slow if one.token.done() and one not in order]
+        turn(made)
+    assert order == slow and made.waiting == 0 and core.put_off is None
+
+
+def test_what_was_put_aside_is_told_of_the_end():
+    made, core = outgoing(durable=False)
+    first, later = draft(1, topic="detections.slow"), draft(2, topic="detections.slow")
+    made.add(first)
+    turn(made)
+    answer(core, "detections.slow")
+    made.add(later)
+    turn(made)
+    made.close(FabricError(Code.CLOSED))
+    assert first.token.exception().code is later.token.exception().code is Code.CLOSED and made.take_left() == 2
+
+
+def positions(persisted):
+    return [op.position for op in persisted if isinstance(op, KeepPosition)]
+
+
+def test_a_position_does_not_pass_a_record_that_has_no_room_yet():
+    made, _ = outgoing()
+    waits, goes = draft(1, source="log"), draft(2, Severity.HIGH, source="log")
+    for one in (waits, goes):
+        made.begin(one)
+    made.add(goes)
+    assert positions(turn(made)) == [] and goes.token.done()
+    made.add(waits)
+    assert positions(turn(made)) == ["2"]
+
+
+def test_a_record_that_is_cancelled_while_it_waits_is_never_taken_and_holds_nothing_back():
+    made, _ = outgoing()
+    waits, added, after = (draft(n, source="log") for n in (1, 2, 3))
+    for one in (waits, added, after):
+        made.begin(one)
+    made.add(added)
+    assert waits.token.cancel() and added.token.cancel()
+    made.add(waits)
+    assert turn(made) == [] and made.waiting == 0
+    made.add(after)
+    persisted = turn(made)
+    assert positions(persisted) == ["3"] and made.waiting == 1
+    assert sum(isinstance(op, Put) for op in persisted) == 1
+
+
+def test_what_is_sealed_is_not_cancelled():
+    made, _ = outgoing(durable=False)
+    one = draft(1)
+    made.add(one)
+    (put,) = [op for op in turn(made) if isinstance(op, Put)]
+    assert not one.token.cancel()
+    made.published(Published(put.id, None, 1))
+    assert one.token.result() == f"{put.id.hex()}.0"
+
+
+def test_nothing_is_taken_in_while_the_disk_is_short():
+    made, core = outgoing()
+    core.custody.intake_open = False
+    made.add(draft(1, Severity.CRITICAL))
+    assert turn(made) == [] and made.waiting == 1
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from([Severity.LOW, Severity.HIGH]), st.sampled_from(["a", "b"]), st.booleans()),
+                min_size=1, max_size=30), st.sets(st.sampled_from([Lane.LOW, Lane.HIGH])))
+def test_a_position_never_passes_a_record_that_is_not_on_disk(records, full):
+    """Whichever lanes are full, and whichever records are unfit: what is behind the position is on disk, or refused."""
+    made, core = outgoing()
+    for lane in full:
+        core.custody.lane_bytes[lane] = 1 << 40
+    drafts = [
+        draft(n, severity, "detections.x" if fit else "not granted", source)
+        for n, (severity, source, fit) in enumerate(records)
+    ]
+    for one in drafts:
+        made.begin(one)
+        made.add(one)
+    kept = {op.source: int(op.position) for op in turn(made) if isinstance(op, KeepPosition)}
+    for n, one in enumerate(drafts):
+        if n <= kept.get(one.position.source, -1):
+            assert one.token.done()
+    for lane in full:
+        core.custody.lane_bytes[lane] = 0
+    kept |= {op.source: int(op.position) for op in turn(made) if isinstance(op, KeepPosition)}
+    for source in {"a", "b"}:
+        of_source = [n for n, one in enumerate(drafts) if one.position.source == source]
+        assert kept.get(source) == (of_source[-1] if of_source else None)
+
+
+def test_what_ends_after_its_program_was_told_is_told_to_whoever_asked():
+    made, _ = outgoing()
+    told = []
+    made.on_refused = lambda id_, records, error: told.append((id_, records, error.code))
+    made.add(draft(1))
+    made.add(draft(2))
+    (put,) = [op for op in turn(made) if isinstance(op, Put)]
+    made.published(Published(put.id, Reject(Code.EXPIRED), 2))
+    assert told == [(put.id.hex(), 2, Code.EXPIRED)] and made.waiting == 0 and made.refused == 2
+
+
+def test_a_record_that_cannot_be_sent_waits_for_nothing():
+    made, _ = outgoing()
+    bad = draft(1)
+    bad.record = {"x": object()}
+    made.add(bad)
+    turn(made)
+    assert made.waiting == 0
+    with pytest.raises(FabricError):
+        bad.token.result()
+
+
+def test_what_the_outbox_had_is_counted():
+    made, core = outgoing()
+    made.add(draft(1))
+    made.add(draft(2))
+    turn(made)
+    again, _ = outgoing()
+    again.restored(core.outboxes[UPLINK].rows())
+    assert again.waiting == 2 and not again.wait_empty(0.0)
+
+
+def test_waiting_for_the_relay_ends_when_it_has_everything():
+    made, _ = outgoing()
+    made.add(draft(1))
+    (put,) = [op for op in turn(made) if isinstance(op, Put)]
+    done = []
+    waiter = threading.Thread(target=lambda: done.append(made.wait_empty(10)))
+    waiter.start()
+    made.published(Published(put.id, None, 1))
+    waiter.join(10)
+    assert done == [True]
+
+
+def test_the_end_fails_whoever_still_waits():
+    made, _ = outgoing(durable=False)
+    sealed, waiting = draft(1), draft(2)
+    made.add(sealed)
+    turn(made)
+    made.add(waiting)
+    made.close(FabricError(Code.CLOSED))
+    for one in (sealed, waiting):
+        with pytest.raises(FabricError):
+            one.token.result()
+    with pytest.raises(FabricError) as refused:
+        made.add(draft(3))
+    assert refused.value.code is Code.CLOSED
+
+
+def test_publish_waits_for_room_or_says_so(monkeypatch):
+    monkeypatch.setattr("fabric.edge.publishing.publisher.WAITING_MAX", 2)
+    made, core = outgoing()
+    core.custody.lane_bytes[Lane.LOW] = 1 << 40
+    made.add(draft(1), 0.0)
+    made.add(draft(2), 0.0)
+    with pytest.raises(FabricError) as refused:
+        made.add(draft(3), 0.0)
+    assert refused.value.code is Code.BUSY and "low" in refused.value.detail
+    made.add(draft(4, Severity.CRITICAL), 0.0)  # another lane has room of its own
+    assert made.waiting == 3, "what was refused was not taken"
+    core.custody.lane_bytes[Lane.LOW] = 0
+    turn(made)
+    made.add(draft(5), 0.0)

@@ -1,0 +1,122 @@
+"""The order in which a program reads what waits for it, and when a delivery is done."""
+
+from dataclasses import dataclass
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fabric.edge.receiving.reader import Reader
+from fabric.protocol.base.errors import Code, Reject
+from fabric.protocol.vocabulary.severity import Phase, Severity, lane_of
+
+
+@dataclass
+class Said:
+    id: str
+
+
+class Told:
+    """A batch of this name. One that is not `sound` cannot be read."""
+
+    def __init__(self, name, count, severity=Severity.LOW, first=0, sound=True):
+        self.id, self.first, self.count, self.sound = name, first, count, sound
+        self.lane = lane_of("event", severity, Phase.NONE)
+        self.was_read = 0
+
+    def __len__(self):
+        return self.count
+
+    def read(self):
+        self.was_read += 1
+        return [Said(f"{self.id}.{self.first + i}") for i in range(self.count)] if self.sound else UNREADABLE
+
+
+UNREADABLE = Reject(Code.BAD_BODY)
+
+
+class House:
+    def __init__(self):
+        self.reading = Reader()
+        self.done = []
+        self.unread = []
+
+    def add(self, name, count, severity=Severity.LOW, **more):
+        batch = Told(name, count, severity, **more)
+        self.reading.add(batch, lambda problem=None: (self.unread if problem else self.done).append(name))
+        return batch
+
+    def take(self, count):
+        return [message.id if message else None for message in (self.reading.take() for _ in range(count))]
+
+
+def test_a_batch_is_done_when_the_program_comes_back_after_its_last_record():
+    house = House()
+    house.add("a", 2)
+    assert house.take(2) == ["a.0", "a.1"] and house.done == []
+    assert house.take(1) == [None] and house.done == ["a"]
+
+
+def test_what_is_urgent_comes_before_the_rest_of_a_batch():
+    house = House()
+    house.add("low", 3)
+    house.add("low-2", 1)
+    assert house.take(1) == ["low.0"]
+    house.add("now", 2, Severity.CRITICAL)
+    assert house.take(6) == ["now.0", "now.1", "low.1", "low.2", "low-2.0", None]
+    assert house.done == ["now", "low", "low-2"]
+
+
+def test_the_least_urgent_does_not_starve():
+    house = House()
+    house.add("low", 10)
+    house.add("now", 1_000, Severity.CRITICAL)
+    read = house.take(160)
+    assert [n for n, id_ in enumerate(read, 1) if id_.startswith("low")] == list(range(16, 161, 16))
+
+
+def test_where_it_stopped_is_said_for_each_batch_that_was_begun():
+    house = House()
+    house.add("low", 3, first=7)
+    house.take(1)
+    house.add("now", 3, Severity.CRITICAL)
+    house.take(2)
+    assert house.reading.in_part() == [("now", 2), ("low", 8)]
+
+
+def test_what_an_earlier_run_read_whole_is_done_at_once():
+    house = House()
+    house.add("a", 0)
+    assert house.done == ["a"] and house.take(1) == [None]
+
+
+def test_what_waits_is_not_read_before_its_turn():
+    house = House()
+    low, now = house.add("low", 2), house.add("now", 1, Severity.CRITICAL)
+    assert house.take(1) == ["now.0"] and (low.was_read, now.was_read) == (0, 1)
+
+
+def test_what_cannot_be_read_is_said_when_its_turn_comes_and_the_next_is_read():
+    house = House()
+    house.add("a", 1)
+    house.add("b", 3, sound=False)
+    house.add("c", 1)
+    assert house.take(1) == ["a.0"] and house.unread == []
+    assert house.take(2) == ["c.0", None] and (house.unread, house.done) == (["b"], ["a", "c"])
+
+
+@given(st.lists(st.one_of(
+    st.integers(0, 30), st.tuples(st.integers(1, 5), st.sampled_from([Severity.LOW, Severity.HIGH, Severity.CRITICAL]))
+), max_size=40))
+def test_everything_is_read_once_in_the_order_of_its_lane_and_done_once(steps):
+    house, added, read = House(), [], []
+    for n, step in enumerate([*steps, 1_000]):
+        if isinstance(step, int):
+            read += [id_ for id_ in house.take(step) if id_]
+        else:
+            house.add(str(n), *step)
+            added.append((str(n), *step))
+    assert sorted(read) == sorted(f"{name}.{i}" for name, count, _ in added for i in range(count))
+    for severity in (Severity.LOW, Severity.HIGH, Severity.CRITICAL):
+        own = [f"{name}.{i}" for name, count, s in added if s is severity for i in range(count)]
+        assert [id_ for id_ in read if id_ in own] == own
+    assert sorted(house.done) == sorted(name for name, _, _ in added)
