@@ -12,8 +12,9 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from heapq import merge
 from itertools import islice
 
-from fabric.protocol.custody.asleep import QUEUES, ReadersAsleep
+from fabric.protocol.custody.asleep import QUEUES, ReadersAsleep, lane_of, queues_of
 from fabric.protocol.custody.sleeping import AWAKE_BYTES, AWAKE_ROWS
+from fabric.protocol.vocabulary.severity import Lane
 
 # So many wake in one turn: a few milliseconds.
 _WAKE_ROWS = 128
@@ -75,7 +76,7 @@ class Sleepers:
         self._lines: dict[Queue, _Line] = {}
         self._ended: dict[str, int] = {}  # readers that were forgotten -> the last row that is not wanted
         self._unwanted: list[tuple[str, _Line]] = []
-        self._awake: dict[Queue, tuple[int, int]] = {}  # at the start: rows and bytes
+        self._awake: dict[tuple[str, Lane], tuple[int, int]] = {}  # at the start, of a reader: rows and bytes
         self.asleep = ReadersAsleep()
 
     # -- at the start -----------------------------------------------------------------------------------
@@ -84,16 +85,18 @@ class Sleepers:
         """Whether the next row, which waits for these readers only, may sleep; else it counts as awake."""
         if self._awake_max is None:
             return False
-        if all(self._is_deep((reader, queue)) for reader in readers):
+        lane = lane_of(queue)
+        if all(self._is_deep(reader, lane) for reader in readers):
             return True
         for reader in readers:
-            rows, bytes_ = self._awake.get((reader, queue), (0, 0))
-            self._awake[reader, queue] = rows + 1, bytes_ + size
+            rows, bytes_ = self._awake.get((reader, lane), (0, 0))
+            self._awake[reader, lane] = rows + 1, bytes_ + size
         return False
 
-    def _is_deep(self, key: Queue) -> bool:
-        rows, bytes_ = self._awake.get(key, (0, 0))
-        return key in self._lines or rows >= (self._awake_max or 0) or bytes_ >= AWAKE_BYTES
+    def _is_deep(self, reader: str, lane: Lane) -> bool:
+        rows, bytes_ = self._awake.get((reader, lane), (0, 0))
+        sleeps = any((reader, queue) in self._lines for queue in queues_of(lane))
+        return sleeps or rows >= (self._awake_max or 0) or bytes_ >= AWAKE_BYTES
 
     def found(self, n: int, queue: int, size: int, readers: Sequence[str]) -> None:
         """It sleeps, and nobody has counted it yet."""

@@ -358,3 +358,17 @@ def test_a_queue_is_like_a_sorted_set(deeds):
             known.discard(n)
         assert list(sleepers.due("r", (0, 1))) == sorted(known)
         assert (sleepers.asleep.rows_in("r", 0), sleepers.asleep.bytes) == (len(known), 5 * len(known))
+
+
+@pytest.mark.parametrize("kinds", [(Kind.EVENT, Kind.INTEL), (Kind.INTEL, Kind.EVENT)])
+def test_after_a_restart_no_more_of_a_lane_is_awake_than_before_it(slow, kinds):
+    """Events and intel sleep in queues of their own, and are of one lane."""
+    slow.lose(slow.come(CARL))
+    fields = {Kind.EVENT: {}, Kind.INTEL: {"kind": Kind.INTEL, "topic": "intel.x"}}
+    ids = slow.publish(range(40), records=LARGE, **fields[kinds[0]])
+    ids += slow.publish(range(40, 90), records=LARGE, **fields[kinds[1]])
+    before = len(slow.core.outboxes[destination(CARL)].rows())
+    slow.restart()
+    after = len(slow.core.outboxes[destination(CARL)].rows())
+    assert after <= max(before, 40), (before, after)
+    assert slow.read(slow.come(CARL), 200) == ids

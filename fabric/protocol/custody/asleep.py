@@ -26,6 +26,11 @@ def queue_of(lane: Lane, kind: Kind) -> int:
     return 2 * lane + (kind is Kind.INTEL)
 
 
+def queues_of(lane: Lane) -> tuple[int, int]:
+    """The two queues of a lane."""
+    return 2 * lane, 2 * lane + 1
+
+
 def lane_of(queue: int) -> Lane:
     """The lane of a queue (`queue_of`)."""
     return Lane(queue // 2)
