@@ -134,6 +134,15 @@ def test_each_tier_asks_again_who_may_be_a_target(stage):
     assert stage.counted["refused:execute_denied"] == 1
 
 
+def test_thousands_who_are_nowhere_cost_a_few_reports_that_name_each(stage):
+    """A parent's frame of 140 kB took its child a second: it signed a report for each name in it."""
+    names = [f"nobody-{n:040}" for n in range(4_000)]
+    stage.hand_out(action(), *names)
+    reports = stage.reports()
+    assert len(reports) == 2 and [name for _, some, _ in reports for name in some] == names
+    assert {(end, code) for end, _, code in reports} == {("unroutable", Code.UNROUTABLE.label)}
+
+
 @pytest.mark.parametrize(("is_root", "upwards"), [(True, NOWHERE), (False, UPLINK)])
 def test_who_moved_away_is_looked_for_further_up(is_root, upwards):
     stage = Stage(is_root)

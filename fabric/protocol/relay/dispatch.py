@@ -7,7 +7,7 @@ reported once, and only as much of it as this relay can know.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from fabric.protocol.access.permissions import Selection, request_grants, turns_at
 from fabric.protocol.base.errors import Code, Reject
@@ -108,11 +108,15 @@ class Dispatch:
         return self._selected[1]
 
     def hand_out(self, action: Verified, item: Item, targets: Iterable[str], now_ms: int, ready: Ready) -> None:
-        """Hand an action to the links that lead to its targets. Each tier asks again who may be one."""
+        """Hand an action to the links that lead to its targets. Each tier asks again who may be one.
+
+        Those who are not to be reached, or may not execute it, are reported together: a frame may name thousands, and
+        to sign is work.
+        """
         header = action.header
         selection = Selection(action.credential, header)
         by_way: dict[str, list[str]] = {}
-        follow = []
+        follow, denied, unroutable = [], [], []
         for target in dict.fromkeys(targets):
             attachment = self._routes.executor(target)
             way = self._routes.via(attachment) if attachment is not None else ""
@@ -120,12 +124,16 @@ class Dispatch:
                 if item.moved or attachment is not None:
                     follow.append(target)
                 else:
-                    self.report(action, End.UNROUTABLE, (target,), Code.UNROUTABLE, now_ms, ready)
+                    unroutable.append(target)
             elif not selection.takes(attachment.credential):
                 self._count("refused", Code.EXECUTE_DENIED.reason)
-                self.report(action, End.REFUSED, (target,), Code.EXECUTE_DENIED, now_ms, ready)
+                denied.append(target)
             else:
                 by_way.setdefault(way, []).append(target)
+        for some in _in_reports(denied):
+            self.report(action, End.REFUSED, some, Code.EXECUTE_DENIED, now_ms, ready)
+        for some in _in_reports(unroutable):
+            self.report(action, End.UNROUTABLE, some, Code.UNROUTABLE, now_ms, ready)
         ways: list[Way] = [(way, tuple(below)) for way, below in by_way.items()]
         hold = self._messages.hold
         if ways or not follow:
@@ -199,6 +207,20 @@ class Dispatch:
             end = End.REFUSED
         climbing = row.held.direction is Direction.UP
         self.report(row.held.message, end, row.targets, code, now_ms, ready, climbing=climbing)
+
+
+def _in_reports(targets: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """So many at a time that their names go in one report."""
+    some: list[str] = []
+    bytes_ = 0
+    for name in targets:
+        if some and (bytes_ + len(name) + 2 > _TARGET_NAMES_BYTES_MAX or len(some) == TARGETS_MAX):
+            yield tuple(some)
+            some, bytes_ = [], 0
+        some.append(name)
+        bytes_ += len(name) + 2
+    if some:
+        yield tuple(some)
 
 
 def _fits(action: Verified, targets: tuple[str, ...]) -> bool:
