@@ -296,9 +296,6 @@ class Listener:
         """How many links this key has."""
         return self._of_peer[peer]
 
-    def links_of(self, peer: bytes) -> list[int]:
-        return [number for number, connection in self._links.items() if connection.peer == peer]
-
     def close(self) -> None:
         if hasattr(self, "monitor"):
             self.socket.disable_monitor()

@@ -199,14 +199,6 @@ def test_what_is_waiting_is_counted_by_lane():
     assert len(box.rows()) == 3 and not box.empty
 
 
-@pytest.mark.parametrize(("sent_at_ms", "due_at_ms"), [(0, RETRY_MS), (500, 500 + RETRY_MS)])
-def test_it_says_when_the_oldest_in_flight_is_due(sent_at_ms, due_at_ms):
-    box = outbox(row())
-    assert box.next_retry_ms() is None
-    send(box, sent_at_ms)
-    assert box.next_retry_ms() == due_at_ms
-
-
 def test_the_pace_bounds_what_is_under_way_and_lets_answers_make_room():
     box = outbox(*(row(sequence=n, size=3_000) for n in range(60)))
     first = drain(box)

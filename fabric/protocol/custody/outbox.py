@@ -9,14 +9,13 @@ queues, so order exists only in here, and only for what has not been sent.
 from __future__ import annotations
 
 import hashlib
-import heapq
 from collections import OrderedDict
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 
 from fabric.protocol.base.limits import ID_BYTES, RETRY_MS_MAX
-from fabric.protocol.custody.line import Line, Place
+from fabric.protocol.custody.fair_queue import FairQueue
+from fabric.protocol.custody.line import Place
 from fabric.protocol.custody.pace import Pace
 from fabric.protocol.custody.sessions import is_point
 from fabric.protocol.envelope.layout import Kind
@@ -28,8 +27,6 @@ from fabric.protocol.wire.frames import Direction
 _FLOOR_SHARE = 16
 # However long the wait for an answer grows, a message is tried about as often as this in its life.
 _TRIES_MIN = 8
-# Rows behind a gate that ended are let go when most are like this, and there are enough to be worth the work.
-_SPARE = 32
 
 
 @dataclass(slots=True, eq=False)
@@ -92,149 +89,6 @@ class Row:
         return is_point(self.destination) and self.held.message.header.kind in (Kind.EVENT, Kind.INTEL)
 
 
-class _FairQueue:
-    """First come, first served within an origin; origins in turn. Rows that ended while they waited are let go soon.
-
-    `gate`: what a reader is to get from this place on waits, whoever it is from, since something before it sleeps.
-    """
-
-    __slots__ = ("_dead", "_gated", "_gated_live", "_origins", "_rows", "bytes", "gate")
-
-    def __init__(self) -> None:
-        self._origins: OrderedDict[str, Line] = OrderedDict()
-        self._rows = 0  # in the queues, dead ones included
-        self._dead = 0
-        self.bytes = 0  # of those that may go
-        self.gate: int | None = None
-        self._gated: list[tuple[int, int, Row]] = []  # a heap, by their order
-        self._gated_live = 0  # of these, how many have not ended
-
-    def push(self, row: Row) -> None:
-        if self.gate is not None and row.held.order >= self.gate and row.sheddable:
-            row.queued = row.gated = True
-            heapq.heappush(self._gated, (row.held.order, id(row), row))
-            self._gated_live += 1
-            return
-        self._line_for(row).push(row)
-
-    def _line_for(self, row: Row) -> Line:
-        """Where this row is to wait; it is counted."""
-        origin = row.held.message.header.origin
-        line = self._origins.get(origin)
-        if line is None:
-            line = self._origins[origin] = Line()
-        row.queued = True
-        self._rows += 1
-        self.bytes += row.held.size
-        return line
-
-    def set_gate(self, gate: int | None) -> None:
-        """What is before it from now on may go, and what is not waits."""
-        if gate == self.gate:
-            return
-        is_lower = gate is not None and (self.gate is None or gate < self.gate)
-        self.gate = gate
-        if is_lower:
-            rows = [row for row in self if not row.gated]
-            self._origins.clear()
-            self._rows = self._dead = self.bytes = 0
-            for row in rows:
-                self.push(row)
-        while self._gated and (gate is None or self._gated[0][0] < gate):
-            row = heapq.heappop(self._gated)[2]
-            if not row.done:
-                row.gated = False
-                self._gated_live -= 1
-                self.push(row)
-
-    def discard(self, row: Row) -> None:
-        """A row that waits has ended. When most are like this, they go together."""
-        row.queued = False
-        if row.gated:
-            self._gated_live -= 1
-            if len(self._gated) > 2 * self._gated_live + _SPARE:
-                self._gated = [entry for entry in self._gated if not entry[2].done]
-                heapq.heapify(self._gated)
-            return
-        self._dead += 1
-        self.bytes -= row.held.size
-        if 2 * self._dead > self._rows:
-            for origin, line in list(self._origins.items()):
-                line.drop_dead()
-                if not line:
-                    del self._origins[origin]
-            self._rows -= self._dead
-            self._dead = 0
-
-    def head(self, now_ms: int, in_flight: Container[bytes]) -> Row | None:
-        """The next row to send. One whose answer could be taken for another's waits for that."""
-        for _ in range(len(self._origins)):
-            origin, line = next(iter(self._origins.items()))
-            first, dead = line.head(now_ms, in_flight)
-            self._rows -= dead
-            self._dead -= dead
-            if first is not None:
-                return first
-            if line:
-                self._origins.move_to_end(origin)
-            else:
-                del self._origins[origin]
-        return None
-
-    def hold_back(self, row: Row, reader: str, now_ms: int) -> bool:
-        """Its topic waits for a reader: what else its origin sends goes by it. False where too many topics wait."""
-        return self._line_for(row).hold_back(row, reader, now_ms)
-
-    def ask(self) -> None:
-        for line in self._origins.values():
-            line.ask()
-
-    def held_back(self, origin: str, topic: str) -> tuple[str, int]:
-        """For which reader the topic waits, if it does, and how many bytes of it."""
-        line = self._origins.get(origin)
-        return ("", 0) if line is None else line.held_back(topic)
-
-    def waiting_for(self) -> Iterator[tuple[str, int]]:
-        """Readers that are waited for, each with how many rows; a reader as often as there are topics."""
-        for line in self._origins.values():
-            yield from line.waiting_for()
-
-    def pop(self) -> Row:
-        origin, line = next(iter(self._origins.items()))
-        row = line.pop()
-        row.queued = False
-        self._rows -= 1
-        self.bytes -= row.held.size
-        if line:
-            self._origins.move_to_end(origin)
-        else:
-            del self._origins[origin]
-        return row
-
-    def oldest(self, *, sheddable: bool = False) -> Row | None:
-        """Of the first of each origin, the one that came first; of those only that may be dropped, if so asked."""
-        firsts = [
-            first for line in self._origins.values()
-            if (first := next((row for row in line if not row.done and (not sheddable or row.sheddable)), None))
-        ]
-        while self._gated and self._gated[0][2].done:
-            heapq.heappop(self._gated)
-        gated = self._gated[0][2] if self._gated else None
-        return min(firsts, key=lambda row: row.held.received_at_ms, default=gated)
-
-    @property
-    def open_rows(self) -> int:
-        """Of those that wait, how many may go."""
-        return self._rows - self._dead
-
-    def __len__(self) -> int:
-        return self.open_rows + self._gated_live
-
-    def __iter__(self) -> Iterator[Row]:
-        waiting = (row for line in self._origins.values() for row in line)
-        return (row for row in chain(waiting, [entry[2] for entry in sorted(self._gated)]) if not row.done)
-
-
 class Outbox:
     """Rows for one destination. The caller owns time, credit and what a row looks like on the wire."""
 
@@ -242,7 +96,7 @@ class Outbox:
         self.destination = destination
         self.pace = Pace()
         self._retry_ms = retry_ms
-        self._lanes = [_FairQueue() for _ in Lane]
+        self._lanes = [FairQueue() for _ in Lane]
         self._owed_bytes = [0] * len(Lane)
         self._in_flight: OrderedDict[bytes, Row] = OrderedDict()
         self.in_flight_bytes = [0] * len(Lane)
@@ -413,13 +267,6 @@ class Outbox:
     def stalled(self, now_ms: int, stall_ms: int) -> bool:
         """Whether it was sent something and has answered nothing for this long."""
         return self._unanswered_since_ms is not None and now_ms - self._unanswered_since_ms > stall_ms
-
-    def next_retry_ms(self) -> int | None:
-        """When the oldest row in flight becomes overdue at the earliest."""
-        oldest = next(iter(self._in_flight.values()), None)
-        if oldest is None or oldest.sent_at_ms is None:
-            return None
-        return oldest.sent_at_ms + self._retry_ms
 
     def rows(self) -> list[Row]:
         return [*self._in_flight.values(), *(row for lane in self._lanes for row in lane)]
