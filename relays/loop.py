@@ -200,7 +200,7 @@ class RelayLoop:
             waiting = {socket for socket, _ in poller.poll(wait_ms)}
             if self._gate.socket in waiting:
                 self._gate.serve()
-            ended = self._listener.gone()
+            ended = self._listener.gone(told=self._listener.monitor in waiting)
             self._arrivals.from_parents(waiting)
             # Also when nothing can be read: what ended is known then, and who sends what never will be.
             self._arrivals.from_children()

@@ -187,15 +187,20 @@ class Listener:
             self._unsent.gave(connection.descriptor, len(payload))
         return Sent.SENT
 
-    def gone(self) -> list[int]:
-        """Links whose connection has ended, and everything that it brought was received."""
+    def gone(self, *, told: bool = True) -> list[int]:
+        """Links whose connection has ended, and everything that it brought was received.
+
+        `told`: whether `monitor` has something to say. Whoever polls it knows, and to ask it costs more than the rest.
+        """
         gone: list[int] = []
         if self._all_received:
             gone, self._ending = self._ending, []
             for link in gone:
                 self.forget(link)
         self._all_received = False
-        self._look_at_connections()
+        if told:
+            self._look_at_connections()
+        self._end_surplus()
         return gone
 
     @property
@@ -216,6 +221,9 @@ class Listener:
                     self._came(descriptor)
                 case _:
                     self._went(descriptor)
+
+    def _end_surplus(self) -> None:
+        """Connections that do not read what they are sent, and strangers beyond what there is room for."""
         for descriptor in self._unsent.too_much(time.perf_counter_ns() // 1_000_000):
             self.counters["deaf"] += 1
             self._unsent.gone(descriptor)
