@@ -188,7 +188,7 @@ class Node(Carrier):
             self.ending.end(list(held.rows.values()), why, now_ms, ready)
         self.custody.dedup.sweep(now_ms)
 
-    def on_ended(self, rows: Sequence[Row], ready: Ready) -> None:
+    def on_ended(self, rows: Sequence[Row]) -> None:
         """These have ended, a part of many: whoever held them may be empty by now."""
 
     def on_turn_end(self, ready: Ready) -> None:
@@ -380,7 +380,7 @@ class Node(Carrier):
         if now_ms >= self._timers_at_ms:
             self._timers_at_ms = now_ms + _TIMERS_MS
             self._timers(now_ms, ready)
-        self.on_ended(self.ending.turn(now_ms, ready), ready)
+        self.on_ended(self.ending.turn(now_ms, ready))
         self._admit_waiting(now_ms, ready)
         dirty, self._dirty = self._dirty, {}
         for destination in dirty:

@@ -209,23 +209,29 @@ class Dispatch:
         self.report(row.held.message, end, row.targets, code, now_ms, ready, climbing=climbing)
 
 
+def _size_of(name: str) -> int:
+    """What a target's name takes in a frame or a report, at most."""
+    return len(name) + 2
+
+
 def _in_reports(targets: Sequence[str]) -> Iterator[tuple[str, ...]]:
     """So many at a time that their names go in one report."""
     some: list[str] = []
     bytes_ = 0
     for name in targets:
-        if some and (bytes_ + len(name) + 2 > _TARGET_NAMES_BYTES_MAX or len(some) == TARGETS_MAX):
+        size = _size_of(name)
+        if some and (bytes_ + size > _TARGET_NAMES_BYTES_MAX or len(some) == TARGETS_MAX):
             yield tuple(some)
             some, bytes_ = [], 0
         some.append(name)
-        bytes_ += len(name) + 2
+        bytes_ += size
     if some:
         yield tuple(some)
 
 
 def _fits(action: Verified, targets: tuple[str, ...]) -> bool:
     """Whether the action and all its targets go in one frame, and their names in one report."""
-    names_bytes = sum(len(name) + 2 for name in targets)
+    names_bytes = sum(map(_size_of, targets))
     return (
         len(targets) <= TARGETS_MAX
         and names_bytes <= _TARGET_NAMES_BYTES_MAX

@@ -59,7 +59,7 @@ class Holding(Below):
             self.ending.end(outbox.rows(), Reject(code), now_ms, ready, awaited=Reject(Code.SUBSCRIBER_GONE))
         self._drop_if_over(destination)
 
-    def on_ended(self, rows: Sequence[Row], ready: Ready) -> None:
+    def on_ended(self, rows: Sequence[Row]) -> None:
         for destination in {row.destination: None for row in rows}:
             self._drop_if_over(destination)
 
