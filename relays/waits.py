@@ -22,7 +22,8 @@ def waiting(core: Relay, parent: str, now_ms: int) -> tuple[list[dict[str, Any]]
 
     Each has `for` (a relay, a control point, or the target of an action that is connected nowhere), `kind` (parent,
     child, point or nowhere), `away`, `messages`, `bytes`, `since_ms` (when the oldest of them came, by this machine's
-    clock), and a control point also `share_bytes`, what is kept for it at most. Sessions of one control point are one.
+    clock). A control point also has `share_bytes`, what is kept for it at most, and `asleep`, how many of its messages
+    are only on disk. Sessions of one control point are one.
     What came within the last second to somebody who is there is only passing, and is not among them.
     """
     found: dict[tuple[str, str], dict[str, Any]] = {}
@@ -42,6 +43,7 @@ def waiting(core: Relay, parent: str, now_ms: int) -> tuple[list[dict[str, Any]]
         entry["since_ms"] = min(entry["since_ms"], since_ms)
         if kind == "point":
             entry["share_bytes"] = core.sessions.keep(destination).bytes
+            entry["asleep"] = entry.get("asleep", 0) + core.custody.readers_asleep.rows_of(destination)
     passing_since_ms = core.time.own(now_ms) - _PASSING_MS
     waits = [entry for entry in found.values() if entry["away"] or entry["since_ms"] <= passing_since_ms]
     waits.sort(key=lambda entry: -int(entry["bytes"]))

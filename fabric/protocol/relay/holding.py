@@ -243,23 +243,6 @@ class Holding(Below):
             ready.persist.append(KeepGap(outbox.destination, lost))
         self.on_settled(row, Reject(Code.SUBSCRIBER_SLOW), now_ms, ready)
 
-    def readers(self) -> dict[str, dict[str, int | bool]]:
-        """By name, for whom much waits here: more than a quarter of what it may keep, or while it is away."""
-        found: dict[str, dict[str, int | bool]] = {}
-        for destination, outbox in self.outboxes.items():
-            bytes_ = self.custody.waiting_bytes(outbox) if is_point(destination) else 0
-            share_bytes = self.sessions.keep(destination).bytes
-            away = self.sessions.is_away(destination)
-            if not bytes_ or not (away or bytes_ > share_bytes // 4):
-                continue
-            reader = found.setdefault(
-                node_of(destination), {"bytes": 0, "share_bytes": share_bytes, "asleep": 0, "away": True}
-            )
-            reader["bytes"] += bytes_
-            reader["asleep"] += self.custody.readers_asleep.rows_of(destination)
-            reader["away"] = reader["away"] and away
-        return found
-
     def waits_for(self, now_ms: int) -> dict[str, dict[str, int]]:
         """By name, the readers that others wait for: since when here, or how much is held back for one further on."""
         found: dict[str, dict[str, int]] = {}
