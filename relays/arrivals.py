@@ -42,15 +42,15 @@ class Arrivals:
         self._dialled[link] = peer
 
     def from_parents(self, waiting: Collection[Any]) -> None:
-        """What those sent whom this relay dials: its parents, and some children."""
+        """What those sent whom this relay dials: its parents, and some children. `waiting`: sockets that have some."""
         for link, payload in self._diallers.receive(waiting):
             peer = self._dialled.get(link)
             if peer is not None:
                 self._inbox.put(link, peer, peer, payload)
 
-    def from_children(self) -> None:
+    def from_children(self, waiting: Collection[Any]) -> None:
         """What those sent who dial this relay: children, control points, and strangers."""
-        for link, peer, payload in self._listener.receive():
+        for link, peer, payload in self._listener.receive(waits=self._listener.socket in waiting):
             self._inbox.put(link, peer if self._is_open(link) else STRANGERS, peer, payload)
 
     def ended(self, link: int) -> bool:

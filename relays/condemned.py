@@ -30,7 +30,7 @@ class Condemned:
 
     def takes(self, link: int, ended: Sequence[tuple[int, object]]) -> bool:
         """Whether a frame of this link comes too late. `ended`: the links that ended in this turn so far."""
-        late = link in self._cut_at_ms or any(link == other for other, _ in ended)
+        late = link in self._cut_at_ms or (bool(ended) and any(link == other for other, _ in ended))
         if late:
             self._late[link] = self._late.get(link, 0) + 1
         return late
@@ -42,6 +42,8 @@ class Condemned:
 
     def due(self, now_ms: int) -> list[Cut]:
         """Those to cut now, which are forgotten."""
+        if not self._cut_at_ms:
+            return []
         links = [link for link, at_ms in self._cut_at_ms.items() if now_ms >= at_ms]
         return [Cut(link, self.forget(link)) for link in links]
 

@@ -12,9 +12,10 @@ from __future__ import annotations
 import os
 import random
 import signal
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import structlog
 import zmq
@@ -202,14 +203,13 @@ class RelayLoop:
                 self._gate.serve()
             ended = self._listener.gone(told=self._listener.monitor in waiting)
             self._arrivals.from_parents(waiting)
-            # Also when nothing can be read: what ended is known then, and who sends what never will be.
-            self._arrivals.from_children()
+            self._arrivals.from_children(waiting)
             now_ms = self._clock.now_ms()
             self.core.time.wall_is_ahead(self._clock.wall_ahead_ms())
             if woken := self._spool.wake():
                 self._take_back(woken, now_ms)
             woke_reader = self._wake_reader(now_ms)
-            ready = self._turn(ended, now_ms)
+            ready = self._turn(ended, waiting, now_ms)
             now_ms = self._clock.now_ms()
             ready.merge(self.core.step(Tick(), now_ms))
             self._apply(ready, now_ms)
@@ -232,11 +232,11 @@ class RelayLoop:
         self._apply(self.core.woken(due[0], now_ms), now_ms)
         return bool(woken)
 
-    def _turn(self, ended: Sequence[int], now_ms: int) -> Ready:
+    def _turn(self, ended: Sequence[int], waiting: Collection[Any], now_ms: int) -> Ready:
         """What came up and went down, and what waits in the inbox, within the turn's bounds, through the core."""
         ready = Ready()
         self._diallers.want(self.core.parents_wanted(now_ms))
-        for peer, event in self._diallers.service(now_ms):
+        for peer, event in self._diallers.service(now_ms, waiting):
             if isinstance(event, Up):
                 self._arrivals.up(event.link, peer.curve_key)
                 up = LinkUp(event.link, peer.curve_key, os.urandom(SESSION_BYTES), peer.role, peer.id)
@@ -349,8 +349,10 @@ class RelayLoop:
         So it does when what climbs waits for a reader that is full: that one may be away for days.
         """
         core = self.core
+        if not core.draining:
+            return
         drained = core.drained and not sum(core.custody.asleep.rows)
-        if not core.draining or not (drained or now_ms >= self._drain_until_ms):
+        if not (drained or now_ms >= self._drain_until_ms):
             return
         if now_ms - self._drain_said_ms < _STATUS_MS:
             return

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import zmq
 
@@ -80,7 +81,9 @@ class EdgeLoop:
         self.status = Status([dial.address for dial in identity.dials])
         self._dialling = Dialling(identity, self.core, self.clock, self.status, self._mailbox.wake, self._log)
         self.publisher = Publisher(
-            self.core, Composer(identity.credential, self.core.signer, os.urandom, self.core.time.to_sign), self._log
+            self.core,
+            Composer(identity.credential, self.core.signer, self.core.roots, os.urandom, self.core.time.to_sign),
+            self._log,
         )
         self.intake = Intake(self.clock, self._mailbox, self.publisher)
         self._outbox_path = outbox
@@ -204,18 +207,18 @@ class EdgeLoop:
         wait_ms = 0
         while not self._stopping:
             self._dialling.register(poller)
-            poller.poll(wait_ms)
+            waiting = {socket for socket, _ in poller.poll(wait_ms)}
             self._mailbox.awake()
             now_ms = self.clock.now_ms()
             self.core.time.wall_is_ahead(self.clock.wall_ahead_ms())
-            ready = self._turn(now_ms)
+            ready = self._turn(waiting, now_ms)
             self._apply(ready, now_ms)
             wait_ms = self._wait_ms(ready, now_ms)
         self._goodbye()
 
-    def _turn(self, now_ms: int) -> Ready:
+    def _turn(self, waiting: Collection[Any] | None, now_ms: int) -> Ready:
         ready = Ready()
-        self._dialling.connect(now_ms, ready)
+        self._dialling.connect(waiting, now_ms, ready)
         self._mailbox.run(now_ms, ready)
         self.ledger.look(now_ms, ready)
         if self._outbox is not None:
@@ -226,7 +229,7 @@ class EdgeLoop:
                 self._log.warning(words, code=Code.DISK_SHORT.label, waiting=self.publisher.waiting)
         self.renewing.look(now_ms, ready)
         self.publisher.compose(now_ms, ready)
-        now_ms = self._dialling.read(now_ms, ready)
+        now_ms = self._dialling.read(waiting, now_ms, ready)
         self.deliveries.requests.time_out(now_ms)
         ready.merge(self.core.step(Tick(), now_ms))
         return ready
@@ -296,7 +299,7 @@ class EdgeLoop:
     def _goodbye(self) -> None:
         now_ms = self.clock.now_ms()
         # What was published and handled until now is sealed, committed and acknowledged.
-        self._apply(self._turn(now_ms), now_ms)
+        self._apply(self._turn(None, now_ms), now_ms)
         self._dialling.send(self.core.step(Leave(), now_ms).send)
         # LINGER is 0 everywhere else; a BYE deserves the milliseconds that it takes to leave.
         threading.Event().wait(0.05)

@@ -88,6 +88,8 @@ class Backlog:
 
     def due(self) -> list[int]:
         """The rows that wake now, all of one lane, the most urgent first. Mostly none."""
+        if not any(self.asleep.rows):
+            return []
         for lane in Lane:
             first, numbers = self._next[lane], self._numbers[lane]
             if first < len(numbers) and self._awake_rows[lane] < self._awake_min:

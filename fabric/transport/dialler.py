@@ -21,7 +21,7 @@ from zmq.utils.monitor import parse_monitor_message
 
 from fabric.protocol.base.errors import Code
 from fabric.transport.keys import CurveKeys
-from fabric.transport.sockets import LinkNumbers, Sent, dress, endpoint, receive_single
+from fabric.transport.sockets import LinkNumbers, Sent, dress, endpoint, readable, receive_single, send_single
 from fabric.transport.unread import Unread, bytes_read
 
 _CONNECT_MS = 5_000
@@ -76,8 +76,8 @@ class Dialler:
         self._numbers = numbers
         self._jitter = jitter
         self._backoff_ms_max = backoff_ms_max
-        self._socket: zmq.Socket[bytes] | None = None
-        self._monitor: zmq.Socket[bytes] | None = None
+        self.socket: zmq.Socket[bytes] | None = None  # of the present connection, or attempt
+        self.monitor: zmq.Socket[bytes] | None = None
         self._failures = 0
         self._cut = 0  # handshakes in a row that ended without a reason
         self._dial_at_ms: int | None = 0
@@ -94,26 +94,30 @@ class Dialler:
         self.counters: Counter[str] = Counter()
 
     def poll_sockets(self) -> list[zmq.Socket[bytes]]:
-        return [s for s in (self._socket, self._monitor) if s is not None]
+        return [s for s in (self.socket, self.monitor) if s is not None]
 
-    def service(self, now_ms: int) -> list[LinkEvent]:
-        """Drain the monitor and the timers: connections that came up or went down since the last call."""
+    def service(self, now_ms: int, *, told: bool = True) -> list[LinkEvent]:
+        """Drain the monitor and the timers: connections that came up or went down since the last call.
+
+        `told`: whether the monitor has something to say, as whoever polled `poll_sockets` knows.
+        """
         events: list[LinkEvent] = []
         if self._resting:
             self._ended = self._dial_at_ms = None
             if self.link:
                 events.append(Down(self.link, Code.CLOSED, f"{self.address} is not wanted any more"))
-            if self._socket is not None:
+            if self.socket is not None:
                 self._drop()
             return events
         if self._ended is not None:
             (code, words), self._ended = self._ended, None
             self._down(code, words, now_ms, events)
-        self._drain_monitor(now_ms, events)
+        if told:
+            self._drain_monitor(now_ms, events)
         self._look_for_endless(now_ms)
-        if self._socket is not None and self.link == 0 and now_ms - self._dialled_ms > _CONNECT_MS:
+        if self.socket is not None and self.link == 0 and now_ms - self._dialled_ms > _CONNECT_MS:
             self._down(Code.UNREACHABLE, f"nothing answers at {self.address}", now_ms, events)
-        if self._socket is None and self._dial_at_ms is not None and now_ms >= self._dial_at_ms:
+        if self.socket is None and self._dial_at_ms is not None and now_ms >= self._dial_at_ms:
             self._dial(now_ms, events)
         return events
 
@@ -129,8 +133,8 @@ class Dialler:
         socket.setsockopt(zmq.RCVHWM, 0)
         self._keys.dress(socket)
         socket.setsockopt(zmq.CURVE_SERVERKEY, self._server_key)
-        self._socket = socket
-        self._monitor = socket.get_monitor_socket()
+        self.socket = socket
+        self.monitor = socket.get_monitor_socket()
         self._connected = False
         self._dialled_ms = now_ms
         self.generation += 1
@@ -141,8 +145,8 @@ class Dialler:
             self._down(Code.UNREACHABLE, words, now_ms, events)
 
     def _drain_monitor(self, now_ms: int, events: list[LinkEvent]) -> None:
-        while self._monitor is not None and int(self._monitor.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
-            event = parse_monitor_message(self._monitor.recv_multipart(zmq.DONTWAIT))
+        while self.monitor is not None and readable(self.monitor):
+            event = parse_monitor_message(self.monitor.recv_multipart(zmq.DONTWAIT))
             match event["event"]:
                 case zmq.EVENT_CONNECTED:
                     self._connected = True
@@ -170,10 +174,10 @@ class Dialler:
                         self._down(Code.UNREACHABLE, f"nothing answers at {self.address}", now_ms, events)
 
     def _look_for_endless(self, now_ms: int) -> None:
-        if self._socket is None or not self.link:
+        if self.socket is None or not self.link:
             return
         self._unread.look(now_ms)
-        if not int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN and self._unread.too_much():
+        if self._unread.looked and not readable(self.socket) and self._unread.too_much():
             self.counters["endless"] += 1
             self.restart(f"{self.address} sends a message that does not end")
 
@@ -198,32 +202,35 @@ class Dialler:
         self._dial_at_ms = now_ms + int(ceiling_ms * self._jitter())
 
     def _drop(self) -> None:
-        if self._socket is not None:
-            self._socket.disable_monitor()
-            if self._monitor is not None:
-                self._monitor.close(linger=0)
-            self._socket.close(linger=0)
-        self._socket = self._monitor = None
+        if self.socket is not None:
+            self.socket.disable_monitor()
+            if self.monitor is not None:
+                self.monitor.close(linger=0)
+            self.socket.close(linger=0)
+        self.socket = self.monitor = None
         self._unread.gone(self._descriptor)
         self.link = self._unbroken = 0
         self.generation += 1
 
     def next_wake_ms(self, now_ms: int) -> int | None:
         """When `service` has something to do without any socket being ready."""
-        if self._ended is not None or (self._resting and self._socket is not None):
+        if self._ended is not None or (self._resting and self.socket is not None):
             return now_ms
-        if self._socket is None:
+        if self.socket is None:
             return self._dial_at_ms
         return None if self.link else self._dialled_ms + _CONNECT_MS + 1
 
-    def receive(self) -> Iterator[bytes]:
-        """Payloads that wait, a frame at a time."""
-        while self._socket is not None and self.link:
-            try:
-                parts = receive_single(self._socket, 1)
-            except zmq.ZMQError:
+    def receive(self, *, waits: bool = False) -> Iterator[bytes]:
+        """Payloads that wait, a frame at a time. `waits`: one does, as whoever polled `poll_sockets` knows."""
+        while self.socket is not None and self.link:
+            if not (waits or readable(self.socket)):
                 self._unbroken = 0
                 return
+            waits = False
+            try:
+                parts = receive_single(self.socket, 1)
+            except zmq.Again:  # its connection ended since
+                continue
             self._unbroken += 1
             if self._unbroken >= _UNBROKEN_MAX:
                 self.counters["flooded"] += 1
@@ -236,17 +243,17 @@ class Dialler:
             yield parts[0].bytes
 
     def send(self, payload: bytes) -> Sent:
-        if self._socket is None or not self.link:
+        if self.socket is None or not self.link:
             return Sent.GONE
         try:
-            self._socket.send(payload, zmq.DONTWAIT, copy=len(payload) < 65_536)
+            send_single(self.socket, payload)
         except zmq.Again:
             return Sent.BUSY
         return Sent.SENT
 
     def restart(self, words: str) -> None:
         """Give up the present connection; the next `service` says so and dials again after the back-off."""
-        if self._socket is not None:
+        if self.socket is not None:
             self._ended = (Code.CLOSED, words)
 
     def rest(self) -> None:

@@ -85,11 +85,14 @@ class Diallers:
             else:
                 each.dialler.rest()
 
-    def service(self, now_ms: int) -> list[tuple[Peer, LinkEvent]]:
-        """Connections that came up or went down since the last call."""
+    def service(self, now_ms: int, waiting: Collection[Any] | None = None) -> list[tuple[Peer, LinkEvent]]:
+        """Connections that came up or went down since the last call.
+
+        `waiting`: the sockets that have something, as a poller says; None: any may.
+        """
         found: list[tuple[Peer, LinkEvent]] = []
         for each in self._all:
-            for event in each.dialler.service(now_ms):
+            for event in each.dialler.service(now_ms, told=waiting is None or each.dialler.monitor in waiting):
                 if isinstance(event, Up):
                     self._by_link[event.link] = each.dialler
                 else:
@@ -112,13 +115,13 @@ class Diallers:
     def receive(self, waiting: Collection[Any] | None = None) -> Iterator[tuple[int, bytes]]:
         """(link, payload) of what came, peers in turn, for no longer than a part of a turn.
 
-        `waiting`: the sockets that have something; None: any may.
+        `waiting`: the sockets that have something, as a poller says; None: any may.
         """
+        coming: deque[tuple[int, Iterator[bytes]]] = deque()
+        for link, dialler in self._by_link.items():
+            if waiting is None or dialler.socket in waiting:
+                coming.append((link, dialler.receive(waits=waiting is not None)))
         ends_ns = time.perf_counter_ns() + RECEIVE_NS_MAX
-        coming = deque(
-            (link, dialler.receive()) for link, dialler in self._by_link.items()
-            if waiting is None or any(socket in waiting for socket in dialler.poll_sockets())
-        )
         while coming:
             link, payloads = coming.popleft()
             payload = next(payloads, None)

@@ -24,7 +24,16 @@ from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.base.shares import Holdings
 from fabric.transport.keys import CurveKeys
 from fabric.transport.resets import hear_no_more, ignore_resets
-from fabric.transport.sockets import RECEIVE_NS_MAX, LinkNumbers, Sent, dress, endpoint, receive_single
+from fabric.transport.sockets import (
+    RECEIVE_NS_MAX,
+    LinkNumbers,
+    Sent,
+    dress,
+    endpoint,
+    readable,
+    receive_single,
+    send_single,
+)
 from fabric.transport.strangers import Strangers
 from fabric.transport.unread import Unread, Unsent, bytes_read, bytes_written
 
@@ -106,18 +115,23 @@ class Listener:
         self.address = self.socket.getsockopt_string(zmq.LAST_ENDPOINT).removeprefix("tcp://")
         self._look_at_connections()  # the listening socket's descriptor is among the events by now
 
-    def receive(self) -> Iterator[Received]:
-        """What waits, a frame at a time, peers in turn, for no longer than a part of a turn."""
+    def receive(self, *, waits: bool = True) -> Iterator[Received]:
+        """What waits, a frame at a time, peers in turn, for no longer than a part of a turn.
+
+        `waits`: false where a poller found nothing. Also then it is read when something depends on all being read: a
+        link that ended, or a connection whose message may have no end.
+        """
         began_ns = time.perf_counter_ns()
         ends_ns = began_ns + RECEIVE_NS_MAX
         self._unread.look(began_ns // 1_000_000)
+        if not (waits or self._ending or self._unread.looked):
+            return
         for _ in range(_FRAMES_MAX):
-            try:
-                parts = receive_single(self.socket, 2)
-            except zmq.Again:
+            if not readable(self.socket):
                 self._all_received = True
                 self._end_endless()
                 return
+            parts = receive_single(self.socket, 2)
             if parts is None:
                 self.counters["multipart"] += 1
             received = None if parts is None else self._received(parts)
@@ -176,7 +190,7 @@ class Listener:
         if connection is None:
             return Sent.GONE
         try:
-            self.socket.send_multipart([connection.routing_id, payload], zmq.DONTWAIT, copy=len(payload) < 65_536)
+            send_single(self.socket, payload, connection.routing_id)
         except zmq.Again:
             return Sent.BUSY
         except zmq.ZMQError as error:
@@ -210,7 +224,7 @@ class Listener:
 
     def _look_at_connections(self) -> None:
         for _ in range(_EVENTS_MAX):
-            if not int(self.monitor.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+            if not readable(self.monitor):
                 break
             event = parse_monitor_message(self.monitor.recv_multipart(zmq.DONTWAIT))
             descriptor = int(event["value"])

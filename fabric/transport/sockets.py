@@ -13,6 +13,10 @@ HANDSHAKE_MS = 3_000
 # A host that is gone without a word is noticed by TCP itself when a connection is idle: within 15 s. Where something is
 # said on it, by our own PINGs and the silence that follows.
 _KEEPALIVE_IDLE_S, _KEEPALIVE_EVERY_S, _KEEPALIVE_PROBES = 6, 3, 3
+# As numbers: arithmetic with enums of flags costs more than what it is asked for, many times in every turn.
+_READABLE, _AT_ONCE, _MORE = int(zmq.POLLIN), int(zmq.DONTWAIT), int(zmq.DONTWAIT | zmq.SNDMORE)
+# Above this, libzmq takes the bytes as they are; below, a copy is cheaper than to watch over them.
+_COPY_BYTES_MAX = 65_536
 
 
 class Sent(Enum):
@@ -53,6 +57,18 @@ def endpoint(address: str) -> str:
     return address if "://" in address else f"tcp://{address}"
 
 
+def readable(socket: zmq.Socket[bytes]) -> bool:
+    """Whether a message waits: a quarter of what it costs to find none by receiving."""
+    return bool(int(socket.getsockopt(zmq.EVENTS)) & _READABLE)
+
+
+def send_single(socket: zmq.Socket[bytes], payload: bytes, routing_id: bytes = b"") -> None:
+    """One message of one frame, behind its address where the socket routes. Raises zmq.Again when the pipe is full."""
+    if routing_id:
+        socket.send(routing_id, _MORE)
+    socket.send(payload, _AT_ONCE, copy=len(payload) < _COPY_BYTES_MAX)
+
+
 def receive_single(socket: zmq.Socket[bytes], frames: int) -> list[zmq.Frame] | None:
     """One message of exactly `frames` frames, or None when it has another number. Raises zmq.Again when none waits.
 
@@ -62,7 +78,7 @@ def receive_single(socket: zmq.Socket[bytes], frames: int) -> list[zmq.Frame] | 
     count = 0
     more = True
     while more:
-        part = socket.recv(zmq.DONTWAIT, copy=False)
+        part = socket.recv(_AT_ONCE, copy=False)
         count += 1
         if count <= frames:
             parts.append(part)

@@ -55,6 +55,8 @@ class Strangers:
 
     def too_many(self) -> list[int]:
         """Those that are to be cut now; they are not counted any more."""
+        if not self._host_of:
+            return []
         allowed = min(self._strangers_max, max(0, self._connections_max - len(self._known)))
         cut: list[int] = []
         while len(self._host_of) > allowed:

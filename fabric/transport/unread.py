@@ -48,6 +48,11 @@ class Unread:
         self._looked: dict[int, int] = {}  # what had come of each at the last look, until that was compared
         self._look_at_ms = 0
 
+    @property
+    def looked(self) -> bool:
+        """Whether there is a look to be compared with what was taken."""
+        return bool(self._looked)
+
     def came(self, descriptor: int) -> None:
         self._taken.setdefault(descriptor, 0)  # its first frame may have been taken before this was known
 
@@ -71,6 +76,8 @@ class Unread:
 
     def too_much(self) -> list[int]:
         """After everything that could be read was taken: whose messages do not end."""
+        if not self._looked:
+            return []
         looked, self._looked = self._looked, {}
         return [
             descriptor for descriptor, read in looked.items() if read - self._taken[descriptor] > UNREAD_MAX

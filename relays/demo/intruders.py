@@ -24,6 +24,7 @@ from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.base.limits import FRAME_BYTES_MAX, ID_BYTES
 from fabric.protocol.base.signing import Signer, signing_public
 from fabric.protocol.envelope.layout import decode_envelope, decode_header, encode_envelope, encode_header, leaf_of
+from fabric.protocol.envelope.verify import RootCache
 from fabric.protocol.trust.chain import issue, verify_credential
 from fabric.protocol.trust.credentials import Credential
 from fabric.protocol.vocabulary.severity import Lane, Severity
@@ -89,7 +90,7 @@ def knock(identity: Identity) -> FabricError | None:
 def signed_event(identity: Identity, topic: str, record: dict[str, object], now_ms: int) -> bytes:
     """An honest envelope of this identity, low severity and green."""
     stamp = publish_stamp(topic, identity.defaults, severity=Severity.LOW, label="green")
-    composer = Composer(identity.credential, identity.signer, os.urandom)
+    composer = Composer(identity.credential, identity.signer, RootCache(), os.urandom)
     sealed, failed = composer.compose([Draft(stamp, record, now_ms, None)])
     if failed:
         raise failed[0][1]

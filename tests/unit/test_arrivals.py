@@ -13,9 +13,9 @@ KEY, OTHER, PARENT = b"k" * 32, b"o" * 32, b"p" * 32
 
 class Door:
     def __init__(self):
-        self.waiting, self.accepted_links, self.more = [], [], False
+        self.waiting, self.accepted_links, self.more, self.socket = [], [], False, None
 
-    def receive(self, waiting=None):
+    def receive(self, waiting=(), *, waits=True):
         found, self.waiting = self.waiting, []
         return iter(found)
 
@@ -38,7 +38,7 @@ def test_who_is_not_let_in_is_a_stranger_whatever_its_key(reading):
     reading.links[1] = peer(is_open=True)
     reading.links[2] = peer()
     reading.listener.waiting = [Received(1, KEY, b"a"), Received(2, KEY, b"b"), Received(3, OTHER, b"c")]
-    reading.from_children()
+    reading.from_children(())
     assert set(reading.inbox._queues) == {KEY, STRANGERS}
     assert reading.more and [reading.next().peer for _ in range(3)] == [KEY, KEY, OTHER]
 

@@ -29,6 +29,7 @@ from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.base.limits import SUBSCRIPTIONS_MAX
 from fabric.protocol.core.ready import KeepPosition, Published, Ready
 from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.verify import RootCache
 from fabric.protocol.point.point import Point
 from fabric.protocol.vocabulary.severity import Lane, Phase, Severity
 from fabric.protocol.vocabulary.tlp import Audience, Label
@@ -186,7 +187,7 @@ def test_every_container_has_a_bound_that_somebody_can_name(package):
 
 def outgoing(durable=False):
     core = Point(ME.credential, ME.signer, AUTHORITY.key, b"m" * 16, entropy("core"))
-    made = Publisher(core, Composer(ME.credential, ME.signer, entropy("composer")), structlog.get_logger())
+    made = Publisher(core, Composer(ME.credential, ME.signer, RootCache(), entropy("composer")), structlog.get_logger())
     made.durable = durable
     return made
 
@@ -250,7 +251,7 @@ def test_sources_of_which_nothing_waits_take_no_room():
 
 
 def test_streams_and_rules_of_a_program_that_invents_them_are_let_go():
-    composer = Composer(ME.credential, ME.signer, entropy("streams"))
+    composer = Composer(ME.credential, ME.signer, RootCache(), entropy("streams"))
     first, other = [(topic, Label.GREEN, Audience(("acme",))) for topic in ("detections.0", "detections.1")]
     stream, _ = composer.number(first)
     composer.number(other)

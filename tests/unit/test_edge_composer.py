@@ -4,6 +4,7 @@ from fabric.edge.publishing.composer import BATCH_RECORDS_MAX, Composer, Draft, 
 from fabric.protocol.base.errors import Code
 from fabric.protocol.envelope.layout import Kind, decode_envelope
 from fabric.protocol.envelope.parts import read_records
+from fabric.protocol.envelope.verify import RootCache
 from fabric.protocol.vocabulary.severity import Phase, Severity
 from fabric.protocol.vocabulary.tlp import Label
 from tests.support import EVERYTHING, T0, Authority, entropy, opened
@@ -20,7 +21,7 @@ def drafts(count, stamp_=None, size=1):
 
 
 def composer():
-    return Composer(ORIGIN.credential, ORIGIN.signer, entropy("composer"))
+    return Composer(ORIGIN.credential, ORIGIN.signer, RootCache(), entropy("composer"))
 
 
 def records(sealed):

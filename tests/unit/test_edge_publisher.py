@@ -13,6 +13,7 @@ from fabric.edge.publishing.publisher import Publisher
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.core.ready import KeepPosition, Published, Put, Ready
 from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.verify import RootCache
 from fabric.protocol.links.links import UPLINK
 from fabric.protocol.point.point import Point
 from fabric.protocol.vocabulary.severity import Lane, Phase, Severity
@@ -25,7 +26,7 @@ ME = AUTHORITY.issue("zeek-1", grants=EVERYTHING)
 
 def outgoing(durable=True):
     core = Point(ME.credential, ME.signer, AUTHORITY.key, b"m" * 16, entropy("core"))
-    made = Publisher(core, Composer(ME.credential, ME.signer, entropy("composer")), structlog.get_logger())
+    made = Publisher(core, Composer(ME.credential, ME.signer, RootCache(), entropy("composer")), structlog.get_logger())
     made.durable = durable
     return made, core
 

@@ -11,6 +11,7 @@ from fabric.protocol.custody.outbox import Held, Outbox
 from fabric.protocol.envelope.field_labels import FieldLabels
 from fabric.protocol.envelope.layout import Kind, decode_header, encode_header
 from fabric.protocol.envelope.parts import read_records
+from fabric.protocol.envelope.verify import RootCache
 from fabric.protocol.relay.relay import Relay
 from fabric.protocol.trust.chain import verify_credential
 from fabric.protocol.trust.credentials import Credential, Grants, NodeKind, RequestGrant
@@ -153,7 +154,7 @@ def deep(levels):
 @pytest.mark.parametrize("bad", [deep(40), {True: 1}, {b"x": 1}, {"a": [0] * 190_000, "b": [1] * 20_000}])
 def test_what_no_reader_can_read_is_refused_when_it_is_published(bad):
     stamp = Stamp(Kind.EVENT, "detections.x", Severity.LOW, Phase.NONE, 60_000, GREEN)
-    composer = Composer(ORIGIN.credential, ORIGIN.signer, entropy(1))
+    composer = Composer(ORIGIN.credential, ORIGIN.signer, RootCache(), entropy(1))
     sealed, _ = composer.compose([Draft(stamp, record, T0, None, 10) for record in ({"good": 1}, bad)])
     for each in sealed:
         message = opened(each.envelope, ORIGIN)

@@ -162,7 +162,7 @@ def test_whatever_is_asked_the_gate_answers_no(relay, request_):
 
 def test_a_multipart_is_dropped_and_counted_and_the_next_frame_is_heard(relay, peer):
     connected(relay, peer)
-    peer.dialler._socket.send_multipart([b"x"] * 40)
+    peer.dialler.socket.send_multipart([b"x"] * 40)
     peer.dialler.send(b"fine")
     until(lambda: relay.got, relay.serve)
     assert [r.payload for r in relay.got] == [b"fine"] and relay.listener.counters["multipart"] == 1
@@ -189,7 +189,7 @@ def test_who_sends_only_what_is_dropped_does_not_keep_the_reader(relay, peer, mo
     connected(relay, peer)
     monkeypatch.setattr("fabric.transport.listener._FRAMES_MAX", 3)
     for _ in range(7):
-        peer.dialler._socket.send_multipart([b"two", b"frames"])
+        peer.dialler.socket.send_multipart([b"two", b"frames"])
     seen = []
     until(lambda: seen.append(list(relay.listener.receive())) or relay.listener.counters["multipart"] == 7)
     assert len(seen) >= 3 and not any(seen)

@@ -15,7 +15,7 @@ from fabric.protocol.envelope.layout import (
     redact,
     seal,
 )
-from fabric.protocol.envelope.verify import RootCache, Verified, open_envelope
+from fabric.protocol.envelope.verify import OwnRoots, RootCache, Verified, open_envelope
 from fabric.protocol.vocabulary.tlp import Label
 from tests.support import Authority, derive, draft, message, opened
 
@@ -202,3 +202,18 @@ def test_a_header_from_the_future_is_verified_and_forwarded_as_it_is():
     result = judge(raw)
     assert isinstance(result, Verified) and result.header == header
     assert result.with_parts_of(result.envelope._replace(parts=(None,))).envelope.header == raw_header
+
+
+def test_what_a_node_has_just_signed_costs_no_check_and_what_anybody_else_signed_does(monkeypatch):
+    checked = []
+    monkeypatch.setattr(
+        "fabric.protocol.base.signing.verify", lambda *args: checked.append(args) or False
+    )
+    roots = RootCache()
+    own = seal([draft(ZEEK)], ZEEK.credential.digest, OwnRoots(ZEEK.signer, roots))[0]
+    known = {ZEEK.credential.digest: ZEEK.credential}
+    assert isinstance(open_envelope(own, known, roots), Verified) and not checked
+    # A key that is not the credential's own is found as ever.
+    wrong = seal([draft(ZEEK, sequence=2)], ZEEK.credential.digest, OwnRoots(OTHER.signer, roots))[0]
+    assert open_envelope(wrong, known, roots).code is Code.BAD_SIGNATURE and len(checked) == 1
+    assert open_envelope(own, known, RootCache()).code is Code.BAD_SIGNATURE, "what one node signed, another checks"

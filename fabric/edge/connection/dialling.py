@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
 import structlog
 import zmq
@@ -63,11 +64,14 @@ class Dialling:
     def register(self, poller: zmq.Poller) -> None:
         self._diallers.register(poller)
 
-    def connect(self, now_ms: int, ready: Ready) -> None:
-        """Dial whom it is to be with, and tell the core of the links that are there or have ended."""
+    def connect(self, waiting: Collection[Any] | None, now_ms: int, ready: Ready) -> None:
+        """Dial whom it is to be with, and tell the core of the links that are there or have ended.
+
+        `waiting`: the sockets that have something.
+        """
         self._look_around(now_ms, ready)
         self._diallers.want(self._core.parents_wanted(now_ms))
-        for peer, event in self._diallers.service(now_ms):
+        for peer, event in self._diallers.service(now_ms, waiting):
             if isinstance(event, Up):
                 up = LinkUp(event.link, peer.curve_key, os.urandom(SESSION_BYTES), peer.role, peer.id)
                 ready.merge(self._core.step(up, now_ms))
@@ -105,9 +109,9 @@ class Dialling:
         """Whether this relay, which was found as the nearest, may not hold all that this control point may."""
         return self._nearby is not None and self._nearby.is_cleared_for_less(relay)
 
-    def read(self, now_ms: int, ready: Ready) -> int:
+    def read(self, waiting: Collection[Any] | None, now_ms: int, ready: Ready) -> int:
         """Give the core what came, as much as is read in one turn. The time at which the last of it was read."""
-        for link, payload in self._diallers.receive():
+        for link, payload in self._diallers.receive(waiting):
             self._inbox.put(link, link.to_bytes(8, "big"), b"", payload)
         reading = Turn()
         while (entry := self._inbox.take()) is not None:

@@ -17,6 +17,7 @@ from fabric.protocol.base.signing import Signer
 from fabric.protocol.envelope.field_labels import FieldLabels, Record
 from fabric.protocol.envelope.layout import STREAM_BYTES, Header, Kind, seal
 from fabric.protocol.envelope.parts import build_parts
+from fabric.protocol.envelope.verify import OwnRoots, RootCache
 from fabric.protocol.trust.credentials import Credential
 from fabric.protocol.vocabulary.severity import Phase, Severity
 from fabric.protocol.vocabulary.tlp import Audience, Label
@@ -83,12 +84,13 @@ class Composer:
         self,
         credential: Credential,
         signer: Signer,
+        roots: RootCache,
         entropy: Callable[[int], bytes],
         fabric_time: Callable[[int], int] = lambda now_ms: now_ms,
     ) -> None:
         self._fabric_time = fabric_time
         self._credential = credential
-        self._signer = signer
+        self._signer = OwnRoots(signer, roots)
         self._entropy = entropy
         self._own = Audience((credential.organisation,))
         self._labels: dict[tuple[tuple[tuple[str, Label], ...], Label], FieldLabels] = {}  # computed once

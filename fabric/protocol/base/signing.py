@@ -7,6 +7,7 @@ who the key belongs to is for `credentials`.
 from __future__ import annotations
 
 import hashlib
+from typing import Protocol
 
 import nacl.bindings
 import nacl.exceptions
@@ -54,6 +55,13 @@ def verify(public: bytes, type_: bytes, body: bytes, signature: bytes) -> bool:
 def digest(data: bytes) -> bytes:
     """SHA-256, 32 bytes."""
     return hashlib.sha256(data).digest()
+
+
+class Signs(Protocol):
+    """What signs with a node's key."""
+
+    def sign(self, type_: bytes, body: bytes) -> bytes:
+        """Detached, 64 bytes."""
 
 
 class Signer:

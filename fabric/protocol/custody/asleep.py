@@ -150,3 +150,6 @@ class ReadersAsleep:
 
     def __iter__(self) -> Iterator[str]:
         return iter(list(self._rows))
+
+    def __contains__(self, destination: object) -> bool:
+        return destination in self._rows

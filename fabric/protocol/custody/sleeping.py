@@ -70,7 +70,8 @@ class Sleeping:
         """What is left of its message is looked at when the turn ends, and whether its reader needs more."""
         if self.awake_rows:
             self._ended[id(row.held)] = row.held
-            self._to_see[row.destination] = None
+            if row.destination in self._gated or row.destination in self._custody.readers_asleep:
+                self._to_see[row.destination] = None
 
     def turn_ends(self, ready: Ready) -> None:
         ended, self._ended = self._ended, {}

@@ -34,7 +34,7 @@ from fabric.protocol.base.limits import (
     SELECTOR_BYTES_MAX,
     TOPIC_BYTES_MAX,
 )
-from fabric.protocol.base.signing import SIGNATURE_BYTES, TYPE_ENVELOPE, TYPE_ROOT, Signer, pae
+from fabric.protocol.base.signing import SIGNATURE_BYTES, TYPE_ENVELOPE, TYPE_ROOT, Signs, pae
 from fabric.protocol.vocabulary.severity import Lane, Phase, Severity, lane_of, severity_from_wire
 from fabric.protocol.vocabulary.tlp import Audience, Label, label_from_wire
 
@@ -311,7 +311,7 @@ def merkle(leaves: Sequence[bytes]) -> tuple[bytes, list[tuple[bytes, ...]]]:
 
 
 def seal(
-    messages: Sequence[tuple[Header, Sequence[bytes]]], signer_digest: bytes, signer: Signer
+    messages: Sequence[tuple[Header, Sequence[bytes]]], signer_digest: bytes, signer: Signs
 ) -> list[bytes]:
     """Sign a burst of messages with one signature: [(header, parts)] to envelopes, in the same order."""
     headers = [encode_header(header) for header, _ in messages]

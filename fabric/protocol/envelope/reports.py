@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from fabric.protocol.base.errors import Code
 from fabric.protocol.base.limits import SESSION_KEEP_MS_MAX
-from fabric.protocol.base.signing import Signer
+from fabric.protocol.base.signing import Signs
 from fabric.protocol.envelope.field_labels import FieldLabels
 from fabric.protocol.envelope.layout import STREAM_BYTES, Header, Kind, seal
 from fabric.protocol.envelope.parts import build_parts
@@ -41,7 +41,7 @@ class Report:
     record: dict[str, object]
 
     def sealed(
-        self, me: Credential, signer: Signer, sequence: int, at_ms: int, entropy: Callable[[int], bytes]
+        self, me: Credential, signer: Signs, sequence: int, at_ms: int, entropy: Callable[[int], bytes]
     ) -> bytes:
         """The envelope, issued at a time of the root's. `sequence` counts what this process said."""
         label = self.header.label

@@ -96,8 +96,11 @@ class Links:
 
     def parents_wanted(self, now_ms: int) -> list[str]:
         """Whom of its parents the driver is to dial, or to stay connected to."""
-        kept = [link.peer.id for link in self.parent_links if link.peer is not None]
-        return list(dict.fromkeys([*self.uplink.wanted(now_ms), *kept]))
+        wanted = self.uplink.wanted(now_ms)
+        for link in self._parent_links.values():
+            if link.peer is not None and link.peer.id not in wanted:
+                wanted.append(link.peer.id)
+        return wanted
 
     @property
     def parent_links(self) -> list[Link]:

@@ -131,6 +131,8 @@ class Uplink:
 
     def wanted(self, now_ms: int) -> list[str]:
         """Whom to have a connection to, or to try to."""
+        if self.parents[:1] == [self.current] and not self._shunned:
+            return [self.current]  # nobody is better
         allowed = self._allowed(now_ms)
         return [parent for parent in self.parents if parent == self.current or (
             allowed[parent] <= now_ms and self._better(parent)

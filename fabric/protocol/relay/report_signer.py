@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from fabric.protocol.base.signing import Signer
 from fabric.protocol.envelope.reports import Report
-from fabric.protocol.envelope.verify import RootCache, Verified, open_envelope
+from fabric.protocol.envelope.verify import OwnRoots, RootCache, Verified, open_envelope
 from fabric.protocol.trust.credentials import Credential
 
 
@@ -21,7 +21,7 @@ class ReportSigner:
         fabric_now: Callable[[int], int], time_unknown: Callable[[], bool],
     ) -> None:
         self._me = me
-        self._signer = signer
+        self._signer = OwnRoots(signer, roots)
         self._entropy = entropy
         self._roots = roots
         self._fabric_now = fabric_now

@@ -93,9 +93,12 @@ def parse_label(text: str) -> Label | None:
 
 def label_from_wire(n: object) -> Label:
     """The label with this number. A number from the future, or no number at all, counts as RED."""
-    if isinstance(n, int) and not isinstance(n, bool) and Label.CLEAR <= n <= Label.RED:
-        return Label(n)
+    if isinstance(n, int) and not isinstance(n, bool):
+        return _LABELS.get(n, Label.RED)
     return Label.RED
+
+
+_LABELS: Final = {int(label): label for label in Label}
 
 
 def most_restrictive(*labels: Label) -> Label:
