@@ -177,7 +177,7 @@ def bare_chain() -> Iterator[tuple[Callable[[int], None], Callable[[], None]]]:
             first.send(payload)
 
     def receive() -> None:
-        if not last.poll(_WAIT_S * 1000):
+        if not last.poll(int(_WAIT_S * 1000)):
             raise SystemExit("the bare chain lost a message")
         last.recv()
 

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from fabric.protocol.base.limits import PING_MS
@@ -74,9 +75,13 @@ def main() -> int:
 
 def _moved(house: House, parent: str) -> None:
     for child in ("cell", "mine"):
-        wait_for(lambda child=child: parent_of(house, child) == parent, f"{child} at {parent}", _MOVED_S * 2)
+        wait_for(partial(_is_at, house, child, parent), f"{child} at {parent}", _MOVED_S * 2)
     wait_for(lambda: "sensor-e" in house.state(parent).get("points", []), f"sensor-e at {parent}", _MOVED_S * 2)
     time.sleep(_CALM_S)
+
+
+def _is_at(house: House, child: str, parent: str) -> bool:
+    return parent_of(house, child) == parent
 
 
 def _killed(house: House) -> Callable[[], None]:
@@ -87,7 +92,11 @@ def _killed(house: House) -> Callable[[], None]:
 def _hangs(house: House) -> Callable[[], None]:
     frozen = house.frozen(house.pid("east"))
     frozen.__enter__()
-    return lambda: frozen.__exit__(None, None, None) and None
+
+    def thaw() -> None:
+        frozen.__exit__(None, None, None)
+
+    return thaw
 
 
 def _drained(house: House) -> Callable[[], None]:

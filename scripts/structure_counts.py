@@ -108,8 +108,9 @@ def _undocumented(tree: ast.Module) -> Iterator[str]:
     if not ast.get_docstring(tree):
         yield "the module"
     for node in tree.body:
-        defines = isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-        if defines and not node.name.startswith("_") and not ast.get_docstring(node):
+        if not isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        if not node.name.startswith("_") and not ast.get_docstring(node):
             yield node.name
 
 

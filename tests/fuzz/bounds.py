@@ -33,7 +33,6 @@ BOUNDS: dict[str, int] = {
     "custody._held": _HELD_MAX,
     "custody._deadlines": 2 * _HELD_MAX + 32,
     "custody.dedup._until": 200_000,
-    "_dispatches": 100_000,
     "trust._credentials._vouched[]": CREDENTIALS_CACHED_MAX,
     "trust._credentials._voucher": CREDENTIALS_CACHED_MAX,
     "trust._credentials._of_id": CREDENTIALS_CACHED_MAX,
