@@ -17,12 +17,18 @@ _START = """#!/bin/sh
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 export FABRIC_HOME="${{FABRIC_HOME:-/var/lib/message-fabric}}"
+line='
+'
+tried=
 for python in "${{PYTHON:-}}" "$here/venv/bin/python" /opt/message-fabric/bin/python python3; do
-    if [ -n "$python" ] && "$python" -P -c 'import relays.run' 2> /dev/null; then
+    # A link may lead to where this user may not read: that is worth saying, and a file that is not there is not.
+    [ -L "$python" ] || command -v "$python" > /dev/null 2>&1 || continue
+    if why=$("$python" -P -c 'import relays.run' 2>&1); then
         exec "$python" -P -m relays.run "$here"
     fi
+    tried="$tried$line  $python: ${{why##*"$line"}}"
 done
-echo "error: no Python 3.11 or newer here has Message Fabric" >&2
+echo "error: no Python 3.11 or newer here has Message Fabric$tried" >&2
 echo "  next: copy the checkout of message-fabric here, then" >&2
 echo "        python3 -m venv /opt/message-fabric && /opt/message-fabric/bin/pip install ./message-fabric" >&2
 exit 78

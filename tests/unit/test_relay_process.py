@@ -181,12 +181,17 @@ def test_a_bundle_s_start_finds_a_python_that_has_us_or_says_what_to_do(home, tm
     environment = {"PATH": "/bin:/usr/bin", "FABRIC_HOME": str(home), "PYTHON": "/bin/false"}
     assert subprocess.run([output / "start"], env=environment, check=False, timeout=30).returncode == 0
     assert (tmp_path / "asked").read_text().splitlines() == ["-P -c import relays.run", f"-P -m relays.run {output}"]
-    fake.write_text("#!/bin/sh\nexit 1\n")
+    fake.write_text("#!/bin/sh\necho Traceback; echo \"No module named 'relays'\"; exit 1\n")
     none = {**environment, "PATH": str(tmp_path / "nowhere")}
     (tmp_path / "nowhere").mkdir()
     (tmp_path / "nowhere" / "dirname").symlink_to("/usr/bin/dirname")
     done = subprocess.run(["/bin/sh", output / "start"], env=none, check=False, timeout=30, capture_output=True)
     assert done.returncode == 78 and b"pip install ./message-fabric" in done.stderr
+    assert f"  {fake}: No module named 'relays'\n".encode() in done.stderr, "why this one will not do"
+    fake.unlink()
+    fake.symlink_to("/root/python")  # as of somebody's own Python, where this user may not look
+    done = subprocess.run(["/bin/sh", output / "start"], env=none, check=False, timeout=30, capture_output=True)
+    assert done.returncode == 78 and f"  {fake}: ".encode() in done.stderr
 
 
 @pytest.mark.parametrize("what", ["a folder with something in it", "a file"])
