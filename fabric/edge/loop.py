@@ -20,7 +20,7 @@ import zmq
 from fabric.edge.acting.ledger import NAME as LEDGER
 from fabric.edge.acting.ledger import Ledger
 from fabric.edge.connection.dialling import Dialling
-from fabric.edge.connection.ending import Ending
+from fabric.edge.connection.end_of_connection import EndOfConnection
 from fabric.edge.connection.mailbox import Mailbox
 from fabric.edge.connection.renewing import Renewing
 from fabric.edge.connection.status import Status
@@ -97,7 +97,7 @@ class EdgeLoop:
             self.core, self._mailbox, self.publisher.renewed, Renewal(identity, os.urandom, self._log)
         )
         self.on_asked: Callable[[Asked, int], Answer] | None = None  # of an issuer
-        self.ending = Ending()
+        self.ending = EndOfConnection()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name=f"fabric {identity.id}", daemon=True)
 

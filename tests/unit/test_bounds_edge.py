@@ -67,7 +67,7 @@ BOUNDS = {
     "edge/requesting/latest.py:Latest._waiting": "1",
     "edge/connection/renewing.py:Renewing._asked": "ASKED_MAX; BUSY. Each ends after ASK_MS",
     "edge/identity/renewal.py:Renewal._asked": "ASKED_MAX and its own one",
-    "edge/connection/ending.py:Ending._listeners": "one for each thread or task in `run_forever`",
+    "edge/connection/end_of_connection.py:EndOfConnection._listeners": "one for each thread or task in `run_forever`",
     "edge/connection/mailbox.py:Mailbox._waiting":
     "WAITING_MAX of the program; BUSY. And one for each delivery in hand",
     # what it executes

@@ -9,14 +9,14 @@ from fabric.protocol.core.ready import KeepNotice
 from fabric.protocol.custody.outbox import Held, Row
 from fabric.protocol.custody.sessions import child_relay, point_session
 from fabric.protocol.envelope.layout import Kind
-from fabric.protocol.relay.notices import EVERY_MS, FIRST_MS, KEEP_MS, Ending, Notices, ending_of, entries_of
+from fabric.protocol.relay.notices import EVERY_MS, FIRST_MS, KEEP_MS, EndedKind, Notices, ending_of, entries_of
 from fabric.protocol.vocabulary.tlp import Label
 from fabric.protocol.wire.frames import Direction
 from tests.support import T0, Authority, verified
 
 AUTHORITY = Authority("notices")
 ZEEK, EDR = AUTHORITY.issue("zeek-1"), AUTHORITY.issue("edr-1")
-LATE = Ending(Code.EXPIRED, Kind.EVENT, "detections.zeek.conn", "up")
+LATE = EndedKind(Code.EXPIRED, Kind.EVENT, "detections.zeek.conn", "up")
 READER = point_session("analyst-1", bytes(16))
 
 

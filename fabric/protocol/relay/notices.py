@@ -42,7 +42,7 @@ _ENDINGS_MAX: Final = 64
 _NAMED_MAX: Final = 32_768
 
 
-class Ending(NamedTuple):
+class EndedKind(NamedTuple):
     """What is counted together. `towards`: where it was to go: "up", "down", or to a "reader" here."""
 
     code: Code
@@ -75,9 +75,9 @@ class Tally:
 
     since_ms: int
     due_ms: int
-    counts: dict[Ending, tuple[int, int]] = field(default_factory=dict)  # messages and records
+    counts: dict[EndedKind, tuple[int, int]] = field(default_factory=dict)  # messages and records
 
-    def add(self, ending: Ending, messages: int, records: int, *, named: bool = True) -> None:
+    def add(self, ending: EndedKind, messages: int, records: int, *, named: bool = True) -> None:
         """`named`: whether there is room for another topic's name."""
         if ending not in self.counts and (len(self.counts) >= _ENDINGS_MAX or not named):
             ending = ending._replace(topic="")
@@ -89,7 +89,7 @@ class Tally:
 _OF_READERS = (Code.SUBSCRIBER_GONE, Code.NO_INTEREST, Code.WITHHELD)
 
 
-def ending_of(row: Row, refused: Reject) -> Ending | None:
+def ending_of(row: Row, refused: Reject) -> EndedKind | None:
     """How this row's end is told its origin; None where it is nothing that an origin could miss.
 
     Readers come and go, and some may not see what others do: that is no loss. Actions have reports of their own, relays
@@ -100,7 +100,7 @@ def ending_of(row: Row, refused: Reject) -> Ending | None:
     if refused.code is Code.REVOKED or refused.code in unheard:
         return None
     towards = "reader" if reader else "up" if row.destination == UPLINK else "down"
-    return Ending(refused.code, header.kind, header.topic, towards)
+    return EndedKind(refused.code, header.kind, header.topic, towards)
 
 
 class Notices:
@@ -114,7 +114,7 @@ class Notices:
         self._unsaved: dict[About, None] = {}
         self.dropped = 0  # tallies that found no room, or nobody to hear them
 
-    def note(self, header: Header, ending: Ending, now_ms: int) -> None:
+    def note(self, header: Header, ending: EndedKind, now_ms: int) -> None:
         """A message of this origin ended like this."""
         about = About(header.origin, header.label, header.audience)
         tally = self._tallies.get(about)
@@ -135,7 +135,7 @@ class Notices:
             origin = max(self._origins, key=self._origins.__getitem__)
         self._drop(next(known for known in self._tallies if known.origin == origin))
 
-    def _add(self, tally: Tally, ending: Ending, messages: int, records: int) -> None:
+    def _add(self, tally: Tally, ending: EndedKind, messages: int, records: int) -> None:
         self._endings -= len(tally.counts)
         tally.add(ending, messages, records, named=self._endings + len(tally.counts) < _NAMED_MAX)
         self._endings += len(tally.counts)
@@ -188,7 +188,7 @@ class Notices:
             about = About(origin, Label(label), Audience(tuple(organisations), tuple(communities), tuple(recipients)))
             since_ms = min(since_ms, now_ms)  # the machine may have started anew, with another clock
             endings = [
-                (Ending(code_of(number), Kind(kind), topic, towards), messages, records)
+                (EndedKind(code_of(number), Kind(kind), topic, towards), messages, records)
                 for number, kind, topic, towards, messages, records in counts
             ]
         except (ValueError, TypeError):

@@ -1,13 +1,13 @@
 """The end of a connection: each listener hears of it once, whenever it came."""
 
-from fabric.edge.connection.ending import Ending
+from fabric.edge.connection.end_of_connection import EndOfConnection
 from fabric.protocol.base.errors import Code, FabricError
 
 ENDED = FabricError(Code.CLOSED)
 
 
 def test_each_listener_is_told_once_and_the_program_last():
-    ending, told = Ending(), []
+    ending, told = EndOfConnection(), []
     ending.on_end = told.append
     ending.when_over(lambda: told.append("first"))
     ending.when_over(lambda: told.append("second"))
@@ -16,14 +16,14 @@ def test_each_listener_is_told_once_and_the_program_last():
 
 
 def test_who_comes_after_the_end_is_told_at_once():
-    ending, told = Ending(), []
+    ending, told = EndOfConnection(), []
     ending.tell(ENDED)
     ending.when_over(lambda: told.append("late"))
     assert told == ["late"]
 
 
 def test_who_waits_no_more_is_not_told_and_may_say_so_twice():
-    ending, told = Ending(), []
+    ending, told = EndOfConnection(), []
 
     def tell():
         told.append("told")

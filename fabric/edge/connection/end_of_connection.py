@@ -9,7 +9,7 @@ from contextlib import suppress
 from fabric.protocol.base.errors import FabricError
 
 
-class Ending:
+class EndOfConnection:
     """`on_end`: the program's own function, which is told what ended the connection."""
 
     def __init__(self) -> None:
