@@ -192,7 +192,7 @@ class EdgeLoop:
         if self._outbox_path is not None:
             now_ms = self.clock.now_ms()
             self._outbox = EdgeOutbox(self._outbox_path, self.identity, now_ms)
-            self.core.session = self._outbox.session
+            self.core.resume(self._outbox.session)
             for words in self._outbox.restore(self.core, now_ms):
                 self._log.warning("quarantined", what=words)
             self.attaching.restore()

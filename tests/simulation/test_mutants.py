@@ -12,8 +12,8 @@ from fabric.protocol.custody.custody import Custody
 from fabric.protocol.custody.dedup import Dedup
 from fabric.protocol.custody.outbox import Held
 from fabric.protocol.envelope.layout import Kind
-from fabric.protocol.links.carrier import Carrier
-from fabric.protocol.links.node import Node
+from fabric.protocol.links.links import Links
+from fabric.protocol.links.release import Release
 from fabric.protocol.relay.below import Below
 from fabric.protocol.relay.holding import Holding
 from fabric.protocol.relay.notices import Notices
@@ -33,7 +33,7 @@ def nothing_is_a_repeat(patch):
 
 
 def no_part_is_taken_out_on_sending(patch):
-    patch.setattr(Carrier, "fit", lambda _, row, link, now_ms: row.held.message)
+    patch.setattr(Release, "fit", lambda _, row, link, now_ms: row.held.message)
 
 
 def acknowledged_and_not_on_disk(patch):
@@ -58,7 +58,7 @@ def sent_before_it_is_committed(patch):
 
 
 def nothing_expires_in_the_queue(patch):
-    patch.setattr(Carrier, "is_expired", lambda *_: False)
+    patch.setattr(Release, "is_expired", lambda *_: False)
 
 
 def age_stands_still_in_the_queue(patch):
@@ -78,7 +78,7 @@ def what_ended_is_forgotten_by_a_crash(patch):
 
 
 def what_was_refused_for_a_while_is_given_up(patch):
-    patch.setattr("fabric.protocol.links.carrier.TEMPORARY", frozenset())
+    patch.setattr("fabric.protocol.links.transfer.TEMPORARY", frozenset())
     patch.setattr(Notices, "note", lambda *_: None)
 
 
@@ -87,8 +87,8 @@ def who_is_revoked_is_heard(patch):
 
 
 def a_list_goes_no_further(patch):
-    send = Node.send
-    patch.setattr(Node, "send", lambda self, link, frame, ready: (
+    send = Links.send
+    patch.setattr(Links, "send", lambda self, link, frame, ready: (
         None if isinstance(frame, Lists) else send(self, link, frame, ready)
     ))
 

@@ -246,7 +246,7 @@ def test_the_document_names_the_layers_and_rooms_in_their_order():
 
 # Which module creates the components that a table of the document names.
 MAKERS = {
-    "Components of a node": ROOT / "fabric" / "protocol" / "links" / "links.py",
+    "Components of a node": ROOT / "fabric" / "protocol" / "links" / "node.py",
     "Components of a relay": ROOT / "fabric" / "protocol" / "relay" / "relay.py",
 }
 
@@ -276,7 +276,7 @@ def test_the_node_makes_every_component_that_the_document_names(heading, maker):
 def components():
     """The attributes of a node under which its components are."""
     names = {component.rpartition(".")[2] for heading in MAKERS for component in first_cells(heading)}
-    return {name for maker in MAKERS.values() for name, class_ in made_by(maker) if class_ in names}
+    return {name.lstrip("_") for maker in MAKERS.values() for name, class_ in made_by(maker) if class_ in names}
 
 
 def reaches_into(path, names):

@@ -57,7 +57,7 @@ def test_what_a_peer_was_introduced_to():
 def test_which_credentials_are_on_disk(talk):
     core = talk.core
     for number in range(CREDENTIALS_CACHED_MAX + 10):
-        core._keep_in_mind(numbered(number))
+        core.kept.remember(numbered(number))
     assert len(core.kept) == CREDENTIALS_CACHED_MAX
     ready = Ready()
     core.keep(MOLE.credential, ready)

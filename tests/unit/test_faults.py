@@ -97,7 +97,7 @@ def test_the_log_says_what_and_where_and_never_with_what(talk, monkeypatch):
     talk.say(talk.mole, encode_routed())
     (note,) = faults(talk)
     assert note.fields["type"] == "KeyError" and note.fields["peer"] == "mole" and not note.alarm
-    assert note.fields["where"].startswith("fabric.protocol.links.node:")
+    assert note.fields["where"].startswith("fabric.protocol.relay.relay:")
     assert SECRET not in repr(talk.last)
 
 
@@ -175,14 +175,18 @@ def test_what_was_decided_before_the_fault_is_on_disk(talk, monkeypatch):
     assert second.id not in [put.id for put in talk.persisted(Put)]
 
 
-PER_LINK = ["make_routes", "_pump", "_answer", "_look_after"]
+PER_LINK = [
+    (lambda core: core, "make_routes"), (lambda core: core.transfer, "_pump"), (lambda core: core.transfer, "_answer"),
+    (lambda core: core.liveness, "_look_after"),
+]
 
 
-@pytest.mark.parametrize("place", PER_LINK)
-def test_work_for_a_link_at_the_end_of_a_turn(talk, monkeypatch, place):
-    monkeypatch.setattr(talk.core, place, only_for(talk.mole, getattr(talk.core, place)))
+@pytest.mark.parametrize(("owner", "place"), PER_LINK, ids=lambda value: value if isinstance(value, str) else "")
+def test_work_for_a_link_at_the_end_of_a_turn(talk, monkeypatch, owner, place):
+    component = owner(talk.core)
+    monkeypatch.setattr(component, place, only_for(talk.mole, getattr(component, place)))
     talk.core.touch(talk.core.links[talk.mole].destination)
-    talk.core._answering[talk.mole] = None
+    talk.core.transfer.answer_later(talk.core.links[talk.mole])
     talk.now_ms += 1_000
     talk.step(Tick())
     assert talk.mole in talk.closed and talk.honest not in talk.closed and talk.up not in talk.closed
@@ -193,7 +197,7 @@ def test_who_waits_to_be_let_in(talk, monkeypatch):
     monkeypatch.setattr(talk.core._admission, "ask", lambda _link, _now: False)
     link = talk.connect(MOLE, Role.POINT, session=b"x" * 16)
     monkeypatch.setattr(talk.core._admission, "due", lambda _now: [link])
-    monkeypatch.setattr(talk.core, "_accept", fail)
+    monkeypatch.setattr(talk.core.opening, "_accept", fail)
     talk.step(Tick())
     assert link in talk.closed
     monkeypatch.undo()
@@ -216,7 +220,7 @@ def test_who_has_moved_away_and_who_did_not_say_everything_again(talk, monkeypat
 
 
 def test_a_link_that_begins_and_one_that_is_gone(talk, monkeypatch):
-    monkeypatch.setattr(talk.core, "_is_candidate", fail)
+    monkeypatch.setattr(talk.core.opening, "_is_candidate", fail)
     talk.step(LinkUp(77, PARENT.curve_key, b"n" * 16, Role.CHILD, "hq"))
     assert 77 in talk.closed and 77 not in talk.core.links
     monkeypatch.setattr(talk.core, "on_lost", fail)

@@ -3,7 +3,7 @@
 To end a row is work, here and on disk, and a reader that left may have left ten thousand. Guarantee: a turn ends 256 of
 what is to end, or one in 32 where that is more, so that whoever leaves much, again and again, does not make it grow.
 Actions and results end at once: somebody waits for their end, and nobody has many. What is to end is not sent
-meanwhile: its session has no link, or `Carrier.fit` refuses it.
+meanwhile: its session has no link, or `Release.fit` refuses it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """How a link opens (SPEC 7.1, 7.7): from a connection, by HELLO and WELCOME, to a peer with a proven identity.
 
-Guarantees: at most one open link for a destination, the newest; a link opens only by a handshake that `handshake`
-accepted, when it is its turn; of parents one is greeted or answered at a time. Refuses with a reason that the peer is
-told.
+Guarantees: a link opens only by a handshake that `handshake` accepted, when it is its turn; of parents one is greeted
+or answered at a time; a relay that drains takes nobody. Refuses with a reason that the peer is told.
 """
 
 from __future__ import annotations
@@ -10,84 +9,167 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fabric.protocol.base.errors import Code, Reject
-from fabric.protocol.base.limits import LANE_WINDOW_BYTES, PING_MS, RETRY_MS
+from fabric.protocol.base.limits import LANE_WINDOW_BYTES, PING_MS
+from fabric.protocol.core.counters import Counters
 from fabric.protocol.core.ready import Note, Ready
-from fabric.protocol.custody.outbox import Outbox
+from fabric.protocol.core.timekeeper import Timekeeper
+from fabric.protocol.links.admission import Admission, Twins
+from fabric.protocol.links.candidates import Candidates
+from fabric.protocol.links.directory_distribution import DirectoryDistribution
+from fabric.protocol.links.facts import Hear, LinkOpened
 from fabric.protocol.links.handshake import check_hello, check_welcome, negotiate
 from fabric.protocol.links.link import Link, State
-from fabric.protocol.links.links import Links
+from fabric.protocol.links.links import Links, destination_of
+from fabric.protocol.links.transfer import Transfer
+from fabric.protocol.links.trust_distribution import TrustDistribution
+from fabric.protocol.links.uplink import Uplink
+from fabric.protocol.routes.routing import RouteTable
 from fabric.protocol.trust.credentials import Credential
+from fabric.protocol.trust.store import TrustStore
 from fabric.protocol.wire.frames import PROTOCOL_VERSIONS, Hello, Refused, Role, Welcome
 
 
-class Opening(Links):
-    """Connections that are to become links."""
+class Opening:
+    """Connections that are to become links. `accepts`: as what peers may come; `check_room`: whether one more may.
 
-    def _link_up(self, link: Link, now_ms: int, ready: Ready) -> None:
-        self.links[link.number] = link
+    `routes` knows who is below this node, `twins` which destinations change hands again and again.
+    """
+
+    def __init__(
+        self, me: Credential, session: bytes, accepts: tuple[Role, ...], links: Links, candidates: Candidates,
+        admission: Admission, twins: Twins, uplink: Uplink, routes: RouteTable, trust: TrustStore, time: Timekeeper,
+        transfer: Transfer, trust_distribution: TrustDistribution, directory: DirectoryDistribution,
+        counters: Counters, check_room: Callable[[Link], Reject | None], hear: Hear,
+    ) -> None:
+        self._me = me
+        self._session = session
+        self._accepts = accepts
+        self._links = links
+        self._candidates = candidates
+        self._admission = admission
+        self._twins = twins
+        self._uplink = uplink
+        self._routes = routes
+        self._trust = trust
+        self._time = time
+        self._transfer = transfer
+        self._trust_distribution = trust_distribution
+        self._directory = directory
+        self._count = counters.count
+        self._check_room = check_room
+        self._hear = hear
+        self._draining = False
+
+    # -- what the node tells it ---------------------------------------------------------------------------
+
+    def renewed(self, me: Credential) -> None:
+        """This node goes on under a newer credential."""
+        self._me = me
+
+    def resumed(self, session: bytes) -> None:
+        """The session of an earlier run goes on."""
+        self._session = session
+
+    def drain(self) -> None:
+        """Nobody is taken below from now on."""
+        self._draining = True
+
+    @property
+    def draining(self) -> bool:
+        """Whether this node takes nobody any more."""
+        return self._draining
+
+    @property
+    def anybody_waits(self) -> bool:
+        """Whether somebody waits for admission."""
+        return len(self._admission) > 0
+
+    # -- parents ------------------------------------------------------------------------------------------
+
+    def connected(self, link: Link, now_ms: int, ready: Ready) -> None:
+        """A connection is there: theirs, or one that we dialled."""
+        self._links.connected(link)
         if link.greet_as == Role.PARENT:
-            self._greet(link, now_ms, ready)
+            self.greet(link, now_ms, ready)
         elif link.greet_as is not None:
             link.state = State.STANDBY
             self._is_candidate(link.expects, link, now_ms, ready)
 
     def _is_candidate(self, parent: str, link: Link, now_ms: int, ready: Ready) -> None:
         """One of our parents could be had: we have a connection to it, or it says HELLO."""
-        older = self._candidates.pop(parent, None)
+        older = self._candidates.take_over(parent)
         if older is not None:
-            self._close(older, Code.CLOSED, ready)
-        self._candidates[parent] = link
-        self.uplink.came(parent, now_ms)
-        self._choose(now_ms, ready)
+            self._links.close(older, Code.CLOSED, ready)
+        self._candidates.add(parent, link, now_ms)
+        self.choose(now_ms, ready)
 
-    def _choose(self, now_ms: int, ready: Ready) -> None:
+    def choose(self, now_ms: int, ready: Ready) -> None:
         """Greet, or answer, whichever parent it is time for."""
-        parent = self.uplink.choice(now_ms)
+        parent = self._uplink.choice(now_ms)
         if parent:
-            self.uplink.greeted(parent, now_ms)
-            link = self._candidates[parent]
-            work = self._greet if link.state is State.STANDBY else self._accept
-            self.contained(work, link, now_ms, ready)
+            self._uplink.greeted(parent, now_ms)
+            link = self._candidates.to(parent)
+            work = self.greet if link.state is State.STANDBY else self._accept
+            self._links.contained(work, link, now_ms, ready)
 
-    def _greet(self, link: Link, now_ms: int, ready: Ready) -> None:
+    def greet(self, link: Link, now_ms: int, ready: Ready) -> None:
+        """Say HELLO, or say it again."""
         assert link.greet_as is not None
         if link.state is not State.GREETED:
             link.heard_at_ms = now_ms  # from here on an answer is waited for
         link.state = State.GREETED
         link.greeted_at_ms = now_ms
-        self.send(
+        self._links.send(
             link,
             Hello(
-                *PROTOCOL_VERSIONS, self.me.fabric, link.greet_as, self.me.raw, self.session, link.nonce, now_ms,
-                self.trust.revocations.version, 0,
+                *PROTOCOL_VERSIONS, self._me.fabric, link.greet_as, self._me.raw, self._session, link.nonce, now_ms,
+                self._trust.revocations.version, 0,
             ),
             ready,
         )
 
-    def _on_hello(self, link: Link, hello: Hello, now_ms: int, ready: Ready) -> None:
+    def parent_placed(self, link: Link, path: tuple[str, ...], now_ms: int, ready: Ready) -> None:
+        """Where our parent is. Below ourselves it must not be: what climbed would come back and be taken for seen."""
+        if not self._links.is_current(link) or link.peer is None:
+            return
+        self._links.placed(path)
+        if self._is_above(link.peer.id, path):
+            self._links.refuse(link, Reject(Code.LOOP, f"{self._me.id} is above its parent"), now_ms, ready)
+
+    def _is_above(self, parent: str, path: tuple[str, ...]) -> bool:
+        """Whether this node is above its parent: where that says so, and those between said it of themselves.
+
+        Without the second a parent that lies could part any relays below it, and their control points with them.
+        """
+        return self._me.id in path and self._routes.is_below(parent)
+
+    # -- whoever comes ------------------------------------------------------------------------------------
+
+    def hello(self, link: Link, hello: Hello, now_ms: int, ready: Ready) -> None:
+        """A peer that dialled says who it is."""
         if link.greet_as is not None:
             return  # both sides dialled nothing of this kind; the dialler never takes a HELLO
         if link.hello is not None:
             if not hello.repeats(link.hello):
-                self.refuse(link, Reject(Code.WRONG_ROLE, "another HELLO on this connection"), now_ms, ready)
+                self._links.refuse(link, Reject(Code.WRONG_ROLE, "another HELLO on this connection"), now_ms, ready)
             elif link.state is State.OPEN:
                 self._welcome(link, link.hello, now_ms, ready)  # ours was lost
             else:
                 link.hello_at_ms = now_ms  # its turn will come
             return
-        clocks_ms = self.time.clocks_in_handshake(hello.clock_ms, hello.role, now_ms)
-        checked = check_hello(hello, link, self.trust, self.uplink.parents, self.accepts, clocks_ms)
+        clocks_ms = self._time.clocks_in_handshake(hello.clock_ms, hello.role, now_ms)
+        checked = check_hello(hello, link, self._trust, self._uplink.parents, self._accepts, clocks_ms)
         if isinstance(checked, Reject):
-            checked = self.time.for_now(checked) or checked
+            checked = self._time.for_now(checked) or checked
         else:
-            checked = self._check_place(checked, hello.role) or self.trust.meet(checked) or checked
+            checked = self._check_place(checked, hello.role) or self._trust.meet(checked) or checked
         if isinstance(checked, Reject):
             self._turn_away(link, hello, checked, ready)
             return
         link.nonce, link.hello, link.hello_at_ms = hello.nonce, hello, now_ms
         link.peer, link.peer_role, link.peer_session = checked, hello.role, hello.session
         link.transit.observe(hello.clock_ms, now_ms)  # what a link usually takes is known before its first message
-        if hello.role == Role.PARENT and checked.id == self.uplink.current:
+        if hello.role == Role.PARENT and checked.id == self._uplink.current:
             self._accept(link, now_ms, ready)  # our parent again, restarted
             return
         if hello.role == Role.PARENT:
@@ -105,114 +187,91 @@ class Opening(Links):
             return None
         # Of who else is above only the parent's word is known, and that keeps nobody away: a child that is above this
         # relay knows it from those between, and refuses.
-        if (role == Role.CHILD and peer.id == self.uplink.current) or peer.id == self.me.id:
-            return Reject(Code.LOOP, f"{peer.id} is above {self.me.id}")
-        if self.draining:
-            return Reject(Code.DRAINING, self.me.id)
+        if (role == Role.CHILD and peer.id == self._uplink.current) or peer.id == self._me.id:
+            return Reject(Code.LOOP, f"{peer.id} is above {self._me.id}")
+        if self._draining:
+            return Reject(Code.DRAINING, self._me.id)
         return None
 
-    def is_above(self, parent: str, path: tuple[str, ...]) -> bool:
-        """Whether this node is above its parent: where that says so, and those between said it of themselves.
-
-        Without the second a parent that lies could part any relays below it, and their control points with them.
-        """
-        return self.me.id in path and self.is_below(parent)
-
-    def check_room(self, link: Link) -> Reject | None:
-        """Whether this peer may have one link more: a subclass knows how many it has."""
-        return None
+    def admit(self, now_ms: int, ready: Ready) -> None:
+        """Answer those whose turn it is."""
+        for number in self._admission.due(now_ms):
+            link = self._links.by_number.get(number)
+            if link is not None and link.state is State.WAITING:
+                self._links.contained(self._accept, link, now_ms, ready)
 
     def _turn_away(self, link: Link, hello: Hello, reason: Reject, ready: Ready) -> None:
-        self.count("refused", reason.code.reason)
+        self._count("refused", reason.code.reason)
         ready.notes.append(Note("link refused", {"code": reason.code.label, "detail": reason.detail}))
-        self.send(link, Refused(reason.code, reason.detail, hello.nonce), ready)
-        self._close(link, reason.code, ready)
+        self._links.send(link, Refused(reason.code, reason.detail, hello.nonce), ready)
+        self._links.close(link, reason.code, ready)
 
     def _accept(self, link: Link, now_ms: int, ready: Ready) -> None:
         """Answer a HELLO that was found good, and whose turn it is."""
         hello, peer = link.hello, link.peer
         assert hello is not None and peer is not None
-        problem = self.check_room(link)
+        problem = self._check_room(link)
         if problem is not None:
             self._turn_away(link, hello, problem, ready)
             return
-        rival = self.by_destination.get(self.destination_of(link))
+        destination = destination_of(link)
+        rival = self._links.by_destination.get(destination)
         same = rival is not None and rival.peer is not None and rival.peer.id == peer.id
         alive = same and rival is not None and now_ms - rival.heard_at_ms < PING_MS
-        if alive and self._twins.is_twin(self.destination_of(link), now_ms):
-            self.count("twins", link.peer_role.name.lower())
+        if alive and self._twins.is_twin(destination, now_ms):
+            self._count("twins", link.peer_role.name.lower())
             self._turn_away(link, hello, Reject(Code.TWIN, peer.id), ready)
             return
         self._open(link, peer, hello.role, hello.session, now_ms, ready,
                    before=lambda: self._welcome(link, hello, now_ms, ready))
-        self.trust_distribution.link_opened(link, hello.revocations_version, ready)
-
-    @property
-    def _admissions_wait(self) -> bool:
-        return len(self._admission) > 0
-
-    def _admit_waiting(self, now_ms: int, ready: Ready) -> None:
-        for number in self._admission.due(now_ms):
-            link = self.links.get(number)
-            if link is not None and link.state is State.WAITING:
-                self.contained(self._accept, link, now_ms, ready)
+        self._trust_distribution.link_opened(link, hello.revocations_version, ready)
 
     def _welcome(self, link: Link, hello: Hello, now_ms: int, ready: Ready) -> None:
         version = negotiate(hello.version_min, hello.version_max)
         assert isinstance(version, int), "only a HELLO that was checked is welcome"
-        self.send(
+        self._links.send(
             link,
-            Welcome(version, self.me.raw, self.session, hello.nonce, now_ms, self.time.to_tell(now_ms),
-                    self.trust.revocations.version, 0, LANE_WINDOW_BYTES, self.path),
+            Welcome(version, self._me.raw, self._session, hello.nonce, now_ms, self._time.to_tell(now_ms),
+                    self._trust.revocations.version, 0, LANE_WINDOW_BYTES, self._links.path),
             ready,
         )
 
-    def _on_welcome(self, link: Link, welcome: Welcome, now_ms: int, ready: Ready) -> None:
+    # -- whoever answers ----------------------------------------------------------------------------------
+
+    def welcome(self, link: Link, welcome: Welcome, now_ms: int, ready: Ready) -> None:
+        """A peer that we dialled answers our HELLO."""
         if link.state is not State.GREETED:
             return
         role = Role.CHILD if link.greet_as == Role.PARENT else Role.PARENT
-        clocks_ms = self.time.clocks_in_handshake(welcome.fabric_clock_ms, role, now_ms)
-        checked = check_welcome(welcome, link, self.trust, clocks_ms)
-        if not isinstance(checked, Reject) and role == Role.PARENT and self.is_above(checked.id, welcome.path):
-            checked = Reject(Code.LOOP, f"{self.me.id} is above {checked.id}")
+        clocks_ms = self._time.clocks_in_handshake(welcome.fabric_clock_ms, role, now_ms)
+        checked = check_welcome(welcome, link, self._trust, clocks_ms)
+        if not isinstance(checked, Reject) and role == Role.PARENT and self._is_above(checked.id, welcome.path):
+            checked = Reject(Code.LOOP, f"{self._me.id} is above {checked.id}")
         if not isinstance(checked, Reject):
-            checked = self.trust.meet(checked) or checked
+            checked = self._trust.meet(checked) or checked
         if isinstance(checked, Reject):
-            self.refuse(link, checked, now_ms, ready)
+            self._links.refuse(link, checked, now_ms, ready)
             return
-        if role == Role.PARENT and not self.uplink.takes(checked.id):
-            self.part(link, now_ms, ready)  # a better one answered first
+        if role == Role.PARENT and not self._uplink.takes(checked.id):
+            self._links.part(link, now_ms, ready)  # a better one answered first
             return
         link.transit.observe(welcome.clock_ms, now_ms)
         if role == Role.PARENT:
-            self.time.hear(link.number, checked, link.greeted_at_ms, welcome.fabric_clock_ms, now_ms)
+            self._time.hear(link.number, checked, link.greeted_at_ms, welcome.fabric_clock_ms, now_ms)
         self._open(link, checked, role, welcome.session, now_ms, ready)
         if role == Role.PARENT:
-            self.ancestors = welcome.path
-        self.trust_distribution.link_opened(link, welcome.revocations_version, ready)
+            self._links.placed(welcome.path)
+        self._trust_distribution.link_opened(link, welcome.revocations_version, ready)
+
+    # -- both ---------------------------------------------------------------------------------------------
 
     def _open(self, link: Link, peer: Credential, role: Role, session: bytes, now_ms: int, ready: Ready,
               before: Callable[[], None] = lambda: None) -> None:
         link.opened(peer, role, session, now_ms)
-        link.destination = self.destination_of(link)
-        older = self.by_destination.get(link.destination)
-        if older is not None and older.peer is not None and older.peer.id != peer.id:
-            self._leave(older, now_ms)
-        elif older is not None:
-            # The same node came again: what it left behind on the old connection is moved to this one.
-            self._end(older, Code.CLOSED, now_ms, ready)
-        self._no_candidate(link)
-        if role == Role.PARENT:
-            self._parent_links[link.number] = link
-            self.uplink.opened(peer.id, now_ms)
-            self.ancestors = ()
-            self.time.follow(link.number)
-            if self.time.unknown:
-                link.pinged_at_ms = 0  # it is asked what time it is at once
-        self.by_destination[link.destination] = link
-        self.outboxes.setdefault(link.destination, Outbox(link.destination, RETRY_MS))
+        link.destination = destination_of(link)
+        self._links.opened(link, now_ms, ready)
         before()
         ready.notes.append(Note("link open", {"peer": peer.id, "role": role.name.lower()}))
-        self.on_open(link, now_ms, ready)
-        self._dirty[link.destination] = None
-        self.directory.link_opened(link, ready)
+        self._hear(LinkOpened(link), now_ms, ready)
+        self._transfer.touch(link.destination)
+        self._directory.link_opened(link, ready)

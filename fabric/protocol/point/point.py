@@ -43,14 +43,26 @@ from fabric.protocol.envelope.layout import Header, Kind
 from fabric.protocol.envelope.lifetime import check_lifetime, remaining_ms
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.links.announce import announce, announce_all, answered, next_frames, pass_on
+from fabric.protocol.links.facts import CredentialRenewed, Fact, LinkLost, LinkOpened, LinkRefused, ListTaken
 from fabric.protocol.links.link import Link
 from fabric.protocol.links.links import UPLINK
 from fabric.protocol.links.node import Node
 from fabric.protocol.routes.attachments import EPOCH_MAX, Attachment, open_attachment, sign_attachment
-from fabric.protocol.routes.routing import RouteTable
 from fabric.protocol.trust.credentials import NodeKind
 from fabric.protocol.vocabulary.severity import Lane
-from fabric.protocol.wire.frames import Bye, Denied, Direction, Item, Join, Joined, Role, Routed, Routes
+from fabric.protocol.wire.frames import (
+    Applied,
+    Bye,
+    Denied,
+    Direction,
+    Frame,
+    Item,
+    Join,
+    Joined,
+    Role,
+    Routed,
+    Routes,
+)
 
 # What trying again cannot mend until somebody acts: told at once, tried slowly.
 _FINAL = frozenset({
@@ -84,10 +96,8 @@ class Point(Node):
     """The core of a control point: one link at a time, what it submitted, and what its application has in hand."""
 
     def set_up(self) -> None:
-        super().set_up()
         self.outboxes[UPLINK] = Outbox(UPLINK, RETRY_MS)
         self.custody = Custody(lambda destination: self.outboxes[destination])
-        self._table = RouteTable(self.me.id)  # only this node's own attachment
         self.questions = Questions()
         self.wanted = Attach(0, False, ())  # what it takes; of an earlier run, until it says more
         self._announced_epoch = 0
@@ -102,13 +112,46 @@ class Point(Node):
     def connected(self) -> bool:
         return UPLINK in self.by_destination
 
-    def destination_of(self, link: Link) -> str:
-        return UPLINK
+    def check_room(self, link: Link) -> Reject | None:
+        return Reject(Code.WRONG_ROLE, "nobody is below a control point")
+
+    def takes_in(self, lane: Lane) -> bool:
+        return True  # what it has in hand has its own bound, see `_no_room`
 
     def _by_age_only(self, header: Header, now_ms: int) -> bool:
         """What this node itself asks for bears the time that it was told last, which its clock may contradict."""
         to_execute = header.kind is Kind.ACTION and header.origin != self.me.id
         return self.time.by_age_only(now_ms, to_execute=to_execute)
+
+    def on_frame(self, link: Link, frame: Frame, now_ms: int, ready: Ready) -> None:
+        match frame:
+            case Routes():
+                self.on_routes(link, frame, now_ms, ready)
+            case Routed():
+                self.on_routed(link, frame, now_ms, ready)
+            case Join():
+                self.on_join(link, frame, now_ms, ready)
+            case Joined():
+                self.on_joined(link, frame, now_ms, ready)
+            case Applied():
+                wrong = Reject(Code.WRONG_ROLE, "relays below say which list they have")
+                self.refuse(link, wrong, now_ms, ready)
+            case Denied():
+                wrong = Reject(Code.WRONG_DIRECTION, "a relay is told by its control points")
+                self.refuse(link, wrong, now_ms, ready)
+
+    def hear(self, fact: Fact, now_ms: int, ready: Ready) -> None:
+        match fact:
+            case LinkOpened(link):
+                self.on_open(link, now_ms, ready)
+            case LinkLost(link):
+                self.on_lost(link, now_ms, ready)
+            case LinkRefused(link, reason):
+                self.on_refused(link, reason, now_ms, ready)
+            case CredentialRenewed():
+                self.on_renewed(now_ms, ready)
+            case ListTaken():
+                self.ask_again()
 
     def on_open(self, link: Link, now_ms: int, ready: Ready) -> None:
         assert link.peer is not None
@@ -118,7 +161,7 @@ class Point(Node):
             self._attached_to = link.peer.id
         self._tell_denied(link, ready)
         mine = self._attach(link, ready)
-        announce_all(link, self._table)
+        announce_all(link, self.routes)
         for other in self.parent_links:
             if mine is not None and other is not link:
                 pass_on(other, mine, self.me.id)
@@ -136,9 +179,6 @@ class Point(Node):
         link = self.by_destination.get(UPLINK)
         if link is not None:
             self._attach(link, ready)
-
-    def on_lists(self, now_ms: int, ready: Ready) -> None:
-        self.ask_again()
 
     def on_event(self, event: Event, now_ms: int, ready: Ready) -> None:
         link = self.by_destination.get(UPLINK)
@@ -163,14 +203,14 @@ class Point(Node):
                 if self.parents:
                     self.time.has_parent()
                 self.uplink.rank(ids, now_ms, at_once=at_once)
-                self._choose(now_ms, ready)
+                self.opening.choose(now_ms, ready)
             case Deny(code):
                 self._deny(code, ready)
             case Leave():
                 if link is not None:
                     self.send(link, Bye(Code.CLOSED, ""), ready)
             case _:
-                super().on_event(event, now_ms, ready)
+                raise AssertionError(f"{type(event).__name__} is no event of a control point")
 
     # -- what is asked of issuers -----------------------------------------------------------------------
 
@@ -211,7 +251,7 @@ class Point(Node):
         assert link.peer is not None
         attachment = open_attachment(self._signed(self.wanted, link.peer.id), {self.me.digest: self.me})
         if isinstance(attachment, Attachment):
-            self._table.put(attachment)
+            self.routes.put(attachment)
             announce(link, attachment.key, self.me.id)
             self.touch(UPLINK)
             return attachment
@@ -233,7 +273,7 @@ class Point(Node):
             self._denied.clear()
 
     def make_routes(self, link: Link, now_ms: int, ready: Ready) -> None:
-        for frame in next_frames(link, self._table, now_ms):
+        for frame in next_frames(link, self.routes, now_ms):
             self._announced_epoch = self.wanted.epoch
             self.send(link, frame, ready)
 
@@ -306,7 +346,6 @@ class Point(Node):
         return next(iter(self.outboxes[UPLINK].waiting_for()), "")
 
     def on_timers(self, now_ms: int, ready: Ready) -> None:
-        super().on_timers(now_ms, ready)
         link = self.by_destination.get(UPLINK)
         if link is not None:
             for frame in self.questions.due(now_ms):

@@ -13,12 +13,12 @@ from fabric.protocol.core.ready import Drain, EndAsleep, Event, KeepGap, KeepSes
 from fabric.protocol.custody.asleep import ReadersAsleep
 from fabric.protocol.custody.custody import Custody
 from fabric.protocol.custody.outbox import Outbox
-from fabric.protocol.custody.sessions import Sessions, child_relay, is_point, node_of, point_session, session_of
+from fabric.protocol.custody.sessions import Sessions, child_relay, is_point, node_of, session_of
 from fabric.protocol.custody.sleeping import Sleeping
 from fabric.protocol.custody.waiting import Waiting
 from fabric.protocol.links.announce import settled
 from fabric.protocol.links.link import Link
-from fabric.protocol.links.links import UPLINK
+from fabric.protocol.links.links import UPLINK, destination_of
 from fabric.protocol.relay.placing import Placing
 from fabric.protocol.routes.attachments import Attachment, open_attachment
 from fabric.protocol.vocabulary.severity import Lane
@@ -54,14 +54,6 @@ class Below(Placing):
         """Whether there is room for another window of this lane."""
         return not self.custody.full(lane, LANE_WINDOW_BYTES)
 
-    def destination_of(self, link: Link) -> str:
-        assert link.peer is not None
-        if link.peer_role == Role.PARENT:
-            return UPLINK
-        if link.peer_role == Role.CHILD:
-            return child_relay(link.peer.id)
-        return point_session(link.peer.id, link.peer_session)
-
     def _outbox(self, destination: str) -> Outbox:
         outbox = self.outboxes.get(destination)
         if outbox is None:
@@ -85,7 +77,7 @@ class Below(Placing):
         if link.leaving_at_ms is not None and link.peer_role != Role.PARENT:
             self._gone(link.destination, now_ms, ready)
 
-    def on_bye(self, link: Link, bye: Bye, now_ms: int, ready: Ready) -> None:
+    def on_bye(self, link: Link, now_ms: int, ready: Ready) -> None:
         if link.peer_role == Role.POINT and not self.sessions.is_durable(link.destination):
             # What it had not read by then is wanted by nobody: no loss, and no reader that was too slow.
             self.forget_session(link.destination, now_ms, ready, Code.NO_INTEREST)
@@ -108,7 +100,7 @@ class Below(Placing):
             self.forget_session(surplus, now_ms, ready)
 
     def check_room(self, link: Link) -> Reject | None:
-        destination = self.destination_of(link)
+        destination = destination_of(link)
         if link.peer_role == Role.POINT and not self.sessions.takes(destination):
             return Reject(Code.TOO_MANY_SESSIONS, node_of(destination))
         return None
@@ -200,7 +192,7 @@ class Below(Placing):
     def on_event(self, event: Event, now_ms: int, ready: Ready) -> None:
         match event:
             case Drain():
-                self.draining = True
+                self.opening.drain()
                 self._send_away(ready)
             case _:
                 super().on_event(event, now_ms, ready)

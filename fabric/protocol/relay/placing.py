@@ -17,7 +17,7 @@ from fabric.protocol.links.link import Link
 from fabric.protocol.links.links import UPLINK
 from fabric.protocol.links.node import Node
 from fabric.protocol.routes.attachments import Attachment, RouteKey, open_attachment, sign_attachment
-from fabric.protocol.routes.routing import AttachmentReader, Change, RouteTable
+from fabric.protocol.routes.routing import AttachmentReader, Change
 from fabric.protocol.wire.frames import Role, Routed, Routes
 
 # A node that moved away is remembered for one to two of these, so that an older statement of it is recognised.
@@ -28,16 +28,11 @@ class Placing(Node):
     """A relay that knows who is below it and by which way, and tells its parent."""
 
     def set_up(self) -> None:
-        super().set_up()
-        self.routes = RouteTable(self.me.id)
         self._epoch = 0  # of this relay's own newest statement
         # The last that ended, with their epochs, and whether they had been known: sessions that ended come and go with
         # every command that somebody runs, and parents change seldom.
         self._withdrawn: Shared[RouteKey, tuple[int, bool]] = Shared(WITHDRAWALS_MAX)
         self._prune_at_ms = 0
-
-    def is_below(self, relay: str) -> bool:
-        return any(self.routes.via(attachment) for attachment in self.routes.of_node(relay))
 
     # -- what a subclass says ---------------------------------------------------------------------------
 
@@ -240,7 +235,6 @@ class Placing(Node):
         return None
 
     def on_timers(self, now_ms: int, ready: Ready) -> None:
-        super().on_timers(now_ms, ready)
         for link in list(self.links.values()):
             if link.unconfirmed and now_ms - link.unconfirmed_at_ms > CONFIRM_MS:
                 self.contained(self._forget_unconfirmed, link, now_ms, ready)

@@ -1,6 +1,6 @@
 """A relay (SPEC 7-9): checks what arrives, and routes it up, down, and to those below.
 
-Each file on the way to this one has a subject: `links`, `opening`, `carrier`, `node`, `placing` (who is where), `below`
+Each file on the way to this one has a subject: `node` (what a control point has too), `placing` (who is where), `below`
 (sessions), `holding` (rows). This says what messages mean, and wires the components that own their state: `dispatch`
 (actions), `rerouting` (who moved), `reporter` (what readers and origins are told), `enrolment.proxy` (questions to
 issuers) and `list_reach` (which revocation list is in force where). The order of checks on arrival is `_examine`, the
@@ -31,6 +31,16 @@ from fabric.protocol.enrolment.proxy import EnrolmentProxy
 from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.envelope.lifetime import check_lifetime
 from fabric.protocol.envelope.verify import Verified
+from fabric.protocol.links.facts import (
+    CredentialRenewed,
+    Fact,
+    LinkLost,
+    LinkOpened,
+    ListTaken,
+    PeerLeft,
+    RowsEnded,
+    TurnEnded,
+)
 from fabric.protocol.links.link import Link
 from fabric.protocol.relay.dispatch import Dispatch
 from fabric.protocol.relay.holding import Holding
@@ -42,7 +52,18 @@ from fabric.protocol.relay.rerouting import Moved, Rerouting
 from fabric.protocol.relay.router import Router, Way
 from fabric.protocol.routes.attachments import Attachment
 from fabric.protocol.vocabulary.severity import Lane
-from fabric.protocol.wire.frames import Applied, Direction, Item, Join, Joined, Role
+from fabric.protocol.wire.frames import (
+    Applied,
+    Denied,
+    Direction,
+    Frame,
+    Item,
+    Join,
+    Joined,
+    Role,
+    Routed,
+    Routes,
+)
 
 # A control point that counts wrongly shall not make the counters of its relay unreadable for good.
 _DENIED_AT_ONCE_MAX = 10_000
@@ -83,6 +104,38 @@ class Relay(Holding):
             self.enrolment.ask(event, now_ms, ready)
         else:
             super().on_event(event, now_ms, ready)
+
+    def on_frame(self, link: Link, frame: Frame, now_ms: int, ready: Ready) -> None:
+        match frame:
+            case Routes():
+                self.on_routes(link, frame, now_ms, ready)
+            case Routed():
+                self.on_routed(link, frame, now_ms, ready)
+            case Join():
+                self.on_join(link, frame, now_ms, ready)
+            case Joined():
+                self.on_joined(link, frame, now_ms, ready)
+            case Applied():
+                self.on_applied(link, frame, now_ms, ready)
+            case Denied(counts):
+                self.on_denied(link, counts, now_ms, ready)
+
+    def hear(self, fact: Fact, now_ms: int, ready: Ready) -> None:
+        match fact:
+            case LinkOpened(link):
+                self.on_open(link, now_ms, ready)
+            case LinkLost(link):
+                self.on_lost(link, now_ms, ready)
+            case PeerLeft(link):
+                self.on_bye(link, now_ms, ready)
+            case CredentialRenewed():
+                self.on_renewed(now_ms, ready)
+            case ListTaken():
+                self.on_lists(now_ms, ready)
+            case RowsEnded(rows):
+                self.on_ended(rows)
+            case TurnEnded():
+                self.on_turn_end(ready)
 
     def on_join(self, link: Link, frame: Join, now_ms: int, ready: Ready) -> None:
         self.enrolment.question(link, frame, now_ms, ready)
@@ -285,7 +338,8 @@ class Relay(Holding):
     def on_denied(self, link: Link, counts: Sequence[tuple[Code, int]], now_ms: int, ready: Ready) -> None:
         """What its own node did not let a control point do counts like what this relay would have refused."""
         if link.peer_role != Role.POINT:
-            super().on_denied(link, counts, now_ms, ready)
+            wrong = Reject(Code.WRONG_DIRECTION, "a relay is told by its control points")
+            self.refuse(link, wrong, now_ms, ready)
             return
         for code, count in counts:
             if code in DENIALS:

@@ -141,6 +141,10 @@ class RouteTable:
         relay = self._relays.get(node)
         return [relay] if relay is not None else [self._points[key] for key in self._sessions.get(node, ())]
 
+    def is_below(self, node: str) -> bool:
+        """Whether it is known to be below, by its own word and that of those between."""
+        return any(self.via(attachment) for attachment in self.of_node(node))
+
     def executor(self, node: str) -> Attachment | None:
         """The one session of a node that executes: the newest that says so."""
         best: Attachment | None = None

@@ -1,0 +1,108 @@
+"""Which links live (SPEC 7.2, 7.7): what is looked at a few times a second, on a link in whatever state it is.
+
+Guarantees: a peer that says nothing, or takes nothing while there is another parent, is given up; what may have been
+lost is said again; a link that was left ends when nothing comes on it any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fabric.protocol.base.errors import Code, Reject
+from fabric.protocol.base.limits import (
+    HELLO_RETRY_MS,
+    HELLO_WAIT_MS,
+    LEAVING_MS,
+    LINK_SILENCE_MS,
+    PARENT_SILENCE_MS,
+    PING_MS,
+    STALL_MS,
+    UNEASY_MS,
+    UNEASY_PING_MS,
+)
+from fabric.protocol.core.counters import Counters
+from fabric.protocol.core.ready import Ready
+from fabric.protocol.custody.outbox import Outbox
+from fabric.protocol.links.announce import settled
+from fabric.protocol.links.link import Link, State
+from fabric.protocol.links.links import UPLINK, Links
+from fabric.protocol.links.opening import Opening
+from fabric.protocol.links.transfer import Handler, Transfer
+from fabric.protocol.links.trust_distribution import TrustDistribution
+from fabric.protocol.links.uplink import Uplink
+from fabric.protocol.wire.frames import Ping, Role
+
+
+class Liveness:
+    """It keeps nothing: what it goes by is on the link, and in its outbox."""
+
+    def __init__(
+        self, links: Links, outboxes: Mapping[str, Outbox], uplink: Uplink, opening: Opening, transfer: Transfer,
+        trust_distribution: TrustDistribution, counters: Counters, handler: Handler,
+    ) -> None:
+        self._links = links
+        self._outboxes = outboxes
+        self._uplink = uplink
+        self._opening = opening
+        self._transfer = transfer
+        self._trust_distribution = trust_distribution
+        self._count = counters.count
+        self._handler = handler
+
+    def tick(self, now_ms: int, ready: Ready) -> None:
+        """A few times a second."""
+        for link in list(self._links.by_number.values()):
+            self._links.contained(self._look_at, link, now_ms, ready)
+
+    def _look_at(self, link: Link, now_ms: int, ready: Ready) -> None:
+        if link.state is State.WAITING:
+            said_ms = link.since_ms if link.hello is None else link.hello_at_ms
+            if now_ms - said_ms > HELLO_WAIT_MS:
+                self._links.refuse(link, Reject(Code.NOT_READY, "no HELLO"), now_ms, ready)
+        elif link.state is State.GREETED and now_ms - link.heard_at_ms > LINK_SILENCE_MS:
+            # A host that is gone, or a process that hangs: its connection may stay for a quarter of an hour.
+            self._count("links_silent", "unanswered")
+            self._links.end(link, Code.CLOSED, now_ms, ready, patient=False)
+        elif link.state is State.GREETED and now_ms - link.greeted_at_ms >= HELLO_RETRY_MS:
+            self._opening.greet(link, now_ms, ready)
+        elif link.state is State.OPEN:
+            self._look_after(link, now_ms, ready)
+
+    def _look_after(self, link: Link, now_ms: int, ready: Ready) -> None:
+        """An open link: does it live, is a ping due, what is to be sent again."""
+        outbox = self._outboxes[link.destination]
+        current = self._links.is_current(link)
+        problem = self._trust_distribution.check_peer(link, now_ms)
+        if problem is not None:
+            self._links.refuse(link, problem, now_ms, ready)
+            return
+        silence_ms = now_ms - link.heard_at_ms
+        can_leave = current and link.destination == UPLINK and self._uplink.alternatives
+        if silence_ms > (PARENT_SILENCE_MS if can_leave else LINK_SILENCE_MS):
+            self._give_up(link, "links_silent", now_ms, ready)
+            return
+        if can_leave and outbox.stalled(now_ms, STALL_MS):
+            self._give_up(link, "links_stalled", now_ms, ready)
+            return
+        if not current and link.leaving_at_ms is not None and now_ms - link.leaving_at_ms > LEAVING_MS:
+            self._links.part(link, now_ms, ready)
+            return
+        every_ms = UNEASY_PING_MS if can_leave and silence_ms > UNEASY_MS else PING_MS
+        if link.peer_role == Role.PARENT and now_ms - link.pinged_at_ms >= every_ms:
+            link.pinged_at_ms = now_ms
+            self._links.send(link, Ping(now_ms), ready)
+        if not current:
+            self._handler.make_routes(link, now_ms, ready)
+            return
+        for row in outbox.overdue(now_ms):
+            link.refund(row.held.lane, row.wire_bytes)
+            self._count("sent_again", row.held.lane.name.lower())
+        if not outbox.empty or not settled(link):
+            self._transfer.touch(link.destination)
+        if link.stinted:  # by now there may be room
+            self._transfer.answer_later(link)
+
+    def _give_up(self, link: Link, why: str, now_ms: int, ready: Ready) -> None:
+        """The peer is there and does nothing, or is not there any more: whoever has another parent goes there."""
+        self._count(why, link.peer_role.name.lower())
+        self._links.end(link, Code.CLOSED, now_ms, ready, patient=False)
