@@ -121,9 +121,9 @@ class RelayLoop:
             self._config.parents,
         )
         self._take_back(self._spool.load(now_ms), now_ms)
-        self.core.custody.asleep = self._spool.asleep
+        self.core.custody.sleeps(self._spool.asleep)
         self._spool.asleep.are_of(self.core.trust.credentials.voucher_of)
-        self.core.readers_bytes_max = self._config.readers_bytes
+        self.core.readers.have(self._config.readers_bytes)
         self.core.readers_sleep(self._spool.readers_asleep, AWAKE_MAX, self._spool.last_number, now_ms)
         self._upkeep = Upkeep(self._log, self.core.count)
         self._watching = Watching(self.core, identity, self._folder, self._apply, self._log)
@@ -360,7 +360,8 @@ class RelayLoop:
         left = [link.peer.id for link in links if link.peer is not None and link.peer_role != Role.PARENT]
         self._owed.settle()
         held = len(core.custody) + sum(core.custody.asleep.rows)
-        waiting = sorted(((r["held_back"], reader) for reader, r in core.waits_for(now_ms).items()), reverse=True)
+        found = core.readers.waits_for(now_ms)
+        waiting = sorted(((r["held_back"], reader) for reader, r in found.items()), reverse=True)
         waits_for = {reader: rows for rows, reader in waiting[:READERS_NAMED_MAX] if rows}
         state = Draining(gone=True, left=tuple(dict.fromkeys(left)), held=held, waits_for=waits_for)
         if not self._upkeep.do("drain file", write_draining, self._drain_path, state):
@@ -412,7 +413,7 @@ class RelayLoop:
         is_open = self._spool.intake_allowed()
         if is_open != self.core.custody.intake_open:
             self._log.warning("disk has room again" if is_open else "disk is short: takes nothing in")
-        self.core.custody.intake_open = is_open
+        self.core.custody.open_intake(is_open)
 
     def _wait_ms(self, ready: Ready, now_ms: int) -> int:
         if self._arrivals.more:

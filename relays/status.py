@@ -64,7 +64,7 @@ def snapshot(
         "queue": {lane.name.lower(): queue[lane] for lane in Lane},
         "held": len(core.custody) + sum(core.custody.asleep.rows),
         "intake_open": core.custody.intake_open,
-        "waits_for": core.waits_for(now_ms),
+        "waits_for": core.readers.waits_for(now_ms),
         "waiting": waits,  # for whom, the most first
         "waiting_more": waits_more,  # for so many others
         "routes": len(core.routes),

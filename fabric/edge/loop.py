@@ -196,7 +196,7 @@ class EdgeLoop:
             for words in self._outbox.restore(self.core, now_ms):
                 self._log.warning("quarantined", what=words)
             self.attaching.restore()
-            self.intake.outbox = self._outbox
+            self.intake.keeps(self._outbox)
             self.publisher.durable = True
             self.publisher.restored(self.core.outboxes[UPLINK].rows())
         self._opened.set_result(None)

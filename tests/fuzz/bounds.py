@@ -40,7 +40,7 @@ BOUNDS: dict[str, int] = {
     "kept": CREDENTIALS_CACHED_MAX,
     "roots._good": 4_096,
     "trust._revocations.ids": REVOCATIONS_MAX,
-    "_withdrawn": 4_096,
+    "route_exchange._withdrawn": 4_096,
     "enrolment._asked._source": ASKED_MAX,
     "_admission._queue": ADMISSIONS_QUEUED_MAX,
     # One frame's worth may be waiting for its answer.

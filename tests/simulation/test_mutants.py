@@ -14,9 +14,9 @@ from fabric.protocol.custody.outbox import Held
 from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.links.links import Links
 from fabric.protocol.links.release import Release
-from fabric.protocol.relay.below import Below
 from fabric.protocol.relay.holding import Holding
 from fabric.protocol.relay.notices import Notices
+from fabric.protocol.relay.session_keeper import SessionKeeper
 from fabric.protocol.trust.store import TrustStore
 from fabric.protocol.wire.frames import Lists
 from tests.simulation.checkers import Broken, Promises
@@ -94,7 +94,7 @@ def a_list_goes_no_further(patch):
 
 
 def who_is_revoked_keeps_his_place(patch):
-    patch.setattr(Below, "forget_revoked", lambda *_: None)
+    patch.setattr(SessionKeeper, "list_changed", lambda *_: None)
 
 
 def what_sleeps_is_never_woken(patch):
@@ -141,7 +141,7 @@ def test_and_of_what_is_whole_nothing(faults):
 def test_what_waits_of_whoever_is_revoked_is_seen(monkeypatch, ends):
     """Of many stories hardly one has something waiting at the very moment."""
     if not ends:
-        monkeypatch.setattr(Holding, "end_revoked", lambda *_: None)
+        monkeypatch.setattr(Holding, "list_changed", lambda *_: None)
     world = World(watch=False)
     world.relay("r")
     world.relay("n1", "r")

@@ -327,7 +327,7 @@ class World:
         node.core.roots = self.roots
         node.core.time.wall_is_ahead(node.wall_ms - node.ahead_ms)
         damaged = node.core.restore(node.disk.load(now_ms), now_ms)
-        node.core.custody.asleep = node.disk.asleep
+        node.core.custody.sleeps(node.disk.asleep)
         node.disk.asleep.are_of(node.core.trust.credentials.voucher_of)
         quarantined, node.quarantined = [*node.quarantined, *damaged], []
         node.alive = True
@@ -473,7 +473,7 @@ class World:
         """What a driver knows of its machine."""
         node.core.time.wall_is_ahead(node.wall_ms - node.ahead_ms)
         if isinstance(node.core, Relay):
-            node.core.custody.intake_open = not node.disk.full
+            node.core.custody.open_intake(not node.disk.full)
 
     # -- applications -----------------------------------------------------------------------------------
 

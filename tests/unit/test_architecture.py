@@ -315,6 +315,32 @@ def test_the_guard_of_components_finds_what_it_is_there_for(tmp_path):
     assert [line for line, _ in reaches_into(planted, {"directory"})] == [1, 2, 3, 4, 5]
 
 
+def bases_of(files):
+    """By class: the classes of these files that it derives from, its base first, then the base of that."""
+    defined = {node.name: node for path in files for node in ast.walk(tree_of(path)) if isinstance(node, ast.ClassDef)}
+
+    def chain(name):
+        for base in defined[name].bases if name in defined else ():
+            if isinstance(base, ast.Name) and base.id in defined:
+                yield base.id
+                yield from chain(base.id)
+
+    return {name: list(chain(name)) for name in defined}
+
+
+def test_no_class_of_the_protocol_is_sliced_into_a_chain_of_bases():
+    """A relay and a control point derive from what both are, and that from nothing."""
+    chains = bases_of((ROOT / "fabric" / "protocol").rglob("*.py"))
+    assert chains["Relay"] == ["Node"] and chains["Point"] == ["Node"]
+    assert [name for name, bases in chains.items() if len(bases) > 2] == []
+
+
+def test_the_guard_of_chains_finds_what_it_is_there_for(tmp_path):
+    planted = tmp_path / "planted.py"
+    planted.write_text("class A: pass\nclass B(A): pass\nclass C(B): pass\nclass D(C): pass\n")
+    assert [name for name, bases in bases_of([planted]).items() if len(bases) > 2] == ["D"]
+
+
 @pytest.mark.parametrize("heading", ["An event", "An action"])
 def test_the_walks_of_the_document_lead_through_functions_that_exist(heading):
     steps = re.findall(r"^\d+\. `([\w.]+)`", section_of(heading), re.M)

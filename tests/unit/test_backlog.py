@@ -297,7 +297,7 @@ def test_what_grows_where_it_sleeps_is_counted_and_what_comes_awake_with_it(path
     spool = filled(path, keep, *empty)
     core = Relay(PLANT.credential, PLANT.signer, AUTHORITY.key, b"s" * 16, entropy("core"), ("hq",))
     assert core.restore(spool.load(T0), T0) == []
-    core.custody.asleep = spool.asleep
+    core.custody.sleeps(spool.asleep)
     spool.commit([Replace(put.id, UP, raw) for put, raw in list(zip(empty, whole, strict=True))[2:5]])
     on_disk = spool._db.execute("SELECT sum(length(body)) FROM messages").fetchone()[0]
     assert sum(spool.asleep.bytes) + sum(core.custody.lane_bytes) == on_disk

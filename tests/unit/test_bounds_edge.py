@@ -228,7 +228,7 @@ def test_urgent_ones_and_requests_are_sent_without_waiting_only_until_so_many_wa
 
 def test_with_an_outbox_requests_are_refused_when_their_lane_is_full_on_disk():
     made = outgoing(durable=True)
-    made._core.custody.intake_open = False
+    made._core.custody.open_intake(False)
     assert refused(made.submit_one, draft(kind=Kind.ACTION), T0, Ready()) is Code.BUSY
 
 

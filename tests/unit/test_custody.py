@@ -114,7 +114,7 @@ def test_no_origin_takes_all_the_room_there_is():
 
 def test_what_sleeps_is_counted_for_its_origin_too():
     house, asleep = House(quota_bytes=20_000), Asleep()
-    house.custody.asleep = asleep
+    house.custody.sleeps(asleep)
     for _ in range(15):
         asleep.add(Lane.MEDIUM, b"zeek-1's", 1_000)
     assert house.custody.full(Lane.MEDIUM, 5_001, "zeek-1", b"zeek-1's") and not house.custody.full(Lane.HIGH, 5_001)
@@ -152,7 +152,7 @@ def test_all_whom_one_issuer_vouches_for_leave_room_to_others_however_many_they_
 
 def test_what_sleeps_is_counted_for_its_issuer_too():
     house, asleep = House(quota_bytes=100_000), Asleep()
-    house.custody.asleep = asleep
+    house.custody.sleeps(asleep)
     for n in range(90):
         asleep.add(Lane.MEDIUM, b"p1's %d" % (n % 40), 1_000)
     message = verified(of_issuer(ZEEK, "p1"))
@@ -190,7 +190,7 @@ def test_what_ended_is_no_share_of_anybody():
 
 def test_the_driver_closes_intake_when_its_disk_is_nearly_full():
     house = House()
-    house.custody.intake_open = False
+    house.custody.open_intake(False)
     assert all(house.custody.full(lane, 0) for lane in Lane)
 
 

@@ -79,7 +79,7 @@ def test_what_found_no_room_holds_its_source_back_no_longer(house):
 def test_a_position_needs_an_outbox_with_room_for_its_source_and_is_text(house):
     assert house.intake.position("log") is None
     assert code_of(lambda: house.intake.begin(STAMP, {}, Position("log", "1"))) is Code.USAGE
-    house.intake.outbox = Outbox()
+    house.intake.keeps(Outbox())
     assert code_of(lambda: house.intake.begin(STAMP, {}, Position("one too many", "1"))) is Code.TOO_LARGE
     assert code_of(lambda: house.intake.begin(STAMP, {}, Position("log", "\udc80"))) is Code.BAD_INPUT
     assert house.publisher.begun == []

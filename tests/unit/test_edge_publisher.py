@@ -172,7 +172,7 @@ def test_what_is_sealed_is_not_cancelled():
 
 def test_nothing_is_taken_in_while_the_disk_is_short():
     made, core = outgoing()
-    core.custody.intake_open = False
+    core.custody.open_intake(False)
     made.add(draft(1, Severity.CRITICAL))
     assert turn(made) == [] and made.waiting == 1
 

@@ -82,7 +82,7 @@ def goes_on(talk):
 
 
 def test_a_frame_that_fails_while_it_is_applied_ends_its_link_only(talk, monkeypatch):
-    monkeypatch.setattr(talk.core, "on_routed", fail)
+    monkeypatch.setattr(talk.core.route_exchange, "confirmed", fail)
     talk.say(talk.mole, encode_routed())
     (refused,) = talk.heard(talk.mole, Refused)
     assert refused[:2] == (Code.INTERNAL, ""), "and the peer hears no more than that"
@@ -93,7 +93,7 @@ def test_a_frame_that_fails_while_it_is_applied_ends_its_link_only(talk, monkeyp
 
 
 def test_the_log_says_what_and_where_and_never_with_what(talk, monkeypatch):
-    monkeypatch.setattr(talk.core, "on_routed", fail)
+    monkeypatch.setattr(talk.core.route_exchange, "confirmed", fail)
     talk.say(talk.mole, encode_routed())
     (note,) = faults(talk)
     assert note.fields["type"] == "KeyError" and note.fields["peer"] == "mole" and not note.alarm
@@ -102,7 +102,7 @@ def test_the_log_says_what_and_where_and_never_with_what(talk, monkeypatch):
 
 
 def test_a_second_one_of_its_kind_within_a_minute_is_an_alarm(talk, monkeypatch):
-    monkeypatch.setattr(talk.core, "on_routed", fail)
+    monkeypatch.setattr(talk.core.route_exchange, "confirmed", fail)
     links = [talk.mole, *(talk.connect(MOLE, Role.POINT, session=bytes([n]) * 16) for n in range(2))]
     talk.say(links[0], encode_routed())
     talk.wait(AGAIN_MS + 1_000, every_ms=2_000)
@@ -162,12 +162,12 @@ def test_what_was_decided_before_the_fault_is_on_disk(talk, monkeypatch):
     """Two messages in one frame, and the second fails: the first is held, in memory and on disk alike."""
     first, second = verified(MOLE, sequence=1), verified(MOLE, sequence=2)
     talk.send(talk.mole, verified(MOLE))
-    examine = talk.core._examine
+    examine = talk.core.intake.examine
 
     def planted(link, item, message, now_ms):
         return fail() if message.id == second.id else examine(link, item, message, now_ms)
 
-    monkeypatch.setattr(talk.core, "_examine", planted)
+    monkeypatch.setattr(talk.core.intake, "examine", planted)
     talk.say(talk.mole, Data(first.header.lane, T0, [Item(Direction.UP, 0, [], [], m.raw) for m in (first, second)]))
     assert talk.mole in talk.closed
     assert talk.core.custody.get(first.id, Direction.UP) is not None
@@ -206,7 +206,7 @@ def test_who_waits_to_be_let_in(talk, monkeypatch):
 
 def test_who_has_moved_away_and_who_did_not_say_everything_again(talk, monkeypatch):
     talk.core.links[talk.mole].leaving_at_ms = talk.now_ms
-    monkeypatch.setattr(talk.core, "_is_handed_over", fail)
+    monkeypatch.setattr(talk.core.departures, "_is_handed_over", fail)
     talk.now_ms += 1_000
     talk.step(Tick())
     assert talk.mole in talk.closed
@@ -223,7 +223,7 @@ def test_a_link_that_begins_and_one_that_is_gone(talk, monkeypatch):
     monkeypatch.setattr(talk.core.opening, "_is_candidate", fail)
     talk.step(LinkUp(77, PARENT.curve_key, b"n" * 16, Role.CHILD, "hq"))
     assert 77 in talk.closed and 77 not in talk.core.links
-    monkeypatch.setattr(talk.core, "on_lost", fail)
+    monkeypatch.setattr(talk.core.session_keeper, "lost", fail)
     talk.step(LinkDown(talk.mole))
     assert talk.mole not in talk.core.links
     monkeypatch.undo()
@@ -231,8 +231,8 @@ def test_a_link_that_begins_and_one_that_is_gone(talk, monkeypatch):
 
 
 def test_where_even_the_end_of_a_link_fails(talk, monkeypatch):
-    monkeypatch.setattr(talk.core, "on_routed", fail)
-    monkeypatch.setattr(talk.core, "on_lost", fail)
+    monkeypatch.setattr(talk.core.route_exchange, "confirmed", fail)
+    monkeypatch.setattr(talk.core.session_keeper, "lost", fail)
     destination = talk.core.links[talk.mole].destination
     talk.say(talk.mole, encode_routed())
     assert talk.mole not in talk.core.links and destination not in talk.core.by_destination
@@ -247,7 +247,7 @@ def test_a_parent_that_makes_it_fail_is_left_for_the_next(monkeypatch, also_at_t
     up = talk.dial(PARENT, Role.CHILD)
     monkeypatch.setattr(talk.core.time, "hear", fail)
     if also_at_the_end:
-        monkeypatch.setattr(talk.core, "on_lost", fail)
+        monkeypatch.setattr(talk.core.session_keeper, "lost", fail)
     talk.say(up, Pong(talk.now_ms, talk.now_ms, ("hq",)))
     assert up in talk.closed and talk.core.uplink.current == ""
     monkeypatch.undo()
@@ -265,13 +265,13 @@ def test_what_is_nobody_s_is_not_contained(talk, monkeypatch):
 
 def test_a_conversation_of_tests_fails_on_a_fault_that_it_did_not_plant(talk, monkeypatch):
     talk.faults_planted = False
-    monkeypatch.setattr(talk.core, "on_routed", fail)
+    monkeypatch.setattr(talk.core.route_exchange, "confirmed", fail)
     with pytest.raises(AssertionError):
         talk.say(talk.mole, encode_routed())
 
 
 def test_who_is_cut_may_come_again(talk, monkeypatch):
-    monkeypatch.setattr(talk.core, "on_routed", fail)
+    monkeypatch.setattr(talk.core.route_exchange, "confirmed", fail)
     talk.say(talk.mole, encode_routed())
     monkeypatch.undo()
     talk.core.step(LinkUp(90, MOLE.curve_key, b""), talk.now_ms)

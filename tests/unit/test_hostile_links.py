@@ -312,7 +312,8 @@ def test_a_child_that_invents_withdrawals_keeps_no_newcomer_waiting_and_fills_no
         made_up = [(f"nobody-{sequence}-{n}", bytes(16), 1) for n in range(ROUTES_ENTRIES_MAX)]
         talk.say(low, routes(sequence, withdrawals=made_up))
     link = talk.core.links[talk.up]
-    assert len(link.routes_out.changes) <= WITHDRAWALS_MAX and len(talk.core._withdrawn) <= WITHDRAWALS_MAX
+    assert len(link.routes_out.changes) <= WITHDRAWALS_MAX
+    assert len(talk.core.route_exchange._withdrawn) <= WITHDRAWALS_MAX
     talk.attach(far, HONEST, "far", session=session_of(0))
     frames = told_up(talk)
     assert 1 in [attached for attached, _ in frames[:2]], "in the frame after the one that was under way"
@@ -325,7 +326,7 @@ def test_what_an_honest_child_withdrew_is_not_pushed_out_by_what_another_invents
     for sequence in range(100, 400):
         made_up = [(f"nobody-{sequence}-{n}", bytes(16), 1) for n in range(ROUTES_ENTRIES_MAX)]
         talk.say(low, routes(sequence, withdrawals=made_up))
-    assert ("honest", session_of(0)) in talk.core._withdrawn
+    assert ("honest", session_of(0)) in talk.core.route_exchange._withdrawn
 
 
 def test_more_entries_than_anybody_says_in_one_frame(talk):

@@ -162,11 +162,11 @@ def test_what_is_not_taken_in_costs_an_origin_nothing_of_its_rate():
     member = AUTHORITY.issue("guest", grants=grants)
     talk = hq()
     me = talk.connect(member, Role.POINT)
-    talk.core.custody.intake_open = False
+    talk.core.custody.open_intake(False)
     for _ in range(50):
         talk.send(me, verified(member, topic="d.x"))
     assert codes(talk, me) == [Code.BUSY] * 50
-    talk.core.custody.intake_open = True
+    talk.core.custody.open_intake(True)
     for n in range(10):
         talk.send(me, verified(member, topic="d.x", sequence=n))
     assert codes(talk, me) == []

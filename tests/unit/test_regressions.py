@@ -131,7 +131,7 @@ def test_the_outbox_of_a_session_that_left_is_gone():
     for n in range(3):
         destination = f"point:analyst/{n:032x}"
         relay.custody.put(held(n), [(destination, ())], Ready())
-        relay.forget_session(destination, T0, Ready())
+        relay.session_keeper.forget(destination, T0, Ready())
     relay.step(Tick(), T0)
     assert list(relay.outboxes) == []
 

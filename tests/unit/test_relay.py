@@ -317,7 +317,7 @@ def test_intake_ends_before_the_disk_does_and_what_is_held_stays(talk):
     assert codes(talk, link) == [Code.BUSY]
     talk.send(link, verified(ZEEK, severity=Severity.CRITICAL))
     assert codes(talk, link) == [], "another lane has room"
-    talk.core.custody.intake_open = False
+    talk.core.custody.open_intake(False)
     talk.send(link, verified(ZEEK, severity=Severity.CRITICAL, sequence=2))
     assert codes(talk, link) == [Code.BUSY]
 

@@ -159,7 +159,7 @@ def test_what_nobody_else_waits_for_any_more_sleeps_whatever_became_of_it_there(
     slow.come(DORA)
     slow.publish(range(60))
     assert len(slow.core.custody) == 60
-    slow.core.forget_session(destination(DORA), slow.now_ms, ready := Ready())
+    slow.core.session_keeper.forget(destination(DORA), slow.now_ms, ready := Ready())
     slow.spool.commit(ready.persist)
     slow.step(Tick())
     assert len(slow.core.custody) == 40 and slow.asleep(BOB) == 20
@@ -194,7 +194,7 @@ def test_readers_wake_in_turn(slow):
 
 def test_less_is_kept_from_its_renewal_on_and_the_oldest_go(slow, monkeypatch):
     """Nothing that is new goes for it, and what goes is counted."""
-    monkeypatch.setattr("fabric.protocol.relay.holding._SHED_ROWS", 10)
+    monkeypatch.setattr("fabric.protocol.relay.readers._SHED_ROWS", 10)
     monkeypatch.setattr("fabric.protocol.custody.sleeping.AWAKE_BYTES", 100_000)
     link = slow.come(ANNA)
     slow.lose(link)
@@ -259,8 +259,8 @@ def test_intel_that_sleeps_follows_a_reader_who_moved_and_events_wait_for_it(tal
 
 
 def test_what_a_relay_has_for_its_readers_is_all_that_they_get_beyond_what_everybody_has(talk, monkeypatch):
-    monkeypatch.setattr("fabric.protocol.relay.holding.POINT_QUOTA_BYTES", 3_000)
-    talk.core.readers_bytes_max = 12_000
+    monkeypatch.setattr("fabric.protocol.relay.readers.POINT_QUOTA_BYTES", 3_000)
+    talk.core.readers.have(12_000)
     for member in (ANNA, BOB):
         talk.lose(talk.come(member))
         talk.publish(range(0 if member is ANNA else 100, 60 if member is ANNA else 160))

@@ -109,12 +109,12 @@ def test_what_would_have_to_go_to_it_is_not_taken_and_other_topics_are():
     assert talk.publish(FAST)[1] is None
     assert talk.publish(SLOW, kind=Kind.RESULT, to="bob")[1] != BUSY, "only events and intel wait"
     assert talk.count("waits:event") == 1 and talk.count("ended:subscriber_slow") == 0
-    shown = talk.core.waits_for(talk.now_ms)
+    shown = talk.core.readers.waits_for(talk.now_ms)
     assert shown == {"anna": {"since_ms": talk.now_ms, "refused": 1, "held_back": 0}}
     talk.wait(1_000)
     anna = talk.come(ANNA, "detections.>")
     assert talk.read(anna) == len(taken) and talk.offer(late) is None
-    assert talk.core.waits_for(talk.now_ms) == {}
+    assert talk.core.readers.waits_for(talk.now_ms) == {}
 
 
 def test_what_others_read_of_the_same_topic_comes_late_and_of_others_in_time():
@@ -150,7 +150,7 @@ def test_it_is_waited_for_no_more(ends):
             talk.now_ms = ANNA.credential.not_after_ms + 60_000
             talk.core.links[talk.sensor].heard_at_ms = talk.now_ms
         case "forgotten":
-            talk.core.forget_session(destination, talk.now_ms, talk.last)
+            talk.core.session_keeper.forget(destination, talk.now_ms, talk.last)
         case "not durable":
             talk.lose(anna)
             talk.come(ANNA, "detections.>", keep_ms=0)
@@ -163,12 +163,12 @@ def test_it_is_waited_for_no_more(ends):
             talk.now_ms += DAY + 1
     outbox = talk.core.outboxes.get(destination)
     item = Item(Direction.UP, 0, [], [], late.raw)
-    waits = talk.core._waits(late, item, talk.now_ms)
+    waits = talk.core.intake.waits(late, item, talk.now_ms)
     if ends == "away too long":
         assert talk.core.sessions.overdue(talk.now_ms) == [destination]
     else:
         assert waits is None
-        assert outbox is None or not talk.core._may_wait(destination, talk.now_ms)
+        assert outbox is None or not talk.core.readers._may_wait(destination, talk.now_ms)
 
 
 def test_a_fuller_copy_finds_no_room_at_a_reader_that_is_full():
@@ -176,11 +176,11 @@ def test_a_fuller_copy_finds_no_room_at_a_reader_that_is_full():
     talk.come(ANNA, "detections.>")
     taken, _, _ = talk.fill()
     held = talk.core.custody.get(taken[0].id, Direction.UP)
-    assert talk.core.waits_to_grow(held, talk.now_ms)
+    assert talk.core.readers.waits_to_grow(held, talk.now_ms)
 
 
 def test_a_relay_below_holds_back_the_topic_names_the_reader_and_refuses_when_it_holds_much(monkeypatch):
-    monkeypatch.setattr("fabric.protocol.relay.holding.HELD_BACK_BYTES_MAX", 4_000)
+    monkeypatch.setattr("fabric.protocol.relay.readers.HELD_BACK_BYTES_MAX", 4_000)
     talk = Talk("hq")
     first, refused = talk.publish()
     assert refused is None
@@ -193,7 +193,7 @@ def test_a_relay_below_holds_back_the_topic_names_the_reader_and_refuses_when_it
         next(row.held.message.id for row in talk.core.outboxes["^"].rows()
              if row.held.message.header.topic == FAST), Direction.UP
     ).message.raw
-    assert talk.core.waits_for(talk.now_ms)["anna-hq"]["held_back"] > 2
+    assert talk.core.readers.waits_for(talk.now_ms)["anna-hq"]["held_back"] > 2
 
 
 @pytest.mark.parametrize(("targets", "busy"), [
@@ -219,7 +219,7 @@ def test_intel_that_followed_somebody_is_asked_for_room_too(targets, busy):
 
 
 def test_where_its_lane_is_full_of_what_waits_its_origin_hears_for_whom(monkeypatch):
-    monkeypatch.setattr("fabric.protocol.relay.holding.HELD_BACK_BYTES_MAX", 1_000)
+    monkeypatch.setattr("fabric.protocol.relay.readers.HELD_BACK_BYTES_MAX", 1_000)
     talk = Talk("hq")
     sent = [talk.publish()[0] for _ in range(9)]
     talk.say(talk.up, Nack([(message.id, Code.BUSY, "anna-hq waits") for message in sent]))
@@ -254,7 +254,7 @@ def test_a_relay_below_asks_at_once_when_somebody_is_revoked():
     talk.step(Tick())
     assert asked(talk) == [first.id]
     talk.say(talk.up, Ack([first.id]))
-    assert asked(talk) == [late.id] and talk.core.waits_for(talk.now_ms) == {}
+    assert asked(talk) == [late.id] and talk.core.readers.waits_for(talk.now_ms) == {}
 
 
 def test_a_relay_that_drains_has_not_gone_while_something_waits_for_a_reader_and_says_for_whom():
@@ -267,10 +267,10 @@ def test_a_relay_that_drains_has_not_gone_while_something_waits_for_a_reader_and
     talk.wait(1_000)
     for routes in talk.heard(talk.up, Routes):
         talk.say(talk.up, Routed(routes.sequence, []))
-    assert not talk.core.drained and talk.core.waits_for(talk.now_ms)["anna-hq"]["held_back"] == 1
+    assert not talk.core.drained and talk.core.readers.waits_for(talk.now_ms)["anna-hq"]["held_back"] == 1
     talk.say(talk.up, Ack([message.id]))
     talk.step(Tick())
-    assert talk.core.drained and talk.core.waits_for(talk.now_ms) == {}
+    assert talk.core.drained and talk.core.readers.waits_for(talk.now_ms) == {}
 
 
 def test_a_control_point_that_says_so_is_busy_and_nothing_else():
@@ -278,7 +278,7 @@ def test_a_control_point_that_says_so_is_busy_and_nothing_else():
     bob = talk.come(BOB, ">", keep_ms=0)
     message, _ = talk.publish()
     talk.say(bob, Nack([(message.id, Code.BUSY, "anna waits")]))
-    assert talk.core.waits_for(talk.now_ms) == {}
+    assert talk.core.readers.waits_for(talk.now_ms) == {}
 
 
 @settings(deadline=None, max_examples=40)

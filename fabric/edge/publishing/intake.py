@@ -19,15 +19,19 @@ from fabric.transport.clock import Clock
 
 
 class Intake:
-    """`outbox`: of this connection, once it is open; None where it has none."""
+    """Until `keeps` says otherwise this connection has no outbox."""
 
     def __init__(self, clock: Clock, mailbox: Mailbox, publisher: Publisher) -> None:
         self._clock = clock
         self._mailbox = mailbox
         self._publisher = publisher
-        self.outbox: EdgeOutbox | None = None
+        self._outbox: EdgeOutbox | None = None
         self._is_leaving = False
         self._stopped = False
+
+    def keeps(self, outbox: EdgeOutbox) -> None:
+        """What is taken in is kept in this outbox, which is open."""
+        self._outbox = outbox
 
     def publish(
         self, stamp: Stamp, record: Record, position: Position | None = None, wait_s: float | None = None
@@ -51,12 +55,12 @@ class Intake:
         Whoever does not add it cancels its token, a future.
         """
         if position is not None:
-            if self.outbox is None:
+            if self._outbox is None:
                 raise FabricError(
                     Code.USAGE, "a position needs an outbox to be kept in", "open the control point with one"
                 )
             position = Position(_source(position.source), _position(position.position))
-            self.outbox.check_source(position.source)
+            self._outbox.check_source(position.source)
         if self._is_leaving:
             raise self._mailbox.ended or FabricError(Code.CLOSED)
         draft = Draft(stamp, record, self._clock.now_ms(), Receipt(), estimate_bytes(record), position)
@@ -74,7 +78,7 @@ class Intake:
 
     def position(self, source: str) -> str | None:
         """How far the outbox's records of this source go."""
-        return self.outbox.position(_source(source)) if self.outbox is not None else None
+        return self._outbox.position(_source(source)) if self._outbox is not None else None
 
     def leave(self) -> None:
         """Its program publishes nothing more: what was begun may still be added."""

@@ -125,7 +125,7 @@ class EdgeOutbox:
             return
         self._upkeep_at_ms = now_ms + _UPKEEP_MS
         self._spool.sweep(now_ms)
-        core.custody.intake_open = self._spool.intake_allowed()
+        core.custody.open_intake(self._spool.intake_allowed())
 
     @property
     def due_ms(self) -> int | None:

@@ -47,11 +47,23 @@ class Custody:
         self.lane_bytes = [0] * len(Lane)
         self._origin_bytes: Holdings[tuple[Lane, str]] = Holdings()
         self._voucher_bytes: Holdings[tuple[Lane, str]] = Holdings()
-        self.intake_open = True  # the driver closes it when its disk is nearly full
+        self.intake_open = True
         self.asleep = Asleep()  # the driver's, where it lets a backlog sleep
         self.readers_asleep = ReadersAsleep()  # the same of what waits for readers
         self._readers_bytes = 0  # of all rows for readers that are awake
         self.dedup = Dedup()
+
+    def open_intake(self, is_open: bool) -> None:
+        """Whether anything is taken in: its driver closes it when its disk is nearly full."""
+        self.intake_open = is_open
+
+    def sleeps(self, asleep: Asleep) -> None:
+        """What of a backlog is on disk only, now and later, as its driver counts it."""
+        self.asleep = asleep
+
+    def readers_sleep(self, asleep: ReadersAsleep, last_row: int) -> None:
+        """The same of what waits for readers. `last_row`: the number of the last row on disk."""
+        self.readers_asleep, self.order = asleep, last_row
 
     def __len__(self) -> int:
         return len(self._held)

@@ -39,7 +39,7 @@ class Sleeping:
         self._outbox_of = outbox_of
         self._keeps_much = keeps_much
         self._touch = touch  # there is something to send to it
-        self.awake_rows = 0  # the driver says how many, where it can wake the others
+        self._awake_rows = 0
         self._gated: dict[str, None] = {}  # readers of whose rows some wait behind a gate
         self._ended: dict[int, Held] = {}  # of which a row ended in this turn
         self._to_see: dict[str, None] = {}  # readers for whom something may have to wake, in turn
@@ -47,11 +47,15 @@ class Sleeping:
         self._shrinking: dict[str, int] = {}  # those for whom less is kept than before: what they have at most
         self._parted: dict[str, None] = {}  # readers that are elsewhere by now: their intel wakes, and follows them
 
+    def begin(self, awake_rows: int) -> None:
+        """Its driver can wake rows: so many of a lane are awake for one reader before the next sleeps."""
+        self._awake_rows = awake_rows
+
     # -- falling asleep ---------------------------------------------------------------------------------
 
     def taken(self, held: Held, ready: Ready) -> None:
         """Rows of a message were made, the last of all so far."""
-        if not self.awake_rows:
+        if not self._awake_rows:
             return
         for row in held.rows.values():
             outbox = self._outbox_of(row.destination)
@@ -63,12 +67,12 @@ class Sleeping:
     def _overflows(self, outbox: Outbox, row: Row) -> bool:
         lane = row.held.lane
         return self._keeps_much(row.destination) and not self._has_room(
-            row.destination, lane, self.awake_rows + 1, AWAKE_BYTES
+            row.destination, lane, self._awake_rows + 1, AWAKE_BYTES
         )
 
     def ended(self, row: Row) -> None:
         """What is left of its message is looked at when the turn ends, and whether its reader needs more."""
-        if self.awake_rows:
+        if self._awake_rows:
             self._ended[id(row.held)] = row.held
             if row.destination in self._gated or row.destination in self._custody.readers_asleep:
                 self._to_see[row.destination] = None
@@ -122,7 +126,7 @@ class Sleeping:
         return ()
 
     def _needs(self, destination: str, lane: Lane) -> bool:
-        return self._has_room(destination, lane, max(1, self.awake_rows // 2), AWAKE_BYTES // 2)
+        return self._has_room(destination, lane, max(1, self._awake_rows // 2), AWAKE_BYTES // 2)
 
     def _open(self, destination: str, lane: Lane) -> None:
         """The gate of a lane is where the first that sleeps is, once most of what was before it has gone."""

@@ -36,7 +36,7 @@ class RouteTable:
         self._me = me
         self._points: dict[RouteKey, Attachment] = {}
         self._relays: dict[str, Attachment] = {}  # a relay is in one place, whatever its sessions
-        self._sessions: dict[str, dict[RouteKey, None]] = {}
+        self._sessions_of: dict[str, dict[RouteKey, None]] = {}
         self._interest: TopicIndex[RouteKey] = TopicIndex()
         self._elsewhere: dict[RouteKey, None] = {}  # not below when it was last looked
         self._at: dict[str, dict[bytes, Attachment]] = {}  # by the relay that they name, and as they were signed
@@ -63,7 +63,7 @@ class RouteTable:
             self._relays[attachment.node] = attachment
             return Change.NEW
         self._points[attachment.key] = attachment
-        self._sessions.setdefault(attachment.node, {})[attachment.key] = None
+        self._sessions_of.setdefault(attachment.node, {})[attachment.key] = None
         for pattern in attachment.subscriptions:
             self._interest.add(pattern, attachment.key)
         return Change.NEW
@@ -82,10 +82,10 @@ class RouteTable:
         del self._points[key]
         for pattern in attachment.subscriptions:
             self._interest.discard(pattern, key)
-        sessions = self._sessions[key[0]]
+        sessions = self._sessions_of[key[0]]
         del sessions[key]
         if not sessions:
-            del self._sessions[key[0]]
+            del self._sessions_of[key[0]]
 
     # -- how many -----------------------------------------------------------------------------------------
 
@@ -97,7 +97,7 @@ class RouteTable:
         """Which of a node's sessions is one too many when this is a new one: that with the lowest epoch, perhaps it."""
         if attachment.is_relay or attachment.key in self._points:
             return None
-        sessions = [self._points[key] for key in self._sessions.get(attachment.node, ())]
+        sessions = [self._points[key] for key in self._sessions_of.get(attachment.node, ())]
         if len(sessions) < SESSIONS_PER_ID_MAX:
             return None
         return min([*sessions, attachment], key=lambda each: each.epoch)
@@ -139,7 +139,7 @@ class RouteTable:
 
     def of_node(self, node: str) -> list[Attachment]:
         relay = self._relays.get(node)
-        return [relay] if relay is not None else [self._points[key] for key in self._sessions.get(node, ())]
+        return [relay] if relay is not None else [self._points[key] for key in self._sessions_of.get(node, ())]
 
     def is_below(self, node: str) -> bool:
         """Whether it is known to be below, by its own word and that of those between."""
@@ -154,7 +154,7 @@ class RouteTable:
         return best
 
     def executors(self) -> list[Attachment]:
-        found = [self.executor(node) for node in self._sessions]
+        found = [self.executor(node) for node in self._sessions_of]
         return [attachment for attachment in found if attachment is not None]
 
     def interested(self, topic: str) -> list[Attachment]:
