@@ -203,7 +203,7 @@ class Relay(Holding):
 
     def on_message(self, link: Link, item: Item, message: Verified, lane: Lane, sent_ms: int, now_ms: int,
                    ready: Ready) -> None:
-        link.consumed_bytes[lane] += len(item.envelope)
+        link.credit.consume(lane, len(item.envelope))
         self.counters["received"] += 1
         visit = visit_of(message.id, item.moved, item.targets)
         problem = check_direction(message.header.kind, link.peer_role, item.direction) or _check_beginning(link, item)
