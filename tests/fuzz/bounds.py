@@ -1,7 +1,7 @@
 """How large each container of a core may become: found by looking at everything that a core holds.
 
 A container that nobody listed may have `UNLISTED_MAX` entries, so a new one is held to a bound from its first day.
-Names follow attributes; what is inside a container is `[]`: `links[].introduced` are those of every link.
+Names follow attributes; what is inside a container is `[]`: `links[].introductions` are those of every link.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ BOUNDS: dict[str, int] = {
     "trust._credentials._voucher": CREDENTIALS_CACHED_MAX,
     "trust._credentials._of_id": CREDENTIALS_CACHED_MAX,
     "trust._credentials._owner": CREDENTIALS_CACHED_MAX,
-    "kept": CREDENTIALS_CACHED_MAX,
+    "kept._digests": CREDENTIALS_CACHED_MAX,
     "roots._good": 4_096,
     "trust._revocations.ids": REVOCATIONS_MAX,
     "route_exchange._withdrawn": 4_096,
     "enrolment._asked._source": ASKED_MAX,
     "_admission._queue": ADMISSIONS_QUEUED_MAX,
     # One frame's worth may be waiting for its answer.
-    "links[].acks": FRAME_ELEMENTS_MAX,
-    "links[].nacks": FRAME_ELEMENTS_MAX,
-    "links[].introduced": CREDENTIALS_CACHED_MAX,
+    "links[].answers._acks": FRAME_ELEMENTS_MAX,
+    "links[].answers._nacks": FRAME_ELEMENTS_MAX,
+    "links[].introductions._told": CREDENTIALS_CACHED_MAX,
 }
 # Whole things that a peer made, and that were bounded when they were read; and what is no state.
 _WHOLE = (

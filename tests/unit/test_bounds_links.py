@@ -49,9 +49,10 @@ def attachment(member, relay, number, patterns=()):
 def test_what_a_peer_was_introduced_to():
     link = Link(1, bytes(32), bytes(16), T0)
     for number in range(CREDENTIALS_CACHED_MAX + 10):
-        assert link.introduces(numbered(number))
-    assert len(link.introduced) == CREDENTIALS_CACHED_MAX
-    assert not link.introduces(numbered(CREDENTIALS_CACHED_MAX)) and link.introduces(numbered(0)), "it is told again"
+        assert link.introductions.due(numbered(number))
+    assert len(link.introductions) == CREDENTIALS_CACHED_MAX
+    assert not link.introductions.due(numbered(CREDENTIALS_CACHED_MAX))
+    assert link.introductions.due(numbered(0)), "it is told again"
 
 
 def test_which_credentials_are_on_disk(talk):

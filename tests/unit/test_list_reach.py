@@ -109,11 +109,11 @@ def test_a_version_that_is_not_in_force_here_or_no_newer_changes_nothing(stage):
 def test_a_child_that_has_the_list_is_not_sent_it_again(stage):
     stage.list(5)
     child = stage.child()
-    child.pings_since_lists = 0
+    child.lists.sent()
     stage.reach.frame(child, Applied([("low", 4, T0)]), T0, Ready())
-    assert child.pings_since_lists == 0
+    assert child.lists._pings == 0
     stage.reach.frame(child, Applied([("low", 5, T0)]), T0, Ready())
-    assert child.pings_since_lists is None
+    assert child.lists._pings is None
 
 
 @pytest.mark.parametrize(("member", "role"), [(HQ, Role.PARENT), (ZEEK, Role.POINT)])

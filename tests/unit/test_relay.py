@@ -328,7 +328,9 @@ def test_a_full_lane_grants_nothing_more_and_says_so_when_there_is_room_again(ta
     lane = message.header.lane
     talk.core.custody.lane_bytes[lane] = LANE_QUOTA_BYTES
     talk.send(link, message)
-    talk.core.links[link].consumed_bytes = [LANE_WINDOW_BYTES] * len(Lane)
+    credit = talk.core.links[link].credit
+    for each in Lane:
+        credit.consume(each, LANE_WINDOW_BYTES - credit._consumed[each])
     talk.say(link, Ping(talk.now_ms))
     *_, credit = talk.heard(link, Credit)
     assert credit.allowed_bytes[lane] == LANE_WINDOW_BYTES < credit.allowed_bytes[Lane.CRITICAL]

@@ -103,7 +103,7 @@ def test_every_open_link_hears_of_this_node_s_newer_credential(stage):
     fresh = again(ME)
     stage.distribution.renewed(fresh, stage.ready)
     assert stage.did == [(1, Intro([fresh.raw]))] and stage.trust.credentials.newest("mid") == fresh
-    assert not stage.links[1].introduces(fresh.digest), "it knows it by now"
+    assert not stage.links[1].introductions.due(fresh.digest), "it knows it by now"
 
 
 # -- who may stay -------------------------------------------------------------------------------------------
@@ -120,11 +120,11 @@ def test_whose_credential_ran_out_does_not_stay_unless_the_time_is_not_known(sta
 def test_a_peer_whose_newer_list_does_not_come_does_not_stay(stage):
     link = stage.link(1, LOW)
     stage.distribution.link_opened(link, 7, stage.ready)
-    link.put_off_since_ms = T0
+    link.lists.awaited(T0)
     assert stage.distribution.check_peer(link, T0 + STALL_MS) is None
     assert stage.distribution.check_peer(link, T0 + STALL_MS + 1).code is Code.STALE_LIST
     stage.apply(listed(7))
-    assert stage.distribution.check_peer(link, T0 + STALL_MS + 1) is None and link.put_off_since_ms == 0
+    assert stage.distribution.check_peer(link, T0 + STALL_MS + 1) is None and not link.lists._awaited_since_ms
 
 
 # -- revocation lists -----------------------------------------------------------------------------------------
@@ -166,7 +166,7 @@ def test_whoever_has_less_is_told_when_the_link_opens(stage):
     stage.apply(listed(5))
     for number, theirs in ((1, 4), (2, 5), (3, 6)):
         stage.distribution.link_opened(stage.link(number, LOW), theirs, stage.ready)
-    assert stage.did == [(1, Lists(listed(5)))] and [link.lists_version for link in stage.links.values()] == [4, 5, 6]
+    assert stage.did == [(1, Lists(listed(5)))] and [link.lists.theirs for link in stage.links.values()] == [4, 5, 6]
 
 
 def test_it_is_repeated_ever_more_seldom_until_the_peer_has_it(stage):
@@ -181,7 +181,7 @@ def test_it_is_repeated_ever_more_seldom_until_the_peer_has_it(stage):
         after += [ping] * len(stage.did)
         stage.did.clear()
     assert after == [1, 2, 4, 8, 16]
-    link.stop_repeating_lists()
+    link.lists.peer_has_it()
     stage.distribution.repeat(link, stage.ready)
     assert stage.did == []
 

@@ -71,7 +71,7 @@ def _introductions(link: Link, *, again: bool) -> list[Intro | Routes]:
     raw: list[bytes] = []
     for attachment, _ in link.routes_out.pending:
         credential = attachment.credential
-        if link.introduces(credential.digest) or (again and credential.raw not in raw):
+        if link.introductions.due(credential.digest) or (again and credential.raw not in raw):
             raw.append(credential.raw)
     return [Intro(raw[i : i + INTRO_MAX]) for i in range(0, len(raw), INTRO_MAX)]
 
@@ -88,7 +88,7 @@ def answered(link: Link, routed: Routed) -> list[tuple[RouteKey, Reject]]:
             continue
         attachment, source = out.pending[index]
         if reason.code is Code.UNKNOWN_SIGNER:
-            link.introduced.clear()
+            link.introductions.all_forgotten()
             out.changes.say_again(attachment.key, attachment, source)
         elif reason.code is Code.BUSY:
             # The peer waits for another to say the same. Until then it is told again, for as long as it is true.

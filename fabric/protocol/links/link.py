@@ -1,24 +1,26 @@
-"""One connection to a peer (SPEC 7.1-7.3): its state, its credit, and what is due on it.
+"""One connection to a peer (SPEC 7.1-7.3): its state, and records of what is due on it, each with an owner.
 
-Guarantees: a frame that its state does not allow never reaches the logic (`ALLOWED` is the whole table); credit is
-cumulative per lane, so a lost CREDIT is made good by the next one. Holds no socket and knows no time but what it is
-told. Who may open a link is decided in `handshake`.
+`credit` and `answers` are the transfer's; `introductions` of whoever passes credentials on; `lists` of the distribution
+of trust; `routes_out` of `announce`. Guarantee: a frame that the state of its link does not allow never reaches the
+logic (`ALLOWED` is the whole table). Holds no socket and knows no time but what it is told. Who may open a link is
+decided in `handshake`.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 
 from fabric.protocol.base.errors import Code, Reject
-from fabric.protocol.base.limits import CREDENTIALS_CACHED_MAX, FRAME_BYTES_MAX, HELLO_BYTES_MAX, LANE_WINDOW_BYTES
+from fabric.protocol.base.limits import FRAME_BYTES_MAX, HELLO_BYTES_MAX
 from fabric.protocol.envelope.lifetime import Transit
+from fabric.protocol.links.answers import Answers
+from fabric.protocol.links.credit import LinkCredit
+from fabric.protocol.links.introductions import Introductions
+from fabric.protocol.links.list_exchange import ListExchange
 from fabric.protocol.routes.attachments import Attachment, RouteKey
 from fabric.protocol.routes.changes import Changes
 from fabric.protocol.trust.credentials import Credential
-from fabric.protocol.vocabulary.severity import Lane
 from fabric.protocol.wire.frames import (
     Ack,
     Applied,
@@ -81,10 +83,6 @@ class RoutesOut:
     not_before_ms: int = 0  # when there is anything to be said again
 
 
-def _per_lane() -> list[int]:
-    return [0] * len(Lane)
-
-
 @dataclass(slots=True, eq=False)
 class Link:
     """One connection, under the driver's `number`. `peer` and `destination` are known once it is open."""
@@ -103,27 +101,20 @@ class Link:
     hello: Hello | None = None  # the one that was checked: only that is answered, again too
     hello_at_ms: int = 0  # when it was last repeated
     leaving_at_ms: int | None = None  # the peer has another parent, or we have: only what is left over still comes
-    introduced: OrderedDict[bytes, None] = field(default_factory=OrderedDict)  # the last that the peer was told
-    sent_bytes: list[int] = field(default_factory=_per_lane)
-    allowed_bytes: list[int] = field(default_factory=_per_lane)
-    consumed_bytes: list[int] = field(default_factory=_per_lane)
-    granted_bytes: list[int] = field(default_factory=_per_lane)
-    acks: list[bytes] = field(default_factory=list)
-    nacks: list[tuple[bytes, Code, str]] = field(default_factory=list)
-    stinted: bool = False  # a lane that took nothing in was not granted what it had used
+    credit: LinkCredit = field(default_factory=LinkCredit)
+    answers: Answers = field(default_factory=Answers)
+    introductions: Introductions = field(default_factory=Introductions)
+    lists: ListExchange = field(default_factory=ListExchange)
     transit: Transit = field(default_factory=Transit)
     routes_out: RoutesOut = field(default_factory=RoutesOut)
     # Of what a new full table has yet to say again: the epoch.
     unconfirmed: dict[RouteKey, int] = field(default_factory=dict)
     unconfirmed_at_ms: int = 0
     knocks: int = 0  # questions of a stranger
-    put_off_since_ms: int = 0  # since when a revocation list that the peer has is waited for
-    lists_version: int = 0  # of the revocation list that the peer has, as it said when the link opened
     routes_in: int = -1  # the last sequence of ROUTES that was applied
     heard_at_ms: int = 0
     pinged_at_ms: int = 0
     greeted_at_ms: int = 0
-    pings_since_lists: int | None = None  # None: the peer was sent no revocation list, or has it
 
     def check(self, frame: Frame) -> Reject | None:
         if type(frame) in ALLOWED[self.state]:
@@ -138,24 +129,6 @@ class Link:
     def is_open(self) -> bool:
         return self.state is State.OPEN
 
-    def introduces(self, digest: bytes) -> bool:
-        """Whether the peer is to be told this credential now. It knows no more of them than it has room for."""
-        if digest in self.introduced:
-            self.introduced.move_to_end(digest)
-            return False
-        self.introduced[digest] = None
-        if len(self.introduced) > CREDENTIALS_CACHED_MAX:
-            self.introduced.popitem(last=False)
-        return True
-
-    def allowance(self) -> list[int]:
-        """Bytes per lane that the peer's credit still allows."""
-        return [allowed - sent for allowed, sent in zip(self.allowed_bytes, self.sent_bytes, strict=True)]
-
-    def stop_repeating_lists(self) -> None:
-        """The peer says that it has the revocation list."""
-        self.pings_since_lists = None
-
     def knock(self) -> int:
         """A stranger asks: how often it has by now."""
         self.knocks += 1
@@ -165,29 +138,8 @@ class Link:
         """A stranger waits for an answer: its time to say HELLO begins again."""
         self.since_ms = now_ms
 
-    def refund(self, lane: Lane, bytes_: int) -> None:
-        """What is sent again did not arrive, as far as this side can know: its credit comes back."""
-        self.sent_bytes[lane] -= bytes_
-
-    def grant(self, takes_in: Callable[[Lane], bool], *, always: bool = False) -> Credit | None:
-        """A CREDIT frame when the peer's window is half used, or always; nothing more for lanes that take none in."""
-        wanted, due, self.stinted = list(self.granted_bytes), False, False
-        for lane, consumed in zip(Lane, self.consumed_bytes, strict=True):
-            used = consumed + LANE_WINDOW_BYTES - wanted[lane]
-            if used and takes_in(lane):
-                wanted[lane] += used
-                due = due or used >= LANE_WINDOW_BYTES // 2
-            elif used:
-                self.stinted = True
-        if not due and not always:
-            return None
-        self.granted_bytes = wanted
-        return Credit(wanted)
-
     def opened(self, peer: Credential, role: Role, session: bytes, now_ms: int) -> None:
-        """Both sides start with a full window, so nothing waits for a first CREDIT."""
+        """The handshake is done."""
         self.state = State.OPEN
         self.peer, self.peer_role, self.peer_session = peer, role, session
         self.heard_at_ms = self.pinged_at_ms = now_ms
-        self.allowed_bytes = [LANE_WINDOW_BYTES] * len(Lane)
-        self.granted_bytes = [LANE_WINDOW_BYTES] * len(Lane)

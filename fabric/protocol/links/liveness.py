@@ -95,11 +95,11 @@ class Liveness:
             self._handler.make_routes(link, now_ms, ready)
             return
         for row in outbox.overdue(now_ms):
-            link.refund(row.held.lane, row.wire_bytes)
+            link.credit.refund(row.held.lane, row.wire_bytes)
             self._count("sent_again", row.held.lane.name.lower())
         if not outbox.empty or not settled(link):
             self._transfer.touch(link.destination)
-        if link.stinted:  # by now there may be room
+        if link.credit.stinted:  # by now there may be room
             self._transfer.answer_later(link)
 
     def _give_up(self, link: Link, why: str, now_ms: int, ready: Ready) -> None:

@@ -31,12 +31,10 @@ from fabric.protocol.links.release import Release
 from fabric.protocol.trust.store import TrustStore
 from fabric.protocol.vocabulary.severity import Lane
 from fabric.protocol.wire.frames import (
-    Ack,
     Data,
     Direction,
     Intro,
     Item,
-    Nack,
     Role,
 )
 
@@ -132,12 +130,12 @@ class Transfer:
             link.leaving_at_ms = now_ms  # it still had something for us: it is left when nothing comes any more
         transit_ms = link.transit.observe(data.clock_ms, now_ms)
         trust, time = self._trust, self._time
-        if trust.revocations.version < link.lists_version:
+        if trust.revocations.version < link.lists.theirs:
             self._put_off(link, data, now_ms)
             return
         for item, message in zip(data.items, opened, strict=False):  # fewer were opened where too many are forged
             if isinstance(message, Reject):
-                link.consumed_bytes[data.lane] += len(item.envelope)
+                link.credit.consume(data.lane, len(item.envelope))
                 if message.code in (Code.MALFORMED, Code.TOO_LARGE, Code.TOO_DEEP):
                     self._links.refuse(link, message, now_ms, ready)
                     return
@@ -147,7 +145,7 @@ class Transfer:
             if problem is None and len(item.hops) >= HOPS_MAX:
                 problem = Reject(Code.UNROUTABLE, "too many hops")
             if problem is not None:
-                link.consumed_bytes[data.lane] += len(item.envelope)
+                link.credit.consume(data.lane, len(item.envelope))
                 self.nack(link, visit_of(message.id, item.moved, item.targets), problem)
                 continue
             item = item._replace(age_ms=item.age_ms + transit_ms)
@@ -162,9 +160,9 @@ class Transfer:
 
         It is said again when the link opens anew, so a link on which it does not come is not kept for long.
         """
-        link.put_off_since_ms = link.put_off_since_ms or now_ms
+        link.lists.awaited(now_ms)
         for item in data.items:
-            link.consumed_bytes[data.lane] += len(item.envelope)
+            link.credit.consume(data.lane, len(item.envelope))
             visit = visit_of(_id_of(item.envelope), item.moved, item.targets)
             self.nack(link, visit, Reject(Code.BUSY, "a newer revocation list is to come first"))
 
@@ -172,13 +170,13 @@ class Transfer:
 
     def ack(self, link: Link, id_: bytes) -> None:
         """This node has it."""
-        link.acks.append(id_)
+        link.answers.ack(id_)
         self._answering[link.number] = None
 
     def nack(self, link: Link, id_: bytes, reason: Reject) -> None:
         """This node does not take it."""
         self._counters.count("refused", reason.code.reason)
-        link.nacks.append((id_, reason.code, reason.detail))
+        link.answers.nack(id_, reason)
         self._answering[link.number] = None
 
     def acknowledged(self, link: Link, ids: Sequence[bytes], now_ms: int, ready: Ready) -> None:
@@ -203,7 +201,7 @@ class Transfer:
             return
         row.tries = 0  # whoever has a message acknowledges it: this one was never taken
         if reason.code is Code.UNKNOWN_SIGNER:
-            link.introduced.pop(row.held.message.envelope.signer, None)
+            link.introductions.forgotten(row.held.message.envelope.signer)
         self._counters.count("waited", reason.code.reason)
         self._handler.on_put_off(row, reason)
         again_at_ms = now_ms + _TEMPORARY_WAIT_MS
@@ -217,12 +215,9 @@ class Transfer:
     def _answer(self, link: Link, now_ms: int, ready: Ready) -> None:
         del now_ms
         send = self._links.send
-        for i in range(0, len(link.acks), FRAME_ELEMENTS_MAX // 2):
-            send(link, Ack(link.acks[i : i + FRAME_ELEMENTS_MAX // 2]), ready)
-        for i in range(0, len(link.nacks), ITEMS_MAX):
-            send(link, Nack(link.nacks[i : i + ITEMS_MAX]), ready)
-        link.acks, link.nacks = [], []
-        credit = link.grant(self._handler.takes_in)
+        for frame in link.answers.frames():
+            send(link, frame, ready)
+        credit = link.credit.grant(self._handler.takes_in)
         if credit is not None:
             send(link, credit, ready)
 
@@ -230,12 +225,12 @@ class Transfer:
 
     def allowed(self, link: Link, allowed_bytes: Sequence[int]) -> None:
         """The peer gives credit."""
-        link.allowed_bytes = [max(a, b) for a, b in zip(link.allowed_bytes, allowed_bytes, strict=True)]
+        link.credit.allow(allowed_bytes)
         self._due[link.destination] = None
 
     def repeat_credit(self, link: Link, ready: Ready) -> None:
         """What the peer has of us, said again: a CREDIT may have been lost."""
-        credit = link.grant(self._handler.takes_in, always=True)
+        credit = link.credit.grant(self._handler.takes_in, always=True)
         assert credit is not None
         self._links.send(link, credit, ready)
 
@@ -246,7 +241,7 @@ class Transfer:
         # Of what may be under way the peer has half to work on while the other half travels.
         frame_bytes = min(_FRAME_TARGET_BYTES, outbox.pace.window_bytes // 2)
         gathered = _Gathered()
-        while (row := outbox.take(now_ms, link.allowance())) is not None:
+        while (row := outbox.take(now_ms, link.credit.allowance())) is not None:
             held = row.held
             message = self._release.fit(row, link, now_ms)
             if isinstance(message, Reject):
@@ -261,7 +256,7 @@ class Transfer:
             gathered.add(item, held.lane, early=self._promises_nothing(message))
             bytes_ = len(item.envelope)
             outbox.sent(row, now_ms, bytes_)
-            link.sent_bytes[held.lane] += bytes_
+            link.credit.sent(held.lane, bytes_)
             self._counters["sent"] += 1
         if gathered.items:
             self._send_gathered(link, gathered, now_ms, ready)
@@ -280,7 +275,7 @@ class Transfer:
         return header.kind in (Kind.EVENT, Kind.INTEL) and header.origin != self._me
 
     def _introduce(self, message: Verified, link: Link, ready: Ready) -> None:
-        if link.introduces(message.envelope.signer):
+        if link.introductions.due(message.envelope.signer):
             self._links.send_early(link, Intro([message.credential.raw]), ready)
 
     def _item(self, row: Row, message: Verified, now_ms: int) -> Item:

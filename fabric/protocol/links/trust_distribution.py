@@ -62,15 +62,13 @@ class TrustDistribution:
         self._trust.renewed(own)
         for link in self._port.links.values():
             if link.is_open:
-                link.introduces(own.digest)
+                link.introductions.due(own.digest)
                 self._port.send(link, Intro([own.raw]), ready)
         ready.notes.append(Note("credential renewed", {"serial": own.serial}))
 
     def check_peer(self, link: Link, now_ms: int) -> Reject | None:
         """Of an open link, a few times a second: why its peer is not to stay."""
-        if link.put_off_since_ms and self._trust.revocations.version >= link.lists_version:
-            link.put_off_since_ms = 0
-        if link.put_off_since_ms and now_ms - link.put_off_since_ms > STALL_MS:
+        if link.lists.is_overdue(self._trust.revocations.version, now_ms, STALL_MS):
             return Reject(Code.STALE_LIST, "the newer one that was announced does not come")
         over = self._check(link.peer, now_ms) if link.peer is not None else None
         return over if self._time.for_now(over) is over else None
@@ -82,7 +80,7 @@ class TrustDistribution:
 
     def link_opened(self, link: Link, theirs: int, ready: Ready) -> None:
         """`theirs`: the version that the peer has. Whoever has the newer one hands it over, before anything else."""
-        link.lists_version = theirs
+        link.lists.opened(theirs)
         if theirs < self._trust.revocations.version:
             self._say(link, ready)
 
@@ -126,15 +124,13 @@ class TrustDistribution:
         return None
 
     def _say(self, link: Link, ready: Ready) -> None:
-        link.pings_since_lists = 0
+        link.lists.sent()
         self._port.send(link, Lists(self._trust.revocations.raw), ready)
 
     def repeat(self, link: Link, ready: Ready) -> None:
         """At a PING or PONG: nothing answers the list, and it may have been lost. Ever more seldom, and for ever."""
-        if link.pings_since_lists is not None:
-            link.pings_since_lists += 1
-            if link.pings_since_lists.bit_count() == 1:
-                self._port.send(link, Lists(self._trust.revocations.raw), ready)
+        if link.lists.is_due_again():
+            self._port.send(link, Lists(self._trust.revocations.raw), ready)
 
     def list_is_over(self, now_ms: int) -> bool:
         """Whether the revocation list in force is past its time, so that actions of others' segments stop."""

@@ -357,23 +357,23 @@ class Point(Node):
     def on_message(self, link: Link, item: Item, message: Verified, lane: Lane, sent_ms: int, now_ms: int,
                    ready: Ready) -> None:
         if message.id in self._handling:
-            link.consumed_bytes[lane] += len(item.envelope)
+            link.credit.consume(lane, len(item.envelope))
             return  # its acknowledgement comes when the application is done
         if self.custody.dedup.seen(message.id, item.direction, now_ms):
-            link.consumed_bytes[lane] += len(item.envelope)
+            link.credit.consume(lane, len(item.envelope))
             self.counters["repeats"] += 1
             self.ack(link, message.id)
             return
         problem = self._examine(link, item, message, now_ms) or self._no_room(item, message)
         fitted = problem or self.strip(message, self.me)
         if isinstance(fitted, Reject):
-            link.consumed_bytes[lane] += len(item.envelope)
+            link.credit.consume(lane, len(item.envelope))
             self.nack(link, message.id, fitted)
             return
         header = message.header
         until_ms = seen_until_ms(header, now_ms)
         if header.kind is Kind.ACTION:
-            link.consumed_bytes[lane] += len(item.envelope)
+            link.credit.consume(lane, len(item.envelope))
             self.custody.saw(message.id, item.direction, until_ms, ready, header)
             self.ack(link, message.id)
         else:
@@ -434,7 +434,7 @@ class Point(Node):
         link = self.links.get(handling.link, link)
         if link is None or not link.is_open:
             return
-        link.consumed_bytes[handling.lane] += handling.bytes
+        link.credit.consume(handling.lane, handling.bytes)
         if refused is None:
             self.ack(link, id_)
         else:

@@ -79,7 +79,7 @@ class ListReach:
             if (relay == link.peer.id or below) and version <= self._trust.revocations.version:
                 self._note(relay, (version, at_ms))
             if relay == link.peer.id and version >= self._trust.revocations.version:
-                link.stop_repeating_lists()
+                link.lists.peer_has_it()
 
     def tick(self, now_ms: int, ready: Ready) -> None:
         """A few times a second: report to the parent what is due."""

@@ -260,7 +260,7 @@ class Relay(Node):
 
     def on_message(self, link: Link, item: Item, message: Verified, lane: Lane, sent_ms: int, now_ms: int,
                    ready: Ready) -> None:
-        link.consumed_bytes[lane] += len(item.envelope)
+        link.credit.consume(lane, len(item.envelope))
         self.counters["received"] += 1
         visit = visit_of(message.id, item.moved, item.targets)
         problem = self.intake.check_way(link, item, message)
