@@ -119,7 +119,8 @@ class Below(Placing):
         too_many = Reject(Code.TOO_MANY_SESSIONS, f"{attachment.node} has {SESSIONS_READING_MAX} that subscribe")
         destination = link.destination
         self.refuse(link, too_many, now_ms, ready)
-        self.forget_session(destination, now_ms, ready)
+        if not self.sessions.is_durable(destination):  # else it is away again, and what waits for it waits
+            self.forget_session(destination, now_ms, ready)
         return too_many
 
     def on_surplus(self, attachment: Attachment, now_ms: int, ready: Ready) -> None:

@@ -1,0 +1,42 @@
+"""What one who opens and leaves sessions costs others, and the sessions of its own identity that did nothing."""
+
+import pytest
+
+from fabric.protocol.base.errors import Code
+from fabric.protocol.base.limits import SESSIONS_READING_MAX
+from fabric.protocol.routes.attachments import sign_attachment
+from fabric.protocol.wire.frames import Intro, Refused, Role, Routes
+from tests.driven import ANNA, Driven
+
+
+@pytest.fixture
+def talk(tmp_path):
+    talk = Driven(tmp_path / "hq.db")
+    yield talk
+    talk.spool.close()
+
+
+def read_as(talk, member, number):
+    """One more session of this identity, that subscribes and keeps nothing."""
+    talk.now_ms += 30  # so that it is let in at once
+    session, patterns = number.to_bytes(16, "big"), ("detections.>",)
+    link = talk.connect(member, Role.POINT, session=session)
+    raw = sign_attachment(member.credential, member.signer, session, "hq", talk.now_ms, False, patterns, 0)
+    talk.say(link, Intro([member.credential.raw]))
+    talk.say(link, Routes(1, True, [raw], []))
+    return link
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_i_read_with_all_that_its_identity_may_and_what_waits_for_its_daemon_is_lost(talk, restarts):
+    """The daemon is away; sixteen others of its identity subscribe: it is refused when it comes back."""
+    talk.lose(talk.come(ANNA))
+    ids = talk.publish(range(30))
+    if restarts:
+        talk.restart()
+    others = [read_as(talk, ANNA, n) for n in range(SESSIONS_READING_MAX)]
+    daemon = talk.come(ANNA)
+    (refused,) = talk.heard(daemon, Refused)
+    assert refused.code is Code.TOO_MANY_SESSIONS and daemon in talk.closed
+    talk.lose(others[0])
+    assert talk.read(talk.come(ANNA), 80) == ids, "it is away for as long as it may be, and nothing of its ends"
