@@ -4,9 +4,10 @@ import pytest
 
 from fabric.protocol.base.errors import Code
 from fabric.protocol.base.limits import SESSIONS_READING_MAX
+from fabric.protocol.core.ready import Tick
 from fabric.protocol.routes.attachments import sign_attachment
 from fabric.protocol.wire.frames import Intro, Refused, Role, Routes
-from tests.driven import ANNA, Driven
+from tests.driven import ANNA, DORA, Driven, destination
 
 
 @pytest.fixture
@@ -40,3 +41,20 @@ def test_i_read_with_all_that_its_identity_may_and_what_waits_for_its_daemon_is_
     assert refused.code is Code.TOO_MANY_SESSIONS and daemon in talk.closed
     talk.lose(others[0])
     assert talk.read(talk.come(ANNA), 80) == ids, "it is away for as long as it may be, and nothing of its ends"
+
+
+def test_i_read_nothing_and_who_was_forgotten_and_comes_back_gets_nothing_new(talk):
+    """What waits for both is awake because of me, so its rows end a part a turn; meanwhile the other is here again."""
+    read_as(talk, DORA, 1)
+    talk.lose(talk.come(ANNA, keep_ms=1_000))
+    talk.publish(range(2_000))
+    talk.now_ms += 2_000
+    talk.step(Tick())
+    assert talk.core.ending and not talk.core.sessions.knows(destination(ANNA))
+    anna = talk.come(ANNA)
+    new = talk.publish(range(5_000, 5_003))
+    got = talk.read(anna, 30)
+    for _ in range(4):
+        talk.wait(250)
+        got += talk.read(anna, 30)
+    assert not talk.core.ending and got[-3:] == new

@@ -189,7 +189,11 @@ class Sleeping:
             self._parted[destination] = self._to_see[destination] = None
 
     def stays(self, destination: str) -> None:
+        """Its session is here. One that was over and whose last row has yet to end may have a gate from before."""
         self._parted.pop(destination, None)
+        outbox = self._outbox_of(destination)
+        if outbox is not None and any(outbox.gate(lane) is not None for lane in Lane):
+            self._gated[destination] = self._to_see[destination] = None
 
     def parted(self) -> list[str]:
         """Who is elsewhere and has intel that sleeps, or slept until now."""
