@@ -6,8 +6,8 @@ from fabric.protocol.base.errors import Code
 from fabric.protocol.base.limits import SESSIONS_READING_MAX
 from fabric.protocol.core.ready import Tick
 from fabric.protocol.routes.attachments import sign_attachment
-from fabric.protocol.wire.frames import Intro, Refused, Role, Routes
-from tests.driven import ANNA, DORA, Driven, destination
+from fabric.protocol.wire.frames import Ack, Intro, Refused, Role, Routes
+from tests.driven import ANNA, BOB, DORA, Driven, destination, id_of
 
 
 @pytest.fixture
@@ -58,3 +58,21 @@ def test_i_read_nothing_and_who_was_forgotten_and_comes_back_gets_nothing_new(ta
         talk.wait(250)
         got += talk.read(anna, 30)
     assert not talk.core.ending and got[-3:] == new
+
+
+def test_i_was_forgotten_and_what_waits_for_another_as_well_does_not_bring_me_back(talk):
+    """My rows end a part a turn; what falls asleep for the other meanwhile is not to sleep for me."""
+    quick = read_as(talk, DORA, 1)
+    talk.lose(talk.come(ANNA, keep_ms=1_000))
+    talk.lose(talk.come(BOB))
+    talk.publish(range(3_000))
+    talk.now_ms += 2_000
+    talk.step(Tick())
+    assert talk.core.ending and not talk.core.sessions.knows(destination(ANNA))
+    while talk.core.ending:
+        talk.say(quick, Ack([id_of(item.envelope) for item in talk.items(quick)]))
+        assert not talk.asleep(ANNA) and not talk.core.sessions.knows(destination(ANNA))
+    assert destination(ANNA) not in talk.core.outboxes
+    talk.read(quick, 30)
+    talk.wait(500)
+    assert talk.asleep(BOB) > 2_000
