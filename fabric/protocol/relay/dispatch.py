@@ -206,12 +206,14 @@ class Dispatch:
         else:
             end = End.REFUSED
         climbing = row.held.direction is Direction.UP
-        self.report(row.held.message, end, row.targets, code, now_ms, ready, climbing=climbing)
+        # As many as a peer put in one frame, and none where it speaks of all of them.
+        for some in _in_reports(row.targets) if row.targets else [()]:
+            self.report(row.held.message, end, some, code, now_ms, ready, climbing=climbing)
 
 
 def _size_of(name: str) -> int:
     """What a target's name takes in a frame or a report, at most."""
-    return len(name) + 2
+    return len(name.encode()) + 2
 
 
 def _in_reports(targets: Sequence[str]) -> Iterator[tuple[str, ...]]:

@@ -1,0 +1,50 @@
+"""What a relay that lies about whom an action is for can do to those above and below it."""
+
+import random
+import string
+
+import pytest
+
+from fabric.protocol.core.ready import Tick
+from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.parts import read_records
+from fabric.protocol.vocabulary.tlp import Label
+from fabric.protocol.wire.frames import Data, Direction, Intro, Item
+from tests.support import opened, verified
+from tests.unit.test_below import ME, SOAR, talk  # noqa: F401
+
+CHARACTERS = string.ascii_letters + string.digits + string.punctuation
+LONGER = "".join(map(chr, range(0x1F300, 0x1F600)))
+
+
+def names(characters):
+    """As many and as long as a frame takes, and so that nothing makes them shorter."""
+    draw, length = random.Random(1), 60 // len(characters[0].encode())
+    return ["".join(draw.choices(characters, k=length)) for _ in range(4_000)]
+
+
+def moved(talk, targets, direction, hops, **fields):
+    action = verified(
+        SOAR, kind=Kind.ACTION, topic="deny.ipv4_net", ttl_ms=10_000, issued_at_ms=talk.now_ms, **fields
+    )
+    return Data(action.header.lane, talk.now_ms, [Item(direction, 0, hops, targets, action.raw, 1)])
+
+
+@pytest.mark.parametrize("characters", [CHARACTERS, LONGER], ids=["ascii", "longer"])
+@pytest.mark.parametrize("end", ["up", "east"])
+def test_i_give_back_an_action_for_more_than_one_report_can_name(talk, end, characters):  # noqa: F811
+    """It runs out here: of each of them it is said, in as many reports as that takes."""
+    link = getattr(talk, end)
+    direction, hops = (Direction.DOWN, ["hq"]) if end == "up" else (Direction.UP, ["east"])
+    targets = names(characters)
+    talk.say(link, Intro([SOAR.credential.raw]))
+    talk.say(link, moved(talk, targets, direction, hops, label=Label.RED))
+    assert not talk.closed
+    talk.items(talk.up)
+    talk.now_ms += 12_000
+    for _ in range(20):
+        talk.now_ms += 250
+        talk.step(Tick())
+    told = [opened(held.message.raw, ME) for held in talk.core.custody._held.values()]
+    found = [read_records(each.header, each.envelope.parts)[0].content["targets"] for each in told]
+    assert sorted(name for some in found for name in some) == sorted(targets)
