@@ -5,16 +5,28 @@ import string
 
 import pytest
 
+from fabric.protocol.base.limits import TARGETS_MAX
 from fabric.protocol.core.ready import Tick
 from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.envelope.parts import read_records
 from fabric.protocol.vocabulary.tlp import Label
-from fabric.protocol.wire.frames import Data, Direction, Intro, Item
+from fabric.protocol.wire.frames import Data, Direction, Intro, Item, Role
 from tests.support import opened, verified
-from tests.unit.test_below import ME, SOAR, talk  # noqa: F401
+from tests.unit.test_below import EAST, ME, PARENT, SOAR, relay, settle
 
 CHARACTERS = string.ascii_letters + string.digits + string.punctuation
 LONGER = "".join(map(chr, range(0x1F300, 0x1F600)))
+
+
+@pytest.fixture
+def talk():
+    """mid below hq, and east below mid."""
+    made = relay("hq")
+    made.up = made.dial(PARENT, Role.CHILD)
+    made.east = made.connect(EAST, Role.CHILD)
+    made.place(made.east, EAST, "mid")
+    settle(made, made.up)
+    return made
 
 
 def names(characters):
@@ -32,7 +44,7 @@ def moved(talk, targets, direction, hops, **fields):
 
 @pytest.mark.parametrize("characters", [CHARACTERS, LONGER], ids=["ascii", "longer"])
 @pytest.mark.parametrize("end", ["up", "east"])
-def test_i_give_back_an_action_for_more_than_one_report_can_name(talk, end, characters):  # noqa: F811
+def test_i_give_back_an_action_for_more_than_one_report_can_name(talk, end, characters):
     """It runs out here: of each of them it is said, in as many reports as that takes."""
     link = getattr(talk, end)
     direction, hops = (Direction.DOWN, ["hq"]) if end == "up" else (Direction.UP, ["east"])
@@ -48,3 +60,15 @@ def test_i_give_back_an_action_for_more_than_one_report_can_name(talk, end, char
     told = [opened(held.message.raw, ME) for held in talk.core.custody._held.values()]
     found = [read_records(each.header, each.envelope.parts)[0].content["targets"] for each in told]
     assert sorted(name for some in found for name in some) == sorted(targets)
+
+
+def test_i_give_back_an_action_twice_for_others_each_time_and_it_goes_up_in_frames_that_are_taken(talk):
+    talk.lose(talk.up)
+    talk.say(talk.east, Intro([SOAR.credential.raw]))
+    targets = names(CHARACTERS)
+    for some in (targets[:3_000], targets[3_000:] + ["more-" + name[:50] for name in targets[:2_500]]):
+        talk.say(talk.east, moved(talk, some, Direction.UP, ["east"]))
+    talk.up = talk.dial(PARENT, Role.CHILD)
+    talk.wait(2_000)
+    assert talk.up not in talk.closed
+    assert all(len(item.targets) <= TARGETS_MAX for item in talk.items(talk.up))
