@@ -152,8 +152,8 @@ class Listener:
     def _had_its_turns(self, since: int) -> bool:
         """Whether what waited of any connection after so many messages was received, though more waits of others.
 
-        Connections are read in turn, and of each no more waits than `_WAITING_MAX`. Twice: some that had ended still had
-        something.
+        Connections are read in turn, and of each no more waits than `_WAITING_MAX`. Twice that, since some that had
+        ended may still have had something.
         """
         return self._messages - since > 2 * (_WAITING_MAX + 1) * self._connections_max
 

@@ -5,12 +5,13 @@ import string
 
 import pytest
 
-from fabric.protocol.base.limits import TARGETS_MAX
+from fabric.protocol.base.errors import Code
+from fabric.protocol.base.limits import FRAME_BYTES_MAX, TARGETS_MAX
 from fabric.protocol.core.ready import Tick
 from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.envelope.parts import read_records
 from fabric.protocol.vocabulary.tlp import Label
-from fabric.protocol.wire.frames import Data, Direction, Intro, Item, Role
+from fabric.protocol.wire.frames import Data, Direction, Intro, Item, Nack, Role, encode_frame
 from tests.support import opened, verified
 from tests.unit.test_below import EAST, ME, PARENT, SOAR, relay, settle
 
@@ -72,3 +73,24 @@ def test_i_give_back_an_action_twice_for_others_each_time_and_it_goes_up_in_fram
     talk.wait(2_000)
     assert talk.up not in talk.closed
     assert all(len(item.targets) <= TARGETS_MAX for item in talk.items(talk.up))
+
+
+@pytest.mark.parametrize("end", ["up", "east"])
+def test_i_fill_a_frame_to_the_last_byte_and_it_is_passed_on_with_one_more_hop(talk, end):
+    link = getattr(talk, end)
+    direction, hops = (Direction.DOWN, ["hq"]) if end == "up" else (Direction.UP, ["east"])
+    talk.say(link, Intro([SOAR.credential.raw]))
+    targets = [name + "yyy" for name in names(CHARACTERS)]
+
+    def room():
+        return FRAME_BYTES_MAX - len(encode_frame(moved(talk, targets, direction, hops)))
+
+    targets += [f"{n:02}".ljust(60, "z") for n in range(room() // 62)]
+    for n in range(-1, -20, -1):
+        targets[n] += "y" * min(4, room())
+    frame = moved(talk, targets, direction, hops)
+    assert FRAME_BYTES_MAX - 2 <= len(encode_frame(frame)) <= FRAME_BYTES_MAX
+    talk.say(link, frame)
+    talk.wait(2_000)
+    (nack,) = talk.heard(link, Nack)
+    assert [code for _, code, _ in nack.refusals] == [Code.TOO_LARGE] and not talk.closed

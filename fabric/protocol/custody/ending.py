@@ -2,9 +2,9 @@
 
 To end a row is work, here and on disk, and a reader that left may have left ten thousand. Guarantee: a turn ends 256 of
 what is to end, or one in 32 where that is more, so that whoever leaves much, again and again, does not make it grow.
-A row waits for its end once, however often its session comes back and leaves again before that. Actions and results end
-at once: somebody waits for their end, and nobody has many. What is to end is not sent meanwhile: its session has no link,
-or `Carrier.fit` refuses it; only a session that comes back before may still get some of it.
+A row waits for its end once, however often its session comes back and leaves again before that. Actions and results
+end at once: somebody waits for their end, and nobody has many. What is to end is not sent meanwhile: its session has no
+link, or `Carrier.fit` refuses it; only a session that comes back before may still get some of it.
 """
 
 from __future__ import annotations

@@ -146,6 +146,8 @@ class Rerouting:
             return Reject(Code.WRONG_DIRECTION, f"{header.kind.word} that moved")
         if header.kind is Kind.RESULT and item.targets != [header.to]:
             return Reject(Code.WRONG_DIRECTION, "a result that moved after somebody else")
+        if not fits_in_frame(message, item.targets):
+            return Reject(Code.TOO_LARGE, "targets")  # with one more hop it is larger than the frame that it came in
         if item.moved >= MOVED_MAX:
             return Reject(Code.UNROUTABLE, "it follows somebody who moves too often")
         if item.direction is Direction.DOWN:
