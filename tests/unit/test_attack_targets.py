@@ -7,13 +7,14 @@ import pytest
 
 from fabric.protocol.base.errors import Code
 from fabric.protocol.base.limits import FRAME_BYTES_MAX, TARGETS_MAX
-from fabric.protocol.core.ready import Tick
+from fabric.protocol.core.ready import Ready, Tick
 from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.envelope.parts import read_records
+from fabric.protocol.links.links import UPLINK
 from fabric.protocol.vocabulary.tlp import Label
 from fabric.protocol.wire.frames import Data, Direction, Intro, Item, Nack, Role, encode_frame
 from tests.support import opened, verified
-from tests.unit.test_below import EAST, ME, PARENT, SOAR, relay, settle
+from tests.unit.test_below import EAST, FEED, ME, PARENT, SOAR, relay, settle
 
 CHARACTERS = string.ascii_letters + string.digits + string.punctuation
 LONGER = "".join(map(chr, range(0x1F300, 0x1F600)))
@@ -94,3 +95,17 @@ def test_i_fill_a_frame_to_the_last_byte_and_it_is_passed_on_with_one_more_hop(t
     talk.wait(2_000)
     (nack,) = talk.heard(link, Nack)
     assert [code for _, code, _ in nack.refusals] == [Code.TOO_LARGE] and not talk.closed
+
+
+def test_what_no_frame_takes_ends_and_not_the_link(talk):
+    """Large intel for more readers than fit beside it, who were all below one relay and have gone."""
+    intel = verified(
+        FEED, kind=Kind.INTEL, topic="intel.ipv4", issued_at_ms=talk.now_ms, label=Label.RED,
+        records=[{"x": "x" * 190_000}],
+    )
+    targets = tuple(f"reader-{n:05}".ljust(60, "-") for n in range(2_000))
+    item, ready = Item(Direction.DOWN, 0, [], [], intel.raw), Ready()
+    talk.core.hold(intel, item, [(UPLINK, targets)], talk.now_ms, ready, Direction.DOWN, moved=1)
+    talk.wait(2_000)
+    assert not talk.closed and not talk.core.custody.get(intel.id, Direction.DOWN)
+    assert talk.count("ended:too_large") == 1

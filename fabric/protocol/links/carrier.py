@@ -12,10 +12,12 @@ from fabric.protocol.access.permissions import labels_withheld
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import (
     FORGED_MAX,
+    FRAME_BYTES_MAX,
     FRAME_ELEMENTS_MAX,
     HOPS_MAX,
     ID_BYTES,
     ITEMS_MAX,
+    TARGETS_MAX,
 )
 from fabric.protocol.core.ready import (
     Ready,
@@ -46,6 +48,8 @@ from fabric.protocol.wire.frames import (
 _FRAME_TARGET_BYTES = 65_536
 _FRAME_TARGET_ELEMENTS = FRAME_ELEMENTS_MAX // 2
 _ITEM_ELEMENTS = 6
+# Hops, ages and the frame itself.
+_FRAMING_BYTES = 4_096
 # The sender tries these again by itself; every other refusal ends the row.
 TEMPORARY = frozenset({Code.BUSY, Code.UNKNOWN_SIGNER, Code.RATE_EXCEEDED})
 _TEMPORARY_WAIT_MS = 200
@@ -168,6 +172,8 @@ class Carrier(Opening):
         while (row := outbox.take(now_ms, link.allowance())) is not None:
             held = row.held
             message = self.fit(row, link, now_ms)
+            if row.targets and not isinstance(message, Reject) and _too_large(row, message):
+                message = Reject(Code.TOO_LARGE, "targets")  # the peer would end the link for it, again and again
             if isinstance(message, Reject):
                 outbox.end(row)
                 self.on_settled(row, message, now_ms, ready)
@@ -293,6 +299,12 @@ class _Gathered:
         self.early = self.early and early
         self._bytes += _bytes_of(item)
         self._elements += _elements_of(item)
+
+
+def _too_large(row: Row, message: Verified) -> bool:
+    """Whether no frame takes it for all whom it is for: it followed more than fit beside it."""
+    targets_bytes = sum(len(name.encode()) + 2 for name in row.targets)
+    return len(message.raw) + targets_bytes > FRAME_BYTES_MAX - _FRAMING_BYTES or len(row.targets) > TARGETS_MAX
 
 
 def _bytes_of(item: Item) -> int:
