@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import socket as sockets_
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import NamedTuple
@@ -88,8 +88,12 @@ class Listener:
         self._accepted: dict[int, object] = {}  # descriptor -> what getpeername said then
         self._of_peer: Holdings[bytes] = Holdings()  # how many links each key has
         self._cut: dict[int, tuple[bytes, bytes]] = {}  # descriptor -> what it still brings is dropped
-        self._ending: list[int] = []  # links whose connection ended; what they brought may still wait
+        # Links whose connection ended, and after how many messages; what they brought may still wait.
+        self._ending: deque[tuple[int, int]] = deque()
         self._all_received = False
+        self._messages = 0  # received, those that were dropped included
+        self._looked_at = 0  # after how many of them `_unread` looked
+        self._connections_max = 0  # that there ever were at a time
         self._silent: dict[int, tuple[int, object]] = {}  # descriptor -> (since, peer), until it says something
         self.counters: Counter[str] = Counter()
         self.socket = context.socket(zmq.ROUTER)
@@ -123,7 +127,9 @@ class Listener:
         """
         began_ns = time.perf_counter_ns()
         ends_ns = began_ns + RECEIVE_NS_MAX
-        self._unread.look(began_ns // 1_000_000)
+        if not self._unread.looked:
+            self._unread.look(began_ns // 1_000_000)
+            self._looked_at = self._messages
         if not (waits or self._ending or self._unread.looked):
             return
         for _ in range(_FRAMES_MAX):
@@ -132,13 +138,24 @@ class Listener:
                 self._end_endless()
                 return
             parts = receive_single(self.socket, 2)
+            self._messages += 1
             if parts is None:
                 self.counters["multipart"] += 1
             received = None if parts is None else self._received(parts)
             if received is not None:
                 yield received
             if time.perf_counter_ns() > ends_ns:
-                return
+                break
+        if self._had_its_turns(self._looked_at):
+            self._end_endless()
+
+    def _had_its_turns(self, since: int) -> bool:
+        """Whether what waited of any connection after so many messages was received, though more waits of others.
+
+        Connections are read in turn, and of each no more waits than `_WAITING_MAX`. Twice that, since some that had
+        ended may still have had something.
+        """
+        return self._messages - since > 2 * (_WAITING_MAX + 1) * self._connections_max
 
     def _received(self, parts: list[zmq.Frame]) -> Received | None:
         key = _user_key(parts[1])
@@ -207,10 +224,9 @@ class Listener:
         `told`: whether `monitor` has something to say. Whoever polls it knows, and to ask it costs more than the rest.
         """
         gone: list[int] = []
-        if self._all_received:
-            gone, self._ending = self._ending, []
-            for link in gone:
-                self.forget(link)
+        while self._ending and (self._all_received or self._had_its_turns(self._ending[0][1])):
+            gone.append(self._ending.popleft()[0])
+            self.forget(gone[-1])
         self._all_received = False
         if told:
             self._look_at_connections()
@@ -248,6 +264,7 @@ class Listener:
 
     def _came(self, descriptor: int) -> None:
         name = self._accepted[descriptor] = _peer_name(descriptor)
+        self._connections_max = max(self._connections_max, len(self._accepted))
         ignore_resets(descriptor)  # it may have come before the listener had it set
         self._strangers.came(descriptor, _host(name))
         self._unread.came(descriptor)
@@ -265,7 +282,7 @@ class Listener:
             self._by_route.pop(route, None)
         link = self._by_descriptor.pop(descriptor, None)
         if link is not None and link in self._links:
-            self._ending.append(link)
+            self._ending.append((link, self._messages))
 
     def accepted(self, link: int) -> None:
         """The peer of this link was let in: it is no stranger any more."""

@@ -23,7 +23,7 @@ from relays.authority.keeping import fingerprint
 from relays.cli.exits import command
 from relays.cli.options import to_kinds, to_tags, wall_ms
 from relays.credentials import description, identities_here
-from relays.issuing import Issuer, Register, TokenTerms, register_path
+from relays.issuing import Issuer, KnownToken, Register, TokenTerms, register_path
 from relays.issuing.serving import serve
 from relays.logs import set_up_logs
 from relays.streams import input_line
@@ -179,8 +179,7 @@ def list_(issuer: AsIssuer = None, as_json: AsJson = False) -> None:
         tokens, members = register.tokens(), register.members()
     for token in tokens:
         used = [member.id for member in members if member.token == token.id]
-        over = token.until_ms <= wall_ms()
-        state = "over" if over else "used up" if token.uses_left <= 0 else "open"
+        state = _state_of(token)
         if as_json:
             say_json({
                 "id": token.id.hex(), "state": state, "uses_left": token.uses_left, "until_ms": token.until_ms,
@@ -190,6 +189,14 @@ def list_(issuer: AsIssuer = None, as_json: AsJson = False) -> None:
             joined = f", joined: {' '.join(used)}" if used else ""
             say(f"{token.id.hex()}  {state}  {token.terms.role} in {token.terms.segment}, "
                 f"{token.uses_left} left{joined}")
+
+
+def _state_of(token: KnownToken) -> str:
+    if token.withdrawn:
+        return "withdrawn"
+    if token.until_ms <= wall_ms():
+        return "over"
+    return "open" if token.uses_left else "used up"
 
 
 @token_app.command()

@@ -23,6 +23,7 @@ from fabric.protocol.trust.credentials import Credential, NodeKind
 from fabric.protocol.vocabulary.tlp import Label
 
 _BUSY_S = 5.0
+_WITHDRAWN = -1  # in the place of the uses that are left
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS tokens (
     id BLOB PRIMARY KEY, secret BLOB NOT NULL, terms TEXT NOT NULL, uses INTEGER NOT NULL, until_ms INTEGER NOT NULL,
@@ -59,6 +60,7 @@ class KnownToken:
     terms: TokenTerms
     uses_left: int
     until_ms: int
+    withdrawn: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +153,7 @@ class Register:
     def withdraw(self, id_: bytes) -> bool:
         """Nobody joins with it any more. False when there is no such token."""
         with self._writing() as cursor:
-            return cursor.execute("UPDATE tokens SET uses = 0 WHERE id = ?", (id_,)).rowcount == 1
+            return cursor.execute("UPDATE tokens SET uses = ? WHERE id = ?", (_WITHDRAWN, id_)).rowcount == 1
 
     # -- members ------------------------------------------------------------------------------------------
 
@@ -201,4 +203,4 @@ def _token_in(row: tuple[bytes, bytes, str, int, int]) -> KnownToken:
     said = json.loads(text)
     said["clearance"], said["kind"] = Label(said["clearance"]), NodeKind(said["kind"])
     said["tags"] = tuple((name, value) for name, value in said["tags"])
-    return KnownToken(id_, secret, TokenTerms(**said), uses, until_ms)
+    return KnownToken(id_, secret, TokenTerms(**said), max(0, uses), until_ms, uses == _WITHDRAWN)

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from fabric.edge.blocking import ControlPoint
@@ -158,7 +159,7 @@ def run(
         for reader, pattern in cast.readers:
             point = stack.enter_context(house.point(reader, house.work / f"{reader}.outbox"))
             messages = point.subscribe(pattern, durable=True)
-            _thread(lambda m=messages, r=reader: _read(account, r, m))
+            _thread(partial(_read, account, reader, messages))
         sensors = [
             (stack.enter_context(house.point(sensor, house.work / f"{sensor}.outbox" if n % 2 else None)), topic)
             for n, (sensor, topic) in enumerate(cast.sensors)
@@ -169,7 +170,7 @@ def run(
             numbers = range(n, records, len(sensors))
             pace_s = duration_s / max(1, len(numbers))
             threads.append(_thread(
-                lambda p=point, t=topic, i=numbers, s=pace_s: _publish(account, p, t, i, began_s, s, settle_s, over)
+                partial(_publish, account, point, topic, numbers, began_s, pace_s, settle_s, over)
             ))
         with Faults(house, planned, began_s) as faults:
             end_s = began_s + duration_s + settle_s
@@ -212,7 +213,7 @@ def _publish(
         except FabricError as error:
             account.not_taken(number, error)
             continue
-        future.add_done_callback(lambda done, n=number: account.settle(n, done))
+        future.add_done_callback(partial(account.settle, number))
 
 
 def _read(account: Account, reader: str, messages: object) -> None:

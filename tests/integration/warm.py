@@ -125,7 +125,8 @@ class _Begun(Exception):
     """In a fork, out of all that is the other process's: here a command begins."""
 
     def __init__(self, args: list[str], environment: dict[str, str], streams: list[int]) -> None:
-        self.args, self.environment, self.streams = args, environment, streams
+        super().__init__(args)
+        self.argv, self.environment, self.streams = args, environment, streams
 
 
 def _serve(channel: socket.socket) -> NoReturn:
@@ -176,7 +177,7 @@ def _main() -> None:
         os.close(descriptor)
     os.environ.clear()
     os.environ.update(begun.environment)
-    sys.argv[:] = ["fabric", *begun.args]
+    sys.argv[:] = ["fabric", *begun.argv]
     relays.cli.main()
 
 

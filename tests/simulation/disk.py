@@ -194,5 +194,5 @@ class Disk:
             return None
         row = chosen.choice(rows)
         table = self.held if isinstance(row, Put) else self.seen
-        del table[row.id, row.direction]  # type: ignore[attr-defined]
+        del table[row.id, row.direction]
         return row

@@ -35,7 +35,7 @@ class Network:
         """Whatever was wrong between these two."""
         for way in ((a, b), (b, a)):
             for known in (self._cut, self._late_ms, self._narrow, self._busy_until_ms):
-                known.pop(way, None)  # type: ignore[attr-defined]
+                known.pop(way, None)
 
     def is_cut(self, a: str, b: str) -> bool:
         return (a, b) in self._cut

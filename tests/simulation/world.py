@@ -12,6 +12,7 @@ import heapq
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from fabric.protocol.core.faults import FAULT
@@ -166,7 +167,7 @@ class World:
                 node.dials.append((above, Role.CHILD))
             else:
                 self.nodes[above].dials.append((name, Role.PARENT))
-                self.after(0, lambda above=above: self._dial_wanted(self.nodes[above]))
+                self.after(0, partial(self._dial_wanted, self.nodes[above]))
         self.after(0, lambda: self._dial_wanted(node))
         return node
 
@@ -203,8 +204,8 @@ class World:
     # -- what they do -----------------------------------------------------------------------------------
 
     def attach(self, name: str, *patterns: str, executes: bool = False, keep_ms: int = 0) -> None:
-        self.nodes[name].takes = Attach(self.now_ms, executes, patterns, keep_ms)
-        self.step(name, self.nodes[name].takes)
+        takes = self.nodes[name].takes = Attach(self.now_ms, executes, patterns, keep_ms)
+        self.step(name, takes)
 
     def publish(self, name: str, **fields: Any) -> Verified:
         """Sign and submit a message."""
@@ -355,7 +356,7 @@ class World:
                 if peer not in connected and peer not in node.dialling:
                     node.dialling[peer] = None
                     wait_ms = 1 + int(self.random.random() * _REDIAL_MS)
-                    self.after(wait_ms, lambda peer=peer, role=role: self._dial(node.name, peer, role))
+                    self.after(wait_ms, partial(self._dial, node.name, peer, role))
             elif peer in connected:
                 link = connected[peer]
                 self._unlink(node, link, self.nodes[peer], node.links[link][1])
@@ -391,7 +392,7 @@ class World:
         node.dialled.pop(link, None)
         peer.dialled.pop(theirs, None)
         for side, number in ((node, link), (peer, theirs)):
-            self.after(_CONNECT_MS, lambda side=side, number=number: self.step(side.name, LinkDown(number)))
+            self.after(_CONNECT_MS, partial(self.step, side.name, LinkDown(number)))
 
     def _apply(self, node: SimNode, ready: Ready) -> None:
         """The driver's duty (SPEC 10), an effect at a time: a node that is to die does so between any two of them."""
@@ -448,7 +449,7 @@ class World:
             arrivals = self.network.arrivals(node.name, peer_name, len(frame), self.now_ms)
             self._log("sent" if arrivals else "lost", node.name, peer_name, frame)
             for at_ms in arrivals:
-                self._at(at_ms, lambda frame=frame: self._receive(peer_name, theirs, frame))
+                self._at(at_ms, partial(self._receive, peer_name, theirs, frame))
 
     def _receive(self, name: str, link: int, payload: bytes) -> None:
         node = self.nodes[name]

@@ -137,6 +137,10 @@ def test_a_token_that_was_withdrawn(issuer, register):
     once = token(issuer)
     assert register.withdraw(once.id) and not register.withdraw(b"x" * 8)
     assert Newcomer("zeek").joins(issuer, once) is Code.TOKEN_USED
+    known = register.token(once.id)
+    assert known.withdrawn and known.uses_left == 0, "and it is not said to be used up"
+    used = token(issuer)
+    assert Newcomer("zeek").joins(issuer, used).segment == "plant-1" and not register.token(used.id).withdrawn
 
 
 def test_an_altered_token(issuer):

@@ -42,7 +42,9 @@ class Code(Enum):
     REUSED_ID = (216, "reused_id", "the id belongs to other keys", "choose another id: ids are never reused")
     REUSED_KEY = (217, "reused_key", "the key belongs to another id", "make new keys: each identity has a pair of its own")
     BAD_TOKEN = (218, "bad_token", "the join token is damaged, or not one of this issuer's", "copy the whole token, or have a new one issued")
-    TOKEN_USED = (219, "token_used", "the join token is used up", "have a new one issued: fabric token issue")
+    TOKEN_USED = (
+        219, "token_used", "the join token is used up, or was withdrawn", "have a new one issued: fabric token issue"
+    )
     TOKEN_EXPIRED = (220, "token_expired", "the join token has expired", "have a new one issued: fabric token issue")
     NO_ISSUER = (221, "no_issuer", "the issuer is not online at this relay or above", "start it with `fabric issuer run`, then ask again")
     LIST_EXPIRED = (222, "list_expired", "the revocation list has expired: actions stop, events pass", "sign it again where the authority is: fabric revoke --renew")

@@ -83,8 +83,12 @@ class Sleeping:
             self._look(held, ready)
 
     def _look(self, held: Held, ready: Ready) -> None:
-        if held.rows and all(row.gated and row.destination not in self._parted for row in held.rows.values()):
+        if held.rows and all(row.gated and self._may_sleep(row.destination) for row in held.rows.values()):
             self._custody.put_to_sleep(held, ready)
+
+    def _may_sleep(self, destination: str) -> bool:
+        """Not for a session that is over and whose rows have yet to end: when they woke it would be known again."""
+        return self._keeps_much(destination) and destination not in self._parted
 
     def _has_room(self, destination: str, lane: Lane, rows: int, bytes_: int) -> bool:
         outbox = self._outbox_of(destination)
@@ -193,7 +197,11 @@ class Sleeping:
             self._parted[destination] = self._to_see[destination] = None
 
     def stays(self, destination: str) -> None:
+        """Its session is here. One that was over and whose last row has yet to end may have a gate from before."""
         self._parted.pop(destination, None)
+        outbox = self._outbox_of(destination)
+        if outbox is not None and any(outbox.gate(lane) is not None for lane in Lane):
+            self._gated[destination] = self._to_see[destination] = None
 
     def parted(self) -> list[str]:
         """Who is elsewhere and has intel that sleeps, or slept until now."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from fabric.protocol.access.permissions import labels_withheld
 from fabric.protocol.base.errors import Code, Reject
+from fabric.protocol.base.limits import FRAME_BYTES_MAX, TARGETS_MAX
 from fabric.protocol.core.counters import Counters
 from fabric.protocol.core.timekeeper import Timekeeper
 from fabric.protocol.custody.outbox import Held, Row
@@ -16,6 +17,9 @@ from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.links.link import Link
 from fabric.protocol.trust.credentials import Credential
 from fabric.protocol.trust.store import TrustStore
+
+# Hops, ages and the frame itself.
+_FRAMING_BYTES = 4_096
 
 
 class Release:
@@ -30,7 +34,10 @@ class Release:
     def fit(self, row: Row, link: Link, now_ms: int) -> Verified | Reject:
         """What of a held message may go to this peer, now: the last look before it leaves."""
         assert link.peer is not None
-        return self.why_over(row.held, now_ms) or self.strip(row.held.message, link.peer)
+        fitted = self.why_over(row.held, now_ms) or self.strip(row.held.message, link.peer)
+        if row.targets and isinstance(fitted, Verified) and _too_large(row, fitted):
+            return Reject(Code.TOO_LARGE, "targets")  # the peer would end the link for it, again and again
+        return fitted
 
     def why_over(self, held: Held, now_ms: int) -> Reject | None:
         """Why a held message goes no further, if it does not: its origin was revoked, or its time is over."""
@@ -69,3 +76,9 @@ class Release:
             skew_ms=self._skew_ms,
             by_age_only=self._time.by_age_only(now_ms),
         )
+
+
+def _too_large(row: Row, message: Verified) -> bool:
+    """Whether no frame takes it for all whom it is for: it followed more than fit beside it."""
+    targets_bytes = sum(len(name.encode()) + 2 for name in row.targets)
+    return len(message.raw) + targets_bytes > FRAME_BYTES_MAX - _FRAMING_BYTES or len(row.targets) > TARGETS_MAX

@@ -7,7 +7,7 @@ reported once, and only as much of it as this relay can know.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 from fabric.protocol.access.permissions import Selection, request_grants, turns_at
 from fabric.protocol.base.errors import Code, Reject
@@ -206,12 +206,14 @@ class Dispatch:
         else:
             end = End.REFUSED
         climbing = row.held.direction is Direction.UP
-        self.report(row.held.message, end, row.targets, code, now_ms, ready, climbing=climbing)
+        # As many as a peer put in one frame, and none where it speaks of all of them.
+        for some in _in_reports(row.targets) if row.targets else [()]:
+            self.report(row.held.message, end, some, code, now_ms, ready, climbing=climbing)
 
 
 def _size_of(name: str) -> int:
     """What a target's name takes in a frame or a report, at most."""
-    return len(name) + 2
+    return len(name.encode()) + 2
 
 
 def _in_reports(targets: Sequence[str]) -> Iterator[tuple[str, ...]]:
@@ -229,11 +231,13 @@ def _in_reports(targets: Sequence[str]) -> Iterator[tuple[str, ...]]:
         yield tuple(some)
 
 
+def fits_in_frame(message: Verified, targets: Collection[str]) -> bool:
+    """Whether a message and all its targets go in one frame."""
+    return len(targets) <= TARGETS_MAX and (
+        sum(map(_size_of, targets)) + len(message.raw) <= FRAME_BYTES_MAX - _FRAMING_BYTES
+    )
+
+
 def _fits(action: Verified, targets: tuple[str, ...]) -> bool:
     """Whether the action and all its targets go in one frame, and their names in one report."""
-    names_bytes = sum(map(_size_of, targets))
-    return (
-        len(targets) <= TARGETS_MAX
-        and names_bytes <= _TARGET_NAMES_BYTES_MAX
-        and names_bytes + len(action.raw) <= FRAME_BYTES_MAX - _FRAMING_BYTES
-    )
+    return sum(map(_size_of, targets)) <= _TARGET_NAMES_BYTES_MAX and fits_in_frame(action, targets)

@@ -8,7 +8,7 @@ events, and what has followed somebody too often.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import MOVED_MAX, SESSION_GRACE_MS
@@ -20,7 +20,7 @@ from fabric.protocol.custody.sleeping import Sleeping
 from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.links.links import UPLINK
-from fabric.protocol.relay.dispatch import Dispatch
+from fabric.protocol.relay.dispatch import Dispatch, fits_in_frame
 from fabric.protocol.relay.port import MessagePort
 from fabric.protocol.relay.router import Router, Way
 from fabric.protocol.routes.attachments import Attachment
@@ -146,6 +146,8 @@ class Rerouting:
             return Reject(Code.WRONG_DIRECTION, f"{header.kind.word} that moved")
         if header.kind is Kind.RESULT and item.targets != [header.to]:
             return Reject(Code.WRONG_DIRECTION, "a result that moved after somebody else")
+        if not fits_in_frame(message, item.targets):
+            return Reject(Code.TOO_LARGE, "targets")  # with one more hop it is larger than the frame that it came in
         if item.moved >= MOVED_MAX:
             return Reject(Code.UNROUTABLE, "it follows somebody who moves too often")
         if item.direction is Direction.DOWN:
@@ -188,12 +190,21 @@ class Rerouting:
         if not back and any(self._is_under_way(message, way) for way, _ in ways):
             # One row holds what is for all of them: grown now, it would go again to those who have it.
             return Reject(Code.BUSY, "it is under way there to others")
+        if any(not self._fits_with_others(message, way, targets) for way, targets in ways):
+            return Reject(Code.BUSY, "it waits there for many others")
         return Reject(Code.BUSY, "the ways change") if back else None
 
     def _is_under_way(self, message: Verified, way: str) -> bool:
+        return any(row.tries or row.unanswered for row in self._rows_by(message, way))
+
+    def _fits_with_others(self, message: Verified, way: str, targets: Sequence[str]) -> bool:
+        """Whether these and those for whom it waits by this way go in one frame: a larger one would end the link."""
+        others = [target for row in self._rows_by(message, way) for target in row.targets]
+        return not others or fits_in_frame(message, dict.fromkeys([*others, *targets]))
+
+    def _rows_by(self, message: Verified, way: str) -> list[Row]:
         held = [self._custody.get(message.id, direction) for direction in Direction]
-        rows = [each.rows[way] for each in held if each is not None and way in each.rows]
-        return any(row.tries or row.unanswered for row in rows)
+        return [each.rows[way] for each in held if each is not None and way in each.rows]
 
     def _leads_there(self, way: str, destination: str) -> bool:
         """Whether what was sent by this way may come back from this destination: it is the same, or has moved there."""

@@ -95,7 +95,8 @@ class SessionKeeper:
         too_many = Reject(Code.TOO_MANY_SESSIONS, f"{attachment.node} has {SESSIONS_READING_MAX} that subscribe")
         destination = link.destination
         self._links.refuse(link, too_many, now_ms, ready)
-        self.forget(destination, now_ms, ready)
+        if not self._sessions.is_durable(destination):  # else it is away again, and what waits for it waits
+            self.forget(destination, now_ms, ready)
         return too_many
 
     def surplus(self, attachment: Attachment, now_ms: int, ready: Ready) -> None:
