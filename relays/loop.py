@@ -27,15 +27,8 @@ from fabric.protocol.base.limits import FRAME_BYTES_MAX, HELLO_WAIT_MS, SESSIONS
 from fabric.protocol.core.ready import Answered, Arrived, Drain, LinkDown, LinkUp, Op, Ready, Tick
 from fabric.protocol.relay.relay import Relay
 from fabric.protocol.trust.credentials import NodeKind
-from fabric.protocol.wire.frames import (
-    PROTOCOL_VERSIONS,
-    SESSION_BYTES,
-    Hello,
-    Refused,
-    Role,
-    decode_frame,
-    encode_frame,
-)
+from fabric.protocol.wire.codec import decode_frame, encode_frame
+from fabric.protocol.wire.frames import PROTOCOL_VERSIONS, SESSION_BYTES, Hello, Refused, Role
 from fabric.spool import Owed, Spool
 from fabric.transport.clock import Clock
 from fabric.transport.dialler import Up

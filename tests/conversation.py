@@ -10,19 +10,8 @@ from fabric.protocol.core.ready import Delivered, Event, LinkDown, LinkUp, Op, R
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.links.node import Node
 from fabric.protocol.routes.attachments import sign_attachment
-from fabric.protocol.wire.frames import (
-    Data,
-    Direction,
-    Frame,
-    Hello,
-    Intro,
-    Item,
-    Role,
-    Routes,
-    Welcome,
-    decode_frame,
-    encode_frame,
-)
+from fabric.protocol.wire.codec import decode_frame, encode_frame
+from fabric.protocol.wire.frames import Data, Direction, Frame, Hello, Intro, Item, Role, Routes, Welcome
 from tests.support import FABRIC, T0, Member
 
 _T = TypeVar("_T")

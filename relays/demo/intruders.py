@@ -28,6 +28,7 @@ from fabric.protocol.envelope.verify import RootCache
 from fabric.protocol.trust.chain import issue, verify_credential
 from fabric.protocol.trust.credentials import Credential
 from fabric.protocol.vocabulary.severity import Lane, Severity
+from fabric.protocol.wire.codec import decode_frame, encode_frame
 from fabric.protocol.wire.frames import (
     PROTOCOL_VERSIONS,
     SESSION_BYTES,
@@ -41,8 +42,6 @@ from fabric.protocol.wire.frames import (
     Refused,
     Role,
     Welcome,
-    decode_frame,
-    encode_frame,
 )
 from fabric.transport.dialler import Dialler, Down, Up
 from fabric.transport.keys import CurveKeys, random_keys

@@ -12,7 +12,8 @@ from fabric.edge.identity.identity import Identity
 from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.routes.attachments import sign_attachment
 from fabric.protocol.vocabulary.severity import Lane
-from fabric.protocol.wire.frames import Direction, Role, Routes, encode_frame
+from fabric.protocol.wire.codec import encode_frame
+from fabric.protocol.wire.frames import Direction, Role, Routes
 from scripts.attacks import frames
 from scripts.attacks.flood import Attack, Flood, Frames, Ghosts, Spoils
 from scripts.attacks.peer import Peer, now_ms

@@ -18,7 +18,8 @@ import zmq
 
 from fabric.edge.identity.identity import Dial, Identity, load_identity
 from fabric.protocol.base.signing import Signer
-from fabric.protocol.wire.frames import Intro, Role, encode_frame
+from fabric.protocol.wire.codec import encode_frame
+from fabric.protocol.wire.frames import Intro, Role
 from fabric.transport.keys import CurveKeys
 from relays.authority import open_authority
 from scripts.attacks.peer import Peer

@@ -25,6 +25,7 @@ from fabric.protocol.trust.directory import Descriptor, issue_directory
 from fabric.protocol.trust.revocations import issue_revocations
 from fabric.protocol.vocabulary.severity import Lane
 from fabric.protocol.vocabulary.tlp import Label
+from fabric.protocol.wire.codec import encode_frame
 from fabric.protocol.wire.frames import (
     Ack,
     Applied,
@@ -46,7 +47,6 @@ from fabric.protocol.wire.frames import (
     Routed,
     Routes,
     Welcome,
-    encode_frame,
 )
 from scripts.attacks.flood import Spoils
 from scripts.attacks.peer import Peer, now_ms

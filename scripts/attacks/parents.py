@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 
 from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.vocabulary.severity import Lane
-from fabric.protocol.wire.frames import Direction, Pong, Role, encode_frame
+from fabric.protocol.wire.codec import encode_frame
+from fabric.protocol.wire.frames import Direction, Pong, Role
 from scripts.attacks import frames
 from scripts.attacks.flood import Attack, Flood, Frames, Spoils
 from scripts.attacks.peer import Peer, now_ms

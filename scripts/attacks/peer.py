@@ -18,6 +18,7 @@ from fabric.protocol.base.limits import ID_BYTES
 from fabric.protocol.envelope.layout import decode_envelope, leaf_of
 from fabric.protocol.trust.credentials import Credential
 from fabric.protocol.vocabulary.severity import Lane
+from fabric.protocol.wire.codec import decode_frame, encode_frame
 from fabric.protocol.wire.frames import (
     Ack,
     Credit,
@@ -31,8 +32,6 @@ from fabric.protocol.wire.frames import (
     Routed,
     Routes,
     Welcome,
-    decode_frame,
-    encode_frame,
 )
 from fabric.transport.keys import CurveKeys
 

@@ -12,7 +12,8 @@ from fabric.protocol.base.limits import INTRO_MAX
 from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.routes.attachments import sign_attachment
 from fabric.protocol.vocabulary.severity import Lane
-from fabric.protocol.wire.frames import Direction, Intro, Routes, encode_frame
+from fabric.protocol.wire.codec import encode_frame
+from fabric.protocol.wire.frames import Direction, Intro, Routes
 from relays.demo.intruders import reissued
 from scripts.attacks import frames
 from scripts.attacks.flood import Attack, Flood, Frames, Ghosts, Spoils

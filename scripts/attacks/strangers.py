@@ -16,7 +16,8 @@ import zmq
 from fabric.edge.identity.identity import Dial
 from fabric.protocol.base.limits import FRAME_BYTES_MAX
 from fabric.protocol.base.signing import Signer
-from fabric.protocol.wire.frames import Role, encode_frame
+from fabric.protocol.wire.codec import encode_frame
+from fabric.protocol.wire.frames import Role
 from fabric.transport.keys import random_keys
 from relays.demo.intruders import reissued
 from scripts.attacks import frames

@@ -60,7 +60,8 @@ from fabric.protocol.trust.credentials import Credential, encode_body
 from fabric.protocol.trust.directory import RelayDirectory, verify_directory
 from fabric.protocol.trust.revocations import Revocations, verify_revocations
 from fabric.protocol.vocabulary.tlp import Label
-from fabric.protocol.wire.frames import Role, decode_frame, encode_frame
+from fabric.protocol.wire.codec import decode_frame, encode_frame
+from fabric.protocol.wire.frames import Role
 from tests.fuzz.cast import (
     ANALYST,
     AUTHORITY,

@@ -39,7 +39,8 @@ from fabric.protocol.point.point import Point
 from fabric.protocol.relay.relay import Relay
 from fabric.protocol.trust.chain import verify_credential
 from fabric.protocol.trust.credentials import Credential
-from fabric.protocol.wire.frames import Data, Frame, Role, decode_frame
+from fabric.protocol.wire.codec import decode_frame
+from fabric.protocol.wire.frames import Data, Frame, Role
 from tests.fuzz.bounds import check_bounds
 from tests.fuzz.cast import ANALYST, AUTHORITY, HQ, ISSUER, ME, WALL, Player
 from tests.fuzz.dice import packed

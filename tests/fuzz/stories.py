@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fabric.protocol.wire.frames import Intro, Role, decode_frame, encode_frame
+from fabric.protocol.wire.codec import decode_frame, encode_frame
+from fabric.protocol.wire.frames import Intro, Role
 from tests.fuzz.cast import (
     ALT,
     ANALYST,

@@ -20,7 +20,8 @@ import zmq
 from fabric.edge.identity.identity import Identity, load_identity
 from fabric.protocol.base.limits import FORGED_MAX, ROUTES_ENTRIES_MAX
 from fabric.protocol.vocabulary.severity import Lane
-from fabric.protocol.wire.frames import Ack, Data, Direction, Intro, Item, Ping, Routes, encode_frame
+from fabric.protocol.wire.codec import encode_frame
+from fabric.protocol.wire.frames import Ack, Data, Direction, Intro, Item, Ping, Routes
 from tests.integration.intruder import Intruder, envelope, now_ms
 from tests.integration.zmtp import Wire
 

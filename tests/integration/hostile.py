@@ -14,7 +14,8 @@ from fabric.protocol.core.ready import KeepLists, LinkUp, Ready, Tick
 from fabric.protocol.relay.relay import Relay
 from fabric.protocol.trust.credentials import Credential
 from fabric.protocol.vocabulary.severity import Lane
-from fabric.protocol.wire.frames import Ack, Data, Direction, Frame, Intro, Item, Nack, decode_frame, encode_frame
+from fabric.protocol.wire.codec import decode_frame, encode_frame
+from fabric.protocol.wire.frames import Ack, Data, Direction, Frame, Intro, Item, Nack
 from fabric.transport.keys import CurveKeys
 from tests.integration.intruder import now_ms
 

@@ -16,19 +16,8 @@ from fabric.protocol.envelope.layout import Header, Kind, seal
 from fabric.protocol.envelope.parts import build_parts
 from fabric.protocol.vocabulary.severity import Lane, Phase, Severity
 from fabric.protocol.vocabulary.tlp import Audience, Label
-from fabric.protocol.wire.frames import (
-    Ack,
-    Data,
-    Direction,
-    Frame,
-    Hello,
-    Item,
-    Nack,
-    Refused,
-    Welcome,
-    decode_frame,
-    encode_frame,
-)
+from fabric.protocol.wire.codec import decode_frame, encode_frame
+from fabric.protocol.wire.frames import Ack, Data, Direction, Frame, Hello, Item, Nack, Refused, Welcome
 from fabric.transport.keys import CurveKeys
 from relays.demo.intruders import greeting
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import typer
 
-from fabric.protocol.wire.frames import Ping, encode_frame
+from fabric.protocol.wire.codec import encode_frame
+from fabric.protocol.wire.frames import Ping
 from relays.authority import init_authority, make_identities
 from relays.cli.app import app
 from relays.topology import load

@@ -18,7 +18,8 @@ from fabric.protocol.envelope.layout import Kind, decode_envelope, encode_envelo
 from fabric.protocol.trust.directory import issue_directory
 from fabric.protocol.trust.revocations import issue_revocations
 from fabric.protocol.vocabulary.severity import Severity
-from fabric.protocol.wire.frames import Ack, Data, Direction, Directory, Intro, Lists, Ping, Role, Routes, encode_frame
+from fabric.protocol.wire.codec import encode_frame
+from fabric.protocol.wire.frames import Ack, Data, Direction, Directory, Intro, Lists, Ping, Role, Routes
 from fabric.transport.keys import random_keys
 from relays.authority import open_authority
 from relays.demo.intruders import reissued

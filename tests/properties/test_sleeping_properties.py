@@ -19,7 +19,8 @@ from fabric.protocol.envelope.verify import RootCache, Verified, open_envelope
 from fabric.protocol.trust.credentials import Grants, Keep
 from fabric.protocol.vocabulary.severity import Lane
 from fabric.protocol.vocabulary.tlp import Label
-from fabric.protocol.wire.frames import Ack, Data, Direction, Intro, Item, Role, encode_frame
+from fabric.protocol.wire.codec import encode_frame
+from fabric.protocol.wire.frames import Ack, Data, Direction, Intro, Item, Role
 from tests.driven import AUTHORITY, HQ, ZEEK, Driven, destination
 from tests.support import verified
 

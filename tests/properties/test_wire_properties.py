@@ -10,7 +10,7 @@ from fabric.protocol.base.limits import FRAME_BYTES_MAX
 from fabric.protocol.envelope.verify import RootCache, Verified, open_envelope
 from fabric.protocol.vocabulary.severity import Lane
 from fabric.protocol.wire import frames as wire
-from fabric.protocol.wire.frames import decode_frame, encode_frame
+from fabric.protocol.wire.codec import decode_frame, encode_frame
 from tests.vectors.make import GOOD, KNOWN
 
 FRAMES = [raw for _, what, raw in GOOD if what == "frame"]

@@ -34,7 +34,8 @@ from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.relay.relay import Relay
 from fabric.protocol.vocabulary.severity import Lane
 from fabric.protocol.vocabulary.tlp import Label
-from fabric.protocol.wire.frames import Ack, Data, Direction, decode_frame
+from fabric.protocol.wire.codec import decode_frame
+from fabric.protocol.wire.frames import Ack, Data, Direction
 from tests.simulation.disk import Key
 from tests.simulation.world import Observer, SimNode, World
 

@@ -13,7 +13,8 @@ from fabric.protocol.base.errors import Reject
 from fabric.protocol.envelope.layout import decode_envelope, decode_header, encode_envelope
 from fabric.protocol.vocabulary.severity import Severity
 from fabric.protocol.vocabulary.tlp import Label
-from fabric.protocol.wire.frames import Data, Item, decode_frame, encode_frame
+from fabric.protocol.wire.codec import decode_frame, encode_frame
+from fabric.protocol.wire.frames import Data, Item
 from tests.simulation.world import SimNode, World
 from tests.support import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 

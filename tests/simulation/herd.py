@@ -6,7 +6,8 @@ from collections import Counter
 from dataclasses import dataclass
 
 from fabric.protocol.trust.credentials import Grants, PublishGrant
-from fabric.protocol.wire.frames import Welcome, decode_frame
+from fabric.protocol.wire.codec import decode_frame
+from fabric.protocol.wire.frames import Welcome
 from tests.simulation.world import Observer, SimNode, World
 from tests.support import MINUTE_MS
 

@@ -43,7 +43,8 @@ from fabric.protocol.relay.relay import Relay
 from fabric.protocol.trust.credentials import Grants, NodeKind
 from fabric.protocol.trust.revocations import issue_revocations
 from fabric.protocol.vocabulary.tlp import Label
-from fabric.protocol.wire.frames import Role, decode_frame
+from fabric.protocol.wire.codec import decode_frame
+from fabric.protocol.wire.frames import Role
 from tests.simulation.disk import Disk, Key
 from tests.simulation.network import Network
 from tests.support import (

@@ -1,7 +1,8 @@
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import FRAME_ELEMENTS_MAX, ITEMS_MAX
 from fabric.protocol.links.answers import Answers
-from fabric.protocol.wire.frames import Ack, Nack, decode_frame, encode_frame
+from fabric.protocol.wire.codec import decode_frame, encode_frame
+from fabric.protocol.wire.frames import Ack, Nack
 
 
 def numbered(number):

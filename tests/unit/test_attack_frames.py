@@ -13,7 +13,8 @@ from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import FRAME_BYTES_MAX
 from fabric.protocol.envelope.verify import RootCache, Verified, open_envelope
 from fabric.protocol.trust.credentials import Grants, NodeKind, PublishGrant, RequestGrant
-from fabric.protocol.wire.frames import Data, Role, decode_frame, encode_frame
+from fabric.protocol.wire.codec import decode_frame, encode_frame
+from fabric.protocol.wire.frames import Data, Role
 from fabric.transport.keys import random_keys
 from scripts.attacks import children, frames, parents, points, strangers
 from scripts.attacks.flood import Flood, Spoils

@@ -12,7 +12,8 @@ from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.envelope.parts import read_records
 from fabric.protocol.links.links import UPLINK
 from fabric.protocol.vocabulary.tlp import Label
-from fabric.protocol.wire.frames import Data, Direction, Intro, Item, Nack, Role, encode_frame
+from fabric.protocol.wire.codec import encode_frame
+from fabric.protocol.wire.frames import Data, Direction, Intro, Item, Nack, Role
 from tests.support import opened, verified
 from tests.unit.test_below import EAST, FEED, ME, PARENT, SOAR, relay, settle
 

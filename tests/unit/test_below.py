@@ -13,6 +13,7 @@ from fabric.protocol.routes.attachments import open_attachment, sign_attachment
 from fabric.protocol.trust.credentials import Grants, NodeKind, PublishGrant, RequestGrant
 from fabric.protocol.trust.revocations import issue_revocations
 from fabric.protocol.vocabulary.tlp import Label
+from fabric.protocol.wire.codec import decode_frame, encode_frame
 from fabric.protocol.wire.frames import (
     Ack,
     Bye,
@@ -29,8 +30,6 @@ from fabric.protocol.wire.frames import (
     Role,
     Routed,
     Routes,
-    decode_frame,
-    encode_frame,
 )
 from tests.conversation import Conversation
 from tests.simulation.disk import Disk

@@ -9,7 +9,8 @@ from fabric.protocol.base.limits import DIRECTORY_BYTES_MAX, FRAME_BYTES_MAX
 from fabric.protocol.base.signing import TYPE_DIRECTORY, TYPE_REVOCATIONS
 from fabric.protocol.trust.directory import Descriptor, RelayDirectory, issue_directory, verify_directory
 from fabric.protocol.vocabulary.tlp import Label
-from fabric.protocol.wire.frames import Directory, encode_frame
+from fabric.protocol.wire.codec import encode_frame
+from fabric.protocol.wire.frames import Directory
 from tests.support import DAY_MS, FABRIC, T0, Authority, derive
 
 AUTHORITY = Authority("directory")

@@ -11,19 +11,8 @@ from fabric.protocol.links import node as node_module
 from fabric.protocol.relay.relay import Relay
 from fabric.protocol.trust.credentials import NodeKind
 from fabric.protocol.vocabulary.tlp import Label
-from fabric.protocol.wire.frames import (
-    Ack,
-    Data,
-    Direction,
-    Hello,
-    Item,
-    Ping,
-    Pong,
-    Refused,
-    Role,
-    Routed,
-    encode_frame,
-)
+from fabric.protocol.wire.codec import encode_frame
+from fabric.protocol.wire.frames import Ack, Data, Direction, Hello, Item, Ping, Pong, Refused, Role, Routed
 from tests.conversation import Conversation
 from tests.support import EVERYTHING, FABRIC, T0, Authority, entropy, verified
 
@@ -212,7 +201,7 @@ def test_who_has_moved_away_and_who_did_not_say_everything_again(talk, monkeypat
     assert talk.mole in talk.closed
     other = talk.connect(MOLE, Role.POINT, session=b"x" * 16)
     link = talk.core.links[other]
-    link.unconfirmed, link.unconfirmed_at_ms = {("mole", bytes(16)): 1}, talk.now_ms - CONFIRM_MS
+    link.routes_in.unconfirmed, link.routes_in.unconfirmed_at_ms = {("mole", bytes(16)): 1}, talk.now_ms - CONFIRM_MS
     monkeypatch.setattr(talk.core.routes, "below", fail)
     talk.now_ms += 1_000
     talk.step(Tick())

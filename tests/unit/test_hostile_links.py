@@ -31,6 +31,7 @@ from fabric.protocol.trust.chain import issue, verify_credential
 from fabric.protocol.trust.credentials import Grants, Issuing, NodeKind
 from fabric.protocol.trust.revocations import issue_revocations
 from fabric.protocol.vocabulary.tlp import Label
+from fabric.protocol.wire.codec import encode_frame
 from fabric.protocol.wire.frames import (
     Ack,
     Bye,
@@ -47,7 +48,6 @@ from fabric.protocol.wire.frames import (
     Routed,
     Routes,
     Welcome,
-    encode_frame,
 )
 from tests.conversation import Conversation
 from tests.support import DAY_MS, EVERYTHING, FABRIC, T0, Authority, Member, derive, entropy, verified

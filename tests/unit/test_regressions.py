@@ -17,7 +17,8 @@ from fabric.protocol.trust.chain import verify_credential
 from fabric.protocol.trust.credentials import Credential, Grants, NodeKind, RequestGrant
 from fabric.protocol.vocabulary.severity import Lane, Phase, Severity
 from fabric.protocol.vocabulary.tlp import Label
-from fabric.protocol.wire.frames import Data, Direction, Hello, decode_frame
+from fabric.protocol.wire.codec import decode_frame
+from fabric.protocol.wire.frames import Data, Direction, Hello
 from tests.simulation.world import World
 from tests.support import EVERYTHING, FABRIC, T0, Authority, draft, entropy, opened, verified
 

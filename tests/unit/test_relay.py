@@ -18,6 +18,7 @@ from fabric.protocol.trust.credentials import Grants, Keep, NodeKind, PublishGra
 from fabric.protocol.trust.revocations import issue_revocations
 from fabric.protocol.vocabulary.severity import Lane, Severity
 from fabric.protocol.vocabulary.tlp import Label
+from fabric.protocol.wire.codec import decode_frame
 from fabric.protocol.wire.frames import (
     Ack,
     Bye,
@@ -35,7 +36,6 @@ from fabric.protocol.wire.frames import (
     Routed,
     Routes,
     Welcome,
-    decode_frame,
 )
 from tests.conversation import Conversation
 from tests.support import DAY_MS, EVERYTHING, MINUTE_MS, T0, Authority, entropy, opened, verified

@@ -10,7 +10,8 @@ from fabric.protocol.base import limits, signing
 from fabric.protocol.base.errors import Code
 from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.vocabulary.severity import Lane
-from fabric.protocol.wire.frames import _TABLE, Direction, Role
+from fabric.protocol.wire.codec import _TABLE
+from fabric.protocol.wire.frames import Direction, Role
 
 ROOT = Path(__file__).parents[2]
 SPEC = (ROOT / "fabric" / "protocol" / "SPEC.md").read_text()

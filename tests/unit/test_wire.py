@@ -14,8 +14,8 @@ from fabric.protocol.base.limits import (
     MOVED_MAX,
 )
 from fabric.protocol.vocabulary.severity import Lane
+from fabric.protocol.wire.codec import _TABLE, decode_frame, encode_frame
 from fabric.protocol.wire.frames import (
-    _TABLE,
     Ack,
     Applied,
     Bye,
@@ -38,8 +38,6 @@ from fabric.protocol.wire.frames import (
     Routed,
     Routes,
     Welcome,
-    decode_frame,
-    encode_frame,
 )
 from tests.support import T0
 

@@ -67,6 +67,7 @@ from fabric.protocol.trust.directory import Descriptor, issue_directory, verify_
 from fabric.protocol.trust.revocations import issue_revocations, verify_revocations
 from fabric.protocol.vocabulary.severity import Lane, Phase, Severity
 from fabric.protocol.vocabulary.tlp import Label
+from fabric.protocol.wire.codec import decode_frame, encode_frame
 from fabric.protocol.wire.frames import (
     Ack,
     Applied,
@@ -90,8 +91,6 @@ from fabric.protocol.wire.frames import (
     Routed,
     Routes,
     Welcome,
-    decode_frame,
-    encode_frame,
 )
 from tests.support import FABRIC, T0, Authority, Member, derive, draft
 

@@ -13,7 +13,7 @@ from fabric.protocol.routes.attachments import Attachment, sign_attachment
 from fabric.protocol.trust.chain import issue
 from fabric.protocol.trust.credentials import Credential
 from fabric.protocol.trust.revocations import Revocations, issue_revocations
-from fabric.protocol.wire.frames import decode_frame, encode_frame
+from fabric.protocol.wire.codec import decode_frame, encode_frame
 from tests.support import FABRIC
 from tests.vectors.make import AUTHORITY, GOOD, HOSTILE, ISSUER, ISSUER_SIGNERS, LOWER, POINT, meaning, read
 

@@ -25,7 +25,8 @@ from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.base.limits import FRAME_BYTES_MAX, ID_BYTES, KEY_BYTES
 from fabric.protocol.base.signing import Signer
 from fabric.protocol.enrolment.joining import Answer, Token, ask_to_join, open_answer
-from fabric.protocol.wire.frames import Join, Joined, Refused, Role, decode_frame, encode_frame
+from fabric.protocol.wire.codec import decode_frame, encode_frame
+from fabric.protocol.wire.frames import Join, Joined, Refused, Role
 from fabric.transport.dialler import Up
 from fabric.transport.diallers import Diallers, Peer
 from fabric.transport.keys import CurveKeys, random_keys

@@ -1,9 +1,9 @@
 """One connection to a peer (SPEC 7.1-7.3): its state, and records of what is due on it, each with an owner.
 
 `credit` and `answers` are the transfer's; `introductions` of whoever passes credentials on; `lists` of the distribution
-of trust; `routes_out` of `announce`. Guarantee: a frame that the state of its link does not allow never reaches the
-logic (`ALLOWED` is the whole table). Holds no socket and knows no time but what it is told. Who may open a link is
-decided in `handshake`.
+of trust; `routes_out` of `announce`, and `routes_in` of whoever hears routes. Guarantee: a frame that the state of its
+link does not allow never reaches the logic (`ALLOWED` is the whole table). Holds no socket and knows no time but what
+it is told. Who may open a link is decided in `handshake`.
 """
 
 from __future__ import annotations
@@ -84,6 +84,16 @@ class RoutesOut:
 
 
 @dataclass(slots=True, eq=False)
+class RoutesIn:
+    """What the peer says of who is where, as far as it is applied."""
+
+    sequence: int = -1  # the last of its ROUTES
+    # Of what a new full table has yet to say again: the epoch.
+    unconfirmed: dict[RouteKey, int] = field(default_factory=dict)
+    unconfirmed_at_ms: int = 0
+
+
+@dataclass(slots=True, eq=False)
 class Link:
     """One connection, under the driver's `number`. `peer` and `destination` are known once it is open."""
 
@@ -107,11 +117,8 @@ class Link:
     lists: ListExchange = field(default_factory=ListExchange)
     transit: Transit = field(default_factory=Transit)
     routes_out: RoutesOut = field(default_factory=RoutesOut)
-    # Of what a new full table has yet to say again: the epoch.
-    unconfirmed: dict[RouteKey, int] = field(default_factory=dict)
-    unconfirmed_at_ms: int = 0
+    routes_in: RoutesIn = field(default_factory=RoutesIn)
     knocks: int = 0  # questions of a stranger
-    routes_in: int = -1  # the last sequence of ROUTES that was applied
     heard_at_ms: int = 0
     pinged_at_ms: int = 0
     greeted_at_ms: int = 0

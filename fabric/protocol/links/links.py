@@ -22,7 +22,8 @@ from fabric.protocol.links.candidates import Candidates
 from fabric.protocol.links.facts import Hear, LinkLost, LinkRefused
 from fabric.protocol.links.link import Link, State
 from fabric.protocol.links.uplink import Uplink
-from fabric.protocol.wire.frames import Bye, Frame, Refused, Role, encode_frame
+from fabric.protocol.wire.codec import encode_frame
+from fabric.protocol.wire.frames import Bye, Frame, Refused, Role
 
 UPLINK = "^"
 # Refusals by a parent that say that it will not do for a while.

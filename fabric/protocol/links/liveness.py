@@ -98,7 +98,7 @@ class Liveness:
             link.credit.refund(row.held.lane, row.wire_bytes)
             self._count("sent_again", row.held.lane.name.lower())
         if not outbox.empty or not settled(link):
-            self._transfer.touch(link.destination)
+            self._transfer.mark_due(link.destination)
         if link.credit.stinted:  # by now there may be room
             self._transfer.answer_later(link)
 

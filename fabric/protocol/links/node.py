@@ -43,6 +43,7 @@ from fabric.protocol.trust.credentials import Credential
 from fabric.protocol.trust.revocations import Revocations
 from fabric.protocol.trust.store import TrustStore
 from fabric.protocol.vocabulary.severity import Lane
+from fabric.protocol.wire.codec import decode_frame
 from fabric.protocol.wire.frames import (
     Ack,
     Bye,
@@ -61,7 +62,6 @@ from fabric.protocol.wire.frames import (
     Refused,
     Role,
     Welcome,
-    decode_frame,
 )
 
 _TIMERS_MS = 250
@@ -140,7 +140,7 @@ class Node(ABC):
         self.links, self.by_destination = self.link_table.by_number, self.link_table.by_destination
         self.send, self.refuse, self.part = self.link_table.send, self.link_table.refuse, self.link_table.part
         self.contained, self.parents_wanted = self.link_table.contained, self.link_table.parents_wanted
-        self.touch, self.ack, self.nack = self.transfer.touch, self.transfer.ack, self.transfer.nack
+        self.touch, self.ack, self.nack = self.transfer.mark_due, self.transfer.ack, self.transfer.nack
         self.strip, self.count, self.keep = self.release.strip, self.counters.count, self.kept.keep
 
     @property

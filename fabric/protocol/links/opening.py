@@ -273,5 +273,5 @@ class Opening:
         before()
         ready.notes.append(Note("link open", {"peer": peer.id, "role": role.name.lower()}))
         self._hear(LinkOpened(link), now_ms, ready)
-        self._transfer.touch(link.destination)
+        self._transfer.mark_due(link.destination)
         self._directory.link_opened(link, ready)

@@ -89,7 +89,7 @@ class Transfer:
 
     # -- what is due ------------------------------------------------------------------------------------
 
-    def touch(self, destination: str) -> None:
+    def mark_due(self, destination: str) -> None:
         """Something waits for this destination."""
         self._due[destination] = None
 

@@ -280,9 +280,9 @@ class Point(Node):
     def on_routes(self, link: Link, frame: Routes, now_ms: int, ready: Ready) -> None:
         """The relay knows a newer statement of this very session, of a run that nobody here remembers: say it newer."""
         self.send(link, Routed(frame.sequence, []), ready)
-        if link.peer_role != Role.PARENT or frame.sequence <= link.routes_in:
+        if link.peer_role != Role.PARENT or frame.sequence <= link.routes_in.sequence:
             return
-        link.routes_in = frame.sequence
+        link.routes_in.sequence = frame.sequence
         for raw in frame.attachments:
             said = open_attachment(raw, {self.me.digest: self.me})
             mine = isinstance(said, Attachment) and said.key == (self.me.id, self.session)

@@ -133,13 +133,13 @@ class RouteExchange:
         if from_parent and (frame.first or frame.withdrawals):
             self._links.refuse(link, Reject(Code.WRONG_ROLE, "routes come from below"), now_ms, ready)
             return
-        if frame.sequence <= link.routes_in:
+        if frame.sequence <= link.routes_in.sequence:
             self._links.send(link, Routed(frame.sequence, []), ready)
             return
         if frame.first:
             # What this child does not say again within a while, it does not have any more.
-            link.unconfirmed = {attachment.key: attachment.epoch for attachment in self._routes.below(link.destination)}
-            link.unconfirmed_at_ms = now_ms
+            link.routes_in.unconfirmed = {said.key: said.epoch for said in self._routes.below(link.destination)}
+            link.routes_in.unconfirmed_at_ms = now_ms
         if link.peer_role == Role.POINT and any(key[:2] != self._key_of(link) for key in frame.withdrawals):
             self._links.refuse(link, Reject(Code.WRONG_PEER, "a control point withdraws itself only"), now_ms, ready)
             return
@@ -174,7 +174,7 @@ class RouteExchange:
                 self._routes.forget(known)
                 self.withdraw(known.key, known.epoch, node_of(link.destination))
         if not any(code is Code.UNKNOWN_SIGNER for _, code, _ in refusals):
-            link.routes_in = frame.sequence
+            link.routes_in.sequence = frame.sequence
         self._links.send(link, Routed(frame.sequence, refusals), ready)
 
     @staticmethod
@@ -187,7 +187,7 @@ class RouteExchange:
         problem = self._may_read(attachment, link, now_ms, ready)
         if problem is not None:
             return problem
-        link.unconfirmed.pop(attachment.key, None)
+        link.routes_in.unconfirmed.pop(attachment.key, None)
         newest = self._routes.newest(attachment)
         if newest is not None and attachment.epoch < newest.epoch:
             if self._routes.via(newest) != link.destination:
@@ -244,7 +244,7 @@ class RouteExchange:
     def tick(self, now_ms: int, ready: Ready) -> None:
         """Now and then: forget what was not said again, and who moved away long ago."""
         for link in list(self._links.by_number.values()):
-            if link.unconfirmed and now_ms - link.unconfirmed_at_ms > CONFIRM_MS:
+            if link.routes_in.unconfirmed and now_ms - link.routes_in.unconfirmed_at_ms > CONFIRM_MS:
                 self._links.contained(self._forget_unconfirmed, link, now_ms, ready)
         if now_ms >= self._prune_at_ms:
             self._prune_at_ms = now_ms + _PRUNE_MS
@@ -252,11 +252,11 @@ class RouteExchange:
 
     def _forget_unconfirmed(self, link: Link, now_ms: int, ready: Ready) -> None:
         del now_ms, ready
-        gone = [a for a in self._routes.below(link.destination) if link.unconfirmed.get(a.key) == a.epoch]
+        gone = [a for a in self._routes.below(link.destination) if link.routes_in.unconfirmed.get(a.key) == a.epoch]
         for attachment in gone:
             self._routes.forget(attachment)
             self.withdraw(attachment.key, attachment.epoch, node_of(link.destination))
-        link.unconfirmed = {}
+        link.routes_in.unconfirmed = {}
 
     # -- what follows from it ---------------------------------------------------------------------------
 

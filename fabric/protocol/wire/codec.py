@@ -1,0 +1,287 @@
+"""Frames as bytes (SPEC 7): one msgpack array each, beginning with its kind.
+
+Guarantees: a decoded frame has the types and bounds that its class says; envelopes inside are still opaque bytes.
+Later versions append elements, and unknown ones at the end are ignored. Refuses, as a `Reject`: everything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from fabric.protocol.base.codec import pack, unpack
+from fabric.protocol.base.errors import Code, Reject, code_of
+from fabric.protocol.base.limits import (
+    ANSWER_BYTES_MAX,
+    ASK_BYTES_MAX,
+    CREDENTIAL_BYTES_MAX,
+    ENVELOPE_BYTES_MAX,
+    FRAME_BYTES_MAX,
+    FRAME_DEPTH_MAX,
+    FRAME_ELEMENTS_MAX,
+    HOPS_MAX,
+    ID_BYTES,
+    INTRO_MAX,
+    ITEMS_MAX,
+    KEY_BYTES,
+    MOVED_MAX,
+    NAME_BYTES_MAX,
+    ROUTES_ENTRIES_MAX,
+    TARGETS_MAX,
+)
+from fabric.protocol.vocabulary.severity import Lane
+from fabric.protocol.wire.frames import (
+    SESSION_BYTES,
+    Ack,
+    Applied,
+    Bye,
+    Credit,
+    Data,
+    Denied,
+    Direction,
+    Directory,
+    Frame,
+    Hello,
+    Intro,
+    Item,
+    Join,
+    Joined,
+    Lists,
+    Nack,
+    Ping,
+    Pong,
+    Refused,
+    Role,
+    Routed,
+    Routes,
+    Welcome,
+)
+
+_DETAIL_BYTES_MAX = 512
+_INT_MAX = 2**53
+# What later versions may append to an entry of a list.
+_ENTRY_MAX = 32
+
+
+def encode_frame(frame: Frame) -> bytes:
+    """The frame's bytes (SPEC 7.1)."""
+    number = _NUMBERS[type(frame)]
+    match frame:
+        case Data(lane, clock_ms, items):
+            return pack([number, int(lane), clock_ms, [_item_out(item) for item in items]])
+        case Refused(code, detail, nonce):
+            return pack([number, code.number, detail, nonce])
+        case Nack(refusals):
+            return pack([number, [[id_, code.number, detail] for id_, code, detail in refusals]])
+        case Routed(sequence, routed):
+            return pack([number, sequence, [[index, code.number, detail] for index, code, detail in routed]])
+        case Denied(counts):
+            return pack([number, [[code.number, count] for code, count in counts]])
+        case Bye(code, redirect):
+            return pack([number, code.number, redirect])
+        case Joined(id_, answered, detail, answer):
+            return pack([number, id_, 0 if answered is None else answered.number, detail, answer])
+        case Welcome() | Pong():
+            return pack([number, *frame[:-1], *([list(frame.path)] if frame.path else [])])
+        case _:
+            return pack([number, *frame])
+
+
+def _item_out(item: Item) -> list[object]:
+    """What was appended to an item since is left out where it says nothing, as an older sender would."""
+    return [int(item.direction), *item[1:5], *([item.moved] if item.moved else [])]
+
+
+def decode_frame(payload: bytes, bytes_max: int = FRAME_BYTES_MAX) -> Frame | Reject:
+    """The frame in these bytes, or MALFORMED, TOO_LARGE, TOO_DEEP or UNKNOWN_FRAME."""
+    fields = unpack(
+        payload, bytes_max=bytes_max, elements_max=FRAME_ELEMENTS_MAX, depth_max=FRAME_DEPTH_MAX
+    )
+    if isinstance(fields, Reject):
+        return Reject(fields.code, "frame")
+    if type(fields) is not list or not fields or type(fields[0]) is not int:
+        return Reject(Code.MALFORMED, "frame")
+    decoder = _DECODERS.get(fields[0])
+    if decoder is None:
+        return Reject(Code.UNKNOWN_FRAME, f"kind {fields[0]}")
+    try:
+        return decoder(fields)
+    except _TooManyError:
+        return Reject(Code.TOO_LARGE, f"frame kind {fields[0]}")
+    except (TypeError, ValueError, LookupError):
+        return Reject(Code.MALFORMED, f"frame kind {fields[0]}")
+
+
+class _TooManyError(Exception):
+    """Well formed, and more than anybody puts into one frame."""
+
+
+def _int(value: object) -> int:
+    if type(value) is not int or not 0 <= value <= _INT_MAX:
+        raise TypeError
+    return value
+
+
+def _str(value: object, bytes_max: int = NAME_BYTES_MAX) -> str:
+    if type(value) is not str or len(value) > bytes_max or (not value.isascii() and len(value.encode()) > bytes_max):
+        raise TypeError
+    return value
+
+
+def _bytes(value: object, bytes_max: int, bytes_min: int = 0) -> bytes:
+    if type(value) is not bytes or not bytes_min <= len(value) <= bytes_max:
+        raise TypeError
+    return value
+
+
+def _list(value: object, length_max: int) -> list[Any]:
+    if type(value) is not list or len(value) > length_max:
+        raise TypeError
+    return value
+
+
+def _few(value: object, length_max: int) -> list[Any]:
+    entries = _list(value, FRAME_ELEMENTS_MAX)
+    if len(entries) > length_max:
+        raise _TooManyError
+    return entries
+
+
+def _session(value: object) -> bytes:
+    return _bytes(value, SESSION_BYTES, SESSION_BYTES)
+
+
+def _hello(f: Any) -> Hello:
+    return Hello(
+        _int(f[1]), _int(f[2]), _str(f[3]), Role(_int(f[4])), _bytes(f[5], CREDENTIAL_BYTES_MAX), _session(f[6]),
+        _session(f[7]), _int(f[8]), _int(f[9]), _int(f[10]),
+    )
+
+
+def _welcome(f: Any) -> Welcome:
+    return Welcome(
+        _int(f[1]), _bytes(f[2], CREDENTIAL_BYTES_MAX), _session(f[3]), _session(f[4]), _int(f[5]), _int(f[6]),
+        _int(f[7]), _int(f[8]), _int(f[9]), _path(f, 10),
+    )
+
+
+def _path(f: Any, at: int) -> tuple[str, ...]:
+    return tuple([_str(relay) for relay in _list(f[at], HOPS_MAX)]) if len(f) > at else ()
+
+
+def _refused(f: Any) -> Refused:
+    return Refused(code_of(_int(f[1])), _str(f[2], _DETAIL_BYTES_MAX), _bytes(f[3], SESSION_BYTES))
+
+
+def _intro(f: Any) -> Intro:
+    return Intro([_bytes(c, CREDENTIAL_BYTES_MAX) for c in _few(f[1], INTRO_MAX)])
+
+
+def _item(entry: Any) -> Item:
+    i = _list(entry, _ENTRY_MAX)
+    return Item(
+        Direction(_int(i[0])),
+        _int(i[1]),
+        [_str(hop) for hop in _list(i[2], HOPS_MAX)],
+        [_str(target) for target in _list(i[3], TARGETS_MAX)],
+        _bytes(i[4], ENVELOPE_BYTES_MAX),
+        _moved(i[5]) if len(i) > 5 else 0,
+    )
+
+
+def _moved(value: object) -> int:
+    times = _int(value)
+    if times > MOVED_MAX:
+        raise ValueError
+    return times
+
+
+def _data(f: Any) -> Data:
+    return Data(Lane(_int(f[1])), _int(f[2]), [_item(i) for i in _list(f[3], ITEMS_MAX)])
+
+
+def _id(value: object) -> bytes:
+    return _bytes(value, ID_BYTES, ID_BYTES)
+
+
+def _refusal(entry: Any) -> tuple[bytes, Code, str]:
+    r = _list(entry, _ENTRY_MAX)
+    return _id(r[0]), code_of(_int(r[1])), _str(r[2], _DETAIL_BYTES_MAX)
+
+
+def _routed(entry: Any) -> tuple[int, Code, str]:
+    r = _list(entry, _ENTRY_MAX)
+    return _int(r[0]), code_of(_int(r[1])), _str(r[2], _DETAIL_BYTES_MAX)
+
+
+def _withdrawal(entry: Any) -> tuple[str, bytes, int]:
+    w = _list(entry, _ENTRY_MAX)
+    return _str(w[0]), _session(w[1]), _int(w[2])
+
+
+def _bool(value: object) -> bool:
+    if type(value) is not bool:
+        raise TypeError
+    return value
+
+
+def _routes(f: Any) -> Routes:
+    return Routes(
+        _int(f[1]),
+        _bool(f[2]),
+        [_bytes(a, CREDENTIAL_BYTES_MAX) for a in _few(f[3], ROUTES_ENTRIES_MAX)],
+        [_withdrawal(w) for w in _few(f[4], ROUTES_ENTRIES_MAX)],
+    )
+
+
+def _credit(f: Any) -> Credit:
+    allowed = [_int(n) for n in _list(f[1], len(Lane))]
+    if len(allowed) != len(Lane):
+        raise ValueError
+    return Credit(allowed)
+
+
+def _join(f: Any) -> Join:
+    return Join(_id(f[1]), _str(f[2]), _bytes(f[3], KEY_BYTES), _bytes(f[4], ASK_BYTES_MAX))
+
+
+def _joined(f: Any) -> Joined:
+    number = _int(f[2])
+    code = None if number == 0 else code_of(number)
+    return Joined(_id(f[1]), code, _str(f[3], _DETAIL_BYTES_MAX), _bytes(f[4], ANSWER_BYTES_MAX))
+
+
+def _applied(entry: Any) -> tuple[str, int, int]:
+    a = _list(entry, _ENTRY_MAX)
+    return _str(a[0]), _int(a[1]), _int(a[2])
+
+
+def _denial(entry: Any) -> tuple[Code, int]:
+    d = _list(entry, _ENTRY_MAX)
+    return code_of(_int(d[0])), _int(d[1])
+
+
+# The one list of what exists.
+_TABLE: list[tuple[int, type, Callable[[Any], Frame]]] = [
+    (1, Hello, _hello),
+    (2, Welcome, _welcome),
+    (3, Refused, _refused),
+    (4, Intro, _intro),
+    (5, Data, _data),
+    (6, Ack, lambda f: Ack([_id(i) for i in _list(f[1], FRAME_ELEMENTS_MAX)])),
+    (7, Nack, lambda f: Nack([_refusal(r) for r in _list(f[1], FRAME_ELEMENTS_MAX)])),
+    (8, Credit, _credit),
+    (9, Routes, _routes),
+    (10, Routed, lambda f: Routed(_int(f[1]), [_routed(r) for r in _few(f[2], ROUTES_ENTRIES_MAX)])),
+    (11, Ping, lambda f: Ping(_int(f[1]))),
+    (12, Pong, lambda f: Pong(_int(f[1]), _int(f[2]), _path(f, 3))),
+    (13, Bye, lambda f: Bye(code_of(_int(f[1])), _str(f[2], _DETAIL_BYTES_MAX))),
+    (14, Lists, lambda f: Lists(_bytes(f[1], FRAME_BYTES_MAX))),
+    (15, Join, _join),
+    (16, Joined, _joined),
+    (17, Applied, lambda f: Applied([_applied(entry) for entry in _list(f[1], ITEMS_MAX)])),
+    (18, Directory, lambda f: Directory(_bytes(f[1], FRAME_BYTES_MAX))),
+    (19, Denied, lambda f: Denied([_denial(entry) for entry in _list(f[1], _ENTRY_MAX)])),
+]
+_NUMBERS = {class_: number for number, class_, _ in _TABLE}
+_DECODERS = {number: decoder for number, _, decoder in _TABLE}
