@@ -215,5 +215,5 @@ def test_what_was_kept_is_known_again_and_forgotten_when_it_is_over(stage):
     for op in stage.ready.persist:
         again.dispatch.restored(op, T0)
     assert again.dispatch.turned(message) and again.dispatch.ways(message, ["far"]) == [AT_EAST]
-    again.dispatch.tick(T0 + TTL_MAX_MS["action"] + HOUR_MS)
+    again.dispatch.tick(T0 + TTL_MAX_MS["action"] + HOUR_MS, Ready())
     assert not again.dispatch.turned(message)

@@ -245,11 +245,20 @@ def test_a_parent_that_makes_it_fail_is_left_for_the_next(monkeypatch, also_at_t
     assert talk.dial(BACKUP, Role.CHILD) and talk.core.uplink.current == "spare"
 
 
-def test_what_is_nobody_s_is_not_contained(talk, monkeypatch):
-    monkeypatch.setattr(talk.core.custody, "overdue", fail)
+@pytest.mark.parametrize("where", [
+    ("custody", "overdue"), ("ending", "turn"), ("readers", "tick"), ("reporter", "tick"),
+])
+def test_what_no_link_is_to_blame_for_is_noted_and_whatever_is_next_is_done(talk, monkeypatch, where):
+    """What a peer sent may fail when it runs out: to end for that, and again after each restart, would be its doing."""
+    ticked = []
+    monkeypatch.setattr(talk.core.list_reach, "tick", lambda now_ms, _: ticked.append(now_ms))
+    monkeypatch.setattr(getattr(talk.core, where[0]), where[1], fail)
     talk.now_ms += 1_000
-    with pytest.raises(KeyError):
-        talk.core.step(Tick(), talk.now_ms)
+    ready = talk.core.step(Tick(), talk.now_ms)
+    assert [note.event for note in ready.notes] == [FAULT] and talk.core.counters["faults:KeyError"] == 1
+    assert ticked == [talk.now_ms]
+    talk.now_ms += 1_000
+    assert any(note.alarm for note in talk.core.step(Tick(), talk.now_ms).notes), "and told aloud when it comes again"
 
 
 def test_a_conversation_of_tests_fails_on_a_fault_that_it_did_not_plant(talk, monkeypatch):

@@ -219,6 +219,16 @@ class Links:
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody else is to pay for it
             self.end_faulty(link.number, fault_of(error), now_ms, ready)
 
+    def attempt(self, work: Callable[[int, Ready], None], now_ms: int, ready: Ready) -> None:
+        """Do `work` that no link is to blame for. An exception in it is noted, and whatever is next is done.
+
+        What a peer sent may fail here much later, when it ends or runs out; it would fail after each restart, too.
+        """
+        try:
+            work(now_ms, ready)
+        except Exception as error:  # noqa: BLE001 - a relay that ends takes everybody below it along
+            self._note_fault(fault_of(error), None, now_ms, ready)
+
     def end_faulty(self, number: int, fault: Fault, now_ms: int, ready: Ready) -> None:
         """End the link at which this program failed; its peer hears no more than that."""
         link = self.by_number.get(number)

@@ -9,7 +9,7 @@ which frame, event and timer goes where. What messages mean is said by the kind 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from fabric.protocol.base.errors import Code, Fault, Reject
@@ -139,6 +139,7 @@ class Node(ABC):
         """What a kind of node uses of the components, under its short name."""
         self.links, self.by_destination = self.link_table.by_number, self.link_table.by_destination
         self.send, self.refuse, self.part = self.link_table.send, self.link_table.refuse, self.link_table.part
+        self.attempt = self.link_table.attempt
         self.contained, self.parents_wanted = self.link_table.contained, self.link_table.parents_wanted
         self.touch, self.ack, self.nack = self.transfer.mark_due, self.transfer.ack, self.transfer.nack
         self.strip, self.count, self.keep = self.release.strip, self.counters.count, self.kept.keep
@@ -213,8 +214,8 @@ class Node(ABC):
         """Send what is due of our routes."""
 
     @abstractmethod
-    def on_timers(self, now_ms: int, ready: Ready) -> None:
-        """A few times a second, after the components of this class."""
+    def ticks(self) -> Sequence[Callable[[int, Ready], None]]:
+        """What is done a few times a second, in this order, after what every node does."""
 
     @abstractmethod
     def on_restore(self, op: Op, now_ms: int) -> None:
@@ -389,22 +390,23 @@ class Node(ABC):
         if now_ms >= self._timers_at_ms:
             self._timers_at_ms = now_ms + _TIMERS_MS
             self._timers(now_ms, ready)
-        self.hear(RowsEnded(self.ending.turn(now_ms, ready)), now_ms, ready)
+        self.attempt(self._end_rows, now_ms, ready)
         self.opening.admit(now_ms, ready)
         self.transfer.turn(now_ms, ready)
         self.link_table.turn_over()
-        self.hear(TurnEnded(), now_ms, ready)
+        self.attempt(partial(self.hear, TurnEnded()), now_ms, ready)
         soon_ms = now_ms + _ADMIT_MS if self.opening.anybody_waits else self._timers_at_ms
         at_once = self.transfer.anything_due or self.ending
         ready.wake_at_ms = now_ms if at_once else min(soon_ms, self._timers_at_ms)
 
     def _timers(self, now_ms: int, ready: Ready) -> None:
-        self.liveness.tick(now_ms, ready)
-        self.opening.choose(now_ms, ready)
         self._twins.sweep(now_ms)
-        self._end_overdue(now_ms, ready)
         self.custody.dedup.sweep(now_ms)
-        self.on_timers(now_ms, ready)
+        for tick in (self.liveness.tick, self.opening.choose, self._end_overdue, *self.ticks()):
+            self.attempt(tick, now_ms, ready)
+
+    def _end_rows(self, now_ms: int, ready: Ready) -> None:
+        self.hear(RowsEnded(self.ending.turn(now_ms, ready)), now_ms, ready)
 
     def _end_overdue(self, now_ms: int, ready: Ready) -> None:
         for held in self.custody.overdue(now_ms):

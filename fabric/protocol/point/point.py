@@ -9,6 +9,7 @@ they are delivered: one that the node might have begun is never offered to it ag
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from fabric.protocol.access.permissions import DENIALS, check_delivery, check_origin, is_target
@@ -345,7 +346,10 @@ class Point(Node):
         """A reader for which something waits; empty: none."""
         return next(iter(self.outboxes[UPLINK].waiting_for()), "")
 
-    def on_timers(self, now_ms: int, ready: Ready) -> None:
+    def ticks(self) -> Sequence[Callable[[int, Ready], None]]:
+        return (self._ask_on,)
+
+    def _ask_on(self, now_ms: int, ready: Ready) -> None:
         link = self.by_destination.get(UPLINK)
         if link is not None:
             for frame in self.questions.due(now_ms):

@@ -52,7 +52,7 @@ class Dispatch:
 
     # -- what the relay tells it ----------------------------------------------------------------------------
 
-    def tick(self, now_ms: int) -> None:
+    def tick(self, now_ms: int, _: Ready) -> None:
         """A few times a second: forget actions whose results would come too late."""
         self._dispatches.sweep(now_ms)
 

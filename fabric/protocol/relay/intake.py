@@ -12,6 +12,7 @@ from fabric.protocol.access.rates import Rates
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import ACTIONS_PER_S, SETTLE_MS
 from fabric.protocol.core.counters import Counters
+from fabric.protocol.core.ready import Ready
 from fabric.protocol.core.timekeeper import Timekeeper
 from fabric.protocol.custody.custody import Custody
 from fabric.protocol.custody.waiting import waits_for
@@ -58,7 +59,7 @@ class Intake:
         """This relay has a newer credential."""
         self._me = me
 
-    def tick(self, now_ms: int) -> None:
+    def tick(self, now_ms: int, _: Ready) -> None:
         if self._started_ms is None:
             self._started_ms = now_ms
 

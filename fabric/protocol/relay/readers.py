@@ -55,7 +55,7 @@ class Readers:
         """What this relay has for all its readers, as its driver knows."""
         self._bytes_max = bytes_max
 
-    def tick(self) -> None:
+    def tick(self, _now_ms: int, _: Ready) -> None:
         """Forget the relays that hold nothing back any more."""
         for destination in list(self._held_back):
             outbox = self._outboxes.get(destination)

@@ -11,7 +11,7 @@ grant, out of time, or with a part above this relay's clearance.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from fabric.protocol.access.permissions import DENIALS
 from fabric.protocol.base.errors import Code, Reject
@@ -186,19 +186,13 @@ class Relay(Node):
                 self.sleeping.turn_ends(ready)
                 self.reporter.turn_ended(ready)
 
-    def on_timers(self, now_ms: int, ready: Ready) -> None:
-        self.route_exchange.tick(now_ms, ready)
-        self.session_keeper.tick(now_ms, ready)
-        self.departures.tick(now_ms, ready)
-        self.readers.tick()
-        self.rerouting.expire(now_ms, ready)
-        self.readers.end_too_much(now_ms, ready)
-        self.reporter.tick(now_ms, ready)  # of what ended until now, before anything is sent after who moved
-        self.dispatch.tick(now_ms)
-        self.rerouting.tick(now_ms, ready)
-        self.enrolment.tick(now_ms, ready)
-        self.list_reach.tick(now_ms, ready)
-        self.intake.tick(now_ms)
+    def ticks(self) -> Sequence[Callable[[int, Ready], None]]:
+        return (
+            self.route_exchange.tick, self.session_keeper.tick, self.departures.tick, self.readers.tick,
+            self.rerouting.expire, self.readers.end_too_much,
+            self.reporter.tick,  # of what ended until now, before anything is sent after who moved
+            self.dispatch.tick, self.rerouting.tick, self.enrolment.tick, self.list_reach.tick, self.intake.tick,
+        )
 
     def on_restore(self, op: Op, now_ms: int) -> None:
         match op:
