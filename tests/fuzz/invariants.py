@@ -69,9 +69,10 @@ def rows_have_outboxes(stage: Stage) -> None:
 
 def credit_is_not_negative(stage: Stage) -> None:
     for link in stage.core.links.values():
-        for name in ("sent_bytes", "allowed_bytes", "consumed_bytes", "granted_bytes"):
-            if any(count < 0 for count in getattr(link, name, ())):
-                raise BrokenError(f"{name} of a link are negative: {getattr(link, name)}")
+        for name in ("_sent", "_allowed", "_consumed", "_granted"):
+            counts = getattr(link.credit, name)
+            if any(count < 0 for count in counts):
+                raise BrokenError(f"{name[1:]} bytes of a link are negative: {counts}")
 
 
 def what_is_closed_is_known_to_be(stage: Stage) -> None:
