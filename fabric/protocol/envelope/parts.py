@@ -68,14 +68,23 @@ class Budget:
 def _names_chars(value: Any, above_chars: int) -> int:
     """How long the names of all fields would be, each joined with those above it and a dot."""
     if isinstance(value, list):
-        return sum(_names_chars(item, above_chars) for item in value if isinstance(item, list | dict))
-    total = 0
+        return sum([_names_chars(item, above_chars) for item in value if isinstance(item, _HOLDERS)])
+    total = len(value) * (above_chars + 1)
+    try:
+        total += sum(map(len, value))
+    except TypeError:
+        total += sum(map(_name_chars, value))
     for key, item in value.items():
-        chars = above_chars + (len(key) if isinstance(key, str) else _NUMBER_CHARS_MAX) + 1
-        total += chars
-        if isinstance(item, list | dict):
-            total += _names_chars(item, chars)
+        if isinstance(item, _HOLDERS):
+            total += _names_chars(item, above_chars + _name_chars(key) + 1)
     return total
+
+
+def _name_chars(key: Any) -> int:
+    return len(key) if isinstance(key, str) else _NUMBER_CHARS_MAX
+
+
+_HOLDERS = (list, dict)
 
 
 def padme(size: int) -> int:
