@@ -33,9 +33,9 @@ def to_map(value: object, what: str) -> dict[Any, Any]:
 def to_record(content: object, what: str = "the content") -> dict[str, Any]:
     """A map whose names are text. What is in it is checked when it is encoded. Raises BAD_INPUT."""
     record = to_map(content, what)
-    wrong = next((name for name in record if not isinstance(name, str)), None)
-    if wrong is not None or None in record:
-        raise FabricError(Code.BAD_INPUT, f"{what} has a name of type {_type(wrong)}", "name its fields with text")
+    wrong = [name for name in record if not isinstance(name, str)]
+    if wrong:
+        raise FabricError(Code.BAD_INPUT, f"{what} has a name of type {_type(wrong[0])}", "name its fields with text")
     return record
 
 

@@ -14,6 +14,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 from typing import Final, Protocol
 
 
@@ -83,8 +84,11 @@ def parse_label(text: str) -> Label | None:
     None when it is no label at all. The caller decides what that means: a topology's default for input
     without a label, RED for something that says it is a label and is not one of these.
     """
-    if len(text) > _TEXT_MAX:
-        return None
+    return _label_of(text) if len(text) <= _TEXT_MAX else None
+
+
+@lru_cache(maxsize=256)  # a program names the same few with each record
+def _label_of(text: str) -> Label | None:
     word = text.strip().strip(_AROUND).lower()
     words = tuple(_JOINS.split(word))
     label = _SPELLINGS.get(words[1:] if words[0] == "tlp" else words)
