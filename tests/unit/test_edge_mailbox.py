@@ -61,15 +61,3 @@ def test_after_the_end_nothing_is_taken(calls):
         calls.call(lambda _now, _ready: None)
     calls.call_if_any(lambda _now, _ready: None)
     assert raised.value is ENDED and not calls.waits
-
-
-def test_many_calls_wake_it_once_and_none_is_left_behind(calls):
-    """Whoever calls between two turns of the connection is heard in the next one, whoever called before."""
-    calls.wake()
-    calls.wake()
-    assert len(calls._reader.recv(16)) == 1, "one is enough"
-    calls.later(lambda *_: None)
-    calls.awake()
-    assert calls.waits, "left while it was awake already, and found by whoever looks after `awake`"
-    calls.wake()
-    assert select.select([calls], [], [], 0)[0], "and the next wakes it again"

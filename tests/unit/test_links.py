@@ -14,7 +14,8 @@ from fabric.protocol.links.link import Link, State
 from fabric.protocol.links.links import UPLINK, Links, destination_of
 from fabric.protocol.links.uplink import Uplink
 from fabric.protocol.trust.credentials import NodeKind
-from fabric.protocol.wire.frames import Bye, Ping, Refused, Role, decode_frame
+from fabric.protocol.wire.codec import decode_frame
+from fabric.protocol.wire.frames import Bye, Ping, Refused, Role
 from tests.support import T0, Authority
 
 AUTHORITY = Authority("links")

@@ -34,7 +34,6 @@ class Mailbox:
         self._reader, self._writer = socket.socketpair()
         self._reader.setblocking(False)
         self._writer.setblocking(False)
-        self._is_woken = False
 
     # -- from any thread --------------------------------------------------------------------------------
 
@@ -66,11 +65,7 @@ class Mailbox:
         self.wake()
 
     def wake(self) -> None:
-        """Whatever was left before this call is found in the turn that it brings about."""
-        if self._is_woken:  # and has yet to forget it: what is there by then is run after that
-            return
-        self._is_woken = True
-        # A closed pipe has nobody to wake.
+        # A full pipe wakes it too; a closed one has nobody to wake.
         with suppress(OSError):
             self._writer.send(b"\0")
 
@@ -81,12 +76,10 @@ class Mailbox:
         return self._reader.fileno()
 
     def awake(self) -> None:
-        """Forget who woke it; before looking at what there is to do."""
+        """Forget who woke it."""
         with suppress(OSError):
             while len(self._reader.recv(4096)) == 4096:
                 continue
-        # Last: forgotten before the pipe is empty, whoever calls in between would be the last who wakes it.
-        self._is_woken = False
 
     @property
     def waits(self) -> bool:
