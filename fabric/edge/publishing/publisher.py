@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import structlog
@@ -56,7 +57,9 @@ class Publisher:
         self._drafts: list[deque[Draft]] = [deque() for _ in Lane]
         # Of topics that wait for a reader: sealed now they would take the place of what can go.
         self._aside: list[dict[str, deque[Draft]]] = [{} for _ in Lane]
-        self._room = [threading.Semaphore(WAITING_MAX) for _ in Lane]
+        # A place for each record that may wait. To take one is a single step of the interpreter, as threading.Semaphore
+        # is not: Ctrl-C in the midst of that left its lock held, and the connection's thread waited for it for ever.
+        self._room = [_places(WAITING_MAX) for _ in Lane]
         self._sealed: dict[bytes, Sequence[Draft]] = {}
         self._sources: dict[str, deque[Draft]] = {}  # of which something waits
         self._begun = threading.Lock()  # held for a moment, to look at a source's drafts
@@ -67,7 +70,8 @@ class Publisher:
         self.owed = 0  # records, from when they are given to `add` until their program can know what became of them
         self.refused = 0
         self.on_refused: Callable[[str, int, FabricError], None] | None = None
-        self.empty = threading.Condition()
+        self._counting = threading.RLock()  # entered in one step, as a Condition is not
+        self.empty = threading.Condition(self._counting)
 
     # -- from any thread --------------------------------------------------------------------------------
 
@@ -95,7 +99,7 @@ class Publisher:
         try:
             while self._ended is None and not _cancelled(draft):
                 left_s = 1.0 if deadline_s is None else min(1.0, deadline_s - time.monotonic())
-                if self._room[lane].acquire(timeout=max(0.0, left_s)):
+                if _take_place(self._room[lane], max(0.0, left_s)):
                     self._count(1)
                     self._drafts[lane].append(draft)
                     added = True
@@ -130,7 +134,7 @@ class Publisher:
         return sum(1 for token in left if not (isinstance(token, Receipt) and token.looked_at))
 
     def _count(self, records: int, owed: int = 0) -> None:
-        with self.empty:
+        with self._counting:
             self.waiting += records
             self.owed += owed
             if not self.waiting or self.owed <= 0:
@@ -172,7 +176,8 @@ class Publisher:
         else:
             found = [drafts.popleft() for _ in range(min(len(drafts), count))]
         if found:
-            self._room[lane].release(len(found))
+            for _ in found:
+                self._room[lane].put(None)
         taken = [draft for draft in found if _is_on_its_way(draft)]
         if len(taken) < len(found):
             self._count(len(taken) - len(found), owed=len(taken) - len(found))
@@ -337,3 +342,18 @@ def _succeed(id_: bytes, group: Sequence[Draft]) -> None:
     for index, draft in enumerate(group):
         if isinstance(draft.token, Future) and not draft.token.done():
             draft.token.set_result(id_ if draft.stamp.kind is Kind.ACTION else f"{id_.hex()}.{index}")
+
+
+def _places(count: int) -> SimpleQueue[None]:
+    places: SimpleQueue[None] = SimpleQueue()
+    for _ in range(count):
+        places.put(None)
+    return places
+
+
+def _take_place(places: SimpleQueue[None], timeout_s: float) -> bool:
+    try:
+        places.get(timeout=timeout_s)
+    except Empty:
+        return False
+    return True
