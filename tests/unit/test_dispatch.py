@@ -120,7 +120,7 @@ def test_it_turns_where_its_grant_says_so_or_at_the_root(is_root, member, turns)
 
 
 def test_more_targets_than_a_frame_takes_are_refused_whole(stage, monkeypatch):
-    monkeypatch.setattr("fabric.protocol.relay.dispatch.FRAME_BYTES_MAX", 4_096 + len(action().raw))
+    monkeypatch.setattr("fabric.protocol.links.release.FRAME_BYTES_MAX", 4_096 + len(action().raw))
     stage.turn(action())
     assert stage.reports() == [("refused", [], Code.TOO_LARGE.label)] and stage.held == []
 

@@ -189,7 +189,7 @@ def test_a_bundle_s_start_finds_a_python_that_has_us_or_says_what_to_do(home, tm
     assert done.returncode == 78 and b"pip install ./message-fabric" in done.stderr
     assert f"  {fake}: No module named 'relays'\n".encode() in done.stderr, "why this one will not do"
     fake.unlink()
-    fake.symlink_to("/root/python")  # as of somebody's own Python, where this user may not look
+    fake.symlink_to(tmp_path / "elsewhere")  # as of somebody's own Python, where this user may not look
     done = subprocess.run(["/bin/sh", output / "start"], env=none, check=False, timeout=30, capture_output=True)
     assert done.returncode == 78 and f"  {fake}: ".encode() in done.stderr
 

@@ -129,8 +129,7 @@ class Node(ABC):
             self.link_table, self.outboxes, self.uplink, self.opening, self.transfer, self.trust_distribution,
             self.counters, self,
         )
-        # An end is heard where it is: who listens may have come later.
-        self.ending = Ending(lambda row, reason, now_ms, ready: self.on_settled(row, reason, now_ms, ready))
+        self.ending = Ending(self._settle)
         self._timers_at_ms = 0
         self._show()
         self.set_up()
@@ -163,6 +162,10 @@ class Node(ABC):
     def draining(self) -> bool:
         """Whether this node takes nobody any more."""
         return self.opening.draining
+
+    def _settle(self, row: Row, refused: Reject | None, now_ms: int, ready: Ready) -> None:
+        """For components that end rows. An end is heard where it is: who listens may have come after they were made."""
+        self.on_settled(row, refused, now_ms, ready)
 
     # -- what each kind of node says ----------------------------------------------------------------------
 

@@ -5,6 +5,8 @@ Guarantees: nothing leaves that its receiver may not hold, that has expired, or 
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from fabric.protocol.access.permissions import labels_withheld
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import FRAME_BYTES_MAX, TARGETS_MAX
@@ -35,7 +37,7 @@ class Release:
         """What of a held message may go to this peer, now: the last look before it leaves."""
         assert link.peer is not None
         fitted = self.why_over(row.held, now_ms) or self.strip(row.held.message, link.peer)
-        if row.targets and isinstance(fitted, Verified) and _too_large(row, fitted):
+        if row.targets and isinstance(fitted, Verified) and not fits_in_frame(fitted, row.targets):
             return Reject(Code.TOO_LARGE, "targets")  # the peer would end the link for it, again and again
         return fitted
 
@@ -78,7 +80,13 @@ class Release:
         )
 
 
-def _too_large(row: Row, message: Verified) -> bool:
-    """Whether no frame takes it for all whom it is for: it followed more than fit beside it."""
-    targets_bytes = sum(len(name.encode()) + 2 for name in row.targets)
-    return len(message.raw) + targets_bytes > FRAME_BYTES_MAX - _FRAMING_BYTES or len(row.targets) > TARGETS_MAX
+def target_bytes(name: str) -> int:
+    """What a target's name takes in a frame or a report, at most."""
+    return len(name.encode()) + 2
+
+
+def fits_in_frame(message: Verified, targets: Collection[str]) -> bool:
+    """Whether a frame takes a message and the names of all whom it is for."""
+    return len(targets) <= TARGETS_MAX and (
+        sum(map(target_bytes, targets)) + len(message.raw) <= FRAME_BYTES_MAX - _FRAMING_BYTES
+    )

@@ -27,7 +27,7 @@ from fabric.protocol.envelope.layout import decode_envelope as _decode_envelope
 from fabric.protocol.envelope.verify import Verified, is_forged
 from fabric.protocol.links.link import Link, State
 from fabric.protocol.links.links import UPLINK, Links
-from fabric.protocol.links.release import Release
+from fabric.protocol.links.release import Release, target_bytes
 from fabric.protocol.trust.store import TrustStore
 from fabric.protocol.vocabulary.severity import Lane
 from fabric.protocol.wire.frames import (
@@ -316,7 +316,7 @@ class _Gathered:
 
 
 def _bytes_of(item: Item) -> int:
-    return len(item.envelope) + sum(len(name) + 2 for name in item.targets)
+    return len(item.envelope) + sum(map(target_bytes, item.targets))
 
 
 def _elements_of(item: Item) -> int:

@@ -7,11 +7,11 @@ reported once, and only as much of it as this relay can know.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from fabric.protocol.access.permissions import Selection, request_grants, turns_at
 from fabric.protocol.base.errors import Code, Reject
-from fabric.protocol.base.limits import FRAME_BYTES_MAX, TARGETS_MAX
+from fabric.protocol.base.limits import TARGETS_MAX
 from fabric.protocol.core.ready import KeepDispatch, Op, Ready
 from fabric.protocol.custody.custody import Custody, Destinations
 from fabric.protocol.custody.dedup import seen_until_ms
@@ -20,6 +20,7 @@ from fabric.protocol.envelope.layout import Header
 from fabric.protocol.envelope.reports import NOBODY, SELECTED, build_report
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.links.links import UPLINK
+from fabric.protocol.links.release import fits_in_frame, target_bytes
 from fabric.protocol.relay.dispatches import Dispatches
 from fabric.protocol.relay.port import MessagePort
 from fabric.protocol.relay.report_signer import ReportSigner
@@ -30,8 +31,6 @@ from fabric.protocol.vocabulary.openc2 import End
 from fabric.protocol.wire.frames import Direction, Item
 
 _TARGET_NAMES_BYTES_MAX = 131_072
-# Hops, ages and the frame itself.
-_FRAMING_BYTES = 4_096
 
 
 class Dispatch:
@@ -211,17 +210,12 @@ class Dispatch:
             self.report(row.held.message, end, some, code, now_ms, ready, climbing=climbing)
 
 
-def _size_of(name: str) -> int:
-    """What a target's name takes in a frame or a report, at most."""
-    return len(name.encode()) + 2
-
-
 def _in_reports(targets: Sequence[str]) -> Iterator[tuple[str, ...]]:
     """So many at a time that their names go in one report."""
     some: list[str] = []
     bytes_ = 0
     for name in targets:
-        size = _size_of(name)
+        size = target_bytes(name)
         if some and (bytes_ + size > _TARGET_NAMES_BYTES_MAX or len(some) == TARGETS_MAX):
             yield tuple(some)
             some, bytes_ = [], 0
@@ -231,13 +225,6 @@ def _in_reports(targets: Sequence[str]) -> Iterator[tuple[str, ...]]:
         yield tuple(some)
 
 
-def fits_in_frame(message: Verified, targets: Collection[str]) -> bool:
-    """Whether a message and all its targets go in one frame."""
-    return len(targets) <= TARGETS_MAX and (
-        sum(map(_size_of, targets)) + len(message.raw) <= FRAME_BYTES_MAX - _FRAMING_BYTES
-    )
-
-
 def _fits(action: Verified, targets: tuple[str, ...]) -> bool:
     """Whether the action and all its targets go in one frame, and their names in one report."""
-    return sum(map(_size_of, targets)) <= _TARGET_NAMES_BYTES_MAX and fits_in_frame(action, targets)
+    return sum(map(target_bytes, targets)) <= _TARGET_NAMES_BYTES_MAX and fits_in_frame(action, targets)

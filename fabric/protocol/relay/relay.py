@@ -373,9 +373,6 @@ class Relay(Node):
 
     # -- how rows end -----------------------------------------------------------------------------------
 
-    def _settle(self, row: Row, refused: Reject | None, now_ms: int, ready: Ready) -> None:
-        self.on_settled(row, refused, now_ms, ready)
-
     def on_settled(self, row: Row, refused: Reject | None, now_ms: int, ready: Ready) -> None:
         self.custody.end(row, ready)
         self.sleeping.ended(row)

@@ -20,7 +20,8 @@ from fabric.protocol.custody.sleeping import Sleeping
 from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.links.links import UPLINK
-from fabric.protocol.relay.dispatch import Dispatch, fits_in_frame
+from fabric.protocol.links.release import fits_in_frame
+from fabric.protocol.relay.dispatch import Dispatch
 from fabric.protocol.relay.port import MessagePort
 from fabric.protocol.relay.router import Router, Way
 from fabric.protocol.routes.attachments import Attachment
