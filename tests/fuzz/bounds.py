@@ -42,7 +42,8 @@ BOUNDS: dict[str, int] = {
     "trust._revocations.ids": REVOCATIONS_MAX,
     "route_exchange._withdrawn": 4_096,
     "enrolment._asked._source": ASKED_MAX,
-    "_admission._queue": ADMISSIONS_QUEUED_MAX,
+    "_admission._node_of": ADMISSIONS_QUEUED_MAX,
+    "_admission._queues": ADMISSIONS_QUEUED_MAX,
     # One frame's worth may be waiting for its answer.
     "links[].answers._acks": FRAME_ELEMENTS_MAX,
     "links[].answers._nacks": FRAME_ELEMENTS_MAX,

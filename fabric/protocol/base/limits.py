@@ -149,6 +149,10 @@ HELLO_WAIT_MS: Final = 5_000
 ADMISSIONS_PER_S: Final = 250
 ADMISSIONS_BURST: Final = 32
 ADMISSIONS_QUEUED_MAX: Final = 1_024
+# Of one node: what its sessions cost all others it takes so often at most, after ten seconds of it at once (`Rates`).
+# That is more than it may have open: after a restart of its relay all of them are back at once.
+ADMISSIONS_PER_ID_PER_S: Final = 8
+ADMISSIONS_QUEUED_PER_ID_MAX: Final = 32
 # A parent that answers pings and for this long no message is as good as dead.
 STALL_MS: Final = 10_000
 # After a move, what the old parent still holds for us comes within this.

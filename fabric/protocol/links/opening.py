@@ -175,11 +175,10 @@ class Opening:
         if hello.role == Role.PARENT:
             self._is_candidate(checked.id, link, now_ms, ready)
             return
-        turn = self._admission.ask(link.number, now_ms)
-        if turn is None:
+        if self._admission.ask(link.number, checked.id):
+            self.admit(now_ms, ready)
+        else:
             self._turn_away(link, hello, Reject(Code.BUSY, "too many come at once"), ready)
-        elif turn:
-            self._accept(link, now_ms, ready)
 
     def _check_place(self, peer: Credential, role: Role) -> Reject | None:
         """What the handshake cannot know: whether this node may be above that one, now."""
