@@ -385,6 +385,8 @@ def test_send_that_is_stopped_waits_for_what_it_read_or_says_how_much_is_missing
         with open(file, "a") as more:
             more.write("".join(f'{{"n": {n}}}\n' for n in range(3_000)))
         wait_for(lambda: _read(sender.process.pid) > before + 30_000, "all of it is read")
+        if not comes_back:  # else it is stopped in the midst of publishing
+            wait_for(lambda: _idle(sender.process.pid), "all of it is published")
         sender.process.send_signal(how)
         if not comes_back:
             done = sender.wait(25).expect(6)

@@ -61,3 +61,31 @@ def test_after_the_end_nothing_is_taken(calls):
         calls.call(lambda _now, _ready: None)
     calls.call_if_any(lambda _now, _ready: None)
     assert raised.value is ENDED and not calls.waits
+
+
+def test_many_calls_wake_it_once_and_none_is_left_behind(calls):
+    """Whoever calls between two turns of the connection is heard in the next one, whoever called before."""
+    calls.wake()
+    calls.wake()
+    assert len(calls._reader.recv(16)) == 1, "one is enough"
+    calls.later(lambda *_: None)
+    calls.awake()
+    assert calls.waits, "left while it was awake already, and found by whoever looks after `awake`"
+    calls.wake()
+    assert select.select([calls], [], [], 0)[0], "and the next wakes it again"
+
+
+class Interrupted:
+    """A pipe in which Ctrl-C comes before anything is written."""
+
+    def send(self, _bytes):
+        raise KeyboardInterrupt
+
+
+def test_ctrl_c_in_the_midst_of_waking_it_leaves_the_next_call_to_wake_it(calls):
+    writer, calls._writer = calls._writer, Interrupted()
+    with pytest.raises(KeyboardInterrupt):
+        calls.wake()
+    calls._writer = writer
+    calls.wake()
+    assert select.select([calls], [], [], 0)[0]

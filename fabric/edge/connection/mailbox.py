@@ -34,6 +34,7 @@ class Mailbox:
         self._reader, self._writer = socket.socketpair()
         self._reader.setblocking(False)
         self._writer.setblocking(False)
+        self._is_woken = False
 
     # -- from any thread --------------------------------------------------------------------------------
 
@@ -65,9 +66,17 @@ class Mailbox:
         self.wake()
 
     def wake(self) -> None:
-        # A full pipe wakes it too; a closed one has nobody to wake.
-        with suppress(OSError):
+        """Whatever was left before this call is found in the turn that it brings about."""
+        if self._is_woken:  # and has yet to forget it: what is there by then is run after that
+            return
+        try:
+            self._is_woken = True
             self._writer.send(b"\0")
+        except OSError:
+            return  # a closed pipe has nobody to wake
+        except BaseException:  # Ctrl-C in between: nobody was woken
+            self._is_woken = False
+            raise
 
     # -- the connection's thread ------------------------------------------------------------------------
 
@@ -76,10 +85,12 @@ class Mailbox:
         return self._reader.fileno()
 
     def awake(self) -> None:
-        """Forget who woke it."""
+        """Forget who woke it; before looking at what there is to do."""
         with suppress(OSError):
             while len(self._reader.recv(4096)) == 4096:
                 continue
+        # Last: forgotten before the pipe is empty, whoever calls in between would be the last who wakes it.
+        self._is_woken = False
 
     @property
     def waits(self) -> bool:
