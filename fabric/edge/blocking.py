@@ -23,6 +23,7 @@ from fabric.edge.arguments.checks import to_handler, to_seconds, to_text
 from fabric.edge.face import Face, Options
 from fabric.edge.identity.identity import Identity
 from fabric.edge.leaving import CLOSE_TIMEOUT_S
+from fabric.edge.locks import Event
 from fabric.edge.logging.faults import place_of
 from fabric.edge.messages import Message, Outcome
 from fabric.edge.publishing.options import ActionOptions, PublishOptions, check_wanted, to_position
@@ -126,7 +127,7 @@ class ControlPoint(Face):
 
         Signals end it where it is called in a program's main thread; a handler of the program's own is put back.
         """
-        stop = threading.Event()
+        stop = Event()
         self._loop.ending.when_over(stop.set)
         try:
             with ending_signals(stop.set):

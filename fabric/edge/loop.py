@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Collection
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from fabric.edge.connection.renewing import Renewing
 from fabric.edge.connection.status import Status
 from fabric.edge.identity.identity import Identity
 from fabric.edge.identity.renewal import Renewal
+from fabric.edge.locks import Pending
 from fabric.edge.logging.log import edge_log
 from fabric.edge.publishing.composer import Composer
 from fabric.edge.publishing.intake import Intake
@@ -88,7 +88,7 @@ class EdgeLoop:
         self.intake = Intake(self.clock, self._mailbox, self.publisher)
         self._outbox_path = outbox
         self._outbox: EdgeOutbox | None = None
-        self._opened: Future[None] = Future()
+        self._opened = Pending[None]()
         self.deliveries = Deliveries(self.core, self._mailbox, self.intake.position, self._log)
         self.requester = Requester(self._mailbox, self.publisher, self.deliveries.requests)
         self.attaching = Attaching(self.core, self._mailbox, self.status, self.deliveries.subscriptions)

@@ -25,7 +25,7 @@ ROOMS = {
         "relay", "point",
     ],
     "fabric.edge": [
-        "arguments", "logging", "messages", "identity", "discovery", "connection", "publishing", "requesting",
+        "locks", "arguments", "logging", "messages", "identity", "discovery", "connection", "publishing", "requesting",
         "receiving", "acting", "loop", "leaving", "until", "face", "point", "blocking",
     ],
 }

@@ -32,6 +32,7 @@ from fabric.edge.acting.handlers import (
     without_result,
 )
 from fabric.edge.identity.identity import Identity
+from fabric.edge.locks import Condition
 from fabric.edge.logging.faults import trace_of
 from fabric.edge.messages import Action
 from fabric.edge.publishing.composer import Stamp
@@ -102,7 +103,7 @@ class Executing:
         self._call = call
         self._log = log
         self._at_once = at_once
-        self._changed = threading.Condition()
+        self._changed = Condition()
         self._numbers = itertools.count()
         self._waiting: list[tuple[int, int, _Task]] = []  # a heap: lane, order of arrival
         self._answers: deque[tuple[Delivery, Answer, bool]] = deque()

@@ -7,6 +7,7 @@ from concurrent.futures import Future
 
 from fabric.edge.connection.mailbox import Mailbox, fail
 from fabric.edge.identity.renewal import Renewal
+from fabric.edge.locks import Pending
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.core.ready import Answered, Ready, Renewed
 from fabric.protocol.point.point import Point
@@ -34,7 +35,7 @@ class Renewing:
 
     def renew(self) -> Future[None]:
         """Ask this node's issuer for a newer credential now; the future ends when it is in force, or with why not."""
-        future: Future[None] = Future()
+        future: Pending[None] = Pending()
         held = self._renewal.held
         if not held.issuers:
             raise FabricError(
@@ -68,7 +69,7 @@ class Renewing:
 
     def answered(self, answered: Answered) -> None:
         fresh = self._renewal.answered(answered)
-        waiting = self._asked.pop(answered.id, None) or Future()
+        waiting = self._asked.pop(answered.id, None) or Pending()
         if isinstance(fresh, Credential):
             renewed = fresh
 

@@ -6,10 +6,10 @@ for, or with the reason that is known; with several relays one refusal does not 
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Sequence
 
+from fabric.edge.locks import Event
 from fabric.protocol.base.errors import Code, FabricError
 
 # Where there is something to do without a relay: a refusal may come soon, a connection when it comes.
@@ -24,9 +24,9 @@ class Status:
         self._silent: dict[str, None] = {}  # relays that did not answer, or would not have us, since the last that did
         self._revoking: dict[str, None] = {}  # relays that say that this node is revoked, since one last took it
         self.problem: FabricError | None = None  # why there is no connection, as far as is known
-        self.connected = threading.Event()
-        self.attached = threading.Event()  # the relay has confirmed what this node takes by now
-        self._first_word = threading.Event()
+        self.connected = Event()
+        self.attached = Event()  # the relay has confirmed what this node takes by now
+        self._first_word = Event()
         self._ended = False
 
     # -- from any thread --------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from typing import Any
 import structlog
 
 from fabric.edge.connection.mailbox import fail
+from fabric.edge.locks import Condition, Pending
 from fabric.edge.publishing.composer import Composer, Draft
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.base.limits import LANE_QUOTA_BYTES
@@ -70,8 +71,7 @@ class Publisher:
         self.owed = 0  # records, from when they are given to `add` until their program can know what became of them
         self.refused = 0
         self.on_refused: Callable[[str, int, FabricError], None] | None = None
-        self._counting = threading.RLock()  # entered in one step, as a Condition is not
-        self.empty = threading.Condition(self._counting)
+        self.empty = Condition()
 
     # -- from any thread --------------------------------------------------------------------------------
 
@@ -134,7 +134,7 @@ class Publisher:
         return sum(1 for token in left if not (isinstance(token, Receipt) and token.looked_at))
 
     def _count(self, records: int, owed: int = 0) -> None:
-        with self._counting:
+        with self.empty:
             self.waiting += records
             self.owed += owed
             if not self.waiting or self.owed <= 0:
@@ -307,7 +307,7 @@ class Publisher:
             self.empty.notify_all()
 
 
-class Receipt(Future[str]):
+class Receipt(Pending[str]):
     """The id of a record, when it is durable. `looked_at`: somebody knows, or will be called, how it ended."""
 
     looked_at = False

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
+from fabric.edge.locks import Event
 from fabric.edge.receiving.batch import Batch
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.base.limits import SESSION_KEEP_MS_MAX, SUBSCRIPTIONS_MAX
@@ -39,7 +40,7 @@ class Subscription:
         self.fail = fail
         self.durable = durable
         self.epoch = 0
-        self.in_force = threading.Event()  # the relay has it
+        self.in_force = Event()  # the relay has it
 
 
 class Subscriptions:

@@ -5,9 +5,10 @@ Guarantees: at most one waits, however slow the reader is; the last one is alway
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
+
+from fabric.edge.locks import Condition
 
 T = TypeVar("T")
 
@@ -18,7 +19,7 @@ class Latest(Generic[T]):
     def __init__(self, wake: Callable[[], None] = lambda: None) -> None:
         self._wake = wake
         self._waiting: list[T] = []  # one, or none
-        self._changed = threading.Condition()
+        self._changed = Condition()
 
     def put(self, value: T) -> None:
         with self._changed:

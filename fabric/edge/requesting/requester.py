@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Future
 
 from fabric.edge.connection.mailbox import Mailbox, fail
+from fabric.edge.locks import Pending
 from fabric.edge.publishing.composer import Draft, Stamp
 from fabric.edge.publishing.publisher import Publisher
 from fabric.edge.requesting.requests import Requests, Tell
@@ -25,7 +26,7 @@ class Requester:
     def request(self, stamp: Stamp, record: Record, wait_ms: int, tell: Tell) -> Future[bytes]:
         """The action's id, when it is submitted; `tell` runs on the connection's thread whenever its tracker has learnt
         something. What no target has answered `wait_ms` after its time to live is unknown."""
-        begun: Future[bytes] = Future()
+        begun: Pending[bytes] = Pending()
 
         def begin(now_ms: int, ready: Ready) -> None:
             if not begun.set_running_or_notify_cancel():

@@ -1,0 +1,67 @@
+"""Locks between a program's threads and its connection's that are in order after Ctrl-C, wherever that came.
+
+`threading.Condition` enters and leaves its lock in Python code, where a signal may be handled between the lock and the
+`with`: it stays held, and the other thread waits for it for ever. So do `threading.Event`, `queue.Queue` and
+`concurrent.futures.Future`, which are made of it. Here the interpreter takes and gives back a lock in one step each.
+"""
+
+from __future__ import annotations
+
+import threading
+from _thread import RLock
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class Condition(RLock):
+    """As `threading.Condition`, and its own lock."""
+
+    def __init__(self) -> None:
+        self._waiters = threading.Condition(self)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        return self._waiters.wait(timeout)
+
+    def wait_for(self, predicate: Callable[[], bool], timeout: float | None = None) -> bool:
+        return self._waiters.wait_for(predicate, timeout)
+
+    def notify(self) -> None:
+        self._waiters.notify()
+
+    def notify_all(self) -> None:
+        self._waiters.notify_all()
+
+
+class Event:
+    """As `threading.Event`."""
+
+    def __init__(self) -> None:
+        self._condition = Condition()
+        self._is_set = False
+
+    def is_set(self) -> bool:
+        return self._is_set
+
+    def set(self) -> None:
+        with self._condition:
+            self._is_set = True
+            self._condition.notify_all()
+
+    def clear(self) -> None:
+        self._is_set = False
+
+    def wait(self, timeout: float | None = None) -> bool:
+        with self._condition:
+            return self._condition.wait_for(self.is_set, timeout)
+
+
+class Pending(Future[T]):
+    """As `concurrent.futures.Future`, of which this is one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # What `Future` and `concurrent.futures.wait` use of it: acquire, release, wait, notify_all and `with`.
+        self._condition = Condition()

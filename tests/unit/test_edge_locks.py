@@ -1,0 +1,137 @@
+"""Locks that a program's threads share with its connection's, interrupted again and again wherever they are."""
+
+import signal
+import threading
+from concurrent.futures import wait
+
+import pytest
+
+from fabric.edge.locks import Condition, Event, Pending
+
+INTERRUPTIONS = 400
+
+
+def interrupted(call):
+    """`call`, again and again, and interrupted at any place by a signal whose handler raises; bounded by its number."""
+    came = 0
+
+    def interrupt(_number, _frame):
+        nonlocal came
+        came += 1
+        if came < INTERRUPTIONS:
+            # An interval that no loop keeps step with.
+            signal.setitimer(signal.ITIMER_REAL, 0.000_05 + came * 0.000_000_3)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.001)
+        while came < INTERRUPTIONS:
+            try:
+                while came < INTERRUPTIONS:
+                    call()
+            except KeyboardInterrupt:
+                continue
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def another_thread(call, within_s=5):
+    """What it comes to in another thread, or None where it waits for ever."""
+    came = []
+    thread = threading.Thread(target=lambda: came.append(call()), daemon=True)
+    thread.start()
+    thread.join(within_s)
+    return came[0] if came else None
+
+
+def is_free(condition, within_s=5):
+    def enter():
+        with condition:
+            return True
+
+    return another_thread(enter, within_s)
+
+
+def test_the_interruptions_find_the_hole_that_there_is_in_a_condition_of_the_library():
+    """Else the others here would show nothing."""
+    condition = threading.Condition()
+
+    def enter():
+        with condition:
+            pass
+
+    for _ in range(5):
+        interrupted(enter)
+        if not is_free(condition, within_s=0.2):
+            return
+    pytest.skip("this interpreter enters it in one step")
+
+
+def test_a_condition_is_free_after_any_interruption():
+    condition = Condition()
+
+    def enter():
+        with condition:
+            condition.notify_all()
+
+    interrupted(enter)
+    assert is_free(condition)
+
+
+def test_a_condition_is_free_after_its_wait_was_interrupted():
+    condition = Condition()
+
+    def enter():
+        with condition:
+            condition.wait(0.000_1)
+
+    interrupted(enter)
+    assert is_free(condition)
+
+
+def test_an_pending_can_be_set_after_any_interruption_of_who_asked_for_it():
+    pending = Pending()
+    interrupted(pending.done)
+    assert another_thread(lambda: pending.set_result("held") or "set") == "set"
+    assert pending.result(0) == "held"
+
+
+def test_an_event_can_be_set_after_any_interruption_of_who_waits():
+    event = Event()
+    interrupted(lambda: event.wait(0.000_1))
+    assert another_thread(lambda: event.set() or "set") == "set"
+    assert event.wait(0) and event.is_set()
+    event.clear()
+    assert not event.wait(0)
+
+
+def test_a_condition_wakes_one_or_all_of_those_that_wait():
+    condition, woken = Condition(), []
+    there = threading.Semaphore(0)
+
+    def sleep(name):
+        with condition:
+            there.release()
+            condition.wait_for(lambda: name in woken)
+            woken.append(-name)
+
+    threads = [threading.Thread(target=sleep, args=(n,), daemon=True) for n in (1, 2)]
+    for thread in threads:
+        thread.start()
+        there.acquire()
+    with condition:
+        woken += [1, 2]
+        condition.notify()
+        condition.notify_all()
+    for thread in threads:
+        thread.join(5)
+    assert sorted(woken) == [-2, -1, 1, 2]
+
+
+def test_pendings_are_waited_for_like_any_future():
+    pendings = [Pending() for _ in range(3)]
+    threading.Timer(0.01, lambda: [pending.set_result(1) for pending in pendings]).start()
+    done, left = wait(pendings, timeout=5)
+    assert len(done) == 3 and not left
