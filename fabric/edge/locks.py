@@ -16,8 +16,8 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-class Condition(RLock):
-    """As `threading.Condition`, and its own lock."""
+class Condition(RLock):  # type: ignore[misc]  # it can be, and a test of its own holds it
+    """As `threading.Condition`, and its own lock: to enter and to leave it no Python code runs."""
 
     def __init__(self) -> None:
         self._waiters = threading.Condition(self)
@@ -64,4 +64,4 @@ class Pending(Future[T]):
     def __init__(self) -> None:
         super().__init__()
         # What `Future` and `concurrent.futures.wait` use of it: acquire, release, wait, notify_all and `with`.
-        self._condition = Condition()
+        self._condition = Condition()  # type: ignore[assignment]

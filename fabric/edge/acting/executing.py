@@ -221,7 +221,7 @@ class Executing:
     def _work(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._waiting or self._abandoned)
+                self._changed.wait_for(lambda: bool(self._waiting) or self._abandoned)
                 if self._abandoned:
                     return
                 task = heapq.heappop(self._waiting)[2]
