@@ -20,19 +20,26 @@ class Condition(RLock):  # type: ignore[misc]  # it can be, and a test of its ow
     """As `threading.Condition`, and its own lock: to enter and to leave it no Python code runs."""
 
     def __init__(self) -> None:
-        self._waiters = threading.Condition(self)
+        self._waiters: threading.Condition | None = None  # most are never waited for
 
     def wait(self, timeout: float | None = None) -> bool:
-        return self._waiters.wait(timeout)
+        return self._ready_to_wait().wait(timeout)
 
     def wait_for(self, predicate: Callable[[], bool], timeout: float | None = None) -> bool:
-        return self._waiters.wait_for(predicate, timeout)
+        return self._ready_to_wait().wait_for(predicate, timeout)
 
     def notify(self) -> None:
-        self._waiters.notify()
+        if self._waiters is not None:
+            self._waiters.notify()
 
     def notify_all(self) -> None:
-        self._waiters.notify_all()
+        if self._waiters is not None:
+            self._waiters.notify_all()
+
+    def _ready_to_wait(self) -> threading.Condition:
+        if self._waiters is None:
+            self._waiters = threading.Condition(self)
+        return self._waiters
 
 
 class Event:
