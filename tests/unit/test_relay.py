@@ -10,6 +10,7 @@ from fabric.protocol.base.limits import (
     SESSION_GRACE_MS,
 )
 from fabric.protocol.core.ready import Done, KeepSession, LinkUp, Put, Replace, Seen, Submit
+from fabric.protocol.custody.ending import PART_ROWS
 from fabric.protocol.custody.sessions import Sessions
 from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.relay.relay import Relay
@@ -404,6 +405,27 @@ def test_what_expires_in_the_queue_is_never_sent(talk):
     assert talk.count("ended:expired") == 1 and len(talk.core.custody) == 0
     up = talk.dial(PARENT, Role.CHILD)
     assert talk.items(up) == []
+
+
+def test_a_turn_ends_no_more_of_what_came_too_late_than_it_may(talk, monkeypatch):
+    """A parent that comes back after long finds thousands that are too late: others do not wait for their end."""
+    sensor = talk.connect(ZEEK, Role.POINT)
+    for n in range(1_200):
+        talk.send(sensor, verified(ZEEK, sequence=n, ttl_ms=3_000), introduce=not n)
+    ended_by_turn, step = [], talk.core.step
+
+    def counted(event, now_ms):
+        before = talk.count("ended:expired")
+        ready = step(event, now_ms)
+        ended_by_turn.append(talk.count("ended:expired") - before)
+        return ready
+
+    monkeypatch.setattr(talk.core, "step", counted)
+    talk.now_ms += 4_000
+    talk.dial(PARENT, Role.CHILD)
+    talk.wait(2_000)
+    assert sum(ended_by_turn) == 1_200 and len(talk.core.custody) == 0
+    assert max(ended_by_turn) <= 2 * PART_ROWS, "of those that a timer finds, and of those that were to go"
 
 
 def test_a_subscriber_that_left_ends_its_rows_and_one_that_is_away_may_come_back(talk):

@@ -20,6 +20,7 @@ from fabric.protocol.base.limits import (
 from fabric.protocol.core.counters import Counters
 from fabric.protocol.core.ready import Ready
 from fabric.protocol.core.timekeeper import Timekeeper
+from fabric.protocol.custody.ending import PART_ROWS
 from fabric.protocol.custody.outbox import Outbox, Row, visit_of
 from fabric.protocol.custody.waiting import reader_of
 from fabric.protocol.envelope.layout import Kind, leaf_of
@@ -241,12 +242,14 @@ class Transfer:
         # Of what may be under way the peer has half to work on while the other half travels.
         frame_bytes = min(_FRAME_TARGET_BYTES, outbox.pace.window_bytes // 2)
         gathered = _Gathered()
-        while (row := outbox.take(now_ms, link.credit.allowance())) is not None:
+        ended = 0
+        while ended < PART_ROWS and (row := outbox.take(now_ms, link.credit.allowance())) is not None:
             held = row.held
             message = self._release.fit(row, link, now_ms)
             if isinstance(message, Reject):
                 outbox.end(row)
                 self._handler.on_settled(row, message, now_ms, ready)
+                ended += 1
                 continue
             self._introduce(message, link, ready)
             item = self._item(row, message, now_ms)
@@ -260,6 +263,8 @@ class Transfer:
             self._counters["sent"] += 1
         if gathered.items:
             self._send_gathered(link, gathered, now_ms, ready)
+        if ended == PART_ROWS:
+            self._due[link.destination] = None  # whoever comes back after long finds thousands that are too late
 
     def _send_gathered(self, link: Link, gathered: _Gathered, now_ms: int, ready: Ready) -> None:
         send = self._links.send_early if gathered.early else self._links.send
