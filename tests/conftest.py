@@ -1,5 +1,8 @@
 """What every test begins with."""
 
+import tempfile
+from pathlib import Path
+
 import pytest
 import structlog
 
@@ -21,3 +24,10 @@ def _logs_as_they_were():
     """A test that sets up logs, as a program does at its start, does so for itself: its streams are closed after it."""
     yield
     structlog.reset_defaults()
+
+
+@pytest.fixture
+def on_disk():
+    """A folder on a disk, which gives the number of a file that is gone to the next one, as those in memory do not."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+        yield Path(folder)

@@ -98,13 +98,13 @@ def follow_and_kill(house, heard, folder, seed):
     return story.kind, story.rotations, kills, len(story.lines)
 
 
-def test_each_line_once_over_rotations_and_kills(house: House, tmp_path):
+def test_each_line_once_over_rotations_and_kills(house: House, on_disk):
     with house.point("analyst-p") as analyst:
         heard = Heard(analyst)
         analyst.wait_ready()
         with ThreadPoolExecutor(AT_A_TIME) as pool:
             seeds = range(FIRST, FIRST + SEEDS)
-            told = list(pool.map(lambda seed: follow_and_kill(house, heard, tmp_path, seed), seeds))
+            told = list(pool.map(lambda seed: follow_and_kill(house, heard, on_disk, seed), seeds))
         heard.reading.close()
     kinds = Counter(kind for kind, _, _, _ in told)
     print(f"{len(told)} seeds, {sum(r for _, r, _, _ in told)} rotations, {sum(k for _, _, k, _ in told)} kills, "

@@ -55,9 +55,9 @@ def run(folder, seed, follow=True):
 
 
 @pytest.mark.parametrize("begin", range(0, SEEDS, 50))
-def test_each_line_once(tmp_path, begin):
+def test_each_line_once(on_disk, begin):
     for seed in range(begin, begin + 50):
-        folder = tmp_path / str(seed)
+        folder = on_disk / str(seed)
         folder.mkdir()
         arrived, gaps, story = run(folder, seed)
         assert not gaps, (seed, story.kind, gaps)
