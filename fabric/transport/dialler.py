@@ -128,7 +128,7 @@ class Dialler:
         socket.setsockopt(zmq.CONNECT_TIMEOUT, _CONNECT_MS)
         socket.setsockopt(zmq.IMMEDIATE, 1)
         # No bound: with a full pipe libzmq stops reading, and a peer that resets the connection then can make it abort
-        # (`resets`). Here resets must be heard: that a parent died is to be known at once. Who receives reads all that
+        # (`filters`). Here resets must be heard: that a parent died is to be known at once. Who receives reads all that
         # waits, every turn, into a queue that is bounded; and see `_UNBROKEN_MAX`.
         socket.setsockopt(zmq.RCVHWM, 0)
         self._keys.dress(socket)

@@ -2,9 +2,10 @@
 
 Guarantees: a payload comes with the CURVE key that the gate put on its message, read every time; our link numbers
 stand for a (connection, key) pair and are never used again; sending says when the peer is not there; a link is gone
-only when everything that it brought was received. Strangers have a small part of the connections (`strangers`). Drops
-and counts what has no key or not exactly one frame, and what a connection still brings that was cut. Never shows a
-routing id to anybody: a peer that knew the next one could claim it.
+only when everything that it brought was received. Strangers have a small part of the connections (`strangers`), and a
+host that connects again and again is not heard for a moment (`crowds`). Drops and counts what has no key or not
+exactly one frame, and what a connection still brings that was cut. Never shows a routing id to anybody: a peer that
+knew the next one could claim it.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from zmq.utils.monitor import parse_monitor_message
 
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.base.shares import Holdings
+from fabric.transport.crowds import Crowds
+from fabric.transport.filters import hear_no_more, ignore_resets, keep_out
 from fabric.transport.keys import CurveKeys
-from fabric.transport.resets import hear_no_more, ignore_resets
 from fabric.transport.sockets import (
     RECEIVE_NS_MAX,
     LinkNumbers,
@@ -80,6 +82,9 @@ class Listener:
         assert domain, "with an empty domain libzmq asks nobody"
         self._numbers = numbers
         self._strangers = Strangers(descriptors)
+        self._crowds = Crowds()
+        self._kept_out: tuple[str, ...] = ()  # hosts of which the kernel lets none in now
+        self._listening = _UNKNOWN
         self._unread = Unread(bytes_read)
         self._unsent = Unsent(bytes_written)
         self._links: dict[int, _Connection] = {}
@@ -231,6 +236,7 @@ class Listener:
         if told:
             self._look_at_connections()
         self._end_surplus()
+        self._keep_out()
         return gone
 
     @property
@@ -246,6 +252,7 @@ class Listener:
             descriptor = int(event["value"])
             match event["event"]:
                 case zmq.EVENT_LISTENING:
+                    self._listening = descriptor
                     ignore_resets(descriptor)
                 case zmq.EVENT_ACCEPTED:
                     self._came(descriptor)
@@ -262,8 +269,18 @@ class Listener:
             self.counters["crowded_out"] += 1
             self._end(descriptor)
 
+    def _keep_out(self) -> None:
+        """Hosts that connect too often are not heard for a moment: TCP tries again by itself."""
+        hosts = self._crowds.kept_out(time.perf_counter_ns() // 1_000_000)
+        if hosts != self._kept_out:
+            if new := set(hosts) - set(self._kept_out):
+                self.counters["kept_out"] += len(new)
+            self._kept_out = hosts
+            keep_out(self._listening, hosts)
+
     def _came(self, descriptor: int) -> None:
         name = self._accepted[descriptor] = _peer_name(descriptor)
+        self._crowds.came(_host(name), time.perf_counter_ns() // 1_000_000)
         self._connections_max = max(self._connections_max, len(self._accepted))
         ignore_resets(descriptor)  # it may have come before the listener had it set
         self._strangers.came(descriptor, _host(name))

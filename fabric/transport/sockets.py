@@ -44,7 +44,7 @@ def dress(socket: zmq.Socket[bytes], frame_bytes_max: int) -> None:
     socket.setsockopt(zmq.MAXMSGSIZE, frame_bytes_max)
     socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
     # No ZMTP heartbeats: their timer asserts on a connection that failed while its input was stopped, and a peer can
-    # bring that about (`resets`).
+    # bring that about (`filters`).
     socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
     socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, _KEEPALIVE_IDLE_S)
     socket.setsockopt(zmq.TCP_KEEPALIVE_INTVL, _KEEPALIVE_EVERY_S)

@@ -54,13 +54,17 @@ def half_handshake(dial: Dial) -> bytes:
 
 @dataclass(frozen=True)
 class Connections:
-    """Many TCP connections that say one thing, and then nothing. Who is cut comes again."""
+    """Many TCP connections that say one thing, and then nothing. Who is cut comes again.
+
+    `stays`: False for those that go at once, before anybody could ask where they came from.
+    """
 
     kind: str
     story: str
     says: Callable[[Dial], bytes]
     at_once: int
     who: str = _WHO
+    stays: bool = True
 
     def strong(self, tally: Tally) -> bool:
         return tally.connections >= self.at_once
@@ -95,6 +99,9 @@ class Connections:
         except OSError:
             connection.close()
             tally.cut += 1
+            return
+        if not self.stays:
+            connection.close()
             return
         connection.setblocking(False)
         open_[connection.fileno()] = connection
@@ -205,6 +212,8 @@ class _Caller:
 
 ATTACKS: tuple[Attack, ...] = (
     Connections("tcp", "opens more connections than there are descriptors, and says nothing", _nothing, _TCP_MAX),
+    Connections("tcp-gone", "connects and goes before anybody could ask where it came from", _nothing, _TCP_MAX,
+                stays=False),
     Connections("tcp-half", "begins CURVE handshakes and never ends them", half_handshake, _TCP_MAX // 2),
     Keys("keys", "comes with new keys, one after the other, and says nothing", _nothing_said, keys=200, round_s=2.0),
     Keys("keys-tiny", "sends thousands of frames of one byte on each of a hundred connections", _tiny),

@@ -313,6 +313,35 @@ def test_the_oldest_strangers_make_room_and_who_was_accepted_stays():
             one.close()
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="packet filters are Linux's")
+def test_a_host_that_connects_again_and_again_is_not_heard_and_all_others_are(relay, peer):
+    """Each connection is work for libzmq's one thread, and those who are connected wait for it."""
+    connected(relay, peer)
+    host, _, port = relay.address.rpartition(":")
+    from_there = {"source_address": ("127.0.0.2", 0), "timeout": 0.5}
+    crowd = []
+
+    def flood():
+        with suppress(TimeoutError):
+            crowd.extend(socket.create_connection((host, int(port)), **from_there) for _ in range(64))
+        return relay.listener.counters["kept_out"]
+
+    newcomer = Peer(relay.address, relay.keys.public)
+    try:
+        until(flood, relay.serve, relay.listener.gone)
+        with pytest.raises(TimeoutError):
+            socket.create_connection((host, int(port)), **from_there)
+        connected(relay, newcomer)
+        peer.dialler.send(b"still here")
+        until(lambda: relay.got, relay.serve)
+        until(lambda: not relay.listener._crowds.kept_out(time.perf_counter_ns() // 1_000_000), relay.listener.gone)
+        relay.listener.gone()
+        socket.create_connection((host, int(port)), source_address=("127.0.0.2", 0), timeout=5).close()
+    finally:
+        for one in (newcomer, *crowd):
+            one.close()
+
+
 def test_a_peer_that_sends_more_than_anybody_could_read_is_left(relay, peer, monkeypatch):
     monkeypatch.setattr("fabric.transport.dialler._UNBROKEN_MAX", 50)
     connected(relay, peer)
