@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -181,3 +183,8 @@ def opened(raw: bytes, *members: Member) -> Verified:
 def verified(member: Member, **fields: Any) -> Verified:
     """`message`, opened."""
     return opened(message(member, **fields), member)
+
+
+def noise(seed: int, bytes_: int = 45_000) -> str:
+    """Text that does not compress."""
+    return base64.b64encode(random.Random(seed).randbytes(bytes_)).decode()

@@ -9,7 +9,7 @@ import pytest
 from relays.reading import Gap, Lines, place_of
 from tests.rotation import Story
 
-SEEDS = int(os.environ.get("ROTATION_SEEDS", "200"))
+SEEDS = int(os.environ.get("ROTATION_SEEDS", "100"))
 
 
 def run(folder, seed, follow=True):
@@ -54,9 +54,9 @@ def run(folder, seed, follow=True):
     return arrived, gaps, story
 
 
-@pytest.mark.parametrize("begin", range(0, SEEDS, 50))
+@pytest.mark.parametrize("begin", range(0, SEEDS, 25))
 def test_each_line_once(on_disk, begin):
-    for seed in range(begin, begin + 50):
+    for seed in range(begin, begin + 25):
         folder = on_disk / str(seed)
         folder.mkdir()
         arrived, gaps, story = run(folder, seed)

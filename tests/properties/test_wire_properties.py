@@ -71,7 +71,7 @@ def test_there_is_a_strategy_for_every_frame():
     assert len(made) == 19 and made == set(wire.Frame.__args__)
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(ANY_FRAME)
 def test_any_frame_comes_back_as_it_was(frame):
     raw = encode_frame(frame)
@@ -91,7 +91,7 @@ def test_a_path_that_says_nothing_is_absent_and_read_as_that(frame):
     assert encode_frame(decode_frame(raw)) == raw
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(ANY_FRAME, JUNK, st.data())
 def test_a_frame_with_another_value_anywhere_is_read_or_refused(frame, junk, data):
     """Bit flips seldom hit types: here the structure is whole and one element is something else."""
@@ -130,7 +130,7 @@ def damaged(draw, of):
     return bytes(raw)
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(damaged(FRAMES) | st.binary(max_size=300))
 def test_a_damaged_frame_is_read_or_refused(raw):
     frame = decode_frame(raw)
@@ -138,7 +138,7 @@ def test_a_damaged_frame_is_read_or_refused(raw):
         assert decode_frame(encode_frame(frame)) == frame
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(damaged(ENVELOPES) | st.binary(max_size=300))
 def test_a_damaged_envelope_is_refused_unless_it_says_the_same(raw):
     opened = open_envelope(raw, KNOWN, RootCache())
