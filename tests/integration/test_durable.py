@@ -4,7 +4,6 @@ import asyncio
 import json
 import signal
 import threading
-from concurrent.futures import Future
 
 import pytest
 
