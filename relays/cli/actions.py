@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from collections.abc import Iterable
 from contextlib import nullcontext
 from typing import Annotated, Any
 
@@ -64,13 +65,15 @@ def act(
     label: Label_ = None,
     ttl: Ttl = None,
     wait: Annotated[str, typer.Option("--wait", metavar="5s", help="After the ttl, wait this long for results.")] = "5s",
+    expect: Annotated[int | None, typer.Option("--expect", min=1, metavar="N", help="So many targets at least: fewer are told, and the exit code is 3.")] = None,
     topology: File = None,
     as_json: AsJson = False,
 ) -> None:
     """Ask for a response action and show what becomes of it at each target.
 
-    Whoever `fabric explain act` lists as a target and is connected nowhere is named as away: known are those of the
-    identities on this machine, or of --topology FILE.
+    Targets that are away are named, and get it if they are back before the ttl is over; those that are not end as expired.
+    Away is who executed in this fabric before, and whoever else `fabric explain act` lists as a target: known are those
+    of the identities on this machine, or of --topology FILE.
 
     Exit codes: 0 all completed, 1 all failed, 3 some did, or some are away, 4 nobody selected, 5 denied, 6 expired or
     unknown, 69 unreachable.
@@ -82,6 +85,7 @@ def act(
     live = not as_json and screen.is_terminal
     outcomes: list[Outcome] = []
     open_: Open | None = None
+    held: tuple[str, ...] = ()
     expected = Expected(needed(identity), topology, action, target, to, severity=severity, label=label)
     selected: tuple[str, ...] | None = None
     try:
@@ -90,9 +94,12 @@ def act(
             ends_s = time.time() + to_ttl_ms(ttl, Kind.ACTION, point.identity.defaults) / 1000
 
             def watch(request: Request) -> None:
-                nonlocal selected, open_
+                nonlocal selected, open_, held
                 selected = () if request.nobody else request.targets
                 open_ = Open(request, ends_s)
+                if request.held != held:
+                    held = request.held
+                    _tell(open_.held(as_json=as_json), screen)
                 if isinstance(view, Moving):
                     view.update(_table(request, f"{action} {target}", ends_s))
 
@@ -104,11 +111,7 @@ def act(
                 elif not live:
                     say(_line(outcome))
     except KeyboardInterrupt:
-        for unanswered in open_.lines(as_json=as_json) if open_ is not None else ():
-            if isinstance(unanswered, str):
-                screen.say(Cell(unanswered, "yellow"))
-            else:
-                say_json(unanswered)
+        _tell(open_.lines(as_json=as_json) if open_ is not None else (), screen)
         raise
     except FabricError as error:
         raise expected.why(error) from None
@@ -118,8 +121,23 @@ def act(
             screen.say(Cell(away_line(away), "yellow"))
         for id_ in away if as_json else ():
             say_json(away_json(id_))
+    too_few = expect is not None and selected is not None and len(selected) < expect
+    if too_few and as_json:
+        say_json({"expected": expect, "selected": len(selected or ())}, error=True)
+    elif too_few:
+        number = len(selected or ())
+        said = f"{expect} targets were expected and {number} {'was' if number == 1 else 'were'} selected"
+        say(said, error=True)
     code = _exit_of(outcomes)
-    raise typer.Exit(PARTLY if away and code == 0 else code)
+    raise typer.Exit(PARTLY if (away or too_few) and code == 0 else code)
+
+
+def _tell(lines: Iterable[str | dict[str, Any]], screen: Screen) -> None:
+    for line in lines:
+        if isinstance(line, str):
+            screen.say(Cell(line, "yellow"))
+        else:
+            say_json(line)
 
 
 def why_of(outcome: Outcome) -> str:
@@ -138,6 +156,9 @@ def _table(request: Request, title: str, ends_s: float) -> Table:
     table = Table("target", "end", "ms", "why", "result", title=title, aside=("why", "result"))
     for target in request.targets or tuple(request.outcomes):
         outcome = request.outcomes.get(target)
+        if outcome is None and target in request.held:
+            table.row(target, Cell("held", "yellow"), "", f"away; gets it if it is back before {clock_time(ends_s)}", "")
+            continue
         if outcome is None:
             table.row(target, "...", "", f"no answer yet; may be executed until {clock_time(ends_s)}", "")
             continue

@@ -14,7 +14,7 @@ from typing import Any
 from fabric.edge.messages import Outcome
 from fabric.protocol.base.errors import Code
 from fabric.protocol.base.limits import TARGETS_MAX
-from fabric.protocol.envelope.reports import NOBODY, RELAY_ENDS, SELECTED
+from fabric.protocol.envelope.reports import HELD, NOBODY, RELAY_ENDS, SELECTED
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.trust.credentials import NodeKind, name_ok
 from fabric.protocol.vocabulary.openc2 import End
@@ -35,6 +35,7 @@ class Tracker:
     deadline_ms: int
     targets: tuple[str, ...] | None = None
     nobody: bool = False
+    held: tuple[str, ...] = ()  # of the targets: those that were away when it turned
     ends: dict[str, Outcome] = field(default_factory=dict)
     # What came before the targets were named, (about whom, by whom) -> the first word.
     _early: dict[tuple[str, str], Outcome] = field(default_factory=dict)
@@ -92,6 +93,9 @@ class Tracker:
                 self.targets = names
                 early, self._early = self._early, {}
                 return [settled for outcome in early.values() for settled in self._settle(outcome)]
+            return []
+        if end == HELD:
+            self.held = names
             return []
         if end == NOBODY:
             self.nobody = self.targets is None
