@@ -23,7 +23,8 @@ def test_each_outcome_is_new_once_also_where_some_progress_was_never_looked_at()
 
 def test_who_watches_sees_the_outcomes_before_they_are_read():
     request, seen = Request("a1"), []
-    request.learn(Progress(("fw-1",), (), False, [outcome("fw-1")], True), lambda r: seen.append((r.targets, r.outcomes)))
+    progress = Progress(("fw-1",), (), False, [outcome("fw-1")], True)
+    request.learn(progress, lambda watched: seen.append((watched.targets, watched.outcomes)))
     assert [(targets, list(outcomes)) for targets, outcomes in seen] == [(("fw-1",), ["fw-1"])]
 
 
