@@ -201,6 +201,21 @@ def test_the_same_as_json_is_an_object_of_each(home, capsys, monkeypatch):
     assert lines[0].keys() - lines[1].keys() == {"until_ms"}
 
 
+def test_a_dry_run_names_who_is_away_and_waits_for_nobody(home, capsys, monkeypatch):
+    def request(self, _action, _target, *, to, watch, **options):
+        assert options["dry_run"] and not options["require_all"]
+        request = Request("00")
+        request.targets, request.held = ("fw-1", "fw-2"), ("fw-2",)
+        watch(request)
+        yield Outcome("fw-1", End.READY, "fw-1")
+
+    monkeypatch.setattr(Point, "request", request)
+    seen = act(capsys, "--label", "green", "--dry-run", to="id in (fw-1, fw-2)", code=3)
+    assert seen.out.startswith("fw-1: ready") and "away, connected nowhere (E927): fw-2" in seen.out
+    seen = act(capsys, "--dry-run", "--json", to="id in (fw-1, fw-2)", code=3)
+    assert ends(seen) == {"fw-1": "ready", "fw-2": "away"}
+
+
 @pytest.mark.parametrize(("expected", "code"), [("1", 0), ("2", 3)])
 def test_fewer_targets_than_were_expected_are_not_all_of_them(home, capsys, expected, code):
     seen = act(capsys, "--expect", expected, to="id=fw-1", code=code)

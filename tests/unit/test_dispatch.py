@@ -11,7 +11,7 @@ from fabric.protocol.core.timekeeper import Timekeeper
 from fabric.protocol.custody.custody import Custody
 from fabric.protocol.custody.outbox import Held, Outbox, Row
 from fabric.protocol.custody.sessions import AWAY, NOWHERE, child_relay, point_session
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.layout import Kind, Terms
 from fabric.protocol.envelope.parts import read_records
 from fabric.protocol.envelope.verify import RootCache
 from fabric.protocol.links.links import UPLINK
@@ -131,6 +131,29 @@ def test_whom_it_selects_and_who_is_away_is_named_and_held_for(stage):
     ]
     assert stage.dispatch.ways(message, ["gone"]) == [AWAY]
     assert stage.dispatch.check_answer(answer(GONE, message)) is None, "it may answer when it is back"
+
+
+def test_all_or_nobody_where_the_requester_says_so(stage):
+    stage.has_left(GONE)
+    stage.turn(action(terms=Terms(require_all=True)))
+    assert stage.reports() == [
+        ("selected", ["near", "far", "gone"], None), ("refused", ["gone"], Code.AWAY.label),
+        ("refused", ["near", "far"], Code.NOT_ALL_HERE.label),
+    ]
+    assert stage.held == []
+
+
+def test_where_all_are_here_it_is_for_all(stage):
+    stage.turn(action(terms=Terms(require_all=True)))
+    assert [end for end, _, _ in stage.reports()] == ["selected"]
+    assert stage.held == [([(AT_NEAR, ("near",)), (AT_EAST, ("far",))], DOWN, 0)]
+
+
+def test_a_dry_run_goes_to_those_who_are_here_and_is_held_for_nobody(stage):
+    stage.has_left(GONE)
+    stage.turn(action(terms=Terms(dry_run=True)))
+    assert [end for end, _, _ in stage.reports()] == ["selected", "held"]
+    assert stage.held == [([(AT_NEAR, ("near",)), (AT_EAST, ("far",))], DOWN, 0)]
 
 
 def test_when_all_are_away_they_are_selected_and_held_for(stage):

@@ -34,6 +34,7 @@ class Tracker:
     issued_at_ms: int
     deadline_ms: int
     targets: tuple[str, ...] | None = None
+    dry_run: bool = False  # it is not held for who is away, so nothing is awaited of them
     nobody: bool = False
     held: tuple[str, ...] = ()  # of the targets: those that were away when it turned
     ends: dict[str, Outcome] = field(default_factory=dict)
@@ -46,7 +47,10 @@ class Tracker:
     def done(self) -> bool:
         if self.nobody or self._all is not None:
             return True
-        return self.targets is not None and all(t in self.ends for t in self.targets)
+        awaited = self.targets or ()
+        if self.dry_run:
+            awaited = tuple(target for target in awaited if target not in self.held)
+        return self.targets is not None and all(target in self.ends for target in awaited)
 
     def unknown(self) -> tuple[str, ...] | None:
         """The targets of which nobody knows what they did; None: all, and who they are is not known either."""
@@ -114,7 +118,7 @@ class Tracker:
     def _outcome(
         self, message: Verified, target: str, end: str, content: Mapping[str, Any], now_ms: int
     ) -> Outcome | None:
-        if end not in list(End):
+        if end not in list(End) or (end == End.READY and not self.dry_run):
             return None
         # What was done there the target alone can say.
         by_target = message.credential.kind is not NodeKind.RELAY

@@ -70,7 +70,8 @@ class Absent:
         held = row.held
         action = held.message
         selection = Selection(action.credential, action.header)
-        here, denied = [], []
+        here: list[str] = []
+        denied: list[str] = []
         for target in row.targets:
             executor = self._routes.executor(target)
             if executor is not None and self._routes.via(executor):

@@ -108,11 +108,18 @@ class Dispatch:
         self._dispatches.turned(action.leaf, header, now_ms, ready)
         self._custody.saw(action.id, Direction.UP, seen_until_ms(header, now_ms), ready, header)
         self.report(action, SELECTED if targets else NOBODY, targets, None, now_ms, ready)
+        if selected.away and header.terms.require_all:
+            self.report(action, End.REFUSED, selected.away, Code.AWAY, now_ms, ready)
+            if selected.here:
+                self.report(action, End.REFUSED, selected.here, Code.NOT_ALL_HERE, now_ms, ready)
+            return
         if selected.away:
             self.report(action, HELD, selected.away, None, now_ms, ready)
-        if targets:
-            down = item._replace(direction=Direction.DOWN)
-            self.hand_out(action, down, selected.here, now_ms, ready, away=selected.away)
+        held_for = () if header.terms.dry_run else selected.away
+        if selected.here or held_for:
+            self.hand_out(
+                action, item._replace(direction=Direction.DOWN), selected.here, now_ms, ready, away=held_for
+            )
 
     def _select(self, action: Verified, now_ms: int) -> _Selected:
         """Who executes it, here or away. Asked twice in a step, for room and to hand it out: the answer is kept."""
