@@ -129,7 +129,7 @@ class Dispatch:
             present = {attachment.node: None for attachment in below}
             self._selected = action.leaf, _Selected(
                 tuple([a.node for a in below if selection.takes(a.credential)]),
-                tuple([m.id for m in self._roster.members(now_ms) if m.id not in present and selection.takes(m)]),
+                tuple([member.id for member in self._roster.members(now_ms, but=present) if selection.takes(member)]),
             )
         return self._selected[1]
 

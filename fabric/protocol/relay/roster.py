@@ -7,7 +7,7 @@ room, and so has the authority. Knows no routes: whether a member is here is ano
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from typing import Final, NamedTuple
 
 from fabric.protocol.base.limits import MEMBER_KEEP_MS, MEMBERS_MAX
@@ -58,11 +58,11 @@ class Roster:
             # The clock may have been set back while we were off.
             self._members.put(credential.id, _Member(credential, min(op.seen_ms, now_ms)), credential.voucher)
 
-    def members(self, now_ms: int) -> Iterator[Credential]:
-        """Those that are valid now, in the order in which they were last seen for the first time in a day."""
+    def members(self, now_ms: int, but: Container[str] = ()) -> Iterator[Credential]:
+        """Those that are valid now, and not among these; in the order in which they were last seen, to the day."""
         clocks_ms = self._time.clocks(now_ms)
-        for _, member, _ in self._members.items():
-            if self._trust.check(member.credential, clocks_ms) is None:
+        for id_, member, _ in self._members.items():
+            if id_ not in but and self._trust.check(member.credential, clocks_ms) is None:
                 yield member.credential
 
     def tick(self, now_ms: int, ready: Ready) -> None:
