@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fabric.protocol.custody.sessions import NOWHERE, is_point, node_of
+from fabric.protocol.custody.sessions import AWAY, NOWHERE, is_point, node_of
 from fabric.protocol.links.links import UPLINK
 
 if TYPE_CHECKING:  # who only reads a state does without the relay
@@ -63,7 +63,7 @@ def _whom(core: Relay, parent: str, destination: str, targets: tuple[str, ...]) 
     link = core.by_destination.get(destination)
     if destination == UPLINK:
         return (link.peer.id if link is not None and link.peer is not None else parent), "parent", link is None
-    if destination == NOWHERE:
+    if destination in (NOWHERE, AWAY):
         return (targets[0] if targets else ""), "nowhere", True
     if is_point(destination):
         return node_of(destination), "point", core.sessions.is_away(destination)

@@ -92,6 +92,11 @@ class Conversation:
         self.say(link, Intro([member.credential.raw]))
         self.say(link, Routes(self._routes[link], self._routes[link] == 1, [raw], []))
 
+    def withdraw(self, link: int, member: Member, *, session: bytes = b"s" * 16, epoch: int = 1) -> None:
+        """A peer says that somebody is no more below it."""
+        self._routes[link] += 1
+        self.say(link, Routes(self._routes[link], False, [], [(member.id, session, epoch)]))
+
     def place(self, link: int, member: Member, parent: str, *, session: bytes = b"s" * 16, epoch: int = 1) -> None:
         """A relay says below which parent it is."""
         self.attach(link, member, parent, session=session, epoch=epoch)

@@ -18,6 +18,7 @@ from fabric.protocol.core.ready import (
     KeepDispatch,
     KeepGap,
     KeepLists,
+    KeepMember,
     KeepNotice,
     KeepOwner,
     KeepPosition,
@@ -44,7 +45,7 @@ from fabric.spool.rows import (
     unite_bodies,
     waiting_points,
 )
-from fabric.spool.statements import CREDENTIAL, ENDED, GAP, NOTICE, POSITION, SESSION, Statement, statements_of
+from fabric.spool.statements import CREDENTIAL, ENDED, GAP, MEMBER, NOTICE, POSITION, SESSION, Statement, statements_of
 
 # What is asked of all rows at the start. A long body is not read, and `length` reads none.
 _SLEEPERS = (
@@ -75,6 +76,8 @@ class Loading:
             yield KeepDirectory(body)
         for name, _, body in self._db.sound("kept", "name LIKE 'session %'"):
             yield KeepSession(name.removeprefix(SESSION), body)
+        for name, meta, body in self._db.sound("kept", "name LIKE 'member %'"):
+            yield KeepMember(name.removeprefix(MEMBER), body, *msgpack.unpackb(meta))
         for name, _, body in self._db.sound("kept", "name LIKE 'gap %'"):
             yield KeepGap(name.removeprefix(GAP), *msgpack.unpackb(body))
         for name, _, body in self._db.sound("kept", "name LIKE 'notice %'"):

@@ -17,6 +17,7 @@ from fabric.protocol.core.ready import (
     KeepDispatch,
     KeepGap,
     KeepLists,
+    KeepMember,
     KeepNotice,
     KeepOwner,
     KeepPosition,
@@ -35,7 +36,7 @@ from fabric.spool.rows import pack, put_meta, row_of, unite_bodies
 # Names in `kept` begin with what the row is; the rest makes it unique.
 CREDENTIAL, LISTS, SESSION, DISPATCH = "credential ", "lists", "session ", "dispatch "
 POSITION, OWNER, GAP, NOTICE, DIRECTORY, ACTION = "position ", "owner", "gap ", "notice ", "directory", "action "
-ENDED = "ended "
+ENDED, MEMBER = "ended ", "member "
 
 _Row = tuple[Any, ...]
 
@@ -129,6 +130,8 @@ def _kept(op: Op) -> tuple[str, _Row | None]:
             return GAP + destination, row_of(b"", pack([records])) if records else None
         case KeepNotice(name, body):
             return NOTICE + name, row_of(b"", body) if body else None
+        case KeepMember(node, credential, seen_ms):
+            return MEMBER + node, row_of(pack([seen_ms]), credential) if credential else None
         case KeepDispatch(digest, target):
             return f"{DISPATCH}{digest.hex()} {target}", row_of(pack(list(op)), b"")
         case SeenAction(id_, direction):

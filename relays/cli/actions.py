@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from collections.abc import Iterable
 from contextlib import nullcontext
 from typing import Annotated, Any
 
@@ -34,7 +35,7 @@ from relays.terminal import Cell, Moving, Screen, Table, json_text, say, say_jso
 edge = typer.Typer(no_args_is_help=True, help="Be a control point.")
 # At the end: handlers that were killed are answered for, and a relay that is there takes what they did in no time.
 _TELL_S = 5.0
-_STYLES = {End.COMPLETED: "green", End.FAILED: "red", End.REFUSED: "red", End.UNKNOWN: "yellow"}
+_STYLES = {End.COMPLETED: "green", End.READY: "green", End.FAILED: "red", End.REFUSED: "red", End.UNKNOWN: "yellow"}
 
 
 def parse_args(given: list[str] | None) -> dict[str, Any]:
@@ -64,24 +65,35 @@ def act(
     label: Label_ = None,
     ttl: Ttl = None,
     wait: Annotated[str, typer.Option("--wait", metavar="5s", help="After the ttl, wait this long for results.")] = "5s",
+    require_all: Annotated[bool, typer.Option("--require-all", help="For nobody while one of its targets is away.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything on the way and at each target, and execute nothing.")] = False,
+    expect: Annotated[int | None, typer.Option("--expect", min=1, metavar="N", help="So many targets at least: fewer are told, and the exit code is 3.")] = None,
     topology: File = None,
     as_json: AsJson = False,
 ) -> None:
     """Ask for a response action and show what becomes of it at each target.
 
-    Whoever `fabric explain act` lists as a target and is connected nowhere is named as away: known are those of the
-    identities on this machine, or of --topology FILE.
+    Targets that are away are named, and get it if they are back before the ttl is over; those that are not end as expired.
+    Away is who executed in this fabric before, and whoever else `fabric explain act` lists as a target: known are those
+    of the identities on this machine, or of --topology FILE.
 
-    Exit codes: 0 all completed, 1 all failed, 3 some did, or some are away, 4 nobody selected, 5 denied, 6 expired or
+    --dry-run shows whom it would reach: the action goes its way, is checked by each relay and by each target, which answers
+    `ready` where it would begin.
+
+    Exit codes: 0 all completed (or ready), 1 all failed, 3 some did, or some are away, 4 nobody selected, 5 denied, 6 expired or
     unknown, 69 unreachable.
 
     Example: fabric act deny ipv4_net=203.0.113.9 --to 'role=firewall' --as soar-1 --ttl 60s
     """
-    options: dict[str, Any] = {"severity": severity, "label": label, "ttl": ttl, "wait_ms": parse_duration(wait)}
+    options: dict[str, Any] = {
+        "severity": severity, "label": label, "ttl": ttl, "wait_ms": parse_duration(wait), "require_all": require_all,
+        "dry_run": dry_run,
+    }
     screen = Screen()
     live = not as_json and screen.is_terminal
     outcomes: list[Outcome] = []
     open_: Open | None = None
+    held: tuple[str, ...] = ()
     expected = Expected(needed(identity), topology, action, target, to, severity=severity, label=label)
     selected: tuple[str, ...] | None = None
     try:
@@ -90,9 +102,12 @@ def act(
             ends_s = time.time() + to_ttl_ms(ttl, Kind.ACTION, point.identity.defaults) / 1000
 
             def watch(request: Request) -> None:
-                nonlocal selected, open_
+                nonlocal selected, open_, held
                 selected = () if request.nobody else request.targets
                 open_ = Open(request, ends_s)
+                if request.held != held:
+                    held = request.held
+                    _tell(open_.held(as_json=as_json) if not dry_run else (), screen)
                 if isinstance(view, Moving):
                     view.update(_table(request, f"{action} {target}", ends_s))
 
@@ -104,22 +119,33 @@ def act(
                 elif not live:
                     say(_line(outcome))
     except KeyboardInterrupt:
-        for unanswered in open_.lines(as_json=as_json) if open_ is not None else ():
-            if isinstance(unanswered, str):
-                screen.say(Cell(unanswered, "yellow"))
-            else:
-                say_json(unanswered)
+        _tell(open_.lines(as_json=as_json) if open_ is not None else (), screen)
         raise
     except FabricError as error:
         raise expected.why(error) from None
     finally:
-        away = expected.away(selected)
+        away = [*(held if dry_run else ()), *expected.away(selected)]
         if away and not as_json:
             screen.say(Cell(away_line(away), "yellow"))
         for id_ in away if as_json else ():
             say_json(away_json(id_))
+    too_few = expect is not None and selected is not None and len(selected) < expect
+    if too_few and as_json:
+        say_json({"expected": expect, "selected": len(selected or ())}, error=True)
+    elif too_few:
+        number = len(selected or ())
+        said = f"{expect} targets were expected and {number} {'was' if number == 1 else 'were'} selected"
+        say(said, error=True)
     code = _exit_of(outcomes)
-    raise typer.Exit(PARTLY if away and code == 0 else code)
+    raise typer.Exit(PARTLY if (away or too_few) and code == 0 else code)
+
+
+def _tell(lines: Iterable[str | dict[str, Any]], screen: Screen) -> None:
+    for line in lines:
+        if isinstance(line, str):
+            screen.say(Cell(line, "yellow"))
+        else:
+            say_json(line)
 
 
 def why_of(outcome: Outcome) -> str:
@@ -138,6 +164,9 @@ def _table(request: Request, title: str, ends_s: float) -> Table:
     table = Table("target", "end", "ms", "why", "result", title=title, aside=("why", "result"))
     for target in request.targets or tuple(request.outcomes):
         outcome = request.outcomes.get(target)
+        if outcome is None and target in request.held:
+            table.row(target, Cell("away", "yellow"), "", f"gets it if it is back before {clock_time(ends_s)}", "")
+            continue
         if outcome is None:
             table.row(target, "...", "", f"no answer yet; may be executed until {clock_time(ends_s)}", "")
             continue
@@ -152,7 +181,7 @@ def _table(request: Request, title: str, ends_s: float) -> Table:
 def _exit_of(outcomes: list[Outcome]) -> int:
     # A target that was unknown and then answered counts by its last word.
     ends = {outcome.target: outcome.end for outcome in outcomes}
-    good = sum(end is End.COMPLETED for end in ends.values())
+    good = sum(end in (End.COMPLETED, End.READY) for end in ends.values())
     if good == len(ends):
         return 0
     if good:

@@ -10,7 +10,7 @@ from fabric.edge.messages import Outcome
 from fabric.edge.requesting.request import Request
 from fabric.protocol.vocabulary.openc2 import End
 
-UNANSWERED = "unanswered"
+UNANSWERED, HELD = "unanswered", "held"
 
 
 def clock_time(at_s: float) -> str:
@@ -23,6 +23,14 @@ class Open(NamedTuple):
 
     request: Request | None
     ends_s: float
+
+    def held(self, *, as_json: bool) -> Iterator[str | dict[str, Any]]:
+        """Of those who are away: one sentence, or an object of each, like an outcome, with an end that is none."""
+        names = self.request.held if self.request is not None else ()
+        for name in names if as_json else ():
+            yield {**Outcome(name, End.UNKNOWN, "").to_json(), "end": HELD, "until_ms": int(self.ends_s * 1000)}
+        if names and not as_json:
+            yield f"away, and get it if they are back before {clock_time(self.ends_s)}: {', '.join(names)}"
 
     def lines(self, *, as_json: bool) -> Iterator[str | dict[str, Any]]:
         """Of each target that has not answered: a sentence, or an object like an outcome, with an end that is none."""

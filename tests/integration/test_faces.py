@@ -150,3 +150,52 @@ def test_whoever_is_meant_and_away_is_named(house):
     assert {line["target"]: line["end"] for line in done.lines} == {"fw-1": "completed", "fw-2": "away"}
     assert done.lines[0]["result"] == {"done": {"base64": "/w=="}}
     assert done.lines[0]["code"] == "E715", "what is no number was left out, and named"
+
+
+def executing(wall):
+    """This control point executes, and its relay knows it."""
+    wall.on_action("deny", "ipv4_net")(lambda _: {"done": True})
+    wall.wait_ready()
+
+
+def test_an_action_is_for_who_is_away_too_and_each_target_has_an_end(house):
+    """With three of four firewalls away `act` printed one `completed`: whoever read that took the block for done."""
+    act = ("act", "deny", "ipv4_net=192.0.2.7", "--as", "soar-1", "--json", "--to")
+    for name in ("fw-1", "fw-2"):
+        with house.point(name) as wall:
+            executing(wall)
+    waits = house.start(*act, "id=fw-2", "--ttl", "60s")
+    assert json.loads(waits.wait_line('"held"'))["target"] == "fw-2"
+    with house.point("fw-1") as here, house.point("fw-2") as back:
+        executing(here)
+        executing(back)
+        done = waits.wait().expect(0)
+    assert [(line["target"], line["end"]) for line in done.lines] == [("fw-2", "held"), ("fw-2", "completed")]
+    with house.point("fw-1") as here:
+        executing(here)
+        done = house.cli(*act, "role=wall", "--ttl", "2s", "--expect", "2").expect(3)
+    assert {(line["target"], line["end"], line["by"]) for line in done.lines if line["end"] != "held"} == {
+        ("fw-1", "completed", "fw-1"), ("fw-2", "expired", "hq")
+    }
+
+
+def test_a_dry_run_goes_the_whole_way_and_executes_nothing_and_all_or_nobody_begins_nothing(house):
+    act = ("act", "deny", "ipv4_net=192.0.2.8", "--as", "soar-1", "--json", "--ttl", "20s", "--to", "role=wall")
+    done = []
+    for name in ("fw-1", "fw-2"):
+        with house.point(name) as wall:
+            executing(wall)
+    with house.point("fw-2") as wall:
+        wall.on_action("deny", "ipv4_net")(lambda action: done.append(action.target) or {})
+        wall.wait_ready()
+        dry = house.cli(*act, "--dry-run").expect(3)
+        assert {(line["target"], line["end"]) for line in dry.lines} == {("fw-1", "away"), ("fw-2", "ready")}
+        refused = house.cli(*act, "--require-all").expect(1)
+        assert {(line["target"], line["end"], line["code"]) for line in refused.lines} == {
+            ("fw-1", "refused", "E927"), ("fw-2", "refused", "E720")
+        }
+        assert done == []
+        with house.point("fw-1") as other:
+            executing(other)
+            house.cli(*act, "--require-all").expect(0)
+    assert done == [{"ipv4_net": "192.0.2.8"}]

@@ -17,6 +17,7 @@ from fabric.protocol.core.ready import (
     KeepDispatch,
     KeepGap,
     KeepLists,
+    KeepMember,
     KeepNotice,
     KeepOwner,
     KeepPosition,
@@ -39,7 +40,8 @@ from fabric.spool.rows import unite_bodies
 Key = tuple[bytes, Direction]
 # The order in which a core takes what is kept; messages and what was seen come after it.
 _ORDER = (
-    KeepOwner, KeepPosition, KeepCredential, KeepLists, KeepDirectory, KeepSession, KeepGap, KeepNotice, KeepDispatch,
+    KeepOwner, KeepPosition, KeepCredential, KeepLists, KeepDirectory, KeepSession, KeepMember, KeepGap, KeepNotice,
+    KeepDispatch,
 )
 
 
@@ -56,7 +58,7 @@ def _name(op: Op) -> tuple[object, ...]:
 
 def _forgets(op: Op) -> bool:
     match op:
-        case KeepSession(_, b"") | KeepNotice(_, b"") | KeepGap(_, 0) | KeepPosition(_, ""):
+        case KeepSession(_, b"") | KeepNotice(_, b"") | KeepGap(_, 0) | KeepPosition(_, "") | KeepMember(_, b""):
             return True
     return False
 

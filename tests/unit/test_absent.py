@@ -171,6 +171,60 @@ def test_who_stops_waiting_is_told_who_has_not_answered_and_until_when_it_may_be
     assert ends(seen) == {"fw-1": "completed", "fw-2": "unanswered", "fw-3": "unanswered"}
 
 
+def held_for(monkeypatch):
+    """One completes; the relay holds it for another, who does not come back."""
+    def request(self, _action, _target, *, to, watch, **_options):
+        request = Request("00")
+        request.targets, request.held = ("fw-1", "fw-2"), ("fw-2",)
+        watch(request)
+        watch(request)
+        yield Outcome("fw-1", End.COMPLETED, "fw-1")
+        yield Outcome("fw-2", End.EXPIRED, "hq", 0, Code.EXPIRED.label, Code.EXPIRED.reason)
+
+    monkeypatch.setattr(Point, "request", request)
+
+
+def test_for_whom_it_is_held_is_said_once_and_each_ends_in_a_state_of_its_own(home, capsys, monkeypatch):
+    held_for(monkeypatch)
+    seen = act(capsys, "--label", "green", to="id in (fw-1, fw-2)", code=3)
+    first, *others = (seen.out + seen.err).splitlines()
+    assert [line for line in (first, *others) if "away, and get it if they are back before" in line] == [first]
+    assert first.endswith(": fw-2") and any(line.startswith("fw-2: expired") for line in others)
+
+
+def test_the_same_as_json_is_an_object_of_each(home, capsys, monkeypatch):
+    held_for(monkeypatch)
+    lines = [*map(json.loads, act(capsys, "--json", "--ttl", "9s", to="id in (fw-1, fw-2)", code=3).out.splitlines())]
+    assert [(line["target"], line["end"]) for line in lines] == [
+        ("fw-2", "held"), ("fw-1", "completed"), ("fw-2", "expired")
+    ]
+    assert lines[0].keys() - lines[1].keys() == {"until_ms"}
+
+
+def test_a_dry_run_names_who_is_away_and_waits_for_nobody(home, capsys, monkeypatch):
+    def request(self, _action, _target, *, to, watch, **options):
+        assert options["dry_run"] and not options["require_all"]
+        request = Request("00")
+        request.targets, request.held = ("fw-1", "fw-2"), ("fw-2",)
+        watch(request)
+        yield Outcome("fw-1", End.READY, "fw-1")
+
+    monkeypatch.setattr(Point, "request", request)
+    seen = act(capsys, "--label", "green", "--dry-run", to="id in (fw-1, fw-2)", code=3)
+    assert seen.out.startswith("fw-1: ready") and "away, connected nowhere (E927): fw-2" in seen.out
+    seen = act(capsys, "--dry-run", "--json", to="id in (fw-1, fw-2)", code=3)
+    assert ends(seen) == {"fw-1": "ready", "fw-2": "away"}
+
+
+@pytest.mark.parametrize(("expected", "code"), [("1", 0), ("2", 3)])
+def test_fewer_targets_than_were_expected_are_not_all_of_them(home, capsys, expected, code):
+    seen = act(capsys, "--expect", expected, to="id=fw-1", code=code)
+    assert ("2 targets were expected and 1 was selected" in seen.err) is (code == 3)
+    seen = act(capsys, "--expect", expected, "--json", to="id=fw-1", code=code)
+    assert ends(seen) == {"fw-1": "completed"}
+    assert [json.loads(line) for line in seen.err.splitlines()] == [{"expected": 2, "selected": 1}] * (code == 3)
+
+
 def test_the_relay_that_ended_it_is_named():
     ended = Outcome("fw-1", End.REFUSED, "hq", 0, "E601", "withheld")
     assert actions.why_of(ended) == "E601 withheld at hq" and "E601 withheld at hq" in actions._line(ended)

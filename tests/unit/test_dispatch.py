@@ -5,12 +5,13 @@ from collections import Counter
 import pytest
 
 from fabric.protocol.base.errors import Code, Reject
-from fabric.protocol.base.limits import TTL_MAX_MS
+from fabric.protocol.base.limits import SKEW_MS, TTL_MAX_MS
 from fabric.protocol.core.ready import KeepDispatch, Ready, SeenAction
+from fabric.protocol.core.timekeeper import Timekeeper
 from fabric.protocol.custody.custody import Custody
 from fabric.protocol.custody.outbox import Held, Outbox, Row
-from fabric.protocol.custody.sessions import NOWHERE, child_relay, point_session
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.custody.sessions import AWAY, NOWHERE, child_relay, point_session
+from fabric.protocol.envelope.layout import Kind, Terms
 from fabric.protocol.envelope.parts import read_records
 from fabric.protocol.envelope.verify import RootCache
 from fabric.protocol.links.links import UPLINK
@@ -18,10 +19,12 @@ from fabric.protocol.relay.dispatch import Dispatch
 from fabric.protocol.relay.dispatches import Dispatches
 from fabric.protocol.relay.port import MessagePort
 from fabric.protocol.relay.report_signer import ReportSigner
+from fabric.protocol.relay.roster import Roster
 from fabric.protocol.relay.router import Router
 from fabric.protocol.routes.attachments import open_attachment, sign_attachment
 from fabric.protocol.routes.routing import RouteTable
 from fabric.protocol.trust.credentials import Grants, NodeKind, RequestGrant
+from fabric.protocol.trust.store import TrustStore
 from fabric.protocol.vocabulary.openc2 import End
 from fabric.protocol.vocabulary.tlp import Label
 from fabric.protocol.wire.frames import Direction, Item
@@ -34,6 +37,7 @@ LOCAL = AUTHORITY.issue("local", grants=Grants(request=(RequestGrant("deny *", "
 NEAR, FAR = (
     AUTHORITY.issue(name, grants=Grants(execute=("deny *",)), tags=[("role", "firewall")]) for name in ("near", "far")
 )
+GONE = AUTHORITY.issue("gone", grants=Grants(execute=("deny *",)), tags=[("role", "firewall")])
 WEAK = AUTHORITY.issue("weak", grants=Grants(execute=("scan *",)), tags=[("role", "firewall")])
 UP, DOWN = Direction.UP, Direction.DOWN
 AT_NEAR, AT_EAST = point_session("near", bytes(16)), child_relay("east")
@@ -49,17 +53,26 @@ class Stage:
             self.attach(member, relay)
         self.custody = Custody(lambda name: Outbox(name, 1_000))
         signer = ReportSigner(ME.credential, ME.signer, entropy("x"), RootCache(), lambda now_ms: now_ms, lambda: False)
+        time = Timekeeper(ME.credential, SKEW_MS, lambda *_: None, has_parents=not is_root)
+        self.roster = Roster(TrustStore(ME.credential, AUTHORITY.key, SKEW_MS), time, lambda *_: None)
         self.dispatch = Dispatch(
-            signer, self.custody, self.routes, Router("hq", self.routes, is_root=is_root),
+            signer, self.custody, self.routes, Router("hq", self.routes, is_root=is_root), self.roster,
             MessagePort(lambda message, item, *_: self.routed.append((message, item.direction)), self.hold, None),
             lambda what, reason: self.counted.update([f"{what}:{reason}"]),
         )
 
     def attach(self, member, relay):
+        self.routes.put(self.statement(member, relay))
+
+    def statement(self, member, relay):
         raw = sign_attachment(
             member.credential, member.signer, bytes(16), relay, 1, executes=member is not EAST, subscriptions=()
         )
-        self.routes.put(open_attachment(raw, {member.credential.digest: member.credential}))
+        return open_attachment(raw, {member.credential.digest: member.credential})
+
+    def has_left(self, member):
+        """It executed here once."""
+        self.roster.saw(self.statement(member, "hq"), T0, Ready())
 
     def hold(self, message, item, destinations, now_ms, ready, direction=None, *, moved=0):
         self.held.append((list(destinations), direction, moved))
@@ -105,6 +118,49 @@ def test_where_it_turns_its_targets_are_selected_said_and_handed_it(stage):
     assert stage.dispatch.turned(message) and stage.dispatch.ways(message, ["near", "far"]) == [AT_NEAR, AT_EAST]
     kept = [type(op) for op in stage.ready.persist]
     assert kept == [KeepDispatch, SeenAction, KeepDispatch, KeepDispatch]
+
+
+def test_whom_it_selects_and_who_is_away_is_named_and_held_for(stage):
+    """With three of four firewalls away `act` printed one `completed`, as if the block were everywhere."""
+    for member in (GONE, NEAR, WEAK):
+        stage.has_left(member)
+    message = stage.turn(action())
+    assert stage.reports() == [("selected", ["near", "far", "gone"], None), ("held", ["gone"], None)]
+    assert stage.held == [
+        ([(AT_NEAR, ("near",)), (AT_EAST, ("far",))], DOWN, 0), ([(AWAY, ("gone",))], DOWN, 1)
+    ]
+    assert stage.dispatch.ways(message, ["gone"]) == [AWAY]
+    assert stage.dispatch.check_answer(answer(GONE, message)) is None, "it may answer when it is back"
+
+
+def test_all_or_nobody_where_the_requester_says_so(stage):
+    stage.has_left(GONE)
+    stage.turn(action(terms=Terms(require_all=True)))
+    assert stage.reports() == [
+        ("selected", ["near", "far", "gone"], None), ("refused", ["gone"], Code.AWAY.label),
+        ("refused", ["near", "far"], Code.NOT_ALL_HERE.label),
+    ]
+    assert stage.held == []
+
+
+def test_where_all_are_here_it_is_for_all(stage):
+    stage.turn(action(terms=Terms(require_all=True)))
+    assert [end for end, _, _ in stage.reports()] == ["selected"]
+    assert stage.held == [([(AT_NEAR, ("near",)), (AT_EAST, ("far",))], DOWN, 0)]
+
+
+def test_a_dry_run_goes_to_those_who_are_here_and_is_held_for_nobody(stage):
+    stage.has_left(GONE)
+    stage.turn(action(terms=Terms(dry_run=True)))
+    assert [end for end, _, _ in stage.reports()] == ["selected", "held"]
+    assert stage.held == [([(AT_NEAR, ("near",)), (AT_EAST, ("far",))], DOWN, 0)]
+
+
+def test_when_all_are_away_they_are_selected_and_held_for(stage):
+    stage.has_left(GONE)
+    stage.turn(action(to="id=gone"))
+    assert stage.reports() == [("selected", ["gone"], None), ("held", ["gone"], None)]
+    assert stage.held == [([(AWAY, ("gone",))], DOWN, 1)]
 
 
 def test_where_nobody_is_selected_that_is_said_and_nothing_held(stage):
@@ -176,7 +232,7 @@ def test_between_the_turn_relay_and_the_target_nobody_knows_who_is_one():
 def test_room_is_asked_for_as_many_as_will_be_remembered(stage, monkeypatch, direction, targets, moved, entries):
     asked = []
     monkeypatch.setattr(Dispatches, "full", lambda _, requester, count: asked.append((requester, count)) or True)
-    refused = stage.dispatch.no_room_for(action(), item(action(), direction, targets, moved))
+    refused = stage.dispatch.no_room_for(action(), item(action(), direction, targets, moved), T0)
     assert refused.code is Code.BUSY and asked == [("soar", entries)]
 
 
@@ -184,10 +240,10 @@ def test_who_came_since_room_was_refused_is_selected(stage, monkeypatch):
     message = action()
     with monkeypatch.context() as patch:
         patch.setattr(Dispatches, "full", lambda *_: True)
-        assert stage.dispatch.no_room_for(message, item(message))
+        assert stage.dispatch.no_room_for(message, item(message), T0)
     late = AUTHORITY.issue("late", grants=Grants(execute=("deny *",)), tags=[("role", "firewall")])
     stage.attach(late, "hq")
-    assert stage.dispatch.no_room_for(message, item(message)) is None
+    assert stage.dispatch.no_room_for(message, item(message), T0) is None
     stage.turn(message)
     assert stage.reports()[0][1] == ["near", "far", "late"]
 
@@ -195,6 +251,8 @@ def test_who_came_since_room_was_refused_is_selected(stage, monkeypatch):
 @pytest.mark.parametrize(("destination", "code", "fields", "end"), [
     (AT_NEAR, Code.EXPIRED, {}, End.EXPIRED),
     (AT_NEAR, Code.EXPIRED, {"tries": 1}, End.UNKNOWN),
+    (AWAY, Code.EXPIRED, {}, End.EXPIRED),
+    (AWAY, Code.EXPIRED, {"unanswered": True}, End.EXPIRED),
     (AT_NEAR, Code.SUBSCRIBER_GONE, {}, End.UNROUTABLE),
     (AT_NEAR, Code.SUBSCRIBER_GONE, {"unanswered": True}, End.UNKNOWN),
     (AT_NEAR, Code.EXECUTE_DENIED, {"tries": 1}, End.REFUSED),

@@ -15,7 +15,7 @@ from fabric.edge.acting.handlers import Answer, Handlers
 from fabric.edge.identity.identity import Defaults
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.core.ready import Delivery
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.layout import Kind, Terms
 from fabric.protocol.vocabulary.openc2 import End
 from fabric.protocol.vocabulary.severity import Severity
 from fabric.protocol.vocabulary.tlp import Label
@@ -25,10 +25,10 @@ ORIGIN = Authority("executing").issue("soar-1", grants=EVERYTHING)
 CLOSED = FabricError(Code.CLOSED)
 
 
-def action(number, severity=Severity.HIGH, ttl_ms=60_000, body=None):
+def action(number, severity=Severity.HIGH, ttl_ms=60_000, body=None, terms=Terms()):  # noqa: B008 - a tuple
     address = f"192.0.2.{number}"
     message = verified(
-        ORIGIN, kind=Kind.ACTION, topic="deny.ipv4_net", to="all", severity=severity, ttl_ms=ttl_ms,
+        ORIGIN, kind=Kind.ACTION, topic="deny.ipv4_net", to="all", severity=severity, ttl_ms=ttl_ms, terms=terms,
         records=[body or {"action": "deny", "target": {"ipv4_net": address}, "args": {}}],
     )
     return Delivery(message, 0, ())
@@ -220,6 +220,20 @@ def test_a_body_that_says_something_else_and_no_handler_are_answered_too(start, 
     one._handlers._handlers.clear()
     one.take(action(2))
     assert loop.wait(2)[1]["code"] == Code.NO_HANDLER.label
+
+
+def test_a_dry_run_is_checked_and_begins_nothing(start, loop):
+    begun = []
+    execution = start(begun.append)
+    execution.take(action(1, terms=Terms(dry_run=True)))
+    execution.take(action(2, body={"action": "deny", "target": {"ipv4_net": "10.0.0.1/8"}, "args": {}},
+                          terms=Terms(dry_run=True)))
+    loop.wait(2)
+    loop.late = Reject(Code.EXPIRED)
+    execution.take(action(3, terms=Terms(dry_run=True)))
+    execution.finish(1.0)
+    execution.take(action(4, terms=Terms(dry_run=True)))
+    assert [record["end"] for record in loop.wait(4)] == ["ready", "refused", "expired", "expired"] and not begun
 
 
 @pytest.mark.parametrize("code", [Code.CLEARANCE_DENIED, Code.TOO_LARGE, Code.BAD_INPUT])

@@ -13,20 +13,21 @@ def test_each_outcome_is_new_once_also_where_some_progress_was_never_looked_at()
     request = Request("a1")
     one, two, three = (outcome(name) for name in ("fw-1", "fw-2", "fw-3"))
     targets = ("fw-1", "fw-2", "fw-3")
-    assert request.learn(Progress(targets, False, [], False), None) == []
-    assert request.learn(Progress(targets, False, [one, two], False), None) == [one, two]
-    assert request.learn(Progress(targets, False, [one, two], False), None) == []
+    assert request.learn(Progress(targets, (), False, [], False), None) == []
+    assert request.learn(Progress(targets, (), False, [one, two], False), None) == [one, two]
+    assert request.learn(Progress(targets, (), False, [one, two], False), None) == []
     assert not request.done
-    assert request.learn(Progress(targets, False, [one, two, three], True), None) == [three]
+    assert request.learn(Progress(targets, (), False, [one, two, three], True), None) == [three]
     assert request.done and list(request.outcomes) == list(targets)
 
 
 def test_who_watches_sees_the_outcomes_before_they_are_read():
     request, seen = Request("a1"), []
-    request.learn(Progress(("fw-1",), False, [outcome("fw-1")], True), lambda r: seen.append((r.targets, r.outcomes)))
+    progress = Progress(("fw-1",), (), False, [outcome("fw-1")], True)
+    request.learn(progress, lambda watched: seen.append((watched.targets, watched.outcomes)))
     assert [(targets, list(outcomes)) for targets, outcomes in seen] == [(("fw-1",), ["fw-1"])]
 
 
 def test_that_nobody_was_selected_is_known():
     request = Request("a1")
-    assert request.learn(Progress((), True, [], True), None) == [] and request.nobody and request.done
+    assert request.learn(Progress((), (), True, [], True), None) == [] and request.nobody and request.done

@@ -52,6 +52,36 @@ def test_a_terminal_obeys_nobody_s_words(tracker):
     assert (tracker.ends["fw-1"].code, tracker.ends["fw-1"].reason) == ("E709?[2J", "no?room")
 
 
+def test_who_is_away_is_known_and_still_awaited(tracker):
+    take(tracker, RELAY, "selected", ["fw-1", "fw-2"])
+    take(tracker, RELAY, "held", ["fw-2"])
+    take(tracker, WALLS["fw-1"], "completed")
+    assert tracker.held == ("fw-2",) and not tracker.done
+    take(tracker, RELAY, "expired", ["fw-2"])
+    assert tracker.done and ends(tracker) == {"fw-1": "completed", "fw-2": "expired"}
+
+
+def test_of_a_dry_run_nothing_is_awaited_of_who_is_away(tracker):
+    tracker.dry_run = True
+    take(tracker, RELAY, "selected", ["fw-1", "fw-2"])
+    take(tracker, RELAY, "held", ["fw-2"])
+    assert not tracker.done
+    take(tracker, WALLS["fw-1"], "ready")
+    assert tracker.done and ends(tracker) == {"fw-1": "ready"}
+
+
+def test_who_was_asked_to_execute_does_not_end_as_ready(tracker):
+    take(tracker, RELAY, "selected", ["fw-1"])
+    take(tracker, WALLS["fw-1"], "ready")
+    assert ends(tracker) == {}
+
+
+def test_that_somebody_is_away_is_for_a_relay_to_say(tracker):
+    take(tracker, RELAY, "selected", ["fw-1"])
+    take(tracker, WALLS["fw-1"], "held", ["fw-1"])
+    assert tracker.held == () and not tracker.done
+
+
 def test_nobody(tracker):
     take(tracker, RELAY, "nobody")
     assert tracker.done and tracker.nobody

@@ -1,5 +1,7 @@
 """Actions at a relay: who is selected, who is told, and what may be said of an end."""
 
+from contextlib import closing
+
 import pytest
 
 from fabric.protocol.base.errors import Code
@@ -11,7 +13,8 @@ from fabric.protocol.relay.relay import Relay
 from fabric.protocol.trust.credentials import Grants, NodeKind, RequestGrant
 from fabric.protocol.vocabulary.severity import Severity
 from fabric.protocol.vocabulary.tlp import Label
-from fabric.protocol.wire.frames import Ack, Direction, Nack, Ping, Role
+from fabric.protocol.wire.frames import Ack, Bye, Direction, Nack, Ping, Role
+from fabric.spool import Spool
 from tests.conversation import Conversation
 from tests.support import Authority, entropy, opened, verified
 
@@ -167,6 +170,130 @@ def test_unroutable_where_it_left_before_it_was_sent(stage):
             stage.talk.say(link, Ping(stage.talk.now_ms))
     told = [(report["end"], report["targets"], report["code"]) for report in stage.reports()]
     assert told == [("unroutable", ["fw-1"], "E701")] or told == [("unroutable", ["fw-1"], "E707")]
+
+
+# -- who is away ------------------------------------------------------------------------------------------------
+
+
+def leave(stage, n):
+    stage.talk.say(stage.walls[n], Bye(Code.CLOSED, ""))
+    stage.talk.lose(stage.walls[n])
+
+
+def come_back(stage, n, *, executes=True):
+    wall = stage.talk.connect(WALLS[n], Role.POINT, session=b"t" * 16)
+    stage.talk.attach(wall, WALLS[n], "hq", executes=executes, session=b"t" * 16, epoch=9)
+    stage.talk.wait(500)
+    return wall
+
+
+def restarted(talk, folder):
+    """Another process with the same disk."""
+    with closing(Spool(folder / "hq.db")) as spool:
+        spool.commit(talk.disk)
+        ops = list(spool.load(talk.now_ms))
+    again = relay()
+    again.now_ms = talk.now_ms
+    assert again.core.restore(ops, talk.now_ms) == []
+    return again
+
+
+def of(told, end):
+    return [name for report in told if report["end"] == end for name in report["targets"]]
+
+
+def test_who_left_is_named_and_gets_it_when_it_is_back(stage):
+    leave(stage, 1)
+    message = stage.ask(action())
+    told = stage.reports()
+    assert of(told, "selected") == ["fw-0", "fw-2", "fw-1"] and of(told, "held") == ["fw-1"]
+    (item,) = stage.talk.items(come_back(stage, 1))
+    assert (item.direction, item.targets, item.envelope) == (DOWN, ["fw-1"], message.raw)
+
+
+def test_who_is_back_to_read_only_is_still_away(stage):
+    leave(stage, 1)
+    stage.ask(action())
+    assert stage.talk.items(come_back(stage, 1, executes=False)) == []
+
+
+def test_it_is_sent_once_however_often_its_target_comes_and_goes(stage):
+    leave(stage, 1)
+    stage.ask(action())
+    wall = come_back(stage, 1)
+    (item,) = stage.talk.items(wall)
+    stage.talk.say(wall, Ack([opened(item.envelope, SOAR).id]))
+    for epoch in (10, 11):
+        stage.talk.attach(wall, WALLS[1], "hq", executes=epoch > 10, session=b"t" * 16, epoch=epoch)
+        stage.talk.wait(500)
+    assert stage.talk.items(wall) == []
+
+
+def test_who_does_not_come_back_in_time_ends_as_expired_also_after_a_restart(stage, tmp_path):
+    leave(stage, 1)
+    stage.ask(action(ttl_ms=4_000))
+    for link in (stage.walls[0], stage.dmz):
+        for item in stage.talk.items(link):
+            stage.talk.say(link, Ack([opened(item.envelope, SOAR).id]))
+    stage.reports()
+    stage.talk = again = restarted(stage.talk, tmp_path)
+    stage.soar = again.connect(SOAR, Role.POINT)
+    again.attach(stage.soar, SOAR, "hq", epoch=2)
+    again.wait(5_000)
+    assert of(stage.reports(), "expired") == ["fw-1"]
+
+
+def test_after_a_restart_it_is_known_who_executes_and_for_whom_it_is_held(stage, tmp_path):
+    leave(stage, 1)
+    message = stage.ask(action())
+    stage.talk = again = restarted(stage.talk, tmp_path)
+    (item,) = again.items(come_back(stage, 1))
+    assert item.envelope == message.raw
+    assert len(again.core.roster) == 3
+
+
+def test_who_is_away_below_another_relay_gets_it_there_when_it_is_back(stage):
+    """The other targets below that relay have it already: it comes as what moved, and not as a repeat."""
+    other = AUTHORITY.issue("fw-9", clearance=Label.AMBER, grants=Grants(execute=("deny ipv4_net",)),
+                            tags=[("role", "firewall")])
+    stage.talk.attach(stage.dmz, other, "dmz", executes=True)
+    stage.talk.withdraw(stage.dmz, other)
+    message = stage.ask(action())
+    assert of(stage.reports(), "held") == ["fw-9"]
+    (item,) = stage.talk.items(stage.dmz)
+    assert item.targets == ["fw-2"]
+    stage.talk.say(stage.dmz, Ack([message.id]))
+    stage.talk.attach(stage.dmz, other, "dmz", executes=True, epoch=3)
+    stage.talk.wait(500)
+    (item,) = stage.talk.items(stage.dmz)
+    assert (item.targets, item.envelope) == (["fw-9"], message.raw) and item.moved
+
+
+def test_what_is_under_way_to_a_relay_is_answered_before_more_goes_the_same_way(stage):
+    """Sent again with one target more, it would go again to those who have it."""
+    leave(stage, 0)
+    talk, other = stage.talk, WALLS[0]
+    message = stage.ask(action())
+    assert [item.targets for item in talk.items(stage.dmz)] == [["fw-2"]]
+    talk.attach(stage.dmz, other, "dmz", executes=True, epoch=3)
+    talk.wait(500)
+    assert talk.items(stage.dmz) == []
+    talk.say(stage.dmz, Ack([message.id]))
+    talk.wait(500)
+    assert [item.targets for item in talk.items(stage.dmz)] == [["fw-0"]]
+
+
+def test_who_is_back_without_the_grant_is_refused_by_name(stage):
+    leave(stage, 1)
+    stage.ask(action())
+    stage.reports()
+    poor = AUTHORITY.issue("fw-1", clearance=Label.AMBER, grants=Grants(execute=("scan *",)),
+                           tags=[("role", "firewall")], serial=9)
+    wall = stage.talk.connect(poor, Role.POINT, session=b"t" * 16)
+    stage.talk.attach(wall, poor, "hq", executes=True, session=b"t" * 16, epoch=9)
+    stage.talk.wait(500)
+    told = [report for report in stage.reports() if report["end"] == "refused"]
+    assert [(r["targets"], r["code"]) for r in told] == [(["fw-1"], "E404")] and stage.talk.items(wall) == []
 
 
 def test_a_report_and_the_end_of_its_row_are_one_commit(stage):

@@ -40,6 +40,7 @@ from fabric.protocol.enrolment.joining import (
 from fabric.protocol.envelope.layout import (
     Envelope,
     Kind,
+    Terms,
     decode_envelope,
     decode_header,
     encode_envelope,
@@ -230,6 +231,16 @@ BURST_OF_3 = sealed(*[draft(POINT, topic=f"detections.three.{n}", rules=RULES, r
 ITEM = Item(Direction.UP, 7, ["ot-1", "dmz"], ["fw-1"], SINGLE)
 
 
+def on_terms(terms: Any) -> bytes:
+    header, parts = draft(POINT, kind=Kind.ACTION, topic="deny.ipv4_net", to="role=firewall")
+    return resigned(msgpack.packb([*msgpack.unpackb(encode_header(header)), terms]), parts)
+
+
+TERMS = sealed(draft(POINT, kind=Kind.ACTION, topic="deny.ipv4_net", to="role=firewall",
+                     records=[{"action": "deny", "target": {"ipv4_net": "203.0.113.9"}, "args": {}}],
+                     terms=Terms(dry_run=True, require_all=True)))[0]
+
+
 def future() -> bytes:
     header, parts = draft(POINT)
     return resigned(msgpack.packb([*msgpack.unpackb(encode_header(header)), "from the future", [1, {}]]), parts)
@@ -296,6 +307,7 @@ GOOD: list[tuple[str, str, bytes]] = [
     ("DIRECTORY", "frame", encode_frame(Directory(DIRECTORY))),
     ("credential of a reader for whom more is kept", "credential", READER.raw),
     ("credential of a reader who loses nothing when it is full", "credential", WAITING.raw),
+    ("a dry run that is for all or nobody", "envelope", TERMS),
 ]
 
 PARTS = decode_envelope(BATCH).parts  # type: ignore[union-attr]
@@ -482,6 +494,9 @@ HOSTILE: list[tuple[str, str, bytes]] = [
      issue(replace(OF_A_PLANT, grants=READER.grants), ISSUER_SIGNERS["plant"], ISSUER)),
     ("credential by which nothing is kept", "credential",
      issue(replace(POINT.credential, grants=replace(ALL_GRANTS, keep=Keep(0, 1))), AUTHORITY.signer)),
+    ("an action on terms from the future", "envelope", on_terms(4)),
+    ("an action on terms that are none", "envelope", on_terms(0)),
+    ("an action on terms that are no number", "envelope", on_terms("dry run")),
 ]
 
 
@@ -512,7 +527,7 @@ def read(what: str, raw: bytes) -> Any:
             return verify_revocations(raw, AUTHORITY.key, FABRIC)
 
 
-_APPENDED = ("keep_ms", "path", "moved", "issuing", "issuers", "keep", "waits")
+_APPENDED = ("keep_ms", "path", "moved", "issuing", "issuers", "keep", "waits", "terms")
 
 
 def meaning(value: Any) -> Any:

@@ -15,7 +15,7 @@ from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.base.limits import ENVELOPE_BYTES_MAX, HEADER_BYTES_MAX
 from fabric.protocol.base.signing import Signer
 from fabric.protocol.envelope.field_labels import FieldLabels, Record
-from fabric.protocol.envelope.layout import STREAM_BYTES, Header, Kind, seal
+from fabric.protocol.envelope.layout import STREAM_BYTES, Header, Kind, Terms, seal
 from fabric.protocol.envelope.parts import build_parts
 from fabric.protocol.envelope.verify import OwnRoots, RootCache
 from fabric.protocol.trust.credentials import Credential
@@ -55,6 +55,7 @@ class Stamp(NamedTuple):
     to: str = ""
     correlation: bytes = b""
     audience: Audience | None = None
+    terms: Terms = Terms()
 
 
 @dataclass(slots=True)
@@ -154,6 +155,7 @@ class Composer:
             correlation=stamp.correlation,
             records=len(group),
             manifest=manifest,
+            terms=stamp.terms,
         )
         return header, parts
 

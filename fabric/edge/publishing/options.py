@@ -10,7 +10,7 @@ from fabric.edge.identity.identity import Defaults
 from fabric.edge.publishing.composer import Position, Stamp
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.base.limits import TTL_MAX_MS
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.layout import Kind, Terms
 from fabric.protocol.envelope.lifetime import parse_duration
 from fabric.protocol.vocabulary.openc2 import ActionSpec
 from fabric.protocol.vocabulary.severity import Phase, Severity, parse_phase, parse_severity
@@ -38,11 +38,17 @@ class PublishOptions(TypedDict, total=False):
 
 
 class ActionOptions(TypedDict, total=False):
-    """What may be said of an action. `severity`: high unless given. `ttl` and `label` as in `PublishOptions`."""
+    """What may be said of an action. `severity`: high unless given. `ttl` and `label` as in `PublishOptions`.
+
+    `require_all`: it is for nobody while one of its targets is away. `dry_run`: everything is checked on the way and at
+    each target, which answers `ready` where it would begin, and nothing is executed.
+    """
 
     severity: Severity | str
     ttl: int | str | None
     label: Label | str | None
+    require_all: bool
+    dry_run: bool
 
 
 def to_label(value: Label | str) -> Label:
@@ -139,9 +145,12 @@ def action_stamp(
     severity: Severity | str = Severity.HIGH,
     ttl: int | str | None = None,
     label: Label | str | None = None,
+    require_all: bool = False,
+    dry_run: bool = False,
 ) -> Stamp:
     """The stamp of an action to the targets that the selector `to` selects. Raises USAGE, BAD_LABEL or TTL_TOO_LONG."""
     return Stamp(
         Kind.ACTION, spec.topic, to_severity(severity), Phase.NONE, to_ttl_ms(ttl, Kind.ACTION, defaults),
         defaults.label if label is None else to_label(label), to=to,
+        terms=Terms(dry_run=bool(dry_run), require_all=bool(require_all)),
     )

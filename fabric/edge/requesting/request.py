@@ -21,16 +21,20 @@ _TYPED_CHARS_MAX = 80
 
 
 class Progress(NamedTuple):
-    """What a tracker knows, copied for another thread. `targets` are None until they were selected."""
+    """What a tracker knows, copied for another thread. `targets` are None until they were selected.
+
+    `held`: of these, those that were away then; each gets the action when it is back in time.
+    """
 
     targets: tuple[str, ...] | None
+    held: tuple[str, ...]
     nobody: bool
     outcomes: list[Outcome]
     done: bool
 
     @classmethod
     def of(cls, tracker: Tracker) -> Progress:
-        return cls(tracker.targets, tracker.nobody, tracker.outcomes(), tracker.done)
+        return cls(tracker.targets, tracker.held, tracker.nobody, tracker.outcomes(), tracker.done)
 
 
 class Request:
@@ -39,6 +43,7 @@ class Request:
     def __init__(self, action_id: str) -> None:
         self.action_id = action_id
         self.targets: tuple[str, ...] | None = None
+        self.held: tuple[str, ...] = ()  # of the targets, those that were away when they were selected
         self.nobody = False
         self.outcomes: dict[str, Outcome] = {}
         self.done = False
@@ -46,7 +51,7 @@ class Request:
 
     def learn(self, progress: Progress, watch: Callable[[Request], None] | None) -> list[Outcome]:
         """The outcomes that are new. `watch` is told before anybody reads them."""
-        self.targets, self.nobody, outcomes, self.done = progress
+        self.targets, self.held, self.nobody, outcomes, self.done = progress
         self.outcomes = {outcome.target: outcome for outcome in outcomes}
         if watch is not None:
             watch(self)

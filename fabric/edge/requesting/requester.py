@@ -38,7 +38,8 @@ class Requester:
             except FabricError as error:
                 begun.set_exception(error)
                 return
-            self._requests.add(Tracker(message.leaf, now_ms, now_ms + stamp.ttl_ms + wait_ms), tell)
+            deadline_ms = now_ms + stamp.ttl_ms + wait_ms
+            self._requests.add(Tracker(message.leaf, now_ms, deadline_ms, dry_run=stamp.terms.dry_run), tell)
 
         self._mailbox.call(begin, lambda error: fail(begun, error))
         return begun

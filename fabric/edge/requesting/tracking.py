@@ -14,7 +14,7 @@ from typing import Any
 from fabric.edge.messages import Outcome
 from fabric.protocol.base.errors import Code
 from fabric.protocol.base.limits import TARGETS_MAX
-from fabric.protocol.envelope.reports import NOBODY, RELAY_ENDS, SELECTED
+from fabric.protocol.envelope.reports import HELD, NOBODY, RELAY_ENDS, SELECTED
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.trust.credentials import NodeKind, name_ok
 from fabric.protocol.vocabulary.openc2 import End
@@ -34,7 +34,9 @@ class Tracker:
     issued_at_ms: int
     deadline_ms: int
     targets: tuple[str, ...] | None = None
+    dry_run: bool = False  # it is not held for who is away, so nothing is awaited of them
     nobody: bool = False
+    held: tuple[str, ...] = ()  # of the targets: those that were away when it turned
     ends: dict[str, Outcome] = field(default_factory=dict)
     # What came before the targets were named, (about whom, by whom) -> the first word.
     _early: dict[tuple[str, str], Outcome] = field(default_factory=dict)
@@ -45,7 +47,10 @@ class Tracker:
     def done(self) -> bool:
         if self.nobody or self._all is not None:
             return True
-        return self.targets is not None and all(t in self.ends for t in self.targets)
+        awaited = self.targets or ()
+        if self.dry_run:
+            awaited = tuple(target for target in awaited if target not in self.held)
+        return self.targets is not None and all(target in self.ends for target in awaited)
 
     def unknown(self) -> tuple[str, ...] | None:
         """The targets of which nobody knows what they did; None: all, and who they are is not known either."""
@@ -93,6 +98,9 @@ class Tracker:
                 early, self._early = self._early, {}
                 return [settled for outcome in early.values() for settled in self._settle(outcome)]
             return []
+        if end == HELD:
+            self.held = names
+            return []
         if end == NOBODY:
             self.nobody = self.targets is None
             return []
@@ -110,7 +118,7 @@ class Tracker:
     def _outcome(
         self, message: Verified, target: str, end: str, content: Mapping[str, Any], now_ms: int
     ) -> Outcome | None:
-        if end not in list(End):
+        if end not in list(End) or (end == End.READY and not self.dry_run):
             return None
         # What was done there the target alone can say.
         by_target = message.credential.kind is not NodeKind.RELAY

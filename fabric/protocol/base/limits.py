@@ -85,6 +85,10 @@ ARGS_BYTES_MAX: Final = 16_384
 ARGS_ELEMENTS_MAX: Final = 1_024
 ARGS_DEPTH_MAX: Final = 8
 REVOCATIONS_MAX: Final = 4_096
+# Control points that execute, as a relay remembers them: half of it is left for what issuers add, and an action is for
+# a quarter of the other half at most. One that was not seen for so long is taken for gone; until then it is away.
+MEMBERS_MAX: Final = 32_768
+MEMBER_KEEP_MS: Final = 30 * 86_400_000
 # A directory travels in one frame: some 2,000 relays with a network each. In it, what a topology file may say of each.
 DIRECTORY_BYTES_MAX: Final = 262_000
 DIRECTORY_ELEMENTS_MAX: Final = 131_072

@@ -244,6 +244,14 @@ class KeepDispatch(NamedTuple):
     way: str = ""
 
 
+class KeepMember(NamedTuple):
+    """This control point executes, by its credential, and was last seen then. An empty credential forgets it."""
+
+    node: str
+    credential: bytes
+    seen_ms: int
+
+
 class Sleep(NamedTuple):
     """A message that waits for readers only is to be known by its row from here on: it is not in memory any more.
 
@@ -265,7 +273,7 @@ class EndAsleep(NamedTuple):
 
 Op = (
     Put | Done | Seen | Replace | KeepCredential | KeepLists | KeepSession | KeepDispatch | KeepGap | KeepNotice
-    | KeepPosition | KeepOwner | KeepDirectory | SeenAction | Sleep | EndAsleep
+    | KeepPosition | KeepOwner | KeepDirectory | KeepMember | SeenAction | Sleep | EndAsleep
 )
 
 

@@ -21,6 +21,8 @@ from fabric.protocol.trust.credentials import Keep
 CHILD = "relay:"
 # Of what the root holds for somebody who is nowhere at the moment.
 NOWHERE = "?"
+# Of what is held where an action turns, for targets that are away.
+AWAY = "away"
 _DEFAULT = Keep()
 
 

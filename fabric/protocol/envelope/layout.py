@@ -80,6 +80,23 @@ class PartEntry(NamedTuple):
     digest: bytes
 
 
+class Terms(NamedTuple):
+    """On what terms an action is asked for. The field is on the wire where there is one of them."""
+
+    dry_run: bool = False  # every check is made, and nothing is executed
+    require_all: bool = False  # it is for nobody while one of its targets is away
+
+    def __bool__(self) -> bool:
+        return any(self)
+
+    @property
+    def bits(self) -> int:
+        return self.dry_run | self.require_all << 1
+
+
+_TERMS_BITS = Terms(dry_run=True, require_all=True).bits
+
+
 @dataclass(frozen=True, slots=True)
 class Header:
     """What the origin signed. Times in milliseconds since 1970."""
@@ -100,6 +117,7 @@ class Header:
     records: int = 1
     manifest: tuple[PartEntry, ...] = ()
     traceparent: str = ""
+    terms: Terms = Terms()
 
     @property
     def lane(self) -> Lane:
@@ -137,6 +155,7 @@ def encode_header(h: Header) -> bytes:
         h.records,
         [[int(e.label), e.content_type, e.encoding, e.size, e.digest] for e in h.manifest],
         h.traceparent,
+        *([h.terms.bits] if h.terms else ()),
     ])
 
 
@@ -192,7 +211,17 @@ def _header(f: Any) -> Header:
         records=f[14],
         manifest=tuple([_entry(e) for e in f[15]]),
         traceparent=_str(f[16], NAME_BYTES_MAX),
+        terms=_terms(f[17], kind) if len(f) > 17 else Terms(),
     )
+
+
+def _terms(bits: Any, kind: Kind) -> Terms:
+    """Terms that this version does not know would not be kept: such an action is refused, and not executed."""
+    if kind is not Kind.ACTION:
+        return Terms()
+    if not 0 < _int(bits) <= _TERMS_BITS:
+        raise ValueError
+    return Terms(bool(bits & 1), bool(bits & 2))
 
 
 _KINDS = {int(kind): kind for kind in Kind}

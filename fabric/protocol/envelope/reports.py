@@ -24,6 +24,8 @@ from fabric.protocol.vocabulary.tlp import Audience, Label
 
 SELECTED = "selected"
 NOBODY = "nobody"
+# Of those that were selected: they are away, and it waits for them within its time.
+HELD = "held"
 RELAY_ENDS = frozenset({End.EXPIRED, End.UNROUTABLE, End.REFUSED, End.UNKNOWN})
 # A session's marker that its relay had no room for what waited (SPEC 7.5).
 GAP_TOPIC = "fabric.gap"

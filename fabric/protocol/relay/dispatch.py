@@ -8,6 +8,7 @@ reported once, and only as much of it as this relay can know.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from fabric.protocol.access.permissions import Selection, request_grants, turns_at
 from fabric.protocol.base.errors import Code, Reject
@@ -16,14 +17,16 @@ from fabric.protocol.core.ready import KeepDispatch, Op, Ready
 from fabric.protocol.custody.custody import Custody, Destinations
 from fabric.protocol.custody.dedup import seen_until_ms
 from fabric.protocol.custody.outbox import Row
+from fabric.protocol.custody.sessions import AWAY
 from fabric.protocol.envelope.layout import Header
-from fabric.protocol.envelope.reports import NOBODY, SELECTED, build_report
+from fabric.protocol.envelope.reports import HELD, NOBODY, SELECTED, build_report
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.links.links import UPLINK
 from fabric.protocol.links.release import fits_in_frame, target_bytes
 from fabric.protocol.relay.dispatches import Dispatches
 from fabric.protocol.relay.port import MessagePort
 from fabric.protocol.relay.report_signer import ReportSigner
+from fabric.protocol.relay.roster import Roster
 from fabric.protocol.relay.router import Router, Way
 from fabric.protocol.routes.routing import RouteTable
 from fabric.protocol.trust.credentials import NodeKind
@@ -33,21 +36,33 @@ from fabric.protocol.wire.frames import Direction, Item
 _TARGET_NAMES_BYTES_MAX = 131_072
 
 
+class _Selected(NamedTuple):
+    """The targets of an action: those that are below and those that are away, each in an order of their own."""
+
+    here: tuple[str, ...] = ()
+    away: tuple[str, ...] = ()
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        return (*self.here, *self.away)
+
+
 class Dispatch:
     """`custody` remembers which actions were seen; `count` takes what, and the reason."""
 
     def __init__(
-        self, signer: ReportSigner, custody: Custody, routes: RouteTable, router: Router, messages: MessagePort,
-        count: Callable[[str, str], None],
+        self, signer: ReportSigner, custody: Custody, routes: RouteTable, router: Router, roster: Roster,
+        messages: MessagePort, count: Callable[[str, str], None],
     ) -> None:
         self._signer = signer
         self._custody = custody
         self._routes = routes
         self._router = router
+        self._roster = roster
         self._messages = messages
         self._count = count
         self._dispatches = Dispatches()
-        self._selected: tuple[bytes, tuple[str, ...]] = (b"", ())  # the action of this step and its targets
+        self._selected: tuple[bytes, _Selected] = (b"", _Selected())  # the action of this step and its targets
 
     # -- what the relay tells it ----------------------------------------------------------------------------
 
@@ -83,8 +98,9 @@ class Dispatch:
 
     def turn(self, action: Verified, item: Item, now_ms: int, ready: Ready) -> None:
         """Select its targets, and hand it out: this is the highest relay that it reaches (SPEC 9.2)."""
-        header, targets = action.header, self._select(action)
-        self._selected = b"", ()
+        header, selected = action.header, self._select(action, now_ms)
+        self._selected = b"", _Selected()
+        targets = selected.all
         if not _fits(action, targets):
             self._custody.saw(action.id, Direction.UP, seen_until_ms(header, now_ms), ready, header)
             self.report(action, End.REFUSED, (), Code.TOO_LARGE, now_ms, ready)
@@ -92,25 +108,39 @@ class Dispatch:
         self._dispatches.turned(action.leaf, header, now_ms, ready)
         self._custody.saw(action.id, Direction.UP, seen_until_ms(header, now_ms), ready, header)
         self.report(action, SELECTED if targets else NOBODY, targets, None, now_ms, ready)
-        if targets:
-            self.hand_out(action, item._replace(direction=Direction.DOWN), targets, now_ms, ready)
+        if selected.away and header.terms.require_all:
+            self.report(action, End.REFUSED, selected.away, Code.AWAY, now_ms, ready)
+            if selected.here:
+                self.report(action, End.REFUSED, selected.here, Code.NOT_ALL_HERE, now_ms, ready)
+            return
+        if selected.away:
+            self.report(action, HELD, selected.away, None, now_ms, ready)
+        held_for = () if header.terms.dry_run else selected.away
+        if selected.here or held_for:
+            self.hand_out(
+                action, item._replace(direction=Direction.DOWN), selected.here, now_ms, ready, away=held_for
+            )
 
-    def _select(self, action: Verified) -> tuple[str, ...]:
-        """Who executes it, of all below. Asked twice in a step, for room and to hand it out: the answer is kept."""
+    def _select(self, action: Verified, now_ms: int) -> _Selected:
+        """Who executes it, here or away. Asked twice in a step, for room and to hand it out: the answer is kept."""
         if self._selected[0] != action.leaf:
             selection = Selection(action.credential, action.header)
-            self._selected = action.leaf, tuple([
-                attachment.node
-                for attachment in self._routes.executors()
-                if self._routes.via(attachment) and selection.takes(attachment.credential)
-            ])
+            below = [attachment for attachment in self._routes.executors() if self._routes.via(attachment)]
+            present = {attachment.node: None for attachment in below}
+            self._selected = action.leaf, _Selected(
+                tuple([a.node for a in below if selection.takes(a.credential)]),
+                tuple([member.id for member in self._roster.members(now_ms, but=present) if selection.takes(member)]),
+            )
         return self._selected[1]
 
-    def hand_out(self, action: Verified, item: Item, targets: Iterable[str], now_ms: int, ready: Ready) -> None:
+    def hand_out(
+        self, action: Verified, item: Item, targets: Iterable[str], now_ms: int, ready: Ready, *,
+        away: tuple[str, ...] = (),
+    ) -> None:
         """Hand an action to the links that lead to its targets. Each tier asks again who may be one.
 
         Those who are not to be reached, or may not execute it, are reported together: a frame may name thousands, and
-        to sign is work.
+        to sign is work. `away`: for whom it is held until they are back.
         """
         header = action.header
         selection = Selection(action.credential, header)
@@ -135,12 +165,17 @@ class Dispatch:
             self.report(action, End.UNROUTABLE, some, Code.UNROUTABLE, now_ms, ready)
         ways: list[Way] = [(way, tuple(below)) for way, below in by_way.items()]
         hold = self._messages.hold
-        if ways or not follow:
+        if ways or not (follow or away):
             hold(action, item, ways, now_ms, ready, Direction.DOWN, moved=item.moved + 1 if item.moved else 0)
         if follow:
             after = [(self._router.upwards, tuple(follow))]
             hold(action, item, after, now_ms, ready, Direction.DOWN, moved=item.moved + 1)
             ways += after
+        if away:
+            # As what follows somebody: when it goes, it comes by relays that had it for others.
+            held_for = [(AWAY, away)]
+            hold(action, item, held_for, now_ms, ready, Direction.DOWN, moved=item.moved + 1)
+            ways += held_for
         self.handed(action, ways, now_ms, ready)
 
     def handed(self, action: Verified, ways: Destinations, now_ms: int, ready: Ready) -> None:
@@ -149,7 +184,7 @@ class Dispatch:
             for target in targets:
                 self._dispatches.handed(action.leaf, target, way, action.header, now_ms, ready)
 
-    def no_room_for(self, action: Verified, item: Item) -> Reject | None:
+    def no_room_for(self, action: Verified, item: Item, now_ms: int) -> Reject | None:
         """Whether its requester has to wait: what is remembered of actions is bounded, and nobody's is forgotten."""
         header = action.header
         if item.direction is Direction.DOWN:
@@ -157,9 +192,9 @@ class Dispatch:
         elif item.moved:
             entries = 0  # they are known, or it goes further up
         else:
-            entries = 1 + len(self._select(action)) if self.turns(action) else 0
+            entries = 1 + len(self._select(action, now_ms).all) if self.turns(action) else 0
         if self._custody.dedup.full_of_actions(header.origin) or self._dispatches.full(header.origin, entries):
-            self._selected = b"", ()
+            self._selected = b"", _Selected()
             return Reject(Code.BUSY, "too many actions of this requester")
         return None
 
@@ -194,7 +229,7 @@ class Dispatch:
         code = refused.code
         climbs = row.destination == UPLINK
         maybe_taken = row.unanswered or row.held.restored
-        dispatched = row.tries > 0 or maybe_taken
+        dispatched = row.destination != AWAY and (row.tries > 0 or maybe_taken)
         turned = not climbs or row.moved > 0
         if turned and ((code in (Code.EXPIRED, Code.SUBSCRIBER_GONE) and dispatched) or (climbs and maybe_taken)):
             end = End.UNKNOWN

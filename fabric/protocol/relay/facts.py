@@ -36,6 +36,12 @@ class Found(NamedTuple):
     attachment: Attachment
 
 
+class Executes(NamedTuple):
+    """A control point is below, and says that it executes: it came, or said so, or its relay did."""
+
+    attachment: Attachment
+
+
 class Gone(NamedTuple):
     """Nobody is to be reached by this destination any more."""
 
@@ -62,5 +68,5 @@ class ChildRevoked(NamedTuple):
     below: list[Attachment]
 
 
-Fact = facts.Fact | Attached | Moved | Found | Gone | Surplus | SessionEnded | ChildRevoked
+Fact = facts.Fact | Attached | Moved | Found | Executes | Gone | Surplus | SessionEnded | ChildRevoked
 Hear = Callable[[Fact, int, Ready], None]

@@ -2,11 +2,12 @@
 
 This file says what happens to a message, and which component hears which frame, event and fact. Those own their
 state: `route_exchange` (who is where), `session_keeper` (sessions of control points), `departures` (who goes),
-`readers` (who is slow), `holding` (rows), `intake` (what is asked of a message), `dispatch` (actions), `rerouting`
-(who moved), `reporter` (what readers and origins are told), `enrolment.proxy` (questions to issuers), `list_reach`
-(which revocation list is in force where). `on_message` is the only way into custody. Guarantees, at this hop and
-whatever the others do: nothing enters in a direction that `permissions.DIRECTIONS` does not list, without its origin's
-grant, out of time, or with a part above this relay's clearance.
+`readers` (who is slow), `holding` (rows), `intake` (what is asked of a message), `dispatch` (actions), `roster` (who
+executes, here or away), `absent` (actions for those who are away), `rerouting` (who moved), `reporter` (what readers
+and origins are told), `enrolment.proxy` (questions to issuers), `list_reach` (which revocation list is in force where).
+`on_message` is the only way into custody. Guarantees, at this hop and whatever the others do: nothing enters in a
+direction that `permissions.DIRECTIONS` does not list, without its origin's grant, out of time, or with a part above
+this relay's clearance.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Callable, Sequence
 from fabric.protocol.access.permissions import DENIALS
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import LANE_WINDOW_BYTES
-from fabric.protocol.core.ready import Ask, Drain, Event, KeepSession, Note, Op, Put, Ready, Replace
+from fabric.protocol.core.ready import Ask, Drain, Event, KeepMember, KeepSession, Note, Op, Put, Ready, Replace
 from fabric.protocol.custody.asleep import ReadersAsleep
 from fabric.protocol.custody.custody import Custody, Destinations
 from fabric.protocol.custody.dedup import seen_until_ms
@@ -39,9 +40,20 @@ from fabric.protocol.links.facts import (
 )
 from fabric.protocol.links.link import Link
 from fabric.protocol.links.node import Node
+from fabric.protocol.relay.absent import Absent
 from fabric.protocol.relay.departures import Departures
 from fabric.protocol.relay.dispatch import Dispatch
-from fabric.protocol.relay.facts import Attached, ChildRevoked, Fact, Found, Gone, Moved, SessionEnded, Surplus
+from fabric.protocol.relay.facts import (
+    Attached,
+    ChildRevoked,
+    Executes,
+    Fact,
+    Found,
+    Gone,
+    Moved,
+    SessionEnded,
+    Surplus,
+)
 from fabric.protocol.relay.holding import Holding
 from fabric.protocol.relay.intake import Intake
 from fabric.protocol.relay.list_reach import ListReach
@@ -50,6 +62,7 @@ from fabric.protocol.relay.readers import Readers
 from fabric.protocol.relay.report_signer import ReportSigner
 from fabric.protocol.relay.reporter import Reporter
 from fabric.protocol.relay.rerouting import Rerouting
+from fabric.protocol.relay.roster import Roster
 from fabric.protocol.relay.route_exchange import RouteExchange
 from fabric.protocol.relay.router import Router
 from fabric.protocol.relay.session_keeper import SessionKeeper
@@ -99,7 +112,11 @@ class Relay(Node):
             self.report_signer, self.sessions, self.custody, self.router, self.port, messages, self.time.now,
             lambda: self.time.unknown, self.counters,
         )
-        self.dispatch = Dispatch(self.report_signer, self.custody, self.routes, self.router, messages, self.count)
+        self.roster = Roster(self.trust, self.time, self.count)
+        self.dispatch = Dispatch(
+            self.report_signer, self.custody, self.routes, self.router, self.roster, messages, self.count
+        )
+        self.absent = Absent(self.routes, self.router, self.custody, self.dispatch, messages, self.counters)
         self.rerouting = Rerouting(
             me.id, self.routes, self.router, self.custody, self.sleeping, self.outboxes.get, self.dispatch, messages,
             self.counters,
@@ -167,6 +184,9 @@ class Relay(Node):
                 self.rerouting.moved(destination, (attachment, with_it))
             case Found(attachment):
                 self.rerouting.found(attachment)
+            case Executes(attachment):
+                self.roster.saw(attachment, now_ms, ready)
+                self.absent.is_back(attachment.node)
             case Gone(destination):
                 self.rerouting.gone(destination, now_ms, ready)
             case ChildRevoked(destination, below):
@@ -191,7 +211,8 @@ class Relay(Node):
             self.route_exchange.tick, self.session_keeper.tick, self.departures.tick, self.readers.tick,
             self.rerouting.expire, self.readers.end_too_much,
             self.reporter.tick,  # of what ended until now, before anything is sent after who moved
-            self.dispatch.tick, self.rerouting.tick, self.enrolment.tick, self.list_reach.tick, self.intake.tick,
+            self.dispatch.tick, self.absent.tick, self.rerouting.tick, self.enrolment.tick, self.list_reach.tick,
+            self.intake.tick, self.roster.tick,
         )
 
     def on_restore(self, op: Op, now_ms: int) -> None:
@@ -206,9 +227,12 @@ class Relay(Node):
                 for destination, _ in op.destinations:
                     if is_point(destination):
                         self.sessions.left(destination, now_ms, restored=True)
+            case KeepMember():
+                self.roster.restored(op, now_ms)
         self.reporter.restored(op, now_ms)
         self.dispatch.restored(op, now_ms)
         self.rerouting.restored(op, now_ms)
+        self.absent.restored(op)
         self.list_reach.restored(now_ms)
 
     def check_room(self, link: Link) -> Reject | None:
@@ -286,7 +310,7 @@ class Relay(Node):
         problem = problem or self.intake.no_way_yet(link, stripped, item, now_ms)
         problem = problem or self.intake.check_rate(link, stripped, now_ms)
         if problem is None and stripped.header.kind is Kind.ACTION:
-            problem = self.dispatch.no_room_for(stripped, item)  # last: to know how much it takes is work
+            problem = self.dispatch.no_room_for(stripped, item, now_ms)  # last: to know how much it takes is work
         if problem is not None:
             self.nack(link, visit, problem)
             return
@@ -370,6 +394,7 @@ class Relay(Node):
         held = self.holding.hold(message, item, destinations, now_ms, ready, direction, moved=moved)
         if held is not None:
             self.rerouting.rows_changed(held, now_ms)
+            self.absent.rows_changed(held)
 
     # -- how rows end -----------------------------------------------------------------------------------
 
@@ -378,6 +403,7 @@ class Relay(Node):
         self.sleeping.ended(row)
         if row.moved:
             self.rerouting.rows_changed(row.held, now_ms)
+            self.absent.rows_changed(row.held)
         if refused is None:
             self.waiting.read(row.destination, now_ms)
             self.counters["acknowledged"] += 1

@@ -22,7 +22,7 @@ from fabric.protocol.links.admission import Twins
 from fabric.protocol.links.announce import announce_all, answered, next_frames, pass_on, withdraw
 from fabric.protocol.links.link import Link
 from fabric.protocol.links.links import UPLINK, Links
-from fabric.protocol.relay.facts import Attached, Found, Gone, Hear, Moved, Surplus
+from fabric.protocol.relay.facts import Attached, Executes, Found, Gone, Hear, Moved, Surplus
 from fabric.protocol.routes.attachments import Attachment, RouteKey, open_attachment, sign_attachment
 from fabric.protocol.routes.routing import AttachmentReader, Change, RouteTable
 from fabric.protocol.trust.credentials import Credential
@@ -276,8 +276,15 @@ class RouteExchange:
                 self._tell_parent(known_below)
         if before and after != before:
             self._part_ways(attachment, with_it, before, now_ms, ready)
-        if after and not before:
+        if not after:
+            return
+        here = [attachment]
+        if not before:
             self._hear(Found(attachment), now_ms, ready)
+            here += self._routes.below_relay(attachment.node) if attachment.is_relay else []
+        for each in here:
+            if each.executes:
+                self._hear(Executes(each), now_ms, ready)
 
     def _part_ways(self, attachment: Attachment, with_it: list[Attachment], before: str, now_ms: int,
                    ready: Ready) -> None:

@@ -97,7 +97,10 @@ class Status(IntEnum):
 
 
 class End(StrEnum):
-    """How an action ended at one target: exactly one of these. Only UNKNOWN may still be replaced."""
+    """How an action ended at one target: exactly one of these. Only UNKNOWN may still be replaced.
+
+    READY is the end of a dry run, and of nothing else: it would have been begun.
+    """
 
     COMPLETED = "completed"
     FAILED = "failed"
@@ -105,6 +108,7 @@ class End(StrEnum):
     EXPIRED = "expired"
     UNROUTABLE = "unroutable"
     UNKNOWN = "unknown"
+    READY = "ready"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,113 @@
+"""Actions that are held for targets which are away (SPEC 9.2): each goes when its target is back, within its time.
+
+Guarantees: what is held here was never sent to whom it is held for, so its end is `expired` and never `unknown`; it
+goes once, to a node that is a target by its credential of that moment too.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from fabric.protocol.access.permissions import Selection
+from fabric.protocol.base.errors import Code
+from fabric.protocol.core.ready import Op, Put, Ready
+from fabric.protocol.custody.custody import Custody, HeldKey
+from fabric.protocol.custody.outbox import Held, Row
+from fabric.protocol.custody.sessions import AWAY
+from fabric.protocol.relay.dispatch import Dispatch
+from fabric.protocol.relay.port import MessagePort
+from fabric.protocol.relay.router import Router
+from fabric.protocol.routes.routing import RouteTable
+from fabric.protocol.vocabulary.openc2 import End
+
+
+class Absent:
+    """Which actions wait for whom."""
+
+    def __init__(
+        self, routes: RouteTable, router: Router, custody: Custody, dispatch: Dispatch, messages: MessagePort,
+        counters: Counter[str],
+    ) -> None:
+        self._routes = routes
+        self._router = router
+        self._custody = custody
+        self._dispatch = dispatch
+        self._messages = messages
+        self._counters = counters
+        self._targets: dict[HeldKey, tuple[str, ...]] = {}  # of each row for those who are away
+        self._held_for: dict[str, dict[HeldKey, None]] = {}  # the same by target
+        self._back: dict[str, None] = {}  # executors that came since the last look
+
+    # -- what the relay tells it ----------------------------------------------------------------------------
+
+    def rows_changed(self, held: Held) -> None:
+        """Rows of this message were made, or have ended."""
+        row = held.rows.get(AWAY)
+        self._note((held.message.id, held.direction), row.targets if row is not None else ())
+
+    def restored(self, op: Op) -> None:
+        """This was read back from disk."""
+        if isinstance(op, Put):
+            self._note((op.id, op.direction), dict(op.destinations).get(AWAY, ()))
+
+    def is_back(self, node: str) -> None:
+        """This node executes, and the way to it is known."""
+        if node in self._held_for:
+            self._back[node] = None
+
+    def tick(self, now_ms: int, ready: Ready) -> None:
+        """A few times a second: send what waited to those who are back."""
+        back, self._back = self._back, {}
+        for key in dict.fromkeys(key for node in back for key in self._held_for.get(node, ())):
+            held = self._custody.get(*key)
+            if held is not None and AWAY in held.rows:
+                self._send(held.rows[AWAY], now_ms, ready)
+
+    # -- inside -------------------------------------------------------------------------------------------
+
+    def _send(self, row: Row, now_ms: int, ready: Ready) -> None:
+        held = row.held
+        action = held.message
+        selection = Selection(action.credential, action.header)
+        here: list[str] = []
+        denied: list[str] = []
+        for target in row.targets:
+            executor = self._routes.executor(target)
+            if executor is not None and self._routes.via(executor):
+                (here if selection.takes(executor.credential) else denied).append(target)
+        ways = self._router.to(action, here)
+        busy = {target for way, targets in ways if _is_under_way(held, way) for target in targets}
+        self._back.update(dict.fromkeys(busy))  # what goes there now is answered first: it must not be sent again
+        ways = [(way, targets) for way, targets in ways if busy.isdisjoint(targets)]
+        gone = {*denied, *(target for _, targets in ways for target in targets)}
+        if not gone:
+            return
+        left = tuple(target for target in row.targets if target not in gone)
+        if denied:
+            self._dispatch.report(action, End.REFUSED, tuple(denied), Code.EXECUTE_DENIED, now_ms, ready)
+        if left:
+            row.targets = left
+        if ways or left:
+            self._custody.readdress(held, [] if left else [row], ways, ready, moved=row.moved + 1)
+        else:
+            self._custody.end(row, ready)
+        self.rows_changed(held)
+        self._counters["followed"] += len(ways)
+        self._dispatch.handed(action, ways, now_ms, ready)
+
+    def _note(self, key: HeldKey, targets: Sequence[str]) -> None:
+        for target in self._targets.pop(key, ()):
+            keys = self._held_for[target]
+            keys.pop(key, None)
+            if not keys:
+                del self._held_for[target]
+        if targets:
+            self._targets[key] = tuple(targets)
+            for target in targets:
+                self._held_for.setdefault(target, {})[key] = None
+
+
+def _is_under_way(held: Held, way: str) -> bool:
+    row = held.rows.get(way)
+    return row is not None and (row.tries > 0 or row.unanswered)

@@ -1,0 +1,108 @@
+"""Who executes below a relay, here or away."""
+
+from collections import Counter
+
+import pytest
+
+from fabric.protocol.base.limits import MEMBER_KEEP_MS, SKEW_MS
+from fabric.protocol.core.ready import KeepMember, Ready
+from fabric.protocol.core.timekeeper import Timekeeper
+from fabric.protocol.relay.roster import Roster
+from fabric.protocol.routes.attachments import open_attachment, sign_attachment
+from fabric.protocol.trust.credentials import Grants, NodeKind
+from fabric.protocol.trust.revocations import issue_revocations
+from fabric.protocol.trust.store import TrustStore
+from tests.support import DAY_MS, HOUR_MS, T0, Authority
+
+AUTHORITY = Authority("roster")
+ME = AUTHORITY.issue("hq", NodeKind.RELAY)
+DENIES = Grants(execute=("deny *",))
+WALL, OTHER = (AUTHORITY.issue(name, grants=DENIES) for name in ("fw-1", "fw-2"))
+
+
+def statement(member):
+    raw = sign_attachment(member.credential, member.signer, bytes(16), "hq", 1, executes=True, subscriptions=())
+    return open_attachment(raw, {member.credential.digest: member.credential})
+
+
+class Stage:
+    def __init__(self):
+        self.counted = Counter()
+        self.trust = TrustStore(ME.credential, AUTHORITY.key, SKEW_MS)
+        time = Timekeeper(ME.credential, SKEW_MS, lambda *_: None, has_parents=False)
+        self.roster = Roster(self.trust, time, lambda *what: self.counted.update([what]))
+        self.disk = []
+
+    def saw(self, member, now_ms=T0):
+        ready = Ready()
+        self.roster.saw(statement(member), now_ms, ready)
+        self.disk += ready.persist
+        return len(ready.persist)
+
+    def tick(self, now_ms):
+        ready = Ready()
+        self.roster.tick(now_ms, ready)
+        self.disk += ready.persist
+
+    def names(self, now_ms=T0):
+        return [credential.id for credential in self.roster.members(now_ms)]
+
+
+@pytest.fixture
+def stage():
+    return Stage()
+
+
+def test_who_said_that_it_executes_is_known(stage):
+    assert stage.names() == []
+    stage.saw(WALL)
+    stage.saw(OTHER)
+    assert stage.names() == ["fw-1", "fw-2"]
+    assert stage.disk[0] == KeepMember("fw-1", WALL.credential.raw, T0)
+
+
+def test_it_is_written_once_a_day_or_when_its_credential_is_another(stage):
+    assert stage.saw(WALL) == 1
+    assert stage.saw(WALL, T0 + HOUR_MS) == 0
+    assert stage.saw(WALL, T0 + DAY_MS) == 1
+    renewed = AUTHORITY.issue("fw-1", serial=2, grants=DENIES)
+    assert stage.saw(renewed, T0 + DAY_MS) == 1
+    assert [credential.serial for credential in stage.roster.members(T0 + DAY_MS)] == [2]
+
+
+def test_it_is_known_after_a_restart(stage):
+    stage.saw(WALL)
+    again = Stage()
+    for op in stage.disk:
+        again.roster.restored(op, T0 + HOUR_MS)
+    assert again.names() == ["fw-1"]
+
+
+@pytest.mark.parametrize("credential", [b"", b"no credential", Authority("elsewhere").issue("fw-1").credential.raw])
+def test_what_cannot_be_believed_is_not_taken_back(stage, credential):
+    stage.roster.restored(KeepMember("fw-1", credential, T0), T0)
+    assert stage.names() == [] and len(stage.roster) == 0
+
+
+def test_who_is_revoked_is_no_member_from_that_moment_and_is_forgotten(stage):
+    stage.saw(WALL)
+    raw = issue_revocations("acme", 1, T0, T0 + DAY_MS, ["fw-1"], AUTHORITY.signer)
+    stage.trust.take_revocations(stage.trust.read_revocations(raw))
+    assert stage.names() == []
+    stage.tick(T0 + HOUR_MS)
+    assert len(stage.roster) == 0 and stage.disk[-1] == KeepMember("fw-1", b"", 0)
+
+
+def test_who_was_not_seen_for_long_is_forgotten(stage):
+    stage.saw(WALL)
+    stage.saw(OTHER, T0 + DAY_MS)
+    stage.tick(T0 + MEMBER_KEEP_MS + HOUR_MS)
+    assert [op for op in stage.disk if not op.credential] == [KeepMember("fw-1", b"", 0)]
+    assert len(stage.roster) == 1
+
+
+def test_the_room_is_bounded_and_whoever_finds_none_is_counted(stage, monkeypatch):
+    monkeypatch.setattr("fabric.protocol.relay.roster.MEMBERS_MAX", 4)
+    stage = Stage()
+    assert [stage.saw(AUTHORITY.issue(f"fw-{n}", grants=DENIES)) for n in range(4)] == [1, 1, 0, 0]
+    assert stage.counted["roster", "no_room"] == 2
