@@ -23,10 +23,18 @@ class Condition(RLock):  # type: ignore[misc]  # it can be, and a test of its ow
         self._waiters: threading.Condition | None = None  # most are never waited for
 
     def wait(self, timeout: float | None = None) -> bool:
-        return self._ready_to_wait().wait(timeout)
+        try:
+            return self._ready_to_wait().wait(timeout)
+        except BaseException:
+            self._take_back()
+            raise
 
     def wait_for(self, predicate: Callable[[], bool], timeout: float | None = None) -> bool:
-        return self._ready_to_wait().wait_for(predicate, timeout)
+        try:
+            return self._ready_to_wait().wait_for(predicate, timeout)
+        except BaseException:
+            self._take_back()
+            raise
 
     def notify(self) -> None:
         if self._waiters is not None:
@@ -35,6 +43,11 @@ class Condition(RLock):  # type: ignore[misc]  # it can be, and a test of its ow
     def notify_all(self) -> None:
         if self._waiters is not None:
             self._waiters.notify_all()
+
+    def _take_back(self) -> None:
+        """Whoever waits has the lock afterwards, also where Ctrl-C came just when it was given up."""
+        if not self._is_owned():  # type: ignore[attr-defined]
+            self.acquire()
 
     def _ready_to_wait(self) -> threading.Condition:
         if self._waiters is None:

@@ -198,4 +198,4 @@ def test_a_dry_run_goes_the_whole_way_and_executes_nothing_and_all_or_nobody_beg
         with house.point("fw-1") as other:
             executing(other)
             house.cli(*act, "--require-all").expect(0)
-    assert done == [{"ipv4_net": "192.0.2.8"}]
+    assert done == ["192.0.2.8"]

@@ -159,7 +159,7 @@ def test_a_requester_signs_a_target_that_is_a_command(quiet):
 @pytest.mark.parametrize("command", [
     ("status",), ("nearest", "--as", "analyst-1"), ("credential", "show", "soar-1"), ("credential", "list"),
     ("explain", "publish", "detections.zeek.conn", "--as", "zeek-1"), ("down", "no-such-fabric-on-this-machine"),
-    ("act", "deny", "ipv4_net=203.0.113.9", "--to", "role=firewall and segment=hq", "--as", "soar-1"),
+    ("act", "deny", "ipv4_net=203.0.113.9", "--to", "role=firewall and segment=hq", "--as", "soar-1", "--ttl", "2s"),
     ("act", "deny", "ipv4_net=203.0.113.9", "--to", "rolle=firewall", "--as", "soar-1"),
 ], ids=" ".join)
 def test_what_is_said_fits_the_terminal(quiet, command, columns):

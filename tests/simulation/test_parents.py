@@ -157,7 +157,7 @@ def ends(world, action):
     return [
         content["end"] for (_, content), delivery in zip(
             world.records("soar"), world.nodes["soar"].delivered, strict=True
-        ) if delivery.message.header.correlation == action.leaf and content["end"] != "selected"
+        ) if delivery.message.header.correlation == action.leaf and content["end"] not in ("selected", "held")
     ]
 
 

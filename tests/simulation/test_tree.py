@@ -168,7 +168,7 @@ def ends(world: World, action) -> dict[str, list[str]]:
     """What the requester was told of each target, in order, without the list of who was selected."""
     told: dict[str, list[str]] = {}
     for (_, content), delivery in zip(world.records("soar"), world.nodes["soar"].delivered, strict=True):
-        if delivery.message.header.correlation == action.leaf and content["end"] != "selected":
+        if delivery.message.header.correlation == action.leaf and content["end"] not in ("selected", "held"):
             for target in content["targets"]:
                 told.setdefault(target, []).append(content["end"])
     return told

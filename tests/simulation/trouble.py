@@ -282,6 +282,7 @@ class Trouble:
             leaf = delivery.message.header.correlation
             if content.get("end") == "selected":
                 selected[leaf] = list(content["targets"])
+            if content.get("end") in ("selected", "held"):
                 continue
             for target in content.get("targets", ()):
                 ends.setdefault((leaf, target), []).append(content["end"])

@@ -26,7 +26,7 @@ def test_the_vocabulary_is_openc2s():
     assert len(TARGETS) == 18
     assert {class_of(action) for action in ACTIONS} == {"investigate", "contain", "remediate", "other"}
     assert [int(status) for status in Status] == [102, 200, 400, 401, 403, 404, 500, 501, 503]
-    assert list(End) == ["completed", "failed", "refused", "expired", "unroutable", "unknown"]
+    assert list(End) == ["completed", "failed", "refused", "expired", "unroutable", "unknown", "ready"]
 
 
 def test_the_class_follows_from_the_action():

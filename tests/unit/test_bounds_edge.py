@@ -127,6 +127,8 @@ BOUNDS = {
     "transport/unread.py:Unread._looked": "connections that there are",
     "transport/unread.py:Unsent._given": "connections that there are",
     "transport/inbox.py:_Queue.entries": "32 MiB, and no more than what is left; dropped, and sent again",
+    "transport/crowds.py:Crowds._kept_out": "KEPT_OUT_MAX",
+    "transport/crowds.py:Crowds._tokens": "_HOSTS_MAX; the host that came longest ago is forgotten",
     "transport/strangers.py:Strangers._by_host": "STRANGERS_MAX; the oldest of the host that has most is cut",
     "transport/strangers.py:Strangers._host_of": "STRANGERS_MAX",
     "transport/strangers.py:Strangers._known": "descriptors",

@@ -7,6 +7,7 @@ import pytest
 from fabric.protocol.base import signing
 from fabric.protocol.base.errors import Code
 from fabric.protocol.base.limits import (
+    ADMISSIONS_PER_ID_PER_S,
     FORGED_MAX,
     INTRO_MAX,
     ROUTES_ENTRIES_MAX,
@@ -115,7 +116,7 @@ def told_up(talk):
 @pytest.mark.parametrize("waits", [False, True])
 def test_a_second_hello_that_says_something_else_ends_the_link(talk, monkeypatch, changed, waits):
     if waits:
-        monkeypatch.setattr(talk.core._admission, "ask", lambda _link, _now: False)
+        monkeypatch.setattr(talk.core._admission, "due", lambda _now: [])
     link = talk.connect(MOLE, Role.POINT)
     talk.say(link, hello(MOLE, talk, **changed))
     assert link in talk.closed and talk.heard(link, Refused)[-1].code is Code.WRONG_ROLE
@@ -393,6 +394,7 @@ def test_ghosts_of_one_identity_are_few(talk):
     """A daemon's loop connects, subscribes and vanishes, thousands of times."""
     for n in range(300):
         talk.lose(open_session(talk, n))
+        talk.now_ms += 1_000 // ADMISSIONS_PER_ID_PER_S
     assert len(talk.core.routes.of_node("mole")) <= SESSIONS_AWAY_MAX
     assert len([d for d in talk.core.outboxes if d.startswith("point:mole/")]) <= SESSIONS_AWAY_MAX
     honest = talk.connect(HONEST, Role.POINT)
