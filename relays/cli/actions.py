@@ -107,7 +107,7 @@ def act(
                 open_ = Open(request, ends_s)
                 if request.held != held:
                     held = request.held
-                    _tell(open_.held(as_json=as_json) if not dry_run else (), screen)
+                    _tell(open_.held(as_json=as_json) if not (dry_run or live) else (), screen)
                 if isinstance(view, Moving):
                     view.update(_table(request, f"{action} {target}", ends_s))
 
