@@ -130,8 +130,8 @@ def _kept(op: Op) -> tuple[str, _Row | None]:
             return GAP + destination, row_of(b"", pack([records])) if records else None
         case KeepNotice(name, body):
             return NOTICE + name, row_of(b"", body) if body else None
-        case KeepMember(node, credential, seen_ms):
-            return MEMBER + node, row_of(pack([seen_ms]), credential) if credential else None
+        case KeepMember(node, credential, seen_ms, epoch):
+            return MEMBER + node, row_of(pack([seen_ms, epoch]), credential) if credential else None
         case KeepDispatch(digest, target):
             return f"{DISPATCH}{digest.hex()} {target}", row_of(pack(list(op)), b"")
         case SeenAction(id_, direction):

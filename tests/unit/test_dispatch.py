@@ -47,6 +47,7 @@ class Stage:
     """near and weak are at this relay, far is below east."""
 
     def __init__(self, is_root=True):
+        self.cut_off = set()
         self.held, self.routed, self.counted, self.ready = [], [], Counter(), Ready()
         self.routes = RouteTable("hq")
         for member, relay in ((EAST, "hq"), (NEAR, "hq"), (FAR, "east"), (WEAK, "hq")):
@@ -54,11 +55,11 @@ class Stage:
         self.custody = Custody(lambda name: Outbox(name, 1_000))
         signer = ReportSigner(ME.credential, ME.signer, entropy("x"), RootCache(), lambda now_ms: now_ms, lambda: False)
         time = Timekeeper(ME.credential, SKEW_MS, lambda *_: None, has_parents=not is_root)
-        self.roster = Roster(TrustStore(ME.credential, AUTHORITY.key, SKEW_MS), time, lambda *_: None)
+        self.roster = Roster(TrustStore(ME.credential, AUTHORITY.key, SKEW_MS), time, self.routes, lambda *_: None)
         self.dispatch = Dispatch(
             signer, self.custody, self.routes, Router("hq", self.routes, is_root=is_root), self.roster,
             MessagePort(lambda message, item, *_: self.routed.append((message, item.direction)), self.hold, None),
-            lambda what, reason: self.counted.update([f"{what}:{reason}"]),
+            lambda way: way not in self.cut_off, lambda what, reason: self.counted.update([f"{what}:{reason}"]),
         )
 
     def attach(self, member, relay):

@@ -233,7 +233,7 @@ def test_a_dry_run_is_checked_and_begins_nothing(start, loop):
     execution.take(action(3, terms=Terms(dry_run=True)))
     execution.finish(1.0)
     execution.take(action(4, terms=Terms(dry_run=True)))
-    assert [record["end"] for record in loop.wait(4)] == ["ready", "refused", "expired", "expired"] and not begun
+    assert [record["end"] for record in loop.wait(4)] == ["ready", "refused", "expired", "refused"] and not begun
 
 
 @pytest.mark.parametrize("code", [Code.CLEARANCE_DENIED, Code.TOO_LARGE, Code.BAD_INPUT])

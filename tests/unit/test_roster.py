@@ -9,6 +9,7 @@ from fabric.protocol.core.ready import KeepMember, Ready
 from fabric.protocol.core.timekeeper import Timekeeper
 from fabric.protocol.relay.roster import Roster
 from fabric.protocol.routes.attachments import open_attachment, sign_attachment
+from fabric.protocol.routes.routing import RouteTable
 from fabric.protocol.trust.credentials import Grants, NodeKind
 from fabric.protocol.trust.revocations import issue_revocations
 from fabric.protocol.trust.store import TrustStore
@@ -30,7 +31,7 @@ class Stage:
         self.counted = Counter()
         self.trust = TrustStore(ME.credential, AUTHORITY.key, SKEW_MS)
         time = Timekeeper(ME.credential, SKEW_MS, lambda *_: None, has_parents=False)
-        self.roster = Roster(self.trust, time, lambda *what: self.counted.update([what]))
+        self.roster = Roster(self.trust, time, RouteTable("hq"), lambda *what: self.counted.update([what]))
         self.disk = []
 
     def saw(self, member, now_ms=T0):
@@ -58,7 +59,7 @@ def test_who_said_that_it_executes_is_known(stage):
     stage.saw(WALL)
     stage.saw(OTHER)
     assert stage.names() == ["fw-1", "fw-2"]
-    assert stage.disk[0] == KeepMember("fw-1", WALL.credential.raw, T0)
+    assert stage.disk[0] == KeepMember("fw-1", WALL.credential.raw, T0, 1)
 
 
 def test_it_is_written_once_a_day_or_when_its_credential_is_another(stage):

@@ -132,13 +132,13 @@ class Executing:
                 self._answer_later(delivery, refused(action))
             elif handler is None:
                 self._answer_later(delivery, refused(Reject(Code.NO_HANDLER)))
-            elif header.terms.dry_run:
-                late = self._connection.still_valid(delivery, now_ms)
-                self._answer_later(delivery, Answer(End.READY) if late is None else refused(late))
             elif self._finishing:
                 self._answer_later(delivery, refused(Reject(Code.STOPPING)))
             elif len(self._waiting) >= WAITING_MAX:
                 self._answer_later(delivery, refused(Reject(Code.HANDLERS_BUSY)))
+            elif header.terms.dry_run:
+                late = self._connection.still_valid(delivery, now_ms)
+                self._answer_later(delivery, Answer(End.READY) if late is None else refused(late))
             else:
                 task = _Task(delivery, action, handler, now_ms, now_ms + max(0, header.ttl_ms - delivery.age_ms))
                 heapq.heappush(self._waiting, (header.lane, next(self._numbers), task))

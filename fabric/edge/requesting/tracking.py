@@ -42,6 +42,7 @@ class Tracker:
     _early: dict[tuple[str, str], Outcome] = field(default_factory=dict)
     _early_bytes: int = 0
     _all: Outcome | None = None
+    _turned_at: str = ""  # the relay that said who was selected
 
     @property
     def done(self) -> bool:
@@ -94,12 +95,13 @@ class Tracker:
         names = tuple(dict.fromkeys(name for name in named if isinstance(name, str) and name_ok(name)))
         if end == SELECTED:
             if self.targets is None:
-                self.targets = names
+                self.targets, self._turned_at = names, message.credential.id
                 early, self._early = self._early, {}
                 return [settled for outcome in early.values() for settled in self._settle(outcome)]
             return []
         if end == HELD:
-            self.held = names
+            if self.targets is not None and message.credential.id == self._turned_at and not self.held:
+                self.held = tuple(name for name in names if name in self.targets)
             return []
         if end == NOBODY:
             self.nobody = self.targets is None

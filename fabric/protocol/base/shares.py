@@ -70,7 +70,7 @@ class Shared(Generic[K, V]):
         """As the newest of its source; False, and nothing is changed, where that has its share already."""
         had = len(self._of.get(source, ())) - (self._source.get(key) == source)
         others = len(self._source) - (key in self._source)
-        if beyond_share(had, 1, self._max - others):
+        if self._source.get(key) != source and beyond_share(had, 1, self._max - others):
             return False
         self.pop(key)
         self._source[key] = source

@@ -245,11 +245,15 @@ class KeepDispatch(NamedTuple):
 
 
 class KeepMember(NamedTuple):
-    """This control point executes, by its credential, and was last seen then. An empty credential forgets it."""
+    """This control point executes, by its credential, and was last seen then. An empty credential forgets it.
+
+    `epoch`: of the newest statement that said so; an older one is no word of what it does now.
+    """
 
     node: str
     credential: bytes
     seen_ms: int
+    epoch: int = 0
 
 
 class Sleep(NamedTuple):

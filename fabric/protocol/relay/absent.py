@@ -7,7 +7,8 @@ goes once, to a node that is a target by its credential of that moment too.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
+from typing import Final
 
 from fabric.protocol.access.permissions import Selection
 from fabric.protocol.base.errors import Code
@@ -16,27 +17,31 @@ from fabric.protocol.custody.custody import Custody, HeldKey
 from fabric.protocol.custody.outbox import Held, Row
 from fabric.protocol.custody.sessions import AWAY
 from fabric.protocol.relay.dispatch import Dispatch
-from fabric.protocol.relay.port import MessagePort
+from fabric.protocol.relay.roster import Roster
 from fabric.protocol.relay.router import Router
 from fabric.protocol.routes.routing import RouteTable
 from fabric.protocol.vocabulary.openc2 import End
+
+# How often everybody is looked for for whom something is held: nobody waits for it whose coming was noticed.
+_LOOK_MS: Final = 10_000
 
 
 class Absent:
     """Which actions wait for whom."""
 
     def __init__(
-        self, routes: RouteTable, router: Router, custody: Custody, dispatch: Dispatch, messages: MessagePort,
+        self, routes: RouteTable, router: Router, roster: Roster, custody: Custody, dispatch: Dispatch,
         counters: Counter[str],
     ) -> None:
         self._routes = routes
         self._router = router
+        self._roster = roster
         self._custody = custody
         self._dispatch = dispatch
-        self._messages = messages
         self._counters = counters
         self._targets: dict[HeldKey, tuple[str, ...]] = {}  # of each row for those who are away
         self._held_for: dict[str, dict[HeldKey, None]] = {}  # the same by target
+        self._look_at_ms = 0
         self._back: dict[str, None] = {}  # executors that came since the last look
 
     # -- what the relay tells it ----------------------------------------------------------------------------
@@ -58,23 +63,26 @@ class Absent:
 
     def tick(self, now_ms: int, ready: Ready) -> None:
         """A few times a second: send what waited to those who are back."""
+        if now_ms >= self._look_at_ms:
+            self._look_at_ms = now_ms + _LOOK_MS
+            self._back.update(dict.fromkeys(node for node in self._held_for if self._roster.executes_now(node)))
         back, self._back = self._back, {}
         for key in dict.fromkeys(key for node in back for key in self._held_for.get(node, ())):
             held = self._custody.get(*key)
             if held is not None and AWAY in held.rows:
-                self._send(held.rows[AWAY], now_ms, ready)
+                self._send(held.rows[AWAY], back, now_ms, ready)
 
     # -- inside -------------------------------------------------------------------------------------------
 
-    def _send(self, row: Row, now_ms: int, ready: Ready) -> None:
+    def _send(self, row: Row, back: Container[str], now_ms: int, ready: Ready) -> None:
         held = row.held
         action = held.message
         selection = Selection(action.credential, action.header)
         here: list[str] = []
         denied: list[str] = []
-        for target in row.targets:
+        for target in [target for target in row.targets if target in back]:
             executor = self._routes.executor(target)
-            if executor is not None and self._routes.via(executor):
+            if executor is not None and self._roster.executes_now(target):
                 (here if selection.takes(executor.credential) else denied).append(target)
         ways = self._router.to(action, here)
         busy = {target for way, targets in ways if _is_under_way(held, way) for target in targets}
@@ -110,4 +118,4 @@ class Absent:
 
 def _is_under_way(held: Held, way: str) -> bool:
     row = held.rows.get(way)
-    return row is not None and (row.tries > 0 or row.unanswered)
+    return row is not None and (row.tries > 0 or row.unanswered or held.restored)

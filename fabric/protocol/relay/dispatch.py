@@ -48,11 +48,12 @@ class _Selected(NamedTuple):
 
 
 class Dispatch:
-    """`custody` remembers which actions were seen; `count` takes what, and the reason."""
+    """`custody` remembers which actions were seen; `is_open`: whether a link leads that way now; `count` takes what,
+    and the reason."""
 
     def __init__(
         self, signer: ReportSigner, custody: Custody, routes: RouteTable, router: Router, roster: Roster,
-        messages: MessagePort, count: Callable[[str, str], None],
+        messages: MessagePort, is_open: Callable[[str], bool], count: Callable[[str, str], None],
     ) -> None:
         self._signer = signer
         self._custody = custody
@@ -60,6 +61,7 @@ class Dispatch:
         self._router = router
         self._roster = roster
         self._messages = messages
+        self._is_open = is_open
         self._count = count
         self._dispatches = Dispatches()
         self._selected: tuple[bytes, _Selected] = (b"", _Selected())  # the action of this step and its targets
@@ -108,10 +110,10 @@ class Dispatch:
         self._dispatches.turned(action.leaf, header, now_ms, ready)
         self._custody.saw(action.id, Direction.UP, seen_until_ms(header, now_ms), ready, header)
         self.report(action, SELECTED if targets else NOBODY, targets, None, now_ms, ready)
-        if selected.away and header.terms.require_all:
-            self.report(action, End.REFUSED, selected.away, Code.AWAY, now_ms, ready)
-            if selected.here:
-                self.report(action, End.REFUSED, selected.here, Code.NOT_ALL_HERE, now_ms, ready)
+        if header.terms.require_all and (missing := self._missing(selected)):
+            self.report(action, End.REFUSED, missing, Code.AWAY, now_ms, ready)
+            if others := tuple([target for target in targets if target not in missing]):
+                self.report(action, End.REFUSED, others, Code.NOT_ALL_HERE, now_ms, ready)
             return
         if selected.away:
             self.report(action, HELD, selected.away, None, now_ms, ready)
@@ -132,6 +134,15 @@ class Dispatch:
                 tuple([member.id for member in self._roster.members(now_ms, but=present) if selection.takes(member)]),
             )
         return self._selected[1]
+
+    def _missing(self, selected: _Selected) -> tuple[str, ...]:
+        """Who is away, or cannot be reached at this moment, as far as this relay knows."""
+        found = {target: self._routes.executor(target) for target in selected.here}
+        cut_off = [
+            target for target, executor in found.items()
+            if executor is None or not self._is_open(self._routes.via(executor))
+        ]
+        return (*selected.away, *cut_off)
 
     def hand_out(
         self, action: Verified, item: Item, targets: Iterable[str], now_ms: int, ready: Ready, *,
@@ -168,7 +179,9 @@ class Dispatch:
         if ways or not (follow or away):
             hold(action, item, ways, now_ms, ready, Direction.DOWN, moved=item.moved + 1 if item.moved else 0)
         if follow:
-            after = [(self._router.upwards, tuple(follow))]
+            # Where it turned nobody above knows of it: it waits here for who came and went again.
+            upwards = AWAY if self._dispatches.turned_here(action.leaf) else self._router.upwards
+            after = [(upwards, tuple(follow))]
             hold(action, item, after, now_ms, ready, Direction.DOWN, moved=item.moved + 1)
             ways += after
         if away:

@@ -112,11 +112,14 @@ class Relay(Node):
             self.report_signer, self.sessions, self.custody, self.router, self.port, messages, self.time.now,
             lambda: self.time.unknown, self.counters,
         )
-        self.roster = Roster(self.trust, self.time, self.count)
+        self.roster = Roster(self.trust, self.time, self.routes, self.count)
         self.dispatch = Dispatch(
-            self.report_signer, self.custody, self.routes, self.router, self.roster, messages, self.count
+            self.report_signer, self.custody, self.routes, self.router, self.roster, messages,
+            lambda way: (link := self.by_destination.get(way)) is not None and link.is_open, self.count,
         )
-        self.absent = Absent(self.routes, self.router, self.custody, self.dispatch, messages, self.counters)
+        self.absent = Absent(
+            self.routes, self.router, self.roster, self.custody, self.dispatch, self.counters
+        )
         self.rerouting = Rerouting(
             me.id, self.routes, self.router, self.custody, self.sleeping, self.outboxes.get, self.dispatch, messages,
             self.counters,
@@ -174,6 +177,7 @@ class Relay(Node):
                 self.session_keeper.took_leave(link, now_ms, ready)
             case Attached(attachment, link):
                 self.session_keeper.attached(attachment, link, now_ms, ready)
+                self.absent.is_back(attachment.node)  # it may say the same again, after this relay was off
                 self.readers.look_at_room(link.destination, now_ms)
             case Surplus(attachment):
                 self.session_keeper.surplus(attachment, now_ms, ready)
