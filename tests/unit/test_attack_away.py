@@ -85,7 +85,7 @@ def test_an_older_statement_is_no_coming_back(stage):
     talk.attach(stage.walls[1], WALLS[1], "hq", executes=True, epoch=50)
     leave(stage, 1)
     message = stage.ask(action())
-    for item in talk.items(stage.dmz):
+    for _ in talk.items(stage.dmz):
         talk.say(stage.dmz, Ack([message.id]))
     talk.attach(stage.dmz, WALLS[1], "dmz", executes=True, session=b"o" * 16, epoch=3)
     talk.wait(500)

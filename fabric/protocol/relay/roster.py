@@ -47,7 +47,7 @@ class Roster:
         return len(self._members)
 
     def saw(self, executor: Attachment, now_ms: int, ready: Ready) -> None:
-        """It is below and executes. What it said before it said something newer, a relay below may repeat at any time."""
+        """It is below and executes. What it said before something newer, a relay below may repeat at any time."""
         credential = executor.credential
         known = self._members.get(credential.id)
         if known is not None and (executor.epoch < known.epoch or credential.serial < known.credential.serial):
