@@ -280,10 +280,11 @@ class Listener:
 
     def _came(self, descriptor: int) -> None:
         name = self._accepted[descriptor] = _peer_name(descriptor)
-        self._crowds.came(_host(name), time.perf_counter_ns() // 1_000_000)
+        host = _host(name)
+        self._crowds.came(host, time.perf_counter_ns() // 1_000_000)
         self._connections_max = max(self._connections_max, len(self._accepted))
         ignore_resets(descriptor)  # it may have come before the listener had it set
-        self._strangers.came(descriptor, _host(name))
+        self._strangers.came(descriptor, host)
         self._unread.came(descriptor)
         if descriptor not in self._by_descriptor:
             self._silent[descriptor] = (_NOT_YET, name)

@@ -19,7 +19,6 @@ from fabric.protocol.custody.sessions import AWAY
 from fabric.protocol.relay.dispatch import Dispatch
 from fabric.protocol.relay.roster import Roster
 from fabric.protocol.relay.router import Router
-from fabric.protocol.routes.routing import RouteTable
 from fabric.protocol.vocabulary.openc2 import End
 
 # How often everybody is looked for for whom something is held: nobody waits for it whose coming was noticed.
@@ -30,10 +29,9 @@ class Absent:
     """Which actions wait for whom."""
 
     def __init__(
-        self, routes: RouteTable, router: Router, roster: Roster, custody: Custody, dispatch: Dispatch,
+        self, router: Router, roster: Roster, custody: Custody, dispatch: Dispatch,
         counters: Counter[str],
     ) -> None:
-        self._routes = routes
         self._router = router
         self._roster = roster
         self._custody = custody
@@ -65,7 +63,7 @@ class Absent:
         """A few times a second: send what waited to those who are back."""
         if now_ms >= self._look_at_ms:
             self._look_at_ms = now_ms + _LOOK_MS
-            self._back.update(dict.fromkeys(node for node in self._held_for if self._roster.executes_now(node)))
+            self._back.update(dict.fromkeys(node for node in self._held_for if self._roster.executor(node)))
         back, self._back = self._back, {}
         for key in dict.fromkeys(key for node in back for key in self._held_for.get(node, ())):
             held = self._custody.get(*key)
@@ -81,8 +79,8 @@ class Absent:
         here: list[str] = []
         denied: list[str] = []
         for target in [target for target in row.targets if target in back]:
-            executor = self._routes.executor(target)
-            if executor is not None and self._roster.executes_now(target):
+            executor = self._roster.executor(target)
+            if executor is not None:
                 (here if selection.takes(executor.credential) else denied).append(target)
         ways = self._router.to(action, here)
         busy = {target for way, targets in ways if _is_under_way(held, way) for target in targets}

@@ -117,9 +117,7 @@ class Relay(Node):
             self.report_signer, self.custody, self.routes, self.router, self.roster, messages,
             lambda way: (link := self.by_destination.get(way)) is not None and link.is_open, self.count,
         )
-        self.absent = Absent(
-            self.routes, self.router, self.roster, self.custody, self.dispatch, self.counters
-        )
+        self.absent = Absent(self.router, self.roster, self.custody, self.dispatch, self.counters)
         self.rerouting = Rerouting(
             me.id, self.routes, self.router, self.custody, self.sleeping, self.outboxes.get, self.dispatch, messages,
             self.counters,

@@ -67,11 +67,12 @@ class Roster:
             seen_ms = min(op.seen_ms, now_ms)  # the clock may have been set back while we were off
             self._members.put(credential.id, _Member(credential, seen_ms, op.epoch), credential.voucher)
 
-    def executes_now(self, node: str) -> bool:
-        """Whether it is below by a statement that is no older than what it said before."""
+    def executor(self, node: str) -> Attachment | None:
+        """By what it executes below this relay now: a statement that is no older than what it said before."""
         executor, known = self._routes.executor(node), self._members.get(node)
-        is_old = executor is not None and known is not None and executor.epoch < known.epoch
-        return executor is not None and not is_old and self._routes.via(executor) != ""
+        if executor is None or not self._routes.via(executor):
+            return None
+        return None if known is not None and executor.epoch < known.epoch else executor
 
     def members(self, now_ms: int, but: Container[str] = ()) -> Iterator[Credential]:
         """Those that are valid now, and not among these; in the order in which they last said something new."""
@@ -87,7 +88,7 @@ class Roster:
         self._look_at_ms = now_ms + _LOOK_MS
         valid = {credential.id: None for credential in self.members(now_ms)}
         for id_, member, source in list(self._members.items()):
-            if id_ in valid and self.executes_now(id_):
+            if id_ in valid and self.executor(id_) is not None:
                 if now_ms - member.seen_ms >= _DAY_MS:
                     self._members.put(id_, member._replace(seen_ms=now_ms), source)
                     ready.persist.append(KeepMember(id_, member.credential.raw, now_ms, member.epoch))
