@@ -22,6 +22,7 @@ from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.core.ready import Delivery
 from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.vocabulary.arguments import check_args
+from fabric.protocol.vocabulary.lifecycle import state_of
 from fabric.protocol.vocabulary.openc2 import (
     End,
     Status,
@@ -191,5 +192,5 @@ def result_stamp(delivery: Delivery, answer: Answer, defaults: Defaults) -> Stam
     label = about.label if answer.label is None else max(about.label, answer.label)
     return Stamp(
         Kind.RESULT, about.topic, about.severity, about.phase, to_ttl_ms(None, Kind.RESULT, defaults), label,
-        to=about.origin, correlation=delivery.message.leaf, audience=about.audience,
+        to=about.origin, correlation=delivery.message.leaf, audience=about.audience, state=state_of(answer.end),
     )

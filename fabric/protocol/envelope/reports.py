@@ -18,6 +18,7 @@ from fabric.protocol.envelope.layout import STREAM_BYTES, Header, Kind, seal
 from fabric.protocol.envelope.parts import build_parts
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.trust.credentials import Credential
+from fabric.protocol.vocabulary.lifecycle import state_named
 from fabric.protocol.vocabulary.openc2 import End
 from fabric.protocol.vocabulary.severity import Phase, Severity
 from fabric.protocol.vocabulary.tlp import Audience, Label
@@ -65,6 +66,7 @@ def build_report(
     header = replace(
         _header(me, about.topic, about.origin, about.label, about.audience),
         severity=about.severity, phase=about.phase, correlation=action.leaf, issued_at_ms=about.issued_at_ms,
+        state=state_named(end),
     )
     return Report(header, record)
 
