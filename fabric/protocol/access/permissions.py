@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.envelope.layout import Header, Kind
+from fabric.protocol.envelope.resolution import TOPIC as RESOLUTIONS
 from fabric.protocol.trust.credentials import Credential, NodeKind, PublishGrant, RequestGrant
 from fabric.protocol.vocabulary.openc2 import action_matches
 from fabric.protocol.vocabulary.selectors import parse_selector
@@ -67,6 +68,10 @@ def check_origin(credential: Credential, header: Header) -> Reject | None:
     if header.label > clearance or any(entry.label > clearance for entry in header.manifest):
         return Reject(Code.CLEARANCE_DENIED, header.topic)
     match header.kind:
+        case Kind.EVENT | Kind.INTEL if header.topic.partition(".")[0] == RESOLUTIONS:
+            # What became of an action is for the relay to say where it turned.
+            by_relay = credential.kind == NodeKind.RELAY
+            return None if by_relay else Reject(Code.PUBLISH_DENIED, header.topic)
         case Kind.EVENT | Kind.INTEL:
             return _refusal(publish_grant(credential, header))
         case Kind.ACTION:
