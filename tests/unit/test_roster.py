@@ -31,7 +31,7 @@ class Stage:
         self.counted = Counter()
         self.trust = TrustStore(ME.credential, AUTHORITY.key, SKEW_MS)
         time = Timekeeper(ME.credential, SKEW_MS, lambda *_: None, has_parents=False)
-        self.roster = Roster(self.trust, time, RouteTable("hq"), lambda *what: self.counted.update([what]))
+        self.roster = Roster(self.trust, time, RouteTable("hq"), SKEW_MS, lambda *what: self.counted.update([what]))
         self.disk = []
 
     def saw(self, member, now_ms=T0):
