@@ -96,8 +96,9 @@ def test_an_older_statement_is_no_coming_back(stage):
     assert stolen == [] and len(talk.items(real)) == 1
 
 
+@pytest.mark.parametrize("parent", ["root", ""])
 @pytest.mark.parametrize("now_ms", [T0 + 40 * DAY_MS, T0 - 400 * DAY_MS])
-def test_a_clock_that_is_wrong_at_the_start_wipes_nothing_from_disk(tmp_path, now_ms):
+def test_a_clock_that_is_wrong_at_the_start_wipes_nothing_from_disk(tmp_path, now_ms, parent):
     talk = relay()
     one = wall("fw-9", not_before_ms=T0 - DAY_MS, not_after_ms=T0 + 365 * DAY_MS)
     link = talk.connect(one, Role.POINT)
@@ -105,7 +106,7 @@ def test_a_clock_that_is_wrong_at_the_start_wipes_nothing_from_disk(tmp_path, no
     with closing(Spool(tmp_path / "hq.db")) as spool:
         spool.commit(talk.disk)
         ops = list(spool.load(now_ms))
-        again = relay(parent="root")  # the time is told from above, in a moment
+        again = relay(parent)  # the time is told from above, in a moment, or never
         again.now_ms = now_ms
         again.core.restore(ops, now_ms)
         again.step(Tick())
