@@ -314,6 +314,22 @@ def test_who_does_not_come_back_in_time_ends_as_expired_also_after_a_restart(sta
     assert of(stage.reports(), "expired") == ["fw-1"]
 
 
+def test_what_was_held_ends_as_expired_where_the_relay_was_off_until_its_time_was_over(stage, tmp_path):
+    leave(stage, 1)
+    stage.ask(action(ttl_ms=4_000))
+    for link in (stage.walls[0], stage.dmz):
+        for item in stage.talk.items(link):
+            stage.talk.say(link, Ack([opened(item.envelope, SOAR).id]))
+    stage.reports()
+    stage.talk.now_ms += 600_000
+    stage.talk = again = restarted(stage.talk, tmp_path)
+    stage.soar = again.connect(SOAR, Role.POINT)
+    again.attach(stage.soar, SOAR, "hq", epoch=2)
+    assert stage.talk.items(come_back(stage, 1)) == []
+    told = stage.reports()
+    assert of(told, "expired") == ["fw-1"] and of(told, "unknown") == []
+
+
 def test_after_a_restart_it_is_known_who_executes_and_for_whom_it_is_held(stage, tmp_path):
     leave(stage, 1)
     message = stage.ask(action())

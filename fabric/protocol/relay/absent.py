@@ -56,6 +56,16 @@ class Absent:
         if node in self._held_for:
             self._back[node] = None
 
+    @property
+    def actions(self) -> int:
+        """How many are held."""
+        return len(self._targets)
+
+    def waits_for(self, names_max: int) -> dict[str, int]:
+        """For whom they are held, those first for whom most are, and how many."""
+        most = sorted(self._held_for.items(), key=lambda held: (-len(held[1]), held[0]))
+        return {node: len(keys) for node, keys in most[:names_max]}
+
     def tick(self, now_ms: int, ready: Ready) -> None:
         """A few times a second: send what waited to those who are back."""
         if now_ms >= self._look_at_ms:
