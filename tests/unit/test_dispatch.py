@@ -212,7 +212,21 @@ def test_it_turns_where_its_grant_says_so_or_at_the_root(is_root, member, turns)
 def test_more_targets_than_a_frame_takes_are_refused_whole(stage, monkeypatch):
     monkeypatch.setattr("fabric.protocol.links.release.FRAME_BYTES_MAX", 4_096 + len(action().raw))
     stage.turn(action())
-    assert stage.reports() == [("refused", [], Code.TOO_LARGE.label)] and stage.held == []
+    assert stage.reports() == [("refused", [], Code.TOO_MANY_TARGETS.label)] and stage.held == []
+
+
+def test_a_selector_that_selects_more_than_may_be_says_how_many_are_here_and_away_and_what_to_do(stage, monkeypatch):
+    """A requester with a hundred firewalls read that its message was too large, since thousands were away."""
+    monkeypatch.setattr("fabric.protocol.links.release.TARGETS_MAX", 2)
+    stage.has_left(GONE)
+    stage.turn(action())
+    (message, _), = stage.routed
+    said = read_records(message.header, message.envelope.parts)[0].content
+    assert said["reason"].startswith("too_many_targets: 2 here and 1 away, of at most") and "revoke" in said["reason"]
+    assert len(said["reason"]) <= 256, "a requester reads no more"
+    stage.routed.clear()
+    stage.turn(action(to="not id=gone", sequence=1))
+    assert stage.reports() == [("selected", ["near", "far"], None)]
 
 
 def test_each_tier_asks_again_who_may_be_a_target(stage):

@@ -105,7 +105,10 @@ class Dispatch:
         targets = selected.all
         if not _fits(action, targets):
             self._custody.saw(action.id, Direction.UP, seen_until_ms(header, now_ms), ready, header)
-            self.report(action, End.REFUSED, (), Code.TOO_LARGE, now_ms, ready)
+            # Who is away counts: it is for all that it selects, or it would be said of some that nobody asked them.
+            code, many = Code.TOO_MANY_TARGETS, f"{len(selected.here):,} here and {len(selected.away):,} away"
+            detail = f"{many}, of at most {TARGETS_MAX:,}, or fewer with long names; {code.next_step}"
+            self.report(action, End.REFUSED, (), code, now_ms, ready, detail=detail)
             return
         self._dispatches.turned(action.leaf, header, now_ms, ready)
         self._custody.saw(action.id, Direction.UP, seen_until_ms(header, now_ms), ready, header)
@@ -253,9 +256,9 @@ class Dispatch:
     # -- what became of it ----------------------------------------------------------------------------------
 
     def report(self, action: Verified, end: str, targets: tuple[str, ...], code: Code | None, now_ms: int,
-               ready: Ready, *, climbing: bool = False) -> None:
+               ready: Ready, *, climbing: bool = False, detail: str = "") -> None:
         """Tell the requester. `climbing`: the action had not turned yet, so the requester is below this relay."""
-        report = self._signer.sign(build_report(action, str(end), targets, code, self._signer.me), now_ms)
+        report = self._signer.sign(build_report(action, str(end), targets, code, self._signer.me, detail), now_ms)
         direction = Direction.DOWN if climbing else Direction.UP
         self._count("reported", str(end))
         self._messages.route(report, Item(direction, 0, [], [], report.raw), now_ms, ready)
