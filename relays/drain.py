@@ -1,7 +1,7 @@
 """Taking a relay out of service (SPEC 7.7): one small file beside its state says that it is to go, and how it went.
 
     FABRIC_HOME/<fabric>/run/<relay>.drain      {"within_ms": n}, and when it has gone {"left": [...], "held": n,
-                                                "waits_for": {reader: n}}
+                                                "waits_for": {reader: n}, "actions": n, "away": {target: n}}
 
 While the file is there the relay does not run: neither a supervisor nor a service manager brings it back before
 somebody says so. It survives a crash in the middle for the same reason.
@@ -23,8 +23,8 @@ from fabric.edge.identity.home import fabric_folder, make_private, write_private
 WITHIN_MS = 10_000
 # A day: who is still here then will not find another.
 _WITHIN_MS_MAX = 86_400_000
-# Readers are named by relays above; those first for whom most waits.
-READERS_NAMED_MAX = 16
+# Readers are named by relays above; of them, and of targets that are away, those first for whom most waits.
+NAMED_MAX = 16
 # It names who was left: some thousands of ids.
 _BYTES_MAX = 1 << 20
 
@@ -34,6 +34,7 @@ class Draining:
     """`left`: who was still here when it went, having no other relay; `held`: messages that wait on its disk.
 
     `waits_for`: readers further up that are full and lose nothing, and how many of these messages wait for each.
+    `actions`: how many it holds for targets that are away, which no other relay may; `away`: how many for whom.
     """
 
     within_ms: int = WITHIN_MS
@@ -41,6 +42,8 @@ class Draining:
     left: tuple[str, ...] = ()
     held: int = 0
     waits_for: Mapping[str, int] = field(default_factory=dict)
+    actions: int = 0
+    away: Mapping[str, int] = field(default_factory=dict)
 
 
 def drain_path(fabric: str, relay: str, home: Path | None = None) -> Path:
@@ -73,7 +76,8 @@ class DrainFile:
             self._state = Draining(
                 min(max(0, int(document["within_ms"])), _WITHIN_MS_MAX), bool(document["gone"]),
                 tuple(map(str, document["left"])), int(document["held"]),
-                {str(reader): int(count) for reader, count in document.get("waits_for", {}).items()},
+                _counts(document.get("waits_for", {})), int(document.get("actions", 0)),
+                _counts(document.get("away", {})),
             )
         except FileNotFoundError:
             self._state = None
@@ -85,6 +89,10 @@ class DrainFile:
             return self._state
         self.problem = ""
         return self._state
+
+
+def _counts(said: dict[str, int]) -> dict[str, int]:
+    return {str(name): int(count) for name, count in said.items()}
 
 
 def read_draining(path: Path) -> Draining | None:

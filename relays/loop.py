@@ -44,7 +44,7 @@ from relays.arrivals import Arrivals
 from relays.condemned import Condemned
 from relays.config import RelayConfig
 from relays.descriptors import DESCRIPTORS_MAX
-from relays.drain import READERS_NAMED_MAX, DrainFile, Draining, drain_path, write_draining
+from relays.drain import NAMED_MAX, DrainFile, Draining, drain_path, write_draining
 from relays.garbage import Garbage
 from relays.logs import Allowance, log_notes
 from relays.pins import Pins
@@ -355,13 +355,16 @@ class RelayLoop:
         held = len(core.custody) + sum(core.custody.asleep.rows)
         found = core.readers.waits_for(now_ms)
         waiting = sorted(((r["held_back"], reader) for reader, r in found.items()), reverse=True)
-        waits_for = {reader: rows for rows, reader in waiting[:READERS_NAMED_MAX] if rows}
-        state = Draining(gone=True, left=tuple(dict.fromkeys(left)), held=held, waits_for=waits_for)
+        waits_for = {reader: rows for rows, reader in waiting[:NAMED_MAX] if rows}
+        state = Draining(
+            gone=True, left=tuple(dict.fromkeys(left)), held=held, waits_for=waits_for,
+            actions=core.absent.actions, away=core.absent.waits_for(NAMED_MAX),
+        )
         if not self._upkeep.do("drain file", write_draining, self._drain_path, state):
             # Without it whoever looks after this relay would start it again: it serves on, and tries again.
             self._drain_said_ms = now_ms
             return
-        self._log.info("drained", left=len(left), held=held)
+        self._log.info("drained", left=len(left), held=held, actions=state.actions)
         self._stopping = True
 
     def _housekeeping(self, now_ms: int) -> None:

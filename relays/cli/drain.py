@@ -13,7 +13,7 @@ from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.envelope.lifetime import parse_duration
 from relays.cli.exits import PARTLY, command
 from relays.cli.running import one_of_here, running_relays, states_of, the_one
-from relays.drain import DrainFile, Draining, drain_path, end_draining, read_draining, write_draining
+from relays.drain import NAMED_MAX, DrainFile, Draining, drain_path, end_draining, read_draining, write_draining
 from relays.supervisor import supervisor_state
 from relays.terminal import say, say_json
 
@@ -35,11 +35,13 @@ def drain(
     restarts of its machine, until `fabric drain RELAY --back`, or the next `fabric up`. Children go back by themselves.
 
     What it cannot hand on within that time, because a reader further up is full and loses nothing, stays on its disk.
+    So do actions that it holds for targets which are away: no other relay may hand them out. They go when the relay and
+    the target are back, or end as expired.
 
     `--back` returns when it is up, or after ten seconds. One that is drained already is said to be.
 
     Exit codes: 0 everybody had moved, 3 some had no backup (they come back when the relay does), or something waits on
-    its disk for a reader that is full (it goes when the relay is back), 6 it did not stop.
+    its disk for a reader that is full or a target that is away (it goes when the relay is back), 6 it did not stop.
 
     Examples:
 
@@ -78,20 +80,27 @@ def drain(
 def _tell(relay: str, state: Draining, as_json: bool, *, words: str) -> None:
     if as_json:
         say_json({"relay": relay, "drained": True, "left": list(state.left), "held": state.held,
-                  "waits_for": dict(state.waits_for)})
+                  "waits_for": dict(state.waits_for), "actions": state.actions, "away": dict(state.away)})
     else:
         alone = f"; these have no other relay and wait for it: {', '.join(state.left)}" if state.left else ""
         say(f"{relay}: {words}{alone}")
         if state.held:
             say(f"{state.held} message(s) wait on its disk{_for_whom(state.waits_for)}")
+        if state.actions:
+            some = _number(state.actions, "action waits", "actions wait")
+            say(f"{some} there for targets that are away, until these and the relay are back, or their time is over: "
+                f"{_names(state.away)}{', ...' if len(state.away) == NAMED_MAX else ''}")
         say(f"bring it back with: fabric drain {relay} --back", error=True)
-    if state.left or state.waits_for:
+    if state.left or state.waits_for or state.actions:
         raise typer.Exit(PARTLY)
 
 
 def _for_whom(waits_for: Mapping[str, int]) -> str:
-    readers = ", ".join(f"{reader} ({rows:,})" for reader, rows in waits_for.items())
-    return f", for readers that are full and lose nothing: {readers}" if readers else ""
+    return f", for readers that are full and lose nothing: {_names(waits_for)}" if waits_for else ""
+
+
+def _names(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} ({count:,})" for name, count in counts.items())
 
 
 def _wait_back(fabric: str, relay: str) -> str:

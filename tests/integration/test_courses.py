@@ -20,11 +20,13 @@ plant = { segment = "plant", clearance = "amber", listen = "127.0.0.1:PORT-plant
 [roles]
 sensor   = { publish = ["detections.>"] }
 firewall = { execute = ["deny ipv4_net"] }
+soar     = { request = [{ action = "deny *", to = "role=firewall", scope = "plant" }] }
 
 [points]
 zeek  = { relay = "plant", role = "sensor", clearance = "amber" }
 fw    = { relay = "plant", role = "firewall", clearance = "amber" }
 bare  = { relay = "plant", role = "sensor", clearance = "amber" }
+soar  = { relay = "plant", role = "soar", clearance = "amber" }
 """
 
 
@@ -76,6 +78,26 @@ def test_a_drained_relay_is_said_to_be_drained_and_to_be_up_when_it_is(house: Ho
     house.cli("drain", "plant", "--within", "100ms")
     assert "plant: is drained already" in house.cli("drain", "plant").out
     assert house.cli("drain", "plant", "--back").expect(0).out == "plant: up again"
+
+
+def test_a_drained_relay_says_for_whom_actions_wait_and_they_go_when_both_are_back(house: House):
+    edge = ("edge", "run", "--as", "fw", "--on", "deny ipv4_net", "--exec", "true")
+    executor = house.start(*edge)
+    executor.wait_line("fw: ready for")
+    executor.stop().expect(0)
+    asked = house.start(
+        "act", "deny", "ipv4_net=192.0.2.1", "--to", "role=firewall", "--as", "soar", "--ttl", "60s", "--json"
+    )
+    asked.wait_line('"held"')
+    drained = house.cli("drain", "plant", "--within", "100ms").expect(3).out
+    assert "1 action waits there for targets that are away" in drained and ": fw (1)" in drained
+    (told,) = house.cli("drain", "plant", "--json").expect(3).lines
+    assert (told["actions"], told["away"]) == (1, {"fw": 1})
+    house.cli("drain", "plant", "--back").expect(0)
+    executor = house.start(*edge)
+    asked.wait_line('"completed"')
+    executor.stop().expect(0)
+    asked.wait().expect(0)
 
 
 def test_what_is_stopped_before_its_input_ends_is_not_done(house: House):

@@ -304,4 +304,12 @@ def test_to_a_control_point_it_is_a_message_like_any_other():
     house = House()
     held = house.put("relay:east", direction=DOWN)
     house.custody.readdress(held, list(held.rows.values()), [("point:a/1", ("a",))], house.ready, moved=3)
-    assert held.rows["point:a/1"].moved == 0 and held.rows["point:a/1"].visit == held.message.id
+    row = held.rows["point:a/1"]
+    assert (row.moved, row.said_moved, row.visit) == (3, 0, held.message.id)
+
+
+def test_however_often_it_moved_it_says_no_more_than_a_frame_may():
+    house = House()
+    held = house.put("relay:east", direction=DOWN)
+    house.custody.readdress(held, list(held.rows.values()), [("relay:b", ("a",))], house.ready, moved=65)
+    assert held.rows["relay:b"].said_moved == 64

@@ -56,8 +56,11 @@ class Stage:
         self.custody = Custody(lambda name: Outbox(name, 1_000))
         signer = ReportSigner(ME.credential, ME.signer, entropy("x"), RootCache(), lambda now_ms: now_ms, lambda: False)
         time = Timekeeper(ME.credential, SKEW_MS, lambda *_: None, has_parents=not is_root)
-        self.roster = Roster(TrustStore(ME.credential, AUTHORITY.key, SKEW_MS), time, self.routes, lambda *_: None)
-        messages = MessagePort(lambda message, item, *_: self.routed.append((message, item.direction)), self.hold, None)
+        trust = TrustStore(ME.credential, AUTHORITY.key, SKEW_MS)
+        self.roster = Roster(trust, time, self.routes, SKEW_MS, lambda *_: None)
+        messages = MessagePort(
+            lambda message, item, *_: self.routed.append((message, item.direction)), self.hold, None, None
+        )
         self.resolutions = Resolutions(signer, time, messages, lambda *_: None)
         self.dispatch = Dispatch(
             signer, self.custody, self.routes, Router("hq", self.routes, is_root=is_root), self.roster,
@@ -172,6 +175,38 @@ def test_where_nobody_is_selected_that_is_said_and_nothing_held(stage):
     assert stage.reports() == [("nobody", [], None)] and stage.held == []
 
 
+@pytest.mark.parametrize(("is_root", "member"), [(True, SOAR), (False, LOCAL)])
+def test_where_it_turned_it_is_held_for_who_left_meanwhile_and_a_dry_run_is_not(is_root, member):
+    stage = Stage(is_root)
+    message, dry = stage.turn(action(member)), stage.turn(action(member, terms=Terms(dry_run=True), sequence=1))
+    assert stage.dispatch.ways_to(message, ["near", "nobody"], T0) == [(AT_NEAR, ("near",)), (AWAY, ("nobody",))]
+    assert stage.dispatch.ways_to(dry, ["near", "nobody"], T0) == [(AT_NEAR, ("near",))]
+    other = action(WEAK, sequence=2)
+    assert stage.dispatch.ways_to(other, ["nobody"], T0) == [(NOWHERE if is_root else UPLINK, ("nobody",))]
+
+
+def test_what_followed_somebody_goes_to_nobody_who_has_had_it(stage):
+    """A parent that grew a row names those who have it, and one more."""
+    message = action()
+    stage.hand_out(message, "near")
+    stage.held.clear()
+    stage.hand_out(message, "near", "far", moved=2)
+    assert stage.held == [([(AT_EAST, ("far",))], DOWN, 3)]
+    stage.held.clear()
+    stage.hand_out(message, "near", moved=3)
+    assert stage.held == [] and stage.reports() == []
+
+
+def test_and_to_those_who_gave_it_back(stage):
+    message = action()
+    stage.hand_out(message, "nobody")
+    late = AUTHORITY.issue("nobody", grants=Grants(execute=("deny *",)), tags=[("role", "firewall")])
+    stage.attach(late, "hq")
+    stage.held.clear()
+    stage.hand_out(message, "nobody", moved=2)
+    assert stage.held == [([(point_session("nobody", bytes(16)), ("nobody",))], DOWN, 3)]
+
+
 @pytest.mark.parametrize(("is_root", "member", "turns"), [
     (True, SOAR, True), (False, SOAR, False), (False, LOCAL, True), (True, WEAK, False),
 ])
@@ -182,14 +217,26 @@ def test_it_turns_where_its_grant_says_so_or_at_the_root(is_root, member, turns)
 def test_more_targets_than_a_frame_takes_are_refused_whole(stage, monkeypatch):
     monkeypatch.setattr("fabric.protocol.links.release.FRAME_BYTES_MAX", 4_096 + len(action().raw))
     stage.turn(action())
-    assert stage.reports() == [("refused", [], Code.TOO_LARGE.label)] and stage.held == []
+    assert stage.reports() == [("refused", [], Code.TOO_MANY_TARGETS.label)] and stage.held == []
+
+
+def test_a_selector_that_selects_more_than_may_be_says_how_many_are_here_and_away_and_what_to_do(stage, monkeypatch):
+    """A requester with a hundred firewalls read that its message was too large, since thousands were away."""
+    monkeypatch.setattr("fabric.protocol.links.release.TARGETS_MAX", 2)
+    stage.has_left(GONE)
+    stage.turn(action())
+    (message, _), = stage.routed
+    said = read_records(message.header, message.envelope.parts)[0].content
+    assert said["reason"].startswith("too_many_targets: 2 here and 1 away, of at most") and "revoke" in said["reason"]
+    assert len(said["reason"]) <= 256, "a requester reads no more"
+    stage.routed.clear()
+    stage.turn(action(to="not id=gone", sequence=1))
+    assert stage.reports() == [("selected", ["near", "far"], None)]
 
 
 def test_each_tier_asks_again_who_may_be_a_target(stage):
-    stage.hand_out(action(), "near", "weak", "nobody")
-    assert stage.reports() == [
-        ("refused", ["weak"], Code.EXECUTE_DENIED.label), ("unroutable", ["nobody"], Code.UNROUTABLE.label)
-    ]
+    stage.hand_out(action(), "near", "weak")
+    assert stage.reports() == [("refused", ["weak"], Code.EXECUTE_DENIED.label)]
     assert stage.held == [([(AT_NEAR, ("near",))], DOWN, 0)]
     assert stage.counted["refused:execute_denied"] == 1
 
@@ -197,18 +244,23 @@ def test_each_tier_asks_again_who_may_be_a_target(stage):
 def test_thousands_who_are_nowhere_cost_a_few_reports_that_name_each(stage):
     """A parent's frame of 140 kB took its child a second: it signed a report for each name in it."""
     names = [f"nobody-{n:040}" for n in range(4_000)]
-    stage.hand_out(action(), *names)
+    message = stage.turn(action(terms=Terms(dry_run=True)))
+    stage.routed.clear()
+    stage.hand_out(message, *names)
     reports = stage.reports()
     assert len(reports) == 2 and [name for _, some, _ in reports for name in some] == names
     assert {(end, code) for end, _, code in reports} == {("unroutable", Code.UNROUTABLE.label)}
 
 
 @pytest.mark.parametrize(("is_root", "upwards"), [(True, NOWHERE), (False, UPLINK)])
-def test_who_moved_away_is_looked_for_further_up(is_root, upwards):
+@pytest.mark.parametrize("moved", [0, 2])
+def test_who_left_meanwhile_is_looked_for_further_up(is_root, upwards, moved):
     stage = Stage(is_root)
     message = action()
-    stage.hand_out(message, "near", "nobody", moved=2)
-    assert stage.held == [([(AT_NEAR, ("near",))], DOWN, 3), ([(upwards, ("nobody",))], DOWN, 3)]
+    stage.hand_out(message, "near", "nobody", moved=moved)
+    assert stage.held == [
+        ([(AT_NEAR, ("near",))], DOWN, moved and moved + 1), ([(upwards, ("nobody",))], DOWN, moved + 1)
+    ]
     assert stage.dispatch.ways(message, ["nobody"]) == [upwards] and stage.reports() == []
 
 

@@ -26,7 +26,8 @@ def test_a_file_says_that_a_relay_is_to_go_and_how_it_went(path):
     assert file.look() is None
     write_draining(path, Draining(5_000))
     assert file.look() == Draining(5_000) == read_draining(path)
-    gone = Draining(gone=True, left=("zeek-1",), held=3, waits_for={"archive-1": 2})
+    waiting = {"waits_for": {"archive-1": 2}, "actions": 2, "away": {"fw-1": 2, "fw-2": 1}}
+    gone = Draining(gone=True, left=("zeek-1",), held=3, **waiting)
     write_draining(path, gone)
     assert file.look() == gone
     assert end_draining(path) and file.look() is None and file.problem == "" and not end_draining(path)
@@ -49,6 +50,7 @@ def test_a_machine_that_cannot_read_it_drains_nobody_and_brings_nobody_back(path
     b"", b"{", b"[]", b"null", b"{}", b"\xff\xfe", b'{"within_ms": "soon"}', b"[" * 100_000,
     b'{"within_ms": 5, "gone": true, "left": 7, "held": 0}',
     b'{"within_ms": 5, "gone": true, "left": [], "held": 0, "waits_for": ["archive-1"]}',
+    b'{"within_ms": 5, "gone": true, "left": [], "held": 0, "away": {"fw-1": []}}',
     json.dumps({"within_ms": 5}).encode(),
 ])
 def test_a_file_that_says_nothing_valid_drains_nobody(path, content):

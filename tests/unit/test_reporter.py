@@ -213,7 +213,7 @@ class Stage:
         )
         self.reporter = Reporter(
             signer, self.sessions, self.custody, Router("mid", RouteTable("mid"), is_root=is_root), links,
-            MessagePort(lambda message, *_: self.routed.append(message), self.hold, None), lambda now_ms: now_ms,
+            MessagePort(lambda message, *_: self.routed.append(message), self.hold, None, None), lambda now_ms: now_ms,
             lambda: self.time_unknown, self.counters,
         )
 

@@ -1,6 +1,7 @@
 """What follows who moved: the component alone, with a custody of its own. Conversations: `test_below`."""
 
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,6 +15,7 @@ from fabric.protocol.custody.sessions import NOWHERE, child_relay, point_session
 from fabric.protocol.custody.sleeping import Sleeping
 from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.links.links import UPLINK
+from fabric.protocol.relay.holding import Holding
 from fabric.protocol.relay.port import MessagePort
 from fabric.protocol.relay.rerouting import Rerouting
 from fabric.protocol.relay.router import Router
@@ -48,6 +50,9 @@ class Asked:
     def handed(self, action, ways, now_ms, ready):
         self.told += ways
 
+    def ways_to(self, action, targets, now_ms):
+        return self.router.to(targets)
+
     def hand_out(self, action, item, targets, now_ms, ready):
         self.handed_out.append(targets)
 
@@ -57,13 +62,15 @@ class Stage:
 
     def __init__(self, is_root=False):
         self.held, self.settled, self.counters, self.epoch = [], [], Counter(), 0
+        self.readdressed = 0
         self.routes, self.outboxes, self.dispatch = RouteTable("mid"), {}, Asked()
+        self.dispatch.router = router = Router("mid", self.routes, is_root=is_root)
         self.custody = Custody(lambda name: self.outboxes.setdefault(name, Outbox(name, 1_000)))
         self.rerouting = Rerouting(
-            "mid", self.routes, Router("mid", self.routes, is_root=is_root), self.custody,
+            "mid", self.routes, router, self.custody,
             Sleeping(self.custody, self.outboxes.get, lambda _: False, lambda _: None), self.outboxes.get,
             self.dispatch,
-            MessagePort(None, self.hold, self.settle), self.counters,
+            MessagePort(None, self.hold, self.readdress, self.settle), self.counters,
         )
         for relay in (EAST, WEST):
             self.place(relay, "mid")
@@ -82,14 +89,21 @@ class Stage:
     def hold(self, message, item, destinations, now_ms, ready, direction=None, *, moved=0):
         self.held.append((list(destinations), moved))
 
+    def readdress(self, row, ways, left, now_ms, ready):
+        Holding.readdress(SimpleNamespace(_custody=self.custody), row, ways, left, ready)
+        self.rerouting.rows_changed(row.held, now_ms)
+        self.readdressed += 1
+        if row.held.message.header.kind is Kind.ACTION:
+            self.dispatch.handed(row.held.message, ways, now_ms, ready)
+
     def settle(self, row, refused, now_ms, ready):
         self.settled.append((row.destination, refused.code))
         self.custody.end(row, ready)
         self.rerouting.rows_changed(row.held, now_ms)
 
-    def waits(self, message, destination, *targets, moved=0, direction=DOWN):
+    def waits(self, message, destination, *targets, moved=0, direction=DOWN, restored=False):
         """Its only row is there."""
-        held = Held(message, direction, message.header.lane, 0, T0, T0 + HOUR_MS, ())
+        held = Held(message, direction, message.header.lane, 0, T0, T0 + HOUR_MS, (), restored=restored)
         self.custody.put(held, [(destination, targets)], Ready(), [(destination, moved)] if moved else ())
         self.rerouting.rows_changed(held, T0)
         return held
@@ -139,7 +153,7 @@ def test_what_waits_for_who_moved_goes_by_the_new_way_in_one_commit(stage):
     stage.rerouting.moved(TO_EAST, (stage.place(READER, "west"), []))
     assert rows(held) == {TO_EAST: ((), 0)}, "many that move together are looked through once"
     ready = stage.tick()
-    assert rows(held) == {TO_WEST: (("reader",), 1)} and stage.counters["followed"] == 1
+    assert rows(held) == {TO_WEST: (("reader",), 1)} and stage.readdressed == 1
     assert ready.persist[-1].destinations == ((TO_WEST, ("reader",)),)
     assert stage.tick().persist == [], "and once only"
 
@@ -177,12 +191,33 @@ def test_what_waits_where_nobody_is_any_more_is_sent_up(stage, kind, targets, lo
     assert stage.dispatch.told == ([(UPLINK, ("wall",))] if kind is Kind.ACTION else [])
 
 
-@pytest.mark.parametrize("field", ["tries", "unanswered", "restored"])
+@pytest.mark.parametrize("field", ["tries", "unanswered"])
 def test_an_action_that_may_have_got_there_stays(stage, field):
     held = stage.waits(action(), TO_EAST, "wall")
-    setattr(held if field == "restored" else held.rows[TO_EAST], field, True)
+    setattr(held.rows[TO_EAST], field, True)
     stage.rerouting.gone(TO_EAST, T0, Ready())
     assert list(held.rows) == [TO_EAST] and stage.dispatch.told == []
+
+
+def test_where_a_node_executes_no_more_only_actions_are_sent_after_it(stage):
+    held, other = stage.waits(action(), TO_EAST, "wall", "other"), stage.waits(result("wall"), TO_EAST)
+    stage.place(WALL, "west")
+    stage.rerouting.executes_no_more("wall", TO_EAST)
+    stage.tick()
+    assert rows(held) == {TO_EAST: (("other",), 0), TO_WEST: (("wall",), 1)} and rows(other) == {TO_EAST: ((), 0)}
+    assert stage.tick().persist == []
+
+
+def test_when_a_session_is_over_its_actions_go_on_and_the_rest_ends_elsewhere(stage):
+    held, other = stage.waits(action(), HERE, "wall"), stage.waits(intel(), HERE)
+    stage.rerouting.session_ended(HERE, T0, Ready())
+    assert rows(held) == {UPLINK: (("wall",), 1)} and rows(other) == {HERE: ((), 0)}
+
+
+def test_an_action_whose_target_moves_too_often_is_not_sent_after_it(stage):
+    held = stage.waits(action(), HERE, "wall", moved=MOVED_MAX)
+    stage.rerouting.session_ended(HERE, T0, Ready())
+    assert list(held.rows) == [HERE]
 
 
 def test_of_a_row_for_several_only_what_is_for_who_moved_goes(stage):
@@ -230,8 +265,7 @@ def test_what_looks_for_a_node_goes_there_as_soon_as_it_is_found(root):
 
 
 def test_an_action_that_looked_for_its_target_before_a_restart_may_go_there(root):
-    held = root.waits(action(), NOWHERE, "wall", moved=1)
-    held.restored = True
+    held = root.waits(action(), NOWHERE, "wall", moved=1, restored=True)
     root.rerouting.found(root.place(WALL, "east"))
     root.tick()
     assert rows(held) == {TO_EAST: (("wall",), 2)} and root.dispatch.told == [(TO_EAST, ("wall",))]

@@ -43,7 +43,7 @@ class Stage:
         signer = ReportSigner(ME.credential, ME.signer, entropy("r"), RootCache(), lambda now_ms: now_ms, lambda: False)
         self.resolutions = Resolutions(
             signer, Timekeeper(ME.credential, SKEW_MS, lambda *_: None, has_parents=False),
-            MessagePort(lambda message, *_: self.routed.append(message), None, None),
+            MessagePort(lambda message, *_: self.routed.append(message), None, None, None),
             lambda what, reason: self.counted.update([f"{what}:{reason}"]),
         )
         self.signer = signer

@@ -16,13 +16,13 @@ from fabric.protocol.trust.store import TrustStore
 from tests.support import DAY_MS, HOUR_MS, T0, Authority
 
 AUTHORITY = Authority("roster")
-ME = AUTHORITY.issue("hq", NodeKind.RELAY)
+ME, DMZ = (AUTHORITY.issue(name, NodeKind.RELAY) for name in ("hq", "dmz"))
 DENIES = Grants(execute=("deny *",))
 WALL, OTHER = (AUTHORITY.issue(name, grants=DENIES) for name in ("fw-1", "fw-2"))
 
 
-def statement(member):
-    raw = sign_attachment(member.credential, member.signer, bytes(16), "hq", 1, executes=True, subscriptions=())
+def statement(member, epoch=1, relay="hq", session=bytes(16), *, executes=True):
+    raw = sign_attachment(member.credential, member.signer, session, relay, epoch, executes, ())
     return open_attachment(raw, {member.credential.digest: member.credential})
 
 
@@ -31,8 +31,25 @@ class Stage:
         self.counted = Counter()
         self.trust = TrustStore(ME.credential, AUTHORITY.key, SKEW_MS)
         time = Timekeeper(ME.credential, SKEW_MS, lambda *_: None, has_parents=False)
-        self.roster = Roster(self.trust, time, RouteTable("hq"), lambda *what: self.counted.update([what]))
+        self.routes = RouteTable("hq")
+        self.roster = Roster(self.trust, time, self.routes, SKEW_MS, lambda *what: self.counted.update([what]))
         self.disk = []
+
+    def below(self, member, epoch, now_ms=T0, relay="hq", session=bytes(16)):
+        """It says that it executes, here or below the child; whether it is believed."""
+        said = statement(member, epoch, relay, session)
+        self.routes.put(said)
+        ready = Ready()
+        self.roster.saw(said, now_ms, ready)
+        self.disk += ready.persist
+        return self.roster.executor(member.id, now_ms) is said
+
+    def restarted(self, now_ms):
+        again = Stage()
+        for op in {op.node: op for op in self.disk}.values():
+            again.roster.restored(op, now_ms)
+        again.tick(now_ms)
+        return again
 
     def saw(self, member, now_ms=T0):
         ready = Ready()
@@ -100,6 +117,59 @@ def test_who_was_not_seen_for_long_is_forgotten(stage):
     stage.tick(T0 + MEMBER_KEEP_MS + HOUR_MS)
     assert [op for op in stage.disk if not op.credential] == [KeepMember("fw-1", b"", 0)]
     assert len(stage.roster) == 1
+
+
+@pytest.mark.parametrize("days", [31, 400, -400, -20_000])
+def test_a_root_whose_clock_is_wrong_at_its_start_forgets_nobody(stage, days):
+    """Nobody is above it to tell the time: 31 days ahead it took everybody for gone who was not there at once."""
+    short = AUTHORITY.issue("fw-3", grants=DENIES, not_before_ms=T0 - DAY_MS, not_after_ms=T0 + 20 * DAY_MS)
+    for member in (WALL, short):
+        stage.saw(member)
+    again = stage.restarted(T0 + days * DAY_MS)
+    again.tick(T0 + days * DAY_MS + 20 * HOUR_MS)
+    assert [op for op in again.disk if not op.credential] == [] and len(again.roster) == 2
+    again.disk = stage.disk + again.disk
+    assert len(again.restarted(T0).roster) == 2, "and a right clock finds both"
+
+
+def test_what_counts_is_how_long_the_relay_ran_also_over_restarts(stage):
+    stage.saw(WALL)
+    now_ms = T0
+    for _ in range(40):  # it is off for a week after each day
+        stage.below(OTHER, 1, now_ms)
+        for _ in range(24):
+            now_ms += HOUR_MS
+            stage.tick(now_ms)
+        if "fw-1" not in stage.names(now_ms):
+            break
+        now_ms += 7 * DAY_MS
+        disk = stage.disk
+        stage = stage.restarted(now_ms)
+        stage.disk = disk + stage.disk
+    assert stage.names(now_ms) == ["fw-2"]
+    ran = [op for op in stage.disk if op.node == "fw-2"][-1].seen_ms - T0
+    assert MEMBER_KEEP_MS - DAY_MS <= ran <= MEMBER_KEEP_MS + 2 * DAY_MS
+
+
+def test_an_older_statement_is_believed_from_its_own_link_only(stage):
+    stage.routes.put(statement(DMZ, executes=False))
+    assert stage.below(WALL, T0 - HOUR_MS, relay="hq")
+    stage.routes.forget(stage.routes.executor("fw-1"))
+    assert stage.below(WALL, T0, T0, "dmz")
+    stage.routes.forget(stage.routes.executor("fw-1"))
+    assert not stage.below(WALL, T0 - HOUR_MS, T0, "dmz", b"o" * 16), "the child repeats it"
+    stage.routes.forget(stage.routes.executor("fw-1"))
+    assert stage.below(WALL, T0 - SKEW_MS, T0, "dmz", b"n" * 16), "its clock was set back a little, and it began anew"
+    stage.routes.forget(stage.routes.executor("fw-1"))
+    assert stage.below(WALL, T0 - HOUR_MS, T0, "hq", b"h" * 16), "it is here itself"
+
+
+def test_who_once_spoke_of_the_future_is_believed_when_its_clock_is_right(stage):
+    assert stage.below(WALL, T0 + 400 * DAY_MS)
+    stage.routes.forget(stage.routes.executor("fw-1"))
+    stage.routes.put(statement(DMZ, executes=False))
+    assert stage.below(WALL, T0 + HOUR_MS, T0 + HOUR_MS, "dmz", b"n" * 16)
+    assert stage.roster.executor("fw-1", T0 + 9 * HOUR_MS) is not None, "and stays so"
 
 
 def test_the_room_is_bounded_and_whoever_finds_none_is_counted(stage, monkeypatch):

@@ -51,18 +51,8 @@ def test_a_node_is_reached_by_every_way_that_leads_to_one_of_its_sessions(routes
 @pytest.mark.parametrize(("is_root", "upwards"), [(False, UPLINK), (True, NOWHERE)])
 def test_to_nodes_each_way_has_those_for_whom_it_is(routes, is_root, upwards):
     router = Router("mid", routes, is_root=is_root)
-    intel = verified(READER, kind=Kind.INTEL, topic="intel.x")
-    assert router.to(intel, ["reader", "far", "reader", "west"]) == [
+    assert router.to(["reader", "far", "reader", "west"]) == [
         (HERE_READER, ("reader",)), (child_relay("east"), ("reader",)), (upwards, ("far", "west"))
-    ]
-
-
-def test_an_action_goes_only_to_the_session_that_executes(routes):
-    routes.put(attachment(WALL, "east", BELOW, executes=True))
-    routes.put(attachment(WALL, "mid"))
-    action = verified(READER, kind=Kind.ACTION, topic="deny.ipv4_net", to="all")
-    assert Router("mid", routes, is_root=False).to(action, ["wall", "reader"]) == [
-        (child_relay("east"), ("wall",)), (UPLINK, ("reader",))
     ]
 
 

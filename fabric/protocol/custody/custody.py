@@ -11,13 +11,13 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Sequence
 
-from fabric.protocol.base.limits import LANE_QUOTA_BYTES
+from fabric.protocol.base.limits import LANE_QUOTA_BYTES, MOVED_MAX
 from fabric.protocol.base.shares import ISSUER_SHARE, LARGE_SHARE, Holdings, beyond_share
 from fabric.protocol.core.ready import Done, Put, Ready, Replace, Seen, SeenAction, Sleep
 from fabric.protocol.custody.asleep import Asleep, ReadersAsleep, queue_of
 from fabric.protocol.custody.dedup import Dedup, seen_until_ms
 from fabric.protocol.custody.outbox import Held, Outbox, Row
-from fabric.protocol.custody.sessions import CHILD, is_point, node_of
+from fabric.protocol.custody.sessions import CHILD, node_of
 from fabric.protocol.envelope.layout import Header, Kind
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.vocabulary.severity import Lane
@@ -113,11 +113,11 @@ class Custody:
         heapq.heappush(self._deadlines, (held.expires_at_ms, self._sequence, key))
         times = dict(moved)
         for destination, targets in destinations:
-            self._add(held, destination, targets, times.get(destination, 0))
+            row = self._add(held, destination, targets, times.get(destination, 0))
+            row.unanswered = held.restored  # whether it was sent before is not on disk
 
     def _add(self, held: Held, destination: str, targets: tuple[str, ...], moved: int) -> Row:
-        # To a control point it is a delivery like any other: it knows by the message what it had.
-        row = Row(held, destination, targets, moved=0 if is_point(destination) else moved)
+        row = Row(held, destination, targets, moved=min(moved, MOVED_MAX))
         held.rows[row.destination] = row
         if row.sheddable:
             self._readers_bytes += held.size

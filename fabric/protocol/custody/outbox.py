@@ -17,7 +17,7 @@ from fabric.protocol.base.limits import ID_BYTES, RETRY_MS_MAX
 from fabric.protocol.custody.fair_queue import FairQueue
 from fabric.protocol.custody.line import Place
 from fabric.protocol.custody.pace import Pace
-from fabric.protocol.custody.sessions import is_point
+from fabric.protocol.custody.sessions import UNSENT, is_point
 from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.vocabulary.severity import Lane
@@ -42,7 +42,7 @@ class Held:
     hops: tuple[str, ...]
     rows: dict[str, Row] = field(default_factory=dict)
     transit_rows: int = 0  # of those in `rows`, how many may not be dropped to make room
-    restored: bool = False  # read back after a restart: it may have been sent before
+    restored: bool = False  # read back after a restart
     size: int = 0  # bytes, as they are counted here and in every outbox; changed by `Custody.replace` only
     order: int = 0  # its place among all that this node ever held, restarts included; 0 where its driver has none
 
@@ -51,6 +51,11 @@ class Held:
 
     def age_at(self, now_ms: int) -> int:
         return self.age_ms + max(0, now_ms - self.received_at_ms)
+
+    def is_under_way(self, destination: str) -> bool:
+        """Whether it may be there: what goes there to others as well would go again to those who have it."""
+        row = self.rows.get(destination)
+        return row is not None and row.maybe_taken
 
 
 def visit_of(id_: bytes, moved: int, targets: Sequence[str]) -> bytes:
@@ -69,7 +74,8 @@ class Row:
     targets: tuple[str, ...] = ()
     sent_at_ms: int | None = None
     tries: int = 0
-    unanswered: bool = False  # a peer that has gone may have taken it, and the next one need not know
+    # A peer that has gone may have taken it, and the next one need not know; or it was sent before a restart, perhaps.
+    unanswered: bool = False
     done: bool = False
     queued: bool = False
     gated: bool = False  # queued, behind something that sleeps
@@ -80,8 +86,18 @@ class Row:
     wire_bytes: int = 0  # what it took of the peer's credit when it was last sent
 
     @property
+    def said_moved(self) -> int:
+        """What its item says: to a control point it is a delivery like any other, which knows what it had by the id."""
+        return 0 if is_point(self.destination) else self.moved
+
+    @property
     def visit(self) -> bytes:
-        return visit_of(self.held.message.id, self.moved, self.targets)
+        return visit_of(self.held.message.id, self.said_moved, self.targets)
+
+    @property
+    def maybe_taken(self) -> bool:
+        """Whether it may be where it goes. What waits for somebody to be anywhere was sent to nobody."""
+        return self.destination not in UNSENT and (self.tries > 0 or self.unanswered)
 
     @property
     def sheddable(self) -> bool:

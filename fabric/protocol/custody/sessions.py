@@ -23,6 +23,8 @@ CHILD = "relay:"
 NOWHERE = "?"
 # Of what is held where an action turns, for targets that are away.
 AWAY = "away"
+# No link leads there.
+UNSENT = (NOWHERE, AWAY)
 _DEFAULT = Keep()
 
 

@@ -56,13 +56,13 @@ class Report:
 
 
 def build_report(
-    action: Verified, end: str, targets: tuple[str, ...], code: Code | None, me: Credential
+    action: Verified, end: str, targets: tuple[str, ...], code: Code | None, me: Credential, detail: str = ""
 ) -> Report:
-    """About an action, for its requester. No targets: it speaks of all of them."""
+    """About an action, for its requester. No targets: it speaks of all of them. `detail`: what the code cannot say."""
     about = action.header
     record: dict[str, object] = {"end": end, "targets": list(targets), "by": me.id}
     if code is not None:
-        record.update(code=code.label, reason=code.reason)
+        record.update(code=code.label, reason=f"{code.reason}: {detail}" if detail else code.reason)
     header = replace(
         report_header(me, about.topic, about.origin, about.label, about.audience),
         severity=about.severity, phase=about.phase, correlation=action.leaf, issued_at_ms=about.issued_at_ms,

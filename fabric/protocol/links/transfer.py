@@ -290,7 +290,7 @@ class Transfer:
         if self._is_relay:
             # What comes by again has made a detour: it says how it got here, not how it wandered.
             hops = [*hops[: hops.index(self._me)], self._me] if self._me in hops else [*hops, self._me]
-        return Item(direction, held.age_at(now_ms), hops, list(row.targets), message.raw, row.moved)
+        return Item(direction, held.age_at(now_ms), hops, list(row.targets), message.raw, row.said_moved)
 
 
 class _Gathered:

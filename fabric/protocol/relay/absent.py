@@ -6,7 +6,6 @@ goes once, to a node that is a target by its credential of that moment too.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Container, Sequence
 from typing import Final
 
@@ -17,8 +16,8 @@ from fabric.protocol.custody.custody import Custody, HeldKey
 from fabric.protocol.custody.outbox import Held, Row
 from fabric.protocol.custody.sessions import AWAY
 from fabric.protocol.relay.dispatch import Dispatch
+from fabric.protocol.relay.port import MessagePort
 from fabric.protocol.relay.roster import Roster
-from fabric.protocol.relay.router import Router
 from fabric.protocol.vocabulary.openc2 import End
 
 # How often everybody is looked for for whom something is held: nobody waits for it whose coming was noticed.
@@ -29,14 +28,12 @@ class Absent:
     """Which actions wait for whom."""
 
     def __init__(
-        self, router: Router, roster: Roster, custody: Custody, dispatch: Dispatch,
-        counters: Counter[str],
+        self, roster: Roster, custody: Custody, dispatch: Dispatch, messages: MessagePort
     ) -> None:
-        self._router = router
         self._roster = roster
         self._custody = custody
         self._dispatch = dispatch
-        self._counters = counters
+        self._messages = messages
         self._targets: dict[HeldKey, tuple[str, ...]] = {}  # of each row for those who are away
         self._held_for: dict[str, dict[HeldKey, None]] = {}  # the same by target
         self._look_at_ms = 0
@@ -59,11 +56,21 @@ class Absent:
         if node in self._held_for:
             self._back[node] = None
 
+    @property
+    def actions(self) -> int:
+        """How many are held."""
+        return len(self._targets)
+
+    def waits_for(self, names_max: int) -> dict[str, int]:
+        """For whom they are held, those first for whom most are, and how many."""
+        most = sorted(self._held_for.items(), key=lambda held: (-len(held[1]), held[0]))
+        return {node: len(keys) for node, keys in most[:names_max]}
+
     def tick(self, now_ms: int, ready: Ready) -> None:
         """A few times a second: send what waited to those who are back."""
         if now_ms >= self._look_at_ms:
             self._look_at_ms = now_ms + _LOOK_MS
-            self._back.update(dict.fromkeys(node for node in self._held_for if self._roster.executor(node)))
+            self._back.update(dict.fromkeys(node for node in self._held_for if self._roster.executor(node, now_ms)))
         back, self._back = self._back, {}
         for key in dict.fromkeys(key for node in back for key in self._held_for.get(node, ())):
             held = self._custody.get(*key)
@@ -79,11 +86,11 @@ class Absent:
         here: list[str] = []
         denied: list[str] = []
         for target in [target for target in row.targets if target in back]:
-            executor = self._roster.executor(target)
+            executor = self._roster.executor(target, now_ms)
             if executor is not None:
                 (here if selection.takes(executor.credential) else denied).append(target)
-        ways = self._router.to(action, here)
-        busy = {target for way, targets in ways if _is_under_way(held, way) for target in targets}
+        ways = self._dispatch.ways_to(action, here, now_ms)
+        busy = {target for way, targets in ways if held.is_under_way(way) for target in targets}
         self._back.update(dict.fromkeys(busy))  # what goes there now is answered first: it must not be sent again
         ways = [(way, targets) for way, targets in ways if busy.isdisjoint(targets)]
         gone = {*denied, *(target for _, targets in ways for target in targets)}
@@ -92,15 +99,11 @@ class Absent:
         left = tuple(target for target in row.targets if target not in gone)
         if denied:
             self._dispatch.report(action, End.REFUSED, tuple(denied), Code.EXECUTE_DENIED, now_ms, ready)
-        if left:
-            row.targets = left
         if ways or left:
-            self._custody.readdress(held, [] if left else [row], ways, ready, moved=row.moved + 1)
+            self._messages.readdress(row, ways, left or None, now_ms, ready)
         else:
             self._custody.end(row, ready)
-        self.rows_changed(held)
-        self._counters["followed"] += len(ways)
-        self._dispatch.handed(action, ways, now_ms, ready)
+            self.rows_changed(held)
 
     def _note(self, key: HeldKey, targets: Sequence[str]) -> None:
         for target in self._targets.pop(key, ()):
@@ -112,8 +115,3 @@ class Absent:
             self._targets[key] = tuple(targets)
             for target in targets:
                 self._held_for.setdefault(target, {})[key] = None
-
-
-def _is_under_way(held: Held, way: str) -> bool:
-    row = held.rows.get(way)
-    return row is not None and (row.tries > 0 or row.unanswered or held.restored)

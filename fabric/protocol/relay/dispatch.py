@@ -17,7 +17,7 @@ from fabric.protocol.core.ready import KeepDispatch, Op, Ready
 from fabric.protocol.custody.custody import Custody, Destinations
 from fabric.protocol.custody.dedup import seen_until_ms
 from fabric.protocol.custody.outbox import Row
-from fabric.protocol.custody.sessions import AWAY
+from fabric.protocol.custody.sessions import AWAY, UNSENT
 from fabric.protocol.envelope.layout import Header
 from fabric.protocol.envelope.reports import HELD, NOBODY, SELECTED, build_report
 from fabric.protocol.envelope.verify import Verified
@@ -108,13 +108,16 @@ class Dispatch:
         targets = selected.all
         if not _fits(action, targets):
             self._custody.saw(action.id, Direction.UP, seen_until_ms(header, now_ms), ready, header)
-            self.report(action, End.REFUSED, (), Code.TOO_LARGE, now_ms, ready)
+            # Who is away counts: it is for all that it selects, or it would be said of some that nobody asked them.
+            code, many = Code.TOO_MANY_TARGETS, f"{len(selected.here):,} here and {len(selected.away):,} away"
+            detail = f"{many}, of at most {TARGETS_MAX:,}, or fewer with long names; {code.next_step}"
+            self.report(action, End.REFUSED, (), code, now_ms, ready, detail=detail)
             return
         self._dispatches.turned(action.leaf, header, now_ms, ready)
         self._resolutions.turned(action, targets, now_ms, ready)
         self._custody.saw(action.id, Direction.UP, seen_until_ms(header, now_ms), ready, header)
         self.report(action, SELECTED if targets else NOBODY, targets, None, now_ms, ready)
-        if header.terms.require_all and (missing := self._missing(selected)):
+        if header.terms.require_all and (missing := self._missing(selected, now_ms)):
             self.report(action, End.REFUSED, missing, Code.AWAY, now_ms, ready)
             if others := tuple([target for target in targets if target not in missing]):
                 self.report(action, End.REFUSED, others, Code.NOT_ALL_HERE, now_ms, ready)
@@ -131,7 +134,7 @@ class Dispatch:
         """Who executes it, here or away. Asked twice in a step, for room and to hand it out: the answer is kept."""
         if self._selected[0] != action.leaf:
             selection = Selection(action.credential, action.header)
-            below = [attachment for attachment in self._routes.executors() if self._routes.via(attachment)]
+            below = self._roster.executors(now_ms)
             present = {attachment.node: None for attachment in below}
             self._selected = action.leaf, _Selected(
                 tuple([a.node for a in below if selection.takes(a.credential)]),
@@ -139,9 +142,9 @@ class Dispatch:
             )
         return self._selected[1]
 
-    def _missing(self, selected: _Selected) -> tuple[str, ...]:
+    def _missing(self, selected: _Selected, now_ms: int) -> tuple[str, ...]:
         """Who is away, or cannot be reached at this moment, as far as this relay knows."""
-        found = {target: self._routes.executor(target) for target in selected.here}
+        found = {target: self._roster.executor(target, now_ms) for target in selected.here}
         cut_off = [
             target for target, executor in found.items()
             if executor is None or not self._is_open(self._routes.via(executor))
@@ -160,31 +163,29 @@ class Dispatch:
         header = action.header
         selection = Selection(action.credential, header)
         by_way: dict[str, list[str]] = {}
-        follow, denied, unroutable = [], [], []
-        for target in dict.fromkeys(targets):
-            attachment = self._routes.executor(target)
-            way = self._routes.via(attachment) if attachment is not None else ""
-            if attachment is None or not way:
-                if item.moved or attachment is not None:
-                    follow.append(target)
-                else:
-                    unroutable.append(target)
-            elif not selection.takes(attachment.credential):
+        follow: list[str] = []
+        denied: list[str] = []
+        unroutable: list[str] = []
+        upwards = self.upwards(action)
+        for target in self._not_handed(action, item, targets):
+            executor = self._roster.executor(target, now_ms)
+            if executor is None:
+                (follow if upwards else unroutable).append(target)
+            elif not selection.takes(executor.credential):
                 self._count("refused", Code.EXECUTE_DENIED.reason)
                 denied.append(target)
             else:
-                by_way.setdefault(way, []).append(target)
+                by_way.setdefault(self._routes.via(executor), []).append(target)
         for some in _in_reports(denied):
             self.report(action, End.REFUSED, some, Code.EXECUTE_DENIED, now_ms, ready)
         for some in _in_reports(unroutable):
             self.report(action, End.UNROUTABLE, some, Code.UNROUTABLE, now_ms, ready)
         ways: list[Way] = [(way, tuple(below)) for way, below in by_way.items()]
         hold = self._messages.hold
-        if ways or not (follow or away):
+        if ways or not (follow or away or item.moved):
             hold(action, item, ways, now_ms, ready, Direction.DOWN, moved=item.moved + 1 if item.moved else 0)
         if follow:
-            # Where it turned nobody above knows of it: it waits here for who came and went again.
-            upwards = AWAY if self._dispatches.turned_here(action.leaf) else self._router.upwards
+            # It left while the action was on its way to it.
             after = [(upwards, tuple(follow))]
             hold(action, item, after, now_ms, ready, Direction.DOWN, moved=item.moved + 1)
             ways += after
@@ -194,6 +195,34 @@ class Dispatch:
             hold(action, item, held_for, now_ms, ready, Direction.DOWN, moved=item.moved + 1)
             ways += held_for
         self.handed(action, ways, now_ms, ready)
+
+    def _not_handed(self, action: Verified, item: Item, targets: Iterable[str]) -> list[str]:
+        """Those of them who have not had it from here. One that follows somebody may name others who have."""
+        names = list(dict.fromkeys(targets))
+        if not item.moved or item.direction is not Direction.DOWN:
+            return names  # new here, or given back by those who had it
+        ways = self.ways(action, names)
+        return [name for name, way in zip(names, ways, strict=True) if way in ("", UPLINK, *UNSENT)]
+
+    def upwards(self, action: Verified) -> str:
+        """Where it waits for, or is sent after, a target that is not below; empty where it ends for it.
+
+        Where it turned nobody above knows of it: it is held there. A dry run is held for nobody (SPEC 9.2).
+        """
+        if not self.turned(action):
+            return self._router.upwards
+        return "" if action.header.terms.dry_run else AWAY
+
+    def ways_to(self, action: Verified, targets: Iterable[str], now_ms: int) -> list[Way]:
+        """To these targets, each by the way by which it executes now; to those without one as `upwards` says."""
+        upwards = self.upwards(action)
+        by_way: dict[str, list[str]] = {}
+        for target in dict.fromkeys(targets):
+            executor = self._roster.executor(target, now_ms)
+            way = self._routes.via(executor) if executor is not None else upwards
+            if way:
+                by_way.setdefault(way, []).append(target)
+        return [(way, tuple(some)) for way, some in by_way.items()]
 
     def handed(self, action: Verified, ways: Destinations, now_ms: int, ready: Ready) -> None:
         """Remember by which way it goes to whom. What is given back from here is for nobody below to give back."""
@@ -231,9 +260,9 @@ class Dispatch:
     # -- what became of it ----------------------------------------------------------------------------------
 
     def report(self, action: Verified, end: str, targets: tuple[str, ...], code: Code | None, now_ms: int,
-               ready: Ready, *, climbing: bool = False) -> None:
+               ready: Ready, *, climbing: bool = False, detail: str = "") -> None:
         """Tell the requester. `climbing`: the action had not turned yet, so the requester is below this relay."""
-        report = self._signer.sign(build_report(action, str(end), targets, code, self._signer.me), now_ms)
+        report = self._signer.sign(build_report(action, str(end), targets, code, self._signer.me, detail), now_ms)
         direction = Direction.DOWN if climbing else Direction.UP
         self._count("reported", str(end))
         self._messages.route(report, Item(direction, 0, [], [], report.raw), now_ms, ready)
@@ -245,10 +274,9 @@ class Dispatch:
         """
         code = refused.code
         climbs = row.destination == UPLINK
-        maybe_taken = row.unanswered or row.held.restored
-        dispatched = row.destination != AWAY and (row.tries > 0 or maybe_taken)
         turned = not climbs or row.moved > 0
-        if turned and ((code in (Code.EXPIRED, Code.SUBSCRIBER_GONE) and dispatched) or (climbs and maybe_taken)):
+        silent = code in (Code.EXPIRED, Code.SUBSCRIBER_GONE) and row.maybe_taken
+        if turned and (silent or (climbs and row.unanswered)):
             end = End.UNKNOWN
         elif code is Code.EXPIRED:
             end = End.EXPIRED

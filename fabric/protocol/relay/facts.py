@@ -42,6 +42,13 @@ class Executes(NamedTuple):
     attachment: Attachment
 
 
+class ExecutesNoMore(NamedTuple):
+    """By this destination this node does not execute any more: it does elsewhere, in another session, or nowhere."""
+
+    node: str
+    destination: str
+
+
 class Gone(NamedTuple):
     """Nobody is to be reached by this destination any more."""
 
@@ -68,5 +75,5 @@ class ChildRevoked(NamedTuple):
     below: list[Attachment]
 
 
-Fact = facts.Fact | Attached | Moved | Found | Executes | Gone | Surplus | SessionEnded | ChildRevoked
+Fact = facts.Fact | Attached | Moved | Found | Executes | ExecutesNoMore | Gone | Surplus | SessionEnded | ChildRevoked
 Hear = Callable[[Fact, int, Ready], None]

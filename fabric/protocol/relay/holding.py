@@ -73,6 +73,12 @@ class Holding:
         self._sleeping.taken(held, ready)
         return held
 
+    def readdress(self, row: Row, ways: Destinations, left: tuple[str, ...] | None, ready: Ready) -> None:
+        """Instead of by this row its message goes these ways; `left`: for whom the row stays, None where it goes."""
+        if left is not None:
+            row.targets = left
+        self._custody.readdress(row.held, [row] if left is None else [], ways, ready, moved=row.moved + 1)
+
     # -- how rows end -----------------------------------------------------------------------------------
 
     def session_ended(self, destination: str, code: Code, now_ms: int, ready: Ready) -> None:

@@ -26,10 +26,19 @@ class Hold(Protocol):
     ) -> None: ...
 
 
+class Readdress(Protocol):
+    """Instead of by this row its message goes these ways; `left`: for whom the row stays, None where it goes."""
+
+    def __call__(
+        self, row: Row, ways: Destinations, left: tuple[str, ...] | None, now_ms: int, ready: Ready
+    ) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class MessagePort:
     """`route`: to wherever a message of its kind goes from here. `settle`: a row has ended, with None by an ACK."""
 
     route: Callable[[Verified, Item, int, Ready], None]
     hold: Hold
+    readdress: Readdress
     settle: Callable[[Row, Reject | None, int, Ready], None]

@@ -48,6 +48,7 @@ from fabric.protocol.relay.facts import (
     Attached,
     ChildRevoked,
     Executes,
+    ExecutesNoMore,
     Fact,
     Found,
     Gone,
@@ -105,7 +106,7 @@ class Relay(Node):
             self.custody, self._own_outboxes, self.sessions, self.readers, self.sleeping, self.ending, self.kept,
             self.trust, self.time, self.skew_ms, self.counters,
         )
-        messages = MessagePort(self.route, self.hold, self._settle)
+        messages = MessagePort(self.route, self.hold, self.readdress, self._settle)
         self.router = Router(me.id, self.routes, is_root=is_root)
         self.report_signer = ReportSigner(
             me, self.signer, self.entropy, self.roots, self.time.now, lambda: self.time.unknown
@@ -114,13 +115,13 @@ class Relay(Node):
             self.report_signer, self.sessions, self.custody, self.router, self.port, messages, self.time.now,
             lambda: self.time.unknown, self.counters,
         )
-        self.roster = Roster(self.trust, self.time, self.routes, self.count)
+        self.roster = Roster(self.trust, self.time, self.routes, self.skew_ms, self.count)
         self.resolutions = Resolutions(self.report_signer, self.time, messages, self.count)
         self.dispatch = Dispatch(
             self.report_signer, self.custody, self.routes, self.router, self.roster, self.resolutions, messages,
             lambda way: (link := self.by_destination.get(way)) is not None and link.is_open, self.count,
         )
-        self.absent = Absent(self.router, self.roster, self.custody, self.dispatch, self.counters)
+        self.absent = Absent(self.roster, self.custody, self.dispatch, messages)
         self.rerouting = Rerouting(
             me.id, self.routes, self.router, self.custody, self.sleeping, self.outboxes.get, self.dispatch, messages,
             self.counters,
@@ -184,6 +185,7 @@ class Relay(Node):
                 self.session_keeper.surplus(attachment, now_ms, ready)
             case SessionEnded(destination, code):
                 self.reporter.session_ended(destination)
+                self.rerouting.session_ended(destination, now_ms, ready)
                 self.holding.session_ended(destination, code, now_ms, ready)
             case Moved(destination, attachment, with_it):
                 self.rerouting.moved(destination, (attachment, with_it))
@@ -192,6 +194,8 @@ class Relay(Node):
             case Executes(attachment):
                 self.roster.saw(attachment, now_ms, ready)
                 self.absent.is_back(attachment.node)
+            case ExecutesNoMore(node, destination):
+                self.rerouting.executes_no_more(node, destination)
             case Gone(destination):
                 self.rerouting.gone(destination, now_ms, ready)
             case ChildRevoked(destination, below):
@@ -402,6 +406,16 @@ class Relay(Node):
         if held is not None:
             self.rerouting.rows_changed(held, now_ms)
             self.absent.rows_changed(held)
+
+    def readdress(self, row: Row, ways: Destinations, left: tuple[str, ...] | None, now_ms: int, ready: Ready) -> None:
+        """Instead of by this row its message goes these ways; `left`: for whom the row stays, None where it goes."""
+        held = row.held
+        self.holding.readdress(row, ways, left, ready)
+        self.rerouting.rows_changed(held, now_ms)
+        self.absent.rows_changed(held)
+        self.counters["followed"] += len(ways)
+        if held.message.header.kind is Kind.ACTION:
+            self.dispatch.handed(held.message, ways, now_ms, ready)
 
     # -- how rows end -----------------------------------------------------------------------------------
 

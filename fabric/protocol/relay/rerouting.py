@@ -8,7 +8,7 @@ events, and what has followed somebody too often.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import MOVED_MAX, SESSION_GRACE_MS
@@ -61,6 +61,7 @@ class Rerouting:
         self._counters = counters
         # The destination by which they were reached before -> who moved, each once however often until the next look.
         self._moves: dict[str, dict[str, Moved]] = {}
+        self._rests: dict[str, dict[str, None]] = {}  # the same of who does not execute there any more
         self._finds: dict[str, Moved] = {}
         self._find_at_ms = 0
         # Messages for whoever moved away, on their way up, or where that ends -> since when.
@@ -71,6 +72,16 @@ class Rerouting:
     def moved(self, destination: str, moved: Moved) -> None:
         """A control point, or a relay and all below it, is not to be reached by this destination any more."""
         self._moves.setdefault(destination, {})[moved[0].node] = moved
+
+    def executes_no_more(self, node: str, destination: str) -> None:
+        """By this destination this node does not execute any more. What of actions was never sent is not for there."""
+        self._rests.setdefault(destination, {})[node] = None
+
+    def session_ended(self, destination: str, now_ms: int, ready: Ready) -> None:
+        """A control point took leave, or did not come back: actions that were never sent go to where it executes."""
+        for row in self._rows_for(destination):
+            if row.held.message.header.kind is Kind.ACTION:
+                self._follow(row, list(row.targets), now_ms, ready)
 
     def found(self, attachment: Attachment) -> None:
         """A node is below that was not. What came for it before it did, and is on its way back up, may go there."""
@@ -126,6 +137,12 @@ class Rerouting:
         moves, self._moves = self._moves, {}
         for destination, moved in moves.items():
             self._follow_all(self._rows_for(destination), list(moved.values()), now_ms, ready)
+        rests, self._rests = self._rests, {}
+        for destination, nodes in rests.items():
+            for row in self._rows_for(destination):
+                concerned = [target for target in row.targets if target in nodes]
+                if concerned and row.held.message.header.kind is Kind.ACTION:
+                    self._follow(row, concerned, now_ms, ready)
         if now_ms >= self._find_at_ms:
             self._find_at_ms = now_ms + _FIND_MS
             self._find_again()
@@ -186,17 +203,19 @@ class Rerouting:
     def not_yet(self, source: str, message: Verified, item: Item, now_ms: int) -> Reject | None:
         """Whether its way will be known, or free, in a moment: it is not taken before."""
         up = item.direction is Direction.UP and not self.goes_down_here(message, now_ms)
-        ways = [(UPLINK, tuple(item.targets))] if up else self._router.to(message, item.targets)
+        ways = [(UPLINK, tuple(item.targets))] if up else self._ways_to(message, item.targets, now_ms)
         back = item.direction is Direction.UP and any(way == source for way, _ in ways)
-        if not back and any(self._is_under_way(message, way) for way, _ in ways):
+        if not back and any(row.maybe_taken for way, _ in ways for row in self._rows_by(message, way)):
             # One row holds what is for all of them: grown now, it would go again to those who have it.
             return Reject(Code.BUSY, "it is under way there to others")
         if any(not self._fits_with_others(message, way, targets) for way, targets in ways):
             return Reject(Code.BUSY, "it waits there for many others")
         return Reject(Code.BUSY, "the ways change") if back else None
 
-    def _is_under_way(self, message: Verified, way: str) -> bool:
-        return any(row.tries or row.unanswered for row in self._rows_by(message, way))
+    def _ways_to(self, message: Verified, nodes: Iterable[str], now_ms: int) -> list[Way]:
+        if message.header.kind is Kind.ACTION:
+            return self._dispatch.ways_to(message, nodes, now_ms)
+        return self._router.to(nodes)
 
     def _fits_with_others(self, message: Verified, way: str, targets: Sequence[str]) -> bool:
         """Whether these and those for whom it waits by this way go in one frame: a larger one would end the link."""
@@ -232,7 +251,7 @@ class Rerouting:
         """To whom it goes here, where it followed this relay for whoever is below; and to the others."""
         others = [target for target in item.targets if target != self._me]
         interested = self._routes.interested(message.header.topic) if len(others) < len(item.targets) else []
-        return self._router.down(interested), self._router.to(message, others)
+        return self._router.down(interested), self._router.to(others)
 
     # -- what goes after somebody ---------------------------------------------------------------------------
 
@@ -273,18 +292,12 @@ class Rerouting:
     def _follow(self, row: Row, concerned: list[str], now_ms: int, ready: Ready, *, whole: bool = False) -> None:
         """What of a row is for these nodes is sent after them. `whole`: nobody else is behind its destination."""
         held, kind = row.held, row.held.message.header.kind
-        if kind is Kind.ACTION and (row.tries or row.unanswered or held.restored) and row.destination != NOWHERE:
+        if kind is Kind.ACTION and (row.maybe_taken or row.moved >= MOVED_MAX):
             return  # it may have got there: after dispatch silence is `unknown`, and nothing is dispatched twice
-        ways = [way for way in self._router.to(held.message, concerned) if way[0] != row.destination]
+        ways = [way for way in self._ways_to(held.message, concerned, now_ms) if way[0] != row.destination]
         if not ways:
             return
         found = {target for _, targets in ways for target in targets}
         left = tuple(target for target in row.targets if target not in found)
         stays = bool(left) or (kind is Kind.INTEL and not row.targets and not whole)
-        if stays:
-            row.targets = left
-        self._custody.readdress(held, [] if stays else [row], ways, ready, moved=row.moved + 1)
-        self.rows_changed(held, now_ms)
-        self._counters["followed"] += 1
-        if kind is Kind.ACTION:
-            self._dispatch.handed(held.message, ways, now_ms, ready)
+        self._messages.readdress(row, ways, left if stays else None, now_ms, ready)

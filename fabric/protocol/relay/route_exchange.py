@@ -22,7 +22,7 @@ from fabric.protocol.links.admission import Twins
 from fabric.protocol.links.announce import announce_all, answered, next_frames, pass_on, withdraw
 from fabric.protocol.links.link import Link
 from fabric.protocol.links.links import UPLINK, Links
-from fabric.protocol.relay.facts import Attached, Executes, Found, Gone, Hear, Moved, Surplus
+from fabric.protocol.relay.facts import Attached, Executes, ExecutesNoMore, Found, Gone, Hear, Moved, Surplus
 from fabric.protocol.routes.attachments import Attachment, RouteKey, open_attachment, sign_attachment
 from fabric.protocol.routes.routing import AttachmentReader, Change, RouteTable
 from fabric.protocol.trust.credentials import Credential
@@ -171,8 +171,7 @@ class RouteExchange:
             if known is None:  # those above may know more than was ever said here
                 self.withdraw((node, session), epoch, node_of(link.destination), known=False)
             elif known.epoch <= epoch and self._routes.via(known) == link.destination:
-                self._routes.forget(known)
-                self.withdraw(known.key, known.epoch, node_of(link.destination))
+                self.forget(known, now_ms, ready)
         if not any(code is Code.UNKNOWN_SIGNER for _, code, _ in refusals):
             link.routes_in.sequence = frame.sequence
         self._links.send(link, Routed(frame.sequence, refusals), ready)
@@ -251,11 +250,9 @@ class RouteExchange:
             self._routes.prune()
 
     def _forget_unconfirmed(self, link: Link, now_ms: int, ready: Ready) -> None:
-        del now_ms, ready
         gone = [a for a in self._routes.below(link.destination) if link.routes_in.unconfirmed.get(a.key) == a.epoch]
         for attachment in gone:
-            self._routes.forget(attachment)
-            self.withdraw(attachment.key, attachment.epoch, node_of(link.destination))
+            self.forget(attachment, now_ms, ready)
         link.routes_in.unconfirmed = {}
 
     # -- what follows from it ---------------------------------------------------------------------------
@@ -263,12 +260,14 @@ class RouteExchange:
     def _place(self, attachment: Attachment, now_ms: int, ready: Ready, said_by: str = "") -> None:
         """A node says where it is: whoever it is news to is told, and what waits for it where it was follows it."""
         known = self._routes.newest(attachment)
+        executed_at = self._executes_at(attachment.node)
         before = self._routes.via(known) if known is not None else ""
         moves = known is not None and known.relay != attachment.relay
         with_it = self._routes.below_relay(attachment.node) if moves and attachment.is_relay else []
         if self._routes.put(attachment) is not Change.NEW:
             return
         after = self._routes.via(attachment)
+        self._look_where_it_executes(attachment.node, executed_at, now_ms, ready)
         self._tell_parent(attachment, said_by)
         if after and not before and attachment.is_relay:
             # Those above may have forgotten meanwhile who is below it.
@@ -285,6 +284,14 @@ class RouteExchange:
         for each in here:
             if each.executes:
                 self._hear(Executes(each), now_ms, ready)
+
+    def _executes_at(self, node: str) -> str:
+        executor = self._routes.executor(node)
+        return self._routes.via(executor) if executor is not None else ""
+
+    def _look_where_it_executes(self, node: str, before: str, now_ms: int, ready: Ready) -> None:
+        if before and self._executes_at(node) != before:
+            self._hear(ExecutesNoMore(node, before), now_ms, ready)
 
     def _part_ways(self, attachment: Attachment, with_it: list[Attachment], before: str, now_ms: int,
                    ready: Ready) -> None:
@@ -333,10 +340,12 @@ class RouteExchange:
         if link.leaving_at_ms is not None and link.peer_role != Role.PARENT:
             self._gone(link.destination, now_ms, ready)
 
-    def forget(self, attachment: Attachment) -> None:
+    def forget(self, attachment: Attachment, now_ms: int, ready: Ready) -> None:
         """It is not believed any more, wherever it was said."""
+        executed_at, way = self._executes_at(attachment.node), self._routes.via(attachment)
         self._routes.forget(attachment)
-        self.withdraw(attachment.key, attachment.epoch, node_of(self._routes.via(attachment)))
+        self.withdraw(attachment.key, attachment.epoch, node_of(way))
+        self._look_where_it_executes(attachment.node, executed_at, now_ms, ready)
 
     def restored(self, op: KeepSession) -> Attachment | None:
         """A statement that was kept: this relay's own, or that of somebody below, which is returned when believed."""

@@ -9,7 +9,6 @@ from collections.abc import Iterable
 
 from fabric.protocol.custody.sessions import NOWHERE
 from fabric.protocol.envelope.layout import Header, Kind
-from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.links.links import UPLINK
 from fabric.protocol.routes.attachments import Attachment
 from fabric.protocol.routes.routing import RouteTable
@@ -49,16 +48,11 @@ class Router:
             return self.down(interested)
         return self.up() + self.down(attachment for attachment in interested if attachment.relay == self._me)
 
-    def to(self, message: Verified, nodes: Iterable[str]) -> list[Way]:
-        """To these nodes, down or up, each way with those of them for whom it is; an action to where one executes."""
+    def to(self, nodes: Iterable[str]) -> list[Way]:
+        """To these nodes, down or up, each way with those of them for whom it is."""
         by_way: dict[str, list[str]] = {}
         for node in dict.fromkeys(nodes):
-            if message.header.kind is Kind.ACTION:
-                executor = self._routes.executor(node)
-                known = [executor] if executor is not None else []
-            else:
-                known = self._routes.of_node(node)
-            for way in [way for way, _ in self.down(known)] or [self.upwards]:
+            for way in [way for way, _ in self.down_to(node)] or [self.upwards]:
                 by_way.setdefault(way, []).append(node)
         return [(way, tuple(below)) for way, below in by_way.items()]
 

@@ -103,7 +103,7 @@ class SessionKeeper:
         """One session too many of its node, here or further below."""
         way = self._routes.via(attachment)
         if not is_point(way):
-            self._exchange.forget(attachment)
+            self._exchange.forget(attachment, now_ms, ready)
             return
         link = self._links.by_destination.get(way)
         if link is not None:
