@@ -282,6 +282,7 @@ def test_who_left_is_named_and_gets_it_when_it_is_back(stage):
     assert of(told, "selected") == ["fw-0", "fw-2", "fw-1"] and of(told, "held") == ["fw-1"]
     (item,) = stage.talk.items(come_back(stage, 1))
     assert (item.direction, item.targets, item.envelope) == (DOWN, ["fw-1"], message.raw)
+    assert of(stage.reports(), "dispatched") == ["fw-1"]
 
 
 def test_who_is_back_to_read_only_is_still_away(stage):

@@ -18,6 +18,7 @@ from fabric.protocol.custody.sessions import AWAY
 from fabric.protocol.relay.dispatch import Dispatch
 from fabric.protocol.relay.port import MessagePort
 from fabric.protocol.relay.roster import Roster
+from fabric.protocol.vocabulary.lifecycle import State
 from fabric.protocol.vocabulary.openc2 import End
 
 # How often everybody is looked for for whom something is held: nobody waits for it whose coming was noticed.
@@ -99,6 +100,9 @@ class Absent:
         left = tuple(target for target in row.targets if target not in gone)
         if denied:
             self._dispatch.report(action, End.REFUSED, tuple(denied), Code.EXECUTE_DENIED, now_ms, ready)
+        if ways:
+            sent = tuple(target for _, targets in ways for target in targets)
+            self._dispatch.report(action, State.DISPATCHED.word, sent, None, now_ms, ready)
         if ways or left:
             self._messages.readdress(row, ways, left or None, now_ms, ready)
         else:

@@ -77,5 +77,5 @@ def may_follow(before: State, after: State, *, by_target: bool) -> bool:
         return False
     if before.end is not None:
         return before is State.UNKNOWN and by_target and after.end not in (None, End.UNKNOWN)
-    # More progress is news, and so is a target that was dispatched to, and is away again.
+    # More progress is news.
     return after > before or after is before is State.RUNNING
