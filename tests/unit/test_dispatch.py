@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 
+from fabric.protocol.access.permissions import CANCEL
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import SKEW_MS, TTL_MAX_MS
 from fabric.protocol.core.ready import KeepDispatch, KeepOpen, Ready, SeenAction
@@ -38,6 +39,7 @@ LOCAL = AUTHORITY.issue("local", grants=Grants(request=(RequestGrant("deny *", "
 NEAR, FAR = (
     AUTHORITY.issue(name, grants=Grants(execute=("deny *",)), tags=[("role", "firewall")]) for name in ("near", "far")
 )
+CHIEF = AUTHORITY.issue("chief", grants=Grants(request=(RequestGrant("cancel command", "role=firewall"),)))
 GONE = AUTHORITY.issue("gone", grants=Grants(execute=("deny *",)), tags=[("role", "firewall")])
 WEAK = AUTHORITY.issue("weak", grants=Grants(execute=("scan *",)), tags=[("role", "firewall")])
 UP, DOWN = Direction.UP, Direction.DOWN
@@ -331,3 +333,45 @@ def test_what_was_kept_is_known_again_and_forgotten_when_it_is_over(stage):
     assert again.dispatch.turned(message) and again.dispatch.ways(message, ["far"]) == [AT_EAST]
     again.dispatch.tick(T0 + TTL_MAX_MS["action"] + HOUR_MS, Ready())
     assert not again.dispatch.turned(message)
+
+
+# -- cancelling ----------------------------------------------------------------------------------------------------
+
+
+def cancel(about, member=SOAR, **fields):
+    records = [{"action": "cancel", "target": {"command": about.leaf.hex()}, "args": {}}]
+    return action(member, topic=CANCEL, correlation=about.leaf, records=records, sequence=9, **fields)
+
+
+def test_what_cancels_an_action_is_for_whoever_got_it_and_for_nobody_else(stage):
+    for member in (GONE, NEAR, WEAK):
+        stage.has_left(member)
+    message = stage.turn(action())
+    stage.held.clear()
+    stage.routed.clear()
+    stage.turn(cancel(message))
+    assert stage.reports() == [("selected", ["near", "far"], None)], "weak never got it, and gone did not yet"
+    assert stage.held == [([(AT_NEAR, ("near",)), (AT_EAST, ("far",))], DOWN, 0)]
+
+
+def test_what_nobody_knows_is_not_open(stage):
+    stage.turn(cancel(action()))
+    assert stage.reports() == [("refused", [], "E724")] and not stage.held
+
+
+def test_only_its_requester_cancels_it_or_who_may_cancel_others(stage):
+    message = stage.turn(action())
+    stage.routed.clear()
+    stage.turn(cancel(message, LOCAL))
+    assert stage.reports() == [("refused", [], Code.REQUEST_DENIED.label)] and stage.held[1:] == []
+    stage.routed.clear()
+    stage.turn(cancel(message, CHIEF))
+    assert stage.reports() == [("selected", ["near", "far"], None)]
+
+
+def test_what_cancels_turns_where_its_action_did_whatever_its_own_grant_says():
+    stage = Stage(is_root=False)
+    message = action(LOCAL)
+    stage.turn(message)
+    assert stage.dispatch.turns(cancel(message, CHIEF)), "its grant has no scope, so that it would turn at the root"
+    assert not stage.dispatch.turns(cancel(action(sequence=4), LOCAL)), "nobody here knows of that one"

@@ -4,6 +4,7 @@ from contextlib import closing
 
 import pytest
 
+from fabric.protocol.access.permissions import CANCEL
 from fabric.protocol.base.errors import Code
 from fabric.protocol.base.limits import SESSION_GRACE_MS
 from fabric.protocol.core.ready import Done, KeepDispatch, Op, Put
@@ -12,6 +13,7 @@ from fabric.protocol.envelope.parts import read_records
 from fabric.protocol.envelope.resolution import RESOLVED
 from fabric.protocol.relay.relay import Relay
 from fabric.protocol.trust.credentials import Grants, NodeKind, RequestGrant
+from fabric.protocol.vocabulary.lifecycle import State
 from fabric.protocol.vocabulary.severity import Severity
 from fabric.protocol.vocabulary.tlp import Label
 from fabric.protocol.wire.frames import Ack, Bye, Direction, Nack, Ping, Role
@@ -441,3 +443,38 @@ def test_after_a_restart_all_that_was_held_goes_on_and_what_was_seen_is_known():
         again.wait(2_000)
     ends = [(op.direction, op.destination) for op in again.persisted(Done)]
     assert ends and again.count("reported:unknown") >= 1 and again.count("reported:expired") == 0
+
+
+# -- cancelling ----------------------------------------------------------------------------------------------------
+
+
+def cancel(about, member=SOAR):
+    return verified(
+        member, kind=Kind.ACTION, topic=CANCEL, to="all", correlation=about.leaf, severity=Severity.HIGH, sequence=77,
+        records=[{"action": "cancel", "target": {"command": about.leaf.hex()}, "args": {}}],
+    )
+
+
+def test_what_is_cancelled_is_not_sent_to_who_comes_back(stage):
+    leave(stage, 1)
+    message = stage.ask(action())
+    stage.reports()
+    stage.ask(cancel(message))
+    told = stage.reports()
+    (refused,) = [report for report in told if report["end"] == "refused"]
+    assert (refused["targets"], refused["code"]) == (["fw-1"], "E723")
+    assert of(told, "selected") == ["fw-0", "fw-2"], "who got it is told"
+    assert stage.talk.items(come_back(stage, 1)) == []
+
+
+def test_its_cancelling_comes_after_it_to_who_got_it(stage):
+    message = stage.ask(action())
+    told = stage.ask(cancel(message))
+    assert [item.envelope for item in stage.talk.items(stage.walls[0])] == [message.raw, told.raw]
+    assert [(item.envelope, item.targets) for item in stage.talk.items(stage.dmz)] == [
+        (message.raw, ["fw-2"]), (told.raw, ["fw-2"])
+    ]
+    answer = verified(WALLS[0], kind=Kind.RESULT, topic=CANCEL, to="soar-1", correlation=told.leaf,
+                      state=State.COMPLETED, records=[{"end": "completed", "targets": ["fw-0"], "by": "fw-0"}])
+    stage.talk.send(stage.walls[0], answer)
+    assert answer.id in [opened(item.envelope, ME, *WALLS).id for item in stage.talk.items(stage.soar)]

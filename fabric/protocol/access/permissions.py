@@ -77,6 +77,8 @@ def check_origin(credential: Credential, header: Header) -> Reject | None:
             return _refusal(request_grants(credential, header))
         case Kind.RESULT:
             # A relay reports what became of an action in its custody; a target answers what it may execute.
+            if header.topic == CANCEL and credential.grants.execute:
+                return None
             return None if credential.kind == NodeKind.RELAY else check_execute(credential, header.topic)
         case _:
             return Reject(Code.WRONG_DIRECTION, header.kind.word)
@@ -108,16 +110,36 @@ def subscribe_grant(credential: Credential, pattern: str) -> str | Reject:
     return Reject(Code.SUBSCRIBE_DENIED, pattern) if granted is None else granted
 
 
+# An action that ends another one: it is for whoever got that one, and needs no execute grant.
+CANCEL = "cancel.command"
+
+
+def cancels(header: Header) -> bytes:
+    """The leaf of the action that this one is to end; empty where it is any other action."""
+    return header.correlation if header.kind is Kind.ACTION and header.topic == CANCEL else b""
+
+
+def may_cancel(credential: Credential, requester: str) -> bool:
+    """Whether this node may end an action of that requester: its own, or by a grant to cancel others'."""
+    grants = credential.grants.request
+    return credential.id == requester or any(action_matches(g.action, *split_topic(CANCEL)) for g in grants)
+
+
 def request_grants(credential: Credential, header: Header) -> list[RequestGrant] | Reject:
-    """The grants under which this action runs: all that cover it and share the first one's scope."""
+    """The grants under which this action runs: all that cover it and share the first one's scope.
+
+    Whoever may request anything may cancel it: whose it is, is asked where that is known (`may_cancel`).
+    """
     action, target = split_topic(header.topic)
     covering = [g for g in credential.grants.request if action_matches(g.action, action, target)]
+    if cancels(header):
+        covering += [g for g in credential.grants.request if g not in covering]
     if not covering:
         return Reject(Code.REQUEST_DENIED, f"{action} {target}")
     allowed = [g for g in covering if header.severity <= g.severity_max]
     if not allowed:
         return Reject(Code.SEVERITY_DENIED, f"{action} {target}")
-    return [g for g in allowed if g.scope == allowed[0].scope]
+    return allowed if cancels(header) else [g for g in allowed if g.scope == allowed[0].scope]
 
 
 def turns_at(grants: Sequence[RequestGrant], relay: str, *, is_root: bool) -> bool:
@@ -171,7 +193,7 @@ class Selection:
         node = executor.attributes()
         if not selects(self._header.to, node):
             return Reject(Code.NOBODY, executor.id)
-        problem = check_execute(executor, self._header.topic)
+        problem = None if cancels(self._header) else check_execute(executor, self._header.topic)
         if problem is not None:
             return problem
         granted = next((grant for grant in self._grants if selects(grant.to, node)), None)

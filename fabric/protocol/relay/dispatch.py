@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from fabric.protocol.access.permissions import Selection, request_grants, turns_at
+from fabric.protocol.access.permissions import Selection, cancels, may_cancel, request_grants, turns_at
 from fabric.protocol.base.errors import Code, Reject
-from fabric.protocol.base.limits import TARGETS_MAX
+from fabric.protocol.base.limits import ID_BYTES, TARGETS_MAX
 from fabric.protocol.core.ready import KeepDispatch, Op, Ready
 from fabric.protocol.custody.custody import Custody, Destinations
 from fabric.protocol.custody.dedup import seen_until_ms
@@ -83,7 +83,12 @@ class Dispatch:
     # -- what it knows --------------------------------------------------------------------------------------
 
     def turns(self, action: Verified) -> bool:
-        """Whether its targets are selected at this relay (SPEC 9.2): its grant says so, or this is the root."""
+        """Whether its targets are selected at this relay (SPEC 9.2): its grant says so, or this is the root.
+
+        What cancels another action turns where that one did.
+        """
+        if cancelled := cancels(action.header):
+            return self._router.is_root or self._dispatches.turned_here(cancelled)
         grants = request_grants(action.credential, action.header)
         return not isinstance(grants, Reject) and turns_at(grants, self._signer.me.id, is_root=self._router.is_root)
 
@@ -105,6 +110,10 @@ class Dispatch:
         """Select its targets, and hand it out: this is the highest relay that it reaches (SPEC 9.2)."""
         header, selected = action.header, self._select(action, now_ms)
         self._selected = b"", _Selected()
+        if (cancelled := cancels(header)) and (refused := self._cancel(action, cancelled, now_ms, ready)):
+            self._custody.saw(action.id, Direction.UP, seen_until_ms(header, now_ms), ready, header)
+            self.report(action, End.REFUSED, (), refused, now_ms, ready)
+            return
         targets = selected.all
         if not _fits(action, targets):
             self._custody.saw(action.id, Direction.UP, seen_until_ms(header, now_ms), ready, header)
@@ -135,12 +144,29 @@ class Dispatch:
         if self._selected[0] != action.leaf:
             selection = Selection(action.credential, action.header)
             below = self._roster.executors(now_ms)
+            if cancelled := cancels(action.header):
+                had_it = self._dispatches.had_it(cancelled)
+                here = [a.node for a in below if a.node in had_it and selection.takes(a.credential)]
+                self._selected = action.leaf, _Selected(tuple(here))
+                return self._selected[1]
             present = {attachment.node: None for attachment in below}
             self._selected = action.leaf, _Selected(
                 tuple([a.node for a in below if selection.takes(a.credential)]),
                 tuple([member.id for member in self._roster.members(now_ms, but=present) if selection.takes(member)]),
             )
         return self._selected[1]
+
+    def _cancel(self, cancel: Verified, cancelled: bytes, now_ms: int, ready: Ready) -> Code | None:
+        """End what of this action was sent to nobody; or why it may not be ended."""
+        if not self._dispatches.turned_here(cancelled):
+            return Code.NOT_OPEN
+        if not may_cancel(cancel.credential, self._dispatches.requester_of(cancelled)):
+            return Code.REQUEST_DENIED
+        held = self._custody.get(cancelled[:ID_BYTES], Direction.DOWN)
+        for row in list(held.rows.values()) if held is not None else ():
+            if not row.maybe_taken:
+                self._messages.settle(row, Reject(Code.CANCELLED, cancel.header.origin), now_ms, ready)
+        return None
 
     def _missing(self, selected: _Selected, now_ms: int) -> tuple[str, ...]:
         """Who is away, or cannot be reached at this moment, as far as this relay knows."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from fabric.protocol.base.limits import DISPATCHES_MAX, SLOW_HANDLER_MS, TTL_MAX_MS
 from fabric.protocol.base.shares import LARGE_SHARE, Holdings, beyond_share
 from fabric.protocol.core.ready import KeepDispatch, Ready
+from fabric.protocol.custody.sessions import UNSENT
 from fabric.protocol.envelope.layout import Header
 from fabric.protocol.vocabulary.tlp import Label
 
@@ -60,6 +61,17 @@ class Dispatches:
     def turned_here(self, digest: bytes) -> bool:
         known = self._actions.get(digest)
         return known is not None and _TURNED in known.ways
+
+    def requester_of(self, digest: bytes) -> str:
+        """Who asked for it; empty where that is not known."""
+        known = self._actions.get(digest)
+        return known.requester if known is not None else ""
+
+    def had_it(self, digest: bytes) -> frozenset[str]:
+        """To whom it may have gone from here."""
+        known = self._actions.get(digest)
+        ways = known.ways if known is not None else {}
+        return frozenset(target for target, way in ways.items() if target and way not in UNSENT)
 
     def label_of(self, digest: bytes, target: str) -> Label | None:
         """The label of an action that was handed to this target; None where it was not."""
