@@ -64,6 +64,7 @@ BOUNDS = {
     "edge/requesting/tracking.py:Tracker.ends": "TARGETS_MAX",
     "edge/requesting/request.py:Progress.outcomes": "TARGETS_MAX",
     "edge/requesting/request.py:Request.outcomes": "TARGETS_MAX",
+    "edge/requesting/rollout.py:Rollout.outcomes": "TARGETS_MAX: its targets",
     "edge/requesting/latest.py:Latest._waiting": "1",
     "edge/connection/renewing.py:Renewing._asked": "ASKED_MAX; BUSY. Each ends after ASK_MS",
     "edge/identity/renewal.py:Renewal._asked": "ASKED_MAX and its own one",
