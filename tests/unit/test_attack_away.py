@@ -14,12 +14,14 @@ from fabric.protocol.base.limits import MEMBER_KEEP_MS
 from fabric.protocol.core.ready import KeepMember, Ready, Tick
 from fabric.protocol.custody.outbox import visit_of
 from fabric.protocol.envelope.layout import Kind, Terms
+from fabric.protocol.links.facts import ListTaken
+from fabric.protocol.relay.facts import Executes
 from fabric.protocol.routes.attachments import open_attachment, sign_attachment
-from fabric.protocol.trust.credentials import Grants
+from fabric.protocol.trust.credentials import Grants, NodeKind
 from fabric.protocol.trust.revocations import issue_revocations
 from fabric.protocol.vocabulary.severity import Severity
 from fabric.protocol.vocabulary.tlp import Label
-from fabric.protocol.wire.frames import Ack, Bye, Data, Item, Ping, Role
+from fabric.protocol.wire.frames import Ack, Bye, Data, Item, Nack, Ping, Role
 from fabric.spool import Spool
 from tests.support import DAY_MS, HOUR_MS, T0, noise, opened, verified
 from tests.unit import test_edge_executing
@@ -242,6 +244,100 @@ def test_the_end_when_the_requester_is_revoked(stage):
     absent = talk.core.absent
     assert not absent._targets and not absent._held_for
     assert talk.items(come_back(stage, 1)) == []
+
+
+def revoke(talk, *ids):
+    raw = issue_revocations("acme", 1, T0, T0 + DAY_MS, ids, AUTHORITY.signer)
+    talk.core.trust.take_revocations(talk.core.trust.read_revocations(raw))
+    talk.core.hear(ListTaken(), talk.now_ms, Ready())
+    talk.wait(500)
+
+
+@pytest.mark.parametrize("left", [True, False])
+def test_the_end_when_a_target_is_revoked_whom_it_waits_for(stage, left):
+    """It is known at once, and not an hour later."""
+    leave(stage, 1) if left else stage.talk.lose(stage.walls[1])
+    stage.ask(action(ttl_ms=600_000))
+    stage.reports()
+    revoke(stage.talk, "fw-1")
+    told = [(r["end"], r["targets"], r["code"]) for r in stage.reports()]
+    assert told == [("refused", ["fw-1"], Code.REVOKED.label)]
+    assert not stage.talk.core.absent.actions
+
+
+def test_and_when_its_child_is_revoked_that_may_have_it_nobody_else_gets_it(stage):
+    stage.ask(action(ttl_ms=600_000))
+    stage.reports()
+    revoke(stage.talk, "dmz")
+    wall = stage.talk.connect(WALLS[2], Role.POINT, session=b"t" * 16)
+    stage.talk.attach(wall, WALLS[2], "hq", executes=True, session=b"t" * 16, epoch=T0 + 1)
+    stage.talk.wait(500)
+    assert stage.talk.items(wall) == []
+
+
+# -- two that claim the same node, and what is given back -------------------------------------------------------
+
+
+LAN = AUTHORITY.issue("lan", NodeKind.RELAY)
+
+
+def test_two_children_that_claim_a_node_do_not_both_get_it(stage):
+    talk = stage.talk
+    lan = talk.connect(LAN, Role.CHILD)
+    talk.place(lan, LAN, "hq")
+    leave(stage, 1)
+    message = stage.ask(action(to="id=fw-1"))
+    talk.attach(stage.dmz, WALLS[1], "dmz", executes=True, session=b"a" * 16, epoch=T0 + 1)
+    talk.attach(lan, WALLS[1], "lan", executes=True, session=b"b" * 16, epoch=T0 + 2)
+    talk.wait(500)
+    (item,) = talk.items(lan)
+    assert item.envelope == message.raw and talk.items(stage.dmz) == []
+    talk.say(lan, Ack([visit_of(message.id, item.moved, item.targets)]))
+    talk.withdraw(lan, WALLS[1], session=b"b" * 16, epoch=T0 + 2)  # and keeps it
+    for _ in range(6):
+        talk.wait(2_000)
+        talk.say(stage.dmz, Ping(talk.now_ms))
+    assert talk.items(stage.dmz) == []
+    back = Item(UP, 0, ["dmz"], ["fw-1"], message.raw, 3)
+    talk.say(stage.dmz, Data(message.header.lane, talk.now_ms, [back]))  # what it never had
+    assert [code for frame in talk.heard(stage.dmz, Nack) for _, code, _ in frame.refusals] == [Code.WRONG_DIRECTION]
+
+
+def test_what_came_back_below_a_relay_and_left_unsent_is_not_taken_there_for_a_repeat(stage):
+    """How often it moved is counted on at a control point too: else it came to the relay again under the same visit."""
+    talk = stage.talk
+    leave(stage, 1)
+    message = stage.ask(action(to="id=fw-1"))
+    visits = []
+    for n in range(3):
+        session = bytes([n]) * 16
+        talk.attach(stage.dmz, WALLS[1], "dmz", executes=True, session=session, epoch=T0 + 10 * n + 1)
+        talk.wait(500)
+        (item,) = talk.items(stage.dmz)
+        visits.append(visit_of(message.id, item.moved, item.targets))
+        talk.say(stage.dmz, Ack([visits[-1]]))
+        talk.withdraw(stage.dmz, WALLS[1], session=session, epoch=T0 + 10 * n + 1)
+        back = Item(UP, 0, ["dmz"], ["fw-1"], message.raw, item.moved + 1)
+        talk.say(stage.dmz, Data(message.header.lane, talk.now_ms, [back]))
+        # It comes here and is lost before the relay looks: the action waits for that session, and for the next one.
+        raw = sign_attachment(WALLS[1].credential, WALLS[1].signer, b"t" * 16, "hq", T0 + 10 * n + 2, True, ())
+        here = open_attachment(raw, {WALLS[1].credential.digest: WALLS[1].credential})
+        talk.core.routes.put(here)
+        talk.core.hear(Executes(here), talk.now_ms, Ready())
+        talk.wait(500)
+        talk.core.session_keeper.forget(f"point:fw-1/{(b't' * 16).hex()}", talk.now_ms, Ready())
+    assert len(set(visits)) == 3
+
+
+def test_what_moved_too_often_ends_and_does_not_end_the_link(stage):
+    talk = stage.talk
+    leave(stage, 1)
+    message = stage.ask(action(to="id=fw-1"))
+    talk.core.custody.get(message.id, DOWN).rows["away"].moved = 64
+    talk.attach(stage.dmz, WALLS[1], "dmz", executes=True, session=b"a" * 16, epoch=T0 + 1)
+    talk.wait(500)
+    (item,) = talk.items(stage.dmz)
+    assert item.moved == 64, "more is malformed; the child refuses this as unroutable"
 
 
 def test_nothing_is_left_when_all_is_over(stage):

@@ -50,6 +50,9 @@ class Asked:
     def handed(self, action, ways, now_ms, ready):
         self.told += ways
 
+    def upwards(self, action):
+        return self.router.upwards
+
     def ways_to(self, action, targets, now_ms):
         return self.router.to(targets)
 
@@ -97,7 +100,7 @@ class Stage:
             self.dispatch.handed(row.held.message, ways, now_ms, ready)
 
     def settle(self, row, refused, now_ms, ready):
-        self.settled.append((row.destination, refused.code))
+        self.settled.append((row.destination, refused and refused.code))
         self.custody.end(row, ready)
         self.rerouting.rows_changed(row.held, now_ms)
 
@@ -212,6 +215,34 @@ def test_when_a_session_is_over_its_actions_go_on_and_the_rest_ends_elsewhere(st
     held, other = stage.waits(action(), HERE, "wall"), stage.waits(intel(), HERE)
     stage.rerouting.session_ended(HERE, T0, Ready())
     assert rows(held) == {UPLINK: (("wall",), 1)} and rows(other) == {HERE: ((), 0)}
+
+
+def test_where_it_is_under_way_to_others_it_waits_for_an_answer(stage):
+    """Grown, it would go again to those who have it."""
+    held = stage.waits(action(), HERE, "wall")
+    stage.custody.readdress(held, [], [(TO_EAST, ("other",))], Ready())
+    held.rows[TO_EAST].tries = 1
+    stage.place(WALL, "east")
+    stage.rerouting.session_ended(HERE, T0, Ready())
+    assert rows(held) == {TO_EAST: (("other",), 1), NOWHERE: (("wall",), 1)}
+    stage.tick(T0 + 1_000)
+    assert held.rows[TO_EAST].targets == ("other",)
+    stage.custody.end(held.rows[TO_EAST], Ready())
+    stage.tick(T0 + 2_000)
+    assert rows(held) == {TO_EAST: (("wall",), 2)}
+
+
+@pytest.mark.parametrize(("tries", "targets", "left"), [
+    (0, ("wall", "other"), {TO_EAST: (("other",), 0)}), (1, ("wall", "other"), {}), (0, ("wall",), {}),
+    (1, ("other",), {TO_EAST: (("other",), 0)}),
+])
+def test_who_gives_it_back_had_it_though_it_did_not_say_so(stage, tries, targets, left):
+    """Else it would go there again, or end as unknown, beside the one that is given back."""
+    held = stage.waits(action(), TO_EAST, *targets)
+    held.rows[TO_EAST].tries = tries
+    stage.dispatch.went = [TO_EAST]
+    stage.rerouting.route(action(), item(action(), "wall"), T0, Ready())
+    assert rows(held) == left and stage.dispatch.handed_out == [["wall"]]
 
 
 def test_an_action_whose_target_moves_too_often_is_not_sent_after_it(stage):

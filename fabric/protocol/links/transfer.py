@@ -200,7 +200,8 @@ class Transfer:
         if reason.code not in TEMPORARY:
             self._handler.on_settled(row, reason, now_ms, ready)
             return
-        row.tries = 0  # whoever has a message acknowledges it: this one was never taken
+        # Whoever has a message acknowledges it: this copy was not taken. A later one, sent meanwhile, may yet be.
+        row.tries = max(0, row.tries - 1)
         if reason.code is Code.UNKNOWN_SIGNER:
             link.introductions.forgotten(row.held.message.envelope.signer)
         self._counters.count("waited", reason.code.reason)

@@ -67,11 +67,18 @@ class Absent:
         most = sorted(self._held_for.items(), key=lambda held: (-len(held[1]), held[0]))
         return {node: len(keys) for node, keys in most[:names_max]}
 
+    def list_changed(self) -> None:
+        """Somebody may be revoked for whom something is held."""
+        self._look_at_ms = 0
+
     def tick(self, now_ms: int, ready: Ready) -> None:
         """A few times a second: send what waited to those who are back."""
         if now_ms >= self._look_at_ms:
             self._look_at_ms = now_ms + _LOOK_MS
-            self._back.update(dict.fromkeys(node for node in self._held_for if self._roster.executor(node, now_ms)))
+            self._back.update(dict.fromkeys(
+                node for node in self._held_for
+                if self._roster.executor(node, now_ms) or self._roster.is_revoked(node)
+            ))
         back, self._back = self._back, {}
         for key in dict.fromkeys(key for node in back for key in self._held_for.get(node, ())):
             held = self._custody.get(*key)
@@ -86,20 +93,24 @@ class Absent:
         selection = Selection(action.credential, action.header)
         here: list[str] = []
         denied: list[str] = []
+        revoked: list[str] = []
         for target in [target for target in row.targets if target in back]:
             executor = self._roster.executor(target, now_ms)
-            if executor is not None:
+            if self._roster.is_revoked(target):
+                revoked.append(target)
+            elif executor is not None:
                 (here if selection.takes(executor.credential) else denied).append(target)
         ways = self._dispatch.ways_to(action, here, now_ms)
         busy = {target for way, targets in ways if held.is_under_way(way) for target in targets}
         self._back.update(dict.fromkeys(busy))  # what goes there now is answered first: it must not be sent again
         ways = [(way, targets) for way, targets in ways if busy.isdisjoint(targets)]
-        gone = {*denied, *(target for _, targets in ways for target in targets)}
+        gone = {*denied, *revoked, *(target for _, targets in ways for target in targets)}
         if not gone:
             return
         left = tuple(target for target in row.targets if target not in gone)
-        if denied:
-            self._dispatch.report(action, End.REFUSED, tuple(denied), Code.EXECUTE_DENIED, now_ms, ready)
+        for some, code in ((denied, Code.EXECUTE_DENIED), (revoked, Code.REVOKED)):
+            if some:
+                self._dispatch.report(action, End.REFUSED, tuple(some), code, now_ms, ready)
         if ways:
             sent = tuple(target for _, targets in ways for target in targets)
             self._dispatch.report(action, State.DISPATCHED.word, sent, None, now_ms, ready)

@@ -208,6 +208,7 @@ class Relay(Node):
                 self.holding.list_changed(now_ms, ready)
                 self.ask_again()
                 self.session_keeper.list_changed(now_ms, ready)
+                self.absent.list_changed()
                 self.list_reach.list_changed(now_ms)
             case RowsEnded(rows):
                 self.holding.ended(rows)

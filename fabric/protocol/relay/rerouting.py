@@ -15,7 +15,7 @@ from fabric.protocol.base.limits import MOVED_MAX, SESSION_GRACE_MS
 from fabric.protocol.core.ready import Op, Put, Ready
 from fabric.protocol.custody.custody import Custody, HeldKey
 from fabric.protocol.custody.outbox import Held, Outbox, Row
-from fabric.protocol.custody.sessions import CHILD, NOWHERE, node_of
+from fabric.protocol.custody.sessions import CHILD, NOWHERE, UNSENT, node_of
 from fabric.protocol.custody.sleeping import Sleeping
 from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.envelope.verify import Verified
@@ -145,7 +145,7 @@ class Rerouting:
                     self._follow(row, concerned, now_ms, ready)
         if now_ms >= self._find_at_ms:
             self._find_at_ms = now_ms + _FIND_MS
-            self._find_again()
+            self._find_again(now_ms, ready)
         for destination in self._sleeping.parted():
             self.gone(destination, now_ms, ready)
         finds, self._finds = self._finds, {}
@@ -238,6 +238,8 @@ class Rerouting:
             hold(message, item, [(UPLINK, tuple(item.targets))], now_ms, ready, moved=item.moved + 1)
             return
         if message.header.kind is Kind.ACTION:
+            if item.direction is Direction.UP:
+                self._was_taken(message, item.targets, now_ms, ready)
             self._dispatch.hand_out(message, item, item.targets, now_ms, ready)
             return
         self._counters["followed"] += 1
@@ -246,6 +248,18 @@ class Rerouting:
             hold(message, item, here, now_ms, ready)
         if ways:
             hold(message, item, ways, now_ms, ready, moved=item.moved + 1)
+
+    def _was_taken(self, action: Verified, targets: Sequence[str], now_ms: int, ready: Ready) -> None:
+        """Whoever gives it back had it, also where its answer was lost: it must not wait there for the same targets."""
+        for way in dict.fromkeys(self._dispatch.ways(action, targets)):
+            for row in self._rows_by(action, way):
+                left = tuple([target for target in row.targets if target not in targets])
+                if len(left) == len(row.targets):
+                    continue
+                if row.maybe_taken or not left:
+                    self._messages.settle(row, None, now_ms, ready)
+                else:
+                    self._messages.readdress(row, [], left, now_ms, ready)
 
     def ways_of(self, message: Verified, item: Item) -> tuple[list[Way], list[Way]]:
         """To whom it goes here, where it followed this relay for whoever is below; and to the others."""
@@ -263,9 +277,12 @@ class Rerouting:
         held = [self._custody.get(*key) for key in self._homing]
         return [h.rows[d] for h in held if h is not None for d in destinations if d in h.rows and h.rows[d].moved]
 
-    def _find_again(self) -> None:
+    def _find_again(self, now_ms: int, ready: Ready) -> None:
         """Nodes that are below by now, though nobody has said so since something for them was sent up: that slept, or
         came back after they were found. Relays above believe that they are here, and refuse it until it expires."""
+        for row in self._homing_rows(NOWHERE):
+            if row.held.message.header.kind is Kind.ACTION:
+                self._follow(row, list(row.targets), now_ms, ready)  # where it was under way, there may be an answer
         for row in self._homing_rows(UPLINK, NOWHERE):
             for node in row.targets:
                 known = next((each for each in self._routes.of_node(node) if self._routes.via(each)), None)
@@ -289,12 +306,23 @@ class Rerouting:
             if concerned:
                 self._follow(row, concerned, now_ms, ready)
 
+    def _not_under_way(self, row: Row, ways: list[Way]) -> list[Way]:
+        """Where an action is under way to others, it would go to those again: it waits here for an answer."""
+        free = [way for way in ways if not row.held.is_under_way(way[0])]
+        busy = tuple([target for way, some in ways if row.held.is_under_way(way) for target in some])
+        upwards = self._dispatch.upwards(row.held.message)
+        if busy and upwards and row.destination not in (UPLINK, *UNSENT):
+            free.append((upwards if upwards in UNSENT else NOWHERE, busy))
+        return free
+
     def _follow(self, row: Row, concerned: list[str], now_ms: int, ready: Ready, *, whole: bool = False) -> None:
         """What of a row is for these nodes is sent after them. `whole`: nobody else is behind its destination."""
         held, kind = row.held, row.held.message.header.kind
         if kind is Kind.ACTION and (row.maybe_taken or row.moved >= MOVED_MAX):
             return  # it may have got there: after dispatch silence is `unknown`, and nothing is dispatched twice
         ways = [way for way in self._ways_to(held.message, concerned, now_ms) if way[0] != row.destination]
+        if kind is Kind.ACTION:
+            ways = self._not_under_way(row, ways)
         if not ways:
             return
         found = {target for _, targets in ways for target in targets}

@@ -102,6 +102,11 @@ class Roster:
             ready.persist.append(KeepMember(credential.id, credential.raw, at_ms, epoch))
         return taken
 
+    def is_revoked(self, node: str) -> bool:
+        """Whether it was a member, and will not be one again by what is known of it."""
+        known = self._members.get(node)
+        return known is not None and self._trust.revocations.check(known.credential) is not None
+
     def members(self, now_ms: int, but: Container[str] = ()) -> Iterator[Credential]:
         """Those that are valid now, and not among these; in the order in which they last said something new."""
         clocks_ms = self._time.clocks(now_ms)
