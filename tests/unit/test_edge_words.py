@@ -19,6 +19,7 @@ from fabric.protocol.trust.chain import issue
 from fabric.protocol.trust.credentials import Credential, Grants, NodeKind
 from fabric.protocol.vocabulary.openc2 import ActionSpec, End
 from fabric.protocol.vocabulary.severity import Phase, Severity
+from fabric.protocol.vocabulary.targets import Target
 from fabric.protocol.vocabulary.tlp import Label
 from fabric.transport.keys import curve_public
 from tests.support import EVERYTHING, Authority, verified
@@ -63,9 +64,9 @@ def test_what_cannot_be_meant_is_refused(options, code):
 
 
 def test_an_action_is_high_and_short_lived():
-    stamp = action_stamp(ActionSpec("deny", "ipv4_net", "192.0.2.1"), "all", DEFAULTS)
+    stamp = action_stamp(ActionSpec("deny", Target("ipv4_net", "192.0.2.1")), "all", DEFAULTS)
     assert (stamp.topic, stamp.severity, stamp.ttl_ms, stamp.to) == ("deny.ipv4_net", Severity.HIGH, 60_000, "all")
-    assert code_of(action_stamp, ActionSpec("deny", "ipv4_net", "x"), "all", DEFAULTS, ttl="2h") is Code.TTL_TOO_LONG
+    assert code_of(action_stamp, ActionSpec("deny", Target("features", [])), "all", DEFAULTS, ttl="2h") is Code.TTL_TOO_LONG
 
 
 # -- handlers -------------------------------------------------------------------------------------------------
@@ -96,7 +97,7 @@ def test_what_could_never_come_is_refused(action, target, code):
 def test_an_action_is_read_when_its_body_says_what_was_signed():
     action = read_action(delivery())
     assert (action.action, action.target_type, action.target, action.args) == (
-        "deny", "ipv4_net", "192.0.2.1", {"duration": 60}
+        "deny", "ipv4_net", Target("ipv4_net", "192.0.2.1"), {"duration": 60}
     )
     assert action.requester == "soar-1" and action.deadline_ms == action.issued_at_ms + 60_000
     assert action.to_json()["target"] == {"ipv4_net": "192.0.2.1"}

@@ -81,7 +81,7 @@ class Code(Enum):
     NOBODY = (703, "nobody", "the selector selects no target that may execute the action", "correct the selector; `fabric explain act` says whom it selects")
     BUSY = (704, "busy", "the relay's queue for this lane is full", "wait: it is sent again automatically")
     BAD_SELECTOR = (705, "bad_selector", "the selector cannot be read", "write e.g. 'role=firewall and segment=ot-1'")
-    BAD_ACTION = (706, "bad_action", "not an OpenC2 action and target", "write e.g. deny ipv4_net=203.0.113.9")
+    BAD_ACTION = (706, "bad_action", "not a valid OpenC2 command", "write e.g. deny ipv4_net=203.0.113.9")
     SUBSCRIBER_GONE = (707, "subscriber_gone", "the subscriber left and did not come back in time", "reconnect the subscriber")
     NO_HANDLER = (708, "no_handler", "no handler is registered for the action", "register one with on_action")
     HANDLER_FAILED = (709, "handler_failed", "the handler failed", "look at the control point's own log")
@@ -93,6 +93,7 @@ class Code(Enum):
     NOT_HELD = (718, "not_held", "not all published records are known to be held", "publish it again, close with a longer timeout_s, or keep it with an outbox")
     HANDLERS_BUSY = (719, "handlers_busy", "all handlers of the control point were busy", "request it again later, or give it more handlers")
     NOT_ALL_HERE = (720, "not_all_here", "another target is away, and all were required", "start it, or ask without --require-all")
+    NOT_NOW = (725, "not_now", "the action's start_time or stop_time does not let it begin now", "request it when its start_time has come, and before its stop_time: nothing waits for one")
     # 8xx: topology files
     TOPOLOGY_UNREADABLE = (801, "topology_unreadable", "the topology file is not readable TOML", "fix the line that is named")
     TOPOLOGY_INVALID = (802, "topology_invalid", "the topology breaks a rule", "write what the line says")
