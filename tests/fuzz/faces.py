@@ -24,7 +24,7 @@ from fabric.protocol.vocabulary.openc2 import (
 from fabric.protocol.vocabulary.selectors import Selector, narrows, parse_selector
 from fabric.protocol.vocabulary.tlp import Label, parse_label
 from fabric.protocol.vocabulary.topics import TopicIndex, check_pattern, check_topic, covers, matches
-from relays.cli.actions import parse_args
+from relays.cli.asked import parse_args
 from relays.cli.handling import answer_in
 from relays.cli.options import to_kinds, to_tags
 from relays.cli.points import field_labels, parse_record

@@ -102,7 +102,8 @@ def message(command, **headers):
 def test_a_message_is_for_those_whom_it_names_and_no_others():
     command = read_command(message({**DENY, "actuator": {"slpf": {}}}, to=["fw-1", "fw-2"], request_id="r-1"))
     assert (command.selector, command.id) == ("profile=slpf and id in (fw-1, fw-2)", "r-1")
-    assert read_command(message({**DENY, "command_id": "c-1"}, request_id="r-1")).id == "c-1"
+    both_ids = read_command(message({**DENY, "command_id": "c-1"}, request_id="r-1"))
+    assert (both_ids.id, both_ids.request_id) == ("c-1", "r-1")
     assert details(message(DENY, to=[]))[0].startswith("headers.to")
 
 

@@ -35,14 +35,15 @@ _REQUEST: Final = ("body", "openc2", "request")
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """`selector`: who is to execute it, as far as the command says; "" where it does not. `id`: who wrote it calls it
-    so, "" where it has none."""
+    """`selector`: who is to execute it, as far as the command says; "" where it does not. `id` and `request_id`: what
+    who wrote it calls it, and its message; a response is for the latter."""
 
     action: str
     target: Target
     args: Mapping[str, Any]
     selector: str = ""
     id: str = ""
+    request_id: str = ""
 
     @property
     def spec(self) -> ActionSpec:
@@ -57,18 +58,18 @@ def read_command(document: object) -> Command | Reject:
     faults = Faults()
     if not check_plain(document, "", _BOUNDS, faults):
         return Reject(Code.BAD_ACTION, faults.detail)
-    path, id_ = "", ""
+    path, request_id = "", ""
     terms: list[str] = []
     if isinstance(document, dict) and ("body" in document or "headers" in document):
-        terms, id_ = _headers(document.get("headers", {}), faults)
+        terms, request_id = _headers(document.get("headers", {}), faults)
         for name in _REQUEST:
             _fields(document, path, ("headers", name) if name == "body" else (name,), faults)
             document, path = document.get(name) if isinstance(document, dict) else None, below(path, name)
-    read = _command(document, path, terms, id_, faults)
+    read = _command(document, path, terms, request_id, faults)
     return Reject(Code.BAD_ACTION, faults.detail) if faults or read is None else read
 
 
-def _command(document: object, path: str, terms: list[str], id_: str, faults: Faults) -> Command | None:
+def _command(document: object, path: str, terms: list[str], request_id: str, faults: Faults) -> Command | None:
     if not isinstance(document, dict):
         faults.add(path, f"a map of {', '.join(_FIELDS)}")
         return None
@@ -84,6 +85,7 @@ def _command(document: object, path: str, terms: list[str], id_: str, faults: Fa
         faults.add(below(path, "args"), "one argument at least, or no args")
     if "actuator" in document:
         terms = [*_actuator(document["actuator"], below(path, "actuator"), faults), *terms]
+    id_ = request_id  # where it has none of its own (3.3.1)
     if "command_id" in document:
         id_ = _id(document["command_id"], below(path, "command_id"), faults)
     selector = " and ".join(terms)
@@ -91,7 +93,7 @@ def _command(document: object, path: str, terms: list[str], id_: str, faults: Fa
         problem = parse_selector(selector)
         if isinstance(problem, Reject):
             faults.add(below(path, "actuator"), f"a selector made of it would be {problem.detail}")
-    return None if faults else Command(action, target, args, selector, id_)  # type: ignore[arg-type]
+    return None if faults else Command(action, target, args, selector, id_, request_id)  # type: ignore[arg-type]
 
 
 def both(to: str, selector: str) -> str:
@@ -119,7 +121,7 @@ def _id(value: object, path: str, faults: Faults) -> str:
 
 
 def _headers(headers: object, faults: Faults) -> tuple[list[str], str]:
-    """What they say of who is to execute it; and the command's id, where it has none of its own (3.3.1)."""
+    """What they say of who is to execute it; and the message's id."""
     if not isinstance(headers, dict):
         faults.add("headers", f"a map of {', '.join(_HEADERS)}")
         return [], ""
