@@ -68,9 +68,11 @@ def act(
     Exit codes: 0 all completed (or ready), 1 all failed, 2 the command line or the OpenC2 command is wrong, 3 some did, or some
     are away, 4 nobody selected, 5 denied, 6 expired or unknown, 69 unreachable.
 
-    Example: fabric act deny ipv4_net=203.0.113.9 --to 'role=firewall' --as soar-1 --ttl 60s
+    Examples:
 
-    Example: fabric act --openc2 command.json --as soar-1 --format openc2
+      fabric act deny ipv4_net=203.0.113.9 --to 'role=firewall' --as soar-1 --ttl 60s
+
+      fabric act --openc2 command.json --as soar-1 --format openc2
     """
     screen = Screen()
     shown_as = to_format(format_, as_json)

@@ -131,10 +131,10 @@ def response_of(outcome: Outcome, end: str) -> dict[str, Any]:
         outcome.end, known.get(outcome.code), outcome.status
     )
     code = {"code": outcome.code} if outcome.code else {}
-    label = outcome.label.short
+    label = {"label": outcome.label.short} if outcome.by else {}
     return response(
         status, f"{outcome.code} {outcome.reason}".strip() if status != Status.OK or outcome.code else "",
-        outcome.result, {"target": outcome.target, "end": end, **code, "label": label},
+        outcome.result, {"target": outcome.target, "end": end, **code, **label},
     )
 
 

@@ -102,7 +102,8 @@ def executed_extension(value):
 
 def test_the_order_of_names_in_a_map_means_nothing():
     value = {"dst_port": 443, "protocol": "tcp"}
-    assert executed(target_type="ipv4_connection", value=value).target.text == "ipv4_connection=protocol=tcp,dst_port=443"
+    found = executed(target_type="ipv4_connection", value=value)
+    assert found.target.text == "ipv4_connection=protocol=tcp,dst_port=443"
     assert executed_extension({"b": 1, "a": 2}).target.value == {"a": 2, "b": 1}
 
 
@@ -160,11 +161,13 @@ def test_what_openc2_lets_say_of_times_passes(args):
 
 
 @pytest.mark.parametrize(("args", "details"), [
-    ({"start_time": 1, "stop_time": 9, "duration": 8}, ["args.duration: two of start_time, stop_time and duration say all"]),
+    ({"start_time": 1, "stop_time": 9, "duration": 8},
+     ["args.duration: two of start_time, stop_time and duration say all"]),
     ({"start_time": 9, "stop_time": 8}, ["args.stop_time: before start_time"]),
     ({"start_time": "now", "stop_time": -1}, ["args.start_time: whole milliseconds since 1970",
                                              "args.stop_time: whole milliseconds since 1970"]),
-    ({"duration": 1.5}, ["args.duration: whole milliseconds"]), ({"duration": True}, ["args.duration: whole milliseconds"]),
+    ({"duration": 1.5}, ["args.duration: whole milliseconds"]),
+    ({"duration": True}, ["args.duration: whole milliseconds"]),
     ({"duration": 2**53}, ["args.duration: whole milliseconds"]),
     ({"response_requested": "later"}, ["args.response_requested: none or ack or status or complete"]),
     ({"response_requested": ["ack"]}, ["args.response_requested: none or ack or status or complete"]),

@@ -24,14 +24,16 @@ EXAMPLES = json.loads((Path(__file__).parents[1] / "vectors" / "openc2.json").re
     (End.COMPLETED, None, 404, 404), (End.COMPLETED, None, 102, 200), (End.COMPLETED, None, 999, 200),
     (End.FAILED, Code.HANDLER_FAILED, 500, 500), (End.FAILED, None, 404, 404), (End.FAILED, None, 200, 500),
     (End.FAILED, None, 102, 500), (End.FAILED, None, 0, 500),
-    (End.REFUSED, Code.BAD_ACTION, 403, 400), (End.REFUSED, Code.NOT_NOW, 0, 400), (End.REFUSED, Code.BAD_SELECTOR, 0, 400),
+    (End.REFUSED, Code.BAD_ACTION, 403, 400), (End.REFUSED, Code.NOT_NOW, 0, 400),
+    (End.REFUSED, Code.BAD_SELECTOR, 0, 400),
     (End.REFUSED, Code.REVOKED, 0, 401), (End.REFUSED, Code.BAD_SIGNATURE, 0, 401),
     (End.REFUSED, Code.REQUEST_DENIED, 0, 403), (End.REFUSED, Code.EXECUTE_DENIED, 0, 403),
     (End.REFUSED, Code.WITHHELD, 0, 403), (End.REFUSED, None, 0, 403), (End.REFUSED, Code.NOBODY, 0, 404),
     (End.REFUSED, Code.NO_HANDLER, 0, 501), (End.REFUSED, Code.STOPPING, 0, 503), (End.REFUSED, Code.BUSY, 0, 503),
     (End.REFUSED, Code.HANDLERS_BUSY, 0, 503), (End.REFUSED, Code.NOT_ALL_HERE, 0, 503),
     (End.REFUSED, Code.LIST_EXPIRED, 0, 503), (End.REFUSED, Code.CLOCK_SUSPECT, 0, 503),
-    (End.EXPIRED, Code.EXPIRED, 0, 503), (End.UNROUTABLE, Code.UNROUTABLE, 0, 503), (End.UNKNOWN, Code.TIMED_OUT, 0, 503),
+    (End.EXPIRED, Code.EXPIRED, 0, 503), (End.UNROUTABLE, Code.UNROUTABLE, 0, 503),
+    (End.UNKNOWN, Code.TIMED_OUT, 0, 503),
     (End.READY, None, 200, 200),
 ])  # fmt: skip
 def test_every_end_has_its_status(end, code, own, status):

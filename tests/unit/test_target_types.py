@@ -27,7 +27,8 @@ def read(type_, value):
 @pytest.mark.parametrize(("type_", "value"), [
     ("artifact", {"mime_type": "application/pdf", "payload": {"bin": "YWI="}, "hashes": {"sha256": SHA256}}),
     ("artifact", {"payload": {"url": "https://a.example/b"}}), ("command", "743f2ab8-e9d2-4b91-8e63-10d5b9f1a2c7"),
-    ("device", {"hostname": "laptop-7", "idn_hostname": "bücher", "device_id": "9BCE 84"}), ("domain_name", "a.example"),
+    ("device", {"hostname": "laptop-7", "idn_hostname": "bücher", "device_id": "9BCE 84"}),
+    ("domain_name", "a.example"),
     ("email_addr", "a@b.c"), ("features", []), ("features", ["versions", "profiles", "pairs", "rate_limit"]),
     ("file", {"name": "a.exe", "path": "C:\\Temp", "hashes": {"md5": MD5, "sha1": SHA1, "sha256": SHA256}}),
     ("idn_domain_name", "bücher.example"), ("idn_email_addr", "ö@bücher.example"), ("ipv4_net", "203.0.113.0/24"),
@@ -53,8 +54,10 @@ def test_every_type_has_a_test_above():
 @pytest.mark.parametrize(("type_", "value", "one"), [
     ("file", {"hashes": {"sha1": SHA1.lower()}, "name": "a"}, {"name": "a", "hashes": {"sha1": SHA1}}),
     ("features", ["pairs", "versions", "pairs"], ["versions", "pairs"]), ("properties", ["b", "a"], ["a", "b"]),
-    ("ipv4_connection", {"dst_addr": "203.0.113.9/32", "protocol": "udp"}, {"protocol": "udp", "dst_addr": "203.0.113.9"}),
-    ("artifact", {"payload": {"bin": "YWI"}, "mime_type": "Text/HTML"}, {"mime_type": "text/html", "payload": {"bin": "YWI="}}),
+    ("ipv4_connection", {"dst_addr": "203.0.113.9/32", "protocol": "udp"},
+     {"protocol": "udp", "dst_addr": "203.0.113.9"}),
+    ("artifact", {"payload": {"bin": "YWI"}, "mime_type": "Text/HTML"},
+     {"mime_type": "text/html", "payload": {"bin": "YWI="}}),
     ("x-crane", {"b": 1.0, "a": (2, -0.0)}, {"a": [2, 0], "b": 1}), ("x-crane", 2.0**60, 2**60),
     ("device", {"hostname": "Laptop-7."}, {"hostname": "laptop-7"}),
 ])  # fmt: skip
@@ -64,7 +67,8 @@ def test_two_spellings_are_one_value(type_, value, one):
 
 @pytest.mark.parametrize(("type_", "value", "said"), [
     ("file", {}, "it: at least one of name, path, hashes"), ("file", "a.exe", "it: a map of name, path, hashes"),
-    ("file", {"size": 1}, "it.size: not one of name, path, hashes"), ("file", {"name": ""}, "it.name: text that is not empty"),
+    ("file", {"size": 1}, "it.size: not one of name, path, hashes"),
+    ("file", {"name": ""}, "it.name: text that is not empty"),
     ("file", {"name": 7}, "it.name: text that is not empty, as text"),
     ("file", {"hashes": {}}, "it.hashes: at least one of md5, sha1, sha256"),
     ("file", {"hashes": {"sha256": "x"}}, "it.hashes.sha256: 64 hex digits"),
@@ -85,7 +89,8 @@ def test_two_spellings_are_one_value(type_, value, one):
                                "it[1]: versions or profiles or pairs or rate_limit"),
     ("features", ["pairs"] * 11, "it: a list of up to 10 of versions, profiles, pairs, rate_limit"),
     ("features", {}, "it: a list of up to 10 of versions, profiles, pairs, rate_limit"),
-    ("properties", [], "it: a list of one name at least"), ("properties", ["a", "b", "a"], "it[2]: a name that comes twice"),
+    ("properties", [], "it: a list of one name at least"),
+    ("properties", ["a", "b", "a"], "it[2]: a name that comes twice"),
     ("ipv4_net", ["203.0.113.9"], "it: an IPv4 network without host bits, e.g. 203.0.113.0/24, as text"),
     ("x-crane", {"a": ["\x1b[2J"]}, "it.a[0]: characters that are not allowed"),
     ("x-crane", {"\x1b": 1}, "it: a name with characters that are not allowed"),
