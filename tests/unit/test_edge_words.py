@@ -86,6 +86,31 @@ def test_the_first_handler_that_matches_takes_it():
     assert Handlers(["*"]).find("deny.ipv4_net") is None
 
 
+def features(handlers, *wanted):
+    asked = {"action": "query", "target": {"features": list(wanted)}, "args": {}}
+    message = verified(ORIGIN, kind=Kind.ACTION, topic="query.features", to="all", records=[asked], label=Label.GREEN)
+    return handlers.find("query.features")(read_action(Delivery(message, 5, ("hq",))))
+
+
+def test_query_features_is_answered_unless_a_handler_names_it():
+    handlers = Handlers(["deny *", "query *"], profiles=("slpf",))
+    handlers.add("deny", "ipv4_net", "first")
+    handlers.add("query", "*", "second")
+    assert features(handlers) == Answer()
+    assert features(handlers, "versions", "profiles").result == {"versions": ["1.0"], "profiles": ["slpf"]}
+    assert features(handlers, "pairs").result["pairs"]["deny"] == ["ipv4_net"]
+    assert handlers.find("query.properties") == "second"
+    handlers.add("*", "features", "third")
+    assert handlers.find("query.features") == "third"
+
+
+def test_a_refusal_has_the_status_of_its_reason_and_says_what_is_wrong_where_it_was_asked_wrongly():
+    assert refused(Reject(Code.NO_HANDLER)).status == 501 and refused(Reject(Code.STOPPING)).status == 503
+    said = refused(read_action(delivery({**BODY, "args": {"duration": "long"}}))).record("fw-1")
+    assert (said["status"], said["reason"]) == (400, "bad_action: args.duration: whole milliseconds")
+    assert "reason" in (late := refused(Reject(Code.EXPIRED, "x")).record("fw-1")) and late["reason"] == "expired"
+
+
 @pytest.mark.parametrize(
     ("action", "target", "code"),
     [("obliterate", "ipv4_net", Code.BAD_ACTION), ("scan", "device", Code.EXECUTE_DENIED),
