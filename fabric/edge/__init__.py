@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from fabric.edge.receiving.notices import Notice
     from fabric.protocol.base.errors import Code, FabricError
     from fabric.protocol.vocabulary.severity import Phase, Severity
+    from fabric.protocol.vocabulary.targets import Target
     from fabric.protocol.vocabulary.tlp import Label
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "Outcome",
     "Phase",
     "Severity",
+    "Target",
 ]
 
 _HOMES = {
@@ -38,6 +40,7 @@ _HOMES = {
     "fabric.edge.point": ("ControlPoint",),
     "fabric.protocol.base.errors": ("Code", "FabricError"),
     "fabric.protocol.vocabulary.severity": ("Phase", "Severity"),
+    "fabric.protocol.vocabulary.targets": ("Target",),
     "fabric.protocol.vocabulary.tlp": ("Label",),
 }
 

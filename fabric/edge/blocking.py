@@ -29,7 +29,7 @@ from fabric.edge.messages import Message, Outcome
 from fabric.edge.publishing.options import ActionOptions, PublishOptions, check_wanted, to_position
 from fabric.edge.receiving.iterators import Messages
 from fabric.edge.requesting.latest import Latest
-from fabric.edge.requesting.request import RESULT_WAIT_MS, Progress, Request
+from fabric.edge.requesting.request import RESULT_WAIT_MS, AnyTarget, Progress, Request
 from fabric.edge.until import ending_signals, raise_unless_closed
 from fabric.protocol.base.errors import Code, FabricError
 
@@ -228,10 +228,11 @@ class ControlPoint(Face):
     def request(
         self,
         action: str,
-        target: str,
+        target: AnyTarget,
         *,
         to: str,
         args: Mapping[str, Any] | None = None,
+        command_id: str = "",
         wait_ms: int = RESULT_WAIT_MS,
         watch: Callable[[Request], None] | None = None,
         **options: Unpack[ActionOptions],
@@ -241,7 +242,7 @@ class ControlPoint(Face):
         The arguments as in the asyncio face.
         """
         waiting: Latest[Progress] = Latest()
-        begun = self._request(action, target, to, args, wait_ms, options, waiting)
+        begun = self._request(action, target, to, args, command_id, wait_ms, options, waiting)
         request = Request(begun.result().hex())
         while not request.done:
             yield from request.learn(waiting.get(), watch)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from fabric.edge.acting.executing import AT_ONCE, Executing, Use
-from fabric.edge.acting.handlers import Handler, Handlers
+from fabric.edge.acting.handlers import Handler, Handlers, profiles_of
 from fabric.edge.arguments.checks import to_handler, to_record, to_text
 from fabric.edge.identity.identity import Identity, find_identity, load_identity
 from fabric.edge.leaving import Leaving
@@ -23,7 +23,7 @@ from fabric.edge.publishing.labelling import Labelling
 from fabric.edge.publishing.options import ActionOptions, PublishOptions, action_stamp, publish_stamp
 from fabric.edge.receiving.notices import Notice
 from fabric.edge.requesting.latest import Latest
-from fabric.edge.requesting.request import Progress, request_arguments
+from fabric.edge.requesting.request import AnyTarget, Progress, request_arguments
 from fabric.protocol.base.errors import Code, FabricError
 
 CONNECT_TIMEOUT_S = 15.0
@@ -80,7 +80,8 @@ class Face:
         self._wait_for_relay = wait_for_relay
         self._labelling = Labelling()
         self._log = edge_log(self.identity.id)
-        self._handlers = Handlers(self.identity.credential.grants.execute, self._loop.denied)
+        credential = self.identity.credential
+        self._handlers = Handlers(credential.grants.execute, self._loop.denied, profiles_of(credential))
         self._executing = Executing(
             self._loop, self._loop.intake.publish, self._handlers, self._call, self._log, at_once(actions_at_once)
         )
@@ -164,10 +165,10 @@ class Face:
         return handler(action)
 
     def _request(
-        self, action: str, target: str, to: str, args: Mapping[str, Any] | None, wait_ms: int, options: ActionOptions,
-        progress: Latest[Progress],
+        self, action: str, target: AnyTarget, to: str, args: Mapping[str, Any] | None, command_id: str, wait_ms: int,
+        options: ActionOptions, progress: Latest[Progress],
     ) -> Future[bytes]:
         """The action's id, when it is on its way; from then on `progress` has what is known of its targets."""
-        spec, record = request_arguments(action, target, to, args)
+        spec, record = request_arguments(action, target, to, args, command_id)
         stamp = action_stamp(spec, to, self.identity.defaults, **options)
         return self._loop.requester.request(stamp, record, wait_ms, lambda tracker: progress.put(Progress.of(tracker)))

@@ -12,6 +12,7 @@ from fabric.protocol.envelope.layout import Header
 from fabric.protocol.envelope.parts import Reading, read_records
 from fabric.protocol.vocabulary.openc2 import End
 from fabric.protocol.vocabulary.severity import Phase, Severity
+from fabric.protocol.vocabulary.targets import Target
 from fabric.protocol.vocabulary.tlp import Label
 
 
@@ -102,13 +103,13 @@ def _message(id_: str, header: Header, reading: Reading, delivery: Delivery) -> 
 class Action:
     """A response action for this control point, checked: signed, granted, addressed to it and in time.
 
-    `target_type` and `target` as in OpenC2 ("ipv4_net", "203.0.113.9"). `deadline_ms`: never begin after it.
+    `target`: `target.type` and `target.value` as in OpenC2 ("ipv4_net", "203.0.113.9"), `target.text` as people write
+    it. `deadline_ms`: never begin after it. `command_id`: what its requester calls it, if anything.
     """
 
     id: str
     action: str
-    target_type: str
-    target: str
+    target: Target
     args: Mapping[str, Any]
     requester: str
     severity: Severity
@@ -116,18 +117,24 @@ class Action:
     issued_at_ms: int
     deadline_ms: int
     path: tuple[str, ...]
+    command_id: str = ""
+
+    @property
+    def target_type(self) -> str:
+        return self.target.type
 
     def to_json(self) -> dict[str, Any]:
         return {
             "id": self.id,
             "action": self.action,
-            "target": {self.target_type: self.target},
+            "target": self.target.to_json(),
             "args": dict(self.args),
             "requester": self.requester,
             "severity": self.severity.name.lower(),
             "label": self.label.short,
             "issued_at": self.issued_at_ms,
             "deadline": self.deadline_ms,
+            **({"command_id": self.command_id} if self.command_id else {}),
         }
 
 

@@ -33,7 +33,7 @@ from fabric.edge.publishing.composer import Draft
 from fabric.edge.publishing.options import ActionOptions, PublishOptions, check_wanted, to_position
 from fabric.edge.receiving.iterators import AsyncMessages
 from fabric.edge.requesting.latest import Latest
-from fabric.edge.requesting.request import RESULT_WAIT_MS, Progress, Request
+from fabric.edge.requesting.request import RESULT_WAIT_MS, AnyTarget, Progress, Request
 from fabric.edge.until import ending_signals, raise_unless_closed
 from fabric.protocol.base.errors import Code, FabricError
 
@@ -285,18 +285,20 @@ class ControlPoint(Face):
     async def request(
         self,
         action: str,
-        target: str,
+        target: AnyTarget,
         *,
         to: str,
         args: Mapping[str, Any] | None = None,
+        command_id: str = "",
         wait_ms: int = RESULT_WAIT_MS,
         watch: Callable[[Request], None] | None = None,
         **options: Unpack[ActionOptions],
     ) -> AsyncIterator[Outcome]:
         """Ask for a response action; yields each target's outcome. Raises NOBODY when the selector selects none.
 
-        `target` as "ipv4_net=203.0.113.9". `options` as in `ActionOptions`: severity, ttl, label. `watch` is told when
-        the targets are known and whenever one ends.
+        `target` as "ipv4_net=203.0.113.9", {"file": {"name": "a.exe"}} or `Target`. `args` as in OpenC2: a duration and
+        times in milliseconds; other names are for the handler. `command_id`: what you call it. `options` as in
+        `ActionOptions`: severity, ttl, label. `watch` is told when the targets are known and whenever one ends.
         """
         loop, told = asyncio.get_running_loop(), asyncio.Event()
 
@@ -304,7 +306,7 @@ class ControlPoint(Face):
             loop.call_soon_threadsafe(told.set)
 
         waiting: Latest[Progress] = Latest(wake)
-        begun = self._request(action, target, to, args, wait_ms, options, waiting)
+        begun = self._request(action, target, to, args, command_id, wait_ms, options, waiting)
         request = Request((await asyncio.wrap_future(begun)).hex())
         while not request.done:
             await told.wait()

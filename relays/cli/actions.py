@@ -5,62 +5,46 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Iterable
 from contextlib import nullcontext
 from typing import Annotated, Any
 
 import typer
 
-from fabric.documents import TooDeepError, parse_json
 from fabric.edge.acting.executing import AT_ONCE
 from fabric.edge.blocking import ControlPoint
 from fabric.edge.face import ACTIONS_MAX
 from fabric.edge.messages import Outcome
 from fabric.edge.publishing.options import to_ttl_ms
 from fabric.edge.requesting.request import Request
-from fabric.protocol.base.errors import Code, FabricError
+from fabric.protocol.base.errors import FabricError
 from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.envelope.lifetime import parse_duration
 from fabric.protocol.vocabulary.openc2 import End
-from relays.cli.absent import Expected, away_json, away_line
+from relays.cli.absent import Expected
+from relays.cli.asked import asked_for
+from relays.cli.course import Course, to_format
 from relays.cli.exits import FAILED, PARTLY, SHORT, Terminated, command
 from relays.cli.handling import CommandHandler, command_of
 from relays.cli.options import As, AsJson, Label_, NoWait, Outbox_, Severity_, Ttl, needed
 from relays.cli.reaching import reached
 from relays.cli.scene import File
-from relays.cli.unanswered import Open, clock_time
+from relays.cli.unanswered import Open
 from relays.logs import set_up_logs
-from relays.terminal import Cell, Moving, Screen, Table, json_text, say, say_json
+from relays.terminal import Moving, Screen, say, say_json
 
 edge = typer.Typer(no_args_is_help=True, help="Be a control point.")
 # At the end: handlers that were killed are answered for, and a relay that is there takes what they did in no time.
 _TELL_S = 5.0
-_STYLES = {End.COMPLETED: "green", End.READY: "green", End.FAILED: "red", End.REFUSED: "red", End.UNKNOWN: "yellow"}
-
-
-def parse_args(given: list[str] | None) -> dict[str, Any]:
-    """`--arg NAME=VALUE`, as a map: a value that is JSON is read as that, any other is text. Raises USAGE, TOO_DEEP."""
-    args: dict[str, Any] = {}
-    for text in given or []:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise FabricError(Code.USAGE, f"{text!r} is no argument", "write e.g. --arg duration=3600")
-        try:
-            args[name] = parse_json(value)
-        except TooDeepError:
-            raise FabricError(Code.TOO_DEEP, f"--arg {name}") from None
-        except ValueError:
-            args[name] = value
-    return args
 
 
 @command
 def act(
-    action: Annotated[str, typer.Argument(help="An OpenC2 action: deny, contain, scan, ...")],
-    target: Annotated[str, typer.Argument(help="An OpenC2 target: ipv4_net=203.0.113.9")],
-    to: Annotated[str, typer.Option("--to", help="Who: 'role=firewall and segment=ot-1'. Empty is nobody; all is everyone granted.")],
+    action: Annotated[str, typer.Argument(help="An OpenC2 action: deny, contain, scan, ...")] = "",
+    target: Annotated[str, typer.Argument(help="An OpenC2 target: ipv4_net=203.0.113.9, file=/tmp/a, process=sshd, or JSON: 'file={\"hashes\": {\"md5\": \"...\"}}'.")] = "",
+    to: Annotated[str | None, typer.Option("--to", help="Who: 'role=firewall and segment=ot-1'. Empty is nobody; all is everyone granted.")] = None,
     identity: As = "",
-    arg: Annotated[list[str] | None, typer.Option("--arg", metavar="K=V", help="An argument; again for more.")] = None,
+    openc2: Annotated[str | None, typer.Option("--openc2", metavar="FILE", help="An OpenC2 command, or a message with one, as JSON; - is standard input. Its actuator and --to both narrow whom it is for.")] = None,
+    arg: Annotated[list[str] | None, typer.Option("--arg", metavar="K=V", help="An argument; again for more. OpenC2's own: duration=1h, start_time, stop_time, response_requested.")] = None,
     severity: Severity_ = "high",
     label: Label_ = None,
     ttl: Ttl = None,
@@ -69,6 +53,7 @@ def act(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything on the way and at each target, and execute nothing.")] = False,
     expect: Annotated[int | None, typer.Option("--expect", min=1, metavar="N", help="So many targets at least: fewer are told, and the exit code is 3.")] = None,
     topology: File = None,
+    format_: Annotated[str | None, typer.Option("--format", metavar="openc2", help="Each target's end as an OpenC2 response, one message a line.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Ask for a response action and show what becomes of it at each target.
@@ -80,25 +65,32 @@ def act(
     --dry-run shows whom it would reach: the action goes its way, is checked by each relay and by each target, which answers
     `ready` where it would begin.
 
-    Exit codes: 0 all completed (or ready), 1 all failed, 3 some did, or some are away, 4 nobody selected, 5 denied, 6 expired or
-    unknown, 69 unreachable.
+    Exit codes: 0 all completed (or ready), 1 all failed, 2 the command line or the OpenC2 command is wrong, 3 some did, or some
+    are away, 4 nobody selected, 5 denied, 6 expired or unknown, 69 unreachable.
 
-    Example: fabric act deny ipv4_net=203.0.113.9 --to 'role=firewall' --as soar-1 --ttl 60s
+    Examples:
+
+      fabric act deny ipv4_net=203.0.113.9 --to 'role=firewall' --as soar-1 --ttl 60s
+
+      fabric act --openc2 command.json --as soar-1 --format openc2
     """
+    screen = Screen()
+    shown_as = to_format(format_, as_json)
+    asked = asked_for(action, target, to, arg, openc2)
     options: dict[str, Any] = {
         "severity": severity, "label": label, "ttl": ttl, "wait_ms": parse_duration(wait), "require_all": require_all,
-        "dry_run": dry_run,
+        "dry_run": dry_run, "command_id": asked.command_id,
     }
-    screen = Screen()
-    live = not as_json and screen.is_terminal
+    course = Course(screen, shown_as, asked)
     outcomes: list[Outcome] = []
     open_: Open | None = None
     held: tuple[str, ...] = ()
-    expected = Expected(needed(identity), topology, action, target, to, severity=severity, label=label)
+    expected = Expected(needed(identity), topology, asked.action, asked.target, asked.to, severity=severity, label=label)
     selected: tuple[str, ...] | None = None
     try:
-        with ControlPoint(needed(identity)) as point, screen.moving() if live else nullcontext() as view:
-            expected.tell_course(as_json=as_json)
+        with ControlPoint(needed(identity)) as point, screen.moving() if course.is_live else nullcontext() as view:
+            course.me = point.identity.id
+            expected.tell_course(as_json=course.is_json)
             ends_s = time.time() + to_ttl_ms(ttl, Kind.ACTION, point.identity.defaults) / 1000
 
             def watch(request: Request) -> None:
@@ -107,75 +99,31 @@ def act(
                 open_ = Open(request, ends_s)
                 if request.held != held:
                     held = request.held
-                    _tell(open_.held(as_json=as_json) if not (dry_run or live) else (), screen)
+                    if not dry_run:
+                        course.held(open_)
                 if isinstance(view, Moving):
-                    view.update(_table(request, f"{action} {target}", ends_s))
+                    view.update(course.table(request, ends_s))
 
             open_ = Open(None, ends_s)
-            for outcome in point.request(action, target, to=to, args=parse_args(arg), watch=watch, **options):
+            for outcome in point.request(
+                asked.action, asked.target, to=asked.to, args=asked.args, watch=watch, **options
+            ):
                 outcomes.append(outcome)
-                if as_json:
-                    say_json(outcome.to_json())
-                elif not live:
-                    say(_line(outcome))
+                course.outcome(outcome)
     except KeyboardInterrupt:
-        _tell(open_.lines(as_json=as_json) if open_ is not None else (), screen)
+        if open_ is not None:
+            course.unanswered(open_)
         raise
     except FabricError as error:
         raise expected.why(error) from None
     finally:
         away = [*(held if dry_run else ()), *expected.away(selected)]
-        if away and not as_json:
-            screen.say(Cell(away_line(away), "yellow"))
-        for id_ in away if as_json else ():
-            say_json(away_json(id_))
+        course.away(away)
     too_few = expect is not None and selected is not None and len(selected) < expect
-    if too_few and as_json:
-        say_json({"expected": expect, "selected": len(selected or ())}, error=True)
-    elif too_few:
-        number = len(selected or ())
-        said = f"{expect} targets were expected and {number} {'was' if number == 1 else 'were'} selected"
-        say(said, error=True)
+    if too_few:
+        course.too_few(expect or 0, len(selected or ()))
     code = _exit_of(outcomes)
     raise typer.Exit(PARTLY if (away or too_few) and code == 0 else code)
-
-
-def _tell(lines: Iterable[str | dict[str, Any]], screen: Screen) -> None:
-    for line in lines:
-        if isinstance(line, str):
-            screen.say(Cell(line, "yellow"))
-        else:
-            say_json(line)
-
-
-def why_of(outcome: Outcome) -> str:
-    """Number and reason; and who says so, where that is not the target itself."""
-    by = f" at {outcome.by}" if outcome.code and outcome.by and outcome.by != outcome.target else ""
-    return f"{outcome.code} {outcome.reason}{by}".strip()
-
-
-def _line(outcome: Outcome) -> str:
-    why = f" {why_of(outcome)}" if outcome.code else ""
-    result = f" {json_text(outcome.result, ascii_only=False)}" if outcome.result else ""
-    return f"{outcome.target or 'all'}: {outcome.end}{why}{result} ({outcome.took_ms} ms)"
-
-
-def _table(request: Request, title: str, ends_s: float) -> Table:
-    table = Table("target", "end", "ms", "why", "result", title=title, aside=("why", "result"))
-    for target in request.targets or tuple(request.outcomes):
-        outcome = request.outcomes.get(target)
-        if outcome is None and target in request.held:
-            table.row(target, Cell("away", "yellow"), "", f"gets it if it is back before {clock_time(ends_s)}", "")
-            continue
-        if outcome is None:
-            table.row(target, "...", "", f"no answer yet; may be executed until {clock_time(ends_s)}", "")
-            continue
-        table.row(
-            target or "all", Cell(outcome.end, _STYLES.get(outcome.end, "yellow")), str(outcome.took_ms),
-            why_of(outcome),
-            json_text(outcome.result, ascii_only=False) if outcome.result else "",
-        )
-    return table
 
 
 def _exit_of(outcomes: list[Outcome]) -> int:

@@ -73,7 +73,7 @@ class CommandHandler:
         else:
             ended = " ".join(filter(None, [str(answer.end), code, answer.reason]))
             # What it is about is for who looks on: standard output that is no terminal is somebody's log.
-            target = f"{action.target_type}={action.target}" if sys.stdout.isatty() else action.target_type
+            target = action.target.text if sys.stdout.isatty() else action.target_type
             say(f"{utc(wall_ms())[11:]}  {action.action} {target} from {action.requester}: {ended}")
 
     def _run(self, action: Action) -> Answer:

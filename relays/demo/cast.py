@@ -123,8 +123,8 @@ class Cast:
 
     def _device(self, name: str) -> Callable[[Action], dict[str, str]]:
         def execute(action: Action) -> dict[str, str]:
-            self.executed[name].append(action.target)
-            if name == FAILING and action.target == FAILS_FOR:
+            self.executed[name].append(action.target.value)
+            if name == FAILING and action.target.value == FAILS_FOR:
                 raise RuntimeError("the rule table is full")
             return {"rule": f"{action.action} {action.target}"}
 

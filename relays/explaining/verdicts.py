@@ -16,7 +16,6 @@ from fabric.protocol.access.permissions import (
     labels_withheld,
     publish_grant,
     request_grants,
-    split_topic,
     subscribe_grant,
     target_grant,
     turns_at,
@@ -28,6 +27,7 @@ from fabric.protocol.envelope.layout import STREAM_BYTES, Header, PartEntry
 from fabric.protocol.trust.credentials import Credential, PublishGrant, RequestGrant
 from fabric.protocol.trust.revocations import Revocations
 from fabric.protocol.trust.store import TrustStore
+from fabric.protocol.vocabulary.openc2 import split_topic
 from fabric.protocol.vocabulary.severity import Severity
 from fabric.protocol.vocabulary.tlp import Audience, Label, may_hold
 from fabric.protocol.vocabulary.topics import matches

@@ -139,7 +139,7 @@ def _act(requester: Path, executor: Path) -> None:
 
     threading.Thread(target=listen, daemon=True).start()
     with ControlPoint(executor) as wall, ControlPoint(requester) as soar:
-        wall.on_action("deny", "ipv4_net")(lambda action: {"done": action.target})
+        wall.on_action("deny", "ipv4_net")(lambda action: {"done": action.target.value})
         wall.wait_ready()
 
         def ask(number: int) -> None:

@@ -5,26 +5,32 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 from fabric.edge.identity.identity import Defaults
 from fabric.edge.publishing.composer import estimate_bytes
 from fabric.edge.publishing.options import publish_stamp, to_label, to_phase, to_severity, to_ttl_ms
+from fabric.edge.requesting.request import request_arguments
 from fabric.protocol.base.errors import FabricError, Reject
 from fabric.protocol.envelope.field_labels import FieldLabels
 from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.envelope.lifetime import format_duration, parse_duration
 from fabric.protocol.envelope.parts import build_parts
+from fabric.protocol.vocabulary.arguments import check_args
+from fabric.protocol.vocabulary.commands import both, read_command
 from fabric.protocol.vocabulary.openc2 import (
     ActionSpec,
     action_covers,
     actions_meet,
     check_action_pattern,
     parse_action,
+    read_spec,
 )
+from fabric.protocol.vocabulary.plain_json import parse_ijson
 from fabric.protocol.vocabulary.selectors import Selector, narrows, parse_selector
 from fabric.protocol.vocabulary.tlp import Label, parse_label
 from fabric.protocol.vocabulary.topics import TopicIndex, check_pattern, check_topic, covers, matches
-from relays.cli.actions import parse_args
+from relays.cli.asked import parse_args
 from relays.cli.handling import answer_in
 from relays.cli.options import to_kinds, to_tags
 from relays.cli.points import field_labels, parse_record
@@ -34,6 +40,7 @@ from tests.fuzz.files import json_near
 from tests.support import entropy
 
 _DEFAULTS = Defaults(Label.AMBER, {"event": 60_000})
+_ROOT = Path(__file__).parents[2]
 _NODE = {"id": "fw-1", "role": "firewall", "segment": "ot-1", "organisation": "acme"}
 
 
@@ -109,10 +116,39 @@ def read_action(raw: bytes) -> None:
     read = parse_action(action, target)
     if isinstance(read, ActionSpec):
         assert check_topic(read.topic) is None, "an action's topic is none"
-        assert parse_action(read.action, read.target) == read, "what was read is not read as itself"
+        assert parse_action(read.action, read.target.text) == read, "what was read is not read as itself"
+        assert read_spec(read.action, read.target.to_json()) == read, "what is written is not read as itself"
+        assert read.text.isprintable(), "what is shown could show something else"
     check_action_pattern(_text(raw))
     action_covers(_text(raw), "deny *")
     actions_meet("deny *", _text(raw))
+
+
+_COMMANDS = tuple(
+    example["command"] for example in json.loads((_ROOT / "tests" / "vectors" / "openc2.json").read_text())["commands"]
+)
+
+
+def command(dice: Dice) -> bytes:
+    return json_near(dice, dice.choice(_COMMANDS))
+
+
+def read_openc2(raw: bytes) -> None:
+    """Of --openc2: as far as what is signed, and what an executor makes of that."""
+    try:
+        document = parse_ijson(_text(raw))
+    except ValueError:
+        return
+    read = read_command(document)
+    if isinstance(read, Reject):
+        assert read.detail.isprintable(), "a fault is shown as what it is not"
+        return
+    assert isinstance(parse_selector(read.selector), Selector), "an actuator made a selector that is none"
+    narrowed = parse_selector(both("role=firewall", read.selector))
+    assert isinstance(narrowed, Reject) or not narrowed.matches({"role": "edr"}), "an actuator widened a selector"
+    with suppress(FabricError):
+        spec, written = request_arguments(read.action, read.target, read.selector or "all", read.args, read.id)
+        assert read_spec(read.action, written["target"]) == spec and check_args(written["args"], spec) is None
 
 
 def argument(dice: Dice) -> bytes:
@@ -147,7 +183,8 @@ _DURATIONS = _words("30", "s", "1h30m", "ms", "7d", "9" * 30, "-1", "0s")
 _STAMPS = _words("TLP:", "amber", "+strict", "high", "TA0011", "delivery", "vendor=zeek", "point", "a=red")
 _ACTIONS = _words(
     "deny", "scan", "ipv4_net=192.0.2.0/24", "file=/x", "mac_addr=", "x-a", "uri=a:b", "device=", "domain_name=a.b",
-    "ipv4_connection=protocol=tcp,dst_port=1", "*",
+    "ipv4_connection=protocol=tcp,dst_port=1", "*", 'file={"hashes": {"md5": "', '"}}', "slpf:rule=1", "features=",
+    "process=", '{"pid": 1, "parent": {', "properties=a,", "x-a=[1.0,", "artifact=",
 )
 
 TARGETS = (
@@ -156,6 +193,7 @@ TARGETS = (
     Bytes("duration", _DURATIONS, read_duration),
     Bytes("words", _STAMPS, read_words),
     Bytes("action", _ACTIONS, read_action),
+    Bytes("command", command, read_openc2),
     Bytes("argument", argument, read_argument),
     Bytes("record", record, read_record),
 )

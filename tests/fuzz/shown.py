@@ -28,7 +28,7 @@ from fabric.protocol.envelope.parts import build_parts, read_records
 from fabric.protocol.vocabulary.openc2 import End
 from fabric.protocol.vocabulary.severity import Phase, Severity
 from fabric.protocol.vocabulary.tlp import Label
-from relays.cli import actions, notices, points
+from relays.cli import course, notices, points
 from relays.demo.show import Show
 from relays.explaining import Hop, sample_of
 from relays.terminal import Screen, json_text, say, say_json
@@ -117,8 +117,8 @@ def _tell(message: Message, gap: Message, outcome: Outcome, request: Request) ->
     screen = Screen()
     points._show(screen, message)
     points._show(screen, gap)
-    say(actions._line(outcome), *notices.lines_of(notice_of(message)))
-    screen.table(actions._table(request, "deny x", 4e9))
+    say(course.line_of(outcome), *notices.lines_of(notice_of(message)))
+    screen.table(course.table_of(request, "deny x", 4e9))
     Show(screen, 0).sees("analyst-1", message)
 
 

@@ -96,7 +96,7 @@ def test_over_links_that_are_cut_no_action_runs_twice(tmp_path):
         with house.point("fw") as wall, house.point("soar") as soar:
             @wall.on_action("deny", "ipv4_net")
             def deny(action):
-                executed[action.target] += 1
+                executed[action.target.value] += 1
                 return {}
 
             wall.wait_ready()

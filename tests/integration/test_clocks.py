@@ -68,7 +68,7 @@ def wrong_clock(folder: Path, off_s: str) -> Iterator[tuple[House, Machine]]:
 def executed_by(point, done):
     @point.on_action("deny", "ipv4_net")
     def deny(action):
-        done.append(action.target)
+        done.append(action.target.value)
         return {}
 
 

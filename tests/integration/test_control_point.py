@@ -41,9 +41,9 @@ def test_async_handlers_and_requests(house):
             @wall.on_action("deny", "ipv4_net")
             async def deny(action):
                 await asyncio.sleep(0)
-                if action.target == "192.0.2.99":
+                if action.target.value == "192.0.2.99":
                     raise RuntimeError("secret-word")
-                return {"blocked": action.target}
+                return {"blocked": action.target.value}
 
             await wall.wait_ready()
             for target, end in (("192.0.2.98", "completed"), ("192.0.2.99", "failed")):

@@ -186,7 +186,7 @@ def test_a_dry_run_goes_the_whole_way_and_executes_nothing_and_all_or_nobody_beg
         with house.point(name) as wall:
             executing(wall)
     with house.point("fw-2") as wall:
-        wall.on_action("deny", "ipv4_net")(lambda action: done.append(action.target) or {})
+        wall.on_action("deny", "ipv4_net")(lambda action: done.append(action.target.value) or {})
         wall.wait_ready()
         dry = house.cli(*act, "--dry-run").expect(3)
         assert {(line["target"], line["end"]) for line in dry.lines} == {("fw-1", "away"), ("fw-2", "ready")}

@@ -171,7 +171,7 @@ def test_results_wait_in_the_outbox_of_who_executes(house: House, tmp_path):
     with house.point("fw-m", outbox=tmp_path / "fw") as wall, house.point("soar-hq") as soar:
         @wall.on_action("deny", "ipv4_net")
         def deny(action):
-            return {"blocked": action.target}
+            return {"blocked": action.target.value}
 
         wall.wait_ready()
 

@@ -40,7 +40,7 @@ def test_a_parent_that_hangs_is_left_and_a_command_still_finds_its_target_and_it
     with house.point("fw-c") as wall, house.point("soar-e") as soar:
         @wall.on_action("deny", "ipv4_net")
         def deny(action):
-            return {"done": action.target}
+            return {"done": action.target.value}
 
         wall.wait_ready()
         house.wait_routes("hq", 2)

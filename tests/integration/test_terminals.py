@@ -134,7 +134,7 @@ def test_a_requester_signs_a_target_that_is_a_command(quiet):
     came = threading.Event()
 
     def deny(action):
-        executed.append(action.target)
+        executed.append(action.target.value)
         came.set()
 
     with ControlPoint(quiet.identity("fw-1")) as firewall:

@@ -102,7 +102,7 @@ class Gate:
 
     def __call__(self, given):
         with self.changed:
-            self.at_work.append(given.target)
+            self.at_work.append(given.target.value)
             self.changed.notify_all()
         assert self.open.wait(10)
 

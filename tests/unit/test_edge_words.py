@@ -19,6 +19,7 @@ from fabric.protocol.trust.chain import issue
 from fabric.protocol.trust.credentials import Credential, Grants, NodeKind
 from fabric.protocol.vocabulary.openc2 import ActionSpec, End
 from fabric.protocol.vocabulary.severity import Phase, Severity
+from fabric.protocol.vocabulary.targets import Target
 from fabric.protocol.vocabulary.tlp import Label
 from fabric.transport.keys import curve_public
 from tests.support import EVERYTHING, Authority, verified
@@ -63,9 +64,10 @@ def test_what_cannot_be_meant_is_refused(options, code):
 
 
 def test_an_action_is_high_and_short_lived():
-    stamp = action_stamp(ActionSpec("deny", "ipv4_net", "192.0.2.1"), "all", DEFAULTS)
+    stamp = action_stamp(ActionSpec("deny", Target("ipv4_net", "192.0.2.1")), "all", DEFAULTS)
     assert (stamp.topic, stamp.severity, stamp.ttl_ms, stamp.to) == ("deny.ipv4_net", Severity.HIGH, 60_000, "all")
-    assert code_of(action_stamp, ActionSpec("deny", "ipv4_net", "x"), "all", DEFAULTS, ttl="2h") is Code.TTL_TOO_LONG
+    spec = ActionSpec("query", Target("features", []))
+    assert code_of(action_stamp, spec, "all", DEFAULTS, ttl="2h") is Code.TTL_TOO_LONG
 
 
 # -- handlers -------------------------------------------------------------------------------------------------
@@ -84,6 +86,31 @@ def test_the_first_handler_that_matches_takes_it():
     assert Handlers(["*"]).find("deny.ipv4_net") is None
 
 
+def features(handlers, *wanted):
+    asked = {"action": "query", "target": {"features": list(wanted)}, "args": {}}
+    message = verified(ORIGIN, kind=Kind.ACTION, topic="query.features", to="all", records=[asked], label=Label.GREEN)
+    return handlers.find("query.features")(read_action(Delivery(message, 5, ("hq",))))
+
+
+def test_query_features_is_answered_unless_a_handler_names_it():
+    handlers = Handlers(["deny *", "query *"], profiles=("slpf",))
+    handlers.add("deny", "ipv4_net", "first")
+    handlers.add("query", "*", "second")
+    assert features(handlers) == Answer()
+    assert features(handlers, "versions", "profiles").result == {"versions": ["1.0"], "profiles": ["slpf"]}
+    assert features(handlers, "pairs").result["pairs"]["deny"] == ["ipv4_net"]
+    assert handlers.find("query.properties") == "second"
+    handlers.add("*", "features", "third")
+    assert handlers.find("query.features") == "third"
+
+
+def test_a_refusal_has_the_status_of_its_reason_and_says_what_is_wrong_where_it_was_asked_wrongly():
+    assert refused(Reject(Code.NO_HANDLER)).status == 501 and refused(Reject(Code.STOPPING)).status == 503
+    said = refused(read_action(delivery({**BODY, "args": {"duration": "long"}}))).record("fw-1")
+    assert (said["status"], said["reason"]) == (400, "bad_action: args.duration: whole milliseconds")
+    assert "reason" in (late := refused(Reject(Code.EXPIRED, "x")).record("fw-1")) and late["reason"] == "expired"
+
+
 @pytest.mark.parametrize(
     ("action", "target", "code"),
     [("obliterate", "ipv4_net", Code.BAD_ACTION), ("scan", "device", Code.EXECUTE_DENIED),
@@ -96,7 +123,7 @@ def test_what_could_never_come_is_refused(action, target, code):
 def test_an_action_is_read_when_its_body_says_what_was_signed():
     action = read_action(delivery())
     assert (action.action, action.target_type, action.target, action.args) == (
-        "deny", "ipv4_net", "192.0.2.1", {"duration": 60}
+        "deny", "ipv4_net", Target("ipv4_net", "192.0.2.1"), {"duration": 60}
     )
     assert action.requester == "soar-1" and action.deadline_ms == action.issued_at_ms + 60_000
     assert action.to_json()["target"] == {"ipv4_net": "192.0.2.1"}

@@ -356,7 +356,8 @@ def test_notices_that_end_with_an_error(seen, stub, monkeypatch):
 
 @pytest.mark.parametrize("as_json", [False, True])
 def test_edge_run_says_what_it_executes(seen, as_json):
-    action = Action("00", ALL, ALL, ALL, {}, ALL, Severity.LOW, Label.GREEN, 0, 0, (ALL,))
+    target = SimpleNamespace(type=ALL, text=ALL, to_json=lambda: {ALL: ALL})
+    action = Action("00", ALL, target, {}, ALL, Severity.LOW, Label.GREEN, 0, 0, (ALL,))
     handler = handling.CommandHandler(["true"], 5.0, as_json)
     seen(lambda: handler(action), shows=() if as_json else AS_IT_IS)
 

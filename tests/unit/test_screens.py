@@ -13,7 +13,7 @@ from fabric.edge.requesting.request import Request
 from fabric.protocol.vocabulary.openc2 import End
 from fabric.protocol.vocabulary.severity import Phase, Severity
 from fabric.protocol.vocabulary.tlp import Label
-from relays.cli import actions, points, running
+from relays.cli import course, points, running
 from relays.demo.book import Book
 from relays.demo.show import Show, targets_table
 from relays.demo.steps import CHECKS
@@ -133,7 +133,7 @@ def test_what_became_of_an_action(columns):
         "fw-p1": Outcome("fw-p1", End.COMPLETED, "fw-p1", 200, "", "", result, Label.GREEN, 41),
         "fw-office": Outcome("fw-office", End.REFUSED, "dmz", 403, "E601", "withheld", {}, Label.GREEN, 12),
     }
-    lines = shown(actions._table(request, "deny ipv4_net=203.0.113.9", 0.0), columns)
+    lines = shown(course.table_of(request, "deny ipv4_net=203.0.113.9", 0.0), columns)
     assert any(line.split()[:3] == ["fw-office", "refused", "12"] and "E601 withheld" in line for line in lines)
     assert '"handle": 4711' in " ".join(" ".join(lines).split())
     where = {"fw-p1": "plant-1", "fw-office": "office", "edr-cloud": "cloud"}

@@ -7,7 +7,8 @@ from fabric.edge.arguments.suggestions import known_instead, near
 from fabric.edge.identity.identity import find_identity
 from fabric.edge.requesting.request import request_arguments
 from fabric.protocol.base.errors import Code, FabricError
-from fabric.protocol.vocabulary.openc2 import ACTIONS, TARGETS
+from fabric.protocol.vocabulary.openc2 import ACTIONS
+from fabric.protocol.vocabulary.target_types import TARGETS
 from relays.authority import authorities, init_authority, open_authority
 from tests.unit.test_strays import TOPOLOGY, make_identities, written
 

@@ -7,6 +7,7 @@ handler is told by name, never with its text, which could hold what nobody may s
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,11 +18,12 @@ from fabric.edge.identity.identity import Defaults
 from fabric.edge.messages import Action, messages_of
 from fabric.edge.publishing.composer import Stamp
 from fabric.edge.publishing.options import to_ttl_ms
-from fabric.protocol.access.permissions import split_topic
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.core.ready import Delivery
 from fabric.protocol.envelope.layout import Kind
-from fabric.protocol.vocabulary.arguments import check_args
+from fabric.protocol.trust.credentials import Credential
+from fabric.protocol.vocabulary import text_types
+from fabric.protocol.vocabulary.arguments import Times, check_args
 from fabric.protocol.vocabulary.lifecycle import state_of
 from fabric.protocol.vocabulary.openc2 import (
     End,
@@ -29,8 +31,10 @@ from fabric.protocol.vocabulary.openc2 import (
     action_matches,
     actions_meet,
     check_action_pattern,
-    parse_action,
+    read_spec,
+    split_topic,
 )
+from fabric.protocol.vocabulary.responses import QUERY_FEATURES, features_of, status_of_code
 from fabric.protocol.vocabulary.tlp import Label
 
 Handler = Callable[[Action], Any]
@@ -118,16 +122,27 @@ def failed(code: Code, reason: str = "") -> Answer:
 def refused(reason: Reject) -> Answer:
     """The answer to an action that was not begun: expired where its time is over, else refused."""
     end = End.EXPIRED if reason.code is Code.EXPIRED else End.REFUSED
-    return Answer(end, int(Status.FORBIDDEN), code=reason.code)
+    # Of what is asked for wrongly it is said where: no more than that is in its detail.
+    detail = reason.detail if reason.code is Code.BAD_ACTION else ""
+    return Answer(end, int(status_of_code(reason.code)), code=reason.code, reason=detail)
+
+
+def profiles_of(credential: Credential) -> tuple[str, ...]:
+    """The actuator profile that a control point has: its tag `profile`."""
+    return tuple(value for name, value in credential.tags if name == "profile")
 
 
 class Handlers:
     """Patterns and their handlers, in order of registration; the first that matches takes the action.
 
-    `denied` hears of what no grant allows.
+    `query features` is answered here (OpenC2 Language 1.0, 4.1), unless a pattern names it: one with `*` for the target
+    is of a handler that does not know of it. `denied` hears of what no grant allows.
     """
 
-    def __init__(self, granted: Sequence[str], denied: Callable[[Code], None] = lambda _: None) -> None:
+    def __init__(
+        self, granted: Sequence[str], denied: Callable[[Code], None] = lambda _: None, profiles: Sequence[str] = (),
+    ) -> None:
+        self._profiles = profiles
         self._granted = granted
         self._denied = denied
         self._handlers: list[tuple[str, Handler]] = []
@@ -153,7 +168,17 @@ class Handlers:
 
     def find(self, topic: str) -> Handler | None:
         action, target_type = split_topic(topic)
-        return next((h for p, h in self._handlers if action_matches(p, action, target_type)), None)
+        own = (action, target_type) == QUERY_FEATURES
+        found = (
+            handler for pattern, handler in self._handlers
+            if action_matches(pattern, action, target_type) and not (own and pattern.endswith("*"))
+        )
+        return next(found, self._features if own else None)
+
+    def _features(self, action: Action) -> Answer:
+        patterns = [pattern for pattern, _ in self._handlers]
+        found = features_of(action.target.value, patterns, self._granted, self._profiles)
+        return Answer(result=found or None)
 
 
 def read_action(delivery: Delivery) -> Action | Reject:
@@ -166,23 +191,30 @@ def read_action(delivery: Delivery) -> Action | Reject:
         return messages
     header, content = delivery.message.header, messages[0].content
     action, target_type = split_topic(header.topic)
-    target, args = content.get("target"), content.get("args", {})
+    target, args, command_id = content.get("target"), content.get("args", {}), content.get("command_id", "")
     if content.get("action") != action or not isinstance(target, dict) or list(target) != [target_type]:
         return Reject(Code.BAD_ACTION, header.topic)
-    value = target[target_type]
-    if not isinstance(value, str):
-        return Reject(Code.BAD_ACTION, f"{target_type} has a value that is no text")
-    spec = parse_action(action, f"{target_type}={value}")
+    spec = read_spec(action, target)
     if isinstance(spec, Reject):
         return spec
-    if spec.target_value != value:
-        return Reject(Code.BAD_ACTION, f"{target_type} has a value that is not written in the one way")
-    problem = check_args(args)
+    # As JSON: what is equal to Python, True and 1, is not the same to a handler. The order of names means nothing.
+    if json.dumps(spec.target.to_json(), sort_keys=True) != json.dumps(target, sort_keys=True):
+        return Reject(Code.BAD_ACTION, f"target.{target_type}: not written in the one way")
+    problem = check_args(args, spec)
     if problem is not None:
         return problem
+    if command_id != "" and (not isinstance(command_id, str) or text_types.command_id(command_id) is None):
+        return Reject(Code.BAD_ACTION, "command_id: an id of 1 to 36 characters, without spaces")
+    times = Times.of(args)
+    # An action's age and when it was issued are the fabric's time, as far as anybody here knows it.
+    late = times.why_not(header.issued_at_ms + delivery.age_ms)
+    if late is not None:
+        return late
+    deadline_ms = header.issued_at_ms + header.ttl_ms
     return Action(
-        delivery.message.leaf.hex(), action, target_type, value, args, header.origin, header.severity, header.label,
-        header.issued_at_ms, header.issued_at_ms + header.ttl_ms, delivery.hops,
+        delivery.message.leaf.hex(), action, spec.target, args, header.origin, header.severity, header.label,
+        header.issued_at_ms, deadline_ms if times.stop_ms is None else min(deadline_ms, times.stop_ms), delivery.hops,
+        command_id,
     )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from fabric.protocol.vocabulary.openc2 import ACTIONS, TARGETS, check_action_pattern
+from fabric.protocol.vocabulary.openc2 import ACTIONS, check_action_pattern
+from fabric.protocol.vocabulary.target_types import TARGETS
 
 # A word that is longer is no slip of the finger.
 _CHARS_MAX = 64

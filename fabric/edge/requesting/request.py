@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from fabric.edge.arguments.checks import to_map, to_text
 from fabric.edge.arguments.suggestions import known_instead
 from fabric.edge.messages import Outcome
 from fabric.edge.requesting.tracking import Tracker
 from fabric.protocol.base.errors import Code, FabricError, Reject
+from fabric.protocol.vocabulary import text_types
 from fabric.protocol.vocabulary.arguments import check_args
-from fabric.protocol.vocabulary.openc2 import parse_action
+from fabric.protocol.vocabulary.openc2 import ActionSpec, parse_action, read_spec
 from fabric.protocol.vocabulary.selectors import parse_selector
+from fabric.protocol.vocabulary.targets import Target
 
 # How long after an action's ttl a result is still waited for, before silence is `unknown`.
 RESULT_WAIT_MS = 5_000
 # Of what was typed, as much as is shown where it is wrong.
 _TYPED_CHARS_MAX = 80
+_ARGS_NEXT = "correct what is named, or leave it out"
+# As a program may give one: "ipv4_net=203.0.113.9", {"ipv4_net": "203.0.113.9"}, or `Target`.
+AnyTarget: TypeAlias = "Target | Mapping[str, Any] | str"
 
 
 class Progress(NamedTuple):
@@ -61,23 +66,37 @@ class Request:
 
 
 def request_arguments(
-    action: str, target: str, to: str, args: Mapping[str, Any] | None
-) -> tuple[Any, dict[str, Any]]:
+    action: str, target: AnyTarget, to: str, args: Mapping[str, Any] | None, command_id: str = ""
+) -> tuple[ActionSpec, dict[str, Any]]:
     """The action's spec and record, checked before anything is signed."""
-    spec = parse_action(
-        to_text(action, "an action", "deny"), to_text(target, "a target", "ipv4_net=203.0.113.9")
-    )
-    if isinstance(spec, Reject):
-        typed = f"{action} {target.partition('=')[0]}"[:_TYPED_CHARS_MAX]
-        raise FabricError(spec.code, f"{typed}: {spec.detail}", known_instead(action, target.partition("=")[0]))
+    spec = _spec(to_text(action, "an action", "deny"), target)
     selector = parse_selector(to_text(to, "a selector", "role=firewall"))
     if isinstance(selector, Reject):
         raise FabricError(selector.code, selector.detail)
     if selector.selects_nobody:
         raise FabricError(Code.NOBODY, "the selector is empty", "write e.g. 'role=firewall', or 'all'")
     args_ = to_map(args or {}, "the arguments")
-    record = {"action": spec.action, "target": {spec.target_type: spec.target_value}, "args": args_}
-    problem = check_args(record["args"])
+    record = {"action": spec.action, "target": spec.target.to_json(), "args": args_}
+    problem = check_args(args_, spec)
     if problem is not None:
-        raise FabricError(problem.code, problem.detail)
+        raise FabricError(problem.code, problem.detail, _ARGS_NEXT)
+    if command_id:
+        if text_types.command_id(to_text(command_id, "a command_id", "c-1")) is None:
+            raise FabricError(Code.BAD_ACTION, "command_id", "give 1 to 36 characters, without spaces")
+        record["command_id"] = command_id
     return spec, record
+
+
+def _spec(action: str, target: AnyTarget) -> ActionSpec:
+    if isinstance(target, Target):
+        target = target.to_json()
+    if isinstance(target, Mapping):
+        target, type_ = dict(target), next((name for name in target if isinstance(name, str)), "")
+        spec = read_spec(action, target)
+    else:
+        type_ = to_text(target, "a target", "ipv4_net=203.0.113.9").partition("=")[0]
+        spec = parse_action(action, target)
+    if isinstance(spec, Reject):
+        typed = f"{action} {type_}"[:_TYPED_CHARS_MAX]
+        raise FabricError(spec.code, f"{typed}: {spec.detail}", known_instead(action, type_))
+    return spec

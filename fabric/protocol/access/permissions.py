@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.envelope.layout import Header, Kind
 from fabric.protocol.trust.credentials import Credential, NodeKind, PublishGrant, RequestGrant
-from fabric.protocol.vocabulary.openc2 import action_matches
+from fabric.protocol.vocabulary.openc2 import action_matches, split_topic
 from fabric.protocol.vocabulary.selectors import parse_selector
 from fabric.protocol.vocabulary.tlp import Holder, Label, may_hold
 from fabric.protocol.vocabulary.topics import RESOLUTIONS, covers, matches
@@ -53,12 +53,6 @@ def check_delivery(kind: Kind, direction: Direction) -> Reject | None:
     if kind in (Kind.EVENT, Kind.INTEL, Kind.ACTION, Kind.RESULT) and direction == Direction.DOWN:
         return None
     return Reject(Code.WRONG_DIRECTION, f"{kind.word} {direction.name.lower()} to a control point")
-
-
-def split_topic(topic: str) -> tuple[str, str]:
-    """An action's topic is `<action>.<target type>`; the same for its results."""
-    action, _, target = topic.partition(".")
-    return action, target
 
 
 def check_origin(credential: Credential, header: Header) -> Reject | None:

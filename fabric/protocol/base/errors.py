@@ -81,7 +81,7 @@ class Code(Enum):
     NOBODY = (703, "nobody", "the selector selects no target that may execute the action", "correct the selector; `fabric explain act` says whom it selects")
     BUSY = (704, "busy", "the relay's queue for this lane is full", "wait: it is sent again automatically")
     BAD_SELECTOR = (705, "bad_selector", "the selector cannot be read", "write e.g. 'role=firewall and segment=ot-1'")
-    BAD_ACTION = (706, "bad_action", "not an OpenC2 action and target", "write e.g. deny ipv4_net=203.0.113.9")
+    BAD_ACTION = (706, "bad_action", "not a valid OpenC2 command", "write e.g. deny ipv4_net=203.0.113.9")
     SUBSCRIBER_GONE = (707, "subscriber_gone", "the subscriber left and did not come back in time", "reconnect the subscriber")
     NO_HANDLER = (708, "no_handler", "no handler is registered for the action", "register one with on_action")
     HANDLER_FAILED = (709, "handler_failed", "the handler failed", "look at the control point's own log")
@@ -96,6 +96,7 @@ class Code(Enum):
     TOO_MANY_TARGETS = (721, "too_many_targets", "the selector selects more targets than one action is for", "ask for some at a time, e.g. with `and segment=ot-1`; `fabric revoke` those that will not be back")
     CANCELLED = (723, "cancelled", "the action was cancelled before it was executed", "see who did with `fabric action`; request it again if it is to be done")
     NOT_OPEN = (724, "not_open", "no such action is open", "see which are: fabric actions --open")
+    NOT_NOW = (725, "not_now", "the action's start_time or stop_time does not let it begin now", "request it when its start_time has come, and before its stop_time: nothing waits for one")
     # 8xx: topology files
     TOPOLOGY_UNREADABLE = (801, "topology_unreadable", "the topology file is not readable TOML", "fix the line that is named")
     TOPOLOGY_INVALID = (802, "topology_invalid", "the topology breaks a rule", "write what the line says")

@@ -1,0 +1,151 @@
+"""How `fabric act` shows what becomes of an action: for people, one JSON object a line, or OpenC2's responses.
+
+With OpenC2 standard output has one response a line (Language 1.0, 3.3.2), each in a message from whom it is (3.2), for
+each target that ended; what is no response goes to standard error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from fabric.edge.messages import Outcome
+from fabric.edge.requesting.request import Request
+from fabric.protocol.base.errors import Code, FabricError
+from fabric.protocol.vocabulary.openc2 import End, Status
+from fabric.protocol.vocabulary.responses import response, response_message, status_of
+from relays.cli.absent import AWAY, away_json, away_line
+from relays.cli.asked import Asked
+from relays.cli.unanswered import Open, clock_time
+from relays.terminal import Cell, Screen, Table, json_text, say, say_json
+from relays.wall import wall_ms
+
+TEXT, JSON, OPENC2 = "text", "json", "openc2"
+_STYLES = {End.COMPLETED: "green", End.READY: "green", End.FAILED: "red", End.REFUSED: "red", End.UNKNOWN: "yellow"}
+
+
+def to_format(name: str | None, as_json: bool) -> str:
+    """Raises USAGE."""
+    if name not in (None, TEXT, OPENC2) or (as_json and name is not None):
+        said = f"--format {name}{' and --json' if as_json else ''}"
+        raise FabricError(Code.USAGE, said, "write --format openc2, or --json, or neither")
+    return JSON if as_json else name or TEXT
+
+
+class Course:
+    """`me`: who asks, once it is connected."""
+
+    def __init__(self, screen: Screen, format_: str, asked: Asked) -> None:
+        self._screen = screen
+        self._format = format_
+        self._asked = asked
+        self.me = ""
+
+    @property
+    def is_json(self) -> bool:
+        return self._format == JSON
+
+    @property
+    def is_live(self) -> bool:
+        return self._format == TEXT and self._screen.is_terminal
+
+    def outcome(self, outcome: Outcome) -> None:
+        """It ended, at one target."""
+        if self._format == JSON:
+            say_json(outcome.to_json())
+        elif self._format == OPENC2:
+            self._respond(outcome, str(outcome.end))
+        elif not self.is_live:
+            say(line_of(outcome))
+
+    def held(self, open_: Open) -> None:
+        """Of its targets, these are away, and get it if they are back in time."""
+        if not self.is_live:
+            self._tell(open_.held(as_json=self.is_json))
+
+    def unanswered(self, open_: Open) -> None:
+        """Nobody waits any more for these."""
+        self._tell(open_.lines(as_json=self.is_json))
+
+    def away(self, ids: Sequence[str]) -> None:
+        """Who was meant, and is not connected."""
+        if ids and self._format == TEXT:
+            self._screen.say(Cell(away_line(ids), "yellow"))
+        for id_ in ids:
+            if self._format == JSON:
+                say_json(away_json(id_))
+            elif self._format == OPENC2:
+                self._respond(Outcome(id_, End.UNKNOWN, "", 0, AWAY.label, AWAY.cause), AWAY.reason)
+
+    def too_few(self, expected: int, selected: int) -> None:
+        """On standard error."""
+        if self._format == JSON:
+            say_json({"expected": expected, "selected": selected}, error=True)
+        else:
+            say(f"{expected} targets were expected and {selected} {'was' if selected == 1 else 'were'} selected", error=True)
+
+    def table(self, request: Request, ends_s: float) -> Table:
+        return table_of(request, f"{self._asked.action} {self._asked.target}", ends_s)
+
+    def _tell(self, lines: Iterable[str | dict[str, Any]]) -> None:
+        for line in lines:
+            if not isinstance(line, str):
+                say_json(line)
+            elif self._format == OPENC2:
+                say(line, error=True)
+            else:
+                self._screen.say(Cell(line, "yellow"))
+
+    def _respond(self, outcome: Outcome, end: str) -> None:
+        if not self._asked.wants_response:
+            return
+        say_json(response_message(
+            response_of(outcome, end), from_=outcome.by or self.me, to=self.me, created_ms=wall_ms(),
+            request_id=self._asked.request_id or self._asked.command_id,
+        ))
+
+
+def table_of(request: Request, title: str, ends_s: float) -> Table:
+    """All of it, as far as it is known by now."""
+    table = Table("target", "end", "ms", "why", "result", title=title, aside=("why", "result"))
+    for target in request.targets or tuple(request.outcomes):
+        outcome = request.outcomes.get(target)
+        if outcome is None and target in request.held:
+            table.row(target, Cell("away", "yellow"), "", f"gets it if it is back before {clock_time(ends_s)}", "")
+            continue
+        if outcome is None:
+            table.row(target, "...", "", f"no answer yet; may be executed until {clock_time(ends_s)}", "")
+            continue
+        table.row(
+            target or "all", Cell(outcome.end, _STYLES.get(outcome.end, "yellow")), str(outcome.took_ms),
+            why_of(outcome),
+            json_text(outcome.result, ascii_only=False) if outcome.result else "",
+        )
+    return table
+
+
+def response_of(outcome: Outcome, end: str) -> dict[str, Any]:
+    """What OpenC2 says of an end; under `x-fabric` whose it is, for a relay may have said it, and its name here."""
+    known = {code.label: code for code in Code}
+    status = Status.SERVICE_UNAVAILABLE if end != outcome.end else status_of(
+        outcome.end, known.get(outcome.code), outcome.status
+    )
+    code = {"code": outcome.code} if outcome.code else {}
+    label = {"label": outcome.label.short} if outcome.by else {}
+    return response(
+        status, f"{outcome.code} {outcome.reason}".strip() if status != Status.OK or outcome.code else "",
+        outcome.result, {"target": outcome.target, "end": end, **code, **label},
+    )
+
+
+def why_of(outcome: Outcome) -> str:
+    """Number and reason; and who says so, where that is not the target itself."""
+    by = f" at {outcome.by}" if outcome.code and outcome.by and outcome.by != outcome.target else ""
+    return f"{outcome.code} {outcome.reason}{by}".strip()
+
+
+def line_of(outcome: Outcome) -> str:
+    """How it ended at one target, for people."""
+    why = f" {why_of(outcome)}" if outcome.code else ""
+    result = f" {json_text(outcome.result, ascii_only=False)}" if outcome.result else ""
+    return f"{outcome.target or 'all'}: {outcome.end}{why}{result} ({outcome.took_ms} ms)"
