@@ -25,7 +25,7 @@ from pathlib import Path
 from relays import run
 from relays.starting import command_of
 
-# A request is a relay's name; with it come the descriptors of its log, and of the pipe that lets it begin.
+# A request is a relay's name; with it come the descriptors of its log, and of the socket by which it is told to begin.
 REQUEST_BYTES_MAX = 1_024
 _DESCRIPTORS = 2
 _NUMBER_BYTES_MAX = 32
@@ -64,23 +64,20 @@ def serve(channel: socket.socket) -> None:
 
 def _fork_adopted() -> int:
     """The process of a fork whose parent is the supervisor: who came between has ended by now. 0 in the fork itself."""
-    answers, answer = os.pipe()
-    os.set_blocking(answers, False)  # who came between may have been killed before it said anything: EAGAIN, then
-    try:
+    answers, answer = socket.socketpair()
+    with answers, answer:
         if between := os.fork():
             os.waitpid(between, 0)
-            return int(os.read(answers, _NUMBER_BYTES_MAX))
+            # It was killed where nothing is there to be read: EAGAIN, then.
+            return int(answers.recv(_NUMBER_BYTES_MAX, socket.MSG_DONTWAIT))
         try:
             relay = os.fork()
         except OSError as error:
             relay = -(error.errno or errno.EAGAIN)
         if relay:
-            os.write(answer, b"%d" % relay)
+            answer.send(b"%d" % relay)
             os._exit(0)
         return 0
-    finally:
-        for end in (answers, answer):
-            os.close(end)
 
 
 def begin(begun: Begun, command: Sequence[str]) -> bool:

@@ -23,7 +23,7 @@ from typing import Any, BinaryIO, Protocol
 from fabric.files import append_private
 
 _PR_SET_CHILD_SUBREAPER = 36
-# Each has a pipe open until it begins.
+# Each has a socket open until it begins.
 STARTS_MAX = 8
 # Between a request and its answer lies, at the first one, the reading of the modules on a busy machine.
 _ANSWER_S_MAX = 60.0
@@ -89,7 +89,7 @@ class Forked:
     def __init__(self, ids: Path, relays: Sequence[str], home: Path | None, errors: Path) -> None:
         self._ids, self._relays, self._home, self._errors = ids, relays, home, errors
         self._server: tuple[int, socket.socket] | None = None
-        self._asked: dict[str, int] = {}  # in the order of the answers; what is written into when it may begin
+        self._asked: dict[str, socket.socket] = {}  # in the order of the answers; by it one is told to begin
         self._answer_by_s = 0.0
         self._fates: list[Fate] = []
 
@@ -102,20 +102,20 @@ class Forked:
         try:
             if self._server is None:
                 self._server = self._start_server()
-            read, write = os.pipe()
-            try:
-                socket.send_fds(self._server[1], [relay.encode()], [log.fileno(), read], socket.MSG_DONTWAIT)
-            except OSError:
-                os.close(write)
-                raise
-            finally:
-                os.close(read)
+            go, theirs = socket.socketpair()
+            with theirs:
+                try:
+                    given = [log.fileno(), theirs.fileno()]
+                    socket.send_fds(self._server[1], [relay.encode()], given, socket.MSG_DONTWAIT)
+                except OSError:
+                    go.close()
+                    raise
         except ConnectionError:
             self._give_up(relay)
         except OSError as error:
             self._fates.append((relay, error))
         else:
-            self._asked[relay] = write
+            self._asked[relay] = go
             self._answer_by_s = time.monotonic() + _ANSWER_S_MAX
 
     def _start_server(self) -> tuple[int, socket.socket]:
@@ -151,18 +151,16 @@ class Forked:
                 relay = next(iter(self._asked))
                 self._fates.append((relay, self._begin(self._asked.pop(relay), int(answer))))
 
-    def _begin(self, go: int, pid: int) -> int | OSError:
-        try:
+    def _begin(self, go: socket.socket, pid: int) -> int | OSError:
+        with go:
             if pid < 0:
                 return OSError(-pid, os.strerror(-pid))
-            with suppress(ChildProcessError, BrokenPipeError):
+            with suppress(ChildProcessError, ConnectionError):
                 ended, _ = os.waitpid(pid, os.WNOHANG)  # it may even be reaped by now
                 if not ended:
-                    os.write(go, b"!")
+                    go.send(b"!")
                     return pid
             return OSError(errno.ECHILD, "it ended before it began")
-        finally:
-            os.close(go)
 
     def _give_up(self, *asking: str) -> None:
         """The server has ended, or is as good as that: so is every start that it was asked for."""
@@ -172,7 +170,7 @@ class Forked:
         why = OSError(errno.ECHILD, f"the process that forks relays ended: see {self._errors}")
         self._fates += [(relay, why) for relay in (*self._asked, *asking)]
         for go in self._asked.values():
-            os.close(go)
+            go.close()
         self._asked.clear()
 
     def waits_for(self) -> list[int]:
