@@ -57,7 +57,7 @@ def run_relay(folder: Path, home: Path | None) -> int:
     return 0
 
 
-def _stop_with(supervisor: int) -> None:
+def stop_with(supervisor: int) -> None:
     """Linux tells a process when its parent dies. A supervisor that was killed must not leave relays that nobody can
     stop with `fabric down`; elsewhere than on Linux it does."""
     if not sys.platform.startswith("linux"):
@@ -78,7 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
     open_streams()
     set_up_logs(parsed.log_level)
     if parsed.supervisor:
-        _stop_with(parsed.supervisor)
+        stop_with(parsed.supervisor)
     return run_relay(parsed.folder, parsed.home)
 
 

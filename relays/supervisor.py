@@ -1,9 +1,9 @@
-"""A whole topology on one machine: start every relay as a process of its own, and restart what dies.
+"""A whole topology on one machine: start every relay as a process of its own (`starting`), and restart what dies.
 
 Guarantees: one supervisor for a fabric on a machine (a lock that dies with it); a relay that dies comes back after a
 pause that doubles while it keeps dying, and one that was drained when it is called back; stopping stops all, asking
 first. Relays do not die with the supervisor's terminal, and none is left behind by a supervisor that was asked to stop
-or, on Linux, that was killed.
+or, on Linux, that was killed. A relay that cannot be started is told of in its log, and tried again like one that died.
 
 Its own files beside those of relays begin with "_", which no relay's name has.
 """
@@ -15,11 +15,10 @@ import json
 import os
 import select
 import signal
-import subprocess
-import sys
+import socket
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from fabric.edge.identity.home import fabric_folder
 from fabric.files import append_private, copy_private, empty_private, make_private, open_private, write_private
 from fabric.protocol.base.errors import Code, FabricError
 from relays.drain import DrainFile, drain_path, end_draining
+from relays.starting import STARTS_MAX, EachAnew, Starting, best
 
 _BACKOFF_S = 0.5
 _BACKOFF_S_MAX = 30.0
@@ -41,7 +41,8 @@ _LOG_BYTES_MAX = 16 << 20
 @dataclass
 class _Child:
     relay: str
-    process: subprocess.Popen[bytes] | None = None
+    process: int | None = None  # while it runs
+    starts: bool = False  # it was to start, and we have yet to hear of its process
     started: float = 0.0
     restart_at: float = 0.0
     failures: int = 0
@@ -58,29 +59,63 @@ class Supervisor:
         self._run = make_private(make_private(self._folder) / "run")
         self._children = [_Child(relay) for relay in relays]
         self._drains = {relay: DrainFile(drain_path(fabric, relay, home)) for relay in relays}
+        self._starting: Starting = EachAnew(self._folder / "ids", home)
         self._stopping = False
         self._lock: int | None = None
 
     def run(self, every: Callable[[], None] = lambda: None, interval_s: float = 0.25) -> None:
-        """Until SIGTERM or Ctrl-C; `every` is called about four times a second."""
+        """Until SIGTERM or Ctrl-C; `every` is called about four times a second. It waits for all children there are."""
         self._take_lock()
-        previous = {s: signal.signal(s, self._stop) for s in (signal.SIGTERM, signal.SIGINT)}
         try:
-            for relay in self.relays:
-                (self._run / f"{relay}.json").unlink(missing_ok=True)
-                end_draining(drain_path(self.fabric, relay, self._home))
-                self._begin_log(relay)
-            self._write_state()
-            while not self._stopping:
-                self._look_after()
-                every()
-                time.sleep(interval_s)
+            with self._waking() as woken:
+                self._starting = best(self._folder / "ids", self.relays, self._home, self._run / "_supervisor.log")
+                try:
+                    self._run_all(woken, every, interval_s)
+                finally:
+                    self._stop_all(woken)
+                    (self._run / "_supervisor.json").unlink(missing_ok=True)
         finally:
-            self._stop_all()
-            (self._run / "_supervisor.json").unlink(missing_ok=True)
-            for signal_, handler in previous.items():
-                signal.signal(signal_, handler)
             self._release_lock()
+
+    def _run_all(self, woken: socket.socket, every: Callable[[], None], interval_s: float) -> None:
+        for relay in self.relays:
+            (self._run / f"{relay}.json").unlink(missing_ok=True)
+            end_draining(drain_path(self.fabric, relay, self._home))
+            self._begin_log(relay)
+        self._write_state()
+        every_at = time.monotonic()
+        while not self._stopping:
+            self._look_after()
+            if time.monotonic() >= every_at:
+                every_at = time.monotonic() + interval_s
+                for log in (*self.relays, "_supervisor"):
+                    _rotate(self._run / f"{log}.log")
+                every()
+            self._wait(woken, every_at)
+
+    @contextmanager
+    def _waking(self) -> Iterator[socket.socket]:
+        """What can be read from when a signal came: that of a child's end, or one that asks us to stop."""
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            theirs.setblocking(False)
+            ours.setblocking(False)
+            previous_fd = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+            previous = {s: signal.signal(s, self._stop) for s in (signal.SIGTERM, signal.SIGINT)}
+            previous[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: None)
+            try:
+                yield ours
+            finally:
+                for signal_, handler in previous.items():
+                    signal.signal(signal_, handler)
+                signal.set_wakeup_fd(previous_fd)
+
+    def _wait(self, woken: socket.socket, until_s: float) -> None:
+        """Until something happened, and no longer than until then."""
+        waits_for = [woken.fileno(), *self._starting.waits_for()]
+        select.select(waits_for, [], [], max(0.0, until_s - time.monotonic()))
+        with suppress(BlockingIOError):
+            woken.recv(4096)
 
     def _stop(self, _signal: int, _frame: object) -> None:
         self._stopping = True
@@ -111,44 +146,74 @@ class Supervisor:
 
     def _look_after(self) -> None:
         now = time.monotonic()
+        self._hear_of_starts(now)
+        self._reap(now)
+        starting = sum(child.starts for child in self._children)
         for child in self._children:
-            _rotate(self._run / f"{child.relay}.log")
-            if child.process is not None:
-                if child.process.poll() is None:
-                    continue
-                child.failures = 0 if now - child.started > _STABLE_S else child.failures + 1
-                pause = 0.0 if child.failures == 0 else min(_BACKOFF_S_MAX, _BACKOFF_S * 2 ** (child.failures - 1))
-                child.process, child.restart_at = None, now + pause
-            if now >= child.restart_at and not self._stopping and not self._is_drained(child.relay):
-                self._start(child, now)
+            if child.process is not None or child.starts or now < child.restart_at:
+                continue
+            if starting < STARTS_MAX and not self._stopping and not self._is_drained(child.relay):
+                starting += 1
+                self._start(child)
+
+    def _hear_of_starts(self, now: float) -> None:
+        children = {child.relay: child for child in self._children}
+        for relay, fate in self._starting.fates():
+            child = children[relay]
+            child.starts = False
+            if isinstance(fate, int):
+                child.process, child.started = fate, now
+            else:
+                child.failures += 1
+                self._pause(child, now)
+                self._tell(relay, fate)
+
+    def _reap(self, now: float) -> None:
+        """Whatever has ended: a relay, the process that forks them, and what came between that and a relay."""
+        children = {child.process: child for child in self._children if child.process is not None}
+        with suppress(ChildProcessError):
+            while pid := os.waitpid(-1, os.WNOHANG)[0]:
+                self._starting.reaped(pid)
+                if (child := children.get(pid)) is not None:
+                    child.failures = 0 if now - child.started > _STABLE_S else child.failures + 1
+                    child.process = None
+                    self._pause(child, now)
+
+    def _pause(self, child: _Child, now: float) -> None:
+        pause = 0.0 if child.failures == 0 else min(_BACKOFF_S_MAX, _BACKOFF_S * 2 ** min(child.failures - 1, 10))
+        child.restart_at = now + pause
+
+    def _tell(self, relay: str, error: OSError) -> None:
+        """In its log: `fabric status` says so until the relay itself has something to say."""
+        code = Code.MACHINE_REFUSED
+        line = json.dumps({
+            "event": "relay cannot be started", "relay": relay, "level": "error", "code": code.label,
+            "cause": code.cause, "detail": error.strerror or type(error).__name__,
+            "next": "it is tried again: see how many processes this user may have, and how much memory is left",
+        })
+        with append_private(self._run / f"{relay}.log") as log:
+            log.write(line.encode() + b"\n")
 
     def _is_drained(self, relay: str) -> bool:
         state = self._drains[relay].look()
         return state is not None and state.gone
 
-    def _start(self, child: _Child, now: float) -> None:
-        path = self._run / f"{child.relay}.log"
-        folder = self._folder / "ids" / child.relay
-        command = [sys.executable, "-m", "relays.run", str(folder), "--supervisor", str(os.getpid())]
-        if self._home is not None:
-            command += ["--home", str(self._home)]
-        with append_private(path) as log:
-            child.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-            )
-        child.started = now
+    def _start(self, child: _Child) -> None:
+        with append_private(self._run / f"{child.relay}.log") as log:
+            child.starts = True
+            self._starting.start(child.relay, log)
 
-    def _stop_all(self) -> None:
-        running = [c.process for c in self._children if c.process is not None and c.process.poll() is None]
-        for process in running:
-            process.terminate()
-        deadline = time.monotonic() + _STOP_S
-        for process in running:
-            try:
-                process.wait(max(0.1, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+    def _stop_all(self, woken: socket.socket) -> None:
+        self._starting.close()
+        for signal_, within_s in ((signal.SIGTERM, _STOP_S), (signal.SIGKILL, _STOP_S)):
+            deadline = time.monotonic() + within_s
+            self._reap(deadline)
+            for child in self._children:
+                if child.process is not None:
+                    os.kill(child.process, signal_)  # ours until it is reaped
+            while any(child.process is not None for child in self._children) and time.monotonic() < deadline:
+                self._wait(woken, deadline)
+                self._reap(deadline)
 
 
 def _rotate(log: Path) -> None:

@@ -2,7 +2,8 @@
 
 A command spends most of its time reading modules, and tests run hundreds. What it is afterwards is the real thing: a
 process of its own with its own arguments, environment, streams, session, signals and end. The first of a program's
-moments are not its own, so tests of how it starts, and of terminals, start it anew (`harness.FABRIC`).
+moments are not its own, and it has the modules of all commands, so tests of how it starts, and of terminals, start it
+anew (`harness.FABRIC`).
 
 `python -m tests.integration.warm N` is that process: it takes commands from the socket N until that is closed.
 """
@@ -21,7 +22,9 @@ import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import NoReturn, TextIO
+from typing import Any, NoReturn, TextIO
+
+from relays.cli import main
 
 _ROOT = Path(__file__).parents[2]
 _REQUEST_BYTES_MAX = 1 << 18
@@ -162,10 +165,26 @@ def _serve(channel: socket.socket) -> NoReturn:
                 selector.register(watched, selectors.EVENT_READ)
 
 
-def _main() -> None:
-    import relays.cli.app
-    import relays.cli.exits  # noqa: F401
+def _read_modules() -> None:
+    """Those of every command, and what the library for command lines reads when it first looks at one."""
+    import typer
 
+    import relays.cli.exits  # noqa: F401
+    from relays.cli.app import app
+
+    groups: list[Any] = [typer.main.get_command(app)]
+    for group in groups:
+        for name, command in group.commands.items():
+            if hasattr(command, "commands"):
+                groups.append(command)
+            else:
+                command.make_context(name, [], resilient_parsing=True)
+    assert threading.active_count() == 1, "a fork would keep the locks of other threads for ever"
+
+
+def _main() -> None:
+    _read_modules()
+    gc.collect()
     gc.freeze()
     try:
         _serve(socket.socket(fileno=int(sys.argv[1])))
@@ -178,7 +197,7 @@ def _main() -> None:
     os.environ.clear()
     os.environ.update(begun.environment)
     sys.argv[:] = ["fabric", *begun.argv]
-    relays.cli.main()
+    main()
 
 
 if __name__ == "__main__":
