@@ -93,6 +93,7 @@ class Code(Enum):
     NOT_HELD = (718, "not_held", "not all published records are known to be held", "publish it again, close with a longer timeout_s, or keep it with an outbox")
     HANDLERS_BUSY = (719, "handlers_busy", "all handlers of the control point were busy", "request it again later, or give it more handlers")
     NOT_ALL_HERE = (720, "not_all_here", "another target is away, and all were required", "start it, or ask without --require-all")
+    INTERRUPTED = (721, "interrupted", "the control point ended while this was executed", "look at the target what was done there, then request it again if it is to be done")
     # 8xx: topology files
     TOPOLOGY_UNREADABLE = (801, "topology_unreadable", "the topology file is not readable TOML", "fix the line that is named")
     TOPOLOGY_INVALID = (802, "topology_invalid", "the topology breaks a rule", "write what the line says")
