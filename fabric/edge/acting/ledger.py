@@ -52,7 +52,7 @@ _ACTION_MS_MAX = TTL_MAX_MS["action"] + ACTION_SPARE_MS
 _OVER_MAX = ACTIONS_SEEN_MAX // 4
 # No action is taken in while less is free, so that the answers to those at work find room; the ballast is for them too.
 _FREE_BYTES_MIN = 8 * 2**20
-_BALLAST_BYTES = 4 * 2**20
+_BALLAST_BYTES = 2**20
 # A disk failed, and no handler begins any more: those at work have so long until the connection ends.
 _LAST_WORDS_MS = 60_000
 
@@ -224,8 +224,10 @@ class Ledger:
                 self._executions.restore(op, op.requester, until_ms)
             elif isinstance(op, KeepTold):
                 self._owed += self._executions.restore(op, "", until_ms)
-        self._recovery = Recovery(self._core, self._executor, list(intents.values()), list(answers.values()), now_ms)
-        return list(intents.values())
+        open_ = list(intents.values())
+        if open_ or answers:
+            self._recovery = Recovery(self._core, self._executor, open_, list(answers.values()), now_ms)
+        return open_
 
     def _know_requesters(self, ops: Sequence[Op], open_: Iterable[KeepIntent]) -> None:
         """Who signed what is open is to be known again. Not as on the core's own disk: that is the outbox."""
