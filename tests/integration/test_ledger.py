@@ -1,6 +1,7 @@
 """kill -9 of a control point at every point between an action and its end: never twice, and each end known."""
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -8,8 +9,12 @@ from contextlib import contextmanager
 
 import pytest
 
+from fabric.edge.blocking import ControlPoint
+from fabric.edge.identity.identity import load_identity
+from fabric.protocol.base.errors import Code
 from tests.integration.harness import ROOT, House, Running, wait_for
 from tests.integration.mortal import IN_BETWEEN, POINTS
+from tests.integration.test_disks import small_disk
 
 ID = "fw-m"
 
@@ -128,3 +133,58 @@ def test_what_is_idempotent_is_called_again(house, tmp_path):
             assert str(outcome.end) == "completed" and outcome.result["done"].startswith(asked.id), (point, outcome)
             assert wall.runs(asked.id) == (1 if point in ("begun", "handler called") else 2), point
     house.assert_logs_clean()
+
+
+# -- bad days -------------------------------------------------------------------------------------------------
+
+
+def test_on_a_full_disk_nothing_is_executed_and_what_came_waits_until_there_is_room(house, tmp_path):
+    with small_disk(tmp_path / "disk") as disk:
+        folder = disk / ID
+        shutil.copytree(house.identity(ID).folder, folder)
+        for path in folder.glob("ledger*"):  # of another test
+            path.unlink()
+        done = []
+        with ControlPoint(load_identity(folder)) as wall, house.point("soar-hq") as soar:
+            wall.on_action("deny", "ipv4_net")(lambda action: done.append(action.id))
+            wall.wait_ready()
+            filler = disk / "filler"
+            with filler.open("wb") as file:
+                while shutil.disk_usage(disk).free > 1 << 20:
+                    file.write(bytes(1 << 20))
+                    file.flush()
+            wait_for(lambda: wall.held_up is not None, "a disk that is found to be short")
+            assert wall.held_up.code is Code.DISK_SHORT
+            asked = Asked(soar, ttl="20s")
+            wait_for(lambda: wall._loop.core.counters["refused:busy"] > 0, "the action that is put off")
+            assert not done
+            filler.unlink()
+            assert str(asked.last().end) == "completed" and len(done) == 1
+
+
+def test_a_handler_that_hangs_past_the_deadline_is_unknown_and_its_late_word_is_heard(house, tmp_path, capfd):
+    """And what comes next finds another handler."""
+    hangs, begun = threading.Event(), threading.Event()
+
+    def deny(action):
+        if action.target == "192.0.2.9":
+            begun.set()
+            assert hangs.wait(30)
+
+    with house.point(ID) as wall, house.point("soar-hq") as soar:
+        wall.on_action("deny", "ipv4_net")(deny)
+        wall.wait_ready()
+        asked = Asked(soar, ttl="1s")
+        assert begun.wait(20)
+        assert str(asked.last().end) == "unknown"
+        following = soar.request("deny", "ipv4_net=192.0.2.10", to=f"id={ID}", ttl="20s", label="green")
+        assert [str(outcome.end) for outcome in following] == ["completed"]
+        hangs.set()
+        said = []
+
+        def is_heard():
+            said.append(capfd.readouterr().err)
+            return "result came late" in "".join(said)
+
+        wait_for(is_heard, "the late word")
+    assert "completed" in "".join(said)
