@@ -237,28 +237,32 @@ def test_a_firewall_that_left_while_the_action_came_is_unroutable(house, walls, 
              == 0, "fw-p takes actions again")
 
 
-@pytest.mark.parametrize("idempotent", [False, True])
-def test_an_edge_that_dies_at_it_says_so_itself_and_begins_again_only_where_that_does_no_harm(
-    house, walls, tmp_path, idempotent
-):
+def test_an_edge_that_dies_at_it_says_so_itself_and_begins_again_only_where_that_does_no_harm(house, walls, tmp_path):
     mid = walls[0]
     mid.stop()
     with firewall(house, "fw-m", tmp_path, timeout="60s") as mortal:
-        asked = house.start("act", "deny", net(HANGS), "--to", "id=fw-m", "--as", "soar-hq", "--label", "green",
-                            "--json", "--ttl", "25s")
-        wait_for(lambda: mortal.runs(HANGS) == 1, "the handler at work")
-        mortal.sessions[-1].stop(signal.SIGKILL)
-        handlers = [int(Path(f"{mortal.ran}.pids").read_text().split()[-1])]
-        mortal.timeout = "1s"
-        mortal.start(*(["--idempotent"] if idempotent else []))
-        (outcome,) = asked.wait().expect(1 if idempotent else 6).lines
-        ended = ("failed", "E709") if idempotent else ("unknown", "E721")
-        assert (outcome["end"], outcome["code"], outcome["by"]) == (*ended, "fw-m")
-        act(house, net(OK), "id=fw-m", code=0)
-        assert mortal.runs(HANGS) == 1 + idempotent and mortal.runs(OK) == 1
-        # Who was killed like this could not stop its handler.
-        for handler in handlers:
+        for flags, ended, code in (
+            ([], ("unknown", "E721", "fw-m"), 6), (["--idempotent"], ("failed", "E709", "fw-m"), 1),
+        ):
+            before = mortal.runs(HANGS)
+            asked = house.start("act", "deny", net(HANGS), "--to", "id=fw-m", "--as", "soar-hq", "--label", "green",
+                                "--json", "--ttl", "25s")
+            wait_for(lambda before=before: mortal.runs(HANGS) > before, "the handler at work")
+            mortal.sessions[-1].stop(signal.SIGKILL)
+            handler = int(Path(f"{mortal.ran}.pids").read_text().split()[-1])
+            mortal.timeout = "1s"
+            mortal.start(*flags)
+            (outcome,) = asked.wait().expect(code).lines
+            assert (outcome["end"], outcome["code"], outcome["by"]) == ended
+            assert mortal.runs(HANGS) == before + (2 if flags else 1)
+            act(house, net(OK), "id=fw-m", code=0)
+            # Who was killed like this could not stop its handler.
             os.killpg(handler, signal.SIGKILL)
+            mortal.sessions[-1].stop()
+            mortal.timeout = "60s"
+            mortal.start()
+            house.wait_connected("mid", "fw-m")
+        assert mortal.runs(OK) == 2
     mid.start()
 
 
