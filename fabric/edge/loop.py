@@ -237,9 +237,10 @@ class EdgeLoop:
 
     def _apply(self, ready: Ready, now_ms: int) -> None:
         self._dialling.send(ready.early)
+        # First: an action that only the outbox had as seen would never be executed.
+        self.ledger.commit(ready, now_ms)
         if self._outbox is not None:
             self._outbox.commit(ready.persist, now_ms)
-        self.ledger.commit(ready, now_ms)
         self.publisher.committed()
         self._dialling.send(ready.send)
         for delivered in sorted(ready.deliver, key=_urgency):

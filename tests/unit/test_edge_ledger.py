@@ -432,9 +432,14 @@ def test_what_was_told_is_told_again_when_the_action_comes_again_once_a_link(sta
     second = steps("begun", "answered", "told")(start, message := action())
     second.turn(T0 + 1_000)
     assert not second.executor.told
-    for link in (3, 3, 3, 4, 4):
+    for link, told in ((3, 1), (3, 1), (4, 1), (5, 1)):
         second.ledger.repeated(Repeated(message.id, link))
-    assert second.executor.told == [reply_to(message, rule=7)] * 2
+        assert second.executor.told == [reply_to(message, rule=7)] * told, "one at a time"
+    for link, told in ((3, 1), (4, 2), (4, 2)):
+        second.ledger.told(message.id)
+        second.turn(T0 + 2_000)
+        second.ledger.repeated(Repeated(message.id, link))
+        assert len(second.executor.told) == told
     second.ledger.repeated(Repeated(bytes(16), 5))
     assert len(second.executor.told) == 2, "of one that it does not know it knows no answer"
 

@@ -54,7 +54,7 @@ class Executions:
     _told: dict[str, OrderedDict[bytes, None]] = field(default_factory=dict)
     _told_held: Holdings[str] = field(default_factory=Holdings)
     told_bytes: int = 0
-    at_work: int = 0  # begun or answered by this process, and not told
+    at_work: int = 0  # begun, answered, or answered again by this process, and not told
 
     def __len__(self) -> int:
         return len(self._all)
@@ -97,20 +97,23 @@ class Executions:
     def tell(self, id_: bytes) -> Sequence[LedgerOp]:
         """Its requester was told."""
         one = self._all.get(id_)
-        if one is None or one.stage is not Stage.ANSWERED:
+        if one is None:
             return []
         self._is_not_here(one)
+        if one.stage is not Stage.ANSWERED:
+            return []  # once more
         bytes_ = one.bytes
         self._count(one, 0)
         one.stage = Stage.TOLD
         return [KeepTold(id_, one.until_ms), *self._keep_told(id_, one, bytes_)]
 
     def repeats(self, id_: bytes, link: int) -> bool:
-        """It came again by this link: whether it is to be answered again, which it is once a link."""
+        """It came again by this link: whether it is to be answered again. Once a link, and one answer at a time."""
         one = self._all.get(id_)
-        if one is None or one.stage is not Stage.TOLD or not one.bytes or one.repeated_by == link:
+        if one is None or one.stage is not Stage.TOLD or not one.bytes or one.is_here or one.repeated_by == link:
             return False
         one.repeated_by = link
+        self._is_here(one)
         return True
 
     def expire(self, now_ms: int, steps_max: int = 256) -> Sequence[LedgerOp]:
