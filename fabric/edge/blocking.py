@@ -203,11 +203,16 @@ class ControlPoint(Face):
         """Until the relay has what this control point takes by now: its subscriptions, and whether it executes."""
         self._loop.status.wait_attached(self._connect_timeout_s)
 
-    def on_action(self, action: str, target_type: str) -> Callable[[Handler], Handler]:
+    def on_action(
+        self, action: str, target_type: str, *, idempotent: bool = False
+    ) -> Callable[[Handler], Handler]:
         """Decorator: this function executes actions like ("deny", "ipv4_net"), on a thread of its own; `*` is any.
 
         It returns a map, the result; or None; or an `Answer`. What cannot be sent of a result is left out, and named
         as the reason. What it raises is in this program's log, and the action failed.
+
+        An action at which this program ended before it had an answer ends as unknown. `idempotent`: to call the
+        function twice does no harm; then the next run calls it again instead, while the action is in time and in force.
         """
 
         def register(handler: Handler) -> Handler:
@@ -216,7 +221,7 @@ class ControlPoint(Face):
                     Code.USAGE, "an async function handles actions in fabric.edge.ControlPoint only",
                     "give a plain function here",
                 )
-            self._execute(action, target_type, handler)
+            self._execute(action, target_type, handler, idempotent)
             return handler
 
         return register

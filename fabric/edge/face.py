@@ -152,13 +152,14 @@ class Face:
         """How many actions are at work and wait, and how many may be at work at a time (`actions_at_once`)."""
         return self._executing.use
 
-    def _execute(self, action: str, target_type: str, handler: Handler) -> None:
+    def _execute(self, action: str, target_type: str, handler: Handler, idempotent: bool) -> None:
         first = not self._handlers
         self._handlers.add(
-            to_text(action, "an action", "deny"), to_text(target_type, "a target", "*"), to_handler(handler)
+            to_text(action, "an action", "deny"), to_text(target_type, "a target", "*"), to_handler(handler),
+            idempotent=idempotent,
         )
         if first:
-            self._loop.ledger.execute(self._executing.take)
+            self._loop.ledger.execute(self._executing)
 
     def _call(self, handler: Handler, action: Action) -> Any:
         """On a thread of `Executing`, where it may block."""

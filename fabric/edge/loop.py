@@ -48,6 +48,7 @@ from fabric.protocol.core.ready import (
     Leave,
     Published,
     Ready,
+    Repeated,
     SubscriptionRefused,
     Tick,
 )
@@ -92,7 +93,7 @@ class EdgeLoop:
         self.deliveries = Deliveries(self.core, self._mailbox, self.intake.position, self._log)
         self.requester = Requester(self._mailbox, self.publisher, self.deliveries.requests)
         self.attaching = Attaching(self.core, self._mailbox, self.status, self.deliveries.subscriptions)
-        self.ledger = Ledger(identity.folder / LEDGER, self.core, self._mailbox, self.attaching)
+        self.ledger = Ledger(identity.folder / LEDGER, self.core, self._mailbox, self.attaching, self._log)
         self.renewing = Renewing(
             self.core, self._mailbox, self.publisher.renewed, Renewal(identity, os.urandom, self._log)
         )
@@ -236,9 +237,10 @@ class EdgeLoop:
 
     def _apply(self, ready: Ready, now_ms: int) -> None:
         self._dialling.send(ready.early)
+        # First: an action that only the outbox had as seen would never be executed.
+        self.ledger.commit(ready, now_ms)
         if self._outbox is not None:
             self._outbox.commit(ready.persist, now_ms)
-        self.ledger.commit(ready.persist)
         self.publisher.committed()
         self._dialling.send(ready.send)
         for delivered in sorted(ready.deliver, key=_urgency):
@@ -255,6 +257,8 @@ class EdgeLoop:
                     self.attaching.take_action(delivered)
             case Delivery():
                 self.deliveries.take(delivered, now_ms)
+            case Repeated():
+                self.ledger.repeated(delivered)
             case Published():
                 self.publisher.published(delivered)
             case Connected(relay):

@@ -248,16 +248,21 @@ class ControlPoint(Face):
 
     # -- actions ----------------------------------------------------------------------------------------
 
-    def on_action(self, action: str, target_type: str) -> Callable[[Handler], Handler]:
+    def on_action(
+        self, action: str, target_type: str, *, idempotent: bool = False
+    ) -> Callable[[Handler], Handler]:
         """Decorator: this function, plain or async, executes actions like ("deny", "ipv4_net"); `*` is any.
 
         A plain one runs on a thread of its own. It returns a map, the result; or None; or an `Answer`. What cannot be
         sent of a result is left out, and named as the reason. What it raises is in this program's log, and the action
         failed.
+
+        An action at which this program ended before it had an answer ends as unknown. `idempotent`: to call the
+        function twice does no harm; then the next run calls it again instead, while the action is in time and in force.
         """
 
         def register(handler: Handler) -> Handler:
-            self._execute(action, target_type, handler)
+            self._execute(action, target_type, handler, idempotent)
             return handler
 
         return register

@@ -13,14 +13,28 @@ from fabric.protocol.custody.dedup import SEEN_MAX
 from fabric.spool.database import ROWS_AT_ONCE, Database
 from fabric.spool.rows import SIGNER_AT, checksum, put_of
 from fabric.spool.sleepers import Sleepers
-from fabric.spool.statements import ACTION, CREDENTIAL, DISPATCH, END, ENDED, OPEN, Statement
+from fabric.spool.statements import (
+    ACTION,
+    ANSWER,
+    CREDENTIAL,
+    DISPATCH,
+    END,
+    ENDED,
+    INTENT,
+    OPEN,
+    TOLD,
+    Statement,
+)
 
 _SWEEP_MS = 60_000
 _SWEEP_ROWS = 2_000
 # Where the rows of `kept` that run out say until when they matter.
 _UNTIL_AT = {
-    name.strip(): op._fields.index("until_ms")
-    for name, op in ((DISPATCH, KeepDispatch), (ACTION, SeenAction), (OPEN, KeepOpen), (END, KeepEnd))
+    **{
+        name.strip(): op._fields.index("until_ms")
+        for name, op in ((DISPATCH, KeepDispatch), (ACTION, SeenAction), (OPEN, KeepOpen), (END, KeepEnd))
+    },
+    **dict.fromkeys([kind.strip() for kind in (INTENT, ANSWER, TOLD)], 0),
 }
 # As in the name of the row that has the credential; where an envelope has it, an attachment has it as well.
 _SIGNER = f"lower(hex(substr(body, {SIGNER_AT + 1}, {ID_BYTES})))"

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 import msgpack
 
 from fabric.protocol.base.errors import Reject
+from fabric.protocol.core.ledger_ops import KeepAnswer, KeepIntent, KeepTold
 from fabric.protocol.core.ready import (
     KeepCredential,
     KeepDirectory,
@@ -47,7 +48,20 @@ from fabric.spool.rows import (
     unite_bodies,
     waiting_points,
 )
-from fabric.spool.statements import CREDENTIAL, ENDED, GAP, MEMBER, NOTICE, POSITION, SESSION, Statement, statements_of
+from fabric.spool.statements import (
+    ANSWER,
+    CREDENTIAL,
+    ENDED,
+    GAP,
+    INTENT,
+    MEMBER,
+    NOTICE,
+    POSITION,
+    SESSION,
+    TOLD,
+    Statement,
+    statements_of,
+)
 
 # What is asked of all rows at the start. A long body is not read, and `length` reads none.
 _SLEEPERS = (
@@ -100,6 +114,7 @@ class Loading:
             id_, direction, until_ms, requester = msgpack.unpackb(meta)
             if until_ms > now_ms:
                 yield SeenAction(id_, Direction(direction), until_ms, requester)
+        yield from self._ledger(now_ms)
         for _, meta, _ in self._db.sound("seen"):
             id_, direction, until_ms = msgpack.unpackb(meta)
             if until_ms > now_ms:
@@ -110,6 +125,25 @@ class Loading:
             wanted = self.wanted(self._numbers.number_of(put), put)
             if wanted.destinations:
                 yield wanted
+
+    def _ledger(self, now_ms: int) -> Iterator[Op]:
+        """Of each action in the order of its steps."""
+        for _, meta, body in self._db.sound("kept", _begins_with(INTENT)):
+            until_ms, id_, age_ms, fabric_ms, own_ms, hops, begun = msgpack.unpackb(meta)
+            if until_ms > now_ms:
+                yield KeepIntent(id_, until_ms, age_ms, fabric_ms, own_ms, tuple(hops), body, begun)
+        for _, meta, body in self._db.sound("kept", _begins_with(ANSWER)):
+            until_ms, id_, requester = msgpack.unpackb(meta)
+            if until_ms > now_ms:
+                yield KeepAnswer(id_, until_ms, requester, body)
+        for _, meta, _ in self._db.sound("kept", _begins_with(TOLD)):
+            until_ms, id_ = msgpack.unpackb(meta)
+            if until_ms > now_ms:
+                yield KeepTold(id_, until_ms)
+
+    def answer(self, id_: bytes) -> bytes:
+        """What the requester of this action was told; empty where that is not kept any more."""
+        return next((body for _, _, body in self._db.sound("kept", f"name = '{ANSWER}{id_.hex()}'")), b"")
 
     def _fall_asleep(self) -> tuple[list[int], list[Seen]]:
         """The numbers of the rows that are read now, and, of those that sleep, what is known as seen (SPEC 7.5)."""
@@ -202,3 +236,8 @@ class Loading:
             for _, _, body in self._db.sound("kept", f"name = '{CREDENTIAL}{signer}'"):
                 found.append(KeepCredential(bytes.fromhex(signer), body))
         return [*found, *puts]
+
+
+def _begins_with(kind: str) -> str:
+    """Of names that end in hexadecimal digits; by the index, without a look at all other rows."""
+    return f"name BETWEEN '{kind}' AND '{kind}g'"

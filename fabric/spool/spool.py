@@ -127,6 +127,11 @@ class Spool:
             sleepers.woke(n, queue, dict.fromkeys([reader, *names]))
         return self._loading.with_signers([self._loading.wanted(n, put) for n, put in by_number.items()])
 
+    def answer(self, id_: bytes) -> bytes:
+        """What was kept as the answer to this action; empty where nothing is."""
+        with self._db.or_broken():
+            return self._loading.answer(id_)
+
     @property
     def last_number(self) -> int:
         """Of the rows that there are, or were."""

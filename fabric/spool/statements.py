@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from fabric.protocol.core.ledger_ops import ForgetAction, KeepAnswer, KeepIntent, KeepTold, LedgerOp
 from fabric.protocol.core.ready import (
     Done,
     EndAsleep,
@@ -39,6 +40,8 @@ from fabric.spool.rows import pack, put_meta, row_of, unite_bodies
 CREDENTIAL, LISTS, SESSION, DISPATCH = "credential ", "lists", "session ", "dispatch "
 POSITION, OWNER, GAP, NOTICE, DIRECTORY, ACTION = "position ", "owner", "gap ", "notice ", "directory", "action "
 ENDED, MEMBER, OPEN, END = "ended ", "member ", "open ", "end "
+# Of an action: what it is, and whether its handler was called; what became of it; and that this was told.
+INTENT, ANSWER, TOLD = "intent ", "answer ", "told "
 
 _Row = tuple[Any, ...]
 
@@ -94,6 +97,8 @@ def statements_of(
                 numbers.sleepers.end(destination, numbers.last)
                 # It goes from disk later: whoever begins before that must not take it for what a later time waits for.
                 kept[ENDED + destination] = row_of(b"", pack([numbers.last]))
+            case KeepIntent() | KeepAnswer() | KeepTold() | ForgetAction():
+                kept.update(_ledger_rows(op))
             case _:
                 kept.update([_kept(op)])
     return [
@@ -111,6 +116,22 @@ def statements_of(
         )
         if rows
     ]
+
+
+def _ledger_rows(op: LedgerOp) -> dict[str, _Row | None]:
+    """Each begins with until when it matters."""
+    id_ = op.id.hex()
+    match op:
+        case KeepIntent():
+            meta = [op.until_ms, op.id, op.age_ms, op.fabric_ms, op.own_ms, op.hops, op.begun]
+            return {INTENT + id_: row_of(pack(meta), op.envelope)}
+        case KeepAnswer(_, until_ms, requester, answer):
+            row = row_of(pack([until_ms, op.id, requester]), answer) if answer else None
+            return {ANSWER + id_: row, INTENT + id_: None}
+        case KeepTold(_, until_ms):
+            return {TOLD + id_: row_of(pack([until_ms, op.id]), b"")}
+        case ForgetAction():
+            return dict.fromkeys([kind + id_ for kind in (INTENT, ANSWER, TOLD)])
 
 
 def _kept(op: Op) -> tuple[str, _Row | None]:

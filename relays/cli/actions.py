@@ -146,6 +146,7 @@ def run(
     identity: As = "",
     timeout: Annotated[str, typer.Option("--timeout", metavar="30s", help="A handler that takes longer is stopped; its action failed.")] = "30s",
     at_once: Annotated[int, typer.Option("--at-once", min=1, max=ACTIONS_MAX, metavar="N", help="So many handlers run at a time; more actions wait, within their ttl.")] = AT_ONCE,
+    idempotent: Annotated[bool, typer.Option("--idempotent", help="To run the command twice for one action does no harm: after a crash in the midst of one it is run again.")] = False,
     grace: Annotated[str, typer.Option("--grace", metavar="5s", help="After Ctrl-C or SIGTERM, handlers at work have this long to end; then they are killed.")] = "5s",
     outbox: Outbox_ = None,
     no_wait: NoWait = False,
@@ -159,6 +160,10 @@ def run(
 
     A relay that does not answer yet, or no longer, is waited for, and that is said on standard error. When it is stopped,
     nothing more is begun, and what handlers did until then is told before it ends.
+
+    An action at which this process was killed is answered by the next one: what was done and not told is told, what had not
+    begun is run if it is still in time, and of what had begun nobody knows what it did: it ends as unknown (E721), or is
+    run again with --idempotent.
 
     One process executes as an identity at a time: another waits for it to end, says so, and is refused after that (E913).
 
@@ -195,7 +200,9 @@ def run(
             point.on_end(end)
             for text in on:
                 action, _, target_type = text.partition(" ")
-                point.on_action(action, target_type.strip() or ("*" if action == "*" else ""))(handler)
+                point.on_action(
+                    action, target_type.strip() or ("*" if action == "*" else ""), idempotent=idempotent
+                )(handler)
             point.wait_ready()
             ready.set()
             if as_json:

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,10 +38,10 @@ class Firewall:
         self.timeout = timeout
         self.sessions: list[Running] = []
 
-    def start(self, *, waits: bool = True) -> Running:
+    def start(self, *more: str, waits: bool = True) -> Running:
         running = self.house.start(
             "edge", "run", "--as", self.id, "--on", "deny ipv4_net", "--exec", str(self.script), "--timeout",
-            self.timeout, "--json",
+            self.timeout, "--json", *more,
         )
         self.sessions.append(running)
         if waits:
@@ -238,23 +237,32 @@ def test_a_firewall_that_left_while_the_action_came_is_unroutable(house, walls, 
              == 0, "fw-p takes actions again")
 
 
-def test_an_edge_that_dies_at_it_is_unknown_and_does_not_begin_again(house, walls, tmp_path):
+def test_an_edge_that_dies_at_it_says_so_itself_and_begins_again_only_where_that_does_no_harm(house, walls, tmp_path):
     mid = walls[0]
     mid.stop()
     with firewall(house, "fw-m", tmp_path, timeout="60s") as mortal:
-        asked = house.start("act", "deny", net(HANGS), "--to", "id=fw-m", "--as", "soar-hq", "--label", "green",
-                            "--json", "--ttl", "2s", "--wait", "2s")
-        wait_for(lambda: mortal.runs(HANGS) == 1, "the handler at work")
-        mortal.sessions[-1].stop(signal.SIGKILL)
-        handler = int(Path(f"{mortal.ran}.pids").read_text().split()[-1])
-        began = time.monotonic()
-        mortal.start()
-        (outcome,) = asked.wait().expect(6).lines
-        assert outcome["end"] == "unknown" and time.monotonic() - began < 20
-        act(house, net(OK), "id=fw-m", code=0)
-        assert mortal.runs(HANGS) == 1 and mortal.runs(OK) == 1
-        # Who was killed like this could not stop its handler.
-        os.killpg(handler, signal.SIGKILL)
+        for flags, ended, code in (
+            ([], ("unknown", "E721", "fw-m"), 6), (["--idempotent"], ("failed", "E709", "fw-m"), 1),
+        ):
+            before = mortal.runs(HANGS)
+            asked = house.start("act", "deny", net(HANGS), "--to", "id=fw-m", "--as", "soar-hq", "--label", "green",
+                                "--json", "--ttl", "25s")
+            wait_for(lambda before=before: mortal.runs(HANGS) > before, "the handler at work")
+            mortal.sessions[-1].stop(signal.SIGKILL)
+            handler = int(Path(f"{mortal.ran}.pids").read_text().split()[-1])
+            mortal.timeout = "1s"
+            mortal.start(*flags)
+            (outcome,) = asked.wait().expect(code).lines
+            assert (outcome["end"], outcome["code"], outcome["by"]) == ended
+            assert mortal.runs(HANGS) == before + (2 if flags else 1)
+            act(house, net(OK), "id=fw-m", code=0)
+            # Who was killed like this could not stop its handler.
+            os.killpg(handler, signal.SIGKILL)
+            mortal.sessions[-1].stop()
+            mortal.timeout = "60s"
+            mortal.start()
+            house.wait_connected("mid", "fw-m")
+        assert mortal.runs(OK) == 2
     mid.start()
 
 

@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 from fabric.edge.acting import executing
 from fabric.edge.acting.executing import Executing
 from fabric.edge.acting.handlers import Answer, Handlers
+from fabric.edge.acting.replies import Reply
 from fabric.edge.identity.identity import Defaults
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.core.ready import Delivery
@@ -34,6 +35,36 @@ def action(number, severity=Severity.HIGH, ttl_ms=60_000, body=None, terms=Terms
     return Delivery(message, 0, ())
 
 
+class Records:
+    """A ledger that remembers in which order it was asked. `fails`: what it cannot write."""
+
+    def __init__(self):
+        self.steps = []
+        self.asked = threading.Event()
+        self.replies = {}
+        self.fails = {}
+
+    def begin(self, id_):
+        return self._done("begin", id_)
+
+    def keep(self, reply):
+        self.replies[reply.id] = Reply.unpack(reply.pack())
+        return self._done("keep", reply.id)
+
+    def told(self, id_):
+        self.steps.append(("told", id_))
+
+    def _done(self, step, id_):
+        done = Future()
+        self.steps.append((step, id_))
+        self.asked.set()
+        if step in self.fails:
+            done.set_exception(self.fails[step])
+        else:
+            done.set_result(None)
+        return done
+
+
 class Loop:
     """What of a connection an execution asks for. `refuses`: why each that is published is not taken."""
 
@@ -44,6 +75,7 @@ class Loop:
         self.late = None
         self.refuses = []
         self.ended = None
+        self.ledger = Records()
         self.published = []  # (correlation, record)
         self.changed = threading.Condition()
 
@@ -304,3 +336,117 @@ def test_no_thread_keeps_a_program_from_its_end_and_those_that_wait_go(start):
     for thread in one._threads:
         thread.join(10)
         assert not thread.is_alive()
+
+
+# -- the ledger -----------------------------------------------------------------------------------------------
+
+
+def test_it_is_begun_before_the_handler_and_kept_before_it_is_told(start, loop):
+    one = start(lambda _: loop.ledger.steps.append(("handler", b"")) or {"rule": 7})
+    given = action(1)
+    one.take(given)
+    loop.wait(1)
+    assert one.finish(5) == 0
+    assert [step for step, _ in loop.ledger.steps] == ["begin", "handler", "keep", "told"]
+    kept = loop.ledger.replies[given.message.id]
+    assert (kept.stamp, kept.record) == loop.published[0]
+
+
+def test_what_cannot_be_written_down_is_not_begun_and_nothing_is_said_of_it(start, loop):
+    """It is the next process's: what is on disk says that it only waited."""
+    loop.ledger.fails["begin"] = FabricError(Code.SPOOL_FAILED)
+    begun = []
+    with capture_logs() as logs:
+        one = start(begun.append)
+        one.take(action(1))
+        assert loop.ledger.asked.wait(10)
+        assert one.finish(5) == 0
+    assert not begun and not loop.published
+    assert [line["code"] for line in logs if line["event"] == "action not begun"] == ["E906"]
+
+
+def test_an_answer_that_cannot_be_written_down_is_told_and_the_log_says_so(start, loop):
+    loop.ledger.fails["keep"] = FabricError(Code.SPOOL_FAILED)
+    with capture_logs() as logs:
+        one = start(lambda _: {"rule": 7})
+        one.take(action(1))
+        (record,) = loop.wait(1)
+        assert one.finish(5) == 0
+    assert (record["end"], record["result"]) == ("completed", {"rule": 7})
+    assert [line["code"] for line in logs if line["event"] == "result not kept"] == ["E906"]
+
+
+def test_what_the_ledger_does_not_know_any_more_is_refused(start, loop):
+    loop.ledger.fails["begin"] = FabricError(Code.NOT_KNOWN_HERE)
+    begun = []
+    start(begun.append).take(action(1))
+    assert [(r["end"], r["code"]) for r in loop.wait(1)] == [("refused", "E713")] and not begun
+
+
+def test_time_is_asked_after_it_was_written_down_as_well(start, loop):
+    """To write took so long that it is over."""
+    begun = []
+    one = start(begun.append)
+    begin = loop.ledger.begin
+
+    def slow(id_):
+        loop.late = Reject(Code.EXPIRED)
+        return begin(id_)
+
+    loop.ledger.begin = slow
+    one.take(action(1))
+    assert [r["end"] for r in loop.wait(1)] == ["expired"] and not begun
+
+
+@pytest.mark.parametrize("why", ["late", "stopping", "no room", "no handler", "waits too long"])
+def test_of_what_an_earlier_process_may_have_done_nobody_says_that_it_was_not_begun(start, loop, monkeypatch, why):
+    gate = Gate()
+    one = start(gate, at_once=1)
+    if why == "late":
+        loop.late = Reject(Code.REVOKED)
+    elif why == "stopping":
+        one.finish(1)
+    elif why == "no room":
+        monkeypatch.setattr(executing, "WAITING_MAX", 0)
+    elif why == "no handler":
+        one._handlers._handlers.clear()
+    else:
+        one.take(action(1))
+        gate.wait(1)
+    one.take_again(action(2, ttl_ms=2_000))
+    loop.now_ms += 2_000
+    (record,) = loop.wait(1)
+    assert (record["end"], record["code"], record["status"]) == ("unknown", "E721", 503)
+    gate.open.set()
+
+
+def test_and_it_is_called_again_where_that_may_be(start, loop):
+    one = start(lambda _: {"rule": 7})
+    one.take_again(action(1))
+    assert [r["end"] for r in loop.wait(1)] == ["completed"]
+    assert [step for step, _ in loop.ledger.steps][0] == "begin"
+
+
+def test_what_the_ledger_has_is_told_again_with_the_same_content(start, loop):
+    one = start(lambda _: {"rule": 7})
+    given = action(1)
+    one.take(given)
+    loop.wait(1)
+    assert one.finish(5) == 0
+    one.tell_again(loop.ledger.replies[given.message.id])
+    loop.wait(2)
+    assert one.finish(5) == 0
+    assert loop.published[0] == loop.published[1]
+    assert [step for step, _ in loop.ledger.steps] == ["begin", "keep", "told", "told"]
+
+
+def test_many_answers_at_once_are_written_down_together(start, loop):
+    """Each would wait for a commit of its own."""
+    one = start(Gate())
+    one.finish(0)
+    with one._changed:
+        for number in range(5):
+            one.take(action(number))
+    loop.wait(5)
+    steps = [step for step, _ in loop.ledger.steps]
+    assert steps[:5] == ["keep"] * 5

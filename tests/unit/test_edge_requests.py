@@ -79,6 +79,7 @@ def test_what_comes_after_unknown_is_told_once_and_of_targets_only():
     assert told.ends[-1] == [("fw-2", End.COMPLETED), ("fw-1", End.UNKNOWN)]
     for member, content in ((RELAY, {"end": "completed"}), (OTHER_WALL, {"end": "failed"}), (WALL, {"end": "?"})):
         assert requests.take(*result(member, content), T0) == []
+    assert requests.take(*result(WALL, {"end": "unknown"}), T0) == [], "that is known"
     assert requests.take(*result(WALL, {"end": "failed"}), T0) == [Late("fw-1", End.FAILED)]
     assert requests.take(*result(WALL, {"end": "completed"}), T0) == []
     assert len(told.ends) == 3, "and whoever asked was told the end"

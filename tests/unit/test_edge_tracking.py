@@ -169,3 +169,39 @@ def test_a_relay_s_report_says_nothing_of_what_was_done(tracker):
 def test_more_targets_than_there_can_be_are_not_kept(tracker):
     take(tracker, RELAY, "selected", [f"fw-{n}" for n in range(TARGETS_MAX + 100)])
     assert len(tracker.targets) == TARGETS_MAX
+
+
+# -- a target that does not know what it did ------------------------------------------------------------------
+
+
+def test_a_target_may_say_that_it_does_not_know_and_its_later_word_counts(tracker):
+    take(tracker, RELAY, "selected", ["fw-1", "fw-2"])
+    take(tracker, WALLS["fw-1"], "unknown", code="E721")
+    assert ends(tracker) == {"fw-1": "unknown"} and tracker.unknown() == ("fw-1",)
+    take(tracker, RELAY, "expired", ["fw-1"])
+    take(tracker, RELAY, "unknown", ["fw-1"])
+    assert tracker.ends["fw-1"].by == "fw-1", "no relay knows better"
+    take(tracker, WALLS["fw-1"], "completed")
+    assert ends(tracker) == {"fw-1": "completed"}
+
+
+def test_it_is_its_word_instead_of_a_relay_s_and_once(tracker):
+    take(tracker, RELAY, "selected", ["fw-1", "fw-2"])
+    take(tracker, RELAY, "unknown", ["fw-1"])
+    assert len(take(tracker, WALLS["fw-1"], "unknown", code="E721")) == 1
+    assert take(tracker, WALLS["fw-1"], "unknown", code="E721") == []
+    assert (tracker.ends["fw-1"].by, tracker.ends["fw-1"].code) == ("fw-1", "E721")
+
+
+def test_all_have_ended_when_one_does_not_know(tracker):
+    take(tracker, RELAY, "selected", ["fw-1"])
+    take(tracker, WALLS["fw-1"], "unknown", code="E721")
+    assert tracker.done and take(tracker, WALLS["fw-1"], "completed") == []
+
+
+def test_of_words_that_overtook_the_list_of_targets_the_same_holds(tracker):
+    for end in ("unknown", "completed", "failed", "unknown"):
+        take(tracker, WALLS["fw-1"], end)
+    take(tracker, RELAY, "unknown", ["fw-1"])
+    take(tracker, RELAY, "selected", ["fw-1"])
+    assert ends(tracker) == {"fw-1": "completed"}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fabric.edge.acting.handlers import Answer, Handlers, answer_of, failed, read_action, refused, result_stamp
+from fabric.edge.acting.handlers import Answer, Handlers, answer_of, failed, read_action, refused, stamp_about
 from fabric.edge.identity.home import fabric_folder, fabrics, make_private, write_private
 from fabric.edge.identity.identity import Defaults, Dial, find_identity, load_identity, save_identity
 from fabric.edge.messages import messages_of
@@ -148,10 +148,10 @@ def test_what_a_handler_returns_becomes_an_answer():
 
 def test_a_result_says_who_what_and_why_and_is_bound_to_its_request():
     about = delivery(label=Label.AMBER)
-    stamp = result_stamp(about, Answer(label=Label.GREEN), DEFAULTS)
+    stamp = stamp_about(about.message.header, about.message.leaf, Answer(label=Label.GREEN), DEFAULTS)
     assert stamp.label is Label.AMBER, "never below its action"
     assert (stamp.to, stamp.correlation) == ("soar-1", about.message.leaf)
-    assert result_stamp(about, Answer(label=Label.RED), DEFAULTS).label is Label.RED
+    assert stamp_about(about.message.header, about.message.leaf, Answer(label=Label.RED), DEFAULTS).label is Label.RED
     record = failed(Code.HANDLER_FAILED).record("fw-1")
     assert (record["end"], record["by"], record["code"]) == ("failed", "fw-1", "E709")
 

@@ -3,7 +3,7 @@
 import pytest
 
 from fabric.protocol.base.errors import Code, Reject
-from fabric.protocol.base.limits import LEAVING_MS, PARENT_SILENCE_MS, PING_MS
+from fabric.protocol.base.limits import LEAVING_MS, LEDGER_BYTES_MAX, PARENT_SILENCE_MS, PING_MS
 from fabric.protocol.core.ready import (
     Attach,
     Attached,
@@ -17,12 +17,15 @@ from fabric.protocol.core.ready import (
     Parents,
     Published,
     Put,
+    Repeated,
     Submit,
     SubscriptionRefused,
 )
 from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.point.action_room import ACTION_BYTES
 from fabric.protocol.point.point import Point
 from fabric.protocol.trust.credentials import Grants, NodeKind, PublishGrant, RequestGrant
+from fabric.protocol.trust.revocations import issue_revocations
 from fabric.protocol.vocabulary.severity import Severity
 from fabric.protocol.vocabulary.tlp import Label
 from fabric.protocol.wire.frames import (
@@ -41,7 +44,7 @@ from fabric.protocol.wire.frames import (
     Welcome,
 )
 from tests.conversation import Conversation
-from tests.support import EVERYTHING, T0, Authority, entropy, verified
+from tests.support import EVERYTHING, FABRIC, T0, Authority, entropy, verified
 
 AUTHORITY = Authority("point")
 RELAY = AUTHORITY.issue("mid", NodeKind.RELAY, Label.GREEN)
@@ -244,7 +247,68 @@ def test_an_action_is_acknowledged_when_it_is_handed_over(talk, link):
     talk.send(link, message, DOWN, targets=("fw-1",))
     assert len(talk.told(Delivery)) == 1 and acked(talk, link) == [message.id]
     talk.send(link, message, DOWN, targets=("fw-1",))
-    assert talk.told(Delivery) == []
+    assert talk.told(Delivery) == [] and talk.told(Repeated) == [Repeated(message.id, link)]
+
+
+def test_that_an_event_comes_again_is_told_to_nobody(talk, link):
+    for _ in range(2):
+        talk.send(link, message := verified(ORIGIN), DOWN)
+        talk.step(Handled(message.id))
+    assert len(talk.told(Delivery)) == 1 and talk.told(Repeated) == []
+
+
+def test_an_action_takes_room_until_it_is_answered_and_none_is_taken_where_there_is_none(talk, link):
+    room = talk.core.action_room
+    talk.send(link, first := action(), DOWN, targets=("fw-1",))
+    assert room.bytes == ACTION_BYTES + len(first.raw)
+    room.is_open = False
+    talk.heard(link, Nack)
+    talk.send(link, second := action(sequence=1), DOWN, targets=("fw-1",))
+    assert codes(talk, link) == [Code.BUSY]
+    room.is_open = True
+    room.add("soar-2", LEDGER_BYTES_MAX - room.bytes)
+    talk.send(link, second, DOWN, targets=("fw-1",))
+    assert codes(talk, link) == [Code.BUSY]
+    room.add("soar-2", -LEDGER_BYTES_MAX // 2)
+    talk.send(link, second, DOWN, targets=("fw-1",))
+    assert len(talk.told(Delivery)) == 2
+
+
+# -- an action of an earlier run ------------------------------------------------------------------------------
+
+
+def taken_back(talk, message, age_ms=0):
+    talk.core.trust.restore_credential(message.credential.raw)
+    back = talk.core.take_back(message.raw, age_ms, ("hq",), talk.now_ms)
+    return back.code if isinstance(back, Reject) else back
+
+
+def test_an_action_of_an_earlier_run_is_taken_back_as_it_was(talk, link):
+    message = action()
+    back = taken_back(talk, message, 5)
+    assert (back.message.raw, back.age_ms, back.hops) == (message.raw, 5, ("hq",))
+
+
+def test_and_judged_again_by_all_that_is_known_now(talk, link):
+    assert taken_back(talk, action(), 60_000) is Code.EXPIRED
+    assert taken_back(talk, action(to="role=edr")) is Code.EXECUTE_DENIED
+    assert taken_back(talk, action(label=Label.RED)) is Code.WITHHELD
+    assert taken_back(talk, action(issued_at_ms=T0 - 3_600_000)) is Code.EXPIRED
+    forged = action().raw[:-1] + b"x"
+    assert talk.core.take_back(forged, 0, (), T0).code is Code.BAD_DIGEST
+    stranger = verified(Authority("another").issue("soar-1", grants=EVERYTHING), kind=Kind.ACTION,
+                        topic="deny.ipv4_net", to="all")
+    assert taken_back(talk, stranger) is Code.UNKNOWN_SIGNER
+    list_ = issue_revocations(FABRIC, 1, T0, T0 + 3_600_000, ["soar-1"], AUTHORITY.signer)
+    talk.core.apply_lists(list_, talk.now_ms, talk.last)
+    assert taken_back(talk, action()) is Code.REVOKED
+
+
+def test_but_not_before_a_relay_has_said_what_is_in_force(talk):
+    assert taken_back(talk, action()) is Code.BUSY
+    relay = talk.dial(RELAY, Role.POINT)
+    talk.core.links[relay].lists.opened(7)
+    assert taken_back(talk, action()) is Code.BUSY, "the newer list is to come first"
 
 
 @pytest.mark.parametrize(

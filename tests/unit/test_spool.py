@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fabric.protocol.base.errors import Code, FabricError
+from fabric.protocol.core.ledger_ops import ForgetAction, KeepAnswer, KeepIntent, KeepTold
 from fabric.protocol.core.ready import (
     Done,
     KeepCredential,
@@ -442,3 +443,50 @@ def test_a_count_waits_with_the_end_that_it_counts_and_no_longer(path):
     assert owed.due_ms is None, "what is told is forgotten together with the notice"
     spool.close()
     assert reopened(path) == [Seen(id_of(1), UP, LATER), Seen(id_of(2), UP, LATER)]
+
+
+# -- a ledger's rows ------------------------------------------------------------------------------------------
+
+
+def intent(number, begun=False, until_ms=LATER):
+    return KeepIntent(id_of(number), until_ms, 5, NOW, NOW - 1, ("hq", "plant"), b"e" * number, begun)
+
+
+def answer(number, content=b"a"):
+    return KeepAnswer(id_of(number), LATER, "soar-1", content)
+
+
+def test_of_an_action_there_is_what_its_last_step_left(path):
+    assert committed(path, [intent(1), intent(2)], [intent(2, begun=True)]) == [intent(1), intent(2, begun=True)]
+    assert committed(path, [answer(1)], [answer(2), KeepTold(id_of(2), LATER)]) == [
+        answer(1), answer(2), KeepTold(id_of(2), LATER)
+    ]
+    assert committed(path, [answer(2, b"")], [ForgetAction(id_of(1))]) == [KeepTold(id_of(2), LATER)]
+
+
+def test_what_was_answered_is_read_by_its_id(path):
+    spool = Spool(path)
+    spool.load(NOW)
+    spool.commit([answer(1, b"x" * 999), answer(2), intent(3)])
+    assert [spool.answer(id_of(number)) for number in (1, 2, 3)] == [b"x" * 999, b"a", b""]
+    spool.close()
+
+
+def test_a_ledger_s_rows_that_are_over_are_not_read_and_go(path):
+    assert committed(path, [intent(1, until_ms=NOW), KeepTold(id_of(2), NOW), intent(3)]) == [intent(3)]
+    spool = Spool(path)
+    spool.load(NOW)
+    spool.sweep(LATER)
+    assert spool._db.execute("SELECT count(*) FROM kept").fetchone() == (0,)
+    spool.close()
+
+
+@pytest.mark.parametrize("column", ["meta", "body"])
+def test_a_damaged_row_of_an_action_is_set_aside_and_no_other(path, column):
+    committed(path, [intent(1), intent(2, begun=True)])
+    with sqlite3.connect(path) as db:
+        db.execute(f"UPDATE kept SET {column} = x'0102' WHERE name = ?", [f"intent {id_of(2).hex()}"])
+    db.close()
+    spool = Spool(path)
+    assert spool.load(NOW) == [intent(1)] and len(spool.quarantined) == 1
+    spool.close()

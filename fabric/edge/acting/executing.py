@@ -3,7 +3,8 @@
 Guarantees: no more than `at_once` handlers run at a time, each on a thread of its own that keeps nobody from ending the
 program; an action that finds none free waits, urgent first, and ends as expired when its time is over; every action
 that was taken ends in an answer, whatever its handler does, raises or returns: what cannot be sent of a result is left
-out and named. After `finish` nothing new begins: what comes is refused, what waits too.
+out and named. That a handler is called is in the ledger before it is, and an answer before it is told; one that cannot
+be written there is told nevertheless. After `finish` nothing new begins: what comes is refused, what waits too.
 
 A handler's traceback stands in this control point's own log, bounded, and nowhere else.
 """
@@ -14,7 +15,7 @@ import heapq
 import itertools
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, NamedTuple, Protocol
 
@@ -26,11 +27,11 @@ from fabric.edge.acting.handlers import (
     Handlers,
     answer_of,
     failed,
+    interrupted,
     read_action,
     refused,
-    result_stamp,
-    without_result,
 )
+from fabric.edge.acting.replies import About, Reply
 from fabric.edge.identity.identity import Identity
 from fabric.edge.locks import Condition
 from fabric.edge.logging.faults import trace_of
@@ -57,6 +58,7 @@ class _Task(NamedTuple):
     handler: Handler
     arrived_ms: int
     deadline_ms: int  # by this machine's steady clock
+    again: bool  # its handler was called before, by a process that ended
 
 
 class Use(NamedTuple):
@@ -67,6 +69,27 @@ class Use(NamedTuple):
     at_once: int
 
 
+class _Letter(NamedTuple):
+    """A reply on its way. `is_kept`: the ledger has it. `again`: what is refused of it may be told as less."""
+
+    reply: Reply
+    is_kept: bool = False
+    again: bool = True
+
+
+class Records(Protocol):
+    """What of the ledger an execution needs. Each call raises what ended the connection."""
+
+    def begin(self, id_: bytes) -> Future[None]:
+        """Ends when it is on disk that the handler of this action is called."""
+
+    def keep(self, reply: Reply) -> Future[None]:
+        """Ends when it is on disk what a requester is to be told."""
+
+    def told(self, id_: bytes) -> None:
+        """Somebody else holds the answer."""
+
+
 class Connection(Protocol):
     """What of a control point's connection an execution needs."""
 
@@ -75,6 +98,9 @@ class Connection(Protocol):
 
     @property
     def clock(self) -> Clock: ...
+
+    @property
+    def ledger(self) -> Records: ...
 
     @property
     def ended(self) -> FabricError | None:
@@ -106,7 +132,7 @@ class Executing:
         self._changed = Condition()
         self._numbers = itertools.count()
         self._waiting: list[tuple[int, int, _Task]] = []  # a heap: lane, order of arrival
-        self._answers: deque[tuple[Delivery, Answer, bool]] = deque()
+        self._letters: deque[_Letter] = deque()
         self._threads: list[threading.Thread] = []
         self._running = 0
         self._open = 0  # actions taken, until their answer is on its way
@@ -122,6 +148,30 @@ class Executing:
     # -- the connection's thread ------------------------------------------------------------------------
 
     def take(self, delivery: Delivery) -> None:
+        """An action is to be executed."""
+        self._take(delivery, again=False)
+
+    def take_again(self, delivery: Delivery) -> None:
+        """The same of one whose handler was called by an earlier process: what it may have done is not known."""
+        self._take(delivery, again=True)
+
+    def answer(self, about: About, answer: Answer) -> None:
+        """An action of an earlier process is not executed."""
+        with self._changed:
+            self._open += 1
+            self._tell_later(_Letter(self._reply(about, answer)))
+
+    def tell_again(self, reply: Reply) -> None:
+        """What the ledger has already."""
+        with self._changed:
+            self._open += 1
+            self._tell_later(_Letter(reply, is_kept=True))
+
+    def is_idempotent(self, topic: str) -> bool | None:
+        """Whether the handler of these actions is; None where there is none."""
+        return self._handlers.is_idempotent(topic)
+
+    def _take(self, delivery: Delivery, *, again: bool) -> None:
         now_ms = self._connection.clock.now_ms()
         header = delivery.message.header
         action = read_action(delivery)
@@ -129,18 +179,19 @@ class Executing:
         with self._changed:
             self._open += 1
             if isinstance(action, Reject):
-                self._answer_later(delivery, refused(action))
+                self._not_begun(delivery, refused(action), again)
             elif handler is None:
-                self._answer_later(delivery, refused(Reject(Code.NO_HANDLER)))
+                self._not_begun(delivery, refused(Reject(Code.NO_HANDLER)), again)
             elif self._finishing:
-                self._answer_later(delivery, refused(Reject(Code.STOPPING)))
+                self._not_begun(delivery, refused(Reject(Code.STOPPING)), again)
             elif len(self._waiting) >= WAITING_MAX:
-                self._answer_later(delivery, refused(Reject(Code.HANDLERS_BUSY)))
+                self._not_begun(delivery, refused(Reject(Code.HANDLERS_BUSY)), again)
             elif header.terms.dry_run:
                 late = self._connection.still_valid(delivery, now_ms)
-                self._answer_later(delivery, Answer(End.READY) if late is None else refused(late))
+                self._not_begun(delivery, Answer(End.READY) if late is None else refused(late), again)
             else:
-                task = _Task(delivery, action, handler, now_ms, now_ms + max(0, header.ttl_ms - delivery.age_ms))
+                deadline_ms = now_ms + max(0, header.ttl_ms - delivery.age_ms)
+                task = _Task(delivery, action, handler, now_ms, deadline_ms, again)
                 heapq.heappush(self._waiting, (header.lane, next(self._numbers), task))
                 self._start_threads()
                 self._changed.notify_all()
@@ -161,7 +212,8 @@ class Executing:
         with self._changed:
             self._finishing = True
             while self._waiting:
-                self._answer_later(heapq.heappop(self._waiting)[2].delivery, refused(Reject(Code.STOPPING)))
+                task = heapq.heappop(self._waiting)[2]
+                self._not_begun(task.delivery, refused(Reject(Code.STOPPING)), task.again)
             self._changed.notify_all()
             # A handler that closes its own control point does not wait for itself.
             own = int(threading.current_thread() in self._threads)
@@ -191,8 +243,13 @@ class Executing:
             self._threads.append(thread)
             thread.start()
 
-    def _answer_later(self, delivery: Delivery, answer: Answer, again: bool = True) -> None:
-        self._answers.append((delivery, answer, again))
+    def _not_begun(self, delivery: Delivery, answer: Answer, again: bool) -> None:
+        """What is said of it later; what an earlier process did of it nobody knows."""
+        about = About(delivery.message.header, delivery.message.leaf)
+        self._tell_later(_Letter(self._reply(about, interrupted() if again else answer)))
+
+    def _tell_later(self, letter: _Letter) -> None:
+        self._letters.append(letter)
         self._start_threads()
         self._changed.notify_all()
 
@@ -200,15 +257,14 @@ class Executing:
         """Answers what needs no handler, and what waited for one until its time was over."""
         while True:
             with self._changed:
-                while not self._answers and not self._abandoned:
+                while not self._letters and not self._abandoned:
                     self._changed.wait(_LOOK_S if self._waiting else None)
                     self._expire()
                 if self._abandoned:
                     return
-                answers = list(self._answers)
-                self._answers.clear()
-            for delivery, answer, again in answers:
-                self._tell(delivery, answer, again)
+                letters = list(self._letters)
+                self._letters.clear()
+            self._tell(letters)
 
     def _expire(self) -> None:
         now_ms = self._connection.clock.now_ms()
@@ -218,7 +274,7 @@ class Executing:
         self._waiting = [entry for entry in self._waiting if entry[2].deadline_ms > now_ms]
         heapq.heapify(self._waiting)
         for _, _, task in late:
-            self._answers.append((task.delivery, _EXPIRED, True))
+            self._not_begun(task.delivery, _EXPIRED, task.again)
         self._log.warning("actions expired while all handlers were busy", count=len(late), running=self._running)
 
     def _work(self) -> None:
@@ -231,15 +287,30 @@ class Executing:
                 self._running += 1
             answer = self._execute(task)
             # It is at work until its answer is on its way, and not until somebody holds it.
-            self._tell(task.delivery, answer, again=True)
+            if answer is not None:
+                message = task.delivery.message
+                self._tell([_Letter(self._reply(About(message.header, message.leaf), answer))])
             with self._changed:
+                self._open -= answer is None
                 self._running -= 1
                 self._changed.notify_all()
 
-    def _execute(self, task: _Task) -> Answer:
-        late = self._connection.still_valid(task.delivery, task.arrived_ms)
+    def _execute(self, task: _Task) -> Answer | None:
+        """None where nothing is to be said: it could not be written down, so it was not begun, and the next process
+        that has the ledger goes on with it."""
+        late = self._late(task)
+        if late is None:
+            try:
+                self._connection.ledger.begin(task.delivery.message.id).result()
+            except FabricError as error:
+                if error.code is not Code.NOT_KNOWN_HERE:
+                    self._log.error("action not begun", id=task.action.id, code=error.code.label, why=error.detail)
+                    return None
+                late = Reject(error.code)
+        # To write it down took some time.
+        late = late or self._late(task)
         if late is not None:
-            return refused(late)
+            return interrupted() if task.again else refused(late)
         try:
             return answer_of(self._call(task.handler, task.action))
         except BaseException as error:  # noqa: BLE001 - whatever it raises, an exit too, is the target's result
@@ -247,44 +318,65 @@ class Executing:
                             error=type(error).__name__, trace=trace_of(error))
             return failed(Code.HANDLER_FAILED)
 
+    def _late(self, task: _Task) -> Reject | None:
+        return self._connection.still_valid(task.delivery, task.arrived_ms)
+
     # -- answers ----------------------------------------------------------------------------------------
 
-    def _tell(self, delivery: Delivery, answer: Answer, again: bool) -> None:
-        """Publish it. One that is refused is tried once more, as no more than how it ended."""
+    def _reply(self, about: About, answer: Answer) -> Reply:
+        if answer.code is Code.RESULT_UNFIT:
+            self._log.warning("result not sent whole", id=about.leaf.hex(), why=answer.reason)
         try:
-            if answer.code is Code.RESULT_UNFIT:
-                self._log.warning("result not sent whole", id=delivery.message.leaf.hex(), why=answer.reason)
-            me = self._connection.identity
-            sent = self._publish(result_stamp(delivery, answer, me.defaults), answer.record(me.id))
-            sent.add_done_callback(lambda done: self._told(done, delivery, answer, again))
-        except FabricError as error:
-            self._not_told(delivery, error)
+            return Reply.to(about, answer, self._connection.identity)
         except Exception as error:  # noqa: BLE001 - an answer of a kind that nobody thought of is not to be silence
             self._log.error("result not sent", error=type(error).__name__, trace=trace_of(error))
-            if again:
-                self._tell(delivery, failed(Code.HANDLER_FAILED), again=False)
-                return
+            return Reply.to(about, failed(Code.HANDLER_FAILED), self._connection.identity)
+
+    def _tell(self, letters: Sequence[_Letter]) -> None:
+        """Write them down, together, and publish each."""
+        for letter, kept in [(letter, self._keep(letter)) for letter in letters]:
+            try:
+                if kept is not None:
+                    kept.result()
+            except FabricError as error:  # it was done, and is told nevertheless
+                self._log.error("result not kept", id=letter.reply.stamp.correlation.hex(), code=error.code.label)
+            self._publish_one(letter)
+
+    def _keep(self, letter: _Letter) -> Future[None] | None:
+        try:
+            return None if letter.is_kept else self._connection.ledger.keep(letter.reply)
+        except FabricError:
+            return None  # the end of the connection, which publishing finds as well
+
+    def _publish_one(self, letter: _Letter) -> None:
+        """One that is refused is tried once more, as no more than how it ended."""
+        try:
+            sent = self._publish(letter.reply.stamp, letter.reply.record)
+            sent.add_done_callback(lambda done: self._told(done, letter))
+        except FabricError as error:
+            self._not_told(letter.reply, error)
         with self._changed:
             self._open -= 1
             self._changed.notify_all()
 
-    def _told(self, done: Future[str], delivery: Delivery, answer: Answer, again: bool) -> None:
+    def _told(self, done: Future[str], letter: _Letter) -> None:
         """On the connection's thread, or at once."""
         error = None if done.cancelled() else done.exception()
         if error is None:
+            self._connection.ledger.told(letter.reply.id)
             return
         # With the connection's end there is nobody to tell any more.
-        if again and isinstance(error, FabricError) and self._connection.ended is None:
+        if letter.again and isinstance(error, FabricError) and self._connection.ended is None:
             with self._changed:
                 if not self._abandoned:
                     self._open += 1
-                    self._answer_later(delivery, without_result(answer, error.code.cause), again=False)
+                    self._tell_later(_Letter(letter.reply.bare(error.code.cause), again=False))
                     return
-        self._not_told(delivery, error)
+        self._not_told(letter.reply, error)
 
-    def _not_told(self, delivery: Delivery, error: BaseException) -> None:
+    def _not_told(self, reply: Reply, error: BaseException) -> None:
         code = error.code.label if isinstance(error, FabricError) else type(error).__name__
-        self._log.error("result not sent", id=delivery.message.leaf.hex(), code=code)
+        self._log.error("result not sent", id=reply.stamp.correlation.hex(), code=code)
 
 
 _EXPIRED = Answer(End.EXPIRED, int(Status.SERVICE_UNAVAILABLE), code=Code.HANDLERS_BUSY)

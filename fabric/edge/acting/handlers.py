@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from fabric.edge.acting.fitting import fit
 from fabric.edge.arguments.suggestions import known_instead
@@ -20,7 +20,7 @@ from fabric.edge.publishing.composer import Stamp
 from fabric.edge.publishing.options import to_ttl_ms
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.core.ready import Delivery
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.layout import Header, Kind
 from fabric.protocol.trust.credentials import Credential
 from fabric.protocol.vocabulary import text_types
 from fabric.protocol.vocabulary.arguments import Times, check_args
@@ -109,11 +109,6 @@ def _wrong_field(answer: Answer) -> str:
     return next((name for name, right in fields.items() if not right), "")
 
 
-def without_result(answer: Answer, why: str) -> Answer:
-    """How it ended and nothing else: for what was refused on its way."""
-    return replace(answer, result=None, label=None, code=answer.code or Code.RESULT_UNFIT, reason=why)
-
-
 def failed(code: Code, reason: str = "") -> Answer:
     """The answer to an action that went wrong while it was executed."""
     return Answer(End.FAILED, int(Status.INTERNAL_ERROR), code=code, reason=reason)
@@ -132,6 +127,17 @@ def profiles_of(credential: Credential) -> tuple[str, ...]:
     return tuple(value for name, value in credential.tags if name == "profile")
 
 
+def interrupted() -> Answer:
+    """The answer to an action whose handler was called by a process that ended before it had returned."""
+    return Answer(End.UNKNOWN, int(Status.SERVICE_UNAVAILABLE), code=Code.INTERRUPTED)
+
+
+class _Registered(NamedTuple):
+    pattern: str
+    handler: Handler
+    idempotent: bool
+
+
 class Handlers:
     """Patterns and their handlers, in order of registration; the first that matches takes the action.
 
@@ -145,13 +151,16 @@ class Handlers:
         self._profiles = profiles
         self._granted = granted
         self._denied = denied
-        self._handlers: list[tuple[str, Handler]] = []
+        self._handlers: list[_Registered] = []
 
     def __bool__(self) -> bool:
         return bool(self._handlers)
 
-    def add(self, action: str, target_type: str, handler: Handler) -> None:
-        """Raises BAD_ACTION, or EXECUTE_DENIED for what could never come because no grant allows any of it."""
+    def add(self, action: str, target_type: str, handler: Handler, *, idempotent: bool = False) -> None:
+        """Raises BAD_ACTION, or EXECUTE_DENIED for what could never come because no grant allows any of it.
+
+        `idempotent`: to call it a second time for one action does no harm, whatever became of the first.
+        """
         pattern = f"{action} {target_type}"
         problem = check_action_pattern(pattern)
         if problem is not None:
@@ -164,19 +173,28 @@ class Handlers:
         if not any(actions_meet(grant, pattern) for grant in self._granted):
             self._denied(Code.EXECUTE_DENIED)
             raise FabricError(Code.EXECUTE_DENIED, pattern)
-        self._handlers.append((pattern, handler))
+        self._handlers.append(_Registered(pattern, handler, idempotent))
 
     def find(self, topic: str) -> Handler | None:
+        found = self._find(topic)
+        return None if found is None else found.handler
+
+    def is_idempotent(self, topic: str) -> bool | None:
+        """Whether the handler of such actions is; None where there is none."""
+        found = self._find(topic)
+        return None if found is None else found.idempotent
+
+    def _find(self, topic: str) -> _Registered | None:
         action, target_type = split_topic(topic)
         own = (action, target_type) == QUERY_FEATURES
         found = (
-            handler for pattern, handler in self._handlers
-            if action_matches(pattern, action, target_type) and not (own and pattern.endswith("*"))
+            each for each in self._handlers
+            if action_matches(each.pattern, action, target_type) and not (own and each.pattern.endswith("*"))
         )
-        return next(found, self._features if own else None)
+        return next(found, _Registered("query features", self._features, idempotent=True) if own else None)
 
     def _features(self, action: Action) -> Answer:
-        patterns = [pattern for pattern, _ in self._handlers]
+        patterns = [each.pattern for each in self._handlers]
         found = features_of(action.target.value, patterns, self._granted, self._profiles)
         return Answer(result=found or None)
 
@@ -218,11 +236,10 @@ def read_action(delivery: Delivery) -> Action | Reject:
     )
 
 
-def result_stamp(delivery: Delivery, answer: Answer, defaults: Defaults) -> Stamp:
+def stamp_about(about: Header, leaf: bytes, answer: Answer, defaults: Defaults) -> Stamp:
     """A result goes to the requester, is bound to the request's full digest, and bears at least its label."""
-    about = delivery.message.header
-    label = about.label if answer.label is None else max(about.label, answer.label)
     return Stamp(
-        Kind.RESULT, about.topic, about.severity, about.phase, to_ttl_ms(None, Kind.RESULT, defaults), label,
-        to=about.origin, correlation=delivery.message.leaf, audience=about.audience, state=state_of(answer.end),
+        Kind.RESULT, about.topic, about.severity, about.phase, to_ttl_ms(None, Kind.RESULT, defaults),
+        about.label if answer.label is None else max(about.label, answer.label),
+        to=about.origin, correlation=leaf, audience=about.audience, state=state_of(answer.end),
     )

@@ -1,10 +1,13 @@
-"""What an identity was given to execute, on this machine's disk (SPEC 9.3): no action is begun a second time.
+"""What an identity was given to execute, on this machine's disk (SPEC 9.3): no action is executed a second time.
 
-Guarantees: an action is on disk before its handler hears of it, so a program that is started again, after whatever end,
-does not execute it again; with or without an outbox, since every program of the identity uses this one file, in the
+Guarantees: an action is on disk before the relay hears that it was taken, again before its handler is called, and its
+answer before it is told; so whatever ends the program, the next one knows what only waited, what may have been done,
+and what is still to be told. With or without an outbox, since every program of the identity uses this one file, in the
 identity's folder. One program executes at a time: another waits some seconds for it to end, and then ends itself with
-ALREADY_RUNNING. What was issued before there was a file nobody can know: it is refused (NOT_KNOWN_HERE). Without a disk
-that can be written nothing is executed: the connection ends with SPOOL_FAILED.
+ALREADY_RUNNING. What was issued before there was a file nobody can know: it is refused (NOT_KNOWN_HERE).
+
+Without a disk that can be written nothing is executed. While it is short of room no action is taken in, and the relay
+keeps them; where it fails the connection ends with SPOOL_FAILED, an answer first: that is told, and the log says so.
 
 A machine's clock may be years off when a program begins and be put right while it runs. So the file has the fabric's
 time, as it was known; and what an earlier program took is remembered for as long as an action may live from now on,
@@ -13,15 +16,24 @@ whatever the clocks say.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 
-from fabric.edge.connection.mailbox import Mailbox
+import structlog
+
+from fabric.edge.acting.executions import Executions
+from fabric.edge.acting.recovering import Executor, Recovery
+from fabric.edge.acting.replies import Reply, about_envelope
+from fabric.edge.connection.mailbox import Mailbox, fail
+from fabric.edge.locks import Pending
 from fabric.edge.receiving.attaching import Attaching
 from fabric.protocol.base.errors import Code, FabricError, Reject
-from fabric.protocol.base.limits import ACTION_SPARE_MS, ACTIONS_SEEN_MAX, TTL_MAX_MS
-from fabric.protocol.core.ready import Delivery, KeepPosition, Op, Ready, SeenAction
-from fabric.protocol.envelope.layout import Header
+from fabric.protocol.base.limits import ACTION_SPARE_MS, ACTIONS_SEEN_MAX, CREDENTIALS_CACHED_MAX, TTL_MAX_MS
+from fabric.protocol.core.ledger_ops import KeepAnswer, KeepIntent, KeepTold, LedgerOp
+from fabric.protocol.core.ready import Delivery, KeepCredential, KeepPosition, Op, Ready, Repeated, SeenAction
+from fabric.protocol.envelope.layout import Header, Kind
+from fabric.protocol.point.action_room import ACTION_BYTES
 from fabric.protocol.point.point import Point
 from fabric.spool import Spool
 
@@ -38,46 +50,117 @@ _CLOCKS_MS = 1_000
 _ACTION_MS_MAX = TTL_MAX_MS["action"] + ACTION_SPARE_MS
 # What is over by this machine's clock may fill no more than this of the memory: new actions are to find room.
 _OVER_MAX = ACTIONS_SEEN_MAX // 4
+# No action is taken in while less is free, so that the answers to those at work find room; the ballast is for them too.
+_FREE_BYTES_MIN = 8 * 2**20
+_BALLAST_BYTES = 2**20
+# A disk failed, and no handler begins any more: those at work have so long until the connection ends.
+_LAST_WORDS_MS = 60_000
 
 
 class Ledger:
-    """Opened when there is the first handler; all but `execute` belongs to the connection's thread."""
+    """Opened when there is the first handler."""
 
-    def __init__(self, path: Path, core: Point, mailbox: Mailbox, attaching: Attaching) -> None:
+    def __init__(
+        self, path: Path, core: Point, mailbox: Mailbox, attaching: Attaching,
+        log: structlog.typing.FilteringBoundLogger,
+    ) -> None:
         self._path = path
         self._core = core
         self._mailbox = mailbox
         self._attaching = attaching
-        self._take: Callable[[Delivery], None] | None = None  # while the file is waited for
+        self._log = log
+        self._executor: Executor | None = None
+        self._is_wanted = False  # the file is waited for
         self._give_up_ms = 0
         self._look_ms = 0
-        self.held_up: FabricError | None = None  # why it does not execute yet; read from any thread
+        self.held_up: FabricError | None = None  # why it does not execute now; read from any thread
         self._spool: Spool | None = None
         # By the fabric's time as far as it was known; of a new file it is when it was opened, by the steady clock.
         self._since_ms: int | None = None
         self._opened_ms = 0
         self._is_settled = False  # what the file says of its beginning is by a clock that the parent confirmed
+        self._executions = Executions(core.action_room)
+        self._recovery: Recovery | None = None
+        self._ops: list[LedgerOp] = []  # of this turn
+        self._owed: list[LedgerOp] = []  # which may wait: forgotten, something is told once more
+        self._to_begin: list[Future[None]] = []  # and to be told by this turn's commit, as these
+        self._to_keep: list[Future[None]] = []
+        self._requesters: dict[bytes, None] = {}  # whose credentials are on disk, by digest
+        self._failed: FabricError | None = None
+        self._end_ms = 0
 
-    def execute(self, take: Callable[[Delivery], None]) -> None:
-        """From any thread: actions are for this session from when the file is had; `take` runs on the loop's thread."""
+    # -- from any thread --------------------------------------------------------------------------------
+
+    def execute(self, executor: Executor) -> None:
+        """Actions are for this session from when the file is had."""
         self._attaching.check_may_execute()
 
         def begin(now_ms: int, ready: Ready) -> None:
-            self._take, self._give_up_ms = take, now_ms + _WAIT_MS
+            self._executor, self._is_wanted, self._give_up_ms = executor, True, now_ms + _WAIT_MS
             self.look(now_ms, ready)
 
         self._attaching.will_execute()
         self._mailbox.call(begin)
 
+    def begin(self, id_: bytes) -> Future[None]:
+        """When it has ended well, it is on disk that this action's handler is called, which it may be now."""
+        done: Pending[None] = Pending()
+
+        def begin(_now_ms: int, _ready: Ready) -> None:
+            ops = self._executions.begin(id_)
+            if self._failed is not None:
+                fail(done, self._failed)
+            elif ops is None:
+                fail(done, FabricError(Code.NOT_KNOWN_HERE, id_.hex()))
+            else:
+                self._ops += ops
+                self._to_begin.append(done)
+
+        self._mailbox.later(begin, lambda error: fail(done, error))
+        return done
+
+    def keep(self, reply: Reply) -> Future[None]:
+        """When it has ended well, it is on disk what this requester is to be told."""
+        done: Pending[None] = Pending()
+
+        def keep(_now_ms: int, _ready: Ready) -> None:
+            no_room = Code.TOO_LARGE.cause
+            ops = self._executions.answer(reply.id, reply.pack(), lambda: reply.bare(no_room).pack())
+            if self._failed is not None:
+                fail(done, self._failed)
+            else:
+                self._ops += ops
+                self._to_keep.append(done)
+
+        self._mailbox.later(keep, lambda error: fail(done, error))
+        return done
+
+    def told(self, id_: bytes) -> None:
+        """The answer to this action is held by somebody else."""
+        self._mailbox.call_if_any(lambda _now_ms, _ready: self._owed.extend(self._executions.tell(id_)))
+
+    # -- the connection's thread ------------------------------------------------------------------------
+
     def look(self, now_ms: int, ready: Ready) -> None:
-        """Each turn: open it when that is wanted, and let it forget what no longer matters."""
+        """Each turn: open it when that is wanted, go on with what an earlier program left, forget what is over."""
+        if self._recovery is not None and self._recovery.is_done(now_ms):
+            self._recovery = None
         if now_ms < self._look_ms:
             return
         if self._spool is not None:
             self._look_ms = now_ms + _SWEEP_MS
-            self._spool.sweep(self._surely(now_ms))
-            self._settle(now_ms)
-        elif self._take is not None:
+            self._owed += self._executions.expire(now_ms)
+            if self._failed is not None:
+                self._end_if_said(now_ms)
+                return
+            try:
+                self._spool.sweep(self._surely(now_ms))
+                self._settle(now_ms)
+                self._mind_room()
+            except FabricError as error:
+                self._fail(error)
+            self._write([], [])
+        elif self._is_wanted and self._executor is not None:
             self._look_ms = now_ms + _TRY_MS
             try:
                 self._open(now_ms)
@@ -89,8 +172,9 @@ class Ledger:
                     raise self.held_up from None
                 return
             self.held_up = None
-            self._attaching.execute(self._take, now_ms, ready)
-            self._take = None
+            self._is_wanted = False
+            self._mind_room()
+            self._attaching.execute(self._executor.take, now_ms, ready)
 
     def _by_another(self) -> FabricError:
         return FabricError(
@@ -99,19 +183,60 @@ class Ledger:
         )
 
     def _open(self, now_ms: int) -> None:
-        self._spool = Spool(self._path, ballast_bytes=0)
+        assert self._executor is not None
+        self._spool = Spool(self._path, _FREE_BYTES_MIN, ballast_bytes=_BALLAST_BYTES)
         ops = self._spool.load(self._surely(now_ms))
         self._opened_ms = now_ms
         since = [op.position for op in ops if isinstance(op, KeepPosition) and op.source == _SINCE]
-        if since and not self._spool.quarantined:
+        is_whole = bool(since) and not self._spool.quarantined
+        if is_whole:
             self._since_ms = int(since[0])
-        else:  # new, or some of it cannot be read
-            self._spool.commit([KeepPosition(_SINCE, str(self._core.time.now(now_ms)))])
+        open_ = self._restore(ops, now_ms, is_whole=is_whole)
+        if not is_whole:  # new, or some of it cannot be read: what is open may have been begun, for all that is known
+            self._spool.commit([KeepPosition(_SINCE, str(self._core.time.now(now_ms))), *open_])
         actions = sorted((op for op in ops if isinstance(op, SeenAction)), key=lambda op: op.until_ms, reverse=True)
         live = sum(op.until_ms > self._surely(now_ms) + TTL_MAX_MS["action"] for op in actions)
         until_ms = now_ms + _ACTION_MS_MAX
         taken = actions[: max(live, _OVER_MAX)]
         self._core.restore([op._replace(until_ms=until_ms) for op in taken], now_ms)
+
+    def _restore(self, ops: Sequence[Op], now_ms: int, *, is_whole: bool) -> list[KeepIntent]:
+        """Take back how far each action is. Those that are open."""
+        assert self._executor is not None
+        requesters = {op.id: op.requester for op in ops if isinstance(op, SeenAction)}
+        intents: dict[bytes, KeepIntent] = {}
+        answers: dict[bytes, bytes] = {}
+        for op in ops:
+            match op:
+                case KeepIntent():
+                    intents[op.id] = op if is_whole else op._replace(begun=True)
+                case KeepAnswer():
+                    answers[op.id] = op.answer
+                    intents.pop(op.id, None)
+                case KeepTold():
+                    answers.pop(op.id, None)
+        self._know_requesters(ops, intents.values())
+        until_ms = now_ms + _ACTION_MS_MAX
+        for op in ops:
+            if isinstance(op, KeepIntent) and op.id in intents:
+                self._executions.restore(intents[op.id], requesters.get(op.id, ""), until_ms)
+            elif isinstance(op, KeepAnswer):
+                self._executions.restore(op, op.requester, until_ms)
+            elif isinstance(op, KeepTold):
+                self._owed += self._executions.restore(op, "", until_ms)
+        open_ = list(intents.values())
+        if open_ or answers:
+            self._recovery = Recovery(self._core, self._executor, open_, list(answers.values()), now_ms)
+        return open_
+
+    def _know_requesters(self, ops: Sequence[Op], open_: Iterable[KeepIntent]) -> None:
+        """Who signed what is open is to be known again. Not as on the core's own disk: that is the outbox."""
+        signers = {about.signer for intent in open_ if (about := about_envelope(intent.envelope)) is not None}
+        for op in ops:
+            if isinstance(op, KeepCredential):
+                self._requesters[op.digest] = None
+                if op.digest in signers:
+                    self._core.trust.restore_credential(op.raw)
 
     def _surely(self, now_ms: int) -> int:
         """What was over then is over, whatever a parent says, and though the clock is ahead by up to an hour."""
@@ -132,17 +257,102 @@ class Ledger:
         if since_ms != self._since_ms:
             self._spool.commit([KeepPosition(_SINCE, str(since_ms))])
 
+    def _mind_room(self) -> None:
+        """Take in no action while the disk is short."""
+        room, was_open = self._core.action_room, self._core.action_room.is_open
+        assert self._spool is not None
+        room.is_open = self._spool.intake_allowed()
+        self.held_up = None if room.is_open else FabricError(Code.DISK_SHORT, str(self._path))
+        if room.is_open != was_open:
+            words = "disk is short: actions wait at the relay" if was_open else "disk has room again"
+            self._log.warning(words, code=Code.DISK_SHORT.label)
+
     @property
     def due_ms(self) -> int | None:
-        """When `look` must be called again, if it waits for the file."""
-        return self._look_ms if self._take is not None else None
+        """When `look` must be called again, if it waits for the file or goes on with what was left."""
+        if self._is_wanted:
+            return self._look_ms
+        return self._recovery.due_ms if self._recovery is not None else None
 
-    def commit(self, ops: Sequence[Op]) -> None:
-        """Of a turn: on disk when this returns. Raises FabricError(SPOOL_FAILED)."""
-        ahead_ms = self._core.time.now(0)
-        actions = [op._replace(until_ms=op.until_ms + ahead_ms) for op in ops if isinstance(op, SeenAction)]
-        if actions and self._spool is not None:
-            self._spool.commit(actions)
+    def commit(self, ready: Ready, now_ms: int) -> None:
+        """Of a turn: on disk when this returns, what came and what handlers wait for. Raises FabricError(SPOOL_FAILED)
+        where what came is not: then it is neither acknowledged nor executed."""
+        seen = {op.id: op for op in ready.persist if isinstance(op, SeenAction)}
+        deliveries = [each for each in ready.deliver if isinstance(each, Delivery)]
+        came = [each for each in deliveries if each.message.header.kind is Kind.ACTION]
+        if self._spool is None:
+            for delivery in came:
+                message = delivery.message
+                self._core.action_room.add(message.header.origin, -ACTION_BYTES - len(message.raw))
+            return
+        credentials: list[Op] = []
+        for delivery in came:
+            message, until_ms = delivery.message, seen[delivery.message.id].until_ms
+            intent = KeepIntent(
+                message.id, until_ms, delivery.age_ms, self._core.time.now(now_ms), self._core.time.own(now_ms),
+                delivery.hops, message.raw,
+            )
+            self._ops.append(self._executions.take(intent, message.header.origin, until_ms))
+            credential = message.credential
+            if credential.digest not in self._requesters:
+                self._requesters[credential.digest] = None
+                credentials.append(KeepCredential(credential.digest, credential.raw))
+        while len(self._requesters) > CREDENTIALS_CACHED_MAX:
+            del self._requesters[next(iter(self._requesters))]
+        if seen or self._ops:
+            self._write([*credentials, *seen.values()], [*seen])
+        else:
+            self._committed(None)
+
+    def _write(self, ops: Sequence[Op], came: Sequence[bytes]) -> None:
+        """One transaction. `came`: the actions that must not be lost."""
+        assert self._spool is not None
+        ops, self._ops, self._owed = [*ops, *self._ops, *self._owed], [], []
+        error = self._failed
+        if ops and error is None:
+            ahead_ms = self._core.time.now(0)
+            try:
+                self._spool.commit([_shifted(op, ahead_ms) for op in ops])
+            except FabricError as failure:
+                error = failure
+        self._committed(error)
+        if error is None:
+            return
+        if came:
+            raise error
+        self._fail(error)
+
+    def _fail(self, error: FabricError) -> None:
+        if self._failed is None:
+            self._failed = self.held_up = error
+            self._core.action_room.is_open = False
+            self._log.error("ledger cannot be written: no further action is begun", code=error.code.label,
+                            why=error.detail, at_work=self._executions.at_work)
+
+    def _committed(self, error: FabricError | None) -> None:
+        waiting = [*self._to_begin, *self._to_keep]
+        self._to_begin, self._to_keep = [], []
+        for done in waiting:
+            if error is None:
+                done.set_result(None)
+            else:
+                fail(done, error)
+
+    def _end_if_said(self, now_ms: int) -> None:
+        """The disk failed: the connection ends, after what was done is told."""
+        assert self._failed is not None
+        self._end_ms = self._end_ms or now_ms + _LAST_WORDS_MS
+        if not self._executions.at_work or now_ms >= self._end_ms:
+            raise self._failed
+
+    def repeated(self, again: Repeated) -> None:
+        """An action came again: its requester is told again what it was told, where that is over."""
+        if self._spool is None or self._executor is None or self._failed is not None:
+            return
+        if self._executions.repeats(again.id, again.link):
+            reply = Reply.unpack(self._spool.answer(again.id))
+            if reply is not None:
+                self._executor.tell_again(reply)
 
     def why_not(self, action: Header, now_ms: int) -> Reject | None:
         """Whether this action may have been executed before there was a ledger."""
@@ -150,6 +360,21 @@ class Ledger:
         return Reject(Code.NOT_KNOWN_HERE, action.topic) if before else None
 
     def close(self) -> None:
+        """What may wait is written now, if it can be, and nothing begins any more."""
         if self._spool is not None:
-            self._spool.close()
-            self._spool = None
+            closed = self._mailbox.ended or FabricError(Code.CLOSED)
+            for done in self._to_begin:
+                fail(done, closed)
+            self._to_begin, self._ops = [], [op for op in self._ops if not isinstance(op, KeepIntent)]
+            try:
+                self._write([], [])
+            finally:
+                self._spool.close()
+                self._spool = None
+
+
+def _shifted(op: Op, ahead_ms: int) -> Op:
+    """As it is on disk: by the fabric's time, as far as that is known."""
+    if isinstance(op, SeenAction | KeepIntent | KeepAnswer | KeepTold):
+        return op._replace(until_ms=op.until_ms + ahead_ms)
+    return op

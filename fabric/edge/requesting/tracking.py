@@ -1,8 +1,8 @@
 """A request's own account of its targets (SPEC 9.4): every one ends in exactly one state.
 
 Guarantees: an end comes from the target itself, signed and bound to this very request, or from a relay and then only
-for what a relay may say; `unknown` is the one state that a later word of the target replaces; its words can
-be printed as they are, whoever wrote them. Time is an argument.
+for what a relay may say; `unknown`, whoever said it, is the one state that a later word of the target replaces; its
+words can be printed as they are, whoever wrote them. Time is an argument.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Tracker:
     nobody: bool = False
     held: tuple[str, ...] = ()  # of the targets: those that were away when it turned
     ends: dict[str, Outcome] = field(default_factory=dict)
-    # What came before the targets were named, (about whom, by whom) -> the first word.
+    # What came before the targets were named, (about whom, by whom) -> the word that counts.
     _early: dict[tuple[str, str], Outcome] = field(default_factory=dict)
     _early_bytes: int = 0
     _all: Outcome | None = None
@@ -65,7 +65,7 @@ class Tracker:
 
     @staticmethod
     def end_of(message: Verified, content: Mapping[str, Any]) -> End | None:
-        """What a target says itself; None where it is no target's word."""
+        """What a target says that it did; None where it is no target's word, or says that it does not know either."""
         end = _words(content.get("end", ""))
         by_relay = message.credential.kind is NodeKind.RELAY
         return None if by_relay or end not in list(End) or end == End.UNKNOWN else End(end)
@@ -140,14 +140,17 @@ class Tracker:
     def _settle(self, outcome: Outcome) -> list[Outcome]:
         if self.targets is None:
             # Results may overtake the list of targets.
-            if len(self._early) < _EARLY_MAX:
-                self._early.setdefault((outcome.target, outcome.by), outcome)
+            key = (outcome.target, outcome.by)
+            if key in self._early:
+                if _replaces(outcome, self._early[key]):
+                    self._early[key] = outcome
+            elif len(self._early) < _EARLY_MAX:
+                self._early[key] = outcome
             return []
         if outcome.target not in self.targets:
             return []
         known = self.ends.get(outcome.target)
-        replaces = known is not None and known.end is End.UNKNOWN and outcome.by == outcome.target
-        if known is not None and not replaces:
+        if known is not None and not _replaces(outcome, known):
             return []
         self.ends[outcome.target] = outcome
         return [outcome]
@@ -167,6 +170,12 @@ class Tracker:
             if name not in self.ends
         ]
         return [settled for outcome in late for settled in self._settle(outcome)]
+
+
+def _replaces(later: Outcome, known: Outcome) -> bool:
+    """The target's own word for `unknown`, but for the same word once more."""
+    by_target = later.by == later.target
+    return known.end is End.UNKNOWN and by_target and (later.end is not End.UNKNOWN or known.by != later.by)
 
 
 def _words(said: object) -> str:

@@ -128,6 +128,10 @@ READERS_BYTES: Final = 2**30
 # time.
 ACTIONS_SEEN_MAX: Final = 100_000
 ACTIONS_PER_S: Final = 20
+# A control point's ledger: actions that are not answered yet, with their answers until these are told, shared among
+# requesters; and answers that were told, for as long as they may be asked for again.
+LEDGER_BYTES_MAX: Final = 67_108_864
+LEDGER_TOLD_BYTES_MAX: Final = 33_554_432
 # How long after its ttl, from when it was taken, an action may still pass for being in time, whatever others say of its
 # age: its origin's clock may be ahead by the skew, the signed bound allows the skew more, and what a parent tells may
 # go from the skew ahead of this machine's clock to the skew behind it.

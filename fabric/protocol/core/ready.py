@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from fabric.protocol.base.errors import Code, Fault, Reject
+from fabric.protocol.core.ledger_ops import LedgerOp
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.trust.credentials import Credential
 from fabric.protocol.vocabulary.severity import Lane
@@ -300,6 +301,7 @@ class EndAsleep(NamedTuple):
 Op = (
     Put | Done | Seen | Replace | KeepCredential | KeepLists | KeepSession | KeepDispatch | KeepGap | KeepNotice
     | KeepPosition | KeepOwner | KeepDirectory | KeepMember | KeepOpen | KeepEnd | SeenAction | Sleep | EndAsleep
+    | LedgerOp
 )
 
 
@@ -321,6 +323,13 @@ class Delivery(NamedTuple):
     message: Verified
     age_ms: int
     hops: tuple[str, ...]
+
+
+class Repeated(NamedTuple):
+    """An action that this control point took in before has come again, by this link."""
+
+    id: bytes
+    link: int
 
 
 class Published(NamedTuple):
@@ -374,7 +383,7 @@ class Answered(NamedTuple):
 
 
 Delivered = (
-    Delivery | Published | Connected | Disconnected | SubscriptionRefused | Attached | Asked | Answered
+    Delivery | Repeated | Published | Connected | Disconnected | SubscriptionRefused | Attached | Asked | Answered
 )
 
 

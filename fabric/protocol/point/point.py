@@ -33,6 +33,7 @@ from fabric.protocol.core.ready import (
     Parents,
     Published,
     Ready,
+    Repeated,
     SubscriptionRefused,
 )
 from fabric.protocol.custody.custody import Custody
@@ -42,12 +43,13 @@ from fabric.protocol.custody.waiting import reader_of
 from fabric.protocol.enrolment.questions import Questions
 from fabric.protocol.envelope.layout import Header, Kind
 from fabric.protocol.envelope.lifetime import check_lifetime, remaining_ms
-from fabric.protocol.envelope.verify import Verified
+from fabric.protocol.envelope.verify import Verified, open_envelope
 from fabric.protocol.links.announce import announce, announce_all, answered, next_frames, pass_on
 from fabric.protocol.links.facts import CredentialRenewed, Fact, LinkLost, LinkOpened, LinkRefused, ListTaken
 from fabric.protocol.links.link import Link
 from fabric.protocol.links.links import UPLINK
 from fabric.protocol.links.node import Node
+from fabric.protocol.point.action_room import ACTION_BYTES, ActionRoom
 from fabric.protocol.routes.attachments import EPOCH_MAX, Attachment, open_attachment, sign_attachment
 from fabric.protocol.trust.credentials import NodeKind
 from fabric.protocol.vocabulary.severity import Lane
@@ -99,6 +101,7 @@ class Point(Node):
     def set_up(self) -> None:
         self.outboxes[UPLINK] = Outbox(UPLINK, RETRY_MS)
         self.custody = Custody(lambda destination: self.outboxes[destination])
+        self.action_room = ActionRoom()
         self.questions = Questions()
         self.wanted = Attach(0, False, ())  # what it takes; of an earlier run, until it says more
         self._announced_epoch = 0
@@ -367,6 +370,8 @@ class Point(Node):
             link.credit.consume(lane, len(item.envelope))
             self.counters["repeats"] += 1
             self.ack(link, message.id)
+            if message.header.kind is Kind.ACTION:
+                ready.deliver.append(Repeated(message.id, link.number))
             return
         problem = self._examine(link, item, message, now_ms) or self._no_room(item, message)
         fitted = problem or self.strip(message, self.me)
@@ -379,6 +384,7 @@ class Point(Node):
         if header.kind is Kind.ACTION:
             link.credit.consume(lane, len(item.envelope))
             self.custody.saw(message.id, item.direction, until_ms, ready, header)
+            self.action_room.add(header.origin, ACTION_BYTES + len(fitted.raw))
             self.ack(link, message.id)
         else:
             self.custody.dedup.add(message.id, item.direction, until_ms)
@@ -397,10 +403,31 @@ class Point(Node):
                 return Reject(Code.WRONG_DIRECTION, "actions come from the parent")
             if self.time.suspect:
                 return Reject(Code.CLOCK_SUSPECT, self.me.id)
-            if not is_target(message.credential, header, self.me):
-                return Reject(Code.EXECUTE_DENIED, header.topic)
-            return self.may_not_act(message, now_ms)
+            return self._check_target(message, now_ms)
         return problem
+
+    def _check_target(self, action: Verified, now_ms: int) -> Reject | None:
+        if not is_target(action.credential, action.header, self.me):
+            return Reject(Code.EXECUTE_DENIED, action.header.topic)
+        return self.may_not_act(action, now_ms)
+
+    def take_back(self, envelope: bytes, age_ms: int, hops: tuple[str, ...], now_ms: int) -> Delivery | Reject:
+        """An action that an earlier run took in, verified and judged as if it came now. BUSY: not yet.
+
+        Without its relay this node knows neither the time nor who was revoked meanwhile.
+        """
+        link = self.by_destination.get(UPLINK)
+        if link is None or link.lists.theirs > self.trust.revocations.version:
+            return Reject(Code.BUSY, "no relay has said yet what is in force")
+        if self.time.suspect:
+            return Reject(Code.CLOCK_SUSPECT, self.me.id)
+        action = open_envelope(envelope, self.trust.credentials, self.roots)
+        if isinstance(action, Reject):
+            return action
+        problem = self.time.for_now(self.trust.check(action.credential, self.time.clocks(now_ms)))
+        problem = problem or self.check_time(action.header, age_ms, now_ms) or self._check_target(action, now_ms)
+        fitted = problem or self.strip(action, self.me)
+        return fitted if isinstance(fitted, Reject) else Delivery(fitted, age_ms, hops)
 
     def check_time(self, header: Header, age_ms: int, now_ms: int) -> Reject | None:
         """Whether it is in time, on arrival and before it is executed; CLOCK_SUSPECT where nobody can say."""
@@ -415,7 +442,11 @@ class Point(Node):
     def _no_room(self, item: Item, message: Verified) -> Reject | None:
         """Whether this node takes no more now. A parent that keeps to the credit it is given never hears of it."""
         if message.header.kind is Kind.ACTION:
-            full = self.custody.dedup.full_of_actions(message.header.origin)
+            requester, room = message.header.origin, self.action_room
+            full = (
+                not room.is_open or self.custody.dedup.full_of_actions(requester)
+                or not room.fits(requester, ACTION_BYTES + len(item.envelope))
+            )
         else:
             full = self._handling_bytes + len(item.envelope) + _HANDLING_BYTES > POINT_QUOTA_BYTES
         return Reject(Code.BUSY, self.me.id) if full else None
