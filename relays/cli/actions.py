@@ -162,7 +162,7 @@ def run(
     nothing more is begun, and what handlers did until then is told before it ends.
 
     An action at which this process was killed is answered by the next one: what was done and not told is told, what had not
-    begun is run if it is still in time, and of what had begun nobody knows what it did: it ends as unknown (E721), or is
+    begun is run if it is still in time, and of what had begun nobody knows what it did: it ends as unknown (E722), or is
     run again with --idempotent.
 
     One process executes as an identity at a time: another waits for it to end, says so, and is refused after that (E913).

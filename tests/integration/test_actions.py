@@ -242,7 +242,7 @@ def test_an_edge_that_dies_at_it_says_so_itself_and_begins_again_only_where_that
     mid.stop()
     with firewall(house, "fw-m", tmp_path, timeout="60s") as mortal:
         for flags, ended, code in (
-            ([], ("unknown", "E721", "fw-m"), 6), (["--idempotent"], ("failed", "E709", "fw-m"), 1),
+            ([], ("unknown", "E722", "fw-m"), 6), (["--idempotent"], ("failed", "E709", "fw-m"), 1),
         ):
             before = mortal.runs(HANGS)
             asked = house.start("act", "deny", net(HANGS), "--to", "id=fw-m", "--as", "soar-hq", "--label", "green",

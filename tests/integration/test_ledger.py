@@ -116,7 +116,7 @@ def test_wherever_it_dies_nothing_is_executed_twice_and_its_end_is_known(house, 
             if is_lost:
                 assert runs <= 1 and end in ("completed", "unknown") and (end == "unknown" or runs), (point, outcome)
             elif point in IN_BETWEEN:
-                assert (end, code, outcome.by) == ("unknown", "E721", ID), (point, outcome)
+                assert (end, code, outcome.by) == ("unknown", "E722", ID), (point, outcome)
                 assert runs == (point not in ("begun", "handler called")), point
             else:
                 assert (end, runs) == ("completed", 1), (point, outcome, wall.said)

@@ -416,7 +416,7 @@ def test_of_what_an_earlier_process_may_have_done_nobody_says_that_it_was_not_be
     one.take_again(action(2, ttl_ms=2_000))
     loop.now_ms += 2_000
     (record,) = loop.wait(1)
-    assert (record["end"], record["code"], record["status"]) == ("unknown", "E721", 503)
+    assert (record["end"], record["code"], record["status"]) == ("unknown", "E722", 503)
     gate.open.set()
 
 

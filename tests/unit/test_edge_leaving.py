@@ -234,7 +234,7 @@ WRONG = {
     "action": (lambda p: p.on_action(None, "ipv4_net")(print), Code.USAGE),
     "handler": (lambda p: p.on_action("deny", "ipv4_net")(None), Code.USAGE),
     "to": (lambda p: list(p.request("deny", "ipv4_net=192.0.2.1", to=None)), Code.USAGE),
-    "target": (lambda p: list(p.request("deny", {"ipv4_net": "192.0.2.1"}, to="all")), Code.USAGE),
+    "target": (lambda p: list(p.request("deny", 7, to="all")), Code.USAGE),
     "args": (lambda p: list(p.request("deny", "ipv4_net=192.0.2.1", to="all", args=[1])), Code.BAD_INPUT),
     "flush": (lambda p: p.flush("1s"), Code.USAGE),
     "close": (lambda p: p.close(-1), Code.USAGE),

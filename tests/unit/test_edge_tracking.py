@@ -176,7 +176,7 @@ def test_more_targets_than_there_can_be_are_not_kept(tracker):
 
 def test_a_target_may_say_that_it_does_not_know_and_its_later_word_counts(tracker):
     take(tracker, RELAY, "selected", ["fw-1", "fw-2"])
-    take(tracker, WALLS["fw-1"], "unknown", code="E721")
+    take(tracker, WALLS["fw-1"], "unknown", code="E722")
     assert ends(tracker) == {"fw-1": "unknown"} and tracker.unknown() == ("fw-1",)
     take(tracker, RELAY, "expired", ["fw-1"])
     take(tracker, RELAY, "unknown", ["fw-1"])
@@ -188,14 +188,14 @@ def test_a_target_may_say_that_it_does_not_know_and_its_later_word_counts(tracke
 def test_it_is_its_word_instead_of_a_relay_s_and_once(tracker):
     take(tracker, RELAY, "selected", ["fw-1", "fw-2"])
     take(tracker, RELAY, "unknown", ["fw-1"])
-    assert len(take(tracker, WALLS["fw-1"], "unknown", code="E721")) == 1
-    assert take(tracker, WALLS["fw-1"], "unknown", code="E721") == []
-    assert (tracker.ends["fw-1"].by, tracker.ends["fw-1"].code) == ("fw-1", "E721")
+    assert len(take(tracker, WALLS["fw-1"], "unknown", code="E722")) == 1
+    assert take(tracker, WALLS["fw-1"], "unknown", code="E722") == []
+    assert (tracker.ends["fw-1"].by, tracker.ends["fw-1"].code) == ("fw-1", "E722")
 
 
 def test_all_have_ended_when_one_does_not_know(tracker):
     take(tracker, RELAY, "selected", ["fw-1"])
-    take(tracker, WALLS["fw-1"], "unknown", code="E721")
+    take(tracker, WALLS["fw-1"], "unknown", code="E722")
     assert tracker.done and take(tracker, WALLS["fw-1"], "completed") == []
 
 
