@@ -231,8 +231,8 @@ class Ledger:
         room, was_open = self._core.action_room, self._core.action_room.is_open
         assert self._spool is not None
         room.is_open = self._spool.intake_allowed()
-        self.held_up = None if room.is_open else FabricError(Code.DISK_SHORT, str(self._path))
         if room.is_open != was_open:
+            self.held_up = None if room.is_open else FabricError(Code.DISK_SHORT, str(self._path))
             words = "disk is short: actions wait at the relay" if was_open else "disk has room again"
             self._log.warning(words, code=Code.DISK_SHORT.label)
 
