@@ -150,7 +150,8 @@ class Ledger:
                 self._mind_room()
             except FabricError as error:
                 self._fail(error)
-            self._write(self._beginning.settle(now_ms), [])
+            if self._core.action_room.is_open or self._ops:  # what may wait waits for room on the disk
+                self._write(self._beginning.settle(now_ms), [])
         elif self._is_wanted and self._executor is not None:
             self._look_ms = now_ms + _TRY_MS
             try:
