@@ -11,6 +11,8 @@ import zmq
 
 from fabric.edge.identity.identity import Identity
 from fabric.protocol.core.ready import KeepLists, LinkUp, Ready, Tick
+from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.relay.relay import Relay
 from fabric.protocol.trust.credentials import Credential
 from fabric.protocol.vocabulary.severity import Lane
@@ -31,6 +33,7 @@ class HostileRelay:
         self._point = point
         self._routes: dict[bytes, int] = {}
         self._answers: dict[bytes, object] = {}
+        self.results: list[bytes] = []  # of results that it took: to which actions
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
         self._socket.setsockopt(zmq.LINGER, 0)
@@ -64,7 +67,13 @@ class HostileRelay:
             self._answers |= dict.fromkeys(frame.ids)
         elif isinstance(frame, Nack):
             self._answers |= {id_: code for id_, code, _ in frame.refusals}
-        self._send(self.core.step(self.core.read(self._routes[route], payload), now_ms()))
+        arrived = self.core.read(self._routes[route], payload)
+        results = [each for each in arrived.opened if isinstance(each, Verified) and each.header.kind is Kind.RESULT]
+        if results:  # its core would refuse them: the actions did not turn here
+            self.results += [result.header.correlation for result in results]
+            self._say(self._routes[route], encode_frame(Ack([result.id for result in results])))
+            return
+        self._send(self.core.step(arrived, now_ms()))
 
     def _send(self, ready: Ready) -> None:
         for link, payload in [*ready.early, *ready.send]:

@@ -1,8 +1,8 @@
 """A firewall that dies, as by kill -9, at a named point on the way of an action; and then is there again.
 
-`python -m tests.integration.mortal IDENTITY RAN OUTBOX IDEMPOTENT`: each line on standard input is a point. A process
-that dies there at its first action is started, and after its death one that does not. `RAN` gets a line for each time
-that something is done, on disk before the handler goes on. The empty line ends it.
+`python -m tests.integration.mortal IDENTITY RAN OUTBOX IDEMPOTENT`: each line on standard input has points. For each a
+process that dies there is started, after the death of the one before, and then one that does not. `RAN` gets a line for
+each time that something is done, on disk before the handler goes on. The empty line ends it.
 
 Each is a fork of this process, which has read all modules and neither threads nor sockets of its own.
 """
@@ -127,11 +127,12 @@ def main() -> None:
         if living:
             os.kill(living, signal.SIGTERM)
             os.waitpid(living, 0)
-        point = line.strip()
-        if not point:
+        points = line.split(",") if line.strip() else []
+        for point in points:
+            _, status = os.waitpid(_fork(*given, point.strip()), 0)
+            print("died" if status == signal.SIGKILL else f"status {status}", flush=True)
+        if not points:
             break
-        _, status = os.waitpid(_fork(*given, point), 0)
-        print("died" if status == signal.SIGKILL else f"status {status}", flush=True)
         living = _fork(*given, "")
 
 

@@ -110,6 +110,20 @@ def test_i_have_a_relay_and_repeat_what_was_executed(house, wall):
         assert me.command(second, second_id, soar.credential) is None
         wait_for(lambda: wall.runs("192.0.2.2"), "a new command is executed")
         assert wall.runs("192.0.2.1") == 1
+        # Of each that it has answered it tells me the answer again, once, however often I ask.
+        def told():
+            return sum(correlation.startswith(second_id) for correlation in me.results)
+
+        me.serve_until(told, "how it ended")
+
+        def told_again():
+            assert me.command(second, second_id, soar.credential) is None
+            return told() == 2
+
+        me.serve_until(told_again, "and again")
+        for _ in range(3):
+            me.command(second, second_id, soar.credential)
+        assert wall.runs("192.0.2.2") == 1 and told() == 2
         # I destroy what it remembers. Then it knows nothing of what is older, and says so.
         os.kill(again.process.pid, signal.SIGKILL)
         again.process.wait(10)

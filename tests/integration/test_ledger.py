@@ -17,6 +17,8 @@ from tests.integration.mortal import IN_BETWEEN, POINTS
 from tests.integration.test_disks import small_disk
 
 ID = "fw-m"
+# Where it makes a difference: the session is the same, and told is what is on the outbox's disk.
+WITH_AN_OUTBOX = ("taking...", "taken", "acknowledged", "answered", "published", "telling...")
 
 
 class Mortal:
@@ -36,22 +38,24 @@ class Mortal:
             stderr=subprocess.PIPE,
         )
         self._running = Running(self._process, args)
-        self._readied = 0
+        self._died = 0
 
-    def arm(self, point: str) -> None:
-        """It is ready, and dies at the next action."""
-        self._process.stdin.write(f"{point}\n")
+    def arm(self, *points: str) -> None:
+        """It is ready, and dies at the next action; and while it goes on with that, at the next point."""
+        self._process.stdin.write(f"{','.join(points)}\n")
         self._process.stdin.flush()
-        self._wait_ready()
+        self._died += len(points)
+        said = len(self._running.out)
+        wait_for(lambda: "ready" in self._running.out[said:], f"ready for {points}", 20)
 
     def wait_back(self) -> None:
-        """It died, and is there again."""
-        self._wait_ready()
-        assert self._running.out[-2:] == ["died", "ready"], self._running.out
+        """It died as often as it was to, and is there again."""
 
-    def _wait_ready(self) -> None:
-        self._readied += 1
-        wait_for(lambda: self._running.out.count("ready") >= self._readied, f"ready {self._readied}\n{self.said}", 20)
+        def is_back() -> bool:
+            out = self._running.out
+            return out.count("died") == self._died and out[-1] == "ready"
+
+        wait_for(is_back, f"it is back after {self._died} deaths\n{self.said}", 20)
 
     @property
     def said(self) -> str:
@@ -105,7 +109,7 @@ class Asked:
 @pytest.mark.parametrize("durable", [False, True], ids=["without an outbox", "with one"])
 def test_wherever_it_dies_nothing_is_executed_twice_and_its_end_is_known(house, tmp_path, durable):
     with mortal(house, tmp_path, durable=durable) as wall, house.point("soar-hq") as soar:
-        for point in POINTS:
+        for point in WITH_AN_OUTBOX if durable else POINTS:
             wall.arm(point)
             # What did not arrive is for the session that died, as long as that may come back: with an outbox it does.
             is_lost = point == "taking..." and not durable
@@ -133,6 +137,26 @@ def test_what_is_idempotent_is_called_again(house, tmp_path):
             outcome = asked.last()
             assert str(outcome.end) == "completed" and outcome.result["done"].startswith(asked.id), (point, outcome)
             assert wall.runs(asked.id) == (1 if point in ("begun", "handler called") else 2), point
+    house.assert_logs_clean()
+
+
+@pytest.mark.parametrize("idempotent", [False, True])
+def test_who_dies_again_while_it_goes_on_executes_nothing_twice_either(house, tmp_path, idempotent):
+    """Unless it may: then as often as it had begun."""
+    pairs = [("done", then) for then in ("answering...", "answered", "publishing...", "sent", "telling...")]
+    pairs += [("taken", "begun"), ("acknowledged", "done"), *([("done", "handler called")] if idempotent else [])]
+    with mortal(house, tmp_path, idempotent=idempotent) as wall, house.point("soar-hq") as soar:
+        for first, then in pairs:
+            wall.arm(first, then)
+            asked = Asked(soar, ttl="20s")
+            wall.wait_back()
+            outcome, runs = asked.last(), wall.runs(asked.id)
+            assert outcome.by == ID, (first, then, outcome)
+            if idempotent:
+                assert str(outcome.end) == "completed" and runs <= 3, (first, then, outcome)
+            else:
+                assert (str(outcome.end), outcome.code) == ("unknown", "E721"), (first, then, outcome)
+                assert runs == (then != "begun"), (first, then)
     house.assert_logs_clean()
 
 

@@ -548,15 +548,21 @@ def test_and_not_later_than_a_minute_after(start):
 
 def test_while_the_disk_is_short_no_action_is_taken_in_and_then_they_are_again(start, monkeypatch):
     program = start().execute()
+    take(program, message := action())
+    done(program, program.ledger.keep(reply_to(message)))
     room, has_room = program.core.action_room, [False]
     monkeypatch.setattr("fabric.spool.spool.Spool.intake_allowed", lambda _: has_room[0])
+    commits = []
+    monkeypatch.setattr("fabric.spool.spool.Spool.commit", lambda _, ops: commits.append(ops))
     with capture_logs() as logs:
         program.turn(T0 + 1_000)
+        program.ledger.told(message.id)
         program.turn(T0 + 2_000)
+        assert not commits, "that somebody was told may wait"
         assert not room.is_open and program.ledger.held_up.code is Code.DISK_SHORT
         has_room[0] = True
         program.turn(T0 + 3_000)
-        assert room.is_open and program.ledger.held_up is None
+        assert room.is_open and program.ledger.held_up is None and len(commits) == 1
     assert [line["code"] for line in logs] == ["E933", "E933"]
 
 

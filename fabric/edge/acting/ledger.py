@@ -9,9 +9,7 @@ ALREADY_RUNNING. What was issued before there was a file nobody can know: it is 
 Without a disk that can be written nothing is executed. While it is short of room no action is taken in, and the relay
 keeps them; where it fails the connection ends with SPOOL_FAILED, an answer first: that is told, and the log says so.
 
-A machine's clock may be years off when a program begins and be put right while it runs. So the file has the fabric's
-time, as it was known; and what an earlier program took is remembered for as long as an action may live from now on,
-whatever the clocks say.
+What an earlier program took is remembered for as long as an action may live from now on, whatever the clocks say.
 """
 
 from __future__ import annotations
@@ -22,6 +20,7 @@ from pathlib import Path
 
 import structlog
 
+from fabric.edge.acting.beginning import Beginning
 from fabric.edge.acting.executions import Executions
 from fabric.edge.acting.recovering import Executor, Recovery
 from fabric.edge.acting.replies import Reply, about_envelope
@@ -31,7 +30,7 @@ from fabric.edge.receiving.attaching import Attaching
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.base.limits import ACTION_SPARE_MS, ACTIONS_SEEN_MAX, CREDENTIALS_CACHED_MAX, TTL_MAX_MS
 from fabric.protocol.core.ledger_ops import KeepAnswer, KeepIntent, KeepTold, LedgerOp
-from fabric.protocol.core.ready import Delivery, KeepCredential, KeepPosition, Op, Ready, Repeated, SeenAction
+from fabric.protocol.core.ready import Delivery, KeepCredential, Op, Ready, Repeated, SeenAction
 from fabric.protocol.envelope.layout import Header, Kind
 from fabric.protocol.point.action_room import ACTION_BYTES
 from fabric.protocol.point.point import Point
@@ -42,10 +41,6 @@ NAME = "ledger"
 _WAIT_MS = 12_000
 _TRY_MS = 250
 _SWEEP_MS = 1_000
-# The row that says since when there is a ledger: as far as a source was read is what it resembles most.
-_SINCE = "since"
-# Clocks that were measured over a network agree by this. No program ends and begins anew without its file within it.
-_CLOCKS_MS = 1_000
 # What an earlier program took can be repeated for no longer than this.
 _ACTION_MS_MAX = TTL_MAX_MS["action"] + ACTION_SPARE_MS
 # What is over by this machine's clock may fill no more than this of the memory: new actions are to find room.
@@ -75,10 +70,7 @@ class Ledger:
         self._look_ms = 0
         self.held_up: FabricError | None = None  # why it does not execute now; read from any thread
         self._spool: Spool | None = None
-        # By the fabric's time as far as it was known; of a new file it is when it was opened, by the steady clock.
-        self._since_ms: int | None = None
-        self._opened_ms = 0
-        self._is_settled = False  # what the file says of its beginning is by a clock that the parent confirmed
+        self._beginning = Beginning(core.time)
         self._executions = Executions(core.action_room)
         self._recovery: Recovery | None = None
         self._ops: list[LedgerOp] = []  # of this turn
@@ -154,12 +146,12 @@ class Ledger:
                 self._end_if_said(now_ms)
                 return
             try:
-                self._spool.sweep(self._surely(now_ms))
-                self._settle(now_ms)
+                self._spool.sweep(self._beginning.surely(now_ms))
                 self._mind_room()
             except FabricError as error:
                 self._fail(error)
-            self._write([], [])
+            if self._core.action_room.is_open or self._ops:  # what may wait waits for room on the disk
+                self._write(self._beginning.settle(now_ms), [])
         elif self._is_wanted and self._executor is not None:
             self._look_ms = now_ms + _TRY_MS
             try:
@@ -185,17 +177,14 @@ class Ledger:
     def _open(self, now_ms: int) -> None:
         assert self._executor is not None
         self._spool = Spool(self._path, _FREE_BYTES_MIN, ballast_bytes=_BALLAST_BYTES)
-        ops = self._spool.load(self._surely(now_ms))
-        self._opened_ms = now_ms
-        since = [op.position for op in ops if isinstance(op, KeepPosition) and op.source == _SINCE]
-        is_whole = bool(since) and not self._spool.quarantined
-        if is_whole:
-            self._since_ms = int(since[0])
-        open_ = self._restore(ops, now_ms, is_whole=is_whole)
-        if not is_whole:  # new, or some of it cannot be read: what is open may have been begun, for all that is known
-            self._spool.commit([KeepPosition(_SINCE, str(self._core.time.now(now_ms))), *open_])
+        surely_ms = self._beginning.surely(now_ms)
+        ops = self._spool.load(surely_ms)
+        anew = self._beginning.opened(ops, now_ms, is_sound=not self._spool.quarantined)
+        open_ = self._restore(ops, now_ms, is_whole=not anew)
+        if anew:  # if some of it cannot be read, what is open may have been begun, for all that is known
+            self._spool.commit([*anew, *open_])
         actions = sorted((op for op in ops if isinstance(op, SeenAction)), key=lambda op: op.until_ms, reverse=True)
-        live = sum(op.until_ms > self._surely(now_ms) + TTL_MAX_MS["action"] for op in actions)
+        live = sum(op.until_ms > surely_ms + TTL_MAX_MS["action"] for op in actions)
         until_ms = now_ms + _ACTION_MS_MAX
         taken = actions[: max(live, _OVER_MAX)]
         self._core.restore([op._replace(until_ms=until_ms) for op in taken], now_ms)
@@ -238,32 +227,13 @@ class Ledger:
                 if op.digest in signers:
                     self._core.trust.restore_credential(op.raw)
 
-    def _surely(self, now_ms: int) -> int:
-        """What was over then is over, whatever a parent says, and though the clock is ahead by up to an hour."""
-        return min(self._core.time.now(now_ms), self._core.time.own(now_ms)) - TTL_MAX_MS["action"]
-
-    def _known_since(self, now_ms: int) -> int:
-        """Since when, by the fabric's time: since it was opened at the latest, whatever clock said when it was new."""
-        opened_ms = self._opened_ms + self._core.time.now(now_ms) - now_ms
-        return opened_ms if self._since_ms is None else min(self._since_ms, opened_ms)
-
-    def _settle(self, now_ms: int) -> None:
-        """Now that the time is known for sure: the next program is to read when it began by that."""
-        time = self._core.time
-        if self._spool is None or self._is_settled or not time.measured or time.suspect:
-            return
-        self._is_settled = True
-        since_ms = self._known_since(now_ms)
-        if since_ms != self._since_ms:
-            self._spool.commit([KeepPosition(_SINCE, str(since_ms))])
-
     def _mind_room(self) -> None:
         """Take in no action while the disk is short."""
         room, was_open = self._core.action_room, self._core.action_room.is_open
         assert self._spool is not None
         room.is_open = self._spool.intake_allowed()
-        self.held_up = None if room.is_open else FabricError(Code.DISK_SHORT, str(self._path))
         if room.is_open != was_open:
+            self.held_up = None if room.is_open else FabricError(Code.DISK_SHORT, str(self._path))
             words = "disk is short: actions wait at the relay" if was_open else "disk has room again"
             self._log.warning(words, code=Code.DISK_SHORT.label)
 
@@ -356,8 +326,7 @@ class Ledger:
 
     def why_not(self, action: Header, now_ms: int) -> Reject | None:
         """Whether this action may have been executed before there was a ledger."""
-        before = action.issued_at_ms < self._known_since(now_ms) - _CLOCKS_MS
-        return Reject(Code.NOT_KNOWN_HERE, action.topic) if before else None
+        return self._beginning.why_not(action, now_ms)
 
     def close(self) -> None:
         """What may wait is written now, if it can be, and nothing begins any more."""

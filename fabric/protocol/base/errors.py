@@ -128,7 +128,7 @@ class Code(Enum):
     OUTPUT_FAILED = (930, "output_failed", "the output cannot be written", "make room where it goes, or send it elsewhere")
     NOT_AN_OUTBOX = (931, "not_an_outbox", "the file is no outbox, and was left as it is", "name another file with --outbox, or one that is not there yet")
     OUTBOX_IN_USE = (932, "outbox_in_use", "another process has the outbox open", "wait for that process, stop it, or name another outbox")
-    DISK_SHORT = (933, "disk_short", "the disk of the outbox is short of room", "make room on it: it goes on by itself")
+    DISK_SHORT = (933, "disk_short", "the disk of the outbox, or of the ledger, is short of room", "make room on it: it goes on by itself")
     CLOCK_UNSET = (934, "clock_unset", "this machine's clock says a time before 1970", "set the clock, then run it again")
     READER_FULL = (936, "reader_full", "a reader of this topic is full and loses nothing, so that others wait for it", "start that reader, or take it out of the fabric with `fabric revoke`: then it goes on by itself")
 
