@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from fabric.edge.control import Control
 from fabric.protocol.base.errors import Reject
 from fabric.protocol.core.ready import Delivery
 from fabric.protocol.envelope.layout import Header
@@ -104,7 +105,8 @@ class Action:
     """A response action for this control point, checked: signed, granted, addressed to it and in time.
 
     `target`: `target.type` and `target.value` as in OpenC2 ("ipv4_net", "203.0.113.9"), `target.text` as people write
-    it. `deadline_ms`: never begin after it. `command_id`: what its requester calls it, if anything.
+    it. `deadline_ms`: never begin after it. `command_id`: what its requester calls it, if anything. `control`: how its
+    handler says how far it is (`action.control.report(0.4, "40 of 100 files")`), and hears that it was cancelled.
     """
 
     id: str
@@ -118,6 +120,7 @@ class Action:
     deadline_ms: int
     path: tuple[str, ...]
     command_id: str = ""
+    control: Control = field(default_factory=Control, compare=False, repr=False)
 
     @property
     def target_type(self) -> str:

@@ -13,7 +13,7 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import IO, NamedTuple
 
@@ -21,6 +21,9 @@ from typing import IO, NamedTuple
 OUTPUT_BYTES_MAX = 1_000_000
 # What of standard error is kept, its end: for the log.
 ERRORS_BYTES_MAX = 4_096
+# Where a command says how far it is: a file, by this name in its environment; and how long a line may be there.
+PROGRESS = "FABRIC_PROGRESS"
+LINE_BYTES_MAX = 4_096
 # What a pipe may hold after the exit of who wrote into it; beyond that somebody else is writing.
 _PIPE_BYTES_MAX = 1_048_576
 _CHUNK_BYTES = 65_536
@@ -41,32 +44,67 @@ class Ran(NamedTuple):
 
 
 class Halt:
-    """Told once, every command of it that runs is killed, by the thread that waits for it; later ones do not begin."""
+    """Told once, every command of it that runs is killed, by the thread that waits for it; later ones do not begin.
 
-    def __init__(self) -> None:
-        self._reader, self._writer = os.pipe()
-        self.told = False
+    `word`: what became of them then.
+    """
+
+    def __init__(self, word: str = "stopped") -> None:
+        self._reader, writer = os.pipe()
+        self._writers = [writer]  # whoever takes it from here closes it: two may want to
+        self.word = word
+
+    @property
+    def told(self) -> bool:
+        return not self._writers
 
     def tell(self) -> None:
         """From any thread, and from a handler of signals."""
-        if not self.told:
-            self.told = True
-            os.close(self._writer)  # whoever polls the other end sees it, now and later
+        with suppress(IndexError):
+            os.close(self._writers.pop())  # whoever polls the other end sees it, now and later
 
     def fileno(self) -> int:
         return self._reader
 
+    def close(self) -> None:
+        """Nothing of it runs any more, and nobody will tell it anything."""
+        self.tell()
+        os.close(self._reader)
 
-def run(argv: Sequence[str], given: bytes, timeout_s: float, halt: Halt) -> Ran:
-    """Raises OSError where the command cannot be started."""
-    if halt.told:
-        return Ran(None, "stopped", b"", 0, b"")
-    process = subprocess.Popen(
-        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, bufsize=0
-    )
-    exit_ = _exit_of(process)
+
+def run(
+    argv: Sequence[str], given: bytes, timeout_s: float, halts: Sequence[Halt],
+    hear: Callable[[bytes], None] = lambda _: None,
+) -> Ran:
+    """Raises OSError where the command cannot be started.
+
+    `hear` gets each line that it writes to the file that its environment names as FABRIC_PROGRESS.
+    """
+    told = next((halt for halt in halts if halt.told), None)
+    if told is not None:
+        return Ran(None, told.word, b"", 0, b"")
+    progress, theirs = os.pipe()
     try:
-        return _Conversation(process, given, timeout_s, halt, exit_).run()
+        process = subprocess.Popen(
+            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+            bufsize=0, pass_fds=(theirs,), env={**os.environ, PROGRESS: f"/dev/fd/{theirs}"},
+        )
+    except BaseException:
+        os.close(progress)
+        raise
+    finally:
+        os.close(theirs)
+    exit_ = _exit_of(process)
+    with os.fdopen(progress, "rb", buffering=0) as said:
+        return _converse(process, given, timeout_s, halts, exit_, _Lines(said, hear))
+
+
+def _converse(
+    process: subprocess.Popen[bytes], given: bytes, timeout_s: float, halts: Sequence[Halt], exit_: int | None,
+    progress: _Lines,
+) -> Ran:
+    try:
+        return _Conversation(process, given, timeout_s, halts, exit_, progress).run()
     finally:
         for stream in (process.stdin, process.stdout, process.stderr):
             if stream is not None:
@@ -84,16 +122,39 @@ def _exit_of(process: subprocess.Popen[bytes]) -> int | None:
         return None
 
 
+class _Lines:
+    """What a command says of its progress. Of a line that is too long nothing is heard."""
+
+    def __init__(self, stream: IO[bytes], hear: Callable[[bytes], None]) -> None:
+        self.stream = stream
+        self.number = stream.fileno()
+        self._hear = hear
+        self._line = bytearray()
+        self._too_long = False
+
+    def take(self, read: bytes) -> None:
+        for piece in read.splitlines(keepends=True):
+            self._line += piece[: LINE_BYTES_MAX + 1 - len(self._line)]
+            self._too_long = self._too_long or len(self._line) > LINE_BYTES_MAX
+            if piece.endswith(b"\n"):
+                if not self._too_long:
+                    self._hear(bytes(self._line))
+                self._line.clear()
+                self._too_long = False
+
+
 class _Conversation:
     """One command, from its start to its exit."""
 
     def __init__(
-        self, process: subprocess.Popen[bytes], given: bytes, timeout_s: float, halt: Halt, exit_: int | None
+        self, process: subprocess.Popen[bytes], given: bytes, timeout_s: float, halts: Sequence[Halt],
+        exit_: int | None, progress: _Lines,
     ) -> None:
         self._process = process
         self._given = memoryview(given)
         self._deadline_s = time.monotonic() + timeout_s
-        self._halt = halt
+        self._halts = halts
+        self._progress = progress
         self._exit = exit_
         self._poll = select.poll()
         self._open: dict[int, IO[bytes]] = {}
@@ -107,12 +168,13 @@ class _Conversation:
         self._input, self._output = self._process.stdin.fileno(), self._process.stdout.fileno()
         for stream, events in (
             (self._process.stdin, select.POLLOUT), (self._process.stdout, select.POLLIN),
-            (self._process.stderr, select.POLLIN),
+            (self._process.stderr, select.POLLIN), (self._progress.stream, select.POLLIN),
         ):
             os.set_blocking(stream.fileno(), False)
             self._open[stream.fileno()] = stream
             self._poll.register(stream, events)
-        self._poll.register(self._halt, select.POLLIN)
+        for halt in self._halts:
+            self._poll.register(halt, select.POLLIN)
         if self._exit is not None:
             self._poll.register(self._exit, select.POLLIN)
         killed = self._converse()
@@ -131,8 +193,8 @@ class _Conversation:
             left_ms = (self._deadline_s - time.monotonic()) * 1000
             if left_ms <= 0:
                 return "timed out"
-            if self._halt.told:
-                return "stopped"
+            if told := next((halt for halt in self._halts if halt.told), None):
+                return told.word
             for number, _ in self._poll.poll(left_ms if self._exit is not None else min(left_ms, _LOOK_MS)):
                 if number in self._open:
                     self._serve(number)
@@ -164,6 +226,8 @@ class _Conversation:
         if number == self._output:
             self._out_bytes += len(read)
             self._out += read[: OUTPUT_BYTES_MAX - len(self._out)]
+        elif number == self._progress.number:
+            self._progress.take(read)
         else:
             self._errors += read
             del self._errors[:-ERRORS_BYTES_MAX]

@@ -13,10 +13,12 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import structlog
 
+from fabric.documents import parse_object
 from fabric.edge.acting.handlers import Answer
 from fabric.edge.messages import Action
 from fabric.protocol.base.errors import Code, FabricError
@@ -29,6 +31,7 @@ from relays.wall import utc, wall_ms
 
 # What a shell and `env` end with when they found nothing to run.
 _NOTHING_TO_RUN = (126, 127)
+_CANCELLED = "cancelled"
 
 
 def command_of(text: str) -> list[str]:
@@ -78,16 +81,21 @@ class CommandHandler:
 
     def _run(self, action: Action) -> Answer:
         given = json.dumps(action.to_json()).encode()
+        cancelled = Halt(_CANCELLED)
+        action.control.on_cancel(cancelled.tell)
         try:
-            ran = run(self._argv, given, self._timeout_s, self._halt)
+            ran = run(self._argv, given, self._timeout_s, (self._halt, cancelled), lambda line: _report(action, line))
         except (OSError, ValueError) as error:
             return self._cannot_run(why_not(self._argv[0]) or _words(error), action)
+        finally:
+            cancelled.close()
         if ran.errors or ran.code != 0:
             write = self._log.info if ran.code == 0 else self._log.warning
             write("handler ended", action=action.action, id=action.id, exit=ran.killed or ran.code,
                   said=ran.errors.decode(errors="backslashreplace").rstrip())
         if ran.killed:
-            return _failed(ran.killed)
+            answer = _failed(ran.killed)
+            return replace(answer, code=Code.CANCELLED) if ran.killed == _CANCELLED else answer
         if ran.code in _NOTHING_TO_RUN and (problem := why_not(self._argv[0])):
             return self._cannot_run(problem, action)
         if ran.code != 0:
@@ -99,6 +107,15 @@ class CommandHandler:
         return Answer(
             End.FAILED, int(Status.INTERNAL_ERROR), {"error": problem}, Code.CANNOT_RUN, reason=_one_line(problem)
         )
+
+
+def _report(action: Action, line: bytes) -> None:
+    """A line of JSON: {"progress": 0.4, "note": "40 of 100 files"}, either or both. Anything else says nothing."""
+    try:
+        said = parse_object(line)
+        action.control.report(said.get("progress"), said.get("note", ""))
+    except (ValueError, FabricError):
+        return
 
 
 def _words(error: Exception) -> str:

@@ -25,8 +25,8 @@ ROOMS = {
         "relay", "point",
     ],
     "fabric.edge": [
-        "locks", "arguments", "logging", "messages", "identity", "discovery", "connection", "publishing", "requesting",
-        "receiving", "acting", "loop", "leaving", "until", "face", "point", "blocking",
+        "locks", "arguments", "logging", "control", "messages", "identity", "discovery", "connection", "publishing",
+        "requesting", "receiving", "acting", "loop", "leaving", "until", "face", "point", "blocking",
     ],
 }
 

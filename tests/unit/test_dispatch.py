@@ -339,7 +339,7 @@ def test_what_was_kept_is_known_again_and_forgotten_when_it_is_over(stage):
 
 
 def cancel(about, member=SOAR, **fields):
-    records = [{"action": "cancel", "target": {"command": about.leaf.hex()}, "args": {}}]
+    records = [{"action": "cancel", "target": {"command": about.id.hex()}, "args": {}}]
     return action(member, topic=CANCEL, correlation=about.leaf, records=records, sequence=9, **fields)
 
 

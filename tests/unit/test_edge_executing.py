@@ -10,13 +10,16 @@ import structlog
 from structlog.testing import capture_logs
 
 from fabric.edge.acting import executing
-from fabric.edge.acting.executing import Executing
+from fabric.edge.acting.executing import CANCELLED_MAX, Executing
 from fabric.edge.acting.handlers import Answer, Handlers
 from fabric.edge.acting.replies import Reply
 from fabric.edge.identity.identity import Defaults
+from fabric.protocol.access.permissions import CANCEL
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.core.ready import Delivery
 from fabric.protocol.envelope.layout import Kind, Terms
+from fabric.protocol.trust.credentials import Grants, RequestGrant
+from fabric.protocol.vocabulary.lifecycle import State
 from fabric.protocol.vocabulary.openc2 import End
 from fabric.protocol.vocabulary.severity import Severity
 from fabric.protocol.vocabulary.tlp import Label
@@ -98,8 +101,12 @@ class Loop:
 
     def wait(self, count):
         with self.changed:
-            assert self.changed.wait_for(lambda: len(self.published) >= count, 10), f"{count} answers"
-        return [record for _, record in self.published]
+            assert self.changed.wait_for(lambda: len(self.ends()) >= count, 10), f"{count} answers"
+        return self.ends()
+
+    def ends(self):
+        """What was said of actions that have ended."""
+        return [record for _, record in self.published if "end" in record]
 
 
 @pytest.fixture
@@ -450,3 +457,152 @@ def test_many_answers_at_once_are_written_down_together(start, loop):
     loop.wait(5)
     steps = [step for step, _ in loop.ledger.steps]
     assert steps[:5] == ["keep"] * 5
+
+
+# -- before it ends, and cancelling -----------------------------------------------------------------------------------
+
+
+def cancelling(about, by=ORIGIN, names=None):
+    """An action that is to end this one."""
+    leaf = about.message.leaf
+    return Delivery(verified(
+        by, kind=Kind.ACTION, topic=CANCEL, to="all", correlation=leaf, sequence=99,
+        records=[{"action": "cancel", "target": {"command": (names or leaf)[:16].hex()}, "args": {}}],
+    ), 0, ())
+
+
+def of(loop, about):
+    """The states and the ends that were said of an action, in order."""
+    with loop.changed:
+        return [record.get("state") or record["end"] for stamp, record in loop.published
+                if stamp.correlation == about.message.leaf]
+
+
+def wait_for(loop, about, *said):
+    with loop.changed:
+        assert loop.changed.wait_for(lambda: of(loop, about) == list(said), 10), of(loop, about)
+
+
+def test_what_takes_longer_is_running_until_it_ends_and_its_progress_is_told(start, loop):
+    gate, given = Gate(), []
+    one = start(lambda action: (given.append(action), gate(action))[1])
+    first = action(1)
+    one.take(first)
+    gate.wait(1)
+    loop.now_ms += 250
+    given[0].control.report(0.5, "half")
+    wait_for(loop, first, "running")
+    stamp, record = loop.published[0]
+    assert stamp.state is State.RUNNING and (record["progress"], record["note"]) == (0.5, "half")
+    gate.open.set()
+    wait_for(loop, first, "running", "completed")
+    assert [step for step, _ in loop.ledger.steps] == ["begin", "keep", "told"], "words are not in the ledger"
+
+
+def test_what_waits_and_is_cancelled_is_not_begun(start, loop):
+    gate = Gate()
+    one = start(gate, at_once=1)
+    first, second = action(1), action(2)
+    one.take(first)
+    gate.wait(1)
+    one.take(second)
+    told = cancelling(second)
+    one.take(told)
+    wait_for(loop, told, "completed")
+    wait_for(loop, second, "refused")
+    records = {stamp.correlation: record for stamp, record in loop.published}
+    assert records[second.message.leaf]["code"] == "E723" and records[told.message.leaf]["result"] == {"was": "waiting"}
+    gate.open.set()
+    wait_for(loop, first, "completed")
+    assert one.use.waiting == 0
+
+
+def test_who_is_at_work_hears_that_it_is_cancelled(start, loop):
+    heard = threading.Event()
+
+    def handler(action):
+        action.control.on_cancel(heard.set)
+        assert heard.wait(10) and action.control.cancelled
+        raise RuntimeError("given up")
+
+    one = start(handler)
+    first = action(1)
+    one.take(first)
+    assert loop.ledger.asked.wait(10)
+    told = cancelling(first)
+    one.take(told)
+    wait_for(loop, first, "failed")
+    wait_for(loop, told, "completed")
+    records = {stamp.correlation: record for stamp, record in loop.published}
+    assert records[first.message.leaf]["code"] == "E723" and records[told.message.leaf]["result"] == {"was": "running"}
+
+
+def test_what_is_cancelled_before_it_comes_is_refused_when_it_does(start, loop):
+    one = start(lambda _: pytest.fail("it was cancelled"))
+    late = action(1)
+    told = cancelling(late)
+    one.take(told)
+    wait_for(loop, told, "completed")
+    one.take(late)
+    wait_for(loop, late, "refused")
+    assert loop.published[-1][1]["code"] == "E723"
+
+
+def test_somebody_else_cancels_nothing(start, loop):
+    gate = Gate()
+    one = start(gate, at_once=1)
+    other = Authority("executing").issue("soar-2", grants=Grants(request=(RequestGrant("deny *", "all"),)))
+    first, second, later = action(1), action(2), action(3)
+    one.take(first)
+    gate.wait(1)
+    one.take(second)
+    for told in (cancelling(first, other), cancelling(second, other)):
+        one.take(told)
+        wait_for(loop, told, "refused")
+        assert loop.published[-1][1]["code"] == Code.REQUEST_DENIED.label
+    one.take(cancelling(later, other))
+    one.take(later)
+    gate.open.set()
+    for each in (first, second, later):
+        wait_for(loop, each, "completed")
+
+
+def test_one_that_names_two_actions_cancels_neither(start, loop):
+    gate = Gate()
+    one = start(gate, at_once=1)
+    first, second = action(1), action(2)
+    one.take(first)
+    gate.wait(1)
+    one.take(second)
+    told = cancelling(second, names=first.message.leaf)
+    one.take(told)
+    wait_for(loop, told, "refused")
+    gate.open.set()
+    for each in (first, second):
+        wait_for(loop, each, "completed")
+
+
+def test_who_raises_when_it_hears_of_it_stops_nothing(start, loop):
+    go_on = threading.Event()
+
+    def handler(action):
+        action.control.on_cancel(lambda: (go_on.set(), 1 / 0))
+        assert go_on.wait(10)
+        return {"left": "as it was"}
+
+    one = start(handler)
+    first, second = action(1), action(2)
+    with capture_logs() as logs:
+        one.take(first)
+        assert loop.ledger.asked.wait(10)
+        one.take(cancelling(first))
+        wait_for(loop, first, "completed")
+    assert [log["event"] for log in logs] == ["on_cancel raised"]
+    one.take(second)
+
+
+def test_what_was_cancelled_and_never_came_takes_bounded_room(start, loop):
+    one = start(lambda _: None)
+    for number in range(CANCELLED_MAX + 50):
+        one.take(cancelling(action(1, ttl_ms=60_000 + number)))
+    assert len(one._cancelled) == CANCELLED_MAX

@@ -12,9 +12,9 @@ import pytest
 from relays.cli.execution import ERRORS_BYTES_MAX, OUTPUT_BYTES_MAX, Halt, run
 
 
-def sh(script, given=b"", timeout_s=20.0, halt=None):
+def sh(script, given=b"", timeout_s=20.0, halt=None, hear=lambda _: None):
     began = time.monotonic()
-    ran = run(["/bin/sh", "-c", script], given, timeout_s, halt or Halt())
+    ran = run(["/bin/sh", "-c", script], given, timeout_s, (halt or Halt(),), hear)
     return ran, time.monotonic() - began
 
 
@@ -116,5 +116,45 @@ def test_nothing_is_left_open():
     for _ in range(20):
         sh("echo x; sleep 60 >/dev/null 2>&1 & kill $!", halt=halt)
         with pytest.raises(OSError):
-            run(["/nonesuch"], b"", 1.0, halt)
+            run(["/nonesuch"], b"", 1.0, (halt,))
     assert len(os.listdir("/proc/self/fd")) <= before + 2
+
+
+# -- progress and cancelling ------------------------------------------------------------------------------------------
+
+
+def test_what_it_says_of_its_progress_is_heard_line_by_line_while_it_runs():
+    lines, halt = [], Halt("cancelled")
+
+    def hear(line):
+        lines.append(line)
+        if line == b"two\n":
+            halt.tell()  # it has not ended
+
+    ran, took_s = sh("echo one >$FABRIC_PROGRESS; echo two >$FABRIC_PROGRESS; sleep 60", halt=halt, hear=hear)
+    assert lines == [b"one\n", b"two\n"] and ran.killed == "cancelled" and took_s < 20
+
+
+def test_a_line_without_end_is_not_heard_and_takes_no_memory():
+    lines = []
+    script = "head -c 3000000 /dev/zero | tr '\\0' x >$FABRIC_PROGRESS; printf '\\nshort\\n' >$FABRIC_PROGRESS"
+    ran, _ = sh(script, hear=lines.append)
+    assert ran.code == 0 and lines == [b"short\n"]
+
+
+def test_who_keeps_its_progress_open_delays_nothing():
+    ran, took_s = sh("sleep 30 >/dev/null 2>&1 & echo $!", hear=lambda _: None)
+    assert ran.code == 0 and took_s < 10
+    os.kill(int(ran.out), signal.SIGKILL)
+
+
+def test_two_may_tell_it_at_once():
+    for _ in range(200):
+        halt = Halt()
+        threads = [threading.Thread(target=halt.tell) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        halt.close()
+        assert halt.told

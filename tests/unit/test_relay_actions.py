@@ -451,7 +451,7 @@ def test_after_a_restart_all_that_was_held_goes_on_and_what_was_seen_is_known():
 def cancel(about, member=SOAR):
     return verified(
         member, kind=Kind.ACTION, topic=CANCEL, to="all", correlation=about.leaf, severity=Severity.HIGH, sequence=77,
-        records=[{"action": "cancel", "target": {"command": about.leaf.hex()}, "args": {}}],
+        records=[{"action": "cancel", "target": {"command": about.id.hex()}, "args": {}}],
     )
 
 

@@ -14,13 +14,16 @@ from __future__ import annotations
 import heapq
 import itertools
 import threading
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
 import structlog
 
+from fabric.edge.acting.at_work import AtWork, Word
 from fabric.edge.acting.handlers import (
     Answer,
     Handler,
@@ -32,14 +35,18 @@ from fabric.edge.acting.handlers import (
     refused,
 )
 from fabric.edge.acting.replies import About, Reply
+from fabric.edge.control import Control
 from fabric.edge.identity.identity import Identity
 from fabric.edge.locks import Condition
 from fabric.edge.logging.faults import trace_of
 from fabric.edge.messages import Action
 from fabric.edge.publishing.composer import Stamp
+from fabric.protocol.access.permissions import cancels, may_cancel
 from fabric.protocol.base.errors import Code, FabricError, Reject
+from fabric.protocol.base.limits import ID_BYTES, TTL_MAX_MS
 from fabric.protocol.core.ready import Delivery
 from fabric.protocol.envelope.field_labels import Record
+from fabric.protocol.trust.credentials import Credential
 from fabric.protocol.vocabulary.openc2 import End, Status
 from fabric.transport.clock import Clock
 
@@ -50,6 +57,10 @@ WAITING_MAX = 1_024
 _LOOK_S = 0.1
 # A line in the log now and then says as much as one for each action that has to wait.
 _SAY_MS = 10_000
+# What was cancelled and is not here may come for as long as an action may live. Of more than so many, the oldest is
+# forgotten: what it cancelled is executed if it still comes.
+_CANCELLED_MS = TTL_MAX_MS["action"]
+CANCELLED_MAX = 1_024
 
 
 class _Task(NamedTuple):
@@ -59,6 +70,13 @@ class _Task(NamedTuple):
     arrived_ms: int
     deadline_ms: int  # by this machine's steady clock
     again: bool  # its handler was called before, by a process that ended
+
+
+class _Cancelled(NamedTuple):
+    """An action that was cancelled and is not here. `by`: whoever wants it ended must be one who may."""
+
+    by: Credential
+    until_ms: int
 
 
 class Use(NamedTuple):
@@ -134,6 +152,9 @@ class Executing:
         self._waiting: list[tuple[int, int, _Task]] = []  # a heap: lane, order of arrival
         self._letters: deque[_Letter] = deque()
         self._threads: list[threading.Thread] = []
+        self._at_work = AtWork()
+        self._cancelled: OrderedDict[bytes, _Cancelled] = OrderedDict()
+        self._to_cancel: list[Control] = []
         self._running = 0
         self._open = 0  # actions taken, until their answer is on its way
         self._say_ms = 0
@@ -174,12 +195,20 @@ class Executing:
     def _take(self, delivery: Delivery, *, again: bool) -> None:
         now_ms = self._connection.clock.now_ms()
         header = delivery.message.header
+        about = About(header, delivery.message.leaf)
+        control = Control(lambda progress, note: self._progresses(about.id, progress, note))
         action = read_action(delivery)
+        if isinstance(action, Action):
+            action = replace(action, control=control)
         handler = self._handlers.find(header.topic)
         with self._changed:
             self._open += 1
             if isinstance(action, Reject):
                 self._not_begun(delivery, refused(action), again)
+            elif cancelled := cancels(header):
+                self._not_begun(delivery, self._cancel(delivery, action, cancelled, now_ms), again)
+            elif self._was_cancelled(delivery, now_ms):
+                self._not_begun(delivery, refused(Reject(Code.CANCELLED)), again)
             elif handler is None:
                 self._not_begun(delivery, refused(Reject(Code.NO_HANDLER)), again)
             elif self._finishing:
@@ -193,6 +222,7 @@ class Executing:
                 deadline_ms = now_ms + max(0, header.ttl_ms - delivery.age_ms)
                 task = _Task(delivery, action, handler, now_ms, deadline_ms, again)
                 heapq.heappush(self._waiting, (header.lane, next(self._numbers), task))
+                self._at_work.taken(about, control, now_ms)
                 self._start_threads()
                 self._changed.notify_all()
             say = self._running + len(self._waiting) > self._at_once and now_ms >= self._say_ms
@@ -204,7 +234,42 @@ class Executing:
                 next="make them faster, or give the control point more of them",
             )
 
+    def _cancel(self, delivery: Delivery, action: Action, cancelled: bytes, now_ms: int) -> Answer:
+        """End this action: what waits is not begun, and who is at work hears of it. What comes later is refused."""
+        id_ = cancelled[:ID_BYTES]
+        if action.target.value != id_.hex():
+            return refused(Reject(Code.BAD_ACTION, "target.command: not the action that the header names"))
+        if delivery.message.header.terms.dry_run:
+            return Answer(End.READY)
+        by = delivery.message.credential
+        known = self._at_work.control_of(id_)
+        if known is None:
+            self._cancelled[id_] = _Cancelled(by, now_ms + _CANCELLED_MS)
+            if len(self._cancelled) > CANCELLED_MAX:
+                self._cancelled.popitem(last=False)
+            return Answer(result={"was": "not at work"})
+        control, requester = known
+        if not may_cancel(by, requester):
+            return refused(Reject(Code.REQUEST_DENIED))
+        task = next((task for _, _, task in self._waiting if task.delivery.message.id == id_), None)
+        if task is None:
+            self._to_cancel.append(control)
+            return Answer(result={"was": "running"})
+        self._waiting = [entry for entry in self._waiting if entry[2] is not task]
+        heapq.heapify(self._waiting)
+        self._not_begun(task.delivery, refused(Reject(Code.CANCELLED)), task.again)
+        return Answer(result={"was": "waiting"})
+
+    def _was_cancelled(self, delivery: Delivery, now_ms: int) -> bool:
+        found = self._cancelled.get(delivery.message.id)
+        return found is not None and now_ms < found.until_ms and may_cancel(found.by, delivery.message.header.origin)
+
     # -- from any thread --------------------------------------------------------------------------------
+
+    def _progresses(self, id_: bytes, progress: float | None, note: str) -> None:
+        with self._changed:
+            self._at_work.progresses(id_, progress, note, self._connection.clock.now_ms())
+            self._changed.notify_all()
 
     def finish(self, timeout_s: float | None) -> int:
         """Begin nothing more, refuse what waits, and wait for what runs: how many still do. Their results, and the
@@ -246,6 +311,7 @@ class Executing:
     def _not_begun(self, delivery: Delivery, answer: Answer, again: bool) -> None:
         """What is said of it later; what an earlier process did of it nobody knows."""
         about = About(delivery.message.header, delivery.message.leaf)
+        self._at_work.ended(about.id)
         self._tell_later(_Letter(self._reply(about, interrupted() if again else answer)))
 
     def _tell_later(self, letter: _Letter) -> None:
@@ -254,17 +320,43 @@ class Executing:
         self._changed.notify_all()
 
     def _clerk(self) -> None:
-        """Answers what needs no handler, and what waited for one until its time was over."""
+        """Answers what needs no handler, and what waited for one until its time was over; says what is at work."""
         while True:
             with self._changed:
-                while not self._letters and not self._abandoned:
-                    self._changed.wait(_LOOK_S if self._waiting else None)
+                words = self._at_work.due(self._connection.clock.now_ms())
+                while not (self._letters or words or self._to_cancel or self._abandoned):
+                    self._changed.wait(self._pause_s())
                     self._expire()
+                    words = self._at_work.due(self._connection.clock.now_ms())
                 if self._abandoned:
                     return
                 letters = list(self._letters)
                 self._letters.clear()
+                to_cancel, self._to_cancel = self._to_cancel, []
+            for control in to_cancel:
+                self._tell_handler(control)
             self._tell(letters)
+            for word in words:
+                self._say(word)
+
+    def _pause_s(self) -> float | None:
+        """How long nothing is to be done, if nothing comes."""
+        due_ms = self._at_work.due_ms
+        until_due_s = None if due_ms is None else max(0.001, (due_ms - self._connection.clock.now_ms()) / 1000)
+        if self._waiting:
+            return _LOOK_S if until_due_s is None else min(_LOOK_S, until_due_s)
+        return until_due_s
+
+    def _tell_handler(self, control: Control) -> None:
+        try:
+            control.cancel()
+        except Exception as error:  # noqa: BLE001 - whatever a program does when it hears of it
+            self._log.error("on_cancel raised", error=type(error).__name__, trace=trace_of(error))
+
+    def _say(self, word: Word) -> None:
+        """Nobody waits for it: what cannot be said now is said the next time."""
+        with suppress(FabricError):
+            self._publish(word.stamp(), word.record(self._connection.identity.id)).add_done_callback(lambda _: None)
 
     def _expire(self) -> None:
         now_ms = self._connection.clock.now_ms()
@@ -285,10 +377,13 @@ class Executing:
                     return
                 task = heapq.heappop(self._waiting)[2]
                 self._running += 1
+                self._at_work.begins(task.delivery.message.id, self._connection.clock.now_ms())
             answer = self._execute(task)
+            message = task.delivery.message
+            with self._changed:
+                self._at_work.ended(message.id)
             # It is at work until its answer is on its way, and not until somebody holds it.
             if answer is not None:
-                message = task.delivery.message
                 self._tell([_Letter(self._reply(About(message.header, message.leaf), answer))])
             with self._changed:
                 self._open -= answer is None
@@ -312,11 +407,14 @@ class Executing:
         if late is not None:
             return interrupted() if task.again else refused(late)
         try:
-            return answer_of(self._call(task.handler, task.action))
+            answer = answer_of(self._call(task.handler, task.action))
+            if task.action.control.cancelled and answer.code is Code.HANDLER_FAILED:
+                return replace(answer, code=Code.CANCELLED)
+            return answer
         except BaseException as error:  # noqa: BLE001 - whatever it raises, an exit too, is the target's result
             self._log.error("handler failed", action=task.action.action, id=task.action.id,
                             error=type(error).__name__, trace=trace_of(error))
-            return failed(Code.HANDLER_FAILED)
+            return failed(Code.CANCELLED if task.action.control.cancelled else Code.HANDLER_FAILED)
 
     def _late(self, task: _Task) -> Reject | None:
         return self._connection.still_valid(task.delivery, task.arrived_ms)

@@ -95,7 +95,7 @@ class Code(Enum):
     NOT_ALL_HERE = (720, "not_all_here", "another target is away, and all were required", "start it, or ask without --require-all")
     TOO_MANY_TARGETS = (721, "too_many_targets", "the selector selects more targets than one action is for", "ask for some at a time, e.g. with `and segment=ot-1`; `fabric revoke` those that will not be back")
     INTERRUPTED = (722, "interrupted", "the control point ended while this was executed", "look at the target what was done there, then request it again if it is to be done")
-    CANCELLED = (723, "cancelled", "the action was cancelled before it was executed", "see who did with `fabric action`; request it again if it is to be done")
+    CANCELLED = (723, "cancelled", "the action was cancelled", "request it again if it is to be done")
     NOT_OPEN = (724, "not_open", "no such action is open", "see which are: fabric actions --open")
     NOT_NOW = (725, "not_now", "the action's start_time or stop_time does not let it begin now", "request it when its start_time has come, and before its stop_time: nothing waits for one")
     # 8xx: topology files
