@@ -73,7 +73,21 @@ BOUNDS = {
     "WAITING_MAX of the program; BUSY. And one for each delivery in hand",
     # what it executes
     "edge/acting/executing.py:Executing._waiting": "WAITING_MAX; HANDLERS_BUSY. Each ends with its time to live",
-    "edge/acting/executing.py:Executing._answers": "one for each action in hand; a thread of its own takes them all",
+    "edge/acting/executing.py:Executing._letters":
+    "one for each action that the ledger has, at most; a thread of its own takes them all",
+    "edge/acting/executions.py:Executions._all": "ACTIONS_SEEN_MAX, as the core remembers them",
+    "edge/acting/executions.py:Executions._deadlines": "one for each of these",
+    "edge/acting/executions.py:Executions._told":
+    "LEDGER_TOLD_BYTES_MAX, a share for each requester; its own oldest is forgotten",
+    "edge/acting/executions.py:Executions._told_held": "requesters of these",
+    "edge/acting/ledger.py:Ledger._ops": "one turn's",
+    "edge/acting/ledger.py:Ledger._owed": "a second's; while the disk is short, two for each action that it has",
+    "edge/acting/ledger.py:Ledger._to_begin": "`actions_at_once`",
+    "edge/acting/ledger.py:Ledger._to_keep": "one for each action that the ledger has",
+    "edge/acting/ledger.py:Ledger._requesters": "CREDENTIALS_CACHED_MAX; written again",
+    "edge/acting/recovering.py:Recovery._open": "what a ledger has: LEDGER_BYTES_MAX",
+    "edge/acting/recovering.py:Recovery._answers": "what a ledger has: LEDGER_BYTES_MAX",
+    "edge/acting/replies.py:Reply.record": "BYTES_MAX of a result, and who says it",
     "edge/acting/executing.py:Executing._threads": "`actions_at_once`, and one more",
     "edge/point.py:ControlPoint._awaited": "`actions_at_once`",
     "edge/acting/fitting.py:Fitted.result": "BYTES_MAX",
