@@ -6,7 +6,6 @@ import sys
 
 from fabric.protocol.base.errors import FabricError
 from relays.supervisor import Supervisor
-from relays.terminal import say
 
 
 def main() -> int:
@@ -15,6 +14,8 @@ def main() -> int:
     try:
         Supervisor(fabric, relays).run()
     except FabricError as error:
+        from relays.terminal import say  # noqa: PLC0415 - what runs for weeks does without it
+
         say(str(error), error=True)
         return 1
     return 0

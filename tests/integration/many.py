@@ -15,6 +15,7 @@ from typing import Any
 
 from relays.cli.app import app
 from relays.cli.exits import run
+from tests.integration.warm import read_modules
 
 
 def _child(case: dict[str, Any], out: int, err: int) -> None:
@@ -40,6 +41,7 @@ def _child(case: dict[str, Any], out: int, err: int) -> None:
 
 
 def main() -> None:
+    read_modules()
     results = []
     for case in json.load(sys.stdin):
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:

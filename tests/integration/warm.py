@@ -165,7 +165,7 @@ def _serve(channel: socket.socket) -> NoReturn:
                 selector.register(watched, selectors.EVENT_READ)
 
 
-def _read_modules() -> None:
+def read_modules() -> None:
     """Those of every command, and what the library for command lines reads when it first looks at one."""
     import typer
 
@@ -183,7 +183,7 @@ def _read_modules() -> None:
 
 
 def _main() -> None:
-    _read_modules()
+    read_modules()
     gc.collect()
     gc.freeze()
     try:

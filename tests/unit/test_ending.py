@@ -14,12 +14,18 @@ EVENT = verified(ORIGIN)
 GONE = Reject(Code.SUBSCRIBER_GONE)
 
 
-def row_of(message=EVENT):
-    return Row(Held(message, Direction.DOWN, Lane.LOW, 0, T0, T0 + 60_000, ()), "point:reader/00")
+def held(message):
+    return Held(message, Direction.DOWN, Lane.LOW, 0, T0, T0 + 60_000, ())
+
+
+def row_of(message):
+    return Row(held(message), "point:reader/00")
 
 
 def rows_of(count):
-    return [row_of() for _ in range(count)]
+    """All of one message: a million of them are made here."""
+    one = held(EVENT)
+    return [Row(one, "point:reader/00") for _ in range(count)]
 
 
 @pytest.fixture
