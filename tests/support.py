@@ -22,6 +22,7 @@ from fabric.protocol.trust.credentials import (
     PublishGrant,
     RequestGrant,
 )
+from fabric.protocol.vocabulary.lifecycle import State
 from fabric.protocol.vocabulary.severity import Phase, Severity
 from fabric.protocol.vocabulary.tlp import Audience, Label
 
@@ -138,6 +139,7 @@ def draft(
     recipients: Sequence[str] = (),
     sequence: int = 0,
     terms: Terms = Terms(),  # noqa: B008 - a tuple
+    state: State = State.NONE,
     entropy: Entropy | None = None,
 ) -> tuple[Header, list[bytes]]:
     """A header and its parts, not signed yet. Fields without one of the `rules` bear the envelope's label."""
@@ -162,6 +164,7 @@ def draft(
         records=len(records),
         manifest=manifest,
         terms=terms,
+        state=state,
     )
     return header, parts
 

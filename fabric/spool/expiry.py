@@ -8,18 +8,19 @@ from typing import Any
 import msgpack
 
 from fabric.protocol.base.limits import CREDENTIALS_CACHED_MAX, ID_BYTES
-from fabric.protocol.core.ready import KeepDispatch, SeenAction
+from fabric.protocol.core.ready import KeepDispatch, KeepEnd, KeepOpen, SeenAction
 from fabric.protocol.custody.dedup import SEEN_MAX
 from fabric.spool.database import ROWS_AT_ONCE, Database
 from fabric.spool.rows import SIGNER_AT, checksum, put_of
 from fabric.spool.sleepers import Sleepers
-from fabric.spool.statements import ACTION, CREDENTIAL, DISPATCH, ENDED, Statement
+from fabric.spool.statements import ACTION, CREDENTIAL, DISPATCH, END, ENDED, OPEN, Statement
 
 _SWEEP_MS = 60_000
 _SWEEP_ROWS = 2_000
 # Where the rows of `kept` that run out say until when they matter.
 _UNTIL_AT = {
-    DISPATCH.strip(): KeepDispatch._fields.index("until_ms"), ACTION.strip(): SeenAction._fields.index("until_ms"),
+    name.strip(): op._fields.index("until_ms")
+    for name, op in ((DISPATCH, KeepDispatch), (ACTION, SeenAction), (OPEN, KeepOpen), (END, KeepEnd))
 }
 # As in the name of the row that has the credential; where an envelope has it, an attachment has it as well.
 _SIGNER = f"lower(hex(substr(body, {SIGNER_AT + 1}, {ID_BYTES})))"

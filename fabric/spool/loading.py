@@ -16,10 +16,12 @@ from fabric.protocol.core.ready import (
     KeepCredential,
     KeepDirectory,
     KeepDispatch,
+    KeepEnd,
     KeepGap,
     KeepLists,
     KeepMember,
     KeepNotice,
+    KeepOpen,
     KeepOwner,
     KeepPosition,
     KeepSession,
@@ -86,6 +88,14 @@ class Loading:
             dispatch = KeepDispatch(*msgpack.unpackb(meta))
             if dispatch.until_ms > now_ms:
                 yield dispatch
+        for _, meta, _ in self._db.sound("kept", "name LIKE 'open %'"):
+            digest, about, targets, until_ms, revision = msgpack.unpackb(meta)
+            if until_ms > now_ms:
+                yield KeepOpen(digest, about, tuple(targets), until_ms, revision)
+        for _, meta, _ in self._db.sound("kept", "name LIKE 'end %'"):
+            end = KeepEnd(*msgpack.unpackb(meta))
+            if end.until_ms > now_ms:
+                yield end
         for _, meta, _ in self._db.sound("kept", "name LIKE 'action %'"):
             id_, direction, until_ms, requester = msgpack.unpackb(meta)
             if until_ms > now_ms:

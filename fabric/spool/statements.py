@@ -15,10 +15,12 @@ from fabric.protocol.core.ready import (
     KeepCredential,
     KeepDirectory,
     KeepDispatch,
+    KeepEnd,
     KeepGap,
     KeepLists,
     KeepMember,
     KeepNotice,
+    KeepOpen,
     KeepOwner,
     KeepPosition,
     KeepSession,
@@ -36,7 +38,7 @@ from fabric.spool.rows import pack, put_meta, row_of, unite_bodies
 # Names in `kept` begin with what the row is; the rest makes it unique.
 CREDENTIAL, LISTS, SESSION, DISPATCH = "credential ", "lists", "session ", "dispatch "
 POSITION, OWNER, GAP, NOTICE, DIRECTORY, ACTION = "position ", "owner", "gap ", "notice ", "directory", "action "
-ENDED, MEMBER = "ended ", "member "
+ENDED, MEMBER, OPEN, END = "ended ", "member ", "open ", "end "
 
 _Row = tuple[Any, ...]
 
@@ -132,6 +134,10 @@ def _kept(op: Op) -> tuple[str, _Row | None]:
             return NOTICE + name, row_of(b"", body) if body else None
         case KeepMember(node, credential, seen_ms, epoch):
             return MEMBER + node, row_of(pack([seen_ms, epoch]), credential) if credential else None
+        case KeepOpen(digest, about):
+            return OPEN + digest.hex(), row_of(pack(list(op)), b"") if about else None
+        case KeepEnd(digest, target, state):
+            return f"{END}{digest.hex()} {target}", row_of(pack(list(op)), b"") if state else None
         case KeepDispatch(digest, target):
             return f"{DISPATCH}{digest.hex()} {target}", row_of(pack(list(op)), b"")
         case SeenAction(id_, direction):

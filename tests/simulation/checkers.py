@@ -30,7 +30,8 @@ from fabric.protocol.custody.outbox import Row
 from fabric.protocol.envelope.layout import Kind, decode_envelope, leaf_of
 from fabric.protocol.envelope.parts import read_records
 from fabric.protocol.envelope.reports import NOTICE_TOPIC
-from fabric.protocol.envelope.verify import Verified
+from fabric.protocol.envelope.resolution import RESOLVED
+from fabric.protocol.envelope.verify import RootCache, Verified, open_envelope
 from fabric.protocol.relay.relay import Relay
 from fabric.protocol.vocabulary.severity import Lane
 from fabric.protocol.vocabulary.tlp import Label
@@ -76,6 +77,7 @@ class Promises(Observer):
         self.unreadable: Counter[str] = Counter()  # origin -> notices that a hop could not pass on whole
         self.unheard: dict[bytes, None] = {}  # actions, by full digest, of whose ends something could not be passed on
         self.lists: dict[str, tuple[str, ...]] = {}  # node -> whom the list on its disk revokes
+        self.resolutions: dict[str, dict[int, dict[str, list[str]]]] = {}  # action -> revision -> targets by end
         self._words_damaged = False  # a disk lost something that a relay had said
         self._ending: dict[tuple[str, bytes, str], str] = {}  # the same, as long as it is not on disk
         self.lane_bytes: Counter[tuple[str, str, Lane]] = Counter()  # (sender, receiver, lane), first sendings only
@@ -206,6 +208,7 @@ class Promises(Observer):
                 case Put(id_, direction):
                     known = self.known.get(id_)
                     if known is None:
+                        self._resolved(node, op.envelope)
                         continue
                     self._check_stored(node, known, op.envelope)
                     if isinstance(node.core, Relay):
@@ -233,6 +236,19 @@ class Promises(Observer):
                     self._check_end(known)
         for op in ops:
             self._listed(node, op)
+
+    def _resolved(self, node: SimNode, raw: bytes) -> None:
+        """What a relay says of an action is on its disk, before anybody hears of it."""
+        message = open_envelope(raw, node.core.trust.credentials, RootCache())
+        if isinstance(message, Reject) or message.header.origin != node.name:
+            return
+        (reading,) = read_records(message.header, message.envelope.parts)  # type: ignore[misc]
+        said = reading.content
+        if said.get("end") != RESOLVED:
+            return
+        revisions = self.resolutions.setdefault(said["action"], {})
+        if revisions.setdefault(said["revision"], said["targets"]) != said["targets"]:
+            raise Broken(f"{node.name} resolved {said['action']} twice in the same revision")
 
     def _listed(self, node: SimNode, op: Op) -> None:
         """A list is in force when it is on disk; then nothing of whom it revokes is, but what sleeps until it wakes."""

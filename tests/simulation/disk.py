@@ -15,10 +15,12 @@ from fabric.protocol.core.ready import (
     KeepCredential,
     KeepDirectory,
     KeepDispatch,
+    KeepEnd,
     KeepGap,
     KeepLists,
     KeepMember,
     KeepNotice,
+    KeepOpen,
     KeepOwner,
     KeepPosition,
     KeepSession,
@@ -41,7 +43,7 @@ Key = tuple[bytes, Direction]
 # The order in which a core takes what is kept; messages and what was seen come after it.
 _ORDER = (
     KeepOwner, KeepPosition, KeepCredential, KeepLists, KeepDirectory, KeepSession, KeepMember, KeepGap, KeepNotice,
-    KeepDispatch,
+    KeepDispatch, KeepOpen, KeepEnd,
 )
 
 
@@ -50,7 +52,7 @@ def _name(op: Op) -> tuple[object, ...]:
     match op:
         case KeepOwner() | KeepLists() | KeepDirectory():
             return (type(op),)
-        case KeepDispatch(digest, target):
+        case KeepDispatch(digest, target) | KeepEnd(digest, target):
             return (type(op), digest, target)
         case _:
             return (type(op), op[0])
@@ -58,7 +60,8 @@ def _name(op: Op) -> tuple[object, ...]:
 
 def _forgets(op: Op) -> bool:
     match op:
-        case KeepSession(_, b"") | KeepNotice(_, b"") | KeepGap(_, 0) | KeepPosition(_, "") | KeepMember(_, b""):
+        case KeepSession(_, b"") | KeepNotice(_, b"") | KeepGap(_, 0) | KeepPosition(_, "") | KeepMember(_, b"") \
+                | KeepOpen(_, b"") | KeepEnd(_, _, 0):
             return True
     return False
 
@@ -146,7 +149,8 @@ class Disk:
     def _load(self, now_ms: int) -> Iterator[Op]:
         for kind in _ORDER:
             for op in self.kept.values():
-                if type(op) is kind and not (isinstance(op, KeepDispatch) and op.until_ms <= now_ms):
+                runs_out = isinstance(op, KeepDispatch | KeepOpen | KeepEnd)
+                if type(op) is kind and not (runs_out and op.until_ms <= now_ms):
                     yield op
         yield from (seen for seen in self.seen.values() if seen.until_ms > now_ms)
         awake = self._fall_asleep()

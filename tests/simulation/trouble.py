@@ -183,7 +183,7 @@ class Trouble:
     def wrong(self) -> list[str]:
         return [
             *self.starved, *self._lost_relays(), *self._old_lists(), *self._wrong_ways(), *self._held(),
-            *self.promises.at_the_end(), *self._missed(), *self._ends(),
+            *self.promises.at_the_end(), *self._missed(), *self._ends(), *self._unresolved(),
         ]
 
     @property
@@ -274,6 +274,28 @@ class Trouble:
                     found.append(f"{wall} {'executed' if executed else 'never had'} it, and the requester heard {told}")
         return found
 
+    def _unresolved(self) -> list[str]:
+        """Every action that turned was resolved, and what is said of its targets is what they did."""
+        open_ = {relay: self.world.nodes[relay].core.resolutions.unresolved for relay in self._trusted}
+        found = [f"{relay} has {number} actions that it did not resolve" for relay, number in open_.items() if number]
+        if "replay" in self.mine or "strip" in self.mine or "soar" in self.world.revoked:
+            return found
+        lost = "flips" in self.mine or not set(self.relays).isdisjoint(self.world.revoked)
+        selected, _ = self._told()
+        for action in self.actions:
+            revisions = self.promises.resolutions.get(action.leaf.hex(), {})
+            if not revisions and selected.get(action.leaf) and not lost:
+                found.append(f"an action for {selected[action.leaf]} was not resolved")
+            for said in revisions.values():
+                if sorted(name for names in said.values() for name in names) != sorted(selected.get(action.leaf, ())):
+                    found.append(f"{selected.get(action.leaf)} were selected, and {said} are resolved")
+                for wall in [wall for end in said for wall in said[end]]:
+                    executed = action.id in self.world.nodes[wall].executed
+                    allowed = {"completed", "unknown"} if executed else {"expired", "unroutable", "refused", "unknown"}
+                    if wall not in [name for end in allowed for name in said.get(end, ())]:
+                        found.append(f"{wall} {'executed' if executed else 'never had'} it, and {said} is resolved")
+        return found
+
     def _told(self) -> tuple[dict[bytes, list[str]], dict[tuple[bytes, str], list[str]]]:
         selected: dict[bytes, list[str]] = {}
         ends: dict[tuple[bytes, str], list[str]] = {}
@@ -282,7 +304,7 @@ class Trouble:
             leaf = delivery.message.header.correlation
             if content.get("end") == "selected":
                 selected[leaf] = list(content["targets"])
-            if content.get("end") in ("selected", "held"):
+            if content.get("end") in ("selected", "held", "resolved"):
                 continue
             for target in content.get("targets", ()):
                 ends.setdefault((leaf, target), []).append(content["end"])

@@ -42,6 +42,7 @@ from fabric.protocol.point.point import Point
 from fabric.protocol.relay.relay import Relay
 from fabric.protocol.trust.credentials import Grants, NodeKind
 from fabric.protocol.trust.revocations import issue_revocations
+from fabric.protocol.vocabulary.lifecycle import State
 from fabric.protocol.vocabulary.tlp import Label
 from fabric.protocol.wire.codec import decode_frame
 from fabric.protocol.wire.frames import Role
@@ -509,6 +510,7 @@ class World:
         self.publish(
             node.name, kind=Kind.RESULT, topic=about.topic, records=[record], label=about.label, to=about.origin,
             correlation=delivery.message.leaf, severity=about.severity, sequence=len(node.executed), ttl_ms=HOUR_MS,
+            state=State.COMPLETED,
         )
 
     def records(self, name: str) -> list[tuple[bytes, dict[str, Any]]]:

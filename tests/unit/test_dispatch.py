@@ -6,7 +6,7 @@ import pytest
 
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import SKEW_MS, TTL_MAX_MS
-from fabric.protocol.core.ready import KeepDispatch, Ready, SeenAction
+from fabric.protocol.core.ready import KeepDispatch, KeepOpen, Ready, SeenAction
 from fabric.protocol.core.timekeeper import Timekeeper
 from fabric.protocol.custody.custody import Custody
 from fabric.protocol.custody.outbox import Held, Outbox, Row
@@ -19,6 +19,7 @@ from fabric.protocol.relay.dispatch import Dispatch
 from fabric.protocol.relay.dispatches import Dispatches
 from fabric.protocol.relay.port import MessagePort
 from fabric.protocol.relay.report_signer import ReportSigner
+from fabric.protocol.relay.resolutions import Resolutions
 from fabric.protocol.relay.roster import Roster
 from fabric.protocol.relay.router import Router
 from fabric.protocol.routes.attachments import open_attachment, sign_attachment
@@ -56,9 +57,11 @@ class Stage:
         signer = ReportSigner(ME.credential, ME.signer, entropy("x"), RootCache(), lambda now_ms: now_ms, lambda: False)
         time = Timekeeper(ME.credential, SKEW_MS, lambda *_: None, has_parents=not is_root)
         self.roster = Roster(TrustStore(ME.credential, AUTHORITY.key, SKEW_MS), time, self.routes, lambda *_: None)
+        messages = MessagePort(lambda message, item, *_: self.routed.append((message, item.direction)), self.hold, None)
+        self.resolutions = Resolutions(signer, time, messages, lambda *_: None)
         self.dispatch = Dispatch(
             signer, self.custody, self.routes, Router("hq", self.routes, is_root=is_root), self.roster,
-            MessagePort(lambda message, item, *_: self.routed.append((message, item.direction)), self.hold, None),
+            self.resolutions, messages,
             lambda way: way not in self.cut_off, lambda what, reason: self.counted.update([f"{what}:{reason}"]),
         )
 
@@ -118,7 +121,7 @@ def test_where_it_turns_its_targets_are_selected_said_and_handed_it(stage):
     assert stage.held == [([(AT_NEAR, ("near",)), (AT_EAST, ("far",))], DOWN, 0)]
     assert stage.dispatch.turned(message) and stage.dispatch.ways(message, ["near", "far"]) == [AT_NEAR, AT_EAST]
     kept = [type(op) for op in stage.ready.persist]
-    assert kept == [KeepDispatch, SeenAction, KeepDispatch, KeepDispatch]
+    assert kept == [KeepDispatch, KeepOpen, SeenAction, KeepDispatch, KeepDispatch]
 
 
 def test_whom_it_selects_and_who_is_away_is_named_and_held_for(stage):

@@ -199,6 +199,17 @@ def test_a_relay_may_report_of_any_action():
     assert judge(relay, kind=Kind.RESULT, topic="deny.ipv4_net") is None
 
 
+@pytest.mark.parametrize("topic", ["resolutions.deny.ipv4_net", "resolutions", "resolutions.x"])
+def test_what_became_of_actions_relays_say_and_nobody_else(topic):
+    assert judge(AUTHORITY.issue("hq", NodeKind.RELAY), topic=topic) is None
+    assert judge(member(publish=(PublishGrant(">"), PublishGrant("resolutions.>"))), topic=topic) is Code.PUBLISH_DENIED
+
+
+def test_a_relay_publishes_nothing_else():
+    relay = AUTHORITY.issue("hq", NodeKind.RELAY)
+    assert judge(relay, topic="detections.zeek.conn") is judge(relay, topic="resolution.deny") is Code.PUBLISH_DENIED
+
+
 @pytest.mark.parametrize("kind", [Kind.APPROVAL, Kind.CONTROL])
 def test_kinds_without_a_rule_are_denied(kind):
     assert judge(member(publish=(PublishGrant(">"),)), kind=kind, topic="a.b") is Code.WRONG_DIRECTION

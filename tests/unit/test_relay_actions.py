@@ -9,6 +9,7 @@ from fabric.protocol.base.limits import SESSION_GRACE_MS
 from fabric.protocol.core.ready import Done, KeepDispatch, Op, Put
 from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.envelope.parts import read_records
+from fabric.protocol.envelope.resolution import RESOLVED
 from fabric.protocol.relay.relay import Relay
 from fabric.protocol.trust.credentials import Grants, NodeKind, RequestGrant
 from fabric.protocol.vocabulary.severity import Severity
@@ -74,7 +75,8 @@ class Stage:
         told = []
         for item in self.talk.items(self.soar):
             message = opened(item.envelope, ME, *WALLS)
-            told += [reading.content for reading in read_records(message.header, message.envelope.parts)]
+            said = [reading.content for reading in read_records(message.header, message.envelope.parts)]
+            told += [each for each in said if each["end"] != RESOLVED]
             self.talk.say(self.soar, Ack([message.id]))
         return told
 

@@ -66,6 +66,7 @@ from fabric.protocol.trust.credentials import (
 )
 from fabric.protocol.trust.directory import Descriptor, issue_directory, verify_directory
 from fabric.protocol.trust.revocations import issue_revocations, verify_revocations
+from fabric.protocol.vocabulary.lifecycle import State
 from fabric.protocol.vocabulary.severity import Lane, Phase, Severity
 from fabric.protocol.vocabulary.tlp import Label
 from fabric.protocol.wire.codec import decode_frame, encode_frame
@@ -246,6 +247,16 @@ def future() -> bytes:
     return resigned(msgpack.packb([*msgpack.unpackb(encode_header(header)), "from the future", [1, {}]]), parts)
 
 
+RESULT_DRAFT = draft(POINT, kind=Kind.RESULT, topic="deny.ipv4_net", to="soar-1", correlation=b"\x07" * 32,
+                     records=[{"end": "completed", "targets": ["fw-1"], "by": "fw-1", "status": 200}],
+                     state=State.COMPLETED)
+
+
+def in_state(state: Any) -> bytes:
+    header, parts = RESULT_DRAFT
+    return resigned(msgpack.packb([*msgpack.unpackb(encode_header(header))[:18], state]), parts)
+
+
 GOOD: list[tuple[str, str, bytes]] = [
     ("credential of a relay", "credential", RELAY.credential.raw),
     ("credential of a control point with every grant", "credential", POINT.credential.raw),
@@ -308,6 +319,8 @@ GOOD: list[tuple[str, str, bytes]] = [
     ("credential of a reader for whom more is kept", "credential", READER.raw),
     ("credential of a reader who loses nothing when it is full", "credential", WAITING.raw),
     ("a dry run that is for all or nobody", "envelope", TERMS),
+    ("a result that says its state", "envelope", sealed(RESULT_DRAFT)[0]),
+    ("a result in a state from the future", "envelope", in_state(99)),
 ]
 
 PARTS = decode_envelope(BATCH).parts  # type: ignore[union-attr]
@@ -497,6 +510,7 @@ HOSTILE: list[tuple[str, str, bytes]] = [
     ("an action on terms from the future", "envelope", on_terms(4)),
     ("an action on terms that are none", "envelope", on_terms(0)),
     ("an action on terms that are no number", "envelope", on_terms("dry run")),
+    ("a result in a state that is no number", "envelope", in_state("completed")),
 ]
 
 
@@ -527,7 +541,7 @@ def read(what: str, raw: bytes) -> Any:
             return verify_revocations(raw, AUTHORITY.key, FABRIC)
 
 
-_APPENDED = ("keep_ms", "path", "moved", "issuing", "issuers", "keep", "waits", "terms")
+_APPENDED = ("keep_ms", "path", "moved", "issuing", "issuers", "keep", "waits", "terms", "state")
 
 
 def meaning(value: Any) -> Any:

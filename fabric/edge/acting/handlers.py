@@ -24,6 +24,7 @@ from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.trust.credentials import Credential
 from fabric.protocol.vocabulary import text_types
 from fabric.protocol.vocabulary.arguments import Times, check_args
+from fabric.protocol.vocabulary.lifecycle import state_of
 from fabric.protocol.vocabulary.openc2 import (
     End,
     Status,
@@ -223,5 +224,5 @@ def result_stamp(delivery: Delivery, answer: Answer, defaults: Defaults) -> Stam
     label = about.label if answer.label is None else max(about.label, answer.label)
     return Stamp(
         Kind.RESULT, about.topic, about.severity, about.phase, to_ttl_ms(None, Kind.RESULT, defaults), label,
-        to=about.origin, correlation=delivery.message.leaf, audience=about.audience,
+        to=about.origin, correlation=delivery.message.leaf, audience=about.audience, state=state_of(answer.end),
     )

@@ -19,6 +19,7 @@ from fabric.protocol.envelope.layout import STREAM_BYTES, Header, Kind, Terms, s
 from fabric.protocol.envelope.parts import build_parts
 from fabric.protocol.envelope.verify import OwnRoots, RootCache
 from fabric.protocol.trust.credentials import Credential
+from fabric.protocol.vocabulary.lifecycle import State
 from fabric.protocol.vocabulary.severity import Phase, Severity
 from fabric.protocol.vocabulary.tlp import Audience, Label
 
@@ -56,6 +57,7 @@ class Stamp(NamedTuple):
     correlation: bytes = b""
     audience: Audience | None = None
     terms: Terms = Terms()
+    state: State = State.NONE
 
 
 @dataclass(slots=True)
@@ -156,6 +158,7 @@ class Composer:
             records=len(group),
             manifest=manifest,
             terms=stamp.terms,
+            state=stamp.state,
         )
         return header, parts
 

@@ -14,7 +14,7 @@ from fabric.protocol.trust.credentials import Credential, NodeKind, PublishGrant
 from fabric.protocol.vocabulary.openc2 import action_matches, split_topic
 from fabric.protocol.vocabulary.selectors import parse_selector
 from fabric.protocol.vocabulary.tlp import Holder, Label, may_hold
-from fabric.protocol.vocabulary.topics import covers, matches
+from fabric.protocol.vocabulary.topics import RESOLUTIONS, covers, matches
 from fabric.protocol.wire.frames import Direction, Role
 
 # (kind, the sender's role, direction): everything that is not in here is WRONG_DIRECTION. Events never descend;
@@ -61,6 +61,10 @@ def check_origin(credential: Credential, header: Header) -> Reject | None:
     if header.label > clearance or any(entry.label > clearance for entry in header.manifest):
         return Reject(Code.CLEARANCE_DENIED, header.topic)
     match header.kind:
+        case Kind.EVENT | Kind.INTEL if header.topic.partition(".")[0] == RESOLUTIONS:
+            # What became of an action is for the relay to say where it turned.
+            by_relay = credential.kind == NodeKind.RELAY
+            return None if by_relay else Reject(Code.PUBLISH_DENIED, header.topic)
         case Kind.EVENT | Kind.INTEL:
             return _refusal(publish_grant(credential, header))
         case Kind.ACTION:

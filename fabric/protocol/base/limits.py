@@ -132,6 +132,8 @@ ACTIONS_PER_S: Final = 20
 # age: its origin's clock may be ahead by the skew, the signed bound allows the skew more, and what a parent tells may
 # go from the skew ahead of this machine's clock to the skew behind it.
 ACTION_SPARE_MS: Final = 4 * SKEW_MS
+# A result may come long after the action's delivery ended: an hour and the action's own ttl cover a slow handler.
+SLOW_HANDLER_MS: Final = 3_600_000
 # Who was handed which action, until its result may have come: some hundred actions to as many targets as one may have.
 DISPATCHES_MAX: Final = 400_000
 # An unacknowledged row is sent again after this, doubling up to the maximum.

@@ -244,6 +244,28 @@ class KeepDispatch(NamedTuple):
     way: str = ""
 
 
+class KeepOpen(NamedTuple):
+    """An action that turned here is not resolved, or some target's end is unknown; nobody may answer after `until_ms`.
+
+    `about`: what its resolution says of it. Without it, the action is forgotten.
+    """
+
+    digest: bytes
+    about: bytes = b""
+    targets: tuple[str, ...] = ()
+    until_ms: int = 0
+    revision: int = 0
+
+
+class KeepEnd(NamedTuple):
+    """How an action that is open ended at a target: the number of its state; 0 forgets it."""
+
+    digest: bytes
+    target: str
+    state: int
+    until_ms: int = 0
+
+
 class KeepMember(NamedTuple):
     """This control point executes, by its credential, and was last seen then. An empty credential forgets it.
 
@@ -277,7 +299,7 @@ class EndAsleep(NamedTuple):
 
 Op = (
     Put | Done | Seen | Replace | KeepCredential | KeepLists | KeepSession | KeepDispatch | KeepGap | KeepNotice
-    | KeepPosition | KeepOwner | KeepDirectory | KeepMember | SeenAction | Sleep | EndAsleep
+    | KeepPosition | KeepOwner | KeepDirectory | KeepMember | KeepOpen | KeepEnd | SeenAction | Sleep | EndAsleep
 )
 
 

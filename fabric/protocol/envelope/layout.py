@@ -35,6 +35,7 @@ from fabric.protocol.base.limits import (
     TOPIC_BYTES_MAX,
 )
 from fabric.protocol.base.signing import SIGNATURE_BYTES, TYPE_ENVELOPE, TYPE_ROOT, Signs, pae
+from fabric.protocol.vocabulary.lifecycle import State, state_from_wire
 from fabric.protocol.vocabulary.severity import Lane, Phase, Severity, lane_of, severity_from_wire
 from fabric.protocol.vocabulary.tlp import Audience, Label, label_from_wire
 
@@ -118,6 +119,7 @@ class Header:
     manifest: tuple[PartEntry, ...] = ()
     traceparent: str = ""
     terms: Terms = Terms()
+    state: State = State.NONE  # a result's: what its origin says of the action at its targets
 
     @property
     def lane(self) -> Lane:
@@ -155,7 +157,8 @@ def encode_header(h: Header) -> bytes:
         h.records,
         [[int(e.label), e.content_type, e.encoding, e.size, e.digest] for e in h.manifest],
         h.traceparent,
-        *([h.terms.bits] if h.terms else ()),
+        *([h.terms.bits] if h.terms or h.state else ()),
+        *([int(h.state)] if h.state else ()),
     ])
 
 
@@ -212,6 +215,7 @@ def _header(f: Any) -> Header:
         manifest=tuple([_entry(e) for e in f[15]]),
         traceparent=_str(f[16], NAME_BYTES_MAX),
         terms=_terms(f[17], kind) if len(f) > 17 else Terms(),
+        state=state_from_wire(_int(f[18])) if len(f) > 18 and kind is Kind.RESULT else State.NONE,
     )
 
 

@@ -18,6 +18,7 @@ from fabric.protocol.envelope.layout import STREAM_BYTES, Header, Kind, seal
 from fabric.protocol.envelope.parts import build_parts
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.trust.credentials import Credential
+from fabric.protocol.vocabulary.lifecycle import state_named
 from fabric.protocol.vocabulary.openc2 import End
 from fabric.protocol.vocabulary.severity import Phase, Severity
 from fabric.protocol.vocabulary.tlp import Audience, Label
@@ -63,8 +64,9 @@ def build_report(
     if code is not None:
         record.update(code=code.label, reason=code.reason)
     header = replace(
-        _header(me, about.topic, about.origin, about.label, about.audience),
+        report_header(me, about.topic, about.origin, about.label, about.audience),
         severity=about.severity, phase=about.phase, correlation=action.leaf, issued_at_ms=about.issued_at_ms,
+        state=state_named(end),
     )
     return Report(header, record)
 
@@ -74,7 +76,7 @@ def build_gap(node: str, records: int, me: Credential) -> Report:
 
     It waits as long as the reader may be away: where it ended before, nobody would know of what it counts.
     """
-    header = _header(me, GAP_TOPIC, node, Label.CLEAR, Audience((me.organisation,)))
+    header = report_header(me, GAP_TOPIC, node, Label.CLEAR, Audience((me.organisation,)))
     return Report(replace(header, ttl_ms=SESSION_KEEP_MS_MAX), {"lost": records, "by": me.id})
 
 
@@ -83,10 +85,11 @@ def build_notice(
 ) -> Report:
     """What ended of an origin's messages with this label and audience, for the origin (SPEC 7.9)."""
     record: dict[str, object] = {"since": since_ms, "ended": list(ended), "by": me.id}
-    return Report(_header(me, NOTICE_TOPIC, origin, label, audience), record)
+    return Report(report_header(me, NOTICE_TOPIC, origin, label, audience), record)
 
 
-def _header(me: Credential, topic: str, to: str, label: Label, audience: Audience) -> Header:
+def report_header(me: Credential, topic: str, to: str, label: Label, audience: Audience) -> Header:
+    """Of what a relay says about something with this label and audience; `to` is whom it tells."""
     return Header(
         kind=Kind.RESULT,
         topic=topic,

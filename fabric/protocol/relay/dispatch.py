@@ -26,6 +26,7 @@ from fabric.protocol.links.release import fits_in_frame, target_bytes
 from fabric.protocol.relay.dispatches import Dispatches
 from fabric.protocol.relay.port import MessagePort
 from fabric.protocol.relay.report_signer import ReportSigner
+from fabric.protocol.relay.resolutions import Resolutions
 from fabric.protocol.relay.roster import Roster
 from fabric.protocol.relay.router import Router, Way
 from fabric.protocol.routes.routing import RouteTable
@@ -53,13 +54,15 @@ class Dispatch:
 
     def __init__(
         self, signer: ReportSigner, custody: Custody, routes: RouteTable, router: Router, roster: Roster,
-        messages: MessagePort, is_open: Callable[[str], bool], count: Callable[[str, str], None],
+        resolutions: Resolutions, messages: MessagePort, is_open: Callable[[str], bool],
+        count: Callable[[str, str], None],
     ) -> None:
         self._signer = signer
         self._custody = custody
         self._routes = routes
         self._router = router
         self._roster = roster
+        self._resolutions = resolutions
         self._messages = messages
         self._is_open = is_open
         self._count = count
@@ -108,6 +111,7 @@ class Dispatch:
             self.report(action, End.REFUSED, (), Code.TOO_LARGE, now_ms, ready)
             return
         self._dispatches.turned(action.leaf, header, now_ms, ready)
+        self._resolutions.turned(action, targets, now_ms, ready)
         self._custody.saw(action.id, Direction.UP, seen_until_ms(header, now_ms), ready, header)
         self.report(action, SELECTED if targets else NOBODY, targets, None, now_ms, ready)
         if header.terms.require_all and (missing := self._missing(selected)):

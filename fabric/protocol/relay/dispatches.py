@@ -11,14 +11,12 @@ import heapq
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from fabric.protocol.base.limits import DISPATCHES_MAX, TTL_MAX_MS
+from fabric.protocol.base.limits import DISPATCHES_MAX, SLOW_HANDLER_MS, TTL_MAX_MS
 from fabric.protocol.base.shares import LARGE_SHARE, Holdings, beyond_share
 from fabric.protocol.core.ready import KeepDispatch, Ready
 from fabric.protocol.envelope.layout import Header
 from fabric.protocol.vocabulary.tlp import Label
 
-# A result may come long after the action's delivery ended: an hour and the action's own ttl cover a slow handler.
-_SLOW_HANDLER_MS = 3_600_000
 # More names than that are shared by few actions, and nothing is lost with them.
 _NAMES_MAX = 65_536
 # The entry that says that an action turned here stands under no target's name.
@@ -86,11 +84,11 @@ class Dispatches:
         if self._entries >= self._entries_max:
             return
         # The clock may have been set back while we were off.
-        until_ms = min(kept.until_ms, now_ms + TTL_MAX_MS["action"] + _SLOW_HANDLER_MS)
+        until_ms = min(kept.until_ms, now_ms + TTL_MAX_MS["action"] + SLOW_HANDLER_MS)
         self._add(kept.digest, kept.target, kept.way, kept.requester, Label(kept.label), until_ms)
 
     def _keep(self, digest: bytes, target: str, way: str, header: Header, now_ms: int, ready: Ready) -> None:
-        until_ms = now_ms + header.ttl_ms + _SLOW_HANDLER_MS
+        until_ms = now_ms + header.ttl_ms + SLOW_HANDLER_MS
         if self._add(digest, target, way, header.origin, header.label, until_ms):
             ready.persist.append(KeepDispatch(digest, target, int(header.label), until_ms, header.origin, way))
 

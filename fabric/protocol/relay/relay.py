@@ -3,8 +3,9 @@
 This file says what happens to a message, and which component hears which frame, event and fact. Those own their
 state: `route_exchange` (who is where), `session_keeper` (sessions of control points), `departures` (who goes),
 `readers` (who is slow), `holding` (rows), `intake` (what is asked of a message), `dispatch` (actions), `roster` (who
-executes, here or away), `absent` (actions for those who are away), `rerouting` (who moved), `reporter` (what readers
-and origins are told), `enrolment.proxy` (questions to issuers), `list_reach` (which revocation list is in force where).
+executes, here or away), `absent` (actions for those who are away), `resolutions` (what became of actions), `rerouting`
+(who moved), `reporter` (what readers and origins are told), `enrolment.proxy` (questions to issuers), `list_reach`
+(which revocation list is in force where).
 `on_message` is the only way into custody. Guarantees, at this hop and whatever the others do: nothing enters in a
 direction that `permissions.DIRECTIONS` does not list, without its origin's grant, out of time, or with a part above
 this relay's clearance.
@@ -62,6 +63,7 @@ from fabric.protocol.relay.readers import Readers
 from fabric.protocol.relay.report_signer import ReportSigner
 from fabric.protocol.relay.reporter import Reporter
 from fabric.protocol.relay.rerouting import Rerouting
+from fabric.protocol.relay.resolutions import Resolutions
 from fabric.protocol.relay.roster import Roster
 from fabric.protocol.relay.route_exchange import RouteExchange
 from fabric.protocol.relay.router import Router
@@ -113,8 +115,9 @@ class Relay(Node):
             lambda: self.time.unknown, self.counters,
         )
         self.roster = Roster(self.trust, self.time, self.routes, self.count)
+        self.resolutions = Resolutions(self.report_signer, self.time, messages, self.count)
         self.dispatch = Dispatch(
-            self.report_signer, self.custody, self.routes, self.router, self.roster, messages,
+            self.report_signer, self.custody, self.routes, self.router, self.roster, self.resolutions, messages,
             lambda way: (link := self.by_destination.get(way)) is not None and link.is_open, self.count,
         )
         self.absent = Absent(self.router, self.roster, self.custody, self.dispatch, self.counters)
@@ -213,8 +216,8 @@ class Relay(Node):
             self.route_exchange.tick, self.session_keeper.tick, self.departures.tick, self.readers.tick,
             self.rerouting.expire, self.readers.end_too_much,
             self.reporter.tick,  # of what ended until now, before anything is sent after who moved
-            self.dispatch.tick, self.absent.tick, self.rerouting.tick, self.enrolment.tick, self.list_reach.tick,
-            self.intake.tick, self.roster.tick,
+            self.dispatch.tick, self.resolutions.tick, self.absent.tick, self.rerouting.tick, self.enrolment.tick,
+            self.list_reach.tick, self.intake.tick, self.roster.tick,
         )
 
     def on_restore(self, op: Op, now_ms: int) -> None:
@@ -233,6 +236,7 @@ class Relay(Node):
                 self.roster.restored(op, now_ms)
         self.reporter.restored(op, now_ms)
         self.dispatch.restored(op, now_ms)
+        self.resolutions.restored(op, now_ms)
         self.rerouting.restored(op, now_ms)
         self.absent.restored(op)
         self.list_reach.restored(now_ms)
@@ -377,6 +381,7 @@ class Relay(Node):
                 self.hold(message, item, self.router.up(), now_ms, ready)
             case Kind.RESULT, _:
                 self._answer_to(message, item, now_ms, ready)
+                self.resolutions.heard(message, now_ms, ready)
 
     def _answer_to(self, result: Verified, item: Item, now_ms: int, ready: Ready) -> None:
         """Down to the requester. One that moved away is found from above."""
