@@ -26,7 +26,7 @@ ROOMS = {
     ],
     "fabric.edge": [
         "locks", "arguments", "logging", "messages", "identity", "discovery", "connection", "publishing", "requesting",
-        "receiving", "acting", "loop", "leaving", "until", "face", "point", "blocking",
+        "receiving", "acting", "loop", "collecting", "leaving", "until", "face", "point", "blocking",
     ],
 }
 

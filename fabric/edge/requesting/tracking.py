@@ -38,6 +38,7 @@ class Tracker:
     targets: tuple[str, ...] | None = None
     dry_run: bool = False  # it is not held for who is away, so nothing is awaited of them
     nobody: bool = False
+    turned_at: str = ""  # the relay that said who was selected
     held: tuple[str, ...] = ()  # of the targets: those that were away when it turned
     ends: dict[str, Outcome] = field(default_factory=dict)
     steps: dict[str, Step] = field(default_factory=dict)  # the last of each target, also of those that ended since
@@ -49,7 +50,6 @@ class Tracker:
     _early: dict[tuple[str, str], Outcome] = field(default_factory=dict)
     _early_bytes: int = 0
     _all: Outcome | None = None
-    _turned_at: str = ""  # the relay that said who was selected
 
     @property
     def done(self) -> bool:
@@ -98,6 +98,31 @@ class Tracker:
         outcome = self._outcome(message, message.credential.id, end, content, now_ms)
         return self._settle(outcome) if outcome else []
 
+    def recall_targets(self, targets: tuple[str, ...] | None, turned_at: str, *, nobody: bool) -> None:
+        """What another process of this requester was told of its targets."""
+        if self.targets is None and targets is not None:
+            self._select(targets, turned_at)
+        self.nobody = self.nobody or nobody
+
+    def recall(self, heard: Outcome | Step) -> None:
+        """What another process of this requester was told of a target."""
+        if isinstance(heard, Step):
+            if heard.state is State.HELD and heard.target not in self.held:
+                self.held = (*self.held, heard.target)
+            known = self.steps.get(heard.target)
+            if known is None or (heard.state, heard.progress or 0) > (known.state, known.progress or 0):
+                self._step(heard)
+        elif heard.target:
+            self._settle(heard)
+        elif self.targets is None and self._all is None:
+            self._all = heard
+            self.news.append(heard)
+
+    def _select(self, targets: tuple[str, ...], turned_at: str) -> list[Outcome]:
+        self.targets, self.turned_at = targets, turned_at
+        early, self._early = self._early, {}
+        return [settled for outcome in early.values() for settled in self._settle(outcome)]
+
     def _has_room(self, message: Verified) -> bool:
         """Whether what this says may wait for the list of targets: anybody may have signed it."""
         self._early_bytes += sum(entry.size for entry in message.header.manifest)
@@ -110,14 +135,10 @@ class Tracker:
         named = named[:TARGETS_MAX] if isinstance(named, list) else []
         names = tuple(dict.fromkeys(name for name in named if isinstance(name, str) and name_ok(name)))
         if end == SELECTED:
-            if self.targets is None:
-                self.targets, self._turned_at = names, message.credential.id
-                early, self._early = self._early, {}
-                return [settled for outcome in early.values() for settled in self._settle(outcome)]
-            return []
+            return self._select(names, message.credential.id) if self.targets is None else []
         state = state_named(end)
         if state is not State.NONE and state.end is None:
-            if self.targets is not None and message.credential.id == self._turned_at:
+            if self.targets is not None and message.credential.id == self.turned_at:
                 if state is State.HELD and not self.held:
                     self.held = tuple(name for name in names if name in self.targets)
                 for name in names:
@@ -139,7 +160,7 @@ class Tracker:
         return [settled for outcome in outcomes if outcome for settled in self._settle(outcome)]
 
     def _take_resolution(self, report: Verified, content: Mapping[str, Any]) -> None:
-        if report.credential.id == self._turned_at:
+        if report.credential.id == self.turned_at:
             self.resolution = _words(content.get("outcome", ""))
 
     def _step(self, step: Step) -> None:
@@ -212,10 +233,12 @@ class Tracker:
 
 def step_of(target: str, state: State, by: str, content: Mapping[str, Any]) -> Step:
     """A step that is said of a target; what its handler adds to it counts where it can."""
-    progress = content.get("progress") if state is State.RUNNING else None
-    known = isinstance(progress, int | float) and not isinstance(progress, bool) and 0 <= progress <= 1
-    note = _words(content.get("note", "")) if state is State.RUNNING else ""
-    return Step(target, state, by, float(progress) if known else None, note)
+    if state is not State.RUNNING:
+        return Step(target, state, by)
+    progress = content.get("progress")
+    if isinstance(progress, bool) or not isinstance(progress, int | float) or not 0 <= progress <= 1:
+        progress = None
+    return Step(target, state, by, None if progress is None else float(progress), _words(content.get("note", "")))
 
 
 def _words(said: object) -> str:
