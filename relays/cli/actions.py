@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterable
-from contextlib import nullcontext
+from contextlib import ExitStack
 from typing import Annotated, Any
 
 import typer
@@ -14,7 +14,7 @@ import typer
 from fabric.documents import TooDeepError, parse_json
 from fabric.edge.acting.executing import AT_ONCE
 from fabric.edge.blocking import ControlPoint
-from fabric.edge.face import ACTIONS_MAX
+from fabric.edge.face import ACTIONS_MAX, as_identity
 from fabric.edge.messages import Outcome
 from fabric.edge.publishing.options import to_ttl_ms
 from fabric.edge.requesting.request import Request
@@ -23,6 +23,8 @@ from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.envelope.lifetime import parse_duration
 from fabric.protocol.vocabulary.openc2 import End
 from relays.cli.absent import Expected, away_json, away_line
+from relays.cli.again import told_before
+from relays.cli.changes import end_json, step_cell, tell_changes
 from relays.cli.exits import FAILED, PARTLY, SHORT, Terminated, command
 from relays.cli.handling import CommandHandler, command_of
 from relays.cli.options import As, AsJson, Label_, NoWait, Outbox_, Severity_, Ttl, needed
@@ -67,6 +69,8 @@ def act(
     wait: Annotated[str, typer.Option("--wait", metavar="5s", help="After the ttl, wait this long for results.")] = "5s",
     require_all: Annotated[bool, typer.Option("--require-all", help="For nobody while one of its targets is away.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything on the way and at each target, and execute nothing.")] = False,
+    key: Annotated[str | None, typer.Option("--key", metavar="KEY", help="The same key again is the same action: it goes on where it was, and is asked for once.")] = None,
+    watched: Annotated[bool, typer.Option("--watch", help="Also in a pipe or with --json: each change of state at each target.")] = False,
     expect: Annotated[int | None, typer.Option("--expect", min=1, metavar="N", help="So many targets at least: fewer are told, and the exit code is 3.")] = None,
     topology: File = None,
     as_json: AsJson = False,
@@ -77,18 +81,22 @@ def act(
     Away is who executed in this fabric before, and whoever else `fabric explain act` lists as a target: known are those
     of the identities on this machine, or of --topology FILE.
 
+    --key gives the action a name of yours: asked for again, after whatever became of this command, it is the same action. What
+    is known is told at once, what is open is awaited; results that come meanwhile are kept by the relay, for the ttl and an
+    hour at most. What was asked for is in `fabric actions`.
+
     --dry-run shows whom it would reach: the action goes its way, is checked by each relay and by each target, which answers
     `ready` where it would begin.
 
-    Exit codes: 0 all completed (or ready), 1 all failed, 3 some did, or some are away, 4 nobody selected, 5 denied, 6 expired or
+    Exit codes: 0 all completed (or ready), 1 all failed, 2 usage, or the key is another action's, 3 some did, or some are away, 4 nobody selected, 5 denied, 6 expired or
     unknown, 69 unreachable.
 
     Example: fabric act deny ipv4_net=203.0.113.9 --to 'role=firewall' --as soar-1 --ttl 60s
     """
     options: dict[str, Any] = {
-        "severity": severity, "label": label, "ttl": ttl, "wait_ms": parse_duration(wait), "require_all": require_all,
-        "dry_run": dry_run,
+        "severity": severity, "label": label, "ttl": ttl, "require_all": require_all, "dry_run": dry_run,
     }
+    args, wait_ms = parse_args(arg), parse_duration(wait)
     screen = Screen()
     live = not as_json and screen.is_terminal
     outcomes: list[Outcome] = []
@@ -97,26 +105,36 @@ def act(
     expected = Expected(needed(identity), topology, action, target, to, severity=severity, label=label)
     selected: tuple[str, ...] | None = None
     try:
-        with ControlPoint(needed(identity)) as point, screen.moving() if live else nullcontext() as view:
+        before = told_before(needed(identity), key, action, target, to, args, **options)
+        me = as_identity(needed(identity))
+        ends_s = time.time() + to_ttl_ms(ttl, Kind.ACTION, me.defaults) / 1000
+        with ExitStack() as stack:
+            point = stack.enter_context(ControlPoint(me)) if before is None else None
+            view = stack.enter_context(screen.moving()) if live else None
             expected.tell_course(as_json=as_json)
-            ends_s = time.time() + to_ttl_ms(ttl, Kind.ACTION, point.identity.defaults) / 1000
 
             def watch(request: Request) -> None:
                 nonlocal selected, open_, held
                 selected = () if request.nobody else request.targets
                 open_ = Open(request, ends_s)
+                if watched and not live:
+                    tell_changes(request, as_json=as_json)
                 if request.held != held:
                     held = request.held
-                    _tell(open_.held(as_json=as_json) if not (dry_run or live) else (), screen)
+                    _tell(open_.held(as_json=as_json) if not (dry_run or live or (watched and as_json)) else (), screen)
                 if isinstance(view, Moving):
                     view.update(_table(request, f"{action} {target}", ends_s))
 
             open_ = Open(None, ends_s)
-            for outcome in point.request(action, target, to=to, args=parse_args(arg), watch=watch, **options):
+            if point is not None:
+                ends = point.request(action, target, to=to, args=args, wait_ms=wait_ms, watch=watch, key=key, **options)
+            else:
+                ends, selected = iter(before.outcomes if before else ()), before.targets if before else None
+            for outcome in ends:
                 outcomes.append(outcome)
                 if as_json:
-                    say_json(outcome.to_json())
-                elif not live:
+                    say_json(end_json(outcome, watched=watched))
+                elif not live or point is None:
                     say(_line(outcome))
     except KeyboardInterrupt:
         _tell(open_.lines(as_json=as_json) if open_ is not None else (), screen)
@@ -168,7 +186,7 @@ def _table(request: Request, title: str, ends_s: float) -> Table:
             table.row(target, Cell("away", "yellow"), "", f"gets it if it is back before {clock_time(ends_s)}", "")
             continue
         if outcome is None:
-            table.row(target, "...", "", f"no answer yet; may be executed until {clock_time(ends_s)}", "")
+            table.row(target, step_cell(request, target), "", f"no answer yet; may be executed until {clock_time(ends_s)}", "")
             continue
         table.row(
             target or "all", Cell(outcome.end, _STYLES.get(outcome.end, "yellow")), str(outcome.took_ms),

@@ -32,7 +32,8 @@ class Account:
 
     `args` and `target` as they were asked for. `targets`: who was selected; None while nobody said. `words`: what was
     heard of each target, in the order in which it came: the state, by whom, when, and the rest of it. `states`: how
-    each target stands. `refused`: why its relay did not take it. `is_open`: something is still awaited.
+    each target stands, `outcomes`: how each ended that did, in the words of who said so. `refused`: why its relay did
+    not take it. `is_open`: something is still awaited.
     """
 
     id: str
@@ -55,7 +56,13 @@ class Account:
     refused: Code | None
     words: tuple[Word, ...]
     states: Mapping[str, State]
+    outcomes: tuple[Outcome, ...]
     is_open: bool
+
+    @property
+    def heard_ms(self) -> int:
+        """When the last word came; when it was asked for, where none did."""
+        return max((word.last_ms for word in self.words), default=self.asked_ms)
 
     def to_json(self) -> dict[str, Any]:
         """As `fabric action ID --json` prints it."""
@@ -66,7 +73,7 @@ class Account:
             "dry_run": self.dry_run, "require_all": self.require_all, "asked": self.asked_ms, "until": self.until_ms,
             "targets": None if self.targets is None else list(self.targets), "nobody": self.nobody,
             "states": {target: state.word for target, state in self.states.items()}, "resolution": self.resolution,
-            "refused": self.refused.label if self.refused else "", "open": self.is_open,
+            "refused": self.refused.label if self.refused else "", "open": self.is_open, "heard": self.heard_ms,
             "words": [
                 {"target": word.target, "state": word.state.word, "by": word.by, "at": word.at_ms,
                  "last": word.last_ms, **_plain(word.said)}
@@ -110,7 +117,7 @@ def account_of(entry: Entry, words: list[Word], now_ms: int) -> Account:
         asked if isinstance(asked, dict) else {}, record.get("args") or {}, header.to, header.severity, header.label,
         header.ttl_ms, header.terms.dry_run, header.terms.require_all, entry.asked_ms, entry.until_ms, entry.targets,
         entry.nobody, entry.resolution, code_of(entry.refused) if entry.refused else None, tuple(words), states,
-        is_open,
+        tuple(tracker.outcomes()), is_open,
     )
 
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
+from fabric.edge.publishing.composer import Stamp
 from fabric.edge.requesting.account import Account, account_of
+from fabric.edge.requesting.recorder import check_same
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.spool.book import ACTIONS_MAX, NAME, read
 
@@ -38,14 +42,17 @@ def find_account(folder: Path, id_: str) -> Account:
         return account_of(found[0], book.words(found[0].n), _now_ms())
 
 
-def account_under(folder: Path, key: str) -> Account | None:
-    """What was asked for under this key. Raises BOOK_FAILED."""
+def account_under(folder: Path, key: str, stamp: Stamp, record: Mapping[str, Any]) -> Account | None:
+    """What was asked for under this key. Raises KEY_TAKEN where that is something else, BOOK_FAILED."""
     book = read(folder / NAME)
     if book is None:
         return None
     with closing(book):
         entry = book.by_key(key)
-        return None if entry is None else account_of(entry, book.words(entry.n), _now_ms())
+        if entry is None:
+            return None
+        check_same(entry.envelope, stamp, record)
+        return account_of(entry, book.words(entry.n), _now_ms())
 
 
 def _now_ms() -> int:

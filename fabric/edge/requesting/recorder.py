@@ -82,7 +82,7 @@ class Recorder:
         """The action that was asked for under this key. Raises KEY_TAKEN where that is another one, BOOK_FAILED."""
         entry = self.open().by_key(key)
         if entry is not None:
-            _check_same(entry, stamp, record)
+            check_same(entry.envelope, stamp, record)
         return entry
 
     def write_down(self, message: Verified, key: str, now_ms: int) -> Entry | None:
@@ -275,9 +275,9 @@ class Recorder:
             self._book = None
 
 
-def _check_same(entry: Entry, stamp: Stamp, record: Mapping[str, Any]) -> None:
-    """Raises KEY_TAKEN, naming what differs and no value of it."""
-    header, asked = asked_of(entry.envelope)
+def check_same(envelope: bytes, stamp: Stamp, record: Mapping[str, Any]) -> None:
+    """Whether this is what was asked for. Raises KEY_TAKEN, naming what differs and no value of it."""
+    header, asked = asked_of(envelope)
     pairs = (
         ("the action", asked.get("action"), record["action"]), ("the target", asked.get("target"), record["target"]),
         ("the arguments", asked.get("args") or {}, record["args"]), ("to", header.to, stamp.to),
@@ -286,4 +286,4 @@ def _check_same(entry: Entry, stamp: Stamp, record: Mapping[str, Any]) -> None:
     )
     differ = [name for name, first, now in pairs if first != now]
     if differ:
-        raise FabricError(Code.KEY_TAKEN, f"{', '.join(differ)} differ from what was asked for under it")
+        raise FabricError(Code.KEY_TAKEN, f"{', '.join(differ)} {'differs' if len(differ) == 1 else 'differ'}")

@@ -1,0 +1,34 @@
+"""An action that was asked for before under the same key, and is over: it is told from the book, without a relay."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fabric.edge.face import as_identity
+from fabric.edge.publishing.options import action_stamp
+from fabric.edge.requesting.account import Account
+from fabric.edge.requesting.accounts import account_under
+from fabric.edge.requesting.request import request_arguments, to_key
+from fabric.protocol.base.errors import Code, FabricError
+from fabric.protocol.vocabulary.lifecycle import State
+
+
+def told_before(
+    identity: str, key: str | None, action: str, target: str, to: str, args: Mapping[str, Any], **options: Any
+) -> Account | None:
+    """What is known of it, where nothing more is awaited. Raises what its relay, or the selection, said of it then;
+    KEY_TAKEN where the key is another action's, and BOOK_FAILED."""
+    if key is None:
+        return None
+    me = as_identity(identity)
+    spec, record = request_arguments(action, target, to, args)
+    account = account_under(me.folder, to_key(key), action_stamp(spec, to, me.defaults, **options), record)
+    if account is None or account.is_open:
+        return None
+    if account.nobody:
+        raise FabricError(Code.NOBODY, to)
+    if account.refused is not None:
+        raise FabricError(account.refused, "when it was asked for first", "ask under another key")
+    # What nobody knows somebody may say by now.
+    return None if State.UNKNOWN in account.states.values() else account
