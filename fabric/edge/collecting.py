@@ -9,6 +9,7 @@ action, and ends with the last program that awaits something, or by itself after
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -18,7 +19,7 @@ from typing import TypeVar
 import structlog
 
 from fabric.edge.identity.identity import Identity
-from fabric.edge.locks import Condition
+from fabric.edge.locks import Condition, Event
 from fabric.edge.loop import EdgeLoop
 from fabric.edge.requesting.account import RESULTS_MS
 from fabric.edge.requesting.recorder import NotKeptError
@@ -34,6 +35,9 @@ T = TypeVar("T")
 # much less it is.
 KEEP_MS = TTL_MAX_MS["action"] + RESULTS_MS
 _TRY_S = 0.02
+# How soon after the end of a program that had the session another one has it, and how long it tries that at a time.
+_INHERIT_S = 0.5
+_INHERIT_MAX_S = 3.0
 # While it leaves: a relay that is there confirms it in a few milliseconds.
 _LEAVE_S = 2.0
 
@@ -51,12 +55,18 @@ class Collector:
         self._turn = Condition()
         self._lock: int | None = None
         self._loop: EdgeLoop | None = None
+        self._heir: threading.Thread | None = None
+        self._leaves = Event()
 
     def while_kept(self, ask: Callable[[], Future[T]]) -> T:
         """What this asks for, asked while the session is kept. Raises what it raises, and what keeps it from that."""
         deadline_s = None if self._timeout_s is None else time.monotonic() + self._timeout_s
         while True:
             self._see_that_it_is_kept(deadline_s)
+            if self._loop is None and self._heir is None:
+                name = f"fabric {self._identity.id} collects"
+                self._heir = threading.Thread(target=self._inherit, name=name, daemon=True)
+                self._heir.start()
             try:
                 return ask().result()
             except NotKeptError:  # another program had it, and has just ended it
@@ -75,6 +85,21 @@ class Collector:
                 if deadline_s is not None and time.monotonic() >= deadline_s:
                     raise FabricError(Code.BUSY, "another program is about to collect results", "ask again")
                 time.sleep(_TRY_S)
+
+    def _inherit(self) -> None:
+        """The program that has the session may end at any moment: what waits for it then is for this one to collect."""
+        while not self._leaves.wait(_INHERIT_S):
+            try:
+                if self._take_over():
+                    return
+            except FabricError as error:
+                self._log.debug("the session for results is not taken over yet", code=error.code.label)
+
+    def _take_over(self) -> bool:
+        with self._turn:
+            if self._loop is None and not self._leaves.is_set() and self._take_lock():
+                self._begin(time.monotonic() + _INHERIT_MAX_S)
+            return self._loop is not None
 
     def _begin(self, deadline_s: float | None) -> None:
         try:
@@ -110,6 +135,9 @@ class Collector:
 
     def release(self) -> None:
         """The program leaves. The session ends with it, unless somebody still awaits something."""
+        if self._heir is not None and self._loop is None:
+            self._inherit_the_end()
+        self._leaves.set()
         with self._turn:
             try:
                 if self._loop is not None and self._loop.status.connected.is_set():
@@ -118,6 +146,14 @@ class Collector:
                 self._log.warning("the session for results is left as it is", code=error.code.label)
             finally:
                 self._end()
+
+    def _inherit_the_end(self) -> None:
+        """Whoever had the session ended before this one, which is the last: it has to end the session too."""
+        with suppress(FabricError):
+            with closing(Book(self._path)) as book:
+                is_left = book.session()[0] and not book.awaited_until(time.time_ns() // 1_000_000)
+            if is_left:
+                self._take_over()
 
     def _rest(self, loop: EdgeLoop) -> None:
         now_ms = loop.clock.now_ms()

@@ -26,6 +26,8 @@ from fabric.spool.book import Book, Change, Entry
 # How often it is looked whether another process has heard something.
 _LOOK_MS = 100
 _RETRY_MS = 1_000
+# So long a word of an action without a key waits for others: each commit takes several turns of a disk.
+_GATHER_MS = 200
 # Actions of other processes, and of earlier requests of this one, whose results come here: each has its targets' words.
 _OTHERS_MAX = 64
 # Words that wait for a disk. What they came with is not acknowledged meanwhile, so the relay's credit bounds it too.
@@ -65,6 +67,7 @@ class Recorder:
         self._waiting = 0  # words in them
         self._has_key = False  # one of them is of an action with a key
         self._acknowledge: list[Callable[[], None]] = []
+        self._last_ms = -_GATHER_MS
         self._retry_ms = 0
         self._look_ms = 0
         self._version = 0
@@ -198,16 +201,20 @@ class Recorder:
     # -- what is on disk ----------------------------------------------------------------------------------
 
     def when_written(self, acknowledge: Callable[[], None]) -> None:
-        """Call this when what was heard until now is on disk; at once where nothing waits for that."""
-        if self._changes:
+        """Call this when what was heard until now of actions with a key is on disk; at once where that is so."""
+        if self._has_key:
             self._acknowledge.append(acknowledge)
         else:
             acknowledge()
 
     def commit(self, now_ms: int) -> None:
-        """At the end of a turn. While it cannot be written it is tried again, and what has no key is given up."""
-        if not self._changes or now_ms < self._retry_ms or self._book is None:
+        """At the end of a turn. What has no key promises nothing, and waits for more of it; what cannot be written is
+        tried again where it has a key, and given up else."""
+        if not self._changes or self._book is None or now_ms < self._retry_ms:
             return
+        if not self._has_key and now_ms < self._last_ms + _GATHER_MS:
+            return
+        self._last_ms = now_ms
         try:
             lost = self._book.record(list(self._changes.values()), now_ms)
         except FabricError as error:
@@ -233,8 +240,9 @@ class Recorder:
     @property
     def due_ms(self) -> int | None:
         """When `look` or `commit` must be called again."""
-        due = [self._retry_ms] if self._changes else []
-        return min([*due, self._look_ms]) if self._followed() else (due[0] if due else None)
+        due = [max(self._retry_ms, 0 if self._has_key else self._last_ms + _GATHER_MS)] if self._changes else []
+        due += [self._look_ms] if self._followed() else []
+        return min(due, default=None)
 
     def _followed(self) -> list[bytes]:
         return [id_ for id_ in self._open if self._written[id_].entry.key]
@@ -270,7 +278,10 @@ class Recorder:
         return bool(tracker.news) or before != (tracker.targets, tracker.nobody)
 
     def close(self) -> None:
+        """What waits is written now, or by nobody."""
         if self._book is not None:
+            self._last_ms = self._retry_ms = -_GATHER_MS
+            self.commit(0)
             self._book.close()
             self._book = None
 
