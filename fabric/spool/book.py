@@ -233,7 +233,7 @@ class Book:
 
     def _make_room(self, size: int, now_ms: int, but: int = 0) -> None:
         """What is over and old goes, then what is over: what has no key first. BUSY where a new action has no place."""
-        over = "(closed OR until_ms < ?) AND n != ?"
+        over = "(closed OR until_ms <= ?) AND n != ?"
         self._drop(f"{over} AND asked_ms < ?", (now_ms, but, now_ms - KEEP_MS))
         (count,) = self._db.execute("SELECT count(*) FROM actions").fetchone()
         used = self._bytes()
@@ -296,7 +296,7 @@ class Book:
 
     def beginning(self, digits: str, count: int) -> list[Entry]:
         """Whose id begins with these hexadecimal digits, no more than so many."""
-        return self._some("hex(id) LIKE ? || '%' ORDER BY n LIMIT ?", (digits.upper(), count))
+        return self._some("substr(hex(id), 1, ?) = ? ORDER BY n LIMIT ?", (len(digits), digits.upper(), count))
 
     def newest(self, count: int, *, awaited_at_ms: int | None = None) -> list[Entry]:
         """The newest first; where a time is given, only of which something is awaited then."""

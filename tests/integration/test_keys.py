@@ -184,7 +184,7 @@ def test_a_key_is_for_one_action(house, wall):
     target = "192.0.2.61"
     ask(house, target, "one").wait().expect(0)
     error = ask(house, "192.0.2.62", "one").wait().expect(2).error
-    assert (error["code"], error["detail"]) == ("E730", "the target differs") and target not in json.dumps(error)
+    assert (error["code"], error["detail"]) == ("E730", "what differs: target") and target not in json.dumps(error)
     with house.point("soar-hq") as point:
         for other in ({"ttl": "7s"}, {"severity": "low"}, {"args": {"duration": 5}}, {"dry_run": True}, {"to": "all"}):
             with pytest.raises(FabricError, match="E730"):

@@ -290,11 +290,11 @@ def check_same(envelope: bytes, stamp: Stamp, record: Mapping[str, Any]) -> None
     """Whether this is what was asked for. Raises KEY_TAKEN, naming what differs and no value of it."""
     header, asked = asked_of(envelope)
     pairs = (
-        ("the action", asked.get("action"), record["action"]), ("the target", asked.get("target"), record["target"]),
-        ("the arguments", asked.get("args") or {}, record["args"]), ("to", header.to, stamp.to),
+        ("action", asked.get("action"), record["action"]), ("target", asked.get("target"), record["target"]),
+        ("arguments", asked.get("args") or {}, record["args"]), ("to", header.to, stamp.to),
         ("severity", header.severity, stamp.severity), ("label", header.label, stamp.label),
         ("ttl", header.ttl_ms, stamp.ttl_ms), ("terms", header.terms, stamp.terms),
     )
     differ = [name for name, first, now in pairs if first != now]
     if differ:
-        raise FabricError(Code.KEY_TAKEN, f"{', '.join(differ)} {'differs' if len(differ) == 1 else 'differ'}")
+        raise FabricError(Code.KEY_TAKEN, f"what differs: {', '.join(differ)}")

@@ -56,7 +56,7 @@ class Requests:
 
     def check_room(self) -> None:
         """Raises BUSY where as many are open as may be."""
-        if len(self._requests) >= OPEN_MAX:
+        if sum([len(tells) for _, tells in self._requests.values()]) >= OPEN_MAX:
             raise FabricError(Code.BUSY, f"{OPEN_MAX} requests are open", "wait for what becomes of them")
 
     def get(self, digest: bytes) -> Tracker | None:
