@@ -70,8 +70,8 @@ def action(
 
     It reads the identity's book, as `fabric actions` does.
 
-    Exit codes, as of `fabric act`: 0 all completed (or ready), 1 all failed, or there is no such action, 2 usage, 3 some did, 4 nobody selected, 5 denied,
-    6 expired, unknown, or not ended yet.
+    As `fabric act` ends: exit codes: 0 all completed (or ready), 1 all failed, or there is no such action, 2 usage, 3 some did, 4 nobody selected,
+    5 denied, 6 expired, unknown, or not ended yet.
 
     Example: fabric action 4f1c09 --as soar-1
     """
