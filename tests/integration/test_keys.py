@@ -55,10 +55,9 @@ POINTS = {
 def wall(shared_house, tmp_path_factory):
     shared_house.wait_whole()
     with firewall(shared_house, "fw-m", tmp_path_factory.mktemp("wall"), timeout="20s") as made:
-        made.script.write_text(made.script.read_text().replace(
-            "*'\"192.0.2.4\"'*)", f"*'\"{SLOW}\"'*) while ! [ -e \"{made.ran}.go\" ]; do sleep 0.05; done; echo '{{}}' ;;\n"
-            "    *'\"192.0.2.4\"'*)"
-        ))
+        waits = f"*'\"{SLOW}\"'*) while ! [ -e \"{made.ran}.go\" ]; do sleep 0.05; done; echo '{{}}' ;;\n"
+        first = "*'\"192.0.2.4\"'*)"
+        made.script.write_text(made.script.read_text().replace(first, f"{waits}    {first}"))
         yield made
 
 
@@ -226,7 +225,8 @@ def without_book(house):
 def test_where_nothing_can_be_written_down_only_a_key_is_refused(house, wall, without_book):
     error = ask(house, "192.0.2.65", "unwritten").wait().expect(1).error
     assert error["code"] == "E938" and wall.runs("192.0.2.65") == 0
-    done = house.cli("act", "deny", net("192.0.2.65"), "--to", "id=fw-m", "--as", "soar-hq", "--label", "green", "--json")
+    options = ("--to", "id=fw-m", "--as", "soar-hq", "--label", "green", "--json")
+    done = house.cli("act", "deny", net("192.0.2.65"), *options)
     assert done.expect(0).lines[0]["end"] == "completed" and "not written down" in done.err
 
 

@@ -46,15 +46,15 @@ class Program:
 
     def ask(self, message, key=""):
         entry = self.recorder.write_down(message, key, T0)
-        if entry is None:
-            tracker = Tracker(message.leaf, T0, T0 + 65_000)
-        else:
-            tracker = self.recorder.begin(entry, T0 + 65_000)
+        end_ms = T0 + 65_000
+        tracker = Tracker(message.leaf, T0, end_ms) if entry is None else self.recorder.begin(entry, end_ms)
         self.requests.add(tracker, lambda tracker: self.told.append({o.target: o.end for o in tracker.outcomes()}))
         return tracker
 
     def hear(self, asked, member, end, at_ms=T0, state=State.NONE, **content):
-        result = verified(member, kind=Kind.RESULT, topic="deny.ipv4_net", to="soar-1", correlation=asked.leaf, state=state)
+        result = verified(
+            member, kind=Kind.RESULT, topic="deny.ipv4_net", to="soar-1", correlation=asked.leaf, state=state
+        )
         self.requests.take(result, [Record({"end" if state.end or not state else "state": end, **content})], at_ms)
 
     def selected(self, asked, *targets):

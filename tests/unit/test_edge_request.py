@@ -2,7 +2,11 @@
 
 from types import SimpleNamespace
 
-from fabric.edge.requesting.request import Progress, Request
+import pytest
+
+from fabric.edge.requesting.latest import Latest
+from fabric.edge.requesting.request import Progress, Request, to_key
+from fabric.protocol.base.errors import FabricError
 
 
 def outcome(target):
@@ -31,3 +35,19 @@ def test_who_watches_sees_the_outcomes_before_they_are_read():
 def test_that_nobody_was_selected_is_known():
     request = Request("a1")
     assert request.learn(Progress((), (), True, [], True), None) == [] and request.nobody and request.done
+
+
+def test_what_was_not_looked_at_is_joined_to_what_comes_next():
+    latest = Latest(join=lambda before, after: before + after)
+    for value in ("a", "b", "c"):
+        latest.put(value)
+    assert latest.get() == "abc" and latest.take() is None
+    latest.put("d")
+    assert latest.get() == "d"
+
+
+@pytest.mark.parametrize("key", ["", " \n", "x" * 257, "\x1b", None, 7])
+def test_a_key_is_printable_text(key):
+    with pytest.raises(FabricError, match="E908"):
+        to_key(key)
+    assert to_key("incident 4711/block") == "incident 4711/block"
