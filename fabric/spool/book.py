@@ -161,25 +161,34 @@ class Book:
         None: it has a key, and its results are not kept by anybody (`keep`). Raises BUSY where all that is there is
         awaited.
         """
-        with self._transaction() as db:
+        with self._transaction():
             if entry.key:
                 known = self._one("key = ?", entry.key)
                 if known is not None:
                     return known
                 if not self.session()[1]:
                     return None
-            size = _ROW_BYTES + len(entry.envelope) + len(entry.credential) + len(entry.key)
-            self._make_room(size, now_ms)
-            db.execute(
-                "INSERT INTO actions (id, key, asked_ms, until_ms, envelope, credential, bytes) VALUES (?,?,?,?,?,?,?)",
-                (entry.id, entry.key or None, entry.asked_ms, entry.until_ms, entry.envelope, entry.credential, size),
-            )
+            self._insert(entry, now_ms)
             return self._one("id = ?", entry.id)
 
-    def record(self, changes: Sequence[Change], now_ms: int) -> int:
-        """All of it, or nothing. What is of no action in the book is left out. How many words had no room."""
+    def _insert(self, entry: Entry, now_ms: int) -> None:
+        size = _ROW_BYTES + len(entry.envelope) + len(entry.credential) + len(entry.key)
+        self._make_room(size, now_ms)
+        self._db.execute(
+            "INSERT INTO actions (id, key, asked_ms, until_ms, envelope, credential, bytes) VALUES (?,?,?,?,?,?,?)",
+            (entry.id, entry.key or None, entry.asked_ms, entry.until_ms, entry.envelope, entry.credential, size),
+        )
+
+    def record(self, changes: Sequence[Change], now_ms: int, entries: Sequence[Entry] = ()) -> int:
+        """All of it, or nothing: new actions without a key, and what was learnt. What is of no action in the book is
+        left out. How many actions and words had no room."""
         lost = 0
         with self._transaction() as db:
+            for entry in entries:
+                try:
+                    self._insert(entry, now_ms)
+                except FabricError:  # BUSY: no statement of it was run
+                    lost += 1
             for change in changes:
                 found = db.execute("SELECT n FROM actions WHERE id = ?", (change.id,)).fetchone()
                 if found is not None:

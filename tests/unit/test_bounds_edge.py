@@ -61,6 +61,7 @@ BOUNDS = {
     "edge/requesting/recorder.py:Recorder._written": "OPEN_MAX and _OTHERS_MAX",
     "edge/requesting/recorder.py:Recorder._open": "OPEN_MAX",
     "edge/requesting/recorder.py:Recorder._others": "_OTHERS_MAX; the oldest is read again when it is heard of",
+    "edge/requesting/recorder.py:Recorder._entries": "_GATHER_MS of requests; while a disk fails counted with _changes",
     "edge/requesting/recorder.py:Recorder._changes":
     "_GATHER_MS of words; while a disk fails _WAITING_MAX, of what the core has in hand",
     "edge/requesting/recorder.py:Recorder._acknowledge": "what the core has in hand",

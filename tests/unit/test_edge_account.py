@@ -75,7 +75,8 @@ def test_it_is_over_when_every_target_has_ended_and_none_is_unknown():
 
 HEARD = st.builds(
     Outcome, st.sampled_from(["", *TARGETS]), st.sampled_from(End), st.sampled_from(["hq", "fw-1"]),
-    st.integers(0, 600), st.text(max_size=4), st.text(max_size=9), st.dictionaries(st.text(max_size=3), st.integers(0, 9), max_size=2),
+    st.integers(0, 600), st.text(max_size=4), st.text(max_size=9),
+    st.dictionaries(st.text(max_size=3), st.integers(0, 9), max_size=2),
     st.sampled_from(Label), st.integers(0, 10**6),
 ) | st.builds(
     Step, st.sampled_from(TARGETS), st.sampled_from([State.ACCEPTED, State.RUNNING]), st.just("fw-1"),

@@ -220,6 +220,7 @@ def test_that_one_gave_up_is_in_the_book_and_no_end_for_another(programs, path):
 def test_one_who_gave_up_before_anybody_was_named_still_writes_down_what_comes(programs, path):
     program, asked = programs[0], action()
     program.ask(asked)
+    program.turn()
     program.requests.time_out(T0 + 65_000)
     program.selected(asked, "fw-1")
     program.hear(asked, WALLS["fw-1"], "completed", T0 + 65_001)
@@ -257,6 +258,7 @@ def test_of_others_actions_so_many_are_known_at_a_time(programs):
     for number in range(_OTHERS_MAX + 5):
         asked = action(f"192.0.2.{number}")
         asks.recorder.write_down(asked, "", T0)
+        asks.turn(T0 + number * 300)
         collects.hear(asked, RELAY, "selected", targets=["fw-1"])
     assert len(collects.recorder._others) == len(collects.recorder._written) == _OTHERS_MAX
 

@@ -26,7 +26,7 @@ from fabric.spool.book import Book, Change, Entry
 # How often it is looked whether another process has heard something.
 _LOOK_MS = 100
 _RETRY_MS = 1_000
-# So long a word of an action without a key waits for others: each commit takes several turns of a disk.
+# So long an action without a key, and a word of it, waits for others: each commit takes several turns of a disk.
 _GATHER_MS = 200
 # Actions of other processes, and of earlier requests of this one, whose results come here: each has its targets' words.
 _OTHERS_MAX = 64
@@ -63,8 +63,9 @@ class Recorder:
         self._written: OrderedDict[bytes, _Written] = OrderedDict()  # by leaf: open here, and some that are not
         self._open: dict[bytes, Tracker] = {}
         self._others: dict[bytes, Tracker] = {}
+        self._entries: list[Entry] = []
         self._changes: dict[bytes, Change] = {}
-        self._waiting = 0  # words in them
+        self._waiting = 0  # actions, and words in changes
         self._has_key = False  # one of them is of an action with a key
         self._acknowledge: list[Callable[[], None]] = []
         self._last_ms = -_GATHER_MS
@@ -89,7 +90,8 @@ class Recorder:
         return entry
 
     def write_down(self, message: Verified, key: str, now_ms: int) -> Entry | None:
-        """The action that counts: under a key the first one. None: it is not in the book, and has no key.
+        """The action that counts: under a key the first one, on disk. Without one it waits for others; None: there is
+        no book for it.
 
         Raises NotKeptError where it has a key and its results would be kept by nobody, BOOK_FAILED.
         """
@@ -97,21 +99,24 @@ class Recorder:
             0, message.leaf, key, now_ms, now_ms + message.header.ttl_ms + RESULTS_MS, message.raw,
             message.credential.raw,
         )
-        try:
+        if key:
             found = self.open().add(entry, now_ms)
+            if found is None:
+                raise NotKeptError
+            return found
+        try:
+            self.open()
         except FabricError as error:
-            if key:
-                raise
             self._warn(error)
             return None
-        if found is None:
-            raise NotKeptError
-        return found
+        self._entries.append(entry)
+        self._waiting += 1
+        return entry
 
     def begin(self, entry: Entry, deadline_ms: int) -> Tracker:
         """Track an action that is in the book, from what is known of it on."""
         header, _ = asked_of(entry.envelope)
-        words = self.open().words(entry.n)
+        words = self.open().words(entry.n) if entry.n else []
         tracker = tracker_of(entry, header, words, deadline_ms)
         written = _Written(entry, after=words[-1].n if words else 0, named=entry.targets is not None or entry.nobody)
         written.since_ms = max((word.last_ms for word in words), default=0)
@@ -210,13 +215,13 @@ class Recorder:
     def commit(self, now_ms: int) -> None:
         """At the end of a turn. What has no key promises nothing, and waits for more of it; what cannot be written is
         tried again where it has a key, and given up else."""
-        if not self._changes or self._book is None or now_ms < self._retry_ms:
+        if not self._waits or self._book is None or now_ms < self._retry_ms:
             return
         if not self._has_key and now_ms < self._last_ms + _GATHER_MS:
             return
         self._last_ms = now_ms
         try:
-            lost = self._book.record(list(self._changes.values()), now_ms)
+            lost = self._book.record(list(self._changes.values()), now_ms, self._entries)
         except FabricError as error:
             self._warn(error)
             self._retry_ms = now_ms + _RETRY_MS
@@ -225,12 +230,17 @@ class Recorder:
         else:
             self._is_warned = False
             if lost:
-                self._log.error("not written down: the book is full", words=lost, code=Code.BOOK_FAILED.label)
+                self._log.error("not written down: the book is full", missing=lost, code=Code.BOOK_FAILED.label)
+        self._entries.clear()
         self._changes.clear()
         self._waiting, self._has_key = 0, False
         acknowledge, self._acknowledge = self._acknowledge, []
         for call in acknowledge:
             call()
+
+    @property
+    def _waits(self) -> bool:
+        return bool(self._changes or self._entries)
 
     def _warn(self, error: FabricError) -> None:
         if not self._is_warned:
@@ -240,7 +250,7 @@ class Recorder:
     @property
     def due_ms(self) -> int | None:
         """When `look` or `commit` must be called again."""
-        due = [max(self._retry_ms, 0 if self._has_key else self._last_ms + _GATHER_MS)] if self._changes else []
+        due = [max(self._retry_ms, 0 if self._has_key else self._last_ms + _GATHER_MS)] if self._waits else []
         due += [self._look_ms] if self._followed() else []
         return min(due, default=None)
 

@@ -86,7 +86,7 @@ class Requester:
         """An action that is in the book already: it is awaited, and sent again where it may not have arrived."""
         now_ms, token = draft.at_ms, draft.token
         header, _ = asked_of(entry.envelope)
-        left_ms = max(0, header.issued_at_ms + header.ttl_ms - self._core.time.now(now_ms))
+        left_ms = max(0, header.issued_at_ms + header.ttl_ms - self._core.time.to_sign(now_ms))
         open_ = self._requests.get(entry.id)
         if open_ is not None:
             open_.deadline_ms = max(open_.deadline_ms, now_ms + left_ms + wait_ms)

@@ -329,7 +329,7 @@ class Point(Node):
 
     def _age_of(self, header: Header, now_ms: int) -> int:
         """An action may be sent again by another process of this node than signed it."""
-        return max(0, self.time.now(now_ms) - header.issued_at_ms) if header.kind is Kind.ACTION else 0
+        return max(0, self.time.to_sign(now_ms) - header.issued_at_ms) if header.kind is Kind.ACTION else 0
 
     def on_settled(self, row: Row, refused: Reject | None, now_ms: int, ready: Ready) -> None:
         self.custody.end(row, ready)
