@@ -167,10 +167,10 @@ class Face:
         """On a thread of `Executing`, where it may block."""
         return handler(action)
 
-    def actions(self, *, open_only: bool = False) -> list[Account]:
+    def actions(self, *, open_only: bool = False, last: int = 100) -> list[Account]:
         """What programs of this identity asked for, the newest first, as the book in its folder has it; `open_only`:
         of which something is still awaited. Nobody is asked for it. Raises BOOK_FAILED."""
-        return read_accounts(self.identity.folder, open_only=open_only)
+        return read_accounts(self.identity.folder, open_only=open_only, count=last)
 
     def action(self, id_: str) -> Account:
         """The one whose id begins so. Raises NO_ACTION where none does, or several, BOOK_FAILED."""

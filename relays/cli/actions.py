@@ -23,7 +23,8 @@ from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.envelope.lifetime import parse_duration
 from fabric.protocol.vocabulary.openc2 import End
 from relays.cli.absent import Expected, away_json, away_line
-from relays.cli.again import told_before
+from relays.cli.again import ends_s as ends_s_of
+from relays.cli.again import is_over, told_before
 from relays.cli.changes import end_json, step_cell, tell_changes
 from relays.cli.exits import FAILED, PARTLY, SHORT, Terminated, command
 from relays.cli.handling import CommandHandler, command_of
@@ -107,9 +108,9 @@ def act(
     try:
         before = told_before(needed(identity), key, action, target, to, args, **options)
         me = as_identity(needed(identity))
-        ends_s = time.time() + to_ttl_ms(ttl, Kind.ACTION, me.defaults) / 1000
+        ends_s = ends_s_of(before) if before else time.time() + to_ttl_ms(ttl, Kind.ACTION, me.defaults) / 1000
         with ExitStack() as stack:
-            point = stack.enter_context(ControlPoint(me)) if before is None else None
+            point = None if before and is_over(before) else stack.enter_context(ControlPoint(me))
             view = stack.enter_context(screen.moving()) if live else None
             expected.tell_course(as_json=as_json)
 

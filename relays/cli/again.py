@@ -1,4 +1,4 @@
-"""An action that was asked for before under the same key, and is over: it is told from the book, without a relay."""
+"""An action that was asked for before under the same key: what is over is told from the book, without a relay."""
 
 from __future__ import annotations
 
@@ -17,18 +17,27 @@ from fabric.protocol.vocabulary.lifecycle import State
 def told_before(
     identity: str, key: str | None, action: str, target: str, to: str, args: Mapping[str, Any], **options: Any
 ) -> Account | None:
-    """What is known of it, where nothing more is awaited. Raises what its relay, or the selection, said of it then;
-    KEY_TAKEN where the key is another action's, and BOOK_FAILED."""
+    """What is known of it. Raises what its relay, or the selection, said of it then; KEY_TAKEN where the key is another
+    action's, and BOOK_FAILED."""
     if key is None:
         return None
     me = as_identity(identity)
     spec, record = request_arguments(action, target, to, args)
     account = account_under(me.folder, to_key(key), action_stamp(spec, to, me.defaults, **options), record)
-    if account is None or account.is_open:
+    if account is None:
         return None
     if account.nobody:
         raise FabricError(Code.NOBODY, to)
     if account.refused is not None:
         raise FabricError(account.refused, "when it was asked for first", "ask under another key")
-    # What nobody knows somebody may say by now.
-    return None if State.UNKNOWN in account.states.values() else account
+    return account
+
+
+def is_over(account: Account) -> bool:
+    """Whether nothing more is awaited. What nobody knows, somebody may say by now."""
+    return not account.is_open and State.UNKNOWN not in account.states.values()
+
+
+def ends_s(account: Account) -> float:
+    """Until when it may be executed: seconds since 1970, by this machine's clock."""
+    return (account.asked_ms + account.ttl_ms) / 1000

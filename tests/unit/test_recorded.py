@@ -145,13 +145,16 @@ def before(folder, key="K", value="192.0.2.1"):
 
 
 def test_only_what_is_over_is_told_without_a_relay(folder):
-    assert before(folder) is None
-    asked(folder, "192.0.2.1", "K", words=[word("fw-1", State.ACCEPTED)], targets=("fw-1",))
     assert before(folder) is None and before(folder, None) is None
+    asked(folder, "192.0.2.1", "K", words=[word("fw-1", State.ACCEPTED)], targets=("fw-1",))
+    assert not again.is_over(before(folder)) and again.ends_s(before(folder)) == NOW / 1000 + 60
     with pytest.raises(FabricError, match="E730"):
         before(folder, value="192.0.2.2")
-    asked(folder, "192.0.2.1", "K", words=[word("fw-1", State.COMPLETED)], closed=True)
-    assert [outcome.end for outcome in before(folder).outcomes] == [End.COMPLETED]
+    asked(folder, "192.0.2.3", "L", words=[word("fw-1", State.COMPLETED)], targets=("fw-1",))
+    found = before(folder, "L", "192.0.2.3")
+    assert again.is_over(found) and [outcome.end for outcome in found.outcomes] == [End.COMPLETED]
+    asked(folder, "192.0.2.4", "M", words=[word("fw-1", State.UNKNOWN, "hq")], targets=("fw-1",))
+    assert not again.is_over(before(folder, "M", "192.0.2.4"))
 
 
 @pytest.mark.parametrize(
