@@ -16,9 +16,10 @@ from fabric.protocol.base.sizes import format_size
 from fabric.protocol.vocabulary.openc2 import action_covers, class_of
 from fabric.protocol.vocabulary.selectors import parse_selector
 from fabric.protocol.vocabulary.tlp import Audience, Label, may_hold
-from relays.topology.flow import executors, first_refusal, publishes_to, reach
+from fabric.protocol.vocabulary.topics import RESOLUTIONS
+from relays.topology.flow import executors, first_refusal, patterns_overlap, publishes_to, reach
 from relays.topology.loader import check
-from relays.topology.model import ApprovalSpec, PointSpec, RelaySpec, RequestGrant, Topology
+from relays.topology.model import ApprovalSpec, PointSpec, RelaySpec, RequestGrant, RoleSpec, Topology
 from relays.topology.problems import Problem, in_order
 
 _NAMES_SHOWN = 3
@@ -190,6 +191,8 @@ def _subscribers(topology: Topology) -> Iterator[Problem]:
             continue
         if any(publishes_to(topology.roles[other], role, "event") for other in nearby - own):
             continue
+        if _hears_resolutions(topology, point, role):
+            continue
         where = "in the fabric" if point.relay is None else f"at or below {point.relay}"
         yield _warning(
             f"points.{point.id}",
@@ -197,6 +200,31 @@ def _subscribers(topology: Topology) -> Iterator[Problem]:
             "move it to a relay above the publishers, or give a point there a publish grant",
             Code.NO_INTEREST,
         )
+
+
+def _hears_resolutions(topology: Topology, point: PointSpec, role: RoleSpec) -> bool:
+    """Whether an action can turn at its relay, or below it: from there its resolution climbs."""
+    if not any(patterns_overlap(pattern, f"{RESOLUTIONS}.>") for pattern in role.subscribe):
+        return False
+    played = {other.role for other in topology.points.values()}
+    turns_at = {
+        grant.scope or topology.root.id for name in played for grant in topology.roles[name].request
+    }
+    if point.relay is None:
+        return bool(turns_at)
+    return any(point.relay in [above.id for above in topology.path_to_root(relay)] for relay in turns_at)
+
+
+def _publishes(topology: Topology) -> Iterator[Problem]:
+    for role in topology.roles.values():
+        for index, grant in enumerate(role.publish):
+            if grant.pattern.partition(".")[0] == RESOLUTIONS:
+                yield _warning(
+                    f"roles.{role.name}.publish.{index}",
+                    f"relays alone publish below {RESOLUTIONS}, what became of actions: {grant.pattern} allows nothing",
+                    "use another topic",
+                    Code.PUBLISH_DENIED,
+                )
 
 
 def _requests(topology: Topology) -> Iterator[Problem]:
@@ -338,6 +366,7 @@ _JUDGES: tuple[Callable[[Topology], Iterator[Problem]], ...] = (
     _clearances,
     _backups,
     _subscribers,
+    _publishes,
     _requests,
     _scopes,
     _approvals,

@@ -165,6 +165,28 @@ def test_subscribers_without_publishers_below(tmp_path: Path) -> None:
 # requests
 
 
+@pytest.mark.parametrize(
+    ("relay", "scope", "hears"),
+    [("hq", "", True), ("ot-1", "", False), ("ot-1", "ot-1", True), ("dmz", "ot-1", True), ("office", "ot-1", False)],
+)
+def test_resolutions_come_from_where_actions_turn(tmp_path: Path, relay: str, scope: str, hears: bool) -> None:
+    at = f', scope = "{scope}"' if scope else ""
+    text = RELAYS + f"""
+[roles]
+soar = {{ request = [{{ action = "deny *", to = "role=firewall"{at} }}] }}
+auditor = {{ subscribe = ["resolutions.>"] }}
+""" + points('soar-1 = { relay = "ot-1", role = "soar", clearance = "amber" }',
+             f'auditor-1 = {{ relay = "{relay}", role = "auditor", clearance = "amber" }}')
+    idle = [p for p in linted(tmp_path, text) if p.code == Code.NO_INTEREST and p.key == "points.auditor-1"]
+    assert (not idle) == hears
+
+
+def test_who_is_to_publish_resolutions_may_not(tmp_path: Path) -> None:
+    text = RELAYS + '[roles]\nforger = { publish = ["resolutions.>", "detections.>", ">"] }\n'
+    told = [p for p in linted(tmp_path, text) if p.code == Code.PUBLISH_DENIED]
+    assert [p.key for p in told] == ["roles.forger.publish.0"] and "relays alone" in told[0].cause
+
+
 def test_requests_that_select_nobody(tmp_path: Path) -> None:
     text = RELAYS + ROLES + points('soar-1 = { relay = "hq", role = "soar", clearance = "amber" }')
     (problem,) = linted(tmp_path, text)

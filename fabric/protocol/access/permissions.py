@@ -10,12 +10,11 @@ from collections.abc import Mapping, Sequence
 
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.envelope.layout import Header, Kind
-from fabric.protocol.envelope.resolution import TOPIC as RESOLUTIONS
 from fabric.protocol.trust.credentials import Credential, NodeKind, PublishGrant, RequestGrant
 from fabric.protocol.vocabulary.openc2 import action_matches
 from fabric.protocol.vocabulary.selectors import parse_selector
 from fabric.protocol.vocabulary.tlp import Holder, Label, may_hold
-from fabric.protocol.vocabulary.topics import covers, matches
+from fabric.protocol.vocabulary.topics import RESOLUTIONS, covers, matches
 from fabric.protocol.wire.frames import Direction, Role
 
 # (kind, the sender's role, direction): everything that is not in here is WRONG_DIRECTION. Events never descend;

@@ -19,9 +19,8 @@ from fabric.protocol.trust.credentials import Credential
 from fabric.protocol.vocabulary.openc2 import class_of
 from fabric.protocol.vocabulary.severity import Phase, Severity
 from fabric.protocol.vocabulary.tlp import Audience, Label
+from fabric.protocol.vocabulary.topics import RESOLUTIONS
 
-# Only relays publish below it (`access.permissions`).
-TOPIC = "resolutions"
 RESOLVED = "resolved"
 
 
@@ -92,7 +91,7 @@ def for_requester(resolution: Resolution, me: Credential) -> Report:
 
 def for_subscribers(resolution: Resolution, me: Credential) -> Report:
     """An event: it climbs, to whoever subscribes at this relay and those above."""
-    header = _header(resolution, me, f"{TOPIC}.{resolution.about.topic}", "")
+    header = _header(resolution, me, f"{RESOLUTIONS}.{resolution.about.topic}", "")
     return Report(replace(header, kind=Kind.EVENT), resolution.record(me.id))
 
 

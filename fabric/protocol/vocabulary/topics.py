@@ -43,6 +43,9 @@ def check_pattern(pattern: str) -> Reject | None:
     return _check(pattern, _PATTERN, "pattern")
 
 
+# What became of actions, in the words of relays (SPEC 9.6): nobody else publishes below it.
+RESOLUTIONS: Final = "resolutions"
+
 # What other buses write: MQTT's `+` and `#`, the `**` of paths.
 _FOREIGN: Final = {"+": "*", "#": ">", "**": ">"}
 
