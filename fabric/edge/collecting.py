@@ -74,11 +74,12 @@ class Collector:
 
     def _see_that_it_is_kept(self, deadline_s: float | None) -> None:
         with self._turn:
-            while self._loop is None or self._loop.ended is not None:
-                self._let_go_of_lock()
+            if self._loop is not None and self._loop.ended is not None:
+                self._end()
+            while self._loop is None:
                 if self._take_lock():
                     self._begin(deadline_s)
-                    return
+                    break
                 with closing(Book(self._path)) as book:
                     if book.session()[1]:
                         return

@@ -25,6 +25,14 @@ def test_each_outcome_is_new_once_also_where_some_progress_was_never_looked_at()
     assert request.done and list(request.outcomes) == list(targets)
 
 
+def test_an_end_in_place_of_unknown_is_new():
+    request = Request("a1")
+    unknown, completed = (SimpleNamespace(target="fw-1", end=end) for end in ("unknown", "completed"))
+    request.learn(Progress(("fw-1", "fw-2"), (), False, [unknown], False), None)
+    assert request.learn(Progress(("fw-1", "fw-2"), (), False, [completed], False), None) == [completed]
+    assert request.outcomes == {"fw-1": completed}
+
+
 def test_who_watches_sees_the_outcomes_before_they_are_read():
     request, seen = Request("a1"), []
     progress = Progress(("fw-1",), (), False, [outcome("fw-1")], True)

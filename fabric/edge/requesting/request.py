@@ -59,18 +59,16 @@ class Request:
         self.steps: dict[str, Step] = {}  # the last of each target
         self.new_steps: tuple[Step, ...] = ()  # in their order, since `watch` was told last
         self.done = False
-        self._seen = 0
 
     def learn(self, progress: Progress, watch: Callable[[Request], None] | None) -> list[Outcome]:
-        """The outcomes that are new. `watch` is told before anybody reads them."""
+        """The outcomes that are new, also in place of an earlier one. `watch` is told before anybody reads them."""
+        before = self.outcomes
         self.targets, self.held, self.nobody, outcomes, self.done, self.new_steps = progress
         self.steps |= {step.target: step for step in self.new_steps}
         self.outcomes = {outcome.target: outcome for outcome in outcomes}
         if watch is not None:
             watch(self)
-        new = outcomes[self._seen :]
-        self._seen += len(new)
-        return new
+        return [outcome for outcome in outcomes if before.get(outcome.target) != outcome]
 
 
 def to_key(key: object) -> str:
