@@ -29,7 +29,7 @@ from fabric.edge.messages import Message, Outcome
 from fabric.edge.publishing.options import ActionOptions, PublishOptions, check_wanted, to_position
 from fabric.edge.receiving.iterators import Messages
 from fabric.edge.requesting.latest import Latest
-from fabric.edge.requesting.request import RESULT_WAIT_MS, AnyTarget, Progress, Request
+from fabric.edge.requesting.request import RESULT_WAIT_MS, AnyTarget, Progress, Request, to_key
 from fabric.edge.until import ending_signals, raise_unless_closed
 from fabric.protocol.base.errors import Code, FabricError
 
@@ -112,7 +112,7 @@ class ControlPoint(Face):
                 handling.close()
             for handling in self._handlings if self._loop.runs else ():
                 handling.join(left_s())
-            lost = self._leaving.leave(left_s())
+            lost = self._end(left_s())
         except BaseException:  # Ctrl-C while it waited
             self._leave_at_once()
             raise
@@ -120,7 +120,7 @@ class ControlPoint(Face):
             raise self._leaving.not_held(lost)
 
     def _leave_at_once(self) -> None:
-        self._leaving.tell_left(self._leaving.leave(0.0))
+        self._leaving.tell_left(self._end(0.0))
 
     def run_forever(self) -> None:
         """Until Ctrl-C, SIGTERM, or `close` in another thread. Raises what else ended the connection for good.
@@ -240,15 +240,17 @@ class ControlPoint(Face):
         command_id: str = "",
         wait_ms: int = RESULT_WAIT_MS,
         watch: Callable[[Request], None] | None = None,
+        key: str | None = None,
         **options: Unpack[ActionOptions],
     ) -> Iterator[Outcome]:
         """Each target's outcome, in the order in which they end. Raises NOBODY when the selector selects none.
 
         The arguments as in the asyncio face.
         """
-        waiting: Latest[Progress] = Latest()
-        begun = self._request(action, target, to, args, command_id, wait_ms, options, waiting)
-        request = Request(begun.result().hex())
+        waiting: Latest[Progress] = Latest(join=Progress.followed_by)
+        key = to_key(key) if key is not None else ""
+        ask = self._request(action, target, to, args, command_id, wait_ms, options, waiting, key)
+        request = Request((self._collector.while_kept(ask) if key else ask().result()).hex())
         while not request.done:
             yield from request.learn(waiting.get(), watch)
             if request.nobody:

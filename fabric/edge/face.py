@@ -13,6 +13,7 @@ from typing import Any, TypedDict
 from fabric.edge.acting.executing import AT_ONCE, Executing, Use
 from fabric.edge.acting.handlers import Handler, Handlers, profiles_of
 from fabric.edge.arguments.checks import to_handler, to_record, to_text
+from fabric.edge.collecting import Collector
 from fabric.edge.identity.identity import Identity, find_identity, load_identity
 from fabric.edge.leaving import Leaving
 from fabric.edge.logging.log import edge_log
@@ -22,6 +23,8 @@ from fabric.edge.publishing.composer import Stamp
 from fabric.edge.publishing.labelling import Labelling
 from fabric.edge.publishing.options import ActionOptions, PublishOptions, action_stamp, publish_stamp
 from fabric.edge.receiving.notices import Notice
+from fabric.edge.requesting.account import Account
+from fabric.edge.requesting.accounts import find_account, read_accounts
 from fabric.edge.requesting.latest import Latest
 from fabric.edge.requesting.request import AnyTarget, Progress, request_arguments
 from fabric.protocol.base.errors import Code, FabricError
@@ -86,6 +89,7 @@ class Face:
             self._loop, self._loop.intake.publish, self._handlers, self._call, self._log, at_once(actions_at_once)
         )
         self._leaving = Leaving(self._loop, self._executing, self._log)
+        self._collector = Collector(self.identity, connect_timeout_s, self._log)
 
     # -- publish ----------------------------------------------------------------------------------------
 
@@ -165,11 +169,33 @@ class Face:
         """On a thread of `Executing`, where it may block."""
         return handler(action)
 
+    def actions(self, *, open_only: bool = False, last: int = 100) -> list[Account]:
+        """What programs of this identity asked for, the newest first, as the book in its folder has it; `open_only`:
+        of which something is still awaited. Nobody is asked for it. Raises BOOK_FAILED."""
+        return read_accounts(self.identity.folder, open_only=open_only, count=last)
+
+    def action(self, id_: str) -> Account:
+        """The one whose id begins so. Raises NO_ACTION where none does, or several, BOOK_FAILED."""
+        return find_account(self.identity.folder, id_)
+
     def _request(
         self, action: str, target: AnyTarget, to: str, args: Mapping[str, Any] | None, command_id: str, wait_ms: int,
-        options: ActionOptions, progress: Latest[Progress],
-    ) -> Future[bytes]:
-        """The action's id, when it is on its way; from then on `progress` has what is known of its targets."""
+        options: ActionOptions, progress: Latest[Progress], key: str = "",
+    ) -> Callable[[], Future[bytes]]:
+        """Called, it asks. The action's id, when it is on its way; from then on `progress` has what is known of its
+        targets."""
         spec, record = request_arguments(action, target, to, args, command_id)
         stamp = action_stamp(spec, to, self.identity.defaults, **options)
-        return self._loop.requester.request(stamp, record, wait_ms, lambda tracker: progress.put(Progress.of(tracker)))
+
+        def ask() -> Future[bytes]:
+            tell = lambda tracker: progress.put(Progress.of(tracker))  # noqa: E731 - beside what it is for
+            return self._loop.requester.request(stamp, record, wait_ms, tell, key)
+
+        return ask
+
+    def _end(self, timeout_s: float | None) -> int:
+        """Leave, as `Leaving` says, and with it what collects results."""
+        try:
+            return self._leaving.leave(timeout_s)
+        finally:
+            self._collector.release()

@@ -33,6 +33,7 @@ from fabric.edge.publishing.outbox import EdgeOutbox
 from fabric.edge.publishing.publisher import Publisher
 from fabric.edge.receiving.attaching import Attaching
 from fabric.edge.receiving.deliveries import Deliveries
+from fabric.edge.requesting.recorder import Recorder
 from fabric.edge.requesting.requester import Requester
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.core.ready import (
@@ -56,6 +57,7 @@ from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.links.links import UPLINK
 from fabric.protocol.point.point import Point
 from fabric.protocol.wire.frames import SESSION_BYTES
+from fabric.spool.book import NAME as BOOK
 from fabric.spool.file import beside
 from fabric.spool.named import check_outbox
 from fabric.transport.clock import Clock
@@ -64,9 +66,10 @@ _IDLE_MS_MAX = 1_000
 
 
 class EdgeLoop:
-    """`outbox`: the file that keeps what is published until the relay holds it."""
+    """`outbox`: the file that keeps what is published until the relay holds it. `session`: that of an earlier run, to
+    go on with; with an outbox it is the one that the outbox knows."""
 
-    def __init__(self, identity: Identity, outbox: Path | None = None) -> None:
+    def __init__(self, identity: Identity, outbox: Path | None = None, session: bytes = b"") -> None:
         if not identity.dials:
             raise FabricError(Code.BAD_IDENTITY, f"{identity.id} names no relay to dial")
         if outbox is not None:
@@ -74,8 +77,8 @@ class EdgeLoop:
         self.identity = identity
         self.clock = Clock(None if outbox is None else beside(outbox, "clock"))
         self.core = Point(
-            identity.credential, identity.signer, identity.authority_key, os.urandom(SESSION_BYTES), os.urandom,
-            tuple(dial.id for dial in identity.dials),
+            identity.credential, identity.signer, identity.authority_key, session or os.urandom(SESSION_BYTES),
+            os.urandom, tuple(dial.id for dial in identity.dials),
         )
         self._log = edge_log(identity.id)
         self._mailbox = Mailbox()
@@ -90,8 +93,11 @@ class EdgeLoop:
         self._outbox_path = outbox
         self._outbox: EdgeOutbox | None = None
         self._opened = Pending[None]()
-        self.deliveries = Deliveries(self.core, self._mailbox, self.intake.position, self._log)
-        self.requester = Requester(self._mailbox, self.publisher, self.deliveries.requests)
+        self.recorder = Recorder(identity.folder / BOOK, self._log)
+        self.deliveries = Deliveries(self.core, self._mailbox, self.intake.position, self.recorder, self._log)
+        self.requester = Requester(
+            self.core, self._mailbox, self.publisher, self.deliveries.requests, self.recorder
+        )
         self.attaching = Attaching(self.core, self._mailbox, self.status, self.deliveries.subscriptions)
         self.ledger = Ledger(identity.folder / LEDGER, self.core, self._mailbox, self.attaching, self._log)
         self.renewing = Renewing(
@@ -124,6 +130,20 @@ class EdgeLoop:
             return self.ledger.held_up
         reader = self.core.put_off_by
         return FabricError(Code.READER_FULL, reader) if reader else FabricError(self.core.put_off)
+
+    def collect(self) -> None:
+        """From now on write down what becomes of all actions of this identity. Raises BOOK_FAILED."""
+        opened = Pending[None]()
+
+        def open_(_now_ms: int, _ready: Ready) -> None:
+            try:
+                self.recorder.open()
+                opened.set_result(None)
+            except FabricError as error:
+                opened.set_exception(error)
+
+        self._mailbox.call(open_, opened.set_exception)
+        opened.result()
 
     def denied(self, code: Code) -> None:
         """This program was not let do something here: its relay counts that."""
@@ -185,6 +205,7 @@ class EdgeLoop:
                 self._opened.set_exception(self._mailbox.ended or FabricError(Code.CLOSED))
             self._dialling.close()
             self.ledger.close()
+            self.recorder.close()
             if self._outbox is not None:
                 self._outbox.close()
             self._mailbox.close()
@@ -231,6 +252,7 @@ class EdgeLoop:
         self.renewing.look(now_ms, ready)
         self.publisher.compose(now_ms, ready)
         now_ms = self._dialling.read(waiting, now_ms, ready)
+        self.requester.look(now_ms)
         self.deliveries.requests.time_out(now_ms)
         ready.merge(self.core.step(Tick(), now_ms))
         return ready
@@ -245,6 +267,7 @@ class EdgeLoop:
         self._dialling.send(ready.send)
         for delivered in sorted(ready.deliver, key=_urgency):
             self._deliver(delivered, now_ms)
+        self.recorder.commit(now_ms)
         for link, code in ready.close:
             self._dialling.end(link, code.reason)
         for note in ready.notes:
@@ -294,7 +317,7 @@ class EdgeLoop:
         if ready.wake_at_ms is not None:
             wakes.append(ready.wake_at_ms)
         due = (
-            self._dialling.next_wake_ms(now_ms), self.ledger.due_ms,
+            self._dialling.next_wake_ms(now_ms), self.ledger.due_ms, self.recorder.due_ms,
             self._outbox.due_ms if self._outbox is not None else None,
         )
         wakes += [wake for wake in due if wake is not None]

@@ -11,6 +11,7 @@ from fabric.protocol.base.errors import Reject
 from fabric.protocol.core.ready import Delivery
 from fabric.protocol.envelope.layout import Header
 from fabric.protocol.envelope.parts import Reading, read_records
+from fabric.protocol.vocabulary.lifecycle import State
 from fabric.protocol.vocabulary.openc2 import End
 from fabric.protocol.vocabulary.severity import Phase, Severity
 from fabric.protocol.vocabulary.targets import Target
@@ -167,3 +168,21 @@ class Outcome:
             "label": self.label.short,
             "took_ms": self.took_ms,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """How far an action is at one target that has not ended. `by`: who says so; `progress`: 0 to 1, and `note`: of a
+    handler that says them."""
+
+    target: str
+    state: State
+    by: str
+    progress: float | None = None
+    note: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        said: dict[str, Any] = {"target": self.target, "state": self.state.word, "by": self.by}
+        if self.progress is not None:
+            said["progress"] = self.progress
+        return {**said, "note": self.note} if self.note else said

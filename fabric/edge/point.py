@@ -33,7 +33,7 @@ from fabric.edge.publishing.composer import Draft
 from fabric.edge.publishing.options import ActionOptions, PublishOptions, check_wanted, to_position
 from fabric.edge.receiving.iterators import AsyncMessages
 from fabric.edge.requesting.latest import Latest
-from fabric.edge.requesting.request import RESULT_WAIT_MS, AnyTarget, Progress, Request
+from fabric.edge.requesting.request import RESULT_WAIT_MS, AnyTarget, Progress, Request, to_key
 from fabric.edge.until import ending_signals, raise_unless_closed
 from fabric.protocol.base.errors import Code, FabricError
 
@@ -109,7 +109,7 @@ class ControlPoint(Face):
 
     async def _leave(self, timeout_s: float | None) -> int:
         try:
-            return await asyncio.to_thread(self._leaving.leave, timeout_s)
+            return await asyncio.to_thread(self._end, timeout_s)
         finally:
             self._loop.stop(0.0)  # where this was cancelled, the thread that waits is let go
             for awaited in list(self._awaited):
@@ -297,22 +297,30 @@ class ControlPoint(Face):
         command_id: str = "",
         wait_ms: int = RESULT_WAIT_MS,
         watch: Callable[[Request], None] | None = None,
+        key: str | None = None,
         **options: Unpack[ActionOptions],
     ) -> AsyncIterator[Outcome]:
         """Ask for a response action; yields each target's outcome. Raises NOBODY when the selector selects none.
 
         `target` as "ipv4_net=203.0.113.9", {"file": {"name": "a.exe"}} or `Target`. `args` as in OpenC2: a duration and
         times in milliseconds; other names are for the handler. `command_id`: what you call it. `options` as in
-        `ActionOptions`: severity, ttl, label. `watch` is told when the targets are known and whenever one ends.
+        `ActionOptions`: severity, ttl, label. `watch` is told when the targets are known and whenever one goes on or
+        ends.
+
+        `key`: the same key again, also in another process after whatever end, is the same action, never a second one;
+        its results are kept by the relay while no program is there. Raises KEY_TAKEN where the key is another action's,
+        and BOOK_FAILED, before anything is sent, where the action cannot be written down.
         """
         loop, told = asyncio.get_running_loop(), asyncio.Event()
 
         def wake() -> None:
             loop.call_soon_threadsafe(told.set)
 
-        waiting: Latest[Progress] = Latest(wake)
-        begun = self._request(action, target, to, args, command_id, wait_ms, options, waiting)
-        request = Request((await asyncio.wrap_future(begun)).hex())
+        waiting: Latest[Progress] = Latest(wake, Progress.followed_by)
+        key = to_key(key) if key is not None else ""
+        ask = self._request(action, target, to, args, command_id, wait_ms, options, waiting, key)
+        begun = await (asyncio.to_thread(self._collector.while_kept, ask) if key else asyncio.wrap_future(ask()))
+        request = Request(begun.hex())
         while not request.done:
             await told.wait()
             told.clear()

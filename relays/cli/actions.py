@@ -5,14 +5,14 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from contextlib import nullcontext
+from contextlib import ExitStack
 from typing import Annotated, Any
 
 import typer
 
 from fabric.edge.acting.executing import AT_ONCE
 from fabric.edge.blocking import ControlPoint
-from fabric.edge.face import ACTIONS_MAX
+from fabric.edge.face import ACTIONS_MAX, as_identity
 from fabric.edge.messages import Outcome
 from fabric.edge.publishing.options import to_ttl_ms
 from fabric.edge.requesting.request import Request
@@ -21,6 +21,8 @@ from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.envelope.lifetime import parse_duration
 from fabric.protocol.vocabulary.openc2 import End
 from relays.cli.absent import Expected
+from relays.cli.again import ends_s as ends_s_of
+from relays.cli.again import is_over, told_before
 from relays.cli.asked import asked_for
 from relays.cli.course import Course, to_format
 from relays.cli.exits import FAILED, PARTLY, SHORT, Terminated, command
@@ -51,6 +53,8 @@ def act(
     wait: Annotated[str, typer.Option("--wait", metavar="5s", help="After the ttl, wait this long for results.")] = "5s",
     require_all: Annotated[bool, typer.Option("--require-all", help="For nobody while one of its targets is away.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything on the way and at each target, and execute nothing.")] = False,
+    key: Annotated[str | None, typer.Option("--key", metavar="KEY", help="The same key again is the same action: it goes on where it was, and is asked for once.")] = None,
+    watched: Annotated[bool, typer.Option("--watch", help="Also in a pipe or with --json: each change of state at each target.")] = False,
     expect: Annotated[int | None, typer.Option("--expect", min=1, metavar="N", help="So many targets at least: fewer are told, and the exit code is 3.")] = None,
     topology: File = None,
     format_: Annotated[str | None, typer.Option("--format", metavar="openc2", help="Each target's end as an OpenC2 response, one message a line.")] = None,
@@ -62,11 +66,15 @@ def act(
     Away is who executed in this fabric before, and whoever else `fabric explain act` lists as a target: known are those
     of the identities on this machine, or of --topology FILE.
 
+    --key gives the action a name of yours: asked for again, after whatever became of this command, it is the same action. What
+    is known is told at once, what is open is awaited; results that come meanwhile are kept by the relay, for the ttl and an
+    hour at most. What was asked for is in `fabric actions`.
+
     --dry-run shows whom it would reach: the action goes its way, is checked by each relay and by each target, which answers
     `ready` where it would begin.
 
-    Exit codes: 0 all completed (or ready), 1 all failed, 2 the command line or the OpenC2 command is wrong, 3 some did, or some
-    are away, 4 nobody selected, 5 denied, 6 expired or unknown, 69 unreachable.
+    Exit codes: 0 all completed (or ready), 1 all failed, 2 the command line or the OpenC2 command is wrong, or the key is
+    another action's, 3 some did, or some are away, 4 nobody selected, 5 denied, 6 expired or unknown, 69 unreachable.
 
     Examples:
 
@@ -78,25 +86,30 @@ def act(
     shown_as = to_format(format_, as_json)
     asked = asked_for(action, target, to, arg, openc2)
     options: dict[str, Any] = {
-        "severity": severity, "label": label, "ttl": ttl, "wait_ms": parse_duration(wait), "require_all": require_all,
-        "dry_run": dry_run, "command_id": asked.command_id,
+        "severity": severity, "label": label, "ttl": ttl, "require_all": require_all, "dry_run": dry_run,
     }
-    course = Course(screen, shown_as, asked)
+    wait_ms = parse_duration(wait)
+    course = Course(screen, shown_as, asked, watched=watched)
     outcomes: list[Outcome] = []
     open_: Open | None = None
     held: tuple[str, ...] = ()
     expected = Expected(needed(identity), topology, asked.action, asked.target, asked.to, severity=severity, label=label)
     selected: tuple[str, ...] | None = None
     try:
-        with ControlPoint(needed(identity)) as point, screen.moving() if course.is_live else nullcontext() as view:
-            course.me = point.identity.id
+        before = told_before(needed(identity), key, asked, **options)
+        me = as_identity(needed(identity))
+        ends_s = ends_s_of(before) if before else time.time() + to_ttl_ms(ttl, Kind.ACTION, me.defaults) / 1000
+        course.me = me.id
+        with ExitStack() as stack:
+            point = None if before and is_over(before) else stack.enter_context(ControlPoint(me))
+            view = stack.enter_context(screen.moving()) if course.is_live and point is not None else None
             expected.tell_course(as_json=course.is_json)
-            ends_s = time.time() + to_ttl_ms(ttl, Kind.ACTION, point.identity.defaults) / 1000
 
             def watch(request: Request) -> None:
                 nonlocal selected, open_, held
                 selected = () if request.nobody else request.targets
                 open_ = Open(request, ends_s)
+                course.changes(request)
                 if request.held != held:
                     held = request.held
                     if not dry_run:
@@ -105,11 +118,16 @@ def act(
                     view.update(course.table(request, ends_s))
 
             open_ = Open(None, ends_s)
-            for outcome in point.request(
-                asked.action, asked.target, to=asked.to, args=asked.args, watch=watch, **options
-            ):
+            if point is not None:
+                ends = point.request(
+                    asked.action, asked.target, to=asked.to, args=asked.args, command_id=asked.command_id,
+                    wait_ms=wait_ms, watch=watch, key=key, **options,
+                )
+            else:
+                ends, selected = iter(before.outcomes if before else ()), before.targets if before else None
+            for outcome in ends:
                 outcomes.append(outcome)
-                course.outcome(outcome)
+                course.outcome(outcome, now=point is not None)
     except KeyboardInterrupt:
         if open_ is not None:
             course.unanswered(open_)

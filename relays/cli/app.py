@@ -30,6 +30,8 @@ _COMMANDS = {
     "subscribe": ("points:subscribe", "Print messages as they come."),
     "notices": ("notices:notices", "What relays could not deliver, and why."),
     "act": ("actions:act", "Ask for a response action, and see what becomes of it."),
+    "actions": ("recorded:actions", "What was asked for, and how it stands."),
+    "action": ("recorded:action", "All that is known of one action."),
     "edge": ("actions:edge", "Execute response actions."),
     "explain": ("explain:app", "Why somebody may or may not, and how far it gets."),
     "relay": ("relay:app", "Run one relay."),

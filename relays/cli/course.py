@@ -16,6 +16,7 @@ from fabric.protocol.vocabulary.openc2 import End, Status
 from fabric.protocol.vocabulary.responses import response, response_message, status_of
 from relays.cli.absent import AWAY, away_json, away_line
 from relays.cli.asked import Asked
+from relays.cli.changes import end_json, step_cell, tell_changes
 from relays.cli.unanswered import Open, clock_time
 from relays.terminal import Cell, Screen, Table, json_text, say, say_json
 from relays.wall import wall_ms
@@ -33,12 +34,13 @@ def to_format(name: str | None, as_json: bool) -> str:
 
 
 class Course:
-    """`me`: who asks, once it is connected."""
+    """`me`: who asks. `watched`: each change of state is told, too, where no table shows it."""
 
-    def __init__(self, screen: Screen, format_: str, asked: Asked) -> None:
+    def __init__(self, screen: Screen, format_: str, asked: Asked, *, watched: bool = False) -> None:
         self._screen = screen
         self._format = format_
         self._asked = asked
+        self._watched = watched
         self.me = ""
 
     @property
@@ -49,18 +51,23 @@ class Course:
     def is_live(self) -> bool:
         return self._format == TEXT and self._screen.is_terminal
 
-    def outcome(self, outcome: Outcome) -> None:
-        """It ended, at one target."""
+    def changes(self, request: Request) -> None:
+        """Of its targets, some go on."""
+        if self._watched and not self.is_live and self._format != OPENC2:
+            tell_changes(request, as_json=self.is_json)
+
+    def outcome(self, outcome: Outcome, *, now: bool = True) -> None:
+        """It ended, at one target; before this command began, where it is not `now`, and then no table shows it."""
         if self._format == JSON:
-            say_json(outcome.to_json())
+            say_json(end_json(outcome, watched=self._watched))
         elif self._format == OPENC2:
             self._respond(outcome, str(outcome.end))
-        elif not self.is_live:
+        elif not (self.is_live and now):
             say(line_of(outcome))
 
     def held(self, open_: Open) -> None:
         """Of its targets, these are away, and get it if they are back in time."""
-        if not self.is_live:
+        if not (self.is_live or (self._watched and self.is_json)):
             self._tell(open_.held(as_json=self.is_json))
 
     def unanswered(self, open_: Open) -> None:
@@ -114,7 +121,7 @@ def table_of(request: Request, title: str, ends_s: float) -> Table:
             table.row(target, Cell("away", "yellow"), "", f"gets it if it is back before {clock_time(ends_s)}", "")
             continue
         if outcome is None:
-            table.row(target, "...", "", f"no answer yet; may be executed until {clock_time(ends_s)}", "")
+            table.row(target, step_cell(request, target), "", f"no answer yet; may be executed until {clock_time(ends_s)}", "")
             continue
         table.row(
             target or "all", Cell(outcome.end, _STYLES.get(outcome.end, "yellow")), str(outcome.took_ms),

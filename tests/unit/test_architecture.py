@@ -26,7 +26,7 @@ ROOMS = {
     ],
     "fabric.edge": [
         "locks", "arguments", "logging", "control", "messages", "identity", "discovery", "connection", "publishing",
-        "requesting", "receiving", "acting", "loop", "leaving", "until", "face", "point", "blocking",
+        "requesting", "receiving", "acting", "loop", "collecting", "leaving", "until", "face", "point", "blocking",
     ],
 }
 

@@ -58,10 +58,20 @@ BOUNDS = {
     "edge/publishing/labelling.py:Labelling._known": "_RULES_MAX; then computed anew",
     # what it asks for
     "edge/requesting/requests.py:Requests._requests": "OPEN_MAX; BUSY. Each ends at its deadline",
+    "edge/requesting/recorder.py:Recorder._written": "OPEN_MAX and _OTHERS_MAX",
+    "edge/requesting/recorder.py:Recorder._open": "OPEN_MAX",
+    "edge/requesting/recorder.py:Recorder._others": "_OTHERS_MAX; the oldest is read again when it is heard of",
+    "edge/requesting/recorder.py:Recorder._entries": "_GATHER_MS of requests; while a disk fails counted with _changes",
+    "edge/requesting/recorder.py:Recorder._changes":
+    "_GATHER_MS of words; while a disk fails _WAITING_MAX, of what the core has in hand",
+    "edge/requesting/recorder.py:Recorder._acknowledge": "what the core has in hand",
     "edge/requesting/requests.py:Requests._over":
     "OVER_MAX of UNKNOWN_MAX targets together; of the oldest nothing is said late",
     "edge/requesting/tracking.py:Tracker._early": "_EARLY_MAX words of _EARLY_BYTES_MAX; more are not heard",
     "edge/requesting/tracking.py:Tracker.ends": "TARGETS_MAX",
+    "edge/requesting/tracking.py:Tracker.steps": "TARGETS_MAX",
+    "edge/requesting/tracking.py:Tracker.news": "what one delivery brings: it is taken after each",
+    "edge/requesting/request.py:Request.steps": "TARGETS_MAX",
     "edge/requesting/request.py:Progress.outcomes": "TARGETS_MAX",
     "edge/requesting/request.py:Request.outcomes": "TARGETS_MAX",
     "edge/requesting/rollout.py:Rollout.outcomes": "TARGETS_MAX: its targets",
@@ -103,6 +113,7 @@ BOUNDS = {
     "edge/blocking.py:ControlPoint._handlings": "SUBSCRIBERS_MAX that run; those that ended go with the next",
     "edge/point.py:ControlPoint._tasks": "actions that are remembered until their ttl, a share for each requester",
     # on its own disk
+    "spool/book.py:Word.said": "one result: BODY_BYTES_MAX",
     "edge/publishing/outbox.py:EdgeOutbox._positions": "SOURCES_MAX; TOO_LARGE",
     "edge/publishing/outbox.py:EdgeOutbox._batches":
     "BATCHES_MAX; the oldest is given out from its begin, if it comes again",

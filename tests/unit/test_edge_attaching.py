@@ -126,3 +126,17 @@ def test_who_is_to_execute_is_not_ready_by_what_was_confirmed_before(house):
     house.attaching.execute(lambda delivery: None, T0, Ready())
     house.attaching.confirmed(Attached(house.wanted.epoch))
     assert house.status.attached.is_set()
+
+
+def test_a_session_may_be_kept_without_a_subscription_and_that_is_confirmed_for_itself(house):
+    house.turn()
+    house.attaching.keep(5_000)
+    house.attaching.confirmed(Attached(house.wanted.epoch))  # of before: the change waits for its turn
+    assert not house.status.attached.is_set()
+    house.turn()
+    assert house.wanted.keep_ms == 5_000 and not house.status.attached.is_set()
+    house.attaching.confirmed(Attached(house.wanted.epoch))
+    assert house.status.attached.is_set()
+    house.attaching.keep(0)
+    house.turn()
+    assert house.wanted.keep_ms == 0

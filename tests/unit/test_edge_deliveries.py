@@ -1,11 +1,14 @@
 """Where a delivery goes in a control point's program, and whose word of gaps and notices is believed."""
 
+from pathlib import Path
+
 import pytest
 import structlog
 
 from fabric.edge.connection.mailbox import Mailbox
 from fabric.edge.receiving.deliveries import Deliveries
 from fabric.edge.receiving.subscriptions import Subscription
+from fabric.edge.requesting.recorder import Recorder
 from fabric.protocol.core.ready import Delivery, KeepPosition, Ready
 from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.envelope.reports import GAP_TOPIC, NOTICE_TOPIC
@@ -24,7 +27,8 @@ class House:
         core = Point(ME.credential, ME.signer, AUTHORITY.key, b"m" * 16, entropy("core"), ("mid",))
         self.calls = Mailbox()
         self.positions = {}
-        self.deliveries = Deliveries(core, self.calls, self.positions.get, structlog.get_logger())
+        recorder = Recorder(Path("/nowhere/actions"), structlog.get_logger())
+        self.deliveries = Deliveries(core, self.calls, self.positions.get, recorder, structlog.get_logger())
         self.notices, self.got, self.dones = [], [], []
         self.deliveries.on_notice = self.notices.append
 

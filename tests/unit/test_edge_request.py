@@ -2,7 +2,11 @@
 
 from types import SimpleNamespace
 
-from fabric.edge.requesting.request import Progress, Request
+import pytest
+
+from fabric.edge.requesting.latest import Latest
+from fabric.edge.requesting.request import Progress, Request, to_key
+from fabric.protocol.base.errors import FabricError
 
 
 def outcome(target):
@@ -21,6 +25,14 @@ def test_each_outcome_is_new_once_also_where_some_progress_was_never_looked_at()
     assert request.done and list(request.outcomes) == list(targets)
 
 
+def test_an_end_in_place_of_unknown_is_new():
+    request = Request("a1")
+    unknown, completed = (SimpleNamespace(target="fw-1", end=end) for end in ("unknown", "completed"))
+    request.learn(Progress(("fw-1", "fw-2"), (), False, [unknown], False), None)
+    assert request.learn(Progress(("fw-1", "fw-2"), (), False, [completed], False), None) == [completed]
+    assert request.outcomes == {"fw-1": completed}
+
+
 def test_who_watches_sees_the_outcomes_before_they_are_read():
     request, seen = Request("a1"), []
     progress = Progress(("fw-1",), (), False, [outcome("fw-1")], True)
@@ -31,3 +43,19 @@ def test_who_watches_sees_the_outcomes_before_they_are_read():
 def test_that_nobody_was_selected_is_known():
     request = Request("a1")
     assert request.learn(Progress((), (), True, [], True), None) == [] and request.nobody and request.done
+
+
+def test_what_was_not_looked_at_is_joined_to_what_comes_next():
+    latest = Latest(join=lambda before, after: before + after)
+    for value in ("a", "b", "c"):
+        latest.put(value)
+    assert latest.get() == "abc" and latest.take() is None
+    latest.put("d")
+    assert latest.get() == "d"
+
+
+@pytest.mark.parametrize("key", ["", " \n", "x" * 257, "\x1b", None, 7])
+def test_a_key_is_printable_text(key):
+    with pytest.raises(FabricError, match="E908"):
+        to_key(key)
+    assert to_key("incident 4711/block") == "incident 4711/block"

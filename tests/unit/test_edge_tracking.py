@@ -2,10 +2,12 @@
 
 import pytest
 
+from fabric.edge.messages import Step
 from fabric.edge.requesting.tracking import Tracker
 from fabric.protocol.base.limits import TARGETS_MAX
 from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.trust.credentials import NodeKind
+from fabric.protocol.vocabulary.lifecycle import State
 from fabric.protocol.vocabulary.openc2 import End
 from tests.support import EVERYTHING, T0, Authority, derive, verified
 
@@ -205,3 +207,75 @@ def test_of_words_that_overtook_the_list_of_targets_the_same_holds(tracker):
     take(tracker, RELAY, "unknown", ["fw-1"])
     take(tracker, RELAY, "selected", ["fw-1"])
     assert ends(tracker) == {"fw-1": "completed"}
+
+
+def say(tracker, member, state, at_ms=100, body=None, **content):
+    message = verified(
+        member, kind=Kind.RESULT, topic="deny.ipv4_net", to="soar-1", correlation=DIGEST, state=state,
+    )
+    said = {"end" if state.end else "state": state.word} if body is None else body
+    tracker.take(message, {**said, "targets": [member.credential.id], **content}, T0 + at_ms)
+
+
+def states(tracker):
+    return [(step.target, step.state) for step in tracker.news if hasattr(step, "state")]
+
+
+def test_a_target_says_how_far_it_is(tracker):
+    take(tracker, RELAY, "selected", ["fw-1", "fw-2"])
+    say(tracker, WALLS["fw-1"], State.ACCEPTED)
+    say(tracker, WALLS["fw-1"], State.RUNNING, progress=0.5, note="half\x1b", status=102)
+    say(tracker, WALLS["fw-1"], State.ACCEPTED)
+    step = tracker.steps["fw-1"]
+    assert (step.state, step.progress, step.note) == (State.RUNNING, 0.5, "half?") and not tracker.done
+    say(tracker, WALLS["fw-1"], State.RUNNING, progress=1)
+    assert tracker.steps["fw-1"].progress == 1.0 and states(tracker)[-2:] == [("fw-1", State.RUNNING)] * 2
+    say(tracker, WALLS["fw-1"], State.COMPLETED)
+    say(tracker, WALLS["fw-1"], State.RUNNING)
+    assert ends(tracker) == {"fw-1": "completed"} and len(states(tracker)) == 3
+
+
+@pytest.mark.parametrize("progress", [-0.1, 1.1, float("nan"), "0.5", True, None])
+def test_progress_that_is_none_is_left_out(tracker, progress):
+    take(tracker, RELAY, "selected", ["fw-1"])
+    say(tracker, WALLS["fw-1"], State.RUNNING, progress=progress, note=7)
+    assert tracker.steps["fw-1"] == Step("fw-1", State.RUNNING, "fw-1")
+
+
+def test_a_result_whose_record_contradicts_its_header_is_ignored_and_counted(tracker):
+    take(tracker, RELAY, "selected", ["fw-1"])
+    say(tracker, WALLS["fw-1"], State.COMPLETED, body={"end": "failed"})
+    say(tracker, WALLS["fw-1"], State.RUNNING, body={"end": "completed"})
+    say(tracker, WALLS["fw-1"], State.RUNNING, body={})
+    assert tracker.contradictions == 3 and not tracker.steps and not tracker.ends
+
+
+def test_a_step_is_for_its_target_or_the_relay_where_it_turned_to_say(tracker):
+    other = AUTHORITY.issue("mid", NodeKind.RELAY)
+    say(tracker, WALLS["fw-1"], State.ACCEPTED)  # it is not known yet whether it is one
+    take(tracker, RELAY, "selected", ["fw-1"])
+    say(tracker, WALLS["fw-2"], State.ACCEPTED)
+    for member, state in ((other, State.DISPATCHED), (RELAY, State.RUNNING), (WALLS["fw-1"], State.DISPATCHED)):
+        say(tracker, member, state, body={"end": state.word, "targets": ["fw-1"]})
+    assert tracker.steps == {}
+    take(tracker, RELAY, "held", ["fw-1"])
+    take(tracker, RELAY, "dispatched", ["fw-1"])
+    assert states(tracker) == [("fw-1", State.HELD), ("fw-1", State.DISPATCHED)]
+
+
+def test_what_a_target_says_after_a_relay_s_unknown_is_taken_though_nobody_waits_any_more(tracker):
+    take(tracker, RELAY, "selected", ["fw-1"])
+    take(tracker, RELAY, "unknown", ["fw-1"])
+    assert tracker.done
+    say(tracker, WALLS["fw-1"], State.COMPLETED)
+    assert ends(tracker) == {"fw-1": "completed"}
+
+
+def test_a_resolution_is_for_the_relay_where_it_turned_to_say(tracker):
+    take(tracker, RELAY, "selected", ["fw-1"])
+    take(tracker, WALLS["fw-1"], "resolved", outcome="completed")
+    take(tracker, AUTHORITY.issue("mid", NodeKind.RELAY), "resolved", outcome="completed")
+    assert tracker.resolution == ""
+    take(tracker, WALLS["fw-1"], "completed")
+    take(tracker, RELAY, "resolved", outcome="completed")
+    assert tracker.resolution == "completed"

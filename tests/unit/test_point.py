@@ -22,6 +22,7 @@ from fabric.protocol.core.ready import (
     SubscriptionRefused,
 )
 from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.links.links import UPLINK
 from fabric.protocol.point.action_room import ACTION_BYTES
 from fabric.protocol.point.point import Point
 from fabric.protocol.trust.credentials import Grants, NodeKind, PublishGrant, RequestGrant
@@ -426,3 +427,14 @@ def test_it_says_for_whom_something_waits_as_long_as_it_does(talk, link):
     assert talk.core.put_off_by == "anna"
     talk.say(link, Ack([slow.id]))
     assert (talk.core.put_off, talk.core.put_off_by, talk.core.held_back) == (None, "", 0)
+
+
+def test_an_action_that_was_signed_before_is_sent_with_its_age_and_not_when_it_is_too_old():
+    asks = AUTHORITY.issue("soar-9", grants=Grants(request=(RequestGrant("deny *", "all"),)))
+    core = Point(asks.credential, asks.signer, AUTHORITY.key, b"s" * 16, entropy("asks"))
+    action = verified(asks, kind=Kind.ACTION, topic="deny.ipv4_net", to="all", ttl_ms=60_000)
+    core.step(Submit(action), T0 + 7_000)
+    (row,) = core.outboxes[UPLINK].rows()
+    assert (row.held.age_ms, row.held.expires_at_ms) == (7_000, T0 + 60_000)
+    assert core.why_not(action, T0 + 59_999) is None
+    assert core.why_not(action, T0 + 60_000).code is Code.EXPIRED

@@ -219,7 +219,8 @@ class Executing:
                 late = self._connection.still_valid(delivery, now_ms)
                 self._not_begun(delivery, Answer(End.READY) if late is None else refused(late), again)
             else:
-                deadline_ms = now_ms + max(0, header.ttl_ms - delivery.age_ms)
+                # Its stop_time may come before its time to live is over.
+                deadline_ms = now_ms + max(0, action.deadline_ms - header.issued_at_ms - delivery.age_ms)
                 task = _Task(delivery, action, handler, now_ms, deadline_ms, again)
                 heapq.heappush(self._waiting, (header.lane, next(self._numbers), task))
                 self._at_work.taken(about, control, now_ms)
@@ -417,6 +418,8 @@ class Executing:
             return failed(Code.CANCELLED if task.action.control.cancelled else Code.HANDLER_FAILED)
 
     def _late(self, task: _Task) -> Reject | None:
+        if self._connection.clock.now_ms() >= task.deadline_ms:
+            return Reject(Code.EXPIRED)
         return self._connection.still_valid(task.delivery, task.arrived_ms)
 
     # -- answers ----------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@
     secret.json     the CURVE and the signing key, mode 0600
     identity.json   fabric, id, the authority's public key, the relay to dial and its backups, the fabric's defaults
     ledger          what this identity was given to execute (SPEC 9.3), where it executes
+    actions         what this identity asked for, and what became of it, where it asks for actions
     directory       the authority's directory of relays (SPEC 6.6), the newest that came to this folder
 
 Guarantees: an `Identity` that was loaded holds keys that match its credential, and a credential that its authority

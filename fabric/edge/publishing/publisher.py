@@ -228,6 +228,12 @@ class Publisher:
     def submit_one(self, draft: Draft, now_ms: int, ready: Ready) -> Verified:
         """A message that waits for nothing else. Raises FabricError when it cannot be sent: BUSY where too many are.
         """
+        message = self.seal_one(draft)
+        self.send_one(message, draft, now_ms, ready)
+        return message
+
+    def seal_one(self, draft: Draft) -> Verified:
+        """The first half of that: signed, and not sent."""
         lane = lane_of(draft.stamp.kind.word, draft.stamp.severity, draft.stamp.phase)
         full = self._core.custody.full(lane, max(1, draft.size)) if self.durable else len(self._sealed) >= URGENT_MAX
         if full:
@@ -235,23 +241,29 @@ class Publisher:
         sealed, failed = self._composer.compose([draft])
         if failed:
             raise failed[0][1]
-        self._count(1, owed=1)
-        try:
-            return self.submit(sealed[0].envelope, [draft], now_ms, ready)
-        except FabricError:
-            self._count(-1, owed=-1)
-            raise
+        return self.opened(sealed[0].envelope)
 
-    def submit(self, envelope: bytes, group: Sequence[Draft], now_ms: int, ready: Ready) -> Verified:
+    def send_one(self, message: Verified, draft: Draft, now_ms: int, ready: Ready) -> None:
+        """The other half. It may have been sent before: relays drop what they know."""
+        self._count(1, owed=1)
+        self._send(message, [draft], now_ms, ready)
+
+    def submit(self, envelope: bytes, group: Sequence[Draft], now_ms: int, ready: Ready) -> None:
+        """Send what was sealed. Raises FabricError where it is not fit to be."""
+        self._send(self.opened(envelope), group, now_ms, ready)
+
+    def opened(self, envelope: bytes) -> Verified:
         """Our own envelopes pass the same check as everybody's: nothing leaves that a relay would refuse."""
         message = open_envelope(envelope, self._core.trust.credentials, self._core.roots)
         if isinstance(message, Reject):
             raise FabricError(message.code, message.detail)
+        return message
+
+    def _send(self, message: Verified, group: Sequence[Draft], now_ms: int, ready: Ready) -> None:
         self._sealed[message.id] = group
         ready.merge(self._core.step(Submit(message), now_ms))
         if self.durable and self._core.custody.get(message.id, Direction.UP) is not None:
             self._fresh.append(message.id)
-        return message
 
     def restored(self, rows: Sequence[Row]) -> None:
         """What an earlier process left in the outbox."""

@@ -34,6 +34,8 @@ class Attaching:
         self._epoch = 0
         self.take_action: Callable[[Delivery], None] | None = None
         self._is_to_execute = False  # it will, when what it needs for that is there
+        self._keep_ms = 0  # without a durable subscription
+        self._is_to_keep = 0  # changes of that which the connection's thread has yet to make
 
     # -- from any thread --------------------------------------------------------------------------------
 
@@ -77,6 +79,18 @@ class Attaching:
         self._status.attached.clear()
         self._mailbox.call(drop)
 
+    def keep(self, keep_ms: int) -> None:
+        """What comes for this session waits for so long while it is away, also without a subscription; 0: no more."""
+
+        def change(now_ms: int, ready: Ready) -> None:
+            self._keep_ms = keep_ms
+            self._is_to_keep -= 1
+            self._attach(now_ms, ready)
+
+        self._is_to_keep += 1
+        self._status.attached.clear()
+        self._mailbox.call(change)
+
     def check_may_execute(self) -> None:
         """Raises USAGE where there are durable subscriptions."""
         if self._subscriptions.keep_ms:
@@ -108,7 +122,7 @@ class Attaching:
             self._mailbox.later(self._attach)
 
     def confirmed(self, attached: Attached) -> None:
-        if attached.epoch >= self._epoch and not self._is_to_execute:
+        if attached.epoch >= self._epoch and not (self._is_to_execute or self._is_to_keep):
             self._status.attached.set()
         self._subscriptions.confirmed(attached.epoch)
 
@@ -116,5 +130,5 @@ class Attaching:
         self._epoch = max(self._epoch + 1, now_ms)
         self._status.attached.clear()
         taken = self._subscriptions
-        wanted = Attach(self._epoch, self.take_action is not None, taken.patterns, taken.keep_ms)
+        wanted = Attach(self._epoch, self.take_action is not None, taken.patterns, max(taken.keep_ms, self._keep_ms))
         ready.merge(self._core.step(wanted, now_ms))

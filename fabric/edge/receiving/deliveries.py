@@ -16,6 +16,7 @@ from fabric.edge.publishing.outbox import batch_source
 from fabric.edge.receiving.batch import Batch
 from fabric.edge.receiving.notices import Notice, notice_of
 from fabric.edge.receiving.subscriptions import Subscriptions
+from fabric.edge.requesting.recorder import Recorder
 from fabric.edge.requesting.requests import Requests
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.core.ready import Delivery, Handled, KeepPosition, Ready
@@ -29,7 +30,7 @@ class Deliveries:
     """Events, intel and results; actions are not handled here. `position`: how far a source is, as the outbox knows."""
 
     def __init__(
-        self, core: Point, mailbox: Mailbox, position: Callable[[str], str | None],
+        self, core: Point, mailbox: Mailbox, position: Callable[[str], str | None], recorder: Recorder,
         log: structlog.typing.FilteringBoundLogger,
     ) -> None:
         self._core = core
@@ -37,7 +38,8 @@ class Deliveries:
         self._position = position
         self._log = log
         self.subscriptions = Subscriptions(self._handled)
-        self.requests = Requests()
+        self._recorder = recorder
+        self.requests = Requests(recorder)
         self.on_notice: Callable[[Notice], None] | None = None
 
     def take(self, delivery: Delivery, now_ms: int) -> None:
@@ -66,7 +68,7 @@ class Deliveries:
                 # Its requester was told `unknown`, and asks no more: whoever looks for the end finds it here.
                 self._log.warning("result came late", action=header.correlation.hex(), target=late.target,
                                   end=str(late.end), code=Code.TIMED_OUT.label)
-        self._handled(id_)
+        self._recorder.when_written(lambda: self._handled(id_))
 
     def _take_notice(self, notice: Notice) -> None:
         for code, records in notice.by_code().items():

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from fabric.edge.arguments.checks import to_map, to_text
 from fabric.edge.arguments.suggestions import known_instead
-from fabric.edge.messages import Outcome
+from fabric.edge.messages import Outcome, Step
 from fabric.edge.requesting.tracking import Tracker
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.vocabulary import text_types
@@ -18,6 +18,10 @@ from fabric.protocol.vocabulary.targets import Target
 
 # How long after an action's ttl a result is still waited for, before silence is `unknown`.
 RESULT_WAIT_MS = 5_000
+# Steps that a program has yet to look at: of each target all that there are, and of some how far they are.
+_STEPS_MAX = 32_768
+# Names of incidents and of playbooks' steps, joined.
+KEY_BYTES_MAX = 256
 # Of what was typed, as much as is shown where it is wrong.
 _TYPED_CHARS_MAX = 80
 _ARGS_NEXT = "correct what is named, or leave it out"
@@ -36,10 +40,16 @@ class Progress(NamedTuple):
     nobody: bool
     outcomes: list[Outcome]
     done: bool
+    steps: tuple[Step, ...] = ()  # those that are new
 
     @classmethod
     def of(cls, tracker: Tracker) -> Progress:
-        return cls(tracker.targets, tracker.held, tracker.nobody, tracker.outcomes(), tracker.done)
+        steps = tuple([news for news in tracker.news if isinstance(news, Step)])
+        return cls(tracker.targets, tracker.held, tracker.nobody, tracker.outcomes(), tracker.done, steps)
+
+    def followed_by(self, later: Progress) -> Progress:
+        """What is known later, with the steps of both; too many of them lose the oldest."""
+        return later._replace(steps=(*self.steps, *later.steps)[-_STEPS_MAX:])
 
 
 class Request:
@@ -51,18 +61,28 @@ class Request:
         self.held: tuple[str, ...] = ()  # of the targets, those that were away when they were selected
         self.nobody = False
         self.outcomes: dict[str, Outcome] = {}
+        self.steps: dict[str, Step] = {}  # the last of each target
+        self.new_steps: tuple[Step, ...] = ()  # in their order, since `watch` was told last
         self.done = False
-        self._seen = 0
 
     def learn(self, progress: Progress, watch: Callable[[Request], None] | None) -> list[Outcome]:
-        """The outcomes that are new. `watch` is told before anybody reads them."""
-        self.targets, self.held, self.nobody, outcomes, self.done = progress
+        """The outcomes that are new, also in place of an earlier one. `watch` is told before anybody reads them."""
+        before = self.outcomes
+        self.targets, self.held, self.nobody, outcomes, self.done, self.new_steps = progress
+        self.steps |= {step.target: step for step in self.new_steps}
         self.outcomes = {outcome.target: outcome for outcome in outcomes}
         if watch is not None:
             watch(self)
-        new = outcomes[self._seen :]
-        self._seen += len(new)
-        return new
+        return [outcome for outcome in outcomes if before.get(outcome.target) != outcome]
+
+
+def to_key(key: object) -> str:
+    """A key of an action: a program's own words for it. Raises USAGE."""
+    if not isinstance(key, str) or not key or len(key.encode()) > KEY_BYTES_MAX or not key.isprintable():
+        raise FabricError(
+            Code.USAGE, "a key that cannot be one", f"give 1 to {KEY_BYTES_MAX} bytes of printable text"
+        )
+    return key
 
 
 def request_arguments(

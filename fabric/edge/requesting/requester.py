@@ -8,24 +8,41 @@ from fabric.edge.connection.mailbox import Mailbox, fail
 from fabric.edge.locks import Pending
 from fabric.edge.publishing.composer import Draft, Stamp
 from fabric.edge.publishing.publisher import Publisher
+from fabric.edge.requesting.account import asked_of
+from fabric.edge.requesting.recorder import Recorder
 from fabric.edge.requesting.requests import Requests, Tell
 from fabric.edge.requesting.tracking import Tracker
-from fabric.protocol.base.errors import FabricError
-from fabric.protocol.core.ready import Ready
+from fabric.protocol.base.errors import Code, FabricError, code_of
+from fabric.protocol.base.limits import ID_BYTES
+from fabric.protocol.core.ready import Deny, Ready
 from fabric.protocol.envelope.field_labels import Record
+from fabric.protocol.envelope.verify import Verified
+from fabric.protocol.point.point import Point
+from fabric.protocol.wire.frames import Direction
+from fabric.spool.book import Entry
+
+_REFUSED_NEXT = "ask under another key: its relay did not take it"
 
 
 class Requester:
-    """`requests`: those that are open."""
+    """`requests`: those that are open; `recorder`: where they are written down."""
 
-    def __init__(self, mailbox: Mailbox, publisher: Publisher, requests: Requests) -> None:
+    def __init__(
+        self, core: Point, mailbox: Mailbox, publisher: Publisher, requests: Requests, recorder: Recorder
+    ) -> None:
+        self._core = core
         self._mailbox = mailbox
         self._publisher = publisher
         self._requests = requests
+        self._recorder = recorder
 
-    def request(self, stamp: Stamp, record: Record, wait_ms: int, tell: Tell) -> Future[bytes]:
-        """The action's id, when it is submitted; `tell` runs on the connection's thread whenever its tracker has learnt
-        something. What no target has answered `wait_ms` after its time to live is unknown."""
+    def request(self, stamp: Stamp, record: Record, wait_ms: int, tell: Tell, key: str = "") -> Future[bytes]:
+        """The action's id, when a relay or the outbox has it; `tell` runs on the connection's thread whenever its
+        tracker has learnt something. What no target has answered `wait_ms` after its time to live is unknown.
+
+        `key`: the action that was asked for under it, if there was one. Raises KEY_TAKEN, BOOK_FAILED, and BUSY where
+        nobody keeps what becomes of it.
+        """
         begun: Pending[bytes] = Pending()
 
         def begin(now_ms: int, ready: Ready) -> None:
@@ -34,12 +51,72 @@ class Requester:
             draft = Draft(stamp, record, now_ms, begun)
             try:
                 self._requests.check_room()
-                message = self._publisher.submit_one(draft, now_ms, ready)
+                known = self._recorder.known(key, stamp, record) if key else None
+                if known is None:
+                    known = self._begin(draft, key, wait_ms, tell, ready)
+                if known is not None:
+                    self._go_on(known, draft, wait_ms, tell, ready)
             except FabricError as error:
-                begun.set_exception(error)
-                return
-            deadline_ms = now_ms + stamp.ttl_ms + wait_ms
-            self._requests.add(Tracker(message.leaf, now_ms, deadline_ms, dry_run=stamp.terms.dry_run), tell)
+                fail(begun, error)
 
         self._mailbox.call(begin, lambda error: fail(begun, error))
         return begun
+
+    def _begin(self, draft: Draft, key: str, wait_ms: int, tell: Tell, ready: Ready) -> Entry | None:
+        """A new action. What there was under its key, where another process was quicker."""
+        now_ms, stamp = draft.at_ms, draft.stamp
+        message = self._publisher.seal_one(draft)
+        if key and (refused := self._core.why_not(message, now_ms)) is not None:
+            # Nothing was sent, so its key is for another try. Without one it is refused as everything else is.
+            ready.merge(self._core.step(Deny(refused.code), now_ms))
+            raise FabricError(refused.code, refused.detail)
+        entry = self._recorder.write_down(message, key, now_ms)
+        if entry is not None and entry.id != message.leaf:
+            return entry
+        deadline_ms = now_ms + stamp.ttl_ms + wait_ms
+        if entry is None:
+            tracker = Tracker(message.leaf, now_ms, deadline_ms, dry_run=stamp.terms.dry_run)
+        else:
+            tracker = self._recorder.begin(entry, deadline_ms)
+        self._send(message, draft, ready)
+        self._requests.add(tracker, tell)
+        return None
+
+    def _go_on(self, entry: Entry, draft: Draft, wait_ms: int, tell: Tell, ready: Ready) -> None:
+        """An action that is in the book already: it is awaited, and sent again where it may not have arrived."""
+        now_ms, token = draft.at_ms, draft.token
+        header, _ = asked_of(entry.envelope)
+        left_ms = max(0, header.issued_at_ms + header.ttl_ms - self._core.time.to_sign(now_ms))
+        open_ = self._requests.get(entry.id)
+        if open_ is not None:
+            open_.deadline_ms = max(open_.deadline_ms, now_ms + left_ms + wait_ms)
+            self._requests.add(open_, tell)
+            token.set_result(entry.id[:ID_BYTES])
+            return
+        if entry.refused:
+            raise FabricError(code_of(entry.refused), entry.why, _REFUSED_NEXT)
+        tracker = self._recorder.begin(entry, now_ms + left_ms + wait_ms)
+        if left_ms and not entry.arrived and self._core.custody.get(entry.id[:ID_BYTES], Direction.UP) is None:
+            self._core.trust.introduce(entry.credential)
+            self._send(self._publisher.opened(entry.envelope), draft, ready)
+        else:
+            token.set_result(entry.id[:ID_BYTES])
+        self._requests.add(tracker, tell)
+
+    def _send(self, message: Verified, draft: Draft, ready: Ready) -> None:
+        self._publisher.send_one(message, draft, draft.at_ms, ready)
+        if not self._publisher.durable:
+            draft.token.add_done_callback(lambda token: self._told(message.leaf, token))
+
+    def _told(self, leaf: bytes, token: Future[bytes]) -> None:
+        """A relay has it, or said that it never will. Where the connection ended, or its time, nobody knows."""
+        error = token.exception()
+        if error is None:
+            self._recorder.arrived(leaf)
+        elif isinstance(error, FabricError) and self._mailbox.ended is None and error.code is not Code.EXPIRED:
+            self._recorder.refused(leaf, error)
+
+    def look(self, now_ms: int) -> None:
+        """Each turn: what other processes of this identity have heard of what is open here."""
+        for tracker in self._recorder.look(now_ms):
+            self._requests.tell(tracker)

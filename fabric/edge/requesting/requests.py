@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from fabric.edge.messages import Message
 from fabric.edge.requesting.tracking import Tracker
@@ -24,6 +24,19 @@ OVER_MAX = 1_024
 UNKNOWN_MAX = 16_384
 
 
+class Records(Protocol):
+    """Who writes down what is learnt."""
+
+    def heard(self, tracker: Tracker, now_ms: int) -> None:
+        """A tracker has news."""
+
+    def others(self, message: Verified, messages: Sequence[Message], now_ms: int) -> None:
+        """A result of no request that is open."""
+
+    def over(self, tracker: Tracker) -> None:
+        """A request ended."""
+
+
 class Late(NamedTuple):
     """What a target said when its requester had been told that nobody knows."""
 
@@ -34,30 +47,42 @@ class Late(NamedTuple):
 class Requests:
     """The open requests of one program, by their actions' leaves, and the late answers to those that are over."""
 
-    def __init__(self) -> None:
-        self._requests: dict[bytes, tuple[Tracker, Tell]] = {}
+    def __init__(self, records: Records | None = None) -> None:
+        self._records = records
+        self._requests: dict[bytes, tuple[Tracker, list[Tell]]] = {}
         # The targets of those that are over whose end is unknown; None: they were never named, and the first is told.
         self._over: OrderedDict[bytes, tuple[str, ...] | None] = OrderedDict()
         self._unknown = 0
 
     def check_room(self) -> None:
         """Raises BUSY where as many are open as may be."""
-        if len(self._requests) >= OPEN_MAX:
+        if sum([len(tells) for _, tells in self._requests.values()]) >= OPEN_MAX:
             raise FabricError(Code.BUSY, f"{OPEN_MAX} requests are open", "wait for what becomes of them")
 
+    def get(self, digest: bytes) -> Tracker | None:
+        """Of an action that is open."""
+        known = self._requests.get(digest)
+        return known[0] if known is not None else None
+
     def add(self, tracker: Tracker, tell: Tell) -> None:
-        """`tell` is called whenever the tracker has learnt something."""
-        self._requests[tracker.digest] = tracker, tell
+        """`tell` is called whenever the tracker has learnt something, and now where it knows something; one that is
+        open may be added again."""
+        _, tells = self._requests.setdefault(tracker.digest, (tracker, []))
+        tells.append(tell)
+        if tracker.news or tracker.targets is not None:
+            self.tell(tracker)
 
     def take(self, message: Verified, messages: Sequence[Message], now_ms: int) -> list[Late]:
         """A result came, perhaps of one of them. What came too late."""
         known = self._requests.get(message.header.correlation)
         if known is None:
+            if self._records is not None:
+                self._records.others(message, messages, now_ms)
             return self._too_late(message, messages)
-        tracker, tell = known
+        tracker, _ = known
         for record in messages:
             tracker.take(message, record.content, now_ms)
-        self._tell(tracker, tell)
+        self._learnt(tracker, now_ms)
         return []
 
     def _too_late(self, message: Verified, messages: Sequence[Message]) -> list[Late]:
@@ -84,18 +109,29 @@ class Requests:
         self._unknown -= len(self._over.pop(digest) or ())
 
     def time_out(self, now_ms: int) -> None:
-        for tracker, tell in list(self._requests.values()):
+        for tracker, _ in list(self._requests.values()):
             if tracker.time_out(now_ms) or tracker.done:
-                self._tell(tracker, tell)
+                self._learnt(tracker, now_ms)
 
     def close(self) -> None:
-        """Nothing more will come: what is open is unknown."""
-        for tracker, tell in list(self._requests.values()):
+        """Nothing more will come: what is open is unknown. That is no word of anybody, and not written down."""
+        for tracker, _ in list(self._requests.values()):
             tracker.time_out(tracker.deadline_ms)
-            self._tell(tracker, tell)
+            self.tell(tracker)
 
-    def _tell(self, tracker: Tracker, tell: Tell) -> None:
-        tell(tracker)
+    def _learnt(self, tracker: Tracker, now_ms: int) -> None:
+        if self._records is not None:
+            self._records.heard(tracker, now_ms)
+        self.tell(tracker)
+
+    def tell(self, tracker: Tracker) -> None:
+        """Whoever asked. What is over is forgotten."""
+        _, tells = self._requests.get(tracker.digest, (tracker, []))
+        for tell in tells:
+            tell(tracker)
+        tracker.news.clear()
         if tracker.done:
             self._requests.pop(tracker.digest, None)
             self._remember(tracker.digest, tracker.unknown())
+            if self._records is not None:
+                self._records.over(tracker)

@@ -11,12 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from fabric.edge.messages import Outcome
+from fabric.edge.messages import Outcome, Step
 from fabric.protocol.base.errors import Code
 from fabric.protocol.base.limits import TARGETS_MAX
-from fabric.protocol.envelope.reports import HELD, NOBODY, RELAY_ENDS, SELECTED
+from fabric.protocol.envelope.reports import NOBODY, RELAY_ENDS, SELECTED
+from fabric.protocol.envelope.resolution import RESOLVED
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.trust.credentials import NodeKind, name_ok
+from fabric.protocol.vocabulary.lifecycle import State, may_follow, state_named, state_of
 from fabric.protocol.vocabulary.openc2 import End
 
 # As many as a relay and each target itself have to say, before it is known who the targets are.
@@ -36,13 +38,21 @@ class Tracker:
     targets: tuple[str, ...] | None = None
     dry_run: bool = False  # it is not held for who is away, so nothing is awaited of them
     nobody: bool = False
+    turned_at: str = ""  # the relay that said who was selected
     held: tuple[str, ...] = ()  # of the targets: those that were away when it turned
     ends: dict[str, Outcome] = field(default_factory=dict)
     # What came before the targets were named, (about whom, by whom) -> the word that counts.
+
+
+    steps: dict[str, Step] = field(default_factory=dict)  # the last of each target, also of those that ended since
+    resolution: str = ""  # in the word of the relay where it turned
+    contradictions: int = 0  # results that were ignored because their record says something else than their header
+    # What was learnt, for whoever takes it from here: also what has to wait for the list of targets.
+    news: list[Outcome | Step] = field(default_factory=list)
+    # What came before the targets were named, (about whom, by whom) -> the first word.
     _early: dict[tuple[str, str], Outcome] = field(default_factory=dict)
     _early_bytes: int = 0
     _all: Outcome | None = None
-    _turned_at: str = ""  # the relay that said who was selected
 
     @property
     def done(self) -> bool:
@@ -72,15 +82,49 @@ class Tracker:
 
     def take(self, message: Verified, content: Mapping[str, Any], now_ms: int) -> list[Outcome]:
         """What a result adds. Anything that is not this request's, or not its sender's to say, adds nothing."""
-        if message.header.correlation != self.digest or self.done:
+        end, state = _words(content.get("end", "")), message.header.state
+        by_relay = message.credential.kind is NodeKind.RELAY
+        if message.header.correlation == self.digest and by_relay and end == RESOLVED:
+            self._take_resolution(message, content)
+        if message.header.correlation != self.digest or (self.done and not self.unknown()):
             return []
-        end = _words(content.get("end", ""))
-        if message.credential.kind is NodeKind.RELAY:
+        if state is not State.NONE and state.word != (end or _words(content.get("state", ""))):
+            self.contradictions += 1
+            return []
+        if by_relay:
             return self._take_report(message, end, content, now_ms)
         if self.targets is None and not self._has_room(message):
             return []
+        if state is not State.NONE and state.end is None:
+            self._step(step_of(message.credential.id, state, message.credential.id, content))
+            return []
         outcome = self._outcome(message, message.credential.id, end, content, now_ms)
         return self._settle(outcome) if outcome else []
+
+    def recall_targets(self, targets: tuple[str, ...] | None, turned_at: str, *, nobody: bool) -> None:
+        """What another process of this requester was told of its targets."""
+        if self.targets is None and targets is not None:
+            self._select(targets, turned_at)
+        self.nobody = self.nobody or nobody
+
+    def recall(self, heard: Outcome | Step) -> None:
+        """What another process of this requester was told of a target."""
+        if isinstance(heard, Step):
+            if heard.state is State.HELD and heard.target not in self.held:
+                self.held = (*self.held, heard.target)
+            known = self.steps.get(heard.target)
+            if known is None or (heard.state, heard.progress or 0) > (known.state, known.progress or 0):
+                self._step(heard)
+        elif heard.target:
+            self._settle(heard)
+        elif self.targets is None and self._all is None:
+            self._all = heard
+            self.news.append(heard)
+
+    def _select(self, targets: tuple[str, ...], turned_at: str) -> list[Outcome]:
+        self.targets, self.turned_at = targets, turned_at
+        early, self._early = self._early, {}
+        return [settled for outcome in early.values() for settled in self._settle(outcome)]
 
     def _has_room(self, message: Verified) -> bool:
         """Whether what this says may wait for the list of targets: anybody may have signed it."""
@@ -94,14 +138,14 @@ class Tracker:
         named = named[:TARGETS_MAX] if isinstance(named, list) else []
         names = tuple(dict.fromkeys(name for name in named if isinstance(name, str) and name_ok(name)))
         if end == SELECTED:
-            if self.targets is None:
-                self.targets, self._turned_at = names, message.credential.id
-                early, self._early = self._early, {}
-                return [settled for outcome in early.values() for settled in self._settle(outcome)]
-            return []
-        if end == HELD:
-            if self.targets is not None and message.credential.id == self._turned_at and not self.held:
-                self.held = tuple(name for name in names if name in self.targets)
+            return self._select(names, message.credential.id) if self.targets is None else []
+        state = state_named(end)
+        if state is not State.NONE and state.end is None:
+            if self.targets is not None and message.credential.id == self.turned_at:
+                if state is State.HELD and not self.held:
+                    self.held = tuple(name for name in names if name in self.targets)
+                for name in names:
+                    self._step(step_of(name, state, message.credential.id, content))
             return []
         if end == NOBODY:
             self.nobody = self.targets is None
@@ -112,10 +156,28 @@ class Tracker:
             outcome = self._outcome(message, "", end, content, now_ms)
             if self.targets is None and outcome is not None:
                 self._all = outcome
+                self.news.append(outcome)
                 return [outcome]
             names = tuple(t for t in self.targets or () if t not in self.ends)
         outcomes = [self._outcome(message, name, end, content, now_ms) for name in names]
         return [settled for outcome in outcomes if outcome for settled in self._settle(outcome)]
+
+    def _take_resolution(self, report: Verified, content: Mapping[str, Any]) -> None:
+        if report.credential.id == self.turned_at:
+            self.resolution = _words(content.get("outcome", ""))
+
+    def _step(self, step: Step) -> None:
+        """What overtakes the list of targets is left out: states may be skipped."""
+        if self.targets is None or step.target not in self.targets:
+            return
+        if may_follow(self._state(step.target), step.state, by_target=step.by == step.target):
+            self.steps[step.target] = step
+            self.news.append(step)
+
+    def _state(self, target: str) -> State:
+        if target in self.ends:
+            return state_of(self.ends[target].end)
+        return self.steps[target].state if target in self.steps else State.NONE
 
     def _outcome(
         self, message: Verified, target: str, end: str, content: Mapping[str, Any], now_ms: int
@@ -141,11 +203,10 @@ class Tracker:
         if self.targets is None:
             # Results may overtake the list of targets.
             key = (outcome.target, outcome.by)
-            if key in self._early:
-                if _replaces(outcome, self._early[key]):
-                    self._early[key] = outcome
-            elif len(self._early) < _EARLY_MAX:
+            known = self._early.get(key)
+            if (known is None and len(self._early) < _EARLY_MAX) or (known is not None and _replaces(outcome, known)):
                 self._early[key] = outcome
+                self.news.append(outcome)
             return []
         if outcome.target not in self.targets:
             return []
@@ -153,6 +214,7 @@ class Tracker:
         if known is not None and not _replaces(outcome, known):
             return []
         self.ends[outcome.target] = outcome
+        self.news.append(outcome)
         return [outcome]
 
     def time_out(self, now_ms: int) -> list[Outcome]:
@@ -163,6 +225,7 @@ class Tracker:
         took_ms = now_ms - self.issued_at_ms
         if self.targets is None:
             self._all = Outcome("", End.UNKNOWN, "", code=code.label, reason=code.reason, took_ms=took_ms)
+            self.news.append(self._all)
             return [self._all]
         late = [
             Outcome(name, End.UNKNOWN, "", code=code.label, reason=code.reason, took_ms=took_ms)
@@ -176,6 +239,16 @@ def _replaces(later: Outcome, known: Outcome) -> bool:
     """The target's own word for `unknown`, but for the same word once more."""
     by_target = later.by == later.target
     return known.end is End.UNKNOWN and by_target and (later.end is not End.UNKNOWN or known.by != later.by)
+
+
+def step_of(target: str, state: State, by: str, content: Mapping[str, Any]) -> Step:
+    """A step that is said of a target; what its handler adds to it counts where it can."""
+    if state is not State.RUNNING:
+        return Step(target, state, by)
+    progress = content.get("progress")
+    if isinstance(progress, bool) or not isinstance(progress, int | float) or not 0 <= progress <= 1:
+        progress = None
+    return Step(target, state, by, None if progress is None else float(progress), _words(content.get("note", "")))
 
 
 def _words(said: object) -> str:

@@ -306,25 +306,33 @@ class Point(Node):
     # -- out --------------------------------------------------------------------------------------------
 
     def submit(self, message: Verified, now_ms: int, ready: Ready) -> None:
-        header = message.header
-        problem = check_lifetime(
-            header.kind.word, header.issued_at_ms, header.ttl_ms, 0, self.time.now(now_ms), self.skew_ms,
-            self._by_age_only(header, now_ms),
-        )
-        # What the relay would refuse for good is said here, without a connection and by the right name.
-        problem = problem or check_origin(self.me, header)
+        header, age_ms = message.header, self._age_of(message.header, now_ms)
+        problem = self.why_not(message, now_ms)
         if problem is not None:
             self._deny(problem.code, ready)
             ready.deliver.append(Published(message.id, problem))
             return
         expires_at_ms = now_ms + remaining_ms(
-            issued_at_ms=header.issued_at_ms, ttl_ms=header.ttl_ms, age_ms=0, now_ms=self.time.now(now_ms),
+            issued_at_ms=header.issued_at_ms, ttl_ms=header.ttl_ms, age_ms=age_ms, now_ms=self.time.now(now_ms),
             skew_ms=self.skew_ms, by_age_only=self._by_age_only(header, now_ms),
         )
         self.keep(message.credential, ready)
-        held = Held(message, Direction.UP, header.lane, 0, now_ms, expires_at_ms, ())
+        held = Held(message, Direction.UP, header.lane, age_ms, now_ms, expires_at_ms, ())
         self.custody.put(held, [(UPLINK, ())], ready)
         self.touch(UPLINK)
+
+    def why_not(self, message: Verified, now_ms: int) -> Reject | None:
+        """What the relay would refuse for good is said here, without a connection and by the right name."""
+        header = message.header
+        out_of_time = check_lifetime(
+            header.kind.word, header.issued_at_ms, header.ttl_ms, self._age_of(header, now_ms), self.time.now(now_ms),
+            self.skew_ms, self._by_age_only(header, now_ms),
+        )
+        return out_of_time or check_origin(self.me, header)
+
+    def _age_of(self, header: Header, now_ms: int) -> int:
+        """An action may be sent again by another process of this node than signed it."""
+        return max(0, self.time.to_sign(now_ms) - header.issued_at_ms) if header.kind is Kind.ACTION else 0
 
     def on_settled(self, row: Row, refused: Reject | None, now_ms: int, ready: Ready) -> None:
         self.custody.end(row, ready)

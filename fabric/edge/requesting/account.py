@@ -1,0 +1,163 @@
+"""What the book says of an action, for whoever reads it, and between the book and those who track an action.
+
+Guarantees: what is read back is judged by the same rules as what comes from a relay, so whatever several processes
+wrote, each target is in one state; text was made printable when it was heard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fabric.edge.messages import Outcome, Step
+from fabric.edge.requesting.tracking import Tracker
+from fabric.protocol.base.errors import Code, FabricError, Reject, code_of
+from fabric.protocol.envelope.layout import Header, decode_envelope, decode_header
+from fabric.protocol.envelope.parts import read_records
+from fabric.protocol.vocabulary.lifecycle import State, state_of
+from fabric.protocol.vocabulary.openc2 import End
+from fabric.protocol.vocabulary.severity import Severity
+from fabric.protocol.vocabulary.tlp import Label
+from fabric.spool.book import Entry, Word
+
+# Results come for as long as relays know who was handed an action: its ttl and an hour.
+RESULTS_MS = 3_600_000
+_FOREVER_MS = 2**53
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An action that a program of this identity asked for. Times in milliseconds since 1970, by this machine's clock.
+
+    `args` and `target` as they were asked for. `targets`: who was selected; None while nobody said. `words`: what was
+    heard of each target, in the order in which it came: the state, by whom, when, and the rest of it. `states`: how
+    each target stands, `outcomes`: how each ended that did, in the words of who said so. `refused`: why its relay did
+    not take it. `is_open`: something is still awaited.
+    """
+
+    id: str
+    key: str
+    requester: str
+    action: str
+    target: Mapping[str, Any]
+    args: Mapping[str, Any]
+    to: str
+    severity: Severity
+    label: Label
+    ttl_ms: int
+    dry_run: bool
+    require_all: bool
+    asked_ms: int
+    until_ms: int
+    targets: tuple[str, ...] | None
+    nobody: bool
+    resolution: str
+    refused: Code | None
+    words: tuple[Word, ...]
+    states: Mapping[str, State]
+    outcomes: tuple[Outcome, ...]
+    is_open: bool
+
+    @property
+    def heard_ms(self) -> int:
+        """When the last word came; when it was asked for, where none did."""
+        return max((word.last_ms for word in self.words), default=self.asked_ms)
+
+    def to_json(self) -> dict[str, Any]:
+        """As `fabric action ID --json` prints it."""
+        return {
+            "id": self.id, "key": self.key, "requester": self.requester, "action": self.action,
+            "target": dict(self.target), "args": dict(self.args), "to": self.to,
+            "severity": self.severity.name.lower(), "label": self.label.short, "ttl_ms": self.ttl_ms,
+            "dry_run": self.dry_run, "require_all": self.require_all, "asked": self.asked_ms, "until": self.until_ms,
+            "targets": None if self.targets is None else list(self.targets), "nobody": self.nobody,
+            "states": {target: state.word for target, state in self.states.items()}, "resolution": self.resolution,
+            "refused": self.refused.label if self.refused else "", "open": self.is_open, "heard": self.heard_ms,
+            "words": [
+                {"target": word.target, "state": word.state.word, "by": word.by, "at": word.at_ms,
+                 "last": word.last_ms, **_plain(word.said)}
+                for word in self.words
+            ],
+        }
+
+
+def _plain(said: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: Label(value).short if name == "label" else value for name, value in said.items()}
+
+
+def asked_of(envelope: bytes) -> tuple[Header, Mapping[str, Any]]:
+    """The header and the record of an action that the book has. Raises BOOK_FAILED where they cannot be read."""
+    decoded = decode_envelope(envelope)
+    header = decoded if isinstance(decoded, Reject) else decode_header(decoded.header)
+    if isinstance(decoded, Reject) or isinstance(header, Reject):
+        raise FabricError(Code.BOOK_FAILED, "an action in it cannot be read")
+    records = read_records(header, decoded.parts)
+    if isinstance(records, Reject) or not records:
+        raise FabricError(Code.BOOK_FAILED, "an action in it cannot be read")
+    return header, records[0].content
+
+
+def account_of(entry: Entry, words: list[Word], now_ms: int) -> Account:
+    """What is known of an action."""
+    header, record = asked_of(entry.envelope)
+    tracker = tracker_of(entry, header, words, _FOREVER_MS)
+    is_over = tracker.nobody or (tracker.done and tracker.unknown() == ())
+    is_open = not (entry.closed or is_over) and now_ms < entry.until_ms
+    states = {target: step.state for target, step in tracker.steps.items()}
+    states |= {outcome.target: state_of(outcome.end) for outcome in tracker.outcomes()}
+    given_up = {word.target for word in words if not word.by}
+    for target in tracker.targets or ("",) if not (tracker.nobody or entry.refused) else ():
+        ended = target in states and states[target].end is not None
+        if not ended and (target in given_up or not is_open) and (target or not states):
+            states[target] = State.UNKNOWN
+    asked = record.get("target")
+    return Account(
+        entry.id.hex(), entry.key, header.origin, str(record.get("action", "")),
+        asked if isinstance(asked, dict) else {}, record.get("args") or {}, header.to, header.severity, header.label,
+        header.ttl_ms, header.terms.dry_run, header.terms.require_all, entry.asked_ms, entry.until_ms, entry.targets,
+        entry.nobody, entry.resolution, code_of(entry.refused) if entry.refused else None, tuple(words), states,
+        tuple(tracker.outcomes()), is_open,
+    )
+
+
+def tracker_of(entry: Entry, header: Header, words: list[Word], deadline_ms: int) -> Tracker:
+    """A tracker that goes on where the book is."""
+    tracker = Tracker(entry.id, entry.asked_ms, deadline_ms, dry_run=header.terms.dry_run)
+    recall(tracker, entry, words)
+    return tracker
+
+
+def recall(tracker: Tracker, entry: Entry, words: list[Word]) -> None:
+    """What this process, or another of its identity, was told before. That one gave up waiting is no word of anybody.
+    """
+    tracker.recall_targets(entry.targets, entry.turned_at, nobody=entry.nobody)
+    tracker.resolution = tracker.resolution or entry.resolution
+    for word in words:
+        if word.by:
+            tracker.recall(heard(word))
+
+
+def word_of(heard: Outcome | Step, now_ms: int) -> Word:
+    """As the book keeps it."""
+    if isinstance(heard, Step):
+        said: dict[str, Any] = {} if heard.progress is None else {"progress": heard.progress}
+        said |= {"note": heard.note} if heard.note else {}
+        return Word(0, heard.target, heard.state, heard.by, now_ms, now_ms, said)
+    rest = {
+        "status": heard.status, "code": heard.code, "reason": heard.reason, "result": dict(heard.result),
+        "label": int(heard.label), "took_ms": heard.took_ms,
+    }
+    return Word(0, heard.target, state_of(heard.end), heard.by, now_ms, now_ms, rest)
+
+
+def heard(word: Word) -> Outcome | Step:
+    """The inverse of `word_of`."""
+    said = word.said
+    if word.state.end is None:
+        return Step(word.target, word.state, word.by, said.get("progress"), str(said.get("note", "")))
+    return Outcome(
+        word.target, End(word.state.end), word.by, int(said.get("status", 0)), str(said.get("code", "")),
+        str(said.get("reason", "")), said.get("result") or {}, Label(said.get("label", Label.RED)),
+        int(said.get("took_ms", 0)),
+    )
