@@ -29,7 +29,15 @@ from fabric.edge.messages import Message, Outcome
 from fabric.edge.publishing.options import ActionOptions, PublishOptions, check_wanted, to_position
 from fabric.edge.receiving.iterators import Messages
 from fabric.edge.requesting.latest import Latest
-from fabric.edge.requesting.request import RESULT_WAIT_MS, AnyTarget, Progress, Request, to_key
+from fabric.edge.requesting.request import (
+    CANCEL_ACTION,
+    RESULT_WAIT_MS,
+    AnyTarget,
+    Progress,
+    Request,
+    cancel_target,
+    to_key,
+)
 from fabric.edge.until import ending_signals, raise_unless_closed
 from fabric.protocol.base.errors import Code, FabricError
 
@@ -255,3 +263,13 @@ class ControlPoint(Face):
             yield from request.learn(waiting.get(), watch)
             if request.nobody:
                 raise FabricError(Code.NOBODY, to)
+
+    def cancel(
+        self, action_id: str, *, wait_ms: int = RESULT_WAIT_MS, watch: Callable[[Request], None] | None = None,
+        **options: Unpack[ActionOptions],
+    ) -> Iterator[Outcome]:
+        """End an action: what each answers to whom it may have gone, as in the asyncio face."""
+        options["cancels"] = action_id
+        return self.request(
+            CANCEL_ACTION, cancel_target(action_id), to="all", wait_ms=wait_ms, watch=watch, **options
+        )

@@ -33,7 +33,15 @@ from fabric.edge.publishing.composer import Draft
 from fabric.edge.publishing.options import ActionOptions, PublishOptions, check_wanted, to_position
 from fabric.edge.receiving.iterators import AsyncMessages
 from fabric.edge.requesting.latest import Latest
-from fabric.edge.requesting.request import RESULT_WAIT_MS, AnyTarget, Progress, Request, to_key
+from fabric.edge.requesting.request import (
+    CANCEL_ACTION,
+    RESULT_WAIT_MS,
+    AnyTarget,
+    Progress,
+    Request,
+    cancel_target,
+    to_key,
+)
 from fabric.edge.until import ending_signals, raise_unless_closed
 from fabric.protocol.base.errors import Code, FabricError
 
@@ -331,3 +339,18 @@ class ControlPoint(Face):
                 yield outcome
             if request.nobody:
                 raise FabricError(Code.NOBODY, to)
+
+    def cancel(
+        self, action_id: str, *, wait_ms: int = RESULT_WAIT_MS, watch: Callable[[Request], None] | None = None,
+        **options: Unpack[ActionOptions],
+    ) -> AsyncIterator[Outcome]:
+        """End an action by its id, one's own or by a grant to request `cancel command`: what each answers to whom it
+        may have gone. Its result says whether the action `was` "waiting", "running" or "not at work" there.
+
+        What was sent to nobody yet is not sent any more; where nobody has it, NOBODY is raised after that. Give it the
+        severity that the action has, so that it comes after it.
+        """
+        options["cancels"] = action_id
+        return self.request(
+            CANCEL_ACTION, cancel_target(action_id), to="all", wait_ms=wait_ms, watch=watch, **options
+        )

@@ -32,6 +32,7 @@ _COMMANDS = {
     "act": ("actions:act", "Ask for a response action, and see what becomes of it."),
     "actions": ("recorded:actions", "What was asked for, and how it stands."),
     "action": ("recorded:action", "All that is known of one action."),
+    "cancel": ("cancelling:cancel", "End an action that was asked for."),
     "edge": ("actions:edge", "Execute response actions."),
     "explain": ("explain:app", "Why somebody may or may not, and how far it gets."),
     "relay": ("relay:app", "Run one relay."),

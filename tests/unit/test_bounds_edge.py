@@ -85,6 +85,10 @@ BOUNDS = {
     "edge/acting/executing.py:Executing._waiting": "WAITING_MAX; HANDLERS_BUSY. Each ends with its time to live",
     "edge/acting/executing.py:Executing._letters":
     "one for each action that the ledger has, at most; a thread of its own takes them all",
+    "edge/acting/executing.py:Executing._cancelled": "CANCELLED_MAX; the oldest is forgotten",
+    "edge/acting/executing.py:Executing._to_cancel": "`actions_at_once`: those whose handlers run",
+    "edge/acting/at_work.py:AtWork._all": "WAITING_MAX and `actions_at_once`",
+    "edge/control.py:Control._heard_by": "what the handler of one action registers",
     "edge/acting/executions.py:Executions._all": "ACTIONS_SEEN_MAX, as the core remembers them",
     "edge/acting/executions.py:Executions._deadlines": "one for each of these",
     "edge/acting/executions.py:Executions._told":

@@ -20,6 +20,7 @@ from fabric.spool.book import NAME, Book, Change, Entry, Word
 from relays.authority import init_authority, make_identities
 from relays.cli import again, exits
 from relays.cli.app import app
+from relays.cli.asked import Asked
 from relays.cli.changes import end_json, step_cell, tell_changes
 from relays.topology import load
 from tests.ports import free_port
@@ -139,7 +140,7 @@ def test_what_is_not_there_is_said(folder, monkeypatch, capsys):
 
 def before(folder, key="K", value="192.0.2.1"):
     return again.told_before(
-        "soar-1", key, "deny", f"ipv4_net={value}", "all", {}, severity="high", label=None, ttl=60_000,
+        "soar-1", key, Asked("deny", f"ipv4_net={value}", "all", {}), severity="high", label=None, ttl=60_000,
         require_all=False, dry_run=False,
     )
 

@@ -254,7 +254,8 @@ class Executing:
             return refused(Reject(Code.REQUEST_DENIED))
         task = next((task for _, _, task in self._waiting if task.delivery.message.id == id_), None)
         if task is None:
-            self._to_cancel.append(control)
+            if control not in self._to_cancel:
+                self._to_cancel.append(control)
             return Answer(result={"was": "running"})
         self._waiting = [entry for entry in self._waiting if entry[2] is not task]
         heapq.heapify(self._waiting)

@@ -9,7 +9,7 @@ from fabric.edge.arguments.checks import to_record, to_text
 from fabric.edge.identity.identity import Defaults
 from fabric.edge.publishing.composer import Position, Stamp
 from fabric.protocol.base.errors import Code, FabricError
-from fabric.protocol.base.limits import TTL_MAX_MS
+from fabric.protocol.base.limits import DIGEST_BYTES, TTL_MAX_MS
 from fabric.protocol.envelope.layout import Kind, Terms
 from fabric.protocol.envelope.lifetime import parse_duration
 from fabric.protocol.vocabulary.openc2 import ActionSpec
@@ -41,7 +41,8 @@ class ActionOptions(TypedDict, total=False):
     """What may be said of an action. `severity`: high unless given. `ttl` and `label` as in `PublishOptions`.
 
     `require_all`: it is for nobody while one of its targets is away. `dry_run`: everything is checked on the way and at
-    each target, which answers `ready` where it would begin, and nothing is executed.
+    each target, which answers `ready` where it would begin, and nothing is executed. `cancels`: the id of the action
+    that a `cancel command` ends; see `cancel`.
     """
 
     severity: Severity | str
@@ -49,6 +50,21 @@ class ActionOptions(TypedDict, total=False):
     label: Label | str | None
     require_all: bool
     dry_run: bool
+    cancels: str
+
+
+def to_leaf(action_id: object) -> bytes:
+    """An action's id, as it was given to whoever asked for it. Raises USAGE."""
+    try:
+        leaf = bytes.fromhex(action_id) if isinstance(action_id, str) else b""
+    except ValueError:
+        leaf = b""
+    if len(leaf) != DIGEST_BYTES:
+        raise FabricError(
+            Code.USAGE, "not the id of an action",
+            f"give all its {2 * DIGEST_BYTES} digits, as `fabric actions --json` shows them",
+        )
+    return leaf
 
 
 def to_label(value: Label | str) -> Label:
@@ -147,10 +163,12 @@ def action_stamp(
     label: Label | str | None = None,
     require_all: bool = False,
     dry_run: bool = False,
+    cancels: str = "",
 ) -> Stamp:
     """The stamp of an action to the targets that the selector `to` selects. Raises USAGE, BAD_LABEL or TTL_TOO_LONG."""
     return Stamp(
         Kind.ACTION, spec.topic, to_severity(severity), Phase.NONE, to_ttl_ms(ttl, Kind.ACTION, defaults),
         defaults.label if label is None else to_label(label), to=to,
+        correlation=to_leaf(cancels) if cancels else b"",
         terms=Terms(dry_run=bool(dry_run), require_all=bool(require_all)),
     )

@@ -8,8 +8,10 @@ from typing import Any, NamedTuple, TypeAlias
 from fabric.edge.arguments.checks import to_map, to_text
 from fabric.edge.arguments.suggestions import known_instead
 from fabric.edge.messages import Outcome, Step
+from fabric.edge.publishing.options import to_leaf
 from fabric.edge.requesting.tracking import Tracker
 from fabric.protocol.base.errors import Code, FabricError, Reject
+from fabric.protocol.base.limits import ID_BYTES
 from fabric.protocol.vocabulary import text_types
 from fabric.protocol.vocabulary.arguments import check_args
 from fabric.protocol.vocabulary.openc2 import ActionSpec, parse_action, read_spec
@@ -74,6 +76,14 @@ class Request:
         if watch is not None:
             watch(self)
         return [outcome for outcome in outcomes if before.get(outcome.target) != outcome]
+
+
+CANCEL_ACTION = "cancel"
+
+
+def cancel_target(action_id: str) -> str:
+    """The target of what cancels an action. Raises USAGE."""
+    return f"command={to_leaf(action_id)[:ID_BYTES].hex()}"
 
 
 def to_key(key: object) -> str:
