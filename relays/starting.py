@@ -115,8 +115,9 @@ class Forked:
         except OSError as error:
             self._fates.append((relay, error))
         else:
+            if not self._asked:
+                self._answer_by_s = time.monotonic() + _ANSWER_S_MAX
             self._asked[relay] = go
-            self._answer_by_s = time.monotonic() + _ANSWER_S_MAX
 
     def _start_server(self) -> tuple[int, socket.socket]:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -150,6 +151,7 @@ class Forked:
                     return
                 relay = next(iter(self._asked))
                 self._fates.append((relay, self._begin(self._asked.pop(relay), int(answer))))
+                self._answer_by_s = time.monotonic() + _ANSWER_S_MAX
 
     def _begin(self, go: socket.socket, pid: int) -> int | OSError:
         with go:

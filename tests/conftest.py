@@ -1,5 +1,6 @@
 """What every test begins with."""
 
+import gc
 import tempfile
 from pathlib import Path
 
@@ -17,6 +18,13 @@ def pytest_collection_modifyitems(items):
         files = dict.fromkeys(item.path for folder in folders for item in items if item.path.parent.name == folder)
         place |= {file: n / len(files) for n, file in enumerate(files)}
     items.sort(key=lambda item: (place.get(item.path, 1), str(item.path)))
+
+
+def pytest_collection_finish():
+    """What is there by now stays: garbage is looked for in what tests make, and less often."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
 
 
 @pytest.fixture(autouse=True)

@@ -5,9 +5,12 @@ import json
 import os
 import signal
 import time
+from contextlib import suppress
+from types import SimpleNamespace
 
 import pytest
 
+import relays.starting
 from relays.starting import STARTS_MAX, EachAnew, Forked, command_of, command_of_server
 from relays.supervisor import Supervisor, last_words
 
@@ -91,26 +94,64 @@ def test_a_fork_server_that_cannot_be_started_is_why_none_begins(tmp_path, monke
     assert os.listdir("/proc/self/fd") == before
 
 
-@pytest.mark.parametrize("server", ["/bin/false", "/bin/cat"], ids=["ends by itself", "is killed"])
+@pytest.fixture
+def servers(monkeypatch):
+    """Starts what is said in place of a fork server: the processes."""
+    spawn, started = os.posix_spawn, []
+
+    def instead(*_, **how):
+        started.append(spawn(instead.command[0], instead.command, {}, **how))
+        return started[-1]
+
+    monkeypatch.setattr(os, "posix_spawn", instead)
+    started_by = SimpleNamespace(started=started, use=lambda *command: setattr(instead, "command", command))
+    yield started_by
+    for pid in started:
+        with suppress(ChildProcessError):
+            if not os.waitpid(pid, os.WNOHANG)[0]:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+
+
+def fate_of(starting, relay, folder, meanwhile=lambda: None):
+    """What becomes of one start, when the server has ended."""
+    with (folder / "log").open("ab") as log:
+        starting.start(relay, log)
+    meanwhile()
+    return starting.fates()
+
+
+@pytest.mark.parametrize("command", [["/bin/false"], ["/bin/sleep", "60"]], ids=["ends by itself", "is killed"])
 def test_a_fork_server_that_ends_is_why_none_of_those_begins_and_the_next_start_has_another(
-    tmp_path, monkeypatch, server
+    tmp_path, servers, command
 ):
-    spawn, servers = os.posix_spawn, []
-    monkeypatch.setattr(os, "posix_spawn", lambda *_, **how: servers.append(spawn(server, [server], {}, **how))
-                        or servers[-1])
+    servers.use(*command)
     starting = Forked(tmp_path, ["hq", "east"], None, tmp_path / "errors")
     before = len(os.listdir("/proc/self/fd"))
+
+    def ends():
+        if command[0] == "/bin/sleep":
+            os.kill(servers.started[-1], signal.SIGKILL)
+        os.waitpid(servers.started[-1], 0)
+        starting.reaped(servers.started[-1])
+
     for count, relay in enumerate(("hq", "east"), 1):
-        with (tmp_path / "log").open("ab") as log:
-            starting.start(relay, log)
-        assert len(servers) == count
-        if server == "/bin/cat":
-            os.kill(servers[-1], signal.SIGKILL)
-        os.waitpid(servers[-1], 0)
-        starting.reaped(servers[-1])
-        ((named, why),) = starting.fates()
+        ((named, why),) = fate_of(starting, relay, tmp_path, ends)
+        assert len(servers.started) == count
         assert named == relay and "ended" in why.strerror and starting.server is None
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_fork_server_that_does_not_answer_is_ended(tmp_path, servers, monkeypatch):
+    servers.use("/bin/sleep", "60")
+    monkeypatch.setattr(relays.starting, "_ANSWER_S_MAX", -1.0)
+    starting = Forked(tmp_path, ["hq"], None, tmp_path / "errors")
+    assert fate_of(starting, "hq", tmp_path) == []
+    pid, status = os.waitpid(servers.started[0], 0)
+    assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL
+    starting.reaped(pid)
+    ((relay, why),) = starting.fates()
+    assert relay == "hq" and "ended" in why.strerror
 
 
 @pytest.mark.parametrize("home", [None, "home"])
