@@ -1,5 +1,6 @@
 """An action with a key is asked for once, whatever becomes of who asks, and what became of it is known afterwards."""
 
+import asyncio
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from fabric.edge import ControlPoint as AsyncControlPoint
 from fabric.edge.requesting.accounts import read_accounts
 from fabric.protocol.base.errors import FabricError
 from fabric.spool.book import NAME, Book
@@ -263,3 +265,21 @@ def test_each_change_is_told_and_everything_is_in_the_book(house, wall):
     assert house.cli("action", "feedfeed", "--as", "soar-hq", "--json").expect(1).error["code"] == "E939"
     assert {path.stat().st_mode & 0o777 for path in folder_of(house).glob(f"{NAME}*")} == {0o600}
     house.assert_logs_clean("192.0.2.67")
+
+
+def test_asyncio_is_the_same(house, wall):
+    async def ends(point, **options):
+        asked = point.request("deny", net("192.0.2.68"), to="id=fw-m", label="green", key="asyncio", **options)
+        return [str(outcome.end) async for outcome in asked]
+
+    async def program():
+        async with AsyncControlPoint(house.identity("soar-hq")) as point:
+            assert await asyncio.gather(ends(point), ends(point)) == [["completed"]] * 2
+            with pytest.raises(FabricError, match="E730"):
+                await ends(point, ttl="7s")
+            (account,) = [account for account in point.actions(last=5) if account.key == "asyncio"]
+            assert point.action(account.id[:12]) == account
+
+    asyncio.run(program())
+    assert wall.runs("192.0.2.68") == 1
+    assert_no_session_is_kept(house)
