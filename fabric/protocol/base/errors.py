@@ -50,6 +50,7 @@ class Code(Enum):
     LIST_EXPIRED = (222, "list_expired", "the revocation list has expired: actions stop, events pass", "sign it again where the authority is: fabric revoke --renew")
     STALE_DIRECTORY = (223, "stale_directory", "the directory of relays is older than the one held, or not the authority's", "issue a newer one from the authority: fabric up FILE")
     TOO_MANY_SESSIONS = (224, "too_many_sessions", "the identity has as many sessions as one may have", "end some of them, or give each process an identity of its own")
+    STALE_POLICIES = (225, "stale_policies", "the approval policies are older than the ones in force, or not the authority's", "issue newer ones from the authority: fabric up FILE")
     # 3xx: what was signed
     BAD_SIGNATURE = (301, "bad_signature", "the signature does not match the message", "discard it: it was forged or altered")
     BAD_DIGEST = (302, "bad_digest", "a part does not match its signed digest", "discard it: the part was altered")

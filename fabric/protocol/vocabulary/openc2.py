@@ -21,12 +21,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from functools import lru_cache
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, get_args
 
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import NAME_BYTES_MAX
 
 ActionClass: TypeAlias = Literal["investigate", "contain", "remediate", "other"]
+CLASSES: Final[tuple[ActionClass, ...]] = get_args(ActionClass)
 
 # OpenC2 Language 1.0, 3.3.1.1.
 _CLASSES: Final[Mapping[str, ActionClass]] = {
@@ -140,8 +141,13 @@ def class_of(action: str) -> ActionClass:
     return _CLASSES.get(action, "other")
 
 
+def is_extension(name: str) -> bool:
+    """Whether it is a name of nobody's standard: `x-...`."""
+    return len(name) <= NAME_BYTES_MAX and _EXTENSION.fullmatch(name) is not None
+
+
 def _known(name: str, names: tuple[str, ...] | Mapping[str, object]) -> bool:
-    return name in names or (len(name) <= NAME_BYTES_MAX and _EXTENSION.fullmatch(name) is not None)
+    return name in names or is_extension(name)
 
 
 # Each reads a value of one type: the one way to write it, or None.
