@@ -1,5 +1,7 @@
 """A control point's core as its relay meets it."""
 
+from dataclasses import replace
+
 import pytest
 
 from fabric.protocol.base.errors import Code, Reject
@@ -23,6 +25,7 @@ from fabric.protocol.core.ready import (
 from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.point.point import Point
 from fabric.protocol.trust.credentials import Grants, NodeKind, PublishGrant, RequestGrant
+from fabric.protocol.trust.policies import Rule, When, issue_policies
 from fabric.protocol.vocabulary.severity import Severity
 from fabric.protocol.vocabulary.tlp import Label
 from fabric.protocol.wire.frames import (
@@ -38,10 +41,11 @@ from fabric.protocol.wire.frames import (
     Role,
     Routed,
     Routes,
+    Rules,
     Welcome,
 )
 from tests.conversation import Conversation
-from tests.support import EVERYTHING, T0, Authority, entropy, verified
+from tests.support import EVERYTHING, FABRIC, T0, Authority, entropy, verified
 
 AUTHORITY = Authority("point")
 RELAY = AUTHORITY.issue("mid", NodeKind.RELAY, Label.GREEN)
@@ -260,6 +264,20 @@ def test_an_action_is_acknowledged_when_it_is_handed_over(talk, link):
 def test_an_action_that_is_not_for_it_is_never_delivered(talk, link, message, direction, age_ms, code):
     talk.send(link, message, direction, age_ms=age_ms, targets=("fw-1",))
     assert talk.told(Delivery) == [] and codes(talk, link) == [code]
+
+
+def test_an_action_that_a_policy_is_about_is_refused_and_others_are_not(talk, link):
+    rules = [Rule("contain", When("contain", "deny *", "role=firewall"), 1, ("lead",), 60_000)]
+    talk.say(link, Rules(issue_policies(FABRIC, 1, T0, rules, {}, AUTHORITY.signer)))
+    talk.send(link, action(), Direction.DOWN)
+    assert codes(talk, link) == [Code.APPROVAL_DUE] and talk.told(Delivery) == []
+    others = [replace(rules[0], when=When("remediate"))]
+    talk.say(link, Rules(issue_policies(FABRIC, 2, T0, others, {}, AUTHORITY.signer)))
+    talk.send(link, action(sequence=1), Direction.DOWN)
+    (delivery,) = talk.told(Delivery)
+    assert talk.core.may_not_act(delivery.message, T0) is None
+    talk.say(link, Rules(issue_policies(FABRIC, 3, T0, rules, {}, AUTHORITY.signer)))
+    assert talk.core.may_not_act(delivery.message, T0).code is Code.APPROVAL_DUE, "asked before it runs"
 
 
 def test_with_a_clock_that_cannot_be_believed_actions_are_refused_and_events_are_not(talk, link):
