@@ -9,7 +9,7 @@ from fabric.files import PROGRAM_MODE, make_private, write_private
 from fabric.protocol.base.errors import Code, FabricError
 
 _FILES = ("identity.json", "secret.json", "credential")
-_FILES_IF_ANY = ("directory", "pins")
+_FILES_IF_ANY = ("directory", "policies", "pins")
 
 _START = """#!/bin/sh
 # Runs relay {id} of fabric {fabric} in the foreground, with the first Python that has Message Fabric: $PYTHON, one in

@@ -74,6 +74,7 @@ def snapshot(
         # Of this relay and those below: the version that is in force there, and since when.
         "applied": {relay: list(version) for relay, version in sorted(core.list_reach.applied.items())},
         "directory": core.directory.held.version,
+        "policies": core.trust.policies.version,
         "clock_behind_ms": core.time.behind_ms,
         "clock_suspect": core.time.suspect,
         "counters": dict(sorted(core.counters.items())),

@@ -13,16 +13,16 @@ from pathlib import Path
 import structlog
 
 from fabric.edge.identity.home import revocations_path
-from fabric.edge.identity.identity import DIRECTORY, Identity, own_directory
+from fabric.edge.identity.identity import DIRECTORY, POLICIES, Identity, own_directory, own_policies
 from fabric.edge.identity.renewal import Renewal
 from fabric.edge.identity.watched import Watched
 from fabric.protocol.base.errors import Code, Reject
-from fabric.protocol.base.limits import DIRECTORY_BYTES_MAX, FRAME_BYTES_MAX
+from fabric.protocol.base.limits import DIRECTORY_BYTES_MAX, FRAME_BYTES_MAX, POLICIES_BYTES_MAX
 from fabric.protocol.core.ready import Answered, Ready, Renewed
 from fabric.protocol.relay.relay import Relay
 from fabric.protocol.trust.credentials import Credential
 
-# How soon a new revocation list goes out.
+# How soon a new revocation list goes out, and new policies.
 _LIST_LOOK_MS = 200
 
 Apply = Callable[[Ready, int], None]
@@ -38,15 +38,18 @@ class Watching:
         self._apply = apply
         self._log = log
         self._list = Watched(revocations_path(identity.fabric, folder.parent), FRAME_BYTES_MAX, _LIST_LOOK_MS)
+        self._policies = Watched(folder / POLICIES, POLICIES_BYTES_MAX, _LIST_LOOK_MS)
         self._directory = Watched(folder / DIRECTORY, DIRECTORY_BYTES_MAX)
         self._renewal = Renewal(identity, os.urandom, log)
         self._list_over = False
         self._clock_wrong = False
         core.directory.restore(own_directory(identity.folder))  # an older one than what came since is let be
+        core.trust.restore_policies(own_policies(identity.folder))
 
     def look(self, now_ms: int) -> None:
-        """Every turn: a newer revocation list goes out at once."""
+        """Every turn: newer policies go out at once, and after them a newer list, which may name them."""
         core = self._core
+        self._take_up("policies", self._policies, core.policies.apply, now_ms)
         self._take_up("revocation list", self._list, lambda raw, ready: core.apply_lists(raw, now_ms, ready), now_ms)
 
     def look_around(self, now_ms: int) -> None:

@@ -24,6 +24,7 @@ from fabric.edge.connection.mailbox import Mailbox
 from fabric.edge.connection.renewing import Renewing
 from fabric.edge.connection.status import Status
 from fabric.edge.identity.identity import Identity
+from fabric.edge.identity.kept_policies import KeptPolicies
 from fabric.edge.identity.renewal import Renewal
 from fabric.edge.locks import Pending
 from fabric.edge.logging.log import edge_log
@@ -81,6 +82,7 @@ class EdgeLoop:
             os.urandom, tuple(dial.id for dial in identity.dials),
         )
         self._log = edge_log(identity.id)
+        self._policies = KeptPolicies(identity, self.core.trust, self._log)
         self._mailbox = Mailbox()
         self.status = Status([dial.address for dial in identity.dials])
         self._dialling = Dialling(identity, self.core, self.clock, self.status, self._mailbox.wake, self._log)
@@ -250,6 +252,7 @@ class EdgeLoop:
                 words = "disk is short: publish waits" if was_open else "disk has room again"
                 self._log.warning(words, code=Code.DISK_SHORT.label, waiting=self.publisher.waiting)
         self.renewing.look(now_ms, ready)
+        self._policies.look()
         self.publisher.compose(now_ms, ready)
         now_ms = self._dialling.read(waiting, now_ms, ready)
         self.requester.look(now_ms)

@@ -24,6 +24,7 @@ from fabric.protocol.core.ready import (
     KeepNotice,
     KeepOpen,
     KeepOwner,
+    KeepPolicies,
     KeepPosition,
     KeepSession,
     Op,
@@ -88,6 +89,8 @@ class Loading:
             yield KeepCredential(bytes.fromhex(name.removeprefix(CREDENTIAL)), body)
         for _, _, body in self._db.sound("kept", "name = 'lists'"):
             yield KeepLists(body)
+        for _, _, body in self._db.sound("kept", "name = 'policies'"):
+            yield KeepPolicies(body)
         for _, _, body in self._db.sound("kept", "name = 'directory'"):
             yield KeepDirectory(body)
         for name, _, body in self._db.sound("kept", "name LIKE 'session %'"):

@@ -23,6 +23,7 @@ from fabric.protocol.core.ready import (
     KeepNotice,
     KeepOpen,
     KeepOwner,
+    KeepPolicies,
     KeepPosition,
     KeepSession,
     Op,
@@ -39,6 +40,7 @@ from fabric.spool.rows import pack, put_meta, row_of, unite_bodies
 # Names in `kept` begin with what the row is; the rest makes it unique.
 CREDENTIAL, LISTS, SESSION, DISPATCH = "credential ", "lists", "session ", "dispatch "
 POSITION, OWNER, GAP, NOTICE, DIRECTORY, ACTION = "position ", "owner", "gap ", "notice ", "directory", "action "
+POLICIES = "policies"
 ENDED, MEMBER, OPEN, END = "ended ", "member ", "open ", "end "
 # Of an action: what it is, and whether its handler was called; what became of it; and that this was told.
 INTENT, ANSWER, TOLD = "intent ", "answer ", "told "
@@ -143,6 +145,8 @@ def _kept(op: Op) -> tuple[str, _Row | None]:
             return LISTS, row_of(b"", raw)
         case KeepDirectory(raw):
             return DIRECTORY, row_of(b"", raw)
+        case KeepPolicies(raw):
+            return POLICIES, row_of(b"", raw)
         case KeepSession(destination, attachment):
             return SESSION + destination, row_of(b"", attachment) if attachment else None
         case KeepPosition(source, position):

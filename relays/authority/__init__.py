@@ -1,4 +1,4 @@
-"""The key that a fabric trusts, and what it signs: identities, issuers, revocation lists, the directory of relays."""
+"""The key that a fabric trusts, and what it signs: identities, issuers, revocation lists, policies, the directory."""
 
 from relays.authority.delegating import Delegation, delegate
 from relays.authority.directories import directory_path
@@ -13,10 +13,12 @@ from relays.authority.keeping import (
     restore_authority,
 )
 from relays.authority.lists import keep_list, reasons, revoke
+from relays.authority.policies import are_in_step, keep_policies, read_policies
 from relays.authority.strays import barred, barred_words, check_strays, keep_ids, kept_ids, stray_words, strays
 
 __all__ = [
-    "Authority", "Delegation", "authorities", "back_up", "barred", "barred_words", "check_strays", "delegate",
-    "directory_path", "init_authority", "keep_ids", "keep_list", "kept_ids", "make_identities", "make_only",
-    "new_authority", "open_authority", "reasons", "restore_authority", "revoke", "stray_words", "strays",
+    "Authority", "Delegation", "are_in_step", "authorities", "back_up", "barred", "barred_words", "check_strays",
+    "delegate", "directory_path", "init_authority", "keep_ids", "keep_list", "keep_policies", "kept_ids",
+    "make_identities", "make_only", "new_authority", "open_authority", "read_policies", "reasons", "restore_authority",
+    "revoke", "stray_words", "strays",
 ]

@@ -27,9 +27,9 @@ from fabric.edge.identity.identity import (
 from fabric.protocol.base.limits import READERS_BYTES
 from fabric.protocol.trust.credentials import NodeKind
 from relays.authority.directories import keep_directory
-from relays.authority.enforced import check_enforced
 from relays.authority.keeping import Authority
 from relays.authority.minting import Keys, claim, keys_of, mint
+from relays.authority.policies import keep_policies
 from relays.config import READERS
 from relays.pins import write_pins
 from relays.topology.model import PointSpec, RelaySpec, Topology
@@ -62,23 +62,27 @@ class Made(NamedTuple):
 
 
 def make_identities(topology: Topology, authority: Authority, home: Path | None = None) -> list[str]:
-    """Bring the identities on this machine, and the directory of relays, in step with a topology.
+    """Bring the identities on this machine, the directory of relays and the policies in step with a topology.
 
     The ids that were made or issued again. A control point that names no relay finds the nearest by the directory; the
     root stands in its identity for the case that there is none.
     """
-    return _make_all(topology, authority, [*topology.relays, *topology.points], home).made
+    made = _make_all(topology, authority, [*topology.relays, *topology.points], home).made
+    keep_policies(topology, authority, home)
+    return made
 
 
 def make_only(topology: Topology, authority: Authority, ids: Collection[str], home: Path | None = None) -> Made:
     """The same for these ids alone: what others have is never signed anew by the way, since running nodes take up
-    what they find. Others that are missing are made: whom a relay dials must have keys.
+    what they find. Others that are missing are made: whom a relay dials must have keys. Policies are everybody's: they
+    are signed only where there are none yet.
     """
-    return _make_all(topology, authority, ids, home)
+    made = _make_all(topology, authority, ids, home)
+    keep_policies(topology, authority, home, only_first=True)
+    return made
 
 
 def _make_all(topology: Topology, authority: Authority, ids: Collection[str], home: Path | None) -> Made:
-    check_enforced(topology)
     folder = ids_folder(topology.fabric, home)
     keys = {id_: keys_of(folder / id_) for id_ in [*topology.relays, *topology.points]}
     publics = {id_: nacl.bindings.crypto_scalarmult_base(curve) for id_, (curve, _) in keys.items()}
@@ -184,7 +188,7 @@ def point_claim(topology: Topology, point: PointSpec, relay: RelaySpec) -> dict[
         "fabric": topology.fabric,
         "id": point.id,
         "kind": NodeKind.OPERATOR if point.kind == "operator" else NodeKind.POINT,
-        "principal": point.id,
+        "principal": topology.principal_of(point.id),
         "organisation": point.organisation,
         "clearance": point.clearance,
         "segment": relay.segment,

@@ -8,8 +8,11 @@ before. Refuses to put one authority in the place of another.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +20,7 @@ from typing import Any
 
 from fabric.documents import parse_object
 from fabric.edge.identity.home import fabric_folder, fabric_home, make_private, revocations_path, write_private
+from fabric.files import append_private
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.base.signing import Signer
 from fabric.protocol.trust.credentials import name_ok
@@ -95,6 +99,14 @@ def open_authority(fabric: str, home: Path | None = None, passphrase: Passphrase
         ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise FabricError(Code.NO_AUTHORITY, f"{folder / _KEY} cannot be read") from error
+
+
+@contextmanager
+def alone(authority: Authority) -> Iterator[None]:
+    """Two who sign at once sign one document after the other, not two of one version."""
+    with append_private(authority.folder / "lock") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def init_authority(

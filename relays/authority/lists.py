@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from fabric.edge.identity.home import revocations_path, write_private
-from fabric.files import append_private
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.base.limits import FRAME_BYTES_MAX
 from fabric.protocol.base.signing import Signer
 from fabric.protocol.trust.revocations import Revocations, issue_revocations, verify_revocations
-from relays.authority.keeping import Authority
+from relays.authority.keeping import Authority, alone
+from relays.authority.policies import read_policies
 from relays.wall import signing_ms
 
 _DAY_MS = 86_400_000
@@ -40,16 +38,8 @@ def revoke(authority: Authority, ids: Sequence[str], home: Path | None = None, w
     The version follows the clock, so that a list made after an old backup was restored is newer than all before it.
     """
     signer = authority.signer  # somebody may have to type for it: not while others wait for the list
-    with _alone(authority):
+    with alone(authority):
         return _sign_next(authority, signer, ids, home, why)
-
-
-@contextmanager
-def _alone(authority: Authority) -> Iterator[None]:
-    """Two who revoke at once sign one list after the other, not two of one version."""
-    with append_private(authority.folder / "lock") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _sign_next(authority: Authority, signer: Signer, ids: Sequence[str], home: Path | None, why: str) -> Revocations:
@@ -58,7 +48,8 @@ def _sign_next(authority: Authority, signer: Signer, ids: Sequence[str], home: P
     now_ms = signing_ms()
     version = max(known.version + 1, now_ms // 1_000)
     raw = issue_revocations(
-        authority.fabric, version, now_ms, now_ms + LIST_LIFE_MS, sorted(known.ids.union(ids)), signer
+        authority.fabric, version, now_ms, now_ms + LIST_LIFE_MS, sorted(known.ids.union(ids)), signer,
+        max(known.policies, read_policies(authority, home).version),
     )
     made = verify_revocations(raw, authority.public, authority.fabric)
     if isinstance(made, Reject) or len(raw) > FRAME_BYTES_MAX - _FRAMING_BYTES:
@@ -73,12 +64,16 @@ def _sign_next(authority: Authority, signer: Signer, ids: Sequence[str], home: P
 
 
 def keep_list(authority: Authority, home: Path | None = None) -> bool:
-    """Sign the list that is there, or a first one, when a third of its life or less is left; whether that was due.
+    """Sign the list that is there, or a first one, when a third of its life or less is left, or when it names older
+    policies than there are; whether that was due.
 
     A fabric has a list from its first day: who knows one can tell an old one from none.
     """
     known = read_revocations(revocations_path(authority.fabric, home), authority.public, authority.fabric)
-    due = known.not_after_ms - signing_ms() <= LIST_LIFE_MS // 3
+    due = (
+        known.not_after_ms - signing_ms() <= LIST_LIFE_MS // 3
+        or known.policies < read_policies(authority, home).version
+    )
     if due:
         revoke(authority, (), home)
     return due

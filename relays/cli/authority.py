@@ -20,8 +20,11 @@ from relays.authority import (
     authorities,
     back_up,
     delegate,
+    keep_list,
+    keep_policies,
     new_authority,
     open_authority,
+    read_policies,
     reasons,
     restore_authority,
 )
@@ -153,6 +156,40 @@ def _revocations(authority: Authority) -> dict[str, Any]:
         "version": known.version, "until_ms": known.not_after_ms,
         "revoked": {id_: why.get(id_, "") for id_ in sorted(known.ids)},
     }
+
+
+@app.command("policies")
+@command
+def policies_(
+    file: Annotated[Path, typer.Argument(help="The topology file.", exists=True, dir_okay=False)],
+    passphrase_file: PassphraseFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Sign the approval policies of a topology file, where they changed. Relays that run here take them up within a
+    second, and pass them on to every node; `fabric status` shows who has which.
+
+    Exit codes: 0 they are as the file has them, 1 failed, 5 wrong passphrase.
+
+    Example: fabric authority policies topologies/enterprise.toml
+    """
+    topology = topologies.load(file)
+    authority = open_authority(topology.fabric, passphrase=passphrase_from(passphrase_file))
+    before = read_policies(authority)
+    found = keep_policies(topology, authority)
+    if found.version:
+        keep_list(authority)  # it says their version: whoever has the list knows that they are to come
+    changed = found.version != before.version
+    if as_json:
+        say_json({
+            "fabric": topology.fabric, "version": found.version, "changed": changed,
+            "rules": [rule.name for rule in found.rules], "classes": dict(found.classes),
+        })
+        return
+    if not found.version:
+        say(f"{file} asks for no approvals, and there were none")
+        return
+    say(f"approval policies {of_version(found.version)}, {'signed now' if changed else 'as before'}: "
+        f"{', '.join(rule.name for rule in found.rules) or 'no rule'}")
 
 
 @app.command("delegate")

@@ -11,6 +11,7 @@ from fabric.edge.publishing.options import action_stamp, check_wanted, publish_s
 from fabric.edge.requesting.request import request_arguments
 from fabric.protocol.base.errors import Code
 from fabric.protocol.envelope.lifetime import format_duration
+from fabric.protocol.trust.policies import Rule
 from fabric.protocol.vocabulary.tlp import Label
 from relays.cli.exits import DENIED, DONE, NOBODY, PARTLY, USAGE, command
 from relays.cli.options import As, AsJson, FieldLabels_, Label_, Severity_, needed, wall_ms
@@ -102,7 +103,8 @@ def act(
     topology: File = None,
     as_json: AsJson = False,
 ) -> None:
-    """May it be asked for: by which grant, or for want of which; whom it selects, where it turns, whom it reaches.
+    """May it be asked for: by which grant, or for want of which; whom it selects, where it turns, whom it reaches, and
+    who is to approve it.
 
     Exit codes: 0 allowed and every target is reached, 3 some are not, or are not covered by the grant, 4 nobody is
     selected, 5 denied, or it ends before it turns.
@@ -112,7 +114,7 @@ def act(
     scene = scene_of(needed(identity), topology)
     spec, _ = request_arguments(action, target, to, None)
     stamp = action_stamp(spec, to, scene.defaults, severity=severity, label=label)
-    said = explain_action(scene.asker, stamp, scene.tree)
+    said = explain_action(scene.asker, stamp, scene.tree, scene.policies)
     _tell(said, f"act {spec.text} to {to}", scene, as_json, by_default=label is None)
 
 
@@ -203,7 +205,8 @@ def _json(said: Explanation, scene: Scene) -> dict[str, Any]:
     if said.verb == "publish":
         return {**told, "rate": said.rate_per_s}
     return {
-        **told, "turn": said.turn,
+        **told, "turn": said.turn, "class": said.class_, "policies": scene.policies.version,
+        "approval": None if said.rule is None else _rule_json(said.rule),
         "targets": [
             {"id": each.id, "grant": each.grant, "path": list(each.way), "code": each.code.label if each.code else None,
              "by": each.by}
@@ -242,6 +245,8 @@ def _lines(said: Explanation, scene: Scene, by_default: bool) -> list[tuple[str,
     if said.turn:
         lines.append(("turns at", said.turn))
     lines += [(each.id, _target_words(each)) for each in said.targets]
+    if said.verb == "act" and said.class_:
+        lines.append(("approval", _rule_words(said.rule, said.class_)))
     for names, words in (
         (said.not_granted, "selected and able, but the grant does not cover:"),
         (said.elsewhere, f"would be targets, but are not below {said.turn}:"),
@@ -272,6 +277,25 @@ def _standing(asker: Asker, scene: Scene) -> str:
     listed = f"list {of_version(scene.revocations.version)}" if scene.revocations else "no revocation list here"
     revoked = "revoked" if asker.problem is not None and asker.problem.code is Code.REVOKED else "not revoked"
     return f"vouched for by {issuers}, {left}, {revoked} ({listed})"
+
+
+def _rule_json(rule: Rule) -> dict[str, Any]:
+    later = rule.escalation
+    return {
+        "rule": rule.name, "require": rule.require, "from": list(rule.roles), "within_ms": rule.within_ms,
+        "escalate": None if later is None
+        else {"after_ms": later.after_ms, "from": list(later.roles), "require": later.require},
+    }
+
+
+def _rule_words(rule: Rule | None, class_: str) -> str:
+    if rule is None:
+        return f"none: no policy is about it (class {class_}), the grant is enough"
+    words = f"{rule.require} of {', '.join(rule.roles)} within {format_duration(rule.within_ms)}"
+    later = rule.escalation
+    if later is not None:
+        words += f"; after {format_duration(later.after_ms)} also {later.require} of {', '.join(later.roles)}"
+    return f"{words} (policy '{rule.name}', class {class_}), and never who asks"
 
 
 def _hop_words(said: Explanation, hop: Hop) -> str:

@@ -11,7 +11,7 @@ from fabric.edge.identity.home import ids_folder
 from fabric.edge.identity.identity import load_identity
 from fabric.protocol.base.errors import Code, FabricError
 from relays import topology as topologies
-from relays.authority import make_only, open_authority
+from relays.authority import are_in_step, make_only, open_authority
 from relays.bundle import make_bundle
 from relays.cli.exits import command
 from relays.cli.passphrase import PassphraseFile, passphrase_from
@@ -83,10 +83,11 @@ def bundle(
         raise FabricError(Code.USAGE, f"{file} has no {unknown[0]}", "name a relay or a control point of the file")
     authority = open_authority(topology.fabric, passphrase=passphrase_from(passphrase_file))
     made, left, directory_left = make_only(topology, authority, [name, *(sign or [])])
+    policies_left = not are_in_step(topology, authority)
     files = make_bundle(ids_folder(topology.fabric) / name, output)
     if as_json:
         say_json({"relay": name, "folder": str(output), "files": files, "issued": made, "left": left,
-                  "directory_left": directory_left})
+                  "directory_left": directory_left, "policies_left": policies_left})
         return
     if made:
         say(f"issued: {', '.join(made)}")
@@ -96,4 +97,7 @@ def bundle(
     if directory_left:
         say(f"left as it is, though {file} says something else of other relays: the directory of relays",
             f"  next: where it is meant, fabric up {file}")
+    if policies_left:
+        say(f"left as they are, though {file} asks for other approvals: the policies of all nodes",
+            f"  next: where it is meant, fabric authority policies {file}")
     say(f"{output}: {', '.join(files)}", f"Copy it to the relay's machine and run {output.name}/start there.")

@@ -37,7 +37,7 @@ from relays.drain import drain_path, read_draining
 from relays.status import STALE_MS, read_status
 from relays.supervisor import Supervisor, last_words, stop_supervisor, supervisor_state
 from relays.terminal import Cell, Screen, Table, say, say_json
-from relays.wall import utc, wall_ms
+from relays.wall import of_version, utc, wall_ms
 
 _START_S = 30.0
 _WHOLE_S = 3.0
@@ -323,9 +323,23 @@ def _table(fabric: str, states: list[_State]) -> Table:
             state["relay"], Cell(state["state"], style), state.get("clearance", ""), _parent_of(state),
             _named(state, "points"), "; ".join(filter(None, _remarks(state))),
         )
+    for words in _policy_lines(states):
+        table.foot(words)
     for line in lines_of(states, now_ms):
         table.foot(line)
     return table
+
+
+def _policy_lines(states: list[_State]) -> Iterator[str]:
+    """Which approval policies are in force, where there are any; and who has others."""
+    versions = {state["relay"]: int(state.get("policies", 0)) for state in states if state["pid"]}
+    newest = max(versions.values(), default=0)
+    behind = [f"{relay} ({of_version(version) if version else 'none'})"
+              for relay, version in versions.items() if version != newest]
+    if newest:
+        more = f" and {len(behind) - _NAMED_MAX} more" if len(behind) > _NAMED_MAX else ""
+        where = f"not yet at {', '.join(behind[:_NAMED_MAX])}{more}" if behind else "at every relay that runs"
+        yield f"approval policies {of_version(newest)}: {where}"
 
 
 def _remarks(state: _State) -> Iterator[str]:

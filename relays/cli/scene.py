@@ -8,9 +8,10 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from fabric.edge.identity.home import revocations_path
-from fabric.edge.identity.identity import Defaults, Identity, find_identity
+from fabric.edge.identity.home import fabric_folder, revocations_path
+from fabric.edge.identity.identity import Defaults, Identity, find_identity, own_policies
 from fabric.protocol.base.errors import Code, FabricError
+from fabric.protocol.trust.policies import Policies, verify_policies
 from fabric.protocol.trust.revocations import Revocations
 from relays import topology as topologies
 from relays.authority.lists import read_revocations
@@ -32,6 +33,7 @@ class Scene(NamedTuple):
     identity: Identity | None
     revocations: Revocations | None
     differs: bool
+    policies: Policies  # the file's, where one is named; else the newest on this machine
 
 
 def scene_of(name: str, file: Path | None) -> Scene:
@@ -46,15 +48,34 @@ def scene_of(name: str, file: Path | None) -> Scene:
             raise
         defaults = Defaults(topology.defaults.label, topology.defaults.ttl_ms)
         nearest = topology.points[name].relay is None
-        return Scene(Asker(placed.credential, placed.above, nearest=nearest), tree, defaults, None, None, False)
+        return Scene(Asker(placed.credential, placed.above, nearest=nearest), tree, defaults, None, None, False, rules_of(topology))
     if topology is not None and topology.fabric != here.fabric:
         raise FabricError(Code.WRONG_FABRIC, f"{here.id} is of {here.fabric}, {file} of {topology.fabric}")
     path = revocations_path(here.fabric)
     revocations = read_revocations(path, here.authority_key, here.fabric) if path.is_file() else None
+    known = policies_here(here)
+    policies = known if topology is None else rules_of(topology)
     placed = tree.points.get(here.id)
-    asker = asker_of(here, revocations or Revocations(), wall_ms())
+    asker = asker_of(here, revocations or Revocations(), wall_ms(), known)
     if placed is None:
-        return Scene(asker, tree if topology else tree_here(here.fabric), here.defaults, here, revocations, False)
+        tree = tree if topology else tree_here(here.fabric)
+        return Scene(asker, tree, here.defaults, here, revocations, False, policies)
     said, has = placed.credential, here.credential
     differs = (said.grants, said.clearance, said.tags) != (has.grants, has.clearance, has.tags)
-    return Scene(replace(asker, relay=placed.above), tree, here.defaults, here, revocations, differs)
+    return Scene(replace(asker, relay=placed.above), tree, here.defaults, here, revocations, differs, policies)
+
+
+def rules_of(topology: topologies.Topology) -> Policies:
+    """As the authority would sign them."""
+    rules = sorted([spec.rule for spec in topology.approvals], key=lambda rule: rule.demand)
+    return Policies(0, 0, tuple(rules), topology.classes)
+
+
+def policies_here(identity: Identity) -> Policies:
+    """The newest of its authority's that this machine has."""
+    newest = Policies()
+    for folder in (fabric_folder(identity.fabric), identity.folder):
+        found = verify_policies(own_policies(folder), identity.authority_key, identity.fabric)
+        if isinstance(found, Policies) and found.supersedes(newest):
+            newest = found
+    return newest

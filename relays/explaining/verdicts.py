@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from fabric.edge.identity.identity import Identity
 from fabric.edge.publishing.composer import Stamp
+from fabric.protocol.access.approvals import asked_of
 from fabric.protocol.access.permissions import (
     check_origin,
     labels_withheld,
@@ -25,6 +26,7 @@ from fabric.protocol.base.limits import SKEW_MS
 from fabric.protocol.envelope.field_labels import FieldLabels
 from fabric.protocol.envelope.layout import STREAM_BYTES, Header, PartEntry
 from fabric.protocol.trust.credentials import Credential, PublishGrant, RequestGrant
+from fabric.protocol.trust.policies import Policies, Rule, demand_of
 from fabric.protocol.trust.revocations import Revocations
 from fabric.protocol.trust.store import TrustStore
 from fabric.protocol.vocabulary.openc2 import split_topic
@@ -34,6 +36,8 @@ from fabric.protocol.vocabulary.topics import matches
 from relays.explaining.grants import grants_text, publish_text, quoted, request_text
 from relays.explaining.selecting import unknown_names
 from relays.explaining.tree import Climb, Tree
+
+_NO_POLICIES = Policies()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +62,13 @@ class Asker:
         return self.trust.check_action(self.credential, at.segment, (self.now_ms,))
 
 
-def asker_of(identity: Identity, revocations: Revocations, now_ms: int) -> Asker:
+def asker_of(
+    identity: Identity, revocations: Revocations, now_ms: int, policies: Policies = _NO_POLICIES
+) -> Asker:
     """An identity of this machine, judged like a peer: its chain, its revocation, its time."""
     trust = TrustStore(identity.credential, identity.authority_key, SKEW_MS)
     trust.take_revocations(revocations)
+    trust.take_policies(policies)
     checked = trust.check_raw(identity.credential.raw, (now_ms,))
     problem = checked if isinstance(checked, Reject) else None
     relay = identity.relay.id if identity.relay else ""
@@ -112,6 +119,8 @@ class Explanation:
     not_granted: tuple[str, ...] = ()  # selected and able, and no grant covers them
     not_able: tuple[str, ...] = ()  # selected, and may not execute it
     elsewhere: tuple[str, ...] = ()  # would be targets, and are not below the turn relay
+    class_: str = ""
+    rule: Rule | None = None  # who is to approve it
 
     @property
     def verdict(self) -> str:
@@ -180,8 +189,8 @@ def explain_subscribe(asker: Asker, pattern: str, tree: Tree) -> Explanation:
 # -- actions --------------------------------------------------------------------------------------------------
 
 
-def explain_action(asker: Asker, stamp: Stamp, tree: Tree) -> Explanation:
-    """What relays would say to an action with this stamp, where it would turn, and whom it would reach."""
+def explain_action(asker: Asker, stamp: Stamp, tree: Tree, policies: Policies = _NO_POLICIES) -> Explanation:
+    """What relays would say to an action with this stamp, where it would turn, whom it would reach, who approves it."""
     header = header_of(asker.credential, stamp)
     action, target_type = split_topic(header.topic)
     said = _about("act", f"{action} {target_type} to {header.to}", "request", asker, stamp)
@@ -202,7 +211,10 @@ def explain_action(asker: Asker, stamp: Stamp, tree: Tree) -> Explanation:
         return _denied(said, stop[1], "")
     said = _select(said, header, tree)
     if said.targets:
-        return said
+        targets = [tree.points[target.id].credential for target in said.targets]
+        return replace(
+            said, class_=policies.class_of(action), rule=demand_of(policies, asked_of(header), targets)
+        )
     return _denied(said, Reject(Code.NOBODY, ": ".join(filter(None, (header.to, unknown_names(header.to, tree))))), "")
 
 

@@ -11,15 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from fabric.protocol.base.errors import Code, Reject
+from fabric.protocol.base.errors import Code
 from fabric.protocol.base.sizes import format_size
-from fabric.protocol.vocabulary.openc2 import action_covers, class_of
-from fabric.protocol.vocabulary.selectors import parse_selector
 from fabric.protocol.vocabulary.tlp import Audience, Label, may_hold
 from fabric.protocol.vocabulary.topics import RESOLUTIONS
+from relays.topology.approvals import judge_approvals
 from relays.topology.flow import executors, first_refusal, patterns_overlap, publishes_to, reach
 from relays.topology.loader import check
-from relays.topology.model import ApprovalSpec, PointSpec, RelaySpec, RequestGrant, RoleSpec, Topology
+from relays.topology.model import PointSpec, RelaySpec, RoleSpec, Topology
 from relays.topology.problems import Problem, in_order
 
 _NAMES_SHOWN = 3
@@ -282,44 +281,6 @@ def _requests_of(topology: Topology, point: PointSpec, climbing: Sequence[RelayS
         )
 
 
-def _approvals(topology: Topology) -> Iterator[Problem]:
-    """Grants that contain or remediate with nobody asked. A table with require = 0 says that it is meant."""
-    policies = (*topology.approvals, *topology.waivers)
-    for role in topology.roles.values():
-        for index, grant in enumerate(role.request):
-            action = grant.action.partition(" ")[0]
-            classes = ("contain", "remediate") if action == "*" else (class_of(action),)
-            for class_ in classes:
-                if class_ not in ("contain", "remediate") or _covered(topology, grant, class_, policies):
-                    continue
-                yield _warning(
-                    f"roles.{role.name}.request.{index}",
-                    f"'{grant.action}' (class {class_}) needs nobody's approval: the grant is enough",
-                    f'where that is meant, add [[approval]] with when = {{ class = "{class_}", to = "{grant.to}" }} '
-                    "and require = 0",
-                )
-
-
-def _covered(
-    topology: Topology, grant: RequestGrant, class_: str, policies: tuple[ApprovalSpec, ...]
-) -> bool:
-    """By a policy for the class (or the action) whose selector takes in every target that the file has."""
-    targets = executors(topology, grant)
-    for policy in policies:
-        if policy.class_ and policy.class_ != class_:
-            continue
-        if policy.action and not action_covers(policy.action, grant.action):
-            continue
-        if policy.to in ("", "all", grant.to):
-            return True
-        selector = parse_selector(policy.to)
-        if isinstance(selector, Reject) or not targets:
-            continue
-        if all(selector.matches(topology.attributes(point.id)) for point in targets):
-            return True
-    return False
-
-
 def _nearest(topology: Topology) -> Iterator[Problem]:
     if any(relay.serves for relay in topology.relays.values()):
         return
@@ -369,7 +330,7 @@ _JUDGES: tuple[Callable[[Topology], Iterator[Problem]], ...] = (
     _publishes,
     _requests,
     _scopes,
-    _approvals,
+    judge_approvals,
     _nearest,
     _kept,
 )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fabric.protocol.base.errors import Code
 from fabric.protocol.base.limits import READERS_BYTES
+from fabric.protocol.trust.policies import Escalation
 from relays.topology.model import (
     TTL_DEFAULTS_MS,
     ApprovalSpec,
@@ -32,7 +33,7 @@ from relays.topology.model import (
 from relays.topology.problems import Problem, TopologyErrors, in_order
 from relays.topology.rules import check_rules
 from relays.topology.toml_lines import Lines, explain
-from relays.topology.uses import parse_never
+from relays.topology.uses import default_name, parse_never
 
 if TYPE_CHECKING:  # pydantic comes with it, and only a file that is read needs it
     from relays.topology.schema import ApprovalTable, FileTable, KeepTable, PointTable, RelayTable, RoleTable
@@ -112,7 +113,7 @@ def _read(path: Path) -> str | Problem:
 def _build(file: FileTable, path: Path) -> Topology:
     organisation = file.organisation or file.fabric
     given = file.defaults.ttl.model_dump(exclude_none=True)
-    approvals = tuple(_approval(table) for table in file.approval)
+    approvals = tuple(_approval(index, table) for index, table in enumerate(file.approval))
     roles = {name: _role(name, table) for name, table in file.roles.items()}
     return Topology(
         fabric=file.fabric,
@@ -126,6 +127,7 @@ def _build(file: FileTable, path: Path) -> Topology:
         approvals=tuple(a for a in approvals if a.require > 0),
         waivers=tuple(a for a in approvals if a.require == 0),
         asserts=tuple(_assert(table.never) for table in file.assert_),
+        classes=file.classes,
         path=path,
     )
 
@@ -183,18 +185,24 @@ def _point(name: str, table: PointTable, organisation: str, role: RoleSpec) -> P
             key: SourceSpec(key, s.kind, s.topic, s.path, s.format, s.labels) for key, s in sources.items()
         },
         keep=_keep(table.keep, role.grants.kept),
+        principal=table.principal or "",
     )
 
 
-def _approval(table: ApprovalTable) -> ApprovalSpec:
-    when = table.when
+def _approval(index: int, table: ApprovalTable) -> ApprovalSpec:
+    when, later = table.when, table.escalate
     return ApprovalSpec(
-        class_=when.class_ or "",
+        name=table.name or default_name(index),
+        class_=when.class_,
         action=when.action or "",
         to=when.to or "",
+        label=when.label,
+        severity=when.severity,
         require=table.require,
         from_=tuple(table.from_),
         within_ms=table.within,
+        escalation=None if later is None else Escalation(later.after, tuple(sorted(later.from_)), later.require),
+        key=f"approval.{index}",
     )
 
 

@@ -14,6 +14,9 @@ from typing import Literal
 
 from fabric.protocol.base.limits import READERS_BYTES, TTL_MAX_MS
 from fabric.protocol.trust.credentials import ApproveGrant, Grants, Keep, PublishGrant, RequestGrant
+from fabric.protocol.trust.policies import Escalation, Rule, When
+from fabric.protocol.vocabulary.openc2 import ActionClass
+from fabric.protocol.vocabulary.severity import Severity
 from fabric.protocol.vocabulary.tlp import Label
 
 __all__ = [
@@ -124,18 +127,33 @@ class PointSpec:
     organisation: str
     sources: Mapping[str, SourceSpec]
     keep: Keep | None = None  # instead of its role's
+    principal: str = ""  # the person or team behind it; empty: its id
 
 
 @dataclass(frozen=True, slots=True)
 class ApprovalSpec:
-    """Who must agree before actions of a class, or of a pattern, run on what `to` selects ("" is all)."""
+    """Who must agree before actions of a class, or of a pattern, run on what `to` selects ("" is all).
 
-    class_: str
+    `label` and `severity`: from there upwards. `key`: where it stands in the file.
+    """
+
+    name: str
+    class_: ActionClass | None
     action: str
     to: str
+    label: Label
+    severity: Severity
     require: int
     from_: tuple[str, ...]
     within_ms: int
+    escalation: Escalation | None
+    key: str
+
+    @property
+    def rule(self) -> Rule:
+        """As it goes into the policies. One that requires nobody is no rule."""
+        when = When(self.class_, self.action, self.to, self.label, self.severity)
+        return Rule(self.name, when, self.require, tuple(sorted(self.from_)), self.within_ms, self.escalation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +179,7 @@ class Topology:
     approvals: tuple[ApprovalSpec, ...]
     waivers: tuple[ApprovalSpec, ...]
     asserts: tuple[AssertSpec, ...]
+    classes: Mapping[str, ActionClass]  # of `x-` verbs
     path: Path
 
     @property
@@ -201,6 +220,10 @@ class Topology:
         """As they go into its credential: its role's, with what is kept for it where it says so itself."""
         grants, keep = self.role_of(point).grants, self.points[point].keep
         return grants if keep is None else replace(grants, keep=keep)
+
+    def principal_of(self, point: str) -> str:
+        """Who counts where several must approve."""
+        return self.points[point].principal or point
 
     def attributes(self, point: str) -> Mapping[str, str]:
         """What selectors see of a point (SPEC 9): its tags; over them role, id, segment, organisation."""

@@ -14,19 +14,24 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import ErrorDetails
 
 from fabric.protocol.base.errors import Code
-from fabric.protocol.base.limits import GRANTS_MAX
+from fabric.protocol.base.limits import (
+    APPROVERS_MAX,
+    GRANTS_MAX,
+    POLICY_CLASSES_MAX,
+    POLICY_ROLES_MAX,
+    POLICY_RULES_MAX,
+)
 from fabric.protocol.vocabulary.openc2 import ActionClass
 from fabric.protocol.vocabulary.severity import Severity
 from fabric.protocol.vocabulary.tlp import Label
 from relays.topology.problems import Problem, closest, shown
 from relays.topology.toml_lines import Key, dotted
 from relays.topology.values import (
-    APPROVERS_MAX,
     BACKUPS_MAX,
     KEY_MARK,
     RELAYS_MAX,
     ActionPattern,
-    Duration,
+    HoldTime,
     KeptSize,
     KeptTime,
     LabelText,
@@ -153,6 +158,7 @@ class PointTable(Table):
     relay: str | None = None
     backups: Annotated[list[str], Field(max_length=BACKUPS_MAX)] = []
     kind: Literal["control point", "operator"] = "control point"
+    principal: Name | None = None
     tags: Tags = {}
     organisation: Name | None = None
     sources: dict[str, SourceTable] = {}
@@ -164,15 +170,27 @@ class WhenTable(Table):
     class_: Annotated[ActionClass | None, Field(alias="class")] = None
     action: ActionPattern | None = None
     to: SelectorText | None = None
+    label: LabelText = Label.CLEAR
+    severity: SeverityText = Severity.UNKNOWN
+
+
+class EscalateTable(Table):
+    """`escalate` of an `[[approval]]`: who else may approve when nobody did for so long."""
+
+    after: HoldTime
+    from_: Annotated[list[str], Field(alias="from", min_length=1, max_length=POLICY_ROLES_MAX)]
+    require: Annotated[int, Field(ge=1, le=APPROVERS_MAX)] = 1
 
 
 class ApprovalTable(Table):
     """An `[[approval]]`; `within` is in ms once it is read."""
 
     when: WhenTable
+    name: Name | None = None
     require: Annotated[int, Field(ge=0, le=APPROVERS_MAX)]
-    from_: Annotated[list[str], Field(alias="from", max_length=GRANTS_MAX)] = []
-    within: Duration = 600_000
+    from_: Annotated[list[str], Field(alias="from", max_length=POLICY_ROLES_MAX)] = []
+    within: HoldTime = 600_000
+    escalate: EscalateTable | None = None
 
 
 class AssertTable(Table):
@@ -190,7 +208,8 @@ class FileTable(Table):
     relays: Annotated[dict[str, RelayTable], Field(max_length=RELAYS_MAX)]
     roles: dict[str, RoleTable] = {}
     points: dict[str, PointTable] = {}
-    approval: list[ApprovalTable] = []
+    approval: Annotated[list[ApprovalTable], Field(max_length=POLICY_RULES_MAX)] = []
+    classes: Annotated[dict[str, ActionClass], Field(max_length=POLICY_CLASSES_MAX)] = {}
     assert_: Annotated[list[AssertTable], Field(alias="assert")] = []
 
 
@@ -210,6 +229,7 @@ _TABLES: Final[tuple[tuple[Key, type[Table]], ...]] = (
     (("points", "?", "sources", "?"), SourceTable),
     (("approval", "?"), ApprovalTable),
     (("approval", "?", "when"), WhenTable),
+    (("approval", "?", "escalate"), EscalateTable),
     (("assert", "?"), AssertTable),
 )
 
@@ -226,6 +246,8 @@ _EXAMPLES: Final[Mapping[str, str]] = {
     "class": '{ class = "contain", to = "segment=ot-1" }',
     "when": 'when = { class = "contain" }',
     "require": "require = 2",
+    "from": 'from = ["ot-lead"]',
+    "after": 'after = "5m"',
     "never": 'never = "amber from ot-1 reaches dmz"',
 }
 _TYPES: Final[Mapping[str, tuple[str, str]]] = {
@@ -269,6 +291,10 @@ def _problem(detail: ErrorDetails, raw: Mapping[str, Any]) -> Problem:
             choices = tuple(re.findall(r"'([^']*)'", expected))
             cause = f"{shown(detail['input'])} is not known here"
             write = f"write {expected}{closest(detail['input'], choices)}"
+        case "less_than_equal" | "greater_than_equal":
+            most, least = context.get("le"), context.get("ge")
+            cause = f"{shown(detail['input'])} is too {'large' if least is None else 'small'}"
+            write = f"write {name} = {least if most is None else most}, or {'more' if most is None else 'less'}"
         case type_ if type_ in _TYPES:
             cause, template = _TYPES[type_]
             if type_ != "too_long":

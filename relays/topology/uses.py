@@ -6,11 +6,15 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from fabric.protocol.base.errors import FabricError
 from fabric.protocol.base.limits import CREDENTIAL_BYTES_MAX
+from fabric.protocol.envelope.lifetime import format_duration, parse_duration
+from fabric.protocol.vocabulary.openc2 import ACTIONS, is_extension
 from fabric.protocol.vocabulary.tlp import Label, parse_label
 from fabric.protocol.vocabulary.topics import matches
 from relays.topology.problems import Problem, shown
 from relays.topology.rulebook import Raw, Rulebook, as_list, strings, tables_in
+from relays.topology.toml_lines import dotted
 
 # What is left of a credential for the texts of its grants and tags, with room for keys, names and signature.
 CREDENTIAL_TEXT_BYTES_MAX: Final = CREDENTIAL_BYTES_MAX - 1_536
@@ -22,6 +26,11 @@ def parse_never(text: str) -> tuple[Label, str, str] | None:
     found = _NEVER.fullmatch(text)
     label = parse_label(found["label"]) if found else None
     return None if found is None or label is None else (label, found["source"], found["target"])
+
+
+def default_name(index: int) -> str:
+    """Of an `[[approval]]` that names itself not."""
+    return f"approval-{index + 1}"
 
 
 class UseRules(Rulebook):
@@ -89,38 +98,63 @@ class UseRules(Rulebook):
                     self._add(key, "'path' is missing", 'write path = "/var/log/zeek/conn.log"')
 
     def _approvals(self) -> None:
-        due = False
+        names: dict[str, str] = {}
         for index, table in enumerate(as_list(self.raw.get("approval"))):
-            if not isinstance(table, Mapping):
-                continue
-            key = f"approval.{index}"
-            when, require = table.get("when"), table.get("require")
-            if isinstance(when, Mapping) and not (when.get("class") or when.get("action")):
+            if isinstance(table, Mapping):
+                self._approval(index, table, names)
+        classes = self.raw.get("classes")
+        for verb in classes if isinstance(classes, Mapping) else ():
+            if not is_extension(verb):
                 self._add(
-                    f"{key}.when", "it names no class and no action", 'write when = { class = "contain" }'
+                    dotted(("classes", verb)),
+                    f"{shown(verb)} has a class of its own" if verb in ACTIONS else f"{shown(verb)} is no x- verb",
+                    'write verbs of your own only, e.g. x-isolate = "contain"',
                 )
-            for place, role in enumerate(strings(table.get("from"))):
-                if role not in self.roles:
-                    self._add(
-                        f"{key}.from.{place}",
-                        f"there is no role {shown(role)}",
-                        self._known(role, self.roles),
-                    )
-            if not isinstance(require, int) or require < 1:
-                continue
-            due = True
-            if "from" not in table or table["from"] == []:
-                self._add(
-                    key,
-                    "nobody is named who could approve",
-                    'write from = ["ot-lead"], with roles of [roles]',
-                )
-        if due:
+
+    def _approval(self, index: int, table: Raw, names: dict[str, str]) -> None:
+        key = f"approval.{index}"
+        when, require, later = table.get("when"), table.get("require"), table.get("escalate")
+        name = table.get("name") or default_name(index)
+        if isinstance(name, str) and name in names:
+            self._add(f"{key}.name", f"'{name}' is the name of {names[name]} too", "give each a name of its own")
+        elif isinstance(name, str):
+            names[name] = key
+        if isinstance(when, Mapping) and not (when.get("class") or when.get("action")):
+            self._add(f"{key}.when", "it names no class and no action", 'write when = { class = "contain" }')
+        self._roles_named(f"{key}.from", table.get("from"))
+        if isinstance(later, Mapping):
+            self._roles_named(f"{key}.escalate.from", later.get("from"))
+            self._after(key, table, later)
+        if not isinstance(require, int) or isinstance(require, bool) or require < 0:
+            return
+        if require == 0 and (table.get("from") or later is not None):
             self._add(
-                "approval",
-                "approvals are not enforced yet: nothing is signed for a file that asks for them",
-                "remove the table, or set require = 0 where the grant alone may decide",
-                "warning",
+                f"{key}.require", "0 asks nobody, and the table names who is to be asked",
+                "write require = 1, or remove `from` and `escalate` where the grant alone is to decide",
+            )
+        elif require > 0 and not table.get("from"):
+            self._add(key, "nobody is named who could approve", 'write from = ["ot-lead"], with roles of [roles]')
+
+    def _roles_named(self, key: str, roles: object) -> None:
+        seen: set[str] = set()
+        for place, role in enumerate(strings(roles)):
+            if role not in self.roles:
+                self._add(f"{key}.{place}", f"there is no role {shown(role)}", self._known(role, self.roles))
+            elif role in seen:
+                self._add(f"{key}.{place}", f"'{role}' is named twice", "name each role once")
+            seen.add(role)
+
+    def _after(self, key: str, table: Raw, later: Raw) -> None:
+        """An escalation when the hold is over would come too late."""
+        try:
+            after_ms = parse_duration(str(later.get("after")))
+            within_ms = parse_duration(str(table.get("within", "10m")))
+        except FabricError:
+            return
+        if after_ms >= within_ms:
+            self._add(
+                f"{key}.escalate.after", f"the action is held for {format_duration(within_ms)} only",
+                "write less than `within`, or make that longer",
             )
 
     def _asserts(self) -> None:

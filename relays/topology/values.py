@@ -24,6 +24,7 @@ from fabric.protocol.base.limits import (
 from fabric.protocol.base.sizes import format_size, parse_size
 from fabric.protocol.envelope.lifetime import format_duration, parse_duration
 from fabric.protocol.trust.credentials import name_ok
+from fabric.protocol.trust.policies import WITHIN_MS_MAX
 from fabric.protocol.vocabulary.openc2 import check_action_pattern
 from fabric.protocol.vocabulary.selectors import parse_selector
 from fabric.protocol.vocabulary.severity import Severity, parse_severity
@@ -40,7 +41,6 @@ RELAYS_MAX: Final = 4_096  # a file is read whole, and its rules compare relays 
 KEY_MARK: Final = "<key>"  # stands in a text for the key, which a validator does not know
 # `role` travels as a tag.
 _TAGS_MAX: Final = TAGS_MAX - 1
-APPROVERS_MAX: Final = 16
 BACKUPS_MAX: Final = 8  # each waits until the one before had its chance: a ninth would come too late to help
 
 
@@ -119,6 +119,14 @@ def _kept_time(value: object) -> int:
     if ms > SESSION_KEEP_MS_MAX:
         longest = format_duration(SESSION_KEEP_MS_MAX)
         raise _wrong(f"{format_duration(ms)} is longer than any event lives", f'write at most "{longest}"')
+    return ms
+
+
+def _hold_time(value: object) -> int:
+    ms = _duration(value)
+    if ms > WITHIN_MS_MAX:
+        longest = format_duration(WITHIN_MS_MAX)
+        raise _wrong(f"{format_duration(ms)} is longer than an action is held", f'write at most "{longest}"')
     return ms
 
 
@@ -213,7 +221,7 @@ def table_of(key: str) -> Callable[[object], object]:
 Name = Annotated[str, AfterValidator(_name)]
 LabelText = Annotated[Label, BeforeValidator(_label)]
 SeverityText = Annotated[Severity, BeforeValidator(_severity)]
-Duration = Annotated[int, BeforeValidator(_duration)]
+HoldTime = Annotated[int, BeforeValidator(_hold_time)]
 Size = Annotated[int, BeforeValidator(_size)]
 KeptSize = Annotated[int, BeforeValidator(_kept_size)]
 KeptTime = Annotated[int, BeforeValidator(_kept_time)]

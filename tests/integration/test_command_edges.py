@@ -30,7 +30,7 @@ CALLS = {
     "edge run": "--on scan --exec true --as fw-m --no-wait", "explain publish": "detections.x --as sensor-m",
     "explain subscribe": "detections.> --as analyst-m", "explain act": "deny ipv4_net=192.0.2.1 --to all --as soar-hq",
     "relay run": "nobody FILE", "authority init": "other", "authority show": "trial",
-    "authority backup": "trial -o HERE/backup", "authority restore": "FILE",
+    "authority backup": "trial -o HERE/backup", "authority restore": "FILE", "authority policies": "FILE",
     "authority delegate": "issuer-1 FILE --relay nobody --role sensor", "issuer run": "--as nobody",
     "token issue": "--role sensor", "token list": "--as nobody", "token withdraw": "00 --as nobody",
     "credential show": "sensor-m", "credential list": "", "credential needs-renewal": "sensor-m",

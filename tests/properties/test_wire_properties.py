@@ -46,6 +46,7 @@ ANY_FRAME = st.one_of(
     st.builds(wire.Bye, CODE, DETAIL),
     st.builds(wire.Lists, BYTES),
     st.builds(wire.Directory, BYTES),
+    st.builds(wire.Rules, BYTES),
     st.builds(wire.Join, ID, NAME, st.binary(max_size=32), BYTES),
     st.builds(wire.Applied, st.lists(st.tuples(NAME, INT, INT), max_size=8)),
     st.builds(wire.Joined, ID, st.none() | CODE, DETAIL, BYTES),
@@ -68,7 +69,7 @@ def paths_into(value, at=()):
 
 def test_there_is_a_strategy_for_every_frame():
     made = {type(decode_frame(raw)) for raw in FRAMES}
-    assert len(made) == 19 and made == set(wire.Frame.__args__)
+    assert len(made) == 20 and made == set(wire.Frame.__args__)
 
 
 @settings(max_examples=400, deadline=None)

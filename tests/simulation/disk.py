@@ -22,6 +22,7 @@ from fabric.protocol.core.ready import (
     KeepNotice,
     KeepOpen,
     KeepOwner,
+    KeepPolicies,
     KeepPosition,
     KeepSession,
     Op,
@@ -42,15 +43,15 @@ from fabric.spool.rows import unite_bodies
 Key = tuple[bytes, Direction]
 # The order in which a core takes what is kept; messages and what was seen come after it.
 _ORDER = (
-    KeepOwner, KeepPosition, KeepCredential, KeepLists, KeepDirectory, KeepSession, KeepMember, KeepGap, KeepNotice,
-    KeepDispatch, KeepOpen, KeepEnd,
+    KeepOwner, KeepPosition, KeepCredential, KeepLists, KeepPolicies, KeepDirectory, KeepSession, KeepMember, KeepGap,
+    KeepNotice, KeepDispatch, KeepOpen, KeepEnd,
 )
 
 
 def _name(op: Op) -> tuple[object, ...]:
     """Under what a kept operation replaces an older one."""
     match op:
-        case KeepOwner() | KeepLists() | KeepDirectory():
+        case KeepOwner() | KeepLists() | KeepPolicies() | KeepDirectory():
             return (type(op),)
         case KeepDispatch(digest, target) | KeepEnd(digest, target):
             return (type(op), digest, target)
@@ -149,8 +150,8 @@ class Disk:
     def _load(self, now_ms: int) -> Iterator[Op]:
         for kind in _ORDER:
             for op in self.kept.values():
-                runs_out = isinstance(op, KeepDispatch | KeepOpen | KeepEnd)
-                if type(op) is kind and not (runs_out and op.until_ms <= now_ms):
+                is_over = isinstance(op, KeepDispatch | KeepOpen | KeepEnd) and op.until_ms <= now_ms
+                if type(op) is kind and not is_over:
                     yield op
         yield from (seen for seen in self.seen.values() if seen.until_ms > now_ms)
         awake = self._fall_asleep()

@@ -12,6 +12,7 @@ from fabric.edge.publishing.composer import Stamp
 from fabric.protocol.base.errors import Code
 from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.trust.credentials import Grants, NodeKind, PublishGrant, RequestGrant
+from fabric.protocol.trust.policies import Policies, Rule, When
 from fabric.protocol.trust.revocations import Revocations
 from fabric.protocol.vocabulary.severity import Phase, Severity
 from fabric.protocol.vocabulary.tlp import Label
@@ -270,3 +271,11 @@ def test_a_name_in_a_selector_that_nobody_has_is_named():
     assert "nobody who is known here has rolle" in act(to="rolle=firewall").detail
     assert act(to="role=nonesuch").detail == "role=nonesuch"
     assert unknown_names("rolle=firewall", Tree()) == "", "nobody is known"
+
+
+def test_it_says_who_is_to_approve():
+    rule = Rule("contain", When("contain", to="segment=plant-1"), 2, ("lead",), MINUTE_MS)
+    stamp = Stamp(Kind.ACTION, "deny.ipv4_net", Severity.HIGH, Phase.NONE, MINUTE_MS, GREEN, to="role=firewall")
+    said = explain_action(asker("soar-1"), stamp, TREE, Policies(1, 0, (rule,), {}))
+    assert (said.rule, said.class_) == (rule, "contain")
+    assert explain_action(asker("soar-1"), stamp, TREE).rule is None

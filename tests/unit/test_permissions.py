@@ -15,7 +15,7 @@ from fabric.protocol.access.permissions import (
 )
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.envelope.layout import Kind
-from fabric.protocol.trust.credentials import Grants, NodeKind, PublishGrant, RequestGrant
+from fabric.protocol.trust.credentials import ApproveGrant, Grants, NodeKind, PublishGrant, RequestGrant
 from fabric.protocol.vocabulary.severity import Severity
 from fabric.protocol.vocabulary.tlp import Label
 from fabric.protocol.wire.frames import Direction, Role
@@ -50,6 +50,7 @@ def test_what_may_travel_where_is_this_and_nothing_else():
         Kind.EVENT: [(CHILD, UP), (POINT, UP)],
         Kind.INTEL: [(CHILD, UP), (PARENT, DOWN), (POINT, UP)],
         Kind.ACTION: [(CHILD, UP), (PARENT, DOWN), (POINT, UP)],
+        Kind.APPROVAL: [(CHILD, UP), (POINT, UP)],
         Kind.RESULT: [(CHILD, UP), (PARENT, DOWN), (POINT, UP)],
     }
     for kind, role, direction in itertools.product(Kind, Role, Direction):
@@ -210,9 +211,22 @@ def test_a_relay_publishes_nothing_else():
     assert judge(relay, topic="detections.zeek.conn") is judge(relay, topic="resolution.deny") is Code.PUBLISH_DENIED
 
 
-@pytest.mark.parametrize("kind", [Kind.APPROVAL, Kind.CONTROL])
-def test_kinds_without_a_rule_are_denied(kind):
-    assert judge(member(publish=(PublishGrant(">"),)), kind=kind, topic="a.b") is Code.WRONG_DIRECTION
+def test_kinds_without_a_rule_are_denied():
+    assert judge(member(publish=(PublishGrant(">"),)), kind=Kind.CONTROL, topic="a.b") is Code.WRONG_DIRECTION
+
+
+@pytest.mark.parametrize(
+    ("topic", "classes", "code"),
+    [
+        ("deny.ipv4_net", ("contain",), None), ("deny.ipv4_net", ("remediate",), Code.APPROVE_DENIED),
+        ("deny.ipv4_net", (), Code.APPROVE_DENIED), ("x-isolate.device", ("remediate",), None),
+        ("x-isolate.device", (), Code.APPROVE_DENIED), ("nonsense.device", ("contain",), Code.APPROVE_DENIED),
+    ],
+)
+def test_who_approves_has_an_approve_grant_for_the_class(topic, classes, code):
+    approver = member(approve=tuple(ApproveGrant(class_, "all") for class_ in classes))
+    assert judge(approver, kind=Kind.APPROVAL, topic=topic, correlation=b"a" * 32) is code
+    assert judge(approver, kind=Kind.APPROVAL, topic=topic) is Code.BAD_APPROVAL, "it is of no action"
 
 
 def test_a_refusal_names_what_was_asked_and_no_content():

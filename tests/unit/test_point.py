@@ -1,5 +1,7 @@
 """A control point's core as its relay meets it."""
 
+from dataclasses import replace
+
 import pytest
 
 from fabric.protocol.base.errors import Code, Reject
@@ -26,6 +28,7 @@ from fabric.protocol.links.links import UPLINK
 from fabric.protocol.point.action_room import ACTION_BYTES
 from fabric.protocol.point.point import Point
 from fabric.protocol.trust.credentials import Grants, NodeKind, PublishGrant, RequestGrant
+from fabric.protocol.trust.policies import Rule, When, issue_policies
 from fabric.protocol.trust.revocations import issue_revocations
 from fabric.protocol.vocabulary.severity import Severity
 from fabric.protocol.vocabulary.tlp import Label
@@ -42,6 +45,7 @@ from fabric.protocol.wire.frames import (
     Role,
     Routed,
     Routes,
+    Rules,
     Welcome,
 )
 from tests.conversation import Conversation
@@ -325,6 +329,20 @@ def test_but_not_before_a_relay_has_said_what_is_in_force(talk):
 def test_an_action_that_is_not_for_it_is_never_delivered(talk, link, message, direction, age_ms, code):
     talk.send(link, message, direction, age_ms=age_ms, targets=("fw-1",))
     assert talk.told(Delivery) == [] and codes(talk, link) == [code]
+
+
+def test_an_action_that_a_policy_is_about_is_refused_and_others_are_not(talk, link):
+    rules = [Rule("contain", When("contain", "deny *", "role=firewall"), 1, ("lead",), 60_000)]
+    talk.say(link, Rules(issue_policies(FABRIC, 1, T0, rules, {}, AUTHORITY.signer)))
+    talk.send(link, action(), Direction.DOWN)
+    assert codes(talk, link) == [Code.APPROVAL_DUE] and talk.told(Delivery) == []
+    others = [replace(rules[0], when=When("remediate"))]
+    talk.say(link, Rules(issue_policies(FABRIC, 2, T0, others, {}, AUTHORITY.signer)))
+    talk.send(link, action(sequence=1), Direction.DOWN)
+    (delivery,) = talk.told(Delivery)
+    assert talk.core.may_not_act(delivery.message, T0) is None
+    talk.say(link, Rules(issue_policies(FABRIC, 3, T0, rules, {}, AUTHORITY.signer)))
+    assert talk.core.may_not_act(delivery.message, T0).code is Code.APPROVAL_DUE, "asked before it runs"
 
 
 def test_with_a_clock_that_cannot_be_believed_actions_are_refused_and_events_are_not(talk, link):

@@ -49,6 +49,19 @@ def test_status_is_a_line_for_each_relay_and_breaks_no_name(columns):
     assert "9 of 9 relays up" in lines[0] and len(lines) == 4 + len(TREE), "a line each, and nothing of what is well"
 
 
+def test_status_says_which_policies_are_in_force_and_who_has_others():
+    def told(**changes):
+        return [line for line in shown(running._table("enterprise", states(**changes)), 120) if "policies" in line]
+
+    assert told() == []
+    everywhere = {relay.replace("-", "_"): {"policies": 7} for relay in TREE}
+    assert [line.strip() for line in told(**everywhere)] == ["approval policies version 7: at every relay that runs"]
+    some = everywhere | {"dmz": {"policies": 6}, "plant_2": {}}
+    assert [line.strip() for line in told(**some)] == [
+        "approval policies version 7: not yet at dmz (version 6), plant-2 (none)"
+    ]
+
+
 @pytest.mark.parametrize("columns", [80, 120])
 def test_status_shows_trouble_whole(columns):
     trouble = {

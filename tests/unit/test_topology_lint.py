@@ -251,12 +251,6 @@ def test_grants_that_no_approval_covers(tmp_path: Path, approval: str, covered: 
     assert covered or "needs nobody's approval" in found[0].cause
 
 
-def test_an_approval_that_would_be_needed_is_said_to_be_unenforced(tmp_path: Path) -> None:
-    text = RELAYS + ROLES.replace("require = 0", 'require = 1\nfrom = ["analyst"]')
-    (unenforced, *_) = [p for p in linted(tmp_path, text) if p.key == "approval"]
-    assert "not enforced yet" in unenforced.cause
-
-
 def test_nearest_without_addresses(tmp_path: Path) -> None:
     text = RELAYS + ROLES + points('s = { role = "sensor", clearance = "amber" }')
     (problem,) = linted(tmp_path, text)

@@ -11,6 +11,7 @@ import pytest
 
 from fabric.protocol.base.errors import Code
 from fabric.protocol.trust.credentials import Keep
+from fabric.protocol.trust.policies import Escalation, Rule, When
 from fabric.protocol.vocabulary.severity import Severity
 from fabric.protocol.vocabulary.tlp import Label
 from relays.topology import Problem, Topology, TopologyErrors, lint, load
@@ -163,8 +164,8 @@ never = "amber from ot-1 reaches dmz"
         600_000,
     )
     assert (topology.asserts[0].source, topology.asserts[0].target) == ("ot-1", "dmz")
-    # A backup is a way up as well, and lint says that approvals are accepted and not enforced.
-    assert any("approvals are not enforced yet" in p.cause for p in lint(path))
+    # Two must approve, and there is one: lint says so.
+    assert any("2 must approve and there are 1: nobody can satisfy it" in p.cause for p in lint(path))
 
 
 @pytest.mark.parametrize("name", ["minimal", "enterprise"])
@@ -803,14 +804,11 @@ def test_grants_that_no_credential_could_hold(tmp_path: Path) -> None:
     assert "do not fit into one credential" in only(tmp_path, text).cause
 
 
-def test_approvals_are_checked_and_said_to_be_unenforced(tmp_path: Path) -> None:
+def test_an_approval_names_what_it_is_about_and_roles_that_there_are(tmp_path: Path) -> None:
     found = problems(tmp_path, GOOD + '[[approval]]\nwhen = { to = "all" }\nrequire = 2\nfrom = ["lead"]\n')
     causes = {p.key: (p.severity, p.cause) for p in found}
     assert causes["approval.0.when"] == ("error", "it names no class and no action")
     assert causes["approval.0.from.0"] == ("error", "there is no role 'lead'")
-    severity, cause = causes["approval"]
-    assert severity == "warning"
-    assert cause == "approvals are not enforced yet: nothing is signed for a file that asks for them"
 
 
 def test_an_approval_without_approvers_or_with_a_wrong_shape(tmp_path: Path) -> None:
@@ -829,6 +827,85 @@ def test_no_approval_due_is_a_waiver_and_no_warning(tmp_path: Path) -> None:
     topology = read(tmp_path, GOOD + '[[approval]]\nwhen = { class = "contain" }\nrequire = 0\n')
     assert topology.approvals == ()
     assert topology.waivers[0].class_ == "contain"
+
+
+ASKS = '[[approval]]\nwhen = { class = "contain" }\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "said"),
+    [
+        (ASKS + 'require = 0\nfrom = ["sensor"]\n', "require", "0 asks nobody, and the table names who"),
+        (ASKS + 'require = 9\nfrom = ["sensor"]\n', "require", "'9' is too large"),
+        (ASKS + 'require = -1\nfrom = ["sensor"]\n', "require", "'-1' is too small"),
+        (ASKS + 'require = 1\nfrom = ["sensor", "sensor"]\n', "from.1", "'sensor' is named twice"),
+        (ASKS + 'require = 1\nfrom = ["sensor"]\nwithin = "25h"\n', "within", "1d1h is longer than an action is held"),
+        (ASKS + 'name = "Two"\nrequire = 1\nfrom = ["sensor"]\n', "name", "'Two' is not a name"),
+        (ASKS + 'require = 1\nfrom = ["sensor"]\nescalate = { after = "5m", from = ["ciso"] }\n',
+         "escalate.from.0", "there is no role 'ciso'"),
+        (ASKS + 'require = 1\nfrom = ["sensor"]\nescalate = { after = "10m", from = ["sensor"] }\n',
+         "escalate.after", "the action is held for 10m only"),
+        (ASKS + 'require = 1\nfrom = ["sensor"]\nescalate = { from = ["sensor"] }\n',
+         "escalate.after", "'after' is missing"),
+        (ASKS.replace('"contain"', '"contain", severity = "grave"') + 'require = 1\nfrom = ["sensor"]\n',
+         "when.severity", "'grave' is not a severity"),
+    ],
+)
+def test_an_approval_that_would_not_mean_what_it_says(tmp_path: Path, text: str, key: str, said: str) -> None:
+    found = errors(tmp_path, GOOD + text)
+    places = [p for p in found if p.key in (f"approval.0.{key}", f"approval.0.{key.rpartition('.')[0]}")]
+    assert any(said in p.cause for p in places) and all(p.write for p in found), found
+
+
+def test_an_approval_goes_into_the_policies_as_it_is_written(tmp_path: Path) -> None:
+    topology = read(tmp_path, GOOD + """
+[classes]
+x-isolate = "contain"
+[[approval]]
+when = { class = "contain", action = "x-isolate *", to = "role=sensor", label = "amber", severity = "high" }
+require = 1
+from = ["sensor"]
+within = "1h"
+escalate = { after = "5m", from = ["sensor"], require = 2 }
+[[approval]]
+name = "stops"
+when = { action = "stop *" }
+require = 2
+from = ["sensor"]
+""")
+    assert [spec.rule for spec in topology.approvals] == [
+        Rule("approval-1", When("contain", "x-isolate *", "role=sensor", Label.AMBER, Severity.HIGH), 1, ("sensor",),
+             3_600_000, Escalation(300_000, ("sensor",), 2)),
+        Rule("stops", When(None, "stop *"), 2, ("sensor",), 600_000),
+    ]
+    assert topology.classes == {"x-isolate": "contain"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[classes]\ndeny = "other"\n', "'deny' has a class of its own"),
+        ('[classes]\nisolate = "other"\n', "'isolate' is no x- verb"),
+        ('[classes]\nx-isolate = "harm"\n', "'harm' is not known here"),
+    ],
+)
+def test_only_verbs_of_one_s_own_are_given_a_class(tmp_path: Path, text: str, said: str) -> None:
+    assert said in only(tmp_path, GOOD + text).cause
+
+
+def test_two_approvals_have_two_names(tmp_path: Path) -> None:
+    two = ASKS + 'require = 1\nfrom = ["sensor"]\n'
+    named = two.replace("[[approval]]", '[[approval]]\nname = "approval-2"')
+    assert only(tmp_path, GOOD + named + two.replace("contain", "remediate")).key == "approval.1.name"
+
+
+def test_a_point_may_name_the_person_behind_it(tmp_path: Path) -> None:
+    point = next(line for line in GOOD.splitlines() if "role = " in line and line.strip().endswith("}"))
+    topology = read(tmp_path, GOOD.replace(point, point[:-1] + ', principal = "kim" }'))
+    name = point.split("=")[0].strip()
+    assert topology.principal_of(name) == "kim"
+    others = [other for other in topology.points if other != name]
+    assert [topology.principal_of(other) for other in others] == others
 
 
 # everything at once

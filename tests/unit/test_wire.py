@@ -37,6 +37,7 @@ from fabric.protocol.wire.frames import (
     Role,
     Routed,
     Routes,
+    Rules,
     Welcome,
 )
 from tests.support import T0
@@ -59,6 +60,7 @@ FRAMES = [
     Bye(Code.CLOSED, ""),
     Lists(b"list"),
     Directory(b"directory"),
+    Rules(b"policies"),
     Join(ID, "plant-1-issuer", b"k" * 32, b"request"),
     Joined(ID, None, "", b"answer"),
     Applied([("plant-1", 7, T0)]),
@@ -123,7 +125,7 @@ def test_what_does_not_begin_with_a_kind_is_malformed(payload):
     assert decode_frame(payload).code is Code.MALFORMED
 
 
-@pytest.mark.parametrize("kind", [0, 20, 99, 2**60, -1])
+@pytest.mark.parametrize("kind", [0, 21, 99, 2**60, -1])
 def test_an_unknown_kind_has_a_code_of_its_own(kind):
     assert decode_frame(pack([kind, 1, 2])).code is Code.UNKNOWN_FRAME
 

@@ -24,6 +24,7 @@ from fabric.protocol.base.signing import (
     TYPE_CREDENTIAL,
     TYPE_ENVELOPE,
     TYPE_JOIN,
+    TYPE_POLICIES,
     TYPE_REVOCATIONS,
     TYPE_ROOT,
     TYPE_ROUTE,
@@ -65,8 +66,10 @@ from fabric.protocol.trust.credentials import (
     RequestGrant,
 )
 from fabric.protocol.trust.directory import Descriptor, issue_directory, verify_directory
+from fabric.protocol.trust.policies import Escalation, Rule, When, issue_policies, verify_policies
 from fabric.protocol.trust.revocations import issue_revocations, verify_revocations
 from fabric.protocol.vocabulary.lifecycle import State
+from fabric.protocol.vocabulary.openc2 import ActionClass
 from fabric.protocol.vocabulary.severity import Lane, Phase, Severity
 from fabric.protocol.vocabulary.tlp import Label
 from fabric.protocol.wire.codec import decode_frame, encode_frame
@@ -92,6 +95,7 @@ from fabric.protocol.wire.frames import (
     Role,
     Routed,
     Routes,
+    Rules,
     Welcome,
 )
 from tests.support import FABRIC, T0, Authority, Member, derive, draft
@@ -232,6 +236,32 @@ BURST_OF_3 = sealed(*[draft(POINT, topic=f"detections.three.{n}", rules=RULES, r
 ITEM = Item(Direction.UP, 7, ["ot-1", "dmz"], ["fw-1"], SINGLE)
 
 
+RULE_BOOK = (
+    Rule("contain-ot", When("contain", "", "segment=ot-1"), 2, ("ot-lead",), 600_000),
+    Rule(
+        "glass", When(None, "stop *", "", Label.AMBER, Severity.HIGH), 1, ("ot-lead", "shift"), 300_000,
+        Escalation(60_000, ("ciso",), 1),
+    ),
+)
+VERBS: dict[str, ActionClass] = {"x-isolate": "contain", "x-look": "investigate"}
+POLICIES = issue_policies(FABRIC, 7, T0, RULE_BOOK, VERBS, AUTHORITY.signer)
+
+
+def by_authority(type_: bytes, body: bytes) -> bytes:
+    return msgpack.packb([body, AUTHORITY.signer.sign(type_, body)])
+
+
+def ruled(position: int, value: Any) -> bytes:
+    """Policies with one rule that says something else at this place."""
+    rule = ["r", ["contain", "", "", 0, 0], 1, ["lead"], 600_000, []]
+    rule[position] = value
+    return by_authority(TYPE_POLICIES, msgpack.packb([1, FABRIC, 9, T0, [rule], []]))
+
+
+def as_list(policies: Any) -> bytes:
+    return by_authority(TYPE_REVOCATIONS, msgpack.packb([1, FABRIC, 9, T0, T0, [], policies]))
+
+
 def on_terms(terms: Any) -> bytes:
     header, parts = draft(POINT, kind=Kind.ACTION, topic="deny.ipv4_net", to="role=firewall")
     return resigned(msgpack.packb([*msgpack.unpackb(encode_header(header)), terms]), parts)
@@ -321,6 +351,10 @@ GOOD: list[tuple[str, str, bytes]] = [
     ("a dry run that is for all or nobody", "envelope", TERMS),
     ("a result that says its state", "envelope", sealed(RESULT_DRAFT)[0]),
     ("a result in a state from the future", "envelope", in_state(99)),
+    ("approval policies", "policies", POLICIES),
+    ("RULES", "frame", encode_frame(Rules(POLICIES))),
+    ("revocation list that names the policies", "revocations",
+     issue_revocations(FABRIC, 4, T0, T0 + 1000, ["fw-9"], AUTHORITY.signer, 7)),
 ]
 
 PARTS = decode_envelope(BATCH).parts  # type: ignore[union-attr]
@@ -511,6 +545,22 @@ HOSTILE: list[tuple[str, str, bytes]] = [
     ("an action on terms that are none", "envelope", on_terms(0)),
     ("an action on terms that are no number", "envelope", on_terms("dry run")),
     ("a result in a state that is no number", "envelope", in_state("completed")),
+    ("policies altered", "policies", flipped(POLICIES)),
+    ("policies that a relay signed", "policies", issue_policies(FABRIC, 9, T0, RULE_BOOK, VERBS, RELAY.signer)),
+    ("policies of another fabric", "policies", issue_policies("other", 9, T0, RULE_BOOK, VERBS, AUTHORITY.signer)),
+    ("policies that the authority signed as a list", "policies",
+     msgpack.packb([msgpack.unpackb(POLICIES)[0],
+                    AUTHORITY.signer.sign(TYPE_REVOCATIONS, msgpack.unpackb(POLICIES)[0])])),
+    ("policies that ask for nobody", "policies", ruled(2, 0)),
+    ("policies that ask for nine", "policies", ruled(2, 9)),
+    ("policies with a selector that cannot be read", "policies", ruled(1, ["contain", "", "role=", 0, 0])),
+    ("policies with a class that is none", "policies", ruled(1, ["harm", "", "", 0, 0])),
+    ("policies that escalate when the hold is over", "policies", ruled(5, [600_000, ["ciso"], 1])),
+    ("policies with a rule twice", "policies",
+     issue_policies(FABRIC, 9, T0, [*RULE_BOOK, RULE_BOOK[0]], VERBS, AUTHORITY.signer)),
+    ("policies with a class for a verb of the standard", "policies",
+     issue_policies(FABRIC, 9, T0, RULE_BOOK, {"deny": "other"}, AUTHORITY.signer)),
+    ("revocation list that names policies by a word", "revocations", as_list("newest")),
 ]
 
 
@@ -533,6 +583,8 @@ def read(what: str, raw: bytes) -> Any:
             return open_request(raw, AUTHORITY.key, FABRIC)
         case "answer":
             return open_answer(raw, JOIN_REQUEST, AUTHORITY.key, FABRIC, "plant")
+        case "policies":
+            return verify_policies(raw, AUTHORITY.key, FABRIC)
         case "directory":
             return verify_directory(raw, AUTHORITY.key, FABRIC)
         case "token":
@@ -541,7 +593,7 @@ def read(what: str, raw: bytes) -> Any:
             return verify_revocations(raw, AUTHORITY.key, FABRIC)
 
 
-_APPENDED = ("keep_ms", "path", "moved", "issuing", "issuers", "keep", "waits", "terms", "state")
+_APPENDED = ("keep_ms", "path", "moved", "issuing", "issuers", "keep", "waits", "terms", "state", "policies")
 
 
 def meaning(value: Any) -> Any:

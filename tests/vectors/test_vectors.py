@@ -12,6 +12,7 @@ from fabric.protocol.envelope.layout import decode_envelope, decode_header, enco
 from fabric.protocol.routes.attachments import Attachment, sign_attachment
 from fabric.protocol.trust.chain import issue
 from fabric.protocol.trust.credentials import Credential
+from fabric.protocol.trust.policies import Policies, issue_policies
 from fabric.protocol.trust.revocations import Revocations, issue_revocations
 from fabric.protocol.wire.codec import decode_frame, encode_frame
 from tests.support import FABRIC
@@ -25,7 +26,7 @@ VARIES = {
 }
 
 
-SIGNED = ("credential", "revocations", "attachment")
+SIGNED = ("credential", "revocations", "attachment", "policies")
 
 
 def name_of(vector):
@@ -74,7 +75,11 @@ def test_what_was_read_is_signed_again_in_the_same_bytes(vector):
             again = issue(value, ISSUER_SIGNERS[value.issuers[0].removeprefix("p1-")] if above else AUTHORITY.signer,
                           above)
         case Revocations(version, issued_at_ms, not_after_ms, ids):
-            again = issue_revocations(FABRIC, version, issued_at_ms, not_after_ms, list(ids), AUTHORITY.signer)
+            again = issue_revocations(
+                FABRIC, version, issued_at_ms, not_after_ms, list(ids), AUTHORITY.signer, value.policies
+            )
+        case Policies(version, issued_at_ms, rules, classes):
+            again = issue_policies(FABRIC, version, issued_at_ms, rules, classes, AUTHORITY.signer)
         case Attachment():
             again = sign_attachment(
                 value.credential, POINT.signer, value.session, value.relay, value.epoch, value.executes,

@@ -4,6 +4,7 @@
     FABRIC_HOME/<fabric>/authority/     the authority's key, where it is
     FABRIC_HOME/<fabric>/revocations    its newest revocation list
     FABRIC_HOME/<fabric>/directory      its newest directory of relays
+    FABRIC_HOME/<fabric>/policies       its newest approval policies
     FABRIC_HOME/<fabric>/spool/         a relay's messages in custody
     FABRIC_HOME/<fabric>/run/           what runs, and its state
 """

@@ -6,6 +6,7 @@
     ledger          what this identity was given to execute (SPEC 9.3), where it executes
     actions         what this identity asked for, and what became of it, where it asks for actions
     directory       the authority's directory of relays (SPEC 6.6), the newest that came to this folder
+    policies        the authority's approval policies (SPEC 6.7), likewise
 
 Guarantees: an `Identity` that was loaded holds keys that match its credential, and a credential that its authority
 signed. Refuses a folder where one of these is not so, with the file at fault.
@@ -25,13 +26,14 @@ from fabric.documents import parse_object
 from fabric.edge.arguments.suggestions import near
 from fabric.edge.identity.home import fabric_folder, fabrics, home_path, ids_folder, make_private, write_private
 from fabric.protocol.base.errors import Code, FabricError, Reject
-from fabric.protocol.base.limits import DIRECTORY_BYTES_MAX, KEY_BYTES
+from fabric.protocol.base.limits import DIRECTORY_BYTES_MAX, KEY_BYTES, POLICIES_BYTES_MAX
 from fabric.protocol.base.signing import Signer, signing_public
 from fabric.protocol.trust.chain import verify_credential
 from fabric.protocol.trust.credentials import Credential, name_ok
 from fabric.protocol.vocabulary.tlp import Label, parse_label
 
 DIRECTORY = "directory"
+POLICIES = "policies"
 # In `extra`, of a control point that is to find the nearest relay by itself.
 NEAREST = "nearest"
 
@@ -149,12 +151,19 @@ def load_identity(folder: Path) -> Identity:
 
 def own_directory(folder: Path) -> bytes:
     """The directory of relays in a folder, to be verified; empty where there is none that could be one."""
+    return _own(folder / DIRECTORY, DIRECTORY_BYTES_MAX)
+
+def own_policies(folder: Path) -> bytes:
+    """The approval policies in a folder, to be verified; empty where there are none that could be some."""
+    return _own(folder / POLICIES, POLICIES_BYTES_MAX)
+
+def _own(path: Path, bytes_max: int) -> bytes:
     try:
-        with (folder / DIRECTORY).open("rb") as file:
-            raw = file.read(DIRECTORY_BYTES_MAX + 1)
+        with path.open("rb") as file:
+            raw = file.read(bytes_max + 1)
     except OSError:
         return b""
-    return raw if len(raw) <= DIRECTORY_BYTES_MAX else b""
+    return raw if len(raw) <= bytes_max else b""
 
 def dial_out(dial: Dial) -> dict[str, str]:
     """A peer to dial, as identity.json holds it."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.envelope.layout import Header, Kind
 from fabric.protocol.trust.credentials import Credential, NodeKind, PublishGrant, RequestGrant
-from fabric.protocol.vocabulary.openc2 import action_matches, split_topic
+from fabric.protocol.vocabulary.openc2 import action_matches, class_of, is_extension, split_topic
 from fabric.protocol.vocabulary.selectors import parse_selector
 from fabric.protocol.vocabulary.tlp import Holder, Label, may_hold
 from fabric.protocol.vocabulary.topics import RESOLUTIONS, covers, matches
@@ -28,6 +28,8 @@ DIRECTIONS = frozenset({
     (Kind.ACTION, Role.POINT, Direction.UP),
     (Kind.ACTION, Role.CHILD, Direction.UP),
     (Kind.ACTION, Role.PARENT, Direction.DOWN),
+    (Kind.APPROVAL, Role.POINT, Direction.UP),
+    (Kind.APPROVAL, Role.CHILD, Direction.UP),
     (Kind.RESULT, Role.POINT, Direction.UP),
     (Kind.RESULT, Role.CHILD, Direction.UP),
     (Kind.RESULT, Role.PARENT, Direction.DOWN),
@@ -36,7 +38,7 @@ DIRECTIONS = frozenset({
 # What a control point's own node refuses its program before a relay hears of it (SPEC 8.2).
 DENIALS = frozenset({
     Code.PUBLISH_DENIED, Code.SUBSCRIBE_DENIED, Code.REQUEST_DENIED, Code.EXECUTE_DENIED, Code.SEVERITY_DENIED,
-    Code.CLEARANCE_DENIED,
+    Code.CLEARANCE_DENIED, Code.APPROVE_DENIED,
 })
 
 
@@ -69,6 +71,8 @@ def check_origin(credential: Credential, header: Header) -> Reject | None:
             return _refusal(publish_grant(credential, header))
         case Kind.ACTION:
             return _refusal(request_grants(credential, header))
+        case Kind.APPROVAL:
+            return check_approve(credential, header)
         case Kind.RESULT:
             # A relay reports what became of an action in its custody; a target answers what it may execute.
             if header.topic == CANCEL and credential.grants.execute:
@@ -139,6 +143,19 @@ def request_grants(credential: Credential, header: Header) -> list[RequestGrant]
 def turns_at(grants: Sequence[RequestGrant], relay: str, *, is_root: bool) -> bool:
     """Whether an action under these grants climbs no further than this relay (SPEC 9.2)."""
     return is_root or grants[0].scope == relay
+
+
+def check_approve(credential: Credential, header: Header) -> Reject | None:
+    """None, or APPROVE_DENIED: whether it may approve anything of this class. Whether this: where the action is held.
+
+    Of which class an `x-` verb is, the policies say.
+    """
+    action, target = split_topic(header.topic)
+    classes = [grant.class_ for grant in credential.grants.approve]
+    if not header.correlation:
+        return Reject(Code.BAD_APPROVAL, "of no action")
+    may = bool(classes) if is_extension(action) else class_of(action) in classes
+    return None if may else Reject(Code.APPROVE_DENIED, f"{action} {target}")
 
 
 def check_execute(credential: Credential, topic: str) -> Reject | None:

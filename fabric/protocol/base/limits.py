@@ -96,6 +96,18 @@ DIRECTORY_RELAYS_MAX: Final = 4_096
 DIRECTORY_ADDRESSES_MAX: Final = 4
 DIRECTORY_NETWORKS_MAX: Final = 256
 ADDRESS_BYTES_MAX: Final = 300
+# Policies travel in one frame, and are asked of every action and each of its targets: a rule for each plant of a large
+# enterprise. More approvers than that are not found within any hold.
+POLICIES_BYTES_MAX: Final = 131_072
+POLICY_ELEMENTS_MAX: Final = 16_384
+POLICY_RULES_MAX: Final = 256
+POLICY_ROLES_MAX: Final = 16
+POLICY_CLASSES_MAX: Final = 256
+APPROVERS_MAX: Final = 8
+# Approvals that are looked at for one action. An approver may have changed its mind, and others may not count.
+APPROVALS_MAX: Final = 64
+# What an approver says of why: read by the requester and in audits.
+WHY_CHARS_MAX: Final = 512
 
 # How far apart two clocks may be before times are no longer believed (SPEC 5).
 SKEW_MS: Final = 30_000

@@ -192,6 +192,12 @@ class KeepDirectory(NamedTuple):
     raw: bytes
 
 
+class KeepPolicies(NamedTuple):
+    """The approval policies that are in force from now on, as they were signed. They replace those on disk."""
+
+    raw: bytes
+
+
 class KeepSession(NamedTuple):
     """A control point's session here, as it attached itself; an empty attachment forgets it."""
 
@@ -301,7 +307,7 @@ class EndAsleep(NamedTuple):
 Op = (
     Put | Done | Seen | Replace | KeepCredential | KeepLists | KeepSession | KeepDispatch | KeepGap | KeepNotice
     | KeepPosition | KeepOwner | KeepDirectory | KeepMember | KeepOpen | KeepEnd | SeenAction | Sleep | EndAsleep
-    | LedgerOp
+    | KeepPolicies | LedgerOp
 )
 
 

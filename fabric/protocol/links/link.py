@@ -1,9 +1,9 @@
 """One connection to a peer (SPEC 7.1-7.3): its state, and records of what is due on it, each with an owner.
 
-`credit` and `answers` are the transfer's; `introductions` of whoever passes credentials on; `lists` of the distribution
-of trust; `routes_out` of `announce`, and `routes_in` of whoever hears routes. Guarantee: a frame that the state of its
-link does not allow never reaches the logic (`ALLOWED` is the whole table). Holds no socket and knows no time but what
-it is told. Who may open a link is decided in `handshake`.
+`credit` and `answers` are the transfer's; `introductions` of whoever passes credentials on; `lists` and
+`policies` of what distributes these; `routes_out` of `announce`, and `routes_in` of whoever hears routes. Guarantee: a
+frame that the state of its link does not allow never reaches the logic (`ALLOWED` is the whole table). Holds no socket
+and knows no time but what it is told. Who may open a link is decided in `handshake`.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ from fabric.protocol.wire.frames import (
     Role,
     Routed,
     Routes,
+    Rules,
     Welcome,
 )
 
@@ -64,7 +65,7 @@ ALLOWED: dict[State, frozenset[type]] = {
     State.GREETED: frozenset({Welcome, Refused, Bye}),
     State.OPEN: frozenset({
         Hello, Welcome, Refused, Intro, Data, Ack, Nack, Credit, Routes, Routed, Ping, Pong, Bye, Lists,
-        Join, Joined, Applied, Directory, Denied,
+        Join, Joined, Applied, Directory, Denied, Rules,
     }),
     State.CLOSED: frozenset(),
 }
@@ -115,6 +116,7 @@ class Link:
     answers: Answers = field(default_factory=Answers)
     introductions: Introductions = field(default_factory=Introductions)
     lists: ListExchange = field(default_factory=ListExchange)
+    policies: ListExchange = field(default_factory=ListExchange)
     transit: Transit = field(default_factory=Transit)
     routes_out: RoutesOut = field(default_factory=RoutesOut)
     routes_in: RoutesIn = field(default_factory=RoutesIn)

@@ -1,6 +1,6 @@
-"""Which revocation list each side of a link has (SPEC 6.4), as far as the other knows.
+"""Which version of a document of the authority each side of a link has (SPEC 6.4, 6.7), as far as the other knows.
 
-Guarantees: a list that was sent is repeated until the peer says that it has it, ever more seldom; nothing of a peer
+Guarantees: one that was sent is repeated until the peer says that it has it, ever more seldom; nothing of a peer
 that has a newer one is believed before that came.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 
 class ListExchange:
-    """Of one link."""
+    """Of one link, and one kind of document: the revocation list, or the policies."""
 
     __slots__ = ("_awaited_since_ms", "_pings", "_theirs")
 

@@ -27,6 +27,7 @@ from fabric.protocol.links.announce import settled
 from fabric.protocol.links.link import Link, State
 from fabric.protocol.links.links import UPLINK, Links
 from fabric.protocol.links.opening import Opening
+from fabric.protocol.links.policy_distribution import PolicyDistribution
 from fabric.protocol.links.transfer import Handler, Transfer
 from fabric.protocol.links.trust_distribution import TrustDistribution
 from fabric.protocol.links.uplink import Uplink
@@ -38,7 +39,7 @@ class Liveness:
 
     def __init__(
         self, links: Links, outboxes: Mapping[str, Outbox], uplink: Uplink, opening: Opening, transfer: Transfer,
-        trust_distribution: TrustDistribution, counters: Counters, handler: Handler,
+        trust_distribution: TrustDistribution, policies: PolicyDistribution, counters: Counters, handler: Handler,
     ) -> None:
         self._links = links
         self._outboxes = outboxes
@@ -46,6 +47,7 @@ class Liveness:
         self._opening = opening
         self._transfer = transfer
         self._trust_distribution = trust_distribution
+        self._policies = policies
         self._count = counters.count
         self._handler = handler
 
@@ -72,7 +74,7 @@ class Liveness:
         """An open link: does it live, is a ping due, what is to be sent again."""
         outbox = self._outboxes[link.destination]
         current = self._links.is_current(link)
-        problem = self._trust_distribution.check_peer(link, now_ms)
+        problem = self._trust_distribution.check_peer(link, now_ms) or self._policies.check_peer(link, now_ms)
         if problem is not None:
             self._links.refuse(link, problem, now_ms, ready)
             return

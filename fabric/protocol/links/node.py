@@ -32,6 +32,7 @@ from fabric.protocol.links.link import Link, State
 from fabric.protocol.links.links import Links
 from fabric.protocol.links.liveness import Liveness
 from fabric.protocol.links.opening import Opening
+from fabric.protocol.links.policy_distribution import PolicyDistribution
 from fabric.protocol.links.port import LinkPort
 from fabric.protocol.links.release import Release
 from fabric.protocol.links.restoring import Restoring
@@ -61,6 +62,7 @@ from fabric.protocol.wire.frames import (
     Pong,
     Refused,
     Role,
+    Rules,
     Welcome,
 )
 
@@ -114,6 +116,7 @@ class Node(ABC):
             self.counters.count,
         )
         self.trust_distribution = TrustDistribution(self.trust, self.time, self.port)
+        self.policies = PolicyDistribution(self.trust, self.port)
         self.directory = DirectoryDistribution(credential.fabric, authority_key, self.port)
         self.release = Release(self.trust, self.time, skew_ms, self.counters)
         self.transfer = Transfer(
@@ -122,12 +125,12 @@ class Node(ABC):
         )
         self.opening = Opening(
             credential, session, self.accepts, self.link_table, self._candidates, self._admission, self._twins,
-            self.uplink, self.routes, self.trust, self.time, self.transfer, self.trust_distribution, self.directory,
-            self.counters, self.check_room, self.hear,
+            self.uplink, self.routes, self.trust, self.time, self.transfer, self.trust_distribution, self.policies,
+            self.directory, self.counters, self.check_room, self.hear,
         )
         self.liveness = Liveness(
             self.link_table, self.outboxes, self.uplink, self.opening, self.transfer, self.trust_distribution,
-            self.counters, self,
+            self.policies, self.counters, self,
         )
         self.ending = Ending(self._settle)
         self._timers_at_ms = 0
@@ -307,11 +310,13 @@ class Node(ABC):
             case Ping(clock_ms):
                 link.transit.observe(clock_ms, now_ms)
                 self.trust_distribution.repeat(link, ready)
+                self.policies.repeat(link, ready)
                 self.send(link, Pong(clock_ms, self.time.to_tell(now_ms), self.path), ready)
                 self.transfer.repeat_credit(link, ready)
             case Pong(clock_ms, fabric_clock_ms, path):
                 if link.peer_role == Role.PARENT:
                     self.trust_distribution.repeat(link, ready)
+                    self.policies.repeat(link, ready)
                     if self.link_table.is_current(link) and link.peer is not None:
                         self.time.hear(link.number, link.peer, clock_ms, fabric_clock_ms, now_ms)
                     self.opening.parent_placed(link, path, now_ms, ready)
@@ -319,6 +324,8 @@ class Node(ABC):
                 before = self.trust.revocations
                 self.trust_distribution.handed_over(link, frame, now_ms, ready)
                 self._follow_lists(before, now_ms, ready)
+            case Rules():
+                self.policies.handed_over(link, frame, now_ms, ready)
             case Directory():
                 self.directory.frame(link, frame, now_ms, ready)
             case Hello():

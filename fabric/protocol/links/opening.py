@@ -20,6 +20,7 @@ from fabric.protocol.links.facts import Hear, LinkOpened
 from fabric.protocol.links.handshake import check_hello, check_welcome, negotiate
 from fabric.protocol.links.link import Link, State
 from fabric.protocol.links.links import Links, destination_of
+from fabric.protocol.links.policy_distribution import PolicyDistribution
 from fabric.protocol.links.transfer import Transfer
 from fabric.protocol.links.trust_distribution import TrustDistribution
 from fabric.protocol.links.uplink import Uplink
@@ -38,8 +39,8 @@ class Opening:
     def __init__(
         self, me: Credential, session: bytes, accepts: tuple[Role, ...], links: Links, candidates: Candidates,
         admission: Admission, twins: Twins, uplink: Uplink, routes: RouteTable, trust: TrustStore, time: Timekeeper,
-        transfer: Transfer, trust_distribution: TrustDistribution, directory: DirectoryDistribution,
-        counters: Counters, check_room: Callable[[Link], Reject | None], hear: Hear,
+        transfer: Transfer, trust_distribution: TrustDistribution, policies: PolicyDistribution,
+        directory: DirectoryDistribution, counters: Counters, check_room: Callable[[Link], Reject | None], hear: Hear,
     ) -> None:
         self._me = me
         self._session = session
@@ -54,6 +55,7 @@ class Opening:
         self._time = time
         self._transfer = transfer
         self._trust_distribution = trust_distribution
+        self._policies = policies
         self._directory = directory
         self._count = counters.count
         self._check_room = check_room
@@ -123,7 +125,7 @@ class Opening:
             link,
             Hello(
                 *PROTOCOL_VERSIONS, self._me.fabric, link.greet_as, self._me.raw, self._session, link.nonce, now_ms,
-                self._trust.revocations.version, 0,
+                self._trust.revocations.version, self._trust.policies.version,
             ),
             ready,
         )
@@ -223,7 +225,7 @@ class Opening:
             return
         self._open(link, peer, hello.role, hello.session, now_ms, ready,
                    before=lambda: self._welcome(link, hello, now_ms, ready))
-        self._trust_distribution.link_opened(link, hello.revocations_version, ready)
+        self._lists_known(link, hello, ready)
 
     def _welcome(self, link: Link, hello: Hello, now_ms: int, ready: Ready) -> None:
         version = negotiate(hello.version_min, hello.version_max)
@@ -231,7 +233,8 @@ class Opening:
         self._links.send(
             link,
             Welcome(version, self._me.raw, self._session, hello.nonce, now_ms, self._time.to_tell(now_ms),
-                    self._trust.revocations.version, 0, LANE_WINDOW_BYTES, self._links.path),
+                    self._trust.revocations.version, self._trust.policies.version, LANE_WINDOW_BYTES,
+                    self._links.path),
             ready,
         )
 
@@ -260,9 +263,14 @@ class Opening:
         self._open(link, checked, role, welcome.session, now_ms, ready)
         if role == Role.PARENT:
             self._links.placed(welcome.path)
-        self._trust_distribution.link_opened(link, welcome.revocations_version, ready)
+        self._lists_known(link, welcome, ready)
 
     # -- both ---------------------------------------------------------------------------------------------
+
+    def _lists_known(self, link: Link, said: Hello | Welcome, ready: Ready) -> None:
+        """Whoever has a newer one of what the authority signed hands it over."""
+        self._policies.link_opened(link, said.policy_version, ready)
+        self._trust_distribution.link_opened(link, said.revocations_version, ready)
 
     def _open(self, link: Link, peer: Credential, role: Role, session: bytes, now_ms: int, ready: Ready,
               before: Callable[[], None] = lambda: None) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from fabric.protocol.base.errors import Reject
 from fabric.protocol.core.kept_credentials import KeptCredentials
-from fabric.protocol.core.ready import KeepCredential, KeepDirectory, KeepLists, Op, Put, Seen, SeenAction
+from fabric.protocol.core.ready import KeepCredential, KeepDirectory, KeepLists, KeepPolicies, Op, Put, Seen, SeenAction
 from fabric.protocol.custody.custody import Custody
 from fabric.protocol.custody.outbox import Held
 from fabric.protocol.envelope.verify import RootCache, open_envelope
@@ -37,6 +37,8 @@ class Restoring:
                 self._trust.restore_credential(raw)
             case KeepLists(raw):
                 self._trust.restore_revocations(raw)
+            case KeepPolicies(raw):
+                self._trust.restore_policies(raw)
             case KeepDirectory(raw):
                 self._directory.restore(raw)
             case Seen(id_, direction, until_ms):

@@ -28,6 +28,7 @@ from fabric.protocol.envelope.layout import decode_envelope as _decode_envelope
 from fabric.protocol.envelope.verify import Verified, is_forged
 from fabric.protocol.links.link import Link, State
 from fabric.protocol.links.links import UPLINK, Links
+from fabric.protocol.links.list_exchange import ListExchange
 from fabric.protocol.links.release import Release, target_bytes
 from fabric.protocol.trust.store import TrustStore
 from fabric.protocol.vocabulary.severity import Lane
@@ -132,7 +133,10 @@ class Transfer:
         transit_ms = link.transit.observe(data.clock_ms, now_ms)
         trust, time = self._trust, self._time
         if trust.revocations.version < link.lists.theirs:
-            self._put_off(link, data, now_ms)
+            self._put_off(link, link.lists, data, now_ms)
+            return
+        if trust.policies.version < link.policies.theirs:
+            self._put_off(link, link.policies, data, now_ms)
             return
         for item, message in zip(data.items, opened, strict=False):  # fewer were opened where too many are forged
             if isinstance(message, Reject):
@@ -156,16 +160,16 @@ class Transfer:
         if sum(map(is_forged, opened)) >= FORGED_MAX:
             self._links.refuse(link, Reject(Code.BAD_SIGNATURE, "too many in one frame"), now_ms, ready)
 
-    def _put_off(self, link: Link, data: Data, now_ms: int) -> None:
-        """The peer has a newer revocation list, and its LISTS was lost: nothing is believed before it came.
+    def _put_off(self, link: Link, newer: ListExchange, data: Data, now_ms: int) -> None:
+        """The peer has a newer list or newer policies, and its frame was lost: nothing is believed before it came.
 
         It is said again when the link opens anew, so a link on which it does not come is not kept for long.
         """
-        link.lists.awaited(now_ms)
+        newer.awaited(now_ms)
         for item in data.items:
             link.credit.consume(data.lane, len(item.envelope))
             visit = visit_of(_id_of(item.envelope), item.moved, item.targets)
-            self.nack(link, visit, Reject(Code.BUSY, "a newer revocation list is to come first"))
+            self.nack(link, visit, Reject(Code.BUSY, "a newer list of the authority is to come first"))
 
     # -- answers ----------------------------------------------------------------------------------------
 

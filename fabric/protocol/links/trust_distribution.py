@@ -11,6 +11,7 @@ from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import FORGED_MAX, STALL_MS
 from fabric.protocol.core.ready import KeepLists, Note, Ready
 from fabric.protocol.core.timekeeper import Timekeeper
+from fabric.protocol.links.handover import Handover
 from fabric.protocol.links.link import Link
 from fabric.protocol.links.port import LinkPort
 from fabric.protocol.trust.credentials import Credential
@@ -30,6 +31,9 @@ class TrustDistribution:
         self._trust = trust
         self._time = time
         self._port = port
+        self._lists = Handover(
+            port, lambda link: link.lists, lambda: (trust.revocations.version, Lists(trust.revocations.raw))
+        )
 
     # -- credentials --------------------------------------------------------------------------------------
 
@@ -68,7 +72,7 @@ class TrustDistribution:
 
     def check_peer(self, link: Link, now_ms: int) -> Reject | None:
         """Of an open link, a few times a second: why its peer is not to stay."""
-        if link.lists.is_overdue(self._trust.revocations.version, now_ms, STALL_MS):
+        if self._lists.is_overdue(link, now_ms, STALL_MS):
             return Reject(Code.STALE_LIST, "the newer one that was announced does not come")
         over = self._check(link.peer, now_ms) if link.peer is not None else None
         return over if self._time.for_now(over) is over else None
@@ -80,9 +84,7 @@ class TrustDistribution:
 
     def link_opened(self, link: Link, theirs: int, ready: Ready) -> None:
         """`theirs`: the version that the peer has. Whoever has the newer one hands it over, before anything else."""
-        link.lists.opened(theirs)
-        if theirs < self._trust.revocations.version:
-            self._say(link, ready)
+        self._lists.link_opened(link, theirs, ready)
 
     def handed_over(self, link: Link, frame: Lists, now_ms: int, ready: Ready) -> None:
         """By any peer: it is the authority's word, whoever brings it. One that is not is a lie, and ends the link."""
@@ -116,21 +118,16 @@ class TrustDistribution:
             revoked = lists.check(link.peer)
             if revoked is not None:
                 if link.is_open and link is not source:
-                    self._say(link, ready)  # a relay's word alone ends no control point that has another
+                    self._lists.send(link, ready)  # a relay's word alone ends no control point that has another
                 self._port.refuse(link, revoked, now_ms, ready)
             elif link.is_open and link is not source:
-                self._say(link, ready)
+                self._lists.send(link, ready)
         ready.notes.append(Note("revocations applied", {"version": lists.version, "revoked": len(lists.ids)}))
         return None
 
-    def _say(self, link: Link, ready: Ready) -> None:
-        link.lists.sent()
-        self._port.send(link, Lists(self._trust.revocations.raw), ready)
-
     def repeat(self, link: Link, ready: Ready) -> None:
-        """At a PING or PONG: nothing answers the list, and it may have been lost. Ever more seldom, and for ever."""
-        if link.lists.is_due_again():
-            self._port.send(link, Lists(self._trust.revocations.raw), ready)
+        """At a PING or PONG."""
+        self._lists.repeat(link, ready)
 
     def list_is_over(self, now_ms: int) -> bool:
         """Whether the revocation list in force is past its time, so that actions of others' segments stop."""

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from fabric.protocol.access.approvals import asked_of
 from fabric.protocol.access.permissions import DENIALS, check_delivery, check_origin, is_target
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import POINT_QUOTA_BYTES, RETRY_MS
@@ -52,6 +53,7 @@ from fabric.protocol.links.node import Node
 from fabric.protocol.point.action_room import ACTION_BYTES, ActionRoom
 from fabric.protocol.routes.attachments import EPOCH_MAX, Attachment, open_attachment, sign_attachment
 from fabric.protocol.trust.credentials import NodeKind
+from fabric.protocol.trust.policies import demand_of
 from fabric.protocol.vocabulary.severity import Lane
 from fabric.protocol.wire.frames import (
     Applied,
@@ -460,11 +462,18 @@ class Point(Node):
         return Reject(Code.BUSY, self.me.id) if full else None
 
     def may_not_act(self, action: Verified, now_ms: int) -> Reject | None:
-        """Asked again immediately before it is executed: its requester may have been revoked meanwhile."""
-        requester = action.credential
-        return self.trust.revocations.check(requester) or self.time.for_now(
-            self.trust.check_action(requester, self.me.segment, self.time.clocks(now_ms))
+        """Asked again immediately before it is executed: its requester may have been revoked meanwhile.
+
+        An action that needs approvals comes with none, and is refused.
+        """
+        requester, trust = action.credential, self.trust
+        problem = trust.revocations.check(requester) or self.time.for_now(
+            trust.check_action(requester, self.me.segment, self.time.clocks(now_ms))
         )
+        if problem is None:
+            rule = demand_of(trust.policies, asked_of(action.header), [self.me])
+            problem = None if rule is None else Reject(Code.APPROVAL_DUE, rule.name)
+        return problem
 
     def _handled(self, id_: bytes, refused: Reject | None, link: Link | None, now_ms: int, ready: Ready) -> None:
         handling = self._handling.pop(id_, None)

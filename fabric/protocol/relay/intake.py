@@ -152,7 +152,7 @@ class Intake:
             return None
         whose: tuple[str, object] = (header.origin, header.kind)
         rate_per_s = ACTIONS_PER_S
-        if header.kind is not Kind.ACTION:
+        if header.kind not in (Kind.ACTION, Kind.APPROVAL):
             grant = publish_grant(message.credential, header)
             assert not isinstance(grant, Reject), "`check_origin` asked for it"
             whose, rate_per_s = (header.origin, grant), grant.rate_per_s

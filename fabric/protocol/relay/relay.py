@@ -320,6 +320,8 @@ class Relay(Node):
         problem = problem or self.intake.no_room(stripped)
         problem = problem or self.intake.no_way_yet(link, stripped, item, now_ms)
         problem = problem or self.intake.check_rate(link, stripped, now_ms)
+        if problem is None and stripped.header.kind is Kind.APPROVAL and self.is_root:
+            problem = Reject(Code.BAD_APPROVAL, "nothing waits for it")
         if problem is None and stripped.header.kind is Kind.ACTION:
             problem = self.dispatch.no_room_for(stripped, item, now_ms)  # last: to know how much it takes is work
         if problem is not None:
@@ -379,6 +381,8 @@ class Relay(Node):
             case Kind.ACTION, Direction.UP if self.dispatch.turns(message):
                 self.dispatch.turn(message, item, now_ms, ready)
             case Kind.ACTION, Direction.UP:
+                self.hold(message, item, self.router.up(), now_ms, ready)
+            case Kind.APPROVAL, _:
                 self.hold(message, item, self.router.up(), now_ms, ready)
             case Kind.ACTION, _:
                 self.dispatch.hand_out(message, item, item.targets, now_ms, ready)

@@ -160,7 +160,7 @@ class Rerouting:
         `source`: the destination that leads to the peer that sends it.
         """
         header = message.header
-        if header.kind is Kind.EVENT or not item.targets:
+        if header.kind in (Kind.EVENT, Kind.APPROVAL) or not item.targets:
             return Reject(Code.WRONG_DIRECTION, f"{header.kind.word} that moved")
         if header.kind is Kind.RESULT and item.targets != [header.to]:
             return Reject(Code.WRONG_DIRECTION, "a result that moved after somebody else")

@@ -66,7 +66,7 @@ class RequestGrant:
 
 @dataclass(frozen=True, slots=True)
 class ApproveGrant:
-    """Reserved (SPEC 13): approvals of a class of actions, for targets that the selector `to` selects."""
+    """Approvals of a class of actions, for targets that the selector `to` selects (SPEC 9.7)."""
 
     class_: str
     to: str

@@ -1,5 +1,8 @@
 """The authority's list of revoked credentials (SPEC 6.4): a rising version, applied whole, never rolled back.
 
+It names the version of the approval policies (SPEC 6.7) that were in force when it was signed: who has the list and not
+these policies knows that they are withheld.
+
 Guarantees: a `Revocations` from `verify_revocations` is the authority's for this fabric. `supersedes` is the only
 way to replace one. Refuses: unsigned lists, lists of another fabric, and lists no newer than the one held.
 """
@@ -25,6 +28,7 @@ class Revocations:
     not_after_ms: int = 0
     ids: frozenset[str] = frozenset()
     raw: bytes = b""
+    policies: int = 0  # the version of the policies, or a newer one, that a node is to have
 
     def check(self, credential: Credential) -> Reject | None:
         """Whether it, or anybody who vouches for it, is on the list."""
@@ -35,10 +39,14 @@ class Revocations:
 
 
 def issue_revocations(
-    fabric: str, version: int, issued_at_ms: int, not_after_ms: int, ids: list[str], authority: signing.Signer
+    fabric: str, version: int, issued_at_ms: int, not_after_ms: int, ids: list[str], authority: signing.Signer,
+    policies: int = 0,
 ) -> bytes:
-    """A list as it travels, signed by the authority. It replaces lists with a lower `version`."""
-    body = pack([1, fabric, version, issued_at_ms, not_after_ms, sorted(ids)])
+    """A list as it travels, signed by the authority. It replaces lists with a lower `version`.
+
+    `policies`: the version of the approval policies, 0 where there are none.
+    """
+    body = pack([1, fabric, version, issued_at_ms, not_after_ms, sorted(ids), *([policies] if policies else [])])
     return seal_document(signing.TYPE_REVOCATIONS, body, authority)
 
 
@@ -51,10 +59,10 @@ def verify_revocations(raw: bytes, authority_key: bytes, fabric: str) -> Revocat
         return opened
     body = unpack(opened, bytes_max=FRAME_BYTES_MAX, elements_max=REVOCATIONS_MAX + 8, depth_max=3)
     match body:
-        case [1, str(name), int(version), int(issued), int(until), list(ids), *_] if all(
+        case [1, str(name), int(version), int(issued), int(until), list(ids), *more] if all(
             isinstance(i, str) for i in ids
-        ):
+        ) and (not more or type(more[0]) is int):
             if name != fabric:
                 return Reject(Code.WRONG_FABRIC, "revocation list")
-            return Revocations(version, issued, until, frozenset(ids), raw)
+            return Revocations(version, issued, until, frozenset(ids), raw, more[0] if more else 0)
     return Reject(Code.MALFORMED, "revocation list")

@@ -1,8 +1,8 @@
-"""Whom a node trusts (SPEC 6): the authority's key, the credentials that are known, and the revocation list in force.
+"""Whom a node trusts (SPEC 6): the authority's key, known credentials, the revocation list and the policies in force.
 
-Guarantees: a credential is known when it verified and its id and keys are nobody else's; a revocation list is replaced
-by a newer one only, and whoever is on it passes no check from that moment. Sends nothing, and knows no time but what
-it is asked by.
+Guarantees: a credential is known when it verified and its id and keys are nobody else's; a revocation list and
+policies are replaced by newer ones only, and whoever is on the list passes no check from that moment. Sends nothing,
+and knows no time but what it is asked by.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from fabric.protocol.base.limits import LIST_GRACE_MS
 from fabric.protocol.trust.chain import verify_credential
 from fabric.protocol.trust.credentials import Clocks, Credential, check_validity_by, digest_of
 from fabric.protocol.trust.known import Known
+from fabric.protocol.trust.policies import Policies, verify_policies
 from fabric.protocol.trust.revocations import Revocations, verify_revocations
 
 
@@ -24,6 +25,7 @@ class TrustStore:
         self._skew_ms = skew_ms
         self._credentials = Known(own)
         self._revocations = Revocations()
+        self._policies = Policies()
 
     # -- credentials --------------------------------------------------------------------------------------
 
@@ -88,6 +90,30 @@ class TrustStore:
         if isinstance(lists, Revocations):
             self.take_revocations(lists)
 
+    # -- the policies ---------------------------------------------------------------------------------------
+
+    @property
+    def policies(self) -> Policies:
+        """The approval policies in force; version 0 before there are any."""
+        return self._policies
+
+    def read_policies(self, raw: bytes) -> Policies | Reject:
+        """What these policies say, if they are the authority's for this fabric. They are not put in force."""
+        return verify_policies(raw, self.authority_key, self.fabric)
+
+    def take_policies(self, policies: Policies) -> bool:
+        """Put verified policies in force, if they are newer than those that are; whether they were."""
+        if not policies.supersedes(self._policies):
+            return False
+        self._policies = policies
+        return True
+
+    def restore_policies(self, raw: bytes) -> None:
+        """From disk. What does not verify any more is ignored."""
+        policies = self.read_policies(raw)
+        if isinstance(policies, Policies):
+            self.take_policies(policies)
+
     # -- checks -------------------------------------------------------------------------------------------
 
     def check(self, credential: Credential, clocks_ms: Clocks) -> Reject | None:
@@ -103,10 +129,14 @@ class TrustStore:
         return self.check(credential, clocks_ms) or credential
 
     def check_action(self, requester: Credential, segment: str, clocks_ms: Clocks) -> Reject | None:
-        """Whether who is revoked is known well enough to act for this requester. Before a first list nobody was.
+        """Whether who is revoked, and whose approval is due, is known well enough to act for this requester.
 
-        `segment`: of the node that asks. Its own go on for a while after the list is over.
+        `segment`: of the node that asks. Its own go on for a while after the list is over. Before a first list nobody
+        was revoked, and nobody is asked before there are policies.
         """
+        if self._policies.version < self._revocations.policies:
+            versions = f"version {self._policies.version}, not {self._revocations.policies}"
+            return Reject(Code.STALE_POLICIES, versions)
         grace_ms = LIST_GRACE_MS if requester.segment == segment else 0
         over = self.list_is_over(clocks_ms, grace_ms)
         return Reject(Code.LIST_EXPIRED, f"version {self._revocations.version}") if over else None

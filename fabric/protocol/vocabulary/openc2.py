@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from functools import lru_cache
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, get_args
 
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import NAME_BYTES_MAX
@@ -27,6 +27,7 @@ from fabric.protocol.vocabulary.target_types import is_target_type
 from fabric.protocol.vocabulary.targets import Target, parse_target, read_target
 
 ActionClass: TypeAlias = Literal["investigate", "contain", "remediate", "other"]
+CLASSES: Final[tuple[ActionClass, ...]] = get_args(ActionClass)
 
 # OpenC2 Language 1.0, 3.3.1.1.
 _CLASSES: Final[Mapping[str, ActionClass]] = {
@@ -121,9 +122,14 @@ def class_of(action: str) -> ActionClass:
     return _CLASSES.get(action, "other")
 
 
+def is_extension(name: str) -> bool:
+    """Whether it is a name of nobody's standard: `x-...`."""
+    return len(name) <= NAME_BYTES_MAX and _EXTENSION.fullmatch(name) is not None
+
+
 def is_action(action: str) -> bool:
     """Whether this is the name of an action: OpenC2's, or an extension."""
-    return action in _CLASSES or (len(action) <= NAME_BYTES_MAX and _EXTENSION.fullmatch(action) is not None)
+    return action in _CLASSES or is_extension(action)
 
 
 def parse_action(action: str, target: str) -> ActionSpec | Reject:

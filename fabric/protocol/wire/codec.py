@@ -26,6 +26,7 @@ from fabric.protocol.base.limits import (
     KEY_BYTES,
     MOVED_MAX,
     NAME_BYTES_MAX,
+    POLICIES_BYTES_MAX,
     ROUTES_ENTRIES_MAX,
     TARGETS_MAX,
 )
@@ -54,6 +55,7 @@ from fabric.protocol.wire.frames import (
     Role,
     Routed,
     Routes,
+    Rules,
     Welcome,
 )
 
@@ -282,6 +284,7 @@ _TABLE: list[tuple[int, type, Callable[[Any], Frame]]] = [
     (17, Applied, lambda f: Applied([_applied(entry) for entry in _list(f[1], ITEMS_MAX)])),
     (18, Directory, lambda f: Directory(_bytes(f[1], FRAME_BYTES_MAX))),
     (19, Denied, lambda f: Denied([_denial(entry) for entry in _list(f[1], _ENTRY_MAX)])),
+    (20, Rules, lambda f: Rules(_bytes(f[1], POLICIES_BYTES_MAX))),
 ]
 _NUMBERS = {class_: number for number, class_, _ in _TABLE}
 _DECODERS = {number: decoder for number, _, decoder in _TABLE}

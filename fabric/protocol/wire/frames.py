@@ -168,6 +168,12 @@ class Directory(NamedTuple):
     raw: bytes
 
 
+class Rules(NamedTuple):
+    """The authority's approval policies, passed on as they were signed."""
+
+    policies: bytes
+
+
 class Join(NamedTuple):
     """A question to an issuer (`joining`), from somebody who is not in yet or wants to stay in. It climbs."""
 
@@ -200,5 +206,5 @@ class Denied(NamedTuple):
 
 Frame = (
     Hello | Welcome | Refused | Intro | Data | Ack | Nack | Credit | Routes | Routed | Ping | Pong | Bye | Lists
-    | Join | Joined | Applied | Directory | Denied
+    | Join | Joined | Applied | Directory | Denied | Rules
 )
