@@ -149,8 +149,9 @@ class Disk:
     def _load(self, now_ms: int) -> Iterator[Op]:
         for kind in _ORDER:
             for op in self.kept.values():
-                runs_out = isinstance(op, KeepDispatch | KeepOpen | KeepEnd)
-                if type(op) is kind and not (runs_out and op.until_ms <= now_ms):
+                if isinstance(op, KeepDispatch | KeepOpen | KeepEnd) and op.until_ms <= now_ms:
+                    continue
+                if type(op) is kind:
                     yield op
         yield from (seen for seen in self.seen.values() if seen.until_ms > now_ms)
         awake = self._fall_asleep()
