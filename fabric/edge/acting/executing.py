@@ -220,7 +220,7 @@ class Executing:
                 self._not_begun(delivery, Answer(End.READY) if late is None else refused(late), again)
             else:
                 # Its stop_time may come before its time to live is over.
-                deadline_ms = now_ms + max(0, action.deadline_ms - header.issued_at_ms - delivery.age_ms)
+                deadline_ms = now_ms + max(0, action.deadline_ms - delivery.message.counts_from_ms - delivery.age_ms)
                 task = _Task(delivery, action, handler, now_ms, deadline_ms, again)
                 heapq.heappush(self._waiting, (header.lane, next(self._numbers), task))
                 self._at_work.taken(about, control, now_ms)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from fabric.protocol.access.approvals import asked_of
 from fabric.protocol.access.permissions import Selection, cancels, may_cancel, request_grants, turns_at
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import ID_BYTES, TARGETS_MAX
@@ -23,6 +24,8 @@ from fabric.protocol.envelope.reports import HELD, NOBODY, SELECTED, build_repor
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.links.links import UPLINK
 from fabric.protocol.links.release import fits_in_frame, target_bytes
+from fabric.protocol.relay.approving import BYTES_MAX as HELD_BYTES_MAX
+from fabric.protocol.relay.approving import Approving
 from fabric.protocol.relay.dispatches import Dispatches
 from fabric.protocol.relay.port import MessagePort
 from fabric.protocol.relay.report_signer import ReportSigner
@@ -31,6 +34,7 @@ from fabric.protocol.relay.roster import Roster
 from fabric.protocol.relay.router import Router, Way
 from fabric.protocol.routes.routing import RouteTable
 from fabric.protocol.trust.credentials import NodeKind
+from fabric.protocol.trust.policies import Policies, Rule, demand_of
 from fabric.protocol.vocabulary.openc2 import End
 from fabric.protocol.wire.frames import Direction, Item
 
@@ -54,8 +58,8 @@ class Dispatch:
 
     def __init__(
         self, signer: ReportSigner, custody: Custody, routes: RouteTable, router: Router, roster: Roster,
-        resolutions: Resolutions, messages: MessagePort, is_open: Callable[[str], bool],
-        count: Callable[[str, str], None],
+        resolutions: Resolutions, approving: Approving, messages: MessagePort, policies: Callable[[], Policies],
+        fabric_now: Callable[[int], int], is_open: Callable[[str], bool], count: Callable[[str, str], None],
     ) -> None:
         self._signer = signer
         self._custody = custody
@@ -63,6 +67,9 @@ class Dispatch:
         self._router = router
         self._roster = roster
         self._resolutions = resolutions
+        self._approving = approving
+        self._policies = policies
+        self._fabric_now = fabric_now
         self._messages = messages
         self._is_open = is_open
         self._count = count
@@ -122,14 +129,23 @@ class Dispatch:
             detail = f"{many}, of at most {TARGETS_MAX:,}, or fewer with long names; {code.next_step}"
             self.report(action, End.REFUSED, (), code, now_ms, ready, detail=detail)
             return
-        self._dispatches.turned(action.leaf, header, now_ms, ready)
-        self._resolutions.turned(action, targets, now_ms, ready)
+        rule = self._demand(action, targets, now_ms)
+        if rule is not None and len(action.raw) + sum(map(target_bytes, targets)) > HELD_BYTES_MAX:
+            self._custody.saw(action.id, Direction.UP, seen_until_ms(header, now_ms), ready, header)
+            self.report(action, End.REFUSED, (), Code.TOO_LARGE, now_ms, ready, detail="for who is to approve it")
+            return
+        held_ms = rule.within_ms if rule is not None else 0
+        self._dispatches.turned(action.leaf, header, now_ms + held_ms, ready)
+        self._resolutions.turned(action, targets, now_ms, ready, held_ms=held_ms)
         self._custody.saw(action.id, Direction.UP, seen_until_ms(header, now_ms), ready, header)
         self.report(action, SELECTED if targets else NOBODY, targets, None, now_ms, ready)
         if header.terms.require_all and (missing := self._missing(selected, now_ms)):
             self.report(action, End.REFUSED, missing, Code.AWAY, now_ms, ready)
             if others := tuple([target for target in targets if target not in missing]):
                 self.report(action, End.REFUSED, others, Code.NOT_ALL_HERE, now_ms, ready)
+            return
+        if rule is not None:
+            self._approving.hold(action, targets, rule, now_ms, ready)
             return
         if selected.away:
             self.report(action, HELD, selected.away, None, now_ms, ready)
@@ -138,6 +154,20 @@ class Dispatch:
             self.hand_out(
                 action, item._replace(direction=Direction.DOWN), selected.here, now_ms, ready, away=held_for
             )
+
+    def _demand(self, action: Verified, targets: Sequence[str], now_ms: int) -> Rule | None:
+        """The rule by which it has to be approved first. A dry run is not: nothing is executed."""
+        known = [node for target in targets if (node := self._roster.known(target, now_ms)) is not None]
+        return None if action.header.terms.dry_run else demand_of(self._policies(), asked_of(action.header), known)
+
+    def release(self, action: Verified, targets: Sequence[str], now_ms: int, ready: Ready) -> None:
+        """It was approved for these targets: it goes to those that are here, and is held for the others."""
+        here = [target for target in targets if self._roster.executor(target, now_ms) is not None]
+        away = tuple(target for target in targets if target not in here)
+        if away:
+            self.report(action, HELD, away, None, now_ms, ready)
+        age_ms = max(0, self._fabric_now(now_ms) - action.counts_from_ms)
+        self.hand_out(action, Item(Direction.DOWN, age_ms, [], [], action.raw), here, now_ms, ready, away=away)
 
     def _select(self, action: Verified, now_ms: int) -> _Selected:
         """Who executes it, here or away. Asked twice in a step, for room and to hand it out: the answer is kept."""
@@ -163,6 +193,7 @@ class Dispatch:
         if not may_cancel(cancel.credential, self._dispatches.requester_of(cancelled)):
             return Code.REQUEST_DENIED
         held = self._custody.get(cancelled[:ID_BYTES], Direction.DOWN)
+        self._approving.cancel(cancelled, cancel.header.origin, now_ms, ready)
         for row in list(held.rows.values()) if held is not None else ():
             if not row.maybe_taken:
                 self._messages.settle(row, Reject(Code.CANCELLED, cancel.header.origin), now_ms, ready)
@@ -265,7 +296,8 @@ class Dispatch:
             entries = 0  # they are known, or it goes further up
         else:
             entries = 1 + len(self._select(action, now_ms).all) if self.turns(action) else 0
-        if self._custody.dedup.full_of_actions(header.origin) or self._dispatches.full(header.origin, entries):
+        is_full = self._custody.dedup.full_of_actions(header.origin) or self._dispatches.full(header.origin, entries)
+        if is_full or (item.direction is Direction.UP and self._approving.full(header.origin)):
             self._selected = b"", _Selected()
             return Reject(Code.BUSY, "too many actions of this requester")
         return None

@@ -95,12 +95,17 @@ class Resolutions:
 
     # -- what the relay tells it ------------------------------------------------------------------------
 
-    def turned(self, action: Verified, targets: Sequence[str], now_ms: int, ready: Ready) -> None:
-        """An action turned here; these are its targets. A dry run is not resolved: nothing is done."""
+    def turned(
+        self, action: Verified, targets: Sequence[str], now_ms: int, ready: Ready, *, held_ms: int = 0
+    ) -> None:
+        """An action turned here; these are its targets. A dry run is not resolved: nothing is done.
+
+        `held_ms`: so long it may wait for approvals before its time begins.
+        """
         header = action.header
         if header.terms.dry_run:
             return
-        ends_ms = now_ms + header.ttl_ms
+        ends_ms = now_ms + held_ms + header.ttl_ms
         open_ = _Open(
             about(header), dict.fromkeys(targets, State.NONE), ends_ms + _PATIENCE_MS, ends_ms + SLOW_HANDLER_MS
         )
@@ -128,7 +133,7 @@ class Resolutions:
         match op:
             case KeepOpen(leaf, raw, targets, until_ms, revision):
                 # The clock may have been set back while we were off.
-                ends_ms = min(until_ms - SLOW_HANDLER_MS, now_ms + TTL_MAX_MS["action"])
+                ends_ms = min(until_ms - SLOW_HANDLER_MS, now_ms + TTL_MAX_MS["approval"] + TTL_MAX_MS["action"])
                 open_ = _Open(
                     read_about(raw), dict.fromkeys(targets, State.NONE), ends_ms + _PATIENCE_MS,
                     ends_ms + SLOW_HANDLER_MS, revision,
