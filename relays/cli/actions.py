@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Annotated, Any
 
@@ -16,7 +17,7 @@ from fabric.edge.face import ACTIONS_MAX, as_identity
 from fabric.edge.messages import Outcome
 from fabric.edge.publishing.options import to_ttl_ms
 from fabric.edge.requesting.request import Request
-from fabric.protocol.base.errors import FabricError
+from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.envelope.lifetime import parse_duration
 from fabric.protocol.vocabulary.openc2 import End
@@ -29,6 +30,7 @@ from relays.cli.exits import FAILED, PARTLY, SHORT, Terminated, command
 from relays.cli.handling import CommandHandler, command_of
 from relays.cli.options import As, AsJson, Label_, NoWait, Outbox_, Severity_, Ttl, needed
 from relays.cli.reaching import reached
+from relays.cli.rolling import Rolling, Steps
 from relays.cli.scene import File
 from relays.cli.unanswered import Open
 from relays.logs import set_up_logs
@@ -55,6 +57,10 @@ def act(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything on the way and at each target, and execute nothing.")] = False,
     key: Annotated[str | None, typer.Option("--key", metavar="KEY", help="The same key again is the same action: it goes on where it was, and is asked for once.")] = None,
     watched: Annotated[bool, typer.Option("--watch", help="Also in a pipe or with --json: each change of state at each target.")] = False,
+    limit: Annotated[str | None, typer.Option("--limit", metavar="10%", help="For so many of its targets only, or a share of them; at least one.")] = None,
+    batch: Annotated[str | None, typer.Option("--batch", metavar="5", help="In steps of so many targets, or of a share of them.")] = None,
+    pause: Annotated[str | None, typer.Option("--pause", metavar="30s", help="Between two steps.")] = None,
+    stops: Annotated[list[str] | None, typer.Option("--stop-on", metavar="failed", help="After a step in which a target ended so, begin no other: failed (all that is not good), or refused, expired, unroutable, unknown.")] = None,
     expect: Annotated[int | None, typer.Option("--expect", min=1, metavar="N", help="So many targets at least: fewer are told, and the exit code is 3.")] = None,
     topology: File = None,
     format_: Annotated[str | None, typer.Option("--format", metavar="openc2", help="Each target's end as an OpenC2 response, one message a line.")] = None,
@@ -73,6 +79,9 @@ def act(
     --dry-run shows whom it would reach: the action goes its way, is checked by each relay and by each target, which answers
     `ready` where it would begin.
 
+    --limit and --batch ask for it in steps: a dry run fixes the targets first, those who are ready come first, and whoever
+    no step was for is named. The exit code is 3 where it stopped.
+
     Exit codes: 0 all completed (or ready), 1 all failed, 2 the command line or the OpenC2 command is wrong, or the key is
     another action's, 3 some did, or some are away, 4 nobody selected, 5 denied, 6 expired or unknown, 69 unreachable.
 
@@ -81,7 +90,12 @@ def act(
       fabric act deny ipv4_net=203.0.113.9 --to 'role=firewall' --as soar-1 --ttl 60s
 
       fabric act --openc2 command.json --as soar-1 --format openc2
+
+      fabric act deny ipv4_net=203.0.113.9 --to 'role=firewall' --as soar-1 --batch 5 --pause 30s --stop-on failed
     """
+    steps = Steps.typed(limit, batch, pause, stops)
+    if steps is not None and (key is not None or dry_run):
+        raise FabricError(Code.USAGE, "steps with --key or --dry-run", "leave out --limit and --batch, or these")
     screen = Screen()
     shown_as = to_format(format_, as_json)
     asked = asked_for(action, target, to, arg, openc2)
@@ -95,6 +109,8 @@ def act(
     held: tuple[str, ...] = ()
     expected = Expected(needed(identity), topology, asked.action, asked.target, asked.to, severity=severity, label=label)
     selected: tuple[str, ...] | None = None
+    stopped = False
+    ends: Iterator[Outcome]
     try:
         before = told_before(needed(identity), key, asked, **options)
         me = as_identity(needed(identity))
@@ -118,7 +134,15 @@ def act(
                     view.update(course.table(request, ends_s))
 
             open_ = Open(None, ends_s)
-            if point is not None:
+            if steps is not None and point is not None:
+                step_options = {**options, "wait_ms": wait_ms}
+                rolling = Rolling(point, asked, steps, step_options, course.outcome, course.step)
+                rollout = rolling.run(watch)
+                outcomes, selected = list(rollout.outcomes.values()), rolling.selected
+                course.not_begun(rollout.not_begun, rollout.stopped_by)
+                stopped = rollout.stopped_by is not None
+                ends = iter(())
+            elif point is not None:
                 ends = point.request(
                     asked.action, asked.target, to=asked.to, args=asked.args, command_id=asked.command_id,
                     wait_ms=wait_ms, watch=watch, key=key, **options,
@@ -141,7 +165,7 @@ def act(
     if too_few:
         course.too_few(expect or 0, len(selected or ()))
     code = _exit_of(outcomes)
-    raise typer.Exit(PARTLY if (away or too_few) and code == 0 else code)
+    raise typer.Exit(PARTLY if (away or too_few or stopped) and code == 0 else code)
 
 
 def _exit_of(outcomes: list[Outcome]) -> int:
