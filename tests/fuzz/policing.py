@@ -16,7 +16,7 @@ from fabric.protocol.envelope.verify import RootCache, Verified, open_envelope
 from fabric.protocol.trust.policies import (
     Asked,
     Policies,
-    demand_at,
+    demand_among,
     demand_of,
     issue_policies,
     verify_policies,
@@ -55,7 +55,7 @@ def read_policies(raw: bytes) -> None:
             own = demand_of(read, asked, [target])
             if own is not None:
                 assert decides is not None and decides.demand <= own.demand, "a target alone asks for more than all"
-                there = demand_at(read, asked, target, read.rules[-1].name)
+                there = demand_among(read, asked, [target], read.rules[-1].name)
                 assert there is not None and there.demand <= own.demand, "an executor asks for less than its own rule"
     again = issue_policies(FABRIC, read.version, read.issued_at_ms, read.rules, read.classes, AUTHORITY.signer)
     found = verify_policies(again, AUTHORITY.key, FABRIC)
