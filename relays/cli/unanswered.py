@@ -14,8 +14,8 @@ UNANSWERED, HELD = "unanswered", "held"
 
 
 def clock_time(at_s: float) -> str:
-    """Of this machine's clock, for a person beside it."""
-    return time.strftime("%H:%M:%S", time.localtime(at_s))
+    """In UTC, as the book, the log and `fabric status` have it."""
+    return time.strftime("%H:%M:%SZ", time.gmtime(at_s))
 
 
 class Open(NamedTuple):
