@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.envelope.layout import Header, Kind
 from fabric.protocol.trust.credentials import Credential, NodeKind, PublishGrant, RequestGrant
-from fabric.protocol.vocabulary.openc2 import action_matches, split_topic
+from fabric.protocol.vocabulary.openc2 import action_matches, is_action, split_topic
 from fabric.protocol.vocabulary.selectors import parse_selector
+from fabric.protocol.vocabulary.target_types import is_target_type
 from fabric.protocol.vocabulary.tlp import Holder, Label, may_hold
 from fabric.protocol.vocabulary.topics import RESOLUTIONS, covers, matches
 from fabric.protocol.wire.frames import Direction, Role
@@ -125,6 +126,8 @@ def request_grants(credential: Credential, header: Header) -> list[RequestGrant]
     Whoever may request anything may cancel it: whose it is, is asked where that is known (`may_cancel`).
     """
     action, target = split_topic(header.topic)
+    if not is_action(action) or not is_target_type(target):
+        return Reject(Code.BAD_ACTION, header.topic)  # a `*` in a grant stands for actions, and for nothing else
     covering = [g for g in credential.grants.request if action_matches(g.action, action, target)]
     if cancels(header):
         covering += [g for g in credential.grants.request if g not in covering]
