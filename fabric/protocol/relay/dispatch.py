@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from fabric.protocol.access.approvals import asked_of
-from fabric.protocol.access.permissions import Selection, cancels, may_cancel, request_grants, turns_at
+from fabric.protocol.access.permissions import Selection, cancels, request_grants, turns_at
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import ID_BYTES, TARGETS_MAX
 from fabric.protocol.core.ready import KeepDispatch, Op, Ready
@@ -33,7 +33,7 @@ from fabric.protocol.relay.resolutions import Resolutions
 from fabric.protocol.relay.roster import Roster
 from fabric.protocol.relay.router import Router, Way
 from fabric.protocol.routes.routing import RouteTable
-from fabric.protocol.trust.credentials import NodeKind
+from fabric.protocol.trust.credentials import Credential, NodeKind
 from fabric.protocol.trust.policies import Policies, Rule, demand_of
 from fabric.protocol.vocabulary.openc2 import End
 from fabric.protocol.wire.frames import Direction, Item
@@ -117,7 +117,7 @@ class Dispatch:
         """Select its targets, and hand it out: this is the highest relay that it reaches (SPEC 9.2)."""
         header, selected = action.header, self._select(action, now_ms)
         self._selected = b"", _Selected()
-        if (cancelled := cancels(header)) and (refused := self._cancel(action, cancelled, now_ms, ready)):
+        if refused := self._may_not_cancel(action):
             self._custody.saw(action.id, Direction.UP, seen_until_ms(header, now_ms), ready, header)
             self.report(action, End.REFUSED, (), refused, now_ms, ready)
             return
@@ -147,6 +147,8 @@ class Dispatch:
         if rule is not None:
             self._approving.hold(action, targets, rule, now_ms, ready)
             return
+        if cancels(header) and not header.terms.dry_run:
+            self._end_unsent(action, now_ms, ready)
         if selected.away:
             self.report(action, HELD, selected.away, None, now_ms, ready)
         held_for = () if header.terms.dry_run else selected.away
@@ -172,32 +174,60 @@ class Dispatch:
     def _select(self, action: Verified, now_ms: int) -> _Selected:
         """Who executes it, here or away. Asked twice in a step, for room and to hand it out: the answer is kept."""
         if self._selected[0] != action.leaf:
-            selection = Selection(action.credential, action.header)
+            selection = self.selection(action)
             below = self._roster.executors(now_ms)
+            present = {attachment.node: None for attachment in below}
+            here = [a.node for a in below if selection.takes(a.credential)]
+            away = [m.id for m in self._roster.members(now_ms, but=present) if selection.takes(m)]
             if cancelled := cancels(action.header):
                 had_it = self._dispatches.had_it(cancelled)
-                here = [a.node for a in below if a.node in had_it and selection.takes(a.credential)]
-                self._selected = action.leaf, _Selected(tuple(here))
-                return self._selected[1]
-            present = {attachment.node: None for attachment in below}
-            self._selected = action.leaf, _Selected(
-                tuple([a.node for a in below if selection.takes(a.credential)]),
-                tuple([member.id for member in self._roster.members(now_ms, but=present) if selection.takes(member)]),
-            )
+                may_have_it = had_it & self._resolutions.awaited(cancelled)
+                here = [name for name in here if name in had_it]
+                away = [name for name in away if name in may_have_it]
+            self._selected = action.leaf, _Selected(tuple(here), tuple(away))
         return self._selected[1]
 
-    def _cancel(self, cancel: Verified, cancelled: bytes, now_ms: int, ready: Ready) -> Code | None:
-        """End what of this action was sent to nobody; or why it may not be ended."""
+    def selection(self, action: Verified) -> Selection:
+        """Whom it is for. What cancels another action is asked whose that one was, where this relay knows."""
+        cancelled = cancels(action.header)
+        whose = self._dispatches.requester_of(cancelled) if cancelled else ""
+        return Selection(action.credential, action.header, whose)
+
+    def _may_not_cancel(self, action: Verified) -> Code | None:
+        """Why this, if it cancels another action, may not end that."""
+        cancelled = cancels(action.header)
+        if not cancelled:
+            return None
         if not self._dispatches.turned_here(cancelled):
             return Code.NOT_OPEN
-        if not may_cancel(cancel.credential, self._dispatches.requester_of(cancelled)):
-            return Code.REQUEST_DENIED
+        refused = self.selection(action).refused
+        return None if refused is None else refused.code
+
+    def _end_unsent(self, cancel: Verified, now_ms: int, ready: Ready) -> None:
+        """End what of an action was sent to nobody yet, for those whom this selects."""
+        cancelled = cancels(cancel.header)
+        selection = self.selection(cancel)
+        is_own = self._dispatches.requester_of(cancelled) == cancel.header.origin
         held = self._custody.get(cancelled[:ID_BYTES], Direction.DOWN)
         self._approving.cancel(cancelled, cancel.header.origin, now_ms, ready)
         for row in list(held.rows.values()) if held is not None else ():
-            if not row.maybe_taken:
+            if row.maybe_taken:
+                continue
+            known = [(target, self._credential_of(target, now_ms)) for target in row.targets]
+            # Of whom nothing is known any more nothing can be asked: who asked for it selected them once.
+            ended = tuple([name for name, member in known if (selection.takes(member) if member else is_own)])
+            if len(ended) == len(row.targets):
                 self._messages.settle(row, Reject(Code.CANCELLED, cancel.header.origin), now_ms, ready)
-        return None
+            elif ended:
+                for some in _in_reports(ended):
+                    self.report(row.held.message, End.REFUSED, some, Code.CANCELLED, now_ms, ready)
+                left = tuple([name for name in row.targets if name not in ended])
+                self._messages.readdress(row, [], left, now_ms, ready)
+
+    def _credential_of(self, node: str, now_ms: int) -> Credential | None:
+        """Of who executes below, or is away."""
+        executor = self._roster.executor(node, now_ms)
+        return executor.credential if executor is not None else self._roster.member(node)
 
     def _missing(self, selected: _Selected, now_ms: int) -> tuple[str, ...]:
         """Who is away, or cannot be reached at this moment, as far as this relay knows."""
@@ -217,8 +247,7 @@ class Dispatch:
         Those who are not to be reached, or may not execute it, are reported together: a frame may name thousands, and
         to sign is work. `away`: for whom it is held until they are back.
         """
-        header = action.header
-        selection = Selection(action.credential, header)
+        selection = self.selection(action)
         by_way: dict[str, list[str]] = {}
         follow: list[str] = []
         denied: list[str] = []

@@ -35,6 +35,7 @@ from fabric.protocol.relay.port import MessagePort
 from fabric.protocol.relay.report_signer import ReportSigner
 from fabric.protocol.trust.credentials import NodeKind
 from fabric.protocol.vocabulary.lifecycle import State, may_follow
+from fabric.protocol.vocabulary.openc2 import End
 from fabric.protocol.wire.frames import Direction, Item
 
 # A target may begin at the end of the action's time, and a handler is stopped after half a minute by itself.
@@ -92,6 +93,12 @@ class Resolutions:
     def unresolved(self) -> int:
         """How many actions have targets that have not ended."""
         return sum(not open_.is_over for open_ in self._open.values())
+
+    def awaited(self, action: bytes) -> frozenset[str]:
+        """Those of its targets of which it is not known how they ended; none of one that is resolved for good."""
+        open_ = self._open.get(action)
+        states = open_.states.items() if open_ is not None else ()
+        return frozenset([name for name, state in states if state.end in (None, End.UNKNOWN)])
 
     # -- what the relay tells it ------------------------------------------------------------------------
 

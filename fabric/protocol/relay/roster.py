@@ -110,6 +110,11 @@ class Roster:
             ready.persist.append(KeepMember(credential.id, credential.raw, at_ms, epoch))
         return taken
 
+    def member(self, node: str) -> Credential | None:
+        """Of who is a member, here or away, as it was known last."""
+        known = self._members.get(node)
+        return None if known is None else known.credential
+
     def is_revoked(self, node: str) -> bool:
         """Whether it was a member, and will not be one again by what is known of it."""
         known = self._members.get(node)
