@@ -130,7 +130,7 @@ def test_a_reason_is_bounded_and_printable(program):
 @pytest.mark.parametrize(
     ("outcome", "code"),
     [("approved", Code.NOT_OPEN), ("denied", Code.ACTION_DENIED), ("expired", Code.APPROVAL_LATE),
-     ("cancelled", Code.CANCELLED), ("revoked", Code.REVOKED), ("\x1b[2J", Code.NOT_OPEN)],
+     ("cancelled", Code.CANCELLED), ("revoked", Code.NOT_OPEN), ("\x1b[2J", Code.NOT_OPEN)],
 )
 def test_what_is_over_is_decided_no_more(program, outcome, code):
     program.hear(said(asked()))

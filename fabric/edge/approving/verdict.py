@@ -58,10 +58,7 @@ def why_not(said: Mapping[str, Any]) -> FabricError:
 
 
 # How it ended for those who were asked, and what a decision that comes after that is told.
-_ENDED = {
-    "approved": Code.NOT_OPEN, "denied": Code.ACTION_DENIED, "expired": Code.APPROVAL_LATE,
-    "cancelled": Code.CANCELLED, "revoked": Code.REVOKED,
-}
+_ENDED = {"denied": Code.ACTION_DENIED, "expired": Code.APPROVAL_LATE, "cancelled": Code.CANCELLED}
 
 
 def why_over(outcome: str) -> FabricError:
