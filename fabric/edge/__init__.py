@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fabric.edge.acting.handlers import Answer
+    from fabric.edge.approving.request import ApprovalRequest
+    from fabric.edge.approving.verdict import Verdict
     from fabric.edge.messages import Action, Message, Outcome
     from fabric.edge.point import ControlPoint
     from fabric.edge.receiving.notices import Notice
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Action",
     "Answer",
+    "ApprovalRequest",
     "Code",
     "ControlPoint",
     "FabricError",
@@ -31,10 +34,13 @@ __all__ = [
     "Phase",
     "Severity",
     "Target",
+    "Verdict",
 ]
 
 _HOMES = {
     "fabric.edge.acting.handlers": ("Answer",),
+    "fabric.edge.approving.request": ("ApprovalRequest",),
+    "fabric.edge.approving.verdict": ("Verdict",),
     "fabric.edge.messages": ("Action", "Message", "Outcome"),
     "fabric.edge.receiving.notices": ("Notice",),
     "fabric.edge.point": ("ControlPoint",),

@@ -19,8 +19,11 @@ from types import TracebackType
 from typing import Any, Unpack
 
 from fabric.edge.acting.handlers import Handler
+from fabric.edge.approving.iterating import requests
+from fabric.edge.approving.request import ApprovalRequest
+from fabric.edge.approving.verdict import Verdict
 from fabric.edge.arguments.checks import to_handler, to_seconds, to_text
-from fabric.edge.face import Face, Options
+from fabric.edge.face import VERDICT_WAIT_MS, Face, Options
 from fabric.edge.identity.identity import Identity
 from fabric.edge.leaving import CLOSE_TIMEOUT_S
 from fabric.edge.locks import Event
@@ -273,3 +276,16 @@ class ControlPoint(Face):
         return self.request(
             CANCEL_ACTION, cancel_target(action_id), to="all", wait_ms=wait_ms, watch=watch, **options
         )
+
+    def approvals(self, *, timeout_s: float | None = None) -> Iterator[ApprovalRequest]:
+        """Actions that wait for this approver: what is open, and what comes within `timeout_s`, as in the asyncio face.
+        """
+        return requests(self._loop.approver, to_seconds(timeout_s, "a timeout_s"))
+
+    def approve(self, request: ApprovalRequest | str, *, wait_ms: int = VERDICT_WAIT_MS) -> Verdict:
+        """Approve an action that is held, as in the asyncio face."""
+        return self._decide(request, True, "", wait_ms).result()
+
+    def deny(self, request: ApprovalRequest | str, *, why: str, wait_ms: int = VERDICT_WAIT_MS) -> Verdict:
+        """Deny it: it ends as refused."""
+        return self._decide(request, False, why, wait_ms).result()

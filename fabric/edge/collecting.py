@@ -25,15 +25,16 @@ from fabric.edge.requesting.account import RESULTS_MS
 from fabric.edge.requesting.recorder import NotKeptError
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.base.limits import TTL_MAX_MS
+from fabric.protocol.trust.policies import WITHIN_MS_MAX
 from fabric.protocol.wire.frames import SESSION_BYTES
 from fabric.spool.book import NAME, Book
 from fabric.spool.file import take_lock
 
 T = TypeVar("T")
 
-# What is awaited longest: an action's time, and as long as results come after it. A program that ends in order says how
-# much less it is.
-KEEP_MS = TTL_MAX_MS["action"] + RESULTS_MS
+# What is awaited longest: approvals, then an action's time, and as long as results come after it. A program that ends
+# in order says how much less it is.
+KEEP_MS = WITHIN_MS_MAX + TTL_MAX_MS["action"] + RESULTS_MS
 _TRY_S = 0.02
 # How soon after the end of a program that had the session another one has it, and how long it tries that at a time.
 _INHERIT_S = 0.5

@@ -12,6 +12,8 @@ from typing import Any, TypedDict
 
 from fabric.edge.acting.executing import AT_ONCE, Executing, Use
 from fabric.edge.acting.handlers import Handler, Handlers, profiles_of
+from fabric.edge.approving.request import ApprovalRequest
+from fabric.edge.approving.verdict import Verdict
 from fabric.edge.arguments.checks import to_handler, to_record, to_text
 from fabric.edge.collecting import Collector
 from fabric.edge.identity.identity import Identity, find_identity, load_identity
@@ -32,6 +34,8 @@ from fabric.protocol.base.errors import Code, FabricError
 CONNECT_TIMEOUT_S = 15.0
 # Each is a thread, and most handlers are a command or a call to a product.
 ACTIONS_MAX = 256
+# So long a decision is awaited, and a request that is decided by its id.
+VERDICT_WAIT_MS = 10_000
 
 
 def as_identity(identity: Identity | str | Path) -> Identity:
@@ -192,6 +196,22 @@ class Face:
             return self._loop.requester.request(stamp, record, wait_ms, tell, key)
 
         return ask
+
+    # -- approvals --------------------------------------------------------------------------------------
+
+    def _decide(
+        self, request: ApprovalRequest | str, approves: bool, why: str, wait_ms: int
+    ) -> Future[Verdict]:
+        if not isinstance(request, ApprovalRequest):
+            request = to_text(request, "the id of an action", "4f1c09")
+        return self._loop.approver.decide(
+            request, approves=approves, why=to_text(why, "a reason", "maintenance") if why else "", wait_ms=wait_ms
+        )
+
+    @property
+    def requests_missed(self) -> int:
+        """For how many requests of approvals there was no room here: deny or approve some, then connect again."""
+        return self._loop.approver.open.missed
 
     def _end(self, timeout_s: float | None) -> int:
         """Leave, as `Leaving` says, and with it what collects results."""

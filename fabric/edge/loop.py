@@ -18,6 +18,7 @@ import zmq
 
 from fabric.edge.acting.ledger import NAME as LEDGER
 from fabric.edge.acting.ledger import Ledger
+from fabric.edge.approving.approver import Approver
 from fabric.edge.connection.dialling import Dialling
 from fabric.edge.connection.end_of_connection import EndOfConnection
 from fabric.edge.connection.mailbox import Mailbox
@@ -96,7 +97,10 @@ class EdgeLoop:
         self._outbox: EdgeOutbox | None = None
         self._opened = Pending[None]()
         self.recorder = Recorder(identity.folder / BOOK, self._log)
-        self.deliveries = Deliveries(self.core, self._mailbox, self.intake.position, self.recorder, self._log)
+        self.approver = Approver(self.core, self._mailbox, self.publisher, self._log)
+        self.deliveries = Deliveries(
+            self.core, self._mailbox, self.intake.position, self.recorder, self.approver, self._log
+        )
         self.requester = Requester(
             self.core, self._mailbox, self.publisher, self.deliveries.requests, self.recorder
         )
@@ -257,6 +261,7 @@ class EdgeLoop:
         now_ms = self._dialling.read(waiting, now_ms, ready)
         self.requester.look(now_ms)
         self.deliveries.requests.time_out(now_ms)
+        self.approver.look(now_ms)
         ready.merge(self.core.step(Tick(), now_ms))
         return ready
 
@@ -320,7 +325,7 @@ class EdgeLoop:
         if ready.wake_at_ms is not None:
             wakes.append(ready.wake_at_ms)
         due = (
-            self._dialling.next_wake_ms(now_ms), self.ledger.due_ms, self.recorder.due_ms,
+            self._dialling.next_wake_ms(now_ms), self.ledger.due_ms, self.recorder.due_ms, self.approver.due_ms,
             self._outbox.due_ms if self._outbox is not None else None,
         )
         wakes += [wake for wake in due if wake is not None]
@@ -341,6 +346,7 @@ class EdgeLoop:
         self.publisher.close(error)
         self.deliveries.subscriptions.fail_all(error)
         self.deliveries.requests.close()
+        self.approver.end(error)
         self.renewing.end(error)
         self.ending.tell(error)
 

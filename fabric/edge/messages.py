@@ -171,18 +171,51 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
+class Approvals:
+    """Of an action that is held until it is approved: `require` of `roles`, by this `rule`, have until `until_ms`.
+
+    When they are `given`: by whom, `escalated` where others than these roles were needed, and `until_ms` is how long it
+    may be executed. By this machine's clock, in milliseconds since 1970.
+    """
+
+    given: bool
+    until_ms: int
+    rule: str = ""
+    require: int = 0
+    roles: tuple[str, ...] = ()
+    approved_by: tuple[str, ...] = ()
+    escalated: bool = False
+
+    @property
+    def text(self) -> str:
+        """For people, without the time."""
+        if self.given:
+            return f"approved by {', '.join(self.approved_by)}{', escalated' if self.escalated else ''}"
+        return f"waits for {self.require} of {' or '.join(self.roles)}"
+
+    def to_json(self) -> dict[str, Any]:
+        said: dict[str, Any] = {"given": self.given, "until": self.until_ms}
+        if self.given:
+            return {**said, "approved_by": list(self.approved_by), "escalated": self.escalated}
+        return {**said, "rule": self.rule, "require": self.require, "roles": list(self.roles)}
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """How far an action is at one target that has not ended. `by`: who says so; `progress`: 0 to 1, and `note`: of a
-    handler that says them."""
+    handler that says them; `approval`: of what is held for approvals, or was approved."""
 
     target: str
     state: State
     by: str
     progress: float | None = None
     note: str = ""
+    approval: Approvals | None = None
 
     def to_json(self) -> dict[str, Any]:
         said: dict[str, Any] = {"target": self.target, "state": self.state.word, "by": self.by}
+        if self.approval is not None:
+            said["approval"] = self.approval.to_json()
         if self.progress is not None:
             said["progress"] = self.progress
         return {**said, "note": self.note} if self.note else said

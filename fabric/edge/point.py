@@ -23,8 +23,11 @@ from types import TracebackType
 from typing import Any, Unpack
 
 from fabric.edge.acting.handlers import Handler
+from fabric.edge.approving.iterating import requests_async
+from fabric.edge.approving.request import ApprovalRequest
+from fabric.edge.approving.verdict import Verdict
 from fabric.edge.arguments.checks import to_handler, to_seconds, to_text
-from fabric.edge.face import Face, Options
+from fabric.edge.face import VERDICT_WAIT_MS, Face, Options
 from fabric.edge.identity.identity import Identity
 from fabric.edge.leaving import CLOSE_TIMEOUT_S
 from fabric.edge.logging.faults import place_of
@@ -354,3 +357,23 @@ class ControlPoint(Face):
         return self.request(
             CANCEL_ACTION, cancel_target(action_id), to="all", wait_ms=wait_ms, watch=watch, **options
         )
+
+    # -- approvals --------------------------------------------------------------------------------------
+
+    def approvals(self, *, timeout_s: float | None = None) -> AsyncIterator[ApprovalRequest]:
+        """Actions that wait for this approver: first what is open, then what comes, each once; it ends quietly after
+        `timeout_s` in all, never if that is None. Look at `targets` and `args` too, and at `withheld`."""
+        return requests_async(self._loop.approver, to_seconds(timeout_s, "a timeout_s"))
+
+    async def approve(self, request: ApprovalRequest | str, *, wait_ms: int = VERDICT_WAIT_MS) -> Verdict:
+        """Approve an action that is held: a request of `approvals`, or its id, or as much of its beginning as no other
+        has. What is signed is all that the request says: this action, these targets, this rule, these policies.
+
+        Returns when the relay that holds it counts the approval. Raises the reason where it does not (a code of 4xx),
+        NOT_OPEN where nobody asks for it within `wait_ms`, TIMED_OUT where no verdict comes; it may still count then.
+        """
+        return await asyncio.wrap_future(self._decide(request, True, "", wait_ms))
+
+    async def deny(self, request: ApprovalRequest | str, *, why: str, wait_ms: int = VERDICT_WAIT_MS) -> Verdict:
+        """Deny it: it ends as refused, for all its targets. Its requester is told `why`. The rest as in `approve`."""
+        return await asyncio.wrap_future(self._decide(request, False, why, wait_ms))

@@ -100,6 +100,7 @@ class Change(NamedTuple):
     refused: int = 0
     why: str = ""
     closed: bool = False
+    until_ms: int = 0  # something is awaited for so long, where that is longer
 
 
 class Book:
@@ -200,9 +201,11 @@ class Book:
         self._db.execute(
             "UPDATE actions SET targets = coalesce(targets, ?), turned_at = iif(turned_at = '', ?, turned_at),"
             " nobody = max(nobody, ?), resolution = iif(? = '', resolution, ?), arrived = max(arrived, ?),"
-            " refused = iif(refused, refused, ?), why = iif(refused, why, ?), closed = max(closed, ?) WHERE n = ?",
+            " refused = iif(refused, refused, ?), why = iif(refused, why, ?), closed = max(closed, ?),"
+            " until_ms = max(until_ms, ?) WHERE n = ?",
             (None if change.targets is None else pack(list(change.targets)), change.turned_at, change.nobody,
-             change.resolution, change.resolution, change.arrived, change.refused, change.why, change.closed, n),
+             change.resolution, change.resolution, change.arrived, change.refused, change.why, change.closed,
+             change.until_ms, n),
         )
 
     def _say(self, n: int, words: Sequence[Word], now_ms: int) -> int:

@@ -76,6 +76,9 @@ def act(
     is known is told at once, what is open is awaited; results that come meanwhile are kept by the relay, for the ttl and an
     hour at most. What was asked for is in `fabric actions`.
 
+    Where the fabric's policies ask for approvals it is held, and this command waits for them as long as it may be held.
+    Ctrl-C ends the wait only: it stays held, and whoever may approve it still sees it; `fabric cancel` ends it.
+
     --dry-run shows whom it would reach: the action goes its way, is checked by each relay and by each target, which answers
     `ready` where it would begin. --require-all counts only targets that executed in this fabric before; others are named.
 
@@ -131,6 +134,7 @@ def act(
                 selected = () if request.nobody else request.targets
                 open_ = Open(request, ends_s)
                 course.changes(request)
+                course.approvals(open_)
                 if request.held != held:
                     held = request.held
                     if not dry_run:

@@ -13,7 +13,9 @@ _STYLES = {State.HELD: "yellow", State.RUNNING: "cyan"}
 
 
 def step_line(step: Step) -> str:
-    """For people: the state, and how far its handler is where it says so."""
+    """For people: the state, how far its handler is where it says so, and of whom approvals are or were."""
+    if step.approval is not None:
+        return step.approval.text if step.approval.given else f"{step.state.word}, {step.approval.text}"
     progress = "" if step.progress is None else f" {step.progress:.0%}"
     return f"{step.state.word}{progress}{f' {step.note}' if step.note else ''}"
 
@@ -21,7 +23,10 @@ def step_line(step: Step) -> str:
 def step_cell(request: Request, target: str) -> Cell:
     """How far the action is at a target that has not ended."""
     step = request.steps.get(target)
-    return Cell("...") if step is None else Cell(step_line(step), _STYLES.get(step.state, ""))
+    if step is None:
+        return Cell("...")
+    said = step.state.word if step.approval is not None else step_line(step)
+    return Cell(said, _STYLES.get(step.state, ""))
 
 
 def tell_changes(request: Request, *, as_json: bool) -> None:

@@ -42,6 +42,7 @@ class Course:
         self._asked = asked
         self._watched = watched
         self.me = ""
+        self._told_given: bool | None = None  # what was told of approvals: that it waits, or that they are given
 
     @property
     def is_json(self) -> bool:
@@ -69,6 +70,19 @@ class Course:
         """Of its targets, these are away, and get it if they are back in time."""
         if not (self.is_live or (self._watched and self.is_json)):
             self._tell(open_.held(as_json=self.is_json))
+
+    def approvals(self, open_: Open) -> None:
+        """It is held until it is approved, or was approved by now. Once each."""
+        approval = open_.approval
+        if approval is None or approval.given == self._told_given:
+            return
+        self._told_given = approval.given
+        if self.is_live or (self._watched and self.is_json):
+            return
+        if not approval.given:
+            self._tell(open_.waits(as_json=self.is_json))
+        elif not self.is_json:
+            self._tell([approval.text])
 
     def unanswered(self, open_: Open) -> None:
         """Nobody waits any more for these."""
@@ -127,6 +141,11 @@ class Course:
 
 def table_of(request: Request, title: str, ends_s: float) -> Table:
     """All of it, as far as it is known by now."""
+    approval, until = request.approval, f"may be executed until {clock_time(ends_s)}"
+    if approval is not None:
+        ends_s = approval.until_ms / 1000
+        until = f"{approval.text}{';' if approval.given else ','} "
+        until += f"may be executed until {clock_time(ends_s)}" if approval.given else f"until {clock_time(ends_s)}"
     table = Table("target", "end", "ms", "why", "result", title=title, aside=("why", "result"))
     for target in request.targets or tuple(request.outcomes):
         outcome = request.outcomes.get(target)
@@ -134,7 +153,7 @@ def table_of(request: Request, title: str, ends_s: float) -> Table:
             table.row(target, Cell("away", "yellow"), "", f"gets it if it is back before {clock_time(ends_s)}", "")
             continue
         if outcome is None:
-            table.row(target, step_cell(request, target), "", f"no answer yet; may be executed until {clock_time(ends_s)}", "")
+            table.row(target, step_cell(request, target), "", until if approval else f"no answer yet; {until}", "")
             continue
         table.row(
             target or "all", Cell(outcome.end, _STYLES.get(outcome.end, "yellow")), str(outcome.took_ms),

@@ -95,6 +95,8 @@ def _show(account: Account) -> None:
         say(f"key      {account.key}")
     resolved = f"; resolved as {account.resolution}" if account.resolution else ""
     say(f"stands   {_stands(account)}{resolved}; last word {utc(account.heard_ms)}{', open' if account.is_open else ''}")
+    if account.approval is not None:
+        say(f"approval {account.approval.text}; {_approval_time(account)}")
     if not account.words and not account.targets:
         return
     table = Table("target", "state", "at", "by", "why", "result", aside=("why", "result"))
@@ -105,6 +107,12 @@ def _show(account: Account) -> None:
         for n, word in enumerate(words):
             _row(table, (target or "all") if n == 0 else "", word)
     Screen().table(table)
+
+
+def _approval_time(account: Account) -> str:
+    approval = account.approval
+    assert approval is not None
+    return f"{'may be executed' if approval.given else f'by the rule {approval.rule}, held'} until {utc(approval.until_ms)}"
 
 
 def _row(table: Table, name: str, word: Word) -> None:

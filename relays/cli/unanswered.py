@@ -6,11 +6,13 @@ import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from fabric.edge.messages import Outcome
+from fabric.edge.messages import Approvals, Outcome
 from fabric.edge.requesting.request import Request
 from fabric.protocol.vocabulary.openc2 import End
 
 UNANSWERED, HELD = "unanswered", "held"
+# Of an action's id: enough to tell some thousand apart.
+ID_CHARS = 12
 
 
 def clock_time(at_s: float) -> str:
@@ -24,17 +26,42 @@ class Open(NamedTuple):
     request: Request | None
     ends_s: float
 
+    @property
+    def approval(self) -> Approvals | None:
+        """Of what is held for approvals, or was approved."""
+        return self.request.approval if self.request is not None else None
+
+    @property
+    def until_s(self) -> float:
+        """Until when it may be executed; where it is held for approvals, until when it is."""
+        return self.ends_s if self.approval is None else self.approval.until_ms / 1000
+
+    def waits(self, *, as_json: bool) -> Iterator[str | dict[str, Any]]:
+        """Of what is held for approvals: one sentence, or an object of each target, with an end that is none."""
+        approval, request = self.approval, self.request
+        if approval is None or approval.given or request is None:
+            return
+        for name in (request.targets or ()) if as_json else ():
+            more = {"end": HELD, "until_ms": approval.until_ms, "approval": approval.to_json()}
+            yield {**Outcome(name, End.UNKNOWN, "").to_json(), **more}
+        if not as_json:
+            yield (f"held: {approval.text} until {clock_time(self.until_s)}, by the rule {approval.rule}; they see it in "
+                   f"`fabric approvals`, and decide with `fabric approve {request.action_id[:ID_CHARS]}`")
+
     def held(self, *, as_json: bool) -> Iterator[str | dict[str, Any]]:
         """Of those who are away: one sentence, or an object of each, like an outcome, with an end that is none."""
         names = self.request.held if self.request is not None else ()
         for name in names if as_json else ():
-            yield {**Outcome(name, End.UNKNOWN, "").to_json(), "end": HELD, "until_ms": int(self.ends_s * 1000)}
+            yield {**Outcome(name, End.UNKNOWN, "").to_json(), "end": HELD, "until_ms": int(self.until_s * 1000)}
         if names and not as_json:
-            yield f"away, and get it if they are back before {clock_time(self.ends_s)}: {', '.join(names)}"
+            yield f"away, and get it if they are back before {clock_time(self.until_s)}: {', '.join(names)}"
 
     def lines(self, *, as_json: bool) -> Iterator[str | dict[str, Any]]:
         """Of each target that has not answered: a sentence, or an object like an outcome, with an end that is none."""
-        until = f"not answered; may still be executed until {clock_time(self.ends_s)}"
+        until = f"not answered; may still be executed until {clock_time(self.until_s)}"
+        if self.approval is not None and not self.approval.given and self.request is not None:
+            until = (f"held, and stays so: {self.approval.text} until {clock_time(self.until_s)}; `fabric cancel "
+                     f"{self.request.action_id[:ID_CHARS]}` ends it")
         targets = self.request.targets if self.request is not None else None
         if targets is None and not (self.request is not None and (self.request.nobody or self.request.outcomes)):
             targets = ("",)
@@ -42,7 +69,7 @@ class Open(NamedTuple):
             if self.request is not None and target in self.request.outcomes:
                 continue
             if as_json:
-                more = {"end": UNANSWERED, "until_ms": int(self.ends_s * 1000)}
+                more = {"end": UNANSWERED, "until_ms": int(self.until_s * 1000)}
                 yield {**Outcome(target, End.UNKNOWN, "").to_json(), **more}
             else:
                 yield f"{target or 'whoever it selects'}: {until}"

@@ -26,7 +26,8 @@ ROOMS = {
     ],
     "fabric.edge": [
         "locks", "arguments", "logging", "control", "messages", "identity", "discovery", "connection", "publishing",
-        "requesting", "receiving", "acting", "loop", "collecting", "leaving", "until", "face", "point", "blocking",
+        "requesting", "approving", "receiving", "acting", "loop", "collecting", "leaving", "until", "face", "point",
+        "blocking",
     ],
 }
 

@@ -5,7 +5,10 @@ from pathlib import Path
 import pytest
 import structlog
 
+from fabric.edge.approving.approver import Approver
 from fabric.edge.connection.mailbox import Mailbox
+from fabric.edge.publishing.composer import Composer
+from fabric.edge.publishing.publisher import Publisher
 from fabric.edge.receiving.deliveries import Deliveries
 from fabric.edge.receiving.subscriptions import Subscription
 from fabric.edge.requesting.recorder import Recorder
@@ -28,7 +31,10 @@ class House:
         self.calls = Mailbox()
         self.positions = {}
         recorder = Recorder(Path("/nowhere/actions"), structlog.get_logger())
-        self.deliveries = Deliveries(core, self.calls, self.positions.get, recorder, structlog.get_logger())
+        log = structlog.get_logger()
+        composer = Composer(ME.credential, core.signer, core.roots, entropy("core"))
+        approver = Approver(core, self.calls, Publisher(core, composer, log), log)
+        self.deliveries = Deliveries(core, self.calls, self.positions.get, recorder, approver, log)
         self.notices, self.got, self.dones = [], [], []
         self.deliveries.on_notice = self.notices.append
 

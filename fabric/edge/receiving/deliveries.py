@@ -1,4 +1,4 @@
-"""Hands what the core delivers to this program's subscriptions, requests and listeners for notices.
+"""Hands what the core delivers to this program's subscriptions, requests, approver and listeners for notices.
 
 Guarantees: a delivery comes again until it ends, as handled or as unreadable; of a batch that an earlier run read in
 part only the rest is given out; gap markers are accepted from this node's own relays only, notices from relays only.
@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import structlog
 
+from fabric.edge.approving.approver import Approver
 from fabric.edge.connection.mailbox import Mailbox
 from fabric.edge.messages import messages_of
 from fabric.edge.publishing.outbox import batch_source
@@ -31,7 +32,7 @@ class Deliveries:
 
     def __init__(
         self, core: Point, mailbox: Mailbox, position: Callable[[str], str | None], recorder: Recorder,
-        log: structlog.typing.FilteringBoundLogger,
+        approver: Approver, log: structlog.typing.FilteringBoundLogger,
     ) -> None:
         self._core = core
         self._mailbox = mailbox
@@ -39,6 +40,7 @@ class Deliveries:
         self._log = log
         self.subscriptions = Subscriptions(self._handled)
         self._recorder = recorder
+        self._approver = approver
         self.requests = Requests(recorder)
         self.on_notice: Callable[[Notice], None] | None = None
 
@@ -62,6 +64,8 @@ class Deliveries:
             return
         if topic == NOTICE_TOPIC and by_relay:
             self._take_notice(notice_of(messages[0]))
+        elif by_relay and self._approver.take(delivery.message, messages, now_ms):
+            pass  # an approver is asked, or told
         elif topic not in (GAP_TOPIC, NOTICE_TOPIC):  # anybody else's word of these is let go
             header = delivery.message.header
             for late in self.requests.take(delivery.message, messages, now_ms):

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fabric.edge.messages import Outcome, Step
+from fabric.edge.messages import Approvals, Outcome, Step
+from fabric.edge.requesting.held import from_book, to_book
 from fabric.edge.requesting.tracking import Tracker
 from fabric.protocol.base.errors import Code, FabricError, Reject, code_of
 from fabric.protocol.envelope.layout import Header, decode_envelope, decode_header
@@ -32,8 +33,9 @@ class Account:
 
     `args` and `target` as they were asked for. `targets`: who was selected; None while nobody said. `words`: what was
     heard of each target, in the order in which it came: the state, by whom, when, and the rest of it. `states`: how
-    each target stands, `outcomes`: how each ended that did, in the words of who said so. `refused`: why its relay did
-    not take it. `is_open`: something is still awaited.
+    each target stands, `outcomes`: how each ended that did, in the words of who said so. `approval`: of what is
+    held for approvals, or was approved. `refused`: why its relay did not take it. `is_open`: something is still
+    awaited.
     """
 
     id: str
@@ -53,6 +55,7 @@ class Account:
     targets: tuple[str, ...] | None
     nobody: bool
     resolution: str
+    approval: Approvals | None
     refused: Code | None
     words: tuple[Word, ...]
     states: Mapping[str, State]
@@ -73,6 +76,7 @@ class Account:
             "dry_run": self.dry_run, "require_all": self.require_all, "asked": self.asked_ms, "until": self.until_ms,
             "targets": None if self.targets is None else list(self.targets), "nobody": self.nobody,
             "states": {target: state.word for target, state in self.states.items()}, "resolution": self.resolution,
+            "approval": None if self.approval is None else self.approval.to_json(),
             "refused": self.refused.label if self.refused else "", "open": self.is_open, "heard": self.heard_ms,
             "words": [
                 {"target": word.target, "state": word.state.word, "by": word.by, "at": word.at_ms,
@@ -116,14 +120,22 @@ def account_of(entry: Entry, words: list[Word], now_ms: int) -> Account:
         entry.id.hex(), entry.key, header.origin, str(record.get("action", "")),
         asked if isinstance(asked, dict) else {}, record.get("args") or {}, header.to, header.severity, header.label,
         header.ttl_ms, header.terms.dry_run, header.terms.require_all, entry.asked_ms, entry.until_ms, entry.targets,
-        entry.nobody, entry.resolution, code_of(entry.refused) if entry.refused else None, tuple(words), states,
-        tuple(tracker.outcomes()), is_open,
+        entry.nobody, entry.resolution, _approval_in(words), code_of(entry.refused) if entry.refused else None,
+        tuple(words), states, tuple(tracker.outcomes()), is_open,
     )
 
 
-def tracker_of(entry: Entry, header: Header, words: list[Word], deadline_ms: int) -> Tracker:
+def _approval_in(words: list[Word]) -> Approvals | None:
+    """The last that was said of approvals: of all targets alike."""
+    said = [found for word in words if (found := from_book(word.said.get("approval"))) is not None]
+    return said[-1] if said else None
+
+
+def tracker_of(entry: Entry, header: Header, words: list[Word], deadline_ms: int, wait_ms: int = 0) -> Tracker:
     """A tracker that goes on where the book is."""
-    tracker = Tracker(entry.id, entry.asked_ms, deadline_ms, dry_run=header.terms.dry_run)
+    tracker = Tracker(
+        entry.id, entry.asked_ms, deadline_ms, ttl_ms=header.ttl_ms, wait_ms=wait_ms, dry_run=header.terms.dry_run
+    )
     recall(tracker, entry, words)
     return tracker
 
@@ -143,6 +155,7 @@ def word_of(heard: Outcome | Step, now_ms: int) -> Word:
     if isinstance(heard, Step):
         said: dict[str, Any] = {} if heard.progress is None else {"progress": heard.progress}
         said |= {"note": heard.note} if heard.note else {}
+        said |= {"approval": to_book(heard.approval)} if heard.approval is not None else {}
         return Word(0, heard.target, heard.state, heard.by, now_ms, now_ms, said)
     rest = {
         "status": heard.status, "code": heard.code, "reason": heard.reason, "result": dict(heard.result),
@@ -155,7 +168,10 @@ def heard(word: Word) -> Outcome | Step:
     """The inverse of `word_of`."""
     said = word.said
     if word.state.end is None:
-        return Step(word.target, word.state, word.by, said.get("progress"), str(said.get("note", "")))
+        return Step(
+            word.target, word.state, word.by, said.get("progress"), str(said.get("note", "")),
+            from_book(said.get("approval")),
+        )
     return Outcome(
         word.target, End(word.state.end), word.by, int(said.get("status", 0)), str(said.get("code", "")),
         str(said.get("reason", "")), said.get("result") or {}, Label(said.get("label", Label.RED)),

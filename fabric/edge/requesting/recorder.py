@@ -51,6 +51,7 @@ class _Written:
     since_ms: int = 0
     resolution: str = ""
     named: bool = False
+    until_ms: int = 0  # where it is held for approvals longer than was known when it was asked for
 
 
 class Recorder:
@@ -113,11 +114,11 @@ class Recorder:
         self._waiting += 1
         return entry
 
-    def begin(self, entry: Entry, deadline_ms: int) -> Tracker:
+    def begin(self, entry: Entry, deadline_ms: int, wait_ms: int = 0) -> Tracker:
         """Track an action that is in the book, from what is known of it on."""
         header, _ = asked_of(entry.envelope)
         words = self.open().words(entry.n) if entry.n else []
-        tracker = tracker_of(entry, header, words, deadline_ms)
+        tracker = tracker_of(entry, header, words, deadline_ms, wait_ms)
         written = _Written(entry, after=words[-1].n if words else 0, named=entry.targets is not None or entry.nobody)
         written.since_ms = max((word.last_ms for word in words), default=0)
         self._written[entry.id], self._open[entry.id] = written, tracker
@@ -151,6 +152,9 @@ class Recorder:
             facts.update(targets=tracker.targets, turned_at=tracker.turned_at, nobody=tracker.nobody, arrived=True)
         if tracker.resolution != written.resolution:
             facts["resolution"] = written.resolution = tracker.resolution
+        until_ms = tracker.held_until_ms + tracker.ttl_ms + RESULTS_MS if tracker.held_until_ms else 0
+        if until_ms > max(written.entry.until_ms, written.until_ms):
+            facts["until_ms"] = written.until_ms = until_ms
         if not written.is_told and tracker.done and tracker.unknown() == ():
             facts["closed"] = written.is_told = True
         return facts

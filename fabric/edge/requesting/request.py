@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from fabric.edge.arguments.checks import to_map, to_text
 from fabric.edge.arguments.suggestions import known_instead
-from fabric.edge.messages import Outcome, Step
+from fabric.edge.messages import Approvals, Outcome, Step
 from fabric.edge.publishing.options import to_leaf
 from fabric.edge.requesting.tracking import Tracker
 from fabric.protocol.base.errors import Code, FabricError, Reject
@@ -65,6 +65,7 @@ class Request:
         self.outcomes: dict[str, Outcome] = {}
         self.steps: dict[str, Step] = {}  # the last of each target
         self.new_steps: tuple[Step, ...] = ()  # in their order, since `watch` was told last
+        self.approval: Approvals | None = None  # of what is held for approvals, or was approved
         self.done = False
 
     def learn(self, progress: Progress, watch: Callable[[Request], None] | None) -> list[Outcome]:
@@ -72,6 +73,7 @@ class Request:
         before = self.outcomes
         self.targets, self.held, self.nobody, outcomes, self.done, self.new_steps = progress
         self.steps |= {step.target: step for step in self.new_steps}
+        self.approval = next((step.approval for step in reversed(self.new_steps) if step.approval), self.approval)
         self.outcomes = {outcome.target: outcome for outcome in outcomes}
         if watch is not None:
             watch(self)

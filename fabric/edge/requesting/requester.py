@@ -75,9 +75,11 @@ class Requester:
             return entry
         deadline_ms = now_ms + stamp.ttl_ms + wait_ms
         if entry is None:
-            tracker = Tracker(message.leaf, now_ms, deadline_ms, dry_run=stamp.terms.dry_run)
+            tracker = Tracker(
+                message.leaf, now_ms, deadline_ms, ttl_ms=stamp.ttl_ms, wait_ms=wait_ms, dry_run=stamp.terms.dry_run
+            )
         else:
-            tracker = self._recorder.begin(entry, deadline_ms)
+            tracker = self._recorder.begin(entry, deadline_ms, wait_ms)
         self._send(message, draft, ready)
         self._requests.add(tracker, tell)
         return None
@@ -89,13 +91,13 @@ class Requester:
         left_ms = max(0, header.issued_at_ms + header.ttl_ms - self._core.time.to_sign(now_ms))
         open_ = self._requests.get(entry.id)
         if open_ is not None:
-            open_.deadline_ms = max(open_.deadline_ms, now_ms + left_ms + wait_ms)
+            open_.wait_until(now_ms + left_ms + wait_ms)
             self._requests.add(open_, tell)
             token.set_result(entry.id[:ID_BYTES])
             return
         if entry.refused:
             raise FabricError(code_of(entry.refused), entry.why, _REFUSED_NEXT)
-        tracker = self._recorder.begin(entry, now_ms + left_ms + wait_ms)
+        tracker = self._recorder.begin(entry, now_ms + left_ms + wait_ms, wait_ms)
         if left_ms and not entry.arrived and self._core.custody.get(entry.id[:ID_BYTES], Direction.UP) is None:
             self._core.trust.introduce(entry.credential)
             self._send(self._publisher.opened(entry.envelope), draft, ready)

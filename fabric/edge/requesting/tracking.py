@@ -8,42 +8,50 @@ words can be printed as they are, whoever wrote them. Time is an argument.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from fabric.edge.messages import Outcome, Step
+from fabric.edge.messages import Approvals, Outcome, Step
+from fabric.edge.requesting.held import approvals_of
 from fabric.protocol.base.errors import Code
 from fabric.protocol.base.limits import TARGETS_MAX
 from fabric.protocol.envelope.reports import NOBODY, RELAY_ENDS, SELECTED
 from fabric.protocol.envelope.resolution import RESOLVED
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.trust.credentials import NodeKind, name_ok
+from fabric.protocol.trust.policies import WITHIN_MS_MAX
 from fabric.protocol.vocabulary.lifecycle import State, may_follow, state_named, state_of
 from fabric.protocol.vocabulary.openc2 import End
 
 # As many as a relay and each target itself have to say, before it is known who the targets are.
 _EARLY_MAX = 2 * TARGETS_MAX
 _EARLY_BYTES_MAX = 16_777_216
+# Relays that may have said of approvals what waits for the list of targets: one of them is where the action turned.
+_EARLY_HOLDS_MAX = 8
 # A code, or a reason in the words of this fabric.
 _WORDS_MAX = 256
 
 
 @dataclass(slots=True)
 class Tracker:
-    """`deadline_ms`: when whoever has not answered is `unknown`. `targets` is None until the turn relay named them."""
+    """`deadline_ms`: when whoever has not answered is `unknown`. `targets` is None until the turn relay named them.
+
+    `ttl_ms`: the action's; `wait_ms`: how long after it a result is awaited. An action that is held for approvals is
+    awaited for as long as it may be held, and then for these.
+    """
 
     digest: bytes
     issued_at_ms: int
     deadline_ms: int
     targets: tuple[str, ...] | None = None
+    ttl_ms: int = 0
+    wait_ms: int = 0
     dry_run: bool = False  # it is not held for who is away, so nothing is awaited of them
     nobody: bool = False
     turned_at: str = ""  # the relay that said who was selected
     held: tuple[str, ...] = ()  # of the targets: those that were away when it turned
     ends: dict[str, Outcome] = field(default_factory=dict)
-    # What came before the targets were named, (about whom, by whom) -> the word that counts.
-
-
+    held_until_ms: int = 0  # for approvals; until when it may be executed, when there are enough
     steps: dict[str, Step] = field(default_factory=dict)  # the last of each target, also of those that ended since
     resolution: str = ""  # in the word of the relay where it turned
     contradictions: int = 0  # results that were ignored because their record says something else than their header
@@ -52,7 +60,13 @@ class Tracker:
     # What came before the targets were named, (about whom, by whom) -> the first word.
     _early: dict[tuple[str, str], Outcome] = field(default_factory=dict)
     _early_bytes: int = 0
+    # What relays said of approvals before that, by relay.
+    _early_holds: dict[str, tuple[tuple[str, ...], State, Approvals]] = field(default_factory=dict)
     _all: Outcome | None = None
+    _promised_ms: int = 0  # whoever asked waits until then at least
+
+    def __post_init__(self) -> None:
+        self._promised_ms = self.deadline_ms
 
     @property
     def done(self) -> bool:
@@ -101,6 +115,11 @@ class Tracker:
         outcome = self._outcome(message, message.credential.id, end, content, now_ms)
         return self._settle(outcome) if outcome else []
 
+    def wait_until(self, deadline_ms: int) -> None:
+        """Somebody waits for it longer."""
+        self._promised_ms = max(self._promised_ms, deadline_ms)
+        self.deadline_ms = max(self.deadline_ms, deadline_ms)
+
     def recall_targets(self, targets: tuple[str, ...] | None, turned_at: str, *, nobody: bool) -> None:
         """What another process of this requester was told of its targets."""
         if self.targets is None and targets is not None:
@@ -110,7 +129,7 @@ class Tracker:
     def recall(self, heard: Outcome | Step) -> None:
         """What another process of this requester was told of a target."""
         if isinstance(heard, Step):
-            if heard.state is State.HELD and heard.target not in self.held:
+            if heard.state is State.HELD and heard.approval is None and heard.target not in self.held:
                 self.held = (*self.held, heard.target)
             known = self.steps.get(heard.target)
             if known is None or (heard.state, heard.progress or 0) > (known.state, known.progress or 0):
@@ -124,6 +143,9 @@ class Tracker:
     def _select(self, targets: tuple[str, ...], turned_at: str) -> list[Outcome]:
         self.targets, self.turned_at = targets, turned_at
         early, self._early = self._early, {}
+        if turned_at in self._early_holds:
+            self._go_on(*self._early_holds[turned_at], turned_at)
+        self._early_holds.clear()
         return [settled for outcome in early.values() for settled in self._settle(outcome)]
 
     def _has_room(self, message: Verified) -> bool:
@@ -141,11 +163,13 @@ class Tracker:
             return self._select(names, message.credential.id) if self.targets is None else []
         state = state_named(end)
         if state is not State.NONE and state.end is None:
+            approvals = approvals_of(state, content, now_ms, self.ttl_ms)
             if self.targets is not None and message.credential.id == self.turned_at:
-                if state is State.HELD and not self.held:
+                if state is State.HELD and approvals is None and not self.held:
                     self.held = tuple(name for name in names if name in self.targets)
-                for name in names:
-                    self._step(step_of(name, state, message.credential.id, content))
+                self._go_on(names, state, approvals, self.turned_at)
+            elif self.targets is None and approvals is not None and len(self._early_holds) < _EARLY_HOLDS_MAX:
+                self._early_holds[message.credential.id] = (names, state, approvals)
             return []
         if end == NOBODY:
             self.nobody = self.targets is None
@@ -162,6 +186,15 @@ class Tracker:
         outcomes = [self._outcome(message, name, end, content, now_ms) for name in names]
         return [settled for outcome in outcomes if outcome for settled in self._settle(outcome)]
 
+    def _go_on(self, names: tuple[str, ...], state: State, approvals: Approvals | None, by: str) -> None:
+        """A relay's word of these that is no end."""
+        if approvals is not None:
+            # However often it is said, nothing is held longer than a policy may ask.
+            until_ms = self.issued_at_ms + self.ttl_ms + WITHIN_MS_MAX + (self.ttl_ms if approvals.given else 0)
+            approvals = replace(approvals, until_ms=min(approvals.until_ms, until_ms))
+        for name in names:
+            self._step(Step(name, state, by, approval=approvals))
+
     def _take_resolution(self, report: Verified, content: Mapping[str, Any]) -> None:
         if report.credential.id == self.turned_at:
             self.resolution = _words(content.get("outcome", ""))
@@ -173,6 +206,13 @@ class Tracker:
         if may_follow(self._state(step.target), step.state, by_target=step.by == step.target):
             self.steps[step.target] = step
             self.news.append(step)
+            if step.approval is not None:
+                self._wait_for(step.approval)
+
+    def _wait_for(self, approvals: Approvals) -> None:
+        self.held_until_ms = approvals.until_ms
+        last_ms = approvals.until_ms + (0 if approvals.given else self.ttl_ms) + self.wait_ms
+        self.deadline_ms = max(self._promised_ms, last_ms)
 
     def _state(self, target: str) -> State:
         if target in self.ends:

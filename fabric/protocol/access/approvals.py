@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from fabric.protocol.base import signing
 from fabric.protocol.base.codec import pack
@@ -19,7 +19,7 @@ from fabric.protocol.envelope.layout import Header, Kind
 from fabric.protocol.envelope.parts import read_records
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.trust.credentials import Credential
-from fabric.protocol.trust.policies import Asked, Policies
+from fabric.protocol.trust.policies import Asked
 from fabric.protocol.vocabulary.openc2 import split_topic
 
 APPROVE: Final = "approve"
@@ -50,6 +50,26 @@ class Hold(NamedTuple):
     held_at_ms: int
 
 
+class Held(Protocol):
+    """What an approval says of a hold: also an approver knows it, who has not checked the action's signature."""
+
+    @property
+    def targets(self) -> tuple[str, ...]: ...
+
+    @property
+    def held_at_ms(self) -> int: ...
+
+
+class Under(Protocol):
+    """What it says of policies."""
+
+    @property
+    def version(self) -> int: ...
+
+    @property
+    def digest(self) -> bytes: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Approval:
     """One approver's word, as it was signed. `action`: the leaf; `targets`: their digest; `at_ms`: its own time."""
@@ -73,7 +93,7 @@ class Approval:
         return self.message.header.issued_at_ms
 
 
-def approval_record(hold: Hold, rule: str, policies: Policies, *, approves: bool, why: str = "") -> dict[str, object]:
+def approval_record(hold: Held, rule: str, policies: Under, *, approves: bool, why: str = "") -> dict[str, object]:
     """The one record of an approval; the leaf goes into its header's `correlation`, its time into `issued_at_ms`."""
     return {
         "decision": APPROVE if approves else DENY, "rule": rule, "policies": policies.version,

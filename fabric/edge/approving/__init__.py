@@ -1,0 +1,1 @@
+"""Approvers: what they are asked, and what they say."""
