@@ -7,12 +7,20 @@ from typing import Annotated
 import typer
 
 from fabric.edge.approving.request import ApprovalRequest
+from fabric.edge.blocking import ControlPoint
+from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.envelope.lifetime import parse_duration
 from relays.cli.exits import command
 from relays.cli.held import ASIDE, COLUMNS, line_of, row_of
 from relays.cli.options import As, AsJson, needed
 from relays.cli.reaching import reached
 from relays.terminal import Screen, Table, say, say_json
+
+
+def check_may_approve(point: ControlPoint) -> None:
+    """Raises APPROVE_DENIED for whom no relay will ever ask."""
+    if not point.identity.credential.grants.approve:
+        raise FabricError(Code.APPROVE_DENIED, f"{point.identity.id} has no approve grant")
 
 
 @command
@@ -33,13 +41,14 @@ def approvals(
     """
     wait_s = parse_duration(wait) / 1000
     found: list[ApprovalRequest] = []
-    with reached(needed(identity), as_json, wait=watch) as point:
+    with reached(needed(identity), as_json, wait=watch, prepare=check_may_approve) as point:
         for request in point.approvals(timeout_s=None if watch else wait_s):
             if as_json:
                 say_json(request.to_json())
             elif watch:
                 say(line_of(request))
-            found.append(request) if not watch else None
+            if not watch:
+                found.append(request)
         missed = point.requests_missed
     if missed:
         say(f"there was no room for {missed} more: decide some, and list them again", error=True)

@@ -13,6 +13,7 @@ from fabric.edge.blocking import ControlPoint
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.base.limits import WHY_CHARS_MAX
 from fabric.protocol.envelope.lifetime import parse_duration
+from relays.cli.approvals import check_may_approve
 from relays.cli.exits import FAILED, command, tell
 from relays.cli.held import all_of
 from relays.cli.options import As, AsJson, needed
@@ -71,7 +72,9 @@ def _decide(id_: str, identity: str, yes: bool, wait: str, as_json: bool, why: s
         raise FabricError(Code.USAGE, "nobody is there to be asked", "look at `fabric approvals`, then add --yes")
     wait_ms = parse_duration(wait)
     try:
-        with ControlPoint(identity) as point:
+        here = ControlPoint(identity)
+        check_may_approve(here)
+        with here as point:
             request = find(point, id_.lower(), wait_ms)
             if not as_json:
                 say(*all_of(request))

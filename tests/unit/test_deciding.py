@@ -4,6 +4,7 @@ import json
 import sys
 from contextlib import contextmanager
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,6 +15,7 @@ from fabric.edge.requesting.request import Progress, Request
 from fabric.protocol.access.approvals import Hold
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.core.ready import Delivery
+from fabric.protocol.trust.credentials import ApproveGrant, Grants
 from fabric.protocol.vocabulary.lifecycle import State
 from fabric.protocol.vocabulary.openc2 import class_of
 from fabric.protocol.vocabulary.tlp import Label
@@ -27,6 +29,7 @@ from relays.terminal import Screen
 from tests.approving import HOLD, action
 from tests.edge_approving import NOW, asked, said, without_its_action
 
+MAY = Grants(approve=(ApproveGrant("contain", "all"),))
 ESCAPE = "\x1b[2J"
 
 
@@ -45,6 +48,7 @@ class Connection:
     """What a control point says; `fault`: instead of a verdict."""
 
     requests_missed = 0
+    identity = SimpleNamespace(id="lead-1", credential=SimpleNamespace(grants=MAY))
 
     def __init__(self, *waiting, fault=None):
         self.waiting, self.fault, self.decided = waiting, fault, []
@@ -80,7 +84,8 @@ def ends(monkeypatch, capsys):
 
     def run(connection, *args, answer=None):
         @contextmanager
-        def reached(*_, **__):
+        def reached(*_, prepare, **__):
+            prepare(connection)
             yield connection
 
         with monkeypatch.context() as patched:
@@ -189,6 +194,14 @@ def test_what_is_withheld_cannot_be_decided(ends):
     there = Connection(WITHHELD)
     code, out, err = ends(there, "approve", WITHHELD.id, "--yes")
     assert code == 5 and "(withheld)" in out and "E" in err and there.decided == []
+
+
+@pytest.mark.parametrize("args", [("approvals",), ("approve", ONE.id, "--yes")])
+def test_whom_nobody_will_ever_ask_is_told_so(ends, args):
+    there = Connection(ONE)
+    there.identity = SimpleNamespace(id="soar-1", credential=SimpleNamespace(grants=Grants()))
+    code, _, err = ends(there, *args)
+    assert code == 5 and "soar-1 has no approve grant" in err and there.decided == []
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,8 @@ from fabric.protocol.vocabulary.severity import Severity
 from fabric.protocol.vocabulary.targets import Target
 from fabric.protocol.vocabulary.tlp import Label
 
+# What is kept of a request besides the bytes that it came in, which are decoded: at most about this.
+_REQUEST_BYTES, _TARGET_BYTES = 4_096, 96
 # Of a relay's verdict on an approval, its `end`.
 COUNTED = "counted"
 _MS_MAX = 2**53
@@ -90,7 +92,7 @@ class ApprovalRequest:
     until_ms: int
     withheld: bool = False
     header: Header | None = field(default=None, repr=False, compare=False)  # of the action
-    bytes: int = field(default=0, repr=False, compare=False)  # of what asks for it
+    bytes: int = field(default=0, repr=False, compare=False)  # about, that keeping it takes
 
     @property
     def key(self) -> tuple[str, str]:
@@ -156,7 +158,7 @@ def read_request(
         asked.issued_at_ms if asked else 0, asked.ttl_ms if asked else 0, bool(asked and asked.terms.dry_run),
         terms.held_at_ms, terms.within_ms, terms.rule, terms.require, terms.roles, terms.escalation, policies,
         approved_by, message.credential.id, now_ms + terms.held_at_ms + terms.within_ms - fabric_ms,
-        asked is None, asked, len(message.raw),
+        asked is None, asked, 2 * len(message.raw) + _TARGET_BYTES * len(ids) + _REQUEST_BYTES,
     )
 
 
