@@ -1,4 +1,4 @@
-"""An action that two leads must approve: held, seen by them, approved or denied, and executed by those it was held for."""
+"""Actions that two leads must approve: held, seen by them, approved or denied, and executed by their targets."""
 
 import json
 import signal
