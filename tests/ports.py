@@ -6,6 +6,7 @@ made while tests run: now and then one has the port by the time that a relay wan
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 import socket
@@ -13,15 +14,31 @@ from pathlib import Path
 
 _RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _LOWEST = 20_000
-# Processes that test at the same time take every so many-th each.
-_WORKERS_MAX = 8
+# Processes that test at the same time, workers of one run or of several, take every so many-th each.
+_SHARES = 16
 _given: set[int] = set()
+_claims: list[socket.socket] = []  # what says that this process has its share, until it ends
 
 
+def _share() -> int:
+    """Of this process alone, while there are no more than shares. A name that is bound is nobody else's (Linux)."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    for share in range(_SHARES):
+        claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            claim.bind(f"\0fabric tests, ports {share}")
+        except OSError:
+            claim.close()
+            continue
+        _claims.append(claim)
+        return share
+    return worker % _SHARES
+
+
+@functools.cache
 def _own() -> range:
     highest = int(_RANGE.read_text().split()[0]) if _RANGE.exists() else 32_768
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    return range(_LOWEST + worker % _WORKERS_MAX, highest, _WORKERS_MAX)
+    return range(_LOWEST + _share(), highest, _SHARES)
 
 
 def free_port() -> int:

@@ -166,7 +166,7 @@ class EdgeLoop:
         if refused is not None:
             return refused
         age_ms = delivery.age_ms + max(0, now_ms - arrived_ms)
-        return self.core.check_time(delivery.message.header, age_ms, now_ms)
+        return self.core.check_time(delivery.message, age_ms, now_ms)
 
     @property
     def ended(self) -> FabricError | None:

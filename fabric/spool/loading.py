@@ -14,11 +14,13 @@ import msgpack
 from fabric.protocol.base.errors import Reject
 from fabric.protocol.core.ledger_ops import KeepAnswer, KeepIntent, KeepTold
 from fabric.protocol.core.ready import (
+    KeepApproval,
     KeepCredential,
     KeepDirectory,
     KeepDispatch,
     KeepEnd,
     KeepGap,
+    KeepHold,
     KeepLists,
     KeepMember,
     KeepNotice,
@@ -105,6 +107,9 @@ class Loading:
             dispatch = KeepDispatch(*msgpack.unpackb(meta))
             if dispatch.until_ms > now_ms:
                 yield dispatch
+        for kind, name in ((KeepHold, "hold"), (KeepApproval, "approval")):
+            for _, meta, _ in self._db.sound("kept", f"name LIKE '{name} %'"):
+                yield kind(*msgpack.unpackb(meta))
         for _, meta, _ in self._db.sound("kept", "name LIKE 'open %'"):
             digest, about, targets, until_ms, revision = msgpack.unpackb(meta)
             if until_ms > now_ms:

@@ -13,11 +13,13 @@ from fabric.protocol.core.ledger_ops import ForgetAction, KeepAnswer, KeepIntent
 from fabric.protocol.core.ready import (
     Done,
     EndAsleep,
+    KeepApproval,
     KeepCredential,
     KeepDirectory,
     KeepDispatch,
     KeepEnd,
     KeepGap,
+    KeepHold,
     KeepLists,
     KeepMember,
     KeepNotice,
@@ -42,6 +44,7 @@ CREDENTIAL, LISTS, SESSION, DISPATCH = "credential ", "lists", "session ", "disp
 POSITION, OWNER, GAP, NOTICE, DIRECTORY, ACTION = "position ", "owner", "gap ", "notice ", "directory", "action "
 POLICIES = "policies"
 ENDED, MEMBER, OPEN, END = "ended ", "member ", "open ", "end "
+HOLD, APPROVAL = "hold ", "approval "
 # Of an action: what it is, and whether its handler was called; what became of it; and that this was told.
 INTENT, ANSWER, TOLD = "intent ", "answer ", "told "
 
@@ -159,6 +162,10 @@ def _kept(op: Op) -> tuple[str, _Row | None]:
             return NOTICE + name, row_of(b"", body) if body else None
         case KeepMember(node, credential, seen_ms, epoch):
             return MEMBER + node, row_of(pack([seen_ms, epoch]), credential) if credential else None
+        case KeepHold(digest, body):
+            return HOLD + digest.hex(), row_of(pack(list(op)), b"") if body else None
+        case KeepApproval(digest, approver, _, envelope):
+            return f"{APPROVAL}{digest.hex()} {approver}", row_of(pack(list(op)), b"") if envelope else None
         case KeepOpen(digest, about):
             return OPEN + digest.hex(), row_of(pack(list(op)), b"") if about else None
         case KeepEnd(digest, target, state):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Annotated, Any
 
@@ -16,7 +17,7 @@ from fabric.edge.face import ACTIONS_MAX, as_identity
 from fabric.edge.messages import Outcome
 from fabric.edge.publishing.options import to_ttl_ms
 from fabric.edge.requesting.request import Request
-from fabric.protocol.base.errors import FabricError
+from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.envelope.lifetime import parse_duration
 from fabric.protocol.vocabulary.openc2 import End
@@ -29,6 +30,7 @@ from relays.cli.exits import FAILED, PARTLY, SHORT, Terminated, command
 from relays.cli.handling import CommandHandler, command_of
 from relays.cli.options import As, AsJson, Label_, NoWait, Outbox_, Severity_, Ttl, needed
 from relays.cli.reaching import reached
+from relays.cli.rolling import Rolling, Steps
 from relays.cli.scene import File
 from relays.cli.unanswered import Open
 from relays.logs import set_up_logs
@@ -51,11 +53,15 @@ def act(
     label: Label_ = None,
     ttl: Ttl = None,
     wait: Annotated[str, typer.Option("--wait", metavar="5s", help="After the ttl, wait this long for results.")] = "5s",
-    require_all: Annotated[bool, typer.Option("--require-all", help="For nobody while one of its targets is away.")] = False,
+    require_all: Annotated[bool, typer.Option("--require-all", help="For nobody while a target that executed before is away.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything on the way and at each target, and execute nothing.")] = False,
     key: Annotated[str | None, typer.Option("--key", metavar="KEY", help="The same key again is the same action: it goes on where it was, and is asked for once.")] = None,
     watched: Annotated[bool, typer.Option("--watch", help="Also in a pipe or with --json: each change of state at each target.")] = False,
-    expect: Annotated[int | None, typer.Option("--expect", min=1, metavar="N", help="So many targets at least: fewer are told, and the exit code is 3.")] = None,
+    limit: Annotated[str | None, typer.Option("--limit", metavar="10%", help="For so many of its targets only, or a share of them; at least one.")] = None,
+    batch: Annotated[str | None, typer.Option("--batch", metavar="5", help="In steps of so many targets, or of a share of them.")] = None,
+    pause: Annotated[str | None, typer.Option("--pause", metavar="30s", help="Between two steps.")] = None,
+    stops: Annotated[list[str] | None, typer.Option("--stop-on", metavar="failed", help="After a step in which a target ended so, begin no other: failed (all that is not good), or refused, expired, unroutable, unknown.")] = None,
+    expect: Annotated[int | None, typer.Option("--expect", min=1, metavar="N", help="So many targets at least: fewer are told, and exit code 0 becomes 3.")] = None,
     topology: File = None,
     format_: Annotated[str | None, typer.Option("--format", metavar="openc2", help="Each target's end as an OpenC2 response, one message a line.")] = None,
     as_json: AsJson = False,
@@ -74,17 +80,30 @@ def act(
     Ctrl-C ends the wait only: it stays held, and whoever may approve it still sees it; `fabric cancel` ends it.
 
     --dry-run shows whom it would reach: the action goes its way, is checked by each relay and by each target, which answers
-    `ready` where it would begin.
+    `ready` where it would begin. --require-all counts only targets that executed in this fabric before; others are named.
 
-    Exit codes: 0 all completed (or ready), 1 all failed, 2 the command line or the OpenC2 command is wrong, or the key is
-    another action's, 3 some did, or some are away, 4 nobody selected, 5 denied, 6 expired or unknown, 69 unreachable.
+    --limit and --batch ask for it in steps: a dry run fixes the targets first, those who are ready come first, and whoever
+    no step was for is named. The exit code is 3 where it stopped.
+
+    Ctrl-C ends the waiting and not the action: `fabric cancel` does that.
+
+    Exit codes: 0 all completed (or ready), 1 none did, 2 the command line or the OpenC2 command is wrong, or the key is
+    another action's, 3 some did, or some are away, or fewer than --expect were selected, 4 nobody selected, 5 denied, 6
+    all expired or unknown, 69 unreachable.
 
     Examples:
 
       fabric act deny ipv4_net=203.0.113.9 --to 'role=firewall' --as soar-1 --ttl 60s
 
+      fabric act deny ipv4_net=203.0.113.9 --to 'role=firewall' --as soar-1 --key incident-4711/block
+
       fabric act --openc2 command.json --as soar-1 --format openc2
+
+      fabric act deny ipv4_net=203.0.113.9 --to 'role=firewall' --as soar-1 --batch 5 --pause 30s --stop-on failed
     """
+    steps = Steps.typed(limit, batch, pause, stops)
+    if steps is not None and (key is not None or dry_run):
+        raise FabricError(Code.USAGE, "steps with --key or --dry-run", "leave out --limit and --batch, or these")
     screen = Screen()
     shown_as = to_format(format_, as_json)
     asked = asked_for(action, target, to, arg, openc2)
@@ -98,6 +117,8 @@ def act(
     held: tuple[str, ...] = ()
     expected = Expected(needed(identity), topology, asked.action, asked.target, asked.to, severity=severity, label=label)
     selected: tuple[str, ...] | None = None
+    stopped = False
+    ends: Iterator[Outcome]
     try:
         before = told_before(needed(identity), key, asked, **options)
         me = as_identity(needed(identity))
@@ -122,7 +143,15 @@ def act(
                     view.update(course.table(request, ends_s))
 
             open_ = Open(None, ends_s)
-            if point is not None:
+            if steps is not None and point is not None:
+                step_options = {**options, "wait_ms": wait_ms}
+                rolling = Rolling(point, asked, steps, step_options, course.outcome, course.step)
+                rollout = rolling.run(watch)
+                outcomes, selected = list(rollout.outcomes.values()), rolling.selected
+                course.not_begun(rollout.not_begun, rollout.stopped_by)
+                stopped = rollout.stopped_by is not None
+                ends = iter(())
+            elif point is not None:
                 ends = point.request(
                     asked.action, asked.target, to=asked.to, args=asked.args, command_id=asked.command_id,
                     wait_ms=wait_ms, watch=watch, key=key, **options,
@@ -145,7 +174,7 @@ def act(
     if too_few:
         course.too_few(expect or 0, len(selected or ()))
     code = _exit_of(outcomes)
-    raise typer.Exit(PARTLY if (away or too_few) and code == 0 else code)
+    raise typer.Exit(PARTLY if (away or too_few or stopped) and code == 0 else code)
 
 
 def _exit_of(outcomes: list[Outcome]) -> int:
@@ -180,16 +209,20 @@ def run(
     code 0 is completed, with what it printed as the result, up to 1 MB; anything else is failed. Its exit is what counts: what it
     leaves running is not waited for. What it writes to standard error is in this command's log.
 
+    While it runs it can say how far it is, in lines of JSON in the file that $FABRIC_PROGRESS names: a number from 0 to 1
+    and a few words, {"progress": 0.4, "note": "40 of 100"}, either or both. When its action is cancelled it is killed, with
+    its process group.
+
     A relay that does not answer yet, or no longer, is waited for, and that is said on standard error. When it is stopped,
     nothing more is begun, and what handlers did until then is told before it ends.
 
     An action at which this process was killed is answered by the next one: what was done and not told is told, what had not
     begun is run if it is still in time, and of what had begun nobody knows what it did: it ends as unknown (E722), or is
-    run again with --idempotent.
+    run again with --idempotent. The command may outlive this process, and still be at work then.
 
     One process executes as an identity at a time: another waits for it to end, says so, and is refused after that (E913).
 
-    Exit codes: 0 stopped, 1 cannot run, 5 denied, 69 unreachable with --no-wait.
+    Exit codes: 0 stopped, 1 failed, 2 usage, or the command cannot be run (E717), 5 denied, 69 unreachable with --no-wait.
 
     Example: fabric edge run --as fw-1 --on 'deny ipv4_net' --exec ./handler
     """

@@ -105,6 +105,19 @@ class Course:
         else:
             say(f"{expected} targets were expected and {selected} {'was' if selected == 1 else 'were'} selected", error=True)
 
+    def step(self, words: str) -> None:
+        """Between two steps of a rollout: on standard error, so that it is nobody's data."""
+        say(words, error=True)
+
+    def not_begun(self, targets: Sequence[str], stopped_by: Outcome | None) -> None:
+        """Whom no step of a rollout was for, and what stopped it."""
+        if self._format == JSON and targets:
+            by = None if stopped_by is None else {"target": stopped_by.target, "end": str(stopped_by.end)}
+            say_json({"not_begun": list(targets), "stopped_by": by})
+        elif targets:
+            why = "" if stopped_by is None else f", as {stopped_by.target} ended as {stopped_by.end}"
+            say(f"not begun at {len(targets)}{why}: {', '.join(targets)}", error=self._format == OPENC2)
+
     def table(self, request: Request, ends_s: float) -> Table:
         return table_of(request, f"{self._asked.action} {self._asked.target}", ends_s)
 

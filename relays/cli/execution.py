@@ -15,6 +15,7 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from io import FileIO
 from typing import IO, NamedTuple
 
 # What of standard output is kept: a result that can be sent is smaller.
@@ -95,7 +96,7 @@ def run(
     finally:
         os.close(theirs)
     exit_ = _exit_of(process)
-    with os.fdopen(progress, "rb", buffering=0) as said:
+    with FileIO(progress) as said:
         return _converse(process, given, timeout_s, halts, exit_, _Lines(said, hear))
 
 

@@ -16,8 +16,8 @@ ID_CHARS = 12
 
 
 def clock_time(at_s: float) -> str:
-    """Of this machine's clock, for a person beside it."""
-    return time.strftime("%H:%M:%S", time.localtime(at_s))
+    """In UTC, as the book, the log and `fabric status` have it."""
+    return time.strftime("%H:%M:%SZ", time.gmtime(at_s))
 
 
 class Open(NamedTuple):

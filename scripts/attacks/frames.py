@@ -17,11 +17,19 @@ import msgpack
 
 from fabric.edge.identity.identity import Identity
 from fabric.protocol.base.errors import Code
-from fabric.protocol.base.limits import ENVELOPE_BYTES_MAX, FORGED_MAX, FRAME_BYTES_MAX, ITEMS_MAX, ROUTES_ENTRIES_MAX
+from fabric.protocol.base.limits import (
+    ENVELOPE_BYTES_MAX,
+    FORGED_MAX,
+    FRAME_BYTES_MAX,
+    ITEMS_MAX,
+    POLICY_RULES_MAX,
+    ROUTES_ENTRIES_MAX,
+)
 from fabric.protocol.base.signing import Signer
 from fabric.protocol.envelope.layout import Header, Kind, seal
 from fabric.protocol.routes.attachments import sign_attachment
 from fabric.protocol.trust.directory import Descriptor, issue_directory
+from fabric.protocol.trust.policies import Rule, When, issue_policies
 from fabric.protocol.trust.revocations import issue_revocations
 from fabric.protocol.vocabulary.severity import Lane
 from fabric.protocol.vocabulary.tlp import Label
@@ -46,6 +54,7 @@ from fabric.protocol.wire.frames import (
     Refused,
     Routed,
     Routes,
+    Rules,
     Welcome,
 )
 from scripts.attacks.flood import Spoils
@@ -231,18 +240,20 @@ def unasked(me: Identity) -> Iterator[bytes]:
 
 
 def documents(spoils: Spoils, me: Identity) -> Iterator[bytes]:
-    """LISTS and DIRECTORY: the authority's old ones, and larger ones that it never signed."""
+    """LISTS and DIRECTORY: the authority's old ones, and larger ones, and RULES, that it never signed."""
     far_ms = now_ms() + _YEARS_MS
     relays = [
         Descriptor(f"relay-{n}", (f"192.0.2.{n % 250}:7700",), os.urandom(32), "x", (), Label.GREEN, 0, far_ms)
         for n in range(1_500)
     ]
     ids = [f"somebody-{n}" for n in range(4_000)]
+    rules = [Rule(f"rule-{n}", When("contain", to="all"), 1, ("lead",), 60_000) for n in range(POLICY_RULES_MAX)]
     made: list[bytes] = []
     for signer in (spoils.authority, me.signer):
         newest = 1 << 40 if signer is me.signer else 0
         made.append(encode_frame(Lists(issue_revocations(me.fabric, newest, 0, far_ms, ids, signer))))
         made.append(encode_frame(Directory(issue_directory(me.fabric, newest, 0, far_ms, relays, signer))))
+    made.append(encode_frame(Rules(issue_policies(me.fabric, 1 << 40, 0, rules, {}, me.signer))))
     return again(made)
 
 

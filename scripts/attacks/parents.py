@@ -104,7 +104,7 @@ ATTACKS: tuple[Attack, ...] = (
             _down(_forged, Lane.HIGH, ("wall",)), "soar"),
     _parent("data-results", "sends down results of actions that nobody asked for, always new ones", _new_results,
             "wall"),
-    _parent("documents", "hands over old and forged LISTS and DIRECTORY",
+    _parent("documents", "hands over old and forged LISTS, RULES and DIRECTORY",
             lambda spoils, _: frames.documents(spoils, spoils.identity(_ME)), frame_bytes=200_000),
     _parent("withdrawals", "withdraws thousands of sessions, below and nowhere", _withdrawals, per_link=True,
             frame_bytes=200_000),

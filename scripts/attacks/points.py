@@ -112,7 +112,7 @@ ATTACKS: tuple[Attack, ...] = (
     Flood(_WHO, "reports", "reports what is in force and what was denied (APPLIED, DENIED)", "guest",
           _plain(frames.reports), frame_bytes=5_000),
     Flood(_WHO, "join", "asks an issuer that there is not", "guest", _plain(frames.joins), frame_bytes=10_000),
-    Flood(_WHO, "documents", "hands over old and forged LISTS and DIRECTORY", "guest",
+    Flood(_WHO, "documents", "hands over old and forged LISTS, RULES and DIRECTORY", "guest",
           lambda spoils, _: frames.documents(spoils, spoils.identity("guest")), frame_bytes=200_000),
     Flood(_WHO, "unasked", "answers what nobody asked (ROUTED, PONG, WELCOME, JOINED, REJECT)", "guest",
           _mine(frames.unasked), frame_bytes=5_000),

@@ -23,6 +23,7 @@ from fabric.protocol.trust.credentials import (
     RequestGrant,
 )
 from fabric.protocol.trust.directory import Descriptor, issue_directory
+from fabric.protocol.trust.policies import Escalation, Rule, When, issue_policies
 from fabric.protocol.trust.revocations import issue_revocations
 from fabric.protocol.vocabulary.severity import Severity
 from fabric.protocol.vocabulary.tlp import Label
@@ -229,3 +230,18 @@ def directories() -> tuple[bytes, ...]:
         for version, count in ((1, 4), (2, 0), (3, 2))
     ]
     return (*made, issue_directory(FABRIC, 9, T0, T0 + DAY_MS, relays, ISSUER.member.signer))
+
+
+@cache
+def policy_books() -> tuple[bytes, ...]:
+    rules = [
+        Rule("contain", When("contain"), 1, ("lead",), MINUTE_MS),
+        Rule("ot", When(None, "deny *", "segment=ot-1", Label.AMBER, Severity.HIGH), 2, ("lead", "shift"), HOUR_MS,
+             Escalation(MINUTE_MS, ("ciso",), 1)),
+        Rule("all", When(None, "*", "all"), 8, ("lead",), DAY_MS),
+    ]
+    made = [
+        issue_policies(FABRIC, version, T0, rules[:count], {"x-isolate": "contain"} if count else {}, AUTHORITY.signer)
+        for version, count in ((1, 3), (2, 0), (3, 2))
+    ]
+    return (*made, issue_policies(FABRIC, 9, T0, rules, {}, ISSUER.member.signer))

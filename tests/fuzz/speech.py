@@ -41,6 +41,7 @@ from fabric.protocol.wire.frames import (
     Role,
     Routed,
     Routes,
+    Rules,
     Welcome,
 )
 from tests.fuzz.cast import (
@@ -51,6 +52,7 @@ from tests.fuzz.cast import (
     copies_of,
     directories,
     messages_of,
+    policy_books,
     results_of,
     revocation_lists,
 )
@@ -277,6 +279,11 @@ def directory(dice: Dice, peer: Peer, scene: Scene) -> Frame:
     return Directory(dice.near(raw) if dice.one_in(8) else raw)
 
 
+def rules(dice: Dice, peer: Peer, scene: Scene) -> Frame:
+    raw = dice.choice(policy_books())
+    return Rules(dice.near(raw) if dice.one_in(8) else raw)
+
+
 def join(dice: Dice, peer: Peer, scene: Scene) -> Frame:
     id_ = dice.choice(IDS) if dice.one_in(2) else dice.randbytes(16)
     return Join(id_, dice.choice(("p1-issuer", "p1-sub", "nobody")), dice.choice((b"", peer.player.key)),
@@ -304,9 +311,10 @@ MAKERS: dict[str, tuple[int, Callable[[Dice, Peer, Scene], Frame]]] = {
     "ack": (10, ack), "nack": (6, nack), "credit": (2, credit), "routes": (14, routes), "routed": (6, routed),
     "ping": (5, ping), "pong": (5, pong), "bye": (1, bye), "lists": (1, lists), "directory": (1, directory),
     "join": (3, join), "joined": (2, joined), "applied": (2, applied), "denied": (1, denied),
+    "rules": (1, rules),
 }
 # What may come from each role without ending the link, and what a peer says that means no harm.
-_ANYBODY = ("hello", "intro", "data", "ack", "nack", "credit", "routes", "routed", "ping", "bye", "lists")
+_ANYBODY = ("hello", "intro", "data", "ack", "nack", "credit", "routes", "routed", "ping", "bye", "lists", "rules")
 USUAL = {
     Role.POINT: (*_ANYBODY, "join", "joined", "denied"),
     Role.CHILD: (*_ANYBODY, "join", "joined", "applied"),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from tests.fuzz import documents, faces, files, shown, stories
+from tests.fuzz import documents, faces, files, policing, shown, stories
 from tests.fuzz.engine import Target
 
 TARGETS: dict[str, Target] = {
     target.name: target
-    for target in (*documents.TARGETS, *files.TARGETS, *faces.TARGETS, *shown.TARGETS, *stories.TARGETS)
+    for target in (
+        *documents.TARGETS, *policing.TARGETS, *files.TARGETS, *faces.TARGETS, *shown.TARGETS, *stories.TARGETS
+    )
 }

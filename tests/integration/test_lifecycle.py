@@ -72,3 +72,29 @@ def test_nobody_else_cancels_it_and_what_is_not_there_is_said(house):
     assert done.code == 1 and "E939" in done.err and "fabric actions" in done.err
     done = house.cli("cancel", "ab" * 32, "--as", "soar-hq")
     assert done.code == 1 and "E724" in done.err, "the relay's own word"
+
+
+def test_steps_stop_after_the_one_that_failed_and_name_the_others(house, tmp_path):
+    good, bad = tmp_path / "good", tmp_path / "bad"
+    for script, code in ((good, 0), (bad, 3)):
+        script.write_text(f"#!/bin/sh\ncat > /dev/null\nexit {code}\n")
+        script.chmod(0o755)
+    walls = [
+        house.start("edge", "run", "--as", id_, "--on", "deny ipv4_net", "--exec", str(script), "--json")
+        for id_, script in (("fw-m", bad), ("fw-p", good))
+    ]
+    for wall in walls:
+        wall.wait_line('"ready"')
+    ask = ("act", "deny", "ipv4_net=192.0.2.63", "--to", "role=firewall", "--as", "soar-hq", "--label", "green",
+           "--json")
+    done = house.cli(*ask, "--batch", "1", "--stop-on", "failed")
+    assert [line.get("target") for line in done.lines if "end" in line] in (["fw-m"], ["fw-p", "fw-m"])
+    if done.lines[-1].get("not_begun"):
+        assert done.lines[-1] == {"not_begun": ["fw-p"], "stopped_by": {"target": "fw-m", "end": "failed"}}
+    done = house.cli(*ask, "--batch", "1", "--pause", "0s").expect(3)
+    assert sorted(line["target"] for line in done.lines if "end" in line) == ["fw-m", "fw-p"]
+    assert "step 2 of 2" in done.err
+    (only, rest) = house.cli(*ask, "--limit", "1").lines
+    assert only["target"] not in rest["not_begun"] and rest["stopped_by"] is None
+    for wall in walls:
+        wall.stop()

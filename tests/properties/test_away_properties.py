@@ -16,6 +16,7 @@ from fabric.protocol.envelope.parts import read_records
 from fabric.protocol.trust.credentials import NodeKind
 from fabric.protocol.wire.frames import Ack, Bye, Data, Direction, Intro, Item, Nack, Ping, Role
 from fabric.spool import Spool
+from tests.simulation.world import NO_ENDS
 from tests.support import opened
 from tests.unit.test_relay_actions import AUTHORITY, DMZ, ME, SOAR, WALLS, action, relay
 
@@ -68,7 +69,7 @@ class Trouble:
 
     def is_told(self, leaf, target, end):
         key = leaf, target
-        if end in ("selected", "held"):
+        if end in NO_ENDS:
             return
         assert self.ended.setdefault(key, end) == end
         assert end in ("expired", "unknown"), end

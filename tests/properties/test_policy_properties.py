@@ -9,7 +9,7 @@ from fabric.protocol.trust.policies import (
     Policies,
     Rule,
     When,
-    demand_at,
+    demand_among,
     demand_of,
     issue_policies,
     verify_policies,
@@ -82,5 +82,5 @@ def test_another_target_more_never_demands_less(book, said, action, to, more):
 @given(books, classes, asked, st.sampled_from(TARGETS), st.text("abc", max_size=3))
 def test_whatever_rule_is_named_an_executor_asks_no_less_than_its_own(book, said, action, executor, named):
     found = issued(book, said)
-    own, there = demand_of(found, action, [executor]), demand_at(found, action, executor, named)
+    own, there = demand_of(found, action, [executor]), demand_among(found, action, [executor], named)
     assert own is None or (there is not None and there.demand <= own.demand)

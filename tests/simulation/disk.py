@@ -12,11 +12,13 @@ from collections.abc import Iterator, Sequence
 from fabric.protocol.base.errors import Reject
 from fabric.protocol.core.ready import (
     Done,
+    KeepApproval,
     KeepCredential,
     KeepDirectory,
     KeepDispatch,
     KeepEnd,
     KeepGap,
+    KeepHold,
     KeepLists,
     KeepMember,
     KeepNotice,
@@ -44,7 +46,7 @@ Key = tuple[bytes, Direction]
 # The order in which a core takes what is kept; messages and what was seen come after it.
 _ORDER = (
     KeepOwner, KeepPosition, KeepCredential, KeepLists, KeepPolicies, KeepDirectory, KeepSession, KeepMember, KeepGap,
-    KeepNotice, KeepDispatch, KeepOpen, KeepEnd,
+    KeepNotice, KeepDispatch, KeepOpen, KeepEnd, KeepHold, KeepApproval,
 )
 
 
@@ -53,7 +55,7 @@ def _name(op: Op) -> tuple[object, ...]:
     match op:
         case KeepOwner() | KeepLists() | KeepPolicies() | KeepDirectory():
             return (type(op),)
-        case KeepDispatch(digest, target) | KeepEnd(digest, target):
+        case KeepDispatch(digest, target) | KeepEnd(digest, target) | KeepApproval(digest, target):
             return (type(op), digest, target)
         case _:
             return (type(op), op[0])
@@ -62,7 +64,7 @@ def _name(op: Op) -> tuple[object, ...]:
 def _forgets(op: Op) -> bool:
     match op:
         case KeepSession(_, b"") | KeepNotice(_, b"") | KeepGap(_, 0) | KeepPosition(_, "") | KeepMember(_, b"") \
-                | KeepOpen(_, b"") | KeepEnd(_, _, 0):
+                | KeepOpen(_, b"") | KeepEnd(_, _, 0) | KeepHold(_, b"") | KeepApproval(_, _, b""):
             return True
     return False
 

@@ -13,7 +13,7 @@ from fabric.protocol.trust.credentials import Grants, PublishGrant, RequestGrant
 from fabric.protocol.vocabulary.severity import Severity
 from fabric.protocol.wire.frames import Ack, Data
 from tests.simulation.herd import herd
-from tests.simulation.world import World
+from tests.simulation.world import NO_ENDS, World
 from tests.support import MINUTE_MS
 
 SENSOR = Grants(publish=(PublishGrant("detections.>"), PublishGrant("intel.>")))
@@ -157,7 +157,7 @@ def ends(world, action):
     return [
         content["end"] for (_, content), delivery in zip(
             world.records("soar"), world.nodes["soar"].delivered, strict=True
-        ) if delivery.message.header.correlation == action.leaf and content["end"] not in ("selected", "held")
+        ) if delivery.message.header.correlation == action.leaf and content["end"] not in NO_ENDS
     ]
 
 

@@ -24,7 +24,7 @@ from fabric.protocol.vocabulary.tlp import Label
 from tests.simulation.checkers import Broken, Promises
 from tests.simulation.faults import ALWAYS, FAULTS, NOW_AND_THEN, ONCE, SELDOM, UNCERTAIN
 from tests.simulation.traces import Trace
-from tests.simulation.world import World
+from tests.simulation.world import NO_ENDS, World
 from tests.support import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 
 SENSOR = Grants(publish=(PublishGrant("detections.>"), PublishGrant("intel.>")))
@@ -304,7 +304,7 @@ class Trouble:
             leaf = delivery.message.header.correlation
             if content.get("end") == "selected":
                 selected[leaf] = list(content["targets"])
-            if content.get("end") in ("selected", "held", "resolved"):
+            if content.get("end") in NO_ENDS:
                 continue
             for target in content.get("targets", ()):
                 ends.setdefault((leaf, target), []).append(content["end"])

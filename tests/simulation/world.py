@@ -69,6 +69,8 @@ _LISTS = 14
 _OWED_MS = 50
 # Few, so that what a relay holds when it crashes has some that sleep.
 _AWAKE_MAX = 1
+# What a requester is told of an action that is no end of it.
+NO_ENDS = ("selected", "held", "approved", "dispatched", "resolved")
 
 
 class Observer:

@@ -14,7 +14,7 @@ from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.vocabulary.openc2 import End
 from fabric.protocol.vocabulary.tlp import Label
 from relays.authority import init_authority, keep_list, make_identities, revoke
-from relays.cli import actions, exits
+from relays.cli import actions, course, exits
 from relays.cli.app import app
 from relays.topology import load
 
@@ -227,5 +227,5 @@ def test_fewer_targets_than_were_expected_are_not_all_of_them(home, capsys, expe
 
 def test_the_relay_that_ended_it_is_named():
     ended = Outcome("fw-1", End.REFUSED, "hq", 0, "E601", "withheld")
-    assert actions.why_of(ended) == "E601 withheld at hq" and "E601 withheld at hq" in actions._line(ended)
-    assert actions.why_of(ended.__class__("fw-1", End.FAILED, "fw-1", 0, "E709", "handler_failed")).endswith("failed")
+    assert course.why_of(ended) == "E601 withheld at hq" and "E601 withheld at hq" in course.line_of(ended)
+    assert course.why_of(ended.__class__("fw-1", End.FAILED, "fw-1", 0, "E709", "handler_failed")).endswith("failed")

@@ -85,7 +85,7 @@ BOUNDS = {
     "edge/acting/executing.py:Executing._waiting": "WAITING_MAX; HANDLERS_BUSY. Each ends with its time to live",
     "edge/acting/executing.py:Executing._letters":
     "one for each action that the ledger has, at most; a thread of its own takes them all",
-    "edge/acting/executing.py:Executing._cancelled": "CANCELLED_MAX; the oldest is forgotten",
+    "edge/acting/cancelled.py:Cancelled._words": "CANCELLED_MAX, a share for each who cancels; its own oldest goes",
     "edge/acting/executing.py:Executing._to_cancel": "`actions_at_once`: those whose handlers run",
     "edge/acting/at_work.py:AtWork._all": "WAITING_MAX and `actions_at_once`",
     "edge/control.py:Control._heard_by": "what the handler of one action registers",

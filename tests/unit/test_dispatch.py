@@ -16,6 +16,7 @@ from fabric.protocol.envelope.layout import Kind, Terms
 from fabric.protocol.envelope.parts import read_records
 from fabric.protocol.envelope.verify import RootCache
 from fabric.protocol.links.links import UPLINK
+from fabric.protocol.relay.approving import Approving
 from fabric.protocol.relay.dispatch import Dispatch
 from fabric.protocol.relay.dispatches import Dispatches
 from fabric.protocol.relay.port import MessagePort
@@ -64,9 +65,13 @@ class Stage:
             lambda message, item, *_: self.routed.append((message, item.direction)), self.hold, None, None
         )
         self.resolutions = Resolutions(signer, time, messages, lambda *_: None)
+        self.approving = Approving(
+            signer, trust, time, self.routes, self.roster, RootCache(), messages, lambda *_: None,
+            lambda *_, **__: None, lambda *_: None, SKEW_MS,
+        )
         self.dispatch = Dispatch(
             signer, self.custody, self.routes, Router("hq", self.routes, is_root=is_root), self.roster,
-            self.resolutions, messages,
+            self.resolutions, self.approving, messages, lambda: trust.policies, lambda now_ms: now_ms,
             lambda way: way not in self.cut_off, lambda what, reason: self.counted.update([f"{what}:{reason}"]),
         )
 

@@ -10,7 +10,7 @@ import structlog
 from structlog.testing import capture_logs
 
 from fabric.edge.acting import executing
-from fabric.edge.acting.executing import CANCELLED_MAX, Executing
+from fabric.edge.acting.executing import Executing
 from fabric.edge.acting.handlers import Answer, Handlers
 from fabric.edge.acting.replies import Reply
 from fabric.edge.identity.identity import Defaults
@@ -26,6 +26,7 @@ from fabric.protocol.vocabulary.tlp import Label
 from tests.support import EVERYTHING, T0, Authority, verified
 
 ORIGIN = Authority("executing").issue("soar-1", grants=EVERYTHING)
+ME = Authority("executing").issue("fw-1", grants=EVERYTHING)
 CLOSED = FabricError(Code.CLOSED)
 
 
@@ -72,7 +73,7 @@ class Loop:
     """What of a connection an execution asks for. `refuses`: why each that is published is not taken."""
 
     def __init__(self):
-        self.identity = SimpleNamespace(id="fw-1", defaults=Defaults(Label.GREEN, {}))
+        self.identity = SimpleNamespace(id="fw-1", credential=ME.credential, defaults=Defaults(Label.GREEN, {}))
         self.now_ms = T0
         self.clock = SimpleNamespace(now_ms=lambda: self.now_ms)
         self.late = None
@@ -489,7 +490,6 @@ def test_what_takes_longer_is_running_until_it_ends_and_its_progress_is_told(sta
     first = action(1)
     one.take(first)
     gate.wait(1)
-    loop.now_ms += 250
     given[0].control.report(0.5, "half")
     wait_for(loop, first, "running")
     stamp, record = loop.published[0]
@@ -599,10 +599,3 @@ def test_who_raises_when_it_hears_of_it_stops_nothing(start, loop):
         wait_for(loop, first, "completed")
     assert [log["event"] for log in logs] == ["on_cancel raised"]
     one.take(second)
-
-
-def test_what_was_cancelled_and_never_came_takes_bounded_room(start, loop):
-    one = start(lambda _: None)
-    for number in range(CANCELLED_MAX + 50):
-        one.take(cancelling(action(1, ttl_ms=60_000 + number)))
-    assert len(one._cancelled) == CANCELLED_MAX

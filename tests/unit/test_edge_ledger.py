@@ -578,6 +578,14 @@ def test_who_waits_to_begin_when_it_closes_is_told_so(start):
     assert not second.executor.answers, "it was not begun"
 
 
+def test_until_something_executes_no_action_is_taken_in(start):
+    """With an outbox a relay knows the session, and offers what an earlier run had as soon as there is a link."""
+    program = start()
+    assert not program.core.action_room.is_open
+    program.execute()
+    assert program.core.action_room.is_open
+
+
 def test_an_action_that_comes_where_nothing_executes_takes_no_room(start):
     program = start()
     take(program, action())

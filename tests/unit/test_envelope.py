@@ -1,5 +1,6 @@
 import dataclasses
 
+import msgpack
 import pytest
 
 from fabric.protocol.base.codec import pack, unpack
@@ -14,6 +15,7 @@ from fabric.protocol.base.limits import (
     TTL_MAX_MS,
 )
 from fabric.protocol.envelope.layout import (
+    Approved,
     Envelope,
     Kind,
     climb,
@@ -28,7 +30,7 @@ from fabric.protocol.envelope.layout import (
 )
 from fabric.protocol.vocabulary.severity import Lane, Phase, Severity
 from fabric.protocol.vocabulary.tlp import Label
-from tests.support import T0, Authority, derive, draft, message
+from tests.support import Authority, derive, draft, message
 
 MEMBER = Authority("envelope").issue("zeek-1")
 HEADER, PARTS = draft(MEMBER, rules={"src_ip": Label.AMBER}, correlation=derive("action"), to="role=firewall")
@@ -214,6 +216,23 @@ def test_the_id_is_of_the_header_and_not_of_the_parts():
     assert leaf_of(encode_header(HEADER)) != leaf_of(encode_header(dataclasses.replace(HEADER, sequence=1)))
 
 
-def test_an_envelope_is_five_fields_and_no_more_are_signed_than_the_header():
-    assert Envelope._fields == ("signer", "header", "signature", "path", "parts")
-    assert HEADER.issued_at_ms == T0
+def test_an_envelope_is_five_fields_and_of_what_was_held_six_and_no_more_are_signed_than_the_header():
+    assert Envelope._fields == ("signer", "header", "signature", "path", "parts", "approved")
+    assert len(msgpack.unpackb(RAW)) == 5
+    held = decode_envelope(RAW)._replace(approved=Approved(5, 4, ("fw-1",), ((b"credential", b"envelope"),)))
+    again = decode_envelope(encode_envelope(held))
+    assert again == held and leaf_of(again.header) == leaf_of(decode_envelope(RAW).header)
+
+
+@pytest.mark.parametrize("more", [
+    5, [], [1, 2], [1, 2, [], [[b"", b""]]], [1, 2, ["fw-1"], []], [1, 2, [7], [[b"", b""]]],
+    [-1, 2, ["f"], [[b"", b""]]], [1, 2, ["fw-1"], [[b"x"]]], [1, 2, ["fw-1"], [["x", b""]]],
+    [1, 2, ["fw-1"], [[b"", b""]] * 65], [1, 2, ["f"], [b"x"]], [1, 2, ["f"], [[b"", b""]], 9],
+])
+def test_what_releases_an_action_is_of_its_form_or_the_envelope_is_malformed(more):
+    found = decode_envelope(pack([*msgpack.unpackb(RAW), more]))
+    assert isinstance(found, Reject) and found.code in (Code.MALFORMED, Code.TOO_LARGE, Code.TOO_DEEP)
+
+
+def test_there_is_no_seventh_field():
+    assert isinstance(decode_envelope(pack([*msgpack.unpackb(RAW), [1, 2, ["f"], [[b"", b""]]], 0])), Reject)

@@ -13,7 +13,7 @@ from fabric.protocol.trust.policies import (
     Policies,
     Rule,
     When,
-    demand_at,
+    demand_among,
     demand_of,
     issue_policies,
     verify_policies,
@@ -185,12 +185,12 @@ def test_the_class_is_the_authority_s_word():
 
 def test_an_executor_asks_no_less_than_what_matches_itself():
     both = policies(CONTAIN, OT_TWO)
-    assert demand_at(both, DENY, IT, "ot").name == "ot"  # another target may be the reason
-    assert demand_at(both, DENY, IT, "contain").name == "contain"
-    assert demand_at(both, DENY, OT, "contain").name == "ot"
-    assert demand_at(both, DENY, OT, "no such").name == "ot"
-    assert demand_at(policies(OT_TWO), DENY, IT, "") is None
-    assert demand_at(policies(GLASS, CONTAIN), DENY, IT, "glass").name == "contain"  # it is about other actions
+    assert demand_among(both, DENY, [IT], "ot").name == "ot"  # another target may be the reason
+    assert demand_among(both, DENY, [IT], "contain").name == "contain"
+    assert demand_among(both, DENY, [OT], "contain").name == "ot"
+    assert demand_among(both, DENY, [OT], "no such").name == "ot"
+    assert demand_among(policies(OT_TWO), DENY, [IT], "") is None
+    assert demand_among(policies(GLASS, CONTAIN), DENY, [IT], "glass").name == "contain"  # it is about other actions
 
 
 def test_a_refusal_is_said_in_its_own_words():

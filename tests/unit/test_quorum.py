@@ -1,5 +1,6 @@
 """Whose approvals count, and when they are enough."""
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -65,6 +66,7 @@ def test_less_is_not_and_the_count_is_said():
         (approval(BOB, rule="other"), Code.OTHER_POLICIES),
         (approval(SOAR), Code.OWN_REQUEST),
         (approval(member("soar-2", "ot-lead", "kim")), Code.OWN_REQUEST),
+        (approval(member("soar-1", "ot-lead", "joe", key_of="another")), Code.OWN_REQUEST),
         (approval(member("lead-9", "ot-lead", "joe", key_of="soar-1")), Code.OWN_REQUEST),
         (approval(member("guest", "guest", "joe")), Code.NOT_AN_APPROVER),
         (approval(CISO), Code.NOT_AN_APPROVER),
@@ -91,7 +93,14 @@ def test_one_person_with_two_keys_is_one_and_so_are_two_with_one_key():
     assert refused(approval(ANN), approval(ANN, sequence=1)) is Code.SAME_PRINCIPAL
     assert refused(approval(ANN), approval(shared)) is Code.SAME_PRINCIPAL
     # Whoever shares a key stands in nobody's way: each of the two has one that counts.
-    assert isinstance(decided(approval(ANN), approval(shared), approval(again)), Quorum)
+    for order in itertools.permutations((ANN, shared, again)):
+        three = [approval(who, 1_000 + n) for n, who in enumerate(order)]
+        assert isinstance(decided(*three, now_ms=HELD + 2_000), Quorum), [who.id for who in order]
+
+
+def test_who_has_no_grant_for_the_class_does_not_count_where_no_target_is_known():
+    nobody = member("lead-9", "ot-lead", "joe", Grants())
+    assert refused(approval(ANN), approval(nobody), rule=RULE, known=()) is Code.APPROVE_DENIED
 
 
 def test_who_was_revoked_since_does_not_count():

@@ -19,6 +19,7 @@ from typing import Any
 
 import msgpack
 
+from fabric.protocol.access.approvals import read_approval, targets_digest
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.signing import (
     TYPE_CREDENTIAL,
@@ -28,6 +29,7 @@ from fabric.protocol.base.signing import (
     TYPE_REVOCATIONS,
     TYPE_ROOT,
     TYPE_ROUTE,
+    digest,
 )
 from fabric.protocol.enrolment.joining import (
     Token,
@@ -247,6 +249,20 @@ VERBS: dict[str, ActionClass] = {"x-isolate": "contain", "x-look": "investigate"
 POLICIES = issue_policies(FABRIC, 7, T0, RULE_BOOK, VERBS, AUTHORITY.signer)
 
 
+def approval(record: dict[str, Any], **header: Any) -> bytes:
+    """Of the action above, by a control point that may approve; the record says something else where it is given."""
+    said = {
+        "decision": "approve", "rule": "contain-ot", "policies": 7,
+        "policies_digest": digest(msgpack.unpackb(POLICIES)[0]).hex(),
+        "targets": targets_digest(["fw-8", "fw-7"]).hex(), "held_at": T0 + 500,
+    }
+    fields = {"kind": Kind.APPROVAL, "topic": "deny.ipv4_net", "correlation": ACTION_LEAF} | header
+    return sealed(draft(POINT, records=[said | record], **fields))[0]
+
+
+APPROVAL = approval({})
+
+
 def by_authority(type_: bytes, body: bytes) -> bytes:
     return msgpack.packb([body, AUTHORITY.signer.sign(type_, body)])
 
@@ -355,6 +371,9 @@ GOOD: list[tuple[str, str, bytes]] = [
     ("RULES", "frame", encode_frame(Rules(POLICIES))),
     ("revocation list that names the policies", "revocations",
      issue_revocations(FABRIC, 4, T0, T0 + 1000, ["fw-9"], AUTHORITY.signer, 7)),
+    ("an approval", "approval", APPROVAL),
+    ("a denial", "approval", approval({"decision": "deny", "why": "not this one"})),
+    ("an approval as an envelope", "envelope", APPROVAL),
 ]
 
 PARTS = decode_envelope(BATCH).parts  # type: ignore[union-attr]
@@ -561,6 +580,13 @@ HOSTILE: list[tuple[str, str, bytes]] = [
     ("policies with a class for a verb of the standard", "policies",
      issue_policies(FABRIC, 9, T0, RULE_BOOK, {"deny": "other"}, AUTHORITY.signer)),
     ("revocation list that names policies by a word", "revocations", as_list("newest")),
+    ("an approval of nothing", "approval", approval({}, correlation=b"")),
+    ("an approval that is neither yes nor no", "approval", approval({"decision": "perhaps"})),
+    ("an approval with a digest in capital letters", "approval",
+     approval({"targets": targets_digest(["fw-7"]).hex().upper()})),
+    ("an approval since a time that is none", "approval", approval({"held_at": "now"})),
+    ("an approval with too many words", "approval", approval({"why": "x" * 513})),
+    ("an approval that is an event", "approval", approval({}, kind=Kind.EVENT, topic="detections.x")),
 ]
 
 
@@ -583,6 +609,10 @@ def read(what: str, raw: bytes) -> Any:
             return open_request(raw, AUTHORITY.key, FABRIC)
         case "answer":
             return open_answer(raw, JOIN_REQUEST, AUTHORITY.key, FABRIC, "plant")
+        case "approval":
+            opened = open_envelope(raw, KNOWN, RootCache())
+            assert isinstance(opened, Verified), opened
+            return read_approval(opened)
         case "policies":
             return verify_policies(raw, AUTHORITY.key, FABRIC)
         case "directory":

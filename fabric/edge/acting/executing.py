@@ -14,7 +14,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import threading
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
@@ -24,6 +24,7 @@ from typing import Any, NamedTuple, Protocol
 import structlog
 
 from fabric.edge.acting.at_work import AtWork, Word
+from fabric.edge.acting.cancelled import Cancelled
 from fabric.edge.acting.handlers import (
     Answer,
     Handler,
@@ -43,10 +44,9 @@ from fabric.edge.messages import Action
 from fabric.edge.publishing.composer import Stamp
 from fabric.protocol.access.permissions import cancels, may_cancel
 from fabric.protocol.base.errors import Code, FabricError, Reject
-from fabric.protocol.base.limits import ID_BYTES, TTL_MAX_MS
+from fabric.protocol.base.limits import ID_BYTES
 from fabric.protocol.core.ready import Delivery
 from fabric.protocol.envelope.field_labels import Record
-from fabric.protocol.trust.credentials import Credential
 from fabric.protocol.vocabulary.openc2 import End, Status
 from fabric.transport.clock import Clock
 
@@ -57,10 +57,6 @@ WAITING_MAX = 1_024
 _LOOK_S = 0.1
 # A line in the log now and then says as much as one for each action that has to wait.
 _SAY_MS = 10_000
-# What was cancelled and is not here may come for as long as an action may live. Of more than so many, the oldest is
-# forgotten: what it cancelled is executed if it still comes.
-_CANCELLED_MS = TTL_MAX_MS["action"]
-CANCELLED_MAX = 1_024
 
 
 class _Task(NamedTuple):
@@ -70,13 +66,6 @@ class _Task(NamedTuple):
     arrived_ms: int
     deadline_ms: int  # by this machine's steady clock
     again: bool  # its handler was called before, by a process that ended
-
-
-class _Cancelled(NamedTuple):
-    """An action that was cancelled and is not here. `by`: whoever wants it ended must be one who may."""
-
-    by: Credential
-    until_ms: int
 
 
 class Use(NamedTuple):
@@ -153,7 +142,7 @@ class Executing:
         self._letters: deque[_Letter] = deque()
         self._threads: list[threading.Thread] = []
         self._at_work = AtWork()
-        self._cancelled: OrderedDict[bytes, _Cancelled] = OrderedDict()
+        self._cancelled = Cancelled()
         self._to_cancel: list[Control] = []
         self._running = 0
         self._open = 0  # actions taken, until their answer is on its way
@@ -207,7 +196,7 @@ class Executing:
                 self._not_begun(delivery, refused(action), again)
             elif cancelled := cancels(header):
                 self._not_begun(delivery, self._cancel(delivery, action, cancelled, now_ms), again)
-            elif self._was_cancelled(delivery, now_ms):
+            elif self._cancelled.has(about.id, header.origin, self._connection.identity.credential, now_ms):
                 self._not_begun(delivery, refused(Reject(Code.CANCELLED)), again)
             elif handler is None:
                 self._not_begun(delivery, refused(Reject(Code.NO_HANDLER)), again)
@@ -220,7 +209,7 @@ class Executing:
                 self._not_begun(delivery, Answer(End.READY) if late is None else refused(late), again)
             else:
                 # Its stop_time may come before its time to live is over.
-                deadline_ms = now_ms + max(0, action.deadline_ms - header.issued_at_ms - delivery.age_ms)
+                deadline_ms = now_ms + max(0, action.deadline_ms - delivery.message.counts_from_ms - delivery.age_ms)
                 task = _Task(delivery, action, handler, now_ms, deadline_ms, again)
                 heapq.heappush(self._waiting, (header.lane, next(self._numbers), task))
                 self._at_work.taken(about, control, now_ms)
@@ -242,15 +231,13 @@ class Executing:
             return refused(Reject(Code.BAD_ACTION, "target.command: not the action that the header names"))
         if delivery.message.header.terms.dry_run:
             return Answer(End.READY)
-        by = delivery.message.credential
+        by, header = delivery.message.credential, delivery.message.header
         known = self._at_work.control_of(id_)
         if known is None:
-            self._cancelled[id_] = _Cancelled(by, now_ms + _CANCELLED_MS)
-            if len(self._cancelled) > CANCELLED_MAX:
-                self._cancelled.popitem(last=False)
+            self._cancelled.add(id_, by, header, now_ms)
             return Answer(result={"was": "not at work"})
         control, requester = known
-        if not may_cancel(by, requester):
+        if not may_cancel(by, header, requester, self._connection.identity.credential):
             return refused(Reject(Code.REQUEST_DENIED))
         task = next((task for _, _, task in self._waiting if task.delivery.message.id == id_), None)
         if task is None:
@@ -261,10 +248,6 @@ class Executing:
         heapq.heapify(self._waiting)
         self._not_begun(task.delivery, refused(Reject(Code.CANCELLED)), task.again)
         return Answer(result={"was": "waiting"})
-
-    def _was_cancelled(self, delivery: Delivery, now_ms: int) -> bool:
-        found = self._cancelled.get(delivery.message.id)
-        return found is not None and now_ms < found.until_ms and may_cancel(found.by, delivery.message.header.origin)
 
     # -- from any thread --------------------------------------------------------------------------------
 

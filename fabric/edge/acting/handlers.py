@@ -225,10 +225,11 @@ def read_action(delivery: Delivery) -> Action | Reject:
         return Reject(Code.BAD_ACTION, "command_id: an id of 1 to 36 characters, without spaces")
     times = Times.of(args)
     # An action's age and when it was issued are the fabric's time, as far as anybody here knows it.
-    late = times.why_not(header.issued_at_ms + delivery.age_ms)
+    counts_from_ms = delivery.message.counts_from_ms
+    late = times.why_not(counts_from_ms + delivery.age_ms)
     if late is not None:
         return late
-    deadline_ms = header.issued_at_ms + header.ttl_ms
+    deadline_ms = counts_from_ms + header.ttl_ms
     return Action(
         delivery.message.leaf.hex(), action, spec.target, args, header.origin, header.severity, header.label,
         header.issued_at_ms, deadline_ms if times.stop_ms is None else min(deadline_ms, times.stop_ms), delivery.hops,

@@ -71,6 +71,8 @@ class Ledger:
         self.held_up: FabricError | None = None  # why it does not execute now; read from any thread
         self._spool: Spool | None = None
         self._beginning = Beginning(core.time)
+        # Until there is a file, and a handler, an action is the relay's to keep: it may offer one with the link.
+        core.action_room.is_open = False
         self._executions = Executions(core.action_room)
         self._recovery: Recovery | None = None
         self._ops: list[LedgerOp] = []  # of this turn
@@ -165,6 +167,7 @@ class Ledger:
                 return
             self.held_up = None
             self._is_wanted = False
+            self._core.action_room.is_open = True
             self._mind_room()
             self._attaching.execute(self._executor.take, now_ms, ready)
 

@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.envelope.layout import Header, Kind
 from fabric.protocol.trust.credentials import Credential, NodeKind, PublishGrant, RequestGrant
-from fabric.protocol.vocabulary.openc2 import action_matches, class_of, is_extension, split_topic
+from fabric.protocol.vocabulary.openc2 import action_matches, class_of, is_action, is_extension, split_topic
 from fabric.protocol.vocabulary.selectors import parse_selector
+from fabric.protocol.vocabulary.target_types import is_target_type
 from fabric.protocol.vocabulary.tlp import Holder, Label, may_hold
 from fabric.protocol.vocabulary.topics import RESOLUTIONS, covers, matches
 from fabric.protocol.wire.frames import Direction, Role
@@ -117,18 +118,19 @@ def cancels(header: Header) -> bytes:
     return header.correlation if header.kind is Kind.ACTION and header.topic == CANCEL else b""
 
 
-def may_cancel(credential: Credential, requester: str) -> bool:
-    """Whether this node may end an action of that requester: its own, or by a grant to cancel others'."""
-    grants = credential.grants.request
-    return credential.id == requester or any(action_matches(g.action, *split_topic(CANCEL)) for g in grants)
+def may_cancel(credential: Credential, cancel: Header, requester: str, executor: Credential) -> bool:
+    """Whether this ends an action of that requester at this node: its own, or by a grant to cancel others' there."""
+    return Selection(credential, cancel, requester).takes(executor)
 
 
 def request_grants(credential: Credential, header: Header) -> list[RequestGrant] | Reject:
     """The grants under which this action runs: all that cover it and share the first one's scope.
 
-    Whoever may request anything may cancel it: whose it is, is asked where that is known (`may_cancel`).
+    Whoever may request anything may cancel it: whose it is, is asked where that is known (`Selection`).
     """
     action, target = split_topic(header.topic)
+    if not is_action(action) or not is_target_type(target):
+        return Reject(Code.BAD_ACTION, header.topic)  # a `*` in a grant stands for actions, and for nothing else
     covering = [g for g in credential.grants.request if action_matches(g.action, action, target)]
     if cancels(header):
         covering += [g for g in credential.grants.request if g not in covering]
@@ -187,11 +189,23 @@ def target_grant(requester: Credential, header: Header, executor: Credential) ->
 
 
 class Selection:
-    """Whom an action is for, to be asked of many executors: what does not depend on them is looked up once."""
+    """Whom an action is for, to be asked of many executors: what does not depend on them is looked up once.
 
-    def __init__(self, requester: Credential, header: Header) -> None:
+    `whose`: where it cancels another action, who asked for that, as far as it is known. Of somebody else's only a grant
+    to cancel leads to anybody: one to ask for something is none to end what others asked for.
+    """
+
+    def __init__(self, requester: Credential, header: Header, whose: str = "") -> None:
         self._header = header
         self._grants = request_grants(requester, header)
+        if cancels(header) and whose not in ("", requester.id) and not isinstance(self._grants, Reject):
+            own = [grant for grant in self._grants if action_matches(grant.action, *split_topic(CANCEL))]
+            self._grants = own or Reject(Code.REQUEST_DENIED, " ".join(split_topic(CANCEL)))
+
+    @property
+    def refused(self) -> Reject | None:
+        """Why it is for nobody, whoever there is."""
+        return _refusal(self._grants)
 
     def grant_for(self, executor: Credential) -> RequestGrant | Reject:
         """The requester's grant by which the executor is a target; else what is missing.

@@ -40,7 +40,7 @@ class Quorum:
 class Judge:
     """Of one action that is held. `known`: credentials of its targets, at an executor its own.
 
-    `rule`: from `demand_of`, at an executor from `demand_at`.
+    `rule`: from `demand_of`, where only some of the targets are known from `demand_among`.
     """
 
     def __init__(

@@ -109,7 +109,7 @@ class Code(Enum):
     CANCELLED = (723, "cancelled", "the action was cancelled", "request it again if it is to be done")
     NOT_OPEN = (724, "not_open", "no such action is open", "see which are: fabric actions --open")
     NOT_NOW = (725, "not_now", "the action's start_time or stop_time does not let it begin now", "request it when its start_time has come, and before its stop_time: nothing waits for one")
-    KEY_TAKEN = (730, "key_taken", "the key belongs to another action", "give this action a key of its own; `fabric actions` shows those that are taken")
+    KEY_TAKEN = (730, "key_taken", "the key belongs to another action", "give this action a key of its own; `fabric actions --as ID` shows those that are taken")
     # 8xx: topology files
     TOPOLOGY_UNREADABLE = (801, "topology_unreadable", "the topology file is not readable TOML", "fix the line that is named")
     TOPOLOGY_INVALID = (802, "topology_invalid", "the topology breaks a rule", "write what the line says")
@@ -144,7 +144,7 @@ class Code(Enum):
     CLOCK_UNSET = (934, "clock_unset", "this machine's clock says a time before 1970", "set the clock, then run it again")
     READER_FULL = (936, "reader_full", "a reader of this topic is full and loses nothing, so that others wait for it", "start that reader, or take it out of the fabric with `fabric revoke`: then it goes on by itself")
     BOOK_FAILED = (938, "book_failed", "the book of this identity's actions cannot be read or written", "check its folder and the disk, then ask again")
-    NO_ACTION = (939, "no_action", "the book has no such action", "see which there are: fabric actions")
+    NO_ACTION = (939, "no_action", "the book has no such action", "see which there are: fabric actions --as ID")
 
     AUTHORITY_EXISTS = (940, "authority_exists", "the fabric has an authority on this machine already: nothing was changed", "see it with `fabric authority show`")
     NO_PASSPHRASE = (941, "no_passphrase", "there is no passphrase that can be used", "type one, or give --passphrase-file FILE, or - for standard input")

@@ -150,6 +150,8 @@ LEDGER_TOLD_BYTES_MAX: Final = 33_554_432
 ACTION_SPARE_MS: Final = 4 * SKEW_MS
 # A result may come long after the action's delivery ended: an hour and the action's own ttl cover a slow handler.
 SLOW_HANDLER_MS: Final = 3_600_000
+# Actions that wait for approvals where they turned.
+HELD_ACTIONS_MAX: Final = 4_096
 # Who was handed which action, until its result may have come: some hundred actions to as many targets as one may have.
 DISPATCHES_MAX: Final = 400_000
 # An unacknowledged row is sent again after this, doubling up to the maximum.

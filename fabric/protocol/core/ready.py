@@ -273,6 +273,24 @@ class KeepEnd(NamedTuple):
     until_ms: int = 0
 
 
+class KeepHold(NamedTuple):
+    """An action that waits for approvals until then, with its targets; without a body it is forgotten."""
+
+    digest: bytes
+    body: bytes = b""
+    until_ms: int = 0
+
+
+class KeepApproval(NamedTuple):
+    """An approval of an action that is held, and its signer's credential; without them it is forgotten."""
+
+    digest: bytes
+    approver: str
+    credential: bytes = b""
+    envelope: bytes = b""
+    until_ms: int = 0
+
+
 class KeepMember(NamedTuple):
     """This control point executes, by its credential, and was last seen then. An empty credential forgets it.
 
@@ -307,7 +325,7 @@ class EndAsleep(NamedTuple):
 Op = (
     Put | Done | Seen | Replace | KeepCredential | KeepLists | KeepSession | KeepDispatch | KeepGap | KeepNotice
     | KeepPosition | KeepOwner | KeepDirectory | KeepMember | KeepOpen | KeepEnd | SeenAction | Sleep | EndAsleep
-    | KeepPolicies | LedgerOp
+    | KeepPolicies | KeepHold | KeepApproval | LedgerOp
 )
 
 

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from fabric.protocol.base.codec import pack, unpack
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import (
+    APPROVALS_MAX,
     AUDIENCE_NAMES_MAX,
     BODY_BYTES_MAX,
     DIGEST_BYTES,
@@ -32,6 +33,7 @@ from fabric.protocol.base.limits import (
     RECORDS_MAX,
     SALT_BYTES,
     SELECTOR_BYTES_MAX,
+    TARGETS_MAX,
     TOPIC_BYTES_MAX,
 )
 from fabric.protocol.base.signing import SIGNATURE_BYTES, TYPE_ENVELOPE, TYPE_ROOT, Signs, pae
@@ -126,14 +128,28 @@ class Header:
         return lane_of(self.kind.word, self.severity, self.phase)
 
 
+class Approved(NamedTuple):
+    """What an action that was held takes along (SPEC 9.7). Its origin did not sign it: each hop judges it anew.
+
+    `at_ms`: when its quorum was complete, from when its time counts. `targets`: all that were fixed when it was held.
+    `approvals`: of each the approver's credential and its envelope.
+    """
+
+    at_ms: int
+    held_at_ms: int
+    targets: tuple[str, ...]
+    approvals: tuple[tuple[bytes, bytes], ...]
+
+
 class Envelope(NamedTuple):
-    """The five fields on the wire; `parts[i]` is None where it was withheld."""
+    """The fields on the wire; `parts[i]` is None where it was withheld. Only an action that was held is `approved`."""
 
     signer: bytes
     header: bytes
     signature: bytes
     path: tuple[bytes, ...]
     parts: tuple[bytes | None, ...]
+    approved: Approved | None = None
 
 
 def encode_header(h: Header) -> bytes:
@@ -267,7 +283,8 @@ def _names(values: object) -> tuple[str, ...]:
 
 def encode_envelope(e: Envelope) -> bytes:
     """The bytes that travel (SPEC 3.1)."""
-    return pack([e.signer, e.header, e.signature, list(e.path), list(e.parts)])
+    more = [] if e.approved is None else [list(e.approved)]
+    return pack([e.signer, e.header, e.signature, list(e.path), list(e.parts), *more])
 
 
 def unite(first: Envelope, second: Envelope) -> Envelope:
@@ -279,12 +296,12 @@ def unite(first: Envelope, second: Envelope) -> Envelope:
 
 def decode_envelope(raw: bytes) -> Envelope | Reject:
     """The envelope in these bytes, or MALFORMED, TOO_LARGE or TOO_DEEP. No signature is looked at."""
-    fields = unpack(raw, bytes_max=ENVELOPE_BYTES_MAX, elements_max=PARTS_MAX + PATH_MAX + 8, depth_max=2)
+    fields = unpack(raw, bytes_max=ENVELOPE_BYTES_MAX, elements_max=_ELEMENTS_MAX, depth_max=4)
     if isinstance(fields, Reject):
         return Reject(fields.code, "envelope")
-    if type(fields) is not list or len(fields) != 5:
+    if type(fields) is not list or len(fields) not in (5, 6):
         return Reject(Code.MALFORMED, "envelope")
-    signer, header, signature, path, parts = fields
+    signer, header, signature, path, parts, *more = fields
     well_formed = (
         type(signer) is bytes
         and len(signer) == ID_BYTES
@@ -301,7 +318,35 @@ def decode_envelope(raw: bytes) -> Envelope | Reject:
     )
     if not well_formed:
         return Reject(Code.MALFORMED, "envelope")
-    return Envelope(signer, header, signature, tuple(path), tuple(parts))
+    try:
+        approved = _approved(more[0]) if more else None
+    except (TypeError, ValueError):
+        return Reject(Code.MALFORMED, "envelope")
+    return Envelope(signer, header, signature, tuple(path), tuple(parts), approved)
+
+
+_ELEMENTS_MAX = PARTS_MAX + PATH_MAX + TARGETS_MAX + 3 * APPROVALS_MAX + 16
+
+
+def _approved(value: Any) -> Approved:
+    if type(value) is not list:
+        raise TypeError
+    at_ms, held_at_ms, targets, approvals = value
+    if type(targets) is not list or type(approvals) is not list:
+        raise TypeError
+    if not 0 < len(targets) <= TARGETS_MAX or not 0 < len(approvals) <= APPROVALS_MAX:
+        raise ValueError
+    return Approved(
+        _int(at_ms), _int(held_at_ms), tuple([_str(target, NAME_BYTES_MAX) for target in targets]),
+        tuple([_approval(each) for each in approvals]),
+    )
+
+
+def _approval(value: Any) -> tuple[bytes, bytes]:
+    if type(value) is not list:
+        raise TypeError
+    credential, envelope = value
+    return _bytes(credential), _bytes(envelope)
 
 
 def part_digest(part: bytes) -> bytes:

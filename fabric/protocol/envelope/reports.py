@@ -7,8 +7,8 @@ that something was executed is for the target alone to say.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from fabric.protocol.base.errors import Code
 from fabric.protocol.base.limits import SESSION_KEEP_MS_MAX
@@ -42,13 +42,14 @@ class Report:
 
     header: Header
     record: dict[str, object]
+    labels: Mapping[str, Label] = field(default_factory=dict)  # of fields above the header's
 
     def sealed(
         self, me: Credential, signer: Signs, sequence: int, at_ms: int, entropy: Callable[[int], bytes]
     ) -> bytes:
         """The envelope, issued at a time of the root's. `sequence` counts what this process said."""
         label = self.header.label
-        manifest, parts = build_parts([self.record], FieldLabels({}, label), label, entropy)
+        manifest, parts = build_parts([self.record], FieldLabels(dict(self.labels), label), label, entropy)
         header = replace(
             self.header, sequence=sequence, issued_at_ms=at_ms, manifest=manifest,
         )
@@ -63,12 +64,17 @@ def build_report(
     record: dict[str, object] = {"end": end, "targets": list(targets), "by": me.id}
     if code is not None:
         record.update(code=code.label, reason=f"{code.reason}: {detail}" if detail else code.reason)
-    header = replace(
-        report_header(me, about.topic, about.origin, about.label, about.audience),
+    return Report(action_report(action, about.origin, end, me), record)
+
+
+def action_report(action: Verified, to: str, end: str, me: Credential) -> Header:
+    """The header of what a relay says about an action to one node; a state that `end` is stands in it."""
+    about = action.header
+    return replace(
+        report_header(me, about.topic, to, about.label, about.audience),
         severity=about.severity, phase=about.phase, correlation=action.leaf, issued_at_ms=about.issued_at_ms,
         state=state_named(end),
     )
-    return Report(header, record)
 
 
 def build_gap(node: str, records: int, me: Credential) -> Report:

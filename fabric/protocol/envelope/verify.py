@@ -15,6 +15,7 @@ from fabric.protocol.base import signing
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import ID_BYTES
 from fabric.protocol.envelope.layout import (
+    Approved,
     Envelope,
     Header,
     Kind,
@@ -52,6 +53,17 @@ class Verified:
     @property
     def id(self) -> bytes:
         return self.leaf[:ID_BYTES]
+
+    @property
+    def counts_from_ms(self) -> int:
+        """From when its time to live counts: of an action that was held, from its approval (SPEC 9.7)."""
+        approved = self.envelope.approved
+        return self.header.issued_at_ms if approved is None else approved.at_ms
+
+    def with_approvals(self, approved: Approved) -> Verified:
+        """The same action with what released it. Whoever takes it judges that anew."""
+        envelope = self.envelope._replace(approved=approved)
+        return Verified(_MINT, encode_envelope(envelope), envelope, self.header, self.leaf, self.credential)
 
     @property
     def withheld(self) -> int:

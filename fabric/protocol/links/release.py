@@ -71,7 +71,7 @@ class Release:
     def is_expired(self, message: Verified, age_ms: int, now_ms: int) -> bool:
         header = message.header
         return expired(
-            issued_at_ms=header.issued_at_ms,
+            issued_at_ms=message.counts_from_ms,
             ttl_ms=header.ttl_ms,
             age_ms=age_ms,
             now_ms=self._time.now(now_ms),

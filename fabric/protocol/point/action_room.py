@@ -2,7 +2,7 @@
 
 Guarantees: what they and their answers take together has a bound, and no requester fills it for the others. What finds
 no room is not taken in. The core counts what it takes in; its driver gives back what has ended, and closes the room
-while its disk has none.
+while its disk has none, or nobody executes.
 """
 
 from __future__ import annotations

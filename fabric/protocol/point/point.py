@@ -12,8 +12,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from fabric.protocol.access.approvals import asked_of
 from fabric.protocol.access.permissions import DENIALS, check_delivery, check_origin, is_target
+from fabric.protocol.access.released import why_not_released
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import POINT_QUOTA_BYTES, RETRY_MS
 from fabric.protocol.core.ready import (
@@ -53,7 +53,6 @@ from fabric.protocol.links.node import Node
 from fabric.protocol.point.action_room import ACTION_BYTES, ActionRoom
 from fabric.protocol.routes.attachments import EPOCH_MAX, Attachment, open_attachment, sign_attachment
 from fabric.protocol.trust.credentials import NodeKind
-from fabric.protocol.trust.policies import demand_of
 from fabric.protocol.vocabulary.severity import Lane
 from fabric.protocol.wire.frames import (
     Applied,
@@ -405,7 +404,7 @@ class Point(Node):
 
     def _examine(self, link: Link, item: Item, message: Verified, now_ms: int) -> Reject | None:
         header = message.header
-        problem = check_delivery(header.kind, item.direction) or self.check_time(header, item.age_ms, now_ms)
+        problem = check_delivery(header.kind, item.direction) or self.check_time(message, item.age_ms, now_ms)
         # Its relay should have asked, and may not have. A marker or a report of the relay itself is a result of its.
         problem = problem or check_origin(message.credential, header)
         if problem is None and header.kind is Kind.ACTION:
@@ -435,14 +434,15 @@ class Point(Node):
         if isinstance(action, Reject):
             return action
         problem = self.time.for_now(self.trust.check(action.credential, self.time.clocks(now_ms)))
-        problem = problem or self.check_time(action.header, age_ms, now_ms) or self._check_target(action, now_ms)
+        problem = problem or self.check_time(action, age_ms, now_ms) or self._check_target(action, now_ms)
         fitted = problem or self.strip(action, self.me)
         return fitted if isinstance(fitted, Reject) else Delivery(fitted, age_ms, hops)
 
-    def check_time(self, header: Header, age_ms: int, now_ms: int) -> Reject | None:
+    def check_time(self, message: Verified, age_ms: int, now_ms: int) -> Reject | None:
         """Whether it is in time, on arrival and before it is executed; CLOCK_SUSPECT where nobody can say."""
+        header = message.header
         problem = check_lifetime(
-            header.kind.word, header.issued_at_ms, header.ttl_ms, age_ms, self.time.now(now_ms),
+            header.kind.word, message.counts_from_ms, header.ttl_ms, age_ms, self.time.now(now_ms),
             self.skew_ms, self._by_age_only(header, now_ms),
         )
         if problem is not None and problem.code in _BY_CLOCK and self.time.doubted and age_ms < header.ttl_ms:
@@ -464,15 +464,17 @@ class Point(Node):
     def may_not_act(self, action: Verified, now_ms: int) -> Reject | None:
         """Asked again immediately before it is executed: its requester may have been revoked meanwhile.
 
-        An action that needs approvals comes with none, and is refused.
+        So may one of its approvers.
         """
         requester, trust = action.credential, self.trust
         problem = trust.revocations.check(requester) or self.time.for_now(
             trust.check_action(requester, self.me.segment, self.time.clocks(now_ms))
         )
         if problem is None:
-            rule = demand_of(trust.policies, asked_of(action.header), [self.me])
-            problem = None if rule is None else Reject(Code.APPROVAL_DUE, rule.name)
+            problem = why_not_released(
+                action, [self.me], trust, lambda credential: trust.check(credential, self.time.clocks(now_ms)),
+                self.roots, self.time.now(now_ms), self.skew_ms,
+            )
         return problem
 
     def _handled(self, id_: bytes, refused: Reject | None, link: Link | None, now_ms: int, ready: Ready) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 from typing import Final
 
-from fabric.protocol.access.permissions import Selection
 from fabric.protocol.base.errors import Code
 from fabric.protocol.core.ready import Op, Put, Ready
 from fabric.protocol.custody.custody import Custody, HeldKey
@@ -90,7 +89,7 @@ class Absent:
     def _send(self, row: Row, back: Container[str], now_ms: int, ready: Ready) -> None:
         held = row.held
         action = held.message
-        selection = Selection(action.credential, action.header)
+        selection = self._dispatch.selection(action)
         here: list[str] = []
         denied: list[str] = []
         revoked: list[str] = []

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from fabric.protocol.access.permissions import Selection, cancels, may_cancel, request_grants, turns_at
+from fabric.protocol.access.approvals import asked_of
+from fabric.protocol.access.permissions import Selection, cancels, request_grants, turns_at
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import ID_BYTES, TARGETS_MAX
 from fabric.protocol.core.ready import KeepDispatch, Op, Ready
@@ -23,6 +24,8 @@ from fabric.protocol.envelope.reports import HELD, NOBODY, SELECTED, build_repor
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.links.links import UPLINK
 from fabric.protocol.links.release import fits_in_frame, target_bytes
+from fabric.protocol.relay.approving import BYTES_MAX as HELD_BYTES_MAX
+from fabric.protocol.relay.approving import Approving
 from fabric.protocol.relay.dispatches import Dispatches
 from fabric.protocol.relay.port import MessagePort
 from fabric.protocol.relay.report_signer import ReportSigner
@@ -30,7 +33,8 @@ from fabric.protocol.relay.resolutions import Resolutions
 from fabric.protocol.relay.roster import Roster
 from fabric.protocol.relay.router import Router, Way
 from fabric.protocol.routes.routing import RouteTable
-from fabric.protocol.trust.credentials import NodeKind
+from fabric.protocol.trust.credentials import Credential, NodeKind
+from fabric.protocol.trust.policies import Policies, Rule, demand_of
 from fabric.protocol.vocabulary.openc2 import End
 from fabric.protocol.wire.frames import Direction, Item
 
@@ -54,8 +58,8 @@ class Dispatch:
 
     def __init__(
         self, signer: ReportSigner, custody: Custody, routes: RouteTable, router: Router, roster: Roster,
-        resolutions: Resolutions, messages: MessagePort, is_open: Callable[[str], bool],
-        count: Callable[[str, str], None],
+        resolutions: Resolutions, approving: Approving, messages: MessagePort, policies: Callable[[], Policies],
+        fabric_now: Callable[[int], int], is_open: Callable[[str], bool], count: Callable[[str, str], None],
     ) -> None:
         self._signer = signer
         self._custody = custody
@@ -63,6 +67,9 @@ class Dispatch:
         self._router = router
         self._roster = roster
         self._resolutions = resolutions
+        self._approving = approving
+        self._policies = policies
+        self._fabric_now = fabric_now
         self._messages = messages
         self._is_open = is_open
         self._count = count
@@ -110,7 +117,7 @@ class Dispatch:
         """Select its targets, and hand it out: this is the highest relay that it reaches (SPEC 9.2)."""
         header, selected = action.header, self._select(action, now_ms)
         self._selected = b"", _Selected()
-        if (cancelled := cancels(header)) and (refused := self._cancel(action, cancelled, now_ms, ready)):
+        if refused := self._may_not_cancel(action):
             self._custody.saw(action.id, Direction.UP, seen_until_ms(header, now_ms), ready, header)
             self.report(action, End.REFUSED, (), refused, now_ms, ready)
             return
@@ -122,8 +129,14 @@ class Dispatch:
             detail = f"{many}, of at most {TARGETS_MAX:,}, or fewer with long names; {code.next_step}"
             self.report(action, End.REFUSED, (), code, now_ms, ready, detail=detail)
             return
-        self._dispatches.turned(action.leaf, header, now_ms, ready)
-        self._resolutions.turned(action, targets, now_ms, ready)
+        rule = self._demand(action, targets, now_ms)
+        if rule is not None and len(action.raw) + sum(map(target_bytes, targets)) > HELD_BYTES_MAX:
+            self._custody.saw(action.id, Direction.UP, seen_until_ms(header, now_ms), ready, header)
+            self.report(action, End.REFUSED, (), Code.TOO_LARGE, now_ms, ready, detail="for who is to approve it")
+            return
+        held_ms = rule.within_ms if rule is not None else 0
+        self._dispatches.turned(action.leaf, header, now_ms + held_ms, ready)
+        self._resolutions.turned(action, targets, now_ms, ready, held_ms=held_ms)
         self._custody.saw(action.id, Direction.UP, seen_until_ms(header, now_ms), ready, header)
         self.report(action, SELECTED if targets else NOBODY, targets, None, now_ms, ready)
         if header.terms.require_all and (missing := self._missing(selected, now_ms)):
@@ -131,6 +144,11 @@ class Dispatch:
             if others := tuple([target for target in targets if target not in missing]):
                 self.report(action, End.REFUSED, others, Code.NOT_ALL_HERE, now_ms, ready)
             return
+        if rule is not None:
+            self._approving.hold(action, targets, rule, now_ms, ready)
+            return
+        if cancels(header) and not header.terms.dry_run:
+            self._end_unsent(action, now_ms, ready)
         if selected.away:
             self.report(action, HELD, selected.away, None, now_ms, ready)
         held_for = () if header.terms.dry_run else selected.away
@@ -139,34 +157,77 @@ class Dispatch:
                 action, item._replace(direction=Direction.DOWN), selected.here, now_ms, ready, away=held_for
             )
 
+    def _demand(self, action: Verified, targets: Sequence[str], now_ms: int) -> Rule | None:
+        """The rule by which it has to be approved first. A dry run is not: nothing is executed."""
+        known = [node for target in targets if (node := self._roster.known(target, now_ms)) is not None]
+        return None if action.header.terms.dry_run else demand_of(self._policies(), asked_of(action.header), known)
+
+    def release(self, action: Verified, targets: Sequence[str], now_ms: int, ready: Ready) -> None:
+        """It was approved for these targets: it goes to those that are here, and is held for the others."""
+        here = [target for target in targets if self._roster.executor(target, now_ms) is not None]
+        away = tuple(target for target in targets if target not in here)
+        if away:
+            self.report(action, HELD, away, None, now_ms, ready)
+        age_ms = max(0, self._fabric_now(now_ms) - action.counts_from_ms)
+        self.hand_out(action, Item(Direction.DOWN, age_ms, [], [], action.raw), here, now_ms, ready, away=away)
+
     def _select(self, action: Verified, now_ms: int) -> _Selected:
         """Who executes it, here or away. Asked twice in a step, for room and to hand it out: the answer is kept."""
         if self._selected[0] != action.leaf:
-            selection = Selection(action.credential, action.header)
+            selection = self.selection(action)
             below = self._roster.executors(now_ms)
+            present = {attachment.node: None for attachment in below}
+            here = [a.node for a in below if selection.takes(a.credential)]
+            away = [m.id for m in self._roster.members(now_ms, but=present) if selection.takes(m)]
             if cancelled := cancels(action.header):
                 had_it = self._dispatches.had_it(cancelled)
-                here = [a.node for a in below if a.node in had_it and selection.takes(a.credential)]
-                self._selected = action.leaf, _Selected(tuple(here))
-                return self._selected[1]
-            present = {attachment.node: None for attachment in below}
-            self._selected = action.leaf, _Selected(
-                tuple([a.node for a in below if selection.takes(a.credential)]),
-                tuple([member.id for member in self._roster.members(now_ms, but=present) if selection.takes(member)]),
-            )
+                may_have_it = had_it & self._resolutions.awaited(cancelled)
+                here = [name for name in here if name in had_it]
+                away = [name for name in away if name in may_have_it]
+            self._selected = action.leaf, _Selected(tuple(here), tuple(away))
         return self._selected[1]
 
-    def _cancel(self, cancel: Verified, cancelled: bytes, now_ms: int, ready: Ready) -> Code | None:
-        """End what of this action was sent to nobody; or why it may not be ended."""
+    def selection(self, action: Verified) -> Selection:
+        """Whom it is for. What cancels another action is asked whose that one was, where this relay knows."""
+        cancelled = cancels(action.header)
+        whose = self._dispatches.requester_of(cancelled) if cancelled else ""
+        return Selection(action.credential, action.header, whose)
+
+    def _may_not_cancel(self, action: Verified) -> Code | None:
+        """Why this, if it cancels another action, may not end that."""
+        cancelled = cancels(action.header)
+        if not cancelled:
+            return None
         if not self._dispatches.turned_here(cancelled):
             return Code.NOT_OPEN
-        if not may_cancel(cancel.credential, self._dispatches.requester_of(cancelled)):
-            return Code.REQUEST_DENIED
+        refused = self.selection(action).refused
+        return None if refused is None else refused.code
+
+    def _end_unsent(self, cancel: Verified, now_ms: int, ready: Ready) -> None:
+        """End what of an action was sent to nobody yet, for those whom this selects."""
+        cancelled = cancels(cancel.header)
+        selection = self.selection(cancel)
+        is_own = self._dispatches.requester_of(cancelled) == cancel.header.origin
         held = self._custody.get(cancelled[:ID_BYTES], Direction.DOWN)
+        self._approving.cancel(cancelled, cancel.header.origin, now_ms, ready)
         for row in list(held.rows.values()) if held is not None else ():
-            if not row.maybe_taken:
+            if row.maybe_taken:
+                continue
+            known = [(target, self._credential_of(target, now_ms)) for target in row.targets]
+            # Of whom nothing is known any more nothing can be asked: who asked for it selected them once.
+            ended = tuple([name for name, member in known if (selection.takes(member) if member else is_own)])
+            if len(ended) == len(row.targets):
                 self._messages.settle(row, Reject(Code.CANCELLED, cancel.header.origin), now_ms, ready)
-        return None
+            elif ended:
+                for some in _in_reports(ended):
+                    self.report(row.held.message, End.REFUSED, some, Code.CANCELLED, now_ms, ready)
+                left = tuple([name for name in row.targets if name not in ended])
+                self._messages.readdress(row, [], left, now_ms, ready)
+
+    def _credential_of(self, node: str, now_ms: int) -> Credential | None:
+        """Of who executes below, or is away."""
+        executor = self._roster.executor(node, now_ms)
+        return executor.credential if executor is not None else self._roster.member(node)
 
     def _missing(self, selected: _Selected, now_ms: int) -> tuple[str, ...]:
         """Who is away, or cannot be reached at this moment, as far as this relay knows."""
@@ -186,8 +247,7 @@ class Dispatch:
         Those who are not to be reached, or may not execute it, are reported together: a frame may name thousands, and
         to sign is work. `away`: for whom it is held until they are back.
         """
-        header = action.header
-        selection = Selection(action.credential, header)
+        selection = self.selection(action)
         by_way: dict[str, list[str]] = {}
         follow: list[str] = []
         denied: list[str] = []
@@ -265,7 +325,8 @@ class Dispatch:
             entries = 0  # they are known, or it goes further up
         else:
             entries = 1 + len(self._select(action, now_ms).all) if self.turns(action) else 0
-        if self._custody.dedup.full_of_actions(header.origin) or self._dispatches.full(header.origin, entries):
+        is_full = self._custody.dedup.full_of_actions(header.origin) or self._dispatches.full(header.origin, entries)
+        if is_full or (item.direction is Direction.UP and self._approving.full(header.origin)):
             self._selected = b"", _Selected()
             return Reject(Code.BUSY, "too many actions of this requester")
         return None

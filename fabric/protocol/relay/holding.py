@@ -58,7 +58,7 @@ class Holding:
                 self._custody.readdress(known, [], destinations, ready, moved=moved)
             return known
         expires_at_ms = now_ms + remaining_ms(
-            issued_at_ms=header.issued_at_ms, ttl_ms=header.ttl_ms, age_ms=item.age_ms,
+            issued_at_ms=message.counts_from_ms, ttl_ms=header.ttl_ms, age_ms=item.age_ms,
             now_ms=self._time.now(now_ms), skew_ms=self._skew_ms, by_age_only=self._time.by_age_only(now_ms),
         )
         if not destinations:

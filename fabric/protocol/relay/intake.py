@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from fabric.protocol.access.permissions import check_direction, check_origin, publish_grant
 from fabric.protocol.access.rates import Rates
+from fabric.protocol.access.released import why_not_released
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import ACTIONS_PER_S, SETTLE_MS
 from fabric.protocol.core.counters import Counters
@@ -18,13 +19,14 @@ from fabric.protocol.custody.custody import Custody
 from fabric.protocol.custody.waiting import waits_for
 from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.envelope.lifetime import check_lifetime
-from fabric.protocol.envelope.verify import Verified
+from fabric.protocol.envelope.verify import RootCache, Verified
 from fabric.protocol.links.link import Link
 from fabric.protocol.links.links import Links
 from fabric.protocol.links.uplink import Uplink
 from fabric.protocol.relay.dispatch import Dispatch
 from fabric.protocol.relay.readers import Readers
 from fabric.protocol.relay.rerouting import Rerouting
+from fabric.protocol.relay.roster import Roster
 from fabric.protocol.relay.router import Router, Way
 from fabric.protocol.trust.credentials import Credential
 from fabric.protocol.trust.store import TrustStore
@@ -36,8 +38,8 @@ class Intake:
 
     def __init__(
         self, me: Credential, links: Links, uplink: Uplink, trust: TrustStore, time: Timekeeper, skew_ms: int,
-        custody: Custody, readers: Readers, router: Router, dispatch: Dispatch, rerouting: Rerouting,
-        counters: Counters, *, is_root: bool,
+        custody: Custody, readers: Readers, router: Router, dispatch: Dispatch, rerouting: Rerouting, roster: Roster,
+        roots: RootCache, counters: Counters, *, is_root: bool,
     ) -> None:
         self._me = me
         self._links = links
@@ -50,6 +52,8 @@ class Intake:
         self._router = router
         self._dispatch = dispatch
         self._rerouting = rerouting
+        self._roster = roster
+        self._roots = roots
         self._count = counters.count
         self._is_root = is_root
         self._rates = Rates()
@@ -130,10 +134,10 @@ class Intake:
         """In time, by an origin that may say it, over a link that it may come by."""
         header = message.header
         problem = check_lifetime(
-            header.kind.word, header.issued_at_ms, header.ttl_ms, item.age_ms, self._time.now(now_ms),
+            header.kind.word, message.counts_from_ms, header.ttl_ms, item.age_ms, self._time.now(now_ms),
             self._skew_ms, self._time.by_age_only(now_ms),
         )
-        problem = problem or check_origin(message.credential, header)
+        problem = self._check_released(item, message, now_ms) or problem or check_origin(message.credential, header)
         assert link.peer is not None
         if problem is None and link.peer_role == Role.POINT and message.credential.id != link.peer.id:
             problem = Reject(Code.WRONG_PEER, "a control point sends its own messages only")
@@ -144,6 +148,17 @@ class Intake:
                 self._trust.check_action(message.credential, self._me.segment, self._time.clocks(now_ms))
             )
         return problem
+
+    def _check_released(self, item: Item, message: Verified, now_ms: int) -> Reject | None:
+        """Whether an action that comes down was approved, where that is due. One that climbs has yet to be held."""
+        if message.header.kind is not Kind.ACTION or (item.direction is Direction.UP and not item.moved):
+            return None if message.envelope.approved is None else Reject(Code.BAD_APPROVAL, "approvals climb alone")
+        found = [self._roster.executor(target, now_ms) for target in item.targets]
+        known = [executor.credential for executor in found if executor is not None]
+        return why_not_released(
+            message, known, self._trust, lambda credential: self._trust.check(credential, self._time.clocks(now_ms)),
+            self._roots, self._time.now(now_ms), self._skew_ms,
+        )
 
     def check_rate(self, link: Link, message: Verified, now_ms: int) -> Reject | None:
         """What only the relay of the origin can know. What there is no room for costs its origin nothing."""

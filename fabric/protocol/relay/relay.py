@@ -2,10 +2,10 @@
 
 This file says what happens to a message, and which component hears which frame, event and fact. Those own their
 state: `route_exchange` (who is where), `session_keeper` (sessions of control points), `departures` (who goes),
-`readers` (who is slow), `holding` (rows), `intake` (what is asked of a message), `dispatch` (actions), `roster` (who
-executes, here or away), `absent` (actions for those who are away), `resolutions` (what became of actions), `rerouting`
-(who moved), `reporter` (what readers and origins are told), `enrolment.proxy` (questions to issuers), `list_reach`
-(which revocation list is in force where).
+`readers` (who is slow), `holding` (rows), `intake` (what is asked of a message), `dispatch` (actions), `approving`
+(actions that wait for approvals), `roster` (who executes, here or away), `absent` (actions for those who are away),
+`resolutions` (what became of actions), `rerouting` (who moved), `reporter` (what readers and origins are told),
+`enrolment.proxy` (questions to issuers), `list_reach` (which revocation list is in force where).
 `on_message` is the only way into custody. Guarantees, at this hop and whatever the others do: nothing enters in a
 direction that `permissions.DIRECTIONS` does not list, without its origin's grant, out of time, or with a part above
 this relay's clearance.
@@ -42,6 +42,7 @@ from fabric.protocol.links.facts import (
 from fabric.protocol.links.link import Link
 from fabric.protocol.links.node import Node
 from fabric.protocol.relay.absent import Absent
+from fabric.protocol.relay.approving import Approving
 from fabric.protocol.relay.departures import Departures
 from fabric.protocol.relay.dispatch import Dispatch
 from fabric.protocol.relay.facts import (
@@ -117,8 +118,13 @@ class Relay(Node):
         )
         self.roster = Roster(self.trust, self.time, self.routes, self.skew_ms, self.count)
         self.resolutions = Resolutions(self.report_signer, self.time, messages, self.count)
+        self.approving = Approving(
+            self.report_signer, self.trust, self.time, self.routes, self.roster, self.roots, messages,
+            self._release, self._end, self.count, self.skew_ms,
+        )
         self.dispatch = Dispatch(
-            self.report_signer, self.custody, self.routes, self.router, self.roster, self.resolutions, messages,
+            self.report_signer, self.custody, self.routes, self.router, self.roster, self.resolutions, self.approving,
+            messages, lambda: self.trust.policies, self.time.now,
             lambda way: (link := self.by_destination.get(way)) is not None and link.is_open, self.count,
         )
         self.absent = Absent(self.roster, self.custody, self.dispatch, messages)
@@ -128,7 +134,7 @@ class Relay(Node):
         )
         self.intake = Intake(
             me, self.link_table, self.uplink, self.trust, self.time, self.skew_ms, self.custody, self.readers,
-            self.router, self.dispatch, self.rerouting, self.counters, is_root=is_root,
+            self.router, self.dispatch, self.rerouting, self.roster, self.roots, self.counters, is_root=is_root,
         )
         self.enrolment = EnrolmentProxy(me.id, me.curve_key, self.port, is_root=is_root)
         self.list_reach = ListReach(me.id, self.trust, self.routes, self.port, self.time.now, is_root=is_root)
@@ -221,8 +227,8 @@ class Relay(Node):
             self.route_exchange.tick, self.session_keeper.tick, self.departures.tick, self.readers.tick,
             self.rerouting.expire, self.readers.end_too_much,
             self.reporter.tick,  # of what ended until now, before anything is sent after who moved
-            self.dispatch.tick, self.resolutions.tick, self.absent.tick, self.rerouting.tick, self.enrolment.tick,
-            self.list_reach.tick, self.intake.tick, self.roster.tick,
+            self.dispatch.tick, self.resolutions.tick, self.approving.tick, self.absent.tick, self.rerouting.tick,
+            self.enrolment.tick, self.list_reach.tick, self.intake.tick, self.roster.tick,
         )
 
     def on_restore(self, op: Op, now_ms: int) -> None:
@@ -242,6 +248,7 @@ class Relay(Node):
         self.reporter.restored(op, now_ms)
         self.dispatch.restored(op, now_ms)
         self.resolutions.restored(op, now_ms)
+        self.approving.restored(op, now_ms)
         self.rerouting.restored(op, now_ms)
         self.absent.restored(op)
         self.list_reach.restored(now_ms)
@@ -320,8 +327,9 @@ class Relay(Node):
         problem = problem or self.intake.no_room(stripped)
         problem = problem or self.intake.no_way_yet(link, stripped, item, now_ms)
         problem = problem or self.intake.check_rate(link, stripped, now_ms)
-        if problem is None and stripped.header.kind is Kind.APPROVAL and self.is_root:
-            problem = Reject(Code.BAD_APPROVAL, "nothing waits for it")
+        if problem is None and stripped.header.kind is Kind.APPROVAL:
+            nobody = self.is_root and not self._is_awaited(stripped)
+            problem = Reject(Code.BAD_APPROVAL, "nothing waits for it") if nobody else None
         if problem is None and stripped.header.kind is Kind.ACTION:
             problem = self.dispatch.no_room_for(stripped, item, now_ms)  # last: to know how much it takes is work
         if problem is not None:
@@ -382,6 +390,9 @@ class Relay(Node):
                 self.dispatch.turn(message, item, now_ms, ready)
             case Kind.ACTION, Direction.UP:
                 self.hold(message, item, self.router.up(), now_ms, ready)
+            case Kind.APPROVAL, _ if self._is_awaited(message):
+                self.custody.saw(message.id, item.direction, seen_until_ms(header, now_ms), ready, header)
+                self.approving.heard(message, now_ms, ready)
             case Kind.APPROVAL, _:
                 self.hold(message, item, self.router.up(), now_ms, ready)
             case Kind.ACTION, _:
@@ -391,6 +402,20 @@ class Relay(Node):
             case Kind.RESULT, _:
                 self._answer_to(message, item, now_ms, ready)
                 self.resolutions.heard(message, now_ms, ready)
+
+    def _release(self, action: Verified, targets: tuple[str, ...], now_ms: int, ready: Ready) -> None:
+        """It was approved for these."""
+        self.dispatch.release(action, targets, now_ms, ready)
+
+    def _end(
+        self, action: Verified, end: str, targets: tuple[str, ...], code: Code | None, now_ms: int, ready: Ready, *,
+        detail: str = "",
+    ) -> None:
+        """It was not approved."""
+        self.dispatch.report(action, end, targets, code, now_ms, ready, detail=detail)
+
+    def _is_awaited(self, approval: Verified) -> bool:
+        return self.approving.holds(approval.header.correlation)
 
     def _answer_to(self, result: Verified, item: Item, now_ms: int, ready: Ready) -> None:
         """Down to the requester. One that moved away is found from above."""

@@ -35,6 +35,7 @@ from fabric.protocol.relay.port import MessagePort
 from fabric.protocol.relay.report_signer import ReportSigner
 from fabric.protocol.trust.credentials import NodeKind
 from fabric.protocol.vocabulary.lifecycle import State, may_follow
+from fabric.protocol.vocabulary.openc2 import End
 from fabric.protocol.wire.frames import Direction, Item
 
 # A target may begin at the end of the action's time, and a handler is stopped after half a minute by itself.
@@ -93,14 +94,25 @@ class Resolutions:
         """How many actions have targets that have not ended."""
         return sum(not open_.is_over for open_ in self._open.values())
 
+    def awaited(self, action: bytes) -> frozenset[str]:
+        """Those of its targets of which it is not known how they ended; none of one that is resolved for good."""
+        open_ = self._open.get(action)
+        states = open_.states.items() if open_ is not None else ()
+        return frozenset([name for name, state in states if state.end in (None, End.UNKNOWN)])
+
     # -- what the relay tells it ------------------------------------------------------------------------
 
-    def turned(self, action: Verified, targets: Sequence[str], now_ms: int, ready: Ready) -> None:
-        """An action turned here; these are its targets. A dry run is not resolved: nothing is done."""
+    def turned(
+        self, action: Verified, targets: Sequence[str], now_ms: int, ready: Ready, *, held_ms: int = 0
+    ) -> None:
+        """An action turned here; these are its targets. A dry run is not resolved: nothing is done.
+
+        `held_ms`: so long it may wait for approvals before its time begins.
+        """
         header = action.header
         if header.terms.dry_run:
             return
-        ends_ms = now_ms + header.ttl_ms
+        ends_ms = now_ms + held_ms + header.ttl_ms
         open_ = _Open(
             about(header), dict.fromkeys(targets, State.NONE), ends_ms + _PATIENCE_MS, ends_ms + SLOW_HANDLER_MS
         )
@@ -128,7 +140,7 @@ class Resolutions:
         match op:
             case KeepOpen(leaf, raw, targets, until_ms, revision):
                 # The clock may have been set back while we were off.
-                ends_ms = min(until_ms - SLOW_HANDLER_MS, now_ms + TTL_MAX_MS["action"])
+                ends_ms = min(until_ms - SLOW_HANDLER_MS, now_ms + TTL_MAX_MS["approval"] + TTL_MAX_MS["action"])
                 open_ = _Open(
                     read_about(raw), dict.fromkeys(targets, State.NONE), ends_ms + _PATIENCE_MS,
                     ends_ms + SLOW_HANDLER_MS, revision,

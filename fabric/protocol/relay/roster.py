@@ -84,6 +84,14 @@ class Roster:
             return None
         return None if self._is_repeated(executor, now_ms) else executor
 
+    def known(self, node: str, now_ms: int) -> Credential | None:
+        """The credential of who executes below this relay, here or away."""
+        executor = self.executor(node, now_ms)
+        if executor is not None:
+            return executor.credential
+        member = self._members.get(node)
+        return None if member is None else member.credential
+
     def executors(self, now_ms: int) -> list[Attachment]:
         """All who execute below this relay now."""
         found = [self.executor(attachment.node, now_ms) for attachment in self._routes.executors()]
@@ -101,6 +109,11 @@ class Roster:
         if taken:
             ready.persist.append(KeepMember(credential.id, credential.raw, at_ms, epoch))
         return taken
+
+    def member(self, node: str) -> Credential | None:
+        """Of who is a member, here or away, as it was known last."""
+        known = self._members.get(node)
+        return None if known is None else known.credential
 
     def is_revoked(self, node: str) -> bool:
         """Whether it was a member, and will not be one again by what is known of it."""

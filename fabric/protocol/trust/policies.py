@@ -138,13 +138,13 @@ def demand_of(policies: Policies, asked: Asked, targets: Sequence[Credential]) -
     return None
 
 
-def demand_at(policies: Policies, asked: Asked, executor: Credential, named: str) -> Rule | None:
-    """The same where only one target is known: the executor, whose action was approved by the rule with this name.
+def demand_among(policies: Policies, asked: Asked, known: Sequence[Credential], named: str) -> Rule | None:
+    """The same where only some targets are known, of an action that was approved by the rule with this name, if any.
 
     That rule counts where it is about such actions and demands no less than the one that matches here: it may have been
     another target that it is for. Otherwise the one that matches here does.
     """
-    own, rule = demand_of(policies, asked, [executor]), policies.rule(named)
+    own, rule = demand_of(policies, asked, known), policies.rule(named)
     if rule is None or not rule.when.is_about(policies.class_of(asked.action), asked):
         return own
     return rule if own is None or rule.demand <= own.demand else own
