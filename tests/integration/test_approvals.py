@@ -1,10 +1,12 @@
 """Actions that two leads must approve: held, seen by them, approved or denied, and executed by their targets."""
 
+import asyncio
 import json
 import signal
 
 import pytest
 
+from fabric.edge import ControlPoint as AsyncControlPoint
 from tests.integration.harness import House, house_in
 
 TOPOLOGY = """
@@ -110,9 +112,16 @@ def test_an_approver_that_watches_sees_it_when_it_comes(house: House):
 
 def test_the_same_from_python(house: House):
     asked, id_ = asking(house, "192.0.2.5")
-    for lead in ("lead-1", "lead-2"):
-        with house.point(lead) as point:
-            request = next(one for one in point.approvals(timeout_s=10) if one.id == id_)
-            verdict = point.approve(request)
-    assert verdict.approved_by == ("anna", "ben") and verdict.require == 2
+    with house.point("lead-1") as point:
+        request = next(one for one in point.approvals(timeout_s=10) if one.id == id_)
+        assert point.approve(request).approved_by == ("anna",)
+
+    async def second():
+        async with AsyncControlPoint(house.identity("lead-2")) as lead:
+            async for one in lead.approvals(timeout_s=10):
+                if one.id == id_:
+                    return one.approved_by, await lead.approve(one)
+
+    before, verdict = asyncio.run(second())
+    assert before == ("anna",) and verdict.approved_by == ("anna", "ben") and verdict.require == 2
     asked.wait().expect(0)

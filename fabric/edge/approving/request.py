@@ -230,7 +230,7 @@ def _targets(names: list[Any]) -> tuple[str, ...]:
         raise ValueError
     if len(set(ids)) != len(ids):
         raise ValueError
-    return ids
+    return tuple(sorted(ids))  # as they are signed
 
 
 def _roles(names: Any) -> tuple[str, ...]:
