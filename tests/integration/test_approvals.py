@@ -121,6 +121,7 @@ def test_the_same_from_python(house: House):
             async for one in lead.approvals(timeout_s=10):
                 if one.id == id_:
                     return one.approved_by, await lead.approve(one)
+        return None
 
     before, verdict = asyncio.run(second())
     assert before == ("anna",) and verdict.approved_by == ("anna", "ben") and verdict.require == 2
