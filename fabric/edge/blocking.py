@@ -272,7 +272,7 @@ class ControlPoint(Face):
         **options: Unpack[ActionOptions],
     ) -> Iterator[Outcome]:
         """End an action: what each answers to whom it may have gone, as in the asyncio face."""
-        options["cancels"] = action_id
+        options = self._as_cancelled(action_id, options)
         return self.request(
             CANCEL_ACTION, cancel_target(action_id), to="all", wait_ms=wait_ms, watch=watch, **options
         )

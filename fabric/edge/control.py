@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 
 from fabric.protocol.base.errors import Code, FabricError
 
@@ -25,9 +25,9 @@ class Control:
 
         Raises USAGE.
         """
-        number = isinstance(progress, int | float) and not isinstance(progress, bool) and math.isfinite(progress)
-        if progress is not None and not (number and 0 <= progress <= 1):
-            raise FabricError(Code.USAGE, f"progress={str(progress)[:40]!r}", "give a number from 0 to 1, or None")
+        number = isinstance(progress, int | float) and not isinstance(progress, bool)
+        if progress is not None and not (number and 0 <= progress <= 1):  # nor is what is no number at all
+            raise FabricError(Code.USAGE, "a progress that cannot be one", "give a number from 0 to 1, or None")
         if not isinstance(note, str):
             raise FabricError(Code.USAGE, f"a note of type {type(note).__name__}", "give a few words")
         words = "".join(char if char.isprintable() else "?" for char in note[:_NOTE_CHARS_MAX])
@@ -53,5 +53,6 @@ class Control:
                 return
             self._cancelled = True
             heard_by, self._heard_by = self._heard_by, []
-        for call in heard_by:
-            call()
+        with ExitStack() as calls:  # each of them, whatever one raises
+            for call in reversed(heard_by):
+                calls.callback(call)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -181,6 +182,14 @@ class Face:
     def action(self, id_: str) -> Account:
         """The one whose id begins so. Raises NO_ACTION where none does, or several, BOOK_FAILED."""
         return find_account(self.identity.folder, id_)
+
+    def _as_cancelled(self, action_id: str, options: ActionOptions) -> ActionOptions:
+        """Like the action, as far as the book has it: so what cancels it comes after it, to whom may know of it."""
+        known: ActionOptions = {}
+        with suppress(FabricError):
+            account = self.action(action_id)
+            known = {"severity": account.severity, "label": account.label}
+        return {**known, **options, "cancels": action_id}
 
     def _request(
         self, action: str, target: AnyTarget, to: str, args: Mapping[str, Any] | None, command_id: str, wait_ms: int,

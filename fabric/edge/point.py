@@ -350,10 +350,10 @@ class ControlPoint(Face):
         """End an action by its id, one's own or by a grant to request `cancel command`: what each answers to whom it
         may have gone. Its result says whether the action `was` "waiting", "running" or "not at work" there.
 
-        What was sent to nobody yet is not sent any more; where nobody has it, NOBODY is raised after that. Give it the
-        severity that the action has, so that it comes after it.
+        What was sent to nobody yet is not sent any more; where nobody has it, NOBODY is raised after that. Severity and
+        label are the action's where the book has it; give them otherwise, so that it comes after it.
         """
-        options["cancels"] = action_id
+        options = self._as_cancelled(action_id, options)
         return self.request(
             CANCEL_ACTION, cancel_target(action_id), to="all", wait_ms=wait_ms, watch=watch, **options
         )

@@ -20,6 +20,7 @@ from relays.cli.options import As, AsJson, Ttl, needed
 from relays.terminal import say, say_json
 
 _ID_DIGITS = 64
+NOT_AT_WORK = "not at work"
 
 
 @command
@@ -79,4 +80,6 @@ def _found(identity: str, id_: str) -> tuple[str, dict[str, Any]]:
 
 def _line(outcome: Outcome) -> str:
     was = outcome.result.get("was")
-    return f"{outcome.target}: it was {was}" if isinstance(was, str) and was.isprintable() else line_of(outcome)
+    if not isinstance(was, str) or not was.isprintable():
+        return line_of(outcome)
+    return f"{outcome.target}: it was {was}{'; `fabric action` says how it ended' if was == NOT_AT_WORK else ''}"

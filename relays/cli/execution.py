@@ -178,7 +178,11 @@ class _Conversation:
             self._poll.register(halt, select.POLLIN)
         if self._exit is not None:
             self._poll.register(self._exit, select.POLLIN)
-        killed = self._converse()
+        try:
+            killed = self._converse()
+        except BaseException:
+            self._kill()  # nobody waits for it any more
+            raise
         if killed:
             self._kill()
         # What it printed before it ended is there by now.

@@ -95,7 +95,7 @@ class CommandHandler:
                   said=ran.errors.decode(errors="backslashreplace").rstrip())
         if ran.killed:
             answer = _failed(ran.killed)
-            return replace(answer, code=Code.CANCELLED) if ran.killed == _CANCELLED else answer
+            return replace(answer, code=Code.CANCELLED, reason="") if ran.killed == _CANCELLED else answer
         if ran.code in _NOTHING_TO_RUN and (problem := why_not(self._argv[0])):
             return self._cannot_run(problem, action)
         if ran.code != 0:

@@ -19,7 +19,10 @@ def test_progress_and_a_note_are_told():
     assert progress is None and note.startswith("nearly ?[31mdone?xxx") and len(note) == 200
 
 
-@pytest.mark.parametrize("progress", [-0.1, 1.1, math.nan, math.inf, "0.4", True, [1]])
+@pytest.mark.parametrize("progress", [
+    -0.1, 1.1, math.nan, math.inf, "0.4", True, [1],
+    pytest.param(10**400, id="large"), pytest.param(10**5_000, id="huge"),
+])
 def test_what_is_no_progress_is_an_error_and_not_told(progress):
     said = []
     with pytest.raises(FabricError) as error:
@@ -40,3 +43,13 @@ def test_cancelling_is_heard_once_also_by_who_listens_later():
     control.cancel()
     control.on_cancel(lambda: heard.append("after"))
     assert control.cancelled and heard == ["before", "after"]
+
+
+def test_who_raises_when_it_hears_of_it_keeps_no_other_from_hearing():
+    control, heard = Control(), []
+    control.on_cancel(lambda: heard.append("first"))
+    control.on_cancel(lambda: 1 / 0)
+    control.on_cancel(lambda: heard.append("last"))
+    with pytest.raises(ZeroDivisionError):
+        control.cancel()
+    assert heard == ["first", "last"]

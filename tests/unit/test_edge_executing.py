@@ -582,6 +582,61 @@ def test_one_that_names_two_actions_cancels_neither(start, loop):
         wait_for(loop, each, "completed")
 
 
+def all_heard():
+    """Whoever was to hear that it is cancelled has heard it."""
+    for thread in threading.enumerate():
+        if thread.name.endswith(" cancels"):
+            thread.join(10)
+
+
+def test_who_takes_for_ever_to_hear_of_it_holds_up_no_answer_and_no_other(start, loop):
+    for_ever, heard, both = threading.Event(), threading.Event(), threading.Barrier(3)
+
+    def handler(action):
+        both.wait(10)
+        slow = action.target.value == "192.0.2.1"
+        action.control.on_cancel(for_ever.wait if slow else heard.set)
+        assert (for_ever if slow else heard).wait(10)
+
+    one = start(handler)
+    first, second = action(1), action(2)
+    for each in (first, second):
+        one.take(each)
+    both.wait(10)
+    for _ in range(20):
+        told = cancelling(first)
+        one.take(told)
+    one.take(cancelling(second))
+    wait_for(loop, second, "completed")
+    for_ever.set()
+    wait_for(loop, first, "completed")
+
+
+def test_who_exits_when_it_hears_of_it_stops_nothing(start, loop):
+    gate = Gate()
+
+    def handler(action):
+        action.control.on_cancel(leave_now)
+        return gate(action)
+
+    def leave_now():
+        raise SystemExit(3)
+
+    one = start(handler)
+    first = action(1)
+    with capture_logs() as logs:
+        one.take(first)
+        gate.wait(1)
+        one.take(cancelling(first))
+        late = action(2, body={"action": "contain"})
+        one.take(late)
+        wait_for(loop, late, "refused")
+        gate.open.set()
+        wait_for(loop, first, "completed")
+        all_heard()
+    assert "on_cancel raised" in [log["event"] for log in logs]
+
+
 def test_who_raises_when_it_hears_of_it_stops_nothing(start, loop):
     go_on = threading.Event()
 
@@ -597,5 +652,6 @@ def test_who_raises_when_it_hears_of_it_stops_nothing(start, loop):
         assert loop.ledger.asked.wait(10)
         one.take(cancelling(first))
         wait_for(loop, first, "completed")
+        all_heard()
     assert [log["event"] for log in logs] == ["on_cancel raised"]
     one.take(second)

@@ -158,3 +158,10 @@ def test_two_may_tell_it_at_once():
             thread.join()
         halt.close()
         assert halt.told
+
+
+def test_where_somebody_raises_what_hears_of_its_progress_it_does_not_run_on(tmp_path):
+    told = tmp_path / "pid"
+    with pytest.raises(ZeroDivisionError):
+        sh(f"echo $$ >{told}; echo one >$FABRIC_PROGRESS; sleep 60", hear=lambda _: 1 / 0)
+    wait_gone(int(told.read_text()))

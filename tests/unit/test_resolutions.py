@@ -256,3 +256,25 @@ def test_what_is_kept_of_an_action_is_read_as_it_was():
     header = verified(SOAR, kind=Kind.ACTION, topic="deny.ipv4_net", to="all", label=Label.RED,
                       severity=Severity.FATAL, recipients=("fw-1",)).header
     assert read_about(write_about(about(header))) == about(header)
+
+
+def test_an_hour_of_actions_that_end_in_the_same_moment_is_resolved_some_a_turn(stage):
+    for number in range(200):
+        stage.turn(("fw-1",), sequence=number)
+    turns = []
+    stage.wait(SLOW_HANDLER_MS // 2)
+    while found := stage.resolved():
+        turns.append(len(found))
+        stage.wait(1)
+    assert sum(turns) == 200 and max(turns) <= 64
+
+
+def test_nobody_is_waited_for_because_of_who_has_ended(stage):
+    """Nor because a relay says again that it holds it: only who says that it is at work is waited for."""
+    action = stage.turn(("fw-1", "fw-2"), ttl_ms=10 * SECOND_MS)
+    stage.says(action, "fw-1", State.COMPLETED)
+    stage.wait(60 * SECOND_MS)
+    stage.says(action, "fw-1", State.RUNNING)
+    stage.reports(action, State.HELD.word, "fw-2")
+    stage.wait(11 * SECOND_MS)
+    assert stage.resolved() == [("partly", {"completed": ["fw-1"], "unknown": ["fw-2"]}, 1)]

@@ -144,6 +144,7 @@ class Executing:
         self._at_work = AtWork()
         self._cancelled = Cancelled()
         self._to_cancel: list[Control] = []
+        self._telling = 0  # handlers that are just hearing that they are cancelled
         self._running = 0
         self._open = 0  # actions taken, until their answer is on its way
         self._say_ms = 0
@@ -241,8 +242,9 @@ class Executing:
             return refused(Reject(Code.REQUEST_DENIED))
         task = next((task for _, _, task in self._waiting if task.delivery.message.id == id_), None)
         if task is None:
-            if control not in self._to_cancel:
+            if not control.cancelled and control not in self._to_cancel:
                 self._to_cancel.append(control)
+                self._tell_handlers()
             return Answer(result={"was": "running"})
         self._waiting = [entry for entry in self._waiting if entry[2] is not task]
         heapq.heapify(self._waiting)
@@ -309,7 +311,7 @@ class Executing:
         while True:
             with self._changed:
                 words = self._at_work.due(self._connection.clock.now_ms())
-                while not (self._letters or words or self._to_cancel or self._abandoned):
+                while not (self._letters or words or self._abandoned):
                     self._changed.wait(self._pause_s())
                     self._expire()
                     words = self._at_work.due(self._connection.clock.now_ms())
@@ -317,9 +319,6 @@ class Executing:
                     return
                 letters = list(self._letters)
                 self._letters.clear()
-                to_cancel, self._to_cancel = self._to_cancel, []
-            for control in to_cancel:
-                self._tell_handler(control)
             self._tell(letters)
             for word in words:
                 self._say(word)
@@ -332,11 +331,21 @@ class Executing:
             return _LOOK_S if until_due_s is None else min(_LOOK_S, until_due_s)
         return until_due_s
 
+    def _tell_handlers(self) -> None:
+        """Each on a thread of its own, which may be held up for as long as a program likes; no more than handlers."""
+        while self._to_cancel and self._telling < self._at_once:
+            self._telling += 1
+            name = f"fabric {self._connection.identity.id} cancels"
+            threading.Thread(target=self._tell_handler, args=[self._to_cancel.pop(0)], daemon=True, name=name).start()
+
     def _tell_handler(self, control: Control) -> None:
         try:
             control.cancel()
-        except Exception as error:  # noqa: BLE001 - whatever a program does when it hears of it
+        except BaseException as error:  # noqa: BLE001 - whatever a program does when it hears of it, an exit too
             self._log.error("on_cancel raised", error=type(error).__name__, trace=trace_of(error))
+        with self._changed:
+            self._telling -= 1
+            self._tell_handlers()
 
     def _say(self, word: Word) -> None:
         """Nobody waits for it: what cannot be said now is said the next time."""

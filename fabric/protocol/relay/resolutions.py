@@ -44,6 +44,8 @@ _PATIENCE_MS: Final = 60_000
 _AT_WORK_MS: Final = 90_000
 # What was unknown is often told by many at once, when the way to them is back.
 _REVISE_MS: Final = 10_000
+# Actions that end in the same moment are resolved so many a turn: an hour of them stops no relay.
+_SOME: Final = 64
 # A report is a list of names. What is larger is no relay's, and is not read here.
 _REPORT_BYTES_MAX: Final = 1_048_576
 
@@ -128,9 +130,11 @@ class Resolutions:
         if open_ is None or state is State.NONE:
             return
         by_target = result.credential.kind is not NodeKind.RELAY
-        for target in [result.credential.id] if by_target else _named(result, open_):
+        named = [result.credential.id] if by_target else _named(result, open_)
+        is_awaited = any(name in open_.states and open_.states[name].end is None for name in named)
+        for target in named:
             self._learn(leaf, open_, target, state, by_target, ready)
-        if state.end is None:
+        if state in _AT_WORK and by_target and is_awaited:
             open_.silent_ms = max(open_.silent_ms, min(now_ms + _AT_WORK_MS, open_.until_ms))
         if open_.is_over and not open_.revision:
             self._resolve(leaf, open_, now_ms, ready)
@@ -157,11 +161,12 @@ class Resolutions:
         """A few times a second: end what nobody will hear of any more, and tell what was learnt late."""
         if self._time.unknown:
             return  # what is signed with a wrong time is refused by everybody who knows the right one
-        while self._timers and self._timers[0][0] <= now_ms:
+        left = _SOME
+        while left and self._timers and self._timers[0][0] <= now_ms:
             at_ms, leaf = heapq.heappop(self._timers)
             open_ = self._open.get(leaf)
             if open_ is not None and open_.look_ms == at_ms:
-                self._look(leaf, open_, now_ms, ready)
+                left -= self._look(leaf, open_, now_ms, ready)
 
     # -- inside -------------------------------------------------------------------------------------------
 
@@ -183,20 +188,22 @@ class Resolutions:
         if open_.revision and before is State.UNKNOWN:
             open_.is_late = True
 
-    def _look(self, leaf: bytes, open_: _Open, now_ms: int, ready: Ready) -> None:
+    def _look(self, leaf: bytes, open_: _Open, now_ms: int, ready: Ready) -> bool:
+        """Whether that was work: something to sign, or to forget."""
         if now_ms >= open_.until_ms and open_.revision:
             self._forget(leaf, open_, ready)
-            return
+            return True
         if not open_.is_over and now_ms < open_.silent_ms:
             self._look_at(leaf, open_, open_.silent_ms)  # somebody was at work
-            return
+            return False
         for target, state in open_.states.items():
             if state.end is None:
                 self._learn(leaf, open_, target, State.UNKNOWN, False, ready)
         if not open_.revision or open_.is_late:
             self._resolve(leaf, open_, now_ms, ready)
-        else:
-            self._look_at(leaf, open_, now_ms + _REVISE_MS)
+            return True
+        self._look_at(leaf, open_, now_ms + _REVISE_MS)
+        return False
 
     def _resolve(self, leaf: bytes, open_: _Open, now_ms: int, ready: Ready) -> None:
         open_.revision += 1
@@ -224,6 +231,7 @@ class Resolutions:
         ready.persist += [KeepEnd(leaf, target, 0) for target, state in open_.states.items() if state.end is not None]
 
 
+_AT_WORK: Final = (State.ACCEPTED, State.RUNNING)
 _ENDS: Final = frozenset(int(state) for state in State if state.end is not None)
 
 
