@@ -39,5 +39,7 @@ def is_over(account: Account) -> bool:
 
 
 def ends_s(account: Account) -> float:
-    """Until when it may be executed: seconds since 1970, by this machine's clock."""
+    """Until when it may be executed, or is held: seconds since 1970, by this machine's clock."""
+    if account.approval is not None:
+        return account.approval.until_ms / 1000
     return (account.asked_ms + account.ttl_ms) / 1000

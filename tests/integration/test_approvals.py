@@ -1,4 +1,4 @@
-"""Actions that two leads must approve: held, seen by them, approved or denied, and executed by their targets."""
+"""An action that two leads must approve: held, seen by them, approved or denied, executed by those it was held for."""
 
 import asyncio
 import json
@@ -118,11 +118,23 @@ def test_the_same_from_python(house: House):
 
     async def second():
         async with AsyncControlPoint(house.identity("lead-2")) as lead:
-            async for one in lead.approvals(timeout_s=10):
-                if one.id == id_:
-                    return one.approved_by, await lead.approve(one)
-        return None
+            found = [one async for one in lead.approvals(timeout_s=2) if one.id == id_]
+            return found[0].approved_by, await lead.approve(found[0])
 
     before, verdict = asyncio.run(second())
     assert before == ("anna",) and verdict.approved_by == ("anna", "ben") and verdict.require == 2
     asked.wait().expect(0)
+
+
+def test_what_is_held_outlives_its_relay_and_whoever_asked(house: House):
+    """Under a key: who asks again learns what was decided while nobody was there."""
+    asked, id_ = asking(house, "192.0.2.6", "--key", "incident/6", "--ttl", "20s")
+    asked.stop(signal.SIGKILL)
+    house.cli("approve", id_, "--yes", "--as", "lead-1").expect(0)
+    house.wait_restarted("hq", house.kill_relay("hq"))
+    assert "2 of 2 (anna, ben)" in house.cli("approve", id_, "--yes", "--as", "lead-2").expect(0).out
+    again = house.cli(
+        "act", "deny", "ipv4_net=192.0.2.6", "--to", "role=firewall", "--as", "soar-1", "--json", "--watch",
+        "--key", "incident/6", "--ttl", "20s",
+    ).expect(0)
+    assert {line["target"] for line in again.lines if line.get("state") == "completed"} == {"fw-1", "fw-2"}

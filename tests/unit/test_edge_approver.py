@@ -139,6 +139,8 @@ def test_what_is_over_is_decided_no_more(program, outcome, code):
     assert program.open == []
     assert code_of(program.decide(request)) is code
     assert code_of(program.decide(ID)) is code and program.sent == []
+    program.hear(said(asked(), sequence=9))
+    assert program.open == []  # an action ends once, whatever is said late
 
 
 def test_a_verdict_may_come_just_after_the_end(program):

@@ -146,7 +146,7 @@ class Approver:
             self._log.warning("what an approver is asked cannot be read", relay=message.credential.id,
                               code=request.code.label, why=request.detail)
             return
-        if request.until_ms <= now_ms:
+        if request.until_ms <= now_ms or request.key in self._over:  # an action ends once
             return
         known = self.open.get(request.key)
         if not self.open.put(request):
