@@ -33,6 +33,8 @@ _BUSY_S = 2.0
 _APPLICATION_ID = 0x4D464142  # "MFAB"
 _ROW_BYTES = 256
 _WORD_BYTES = 192
+# What is no longer than this holds no result that would be worth leaving out.
+_BARE = 1_024
 _WORD_BYTES_MAX = BODY_BYTES_MAX + 65_536  # a result, and the code and the reason beside it
 _TARGETS_BYTES_MAX = TARGETS_MAX * 80
 _SCHEMA = (
@@ -244,23 +246,46 @@ class Book:
         return int(self._db.execute("SELECT coalesce(sum(bytes), 0) FROM actions").fetchone()[0])
 
     def _make_room(self, size: int, now_ms: int, but: int = 0) -> None:
-        """What is over and old goes, then what is over: what has no key first. BUSY where a new action has no place."""
+        """What is over and old goes, then what is over: what has no key first, then what was returned, and keys
+        only for a new action. BUSY where that has no place."""
         over = "(closed OR until_ms <= ?) AND n != ?"
         self._drop(f"{over} AND asked_ms < ?", (now_ms, but, now_ms - KEEP_MS))
         (count,) = self._db.execute("SELECT count(*) FROM actions").fetchone()
         used = self._bytes()
-        surplus, found = [], self._db.execute(
-            f"SELECT n, bytes FROM actions WHERE {over} ORDER BY key IS NOT NULL, n", (now_ms, but)
-        ).fetchall()
+        count, used = self._drop_surplus(f"{over} AND key IS NULL", (now_ms, but), size, count, used)
+        # A target may return as much as it likes: it must not be by that that a key is forgotten.
+        for (n,) in self._db.execute(f"SELECT n FROM actions WHERE {over} ORDER BY n", (now_ms, but)).fetchall():
+            if used + size <= BYTES_MAX:
+                break
+            used -= self._thin(n)
+        if but:
+            return
+        count, used = self._drop_surplus(over, (now_ms, but), size, count, used)
+        if count >= ACTIONS_MAX or used + size > BYTES_MAX:
+            raise FabricError(Code.BUSY, f"{count} actions are awaited", "wait for what becomes of them")
+
+    def _drop_surplus(self, where: str, values: Sequence[Any], size: int, count: int, used: int) -> tuple[int, int]:
+        """The oldest of these go until there is room; how many actions and bytes are left."""
+        found = self._db.execute(f"SELECT n, bytes FROM actions WHERE {where} ORDER BY n", values).fetchall()
         for n, bytes_ in found:
             if count < ACTIONS_MAX and used + size <= BYTES_MAX:
                 break
-            surplus.append(n)
-            count, used = count - 1, used - bytes_
-        for n in surplus:
             self._drop("n = ?", (n,))
-        if not but and (count >= ACTIONS_MAX or used + size > BYTES_MAX):
-            raise FabricError(Code.BUSY, f"{count} actions are awaited", "wait for what becomes of them")
+            count, used = count - 1, used - bytes_
+        return count, used
+
+    def _thin(self, n: int) -> int:
+        """Leave out what was returned for this action; how many bytes that was."""
+        freed = 0
+        large = "SELECT n, said FROM words WHERE action = ? AND length(said) > ?"
+        for word, raw in self._db.execute(large, (n, _BARE)).fetchall():
+            said = _said(raw)
+            if said.get("result"):
+                bare = pack({**said, "result": {}, "cut": True})
+                self._db.execute("UPDATE words SET said = ? WHERE n = ?", (bare, word))
+                freed += len(raw) - len(bare)
+        self._db.execute("UPDATE actions SET bytes = bytes - ? WHERE n = ?", (freed, n))
+        return freed
 
     def _drop(self, where: str, values: Sequence[Any]) -> None:
         self._db.execute(f"DELETE FROM words WHERE action IN (SELECT n FROM actions WHERE {where})", values)

@@ -172,6 +172,20 @@ def test_room_for_words_is_made_by_what_is_over(book, small):
     assert ids(book) == {derive("a")} and book.words(n)[0].said["result"]
 
 
+def test_a_target_that_returns_much_makes_no_key_forgotten(book, small):
+    book.keep(b"s" * 16, is_kept=True)
+    book.add(entry("first", "K"), T0)
+    book.record([Change(derive("first"), [word(result={"x": "y" * 4_000}, code="E1")], closed=True)], T0)
+    book.add(entry("second", "L"), T0)
+    book.record([Change(derive("second"), [word(result={"x": "y" * 9_900})], closed=True)], T0)
+    book.add(entry("third", envelope=bytes(3_000)), T0)
+    n = book.by_key("K").n
+    assert book.words(n)[0].said == {"result": {}, "code": "E1", "cut": True}
+    assert book.by_key("L") is not None and book._bytes() <= rooms.BYTES_MAX
+    sizes = book._db.execute("SELECT sum(length(said) + 192) FROM words").fetchone()[0]
+    assert book._bytes() - sizes == sum(256 + len(each.envelope) + 10 + len(each.key) for each in book.newest(9))
+
+
 def fails(call):
     with pytest.raises(FabricError) as raised:
         call()
