@@ -152,10 +152,11 @@ def test_whoever_is_meant_and_away_is_named(house):
     assert done.lines[0]["code"] == "E715", "what is no number was left out, and named"
 
 
-def executing(wall):
-    """This control point executes, and its relay knows it."""
-    wall.on_action("deny", "ipv4_net")(lambda _: {"done": True})
-    wall.wait_ready()
+def executing(house, wall, handler=lambda _: {"done": True}):
+    """This control point executes, and the relay where actions turn has heard so, which is not always its own."""
+    wall.on_action("deny", "ipv4_net")(handler)
+    dry = ("act", "deny", "ipv4_net=192.0.2.1", "--as", "soar-1", "--dry-run", "--to", f"id={wall.identity.id}")
+    wait_for(lambda: house.cli(*dry).code == 0, f"{wall.identity.id} at hq", 20)
 
 
 def test_an_action_is_for_who_is_away_too_and_each_target_has_an_end(house):
@@ -163,16 +164,16 @@ def test_an_action_is_for_who_is_away_too_and_each_target_has_an_end(house):
     act = ("act", "deny", "ipv4_net=192.0.2.7", "--as", "soar-1", "--json", "--to")
     for name in ("fw-1", "fw-2"):
         with house.point(name) as wall:
-            executing(wall)
+            executing(house, wall)
     waits = house.start(*act, "id=fw-2", "--ttl", "60s")
     assert json.loads(waits.wait_line('"held"'))["target"] == "fw-2"
     with house.point("fw-1") as here, house.point("fw-2") as back:
-        executing(here)
-        executing(back)
+        executing(house, here)
+        executing(house, back)
         done = waits.wait().expect(0)
     assert [(line["target"], line["end"]) for line in done.lines] == [("fw-2", "held"), ("fw-2", "completed")]
     with house.point("fw-1") as here:
-        executing(here)
+        executing(house, here)
         done = house.cli(*act, "role=wall", "--ttl", "2s", "--expect", "2").expect(3)
     assert {(line["target"], line["end"], line["by"]) for line in done.lines if line["end"] != "held"} == {
         ("fw-1", "completed", "fw-1"), ("fw-2", "expired", "hq")
@@ -184,10 +185,9 @@ def test_a_dry_run_goes_the_whole_way_and_executes_nothing_and_all_or_nobody_beg
     done = []
     for name in ("fw-1", "fw-2"):
         with house.point(name) as wall:
-            executing(wall)
+            executing(house, wall)
     with house.point("fw-2") as wall:
-        wall.on_action("deny", "ipv4_net")(lambda action: done.append(action.target.value) or {})
-        wall.wait_ready()
+        executing(house, wall, lambda action: done.append(action.target.value) or {})
         dry = house.cli(*act, "--dry-run").expect(3)
         assert {(line["target"], line["end"]) for line in dry.lines} == {("fw-1", "away"), ("fw-2", "ready")}
         refused = house.cli(*act, "--require-all").expect(1)
@@ -196,6 +196,6 @@ def test_a_dry_run_goes_the_whole_way_and_executes_nothing_and_all_or_nobody_beg
         }
         assert done == []
         with house.point("fw-1") as other:
-            executing(other)
+            executing(house, other)
             house.cli(*act, "--require-all").expect(0)
     assert done == ["192.0.2.8"]
