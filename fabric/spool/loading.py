@@ -111,9 +111,9 @@ class Loading:
             for _, meta, _ in self._db.sound("kept", f"name LIKE '{name} %'"):
                 yield kind(*msgpack.unpackb(meta))
         for _, meta, _ in self._db.sound("kept", "name LIKE 'open %'"):
-            digest, about, targets, until_ms, revision = msgpack.unpackb(meta)
+            digest, about, targets, until_ms, *resolved = msgpack.unpackb(meta)
             if until_ms > now_ms:
-                yield KeepOpen(digest, about, tuple(targets), until_ms, revision)
+                yield KeepOpen(digest, about, tuple(targets), until_ms, *resolved)
         for _, meta, _ in self._db.sound("kept", "name LIKE 'end %'"):
             end = KeepEnd(*msgpack.unpackb(meta))
             if end.until_ms > now_ms:

@@ -25,7 +25,9 @@ CALLS = {
     "up": "--only nobody FILE", "down": "", "status": "", "drain": "hq", "nearest": "--as nobody",
     "publish": "detections.x - --as sensor-m", "send": "- --topic detections.x --as sensor-m --no-wait",
     "subscribe": "detections.> --as analyst-m --no-wait", "notices": "--as analyst-m --no-wait",
-    "act": "deny ipv4_net=192.0.2.1 --to all --as soar-hq", "bundle": "mid FILE -o HERE/bundle", "join": "-",
+    "act": "deny ipv4_net=192.0.2.1 --to all --as soar-hq", "actions": "--as soar-hq", "action": "4f1c09 --as soar-hq",
+    "cancel": f"{'4f' * 32} --as soar-hq", "approvals": "--as soar-hq", "approve": "4f1c09 --as soar-hq --yes",
+    "deny": "4f1c09 --why x --as soar-hq --yes", "bundle": "mid FILE -o HERE/bundle", "join": "-",
     "revoke": "nobody --fabric trial", "topology lint": "FILE", "topology graph": "FILE",
     "edge run": "--on scan --exec true --as fw-m --no-wait", "explain publish": "detections.x --as sensor-m",
     "explain subscribe": "detections.> --as analyst-m", "explain act": "deny ipv4_net=192.0.2.1 --to all --as soar-hq",
@@ -39,7 +41,7 @@ CALLS = {
 # Those that have something to show where nothing runs.
 SHOWING = ["topology lint", "topology graph", "explain publish", "explain subscribe", "explain act", "authority show",
            "credential show", "credential list", "credential needs-renewal"]
-UNREACHABLE = ["send", "subscribe", "notices", "act"]
+UNREACHABLE = ["send", "subscribe", "notices", "act", "cancel", "approvals", "approve", "deny"]
 
 
 def commands(group=None, path=()):

@@ -155,7 +155,7 @@ def test_who_dies_again_while_it_goes_on_executes_nothing_twice_either(house, tm
             if idempotent:
                 assert str(outcome.end) == "completed" and runs <= 3, (first, then, outcome)
             else:
-                assert (str(outcome.end), outcome.code) == ("unknown", "E721"), (first, then, outcome)
+                assert (str(outcome.end), outcome.code) == ("unknown", "E722"), (first, then, outcome)
                 assert runs == (then != "begun"), (first, then)
     house.assert_logs_clean()
 
@@ -192,7 +192,7 @@ def test_a_handler_that_hangs_past_the_deadline_is_unknown_and_its_late_word_is_
     hangs, begun = threading.Event(), threading.Event()
 
     def deny(action):
-        if action.target == "192.0.2.9":
+        if action.target.value == "192.0.2.9":
             begun.set()
             assert hangs.wait(30)
 

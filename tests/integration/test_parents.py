@@ -57,7 +57,8 @@ def test_a_relay_is_drained_while_messages_flow_and_nothing_waits(house):
     with Stream(house, "sensor-c", "sensor-e") as stream:
         time.sleep(1)
         done = house.cli("drain", "east", "--json", timeout_s=40).expect(0)
-        assert done.lines == [{"relay": "east", "drained": True, "left": [], "held": 0, "waits_for": {}}]
+        assert done.lines == [{"relay": "east", "drained": True, "left": [], "held": 0, "waits_for": {},
+                               "actions": 0, "away": {}}]
         for child in ("cell", "mine"):
             wait_for(lambda child=child: parent_of(house, child) == "west", f"{child} at west")
         time.sleep(1)
@@ -75,7 +76,7 @@ def test_who_has_no_backup_is_named(house):
     with house.point("sensor-c"):
         wait_for(lambda: "sensor-c" in house.state("cell").get("points", []), "sensor-c at cell")
         done = house.cli("drain", "cell", "--within", "2s", "--json", timeout_s=40).expect(3)
-        left = {"left": ["sensor-c"], "held": 0, "waits_for": {}}
+        left = {"left": ["sensor-c"], "held": 0, "waits_for": {}, "actions": 0, "away": {}}
         assert done.lines == [{"relay": "cell", "drained": True, **left}]
         bring_back(house, "cell")
         wait_for(lambda: "sensor-c" in house.state("cell").get("points", []), "sensor-c back at cell", 30)

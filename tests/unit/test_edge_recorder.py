@@ -26,9 +26,9 @@ RECORD = {"action": "deny", "target": {"ipv4_net": "192.0.2.1"}, "args": {}}
 STAMP = Stamp(Kind.ACTION, "deny.ipv4_net", Severity.HIGH, Phase.NONE, 60_000, Label.GREEN, to="all")
 
 
-def action(value="192.0.2.1"):
+def action(value="192.0.2.1", args=None):
     return verified(ME, kind=Kind.ACTION, topic="deny.ipv4_net", to="all", label=Label.GREEN, severity=Severity.HIGH,
-                    ttl_ms=60_000, records=[{**RECORD, "target": {"ipv4_net": value}}])
+                    ttl_ms=60_000, records=[{**RECORD, "target": {"ipv4_net": value}, "args": args or {}}])
 
 
 class Record:
@@ -271,11 +271,23 @@ def test_a_key_is_for_what_was_asked_first(programs):
         (STAMP._replace(ttl_ms=1), RECORD, "ttl"),
         (STAMP._replace(terms=Terms(dry_run=True)), RECORD, "terms"),
         (STAMP._replace(to="id=fw-1"), {**RECORD, "args": {"duration": 7}}, "arguments, to"),
+        (STAMP, {**RECORD, "args": {**RECORD["args"], "response_requested": "none"}}, "arguments"),
         (STAMP, {**RECORD, "action": "allow", "target": {"ipv4_net": "192.0.2.2"}}, "action, target"),
     ):
         with pytest.raises(FabricError) as raised:
             program.recorder.known("K", stamp, record)
         assert (raised.value.code, raised.value.detail) == (Code.KEY_TAKEN, f"what differs: {differs}")
+
+
+def test_under_a_key_one_is_not_true(programs):
+    """They are equal to Python, and not to a handler."""
+    program = programs[0]
+    asked = {**RECORD, "args": {"force": 1}}
+    program.recorder.write_down(action(args={"force": 1}), "K", T0)
+    assert program.recorder.known("K", STAMP, asked) is not None
+    with pytest.raises(FabricError) as raised:
+        program.recorder.known("K", STAMP, {**asked, "args": {"force": True}})
+    assert raised.value.detail == "what differs: arguments"
 
 
 def test_without_anybody_who_keeps_results_nothing_is_sent_under_a_key(programs, path):

@@ -206,6 +206,12 @@ def test_what_became_of_actions_relays_say_and_nobody_else(topic):
     assert judge(member(publish=(PublishGrant(">"), PublishGrant("resolutions.>"))), topic=topic) is Code.PUBLISH_DENIED
 
 
+def test_no_relay_hands_a_resolution_down_as_intel():
+    """It would go to all who subscribe, wherever they are, and not only at this relay and above."""
+    relay = AUTHORITY.issue("hq", NodeKind.RELAY)
+    assert judge(relay, kind=Kind.INTEL, topic="resolutions.deny.ipv4_net") is Code.PUBLISH_DENIED
+
+
 def test_a_relay_publishes_nothing_else():
     relay = AUTHORITY.issue("hq", NodeKind.RELAY)
     assert judge(relay, topic="detections.zeek.conn") is judge(relay, topic="resolution.deny") is Code.PUBLISH_DENIED

@@ -278,3 +278,16 @@ def test_nobody_is_waited_for_because_of_who_has_ended(stage):
     stage.reports(action, State.HELD.word, "fw-2")
     stage.wait(11 * SECOND_MS)
     assert stage.resolved() == [("partly", {"completed": ["fw-1"], "unknown": ["fw-2"]}, 1)]
+
+
+def test_what_was_learnt_late_is_told_by_the_next_process_too(stage):
+    """It is known on disk, and was to be said ten seconds later."""
+    action = stage.turn(("fw-1", "fw-2"))
+    stage.says(action, "fw-1", State.UNKNOWN)
+    stage.says(action, "fw-2", State.COMPLETED)
+    assert stage.resolved() == [("partly", {"unknown": ["fw-1"], "completed": ["fw-2"]}, 1)]
+    stage.says(action, "fw-1", State.FAILED)
+    stage.restart()
+    stage.wait(11 * SECOND_MS)
+    assert stage.resolved() == [("partly", {"failed": ["fw-1"], "completed": ["fw-2"]}, 2)]
+    assert len(stage.resolutions) == 0

@@ -7,6 +7,7 @@ also where nothing can be written: that is logged once. Every call belongs to th
 
 from __future__ import annotations
 
+import json
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -309,6 +310,11 @@ def check_same(envelope: bytes, stamp: Stamp, record: Mapping[str, Any]) -> None
         ("severity", header.severity, stamp.severity), ("label", header.label, stamp.label),
         ("ttl", header.ttl_ms, stamp.ttl_ms), ("terms", header.terms, stamp.terms),
     )
-    differ = [name for name, first, now in pairs if first != now]
+    # As JSON: what is equal to Python, True and 1, is not the same to a handler.
+    differ = [name for name, first, now in pairs if first != now or _plain(first) != _plain(now)]
     if differ:
         raise FabricError(Code.KEY_TAKEN, f"what differs: {', '.join(differ)}")
+
+
+def _plain(value: Any) -> str:
+    return json.dumps(value, sort_keys=True) if isinstance(value, dict) else ""

@@ -65,8 +65,8 @@ def check_origin(credential: Credential, header: Header) -> Reject | None:
         return Reject(Code.CLEARANCE_DENIED, header.topic)
     match header.kind:
         case Kind.EVENT | Kind.INTEL if header.topic.partition(".")[0] == RESOLUTIONS:
-            # What became of an action is for the relay to say where it turned.
-            by_relay = credential.kind == NodeKind.RELAY
+            # What became of an action is for the relay to say where it turned, and for no other to hand down.
+            by_relay = credential.kind == NodeKind.RELAY and header.kind is Kind.EVENT
             return None if by_relay else Reject(Code.PUBLISH_DENIED, header.topic)
         case Kind.EVENT | Kind.INTEL:
             return _refusal(publish_grant(credential, header))

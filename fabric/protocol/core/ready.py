@@ -254,7 +254,7 @@ class KeepDispatch(NamedTuple):
 class KeepOpen(NamedTuple):
     """An action that turned here is not resolved, or some target's end is unknown; nobody may answer after `until_ms`.
 
-    `about`: what its resolution says of it. Without it, the action is forgotten.
+    `about`: what its resolution says of it. Without it, the action is forgotten. `is_late`: it is to be resolved again.
     """
 
     digest: bytes
@@ -262,6 +262,7 @@ class KeepOpen(NamedTuple):
     targets: tuple[str, ...] = ()
     until_ms: int = 0
     revision: int = 0
+    is_late: bool = False
 
 
 class KeepEnd(NamedTuple):

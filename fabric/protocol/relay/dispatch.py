@@ -177,14 +177,16 @@ class Dispatch:
             selection = self.selection(action)
             below = self._roster.executors(now_ms)
             present = {attachment.node: None for attachment in below}
-            here = [a.node for a in below if selection.takes(a.credential)]
-            away = [m.id for m in self._roster.members(now_ms, but=present) if selection.takes(m)]
+            here, away = below, self._roster.members(now_ms, but=present)
             if cancelled := cancels(action.header):
                 had_it = self._dispatches.had_it(cancelled)
                 may_have_it = had_it & self._resolutions.awaited(cancelled)
-                here = [name for name in here if name in had_it]
-                away = [name for name in away if name in may_have_it]
-            self._selected = action.leaf, _Selected(tuple(here), tuple(away))
+                here = [executor for executor in here if executor.node in had_it]
+                away = (member for member in away if member.id in may_have_it)
+            self._selected = action.leaf, _Selected(
+                tuple([executor.node for executor in here if selection.takes(executor.credential)]),
+                tuple([member.id for member in away if selection.takes(member)]),
+            )
         return self._selected[1]
 
     def selection(self, action: Verified) -> Selection:

@@ -142,15 +142,15 @@ class Resolutions:
     def restored(self, op: Op, now_ms: int) -> None:
         """This was read back from disk."""
         match op:
-            case KeepOpen(leaf, raw, targets, until_ms, revision):
+            case KeepOpen(leaf, raw, targets, until_ms, revision, is_late):
                 # The clock may have been set back while we were off.
                 ends_ms = min(until_ms - SLOW_HANDLER_MS, now_ms + TTL_MAX_MS["approval"] + TTL_MAX_MS["action"])
                 open_ = _Open(
                     read_about(raw), dict.fromkeys(targets, State.NONE), ends_ms + _PATIENCE_MS,
-                    ends_ms + SLOW_HANDLER_MS, revision,
+                    ends_ms + SLOW_HANDLER_MS, revision, is_late,
                 )
                 self._open[leaf] = open_
-                self._look_at(leaf, open_, open_.silent_ms)
+                self._look_at(leaf, open_, now_ms + _REVISE_MS if revision else open_.silent_ms)
             case KeepEnd(leaf, target, state) if leaf in self._open:
                 open_ = self._open[leaf]
                 if target in open_.states and state in _ENDS and open_.states[target] is State.NONE:
@@ -185,8 +185,9 @@ class Resolutions:
             return
         open_.ended += before.end is None
         ready.persist.append(KeepEnd(leaf, target, int(state), open_.until_ms))
-        if open_.revision and before is State.UNKNOWN:
+        if open_.revision and before is State.UNKNOWN and not open_.is_late:
             open_.is_late = True
+            ready.persist.append(_kept(leaf, open_))
 
     def _look(self, leaf: bytes, open_: _Open, now_ms: int, ready: Ready) -> bool:
         """Whether that was work: something to sign, or to forget."""
@@ -236,7 +237,7 @@ _ENDS: Final = frozenset(int(state) for state in State if state.end is not None)
 
 
 def _kept(leaf: bytes, open_: _Open) -> KeepOpen:
-    return KeepOpen(leaf, write_about(open_.about), tuple(open_.states), open_.until_ms, open_.revision)
+    return KeepOpen(leaf, write_about(open_.about), tuple(open_.states), open_.until_ms, open_.revision, open_.is_late)
 
 
 def _named(report: Verified, open_: _Open) -> list[str]:

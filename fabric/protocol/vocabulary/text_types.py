@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import ipaddress
 import re
+import unicodedata
 from collections.abc import Callable
 from typing import Final
 
@@ -62,9 +63,15 @@ def domain_name(value: str) -> str | None:
 
 
 def idn_domain_name(value: str) -> str | None:
-    """The same with letters beyond ASCII."""
-    name = value.lower().removesuffix(".")
-    return name if _IDN_DOMAIN.fullmatch(name) else None
+    """The same with letters beyond ASCII, composed and not in a wide or another form (NFKC): resolvers know but one."""
+    name = _mapped(value).removesuffix(".")
+    return name if _IDN_DOMAIN.fullmatch(name) and _mapped(name) == name else None
+
+
+def _mapped(value: str) -> str:
+    """What becomes of it in lower case is composed too; the full stop of other scripts is a dot (RFC 3490, 3.1)."""
+    lower = unicodedata.normalize("NFKC", value).lower()
+    return unicodedata.normalize("NFKC", lower).replace("\u3002", ".")
 
 
 def email_addr(value: str) -> str | None:
@@ -73,8 +80,8 @@ def email_addr(value: str) -> str | None:
 
 
 def idn_email_addr(value: str) -> str | None:
-    """The same with letters beyond ASCII."""
-    return _email(value, idn_domain_name)
+    """The same with letters beyond ASCII, composed (RFC 6532, 3.1)."""
+    return _email(unicodedata.normalize("NFC", value), idn_domain_name)
 
 
 def _email(value: str, domain_of: Callable[[str], str | None]) -> str | None:
