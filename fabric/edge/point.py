@@ -375,5 +375,5 @@ class ControlPoint(Face):
         return await asyncio.wrap_future(self._decide(request, True, "", wait_ms))
 
     async def deny(self, request: ApprovalRequest | str, *, why: str, wait_ms: int = VERDICT_WAIT_MS) -> Verdict:
-        """Deny it: it ends as refused, for all its targets. Its requester is told `why`. The rest as in `approve`."""
+        """Deny it: it ends as refused, for all its targets. `why` is signed with it. The rest as in `approve`."""
         return await asyncio.wrap_future(self._decide(request, False, why, wait_ms))

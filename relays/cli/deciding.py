@@ -50,7 +50,7 @@ def approve(id_: Id, identity: As = "", yes: Yes = False, wait: Wait = "10s", as
 @command
 def deny(
     id_: Id,
-    why: Annotated[str, typer.Option("--why", metavar="TEXT", help="Why: its requester and audits read it.")],
+    why: Annotated[str, typer.Option("--why", metavar="TEXT", help="Why: it is signed with the denial.")],
     identity: As = "", yes: Yes = False, wait: Wait = "10s", as_json: AsJson = False,
 ) -> None:
     """Deny an action that is held: it ends as refused, for all its targets, whoever approved it before.

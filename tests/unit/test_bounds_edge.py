@@ -71,6 +71,7 @@ BOUNDS = {
     "edge/requesting/tracking.py:Tracker.ends": "TARGETS_MAX",
     "edge/requesting/tracking.py:Tracker.steps": "TARGETS_MAX",
     "edge/requesting/tracking.py:Tracker.news": "what one delivery brings: it is taken after each",
+    "edge/requesting/tracking.py:Tracker._early_holds": "_EARLY_HOLDS_MAX relays; more are not heard",
     "edge/requesting/request.py:Request.steps": "TARGETS_MAX",
     "edge/requesting/request.py:Progress.outcomes": "TARGETS_MAX",
     "edge/requesting/request.py:Request.outcomes": "TARGETS_MAX",
@@ -113,6 +114,15 @@ BOUNDS = {
     "edge/acting/executing.py:Executing._threads": "`actions_at_once`, and one more",
     "edge/point.py:ControlPoint._awaited": "`actions_at_once`",
     "edge/acting/fitting.py:Fitted.result": "BYTES_MAX",
+    # what it decides
+    "edge/approving/open_requests.py:OpenRequests._open":
+    "OPEN_MAX of BYTES_MAX together, a share for each relay; more are counted as missed. Each ends with its hold",
+    "edge/approving/open_requests.py:OpenRequests._count": "relays of these",
+    "edge/approving/open_requests.py:OpenRequests._bytes": "relays of these",
+    "edge/approving/inbox.py:Inbox._unread": "OPEN_MAX: what is over is taken out",
+    "edge/approving/approver.py:Approver._inboxes": "INBOXES_MAX; BUSY",
+    "edge/approving/approver.py:Approver._decisions": "DECISIONS_MAX; BUSY. Each ends after its wait_ms, twice at most",
+    "edge/approving/approver.py:Approver._over": "_OVER_MAX; of older ones it is said that nobody asks for them",
     # what it takes
     "edge/receiving/subscriptions.py:Subscriptions._subscriptions":
     "SUBSCRIBERS_MAX of SUBSCRIPTIONS_MAX patterns; TOO_LARGE",

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fabric.edge.approving.approver import DECISIONS_MAX
+from fabric.edge.approving.approver import DECISIONS_MAX, INBOXES_MAX
 from fabric.edge.approving.inbox import Inbox
 from fabric.protocol.access.approvals import Hold, read_approval, targets_digest
 from fabric.protocol.access.quorum import Quorum
@@ -236,6 +236,18 @@ def test_the_end_of_the_connection_ends_all(program):
     assert inbox.get(0.0).id == ID
     with pytest.raises(FabricError):
         inbox.get(0.0)
+
+
+def test_iterators_are_bounded(program):
+    inboxes = [Inbox() for _ in range(INBOXES_MAX + 1)]
+    for inbox in inboxes:
+        program.approver.watch(inbox)
+    program.turn()
+    program.hear(said(asked()))
+    assert all(inbox.get(0.0).id == ID for inbox in inboxes[:-1])
+    with pytest.raises(FabricError) as error:
+        inboxes[-1].get(0.0)
+    assert error.value.code is Code.BUSY
 
 
 def test_decisions_are_bounded(program):

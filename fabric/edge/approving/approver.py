@@ -34,6 +34,8 @@ from fabric.protocol.point.point import Point
 from fabric.protocol.vocabulary.openc2 import class_of, is_extension
 
 DECISIONS_MAX = 256
+# Iterators of one program, each with what it has yet to look at.
+INBOXES_MAX = 64
 # An approval is worth sending for as long as the action is held; it has to get there, however late it is.
 _TTL_MS_MIN = 10_000
 # When it is over a verdict may still be on its way.
@@ -80,6 +82,9 @@ class Approver:
         """From now on it gets what is open, and what comes. Raises what ended the connection."""
 
         def add(_now_ms: int, _ready: Ready) -> None:
+            if len(self._inboxes) >= INBOXES_MAX:
+                inbox.fail(FabricError(Code.BUSY, f"{INBOXES_MAX} iterators of approvals are open", "close some"))
+                return
             self._inboxes.append(inbox)
             for request in self.open:
                 inbox.put(request)
