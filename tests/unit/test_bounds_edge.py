@@ -83,14 +83,6 @@ BOUNDS = {
     "edge/connection/mailbox.py:Mailbox._waiting":
     "WAITING_MAX of the program; BUSY. And one for each delivery in hand",
     # what it executes
-    "edge/approving/approver.py:Approver._inboxes": "one for each iterator of the program",
-    "edge/approving/approver.py:Approver._decisions": "DECISIONS_MAX; BUSY",
-    "edge/approving/approver.py:Approver._over": "_OVER_MAX; the oldest is forgotten",
-    "edge/approving/inbox.py:Inbox._unread": "OPEN_MAX: what is open, each once",
-    "edge/approving/open_requests.py:OpenRequests._open": "OPEN_MAX of BYTES_MAX, shared among relays",
-    "edge/approving/open_requests.py:OpenRequests._count": "relays of these",
-    "edge/approving/open_requests.py:OpenRequests._bytes": "relays of these",
-    "edge/requesting/tracking.py:Tracker._early_holds": "_EARLY_HOLDS_MAX",
     "edge/acting/executing.py:Executing._waiting": "WAITING_MAX; HANDLERS_BUSY. Each ends with its time to live",
     "edge/acting/executing.py:Executing._letters":
     "one for each action that the ledger has, at most; a thread of its own takes them all",
