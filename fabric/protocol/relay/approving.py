@@ -17,13 +17,21 @@ from fabric.protocol.access.quorum import Judge, Quorum
 from fabric.protocol.access.released import open_approval
 from fabric.protocol.base.codec import pack, unpack
 from fabric.protocol.base.errors import Code, Reject
-from fabric.protocol.base.limits import ENVELOPE_BYTES_MAX, HELD_ACTIONS_MAX, TARGETS_MAX
+from fabric.protocol.base.limits import (
+    APPROVAL_BYTES_MAX,
+    CREDENTIAL_BYTES_MAX,
+    ENVELOPE_BYTES_MAX,
+    FRAME_BYTES_MAX,
+    HELD_ACTIONS_MAX,
+    TARGETS_MAX,
+)
 from fabric.protocol.base.shares import LARGE_SHARE, Holdings, beyond_share
 from fabric.protocol.core.ready import KeepApproval, KeepHold, Note, Op, Ready
 from fabric.protocol.core.timekeeper import Timekeeper
 from fabric.protocol.envelope.layout import Approved
 from fabric.protocol.envelope.reports import HELD, Report, action_report
 from fabric.protocol.envelope.verify import RootCache, Verified
+from fabric.protocol.links.release import target_bytes
 from fabric.protocol.relay.port import MessagePort
 from fabric.protocol.relay.report_signer import ReportSigner
 from fabric.protocol.relay.roster import Roster
@@ -38,7 +46,21 @@ _LOOK_MS: Final = 1_000
 # About so many questions a look are signed: an approver that comes is asked for all that is held, over some seconds.
 _QUESTIONS_MAX: Final = 128
 # What an approver is shown is one message: the action, the names of its targets, and what is asked.
-BYTES_MAX: Final = 131_072
+_SHOWN_BYTES_MAX: Final = 131_072
+# Hops, ages, and what frames an envelope and what it has.
+_AROUND_BYTES: Final = 8_192
+
+
+def fits(action: Verified, targets: Sequence[str], rule: Rule) -> bool:
+    """Whether approvers can be shown it, and it goes on in one frame when it has taken along what they say."""
+    names = sum(map(target_bytes, targets))
+    approvers = max(rule.require, rule.escalation.require if rule.escalation is not None else 0)
+    released = len(action.raw) + names + approvers * (CREDENTIAL_BYTES_MAX + APPROVAL_BYTES_MAX)
+    return (
+        len(action.raw) + names <= _SHOWN_BYTES_MAX
+        and released + _AROUND_BYTES <= ENVELOPE_BYTES_MAX
+        and released + names + _AROUND_BYTES <= FRAME_BYTES_MAX
+    )
 
 
 class Ending(Protocol):
@@ -188,10 +210,9 @@ class Approving:
 
     def _released(self, held: _Held, quorum: Quorum, now_ms: int, ready: Ready) -> None:
         action, counted = held.hold.action, quorum.principals
-        carried = [each for each in held.approvals.values() if principal_of(each.credential) in counted]
         approved = Approved(
             quorum.completed_at_ms, held.hold.held_at_ms, held.hold.targets,
-            tuple((each.credential.raw, each.raw) for each in carried),
+            tuple((each.credential.raw, each.raw) for each in quorum.approvals),
         )
         self._forget(held, ready)
         self._count("approved", held.rule)
