@@ -9,16 +9,18 @@ approval: to add one never undoes a quorum, unless it denies. Refuses with the f
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fabric.protocol.access.approvals import Approval, Hold, principal_of, read_approval, targets_digest
 from fabric.protocol.access.permissions import selects
 from fabric.protocol.base.errors import Code, Reject
-from fabric.protocol.base.limits import APPROVALS_MAX
+from fabric.protocol.base.limits import APPROVAL_BYTES_MAX, APPROVALS_MAX
+from fabric.protocol.envelope.layout import Header
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.trust.credentials import Credential
 from fabric.protocol.trust.policies import Policies, Rule
 from fabric.protocol.vocabulary.openc2 import split_topic
+from fabric.protocol.vocabulary.tlp import Label
 
 # Whether a credential is revoked, or not valid now.
 Standing = Callable[[Credential], Reject | None]
@@ -29,12 +31,14 @@ class Quorum:
     """Who approved, and when the last who was needed did: from then the execution's time runs.
 
     `escalated`: it needed somebody whom the rule asks only when others did not answer; to be recorded as such.
+    `approvals`: those that made it, and no other.
     """
 
     rule: str
     principals: tuple[str, ...]
     escalated: bool
     completed_at_ms: int
+    approvals: tuple[Verified, ...] = field(default=(), compare=False, repr=False)
 
 
 class Judge:
@@ -67,10 +71,16 @@ class Judge:
     def _check_bound(self, said: Approval) -> Reject | None:
         """Whether it is about this action, as it is held now."""
         hold, action = self._hold, self._hold.action
-        if said.action != action.leaf or said.message.header.topic != action.header.topic:
+        header, asked = said.message.header, action.header
+        if said.action != action.leaf or header.topic != asked.topic:
             return Reject(Code.BAD_APPROVAL, "of another action")
-        if said.message.header.label < action.header.label:
-            return Reject(Code.LABEL_TOO_LOW, action.header.label.short)
+        if header.label < asked.label:
+            return Reject(Code.LABEL_TOO_LOW, asked.label.short)
+        if _highest(header) > _highest(asked) or header.audience != asked.audience:
+            # It travels inside the action, to whoever may hold that.
+            return Reject(Code.BAD_APPROVAL, "not for those who may have the action")
+        if len(said.message.raw) > APPROVAL_BYTES_MAX:
+            return Reject(Code.TOO_LARGE, f"an approval has at most {APPROVAL_BYTES_MAX:,} bytes")
         if (said.policies, said.policies_digest) != (self._policies.version, self._policies.digest):
             return Reject(Code.OTHER_POLICIES, f"version {said.policies}, not {self._policies.version}")
         if said.rule != self._rule.name:
@@ -174,13 +184,17 @@ class Judge:
 
     def _made(self, found: list[Approval], at_ms: int, *, escalated: bool) -> Quorum:
         principals = tuple(sorted(principal_of(said.approver) for said in found))
-        return Quorum(self._rule.name, principals, escalated, at_ms)
+        return Quorum(self._rule.name, principals, escalated, at_ms, tuple(said.message for said in found))
 
     def _due(self, approvals: list[Approval]) -> Reject:
         found = _distinct(approvals)
         if len(found) < len(approvals):
             return Reject(Code.SAME_PRINCIPAL, f"{len(found)} of {self._rule.require}")
         return Reject(Code.APPROVAL_DUE, f"{self._rule.name}: {len(found)} of {self._rule.require}")
+
+
+def _highest(header: Header) -> Label:
+    return max([header.label, *(entry.label for entry in header.manifest)])
 
 
 def _role(credential: Credential) -> str:

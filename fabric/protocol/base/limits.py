@@ -106,6 +106,8 @@ POLICY_CLASSES_MAX: Final = 256
 APPROVERS_MAX: Final = 8
 # Approvals that are looked at for one action. An approver may have changed its mind, and others may not count.
 APPROVALS_MAX: Final = 64
+# Of one approval: an action takes a quorum of them along, in one envelope and one frame with its targets' names.
+APPROVAL_BYTES_MAX: Final = 8_192
 # What an approver says of why: read by the requester and in audits.
 WHY_CHARS_MAX: Final = 512
 

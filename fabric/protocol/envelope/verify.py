@@ -133,6 +133,8 @@ def open_envelope(raw: bytes, credentials: Mapping[bytes, Credential], roots: Ro
     header = decode_header(envelope.header)
     if isinstance(header, Reject):
         return header
+    if envelope.approved is not None and header.kind is not Kind.ACTION:
+        return Reject(Code.MALFORMED, "approvals of what is no action")  # from them its time would count
     credential = credentials.get(envelope.signer)
     if credential is None:
         return unknown(credentials, envelope.signer)

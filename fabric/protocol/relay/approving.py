@@ -17,13 +17,21 @@ from fabric.protocol.access.quorum import Judge, Quorum
 from fabric.protocol.access.released import open_approval
 from fabric.protocol.base.codec import pack, unpack
 from fabric.protocol.base.errors import Code, Reject
-from fabric.protocol.base.limits import ENVELOPE_BYTES_MAX, HELD_ACTIONS_MAX, TARGETS_MAX
+from fabric.protocol.base.limits import (
+    APPROVAL_BYTES_MAX,
+    CREDENTIAL_BYTES_MAX,
+    ENVELOPE_BYTES_MAX,
+    FRAME_BYTES_MAX,
+    HELD_ACTIONS_MAX,
+    TARGETS_MAX,
+)
 from fabric.protocol.base.shares import LARGE_SHARE, Holdings, beyond_share
 from fabric.protocol.core.ready import KeepApproval, KeepHold, Note, Op, Ready
 from fabric.protocol.core.timekeeper import Timekeeper
 from fabric.protocol.envelope.layout import Approved
 from fabric.protocol.envelope.reports import HELD, Report, action_report
 from fabric.protocol.envelope.verify import RootCache, Verified
+from fabric.protocol.links.release import target_bytes
 from fabric.protocol.relay.port import MessagePort
 from fabric.protocol.relay.report_signer import ReportSigner
 from fabric.protocol.relay.roster import Roster
@@ -35,8 +43,24 @@ from fabric.protocol.vocabulary.openc2 import End, split_topic
 from fabric.protocol.wire.frames import Direction, Item
 
 _LOOK_MS: Final = 1_000
+# About so many questions a look are signed: an approver that comes is asked for all that is held, over some seconds.
+_QUESTIONS_MAX: Final = 128
 # What an approver is shown is one message: the action, the names of its targets, and what is asked.
-BYTES_MAX: Final = 131_072
+_SHOWN_BYTES_MAX: Final = 131_072
+# Hops, ages, and what frames an envelope and what it has.
+_AROUND_BYTES: Final = 8_192
+
+
+def fits(action: Verified, targets: Sequence[str], rule: Rule) -> bool:
+    """Whether approvers can be shown it, and it goes on in one frame when it has taken along what they say."""
+    names = sum(map(target_bytes, targets))
+    approvers = max(rule.require, rule.escalation.require if rule.escalation is not None else 0)
+    released = len(action.raw) + names + approvers * (CREDENTIAL_BYTES_MAX + APPROVAL_BYTES_MAX)
+    return (
+        len(action.raw) + names <= _SHOWN_BYTES_MAX
+        and released + _AROUND_BYTES <= ENVELOPE_BYTES_MAX
+        and released + names + _AROUND_BYTES <= FRAME_BYTES_MAX
+    )
 
 
 class Ending(Protocol):
@@ -55,7 +79,8 @@ class _Held:
     policies: bytes  # their digest
     until_ms: int
     approvals: dict[str, Verified] = field(default_factory=dict)  # by approver
-    asked: dict[str, bytes] = field(default_factory=dict)  # approver -> the session that was asked
+    # Approver -> its sessions that were asked. What it is asked goes to all of them, also where only one is new.
+    asked: dict[str, frozenset[bytes]] = field(default_factory=dict)
 
 
 class Approving:
@@ -105,7 +130,7 @@ class Approving:
             "end": HELD, "targets": list(targets), "code": Code.APPROVAL_DUE.label, "reason": Code.APPROVAL_DUE.reason,
             "within_ms": rule.within_ms, "rule": rule.name, "require": rule.require, "roles": list(rule.roles),
         }, now_ms, ready)
-        self._ask(held, rule, now_ms, ready)
+        self._ask(held, rule, self._approvers(), now_ms, ready)
 
     def heard(self, message: Verified, now_ms: int, ready: Ready) -> None:
         """An approver's word about an action that is held here."""
@@ -153,6 +178,7 @@ class Approving:
         if not self._held or now_ms < self._look_at_ms or self._time.unknown:
             return
         self._look_at_ms = now_ms + _LOOK_MS
+        approvers, left = self._approvers(), _QUESTIONS_MAX
         for held in list(self._held.values()):
             rule, requester = self._rule_of(held), held.hold.action.credential
             if now_ms >= held.until_ms:
@@ -161,8 +187,8 @@ class Approving:
                 self._over(held, End.REFUSED, refused.code, "revoked", now_ms, ready)
             elif rule is None:
                 self._over(held, End.REFUSED, Code.OTHER_POLICIES, "denied", now_ms, ready)
-            else:
-                self._ask(held, rule, now_ms, ready)
+            elif left > 0:
+                left -= self._ask(held, rule, approvers, now_ms, ready)
 
     # -- inside -------------------------------------------------------------------------------------------
 
@@ -184,10 +210,9 @@ class Approving:
 
     def _released(self, held: _Held, quorum: Quorum, now_ms: int, ready: Ready) -> None:
         action, counted = held.hold.action, quorum.principals
-        carried = [each for each in held.approvals.values() if principal_of(each.credential) in counted]
         approved = Approved(
             quorum.completed_at_ms, held.hold.held_at_ms, held.hold.targets,
-            tuple((each.credential.raw, each.raw) for each in carried),
+            tuple((each.credential.raw, each.raw) for each in quorum.approvals),
         )
         self._forget(held, ready)
         self._count("approved", held.rule)
@@ -221,20 +246,36 @@ class Approving:
 
     # -- who is asked -----------------------------------------------------------------------------------------
 
-    def _ask(self, held: _Held, rule: Rule, now_ms: int, ready: Ready) -> None:
-        """Whoever is below, may decide, and was not asked in this session."""
+    def _approvers(self) -> dict[str, tuple[Credential, frozenset[bytes]]]:
+        """Whoever is below and may approve anything, with its sessions. Few of all who are below."""
+        found: dict[str, tuple[Credential, frozenset[bytes]]] = {}
+        for attachment in self._routes.all():
+            node = attachment.credential
+            if node.grants.approve and node.kind is not NodeKind.RELAY and self._routes.via(attachment):
+                _, sessions = found.get(node.id, (node, frozenset[bytes]()))
+                found[node.id] = node, sessions | {attachment.session}
+        return found
+
+    def _ask(
+        self, held: _Held, rule: Rule, approvers: Mapping[str, tuple[Credential, frozenset[bytes]]], now_ms: int,
+        ready: Ready,
+    ) -> int:
+        """Whoever of them may decide, and has a session in which it was not asked. How many these are."""
+        asked = 0
         since_ms = self._time.now(now_ms) - held.hold.held_at_ms
         later = rule.escalation
         roles = {*rule.roles, *(later.roles if later is not None and since_ms >= later.after_ms else ())}
         class_ = self._trust.policies.class_of(split_topic(held.hold.action.header.topic)[0])
-        for attachment in self._routes.all():
-            node = attachment.credential
+        for node, sessions in approvers.values():
             may = any(grant.class_ == class_ for grant in node.grants.approve) and dict(node.tags).get("role") in roles
-            if not may or node.kind is NodeKind.RELAY or node.id == held.hold.action.header.origin:
+            if not may or node.id == held.hold.action.header.origin:
                 continue
-            if held.asked.get(node.id) != attachment.session and self._routes.via(attachment):
-                held.asked[node.id] = attachment.session
+            is_new = not sessions <= held.asked.get(node.id, frozenset())
+            held.asked[node.id] = sessions
+            if is_new:
+                asked += 1
                 self._tell(held.hold.action, node.id, self._question(held, rule), now_ms, ready, whole=True)
+        return asked
 
     def _question(self, held: _Held, rule: Rule) -> dict[str, Any]:
         later, policies = rule.escalation, self._trust.policies

@@ -24,8 +24,8 @@ from fabric.protocol.envelope.reports import HELD, NOBODY, SELECTED, build_repor
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.links.links import UPLINK
 from fabric.protocol.links.release import fits_in_frame, target_bytes
-from fabric.protocol.relay.approving import BYTES_MAX as HELD_BYTES_MAX
 from fabric.protocol.relay.approving import Approving
+from fabric.protocol.relay.approving import fits as fits_with_approvals
 from fabric.protocol.relay.dispatches import Dispatches
 from fabric.protocol.relay.port import MessagePort
 from fabric.protocol.relay.report_signer import ReportSigner
@@ -130,7 +130,7 @@ class Dispatch:
             self.report(action, End.REFUSED, (), code, now_ms, ready, detail=detail)
             return
         rule = self._demand(action, targets, now_ms)
-        if rule is not None and len(action.raw) + sum(map(target_bytes, targets)) > HELD_BYTES_MAX:
+        if rule is not None and not fits_with_approvals(action, targets, rule):
             self._custody.saw(action.id, Direction.UP, seen_until_ms(header, now_ms), ready, header)
             self.report(action, End.REFUSED, (), Code.TOO_LARGE, now_ms, ready, detail="for who is to approve it")
             return
