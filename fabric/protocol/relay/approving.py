@@ -186,7 +186,7 @@ class Approving:
             elif (refused := self._standing(now_ms)(requester)) is not None:
                 self._over(held, End.REFUSED, refused.code, "revoked", now_ms, ready)
             elif rule is None:
-                self._over(held, End.REFUSED, Code.OTHER_POLICIES, "denied", now_ms, ready)
+                self._over(held, End.REFUSED, Code.OTHER_POLICIES, "void", now_ms, ready)
             elif left > 0:
                 left -= self._ask(held, rule, approvers, now_ms, ready)
 
