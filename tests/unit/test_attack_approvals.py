@@ -1,19 +1,23 @@
 """Attacks on approvals: by who carries them, by who asks, and by who approves."""
 
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
 
+from fabric.protocol.access.approvals import Hold
 from fabric.protocol.base.errors import Code, Reject
-from fabric.protocol.envelope.layout import Approved, Kind, encode_envelope
+from fabric.protocol.envelope.layout import Approved, Kind, Terms, encode_envelope
 from fabric.protocol.envelope.verify import RootCache, open_envelope
 from fabric.protocol.relay.approving import fits
+from fabric.protocol.trust.credentials import ApproveGrant, Grants, RequestGrant
 from fabric.protocol.vocabulary.severity import Severity
 from fabric.protocol.vocabulary.tlp import Label
 from fabric.protocol.wire.frames import Role
+from fabric.spool import Spool
 from tests import approving as cast
-from tests.support import MINUTE_MS, T0, noise, verified
-from tests.unit.test_approving import LEADS, SOAR, Stage, question
+from tests.support import MINUTE_MS, T0, noise, opened, verified
+from tests.unit.test_approving import LEADS, SOAR, WALLS, Stage, question
 
 
 @pytest.fixture
@@ -51,12 +55,49 @@ def test_an_approval_that_is_padded_counts_for_nothing_and_stops_nothing(stage):
     assert stage.handed()["fw-7"]
 
 
+def test_who_may_cancel_elsewhere_does_not_cancel_what_is_held_here():
+    other = cast.member("it-1", "it-lead", grants=Grants(
+        request=(RequestGrant("cancel command", "segment=it"),), approve=cast.MAY.approve,
+    ))
+    stage = Stage()
+    stage.come(other)
+    message = stage.ask()
+    cancel(stage, other, message, "all")
+    assert len(stage.talk.core.approving) == 1
+    assert Code.CANCELLED.label not in [each.get("code") for each in stage.told(SOAR)]
+
+
+def test_a_cancel_ends_what_is_held_for_those_whom_it_selects(stage):
+    message = stage.ask()
+    stage.told(SOAR)
+    cancel(stage, SOAR, message, "id=fw-7")
+    ended = [each for each in stage.told(SOAR) if each.get("code") == Code.CANCELLED.label]
+    assert [each["targets"] for each in ended] == [["fw-7"]]
+    for lead in LEADS[:2]:
+        stage.approve(lead, question(stage.told(lead)))
+    handed = stage.handed()
+    assert len(handed["fw-8"]) == 1 and handed["fw-7"] == []
+
+
 def cancel(stage, who, message, to, **more):
     stage.talk.send(stage.links[who.id], verified(
         who, kind=Kind.ACTION, topic="cancel.command", to=to, correlation=message.leaf, severity=Severity.HIGH,
         issued_at_ms=stage.talk.now_ms, sequence=8,
         records=[{"action": "cancel", "target": {"command": message.id.hex()}, "args": {}}], **more,
     ))
+
+
+def test_require_all_is_asked_again_when_it_is_approved(stage):
+    stage.ask(terms=Terms(require_all=True))
+    asked = [question(stage.told(lead)) for lead in LEADS[:2]]
+    stage.talk.lose(stage.links["fw-7"])
+    stage.wait(60_000)
+    for lead, one in zip(LEADS[:2], asked, strict=True):
+        stage.approve(lead, one)
+    assert stage.handed()["fw-8"] == []
+    assert {each["code"] for each in stage.told(SOAR) if each["end"] == "refused"} == {
+        Code.AWAY.label, Code.NOT_ALL_HERE.label
+    }
 
 
 @pytest.mark.parametrize(
@@ -78,3 +119,44 @@ def test_what_would_not_go_on_with_its_approvals_is_not_held():
     names = [f"{n:04}-{'x' * 20}" for n in range(4_096)]
     assert fits(cast.ACTION, names[:1_500], rule) and not fits(cast.ACTION, names[:2_500], rule)
     assert fits(cast.ACTION, names[:3_000], cast.RULE)
+
+
+def test_a_cancel_that_is_approved_ends_what_was_not_sent():
+    rule = cast.Rule("stop", cast.When(None, "cancel command"), 1, ("ot-lead",), MINUTE_MS)
+    lead = cast.member("lead-9", "ot-lead", "joe", Grants(approve=(ApproveGrant("other", "all"),)))
+    stage = Stage(cast.policies(rule))
+    stage.come(lead)
+    stage.talk.attach(stage.links["fw-7"], WALLS[0], "hq", executes=False, epoch=2)
+    message = stage.ask(ttl_ms=10 * MINUTE_MS)
+    assert ("held", ["fw-7"]) in [(each["end"], each["targets"]) for each in stage.told(SOAR)]
+    cancel(stage, SOAR, message, "all")
+    asked = question(stage.told(lead))
+    assert asked["targets"] == ["fw-8"] and stage.told(SOAR)[-1]["end"] == "held"
+    hold = Hold(opened(asked["action"], SOAR), tuple(asked["targets"]), asked["held_at"])
+    stage.talk.send(stage.links[lead.id], cast.approval(lead, 0, hold=hold, rule="stop", under=cast.policies(rule)))
+    ended = [(each["targets"], each["end"]) for each in stage.told(SOAR) if each.get("code") == Code.CANCELLED.label]
+    assert ended == [(["fw-7"], "refused")]
+
+
+def test_who_held_it_is_known_again_after_a_restart_with_those_for_whom_it_was_cancelled(stage, tmp_path):
+    message = stage.ask()
+    cancel(stage, SOAR, message, "id=fw-7")
+    again = restarted(stage, tmp_path)
+    for who in (SOAR, *LEADS, *WALLS):
+        again.come(who, session=b"t" * 16, epoch=2)
+    again.wait(2_000)
+    for lead in LEADS[:2]:
+        again.approve(lead, question(again.told(lead)))
+    handed = again.handed()
+    assert len(handed["fw-8"]) == 1 and handed["fw-7"] == []
+
+
+def restarted(stage, tmp_path):
+    with closing(Spool(tmp_path / "relay")) as spool:
+        spool.load(stage.talk.now_ms)
+        spool.commit(stage.talk.disk)
+    again = Stage()
+    again.talk.now_ms = stage.talk.now_ms + 1_000
+    with closing(Spool(tmp_path / "relay")) as spool:
+        again.talk.core.restore(list(spool.load(again.talk.now_ms)), again.talk.now_ms)
+    return again

@@ -78,6 +78,7 @@ class _Held:
     rule: str
     policies: bytes  # their digest
     until_ms: int
+    left: tuple[str, ...]  # of the targets those for whom it was not cancelled: what was approved is for all of them
     approvals: dict[str, Verified] = field(default_factory=dict)  # by approver
     # Approver -> its sessions that were asked. What it is asked goes to all of them, also where only one is new.
     asked: dict[str, frozenset[bytes]] = field(default_factory=dict)
@@ -122,7 +123,7 @@ class Approving:
     def hold(self, action: Verified, targets: Sequence[str], rule: Rule, now_ms: int, ready: Ready) -> None:
         """It turned here, and this rule decides. Its requester is told for what it waits."""
         hold = Hold(action, tuple(targets), self._time.now(now_ms))
-        held = _Held(hold, rule.name, self._trust.policies.digest, now_ms + rule.within_ms)
+        held = _Held(hold, rule.name, self._trust.policies.digest, now_ms + rule.within_ms, hold.targets)
         self._put(held)
         ready.persist.append(_kept(held))
         self._count("held", rule.name)
@@ -152,22 +153,36 @@ class Approving:
         elif found.code is Code.ACTION_DENIED:
             self._over(held, End.REFUSED, Code.ACTION_DENIED, "denied", now_ms, ready, detail=found.detail)
 
-    def cancel(self, leaf: bytes, by: str, now_ms: int, ready: Ready) -> None:
-        """Somebody who may do so wants it ended."""
+    def targets(self, leaf: bytes) -> tuple[str, ...]:
+        """For whom this action is held here."""
         held = self._held.get(leaf)
-        if held is not None:
+        return () if held is None else held.left
+
+    def cancel(self, leaf: bytes, targets: Sequence[str], by: str, now_ms: int, ready: Ready) -> None:
+        """Somebody who may do so wants it ended for these of them. It is held on for the others."""
+        held = self._held.get(leaf)
+        if held is None or not targets:
+            return
+        ended = frozenset(targets)
+        left = tuple([target for target in held.left if target not in ended])
+        if not left:
             self._over(held, End.REFUSED, Code.CANCELLED, "cancelled", now_ms, ready, detail=by)
+            return
+        held.left = left
+        ready.persist.append(_kept(held))
+        self._end(held.hold.action, str(End.REFUSED), tuple(targets), Code.CANCELLED, now_ms, ready, detail=by)
 
     def restored(self, op: Op, now_ms: int) -> None:
         """This was read back from disk."""
         match op:
             case KeepHold(leaf, body, until_ms) if body:
-                fields = unpack(body, bytes_max=2 * ENVELOPE_BYTES_MAX, elements_max=TARGETS_MAX + 16, depth_max=2)
+                fields = unpack(body, bytes_max=2 * ENVELOPE_BYTES_MAX, elements_max=2 * TARGETS_MAX + 16, depth_max=2)
                 assert not isinstance(fields, Reject), "it was read from a disk that is checked"
-                credential, envelope, targets, held_at_ms, rule, policies = fields
+                credential, envelope, targets, held_at_ms, rule, policies, left = fields
                 action = open_approval(credential, envelope, self._trust, self._roots)
                 if isinstance(action, Verified) and action.leaf == leaf:
-                    self._put(_Held(Hold(action, tuple(targets), held_at_ms), rule, policies, until_ms))
+                    hold = Hold(action, tuple(targets), held_at_ms)
+                    self._put(_Held(hold, rule, policies, until_ms, tuple(left)))
             case KeepApproval(leaf, approver, credential, envelope) if envelope and leaf in self._held:
                 message = open_approval(credential, envelope, self._trust, self._roots)
                 if isinstance(message, Verified):
@@ -220,11 +235,11 @@ class Approving:
             "action": action.leaf.hex(), "rule": held.rule, "by": ",".join(counted), "escalated": int(quorum.escalated),
         }))
         self._tell(action, action.header.origin, {
-            "end": "approved", "targets": list(held.hold.targets), "approved_by": list(counted),
+            "end": "approved", "targets": list(held.left), "approved_by": list(counted),
             "escalated": quorum.escalated,
         }, now_ms, ready)
         self._tell_asked(held, "approved", now_ms, ready)
-        self._release(action.with_approvals(approved), held.hold.targets, now_ms, ready)
+        self._release(action.with_approvals(approved), held.left, now_ms, ready)
 
     def _over(
         self, held: _Held, end: End, code: Code, outcome: str, now_ms: int, ready: Ready, *, detail: str = ""
@@ -234,7 +249,7 @@ class Approving:
         ready.notes.append(Note("action not approved", {
             "action": action.leaf.hex(), "rule": held.rule, "code": code.label, "detail": detail,
         }))
-        self._end(action, str(end), held.hold.targets, code, now_ms, ready, detail=detail)
+        self._end(action, str(end), held.left, code, now_ms, ready, detail=detail)
         self._tell_asked(held, outcome, now_ms, ready)
 
     def _forget(self, held: _Held, ready: Ready) -> None:
@@ -322,6 +337,7 @@ def _kept(held: _Held) -> KeepHold:
     hold = held.hold
     return KeepHold(hold.action.leaf, pack([
         hold.action.credential.raw, hold.action.raw, list(hold.targets), hold.held_at_ms, held.rule, held.policies,
+        list(held.left),
     ]), held.until_ms)
 
 
