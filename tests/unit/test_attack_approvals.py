@@ -6,18 +6,23 @@ from dataclasses import replace
 import pytest
 
 from fabric.protocol.access.approvals import Hold
+from fabric.protocol.access.quorum import Quorum
 from fabric.protocol.base.errors import Code, Reject
+from fabric.protocol.base.limits import SKEW_MS
+from fabric.protocol.core.ready import Delivery
 from fabric.protocol.envelope.layout import Approved, Kind, Terms, encode_envelope
 from fabric.protocol.envelope.verify import RootCache, open_envelope
+from fabric.protocol.point.point import Point
 from fabric.protocol.relay.approving import fits
 from fabric.protocol.trust.credentials import ApproveGrant, Grants, RequestGrant
 from fabric.protocol.vocabulary.severity import Severity
 from fabric.protocol.vocabulary.tlp import Label
-from fabric.protocol.wire.frames import Role
+from fabric.protocol.wire.frames import Direction, Role
 from fabric.spool import Spool
 from tests import approving as cast
-from tests.support import MINUTE_MS, T0, noise, opened, verified
-from tests.unit.test_approving import LEADS, SOAR, WALLS, Stage, question
+from tests.conversation import Conversation
+from tests.support import MINUTE_MS, T0, entropy, noise, opened, verified
+from tests.unit.test_approving import AUTHORITY, LEADS, ME, SOAR, WALLS, Stage, question, why_not
 
 
 @pytest.fixture
@@ -160,3 +165,32 @@ def restarted(stage, tmp_path):
     with closing(Spool(tmp_path / "relay")) as spool:
         again.talk.core.restore(list(spool.load(again.talk.now_ms)), again.talk.now_ms)
     return again
+
+
+def approved_by(hold, *approvals):
+    """The action of a hold, as a relay makes it that has these approvals."""
+    carried = tuple((each.credential.raw, each.raw) for each in approvals)
+    at_ms = max(each.header.issued_at_ms for each in approvals)
+    return hold.action.with_approvals(Approved(at_ms, hold.held_at_ms, hold.targets, carried))
+
+
+def test_an_approval_more_than_is_needed_does_not_have_it_executed_again(stage):
+    executor = Conversation(Point(WALLS[0].credential, WALLS[0].signer, AUTHORITY.key, b"m" * 16, entropy("point")))
+    executor.core.action_room.is_open = True
+    executor.core.trust.take_policies(cast.POLICIES)
+    hold = Hold(cast.action(ttl_ms=20_000), ("fw-7", "fw-8"), T0)
+    ann, bob, late = [cast.approval(who, after, hold=hold) for who, after in zip(LEADS, (0, 0, 400_000), strict=True)]
+    for after_ms, one in ((1_000, approved_by(hold, ann, bob)), (401_000, approved_by(hold, ann, late))):
+        executor.now_ms = T0 + after_ms
+        executor.send(executor.dial(ME, Role.POINT), one, Direction.DOWN)
+    assert why_not(one, executor.now_ms) is None, "by itself it would do"
+    assert len(executor.told(Delivery)) == 1
+
+
+def test_nobody_holds_it_again_when_its_time_is_over():
+    hold = Hold(cast.action(ttl_ms=20_000), ("fw-7", "fw-8"), T0 + 20_000 + SKEW_MS)
+    both = [cast.approval(who, 1_000, hold=hold) for who in LEADS[:2]]
+    assert isinstance(cast.judge(hold).quorum(both, hold.held_at_ms + 2_000), Quorum)
+    later = hold._replace(held_at_ms=hold.held_at_ms + 1)
+    both = [cast.approval(who, 1_000, hold=later) for who in LEADS[:2]]
+    assert cast.judge(later).quorum(both, later.held_at_ms + 2_000).code is Code.BAD_APPROVAL
