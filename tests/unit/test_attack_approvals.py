@@ -2,6 +2,7 @@
 
 from contextlib import closing
 from dataclasses import replace
+from unittest.mock import patch
 
 import pytest
 
@@ -194,3 +195,13 @@ def test_nobody_holds_it_again_when_its_time_is_over():
     later = hold._replace(held_at_ms=hold.held_at_ms + 1)
     both = [cast.approval(who, 1_000, hold=later) for who in LEADS[:2]]
     assert cast.judge(later).quorum(both, later.held_at_ms + 2_000).code is Code.BAD_APPROVAL
+
+
+def test_large_actions_that_are_held_have_a_bound_too(stage):
+    sizes = [len(stage.ask(args={"pad": noise(n, 90_000)}, sequence=n, ttl_ms=MINUTE_MS).raw) for n in range(3)]
+    approving = stage.talk.core.approving
+    assert len(approving) == 3 and not approving.full(cast.ACTION)
+    with patch("fabric.protocol.relay.approving.HELD_BYTES_MAX", sum(sizes) + 1_000):
+        assert approving.full(cast.ACTION)
+        other = cast.member("soar-2", "soar")
+        assert not approving.full(verified(other, kind=Kind.ACTION, topic="deny.ipv4_net", records=[{"a": 1}]))

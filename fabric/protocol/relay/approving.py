@@ -23,6 +23,7 @@ from fabric.protocol.base.limits import (
     ENVELOPE_BYTES_MAX,
     FRAME_BYTES_MAX,
     HELD_ACTIONS_MAX,
+    HELD_BYTES_MAX,
     TARGETS_MAX,
 )
 from fabric.protocol.base.shares import LARGE_SHARE, Holdings, beyond_share
@@ -105,6 +106,7 @@ class Approving:
         self._skew_ms = skew_ms
         self._held: dict[bytes, _Held] = {}
         self._holders: Holdings[str] = Holdings()
+        self._bytes: Holdings[str] = Holdings()  # of the actions that each requester has here
         self._look_at_ms = 0
 
     def __len__(self) -> int:
@@ -114,9 +116,12 @@ class Approving:
         """Whether this action waits here for approvals."""
         return leaf in self._held
 
-    def full(self, requester: str) -> bool:
-        """Whether nothing more of this requester is held."""
-        return beyond_share(self._holders[requester], 1, HELD_ACTIONS_MAX - len(self._held), LARGE_SHARE)
+    def full(self, action: Verified) -> bool:
+        """Whether no more of this requester is held."""
+        requester, left = action.header.origin, HELD_BYTES_MAX - self._bytes.total()
+        return beyond_share(
+            self._holders[requester], 1, HELD_ACTIONS_MAX - len(self._held), LARGE_SHARE
+        ) or beyond_share(self._bytes[requester], len(action.raw), left, LARGE_SHARE)
 
     # -- what the relay tells it ----------------------------------------------------------------------------
 
@@ -209,7 +214,12 @@ class Approving:
 
     def _put(self, held: _Held) -> None:
         self._held[held.hold.action.leaf] = held
-        self._holders.add(held.hold.action.header.origin, 1)
+        self._account(held, 1)
+
+    def _account(self, held: _Held, count: int) -> None:
+        action = held.hold.action
+        self._holders.add(action.header.origin, count)
+        self._bytes.add(action.header.origin, count * len(action.raw))
 
     def _rule_of(self, held: _Held) -> Rule | None:
         """The rule by which it is held; None where other policies are in force by now: nobody approved it by these."""
@@ -255,7 +265,7 @@ class Approving:
     def _forget(self, held: _Held, ready: Ready) -> None:
         leaf = held.hold.action.leaf
         del self._held[leaf]
-        self._holders.add(held.hold.action.header.origin, -1)
+        self._account(held, -1)
         ready.persist.append(KeepHold(leaf))
         ready.persist += [KeepApproval(leaf, approver) for approver in held.approvals]
 

@@ -342,7 +342,7 @@ class Dispatch:
         else:
             entries = 1 + len(self._select(action, now_ms).all) if self.turns(action) else 0
         is_full = self._custody.dedup.full_of_actions(header.origin) or self._dispatches.full(header.origin, entries)
-        if is_full or (item.direction is Direction.UP and self._approving.full(header.origin)):
+        if is_full or (item.direction is Direction.UP and self._approving.full(action)):
             self._selected = b"", _Selected()
             return Reject(Code.BUSY, "too many actions of this requester")
         return None
