@@ -21,6 +21,7 @@ from fabric.protocol.vocabulary.tlp import Label
 from fabric.protocol.wire.frames import Direction, Role
 from fabric.spool import Spool
 from tests import approving as cast
+from tests import edge_approving
 from tests.conversation import Conversation
 from tests.support import MINUTE_MS, T0, entropy, noise, opened, verified
 from tests.unit.test_approving import AUTHORITY, LEADS, ME, SOAR, WALLS, Stage, question, why_not
@@ -205,3 +206,19 @@ def test_large_actions_that_are_held_have_a_bound_too(stage):
         assert approving.full(cast.ACTION)
         other = cast.member("soar-2", "soar")
         assert not approving.full(verified(other, kind=Kind.ACTION, topic="deny.ipv4_net", records=[{"a": 1}]))
+
+
+@pytest.mark.parametrize(
+    ("version", "lie", "shown"),
+    [
+        (3, {}, True), (3, {"require": 8}, False), (3, {"roles": ["anybody"]}, False), (3, {"escalation": []}, False),
+        (3, {"within_ms": 900_000}, False), (3, {"rule": replace(cast.RULE, name="it")}, False),
+        (3, {"policies_digest": "00" * 32}, False),
+        (4, {}, False), (2, {}, True),
+    ],
+)
+def test_a_relay_says_of_the_rule_what_the_policies_say(version, lie, shown):
+    program = edge_approving.Approving()
+    program.core.trust.take_policies(cast.policies(version=version))
+    program.hear(edge_approving.said(edge_approving.asked(**lie)))
+    assert len(program.approver.open) == shown
