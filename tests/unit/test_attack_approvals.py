@@ -11,7 +11,7 @@ from fabric.protocol.access.quorum import Quorum
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import SKEW_MS
 from fabric.protocol.core.ready import Delivery
-from fabric.protocol.envelope.layout import Approved, Kind, Terms, encode_envelope
+from fabric.protocol.envelope.layout import Approved, Kind, Terms, decode_envelope, encode_envelope
 from fabric.protocol.envelope.verify import RootCache, open_envelope
 from fabric.protocol.point.point import Point
 from fabric.protocol.relay.approving import fits
@@ -24,7 +24,7 @@ from tests import approving as cast
 from tests import edge_approving
 from tests.conversation import Conversation
 from tests.support import MINUTE_MS, T0, entropy, noise, opened, verified
-from tests.unit.test_approving import AUTHORITY, LEADS, ME, SOAR, WALLS, Stage, question, why_not
+from tests.unit.test_approving import AUTHORITY, LEADS, ME, SOAR, WALLS, Stage, question, released, why_not
 
 
 @pytest.fixture
@@ -222,3 +222,16 @@ def test_a_relay_says_of_the_rule_what_the_policies_say(version, lie, shown):
     program.core.trust.take_policies(cast.policies(version=version))
     program.hear(edge_approving.said(edge_approving.asked(**lie)))
     assert len(program.approver.open) == shown
+
+
+def test_who_says_nothing_is_unknown_a_minute_after_the_approved_action_s_time(stage):
+    message = released(stage)
+    stage.told(SOAR)
+    stage.wait(message.header.ttl_ms + 2 * MINUTE_MS)
+    assert {each["outcome"] for each in stage.told(SOAR) if each["end"] == "resolved"} == {"unknown"}
+
+
+def test_more_approvals_than_a_quorum_has_are_not_read(stage):
+    action = released(stage)
+    many = action.envelope.approved._replace(approvals=((b"c", b"e"),) * 9)
+    assert decode_envelope(action.with_approvals(many).raw).code is Code.MALFORMED

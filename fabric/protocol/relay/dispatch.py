@@ -171,6 +171,7 @@ class Dispatch:
 
     def release(self, action: Verified, targets: Sequence[str], now_ms: int, ready: Ready) -> None:
         """It was approved for these targets: it goes to those that are here, and is held for the others."""
+        self._resolutions.released(action, now_ms)
         here = tuple([target for target in targets if self._roster.executor(target, now_ms) is not None])
         away = tuple([target for target in targets if target not in here])
         if self._not_all_here(action, _Selected(here, away), now_ms, ready):
