@@ -225,7 +225,11 @@ def test_a_relay_says_of_the_rule_what_the_policies_say(version, lie, shown):
 
 
 def test_who_says_nothing_is_unknown_a_minute_after_the_approved_action_s_time(stage):
-    message = released(stage)
+    message = stage.ask(ttl_ms=20_000)
+    for lead in LEADS[:2]:
+        stage.approve(lead, question(stage.told(lead)))
+    for wall in WALLS:
+        stage.told(wall)  # they have it, and are silent
     stage.told(SOAR)
     stage.wait(message.header.ttl_ms + 2 * MINUTE_MS)
     assert {each["outcome"] for each in stage.told(SOAR) if each["end"] == "resolved"} == {"unknown"}
