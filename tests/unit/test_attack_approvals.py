@@ -16,9 +16,9 @@ from fabric.protocol.envelope.verify import RootCache, open_envelope
 from fabric.protocol.point.point import Point
 from fabric.protocol.relay.approving import fits
 from fabric.protocol.trust.credentials import ApproveGrant, Grants, RequestGrant
-from fabric.protocol.vocabulary.severity import Severity
+from fabric.protocol.vocabulary.severity import Lane, Severity
 from fabric.protocol.vocabulary.tlp import Label
-from fabric.protocol.wire.frames import Direction, Role
+from fabric.protocol.wire.frames import Credit, Direction, Role
 from fabric.spool import Spool
 from tests import approving as cast
 from tests import edge_approving
@@ -239,3 +239,20 @@ def test_more_approvals_than_a_quorum_has_are_not_read(stage):
     action = released(stage)
     many = action.envelope.approved._replace(approvals=((b"c", b"e"),) * 9)
     assert decode_envelope(action.with_approvals(many).raw).code is Code.MALFORMED
+
+
+def test_approvers_that_do_not_read_fill_no_lane_and_are_asked_when_they_do(stage):
+    custody = stage.talk.core.custody
+    custody._quota_bytes = 2_000_000
+    for n in range(8):
+        stage.wait(1_000)
+        stage.ask(args={"pad": noise(n, 80_000)}, sequence=n, ttl_ms=MINUTE_MS)
+    assert len(stage.talk.core.approving) == 8
+    assert custody.leaves_half(Lane.HIGH, 0), "whoever has a message finds room"
+    asked = set()
+    for _ in range(12):
+        for lead in LEADS:
+            stage.talk.say(stage.links[lead.id], Credit([10**9] * len(Lane)))
+            asked |= {(lead.id, one["action"]) for one in stage.told(lead) if one["end"] == "approval"}
+        stage.wait(5_000)
+    assert len(asked) == 8 * len(LEADS)

@@ -29,7 +29,7 @@ from fabric.protocol.base.limits import (
 from fabric.protocol.base.shares import LARGE_SHARE, Holdings, beyond_share
 from fabric.protocol.core.ready import KeepApproval, KeepHold, Note, Op, Ready
 from fabric.protocol.core.timekeeper import Timekeeper
-from fabric.protocol.envelope.layout import Approved
+from fabric.protocol.envelope.layout import Approved, Kind
 from fabric.protocol.envelope.reports import HELD, Report, action_report
 from fabric.protocol.envelope.verify import RootCache, Verified
 from fabric.protocol.links.release import target_bytes
@@ -41,6 +41,7 @@ from fabric.protocol.trust.credentials import Credential, NodeKind
 from fabric.protocol.trust.policies import Rule
 from fabric.protocol.trust.store import TrustStore
 from fabric.protocol.vocabulary.openc2 import End, split_topic
+from fabric.protocol.vocabulary.severity import Lane, lane_of
 from fabric.protocol.wire.frames import Direction, Item
 
 _LOOK_MS: Final = 1_000
@@ -86,12 +87,12 @@ class _Held:
 
 
 class Approving:
-    """`release` hands an action out to these targets; `end` tells its requester."""
+    """`release` hands an action out to these targets; `end` tells its requester; `has_room`: to ask somebody now."""
 
     def __init__(
         self, signer: ReportSigner, trust: TrustStore, time: Timekeeper, routes: RouteTable, roster: Roster,
         roots: RootCache, messages: MessagePort, release: Callable[[Verified, tuple[str, ...], int, Ready], None],
-        end: Ending, count: Callable[[str, str], None], skew_ms: int,
+        end: Ending, count: Callable[[str, str], None], has_room: Callable[[Lane, int], bool], skew_ms: int,
     ) -> None:
         self._signer = signer
         self._trust = trust
@@ -103,6 +104,7 @@ class Approving:
         self._release = release
         self._end = end
         self._count = count
+        self._has_room = has_room
         self._skew_ms = skew_ms
         self._held: dict[bytes, _Held] = {}
         self._holders: Holdings[str] = Holdings()
@@ -286,7 +288,8 @@ class Approving:
         ready: Ready,
     ) -> int:
         """Whoever of them may decide, and has a session in which it was not asked. How many these are."""
-        asked = 0
+        asked, action = 0, held.hold.action
+        lane = lane_of(Kind.RESULT.word, action.header.severity, action.header.phase)
         since_ms = self._time.now(now_ms) - held.hold.held_at_ms
         later = rule.escalation
         roles = {*rule.roles, *(later.roles if later is not None and since_ms >= later.after_ms else ())}
@@ -296,6 +299,8 @@ class Approving:
             if not may or node.id == held.hold.action.header.origin:
                 continue
             is_new = not sessions <= held.asked.get(node.id, frozenset())
+            if is_new and not self._has_room(lane, len(action.raw)):
+                break  # approvers that do not read stop nobody's messages: the next look asks
             held.asked[node.id] = sessions
             if is_new:
                 asked += 1
