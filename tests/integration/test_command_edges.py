@@ -41,7 +41,9 @@ CALLS = {
 # Those that have something to show where nothing runs.
 SHOWING = ["topology lint", "topology graph", "explain publish", "explain subscribe", "explain act", "authority show",
            "credential show", "credential list", "credential needs-renewal"]
-UNREACHABLE = ["send", "subscribe", "notices", "act", "cancel", "approvals", "approve", "deny"]
+UNREACHABLE = ["send", "subscribe", "notices", "act", "cancel"]
+# Whoever may decide nothing is told so before a relay is looked for.
+MAY_NOT = ["approvals", "approve", "deny"]
 
 
 def commands(group=None, path=()):
@@ -126,6 +128,7 @@ def test_a_full_disk_behind_the_output_is_an_error_of_ours(still):
 def test_where_no_relay_answers(usual):
     assert [usual[name]["code"] for name in UNREACHABLE] == [69] * len(UNREACHABLE)
     assert all("E901" in usual[name]["err"] for name in UNREACHABLE)
+    assert [usual[name]["code"] for name in MAY_NOT] == [5] * len(MAY_NOT)
 
 
 @pytest.mark.parametrize("home", ["/proc/nowhere", "/dev/null/x", "~nobody-of-this-name/x"])

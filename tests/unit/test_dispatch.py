@@ -67,7 +67,7 @@ class Stage:
         self.resolutions = Resolutions(signer, time, messages, lambda *_: None)
         self.approving = Approving(
             signer, trust, time, self.routes, self.roster, RootCache(), messages, lambda *_: None,
-            lambda *_, **__: None, lambda *_: None, SKEW_MS,
+            lambda *_, **__: None, lambda *_: None, lambda *_: True, SKEW_MS,
         )
         self.dispatch = Dispatch(
             signer, self.custody, self.routes, Router("hq", self.routes, is_root=is_root), self.roster,

@@ -146,7 +146,16 @@ def test_it_begins_in_1970_and_knows_what_the_one_before_took_for_as_long_as_it_
     first.saw([took(ONE, T0 + 60_000)])
     first.ends()
     second = start().execute(1_000)
-    assert second.knows(ONE, HOUR_MS) and not second.knows(ONE, 2 * HOUR_MS)
+    # As long as one that was approved may be approved again: this one may have been, for all that is known.
+    assert second.knows(ONE, 24 * HOUR_MS) and not second.knows(ONE, 28 * HOUR_MS)
+
+
+def test_what_was_approved_is_known_for_as_long_as_it_may_be_approved_once_more(start):
+    first = start().execute(T0)
+    first.saw([took(ONE, T0 + 24 * HOUR_MS), took(TWO, T0 + 60_000)])
+    first.ends()
+    second = start().execute(T0 + 60_000)
+    assert second.knows(ONE, T0 + 23 * HOUR_MS) and not second.knows(TWO, T0 + 2 * HOUR_MS)
 
 
 def test_its_clock_is_ahead_by_less_than_an_hour_or_a_parent_says_so(start):

@@ -16,17 +16,30 @@ MESSAGE = said(asked())
 ONE = read_request(MESSAGE, messages_of(Delivery(MESSAGE, 0, ()))[0], NOW, NOW, class_of)
 
 
-def request(n, by="hq", bytes_=1_000, until_ms=ONE.until_ms):
-    return replace(ONE, id=f"{n:064x}", by=by, bytes=bytes_, until_ms=until_ms)
+def request(n, by="hq", bytes_=1_000, until_ms=ONE.until_ms, requester=""):
+    return replace(
+        ONE, id=f"{n:064x}", by=by, bytes=bytes_, until_ms=until_ms, requester=requester or f"soar-{n % 50}"
+    )
 
 
 def test_no_relay_takes_all_the_room():
     kept = OpenRequests()
     taken = [kept.put(request(n)) for n in range(OPEN_MAX)]
-    assert sum(taken) == OPEN_MAX // 2 and kept.missed == OPEN_MAX // 2
+    assert OPEN_MAX // 3 < sum(taken) <= OPEN_MAX // 2 and kept.missed == OPEN_MAX - sum(taken)
     assert kept.put(request(0, by="mid"))
     assert kept.put(request(0))  # what is there may be said again
-    assert len(kept) == OPEN_MAX // 2 + 1
+    assert len(kept) == sum(taken) + 1
+
+
+def test_who_asks_for_anything_hides_nobody_else_s():
+    kept = OpenRequests()
+    mine = [kept.put(request(n, requester="soar-1")) for n in range(10_000)]
+    assert sum(mine) <= OPEN_MAX // 3 + 1
+    assert sum([kept.put(request(20_000 + n, requester="soar-2")) for n in range(50)]) == 50
+    assert kept.put(request(0, requester="another"))  # whatever a relay says of the same
+    for key in [one.key for one in kept]:
+        kept.pop(key)
+    assert kept.put(request(1, bytes_=BYTES_MAX // 2))
 
 
 def test_bytes_are_shared_too():

@@ -43,6 +43,8 @@ _TRY_MS = 250
 _SWEEP_MS = 1_000
 # What an earlier program took can be repeated for no longer than this.
 _ACTION_MS_MAX = TTL_MAX_MS["action"] + ACTION_SPARE_MS
+# What was approved: as long as others may approve it.
+_APPROVED_MS_MAX = TTL_MAX_MS["approval"] + 2 * _ACTION_MS_MAX
 # What is over by this machine's clock may fill no more than this of the memory: new actions are to find room.
 _OVER_MAX = ACTIONS_SEEN_MAX // 4
 # No action is taken in while less is free, so that the answers to those at work find room; the ballast is for them too.
@@ -188,9 +190,12 @@ class Ledger:
             self._spool.commit([*anew, *open_])
         actions = sorted((op for op in ops if isinstance(op, SeenAction)), key=lambda op: op.until_ms, reverse=True)
         live = sum(op.until_ms > surely_ms + TTL_MAX_MS["action"] for op in actions)
-        until_ms = now_ms + _ACTION_MS_MAX
+        soonest_ms, latest_ms = now_ms + _ACTION_MS_MAX, now_ms + _APPROVED_MS_MAX
+        ahead_ms = surely_ms + TTL_MAX_MS["action"] - now_ms  # of what is on disk, before this process's clock
         taken = actions[: max(live, _OVER_MAX)]
-        self._core.restore([op._replace(until_ms=until_ms) for op in taken], now_ms)
+        self._core.restore([
+            op._replace(until_ms=max(soonest_ms, min(latest_ms, op.until_ms - ahead_ms))) for op in taken
+        ], now_ms)
 
     def _restore(self, ops: Sequence[Op], now_ms: int, *, is_whole: bool) -> list[KeepIntent]:
         """Take back how far each action is. Those that are open."""

@@ -17,7 +17,7 @@ import structlog
 
 from fabric.edge.approving.inbox import Inbox
 from fabric.edge.approving.open_requests import OpenRequests
-from fabric.edge.approving.request import COUNTED, ApprovalRequest, read_request
+from fabric.edge.approving.request import COUNTED, ApprovalRequest, check_terms, read_request
 from fabric.edge.approving.verdict import Verdict, approvers_in, read_verdict, why_not, why_over, words
 from fabric.edge.connection.mailbox import Mailbox, fail
 from fabric.edge.locks import Pending
@@ -147,6 +147,8 @@ class Approver:
         request: ApprovalRequest | Reject = Reject(Code.MALFORMED, "more than one record, or for somebody else")
         if len(messages) == 1 and header.to == self._core.me.id:
             request = read_request(message, messages[0], now_ms, self._core.time.now(now_ms), self._class_of)
+        if isinstance(request, ApprovalRequest):
+            request = check_terms(request, self._core.trust.policies) or request
         if isinstance(request, Reject):
             self._log.warning("what an approver is asked cannot be read", relay=message.credential.id,
                               code=request.code.label, why=request.detail)

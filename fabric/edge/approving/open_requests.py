@@ -1,8 +1,9 @@
 """The requests for approvals that are open here.
 
-Guarantees: no more than `OPEN_MAX` and `BYTES_MAX` are kept, and no relay has more of either than what is left; what
-has no room is counted, and named to whoever lists them. One is gone when its relay says that it is over, or its time
-is. Time is an argument.
+Guarantees: no more than `OPEN_MAX` and `BYTES_MAX` are kept; no relay has more of either than what is left, and no
+requester, at a relay, more than what is left to it: who asks for anything hides nobody else's. What has no room is
+counted, and named to whoever lists them. One is gone when its relay says that it is over, or its time is. Time is an
+argument.
 """
 
 from __future__ import annotations
@@ -17,14 +18,20 @@ OPEN_MAX = 1_024
 BYTES_MAX = 33_554_432
 
 
+def _holders(request: ApprovalRequest) -> tuple[tuple[str, ...], ...]:
+    """Whose it is: of its relay, and there of its requester."""
+    return (request.by,), (request.by, request.requester)
+
+
 class OpenRequests:
     """By who holds it and the action's id, the oldest first."""
 
     def __init__(self) -> None:
         self._open: dict[tuple[str, str], ApprovalRequest] = {}
-        self._count: Holdings[str] = Holdings()
-        self._bytes: Holdings[str] = Holdings()
-        self._total_bytes = 0
+        # Of a relay, and of a requester at a relay.
+        self._count: Holdings[tuple[str, ...]] = Holdings()
+        self._bytes: Holdings[tuple[str, ...]] = Holdings()
+        self._total = self._total_bytes = 0
         self.missed = 0  # for which there was no room
 
     def __len__(self) -> int:
@@ -39,26 +46,37 @@ class OpenRequests:
     def put(self, request: ApprovalRequest) -> bool:
         """In place of what was there under its key; False: there is no room, and what was there stays."""
         known = self._open.get(request.key)
-        count, bytes_ = (0, 0) if known is None else (1, known.bytes)
-        by = request.by
-        if beyond_share(self._count[by] - count, 1, OPEN_MAX - len(self._open) + count) or beyond_share(
-            self._bytes[by] - bytes_, request.bytes, BYTES_MAX - self._total_bytes + bytes_
-        ):
-            self.missed += known is None
-            return False
-        self._account(by, 1 - count, request.bytes - bytes_)
-        self._open[request.key] = request
+        if known is not None:
+            self._account(known, -1)
+        fits = self._has_room(request)
+        if fits:
+            self._open[request.key] = request
+        if request.key in self._open:
+            self._account(self._open[request.key], 1)
+        self.missed += not fits and known is None
+        return fits
+
+    def _has_room(self, request: ApprovalRequest) -> bool:
+        left, bytes_left = OPEN_MAX - self._total, BYTES_MAX - self._total_bytes
+        for whose in _holders(request):
+            held, held_bytes = self._count[whose], self._bytes[whose]
+            if beyond_share(held, 1, left) or beyond_share(held_bytes, request.bytes, bytes_left):
+                return False
+            left, bytes_left = left - held, bytes_left - held_bytes
         return True
 
     def pop(self, key: tuple[str, str]) -> ApprovalRequest | None:
         request = self._open.pop(key, None)
         if request is not None:
-            self._account(request.by, -1, -request.bytes)
+            self._account(request, -1)
         return request
 
-    def _account(self, by: str, count: int, bytes_: int) -> None:
-        self._count.add(by, count)
-        self._bytes.add(by, bytes_)
+    def _account(self, request: ApprovalRequest, count: int) -> None:
+        bytes_ = count * request.bytes
+        for whose in _holders(request):
+            self._count.add(whose, count)
+            self._bytes.add(whose, bytes_)
+        self._total += count
         self._total_bytes += bytes_
 
     def beginning(self, id_: str) -> list[ApprovalRequest]:

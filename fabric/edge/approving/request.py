@@ -7,7 +7,7 @@ An approver need not know its credential; executors do, and what nobody signed t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -32,7 +32,7 @@ from fabric.protocol.envelope.layout import (
 from fabric.protocol.envelope.parts import read_records
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.trust.credentials import name_ok
-from fabric.protocol.trust.policies import WITHIN_MS_MAX, Escalation
+from fabric.protocol.trust.policies import WITHIN_MS_MAX, Escalation, Policies
 from fabric.protocol.vocabulary.arguments import check_args
 from fabric.protocol.vocabulary.openc2 import read_spec, split_topic
 from fabric.protocol.vocabulary.severity import Severity
@@ -160,6 +160,32 @@ def read_request(
         approved_by, message.credential.id, now_ms + terms.held_at_ms + terms.within_ms - fabric_ms,
         asked is None, asked, 2 * len(message.raw) + _TARGET_BYTES * len(ids) + _REQUEST_BYTES,
     )
+
+
+def check_terms(request: ApprovalRequest, policies: Policies) -> Reject | None:
+    """Whether it says of its rule what these policies say, where this node has the ones that it is held under.
+
+    Under older ones nothing is approved any more. Of newer ones that have not come here nothing is known.
+    """
+    if request.policies.version > policies.version:
+        return None
+    if request.policies != (policies.version, policies.digest):
+        return Reject(Code.OTHER_POLICIES, f"version {request.policies.version}, not {policies.version}")
+    rule = policies.rule(request.rule)
+    said = (request.require, _sorted(request.roles), request.within_ms, _later(request.escalation))
+    if rule is None or said != (rule.require, _sorted(rule.roles), rule.within_ms, _later(rule.escalation)):
+        return Reject(Code.OTHER_POLICIES, f"not what the rule {request.rule} says")
+    return None
+
+
+def _sorted(roles: Iterable[str]) -> list[str]:
+    return sorted(_words(role) for role in roles)
+
+
+def _later(escalation: Escalation | None) -> tuple[int, list[str], int] | None:
+    if escalation is None:
+        return None
+    return escalation.after_ms, _sorted(escalation.roles), escalation.require
 
 
 class _Terms(NamedTuple):

@@ -153,10 +153,16 @@ class Judge:
         return Reject(Code.EXPIRED) if now_ms > until_ms else complete
 
     def _check_hold(self) -> Reject | None:
-        """Who says that it was held before it was asked for would bring an escalation forward."""
-        asked_at_ms = self._hold.action.header.issued_at_ms
-        early = self._hold.held_at_ms < asked_at_ms - self._skew_ms
-        return Reject(Code.BAD_APPROVAL, "held before it was asked for") if early else None
+        """Who says that it was held before it was asked for would bring an escalation forward.
+
+        Who holds it when its time is over would have it executed again, when executors have forgotten it.
+        """
+        header, held_at_ms = self._hold.action.header, self._hold.held_at_ms
+        if held_at_ms < header.issued_at_ms - self._skew_ms:
+            return Reject(Code.BAD_APPROVAL, "held before it was asked for")
+        if held_at_ms > header.issued_at_ms + header.ttl_ms + self._skew_ms:
+            return Reject(Code.BAD_APPROVAL, "held when its time was over")
+        return None
 
     def _complete(self, approvals: list[Approval]) -> Quorum | None:
         """The quorum at the earliest moment at which there is one."""

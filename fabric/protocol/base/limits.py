@@ -154,6 +154,7 @@ ACTION_SPARE_MS: Final = 4 * SKEW_MS
 SLOW_HANDLER_MS: Final = 3_600_000
 # Actions that wait for approvals where they turned.
 HELD_ACTIONS_MAX: Final = 4_096
+HELD_BYTES_MAX: Final = 67_108_864
 # Who was handed which action, until its result may have come: some hundred actions to as many targets as one may have.
 DISPATCHES_MAX: Final = 400_000
 # An unacknowledged row is sent again after this, doubling up to the maximum.

@@ -85,6 +85,10 @@ class Custody:
             or (voucher != "" and beyond_share(vouched_bytes, bytes_, left_bytes, ISSUER_SHARE))
         )
 
+    def leaves_half(self, lane: Lane, bytes_: int) -> bool:
+        """Whether half of the lane is free after so much: what this node says of its own accord takes no more."""
+        return not self.full(lane, bytes_ + self._quota_bytes // 2)
+
     def no_room_for(self, message: Verified) -> bool:
         """Whether this message is not taken in."""
         header = message.header

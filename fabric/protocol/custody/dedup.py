@@ -14,7 +14,7 @@ import heapq
 from collections import OrderedDict
 from typing import NamedTuple
 
-from fabric.protocol.base.limits import ACTION_SPARE_MS, ACTIONS_SEEN_MAX, SKEW_MS
+from fabric.protocol.base.limits import ACTION_SPARE_MS, ACTIONS_SEEN_MAX, SKEW_MS, TTL_MAX_MS
 from fabric.protocol.base.shares import LARGE_SHARE, Holdings, beyond_share
 from fabric.protocol.envelope.layout import Header, Kind
 from fabric.protocol.wire.frames import Direction
@@ -30,12 +30,17 @@ class _Action(NamedTuple):
     directions: tuple[Direction, ...]  # where it turned, both
 
 
-def seen_until_ms(header: Header, taken_ms: int) -> int:
+def seen_until_ms(header: Header, taken_ms: int, *, approved: bool = False) -> int:
     """Until when a message that was taken then is to be known as a repeat, by this node's own steady clock.
+
+    `approved`: at an executor, of an action that was approved: as long as others may approve it. Whoever has one more
+    approval than are needed has more than one quorum, each with a time of its own to count from.
 
     Of its age a relay may say anything, so of an action that follows from the signed bound alone, by the clock that
     could be believed for longest.
     """
+    if approved:
+        taken_ms += TTL_MAX_MS[Kind.APPROVAL.word] + header.ttl_ms + ACTION_SPARE_MS
     return taken_ms + header.ttl_ms + (ACTION_SPARE_MS if header.kind is Kind.ACTION else SKEW_MS)
 
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from fabric.protocol.base.codec import pack, unpack
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import (
-    APPROVALS_MAX,
+    APPROVERS_MAX,
     AUDIENCE_NAMES_MAX,
     BODY_BYTES_MAX,
     DIGEST_BYTES,
@@ -325,7 +325,7 @@ def decode_envelope(raw: bytes) -> Envelope | Reject:
     return Envelope(signer, header, signature, tuple(path), tuple(parts), approved)
 
 
-_ELEMENTS_MAX = PARTS_MAX + PATH_MAX + TARGETS_MAX + 3 * APPROVALS_MAX + 16
+_ELEMENTS_MAX = PARTS_MAX + PATH_MAX + TARGETS_MAX + 3 * APPROVERS_MAX + 16
 
 
 def _approved(value: Any) -> Approved:
@@ -334,7 +334,7 @@ def _approved(value: Any) -> Approved:
     at_ms, held_at_ms, targets, approvals = value
     if type(targets) is not list or type(approvals) is not list:
         raise TypeError
-    if not 0 < len(targets) <= TARGETS_MAX or not 0 < len(approvals) <= APPROVALS_MAX:
+    if not 0 < len(targets) <= TARGETS_MAX or not 0 < len(approvals) <= APPROVERS_MAX:
         raise ValueError
     return Approved(
         _int(at_ms), _int(held_at_ms), tuple([_str(target, NAME_BYTES_MAX) for target in targets]),

@@ -389,7 +389,7 @@ class Point(Node):
             self.nack(link, message.id, fitted)
             return
         header = message.header
-        until_ms = seen_until_ms(header, now_ms)
+        until_ms = seen_until_ms(header, now_ms, approved=fitted.envelope.approved is not None)
         if header.kind is Kind.ACTION:
             link.credit.consume(lane, len(item.envelope))
             self.custody.saw(message.id, item.direction, until_ms, ready, header)

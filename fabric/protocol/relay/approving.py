@@ -23,12 +23,13 @@ from fabric.protocol.base.limits import (
     ENVELOPE_BYTES_MAX,
     FRAME_BYTES_MAX,
     HELD_ACTIONS_MAX,
+    HELD_BYTES_MAX,
     TARGETS_MAX,
 )
 from fabric.protocol.base.shares import LARGE_SHARE, Holdings, beyond_share
 from fabric.protocol.core.ready import KeepApproval, KeepHold, Note, Op, Ready
 from fabric.protocol.core.timekeeper import Timekeeper
-from fabric.protocol.envelope.layout import Approved
+from fabric.protocol.envelope.layout import Approved, Kind
 from fabric.protocol.envelope.reports import HELD, Report, action_report
 from fabric.protocol.envelope.verify import RootCache, Verified
 from fabric.protocol.links.release import target_bytes
@@ -40,6 +41,7 @@ from fabric.protocol.trust.credentials import Credential, NodeKind
 from fabric.protocol.trust.policies import Rule
 from fabric.protocol.trust.store import TrustStore
 from fabric.protocol.vocabulary.openc2 import End, split_topic
+from fabric.protocol.vocabulary.severity import Lane, lane_of
 from fabric.protocol.wire.frames import Direction, Item
 
 _LOOK_MS: Final = 1_000
@@ -78,18 +80,19 @@ class _Held:
     rule: str
     policies: bytes  # their digest
     until_ms: int
+    left: tuple[str, ...]  # of the targets those for whom it was not cancelled: what was approved is for all of them
     approvals: dict[str, Verified] = field(default_factory=dict)  # by approver
     # Approver -> its sessions that were asked. What it is asked goes to all of them, also where only one is new.
     asked: dict[str, frozenset[bytes]] = field(default_factory=dict)
 
 
 class Approving:
-    """`release` hands an action out to these targets; `end` tells its requester."""
+    """`release` hands an action out to these targets; `end` tells its requester; `has_room`: to ask somebody now."""
 
     def __init__(
         self, signer: ReportSigner, trust: TrustStore, time: Timekeeper, routes: RouteTable, roster: Roster,
         roots: RootCache, messages: MessagePort, release: Callable[[Verified, tuple[str, ...], int, Ready], None],
-        end: Ending, count: Callable[[str, str], None], skew_ms: int,
+        end: Ending, count: Callable[[str, str], None], has_room: Callable[[Lane, int], bool], skew_ms: int,
     ) -> None:
         self._signer = signer
         self._trust = trust
@@ -101,9 +104,11 @@ class Approving:
         self._release = release
         self._end = end
         self._count = count
+        self._has_room = has_room
         self._skew_ms = skew_ms
         self._held: dict[bytes, _Held] = {}
         self._holders: Holdings[str] = Holdings()
+        self._bytes: Holdings[str] = Holdings()  # of the actions that each requester has here
         self._look_at_ms = 0
 
     def __len__(self) -> int:
@@ -113,16 +118,19 @@ class Approving:
         """Whether this action waits here for approvals."""
         return leaf in self._held
 
-    def full(self, requester: str) -> bool:
-        """Whether nothing more of this requester is held."""
-        return beyond_share(self._holders[requester], 1, HELD_ACTIONS_MAX - len(self._held), LARGE_SHARE)
+    def full(self, action: Verified) -> bool:
+        """Whether no more of this requester is held."""
+        requester, left = action.header.origin, HELD_BYTES_MAX - self._bytes.total()
+        return beyond_share(
+            self._holders[requester], 1, HELD_ACTIONS_MAX - len(self._held), LARGE_SHARE
+        ) or beyond_share(self._bytes[requester], len(action.raw), left, LARGE_SHARE)
 
     # -- what the relay tells it ----------------------------------------------------------------------------
 
     def hold(self, action: Verified, targets: Sequence[str], rule: Rule, now_ms: int, ready: Ready) -> None:
         """It turned here, and this rule decides. Its requester is told for what it waits."""
         hold = Hold(action, tuple(targets), self._time.now(now_ms))
-        held = _Held(hold, rule.name, self._trust.policies.digest, now_ms + rule.within_ms)
+        held = _Held(hold, rule.name, self._trust.policies.digest, now_ms + rule.within_ms, hold.targets)
         self._put(held)
         ready.persist.append(_kept(held))
         self._count("held", rule.name)
@@ -152,22 +160,36 @@ class Approving:
         elif found.code is Code.ACTION_DENIED:
             self._over(held, End.REFUSED, Code.ACTION_DENIED, "denied", now_ms, ready, detail=found.detail)
 
-    def cancel(self, leaf: bytes, by: str, now_ms: int, ready: Ready) -> None:
-        """Somebody who may do so wants it ended."""
+    def targets(self, leaf: bytes) -> tuple[str, ...]:
+        """For whom this action is held here."""
         held = self._held.get(leaf)
-        if held is not None:
+        return () if held is None else held.left
+
+    def cancel(self, leaf: bytes, targets: Sequence[str], by: str, now_ms: int, ready: Ready) -> None:
+        """Somebody who may do so wants it ended for these of them. It is held on for the others."""
+        held = self._held.get(leaf)
+        if held is None or not targets:
+            return
+        ended = frozenset(targets)
+        left = tuple([target for target in held.left if target not in ended])
+        if not left:
             self._over(held, End.REFUSED, Code.CANCELLED, "cancelled", now_ms, ready, detail=by)
+            return
+        held.left = left
+        ready.persist.append(_kept(held))
+        self._end(held.hold.action, str(End.REFUSED), tuple(targets), Code.CANCELLED, now_ms, ready, detail=by)
 
     def restored(self, op: Op, now_ms: int) -> None:
         """This was read back from disk."""
         match op:
             case KeepHold(leaf, body, until_ms) if body:
-                fields = unpack(body, bytes_max=2 * ENVELOPE_BYTES_MAX, elements_max=TARGETS_MAX + 16, depth_max=2)
+                fields = unpack(body, bytes_max=2 * ENVELOPE_BYTES_MAX, elements_max=2 * TARGETS_MAX + 16, depth_max=2)
                 assert not isinstance(fields, Reject), "it was read from a disk that is checked"
-                credential, envelope, targets, held_at_ms, rule, policies = fields
+                credential, envelope, targets, held_at_ms, rule, policies, left = fields
                 action = open_approval(credential, envelope, self._trust, self._roots)
                 if isinstance(action, Verified) and action.leaf == leaf:
-                    self._put(_Held(Hold(action, tuple(targets), held_at_ms), rule, policies, until_ms))
+                    hold = Hold(action, tuple(targets), held_at_ms)
+                    self._put(_Held(hold, rule, policies, until_ms, tuple(left)))
             case KeepApproval(leaf, approver, credential, envelope) if envelope and leaf in self._held:
                 message = open_approval(credential, envelope, self._trust, self._roots)
                 if isinstance(message, Verified):
@@ -194,7 +216,12 @@ class Approving:
 
     def _put(self, held: _Held) -> None:
         self._held[held.hold.action.leaf] = held
-        self._holders.add(held.hold.action.header.origin, 1)
+        self._account(held, 1)
+
+    def _account(self, held: _Held, count: int) -> None:
+        action = held.hold.action
+        self._holders.add(action.header.origin, count)
+        self._bytes.add(action.header.origin, count * len(action.raw))
 
     def _rule_of(self, held: _Held) -> Rule | None:
         """The rule by which it is held; None where other policies are in force by now: nobody approved it by these."""
@@ -220,11 +247,11 @@ class Approving:
             "action": action.leaf.hex(), "rule": held.rule, "by": ",".join(counted), "escalated": int(quorum.escalated),
         }))
         self._tell(action, action.header.origin, {
-            "end": "approved", "targets": list(held.hold.targets), "approved_by": list(counted),
+            "end": "approved", "targets": list(held.left), "approved_by": list(counted),
             "escalated": quorum.escalated,
         }, now_ms, ready)
         self._tell_asked(held, "approved", now_ms, ready)
-        self._release(action.with_approvals(approved), held.hold.targets, now_ms, ready)
+        self._release(action.with_approvals(approved), held.left, now_ms, ready)
 
     def _over(
         self, held: _Held, end: End, code: Code, outcome: str, now_ms: int, ready: Ready, *, detail: str = ""
@@ -234,13 +261,13 @@ class Approving:
         ready.notes.append(Note("action not approved", {
             "action": action.leaf.hex(), "rule": held.rule, "code": code.label, "detail": detail,
         }))
-        self._end(action, str(end), held.hold.targets, code, now_ms, ready, detail=detail)
+        self._end(action, str(end), held.left, code, now_ms, ready, detail=detail)
         self._tell_asked(held, outcome, now_ms, ready)
 
     def _forget(self, held: _Held, ready: Ready) -> None:
         leaf = held.hold.action.leaf
         del self._held[leaf]
-        self._holders.add(held.hold.action.header.origin, -1)
+        self._account(held, -1)
         ready.persist.append(KeepHold(leaf))
         ready.persist += [KeepApproval(leaf, approver) for approver in held.approvals]
 
@@ -261,7 +288,8 @@ class Approving:
         ready: Ready,
     ) -> int:
         """Whoever of them may decide, and has a session in which it was not asked. How many these are."""
-        asked = 0
+        asked, action = 0, held.hold.action
+        lane = lane_of(Kind.RESULT.word, action.header.severity, action.header.phase)
         since_ms = self._time.now(now_ms) - held.hold.held_at_ms
         later = rule.escalation
         roles = {*rule.roles, *(later.roles if later is not None and since_ms >= later.after_ms else ())}
@@ -271,6 +299,8 @@ class Approving:
             if not may or node.id == held.hold.action.header.origin:
                 continue
             is_new = not sessions <= held.asked.get(node.id, frozenset())
+            if is_new and not self._has_room(lane, len(action.raw)):
+                break  # approvers that do not read stop nobody's messages: the next look asks
             held.asked[node.id] = sessions
             if is_new:
                 asked += 1
@@ -322,6 +352,7 @@ def _kept(held: _Held) -> KeepHold:
     hold = held.hold
     return KeepHold(hold.action.leaf, pack([
         hold.action.credential.raw, hold.action.raw, list(hold.targets), hold.held_at_ms, held.rule, held.policies,
+        list(held.left),
     ]), held.until_ms)
 
 

@@ -139,10 +139,7 @@ class Dispatch:
         self._resolutions.turned(action, targets, now_ms, ready, held_ms=held_ms)
         self._custody.saw(action.id, Direction.UP, seen_until_ms(header, now_ms), ready, header)
         self.report(action, SELECTED if targets else NOBODY, targets, None, now_ms, ready)
-        if header.terms.require_all and (missing := self._missing(selected, now_ms)):
-            self.report(action, End.REFUSED, missing, Code.AWAY, now_ms, ready)
-            if others := tuple([target for target in targets if target not in missing]):
-                self.report(action, End.REFUSED, others, Code.NOT_ALL_HERE, now_ms, ready)
+        if self._not_all_here(action, selected, now_ms, ready):
             return
         if rule is not None:
             self._approving.hold(action, targets, rule, now_ms, ready)
@@ -157,6 +154,16 @@ class Dispatch:
                 action, item._replace(direction=Direction.DOWN), selected.here, now_ms, ready, away=held_for
             )
 
+    def _not_all_here(self, action: Verified, selected: _Selected, now_ms: int, ready: Ready) -> bool:
+        """Whether it requires all, and they are not: then it is refused for all of them."""
+        missing = self._missing(selected, now_ms) if action.header.terms.require_all else ()
+        if not missing:
+            return False
+        self.report(action, End.REFUSED, missing, Code.AWAY, now_ms, ready)
+        if others := tuple([target for target in selected.all if target not in missing]):
+            self.report(action, End.REFUSED, others, Code.NOT_ALL_HERE, now_ms, ready)
+        return True
+
     def _demand(self, action: Verified, targets: Sequence[str], now_ms: int) -> Rule | None:
         """The rule by which it has to be approved first. A dry run is not: nothing is executed."""
         known = [node for target in targets if (node := self._roster.known(target, now_ms)) is not None]
@@ -164,8 +171,13 @@ class Dispatch:
 
     def release(self, action: Verified, targets: Sequence[str], now_ms: int, ready: Ready) -> None:
         """It was approved for these targets: it goes to those that are here, and is held for the others."""
-        here = [target for target in targets if self._roster.executor(target, now_ms) is not None]
-        away = tuple(target for target in targets if target not in here)
+        self._resolutions.released(action, now_ms)
+        here = tuple([target for target in targets if self._roster.executor(target, now_ms) is not None])
+        away = tuple([target for target in targets if target not in here])
+        if self._not_all_here(action, _Selected(here, away), now_ms, ready):
+            return  # some left while it was held
+        if cancels(action.header):
+            self._end_unsent(action, now_ms, ready)
         if away:
             self.report(action, HELD, away, None, now_ms, ready)
         age_ms = max(0, self._fabric_now(now_ms) - action.counts_from_ms)
@@ -211,13 +223,18 @@ class Dispatch:
         selection = self.selection(cancel)
         is_own = self._dispatches.requester_of(cancelled) == cancel.header.origin
         held = self._custody.get(cancelled[:ID_BYTES], Direction.DOWN)
-        self._approving.cancel(cancelled, cancel.header.origin, now_ms, ready)
+
+        def ended_of(targets: Iterable[str]) -> tuple[str, ...]:
+            # Of whom nothing is known any more nothing can be asked: who asked for it selected them once.
+            known = [(target, self._credential_of(target, now_ms)) for target in targets]
+            return tuple([name for name, member in known if (selection.takes(member) if member else is_own)])
+
+        to_approve = ended_of(self._approving.targets(cancelled))
+        self._approving.cancel(cancelled, to_approve, cancel.header.origin, now_ms, ready)
         for row in list(held.rows.values()) if held is not None else ():
             if row.maybe_taken:
                 continue
-            known = [(target, self._credential_of(target, now_ms)) for target in row.targets]
-            # Of whom nothing is known any more nothing can be asked: who asked for it selected them once.
-            ended = tuple([name for name, member in known if (selection.takes(member) if member else is_own)])
+            ended = ended_of(row.targets)
             if len(ended) == len(row.targets):
                 self._messages.settle(row, Reject(Code.CANCELLED, cancel.header.origin), now_ms, ready)
             elif ended:
@@ -328,7 +345,7 @@ class Dispatch:
         else:
             entries = 1 + len(self._select(action, now_ms).all) if self.turns(action) else 0
         is_full = self._custody.dedup.full_of_actions(header.origin) or self._dispatches.full(header.origin, entries)
-        if is_full or (item.direction is Direction.UP and self._approving.full(header.origin)):
+        if is_full or (item.direction is Direction.UP and self._approving.full(action)):
             self._selected = b"", _Selected()
             return Reject(Code.BUSY, "too many actions of this requester")
         return None

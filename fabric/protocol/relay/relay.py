@@ -120,7 +120,7 @@ class Relay(Node):
         self.resolutions = Resolutions(self.report_signer, self.time, messages, self.count)
         self.approving = Approving(
             self.report_signer, self.trust, self.time, self.routes, self.roster, self.roots, messages,
-            self._release, self._end, self.count, self.skew_ms,
+            self._release, self._end, self.count, self.custody.leaves_half, self.skew_ms,
         )
         self.dispatch = Dispatch(
             self.report_signer, self.custody, self.routes, self.router, self.roster, self.resolutions, self.approving,

@@ -123,6 +123,13 @@ class Resolutions:
         # Where it selects nobody that is said first, and this at the end of the turn.
         self._look_at(action.leaf, open_, now_ms if open_.is_over else open_.silent_ms)
 
+    def released(self, action: Verified, now_ms: int) -> None:
+        """It was approved, and its time begins: nobody waits for what approvers would have had left."""
+        open_ = self._open.get(action.leaf)
+        if open_ is not None and not open_.is_over:
+            open_.silent_ms = min(open_.silent_ms, now_ms + action.header.ttl_ms + _PATIENCE_MS)
+            self._look_at(action.leaf, open_, open_.silent_ms)
+
     def heard(self, result: Verified, now_ms: int, ready: Ready) -> None:
         """A target, or a relay, said something of an action, and it is on its way to the requester."""
         leaf, state = result.header.correlation, result.header.state
