@@ -84,7 +84,7 @@ class CommandHandler:
         cancelled = Halt(_CANCELLED)
         action.control.on_cancel(cancelled.tell)
         try:
-            ran = run(self._argv, given, self._timeout_s, (self._halt, cancelled), lambda line: _report(action, line))
+            ran = run(self._argv, given, self._timeout_s, (self._halt, cancelled), Progress(action, self._log))
         except (OSError, ValueError) as error:
             return self._cannot_run(why_not(self._argv[0]) or _words(error), action)
         finally:
@@ -109,13 +109,26 @@ class CommandHandler:
         )
 
 
-def _report(action: Action, line: bytes) -> None:
-    """A line of JSON: {"progress": 0.4, "note": "40 of 100 files"}, either or both. Anything else says nothing."""
-    try:
-        said = parse_object(line)
-        action.control.report(said.get("progress"), said.get("note", ""))
-    except (ValueError, FabricError):
-        return
+class Progress:
+    """What a command says of its progress: a line of JSON, {"progress": 0.4, "note": "40 of 100"}, either or both.
+
+    Of one action the first line that is anything else is named in the log, without what is in it.
+    """
+
+    def __init__(self, action: Action, log: structlog.typing.FilteringBoundLogger) -> None:
+        self._action = action
+        self._log = log
+        self._warned = False
+
+    def __call__(self, line: bytes) -> None:
+        try:
+            said = parse_object(line)
+            self._action.control.report(said.get("progress"), said.get("note", ""))
+        except (ValueError, FabricError) as error:
+            if not self._warned:
+                self._warned = True
+                why = error.next_step if isinstance(error, FabricError) else "write one JSON object a line"
+                self._log.warning("progress not understood", action=self._action.action, id=self._action.id, next=why)
 
 
 def _words(error: Exception) -> str:
