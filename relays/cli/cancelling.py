@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -43,11 +43,11 @@ def cancel(
 
     Example: fabric cancel 4f1c09 --as soar-1
     """
-    whole, options = _found(needed(identity), id_)
+    whole = _whole(needed(identity), id_)
     outcomes: list[Outcome] = []
     try:
         with ControlPoint(needed(identity)) as point:
-            for outcome in point.cancel(whole, ttl=ttl, wait_ms=parse_duration(wait), **options):
+            for outcome in point.cancel(whole, ttl=ttl, wait_ms=parse_duration(wait)):
                 outcomes.append(outcome)
                 if as_json:
                     say_json(end_json(outcome, watched=False))
@@ -66,16 +66,15 @@ def cancel(
     raise typer.Exit(0 if all(outcome.end == "completed" for outcome in last.values()) else PARTLY)
 
 
-def _found(identity: str, id_: str) -> tuple[str, dict[str, Any]]:
-    """The whole id; and, of an action in the book, its severity and label: so it comes after it, to whom may know of it."""
+def _whole(identity: str, id_: str) -> str:
+    """The whole id, as the book has it; of an action that it does not have, what was given, where that is whole."""
     try:
-        account = find_account(as_identity(identity).folder, id_)
+        return find_account(as_identity(identity).folder, id_).id
     except FabricError:
         if len(id_) != _ID_DIGITS:
             raise
         to_leaf(id_)
-        return id_, {}
-    return account.id, {"severity": account.severity, "label": account.label}
+        return id_
 
 
 def _line(outcome: Outcome) -> str:

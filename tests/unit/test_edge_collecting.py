@@ -1,7 +1,6 @@
 """Who has the session for results, and what happens to who has not; with a relay in `integration/test_keys.py`."""
 
 import os
-import socket
 from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import replace
@@ -10,13 +9,12 @@ import pytest
 import structlog
 
 from fabric.edge.collecting import Collector
-from fabric.edge.identity.identity import Dial, Identity
 from fabric.edge.requesting.recorder import NotKeptError
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.spool.book import NAME, Book
 from fabric.spool.file import take_lock
-from fabric.transport.keys import curve_public
-from tests.support import EVERYTHING, FABRIC, Authority, derive
+from tests.support import EVERYTHING, Authority
+from tests.unreachable import unreachable_relay
 
 AUTHORITY = Authority("edge-collecting")
 ME = AUTHORITY.issue("soar-1", grants=EVERYTHING)
@@ -25,14 +23,8 @@ ME = AUTHORITY.issue("soar-1", grants=EVERYTHING)
 @pytest.fixture
 def identity(tmp_path):
     """Its relay does not answer."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        secret = os.urandom(32)
-        yield Identity(
-            FABRIC, "soar-1", AUTHORITY.key, replace(ME.credential, curve_key=curve_public(secret)), tmp_path,
-            Dial("hq", f"127.0.0.1:{free.getsockname()[1]}", bytes(range(32))), curve_secret=secret,
-            sign_seed=derive("signing", "edge-collecting", "soar-1"),
-        )
+    with unreachable_relay(AUTHORITY, ME, tmp_path) as identity:
+        yield identity
 
 
 @pytest.fixture

@@ -1,21 +1,17 @@
 """Leaving: what is waited for, and what is told of what will not come."""
 
 import asyncio
-import os
-import socket
 import threading
 import time
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
 from fabric.edge import ControlPoint as AsyncControlPoint
 from fabric.edge.blocking import ControlPoint
-from fabric.edge.identity.identity import Dial, Identity
 from fabric.protocol.base.errors import Code, FabricError
-from fabric.transport.keys import curve_public
-from tests.support import EVERYTHING, FABRIC, Authority, derive
+from tests.support import EVERYTHING, Authority
+from tests.unreachable import unreachable_relay
 
 AUTHORITY = Authority("leaving")
 ME = AUTHORITY.issue("zeek-1", grants=EVERYTHING)
@@ -24,14 +20,8 @@ ME = AUTHORITY.issue("zeek-1", grants=EVERYTHING)
 @pytest.fixture
 def identity(tmp_path):
     """Of a control point whose relay does not answer."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        secret = os.urandom(32)
-        yield Identity(
-            FABRIC, "zeek-1", AUTHORITY.key, replace(ME.credential, curve_key=curve_public(secret)), tmp_path,
-            Dial("hq", f"127.0.0.1:{free.getsockname()[1]}", bytes(range(32))), curve_secret=secret,
-            sign_seed=derive("signing", "leaving", "zeek-1"),
-        )
+    with unreachable_relay(AUTHORITY, ME, tmp_path) as identity:
+        yield identity
 
 
 @pytest.fixture
