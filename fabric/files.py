@@ -11,7 +11,9 @@ Reading of what a user names, and of an identity's folder, follows links: secret
 from __future__ import annotations
 
 import errno
+import gzip
 import os
+import re
 import secrets
 import sqlite3
 import stat
@@ -29,6 +31,8 @@ _OTHERS = 0o077
 # Nothing is inherited by a process that we start, no link is followed, and a FIFO without a reader does not hold us up.
 _SAFELY = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _COPIED_BYTES = 1 << 20
+# What file systems say that give a file one name only.
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 # What SQLite makes beside a database, with the mode of the database.
 _BESIDE_A_DATABASE = ("-journal", "-wal", "-shm")
 
@@ -74,6 +78,67 @@ def copy_private(source: Path, target: Path) -> None:
                 file.write(piece)
 
     _replace(target, fill, FILE_MODE, durable=False)
+
+
+def keep_copy(source: int, target: Path) -> None:
+    """What is in a file that is open, whoever's it is, in a private file; on disk when this returns."""
+
+    def fill(file: BinaryIO) -> None:
+        at = 0
+        while piece := os.pread(source, _COPIED_BYTES, at):
+            file.write(piece)
+            at += len(piece)
+
+    _replace(target, fill, FILE_MODE, durable=True)
+
+
+def pack_private(source: Path, target: Path, is_to_stop: Callable[[], bool]) -> bool:
+    """What is in a private file, compressed with gzip, in another one; on disk when this returns. False, and nothing is
+    there, where `is_to_stop` said so meanwhile."""
+    stopped = False
+
+    def fill(file: BinaryIO) -> None:
+        nonlocal stopped
+        with (
+            os.fdopen(open_private(source, os.O_RDONLY), "rb") as original,
+            gzip.GzipFile(filename="", mode="wb", fileobj=file, compresslevel=6) as packed,
+        ):
+            while piece := original.read(_COPIED_BYTES):
+                if is_to_stop():
+                    stopped = True
+                    raise InterruptedError
+                packed.write(piece)
+
+    try:
+        _replace(target, fill, FILE_MODE, durable=True)
+    except InterruptedError:
+        if not stopped:
+            raise
+    return not stopped
+
+
+def sweep_private(folder: Path, name: str) -> None:
+    """Remove what was being written under this name when its process was killed."""
+    unfinished = re.compile(rf"\.{re.escape(name)}\.[0-9a-f]{{16}}\.new")
+    for entry in os.scandir(folder):
+        if unfinished.fullmatch(entry.name):
+            Path(entry.path).unlink(missing_ok=True)
+
+
+def cut_private(descriptor: int, size: int) -> None:
+    """Cut a private file that is open to this size; on disk when this returns."""
+    os.ftruncate(descriptor, size)
+    os.fsync(descriptor)
+
+
+def give_copy(source: int, target: int) -> None:
+    """What is in a file that is open, into a new file that is open; on disk when this returns."""
+    at = 0
+    with os.fdopen(os.dup(target), "wb") as copy:
+        while piece := os.pread(source, _COPIED_BYTES, at):
+            copy.write(piece)
+            at += len(piece)
+    os.fsync(target)
 
 
 def _replace(path: Path, fill: Callable[[BinaryIO], None], mode: int, durable: bool) -> None:
@@ -148,6 +213,52 @@ def read_private(path: Path, bytes_max: int) -> bytes:
 def append_private(path: Path) -> BinaryIO:
     """A private file that is written to at its end, as logs are."""
     return os.fdopen(open_private(path, os.O_WRONLY | os.O_APPEND), "ab")
+
+
+def take_name(path: Path, name: Path) -> None:
+    """Give a private file another name in its folder, for good. Raises FileExistsError where that is taken."""
+    try:
+        os.link(path, name, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        # FAT, SMB and FUSE have no second names. The name is taken first, by a file that nobody else can have made.
+        os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFELY, FILE_MODE))
+        try:
+            path.replace(name)
+        except BaseException:
+            name.unlink(missing_ok=True)
+            raise
+    else:
+        path.unlink()
+    _sync_folder(name.parent)
+
+
+def open_folder(path: Path) -> int:
+    """The descriptor of a folder. Raises OSError for anything else, a link to one too."""
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | _SAFELY)
+
+
+def open_regular(path: Path | str, folder: int | None = None) -> BinaryIO:
+    """A regular file that may be anybody's, to be read. Raises OSError for anything else: a link, a FIFO, a device.
+    `folder`: the descriptor of that which a name is of."""
+    descriptor = os.open(path, os.O_RDONLY | _SAFELY, dir_fd=folder)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return os.fdopen(descriptor, "rb")
+
+
+def append_whole(descriptor: int, content: bytes, size: int) -> None:
+    """Append to a private file that is open for that, and has this size: all of it, or nothing. Raises OSError."""
+    try:
+        left = memoryview(content)
+        while left:
+            left = left[os.writev(descriptor, [left]) :]
+    except OSError:
+        with suppress(OSError):
+            os.ftruncate(descriptor, size)
+        raise
 
 
 def open_database(path: Path, busy_s: float = 5.0, *, any_thread: bool = False) -> sqlite3.Connection:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from fabric.edge.acting.handlers import Answer
     from fabric.edge.approving.request import ApprovalRequest
     from fabric.edge.approving.verdict import Verdict
+    from fabric.edge.artifacts.artifact import Artifact
     from fabric.edge.messages import Action, Message, Outcome
     from fabric.edge.point import ControlPoint
     from fabric.edge.receiving.notices import Notice
@@ -24,6 +25,7 @@ __all__ = [
     "Action",
     "Answer",
     "ApprovalRequest",
+    "Artifact",
     "Code",
     "ControlPoint",
     "FabricError",
@@ -39,6 +41,7 @@ __all__ = [
 
 _HOMES = {
     "fabric.edge.acting.handlers": ("Answer",),
+    "fabric.edge.artifacts.artifact": ("Artifact",),
     "fabric.edge.approving.request": ("ApprovalRequest",),
     "fabric.edge.approving.verdict": ("Verdict",),
     "fabric.edge.messages": ("Action", "Message", "Outcome"),

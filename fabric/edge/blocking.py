@@ -11,7 +11,7 @@ from __future__ import annotations
 import inspect
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
@@ -23,13 +23,17 @@ from fabric.edge.approving.iterating import requests
 from fabric.edge.approving.request import ApprovalRequest
 from fabric.edge.approving.verdict import Verdict
 from fabric.edge.arguments.checks import to_handler, to_seconds, to_text
+from fabric.edge.artifacts.artifact import Artifact
 from fabric.edge.face import VERDICT_WAIT_MS, Face, Options
+from fabric.edge.fetching.fetch import TIMEOUT_S, FetchProgress
 from fabric.edge.identity.identity import Identity
 from fabric.edge.leaving import CLOSE_TIMEOUT_S
 from fabric.edge.locks import Event
 from fabric.edge.logging.faults import place_of
 from fabric.edge.messages import Message, Outcome
 from fabric.edge.publishing.options import ActionOptions, PublishOptions, check_wanted, to_position
+from fabric.edge.publishing.publications import Publication
+from fabric.edge.publishing.receipts import Many
 from fabric.edge.receiving.iterators import Messages
 from fabric.edge.requesting.latest import Latest
 from fabric.edge.requesting.request import (
@@ -39,7 +43,7 @@ from fabric.edge.requesting.request import (
     Progress,
     Request,
     cancel_target,
-    to_key,
+    key_for,
 )
 from fabric.edge.until import ending_signals, raise_unless_closed
 from fabric.protocol.base.errors import Code, FabricError
@@ -167,8 +171,39 @@ class ControlPoint(Face):
 
         Blocks only while too much of its lane waits; longer than `wait_s` raises BUSY, and the record was not taken.
         """
-        stamp, record = self._stamped(topic, content, labels_required, options)
-        return self._loop.intake.publish(stamp, record, to_position(position), to_seconds(wait_s, "a wait_s"))
+        stamp, record, size = self._stamped(topic, content, labels_required, options)
+        return self._loop.intake.publish(stamp, record, to_position(position), to_seconds(wait_s, "a wait_s"), size)
+
+    def publish_many(
+        self, topic: str, contents: Sequence[Mapping[str, Any]], *, labels_required: bool = True,
+        positions: Sequence[tuple[str, str] | None] | None = None, wait_s: float | None = None,
+        **options: Unpack[PublishOptions],
+    ) -> list[str | FabricError]:
+        """The id of each record, or why it was refused, as in the asyncio face."""
+        return self.publish_many_later(
+            topic, contents, labels_required=labels_required, positions=positions, wait_s=wait_s, **options
+        ).result()
+
+    def publish_many_later(
+        self, topic: str, contents: Sequence[Mapping[str, Any]], *, labels_required: bool = True,
+        positions: Sequence[tuple[str, str] | None] | None = None, wait_s: float | None = None,
+        **options: Unpack[PublishOptions],
+    ) -> Many:
+        """The same without waiting: one receipt for all. Its `taken` says at once for how many there was room."""
+        entries = self._entries_of(topic, contents, labels_required, positions, options)
+        return self._loop.intake.publish_many(entries, to_seconds(wait_s, "a wait_s"))
+
+    def publish_each_later(
+        self, publications: Sequence[Publication], *, labels_required: bool = True, wait_s: float | None = None,
+        tell: Callable[[int, FabricError], None] | None = None,
+    ) -> Many:
+        """The same for records that have each a topic and options of its own.
+
+        `tell` gets the number of a record that is refused, and why, before its position is kept. On any thread: it must
+        not block.
+        """
+        entries = self._entries(publications, labels_required)
+        return self._loop.intake.publish_many(entries, to_seconds(wait_s, "a wait_s"), tell)
 
     def renew(self) -> None:
         """Ask this identity's issuer for a newer credential now, as in the asyncio face."""
@@ -178,14 +213,17 @@ class ControlPoint(Face):
         """Until the relay holds all that was published. False when it does not within the time."""
         return self._loop.publisher.wait_empty(timeout_s)
 
-    def subscribe(self, pattern: str, *, timeout_s: float | None = None, durable: bool = False) -> Messages:
+    def subscribe(
+        self, pattern: str, *, timeout_s: float | None = None, durable: bool = False, also: Sequence[str] = (),
+    ) -> Messages:
         """Messages as they come, urgent first, from now on: returns when the relay has the subscription.
 
         `durable`, and when a message is acknowledged, as in the asyncio face. Iteration ends quietly after `timeout_s`
-        in all.
+        in all. `also`: more patterns; what several of them match comes once.
         """
-        check_wanted(to_text(pattern, "a pattern", "detections.>"))
-        return Messages(self._loop.attaching, pattern, timeout_s, durable)
+        for each in (pattern, *also):
+            check_wanted(to_text(each, "a pattern", "detections.>"))
+        return Messages(self._loop.attaching, pattern, timeout_s, durable, also)
 
     def on_message(
         self, pattern: str, handler: Callable[[Message], None], *, durable: bool = False
@@ -215,7 +253,8 @@ class ControlPoint(Face):
         self._loop.status.wait_attached(self._connect_timeout_s)
 
     def on_action(
-        self, action: str, target_type: str, *, idempotent: bool = False
+        self, action: str, target_type: str, *, idempotent: bool = False, revert: Handler | None = None,
+        ends_itself: bool = False,
     ) -> Callable[[Handler], Handler]:
         """Decorator: this function executes actions like ("deny", "ipv4_net"), on a thread of its own; `*` is any.
 
@@ -224,15 +263,17 @@ class ControlPoint(Face):
 
         An action at which this program ended before it had an answer ends as unknown. `idempotent`: to call the
         function twice does no harm; then the next run calls it again instead, while the action is in time and in force.
+
+        `revert`, its inverse, and `ends_itself`, as in the asyncio face.
         """
 
         def register(handler: Handler) -> Handler:
-            if is_async(handler):
+            if is_async(handler) or is_async(revert or getattr(handler, "revert", None)):
                 raise FabricError(
                     Code.USAGE, "an async function handles actions in fabric.edge.ControlPoint only",
                     "give a plain function here",
                 )
-            self._execute(action, target_type, handler, idempotent)
+            self._execute(action, target_type, handler, idempotent, revert, ends_itself)
             return handler
 
         return register
@@ -259,7 +300,7 @@ class ControlPoint(Face):
         The arguments as in the asyncio face.
         """
         waiting: Latest[Progress] = Latest(join=Progress.followed_by)
-        key = to_key(key) if key is not None else ""
+        key = key_for(key, args, dry_run=options.get("dry_run", False))
         ask = self._request(action, target, to, args, command_id, wait_ms, options, waiting, key)
         request = Request((self._collector.while_kept(ask) if key else ask().result()).hex())
         while not request.done:
@@ -276,6 +317,20 @@ class ControlPoint(Face):
         return self.request(
             CANCEL_ACTION, cancel_target(action_id), to="all", wait_ms=wait_ms, watch=watch, **options
         )
+
+    def collect(self) -> None:
+        """Have what becomes of this identity's actions with a key, and of their effects, written into its book from now
+        on, what came while no program was there first. `action(id)` has it then. Raises UNREACHABLE, TIMED_OUT."""
+        self._collector.collect()
+
+    def fetch(
+        self, artifact: Artifact, path: Path | str, *, progress: FetchProgress | None = None,
+        timeout_s: float | None = TIMEOUT_S,
+    ) -> Path:
+        """Fetch what an action left at a target into a file, or a folder, as in the asyncio face; `progress` is told on
+        this thread."""
+        fetch, file = self._fetch(artifact, path, progress, timeout_s)
+        return fetch.into(file)
 
     def approvals(self, *, timeout_s: float | None = None) -> Iterator[ApprovalRequest]:
         """Actions that wait for this approver: what is open, and what comes within `timeout_s`, as in the asyncio face.

@@ -24,7 +24,7 @@ from fabric.edge.loop import EdgeLoop
 from fabric.edge.requesting.account import RESULTS_MS
 from fabric.edge.requesting.recorder import NotKeptError
 from fabric.protocol.base.errors import Code, FabricError
-from fabric.protocol.base.limits import TTL_MAX_MS
+from fabric.protocol.base.limits import SESSION_KEEP_MS_MAX, TTL_MAX_MS
 from fabric.protocol.trust.policies import WITHIN_MS_MAX
 from fabric.protocol.wire.frames import SESSION_BYTES
 from fabric.spool.book import NAME, Book
@@ -61,17 +61,27 @@ class Collector:
 
     def while_kept(self, ask: Callable[[], Future[T]]) -> T:
         """What this asks for, asked while the session is kept. Raises what it raises, and what keeps it from that."""
-        deadline_s = None if self._timeout_s is None else time.monotonic() + self._timeout_s
+        deadline_s = self._deadline_s()
         while True:
-            self._see_that_it_is_kept(deadline_s)
-            if self._loop is None and self._heir is None:
-                name = f"fabric {self._identity.id} collects"
-                self._heir = threading.Thread(target=self._inherit, name=name, daemon=True)
-                self._heir.start()
+            self._collect(deadline_s)
             try:
                 return ask().result()
             except NotKeptError:  # another program had it, and has just ended it
                 continue
+
+    def collect(self) -> None:
+        """Have what comes written down, by this program or by the one that does so now, until this one leaves."""
+        self._collect(self._deadline_s())
+
+    def _deadline_s(self) -> float | None:
+        return None if self._timeout_s is None else time.monotonic() + self._timeout_s
+
+    def _collect(self, deadline_s: float | None) -> None:
+        self._see_that_it_is_kept(deadline_s)
+        if self._loop is None and self._heir is None:
+            name = f"fabric {self._identity.id} collects"
+            self._heir = threading.Thread(target=self._inherit, name=name, daemon=True)
+            self._heir.start()
 
     def _see_that_it_is_kept(self, deadline_s: float | None) -> None:
         with self._turn:
@@ -161,7 +171,7 @@ class Collector:
         now_ms = loop.clock.now_ms()
         with closing(Book(self._path)) as book:
             is_over = book.let_go(now_ms)
-            left_ms = 0 if is_over else max(1, min(book.awaited_until(now_ms) - now_ms, KEEP_MS))
+            left_ms = 0 if is_over else max(1, min(book.awaited_until(now_ms) - now_ms, SESSION_KEEP_MS_MAX))
             loop.attaching.keep(left_ms)
             loop.status.wait_attached(_LEAVE_S)
             if is_over:

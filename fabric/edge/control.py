@@ -1,21 +1,36 @@
-"""What an action's handler says while it is at work, and hears: its progress, and that the action was cancelled."""
+"""What an action's handler says while it is at work, and hears: its progress, what it leaves to be fetched, and that
+its action was cancelled."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
+from typing import Protocol
 
 from fabric.protocol.base.errors import Code, FabricError
 
 _NOTE_CHARS_MAX = 200
 
 
-class Control:
-    """Of one action; from any thread. `tell` takes the progress and the note."""
+class Attachments(Protocol):
+    """Who keeps what a handler leaves."""
 
-    def __init__(self, tell: Callable[[float | None, str], None] = lambda *_: None) -> None:
+    def attach(self, source: object, name: str, label: object) -> bool: ...
+
+    @property
+    def folder(self) -> Path: ...
+
+
+class Control:
+    """Of one action; from any thread. `tell` takes the progress and the note; `attachments`: None keeps nothing."""
+
+    def __init__(
+        self, tell: Callable[[float | None, str], None] = lambda *_: None, attachments: Attachments | None = None,
+    ) -> None:
         self._tell = tell
+        self._attachments = attachments
         self._lock = threading.Lock()
         self._cancelled = False
         self._heard_by: list[Callable[[], None]] = []
@@ -32,6 +47,27 @@ class Control:
             raise FabricError(Code.USAGE, f"a note of type {type(note).__name__}", "give a few words")
         words = "".join(char if char.isprintable() else "?" for char in note[:_NOTE_CHARS_MAX])
         self._tell(None if progress is None else float(progress), words)
+
+    def attach(self, source: Path | str | bytes, name: str = "", label: object = None) -> bool:
+        """Leave a file, by its path, or bytes, for the requester to fetch: the result names it. It is copied now.
+
+        `name`: else the file's own. `label`: else the action's, below which none is. False where it is not kept, for
+        want of room: the result says so and why, and the action goes on. Raises USAGE, BAD_LABEL and CLEARANCE_DENIED
+        for what cannot be, and BAD_INPUT for a file that cannot be read.
+        """
+        return self._kept_by.attach(source, name, label)
+
+    @property
+    def folder(self) -> Path:
+        """A private folder for this action: regular files in it are attached when the handler returns, under their
+        names, and then it is gone. Raises OSError where the disk refuses it."""
+        return self._kept_by.folder
+
+    @property
+    def _kept_by(self) -> Attachments:
+        if self._attachments is None:
+            raise FabricError(Code.USAGE, "an action that is not executed here", "attach in its handler")
+        return self._attachments
 
     @property
     def cancelled(self) -> bool:

@@ -5,32 +5,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypedDict
 
+from fabric.edge.acting.attachments import Attachments
 from fabric.edge.acting.executing import AT_ONCE, Executing, Use
 from fabric.edge.acting.handlers import Handler, Handlers, profiles_of
+from fabric.edge.acting.lease_list import LeaseEntry, read_leases
 from fabric.edge.approving.request import ApprovalRequest
 from fabric.edge.approving.verdict import Verdict
-from fabric.edge.arguments.checks import to_handler, to_record, to_text
+from fabric.edge.arguments.checks import to_bytes, to_handler, to_seconds, to_text
+from fabric.edge.artifacts.artifact import Artifact
 from fabric.edge.collecting import Collector
+from fabric.edge.fetching.fetch import Fetch, FetchProgress, file_for
 from fabric.edge.identity.identity import Identity, find_identity, load_identity
 from fabric.edge.leaving import Leaving
 from fabric.edge.logging.log import edge_log
 from fabric.edge.loop import EdgeLoop
 from fabric.edge.messages import Action
-from fabric.edge.publishing.composer import Stamp
+from fabric.edge.publishing.composer import Position, Stamp
+from fabric.edge.publishing.intake import Entry
 from fabric.edge.publishing.labelling import Labelling
-from fabric.edge.publishing.options import ActionOptions, PublishOptions, action_stamp, publish_stamp
+from fabric.edge.publishing.options import ActionOptions, PublishOptions, action_stamp, to_position
+from fabric.edge.publishing.publications import NO_STAMP, Publication, at_positions
+from fabric.edge.publishing.snapshot import snapshot
+from fabric.edge.publishing.stamps import Stamps
 from fabric.edge.receiving.notices import Notice
 from fabric.edge.requesting.account import Account
 from fabric.edge.requesting.accounts import find_account, read_accounts
 from fabric.edge.requesting.latest import Latest
 from fabric.edge.requesting.request import AnyTarget, Progress, request_arguments
 from fabric.protocol.base.errors import Code, FabricError
+from fabric.protocol.base.limits import ARTIFACTS_BYTES_MAX
 
 CONNECT_TIMEOUT_S = 15.0
 # Each is a thread, and most handlers are a command or a call to a product.
@@ -60,6 +69,7 @@ class Options(TypedDict, total=False):
     connect_timeout_s: float | None
     wait_for_relay: bool
     actions_at_once: int
+    artifacts: int
 
 
 class Face:
@@ -73,6 +83,7 @@ class Face:
         connect_timeout_s: float | None = CONNECT_TIMEOUT_S,
         wait_for_relay: bool = False,
         actions_at_once: int = AT_ONCE,
+        artifacts: int = ARTIFACTS_BYTES_MAX,
     ) -> None:
         """`identity`: an id, a "fabric/id", an identity's folder, or an `Identity`.
 
@@ -80,18 +91,23 @@ class Face:
         record is on this machine's disk, a relay that cannot be reached does not stop the program, and the next start
         goes on. `connect_timeout_s`: how long connecting may take; None: as long as it takes. `wait_for_relay`: a relay
         that does not answer is waited for that long; else it is an error at once. `actions_at_once`: how many handlers
-        of actions run at a time; more actions wait, within their time to live.
+        of actions run at a time; more actions wait, within their time to live. `artifacts`: so many bytes of what they
+        attach are kept on this disk, for 7 days; for more of one requester its own oldest go.
         """
         self.identity = as_identity(identity)
-        self._loop = EdgeLoop(self.identity, None if outbox is None else Path(outbox))
+        self._loop = EdgeLoop(
+            self.identity, None if outbox is None else Path(outbox), artifacts=to_bytes(artifacts, "artifacts")
+        )
         self._connect_timeout_s = connect_timeout_s
         self._wait_for_relay = wait_for_relay
         self._labelling = Labelling()
+        self._stamps = Stamps(self.identity.defaults)
         self._log = edge_log(self.identity.id)
         credential = self.identity.credential
         self._handlers = Handlers(credential.grants.execute, self._loop.denied, profiles_of(credential))
         self._executing = Executing(
-            self._loop, self._loop.intake.publish, self._handlers, self._call, self._log, at_once(actions_at_once)
+            self._loop, self._loop.intake.publish, self._handlers, self._call, self._log, at_once(actions_at_once),
+            lambda action: Attachments(self._loop.artifacts, action, credential.clearance, self._log),
         )
         self._leaving = Leaving(self._loop, self._executing, self._log)
         self._collector = Collector(self.identity, connect_timeout_s, self._log)
@@ -119,6 +135,11 @@ class Face:
         """How far this source was read, as far as the outbox knows."""
         return self._loop.intake.position(source)
 
+    def pass_over(self, source: str, position: str) -> None:
+        """What is at this position of a source is not published, and need not be read again: it is passed together
+        with what was published before it. Needs an outbox."""
+        self._loop.intake.pass_over(Position(source, position))
+
     def on_refused(self, tell: Callable[[str, int, FabricError], None]) -> None:
         """Be told (envelope id, records, why) when what was in the outbox ends without delivery.
 
@@ -138,17 +159,65 @@ class Face:
 
         On the connection's thread: it must not block.
         """
-        self._loop.ending.on_end = tell
+        self._loop.ending.call(tell)
+
+    def on_link(self, tell: Callable[[FabricError | None], None]) -> None:
+        """Be told each time that a relay has confirmed what this control point takes (None), and each time that it is
+        gone (why): what others publish between these may not come here.
+
+        On the connection's thread: it must not block.
+        """
+        self._loop.status.on_link(tell)
 
     def _stamped(
         self, topic: str, content: Mapping[str, Any], labels_required: bool, options: PublishOptions
-    ) -> tuple[Stamp, dict[str, Any]]:
-        stamp, record = publish_stamp(topic, self.identity.defaults, **options), to_record(content)
+    ) -> tuple[Stamp, dict[str, Any], int]:
+        stamp, (record, size) = self._stamps.of(topic, options), snapshot(content)
         if labels_required:
             self._labelling.require(stamp.rules, record)
-        return stamp, record
+        return stamp, record, size
+
+    def _entries_of(
+        self, topic: str, contents: Sequence[Mapping[str, Any]], labels_required: bool,
+        positions: Sequence[tuple[str, str] | None] | None, options: PublishOptions,
+    ) -> list[Entry]:
+        """Raises FabricError for what is wrong with all of them."""
+        stamp = self._stamps.of(topic, options)
+        return [
+            self._entry(stamp, content, position, labels_required)
+            for content, position in at_positions(contents, positions)
+        ]
+
+    def _entries(self, publications: Sequence[Publication], labels_required: bool) -> list[Entry]:
+        """Whatever is wrong with one is an error of that one."""
+        entries = []
+        for topic, content, position, options in publications:
+            try:
+                stamp = self._stamps.of(topic, options)
+            except FabricError as error:
+                entries.append(Entry(NO_STAMP, {}, 0, to_position(position), error))
+            else:
+                entries.append(self._entry(stamp, content, position, labels_required))
+        return entries
+
+    def _entry(
+        self, stamp: Stamp, content: Mapping[str, Any], position: tuple[str, str] | None, labels_required: bool
+    ) -> Entry:
+        kept = to_position(position)
+        try:
+            record, size = snapshot(content)
+            if labels_required:
+                self._labelling.require(stamp.rules, record)
+        except FabricError as error:
+            return Entry(stamp, {}, 0, kept, error)
+        return Entry(stamp, record, size, kept)
 
     # -- subscribe --------------------------------------------------------------------------------------
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """All that this control point subscribes to, with what earlier runs subscribed to durably."""
+        return self._loop.attaching.patterns
 
     def forget(self, pattern: str) -> None:
         """Nothing waits for this durable subscription any more."""
@@ -161,14 +230,17 @@ class Face:
         """How many actions are at work and wait, and how many may be at work at a time (`actions_at_once`)."""
         return self._executing.use
 
-    def _execute(self, action: str, target_type: str, handler: Handler, idempotent: bool) -> None:
+    def _execute(
+        self, action: str, target_type: str, handler: Handler, idempotent: bool, revert: Handler | None,
+        ends_itself: bool,
+    ) -> None:
         first = not self._handlers
         self._handlers.add(
             to_text(action, "an action", "deny"), to_text(target_type, "a target", "*"), to_handler(handler),
-            idempotent=idempotent,
+            idempotent=idempotent, revert=revert, ends_itself=ends_itself,
         )
         if first:
-            self._loop.ledger.execute(self._executing)
+            self._loop.ledger.execute(self._executing, self._executing.reverting)
 
     def _call(self, handler: Handler, action: Action) -> Any:
         """On a thread of `Executing`, where it may block."""
@@ -178,6 +250,11 @@ class Face:
         """What programs of this identity asked for, the newest first, as the book in its folder has it; `open_only`:
         of which something is still awaited. Nobody is asked for it. Raises BOOK_FAILED."""
         return read_accounts(self.identity.folder, open_only=open_only, count=last)
+
+    def leases(self) -> list[LeaseEntry]:
+        """The effects that this identity has in force on this machine and that end by themselves, as they were a second
+        ago at most while a program executes as it. Raises SPOOL_FAILED."""
+        return read_leases(self.identity.folder)[0]
 
     def action(self, id_: str) -> Account:
         """The one whose id begins so. Raises NO_ACTION where none does, or several, BOOK_FAILED."""
@@ -205,6 +282,16 @@ class Face:
             return self._loop.requester.request(stamp, record, wait_ms, tell, key)
 
         return ask
+
+    def _fetch(
+        self, artifact: Artifact, path: Path | str, progress: FetchProgress | None, timeout_s: float | None
+    ) -> tuple[Fetch, Path]:
+        """What fetches it, and where to."""
+        if not isinstance(artifact, Artifact):
+            what = f"an artifact of type {type(artifact).__name__[:64]}"
+            raise FabricError(Code.USAGE, what, "give one of an outcome's artifacts")
+        fetch = Fetch(self._loop, artifact, progress or (lambda _: None), to_seconds(timeout_s, "a timeout_s"))
+        return fetch, file_for(artifact, path)
 
     # -- approvals --------------------------------------------------------------------------------------
 

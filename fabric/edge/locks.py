@@ -16,11 +16,13 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-class Condition(RLock):  # type: ignore[misc]  # it can be, and a test of its own holds it
-    """As `threading.Condition`, and its own lock: to enter and to leave it no Python code runs."""
+class _Waiting:
+    """Waiting for others with a lock that is held, and waking those who wait here."""
 
-    def __init__(self) -> None:
-        self._waiters: threading.Condition | None = None  # most are never waited for
+    _waiters: threading.Condition | None = None  # most are never waited for
+
+    def _lock(self) -> RLock:
+        raise NotImplementedError
 
     def wait(self, timeout: float | None = None) -> bool:
         try:
@@ -46,13 +48,31 @@ class Condition(RLock):  # type: ignore[misc]  # it can be, and a test of its ow
 
     def _take_back(self) -> None:
         """Whoever waits has the lock afterwards, also where Ctrl-C came just when it was given up."""
-        if not self._is_owned():  # type: ignore[attr-defined]
-            self.acquire()
+        lock = self._lock()
+        if not lock._is_owned():  # type: ignore[attr-defined]
+            lock.acquire()
 
     def _ready_to_wait(self) -> threading.Condition:
         if self._waiters is None:
-            self._waiters = threading.Condition(self)
+            self._waiters = threading.Condition(self._lock())
         return self._waiters
+
+
+class Condition(_Waiting, RLock):  # type: ignore[misc]  # it can be, and a test of its own holds it
+    """As `threading.Condition`, and its own lock: to enter and to leave it no Python code runs."""
+
+    def _lock(self) -> RLock:
+        return self
+
+
+class Room(_Waiting):
+    """Another place to wait in with the lock of a condition: whom one wakes, those in others sleep on."""
+
+    def __init__(self, condition: Condition) -> None:
+        self._condition = condition
+
+    def _lock(self) -> RLock:
+        return self._condition
 
 
 class Event:

@@ -10,20 +10,29 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import zmq
 
+from fabric import __version__
+from fabric.audit.keeper import Keeper, fields_of_start
+from fabric.edge.acting.lease_list import NAME as LEASES
+from fabric.edge.acting.leasing import Leasing
 from fabric.edge.acting.ledger import NAME as LEDGER
 from fabric.edge.acting.ledger import Ledger
+from fabric.edge.acting.serving import Serving
 from fabric.edge.approving.approver import Approver
+from fabric.edge.artifacts.store import NAME as ARTIFACTS
+from fabric.edge.artifacts.store import Store
 from fabric.edge.connection.dialling import Dialling
 from fabric.edge.connection.end_of_connection import EndOfConnection
 from fabric.edge.connection.mailbox import Mailbox
 from fabric.edge.connection.renewing import Renewing
 from fabric.edge.connection.status import Status
+from fabric.edge.fetching.fetches import Fetches
+from fabric.edge.identity.home import AUDIT
 from fabric.edge.identity.identity import Identity
 from fabric.edge.identity.kept_policies import KeptPolicies
 from fabric.edge.identity.renewal import Renewal
@@ -37,7 +46,10 @@ from fabric.edge.receiving.attaching import Attaching
 from fabric.edge.receiving.deliveries import Deliveries
 from fabric.edge.requesting.recorder import Recorder
 from fabric.edge.requesting.requester import Requester
+from fabric.protocol.access.permissions import fetches
+from fabric.protocol.audit.kinds import LOG_STOPPED, Audited
 from fabric.protocol.base.errors import Code, FabricError, Reject
+from fabric.protocol.base.limits import ARTIFACTS_BYTES_MAX, PING_MS
 from fabric.protocol.core.ready import (
     Answer,
     Answered,
@@ -64,14 +76,22 @@ from fabric.spool.file import beside
 from fabric.spool.named import check_outbox
 from fabric.transport.clock import Clock
 
-_IDLE_MS_MAX = 1_000
+# What has no time of its own is looked at as often as an idle link is asked whether it lives.
+_IDLE_MS_MAX = PING_MS
+# While a request is open: others of its identity may hear of it too, and it ends in time.
+_OPEN_MS_MAX = 250
+# Who only publishes, and soon ends, leaves nothing in the log of its identity.
+_AUDIT_PATIENCE_MS = 60_000
 
 
 class EdgeLoop:
     """`outbox`: the file that keeps what is published until the relay holds it. `session`: that of an earlier run, to
-    go on with; with an outbox it is the one that the outbox knows."""
+    go on with; with an outbox it is the one that the outbox knows. `artifacts`: bytes for what actions leave here."""
 
-    def __init__(self, identity: Identity, outbox: Path | None = None, session: bytes = b"") -> None:
+    def __init__(
+        self, identity: Identity, outbox: Path | None = None, session: bytes = b"",
+        artifacts: int = ARTIFACTS_BYTES_MAX,
+    ) -> None:
         if not identity.dials:
             raise FabricError(Code.BAD_IDENTITY, f"{identity.id} names no relay to dial")
         if outbox is not None:
@@ -98,14 +118,27 @@ class EdgeLoop:
         self._opened = Pending[None]()
         self.recorder = Recorder(identity.folder / BOOK, self._log)
         self.approver = Approver(self.core, self._mailbox, self.publisher, self._log)
+        self.fetches = Fetches(self._mailbox, self.publisher)
         self.deliveries = Deliveries(
-            self.core, self._mailbox, self.intake.position, self.recorder, self.approver, self._log
+            self.core, self._mailbox, self.intake.position, self.recorder, self.approver, self.fetches, self._log
         )
         self.requester = Requester(
             self.core, self._mailbox, self.publisher, self.deliveries.requests, self.recorder
         )
         self.attaching = Attaching(self.core, self._mailbox, self.status, self.deliveries.subscriptions)
-        self.ledger = Ledger(identity.folder / LEDGER, self.core, self._mailbox, self.attaching, self._log)
+        self.artifacts = Store(
+            identity.folder / ARTIFACTS, self._log, artifacts, lambda: self.core.time.now(self.clock.now_ms()),
+            is_sure=lambda: self.core.time.is_sure,
+        )
+        self.serving = Serving(self, self.artifacts, self.intake.publish, self._audit_soon, self._log)
+        self._audit = Keeper(identity.folder / AUDIT, identity.credential, os.urandom, patience_ms=_AUDIT_PATIENCE_MS)
+        self._audit_fails = False
+        self._end_of_use: FabricError | None = None  # it was revoked
+        self.leasing = Leasing(identity.id, identity.folder / LEASES, self.core.time, self._log)
+        self.ledger = Ledger(
+            identity.folder / LEDGER, self.core, self._mailbox, self.attaching, self.leasing, self._log,
+            lambda told: self._audited(told, self.clock.now_ms()),
+        )
         self.renewing = Renewing(
             self.core, self._mailbox, self.publisher.renewed, Renewal(identity, os.urandom, self._log)
         )
@@ -160,13 +193,23 @@ class EdgeLoop:
         now_ms = self.clock.now_ms()
         if self.core.time.suspect:
             return Reject(Code.CLOCK_SUSPECT)
-        refused = self.core.may_not_act(delivery.message, now_ms) or self.ledger.why_not(
+        refused = self.core.judging.may_not_act(delivery.message, now_ms) or self.ledger.why_not(
             delivery.message.header, now_ms
         )
         if refused is not None:
             return refused
         age_ms = delivery.age_ms + max(0, now_ms - arrived_ms)
-        return self.core.check_time(delivery.message, age_ms, now_ms)
+        return self.core.judging.check_time(delivery.message, age_ms, now_ms)
+
+    @property
+    def session(self) -> bytes:
+        """Of this connection."""
+        return self.core.session
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a relay now."""
+        return self.core.connected
 
     @property
     def ended(self) -> FabricError | None:
@@ -193,6 +236,7 @@ class EdgeLoop:
 
     def _run(self) -> None:
         self._dialling.open()
+        self._audited([fields_of_start(__version__, self.identity.credential)], self.clock.now_ms())
         try:
             self._open_outbox()
             self._serve()
@@ -211,6 +255,8 @@ class EdgeLoop:
                 self._opened.set_exception(self._mailbox.ended or FabricError(Code.CLOSED))
             self._dialling.close()
             self.ledger.close()
+            now_ms = self.clock.now_ms()
+            self._audit.close(now_ms, self.core.time.now(now_ms), Audited(LOG_STOPPED, "", {}))
             self.recorder.close()
             if self._outbox is not None:
                 self._outbox.close()
@@ -234,14 +280,14 @@ class EdgeLoop:
         poller.register(self._mailbox.fileno(), zmq.POLLIN)
         wait_ms = 0
         while not self._stopping:
-            self._dialling.register(poller)
-            waiting = {socket for socket, _ in poller.poll(wait_ms)}
-            self._mailbox.awake()
+            waiting = self._dialling.wait(poller, wait_ms)
+            self._mailbox.awake(waiting)
             now_ms = self.clock.now_ms()
             self.core.time.wall_is_ahead(self.clock.wall_ahead_ms())
             ready = self._turn(waiting, now_ms)
             self._apply(ready, now_ms)
-            wait_ms = self._wait_ms(ready, now_ms)
+            self._end_if_unused()
+            wait_ms = self._wait_ms(ready, now_ms, nothing_came=not waiting)
         self._goodbye()
 
     def _turn(self, waiting: Collection[Any] | None, now_ms: int) -> Ready:
@@ -256,17 +302,24 @@ class EdgeLoop:
                 words = "disk is short: publish waits" if was_open else "disk has room again"
                 self._log.warning(words, code=Code.DISK_SHORT.label, waiting=self.publisher.waiting)
         self.renewing.look(now_ms, ready)
-        self._policies.look()
         self.publisher.compose(now_ms, ready)
+        # An answer is published right after the ledger was asked to keep it, by a thread that does not wait. What was
+        # sealed just now may have come since the mailbox was looked at: then so did what is to be on disk before it.
+        self._mailbox.run(now_ms, ready)
         now_ms = self._dialling.read(waiting, now_ms, ready)
+        self._policies.look()
         self.requester.look(now_ms)
         self.deliveries.requests.time_out(now_ms)
         self.approver.look(now_ms)
+        self.serving.look(now_ms)
+        self._audit.look(now_ms, self.core.time.now(now_ms))
+        self._sign_log(now_ms, ready, at_once=self._stopping)
         ready.merge(self.core.step(Tick(), now_ms))
         return ready
 
     def _apply(self, ready: Ready, now_ms: int) -> None:
         self._dialling.send(ready.early)
+        self._audited(ready.audit, now_ms)
         # First: an action that only the outbox had as seen would never be executed.
         self.ledger.commit(ready, now_ms)
         if self._outbox is not None:
@@ -275,16 +328,41 @@ class EdgeLoop:
         self._dialling.send(ready.send)
         for delivered in sorted(ready.deliver, key=_urgency):
             self._deliver(delivered, now_ms)
+        self.ledger.commit_begun()
         self.recorder.commit(now_ms)
         for link, code in ready.close:
             self._dialling.end(link, code.reason)
         for note in ready.notes:
             (self._log.error if note.alarm else self._log.debug)(note.event, **note.fields)
 
+    def _end_if_unused(self) -> None:
+        """It was revoked, and nothing that it did is to be reverted any more."""
+        if self._end_of_use is not None and not self.leasing.in_force:
+            raise self._end_of_use
+
+    def _audited(self, told: Sequence[Audited], now_ms: int) -> None:
+        """Before what follows from it is committed and sent."""
+        self._audit.take(told, now_ms, self.core.time.now(now_ms))
+        if bool(self._audit.problem) != self._audit_fails:
+            self._audit_fails = not self._audit_fails
+            words = "audit log works again" if not self._audit_fails else "audit log cannot be written: it counts"
+            self._log.warning(words, why=self._audit.problem)
+
+    def _audit_soon(self, told: Audited) -> None:
+        """From any thread: in the log before what is published after that."""
+        self._mailbox.call_if_any(lambda now_ms, _ready: self._audited([told], now_ms))
+
+    def _sign_log(self, now_ms: int, ready: Ready, *, at_once: bool) -> None:
+        grown = self._audit.grown(self.core.log_heads.known_above, now_ms, at_once=at_once)
+        if grown is not None:
+            ready.merge(self.core.step(grown, now_ms))
+
     def _deliver(self, delivered: Delivered, now_ms: int) -> None:
         match delivered:
             case Delivery() if delivered.message.header.kind is Kind.ACTION:
-                if self.attaching.take_action is not None:
+                if fetches(delivered.message.header):
+                    self.serving.take(delivered)
+                elif self.attaching.take_action is not None:
                     self.attaching.take_action(delivered)
             case Delivery():
                 self.deliveries.take(delivered, now_ms)
@@ -293,6 +371,7 @@ class EdgeLoop:
             case Published():
                 self.publisher.published(delivered)
             case Connected(relay):
+                self._end_of_use = None
                 self.status.is_connected()
                 self._log.debug("connected", relay=relay)
                 if self._dialling.is_cleared_for_less(relay):
@@ -305,8 +384,10 @@ class EdgeLoop:
                 if reason.code is Code.REVOKED and reason.detail in (self.core.me.id, *self.core.me.issuers):
                     by_authority = self.core.trust.revocations.check(self.core.me) is not None
                     if self.status.is_revoked(relay) or by_authority:
-                        raise problem
-                self.status.is_refused(problem, final=final)
+                        self._end_of_use = problem
+                # What was promised to end ends, whoever takes this node: until then somebody has to be there for it.
+                self.status.is_refused(problem, final=final and not self.leasing.in_force)
+                self._end_if_unused()
             case SubscriptionRefused(reason):
                 self.attaching.refused(reason)
             case Asked():
@@ -318,15 +399,19 @@ class EdgeLoop:
             case Attached():
                 self.attaching.confirmed(delivered)
 
-    def _wait_ms(self, ready: Ready, now_ms: int) -> int:
+    def _wait_ms(self, ready: Ready, now_ms: int, *, nothing_came: bool) -> int:
         if self._mailbox.waits or self._dialling.has_unread:
             return 0
-        wakes = [now_ms + _IDLE_MS_MAX]
+        wakes = [now_ms + (_OPEN_MS_MAX if self.deliveries.requests else _IDLE_MS_MAX)]
         if ready.wake_at_ms is not None:
-            wakes.append(ready.wake_at_ms)
+            # An idle control point costs its machine as much as it has turns. What came may have made room for what
+            # waits to be sealed.
+            is_idle = ready.wake_at_ms != now_ms and (nothing_came or not self.publisher.waiting)
+            quiet_until_ms = self.core.quiet_until_ms(now_ms) if is_idle else None
+            wakes.append(ready.wake_at_ms if quiet_until_ms is None else quiet_until_ms)
         due = (
             self._dialling.next_wake_ms(now_ms), self.ledger.due_ms, self.recorder.due_ms, self.approver.due_ms,
-            self._outbox.due_ms if self._outbox is not None else None,
+            self._outbox.due_ms if self._outbox is not None else None, self._audit.due_ms,
         )
         wakes += [wake for wake in due if wake is not None]
         return max(0, min(wakes) - now_ms)

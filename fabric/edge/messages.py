@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from fabric.edge.artifacts.artifact import Artifact
 from fabric.edge.control import Control
 from fabric.protocol.base.errors import Reject
 from fabric.protocol.core.ready import Delivery
 from fabric.protocol.envelope.layout import Header
+from fabric.protocol.envelope.lifetime import format_duration
 from fabric.protocol.envelope.parts import Reading, read_records
 from fabric.protocol.vocabulary.lifecycle import State
 from fabric.protocol.vocabulary.openc2 import End
@@ -107,7 +109,8 @@ class Action:
 
     `target`: `target.type` and `target.value` as in OpenC2 ("ipv4_net", "203.0.113.9"), `target.text` as people write
     it. `deadline_ms`: never begin after it. `command_id`: what its requester calls it, if anything. `control`: how its
-    handler says how far it is (`action.control.report(0.4, "40 of 100 files")`), and hears that it was cancelled.
+    handler says how far it is (`action.control.report(0.4, "40 of 100 files")`), leaves files for its requester
+    (`action.control.attach("/tmp/dump.pcap")`), and hears that it was cancelled.
     """
 
     id: str
@@ -144,7 +147,9 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How an action ended at one target. `by`: the target itself, or the relay that says so; `code`: why, if failed."""
+    """How an action ended at one target. `by`: the target itself, or the relay that says so; `code`: why, if failed.
+    `artifacts`: what it left there, to be fetched. `denied_by`: the principal of an approver who denied it, and `why`
+    in that one's words; empty where that is above this node's clearance, or a relay's on the way."""
 
     target: str
     end: End
@@ -155,8 +160,12 @@ class Outcome:
     result: Mapping[str, Any] = field(default_factory=dict)
     label: Label = Label.CLEAR
     took_ms: int = 0
+    artifacts: tuple[Artifact, ...] = ()
+    denied_by: str = ""
+    why: str = ""
 
     def to_json(self) -> dict[str, Any]:
+        left = {"artifacts": [artifact.to_json() for artifact in self.artifacts]} if self.artifacts else {}
         return {
             "target": self.target,
             "end": str(self.end),
@@ -167,13 +176,42 @@ class Outcome:
             "result": dict(self.result),
             "label": self.label.short,
             "took_ms": self.took_ms,
+            **left,
+            **({"denied_by": self.denied_by, "why": self.why} if self.denied_by else {}),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What became of what an action did at a target, in its own words.
+
+    `word`: "reverted", since its duration is over; "ended", the same where the handler ends it by itself, and nobody
+    looked; "released", before that; "lasts", since another action keeps it up; "revert failed", and is tried again.
+    `at_ms`: when it ended, by the fabric's time; 0 where it has not. `code`, `reason`: why it could not be ended.
+    """
+
+    target: str
+    word: str
+    at_ms: int = 0
+    code: str = ""
+    reason: str = ""
+
+    @property
+    def is_over(self) -> bool:
+        return self.at_ms > 0
+
+    def to_json(self) -> dict[str, Any]:
+        said: dict[str, Any] = {"effect": self.word}
+        if self.at_ms:
+            said["ended"] = self.at_ms
+        return {**said, "code": self.code, "reason": self.reason} if self.code else said
 
 
 @dataclass(frozen=True, slots=True)
 class Approvals:
     """Of an action that is held until it is approved: `require` of `roles`, by this `rule`, have until `until_ms`.
 
+    Of a dry run, which is not held: by which rule it would be, and for `within_ms`, which is else 0; `until_ms` is 0.
     When they are `given`: by whom, `escalated` where others than these roles were needed, and `until_ms` is how long it
     may be executed. By this machine's clock, in milliseconds since 1970.
     """
@@ -185,16 +223,27 @@ class Approvals:
     roles: tuple[str, ...] = ()
     approved_by: tuple[str, ...] = ()
     escalated: bool = False
+    within_ms: int = 0
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether somebody is asked, or was. Of a dry run nobody is."""
+        return self.within_ms == 0
 
     @property
     def text(self) -> str:
         """For people, without the time."""
+        if not self.is_asked:
+            require = f"{self.require} of {' or '.join(self.roles)}"
+            return f"would be held: rule {self.rule}, {require}, within {format_duration(self.within_ms)}"
         if self.given:
             return f"approved by {', '.join(self.approved_by)}{', escalated' if self.escalated else ''}"
         return f"waits for {self.require} of {' or '.join(self.roles)}"
 
     def to_json(self) -> dict[str, Any]:
         said: dict[str, Any] = {"given": self.given, "until": self.until_ms}
+        if not self.is_asked:
+            said = {"given": False, "within_ms": self.within_ms}
         if self.given:
             return {**said, "approved_by": list(self.approved_by), "escalated": self.escalated}
         return {**said, "rule": self.rule, "require": self.require, "roles": list(self.roles)}
@@ -203,7 +252,8 @@ class Approvals:
 @dataclass(frozen=True, slots=True)
 class Step:
     """How far an action is at one target that has not ended. `by`: who says so; `progress`: 0 to 1, and `note`: of a
-    handler that says them; `approval`: of what is held for approvals, or was approved."""
+    handler that says them; `approval`: of what is held for approvals, or was approved. `away`: it waits for the target,
+    which is away."""
 
     target: str
     state: State
@@ -211,9 +261,12 @@ class Step:
     progress: float | None = None
     note: str = ""
     approval: Approvals | None = None
+    away: bool = False
 
     def to_json(self) -> dict[str, Any]:
         said: dict[str, Any] = {"target": self.target, "state": self.state.word, "by": self.by}
+        if self.away:
+            said["away"] = True
         if self.approval is not None:
             said["approval"] = self.approval.to_json()
         if self.progress is not None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -27,7 +27,9 @@ from fabric.edge.approving.iterating import requests_async
 from fabric.edge.approving.request import ApprovalRequest
 from fabric.edge.approving.verdict import Verdict
 from fabric.edge.arguments.checks import to_handler, to_seconds, to_text
+from fabric.edge.artifacts.artifact import Artifact
 from fabric.edge.face import VERDICT_WAIT_MS, Face, Options
+from fabric.edge.fetching.fetch import TIMEOUT_S, FetchProgress
 from fabric.edge.identity.identity import Identity
 from fabric.edge.leaving import CLOSE_TIMEOUT_S
 from fabric.edge.logging.faults import place_of
@@ -43,7 +45,7 @@ from fabric.edge.requesting.request import (
     Progress,
     Request,
     cancel_target,
-    to_key,
+    key_for,
 )
 from fabric.edge.until import ending_signals, raise_unless_closed
 from fabric.protocol.base.errors import Code, FabricError
@@ -174,8 +176,8 @@ class ControlPoint(Face):
         Several may be published at a time: positions of one source are kept in the order in which they began.
         """
         wait_s = to_seconds(wait_s, "a wait_s")
-        stamp, record = self._stamped(topic, content, labels_required, options)
-        draft = self._loop.intake.begin(stamp, record, to_position(position))
+        stamp, record, size = self._stamped(topic, content, labels_required, options)
+        draft = self._loop.intake.begin(stamp, record, to_position(position), size)
         try:
             await self._add(draft, wait_s)
             published: str = await asyncio.wrap_future(draft.token)
@@ -183,6 +185,38 @@ class ControlPoint(Face):
             draft.token.cancel()
             raise
         return published
+
+    async def publish_many(
+        self,
+        topic: str,
+        contents: Sequence[Mapping[str, Any]],
+        *,
+        labels_required: bool = True,
+        positions: Sequence[tuple[str, str] | None] | None = None,
+        wait_s: float | None = None,
+        **options: Unpack[PublishOptions],
+    ) -> list[str | FabricError]:
+        """The id of each record, or why it was refused, when that is known of all: cheaper than one by one.
+
+        Options are for all of them, and `positions` has one for each, as in `publish`. A record that is refused hinders
+        no other, and its position is passed. Those for which there is no place within `wait_s` are not taken: BUSY, the
+        last ones of the list; their positions are not kept. Cancelled while it waits for a place, it takes no more a
+        second later; what was taken goes its way.
+        """
+        bound_s = to_seconds(wait_s, "a wait_s")
+        until_s = None if bound_s is None else time.monotonic() + bound_s
+        entries = self._entries_of(topic, contents, labels_required, positions, options)
+        outcomes: list[str | FabricError] = []
+        left_s = 0.0
+        while True:
+            add = partial(self._loop.intake.publish_many, entries, left_s)
+            many = add() if not left_s else await asyncio.get_running_loop().run_in_executor(self._waiters, add)
+            ended = await asyncio.wrap_future(many.future)
+            outcomes += ended[: many.taken]
+            entries = entries[many.taken :]
+            left_s = 1.0 if until_s is None else min(1.0, until_s - time.monotonic())
+            if not entries or left_s <= 0.0:
+                return outcomes + ended[many.taken :]
 
     async def _add(self, draft: Draft, wait_s: float | None) -> None:
         try:
@@ -260,7 +294,8 @@ class ControlPoint(Face):
     # -- actions ----------------------------------------------------------------------------------------
 
     def on_action(
-        self, action: str, target_type: str, *, idempotent: bool = False
+        self, action: str, target_type: str, *, idempotent: bool = False, revert: Handler | None = None,
+        ends_itself: bool = False,
     ) -> Callable[[Handler], Handler]:
         """Decorator: this function, plain or async, executes actions like ("deny", "ipv4_net"); `*` is any.
 
@@ -270,10 +305,15 @@ class ControlPoint(Face):
 
         An action at which this program ended before it had an answer ends as unknown. `idempotent`: to call the
         function twice does no harm; then the next run calls it again instead, while the action is in time and in force.
+
+        `revert`: the inverse of the function, called with the same action, in time, when what that did is to end. A
+        handler may be an object with a method `revert` instead. It is called at least once: calling it again does no
+        harm, nor where there is nothing to revert. `ends_itself`: the function ends by itself what has a duration, not
+        while another action keeps the same up; when its time is over its requester is told `ended`, and nobody looks.
         """
 
         def register(handler: Handler) -> Handler:
-            self._execute(action, target_type, handler, idempotent)
+            self._execute(action, target_type, handler, idempotent, revert, ends_itself)
             return handler
 
         return register
@@ -319,8 +359,9 @@ class ControlPoint(Face):
         ends.
 
         `key`: the same key again, also in another process after whatever end, is the same action, never a second one;
-        its results are kept by the relay while no program is there. Raises KEY_TAKEN where the key is another action's,
-        and BOOK_FAILED, before anything is sent, where the action cannot be written down.
+        its results are kept by the relay while no program is there. An action with a duration is given one, since the
+        end of its effect comes long after: `collect` has it written down. Raises KEY_TAKEN where the key is
+        another action's, and BOOK_FAILED, before anything is sent, where the action cannot be written down.
         """
         loop, told = asyncio.get_running_loop(), asyncio.Event()
 
@@ -328,7 +369,7 @@ class ControlPoint(Face):
             loop.call_soon_threadsafe(told.set)
 
         waiting: Latest[Progress] = Latest(wake, Progress.followed_by)
-        key = to_key(key) if key is not None else ""
+        key = key_for(key, args, dry_run=options.get("dry_run", False))
         ask = self._request(action, target, to, args, command_id, wait_ms, options, waiting, key)
         begun = await (asyncio.to_thread(self._collector.while_kept, ask) if key else asyncio.wrap_future(ask()))
         request = Request(begun.hex())
@@ -357,6 +398,27 @@ class ControlPoint(Face):
         return self.request(
             CANCEL_ACTION, cancel_target(action_id), to="all", wait_ms=wait_ms, watch=watch, **options
         )
+
+    async def collect(self) -> None:
+        """Have what becomes of this identity's actions with a key, and of their effects, written into its book from now
+        on, what came while no program was there first. `action(id)` has it then. Raises UNREACHABLE, TIMED_OUT."""
+        await asyncio.to_thread(self._collector.collect)
+
+    async def fetch(
+        self, artifact: Artifact, path: Path | str, *, progress: FetchProgress | None = None,
+        timeout_s: float | None = TIMEOUT_S,
+    ) -> Path:
+        """Fetch what an action left at a target, one of an outcome's `artifacts`, into a file that is not there yet, or
+        a folder that is. What came is kept beside it, and the next call goes on with that, also in another process.
+
+        `progress` is told how far it is, on another thread: `bytes` of `size`, and what it `waits` for. Raises
+        FETCH_STOPPED after `timeout_s` without a byte, ARTIFACT_GONE, ARTIFACT_CHANGED, WITHHELD and FILE_THERE.
+        """
+        fetch, file = self._fetch(artifact, path, progress, timeout_s)
+        try:
+            return await asyncio.to_thread(fetch.into, file)
+        finally:
+            fetch.stop.set()
 
     # -- approvals --------------------------------------------------------------------------------------
 

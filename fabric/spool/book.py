@@ -78,7 +78,8 @@ class Entry(NamedTuple):
 
 
 class Word(NamedTuple):
-    """What somebody said of a target (empty: of all). `last_ms`: when it was said again; `said`: the rest of it."""
+    """What somebody said of a target (empty: of all). `state`: NONE where it is of an effect. `last_ms`: when it was
+    said again; `said`: the rest of it."""
 
     n: int
     target: str
@@ -235,7 +236,10 @@ class Book:
         )
         if done.rowcount:
             return len(raw) + _WORD_BYTES
-        if word.state is State.RUNNING:  # how far it is now, in place of how far it was
+        # How it is now, in place of how it was. That an approved one waits for its target is taken back by nobody who
+        # did not hear of it.
+        waits = word.state is State.APPROVED and word.said.get("away") is True
+        if waits or word.state in (State.RUNNING, State.NONE):
             self._db.execute(
                 "UPDATE words SET last_ms = ?, said = ? WHERE action = ? AND target = ? AND state = ? AND by = ?",
                 (word.last_ms, raw, *values[:4]),
@@ -346,8 +350,8 @@ class Book:
         with self._telling():
             rows = self._db.execute(
                 "SELECT n, target, state, by, at_ms, last_ms, said FROM words WHERE action = ?"
-                " AND (n > ? OR (state = ? AND last_ms > ?)) ORDER BY n",
-                (n, after, int(State.RUNNING), since_ms),
+                " AND (n > ? OR (state IN (?, ?) AND last_ms > ?)) ORDER BY n",
+                (n, after, int(State.RUNNING), int(State.NONE), since_ms),
             ).fetchall()
         return [Word(n, target, State(state), by, at, last, _said(raw)) for n, target, state, by, at, last, raw in rows]
 

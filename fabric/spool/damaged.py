@@ -31,6 +31,10 @@ class Damaged:
         more = self.rows - len(self._named)
         return [*self._named, f"{more} more rows"] if more else list(self._named)
 
+    def names(self, kind: str) -> list[str]:
+        """Of the rows that were named, those of this kind, without it."""
+        return [line[len(kind):].partition(":")[0] for line in self._named if line.startswith(kind)]
+
     def take(self) -> tuple[list[str], int]:
         """In words, and how many they are; from now on it is empty."""
         words, rows = self.words(), self.rows

@@ -16,6 +16,7 @@ from fabric.spool.sleepers import Sleepers
 from fabric.spool.statements import (
     ACTION,
     ANSWER,
+    CANCELLED,
     CREDENTIAL,
     DISPATCH,
     END,
@@ -28,16 +29,20 @@ from fabric.spool.statements import (
 
 _SWEEP_MS = 60_000
 _SWEEP_ROWS = 2_000
+# Actions matter for minutes. Once round their rows, which is once in a while: it reads each of them.
+_ROUND_MS = 15_000
 # Where the rows of `kept` that run out say until when they matter.
 _UNTIL_AT = {
     **{
         name.strip(): op._fields.index("until_ms")
         for name, op in ((DISPATCH, KeepDispatch), (ACTION, SeenAction), (OPEN, KeepOpen), (END, KeepEnd))
     },
-    **dict.fromkeys([kind.strip() for kind in (INTENT, ANSWER, TOLD)], 0),
+    **dict.fromkeys([kind.strip() for kind in (INTENT, ANSWER, TOLD, CANCELLED)], 0),
 }
 # As in the name of the row that has the credential; where an envelope has it, an attachment has it as well.
 _SIGNER = f"lower(hex(substr(body, {SIGNER_AT + 1}, {ID_BYTES})))"
+
+_CANCELS = f"lower(hex(substr(meta, -{ID_BYTES})))"  # the last of its fields
 
 
 class Expiry:
@@ -48,6 +53,7 @@ class Expiry:
         self._sleepers = sleepers
         self._swept_ms = 0
         self._looked_at = 0  # the row of `kept` that was last looked at for being over
+        self._rounds_from_ms: int | None = None  # when the last time round began
 
     def sweep(self, now_ms: int) -> None:
         """Forget some of what no longer matters; bounded work a call."""
@@ -95,6 +101,10 @@ class Expiry:
 
     def _expired_kept(self, now_ms: int) -> list[tuple[Any, ...]]:
         """Of the next rows, from the last call's on and round, what was remembered of actions until before now."""
+        if not self._looked_at:
+            if self._rounds_from_ms is not None and 0 <= now_ms - self._rounds_from_ms < _ROUND_MS:
+                return []
+            self._rounds_from_ms = now_ms
         rows = self._db.execute(
             "SELECT rowid, name, meta, body, sum FROM kept WHERE rowid > ? ORDER BY rowid LIMIT ?",
             (self._looked_at, _SWEEP_ROWS),
@@ -116,7 +126,8 @@ class Expiry:
                 "DELETE FROM kept WHERE name LIKE 'credential %' AND rowid <= (SELECT rowid FROM kept "
                 "WHERE name LIKE 'credential %' ORDER BY rowid DESC LIMIT 1 OFFSET ?) "
                 f"AND substr(name, {len(CREDENTIAL) + 1}) NOT IN (SELECT {_SIGNER} FROM messages "
-                f"UNION SELECT {_SIGNER} FROM kept WHERE name LIKE 'session %')",
+                f"UNION SELECT {_SIGNER} FROM kept WHERE name LIKE 'session %' OR name LIKE 'intent %' "
+                f"UNION SELECT {_CANCELS} FROM kept WHERE name LIKE 'cancelled %')",
                 [(2 * CREDENTIALS_CACHED_MAX,)],
             ),
         ]

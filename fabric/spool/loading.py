@@ -12,7 +12,15 @@ from collections.abc import Iterator, Sequence
 import msgpack
 
 from fabric.protocol.base.errors import Reject
-from fabric.protocol.core.ledger_ops import KeepAnswer, KeepIntent, KeepTold
+from fabric.protocol.core.ledger_ops import (
+    KeepAnswer,
+    KeepCancelled,
+    KeepForGood,
+    KeepIntent,
+    KeepLease,
+    KeepLeaseTime,
+    KeepTold,
+)
 from fabric.protocol.core.ready import (
     KeepApproval,
     KeepCredential,
@@ -20,6 +28,7 @@ from fabric.protocol.core.ready import (
     KeepDispatch,
     KeepEnd,
     KeepGap,
+    KeepHead,
     KeepHold,
     KeepLists,
     KeepMember,
@@ -53,10 +62,14 @@ from fabric.spool.rows import (
 )
 from fabric.spool.statements import (
     ANSWER,
+    CANCELLED,
     CREDENTIAL,
     ENDED,
+    FOR_GOOD,
     GAP,
     INTENT,
+    LEASE,
+    LEASE_TIME,
     MEMBER,
     NOTICE,
     POSITION,
@@ -99,6 +112,8 @@ class Loading:
             yield KeepSession(name.removeprefix(SESSION), body)
         for name, meta, body in self._db.sound("kept", "name LIKE 'member %'"):
             yield KeepMember(name.removeprefix(MEMBER), body, *msgpack.unpackb(meta))
+        for _, meta, _ in self._db.sound("kept", "name LIKE 'head %'"):
+            yield KeepHead(*msgpack.unpackb(meta))
         for name, _, body in self._db.sound("kept", "name LIKE 'gap %'"):
             yield KeepGap(name.removeprefix(GAP), *msgpack.unpackb(body))
         for name, _, body in self._db.sound("kept", "name LIKE 'notice %'"):
@@ -148,6 +163,19 @@ class Loading:
             until_ms, id_ = msgpack.unpackb(meta)
             if until_ms > now_ms:
                 yield KeepTold(id_, until_ms)
+        for _, meta, body in self._db.sound("kept", _begins_with(CANCELLED)):
+            until_ms, id_, by, signer = msgpack.unpackb(meta)
+            if until_ms > now_ms:
+                yield KeepCancelled(id_, by, until_ms, signer, body)
+        for _, meta, body in self._db.sound("kept", _begins_with(LEASE)):
+            id_, due_ms, since_ms, requester, effect, variant, hops, stage, word, ended_ms = msgpack.unpackb(meta)
+            yield KeepLease(
+                id_, due_ms, since_ms, requester, effect, variant, tuple(hops), stage, word, ended_ms, body
+            )
+        rows = self._db.sound("kept", _begins_with(FOR_GOOD))
+        yield from sorted((KeepForGood(*msgpack.unpackb(meta)) for _, meta, _ in rows), key=lambda kept: kept.since_ms)
+        for _, meta, _ in self._db.sound("kept", f"name = '{LEASE_TIME}'"):
+            yield KeepLeaseTime(*msgpack.unpackb(meta))
 
     def answer(self, id_: bytes) -> bytes:
         """What the requester of this action was told; empty where that is not kept any more."""

@@ -32,7 +32,7 @@ from fabric.spool.file import take_lock
 from fabric.spool.loading import Loading
 from fabric.spool.numbers import Numbers
 from fabric.spool.reserve import Reserve
-from fabric.spool.statements import statements_of
+from fabric.spool.statements import LEASE, statements_of
 
 # Intake stops while this much is free: the queue drains, and its deletes need room in the WAL.
 _FREE_BYTES_MIN = 64 * 2**20
@@ -160,6 +160,11 @@ class Spool:
     def quarantined(self) -> list[str]:
         """What was set aside, in words."""
         return self.damaged.words()
+
+    @property
+    def leases_set_aside(self) -> list[str]:
+        """The ids of their actions, in hex, since the start."""
+        return self.damaged.names(f"kept {LEASE}")
 
     def set_aside(self, ids: Sequence[tuple[bytes, Direction]]) -> None:
         """Quarantine messages whose rows are sound and whose content the core does not believe."""

@@ -9,7 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from fabric.protocol.core.ledger_ops import ForgetAction, KeepAnswer, KeepIntent, KeepTold, LedgerOp
+from fabric.protocol.core.ledger_ops import (
+    ForgetAction,
+    ForgetLease,
+    KeepAnswer,
+    KeepCancelled,
+    KeepForGood,
+    KeepIntent,
+    KeepLease,
+    KeepLeaseTime,
+    KeepTold,
+    LedgerOp,
+)
 from fabric.protocol.core.ready import (
     Done,
     EndAsleep,
@@ -19,6 +30,7 @@ from fabric.protocol.core.ready import (
     KeepDispatch,
     KeepEnd,
     KeepGap,
+    KeepHead,
     KeepHold,
     KeepLists,
     KeepMember,
@@ -43,10 +55,14 @@ from fabric.spool.rows import pack, put_meta, row_of, unite_bodies
 CREDENTIAL, LISTS, SESSION, DISPATCH = "credential ", "lists", "session ", "dispatch "
 POSITION, OWNER, GAP, NOTICE, DIRECTORY, ACTION = "position ", "owner", "gap ", "notice ", "directory", "action "
 POLICIES = "policies"
-ENDED, MEMBER, OPEN, END = "ended ", "member ", "open ", "end "
+ENDED, MEMBER, OPEN, END, HEAD = "ended ", "member ", "open ", "end ", "head "
 HOLD, APPROVAL = "hold ", "approval "
 # Of an action: what it is, and whether its handler was called; what became of it; and that this was told.
 INTENT, ANSWER, TOLD = "intent ", "answer ", "told "
+# An action that is not to begin if it comes, and who said so.
+CANCELLED = "cancelled "
+# Effects that are to end, and the time that they go by; and those that are not to.
+LEASE, LEASE_TIME, FOR_GOOD = "lease ", "lease-time", "for-good "
 
 _Row = tuple[Any, ...]
 
@@ -102,7 +118,7 @@ def statements_of(
                 numbers.sleepers.end(destination, numbers.last)
                 # It goes from disk later: whoever begins before that must not take it for what a later time waits for.
                 kept[ENDED + destination] = row_of(b"", pack([numbers.last]))
-            case KeepIntent() | KeepAnswer() | KeepTold() | ForgetAction():
+            case _ if isinstance(op, LedgerOp):
                 kept.update(_ledger_rows(op))
             case _:
                 kept.update([_kept(op)])
@@ -124,7 +140,21 @@ def statements_of(
 
 
 def _ledger_rows(op: LedgerOp) -> dict[str, _Row | None]:
-    """Each begins with until when it matters."""
+    """Each step of an action begins with until when it matters."""
+    match op:
+        case KeepLease():
+            *meta, envelope = op
+            return {LEASE + op.id.hex(): row_of(pack(meta), envelope)}
+        case ForgetLease():
+            return {LEASE + op.id.hex(): None}
+        case KeepForGood(effect, requester, _, since_ms):
+            row = row_of(pack(list(op)), b"") if since_ms else None
+            return {f"{FOR_GOOD}{effect.hex()} {requester}": row}
+        case KeepLeaseTime():
+            return {LEASE_TIME: row_of(pack(list(op)), b"")}
+        case KeepCancelled(_, by, until_ms, signer, header):
+            row = row_of(pack([until_ms, op.id, by, signer]), header) if header else None
+            return {f"{CANCELLED}{op.id.hex()} {by}": row}
     id_ = op.id.hex()
     match op:
         case KeepIntent():
@@ -162,6 +192,8 @@ def _kept(op: Op) -> tuple[str, _Row | None]:
             return NOTICE + name, row_of(b"", body) if body else None
         case KeepMember(node, credential, seen_ms, epoch):
             return MEMBER + node, row_of(pack([seen_ms, epoch]), credential) if credential else None
+        case KeepHead(node, head):
+            return HEAD + node, row_of(pack(list(op)), b"") if head else None
         case KeepHold(digest, body):
             return HOLD + digest.hex(), row_of(pack(list(op)), b"") if body else None
         case KeepApproval(digest, approver, _, envelope):

@@ -12,6 +12,7 @@ import json
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 from fabric.documents import parse_json
@@ -27,6 +28,7 @@ _KEPT_BYTES_MAX = 1_024
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
+@cache
 def boot_id() -> str:
     """Which start of the machine this is; empty where nobody can tell."""
     try:

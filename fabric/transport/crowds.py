@@ -43,6 +43,8 @@ class Crowds:
 
     def kept_out(self, now_ms: int) -> tuple[str, ...]:
         """From whom nothing is to be taken in now."""
+        if not self._kept_out:
+            return ()
         for host in [host for host, until_ms in self._kept_out.items() if now_ms >= until_ms]:
             del self._kept_out[host]
         return tuple(self._kept_out)

@@ -1,10 +1,11 @@
 """The dialling side: one DEALER for one peer, and its own reconnecting.
 
 Guarantees: one connection at a time, made anew with full jitter after every failure, and a `Down` that says in words
-why, since CURVE failures are silent by default. Nothing is queued for a connection that is not
-there. What libzmq 4.3.5 reports, by cause: refused: CLOSED; no CURVE server: HANDSHAKE_FAILED_PROTOCOL; another key, or
-a connection that was cut meanwhile: HANDSHAKE_FAILED_NO_DETAIL, or DISCONNECTED before the handshake; our key turned
-away: HANDSHAKE_FAILED_AUTH; a name that does not resolve: nothing.
+why, since CURVE failures are silent by default. Whoever breaks connections off is dialled less and less often; how
+long nobody was there counts for nothing in that. Nothing is queued for a connection that is not there. What libzmq
+4.3.5 reports, by cause: refused: CLOSED; no CURVE server: HANDSHAKE_FAILED_PROTOCOL; another key, or a connection that
+was cut meanwhile: HANDSHAKE_FAILED_NO_DETAIL, or DISCONNECTED before the handshake; our key turned away:
+HANDSHAKE_FAILED_AUTH; a name that does not resolve: nothing.
 
 A peer with another key closes the connection in the handshake, and so may a bad network. One such end decides nothing:
 it is the wrong peer when several attempts in a row end like that.
@@ -28,6 +29,9 @@ _CONNECT_MS = 5_000
 # Quick at first, for a peer that is only restarting; full jitter keeps a herd apart at any step.
 _BACKOFF_MS = 250
 _BACKOFF_MS_MAX = 60_000
+# A dial that nobody answers costs nobody anything, and whoever comes back is to find its children soon. At this pace
+# those of a relay that was away come at a rate that it lets in (ADMISSIONS_PER_S).
+_ABSENT_MS_MAX = 5_000
 # A connection that lasted this long was a good one: the next failure begins at the start of the ladder.
 _STABLE_MS = 5_000
 # Frames received without a moment in which none waited. What an honest peer has under way is bounded by its credit and
@@ -44,11 +48,12 @@ class Up(NamedTuple):
 
 
 class Down(NamedTuple):
-    """`link` is 0 when the connection never came up."""
+    """`link` is 0 when the connection never came up. `again`: the same was said of the dials before, lately enough."""
 
     link: int
     code: Code
     words: str
+    again: bool = False
 
 
 LinkEvent = Up | Down
@@ -78,7 +83,8 @@ class Dialler:
         self._backoff_ms_max = backoff_ms_max
         self.socket: zmq.Socket[bytes] | None = None  # of the present connection, or attempt
         self.monitor: zmq.Socket[bytes] | None = None
-        self._failures = 0
+        self._failures = 0  # connections in a row that were there, and did not last
+        self._absent = 0  # dials in a row that nobody answered
         self._cut = 0  # handshakes in a row that ended without a reason
         self._dial_at_ms: int | None = 0
         self._dialled_ms = 0
@@ -114,7 +120,7 @@ class Dialler:
             self._down(code, words, now_ms, events)
         if told:
             self._drain_monitor(now_ms, events)
-        self._look_for_endless(now_ms)
+        self.look_for_endless(now_ms)
         if self.socket is not None and self.link == 0 and now_ms - self._dialled_ms > _CONNECT_MS:
             self._down(Code.UNREACHABLE, f"nothing answers at {self.address}", now_ms, events)
         if self.socket is None and self._dial_at_ms is not None and now_ms >= self._dial_at_ms:
@@ -173,13 +179,24 @@ class Dialler:
                         self._cut = 0
                         self._down(Code.UNREACHABLE, f"nothing answers at {self.address}", now_ms, events)
 
-    def _look_for_endless(self, now_ms: int) -> None:
+    def look_for_endless(self, now_ms: int) -> None:
+        """A few times a second, with or without a turn: what does not end wakes nobody."""
         if self.socket is None or not self.link:
             return
         self._unread.look(now_ms)
         if self._unread.looked and not readable(self.socket) and self._unread.too_much():
             self.counters["endless"] += 1
             self.restart(f"{self.address} sends a message that does not end")
+
+    @property
+    def still(self) -> int:
+        """The descriptor of the connection where nothing is on its way in: it need not be looked at until it can be
+        read. -1: it is to be looked at."""
+        return self._descriptor if self.link and self._unread.is_still(self._descriptor) else -1
+
+    def stirred(self) -> None:
+        """It could be read: whether that has an end is to be looked at."""
+        self._unread.stirred(self._descriptor)
 
     def _cut_off(self, now_ms: int, events: list[LinkEvent]) -> None:
         self._cut += 1
@@ -194,11 +211,15 @@ class Dialler:
     def _down(self, code: Code, words: str, now_ms: int, events: list[LinkEvent]) -> None:
         if self.link and now_ms - self._up_ms >= _STABLE_MS:
             self._failures = 0
-        events.append(Down(self.link, code, words))
+        dials = self._absent + 1
+        events.append(Down(self.link, code, words, code is Code.UNREACHABLE and bool(dials & (dials - 1))))
         self.counters[code.reason] += 1
+        is_absent = code is Code.UNREACHABLE
+        steps, most_ms = (self._absent, _ABSENT_MS_MAX) if is_absent else (self._failures, self._backoff_ms_max)
+        ceiling_ms = min(most_ms, self._backoff_ms_max, _BACKOFF_MS << min(steps, 16))
+        self._absent = self._absent + 1 if is_absent else 0
+        self._failures += not is_absent
         self._drop()
-        ceiling_ms = min(self._backoff_ms_max, _BACKOFF_MS << min(self._failures, 16))
-        self._failures += 1
         self._dial_at_ms = now_ms + int(ceiling_ms * self._jitter())
 
     def _drop(self) -> None:
@@ -224,6 +245,8 @@ class Dialler:
         """Payloads that wait, a frame at a time. `waits`: one does, as whoever polled `poll_sockets` knows."""
         while self.socket is not None and self.link:
             if not (waits or readable(self.socket)):
+                if self._unbroken:
+                    self._unread.took_all()
                 self._unbroken = 0
                 return
             waits = False
@@ -240,6 +263,7 @@ class Dialler:
                 self.counters["multipart"] += 1
                 continue
             self._unread.took(self._descriptor, len(parts[0]))
+            self.stirred()
             yield parts[0].bytes
 
     def send(self, payload: bytes) -> Sent:
@@ -249,6 +273,7 @@ class Dialler:
             send_single(self.socket, payload)
         except zmq.Again:
             return Sent.BUSY
+        self.stirred()  # it is answered, mostly at once: who waits for that is not to be woken by its first byte too
         return Sent.SENT
 
     def restart(self, words: str) -> None:

@@ -37,6 +37,7 @@ class _Dialled:
         self.retired = False
         self.generation = -1
         self.registered: list[zmq.Socket[bytes]] = []
+        self.watched = -1  # a descriptor
 
 
 class Diallers:
@@ -107,6 +108,9 @@ class Diallers:
                 continue
             for socket in each.registered:
                 poller.unregister(socket)
+            if each.watched >= 0:
+                poller.unregister(each.watched)
+                each.watched = -1
             each.registered, each.generation = each.dialler.poll_sockets(), each.dialler.generation
             for socket in each.registered:
                 poller.register(socket, zmq.POLLIN)
@@ -146,6 +150,33 @@ class Diallers:
             return False
         dialler.restart(words)
         return True
+
+    def look_for_endless(self, now_ms: int) -> None:
+        """A few times a second, also where there is no turn."""
+        for each in self._all:
+            each.dialler.look_for_endless(now_ms)
+
+    def watch(self, poller: zmq.Poller) -> bool:
+        """Have the poller say when something comes where nothing was on its way; whether that is so everywhere.
+
+        Else they must be looked at: what does not end wakes nobody.
+        """
+        for each in self._all:
+            still = each.dialler.still
+            if still != each.watched:
+                if each.watched >= 0:
+                    poller.unregister(each.watched)
+                if still >= 0:
+                    poller.register(still, zmq.POLLIN)
+                each.watched = still
+        return all(each.watched >= 0 or not each.dialler.link for each in self._all)
+
+    def stirred(self, waiting: Collection[Any]) -> set[Any]:
+        """Those of what a poller found that it only watches: there is something to look at."""
+        found = [each for each in self._all if each.watched in waiting]
+        for each in found:
+            each.dialler.stirred()
+        return {each.watched for each in found}
 
     def next_wake_ms(self, now_ms: int) -> int | None:
         wakes = [wake for each in self._all if (wake := each.dialler.next_wake_ms(now_ms)) is not None]

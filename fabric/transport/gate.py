@@ -1,8 +1,9 @@
 """The gate: our own ZAP handler (RFC 27), served in the owner's loop.
 
 libzmq lets everybody in when no handler answers, so the gate is bound before any listener, and a listener enforces
-its domain. Guarantees: only CURVE with a key that `admit` accepts gets in; a `User-Id` that is the key itself is on
-every message from there on; no request, however malformed, and no failure of `admit` stops the gate. Does no I/O.
+its domain. Guarantees: only CURVE with a key that `admit` accepts gets in; on every message from there on is a
+`User-Id` that says its key, and when it was let in; no request, however malformed, and no failure of `admit` stops the
+gate. Does no I/O.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import NamedTuple
 
 import zmq
 
@@ -19,13 +21,36 @@ ZAP_ADDRESS = "inproc://zeromq.zap.01"
 _VERSION = b"1.0"
 
 
-class Gate:
-    """Answers libzmq's questions about who may connect; `admit` is asked about each 32-byte CURVE key."""
+class User(NamedTuple):
+    """Who was let in: its CURVE key, and how many connections had come in by then."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], domain: str, admit: Callable[[bytes], bool]) -> None:
+    key: bytes
+    entries: int
+
+
+def read_user(frame: zmq.Frame) -> User | None:
+    """What the gate vouched for. Every other property of a message is its sender's claim."""
+    try:
+        key, _, entries = str(frame.get("User-Id")).partition(" ")
+        user = User(bytes.fromhex(key), int(entries))
+    except (zmq.ZMQError, ValueError):
+        return None
+    return user if len(user.key) == KEY_BYTES else None
+
+
+class Gate:
+    """Answers libzmq's questions about who may connect; `admit` is asked about each 32-byte CURVE key.
+
+    `entries`: how many connections have come in by now."""
+
+    def __init__(
+        self, context: zmq.Context[zmq.Socket[bytes]], domain: str, admit: Callable[[bytes], bool],
+        entries: Callable[[], int],
+    ) -> None:
         assert domain, "with an empty domain libzmq asks nobody"
         self._domain = domain.encode()
         self._admit = admit
+        self._entries = entries
         self.counters: Counter[str] = Counter()
         self.socket = context.socket(zmq.REP)
         self.socket.setsockopt(zmq.LINGER, 0)
@@ -60,7 +85,7 @@ class Gate:
             self.counters["unknown_key"] += 1
             return _reply(request, b"400", b"unknown key")
         self.counters["admitted"] += 1
-        return _reply(request, b"200", b"", request[6].hex().encode())
+        return _reply(request, b"200", b"", b"%s %d" % (request[6].hex().encode(), self._entries()))
 
     def close(self) -> None:
         self.socket.close(linger=0)

@@ -25,6 +25,7 @@ from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.base.shares import Holdings
 from fabric.transport.crowds import Crowds
 from fabric.transport.filters import hear_no_more, ignore_resets, keep_out
+from fabric.transport.gate import User, read_user
 from fabric.transport.keys import CurveKeys
 from fabric.transport.sockets import (
     RECEIVE_NS_MAX,
@@ -66,6 +67,13 @@ class _Connection(NamedTuple):
     address: object  # what getpeername said when it was accepted: the descriptor may be another connection's by now
 
 
+class _Owner(NamedTuple):
+    """Whose a descriptor is: the connection that came in as this one."""
+
+    entry: int
+    address: object  # as in _Connection
+
+
 class Listener:
     """One listening address and its links. Raises PORT_IN_USE, or UNREACHABLE where it cannot be bound."""
 
@@ -90,7 +98,8 @@ class Listener:
         self._links: dict[int, _Connection] = {}
         self._by_route: dict[tuple[bytes, bytes], int] = {}
         self._by_descriptor: dict[int, int] = {}
-        self._accepted: dict[int, object] = {}  # descriptor -> what getpeername said then
+        self._accepted: dict[int, _Owner] = {}  # of each descriptor, as far as was looked
+        self._entries = 0  # connections that came in
         self._of_peer: Holdings[bytes] = Holdings()  # how many links each key has
         self._cut: dict[int, tuple[bytes, bytes]] = {}  # descriptor -> what it still brings is dropped
         # Links whose connection ended, and after how many messages; what they brought may still wait.
@@ -163,28 +172,29 @@ class Listener:
         return self._messages - since > 2 * (_WAITING_MAX + 1) * self._connections_max
 
     def _received(self, parts: list[zmq.Frame]) -> Received | None:
-        key = _user_key(parts[1])
-        if key is None:
+        user = read_user(parts[1])
+        if user is None:
             self.counters["no_key"] += 1
             return None
-        link = self._link(parts[0].bytes, key, parts[1])
+        link = self._link(parts[0].bytes, user, parts[1])
         if link not in self._links:
             self.counters["cut"] += 1
             return None
         if (descriptor := self._links[link].descriptor) != _UNKNOWN:
             self._unread.took(descriptor, len(parts[1]))
-        return Received(link, key, parts[1].bytes)
+        return Received(link, user.key, parts[1].bytes)
 
     def _end_endless(self) -> None:
         for descriptor in self._unread.too_much():
             self.counters["endless"] += 1
             self._end(descriptor)
 
-    def _link(self, routing_id: bytes, peer: bytes, frame: zmq.Frame) -> int:
+    def _link(self, routing_id: bytes, user: User, frame: zmq.Frame) -> int:
+        peer = user.key
         number = self._by_route.get((routing_id, peer))
         if number is None:
             number = self._numbers.take()
-            descriptor, address = self._socket_of(frame)
+            descriptor, address = self._socket_of(frame, user.entries)
             self._by_route[(routing_id, peer)] = number
             self._links[number] = _Connection(routing_id, peer, descriptor, address)
             if descriptor != _UNKNOWN:
@@ -193,19 +203,24 @@ class Listener:
             self._of_peer.add(peer, 1)
         return number
 
-    def _socket_of(self, frame: zmq.Frame) -> tuple[int, object]:
+    def _socket_of(self, frame: zmq.Frame, entries: int) -> tuple[int, object]:
         """The descriptor of the connection that brought this frame, and its peer's name; unknown where it has ended.
 
-        What ended and left frames behind must not be taken for the connection that has its number now, or to cut the
-        one would end the other. Of one host they cannot be told apart: a newcomer from there may have to dial again.
+        What ended and left frames behind must not be taken for the connection that has its number now: to cut the one
+        would end the other, and the end of the one would be taken for the other's. `entries`: how many had come in when
+        the gate let this one in. Whoever came later has the number after it.
         """
         descriptor = _descriptor(frame)
-        if descriptor not in self._accepted:
-            self._look_at_connections()
-        address = self._accepted.get(descriptor)
-        if address is None or _host(address) != _sender_host(frame):
+        is_up_to_date = self._look_at_connections()
+        owner = self._accepted.get(descriptor)
+        if owner is None or owner.entry > entries or not is_up_to_date:
             return _UNKNOWN, None
-        return descriptor, address
+        return descriptor, owner.address
+
+    def entries(self) -> int:
+        """How many connections came in by now: for the gate, which says it of each that it lets in."""
+        self._look_at_connections()
+        return self._entries
 
     def send(self, link: int, payload: bytes) -> Sent:
         connection = self._links.get(link)
@@ -244,10 +259,11 @@ class Listener:
         """Whether `receive` and `gone` have something to do, though nothing comes in."""
         return bool(self._ending)
 
-    def _look_at_connections(self) -> None:
+    def _look_at_connections(self) -> bool:
+        """Whether nothing more is known of them than what was looked at."""
         for _ in range(_EVENTS_MAX):
             if not readable(self.monitor):
-                break
+                return True
             event = parse_monitor_message(self.monitor.recv_multipart(zmq.DONTWAIT))
             descriptor = int(event["value"])
             match event["event"]:
@@ -258,6 +274,7 @@ class Listener:
                     self._came(descriptor)
                 case _:
                     self._went(descriptor)
+        return False
 
     def _end_surplus(self) -> None:
         """Connections that do not read what they are sent, and strangers beyond what there is room for."""
@@ -279,7 +296,9 @@ class Listener:
             keep_out(self._listening, hosts)
 
     def _came(self, descriptor: int) -> None:
-        name = self._accepted[descriptor] = _peer_name(descriptor)
+        name = _peer_name(descriptor)
+        self._entries += 1
+        self._accepted[descriptor] = _Owner(self._entries, name)
         host = _host(name)
         self._crowds.came(host, time.perf_counter_ns() // 1_000_000)
         self._connections_max = max(self._connections_max, len(self._accepted))
@@ -368,28 +387,11 @@ def _shut(descriptor: int, peer: object) -> None:
             hear_no_more(copy)
 
 
-def _user_key(frame: zmq.Frame) -> bytes | None:
-    """The CURVE key that the gate vouched for. Every other property of a message is its sender's claim."""
-    try:
-        key = bytes.fromhex(str(frame.get("User-Id")))
-    except (zmq.ZMQError, ValueError):
-        return None
-    return key if len(key) == 32 else None
-
-
 def _descriptor(frame: zmq.Frame) -> int:
     try:
         return int(frame.get("__fd"))
     except (zmq.ZMQError, ValueError, TypeError):
         return _UNKNOWN
-
-
-def _sender_host(frame: zmq.Frame) -> str:
-    """Where it came from, as libzmq noted when the connection began; an IPv6 address without its scope."""
-    try:
-        return str(frame.get("Peer-Address")).partition("%")[0]
-    except zmq.ZMQError:
-        return ""
 
 
 def _host(peer: object) -> str:

@@ -31,6 +31,8 @@ UNREAD_MAX: Final = 4 * FRAME_BYTES_MAX
 UNSENT_MAX: Final = 4_194_304
 # At the speed of CURVE on one processor less than 100 MB come in between two looks, from all connections together.
 _LOOK_MS: Final = 200
+# How often a look may come before its time, where all that came was taken.
+_EARLY_MS: Final = 1_000
 # A frame's own: flags, its length in one byte or eight, and CURVE's command, nonce, box and flags (RFC 26).
 _CURVE_BYTES: Final = 33
 _SHORT_BYTES_MAX: Final = 255
@@ -40,13 +42,16 @@ _ACKED_AT, _RECEIVED_AT = 120, 128  # tcpi_bytes_acked, tcpi_bytes_received
 
 
 class Unread:
-    """Connections by descriptor. `read_of`: how many bytes of one this process has read; None where nobody knows."""
+    """Connections by descriptor. `read_of`: as `bytes_read`."""
 
-    def __init__(self, read_of: Callable[[int], int | None]) -> None:
+    def __init__(self, read_of: Callable[[int, int], int | None]) -> None:
         self._read_of = read_of
         self._taken: dict[int, int] = {}
         self._looked: dict[int, int] = {}  # what had come of each at the last look, until that was compared
-        self._look_at_ms = 0
+        self._left: dict[int, int] = {}  # and what of it nobody had taken when it was
+        self._still: set[int] = set()
+        self._look_at_ms = self._early_at_ms = 0
+        self._is_early = False
 
     @property
     def looked(self) -> bool:
@@ -59,18 +64,39 @@ class Unread:
     def gone(self, descriptor: int) -> None:
         self._taken.pop(descriptor, None)
         self._looked.pop(descriptor, None)
+        self._left.pop(descriptor, None)
+        self._still.discard(descriptor)
 
     def took(self, descriptor: int, payload_bytes: int) -> None:
         boxed = payload_bytes + _CURVE_BYTES
         self._taken[descriptor] = self._taken.get(descriptor, 0) + boxed + (2 if boxed <= _SHORT_BYTES_MAX else 9)
 
+    def is_still(self, descriptor: int) -> bool:
+        """Whether nothing was on its way in there at the last look that was compared, as far as is known since.
+
+        Then the next look can wait until more comes, which whoever polls the connection can be told.
+        """
+        return descriptor in self._still
+
+    def stirred(self, descriptor: int) -> None:
+        """More comes."""
+        self._still.discard(descriptor)
+
+    def took_all(self) -> None:
+        """Nothing that came can be read any more: most likely nothing is on its way in there, and a look now says so.
+        Whoever is idle is spared another one later."""
+        self._is_early = True
+
     def look(self, now_ms: int) -> None:
         """Before frames are taken. The first look that was not compared yet counts."""
-        if self._looked or now_ms < self._look_at_ms:
+        is_early = now_ms < self._look_at_ms
+        if self._looked or (is_early and not (self._is_early and now_ms >= self._early_at_ms)):
             return
-        self._look_at_ms = now_ms + _LOOK_MS
-        for descriptor in self._taken:
-            read = self._read_of(descriptor)
+        if is_early:
+            self._early_at_ms = now_ms + _EARLY_MS
+        self._look_at_ms, self._is_early = now_ms + _LOOK_MS, False
+        for descriptor, taken in self._taken.items():
+            read = self._read_of(descriptor, taken + UNREAD_MAX)
             if read is not None:
                 self._looked[descriptor] = read
 
@@ -79,9 +105,9 @@ class Unread:
         if not self._looked:
             return []
         looked, self._looked = self._looked, {}
-        return [
-            descriptor for descriptor, read in looked.items() if read - self._taken[descriptor] > UNREAD_MAX
-        ]
+        before, self._left = self._left, {each: read - self._taken[each] for each, read in looked.items()}
+        self._still = {each for each, left in self._left.items() if left == before.get(each)}
+        return [each for each, left in self._left.items() if left > UNREAD_MAX]
 
 
 class Unsent:
@@ -112,27 +138,38 @@ class Unsent:
         return found
 
 
-def bytes_read(descriptor: int) -> int | None:
-    """What this process has read of a TCP connection since it began."""
+def bytes_read(descriptor: int, few: int = 0) -> int | None:
+    """What this process has read of a TCP connection since it began; None where nobody knows. Where no more than `few`
+    have come at all, that: then what of it waits in the kernel makes no difference."""
+    received = _count(descriptor, _RECEIVED_AT)
+    if received is None or received <= few:
+        return received
     # What comes between the two counts is taken for waiting: it is counted at the next look.
-    return _counted(descriptor, _RECEIVED_AT, FIONREAD, -1)
+    waiting = _queued(descriptor, FIONREAD)
+    return None if waiting is None else received - waiting
 
 
 def bytes_written(descriptor: int) -> int | None:
     """What this process has written to a TCP connection since it began: what the peer has, and what is under way."""
-    return _counted(descriptor, _ACKED_AT, TIOCOUTQ, 1)
+    acked, under_way = _count(descriptor, _ACKED_AT), _queued(descriptor, TIOCOUTQ)
+    return None if acked is None or under_way is None else acked + under_way
 
 
-def _counted(descriptor: int, at: int, queue: int, sign: int) -> int | None:
-    """A count of the kernel's, and its queue added or taken away. Only looks: nothing is changed or closed."""
+def _count(descriptor: int, at: int) -> int | None:
+    """One of the kernel's counts of a connection. Only looks: nothing is changed or closed."""
     if not hasattr(sockets_, "TCP_INFO"):
         return None
     with suppress(OSError, struct.error):  # it ended, and its number may be something else's by now
         connection = sockets_.socket(sockets_.AF_INET, sockets_.SOCK_STREAM, sockets_.IPPROTO_TCP, fileno=descriptor)
         try:
             info = connection.getsockopt(sockets_.IPPROTO_TCP, sockets_.TCP_INFO, _TCP_INFO_BYTES)
-            (queued,) = struct.unpack("i", ioctl(descriptor, queue, bytes(4)))
-            return int(struct.unpack_from("Q", info, at)[0]) + sign * int(queued)
         finally:
             connection.detach()
+        return int(struct.unpack_from("Q", info, at)[0])
+    return None
+
+
+def _queued(descriptor: int, queue: int) -> int | None:
+    with suppress(OSError):
+        return int(struct.unpack("i", ioctl(descriptor, queue, bytes(4)))[0])
     return None

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import msgpack
 
 from fabric.protocol.base.errors import Code, Reject
+from fabric.protocol.base.limits import SKEW_MS
 from fabric.protocol.core.ready import (
     Delivered,
     Delivery,
@@ -27,9 +28,9 @@ from fabric.protocol.core.ready import (
     SeenAction,
 )
 from fabric.protocol.custody.outbox import Row
-from fabric.protocol.envelope.layout import Kind, decode_envelope, leaf_of
+from fabric.protocol.envelope.layout import Approved, Kind, decode_envelope, leaf_of
 from fabric.protocol.envelope.parts import read_records
-from fabric.protocol.envelope.reports import NOTICE_TOPIC
+from fabric.protocol.envelope.reports import NOTICE_TOPIC, SELECTED
 from fabric.protocol.envelope.resolution import RESOLVED
 from fabric.protocol.envelope.verify import RootCache, Verified, open_envelope
 from fabric.protocol.relay.relay import Relay
@@ -77,6 +78,7 @@ class Promises(Observer):
         self.unreadable: Counter[str] = Counter()  # origin -> notices that a hop could not pass on whole
         self.unheard: dict[bytes, None] = {}  # actions, by full digest, of whose ends something could not be passed on
         self.lists: dict[str, tuple[str, ...]] = {}  # node -> whom the list on its disk revokes
+        self.selected: dict[str, list[list[str]]] = {}  # action -> targets, as the relay where it turned said
         self.resolutions: dict[str, dict[int, dict[str, list[str]]]] = {}  # action -> revision -> targets by end
         self._words_damaged = False  # a disk lost something that a relay had said
         self._ending: dict[tuple[str, bytes, str], str] = {}  # the same, as long as it is not on disk
@@ -84,6 +86,7 @@ class Promises(Observer):
         self._sent: dict[tuple[str, str, bytes], None] = {}
         self._delivered: dict[tuple[str, bytes, bytes], None] = {}  # (node, session, id)
         self._leaves: dict[bytes, bytes] = {}
+        self._approved_ms: dict[tuple[bytes, int], int] = {}  # (action, an approval's own time) -> when it was signed
         for node in world.nodes.values():
             self._listen(node)
 
@@ -91,6 +94,11 @@ class Promises(Observer):
 
     def published(self, node: SimNode, message: Verified) -> None:
         self.known[message.id] = Known(message, self.world.now_ms)
+        if message.header.kind is Kind.APPROVAL:
+            self._approved_ms[message.header.correlation, message.header.issued_at_ms] = self.world.now_ms
+        time, off_ms = node.core.time, message.header.issued_at_ms - self.world.now_ms
+        if (time.measured or time.doubted) and abs(off_ms) > SKEW_MS + self.slack_ms:
+            raise Broken(f"{node.name} was told the time, and signed another one: {off_ms} ms off")
 
     def restarted(self, node: SimNode, quarantined: Sequence[Key]) -> None:
         for id_, direction in quarantined:
@@ -117,9 +125,14 @@ class Promises(Observer):
             header = row.held.message.header
             counted = self._counted(core, header.origin)
             settled(row, refused, now_ms, ready)
-            if refused is not None:
+            if refused is None:
+                return
+            try:
                 told = header.kind is Kind.ACTION or self._counted(core, header.origin) > counted
                 self._row_ended(node, row, refused, told)
+            except Broken as broken:  # the core contains it, as whatever is raised in it
+                self.world.broken = broken
+                raise
 
         core.on_settled = listen  # type: ignore[method-assign]
 
@@ -139,8 +152,11 @@ class Promises(Observer):
             return
         if refused.code is not Code.REVOKED and self._is_revoked(node, header.origin):
             raise Broken(f"{node.name} ended {header.kind.word} of {header.origin}, who is revoked, as {refused.code}")
-        if refused.code is Code.EXPIRED and self._age_ms(known) < header.ttl_ms - self.slack_ms:
-            raise Broken(f"{node.name} ended {header.kind.word} after {self._age_ms(known)} of {header.ttl_ms} ms")
+        true_ms = self._age_ms(known, row.held.message.envelope.approved)
+        by_date = self._over_by_its_date(row.held.message)
+        early = true_ms < header.ttl_ms - self.slack_ms and not by_date and node.forges is None
+        if refused.code is Code.EXPIRED and early:
+            raise Broken(f"{node.name} ended {header.kind.word} after {true_ms} of {header.ttl_ms} ms")
         if told:
             known.reported = True
             if header.kind is not Kind.ACTION:
@@ -170,7 +186,7 @@ class Promises(Observer):
         header = known.message.header
         if header.kind is Kind.ACTION and None in envelope.parts:
             raise Broken(f"{header.kind.word} was sent to {receiver.name} without a part")
-        true_ms = self._age_ms(known)
+        true_ms = self._age_ms(known, envelope.approved)
         if true_ms >= header.ttl_ms + self.slack_ms:
             raise Broken(f"{sender.name} sent {header.kind.word} to {receiver.name}, {true_ms} of {header.ttl_ms} ms")
         if not true_ms - self.slack_ms <= age_ms <= true_ms + self.slack_ms:
@@ -197,7 +213,8 @@ class Promises(Observer):
                 continue
             if isinstance(node.core, Relay):
                 self._check_origin(node, known, "acknowledged")
-            if not any((id_, way) in disk.held or (id_, way) in disk.seen for way in Direction):
+            in_ledger = node.executor is not None and id_ in node.executor.ledger.seen
+            if not in_ledger and not any((id_, way) in disk.held or (id_, way) in disk.seen for way in Direction):
                 raise Broken(f"{node.name} acknowledged {known.message.header.kind.word} that is not on its disk")
 
     # -- on disks ---------------------------------------------------------------------------------------
@@ -244,6 +261,8 @@ class Promises(Observer):
             return
         (reading,) = read_records(message.header, message.envelope.parts)  # type: ignore[misc]
         said = reading.content
+        if said.get("end") == SELECTED:
+            self.selected.setdefault(message.header.correlation.hex(), []).append(sorted(said["targets"]))
         if said.get("end") != RESOLVED:
             return
         revisions = self.resolutions.setdefault(said["action"], {})
@@ -315,8 +334,9 @@ class Promises(Observer):
             return
         header = known.message.header
         self._check_origin(node, known, "was given")
-        if self._age_ms(known) >= header.ttl_ms + self.slack_ms:
-            raise Broken(f"{header.kind.word} came to {node.name} after {self._age_ms(known)} of {header.ttl_ms} ms")
+        true_ms = self._age_ms(known, message.envelope.approved)
+        if true_ms >= header.ttl_ms + self.slack_ms:
+            raise Broken(f"{header.kind.word} came to {node.name} after {true_ms} of {header.ttl_ms} ms")
         original = known.message.envelope.parts
         if any(part not in (None, whole) for part, whole in zip(message.envelope.parts, original, strict=True)):
             raise Broken(f"{node.name} got what {header.origin} never signed")
@@ -345,8 +365,16 @@ class Promises(Observer):
                 found.append(f"{origin} was told of {self.noticed[origin]} of its {owed} messages that ended")
         return found
 
-    def _age_ms(self, known: Known) -> int:
-        return self.world.now_ms - known.published_ms
+    def _over_by_its_date(self, message: Verified) -> bool:
+        """Whether what its origin signed says that its time is over: one that nobody told the time may be years off."""
+        return self.world.now_ms > message.counts_from_ms + message.header.ttl_ms + SKEW_MS - self.slack_ms
+
+    def _age_ms(self, known: Known, approved: Approved | None = None) -> int:
+        """An action that was approved is as old as the approval that completed its quorum."""
+        since_ms = known.published_ms
+        if approved is not None:
+            since_ms = self._approved_ms.get((known.message.leaf, approved.at_ms), since_ms)
+        return self.world.now_ms - since_ms
 
     def _id_of(self, header: bytes) -> bytes:
         leaf = self._leaves.get(header)

@@ -18,6 +18,7 @@ from fabric.protocol.core.ready import (
     KeepDispatch,
     KeepEnd,
     KeepGap,
+    KeepHead,
     KeepHold,
     KeepLists,
     KeepMember,
@@ -45,8 +46,8 @@ from fabric.spool.rows import unite_bodies
 Key = tuple[bytes, Direction]
 # The order in which a core takes what is kept; messages and what was seen come after it.
 _ORDER = (
-    KeepOwner, KeepPosition, KeepCredential, KeepLists, KeepPolicies, KeepDirectory, KeepSession, KeepMember, KeepGap,
-    KeepNotice, KeepDispatch, KeepOpen, KeepEnd, KeepHold, KeepApproval,
+    KeepOwner, KeepPosition, KeepCredential, KeepLists, KeepPolicies, KeepDirectory, KeepSession, KeepMember, KeepHead,
+    KeepGap, KeepNotice, KeepDispatch, KeepOpen, KeepEnd, KeepHold, KeepApproval,
 )
 
 

@@ -15,6 +15,9 @@ from fabric.protocol.vocabulary.severity import Severity
 from fabric.protocol.vocabulary.tlp import Label
 from fabric.protocol.wire.codec import decode_frame, encode_frame
 from fabric.protocol.wire.frames import Data, Item
+from tests.simulation.approvals import Approvals
+from tests.simulation.executor import POINTS
+from tests.simulation.forging import WAYS, forge
 from tests.simulation.world import SimNode, World
 from tests.support import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 
@@ -44,6 +47,8 @@ class Story(Protocol):
     durable: list[str]  # control points with an outbox
     parents: dict[str, list[str]]  # of relays and control points, in order of preference
     starved: list[str]  # what a fault found to be wrong itself
+    approvals: Approvals | None  # where some actions need them
+    executors: list[str]  # control points with a ledger
 
     def sent_bytes(self, sender: str, receiver: str, low: bool) -> int: ...
 
@@ -271,18 +276,55 @@ def _drain(story: Story) -> None:
         story.world.drain(name, chosen.choice([2_000, 20_000]), chosen.choice([300, 3_000, 15_000]))
 
 
+def _approvals(_: Story) -> None:
+    """Some actions need approvals: those who ask, approve and execute are in the tree from the start."""
+
+
+def _policies(story: Story) -> None:
+    """The authority replaces the policies, some seconds before or after somebody was to decide by the old ones."""
+    if story.approvals is not None and story.chosen.random() < 0.3:
+        story.approvals.replace(story.relays[0])
+
+
+def _kills(story: Story) -> None:
+    """Whoever executes dies: before it is on disk what it took, began or did, or after, or anywhere between."""
+    chosen = story.chosen
+    node = story.world.nodes[chosen.choice(story.executors)]
+    node.down_ms = chosen.choice([20, 300, 3_000, 15_000])
+    if node.alive and node.executor is not None and chosen.random() < 0.8:
+        node.executor.dies_at = chosen.choice(POINTS)
+    elif node.alive:
+        story.world.doom(node.name, chosen.randint(0, 40), node.down_ms)
+
+
+def _forge(story: Story) -> None:
+    """Somebody changes the program of a relay where actions turn, with an executor right below it."""
+    if story.approvals is not None:
+        chosen = story.approvals.chosen
+        relay = chosen.choice([story.relays[0], *story.parents["plc-1"]])
+        forge(story.world, relay, chosen.choice(list(WAYS)), story.executors)
+
+
 ALWAYS: dict[str, Fault] = {
     "loss": _loss, "copies": _copies, "reorder": _reorder, "clock": _clock, "strip": _strip, "replay": _replay,
+    "approvals": _approvals, "forge": _forge,
 }
 NOW_AND_THEN: dict[str, Fault] = {
     "crash": _crash, "partition": _partition, "oneway": _oneway, "flap": _flap, "delay": _delay, "clock": _clock_step,
     "full": _disk_full, "flips": _disk_flips, "drain": _drain, "time": _root_clock_step,
+    "kills": _kills, "policies": _policies,
 }
 ONCE: dict[str, Fault] = {"narrow": _narrow, "revoke": _revoke, "backlog": _backlog}
 # A flood is much to tell.
 SELDOM = frozenset({"narrow"})
-FAULTS = tuple(dict.fromkeys([*ALWAYS, *NOW_AND_THEN, *ONCE]))
+# In the order in which they came to be: a story of former ones goes on to be the same.
+LATER = ("approvals", "kills", "policies", "forge")
+FAULTS = (*(n for n in dict.fromkeys([*ALWAYS, *NOW_AND_THEN, *ONCE]) if n not in LATER), *LATER)
+# Beside these whatever was approved is to be executed: nothing is lost, nobody is away, nobody forgets.
+HARMLESS = frozenset({"approvals", "copies", "narrow"})
 # Beside these a link's share can be told: nothing else stops it, or is sent on it again.
 _STEADY = frozenset({"narrow", "clock", "strip"})
+# Of these a relay lies: what its peers say of ends may not be so.
+LIES = frozenset({"replay", "strip", "forge"})
 # With these a message may be taken for younger than it is, within what the signed bound allows.
 UNCERTAIN = frozenset({"reorder", "delay", "narrow", "replay", "strip", "copies", "oneway"})

@@ -27,7 +27,8 @@ class Herd:
         return max(self.welcomes.values()) * buckets / sum(self.welcomes.values())
 
 
-def herd(children: int, within_ms: int = 30_000) -> Herd:
+def herd(children: int, within_ms: int = 30_000, calm_ms: int = 10_000) -> Herd:
+    """`calm_ms`: how long all of them have their parent before it dies."""
     world = World(1, watch=False)
     world.relay("hq")
     world.relay("east", "hq")
@@ -36,7 +37,7 @@ def herd(children: int, within_ms: int = 30_000) -> Herd:
     for name in names:
         world.point(name, "east", Grants(publish=(PublishGrant("detections.>"),)), backups=("west",))
     assert world.run_until(lambda: all(world.relay_of(name) == "east" for name in names), 60_000)
-    world.run(10_000)
+    world.run(calm_ms)
     welcomed: dict[str, int] = {}
     began_ms = world.now_ms
 

@@ -21,8 +21,10 @@ from fabric.protocol.relay.relay import Relay
 from fabric.protocol.trust.credentials import Grants, PublishGrant, RequestGrant
 from fabric.protocol.vocabulary.severity import Lane, Severity
 from fabric.protocol.vocabulary.tlp import Label
+from tests.simulation.approvals import Approvals
 from tests.simulation.checkers import Broken, Promises
-from tests.simulation.faults import ALWAYS, FAULTS, NOW_AND_THEN, ONCE, SELDOM, UNCERTAIN
+from tests.simulation.faults import ALWAYS, FAULTS, HARMLESS, LATER, LIES, NOW_AND_THEN, ONCE, SELDOM, UNCERTAIN
+from tests.simulation.signatures import remembered
 from tests.simulation.traces import Trace
 from tests.simulation.world import NO_ENDS, World
 from tests.support import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
@@ -44,6 +46,7 @@ class Trouble:
     size: int = 10
     minutes: float = 1.0
     faults: Sequence[str] = FAULTS
+    quiet_ms: int = QUIET_MS
     relays: list[str] = field(default_factory=list)
     walls: list[str] = field(default_factory=list)
     sensors: list[str] = field(default_factory=list)
@@ -52,6 +55,8 @@ class Trouble:
     parents: dict[str, list[str]] = field(default_factory=dict)
     starved: list[str] = field(default_factory=list)
     actions: list[Verified] = field(default_factory=list)
+    executors: list[str] = field(default_factory=list)
+    approvals: Approvals | None = None
 
     def __post_init__(self) -> None:
         self.chosen = random.Random(self.seed)
@@ -61,7 +66,10 @@ class Trouble:
         self.mine = [
             name for name in self.faults
             if len(self.faults) == 1 or self.chosen.random() < (0.1 if name in SELDOM else 0.5)
+            or (name in LATER and len(self.faults) <= len(LATER))  # what is asked for by name
         ]
+        if "approvals" not in self.mine and "forge" in self.mine:
+            self.mine.remove("forge")
         self.numbers = 0
 
     # -- a tree -----------------------------------------------------------------------------------------
@@ -95,6 +103,16 @@ class Trouble:
             self.parents[name] = [relay]
             world.point(name, relay, READER, outbox=True)
             self.durable.append(name)
+        slack_ms = _SLACK_MS + (SKEW_MS if UNCERTAIN.intersection(self.mine) else 0)
+        if "approvals" in self.mine:
+            self.approvals = Approvals(world, self.seed, slack_ms)
+            self.parents |= self.approvals.cast(self.relays)
+            world.observers += [self.approvals, self.approvals.effects]
+            self.executors += self.approvals.plcs
+        if "kills" in self.mine:
+            for name in self.walls:
+                world.keep_ledger(name)
+            self.executors += self.walls
         if "clock" in self.mine:
             ALWAYS["clock"](self)  # before anybody looks at one: a clock does not jump under a node that runs
         for name in self.walls:
@@ -103,8 +121,7 @@ class Trouble:
             world.attach(name, *(["intel.>"] if name in self.readers else []))
         for name in readers:
             world.attach(name, "detections.>", keep_ms=7 * DAY_MS)
-        uncertain = UNCERTAIN.intersection(self.mine)
-        self.promises = Promises(world, readers, "r", _SLACK_MS + (SKEW_MS if uncertain else 0))
+        self.promises = Promises(world, readers, "r", slack_ms)
         world.observers.append(self.promises)
         world.run(15_000)
 
@@ -139,10 +156,15 @@ class Trouble:
         for node in world.nodes.values():
             node.lies = node.effects_left = None
             node.disk.full = False
+            if node.executor is not None:
+                node.executor.dies_at = ""
+            if node.forges is not None:
+                node.forges = None
+                world.crash(node.name, SECOND_MS)  # somebody installs its program anew
         for name in world.revoked:
             if name in self.relays:
                 world.switch_off(name)  # those at it do not hear of it otherwise: nobody above speaks with it
-        deadline_ms = world.now_ms + QUIET_MS
+        deadline_ms = world.now_ms + self.quiet_ms
         while world.now_ms < deadline_ms:
             world.run(LOOK_MS)
             if not self.wrong():
@@ -150,6 +172,8 @@ class Trouble:
 
     def _talk(self) -> None:
         chosen = self.chosen
+        if self.approvals is not None:
+            self.approvals.talk()
         for _ in range(chosen.randint(0, 2)):
             severity = chosen.choice([Severity.LOW, Severity.MEDIUM, Severity.CRITICAL])
             self.publish(chosen.choice(self.sensors), severity=severity,
@@ -184,7 +208,18 @@ class Trouble:
         return [
             *self.starved, *self._lost_relays(), *self._old_lists(), *self._wrong_ways(), *self._held(),
             *self.promises.at_the_end(), *self._missed(), *self._ends(), *self._unresolved(),
+            *(self.approvals.missed() if self.approvals is not None and HARMLESS.issuperset(self.mine) else ()),
+            *(self.approvals.effects.left() if self.approvals is not None else ()),
         ]
+
+    @property
+    def _asked(self) -> list[tuple[str, list[Verified]]]:
+        """Who asked for which actions."""
+        more = [] if self.approvals is None else [
+            (name, [action for action in self.approvals.actions if action.header.origin == name])
+            for name in self.approvals.requesters
+        ]
+        return [each for each in [("soar", self.actions), *more] if each[0] not in self.world.revoked]
 
     @property
     def _trusted(self) -> list[str]:
@@ -234,6 +269,8 @@ class Trouble:
                 ]
             if not len(core.custody) and any(core.custody.lane_bytes):
                 found.append(f"{relay} holds nothing and counts {core.custody.lane_bytes} bytes")
+            if len(core.approving):
+                found.append(f"{relay} still holds {len(core.approving)} actions that nobody decided")
             if any(core.custody.asleep.rows):
                 found.append(f"{relay} lets {sum(core.custody.asleep.rows)} rows sleep that could go")
         return found
@@ -250,17 +287,23 @@ class Trouble:
 
     def _ends(self) -> list[str]:
         """Every target that was selected has an end, and none that contradicts what it did."""
-        if "replay" in self.mine or "strip" in self.mine or "soar" in self.world.revoked:
-            return []  # a relay that lies may let its peers say of ends what is not so; who is revoked hears nothing
+        if LIES.intersection(self.mine):
+            return []  # a relay that lies may let its peers say of ends what is not so
+        return [line for requester, actions in self._asked for line in self._ends_of(requester, actions)]
+
+    def _ends_of(self, requester: str, actions: Sequence[Verified]) -> list[str]:
         relay_revoked = not set(self.relays).isdisjoint(self.world.revoked)
         found = []
-        selected, ends = self._told()
+        selected, ends = self._told(requester)
         ended = [
             (known.message.header.correlation, known.message.header.origin)
             for known in self.promises.known.values()
             if known.message.header.kind is Kind.RESULT and (known.reported or known.refused)
         ]
-        for action in self.actions:
+        for action in actions:
+            lost = "flips" in self.mine or action.leaf in self.promises.unheard or relay_revoked
+            if self.promises.selected.get(action.leaf.hex()) and action.leaf not in selected and not lost:
+                found.append(f"{requester} did not hear whom its action selected")
             for wall in selected.get(action.leaf, ()):
                 executed = action.id in self.world.nodes[wall].executed
                 told = ends.get((action.leaf, wall), [])
@@ -271,24 +314,29 @@ class Trouble:
                 excused = excused or relay_revoked or wall in self.world.revoked
                 silent = not told and (excused or (action.leaf, wall) in ended)
                 if not set(told) <= allowed or len(set(told) - {"unknown"}) > 1 or not (told or silent):
-                    found.append(f"{wall} {'executed' if executed else 'never had'} it, and the requester heard {told}")
+                    found.append(f"{wall} {'executed' if executed else 'never had'} it, and {requester} heard {told}")
         return found
 
     def _unresolved(self) -> list[str]:
-        """Every action that turned was resolved, and what is said of its targets is what they did."""
+        """Every action that turned was resolved for whom it selected, and what is said of these is what they did."""
         open_ = {relay: self.world.nodes[relay].core.resolutions.unresolved for relay in self._trusted}
         found = [f"{relay} has {number} actions that it did not resolve" for relay, number in open_.items() if number]
-        if "replay" in self.mine or "strip" in self.mine or "soar" in self.world.revoked:
+        if LIES.intersection(self.mine):
             return found
+        return found + [line for requester, actions in self._asked for line in self._unresolved_of(requester, actions)]
+
+    def _unresolved_of(self, requester: str, actions: Sequence[Verified]) -> list[str]:
+        found = []
         lost = "flips" in self.mine or not set(self.relays).isdisjoint(self.world.revoked)
-        selected, _ = self._told()
-        for action in self.actions:
+        for action in actions:
+            # As the relay said it, whether or not its requester could be told: a resolution is held against that.
+            selected = self.promises.selected.get(action.leaf.hex(), [])
             revisions = self.promises.resolutions.get(action.leaf.hex(), {})
-            if not revisions and selected.get(action.leaf) and not lost:
-                found.append(f"an action for {selected[action.leaf]} was not resolved")
+            if not revisions and selected and not lost:
+                found.append(f"an action for {selected} of {requester} was not resolved")
             for said in revisions.values():
-                if sorted(name for names in said.values() for name in names) != sorted(selected.get(action.leaf, ())):
-                    found.append(f"{selected.get(action.leaf)} were selected, and {said} are resolved")
+                if sorted(name for names in said.values() for name in names) not in (selected or [[]]):
+                    found.append(f"{selected} were selected, and {said} are resolved")
                 for wall in [wall for end in said for wall in said[end]]:
                     executed = action.id in self.world.nodes[wall].executed
                     allowed = {"completed", "unknown"} if executed else {"expired", "unroutable", "refused", "unknown"}
@@ -296,15 +344,15 @@ class Trouble:
                         found.append(f"{wall} {'executed' if executed else 'never had'} it, and {said} is resolved")
         return found
 
-    def _told(self) -> tuple[dict[bytes, list[str]], dict[tuple[bytes, str], list[str]]]:
+    def _told(self, requester: str) -> tuple[dict[bytes, list[str]], dict[tuple[bytes, str], list[str]]]:
         selected: dict[bytes, list[str]] = {}
         ends: dict[tuple[bytes, str], list[str]] = {}
-        deliveries = self.world.nodes["soar"].delivered
-        for (_, content), delivery in zip(self.world.records("soar"), deliveries, strict=True):
+        deliveries = self.world.nodes[requester].delivered
+        for (_, content), delivery in zip(self.world.records(requester), deliveries, strict=True):
             leaf = delivery.message.header.correlation
             if content.get("end") == "selected":
                 selected[leaf] = list(content["targets"])
-            if content.get("end") in NO_ENDS:
+            if "effect" in content or content.get("end") in NO_ENDS:
                 continue
             for target in content.get("targets", ()):
                 ends.setdefault((leaf, target), []).append(content["end"])
@@ -329,19 +377,24 @@ class Told:
 
 
 def tell(
-    seed: int, relays: int = 10, minutes: float = 1.0, faults: Sequence[str] = FAULTS, *, traced: bool = False
+    seed: int, relays: int = 10, minutes: float = 1.0, faults: Sequence[str] = FAULTS, *, traced: bool = False,
+    quiet_ms: int = QUIET_MS,
 ) -> Told:
-    """One story from a seed, and what is wrong with it: a promise that was broken, or what was left at its end."""
-    trouble = Trouble(seed, relays, minutes, faults)
+    """One story from a seed, and what is wrong with it: a promise that was broken, or what was left at its end.
+
+    `quiet_ms`: how long it may take until all has come to its end.
+    """
+    trouble = Trouble(seed, relays, minutes, faults, quiet_ms)
     trace = Trace()
     if traced:
         trouble.world.observers.append(trace)
     wrong: list[str] = []
     try:
-        trouble.build()
-        trouble.make()
-        trouble.calm()
-        wrong = trouble.wrong()
+        with remembered():
+            trouble.build()
+            trouble.make()
+            trouble.calm()
+            wrong = trouble.wrong()
     except Broken as broken:
         wrong = [str(broken)]
     except Exception as fault:  # noqa: BLE001 - a core that raises stops a relay

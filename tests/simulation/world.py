@@ -29,6 +29,7 @@ from fabric.protocol.core.ready import (
     Published,
     Put,
     Ready,
+    Repeated,
     Replace,
     Submit,
     Tick,
@@ -47,6 +48,7 @@ from fabric.protocol.vocabulary.tlp import Label
 from fabric.protocol.wire.codec import decode_frame
 from fabric.protocol.wire.frames import Role
 from tests.simulation.disk import Disk, Key
+from tests.simulation.executor import Executor
 from tests.simulation.network import Network
 from tests.support import (
     DAY_MS,
@@ -67,6 +69,8 @@ _CONNECT_MS = 5
 _LISTS = 14
 # How long ends of rows may wait for a commit, as in the real spool.
 _OWED_MS = 50
+# When everything that was sent has come, and whoever answers has done so.
+_ON_ITS_WAY_MS = 5_000
 # Few, so that what a relay holds when it crashes has some that sleep.
 _AWAKE_MAX = 1
 # What a requester is told of an action that is no end of it.
@@ -91,6 +95,15 @@ class Observer:
     def published(self, node: SimNode, message: Verified) -> None:
         """A control point has signed this and submits it."""
 
+    def began(self, node: SimNode, action: Verified) -> None:
+        """An executor with a ledger calls the handler of this."""
+
+    def did(self, node: SimNode, id_: bytes) -> None:
+        """The handler of this action returned."""
+
+    def reverted(self, node: SimNode, id_: bytes) -> None:
+        """The inverse of what this action did returned, and all went well."""
+
     def restarted(self, node: SimNode, quarantined: Sequence[Key]) -> None:
         """It is back; these of its rows could not be read."""
 
@@ -104,7 +117,7 @@ class SimNode:
     disk: Disk = field(default_factory=Disk)
     dials: list[tuple[str, Role]] = field(default_factory=list)
     links: dict[int, tuple[str, int]] = field(default_factory=dict)  # ours -> (peer, theirs)
-    dialled: dict[int, None] = field(default_factory=dict)  # those of `links` that this side dialled
+    dialled: dict[str, int] = field(default_factory=dict)  # peer -> ours, of those of `links` that this side dialled
     dialling: dict[str, None] = field(default_factory=dict)  # peers that are to be dialled in a moment
     alive: bool = True
     off: bool = False  # and will not be started again
@@ -118,12 +131,14 @@ class SimNode:
     down_ms: int = 1_000
     quarantined: list[Key] = field(default_factory=list)
     lies: Callable[[SimNode, SimNode, bytes], list[bytes]] | None = None  # what leaves instead of a frame
+    forges: Callable[[Node], None] | None = None  # what somebody changed in its program
     delivered: list[Delivery] = field(default_factory=list)
     published: list[Published] = field(default_factory=list)
     owed_since_ms: int = 0
     executed: list[bytes] = field(default_factory=list)
     seen: list[Delivered] = field(default_factory=list)
     takes: Attach | None = None
+    executor: Executor | None = None  # of one with a ledger
 
     def now_ms(self, world_ms: int) -> int:
         """Its own time, which does not jump while it runs."""
@@ -142,6 +157,7 @@ class World:
         self.roots = RootCache(1 << 20)  # one for all: signatures are verified once, not once a hop
         self.frames = 0
         self.observers: list[Observer] = [Secrets()] if watch else []
+        self.broken: AssertionError | None = None  # what an observer raised within a core, which contains it
         self._trace = hashlib.sha256()
         self._queue: list[tuple[int, int, Callable[[], None]]] = []
         self._sequence = 0
@@ -177,11 +193,11 @@ class World:
 
     def point(self, name: str, relay: str, grants: Grants, clearance: Label = Label.RED,
               tags: Mapping[str, str] | None = None, organisation: str = "acme",
-              backups: Sequence[str] = (), outbox: bool = False) -> SimNode:
+              backups: Sequence[str] = (), outbox: bool = False, principal: str = "") -> SimNode:
         """`outbox`: what it holds, and its session, outlive it."""
         member = self.authority.issue(
             name, NodeKind.POINT, clearance, segment=relay, grants=grants, organisation=organisation,
-            tags=tuple(sorted((tags or {}).items())),
+            tags=tuple(sorted((tags or {}).items())), principal=principal,
         )
 
         def make(session: bytes) -> Node:
@@ -204,6 +220,11 @@ class World:
     def _session(self, name: str) -> bytes:
         self._sessions += 1
         return derive("session", name, self._sessions)[:16]
+
+    def keep_ledger(self, name: str) -> None:
+        """Its program executes as the real one does, and goes on with what it left when it starts again."""
+        node = self.nodes[name]
+        node.executor = Executor(self, node)
 
     # -- what they do -----------------------------------------------------------------------------------
 
@@ -233,6 +254,14 @@ class World:
                 assert not damaged, "what is damaged is found when the disk is read"
             ready = node.core.step(event, now_ms)
             ready.merge(node.core.step(Tick(), now_ms))
+            self._apply(node, ready)
+
+    def do(self, node: SimNode, core: Node, step: Callable[[int, Ready], None]) -> None:
+        """Something besides what is stepped into it, in this run of it."""
+        if node.alive and node.core is core:
+            now_ms, ready = node.now_ms(self.now_ms), Ready()
+            step(now_ms, ready)
+            ready.merge(core.step(Tick(), now_ms))
             self._apply(node, ready)
 
     def cut(self, name: str, peer_name: str) -> None:
@@ -265,14 +294,25 @@ class World:
         self.nodes[keeper].lists = raw
         self._read_lists(self.nodes[keeper])
 
+    def regulate(self, policies: bytes, keeper: str) -> None:
+        """The authority's newer policies are handed to a relay."""
+        node = self.nodes[keeper]
+
+        def apply(_: int, ready: Ready) -> None:
+            refused = node.core.policies.apply(policies, ready)
+            assert refused is None, refused
+
+        self.do(node, node.core, apply)
+
     def _read_lists(self, node: SimNode) -> None:
         """As the process of a relay does when it finds another file, and at its start."""
-        if node.alive and node.lists:
-            now_ms, ready = node.now_ms(self.now_ms), Ready()
+
+        def apply(now_ms: int, ready: Ready) -> None:
             refused = node.core.apply_lists(node.lists, now_ms, ready)
             assert refused is None, refused
-            ready.merge(node.core.step(Tick(), now_ms))
-            self._apply(node, ready)
+
+        if node.lists:
+            self.do(node, node.core, apply)
 
     def drain(self, name: str, within_ms: int, away_ms: int) -> None:
         """A relay takes its leave, goes when everybody has moved or the time is over, and comes back after a while."""
@@ -302,7 +342,7 @@ class World:
         """Crash after so many more effects: between a commit and a frame, or between two frames."""
         self.nodes[name].effects_left, self.nodes[name].down_ms = effects, down_ms
 
-    def _dies(self, node: SimNode) -> bool:
+    def dies(self, node: SimNode) -> bool:
         if node.effects_left is None:
             return False
         node.effects_left -= 1
@@ -330,6 +370,8 @@ class World:
             node.disk = Disk()
         node.core = node.make(node.core.session if node.durable and node.takes else self._session(node.name))
         node.core.roots = self.roots
+        if node.forges is not None:
+            node.forges(node.core)
         node.core.time.wall_is_ahead(node.wall_ms - node.ahead_ms)
         damaged = node.core.restore(node.disk.load(now_ms), now_ms)
         node.core.custody.sleeps(node.disk.asleep)
@@ -337,6 +379,8 @@ class World:
         quarantined, node.quarantined = [*node.quarantined, *damaged], []
         node.alive = True
         node.wake_at_ms = None
+        if node.executor is not None:
+            node.executor.start()
         for observer in self.observers:
             observer.restarted(node, quarantined)
         if node.takes is not None:
@@ -354,21 +398,20 @@ class World:
         if not node.alive or not node.dials:
             return
         wanted = node.core.parents_wanted(node.now_ms(self.now_ms))
-        connected = {node.links[link][0]: link for link in node.dialled}
         for peer, role in node.dials:
-            if role == Role.PARENT or peer in wanted:
-                if peer not in connected and peer not in node.dialling:
+            if role is Role.PARENT or peer in wanted:
+                if peer not in node.dialled and peer not in node.dialling:
                     node.dialling[peer] = None
                     wait_ms = 1 + int(self.random.random() * _REDIAL_MS)
                     self.after(wait_ms, partial(self._dial, node.name, peer, role))
-            elif peer in connected:
-                link = connected[peer]
+            elif peer in node.dialled:
+                link = node.dialled[peer]
                 self._unlink(node, link, self.nodes[peer], node.links[link][1])
 
     def _dial(self, name: str, peer_name: str, role: Role) -> None:
         node, peer = self.nodes[name], self.nodes[peer_name]
         node.dialling.pop(peer_name, None)
-        if not node.alive or any(node.links[link][0] == peer_name for link in node.dialled):
+        if not node.alive or peer_name in node.dialled:
             return
         if role != Role.PARENT and peer_name not in node.core.parents_wanted(node.now_ms(self.now_ms)):
             return
@@ -378,7 +421,7 @@ class World:
         self._links += 2
         ours, theirs = self._links - 1, self._links
         node.links[ours], peer.links[theirs] = (peer_name, theirs), (name, ours)
-        node.dialled[ours] = None
+        node.dialled[peer_name] = ours
         nonce = derive("nonce", ours)[:16]
         self._log("dial", name, peer_name, b"")
         self.after(_CONNECT_MS, lambda: self._both_up(node, ours, peer, theirs, nonce, role))
@@ -393,30 +436,35 @@ class World:
         if node.links.pop(link, None) is None:
             return
         peer.links.pop(theirs, None)
-        node.dialled.pop(link, None)
-        peer.dialled.pop(theirs, None)
+        for side, other, number in ((node, peer, link), (peer, node, theirs)):
+            if side.dialled.get(other.name) == number:
+                del side.dialled[other.name]
         for side, number in ((node, link), (peer, theirs)):
             self.after(_CONNECT_MS, partial(self.step, side.name, LinkDown(number)))
 
     def _apply(self, node: SimNode, ready: Ready) -> None:
         """The driver's duty (SPEC 10), an effect at a time: a node that is to die does so between any two of them."""
-        faults = [note.fields for note in ready.notes if note.event == FAULT]
-        assert not faults, f"{node.name}: {faults}"  # contained, and a fault nevertheless
+        if ready.notes and (faults := [note.fields for note in ready.notes if note.event == FAULT]):
+            raise self.broken or AssertionError(f"{node.name}: {faults}")  # contained, and a fault nevertheless
         for observer in self.observers:
             observer.stepped(node, ready)
         for link, payload in ready.early:
-            if self._dies(node):
+            if self.dies(node):
                 return
             self._transmit(node, link, payload)
-        if self._dies(node):
+        if self.dies(node):
             return
+        if node.executor is not None:
+            node.executor.commit(ready)
+            if not node.alive:
+                return
         self._commit(node, ready.persist)
         for link, payload in ready.send:
-            if self._dies(node):
+            if self.dies(node):
                 return
             self._transmit(node, link, payload)
         for delivered in ready.deliver:
-            if self._dies(node):
+            if self.dies(node):
                 return
             self._deliver(node, delivered)
         for link, _ in ready.close:
@@ -428,7 +476,7 @@ class World:
             self._wake(node, max(ready.wake_at_ms - node.ahead_ms, self.now_ms + 1))
 
     def _commit(self, node: SimNode, ops: Sequence[Op]) -> None:
-        written = node.disk.commit(ops)
+        written = node.disk.commit(ops) if ops else []
         if node.disk.owed and self.now_ms - node.owed_since_ms >= _OWED_MS:
             written = [*written, *node.disk.settle()]
         if not node.disk.owed:
@@ -488,11 +536,15 @@ class World:
             observer.told(node, delivered)
         if isinstance(delivered, Published):
             node.published.append(delivered)
+        if node.executor is not None and isinstance(delivered, Published | Repeated):
+            node.executor.hear(delivered)
         if not isinstance(delivered, Delivery):
             return
         self._log("delivered", node.name, delivered.message.id.hex(), b"")
         node.delivered.append(delivered)
-        if delivered.message.header.kind is Kind.ACTION:
+        if node.executor is not None and delivered.message.header.kind is Kind.ACTION:
+            node.executor.take(delivered)
+        elif delivered.message.header.kind is Kind.ACTION:
             node.executed.append(delivered.message.id)
             record = {"end": "completed", "targets": [node.name], "by": node.name, "status": 200}
             self.after(1, lambda: self._answer(node, delivered, record))
@@ -560,33 +612,47 @@ class World:
             self.run(step_ms)
         return True
 
+    def come_to_rest(self, within_ms: int) -> None:
+        """Run until nobody holds anything, and then for as long as something may still be on its way."""
+        assert self.run_until(self._holds_nothing, within_ms), "somebody holds something for ever"
+        self.run(_ON_ITS_WAY_MS)
+
+    def _holds_nothing(self) -> bool:
+        return all(node.alive and not node.disk.held and not len(node.core.custody) for node in self.nodes.values())
+
 
 class Secrets(Observer):
     """No byte of a part above a node's clearance is sent to it, stored by it, or logged by anybody."""
 
     def __init__(self) -> None:
         self._secrets: list[tuple[bytes, Label, str]] = []
+        self._above: dict[Label, list[tuple[bytes, Label, str]]] = {clearance: [] for clearance in Label}
 
     def published(self, node: SimNode, message: Verified) -> None:
         for entry, part in zip(message.header.manifest, message.envelope.parts, strict=True):
             if part is not None and entry.label > Label.CLEAR:
-                self._secrets.append((part, entry.label, node.name))
+                secret = (part, entry.label, node.name)
+                self._secrets.append(secret)
+                for clearance in Label:
+                    if entry.label > clearance:
+                        self._above[clearance].append(secret)
 
     def sent(self, sender: SimNode, receiver: SimNode, payload: bytes) -> None:
         del sender
         clearance = receiver.member.credential.clearance
-        for part, label, origin in self._secrets:
-            assert label <= clearance or part not in payload, (
+        for part, label, origin in self._above[clearance]:
+            assert part not in payload, (
                 f"{label.name} of {origin} was sent to {receiver.name}, cleared for {clearance.name}: "
                 f"{type(decode_frame(payload)).__name__}"
             )
 
     def stepped(self, node: SimNode, ready: Ready) -> None:
-        clearance = node.member.credential.clearance
-        kept = [op.envelope for op in ready.persist if isinstance(op, (Put, Replace))]
-        logged = repr(ready.notes).encode() if ready.notes else b""
-        for part, label, origin in self._secrets if kept or logged else ():
-            if label > clearance:
+        if ready.persist:
+            kept = [op.envelope for op in ready.persist if isinstance(op, (Put, Replace))]
+            for part, label, origin in self._above[node.member.credential.clearance] if kept else ():
                 stored = any(part in envelope for envelope in kept)
                 assert not stored, f"{label.name} of {origin} is on {node.name}'s disk"
-            assert part[16:] not in logged, f"content of {origin} is in {node.name}'s log"
+        if ready.notes:
+            logged = repr(ready.notes).encode()
+            for part, _, origin in self._secrets:
+                assert part[16:] not in logged, f"content of {origin} is in {node.name}'s log"

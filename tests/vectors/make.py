@@ -20,6 +20,7 @@ from typing import Any
 import msgpack
 
 from fabric.protocol.access.approvals import read_approval, targets_digest
+from fabric.protocol.audit.heads import Head, read_head, sign_head, sign_witness
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.signing import (
     TYPE_CREDENTIAL,
@@ -84,6 +85,7 @@ from fabric.protocol.wire.frames import (
     Denied,
     Direction,
     Directory,
+    Grown,
     Hello,
     Intro,
     Item,
@@ -99,6 +101,7 @@ from fabric.protocol.wire.frames import (
     Routes,
     Rules,
     Welcome,
+    Witnessed,
 )
 from tests.support import FABRIC, T0, Authority, Member, derive, draft
 
@@ -207,6 +210,12 @@ def with_body(body: bytes, encoding: int = 0, size: int | None = None, content_t
     return resigned(msgpack.packb(array), [part])
 
 
+def head_in(raw: bytes) -> Head:
+    head = read_head(raw)
+    assert isinstance(head, Head)
+    return head
+
+
 def rows(packed: bytes) -> bytes:
     return len(packed).to_bytes(4, "big") + packed
 
@@ -238,6 +247,8 @@ BURST_OF_3 = sealed(*[draft(POINT, topic=f"detections.three.{n}", rules=RULES, r
 ITEM = Item(Direction.UP, 7, ["ot-1", "dmz"], ["fw-1"], SINGLE)
 
 
+LOG_HEAD = sign_head(POINT.credential, POINT.signer, bytes(range(16)), 7, digest(b"log"), T0)
+LOG_WITNESS = sign_witness(RELAY.credential, RELAY.signer, head_in(LOG_HEAD), T0)
 RULE_BOOK = (
     Rule("contain-ot", When("contain", "", "segment=ot-1"), 2, ("ot-lead",), 600_000),
     Rule(
@@ -274,8 +285,8 @@ def ruled(position: int, value: Any) -> bytes:
     return by_authority(TYPE_POLICIES, msgpack.packb([1, FABRIC, 9, T0, [rule], []]))
 
 
-def as_list(policies: Any) -> bytes:
-    return by_authority(TYPE_REVOCATIONS, msgpack.packb([1, FABRIC, 9, T0, T0, [], policies]))
+def as_list(*more: Any) -> bytes:
+    return by_authority(TYPE_REVOCATIONS, msgpack.packb([1, FABRIC, 9, T0, T0, [], *more]))
 
 
 def on_terms(terms: Any) -> bytes:
@@ -374,6 +385,15 @@ GOOD: list[tuple[str, str, bytes]] = [
     ("an approval", "approval", APPROVAL),
     ("a denial", "approval", approval({"decision": "deny", "why": "not this one"})),
     ("an approval as an envelope", "envelope", APPROVAL),
+    ("GROWN", "frame", encode_frame(Grown(LOG_HEAD, 5, [digest(b"6"), digest(b"7")]))),
+    ("WITNESSED", "frame", encode_frame(Witnessed(7, None, LOG_WITNESS))),
+    ("WITNESSED of a log that is another", "frame", encode_frame(Witnessed(7, Code.FORKED_LOG, LOG_WITNESS))),
+    ("PONG that says how far the log is known", "frame", encode_frame(Pong(T0, T0 + 5, ("hq",), 7))),
+    ("an action of the future on no terms", "envelope", on_terms(0)),
+    ("revocation list with a floor", "revocations",
+     issue_revocations(FABRIC, 5, T0, T0 + 1000, ["fw-9"], AUTHORITY.signer, 7, 2)),
+    ("revocation list with a floor where there are no policies", "revocations",
+     issue_revocations(FABRIC, 5, T0, T0 + 1000, [], AUTHORITY.signer, 0, 2)),
 ]
 
 PARTS = decode_envelope(BATCH).parts  # type: ignore[union-attr]
@@ -561,7 +581,6 @@ HOSTILE: list[tuple[str, str, bytes]] = [
     ("credential by which nothing is kept", "credential",
      issue(replace(POINT.credential, grants=replace(ALL_GRANTS, keep=Keep(0, 1))), AUTHORITY.signer)),
     ("an action on terms from the future", "envelope", on_terms(4)),
-    ("an action on terms that are none", "envelope", on_terms(0)),
     ("an action on terms that are no number", "envelope", on_terms("dry run")),
     ("a result in a state that is no number", "envelope", in_state("completed")),
     ("policies altered", "policies", flipped(POLICIES)),
@@ -580,6 +599,7 @@ HOSTILE: list[tuple[str, str, bytes]] = [
     ("policies with a class for a verb of the standard", "policies",
      issue_policies(FABRIC, 9, T0, RULE_BOOK, {"deny": "other"}, AUTHORITY.signer)),
     ("revocation list that names policies by a word", "revocations", as_list("newest")),
+    ("revocation list with a floor that is a word", "revocations", as_list(7, "newest")),
     ("an approval of nothing", "approval", approval({}, correlation=b"")),
     ("an approval that is neither yes nor no", "approval", approval({"decision": "perhaps"})),
     ("an approval with a digest in capital letters", "approval",
@@ -623,7 +643,10 @@ def read(what: str, raw: bytes) -> Any:
             return verify_revocations(raw, AUTHORITY.key, FABRIC)
 
 
-_APPENDED = ("keep_ms", "path", "moved", "issuing", "issuers", "keep", "waits", "terms", "state", "policies")
+_APPENDED = (
+    "keep_ms", "path", "moved", "issuing", "issuers", "keep", "waits", "terms", "state", "policies", "log_known",
+    "floor",
+)
 
 
 def meaning(value: Any) -> Any:

@@ -76,7 +76,7 @@ def test_what_was_read_is_signed_again_in_the_same_bytes(vector):
                           above)
         case Revocations(version, issued_at_ms, not_after_ms, ids):
             again = issue_revocations(
-                FABRIC, version, issued_at_ms, not_after_ms, list(ids), AUTHORITY.signer, value.policies
+                FABRIC, version, issued_at_ms, not_after_ms, list(ids), AUTHORITY.signer, value.policies, value.floor
             )
         case Policies(version, issued_at_ms, rules, classes):
             again = issue_policies(FABRIC, version, issued_at_ms, rules, classes, AUTHORITY.signer)

@@ -1,7 +1,8 @@
 """Actions that were cancelled and are not here: those that may still come are refused then (SPEC 9.4).
 
-Pure: time is an argument. Guarantees: whoever cancels an action that is not theirs to cancel neither ends it nor makes
-the word of who may forgotten; the room is shared among those who cancel, and of each the oldest goes first.
+Pure: time is an argument, and what the next process is to know is told as operations of the ledger. Guarantees: whoever
+cancels an action that is not theirs to cancel neither ends it nor makes the word of who may forgotten; the room is
+shared among those who cancel, and of each the oldest goes first.
 """
 
 from __future__ import annotations
@@ -9,9 +10,12 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from fabric.protocol.access.permissions import may_cancel
+from fabric.protocol.base.errors import Reject
 from fabric.protocol.base.limits import TTL_MAX_MS
 from fabric.protocol.base.shares import Shared
-from fabric.protocol.envelope.layout import Header
+from fabric.protocol.core.ledger_ops import KeepCancelled
+from fabric.protocol.envelope.layout import Header, decode_envelope, decode_header
+from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.trust.credentials import Credential
 
 # What was cancelled and is not here may come for as long as an action may live. Of more than so many, the oldest is
@@ -37,13 +41,38 @@ class Cancelled:
     def __len__(self) -> int:
         return len(self._words)
 
-    def add(self, id_: bytes, by: Credential, header: Header, now_ms: int) -> None:
-        """This action is not to begin, if it is theirs to cancel."""
+    def add(self, id_: bytes, message: Verified, now_ms: int) -> list[KeepCancelled]:
+        """The action with this id is not to begin, if it is theirs to cancel who say so by this one. What is to be
+        written of that."""
+        self._expire(now_ms)
+        by, envelope = message.credential, decode_envelope(message.raw)
+        assert not isinstance(envelope, Reject), "it was verified"
+        kept = KeepCancelled(id_, by.id, now_ms + _MS, by.digest, envelope.header)
+        return [*self._put(id_, _Word(by, message.header, kept.until_ms)), kept]
+
+    def restore(self, kept: KeepCancelled, by: Credential, now_ms: int) -> list[KeepCancelled]:
+        """An earlier process was told so. It counts for as long as an action may live from now on, whatever the clocks
+        say. Call it in the order in which these end. What is forgotten for it."""
+        header = decode_header(kept.header)
+        return [] if isinstance(header, Reject) else self._put(kept.id, _Word(by, header, now_ms + _MS))
+
+    def _put(self, id_: bytes, word: _Word) -> list[KeepCancelled]:
+        """As the newest of who said it: what is forgotten for it."""
+        source, forgotten = word.by.id, []
+        while not self._words.put((id_, source), word, source):
+            oldest = next((key for key, _, whose in self._words.items() if whose == source), None)
+            if oldest is None:
+                break  # a newcomer finds room
+            self._words.pop(oldest)
+            forgotten.append(KeepCancelled(oldest[0], source, 0, b"", b""))
+        return forgotten
+
+    def _expire(self, now_ms: int) -> None:
+        """The ledger does it by itself."""
         for key, word, _ in list(self._words.items()):
             if word.until_ms > now_ms:
                 break
             self._words.pop(key)
-        self._words.push((id_, by.id), _Word(by, header, now_ms + _MS), by.id)
 
     def has(self, id_: bytes, requester: str, me: Credential, now_ms: int) -> bool:
         """Whether this requester's action, which comes now, was cancelled by somebody who may."""

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+from fabric.edge.acting.replies import About
 from fabric.protocol.base.limits import LEDGER_TOLD_BYTES_MAX
 from fabric.protocol.base.shares import LARGE_SHARE, Holdings, beyond_share
 from fabric.protocol.core.ledger_ops import ForgetAction, KeepAnswer, KeepIntent, KeepTold, LedgerOp
@@ -38,6 +39,7 @@ class Execution:
     stage: Stage
     bytes: int
     intent: KeepIntent | None = None
+    about: About | None = None  # as long, where it came to this process: it need not be read again
     is_here: bool = False  # its handler was called, or its answer is being told, by this process
     repeated_by: int = -1  # the link by which it came again, and was answered
 
@@ -64,10 +66,11 @@ class Executions:
 
     # -- the steps --------------------------------------------------------------------------------------
 
-    def take(self, intent: KeepIntent, requester: str, until_ms: int) -> LedgerOp:
+    def take(self, intent: KeepIntent, requester: str, until_ms: int, about: About | None = None) -> LedgerOp:
         """The core took it in, and counted it in the room."""
         self._forget(intent.id)  # of one that the core had let go of, since its time was over by this machine's clock
-        self._add(intent.id, Execution(requester, until_ms, Stage.TAKEN, ACTION_BYTES + len(intent.envelope), intent))
+        bytes_ = ACTION_BYTES + len(intent.envelope)
+        self._add(intent.id, Execution(requester, until_ms, Stage.TAKEN, bytes_, intent, about))
         return intent
 
     def begin(self, id_: bytes) -> Sequence[LedgerOp] | None:
@@ -91,13 +94,13 @@ class Executions:
         raw = whole if more <= 0 or self.room.fits(one.requester, more) else bare()
         self._count(one, ACTION_BYTES + len(raw))
         self._is_here(one)
-        one.stage, one.intent = Stage.ANSWERED, None
+        one.stage, one.intent, one.about = Stage.ANSWERED, None, None
         return [KeepAnswer(id_, one.until_ms, one.requester, raw)]
 
     def tell(self, id_: bytes) -> Sequence[LedgerOp]:
-        """Its requester was told."""
+        """Its requester was told. Nothing where there was no answer: it is still to be begun, or at work."""
         one = self._all.get(id_)
-        if one is None:
+        if one is None or one.stage not in (Stage.ANSWERED, Stage.TOLD):
             return []
         self._is_not_here(one)
         if one.stage is not Stage.ANSWERED:

@@ -14,13 +14,15 @@ from typing import Any, NamedTuple
 
 from fabric.edge.acting.fitting import fit
 from fabric.edge.arguments.suggestions import known_instead
+from fabric.edge.artifacts.artifact import Artifact
 from fabric.edge.identity.identity import Defaults
 from fabric.edge.messages import Action, messages_of
 from fabric.edge.publishing.composer import Stamp
 from fabric.edge.publishing.options import to_ttl_ms
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.core.ready import Delivery
-from fabric.protocol.envelope.layout import Header, Kind
+from fabric.protocol.envelope.layout import Header, Kind, decode_envelope, decode_header, leaf_of
+from fabric.protocol.envelope.parts import read_records
 from fabric.protocol.trust.credentials import Credential
 from fabric.protocol.vocabulary import text_types
 from fabric.protocol.vocabulary.arguments import Times, check_args
@@ -50,7 +52,8 @@ _REASON_CHARS_MAX = 200
 class Answer:
     """What goes back to the requester. A handler may return one, a mapping (completed, with this result), or None.
 
-    `reason` says, in a few words, what the code alone does not.
+    `reason` says, in a few words, what the code alone does not. `artifacts`: what it left to be fetched, put in by whom
+    it left it with.
     """
 
     end: End = End.COMPLETED
@@ -59,11 +62,14 @@ class Answer:
     code: Code | None = None
     label: Label | None = None  # never below the action's
     reason: str = ""
+    artifacts: tuple[Artifact, ...] = ()
 
     def record(self, target: str) -> dict[str, Any]:
         record: dict[str, Any] = {"end": str(self.end), "targets": [target], "by": target, "status": self.status}
         if self.result is not None:
             record["result"] = dict(self.result)
+        if self.artifacts:
+            record["artifacts"] = [artifact.to_book() for artifact in self.artifacts]
         reason = self.reason[:_REASON_CHARS_MAX]
         if self.code is not None:
             record.update(code=self.code.label, reason=f"{self.code.reason}: {reason}" if reason else self.code.reason)
@@ -105,6 +111,7 @@ def _wrong_field(answer: Answer) -> str:
         "code": answer.code is None or isinstance(answer.code, Code),
         "label": answer.label is None or isinstance(answer.label, Label),
         "reason": isinstance(answer.reason, str) and answer.reason.isprintable(),
+        "artifacts": answer.artifacts == (),
     }
     return next((name for name, right in fields.items() if not right), "")
 
@@ -136,6 +143,8 @@ class _Registered(NamedTuple):
     pattern: str
     handler: Handler
     idempotent: bool
+    revert: Handler | None = None  # ends the effect that the handler had
+    ends_itself: bool = False  # the handler sees to that
 
 
 class Handlers:
@@ -156,11 +165,24 @@ class Handlers:
     def __bool__(self) -> bool:
         return bool(self._handlers)
 
-    def add(self, action: str, target_type: str, handler: Handler, *, idempotent: bool = False) -> None:
-        """Raises BAD_ACTION, or EXECUTE_DENIED for what could never come because no grant allows any of it.
+    def add(
+        self, action: str, target_type: str, handler: Handler, *, idempotent: bool = False,
+        revert: Handler | None = None, ends_itself: bool = False,
+    ) -> None:
+        """Raises BAD_ACTION, or EXECUTE_DENIED for what could never come because no grant allows any of it; USAGE.
 
-        `idempotent`: to call it a second time for one action does no harm, whatever became of the first.
+        `idempotent`: to call it a second time for one action does no harm, whatever became of the first. `revert`: its
+        inverse, called with the same action when that has a duration and it is over; where it is not given, the method
+        `revert` of the handler, if it has one. To call it again does no harm, whatever became of the last time, and
+        also where there is nothing to revert. `ends_itself`: the handler ends by itself what has a duration, unless
+        another action keeps the same up.
         """
+        revert = revert if revert is not None or ends_itself else getattr(handler, "revert", None)
+        if revert is not None and (ends_itself or not callable(revert)):
+            raise FabricError(
+                Code.USAGE, "a handler that ends its effects itself is not reverted" if ends_itself else
+                f"a revert of type {type(revert).__name__[:64]}", "give revert=FUNCTION, or ends_itself=True",
+            )
         pattern = f"{action} {target_type}"
         problem = check_action_pattern(pattern)
         if problem is not None:
@@ -173,7 +195,7 @@ class Handlers:
         if not any(actions_meet(grant, pattern) for grant in self._granted):
             self._denied(Code.EXECUTE_DENIED)
             raise FabricError(Code.EXECUTE_DENIED, pattern)
-        self._handlers.append(_Registered(pattern, handler, idempotent))
+        self._handlers.append(_Registered(pattern, handler, idempotent, revert, ends_itself))
 
     def find(self, topic: str) -> Handler | None:
         found = self._find(topic)
@@ -183,6 +205,16 @@ class Handlers:
         """Whether the handler of such actions is; None where there is none."""
         found = self._find(topic)
         return None if found is None else found.idempotent
+
+    def revert_of(self, topic: str) -> Handler | None:
+        """What ends the effect of such an action; None where nothing does, or its handler by itself."""
+        found = self._find(topic)
+        return None if found is None else found.revert
+
+    def ends(self, topic: str) -> bool:
+        """Whether the effect of such an action ends when its duration is over."""
+        found = self._find(topic)
+        return found is not None and (found.revert is not None or found.ends_itself)
 
     def _find(self, topic: str) -> _Registered | None:
         action, target_type = split_topic(topic)
@@ -196,6 +228,12 @@ class Handlers:
     def _features(self, action: Action) -> Answer:
         patterns = [each.pattern for each in self._handlers]
         found = features_of(action.target.value, patterns, self._granted, self._profiles)
+        if "pairs" in found:
+            ends = [each.pattern for each in self._handlers if each.revert is not None or each.ends_itself]
+            found["timed"] = {
+                name: types for name, types in features_of(("pairs",), ends, self._granted, ())["pairs"].items()
+                if name != QUERY_FEATURES[0]
+            } if ends else {}
         return Answer(result=found or None)
 
 
@@ -207,7 +245,35 @@ def read_action(delivery: Delivery) -> Action | Reject:
     messages = messages_of(delivery)
     if isinstance(messages, Reject):
         return messages
-    header, content = delivery.message.header, messages[0].content
+    header = delivery.message.header
+    action = _action_in(header, delivery.message.leaf, messages[0].content, delivery.hops)
+    if isinstance(action, Reject):
+        return action
+    times = Times.of(action.args)
+    # An action's age and when it was issued are the fabric's time, as far as anybody here knows it.
+    counts_from_ms = delivery.message.counts_from_ms
+    late = times.why_not(counts_from_ms + delivery.age_ms)
+    if late is not None:
+        return late
+    deadline_ms = counts_from_ms + header.ttl_ms
+    return replace(action, deadline_ms=deadline_ms if times.stop_ms is None else min(deadline_ms, times.stop_ms))
+
+
+def action_kept(envelope: bytes, hops: tuple[str, ...]) -> Action | Reject:
+    """An action that was read when it came, as it was then: what it did is to be reverted, whatever the time is."""
+    opened = decode_envelope(envelope)
+    header = opened if isinstance(opened, Reject) else decode_header(opened.header)
+    if isinstance(opened, Reject) or isinstance(header, Reject):
+        return Reject(Code.MALFORMED, "an action in the ledger")
+    readings = read_records(header, opened.parts)
+    return readings if isinstance(readings, Reject) else _action_in(
+        header, leaf_of(opened.header), readings[0].content, hops
+    )
+
+
+def _action_in(
+    header: Header, leaf: bytes, content: Mapping[str, Any], hops: tuple[str, ...]
+) -> Action | Reject:
     action, target_type = split_topic(header.topic)
     target, args, command_id = content.get("target"), content.get("args", {}), content.get("command_id", "")
     if content.get("action") != action or not isinstance(target, dict) or list(target) != [target_type]:
@@ -223,17 +289,9 @@ def read_action(delivery: Delivery) -> Action | Reject:
         return problem
     if command_id != "" and (not isinstance(command_id, str) or text_types.command_id(command_id) is None):
         return Reject(Code.BAD_ACTION, "command_id: an id of 1 to 36 characters, without spaces")
-    times = Times.of(args)
-    # An action's age and when it was issued are the fabric's time, as far as anybody here knows it.
-    counts_from_ms = delivery.message.counts_from_ms
-    late = times.why_not(counts_from_ms + delivery.age_ms)
-    if late is not None:
-        return late
-    deadline_ms = counts_from_ms + header.ttl_ms
     return Action(
-        delivery.message.leaf.hex(), action, spec.target, args, header.origin, header.severity, header.label,
-        header.issued_at_ms, deadline_ms if times.stop_ms is None else min(deadline_ms, times.stop_ms), delivery.hops,
-        command_id,
+        leaf.hex(), action, spec.target, args, header.origin, header.severity, header.label, header.issued_at_ms,
+        header.issued_at_ms + header.ttl_ms, hops, command_id,
     )
 
 

@@ -15,9 +15,10 @@ from typing import Protocol
 from fabric.edge.acting.handlers import Answer, interrupted, refused
 from fabric.edge.acting.replies import About, Reply, about_envelope
 from fabric.protocol.base.errors import Code, Reject
-from fabric.protocol.core.ledger_ops import KeepIntent
+from fabric.protocol.core.ledger_ops import KeepCancelled, KeepIntent
 from fabric.protocol.core.ready import Delivery
 from fabric.protocol.point.point import Point
+from fabric.protocol.trust.credentials import Credential
 
 # A program that registers its handlers one by one has so long for all of them.
 _HANDLERS_MS = 2_000
@@ -40,6 +41,10 @@ class Executor(Protocol):
 
     def tell_again(self, reply: Reply) -> None:
         """What the ledger has already."""
+
+    def was_cancelled(self, kept: KeepCancelled, by: Credential) -> Sequence[KeepCancelled]:
+        """An action is not to begin, if it comes and is theirs to cancel. Called in the order in which these end. What
+        is forgotten for it."""
 
     def is_idempotent(self, topic: str) -> bool | None:
         """Whether the handler of these actions is; None where there is none."""

@@ -25,6 +25,8 @@ from fabric.edge.messages import Message
 from fabric.edge.publishing.composer import Draft, Stamp
 from fabric.edge.publishing.publisher import Publisher
 from fabric.protocol.access.approvals import approval_record
+from fabric.protocol.audit import kinds
+from fabric.protocol.audit.kinds import Audited
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.base.limits import DIGEST_BYTES, TTL_MAX_MS, WHY_CHARS_MAX
 from fabric.protocol.core.ready import Ready
@@ -256,6 +258,10 @@ class Approver:
         try:
             message = self._publisher.seal_one(draft := Draft(stamp, record, now_ms, decision.sent))
             decision.leaf = message.leaf
+            ready.audit.append(Audited(kinds.APPROVAL_GIVEN, self._core.me.id, {
+                "action": stamp.correlation, "approval": message.leaf, "rule": request.rule,
+                "decision": "approve" if decision.approves else "deny",
+            }))
             self._publisher.send_one(message, draft, now_ms, ready)
         except FabricError as error:
             self._finish(decision, error)
@@ -299,6 +305,8 @@ class Approver:
     @property
     def due_ms(self) -> int | None:
         """When `look` must be called again."""
+        if not (self._decisions or len(self.open)):
+            return None
         due = [decision.deadline_ms for decision in self._decisions]
         if self.open.next_ms is not None:
             due.append(self.open.next_ms)

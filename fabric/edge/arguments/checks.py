@@ -47,5 +47,12 @@ def to_seconds(value: object, what: str) -> float | None:
     return None if value is None else float(value)  # type: ignore[arg-type]
 
 
+def to_bytes(value: object, what: str) -> int:
+    """A number of bytes. Raises USAGE."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise FabricError(Code.USAGE, f"{what} that is no number of bytes", "give e.g. 4 * 2**30")
+    return value
+
+
 def _type(value: object) -> str:
     return type(value).__name__[:64]

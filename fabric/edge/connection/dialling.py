@@ -31,6 +31,8 @@ from fabric.transport.sockets import LinkNumbers
 from fabric.transport.turns import Turn
 
 _BACKOFF_MS_MAX = 10_000
+# How often it looks whether what a relay sends ever ends, while that may be on its way.
+_LOOK_MS = 250
 
 
 class Dialling:
@@ -61,8 +63,28 @@ class Dialling:
             random.random, _BACKOFF_MS_MAX,
         )
 
-    def register(self, poller: zmq.Poller) -> None:
+    def wait(self, poller: zmq.Poller, wait_ms: int) -> set[Any]:
+        """What has something, as soon as anything has, or there must be a turn, or it is time. `poller` may have more.
+        """
         self._diallers.register(poller)
+        now_ms = self._clock.now_ms()
+        until_ms = now_ms + wait_ms
+        while True:
+            left_ms = until_ms - now_ms
+            if left_ms > 0 and self._has_to_act(now_ms):
+                return set()
+            is_watched = self._diallers.watch(poller)
+            found = {each for each, _ in poller.poll(left_ms if is_watched else min(left_ms, _LOOK_MS))}
+            found -= self._diallers.stirred(found)
+            now_ms = self._clock.now_ms()
+            if found or now_ms >= until_ms:
+                return found
+
+    def _has_to_act(self, now_ms: int) -> bool:
+        """Whether there must be a turn though nothing came."""
+        self._diallers.look_for_endless(now_ms)
+        wake_ms = self._diallers.next_wake_ms(now_ms)
+        return wake_ms is not None and wake_ms <= now_ms
 
     def connect(self, waiting: Collection[Any] | None, now_ms: int, ready: Ready) -> None:
         """Dial whom it is to be with, and tell the core of the links that are there or have ended.
@@ -111,6 +133,8 @@ class Dialling:
 
     def read(self, waiting: Collection[Any] | None, now_ms: int, ready: Ready) -> int:
         """Give the core what came, as much as is read in one turn. The time at which the last of it was read."""
+        if waiting is not None and not waiting and not self._inbox:
+            return now_ms
         for link, payload in self._diallers.receive(waiting):
             self._inbox.put(link, link.to_bytes(8, "big"), b"", payload)
         reading = Turn()

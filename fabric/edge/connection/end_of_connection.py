@@ -10,13 +10,17 @@ from fabric.protocol.base.errors import FabricError
 
 
 class EndOfConnection:
-    """`on_end`: the program's own function, which is told what ended the connection."""
+    """`call`: the program's own function, which is told what ended the connection."""
 
     def __init__(self) -> None:
-        self.on_end: Callable[[FabricError], None] | None = None
+        self._call: Callable[[FabricError], None] | None = None
         self._lock = threading.Lock()
         self._is_over = False
         self._listeners: list[Callable[[], None]] = []  # one for each thread or task that waits for the end
+
+    def call(self, tell: Callable[[FabricError], None]) -> None:
+        """This function of the program's, instead of the one before."""
+        self._call = tell
 
     def when_over(self, tell: Callable[[], None]) -> None:
         """Call this when the connection has ended for good, on its thread; now, where it has."""
@@ -38,5 +42,5 @@ class EndOfConnection:
             listeners, self._listeners = self._listeners, []
         for tell in listeners:
             tell()
-        if self.on_end is not None:
-            self.on_end(error)
+        if self._call is not None:
+            self._call(error)

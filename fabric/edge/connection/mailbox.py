@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from typing import Any
@@ -84,8 +84,11 @@ class Mailbox:
         """Readable when somebody woke it."""
         return self._reader.fileno()
 
-    def awake(self) -> None:
-        """Forget who woke it; before looking at what there is to do."""
+    def awake(self, waiting: Collection[Any]) -> None:
+        """Forget who woke it; before looking at what there is to do. `waiting`: what can be read, as a poller says."""
+        # Not by the mark alone: who wakes may be held up between making it and writing, and it is forgotten by then.
+        if not (self._is_woken or self.fileno() in waiting):
+            return
         with suppress(OSError):
             while len(self._reader.recv(4096)) == 4096:
                 continue

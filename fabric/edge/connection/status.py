@@ -7,7 +7,7 @@ for, or with the reason that is known; with several relays one refusal does not 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from fabric.edge.locks import Event
 from fabric.protocol.base.errors import Code, FabricError
@@ -28,6 +28,8 @@ class Status:
         self.attached = Event()  # the relay has confirmed what this node takes by now
         self._first_word = Event()
         self._ended = False
+        self._is_attached = False  # since the last relay was there
+        self._tell_link: Callable[[FabricError | None], None] = lambda _problem: None
 
     # -- from any thread --------------------------------------------------------------------------------
 
@@ -61,6 +63,10 @@ class Status:
         if self._ended or not self.attached.wait(timeout_s) or self._ended:
             raise self.problem or FabricError(Code.TIMED_OUT, "the relay did not confirm what this node takes")
 
+    def on_link(self, tell: Callable[[FabricError | None], None]) -> None:
+        """`tell` gets None when a relay has confirmed what this node takes, and when it is there no more, why."""
+        self._tell_link = tell
+
     # -- the connection's thread ------------------------------------------------------------------------
 
     def relays(self, addresses: Sequence[str]) -> None:
@@ -75,6 +81,13 @@ class Status:
         self._revoking.clear()
         self.connected.set()
         self._first_word.set()
+
+    def is_attached(self) -> None:
+        """The relay has confirmed what this node takes by now."""
+        self.attached.set()
+        if not self._is_attached:
+            self._is_attached = True
+            self._tell_link(None)
 
     def is_refused(self, problem: FabricError, *, final: bool) -> None:
         """`final`: trying again cannot help until somebody acts."""
@@ -100,6 +113,7 @@ class Status:
         self.problem = problem
         self._ended = True
         self.connected.clear()
+        self._is_detached(problem)
         self._first_word.set()
         self.attached.set()
 
@@ -113,5 +127,11 @@ class Status:
         # A later CLOSED is only the echo of the reason that came first.
         if self.problem is None or problem.code is not Code.CLOSED:
             self.problem = problem
+        self._is_detached(problem)
         if final:
             self._first_word.set()
+
+    def _is_detached(self, problem: FabricError) -> None:
+        if self._is_attached:
+            self._is_attached = False
+            self._tell_link(problem)

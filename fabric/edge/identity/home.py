@@ -19,6 +19,8 @@ from fabric.files import write_private as write_private
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.trust.credentials import name_ok
 
+AUDIT = "audit"
+
 
 def fabric_home() -> Path:
     """`FABRIC_HOME`, else the XDG data folder. Raises USAGE where neither says which."""
@@ -53,6 +55,11 @@ def fabric_folder(fabric: str, home: Path | None = None) -> Path:
 def ids_folder(fabric: str, home: Path | None = None) -> Path:
     """Where a fabric's identities on this machine are, a folder each."""
     return fabric_folder(fabric, home) / "ids"
+
+
+def audit_folder(fabric: str, relay: str, home: Path | None = None) -> Path:
+    """Where a relay's audit log is. That of any other identity is in its own folder, under `AUDIT`."""
+    return fabric_folder(fabric, home) / AUDIT / relay
 
 
 def revocations_path(fabric: str, home: Path | None = None) -> Path:

@@ -7,7 +7,7 @@ randomness are arguments; no thread, no socket.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -28,7 +28,6 @@ BATCH_RECORDS_MAX = 128
 # Content beyond this ends a batch early: it keeps an envelope to a fraction of a frame, and an urgent one behind it
 # from waiting.
 _BATCH_BYTES = 65_536
-_SIZED = (str, bytes, list, dict)
 # Streams that are numbered on. A program that uses more begins the one that it left longest ago anew, so that a gap
 # there is not seen. Some 500 bytes each.
 STREAMS_MAX = 16_384
@@ -71,6 +70,8 @@ class Draft:
     size: int = 0
     position: Position | None = None
     taken: bool = False  # sealed, or found to be unfit: its source goes on behind it
+    number: int = 0  # among those that share its token
+    dropped: bool = False  # begun, and not added
 
 
 class Sealed(NamedTuple):
@@ -189,24 +190,19 @@ def _groups(drafts: Sequence[Draft]) -> list[list[Draft]]:
     open_: dict[Stamp, list[Draft]] = {}
     groups: list[list[Draft]] = []
     sizes: dict[Stamp, int] = {}
+    stamp: Stamp | None = None
+    group: list[Draft] | None = None
+    size = 0
     for draft in drafts:
-        group = open_.get(draft.stamp)
-        alone = draft.stamp.kind.atomic
-        full = group is not None and (
-            len(group) >= BATCH_RECORDS_MAX or sizes[draft.stamp] + draft.size > _BATCH_BYTES
-        )
-        if group is None or alone or full:
-            group = open_[draft.stamp] = []
-            sizes[draft.stamp] = 0
+        if draft.stamp is not stamp:  # mostly it is that of the one before: to look one up takes its time
+            if stamp is not None:
+                sizes[stamp] = size
+            stamp = draft.stamp
+            group, size = open_.get(stamp), sizes.get(stamp, 0)
+        if group is None or stamp.kind.atomic or len(group) >= BATCH_RECORDS_MAX or size + draft.size > _BATCH_BYTES:
+            group = open_[stamp] = []
+            size = 0
             groups.append(group)
         group.append(draft)
-        sizes[draft.stamp] += draft.size
+        size += draft.size
     return groups
-
-
-def estimate_bytes(record: Mapping[str, Any]) -> int:
-    """About what a record takes, without encoding it: enough to keep batches small."""
-    return sum([
-        (len(key) if type(key) is str else 8) + (len(value) if isinstance(value, _SIZED) else 8) + 2
-        for key, value in record.items()
-    ])

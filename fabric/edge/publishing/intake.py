@@ -6,16 +6,32 @@ was begun and neither added nor cancelled; after `stop` nothing is taken in.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from typing import cast
+from typing import NamedTuple, cast
 
 from fabric.edge.connection.mailbox import Mailbox, fail
-from fabric.edge.publishing.composer import Draft, Position, Stamp, estimate_bytes
+from fabric.edge.publishing.composer import Draft, Position, Stamp
 from fabric.edge.publishing.outbox import EdgeOutbox
-from fabric.edge.publishing.publisher import Publisher, Receipt
+from fabric.edge.publishing.publications import NO_STAMP
+from fabric.edge.publishing.publisher import Publisher
+from fabric.edge.publishing.receipts import Many, Receipt, Tell
+from fabric.edge.publishing.snapshot import snapshot
 from fabric.protocol.base.errors import Code, FabricError
+from fabric.protocol.core.ready import Ready
 from fabric.protocol.envelope.field_labels import Record
 from fabric.transport.clock import Clock
+
+
+class Entry(NamedTuple):
+    """One of many: what is published, or why it is not. `size`: about how many bytes it takes."""
+
+    stamp: Stamp
+    record: Record
+    size: int = 0
+    position: Position | None = None
+    refused: FabricError | None = None
 
 
 class Intake:
@@ -27,6 +43,7 @@ class Intake:
         self._publisher = publisher
         self._outbox: EdgeOutbox | None = None
         self._is_leaving = False
+        self._is_passing = False  # the connection's thread is going to look at what was passed over
         self._stopped = False
 
     def keeps(self, outbox: EdgeOutbox) -> None:
@@ -34,14 +51,15 @@ class Intake:
         self._outbox = outbox
 
     def publish(
-        self, stamp: Stamp, record: Record, position: Position | None = None, wait_s: float | None = None
+        self, stamp: Stamp, record: Record, position: Position | None = None, wait_s: float | None = None,
+        size: int | None = None,
     ) -> Future[str]:
         """The record's id, when it is durable: in the outbox where there is one, else at the relay.
 
         Blocks while too much waits, but no longer than `wait_s`: then it raises BUSY. `position` is kept with the
         record, in the same commit. Cancelled while it waits, the record is not taken.
         """
-        draft = self.begin(stamp, record, position)
+        draft = self.begin(stamp, record, position, size)
         try:
             self.add(draft, wait_s)
         except FabricError:
@@ -49,23 +67,89 @@ class Intake:
             raise
         return cast("Future[str]", draft.token)
 
-    def begin(self, stamp: Stamp, record: Record, position: Position | None) -> Draft:
+    def publish_many(
+        self, entries: Sequence[Entry], wait_s: float | None = None, tell: Tell | None = None
+    ) -> Many:
+        """All of these, in order, as `Many` says what becomes of them.
+
+        Blocks while too much waits, but no longer than `wait_s`. One that is refused hinders no other: its source
+        passes it, when `tell` was told.
+        """
+        self._check_open()
+        many, now_ms = Many(len(entries), tell), self._clock.now_ms()
+        sources: dict[str, str] = {}
+        refused: dict[int, FabricError] = {}
+        drafts: list[Draft] = []
+        for number, (stamp, record, size, position, error) in enumerate(entries):
+            if position is not None:
+                try:
+                    position = self._checked(position, sources)
+                except FabricError as fault:
+                    position, error = None, error or fault
+            if error is not None:
+                refused[number] = error
+            drafts.append(Draft(stamp, record, now_ms, many, size, position, number=number))
+        deadline_s = None if wait_s is None else time.monotonic() + wait_s
+        begun = taken = 0
+        try:
+            begun = self._publisher.begin_many(drafts)
+            taken = self._add_many(drafts[:begun], refused, deadline_s)
+        finally:
+            for draft in drafts[taken:]:
+                draft.dropped = True
+            many.cut(taken, self._mailbox.ended or FabricError(Code.BUSY, "too many records wait for the relay"))
+            self._mailbox.wake()
+        return many
+
+    def _add_many(
+        self, drafts: Sequence[Draft], refused: Mapping[int, FabricError], deadline_s: float | None
+    ) -> int:
+        """How many were taken. What is refused is passed when all before it were: what is behind may come again."""
+        at = 0
+        for stop in (*refused, len(drafts)):
+            run = drafts[at:stop]
+            if run:
+                at += self._publisher.add_many(run, deadline_s, self._mailbox.wake)
+            if at < stop or stop >= len(drafts):
+                break
+            drafts[at].token.refuse(at, refused[at])
+            drafts[at].taken = True
+            at += 1
+        if refused:
+            self._pass_soon()
+        return at
+
+    def begin(self, stamp: Stamp, record: Record, position: Position | None, size: int | None = None) -> Draft:
         """The first half of `publish`, which does not block: its source goes no further until it is taken.
 
-        Whoever does not add it cancels its token, a future.
+        `size`: about that of the record, which nobody changes any more; without it a copy is taken. Whoever does not
+        add it cancels its token, a future.
         """
         if position is not None:
-            if self._outbox is None:
-                raise FabricError(
-                    Code.USAGE, "a position needs an outbox to be kept in", "open the control point with one"
-                )
-            position = Position(_source(position.source), _position(position.position))
-            self._outbox.check_source(position.source)
-        if self._is_leaving:
-            raise self._mailbox.ended or FabricError(Code.CLOSED)
-        draft = Draft(stamp, record, self._clock.now_ms(), Receipt(), estimate_bytes(record), position)
+            position = self._checked(position, {})
+        self._check_open()
+        if size is None:
+            record, size = snapshot(record)
+        draft = Draft(stamp, record, self._clock.now_ms(), Receipt[str](), size, position)
         self._publisher.begin(draft)
         return draft
+
+    def _check_open(self) -> None:
+        if self._is_leaving:
+            raise self._mailbox.ended or FabricError(Code.CLOSED)
+
+    def _checked(self, position: Position, sources: dict[str, str]) -> Position:
+        """As it is kept. `sources`: names that were checked, as they are kept. Raises FabricError."""
+        if self._outbox is None:
+            raise FabricError(
+                Code.USAGE, "a position needs an outbox to be kept in", "open the control point with one"
+            )
+        source = sources.get(position.source)
+        if source is None:
+            source = _source(position.source)
+            self._outbox.check_source(source)
+            sources[position.source] = source
+        return Position(source, _position(position.position))
 
     def add(self, draft: Draft, wait_s: float | None) -> None:
         """The second half, which blocks. After BUSY it may be tried again."""
@@ -75,6 +159,20 @@ class Intake:
             raise error
         self._publisher.add(draft, wait_s)
         self._mailbox.wake()
+
+    def pass_over(self, position: Position) -> None:
+        """Its source passes this position, after what was begun before it. Nothing is published."""
+        self.begin(NO_STAMP, {}, position).taken = True
+        self._pass_soon()
+
+    def _pass_soon(self) -> None:
+        if not self._is_passing:  # once for all that is passed until then
+            self._is_passing = True
+            self._mailbox.call_if_any(self._pass)
+
+    def _pass(self, _now_ms: int, ready: Ready) -> None:
+        self._is_passing = False
+        self._publisher.advance(ready)
 
     def position(self, source: str) -> str | None:
         """How far the outbox's records of this source go."""
@@ -95,6 +193,8 @@ def _source(name: str) -> str:
 
 
 def _position(text: str) -> str:
+    if text.isascii():
+        return text
     try:
         text.encode()
     except UnicodeEncodeError:

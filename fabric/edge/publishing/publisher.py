@@ -15,19 +15,25 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from queue import Empty, SimpleQueue
 from typing import Any
 
 import structlog
 
-from fabric.edge.connection.mailbox import fail
-from fabric.edge.locks import Condition, Pending
+from fabric.edge.locks import Condition
 from fabric.edge.publishing.composer import Composer, Draft
+from fabric.edge.publishing.receipts import (
+    Receipt,
+    is_cancelled,
+    is_on_its_way,
+    is_open,
+    no_place,
+    refuse,
+    succeed,
+)
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.base.limits import LANE_QUOTA_BYTES
 from fabric.protocol.core.ready import KeepPosition, Published, Ready, Submit
 from fabric.protocol.custody.outbox import Row
-from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.envelope.verify import Verified, open_envelope
 from fabric.protocol.point.point import Point
 from fabric.protocol.trust.credentials import Credential
@@ -43,6 +49,8 @@ WAITING_MAX = 20_000
 # Records of one source behind one that was begun and neither added nor cancelled: all that may wait, and what is in
 # flight.
 BEGUN_MAX = 6 * WAITING_MAX
+# Of many that are added at a time: so far beyond the bound above they may go where several threads find room at once.
+_RUN_MAX = 512
 # Urgent envelopes, and a program's requests, do not wait for others: as many may be on their way at a time.
 URGENT_MAX = 1_024
 
@@ -58,9 +66,9 @@ class Publisher:
         self._drafts: list[deque[Draft]] = [deque() for _ in Lane]
         # Of topics that wait for a reader: sealed now they would take the place of what can go.
         self._aside: list[dict[str, deque[Draft]]] = [{} for _ in Lane]
-        # A place for each record that may wait. To take one is a single step of the interpreter, as threading.Semaphore
-        # is not: Ctrl-C in the midst of that left its lock held, and the connection's thread waited for it for ever.
-        self._room = [_places(WAITING_MAX) for _ in Lane]
+        self._aside_records = [0 for _ in Lane]
+        self._room = Condition()  # for whoever waits until some of a lane was sealed
+        self._want_room = 0
         self._sealed: dict[bytes, Sequence[Draft]] = {}
         self._sources: dict[str, deque[Draft]] = {}  # of which something waits
         self._begun = threading.Lock()  # held for a moment, to look at a source's drafts
@@ -87,35 +95,95 @@ class Publisher:
                     )
                 drafts.append(draft)
 
+    def begin_many(self, drafts: Sequence[Draft]) -> int:
+        """The same of each, in order. How many there was room for, from the first on."""
+        begun = 0
+        with self._begun:
+            for draft in drafts:
+                if draft.position is not None:
+                    waiting = self._sources.setdefault(draft.position.source, deque())
+                    if len(waiting) >= BEGUN_MAX:
+                        break
+                    waiting.append(draft)
+                begun += 1
+        return begun
+
     def add(self, draft: Draft, wait_s: float | None = None) -> None:
         """Blocks while too much of its lane waits; longer than `wait_s` raises BUSY, and nothing is taken.
 
         Begun, and neither added nor cancelled, it holds back its source. Raises what ended the connection.
         """
-        lane = lane_of(draft.stamp.kind.word, draft.stamp.severity, draft.stamp.phase)
+        lane = _lane_of(draft)
         deadline_s = None if wait_s is None else time.monotonic() + wait_s
         self._count(0, owed=1)  # who leaves waits for what waits for room too
         added = False
         try:
-            while self._ended is None and not _cancelled(draft):
+            while self._ended is None and not is_cancelled(draft):
                 left_s = 1.0 if deadline_s is None else min(1.0, deadline_s - time.monotonic())
-                if _take_place(self._room[lane], max(0.0, left_s)):
+                if self._wait_for_room(lane, left_s):
                     self._count(1)
                     self._drafts[lane].append(draft)
                     added = True
                     break
                 if left_s <= 0.0:
-                    raise FabricError(
-                        Code.BUSY, f"{WAITING_MAX} records of the lane {lane.name.lower()} wait for the relay",
-                        "publish less, or wait longer",
-                    )
+                    raise no_place(lane.name.lower(), WAITING_MAX)
             if self._ended is not None:  # also when it was meanwhile: nobody looks at what was added after the end
                 if not added:
                     raise self._ended
-                fail(draft.token, self._ended)
+                refuse([draft], self._ended)
         finally:
             if not added:
                 self._count(0, owed=-1)
+
+    def add_many(self, drafts: Sequence[Draft], deadline_s: float | None, wake: Callable[[], None]) -> int:
+        """How many there was a place for, in order, by the deadline of the monotonic clock; None waits for all. After
+        the end of the connection all are told of it. `wake`: called before it waits, so that what is there moves."""
+        added = 0
+        self._count(0, owed=len(drafts))
+        try:
+            while added < len(drafts) and self._ended is None:
+                lane = _lane_of(drafts[added])
+                left_s = 1.0 if deadline_s is None else min(1.0, deadline_s - time.monotonic())
+                if not self._has_place(lane):
+                    wake()
+                if self._wait_for_room(lane, left_s):
+                    added += self._add_run(drafts, added, lane)
+                elif left_s <= 0.0:
+                    break
+            if self._ended is not None:  # nobody looks at what was added after the end
+                refuse(drafts, self._ended)
+                return len(drafts)
+        finally:
+            self._count(0, owed=added - len(drafts))
+        return added
+
+    def _add_run(self, drafts: Sequence[Draft], at: int, lane: Lane) -> int:
+        """Those from there on that are of the same lane, as many as have a place, and at least one."""
+        most = min(_RUN_MAX, WAITING_MAX - len(self._drafts[lane]) - self._aside_records[lane])
+        end, stamp = at + 1, drafts[at].stamp
+        while end < len(drafts) and end - at < most:
+            if drafts[end].stamp is not stamp:  # mostly they are of one
+                stamp = drafts[end].stamp
+                if _lane_of(drafts[end]) is not lane:
+                    break
+            end += 1
+        self._count(end - at)
+        self._drafts[lane].extend(drafts[at:end])
+        return end - at
+
+    def _wait_for_room(self, lane: Lane, timeout_s: float) -> bool:
+        """Whether there is room for a record. Of threads that find the last place at once each has one."""
+        if self._has_place(lane):
+            return True
+        with self._room:
+            self._want_room += 1
+            try:
+                return self._room.wait_for(lambda: self._has_place(lane), max(0.0, timeout_s))
+            finally:
+                self._want_room -= 1
+
+    def _has_place(self, lane: Lane) -> bool:
+        return len(self._drafts[lane]) + self._aside_records[lane] < WAITING_MAX
 
     def wait_empty(self, timeout_s: float) -> bool:
         """Until the relay holds all that was published. False when it does not within the time."""
@@ -144,6 +212,8 @@ class Publisher:
 
     def compose(self, now_ms: int, ready: Ready) -> None:
         """Seal what may go now, urgent first, and submit it."""
+        if not (any(self._drafts) or any(self._aside)):  # as in most turns
+            return
         taken: list[Draft] = []
         for lane in Lane:
             taken += self._take(lane, _BURST_MAX - len(taken))
@@ -159,15 +229,16 @@ class Publisher:
                 self._unfit(group, error)
         for draft in taken:
             draft.taken = True
-        self._advance(ready)
+        self.advance(ready)
 
     def _unfit(self, group: Sequence[Draft], error: FabricError) -> None:
-        for draft in group:
-            fail(draft.token, error)
+        refuse(group, error)
         self._count(-len(group), owed=-len(group))
 
     def _take(self, lane: Lane, count: int) -> list[Draft]:
         drafts, aside = self._drafts[lane], self._aside[lane]
+        if not drafts and not aside:  # mostly, in each turn and of each lane
+            return []
         first = next((waiting[0] for waiting in (drafts, *aside.values()) if waiting), None)
         if first is None or not self._has_room(lane, first.size):
             return []
@@ -175,10 +246,10 @@ class Publisher:
             found = self._take_what_can_go(lane, count)
         else:
             found = [drafts.popleft() for _ in range(min(len(drafts), count))]
-        if found:
-            for _ in found:
-                self._room[lane].put(None)
-        taken = [draft for draft in found if _is_on_its_way(draft)]
+        if found and self._want_room:
+            with self._room:
+                self._room.notify_all()
+        taken = [draft for draft in found if is_on_its_way(draft)]
         if len(taken) < len(found):
             self._count(len(taken) - len(found), owed=len(taken) - len(found))
         return taken
@@ -190,6 +261,7 @@ class Publisher:
         for topic, waiting in list(aside.items()):
             while waiting and len(found) < count and not self._is_held_back(lane, topic):
                 found.append(waiting.popleft())
+                self._aside_records[lane] -= 1
             if not waiting:
                 del aside[topic]
         drafts = self._drafts[lane]
@@ -198,6 +270,7 @@ class Publisher:
             topic = draft.stamp.topic
             if topic in aside or self._is_held_back(lane, topic):
                 aside.setdefault(topic, deque()).append(draft)
+                self._aside_records[lane] += 1
             else:
                 found.append(draft)
         return found
@@ -213,10 +286,11 @@ class Publisher:
         on_their_way = len(self._sealed) - self._core.held_back
         return on_their_way < (URGENT_MAX if lane is Lane.URGENT else _IN_FLIGHT_MAX)
 
-    def _advance(self, ready: Ready) -> None:
+    def advance(self, ready: Ready) -> None:
+        """Sources go as far as nothing before it waits."""
         for source, drafts in list(self._sources.items()):
             last: Draft | None = None
-            while drafts and (drafts[0].taken or _cancelled(drafts[0])):
+            while drafts and (drafts[0].taken or is_cancelled(drafts[0])):
                 draft = drafts.popleft()
                 last = draft if draft.taken else last
             if last is not None and last.position is not None:
@@ -234,7 +308,7 @@ class Publisher:
 
     def seal_one(self, draft: Draft) -> Verified:
         """The first half of that: signed, and not sent."""
-        lane = lane_of(draft.stamp.kind.word, draft.stamp.severity, draft.stamp.phase)
+        lane = _lane_of(draft)
         full = self._core.custody.full(lane, max(1, draft.size)) if self.durable else len(self._sealed) >= URGENT_MAX
         if full:
             raise FabricError(Code.BUSY, f"too much of the lane {lane.name.lower()} waits for the relay", "ask later")
@@ -261,7 +335,13 @@ class Publisher:
 
     def _send(self, message: Verified, group: Sequence[Draft], now_ms: int, ready: Ready) -> None:
         self._sealed[message.id] = group
-        ready.merge(self._core.step(Submit(message), now_ms))
+        made = self._core.step(Submit(message), now_ms)
+        for ended in [each for each in made.deliver if isinstance(each, Published) and each.id == message.id]:
+            # It is refused at once. Its program is told before its source's position is on disk: a kill between the two
+            # must not lose what it writes down of it.
+            made.deliver.remove(ended)
+            self.published(ended)
+        ready.merge(made)
         if self.durable and self._core.custody.get(message.id, Direction.UP) is not None:
             self._fresh.append(message.id)
 
@@ -278,7 +358,7 @@ class Publisher:
         fresh, self._fresh = self._fresh, []
         for id_ in fresh:
             group = self._sealed.pop(id_, ())
-            _succeed(id_, group)
+            succeed(id_, group)
             self._count(0, owed=-len(group))
 
     def published(self, published: Published) -> None:
@@ -286,11 +366,10 @@ class Publisher:
         group = self._sealed.pop(published.id, ())
         error = None
         if published.refused is None:
-            _succeed(published.id, group)
+            succeed(published.id, group)
         else:
             error = FabricError(published.refused.code, published.refused.detail)
-            for draft in group:
-                fail(draft.token, error)
+            refuse(group, error)
         # Who waits until nothing waits can look at the futures then.
         self._count(-(published.records or len(group)), owed=-len(group))
         if error is not None and not group:
@@ -307,10 +386,8 @@ class Publisher:
         self._ended = error
         put_aside = [drafts for aside in self._aside for drafts in aside.values()]
         for drafts in [*self._sealed.values(), *self._drafts, *put_aside]:
-            for draft in drafts:
-                if isinstance(draft.token, Future) and not draft.token.done():
-                    self._left.append(draft.token)
-                fail(draft.token, error)
+            self._left += [future for draft in drafts if (future := is_open(draft.token)) is not None]
+            refuse(drafts, error)
         self._sealed.clear()
         for waiting, aside in zip(self._drafts, self._aside, strict=True):
             waiting.clear()
@@ -319,53 +396,5 @@ class Publisher:
             self.empty.notify_all()
 
 
-class Receipt(Pending[str]):
-    """The id of a record, when it is durable. `looked_at`: somebody knows, or will be called, how it ended."""
-
-    looked_at = False
-
-    def result(self, timeout: float | None = None) -> str:
-        try:
-            return super().result(timeout)
-        finally:
-            self.looked_at |= self.done()
-
-    def exception(self, timeout: float | None = None) -> BaseException | None:
-        try:
-            return super().exception(timeout)
-        finally:
-            self.looked_at |= self.done()
-
-    def add_done_callback(self, fn: Callable[[Future[str]], object]) -> None:
-        self.looked_at = True
-        super().add_done_callback(fn)
-
-
-def _cancelled(draft: Draft) -> bool:
-    return isinstance(draft.token, Future) and draft.token.cancelled()
-
-
-def _is_on_its_way(draft: Draft) -> bool:
-    """Whether it is sent, whatever its program wishes from now on: False when it was cancelled before."""
-    return not isinstance(draft.token, Future) or draft.token.set_running_or_notify_cancel()
-
-
-def _succeed(id_: bytes, group: Sequence[Draft]) -> None:
-    for index, draft in enumerate(group):
-        if isinstance(draft.token, Future) and not draft.token.done():
-            draft.token.set_result(id_ if draft.stamp.kind is Kind.ACTION else f"{id_.hex()}.{index}")
-
-
-def _places(count: int) -> SimpleQueue[None]:
-    places: SimpleQueue[None] = SimpleQueue()
-    for _ in range(count):
-        places.put(None)
-    return places
-
-
-def _take_place(places: SimpleQueue[None], timeout_s: float) -> bool:
-    try:
-        places.get(timeout=timeout_s)
-    except Empty:
-        return False
-    return True
+def _lane_of(draft: Draft) -> Lane:
+    return lane_of(draft.stamp.kind.word, draft.stamp.severity, draft.stamp.phase)

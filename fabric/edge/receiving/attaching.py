@@ -69,6 +69,11 @@ class Attaching:
             stopped = KeepPosition(batch_source(batch), str(records))
             self._mailbox.call_if_any(lambda _now, ready: ready.persist.append(stopped))
 
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """Those in force and those that are durable."""
+        return self._subscriptions.patterns
+
     def forget(self, pattern: str) -> None:
         """A durable pattern ends: nothing waits for it any more."""
 
@@ -123,7 +128,7 @@ class Attaching:
 
     def confirmed(self, attached: Attached) -> None:
         if attached.epoch >= self._epoch and not (self._is_to_execute or self._is_to_keep):
-            self._status.attached.set()
+            self._status.is_attached()
         self._subscriptions.confirmed(attached.epoch)
 
     def _attach(self, now_ms: int, ready: Ready) -> None:

@@ -12,6 +12,7 @@ import structlog
 
 from fabric.edge.approving.approver import Approver
 from fabric.edge.connection.mailbox import Mailbox
+from fabric.edge.fetching.fetches import Fetches
 from fabric.edge.messages import messages_of
 from fabric.edge.publishing.outbox import batch_source
 from fabric.edge.receiving.batch import Batch
@@ -25,6 +26,7 @@ from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.envelope.reports import GAP_TOPIC, NOTICE_TOPIC
 from fabric.protocol.point.point import Point
 from fabric.protocol.trust.credentials import NodeKind
+from fabric.protocol.vocabulary.fetching import FETCH
 
 
 class Deliveries:
@@ -32,7 +34,7 @@ class Deliveries:
 
     def __init__(
         self, core: Point, mailbox: Mailbox, position: Callable[[str], str | None], recorder: Recorder,
-        approver: Approver, log: structlog.typing.FilteringBoundLogger,
+        approver: Approver, fetches: Fetches, log: structlog.typing.FilteringBoundLogger,
     ) -> None:
         self._core = core
         self._mailbox = mailbox
@@ -41,6 +43,7 @@ class Deliveries:
         self.subscriptions = Subscriptions(self._handled)
         self._recorder = recorder
         self._approver = approver
+        self._fetches = fetches
         self.requests = Requests(recorder)
         self.on_notice: Callable[[Notice], None] | None = None
 
@@ -64,6 +67,8 @@ class Deliveries:
             return
         if topic == NOTICE_TOPIC and by_relay:
             self._take_notice(notice_of(messages[0]))
+        elif topic == FETCH:
+            self._fetches.take(delivery.message, messages)
         elif by_relay and self._approver.take(delivery.message, messages, now_ms):
             pass  # an approver is asked, or told
         elif topic not in (GAP_TOPIC, NOTICE_TOPIC):  # anybody else's word of these is let go

@@ -11,7 +11,7 @@ import asyncio
 import queue
 import time
 import weakref
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from types import TracebackType
 
@@ -29,12 +29,14 @@ Item = tuple[Batch, Done] | FabricError | None
 class Subscribed:
     """`put` takes items from the connection's thread to the program's; it must not hold this object."""
 
-    def __init__(self, attaching: Attaching, pattern: str, durable: bool, put: Callable[[Item], None]) -> None:
+    def __init__(
+        self, attaching: Attaching, pattern: str, durable: bool, put: Callable[[Item], None], also: Sequence[str] = (),
+    ) -> None:
         self._attaching = attaching
         self._reading = Reader()
         self._failure: FabricError | None = None  # raised when all that came before it is read
         self._over = False
-        self._subscription = Subscription(pattern, lambda batch, done: put((batch, done)), put, durable)
+        self._subscription = Subscription(pattern, lambda batch, done: put((batch, done)), put, durable, also)
         attaching.subscribe(self._subscription)
         self._let_go = weakref.finalize(self, attaching.unsubscribe, self._subscription)
         self._let_go.atexit = False
@@ -69,10 +71,12 @@ class Subscribed:
 class Messages(Subscribed):
     """What a subscription brings. For one thread. `with` closes it; so does `close`."""
 
-    def __init__(self, attaching: Attaching, pattern: str, timeout_s: float | None, durable: bool) -> None:
+    def __init__(
+        self, attaching: Attaching, pattern: str, timeout_s: float | None, durable: bool, also: Sequence[str] = (),
+    ) -> None:
         self._waiting: queue.SimpleQueue[Item] = queue.SimpleQueue()
         self._deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        super().__init__(attaching, pattern, durable, self._waiting.put)
+        super().__init__(attaching, pattern, durable, self._waiting.put, also)
         while not self._subscription.in_force.wait(0.02) and self._waiting.empty():
             if self._deadline is not None and time.monotonic() > self._deadline:
                 break
@@ -81,20 +85,27 @@ class Messages(Subscribed):
         return self
 
     def __next__(self) -> Message:
+        for message in self.group(1):
+            return message
+        raise StopIteration
+
+    def group(self, records_max: int) -> list[Message]:
+        """The next messages, as many as wait, so many at most; none when there will be no more. They are taken, all of
+        them, when the program comes for the next ones or closes: for who makes them durable together."""
         while not self._over:
             self._gather()
             left_s = None if self._deadline is None else self._deadline - time.monotonic()
             if left_s is not None and left_s <= 0.0:
                 self.close()
-            message = None if self._over else self._reading.take()
-            if message is not None:
-                return message
+            found = [] if self._over else self._reading.group(records_max)
+            if found:
+                return found
             if self._failure is not None:
                 raise self._failure
             if not self._over:
                 with suppress(queue.Empty):
                     self._take_in(self._waiting.get(timeout=left_s))
-        raise StopIteration
+        return []
 
     def _gather(self) -> None:
         """What came meanwhile may be more urgent than what is being read."""

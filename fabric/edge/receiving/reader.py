@@ -35,7 +35,7 @@ class Reader:
 
     def __init__(self) -> None:
         self._lanes: list[deque[_Begun]] = [deque() for _ in Lane]
-        self._current: deque[_Begun] | None = None  # where the last record came from
+        self._current: list[tuple[deque[_Begun], _Begun]] = []  # where each of the last records came from
         self._read = 0
 
     def add(self, batch: Batch, done: Done) -> None:
@@ -48,6 +48,17 @@ class Reader:
     def take(self) -> Message | None:
         """The next record; None when nothing waits. What was read to its end is done."""
         self.finish()
+        return self._next()
+
+    def group(self, records_max: int) -> list[Message]:
+        """The next records, as many as wait; none when nothing does. What was read to its end before is done."""
+        self.finish()
+        found: list[Message] = []
+        while len(found) < records_max and (message := self._next()) is not None:
+            found.append(message)
+        return found
+
+    def _next(self) -> Message | None:
         while waiting := [lane for lane in self._lanes if lane]:
             lane = waiting[-1] if (self._read + 1) % _FLOOR_SHARE == 0 else waiting[0]
             records = lane[0].batch.read()
@@ -55,22 +66,28 @@ class Reader:
                 lane.popleft().done(records)
                 continue
             self._read += 1
-            self._current = lane
-            lane[0].taken += 1
-            return records[lane[0].taken - 1]
+            begun = lane[0]
+            begun.taken += 1
+            if begun.taken == len(begun.batch):
+                lane.popleft()
+            self._current.append((lane, begun))
+            return records[begun.taken - 1]
         return None
 
     def finish(self) -> None:
-        """The program is done with the last record that it took."""
-        lane, self._current = self._current, None
-        if lane is not None and lane[0].taken == len(lane[0].batch):
-            lane.popleft().done()
+        """The program is done with what it took last."""
+        current, self._current = self._current, []
+        for begun in {id(begun): begun for _, begun in current}.values():
+            if begun.taken == len(begun.batch):
+                begun.done()
 
     def put_back(self) -> None:
-        """The program failed at the last record that it took: it is not taken."""
-        lane, self._current = self._current, None
-        if lane is not None:
-            lane[0].taken -= 1
+        """The program failed at what it took last: it is not taken."""
+        current, self._current = self._current, []
+        for lane, begun in reversed(current):
+            if begun.taken == len(begun.batch):
+                lane.appendleft(begun)
+            begun.taken -= 1
 
     def in_part(self) -> list[tuple[str, int]]:
         """Of deliveries that were not read to their end: which one, and how many of its records were."""

@@ -8,7 +8,7 @@ reaches every durable subscription. All of it runs on the loop's thread.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from fabric.edge.locks import Event
@@ -28,14 +28,15 @@ class Done(Protocol):
 
 
 class Subscription:
-    """A pattern and who takes what it brings. `sink(batch, done)` runs on the loop's thread; `done` acknowledges.
+    """Patterns and who takes what they bring. `sink(batch, done)` runs on the loop's thread; `done` acknowledges.
 
-    `durable`: the pattern outlives it, so that what comes while nobody is there waits.
+    `durable`: the patterns outlive it, so that what comes while nobody is there waits. `also`: patterns besides the
+    first; what several of them match comes once.
     """
 
     def __init__(self, pattern: str, sink: Callable[[Batch, Done], None],
-                 fail: Callable[[FabricError], None], durable: bool = False) -> None:
-        self.pattern = pattern
+                 fail: Callable[[FabricError], None], durable: bool = False, also: Sequence[str] = ()) -> None:
+        self.patterns = (pattern, *also)
         self.sink = sink
         self.fail = fail
         self.durable = durable
@@ -60,7 +61,8 @@ class Subscriptions:
 
     @property
     def patterns(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys([*self._durable, *(s.pattern for s in self._subscriptions)]))
+        taken = (pattern for subscription in self._subscriptions for pattern in subscription.patterns)
+        return tuple(dict.fromkeys([*self._durable, *taken]))
 
     @property
     def is_single(self) -> bool:
@@ -73,7 +75,7 @@ class Subscriptions:
 
     def add(self, subscription: Subscription) -> bool:
         """False when there are too many; the subscription was told."""
-        if subscription.pattern not in self.patterns and len(self.patterns) >= SUBSCRIPTIONS_MAX:
+        if len(dict.fromkeys([*self.patterns, *subscription.patterns])) > SUBSCRIPTIONS_MAX:
             subscription.fail(FabricError(Code.TOO_LARGE, f"more than {SUBSCRIPTIONS_MAX} subscriptions"))
             return False
         if len(self._subscriptions) >= SUBSCRIBERS_MAX:
@@ -81,7 +83,7 @@ class Subscriptions:
             return False
         self._subscriptions.append(subscription)
         if subscription.durable:
-            self._durable[subscription.pattern] = None
+            self._durable.update(dict.fromkeys(subscription.patterns))
         parked, self._parked = self._parked, []
         for id_, topic, batch in parked:
             self.take(id_, topic, batch)
@@ -104,10 +106,11 @@ class Subscriptions:
     def refused(self, reason: Reject) -> bool:
         """The relay takes none, or not all, of it. True when the others are worth another try."""
         error = FabricError(reason.code, reason.detail)
-        guilty = [s for s in self._subscriptions if s.pattern == reason.detail] or list(self._subscriptions)
+        guilty = [s for s in self._subscriptions if reason.detail in s.patterns] or list(self._subscriptions)
         for subscription in guilty:
             self._subscriptions.remove(subscription)
-            self._durable.pop(subscription.pattern, None)
+            for pattern in subscription.patterns:
+                self._durable.pop(pattern, None)
             subscription.fail(error)
         known = self._durable.pop(reason.detail, "") is None
         return bool(self._subscriptions) or (known and bool(self._durable))
@@ -124,7 +127,7 @@ class Subscriptions:
     # -- what comes -------------------------------------------------------------------------------------
 
     def take(self, id_: bytes, topic: str, batch: Batch) -> None:
-        takers = [s for s in self._subscriptions if matches(s.pattern, topic)]
+        takers = [s for s in self._subscriptions if any(matches(pattern, topic) for pattern in s.patterns)]
         if takers:
             self._give(id_, takers, batch)
         elif any(matches(pattern, topic) for pattern in self._durable):

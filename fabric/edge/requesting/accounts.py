@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fabric.edge.publishing.composer import Stamp
-from fabric.edge.requesting.account import Account, account_of
+from fabric.edge.requesting.account import Account, account_of, lasts_ms
 from fabric.edge.requesting.recorder import check_same
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.spool.book import ACTIONS_MAX, NAME, read
@@ -30,15 +30,27 @@ def read_accounts(folder: Path, *, open_only: bool = False, count: int = ACTIONS
     return [account for account in found if account.is_open or not open_only]
 
 
+def read_lasting(folder: Path) -> list[Account]:
+    """Those whose effects end by themselves, the newest first. Raises BOOK_FAILED."""
+    book = read(folder / NAME)
+    if book is None:
+        return []
+    now_ms = _now_ms()
+    with closing(book):
+        entries = [entry for entry in book.newest(ACTIONS_MAX) if lasts_ms(entry.envelope)]
+        return [account_of(entry, book.words(entry.n), now_ms) for entry in entries]
+
+
 def find_account(folder: Path, id_: str) -> Account:
     """The one whose id begins so. Raises NO_ACTION, BOOK_FAILED."""
+    next_step = f"see which there are: fabric actions --as {folder.name}"
     book = read(folder / NAME) if _DIGITS.fullmatch(id_) else None
     if book is None:
-        raise FabricError(Code.NO_ACTION, id_)
+        raise FabricError(Code.NO_ACTION, id_, next_step)
     with closing(book):
         found = book.beginning(id_, 2)
         if len(found) != 1:
-            raise FabricError(Code.NO_ACTION, f"{id_} is the beginning of several" if found else id_)
+            raise FabricError(Code.NO_ACTION, f"{id_} is the beginning of several" if found else id_, next_step)
         return account_of(found[0], book.words(found[0].n), _now_ms())
 
 

@@ -31,11 +31,21 @@ def approvals_of(state: State, said: Mapping[str, Any], now_ms: int, ttl_ms: int
     )
 
 
+def demanded(said: Mapping[str, Any]) -> Approvals | None:
+    """For what an action would be held, as the report of who was selected says of a dry run; None: for nothing."""
+    asks = said.get("approval")
+    if not isinstance(asks, Mapping) or not (within_ms := _number(asks.get("within_ms"), WITHIN_MS_MAX)):
+        return None
+    require, roles = _number(asks.get("require"), APPROVERS_MAX), _names(asks.get("roles"), POLICY_ROLES_MAX)
+    return Approvals(False, 0, _words(asks.get("rule")), require, roles, within_ms=within_ms)
+
+
 def to_book(approvals: Approvals) -> dict[str, Any]:
     """As a word of the book keeps it."""
     return {
         "given": approvals.given, "until": approvals.until_ms, "rule": approvals.rule, "require": approvals.require,
         "roles": list(approvals.roles), "by": list(approvals.approved_by), "escalated": approvals.escalated,
+        **({} if approvals.is_asked else {"within": approvals.within_ms}),
     }
 
 
@@ -45,7 +55,7 @@ def from_book(said: Mapping[str, Any] | None) -> Approvals | None:
         return None
     return Approvals(
         bool(said["given"]), int(said["until"]), str(said["rule"]), int(said["require"]), tuple(said["roles"]),
-        tuple(said["by"]), bool(said["escalated"]),
+        tuple(said["by"]), bool(said["escalated"]), int(said.get("within", 0)),
     )
 
 

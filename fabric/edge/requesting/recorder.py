@@ -18,7 +18,7 @@ import structlog
 
 from fabric.edge.messages import Message
 from fabric.edge.publishing.composer import Stamp
-from fabric.edge.requesting.account import RESULTS_MS, asked_of, recall, tracker_of, word_of
+from fabric.edge.requesting.account import RESULTS_MS, asked_of, lasts_ms, recall, tracker_of, word_of
 from fabric.edge.requesting.tracking import Tracker
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.envelope.verify import Verified
@@ -97,9 +97,10 @@ class Recorder:
 
         Raises NotKeptError where it has a key and its results would be kept by nobody, BOOK_FAILED.
         """
+        # What becomes of its effect is awaited under a key only: else nobody keeps it while no program is there.
+        awaited_ms = message.header.ttl_ms + RESULTS_MS + (lasts_ms(message.raw) if key else 0)
         entry = Entry(
-            0, message.leaf, key, now_ms, now_ms + message.header.ttl_ms + RESULTS_MS, message.raw,
-            message.credential.raw,
+            0, message.leaf, key, now_ms, now_ms + awaited_ms, message.raw, message.credential.raw,
         )
         if key:
             found = self.open().add(entry, now_ms)
@@ -156,7 +157,8 @@ class Recorder:
         until_ms = tracker.held_until_ms + tracker.ttl_ms + RESULTS_MS if tracker.held_until_ms else 0
         if until_ms > max(written.entry.until_ms, written.until_ms):
             facts["until_ms"] = written.until_ms = until_ms
-        if not written.is_told and tracker.done and tracker.unknown() == ():
+        effects_due = bool(written.entry.key) and tracker.effects_due
+        if not written.is_told and tracker.done and tracker.unknown() == () and not effects_due:
             facts["closed"] = written.is_told = True
         return facts
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from fabric.edge.arguments.checks import to_map, to_text
 from fabric.edge.arguments.suggestions import known_instead
@@ -81,11 +83,27 @@ class Request:
 
 
 CANCEL_ACTION = "cancel"
+_OF_EFFECT: Final = "effect/"
+_HEX: Final = re.compile("[0-9a-f]{16}")
 
 
 def cancel_target(action_id: str) -> str:
     """The target of what cancels an action. Raises USAGE."""
     return f"command={to_leaf(action_id)[:ID_BYTES].hex()}"
+
+
+def key_for(key: str | None, args: Mapping[str, Any] | None, *, dry_run: bool) -> str:
+    """Under which key what becomes of an action is kept, or none. Where its effect is to end it is given one: that end
+    comes long after, when whoever asked may have left."""
+    if key is not None:
+        return to_key(key)
+    lasts = isinstance(args, Mapping) and not {"duration", "stop_time"}.isdisjoint(args)
+    return f"{_OF_EFFECT}{os.urandom(8).hex()}" if lasts and not dry_run else ""
+
+
+def is_given_by_itself(key: str) -> bool:
+    """Whether it is one that `key_for` gave."""
+    return key.startswith(_OF_EFFECT) and _HEX.fullmatch(key, len(_OF_EFFECT)) is not None
 
 
 def to_key(key: object) -> str:

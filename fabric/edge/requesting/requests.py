@@ -108,6 +108,10 @@ class Requests:
     def _forget(self, digest: bytes) -> None:
         self._unknown -= len(self._over.pop(digest) or ())
 
+    def __bool__(self) -> bool:
+        """Whether any is open."""
+        return bool(self._requests)
+
     def time_out(self, now_ms: int) -> None:
         for tracker, _ in list(self._requests.values()):
             if tracker.time_out(now_ms) or tracker.done:

@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from fabric.edge.messages import Approvals, Outcome, Step
-from fabric.edge.requesting.held import approvals_of
+from fabric.edge.artifacts.artifact import read_artifacts
+from fabric.edge.messages import Approvals, Effect, Outcome, Step
+from fabric.edge.requesting.held import approvals_of, demanded
 from fabric.protocol.base.errors import Code
-from fabric.protocol.base.limits import TARGETS_MAX
+from fabric.protocol.base.limits import TARGETS_MAX, WHY_CHARS_MAX
 from fabric.protocol.envelope.reports import NOBODY, RELAY_ENDS, SELECTED
 from fabric.protocol.envelope.resolution import RESOLVED
 from fabric.protocol.envelope.verify import Verified
@@ -22,6 +23,7 @@ from fabric.protocol.trust.credentials import NodeKind, name_ok
 from fabric.protocol.trust.policies import WITHIN_MS_MAX
 from fabric.protocol.vocabulary.lifecycle import State, may_follow, state_named, state_of
 from fabric.protocol.vocabulary.openc2 import End
+from fabric.protocol.vocabulary.tlp import Label
 
 # As many as a relay and each target itself have to say, before it is known who the targets are.
 _EARLY_MAX = 2 * TARGETS_MAX
@@ -56,9 +58,12 @@ class Tracker:
     resolution: str = ""  # in the word of the relay where it turned
     contradictions: int = 0  # results that were ignored because their record says something else than their header
     # What was learnt, for whoever takes it from here: also what has to wait for the list of targets.
-    news: list[Outcome | Step] = field(default_factory=list)
+    news: list[Outcome | Step | Effect] = field(default_factory=list)
+    lasts: bool = False  # its effect is to end, and the targets say when it has
+    effects: dict[str, Effect] = field(default_factory=dict)  # the last that each said of that
     # What came before the targets were named, (about whom, by whom) -> the first word.
     _early: dict[tuple[str, str], Outcome] = field(default_factory=dict)
+    _early_effects: dict[str, Effect] = field(default_factory=dict)
     _early_bytes: int = 0
     # What relays said of approvals before that, by relay.
     _early_holds: dict[str, tuple[tuple[str, ...], State, Approvals]] = field(default_factory=dict)
@@ -100,6 +105,10 @@ class Tracker:
         by_relay = message.credential.kind is NodeKind.RELAY
         if message.header.correlation == self.digest and by_relay and end == RESOLVED:
             self._take_resolution(message, content)
+        if message.header.correlation == self.digest and not by_relay and not end and "effect" in content:
+            if self.targets is not None or self._has_room(message):
+                self._take_effect(effect_of(message.credential.id, content))
+            return []
         if message.header.correlation != self.digest or (self.done and not self.unknown()):
             return []
         if state is not State.NONE and state.word != (end or _words(content.get("state", ""))):
@@ -126,13 +135,15 @@ class Tracker:
             self._select(targets, turned_at)
         self.nobody = self.nobody or nobody
 
-    def recall(self, heard: Outcome | Step) -> None:
+    def recall(self, heard: Outcome | Step | Effect) -> None:
         """What another process of this requester was told of a target."""
-        if isinstance(heard, Step):
-            if heard.state is State.HELD and heard.approval is None and heard.target not in self.held:
+        if isinstance(heard, Effect):
+            self._take_effect(heard)
+        elif isinstance(heard, Step):
+            if heard.away and heard.target not in self.held:
                 self.held = (*self.held, heard.target)
             known = self.steps.get(heard.target)
-            if known is None or (heard.state, heard.progress or 0) > (known.state, known.progress or 0):
+            if known is None or _how_far(heard) > _how_far(known):
                 self._step(heard)
         elif heard.target:
             self._settle(heard)
@@ -140,9 +151,40 @@ class Tracker:
             self._all = heard
             self.news.append(heard)
 
-    def _select(self, targets: tuple[str, ...], turned_at: str) -> list[Outcome]:
+    def _take_effect(self, effect: Effect) -> None:
+        """No end of the action: that stays what it is. What is over is final."""
+        known = (self._early_effects if self.targets is None else self.effects).get(effect.target)
+        if known is not None and known.is_over:
+            return
+        if self.targets is None:  # it may overtake the list of targets, as results do
+            if known is not None or len(self._early_effects) < _EARLY_MAX:
+                self._early_effects[effect.target] = effect
+            return
+        if effect.target not in self.targets:
+            return
+        self.effects[effect.target] = effect
+        self.news.append(effect)
+
+    @property
+    def effects_due(self) -> bool:
+        """Whether a target has yet to say that its effect ended."""
+        may = (End.COMPLETED, End.FAILED, End.UNKNOWN)
+        return self.lasts and any(
+            outcome.end in may and not (target in self.effects and self.effects[target].is_over)
+            for target, outcome in self.ends.items()
+        )
+
+    def _select(
+        self, targets: tuple[str, ...], turned_at: str, would_wait: Approvals | None = None
+    ) -> list[Outcome]:
+        """`would_wait`: of a dry run, for what it would be held."""
         self.targets, self.turned_at = targets, turned_at
+        if would_wait is not None:
+            self._go_on(targets, State.HELD, would_wait, turned_at)
         early, self._early = self._early, {}
+        effects, self._early_effects = self._early_effects, {}
+        for effect in effects.values():
+            self._take_effect(effect)
         if turned_at in self._early_holds:
             self._go_on(*self._early_holds[turned_at], turned_at)
         self._early_holds.clear()
@@ -160,14 +202,16 @@ class Tracker:
         named = named[:TARGETS_MAX] if isinstance(named, list) else []
         names = tuple(dict.fromkeys(name for name in named if isinstance(name, str) and name_ok(name)))
         if end == SELECTED:
-            return self._select(names, message.credential.id) if self.targets is None else []
+            would_wait = demanded(content) if self.dry_run else None
+            return self._select(names, message.credential.id, would_wait) if self.targets is None else []
         state = state_named(end)
         if state is not State.NONE and state.end is None:
             approvals = approvals_of(state, content, now_ms, self.ttl_ms)
             if self.targets is not None and message.credential.id == self.turned_at:
-                if state is State.HELD and approvals is None and not self.held:
-                    self.held = tuple(name for name in names if name in self.targets)
-                self._go_on(names, state, approvals, self.turned_at)
+                if state is State.HELD and approvals is None:
+                    self._are_away(names, self.targets)
+                else:
+                    self._go_on(names, state, approvals, self.turned_at)
             elif self.targets is None and approvals is not None and len(self._early_holds) < _EARLY_HOLDS_MAX:
                 self._early_holds[message.credential.id] = (names, state, approvals)
             return []
@@ -177,6 +221,10 @@ class Tracker:
         if end not in RELAY_ENDS:
             return []
         if not names:
+            if self.targets is None and end == End.UNKNOWN:
+                return []  # whoever took it from there may yet name the targets, and they may answer
+            if self.targets is not None and message.credential.id != self.turned_at:
+                return []  # on its way there it was lost to whoever says so, and was taken nevertheless
             outcome = self._outcome(message, "", end, content, now_ms)
             if self.targets is None and outcome is not None:
                 self._all = outcome
@@ -195,6 +243,14 @@ class Tracker:
         for name in names:
             self._step(Step(name, state, by, approval=approvals))
 
+    def _are_away(self, names: tuple[str, ...], targets: tuple[str, ...]) -> None:
+        """It is held for these. What is known of approvals stays so, and it waits for its target from then on."""
+        self.held = self.held or tuple(name for name in names if name in targets)
+        for name in names:
+            known = self.steps.get(name)
+            self._step(replace(known, away=True) if known and known.approval is not None else
+                       Step(name, State.HELD, self.turned_at, away=True))
+
     def _take_resolution(self, report: Verified, content: Mapping[str, Any]) -> None:
         if report.credential.id == self.turned_at:
             self.resolution = _words(content.get("outcome", ""))
@@ -203,10 +259,12 @@ class Tracker:
         """What overtakes the list of targets is left out: states may be skipped."""
         if self.targets is None or step.target not in self.targets:
             return
-        if may_follow(self._state(step.target), step.state, by_target=step.by == step.target):
+        before = self._state(step.target)
+        is_away = step.away and before is step.state and step.approval and not self.steps[step.target].away
+        if is_away or may_follow(before, step.state, by_target=step.by == step.target):
             self.steps[step.target] = step
             self.news.append(step)
-            if step.approval is not None:
+            if step.approval is not None and step.approval.is_asked:
                 self._wait_for(step.approval)
 
     def _wait_for(self, approvals: Approvals) -> None:
@@ -227,6 +285,7 @@ class Tracker:
         # What was done there the target alone can say.
         by_target = message.credential.kind is not NodeKind.RELAY
         status, result = content.get("status", 0), content.get("result", {}) if by_target else {}
+        denied_by, why = ("", "") if by_target else denial_of(content)
         return Outcome(
             target=target,
             end=End(end),
@@ -235,8 +294,14 @@ class Tracker:
             code=_words(content.get("code", "")),
             reason=_words(content.get("reason", "")),
             result=result if isinstance(result, dict) else {"value": result},
-            label=message.header.label,
+            label=_highest(message) if why else message.header.label,
             took_ms=max(0, now_ms - self.issued_at_ms),
+            artifacts=read_artifacts(
+                content.get("artifacts") if by_target else None, target=target, action=self.digest.hex(),
+                label=message.header.label,
+            ),
+            denied_by=denied_by,
+            why=why,
         )
 
     def _settle(self, outcome: Outcome) -> list[Outcome]:
@@ -281,6 +346,16 @@ def _replaces(later: Outcome, known: Outcome) -> bool:
     return known.end is End.UNKNOWN and by_target and (later.end is not End.UNKNOWN or known.by != later.by)
 
 
+def effect_of(target: str, content: Mapping[str, Any]) -> Effect:
+    """What a target says of the effect of an action."""
+    at_ms = content.get("at")
+    known = isinstance(at_ms, int) and not isinstance(at_ms, bool) and 0 < at_ms < 2**53
+    return Effect(
+        target, _words(content.get("effect")), at_ms if known and isinstance(at_ms, int) else 0,
+        _words(content.get("code", "")), _words(content.get("reason", "")),
+    )
+
+
 def step_of(target: str, state: State, by: str, content: Mapping[str, Any]) -> Step:
     """A step that is said of a target; what its handler adds to it counts where it can."""
     if state is not State.RUNNING:
@@ -291,7 +366,23 @@ def step_of(target: str, state: State, by: str, content: Mapping[str, Any]) -> S
     return Step(target, state, by, None if progress is None else float(progress), _words(content.get("note", "")))
 
 
-def _words(said: object) -> str:
+def denial_of(said: Mapping[str, Any]) -> tuple[str, str]:
+    """Who denied it, and why, as the relay that held it says; of nobody nothing."""
+    denied_by = _words(said.get("denied_by"))
+    return denied_by, _words(said.get("why"), WHY_CHARS_MAX) if denied_by else ""
+
+
+def _highest(message: Verified) -> Label:
+    """Of what came of it."""
+    parts = zip(message.header.manifest, message.envelope.parts, strict=True)
+    return max([message.header.label, *(entry.label for entry, part in parts if part is not None)])
+
+
+def _how_far(step: Step) -> tuple[State, bool, float]:
+    return step.state, step.away, step.progress or 0
+
+
+def _words(said: object, most: int = _WORDS_MAX) -> str:
     """A few words of what somebody said; a terminal that they are printed on obeys nothing of them."""
-    words = said[:_WORDS_MAX] if isinstance(said, str) else ""
+    words = said[:most] if isinstance(said, str) else ""
     return "".join(character if character.isprintable() else "?" for character in words)

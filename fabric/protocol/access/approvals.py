@@ -21,6 +21,7 @@ from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.trust.credentials import Credential
 from fabric.protocol.trust.policies import Asked
 from fabric.protocol.vocabulary.openc2 import split_topic
+from fabric.protocol.vocabulary.tlp import Label
 
 APPROVE: Final = "approve"
 DENY: Final = "deny"
@@ -91,6 +92,13 @@ class Approval:
     @property
     def at_ms(self) -> int:
         return self.message.header.issued_at_ms
+
+    @property
+    def why_label(self) -> Label:
+        """Of `why`, which may be above the header's."""
+        header = self.message.header
+        readings = read_records(header, self.message.envelope.parts)
+        return header.label if isinstance(readings, Reject) else readings[0].labels.get("why", header.label)
 
 
 def approval_record(hold: Held, rule: str, policies: Under, *, approves: bool, why: str = "") -> dict[str, object]:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.envelope.layout import Header, Kind
 from fabric.protocol.trust.credentials import Credential, NodeKind, PublishGrant, RequestGrant
+from fabric.protocol.vocabulary.fetching import FETCH
 from fabric.protocol.vocabulary.openc2 import action_matches, class_of, is_action, is_extension, split_topic
 from fabric.protocol.vocabulary.selectors import parse_selector
 from fabric.protocol.vocabulary.target_types import is_target_type
@@ -61,10 +62,10 @@ def check_delivery(kind: Kind, direction: Direction) -> Reject | None:
 def check_origin(credential: Credential, header: Header) -> Reject | None:
     """Whether this origin may have sent this message, whatever the hop. For actions see `request_grants` too."""
     clearance = credential.clearance
-    if header.label > clearance or any(entry.label > clearance for entry in header.manifest):
+    if max([header.label, *[entry.label for entry in header.manifest]]) > clearance:
         return Reject(Code.CLEARANCE_DENIED, header.topic)
     match header.kind:
-        case Kind.EVENT | Kind.INTEL if header.topic.partition(".")[0] == RESOLUTIONS:
+        case Kind.EVENT | Kind.INTEL if resolves(header):
             # What became of an action is for the relay to say where it turned, and for no other to hand down.
             by_relay = credential.kind == NodeKind.RELAY and header.kind is Kind.EVENT
             return None if by_relay else Reject(Code.PUBLISH_DENIED, header.topic)
@@ -76,7 +77,7 @@ def check_origin(credential: Credential, header: Header) -> Reject | None:
             return check_approve(credential, header)
         case Kind.RESULT:
             # A relay reports what became of an action in its custody; a target answers what it may execute.
-            if header.topic == CANCEL and credential.grants.execute:
+            if header.topic in (CANCEL, FETCH) and credential.grants.execute:
                 return None
             return None if credential.kind == NodeKind.RELAY else check_execute(credential, header.topic)
         case _:
@@ -118,6 +119,20 @@ def cancels(header: Header) -> bytes:
     return header.correlation if header.kind is Kind.ACTION and header.topic == CANCEL else b""
 
 
+def fetches(header: Header) -> bool:
+    """Whether this action asks for a piece of what an earlier one left at its target (SPEC 9.9): nothing is executed.
+
+    It is for whoever may have got that one, and needs neither a grant of its own nor an approval: only that one's
+    requester is answered, which its target alone knows.
+    """
+    return header.kind is Kind.ACTION and header.topic == FETCH
+
+
+def resolves(header: Header) -> bool:
+    """Whether this is published where relays say what became of actions (SPEC 9.6)."""
+    return header.kind in (Kind.EVENT, Kind.INTEL) and header.topic.partition(".")[0] == RESOLUTIONS
+
+
 def may_cancel(credential: Credential, cancel: Header, requester: str, executor: Credential) -> bool:
     """Whether this ends an action of that requester at this node: its own, or by a grant to cancel others' there."""
     return Selection(credential, cancel, requester).takes(executor)
@@ -126,20 +141,21 @@ def may_cancel(credential: Credential, cancel: Header, requester: str, executor:
 def request_grants(credential: Credential, header: Header) -> list[RequestGrant] | Reject:
     """The grants under which this action runs: all that cover it and share the first one's scope.
 
-    Whoever may request anything may cancel it: whose it is, is asked where that is known (`Selection`).
+    Whoever may request anything may cancel it, and fetch what it left: whose it is, is asked where that is known.
     """
     action, target = split_topic(header.topic)
     if not is_action(action) or not is_target_type(target):
         return Reject(Code.BAD_ACTION, header.topic)  # a `*` in a grant stands for actions, and for nothing else
     covering = [g for g in credential.grants.request if action_matches(g.action, action, target)]
-    if cancels(header):
+    of_another = bool(cancels(header)) or fetches(header)
+    if of_another:
         covering += [g for g in credential.grants.request if g not in covering]
     if not covering:
         return Reject(Code.REQUEST_DENIED, f"{action} {target}")
     allowed = [g for g in covering if header.severity <= g.severity_max]
     if not allowed:
         return Reject(Code.SEVERITY_DENIED, f"{action} {target}")
-    return allowed if cancels(header) else [g for g in allowed if g.scope == allowed[0].scope]
+    return allowed if of_another else [g for g in allowed if g.scope == allowed[0].scope]
 
 
 def turns_at(grants: Sequence[RequestGrant], relay: str, *, is_root: bool) -> bool:
@@ -218,7 +234,8 @@ class Selection:
         node = executor.attributes()
         if not selects(self._header.to, node):
             return Reject(Code.NOBODY, executor.id)
-        problem = None if cancels(self._header) else check_execute(executor, self._header.topic)
+        needs_none = cancels(self._header) or fetches(self._header)
+        problem = None if needs_none else check_execute(executor, self._header.topic)
         if problem is not None:
             return problem
         granted = next((grant for grant in self._grants if selects(grant.to, node)), None)
@@ -232,6 +249,6 @@ def labels_withheld(holder: Holder, header: Header) -> tuple[Label, ...] | Rejec
     """The labels whose parts this node must not have (SPEC 3.5); WITHHELD where it must not have any of the message."""
     if not may_hold(holder, header.label, header.audience):
         return Reject(Code.WITHHELD, holder.id)
-    labels = dict.fromkeys(entry.label for entry in header.manifest)
+    labels = dict.fromkeys([entry.label for entry in header.manifest if entry.label != header.label])
     withheld = tuple([label for label in labels if not may_hold(holder, label, header.audience)])
     return Reject(Code.WITHHELD, holder.id) if withheld and header.kind.atomic else withheld

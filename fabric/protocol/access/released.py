@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fabric.protocol.access.approvals import Hold, asked_of, read_approval
+from fabric.protocol.access.permissions import fetches
 from fabric.protocol.access.quorum import Standing, check_quorum
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.envelope.layout import Approved, Kind
@@ -35,10 +36,10 @@ def why_not_released(
 ) -> Reject | None:
     """Why it may not go on to these targets of it, as far as they are known here; `now_ms`: the fabric's time.
 
-    A dry run is held by nobody: nothing is executed.
+    A dry run, and what fetches, is held by nobody: nothing is executed.
     """
     header, approved, policies = action.header, action.envelope.approved, trust.policies
-    if header.kind is not Kind.ACTION or header.terms.dry_run:
+    if header.kind is not Kind.ACTION or header.terms.dry_run or fetches(header):
         return None if approved is None else Reject(Code.BAD_APPROVAL, "of what needs none")
     if approved is None:
         rule = demand_among(policies, asked_of(header), known, "")

@@ -89,6 +89,11 @@ REVOCATIONS_MAX: Final = 4_096
 # a quarter of the other half at most. One that was not seen for so long is taken for gone; until then it is away.
 MEMBERS_MAX: Final = 32_768
 MEMBER_KEEP_MS: Final = 30 * 86_400_000
+# Of audit logs: a signed head, the digests of entries that a parent is told at once, and how often it listens to one
+# node.
+HEAD_BYTES_MAX: Final = 512
+GROWN_MAX: Final = 2_048
+HEAD_MS_MIN: Final = 5_000
 # A directory travels in one frame: some 2,000 relays with a network each. In it, what a topology file may say of each.
 DIRECTORY_BYTES_MAX: Final = 262_000
 DIRECTORY_ELEMENTS_MAX: Final = 131_072
@@ -146,6 +151,22 @@ ACTIONS_PER_S: Final = 20
 # requesters; and answers that were told, for as long as they may be asked for again.
 LEDGER_BYTES_MAX: Final = 67_108_864
 LEDGER_TOLD_BYTES_MAX: Final = 33_554_432
+# Effects that end by themselves, with what is needed to end them, shared among requesters: some 25,000. No longer than
+# a year: what is to last longer is a rule of somebody's configuration, and not an answer to an incident.
+LEASE_BYTES_MAX: Final = 67_108_864
+LEASE_MS_MAX: Final = 366 * 86_400_000
+# What actions leave at a control point to be fetched, unless it says otherwise, shared among their requesters; each
+# counts so much more than its bytes, for a row and its name, and is kept for so long.
+ARTIFACTS_BYTES_MAX: Final = 4 * 2**30
+ARTIFACT_BYTES: Final = 65_536
+ARTIFACT_KEEP_MS: Final = 7 * 86_400_000
+# Of one action: their names, sizes and digests travel in its result, beside the rest of it.
+ARTIFACTS_MAX: Final = 64
+# A piece of an artifact, of which four go in what a lane may have under way; and of how much a requester may have asked
+# for at a time. That waits for it at relays, if it is slow, and is half of what they keep for one control point.
+CHUNK_BYTES: Final = 122_880
+WINDOW_BYTES_MAX: Final = 8_388_608
+WINDOW_BYTES_MIN: Final = 245_760
 # How long after its ttl, from when it was taken, an action may still pass for being in time, whatever others say of its
 # age: its origin's clock may be ahead by the skew, the signed bound allows the skew more, and what a parent tells may
 # go from the skew ahead of this machine's clock to the skew behind it.
@@ -157,6 +178,9 @@ HELD_ACTIONS_MAX: Final = 4_096
 HELD_BYTES_MAX: Final = 67_108_864
 # Who was handed which action, until its result may have come: some hundred actions to as many targets as one may have.
 DISPATCHES_MAX: Final = 400_000
+# The same where an action turned, for as long as its effect lasts beyond that: what was asked for longest ago is
+# forgotten first, its requester hears no more of it, and can release it no more.
+LASTING_MAX: Final = 200_000
 # An unacknowledged row is sent again after this, doubling up to the maximum.
 RETRY_MS: Final = 2_000
 RETRY_MS_MAX: Final = 30_000

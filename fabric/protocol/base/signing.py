@@ -22,6 +22,9 @@ TYPE_TARGETS = b"fabric/targets/1"
 TYPE_ROUTE = b"fabric/route/1"
 TYPE_JOIN = b"fabric/join/1"
 TYPE_JOINED = b"fabric/joined/1"
+TYPE_AUDIT = b"fabric/audit/1"
+TYPE_HEAD = b"fabric/head/1"
+TYPE_WITNESS = b"fabric/witness/1"
 
 SIGNATURE_BYTES = 64
 

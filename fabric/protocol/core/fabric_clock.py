@@ -24,6 +24,12 @@ class FabricClock:
     def __init__(self, skew_ms: int) -> None:
         # How far the machine's clock has moved from the steady one that `now_ms` comes from: the driver says so.
         self.wall_ahead_ms = 0
+        # Answers that each message asks for: worked out anew when something happens, and not when they are asked for.
+        self.measured = False  # whether the root's time is known
+        self.offset_ms = 0  # what to add to the own clock to get the root's; 0 until it was told
+        self.behind_ms = 0  # how far this machine's clock is behind the root's, as far as is known
+        self.suspect = False  # whether this machine's clock is further from what was told than the fabric tolerates
+        self._now_ahead_ms = 0  # of what `now` says, to the steady clock
         self._skew_ms = skew_ms
         self._parent = 0  # the number of the link to the present parent, 0 without one
         self._told: ClockOffset | None = None  # of the present parent, or of one that told what the own clock says too
@@ -32,6 +38,12 @@ class FabricClock:
         self._disputed_ms: int | None = None  # when a time far from the own clock was told last
 
     # -- what happens -----------------------------------------------------------------------------------
+
+    def wall_is_ahead(self, ahead_ms: int) -> None:
+        """The machine's clock has moved so far from the steady one."""
+        if ahead_ms != self.wall_ahead_ms:
+            self.wall_ahead_ms = ahead_ms
+            self._work_out()
 
     def follow(self, parent: int) -> None:
         """From now on the parent is at the end of this link."""
@@ -48,6 +60,7 @@ class FabricClock:
             self._jump = None
             if self._told is not None and self.suspect:
                 self._hearsay_ms, self._told = self._told.offset_ms, None
+                self._work_out()
 
     def hear(
         self, parent: int, members: tuple[Credential, ...], sent_ms: int, told_ms: int, now_ms: int
@@ -74,7 +87,16 @@ class FabricClock:
         if self._told is None:
             self._told, self._hearsay_ms = ClockOffset(), None
         self._told.observe(sent_ms, told_ms, now_ms)
+        self._work_out()
         return None
+
+    def _work_out(self) -> None:
+        told = self._told
+        self.measured = told is not None and told.measured
+        self.offset_ms = told.offset_ms if told is not None else 0
+        self.behind_ms = self.offset_ms - self.wall_ahead_ms if self.measured else 0
+        self.suspect = abs(self.behind_ms) > self._skew_ms
+        self._now_ahead_ms = self.offset_ms if self.measured else self.wall_ahead_ms
 
     def _stays(self, offset_ms: int, now_ms: int) -> bool:
         """Whether this offset is no jump, or one that has been told long enough."""
@@ -92,25 +114,6 @@ class FabricClock:
 
     # -- questions --------------------------------------------------------------------------------------
 
-    @property
-    def measured(self) -> bool:
-        return self._told is not None and self._told.measured
-
-    @property
-    def offset_ms(self) -> int:
-        """What to add to the own clock to get the root's; 0 until it was told."""
-        return self._told.offset_ms if self._told is not None else 0
-
-    @property
-    def behind_ms(self) -> int:
-        """How far this machine's clock is behind the root's, as far as is known."""
-        return self.offset_ms - self.wall_ahead_ms if self.measured else 0
-
-    @property
-    def suspect(self) -> bool:
-        """Whether this machine's clock is further from what was told than the fabric tolerates."""
-        return abs(self.behind_ms) > self._skew_ms
-
     def disputed(self, now_ms: int) -> bool:
         """Whether this machine's clock and what is told differ, or did a moment ago: others may go by the other one."""
         return self.suspect or (self._disputed_ms is not None and now_ms - self._disputed_ms < CLOCK_JUMP_MS)
@@ -126,7 +129,7 @@ class FabricClock:
 
     def now(self, now_ms: int) -> int:
         """The root's time as far as it is known, by which issued_at is judged; else this machine's."""
-        return now_ms + self.offset_ms if self.measured else self.own(now_ms)
+        return now_ms + self._now_ahead_ms
 
     def to_tell(self, now_ms: int) -> int:
         """The time for those below: as the parent tells it, so that all of them doubt a jump at once."""

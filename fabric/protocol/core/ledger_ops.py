@@ -49,4 +49,69 @@ class ForgetAction(NamedTuple):
     id: bytes
 
 
-LedgerOp = KeepIntent | KeepAnswer | KeepTold | ForgetAction
+class KeepCancelled(NamedTuple):
+    """An action is not to begin if it comes: the node `by` wants it ended (SPEC 9.4). `header`: of the action by which
+    it asked for that, and `signer`: the digest of the credential under which. An empty header forgets it."""
+
+    id: bytes
+    by: str
+    until_ms: int
+    signer: bytes
+    header: bytes
+
+
+class KeepLease(NamedTuple):
+    """An effect that is to end (SPEC 9.8): from before its handler is called until its requester was told of its end.
+
+    `due_ms`: when it ends, by the time that leases go by. `since_ms`: when it began, by this machine's clock, for
+    people. `effect` and `variant`: digests of what it is an effect of, without and with the other arguments. `stage`:
+    in force, released, or over; then `word` is what its requester is told, and `ended_ms` since when, by the fabric's
+    time. Before that `word` is empty, or `ended` where its handler ends it and nothing is to be called.
+    """
+
+    id: bytes
+    due_ms: int
+    since_ms: int
+    requester: str
+    effect: bytes
+    variant: bytes
+    hops: tuple[str, ...]
+    stage: int
+    word: str
+    ended_ms: int
+    envelope: bytes
+
+
+class ForgetLease(NamedTuple):
+    """Its requester was told, or it never began."""
+
+    id: bytes
+
+
+class KeepForGood(NamedTuple):
+    """This requester has an effect in force without an end (SPEC 9.8). `effect`, `target`: digests. `since_ms`: when it
+    was done, by this machine's clock; 0 forgets it."""
+
+    effect: bytes
+    requester: str
+    target: bytes
+    since_ms: int
+
+
+class KeepLeaseTime(NamedTuple):
+    """The time that leases go by, `lease_ms`, and what clocks said at this moment: this machine's since it started
+    (`up_ms`, in its start `boot`) and of the day, and the fabric's, or 0. `is_settled`: it counts the time for which
+    the machine was off."""
+
+    lease_ms: int
+    boot: str
+    up_ms: int
+    own_ms: int
+    fabric_ms: int
+    is_settled: bool
+
+
+LedgerOp = (
+    KeepIntent | KeepAnswer | KeepTold | ForgetAction | KeepCancelled | KeepLease | ForgetLease | KeepForGood
+    | KeepLeaseTime
+)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from fabric.protocol.audit.kinds import Audited
 from fabric.protocol.base.errors import Code, Fault, Reject
 from fabric.protocol.core.ledger_ops import LedgerOp
 from fabric.protocol.envelope.verify import Verified
@@ -110,6 +111,16 @@ class Leave(NamedTuple):
     """A control point says goodbye: nothing is to wait for this session."""
 
 
+class LogGrown(NamedTuple):
+    """This node's audit log goes so far. `digests`: of its entries after number `since`, where these are to be had."""
+
+    log: bytes
+    number: int
+    hash: bytes
+    since: int = 0
+    digests: tuple[bytes, ...] = ()
+
+
 class Drain(NamedTuple):
     """This relay is about to stop: its children go elsewhere, and it takes no new ones."""
 
@@ -120,7 +131,7 @@ class Tick(NamedTuple):
 
 Event = (
     LinkUp | LinkDown | Arrived | Submit | Renewed | Ask | Answer | Attach | Parents | Handled | Deny | Leave | Drain
-    | Tick
+    | Tick | LogGrown
 )
 
 
@@ -241,6 +252,8 @@ class KeepDispatch(NamedTuple):
     """An action (full digest) was handed to a target here, with this label; or turned here, when target is ''.
 
     `way`: the destination by which it went. Of rows of an earlier version it and the requester are not known.
+    `lasts_ms`: of `until_ms`, for how long something may be said of its effect, and nothing else of it. `between`: the
+    relays between that way's child and the target then, with slashes between them.
     """
 
     digest: bytes
@@ -249,6 +262,8 @@ class KeepDispatch(NamedTuple):
     until_ms: int
     requester: str = ""
     way: str = ""
+    lasts_ms: int = 0
+    between: str = ""
 
 
 class KeepOpen(NamedTuple):
@@ -304,6 +319,15 @@ class KeepMember(NamedTuple):
     epoch: int = 0
 
 
+class KeepHead(NamedTuple):
+    """The newest head of the audit log of this node below. `forked_ms`: when it was not what it had been; 0: never."""
+
+    node: str
+    head: bytes
+    forked_ms: int
+    voucher: str
+
+
 class Sleep(NamedTuple):
     """A message that waits for readers only is to be known by its row from here on: it is not in memory any more.
 
@@ -326,7 +350,7 @@ class EndAsleep(NamedTuple):
 Op = (
     Put | Done | Seen | Replace | KeepCredential | KeepLists | KeepSession | KeepDispatch | KeepGap | KeepNotice
     | KeepPosition | KeepOwner | KeepDirectory | KeepMember | KeepOpen | KeepEnd | SeenAction | Sleep | EndAsleep
-    | KeepPolicies | KeepHold | KeepApproval | LedgerOp
+    | KeepPolicies | KeepHold | KeepApproval | KeepHead | LedgerOp
 )
 
 
@@ -422,7 +446,7 @@ class Note(NamedTuple):
 
 @dataclass(slots=True)
 class Ready:
-    """What a core wants done after an event; the module's text has the order.
+    """What a core wants done after an event; the module's text has the order. `audit` goes into the log first.
 
     `early` and `send` are encoded frames, each with its link's number; `close` says with which code a link ends.
     `wake_at_ms`: when the core wants a Tick at the latest, by the clock that `step` is given; None: not by itself.
@@ -434,6 +458,7 @@ class Ready:
     deliver: list[Delivered] = field(default_factory=list)
     close: list[tuple[int, Code]] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
+    audit: list[Audited] = field(default_factory=list)
     wake_at_ms: int | None = None
 
     def merge(self, other: Ready) -> None:
@@ -443,6 +468,7 @@ class Ready:
         self.deliver += other.deliver
         self.close += other.close
         self.notes += other.notes
+        self.audit += other.audit
         self.wake_at_ms = other.wake_at_ms if other.wake_at_ms is not None else self.wake_at_ms
 
 

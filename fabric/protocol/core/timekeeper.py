@@ -33,7 +33,7 @@ class Timekeeper:
 
     def wall_is_ahead(self, ahead_ms: int) -> None:
         """The driver says how far the machine's clock has moved from the steady one that `now_ms` comes from."""
-        self._clock.wall_ahead_ms = ahead_ms
+        self._clock.wall_is_ahead(ahead_ms)
 
     def has_parent(self) -> None:
         """From now on somebody above is to tell the time."""
@@ -113,6 +113,11 @@ class Timekeeper:
     def suspect(self) -> bool:
         """Whether this machine's clock is further from the root's than the fabric tolerates."""
         return self._clock.suspect
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether the root's time was told, and this machine's clock says nothing else."""
+        return self.measured and not self.suspect and not self.doubted
 
     @property
     def doubted(self) -> bool:

@@ -77,13 +77,17 @@ class Custody:
         `voucher`: the issuer that vouches for the origin, if one does. All of its members have a share together.
         """
         left_bytes = self._quota_bytes - self.lane_bytes[lane] - self.asleep.bytes[lane]
-        held_bytes = self._origin_bytes[lane, origin] + self.asleep.signer_bytes[lane, signer]
-        vouched_bytes = self._voucher_bytes[lane, voucher] + self.asleep.voucher_bytes[lane, voucher]
-        return (
-            not self.intake_open or bytes_ > left_bytes
-            or (origin != "" and beyond_share(held_bytes, bytes_, left_bytes, LARGE_SHARE))
-            or (voucher != "" and beyond_share(vouched_bytes, bytes_, left_bytes, ISSUER_SHARE))
-        )
+        if not self.intake_open or bytes_ > left_bytes:
+            return True
+        if origin:
+            held_bytes = self._origin_bytes.get((lane, origin), 0) + self.asleep.signer_bytes.get((lane, signer), 0)
+            if beyond_share(held_bytes, bytes_, left_bytes, LARGE_SHARE):
+                return True
+        if voucher:
+            asleep_bytes = self.asleep.voucher_bytes.get((lane, voucher), 0)
+            vouched_bytes = self._voucher_bytes.get((lane, voucher), 0) + asleep_bytes
+            return beyond_share(vouched_bytes, bytes_, left_bytes, ISSUER_SHARE)
+        return False
 
     def leaves_half(self, lane: Lane, bytes_: int) -> bool:
         """Whether half of the lane is free after so much: what this node says of its own accord takes no more."""
@@ -281,6 +285,6 @@ def _put_of(held: Held) -> Put:
     rows = held.rows.values()
     return Put(
         held.message.id, held.direction, held.lane, held.message.raw, held.age_ms, held.received_at_ms,
-        held.expires_at_ms, held.hops, tuple((row.destination, row.targets) for row in rows),
-        tuple((row.destination, row.moved) for row in rows if row.moved),
+        held.expires_at_ms, held.hops, tuple([(row.destination, row.targets) for row in rows]),
+        tuple([(row.destination, row.moved) for row in rows if row.moved]),
     )

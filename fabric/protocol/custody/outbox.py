@@ -23,6 +23,7 @@ from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.vocabulary.severity import Lane
 from fabric.protocol.wire.frames import Direction
 
+_LANES = tuple(Lane)
 # Of every 16 bytes sent, lanes that had to wait get one together with their turn (SPEC 7.4: the floor).
 _FLOOR_SHARE = 16
 # However long the wait for an answer grows, a message is tried about as often as this in its life.
@@ -84,6 +85,12 @@ class Row:
     moved: int = 0  # how often its targets were to be reached by another way, in vain (SPEC 7.8)
     sent_as: bytes = b""  # its visit when it was last sent
     wire_bytes: int = 0  # what it took of the peer's credit when it was last sent
+    # Whether its destination is a reader, who may lose it when too much waits (SPEC 7.5).
+    sheddable: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        kind = self.held.message.header.kind
+        self.sheddable = (kind is Kind.EVENT or kind is Kind.INTEL) and is_point(self.destination)
 
     @property
     def said_moved(self) -> int:
@@ -92,17 +99,13 @@ class Row:
 
     @property
     def visit(self) -> bytes:
-        return visit_of(self.held.message.id, self.said_moved, self.targets)
+        id_ = self.held.message.id
+        return visit_of(id_, self.said_moved, self.targets) if self.moved else id_
 
     @property
     def maybe_taken(self) -> bool:
         """Whether it may be where it goes. What waits for somebody to be anywhere was sent to nobody."""
         return self.destination not in UNSENT and (self.tries > 0 or self.unanswered)
-
-    @property
-    def sheddable(self) -> bool:
-        """Whether its destination is a reader, who may lose it when too much waits (SPEC 7.5)."""
-        return is_point(self.destination) and self.held.message.header.kind in (Kind.EVENT, Kind.INTEL)
 
 
 class Outbox:
@@ -153,12 +156,15 @@ class Outbox:
         waiting: list[tuple[Lane, Row]] = []
         first: tuple[Lane, Row] | None = None
         ahead_bytes = 0
-        for lane in Lane:
-            ahead_bytes += self.in_flight_bytes[lane]
+        for lane in _LANES:
+            under_way_bytes = self.in_flight_bytes[lane]
+            ahead_bytes += under_way_bytes
+            if not self._lanes[lane].bytes:
+                continue  # nothing of it may go
             head = self._lanes[lane].head(now_ms, self._in_flight)
-            if head is None or (self.in_flight_bytes[lane] and head.held.size > allowance_bytes[lane]):
+            if head is None or (under_way_bytes and head.held.size > allowance_bytes[lane]):
                 continue
-            paced = not self.in_flight_bytes[lane] or ahead_bytes + head.held.size <= self.pace.window_bytes
+            paced = not under_way_bytes or ahead_bytes + head.held.size <= self.pace.window_bytes
             if not paced:
                 self.pace.held_back()
             if paced and first is None:

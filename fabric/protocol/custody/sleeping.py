@@ -58,8 +58,10 @@ class Sleeping:
         if not self._awake_rows:
             return
         for row in held.rows.values():
+            if not row.sheddable or not row.queued or row.gated:
+                continue
             outbox = self._outbox_of(row.destination)
-            if outbox is not None and row.sheddable and row.queued and not row.gated and self._overflows(outbox, row):
+            if outbox is not None and self._overflows(outbox, row):
                 outbox.set_gate(held.lane, held.order)
                 self._gated[row.destination] = None
         self._look(held, ready)
@@ -83,7 +85,10 @@ class Sleeping:
             self._look(held, ready)
 
     def _look(self, held: Held, ready: Ready) -> None:
-        if held.rows and all(row.gated and self._may_sleep(row.destination) for row in held.rows.values()):
+        for row in held.rows.values():
+            if not row.gated or not self._may_sleep(row.destination):
+                return
+        if held.rows:
             self._custody.put_to_sleep(held, ready)
 
     def _may_sleep(self, destination: str) -> bool:

@@ -24,6 +24,10 @@ class Questions:
     def __init__(self) -> None:
         self._open: dict[bytes, _Question] = {}
 
+    def __bool__(self) -> bool:
+        """Whether any is open."""
+        return bool(self._open)
+
     def add(self, ask: Ask, key: bytes, now_ms: int) -> Join:
         frame = Join(ask.id, ask.issuer, key, ask.request)
         self._open[ask.id] = _Question(frame, now_ms + ASK_MS, now_ms, Reject(Code.NO_ISSUER, ask.issuer))

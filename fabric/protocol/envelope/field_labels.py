@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from fabric.protocol.base.limits import BODY_DEPTH_MAX
 from fabric.protocol.vocabulary.tlp import Label
@@ -23,7 +23,12 @@ _NEAR_MAX = 3
 _NAME_CHARS_MAX = 64
 _DOTTED_MAX = 256
 _PLAIN_TYPES = frozenset({str, int, float, bool, bytes, type(None)})
+_TEXT = frozenset({str})
 _ALIKE = 0.7
+# Records of one source have a few sets of keys: of so many it is remembered where each key goes, if they are short.
+_PLANS_MAX = 64
+_PLAN_KEYS_MAX = 256
+_PLAN_CHARS_MAX = 8_192
 
 
 class _Place:
@@ -59,6 +64,14 @@ class _Place:
         return place
 
 
+class _Plan(NamedTuple):
+    """What follows from the keys of a record alone. `inner`: those into whose values rules lead, if there is more in
+    them than a plain value."""
+
+    pieces: tuple[tuple[Label, tuple[str, ...]], ...]
+    inner: tuple[str, ...]
+
+
 class FieldLabels:
     """`rules`: name -> label; `*` and `rest` are of every field that no rule names.
 
@@ -68,10 +81,11 @@ class FieldLabels:
     for an object is for all that is in it.
     """
 
-    __slots__ = ("_root", "labels", "names", "rest")
+    __slots__ = ("_plans", "_root", "labels", "names", "rest")
 
     def __init__(self, rules: Mapping[str, Label], rest: Label) -> None:
         self.rest = rules.get("*", rest)
+        self._plans: dict[tuple[Any, ...], _Plan] = {}
         self._root = _Place()
         named = {name: label for name, label in rules.items() if name != "*"}
         for name, label in named.items():
@@ -84,7 +98,31 @@ class FieldLabels:
         """{label: the fields of the record that bear it}; labels without a field are absent."""
         if not self._root.below:
             return {self.rest: record}
-        return _pieces_of_map(record, self._root, self.rest, 1) if record else {}
+        if not record:
+            return {}
+        keys = tuple(record)
+        plan = self._plans.get(keys)
+        if plan is None:
+            plan = self._plan(keys)
+        if plan is not None and (not plan.inner or _PLAIN_TYPES.issuperset([type(record[key]) for key in plan.inner])):
+            return {label: {key: record[key] for key in own} for label, own in plan.pieces}
+        return _pieces_of_map(record, self._root, self.rest, 1)
+
+    def _plan(self, keys: tuple[Any, ...]) -> _Plan | None:
+        """Where the keys of a record go, in their order; None where that is not remembered."""
+        # Exact types: True is the same key as 1 to Python, and is to be refused.
+        if len(keys) > _PLAN_KEYS_MAX or not _TEXT.issuperset(map(type, keys)) or len("".join(keys)) > _PLAN_CHARS_MAX:
+            return None
+        pieces = _pieces_of_map(dict.fromkeys(keys), self._root, self.rest, 1)
+        inner = []
+        for key in keys:
+            place = self._root.find(key)
+            if place is not None and place.below:
+                inner.append(key)
+        if len(self._plans) >= _PLANS_MAX:
+            self._plans.clear()
+        plan = self._plans[keys] = _Plan(tuple((label, tuple(piece)) for label, piece in pieces.items()), tuple(inner))
+        return plan
 
     def label_of(self, name: str) -> Label:
         """Of a field by its name, as readers get it."""

@@ -56,14 +56,13 @@ class Kind(IntEnum):
     RESULT = 5
     CONTROL = 6
 
-    @property
-    def word(self) -> str:
-        return self.name.lower()
+    word: str
+    atomic: bool  # whether it means something only whole (SPEC 3.5)
 
-    @property
-    def atomic(self) -> bool:
-        """Whether it means something only whole (SPEC 3.5)."""
-        return self in (Kind.ACTION, Kind.APPROVAL, Kind.CONTROL)
+    def __init__(self, _: int) -> None:
+        # Asked for several times of each message at each hop: looked up, not made.
+        self.word = self.name.lower()
+        self.atomic = self.name in ("ACTION", "APPROVAL", "CONTROL")
 
 
 class Encoding(IntEnum):
@@ -98,6 +97,7 @@ class Terms(NamedTuple):
 
 
 _TERMS_BITS = Terms(dry_run=True, require_all=True).bits
+NO_TERMS = Terms()
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,51 +187,49 @@ def decode_header(raw: bytes) -> Header | Reject:
         return Reject(fields.code, "header")
     try:
         return _header(fields)
-    except _UnknownKindError:
-        return Reject(Code.UNKNOWN_KIND)
+    except _UnknownKindError as error:
+        return Reject(Code.UNKNOWN_KIND, str(error))
     except (TypeError, ValueError, LookupError):
         return Reject(Code.MALFORMED, "header")
 
 
 class _UnknownKindError(Exception):
-    pass
+    """Of a later version, and well formed: whoever passes it on does nothing wrong."""
 
 
 def _header(f: Any) -> Header:
     if type(f) is not list or len(f) < 17:
         raise ValueError
-    if _int(f[0]) < 1:
+    (
+        version, number, topic, origin, stream, sequence, issued_at_ms, ttl_ms, severity, phase, label, audience, to,
+        correlation, records, manifest, traceparent, *more,
+    ) = f
+    integers = (version, number, sequence, issued_at_ms, ttl_ms, phase, records)
+    if [*map(type, integers)] != _SEVEN_INTEGERS or min(integers) < 0 or max(integers) > _INT_MAX or version < 1:
         raise ValueError
-    kind = _KINDS.get(_int(f[1]))
+    kind = _KINDS.get(number)
     if kind is None:
         raise _UnknownKindError
-    stream, correlation = _bytes(f[4]), _bytes(f[13])
+    if type(stream) is not bytes or type(correlation) is not bytes:
+        raise TypeError
     if len(stream) != STREAM_BYTES or len(correlation) not in (0, DIGEST_BYTES):
         raise ValueError
-    if not 1 <= _int(f[14]) <= RECORDS_MAX or len(f[15]) > PARTS_MAX:
-        raise ValueError
-    if type(f[11]) is not list or type(f[15]) is not list:
+    if type(audience) is not list or type(manifest) is not list:
         raise TypeError
-    organisations, communities, recipients = f[11][:3]
+    if not 1 <= records <= RECORDS_MAX or len(manifest) > PARTS_MAX:
+        raise ValueError
+    organisations, communities, recipients = audience[:3]
     return Header(
-        kind=kind,
-        topic=_str(f[2], TOPIC_BYTES_MAX),
-        origin=_str(f[3], NAME_BYTES_MAX),
-        stream=stream,
-        sequence=_int(f[5]),
-        issued_at_ms=_int(f[6]),
-        ttl_ms=_int(f[7]),
-        severity=severity_from_wire(f[8]),
-        phase=_PHASES.get(_int(f[9]), Phase.NONE),
-        label=label_from_wire(f[10]),
-        audience=Audience(_names(organisations), _names(communities), _names(recipients)),
-        to=_str(f[12], SELECTOR_BYTES_MAX),
+        kind, _str(topic, TOPIC_BYTES_MAX), _str(origin, NAME_BYTES_MAX), stream, sequence, issued_at_ms, ttl_ms,
+        severity_from_wire(severity), _PHASES.get(phase, Phase.NONE), label_from_wire(label),
+        Audience(_names(organisations), _names(communities), _names(recipients)),
+        to=_str(to, SELECTOR_BYTES_MAX),
         correlation=correlation,
-        records=f[14],
-        manifest=tuple([_entry(e) for e in f[15]]),
-        traceparent=_str(f[16], NAME_BYTES_MAX),
-        terms=_terms(f[17], kind) if len(f) > 17 else Terms(),
-        state=state_from_wire(_int(f[18])) if len(f) > 18 and kind is Kind.RESULT else State.NONE,
+        records=records,
+        manifest=tuple([_entry(e) for e in manifest]),
+        traceparent=_str(traceparent, NAME_BYTES_MAX),
+        terms=_terms(more[0], kind) if more else NO_TERMS,
+        state=state_from_wire(_int(more[1])) if len(more) > 1 and kind is Kind.RESULT else State.NONE,
     )
 
 
@@ -239,11 +237,12 @@ def _terms(bits: Any, kind: Kind) -> Terms:
     """Terms that this version does not know would not be kept: such an action is refused, and not executed."""
     if kind is not Kind.ACTION:
         return Terms()
-    if not 0 < _int(bits) <= _TERMS_BITS:
-        raise ValueError
+    if _int(bits) > _TERMS_BITS:
+        raise _UnknownKindError("terms of an action")
     return Terms(bool(bits & 1), bool(bits & 2))
 
 
+_SEVEN_INTEGERS = [int] * 7
 _KINDS = {int(kind): kind for kind in Kind}
 _PHASES = {int(phase): phase for phase in Phase}
 
@@ -251,10 +250,10 @@ _PHASES = {int(phase): phase for phase in Phase}
 def _entry(e: Any) -> PartEntry:
     if type(e) is not list:
         raise TypeError
-    digest, size = _bytes(e[4]), _int(e[3])
-    if len(digest) != DIGEST_BYTES or size > BODY_BYTES_MAX:
+    label, content_type, encoding, size, digest = e[:5]
+    if type(digest) is not bytes or len(digest) != DIGEST_BYTES or _int(size) > BODY_BYTES_MAX:
         raise ValueError
-    return PartEntry(label_from_wire(e[0]), _int(e[1]), _int(e[2]), size, digest)
+    return PartEntry(label_from_wire(label), _int(content_type), _int(encoding), size, digest)
 
 
 def _int(value: object) -> int:
@@ -278,7 +277,7 @@ def _bytes(value: object) -> bytes:
 def _names(values: object) -> tuple[str, ...]:
     if type(values) is not list or len(values) > AUDIENCE_NAMES_MAX:
         raise TypeError
-    return tuple([_str(value, NAME_BYTES_MAX) for value in values])
+    return tuple([_str(value, NAME_BYTES_MAX) for value in values]) if values else ()
 
 
 def encode_envelope(e: Envelope) -> bytes:

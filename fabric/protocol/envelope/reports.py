@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from fabric.protocol.base.errors import Code
-from fabric.protocol.base.limits import SESSION_KEEP_MS_MAX
+from fabric.protocol.base.errors import Code, Reject
+from fabric.protocol.base.limits import SESSION_KEEP_MS_MAX, TARGETS_MAX
 from fabric.protocol.base.signing import Signs
 from fabric.protocol.envelope.field_labels import FieldLabels
 from fabric.protocol.envelope.layout import STREAM_BYTES, Header, Kind, seal
-from fabric.protocol.envelope.parts import build_parts
+from fabric.protocol.envelope.parts import build_parts, read_records
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.trust.credentials import Credential
 from fabric.protocol.vocabulary.lifecycle import state_named
@@ -34,6 +34,8 @@ GAP_TOPIC = "fabric.gap"
 NOTICE_TOPIC = "fabric.notice"
 # A report is worth keeping for as long as somebody may look into what happened.
 REPORT_TTL_MS = 86_400_000
+# A report is a list of names. What is larger is no relay's, and is not read here.
+_BYTES_MAX = 1_048_576
 
 
 @dataclass(frozen=True)
@@ -57,14 +59,18 @@ class Report:
 
 
 def build_report(
-    action: Verified, end: str, targets: tuple[str, ...], code: Code | None, me: Credential, detail: str = ""
+    action: Verified, end: str, targets: tuple[str, ...], code: Code | None, me: Credential, detail: str = "",
+    more: Mapping[str, object] | None = None, labels: Mapping[str, Label] | None = None,
 ) -> Report:
-    """About an action, for its requester. No targets: it speaks of all of them. `detail`: what the code cannot say."""
+    """About an action, for its requester. No targets: it speaks of all of them. `detail`: what the code cannot say.
+
+    `more`: what its record says beside that; `labels`: of fields of it that are above the action's.
+    """
     about = action.header
-    record: dict[str, object] = {"end": end, "targets": list(targets), "by": me.id}
+    record: dict[str, object] = {"end": end, "targets": list(targets), "by": me.id, **(more or {})}
     if code is not None:
         record.update(code=code.label, reason=f"{code.reason}: {detail}" if detail else code.reason)
-    return Report(action_report(action, about.origin, end, me), record)
+    return Report(action_report(action, about.origin, end, me), record, labels or {})
 
 
 def action_report(action: Verified, to: str, end: str, me: Credential) -> Header:
@@ -75,6 +81,22 @@ def action_report(action: Verified, to: str, end: str, me: Credential) -> Header
         severity=about.severity, phase=about.phase, correlation=action.leaf, issued_at_ms=about.issued_at_ms,
         state=state_named(end),
     )
+
+
+def names_in(report: Verified) -> list[str] | None:
+    """Whom a report of an action is about, none where it names none; None where that cannot be read."""
+    if sum(entry.size for entry in report.header.manifest) > _BYTES_MAX:
+        return None
+    readings = read_records(report.header, report.envelope.parts)
+    if isinstance(readings, Reject):
+        return None
+    names: list[str] = []
+    for reading in readings:
+        targets = reading.content.get("targets")
+        if not isinstance(targets, list):
+            return None
+        names += [name for name in targets[:TARGETS_MAX] if isinstance(name, str)]
+    return names
 
 
 def build_gap(node: str, records: int, me: Credential) -> Report:

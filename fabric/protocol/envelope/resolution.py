@@ -6,15 +6,24 @@ same, with the label and the audience of the action: nothing that its header did
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 from fabric.protocol.base.codec import pack, unpack
 from fabric.protocol.base.errors import Reject
-from fabric.protocol.base.limits import HEADER_BYTES_MAX, HEADER_DEPTH_MAX, HEADER_ELEMENTS_MAX
+from fabric.protocol.base.limits import (
+    BODY_BYTES_MAX,
+    DIGEST_BYTES,
+    HEADER_BYTES_MAX,
+    HEADER_DEPTH_MAX,
+    HEADER_ELEMENTS_MAX,
+)
 from fabric.protocol.envelope.layout import Header, Kind
+from fabric.protocol.envelope.parts import read_records
 from fabric.protocol.envelope.reports import Report, report_header
+from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.trust.credentials import Credential
 from fabric.protocol.vocabulary.openc2 import class_of
 from fabric.protocol.vocabulary.severity import Phase, Severity
@@ -22,6 +31,7 @@ from fabric.protocol.vocabulary.tlp import Audience, Label
 from fabric.protocol.vocabulary.topics import RESOLUTIONS
 
 RESOLVED = "resolved"
+_LEAF = re.compile(f"[0-9a-f]{{{2 * DIGEST_BYTES}}}")
 
 
 class About(NamedTuple):
@@ -34,6 +44,13 @@ class About(NamedTuple):
     severity: Severity
     phase: Phase
     issued_at_ms: int
+
+
+class Claim(NamedTuple):
+    """The leaf of an action, and the relay that says how it ended."""
+
+    action: bytes
+    by: str
 
 
 def about(action: Header) -> About:
@@ -80,6 +97,19 @@ class Resolution(NamedTuple):
             "issued_at": self.about.issued_at_ms, "outcome": self.outcome, "revision": self.revision,
             "targets": {end: list(names) for end, names in self.targets.items()}, "by": by,
         }
+
+
+def claim_in(event: Verified) -> Claim | None:
+    """What an event says is resolved, and by whom; None where it is not one resolution that can be read."""
+    if sum(entry.size for entry in event.header.manifest) > BODY_BYTES_MAX:
+        return None
+    readings = read_records(event.header, event.envelope.parts)
+    if isinstance(readings, Reject) or len(readings) != 1:
+        return None
+    match readings[0].content:
+        case {"action": str(action), "by": str(by)} if _LEAF.fullmatch(action):
+            return Claim(bytes.fromhex(action), by)
+    return None
 
 
 def for_requester(resolution: Resolution, me: Credential) -> Report:

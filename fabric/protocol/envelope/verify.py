@@ -37,7 +37,7 @@ _MINT = object()
 class Verified:
     """An envelope that was checked, with its decoded header and its origin's credential."""
 
-    __slots__ = ("credential", "envelope", "header", "leaf", "raw")
+    __slots__ = ("credential", "envelope", "header", "id", "leaf", "raw")
 
     def __init__(
         self, mint: object, raw: bytes, envelope: Envelope, header: Header, leaf: bytes, credential: Credential
@@ -48,11 +48,8 @@ class Verified:
         self.envelope = envelope
         self.header = header
         self.leaf = leaf
+        self.id = leaf[:ID_BYTES]
         self.credential = credential
-
-    @property
-    def id(self) -> bytes:
-        return self.leaf[:ID_BYTES]
 
     @property
     def counts_from_ms(self) -> int:

@@ -7,6 +7,8 @@ anybody but the parent.
 
 from __future__ import annotations
 
+from fabric.protocol.audit.kinds import TRUST_DIRECTORY
+from fabric.protocol.audit.telling import trusted
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.core.ready import KeepDirectory, Note, Ready
 from fabric.protocol.links.link import Link
@@ -54,6 +56,7 @@ class DirectoryDistribution:
         if self._held is before:
             return None
         ready.persist.append(KeepDirectory(raw))
+        ready.audit.append(trusted(TRUST_DIRECTORY, raw, self._held.version))
         for link in self._port.links.values():
             if link.is_open and link.peer_role != Role.PARENT:
                 self._port.send(link, Directory(raw), ready)

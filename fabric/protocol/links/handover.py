@@ -50,4 +50,5 @@ class Handover:
 
     def is_overdue(self, link: Link, now_ms: int, most_ms: int) -> bool:
         """Whether something waits for longer than this for the newer version that the peer says it has."""
-        return self._exchange(link).is_overdue(self._held()[0], now_ms, most_ms)
+        exchange = self._exchange(link)
+        return exchange.is_awaited and exchange.is_overdue(self._held()[0], now_ms, most_ms)

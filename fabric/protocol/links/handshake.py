@@ -17,19 +17,34 @@ from fabric.protocol.trust.store import TrustStore
 from fabric.protocol.wire.frames import PROTOCOL_VERSIONS, Hello, Role, Welcome
 
 
-def negotiate(version_min: int, version_max: int) -> int | Reject:
-    """The highest version that both speak."""
+def negotiate(version_min: int, version_max: int, floor: int = 0) -> int | Reject:
+    """The highest version that both speak, of those that whoever dialled says. Below `floor` there is none."""
     version = min(version_max, PROTOCOL_VERSIONS[1])
-    if version < max(version_min, PROTOCOL_VERSIONS[0]):
-        return Reject(Code.UNKNOWN_VERSION, f"peer speaks {version_min} to {version_max}")
+    if version < max(version_min, PROTOCOL_VERSIONS[0], floor):
+        return _no_version((version_min, version_max), PROTOCOL_VERSIONS, floor)
     return version
+
+
+def check_floor(version: int, floor: int) -> Reject | None:
+    """Whether this version may go on being spoken on a link that is open."""
+    return Reject(Code.UNKNOWN_VERSION, f"{version} is spoken here{_lowest(floor)}") if version < floor else None
+
+
+def _no_version(dialled: tuple[int, int], listens: tuple[int, int], floor: int) -> Reject:
+    """The same words are read on both sides."""
+    there, here = (str(low) if low == high else f"{low} to {high}" for low, high in (dialled, listens))
+    return Reject(Code.UNKNOWN_VERSION, f"who dialled speaks {there}, who listens {here}{_lowest(floor)}")
+
+
+def _lowest(floor: int) -> str:
+    return f", and {floor} is the lowest that the fabric allows" if floor else ""
 
 
 def check_hello(
     hello: Hello, link: Link, trust: TrustStore, parents: Sequence[str], accepts: tuple[Role, ...], clocks_ms: Clocks
 ) -> Credential | Reject:
     """The listener's side. `parents`: ids of our parents, the only ones that may greet us as PARENT."""
-    version = negotiate(hello.version_min, hello.version_max)
+    version = negotiate(hello.version_min, hello.version_max, trust.floor(hello.revocations_version))
     if isinstance(version, Reject):
         return version
     if hello.fabric != trust.fabric:
@@ -48,9 +63,9 @@ def check_hello(
 
 def check_welcome(welcome: Welcome, link: Link, trust: TrustStore, clocks_ms: Clocks) -> Credential | Reject:
     """The dialler's side."""
-    version = negotiate(welcome.version, welcome.version)
-    if isinstance(version, Reject):
-        return version
+    floor = trust.floor(welcome.revocations_version)
+    if isinstance(negotiate(welcome.version, welcome.version, floor), Reject):
+        return _no_version(PROTOCOL_VERSIONS, (welcome.version, welcome.version), floor)
     if welcome.nonce != link.nonce:
         return Reject(Code.MALFORMED, "WELCOME answers another HELLO")
     credential = _check_peer(welcome.credential, link, trust, clocks_ms)

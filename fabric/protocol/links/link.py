@@ -30,6 +30,7 @@ from fabric.protocol.wire.frames import (
     Denied,
     Directory,
     Frame,
+    Grown,
     Hello,
     Intro,
     Join,
@@ -44,6 +45,7 @@ from fabric.protocol.wire.frames import (
     Routes,
     Rules,
     Welcome,
+    Witnessed,
 )
 
 
@@ -65,7 +67,7 @@ ALLOWED: dict[State, frozenset[type]] = {
     State.GREETED: frozenset({Welcome, Refused, Bye}),
     State.OPEN: frozenset({
         Hello, Welcome, Refused, Intro, Data, Ack, Nack, Credit, Routes, Routed, Ping, Pong, Bye, Lists,
-        Join, Joined, Applied, Directory, Denied, Rules,
+        Join, Joined, Applied, Directory, Denied, Rules, Grown, Witnessed,
     }),
     State.CLOSED: frozenset(),
 }
@@ -108,6 +110,7 @@ class Link:
     peer: Credential | None = None
     peer_role: Role = Role.POINT  # what the peer is to us
     peer_session: bytes = b""
+    version: int = 0  # of the protocol, that is spoken on it
     destination: str = ""
     hello: Hello | None = None  # the one that was checked: only that is answered, again too
     hello_at_ms: int = 0  # when it was last repeated

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from fabric.protocol.audit import kinds
+from fabric.protocol.audit.kinds import Audited
+from fabric.protocol.audit.telling import link_refused
 from fabric.protocol.base.errors import Code, Fault, Reject
 from fabric.protocol.base.limits import HOPS_MAX, RETRY_MS
 from fabric.protocol.core.counters import Counters
@@ -136,8 +139,10 @@ class Links:
         del self.by_destination[link.destination]
         self._outboxes[link.destination].recall()
 
-    def lost(self, link: Link, now_ms: int, ready: Ready, *, patient: bool = True) -> None:
-        """`patient`: the peer ended it, and may be back in a moment; else it kept us waiting."""
+    def lost(
+        self, link: Link, now_ms: int, ready: Ready, *, patient: bool = True, code: Code = Code.CLOSED
+    ) -> None:
+        """`patient`: the peer ended it, and may be back in a moment; else it kept us waiting. `code`: why it ends."""
         was_open, current = link.state is State.OPEN, self.is_current(link)
         self._forget(link)
         if current:
@@ -148,6 +153,8 @@ class Links:
             return
         assert link.peer is not None
         ready.notes.append(Note("link left" if link.leaving_at_ms is not None else "link lost", {"peer": link.peer.id}))
+        role = link.peer_role.name.lower()
+        ready.audit.append(Audited(kinds.LINK_ENDED, link.peer.id, {"role": role, "code": code.label}))
         if current and link.peer_role == Role.PARENT:
             self._ancestors = ()
             self._time.lost(link.number)
@@ -170,7 +177,7 @@ class Links:
     def end(self, link: Link, code: Code, now_ms: int, ready: Ready, *, patient: bool = True) -> None:
         """Close the connection, with this code."""
         ready.close.append((link.number, code))
-        self.lost(link, now_ms, ready, patient=patient)
+        self.lost(link, now_ms, ready, patient=patient, code=code)
 
     def part(self, link: Link, now_ms: int, ready: Ready) -> None:
         """Nothing more is to come over this link: say so, and end it."""
@@ -188,6 +195,8 @@ class Links:
         ready.notes.append(Note("link refused", {
             "code": reason.code.label, "detail": reason.detail, "peer": link.peer.id if link.peer else "",
         }))
+        if not link.is_open:
+            ready.audit.append(link_refused(link.peer_key, reason.code, link.peer.id if link.peer else ""))
         self.send(link, Refused(reason.code, reason.detail, link.nonce), ready)
         self.end(link, reason.code, now_ms, ready, patient=False)
         self._was_refused(link, reason, now_ms, ready)

@@ -32,6 +32,11 @@ class ListExchange:
         """Something had to wait for the peer's."""
         self._awaited_since_ms = self._awaited_since_ms or now_ms
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether anything waits, or did, for the peer's. Mostly nothing does, and that is asked all the time."""
+        return self._awaited_since_ms > 0
+
     def is_overdue(self, ours: int, now_ms: int, most_ms: int) -> bool:
         """Whether the peer's has been waited for for longer than this. `ours`: the version in force."""
         if self._awaited_since_ms and ours >= self._theirs:

@@ -18,7 +18,20 @@ from fabric.protocol.base.signing import Signer
 from fabric.protocol.core.counters import Counters
 from fabric.protocol.core.faults import fault_of
 from fabric.protocol.core.kept_credentials import KeptCredentials
-from fabric.protocol.core.ready import Arrived, Event, LinkDown, LinkUp, Note, Op, Put, Ready, Renewed, Submit, Tick
+from fabric.protocol.core.ready import (
+    Arrived,
+    Event,
+    LinkDown,
+    LinkUp,
+    LogGrown,
+    Note,
+    Op,
+    Put,
+    Ready,
+    Renewed,
+    Submit,
+    Tick,
+)
 from fabric.protocol.core.timekeeper import Timekeeper
 from fabric.protocol.custody.custody import Custody
 from fabric.protocol.custody.ending import Ending
@@ -31,6 +44,7 @@ from fabric.protocol.links.facts import CredentialRenewed, Fact, ListTaken, Peer
 from fabric.protocol.links.link import Link, State
 from fabric.protocol.links.links import Links
 from fabric.protocol.links.liveness import Liveness
+from fabric.protocol.links.log_heads import LogHeads
 from fabric.protocol.links.opening import Opening
 from fabric.protocol.links.policy_distribution import PolicyDistribution
 from fabric.protocol.links.port import LinkPort
@@ -64,6 +78,7 @@ from fabric.protocol.wire.frames import (
     Role,
     Rules,
     Welcome,
+    Witnessed,
 )
 
 _TIMERS_MS = 250
@@ -118,6 +133,7 @@ class Node(ABC):
         self.trust_distribution = TrustDistribution(self.trust, self.time, self.port)
         self.policies = PolicyDistribution(self.trust, self.port)
         self.directory = DirectoryDistribution(credential.fabric, authority_key, self.port)
+        self.log_heads = LogHeads(credential, signer, self.port, self.time.now)
         self.release = Release(self.trust, self.time, skew_ms, self.counters)
         self.transfer = Transfer(
             credential.id, self.link_table, self.outboxes, self.release, self.trust, self.time, self.counters, self,
@@ -193,6 +209,11 @@ class Node(ABC):
     def hear(self, fact: Fact, now_ms: int, ready: Ready) -> None:
         """What a component tells: the table of who hears it."""
 
+    def log_known(self, link: Link) -> int | None:
+        """Up to which entry the audit log of this peer is known here; None where heads are not taken."""
+        del link
+        return None
+
     @abstractmethod
     def check_room(self, link: Link) -> Reject | None:
         """Whether the peer of this link may have one more."""
@@ -263,6 +284,8 @@ class Node(ABC):
                 self._tick(now_ms, ready)
             case Renewed(credential):
                 self._renewed(credential, now_ms, ready)
+            case LogGrown():
+                self.log_heads.grown(event, now_ms, ready)
             case Submit(message):
                 self.submit(message, now_ms, ready)
             case LinkUp():
@@ -311,10 +334,12 @@ class Node(ABC):
                 link.transit.observe(clock_ms, now_ms)
                 self.trust_distribution.repeat(link, ready)
                 self.policies.repeat(link, ready)
-                self.send(link, Pong(clock_ms, self.time.to_tell(now_ms), self.path), ready)
+                self.send(link, Pong(clock_ms, self.time.to_tell(now_ms), self.path, self.log_known(link)), ready)
                 self.transfer.repeat_credit(link, ready)
-            case Pong(clock_ms, fabric_clock_ms, path):
+            case Pong(clock_ms, fabric_clock_ms, path, log_known):
                 if link.peer_role == Role.PARENT:
+                    if self.link_table.is_current(link):
+                        self.log_heads.told(link, log_known)
                     self.trust_distribution.repeat(link, ready)
                     self.policies.repeat(link, ready)
                     if self.link_table.is_current(link) and link.peer is not None:
@@ -328,6 +353,8 @@ class Node(ABC):
                 self.policies.handed_over(link, frame, now_ms, ready)
             case Directory():
                 self.directory.frame(link, frame, now_ms, ready)
+            case Witnessed():
+                self.log_heads.seen(link, frame, now_ms, ready)
             case Hello():
                 self.opening.hello(link, frame, now_ms, ready)
             case Welcome():
@@ -355,6 +382,7 @@ class Node(ABC):
         self.me = credential
         self.time.renewed(credential)
         self.opening.renewed(credential)
+        self.log_heads.renewed(credential)
         self.trust_distribution.renewed(credential, ready)
         self.hear(CredentialRenewed(), now_ms, ready)
 
@@ -416,7 +444,8 @@ class Node(ABC):
             self.attempt(tick, now_ms, ready)
 
     def _end_rows(self, now_ms: int, ready: Ready) -> None:
-        self.hear(RowsEnded(self.ending.turn(now_ms, ready)), now_ms, ready)
+        if rows := self.ending.turn(now_ms, ready):
+            self.hear(RowsEnded(rows), now_ms, ready)
 
     def _end_overdue(self, now_ms: int, ready: Ready) -> None:
         for held in self.custody.overdue(now_ms):

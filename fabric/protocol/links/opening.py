@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from fabric.protocol.audit import kinds
+from fabric.protocol.audit.kinds import Audited
+from fabric.protocol.audit.telling import key_print, link_refused
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import LANE_WINDOW_BYTES, PING_MS
 from fabric.protocol.core.counters import Counters
@@ -61,6 +64,7 @@ class Opening:
         self._check_room = check_room
         self._hear = hear
         self._draining = False
+        self._parent = ""  # whom a link to a parent led to last
 
     # -- what the node tells it ---------------------------------------------------------------------------
 
@@ -204,6 +208,7 @@ class Opening:
     def _turn_away(self, link: Link, hello: Hello, reason: Reject, ready: Ready) -> None:
         self._count("refused", reason.code.reason)
         ready.notes.append(Note("link refused", {"code": reason.code.label, "detail": reason.detail}))
+        ready.audit.append(link_refused(link.peer_key, reason.code, link.peer.id if link.peer else ""))
         self._links.send(link, Refused(reason.code, reason.detail, hello.nonce), ready)
         self._links.close(link, reason.code, ready)
 
@@ -223,16 +228,17 @@ class Opening:
             self._count("twins", link.peer_role.name.lower())
             self._turn_away(link, hello, Reject(Code.TWIN, peer.id), ready)
             return
+        version = negotiate(hello.version_min, hello.version_max)
+        assert isinstance(version, int), "only a HELLO that was checked is welcome"
+        link.version = version
         self._open(link, peer, hello.role, hello.session, now_ms, ready,
                    before=lambda: self._welcome(link, hello, now_ms, ready))
         self._lists_known(link, hello, ready)
 
     def _welcome(self, link: Link, hello: Hello, now_ms: int, ready: Ready) -> None:
-        version = negotiate(hello.version_min, hello.version_max)
-        assert isinstance(version, int), "only a HELLO that was checked is welcome"
         self._links.send(
             link,
-            Welcome(version, self._me.raw, self._session, hello.nonce, now_ms, self._time.to_tell(now_ms),
+            Welcome(link.version, self._me.raw, self._session, hello.nonce, now_ms, self._time.to_tell(now_ms),
                     self._trust.revocations.version, self._trust.policies.version, LANE_WINDOW_BYTES,
                     self._links.path),
             ready,
@@ -260,6 +266,7 @@ class Opening:
         link.transit.observe(welcome.clock_ms, now_ms)
         if role == Role.PARENT:
             self._time.hear(link.number, checked, link.greeted_at_ms, welcome.fabric_clock_ms, now_ms)
+        link.version = welcome.version
         self._open(link, checked, role, welcome.session, now_ms, ready)
         if role == Role.PARENT:
             self._links.placed(welcome.path)
@@ -279,6 +286,12 @@ class Opening:
         self._links.opened(link, now_ms, ready)
         before()
         ready.notes.append(Note("link open", {"peer": peer.id, "role": role.name.lower()}))
+        ready.audit.append(Audited(kinds.LINK_OPENED, peer.id, {
+            "role": role.name.lower(), "key": key_print(link.peer_key), "credential": peer.digest,
+        }))
+        if role == Role.PARENT and peer.id != self._parent:
+            ready.audit.append(Audited(kinds.PARENT_CHANGED, "", {"from": self._parent, "to": peer.id}))
+            self._parent = peer.id
         self._hear(LinkOpened(link), now_ms, ready)
         self._transfer.mark_due(link.destination)
         self._directory.link_opened(link, ready)

@@ -6,6 +6,8 @@ word, whoever brings it. What the authority did not sign ends the link by which 
 
 from __future__ import annotations
 
+from fabric.protocol.audit.kinds import TRUST_POLICIES
+from fabric.protocol.audit.telling import trusted
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import STALL_MS
 from fabric.protocol.core.ready import KeepPolicies, Note, Ready
@@ -64,6 +66,7 @@ class PolicyDistribution:
             self._port.count("refused", Code.STALE_POLICIES.reason)
             return Reject(Code.STALE_POLICIES, f"version {found.version}, not {self._trust.policies.version}")
         ready.persist.append(KeepPolicies(found.raw))
+        ready.audit.append(trusted(TRUST_POLICIES, found.raw, found.version))
         self._handover.pass_on(source, ready)
         ready.notes.append(Note("policies applied", {"version": found.version, "rules": len(found.rules)}))
         return None

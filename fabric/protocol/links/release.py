@@ -56,6 +56,9 @@ class Release:
         if isinstance(withheld, Reject):
             self._count("withheld", header.label.short)
             return withheld
+        if not withheld:
+            complete = not header.kind.atomic or None not in message.envelope.parts
+            return message if complete else Reject(Code.WITHHELD, holder.id)
         envelope = redact(message.envelope, header.manifest, lambda label: label not in withheld)
         fitted = message.with_parts_of(envelope)
         if fitted is not message:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from fabric.protocol.audit.telling import refused
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import (
     FORGED_MAX,
@@ -19,6 +20,7 @@ from fabric.protocol.base.limits import (
 )
 from fabric.protocol.core.counters import Counters
 from fabric.protocol.core.ready import Ready
+from fabric.protocol.core.standing import Standing
 from fabric.protocol.core.timekeeper import Timekeeper
 from fabric.protocol.custody.ending import PART_ROWS
 from fabric.protocol.custody.outbox import Outbox, Row, visit_of
@@ -83,6 +85,7 @@ class Transfer:
         self._release = release
         self._trust = trust
         self._time = time
+        self._standing = Standing(trust, time)
         self._counters = counters
         self._handler = handler
         self._is_relay = is_relay
@@ -131,7 +134,7 @@ class Transfer:
         if link.leaving_at_ms is not None:
             link.leaving_at_ms = now_ms  # it still had something for us: it is left when nothing comes any more
         transit_ms = link.transit.observe(data.clock_ms, now_ms)
-        trust, time = self._trust, self._time
+        trust = self._trust
         if trust.revocations.version < link.lists.theirs:
             self._put_off(link, link.lists, data, now_ms)
             return
@@ -145,15 +148,19 @@ class Transfer:
                     self._links.refuse(link, message, now_ms, ready)
                     return
                 self.nack(link, visit_of(_id_of(item.envelope), item.moved, item.targets), message)
+                ready.audit += refused(_peer(link), message, _id_of(item.envelope), _peer(link))
                 continue
-            problem = time.for_now(trust.check(message.credential, time.clocks(now_ms)))
+            problem = self._standing.check_for_now(message.credential, now_ms)
             if problem is None and len(item.hops) >= HOPS_MAX:
                 problem = Reject(Code.UNROUTABLE, "too many hops")
             if problem is not None:
                 link.credit.consume(data.lane, len(item.envelope))
                 self.nack(link, visit_of(message.id, item.moved, item.targets), problem)
+                header = message.header
+                ready.audit += refused(header.origin, problem, message.id, _peer(link), header.kind.word)
                 continue
-            item = item._replace(age_ms=item.age_ms + transit_ms)
+            if transit_ms:
+                item = item._replace(age_ms=item.age_ms + transit_ms)
             self._handler.on_message(link, item, message, data.lane, data.clock_ms, now_ms, ready)
             if link.state is not State.OPEN:
                 return
@@ -258,10 +265,11 @@ class Transfer:
                 continue
             self._introduce(message, link, ready)
             item = self._item(row, message, now_ms)
-            if not gathered.takes(item, held.lane, frame_bytes):
+            early = self._promises_nothing(message)
+            if not gathered.add(item, held.lane, frame_bytes, early=early):
                 self._send_gathered(link, gathered, now_ms, ready)
                 gathered = _Gathered()
-            gathered.add(item, held.lane, early=self._promises_nothing(message))
+                gathered.add(item, held.lane, frame_bytes, early=early)
             bytes_ = len(item.envelope)
             outbox.sent(row, now_ms, bytes_)
             link.credit.sent(held.lane, bytes_)
@@ -298,6 +306,10 @@ class Transfer:
         return Item(direction, held.age_at(now_ms), hops, list(row.targets), message.raw, row.said_moved)
 
 
+def _peer(link: Link) -> str:
+    return link.peer.id if link.peer is not None else ""
+
+
 class _Gathered:
     """Items of one lane that share a frame."""
 
@@ -309,24 +321,21 @@ class _Gathered:
         self.early = True
         self._bytes = self._elements = 0
 
-    def takes(self, item: Item, lane: Lane, bytes_max: int) -> bool:
-        """Whether there is room for it; for the first there is."""
-        if not self.items:
-            return True
+    def add(self, item: Item, lane: Lane, bytes_max: int, *, early: bool) -> bool:
+        """False, and it is not added, where there is no room for it; for the first there is."""
         bytes_, elements = self._bytes + _bytes_of(item), self._elements + _elements_of(item)
-        fits = bytes_ <= bytes_max and elements <= _FRAME_TARGET_ELEMENTS and len(self.items) < ITEMS_MAX
-        return fits and lane == self.lane
-
-    def add(self, item: Item, lane: Lane, *, early: bool) -> None:
-        self.lane = lane
+        if self.items:
+            fits = bytes_ <= bytes_max and elements <= _FRAME_TARGET_ELEMENTS and len(self.items) < ITEMS_MAX
+            if not fits or lane != self.lane:
+                return False
+        self.lane, self._bytes, self._elements = lane, bytes_, elements
         self.items.append(item)
         self.early = self.early and early
-        self._bytes += _bytes_of(item)
-        self._elements += _elements_of(item)
+        return True
 
 
 def _bytes_of(item: Item) -> int:
-    return len(item.envelope) + sum(map(target_bytes, item.targets))
+    return len(item.envelope) + (sum(map(target_bytes, item.targets)) if item.targets else 0)
 
 
 def _elements_of(item: Item) -> int:

@@ -7,11 +7,16 @@ still be there. Refuses peers that pass on what nobody vouched for. What else fo
 
 from __future__ import annotations
 
+from fabric.protocol.audit import kinds
+from fabric.protocol.audit.kinds import Audited
+from fabric.protocol.audit.telling import trusted
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import FORGED_MAX, STALL_MS
 from fabric.protocol.core.ready import KeepLists, Note, Ready
+from fabric.protocol.core.standing import Standing
 from fabric.protocol.core.timekeeper import Timekeeper
 from fabric.protocol.links.handover import Handover
+from fabric.protocol.links.handshake import check_floor
 from fabric.protocol.links.link import Link
 from fabric.protocol.links.port import LinkPort
 from fabric.protocol.trust.credentials import Credential
@@ -30,6 +35,7 @@ class TrustDistribution:
     def __init__(self, trust: TrustStore, time: Timekeeper, port: LinkPort) -> None:
         self._trust = trust
         self._time = time
+        self._standing = Standing(trust, time)
         self._port = port
         self._lists = Handover(
             port, lambda link: link.lists, lambda: (trust.revocations.version, Lists(trust.revocations.raw))
@@ -58,7 +64,7 @@ class TrustDistribution:
             return
         if not supersedes(credential, peer):
             return
-        if credential.curve_key == link.peer_key and self._check(credential, now_ms) is None:
+        if credential.curve_key == link.peer_key and self._standing.check(credential, now_ms) is None:
             link.peer = credential
 
     def renewed(self, own: Credential, ready: Ready) -> None:
@@ -69,16 +75,17 @@ class TrustDistribution:
                 link.introductions.due(own.digest)
                 self._port.send(link, Intro([own.raw]), ready)
         ready.notes.append(Note("credential renewed", {"serial": own.serial}))
+        ready.audit.append(Audited(kinds.TRUST_RENEWED, "", {"serial": own.serial, "credential": own.raw}))
 
     def check_peer(self, link: Link, now_ms: int) -> Reject | None:
         """Of an open link, a few times a second: why its peer is not to stay."""
         if self._lists.is_overdue(link, now_ms, STALL_MS):
             return Reject(Code.STALE_LIST, "the newer one that was announced does not come")
-        over = self._check(link.peer, now_ms) if link.peer is not None else None
+        too_low = check_floor(link.version, self._trust.floor(link.lists.theirs))
+        if too_low is not None:
+            return too_low
+        over = self._standing.check(link.peer, now_ms) if link.peer is not None else None
         return over if self._time.for_now(over) is over else None
-
-    def _check(self, credential: Credential, now_ms: int) -> Reject | None:
-        return self._trust.check(credential, self._time.clocks(now_ms))
 
     # -- revocation lists -----------------------------------------------------------------------------------
 
@@ -112,6 +119,7 @@ class TrustDistribution:
             self._port.count("refused", Code.STALE_LIST.reason)
             return Reject(Code.STALE_LIST)
         ready.persist.append(KeepLists(lists.raw))
+        ready.audit.append(trusted(kinds.TRUST_REVOCATIONS, lists.raw, lists.version))
         for link in list(self._port.links.values()):
             if link.peer is None:
                 continue

@@ -12,10 +12,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from fabric.protocol.access.permissions import DENIALS, check_delivery, check_origin, is_target
-from fabric.protocol.access.released import why_not_released
+from fabric.protocol.access.permissions import DENIALS, check_delivery, check_origin, fetches
+from fabric.protocol.audit import kinds
+from fabric.protocol.audit.kinds import Audited
+from fabric.protocol.audit.telling import refused
 from fabric.protocol.base.errors import Code, Reject
-from fabric.protocol.base.limits import POINT_QUOTA_BYTES, RETRY_MS
+from fabric.protocol.base.limits import PING_MS, POINT_QUOTA_BYTES, RETRY_MS, UNEASY_MS
 from fabric.protocol.core.ready import (
     Answer,
     Ask,
@@ -44,15 +46,17 @@ from fabric.protocol.custody.waiting import reader_of
 from fabric.protocol.enrolment.questions import Questions
 from fabric.protocol.envelope.layout import Header, Kind
 from fabric.protocol.envelope.lifetime import check_lifetime, remaining_ms
-from fabric.protocol.envelope.verify import Verified, open_envelope
-from fabric.protocol.links.announce import announce, announce_all, answered, next_frames, pass_on
+from fabric.protocol.envelope.verify import Verified
+from fabric.protocol.links.announce import announce, announce_all, answered, next_frames, pass_on, settled
 from fabric.protocol.links.facts import CredentialRenewed, Fact, LinkLost, LinkOpened, LinkRefused, ListTaken
 from fabric.protocol.links.link import Link
 from fabric.protocol.links.links import UPLINK
 from fabric.protocol.links.node import Node
 from fabric.protocol.point.action_room import ACTION_BYTES, ActionRoom
+from fabric.protocol.point.judging import Judging
 from fabric.protocol.routes.attachments import EPOCH_MAX, Attachment, open_attachment, sign_attachment
 from fabric.protocol.trust.credentials import NodeKind
+from fabric.protocol.vocabulary.openc2 import split_topic
 from fabric.protocol.vocabulary.severity import Lane
 from fabric.protocol.wire.frames import (
     Applied,
@@ -60,6 +64,7 @@ from fabric.protocol.wire.frames import (
     Denied,
     Direction,
     Frame,
+    Grown,
     Item,
     Join,
     Joined,
@@ -75,8 +80,6 @@ _FINAL = frozenset({
 })
 
 
-# What the signed bound says, which a wrong clock says of messages that are in time.
-_BY_CLOCK = frozenset({Code.EXPIRED, Code.FROM_FUTURE})
 # What is counted of each delivery besides its envelope: what this program keeps of it until it is handled.
 _HANDLING_BYTES = 1_024
 
@@ -103,6 +106,7 @@ class Point(Node):
         self.outboxes[UPLINK] = Outbox(UPLINK, RETRY_MS)
         self.custody = Custody(lambda destination: self.outboxes[destination])
         self.action_room = ActionRoom()
+        self.judging = Judging(self.me, self.trust, self.time, self.roots, self.skew_ms)
         self.questions = Questions()
         self.wanted = Attach(0, False, ())  # what it takes; of an earlier run, until it says more
         self._announced_epoch = 0
@@ -123,11 +127,6 @@ class Point(Node):
     def takes_in(self, lane: Lane) -> bool:
         return True  # what it has in hand has its own bound, see `_no_room`
 
-    def _by_age_only(self, header: Header, now_ms: int) -> bool:
-        """What this node itself asks for bears the time that it was told last, which its clock may contradict."""
-        to_execute = header.kind is Kind.ACTION and header.origin != self.me.id
-        return self.time.by_age_only(now_ms, to_execute=to_execute)
-
     def on_frame(self, link: Link, frame: Frame, now_ms: int, ready: Ready) -> None:
         match frame:
             case Routes():
@@ -141,6 +140,8 @@ class Point(Node):
             case Applied():
                 wrong = Reject(Code.WRONG_ROLE, "relays below say which list they have")
                 self.refuse(link, wrong, now_ms, ready)
+            case Grown():
+                self.refuse(link, Reject(Code.WRONG_DIRECTION, "heads climb"), now_ms, ready)
             case Denied():
                 wrong = Reject(Code.WRONG_DIRECTION, "a relay is told by its control points")
                 self.refuse(link, wrong, now_ms, ready)
@@ -180,6 +181,7 @@ class Point(Node):
         ready.deliver.append(Disconnected(reason, reason.code in _FINAL, relay))
 
     def on_renewed(self, now_ms: int, ready: Ready) -> None:
+        self.judging.renewed(self.me)
         self._want(self.wanted._replace(epoch=max(self.wanted.epoch + 1, self.time.now(now_ms))), ready)
         link = self.by_destination.get(UPLINK)
         if link is not None:
@@ -315,8 +317,12 @@ class Point(Node):
             return
         expires_at_ms = now_ms + remaining_ms(
             issued_at_ms=header.issued_at_ms, ttl_ms=header.ttl_ms, age_ms=age_ms, now_ms=self.time.now(now_ms),
-            skew_ms=self.skew_ms, by_age_only=self._by_age_only(header, now_ms),
+            skew_ms=self.skew_ms, by_age_only=self.judging.by_age_only(header, now_ms),
         )
+        if header.kind is Kind.ACTION:
+            ready.audit.append(Audited(kinds.ACTION_REQUESTED, self.me.id, {
+                "action": message.leaf, "class": self.trust.policies.class_of(split_topic(header.topic)[0]),
+            }))
         self.keep(message.credential, ready)
         held = Held(message, Direction.UP, header.lane, age_ms, now_ms, expires_at_ms, ())
         self.custody.put(held, [(UPLINK, ())], ready)
@@ -327,7 +333,7 @@ class Point(Node):
         header = message.header
         out_of_time = check_lifetime(
             header.kind.word, header.issued_at_ms, header.ttl_ms, self._age_of(header, now_ms), self.time.now(now_ms),
-            self.skew_ms, self._by_age_only(header, now_ms),
+            self.skew_ms, self.judging.by_age_only(header, now_ms),
         )
         return out_of_time or check_origin(self.me, header)
 
@@ -361,6 +367,21 @@ class Point(Node):
     def ticks(self) -> Sequence[Callable[[int, Ready], None]]:
         return (self._ask_on,)
 
+    def quiet_until_ms(self, now_ms: int) -> int | None:
+        """Until when no `Tick` is needed, if nothing comes: nothing is under way, and the relay was heard of late.
+
+        None: it is needed as soon as a `Ready` says.
+        """
+        link = self.by_destination.get(UPLINK)
+        is_quiet = (
+            link is not None and len(self.links) == 1 and self.outboxes[UPLINK].empty and settled(link)
+            and not link.credit.stinted and link.leaving_at_ms is None and not self.questions
+        )
+        if link is None or link.peer is None or not is_quiet or self.parents_wanted(now_ms) != [link.peer.id]:
+            return None
+        until_ms = min(link.pinged_at_ms + PING_MS, link.heard_at_ms + UNEASY_MS + 1)
+        return until_ms if until_ms > now_ms else None
+
     def _ask_on(self, now_ms: int, ready: Ready) -> None:
         link = self.by_destination.get(UPLINK)
         if link is not None:
@@ -381,19 +402,28 @@ class Point(Node):
             self.ack(link, message.id)
             if message.header.kind is Kind.ACTION:
                 ready.deliver.append(Repeated(message.id, link.number))
+                if not fetches(message.header):
+                    peer = link.peer.id if link.peer is not None else ""
+                    fields: dict[str, kinds.Value] = {"action": message.leaf, "link": peer}
+                    ready.audit.append(Audited(kinds.ACTION_REPEATED, message.header.origin, fields))
             return
         problem = self._examine(link, item, message, now_ms) or self._no_room(item, message)
         fitted = problem or self.strip(message, self.me)
         if isinstance(fitted, Reject):
             link.credit.consume(lane, len(item.envelope))
             self.nack(link, message.id, fitted)
+            peer = link.peer.id if link.peer is not None else ""
+            ready.audit += refused(message.header.origin, fitted, message.id, peer, message.header.kind.word)
             return
         header = message.header
         until_ms = seen_until_ms(header, now_ms, approved=fitted.envelope.approved is not None)
         if header.kind is Kind.ACTION:
             link.credit.consume(lane, len(item.envelope))
-            self.custody.saw(message.id, item.direction, until_ms, ready, header)
-            self.action_room.add(header.origin, ACTION_BYTES + len(fitted.raw))
+            if fetches(header):  # read twice it does no harm, so no disk remembers it
+                self.custody.dedup.add(message.id, item.direction, until_ms)
+            else:
+                self.custody.saw(message.id, item.direction, until_ms, ready, header)
+                self.action_room.add(header.origin, ACTION_BYTES + len(fitted.raw))
             self.ack(link, message.id)
         else:
             self.custody.dedup.add(message.id, item.direction, until_ms)
@@ -404,7 +434,7 @@ class Point(Node):
 
     def _examine(self, link: Link, item: Item, message: Verified, now_ms: int) -> Reject | None:
         header = message.header
-        problem = check_delivery(header.kind, item.direction) or self.check_time(message, item.age_ms, now_ms)
+        problem = check_delivery(header.kind, item.direction) or self.judging.check_time(message, item.age_ms, now_ms)
         # Its relay should have asked, and may not have. A marker or a report of the relay itself is a result of its.
         problem = problem or check_origin(message.credential, header)
         if problem is None and header.kind is Kind.ACTION:
@@ -412,13 +442,8 @@ class Point(Node):
                 return Reject(Code.WRONG_DIRECTION, "actions come from the parent")
             if self.time.suspect:
                 return Reject(Code.CLOCK_SUSPECT, self.me.id)
-            return self._check_target(message, now_ms)
+            return self.judging.check_target(message, now_ms)
         return problem
-
-    def _check_target(self, action: Verified, now_ms: int) -> Reject | None:
-        if not is_target(action.credential, action.header, self.me):
-            return Reject(Code.EXECUTE_DENIED, action.header.topic)
-        return self.may_not_act(action, now_ms)
 
     def take_back(self, envelope: bytes, age_ms: int, hops: tuple[str, ...], now_ms: int) -> Delivery | Reject:
         """An action that an earlier run took in, verified and judged as if it came now. BUSY: not yet.
@@ -428,26 +453,9 @@ class Point(Node):
         link = self.by_destination.get(UPLINK)
         if link is None or link.lists.theirs > self.trust.revocations.version:
             return Reject(Code.BUSY, "no relay has said yet what is in force")
-        if self.time.suspect:
-            return Reject(Code.CLOCK_SUSPECT, self.me.id)
-        action = open_envelope(envelope, self.trust.credentials, self.roots)
-        if isinstance(action, Reject):
-            return action
-        problem = self.time.for_now(self.trust.check(action.credential, self.time.clocks(now_ms)))
-        problem = problem or self.check_time(action, age_ms, now_ms) or self._check_target(action, now_ms)
-        fitted = problem or self.strip(action, self.me)
+        action = self.judging.open_again(envelope, age_ms, now_ms)
+        fitted = action if isinstance(action, Reject) else self.strip(action, self.me)
         return fitted if isinstance(fitted, Reject) else Delivery(fitted, age_ms, hops)
-
-    def check_time(self, message: Verified, age_ms: int, now_ms: int) -> Reject | None:
-        """Whether it is in time, on arrival and before it is executed; CLOCK_SUSPECT where nobody can say."""
-        header = message.header
-        problem = check_lifetime(
-            header.kind.word, message.counts_from_ms, header.ttl_ms, age_ms, self.time.now(now_ms),
-            self.skew_ms, self._by_age_only(header, now_ms),
-        )
-        if problem is not None and problem.code in _BY_CLOCK and self.time.doubted and age_ms < header.ttl_ms:
-            return Reject(Code.CLOCK_SUSPECT, self.me.id)  # it may be in time, by what was told last
-        return problem
 
     def _no_room(self, item: Item, message: Verified) -> Reject | None:
         """Whether this node takes no more now. A parent that keeps to the credit it is given never hears of it."""
@@ -460,22 +468,6 @@ class Point(Node):
         else:
             full = self._handling_bytes + len(item.envelope) + _HANDLING_BYTES > POINT_QUOTA_BYTES
         return Reject(Code.BUSY, self.me.id) if full else None
-
-    def may_not_act(self, action: Verified, now_ms: int) -> Reject | None:
-        """Asked again immediately before it is executed: its requester may have been revoked meanwhile.
-
-        So may one of its approvers.
-        """
-        requester, trust = action.credential, self.trust
-        problem = trust.revocations.check(requester) or self.time.for_now(
-            trust.check_action(requester, self.me.segment, self.time.clocks(now_ms))
-        )
-        if problem is None:
-            problem = why_not_released(
-                action, [self.me], trust, lambda credential: trust.check(credential, self.time.clocks(now_ms)),
-                self.roots, self.time.now(now_ms), self.skew_ms,
-            )
-        return problem
 
     def _handled(self, id_: bytes, refused: Reject | None, link: Link | None, now_ms: int, ready: Ready) -> None:
         handling = self._handling.pop(id_, None)

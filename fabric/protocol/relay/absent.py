@@ -14,6 +14,8 @@ from fabric.protocol.core.ready import Op, Put, Ready
 from fabric.protocol.custody.custody import Custody, HeldKey
 from fabric.protocol.custody.outbox import Held, Row
 from fabric.protocol.custody.sessions import AWAY
+from fabric.protocol.relay.action_reports import ActionReports
+from fabric.protocol.relay.cancelling import Cancelling
 from fabric.protocol.relay.dispatch import Dispatch
 from fabric.protocol.relay.port import MessagePort
 from fabric.protocol.relay.roster import Roster
@@ -28,11 +30,14 @@ class Absent:
     """Which actions wait for whom."""
 
     def __init__(
-        self, roster: Roster, custody: Custody, dispatch: Dispatch, messages: MessagePort
+        self, roster: Roster, custody: Custody, dispatch: Dispatch, cancelling: Cancelling, reports: ActionReports,
+        messages: MessagePort,
     ) -> None:
         self._roster = roster
         self._custody = custody
         self._dispatch = dispatch
+        self._cancelling = cancelling
+        self._reports = reports
         self._messages = messages
         self._targets: dict[HeldKey, tuple[str, ...]] = {}  # of each row for those who are away
         self._held_for: dict[str, dict[HeldKey, None]] = {}  # the same by target
@@ -44,7 +49,8 @@ class Absent:
     def rows_changed(self, held: Held) -> None:
         """Rows of this message were made, or have ended."""
         row = held.rows.get(AWAY)
-        self._note((held.message.id, held.direction), row.targets if row is not None else ())
+        if row is not None or self._targets:
+            self._note((held.message.id, held.direction), row.targets if row is not None else ())
 
     def restored(self, op: Op) -> None:
         """This was read back from disk."""
@@ -60,6 +66,11 @@ class Absent:
     def actions(self) -> int:
         """How many are held."""
         return len(self._targets)
+
+    @property
+    def targets(self) -> int:
+        """For how many targets something is held."""
+        return len(self._held_for)
 
     def waits_for(self, names_max: int) -> dict[str, int]:
         """For whom they are held, those first for whom most are, and how many."""
@@ -89,7 +100,7 @@ class Absent:
     def _send(self, row: Row, back: Container[str], now_ms: int, ready: Ready) -> None:
         held = row.held
         action = held.message
-        selection = self._dispatch.selection(action)
+        selection = self._cancelling.selection(action)
         here: list[str] = []
         denied: list[str] = []
         revoked: list[str] = []
@@ -109,10 +120,10 @@ class Absent:
         left = tuple(target for target in row.targets if target not in gone)
         for some, code in ((denied, Code.EXECUTE_DENIED), (revoked, Code.REVOKED)):
             if some:
-                self._dispatch.report(action, End.REFUSED, tuple(some), code, now_ms, ready)
+                self._reports.say(action, End.REFUSED, tuple(some), code, now_ms, ready)
         if ways:
             sent = tuple(target for _, targets in ways for target in targets)
-            self._dispatch.report(action, State.DISPATCHED.word, sent, None, now_ms, ready)
+            self._reports.say(action, State.DISPATCHED.word, sent, None, now_ms, ready)
         if ways or left:
             self._messages.readdress(row, ways, left or None, now_ms, ready)
         else:

@@ -1,44 +1,44 @@
-"""Actions at a relay (SPEC 9): selects targets, hands actions out, checks who may answer, and reports ends.
+"""Actions at a relay (SPEC 9): selects targets, and hands actions out.
 
 Guarantees: an action reaches only targets that its selector, its requester's grant and the target's own grant name,
-checked here whatever other relays did; a result is taken only from a target that was handed the action; an end is
-reported once, and only as much of it as this relay can know.
+checked here whatever other relays did. Who may answer it says `answerers`, what is told of it `action_reports`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from fabric.protocol.access.approvals import asked_of
-from fabric.protocol.access.permissions import Selection, cancels, request_grants, turns_at
+from fabric.protocol.access.permissions import cancels, fetches, request_grants, turns_at
+from fabric.protocol.audit import kinds
+from fabric.protocol.audit.chain import named
+from fabric.protocol.audit.kinds import Audited
 from fabric.protocol.base.errors import Code, Reject
-from fabric.protocol.base.limits import ID_BYTES, TARGETS_MAX
+from fabric.protocol.base.limits import TARGETS_MAX
 from fabric.protocol.core.ready import KeepDispatch, Op, Ready
 from fabric.protocol.custody.custody import Custody, Destinations
 from fabric.protocol.custody.dedup import seen_until_ms
-from fabric.protocol.custody.outbox import Row
-from fabric.protocol.custody.sessions import AWAY, UNSENT
-from fabric.protocol.envelope.layout import Header
-from fabric.protocol.envelope.reports import HELD, NOBODY, SELECTED, build_report
+from fabric.protocol.custody.sessions import AWAY, CHILD, UNSENT
+from fabric.protocol.envelope.effects import lasts_ms
+from fabric.protocol.envelope.reports import HELD, NOBODY, SELECTED
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.links.links import UPLINK
 from fabric.protocol.links.release import fits_in_frame, target_bytes
+from fabric.protocol.relay.action_reports import TARGET_NAMES_BYTES_MAX, ActionReports
 from fabric.protocol.relay.approving import Approving
-from fabric.protocol.relay.approving import fits as fits_with_approvals
+from fabric.protocol.relay.cancelling import Cancelling
 from fabric.protocol.relay.dispatches import Dispatches
+from fabric.protocol.relay.held_action import asks
+from fabric.protocol.relay.held_action import fits as fits_with_approvals
 from fabric.protocol.relay.port import MessagePort
-from fabric.protocol.relay.report_signer import ReportSigner
 from fabric.protocol.relay.resolutions import Resolutions
 from fabric.protocol.relay.roster import Roster
 from fabric.protocol.relay.router import Router, Way
 from fabric.protocol.routes.routing import RouteTable
-from fabric.protocol.trust.credentials import Credential, NodeKind
 from fabric.protocol.trust.policies import Policies, Rule, demand_of
 from fabric.protocol.vocabulary.openc2 import End
 from fabric.protocol.wire.frames import Direction, Item
-
-_TARGET_NAMES_BYTES_MAX = 131_072
 
 
 class _Selected(NamedTuple):
@@ -57,23 +57,25 @@ class Dispatch:
     and the reason."""
 
     def __init__(
-        self, signer: ReportSigner, custody: Custody, routes: RouteTable, router: Router, roster: Roster,
-        resolutions: Resolutions, approving: Approving, messages: MessagePort, policies: Callable[[], Policies],
-        fabric_now: Callable[[int], int], is_open: Callable[[str], bool], count: Callable[[str, str], None],
+        self, me: str, dispatches: Dispatches, reports: ActionReports, custody: Custody, routes: RouteTable,
+        router: Router, roster: Roster, resolutions: Resolutions, approving: Approving, cancelling: Cancelling,
+        messages: MessagePort, policies: Callable[[], Policies], is_open: Callable[[str], bool],
+        count: Callable[[str, str], None],
     ) -> None:
-        self._signer = signer
+        self._me = me
+        self._dispatches = dispatches
+        self._reports = reports
         self._custody = custody
         self._routes = routes
         self._router = router
         self._roster = roster
         self._resolutions = resolutions
         self._approving = approving
+        self._cancelling = cancelling
         self._policies = policies
-        self._fabric_now = fabric_now
         self._messages = messages
         self._is_open = is_open
         self._count = count
-        self._dispatches = Dispatches()
         self._selected: tuple[bytes, _Selected] = (b"", _Selected())  # the action of this step and its targets
 
     # -- what the relay tells it ----------------------------------------------------------------------------
@@ -97,19 +99,19 @@ class Dispatch:
         if cancelled := cancels(action.header):
             return self._router.is_root or self._dispatches.turned_here(cancelled)
         grants = request_grants(action.credential, action.header)
-        return not isinstance(grants, Reject) and turns_at(grants, self._signer.me.id, is_root=self._router.is_root)
+        return not isinstance(grants, Reject) and turns_at(grants, self._me, is_root=self._router.is_root)
 
     def turned(self, action: Verified) -> bool:
         """Whether it turned here."""
         return self._dispatches.turned_here(action.leaf)
 
-    def answer_turns(self, result: Header) -> bool:
-        """Whether a result turns here: its action did, or nobody is above."""
-        return self._router.is_root or self._dispatches.turned_here(result.correlation)
-
     def ways(self, action: Verified, targets: Iterable[str]) -> list[str]:
         """By which destinations it went to these targets; empty for one to which it did not go."""
         return self._dispatches.ways(action.leaf, targets)
+
+    def between(self, action: Verified, target: str) -> list[str]:
+        """The relays on the way to this target when it went there, below this one's child."""
+        return self._dispatches.between(action.leaf, target)
 
     # -- who does it ----------------------------------------------------------------------------------------
 
@@ -117,9 +119,9 @@ class Dispatch:
         """Select its targets, and hand it out: this is the highest relay that it reaches (SPEC 9.2)."""
         header, selected = action.header, self._select(action, now_ms)
         self._selected = b"", _Selected()
-        if refused := self._may_not_cancel(action):
+        if refused := self._cancelling.why_not(action):
             self._custody.saw(action.id, Direction.UP, seen_until_ms(header, now_ms), ready, header)
-            self.report(action, End.REFUSED, (), refused, now_ms, ready)
+            self._reports.say(action, End.REFUSED, (), refused, now_ms, ready)
             return
         targets = selected.all
         if not _fits(action, targets):
@@ -127,27 +129,35 @@ class Dispatch:
             # Who is away counts: it is for all that it selects, or it would be said of some that nobody asked them.
             code, many = Code.TOO_MANY_TARGETS, f"{len(selected.here):,} here and {len(selected.away):,} away"
             detail = f"{many}, of at most {TARGETS_MAX:,}, or fewer with long names; {code.next_step}"
-            self.report(action, End.REFUSED, (), code, now_ms, ready, detail=detail)
+            self._reports.say(action, End.REFUSED, (), code, now_ms, ready, detail=detail)
             return
-        rule = self._demand(action, targets, now_ms)
+        demanded = self._demand(action, targets, now_ms)
+        rule = None if header.terms.dry_run else demanded  # nothing is executed
         if rule is not None and not fits_with_approvals(action, targets, rule):
             self._custody.saw(action.id, Direction.UP, seen_until_ms(header, now_ms), ready, header)
-            self.report(action, End.REFUSED, (), Code.TOO_LARGE, now_ms, ready, detail="for who is to approve it")
+            self._reports.say(action, End.REFUSED, (), Code.TOO_LARGE, now_ms, ready, detail="for who is to approve it")
             return
         held_ms = rule.within_ms if rule is not None else 0
-        self._dispatches.turned(action.leaf, header, now_ms + held_ms, ready)
+        lasting_ms = 0 if cancels(header) or header.terms.dry_run else lasts_ms(action)
+        self._dispatches.turned(action.leaf, header, now_ms + held_ms, ready, lasting_ms)
         self._resolutions.turned(action, targets, now_ms, ready, held_ms=held_ms)
         self._custody.saw(action.id, Direction.UP, seen_until_ms(header, now_ms), ready, header)
-        self.report(action, SELECTED if targets else NOBODY, targets, None, now_ms, ready)
+        ready.audit.append(Audited(kinds.ACTION_TURNED, header.origin, {
+            "action": action.leaf, **named(targets), "away": len(selected.away),
+            **({"rule": rule.name} if rule is not None else {}),
+        }))
+        if not (targets and fetches(header)):  # who fetches knows from whom, and asks a hundred times
+            would = asks(demanded) if demanded is not None and rule is None else None
+            self._reports.say(action, SELECTED if targets else NOBODY, targets, None, now_ms, ready, more=would)
         if self._not_all_here(action, selected, now_ms, ready):
             return
         if rule is not None:
             self._approving.hold(action, targets, rule, now_ms, ready)
             return
         if cancels(header) and not header.terms.dry_run:
-            self._end_unsent(action, now_ms, ready)
+            self._cancelling.end_unsent(action, now_ms, ready)
         if selected.away:
-            self.report(action, HELD, selected.away, None, now_ms, ready)
+            self._reports.say(action, HELD, selected.away, None, now_ms, ready)
         held_for = () if header.terms.dry_run else selected.away
         if selected.here or held_for:
             self.hand_out(
@@ -159,40 +169,41 @@ class Dispatch:
         missing = self._missing(selected, now_ms) if action.header.terms.require_all else ()
         if not missing:
             return False
-        self.report(action, End.REFUSED, missing, Code.AWAY, now_ms, ready)
+        self._reports.say(action, End.REFUSED, missing, Code.AWAY, now_ms, ready)
         if others := tuple([target for target in selected.all if target not in missing]):
-            self.report(action, End.REFUSED, others, Code.NOT_ALL_HERE, now_ms, ready)
+            self._reports.say(action, End.REFUSED, others, Code.NOT_ALL_HERE, now_ms, ready)
         return True
 
     def _demand(self, action: Verified, targets: Sequence[str], now_ms: int) -> Rule | None:
-        """The rule by which it has to be approved first. A dry run is not: nothing is executed."""
+        """The rule by which it has to be approved first. What fetches is not: nothing is executed."""
         known = [node for target in targets if (node := self._roster.known(target, now_ms)) is not None]
-        return None if action.header.terms.dry_run else demand_of(self._policies(), asked_of(action.header), known)
+        return None if fetches(action.header) else demand_of(self._policies(), asked_of(action.header), known)
 
-    def release(self, action: Verified, targets: Sequence[str], now_ms: int, ready: Ready) -> None:
-        """It was approved for these targets: it goes to those that are here, and is held for the others."""
+    def release(self, action: Verified, targets: Sequence[str], age_ms: int, now_ms: int, ready: Ready) -> None:
+        """Approved for these targets, so long ago: it goes to those that are here, and is held for the others."""
         self._resolutions.released(action, now_ms)
         here = tuple([target for target in targets if self._roster.executor(target, now_ms) is not None])
         away = tuple([target for target in targets if target not in here])
         if self._not_all_here(action, _Selected(here, away), now_ms, ready):
             return  # some left while it was held
         if cancels(action.header):
-            self._end_unsent(action, now_ms, ready)
+            self._cancelling.end_unsent(action, now_ms, ready)
         if away:
-            self.report(action, HELD, away, None, now_ms, ready)
-        age_ms = max(0, self._fabric_now(now_ms) - action.counts_from_ms)
+            self._reports.say(action, HELD, away, None, now_ms, ready)
         self.hand_out(action, Item(Direction.DOWN, age_ms, [], [], action.raw), here, now_ms, ready, away=away)
 
     def _select(self, action: Verified, now_ms: int) -> _Selected:
         """Who executes it, here or away. Asked twice in a step, for room and to hand it out: the answer is kept."""
         if self._selected[0] != action.leaf:
-            selection = self.selection(action)
+            selection = self._cancelling.selection(action)
             below = self._roster.executors(now_ms)
             present = {attachment.node: None for attachment in below}
             here, away = below, self._roster.members(now_ms, but=present)
             if cancelled := cancels(action.header):
                 had_it = self._dispatches.had_it(cancelled)
-                may_have_it = had_it & self._resolutions.awaited(cancelled)
+                # Where its effect lasts, whoever had it may have that in force.
+                lasts = self._dispatches.lasts(cancelled)
+                may_have_it = had_it if lasts else had_it & self._resolutions.awaited(cancelled)
                 here = [executor for executor in here if executor.node in had_it]
                 away = (member for member in away if member.id in may_have_it)
             self._selected = action.leaf, _Selected(
@@ -200,53 +211,6 @@ class Dispatch:
                 tuple([member.id for member in away if selection.takes(member)]),
             )
         return self._selected[1]
-
-    def selection(self, action: Verified) -> Selection:
-        """Whom it is for. What cancels another action is asked whose that one was, where this relay knows."""
-        cancelled = cancels(action.header)
-        whose = self._dispatches.requester_of(cancelled) if cancelled else ""
-        return Selection(action.credential, action.header, whose)
-
-    def _may_not_cancel(self, action: Verified) -> Code | None:
-        """Why this, if it cancels another action, may not end that."""
-        cancelled = cancels(action.header)
-        if not cancelled:
-            return None
-        if not self._dispatches.turned_here(cancelled):
-            return Code.NOT_OPEN
-        refused = self.selection(action).refused
-        return None if refused is None else refused.code
-
-    def _end_unsent(self, cancel: Verified, now_ms: int, ready: Ready) -> None:
-        """End what of an action was sent to nobody yet, for those whom this selects."""
-        cancelled = cancels(cancel.header)
-        selection = self.selection(cancel)
-        is_own = self._dispatches.requester_of(cancelled) == cancel.header.origin
-        held = self._custody.get(cancelled[:ID_BYTES], Direction.DOWN)
-
-        def ended_of(targets: Iterable[str]) -> tuple[str, ...]:
-            # Of whom nothing is known any more nothing can be asked: who asked for it selected them once.
-            known = [(target, self._credential_of(target, now_ms)) for target in targets]
-            return tuple([name for name, member in known if (selection.takes(member) if member else is_own)])
-
-        to_approve = ended_of(self._approving.targets(cancelled))
-        self._approving.cancel(cancelled, to_approve, cancel.header.origin, now_ms, ready)
-        for row in list(held.rows.values()) if held is not None else ():
-            if row.maybe_taken:
-                continue
-            ended = ended_of(row.targets)
-            if len(ended) == len(row.targets):
-                self._messages.settle(row, Reject(Code.CANCELLED, cancel.header.origin), now_ms, ready)
-            elif ended:
-                for some in _in_reports(ended):
-                    self.report(row.held.message, End.REFUSED, some, Code.CANCELLED, now_ms, ready)
-                left = tuple([name for name in row.targets if name not in ended])
-                self._messages.readdress(row, [], left, now_ms, ready)
-
-    def _credential_of(self, node: str, now_ms: int) -> Credential | None:
-        """Of who executes below, or is away."""
-        executor = self._roster.executor(node, now_ms)
-        return executor.credential if executor is not None else self._roster.member(node)
 
     def _missing(self, selected: _Selected, now_ms: int) -> tuple[str, ...]:
         """Who is away, or cannot be reached at this moment, as far as this relay knows."""
@@ -266,7 +230,7 @@ class Dispatch:
         Those who are not to be reached, or may not execute it, are reported together: a frame may name thousands, and
         to sign is work. `away`: for whom it is held until they are back.
         """
-        selection = self.selection(action)
+        selection = self._cancelling.selection(action)
         by_way: dict[str, list[str]] = {}
         follow: list[str] = []
         denied: list[str] = []
@@ -281,10 +245,8 @@ class Dispatch:
                 denied.append(target)
             else:
                 by_way.setdefault(self._routes.via(executor), []).append(target)
-        for some in _in_reports(denied):
-            self.report(action, End.REFUSED, some, Code.EXECUTE_DENIED, now_ms, ready)
-        for some in _in_reports(unroutable):
-            self.report(action, End.UNROUTABLE, some, Code.UNROUTABLE, now_ms, ready)
+        self._reports.say_of_many(action, End.REFUSED, denied, Code.EXECUTE_DENIED, now_ms, ready)
+        self._reports.say_of_many(action, End.UNROUTABLE, unroutable, Code.UNROUTABLE, now_ms, ready)
         ways: list[Way] = [(way, tuple(below)) for way, below in by_way.items()]
         hold = self._messages.hold
         if ways or not (follow or away or item.moved):
@@ -332,8 +294,17 @@ class Dispatch:
     def handed(self, action: Verified, ways: Destinations, now_ms: int, ready: Ready) -> None:
         """Remember by which way it goes to whom. What is given back from here is for nobody below to give back."""
         for way, targets in ways:
+            ready.audit.append(Audited(kinds.ACTION_HANDED, action.header.origin, {
+                "action": action.leaf, "way": way.partition("/")[0], **named(targets),
+            }))
             for target in targets:
-                self._dispatches.handed(action.leaf, target, way, action.header, now_ms, ready)
+                between = self._between(target) if way.startswith(CHILD) else ""
+                self._dispatches.handed(action.leaf, target, way, action.header, now_ms, ready, between)
+
+    def _between(self, target: str) -> str:
+        """The relays between it and the child that leads there: they may speak of it, also after they moved."""
+        executor = self._routes.executor(target)
+        return "/".join(self._routes.between(executor)) if executor is not None else ""
 
     def no_room_for(self, action: Verified, item: Item, now_ms: int) -> Reject | None:
         """Whether its requester has to wait: what is remembered of actions is bounded, and nobody's is forgotten."""
@@ -350,67 +321,7 @@ class Dispatch:
             return Reject(Code.BUSY, "too many actions of this requester")
         return None
 
-    def check_answer(self, result: Verified) -> Reject | None:
-        """Whether its origin was a target. Who handed the action out knows, and where it turned all of them are known.
-
-        On the way between the two nobody does: the target may have another relay by now than when it was handed it.
-        """
-        header = result.header
-        if result.credential.kind is NodeKind.RELAY:
-            return None  # a report: whom it may be about is for the requester to judge
-        label = self._dispatches.label_of(header.correlation, header.origin)
-        if label is None:
-            return Reject(Code.NOT_A_TARGET, header.topic) if self.answer_turns(header) else None
-        return Reject(Code.LABEL_TOO_LOW, header.topic) if header.label < label else None
-
-    # -- what became of it ----------------------------------------------------------------------------------
-
-    def report(self, action: Verified, end: str, targets: tuple[str, ...], code: Code | None, now_ms: int,
-               ready: Ready, *, climbing: bool = False, detail: str = "") -> None:
-        """Tell the requester. `climbing`: the action had not turned yet, so the requester is below this relay."""
-        report = self._signer.sign(build_report(action, str(end), targets, code, self._signer.me, detail), now_ms)
-        direction = Direction.DOWN if climbing else Direction.UP
-        self._count("reported", str(end))
-        self._messages.route(report, Item(direction, 0, [], [], report.raw), now_ms, ready)
-
-    def row_ended(self, row: Row, refused: Reject, now_ms: int, ready: Ready) -> None:
-        """After dispatch silence is `unknown`; only an undispatched row, or the peer's own refusal, says more.
-
-        A parent speaks for itself: what it refuses the one before it may have taken, and its acknowledgement was lost.
-        """
-        code = refused.code
-        climbs = row.destination == UPLINK
-        turned = not climbs or row.moved > 0
-        silent = code in (Code.EXPIRED, Code.SUBSCRIBER_GONE) and row.maybe_taken
-        if turned and (silent or (climbs and row.unanswered)):
-            end = End.UNKNOWN
-        elif code is Code.EXPIRED:
-            end = End.EXPIRED
-        elif code in (Code.SUBSCRIBER_GONE, Code.UNROUTABLE):
-            end = End.UNROUTABLE
-        else:
-            end = End.REFUSED
-        climbing = row.held.direction is Direction.UP
-        # As many as a peer put in one frame, and none where it speaks of all of them.
-        for some in _in_reports(row.targets) if row.targets else [()]:
-            self.report(row.held.message, end, some, code, now_ms, ready, climbing=climbing)
-
-
-def _in_reports(targets: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    """So many at a time that their names go in one report."""
-    some: list[str] = []
-    bytes_ = 0
-    for name in targets:
-        size = target_bytes(name)
-        if some and (bytes_ + size > _TARGET_NAMES_BYTES_MAX or len(some) == TARGETS_MAX):
-            yield tuple(some)
-            some, bytes_ = [], 0
-        some.append(name)
-        bytes_ += size
-    if some:
-        yield tuple(some)
-
 
 def _fits(action: Verified, targets: tuple[str, ...]) -> bool:
     """Whether the action and all its targets go in one frame, and their names in one report."""
-    return sum(map(target_bytes, targets)) <= _TARGET_NAMES_BYTES_MAX and fits_in_frame(action, targets)
+    return sum(map(target_bytes, targets)) <= TARGET_NAMES_BYTES_MAX and fits_in_frame(action, targets)

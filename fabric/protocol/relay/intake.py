@@ -1,4 +1,4 @@
-"""What a relay asks of a message before it takes it (SPEC 7.3-7.8): `Relay.on_message` has the order.
+"""What a relay asks of a message before it takes it (SPEC 7.3-7.8): `Passage.take` has the order.
 
 Guarantees, at this hop and whatever the others do: nothing enters in a direction that `permissions.DIRECTIONS` does not
 list, without its origin's grant, or out of time; what is refused for want of room, or of a way that will be known in a
@@ -7,13 +7,14 @@ moment, stays where it is.
 
 from __future__ import annotations
 
-from fabric.protocol.access.permissions import check_direction, check_origin, publish_grant
+from fabric.protocol.access.permissions import check_direction, check_origin, publish_grant, resolves
 from fabric.protocol.access.rates import Rates
 from fabric.protocol.access.released import why_not_released
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import ACTIONS_PER_S, SETTLE_MS
 from fabric.protocol.core.counters import Counters
 from fabric.protocol.core.ready import Ready
+from fabric.protocol.core.standing import Standing
 from fabric.protocol.core.timekeeper import Timekeeper
 from fabric.protocol.custody.custody import Custody
 from fabric.protocol.custody.waiting import waits_for
@@ -23,6 +24,7 @@ from fabric.protocol.envelope.verify import RootCache, Verified
 from fabric.protocol.links.link import Link
 from fabric.protocol.links.links import Links
 from fabric.protocol.links.uplink import Uplink
+from fabric.protocol.relay.answerers import Answerers
 from fabric.protocol.relay.dispatch import Dispatch
 from fabric.protocol.relay.readers import Readers
 from fabric.protocol.relay.rerouting import Rerouting
@@ -38,8 +40,8 @@ class Intake:
 
     def __init__(
         self, me: Credential, links: Links, uplink: Uplink, trust: TrustStore, time: Timekeeper, skew_ms: int,
-        custody: Custody, readers: Readers, router: Router, dispatch: Dispatch, rerouting: Rerouting, roster: Roster,
-        roots: RootCache, counters: Counters, *, is_root: bool,
+        custody: Custody, readers: Readers, router: Router, dispatch: Dispatch, answerers: Answerers,
+        rerouting: Rerouting, roster: Roster, roots: RootCache, counters: Counters, *, is_root: bool,
     ) -> None:
         self._me = me
         self._links = links
@@ -51,6 +53,7 @@ class Intake:
         self._readers = readers
         self._router = router
         self._dispatch = dispatch
+        self._answerers = answerers
         self._rerouting = rerouting
         self._roster = roster
         self._roots = roots
@@ -121,7 +124,7 @@ class Intake:
         if item.moved:
             return self._rerouting.not_yet(link.destination, message, item, now_ms)
         descends = item.direction is Direction.DOWN
-        ends_here = header.kind is Kind.RESULT and (descends or self._dispatch.answer_turns(header))
+        ends_here = header.kind is Kind.RESULT and (descends or self._answerers.turn_here(header))
         if ends_here and self._is_settling(now_ms) and not self._router.down_to(header.to):
             return Reject(Code.BUSY, "the ways are not known yet")
         return None
@@ -142,7 +145,9 @@ class Intake:
         if problem is None and link.peer_role == Role.POINT and message.credential.id != link.peer.id:
             problem = Reject(Code.WRONG_PEER, "a control point sends its own messages only")
         if problem is None and header.kind is Kind.RESULT:
-            problem = self._dispatch.check_answer(message)
+            problem = self._answerers.check(link.destination, message, item, now_ms)
+        if problem is None and resolves(header):
+            problem = self._answerers.check_resolution(message)
         if problem is None and header.kind is Kind.ACTION:
             problem = self._time.for_now(
                 self._trust.check_action(message.credential, self._me.segment, self._time.clocks(now_ms))
@@ -156,8 +161,8 @@ class Intake:
         found = [self._roster.executor(target, now_ms) for target in item.targets]
         known = [executor.credential for executor in found if executor is not None]
         return why_not_released(
-            message, known, self._trust, lambda credential: self._trust.check(credential, self._time.clocks(now_ms)),
-            self._roots, self._time.now(now_ms), self._skew_ms,
+            message, known, self._trust, Standing(self._trust, self._time).checks(now_ms), self._roots,
+            self._time.now(now_ms), self._skew_ms,
         )
 
     def check_rate(self, link: Link, message: Verified, now_ms: int) -> Reject | None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import POINT_QUOTA_BYTES, READERS_BYTES
 from fabric.protocol.core.ready import KeepGap, Ready
+from fabric.protocol.core.standing import Standing
 from fabric.protocol.core.timekeeper import Timekeeper
 from fabric.protocol.custody.custody import Custody, Destinations
 from fabric.protocol.custody.outbox import Held, Outbox, Row
@@ -45,8 +46,8 @@ class Readers:
         self._sleeping = sleeping
         self._custody = custody
         self._routes = routes
+        self._standing = Standing(trust, time)
         self._trust = trust
-        self._time = time
         self._settle = settle
         self._held_back: dict[str, None] = {}  # other relays that do not take something because a reader waits
         self._bytes_max = READERS_BYTES
@@ -116,7 +117,7 @@ class Readers:
         return holds and not self._waiting.is_over(destination, self._sessions.keep(destination).ms, now_ms)
 
     def _holds(self, credential: Credential, now_ms: int) -> bool:
-        problem = self._time.for_now(self._trust.check(credential, self._time.clocks(now_ms)))
+        problem = self._standing.check_for_now(credential, now_ms)
         return problem is None or problem.code is Code.BUSY  # nothing is lost for what cannot be said now
 
     def waits_to_grow(self, held: Held, now_ms: int) -> bool:

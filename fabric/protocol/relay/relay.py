@@ -1,30 +1,39 @@
-"""A relay (SPEC 7-9): checks what arrives, and routes it up, down, and to those below.
+"""A relay (SPEC 7-9): which component hears which event, frame and fact, and which is done when.
 
-This file says what happens to a message, and which component hears which frame, event and fact. Those own their
-state: `route_exchange` (who is where), `session_keeper` (sessions of control points), `departures` (who goes),
-`readers` (who is slow), `holding` (rows), `intake` (what is asked of a message), `dispatch` (actions), `approving`
-(actions that wait for approvals), `roster` (who executes, here or away), `absent` (actions for those who are away),
+What happens to a message is in `passage`. Its components own their state:
+`route_exchange` (who is where), `session_keeper` (sessions of control points), `departures` (who goes), `readers` (who
+is slow), `holding` (rows), `intake` (what is asked of a message), `dispatch` (actions), `answerers` (who may answer
+them), `action_reports` (what requesters are told), `cancelling`, `approving` (actions that wait for approvals),
+`asking` (who is asked for those), `roster` (who executes, here or away), `absent` (actions for those who are away),
 `resolutions` (what became of actions), `rerouting` (who moved), `reporter` (what readers and origins are told),
-`enrolment.proxy` (questions to issuers), `list_reach` (which revocation list is in force where).
-`on_message` is the only way into custody. Guarantees, at this hop and whatever the others do: nothing enters in a
-direction that `permissions.DIRECTIONS` does not list, without its origin's grant, out of time, or with a part above
-this relay's clearance.
+`enrolment.proxy` (questions to issuers), `list_reach` (which revocation list is in force where), `denials`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from fabric.protocol.access.permissions import DENIALS
-from fabric.protocol.base.errors import Code, Reject
+from fabric.protocol.audit import kinds
+from fabric.protocol.audit.kinds import Audited
+from fabric.protocol.base.errors import Reject
 from fabric.protocol.base.limits import LANE_WINDOW_BYTES
-from fabric.protocol.core.ready import Ask, Drain, Event, KeepMember, KeepSession, Note, Op, Put, Ready, Replace
+from fabric.protocol.core.ready import (
+    Ask,
+    Drain,
+    Event,
+    KeepHead,
+    KeepMember,
+    KeepSession,
+    Note,
+    Op,
+    Put,
+    Ready,
+)
 from fabric.protocol.custody.asleep import ReadersAsleep
 from fabric.protocol.custody.custody import Custody, Destinations
-from fabric.protocol.custody.dedup import seen_until_ms
-from fabric.protocol.custody.outbox import Row, visit_of
+from fabric.protocol.custody.outbox import Row
 from fabric.protocol.custody.outboxes import Outboxes
-from fabric.protocol.custody.sessions import Sessions, is_point
+from fabric.protocol.custody.sessions import Sessions, is_point, node_of
 from fabric.protocol.custody.sleeping import Sleeping
 from fabric.protocol.custody.waiting import Waiting
 from fabric.protocol.enrolment.proxy import EnrolmentProxy
@@ -42,9 +51,15 @@ from fabric.protocol.links.facts import (
 from fabric.protocol.links.link import Link
 from fabric.protocol.links.node import Node
 from fabric.protocol.relay.absent import Absent
+from fabric.protocol.relay.action_reports import ActionReports
+from fabric.protocol.relay.answerers import Answerers
 from fabric.protocol.relay.approving import Approving
+from fabric.protocol.relay.asking import Asking
+from fabric.protocol.relay.cancelling import Cancelling
+from fabric.protocol.relay.denials import Denials
 from fabric.protocol.relay.departures import Departures
 from fabric.protocol.relay.dispatch import Dispatch
+from fabric.protocol.relay.dispatches import Dispatches
 from fabric.protocol.relay.facts import (
     Attached,
     ChildRevoked,
@@ -60,6 +75,7 @@ from fabric.protocol.relay.facts import (
 from fabric.protocol.relay.holding import Holding
 from fabric.protocol.relay.intake import Intake
 from fabric.protocol.relay.list_reach import ListReach
+from fabric.protocol.relay.passage import Answers, Passage
 from fabric.protocol.relay.port import MessagePort
 from fabric.protocol.relay.readers import Readers
 from fabric.protocol.relay.report_signer import ReportSigner
@@ -70,11 +86,22 @@ from fabric.protocol.relay.roster import Roster
 from fabric.protocol.relay.route_exchange import RouteExchange
 from fabric.protocol.relay.router import Router
 from fabric.protocol.relay.session_keeper import SessionKeeper
+from fabric.protocol.relay.upgrading import Upgrading
+from fabric.protocol.relay.witnesses import Witnesses
 from fabric.protocol.vocabulary.severity import Lane
-from fabric.protocol.wire.frames import Applied, Denied, Direction, Frame, Item, Join, Joined, Role, Routed, Routes
-
-# A control point that counts wrongly shall not make the counters of its relay unreadable for good.
-_DENIED_AT_ONCE_MAX = 10_000
+from fabric.protocol.wire.frames import (
+    Applied,
+    Denied,
+    Direction,
+    Frame,
+    Grown,
+    Item,
+    Join,
+    Joined,
+    Role,
+    Routed,
+    Routes,
+)
 
 
 class Relay(Node):
@@ -107,7 +134,7 @@ class Relay(Node):
             self.custody, self._own_outboxes, self.sessions, self.readers, self.sleeping, self.ending, self.kept,
             self.trust, self.time, self.skew_ms, self.counters,
         )
-        messages = MessagePort(self.route, self.hold, self.readdress, self._settle)
+        messages = MessagePort(lambda *routed: self.passage.route(*routed), self.hold, self.readdress, self._settle)
         self.router = Router(me.id, self.routes, is_root=is_root)
         self.report_signer = ReportSigner(
             me, self.signer, self.entropy, self.roots, self.time.now, lambda: self.time.unknown
@@ -118,25 +145,47 @@ class Relay(Node):
         )
         self.roster = Roster(self.trust, self.time, self.routes, self.skew_ms, self.count)
         self.resolutions = Resolutions(self.report_signer, self.time, messages, self.count)
+        self.action_reports = ActionReports(self.report_signer, messages, self.count)
+        self.asking = Asking(
+            self.report_signer, self.trust, self.time, self.routes, messages, self.custody.leaves_half, self.count
+        )
         self.approving = Approving(
-            self.report_signer, self.trust, self.time, self.routes, self.roster, self.roots, messages,
-            self._release, self._end, self.count, self.custody.leaves_half, self.skew_ms,
+            self.asking, self.trust, self.time, self.roster, self.roots,
+            lambda *approved: self.dispatch.release(*approved), self.action_reports.say, self.count, self.skew_ms,
+        )
+        self.dispatches = Dispatches()
+        self.answerers = Answerers(me.id, self.dispatches, self.routes, self.router, self.custody)
+        self.cancelling = Cancelling(
+            self.dispatches, self.custody, self.roster, self.approving, self.action_reports, messages
         )
         self.dispatch = Dispatch(
-            self.report_signer, self.custody, self.routes, self.router, self.roster, self.resolutions, self.approving,
-            messages, lambda: self.trust.policies, self.time.now,
+            me.id, self.dispatches, self.action_reports, self.custody, self.routes, self.router, self.roster,
+            self.resolutions, self.approving, self.cancelling, messages, lambda: self.trust.policies,
             lambda way: (link := self.by_destination.get(way)) is not None and link.is_open, self.count,
         )
-        self.absent = Absent(self.roster, self.custody, self.dispatch, messages)
+        self.absent = Absent(
+            self.roster, self.custody, self.dispatch, self.cancelling, self.action_reports, messages
+        )
         self.rerouting = Rerouting(
-            me.id, self.routes, self.router, self.custody, self.sleeping, self.outboxes.get, self.dispatch, messages,
-            self.counters,
+            me.id, self.routes, self.router, self.custody, self.sleeping, self.outboxes.get, self.dispatch,
+            self.answerers, messages, self.counters,
         )
         self.intake = Intake(
             me, self.link_table, self.uplink, self.trust, self.time, self.skew_ms, self.custody, self.readers,
-            self.router, self.dispatch, self.rerouting, self.roster, self.roots, self.counters, is_root=is_root,
+            self.router, self.dispatch, self.answerers, self.rerouting, self.roster, self.roots, self.counters,
+            is_root=is_root,
         )
+        self.upgrading = Upgrading(
+            self.custody, self.readers, self.intake, lambda message: self.strip(message, self.me), self.counters
+        )
+        self.passage = Passage(
+            self.intake, self.upgrading, self.rerouting, self.custody, self.dispatch, self.approving, self.answerers,
+            self.resolutions, self.router, self.trust, lambda message: self.strip(message, self.me), self.hold,
+            Answers(self.ack, self.nack), self.counters, is_root=is_root,
+        )
+        self.denials = Denials(self.port, self.counters)
         self.enrolment = EnrolmentProxy(me.id, me.curve_key, self.port, is_root=is_root)
+        self.witnesses = Witnesses(me, self.signer, self.port, self.time.now)
         self.list_reach = ListReach(me.id, self.trust, self.routes, self.port, self.time.now, is_root=is_root)
 
     @property
@@ -167,11 +216,16 @@ class Relay(Node):
                 self.enrolment.answer(link, frame, now_ms, ready)
             case Applied():
                 self.list_reach.frame(link, frame, now_ms, ready)
+            case Grown():
+                self.witnesses.frame(link, frame, now_ms, ready)
             case Denied(counts):
-                self._denied(link, counts, now_ms, ready)
+                self.denials.frame(link, counts, now_ms, ready)
 
     def hear(self, fact: Fact, now_ms: int, ready: Ready) -> None:
         match fact:
+            case TurnEnded():  # far more often than all others
+                self.sleeping.turn_ends(ready)
+                self.reporter.turn_ended(ready)
             case LinkOpened(link):
                 self.session_keeper.opened(link)
                 if link.peer_role == Role.PARENT:
@@ -190,6 +244,7 @@ class Relay(Node):
             case Surplus(attachment):
                 self.session_keeper.surplus(attachment, now_ms, ready)
             case SessionEnded(destination, code):
+                ready.audit.append(Audited(kinds.SESSION_ENDED, node_of(destination), {"code": code.label}))
                 self.reporter.session_ended(destination)
                 self.rerouting.session_ended(destination, now_ms, ready)
                 self.holding.session_ended(destination, code, now_ms, ready)
@@ -209,6 +264,7 @@ class Relay(Node):
             case CredentialRenewed():
                 self.route_exchange.renewed(self.me, now_ms, ready)
                 self.report_signer.renewed(self.me)
+                self.witnesses.renewed(self.me)
                 self.intake.renewed(self.me)
             case ListTaken():
                 self.holding.list_changed(now_ms, ready)
@@ -218,9 +274,6 @@ class Relay(Node):
                 self.list_reach.list_changed(now_ms)
             case RowsEnded(rows):
                 self.holding.ended(rows)
-            case TurnEnded():
-                self.sleeping.turn_ends(ready)
-                self.reporter.turn_ended(ready)
 
     def ticks(self) -> Sequence[Callable[[int, Ready], None]]:
         return (
@@ -245,6 +298,8 @@ class Relay(Node):
                         self.sessions.left(destination, now_ms, restored=True)
             case KeepMember():
                 self.roster.restored(op, now_ms)
+            case KeepHead():
+                self.witnesses.restored(op)
         self.reporter.restored(op, now_ms)
         self.dispatch.restored(op, now_ms)
         self.resolutions.restored(op, now_ms)
@@ -255,6 +310,9 @@ class Relay(Node):
 
     def check_room(self, link: Link) -> Reject | None:
         return self.session_keeper.check_room(link)
+
+    def log_known(self, link: Link) -> int | None:
+        return self.witnesses.known(link)
 
     def takes_in(self, lane: Lane) -> bool:
         return not self.custody.full(lane, LANE_WINDOW_BYTES)
@@ -292,142 +350,15 @@ class Relay(Node):
         self.readers.end_too_much(now_ms, ready)
         return ready
 
-    # -- messages in ------------------------------------------------------------------------------------
+    # -- messages ---------------------------------------------------------------------------------------
 
     def on_message(self, link: Link, item: Item, message: Verified, lane: Lane, sent_ms: int, now_ms: int,
                    ready: Ready) -> None:
-        link.credit.consume(lane, len(item.envelope))
-        self.counters["received"] += 1
-        visit = visit_of(message.id, item.moved, item.targets)
-        problem = self.intake.check_way(link, item, message)
-        if self.rerouting.is_forgotten(message, item, now_ms):
-            item = item._replace(moved=0, targets=[])
-        seen_as = visit_of(message.id, item.moved, item.targets)
-        if problem is None and self.intake.made_a_circle(item, message, now_ms):
-            # It was here and went to who is below now. Taken for a repeat it would be lost, so it is known by its way.
-            seen_as = visit_of(message.id, len(item.hops), item.hops)
-            problem = self.intake.check_circle(link)
-        seen = self.custody.dedup.seen(seen_as, item.direction, now_ms)
-        if problem is None and item.moved and not seen:
-            problem = self.rerouting.check(link.destination, message, item, now_ms)
-        if problem is None and seen:
-            self.counters["repeats"] += 1
-            self._upgrade(message, item.direction, now_ms, ready)
-            self.ack(link, visit)
-            return
-        problem = problem or self.intake.examine(link, item, message, now_ms)
-        if problem is not None:
-            self.nack(link, visit, problem)
-            return
-        stripped = self.strip(message, self.me)
-        if isinstance(stripped, Reject):
-            self.nack(link, visit, stripped)
-            return
-        problem = self.intake.waits(stripped, item, now_ms)  # before room: it says for whom, where both are true
-        problem = problem or self.intake.no_room(stripped)
-        problem = problem or self.intake.no_way_yet(link, stripped, item, now_ms)
-        problem = problem or self.intake.check_rate(link, stripped, now_ms)
-        if problem is None and stripped.header.kind is Kind.APPROVAL:
-            nobody = self.is_root and not self._is_awaited(stripped)
-            problem = Reject(Code.BAD_APPROVAL, "nothing waits for it") if nobody else None
-        if problem is None and stripped.header.kind is Kind.ACTION:
-            problem = self.dispatch.no_room_for(stripped, item, now_ms)  # last: to know how much it takes is work
-        if problem is not None:
-            self.nack(link, visit, problem)
-            return
-        self.ack(link, visit)
-        if seen_as != message.id:
-            until_ms = seen_until_ms(stripped.header, now_ms)
-            self.custody.saw(seen_as, item.direction, until_ms, ready, stripped.header)
-        if item.moved:
-            self.rerouting.route(stripped, item, now_ms, ready)
-        else:
-            self.route(stripped, item, now_ms, ready)
-
-    def _denied(self, link: Link, counts: Sequence[tuple[Code, int]], now_ms: int, ready: Ready) -> None:
-        """What its own node did not let a control point do counts like what this relay would have refused."""
-        if link.peer_role != Role.POINT:
-            wrong = Reject(Code.WRONG_DIRECTION, "a relay is told by its control points")
-            self.refuse(link, wrong, now_ms, ready)
-            return
-        for code, count in counts:
-            if code in DENIALS:
-                self.count("refused", code.reason, min(count, _DENIED_AT_ONCE_MAX))
-
-    def _upgrade(self, message: Verified, direction: Direction, now_ms: int, ready: Ready) -> None:
-        """The same message by another path, with parts that the first copy lacked (SPEC 7.5)."""
-        held = self.custody.get(message.id, direction)
-        if held is None and not any(self.custody.asleep.rows):
-            return
-        fitted = self.strip(message, self.me)
-        if isinstance(fitted, Reject):
-            return
-        if held is None:
-            if self.intake.no_room(fitted) is None and self.custody.asleep.offer(fitted, direction):
-                ready.persist.append(Replace(fitted.id, direction, fitted.raw))  # perhaps it sleeps
-            return
-        fuller = held.message.united_with(fitted)
-        if fuller is held.message:
-            return
-        if self.readers.waits_to_grow(held, now_ms) or not self.custody.replace(held, fuller, ready):
-            self.count("refused", Code.BUSY.reason)
-            return
-        self.counters["upgraded"] += 1
-        self.readers.shed(held, now_ms, ready)
+        self.passage.take(link, item, message, lane, now_ms, ready)
 
     def submit(self, message: Verified, now_ms: int, ready: Ready) -> None:
         """A message of this relay's own climbs like any other."""
-        self.route(message, Item(Direction.UP, 0, [], [], message.raw), now_ms, ready)
-
-    # -- where to ---------------------------------------------------------------------------------------
-
-    def route(self, message: Verified, item: Item, now_ms: int, ready: Ready) -> None:
-        header = message.header
-        match header.kind, item.direction:
-            case (Kind.EVENT | Kind.INTEL), _:
-                self.hold(message, item, self.router.readers(header, item.direction), now_ms, ready)
-            case Kind.ACTION, Direction.UP if self.dispatch.turns(message):
-                self.dispatch.turn(message, item, now_ms, ready)
-            case Kind.ACTION, Direction.UP:
-                self.hold(message, item, self.router.up(), now_ms, ready)
-            case Kind.APPROVAL, _ if self._is_awaited(message):
-                self.custody.saw(message.id, item.direction, seen_until_ms(header, now_ms), ready, header)
-                self.approving.heard(message, now_ms, ready)
-            case Kind.APPROVAL, _:
-                self.hold(message, item, self.router.up(), now_ms, ready)
-            case Kind.ACTION, _:
-                self.dispatch.hand_out(message, item, item.targets, now_ms, ready)
-            case Kind.RESULT, Direction.UP if not self.dispatch.answer_turns(header):
-                self.hold(message, item, self.router.up(), now_ms, ready)
-            case Kind.RESULT, _:
-                self._answer_to(message, item, now_ms, ready)
-                self.resolutions.heard(message, now_ms, ready)
-
-    def _release(self, action: Verified, targets: tuple[str, ...], now_ms: int, ready: Ready) -> None:
-        """It was approved for these."""
-        self.dispatch.release(action, targets, now_ms, ready)
-
-    def _end(
-        self, action: Verified, end: str, targets: tuple[str, ...], code: Code | None, now_ms: int, ready: Ready, *,
-        detail: str = "",
-    ) -> None:
-        """It was not approved."""
-        self.dispatch.report(action, end, targets, code, now_ms, ready, detail=detail)
-
-    def _is_awaited(self, approval: Verified) -> bool:
-        return self.approving.holds(approval.header.correlation)
-
-    def _answer_to(self, result: Verified, item: Item, now_ms: int, ready: Ready) -> None:
-        """Down to the requester. One that moved away is found from above."""
-        header = result.header
-        ways = self.router.down_to(header.to)
-        climbs = item.direction is Direction.UP or not item.hops  # a report of this relay's own begins here
-        if ways:
-            self.hold(result, item, ways, now_ms, ready)
-        elif climbs and not self.is_root:
-            self.hold(result, item, self.router.up(), now_ms, ready, Direction.UP)
-        else:
-            self.hold(result, item, [(self.router.upwards, (header.to,))], now_ms, ready, moved=item.moved + 1)
+        self.passage.route(message, Item(Direction.UP, 0, [], [], message.raw), now_ms, ready)
 
     def hold(self, message: Verified, item: Item, destinations: Destinations, now_ms: int, ready: Ready,
              direction: Direction | None = None, *, moved: int = 0) -> None:
@@ -469,5 +400,5 @@ class Relay(Node):
             "origin": header.origin, "destination": row.destination.split("/")[0],
             "age_ms": row.held.age_at(now_ms), "ttl_ms": header.ttl_ms,
         }))
-        self.dispatch.row_ended(row, refused, now_ms, ready)
+        self.action_reports.row_ended(row, refused, now_ms, ready)
 

@@ -15,17 +15,19 @@ from fabric.protocol.base.limits import MOVED_MAX, SESSION_GRACE_MS
 from fabric.protocol.core.ready import Op, Put, Ready
 from fabric.protocol.custody.custody import Custody, HeldKey
 from fabric.protocol.custody.outbox import Held, Outbox, Row
-from fabric.protocol.custody.sessions import CHILD, NOWHERE, UNSENT, node_of
+from fabric.protocol.custody.sessions import CHILD, NOWHERE, UNSENT, child_relay, node_of
 from fabric.protocol.custody.sleeping import Sleeping
 from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.links.links import UPLINK
 from fabric.protocol.links.release import fits_in_frame
+from fabric.protocol.relay.answerers import Answerers
 from fabric.protocol.relay.dispatch import Dispatch
 from fabric.protocol.relay.port import MessagePort
 from fabric.protocol.relay.router import Router, Way
 from fabric.protocol.routes.attachments import Attachment
 from fabric.protocol.routes.routing import RouteTable
+from fabric.protocol.vocabulary.fetching import SESSION_MARK
 from fabric.protocol.vocabulary.topics import matches
 from fabric.protocol.wire.frames import Direction, Item
 
@@ -48,7 +50,8 @@ class Rerouting:
 
     def __init__(
         self, me: str, routes: RouteTable, router: Router, custody: Custody, sleeping: Sleeping,
-        outbox_of: Callable[[str], Outbox | None], dispatch: Dispatch, messages: MessagePort, counters: Counter[str],
+        outbox_of: Callable[[str], Outbox | None], dispatch: Dispatch, answerers: Answerers, messages: MessagePort,
+        counters: Counter[str],
     ) -> None:
         self._me = me
         self._routes = routes
@@ -57,6 +60,7 @@ class Rerouting:
         self._sleeping = sleeping
         self._outbox_of = outbox_of
         self._dispatch = dispatch
+        self._answerers = answerers
         self._messages = messages
         self._counters = counters
         # The destination by which they were reached before -> who moved, each once however often until the next look.
@@ -78,10 +82,16 @@ class Rerouting:
         self._rests.setdefault(destination, {})[node] = None
 
     def session_ended(self, destination: str, now_ms: int, ready: Ready) -> None:
-        """A control point took leave, or did not come back: actions that were never sent go to where it executes."""
+        """A control point took leave, or did not come back: actions that were never sent go to where it executes.
+
+        A result was for the node: where that has another session below by now, as after a crash, it is for this one.
+        """
         for row in self._rows_for(destination):
-            if row.held.message.header.kind is Kind.ACTION:
+            header = row.held.message.header
+            if header.kind is Kind.ACTION:
                 self._follow(row, list(row.targets), now_ms, ready)
+            elif header.kind is Kind.RESULT and self._router.down_to(header.to):
+                self._follow(row, [header.to], now_ms, ready)
 
     def found(self, attachment: Attachment) -> None:
         """A node is below that was not. What came for it before it did, and is on its way back up, may go there."""
@@ -116,7 +126,8 @@ class Rerouting:
     def rows_changed(self, held: Held, now_ms: int) -> None:
         """Rows of this message were made, or have ended."""
         key = (held.message.id, held.direction)
-        if any(d in held.rows and held.rows[d].moved for d in (UPLINK, NOWHERE)):
+        up, nowhere = held.rows.get(UPLINK), held.rows.get(NOWHERE)
+        if (up is not None and up.moved) or (nowhere is not None and nowhere.moved):
             self._homing.setdefault(key, now_ms)
         else:
             self._homing.pop(key, None)
@@ -170,13 +181,28 @@ class Rerouting:
             return Reject(Code.UNROUTABLE, "it follows somebody who moves too often")
         if item.direction is Direction.DOWN:
             return None
-        if not self.goes_down_here(message, now_ms):
+        down, _ = self._apart(message, item, now_ms)
+        if not down:
             never = Reject(Code.WRONG_DIRECTION, f"{header.kind.word} that never went down from here")
             return never if self._router.is_root else None
-        ways = self._dispatch.ways(message, item.targets) if header.kind is Kind.ACTION else []
-        if not all(self._leads_there(way, source) for way in ways):
+        if header.kind is Kind.ACTION and not all(self._had_it(message, target, source) for target in down):
             return Reject(Code.WRONG_DIRECTION, "an action that went down another way")
         return None
+
+    def _apart(self, message: Verified, item: Item, now_ms: int) -> tuple[list[str], list[str]]:
+        """For whom of its targets it goes down from here, and for whom it climbs on.
+
+        What of an action this relay gave back upwards itself others handed out since: only they know to whom.
+        """
+        if item.direction is Direction.DOWN:
+            return item.targets, []
+        if not self.goes_down_here(message, now_ms):
+            return [], item.targets
+        if message.header.kind is not Kind.ACTION:
+            return item.targets, []
+        ways = self._dispatch.ways(message, item.targets)
+        climbs = [target for target, way in zip(item.targets, ways, strict=True) if way == UPLINK]
+        return [target for target in item.targets if target not in climbs], climbs
 
     def goes_down_here(self, message: Verified, now_ms: int) -> bool:
         """Whether what climbs because somebody moved goes down from here: it did before, or turns here at the latest.
@@ -184,7 +210,7 @@ class Rerouting:
         An action that turned here went down in the same step, so of actions only what came before counts.
         """
         header, seen = message.header, self._custody.dedup.seen
-        turns = (header.kind is Kind.RESULT and self._dispatch.answer_turns(header)) or (
+        turns = (header.kind is Kind.RESULT and self._answerers.turn_here(header)) or (
             header.kind is Kind.INTEL and self._router.is_root and seen(message.id, Direction.UP, now_ms)
         )
         return turns or seen(message.id, Direction.DOWN, now_ms)
@@ -202,8 +228,10 @@ class Rerouting:
 
     def not_yet(self, source: str, message: Verified, item: Item, now_ms: int) -> Reject | None:
         """Whether its way will be known, or free, in a moment: it is not taken before."""
-        up = item.direction is Direction.UP and not self.goes_down_here(message, now_ms)
-        ways = [(UPLINK, tuple(item.targets))] if up else self._ways_to(message, item.targets, now_ms)
+        down, up = self._apart(message, item, now_ms)
+        ways = self._ways_to(message, down, now_ms) if down else []
+        if up:
+            ways = [*ways, (UPLINK, tuple(up))]
         back = item.direction is Direction.UP and any(way == source for way, _ in ways)
         if not back and any(row.maybe_taken for way, _ in ways for row in self._rows_by(message, way)):
             # One row holds what is for all of them: grown now, it would go again to those who have it.
@@ -226,6 +254,13 @@ class Rerouting:
         held = [self._custody.get(message.id, direction) for direction in Direction]
         return [each.rows[way] for each in held if each is not None and way in each.rows]
 
+    def _had_it(self, action: Verified, target: str, source: str) -> bool:
+        """Whether what went to this target may come back from there: who was handed it, or was on the way to it then,
+        is there now."""
+        (way,) = self._dispatch.ways(action, [target])
+        ways = [way, *map(child_relay, self._dispatch.between(action, target))]
+        return any(self._leads_there(each, source) for each in ways)
+
     def _leads_there(self, way: str, destination: str) -> bool:
         """Whether what was sent by this way may come back from this destination: it is the same, or has moved there."""
         below = [self._routes.via(attachment) for attachment in self._routes.of_node(node_of(way))]
@@ -234,13 +269,15 @@ class Rerouting:
     def route(self, message: Verified, item: Item, now_ms: int, ready: Ready) -> None:
         """To whoever moved, and to nobody else; further up, when the way there does not begin here."""
         hold = self._messages.hold
-        if item.direction is Direction.UP and not self.goes_down_here(message, now_ms):
-            hold(message, item, [(UPLINK, tuple(item.targets))], now_ms, ready, moved=item.moved + 1)
+        down, up = self._apart(message, item, now_ms)
+        if up:
+            hold(message, item, [(UPLINK, tuple(up))], now_ms, ready, moved=item.moved + 1)
+        if not down:
             return
         if message.header.kind is Kind.ACTION:
             if item.direction is Direction.UP:
-                self._was_taken(message, item.targets, now_ms, ready)
-            self._dispatch.hand_out(message, item, item.targets, now_ms, ready)
+                self._was_taken(message, down, now_ms, ready)
+            self._dispatch.hand_out(message, item, down, now_ms, ready)
             return
         self._counters["followed"] += 1
         here, ways = self.ways_of(message, item)
@@ -296,7 +333,7 @@ class Rerouting:
             header = row.held.message.header
             match header.kind:
                 case Kind.RESULT:
-                    concerned = [header.to] if header.to in nodes else []
+                    concerned = [header.to] if header.to.partition(SESSION_MARK)[0] in nodes else []
                 case Kind.INTEL if not row.targets:
                     if header.topic not in interested:
                         interested[header.topic] = _interested(moved, header.topic)

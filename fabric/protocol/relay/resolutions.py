@@ -16,11 +16,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from fabric.protocol.base.errors import Reject
-from fabric.protocol.base.limits import SLOW_HANDLER_MS, TARGETS_MAX, TTL_MAX_MS
+from fabric.protocol.access.permissions import fetches
+from fabric.protocol.audit import kinds
+from fabric.protocol.audit.chain import named
+from fabric.protocol.audit.kinds import Audited
+from fabric.protocol.base.limits import SLOW_HANDLER_MS, TTL_MAX_MS
 from fabric.protocol.core.ready import KeepEnd, KeepOpen, Note, Op, Ready
 from fabric.protocol.core.timekeeper import Timekeeper
-from fabric.protocol.envelope.parts import read_records
+from fabric.protocol.envelope.reports import names_in
 from fabric.protocol.envelope.resolution import (
     About,
     Resolution,
@@ -46,8 +49,6 @@ _AT_WORK_MS: Final = 90_000
 _REVISE_MS: Final = 10_000
 # Actions that end in the same moment are resolved so many a turn: an hour of them stops no relay.
 _SOME: Final = 64
-# A report is a list of names. What is larger is no relay's, and is not read here.
-_REPORT_BYTES_MAX: Final = 1_048_576
 
 
 @dataclass(slots=True)
@@ -107,12 +108,12 @@ class Resolutions:
     def turned(
         self, action: Verified, targets: Sequence[str], now_ms: int, ready: Ready, *, held_ms: int = 0
     ) -> None:
-        """An action turned here; these are its targets. A dry run is not resolved: nothing is done.
+        """An action turned here; these are its targets. A dry run is not resolved, nor what fetches: nothing is done.
 
         `held_ms`: so long it may wait for approvals before its time begins.
         """
         header = action.header
-        if header.terms.dry_run:
+        if header.terms.dry_run or fetches(header):
             return
         ends_ms = now_ms + held_ms + header.ttl_ms
         open_ = _Open(
@@ -137,10 +138,13 @@ class Resolutions:
         if open_ is None or state is State.NONE:
             return
         by_target = result.credential.kind is not NodeKind.RELAY
-        named = [result.credential.id] if by_target else _named(result, open_)
-        is_awaited = any(name in open_.states and open_.states[name].end is None for name in named)
-        for target in named:
-            self._learn(leaf, open_, target, state, by_target, ready)
+        who = [result.credential.id] if by_target else _named(result, open_)
+        is_awaited = any(name in open_.states and open_.states[name].end is None for name in who)
+        ended = [target for target in who if self._learn(leaf, open_, target, state, by_target, ready)]
+        if ended and by_target:  # what a relay says of them is in its log
+            ready.audit.append(Audited(kinds.ACTION_ENDED, result.credential.id, {
+                "action": leaf, "end": state.word, **named(ended),
+            }))
         if state in _AT_WORK and by_target and is_awaited:
             open_.silent_ms = max(open_.silent_ms, min(now_ms + _AT_WORK_MS, open_.until_ms))
         if open_.is_over and not open_.revision:
@@ -183,18 +187,20 @@ class Resolutions:
 
     def _learn(
         self, leaf: bytes, open_: _Open, target: str, state: State, by_target: bool, ready: Ready
-    ) -> None:
+    ) -> bool:
+        """Whether it ended by this."""
         before = open_.states.get(target)
         if before is None or not may_follow(before, state, by_target=by_target):
-            return
+            return False
         open_.states[target] = state
         if state.end is None:
-            return
+            return False
         open_.ended += before.end is None
         ready.persist.append(KeepEnd(leaf, target, int(state), open_.until_ms))
         if open_.revision and before is State.UNKNOWN and not open_.is_late:
             open_.is_late = True
             ready.persist.append(_kept(leaf, open_))
+        return True
 
     def _look(self, leaf: bytes, open_: _Open, now_ms: int, ready: Ready) -> bool:
         """Whether that was work: something to sign, or to forget."""
@@ -223,6 +229,10 @@ class Resolutions:
             said = self._signer.sign(report, now_ms)
             self._messages.route(said, Item(Direction.UP, 0, [], [], said.raw), now_ms, ready)
         self._count("resolved", resolution.outcome)
+        ready.audit.append(Audited(kinds.ACTION_RESOLVED, "", {
+            "action": leaf, "outcome": resolution.outcome, "revision": open_.revision,
+            **{f"n_{end}": len(names) for end, names in by_end.items()},
+        }))
         ready.notes.append(Note("action resolved", {
             "action": leaf.hex(), "outcome": resolution.outcome, "targets": len(open_.states),
             "revision": open_.revision, **{end: len(names) for end, names in by_end.items()},
@@ -249,17 +259,9 @@ def _kept(leaf: bytes, open_: _Open) -> KeepOpen:
 
 def _named(report: Verified, open_: _Open) -> list[str]:
     """Whom a relay's report is about: all who have not ended, where it names nobody."""
-    if sum(entry.size for entry in report.header.manifest) > _REPORT_BYTES_MAX:
+    names = names_in(report)
+    if names is None:
         return []
-    readings = read_records(report.header, report.envelope.parts)
-    if isinstance(readings, Reject):
-        return []
-    names: list[str] = []
-    for reading in readings:
-        targets = reading.content.get("targets")
-        if not isinstance(targets, list):
-            return []
-        names += [name for name in targets[:TARGETS_MAX] if isinstance(name, str)]
     return names or [target for target, state in open_.states.items() if state.end is None]
 
 

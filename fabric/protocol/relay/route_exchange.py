@@ -16,6 +16,7 @@ from fabric.protocol.base.signing import Signer
 from fabric.protocol.core.counters import Counters
 from fabric.protocol.core.kept_credentials import KeptCredentials
 from fabric.protocol.core.ready import KeepSession, Note, Ready
+from fabric.protocol.core.standing import Standing
 from fabric.protocol.core.timekeeper import Timekeeper
 from fabric.protocol.custody.sessions import child_relay, is_point, node_of, point_session
 from fabric.protocol.links.admission import Twins
@@ -50,6 +51,7 @@ class RouteExchange:
         self._links = links
         self._trust = trust
         self._time = time
+        self._standing = Standing(trust, time)
         self._kept = kept
         self._twins = twins
         self._count = counters.count
@@ -152,8 +154,8 @@ class RouteExchange:
                 return
             if refusals and refusals[-1][1] is Code.UNKNOWN_SIGNER:
                 opened = Reject(Code.UNKNOWN_SIGNER)  # what follows may only mean something after it
-            problem = opened if isinstance(opened, Reject) else self._time.for_now(
-                self._trust.check(opened.credential, self._time.clocks(now_ms))
+            problem = (
+                opened if isinstance(opened, Reject) else self._standing.check_for_now(opened.credential, now_ms)
             )
             if isinstance(opened, Attachment) and problem is None:
                 problem = (

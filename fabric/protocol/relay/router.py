@@ -12,6 +12,7 @@ from fabric.protocol.envelope.layout import Header, Kind
 from fabric.protocol.links.links import UPLINK
 from fabric.protocol.routes.attachments import Attachment
 from fabric.protocol.routes.routing import RouteTable
+from fabric.protocol.vocabulary.fetching import SESSION_MARK
 from fabric.protocol.wire.frames import Direction
 
 Way = tuple[str, tuple[str, ...]]  # a destination, and the targets for it; without targets it is for everybody there
@@ -57,5 +58,7 @@ class Router:
         return [(way, tuple(below)) for way, below in by_way.items()]
 
     def down_to(self, node: str) -> list[Way]:
-        """To wherever this node is below; empty where it is not."""
-        return self.down(self._routes.of_node(node))
+        """To wherever this node, or this session of it, is below; empty where it is not."""
+        name, _, session = node.partition(SESSION_MARK)
+        found = self._routes.of_node(name)
+        return self.down(each for each in found if not session or each.session.hex().startswith(session))

@@ -176,6 +176,11 @@ class RouteTable:
             relay = above.relay
         return ""
 
+    def between(self, attachment: Attachment) -> tuple[str, ...]:
+        """The relays between it and the child of this relay that leads there, the nearest to it first."""
+        chain = self._above(attachment)
+        return tuple(chain[: max(0, chain.index(self._me) - 1)]) if self._me in chain else ()
+
     def below(self, destination: str) -> list[Attachment]:
         """Everything that this destination leads to. What that costs is bounded by it, not by the table."""
         if is_point(destination):

@@ -26,7 +26,7 @@ from fabric.protocol.base.limits import (
     TAGS_MAX,
 )
 from fabric.protocol.vocabulary.severity import Severity, severity_from_wire
-from fabric.protocol.vocabulary.tlp import Label, label_from_wire
+from fabric.protocol.vocabulary.tlp import Label
 
 # The times by which something may be judged, the node's best one first. Never empty.
 Clocks = tuple[int, ...]
@@ -246,7 +246,7 @@ def _from_fields(f: Any, raw: bytes, issuers: tuple[str, ...]) -> Credential:
         organisation=f[8],
         communities=_strs(f[9]),
         client_of=_strs(f[10]),
-        clearance=label_from_wire(f[11]),
+        clearance=_clearance(f[11]),
         segment=f[12],
         tags=_tags(f[13]),
         grants=decode_grants(f[14]),
@@ -263,7 +263,7 @@ def _from_fields(f: Any, raw: bytes, issuers: tuple[str, ...]) -> Credential:
 def decode_grants(f: Any) -> Grants:
     """Raises TypeError, ValueError or LookupError for what is none."""
     publish, subscribe, request, execute, approve, *more = f
-    if any(len(grants) > GRANTS_MAX for grants in f):
+    if any(len(grants) > GRANTS_MAX for grants in (publish, subscribe, request, execute, approve)):
         raise ValueError
     return Grants(
         publish=tuple(PublishGrant(_str(g[0]), severity_from_wire(g[1]), _int(g[2])) for g in publish),
@@ -289,16 +289,27 @@ def _keep(f: Any) -> Keep:
 def _tags(f: Any) -> tuple[tuple[str, str], ...]:
     if len(f) > TAGS_MAX:
         raise ValueError
-    return tuple((_str(name), _str(value)) for name, value in f)
+    return tuple((_str(name), _str(value)) for name, value, *_ in f)
 
 
 def _issuing(f: Any) -> Issuing:
     ids, kinds, segments, organisations, clearance, communities, client_of, tags, principals, grants = f[:10]
     return Issuing(
-        _strs(ids), tuple(NodeKind(kind) for kind in kinds), _strs(segments), _strs(organisations),
-        label_from_wire(clearance), _strs(communities), _strs(client_of), _tags(tags), _strs(principals),
+        _strs(ids), tuple([_KINDS[kind] for kind in kinds if kind in _KINDS]), _strs(segments), _strs(organisations),
+        _clearance(clearance), _strs(communities), _strs(client_of), _tags(tags), _strs(principals),
         decode_grants(grants),
     )
+
+
+_KINDS = {int(kind): kind for kind in NodeKind}
+
+
+def _clearance(n: object) -> Label:
+    """How much is opened to somebody: of what is not known the least, as of content it is the most."""
+    return Label(n) if type(n) is int and n in _LABELS else Label.CLEAR
+
+
+_LABELS = frozenset(map(int, Label))
 
 
 def check_validity(credential: Credential, now_ms: int, skew_ms: int) -> Reject | None:
@@ -310,8 +321,13 @@ def check_validity(credential: Credential, now_ms: int, skew_ms: int) -> Reject 
 
 def check_validity_by(credential: Credential, clocks_ms: Clocks, skew_ms: int) -> Reject | None:
     """CREDENTIAL_EXPIRED where it is valid by none of these."""
-    problems = [check_validity(credential, clock_ms, skew_ms) for clock_ms in clocks_ms]
-    return problems[0] if all(problem is not None for problem in problems) else None
+    first = None
+    for clock_ms in clocks_ms:
+        problem = check_validity(credential, clock_ms, skew_ms)
+        if problem is None:
+            return None
+        first = first or problem
+    return first
 
 
 def _str(value: object) -> str:

@@ -52,6 +52,13 @@ class TrustStore:
         """Know a verified credential, of a peer that proved to have its CURVE key."""
         return self._credentials.meet(peer)
 
+    def floor(self, their_list: int) -> int:
+        """The lowest version of the protocol that may be spoken with a peer that has this version of the list; 0: any.
+
+        One that has a newer list may know of a lower floor. Nothing is taken from it before the list came.
+        """
+        return self._revocations.floor if their_list <= self._revocations.version else 0
+
     def renewed(self, own: Credential) -> None:
         """This node goes on under a newer credential of its own."""
         self._credentials.learn(own)

@@ -19,6 +19,8 @@ from fabric.protocol.base.limits import (
     FRAME_BYTES_MAX,
     FRAME_DEPTH_MAX,
     FRAME_ELEMENTS_MAX,
+    GROWN_MAX,
+    HEAD_BYTES_MAX,
     HOPS_MAX,
     ID_BYTES,
     INTRO_MAX,
@@ -42,6 +44,7 @@ from fabric.protocol.wire.frames import (
     Direction,
     Directory,
     Frame,
+    Grown,
     Hello,
     Intro,
     Item,
@@ -57,6 +60,7 @@ from fabric.protocol.wire.frames import (
     Routes,
     Rules,
     Welcome,
+    Witnessed,
 )
 
 _DETAIL_BYTES_MAX = 512
@@ -83,8 +87,13 @@ def encode_frame(frame: Frame) -> bytes:
             return pack([number, code.number, redirect])
         case Joined(id_, answered, detail, answer):
             return pack([number, id_, 0 if answered is None else answered.number, detail, answer])
-        case Welcome() | Pong():
+        case Welcome():
             return pack([number, *frame[:-1], *([list(frame.path)] if frame.path else [])])
+        case Pong(clock_ms, fabric_ms, path, log_known):
+            more = [list(path), log_known] if log_known is not None else [list(path)] if path else []
+            return pack([number, clock_ms, fabric_ms, *more])
+        case Witnessed(entry, code, witness):
+            return pack([number, entry, 0 if code is None else code.number, witness])
         case _:
             return pack([number, *frame])
 
@@ -179,10 +188,13 @@ def _intro(f: Any) -> Intro:
     return Intro([_bytes(c, CREDENTIAL_BYTES_MAX) for c in _few(f[1], INTRO_MAX)])
 
 
+_DIRECTIONS = {int(direction): direction for direction in Direction}
+
+
 def _item(entry: Any) -> Item:
     i = _list(entry, _ENTRY_MAX)
     return Item(
-        Direction(_int(i[0])),
+        _DIRECTIONS[_int(i[0])],
         _int(i[1]),
         [_str(hop) for hop in _list(i[2], HOPS_MAX)],
         [_str(target) for target in _list(i[3], TARGETS_MAX)],
@@ -248,9 +260,21 @@ def _join(f: Any) -> Join:
 
 
 def _joined(f: Any) -> Joined:
-    number = _int(f[2])
-    code = None if number == 0 else code_of(number)
-    return Joined(_id(f[1]), code, _str(f[3], _DETAIL_BYTES_MAX), _bytes(f[4], ANSWER_BYTES_MAX))
+    return Joined(_id(f[1]), _code(f[2]), _str(f[3], _DETAIL_BYTES_MAX), _bytes(f[4], ANSWER_BYTES_MAX))
+
+
+def _hash(value: object) -> bytes:
+    return _bytes(value, KEY_BYTES, KEY_BYTES)
+
+
+def _code(value: object) -> Code | None:
+    number = _int(value)
+    return None if number == 0 else code_of(number)
+
+
+def _known(value: object) -> int | None:
+    """Nil where heads are not taken and a later version says more after it."""
+    return None if value is None else _int(value)
 
 
 def _applied(entry: Any) -> tuple[str, int, int]:
@@ -276,7 +300,7 @@ _TABLE: list[tuple[int, type, Callable[[Any], Frame]]] = [
     (9, Routes, _routes),
     (10, Routed, lambda f: Routed(_int(f[1]), [_routed(r) for r in _few(f[2], ROUTES_ENTRIES_MAX)])),
     (11, Ping, lambda f: Ping(_int(f[1]))),
-    (12, Pong, lambda f: Pong(_int(f[1]), _int(f[2]), _path(f, 3))),
+    (12, Pong, lambda f: Pong(_int(f[1]), _int(f[2]), _path(f, 3), _known(f[4]) if len(f) > 4 else None)),
     (13, Bye, lambda f: Bye(code_of(_int(f[1])), _str(f[2], _DETAIL_BYTES_MAX))),
     (14, Lists, lambda f: Lists(_bytes(f[1], FRAME_BYTES_MAX))),
     (15, Join, _join),
@@ -285,6 +309,8 @@ _TABLE: list[tuple[int, type, Callable[[Any], Frame]]] = [
     (18, Directory, lambda f: Directory(_bytes(f[1], FRAME_BYTES_MAX))),
     (19, Denied, lambda f: Denied([_denial(entry) for entry in _list(f[1], _ENTRY_MAX)])),
     (20, Rules, lambda f: Rules(_bytes(f[1], POLICIES_BYTES_MAX))),
+    (21, Grown, lambda f: Grown(_bytes(f[1], HEAD_BYTES_MAX), _int(f[2]), [_hash(d) for d in _few(f[3], GROWN_MAX)])),
+    (22, Witnessed, lambda f: Witnessed(_int(f[1]), _code(f[2]), _bytes(f[3], HEAD_BYTES_MAX))),
 ]
 _NUMBERS = {class_: number for number, class_, _ in _TABLE}
 _DECODERS = {number: decoder for number, _, decoder in _TABLE}

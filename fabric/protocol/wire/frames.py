@@ -147,6 +147,7 @@ class Pong(NamedTuple):
     clock_ms: int
     fabric_clock_ms: int
     path: tuple[str, ...] = ()  # as in WELCOME
+    log_known: int | None = None  # of the audit log of whoever asked, up to which entry; None: heads are not taken
 
 
 class Bye(NamedTuple):
@@ -204,7 +205,23 @@ class Denied(NamedTuple):
     counts: list[tuple[Code, int]]
 
 
+class Grown(NamedTuple):
+    """How far its sender's audit log goes: a signed head, and the digests of the entries after number `since`."""
+
+    head: bytes
+    since: int
+    digests: list[bytes]
+
+
+class Witnessed(NamedTuple):
+    """The counter-signature of a head of this number; `code`: what is wrong with it, if anything is."""
+
+    number: int
+    code: Code | None
+    witness: bytes
+
+
 Frame = (
     Hello | Welcome | Refused | Intro | Data | Ack | Nack | Credit | Routes | Routed | Ping | Pong | Bye | Lists
-    | Join | Joined | Applied | Directory | Denied | Rules
+    | Join | Joined | Applied | Directory | Denied | Rules | Grown | Witnessed
 )

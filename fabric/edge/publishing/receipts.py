@@ -1,0 +1,174 @@
+"""What becomes of records: a future for each that was published alone, one for all that were published together.
+
+Guarantees: each record has one outcome, its id or why it was refused, whoever comes first with it; `Many` is done when
+the outcome of all that were taken is known. Of any thread.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+from fabric.edge.connection.mailbox import fail
+from fabric.edge.locks import Pending
+from fabric.edge.publishing.composer import Draft
+from fabric.protocol.base.errors import Code, FabricError
+from fabric.protocol.envelope.layout import Kind
+
+T = TypeVar("T")
+# Of one of many: its number, and why. It must not block.
+Tell = Callable[[int, FabricError], None]
+
+
+class Receipt(Pending[T]):
+    """A record's id, when it is durable. `looked_at`: somebody knows, or will be called, how it ended."""
+
+    looked_at = False
+
+    def result(self, timeout: float | None = None) -> T:
+        try:
+            return super().result(timeout)
+        finally:
+            self.looked_at |= self.done()
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        try:
+            return super().exception(timeout)
+        finally:
+            self.looked_at |= self.done()
+
+    def add_done_callback(self, fn: Callable[[Future[T]], object]) -> None:
+        self.looked_at = True
+        super().add_done_callback(fn)
+
+
+class Many:
+    """What becomes of records that were published together.
+
+    `taken`: how many of them were, from the first on; what is behind had no place in time, and its outcome is BUSY.
+    `future` is done when the outcome of each is known: a list in the order of the records, an id or a FabricError for
+    each. It cannot be cancelled, and what waits can be withdrawn. `tell` hears of each that was taken and is refused,
+    before its position is passed.
+    """
+
+    def __init__(self, count: int, tell: Tell | None = None) -> None:
+        self.future = Receipt[list[str | FabricError]]()
+        self.future.set_running_or_notify_cancel()
+        self.taken = 0
+        self._tell = tell
+        self._outcomes: list[str | FabricError | None] = [None] * count
+        self._open = count
+        self._on_their_way = bytearray(count)
+        self._is_withdrawn = False
+        self._lock = threading.Lock()
+        if not count:
+            self.future.set_result([])
+
+    def result(self, timeout_s: float | None = None) -> list[str | FabricError]:
+        """An id, or why it was refused, for each, when that is known of all. Raises TimeoutError."""
+        return self.future.result(timeout_s)
+
+    def outcomes(self) -> list[str | FabricError | None]:
+        """As far as they are known."""
+        with self._lock:
+            return list(self._outcomes)
+
+    def withdraw(self, error: FabricError) -> None:
+        """What still waits is not taken, with this as its outcome: of each lane it is what was given last. What is on
+        its way is not touched, and its outcome follows."""
+        with self._lock:
+            self._is_withdrawn = True
+            waits = [n for n, outcome in enumerate(self._outcomes) if outcome is None and not self._on_their_way[n]]
+        self._end([(number, error) for number in waits])
+
+    def is_withdrawn(self, number: int) -> bool:
+        """Whether it will not be taken any more."""
+        return self._is_withdrawn and not self._on_their_way[number]
+
+    def send(self, number: int) -> bool:
+        """It is on its way from now on, unless it was withdrawn before."""
+        with self._lock:
+            if self._is_withdrawn:
+                return False
+            self._on_their_way[number] = 1
+        return True
+
+    def succeed(self, id_: str, group: Sequence[Draft]) -> None:
+        """These, all of this, are the message with this id, in their order."""
+        self._end([(draft.number, f"{id_}.{index}") for index, draft in enumerate(group) if draft.token is self])
+
+    def refuse(self, number: int, error: FabricError) -> None:
+        """This one is not published."""
+        if self._outcomes[number] is None and self._tell is not None:
+            self._tell(number, error)
+        self._end([(number, error)])
+
+    def cut(self, taken: int, error: FabricError) -> None:
+        """No more than these were taken: the others are as if they had not been given."""
+        self.taken = taken
+        self._end([(number, error) for number in range(taken, len(self._outcomes))])
+
+    def _end(self, outcomes: Sequence[tuple[int, str | FabricError]]) -> None:
+        with self._lock:
+            for number, outcome in outcomes:
+                if self._outcomes[number] is None:
+                    self._outcomes[number] = outcome
+                    self._open -= 1
+            is_done = not self._open and not self.future.done()
+        if is_done:
+            self.future.set_result(list(self._outcomes))  # type: ignore[arg-type]  # none is None any more
+
+
+def is_cancelled(draft: Draft) -> bool:
+    """Whether its program does not want it any more."""
+    token = draft.token
+    if isinstance(token, Many):
+        return draft.dropped or token.is_withdrawn(draft.number)
+    return draft.dropped or (isinstance(token, Future) and token.cancelled())
+
+
+def is_on_its_way(draft: Draft) -> bool:
+    """Whether it is sent, whatever its program wishes from now on: False when it was cancelled before."""
+    if draft.dropped:
+        return False
+    token = draft.token
+    if isinstance(token, Many):
+        return token.send(draft.number)
+    return not isinstance(token, Future) or token.set_running_or_notify_cancel()
+
+
+def is_open(token: Any) -> Future[Any] | None:
+    """The future of whom nobody told yet; None where there is none."""
+    future = token.future if isinstance(token, Many) else token
+    return future if isinstance(future, Future) and not future.done() else None
+
+
+def succeed(id_: bytes, group: Sequence[Draft]) -> None:
+    """It is held, or on disk: the message that these are in."""
+    name, together = id_.hex(), dict[Many, None]()
+    for index, draft in enumerate(group):
+        token = draft.token
+        if isinstance(token, Many):
+            together[token] = None
+        elif isinstance(token, Future) and not token.done():
+            token.set_result(id_ if draft.stamp.kind is Kind.ACTION else f"{name}.{index}")
+    for many in together:
+        many.succeed(name, group)
+
+
+def refuse(group: Sequence[Draft], error: FabricError) -> None:
+    """None of these is published."""
+    for draft in group:
+        if isinstance(draft.token, Many):
+            draft.token.refuse(draft.number, error)
+        else:
+            fail(draft.token, error)
+
+
+def no_place(lane: str, waiting_max: int) -> FabricError:
+    """For whoever waited long enough."""
+    return FabricError(
+        Code.BUSY, f"{waiting_max} records of the lane {lane} wait for the relay", "publish less, or wait longer"
+    )

@@ -1,0 +1,64 @@
+"""Stamps that were made before: a program says the same of nearly all that it publishes.
+
+Guarantees: what is found is what would be made; what is equal to Python and not the same (1, True, Label.GREEN) is told
+apart. What is not of the plain types is made anew each time, and so is refused as ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+from fabric.edge.identity.identity import Defaults
+from fabric.edge.publishing.composer import Stamp
+from fabric.edge.publishing.options import PublishOptions, publish_stamp
+from fabric.protocol.vocabulary.severity import Phase, Severity
+from fabric.protocol.vocabulary.tlp import Label
+
+# Some 500 bytes each: a program has a few hundred topics, or one for each record.
+STAMPS_MAX: Final = 1_024
+# Rules beyond so many are looked at each time.
+_RULES_MAX: Final = 64
+_NONE: Final = type(None)
+_KNOWN: Final = frozenset({str, int, Severity, Phase, Label, _NONE})
+_MAPS: Final = frozenset({dict, MappingProxyType})
+
+
+class Stamps:
+    """`defaults`: of the identity. Any thread may ask."""
+
+    def __init__(self, defaults: Defaults) -> None:
+        self._defaults = defaults
+        self._known: dict[tuple[Any, ...], Stamp] = {}
+
+    def of(self, topic: str, options: PublishOptions) -> Stamp:
+        """As `publish_stamp` makes it. Raises what that raises."""
+        key = _key(topic, options)
+        stamp = None if key is None else self._known.get(key)
+        if stamp is None:
+            stamp = publish_stamp(topic, self._defaults, **options)
+            if key is not None:
+                if len(self._known) >= STAMPS_MAX:
+                    self._known.clear()
+                self._known[key] = stamp
+        return stamp
+
+
+def _key(topic: object, options: Mapping[str, Any]) -> tuple[Any, ...] | None:
+    """All that decides, with its types; None where that is not of the plain ones."""
+    if type(topic) is not str:
+        return None
+    key: list[Any] = [topic]
+    for name, value in options.items():
+        kind = type(value)
+        if kind in _KNOWN:
+            key += (name, kind, value)
+        elif name == "labels" and kind in _MAPS and len(value) <= _RULES_MAX:
+            kinds = list(map(type, value.values()))
+            if not (_KNOWN.issuperset(kinds) and {str}.issuperset(map(type, value))):
+                return None
+            key += (name, len(kinds), *value, *kinds, *value.values())
+        else:
+            return None
+    return tuple(key)
