@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from fabric.protocol.base.errors import Code
 from fabric.protocol.base.limits import READERS_BYTES
 from fabric.protocol.trust.policies import Escalation
+from fabric.protocol.vocabulary.tlp import Label, parse_label
 from relays.topology.model import (
     TTL_DEFAULTS_MS,
     ApprovalSpec,
@@ -27,10 +28,12 @@ from relays.topology.model import (
     RelaySpec,
     RequestGrant,
     RoleSpec,
+    SinkSpec,
     SourceSpec,
     Topology,
 )
 from relays.topology.problems import Problem, TopologyErrors, in_order
+from relays.topology.rulebook import tables_in
 from relays.topology.rules import check_rules
 from relays.topology.toml_lines import Lines, explain
 from relays.topology.uses import default_name, parse_never
@@ -77,12 +80,21 @@ def check(path: Path) -> Checked:
     from relays.topology.schema import read_shape  # noqa: PLC0415
 
     shape = read_shape(raw)
-    problems = check_rules(raw) + (shape if isinstance(shape, list) else [])
+    problems = check_rules(raw) + _gateways(raw) + (shape if isinstance(shape, list) else [])
     lines = Lines(text)
     located = tuple(in_order([replace(p, line=lines.of(p.key)) for p in problems]))
     if isinstance(shape, list) or any(p.severity == "error" for p in located):
         return Checked(None, located, lines)
     return Checked(_build(shape, path), located, lines)
+
+
+def _gateways(raw: Mapping[str, Any]) -> list[Problem]:
+    """What is wrong with sources and sinks. Their kinds are imported where there are any."""
+    if not any("sources" in point or "sinks" in point for point in tables_in(raw, "points").values()):
+        return []
+    from relays.topology.gateways import check_gateways  # noqa: PLC0415
+
+    return check_gateways(raw)
 
 
 def _read(path: Path) -> str | Problem:
@@ -171,7 +183,6 @@ def _keep(table: KeepTable | None, otherwise: Keep) -> Keep | None:
 
 
 def _point(name: str, table: PointTable, organisation: str, role: RoleSpec) -> PointSpec:
-    sources: Mapping[str, Any] = table.sources
     return PointSpec(
         id=name,
         relay=table.relay,
@@ -181,12 +192,18 @@ def _point(name: str, table: PointTable, organisation: str, role: RoleSpec) -> P
         kind=table.kind,
         tags=table.tags,
         organisation=table.organisation or organisation,
-        sources={
-            key: SourceSpec(key, s.kind, s.topic, s.path, s.format, s.labels) for key, s in sources.items()
-        },
+        sources={key: SourceSpec(key, given, _labels(given)) for key, given in table.sources.items()},
+        sinks={key: SinkSpec(key, given) for key, given in table.sinks.items()},
         keep=_keep(table.keep, role.grants.kept),
         principal=table.principal or "",
     )
+
+
+def _labels(source: Mapping[str, Any]) -> dict[str, Label]:
+    """Of the fields of a source's records, `*` for the rest where it says so."""
+    rest = {"*": source["label"]} if isinstance(source.get("label"), str) else {}
+    found = {name: parse_label(value) for name, value in {**source.get("labels", {}), **rest}.items()}
+    return {name: label for name, label in found.items() if label is not None}
 
 
 def _approval(index: int, table: ApprovalTable) -> ApprovalSpec:

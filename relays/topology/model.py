@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from fabric.protocol.base.limits import READERS_BYTES, TTL_MAX_MS
 from fabric.protocol.trust.credentials import ApproveGrant, Grants, Keep, PublishGrant, RequestGrant
@@ -30,6 +30,7 @@ __all__ = [
     "RelaySpec",
     "RequestGrant",
     "RoleSpec",
+    "SinkSpec",
     "SourceSpec",
     "Topology",
 ]
@@ -100,14 +101,21 @@ class RoleSpec:
 
 @dataclass(frozen=True, slots=True)
 class SourceSpec:
-    """A feed that a control point reads. `labels` maps a field, a path or "*" to its label, in file order."""
+    """What a control point reads and publishes. `table`: its declaration, as `relays.gateways.declared` reads it.
+
+    `labels` maps a field, a path or "*" to its label, in file order."""
 
     name: str
-    kind: str
-    topic: str
-    path: str
-    format: str
+    table: Mapping[str, Any]
     labels: Mapping[str, Label]
+
+
+@dataclass(frozen=True, slots=True)
+class SinkSpec:
+    """Where a control point writes what it subscribes to, likewise."""
+
+    name: str
+    table: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +134,7 @@ class PointSpec:
     tags: Mapping[str, str]
     organisation: str
     sources: Mapping[str, SourceSpec]
+    sinks: Mapping[str, SinkSpec]
     keep: Keep | None = None  # instead of its role's
     principal: str = ""  # the person or team behind it; empty: its id
 

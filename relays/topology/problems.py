@@ -5,17 +5,12 @@ All of a file's problems come at once, in the order of its lines.
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from fabric.protocol.base.errors import Code, FabricError
-
-# Room for a selector in a message, not for a file.
-_SHOWN_CHARS = 60
 
 _NUMBER = re.compile(r"\.(\d{1,9})(?=\.|$)")
 
@@ -60,19 +55,6 @@ def in_order(problems: list[Problem]) -> list[Problem]:
     """By line, those without one last; each once."""
     unique = list(dict.fromkeys(problems))
     return sorted(unique, key=lambda p: (p.line is None, p.line or 0))
-
-
-def closest(word: object, known: Iterable[str]) -> str:
-    """`: did you mean 'hq'?`, or nothing where nothing is near."""
-    near = difflib.get_close_matches(str(word)[:_SHOWN_CHARS].lower(), list(known), n=1, cutoff=0.6)
-    return f" (did you mean '{near[0]}'?)" if near else ""
-
-
-def shown(value: object) -> str:
-    """A value as it was written, short enough for a line and without what could forge one."""
-    text = str(value).lower() if isinstance(value, bool) else str(value)
-    clipped = text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 3] + "..."
-    return f"'{clipped}'" if clipped.isprintable() else repr(clipped)
 
 
 def _counted_from_one(key: str) -> str:

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from fabric.protocol.base.errors import Code
-from relays.topology.problems import Problem, Severity, closest, shown
+from relays.topology.problems import Problem, Severity
+from relays.wording import closest, shown
 
 _NAMES_SHOWN: Final = 5
 

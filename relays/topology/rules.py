@@ -14,10 +14,11 @@ from typing import Final
 from fabric.protocol.base.limits import HOPS_MAX
 from fabric.protocol.trust.credentials import name_ok
 from relays.topology.addresses import PORT_MAX, Address, BadAddress, clash, parse_address
-from relays.topology.problems import Problem, shown
+from relays.topology.problems import Problem
 from relays.topology.rulebook import Raw, Rulebook, strings, tables_in
 from relays.topology.toml_lines import dotted
 from relays.topology.uses import UseRules
+from relays.wording import shown
 
 # An action climbs to the root and descends again, so a tree may be half as deep as a message may travel.
 LEVELS_MAX: Final = HOPS_MAX // 2
@@ -74,8 +75,9 @@ class TreeRules(Rulebook):
             for name in tables:
                 self._name(section, name)
         for point, table in self.points.items():
-            for source in tables_in(table, "sources"):
-                self._name(f"points.{point}.sources", source)
+            for part in ("sources", "sinks"):
+                for name in tables_in(table, part):
+                    self._name(f"points.{point}.{part}", name)
             if point in self.relays:
                 self._add(
                     dotted(("points", point)),

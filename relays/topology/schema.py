@@ -24,7 +24,7 @@ from fabric.protocol.base.limits import (
 from fabric.protocol.vocabulary.openc2 import ActionClass
 from fabric.protocol.vocabulary.severity import Severity
 from fabric.protocol.vocabulary.tlp import Label
-from relays.topology.problems import Problem, closest, shown
+from relays.topology.problems import Problem
 from relays.topology.toml_lines import Key, dotted
 from relays.topology.values import (
     BACKUPS_MAX,
@@ -41,12 +41,12 @@ from relays.topology.values import (
     SeverityText,
     Size,
     Tags,
-    Topic,
     address,
     network,
     table_of,
     ttl,
 )
+from relays.wording import closest, shown
 
 
 class Table(BaseModel):
@@ -139,16 +139,6 @@ class RoleTable(Table):
     ] = []
 
 
-class SourceTable(Table):
-    """What a control point reads and publishes, in its `sources`."""
-
-    kind: Name
-    topic: Topic
-    path: str = ""
-    format: str = ""
-    labels: dict[str, LabelText] = {}
-
-
 class PointTable(Table):
     """A control point of `[points]`."""
 
@@ -161,7 +151,8 @@ class PointTable(Table):
     principal: Name | None = None
     tags: Tags = {}
     organisation: Name | None = None
-    sources: dict[str, SourceTable] = {}
+    sources: dict[str, dict[str, Any]] = {}  # `gateways` has what may be in them
+    sinks: dict[str, dict[str, Any]] = {}
 
 
 class WhenTable(Table):
@@ -226,7 +217,6 @@ _TABLES: Final[tuple[tuple[Key, type[Table]], ...]] = (
     (("roles", "?", "keep"), KeepTable),
     (("points", "?"), PointTable),
     (("points", "?", "keep"), KeepTable),
-    (("points", "?", "sources", "?"), SourceTable),
     (("approval", "?"), ApprovalTable),
     (("approval", "?", "when"), WhenTable),
     (("approval", "?", "escalate"), EscalateTable),
@@ -239,8 +229,6 @@ _EXAMPLES: Final[Mapping[str, str]] = {
     "clearance": 'clearance = "amber"',
     "listen": 'listen = "127.0.0.1:7700"',
     "role": 'role = "sensor", one of [roles]',
-    "topic": 'topic = "detections.zeek.conn"',
-    "kind": 'kind = "file"',
     "action": '{ action = "deny ipv4_net", to = "role=firewall" }',
     "to": '{ ..., to = "role=firewall" }',
     "class": '{ class = "contain", to = "segment=ot-1" }',

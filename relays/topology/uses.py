@@ -11,10 +11,10 @@ from fabric.protocol.base.limits import CREDENTIAL_BYTES_MAX
 from fabric.protocol.envelope.lifetime import format_duration, parse_duration
 from fabric.protocol.vocabulary.openc2 import ACTIONS, is_extension
 from fabric.protocol.vocabulary.tlp import Label, parse_label
-from fabric.protocol.vocabulary.topics import matches
-from relays.topology.problems import Problem, shown
-from relays.topology.rulebook import Raw, Rulebook, as_list, strings, tables_in
+from relays.topology.problems import Problem
+from relays.topology.rulebook import Raw, Rulebook, as_list, strings
 from relays.topology.toml_lines import dotted
+from relays.wording import shown
 
 # What is left of a credential for the texts of its grants and tags, with room for keys, names and signature.
 CREDENTIAL_TEXT_BYTES_MAX: Final = CREDENTIAL_BYTES_MAX - 1_536
@@ -78,24 +78,6 @@ class UseRules(Rulebook):
                     f"the grants of role '{role}' and the tags do not fit into one credential",
                     "write fewer or wider grants, or split the role",
                 )
-            granted = (
-                _publish_patterns(self.roles[role]) if isinstance(role, str) and role in self.roles else None
-            )
-            for name, source in tables_in(table, "sources").items():
-                topic = source.get("topic")
-                key = f"points.{point}.sources.{name}"
-                if (
-                    granted is not None
-                    and isinstance(topic, str)
-                    and not any(matches(p, topic) for p in granted)
-                ):
-                    self._add(
-                        f"{key}.topic",
-                        f"the role '{role}' has no publish grant for {shown(topic)}",
-                        f'add publish = ["{topic}"] to [roles.{role}], or use a granted topic',
-                    )
-                if source.get("kind") == "file" and not source.get("path"):
-                    self._add(key, "'path' is missing", 'write path = "/var/log/zeek/conn.log"')
 
     def _approvals(self) -> None:
         names: dict[str, str] = {}
@@ -177,8 +159,8 @@ class UseRules(Rulebook):
                     self._add(key, f"there is no relay or point {shown(name)}", self._known(name, known))
 
 
-def _publish_patterns(role: Raw) -> list[str] | None:
-    """None where a grant cannot be read: then it is reported itself, and nothing follows from it."""
+def publish_patterns(role: Raw) -> list[str] | None:
+    """Of its publish grants. None where one cannot be read: then it is reported itself, and nothing follows from it."""
     grants = role.get("publish", [])
     patterns = [g.get("topic") if isinstance(g, Mapping) else g for g in as_list(grants)]
     texts = [pattern for pattern in patterns if isinstance(pattern, str)]

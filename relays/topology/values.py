@@ -29,10 +29,10 @@ from fabric.protocol.vocabulary.openc2 import check_action_pattern
 from fabric.protocol.vocabulary.selectors import parse_selector
 from fabric.protocol.vocabulary.severity import Severity, parse_severity
 from fabric.protocol.vocabulary.tlp import Label, parse_label
-from fabric.protocol.vocabulary.topics import advice_on, check_pattern, check_topic
+from fabric.protocol.vocabulary.topics import advice_on, check_pattern
 from relays.topology.addresses import BadAddress, parse_address
-from relays.topology.problems import closest, shown
 from relays.topology.rules import NAME_RULE
+from relays.wording import closest, shown
 
 LABELS: Final = tuple(label.short for label in Label)
 # What a credential says itself; a tag of the same name would pretend to be it.
@@ -161,10 +161,6 @@ def _refused(
     return validate
 
 
-def _topic_advice(text: str) -> str:
-    return advice_on(text, is_topic=True)
-
-
 def _selector(text: str) -> str:
     if not text.strip():
         raise _wrong(
@@ -226,7 +222,6 @@ Size = Annotated[int, BeforeValidator(_size)]
 KeptSize = Annotated[int, BeforeValidator(_kept_size)]
 KeptTime = Annotated[int, BeforeValidator(_kept_time)]
 Pattern = Annotated[str, AfterValidator(_refused(check_pattern, '"detections.>" or "intel.ipv4.*"', advice_on))]
-Topic = Annotated[str, AfterValidator(_refused(check_topic, '"detections.zeek.conn"', _topic_advice))]
 ActionPattern = Annotated[str, AfterValidator(_refused(check_action_pattern, '"deny ipv4_net" or "scan *"'))]
 SelectorText = Annotated[str, AfterValidator(_selector)]
 Tags = Annotated[dict[str, str], AfterValidator(_tags), Field(max_length=_TAGS_MAX)]

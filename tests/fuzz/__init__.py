@@ -5,6 +5,7 @@
     documents   frames, envelopes and signed documents: any bytes are read or refused
     files       what a node finds on its disk: topology, identities, drain, clock, state
     faces       what people type: selectors, topics, durations, labels, actions, tokens, JSON
+    syslogs     what syslog senders send
     cast        an invented fabric with members of every kind, honest and not
     speech      frames that such a member could send: valid, nearly valid, and damaged
     stage       a core, what happens to it, and a tape of that

@@ -8,8 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from fabric.edge.identity.identity import Defaults
-from fabric.edge.publishing.composer import estimate_bytes
 from fabric.edge.publishing.options import publish_stamp, to_label, to_phase, to_severity, to_ttl_ms
+from fabric.edge.publishing.snapshot import snapshot
 from fabric.edge.requesting.request import request_arguments
 from fabric.protocol.base.errors import FabricError, Reject
 from fabric.protocol.envelope.field_labels import FieldLabels
@@ -171,7 +171,7 @@ def read_record(raw: bytes) -> None:
     """A line for `send`, the text for `publish`, what a command prints: as far as its parts."""
     with suppress(FabricError):
         content = parse_record(raw, "line 1")
-        estimate_bytes(content)
+        snapshot(content)
         rules = {"src_ip": Label.RED, "nested.a": Label.GREEN, "nested.a.b": Label.AMBER}
         build_parts([content], FieldLabels(rules, Label.GREEN), Label.GREEN, entropy("record"))
     answer_in(raw)

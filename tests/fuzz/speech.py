@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from fabric.protocol.audit.heads import sign_head
 from fabric.protocol.base.errors import Code
 from fabric.protocol.base.limits import ID_BYTES, ITEMS_MAX, MOVED_MAX
 from fabric.protocol.custody.outbox import visit_of
@@ -28,6 +29,7 @@ from fabric.protocol.wire.frames import (
     Direction,
     Directory,
     Frame,
+    Grown,
     Hello,
     Intro,
     Item,
@@ -43,6 +45,7 @@ from fabric.protocol.wire.frames import (
     Routes,
     Rules,
     Welcome,
+    Witnessed,
 )
 from tests.fuzz.cast import (
     BY_ID,
@@ -306,19 +309,30 @@ def denied(dice: Dice, peer: Peer, scene: Scene) -> Frame:
     return Denied([(dice.choice(_CODES), dice.natural()) for _ in range(dice.choice((1, 3, 32)))])
 
 
+def grown(dice: Dice, peer: Peer, scene: Scene) -> Frame:
+    player = peer.player
+    number, since = dice.choice((1, 2, 7, 2**53)), dice.choice((0, 1, 2, 7))
+    raw = sign_head(player.credentials[0], player.member.signer, dice.choice(IDS), number, dice.randbytes(32), number)
+    return Grown(dice.near(raw) if dice.one_in(4) else raw, since, [dice.randbytes(32)] * dice.choice((0, 1, 6, 2_048)))
+
+
+def witnessed(dice: Dice, peer: Peer, scene: Scene) -> Frame:
+    return Witnessed(dice.natural(), dice.choice((None, Code.FORKED_LOG)), dice.choice((b"", bytes(200))))
+
+
 MAKERS: dict[str, tuple[int, Callable[[Dice, Peer, Scene], Frame]]] = {
     "hello": (6, hello), "welcome": (2, welcome), "refused": (1, refused), "intro": (8, intro), "data": (30, data),
     "ack": (10, ack), "nack": (6, nack), "credit": (2, credit), "routes": (14, routes), "routed": (6, routed),
     "ping": (5, ping), "pong": (5, pong), "bye": (1, bye), "lists": (1, lists), "directory": (1, directory),
     "join": (3, join), "joined": (2, joined), "applied": (2, applied), "denied": (1, denied),
-    "rules": (1, rules),
+    "rules": (1, rules), "grown": (3, grown), "witnessed": (1, witnessed),
 }
 # What may come from each role without ending the link, and what a peer says that means no harm.
 _ANYBODY = ("hello", "intro", "data", "ack", "nack", "credit", "routes", "routed", "ping", "bye", "lists", "rules")
 USUAL = {
-    Role.POINT: (*_ANYBODY, "join", "joined", "denied"),
-    Role.CHILD: (*_ANYBODY, "join", "joined", "applied"),
-    Role.PARENT: ("welcome", *_ANYBODY, "pong", "directory", "joined"),
+    Role.POINT: (*_ANYBODY, "join", "joined", "denied", "grown"),
+    Role.CHILD: (*_ANYBODY, "join", "joined", "applied", "grown"),
+    Role.PARENT: ("welcome", *_ANYBODY, "pong", "directory", "joined", "witnessed"),
 }
 HONEST = ("ack", "ack", "routed", "ping", "data", "intro", "routes")
 

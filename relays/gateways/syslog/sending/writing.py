@@ -1,0 +1,138 @@
+r"""A message as one of syslog's (RFC 5424). Pure.
+
+    <132>1 2026-11-29T10:00:00.000Z zeek-1 message-fabric - event [fabric@32473 id="..." topic="detections.zeek.conn"
+    kind="event" severity="medium" phase="none" label="TLP:GREEN" tlp="TLP:AMBER" withheld="TLP:RED"] {"id": ...}
+
+Guarantees: no message is longer than it may be, and none is cut within a field: the largest fields are left out, and
+named in `cut`. `tlp` is the highest label that is in it; which field bears which is in its JSON, or in the element
+`labels`, so that a copy keeps its markings. Whatever a field holds cannot begin another message, or another field.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from fabric.edge.messages import Message
+from fabric.protocol.base.errors import Code, FabricError
+from relays.gateways.handing.texts import json_of, time_of
+from relays.gateways.syslog.priority import number_of
+from relays.gateways.syslog.sending.settings import FIELDS, Settings
+from relays.terminal import json_text
+
+_PARAM_NAME: Final = re.compile(r'[!#-<>-\\^-~]{1,32}')
+_ESCAPED: Final = re.compile(r'(["\\\]])')
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_HOST_CHARS_MAX: Final = 255
+_NAMES_SHOWN: Final = 10
+_NAME_CHARS_MAX: Final = 64
+
+
+def text_of(message: Message, settings: Settings) -> bytes:
+    """Raises BAD_BODY for what no JSON can hold, TOO_LARGE for what is too long without any field."""
+    text = _text(message, (), settings)
+    if len(text) <= settings.message_max:
+        return text
+    sizes = {name: len(json_text({name: value})) for name, value in message.content.items()}
+    names = sorted(sizes, key=lambda name: sizes[name])
+    cut: list[str] = []
+    over = len(text) - settings.message_max
+    while names:
+        while names and over > 0:
+            cut.append(names.pop())
+            over -= sizes[cut[-1]]
+        text = _text(_without(message, cut), cut, settings)
+        over = len(text) - settings.message_max
+        if over <= 0:
+            return text
+    raise FabricError(
+        Code.TOO_LARGE, f"{len(text):,} bytes without any field, and message_max is {settings.message_max:,}",
+        "raise message_max, if the receiver takes more",
+    )
+
+
+def _without(message: Message, cut: list[str]) -> Message:
+    gone = set(cut)
+    inside = tuple(f"{name}." for name in cut)
+    return replace(
+        message, content={name: value for name, value in message.content.items() if name not in gone},
+        labels={
+            name: label for name, label in message.labels.items() if name not in gone and not name.startswith(inside)
+        },
+    )
+
+
+def _text(message: Message, cut: tuple[str, ...] | list[str], settings: Settings) -> bytes:
+    elements, rest = _stamp(message, cut, settings), ""
+    if settings.format == FIELDS:
+        content, odd = _sorted(message.content)
+        elements += _fields(message, content, settings)
+        rest = json_text(odd) if odd else ""
+    else:
+        rest = json_of(message)
+    priority = settings.facility * 8 + number_of(message.severity)
+    at = time_of(message) or "-"
+    head = f"<{priority}>1 {at} {message.origin[:_HOST_CHARS_MAX] or '-'} message-fabric - {message.kind}"
+    return f"{head} {elements}{f' {rest}' if rest else ''}".encode("utf-8", "replace")
+
+
+def _stamp(message: Message, cut: tuple[str, ...] | list[str], settings: Settings) -> str:
+    stamp = {
+        "id": message.id, "topic": message.topic, "kind": message.kind, "severity": message.severity.name.lower(),
+        "phase": message.phase.name.lower().replace("_", "-"), "label": message.label.spelling,
+        "tlp": message.highest_label.spelling,
+    }
+    if message.withheld:
+        stamp["withheld"] = ", ".join(label.spelling for label in sorted(message.withheld))
+    if cut:
+        more = f" and {len(cut) - _NAMES_SHOWN} more" if len(cut) > _NAMES_SHOWN else ""
+        stamp["cut"] = ", ".join(str(name)[:_NAME_CHARS_MAX] for name in cut[:_NAMES_SHOWN]) + more
+    return _element("fabric", stamp, settings)
+
+
+def _sorted(content: Mapping[Any, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Fields that can be structured data, and the others; `a.b` is one name for two where `a` has `b` beside it."""
+    fields: dict[str, Any] = {}
+    odd: dict[str, Any] = {}
+    for name, value in _flat(content):
+        if _PARAM_NAME.fullmatch(name) and name not in fields:
+            fields[name] = value
+            continue
+        while name in odd or name in fields:
+            name += " (again)"  # noqa: PLW2901
+        odd[name] = value
+    return fields, odd
+
+
+def _fields(message: Message, content: Mapping[str, Any], settings: Settings) -> str:
+    text = _element("content", {name: _value(value) for name, value in content.items()}, settings) if content else ""
+    above = {
+        name: label.spelling for label, names in message.above().items() for name in names
+        if _PARAM_NAME.fullmatch(name)
+    }
+    return text + (_element("labels", above, settings) if above else "")
+
+
+def _element(name: str, params: Mapping[str, str], settings: Settings) -> str:
+    written = "".join(f' {key}="{_escaped(value)}"' for key, value in params.items())
+    return f"[{name}@{settings.enterprise}{written}]"
+
+
+def _escaped(value: str) -> str:
+    return _CONTROL.sub(lambda found: f"\\\\u{ord(found[0]):04x}", _ESCAPED.sub(r"\\\1", value))
+
+
+def _flat(content: Mapping[Any, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Fields by their names joined by dots. No message is nested deeply."""
+    for key, value in content.items():
+        name = f"{above}{key}"
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{name}.")
+        else:
+            yield name, value
+
+
+def _value(value: Any) -> str:
+    return value if isinstance(value, str) else json_text(value)
