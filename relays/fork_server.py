@@ -21,6 +21,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 from relays import run
 from relays.starting import command_of
@@ -136,7 +137,16 @@ def main() -> int:
     if not begin(this, command):
         return 0
     sys.argv[:] = [run.__file__, *command[3:]]
-    return run.main(sys.argv[1:])
+    return _end(run.main(sys.argv[1:]))
+
+
+def _end(code: int) -> NoReturn:
+    """The relay has let go of all that it had. What is left are modules, and to take them apart as the interpreter does
+    at its end would copy nearly all of the memory that all relays share."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":

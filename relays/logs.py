@@ -66,8 +66,10 @@ def _for_people(_logger: object, _name: str, event: structlog.typing.EventDict) 
     from relays.terminal import columns_of, fold  # noqa: PLC0415 - a relay, which writes JSON, does without it
 
     at, level, words = (str(event.pop(name, "")) for name in ("timestamp", "level", "event"))
+    next_step = str(event.pop("next", ""))
     fields = ", ".join(f"{name} {_shortened(str(value))}" for name, value in event.items() if value != "")
     line = f"{at[11:19]}Z  {'' if level == 'info' else f'{level}: '}{words}{': ' if fields else ''}{fields}"
+    line += f"; {next_step}" if next_step else ""
     return "\n".join(fold(line, columns_of(sys.stderr)))
 
 

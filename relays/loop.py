@@ -20,8 +20,11 @@ from typing import Any
 import structlog
 import zmq
 
-from fabric.edge.identity.home import fabric_folder, make_private
+import fabric
+from fabric.audit.keeper import Keeper, fields_of_start
+from fabric.edge.identity.home import audit_folder, fabric_folder, make_private
 from fabric.edge.identity.identity import Identity
+from fabric.protocol.audit.kinds import LOG_STOPPED, Audited
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.base.limits import FRAME_BYTES_MAX, HELLO_WAIT_MS, SESSIONS_OPEN_MAX
 from fabric.protocol.core.ready import Answered, Arrived, Drain, LinkDown, LinkUp, Op, Ready, Tick
@@ -48,9 +51,10 @@ from relays.drain import NAMED_MAX, DrainFile, Draining, drain_path, write_drain
 from relays.garbage import Garbage
 from relays.logs import Allowance, log_notes
 from relays.pins import Pins
+from relays.refusals import Refusals
 from relays.status import StatusFile, snapshot
 from relays.upkeep import Upkeep
-from relays.watching import Watching
+from relays.watching import LIST_LOOK_MS, Watching
 
 _IDLE_MS_MAX = 1_000
 _BACKOFF_MS_MAX = 60_000
@@ -80,7 +84,9 @@ class RelayLoop:
         self._drain_file = DrainFile(self._drain_path)
         self._drain_until_ms = self._drain_said_ms = 0
         self._allowance = Allowance()
+        self._refusals = Refusals(self._log)
         self._pins = Pins(identity.folder)
+        self._audit = Keeper(audit_folder(identity.fabric, identity.id, home), identity.credential, os.urandom)
 
     def run(self) -> None:
         """Until SIGTERM or SIGINT. Raises FabricError when this relay cannot or must not run."""
@@ -113,6 +119,7 @@ class RelayLoop:
             identity.credential, identity.signer, identity.authority_key, os.urandom(SESSION_BYTES), os.urandom,
             self._config.parents,
         )
+        self._audit.take([fields_of_start(fabric.__version__, identity.credential)], now_ms, self.core.time.now(now_ms))
         self._take_back(self._spool.load(now_ms), now_ms)
         self.core.custody.sleeps(self._spool.asleep)
         self._spool.asleep.are_of(self.core.trust.credentials.voucher_of)
@@ -123,7 +130,7 @@ class RelayLoop:
         self._context = zmq.Context()
         self._context.set(zmq.MAX_SOCKETS, 8192)
         keys = CurveKeys(identity.credential.curve_key, identity.curve_secret)
-        self._gate = Gate(self._context, identity.fabric, self._admit)
+        self._gate = Gate(self._context, identity.fabric, self._admit, lambda: self._listener.entries())
         self._link_numbers = LinkNumbers()
         peers = [Peer(dial.id, dial.address, dial.curve_key, role) for role, dial in self._config.dials]
         self._diallers = Diallers(
@@ -177,6 +184,10 @@ class RelayLoop:
         if self._stopping and hasattr(self, "_status"):
             self._status.remove()
             self._owed.settle()
+        if hasattr(self, "core"):
+            now_ms = self._clock.now_ms()
+            stopped = Audited(LOG_STOPPED, "", {}) if self._stopping else None
+            self._audit.close(now_ms, self.core.time.now(now_ms), stopped)
         self._spool.close()
         self._log.info("relay stopped")
 
@@ -188,7 +199,7 @@ class RelayLoop:
         poller.register(self._listener.socket, zmq.POLLIN)
         poller.register(self._listener.monitor, zmq.POLLIN)
         wait_ms = 0
-        status_at_ms = 0
+        status_at_ms = lists_at_ms = 0
         while not self._stopping:
             self._diallers.register(poller)
             waiting = {socket for socket, _ in poller.poll(wait_ms)}
@@ -207,12 +218,23 @@ class RelayLoop:
             ready.merge(self.core.step(Tick(), now_ms))
             self._apply(ready, now_ms)
             self._knock(now_ms)
-            self._upkeep.do("revocation list", self._watching.look, now_ms)
+            if now_ms >= lists_at_ms:
+                lists_at_ms = now_ms + LIST_LOOK_MS
+                self._upkeep.do("revocation list", self._watching.look, now_ms)
             self._drain_on(now_ms)
+            self._audit.look(now_ms, self.core.time.now(now_ms))
+            self._sign_log(now_ms)
             if now_ms >= status_at_ms:
                 status_at_ms = now_ms + _STATUS_MS
                 self._housekeeping(now_ms)
             wait_ms = 0 if woke_reader else self._wait_ms(ready, now_ms)
+        self._sign_log(self._clock.now_ms(), at_once=True)
+
+    def _sign_log(self, now_ms: int, *, at_once: bool = False) -> None:
+        """Say how far the audit log goes, when that is due."""
+        grown = self._audit.grown(self.core.log_heads.known_above, now_ms, at_once=at_once)
+        if grown is not None:
+            self._apply(self.core.step(grown, now_ms), now_ms)
 
     def _wake_reader(self, now_ms: int) -> bool:
         """Some of what sleeps for one reader, when it is its turn; whether there was any."""
@@ -235,7 +257,8 @@ class RelayLoop:
                 up = LinkUp(event.link, peer.curve_key, os.urandom(SESSION_BYTES), peer.role, peer.id)
                 ready.merge(self.core.step(up, now_ms))
                 continue
-            self._log.info("not connected", peer=peer.id, code=event.code.label, why=event.words)
+            if not event.again:
+                self._log.info("not connected", peer=peer.id, code=event.code.label, why=event.words)
             if self._arrivals.ended(event.link):
                 self._lost(event.link, now_ms, ready)
         for link in ended:
@@ -274,9 +297,11 @@ class RelayLoop:
                 return None, ready
             ready.merge(self.core.step(LinkUp(link, entry.peer, b""), now_ms))
         arrived = self.core.read(link, entry.payload)
+        self._refusals.heard(self.core.links.get(link), arrived)
         stepped = self.core.step(arrived, now_ms)
         if self._door is not None and entry.peer == self._door.key:
             stepped.notes.clear()  # that it turns away its own knock is told by the door test
+            stepped.audit.clear()
         ready.merge(stepped)
         return arrived, ready
 
@@ -294,6 +319,8 @@ class RelayLoop:
 
     def _apply(self, ready: Ready, now_ms: int) -> None:
         self._send(ready.early)
+        # Before the commit: what a restart finds on the disk, and goes on with, is in the log by then.
+        self._audit.take(ready.audit, now_ms, self.core.time.now(now_ms))
         self._owed.commit(ready.persist, now_ms)
         self._send(ready.send)
         for link, code in ready.close:
@@ -308,6 +335,7 @@ class RelayLoop:
         for delivered in ready.deliver:
             if isinstance(delivered, Answered):
                 self._watching.answered(delivered, now_ms)
+        self._refusals.noted(ready.notes)
         log_notes(self._log, ready.notes, self._allowance, now_ms)
 
     def _send(self, frames: Sequence[tuple[int, bytes]]) -> None:
@@ -372,6 +400,7 @@ class RelayLoop:
         self._listener.cut_silent(now_ms, HELLO_WAIT_MS)
         self._upkeep.do("look at the disk", self._look_at_disk)
         self._look_at_drain_file(now_ms)
+        self._look_at_audit()
         self._upkeep.do("pins", self._look_at_pins)
         self._upkeep.do("watched files", self._watching.look_around, now_ms)
         self._garbage.look(len(self.core.custody), now_ms)
@@ -388,6 +417,13 @@ class RelayLoop:
             self._drain_until_ms = now_ms + draining.within_ms
             self._apply(self.core.step(Drain(), now_ms), now_ms)
 
+    def _look_at_audit(self) -> None:
+        """It is tried again by itself; what is missing from the log until then, the log will say."""
+        if self._audit.problem:
+            self._upkeep.failed("audit log", self._audit.problem)
+        else:
+            self._upkeep.worked("audit log")
+
     def _look_at_pins(self) -> None:
         if self._pins.look():
             self._log.info("pins read again")
@@ -402,7 +438,8 @@ class RelayLoop:
         for reason, count in self._listener.counters.items():
             self.core.counters[f"connections:{reason}"] = count
         gate = self._gate.counters
-        self._status.write(snapshot(self.core, self._config, now_ms, dict(gate), self._door is None))
+        refusals = self._refusals.state()
+        self._status.write(snapshot(self.core, self._config, now_ms, dict(gate), self._door is None, refusals))
 
     def _look_at_disk(self) -> None:
         """Whether there is room on it for more; said when it changes."""
@@ -420,8 +457,7 @@ class RelayLoop:
         if (wake := self._diallers.next_wake_ms(now_ms)) is not None:
             wakes.append(wake)
         wakes += self._condemned.wakes_ms()
-        if self._owed.due_ms is not None:
-            wakes.append(self._owed.due_ms)
+        wakes += [due for due in (self._owed.due_ms, self._audit.due_ms) if due is not None]
         if self._door is not None:
             wakes.append(now_ms + 20)
         return max(0, min(wakes) - now_ms)

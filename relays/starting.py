@@ -201,6 +201,11 @@ def command_of(folder: Path, supervisor: int, home: Path | None) -> list[str]:
     return [sys.executable, "-m", "relays.run", str(folder), *_options(supervisor, home)]
 
 
+def command_of_supervisor(fabric: str, relays: Sequence[str]) -> list[str]:
+    """What starts a supervisor that leaves its terminal."""
+    return [sys.executable, "-m", "relays.cli.supervise", fabric, *relays]
+
+
 def command_of_server(ids: Path, relays: Sequence[str], supervisor: int, home: Path | None) -> list[str]:
     """What starts the fork server. It names the relays, so that there is room in it for the command line of each."""
     return [sys.executable, "-m", "relays.fork_server", str(_CHANNEL), str(ids), *relays, *_options(supervisor, home)]

@@ -11,13 +11,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fabric import __version__
 from fabric.documents import parse_object
 from fabric.files import make_private, write_private
 from fabric.protocol.links.links import UPLINK
 from fabric.protocol.vocabulary.severity import Lane
-from fabric.protocol.wire.frames import Role
+from fabric.protocol.wire.frames import PROTOCOL_VERSIONS, Role
 from relays.config import RelayConfig
-from relays.waits import waiting
+from relays.versions import spoken
+from relays.waits import queued, waiting
 
 if TYPE_CHECKING:  # who only reads a state does without the relay
     from fabric.protocol.relay.relay import Relay
@@ -27,9 +29,9 @@ STALE_MS = 5_000
 
 
 def snapshot(
-    core: Relay, config: RelayConfig, now_ms: int, gate: dict[str, int], door_closed: bool
+    core: Relay, config: RelayConfig, now_ms: int, gate: dict[str, int], door_closed: bool, refusals: dict[str, Any]
 ) -> dict[str, Any]:
-    """The state as one JSON object."""
+    """The state as one JSON object. `refusals`: why links did not open."""
     uplink = core.by_destination.get(UPLINK)
     children, points, vouched = [], [], {}
     for link in core.by_destination.values():
@@ -42,11 +44,18 @@ def snapshot(
     queue = list(core.custody.asleep.rows)
     for reader, lane in [(reader, lane) for reader in core.custody.readers_asleep for lane in Lane]:
         queue[lane] += core.custody.readers_asleep.rows_in_lane(reader, lane)
-    for outbox in core.outboxes.values():
-        queue = [a + b for a, b in zip(queue, outbox.counts(), strict=True)]
+    for lanes in queued(core).values():
+        queue = [a + b for a, b in zip(queue, lanes, strict=True)]
     waits, waits_more = waiting(core, config.parent, now_ms)
+    speak, speak_more = spoken(core)
     return {
         "relay": core.me.id,
+        "package": __version__,
+        "protocol": list(PROTOCOL_VERSIONS),  # the lowest and the highest version that it speaks
+        "protocol_floor": core.trust.revocations.floor,  # the lowest that may be spoken; 0: any
+        "peers_speak": speak,  # the most first
+        "peers_speak_more": speak_more,  # so many peers speak others
+        "refusals": refusals,
         "segment": core.me.segment,
         "clearance": core.me.clearance.short,
         "pid": os.getpid(),
@@ -77,6 +86,8 @@ def snapshot(
         "policies": core.trust.policies.version,
         "clock_behind_ms": core.time.behind_ms,
         "clock_suspect": core.time.suspect,
+        # Whose audit logs are not what their heads said before, and since when by fabric time.
+        "rewritten": {forked.node: forked.since_ms for forked in core.witnesses.forked(now_ms)},
         "counters": dict(sorted(core.counters.items())),
         "gate": gate,
     }

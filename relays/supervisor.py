@@ -21,14 +21,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fabric.documents import parse_object
 from fabric.edge.identity.home import fabric_folder
 from fabric.files import append_private, copy_private, empty_private, make_private, open_private, write_private
 from fabric.protocol.base.errors import Code, FabricError
 from relays.drain import DrainFile, drain_path, end_draining
-from relays.starting import STARTS_MAX, EachAnew, Starting, best
+from relays.starting import STARTS_MAX, EachAnew, Starting, best, command_of_supervisor
+
+if TYPE_CHECKING:
+    import subprocess
 
 _BACKOFF_S = 0.5
 _BACKOFF_S_MAX = 30.0
@@ -222,6 +225,21 @@ def _rotate(log: Path) -> None:
         if log.stat().st_size > _LOG_BYTES_MAX:
             copy_private(log, log.with_suffix(".log.1"))
             empty_private(log)
+
+
+def detach(fabric: str, relays: Sequence[str], home: Path, folder: Path | None = None) -> subprocess.Popen[bytes]:
+    """A supervisor that goes on by itself, in a session of its own, with this FABRIC_HOME. What it says is in its log.
+
+    `folder`: where it works; None: where this process does.
+    """
+    import subprocess  # noqa: PLC0415 - a supervisor, which runs for weeks, does without it
+
+    run = make_private(fabric_folder(fabric, home) / "run")
+    with append_private(run / "_supervisor.log") as log:
+        return subprocess.Popen(
+            command_of_supervisor(fabric, relays), cwd=folder, env={**os.environ, "FABRIC_HOME": str(home)},
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+        )
 
 
 def supervisor_state(fabric: str, home: Path | None = None) -> dict[str, Any] | None:

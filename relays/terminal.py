@@ -30,7 +30,17 @@ from rich.live import Live
 from rich.measure import Measurement
 from rich.padding import Padding
 from rich.panel import Panel
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 from rich.rule import Rule
 from rich.text import Text
 
@@ -248,11 +258,14 @@ class Table:
                 yield from folded(Text.assemble("    ", below), columns, hang=4)
 
     def _as_lines(self) -> Iterator[RenderableType]:
+        width = max((cell_len(escaped(self._columns[n])) for n in self._filled() if n), default=0)
         for row in self._rows:
             yield row[0]
             for name, cell in zip(self._columns[1:], row[1:], strict=True):
                 if cell:
-                    yield Padding(Text.assemble(f"{escaped(name)} ".lstrip(), cell), (0, 0, 0, 2), expand=False)
+                    name = escaped(name)
+                    named = f"{name}{' ' * (width - cell_len(name))}  " if width else ""
+                    yield Padding(Text.assemble(named, cell), (0, 0, 0, 2), expand=False)
 
     def _named(self, row: Sequence[Text], numbers: Iterable[int]) -> Text:
         """Those of a row's cells that have something in them, each behind its column's name."""
@@ -358,6 +371,16 @@ class Screen:
         columns = [TextColumn("{task.description}", markup=False), BarColumn(), _Count()]
         if clock:
             columns.append(TimeElapsedColumn())
+        with Progress(*columns, console=self._console, disable=not shown) as progress:
+            yield lambda words, total: Bar(progress, words, total)
+
+    @contextmanager
+    def transfers(self, *, shown: bool = True) -> Iterator[Callable[[str, int | None], Bar]]:
+        """The same of bytes, with their rate and the time that is left."""
+        columns = [
+            TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn(),
+            TimeRemainingColumn(),
+        ]
         with Progress(*columns, console=self._console, disable=not shown) as progress:
             yield lambda words, total: Bar(progress, words, total)
 

@@ -17,18 +17,31 @@ NAMED_MAX = 16
 _PASSING_MS = 1_000
 
 
+def queued(core: Relay) -> dict[str, list[int]]:
+    """How many messages of each lane are in the outbox to each destination, of those where any is."""
+    if not core.custody:  # a state is written once a second, and a relay is idle for most of them
+        return {}
+    counts = ((destination, outbox.counts()) for destination, outbox in core.outboxes.items())
+    return {destination: lanes for destination, lanes in counts if any(lanes)}
+
+
 def waiting(core: Relay, parent: str, now_ms: int) -> tuple[list[dict[str, Any]], int]:
     """Those for whom something waits, the most bytes first, and how many more there are.
 
     Each has `for` (a relay, a control point, or the target of an action that is connected nowhere), `kind` (parent,
     child, point or nowhere), `away`, `messages`, `bytes`, `since_ms` (when the oldest of them came, by this machine's
     clock). A control point also has `share_bytes`, what is kept for it at most, and `asleep`, how many of its messages
-    are only on disk. Sessions of one control point are one.
+    are only on disk. Sessions of one control point are one. What is held for targets that are away is one: `names` has
+    those for whom most is held, the first of them also as `for`, and `names_more` is how many more there are.
     What came within the last second to somebody who is there is only passing, and is not among them.
     """
     found: dict[tuple[str, str], dict[str, Any]] = {}
-    for destination, outbox in core.outboxes.items():
-        messages, bytes_ = _held_for(core, destination, outbox)
+    in_outbox = queued(core)
+    some = {*in_outbox, *core.custody.readers_asleep, *([UPLINK] if any(core.custody.asleep.rows) else ())}
+    for destination, outbox in core.outboxes.items() if some else ():
+        if destination not in some:
+            continue
+        messages, bytes_ = _held_for(core, destination, outbox, sum(in_outbox.get(destination, ())))
         if not messages:
             continue
         oldest = outbox.oldest()
@@ -41,6 +54,9 @@ def waiting(core: Relay, parent: str, now_ms: int) -> tuple[list[dict[str, Any]]
         entry["messages"] += messages
         entry["bytes"] += bytes_
         entry["since_ms"] = min(entry["since_ms"], since_ms)
+        if destination == AWAY:
+            entry["names"] = list(core.absent.waits_for(NAMED_MAX))
+            entry["names_more"] = max(0, core.absent.targets - NAMED_MAX)
         if kind == "point":
             entry["share_bytes"] = core.sessions.keep(destination).bytes
             entry["asleep"] = entry.get("asleep", 0) + core.custody.readers_asleep.rows_of(destination)
@@ -50,9 +66,9 @@ def waiting(core: Relay, parent: str, now_ms: int) -> tuple[list[dict[str, Any]]
     return waits[:NAMED_MAX], max(0, len(waits) - NAMED_MAX)
 
 
-def _held_for(core: Relay, destination: str, outbox: Outbox) -> tuple[int, int]:
-    """Messages and bytes, asleep or awake."""
-    messages, asleep = sum(outbox.counts()), core.custody.asleep
+def _held_for(core: Relay, destination: str, outbox: Outbox, messages: int) -> tuple[int, int]:
+    """Messages and bytes, asleep or awake. `messages`: those awake."""
+    asleep = core.custody.asleep
     if destination == UPLINK:
         return messages + sum(asleep.rows), outbox.bytes + sum(asleep.bytes)
     return messages + core.custody.readers_asleep.rows_of(destination), core.custody.waiting_bytes(outbox)
@@ -63,7 +79,9 @@ def _whom(core: Relay, parent: str, destination: str, targets: tuple[str, ...]) 
     link = core.by_destination.get(destination)
     if destination == UPLINK:
         return (link.peer.id if link is not None and link.peer is not None else parent), "parent", link is None
-    if destination in (NOWHERE, AWAY):
+    if destination == AWAY:
+        return next(iter(core.absent.waits_for(1)), ""), "nowhere", True
+    if destination == NOWHERE:
         return (targets[0] if targets else ""), "nowhere", True
     if is_point(destination):
         return node_of(destination), "point", core.sessions.is_away(destination)

@@ -23,7 +23,7 @@ from fabric.protocol.relay.relay import Relay
 from fabric.protocol.trust.credentials import Credential
 
 # How soon a new revocation list goes out, and new policies.
-_LIST_LOOK_MS = 200
+LIST_LOOK_MS = 200
 
 Apply = Callable[[Ready, int], None]
 
@@ -37,8 +37,8 @@ class Watching:
         self._core = core
         self._apply = apply
         self._log = log
-        self._list = Watched(revocations_path(identity.fabric, folder.parent), FRAME_BYTES_MAX, _LIST_LOOK_MS)
-        self._policies = Watched(folder / POLICIES, POLICIES_BYTES_MAX, _LIST_LOOK_MS)
+        self._list = Watched(revocations_path(identity.fabric, folder.parent), FRAME_BYTES_MAX, LIST_LOOK_MS)
+        self._policies = Watched(folder / POLICIES, POLICIES_BYTES_MAX, LIST_LOOK_MS)
         self._directory = Watched(folder / DIRECTORY, DIRECTORY_BYTES_MAX)
         self._renewal = Renewal(identity, os.urandom, log)
         self._list_over = False
@@ -47,7 +47,7 @@ class Watching:
         core.trust.restore_policies(own_policies(identity.folder))
 
     def look(self, now_ms: int) -> None:
-        """Every turn: newer policies go out at once, and after them a newer list, which may name them."""
+        """Several times a second: newer policies go out at once, and after them a newer list, which may name them."""
         core = self._core
         self._take_up("policies", self._policies, core.policies.apply, now_ms)
         self._take_up("revocation list", self._list, lambda raw, ready: core.apply_lists(raw, now_ms, ready), now_ms)

@@ -113,7 +113,10 @@ def _wanted(topology: Topology, publics: Mapping[str, bytes]) -> Iterator[_Wante
     for point in topology.points.values():
         relay_id = point.relay or topology.root.id
         dials = tuple(_dial(topology.relays[name], publics) for name in (relay_id, *point.backups))
-        extra = {"kind": "point"} if point.relay else {"kind": "point", NEAREST: True}
+        extra: dict[str, Any] = {"kind": "point"} if point.relay else {"kind": "point", NEAREST: True}
+        for section, specs in (("sources", point.sources), ("sinks", point.sinks)):
+            if specs:  # what its machine needs of the topology to run them
+                extra[section] = {name: dict(spec.table) for name, spec in specs.items()}
         yield _Wanted(point_claim(topology, point, topology.relays[relay_id]), dials, extra)
 
 

@@ -12,6 +12,7 @@ from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.base.limits import FRAME_BYTES_MAX
 from fabric.protocol.base.signing import Signer
 from fabric.protocol.trust.revocations import Revocations, issue_revocations, verify_revocations
+from fabric.protocol.wire.frames import PROTOCOL_VERSIONS
 from relays.authority.keeping import Authority, alone
 from relays.authority.policies import read_policies
 from relays.wall import signing_ms
@@ -42,14 +43,32 @@ def revoke(authority: Authority, ids: Sequence[str], home: Path | None = None, w
         return _sign_next(authority, signer, ids, home, why)
 
 
-def _sign_next(authority: Authority, signer: Signer, ids: Sequence[str], home: Path | None, why: str) -> Revocations:
+def allow_from(authority: Authority, floor: int, home: Path | None = None) -> Revocations:
+    """Sign the list as it is, with this as the lowest version of the protocol that may be spoken; 0: any.
+
+    Raises UNKNOWN_VERSION for one that this program does not speak itself: whoever asks for it cuts off its own relays.
+    """
+    if not 0 <= floor <= PROTOCOL_VERSIONS[1]:
+        raise FabricError(
+            Code.UNKNOWN_VERSION, f"this program speaks version {PROTOCOL_VERSIONS[1]} of the protocol at most",
+            "install a later one here and at every relay first",
+        )
+    signer = authority.signer
+    with alone(authority):
+        return _sign_next(authority, signer, (), home, "", floor)
+
+
+def _sign_next(
+    authority: Authority, signer: Signer, ids: Sequence[str], home: Path | None, why: str, floor: int | None = None
+) -> Revocations:
+    """`floor` None: as it was."""
     path = revocations_path(authority.fabric, home)
     known = read_revocations(path, authority.public, authority.fabric)
     now_ms = signing_ms()
     version = max(known.version + 1, now_ms // 1_000)
     raw = issue_revocations(
         authority.fabric, version, now_ms, now_ms + LIST_LIFE_MS, sorted(known.ids.union(ids)), signer,
-        max(known.policies, read_policies(authority, home).version),
+        max(known.policies, read_policies(authority, home).version), known.floor if floor is None else floor,
     )
     made = verify_revocations(raw, authority.public, authority.fabric)
     if isinstance(made, Reject) or len(raw) > FRAME_BYTES_MAX - _FRAMING_BYTES:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -11,17 +12,19 @@ _INTERRUPTED = 130
 
 def main() -> None:
     """Entry point. Notices first when `fabric` is somebody else's package (an SSH tool has the same import name)."""
-    import fabric
-
-    if Path(fabric.__file__ or "").parent.parent != Path(__file__).parent.parent.parent:
-        _wrong_package()
     try:
+        import fabric
+
+        if Path(fabric.__file__ or "").parent.parent != Path(__file__).parent.parent.parent:
+            _wrong_package()
         from relays.cli.app import app
         from relays.cli.exits import run
 
         run(app)
     except KeyboardInterrupt:  # before there was anything to stop
         sys.exit(_INTERRUPTED)
+    finally:  # all that ought to end in peace has: one more Ctrl-C ends Python's own way out, without a traceback
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _wrong_package() -> NoReturn:

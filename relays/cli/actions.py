@@ -1,9 +1,7 @@
-"""`fabric act` and `fabric edge run`: asking for response actions, and executing them."""
+"""`fabric act`: asking for response actions."""
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -11,9 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from fabric.edge.acting.executing import AT_ONCE
 from fabric.edge.blocking import ControlPoint
-from fabric.edge.face import ACTIONS_MAX, as_identity
+from fabric.edge.face import as_identity
 from fabric.edge.messages import Outcome
 from fabric.edge.publishing.options import to_ttl_ms
 from fabric.edge.requesting.request import Request
@@ -26,19 +23,12 @@ from relays.cli.again import ends_s as ends_s_of
 from relays.cli.again import is_over, told_before
 from relays.cli.asked import asked_for
 from relays.cli.course import Course, to_format
-from relays.cli.exits import FAILED, PARTLY, SHORT, Terminated, command
-from relays.cli.handling import CommandHandler, command_of
-from relays.cli.options import As, AsJson, Label_, NoWait, Outbox_, Severity_, Ttl, needed
-from relays.cli.reaching import reached
+from relays.cli.exits import FAILED, PARTLY, SHORT, command
+from relays.cli.options import As, AsJson, Label_, Severity_, Ttl, needed
 from relays.cli.rolling import Rolling, Steps
 from relays.cli.scene import File
 from relays.cli.unanswered import Open
-from relays.logs import set_up_logs
-from relays.terminal import Moving, Screen, say, say_json
-
-edge = typer.Typer(no_args_is_help=True, help="Be a control point.")
-# At the end: handlers that were killed are answered for, and a relay that is there takes what they did in no time.
-_TELL_S = 5.0
+from relays.terminal import Moving, Screen
 
 
 @command
@@ -80,7 +70,8 @@ def act(
     Ctrl-C ends the wait only: it stays held, and whoever may approve it still sees it; `fabric cancel` ends it.
 
     --dry-run shows whom it would reach: the action goes its way, is checked by each relay and by each target, which answers
-    `ready` where it would begin. --require-all counts only targets that executed in this fabric before; others are named.
+    `ready` where it would begin; where a policy would hold it, by which rule. --require-all looks at targets that executed in this fabric before, as its relays know them:
+    for one that only this machine's identities or --topology know, nothing is refused; it is named, and exit code 0 becomes 3.
 
     --limit and --batch ask for it in steps: a dry run fixes the targets first, those who are ready come first, and whoever
     no step was for is named. The exit code is 3 where it stopped.
@@ -140,7 +131,7 @@ def act(
                     if not dry_run:
                         course.held(open_)
                 if isinstance(view, Moving):
-                    view.update(course.table(request, ends_s))
+                    view.update(course.table(request, ends_s, dry_run=dry_run))
 
             open_ = Open(None, ends_s)
             if steps is not None and point is not None:
@@ -168,8 +159,10 @@ def act(
     except FabricError as error:
         raise expected.why(error) from None
     finally:
-        away = [*(held if dry_run else ()), *expected.away(selected)]
+        # A dry run is kept for nobody.
+        away = list(dict.fromkeys([*(held if dry_run else ()), *expected.away(selected)]))
         course.away(away)
+    course.left({outcome.target: outcome for outcome in outcomes}.values(), needed(identity))
     too_few = expect is not None and selected is not None and len(selected) < expect
     if too_few:
         course.too_few(expect or 0, len(selected or ()))
@@ -187,88 +180,3 @@ def _exit_of(outcomes: list[Outcome]) -> int:
         return PARTLY
     late = all(end in (End.EXPIRED, End.UNKNOWN) for end in ends.values())
     return SHORT if late else FAILED
-
-
-@edge.command("run")
-@command
-def run(
-    on: Annotated[list[str], typer.Option("--on", metavar="'ACTION TARGET'", help="What to execute: 'deny ipv4_net', 'scan *'; again for more.")],
-    exec_: Annotated[str, typer.Option("--exec", metavar="COMMAND", help="Run for each action: JSON on standard input, a JSON object on standard output.")],
-    identity: As = "",
-    timeout: Annotated[str, typer.Option("--timeout", metavar="30s", help="A handler that takes longer is stopped; its action failed.")] = "30s",
-    at_once: Annotated[int, typer.Option("--at-once", min=1, max=ACTIONS_MAX, metavar="N", help="So many handlers run at a time; more actions wait, within their ttl.")] = AT_ONCE,
-    idempotent: Annotated[bool, typer.Option("--idempotent", help="To run the command twice for one action does no harm: after a crash in the midst of one it is run again.")] = False,
-    grace: Annotated[str, typer.Option("--grace", metavar="5s", help="After Ctrl-C or SIGTERM, handlers at work have this long to end; then they are killed.")] = "5s",
-    outbox: Outbox_ = None,
-    no_wait: NoWait = False,
-    as_json: AsJson = False,
-) -> None:
-    """Execute actions with a command of yours. Runs until Ctrl-C.
-
-    The command gets {"action", "target", "args", "requester", "severity", "label", "issued_at", "deadline", "id"}. Exit
-    code 0 is completed, with what it printed as the result, up to 1 MB; anything else is failed. Its exit is what counts: what it
-    leaves running is not waited for. What it writes to standard error is in this command's log.
-
-    While it runs it can say how far it is, in lines of JSON in the file that $FABRIC_PROGRESS names: a number from 0 to 1
-    and a few words, {"progress": 0.4, "note": "40 of 100"}, either or both. When its action is cancelled it is killed, with
-    its process group.
-
-    A relay that does not answer yet, or no longer, is waited for, and that is said on standard error. When it is stopped,
-    nothing more is begun, and what handlers did until then is told before it ends.
-
-    An action at which this process was killed is answered by the next one: what was done and not told is told, what had not
-    begun is run if it is still in time, and of what had begun nobody knows what it did: it ends as unknown (E722), or is
-    run again with --idempotent. The command may outlive this process, and still be at work then.
-
-    One process executes as an identity at a time: another waits for it to end, says so, and is refused after that (E913).
-
-    Exit codes: 0 stopped, 1 failed, 2 usage, or the command cannot be run (E717), 5 denied, 69 unreachable with --no-wait.
-
-    Example: fabric edge run --as fw-1 --on 'deny ipv4_net' --exec ./handler
-    """
-    set_up_logs("info", True if as_json else None)
-    handler = CommandHandler(command_of(exec_), parse_duration(timeout) / 1000, as_json)
-    grace_s = parse_duration(grace) / 1000
-    stop = threading.Event()
-    ended: list[FabricError] = []
-
-    ready = threading.Event()
-
-    def stopped(number: int, _frame: object) -> None:
-        if not ready.is_set():  # there is nothing yet that ought to end in peace
-            raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
-        if stop.is_set():  # asked again: no more grace
-            handler.stop()
-        stop.set()
-
-    for signal_ in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signal_, stopped)
-    try:
-        with reached(
-            needed(identity), as_json, wait=not no_wait, outbox=outbox, actions_at_once=at_once
-        ) as point:
-
-            def end(error: FabricError) -> None:
-                ended.append(error)
-                stop.set()
-
-            point.on_end(end)
-            for text in on:
-                action, _, target_type = text.partition(" ")
-                point.on_action(
-                    action, target_type.strip() or ("*" if action == "*" else ""), idempotent=idempotent
-                )(handler)
-            point.wait_ready()
-            ready.set()
-            if as_json:
-                say_json({"ready": point.identity.id})
-            else:
-                say(f"{point.identity.id}: ready for {', '.join(on)}")
-            stop.wait()
-            if ended:
-                raise ended[0]
-            point.finish_actions(grace_s)
-            handler.stop()
-            point.close(_TELL_S)
-    finally:
-        handler.stop()

@@ -17,6 +17,7 @@ from relays import topology as topologies
 from relays.authority import (
     Authority,
     Delegation,
+    allow_from,
     authorities,
     back_up,
     delegate,
@@ -153,7 +154,7 @@ def _revocations(authority: Authority) -> dict[str, Any]:
     path = revocations_path(authority.fabric)
     known, why = read_revocations(path, authority.public, authority.fabric), reasons(authority)
     return {
-        "version": known.version, "until_ms": known.not_after_ms,
+        "version": known.version, "floor": known.floor, "until_ms": known.not_after_ms,
         "revoked": {id_: why.get(id_, "") for id_ in sorted(known.ids)},
     }
 
@@ -190,6 +191,31 @@ def policies_(
         return
     say(f"approval policies {of_version(found.version)}, {'signed now' if changed else 'as before'}: "
         f"{', '.join(rule.name for rule in found.rules) or 'no rule'}")
+
+
+@app.command("floor")
+@command
+def floor_(
+    version: Annotated[int, typer.Argument(min=0, help="The lowest that may be spoken; 0 allows any.")],
+    fabric: OrFabric = None,
+    fabric_: AlsoFabric = None,
+    passphrase_file: PassphraseFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say from which version of the protocol on links may be. It travels with the revocation list: links of a lower
+    version are cut, and whoever speaks no higher one is refused (E105). `fabric status` shows who that would be: look
+    before you raise it. A lower floor is signed the same way.
+
+    Exit codes: 0 signed, 1 it is not here, or this program speaks no such version, 5 wrong passphrase.
+
+    Example: fabric authority floor 1 enterprise
+    """
+    named = _the_one(fabric or fabric_).fabric
+    made = allow_from(open_authority(named, passphrase=passphrase_from(passphrase_file)), version)
+    if as_json:
+        say_json({"fabric": named, "floor": made.floor, "version": made.version})
+    else:
+        say(f"{named}: {f'version {made.floor} of the protocol or later' if made.floor else 'any version of the protocol'}")
 
 
 @app.command("delegate")

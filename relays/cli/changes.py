@@ -15,7 +15,8 @@ _STYLES = {State.HELD: "yellow", State.RUNNING: "cyan"}
 def step_line(step: Step) -> str:
     """For people: the state, how far its handler is where it says so, and of whom approvals are or were."""
     if step.approval is not None:
-        return step.approval.text if step.approval.given else f"{step.state.word}, {step.approval.text}"
+        said = step.approval.text if step.approval.given or not step.approval.is_asked else f"{step.state.word}, {step.approval.text}"
+        return f"{said}; away" if step.away else said
     progress = "" if step.progress is None else f" {step.progress:.0%}"
     return f"{step.state.word}{progress}{f' {step.note}' if step.note else ''}"
 

@@ -12,16 +12,19 @@ from typing import Any
 from fabric.edge.messages import Outcome
 from fabric.edge.requesting.request import Request
 from fabric.protocol.base.errors import Code, FabricError
-from fabric.protocol.vocabulary.openc2 import End, Status
-from fabric.protocol.vocabulary.responses import response, response_message, status_of
+from fabric.protocol.vocabulary.openc2 import End
+from fabric.protocol.vocabulary.responses import response_message
 from relays.cli.absent import AWAY, away_json, away_line
+from relays.cli.artifacts import tell_left
 from relays.cli.asked import Asked
 from relays.cli.changes import end_json, step_cell, tell_changes
 from relays.cli.unanswered import Open, clock_time
+from relays.responses import response_of
 from relays.terminal import Cell, Screen, Table, json_text, say, say_json
 from relays.wall import wall_ms
 
 TEXT, JSON, OPENC2 = "text", "json", "openc2"
+_CODES = {code.label: code for code in Code}
 _STYLES = {End.COMPLETED: "green", End.READY: "green", End.FAILED: "red", End.REFUSED: "red", End.UNKNOWN: "yellow"}
 
 
@@ -42,7 +45,7 @@ class Course:
         self._asked = asked
         self._watched = watched
         self.me = ""
-        self._told_given: bool | None = None  # what was told of approvals: that it waits, or that they are given
+        self._told: tuple[bool, bool] | None = None  # what was told of approvals: whether they are given, and asked for
 
     @property
     def is_json(self) -> bool:
@@ -74,9 +77,9 @@ class Course:
     def approvals(self, open_: Open) -> None:
         """It is held until it is approved, or was approved by now. Once each."""
         approval = open_.approval
-        if approval is None or approval.given == self._told_given:
+        if approval is None or (approval.given, approval.is_asked) == self._told:
             return
-        self._told_given = approval.given
+        self._told = approval.given, approval.is_asked
         if self.is_live or (self._watched and self.is_json):
             return
         if not approval.given:
@@ -105,6 +108,11 @@ class Course:
         else:
             say(f"{expected} targets were expected and {selected} {'was' if selected == 1 else 'were'} selected", error=True)
 
+    def left(self, outcomes: Iterable[Outcome], identity: str) -> None:
+        """What it left at its targets; in JSON that stands with each outcome."""
+        if self._format == TEXT:
+            tell_left([artifact for outcome in outcomes for artifact in outcome.artifacts], identity)
+
     def step(self, words: str) -> None:
         """Between two steps of a rollout: on standard error, so that it is nobody's data."""
         say(words, error=True)
@@ -118,8 +126,8 @@ class Course:
             why = "" if stopped_by is None else f", as {stopped_by.target} ended as {stopped_by.end}"
             say(f"not begun at {len(targets)}{why}: {', '.join(targets)}", error=self._format == OPENC2)
 
-    def table(self, request: Request, ends_s: float) -> Table:
-        return table_of(request, f"{self._asked.action} {self._asked.target}", ends_s)
+    def table(self, request: Request, ends_s: float, *, dry_run: bool = False) -> Table:
+        return table_of(request, f"{self._asked.action} {self._asked.target}", ends_s, dry_run=dry_run)
 
     def _tell(self, lines: Iterable[str | dict[str, Any]]) -> None:
         for line in lines:
@@ -139,9 +147,12 @@ class Course:
         ))
 
 
-def table_of(request: Request, title: str, ends_s: float) -> Table:
+def table_of(request: Request, title: str, ends_s: float, *, dry_run: bool = False) -> Table:
     """All of it, as far as it is known by now."""
     approval, until = request.approval, f"may be executed until {clock_time(ends_s)}"
+    would_wait = "" if approval is None or approval.is_asked else approval.text
+    if would_wait:
+        approval, until = None, would_wait
     if approval is not None:
         ends_s = approval.until_ms / 1000
         until = f"{approval.text}{';' if approval.given else ','} "
@@ -149,38 +160,36 @@ def table_of(request: Request, title: str, ends_s: float) -> Table:
     table = Table("target", "end", "ms", "why", "result", title=title, aside=("why", "result"))
     for target in request.targets or tuple(request.outcomes):
         outcome = request.outcomes.get(target)
-        if outcome is None and target in request.held:
-            table.row(target, Cell("away", "yellow"), "", f"gets it if it is back before {clock_time(ends_s)}", "")
+        if outcome is None and _is_away(request, target):
+            later = f"gets it if it is back before {clock_time(ends_s)}"
+            table.row(target, Cell("away", "yellow"), "", "a dry run waits for nobody" if dry_run else later, "")
             continue
         if outcome is None:
             table.row(target, step_cell(request, target), "", until if approval else f"no answer yet; {until}", "")
             continue
         table.row(
             target or "all", Cell(outcome.end, _STYLES.get(outcome.end, "yellow")), str(outcome.took_ms),
-            why_of(outcome),
+            why_of(outcome) or would_wait,
             json_text(outcome.result, ascii_only=False) if outcome.result else "",
         )
     return table
 
 
-def response_of(outcome: Outcome, end: str) -> dict[str, Any]:
-    """What OpenC2 says of an end; under `x-fabric` whose it is, for a relay may have said it, and its name here."""
-    known = {code.label: code for code in Code}
-    status = Status.SERVICE_UNAVAILABLE if end != outcome.end else status_of(
-        outcome.end, known.get(outcome.code), outcome.status
-    )
-    code = {"code": outcome.code} if outcome.code else {}
-    label = {"label": outcome.label.short} if outcome.by else {}
-    return response(
-        status, f"{outcome.code} {outcome.reason}".strip() if status != Status.OK or outcome.code else "",
-        outcome.result, {"target": outcome.target, "end": end, **code, **label},
-    )
+def _is_away(request: Request, target: str) -> bool:
+    """It was away, and nothing was heard of it since."""
+    step = request.steps.get(target)
+    return target in request.held and (step is None or step.away)
 
 
 def why_of(outcome: Outcome) -> str:
-    """Number and reason; and who says so, where that is not the target itself."""
-    by = f" at {outcome.by}" if outcome.code and outcome.by and outcome.by != outcome.target else ""
-    return f"{outcome.code} {outcome.reason}{by}".strip()
+    """Number and reason; who says so, where that is not the target itself; and who denied it, in that one's words. What
+    a target says by its number alone is said in words."""
+    denied = f"; {outcome.denied_by}{f': {outcome.why}' if outcome.why else ''}" if outcome.denied_by else ""
+    if outcome.code and outcome.by and outcome.by != outcome.target:
+        return f"{outcome.code} {outcome.reason} at {outcome.by}{denied}"
+    known = _CODES.get(outcome.code)
+    cause = f": {known.cause}" if known is not None and outcome.reason == known.reason else ""
+    return f"{outcome.code} {outcome.reason}{cause}{denied}".strip()
 
 
 def line_of(outcome: Outcome) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Annotated
 
@@ -19,7 +20,7 @@ from relays.cli.held import all_of
 from relays.cli.options import As, AsJson, needed
 from relays.terminal import say, say_json
 
-_SEE = "see which are: fabric approvals"
+_DIGITS = re.compile(r"[0-9a-f]{1,64}")
 # Of those that begin alike, the relay says the rest in no time after the first.
 _ALIKE_S = 0.3
 # The approval itself did not count, or there was nothing to count it for. Other codes of 4xx say who may not.
@@ -55,7 +56,7 @@ def deny(
 ) -> None:
     """Deny an action that is held: it ends as refused, for all its targets, whoever approved it before.
 
-    All that is signed is shown, and asked for at the terminal.
+    All that is signed is shown, and asked for at the terminal. To ask for OpenC2's action deny: `fabric act deny`.
 
     Exit codes: 0 it counts, 1 no such action waits, or it does not count, or it was not signed, 2 usage, 5 denied,
     6 no word in the time of --wait (it may still count), 69 unreachable.
@@ -69,7 +70,12 @@ def deny(
 
 def _decide(id_: str, identity: str, yes: bool, wait: str, as_json: bool, why: str = "") -> None:
     if not yes and (as_json or sys.stdin is None or not sys.stdin.isatty()):
-        raise FabricError(Code.USAGE, "nobody is there to be asked", "look at `fabric approvals`, then add --yes")
+        raise FabricError(Code.USAGE, "nobody is there to be asked", f"look at `fabric approvals --as {identity}`, then add --yes")
+    if not _DIGITS.fullmatch(id_.lower()):
+        raise FabricError(
+            Code.USAGE, f"{id_!r} is no id of an action",
+            f"write one of those that `fabric approvals --as {identity}` shows; an action is asked for with `fabric act`",
+        )
     wait_ms = parse_duration(wait)
     try:
         here = ControlPoint(identity)
@@ -100,13 +106,14 @@ def _decide(id_: str, identity: str, yes: bool, wait: str, as_json: bool, why: s
 
 def find(point: ControlPoint, id_: str, wait_ms: int) -> ApprovalRequest:
     """The one that waits and whose id begins so. Raises NOT_OPEN where none does, or several."""
+    see = f"see which are: fabric approvals --as {point.identity.id}"
     first = next((one for one in point.approvals(timeout_s=wait_ms / 1000) if one.id.startswith(id_)), None)
     if first is None or not id_:
-        raise FabricError(Code.NOT_OPEN, f"{id_ or 'an empty id'}: nobody asks this identity for it", _SEE)
+        raise FabricError(Code.NOT_OPEN, f"{id_ or 'an empty id'}: nobody asks {point.identity.id} for it, or it was decided", see)
     alike = [one for one in point.approvals(timeout_s=_ALIKE_S) if one.id.startswith(id_)]
     if len({one.key for one in alike}) > 1:
         holders = ", ".join(f"{one.id[:16]} at {one.by}" for one in alike[:4])
-        raise FabricError(Code.NOT_OPEN, f"{id_} is the beginning of several: {holders}", _SEE)
+        raise FabricError(Code.NOT_OPEN, f"{id_} is the beginning of several: {holders}", see)
     return alike[0] if alike else first
 
 

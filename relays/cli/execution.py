@@ -13,9 +13,10 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from io import FileIO
+from pathlib import Path
 from typing import IO, NamedTuple
 
 # What of standard output is kept: a result that can be sent is smaller.
@@ -24,6 +25,8 @@ OUTPUT_BYTES_MAX = 1_000_000
 ERRORS_BYTES_MAX = 4_096
 # Where a command says how far it is: a file, by this name in its environment; and how long a line may be there.
 PROGRESS = "FABRIC_PROGRESS"
+# Where it leaves files for the requester: a folder.
+ARTIFACTS = "FABRIC_ARTIFACTS"
 LINE_BYTES_MAX = 4_096
 # What a pipe may hold after the exit of who wrote into it; beyond that somebody else is writing.
 _PIPE_BYTES_MAX = 1_048_576
@@ -75,20 +78,26 @@ class Halt:
 
 def run(
     argv: Sequence[str], given: bytes, timeout_s: float, halts: Sequence[Halt],
-    hear: Callable[[bytes], None] = lambda _: None,
+    hear: Callable[[bytes], None] = lambda _: None, folder: Path | None = None,
+    more: Mapping[str, str] | None = None,
 ) -> Ran:
     """Raises OSError where the command cannot be started.
 
-    `hear` gets each line that it writes to the file that its environment names as FABRIC_PROGRESS.
+    `hear` gets each line that it writes to the file that its environment names as FABRIC_PROGRESS; `folder`: what it
+    is to find there as FABRIC_ARTIFACTS; `more`: what else is there.
     """
     told = next((halt for halt in halts if halt.told), None)
     if told is not None:
         return Ran(None, told.word, b"", 0, b"")
     progress, theirs = os.pipe()
+    environment = {**os.environ, **(more or {}), PROGRESS: f"/dev/fd/{theirs}"}
+    environment.pop(ARTIFACTS, None)  # of an action by which this process was begun itself
+    if folder is not None:
+        environment[ARTIFACTS] = str(folder)
     try:
         process = subprocess.Popen(
             argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
-            bufsize=0, pass_fds=(theirs,), env={**os.environ, PROGRESS: f"/dev/fd/{theirs}"},
+            bufsize=0, pass_fds=(theirs,), env=environment,
         )
     except BaseException:
         os.close(progress)
@@ -124,24 +133,26 @@ def _exit_of(process: subprocess.Popen[bytes]) -> int | None:
 
 
 class _Lines:
-    """What a command says of its progress. Of a line that is too long nothing is heard."""
+    """What a command says of its progress. Of a line that is too long its beginning is heard, one byte more than a line
+    may have."""
 
     def __init__(self, stream: IO[bytes], hear: Callable[[bytes], None]) -> None:
         self.stream = stream
         self.number = stream.fileno()
         self._hear = hear
         self._line = bytearray()
-        self._too_long = False
 
     def take(self, read: bytes) -> None:
         for piece in read.splitlines(keepends=True):
             self._line += piece[: LINE_BYTES_MAX + 1 - len(self._line)]
-            self._too_long = self._too_long or len(self._line) > LINE_BYTES_MAX
             if piece.endswith(b"\n"):
-                if not self._too_long:
-                    self._hear(bytes(self._line))
-                self._line.clear()
-                self._too_long = False
+                self.end()
+
+    def end(self) -> None:
+        """The line is over, or nothing more comes of it."""
+        if self._line:
+            self._hear(bytes(self._line))
+            self._line.clear()
 
 
 class _Conversation:
@@ -189,6 +200,8 @@ class _Conversation:
         for number in self._open:
             if number != self._input:
                 self._drain(number)
+        if not killed:  # who is killed in the midst of a line said nothing wrong
+            self._progress.end()
         code = None if killed else self._process.returncode
         return Ran(code, killed, bytes(self._out), self._out_bytes, bytes(self._errors))
 

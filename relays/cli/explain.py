@@ -155,7 +155,7 @@ def _sample_json(sample: Sample) -> dict[str, Any]:
 
 
 def _sample_lines(said: Explanation, sample: Sample) -> list[tuple[str, str]]:
-    lines = [("field", f"{field.name} ({field.label.short}) {_reach(said, field)}".rstrip())
+    lines = [("field", f"{field.name} ({field.label.short}) {reach_words(said, field)}".rstrip())
              for field in sample.fields[:_FIELDS_SHOWN]]
     if len(sample.fields) > _FIELDS_SHOWN:
         lines.append(("", f"and {len(sample.fields) - _FIELDS_SHOWN:,} more: --json has them"))
@@ -165,7 +165,8 @@ def _sample_lines(said: Explanation, sample: Sample) -> list[tuple[str, str]]:
     return lines
 
 
-def _reach(said: Explanation, field: Field) -> str:
+def reach_words(said: Explanation, field: Field) -> str:
+    """How far up a field gets."""
     if not said.hops:
         return ""
     if not field.stops_before:

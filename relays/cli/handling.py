@@ -11,9 +11,9 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -23,15 +23,15 @@ from fabric.edge.acting.handlers import Answer
 from fabric.edge.messages import Action
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.vocabulary.openc2 import End, Status
-from relays.cli.execution import OUTPUT_BYTES_MAX, Halt, Ran, run
+from relays.cli.execution import LINE_BYTES_MAX, OUTPUT_BYTES_MAX, Halt, Ran, run
 from relays.cli.runnable import why_not
-from relays.streams import lossy
-from relays.terminal import say, say_json
-from relays.wall import utc, wall_ms
 
 # What a shell and `env` end with when they found nothing to run.
 _NOTHING_TO_RUN = (126, 127)
 _CANCELLED = "cancelled"
+# Whether a command is to do what an action says, or to end what it did for it: by this name in its environment.
+PHASE = "FABRIC_PHASE"
+_EXECUTE, _REVERT = "execute", "revert"
 
 
 def command_of(text: str) -> list[str]:
@@ -43,18 +43,22 @@ def command_of(text: str) -> list[str]:
     if not argv or not argv[0] or "\0" in text:
         raise FabricError(Code.USAGE, "--exec names no command", "name an executable file")
     problem = why_not(argv[0])
-    if problem:
-        raise FabricError(Code.CANNOT_RUN, problem)
-    return argv
+    if not problem:
+        return argv
+    # A path with a space in it that nobody quoted a second time.
+    if len(argv) > 1 and (Path(text).is_file() or Path(text).is_dir()):
+        problem = why_not(text)
+        if not problem:
+            return [text]
+    raise FabricError(Code.CANNOT_RUN, problem)
 
 
 class CommandHandler:
     """Of any thread. `stop` kills what runs, and lets nothing begin."""
 
-    def __init__(self, argv: Sequence[str], timeout_s: float, as_json: bool) -> None:
+    def __init__(self, argv: Sequence[str], timeout_s: float) -> None:
         self._argv = list(argv)
         self._timeout_s = timeout_s
-        self._as_json = as_json
         self._halt = Halt()
         self._log = structlog.get_logger()
 
@@ -63,32 +67,28 @@ class CommandHandler:
         self._halt.tell()
 
     def __call__(self, action: Action) -> Answer:
-        answer = self._run(action)
-        with lossy():  # a reader that left, or a disk that is full, makes no failure of what was executed
-            self._tell(action, answer)
-        return answer
+        return self._run(action, _EXECUTE)
 
-    def _tell(self, action: Action, answer: Answer) -> None:
-        code = answer.code.label if answer.code else ""
-        if self._as_json:
-            say_json({"action": action.action, "target_type": action.target_type, "from": action.requester,
-                      "end": str(answer.end), "code": code})
-        else:
-            ended = " ".join(filter(None, [str(answer.end), code, answer.reason]))
-            # What it is about is for who looks on: standard output that is no terminal is somebody's log.
-            target = action.target.text if sys.stdout.isatty() else action.target_type
-            say(f"{utc(wall_ms())[11:]}  {action.action} {target} from {action.requester}: {ended}")
+    def undo(self, action: Action) -> Answer:
+        """The same command, told to end what it did for this action."""
+        return self._run(action, _REVERT)
 
-    def _run(self, action: Action) -> Answer:
-        given = json.dumps(action.to_json()).encode()
+    def _run(self, action: Action, phase: str) -> Answer:
+        given = json.dumps({**action.to_json(), "phase": phase}).encode()
         cancelled = Halt(_CANCELLED)
         action.control.on_cancel(cancelled.tell)
+        progress = Progress(action, self._log)
         try:
-            ran = run(self._argv, given, self._timeout_s, (self._halt, cancelled), Progress(action, self._log))
+            # What it leaves is for the result of an action: a revert has none.
+            folder = self._folder(action) if phase == _EXECUTE else None
+            ran = run(
+                self._argv, given, self._timeout_s, (self._halt, cancelled), progress, folder, {PHASE: phase}
+            )
         except (OSError, ValueError) as error:
             return self._cannot_run(why_not(self._argv[0]) or _words(error), action)
         finally:
             cancelled.close()
+            progress.close()
         if ran.errors or ran.code != 0:
             write = self._log.info if ran.code == 0 else self._log.warning
             write("handler ended", action=action.action, id=action.id, exit=ran.killed or ran.code,
@@ -102,6 +102,16 @@ class CommandHandler:
             return _failed(_exit_words(ran))
         return _answer(ran)
 
+    def _folder(self, action: Action) -> Path | None:
+        """Where its command may leave files. An action is executed without, where there can be none."""
+        try:
+            return action.control.folder
+        except (OSError, FabricError) as error:
+            if not isinstance(error, FabricError) or error.code is not Code.USAGE:  # where nothing is kept, none is meant
+                name = type(error).__name__
+                self._log.error("no folder for artifacts", action=action.action, id=action.id, error=name)
+            return None
+
     def _cannot_run(self, problem: str, action: Action) -> Answer:
         self._log.error("handler cannot be run", action=action.action, id=action.id, why=problem)
         return Answer(
@@ -112,23 +122,34 @@ class CommandHandler:
 class Progress:
     """What a command says of its progress: a line of JSON, {"progress": 0.4, "note": "40 of 100"}, either or both.
 
-    Of one action the first line that is anything else is named in the log, without what is in it.
+    Of one action it is in the log, when it is over, how many lines were anything else, and what was wrong with the first
+    of them, without what is in it.
     """
 
     def __init__(self, action: Action, log: structlog.typing.FilteringBoundLogger) -> None:
         self._action = action
         self._log = log
-        self._warned = False
+        self._wrong = 0
+        self._first = ""  # what to write instead of the first one
 
     def __call__(self, line: bytes) -> None:
         try:
+            if len(line) > LINE_BYTES_MAX:
+                raise FabricError(Code.USAGE, "a line that is too long", f"write lines of {LINE_BYTES_MAX:,} bytes at most")
             said = parse_object(line)
+            if not said.keys() & {"progress", "note"}:
+                raise FabricError(Code.USAGE, "a line that says nothing", 'write "progress", "note", or both')
             self._action.control.report(said.get("progress"), said.get("note", ""))
         except (ValueError, FabricError) as error:
-            if not self._warned:
-                self._warned = True
-                why = error.next_step if isinstance(error, FabricError) else "write one JSON object a line"
-                self._log.warning("progress not understood", action=self._action.action, id=self._action.id, next=why)
+            self._wrong += 1
+            why = error.next_step if isinstance(error, FabricError) else "write one JSON object a line"
+            self._first = self._first or why
+
+    def close(self) -> None:
+        """Nothing more is said."""
+        if self._wrong:
+            self._log.warning("progress not understood", action=self._action.action, id=self._action.id,
+                              lines=self._wrong, next=self._first)
 
 
 def _words(error: Exception) -> str:

@@ -12,7 +12,7 @@ from relays.wall import utc
 COLUMNS = (
     "id", "action", "requester", "targets", "severity", "label", "class", "rule", "approved", "until", "args", "to",
 )
-ASIDE = ("label", "class", "rule", "args", "to")
+ASIDE = ("until", "targets", "requester", "severity", "label", "class", "rule", "args", "to")
 # Of targets, so many by name in a row; whoever decides sees all of them.
 _NAMED = 3
 # In a line of all targets, about as many characters as a terminal has.

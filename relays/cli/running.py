@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -12,7 +11,6 @@ from typing import Annotated, Any
 import typer
 
 from fabric.edge.identity.home import fabric_folder, fabric_home, fabrics
-from fabric.files import append_private, make_private
 from fabric.protocol.base.errors import Code, FabricError, describe
 from fabric.protocol.envelope.lifetime import format_duration, parse_duration
 from fabric.protocol.trust.credentials import name_ok
@@ -29,13 +27,14 @@ from relays.authority import (
     stray_words,
     strays,
 )
+from relays.cli import versions
 from relays.cli.exits import FAILED, PARTLY, SHORT, command
 from relays.cli.options import AlsoFabric
 from relays.cli.passphrase import PassphraseFile, passphrase_from
 from relays.cli.waits import lines_of
 from relays.drain import drain_path, read_draining
 from relays.status import STALE_MS, read_status
-from relays.supervisor import Supervisor, last_words, stop_supervisor, supervisor_state
+from relays.supervisor import Supervisor, detach, last_words, stop_supervisor, supervisor_state
 from relays.terminal import Cell, Screen, Table, say, say_json
 from relays.wall import of_version, utc, wall_ms
 
@@ -96,12 +95,7 @@ def up(
 
 
 def _detach(fabric: str, relays: list[str], as_json: bool) -> None:
-    log = make_private(fabric_folder(fabric) / "run")
-    with append_private(log / "_supervisor.log") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "relays.cli.supervise", fabric, *relays],
-            stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
-        )
+    process = detach(fabric, relays, fabric_home())
     deadline = time.monotonic() + _START_S
     failed: dict[str, _State] = {}
     whole_by: float | None = None
@@ -116,7 +110,7 @@ def _detach(fabric: str, relays: list[str], as_json: bool) -> None:
             if agree(states) or time.monotonic() >= whole_by:
                 break
         if process.poll() is not None:
-            raise FabricError(Code.NOT_RUNNING, fabric, f"read {log / '_supervisor.log'}")
+            raise FabricError(Code.NOT_RUNNING, fabric, f"read {fabric_folder(fabric) / 'run' / '_supervisor.log'}")
         if time.monotonic() >= deadline:
             break
         time.sleep(0.1)
@@ -277,6 +271,9 @@ def states_of(fabric: str, relays: list[str]) -> list[_State]:
             state["state"] = "draining" if state.get("draining") else alone
             if state["state"] == "orphan":
                 state["why"] = f"no parent takes it: {state.get('parent') or 'none is named'} is tried again and again"
+            if state.get("rewritten"):
+                code = Code.FORKED_LOG
+                state["why"] = f"{describe(code, ', '.join(list(state['rewritten'])[:_NAMED_MAX]))}; {code.next_step}"
             if state.get("clock_suspect"):
                 state["why"] = _clock_words(int(state["clock_behind_ms"]))
             if state.get("revocations_over"):
@@ -325,6 +322,8 @@ def _table(fabric: str, states: list[_State]) -> Table:
         )
     for words in _policy_lines(states):
         table.foot(words)
+    for line in versions.lines_of(states):
+        table.foot(line)
     for line in lines_of(states, now_ms):
         table.foot(line)
     return table
@@ -346,13 +345,14 @@ def _remarks(state: _State) -> Iterator[str]:
     """What somebody may have to look after; nothing of a relay that is well and idle."""
     counters = state.get("counters", {})
     yield str(state.get("why") or "")
+    yield from versions.refusal_words(state)
     if state["state"] == "hanging":
         yield f"process {state['pid']}"
     yield _faults(sum(value for key, value in counters.items() if key.startswith("faults:")))
     yield _waited_for(state)
     yield _counted("not passed on", {
         key.split(":", 1)[1]: value for key, value in counters.items()
-        if key.startswith(("refused:", "ended:")) and not key.endswith(":no_interest")
+        if key.startswith(("refused:", "ended:")) and not key.endswith((":no_interest", ":unknown_version"))
     })
     by = {id_: issuer for id_, issuer in state.get("vouched_for", {}).items() if id_ in state.get("children", ())}
     yield ", ".join(f"child {id_} by {issuer}" for id_, issuer in by.items())

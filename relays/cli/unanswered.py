@@ -10,7 +10,7 @@ from fabric.edge.messages import Approvals, Outcome
 from fabric.edge.requesting.request import Request
 from fabric.protocol.vocabulary.openc2 import End
 
-UNANSWERED, HELD = "unanswered", "held"
+UNANSWERED, HELD, WOULD_HOLD = "unanswered", "held", "would be held"
 # Of an action's id: enough to tell some thousand apart.
 ID_CHARS = 12
 
@@ -34,12 +34,15 @@ class Open(NamedTuple):
     @property
     def until_s(self) -> float:
         """Until when it may be executed; where it is held for approvals, until when it is."""
-        return self.ends_s if self.approval is None else self.approval.until_ms / 1000
+        return self.approval.until_ms / 1000 if self.approval is not None and self.approval.is_asked else self.ends_s
 
     def waits(self, *, as_json: bool) -> Iterator[str | dict[str, Any]]:
         """Of what is held for approvals: one sentence, or an object of each target, with an end that is none."""
         approval, request = self.approval, self.request
         if approval is None or approval.given or request is None:
+            return
+        if not approval.is_asked:
+            yield from self._would_wait(request, approval) if as_json else [approval.text]
             return
         for name in (request.targets or ()) if as_json else ():
             more = {"end": HELD, "until_ms": approval.until_ms, "approval": approval.to_json()}
@@ -47,6 +50,11 @@ class Open(NamedTuple):
         if not as_json:
             yield (f"held: {approval.text} until {clock_time(self.until_s)}, by the rule {approval.rule}; they see it in "
                    f"`fabric approvals`, and decide with `fabric approve {request.action_id[:ID_CHARS]}`")
+
+    @staticmethod
+    def _would_wait(request: Request, approval: Approvals) -> Iterator[dict[str, Any]]:
+        for name in request.targets or ():
+            yield {**Outcome(name, End.UNKNOWN, "").to_json(), "end": WOULD_HOLD, "approval": approval.to_json()}
 
     def held(self, *, as_json: bool) -> Iterator[str | dict[str, Any]]:
         """Of those who are away: one sentence, or an object of each, like an outcome, with an end that is none."""
@@ -59,7 +67,8 @@ class Open(NamedTuple):
     def lines(self, *, as_json: bool) -> Iterator[str | dict[str, Any]]:
         """Of each target that has not answered: a sentence, or an object like an outcome, with an end that is none."""
         until = f"not answered; may still be executed until {clock_time(self.until_s)}"
-        if self.approval is not None and not self.approval.given and self.request is not None:
+        waits = self.approval is not None and self.approval.is_asked and not self.approval.given
+        if waits and self.approval is not None and self.request is not None:
             until = (f"held, and stays so: {self.approval.text} until {clock_time(self.until_s)}; `fabric cancel "
                      f"{self.request.action_id[:ID_CHARS]}` ends it")
         targets = self.request.targets if self.request is not None else None

@@ -11,6 +11,8 @@ from relays.wall import utc
 
 # With the rows of a tree of nine relays this is one small screen.
 _SHOWN_MAX = 6
+# Of those for whom the same is held.
+_NAMES_MAX = 3
 # From this part of what is kept for a reader on, it is said how much that is.
 _MUCH_SHARE = 4
 _DAY_MS = 86_400_000
@@ -39,7 +41,9 @@ def _words(entry: dict[str, Any], now_ms: int) -> str:
 
 def _whom(entry: dict[str, Any]) -> str:
     if entry["kind"] == "nowhere":
-        return f"{entry['for'] or 'somebody'} (connected nowhere)"
+        names = [str(name) for name in entry.get("names") or [entry["for"] or "somebody"]]
+        more = len(names[_NAMES_MAX:]) + int(entry.get("names_more", 0))
+        return f"{', '.join(names[:_NAMES_MAX])}{f' and {more} more' if more else ''} (connected nowhere)"
     return f"{entry['for']} (away)" if entry["away"] else str(entry["for"])
 
 

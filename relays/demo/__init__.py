@@ -1,1 +1,1 @@
-"""The demo: a whole fabric in a throwaway home, and six things that it promises, shown or checked one by one."""
+"""The demo: a whole fabric in a throwaway home, and seven things that it promises, shown or checked one by one."""

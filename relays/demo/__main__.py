@@ -19,7 +19,8 @@ from relays.demo.book import Book
 from relays.demo.cast import Cast
 from relays.demo.events import Zeek
 from relays.demo.show import Show
-from relays.demo.steps import CHECKS, Stage, run_steps
+from relays.demo.stage import Stage
+from relays.demo.steps import CHECKS, run_steps
 from relays.demo.throwaway import Throwaway
 from relays.logs import set_up_logs
 from relays.streams import ReaderGoneError
@@ -34,7 +35,7 @@ _INTERRUPTED = 130
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the demo; the exit code is as the module says."""
-    parser = argparse.ArgumentParser(prog="./scripts/demo", description="Six things that Message Fabric promises.")
+    parser = argparse.ArgumentParser(prog="./scripts/demo", description="Seven things that Message Fabric promises.")
     parser.add_argument("--once", action="store_true",
                         help="no terminal, no pauses: check each promise and print what was seen")
     parser.add_argument("--topology", type=Path, default=_TOPOLOGY, metavar="FILE",

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -24,12 +26,15 @@ from relays.demo.throwaway import Throwaway, wait_until
 SENSOR = "zeek-p1"
 SOAR = "soar-1"
 # Subscriber: what it subscribes to.
-SUBSCRIBERS = {"analyst-1": "detections.>", "analyst-p1": "detections.zeek.conn"}
+SUBSCRIBERS = {"analyst-1": "detections.>", "analyst-p1": "detections.zeek.conn", "auditor-1": "resolutions.>"}
 FIREWALLS = ("fw-dmz", "fw-office", "fw-p1", "fw-p2")
+# The firewall that is away when the others block a name.
+LATE = "fw-p2"
+LEADS = ("lead-1", "lead-2", "lead-3")
 EDRS = ("edr-cloud", "edr-office", "edr-p1")
 # Where each thing happens; a topology that lacks one of these cannot show it.
 RELAYS = ("hq", "region-east", "region-west", "dmz", "plant-1", "plant-2")
-_EVERYBODY = (SENSOR, SOAR, *SUBSCRIBERS, *FIREWALLS, *EDRS)
+_EVERYBODY = (SENSOR, SOAR, *SUBSCRIBERS, *LEADS, *FIREWALLS, *EDRS)
 # A member whose identity the forger has; it is not connected otherwise.
 FORGED = "sensor-east"
 
@@ -85,6 +90,7 @@ class Cast:
                               "use topologies/enterprise.toml, or a copy of it with other ports")
         self.inboxes = {name: Inbox() for name in SUBSCRIBERS}
         self.executed: dict[str, list[str]] = {name: [] for name in (*FIREWALLS, *EDRS)}
+        self.blocking: dict[str, set[str]] = {name: set() for name in FIREWALLS}
         self._points: dict[str, ControlPoint] = {}
 
     def __enter__(self) -> Cast:
@@ -116,6 +122,10 @@ class Cast:
             point.on_message(SUBSCRIBERS[name], self.inboxes[name].put)
         if name in FIREWALLS:
             point.on_action("deny", "ipv4_net")(self._device(name))
+            blocking = self.blocking[name]
+            point.on_action("deny", "domain_name", revert=lambda action: blocking.discard(action.target.value))(
+                lambda action: blocking.add(action.target.value)
+            )
         if name in EDRS:
             point.on_action("contain", "device")(self._device(name))
         if name in self.executed:
@@ -137,8 +147,31 @@ class Cast:
         futures = [self._points[SENSOR].publish_later(topic, record, **options) for record in records]
         return _results(futures)
 
+    @contextmanager
+    def without(self, name: str) -> Iterator[None]:
+        """This one is away: its program ends, and starts again when the block is left."""
+        self._points[name].close()
+        try:
+            yield
+        finally:
+            self._points[name] = ControlPoint(self._fabric.identity(name))
+            self._connect(name)
+
+    def approve(self, lead: str, id_: str) -> tuple[str, ...]:
+        """A lead approves an action that is held: who has by then."""
+        point = self._points[lead]
+        request = next((one for one in point.approvals(timeout_s=_WAIT_S) if one.id.startswith(id_)), None)
+        if request is None:
+            raise FabricError(Code.TIMED_OUT, f"{lead} was not asked")
+        return point.approve(request).approved_by
+
+    def effects(self, id_: str) -> Counter[str]:
+        """What the targets of an action of the SOAR said of the end of its effect, by word."""
+        return Counter(effect.word for effect in self._points[SOAR].action(id_).effects.values())
+
     def request(
-        self, action: str, target: str, to: str, ttl: str, watch: Callable[[Request], None] | None = None
+        self, action: str, target: str, to: str, ttl: str, watch: Callable[[Request], None] | None = None,
+        args: dict[str, object] | None = None,
     ) -> tuple[tuple[str, ...], list[Outcome]]:
         """The SOAR asks for an action, green so that it may pass the DMZ: the targets, and what came of each."""
         asked: list[Request] = []
@@ -148,7 +181,9 @@ class Cast:
             if watch is not None:
                 watch(request)
 
-        ended = list(self._points[SOAR].request(action, target, to=to, ttl=ttl, label="green", watch=see))
+        ended = list(
+            self._points[SOAR].request(action, target, to=to, ttl=ttl, label="green", watch=see, args=args)
+        )
         targets = asked[0].targets if asked else None
         return targets or (), ended
 

@@ -1,4 +1,4 @@
-"""The six promises, one function each: make it happen, show it, and enter what was seen.
+"""The promises, one function each: make it happen, show it, and enter what was seen.
 
 A step waits for conditions, never for a time, and what it enters comes from what control points and relays said.
 """
@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from fabric.edge.messages import Message, Outcome
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.vocabulary.openc2 import End
 from fabric.protocol.vocabulary.severity import Severity
-from relays.demo.book import Book, Check
-from relays.demo.cast import EDRS, FAILING, FAILS_FOR, FIREWALLS, FORGED, SENSOR, Cast
-from relays.demo.events import Zeek
+from relays.demo.book import Check
+from relays.demo.cast import EDRS, FAILING, FAILS_FOR, FIREWALLS, FORGED, LATE, SENSOR, Cast
+from relays.demo.containment import contain
 from relays.demo.intruders import RawPeer, knock, signed_event, stranger_like, with_altered_part, with_severity
-from relays.demo.show import Show, listed, targets_table
-from relays.demo.throwaway import Throwaway, wait_until
+from relays.demo.show import listed, targets_table
+from relays.demo.stage import Stage
+from relays.demo.throwaway import wait_until
 
 _AMBER_FIELDS = ("id.orig_h", "id.resp_h")
 _PATH = ("plant-1", "dmz", "region-east", "hq")
@@ -47,22 +47,13 @@ CHECKS = {
     "each": Check(6, "role=firewall: a result each", listed(FIREWALLS)),
     "partly": Check(6, "the one that cannot says so", f"3 completed, {FAILING} failed E709"),
     "granted": Check(6, "role=edr: outside plants only", "edr-cloud, edr-office"),
+    "held": Check(7, "a name is to be blocked: held", "2 of lead, nobody executes"),
+    "quorum": Check(7, "two of three leads approve", "lead-1, lead-3"),
+    "contained": Check(7, "who is there blocks it", f"3 completed, {LATE} expired E501"),
+    "resolved": Check(7, "hq signs how it ended", f"partly: 3 completed, {LATE} expired"),
+    "reverted": Check(7, "the block ends by itself", "3 reverted, nobody blocks it"),
+    "audited": Check(7, "the logs of all are whole", "hq, 8 relays and 4 firewalls"),
 }
-
-
-@dataclass
-class Stage:
-    """What every step gets."""
-
-    fabric: Throwaway
-    cast: Cast
-    book: Book
-    show: Show
-    zeek: Zeek
-    event: str = ""  # the id of the event of steps 1 and 2
-
-    def enter(self, name: str, ok: bool, seen: str) -> None:
-        self.show.check(self.book.saw(name, ok, seen))
 
 
 def run_steps(stage: Stage) -> None:
@@ -264,4 +255,5 @@ _STEPS: tuple[tuple[str, Callable[[Stage], None]], ...] = (
     ("An action that came too late is dropped, and said to be", _expire),
     ("A stranger and a forger are turned away", _refuse),
     ("One action, every firewall, a result from each", _act),
+    ("Two people approve a block, and it ends by itself", contain),
 )

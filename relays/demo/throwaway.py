@@ -12,7 +12,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -23,12 +22,12 @@ from typing import Any
 
 from fabric.edge.identity.home import fabric_folder, ids_folder
 from fabric.edge.identity.identity import Identity, load_identity
-from fabric.files import append_private, make_private
+from fabric.files import make_private
 from fabric.protocol.base.errors import Code, FabricError
 from relays import topology as topologies
 from relays.authority import init_authority, make_identities
 from relays.status import read_status
-from relays.supervisor import last_words
+from relays.supervisor import detach, last_words
 
 _START_S = 30.0
 # The supervisor gives its relays ten seconds.
@@ -69,13 +68,8 @@ class Throwaway:
         self.home = Path(tempfile.mkdtemp(prefix="fabric-demo-"))
         make_identities(self.topology, init_authority(self.name, self.home), self.home)
         self._run = make_private(fabric_folder(self.name, self.home) / "run")
-        # A session of its own: Ctrl-C is for the demo, which then stops everything in order.
-        with append_private(self._run / "_supervisor.log") as log:
-            self._supervisor = subprocess.Popen(
-                [sys.executable, "-m", "relays.cli.supervise", self.name, *self.topology.relays],
-                cwd=Path(__file__).parents[2], env={**os.environ, "FABRIC_HOME": str(self.home)},
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-            )
+        # In a session of its own: Ctrl-C is for the demo, which then stops everything in order.
+        self._supervisor = detach(self.name, tuple(self.topology.relays), self.home, Path(__file__).parents[2])
         wait_until(self._all_up, _START_S, "all relays up")
 
     def _all_up(self) -> bool:

@@ -50,7 +50,8 @@ def serve(identity: Identity, stop: threading.Event) -> None:
             problems.append(error)
             stop.set()
 
-        loop.on_asked, loop.ending.on_end = asked, ended
+        loop.on_asked = asked
+        loop.ending.call(ended)
         loop.start()
         try:
             _wait_connected(loop)

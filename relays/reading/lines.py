@@ -22,13 +22,14 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from fabric.protocol.base.errors import Code, FabricError
+from relays.reading.around import Around
 from relays.reading.names import Entry, entry_of
 from relays.reading.opened import PACKED_SUFFIXES, Opened, UnreadableError
 from relays.reading.place import MARKS_MAX, WHOLE, Mark, Place
 from relays.reading.reading import Reading
 from relays.reading.records import parse_record
 from relays.reading.splitting import Piece
-from relays.reading.survey import before, survey
+from relays.reading.survey import Survey, before, current_of, knows, survey
 
 POLL_S = 0.2
 # A rotated file that nothing was added to for so long is finished, for the order of lines: writers are told to open
@@ -106,20 +107,21 @@ def is_object(data: bytes) -> bool:
 class Lines:
     """`after`: where reading stopped. Without `follow` it ends with the file, a last line without an end included.
 
-    `is_whole`: whether a line without an end is one all the same.
+    `is_whole`: whether a line without an end is one all the same. `around`: what other readers have is left to them.
     """
 
     def __init__(
         self, file: Path, follow: bool, after: Place | None = None, *, clock: Clock | None = None,
-        is_whole: Callable[[bytes], bool] = is_object,
+        is_whole: Callable[[bytes], bool] = is_object, around: Around | None = None,
     ) -> None:
         self._file = file.absolute()
         self._follow = follow
         self._clock = clock or SystemClock()
         self._is_whole = is_whole
+        self._around = around
         self._number = after.line if after else 0
         self._size = after.size if after else 0
-        marks, self._since_ns = (after.marks, after.since_ns) if after else before(self._file)
+        marks, self._since_ns = (after.marks, after.since_ns) if after else before(self._file, around)
         self._open: list[Reading] = []  # the last one is read last: the log, or on the way to it
         self._past: list[Mark] = list(marks)  # in files that are read
         self._sought = self._past.pop() if after else None  # in the file to go on with, until it is found
@@ -156,10 +158,20 @@ class Lines:
     def total(self) -> int:
         """How many lines there are to read by now, about: for a bar."""
         marks = [*self._past, *([self._sought] if self._sought else [])]
-        found = survey(self._file, marks, (), self._since_ns, sought=self._sought is not None)
+        found = self._survey(marks, (), is_sought=self._sought is not None)
         ahead = [(entry.path, mark.offset) for entry, mark in filter(None, found.located) if mark.offset != WHOLE]
         ahead += [(entry.path, 0) for entry in (*found.later, *([found.current] if found.current else []))]
         return sum(_newlines(path, offset) for path, offset in ahead)
+
+    def _survey(self, marks: Sequence[Mark], open_: Sequence[Opened], is_sought: bool = False) -> Survey:
+        return survey(self._file, marks, open_, self._since_ns, sought=is_sought, around=self._around)
+
+    def recognises(self, entry: Entry) -> bool:
+        """Whether it read this file, or has it open: by what is in it."""
+        if any(reading.id == entry.id for reading in self._open):
+            return True
+        read = [reading.mark_read() for reading in self._open]
+        return knows([*self._past, *([self._sought] if self._sought else []), *read], entry)
 
     # -- one file ---------------------------------------------------------------------------------------
 
@@ -190,7 +202,7 @@ class Lines:
         if current is None or current.id != reading.id:
             return True
         others = [other.opened for other in self._open if other is not reading]
-        found = survey(self._file, self._past, others, self._since_ns)
+        found = self._survey(self._past, others)
         if self._fresh(found.later):
             self._close(reading)  # it is opened again after those
             return False
@@ -273,6 +285,8 @@ class Lines:
         if newest is not None and current is not None and current.id == newest.id:
             newest.left_at_s = None
             return
+        if current is not None and current.id not in [reading.id for reading in self._open]:
+            current = current_of(self._file, self._around)
         if newest is not None and newest.left_at_s is None:
             # It may have grown before its name was taken: it is read once more, and then until it is quiet.
             newest.left_at_s = now_s
@@ -291,7 +305,7 @@ class Lines:
                 return
         if newest is not None and newest.pending and self._is_whole(newest.peek()):
             yield from self._rest(newest)
-        found = survey(self._file, self._past, [reading.opened for reading in self._open], self._since_ns)
+        found = self._survey(self._past, [reading.opened for reading in self._open])
         if self._open_past(found.located, current):
             yield None
             return
@@ -358,7 +372,7 @@ class Lines:
     def _seek(self, sought: Mark) -> Iterator[Gap | None]:
         """Find the file in which reading stopped, or say that it is gone."""
         open_ = [reading.opened for reading in self._open]
-        found = survey(self._file, [*self._past, sought], open_, self._since_ns, sought=True)
+        found = self._survey([*self._past, sought], open_, is_sought=True)
         if found.located[-1] is not None:
             entry, mark = found.located[-1]
             with suppress(UnreadableError, OSError):

@@ -15,9 +15,10 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
+
+from relays.reading.around import Around
 
 _STAMP = r"\d[\dTZ:._+-]*"
 _MORE = rf"(?:[-._@]{_STAMP}|\.(?:old|prev))"
@@ -41,22 +42,31 @@ class Entry(NamedTuple):
 
 
 def entry_of(path: Path) -> Entry | None:
-    """The regular file that a name stands for now."""
+    """The regular file that a name stands for now, under the name that no link leads to."""
+    entry = called(path)
+    return entry._replace(path=Path(os.path.realpath(path))) if entry is not None else None
+
+
+def called(path: Path) -> Entry | None:
+    """The regular file that a name stands for now, under this name."""
     try:
         found = path.stat()
-        if not stat.S_ISREG(found.st_mode):
-            return None
-        return Entry(Path(os.path.realpath(path)), (found.st_dev, found.st_ino), found.st_size, found.st_mtime_ns)
     except OSError:
         return None
+    if not stat.S_ISREG(found.st_mode):
+        return None
+    return Entry(path, (found.st_dev, found.st_ino), found.st_size, found.st_mtime_ns)
 
 
 def rotated(name: str) -> re.Pattern[str]:
     """Names of a file that had this name."""
-    stem, dot, suffix = name.rpartition(".")
-    if not stem or not suffix.isalpha():
-        stem, dot, suffix = name, "", ""
+    stem, dot, suffix = _parts(name)
     return re.compile(f"{re.escape(stem)}{_MORE}?{re.escape(dot + suffix)}{_MORE}*{_PACKED}")
+
+
+def _parts(name: str) -> tuple[str, str, str]:
+    stem, dot, suffix = name.rpartition(".")
+    return (stem, dot, suffix) if stem and suffix.isalpha() else (name, "", "")
 
 
 def stamped(name: str) -> re.Pattern[str]:
@@ -68,40 +78,47 @@ def stamped(name: str) -> re.Pattern[str]:
     return re.compile("".join([*parts, re.escape(name[at:])]) + f"{_MORE}*{_PACKED}")
 
 
-def entries(file: Path, inodes: Iterable[int], seen: Iterable[str]) -> list[Entry]:
-    """Files that this log may have been before, by name or inode, the one that it is now left out.
+def entries(file: Path, inodes: Iterable[int], seen: Iterable[str], around: Around | None = None) -> list[Entry]:
+    """Files that this log may have been before, by name or inode, the one that it is now left out, and those of others.
 
     `seen`: paths under which it was read.
     """
+    around = around or Around()
     wanted = frozenset(inodes)
     before: dict[tuple[int, int], Entry] = {}
     for _ in range(_SCANS_MAX):
-        now = {entry.id: entry for entry in _scan(file, wanted, [Path(path) for path in seen if path])}
+        now = {entry.id: entry for entry in _scan(file, wanted, [Path(path) for path in seen if path], around)}
         if now.keys() == before.keys():
             return list(now.values())
         before = now
     return list(before.values())
 
 
-def _scan(file: Path, inodes: frozenset[int], seen: list[Path]) -> Iterator[Entry]:
+def _scan(file: Path, inodes: frozenset[int], seen: list[Path], around: Around) -> Iterator[Entry]:
     target = Path(os.path.realpath(file))
     patterns = [rotated(file.name), rotated(target.name)]
+    prefixes = {_parts(name)[0] for name in (file.name, target.name)}
     if target.name != file.name or file.is_symlink():
-        patterns += [stamped(path.name) for path in (target, *seen)]
+        for path in (target, *seen):
+            patterns.append(stamped(path.name))
+            stamp = _DIGITS.search(path.name)
+            prefixes.add(path.name[: stamp.start()] if stamp else path.name)
     current = entry_of(file)
     here = _different([file.parent, target.parent, *(path.parent for path in seen)])
     own = {str(file.absolute()), str(target)}
-    for folder, foreign in _folders(here):
+    for folder, foreign in _folders(here, around):
         names = [*patterns, re.compile(re.escape(file.name) + _PACKED)] if folder not in here else patterns
         found = []
-        with suppress(OSError), os.scandir(folder) as listing:
-            for item in listing:
-                fits = any(pattern.fullmatch(item.name) for pattern in names) and item.path not in own
-                if not (fits or item.inode() in inodes):
-                    continue
-                entry = entry_of(Path(item.path))
-                if entry is not None and (current is None or entry.id != current.id):
-                    found.append(entry._replace(path=Path(item.path), foreign=foreign))
+        for item in around.listing(folder).some(prefixes, inodes):
+            path = folder / item.name
+            fits = any(pattern.fullmatch(item.name) for pattern in names) and str(path) not in own
+            if not (fits or item.inode in inodes):
+                continue
+            entry = called(path)
+            if entry is None or (current is not None and entry.id == current.id):
+                continue
+            if not around.is_other(path, entry.id):
+                found.append(entry._replace(foreign=foreign))
         # Where one of ours was moved to, the others are too.
         if any(entry.id[1] in inodes for entry in found):
             found = [entry._replace(foreign=False) for entry in found]
@@ -109,17 +126,20 @@ def _scan(file: Path, inodes: frozenset[int], seen: list[Path]) -> Iterator[Entr
 
 
 def _different(folders: Iterable[Path]) -> list[Path]:
-    return list({os.path.realpath(folder): folder for folder in folders}.values())
+    found: dict[str, Path] = {}
+    for folder in folders:
+        found.setdefault(os.path.realpath(folder), folder)
+    return list(found.values())
 
 
-def _folders(here: list[Path]) -> Iterator[tuple[Path, bool]]:
+def _folders(here: list[Path], around: Around) -> Iterator[tuple[Path, bool]]:
     """Each with whether files there count only when they are recognised."""
     yield from ((folder, False) for folder in here)
     dated: list[Path] = []
     other: list[Path] = []
     for folder in here:
-        dated += [path for path in _below(folder.parent) if _DATED.fullmatch(path.name)]
-        for path in _below(folder):
+        dated += [path for path in _below(folder.parent, around) if _DATED.fullmatch(path.name)]
+        for path in _below(folder, around):
             (dated if _DATED.fullmatch(path.name) else other).append(path)
     known = {os.path.realpath(folder) for folder in here}
     newest = sorted(dated, key=lambda path: path.name, reverse=True)[:_FOLDERS_MAX]
@@ -127,7 +147,5 @@ def _folders(here: list[Path]) -> Iterator[tuple[Path, bool]]:
         yield from ((path, foreign) for path in _different(folders) if os.path.realpath(path) not in known)
 
 
-def _below(folder: Path) -> list[Path]:
-    with suppress(OSError), os.scandir(folder) as listing:
-        return [Path(item.path) for item in listing if item.is_dir()]
-    return []
+def _below(folder: Path, around: Around) -> list[Path]:
+    return [folder / name for name in around.listing(folder).folders]

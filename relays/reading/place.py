@@ -50,12 +50,19 @@ class Place(NamedTuple):
 
     def text(self) -> str:
         marks = ",".join(map(_mark_text, self.marks))
-        return f"[{_VERSION},{self.line},{json.dumps(self.since_ns)},{self.size},[{marks}]]"
+        return f"[{_VERSION},{self.line},{'null' if self.since_ns is None else self.since_ns},{self.size},[{marks}]]"
 
 
 @lru_cache(maxsize=2 * MARKS_MAX)
 def _mark_text(mark: Mark) -> str:
-    return json.dumps(mark)
+    # As `json.dumps` has it: there is one for each line, and most of it are numbers.
+    *numbers, path = mark
+    return f"[{', '.join(map(str, numbers))}, {_path_text(path)}]"
+
+
+@lru_cache(maxsize=2 * MARKS_MAX)
+def _path_text(path: str) -> str:
+    return json.dumps(path)
 
 
 def _mark_of(

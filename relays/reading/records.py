@@ -31,10 +31,25 @@ def parse_record(data: str | bytes, where: str = "it") -> dict[str, Any]:
         raise FabricError(Code.BAD_INPUT, f"{where} is not JSON") from None
     if not isinstance(record, dict):
         raise FabricError(Code.BAD_INPUT, f"{where} is not a JSON object")
-    fault = _fault(record, "", 1)
+    fault = fault_of(record)
     if fault:
         raise FabricError(Code.BAD_INPUT, fault, "change the field, or leave it out")
     return record
+
+
+def fault_of(record: dict[str, Any]) -> str:
+    """Why no message can hold this record, with the field's path; empty where one can. Whatever is in it."""
+    return _fault(record, "", 1)
+
+
+def is_too_deep(value: Any, levels: int = BODY_DEPTH_MAX) -> bool:
+    """Whether it is nested deeper than any message may be. Whatever can be read as JSON: what walks through all of it
+    may come to the end of Python's stack, which what reads it did not."""
+    if isinstance(value, dict):
+        value = value.values()
+    elif not isinstance(value, list):
+        return False
+    return levels <= 0 or any(is_too_deep(each, levels - 1) for each in value if isinstance(each, dict | list))
 
 
 def read_text(stream: BinaryIO, where: str) -> str:
@@ -53,7 +68,7 @@ def _fault(value: Any, path: str, depth: int) -> str:
     """Why no message can hold this value, with its path; empty when one can."""
     if isinstance(value, str):
         return "" if value.isascii() or _is_text(value) else f"{_named(path)}: half of a character (a lone surrogate)"
-    if isinstance(value, bool) or value is None:
+    if isinstance(value, bool | bytes) or value is None:
         return ""
     if isinstance(value, int):
         return "" if _INTEGER_MIN <= value <= _INTEGER_MAX else f"{_named(path)}: integer beyond 64 bits"
@@ -63,7 +78,13 @@ def _fault(value: Any, path: str, depth: int) -> str:
         return f"{_named(path)}: more than {_DEPTH_MAX} levels deep"
     if isinstance(value, list):
         return next(filter(None, (_fault(item, f"{path}[{n}]", depth + 1) for n, item in enumerate(value))), "")
+    if not isinstance(value, dict):
+        return f"{_named(path)}: no text, number, list or object"
     for key, item in value.items():
+        if type(key) is str and key.isascii() and _is_plain(item):  # nearly all
+            continue
+        if not isinstance(key, str):
+            return f"{_named(path)}: a key that is no text"
         below = f"{path}.{key}" if path else key
         if not (key.isascii() or _is_text(key)):
             return f"{_named(below)}: half of a character in its name (a lone surrogate)"
@@ -71,6 +92,18 @@ def _fault(value: Any, path: str, depth: int) -> str:
         if fault:
             return fault
     return ""
+
+
+def _is_plain(item: Any) -> bool:
+    """Whether there is nothing more to look at."""
+    kind = type(item)
+    if kind is str:
+        return bool(item.isascii())
+    if kind is int:
+        return bool(_INTEGER_MIN <= item <= _INTEGER_MAX)
+    if kind is float:
+        return math.isfinite(item)
+    return kind is bool or item is None
 
 
 def _is_text(text: str) -> bool:

@@ -13,6 +13,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from relays.reading.around import Around
 from relays.reading.names import Entry, entries, entry_of
 from relays.reading.opened import PACKED_SUFFIXES, Opened, UnreadableError
 from relays.reading.place import HEAD_BYTES, MARKS_MAX, TAIL_BYTES, WHOLE, Mark, sum_of
@@ -36,7 +37,8 @@ class Survey(NamedTuple):
 
 
 def survey(
-    file: Path, marks: Sequence[Mark], open_: Sequence[Opened], since_ns: int | None, *, sought: bool = False
+    file: Path, marks: Sequence[Mark], open_: Sequence[Opened], since_ns: int | None, *, sought: bool = False,
+    around: Around | None = None,
 ) -> Survey:
     """`marks`: in files that are to be found. `open_`: those that are being read.
 
@@ -44,8 +46,9 @@ def survey(
     """
     held = {opened.id for opened in open_}
     inodes = [mark.inode for mark in marks] + [opened.id[1] for opened in open_]
-    current = entry_of(file)
-    known = entries(file, inodes, [*(mark.path for mark in marks), *(str(opened.path) for opened in open_)])
+    current = current_of(file, around)
+    seen = [*(mark.path for mark in marks), *(str(opened.path) for opened in open_)]
+    known = entries(file, inodes, seen, around)
     left = [entry for entry in known if entry.id not in held]
     if current is not None and current.id not in held:
         left.append(current)
@@ -83,16 +86,32 @@ def survey(
     return Survey(tuple(located), tuple(sorted(later, key=_age)), None if is_read else current)
 
 
-def before(file: Path) -> tuple[tuple[Mark, ...], int]:
+def current_of(file: Path, around: Around | None) -> Entry | None:
+    """What the name stands for now, unless that is what another reader has: a rotation gave it the name."""
+    current = entry_of(file)
+    return None if current is None or (around is not None and around.is_other(file, current.id)) else current
+
+
+def knows(marks: Sequence[Mark], entry: Entry, is_read: bool = True) -> bool:
+    """Whether one of these marks is in this file, or in what it is a copy of. `is_read`: of files that were read;
+    otherwise of those that were there before."""
+    return any(
+        mark.inode == entry.id[1] and _agrees(mark, entry)
+        or (mark.offset != WHOLE and _copy_of(mark, entry) is not None)
+        for mark in marks if bool(mark.path) is is_read
+    )
+
+
+def before(file: Path, around: Around | None = None) -> tuple[tuple[Mark, ...], int]:
     """Marks for the rotated files that are there when reading begins, so that none is taken for a later one; and a
-    time after all of them."""
-    known = sorted((entry for entry in entries(file, (), ()) if not entry.foreign), key=_age)
+    time after all of them. They have no path: they were not read."""
+    known = sorted((entry for entry in entries(file, (), (), around) if not entry.foreign), key=_age)
     marks = []
     for entry in known[-(MARKS_MAX - 1) :]:
         with suppress(OSError, UnreadableError), closing(Opened(entry.path)) as opened:
             mark = mark_at(opened, WHOLE if opened.packed else entry.size)
             if mark.offset:
-                marks.append(mark)
+                marks.append(mark._replace(path=""))
     newest_ns = max((entry.mtime_ns for entry in known), default=0)
     return tuple(marks), newest_ns + _SINCE_SLACK_NS + 1 if known else 0
 
