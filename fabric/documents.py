@@ -31,8 +31,37 @@ def parse_object(raw: bytes | str) -> dict[str, Any]:
     return document
 
 
+class _TwiceError(ValueError):
+    """A key that is there twice."""
+
+
+def parse_strictly(text: str) -> Any:
+    """What somebody sent: no key twice, no NaN and Infinity. Numbers are as they are written, but such as 1e999, which
+    is infinite. Raises ValueError, which says why and never what is in it."""
+    try:
+        return _STRICT.decode(text)
+    except RecursionError:
+        raise TooDeepError("nested too deep") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{error.msg} (character {error.pos + 1})") from None
+    except _TwiceError:
+        raise ValueError("a key is there twice") from None
+    except ValueError:  # Python's bound on the digits of a number, and NaN
+        raise ValueError("a number that JSON has not, or a longer one than anybody reads") from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise _TwiceError
+    return found
+
+
 def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
         raise ValueError("a number without end")
     return number
+
+
+_STRICT = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_finite)

@@ -88,22 +88,23 @@ def _module(root: Path, path: Path) -> Module:
     tree = ast.parse(text, str(path))
     parts = path.relative_to(root).with_suffix("").parts
     name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+    nodes = list(ast.walk(tree))
     classes = tuple(
         (node.name, tuple(ast.unparse(base).rpartition(".")[2].partition("[")[0] for base in node.bases))
-        for node in ast.walk(tree) if isinstance(node, ast.ClassDef)
+        for node in nodes if isinstance(node, ast.ClassDef)
     )
-    return Module(name, text.count("\n"), frozenset(_imports(tree)), classes, tuple(_undocumented(tree)))
+    return Module(name, text.count("\n"), frozenset(_imports(nodes)), classes, tuple(undocumented(tree)))
 
 
-def _imports(tree: ast.Module) -> Iterator[str]:
-    for node in ast.walk(tree):
+def _imports(nodes: Iterable[ast.AST]) -> Iterator[str]:
+    for node in nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def _undocumented(tree: ast.Module) -> Iterator[str]:
+def undocumented(tree: ast.Module) -> Iterator[str]:
     """Public modules, classes and functions of a module that nothing is said about."""
     if not ast.get_docstring(tree):
         yield "the module"

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from fabric.protocol.access.approvals import Hold, approval_record, asked_of
 from fabric.protocol.access.quorum import Judge
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import SKEW_MS
-from fabric.protocol.base.signing import Signer
 from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.envelope.verify import Verified
-from fabric.protocol.trust.chain import issue, verify_credential
-from fabric.protocol.trust.credentials import ApproveGrant, Credential, Grants, RequestGrant
+from fabric.protocol.trust.credentials import ApproveGrant, Grants, RequestGrant
 from fabric.protocol.trust.policies import Escalation, Policies, Rule, When, demand_of, issue_policies, verify_policies
 from fabric.protocol.vocabulary.severity import Severity
 from fabric.protocol.vocabulary.tlp import Label
-from tests.support import FABRIC, MINUTE_MS, T0, Authority, Member, derive, verified
+from tests.support import FABRIC, MINUTE_MS, T0, Authority, Member, verified
 
 AUTHORITY = Authority("approving")
 MAY = Grants(approve=(ApproveGrant("contain", "segment=ot-1"),), request=(RequestGrant("deny *", "all"),))
@@ -28,13 +25,7 @@ RULE = Rule(
 
 
 def member(id_: str, role: str, principal: str = "", grants: Grants = MAY, key_of: str = "", **fields: Any) -> Member:
-    """`key_of`: whose signing key it has; its own where it says none."""
-    made = AUTHORITY.issue(id_, grants=grants, tags=[("role", role)], **fields)
-    signer = Signer(derive("signing", AUTHORITY.seed, key_of or id_))
-    body = replace(made.credential, principal=principal, sign_key=signer.public)
-    credential = verify_credential(issue(body, AUTHORITY.signer), AUTHORITY.key, FABRIC)
-    assert isinstance(credential, Credential), credential
-    return Member(credential, signer, made.curve_key)
+    return AUTHORITY.issue(id_, grants=grants, tags=[("role", role)], principal=principal, key_of=key_of, **fields)
 
 
 SOAR = member("soar-1", "soar", "kim")

@@ -6,6 +6,15 @@ from pathlib import Path
 
 import pytest
 import structlog
+from hypothesis import HealthCheck, settings
+
+# Where a test does not say how many. Each run has others, and `scripts/fuzz` goes on for as long as it is let. How long
+# something takes says how busy this machine is.
+settings.register_profile("suite", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
+
+# Collecting makes much and lets go of nothing: who looks for garbage meanwhile finds none.
+gc.disable()
 
 _COMPUTING = ("simulation", "fuzz", "properties")
 _WAITING = ("integration",)
@@ -13,11 +22,15 @@ _WAITING = ("integration",)
 
 def pytest_collection_modifyitems(items):
     """Files that compute run beside files that wait for processes; what is short fills up the end."""
+    of_file = {}
+    for item in items:
+        of_file.setdefault(item.path, []).append(item)
     place = {}
     for folders in (_COMPUTING, _WAITING):
-        files = dict.fromkeys(item.path for folder in folders for item in items if item.path.parent.name == folder)
+        files = [file for folder in folders for file in of_file if file.parent.name == folder]
         place |= {file: n / len(files) for n, file in enumerate(files)}
-    items.sort(key=lambda item: (place.get(item.path, 1), str(item.path)))
+    items[:] = [item for file in sorted(of_file, key=lambda file: (place.get(file, 1), str(file)))
+                for item in of_file[file]]
 
 
 def pytest_collection_finish():
@@ -25,12 +38,12 @@ def pytest_collection_finish():
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)
+    gc.enable()
 
 
-@pytest.fixture(autouse=True)
-def _logs_as_they_were():
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown():
     """A test that sets up logs, as a program does at its start, does so for itself: its streams are closed after it."""
-    yield
     structlog.reset_defaults()
 
 

@@ -13,6 +13,8 @@ import shutil
 from pathlib import Path
 
 STEP_S = 0.4
+# When nothing happens any more, whoever waits is woken so much later.
+_LATER = 5
 _EPOCH_S = 1_790_000_000
 
 
@@ -52,6 +54,8 @@ class Story:
             self.left -= 1
             self.now += STEP_S * self.random.random()
             self.step()
+        else:
+            self.now += seconds * (_LATER - 1)
 
     @property
     def is_over(self) -> bool:

@@ -94,14 +94,18 @@ class Authority:
         not_after_ms: int = 2**45,
         serial: int = 1,
         communities: Sequence[str] = (),
+        principal: str = "",
+        key_of: str = "",
     ) -> Member:
-        signer = Signer(derive("signing", self.seed, id))
+        """`key_of`: whose signing key it has; its own where it says none."""
+        signer = Signer(derive("signing", self.seed, key_of or id))
         curve_key = derive("curve", self.seed, id)
         raw = issue(
             Credential(
                 fabric=self.fabric,
                 id=id,
                 kind=kind,
+                principal=principal,
                 curve_key=curve_key,
                 sign_key=signer.public,
                 organisation=organisation,

@@ -30,6 +30,8 @@ class Process:
     def _listen(self) -> None:
         assert self._popen.stdout is not None
         for line in self._popen.stdout:
+            if not line.endswith("\n"):  # it was killed in the midst of saying it
+                return
             if self.take(json.loads(line)):
                 self.ready.set()
 

@@ -5,17 +5,58 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.integration import warm
 from tests.integration.harness import House, house_in
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> None:
+    """Workers are forks (`tests.workers`): they have this one in common, if it is there before them."""
+    if session.config.getoption("workers", 0):
+        warm.begin()
+
+
+class _Rest:
+    """The shared house is down while tests run that have no relays: four that do nothing all the time cost more."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self._is_down = True
+
+    def wake(self) -> None:
+        if self._is_down:
+            self._house.up()
+            self._is_down = False
+
+    def rest(self) -> None:
+        if not self._is_down:
+            self._is_down = True
+            if self._house.processes():
+                self._house.down()
+            assert not self._house.processes(), "`fabric down` left something behind"
+
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        if item.path.parent.name == "unit":
+            self.rest()
+
+
 @pytest.fixture(scope="session")
-def shared_house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+def resting_house(
+    tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
+) -> Iterator[tuple[House, _Rest]]:
     with house_in(tmp_path_factory.mktemp("trial")) as house:
-        house.up()
-        yield house
-        if house.processes():
-            house.down()
-        assert not house.processes(), "`fabric down` left something behind"
+        rest = _Rest(house)
+        pytestconfig.pluginmanager.register(rest)
+        yield house, rest
+        pytestconfig.pluginmanager.unregister(rest)
+        rest.rest()
+
+
+@pytest.fixture(scope="module")
+def shared_house(resting_house: tuple[House, _Rest]) -> House:
+    house, rest = resting_house
+    rest.wake()
+    return house
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Somebody who floods a relay: `python -m tests.integration.flooder FOLDER KIND CONNECTIONS SECONDS`.
+"""Somebody who floods a relay: `main` with the arguments FOLDER KIND CONNECTIONS SECONDS.
 
 A process of its own, so that it takes nothing from whoever is honest but the relay's time. `FOLDER` is an identity's;
 the kinds `idle` and `pings` use nothing of it but the relay's address and key. Prints "flooding" when it has begun.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -103,7 +102,3 @@ def main(folder: str, kind: str, connections: str, seconds: str) -> None:
         ways[kind](me, int(connections), ends_s)
     else:
         _as_a_member(me, kind, int(connections), ends_s)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

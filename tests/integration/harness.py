@@ -71,6 +71,7 @@ guest-m    = { relay = "mid",   role = "sensor",   clearance = "amber" }
 guest-p    = { relay = "plant", role = "sensor",   clearance = "amber" }
 analyst-hq = { relay = "hq",    role = "analyst",  clearance = "red",   kind = "operator" }
 soar-hq    = { relay = "hq",    role = "soar",     clearance = "red" }
+soar-2     = { relay = "hq",    role = "soar",     clearance = "red" }
 
 [[approval]]
 when = { action = "deny ipv4_net", to = "role=firewall" }
@@ -162,11 +163,12 @@ class Running:
         return self.wait()
 
 
-def begin(home: Path, *args: str, stdin: int = subprocess.DEVNULL) -> Running:
-    """A command with this home. `stdin`: `subprocess.PIPE`, or it has nothing to read."""
+def begin(home: Path, *args: str, stdin: int = subprocess.DEVNULL, program: str = "") -> Running:
+    """A command with this home. `stdin`: `subprocess.PIPE`, or it has nothing to read. `program`: what to run instead
+    of the command, as after `python -c`."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("FABRIC_")}
     environment |= {"FABRIC_HOME": str(home), "COLUMNS": "160"}
-    return Running(warm.start(args, environment, with_stdin=stdin == subprocess.PIPE), args)
+    return Running(warm.start(args, environment, with_stdin=stdin == subprocess.PIPE, program=program), args)
 
 
 def _lines(stream: Any) -> Iterator[str]:
@@ -195,9 +197,11 @@ class House:
 
     # -- commands -----------------------------------------------------------------------------------------
 
-    def start(self, *args: str, stdin: int = subprocess.DEVNULL, home: Path | None = None) -> Running:
-        """`home`: that of another machine, where it is not this house's own."""
-        running = begin(home or self.home, *args, stdin=stdin)
+    def start(
+        self, *args: str, stdin: int = subprocess.DEVNULL, home: Path | None = None, program: str = ""
+    ) -> Running:
+        """`home`: that of another machine, where it is not this house's own. `program`: see `begin`."""
+        running = begin(home or self.home, *args, stdin=stdin, program=program)
         self._commands = [each for each in self._commands if each.process.poll() is None] + [running]
         return running
 

@@ -10,7 +10,20 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tests.integration.harness import FABRIC, ROOT, Done, Running
+from tests.integration import warm
+from tests.integration.harness import ROOT, Done, Running
+
+# A command that goes over to a host before it begins, as `ip netns exec` does.
+_COMMAND_THERE = """
+import ctypes, os, sys
+from relays.cli import main
+with open("/run/netns/{netns}") as there:
+    if ctypes.CDLL(None, use_errno=True).setns(there.fileno(), 0x40000000):
+        raise OSError(ctypes.get_errno(), "setns")
+os.chdir({home!r})
+sys.argv[0] = "fabric"
+main()
+"""
 
 
 def ip(*args: str) -> None:
@@ -37,17 +50,20 @@ class Host:
         self.home = folder / f"home-{name}"
         self.home.mkdir(mode=0o700)
 
-    def start(self, *command: str) -> Running:
+    def _environment(self) -> dict[str, str]:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("FABRIC_")}
-        environment |= {"FABRIC_HOME": str(self.home), "PYTHON": sys.executable, "PYTHONPATH": str(ROOT)}
+        return environment | {"FABRIC_HOME": str(self.home), "PYTHON": sys.executable, "PYTHONPATH": str(ROOT)}
+
+    def start(self, *command: str) -> Running:
         process = subprocess.Popen(
-            ["ip", "netns", "exec", self.netns, *command], cwd=self.home, env=environment, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+            ["ip", "netns", "exec", self.netns, *command], cwd=self.home, env=self._environment(),
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
         )
         return Running(process, command)
 
     def fabric(self, *args: str) -> Running:
-        return self.start(*FABRIC, *args)
+        program = _COMMAND_THERE.format(netns=self.netns, home=str(self.home))
+        return Running(warm.start(args, self._environment(), program=program), args)
 
     def run(self, *args: str) -> Done:
         return self.fabric(*args).wait()

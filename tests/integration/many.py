@@ -1,4 +1,4 @@
-"""Many command lines in one process, each in a fork of its own: what they import is imported once.
+"""Many command lines, each in a fork of the process that `main` runs in: what they import is imported once.
 
 Reads JSON from standard input: a list of {"args", "closed": descriptors, "out": a path or null}. Writes a list of
 {"code", "out", "err"}. What Python makes of a descriptor that is closed is done here as it does it at its start.
@@ -6,6 +6,7 @@ Reads JSON from standard input: a list of {"args", "closed": descriptors, "out":
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import os
@@ -42,6 +43,8 @@ def _child(case: dict[str, Any], out: int, err: int) -> None:
 
 def main() -> None:
     read_modules()
+    gc.collect()
+    gc.freeze()  # a fork that looked for garbage in it would copy it
     results = []
     for case in json.load(sys.stdin):
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
@@ -58,7 +61,3 @@ def main() -> None:
                 said.append(file.read().decode(errors="replace"))
             results.append({"code": os.waitstatus_to_exitcode(status), "out": said[0], "err": said[1]})
     json.dump(results, sys.stdout)
-
-
-if __name__ == "__main__":
-    main()

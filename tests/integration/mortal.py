@@ -1,6 +1,6 @@
 """A firewall that dies, as by kill -9, at a named point on the way of an action; and then is there again.
 
-`python -m tests.integration.mortal IDENTITY RAN OUTBOX IDEMPOTENT`: each line on standard input has points. For each a
+`main` with the arguments IDENTITY RAN OUTBOX IDEMPOTENT: each line on standard input has points. For each a
 process that dies there is started, after the death of the one before, and then one that does not. `RAN` gets a line for
 each time that something is done, on disk before the handler goes on. The empty line ends it.
 
@@ -12,22 +12,22 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fabric.edge.acting.executing import Executing
 from fabric.edge.blocking import ControlPoint
 from fabric.edge.connection.dialling import Dialling
 from fabric.edge.identity.identity import load_identity
-from fabric.protocol.core.ledger_ops import KeepAnswer, KeepIntent, KeepTold
+from fabric.protocol.core.ledger_ops import ForgetLease, KeepAnswer, KeepIntent, KeepLease, KeepTold
 from fabric.spool import Spool
 
 # In the order of an action's way. Those that end in "..." are before it, those without after it.
 POINTS = (
     "taking...", "taken", "acknowledged", "beginning...", "begun", "handler called", "done", "answering...",
-    "answered", "publishing...", "published", "sent", "telling...", "told",
+    "answered", "publishing...", "sent", "telling...", "told",
 )
+# Of its effect, where that has a duration.
+ENDS = ("revert called", "reverted", "over...", "over", "forgetting...", "forgotten")
 # The handler may have been called, and nobody knows what it did.
 IN_BETWEEN = ("begun", "handler called", "done", "answering...")
 
@@ -40,6 +40,8 @@ def _step_of(ops: Any) -> set[str]:
     """Which steps of an action a commit has."""
     names = {
         KeepIntent: lambda op: ("beginning...", "begun") if op.begun else ("taking...", "taken"),
+        KeepLease: lambda op: ("over...", "over") if op.word else (),
+        ForgetLease: lambda _: ("forgetting...", "forgotten"),
         KeepAnswer: lambda _: ("answering...", "answered"), KeepTold: lambda _: ("telling...", "told"),
     }
     return {step for op in ops if type(op) in names for step in names[type(op)](op)}
@@ -60,29 +62,15 @@ def arm(point: str) -> None:
         passed.update(steps)
 
     def sending(self: Dialling, frames: Any) -> None:
+        if frames and point == "publishing..." and "answered" in passed:
+            die()
         send(self, frames)
         if frames and point == "acknowledged" and "taken" in passed:
             die()
-        if frames and point == "sent" and "published" in passed:
+        if frames and point == "sent" and "answered" in passed:
             die()
 
     Spool.commit, Dialling.send = committing, sending  # type: ignore[method-assign]
-    made = Executing.__init__
-
-    def making(self: Executing, connection: Any, publish: Callable[..., Any], *args: Any) -> None:
-        def publishing(*given: Any) -> Any:
-            if point == "publishing...":
-                die()
-            # What is published goes by the connection's thread, which may be quicker than this one.
-            passed.add("published")
-            future = publish(*given)
-            if point == "published":
-                die()
-            return future
-
-        made(self, connection, publishing, *args)
-
-    Executing.__init__ = making  # type: ignore[method-assign]
 
 
 def serve(folder: Path, ran: Path, outbox: Path | None, idempotent: bool, point: str) -> None:
@@ -91,14 +79,24 @@ def serve(folder: Path, ran: Path, outbox: Path | None, idempotent: bool, point:
         arm(point)
     with ControlPoint(load_identity(folder), outbox=outbox) as wall:
 
-        @wall.on_action("deny", "ipv4_net", idempotent=idempotent)
+        def note(line: str) -> None:
+            descriptor = os.open(ran, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            os.write(descriptor, f"{line}\n".encode())
+            os.fsync(descriptor)
+            os.close(descriptor)
+
+        def allow(action: Any) -> None:
+            if point == "revert called":
+                die()
+            note(f"-{action.id}")
+            if point == "reverted":
+                die()
+
+        @wall.on_action("deny", "ipv4_net", idempotent=idempotent, revert=allow)
         def deny(action: Any) -> dict[str, str]:
             if point == "handler called":
                 die()
-            descriptor = os.open(ran, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-            os.write(descriptor, f"{action.id}\n".encode())
-            os.fsync(descriptor)
-            os.close(descriptor)
+            note(action.id)
             if point == "done":
                 die()
             return {"done": action.id}
@@ -134,7 +132,3 @@ def main() -> None:
         if not points:
             break
         living = _fork(*given, "")
-
-
-if __name__ == "__main__":
-    main()

@@ -41,7 +41,7 @@ class Firewall:
     def start(self, *more: str, waits: bool = True) -> Running:
         running = self.house.start(
             "edge", "run", "--as", self.id, "--on", "deny ipv4_net", "--exec", str(self.script), "--timeout",
-            self.timeout, "--json", *more,
+            self.timeout, "--ends-itself", "--json", *more,
         )
         self.sessions.append(running)
         if waits:
@@ -90,7 +90,7 @@ def net(address: str) -> str:
 
 
 def test_completed_with_the_handlers_result(house, walls):
-    outcomes = act(house, net(OK), "role=firewall", "--arg", "duration=3600", code=0)
+    outcomes = act(house, net(OK), "role=firewall", "--arg", "priority=36", code=0)
     assert set(outcomes) == {"fw-m", "fw-p"}
     for id_, outcome in outcomes.items():
         assert (outcome["end"], outcome["by"], outcome["status"]) == ("completed", id_, 200)
@@ -98,7 +98,7 @@ def test_completed_with_the_handlers_result(house, walls):
     for wall in walls:
         assert wall.runs(OK) == 1
         given = json.loads(wall.ran.read_text().splitlines()[0])
-        assert (given["action"], given["target"], given["args"]) == ("deny", {"ipv4_net": OK}, {"duration": 3600})
+        assert (given["action"], given["target"], given["args"]) == ("deny", {"ipv4_net": OK}, {"priority": 36})
         assert given["requester"] == "soar-hq" and given["deadline"] == given["issued_at"] + 30_000
 
 

@@ -88,7 +88,9 @@ def test_one_denies_and_nobody_executes_it(house: House):
     house.cli("approve", id_, "--yes", "--as", "lead-1").expect(0)
     house.cli("deny", id_, "--yes", "--why", "it runs the plant", "--as", "lead-2").expect(0)
     done = asked.wait().expect(1)
-    assert {line["code"] for line in done.lines if line.get("end") == "refused"} == {"E419"}
+    denied = [line for line in done.lines if line.get("end") == "refused"]
+    assert {(line["code"], line["denied_by"], line["why"]) for line in denied} == {("E419", "ben", "it runs the plant")}
+    assert "ben: it runs the plant" in " ".join(house.cli("action", id_, "--as", "soar-1").out.split())
 
 
 def test_who_stops_waiting_leaves_it_held_and_may_cancel_it(house: House):
@@ -99,6 +101,12 @@ def test_who_stops_waiting_leaves_it_held_and_may_cancel_it(house: House):
     house.cli("cancel", id_, "--as", "soar-1")
     waiting = house.cli("approvals", "--as", "lead-2", "--json").expect(0).lines
     assert not any(one["id"] == id_ for one in waiting)
+
+
+def test_a_dry_run_says_for_what_it_would_be_held(house: House):
+    ask = ["act", "deny", "ipv4_net=192.0.2.9", "--to", "role=firewall", "--as", "soar-1", "--dry-run"]
+    out = house.cli(*ask).expect(0).out
+    assert "would be held: rule approval-1, 2 of ot-lead, within 2m" in out and out.count(": ready") == 2
 
 
 def test_an_approver_that_watches_sees_it_when_it_comes(house: House):

@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,10 +25,18 @@ CALLS = {
     "publish": "detections.x - --as sensor-m", "send": "- --topic detections.x --as sensor-m --no-wait",
     "subscribe": "detections.> --as analyst-m --no-wait", "notices": "--as analyst-m --no-wait",
     "act": "deny ipv4_net=192.0.2.1 --to all --as soar-hq", "actions": "--as soar-hq", "action": "4f1c09 --as soar-hq",
+    "artifacts": "4f1c09 --as soar-hq", "fetch": "4f1c09 --as soar-hq",
     "cancel": f"{'4f' * 32} --as soar-hq", "approvals": "--as soar-hq", "approve": "4f1c09 --as soar-hq --yes",
     "deny": "4f1c09 --why x --as soar-hq --yes", "bundle": "mid FILE -o HERE/bundle", "join": "-",
     "revoke": "nobody --fabric trial", "topology lint": "FILE", "topology graph": "FILE",
-    "edge run": "--on scan --exec true --as fw-m --no-wait", "explain publish": "detections.x --as sensor-m",
+    "edge run": "--on scan --exec true --as fw-m --no-wait", "edge handlers": "",
+    "edge kinds": "", "edge status": "--as fw-m",
+    "audit show": "--as sensor-m", "audit verify": "--as sensor-m", "audit export": "--as sensor-m",
+    "leases": "--as fw-m", "release": "4f1c09 --as soar-hq", "extend": "4f1c09 --duration 1h --as soar-hq",
+    "deadletter list": "--as sensor-m", "deadletter show": "conn/1 --as sensor-m",
+    "deadletter drop": "conn/1 --as sensor-m", "deadletter replay": "--all --as sensor-m --no-wait",
+    "source test": "conn {} --as sensor-m", "sink test": "archive --as sensor-m", "authority floor": "1 trial",
+    "explain publish": "detections.x --as sensor-m",
     "explain subscribe": "detections.> --as analyst-m", "explain act": "deny ipv4_net=192.0.2.1 --to all --as soar-hq",
     "relay run": "nobody FILE", "authority init": "other", "authority show": "trial",
     "authority backup": "trial -o HERE/backup", "authority restore": "FILE", "authority policies": "FILE",
@@ -39,8 +46,8 @@ CALLS = {
     "credential renew": "nobody",
 }
 # Those that have something to show where nothing runs.
-SHOWING = ["topology lint", "topology graph", "explain publish", "explain subscribe", "explain act", "authority show",
-           "credential show", "credential list", "credential needs-renewal"]
+SHOWING = ["topology lint", "topology graph", "edge handlers", "edge kinds", "explain publish", "explain subscribe",
+           "explain act", "authority show", "credential show", "credential list", "credential needs-renewal"]
 UNREACHABLE = ["send", "subscribe", "notices", "act", "cancel"]
 # Whoever may decide nothing is told so before a relay is looked for.
 MAY_NOT = ["approvals", "approve", "deny"]
@@ -65,13 +72,10 @@ def still(tmp_path_factory):
 
 def run_all(house: House, cases: list[dict]) -> list[dict]:
     words = json.dumps([{"closed": [], "out": None, **case} for case in cases])
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("FABRIC_")}
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.integration.many"], input=words, capture_output=True, text=True, timeout=120,
-        cwd=ROOT, env={**environment, "FABRIC_HOME": str(house.home)},
-    )
-    assert done.returncode == 0, done.stderr
-    results = json.loads(done.stdout)
+    running = house.start(stdin=subprocess.PIPE, program="from tests.integration import many; many.main()")
+    with running.process.stdin as given:
+        given.write(words)
+    results = json.loads(running.wait(120).expect(0).out)
     for case, result in zip(cases, results, strict=True):
         both = result["out"] + result["err"]
         assert "Traceback" not in both and "E917" not in both and result["code"] < 98, (case, result)

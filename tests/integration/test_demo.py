@@ -6,13 +6,14 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from relays.demo.steps import CHECKS
+from tests.integration import warm
+from tests.integration.harness import Running
 from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -30,21 +31,19 @@ def topology(tmp_path):
 
 
 def start(topology, tmp_path):
-    return subprocess.Popen(
-        [sys.executable, "-m", "relays.demo", "--once", "--topology", str(topology)], cwd=ROOT,
-        env={**os.environ, "TMPDIR": str(tmp_path)}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True,
-    )
+    args = ["--once", "--topology", str(topology)]
+    program = "import sys; from relays.demo.__main__ import main; sys.exit(main())"
+    return Running(warm.start(args, {**os.environ, "TMPDIR": str(tmp_path)}, program=program), args)
 
 
-def finish(process, seconds):
+def finish(running, seconds):
     try:
-        output, errors = process.communicate(timeout=seconds)
+        running.process.wait(seconds)
     except subprocess.TimeoutExpired:
-        process.terminate()
-        output, errors = process.communicate(timeout=30)
-        pytest.fail(f"no end after {seconds} s\n{output}\n{errors}")
-    return process.returncode, output, errors
+        done = running.stop()
+        pytest.fail(f"no end after {seconds} s\n{done.out}\n{done.err}")
+    done = running.wait()
+    return done.code, done.out, done.err
 
 
 def processes_of(folder):
@@ -117,13 +116,13 @@ def supervisor_is_held(tmp_path):
     ids=["ctrl-c", "terminated"],
 )
 def test_an_interrupted_demo_leaves_nothing_behind(topology, tmp_path, signal_, moment):
-    process = start(topology, tmp_path)
+    running = start(topology, tmp_path)
     deadline = time.monotonic() + 60
     while not moment(tmp_path):
-        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+        assert running.process.poll() is None and time.monotonic() < deadline, (running.out, running.err)
         time.sleep(0.02)
-    process.send_signal(signal_)
-    code, output, errors = finish(process, 40)
+    running.process.send_signal(signal_)
+    code, output, errors = finish(running, 40)
     assert code == 130, output + errors
     assert "Traceback" not in errors
     assert not homes_in(tmp_path) and not processes_of(tmp_path)

@@ -66,7 +66,7 @@ def test_a_disk_that_fills_up_takes_nothing_in_loses_nothing_and_drains_by_itsel
             with house.frozen(house.pid("hq")):
 
                 def is_short() -> bool:
-                    for number in range(len(published), len(published) + 10):
+                    for number in range(len(published), len(published) + 4):
                         noise = chosen.randbytes(20_000).hex()  # which zlib can make half as long, and no shorter
                         # What fills the disk goes no further, so that however slow the analyst is, it has room for it.
                         record = {"n": number, "x": noise}

@@ -7,14 +7,12 @@ own. Nothing is measured but memory: while a flood goes on an honest sensor's re
 import os
 import resource
 import signal
-import subprocess
-import sys
 from contextlib import contextmanager
 
 import pytest
 
 from fabric.protocol.base.errors import Code, FabricError
-from tests.integration.harness import ROOT, House, Running, wait_for
+from tests.integration.harness import House, wait_for
 
 TOPOLOGY = """
 fabric = "flooded"
@@ -47,18 +45,14 @@ def house(tmp_path_factory):
 @contextmanager
 def flood(house, kind, connections, seconds=8):
     folder = house.folder / "ids" / "stolen-1"
-    args = [sys.executable, "-m", "tests.integration.flooder", str(folder), kind, str(connections), str(seconds)]
-    process = subprocess.Popen(
-        args, cwd=ROOT, env={**os.environ, "FABRIC_HOME": str(house.home)}, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True,
-    )
-    running = Running(process, args)
+    program = "import sys; from tests.integration import flooder; flooder.main(*sys.argv[1:])"
+    running = house.start(str(folder), kind, str(connections), str(seconds), program=program)
     try:
         running.wait_line("flooding")
         yield running
     finally:
-        process.kill()
-        process.wait()
+        running.process.kill()
+        running.process.wait()
 
 
 def memory_kb(pid):

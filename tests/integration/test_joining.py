@@ -208,6 +208,7 @@ def test_a_member_renews_itself_under_load_without_losing_its_link(house, issuer
             while time.monotonic() - began < 16 or load_identity(folder).credential.serial == first.serial:
                 sensor.publish("detections.short", {"n": sent})
                 sent += 1
+                time.sleep(0.01)  # a load, and not all that this machine can do
                 assert time.monotonic() - began < 60, "it was not renewed"
         wait_for(lambda: len(seen) >= sent, "all that was published")
     assert seen == list(range(sent))
@@ -277,6 +278,7 @@ def test_the_whole_story(house, issuer, capsys):
             try:
                 while True:
                     bad.publish("detections.story.bad", {"n": 0})
+                    time.sleep(0.005)
             except FabricError as error:
                 assert error.code is Code.REVOKED
                 cut_ms.append(time.time_ns() // 1_000_000)
@@ -296,6 +298,7 @@ def test_the_whole_story(house, issuer, capsys):
                 if sent == 50:
                     renewed.start()
                 assert sent < 60_000
+                time.sleep(0.002)
         said = revoking.wait().expect(0).lines
         wait_for(lambda: len(seen) >= sent, "all of the good one's")
     assert seen == list(range(sent)), "each once, in order, none lost over the renewal"

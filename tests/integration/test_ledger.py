@@ -1,9 +1,7 @@
 """kill -9 of a control point at every point between an action and its end: never twice, and each end known."""
 
-import os
 import shutil
 import subprocess
-import sys
 import threading
 from contextlib import contextmanager
 
@@ -12,13 +10,13 @@ import pytest
 from fabric.edge.blocking import ControlPoint
 from fabric.edge.identity.identity import load_identity
 from fabric.protocol.base.errors import Code
-from tests.integration.harness import ROOT, House, Running, wait_for
-from tests.integration.mortal import IN_BETWEEN, POINTS
+from tests.integration.harness import House, wait_for
+from tests.integration.mortal import ENDS, IN_BETWEEN, POINTS
 from tests.integration.test_disks import small_disk
 
 ID = "fw-m"
 # Where it makes a difference: the session is the same, and told is what is on the outbox's disk.
-WITH_AN_OUTBOX = ("taking...", "taken", "acknowledged", "answered", "published", "telling...")
+WITH_AN_OUTBOX = ("taking...", "taken", "acknowledged", "answered", "publishing...", "telling...")
 
 
 class Mortal:
@@ -27,17 +25,12 @@ class Mortal:
     def __init__(self, house: House, folder, *, idempotent: bool, durable: bool) -> None:
         self._ran = folder / "ran"
         self._ran.touch()
-        args = [
-            sys.executable, "-m", "tests.integration.mortal", str(house.identity(ID).folder), str(self._ran),
-            str(folder / "outbox") if durable else "", "idempotent" if idempotent else "",
-        ]
-        # By its home the house finds what is left of it after a failure.
-        environment = {**os.environ, "FABRIC_HOME": str(house.home)}
-        self._process = subprocess.Popen(
-            args, cwd=ROOT, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+        self._running = house.start(
+            str(house.identity(ID).folder), str(self._ran), str(folder / "outbox") if durable else "",
+            "idempotent" if idempotent else "", stdin=subprocess.PIPE,
+            program="from tests.integration import mortal; mortal.main()",
         )
-        self._running = Running(self._process, args)
+        self._process = self._running.process
         self._died = 0
 
     def arm(self, *points: str) -> None:
@@ -64,6 +57,10 @@ class Mortal:
     def runs(self, action_id: str) -> int:
         return sum(line.startswith(action_id) for line in self._ran.read_text().split())
 
+    def lines(self, action_id: str) -> list[str]:
+        """What was done and undone of it, in order."""
+        return ["undone" if line[0] == "-" else "done" for line in self._ran.read_text().split() if action_id in line]
+
     def end(self) -> None:
         if not self._process.stdin.closed:
             self._process.stdin.write("\n")
@@ -83,7 +80,7 @@ def mortal(house: House, folder, *, idempotent: bool = False, durable: bool = Fa
 class Asked:
     """An action for it, on its way."""
 
-    def __init__(self, soar, ttl: str) -> None:
+    def __init__(self, soar, ttl: str, **args) -> None:
         self.id = ""
         self.outcomes = []
 
@@ -92,7 +89,8 @@ class Asked:
 
         def ask():
             self.outcomes += soar.request(
-                "deny", "ipv4_net=192.0.2.9", to=f"id={ID}", ttl=ttl, label="green", wait_ms=1_000, watch=learn
+                "deny", "ipv4_net=192.0.2.9", to=f"id={ID}", ttl=ttl, label="green", wait_ms=1_000, watch=learn,
+                args=args,
             )
 
         self._thread = threading.Thread(target=ask)
@@ -157,6 +155,26 @@ def test_who_dies_again_while_it_goes_on_executes_nothing_twice_either(house, tm
             else:
                 assert (str(outcome.end), outcome.code) == ("unknown", "E722"), (first, then, outcome)
                 assert runs == (then != "begun"), (first, then)
+    house.assert_logs_clean()
+
+
+def test_wherever_it_dies_what_has_a_duration_ends_and_is_executed_once(house, tmp_path):
+    """Of what surely never began there is nothing to end."""
+    with mortal(house, tmp_path) as wall, house.point("soar-hq") as soar:
+        for point in ("begun", "handler called", "done", "answering...", "answered", "publishing...", "told", *ENDS):
+            wall.arm(point)
+            asked = Asked(soar, ttl="20s", duration=50)
+            wall.wait_back()
+            asked.last()
+
+            def is_over(asked=asked):
+                known = [account for account in soar.actions() if account.id.startswith(asked.id)]
+                effect = known[0].effects.get(ID) if known else None
+                return effect is not None and effect.word == "reverted"
+
+            wait_for(is_over, f"its effect ends after {point}")
+            lines = wall.lines(asked.id)
+            assert lines[-1] == "undone" and wall.runs(asked.id) <= 1, (point, lines)
     house.assert_logs_clean()
 
 

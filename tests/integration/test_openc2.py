@@ -50,7 +50,7 @@ class Walls:
         for point in self.points:
             point.connect()
         for wall in self.points[:2]:
-            wall.on_action("deny", "*")(self.handler(wall.identity.id))
+            wall.on_action("deny", "*", ends_itself=True)(self.handler(wall.identity.id))
             wall.on_action("delete", "slpf:rule_number")(self.handler(wall.identity.id))
         self.points[2].on_action("query", "properties")(self.handler("lock-1"))
         for point in self.points:

@@ -20,8 +20,17 @@ def house(tmp_path):
         yield made
 
 
+@pytest.fixture(scope="module")
+def lasting(tmp_path_factory):
+    """For what does not make a parent look unreliable, which children remember."""
+    with house_in(tmp_path_factory.mktemp("lasting"), TOPOLOGY) as made:
+        made.up()
+        made.wait_whole()
+        yield made
+
+
 def test_a_parent_that_is_killed_under_load_loses_and_doubles_nothing(house):
-    with Stream(house, "sensor-c", "sensor-e") as stream:
+    with Stream(house, "sensor-c", "sensor-e", pause_s=0.05) as stream:
         time.sleep(1)
         began = time.monotonic()
         kill_for_good(house, "east")
@@ -72,7 +81,8 @@ def test_a_relay_is_drained_while_messages_flow_and_nothing_waits(house):
     house.assert_logs_clean()
 
 
-def test_who_has_no_backup_is_named(house):
+def test_who_has_no_backup_is_named(lasting):
+    house = lasting
     with house.point("sensor-c"):
         wait_for(lambda: "sensor-c" in house.state("cell").get("points", []), "sensor-c at cell")
         done = house.cli("drain", "cell", "--within", "2s", "--json", timeout_s=40).expect(3)
@@ -82,7 +92,8 @@ def test_who_has_no_backup_is_named(house):
         wait_for(lambda: "sensor-c" in house.state("cell").get("points", []), "sensor-c back at cell", 30)
 
 
-def test_what_cannot_be_drained_is_said(house):
+def test_what_cannot_be_drained_is_said(lasting):
+    house = lasting
     done = house.cli("drain", "nobody", "--json").expect(1)
     assert done.error["code"] == "E914" and "nobody" in done.error["detail"] and "east" in done.error["next"]
     assert house.cli("drain", "east", "--back", "--json").expect(2).error["code"] == "E908"

@@ -15,6 +15,7 @@ from fabric.edge.blocking import ControlPoint
 from fabric.protocol.envelope.layout import Kind, seal
 from fabric.protocol.vocabulary.severity import Severity
 from fabric.protocol.wire.frames import Data, Direction, Intro, Item
+from tests.integration import warm
 from tests.integration.harness import FABRIC, ROOT, House, house_in, wait_for
 from tests.integration.intruder import Intruder, envelope, header_of, now_ms
 
@@ -57,15 +58,16 @@ def quiet(tmp_path_factory):
 
 
 class Screen:
-    """A command at a terminal of its own."""
+    """A command at a terminal of its own, started `anew` or as a fork (`warm`)."""
 
-    def __init__(self, house: House, *args: str, columns: int = 200) -> None:
+    def __init__(self, house: House, *args: str, columns: int = 200, anew: bool = True) -> None:
         self._ours, theirs = pty.openpty()
         environment = {k: v for k, v in os.environ.items() if not k.startswith("FABRIC_") and k != "NO_COLOR"}
+        environment |= {"FABRIC_HOME": str(house.home), "TERM": "xterm-256color", "COLUMNS": str(columns)}
         self.process = subprocess.Popen(
             [*FABRIC, *args], cwd=ROOT, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
-            env={**environment, "FABRIC_HOME": str(house.home), "TERM": "xterm-256color", "COLUMNS": str(columns)},
-        )
+            env=environment,
+        ) if anew else warm.start(args, environment, terminal=theirs)
         os.close(theirs)
         self._text = b""
 
@@ -83,8 +85,8 @@ class Screen:
 
 
 @contextmanager
-def screen(house, *args, columns=200):
-    shown = Screen(house, *args, columns=columns)
+def screen(house, *args, columns=200, anew=True):
+    shown = Screen(house, *args, columns=columns, anew=anew)
     try:
         yield shown
     finally:
@@ -163,7 +165,7 @@ def test_a_requester_signs_a_target_that_is_a_command(quiet):
     ("act", "deny", "ipv4_net=203.0.113.9", "--to", "rolle=firewall", "--as", "soar-1"),
 ], ids=" ".join)
 def test_what_is_said_fits_the_terminal(quiet, command, columns):
-    with screen(quiet, *command, columns=columns) as shown:
+    with screen(quiet, *command, columns=columns, anew=False) as shown:
         wait_for(lambda: shown.process.poll() is not None or (shown.text() and False), "its end")
         # What is drawn again begins where a line was erased.
         lines = tame(shown.text().replace("\x1b[2K", "\n")).splitlines()

@@ -2,14 +2,16 @@
 
 A command spends most of its time reading modules, and tests run hundreds. What it is afterwards is the real thing: a
 process of its own with its own arguments, environment, streams, session, signals and end. The first of a program's
-moments are not its own, and it has the modules of all commands, so tests of how it starts, and of terminals, start it
-anew (`harness.FABRIC`).
+moments are not its own, and it has the modules of all commands, so tests of how it starts start it anew
+(`harness.FABRIC`). So may a program of a test begin that uses what commands use. What a command itself starts of the
+product's programs is a fork of it (`forking`).
 
-`python -m tests.integration.warm N` is that process: it takes commands from the socket N until that is closed.
+`python -m tests.integration.warm N ROOM` is that process: it takes commands from the socket N until that is closed.
 """
 
 from __future__ import annotations
 
+import atexit
 import gc
 import json
 import os
@@ -25,6 +27,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from relays.cli import main
+from tests.integration import forking
 
 _ROOT = Path(__file__).parents[2]
 _REQUEST_BYTES_MAX = 1 << 18
@@ -75,34 +78,45 @@ class Warm:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("FABRIC_")}
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.integration.warm", str(theirs.fileno())], cwd=_ROOT, env=environment,
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=[theirs.fileno()], start_new_session=True,
+                [sys.executable, "-m", "tests.integration.warm", str(theirs.fileno()), forking.ROOM], cwd=_ROOT,
+                env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=[theirs.fileno()],
+                start_new_session=True,
             )
         self._lock = threading.Lock()
 
-    def start(self, args: Sequence[str], environment: Mapping[str, str], with_stdin: bool) -> Command:
+    def start(
+        self, args: Sequence[str], environment: Mapping[str, str], with_stdin: bool, terminal: int | None, program: str
+    ) -> Command:
         told, theirs = socket.socketpair()
         with ExitStack() as given:
             ours: list[TextIO] = []
             passed: list[int] = []
-            if with_stdin:
+            stdin: TextIO | None = None
+            if terminal is not None:
+                passed += [os.dup(terminal) for _ in range(_STREAMS)]
+                ours += [os.fdopen(os.open(os.devnull, os.O_RDONLY)) for _ in range(2)]
+            elif with_stdin:
                 read, write = os.pipe()
                 passed.append(read)
-                stdin: TextIO | None = os.fdopen(write, "w")
+                stdin = os.fdopen(write, "w")
             else:
                 passed.append(os.open(os.devnull, os.O_RDONLY))
-                stdin = None
-            for _ in range(2):
+            for _ in range(_STREAMS - len(passed)):
                 read, write = os.pipe()
                 passed.append(write)
                 ours.append(os.fdopen(read))
             for descriptor in passed:
                 given.callback(os.close, descriptor)
             given.enter_context(theirs)
-            request = json.dumps([*args, dict(environment)]).encode()
+            request = json.dumps([program, *args, dict(environment)]).encode()
             with self._lock:
                 socket.send_fds(self._socket, [request], [*passed, theirs.fileno()])
         return Command(told, stdin, *ours)
+
+    @property
+    def channel(self) -> int:
+        """The descriptor on which it takes commands: `_serve` says what it is sent."""
+        return self._socket.fileno()
 
     def close(self) -> None:
         self._socket.close()
@@ -113,12 +127,29 @@ _warm: list[Warm] = []
 _warm_lock = threading.Lock()
 
 
-def start(args: Sequence[str], environment: Mapping[str, str], *, with_stdin: bool = False) -> Command:
-    """Like `subprocess.Popen` of the command with pipes, a session of its own, and no more than this environment."""
+def start(
+    args: Sequence[str], environment: Mapping[str, str], *, with_stdin: bool = False, terminal: int | None = None,
+    program: str = "",
+) -> Command:
+    """Like `subprocess.Popen` of the command with pipes, a session of its own, and no more than this environment.
+
+    `terminal`: what its three streams are instead. `program`: the text of one, as after `python -c`, instead.
+    """
+    begin()
+    return _warm[0].start(args, environment, with_stdin, terminal, program)
+
+
+def channel() -> int:
+    """The descriptor on which commands are taken, for a process that has it, too, and begins some by itself."""
+    begin()
+    return _warm[0].channel
+
+
+def begin() -> None:
+    """The process is there from here on, also for forks of this one."""
     with _warm_lock:
         if not _warm:
             _warm.append(Warm())
-    return _warm[0].start(args, environment, with_stdin)
 
 
 # -- the process itself ---------------------------------------------------------------------------------------
@@ -127,9 +158,9 @@ def start(args: Sequence[str], environment: Mapping[str, str], *, with_stdin: bo
 class _Begun(Exception):
     """In a fork, out of all that is the other process's: here a command begins."""
 
-    def __init__(self, args: list[str], environment: dict[str, str], streams: list[int]) -> None:
+    def __init__(self, program: str, args: list[str], environment: dict[str, str], streams: list[int]) -> None:
         super().__init__(args)
-        self.argv, self.environment, self.streams = args, environment, streams
+        self.program, self.argv, self.environment, self.streams = program, args, environment, streams
 
 
 def _serve(channel: socket.socket) -> NoReturn:
@@ -151,13 +182,13 @@ def _serve(channel: socket.socket) -> NoReturn:
                 if not request:
                     sys.exit()
                 teller = told.enter_context(socket.socket(fileno=descriptors.pop()))
-                *args, environment = json.loads(request)
+                program, *args, environment = json.loads(request)
                 if not (pid := os.fork()):
                     os.setsid()
                     teller.sendall(b"%d\n" % os.getpid())
                     for watched in running:
                         os.close(watched)
-                    raise _Begun(args, environment, descriptors)
+                    raise _Begun(program, args, environment, descriptors)
                 for descriptor in descriptors:
                     os.close(descriptor)
                 watched = os.pidfd_open(pid)
@@ -182,8 +213,21 @@ def read_modules() -> None:
     assert threading.active_count() == 1, "a fork would keep the locks of other threads for ever"
 
 
+def _end(ended: SystemExit) -> None:
+    """As the interpreter ends a program, but that it leaves the modules as they are: taking all of them apart makes a
+    copy of nearly every page of this process's memory, which costs more than most commands do."""
+    if not isinstance(ended.code, int):
+        raise ended
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(ended.code & 0xFF)
+
+
 def _main() -> None:
     read_modules()
+    forking.instead_of_programs()
     gc.collect()
     gc.freeze()
     try:
@@ -194,10 +238,19 @@ def _main() -> None:
     for stream, descriptor in enumerate(begun.streams):
         os.dup2(descriptor, stream)
         os.close(descriptor)
+    for written in (sys.stdout, sys.stderr):
+        written.reconfigure(line_buffering=written.isatty() or written is sys.stderr)  # type: ignore[union-attr]
     os.environ.clear()
     os.environ.update(begun.environment)
-    sys.argv[:] = ["fabric", *begun.argv]
-    main()
+    forking.show(begun.environment)
+    sys.argv[:] = ["-c" if begun.program else "fabric", *begun.argv]
+    try:
+        if begun.program:
+            exec(compile(begun.program, "<program>", "exec"), {"__name__": "__main__"})
+            sys.exit(0)
+        main()
+    except SystemExit as ended:
+        _end(ended)
 
 
 if __name__ == "__main__":

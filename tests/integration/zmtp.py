@@ -16,13 +16,17 @@ _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, for no time
 
 
 class Wire:
-    """A connection whose handshake is done, with a random key. `serve`: the relay, where it is in this thread."""
+    """A connection whose handshake is done, with a random key. `serve`: the relay, where it is in this thread.
+    `connected`: a socket that is connected there already."""
 
-    def __init__(self, address: str, server_key: bytes, serve: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self, address: str, server_key: bytes, serve: Callable[[], None] | None = None,
+        connected: socket.socket | None = None,
+    ) -> None:
         self._serve = serve
         host, port = address.rsplit(":", 1)
         public, secret = bindings.crypto_box_keypair()
-        self.socket = socket.create_connection((host, int(port)), timeout=5)
+        self.socket = connected or socket.create_connection((host, int(port)), timeout=5)
         self.socket.sendall(b"\xff" + bytes(8) + b"\x7f\x03\x01" + b"CURVE".ljust(20, b"\0") + bytes(32))
         self._read(64)
         short_public, short_secret = bindings.crypto_box_keypair()

@@ -129,5 +129,5 @@ class Accounts(RuleBasedStateMachine):
             assert sum(box.queued_bytes(lane) for lane in Lane) == sum(row.held.size for row in rows if row.queued)
 
 
-Accounts.TestCase.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+Accounts.TestCase.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
 TestAccounts = Accounts.TestCase

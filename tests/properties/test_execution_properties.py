@@ -5,8 +5,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 
 from fabric.edge.acting.executions import Executions, Stage
-from fabric.protocol.core.ledger_ops import ForgetAction, KeepAnswer, KeepIntent, KeepTold
+from fabric.protocol.core.ledger_ops import KeepIntent
 from fabric.protocol.point.action_room import ACTION_BYTES, ActionRoom
+from tests.simulation.ledger import Ledger
 
 ROOM, TOLD_ROOM = 16 * ACTION_BYTES, 4 * ACTION_BYTES
 BARE = b"bare"
@@ -14,39 +15,12 @@ requesters = st.sampled_from(["soar-1", "soar-2"])
 sizes = st.sampled_from([0, 100, ACTION_BYTES, 3 * ACTION_BYTES])
 
 
-class Disk:
-    """What a ledger's file has after these operations."""
-
-    def __init__(self):
-        self.intents, self.answers, self.told = {}, {}, {}
-        self.requester = {}
-
-    def commit(self, ops):
-        for op in ops:
-            match op:
-                case KeepIntent():
-                    self.intents[op.id] = op
-                case KeepAnswer(id_, _, _, answer):
-                    self.intents.pop(id_, None)
-                    self.answers.pop(id_, None)
-                    if answer:
-                        self.answers[id_] = op
-                case KeepTold(id_):
-                    self.told[id_] = op
-                case ForgetAction(id_):
-                    for rows in (self.intents, self.answers, self.told):
-                        rows.pop(id_, None)
-
-    def rows(self):
-        return [*self.intents.values(), *self.answers.values(), *self.told.values()]
-
-
 class Machine(RuleBasedStateMachine):
     actions = Bundle("actions")
 
     @initialize()
     def begin_anew(self):
-        self.disk = Disk()
+        self.disk = Ledger()
         self.now_ms = 0
         self.next = 0
         self.begun = {}  # by id: how often its handler was called
@@ -66,7 +40,7 @@ class Machine(RuleBasedStateMachine):
         id_ = self.next.to_bytes(16)
         self.room.add(requester, ACTION_BYTES + size)
         intent = KeepIntent(id_, self.now_ms + ttl, 0, 0, 0, (), bytes(size))
-        self.disk.commit([self.executions.take(intent, requester, self.now_ms + ttl)])
+        self.disk.write([self.executions.take(intent, requester, self.now_ms + ttl)])
         self.requesters[id_] = requester
         return id_
 
@@ -81,7 +55,7 @@ class Machine(RuleBasedStateMachine):
     def call_handler(self, id_):
         ops = self.executions.begin(id_)
         if ops is not None:
-            self.disk.commit(ops)
+            self.disk.write(ops)
             assert self.disk.intents[id_].begun, "on disk before it is called"
             again = id_ in self.interrupted
             assert self.begun.get(id_, 0) == 0 or again, "only what an earlier process began is called again"
@@ -93,12 +67,16 @@ class Machine(RuleBasedStateMachine):
         one = self.executions.get(id_)
         was = one.stage if one is not None else None
         ops = self.executions.answer(id_, b"w" * (1 + size), lambda: BARE)
-        self.disk.commit(ops)
+        self.disk.write(ops)
         assert bool(ops) == (was is not None and was is not Stage.TOLD)
 
     @rule(id_=actions)
     def tell(self, id_):
-        self.disk.commit(self.executions.tell(id_))
+        one = self.executions.get(id_)
+        is_answered = one is not None and one.stage is Stage.ANSWERED
+        ops = self.executions.tell(id_)
+        self.disk.write(ops)
+        assert bool(ops) == is_answered, "who was not answered was not told"
 
     @rule(id_=actions, link=st.integers(1, 2))
     def repeat(self, id_, link):
@@ -109,15 +87,15 @@ class Machine(RuleBasedStateMachine):
     @rule(ms=st.integers(0, 20))
     def pass_time(self, ms):
         self.now_ms += ms
-        self.disk.commit(self.executions.expire(self.now_ms))
+        self.disk.write(self.executions.expire(self.now_ms))
 
     @rule()
     def die(self):
         """And the next process reads what is there."""
         self._start()
-        for op in self.disk.rows():
+        for op in self.disk.actions():
             until_ms = op.until_ms
-            self.disk.commit(self.executions.restore(op, self.requesters[op.id], until_ms))
+            self.disk.write(self.executions.restore(op, self.requesters[op.id], until_ms))
         self.interrupted = {id_ for id_, intent in self.disk.intents.items() if intent.begun}
 
     @rule(id_=consumes(actions))
@@ -153,5 +131,5 @@ class Machine(RuleBasedStateMachine):
         assert self.executions.at_work == sum(one is not None and one.is_here for one in ones)
 
 
-Machine.TestCase.settings = settings(max_examples=50, stateful_step_count=40, deadline=None)
+Machine.TestCase.settings = settings(max_examples=30, stateful_step_count=40, deadline=None)
 TestSteps = Machine.TestCase

@@ -18,7 +18,7 @@ from tests.conversation import Conversation
 from tests.support import MINUTE_MS, Authority, draft, entropy, verified
 
 AUTHORITY = Authority("explain")
-FAST = settings(max_examples=200, deadline=None)
+FAST = settings(max_examples=100, deadline=None)
 TOKEN = st.sampled_from(["a", "b", "c"])
 TOPIC = st.lists(TOKEN, min_size=1, max_size=3).map(lambda tokens: ".".join(["detections", *tokens]))
 PATTERN = st.tuples(

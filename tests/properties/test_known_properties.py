@@ -49,7 +49,7 @@ def check(known):
 
 
 @given(steps)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_any_sequence(said):
     known = Known(ME, ROOM)
     for what, each in said:

@@ -255,7 +255,7 @@ class Journey(RuleBasedStateMachine):
         assert {key for key, ended in self.persisted.items() if not ended} == set(self.open)
 
 
-Journey.TestCase.settings = settings(max_examples=80, stateful_step_count=50, deadline=None)
+Journey.TestCase.settings = settings(max_examples=40, stateful_step_count=50, deadline=None)
 TestJourney = Journey.TestCase
 
 

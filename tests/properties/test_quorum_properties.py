@@ -87,4 +87,4 @@ class Quorums(RuleBasedStateMachine):
 
 
 TestQuorums = Quorums.TestCase
-TestQuorums.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestQuorums.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)

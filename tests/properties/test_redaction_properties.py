@@ -26,7 +26,7 @@ RECORDS = st.lists(
 )
 RULES = st.dictionaries(st.sampled_from(FIELDS), LABELS, max_size=5)
 HOPS = st.lists(st.tuples(LABELS, st.sampled_from(["acme", "acme", "acme", "partner"])), min_size=1, max_size=5)
-FAST = settings(max_examples=150, deadline=None)
+FAST = settings(max_examples=75, deadline=None)
 
 
 def relay(clearance: Label, organisation: str) -> Relay:
@@ -191,7 +191,7 @@ def test_a_value_goes_exactly_as_far_as_its_label_and_audience_let_it(present, r
             assert not reaches[path] or reading.labels[path] == rules.get(path, label)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.integers(0, 4), st.sampled_from([Label.GREEN, Label.AMBER, Label.RED]), st.data())
 def test_no_altered_field_of_a_burst_goes_unnoticed(number, clearance, data):
     """Header, signature, every sibling of the path and every part that is left, bit by bit."""
@@ -236,7 +236,7 @@ def test_no_other_path_leads_to_the_same_signature(how, one, other):
     assert isinstance(result, Reject) and result.code is Code.BAD_SIGNATURE
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.data(), RULES)
 def test_no_altered_byte_goes_unnoticed(data, rules):
     """Anywhere in the envelope, after any redaction: it is refused, or it is another encoding of the same message."""

@@ -52,7 +52,7 @@ ops = st.one_of(
     st.builds(KeepPolicies, bodies),
     st.builds(KeepGap, names, st.integers(0, 2)), st.builds(KeepNotice, names, bodies),
     st.builds(KeepPosition, names, texts), st.builds(KeepOwner, texts, texts, ids),
-    st.builds(KeepDispatch, ids, names, st.integers(0, 4), untils),
+    st.builds(KeepDispatch, ids, names, st.integers(0, 4), untils, names, names, st.integers(0, 2**40), names),
 )
 
 
@@ -96,7 +96,7 @@ climbing = st.builds(
 rows = st.one_of(puts(), climbing).map(lambda put: put._replace(envelope=bytes(32) + put.envelope))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(rows, max_size=24, unique_by=lambda put: put[:2]), st.integers(1, 3))
 def test_the_same_sleeps_in_both_and_wakes_in_the_same_order(held, awake_max):
     disk = Disk(awake_max)
@@ -123,7 +123,7 @@ def test_the_same_sleeps_in_both_and_wakes_in_the_same_order(held, awake_max):
         spool.close()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.lists(ops, max_size=8), max_size=6).map(possible))
 def test_both_have_the_same_after_any_turns(turns):
     disk = Disk()

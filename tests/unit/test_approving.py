@@ -8,12 +8,13 @@ from fabric.protocol.access.approvals import Hold
 from fabric.protocol.access.released import why_not_released
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import SKEW_MS
-from fabric.protocol.envelope.layout import Kind, encode_envelope
+from fabric.protocol.envelope.layout import Kind, Terms, encode_envelope
 from fabric.protocol.envelope.parts import read_records
 from fabric.protocol.envelope.verify import RootCache
 from fabric.protocol.relay.relay import Relay
 from fabric.protocol.trust.credentials import Grants, NodeKind
 from fabric.protocol.trust.store import TrustStore
+from fabric.protocol.vocabulary.lifecycle import State
 from fabric.protocol.vocabulary.severity import Severity
 from fabric.protocol.vocabulary.tlp import Label
 from fabric.protocol.wire.frames import Ack, Nack, Ping, Role
@@ -63,11 +64,12 @@ class Stage:
             for each in read_records(message.header, message.envelope.parts)
         ]
 
-    def approve(self, who, question, approves=True, **more):
+    def approve(self, who, question, approves=True, off_ms=0, age_ms=0, **more):
+        """`off_ms`: how far its signed time is from now; `age_ms`: how old whoever carries it says that it is."""
         hold = Hold(opened(question["action"], *ALL), tuple(question["targets"]), question["held_at"])
-        after_ms = self.talk.core.time.now(self.talk.now_ms) - question["held_at"]
+        after_ms = self.talk.core.time.now(self.talk.now_ms) - question["held_at"] + off_ms
         message = cast.approval(who, after_ms, hold=hold, approves=approves, **more)
-        self.talk.send(self.links[who.id], message)
+        self.talk.send(self.links[who.id], message, age_ms=age_ms)
         return message
 
     def wait(self, ms):
@@ -116,6 +118,15 @@ def test_it_goes_nowhere_before_two_have_approved_and_then_with_what_they_said(s
     assert len(stage.talk.core.approving) == 0
 
 
+def test_a_dry_run_is_told_by_which_rule_it_would_be_held_and_is_not(stage):
+    message = stage.ask(terms=Terms(dry_run=True))
+    (said,) = stage.told(SOAR)
+    assert said["end"] == "selected" and said["targets"] == ["fw-7", "fw-8"]
+    assert said["approval"] == {"rule": "ot", "require": 2, "roles": ["ot-lead"], "within_ms": 10 * MINUTE_MS}
+    assert stage.told(LEADS[0]) == [] and len(stage.talk.core.approving) == 0
+    assert [one.leaf for (one,) in stage.handed().values()] == [message.leaf] * 2
+
+
 def test_its_time_runs_from_the_approval_and_not_from_when_it_was_asked_for(stage):
     stage.ask(ttl_ms=20_000)
     asked = [question(stage.told(lead)) for lead in LEADS[:2]]
@@ -124,6 +135,20 @@ def test_its_time_runs_from_the_approval_and_not_from_when_it_was_asked_for(stag
         stage.approve(lead, one)
     (action,) = stage.handed()["fw-7"]
     assert abs(action.counts_from_ms - stage.talk.now_ms) < 1_000
+
+
+@pytest.mark.parametrize(("off_ms", "age_ms", "old_ms"), [
+    (-10_000, 300, 300), (10_000, 300, 300), (0, 300, 300),  # clocks that differ, or were set, do not age it
+    (-SKEW_MS - 1_000, 300, SKEW_MS + 1_000),  # whoever carried it said that it is younger than it is
+], ids=str)
+def test_it_is_as_old_as_the_approval_that_completed_its_quorum(stage, off_ms, age_ms, old_ms):
+    stage.ask(ttl_ms=2 * SKEW_MS)
+    asked = [question(stage.told(lead)) for lead in LEADS[:2]]
+    stage.wait(2 * SKEW_MS)
+    stage.approve(LEADS[0], asked[0], off_ms=-SKEW_MS - 2_000, age_ms=SKEW_MS + 2_000)
+    stage.approve(LEADS[1], asked[1], off_ms=off_ms, age_ms=age_ms)
+    (item,) = stage.talk.items(stage.links["fw-7"])
+    assert item.age_ms == old_ms
 
 
 def test_one_who_denies_it_ends_it(stage):
@@ -135,16 +160,39 @@ def test_one_who_denies_it_ends_it(stage):
     (told,) = [each for each in stage.told(SOAR) if each["end"] == "refused"]
     assert told["code"] == Code.ACTION_DENIED.label and "lead-1" in told["reason"]
     assert told["targets"] == ["fw-7", "fw-8"]
+    assert told["denied_by"] == "ann" and "why" not in told
     assert stage.handed() == {"fw-7": [], "fw-8": []}
+
+
+@pytest.mark.parametrize("label", [Label.GREEN, Label.AMBER])
+def test_why_it_was_denied_is_told_under_its_own_label(stage, label):
+    """It stood in the signed denial only, and nobody was shown that."""
+    stage.ask(rules={"args": Label.AMBER}, args={"host": "plc-1"})
+    asked = question(stage.told(LEADS[0]))
+    stage.told(SOAR)
+    why = "it runs the plant" * 30
+    stage.approve(LEADS[0], asked, approves=False, record={"why": why[:512]}, rules={"why": label})
+    heard = [opened(item.envelope, *ALL) for item in stage.talk.items(stage.links[SOAR.id])]
+    report = next(message for message in heard if message.header.state is State.REFUSED)
+    (said,) = read_records(report.header, report.envelope.parts)
+    assert (said.content["denied_by"], said.content["why"]) == ("ann", why[:512])
+    assert said.labels["why"] is label and said.labels["denied_by"] is report.header.label is Label.GREEN
 
 
 def test_nobody_decides_in_time_and_it_is_expired_for_all(stage):
     stage.ask()
     stage.told(SOAR)
+    assert len(stage.talk.core.asking) == 1
     stage.wait(10 * MINUTE_MS + 5_000)
+    assert len(stage.talk.core.asking) == 0
     (told,) = [each for each in stage.told(SOAR) if each["end"] == "expired"]
     assert told["code"] == Code.APPROVAL_DUE.label and told["targets"] == ["fw-7", "fw-8"]
-    assert {each["outcome"] for each in stage.told(LEADS[0]) if each["end"] == "over"} == {"expired"}
+    told = stage.told(LEADS[0])
+    assert {each["outcome"] for each in told if each["end"] == "over"} == {"expired"}
+    stage.approve(LEADS[0], question(told))
+    (nack,) = stage.talk.heard(stage.links[LEADS[0].id], Nack)
+    assert [code for _, code, _ in nack.refusals] == [Code.BAD_APPROVAL], "nothing waits for it any more"
+    assert stage.handed() == {"fw-7": [], "fw-8": []}
 
 
 def test_who_comes_later_is_asked_and_of_an_escalation_when_it_begins(stage):
@@ -178,6 +226,8 @@ def test_an_action_that_no_rule_is_about_is_not_held():
     other = Stage(cast.policies(cast.Rule("it", cast.When("contain", "", "segment=it"), 1, ("ot-lead",), MINUTE_MS)))
     other.ask()
     assert [each["end"] for each in other.told(SOAR)] == ["selected"] and len(other.handed()["fw-8"]) == 1
+    other.ask(terms=Terms(dry_run=True), sequence=1)
+    assert ["approval" in each for each in other.told(SOAR)] == [False]
 
 
 def test_new_policies_void_what_was_held_under_the_old(stage):
@@ -264,7 +314,7 @@ def test_approvals_do_not_come_with_what_climbs(stage):
 def test_after_a_restart_it_waits_on_with_the_approvals_that_it_had(stage, tmp_path):
     stage.ask()
     asked = question(stage.told(LEADS[0]))
-    stage.approve(LEADS[0], asked)
+    first = stage.approve(LEADS[0], asked)
     with closing(Spool(tmp_path / "relay")) as spool:
         spool.load(stage.talk.now_ms)
         spool.commit(stage.talk.disk)
@@ -278,5 +328,7 @@ def test_after_a_restart_it_waits_on_with_the_approvals_that_it_had(stage, tmp_p
     again.wait(2_000)
     two = question(again.told(LEADS[1]))
     assert two["approved_by"] == ["ann"]
-    again.approve(LEADS[1], two)
+    again.approve(LEADS[1], two, off_ms=-10_000)  # by its own time before the other, which completes it then
     assert [each["end"] for each in again.told(SOAR)][-1] == "approved"
+    (item,) = again.talk.items(again.links["fw-7"])
+    assert item.age_ms == again.talk.core.time.now(again.talk.now_ms) - first.header.issued_at_ms >= 3_000

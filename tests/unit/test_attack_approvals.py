@@ -14,7 +14,7 @@ from fabric.protocol.core.ready import Delivery
 from fabric.protocol.envelope.layout import Approved, Kind, Terms, decode_envelope, encode_envelope
 from fabric.protocol.envelope.verify import RootCache, open_envelope
 from fabric.protocol.point.point import Point
-from fabric.protocol.relay.approving import fits
+from fabric.protocol.relay.held_action import fits
 from fabric.protocol.trust.credentials import ApproveGrant, Grants, RequestGrant
 from fabric.protocol.vocabulary.severity import Lane, Severity
 from fabric.protocol.vocabulary.tlp import Label

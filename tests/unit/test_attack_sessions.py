@@ -47,7 +47,7 @@ def test_i_read_nothing_and_who_was_forgotten_and_comes_back_gets_nothing_new(ta
     """What waits for both is awake because of me, so its rows end a part a turn; meanwhile the other is here again."""
     read_as(talk, DORA, 1)
     talk.lose(talk.come(ANNA, keep_ms=1_000))
-    talk.publish(range(2_000))
+    talk.publish(range(1_200))
     talk.now_ms += 2_000
     talk.step(Tick())
     assert talk.core.ending and not talk.core.sessions.knows(destination(ANNA))
@@ -65,7 +65,7 @@ def test_i_was_forgotten_and_what_waits_for_another_as_well_does_not_bring_me_ba
     quick = read_as(talk, DORA, 1)
     talk.lose(talk.come(ANNA, keep_ms=1_000))
     talk.lose(talk.come(BOB))
-    talk.publish(range(3_000))
+    talk.publish(range(1_500))
     talk.now_ms += 2_000
     talk.step(Tick())
     assert talk.core.ending and not talk.core.sessions.knows(destination(ANNA))
@@ -75,4 +75,4 @@ def test_i_was_forgotten_and_what_waits_for_another_as_well_does_not_bring_me_ba
     assert destination(ANNA) not in talk.core.outboxes
     talk.read(quick, 30)
     talk.wait(500)
-    assert talk.asleep(BOB) > 2_000
+    assert talk.asleep(BOB) > 1_000

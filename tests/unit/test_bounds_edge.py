@@ -45,7 +45,7 @@ BOUNDS = {
     # what a program publishes
     "edge/publishing/publisher.py:Publisher._drafts": "WAITING_MAX records a lane; `publish` waits, or BUSY",
     "edge/publishing/publisher.py:Publisher._aside": "counted with _drafts: what is put aside gives back no room",
-    "edge/publishing/publisher.py:Publisher._room": "one semaphore a lane",
+    "edge/publishing/publisher.py:Publisher._aside_records": "a number a lane",
     "edge/publishing/publisher.py:Publisher._sealed": "_IN_FLIGHT_MAX, urgent URGENT_MAX, and as many of each topic "
     "that waits for a reader (TOPICS_APART_MAX a lane); with an outbox one turn's",
     "edge/publishing/publisher.py:Publisher._fresh": "one turn's",
@@ -55,6 +55,8 @@ BOUNDS = {
     "what waited and was in flight when the connection ended, until it is left",
     "edge/publishing/composer.py:Composer._labels": "_RULES_MAX; then computed anew",
     "edge/publishing/composer.py:Composer._streams": "STREAMS_MAX; the one left longest ago begins anew",
+    "edge/publishing/receipts.py:Many._outcomes": "what its program gives at a time",
+    "edge/publishing/stamps.py:Stamps._known": "STAMPS_MAX; then made anew",
     "edge/publishing/labelling.py:Labelling._known": "_RULES_MAX; then computed anew",
     # what it asks for
     "edge/requesting/requests.py:Requests._requests": "OPEN_MAX; BUSY. Each ends at its deadline",
@@ -69,8 +71,10 @@ BOUNDS = {
     "OVER_MAX of UNKNOWN_MAX targets together; of the oldest nothing is said late",
     "edge/requesting/tracking.py:Tracker._early": "_EARLY_MAX words of _EARLY_BYTES_MAX; more are not heard",
     "edge/requesting/tracking.py:Tracker.ends": "TARGETS_MAX",
+    "edge/requesting/tracking.py:Tracker.effects": "TARGETS_MAX",
     "edge/requesting/tracking.py:Tracker.steps": "TARGETS_MAX",
     "edge/requesting/tracking.py:Tracker.news": "what one delivery brings: it is taken after each",
+    "edge/requesting/tracking.py:Tracker._early_effects": "_EARLY_MAX words of _EARLY_BYTES_MAX; more are not heard",
     "edge/requesting/tracking.py:Tracker._early_holds": "_EARLY_HOLDS_MAX relays; more are not heard",
     "edge/requesting/request.py:Request.steps": "TARGETS_MAX",
     "edge/requesting/request.py:Progress.outcomes": "TARGETS_MAX",
@@ -83,11 +87,40 @@ BOUNDS = {
     "edge/connection/mailbox.py:Mailbox._waiting":
     "WAITING_MAX of the program; BUSY. And one for each delivery in hand",
     # what it executes
-    "edge/acting/executing.py:Executing._waiting": "WAITING_MAX; HANDLERS_BUSY. Each ends with its time to live",
-    "edge/acting/executing.py:Executing._letters":
+    "edge/acting/waiting.py:Waiting._heap": "WAITING_MAX; HANDLERS_BUSY. Each ends with its time to live",
+    "edge/acting/waiting.py:Waiting._put_off": "effects of these; forgotten ten times a second",
+    "edge/acting/letters.py:Letters._waiting":
     "one for each action that the ledger has, at most; a thread of its own takes them all",
     "edge/acting/cancelled.py:Cancelled._words": "CANCELLED_MAX, a share for each who cancels; its own oldest goes",
-    "edge/acting/executing.py:Executing._to_cancel": "`actions_at_once`: those whose handlers run",
+    "edge/acting/cancelling.py:Cancelling._to_tell": "`actions_at_once`: those whose handlers run",
+    "edge/acting/cancelling.py:Cancelling._releases": "one for each action that the ledger has, at most",
+    "edge/acting/leases.py:Leases._all": "LEASE_BYTES_MAX, a share for each requester; LEASES_FULL",
+    "edge/acting/leases.py:Leases._of": "effects of these",
+    "edge/acting/leases.py:Leases._ready": "effects of these",
+    "edge/acting/leases.py:Leases._holds": "these",
+    "edge/acting/lease.py:OnEffect.ids": "leases",
+    "edge/acting/lease.py:OnEffect.upheld": "leases",
+    "edge/acting/lease.py:OnEffect.due": "leases",
+    "edge/acting/lease.py:OnEffect.fresh": "leases",
+    "edge/acting/leases.py:Leases._held": "requesters of these",
+    "edge/acting/leases.py:Leases._timers": "twice these, and 32",
+    "edge/acting/leases.py:Leases._works": "`actions_at_once`",
+    "edge/acting/leases.py:Leases._at_work": "`actions_at_once`",
+    "edge/acting/leases.py:Leases._reverting": "effects of leases",
+    "edge/acting/leases.py:Leases._to_tell": "leases that are over since the last turn",
+    "edge/acting/leasing.py:Leasing._failed": "leases",
+    "edge/acting/leasing.py:Leasing._releasing": "one for each action that the ledger has, at most",
+    "edge/acting/lease_list.py:LeaseList._fixed": "leases",
+    "edge/acting/lease_list.py:LeaseList._unreadable": "_UNREADABLE_MAX",
+    "edge/acting/for_good.py:ForGood._kept": "FOR_GOOD_MAX; a requester's own oldest goes",
+    "edge/acting/for_good.py:ForGood._of_effect": "those kept",
+    "edge/acting/for_good.py:ForGood._of_target": "those kept",
+    "edge/acting/leasing.py:Leasing._at_work": "begun and not answered: `actions_at_once`",
+    "edge/acting/left_behind.py:Left.intents": "what a ledger has: LEDGER_BYTES_MAX",
+    "edge/acting/left_behind.py:Left.answers": "what a ledger has: LEDGER_BYTES_MAX",
+    "edge/acting/reverting.py:Reverting._waiting": "leases",
+    "edge/acting/reverting.py:Reverting._words": "two for each lease",
+    "edge/acting/reverting.py:Reverting._began_ms": "_THREADS_MAX",
     "edge/acting/at_work.py:AtWork._all": "WAITING_MAX and `actions_at_once`",
     "edge/control.py:Control._heard_by": "what the handler of one action registers",
     "edge/acting/executions.py:Executions._all": "ACTIONS_SEEN_MAX, as the core remembers them",
@@ -97,15 +130,27 @@ BOUNDS = {
     "edge/acting/executions.py:Executions._told_held": "requesters of these",
     "edge/acting/ledger.py:Ledger._ops": "one turn's",
     "edge/acting/ledger.py:Ledger._owed": "a second's; while the disk is short, two for each action that it has",
+    "edge/acting/ledger.py:Ledger._told": "one for each action that the ledger has; a turn takes them all",
     "edge/acting/ledger.py:Ledger._to_begin": "`actions_at_once`",
     "edge/acting/ledger.py:Ledger._to_keep": "one for each action that the ledger has",
-    "edge/acting/ledger.py:Ledger._requesters": "CREDENTIALS_CACHED_MAX; written again",
+    "edge/acting/requesters.py:Requesters._on_disk": "CREDENTIALS_CACHED_MAX; written again",
     "edge/acting/recovering.py:Recovery._open": "what a ledger has: LEDGER_BYTES_MAX",
     "edge/acting/recovering.py:Recovery._answers": "what a ledger has: LEDGER_BYTES_MAX",
     "edge/acting/replies.py:Reply.record": "BYTES_MAX of a result, and who says it",
     "edge/acting/executing.py:Executing._threads": "`actions_at_once`, and one more",
     "edge/point.py:ControlPoint._awaited": "`actions_at_once`",
     "edge/acting/fitting.py:Fitted.result": "BYTES_MAX",
+    # what actions left
+    "edge/artifacts/store.py:Store._by_id": "its bytes on disk, 64 KiB more for each; its requester's oldest goes",
+    "edge/artifacts/store.py:Store._held": "requesters of these",
+    "edge/artifacts/store.py:Store._unsettled": "those of these whose time is not sure yet",
+    "edge/acting/attachments.py:Attachments._attached": "ARTIFACTS_MAX; the others are counted",
+    "edge/acting/serving.py:Serving._served": "requesters of AT_ONCE",
+    "edge/acting/serving.py:Serving._refused": "requesters of _REFUSED_AT_ONCE",
+    "edge/fetching/fetches.py:Fetches._asked": "two for each range that the program fetches now, whose thread waits",
+    "edge/fetching/fetch.py:Fetch._heard": "what came since its thread looked, which does nothing else",
+    "edge/fetching/windows.py:Windows._ahead": "two ranges of WINDOW_BYTES_MAX; other pieces are not taken",
+    "edge/fetching/windows.py:Windows._open": "_OPEN_MAX",
     # what it decides
     "edge/approving/open_requests.py:OpenRequests._open":
     "OPEN_MAX of BYTES_MAX together, a share for each relay; more are counted as missed. Each ends with its hold",
@@ -122,7 +167,7 @@ BOUNDS = {
     "edge/receiving/subscriptions.py:Subscriptions._parked": "what the core has in hand",
     "edge/receiving/iterators.py:Messages._waiting": "what the core has in hand",
     "edge/receiving/reader.py:Reader._lanes": "what the core has in hand; one delivery a lane is unpacked",
-    "edge/receiving/reader.py:Reader._current": "one of the lanes",
+    "edge/receiving/reader.py:Reader._current": "one of the lanes for each record of a group",
     "edge/acting/handlers.py:Handlers._handlers": "what the program is written to execute",
     "edge/blocking.py:ControlPoint._handlings": "SUBSCRIBERS_MAX that run; those that ended go with the next",
     "edge/point.py:ControlPoint._tasks": "actions that are remembered until their ttl, a share for each requester",
@@ -164,7 +209,9 @@ BOUNDS = {
     "transport/inbox.py:Inbox._turns": "one for each queue",
     "transport/inbox.py:Inbox.dropped": "a fixed set of words",
     "transport/unread.py:Unread._taken": "connections that there are",
+    "transport/unread.py:Unread._left": "connections that there are",
     "transport/unread.py:Unread._looked": "connections that there are",
+    "transport/unread.py:Unread._still": "connections that there are",
     "transport/unread.py:Unsent._given": "connections that there are",
     "transport/inbox.py:_Queue.entries": "32 MiB, and no more than what is left; dropped, and sent again",
     "transport/crowds.py:Crowds._kept_out": "KEPT_OUT_MAX",
@@ -288,7 +335,7 @@ def test_sources_of_which_nothing_waits_take_no_room():
         one = draft(source=f"file {n}")
         made.begin(one)
         one.taken = True
-    made._advance(Ready())
+    made.advance(Ready())
     assert made._sources == {}
 
 

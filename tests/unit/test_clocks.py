@@ -4,12 +4,14 @@ import pytest
 
 from fabric.protocol.base.errors import Code
 from fabric.protocol.core.ready import Put, Tick
+from fabric.protocol.envelope.reports import NOTICE_TOPIC
 from fabric.protocol.links.links import UPLINK
 from fabric.protocol.relay.relay import Relay
 from fabric.protocol.trust.credentials import NodeKind
-from fabric.protocol.wire.frames import Ack, Nack, Ping, Pong, Refused, Role, Welcome
+from fabric.protocol.vocabulary.severity import Lane
+from fabric.protocol.wire.frames import Ack, Credit, Nack, Ping, Pong, Refused, Role, Welcome
 from tests.conversation import Conversation
-from tests.support import DAY_MS, EVERYTHING, HOUR_MS, MINUTE_MS, T0, Authority, entropy, verified
+from tests.support import DAY_MS, EVERYTHING, HOUR_MS, MINUTE_MS, T0, Authority, entropy, opened, verified
 
 AUTHORITY = Authority("clocks")
 # As authorities issue them: for a year, from an hour before.
@@ -58,6 +60,24 @@ def test_what_is_read_back_before_the_time_is_known_does_not_run_out_by_the_cloc
     assert len(again.core.custody) == 1
     again.wait(MINUTE_MS)
     assert len(again.core.custody) == 0 and again.count("ended:expired") == 1, "its age does run out"
+
+
+def test_what_nobody_could_date_is_taken_by_its_age_and_ends_by_its_date_and_its_origin_is_told():
+    """Its origin was told no time, and signed by a clock that is a year behind: no later hop can tell that from a
+    message that is a year old."""
+    talk = relay(0)
+    link = talk.connect(ZEEK, Role.POINT)
+    talk.attach(link, ZEEK, "mid")
+    talk.send(link, verified(ZEEK, issued_at_ms=T0 - 365 * DAY_MS, ttl_ms=HOUR_MS))
+    talk.wait(4_000)
+    assert talk.heard(link, Ack) and talk.count("ended:expired") == 0
+    talk.say(welcomed_by_the_root(talk), Credit([2**30] * len(Lane)))
+    talk.send(link, verified(ZEEK, sequence=1, issued_at_ms=T0 - 365 * DAY_MS, ttl_ms=HOUR_MS))
+    assert codes(talk, link) == [Code.EXPIRED], "from now on none is taken"
+    talk.wait(20_000)
+    assert talk.count("ended:expired") == 1
+    told = [opened(item.envelope, ZEEK, MID) for item in talk.items(link)]
+    assert {message.header.topic for message in told} == {NOTICE_TOPIC}
 
 
 def test_the_root_and_who_was_told_believe_their_clocks():

@@ -4,12 +4,15 @@ import json
 
 import pytest
 
-from fabric.edge.messages import Outcome
+from fabric.edge.messages import Approvals, Outcome
+from fabric.edge.requesting.request import Request
 from fabric.protocol.base.errors import FabricError
 from fabric.protocol.vocabulary.openc2 import End
 from fabric.protocol.vocabulary.tlp import Label
 from relays.cli.asked import Asked
-from relays.cli.course import JSON, OPENC2, TEXT, Course, response_of, to_format
+from relays.cli.course import JSON, OPENC2, TEXT, Course, table_of, to_format, why_of
+from relays.cli.unanswered import Open
+from relays.responses import response_of
 from relays.terminal import Screen
 
 ASKED = Asked("deny", "ipv4_net=203.0.113.9", "all", {}, "c-1")
@@ -63,3 +66,44 @@ def test_nothing_is_answered_where_no_response_is_wanted(capsys):
     course.outcome(Outcome("fw-1", End.COMPLETED, "fw-1", 200))
     course.away(["fw-2"])
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(("by", "reason", "line"), [
+    ("fw-1", "not_reverted", "E726 not_reverted: the action has a duration, and nothing here would end its effect"),
+    ("fw-1", "not_reverted: deny", "E726 not_reverted: deny"),
+    ("hq", "not_reverted", "E726 not_reverted at hq"),
+])
+def test_a_number_that_is_all_a_target_says_is_said_in_words(by, reason, line):
+    assert why_of(Outcome("fw-1", End.REFUSED, by, 501, "E726", reason)) == line
+
+
+def dry_run():
+    """It ended at fw-1, and not yet at fw-2."""
+    request = Request("00" * 32)
+    request.targets, request.approval = ("fw-1", "fw-2"), Approvals(False, 0, "ot", 2, ("lead",), within_ms=600_000)
+    request.outcomes = {"fw-1": Outcome("fw-1", End.READY, "fw-1", 200)}
+    return request
+
+
+def test_of_a_dry_run_it_is_told_once_for_what_it_would_be_held(capsys):
+    course, open_ = Course(Screen(), TEXT, ASKED), Open(dry_run(), 1e9)
+    course.approvals(open_)
+    course.approvals(open_)
+    assert capsys.readouterr().out.splitlines() == ["would be held: rule ot, 2 of lead, within 10m"]
+    assert not any("held" in line for line in open_.lines(as_json=False)), "nobody holds it"
+    asked = dry_run()
+    asked.approval = Approvals(False, 2_000_000_000_000, "ot", 2, ("lead",))
+    course.approvals(Open(asked, 1e9))
+    assert "held: waits for 2 of lead" in capsys.readouterr().out, "in steps the action itself comes after a dry run"
+
+
+def test_in_json_it_stands_at_each_target_and_in_the_table_beside_each(capsys):
+    Course(Screen(), JSON, ASKED).approvals(Open(dry_run(), 1e9))
+    said = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    rule = {"given": False, "rule": "ot", "require": 2, "roles": ["lead"], "within_ms": 600_000}
+    assert [(each["target"], each["end"], each["approval"]) for each in said] == [
+        ("fw-1", "would be held", rule), ("fw-2", "would be held", rule)
+    ]
+    Screen().table(table_of(dry_run(), "deny", 1e9))
+    out = capsys.readouterr().out
+    assert out.count("would be held: rule ot, 2 of lead, within 10m") == 2

@@ -118,9 +118,9 @@ def test_fields_from_the_future_do_not_matter():
     assert read(pack([body, AUTHORITY.signer.sign(TYPE_CREDENTIAL, body), []])).id == "fw-7"
 
 
-def test_an_unknown_clearance_is_no_clearance_below_red():
-    # A label from the future counts as RED. Only the authority can write one.
-    assert read(body_with(11, 99)).clearance is Label.RED
+@pytest.mark.parametrize("clearance", [5, 99, -1, "red", None, True, 4.0])
+def test_a_clearance_that_is_not_known_opens_nothing(clearance):
+    assert read(body_with(11, clearance)).clearance is Label.CLEAR
 
 
 @pytest.mark.parametrize(

@@ -183,8 +183,11 @@ def test_a_denial_has_a_reason(ends):
 
 def test_what_does_not_wait_or_is_not_one_is_not_signed(ends):
     there = Connection(ONE, OTHER)
-    assert ends(there, "approve", "zz", "--yes")[0] == 1
-    assert ends(there, "approve", "", "--yes")[0] == 1
+    for word in ("zz", "", "ipv4_net=203.0.113.9"):
+        code, _, err = ends(there, "deny", word, "--yes", "--why", "no")
+        assert code == 2 and "no id" in err and "fabric act" in err
+    code, _, err = ends(there, "approve", "0123456789", "--yes")
+    assert code == 1 and "fabric approvals --as lead-1" in err
     twice = Connection(ONE, replace(ONE, by="mid"))
     code, _, err = ends(twice, "approve", ONE.id, "--yes")
     assert code == 1 and "at hq" in err and "at mid" in err and there.decided == twice.decided == []

@@ -48,6 +48,31 @@ def tree():
         relay.close()
 
 
+def test_a_poller_watches_the_connections_on_which_nothing_comes(tree):
+    node, relays = tree
+    serve = [node.serve, *(relay.serve for relay in relays)]
+    poller = zmq.Poller()
+    assert node.diallers.watch(poller), "nobody is there"
+    node.diallers.want(["east"])
+    until(lambda: len(node.up) == 2, *serve)
+    at_ms = [now_ms()]
+    assert not node.diallers.watch(poller)
+
+    def look():
+        at_ms[0] += 1_000
+        node.diallers.look_for_endless(at_ms[0])
+
+    until(lambda: node.diallers.watch(poller), look)
+    watched = {each for each, _ in poller.sockets}
+    assert len(watched) == 2
+    assert node.diallers.stirred({next(iter(watched)), "something else"}) == {next(iter(watched))}
+    assert not node.diallers.watch(poller) and len(poller.sockets) == 1
+    node.diallers.close()
+    node.diallers.register(poller)
+    node.diallers.watch(poller)
+    assert poller.sockets == [], "a descriptor is somebody else's by then"
+
+
 def test_only_wanted_parents_are_dialled_and_children_always(tree):
     node, relays = tree
     serve = [node.serve, *(relay.serve for relay in relays)]

@@ -1,6 +1,7 @@
 """Actions at a relay: the component alone, with ports that only remember. Conversations: `test_relay_actions`."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -16,7 +17,11 @@ from fabric.protocol.envelope.layout import Kind, Terms
 from fabric.protocol.envelope.parts import read_records
 from fabric.protocol.envelope.verify import RootCache
 from fabric.protocol.links.links import UPLINK
+from fabric.protocol.relay.action_reports import ActionReports
+from fabric.protocol.relay.answerers import Answerers
 from fabric.protocol.relay.approving import Approving
+from fabric.protocol.relay.asking import Asking
+from fabric.protocol.relay.cancelling import Cancelling
 from fabric.protocol.relay.dispatch import Dispatch
 from fabric.protocol.relay.dispatches import Dispatches
 from fabric.protocol.relay.port import MessagePort
@@ -28,13 +33,14 @@ from fabric.protocol.routes.attachments import open_attachment, sign_attachment
 from fabric.protocol.routes.routing import RouteTable
 from fabric.protocol.trust.credentials import Grants, NodeKind, RequestGrant
 from fabric.protocol.trust.store import TrustStore
+from fabric.protocol.vocabulary.lifecycle import State
 from fabric.protocol.vocabulary.openc2 import End
 from fabric.protocol.vocabulary.tlp import Label
 from fabric.protocol.wire.frames import Direction, Item
 from tests.support import HOUR_MS, T0, Authority, entropy, verified
 
 AUTHORITY = Authority("dispatch")
-ME, EAST = (AUTHORITY.issue(name, NodeKind.RELAY) for name in ("hq", "east"))
+ME, EAST, CELL = (AUTHORITY.issue(name, NodeKind.RELAY) for name in ("hq", "east", "cell"))
 SOAR = AUTHORITY.issue("soar", grants=Grants(request=(RequestGrant("deny *", "role=firewall"),)))
 LOCAL = AUTHORITY.issue("local", grants=Grants(request=(RequestGrant("deny *", "role=firewall", scope="hq"),)))
 NEAR, FAR = (
@@ -66,13 +72,22 @@ class Stage:
         )
         self.resolutions = Resolutions(signer, time, messages, lambda *_: None)
         self.approving = Approving(
-            signer, trust, time, self.routes, self.roster, RootCache(), messages, lambda *_: None,
-            lambda *_, **__: None, lambda *_: None, lambda *_: True, SKEW_MS,
+            Asking(signer, trust, time, self.routes, messages, lambda *_: True, lambda *_: None), trust, time,
+            self.roster, RootCache(), lambda *_: None, lambda *_, **__: None, lambda *_: None, SKEW_MS,
+        )
+        def count(what, reason):
+            self.counted.update([f"{what}:{reason}"])
+
+        dispatches, router = Dispatches(), Router("hq", self.routes, is_root=is_root)
+        self.action_reports = ActionReports(signer, messages, count)
+        self.answerers = Answerers("hq", dispatches, self.routes, router, self.custody)
+        cancelling = Cancelling(
+            dispatches, self.custody, self.roster, self.approving, self.action_reports, messages
         )
         self.dispatch = Dispatch(
-            signer, self.custody, self.routes, Router("hq", self.routes, is_root=is_root), self.roster,
-            self.resolutions, self.approving, messages, lambda: trust.policies, lambda now_ms: now_ms,
-            lambda way: way not in self.cut_off, lambda what, reason: self.counted.update([f"{what}:{reason}"]),
+            "hq", dispatches, self.action_reports, self.custody, self.routes, router, self.roster, self.resolutions,
+            self.approving, cancelling, messages, lambda: trust.policies,
+            lambda way: way not in self.cut_off, count,
         )
 
     def attach(self, member, relay):
@@ -80,7 +95,7 @@ class Stage:
 
     def statement(self, member, relay):
         raw = sign_attachment(
-            member.credential, member.signer, bytes(16), relay, 1, executes=member is not EAST, subscriptions=()
+            member.credential, member.signer, bytes(16), relay, 1, executes=member not in (EAST, CELL), subscriptions=()
         )
         return open_attachment(raw, {member.credential.digest: member.credential})
 
@@ -121,6 +136,11 @@ def answer(member, about, label=Label.GREEN):
                     records=[{"end": "completed", "targets": [member.id], "by": member.id}])
 
 
+def ended(member, about):
+    return verified(member, kind=Kind.RESULT, topic="deny.ipv4_net", to="soar", correlation=about.leaf,
+                    state=State.COMPLETED, records=[{"end": "completed", "targets": [member.id], "by": member.id}])
+
+
 def item(message, direction=UP, targets=(), moved=0):
     return Item(direction, 0, [], list(targets), message.raw, moved)
 
@@ -134,6 +154,14 @@ def test_where_it_turns_its_targets_are_selected_said_and_handed_it(stage):
     assert kept == [KeepDispatch, KeepOpen, SeenAction, KeepDispatch, KeepDispatch]
 
 
+def test_the_relays_on_the_way_to_a_target_are_kept_with_who_was_handed_it(stage):
+    stage.attach(CELL, "east")
+    stage.attach(FAR, "cell")
+    stage.turn(action())
+    kept = {op.target: op.between for op in stage.ready.persist if isinstance(op, KeepDispatch)}
+    assert kept == {"": "", "near": "", "far": "cell"}
+
+
 def test_whom_it_selects_and_who_is_away_is_named_and_held_for(stage):
     """With three of four firewalls away `act` printed one `completed`, as if the block were everywhere."""
     for member in (GONE, NEAR, WEAK):
@@ -144,7 +172,8 @@ def test_whom_it_selects_and_who_is_away_is_named_and_held_for(stage):
         ([(AT_NEAR, ("near",)), (AT_EAST, ("far",))], DOWN, 0), ([(AWAY, ("gone",))], DOWN, 1)
     ]
     assert stage.dispatch.ways(message, ["gone"]) == [AWAY]
-    assert stage.dispatch.check_answer(answer(GONE, message)) is None, "it may answer when it is back"
+    again = answer(GONE, message)
+    assert stage.answerers.check(AT_NEAR, again, item(again), T0) is None, "it may answer when it is back"
 
 
 def test_all_or_nobody_where_the_requester_says_so(stage):
@@ -227,6 +256,19 @@ def test_more_targets_than_a_frame_takes_are_refused_whole(stage, monkeypatch):
     assert stage.reports() == [("refused", [], Code.TOO_MANY_TARGETS.label)] and stage.held == []
 
 
+def test_ten_thousand_targets_are_refused_whole_and_with_their_number(stage):
+    like = stage.statement(NEAR, "hq")
+    for n in range(10_000):
+        credential = replace(like.credential, id=f"fw-{n}")
+        stage.routes.put(replace(like, node=f"fw-{n}", credential=credential, raw=b"%d" % n))
+    stage.turn(action())
+    (message, _), = stage.routed
+    said = read_records(message.header, message.envelope.parts)[0].content
+    assert (said["end"], said["targets"], said["code"]) == ("refused", [], Code.TOO_MANY_TARGETS.label)
+    assert "10,002 here and 0 away, of at most 4,096" in said["reason"] and stage.held == []
+    assert not stage.dispatch.turned(message), "and of none of them anything is kept"
+
+
 def test_a_selector_that_selects_more_than_may_be_says_how_many_are_here_and_away_and_what_to_do(stage, monkeypatch):
     """A requester with a hundred firewalls read that its message was too large, since thousands were away."""
     monkeypatch.setattr("fabric.protocol.links.release.TARGETS_MAX", 2)
@@ -271,24 +313,6 @@ def test_who_left_meanwhile_is_looked_for_further_up(is_root, upwards, moved):
     assert stage.dispatch.ways(message, ["nobody"]) == [upwards] and stage.reports() == []
 
 
-def test_a_result_is_taken_from_a_target_with_at_least_the_action_s_label(stage):
-    message = stage.turn(action(label=Label.AMBER))
-    check = stage.dispatch.check_answer
-    assert check(answer(NEAR, message, Label.AMBER)) is None
-    assert check(answer(NEAR, message, Label.GREEN)).code is Code.LABEL_TOO_LOW
-    assert check(answer(WEAK, message, Label.AMBER)).code is Code.NOT_A_TARGET
-    assert check(answer(EAST, message, Label.AMBER)) is None, "a report"
-
-
-def test_between_the_turn_relay_and_the_target_nobody_knows_who_is_one():
-    stage = Stage(is_root=False)
-    assert stage.dispatch.check_answer(answer(NEAR, action())) is None
-    assert not stage.dispatch.answer_turns(answer(NEAR, action()).header)
-    message = stage.turn(action(LOCAL))
-    assert stage.dispatch.answer_turns(answer(NEAR, message).header)
-    assert stage.dispatch.check_answer(answer(WEAK, message)).code is Code.NOT_A_TARGET
-
-
 @pytest.mark.parametrize(("direction", "targets", "moved", "entries"), [
     (UP, (), 0, 3), (UP, ("near",), 1, 0), (DOWN, ("near", "far"), 0, 2),
 ])
@@ -319,14 +343,16 @@ def test_who_came_since_room_was_refused_is_selected(stage, monkeypatch):
     (AT_NEAR, Code.SUBSCRIBER_GONE, {}, End.UNROUTABLE),
     (AT_NEAR, Code.SUBSCRIBER_GONE, {"unanswered": True}, End.UNKNOWN),
     (AT_NEAR, Code.EXECUTE_DENIED, {"tries": 1}, End.REFUSED),
-    (UPLINK, Code.EXPIRED, {"tries": 1}, End.EXPIRED),
+    (UPLINK, Code.EXPIRED, {}, End.EXPIRED),
+    (UPLINK, Code.EXPIRED, {"tries": 1}, End.UNKNOWN),  # its parent may have taken it, and a target may execute it
+    (UPLINK, Code.EXPIRED, {"unanswered": True}, End.UNKNOWN),
     (UPLINK, Code.REQUEST_DENIED, {"unanswered": True}, End.REFUSED),
     (UPLINK, Code.REQUEST_DENIED, {"unanswered": True, "moved": 1}, End.UNKNOWN),
     (NOWHERE, Code.UNROUTABLE, {"moved": 1}, End.UNROUTABLE),
 ])
 def test_of_an_end_as_much_is_said_as_can_be_known(stage, destination, code, fields, end):
     held = Held(action(), UP if destination == UPLINK else DOWN, 1, 0, T0, T0 + HOUR_MS, ())
-    stage.dispatch.row_ended(Row(held, destination, ("near",), **fields), Reject(code), T0, stage.ready)
+    stage.action_reports.row_ended(Row(held, destination, ("near",), **fields), Reject(code), T0, stage.ready)
     assert stage.reports() == [(str(end), ["near"], code.label)] and stage.counted[f"reported:{end}"] == 1
     assert stage.routed[0][1] is (DOWN if destination == UPLINK else UP), "towards the requester"
 
@@ -357,6 +383,21 @@ def test_what_cancels_an_action_is_for_whoever_got_it_and_for_nobody_else(stage)
     stage.turn(cancel(message))
     assert stage.reports() == [("selected", ["near", "far"], None)], "weak never got it, and gone did not yet"
     assert stage.held == [([(AT_NEAR, ("near",)), (AT_EAST, ("far",))], DOWN, 0)]
+
+
+def test_what_has_ended_everywhere_is_for_its_targets_to_say_and_nobody_away_is_waited_for(stage):
+    """Cancelled too late: its end stays what it was."""
+    for member in (NEAR, FAR):
+        stage.has_left(member)
+    message = stage.turn(action())
+    for member in (NEAR, FAR):
+        stage.resolutions.heard(ended(member, message), T0, stage.ready)
+    stage.routes.forget(stage.routes.executor("far"))  # it left since
+    stage.held.clear()
+    stage.routed.clear()
+    stage.turn(cancel(message))
+    assert stage.reports() == [("selected", ["near"], None)]
+    assert stage.held == [([(AT_NEAR, ("near",))], DOWN, 0)]
 
 
 def test_what_nobody_knows_is_not_open(stage):

@@ -90,3 +90,57 @@ def test_a_row_of_an_earlier_version_says_who_was_a_target_and_no_way():
     dispatches = Dispatches()
     dispatches.restore(KeepDispatch(DENY, "fw-1", int(Label.GREEN), T0 + HOUR_MS), T0)
     assert dispatches.label_of(DENY, "fw-1") is Label.GREEN and dispatches.ways(DENY, ["fw-1"]) == [""]
+
+
+DAY_MS = 24 * HOUR_MS
+
+
+def lasting(dispatches, *targets, digest=DENY, member=SOAR, at_ms=T0, lasts_ms=DAY_MS):
+    ready = Ready()
+    dispatches.turned(digest, header(member), at_ms, ready, lasts_ms)
+    return ready.persist + handed(dispatches, *targets, digest=digest, member=member, at_ms=at_ms)
+
+
+def test_where_it_turned_it_is_known_for_as_long_as_its_effect_lasts_and_takes_no_room_of_others():
+    dispatches, over_ms = Dispatches(entries_max=10), T0 + MINUTE_MS + HOUR_MS
+    ops = lasting(dispatches, "fw-1", "fw-2")
+    assert {op.until_ms for op in ops} == {over_ms + DAY_MS} and dispatches.lasts(DENY)
+    assert (len(dispatches), dispatches.lasting) == (3, 0)
+    dispatches.sweep(over_ms)
+    assert (len(dispatches), dispatches.lasting) == (0, 3) and dispatches.turned_here(DENY)
+    assert dispatches.label_of(DENY, "fw-1") is Label.AMBER and dispatches.had_it(DENY) == {"fw-1", "fw-2"}
+    for at_ms in (T0 + HOUR_MS, over_ms + HOUR_MS):  # read again, before and after results may come
+        again = Dispatches(entries_max=10)
+        for op in ops:
+            again.restore(op, at_ms)
+        assert (len(again), again.lasting) == ((3, 0) if at_ms < over_ms else (0, 3))
+        again.sweep(over_ms)
+        assert (len(again), again.lasting) == (0, 3)
+        again.sweep(over_ms + DAY_MS)
+        assert (len(again), again.lasting) == (0, 0) and not again.turned_here(DENY)
+
+
+def test_of_those_whose_effect_lasts_a_requester_s_own_oldest_go_first():
+    dispatches, over_ms = Dispatches(lasting_max=100), T0 + MINUTE_MS + HOUR_MS
+    lasting(dispatches, "fw-1", member=EVE, digest=derive("eve's"))
+    dispatches.sweep(over_ms)
+    for n in range(60):
+        lasting(dispatches, "fw-1", digest=derive(f"n{n}"), at_ms=over_ms + n)
+        dispatches.sweep(over_ms + n + MINUTE_MS + HOUR_MS)
+    assert dispatches.lasting <= 100 and dispatches.turned_here(derive("eve's"))
+    assert dispatches.turned_here(derive("n59")) and not dispatches.turned_here(derive("n0"))
+
+
+def test_who_was_on_the_way_is_known_with_the_last_way():
+    dispatches, ready = Dispatches(), Ready()
+    dispatches.handed(DENY, "fw-1", "relay:east", header(), T0, ready, "cell/site")
+    assert all(dispatches.was_between(DENY, "fw-1", name) for name in ("cell", "site"))
+    assert not any(dispatches.was_between(DENY, "fw-1", name) for name in ("east", ""))
+    assert not dispatches.was_between(DENY, "fw-2", "cell") and not dispatches.was_between(derive("x"), "fw-1", "cell")
+    dispatches.handed(DENY, "fw-1", "relay:east", header(), T0, ready, "hall")
+    assert dispatches.was_between(DENY, "fw-1", "hall") and not dispatches.was_between(DENY, "fw-1", "cell")
+    handed(dispatches, "fw-1", way="away")
+    assert not dispatches.was_between(DENY, "fw-1", "hall") and len(dispatches) == 1
+    again = Dispatches()
+    again.restore(ready.persist[0], T0)
+    assert again.was_between(DENY, "fw-1", "site")

@@ -134,7 +134,7 @@ junk = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.sampled_from(sorted(asked())), junk)
 def test_whatever_a_relay_says_nothing_is_raised(name, value):
     message = said(asked())

@@ -1,6 +1,6 @@
 """From records to envelopes: batches by themselves, one signature a burst, bad records alone."""
 
-from fabric.edge.publishing.composer import BATCH_RECORDS_MAX, Composer, Draft, Stamp, estimate_bytes
+from fabric.edge.publishing.composer import BATCH_RECORDS_MAX, Composer, Draft, Stamp
 from fabric.protocol.base.errors import Code
 from fabric.protocol.envelope.layout import Kind, decode_envelope
 from fabric.protocol.envelope.parts import read_records
@@ -83,7 +83,3 @@ def test_a_stream_counts_what_the_same_may_see():
 
 def test_nothing_to_compose():
     assert composer().compose([]) == ([], [])
-
-
-def test_an_estimate_is_near_what_it_takes():
-    assert estimate_bytes({"a": 1, "text": "x" * 1000}) > 1000

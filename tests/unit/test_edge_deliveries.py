@@ -7,6 +7,7 @@ import structlog
 
 from fabric.edge.approving.approver import Approver
 from fabric.edge.connection.mailbox import Mailbox
+from fabric.edge.fetching.fetches import Fetches
 from fabric.edge.publishing.composer import Composer
 from fabric.edge.publishing.publisher import Publisher
 from fabric.edge.receiving.deliveries import Deliveries
@@ -33,8 +34,9 @@ class House:
         recorder = Recorder(Path("/nowhere/actions"), structlog.get_logger())
         log = structlog.get_logger()
         composer = Composer(ME.credential, core.signer, core.roots, entropy("core"))
-        approver = Approver(core, self.calls, Publisher(core, composer, log), log)
-        self.deliveries = Deliveries(core, self.calls, self.positions.get, recorder, approver, log)
+        publisher = Publisher(core, composer, log)
+        approver, fetches = Approver(core, self.calls, publisher, log), Fetches(self.calls, publisher)
+        self.deliveries = Deliveries(core, self.calls, self.positions.get, recorder, approver, fetches, log)
         self.notices, self.got, self.dones = [], [], []
         self.deliveries.on_notice = self.notices.append
 

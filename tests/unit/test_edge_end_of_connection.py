@@ -8,7 +8,7 @@ ENDED = FabricError(Code.CLOSED)
 
 def test_each_listener_is_told_once_and_the_program_last():
     ending, told = EndOfConnection(), []
-    ending.on_end = told.append
+    ending.call(told.append)
     ending.when_over(lambda: told.append("first"))
     ending.when_over(lambda: told.append("second"))
     ending.tell(ENDED)

@@ -23,7 +23,7 @@ from fabric.protocol.vocabulary.lifecycle import State
 from fabric.protocol.vocabulary.openc2 import End
 from fabric.protocol.vocabulary.severity import Severity
 from fabric.protocol.vocabulary.tlp import Label
-from tests.support import EVERYTHING, T0, Authority, verified
+from tests.support import EVERYTHING, HOUR_MS, T0, Authority, verified
 
 ORIGIN = Authority("executing").issue("soar-1", grants=EVERYTHING)
 ME = Authority("executing").issue("fw-1", grants=EVERYTHING)
@@ -44,12 +44,39 @@ class Records:
 
     def __init__(self):
         self.steps = []
-        self.asked = threading.Event()
         self.replies = {}
         self.fails = {}
+        self.lasts = []
+        self.effects = {}  # of which action, whose
+        self.releases = []
+        self.commits = None  # of what is begun in a turn, where it has one
 
-    def begin(self, id_):
+    def begin(self, id_, lasts=None):
+        self.lasts.append(lasts)
         return self._done("begin", id_)
+
+    def begin_now(self, id_, lasts, _now_ms):
+        if self.commits is None:
+            return self.begin(id_, lasts)
+        self.lasts.append(lasts)
+        self.steps.append(("begin now", id_))
+        self.commits.append(Future())
+        return self.commits[-1]
+
+    def requester_of_effect(self, id_):
+        return self.effects.get(id_)
+
+    def cancelled(self, ops):
+        self.steps += [("cancelled", op.id) for op in ops]
+
+    def release(self, id_, tell):
+        self.releases.append((id_, tell))
+
+    def reverted(self, id_, answer):
+        self.steps.append(("reverted", id_, answer))
+
+    def lease_told(self, id_):
+        self.steps.append(("lease told", id_))
 
     def keep(self, reply):
         self.replies[reply.id] = Reply.unpack(reply.pack())
@@ -61,7 +88,6 @@ class Records:
     def _done(self, step, id_):
         done = Future()
         self.steps.append((step, id_))
-        self.asked.set()
         if step in self.fails:
             done.set_exception(self.fails[step])
         else:
@@ -367,7 +393,8 @@ def test_what_cannot_be_written_down_is_not_begun_and_nothing_is_said_of_it(star
     with capture_logs() as logs:
         one = start(begun.append)
         one.take(action(1))
-        assert loop.ledger.asked.wait(10)
+        with one._changed:
+            assert one._changed.wait_for(lambda: one.use[:2] == (0, 0), 10)
         assert one.finish(5) == 0
     assert not begun and not loop.published
     assert [line["code"] for line in logs if line["event"] == "action not begun"] == ["E906"]
@@ -397,7 +424,7 @@ def test_time_is_asked_after_it_was_written_down_as_well(start, loop):
     one = start(begun.append)
     begin = loop.ledger.begin
 
-    def slow(id_):
+    def slow(id_, lasts=None):
         loop.late = Reject(Code.EXPIRED)
         return begin(id_)
 
@@ -463,12 +490,13 @@ def test_many_answers_at_once_are_written_down_together(start, loop):
 # -- before it ends, and cancelling -----------------------------------------------------------------------------------
 
 
-def cancelling(about, by=ORIGIN, names=None):
+def cancelling(about, by=ORIGIN, names=None, args=None):
     """An action that is to end this one."""
     leaf = about.message.leaf
     return Delivery(verified(
         by, kind=Kind.ACTION, topic=CANCEL, to="all", correlation=leaf, sequence=99,
-        records=[{"action": "cancel", "target": {"command": (names or leaf)[:16].hex()}, "args": {}}],
+        records=[{"action": "cancel", "target": {"command": (names or leaf)[:16].hex()},
+                  "args": args or {}}],
     ), 0, ())
 
 
@@ -518,17 +546,18 @@ def test_what_waits_and_is_cancelled_is_not_begun(start, loop):
 
 
 def test_who_is_at_work_hears_that_it_is_cancelled(start, loop):
-    heard = threading.Event()
+    heard, called = threading.Event(), threading.Event()
 
     def handler(action):
         action.control.on_cancel(heard.set)
+        called.set()
         assert heard.wait(10) and action.control.cancelled
         raise RuntimeError("given up")
 
     one = start(handler)
     first = action(1)
     one.take(first)
-    assert loop.ledger.asked.wait(10)
+    assert called.wait(10)
     told = cancelling(first)
     one.take(told)
     wait_for(loop, first, "failed")
@@ -546,6 +575,21 @@ def test_what_is_cancelled_before_it_comes_is_refused_when_it_does(start, loop):
     one.take(late)
     wait_for(loop, late, "refused")
     assert loop.published[-1][1]["code"] == "E723"
+    assert loop.ledger.steps[:2] == [("cancelled", late.message.id), ("keep", told.message.id)], "before it is answered"
+
+
+def test_what_has_ended_is_not_at_work_and_its_cancelling_changes_nothing(start, loop):
+    one = start(lambda _: {"rule": 7})
+    first = action(1)
+    one.take(first)
+    wait_for(loop, first, "completed")
+    told = cancelling(first)
+    one.take(told)
+    wait_for(loop, told, "completed")
+    ends = [(stamp.correlation, record["end"], record["result"]) for stamp, record in loop.published]
+    assert ends == [
+        (first.message.leaf, "completed", {"rule": 7}), (told.message.leaf, "completed", {"was": "not at work"})
+    ]
 
 
 def test_somebody_else_cancels_nothing(start, loop):
@@ -637,11 +681,59 @@ def test_who_exits_when_it_hears_of_it_stops_nothing(start, loop):
     assert "on_cancel raised" in [log["event"] for log in logs]
 
 
+def test_where_a_handler_is_free_the_turn_has_it_written_down_that_it_is_called(start, loop):
+    loop.ledger.commits = []
+    gate = Gate()
+    one = start(gate, at_once=1)
+    first, second = action(1), action(2)
+    one.take(first)
+    one.take(second)
+    assert loop.ledger.steps == [("begin now", first.message.id)], "no handler is free for another"
+    assert not gate.at_work, "it is called when that is on disk"
+    loop.ledger.commits[0].set_result(None)
+    gate.wait(1)
+    gate.open.set()
+    wait_for(loop, second, "completed")
+    assert loop.ledger.steps.count(("begin now", first.message.id)) == 1
+    assert [id_ for step, id_ in loop.ledger.steps if step == "begin"] == [second.message.id]
+
+
+def test_what_was_to_begin_and_is_cancelled_first_has_no_effect_to_release(start, loop):
+    """Its handler thread has no turn yet: the task waits, and the ledger has it as begun, with its lease."""
+    loop.ledger.commits = []
+    one = start(lambda _: pytest.fail("it was cancelled"))
+    one._at_once, one._start_threads = 1, lambda: None
+    first = action(1)
+    one.take(first)
+    loop.ledger.effects[first.message.id] = first.message.header.origin
+    told = cancelling(first)
+    one.take(told)
+    del one._start_threads
+    with one._changed:
+        one._start_threads()
+    loop.ledger.commits[0].set_result(None)
+    wait_for(loop, first, "refused")
+    wait_for(loop, told, "completed")
+    records = {stamp.correlation: record for stamp, record in loop.published}
+    assert records[told.message.leaf]["result"] == {"was": "waiting"} and not loop.ledger.releases
+
+
+def test_what_may_not_begin_while_something_is_reverted_asks_again(start, loop):
+    loop.ledger.commits = []
+    one = start(lambda _: {"rule": 7})
+    first = action(1)
+    one.take(first)
+    loop.ledger.commits[0].set_exception(FabricError(Code.BUSY))
+    wait_for(loop, first, "completed")
+    assert ("begin", first.message.id) in loop.ledger.steps
+
+
 def test_who_raises_when_it_hears_of_it_stops_nothing(start, loop):
-    go_on = threading.Event()
+    go_on, called = threading.Event(), threading.Event()
 
     def handler(action):
         action.control.on_cancel(lambda: (go_on.set(), 1 / 0))
+        called.set()
         assert go_on.wait(10)
         return {"left": "as it was"}
 
@@ -649,9 +741,114 @@ def test_who_raises_when_it_hears_of_it_stops_nothing(start, loop):
     first, second = action(1), action(2)
     with capture_logs() as logs:
         one.take(first)
-        assert loop.ledger.asked.wait(10)
+        assert called.wait(10)
         one.take(cancelling(first))
         wait_for(loop, first, "completed")
         all_heard()
     assert [log["event"] for log in logs] == ["on_cancel raised"]
     one.take(second)
+
+
+# -- effects that end ---------------------------------------------------------------------------------------------
+
+LASTS = {"action": "deny", "target": {"ipv4_net": "192.0.2.9"}, "args": {"duration": 60_000}}
+
+
+@pytest.mark.parametrize(
+    ("how", "args", "code"),
+    [({}, {"duration": 5}, "E726"), ({}, {"stop_time": T0 + HOUR_MS}, "E726"), ({}, {}, None),
+     ({"ends_itself": True}, {"duration": 5}, None), ({"revert": print}, {"duration": 5}, None),
+     ({"revert": print}, {"duration": 400 * 24 * HOUR_MS}, "E728"),
+     ({"ends_itself": True}, {"duration": 400 * 24 * HOUR_MS}, "E728")],
+)
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_an_action_with_a_duration_is_for_what_ends_its_effects(loop, how, args, code, dry_run):
+    handlers = Handlers(["deny ipv4_net"])
+    handlers.add("deny", "ipv4_net", lambda _: None, **how)
+    one = Executing(loop, loop.publish, handlers, lambda call, given: call(given), structlog.get_logger(), 1)
+    one.take(action(9, body={**LASTS, "args": args}, terms=Terms(dry_run=dry_run)))
+    (end,) = loop.wait(1)
+    good = "ready" if dry_run else "completed"
+    assert (end["end"], end.get("code")) == ((good, None) if code is None else ("refused", code))
+    if code is not None:
+        assert end["status"] == (501 if code == "E726" else 400)
+    one.finish(0.0)
+    one.abandon()
+    kept = [(lasts.left_ms, lasts.ends_itself) for lasts in loop.ledger.lasts if lasts is not None]
+    begun = how and code is None and not dry_run
+    assert kept == ([(args.get("duration"), "ends_itself" in how)] if begun else [])
+
+
+def test_what_is_being_reverted_waits_and_others_do_not(start, loop):
+    begun = []
+    one = start(lambda given: begun.append(given.target.value), at_once=1)
+    one._handlers._handlers[0] = one._handlers._handlers[0]._replace(revert=print)
+    blocked = action(9).message.id
+    begin, busy = loop.ledger.begin, [2]
+
+    def reverting(id_, lasts=None):
+        if id_ == blocked and busy[0]:
+            busy[0] -= 1
+            done = Future()
+            done.set_exception(FabricError(Code.BUSY))
+            return done
+        return begin(id_, lasts)
+
+    loop.ledger.begin = reverting
+    one.take(action(9))
+    one.take(action(1))
+    loop.wait(2)
+    assert begun == ["192.0.2.1", "192.0.2.9"] and not busy[0]
+
+
+def test_what_cancels_an_action_whose_effect_is_in_force_is_answered_when_that_has_ended(start, loop):
+    one, whose = start(lambda _: None), action(9)
+    loop.ledger.effects[whose.message.id] = "soar-1"
+    one.take(cancelling(whose))
+    ((id_, tell),) = loop.ledger.releases
+    assert id_ == whose.message.id and not loop.ends()
+    tell("released")
+    assert loop.wait(1)[0]["result"] == {"was": "in force", "effect": "released"}
+    tell("released")
+    assert len(loop.ends()) == 1 and len(loop.ledger.releases) == 1
+
+
+def test_nobody_else_releases_it_and_nobody_for_a_while(start, loop):
+    one, whose = start(lambda _: None), action(9)
+    other = Authority("executing").issue("soar-2", grants=Grants(request=(RequestGrant("deny *", "all"),)))
+    loop.ledger.effects[whose.message.id] = "soar-1"
+    one.take(cancelling(whose, by=other))
+    assert loop.wait(1)[0]["code"] == "E403"
+    one.take(cancelling(whose, args={"duration": 5}))
+    assert loop.wait(2)[1]["code"] == "E726"
+    assert not loop.ledger.releases
+
+
+def test_who_stops_before_it_has_ended_says_so(start, loop):
+    one, whose = start(lambda _: None), action(9)
+    loop.ledger.effects[whose.message.id] = "soar-1"
+    one.take(cancelling(whose))
+    one.finish(0.0)
+    assert loop.wait(1)[0]["result"] == {"was": "in force", "effect": "to be released"}
+
+
+def test_what_waits_to_be_called_again_and_is_cancelled_is_released(start, loop):
+    go_on = threading.Event()
+    one, whose = start(lambda _: go_on.wait(10), at_once=1), action(9)
+    one.take(action(1))
+    loop.ledger.effects[whose.message.id] = "soar-1"  # an earlier process called its handler
+    one.take_again(whose)
+    one.take(cancelling(whose))
+    assert loop.wait(1)[0]["code"] == Code.INTERRUPTED.label
+    ((id_, tell),) = loop.ledger.releases
+    assert id_ == whose.message.id
+    tell("released")
+    assert loop.wait(2)[1]["result"] == {"was": "in force", "effect": "released"}
+    go_on.set()
+
+
+def test_what_has_ended_meanwhile_is_not_called_again(start, loop):
+    one, begun = start(lambda given: begun.append(given)), []
+    loop.ledger.fails["begin"] = FabricError(Code.CANCELLED)
+    one.take_again(action(9))
+    assert loop.wait(1)[0]["code"] == Code.INTERRUPTED.label and not begun

@@ -91,12 +91,13 @@ def test_a_name_does_no_harm_and_is_short():
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text() | st.binary()
     | st.characters(categories=["Cs"]) | st.decimals(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.none() | st.integers(), inner) | st.tuples(inner),
-    max_leaves=30,
+    lambda inner: st.lists(inner, max_size=4) | st.tuples(inner)
+    | st.dictionaries(st.text(max_size=8) | st.none() | st.integers(), inner, max_size=4),
+    max_leaves=12,
 )
 
 
-@given(st.dictionaries(st.text() | st.integers(), ANYTHING))
+@given(st.dictionaries(st.text(max_size=8) | st.integers(), ANYTHING, max_size=6))
 def test_whatever_passes_can_be_encoded_and_written_as_json(result):
     fitted = fit(result)
     build_parts([{"result": fitted.result}], FieldLabels({}, Label.AMBER), Label.CLEAR, bytes)

@@ -1,5 +1,6 @@
 """What a requester learns of approvals, how long it waits for them, and what its book keeps of them."""
 
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from fabric.edge.messages import Approvals, Step
 from fabric.edge.requesting.account import RESULTS_MS, account_of, heard, word_of
-from fabric.edge.requesting.held import approvals_of, from_book, to_book
+from fabric.edge.requesting.held import approvals_of, demanded, from_book, to_book
 from fabric.edge.requesting.recorder import Recorder
 from fabric.edge.requesting.request import Progress, Request
 from fabric.edge.requesting.tracking import Tracker
@@ -18,6 +19,7 @@ from fabric.protocol.trust.credentials import NodeKind
 from fabric.protocol.trust.policies import WITHIN_MS_MAX
 from fabric.protocol.vocabulary.lifecycle import State
 from fabric.spool.book import Book, Change, Entry
+from relays.cli.course import why_of
 from tests.support import EVERYTHING, MINUTE_MS, T0, Authority, derive, verified
 
 AUTHORITY = Authority("held")
@@ -53,6 +55,37 @@ def test_what_is_held_is_awaited_as_long_as_it_may_be():
     assert tracker.steps["fw-2"].state is State.HELD and tracker.held == ()  # nobody is away
     assert tracker.deadline_ms == T0 + 100 + WITHIN + TTL + WAIT
     assert tracker.time_out(T0 + TTL + WAIT) == []
+
+
+WOULD = {"rule": "ot", "require": 2, "roles": ["ot-lead"], "within_ms": WITHIN}
+WORDS = "would be held: rule ot, 2 of ot-lead, within 10m"
+
+
+def test_of_a_dry_run_it_is_known_for_what_it_would_be_held_and_nobody_waits_for_that():
+    tracker = tracker_of(dry_run=True)
+    take(tracker, "ready", ["fw-1"], by=WALL)  # it overtook the list of targets
+    take(tracker, "selected", approval=WOULD)
+    take(tracker, "held", ["fw-2"], state=State.HELD)
+    for step in tracker.steps.values():
+        assert step.state is State.HELD and step.approval.text == WORDS and not step.approval.is_asked
+    assert tracker.steps["fw-2"].away and tracker.held == ("fw-2",)
+    assert tracker.done and tracker.deadline_ms == T0 + TTL + WAIT and tracker.held_until_ms == 0
+    assert tracker.steps["fw-1"].approval.to_json() == {"given": False} | WOULD
+    assert from_book(to_book(tracker.steps["fw-1"].approval)) == tracker.steps["fw-1"].approval
+
+
+@pytest.mark.parametrize("said", [None, [], {}, {"within_ms": 0}, {"within_ms": "10m"}, {"within_ms": True}])
+def test_what_says_of_no_hold_counts_for_nothing(said):
+    assert demanded({"approval": said}) is None and demanded({}) is None
+
+
+def test_what_a_relay_says_of_a_rule_is_bounded_and_printable_and_of_dry_runs_only():
+    found = demanded({"approval": {"rule": "\x1b[2J" * 99, "require": 2**70, "roles": ["a\n", 7], "within_ms": 2**70}})
+    assert found.within_ms == WITHIN_MS_MAX and found.require == 8 and found.text.isprintable()
+    assert len(found.rule) == 256 and found.roles == ("a?", "")
+    tracker = tracker_of()
+    take(tracker, "selected", approval=WOULD)
+    assert tracker.steps == {}
 
 
 def test_from_the_approval_on_its_time_runs():
@@ -115,11 +148,61 @@ def test_a_denial_and_the_end_of_a_hold_are_ends(end, code):
     assert tracker.done and {outcome.code for outcome in tracker.outcomes()} == {code}
 
 
+def test_who_denied_it_and_why_is_known_and_kept_in_whole_and_a_terminal_obeys_none_of_it():
+    tracker, why = held(), "x" * 500 + "\x1b[2J" + "y" * 99
+    take(tracker, "refused", code="E419", reason="denied", denied_by="anna\n", why=why)
+    for outcome in tracker.outcomes():
+        assert outcome.denied_by == "anna?" and outcome.why == "x" * 500 + "?[2J" + "y" * 8
+        assert outcome.to_json()["why"] == outcome.why and heard(word_of(outcome, T0)) == outcome
+        assert why_of(outcome) == f"E419 denied at hq; anna?: {outcome.why}"
+
+
+@pytest.mark.parametrize("said", [{"why": "because"}, {"denied_by": 7, "why": "because"}, {"denied_by": ""}])
+def test_of_whom_nobody_denied_nothing_is_said(said):
+    tracker = held()
+    take(tracker, "refused", code="E419", **said)
+    assert all(not (each.denied_by or each.why) and "why" not in each.to_json() for each in tracker.outcomes())
+
+
+def test_a_target_says_nothing_of_who_denied_it():
+    tracker = held()
+    take(tracker, "refused", ["fw-1"], by=WALL, denied_by="anna", why="because")
+    assert not tracker.ends["fw-1"].denied_by
+
+
 def test_who_is_away_when_it_was_approved_is_away():
     tracker = held()
     take(tracker, "approved", **APPROVED)
     take(tracker, "held", ["fw-2"], state=State.HELD)
-    assert tracker.held == ("fw-2",) and tracker.steps["fw-2"].approval.given
+    step = tracker.steps["fw-2"]
+    assert tracker.held == ("fw-2",) and (step.state, step.away, step.approval.given) == (State.APPROVED, True, True)
+    assert tracker.news[-1] == step and not tracker.steps["fw-1"].away
+    told = len(tracker.news)
+    take(tracker, "held", ["fw-2"], state=State.HELD)
+    assert len(tracker.news) == told, "it is said once"
+    take(tracker, "dispatched", ["fw-2"], state=State.DISPATCHED)
+    assert (tracker.steps["fw-2"].state, tracker.steps["fw-2"].away) == (State.DISPATCHED, False)
+    take(tracker, "held", ["fw-2"], state=State.HELD)
+    assert tracker.steps["fw-2"].state is State.DISPATCHED
+
+
+def test_the_book_keeps_that_what_was_approved_waits_for_who_is_away(tmp_path):
+    message = verified(
+        ME, kind=Kind.ACTION, topic="deny.ipv4_net", to="all", ttl_ms=TTL,
+        records=[{"action": "deny", "target": {"ipv4_net": "192.0.2.1"}, "args": {}}],
+    )
+    tracker = held()
+    take(tracker, "approved", at_ms=T0 + 200, **APPROVED)
+    before = [word_of(news, T0 + 200) for news in tracker.news]
+    take(tracker, "held", ["fw-2"], state=State.HELD)
+    with closing(Book(tmp_path / "actions")) as book:
+        book.add(Entry(0, message.leaf, "", T0, T0 + TTL, message.raw, ME.credential.raw), T0)
+        for words in (before, [word_of(tracker.news[-1], T0 + 300)], before):  # another process heard less
+            book.record([Change(message.leaf, words, ("fw-1", "fw-2"), "hq", until_ms=T0 + WITHIN)], T0)
+        entry = book.by_id(message.leaf)
+        account = account_of(entry, book.words(entry.n), T0 + 400)
+    assert account.to_json()["states"] == {"fw-1": "approved", "fw-2": "approved"}
+    assert account.away == ("fw-2",) and account.approval.given
 
 
 def test_a_program_is_told_what_it_waits_for():
@@ -185,7 +268,7 @@ def test_something_is_awaited_of_what_is_held_for_as_long_as_it_may_be(tmp_path)
 approvals = st.builds(
     Approvals, st.booleans(), st.integers(0, 2**50), st.text(max_size=5), st.integers(0, 8),
     st.lists(st.text(max_size=5), max_size=3).map(tuple), st.lists(st.text(max_size=5), max_size=3).map(tuple),
-    st.booleans(),
+    st.booleans(), st.integers(0, 2**40),
 )
 
 

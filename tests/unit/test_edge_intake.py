@@ -96,3 +96,18 @@ def test_what_was_begun_may_be_added_until_the_end_and_nothing_is_begun_any_more
     house.intake.stop()
     assert code_of(lambda: house.intake.add(late, None)) is Code.SPOOL_FAILED
     assert late.token.exception().code is Code.SPOOL_FAILED
+
+
+def test_what_is_passed_over_goes_into_its_source_as_a_record_does_and_is_never_published():
+    house = House()
+    house.intake.keeps(Outbox())
+    advanced = []
+    house.publisher.advance = advanced.append
+    for number in range(3):
+        house.intake.pass_over(Position("log", str(number)))
+    assert [draft.position.position for draft in house.publisher.begun] == ["0", "1", "2"]
+    assert all(draft.taken for draft in house.publisher.begun) and house.publisher.added == []
+    house.mailbox.run(T0, "ready")
+    house.intake.pass_over(Position("log", "3"))
+    house.mailbox.run(T0, "again")
+    assert advanced == ["ready", "again"], "once for all that was passed until then"

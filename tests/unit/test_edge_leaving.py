@@ -223,6 +223,10 @@ WRONG = {
     "on_message": (lambda p: p.on_message("detections.>", None), Code.USAGE),
     "action": (lambda p: p.on_action(None, "ipv4_net")(print), Code.USAGE),
     "handler": (lambda p: p.on_action("deny", "ipv4_net")(None), Code.USAGE),
+    "revert": (lambda p: p.on_action("deny", "ipv4_net", revert="undo")(print), Code.USAGE),
+    "revert and ends_itself": (
+        lambda p: p.on_action("deny", "ipv4_net", revert=print, ends_itself=True)(print), Code.USAGE
+    ),
     "to": (lambda p: list(p.request("deny", "ipv4_net=192.0.2.1", to=None)), Code.USAGE),
     "target": (lambda p: list(p.request("deny", 7, to="all")), Code.USAGE),
     "args": (lambda p: list(p.request("deny", "ipv4_net=192.0.2.1", to="all", args=[1])), Code.BAD_INPUT),

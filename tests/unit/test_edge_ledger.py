@@ -7,7 +7,11 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
+from fabric.edge.acting.cancelled import Cancelled
 from fabric.edge.acting.handlers import Answer
+from fabric.edge.acting.lease_clock import Clocks
+from fabric.edge.acting.lease_list import NAME as LEASES
+from fabric.edge.acting.leasing import Leasing
 from fabric.edge.acting.ledger import Ledger
 from fabric.edge.acting.replies import About, Reply
 from fabric.edge.connection.mailbox import Mailbox
@@ -38,7 +42,7 @@ class Executor:
 
     def __init__(self):
         self.idempotent = False
-        self.taken, self.again, self.answers, self.told = [], [], [], []
+        self.taken, self.again, self.answers, self.told, self.cancelled = [], [], [], [], []
 
     def take(self, delivery):
         self.taken.append(delivery.message.id)
@@ -52,8 +56,32 @@ class Executor:
     def tell_again(self, reply):
         self.told.append(reply)
 
+    def was_cancelled(self, kept, by):
+        self.cancelled.append((kept.id, by.id))
+        return []
+
     def is_idempotent(self, topic):
         return self.idempotent
+
+
+class Reverter:
+    """Who calls reverts: it notes which."""
+
+    def __init__(self):
+        self.known = True
+        self.reverts, self.effects, self.hang = [], [], []
+
+    def knows(self, topic):
+        return self.known
+
+    def revert(self, lease):
+        self.reverts.append(lease.id)
+
+    def tell(self, effect):
+        self.effects.append(effect)
+
+    def hanging(self, now_ms):
+        return self.hang
 
 
 class Program:
@@ -64,10 +92,16 @@ class Program:
         self.calls = Mailbox()
         self.attaching = Attaching(self.core, self.calls, Status(["a"]), Subscriptions(lambda id_, problem: None))
         self.executor = Executor()
-        self.ledger = Ledger(path, self.core, self.calls, self.attaching, structlog.get_logger())
+        self.reverter = Reverter()
+        log = structlog.get_logger()
+        self.leasing = Leasing(
+            self.core.me.id, path.with_name(LEASES), self.core.time, log,
+            lambda _time, now_ms: Clocks(now_ms, "boot", now_ms, now_ms, now_ms),
+        )
+        self.ledger = Ledger(path, self.core, self.calls, self.attaching, self.leasing, log)
 
     def execute(self, at_ms=T0):
-        self.ledger.execute(self.executor)
+        self.ledger.execute(self.executor, self.reverter)
         self.turn(at_ms)
         return self
 
@@ -199,7 +233,7 @@ def test_a_clock_that_is_put_right_while_it_runs_moves_no_beginning_of_before(st
 
 
 def test_what_is_over_leaves_room_for_what_is_new(start, monkeypatch):
-    monkeypatch.setattr("fabric.edge.acting.ledger._OVER_MAX", 3)
+    monkeypatch.setattr("fabric.edge.acting.left_behind._OVER_MAX", 3)
     first = start().execute()
     first.saw([took(n.to_bytes(16), T0 + n) for n in range(10)] + [took(b"k" * 16)])
     first.ends()
@@ -285,7 +319,7 @@ def test_it_forgets_what_is_over(start, tmp_path):
     program = start().execute()
     program.saw([took(n.to_bytes(16), T0 + 1_000) for n in range(100)] + [took(b"k" * 16)])
     program.turn(T0 + HOUR_MS + 999)
-    program.turn(T0 + HOUR_MS + 2_000)
+    program.turn(T0 + HOUR_MS + 16_000)
     left = program.ledger._spool._db.execute("SELECT count(*) FROM kept WHERE name LIKE 'action %'").fetchone()
     assert left == (1,)
 
@@ -437,6 +471,19 @@ def test_an_answer_that_was_not_told_is_told_as_it_was(start):
     assert not third.executor.told
 
 
+def test_what_is_not_to_begin_if_it_comes_is_known_to_the_next_program_for_as_long_as_it_may_come(start):
+    first, message, cancelled = start().execute(), action(1), Cancelled()
+    take(first, message)  # as if it cancelled: it is what its signer is known by
+    for n in (7, 8):
+        first.ledger.cancelled(cancelled.add(bytes([n]) * 16, message, T0 + n))
+    done(first, first.ledger.keep(reply_to(message)))
+    first.ends()
+    second = start().execute(T0 + 1_000)
+    assert second.executor.cancelled == [(b"\7" * 16, "soar-1"), (b"\10" * 16, "soar-1")]
+    second.ends()
+    assert start().execute(T0 + 3 * HOUR_MS).executor.cancelled == []
+
+
 def test_what_was_told_is_told_again_when_the_action_comes_again_once_a_link(start):
     second = steps("begun", "answered", "told")(start, message := action())
     second.turn(T0 + 1_000)
@@ -472,6 +519,28 @@ def test_nothing_begins_twice_and_nothing_that_is_not_known(start):
         with pytest.raises(FabricError) as raised:
             done(program, program.ledger.begin(id_))
         assert raised.value.code is Code.NOT_KNOWN_HERE
+
+
+def test_what_is_begun_as_it_is_taken_is_in_a_commit_of_its_own_after_what_came(start):
+    program = start().execute()
+    take(program, message := action())
+    commits = []
+    commit = program.ledger._spool.commit
+    program.ledger._spool.commit = lambda ops: (commits.append(list(ops)), commit(ops))
+    done = program.ledger.begin_now(message.id, None, T0)
+    assert not done.done() and not commits
+    program.ledger.commit_begun()
+    assert done.result(0) is None and [op.begun for op in commits[0]] == [True]
+    program.ledger.commit_begun()
+    assert len(commits) == 1, "nothing begins"
+    with pytest.raises(FabricError) as raised:
+        program.ledger.begin_now(message.id, None, T0).result(0)
+    assert raised.value.code is Code.NOT_KNOWN_HERE
+    take(program, second := action(2))
+    program.ledger._spool._db.close()
+    failed = program.ledger.begin_now(second.id, None, T0)
+    program.ledger.commit_begun()
+    assert failed.exception(0).code is Code.SPOOL_FAILED and program.ledger.held_up is not None
 
 
 def test_in_a_ledger_that_is_damaged_all_that_is_open_may_have_been_begun(start, tmp_path):

@@ -6,7 +6,7 @@ from concurrent.futures import wait
 
 import pytest
 
-from fabric.edge.locks import Condition, Event, Pending
+from fabric.edge.locks import Condition, Event, Pending, Room
 
 INTERRUPTIONS = 400
 
@@ -127,6 +127,43 @@ def test_a_condition_wakes_one_or_all_of_those_that_wait():
     for thread in threads:
         thread.join(5)
     assert sorted(woken) == [-2, -1, 1, 2]
+
+
+def test_whom_one_room_wakes_those_in_others_sleep_on():
+    condition = Condition()
+    rooms, woken, there = [Room(condition), Room(condition)], [], threading.Semaphore(0)
+
+    def sleep(n):
+        with condition:
+            there.release()
+            rooms[n].wait()
+            woken.append(n)
+
+    threads = [threading.Thread(target=sleep, args=(n,), daemon=True) for n in (0, 1)]
+    for thread in threads:
+        thread.start()
+        there.acquire()
+    with condition:
+        rooms[1].notify_all()
+        condition.notify_all()
+    threads[1].join(5)
+    with condition:
+        assert woken == [1] and not rooms[0].wait(0.001), "it is waited in for a time, too"
+        rooms[0].notify_all()
+    threads[0].join(5)
+    assert woken == [1, 0]
+
+
+def test_a_condition_is_free_after_the_wait_in_a_room_was_interrupted():
+    condition = Condition()
+    room = Room(condition)
+
+    def enter():
+        with condition:
+            room.wait_for(lambda: False, 0.000_1)
+
+    interrupted(enter)
+    assert is_free(condition)
 
 
 def test_pendings_are_waited_for_like_any_future():

@@ -4,14 +4,16 @@ import asyncio
 import socket
 import threading
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from fabric.edge import ControlPoint as AsyncControlPoint
 from fabric.edge.blocking import ControlPoint
 from fabric.protocol.base.errors import Code, FabricError
+from fabric.protocol.core.ready import Ready
 from fabric.protocol.vocabulary.severity import Lane
-from tests.support import EVERYTHING, Authority
+from tests.support import EVERYTHING, T0, Authority
 from tests.unreachable import unreachable_relay
 
 AUTHORITY = Authority("edge-loop")
@@ -125,3 +127,41 @@ def test_a_first_connection_that_is_cut_off_is_made_again(identity):
             other.close()
         assert not point._loop.status._first_word.is_set()
         point.close()
+
+
+def test_what_was_left_for_the_thread_before_something_was_sealed_is_run_in_the_same_turn(identity, monkeypatch):
+    """An answer may come between the look at the mailbox and the sealing: the ledger keeps it before it leaves."""
+    point = ControlPoint(identity)
+    loop, ran = point._loop, []
+    loop._dialling.open()
+    compose = loop.publisher.compose
+
+    def answer_comes(now_ms, ready):
+        loop._mailbox.later(lambda _now_ms, _ready: ran.append("kept"))
+        compose(now_ms, ready)
+
+    monkeypatch.setattr(loop.publisher, "compose", answer_comes)
+    loop._turn(None, loop.clock.now_ms())
+    assert ran == ["kept"]
+    loop._dialling.close()
+    loop._mailbox.close()
+
+
+def test_an_idle_one_has_few_turns_and_still_looks_for_what_never_ends(identity, monkeypatch):
+    loop = ControlPoint(identity)._loop
+    loop._dialling.open()
+    looks, acts = [], [False, False, True]
+    monkeypatch.setattr(loop._dialling, "_has_to_act", lambda now_ms: looks.append(now_ms) or acts[len(looks) - 1])
+    monkeypatch.setattr(loop.core, "quiet_until_ms", lambda now_ms: T0 + 1_700)
+    monkeypatch.setattr(loop._dialling, "next_wake_ms", lambda now_ms: None)
+    ready = Ready(wake_at_ms=T0 + 250)
+    assert loop._wait_ms(ready, T0, nothing_came=True) == 1_700
+    assert loop._wait_ms(ready, T0, nothing_came=False) == 1_700
+    loop.publisher.waiting = 1
+    assert loop._wait_ms(ready, T0, nothing_came=False) == 250, "what came may have made room for it"
+    assert loop._wait_ms(Ready(wake_at_ms=T0), T0, nothing_came=True) == 0
+    poller = SimpleNamespace(poll=lambda wait_ms: [], register=lambda socket, flags: None)
+    assert loop._dialling.wait(poller, 60_000) == set()
+    assert len(looks) == 3, "it acts at once, and not when the wait is over"
+    loop._dialling.close()
+    loop._mailbox.close()

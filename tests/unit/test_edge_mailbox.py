@@ -1,6 +1,7 @@
 """Functions that other threads leave with a connection's thread, and what becomes of them when it ends."""
 
 import select
+from types import SimpleNamespace
 
 import pytest
 
@@ -41,8 +42,8 @@ def test_a_call_wakes_the_thread_until_it_is_awake(calls):
     for _ in range(10_000):  # far more than the pipe holds
         calls.wake()
     assert readable(calls)
-    calls.awake()
-    calls.awake()
+    calls.awake({calls.fileno()})
+    calls.awake(set())
     assert not readable(calls)
 
 
@@ -69,10 +70,23 @@ def test_many_calls_wake_it_once_and_none_is_left_behind(calls):
     calls.wake()
     assert len(calls._reader.recv(16)) == 1, "one is enough"
     calls.later(lambda *_: None)
-    calls.awake()
+    calls.awake(set())
     assert calls.waits, "left while it was awake already, and found by whoever looks after `awake`"
     calls.wake()
     assert select.select([calls], [], [], 0)[0], "and the next wakes it again"
+
+
+def test_who_is_held_up_while_waking_it_does_not_wake_it_for_ever(calls):
+    """Between the mark and the pipe others have a turn, which forgets who woke it; then something is in the pipe."""
+    written, pipe = [], calls._writer
+    calls._writer = SimpleNamespace(send=written.append, close=pipe.close)
+    calls.wake()
+    calls.awake(set())
+    calls._writer = pipe
+    pipe.send(*written)
+    assert readable(calls)
+    calls.awake({calls.fileno()})
+    assert not readable(calls)
 
 
 class Interrupted:

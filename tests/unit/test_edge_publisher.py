@@ -177,7 +177,7 @@ def test_nothing_is_taken_in_while_the_disk_is_short():
     assert turn(made) == [] and made.waiting == 1
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from([Severity.LOW, Severity.HIGH]), st.sampled_from(["a", "b"]), st.booleans()),
                 min_size=1, max_size=30), st.sets(st.sampled_from([Lane.LOW, Lane.HIGH])))
 def test_a_position_never_passes_a_record_that_is_not_on_disk(records, full):
@@ -277,3 +277,30 @@ def test_publish_waits_for_room_or_says_so(monkeypatch):
     core.custody.lane_bytes[Lane.LOW] = 0
     turn(made)
     made.add(draft(5), 0.0)
+
+
+def test_who_waits_for_room_goes_on_when_some_was_sealed(monkeypatch):
+    monkeypatch.setattr("fabric.edge.publishing.publisher.WAITING_MAX", 1)
+    made, core = outgoing()
+    core.custody.lane_bytes[Lane.LOW] = 1 << 40
+    made.add(draft(1))
+    other = threading.Thread(target=made.add, args=(draft(2),))
+    other.start()
+    while not made._want_room:
+        other.join(0.001)
+    core.custody.lane_bytes[Lane.LOW] = 0
+    turn(made)
+    other.join(10)
+    assert made.waiting and not made._want_room and not other.is_alive()
+
+
+def test_what_is_refused_at_once_is_told_before_its_source_passes_it():
+    made, core = outgoing()
+    core.why_not = lambda message, now_ms: Reject(Code.PUBLISH_DENIED, "detections.x")
+    one, ready, told = draft(1, source="conn.log"), Ready(), []
+    one.token.add_done_callback(lambda future: told.append((future.exception().code, list(ready.persist))))
+    made.begin(one)
+    made.add(one)
+    made.compose(T0, ready)
+    assert told == [(Code.PUBLISH_DENIED, [])] and KeepPosition("conn.log", "1") in ready.persist
+    assert made.waiting == made.owed == 0 and not any(isinstance(each, Published) for each in ready.deliver)

@@ -120,3 +120,23 @@ def test_everything_is_read_once_in_the_order_of_its_lane_and_done_once(steps):
         own = [f"{name}.{i}" for name, count, s in added if s is severity for i in range(count)]
         assert [id_ for id_ in read if id_ in own] == own
     assert sorted(house.done) == sorted(name for name, _, _ in added)
+
+
+def test_a_group_is_taken_together_when_the_program_comes_back():
+    house = House()
+    house.add("a", 2)
+    house.add("b", 3)
+    assert [said.id for said in house.reading.group(4)] == ["a.0", "a.1", "b.0", "b.1"] and house.done == []
+    assert [said.id for said in house.reading.group(4)] == ["b.2"] and house.done == ["a"]
+    assert house.reading.group(4) == [] and house.done == ["a", "b"]
+
+
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=6), st.integers(1, 8))
+def test_a_group_that_was_not_taken_is_read_again_and_nothing_of_it_is_done(counts, most):
+    house = House()
+    for number, count in enumerate(counts):
+        house.add(f"{number}", count)
+    first = [said.id for said in house.reading.group(most)]
+    house.reading.put_back()
+    assert house.done == [] and house.reading.in_part() == []
+    assert [said.id for said in house.reading.group(most)] == first

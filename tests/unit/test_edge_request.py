@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from fabric.edge.requesting.latest import Latest
-from fabric.edge.requesting.request import Progress, Request, to_key
+from fabric.edge.requesting.request import Progress, Request, is_given_by_itself, key_for, to_key
 from fabric.protocol.base.errors import FabricError
 
 
@@ -59,3 +59,14 @@ def test_a_key_is_printable_text(key):
     with pytest.raises(FabricError, match="E908"):
         to_key(key)
     assert to_key("incident 4711/block") == "incident 4711/block"
+
+
+def test_an_action_whose_effect_ends_is_kept_under_a_key_of_its_own():
+    """Its end comes long after, when whoever asked has left: without a key nobody would keep that word."""
+    assert key_for("incident/1", {"duration": 1}, dry_run=False) == "incident/1"
+    made = {key_for(None, {name: 1}, dry_run=False) for name in ("duration", "stop_time") for _ in range(8)}
+    assert len(made) == 16 and all(to_key(key) == key for key in made)
+    assert [key_for(None, args, dry_run=False) for args in (None, {}, {"start_time": 1}, "odd")] == [""] * 4
+    assert key_for(None, {"duration": 1}, dry_run=True) == ""
+    assert all(is_given_by_itself(key) for key in made)
+    assert not any(is_given_by_itself(key) for key in ("", "incident/1", "effect/of-somebody", f"x{next(iter(made))}"))

@@ -101,6 +101,30 @@ def test_its_only_relay_does(start):
         start(GOOD).is_refused_by(GOOD)
 
 
+def test_with_effects_in_force_it_goes_on_until_the_last_of_them_has_ended(start, monkeypatch):
+    """What it blocked for an hour would stay blocked for good."""
+    program = start(GOOD)
+    in_force = [2]
+    monkeypatch.setattr(type(program.loop.leasing), "in_force", property(lambda _: in_force[0]))
+    program.is_refused_by(GOOD)
+    program.loop._end_if_unused()
+    assert program.loop.held_up.code is Code.REVOKED and not program.loop.status._first_word.wait(0)
+    in_force[0] = 0
+    with pytest.raises(FabricError) as raised:
+        program.loop._end_if_unused()
+    assert raised.value.code is Code.REVOKED
+
+
+def test_and_is_of_use_again_where_a_relay_takes_it(start, monkeypatch):
+    program = start(GOOD)
+    monkeypatch.setattr(type(program.loop.leasing), "in_force", 1)
+    program.is_refused_by(GOOD)
+    program.connects_to(GOOD)
+    monkeypatch.setattr(type(program.loop.leasing), "in_force", 0)
+    program.loop._end_if_unused()
+    assert program.loop.held_up is None
+
+
 def test_and_so_does_the_authority(start):
     program = start(GOOD, BAD)
     link = program.connects_to(GOOD)

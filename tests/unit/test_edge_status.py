@@ -52,6 +52,25 @@ def test_a_connection_ends_the_wait_and_its_end_begins_another():
         standing.wait_attached(0.0)
 
 
+def test_each_time_that_a_relay_knows_what_is_taken_or_is_gone_is_told_once():
+    standing, told = Status(["a"]), []
+    standing.on_link(told.append)
+    standing.has_no_answer("a", SILENT)
+    for _ in range(2):
+        standing.is_connected()
+        assert told == []
+        standing.is_attached()
+        standing.is_attached()
+        standing.is_refused(CLOSED, final=False)
+        standing.has_no_answer("a", SILENT)
+        assert told == [None, CLOSED]
+        told.clear()
+    standing.is_connected()
+    standing.is_attached()
+    standing.has_ended(EXPIRED)
+    assert told == [None, EXPIRED]
+
+
 def test_a_handshake_that_was_cut_off_says_nothing_for_good():
     for standing in (Status(["a"]), Status(["a", "b"])):
         for _ in standing._addresses:

@@ -122,3 +122,18 @@ def test_confirmed_up_to_an_epoch(house):
     early.epoch, late.epoch = 1, 2
     house.subscriptions.confirmed(1)
     assert early.in_force.is_set() and not late.in_force.is_set()
+
+
+def test_what_several_patterns_of_one_match_comes_once_and_each_is_durable(house):
+    got = []
+    subscription = Subscription("a.*", lambda batch, done: got.append(batch), house.failed.append, True, ["*.b", "c"])
+    house.subscriptions.add(subscription)
+    assert house.subscriptions.patterns == ("a.*", "*.b", "c")
+    house.subscriptions.take(b"1", "a.b", "both")
+    house.subscriptions.take(b"2", "c", "third")
+    house.subscriptions.take(b"3", "d.e", "none")
+    assert got == ["both", "third"] and house.handled == [b"3"]
+    assert house.subscriptions.drop(subscription) and house.subscriptions.patterns == ("a.*", "*.b", "c")
+    house.subscriptions.add(subscription)
+    house.subscriptions.refused(Reject(Code.SUBSCRIBE_DENIED, "*.b"))
+    assert [error.code for error in house.failed] == [Code.SUBSCRIBE_DENIED] and house.subscriptions.patterns == ()

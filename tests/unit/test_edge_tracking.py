@@ -12,7 +12,7 @@ from fabric.protocol.vocabulary.openc2 import End
 from tests.support import EVERYTHING, T0, Authority, derive, verified
 
 AUTHORITY = Authority("tracking")
-RELAY = AUTHORITY.issue("hq", NodeKind.RELAY)
+RELAY, LOW = (AUTHORITY.issue(name, NodeKind.RELAY) for name in ("hq", "low"))
 WALLS = {name: AUTHORITY.issue(name, grants=EVERYTHING) for name in ("fw-1", "fw-2")}
 DIGEST = derive("action")
 
@@ -135,6 +135,24 @@ def test_silence_is_unknown_after_the_deadline(tracker):
 def test_an_action_that_reached_nobody_has_one_end_for_all(tracker):
     take(tracker, RELAY, "refused", code="E601")
     assert tracker.done and [(o.target, str(o.end), o.code) for o in tracker.outcomes()] == [("", "refused", "E601")]
+
+
+def test_that_a_relay_below_does_not_know_ends_nothing_before_the_targets_are_known(tracker):
+    """Its row was sent and not answered: whoever took it may still name the targets, and they answer."""
+    take(tracker, LOW, "unknown", code="E502")
+    assert not tracker.done and not tracker.outcomes()
+    take(tracker, RELAY, "selected", ["fw-1"])
+    take(tracker, WALLS["fw-1"], "completed")
+    assert ends(tracker) == {"fw-1": "completed"}
+
+
+def test_of_all_targets_at_once_the_relay_where_it_turned_speaks_and_no_other(tracker):
+    """A relay on the way up had lost the acknowledgement: it said `expired` of what was being executed."""
+    take(tracker, RELAY, "selected", ["fw-1", "fw-2"])
+    take(tracker, LOW, "expired")
+    assert ends(tracker) == {} and not tracker.done
+    take(tracker, RELAY, "refused", code="E724")
+    assert ends(tracker) == {"fw-1": "refused", "fw-2": "refused"}
 
 
 def test_an_action_of_which_nothing_was_heard_is_unknown(tracker):
@@ -281,3 +299,21 @@ def test_a_resolution_is_for_the_relay_where_it_turned_to_say(tracker):
     take(tracker, WALLS["fw-1"], "completed")
     take(tracker, RELAY, "resolved", outcome="completed")
     assert tracker.resolution == "completed"
+
+
+def says(tracker, member, effect, **content):
+    message = verified(member, kind=Kind.RESULT, topic="deny.ipv4_net", to="soar-1", correlation=DIGEST)
+    return tracker.take(message, {"effect": effect, "targets": [member.credential.id], **content}, T0 + 100)
+
+
+def test_the_end_of_an_effect_that_overtook_the_list_of_targets_counts_and_only_its_target_s(tracker):
+    tracker.lasts = True
+    for effect, at_ms in (("revert failed", {}), ("reverted", {"at": T0}), ("revert failed", {})):
+        says(tracker, WALLS["fw-1"], effect, **at_ms)
+        says(tracker, WALLS["fw-2"], effect, **at_ms)
+        says(tracker, RELAY, effect, **at_ms)
+    assert not tracker.effects
+    take(tracker, RELAY, "selected", ["fw-1"])
+    take(tracker, WALLS["fw-1"], "completed")
+    assert {name: effect.word for name, effect in tracker.effects.items()} == {"fw-1": "reverted"}
+    assert not tracker.effects_due, "it does not believe for ever that something is in force that is not"

@@ -86,6 +86,30 @@ def test_the_first_handler_that_matches_takes_it():
     assert Handlers(["*"]).find("deny.ipv4_net") is None
 
 
+class Blocking:
+    """A handler that is an object."""
+
+    def __call__(self, _action):
+        return {"blocked": True}
+
+    def revert(self, _action):
+        return None
+
+
+def test_what_ends_an_effect_is_a_function_the_handler_s_own_method_or_the_handler_s_own_concern():
+    handlers, blocking = Handlers(["*"]), Blocking()
+    handlers.add("deny", "ipv4_net", lambda _: None, revert=print)
+    handlers.add("deny", "ipv6_net", blocking)
+    handlers.add("deny", "uri", blocking, revert=print)
+    handlers.add("contain", "device", blocking, ends_itself=True)
+    handlers.add("scan", "*", lambda _: None)
+    topics = ("deny.ipv4_net", "deny.ipv6_net", "deny.uri", "contain.device", "scan.file", "delete.file")
+    reverts = (print, blocking.revert, print, None, None, None)
+    assert tuple(map(handlers.revert_of, topics)) == reverts
+    assert tuple(map(handlers.ends, topics)) == (True, True, True, True, False, False)
+
+
+
 def features(handlers, *wanted):
     asked = {"action": "query", "target": {"features": list(wanted)}, "args": {}}
     message = verified(ORIGIN, kind=Kind.ACTION, topic="query.features", to="all", records=[asked], label=Label.GREEN)

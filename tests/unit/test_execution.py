@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from relays.cli.execution import ERRORS_BYTES_MAX, OUTPUT_BYTES_MAX, Halt, run
+from relays.cli.execution import ERRORS_BYTES_MAX, LINE_BYTES_MAX, OUTPUT_BYTES_MAX, Halt, run
 
 
 def sh(script, given=b"", timeout_s=20.0, halt=None, hear=lambda _: None):
@@ -135,11 +135,18 @@ def test_what_it_says_of_its_progress_is_heard_line_by_line_while_it_runs():
     assert lines == [b"one\n", b"two\n"] and ran.killed == "cancelled" and took_s < 20
 
 
-def test_a_line_without_end_is_not_heard_and_takes_no_memory():
+def test_of_a_line_without_end_only_the_beginning_is_heard():
     lines = []
     script = "head -c 3000000 /dev/zero | tr '\\0' x >$FABRIC_PROGRESS; printf '\\nshort\\n' >$FABRIC_PROGRESS"
     ran, _ = sh(script, hear=lines.append)
-    assert ran.code == 0 and lines == [b"short\n"]
+    assert ran.code == 0 and lines == [b"x" * (LINE_BYTES_MAX + 1), b"short\n"]
+
+
+def test_the_last_line_needs_no_end_but_where_it_was_killed_in_its_midst():
+    lines = []
+    sh("printf last >$FABRIC_PROGRESS", hear=lines.append)
+    sh("printf cut >$FABRIC_PROGRESS; sleep 60", timeout_s=0.3, hear=lines.append)
+    assert lines == [b"last"]
 
 
 def test_who_keeps_its_progress_open_delays_nothing():

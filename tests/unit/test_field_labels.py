@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fabric.protocol.base.codec import pack
 from fabric.protocol.base.limits import BODY_DEPTH_MAX
-from fabric.protocol.envelope.field_labels import FieldLabels, label_fields, merge, near_names
+from fabric.protocol.envelope.field_labels import FieldLabels, _pieces_of_map, label_fields, merge, near_names
 from fabric.protocol.vocabulary.tlp import Label
 
 CLEAR, GREEN, AMBER, RED = Label.CLEAR, Label.GREEN, Label.AMBER, Label.RED
@@ -131,7 +132,7 @@ def leaves(value, name=()):
         yield name, value
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(record=RECORDS, rules=RULES)
 def test_pieces_together_are_the_record_and_each_has_what_is_its_own(record, rules):
     before = copy.deepcopy(record)
@@ -152,6 +153,38 @@ def test_pieces_together_are_the_record_and_each_has_what_is_its_own(record, rul
     unmatched = set(FieldLabels(rules, CLEAR).unmatched(record))
     ends = {".".join(keys[:n]) for keys, _ in leaves(record) for n in range(len(keys) + 1)}
     assert all(name not in ends for name in unmatched)
+
+
+@settings(deadline=None)
+@given(records=st.lists(RECORDS, max_size=6), rules=RULES)
+def test_what_is_remembered_of_keys_changes_nothing(records, rules):
+    labels = FieldLabels(rules, GREEN)
+    for record in records + records:
+        pieces, afresh = labels.split(record), FieldLabels(rules, GREEN)
+        expected = _pieces_of_map(record, afresh._root, afresh.rest, 1) if rules and record else {GREEN: record}
+        assert pack_all(pieces) == pack_all(expected if record or not rules else {})
+
+
+def test_keys_that_are_the_same_to_python_are_not_taken_for_each_other():
+    labels = FieldLabels({"1": AMBER}, GREEN)
+    assert labels.split({"1": 1, "a": 2}) == {AMBER: {"1": 1}, GREEN: {"a": 2}}
+    for key in (1, True, 1.0):
+        (found,) = labels.split({key: 1}).values()
+        assert type(next(iter(found))) is type(key)
+
+
+def test_few_sets_of_keys_are_remembered_and_no_long_ones():
+    labels = FieldLabels({"a": AMBER}, GREEN)
+    for n in range(200):
+        labels.split({"a": 1, f"b{n}": 2})
+    labels.split({"a": 1, "b" * 10_000: 2})
+    labels.split({f"b{n}": 2 for n in range(300)})
+    assert len(labels._plans) <= 64 and max(map(len, labels._plans)) == 2
+
+
+def pack_all(pieces):
+    """With the order of all that is in them."""
+    return [(label, pack(piece)) for label, piece in pieces.items()]
 
 
 def test_content_beyond_a_message_is_left_to_who_refuses_it():

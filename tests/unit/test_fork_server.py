@@ -12,8 +12,8 @@ import pytest
 from relays import fork_server
 from relays.fork_server import serve
 
-# A server, who asks it for three forks, and tells two of them to begin.
-ASKS = """
+# A server, who asks it for three forks, and tells two of them to begin; both write to one pipe, each line at once.
+ASKS = r"""
 import os, random, socket, sys
 from relays.fork_server import Begun, begin, serve
 
@@ -26,7 +26,7 @@ if not os.fork():
         if begin(begun, ["relay", begun.relay]):
             print(begun.relay, os.getsid(0) == os.getpid(), random.random(), len(os.listdir("/proc/self/fd")) - 1)
             sys.exit()
-        print("never told to begin")
+        os.write(1, b"never told to begin\n")
     os._exit(0)
 theirs.close()
 for relay in ("hq", "east", "never"):
@@ -38,7 +38,7 @@ for relay in ("hq", "east", "never"):
     if relay != "never":
         os.write(write, b"!")
     os.close(write)
-    print("asked", flush=True)
+    os.write(1, b"asked\n")
 """
 
 

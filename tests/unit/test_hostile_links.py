@@ -407,7 +407,7 @@ def test_ghosts_of_one_identity_are_few(talk):
 def test_who_leaves_much_behind_holds_up_nobody(talk):
     """A session that never reads gets thousands of messages, and leaves: what waited for it ends a part a turn."""
     honest, silent = talk.connect(HONEST, Role.POINT), open_session(talk, 0)
-    waited = [verified(HONEST, sequence=n) for n in range(3_000)]
+    waited = [verified(HONEST, sequence=n) for n in range(2_100)]
     talk.say(honest, Intro([HONEST.credential.raw]))
     for message in waited:
         talk.send(honest, message, introduce=False)

@@ -12,9 +12,9 @@ from fabric.protocol.custody.dedup import Dedup
 from fabric.protocol.custody.outbox import visit_of
 from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.point.point import Point
-from fabric.protocol.relay.dispatches import Dispatches
 from fabric.protocol.relay.relay import Relay
 from fabric.protocol.trust.credentials import Grants, NodeKind, PublishGrant, RequestGrant
+from fabric.protocol.vocabulary.lifecycle import State
 from fabric.protocol.vocabulary.severity import Severity
 from fabric.protocol.vocabulary.tlp import Label
 from fabric.protocol.wire.frames import Ack, Bye, Data, Direction, Intro, Item, Nack, Ping, Pong, Role
@@ -178,7 +178,7 @@ def test_what_is_not_taken_in_costs_an_origin_nothing_of_its_rate():
 def test_i_request_so_much_that_another_s_result_is_nobody_s(stage):
     """His action went out before mine. When its target answers, the relay shall have forgotten it."""
     talk = stage.talk
-    talk.core.dispatch._dispatches = Dispatches(entries_max=1_000)
+    talk.core.dispatches._entries_max = 1_000
     his = deny()
     talk.send(stage.soar, his)
     me = talk.connect(EVE, Role.POINT)
@@ -193,7 +193,7 @@ def test_i_request_so_much_that_another_s_result_is_nobody_s(stage):
         if told:
             break
     assert told == [Code.BUSY], "my row waits until what I asked for is over"
-    assert len(talk.core.dispatch._dispatches) < 0.81 * 1_000
+    assert len(talk.core.dispatches) < 0.81 * 1_000
     talk.send(stage.walls[0], answer(WALLS[0], his, issued_at_ms=talk.now_ms))
     assert codes(talk, stage.walls[0]) == [] and acked(talk, stage.walls[0])
     another = deny(sequence=7, issued_at_ms=talk.now_ms)
@@ -361,6 +361,25 @@ def test_a_relay_s_report_finds_a_requester_who_moved(stage):
                       records=[{"end": "expired", "targets": ["fw-2"], "by": "east"}])
     give(talk, stage.east, report, moved=1, targets=["soar"])
     assert codes(talk, stage.east) == [] and [item.envelope for item in talk.items(stage.soar)] == [report.raw]
+
+
+@pytest.mark.parametrize("targets", [["fw-2"], []])
+def test_i_say_of_an_action_that_never_went_by_me_how_it_ended(stage, targets):
+    """One that was executed was `refused` to its requester, in its resolution and for good: who signed was a relay."""
+    talk, action = stage.talk, deny()
+    talk.send(stage.soar, action)
+    talk.items(stage.soar)
+    lie, word = [
+        verified(relay, kind=Kind.RESULT, topic="deny.ipv4_net", to="soar", correlation=action.leaf,
+                 state=State.REFUSED, records=[{"end": "refused", "targets": names, "by": relay.id}])
+        for relay, names in ((WEST, targets), (EAST, ["fw-2"]))
+    ]
+    talk.send(stage.west, lie)
+    assert codes(talk, stage.west) == [Code.NOT_A_TARGET] and talk.items(stage.soar) == []
+    assert "fw-2" in talk.core.resolutions.awaited(action.leaf)
+    talk.send(stage.east, word)
+    assert codes(talk, stage.east) == [] and [item.envelope for item in talk.items(stage.soar)] == [word.raw]
+    assert "fw-2" not in talk.core.resolutions.awaited(action.leaf)
 
 
 # -- "I have the keys of the relay above" -----------------------------------------------------------------------

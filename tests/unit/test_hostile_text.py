@@ -40,6 +40,8 @@ from relays.cli import (
     reaching,
     revoking,
     running,
+    sending,
+    serving,
 )
 from relays.cli.app import app
 from relays.demo.book import Book, Check
@@ -274,7 +276,7 @@ NOTICE = Notice(ALL, 0, Label.GREEN, (Ended("E501", ALL, "event", ALL, "up", 1, 
 
 @pytest.fixture
 def stub(monkeypatch):
-    for module in (points, actions, reaching):
+    for module in (points, sending, actions, reaching):
         monkeypatch.setattr(module, "ControlPoint", Point)
 
 
@@ -289,12 +291,12 @@ def test_subscribe_as_json(seen, stub):
     assert content[ALL][0] == ALL and content["b"] == {"base64": "AP8="} and content["n"] is None, "it is exact"
 
 
-def test_act(seen, stub):
+def test_act(seen, stub, home):
     text = seen(fabric("act", "deny", f"file={ALL}".replace("\x00", ""), "--to", "all", "--as", "soar-1"))
     assert "x [/red]" in text
 
 
-def test_act_as_json(seen, stub):
+def test_act_as_json(seen, stub, home):
     text = seen(fabric("act", "deny", "file=x", "--to", "all", "--as", "soar-1", "--json"), shows=())
     assert json.loads(text.splitlines()[0])["result"][ALL] == ALL
 
@@ -358,7 +360,7 @@ def test_notices_that_end_with_an_error(seen, stub, monkeypatch):
 def test_edge_run_says_what_it_executes(seen, as_json):
     target = SimpleNamespace(type=ALL, text=ALL, to_json=lambda: {ALL: ALL})
     action = Action("00", ALL, target, {}, ALL, Severity.LOW, Label.GREEN, 0, 0, (ALL,))
-    handler = handling.CommandHandler(["true"], 5.0, as_json)
+    handler = serving.Told(handling.CommandHandler(["true"], 5.0), as_json)
     seen(lambda: handler(action), shows=() if as_json else AS_IT_IS)
 
 

@@ -2,7 +2,6 @@
 
 import pytest
 
-from fabric.edge.publishing.composer import estimate_bytes
 from fabric.edge.publishing.labelling import Labelling, unmatched_words
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.vocabulary.tlp import Label
@@ -29,7 +28,3 @@ def test_rules_that_are_remembered_are_bounded():
     for n in range(3_000):
         labelling.require(((f"f{n}", Label.RED),), {f"f{n}": 1})
     assert len(labelling._known) <= 1_024
-
-
-def test_a_record_with_keys_that_are_numbers_has_a_size_too():
-    assert estimate_bytes({1: "abc", "n": 2, b"x": [1]}) > 0

@@ -3,12 +3,20 @@ import zlib
 
 import pytest
 
-from fabric.protocol.base.codec import pack
+from fabric.protocol.base.codec import count, pack
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.base.limits import BODY_BYTES_MAX, SALT_BYTES
 from fabric.protocol.envelope.field_labels import FieldLabels
 from fabric.protocol.envelope.layout import Encoding, PartEntry, part_digest
-from fabric.protocol.envelope.parts import Budget, build_parts, decode_part, padme, read_records
+from fabric.protocol.envelope.parts import (
+    Budget,
+    _flat_cost,
+    _names_chars,
+    build_parts,
+    decode_part,
+    padme,
+    read_records,
+)
 from fabric.protocol.vocabulary.tlp import Label
 from tests.support import Authority, draft, entropy
 
@@ -134,6 +142,19 @@ def test_content_that_is_no_plain_value_is_the_callers_fault(content):
     with pytest.raises(FabricError) as caught:
         build([content])
     assert caught.value.code is Code.BAD_INPUT
+
+
+@pytest.mark.parametrize("records", [
+    [], [{}], [{"a": 1, "bc": "x", "d": None}, {"ä": b"1", "e": 1.5, "f": True}], [{"a": {}}], [{1: 2}], [{True: 2}],
+    [{"a": [1]}], [{f"n{n}": n for n in range(400)}],
+])
+def test_what_plain_records_cost_is_what_reading_them_costs(records):
+    cost = _flat_cost(records)
+    is_flat = all(type(key) is str and not isinstance(value, list | dict) for r in records for key, value in r.items())
+    assert (cost is not None) == is_flat
+    if cost is not None:
+        elements = count(pack(records), elements_max=10_000, depth_max=8)
+        assert cost == (elements, sum(_names_chars(record, 0) for record in records))
 
 
 def test_content_that_does_not_fit_one_part_is_the_callers_fault():

@@ -122,11 +122,13 @@ def test_a_line_of_the_log_is_like_those_of_the_output(terminal):
     log.warning("handler ended", action="deny", exit=4, id="5f" * 32, said="no route")
     log.info("issuer started", issuer="ot-issuer", roles=["sensor", "edr"], nothing="")
     log.info("relay stopped")
+    log.info("effects in force", count=1, next="they end when their time is over")
     lines = seen.getvalue().splitlines()
     assert [line[8:] for line in lines] == [
         "Z  warning: handler ended: action deny, exit 4, id 5f5f5f5f5f5f..., said no route",
         "Z  issuer started: issuer ot-issuer, roles sensor edr",
         "Z  relay stopped",
+        "Z  effects in force: count 1; they end when their time is over",
     ]
 
 

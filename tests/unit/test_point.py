@@ -4,8 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from fabric.protocol.audit import kinds
+from fabric.protocol.audit.kinds import Audited
 from fabric.protocol.base.errors import Code, Reject
-from fabric.protocol.base.limits import LEAVING_MS, LEDGER_BYTES_MAX, PARENT_SILENCE_MS, PING_MS
+from fabric.protocol.base.limits import LEAVING_MS, LEDGER_BYTES_MAX, PARENT_SILENCE_MS, PING_MS, UNEASY_MS
 from fabric.protocol.core.ready import (
     Attach,
     Attached,
@@ -125,6 +127,27 @@ def test_what_is_submitted_ends_when_the_relay_holds_it(talk, link):
     assert talk.told(Published) == []
     talk.say(link, Ack([message.id]))
     assert talk.told(Published) == [Published(message.id, None, 1)]
+
+
+def test_it_is_quiet_while_nothing_is_under_way_and_its_relay_is_heard(talk):
+    def quiet_for_ms(after_ms=0):
+        until_ms = talk.core.quiet_until_ms(talk.now_ms + after_ms)
+        return None if until_ms is None else until_ms - talk.now_ms
+
+    assert quiet_for_ms() is None, "it has no relay"
+    link = talk.dial(RELAY, Role.POINT)
+    assert quiet_for_ms() is None, "the relay has not said that it knows what this one takes"
+    talk.say(link, Routed(talk.heard(link, Routes)[-1].sequence, []))
+    asks_ms = quiet_for_ms()
+    assert asks_ms is not None and 0 < asks_ms <= PING_MS, "then it asks whether the relay is there"
+    message = verified(ME)
+    talk.step(Submit(message))
+    assert quiet_for_ms() is None
+    talk.say(link, Ack([message.id]))
+    assert quiet_for_ms() == asks_ms
+    talk.core.links[link].pinged_at_ms = talk.now_ms + 1_000
+    assert quiet_for_ms() == UNEASY_MS + 1, "a relay that is not heard is missed in time"
+    assert quiet_for_ms(UNEASY_MS + 1) is None
 
 
 def test_what_was_submitted_without_a_link_waits_for_one_with_the_same_bytes(talk):
@@ -253,6 +276,8 @@ def test_an_action_is_acknowledged_when_it_is_handed_over(talk, link):
     assert len(talk.told(Delivery)) == 1 and acked(talk, link) == [message.id]
     talk.send(link, message, DOWN, targets=("fw-1",))
     assert talk.told(Delivery) == [] and talk.told(Repeated) == [Repeated(message.id, link)]
+    (told,) = talk.last.audit
+    assert told == Audited(kinds.ACTION_REPEATED, SOAR.id, {"action": message.leaf, "link": "mid"})
 
 
 def test_that_an_event_comes_again_is_told_to_nobody(talk, link):
@@ -340,9 +365,9 @@ def test_an_action_that_a_policy_is_about_is_refused_and_others_are_not(talk, li
     talk.say(link, Rules(issue_policies(FABRIC, 2, T0, others, {}, AUTHORITY.signer)))
     talk.send(link, action(sequence=1), Direction.DOWN)
     (delivery,) = talk.told(Delivery)
-    assert talk.core.may_not_act(delivery.message, T0) is None
+    assert talk.core.judging.may_not_act(delivery.message, T0) is None
     talk.say(link, Rules(issue_policies(FABRIC, 3, T0, rules, {}, AUTHORITY.signer)))
-    assert talk.core.may_not_act(delivery.message, T0).code is Code.APPROVAL_DUE, "asked before it runs"
+    assert talk.core.judging.may_not_act(delivery.message, T0).code is Code.APPROVAL_DUE, "asked before it runs"
 
 
 def test_with_a_clock_that_cannot_be_believed_actions_are_refused_and_events_are_not(talk, link):

@@ -8,8 +8,10 @@ from contextlib import closing
 import pytest
 
 from fabric.edge.identity.home import ids_folder
-from fabric.edge.messages import Outcome, Step
-from fabric.edge.requesting.request import Progress, Request
+from fabric.edge.messages import Approvals, Outcome, Step
+from fabric.edge.requesting.held import to_book
+from fabric.edge.requesting.request import Progress, Request, key_for
+from fabric.files import make_private
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.vocabulary.lifecycle import State
@@ -22,9 +24,11 @@ from relays.cli import again, exits
 from relays.cli.app import app
 from relays.cli.asked import Asked
 from relays.cli.changes import end_json, step_cell, tell_changes
+from relays.cli.course import table_of
+from relays.terminal import Screen
 from relays.topology import load
 from tests.ports import free_port
-from tests.support import EVERYTHING, Authority, verified
+from tests.support import EVERYTHING, HOUR_MS, Authority, verified
 
 TOPOLOGY = """
 fabric = "small"
@@ -60,7 +64,7 @@ def asked(folder, value, key="", *, words=(), **change):
     )
     with closing(Book(folder / NAME)) as book:
         book.keep(b"s" * 16, is_kept=True)
-        book.add(Entry(0, message.leaf, key, NOW, NOW + 600_000, message.raw, b""), NOW)
+        book.add(Entry(0, message.leaf, key, NOW, NOW + HOUR_MS, message.raw, b""), NOW)
         book.record([Change(message.leaf, list(words), **change)], NOW)
     return message.leaf.hex()
 
@@ -92,6 +96,24 @@ def test_a_list_of_what_was_asked_for(folder, monkeypatch, capsys):
     (said,) = map(json.loads, out.splitlines())
     assert (said["id"], said["states"], said["open"]) == (first, {"fw-1": "running"}, True) and "words" not in said
     assert len(run(monkeypatch, capsys, "actions", "--last", "1", "--json")[1].splitlines()) == 1
+
+
+def test_a_key_that_nobody_gave_is_not_shown_as_one(folder, monkeypatch, capsys):
+    key = key_for(None, {"duration": 1}, dry_run=False)
+    id_ = asked(folder, "192.0.2.1", key, targets=("fw-1",))
+    assert key not in run(monkeypatch, capsys, "actions")[1]
+    out = run(monkeypatch, capsys, "action", id_[:12])[1]
+    assert key not in out and "key      none given" in out
+    assert json.loads(run(monkeypatch, capsys, "actions", "--json")[1])["key"] == key
+
+
+def test_a_log_without_an_entry_is_not_taken_for_whole(folder, monkeypatch, capsys):
+    audit = folder / "audit"
+    make_private(audit)
+    for data in (b"", b"\0\0"):
+        (audit / f"{1:016}.log").write_bytes(data)
+        code, out, err = run(monkeypatch, capsys, "audit", "verify")
+        assert (code, out) == (1, "") and "E946" in err and "no entry" in err
 
 
 @pytest.mark.parametrize(
@@ -189,6 +211,25 @@ def test_each_step_is_a_line_or_an_object(capsys):
     request.learn(Progress(("fw-1",), (), False, [], False), None)
     tell_changes(request, as_json=False)
     assert capsys.readouterr().out == "" and step_cell(request, "fw-1").text.startswith("running")
+
+
+def test_what_was_approved_and_waits_for_who_is_away_is_both(folder, monkeypatch, capsys):
+    approval = Approvals(True, NOW + HOUR_MS, approved_by=("anna",))
+    request = Request("00")
+    for step, shown in (
+        (Step("fw-1", State.APPROVED, "hq", approval=approval, away=True), "away"),
+        (Step("fw-1", State.RUNNING, "fw-1", 0.5), "running 50%"),
+    ):
+        request.learn(Progress(("fw-1",), ("fw-1",), False, [], False, (step,)), None)
+        tell_changes(request, as_json=False)
+        Screen().table(table_of(request, "", 0))
+        line, row = [line for line in capsys.readouterr().out.splitlines() if "fw-1" in line]
+        assert line.startswith("fw-1: ") and row.split("fw-1")[1].strip().startswith(shown)
+    asked(folder, "192.0.2.1", targets=("fw-1", "fw-2"), turned_at="hq", words=[
+        word("fw-1", State.APPROVED, "hq", approval=to_book(approval), away=True), word("fw-2", State.HELD, "hq"),
+    ])
+    assert "1 approved and away, 1 held" in run(monkeypatch, capsys, "actions")[1]
+    assert json.loads(run(monkeypatch, capsys, "actions", "--json")[1])["away"] == ["fw-1", "fw-2"]
 
 
 def test_steps_that_nobody_looked_at_yet_are_kept_in_their_order():

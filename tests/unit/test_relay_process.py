@@ -214,7 +214,7 @@ def test_a_state_is_written_whole_read_with_its_age_and_removed(home, tmp_path):
     identity = load_identity(ids_folder("small", home) / "plant")
     core = Relay(identity.credential, identity.signer, identity.authority_key, bytes(16), entropy(0), ("hq",))
     file = StatusFile(tmp_path / "run" / "plant.json")
-    file.write(snapshot(core, relay_config(identity), 5_000, {}, True))
+    file.write(snapshot(core, relay_config(identity), 5_000, {}, True, {}))
     state = read_status(tmp_path / "run" / "plant.json", 6_000)
     assert (state["relay"], state["parent"], state["parent_link"], state["age_ms"]) == ("plant", "hq", "down", 1_000)
     assert identity.curve_secret.hex() not in json.dumps(state)

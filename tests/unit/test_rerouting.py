@@ -22,11 +22,12 @@ from fabric.protocol.relay.router import Router
 from fabric.protocol.routes.attachments import open_attachment, sign_attachment
 from fabric.protocol.routes.routing import RouteTable
 from fabric.protocol.trust.credentials import Grants, NodeKind
+from fabric.protocol.vocabulary.fetching import SESSION_MARK
 from fabric.protocol.wire.frames import Direction, Item
 from tests.support import HOUR_MS, T0, Authority, verified
 
 AUTHORITY = Authority("rerouting")
-EAST, WEST = (AUTHORITY.issue(name, NodeKind.RELAY) for name in ("east", "west"))
+EAST, WEST, CELL = (AUTHORITY.issue(name, NodeKind.RELAY) for name in ("east", "west", "cell"))
 READER = AUTHORITY.issue("reader", grants=Grants(subscribe=("intel.>",)))
 WALL = AUTHORITY.issue("wall", grants=Grants(execute=("deny *",)))
 FEED = AUTHORITY.issue("feed")
@@ -36,15 +37,19 @@ HERE = point_session("reader", bytes(16))
 
 
 class Asked:
-    """A dispatch that says what it is made to, and remembers what it is told."""
+    """A dispatch, and answers, that say what they are made to; it remembers what it is told."""
 
     def __init__(self):
-        self.went, self.answers_turn, self.told, self.handed_out = [], False, [], []
+        self.went, self.answers_turn, self.told, self.handed_out = {}, False, [], []
+        self.were_between = []
 
     def ways(self, action, targets):
-        return self.went
+        return [self.went.get(target, "") for target in targets]
 
-    def answer_turns(self, result):
+    def between(self, action, target):
+        return self.were_between
+
+    def turn_here(self, result):
         return self.answers_turn
 
     def handed(self, action, ways, now_ms, ready):
@@ -72,7 +77,7 @@ class Stage:
         self.rerouting = Rerouting(
             "mid", self.routes, router, self.custody,
             Sleeping(self.custody, self.outboxes.get, lambda _: False, lambda _: None), self.outboxes.get,
-            self.dispatch,
+            self.dispatch, self.dispatch,
             MessagePort(None, self.hold, self.readdress, self.settle), self.counters,
         )
         for relay in (EAST, WEST):
@@ -217,6 +222,21 @@ def test_when_a_session_is_over_its_actions_go_on_and_the_rest_ends_elsewhere(st
     assert rows(held) == {UPLINK: (("wall",), 1)} and rows(other) == {HERE: ((), 0)}
 
 
+@pytest.mark.parametrize(("to", "place", "left"), [
+    ("reader", "east", {TO_EAST: (("reader",), 1)}),
+    ("reader", "", {HERE: ((), 0)}),
+    (f"reader{SESSION_MARK}{bytes(16).hex()}", "", {HERE: ((), 0)}),
+    (f"reader{SESSION_MARK}{(b'x' * 16).hex()}", "east", {HERE: ((), 0)}),
+])
+def test_a_result_for_a_session_that_is_over_goes_to_where_its_node_is_now(stage, to, place, left):
+    """Whoever crashed came back in another session. What is for one session only is for no other."""
+    held = stage.waits(result(to), HERE)
+    if place:
+        stage.place(READER, place)
+    stage.rerouting.session_ended(HERE, T0, Ready())
+    assert rows(held) == left
+
+
 def test_where_it_is_under_way_to_others_it_waits_for_an_answer(stage):
     """Grown, it would go again to those who have it."""
     held = stage.waits(action(), HERE, "wall")
@@ -240,7 +260,7 @@ def test_who_gives_it_back_had_it_though_it_did_not_say_so(stage, tries, targets
     """Else it would go there again, or end as unknown, beside the one that is given back."""
     held = stage.waits(action(), TO_EAST, *targets)
     held.rows[TO_EAST].tries = tries
-    stage.dispatch.went = [TO_EAST]
+    stage.dispatch.went = {"wall": TO_EAST}
     stage.rerouting.route(action(), item(action(), "wall"), T0, Ready())
     assert rows(held) == left and stage.dispatch.handed_out == [["wall"]]
 
@@ -366,19 +386,39 @@ def test_a_result_goes_down_where_it_turns(stage):
 
 
 @pytest.mark.parametrize(("went", "source", "taken"), [
-    ([TO_EAST], TO_EAST, True), ([TO_EAST], TO_WEST, False), ([""], TO_EAST, False),
-    ([TO_EAST, TO_WEST], TO_EAST, False),
+    ({"wall": TO_EAST}, TO_EAST, True), ({"wall": TO_EAST}, TO_WEST, False), ({}, TO_EAST, False),
+    ({"wall": TO_EAST, "gate": TO_WEST}, TO_EAST, False), ({"wall": TO_EAST, "gate": UPLINK}, TO_EAST, True),
+    ({"wall": TO_WEST, "gate": UPLINK}, TO_EAST, False),
 ])
 def test_an_action_is_taken_back_only_from_where_it_went(stage, went, source, taken):
     stage.waits(action(), TO_EAST, "wall")
     stage.dispatch.went = went
-    refused = stage.rerouting.check(source, action(), item(action(), "wall"), T0)
+    refused = stage.rerouting.check(source, action(), item(action(), *(went or ["wall"])), T0)
     assert (refused is None) is taken
+
+
+def test_what_was_given_back_upwards_from_here_before_climbs_on_for_these_targets(stage):
+    """Others handed it out since. It was refused, and its target reported as one that it is not for."""
+    stage.waits(action(), TO_EAST, "wall")
+    stage.place(WALL, "west")
+    stage.dispatch.went = {"wall": UPLINK, "gate": TO_EAST}
+    assert stage.rerouting.not_yet(TO_EAST, action(), item(action(), "wall"), T0) is None
+    stage.rerouting.route(action(), item(action(), "wall", "gate"), T0, Ready())
+    assert stage.held == [([(UPLINK, ("wall",))], 2)] and stage.dispatch.handed_out == [["gate"]]
+
+
+def test_it_is_taken_back_from_where_a_relay_is_now_that_was_on_its_way(stage):
+    stage.waits(action(), TO_EAST, "wall")
+    stage.dispatch.went, stage.dispatch.were_between = {"wall": TO_EAST}, ["cell"]
+    refused = stage.rerouting.check(TO_WEST, action(), item(action(), "wall"), T0)
+    assert refused is not None and refused.code is Code.WRONG_DIRECTION
+    stage.place(CELL, "west")
+    assert stage.rerouting.check(TO_WEST, action(), item(action(), "wall"), T0) is None
 
 
 def test_or_from_where_that_child_is_now(stage):
     stage.waits(action(), TO_EAST, "wall")
-    stage.dispatch.went = [TO_EAST]
+    stage.dispatch.went = {"wall": TO_EAST}
     stage.place(EAST, "west")
     assert stage.rerouting.check(TO_WEST, action(), item(action(), "wall"), T0) is None
 

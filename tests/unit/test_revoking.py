@@ -245,9 +245,9 @@ def test_a_control_point_asks_again_before_it_executes(point):
     deny = action(SOAR)
     point.send(point.link, deny, Direction.DOWN, targets=("fw-1",))
     (delivery,) = point.told(Delivery)
-    assert point.core.may_not_act(delivery.message, point.now_ms) is None
+    assert point.core.judging.may_not_act(delivery.message, point.now_ms) is None
     point.say(point.link, Lists(listed(1, "soar-1")))
-    assert point.core.may_not_act(delivery.message, point.now_ms).code is Code.REVOKED
+    assert point.core.judging.may_not_act(delivery.message, point.now_ms).code is Code.REVOKED
     point.step(Handled(deny.id))
 
 

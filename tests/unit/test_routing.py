@@ -149,6 +149,12 @@ def test_the_way_follows_from_what_nodes_say_and_not_from_who_said_it():
     assert made.via(made.of_node("fw-7")[0]) == f"point:fw-7/{A.hex()}"
 
 
+def test_which_relays_are_between_follows_from_the_same_statements():
+    made = table(below("hq", "dmz"), below("dmz", "ot-1"), below("ot-1", "cell"))
+    assert made.between(at("cell")) == ("cell", "ot-1") and made.between(at("ot-1")) == ("ot-1",)
+    assert made.between(at("dmz")) == made.between(at("hq")) == made.between(at("elsewhere")) == ()
+
+
 def test_who_is_below_itself_is_nowhere():
     made = table(below("ot-1", "cell"), below("cell", "ot-1"), at("cell"))
     assert [made.via(a) for a in made.all()] == ["", "", ""]

@@ -126,7 +126,7 @@ NAMES = st.text(st.characters(codec="ascii", exclude_characters=" ;:", min_codep
                 max_size=30)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=75, deadline=None)
 @given(rows=st.lists(st.tuples(*[NAMES] * 5), max_size=4), columns=st.integers(35, 200))
 def test_every_cell_is_there_whole_however_narrow_it_is(rows, columns):
     table = Table("one", "two", "three", "four", "five", title="title", aside=("three", "four", "five"))

@@ -270,7 +270,7 @@ def test_what_a_relay_has_for_its_readers_is_all_that_they_get_beyond_what_every
     assert all(talk.core.sessions.is_away(destination(member)) for member in (ANNA, BOB))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=20)
 @given(st.lists(st.sampled_from(["publish", "come", "lose", "read", "restart"]), max_size=14))
 def test_whatever_happens_it_is_never_more_than_it_may_keep_and_what_comes_comes_once(tmp_path_factory, deeds):
     """Of a small share the oldest go, and are counted; nothing else is lost."""
@@ -303,7 +303,7 @@ def test_whatever_happens_it_is_never_more_than_it_may_keep_and_what_comes_comes
         talk.spool.close()
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=20)
 @given(st.lists(st.sampled_from(["publish", "come", "lose", "read", "restart"]), max_size=14))
 def test_who_waits_loses_nothing_whatever_happens_also_of_what_sleeps(tmp_path_factory, deeds):
     talk = Driven(tmp_path_factory.mktemp("sleepers") / "hq.db")

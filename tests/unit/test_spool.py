@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fabric.protocol.base.errors import Code, FabricError
-from fabric.protocol.core.ledger_ops import ForgetAction, KeepAnswer, KeepIntent, KeepTold
+from fabric.protocol.core.ledger_ops import ForgetAction, KeepAnswer, KeepCancelled, KeepIntent, KeepTold
 from fabric.protocol.core.ready import (
     Done,
     KeepCredential,
@@ -160,10 +160,13 @@ def test_whoever_signed_what_is_held_stays_however_many_credentials_come_after_h
     spool.commit([KeepCredential(name, b"1") for name in names])
     spool.commit([put(1)._replace(envelope=head + names[2] + b"message")])
     spool.commit([KeepSession("point:a/00", b"\x93\xc4\x10" + names[4] + b"attachment")])
+    later = NOW + 10**9
+    spool.commit([KeepIntent(b"i" * 16, later, 0, 0, 0, (), head + names[5] + b"action")])
+    spool.commit([KeepCancelled(b"c" * 16, "soar-1", later, names[6], b"header")])
     spool.sweep(NOW + 120_000)
     spool.close()
     left = [op.digest for op in reopened(path) if isinstance(op, KeepCredential)]
-    assert left == [names[2], names[4], *names[-2:]]
+    assert left == [names[2], *names[4:7], *names[-2:]]
 
 
 def test_what_comes_again_while_it_sleeps_is_one_message_afterwards(path):
@@ -187,6 +190,20 @@ def test_a_row_without_a_body_is_set_aside_whether_or_not_it_could_sleep(path, b
     spool = Spool(path, awake_max=1)
     assert [op.id for op in spool.load(NOW) if isinstance(op, Put)] == [id_of(1)]
     assert spool.quarantined == ["messages 2: checksum"]
+    spool.close()
+
+
+def test_what_is_remembered_of_actions_is_looked_at_once_in_a_while_whatever_the_clock_does(path):
+    def left_at(at_ms, until_ms):
+        spool.commit([KeepDispatch(b"d" * 32, "fw-1", 2, until_ms)])
+        spool.sweep(at_ms)
+        return spool._db.execute("SELECT count(*) FROM kept").fetchone()[0]
+
+    spool = Spool(path)
+    assert left_at(NOW, NOW + 500) == 1
+    assert left_at(NOW + 1_000, NOW + 500) == 1, "over, and not looked at"
+    assert left_at(NOW + 15_000, NOW + 500) == 0
+    assert left_at(NOW, NOW) == 0, "the clock went back"
     spool.close()
 
 
@@ -462,6 +479,17 @@ def test_of_an_action_there_is_what_its_last_step_left(path):
         answer(1), answer(2), KeepTold(id_of(2), LATER)
     ]
     assert committed(path, [answer(2, b"")], [ForgetAction(id_of(1))]) == [KeepTold(id_of(2), LATER)]
+
+
+def test_what_is_not_to_begin_is_kept_by_who_said_so_until_it_is_over(path):
+    one, two, over = (KeepCancelled(id_of(n), by, until, b"s" * 16, b"header") for n, by, until in (
+        (1, "soar-1", LATER), (1, "soar-2", LATER), (2, "soar-1", NOW)))
+    assert committed(path, [one, two, over]) == [one, two]
+    spool = Spool(path)
+    spool.load(NOW)
+    spool.sweep(NOW)
+    spool.close()
+    assert committed(path, [two._replace(header=b"")]) == [one]
 
 
 def test_what_was_answered_is_read_by_its_id(path):

@@ -68,9 +68,9 @@ def test_the_large_one_shows_dialling_backups_and_everyone() -> None:
 def test_mermaid_uses_only_what_it_declares() -> None:
     chart = mermaid(load(SHIPPED / "enterprise.toml"))
     declared = re.findall(r"^    ([rp]_\w+)[\[(]", chart, re.M)
-    assert len(declared) == len(set(declared)) == 27
+    assert len(declared) == len(set(declared)) == 30
     links = re.findall(r"^    (\w+) -[.-]-(?:\|\"[^\"]+\"\|)? (\w+)$", chart, re.M)
-    assert len(links) == 8 + 3 + 18 + 2  # the tree, its backups, the points, theirs
+    assert len(links) == 8 + 3 + 21 + 2  # the tree, its backups, the points, theirs
     assert {name for pair in links for name in pair} <= set(declared)
     used = set(re.findall(r":::(\w+)", chart))
     assert used <= set(re.findall(r"classDef (\w+)", chart))

@@ -99,12 +99,12 @@ topic = "detections.x"
 labels = { "src" = "amber", "*" = "green" }
 [points.s.sources.green]
 kind = "file"
-path = "/x"
+path = "/green"
 topic = "detections.x"
 labels = { "*" = "green" }
 [points.s.sources.rest]
 kind = "file"
-path = "/x"
+path = "/rest"
 topic = "detections.x"
 labels = { "rule" = "green" }
 """

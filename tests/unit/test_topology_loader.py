@@ -172,7 +172,7 @@ never = "amber from ot-1 reaches dmz"
 def test_the_shipped_files_load(name: str) -> None:
     topology = load(SHIPPED / f"{name}.toml")
     assert topology.fabric == name
-    assert topology.approvals == ()
+    assert [rule.action for rule in topology.approvals] == (["deny domain_name"] if name == "enterprise" else [])
 
 
 def test_enterprise_has_a_low_relay_between_higher_ones() -> None:
@@ -763,7 +763,8 @@ def test_names_that_are_none(tmp_path: Path, name: str) -> None:
 def test_names_of_roles_points_and_sources(tmp_path: Path) -> None:
     text = GOOD.replace("zeek-1 =", "Zeek =") + "\n[roles.Bad]\n[points.p.sources.C_1]\n"
     text += (
-        'kind = "x"\ntopic = "detections.x"\n[points.p]\nrelay = "hq"\nrole = "sensor"\nclearance = "red"\n'
+        'kind = "file"\npath = "/x"\ntopic = "detections.x"\n'
+        '[points.p]\nrelay = "hq"\nrole = "sensor"\nclearance = "red"\n'
     )
     assert [p.key for p in errors(tmp_path, text)] == ["points.Zeek", "roles.Bad", "points.p.sources.C_1"]
 
@@ -795,6 +796,37 @@ def test_a_source_beyond_its_role(tmp_path: Path) -> None:
     grant, path = sorted(errors(tmp_path, text), key=lambda p: len(p.cause), reverse=True)
     assert grant.cause == "the role 'sensor' has no publish grant for 'intel.x'"
     assert path.cause == "'path' is missing"
+
+
+READS = """\
+[points.z-2]
+relay = "ot-1"
+role = "%s"
+clearance = "amber"
+[points.z-2.sources.api]
+kind = "http"
+listen = "127.0.0.1:8080"
+[[points.z-2.sources.api.tokens]]
+name = "desk"
+secret = { env = "DESK" }
+may = ["stream"]
+topics = ["detections.app.>", "intel.x"]
+"""
+
+
+def test_a_token_that_reads_beyond_its_gateway_s_role_or_clearance(tmp_path: Path) -> None:
+    found = {p.key: p for p in errors(tmp_path, GOOD + READS % "sensor" + 'clearance = "red"\n')}
+    place = "points.z-2.sources.api.tokens.1"
+    assert set(found) == {place, f"{place}.topics"}, "two topics, and one key for both"
+    assert "the role 'sensor' has no subscribe grant for" in found[f"{place}.topics"].cause
+    assert found[place].cause == "red is above z-2's clearance, amber"
+
+
+def test_a_source_that_is_only_read_needs_no_topic_and_no_grant_to_publish(tmp_path: Path) -> None:
+    text = GOOD.replace("[roles]\n", '[roles]\ndesk = { subscribe = ["detections.>", "intel.>"] }\n')
+    assert read(tmp_path, text + READS % "desk").points["z-2"]
+    both = READS.replace('["stream"]', '["stream", "publish"]') % "desk"
+    assert "'topic' is missing" in only(tmp_path, text + both).cause
 
 
 def test_grants_that_no_credential_could_hold(tmp_path: Path) -> None:

@@ -50,10 +50,13 @@ class Relay:
         self.context = zmq.Context()
         self.keys = random_keys(os.urandom(32))
         self.admits = admits
-        self.gate = Gate(self.context, "acme", lambda key: self.admits is None or key in self.admits)
+        self.gate = Gate(self.context, "acme", self.admit, lambda: self.listener.entries())
         self.listener = Listener(self.context, address, self.keys, "acme", FRAME, LinkNumbers(), descriptors)
         self.address = f"127.0.0.1:{self.listener.address.rsplit(':', 1)[1]}"
         self.got = []
+
+    def admit(self, key):
+        return self.admits is None or key in self.admits
 
     def serve(self):
         self.gate.serve()
@@ -256,16 +259,13 @@ def test_a_link_that_ended_is_let_go_though_nothing_more_comes_in(relay, peer):
     assert gone == [relay.got[0].link] and not relay.listener.more
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks /proc which descriptors are in use")
-def test_what_ended_and_left_a_frame_behind_is_not_taken_for_who_has_its_descriptor_now(relay):
-    gone = Wire(relay.address, relay.keys.public, relay.gate.serve)
-    until(lambda: relay.listener._accepted, relay.listener.gone)
+@contextmanager
+def taking_the_descriptor_of(wire, relay):
+    """A connection that has the descriptor of this one at the listener, which has yet to look at both."""
     (descriptor,) = relay.listener._accepted
-    gone.socket.sendall(gone.message(b"hello"))
-    until(lambda: relay.listener.socket.poll(0))
     newcomer = socket.socket()
-    gone.socket.close()
-    until(lambda: not os.path.exists(f"/proc/self/fd/{descriptor}"))  # and the listener has yet to look at it
+    wire.socket.close()
+    until(lambda: not os.path.exists(f"/proc/self/fd/{descriptor}"))
     taken = [os.open(os.devnull, os.O_RDONLY)]
     while taken[-1] < descriptor:
         taken.append(os.open(os.devnull, os.O_RDONLY))
@@ -274,6 +274,20 @@ def test_what_ended_and_left_a_frame_behind_is_not_taken_for_who_has_its_descrip
         host, port = relay.address.rsplit(":", 1)
         newcomer.connect((host, int(port)))
         until(lambda: (_peer_name(descriptor) or (0, 0))[1] == newcomer.getsockname()[1])
+        yield descriptor, newcomer
+    finally:
+        newcomer.close()
+        for one in taken:
+            os.close(one)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks /proc which descriptors are in use")
+def test_what_ended_and_left_a_frame_behind_is_not_taken_for_who_has_its_descriptor_now(relay):
+    gone = Wire(relay.address, relay.keys.public, relay.gate.serve)
+    until(lambda: relay.listener._accepted, relay.listener.gone)
+    gone.socket.sendall(gone.message(b"hello"))
+    until(lambda: relay.listener.socket.poll(0))
+    with taking_the_descriptor_of(gone, relay) as (descriptor, newcomer):
         (received,) = relay.listener.receive()
         relay.listener.cut(received.link)
         assert received.payload == b"hello" and not relay.listener.has(received.link)
@@ -282,10 +296,23 @@ def test_what_ended_and_left_a_frame_behind_is_not_taken_for_who_has_its_descrip
         assert newcomer.recv(1), "it is heard: the rest of the greeting comes"
         until(lambda: descriptor in relay.listener._silent, relay.listener.gone)
         assert not relay.listener._cut
-    finally:
-        newcomer.close()
-        for one in taken:
-            os.close(one)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks /proc which descriptors are in use")
+def test_who_has_the_descriptor_of_what_ended_does_not_end_with_it(relay):
+    """The end of the one and the beginning of the other may be looked at together, after what the newcomer says."""
+    gone = Wire(relay.address, relay.keys.public, relay.gate.serve)
+    gone.socket.sendall(gone.message(b"hello"))
+    until(lambda: relay.got, relay.serve)
+    with taking_the_descriptor_of(gone, relay) as (_descriptor, socket_):
+        newcomer = Wire(relay.address, relay.keys.public, relay.gate.serve, socket_)
+        newcomer.socket.sendall(newcomer.message(b"hello too"))
+        until(lambda: relay.listener.socket.poll(0))
+        (received,) = relay.listener.receive()
+        assert until(relay.listener.gone) == [relay.got[0].link]
+        assert relay.listener.has(received.link) and received.payload == b"hello too"
+        relay.listener.cut(received.link)
+        assert socket_.recv(10_000) is not None and not socket_.recv(1), "its end is found, and by nobody else's number"
 
 
 def test_the_oldest_strangers_make_room_and_who_was_accepted_stays():
@@ -418,7 +445,7 @@ def test_who_does_not_read_is_left_before_much_waits_for_him(relay, peer):
 def test_a_peer_that_was_dialled_and_whose_message_never_ends_is_left(relay, monkeypatch):
     """As the kernel tells it: this side has read much of the connection, and could take nothing."""
     read = [1_000]
-    monkeypatch.setattr("fabric.transport.dialler.bytes_read", lambda descriptor: read[0])
+    monkeypatch.setattr("fabric.transport.dialler.bytes_read", lambda descriptor, few: read[0])
     peer = Peer(relay.address, relay.keys.public)
     try:
         connected(relay, peer)
@@ -430,6 +457,29 @@ def test_a_peer_that_was_dialled_and_whose_message_never_ends_is_left(relay, mon
         assert peer.dialler.counters["endless"] == 1 and "does not end" in peer.downs()[0].words
     finally:
         peer.close()
+
+
+def test_a_dialled_peer_that_says_nothing_needs_no_looks_until_it_says_something(relay, peer):
+    connected(relay, peer)
+    peer.dialler.send(b"hello")
+    until(lambda: relay.got, relay.serve, peer.serve)
+    at_ms = [now_ms()]
+
+    def look():
+        at_ms[0] += 1_000
+        peer.dialler.service(at_ms[0])
+
+    until(lambda: peer.dialler.still >= 0, relay.serve, look)
+    poller = zmq.Poller()
+    poller.register(peer.dialler.still, zmq.POLLIN)
+    assert poller.poll(0) == [], "and nothing is told"
+    peer.dialler.send(b"hello")
+    assert peer.dialler.still < 0, "what is answered now is looked at when it is there"
+    until(lambda: peer.dialler.still >= 0, relay.serve, look)
+    relay.listener.send(relay.got[0].link, b"hello")
+    until(lambda: peer.got, relay.serve, peer.serve)
+    assert peer.dialler.still < 0, "whether that has an end is looked at"
+    until(lambda: peer.dialler.still >= 0, relay.serve, look)
 
 
 def test_who_came_in_and_says_nothing_is_cut(relay, peer):
@@ -554,6 +604,30 @@ def test_back_off_doubles_with_full_jitter_up_to_its_limit():
     assert dialler.service(now) == [] and dialler.next_wake_ms(now) is None
     dialler.wake()
     assert dialler.next_wake_ms(now) == 0
+    dialler.close()
+    context.destroy(linger=0)
+
+
+def test_who_is_away_is_looked_for_often_and_who_breaks_off_is_left_alone():
+    """However long it was away, and however often it was lately: its connections do not count as broken off for that.
+    """
+    context = zmq.Context()
+    dialler = Dialler(context, "127.0.0.1:1", bytes(range(32)), random_keys(bytes(32)), FRAME, LinkNumbers(),
+                      lambda: 1.0)
+    now, events = 0, []
+
+    def wait_after(code):
+        dialler._down(code, "", now, events)
+        return dialler.next_wake_ms(now) - now
+
+    def away(dials):
+        return [wait_after(Code.UNREACHABLE) for _ in range(dials)]
+
+    for break_ in (250, 500, 1_000):
+        assert wait_after(Code.CLOSED) == break_
+        assert away(7) == [250, 500, 1_000, 2_000, 4_000, 5_000, 5_000]
+    assert [wait_after(Code.CLOSED) for _ in range(7)] == [2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000]
+    assert [event.again for event in events[1:8]] == [False, False, True, False, True, True, True]
     dialler.close()
     context.destroy(linger=0)
 

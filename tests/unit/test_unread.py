@@ -11,7 +11,7 @@ LOOK_MS = 1_000
 class Read(dict):
     """What this process has read, by descriptor."""
 
-    def __call__(self, descriptor):
+    def __call__(self, descriptor, few=0):
         return self.get(descriptor)
 
 
@@ -54,6 +54,57 @@ def test_what_comes_after_a_look_is_for_the_next():
     assert unread.too_much() == [7]
 
 
+def test_where_nothing_is_on_its_way_in_there_is_nothing_to_look_for_until_more_comes():
+    read = Read({7: 1_000, 8: 1_000})
+    unread = Unread(read)
+    for descriptor in read:
+        unread.came(descriptor)
+
+    def look(turn):
+        unread.look(turn * LOOK_MS)
+        unread.too_much()
+        return [descriptor for descriptor in read if unread.is_still(descriptor)]
+
+    assert look(1) == [], "what it brought before may be the beginning of more"
+    read[8] += 1
+    assert look(2) == [7]
+    read[7] += 100 + 33 + 2
+    unread.took(7, 100)
+    assert look(3) == [7, 8], "a whole frame leaves nothing"
+    unread.stirred(7)
+    assert not unread.is_still(7) and unread.is_still(8)
+    unread.gone(8)
+    assert not unread.is_still(8)
+    assert look(4) == [7]
+
+
+def test_where_all_that_came_was_taken_a_look_need_not_wait():
+    read = Read({7: 1_000})
+    unread = Unread(read)
+    unread.came(7)
+    at_ms = 10 * LOOK_MS
+
+    def look():
+        unread.look(at_ms)
+        unread.too_much()
+
+    look()
+    read[7] += 100 + 33 + 2
+    unread.took(7, 100)
+    look()
+    assert not unread.is_still(7), "it is too soon for another"
+    unread.took_all()
+    look()
+    assert unread.is_still(7)
+    unread.stirred(7)
+    unread.took_all()
+    look()
+    assert not unread.is_still(7), "one look in a second comes early, whatever comes"
+    at_ms += LOOK_MS // 2
+    look()
+    assert unread.is_still(7), "and none is later than without that"
+
+
 def test_a_connection_that_ended_meanwhile_and_one_that_nobody_knows_of():
     unread = Unread(Read())
     unread.came(7)
@@ -72,7 +123,8 @@ def test_the_kernel_knows_what_was_read():
             found = b""
             while len(found) < 3_000:
                 found += here.recv(3_000 - len(found))
-            assert bytes_read(here.fileno()) == 3_000
+            assert bytes_read(here.fileno()) == bytes_read(here.fileno(), 4_999) == 3_000
+            assert bytes_read(here.fileno(), 5_000) == 5_000, "no more have come, read or not"
             peer.sendall(b"x")
             assert here.recv(1) == b"\0", "and it was only looked at"
 

@@ -11,6 +11,7 @@ from relays.waits import NAMED_MAX, waiting
 from tests.conversation import Conversation
 from tests.driven import ANNA, BOB, Driven
 from tests.support import DAY_MS, EVERYTHING, T0, Authority, entropy, verified
+from tests.unit.test_relay_actions import WALLS, Stage, action, leave
 
 AUTHORITY = Authority("waits")
 MID, HQ, LOW = (AUTHORITY.issue(name, NodeKind.RELAY) for name in ("mid", "hq", "low"))
@@ -70,6 +71,17 @@ def test_what_sleeps_for_a_reader_counts_and_each_reader_is_named(driven):
     assert [entry["for"] for entry in waiting(driven.core, "", driven.now_ms)[0]] == ["bob"]
 
 
+def test_all_for_whom_an_action_is_held_are_named():
+    stage = Stage()
+    leave(stage, 1)
+    stage.ask(action())
+    leave(stage, 0)
+    stage.ask(action(sequence=2))
+    (held,) = [entry for entry in waiting(stage.talk.core, "", stage.talk.now_ms)[0] if entry["kind"] == "nowhere"]
+    first, second = WALLS[1].id, WALLS[0].id  # most is held for the one that left first
+    assert (held["for"], held["names"], held["names_more"], held["messages"]) == (first, [first, second], 0, 2)
+
+
 # -- how it is said -------------------------------------------------------------------------------------------
 
 
@@ -92,6 +104,13 @@ def test_a_line_says_where_for_whom_how_much_and_since_when():
         "hq holds for anna (away): 1 message, 5MB of 16MB, since 08:00:00Z",
         "hq holds for fw-p1 (connected nowhere): 1 message, 2KB, since 08:00:00Z",
         "hq holds for soc: 1 message, 2KB, since 08:00:00Z",
+    ]
+
+
+def test_of_those_for_whom_the_same_is_held_a_few_are_named_and_the_others_counted():
+    held = entry("fw-1", "nowhere", names=[f"fw-{n}" for n in range(1, 17)], names_more=4)
+    assert said({"relay": "hq", "waiting": [held]}) == [
+        "hq holds for fw-1, fw-2, fw-3 and 17 more (connected nowhere): 1 message, 2KB, since 08:00:00Z"
     ]
 
 

@@ -24,6 +24,7 @@ from fabric.protocol.wire.frames import (
     Denied,
     Direction,
     Directory,
+    Grown,
     Hello,
     Intro,
     Item,
@@ -39,6 +40,7 @@ from fabric.protocol.wire.frames import (
     Routes,
     Rules,
     Welcome,
+    Witnessed,
 )
 from tests.support import T0
 
@@ -56,11 +58,14 @@ FRAMES = [
     Routes(7, True, [b"attachment"], [("fw-7", S, 9)]),
     Routed(7, [(0, Code.SUBSCRIBE_DENIED, "a.>")]),
     Ping(T0),
-    Pong(T0, T0 + 5, ("hq",)),
+    Pong(T0, T0 + 5, ("hq",), 7),
     Bye(Code.CLOSED, ""),
     Lists(b"list"),
     Directory(b"directory"),
     Rules(b"policies"),
+    Grown(b"head", 5, [b"d" * 32]),
+    Witnessed(7, None, b"witness"),
+    Witnessed(7, Code.FORKED_LOG, b"witness"),
     Join(ID, "plant-1-issuer", b"k" * 32, b"request"),
     Joined(ID, None, "", b"answer"),
     Applied([("plant-1", 7, T0)]),
@@ -89,9 +94,11 @@ def test_elements_from_the_future_do_not_matter(frame):
 @pytest.mark.parametrize("frame", FRAMES, ids=lambda frame: type(frame).__name__)
 def test_a_frame_that_lacks_its_last_element_is_malformed(frame):
     fields = decode_list(encode_frame(frame))
-    if hasattr(frame, "path"):  # appended, and absent where it says nothing
-        fields.pop()
-        assert decode_frame(pack(fields)) == frame._replace(path=())
+    for name in ("log_known", "path"):  # appended, and absent where it says nothing
+        if hasattr(frame, name):
+            fields.pop()
+            frame = frame._replace(**{name: type(frame)._field_defaults[name]})
+            assert decode_frame(pack(fields)) == frame
     assert decode_frame(pack(fields[:-1])).code is Code.MALFORMED
 
 
@@ -113,7 +120,15 @@ def test_how_often_something_moved_is_bounded(times):
 @pytest.mark.parametrize(("number", "junk"), [(2, "hq"), (2, [7]), (2, ["x"] * (HOPS_MAX + 1)), (12, {"new": 1})])
 def test_a_path_is_a_bounded_list_of_names(number, junk):
     (frame,) = [f for f in FRAMES if hasattr(f, "path") and decode_list(encode_frame(f))[0] == number]
-    assert decode_frame(pack([*decode_list(encode_frame(frame))[:-1], junk])).code is Code.MALFORMED
+    at = {2: 10, 12: 3}[number]
+    assert decode_frame(pack([*decode_list(encode_frame(frame))[:at], junk])).code is Code.MALFORMED
+
+
+@pytest.mark.parametrize("known", [-1, "7", [], True])
+def test_how_far_a_log_is_known_is_a_number_or_nothing(known):
+    assert decode_frame(pack([12, T0, T0, ["hq"], known])).code is Code.MALFORMED
+    assert decode_frame(pack([12, T0, T0, ["hq"], None, "later"])) == Pong(T0, T0, ("hq",))
+    assert decode_frame(encode_frame(Pong(T0, T0, (), 0))) == Pong(T0, T0, (), 0)
 
 
 def decode_list(payload):
@@ -125,7 +140,7 @@ def test_what_does_not_begin_with_a_kind_is_malformed(payload):
     assert decode_frame(payload).code is Code.MALFORMED
 
 
-@pytest.mark.parametrize("kind", [0, 21, 99, 2**60, -1])
+@pytest.mark.parametrize("kind", [0, 23, 99, 2**60, -1])
 def test_an_unknown_kind_has_a_code_of_its_own(kind):
     assert decode_frame(pack([kind, 1, 2])).code is Code.UNKNOWN_FRAME
 

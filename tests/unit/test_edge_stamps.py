@@ -1,0 +1,36 @@
+"""Stamps that were made before are those that would be made."""
+
+import pytest
+
+from fabric.edge.identity.identity import Defaults
+from fabric.edge.publishing.options import publish_stamp
+from fabric.edge.publishing.stamps import STAMPS_MAX, Stamps
+from fabric.protocol.base.errors import FabricError
+from fabric.protocol.vocabulary.severity import Severity
+from fabric.protocol.vocabulary.tlp import Label
+
+DEFAULTS = Defaults(Label.GREEN, {})
+SAID = [
+    {}, {"severity": 1}, {"severity": Severity(1)}, {"severity": "high"}, {"labels": {"a": "amber", "*": "green"}},
+    {"labels": {"a": Label.AMBER}}, {"labels": {"b": Label.AMBER}}, {"label": Label.GREEN, "labels": None},
+    {"ttl": "1h"}, {"ttl": 1}, {"labels": {"a": "red", "b": "amber"}}, {"labels": {"b": "amber", "a": "red"}},
+]
+WRONG = [{"severity": True}, {"label": 1}, {"label": True}, {"ttl": True}, {"labels": {"a": 1}}, {"labels": [1]},
+         {"severity": []}, {"ttl": 1.0}]
+
+
+def test_they_are_the_same_and_what_is_only_equal_is_told_apart():
+    stamps = Stamps(DEFAULTS)
+    for options in SAID * 2:
+        assert stamps.of("detections.x", options) == publish_stamp("detections.x", DEFAULTS, **options)
+        for wrong in WRONG:
+            with pytest.raises(FabricError):
+                stamps.of("detections.x", wrong)
+    assert stamps.of("detections.x", {}) is stamps.of("detections.x", {})
+
+
+def test_so_many_are_known_at_a_time():
+    stamps = Stamps(DEFAULTS)
+    for n in range(2 * STAMPS_MAX):
+        stamps.of(f"detections.x.n{n}", {})
+    assert len(stamps._known) <= STAMPS_MAX
