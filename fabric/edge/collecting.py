@@ -119,9 +119,8 @@ class Collector:
                 # One that a program left without an end is gone on with: what waits for it is to be had.
                 session = book.session()[0] or os.urandom(SESSION_BYTES)
                 book.keep(session, is_kept=False)
-                self._loop = EdgeLoop(self._identity, session=session)
+                self._loop = EdgeLoop(self._identity, session=session, collects=True)
                 self._loop.start()
-                self._loop.collect()
                 self._loop.wait_connected(self._left_s(deadline_s), patient=True)
                 self._loop.attaching.keep(KEEP_MS)
                 self._loop.status.wait_attached(self._left_s(deadline_s))

@@ -86,11 +86,12 @@ _AUDIT_PATIENCE_MS = 60_000
 
 class EdgeLoop:
     """`outbox`: the file that keeps what is published until the relay holds it. `session`: that of an earlier run, to
-    go on with; with an outbox it is the one that the outbox knows. `artifacts`: bytes for what actions leave here."""
+    go on with; with an outbox it is the one that the outbox knows. `artifacts`: bytes for what actions leave here.
+    `collects`: what becomes of all actions of this identity is written down, from the first message on."""
 
     def __init__(
         self, identity: Identity, outbox: Path | None = None, session: bytes = b"",
-        artifacts: int = ARTIFACTS_BYTES_MAX,
+        artifacts: int = ARTIFACTS_BYTES_MAX, *, collects: bool = False,
     ) -> None:
         if not identity.dials:
             raise FabricError(Code.BAD_IDENTITY, f"{identity.id} names no relay to dial")
@@ -117,6 +118,7 @@ class EdgeLoop:
         self._outbox: EdgeOutbox | None = None
         self._opened = Pending[None]()
         self.recorder = Recorder(identity.folder / BOOK, self._log)
+        self._collects = collects
         self.approver = Approver(self.core, self._mailbox, self.publisher, self._log)
         self.fetches = Fetches(self._mailbox, self.publisher)
         self.deliveries = Deliveries(
@@ -150,7 +152,7 @@ class EdgeLoop:
     # -- from any thread --------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Raises when the outbox cannot be opened; a relay is not waited for."""
+        """Raises when the outbox, or the book of who collects, cannot be opened; a relay is not waited for."""
         self._thread.start()
         self._opened.result()
 
@@ -169,20 +171,6 @@ class EdgeLoop:
             return self.ledger.held_up
         reader = self.core.put_off_by
         return FabricError(Code.READER_FULL, reader) if reader else FabricError(self.core.put_off)
-
-    def collect(self) -> None:
-        """From now on write down what becomes of all actions of this identity. Raises BOOK_FAILED."""
-        opened = Pending[None]()
-
-        def open_(_now_ms: int, _ready: Ready) -> None:
-            try:
-                self.recorder.open()
-                opened.set_result(None)
-            except FabricError as error:
-                opened.set_exception(error)
-
-        self._mailbox.call(open_, opened.set_exception)
-        opened.result()
 
     def denied(self, code: Code) -> None:
         """This program was not let do something here: its relay counts that."""
@@ -239,6 +227,9 @@ class EdgeLoop:
         self._audited([fields_of_start(__version__, self.identity.credential)], self.clock.now_ms())
         try:
             self._open_outbox()
+            if self._collects:  # before a relay can hand over what waits: who has no book writes nothing down
+                self.recorder.open()
+            self._opened.set_result(None)
             self._serve()
         except FabricError as error:
             if self._opened.done():  # else `start` raises it
@@ -273,7 +264,6 @@ class EdgeLoop:
             self.intake.keeps(self._outbox)
             self.publisher.durable = True
             self.publisher.restored(self.core.outboxes[UPLINK].rows())
-        self._opened.set_result(None)
 
     def _serve(self) -> None:
         poller = zmq.Poller()

@@ -10,6 +10,8 @@ import pytest
 
 from fabric.edge import ControlPoint as AsyncControlPoint
 from fabric.edge.blocking import ControlPoint
+from fabric.edge.loop import BOOK, EdgeLoop
+from fabric.edge.requesting.recorder import Recorder
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.core.ready import Ready
 from fabric.protocol.vocabulary.severity import Lane
@@ -165,3 +167,22 @@ def test_an_idle_one_has_few_turns_and_still_looks_for_what_never_ends(identity,
     assert len(looks) == 3, "it acts at once, and not when the wait is over"
     loop._dialling.close()
     loop._mailbox.close()
+
+
+def test_who_collects_has_its_book_before_it_dials(identity, monkeypatch):
+    """What a relay kept comes with the connection, and is acknowledged where nobody has a book for it."""
+    done = []
+    monkeypatch.setattr(Recorder, "open", lambda _recorder: done.append("book"))
+    monkeypatch.setattr(EdgeLoop, "_serve", lambda _loop: done.append("serves"))
+    loop = EdgeLoop(identity, collects=True)
+    loop.start()
+    loop._thread.join(10)
+    assert done == ["book", "serves"]
+
+
+def test_who_cannot_open_the_book_to_collect_in_does_not_begin(identity):
+    (identity.folder / BOOK).write_bytes(b"no database" * 1_000)
+    loop = EdgeLoop(identity, collects=True)
+    with pytest.raises(FabricError) as raised:
+        loop.start()
+    assert raised.value.code is Code.BOOK_FAILED

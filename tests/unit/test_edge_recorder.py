@@ -252,6 +252,31 @@ def test_a_program_that_collects_writes_down_what_others_asked_for_and_nothing_e
     assert asks.told[-1] == {"fw-1": End.COMPLETED} and asks.requests.get(asked.leaf) is None
 
 
+def test_what_comes_while_the_book_cannot_be_read_is_acknowledged_when_it_is_in_there(programs, path, monkeypatch):
+    asks, collects = programs
+    asked, acknowledged = action(), []
+    asks.ask(asked, "K")
+    collects.recorder.open()
+
+    def hear(member, end, **content):
+        collects.hear(asked, member, end, **content)
+        collects.recorder.when_written(lambda: acknowledged.append(end))
+
+    def busy(_book, _id):
+        raise FabricError(Code.BOOK_FAILED, "database is locked")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Book, "by_id", busy)
+        hear(RELAY, "selected", targets=["fw-1"])
+        collects.turn(T0 + 1_000)
+    hear(WALLS["fw-1"], "completed")
+    collects.turn(T0 + 1_999)
+    assert acknowledged == [] and account(path, asked).targets is None
+    collects.turn(collects.recorder.due_ms)
+    assert acknowledged == ["selected", "completed"]
+    assert account(path, asked).states == {"fw-1": State.COMPLETED}
+
+
 def test_of_others_actions_so_many_are_known_at_a_time(programs):
     asks, collects = programs
     collects.recorder.open()

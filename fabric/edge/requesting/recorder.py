@@ -8,7 +8,7 @@ also where nothing can be written: that is logged once. Every call belongs to th
 from __future__ import annotations
 
 import json
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +67,8 @@ class Recorder:
         self._others: dict[bytes, Tracker] = {}
         self._entries: list[Entry] = []
         self._changes: dict[bytes, Change] = {}
-        self._waiting = 0  # actions, and words in changes
+        self._unread: deque[tuple[Verified, Sequence[Message], int]] = deque()  # the book could not say whose they are
+        self._waiting = 0  # actions, words in changes, and messages that are unread
         self._has_key = False  # one of them is of an action with a key
         self._acknowledge: list[Callable[[], None]] = []
         self._last_ms = -_GATHER_MS
@@ -163,8 +164,23 @@ class Recorder:
         return facts
 
     def others(self, message: Verified, messages: Sequence[Message], now_ms: int) -> None:
-        """A result of no request that is open here: of another process, or of one that is over."""
-        tracker = self._other(message.header.correlation) if self._book is not None else None
+        """A result of no request that is open here: of another process, or of one that is over. It is for the book,
+        where that is open. One that cannot be read now is read again."""
+        if self._book is None:
+            return
+        try:
+            if not self._unread:
+                self._take(message, messages, now_ms)
+                return
+        except FabricError as error:
+            self._warn(error)
+            self._retry_ms = now_ms + _RETRY_MS
+        self._unread.append((message, messages, now_ms))
+        self._waiting += len(messages)
+        self._has_key = True  # it may be of one
+
+    def _take(self, message: Verified, messages: Sequence[Message], now_ms: int) -> None:
+        tracker = self._other(message.header.correlation)
         if tracker is None:
             return
         for record in messages:
@@ -173,16 +189,13 @@ class Recorder:
         tracker.news.clear()
 
     def _other(self, id_: bytes) -> Tracker | None:
+        """Of an action that is in the book. Raises BOOK_FAILED."""
         if id_ in self._others:
             return self._others[id_]
-        try:
-            entry = self.open().by_id(id_)
-            if entry is None:
-                return None
-            tracker = self.begin(entry, 2**53)
-        except FabricError as error:
-            self._warn(error)
+        entry = self.open().by_id(id_)
+        if entry is None:
             return None
+        tracker = self.begin(entry, 2**53)
         del self._open[id_]
         tracker.news.clear()
         self._keep_other(tracker)
@@ -228,6 +241,9 @@ class Recorder:
             return
         self._last_ms = now_ms
         try:
+            while self._unread:
+                self._take(*self._unread[0])
+                self._unread.popleft()
             lost = self._book.record(list(self._changes.values()), now_ms, self._entries)
         except FabricError as error:
             self._warn(error)
@@ -240,6 +256,7 @@ class Recorder:
                 self._log.error("not written down: the book is full", missing=lost, code=Code.BOOK_FAILED.label)
         self._entries.clear()
         self._changes.clear()
+        self._unread.clear()
         self._waiting, self._has_key = 0, False
         acknowledge, self._acknowledge = self._acknowledge, []
         for call in acknowledge:
@@ -247,7 +264,7 @@ class Recorder:
 
     @property
     def _waits(self) -> bool:
-        return bool(self._changes or self._entries)
+        return bool(self._changes or self._entries or self._unread)
 
     def _warn(self, error: FabricError) -> None:
         if not self._is_warned:
