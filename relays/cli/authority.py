@@ -29,11 +29,11 @@ from relays.authority import (
     reasons,
     restore_authority,
 )
+from relays.authority.credentials import description
 from relays.authority.lists import read_revocations
 from relays.cli.exits import command
 from relays.cli.options import AlsoFabric, to_kinds, to_tags, wall_ms
 from relays.cli.passphrase import PassphraseFile, passphrase_from
-from relays.credentials import description
 from relays.terminal import say, say_json
 from relays.wall import of_version
 

@@ -15,12 +15,12 @@ from fabric.protocol.envelope.lifetime import format_duration
 from fabric.protocol.trust.credentials import Credential, Grants, NodeKind
 from fabric.protocol.vocabulary.severity import Severity
 from relays.authority import open_authority
+from relays.authority.credentials import description, identities_here, issue_again, issuer_here, needs_renewal
 from relays.authority.sealing import Passphrase
 from relays.cli.exits import PARTLY, command
 from relays.cli.options import AlsoFabric, As, needed, wall_ms
 from relays.cli.passphrase import PassphraseFile, passphrase_from
 from relays.cli.running import one_of_here, the_one
-from relays.credentials import description, identities_here, issue_again, issuer_here, needs_renewal
 from relays.terminal import Screen, Table, say, say_json
 from relays.wall import utc
 

@@ -19,10 +19,10 @@ from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.enrolment.joining import read_token
 from fabric.protocol.envelope.lifetime import format_duration, parse_duration
 from fabric.protocol.trust.credentials import NodeKind
+from relays.authority.credentials import description, identities_here
 from relays.authority.keeping import fingerprint
 from relays.cli.exits import command
 from relays.cli.options import to_kinds, to_tags, wall_ms
-from relays.credentials import description, identities_here
 from relays.issuing import Issuer, KnownToken, Register, TokenTerms, register_path
 from relays.issuing.serving import serve
 from relays.logs import set_up_logs

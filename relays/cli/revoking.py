@@ -13,11 +13,11 @@ from fabric.protocol.envelope.lifetime import parse_duration
 from fabric.protocol.trust.credentials import name_ok
 from fabric.protocol.trust.revocations import Revocations
 from relays.authority import open_authority, revoke
+from relays.authority.reach import applied, relays_here
 from relays.cli.exits import PARTLY, command
 from relays.cli.passphrase import PassphraseFile, passphrase_from
 from relays.cli.running import one_of_here, the_one
 from relays.issuing.members import members_here
-from relays.reach import applied, relays_here
 from relays.terminal import say, say_json
 from relays.wall import of_version
 

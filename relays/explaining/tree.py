@@ -15,8 +15,8 @@ from typing import Any
 from fabric.edge.identity.identity import Identity
 from fabric.protocol.base.limits import KEY_BYTES
 from fabric.protocol.trust.credentials import Credential, NodeKind
+from relays.authority.credentials import identities_here
 from relays.authority.identities import point_claim, relay_claim
-from relays.credentials import identities_here
 from relays.topology.model import Topology
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from fabric.edge.identity.home import fabric_folder
 from fabric.edge.identity.identity import Identity
 from fabric.protocol.trust.credentials import NodeKind
-from relays.credentials import identities_here
+from relays.authority.credentials import identities_here
 from relays.status import read_status
 
 
