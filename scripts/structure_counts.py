@@ -1,8 +1,8 @@
 """How the code hangs together, counted from its source. Nothing is imported or run.
 
-A room is a folder directly below the one that is looked at; where that has none, each module is a room of its own. An
-arrow leads from the room that imports to the one that is imported, once for each pair. Storeys are the rooms on the
-longest way along arrows; rooms that reach each other are one circle, and count as one storey.
+A room is a folder or a module directly below the part that is looked at. An arrow leads from the room that imports to
+the one that is imported, once for each pair. Storeys are the rooms on the longest way along arrows; rooms that reach
+each other are one circle, and count as one storey.
 """
 
 from __future__ import annotations
@@ -130,13 +130,7 @@ def _known(names: set[str]):  # type: ignore[no-untyped-def]
 
 
 def _rooms(names: Iterable[str], depth: int) -> dict[str, str]:
-    folders = {".".join(name.split(".")[: depth + 1]) for name in names if name.count(".") > depth}
-    found = {}
-    for name in names:
-        room = ".".join(name.split(".")[: depth + 1])
-        # Beside rooms that are folders, what lies in the folder itself is one room.
-        found[name] = room if room in folders or not folders else ".".join(name.split(".")[:depth])
-    return found
+    return {name: ".".join(name.split(".")[: depth + 1]) for name in names}
 
 
 def _reach(arrows: dict[str, set[str]], start: str) -> set[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.structure_counts import undocumented
+from scripts.structure_counts import PARTS, count, read, undocumented
 
 ROOT = Path(__file__).parents[2]
 # Each may import itself and what is right of it.
@@ -58,6 +58,11 @@ def name_of(path):
 @cache
 def tree_of(path):
     return ast.parse(path.read_text(), str(path))
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_no_rooms_of_a_part_reach_each_other(part):
+    assert count(part, read(ROOT, part)).circles == 0
 
 
 @cache
