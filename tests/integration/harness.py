@@ -85,7 +85,7 @@ def with_free_ports(text: str) -> str:
     return _PORT.sub(lambda found: ports[found[1]], text)
 
 
-def wait_for(condition: Callable[[], _T], what: str, timeout_s: float = 20.0) -> _T:
+def wait_for(condition: Callable[[], _T], what: str, timeout_s: float = 60.0) -> _T:
     """What the condition returned when it first was true."""
     deadline = time.monotonic() + timeout_s
     while not (found := condition()):
@@ -135,7 +135,7 @@ class Running:
         for reader in self._readers:
             reader.start()
 
-    def wait_line(self, part: str, timeout_s: float = 20.0) -> str:
+    def wait_line(self, part: str, timeout_s: float = 60.0) -> str:
         """The first line of output or errors with this in it."""
 
         def found() -> str | None:
@@ -146,7 +146,7 @@ class Running:
         assert seen, f"{' '.join(self.args)} ended ({line}) without {part!r}\n{self.out}\n{self.err}"
         return seen
 
-    def wait(self, timeout_s: float = 30.0) -> Done:
+    def wait(self, timeout_s: float = 60.0) -> Done:
         try:
             code = self.process.wait(timeout_s)
         except subprocess.TimeoutExpired:
@@ -205,7 +205,7 @@ class House:
         self._commands = [each for each in self._commands if each.process.poll() is None] + [running]
         return running
 
-    def cli(self, *args: str, timeout_s: float = 30.0) -> Done:
+    def cli(self, *args: str, timeout_s: float = 60.0) -> Done:
         return self.start(*args).wait(timeout_s)
 
     def up(self) -> None:

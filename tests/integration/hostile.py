@@ -49,7 +49,7 @@ class HostileRelay:
     ) -> None:
         self._context.destroy(linger=0)
 
-    def serve_until(self, condition: Callable[[], object], what: str, timeout_s: float = 15.0) -> None:
+    def serve_until(self, condition: Callable[[], object], what: str, timeout_s: float = 60.0) -> None:
         deadline = time.monotonic() + timeout_s
         while not condition():
             assert time.monotonic() < deadline, what
