@@ -202,7 +202,7 @@ class RelayLoop:
         status_at_ms = lists_at_ms = 0
         while not self._stopping:
             self._diallers.register(poller)
-            waiting = {socket for socket, _ in poller.poll(wait_ms)}
+            waiting = self._wait(poller, wait_ms)
             if self._gate.socket in waiting:
                 self._gate.serve()
             ended = self._listener.gone(told=self._listener.monitor in waiting)
@@ -227,8 +227,21 @@ class RelayLoop:
             if now_ms >= status_at_ms:
                 status_at_ms = now_ms + _STATUS_MS
                 self._housekeeping(now_ms)
-            wait_ms = 0 if woke_reader else self._wait_ms(ready, now_ms)
+            wait_ms = 0 if woke_reader else min(self._wait_ms(ready, now_ms), max(0, status_at_ms - now_ms))
         self._sign_log(self._clock.now_ms(), at_once=True)
+
+    def _wait(self, poller: zmq.Poller, wait_ms: int) -> set[Any]:
+        """What has come, at the latest after so long. Newer lists are looked for meanwhile: that needs no turn."""
+        until_ms, taken_up = self._clock.now_ms() + wait_ms, self._watching.taken_up
+        while True:
+            waiting = {socket for socket, _ in poller.poll(min(wait_ms, LIST_LOOK_MS))}
+            now_ms = self._clock.now_ms()
+            wait_ms = until_ms - now_ms
+            if waiting or wait_ms <= 0 or self._stopping:
+                return waiting
+            self._upkeep.do("revocation list", self._watching.look, now_ms)
+            if self._watching.taken_up != taken_up:
+                return waiting
 
     def _sign_log(self, now_ms: int, *, at_once: bool = False) -> None:
         """Say how far the audit log goes, when that is due."""

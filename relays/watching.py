@@ -43,6 +43,7 @@ class Watching:
         self._renewal = Renewal(identity, os.urandom, log)
         self._list_over = False
         self._clock_wrong = False
+        self.taken_up = 0  # files so far whose contents the core was given
         core.directory.restore(own_directory(identity.folder))  # an older one than what came since is let be
         core.trust.restore_policies(own_policies(identity.folder))
 
@@ -81,6 +82,7 @@ class Watching:
         if refused is not None:
             self._log.warning(f"{what} refused", code=refused.code.label, why=refused.detail)
         self._apply(ready, now_ms)
+        self.taken_up += 1
 
     def _watch_list(self, now_ms: int) -> None:
         """Say once when the revocation list in force is past its time, and once when there is another."""

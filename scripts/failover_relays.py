@@ -19,7 +19,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from fabric.protocol.base.limits import PING_MS
+from fabric.protocol.base.limits import BACKED_PING_MS
 from tests.integration.family import TOPOLOGY, Stream, bring_back, kill_for_good, parent_of
 from tests.integration.harness import House, house_in, wait_for
 from tests.simulation.herd import herd
@@ -65,7 +65,7 @@ def main() -> int:
     else:
         print(f"{sent} messages, {'each once' if sound else f'{seen} arrived'}; the longest that one was on its way:")
         for name, ms in waits.items():
-            heartbeats = statistics.median(ms) / PING_MS
+            heartbeats = statistics.median(ms) / BACKED_PING_MS
             print(f"  parent {name:11} median {statistics.median(ms) / 1000:5.2f} s ({heartbeats:.1f} heartbeats), "
                   f"worst {max(ms) / 1000:5.2f} s, of {len(ms)}")
         print(f"{parsed.children} simulated children of a dead parent: peak of handshakes {peak} times the mean, "

@@ -19,8 +19,8 @@ from pathlib import Path
 
 from tests.integration.harness import House
 
-# Below and above the silence after which a link is given up (6.5 s): both ways of coming back are met.
-STOP_S = (0.5, 9.0)
+# Below and above the silence after which a link is given up (8.5 s): both ways of coming back are met.
+STOP_S = (0.5, 11.0)
 # A relay that dies again and again is waited for by its supervisor; somebody else's turn comes first.
 _RUNS_WITHIN_S = 5.0
 

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from fabric.protocol.base.limits import LINK_SILENCE_MS, PARENT_SILENCE_MS, PING_MS, SESSION_GRACE_MS, STALL_MS
+from fabric.protocol.base.limits import BACKED_PING_MS, LINK_SILENCE_MS, PARENT_SILENCE_MS, SESSION_GRACE_MS, STALL_MS
 from fabric.protocol.core.ready import Drain, Leave
 from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.links.uplink import RETURN_MS, SPREAD_MS, STABLE_MS
@@ -20,7 +20,7 @@ SENSOR = Grants(publish=(PublishGrant("detections.>"), PublishGrant("intel.>")))
 ANALYST = Grants(subscribe=("detections.>", "intel.>"))
 FIREWALL = Grants(execute=("deny ipv4_net",), subscribe=("intel.>",))
 SOAR = Grants(request=(RequestGrant("deny *", "role=firewall"),))
-FAILOVER_MS = 3 * PING_MS
+FAILOVER_MS = 3 * BACKED_PING_MS
 
 
 def stage(seed=0, loss=0.0, **points):
@@ -76,7 +76,7 @@ def test_a_parent_that_falls_silent_is_left_within_its_time_and_that_of_a_move(s
     world = stage(seed)
     world.part("cell", "east", told=False)
     took_ms = moved_within(world, "cell", "west", LINK_SILENCE_MS)
-    assert PARENT_SILENCE_MS - PING_MS < took_ms < PARENT_SILENCE_MS + SPREAD_MS + 500
+    assert PARENT_SILENCE_MS - BACKED_PING_MS < took_ms < PARENT_SILENCE_MS + SPREAD_MS + 500
 
 
 def test_who_has_no_other_parent_has_more_patience():

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from fabric.edge.loop import EdgeLoop
 from fabric.protocol.base.errors import Code
-from fabric.protocol.base.limits import CLOCK_JUMP_MS, PING_MS, SKEW_MS
+from fabric.protocol.base.limits import BACKED_PING_MS, CLOCK_JUMP_MS, SKEW_MS
 from fabric.protocol.core.fabric_clock import FabricClock
 from fabric.protocol.core.ready import Delivery
 from fabric.protocol.envelope.layout import Kind
@@ -47,21 +47,21 @@ def tell(talk: Conversation, link: int, clock_ms: int) -> None:
     talk.say(link, Pong(talk.now_ms, clock_ms))
 
 
-def insist(talk: Conversation, link: int, ahead_ms: int, for_ms: int = CLOCK_JUMP_MS + PING_MS) -> None:
+def insist(talk: Conversation, link: int, ahead_ms: int, for_ms: int = CLOCK_JUMP_MS + BACKED_PING_MS) -> None:
     """Tells with every PONG that it is so much later, until that is believed."""
-    for _ in range(0, for_ms, PING_MS):
+    for _ in range(0, for_ms, BACKED_PING_MS):
         tell(talk, link, talk.now_ms + ahead_ms)
-        pass_time(talk, PING_MS)
+        pass_time(talk, BACKED_PING_MS)
     tell(talk, link, talk.now_ms + ahead_ms)
 
 
 def pass_time(talk: Conversation, for_ms: int) -> None:
     """Everybody who has a link keeps it."""
-    for _ in range(0, for_ms, PING_MS):
+    for _ in range(0, for_ms, BACKED_PING_MS):
         for number, link in list(talk.core.links.items()):
             if link.is_open:
                 talk.say(number, Ping(talk.now_ms))
-        talk.wait(PING_MS)
+        talk.wait(BACKED_PING_MS)
 
 
 def refusals(talk: Conversation, link: int) -> list[Code]:
@@ -72,7 +72,7 @@ def refusals(talk: Conversation, link: int) -> list[Code]:
 
 
 @LIES
-@pytest.mark.parametrize("for_ms", [PING_MS, CLOCK_JUMP_MS + PING_MS], ids=["once", "insists"])
+@pytest.mark.parametrize("for_ms", [BACKED_PING_MS, CLOCK_JUMP_MS + BACKED_PING_MS], ids=["once", "insists"])
 def test_a_false_parent_turns_nobody_away_while_it_is_there_and_after(lie_ms, for_ms):
     talk = below()
     bad = talk.dial(BAD, Role.CHILD)
@@ -117,7 +117,7 @@ def test_a_time_that_is_told_for_a_moment_moves_nothing():
         tell(talk, bad, talk.now_ms + lie_ms)
         assert talk.core.time.now(talk.now_ms) == talk.now_ms and not talk.core.time.suspect
         talk.send(sensor, verified(SENSOR, sequence=number, issued_at_ms=talk.now_ms))
-        pass_time(talk, PING_MS)
+        pass_time(talk, BACKED_PING_MS)
     assert talk.heard(sensor, Nack) == [] and sensor not in talk.closed
     assert talk.count("time_refused:clock_suspect") == 4
 

@@ -7,7 +7,14 @@ import pytest
 from fabric.protocol.audit import kinds
 from fabric.protocol.audit.kinds import Audited
 from fabric.protocol.base.errors import Code, Reject
-from fabric.protocol.base.limits import LEAVING_MS, LEDGER_BYTES_MAX, PARENT_SILENCE_MS, PING_MS, UNEASY_MS
+from fabric.protocol.base.limits import (
+    BACKED_PING_MS,
+    LEAVING_MS,
+    LEDGER_BYTES_MAX,
+    LINK_SILENCE_MS,
+    PARENT_SILENCE_MS,
+    PING_MS,
+)
 from fabric.protocol.core.ready import (
     Attach,
     Attached,
@@ -145,9 +152,9 @@ def test_it_is_quiet_while_nothing_is_under_way_and_its_relay_is_heard(talk):
     assert quiet_for_ms() is None
     talk.say(link, Ack([message.id]))
     assert quiet_for_ms() == asks_ms
-    talk.core.links[link].pinged_at_ms = talk.now_ms + 1_000
-    assert quiet_for_ms() == UNEASY_MS + 1, "a relay that is not heard is missed in time"
-    assert quiet_for_ms(UNEASY_MS + 1) is None
+    talk.core.links[link].pinged_at_ms = talk.now_ms + LINK_SILENCE_MS
+    assert quiet_for_ms() == LINK_SILENCE_MS + 1, "a relay that is not heard is missed in time"
+    assert quiet_for_ms(LINK_SILENCE_MS + 1) is None
 
 
 def test_what_was_submitted_without_a_link_waits_for_one_with_the_same_bytes(talk):
@@ -435,16 +442,16 @@ def test_a_relay_that_misses_a_ping_is_asked_again_three_times_and_left_for_anot
         Point(ME.credential, ME.signer, AUTHORITY.key, b"m" * 16, entropy("point"), ("mid", "low"))
     )
     link = talk.dial(RELAY, Role.POINT)
-    talk.wait(PING_MS)
+    talk.wait(BACKED_PING_MS)
     assert len(talk.heard(link, Ping)) == 1
-    talk.wait(PARENT_SILENCE_MS - PING_MS)
+    talk.wait(PARENT_SILENCE_MS - BACKED_PING_MS)
     assert len(talk.heard(link, Ping)) >= 3 and talk.closed == []
     talk.wait(500)
     assert talk.closed == [link]
 
 
 def test_the_only_relay_is_given_more_time(talk, link):
-    talk.wait(PARENT_SILENCE_MS + 500)
+    talk.wait(2 * PING_MS)
     assert len(talk.heard(link, Ping)) == 2 and talk.closed == []
 
 

@@ -186,10 +186,12 @@ RETRY_MS: Final = 2_000
 RETRY_MS_MAX: Final = 30_000
 # HELLO is repeated like any frame that may be lost.
 HELLO_RETRY_MS: Final = 1_000
-PING_MS: Final = 2_000
-# Three pings without a word, and the link is dead.
-LINK_SILENCE_MS: Final = 6_500
-# Who has another parent does not wait that long: one that misses a ping is asked again at once, and three times.
+PING_MS: Final = 4_000
+# Two pings without a word, and the link is dead.
+LINK_SILENCE_MS: Final = 8_500
+# Who has another parent does not wait that long: it asks more often, and one that misses a ping is asked again at once,
+# and three times.
+BACKED_PING_MS: Final = 2_000
 UNEASY_MS: Final = 2_500
 UNEASY_PING_MS: Final = 500
 PARENT_SILENCE_MS: Final = 4_000

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import (
+    BACKED_PING_MS,
     HELLO_RETRY_MS,
     HELLO_WAIT_MS,
     LEAVING_MS,
@@ -56,6 +57,22 @@ class Liveness:
         for link in list(self._links.by_number.values()):
             self._links.contained(self._look_at, link, now_ms, ready)
 
+    def due_ms(self, link: Link) -> int:
+        """When an open link to a parent is looked at next: a ping is due, or the parent was to be heard by then."""
+        can_leave = self._can_leave(link)
+        patience_ms = UNEASY_MS if can_leave else LINK_SILENCE_MS
+        return min(link.pinged_at_ms + _ping_ms(can_leave), link.heard_at_ms + patience_ms + 1)
+
+    def is_calm(self) -> bool:
+        """Whether every link is open, stays, and has been told all that it is to be told."""
+        return all(
+            link.is_open and link.leaving_at_ms is None and settled(link) and not link.credit.stinted
+            for link in self._links.by_number.values()
+        )
+
+    def _can_leave(self, link: Link) -> bool:
+        return self._uplink.alternatives and link.destination == UPLINK and self._links.is_current(link)
+
     def _look_at(self, link: Link, now_ms: int, ready: Ready) -> None:
         if link.state is State.WAITING:
             said_ms = link.since_ms if link.hello is None else link.hello_at_ms
@@ -79,7 +96,7 @@ class Liveness:
             self._links.refuse(link, problem, now_ms, ready)
             return
         silence_ms = now_ms - link.heard_at_ms
-        can_leave = current and link.destination == UPLINK and self._uplink.alternatives
+        can_leave = self._can_leave(link)
         if silence_ms > (PARENT_SILENCE_MS if can_leave else LINK_SILENCE_MS):
             self._give_up(link, "links_silent", now_ms, ready)
             return
@@ -89,7 +106,7 @@ class Liveness:
         if not current and link.leaving_at_ms is not None and now_ms - link.leaving_at_ms > LEAVING_MS:
             self._links.part(link, now_ms, ready)
             return
-        every_ms = UNEASY_PING_MS if can_leave and silence_ms > UNEASY_MS else PING_MS
+        every_ms = UNEASY_PING_MS if can_leave and silence_ms > UNEASY_MS else _ping_ms(can_leave)
         if link.peer_role == Role.PARENT and now_ms - link.pinged_at_ms >= every_ms:
             link.pinged_at_ms = now_ms
             self._links.send(link, Ping(now_ms), ready)
@@ -108,3 +125,7 @@ class Liveness:
         """The peer is there and does nothing, or is not there any more: whoever has another parent goes there."""
         self._count(why, link.peer_role.name.lower())
         self._links.end(link, Code.CLOSED, now_ms, ready, patient=False)
+
+
+def _ping_ms(can_leave: bool) -> int:
+    return BACKED_PING_MS if can_leave else PING_MS

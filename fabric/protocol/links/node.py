@@ -81,7 +81,11 @@ from fabric.protocol.wire.frames import (
     Witnessed,
 )
 
+# How often what depends on time is looked at: while anything is under way, and while nothing is.
 _TIMERS_MS = 250
+_IDLE_TIMERS_MS = 1_000
+# What follows from an event, and was put off for a moment, is done within this.
+_CALM_MS = 2_000
 # What was to have run out by now, and by a better time has not, is looked at again after this.
 _EXPIRY_LATER_MS = 1_000
 # Who waits for admission is let in as steadily as this.
@@ -149,7 +153,7 @@ class Node(ABC):
             self.policies, self.counters, self,
         )
         self.ending = Ending(self._settle)
-        self._timers_at_ms = 0
+        self._timers_ms = self._stirred_ms = -_IDLE_TIMERS_MS
         self._show()
         self.set_up()
 
@@ -273,6 +277,8 @@ class Node(ABC):
     def step(self, event: Event, now_ms: int) -> Ready:
         """Apply one event. Never raises for anything that a peer did: a fault that it brings out ends its link."""
         ready = Ready()
+        if not _asks_for_life(event):
+            self._stirred_ms = now_ms
         match event:
             case Arrived(number, Fault() as fault):
                 self.link_table.end_faulty(number, fault, now_ms, ready)
@@ -390,6 +396,7 @@ class Node(ABC):
         """A revocation list that the driver found: put it in force if it is newer than the one that is."""
         before = self.trust.revocations
         refused = self.trust_distribution.apply(raw, now_ms, ready)
+        self._stirred_ms = now_ms
         self._follow_lists(before, now_ms, ready)
         return refused
 
@@ -425,17 +432,32 @@ class Node(ABC):
     # -- the end of a turn --------------------------------------------------------------------------------
 
     def _tick(self, now_ms: int, ready: Ready) -> None:
-        if now_ms >= self._timers_at_ms:
-            self._timers_at_ms = now_ms + _TIMERS_MS
+        if now_ms >= self._timers_at_ms(now_ms):
+            self._timers_ms = now_ms
             self._timers(now_ms, ready)
         self.attempt(self._end_rows, now_ms, ready)
         self.opening.admit(now_ms, ready)
         self.transfer.turn(now_ms, ready)
         self.link_table.turn_over()
         self.attempt(partial(self.hear, TurnEnded()), now_ms, ready)
-        soon_ms = now_ms + _ADMIT_MS if self.opening.anybody_waits else self._timers_at_ms
+        timers_ms = self._timers_at_ms(now_ms)
+        soon_ms = now_ms + _ADMIT_MS if self.opening.anybody_waits else timers_ms
         at_once = self.transfer.anything_due or self.ending
-        ready.wake_at_ms = now_ms if at_once else min(soon_ms, self._timers_at_ms)
+        ready.wake_at_ms = now_ms if at_once else min(soon_ms, timers_ms)
+
+    def _timers_at_ms(self, now_ms: int) -> int:
+        soon_ms = self._timers_ms + _TIMERS_MS
+        if not self._is_idle(now_ms):
+            return soon_ms
+        due_ms = [self.liveness.due_ms(link) for link in self.parent_links]
+        return max(soon_ms, min([self._timers_ms + _IDLE_TIMERS_MS, *due_ms]))
+
+    def _is_idle(self, now_ms: int) -> bool:
+        """Nothing came for a while, nothing is held, and nobody comes, goes or moves."""
+        if now_ms - self._stirred_ms < _CALM_MS or len(self.custody) or self.draining:
+            return False
+        has_parent = bool(self.uplink.current) or not self.parents
+        return has_parent and len(self.parents_wanted(now_ms)) <= 1 and self.liveness.is_calm()
 
     def _timers(self, now_ms: int, ready: Ready) -> None:
         self._twins.sweep(now_ms)
@@ -454,3 +476,8 @@ class Node(ABC):
                 self.custody.later(held, now_ms + _EXPIRY_LATER_MS)
                 continue
             self.ending.end(list(held.rows.values()), why, now_ms, ready)
+
+
+def _asks_for_life(event: Event) -> bool:
+    """A peer asks, or says, that it is there, or time passes: nothing follows from that later."""
+    return isinstance(event, Tick) or (isinstance(event, Arrived) and isinstance(event.frame, Ping | Pong))

@@ -17,7 +17,7 @@ from fabric.protocol.audit import kinds
 from fabric.protocol.audit.kinds import Audited
 from fabric.protocol.audit.telling import refused
 from fabric.protocol.base.errors import Code, Reject
-from fabric.protocol.base.limits import PING_MS, POINT_QUOTA_BYTES, RETRY_MS, UNEASY_MS
+from fabric.protocol.base.limits import POINT_QUOTA_BYTES, RETRY_MS
 from fabric.protocol.core.ready import (
     Answer,
     Ask,
@@ -379,7 +379,7 @@ class Point(Node):
         )
         if link is None or link.peer is None or not is_quiet or self.parents_wanted(now_ms) != [link.peer.id]:
             return None
-        until_ms = min(link.pinged_at_ms + PING_MS, link.heard_at_ms + UNEASY_MS + 1)
+        until_ms = self.liveness.due_ms(link)
         return until_ms if until_ms > now_ms else None
 
     def _ask_on(self, now_ms: int, ready: Ready) -> None:
