@@ -29,17 +29,17 @@ def said(one, now_ms):
 def test_of_what_ends_at_once_nothing_is_said():
     one = at_work()
     one.begins(ABOUT.id, 0)
-    assert one.due_ms == 250 and said(one, 249) == []
+    assert one.due_ms == 1_000 and said(one, 999) == []
     one.ended(ABOUT.id)
     assert one.due_ms is None and said(one, 10_000) == []
 
 
 def test_what_waits_is_accepted_and_then_runs_and_says_so_while_it_does():
     one = at_work()
-    assert said(one, 250) == [(State.ACCEPTED, None, "")] and said(one, 251) == []
-    one.begins(ABOUT.id, 400)
-    assert said(one, 1_249) == [] and said(one, 1_250) == [(State.RUNNING, None, "")]
-    assert one.due_ms == 31_250 and said(one, 31_250) == [(State.RUNNING, None, "")]
+    assert said(one, 1_000) == [(State.ACCEPTED, None, "")] and said(one, 1_001) == []
+    one.begins(ABOUT.id, 1_150)
+    assert said(one, 1_999) == [] and said(one, 2_000) == [(State.RUNNING, None, "")]
+    assert one.due_ms == 32_000 and said(one, 32_000) == [(State.RUNNING, None, "")]
 
 
 def test_its_progress_is_said_once_a_second_with_the_last_word():

@@ -75,11 +75,11 @@ def test_what_is_over_at_once_wakes_it_once_and_what_comes_soon_after_it_not_at_
     office = Office()
     office.sleeps("for ever")
     office.taken()
-    office.sleeps(0.25)
+    office.sleeps(1.0)
     for _ in range(3):
         office.ended()
         office.taken()
-    assert office.desk.rung == 1 and office.desk.sleeper == 0.25
+    assert office.desk.rung == 1 and office.desk.sleeper == 1.0
     office.close()
 
 
@@ -87,7 +87,7 @@ def test_it_looks_soon_at_what_waits_for_a_handler():
     office = Office()
     office.sleeps("for ever")
     office.taken()
-    office.sleeps(0.25)
+    office.sleeps(1.0)
     office.taken(waits=True)
     assert office.desk.rung == 2
     wait_for(lambda: office.looked >= 2, "it looks at what waits")
@@ -98,7 +98,7 @@ def test_it_says_that_something_is_at_work_when_that_is_due():
     office = Office()
     office.sleeps("for ever")
     office.taken()
-    office.now_ms += 250
+    office.now_ms += 1_000
     wait_for(lambda: office.loop.published, "something is said")
     (record,) = [record for _, record in office.loop.published]
     assert record["state"] == "accepted"

@@ -17,8 +17,9 @@ from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.vocabulary.lifecycle import State
 from fabric.protocol.vocabulary.openc2 import Status
 
-# What is over by then says more than that it began.
-_AT_ONCE_MS: Final = 250
+# What is over by then says more than that it began. Where hundreds execute one action, on few machines, each word is as
+# much work for everybody as a result, and delays those.
+_AT_ONCE_MS: Final = 1_000
 _AGAIN_MS: Final = 30_000
 _PROGRESS_MS: Final = 1_000
 # Nobody wants to know for longer how far it was.
