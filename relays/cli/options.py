@@ -47,5 +47,5 @@ def to_tags(tags: Sequence[str] | None) -> tuple[tuple[str, str], ...]:
 def needed(identity: str) -> str:
     """The identity that was named. Raises USAGE where none was."""
     if not identity:
-        raise FabricError(Code.USAGE, "who are you?", "add --as ID, or set FABRIC_AS")
+        raise FabricError(Code.USAGE, "who are you?", "add --as ID, or set FABRIC_AS; `fabric credential list` shows who is on this machine")
     return identity
