@@ -164,8 +164,13 @@ def test_a_command_reverts_cut_off_and_after_a_restart(own_house, tmp_path):
         wall.wait_line('"ready"')
         # What came meanwhile is for whoever has a key next.
         (line,) = house.cli(*asked[:-4], "--arg", "duration=1h", "--key", "k2").expect(0).lines
-        (kept,) = wait_for(lambda: house.cli("leases", "--as", "fw-m", "--json").expect(0).lines, "the lease")
-        assert (kept["state"], kept["requester"], kept["at"]) == ("in force", "soar-hq", "fw-m")
+
+        def in_force():
+            found = house.cli("leases", "--as", "fw-m", "--json").expect(0).lines
+            return [lease for lease in found if lease["state"] == "in force"]
+
+        (kept,) = wait_for(in_force, "the lease")
+        assert (kept["requester"], kept["at"]) == ("soar-hq", "fw-m")
 
         def said():
             done = house.cli("action", lease["id"][:12], "--as", "soar-hq", "--json").expect(0)

@@ -66,6 +66,7 @@ BOUNDS = {
     "edge/requesting/recorder.py:Recorder._entries": "_GATHER_MS of requests; while a disk fails counted with _changes",
     "edge/requesting/recorder.py:Recorder._changes":
     "_GATHER_MS of words; while a disk fails _WAITING_MAX, of what the core has in hand",
+    "edge/requesting/recorder.py:Recorder._unread": "counted with _changes",
     "edge/requesting/recorder.py:Recorder._acknowledge": "what the core has in hand",
     "edge/requesting/requests.py:Requests._over":
     "OVER_MAX of UNKNOWN_MAX targets together; of the oldest nothing is said late",

@@ -277,6 +277,25 @@ def test_what_comes_while_the_book_cannot_be_read_is_acknowledged_when_it_is_in_
     assert account(path, asked).states == {"fw-1": State.COMPLETED}
 
 
+def test_while_the_book_cannot_be_read_so_many_words_wait_for_it_and_no_more(programs, monkeypatch):
+    asks, collects = programs
+    asked, acknowledged = action(), []
+    asks.ask(asked, "K")
+    collects.recorder.open()
+    monkeypatch.setattr("fabric.edge.requesting.recorder._WAITING_MAX", 2)
+
+    def busy(_book, _id):
+        raise FabricError(Code.BOOK_FAILED, "database is locked")
+
+    monkeypatch.setattr(Book, "by_id", busy)
+    for number in range(3):
+        collects.hear(asked, WALLS["fw-1"], "completed", T0 + 2_000 * number)
+        collects.recorder.when_written(lambda n=number: acknowledged.append(n))
+        collects.turn(T0 + 2_000 * number + 1_000)
+        assert len(acknowledged) == (3 if number == 2 else 0)
+    assert not collects.recorder._unread
+
+
 def test_of_others_actions_so_many_are_known_at_a_time(programs):
     asks, collects = programs
     collects.recorder.open()
