@@ -145,7 +145,7 @@ def test_a_command_reverts_cut_off_and_after_a_restart(own_house, tmp_path):
         wall = house.start(*args)
         wall.wait_line('"ready"')
         asked = ("act", "deny", "ipv4_net=192.0.2.6", "--to", "id=fw-m", "--as", "soar-hq", "--label", "green",
-                 "--json", "--arg", "duration=2s", "--key", "k")
+                 "--json", "--arg", "duration=6s", "--key", "k")
         (line,) = house.cli(*asked).expect(0).lines
         wait_for(lambda: read_leases(house.identity(ID).folder)[0], "the list of leases")
         wall.process.kill()  # no other command before it, which on a busy machine would take as long as the lease lasts
