@@ -479,3 +479,15 @@ def test_whoever_looks_sees_what_is_in_force(edge, tmp_path):
     with pytest.raises(FabricError) as raised:
         read_leases(folder)
     assert raised.value.code is Code.SPOOL_FAILED
+
+
+def test_the_list_does_not_wait_for_something_else_to_come(edge):
+    message = action()
+    edge.turn(5_000)
+    edge.begins(message, Lasts(EFFECT, VARIANT, HOUR_MS))
+    edge.answers(message)
+    due_ms = edge.program.leasing.due_ms
+    assert due_ms is not None and due_ms <= edge.now_ms + 1_000
+    edge.turn(due_ms - edge.now_ms)
+    assert [entry.id for entry in read_leases(edge.path.parent)[0]] == [message.leaf.hex()]
+    assert edge.program.leasing.due_ms > edge.now_ms + 60_000

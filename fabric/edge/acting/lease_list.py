@@ -85,6 +85,11 @@ class LeaseList:
         """It is to be written again."""
         self._is_changed = True
 
+    @property
+    def is_changed(self) -> bool:
+        """Whether it is to be written, as soon as it may."""
+        return self._is_changed
+
     def write(self, leases: Sequence[Lease], lease_ms: int, own_ms: int, *, at_once: bool = False) -> None:
         """If something has changed, and it was not written a moment ago."""
         began_s = time.monotonic()

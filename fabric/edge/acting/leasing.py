@@ -272,8 +272,13 @@ class Leasing:
     @property
     def due_ms(self) -> int | None:
         """When `look` must be called again."""
+        if self._clock is None:
+            return None
         next_ms = self._leases.next_ms
-        return None if self._clock is None or next_ms is None else self._clock.when(next_ms)
+        due = (
+            self._clock.when(next_ms) if next_ms is not None else None, self._look_ms if self._list.is_changed else None
+        )
+        return min([each for each in due if each is not None], default=None)
 
     def close(self) -> Sequence[LedgerOp]:
         """What the next program is to know."""
