@@ -162,7 +162,7 @@ class AuditLog:
         """No other process of this identity writes meanwhile."""
         while True:
             fcntl.flock(self._lock, fcntl.LOCK_EX)
-            if _is_at(self._lock, self._lock_path):
+            if _is_at(os.fstat(self._lock), self._lock_path):
                 break
             os.close(self._lock)  # of one that was removed nobody else knows
             self._lock = -1
@@ -177,9 +177,10 @@ class AuditLog:
             return is_segment(self._folder, self.number + 1)
         if self._file < 0:
             return bool(segments(self._folder))
-        if not _is_at(self._file, self._path):
+        ours = os.fstat(self._file)
+        if not _is_at(ours, self._path):
             return True
-        return os.fstat(self._file).st_size != self._size or is_segment(self._folder, self.number + 1)
+        return ours.st_size != self._size or is_segment(self._folder, self.number + 1)
 
     def _find_end(self) -> None:
         """Where the chain goes on: after the last entry of the last segment."""
@@ -308,13 +309,12 @@ class AuditLog:
         self._digests += digests
 
 
-def _is_at(descriptor: int, path: Path) -> bool:
+def _is_at(ours: os.stat_result, path: Path) -> bool:
     """Whether this is the file that has this name."""
     try:
         there = os.lstat(path)
     except FileNotFoundError:
         return False
-    ours = os.fstat(descriptor)
     return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
 
 

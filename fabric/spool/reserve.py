@@ -40,9 +40,12 @@ class Reserve:
 
     def intake_allowed(self) -> bool:
         """Whether there is room for more. Not while the ballast is gone: it comes back when there is room for it."""
-        wanted_bytes = self._free_bytes_min + (0 if self._ballast.exists() else self._ballast_bytes)
+        is_whole = self._ballast.exists()
         with self._db.or_broken():
-            if free_bytes(self._folder) < wanted_bytes:
+            free = free_bytes(self._folder)
+            if is_whole and free >= self._free_bytes_min:
+                return True  # as nearly always
+            if free < self._free_bytes_min + (0 if is_whole else self._ballast_bytes):
                 self._give_back()
             self._inflate()
         return self._ballast.exists() and free_bytes(self._folder) >= self._free_bytes_min

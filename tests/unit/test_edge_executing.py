@@ -527,6 +527,26 @@ def test_what_takes_longer_is_running_until_it_ends_and_its_progress_is_told(sta
     assert [step for step, _ in loop.ledger.steps] == ["begin", "keep", "told"], "words are not in the ledger"
 
 
+def test_when_something_is_to_be_said_is_the_connections_to_look_at(start, loop):
+    gate = Gate()
+    one = start(gate)
+    assert one.due_ms is None
+    first = action(1)
+    one.take(first)
+    assert one.due_ms == T0 + 1_000
+    gate.wait(1)
+    one.look(T0 + 999)
+    assert one.due_ms == T0 + 1_000 and of(loop, first) == []
+    loop.now_ms = T0 + 1_000
+    one.look(loop.now_ms)
+    assert one.due_ms is None, "the clerk was rung; a turn at once would find nothing else"
+    wait_for(loop, first, "running")
+    gate.open.set()
+    wait_for(loop, first, "running", "completed")
+    one.look(loop.now_ms)
+    assert one.due_ms is None
+
+
 def test_what_waits_and_is_cancelled_is_not_begun(start, loop):
     gate = Gate()
     one = start(gate, at_once=1)

@@ -50,6 +50,11 @@ class Executor:
     def take_again(self, delivery):
         self.again.append(delivery.message.id)
 
+    due_ms = None
+
+    def look(self, now_ms):
+        pass
+
     def answer(self, about, answer):
         self.answers.append((about.id, str(answer.end), answer.code))
 

@@ -71,6 +71,9 @@ class AtWork:
 
     _all: dict[bytes, _One] = field(default_factory=dict)
 
+    def __len__(self) -> int:
+        return len(self._all)
+
     def taken(self, about: About, control: Control, now_ms: int) -> None:
         """It waits for a handler, or is about to have one."""
         self._all[about.id] = _One(about, control, now_ms + _AT_ONCE_MS)

@@ -1,7 +1,8 @@
 """The thread that tells the answers no handler gave, and says of what is at work how far it is (SPEC 9.4).
 
 Guarantees: answers are told as soon as there are any; what is at work for long is spoken of in time; it is woken for
-nothing else. An action that is over at once, as most are, wakes it once, and those that come soon after it not at all.
+nothing else. An action that finds a handler and is over at once, as most are, does not wake it: whoever owns this looks
+when something is to be said.
 """
 
 from __future__ import annotations

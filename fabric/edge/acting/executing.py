@@ -121,6 +121,7 @@ class Executing:
         )
         self._running = 0
         self._say_ms = 0
+        self._due_ms: int | None = None
         self._finishing = False
         self._abandoned = False
 
@@ -160,6 +161,22 @@ class Executing:
         """Whether the handler of these actions is; None where there is none."""
         return self._handlers.is_idempotent(topic)
 
+    @property
+    def due_ms(self) -> int | None:
+        """When `look` is to be called at the latest."""
+        return self._due_ms
+
+    def look(self, now_ms: int) -> None:
+        """Each turn: something may be to be said of what does not end at once. The clerk need not wait for that."""
+        if not self._at_work and self._due_ms is None:
+            return  # as mostly: no lock for that
+        with self._changed:
+            due_ms = self._at_work.due_ms
+            is_due = due_ms is not None and due_ms <= now_ms
+            if is_due:
+                self._clerk.needed(waits=False)
+            self._due_ms = None if is_due else due_ms
+
     def _take(self, delivery: Delivery, *, again: bool) -> None:
         now_ms = self._connection.clock.now_ms()
         header = delivery.message.header
@@ -198,8 +215,9 @@ class Executing:
                 self._waiting.add(task._replace(begins=begins))
                 self._at_work.taken(about, control, now_ms)
                 self._start_threads()
-                self._clerk.needed(waits=begins is None)
+                self._due_ms = self._at_work.due_ms
                 if begins is None:
+                    self._clerk.needed(waits=True)
                     self._free.notify()
                 else:
                     begins.add_done_callback(lambda _: self._may_begin())

@@ -48,7 +48,9 @@ NAME = "ledger"
 # A program that is replaced needs this long to end: its handlers have a grace, and what they did is told.
 _WAIT_MS = 12_000
 _TRY_MS = 250
-_SWEEP_MS = 1_000
+_ROOM_MS = 1_000
+# What is over is forgotten in steps that hold no action up, and need not be forgotten at once.
+_SWEEP_MS = 10_000
 # No action is taken in while less is free, so that the answers to those at work find room; the ballast is for them too.
 _FREE_BYTES_MIN = 8 * 2**20
 _BALLAST_BYTES = 2**20
@@ -74,7 +76,7 @@ class Ledger:
         self._reverter: Reverter | None = None
         self._is_wanted = False  # the file is waited for
         self._give_up_ms = 0
-        self._look_ms = 0
+        self._look_ms = self._sweep_ms = 0
         self.held_up: FabricError | None = None  # why it does not execute now; read from any thread
         self._spool: Spool | None = None
         self._beginning = Beginning(core.time)
@@ -182,6 +184,8 @@ class Ledger:
     def look(self, now_ms: int, ready: Ready) -> None:
         """Each turn: open it when that is wanted, go on with what an earlier program left, forget what is over."""
         self._take_told()
+        if self._executor is not None:
+            self._executor.look(now_ms)
         if self._recovery is not None and self._recovery.is_done(now_ms):
             self._recovery = None
         if self._spool is not None and self._failed is None:
@@ -189,14 +193,16 @@ class Ledger:
         if now_ms < self._look_ms:
             return
         if self._spool is not None:
-            self._look_ms = now_ms + _SWEEP_MS
+            self._look_ms = now_ms + _ROOM_MS
             self._owed += self._executions.expire(now_ms)
             if self._failed is not None:
                 self._end_if_said(now_ms)
                 return
             try:
-                self._spool.sweep(self._beginning.surely(now_ms))
                 self._mind_room()
+                if now_ms >= self._sweep_ms:
+                    self._sweep_ms = now_ms + _SWEEP_MS
+                    self._spool.sweep(self._beginning.surely(now_ms))
             except FabricError as error:
                 self._fail(error)
             if self._core.action_room.is_open or self._ops:  # what may wait waits for room on the disk
@@ -279,11 +285,15 @@ class Ledger:
 
     @property
     def due_ms(self) -> int | None:
-        """When `look` must be called again, if it waits for the file, goes on with what was left, or an effect ends."""
+        """When `look` must be called again: it waits for the file, goes on with what was left, an effect ends, or
+        something is to be said of what is at work."""
         if self._is_wanted:
             return self._look_ms
         recovery, leasing = self._recovery, self._leasing if self._failed is None else None
-        due = (recovery.due_ms if recovery is not None else None, leasing.due_ms if leasing is not None else None)
+        due = (
+            recovery.due_ms if recovery is not None else None, leasing.due_ms if leasing is not None else None,
+            self._executor.due_ms if self._executor is not None else None,
+        )
         return min([each for each in due if each is not None], default=None)
 
     def commit(self, ready: Ready, now_ms: int) -> None:

@@ -33,6 +33,13 @@ class Executor(Protocol):
 
     def take(self, delivery: Delivery) -> None: ...
 
+    def look(self, now_ms: int) -> None:
+        """Each turn."""
+
+    @property
+    def due_ms(self) -> int | None:
+        """When there must be one."""
+
     def take_again(self, delivery: Delivery) -> None:
         """Its handler was called by an earlier program, and may be called again."""
 
