@@ -51,7 +51,7 @@ def test_the_recipe_of_the_readme_works_as_it_stands(tmp_path):
 def test_rsyslog_forwards_to_it(tmp_path):
     with house_in(tmp_path, topology()) as house:
         house.up()
-        reader = house.start("subscribe", "detections.>", "--as", "analyst-1", "--json")
+        reader = house.start("subscribe", "detections.>", "--as", "reader-1", "--json")
         reader.wait_line('"subscribed"')
         point = house.start("edge", "run", "--as", "log-1", "--json")
         point.wait_line('"source": "senders", "state": "running"')
