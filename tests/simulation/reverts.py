@@ -27,6 +27,8 @@ REVERTED = ("stop.device", "set.device")
 class _NoList:
     """Nobody looks at the list of leases here."""
 
+    is_changed = False
+
     def changed(self) -> None: ...
 
     def write(self, *_: Any, **__: Any) -> None: ...
