@@ -58,6 +58,10 @@ _GAP = 2  # between columns
 _FOLDED_COLUMNS, _ASIDE_COLUMNS = 8, 16
 # Narrower than this nothing is folded: it would be a column of words.
 _FOLD_MIN_COLUMNS = 20
+# What JSON has as it is.
+_PLAIN = frozenset({str, int, bool, type(None)})
+_TEXT = frozenset({str})
+_ASCII, _UNICODE = (json.JSONEncoder(ensure_ascii=ascii_only, allow_nan=False) for ascii_only in (True, False))
 
 # The colours of FIRST's TLP 2.0, as near as terminals have them.
 LABEL_STYLES = {
@@ -139,21 +143,27 @@ def _write(stream: TextIO, text: str) -> None:
 
 def json_text(value: object, *, ascii_only: bool = True) -> str:
     """JSON for anything that a message can hold. What is not ASCII is escaped, or left to `escaped`."""
-    return json.dumps(_for_json(value), ensure_ascii=ascii_only, allow_nan=False)
+    return (_ASCII if ascii_only else _UNICODE).encode(_for_json(value))
 
 
 def _for_json(value: object) -> object:
-    if value is None or isinstance(value, str | int):
+    # What is plain, and the innermost of what is not, is nearly all: it is told by types alone, in a tenth of the time.
+    if type(value) in _PLAIN:
         return value
+    if isinstance(value, dict) and _PLAIN.issuperset(map(type, value.values())) and _TEXT.issuperset(map(type, value)):
+        return value
+    if isinstance(value, Mapping):
+        return {
+            key if type(key) is str else _key(key, value): item if type(item) in _PLAIN else _for_json(item)
+            for key, item in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return value if _PLAIN.issuperset(map(type, value)) else [_for_json(item) for item in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key if type(key) is str else _key(key, value): _for_json(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_for_json(item) for item in value]
     if isinstance(value, bytes | bytearray | memoryview):
         return {"base64": base64.b64encode(value).decode()}
-    return str(value)
+    return value if isinstance(value, str | int) else str(value)
 
 
 def _key(key: object, among: Mapping[Any, object]) -> str:

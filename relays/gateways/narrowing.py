@@ -8,11 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from functools import lru_cache
+from typing import Any, Final
 
 from fabric.edge.messages import Message
 from fabric.protocol.envelope.field_labels import FieldLabels, merge
 from fabric.protocol.vocabulary.tlp import Label
+
+# Messages of one source have the same fields under the same labels: so many are remembered, where they are few.
+_KNOWN_MAX: Final = 32
+_FIELDS_MAX: Final = 64
+_CHARS_MAX: Final = 2_048
 
 
 def narrowed(message: Message, label_max: Label) -> Message | None:
@@ -34,7 +40,18 @@ def narrowed(message: Message, label_max: Label) -> Message | None:
 
 def _content(message: Message, label_max: Label) -> Mapping[str, Any]:
     content: dict[str, Any] = {}
-    for label, piece in FieldLabels(message.labels, Label.RED).split(dict(message.content)).items():
+    for label, piece in _rules_of(message.labels).split(dict(message.content)).items():
         if label <= label_max:
             merge(content, piece)
     return content
+
+
+def _rules_of(labels: Mapping[str, Label]) -> FieldLabels:
+    if len(labels) > _FIELDS_MAX or sum(map(len, labels)) > _CHARS_MAX:
+        return FieldLabels(labels, Label.RED)
+    return _known_rules(tuple(labels.items()))
+
+
+@lru_cache(_KNOWN_MAX)
+def _known_rules(labels: tuple[tuple[str, Label], ...]) -> FieldLabels:
+    return FieldLabels(dict(labels), Label.RED)

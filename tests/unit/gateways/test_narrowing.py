@@ -94,3 +94,13 @@ def test_whatever_labels_a_message_has_nothing_is_left_that_is_above(content, la
         found = {}
         label_fields(seen.content, Label.CLEAR, found)
         assert not [name for name in found if labels.get(name, Label.CLEAR) > label_max]
+
+
+def test_messages_with_many_fields_and_others_with_the_same_names_do_not_mix():
+    """What is remembered of one message's labels is for those with just the same ones."""
+    for count in (3, 100, 3):
+        names = [f"f{number}" for number in range(count)]
+        for high in (names[0], names[-1]):
+            labels = {name: Label.RED if name == high else Label.CLEAR for name in names}
+            seen = narrowed(message(dict.fromkeys(names, 1), labels), Label.GREEN)
+            assert set(names) - set(seen.content) == {high}
