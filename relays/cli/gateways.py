@@ -120,7 +120,7 @@ def status(
     `taken` are records that are kept on this disk, and of a sink those that it has written; `rejected` what does not fit, or
     is refused; `lost` counts gaps in what a source reads; `left out` files that it takes for rotations from before it began.
     `refused` are records that were kept here, and that a relay refused later; `withheld` messages that a sink does not hand out,
-    since they are above its `max_label`; `readers` who reads from a source now. It is as it was a moment ago, from a file in the
+    since they are above its `max_label`; `besides` what a sink did not write for a reason of its kind; `readers` who reads from a source now. It is as it was a moment ago, from a file in the
     identity's folder.
 
     Exit codes: 0 shown, 1 one of them failed or cannot be used, or nothing runs them, 2 usage.
@@ -145,8 +145,9 @@ def _draw_status(me: Identity, kept: Kept, declared: Declared) -> None:
     if not kept.entries and not declared.names:
         say(f"no sources or sinks are declared for {me.id}")
         return
-    table = Table("name", "kind", "state", "taken", "rejected", "lost", "left out", "refused", "withheld", "readers", "last", "since", "at",
-                  folded=("state", "readers"), aside=("at", "since", "last", "lost", "left out", "refused", "withheld", "readers"))
+    table = Table("name", "kind", "state", "taken", "rejected", "lost", "left out", "refused", "withheld", "besides", "readers", "last", "since",
+                  "at", folded=("state", "besides", "readers"),
+                  aside=("at", "since", "last", "lost", "left out", "refused", "withheld", "besides", "readers"))
     shown = []
     for entry in kept.entries:
         shown.append(entry.get("name"))
@@ -156,12 +157,12 @@ def _draw_status(me: Identity, kept: Kept, declared: Declared) -> None:
         table.row(
             str(entry.get("name")), str(entry.get("kind")), cell, f"{int(entry.get('taken', 0)):,}",
             _some(entry, "rejected"), _some(entry, "lost"), _some(entry, "left_out"), _some(entry, "refused"), _some(entry, "withheld"),
-            _readers(entry),
+            ", ".join(f"{int(count):,} {reason}" for reason, count in dict(entry.get("counts") or {}).items()), _readers(entry),
             utc(last_ms) if last_ms else "", utc(int(entry.get("since_ms", 0))), str(entry.get("position", "")),
         )
     for name in declared.names:
         if name not in shown:
-            table.row(name, "", Cell("declared, and not run", "yellow"), *[""] * 10)
+            table.row(name, "", Cell("declared, and not run", "yellow"), *[""] * 11)
     if not kept.running:
         since = f" since {utc(kept.at_ms)}" if kept.at_ms else ""
         table.foot(Cell(f"nothing runs them{since}: fabric edge run --as {me.id}", "yellow"))

@@ -56,8 +56,8 @@ class Change(NamedTuple):
 class Entry:
     """One source or sink. Times in ms since 1970, 0: never. `taken`: durable records; of a sink, written ones.
     `left_out`: files that it does not read. `refused`: records that were durable, and that a relay refused later.
-    `withheld`: messages whose envelope is above what a sink hands out. `readers`: who reads from a source now; `away`:
-    why nothing comes for them."""
+    `withheld`: messages whose envelope is above what a sink hands out. `counts`: what else a sink did not write, by
+    reason. `readers`: who reads from a source now; `away`: why nothing comes for them."""
 
     name: str
     section: str
@@ -71,6 +71,7 @@ class Entry:
     left_out: int = 0
     refused: int = 0
     withheld: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
     readers: int = 0
     away: FabricError | None = None
     last_at_ms: int = 0
@@ -85,7 +86,7 @@ class Entry:
             "code": error.code.label if error else "", "why": f"{error.code.cause}: {error.detail}" if error else "",
             "next": error.next_step if error else "", "since_ms": self.since_ms, "taken": self.taken,
             "rejected": self.rejected, "lost": self.lost, "left_out": self.left_out, "refused": self.refused,
-            "withheld": self.withheld, "readers": self.readers,
+            "withheld": self.withheld, "counts": dict(self.counts), "readers": self.readers,
             "away": f"{away.code.label} {away.code.cause}" if away else "", "last_at_ms": self.last_at_ms,
             "position": self.position, "restarts": self.restarts,
         }
@@ -131,6 +132,11 @@ class Board:
                 entry.last_at_ms = wall_ms()
             if position:
                 entry.position = position[:_POSITION_CHARS_MAX]
+
+    def count_as(self, entry: Entry, reason: str, count: int) -> None:
+        """So many more that were not written, for this reason."""
+        with self._lock:
+            entry.counts[reason] = entry.counts.get(reason, 0) + count
 
     def read_by(self, entry: Entry, readers: int, away: FabricError | None) -> None:
         """So many read from it now, and why nothing comes for them."""

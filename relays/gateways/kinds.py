@@ -220,6 +220,10 @@ class Outtake(Protocol):
     def waits(self, why: FabricError | None) -> None:
         """It cannot write now, and why. None: it goes on."""
 
+    def count(self, reason: str, count: int) -> None:
+        """So many more that it did not write, or removed again. `reason`: one of a few words of its kind, which
+        `fabric edge status` shows."""
+
     def reject(self, message: Message, error: FabricError) -> None:
         """It will never be written: into the dead letters, and counted."""
 

@@ -101,6 +101,10 @@ class PointOuttake:
         self._is_held_up = False
         self._board.enter(self._entry, State.RUNNING if why is None else State.WAITING, why)
 
+    def count(self, reason: str, count: int) -> None:
+        """As `kinds.Outtake` says."""
+        self._board.count_as(self._entry, reason, count)
+
     def reject(self, message: Message, error: FabricError) -> None:
         """As `kinds.Outtake` says."""
         self._board.count(self._entry, rejected=1)

@@ -72,6 +72,9 @@ class _OneMessage:
         if why is not None:
             raise why
 
+    def count(self, reason: str, count: int) -> None:
+        """Nobody reads it."""
+
     def reject(self, message: Message, error: FabricError) -> None:
         """It will never be taken."""
         raise error

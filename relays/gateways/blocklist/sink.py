@@ -74,8 +74,8 @@ class BlockListSink:
         self._now_ms = now_ms
         self._lock = threading.Lock()  # of the entries and the file
         self._next_ms = 0  # when the file is to be looked at again
-        self._other = Tally("messages are about no indicator, and on no list")
-        self._forgotten = Tally("indicators were forgotten: there were more than the list holds")
+        self._other = Tally("no indicator", "messages are about no indicator, and on no list")
+        self._forgotten = Tally("forgotten", "indicators were forgotten: there were more than the list holds")
         self._left = 0
 
     def run(self, outtake: Outtake, stop: threading.Event) -> None:

@@ -58,9 +58,12 @@ class StixSink:
         self._settings = settings
         self._outgoing = Outgoing()
         self._written: list[str] = []  # the oldest first
-        self._not_stix = Tally("messages are no STIX, and in no bundle")
-        self._left_out = Tally("objects are in no bundle: what they cannot be without is withheld")
-        self._removed = Tally(f"bundles were removed: {settings.keep:,} are kept")
+        self._not_stix = Tally("no STIX", "messages are no STIX, and in no bundle")
+        self._unreadable = Tally("no JSON", "objects are in no bundle: no JSON can hold what is in them")
+        self._left_out = Tally(
+            "objects withheld", "objects are in no bundle: what they cannot be without is withheld"
+        )
+        self._removed = Tally("bundles removed", f"bundles were removed: {settings.keep:,} are kept")
 
     def run(self, outtake: Outtake, stop: threading.Event) -> None:
         """As `kinds.Sink` says."""
@@ -74,7 +77,8 @@ class StixSink:
         for group in outtake.groups(OBJECTS_AT_ONCE):
             out = self._outgoing.of(group)
             texts = [text for each in out.objects if (text := _json(each)) is not None]
-            self._not_stix.add(out.not_stix + len(out.objects) - len(texts), outtake)
+            self._not_stix.add(out.not_stix, outtake)
+            self._unreadable.add(len(out.objects) - len(texts), outtake)
             self._left_out.add(out.left_out, outtake)
             for number, bundle in enumerate(self._bundles(texts)):
                 path = folder / _name(group, number)

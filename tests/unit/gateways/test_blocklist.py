@@ -111,6 +111,7 @@ def test_no_more_than_that_and_the_newest_first(tmp_path):
     assert outtake.notes == ["3 values are not on the list: it has room for 2"]
     outtake = stage.run([ipv4(n, f"192.0.2.{n}") for n in range(10, 20)])
     assert "7 indicators were forgotten: there were more than the list holds" in outtake.notes
+    assert outtake.counts == {"forgotten": 7}
     assert len(stage.lines) == 2
 
 

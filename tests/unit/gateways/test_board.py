@@ -36,12 +36,15 @@ def test_what_was_counted_is_in_the_file_and_whether_somebody_runs_them(tmp_path
     entry = board.add("conn", "sources", "file")
     board.count(entry, taken=2, position="x.log:2")
     board.count(entry, rejected=1, lost=1)
+    board.count_as(entry, "no STIX", 2)
+    board.count_as(entry, "no STIX", 1)
     board.enter(entry, State.FAILED, FabricError(Code.SOURCE_AWAY, "/x"))
     board.read_by(entry, 3, FabricError(Code.UNREACHABLE, "hq"))
     board.save(alone.folder)
     kept = read_status(identity)
     (said,) = kept.entries
     assert kept.running and (said["taken"], said["rejected"], said["lost"], said["position"]) == (2, 1, 1, "x.log:2")
+    assert said["counts"] == {"no STIX": 3}
     assert (said["readers"], said["away"]) == (3, f"E901 {Code.UNREACHABLE.cause}")
     assert (said["state"], said["code"]) == ("failed", "E743") and said["why"].endswith("/x") and said["next"]
     alone.close()

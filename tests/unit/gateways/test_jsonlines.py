@@ -5,6 +5,7 @@ import gzip
 import json
 import os
 import threading
+from collections import Counter
 
 import pytest
 
@@ -34,6 +35,10 @@ class Outtake(TestIntake):
         super().__init__()
         self._groups = groups
         self.acknowledged = []
+        self.counts = Counter()
+
+    def count(self, reason, count):
+        self.counts[reason] += count
 
     def groups(self, records_max):
         for group in self._groups:

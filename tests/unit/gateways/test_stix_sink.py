@@ -9,6 +9,7 @@ import pytest
 import stix2
 
 from fabric.protocol.base.errors import Code, FabricError
+from fabric.protocol.vocabulary.tlp import Label
 from relays.gateways import room
 from relays.gateways.kinds import Place
 from relays.gateways.options import Options
@@ -58,7 +59,7 @@ def test_a_bundle_is_no_larger_than_that_and_the_oldest_go(tmp_path):
     stage = Stage(tmp_path, max_size="64KB", keep=3)
     outtake = stage.run(messages(1, 2, 3, description="x" * 40_000), messages(4))
     assert sum(map(len, stage.ids)) == 3 and len(stage.ids) == 3
-    assert outtake.notes == ["1 bundles were removed: 3 are kept"]
+    assert outtake.notes == ["1 bundles were removed: 3 are kept"] and outtake.counts == {"bundles removed": 1}
     outtake = stage.run(messages(5), messages(6))
     assert len(stage.ids) == 3 and len(outtake.notes) == 2
 
@@ -81,7 +82,19 @@ def test_what_is_no_stix_and_what_no_json_can_hold_is_said_and_hinders_nothing(t
     no_stix.content.pop("id")
     outtake = stage.run([odd, no_stix, *messages(3)], [no_stix])
     assert stage.ids == [["3"]]
-    assert outtake.notes == ["2 messages are no STIX, and in no bundle"] and len(outtake.acknowledged) == 4
+    assert outtake.notes == [
+        "1 messages are no STIX, and in no bundle", "1 objects are in no bundle: no JSON can hold what is in them",
+        "2 messages are no STIX, and in no bundle",
+    ] and len(outtake.acknowledged) == 4
+    assert outtake.counts == {"no STIX": 2, "no JSON": 1}
+
+
+def test_an_object_that_cannot_be_without_what_is_withheld_is_counted(tmp_path):
+    (whole,) = messages(1)
+    content = {name: value for name, value in whole.content.items() if name != "is_family"}
+    lacking = replace(whole, content=content, withheld={Label.RED: 1})
+    outtake = Stage(tmp_path).run([lacking, *messages(2)])
+    assert outtake.counts == {"objects withheld": 1}
 
 
 def test_a_disk_that_is_full_is_waited_for(tmp_path, monkeypatch):
