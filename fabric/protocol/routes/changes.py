@@ -50,6 +50,9 @@ class Changes:
     def __len__(self) -> int:
         return sum(map(len, self._waiting.values()))
 
+    def __bool__(self) -> bool:
+        return any(self._waiting.values())  # asked of every link several times a second
+
     def __contains__(self, key: RouteKey) -> bool:
         return any(key in waiting for waiting in self._waiting.values())
 
