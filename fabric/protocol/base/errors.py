@@ -128,6 +128,8 @@ class Code(Enum):
     SOURCE_AWAY = (743, "source_away", "what a source reads is not there, or cannot be read", "put it there, readable by this user: it is waited for")
     SINK_AWAY = (744, "sink_away", "a sink cannot write where it is to", "look at the place that is named: it is tried again, and nothing is lost meanwhile")
     SOURCE_FAILED = (745, "source_failed", "a source or sink failed in a way that it does not know", "report it with the place that is named: it is tried again")
+    SINK_REFUSED = (746, "sink_refused", "a receiver refuses what a sink hands over to it", "see why in the receiver's own log; what it refused for good: fabric deadletter list --as ID")
+    SOURCE_REFUSED = (747, "source_refused", "a server refuses a source that asks it", "look whether the secret that the source names is the right one, still valid, and may read this")
     UNMAPPED = (750, "unmapped", "the record does not fit what is declared of its source", "see what would become of it: fabric source test NAME SAMPLE --as ID")
     NO_LETTER = (751, "no_letter", "there is no such dead letter", "see which there are: fabric deadletter list --as ID")
     LETTER_CUT = (752, "letter_cut", "only the beginning of what was rejected is kept", "send it again where it comes from, then drop the dead letter")

@@ -22,9 +22,17 @@ _T = TypeVar("_T")
 class NotNowError(FabricError):
     """It was not taken, and may be later. `after_s`: the receiver wants to be left alone for so long."""
 
+    _code = Code.SINK_AWAY
+
     def __init__(self, detail: str, next_step: str = "", *, after_s: float = 0.0) -> None:
-        super().__init__(Code.SINK_AWAY, detail, next_step)
+        super().__init__(self._code, detail, next_step)
         self.after_s = after_s
+
+
+class NotUsError(NotNowError):
+    """The receiver is there, and refuses: a secret, an address or what is declared has to be another one first."""
+
+    _code = Code.SINK_REFUSED
 
 
 class Trying:

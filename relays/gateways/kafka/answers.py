@@ -10,6 +10,7 @@ from typing import Final
 from confluent_kafka import KafkaError
 
 from fabric.protocol.base.errors import Code, FabricError
+from relays.gateways.handing.trying import NotNowError, NotUsError
 
 _LET_IN: Final = "look at sasl, user, password and certificate, and at what that user may do there"
 _TOPIC: Final = "make the topic, or let the brokers make it; and look at topic"
@@ -40,11 +41,12 @@ def refusal_of(error: KafkaError, where: str) -> FabricError | None:
                        "raise message_max, and max.message.bytes of the topic")
 
 
-def words_of(error: KafkaError) -> str:
-    """For people."""
+def not_now(error: KafkaError, where: str) -> NotNowError:
+    """For a fault of the connection, or of a message that may be taken later."""
+    step = _STEPS.get(error.code(), "")
+    refused = NotUsError if step == _LET_IN else NotNowError
+    return refused(f"{where}: {_words_of(error)}", step)
+
+
+def _words_of(error: KafkaError) -> str:
     return _WORDS.get(error.code(), f"error {error.name()} of Kafka")
-
-
-def next_step_of(error: KafkaError) -> str:
-    """What to do about it; empty where waiting may be all."""
-    return _STEPS.get(error.code(), "")

@@ -17,7 +17,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from fabric.protocol.base.errors import FabricError
 from relays.gateways.handing.tls import make_context
 from relays.gateways.handing.trying import NotNowError
-from relays.gateways.kafka.answers import next_step_of, refusal_of, words_of
+from relays.gateways.kafka.answers import not_now, refusal_of
 from relays.gateways.kafka.settings import Settings
 
 _POLL_S: Final = 0.1
@@ -108,7 +108,7 @@ class Link:
     def _not_now(self) -> NotNowError:
         if self._failure is None:
             return NotNowError(f"{self._where}: no answer in time")
-        return NotNowError(f"{self._where}: {words_of(self._failure)}", next_step_of(self._failure))
+        return not_now(self._failure, self._where)
 
     def _made(self) -> Any:
         settings, self._failure = self._settings, None
@@ -131,7 +131,7 @@ class Link:
         try:
             return self._make(conf, logger=_SILENT)
         except KafkaException as error:
-            raise NotNowError(f"{self._where}: {words_of(error.args[0])}") from None
+            raise not_now(error.args[0], self._where) from None
 
     def _drop(self) -> None:
         producer, self._producer, self._given = self._producer, None, set()

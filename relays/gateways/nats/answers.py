@@ -12,7 +12,7 @@ from nats import errors
 from nats.js import errors as stream_errors
 
 from fabric.protocol.base.errors import Code, FabricError
-from relays.gateways.handing.trying import NotNowError
+from relays.gateways.handing.trying import NotNowError, NotUsError
 from relays.handlers.posting import words_of as socket_words_of
 
 _LET_IN: Final = "look at its token, password, nkey or credentials, and whether they may publish there"
@@ -46,12 +46,19 @@ def refusal_of(error: BaseException, where: str, subject: str) -> FabricError:
         return FabricError(Code.TOO_LARGE, f"{where} takes no message of its size",
                            "raise max_payload of the server, or max_msg_size of the stream")
     if number == 0:
-        raise NotNowError(f"{where}: no stream takes the subject {subject}",
-                          "make the stream with this subject, or write create = true")
+        raise NotUsError(f"{where}: no stream takes the subject {subject}",
+                         "make the stream with this subject, or write create = true")
     if number is not None:
         step = _STEPS.get(number, "see what this number means at the server")
-        raise NotNowError(f"{where}: error {number} of JetStream", step)
-    raise NotNowError(f"{where}: {words_of(error)}", next_step_of(error))
+        refused = NotNowError if step == _FULL or number == NO_ANSWER else NotUsError
+        raise refused(f"{where}: error {number} of JetStream", step)
+    raise not_now(error, where)
+
+
+def not_now(error: BaseException, where: str) -> NotNowError:
+    """For a fault of the connection."""
+    refused = NotUsError if _is_denied(error) else NotNowError
+    return refused(f"{where}: {words_of(error)}", _next_step_of(error))
 
 
 def _number_of(error: BaseException) -> int | None:
@@ -73,7 +80,7 @@ def words_of(error: BaseException) -> str:
     return f"the connection was closed ({type(error).__name__})"
 
 
-def next_step_of(error: BaseException) -> str:
+def _next_step_of(error: BaseException) -> str:
     """What to do about it; empty where waiting may be all."""
     if isinstance(error, ssl.SSLError):
         return "look at the server's certificate, and at ca"

@@ -26,7 +26,7 @@ from relays.gateways.handing.names import pattern_of
 from relays.gateways.handing.tls import make_context
 from relays.gateways.handing.trying import NotNowError
 from relays.gateways.nats.acks import Acks
-from relays.gateways.nats.answers import next_step_of, refusal_of, words_of
+from relays.gateways.nats.answers import not_now, refusal_of
 from relays.gateways.nats.keys import Key, key_of, read_credentials
 from relays.gateways.nats.settings import Settings
 
@@ -154,7 +154,7 @@ class Link:
                 await asyncio.wait_for(self._connect(), self._settings.timeout_s)
             except (Error, OSError, TimeoutError, ValueError, TypeError, AttributeError) as error:  # whatever it says
                 why = self._failure if isinstance(error, Error) and self._failure else error
-                raise NotNowError(f"{self._where}: {words_of(why)}", next_step_of(why)) from None
+                raise not_now(why, self._where) from None
         assert self._client is not None and self._acks is not None
         return self._client, self._acks
 

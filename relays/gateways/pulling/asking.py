@@ -43,6 +43,8 @@ _NEXT_STEPS: Final = {
     410: "look whether the url is still right",
     429: "ask less often: every",
 }
+# The server is there, and refuses who asks.
+_REFUSED: Final = (401, 403, 407)
 # Their own lines hold whole addresses, in which secrets may be.
 for _name in ("httpx", "httpcore"):
     logging.getLogger(_name).setLevel(logging.WARNING)
@@ -74,7 +76,8 @@ class NoAnswerError(FabricError):
     def __init__(
         self, detail: str, next_step: str = "", *, retry_after_s: float = 0.0, status: int = 0, anew: bool = False
     ) -> None:
-        super().__init__(Code.SOURCE_AWAY, detail, next_step or "it is asked again by itself")
+        code = Code.SOURCE_REFUSED if status in _REFUSED else Code.SOURCE_AWAY
+        super().__init__(code, detail, next_step or "it is asked again by itself")
         self.retry_after_s = retry_after_s
         self.status = status
         self.anew = anew

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from fabric.protocol.base.errors import Code, FabricError
-from relays.gateways.handing.trying import NotNowError
+from relays.gateways.handing.trying import NotNowError, NotUsError
 from relays.handlers.posting import Endpoint, NoReplyError, Reply
 
 TOO_LARGE: Final = 413
@@ -25,14 +25,16 @@ def refusal_of(endpoint: Endpoint, reply: Reply) -> FabricError | None:
     if 200 <= status < 300:
         return None
     if 300 <= status < 400:
-        raise NotNowError(f"{words}: it redirects, which is not followed", "name where it leads as url")
+        raise NotUsError(f"{words}: it redirects, which is not followed", "name where it leads as url")
     if status in _DECLARED:
-        raise NotNowError(words, _DECLARED[status])
+        raise NotUsError(words, _DECLARED[status])
     if status in _LATER or status >= 500 or status < 200:  # 101: it went on to speak something else
         raise NotNowError(words, after_s=reply.retry_after_s or 0.0)
     if status == TOO_LARGE:
         return FabricError(Code.TOO_LARGE, words, "raise what it takes, or let less be in one message")
-    return FabricError(Code.SINK_AWAY, f"{words}: it does not take this message", "see why in the receiver's own log")
+    return FabricError(
+        Code.SINK_REFUSED, f"{words}: it does not take this message", "see why in the receiver's own log"
+    )
 
 
 def no_reply(endpoint: Endpoint, error: NoReplyError) -> NotNowError:

@@ -107,7 +107,7 @@ class WebhookSink:
     def _refuse(self, item: Item, why: FabricError, sending: _Sending) -> None:
         if self._refused >= REFUSED_MAX:
             sending.trying.pause(
-                FabricError(Code.SINK_AWAY, f"one message after another is refused: {why.detail}", why.next_step),
+                FabricError(Code.SINK_REFUSED, f"one message after another is refused: {why.detail}", why.next_step),
                 self._pause_s,
             )
             again = self._refusal([item], sending)

@@ -68,6 +68,7 @@ def test_what_it_refuses_is_named_with_what_to_check(status, words, monkeypatch)
     with serving(lambda *_: (status, {"Retry-After": "120"}, {"token": "s3cret was wrong"})) as server:
         error = fault(how(server.url, token={"env": "FEED_TOKEN"}))
     assert error.detail == f"http://127.0.0.1:{server.port}: HTTP {status}" and words in error.next_step
+    assert error.code is error.at_first().code is (Code.SOURCE_REFUSED if status < 404 else Code.SOURCE_AWAY)
     assert (error.status, error.retry_after_s) == (status, 120.0) and "s3cret" not in f"{error} {error.next_step}"
 
 

@@ -221,7 +221,7 @@ def test_one_that_is_refused_is_alone_in_the_dead_letters():
 
     receiver = Receiver(says)
     outtake = run(receiver, [list(range(1, 9))], batch=8)
-    assert [id_ for id_, _ in outtake.rejected] == [message(3).id]
+    assert outtake.rejected == [(message(3).id, Code.SINK_REFUSED)]
     taken = [n for body in numbers(receiver.bodies) if 3 not in body for n in body]
     assert taken == [1, 2, 4, 5, 6, 7, 8] and outtake.acknowledged == list(range(1, 9))
 
