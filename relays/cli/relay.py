@@ -43,7 +43,7 @@ def run(
         if load_identity(folder).id != name:
             raise FabricError(Code.USAGE, f"{source} is not the bundle of {name}", "name the relay that it was made for")
     else:
-        topology = topologies.load(source)
+        topology = topologies.load_proven(source)
         if name not in topology.relays:
             raise FabricError(Code.USAGE, f"no relay {name}", f"write one of: {', '.join(topology.relays)}")
         folder = ids_folder(topology.fabric) / name
@@ -75,7 +75,7 @@ def bundle(
 
       fabric bundle plant-1 topologies/enterprise.toml -o /tmp/plant-1 --sign fw-p1
     """
-    topology = topologies.load(file)
+    topology = topologies.load_proven(file)
     if name not in topology.relays:
         raise FabricError(Code.USAGE, f"no relay {name}", f"write one of: {', '.join(topology.relays)}")
     unknown = [id_ for id_ in sign or [] if id_ not in topology.relays and id_ not in topology.points]

@@ -33,9 +33,8 @@ from relays.cli.options import AlsoFabric
 from relays.cli.passphrase import PassphraseFile, passphrase_from
 from relays.cli.waits import lines_of
 from relays.drain import drain_path, read_draining
-from relays.last_words import last_words
 from relays.status import STALE_MS, read_status
-from relays.supervisor import Supervisor, detach, stop_supervisor, supervisor_state
+from relays.supervisor import Supervisor, detach, last_words, stop_supervisor, supervisor_state
 from relays.terminal import Cell, Screen, Table, say, say_json
 from relays.wall import of_version, utc, wall_ms
 
@@ -55,7 +54,8 @@ def up(
     passphrase_file: PassphraseFile = None,
     as_json: Annotated[bool, typer.Option("--json", help="States as one object a line, when they change.")] = False,
 ) -> None:
-    """Make the identities that are missing, then run the relays of a topology. Ctrl-C stops all.
+    """Make the identities that are missing, then run the relays of a topology. Ctrl-C stops all. A topology whose
+    [[assert]] does not hold is not run.
 
     Exit codes: 0 stopped, or running (-d); 1 failed, or no relay came up (-d); 3 only some did. A relay that did not
     is tried again until `fabric down`.
@@ -66,7 +66,7 @@ def up(
 
       fabric up -d --only hq topologies/enterprise.toml
     """
-    topology = topologies.load(file)
+    topology = topologies.load_proven(file)
     unknown = [name for name in only or [] if name not in topology.relays]
     if unknown:
         raise FabricError(Code.USAGE, f"no relay {unknown[0]}", f"write one of: {', '.join(topology.relays)}")

@@ -5,18 +5,16 @@ Warnings only: a fabric with such policies is safe, and may be stuck.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-from fabric.protocol.base.errors import Code, Reject
+from fabric.protocol.base.errors import Reject
 from fabric.protocol.vocabulary.openc2 import ActionClass, action_covers, actions_meet, class_of
 from fabric.protocol.vocabulary.selectors import parse_selector
 from fabric.protocol.vocabulary.severity import Severity
 from fabric.protocol.vocabulary.tlp import Label
-from relays.topology.flow import executors
+from relays.topology.matching import executors
 from relays.topology.model import ApprovalSpec, PointSpec, RequestGrant, Topology
-from relays.topology.problems import Problem
-
-_NAMES_SHOWN = 3
+from relays.topology.problems import Problem, warning
 
 
 def judge_approvals(topology: Topology) -> Iterator[Problem]:
@@ -25,15 +23,6 @@ def judge_approvals(topology: Topology) -> Iterator[Problem]:
     for spec in topology.approvals:
         yield from _answers(topology, spec)
     yield from _rivals(topology)
-
-
-def _warning(key: str, cause: str, write: str) -> Problem:
-    return Problem(Code.TOPOLOGY_INVALID, key, cause, write, "warning")
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = len(names) - _NAMES_SHOWN
-    return ", ".join(names[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 # -- who is not asked ---------------------------------------------------------------------------------------
@@ -47,7 +36,7 @@ def _uncovered(topology: Topology) -> Iterator[Problem]:
             for class_ in _classes(topology, grant.action):
                 if class_ not in ("contain", "remediate") or _covered(topology, grant, class_, policies):
                     continue
-                yield _warning(
+                yield warning(
                     f"roles.{role.name}.request.{index}",
                     f"'{grant.action}' (class {class_}) needs nobody's approval: the grant is enough",
                     f'where that is meant, add [[approval]] with when = {{ class = "{class_}", to = "{grant.to}" }} '
@@ -100,13 +89,13 @@ def _answers(topology: Topology, spec: ApprovalSpec) -> Iterator[Problem]:
         key = f"{spec.key}.{place}"
         unplayed = [role for role in roles if not any(point.role == role for point in topology.points.values())]
         for role in unplayed:
-            yield _warning(
+            yield warning(
                 f"{key}.{roles.index(role)}", f"no point plays the role '{role}': it approves nothing",
                 f'give a point role = "{role}", or take it out',
             )
         ungranted = [role for role in roles if role not in unplayed and not _may_approve(topology, role, spec)]
         for role in ungranted:
-            yield _warning(
+            yield warning(
                 f"{key}.{roles.index(role)}", f"the role '{role}' has no approve grant for {_what(spec)}",
                 f'add approve = [{{ class = "{_class_words(topology, spec)}", to = "{spec.to or "all"}" }}] '
                 f"to [roles.{role}]",
@@ -132,13 +121,13 @@ def _too_few(
         left = principals - {topology.principal_of(point.id)}
         if len(left) < require:
             whose = f" when {point.id} asks, who may not approve itself" if len(left) < len(principals) else ""
-            yield _warning(
+            yield warning(
                 key, f"{require} must approve and there are {len(left)}{whose}: nobody can satisfy it",
                 f"add points of these roles, with principals of their own, or write require = {max(1, len(left))}",
             )
             return
     if not requesters and len(principals) < require:
-        yield _warning(
+        yield warning(
             key, f"{require} must approve and there are {len(principals)}: nobody can satisfy it",
             f"add points of these roles, or write require = {max(1, len(principals))}",
         )
@@ -176,14 +165,14 @@ def _rivals(topology: Topology) -> Iterator[Problem]:
         if above is None:
             continue
         same = "about the same actions" if _takes_in(spec, above) else "about these and more"
-        yield _warning(
+        yield warning(
             spec.key, f"'{spec.name}' never decides: '{above.name}' is {same} and demands more, so it wins",
             "remove one of them, or make this one demand more",
         )
     for waiver in topology.waivers:
         above = next((other for other in ordered if _takes_in(other, waiver)), None)
         if above is not None:
-            yield _warning(
+            yield warning(
                 waiver.key, f"require = 0 lifts nothing: '{above.name}' is about these actions too, and wins",
                 "remove this table, or make the other one about less",
             )

@@ -1,233 +1,291 @@
-"""Where content can go in a topology: every answer is `may_hold`, asked at each hop as a relay would ask it.
+"""Where content can go in a topology, over every parent that it allows: each answer asks `holding` at each hop.
 
-Guarantees: `reach` never misses a way. It counts backups, of relays as ways up and of points as places to be, and
-what descends: intel to whoever subscribes, actions to whoever executes them, results to whoever requested. So it may
-name a way that is never taken, and a `never` that holds here holds whatever the links do.
+Guarantees: `between` never misses a way. It counts backups, of relays as ways up and of points as places to be; what
+climbs, what descends again, and what climbs again to look for somebody who left. What it calls "always" gets
+there by whichever parents the nodes have. The audience is the default one (see `holding`).
+
+Content begins at a control point. A relay stands for those that are at it: of the file, and one that is there later, of
+the relay's organisation, which publishes events.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
-from fabric.protocol.base.errors import Reject
-from fabric.protocol.vocabulary.selectors import parse_selector
-from fabric.protocol.vocabulary.tlp import Audience, Label, may_hold
-from relays.topology.model import PointSpec, RelaySpec, RequestGrant, RoleSpec, Topology
+from fabric.protocol.vocabulary.tlp import Label
+from relays.topology.holding import Node, holds, rule_against
+from relays.topology.journeys import ACTION, Journey, climbs, journeys_of
+from relays.topology.matching import carries, publishes_to
+from relays.topology.model import PointSpec, Topology
+from relays.topology.parents import Parents, way_to
+from relays.topology.starts import Start, Starts
+from relays.topology.walks import ANY, Walks, may
+
+Reaches = Literal["always", "sometimes", "never"]
+CLIMBING = "climbing"
 
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How content gets there: `relays` in the order in which they hold it, and what carries it."""
+    """How content gets there: `relays` in the order in which they hold it, and what carries it.
+
+    `follows`: only when whoever it is for leaves while it is on its way: it climbs again to look for them.
+    """
 
     relays: tuple[str, ...]
-    carrier: str  # "climbing", "as intel", "as an action", "as a result"
+    carrier: str  # CLIMBING, or a journey's
+    organisation: str  # of its audience
+    follows: bool = False
 
     def __str__(self) -> str:
-        return " -> ".join(self.relays)
+        return " -> ".join(self.relays) + (", after who left" if self.follows else "")
 
 
-def first_refusal(path: Iterable[RelaySpec], label: Label, organisation: str) -> RelaySpec | None:
-    """The first relay on a path that may not hold the label, when the origin is of the organisation."""
-    audience = Audience((organisation,))
-    return next((relay for relay in path if not may_hold(relay, label, audience)), None)
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Why content never gets there. `node`: the first on its way that may not hold it; empty: nothing goes there."""
+
+    node: str = ""
+    rule: str = ""
+    way: Way | None = None
+
+    def __str__(self) -> str:
+        return f"{self.node} ({self.rule})" if self.node else "no message goes there"
 
 
-def reach(topology: Topology, label: Label, source: str, target: str) -> Way | None:
-    """A way by which content with the label gets from a relay (or below it) or a point to another, or None.
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """Whether content with the label gets from one node to another: a `way` by which it can, or why not (`stop`).
 
-    The audience is the default one, the origin's own organisation.
+    `miss`: of what only sometimes gets there, a way up by which it does not; empty where no one way says it.
     """
-    ends = _relays_at(topology, target)
-    receiver = topology.points.get(target)
-    receivers = tuple(topology.points.values()) if receiver is None else (receiver,)
-    carriers = _Carriers(topology)
-    for (start, organisation), origins in _origins(topology, source).items():
-        audience = Audience((organisation,))
-        if receiver is not None and not may_hold(receiver, label, audience):
-            continue
-        cleared = {name for name, relay in topology.relays.items() if may_hold(relay, label, audience)}
-        if start not in cleared:
-            continue
-        climbed = _climb(topology, start, cleared)
-        for end in ends:
-            if end in climbed:
-                return Way(climbed[end], "climbing")
-        for point in receivers:
-            carrier = carriers.between(origins, point)
-            for below in _relays_at(topology, point.id) if carrier else ():
-                fallen = _descend(topology, climbed, below, cleared)
-                for end in ends:
-                    if end in fallen:
-                        return Way(fallen[end], carrier)
-    return None
+
+    source: str
+    target: str
+    label: Label
+    reaches: Reaches
+    way: Way | None = None
+    stop: Stop | None = None
+    miss: tuple[str, ...] = ()
 
 
-def executors(topology: Topology, grant: RequestGrant) -> tuple[PointSpec, ...]:
-    """The points of this file that a request grant makes execute something while nobody is at a backup."""
-    within = {relay.id for relay in topology.subtree(grant.scope)} if grant.scope else None
-    return tuple(
-        point
-        for point in _selected(topology, grant)
-        if within is None or point.relay is None or point.relay in within
-    )
-
-
-def _selected(topology: Topology, grant: RequestGrant) -> list[PointSpec]:
-    """Those that the grant selects and that may execute it, wherever they are."""
-    selector = parse_selector(grant.to)
-    if isinstance(selector, Reject):
-        return []
-    return [
-        point
-        for point in topology.points.values()
-        if any(actions_overlap(pattern, grant.action) for pattern in topology.roles[point.role].execute)
-        and selector.matches(topology.attributes(point.id))
-    ]
-
-
-def patterns_overlap(a: str, b: str) -> bool:
-    """Whether some topic matches both patterns."""
-    tokens_a, tokens_b = a.split("."), b.split(".")
-    for x, y in zip(tokens_a, tokens_b, strict=False):
-        if ">" in (x, y):
-            return True
-        if x != y and "*" not in (x, y):
-            return False
-    return len(tokens_a) == len(tokens_b)
-
-
-def actions_overlap(a: str, b: str) -> bool:
-    """Whether some action on some target type matches both patterns."""
-    pairs = zip(_action_parts(a), _action_parts(b), strict=True)
-    return all(x == y or "*" in (x, y) for x, y in pairs)
-
-
-def carries(pattern: str, kind: str) -> bool:
-    """Whether topics of the pattern can be of the kind: "intel" is all under `intel`, "event" the rest."""
-    first = pattern.partition(".")[0]
-    return first in ("*", ">") or (first == "intel") == (kind == "intel")
-
-
-def publishes_to(publisher: RoleSpec, subscriber: RoleSpec, kind: str) -> bool:
-    """Whether something of the kind that the one may publish is something that the other may subscribe to."""
-    return any(
-        patterns_overlap(grant.pattern, pattern) and carries(grant.pattern, kind) and carries(pattern, kind)
-        for grant in publisher.publish
-        for pattern in subscriber.subscribe
-    )
-
-
-def _action_parts(pattern: str) -> tuple[str, str]:
-    action, _, target = pattern.partition(" ")
-    return action, target or "*"
-
-
-def _relays_at(topology: Topology, name: str) -> tuple[str, ...]:
-    """A relay is at itself, a point at its relay or a backup; a point that takes the nearest may be at any."""
-    if name in topology.relays:
-        return (name,)
-    point = topology.points[name]
-    return tuple(topology.relays) if point.relay is None else (point.relay, *point.backups)
-
-
-def _origins(topology: Topology, source: str) -> dict[tuple[str, str], list[PointSpec]]:
-    """The points that are, or are below, the source: by relay and organisation, each of which is a start.
-
-    What is below it only while some relay is at its backup starts where it comes in, at that backup.
-    """
-    found: dict[tuple[str, str], list[PointSpec]] = {}
-    if source in topology.points:
-        point = topology.points[source]
-        return {(relay, point.organisation): [point] for relay in _relays_at(topology, source)}
-    at: dict[str, list[PointSpec]] = {}
-    for point in topology.points.values():
-        for name in _relays_at(topology, point.id):
-            at.setdefault(name, []).append(point)
-    for relay in topology.subtree(source):
-        guests = (_below(topology, guest.id) for guest in topology.relays.values() if relay.id in guest.backups)
-        for name in dict.fromkeys((relay.id, *(name for below in guests for name in below))):
-            # The relay's own organisation too: for points that are there later.
-            found.setdefault((relay.id, topology.relays[name].organisation), [])
-            for point in at.get(name, ()):
-                found.setdefault((relay.id, point.organisation), []).append(point)
-    return found
-
-
-def _below(topology: Topology, relay: str, without: str = "") -> list[str]:
-    """The relay itself and every one that is below it, or can be by a backup; by no way through `without`."""
-    queue = [relay]
-    found = {relay, without}
-    for name in queue:
-        for spec in topology.relays.values():
-            if spec.id not in found and (name == spec.parent or name in spec.backups):
-                found.add(spec.id)
-                queue.append(spec.id)
-    return queue
-
-
-def _climb(topology: Topology, start: str, cleared: set[str]) -> dict[str, tuple[str, ...]]:
-    """Every relay that is reached upward, with the way there; nearest first."""
-    ways: dict[str, tuple[str, ...]] = {start: (start,)}
-    for name in (queue := [start]):
-        relay = topology.relays[name]
-        for above in (relay.parent, *relay.backups):
-            if above is not None and above in cleared and above not in ways:
-                ways[above] = (*ways[name], above)
-                queue.append(above)
-    return ways
-
-
-def _descend(
-    topology: Topology, climbed: dict[str, tuple[str, ...]], below: str, cleared: set[str]
-) -> dict[str, tuple[str, ...]]:
-    """Every relay that is passed on the way down to `below`, from wherever the climb got to."""
-    above_it = _climb(topology, below, set(topology.relays))
-    ways = {name: way for name, way in climbed.items() if name in above_it}
-    for name in (queue := list(ways)):
-        for relay in topology.relays.values():
-            leads_down = name == relay.parent or name in relay.backups
-            if leads_down and relay.id in above_it and relay.id in cleared and relay.id not in ways:
-                ways[relay.id] = (*ways[name], relay.id)
-                queue.append(relay.id)
-    return ways
-
-
-def _could_execute(topology: Topology, role: RoleSpec, grant: RequestGrant) -> list[PointSpec]:
-    """Like `executors`, wherever backups put anybody: an action that never meets its scope turns at the root."""
-    selected = _selected(topology, grant)
-    if not grant.scope:
-        return selected
-    # From these the root is reached past the scope.
-    past = set(_below(topology, topology.root.id, without=grant.scope))
-    players = [point.id for point in topology.points.values() if point.role == role.name]
-    if any(name in past for player in players for name in _relays_at(topology, player)):
-        return selected
-    within = set(_below(topology, grant.scope))
-    return [point for point in selected if not within.isdisjoint(_relays_at(topology, point.id))]
-
-
-class _Carriers:
-    """What of one point's could descend to another. Remembers by role: points are many, roles few."""
+class Flows:
+    """The flows of one topology. `starts`: where content begins in it."""
 
     def __init__(self, topology: Topology) -> None:
-        self._roles = topology.roles
-        self._intel: dict[tuple[str, str], bool] = {}
-        self._targets = {
-            role.name: {point.id for grant in role.request for point in _could_execute(topology, role, grant)}
-            for role in topology.roles.values()
-        }
+        self.topology = topology
+        self.parents = Parents(topology)
+        self._journeys: dict[str, list[Journey]] = {}  # by the point that they begin at
+        for journey in journeys_of(topology):
+            for point in journey.sources:
+                self._journeys.setdefault(point.id, []).append(journey)
+        self.starts = Starts(topology, self.parents, self._journeys)
+        self.walks = Walks(topology, self.parents)
+        self._landed: dict[tuple[int, Label | None], dict[str, Way]] = {}
+        self._above: dict[tuple[int, str], bool] = {}
+        self._places: dict[int, tuple[str, ...]] = {}
 
-    def between(self, origins: Iterable[PointSpec], point: PointSpec) -> str:
-        """As `Way.carrier` says it; "" when nothing does."""
-        for origin in origins:
-            pair = (origin.role, point.role)
-            if pair not in self._intel:
-                self._intel[pair] = publishes_to(self._roles[origin.role], self._roles[point.role], "intel")
-            if self._intel[pair]:
-                return "as intel"
-            if point.id in self._targets[origin.role]:
-                return "as an action"
-            if origin.id in self._targets[point.role]:
-                return "as a result"
-        return ""
+    # -- questions ------------------------------------------------------------------------------------------
+
+    def between(self, source: str, target: str, label: Label) -> Flow:
+        """From a relay, or a control point wherever it is, to another node."""
+        starts = self.starts.at(source)
+        way = self.first(starts, target, label)
+        if way is None:
+            return Flow(source, target, label, "never", stop=self.stop(starts, target, label))
+        if source in self.topology.points:
+            always = all(self.always(start, target, label) for start in starts)
+        else:
+            always = any(self.always(start, target, label) for start in starts)
+        if always:
+            return Flow(source, target, label, "always", way)
+        missing = (self.hindrance(start, target, label) for start in starts)
+        return Flow(source, target, label, "sometimes", way, miss=next(filter(None, missing), ()))
+
+    def first(self, starts: Iterable[Start], target: str, label: Label | None) -> Way | None:
+        """A way by which content with the label gets from one of these to a node, or None.
+
+        One that only follows somebody where there is no other.
+        """
+        following: Way | None = None
+        for start in starts:
+            for way in self._ways(start, target, label) if self._may_begin(start, label) else ():
+                if not way.follows:
+                    return way
+                following = following or way
+        return following
+
+    def goes_there(self, start: Start, target: str) -> Way | None:
+        """The way that something would take if every node might hold it, or None where nothing goes there."""
+        return self.first((start,), target, ANY)
+
+    def always(self, start: Start, target: str, label: Label) -> bool:
+        """Whether something of one kind gets there whatever parents the nodes have."""
+        return self._may_begin(start, label) and (
+            self.hindrance(start, target, label) == () or any(
+                self._always_lands(journey, start, target, label) for journey in self._of(start)
+            )
+        )
+
+    def hindrance(self, start: Start, target: str, label: Label) -> tuple[str, ...] | None:
+        """A way up on which an event that could climb to the target does not get there; empty where it always does.
+
+        None where none climbs there at all.
+        """
+        ends = self._ends_of_climb(start, target)
+        if not ends:
+            return None
+        receiver = self.topology.points.get(target)
+        if receiver is not None and not may(receiver, label, start.organisation):
+            return (start.relay,)
+        open_ = self.walks.cleared(label, start.organisation)
+        return next((way for end in ends if (way := self.parents.hindrance(start.relay, end, open_))), ())
+
+    def stop(self, starts: Iterable[Start], target: str, label: Label) -> Stop:
+        """Why nothing with the label gets there: who may not hold it, on the first way that there would be."""
+        starts = list(starts)
+        for start in starts:
+            way = self.goes_there(start, target)
+            if way is None:
+                continue
+            origin = [start.point] if start.point is not None and label > start.point.clearance else []
+            receiver = [self.topology.points[target]] if target in self.topology.points else []
+            nodes: list[Node] = [*origin, *(self.topology.relays[name] for name in way.relays), *receiver]
+            for node in nodes:
+                if node in origin or not holds(node, label, way.organisation):
+                    return Stop(node.id, rule_against(node, label), way)
+        return Stop()
+
+    # -- where it begins ------------------------------------------------------------------------------------
+
+    def _may_begin(self, start: Start, label: Label | None) -> bool:
+        """Nobody says what is above their clearance; a guest's content has to come to where it is looked at from."""
+        if label is not ANY and start.point is not None and label > start.point.clearance:
+            return False
+        return not start.guest or start.relay in self.walks.up(start.guest, label, start.organisation)
+
+    def _of(self, start: Start) -> list[Journey]:
+        return self._journeys.get(start.point.id, []) if start.point is not None else []
+
+    # -- by which way ---------------------------------------------------------------------------------------
+
+    def _ways(self, start: Start, target: str, label: Label | None) -> Iterator[Way]:
+        receiver = self.topology.points.get(target)
+        if receiver is None or may(receiver, label, start.organisation):
+            trace = self.walks.up(start.relay, label, start.organisation)
+            for end in self._ends_of_climb(start, target):
+                if end in trace:
+                    yield Way(way_to(trace, end), CLIMBING, start.organisation)
+        for journey in self._of(start):
+            yield from self._by(journey, start, target, receiver, label)
+
+    def _ends_of_climb(self, start: Start, target: str) -> tuple[str, ...]:
+        """The relays where something that climbs gets to the target: it, or where a reader of these events can be."""
+        topology, role = self.topology, self.topology.roles[start.point.role] if start.point is not None else None
+        receiver = topology.points.get(target)
+        if receiver is None:
+            return (target,) if role is None or climbs(role) else ()
+        reads = topology.roles[receiver.role]
+        if role is None:
+            is_read = any(carries(pattern, "event") for pattern in reads.subscribe)
+        else:
+            is_read = publishes_to(role, reads, "event")
+        return self.parents.places(receiver) if is_read and receiver is not start.point else ()
+
+    def _by(
+        self, journey: Journey, start: Start, target: str, receiver: PointSpec | None, label: Label | None
+    ) -> Iterator[Way]:
+        if not self._is_possible(journey, start):
+            return
+        org, top = journey.organisation, journey.turn or self.parents.root
+        if receiver is None:
+            climbed = self.walks.up(start.relay, label, org, last=top)
+            if target in climbed:
+                yield Way(way_to(climbed, target), journey.carrier, org)
+        elif receiver not in journey.receivers or receiver is start.point or not may(receiver, label, org):
+            return
+        below = self.walks.down(top, label, org, "" if journey.if_back else journey.past)
+        if start.relay not in below:
+            return
+        up = tuple(reversed(way_to(below, start.relay)))
+        if receiver is None:
+            if (down := self._landing(journey, label).get(target)) is not None:
+                yield Way((*up, *down.relays[1:]), journey.carrier, org, down.follows)
+            return
+        below = self.walks.down(top, label, org, journey.past if journey.if_back else "")
+        for end in self.parents.places(receiver):
+            if end in below:
+                yield Way((*up, *way_to(below, end)[1:]), journey.carrier, org)
+
+    def _landing(self, journey: Journey, label: Label | None) -> dict[str, Way]:
+        """Every relay that it passes on its way down, with the way from where it turns; where receivers may not hold
+        it, it is still sent towards them. Then every one by which it climbs again, after a receiver that left."""
+        key = (id(journey), label)
+        if key not in self._landed:
+            top, org = journey.turn or self.parents.root, journey.organisation
+            without = journey.past if journey.if_back else ""
+            passed = self.parents.all - {without}
+            over = dict.fromkeys(
+                above for place in self._places_of_receivers(journey) for above in self.parents.up(place, passed)
+            )
+            trace, found = self.walks.down(top, label, org, without), {}
+            for name in trace:
+                if name in over:
+                    found[name] = Way(way_to(trace, name), journey.carrier, org)
+            for name, way in list(found.items()):
+                # Above where an action turned nobody knows of it.
+                up = self.walks.up(name, label, org, last=top if journey.carrier == ACTION else "")
+                for other in up:
+                    if other not in found:
+                        found[other] = Way((*way.relays, *way_to(up, other)[1:]), journey.carrier, org, follows=True)
+            self._landed[key] = found
+        return self._landed[key]
+
+    def _is_possible(self, journey: Journey, start: Start) -> bool:
+        """Whether it can be at all, labels aside: nobody answers what cannot have come, or turns where it does not."""
+        if not journey.if_back:
+            return not journey.past or self._is_past(start.relay, journey.past)
+        below = self.walks.down(journey.turn or self.parents.root, ANY, journey.organisation, "")
+        came = start.point is not None and any(place in below for place in self.parents.places(start.point))
+        return came and any(place in below for place in self._places_of_receivers(journey))
+
+    def _places_of_receivers(self, journey: Journey) -> tuple[str, ...]:
+        """Each once, of those that it can be for."""
+        if id(journey) not in self._places:
+            places = dict.fromkeys(place for each in journey.receivers for place in self.parents.places(each))
+            past = journey.past if journey.if_back else ""
+            self._places[id(journey)] = tuple(place for place in places if not past or self._is_past(place, past))
+        return self._places[id(journey)]
+
+    def _is_past(self, place: str, scope: str) -> bool:
+        return place != scope and self.parents.root in self.parents.up(place, self.parents.all - {scope})
+
+    # -- always ---------------------------------------------------------------------------------------------
+
+    def _always_lands(self, journey: Journey, start: Start, target: str, label: Label) -> bool:
+        parents, org, top = self.parents, journey.organisation, journey.turn or self.parents.root
+        open_ = self.walks.cleared(label, org)
+        if journey.past or parents.hindrance(start.relay, top, open_):
+            return False
+        receiver = self.topology.points.get(target)
+        if receiver is not None:
+            return receiver in journey.receivers and receiver is not start.point and holds(receiver, label, org) and (
+                not any(parents.hindrance(place, top, open_) for place in parents.places(receiver))
+            )
+        return not parents.hindrance(target, top, open_) and self._always_above(journey, target)
+
+    def _always_above(self, journey: Journey, relay: str) -> bool:
+        """Whether somebody whom it is for always has the relay above, and above that the one where it turns."""
+        key = (id(journey), relay)
+        if key not in self._above:
+            parents, top = self.parents, journey.turn or self.parents.root
+            self._above[key] = any(
+                not any(
+                    parents.hindrance(place, relay, parents.all) or parents.hindrance(place, top, parents.all)
+                    for place in places
+                )
+                for places in dict.fromkeys(map(parents.places, journey.receivers))
+            )
+        return self._above[key]

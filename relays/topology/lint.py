@@ -1,27 +1,28 @@
 """What a topology will do that its author may not have meant: proofs of its asserts, and warnings.
 
-Guarantees: an `[[assert]]` without an error holds for every way that `flow.reach` knows. Warnings never stop
+Guarantees: an `[[assert]]` without an error holds for every way that there is (`flow`). Warnings never stop
 a fabric from starting; each names the key, what will happen and what to write.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from fabric.protocol.base.errors import Code
 from fabric.protocol.base.sizes import format_size
-from fabric.protocol.vocabulary.tlp import Audience, Label, may_hold
+from fabric.protocol.vocabulary.tlp import Label
 from fabric.protocol.vocabulary.topics import RESOLUTIONS
 from relays.topology.approvals import judge_approvals
-from relays.topology.flow import executors, first_refusal, patterns_overlap, publishes_to, reach
+from relays.topology.asserts import prove
+from relays.topology.holding import first_refusal, holds, rule_against
 from relays.topology.loader import check
+from relays.topology.matching import patterns_overlap, publishes_to
 from relays.topology.model import PointSpec, RelaySpec, RoleSpec, Topology
-from relays.topology.problems import Problem, in_order
-
-_NAMES_SHOWN = 3
+from relays.topology.problems import Problem, in_order, listed, warning
+from relays.topology.requests import judge_requests
 
 
 def lint(path: Path) -> list[Problem]:
@@ -32,27 +33,6 @@ def lint(path: Path) -> list[Problem]:
         for judge in _JUDGES:
             found += [replace(p, line=checked.lines.of(p.key)) for p in judge(checked.topology)]
     return in_order(found)
-
-
-def _warning(key: str, cause: str, write: str, code: Code = Code.TOPOLOGY_INVALID) -> Problem:
-    return Problem(code, key, cause, write, "warning")
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = len(names) - _NAMES_SHOWN
-    return ", ".join(names[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
-
-
-def _asserts(topology: Topology) -> Iterator[Problem]:
-    for index, claim in enumerate(topology.asserts):
-        way = reach(topology, claim.label, claim.source, claim.target)
-        if way is not None:
-            yield Problem(
-                Code.TOPOLOGY_INVALID,
-                f"assert.{index}.never",
-                f"{claim.label.short} from {claim.source} can reach {claim.target} {way.carrier}: {way}",
-                f"clear a relay on that path for less than {claim.label.short}, or remove the assert",
-            )
 
 
 def _flows(topology: Topology) -> Iterator[Problem]:
@@ -77,7 +57,7 @@ def _flows(topology: Topology) -> Iterator[Problem]:
 
 def _flow(topology: Topology, point: PointSpec, key: str, label: Label, what: str) -> Iterator[Problem]:
     if label > point.clearance:
-        yield _warning(
+        yield warning(
             key,
             f"{what} are refused: nobody publishes above their clearance, which is {point.clearance.short}",
             f'write clearance = "{label.short}", or lower the label',
@@ -93,13 +73,11 @@ def _flow(topology: Topology, point: PointSpec, key: str, label: Label, what: st
         cause = f"{what} are withheld from its own relay {_why(stop, label)}: nobody gets them"
     else:
         cause = f"{what} end at {_why(stop, label)}: subscribers above see them withheld"
-    yield _warning(key, cause, _remedy(stop, label), Code.WITHHELD)
+    yield warning(key, cause, _remedy(stop, label), Code.WITHHELD)
 
 
 def _why(relay: RelaySpec, label: Label) -> str:
-    if label > relay.clearance:
-        return f"{relay.id} (clearance {relay.clearance.short})"
-    return f"{relay.id} (organisation {relay.organisation})"
+    return f"{relay.id} ({rule_against(relay, label)})"
 
 
 def _remedy(relay: RelaySpec, label: Label) -> str:
@@ -116,7 +94,7 @@ def _clearances(topology: Topology) -> Iterator[Problem]:
             continue
         relay = topology.relays[point.relay]
         if point.clearance > relay.clearance:
-            yield _warning(
+            yield warning(
                 f"points.{point.id}.clearance",
                 f"{point.id} is cleared for {point.clearance.short} and its relay {relay.id} for "
                 f"{relay.clearance.short} only: it never sees more than its relay",
@@ -137,7 +115,7 @@ def _backups(topology: Topology) -> Iterator[Problem]:
             lost = [label for label in carried if label not in _carried(node, backup)]
             if lost:
                 what = f"{lost[0].short} ends" if len(lost) == 1 else f"{lost[0].short} and above end"
-                yield _warning(
+                yield warning(
                     f"{section}.{node.id}.backups.{index}",
                     f"while {node.id} is at its backup {_why(backup, lost[0])}, {what} there: "
                     f"{preferred} may hold what {name} may not",
@@ -148,27 +126,8 @@ def _backups(topology: Topology) -> Iterator[Problem]:
 
 def _carried(node: RelaySpec | PointSpec, relay: RelaySpec) -> list[Label]:
     """The labels that both may hold of what the node's own organisation says."""
-    audience = Audience((node.organisation,))
-    return [label for label in Label if may_hold(node, label, audience) and may_hold(relay, label, audience)]
-
-
-def _scopes(topology: Topology) -> Iterator[Problem]:
-    """Requesters that leave the subtree in which their requests turn when they go to a backup."""
-    for point in topology.points.values():
-        scopes = dict.fromkeys(grant.scope for grant in topology.roles[point.role].request if grant.scope)
-        for scope in scopes:
-            within = {relay.id for relay in topology.subtree(scope)}
-            if point.relay not in within:
-                continue
-            for index, backup in enumerate(point.backups):
-                if backup not in within:
-                    yield _warning(
-                        f"points.{point.id}.backups.{index}",
-                        f"while {point.id} is at its backup {backup}, its requests turn at the root "
-                        f"{topology.root.id} and not at {scope}, which is not above {backup}",
-                        f"it may be meant; else name a backup at or below {scope}",
-                        Code.UNROUTABLE,
-                    )
+    org = node.organisation
+    return [label for label in Label if holds(node, label, org) and holds(relay, label, org)]
 
 
 def _subscribers(topology: Topology) -> Iterator[Problem]:
@@ -193,9 +152,9 @@ def _subscribers(topology: Topology) -> Iterator[Problem]:
         if _hears_resolutions(topology, point, role):
             continue
         where = "in the fabric" if point.relay is None else f"at or below {point.relay}"
-        yield _warning(
+        yield warning(
             f"points.{point.id}",
-            f"nobody {where} publishes what {point.id} subscribes to: {_listed(role.subscribe)}",
+            f"nobody {where} publishes what {point.id} subscribes to: {listed(role.subscribe)}",
             "move it to a relay above the publishers, or give a point there a publish grant",
             Code.NO_INTEREST,
         )
@@ -218,7 +177,7 @@ def _publishes(topology: Topology) -> Iterator[Problem]:
     for role in topology.roles.values():
         for index, grant in enumerate(role.publish):
             if grant.pattern.partition(".")[0] == RESOLUTIONS:
-                yield _warning(
+                yield warning(
                     f"roles.{role.name}.publish.{index}",
                     f"relays alone publish below {RESOLUTIONS}, what became of actions: {grant.pattern} allows nothing",
                     "use another topic",
@@ -226,66 +185,11 @@ def _publishes(topology: Topology) -> Iterator[Problem]:
                 )
 
 
-def _requests(topology: Topology) -> Iterator[Problem]:
-    played = {point.role for point in topology.points.values()}
-    for role in topology.roles.values():
-        for index, grant in enumerate(role.request):
-            if role.name in played and not executors(topology, grant):
-                where = f" below {grant.scope}" if grant.scope else ""
-                yield _warning(
-                    f"roles.{role.name}.request.{index}",
-                    f"no point{where} that '{grant.to}' selects may execute '{grant.action}'",
-                    "correct the selector, or add an execute grant to the role of the targets",
-                    Code.NOBODY,
-                )
-    for point in topology.points.values():
-        if point.relay is not None:
-            yield from _requests_of(topology, point, topology.path_to_root(point.relay))
-
-
-def _requests_of(topology: Topology, point: PointSpec, climbing: Sequence[RelaySpec]) -> Iterator[Problem]:
-    """An action means something only whole: one hop that may not hold it is enough to stop it."""
-    names = [relay.id for relay in climbing]
-    label = topology.defaults.label
-    elsewhere: dict[str, None] = {}
-    stopped: dict[str, dict[str, None]] = {}
-    for grant in topology.roles[point.role].request:
-        turn = grant.scope or topology.root.id
-        if turn not in names:
-            elsewhere[turn] = None
-            continue
-        up = climbing[: names.index(turn) + 1]
-        for target in executors(topology, grant):
-            if target.relay is None:
-                continue
-            above = topology.path_to_root(target.relay)
-            down = above[: [relay.id for relay in above].index(turn) + 1]
-            stop = first_refusal((*up, *reversed(down)), label, point.organisation)
-            if stop is not None:
-                stopped.setdefault(stop.id, {})[target.id] = None
-    for turn in elsewhere:
-        yield _warning(
-            f"points.{point.id}",
-            f"requests of {point.id} turn at {turn}, which is not above {names[0]}: they never get there",
-            f"move {point.id} below {turn}, or use a role with another scope",
-            Code.UNROUTABLE,
-        )
-    for name, targets in stopped.items():
-        stop = topology.relays[name]
-        yield _warning(
-            f"points.{point.id}",
-            f"{label.short} actions (the default label) from {point.id} end at {_why(stop, label)} "
-            f"on their way to {_listed(list(targets))}",
-            f"{_remedy(stop, label)}, or request them below it",
-            Code.WITHHELD,
-        )
-
-
 def _nearest(topology: Topology) -> Iterator[Problem]:
     if any(relay.serves for relay in topology.relays.values()):
         return
     for point in topology.points_nearest():
-        yield _warning(
+        yield warning(
             f"points.{point.id}",
             f"{point.id} names no relay, and no relay says which addresses it serves: it goes to the quickest",
             f'write relay = "{topology.root.id}", or give relays serves = ["10.1.0.0/16"]',
@@ -304,10 +208,10 @@ def _kept(topology: Topology) -> Iterator[Problem]:
         if wanted_bytes <= relay.readers_bytes:
             continue
         most = [f"{id_} {format_size(bytes_)}" for bytes_, id_ in sorted(readers[relay.id], reverse=True)]
-        yield _warning(
+        yield warning(
             f"relays.{relay.id}",
             f"the readers of {relay.id} may keep {format_size(wanted_bytes)} together and it has "
-            f"{format_size(relay.readers_bytes)} for them: {_listed(most)}",
+            f"{format_size(relay.readers_bytes)} for them: {listed(most)}",
             f'write readers = "{_enough(wanted_bytes)}" if its disk has that much, or keep less',
             Code.SUBSCRIBER_SLOW,
         )
@@ -322,14 +226,13 @@ def _enough(bytes_: int) -> str:
 
 
 _JUDGES: tuple[Callable[[Topology], Iterator[Problem]], ...] = (
-    _asserts,
+    prove,
     _flows,
     _clearances,
     _backups,
     _subscribers,
     _publishes,
-    _requests,
-    _scopes,
+    judge_requests,
     judge_approvals,
     _nearest,
     _kept,

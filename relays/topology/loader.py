@@ -16,6 +16,7 @@ from fabric.protocol.base.errors import Code
 from fabric.protocol.base.limits import READERS_BYTES
 from fabric.protocol.trust.policies import Escalation
 from fabric.protocol.vocabulary.tlp import Label, parse_label
+from relays.topology.claims import BadClaim, parse_claim
 from relays.topology.model import (
     TTL_DEFAULTS_MS,
     ApprovalSpec,
@@ -36,10 +37,18 @@ from relays.topology.problems import Problem, TopologyErrors, in_order
 from relays.topology.rulebook import tables_in
 from relays.topology.rules import check_rules
 from relays.topology.toml_lines import Lines, explain
-from relays.topology.uses import default_name, parse_never
+from relays.topology.uses import default_name
 
 if TYPE_CHECKING:  # pydantic comes with it, and only a file that is read needs it
-    from relays.topology.schema import ApprovalTable, FileTable, KeepTable, PointTable, RelayTable, RoleTable
+    from relays.topology.schema import (
+        ApprovalTable,
+        AssertTable,
+        FileTable,
+        KeepTable,
+        PointTable,
+        RelayTable,
+        RoleTable,
+    )
 
 # A thousand relays with ten points each fit; it is read whole.
 FILE_BYTES_MAX: Final = 4_194_304
@@ -138,7 +147,7 @@ def _build(file: FileTable, path: Path) -> Topology:
         },
         approvals=tuple(a for a in approvals if a.require > 0),
         waivers=tuple(a for a in approvals if a.require == 0),
-        asserts=tuple(_assert(table.never) for table in file.assert_),
+        asserts=tuple(map(_assert, file.assert_)),
         classes=file.classes,
         path=path,
     )
@@ -223,8 +232,9 @@ def _approval(index: int, table: ApprovalTable) -> ApprovalSpec:
     )
 
 
-def _assert(text: str) -> AssertSpec:
-    parsed = parse_never(text)
-    if parsed is None:
+def _assert(table: AssertTable) -> AssertSpec:
+    must, text = table.never is None, table.never or table.must or ""
+    claim = parse_claim(text, "must")
+    if isinstance(claim, BadClaim):
         raise ValueError(text)  # the rules have read it
-    return AssertSpec(text, *parsed)
+    return AssertSpec(text, claim.label, claim.source, claim.target, must)

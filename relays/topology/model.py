@@ -167,12 +167,13 @@ class ApprovalSpec:
 
 @dataclass(frozen=True, slots=True)
 class AssertSpec:
-    """`never`: content with this label that originates at or below `source` reaches `target`."""
+    """Content with this label that begins at or below `source` never reaches `target`, or always does (`must`)."""
 
     text: str
     label: Label
     source: str
     target: str
+    must: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,8 +236,12 @@ class Topology:
         return self.points[point].principal or point
 
     def attributes(self, point: str) -> Mapping[str, str]:
-        """What selectors see of a point (SPEC 9): its tags; over them role, id, segment, organisation."""
+        """What selectors see of a point (SPEC 9): its tags; over them role, id, segment, organisation.
+
+        The segment is its relay's; that of one which takes the nearest is the root's (SPEC 12).
+        """
         spec = self.points[point]
-        segment = "" if spec.relay is None else self.relays[spec.relay].segment
-        seen = {**spec.tags, "role": spec.role, "id": spec.id, "organisation": spec.organisation}
-        return {**seen, "segment": segment} if segment else seen
+        segment = self.root.segment if spec.relay is None else self.relays[spec.relay].segment
+        return {
+            **spec.tags, "role": spec.role, "id": spec.id, "segment": segment, "organisation": spec.organisation
+        }

@@ -6,12 +6,14 @@ All of a file's problems come at once, in the order of its lines.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from fabric.protocol.base.errors import Code, FabricError
 
+_NAMES_SHOWN = 3
 _NUMBER = re.compile(r"\.(\d{1,9})(?=\.|$)")
 
 Severity = Literal["error", "warning"]
@@ -49,6 +51,17 @@ class TopologyErrors(FabricError):  # noqa: N818 - it carries many
     @property
     def errors(self) -> tuple[Problem, ...]:
         return tuple(p for p in self.problems if p.severity == "error")
+
+
+def warning(key: str, cause: str, write: str, code: Code = Code.TOPOLOGY_INVALID) -> Problem:
+    """A problem that stops nothing."""
+    return Problem(code, key, cause, write, "warning")
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first few of them, and how many more there are."""
+    more = len(names) - _NAMES_SHOWN
+    return ", ".join(names[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def in_order(problems: list[Problem]) -> list[Problem]:

@@ -27,6 +27,7 @@ from fabric.protocol.vocabulary.tlp import Label
 from relays.topology.problems import Problem
 from relays.topology.toml_lines import Key, dotted
 from relays.topology.values import (
+    ASSERTS_MAX,
     BACKUPS_MAX,
     KEY_MARK,
     RELAYS_MAX,
@@ -185,9 +186,10 @@ class ApprovalTable(Table):
 
 
 class AssertTable(Table):
-    """An `[[assert]]`: a flow that must never be possible."""
+    """An `[[assert]]`: a flow that must never be possible, or always; the rules see to it that it is one of them."""
 
-    never: str
+    never: str | None = None
+    must: str | None = None
 
 
 class FileTable(Table):
@@ -201,7 +203,7 @@ class FileTable(Table):
     points: dict[str, PointTable] = {}
     approval: Annotated[list[ApprovalTable], Field(max_length=POLICY_RULES_MAX)] = []
     classes: Annotated[dict[str, ActionClass], Field(max_length=POLICY_CLASSES_MAX)] = {}
-    assert_: Annotated[list[AssertTable], Field(alias="assert")] = []
+    assert_: Annotated[list[AssertTable], Field(alias="assert", max_length=ASSERTS_MAX)] = []
 
 
 # The keys of each kind of table, for did-you-mean; by the place of the table in the file.
@@ -236,7 +238,6 @@ _EXAMPLES: Final[Mapping[str, str]] = {
     "require": "require = 2",
     "from": 'from = ["ot-lead"]',
     "after": 'after = "5m"',
-    "never": 'never = "amber from ot-1 reaches dmz"',
 }
 _TYPES: Final[Mapping[str, tuple[str, str]]] = {
     "string_type": ("text is expected", 'write it in quotes: {name} = "..."'),

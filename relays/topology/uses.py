@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -10,7 +9,7 @@ from fabric.protocol.base.errors import FabricError
 from fabric.protocol.base.limits import CREDENTIAL_BYTES_MAX
 from fabric.protocol.envelope.lifetime import format_duration, parse_duration
 from fabric.protocol.vocabulary.openc2 import ACTIONS, is_extension
-from fabric.protocol.vocabulary.tlp import Label, parse_label
+from relays.topology.claims import BadClaim, parse_claim
 from relays.topology.problems import Problem
 from relays.topology.rulebook import Raw, Rulebook, as_list, strings
 from relays.topology.toml_lines import dotted
@@ -18,14 +17,8 @@ from relays.wording import shown
 
 # What is left of a credential for the texts of its grants and tags, with room for keys, names and signature.
 CREDENTIAL_TEXT_BYTES_MAX: Final = CREDENTIAL_BYTES_MAX - 1_536
-_NEVER: Final = re.compile(r"\s*(?P<label>\S+)\s+from\s+(?P<source>\S+)\s+reaches\s+(?P<target>\S+)\s*")
-
-
-def parse_never(text: str) -> tuple[Label, str, str] | None:
-    """`amber from ot-1 reaches dmz`: label, source, target."""
-    found = _NEVER.fullmatch(text)
-    label = parse_label(found["label"]) if found else None
-    return None if found is None or label is None else (label, found["source"], found["target"])
+# What an `[[assert]]` says of its flow.
+CLAIM_WORDS: Final = ("never", "must")
 
 
 def default_name(index: int) -> str:
@@ -140,23 +133,31 @@ class UseRules(Rulebook):
             )
 
     def _asserts(self) -> None:
+        known = [*self.relays, *self.points]
         for index, table in enumerate(as_list(self.raw.get("assert"))):
-            text = table.get("never") if isinstance(table, Mapping) else None
-            if not isinstance(text, str):
+            if not isinstance(table, Mapping):
                 continue
-            key = f"assert.{index}.never"
-            parsed = parse_never(text)
-            if parsed is None:
+            words = [word for word in CLAIM_WORDS if word in table]
+            if len(words) != 1:
                 self._add(
-                    key,
-                    f"{shown(text)} is not LABEL from NAME reaches NAME",
-                    'write e.g. never = "amber from ot-1 reaches dmz"',
+                    f"assert.{index}",
+                    "it claims two things" if words else "it claims nothing",
+                    "write a table [[assert]] for each" if words
+                    else 'write never = "amber from ot-1 reaches dmz", or must = "green from ot-1 reaches hq"',
                 )
-                continue
-            known = [*self.relays, *self.points]
-            for name in parsed[1:]:
-                if name not in known:
-                    self._add(key, f"there is no relay or point {shown(name)}", self._known(name, known))
+            for word in words:
+                self._claim(f"assert.{index}.{word}", word, table[word], known)
+
+    def _claim(self, key: str, word: str, text: object, known: list[str]) -> None:
+        if not isinstance(text, str):
+            return
+        claim = parse_claim(text, word)
+        if isinstance(claim, BadClaim):
+            self._add(key, claim.cause, claim.write)
+            return
+        for name in (claim.source, claim.target):
+            if name not in known:
+                self._add(key, f"there is no relay or point {shown(name)}", self._known(name, known))
 
 
 def publish_patterns(role: Raw) -> list[str] | None:

@@ -38,6 +38,7 @@ LABELS: Final = tuple(label.short for label in Label)
 # What a credential says itself; a tag of the same name would pretend to be it.
 TAGS_RESERVED: Final = ("id", "role", "segment", "organisation")
 RELAYS_MAX: Final = 4_096  # a file is read whole, and its rules compare relays in pairs
+ASSERTS_MAX: Final = 256  # each is proven over every way that there is
 KEY_MARK: Final = "<key>"  # stands in a text for the key, which a validator does not know
 # `role` travels as a tag.
 _TAGS_MAX: Final = TAGS_MAX - 1

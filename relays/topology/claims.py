@@ -1,0 +1,43 @@
+"""What an `[[assert]]` claims: `LABEL from NAME reaches NAME`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from fabric.protocol.vocabulary.tlp import Label, parse_label
+from relays.wording import closest, shown
+
+_CLAIM: Final = re.compile(r"\s*(?P<label>\S+)\s+from\s+(?P<source>\S+)\s+reaches\s+(?P<target>\S+)\s*")
+_EXAMPLE: Final = "amber from ot-1 reaches dmz"
+LABELS: Final = tuple(label.short for label in Label)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Of content with the label. The names are of relays or control points, which may not exist."""
+
+    label: Label
+    source: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class BadClaim:
+    """What is wrong with one, and what to write instead."""
+
+    cause: str
+    write: str
+
+
+def parse_claim(text: str, word: str) -> Claim | BadClaim:
+    """`word`: what it is written behind, `never` or `must`."""
+    found = _CLAIM.fullmatch(text)
+    if found is None:
+        return BadClaim(f"{shown(text)} is not LABEL from NAME reaches NAME", f'write e.g. {word} = "{_EXAMPLE}"')
+    label = parse_label(found["label"])
+    if label is None:
+        near = closest(found["label"], LABELS)
+        return BadClaim(f"{shown(found['label'])} is no label", f"write one of {', '.join(LABELS)}{near}")
+    return Claim(label, found["source"], found["target"])

@@ -1,0 +1,52 @@
+"""Which relays content can pass in a topology, up and down: those that may hold it (`holding`), by every parent."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fabric.protocol.vocabulary.tlp import Label
+from relays.topology.holding import Node, holds
+from relays.topology.model import Topology
+from relays.topology.parents import Parents, Trace
+
+# In place of a label: whoever it is may hold it. For the way that content would take if no rule stopped it.
+ANY: Final = None
+
+
+def may(node: Node, label: Label | None, organisation: str) -> bool:
+    """Whether the node may hold the label, or anything."""
+    return label is ANY or holds(node, label, organisation)
+
+
+class Walks:
+    """It remembers what it walked: labels and organisations are few."""
+
+    def __init__(self, topology: Topology, parents: Parents) -> None:
+        self._topology = topology
+        self._parents = parents
+        self._cleared: dict[tuple[Label | None, str], frozenset[str]] = {}
+        self._up: dict[tuple[str, Label | None, str, str], Trace] = {}
+        self._down: dict[tuple[str, Label | None, str, str], Trace] = {}
+
+    def cleared(self, label: Label | None, organisation: str) -> frozenset[str]:
+        """The relays that may hold the label for this audience."""
+        key = (label, organisation)
+        if key not in self._cleared:
+            self._cleared[key] = frozenset(
+                relay.id for relay in self._topology.relays.values() if may(relay, label, organisation)
+            )
+        return self._cleared[key]
+
+    def up(self, start: str, label: Label | None, organisation: str, last: str = "") -> Trace:
+        """What is reached upward from there; `last` is passed by none."""
+        key = (start, label, organisation, last)
+        if key not in self._up:
+            self._up[key] = self._parents.up(start, self.cleared(label, organisation), last)
+        return self._up[key]
+
+    def down(self, top: str, label: Label | None, organisation: str, without: str) -> Trace:
+        """What is reached downward from there, by no way through `without`."""
+        key = (top, label, organisation, without)
+        if key not in self._down:
+            self._down[key] = self._parents.down(top, self.cleared(label, organisation) - {without})
+        return self._down[key]
