@@ -11,10 +11,12 @@ import typer
 from relays import topology as topologies
 from relays.authority import check_strays
 from relays.cli.exits import FAILED, command, problem_json
+from relays.cli.flows import flows
 from relays.issuing.members import check_members, members_here
 from relays.terminal import say, say_json
 
 app = typer.Typer(no_args_is_help=True, help="Check and draw topology files.")
+app.command()(flows)
 File = Annotated[Path, typer.Argument(help="The topology file.", exists=True, dir_okay=False, readable=True)]
 
 
