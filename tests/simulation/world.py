@@ -147,8 +147,11 @@ class SimNode:
 
 class World:
     def __init__(
-        self, seed: int = 0, *, loss: float = 0.0, delay_ms: tuple[int, int] = (1, 10), watch: bool = True
+        self, seed: int = 0, *, loss: float = 0.0, delay_ms: tuple[int, int] = (1, 10), watch: bool = True,
+        answers: bool = True,
     ) -> None:
+        """`answers`: who executes an action without a ledger says so by itself."""
+        self.answers = answers
         self.random = random.Random(seed)
         self.network = Network(self.random, loss, delay_ms)
         self.now_ms = T0
@@ -547,7 +550,8 @@ class World:
         elif delivered.message.header.kind is Kind.ACTION:
             node.executed.append(delivered.message.id)
             record = {"end": "completed", "targets": [node.name], "by": node.name, "status": 200}
-            self.after(1, lambda: self._answer(node, delivered, record))
+            if self.answers:
+                self.after(1, lambda: self._answer(node, delivered, record))
         else:
             core = node.core
             self.after(1, lambda: self._handle(node, core, delivered.message.id))
