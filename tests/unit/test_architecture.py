@@ -32,8 +32,9 @@ ROOMS = {
         "until", "face", "point", "blocking",
     ],
     "relays.gateways": [
-        "secret", "options", "narrowing", "mapping", "deadletter", "kinds", "registry", "declared", "trial", "board",
-        "rejecting", "taking", "feed", "intake", "outtake", "forgetting", "running", "tally", "room", "needs",
+        "secret", "options", "addresses", "narrowing", "mapping", "deadletter", "kinds", "registry", "declared",
+        "trial", "board", "rejecting", "taking", "feed", "intake", "outtake", "forgetting", "running", "tally", "room",
+        "needs",
         "handing", "looking", "files", "jsonlines", "syslog", "http", "webhook", "nats", "kafka", "stix", "blocklist",
         "pulling", "poll", "taxii", "misp",
     ],

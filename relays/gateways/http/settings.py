@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import ipaddress
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from fabric.protocol.vocabulary.openc2 import check_action_pattern
 from fabric.protocol.vocabulary.selectors import parse_selector
 from fabric.protocol.vocabulary.tlp import Label
 from fabric.protocol.vocabulary.topics import advice_on, check_pattern, covers
+from relays.gateways.addresses import Address, read_address
 from relays.gateways.kinds import Need, Option, Read
 from relays.gateways.options import Options
 from relays.gateways.secret import Secret
@@ -40,8 +40,6 @@ RATE_DEFAULT: Final = 50_000
 _TOKEN_KEYS: Final = ("name", "secret", "may", "topics", "clearance", "actions", "to", "rate")
 PUBLISH, STREAM, OPENC2 = "publish", "stream", "openc2"
 _MAY: Final = (PUBLISH, STREAM, OPENC2)
-_ADDRESS: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]{2,45})\]|([0-9.]{7,15})):(\d{1,5})")
-_PORT_MAX: Final = 65_535
 _EXTRA: Final = ("starlette", "uvicorn", "h11")
 
 
@@ -78,7 +76,7 @@ class Settings:
 
     @property
     def address(self) -> str:
-        return f"{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+        return str(Address("", self.host, self.port))
 
     @property
     def read(self) -> tuple[str, ...]:
@@ -113,18 +111,11 @@ def read_settings(options: Options) -> Settings:
 
 def _listen(options: Options) -> tuple[str, int]:
     text = options.text("listen", needed='"127.0.0.1:8443"')
-    match = _ADDRESS.fullmatch(text)
-    if text and (match is None or int(match[3]) > _PORT_MAX):
+    address = read_address(text, listens=True)
+    if text and address is None:
         options.wrong("listen", f"{shown(text)} is no address to listen at",
-                      'write e.g. "127.0.0.1:8443" or "[::]:8443"')
-        return "", 0
-    if match is None:
-        return "", 0
-    try:
-        return str(ipaddress.ip_address(match[1] or match[2])), int(match[3])
-    except ValueError:
-        options.wrong("listen", f"{shown(text)} is no IP address", 'write e.g. "127.0.0.1:8443"')
-        return "", 0
+                      'write an IP address and a port, e.g. "127.0.0.1:8443" or "[::]:8443"')
+    return (address.host, address.port) if address is not None else ("", 0)
 
 
 def _tokens(options: Options) -> tuple[TokenSpec, ...]:

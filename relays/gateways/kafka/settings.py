@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
+from relays.gateways.addresses import read_address
 from relays.gateways.handing.names import read_name
 from relays.gateways.handing.tls import OPTIONS as TLS_OPTIONS
 from relays.gateways.handing.tls import TlsFiles, check_clear, read_tls
@@ -33,8 +33,6 @@ OPTIONS: Final = (
     *TLS_OPTIONS,
 )
 _MECHANISMS: Final = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
-_SERVER: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]{2,45})\]|([A-Za-z0-9._-]{1,253})):(\d{1,5})")
-_PORT_MAX: Final = 65_535
 
 
 class Settings(NamedTuple):
@@ -75,12 +73,12 @@ def read_settings(options: Options) -> Settings:
 def _servers(options: Options, is_tls: bool) -> tuple[str, ...]:
     found: list[str] = []
     for text in options.texts("servers", needed='["kafka.example:9093"]'):
-        match = _SERVER.fullmatch(text)
-        if match is None or not 0 < int(match[3]) <= _PORT_MAX:
+        address = read_address(text)
+        if address is None:
             options.wrong("servers", f"{shown(text)} is no broker", 'write e.g. "kafka.example:9093"')
             continue
         if not is_tls:
-            check_clear(options, "servers", match[1] or match[2], '["kafka.example:9093"] and tls = true')
+            check_clear(options, "servers", address.host, '["kafka.example:9093"] and tls = true')
         found.append(text)
     return tuple(found)
 

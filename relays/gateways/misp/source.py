@@ -10,17 +10,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from fabric.documents import parse_json
 from fabric.protocol.base.errors import Code, FabricError
 from relays.gateways.kinds import Place, SourceKind
 from relays.gateways.misp.events import read_misp, records_of
 from relays.gateways.misp.feed import MispFeed
 from relays.gateways.misp.settings import OPTIONS, Settings, read_settings
-from relays.gateways.pulling.pages import Unreadable
-from relays.gateways.pulling.settings import needs_of
+from relays.gateways.pulling.pages import Unreadable, document_of
+from relays.gateways.pulling.settings import claim_of, needs_of
 from relays.gateways.pulling.source import PullSource
 
 
@@ -32,7 +32,7 @@ def _open(settings: Settings, place: Place) -> PullSource:
 def parse_all(settings: Settings, data: bytes) -> Iterator[Mapping[str, Any] | FabricError]:
     """The records of an answer, or of an event as MISP exports it. Raises BAD_INPUT."""
     try:
-        document = parse_json(data)
+        document = document_of(data)
     except ValueError:
         raise FabricError(Code.BAD_INPUT, "it is not JSON", "give what MISP answers, or exports as JSON") from None
     events = document.get("response", [document]) if isinstance(document, dict) else document
@@ -48,6 +48,7 @@ SOURCE: Final = SourceKind(
     read=read_settings,
     open=_open,
     needs=lambda settings: needs_of(settings.how),
+    claims=lambda settings: (claim_of(settings.how, json.dumps(settings.search, sort_keys=True, default=str)),),
     preset=read_misp,
     parse_all=parse_all,
     pulls=True,

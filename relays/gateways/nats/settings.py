@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from relays.gateways.addresses import read_address
 from relays.gateways.handing.names import read_name
 from relays.gateways.handing.tls import OPTIONS as TLS_OPTIONS
 from relays.gateways.handing.tls import TlsFiles, check_clear, read_tls
@@ -29,9 +30,7 @@ OPTIONS: Final = (
     Option("timeout", '"10s"', "Of connecting, and until a group is acknowledged (10s)."),
     *TLS_OPTIONS,
 )
-_SERVER: Final = re.compile(r"(nats|tls)://(?:\[([0-9A-Fa-f:.]{2,45})\]|([A-Za-z0-9._-]{1,253})):(\d{1,5})")
 _STREAM: Final = re.compile(r"[A-Za-z0-9_-]{1,255}")
-_PORT_MAX: Final = 65_535
 
 
 class Settings(NamedTuple):
@@ -77,12 +76,12 @@ def read_settings(options: Options) -> Settings:
 def _servers(options: Options) -> tuple[str, ...]:
     found: list[str] = []
     for text in options.texts("servers", needed='["tls://nats.example:4222"]'):
-        match = _SERVER.fullmatch(text)
-        if match is None or not 0 < int(match[4]) <= _PORT_MAX:
+        address = read_address(text, ("nats", "tls"))
+        if address is None:
             options.wrong("servers", f"{shown(text)} is no server", 'write e.g. "tls://nats.example:4222"')
             continue
-        if match[1] == "nats":
-            check_clear(options, "servers", match[2] or match[3], '"tls://nats.example:4222"')
+        if address.transport == "nats":
+            check_clear(options, "servers", address.host, '"tls://nats.example:4222"')
         found.append(text)
     return tuple(found)
 

@@ -14,7 +14,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -23,8 +22,8 @@ from relays.gateways.kinds import Place, SourceKind
 from relays.gateways.poll.feed import PollFeed, records_in
 from relays.gateways.poll.settings import OPTIONS, Settings, read_settings
 from relays.gateways.pulling.asking import NoAnswerError
-from relays.gateways.pulling.pages import Unreadable
-from relays.gateways.pulling.settings import needs_of
+from relays.gateways.pulling.pages import Unreadable, document_of
+from relays.gateways.pulling.settings import claim_of, needs_of
 from relays.gateways.pulling.source import PullSource
 
 
@@ -37,8 +36,8 @@ def _open(settings: Settings, place: Place) -> PullSource:
 def parse_all(settings: Settings, data: bytes) -> Iterator[Mapping[str, Any] | FabricError]:
     """The records of an answer, or one by itself. Raises BAD_INPUT."""
     try:
-        document = json.loads(data)
-    except (ValueError, RecursionError):
+        document = document_of(data)
+    except ValueError:
         raise FabricError(Code.BAD_INPUT, "it is not JSON", "give an answer as the server gives it") from None
     try:
         records = records_in(document, settings.records, "the sample")
@@ -57,6 +56,7 @@ SOURCE: Final = SourceKind(
     read=read_settings,
     open=_open,
     needs=lambda settings: needs_of(settings.how),
+    claims=lambda settings: (claim_of(settings.how),),
     parse_all=parse_all,
     pulls=True,
 )

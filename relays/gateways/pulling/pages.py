@@ -82,16 +82,24 @@ def read_json(reply: Reply, how: How) -> Any:
     where = how.endpoint
     check_memory(reply, how)
     try:
-        return json.loads(reply.body.decode().removeprefix("\ufeff"))
+        return document_of(reply.body)
     except UnicodeDecodeError:
         raise NoAnswerError(f"{where}: its answer is not UTF-8") from None
-    except (ValueError, RecursionError):
+    except ValueError:
         pass
     if reply.body.lstrip()[:1] == b"<":
         raise NoAnswerError(f"{where}: its answer is a page for people, or XML, and no JSON",
                             "look whether the url is right, and whether it wants a login first")
     what = "empty" if not reply.body.strip() else "no JSON, or not all of it"
     raise NoAnswerError(f"{where}: its answer is {what}")
+
+
+def document_of(data: bytes) -> Any:
+    """What JSON says, of an answer or of a sample of one. Raises ValueError."""
+    try:
+        return json.loads(data.decode().removeprefix("\ufeff"))
+    except RecursionError:
+        raise ValueError("nested too deep") from None
 
 
 def check_memory(reply: Reply, how: How) -> None:

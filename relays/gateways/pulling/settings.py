@@ -123,6 +123,15 @@ def _more(options: Options, key: str, is_name: Callable[[str], bool]) -> dict[st
     return found
 
 
+def claim_of(how: How, what: str = "") -> str:
+    """What no second source of one control point asks for, too: it would publish everything twice. `what`: of what is
+    at the url. Another key, or user, may be given something else there: where a secret is tells them apart."""
+    keys = [(name, value) for name, value in sorted(how.headers.items()) if isinstance(value, Secret)]
+    asked = [*sorted(how.params.items()), *keys, ("token", how.token), ("user", how.user)]
+    said = [f"{name} {value.name if isinstance(value, Secret) else value}" for name, value in asked if value]
+    return f"url {how.url}" + "".join(f", {each}" for each in (*said, what) if each)
+
+
 def needs_of(how: How) -> list[Need]:
     """What this machine must have for it."""
     secrets = [value for value in (*how.headers.values(), *how.params.values()) if isinstance(value, Secret)]

@@ -17,11 +17,12 @@ from contextlib import suppress
 from typing import Any, Final
 
 from fabric.protocol.base.errors import Code, FabricError
+from relays.gateways.addresses import Address
 from relays.gateways.syslog.batches import Batch, Batches
 from relays.gateways.syslog.counts import Counts
 from relays.gateways.syslog.datagrams import Datagrams
 from relays.gateways.syslog.peers import Peers, host_of
-from relays.gateways.syslog.settings import Address, Settings
+from relays.gateways.syslog.settings import Settings
 from relays.gateways.syslog.stream import Stream
 from relays.gateways.syslog.tls import Contexts
 

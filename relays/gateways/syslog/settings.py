@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
+from relays.gateways.addresses import Address, read_address
 from relays.gateways.kinds import Need, Option
 from relays.gateways.needs import readable
 from relays.gateways.options import Options
@@ -32,23 +33,10 @@ OPTIONS: Final = (
     Option("idle", '"12h"', "After which a silent connection is closed (12h)."),
     Option("udp_buffer", '"8MB"', "What the kernel keeps of UDP while this is busy (8MB)."),
 )
-_ADDRESS: Final = re.compile(r"(udp|tcp|tls)://(?:\[([0-9A-Fa-f:.]{2,45})\]|([0-9.]{7,15})):(\d{1,5})")
 _EXAMPLE: Final = '"udp://0.0.0.0:514"'
-_PORT_MAX: Final = 65_535
 _CAP_NET_BIND_SERVICE: Final = 10
 _UNPRIVILEGED: Final = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 _STATUS: Final = Path("/proc/self/status")
-
-
-class Address(NamedTuple):
-    """Where one listens, or sends to: "udp", "tcp" or "tls", an IP address or a name, and a port."""
-
-    transport: str
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"{self.transport}://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
 
 class TlsFiles(NamedTuple):
@@ -98,8 +86,7 @@ def read_settings(options: Options) -> Settings:
 def _listen(options: Options) -> list[Address]:
     found: list[Address] = []
     for text in options.texts("listen", needed=f"[{_EXAMPLE}]"):
-        match = _ADDRESS.fullmatch(text)
-        address = _address(match) if match else None
+        address = read_address(text, TRANSPORTS, listens=True)
         if address is None:
             options.wrong("listen", f"{shown(text)} is no address to listen at",
                           f"write an IP address like {_EXAMPLE} or \"tls://[::]:6514\"{closest(text[:3], TRANSPORTS)}")
@@ -108,14 +95,6 @@ def _listen(options: Options) -> list[Address]:
         else:
             found.append(address)
     return found
-
-
-def _address(match: re.Match[str]) -> Address | None:
-    try:
-        host = str(ipaddress.ip_address(match[2] or match[3]))
-    except ValueError:
-        return None
-    return Address(match[1], host, int(match[4])) if int(match[4]) <= _PORT_MAX else None
 
 
 def _allow(options: Options) -> list[Network]:

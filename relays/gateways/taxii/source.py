@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import Final
 
 from relays.gateways.kinds import Place, SourceKind
-from relays.gateways.pulling.settings import needs_of
+from relays.gateways.pulling.settings import claim_of, needs_of
 from relays.gateways.pulling.source import PullSource
 from relays.gateways.stix.reading import read_stix
 from relays.gateways.stix.source import parse_all, parse_one
@@ -34,6 +34,7 @@ SOURCE: Final = SourceKind(
     read=read_settings,
     open=_open,
     needs=lambda settings: needs_of(settings.how),
+    claims=lambda settings: [claim_of(settings.how, collection) for collection in settings.collections or ("",)],
     parse=lambda settings, data: parse_one(settings.stix, data),
     parse_all=lambda settings, data: parse_all(settings.stix, data),
     preset=read_stix,

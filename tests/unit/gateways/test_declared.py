@@ -106,6 +106,13 @@ def test_another_declaration_reaches_the_identity_and_signs_nothing_anew(home):
          "topics ="),
         ('[points.siem-1.sinks.x]\nkind = "jsonlines"\npath = "/var/log/archive.jsonl"\ntopics = ["detections.y"]',
          "siem-1.sinks.x", "'archive' has path /var/log/archive.jsonl already", "leave one"),
+        ("".join(
+            f'[points.zeek-1.sources.{name}]\nkind = "poll"\nurl = "https://feed.example/v1"\n'
+            f'topic = "detections.x"\n{more}\n'
+            for name, more in (
+                ("other", 'params = { kind = "ip" }'), ("x", ""), ("key", 'token = { file = "/etc/t" }'), ("y", ""),
+            )
+        ), "zeek-1.sources.y", "'x' has url https://feed.example/v1 already", "leave one"),
         ('[points.zeek-1.sinks.conn]\nkind = "jsonlines"\npath = "/x"\ntopics = ["detections.y"]', "zeek-1.sinks.conn",
          "is named 'conn' too", "rename"),
         ('[points.zeek-1.sources.x]\nkind = "file"\npath = "/x"\ntopic = "detections.x"\nformat = 2026-11-29',

@@ -10,6 +10,8 @@ from relays.gateways.kinds import Pulled, Pulls
 from relays.gateways.options import Options
 from relays.gateways.poll.settings import read_settings
 from relays.gateways.poll.source import SOURCE
+from relays.gateways.pulling.pages import document_of
+from relays.gateways.registry import SOURCES
 from tests.integration.harness import wait_for
 from tests.unit.gateways.pull_server import place, serving
 from tests.unit.gateways.support import TestIntake, at_work
@@ -240,3 +242,27 @@ def test_a_fault_of_ours_is_told_to_who_asked_and_ends_the_run(tmp_path):
             made.run(intake, threading.Event())
         with pytest.raises(FabricError, match="TypeError"):
             asked.result(20)
+
+
+@pytest.mark.parametrize(("kind", "more", "claims"), [
+    ("poll", {"topic": "detections.x", "params": {"kind": "ip"}}, ["url https://feed.example/x, kind ip"]),
+    ("poll", {"topic": "detections.x", "headers": {"X-Key": {"env": "FEED_KEY"}}},
+     ["url https://feed.example/x, X-Key FEED_KEY"]),
+    ("taxii", {"collections": ["a", "b"], "user": "me", "password": {"env": "PASSWORD"}},
+     [f"url https://feed.example/x, user me, {each}" for each in "ab"]),
+    ("misp", {"api_key": {"file": "/etc/fabric/misp.key"}, "search": {"tags": ["a"]}},
+     ['url https://feed.example/x, Authorization /etc/fabric/misp.key, {"tags": ["a"]}']),
+])
+def test_what_it_asks_for_is_claimed_with_where_its_secrets_are(kind, more, claims):
+    source = SOURCES.kind(kind)
+    options = Options({"url": "https://feed.example/x", **more})
+    settings = source.read(options)
+    assert list(source.claims(settings)) == claims
+    assert not [fault for fault in options.faults if fault.key != "topic"]
+
+
+def test_a_sample_is_read_as_an_answer_is():
+    assert document_of(b'\xef\xbb\xbf[{"n": 1}]') == [{"n": 1}]
+    for data in (b"", b"{", b"[" * 100_000, b"\xff"):
+        with pytest.raises(ValueError, match="."):
+            document_of(data)

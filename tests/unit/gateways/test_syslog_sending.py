@@ -17,6 +17,7 @@ from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.envelope.field_labels import label_fields
 from fabric.protocol.vocabulary.severity import Severity
 from fabric.protocol.vocabulary.tlp import Label
+from relays.gateways.addresses import Address
 from relays.gateways.handing import trying
 from relays.gateways.options import Options, checked
 from relays.gateways.syslog.framing import Frames
@@ -25,7 +26,6 @@ from relays.gateways.syslog.reading import How, read_message
 from relays.gateways.syslog.sending.channel import Channel
 from relays.gateways.syslog.sending.sink import SINK, SyslogSink
 from relays.gateways.syslog.sending.writing import text_of
-from relays.gateways.syslog.settings import Address
 from relays.gateways.webhook.bodies import item_of
 from relays.gateways.webhook.settings import CLOUDEVENTS
 from relays.terminal import json_text

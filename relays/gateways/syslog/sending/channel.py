@@ -19,8 +19,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
+from relays.gateways.addresses import Address
 from relays.gateways.handing.trying import NotNowError
-from relays.gateways.syslog.settings import Address
 from relays.handlers.posting import words_of
 
 _LOOK_FIRST_MS, _LOOK_MOST_MS = 1, 50

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from typing import Final, NamedTuple
 
+from relays.gateways.addresses import Address, read_address
 from relays.gateways.handing.tls import OPTIONS as TLS_OPTIONS
 from relays.gateways.handing.tls import TlsFiles, check_clear, read_tls
 from relays.gateways.kinds import Need, Option
 from relays.gateways.needs import readable
 from relays.gateways.options import Options
 from relays.gateways.syslog.priority import FACILITIES
-from relays.gateways.syslog.settings import Address
+from relays.gateways.syslog.settings import TRANSPORTS
 from relays.wording import shown
 
 JSON, FIELDS = "json", "fields"
@@ -26,9 +26,7 @@ OPTIONS: Final = (
 )
 # What RFC 5424 lets no receiver take less than, and what UDP can carry.
 _SIZE_MIN, _SIZE_MAX, _DATAGRAM_MAX = 480, 1 << 20, 65_000
-_ADDRESS: Final = re.compile(r"(udp|tcp|tls)://(?:\[([0-9A-Fa-f:.]{2,45})\]|([A-Za-z0-9._-]{1,253})):(\d{1,5})")
 _EXAMPLE: Final = '"tls://siem.example:6514"'
-_PORT_MAX: Final = 65_535
 
 
 class Settings(NamedTuple):
@@ -62,11 +60,10 @@ def read_settings(options: Options) -> Settings:
 
 def _to(options: Options) -> Address:
     text = options.text("to", needed=_EXAMPLE)
-    match = _ADDRESS.fullmatch(text)
-    if text and (match is None or not 0 < int(match[4]) <= _PORT_MAX):
+    address = read_address(text, TRANSPORTS)
+    if text and address is None:
         options.wrong("to", f"{shown(text)} is no address to send to", f'write {_EXAMPLE} or "udp://[2001:db8::1]:514"')
-        match = None
-    return Address(match[1], match[2] or match[3], int(match[4])) if match else Address("tls", "", 0)
+    return address or Address("tls", "", 0)
 
 
 def needs_of(settings: Settings) -> list[Need]:
