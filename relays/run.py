@@ -21,6 +21,7 @@ from fabric.protocol.base.errors import Code, FabricError
 from fabric.transport import require_zmq
 from relays.config import relay_config
 from relays.descriptors import raise_limit
+from relays.last_words import CANNOT_RUN, OWN_FAULT
 from relays.logs import place_of, set_up_logs
 from relays.loop import RelayLoop
 from relays.streams import open_streams
@@ -46,13 +47,13 @@ def run_relay(folder: Path, home: Path | None) -> int:
             return EXIT_DRAINED
     except FabricError as error:
         log.error(
-            "relay cannot run", relay=folder.name, code=error.code.label, cause=error.code.cause, detail=error.detail,
+            CANNOT_RUN, relay=folder.name, code=error.code.label, cause=error.code.cause, detail=error.detail,
             next=error.next_step,
         )
         return EXIT_RESTART if error.code is Code.SPOOL_FAILED else EXIT_FAILED
     except Exception as error:  # noqa: BLE001 - what is on disk is sound whatever this was: begin again from there
         fault = type(error).__name__
-        log.error("relay stopped by a fault of its own", relay=folder.name, error=fault, at=place_of(error))
+        log.error(OWN_FAULT, relay=folder.name, error=fault, at=place_of(error))
         return EXIT_RESTART
     return 0
 

@@ -28,6 +28,7 @@ from fabric.edge.identity.home import fabric_folder
 from fabric.files import append_private, copy_private, empty_private, make_private, open_private, write_private
 from fabric.protocol.base.errors import Code, FabricError
 from relays.drain import DrainFile, drain_path, end_draining
+from relays.last_words import NOT_STARTED
 from relays.starting import STARTS_MAX, EachAnew, Starting, best, command_of_supervisor
 
 if TYPE_CHECKING:
@@ -190,7 +191,7 @@ class Supervisor:
         """In its log: `fabric status` says so until the relay itself has something to say."""
         code = Code.MACHINE_REFUSED
         line = json.dumps({
-            "event": "relay cannot be started", "relay": relay, "level": "error", "code": code.label,
+            "event": NOT_STARTED, "relay": relay, "level": "error", "code": code.label,
             "cause": code.cause, "detail": error.strerror or type(error).__name__,
             "next": "it is tried again: see how many processes this user may have, and how much memory is left",
         })
@@ -287,21 +288,3 @@ class _Process:
         if self._descriptor is None:
             return True
         return bool(select.select([self._descriptor], [], [], timeout_s)[0])
-
-
-def last_words(fabric: str, relay: str, home: Path | None = None) -> dict[str, Any] | None:
-    """The last error that a relay logged, for a table or a message; None when its log ends in peace."""
-    path = fabric_folder(fabric, home) / "run" / f"{relay}.log"
-    try:
-        with path.open("rb") as log:
-            log.seek(max(0, path.stat().st_size - 8192))
-            lines = log.read().splitlines()
-    except OSError:
-        return None
-    for line in reversed(lines):
-        try:
-            entry = parse_object(line)
-        except ValueError:
-            continue
-        return entry if entry.get("level") == "error" else None
-    return None

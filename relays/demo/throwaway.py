@@ -26,8 +26,9 @@ from fabric.files import make_private
 from fabric.protocol.base.errors import Code, FabricError
 from relays import topology as topologies
 from relays.authority import init_authority, make_identities
+from relays.last_words import last_words
 from relays.status import read_status
-from relays.supervisor import detach, last_words
+from relays.supervisor import detach
 
 _START_S = 30.0
 # The supervisor gives its relays ten seconds.

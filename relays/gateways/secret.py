@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
+from fabric.files import open_regular
 from fabric.protocol.base.errors import Code, FabricError
 
 SECRET_BYTES_MAX = 65_536
@@ -31,9 +31,10 @@ class Secret:
                 raise FabricError(Code.NO_SECRET, f"the variable {self.name} is not set", "set it, and start again")
             return value
         try:
-            with Path(self.name).open("rb") as file:
+            with open_regular(os.path.realpath(self.name)) as file:  # over links: secrets are mounted as such
                 data = file.read(SECRET_BYTES_MAX + 1)
-            value = data.decode().split("\n", 1)[0].rstrip("\r")
+            # Editors begin a file with a byte order mark, which nobody sees and no client sends.
+            value = data.decode("utf-8-sig").split("\n", 1)[0].rstrip("\r")
         except OSError as error:
             why = (error.strerror or type(error).__name__).lower()
             raise FabricError(Code.NO_SECRET, f"{self.name}: {why}", "write it there, readable by this user") from None

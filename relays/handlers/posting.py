@@ -143,6 +143,7 @@ def post(
 ) -> Reply:
     """Raises NoReplyError. `needs_body`: else the status is all that counts, whatever becomes of what follows it."""
     sent = False
+    late = threading.Event()  # set before the cut, of which the reader may hear at once
     connection = http.client.HTTPConnection(endpoint.host, endpoint.port, timeout=timeout_s)
     connection.response_class = Response
     timer = threading.Timer(0.0, cut.shut)
@@ -150,7 +151,7 @@ def post(
         made = socket.create_connection((endpoint.host, endpoint.port), timeout_s)
         connection.sock = made
         cut.hold(made)
-        timer = _timer(timeout_s, cut)
+        timer = _timer(timeout_s, cut, late)
         if endpoint.tls:
             secure = tls().wrap_socket(made, server_hostname=endpoint.host, do_handshake_on_connect=False)
             connection.sock = secure
@@ -162,7 +163,7 @@ def post(
         answer = connection.getresponse()
         if not needs_body:
             timer.cancel()
-            timer = _timer(_REST_S, cut)
+            timer = _timer(_REST_S, cut, late)
             with suppress(OSError, http.client.HTTPException, ValueError):
                 answer.read(_REST_BYTES)
             return Reply(answer.status, b"", retry_after_s(answer.getheader("Retry-After"), answer.getheader("Date")))
@@ -174,8 +175,8 @@ def post(
     except ssl.SSLCertVerificationError as error:
         raise NoReplyError(words_of(error), may_have_come=False, again=False) from None
     except (OSError, http.client.HTTPException, ValueError) as error:
-        late = isinstance(error, TimeoutError) or timer.finished.is_set()
-        raise NoReplyError("no answer in time" if late else words_of(error), may_have_come=sent) from None
+        in_time = not isinstance(error, TimeoutError) and not late.is_set()
+        raise NoReplyError(words_of(error) if in_time else "no answer in time", may_have_come=sent) from None
     finally:
         timer.cancel()
         cut.hold(None)
@@ -183,8 +184,12 @@ def post(
             connection.close()
 
 
-def _timer(seconds: float, cut: Cut) -> threading.Timer:
-    timer = threading.Timer(seconds, cut.shut)
+def _timer(seconds: float, cut: Cut, late: threading.Event) -> threading.Timer:
+    def end() -> None:
+        late.set()
+        cut.shut()
+
+    timer = threading.Timer(seconds, end)
     timer.daemon = True
     timer.start()
     return timer

@@ -27,6 +27,7 @@ from typing import Any, Final, NamedTuple
 from fabric.documents import parse_object
 from fabric.edge.acting.handlers import Answer
 from fabric.edge.messages import Action
+from fabric.files import open_regular
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.vocabulary.openc2 import check_action_pattern
 from relays.handlers.kinds import YES, Kind, Need, Option, Options, Pair, Place, failed
@@ -174,8 +175,8 @@ def _said(options: Options, name: str) -> str:
     if not file:
         return options.one(name)
     try:
-        with Path(file).open("rb") as opened:
-            text = opened.read(_SECRET_BYTES_MAX + 1).decode().strip()
+        with open_regular(os.path.realpath(file)) as opened:  # over links: secrets are mounted as such
+            text = opened.read(_SECRET_BYTES_MAX + 1).decode("utf-8-sig").strip()
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "no text"
         raise FabricError(Code.HANDLER_UNFIT, f"webhook: {file}: {why}", f"name a file for {name}-file=") from None

@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import threading
-from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
@@ -129,55 +128,6 @@ def command_of(pid):
     with suppress(OSError):
         return Path(f"/proc/{pid}/cmdline").read_text()
     return ""
-
-
-def test_what_was_answered_is_at_the_sink_once_whoever_is_killed(tmp_path):
-    """A client that repeats what was not answered, with its key, while the gateway and its relay are killed."""
-    out, total, each = tmp_path / "out", 60, 40
-    secrets_in(out)
-    with house_in(tmp_path, topology(out)) as house:
-        house.up()
-        house.wait_whole()
-        sink = house.start("edge", "run", "--as", "archive-1", "--json")
-        sink.wait_line('"sink": "all", "state": "running"')
-        gateway = house.start("edge", "run", "--as", "api-1", "--json")
-        answered = {}
-
-        def send():
-            for request in range(total):
-                levels = ("error", "debug")
-                body = json.dumps([{"n": request * each + n, "level": levels[n % 2]} for n in range(each)])
-                while request not in answered:
-                    connection = http.client.HTTPConnection("127.0.0.1", int(port_of(house)), timeout=30)
-                    with suppress(OSError, http.client.HTTPException):
-                        connection.request("POST", "/v1/events", body, {
-                            "Authorization": "Bearer " + "shop" * 8, "Content-Type": "application/json",
-                            "Idempotency-Key": f"{request}",
-                        })
-                        answer = connection.getresponse()
-                        said = json.loads(answer.read())
-                        assert answer.status in (202, 503), said
-                        if answer.status == 202:
-                            answered[request] = said["accepted"]
-                    connection.close()
-
-        sender = threading.Thread(target=send)
-        sender.start()
-        for turn in range(4):
-            wait_for(lambda turn=turn: len(answered) > (turn + 1) * total // 6, f"part {turn}", 60)
-            if turn == 2:
-                house.kill_relay("plant")
-                continue
-            gateway.process.send_signal(signal.SIGKILL)
-            gateway.process.wait()
-            gateway = house.start("edge", "run", "--as", "api-1", "--json")
-        sender.join(60)
-        assert not sender.is_alive() and set(answered.values()) == {each}
-        wait_for(lambda: len(archived(out)) >= total * each, "all at the sink", 60)
-        assert Counter(line["content"]["n"] for line in archived(out)) == Counter(range(total * each))
-        gateway.stop().expect(0)
-        sink.stop().expect(0)
-        house.assert_logs_clean("shop" * 8)
 
 
 def test_a_command_that_is_posted_is_one_action_also_when_its_gateway_is_killed(tmp_path):

@@ -166,6 +166,11 @@ class Executor:
         held = partial(self._reverts.leasing.told, effect.id) if effect.is_last else list
         self._later(1, lambda: self._publish(effect.stamp, effect.record, held))
 
+    due_ms: int | None = None  # its turns are steps of the simulation
+
+    def look(self, now_ms: int) -> None:
+        pass
+
     def take(self, delivery: Delivery) -> None:
         self._take(delivery, again=False)
 

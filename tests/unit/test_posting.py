@@ -203,3 +203,13 @@ def test_a_certificate_is_verified(certificate, trusted):
                 assert "certificate" in str(raised.value) and not (raised.value.may_have_come or raised.value.again)
         finally:
             thread.join(10)
+
+
+def test_an_answer_that_is_cut_for_its_time_is_late_however_soon_the_reader_hears_of_it():
+    class Slow(Cut):
+        def shut(self):
+            super().shut()
+            time.sleep(0.3)  # who cuts sleeps on, while the reader has half a line
+
+    with server(says(b"HTTP/1.1", b" 2", pause_s=1.0)) as endpoint, pytest.raises(NoReplyError, match="in time"):
+        post(endpoint, b"{}", {}, 0.2, Slow())

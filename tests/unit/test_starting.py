@@ -11,8 +11,9 @@ from types import SimpleNamespace
 import pytest
 
 import relays.starting
+from relays.last_words import last_words
 from relays.starting import STARTS_MAX, EachAnew, Forked, command_of, command_of_server
-from relays.supervisor import Supervisor, last_words
+from relays.supervisor import Supervisor
 
 
 class Refuses:

@@ -172,7 +172,7 @@ def test_who_waits_ends_at_once_when_it_is_told_to(hook, how):
      ({"url": "https://a/", "url-env": "X"}, Code.USAGE, "more than once"),
      ({"url-env": "NO_SUCH"}, Code.HANDLER_UNFIT, "NO_SUCH is not in the environment"),
      ({"url": "https://a/", "secret-file": "/nonesuch"}, Code.HANDLER_UNFIT, "No such file"),
-     ({"url": "https://a/", "secret-file": "/dev/null"}, Code.HANDLER_UNFIT, "not one line"),
+     ({"url": "https://a/", "secret-file": "/dev/null"}, Code.HANDLER_UNFIT, "not a regular file"),
      ({"url": "https://a/", "token-file": "/proc/self/exe"}, Code.HANDLER_UNFIT, "no text"),
      ({"url": "https://a/", "ca-file": "/dev/null"}, Code.HANDLER_UNFIT, "no certificates"),
      ({"url": "https://a/", "timeout": "soon"}, Code.USAGE, "timeout=soon"),
