@@ -1,9 +1,9 @@
 """One POST over HTTP(S), by the standard library: bounded in time and bytes, and ended from outside at any moment.
 
-Guarantees: an attempt takes no longer than it was given once the name is resolved, however slowly the other side
-speaks; no more than so many bytes of an answer are read; a certificate is verified, no redirect is followed, no proxy
-and no credentials of the environment are used. What goes wrong is told in words of this module: neither the path of the
-address nor what is sent or came is in them.
+Guarantees: an attempt takes no longer than twice what it was given, half of it to connect, however slowly a resolver or
+the other side speaks; no more than so many bytes of an answer are read; a certificate is verified, no redirect is
+followed, no proxy and no credentials of the environment are used. What goes wrong is told in words of this module:
+neither the path of the address nor what is sent or came is in them.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
+
+from relays.handlers.resolving import connected
 
 ANSWER_BYTES_MAX: Final = 1_000_000
 _RETRY_AFTER_S_MAX: Final = 3_600.0
@@ -148,7 +150,7 @@ def post(
     connection.response_class = Response
     timer = threading.Timer(0.0, cut.shut)
     try:
-        made = socket.create_connection((endpoint.host, endpoint.port), timeout_s)
+        made = connected(endpoint.host, endpoint.port, timeout_s)
         connection.sock = made
         cut.hold(made)
         timer = _timer(timeout_s, cut, late)

@@ -5,6 +5,7 @@ import os
 import socket
 import ssl
 import threading
+import time
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -19,6 +20,7 @@ from fabric.protocol.vocabulary.severity import Severity
 from fabric.protocol.vocabulary.tlp import Label
 from relays.gateways.addresses import Address
 from relays.gateways.handing import trying
+from relays.gateways.handing.trying import NotNowError
 from relays.gateways.options import Options, checked
 from relays.gateways.syslog.framing import Frames
 from relays.gateways.syslog.priority import SEVERITIES, number_of
@@ -280,6 +282,36 @@ def test_a_datagram_has_one_message_and_nobody_there_is_noticed_as_far_as_that_c
         assert came[2]["structured_data"]["fabric@32473"]["cut"] == "text"
     outtake = run(read(to=to)[0], [[1], [2]], stop_when=bool)
     assert "refused" in outtake.waited[0] and outtake.acknowledged == [1], "the first one's loss nobody is told"
+
+
+@pytest.mark.parametrize("is_tls", [True, False])
+def test_a_receiver_that_takes_a_little_now_and_then_is_not_waited_for(request, is_tls):
+    """Each of its reads is within the time; for all of them it has no more than that."""
+    folder = request.getfixturevalue("certificates")
+    server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server_side.load_cert_chain(folder / "host.pem", folder / "host.key")
+    client_side, over = ssl.create_default_context(cafile=folder / "ca.pem"), threading.Event()
+
+    def dribble(server):
+        peer, _ = server.accept()
+        with peer, suppress(OSError), (server_side.wrap_socket(peer, server_side=True) if is_tls else peer) as reader:
+            while not over.wait(0.05):
+                reader.recv(5_000)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        thread = threading.Thread(target=dribble, args=(server,), daemon=True)
+        thread.start()
+        to = Address("tls" if is_tls else "tcp", *server.getsockname())
+        channel = Channel(to, lambda: client_side, 0.5)
+        channel.open()
+        channel._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
+        began_s = time.monotonic()
+        with pytest.raises(NotNowError) as raised:
+            channel.send([b"x" * 60_000] * 200)
+        assert time.monotonic() - began_s < 10 and "in time" in raised.value.detail and not channel.is_open
+        over.set()
+        thread.join(20)
 
 
 @pytest.mark.parametrize(("trusted", "shows"), [(True, True), (True, False), (False, True)])

@@ -22,6 +22,7 @@ from typing import Final
 from relays.gateways.addresses import Address
 from relays.gateways.handing.trying import NotNowError
 from relays.handlers.posting import words_of
+from relays.handlers.resolving import resolved
 
 _LOOK_FIRST_MS, _LOOK_MOST_MS = 1, 50
 # Who lets in and then turns away does it by then: a proxy without a receiver behind it, and TLS 1.3, which looks at our
@@ -31,6 +32,9 @@ _SETTLE_MS: Final = {"tcp": 100, "tls": 1_000}
 _HEARD_BYTES: Final = 65_536
 _HEARD_AT_ONCE: Final = 16
 _SILENT_S: Final = 30
+# A receiver has the time of `timeout` for each so much: one that is slow gets a large group, and one that takes a byte
+# now and then holds nothing up.
+_PIECE_BYTES: Final = 262_144
 
 
 class Channel:
@@ -77,12 +81,14 @@ class Channel:
         made = self._socket
         assert made is not None, "it is open"
         try:
-            made.settimeout(self._timeout_s)
             if self._to.transport == "udp":
+                made.settimeout(self._timeout_s)
                 for message in messages:
                     made.send(message)
                 return
-            made.sendall(b"".join(b"%d %b" % (len(message), message) for message in messages))
+            data = memoryview(b"".join(b"%d %b" % (len(message), message) for message in messages))
+            for at in range(0, len(data), _PIECE_BYTES):
+                _send_all(made, data[at : at + _PIECE_BYTES], time.monotonic() + self._timeout_s)
             self._wait_until_there(made)
         except OSError as error:
             self.close()
@@ -97,10 +103,11 @@ class Channel:
 
     def _connected(self, kind: socket.SocketKind) -> socket.socket:
         failed: OSError = OSError("its name is not known")
-        for family, _, _, _, address in socket.getaddrinfo(self._to.host, self._to.port, type=kind):
+        until_s = time.monotonic() + self._timeout_s
+        for family, address in resolved(self._to.host, self._to.port, kind, self._timeout_s):
             made = socket.socket(family, kind)
             try:
-                made.settimeout(self._timeout_s)
+                made.settimeout(_left_s(until_s))
                 made.connect(address)
                 if kind == socket.SOCK_DGRAM:
                     return made
@@ -141,6 +148,21 @@ class Channel:
             if poll.poll(look_ms):
                 self._hear(made)
             look_ms = min(2 * look_ms, _LOOK_MOST_MS)
+
+
+def _left_s(until_s: float) -> float:
+    """Raises TimeoutError where nothing is left."""
+    left_s = until_s - time.monotonic()
+    if left_s <= 0.0:
+        raise TimeoutError
+    return left_s
+
+
+def _send_all(made: socket.socket, piece: memoryview, until_s: float) -> None:
+    """All of it in this time. `sendall` bounds a whole group alike, however large, or over TLS each 16 KB of it."""
+    while piece:
+        made.settimeout(_left_s(until_s))
+        piece = piece[made.send(piece) :]
 
 
 def _unacknowledged(made: socket.socket) -> int:
