@@ -391,7 +391,8 @@ class Screen:
             TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn(),
             TimeRemainingColumn(),
         ]
-        with Progress(*columns, console=self._console, disable=not shown) as progress:
+        # What came is said in a line of its own: nothing is left of the bar.
+        with Progress(*columns, console=self._console, disable=not shown, transient=True) as progress:
             yield lambda words, total: Bar(progress, words, total)
 
     def _flush(self) -> None:

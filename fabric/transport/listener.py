@@ -10,6 +10,7 @@ knew the next one could claim it.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket as sockets_
 import time
@@ -128,8 +129,12 @@ class Listener:
             self.close()
             if error.errno == zmq.EADDRINUSE:
                 raise FabricError(Code.PORT_IN_USE, address) from error
-            raise FabricError(Code.UNREACHABLE, f"cannot listen on {address}: {error.strerror}",
-                              "write an address of this machine") from error
+            instead = "write an address of this machine"
+            if error.errno == errno.EACCES:
+                instead = "write a port above 1023, or run it with CAP_NET_BIND_SERVICE"
+            raise FabricError(
+                Code.UNREACHABLE, f"cannot listen on {address}: {os.strerror(error.errno or 0)}", instead
+            ) from error
         self.address = self.socket.getsockopt_string(zmq.LAST_ENDPOINT).removeprefix("tcp://")
         self._look_at_connections()  # the listening socket's descriptor is among the events by now
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from fabric.documents import parse_object
+from fabric.edge.arguments.suggestions import near
 from fabric.edge.identity.home import fabric_folder, fabric_home, make_private, revocations_path, write_private
 from fabric.files import append_private
 from fabric.protocol.base.errors import Code, FabricError, Reject
@@ -91,11 +92,11 @@ def open_authority(fabric: str, home: Path | None = None, passphrase: Passphrase
         document = read_document((folder / _KEY).read_bytes())
         return Authority(fabric, folder, public_of(document), document, passphrase)
     except FileNotFoundError:
-        here = authorities(home)
-        instead = f"write {' or '.join(here)}; else " if here else ""
+        meant = near(fabric, authorities(home))
+        instead = f"write {' or '.join(meant)}; else " if meant else ""
         raise FabricError(
             Code.NO_AUTHORITY, str(folder),
-            f"{instead}run `fabric authority init {fabric}`, or use `--dev` for a throwaway one",
+            f"{instead}run `fabric authority init {fabric}`, or add `--dev` to `fabric up` for a throwaway one",
         ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise FabricError(Code.NO_AUTHORITY, f"{folder / _KEY} cannot be read") from error

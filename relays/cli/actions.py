@@ -38,7 +38,7 @@ def act(
     to: Annotated[str | None, typer.Option("--to", help="Who: 'role=firewall and segment=ot-1'. Empty is nobody; all is everyone granted.")] = None,
     identity: As = "",
     openc2: Annotated[str | None, typer.Option("--openc2", metavar="FILE", help="An OpenC2 command, or a message with one, as JSON; - is standard input. Its actuator and --to both narrow whom it is for.")] = None,
-    arg: Annotated[list[str] | None, typer.Option("--arg", metavar="K=V", help="An argument; again for more. OpenC2's own: duration=1h, start_time, stop_time, response_requested.")] = None,
+    arg: Annotated[list[str] | None, typer.Option("--arg", metavar="K=V", help="An argument; again for more. OpenC2's own: duration=1h (a number alone is milliseconds), start_time, stop_time, response_requested.")] = None,
     severity: Severity_ = "high",
     label: Label_ = None,
     ttl: Ttl = None,

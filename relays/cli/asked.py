@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fabric.documents import TooDeepError, parse_json
+from fabric.edge.arguments.suggestions import near
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.envelope.lifetime import parse_duration
 from fabric.protocol.vocabulary.commands import COMMAND_BYTES_MAX, both, read_command
@@ -89,6 +90,9 @@ def parse_args(given: Sequence[str] | None) -> dict[str, Any]:
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise FabricError(Code.USAGE, f"{text!r} is no argument", "write e.g. --arg duration=1h")
+        if name not in _OWN and (meant := near(name, _OWN, at_least=_SLIP)):
+            # A handler that knows no such argument ignores it, and what was to end after an hour would stay.
+            raise FabricError(Code.USAGE, f"{name!r} is no argument of OpenC2", f"write --arg {meant[0]}={value}")
         try:
             args[name] = parse_json(value)
         except TooDeepError:
@@ -111,4 +115,6 @@ def _time_ms(text: str) -> int:
     return round(time.timestamp() * 1000)
 
 
+_OWN = ("duration", "start_time", "stop_time", "response_requested")
+_SLIP = 0.8
 _MEANT = {"duration": parse_duration, "start_time": _time_ms, "stop_time": _time_ms}

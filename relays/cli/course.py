@@ -18,7 +18,7 @@ from relays.cli.absent import AWAY, away_json, away_line
 from relays.cli.artifacts import tell_left
 from relays.cli.asked import Asked
 from relays.cli.changes import end_json, step_cell, tell_changes
-from relays.cli.unanswered import Open, clock_time
+from relays.cli.unanswered import ID_CHARS, Open, clock_time
 from relays.responses import response_of
 from relays.terminal import Cell, Screen, Table, json_text, say, say_json
 from relays.wall import wall_ms
@@ -158,6 +158,8 @@ def table_of(request: Request, title: str, ends_s: float, *, dry_run: bool = Fal
         until = f"{approval.text}{';' if approval.given else ','} "
         until += f"may be executed until {clock_time(ends_s)}" if approval.given else f"until {clock_time(ends_s)}"
     table = Table("target", "end", "ms", "why", "result", title=title, aside=("why", "result"))
+    if approval is not None and not approval.given:
+        table.foot(f"decided with: fabric approve {request.action_id[:ID_CHARS]}")
     for target in request.targets or tuple(request.outcomes):
         outcome = request.outcomes.get(target)
         if outcome is None and _is_away(request, target):

@@ -154,9 +154,9 @@ def needs_renewal_(identity: Identity_ = "", as_: As = "", as_json: AsJson = Fal
         credential = find_identity(name).credential
     except FabricError as error:
         if as_json:
-            say_json({"id": name, "error": error.code.label})
+            say_json({"id": name, "error": error.code.label, "next": error.next_step})
         else:
-            say(f"{name}: {error}")
+            say(f"{name}: {error}; {error.next_step}")
         raise typer.Exit(_MISSING) from None
     due = needs_renewal(credential, wall_ms())
     if as_json:

@@ -77,7 +77,7 @@ def list_(
     if as_json:
         return
     if told:
-        table.foot(f"see one: fabric deadletter show ID --as {me.id}; try again: fabric deadletter replay --as {me.id}")
+        table.foot(f"see one: fabric deadletter show ID --as {me.id}; try again: fabric deadletter replay --all --as {me.id}")
         Screen().table(table)
         return
     say(f"nothing that {source or 'a source or sink'} of {me.id} rejected is on this machine")

@@ -12,6 +12,7 @@ import typer
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.envelope.lifetime import parse_duration
 from relays.cli.exits import PARTLY, command
+from relays.cli.options import AsJson
 from relays.cli.running import one_of_here, running_relays, states_of, the_one
 from relays.drain import NAMED_MAX, DrainFile, Draining, drain_path, end_draining, read_draining, write_draining
 from relays.supervisor import supervisor_state
@@ -27,7 +28,7 @@ def drain(
     fabric: Annotated[str | None, typer.Option("--fabric", help="Which fabric; not needed where one runs.")] = None,
     within: Annotated[str, typer.Option("--within", metavar="10s", help="How long those are served who have no other relay.")] = "10s",
     back: Annotated[bool, typer.Option("--back", help="Bring a drained relay back.")] = False,
-    as_json: Annotated[bool, typer.Option("--json")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Stop one relay of this machine after its children and control points have moved to their backups.
 
@@ -66,7 +67,7 @@ def drain(
         return
     known_state = read_draining(path)
     if known_state is not None and known_state.gone:
-        _tell(relay, known_state, as_json, words="is drained already")
+        _tell(name, relay, known_state, as_json, words="is drained already")
         return
     if known_state is None and relay not in running_relays(name):
         known = ", ".join(running_relays(name))
@@ -74,10 +75,10 @@ def drain(
     within_ms = parse_duration(within)
     write_draining(path, Draining(within_ms))
     state = _wait(name, relay, within_ms / 1000 + _PATIENCE_S, quiet=as_json)
-    _tell(relay, state, as_json, words="drained")
+    _tell(name, relay, state, as_json, words="drained")
 
 
-def _tell(relay: str, state: Draining, as_json: bool, *, words: str) -> None:
+def _tell(fabric: str, relay: str, state: Draining, as_json: bool, *, words: str) -> None:
     if as_json:
         say_json({"relay": relay, "drained": True, "left": list(state.left), "held": state.held,
                   "waits_for": dict(state.waits_for), "actions": state.actions, "away": dict(state.away)})
@@ -90,7 +91,7 @@ def _tell(relay: str, state: Draining, as_json: bool, *, words: str) -> None:
             some = _number(state.actions, "action waits", "actions wait")
             say(f"{some} there for targets that are away, until these and the relay are back, or their time is over: "
                 f"{_names(state.away)}{', ...' if len(state.away) == NAMED_MAX else ''}")
-        say(f"bring it back with: fabric drain {relay} --back", error=True)
+        say(f"bring it back with: fabric drain {relay} --fabric {fabric} --back", error=True)
     if state.left or state.waits_for or state.actions:
         raise typer.Exit(PARTLY)
 

@@ -199,7 +199,7 @@ def _tell_ready(
         say_json({"ready": id_, "takes": list(takes), "not_granted": list(not_granted), **more})
     else:
         if gateways:
-            say(f"{id_}: runs {', '.join(gateways)}")
+            say(f"{id_}: sources and sinks {', '.join(gateways)}")
         if takes:
             say(f"{id_}: ready for {', '.join(takes)}")
         if not_granted:

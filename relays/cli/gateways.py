@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -25,10 +26,12 @@ from relays.gateways.looking import ACTION, PAIR, TARGET_TYPE, LookHandler
 from relays.gateways.registry import SINKS, SOURCES, Registry
 from relays.gateways.running import Runner
 from relays.streams import lossy
-from relays.terminal import Cell, Screen, Table, say, say_json
+from relays.terminal import Cell, Screen, Table, columns_of, say, say_json
 from relays.wall import utc, wall_ms
 
 _OUTBOX = "outbox"
+# What an option is for is below it where it had less than this beside it.
+_HELP_COLUMNS = 42
 _STYLES = {
     State.RUNNING: "green", State.WAITING: "yellow", State.STARTING: "yellow", State.FAILED: "red", State.UNFIT: "red",
 }
@@ -185,13 +188,16 @@ def kinds(
     check: Annotated[bool, typer.Option("--check", help="Look whether this machine has what the sources and sinks of --as ID need; exit code 1 where not.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Which kinds of sources and sinks a topology may declare for a control point, and the options of each.
+    """Which kinds of sources and sinks a topology may declare for a control point; with a KIND, the options of it. With --json
+    all have theirs.
 
     Packages in the same Python may bring more, as entry points of the groups message_fabric.sources and message_fabric.sinks.
 
     Exit codes: 0 shown, 1 with --check where something is missing, 2 there is no such kind.
 
     Examples:
+
+      fabric edge kinds
 
       fabric edge kinds file
 
@@ -205,6 +211,9 @@ def kinds(
     for name in missing:
         known = [*SOURCES.names(), *SINKS.names()]
         raise FabricError(Code.USAGE, f"there is no kind {name!r}", f"write {' or '.join(near(name, known) or known)}")
+    if not which and not as_json:
+        _draw_kinds(found)
+        return
     for number, (what, kind) in enumerate(found):
         if as_json:
             options = [{"name": o.name, "value": o.metavar, "help": o.help, "needed": o.needed} for o in _options(kind)]
@@ -226,10 +235,26 @@ def _options(kind: SourceKind | SinkKind) -> Sequence[Option]:
     return [*SINK_OPTIONS, *kind.options] if isinstance(kind, SinkKind) else kind.options
 
 
+def _draw_kinds(found: Sequence[tuple[str, SourceKind | SinkKind]]) -> None:
+    table = Table("kind", "is a", "what", folded=("what",))
+    for what, kind in found:
+        table.row(kind.name, what, kind.summary)
+    table.foot("its options: fabric edge kinds KIND")
+    Screen().table(table)
+
+
 def _draw_kind(what: str, kind: SourceKind | SinkKind) -> None:
-    table = Table("", "what", title=f"{kind.name} ({what}): {kind.summary}", folded=("what",), lines=False)
-    for option in _options(kind):
-        table.row(f"{option.name} = {option.metavar}", f"{option.help}{' Has to be there.' if option.needed else ''}")
+    title = f"{kind.name} ({what}): {kind.summary}"
+    options = [
+        (f"{option.name} = {option.metavar}", f"{option.help}{' Has to be there.' if option.needed else ''}")
+        for option in _options(kind)
+    ]
+    if 0 < columns_of(sys.stdout) < max(len(written) for written, _ in options) + _HELP_COLUMNS:
+        say(title, "", *(line for written, help_ in options for line in (written, f"    {help_}")))
+        return
+    table = Table("", "what", title=title, folded=("what",), lines=False)
+    for written, help_ in options:
+        table.row(written, help_)
     Screen().table(table)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import sys
 import time
 from typing import Annotated
 
@@ -72,6 +73,8 @@ def notices(
 
     timeout_s = None if deadline_s is None else max(0.0, deadline_s - time.monotonic())
     with reached(needed(identity), as_json, wait=not no_wait, timeout_s=timeout_s, prepare=listen):
+        if not as_json and sys.stdout.isatty():
+            say("waiting for notices until Ctrl-C", error=True)
         while seen != count:
             try:
                 notice = came.get(timeout=None if deadline_s is None else max(0.0, deadline_s - time.monotonic()))

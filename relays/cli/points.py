@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -104,7 +105,11 @@ def holder(point: ControlPoint) -> str:
 
 def given_text(text: str, where: str) -> str:
     """What was typed; all of standard input for `-`."""
-    return text if text != "-" else read_text(standard_input(where), where)
+    if text != "-":
+        return text
+    if sys.stdin is not None and sys.stdin.isatty():
+        say(f"type {where} as one JSON object, then Ctrl-D", error=True)
+    return read_text(standard_input(where), where)
 
 
 def _not_in_time(topic: str, outbox: Path | None, why: FabricError | None) -> FabricError:

@@ -79,7 +79,7 @@ def up(
     made = make_identities(topology, authority)
     keep_list(authority)
     keep_ids(topology)
-    _tell_strays(topology.fabric)
+    _tell_strays(topology.fabric, as_json)
     relays = [name for name in topology.relays if not only or name in only]
     if made and not as_json:
         say(f"issued {len(made)} identities in {fabric_folder(topology.fabric) / 'ids'}", error=True)
@@ -195,21 +195,25 @@ def status(
     if not states:
         raise FabricError(Code.NOT_RUNNING, name)
     _show(name, states, as_json)
-    _tell_strays(name)
+    _tell_strays(name, as_json)
     if any(state["state"] != "up" for state in states):
         raise typer.Exit(SHORT if wait else PARTLY)
 
 
-def _tell_strays(fabric: str) -> None:
-    """On standard error, also with --json: whoever was taken out of the file and goes on all the same, and whoever is
+def _tell_strays(fabric: str, as_json: bool) -> None:
+    """On standard error, with --json as an object each: whoever was taken out of the file and goes on all the same, and whoever is
     in it and may not."""
     known = kept_ids(fabric)
     if known is None:
         return
     for id_ in strays(fabric, known):
-        say(f"warning {stray_words(id_)}", error=True)
+        _warn(stray_words(id_), as_json)
     for id_ in barred(fabric, known):
-        say(f"warning {barred_words(id_, fabric)}", error=True)
+        _warn(barred_words(id_, fabric), as_json)
+
+
+def _warn(words: str, as_json: bool) -> None:
+    say_json({"warning": words}, error=True) if as_json else say(f"warning {words}", error=True)
 
 
 def one_of_here(name: str | None) -> str | None:

@@ -46,7 +46,7 @@ def lint(
             say(*([""] if sys.stdout.isatty() and problem is not problems[0] else []), str(problem))
     if not as_json:
         warnings = len(problems) - len(errors)
-        say(f"{file}: {len(errors)} errors, {warnings} warnings")
+        say(f"{file}: {len(errors)} error{'' if len(errors) == 1 else 's'}, {warnings} warning{'' if warnings == 1 else 's'}")
     if errors:
         raise typer.Exit(FAILED)
 

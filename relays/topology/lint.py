@@ -149,6 +149,8 @@ def _subscribers(topology: Topology) -> Iterator[Problem]:
             continue
         if any(publishes_to(topology.roles[other], role, "event") for other in nearby - own):
             continue
+        if point.sources and publishes_to(role, role, "event"):  # what came in is for those who read it there, too
+            continue
         if _hears_resolutions(topology, point, role):
             continue
         where = "in the fabric" if point.relay is None else f"at or below {point.relay}"

@@ -83,3 +83,16 @@ def test_arguments_are_json_or_text_and_times_are_meant():
 
 def test_no_response_is_wanted_where_none_is_said():
     assert not asked_for("deny", "uri=a:b", "all", ["response_requested=none"], None).wants_response
+
+
+@pytest.mark.parametrize(("typed", "meant"), [
+    ("durations=1h", "--arg duration=1h"), ("Duration=1h", "--arg duration=1h"), ("stop-time=x", "--arg stop_time=x"),
+])
+def test_a_slip_is_refused_since_what_was_to_end_would_stay(typed, meant):
+    with pytest.raises(FabricError) as raised:
+        parse_args([typed])
+    assert raised.value.code is Code.USAGE and meant in raised.value.next_step
+
+
+def test_an_argument_of_one_s_own_is_none():
+    assert parse_args(["priority=3", "time=1", "rule_number=5", "direction=both"])

@@ -97,6 +97,13 @@ def test_of_a_dry_run_it_is_told_once_for_what_it_would_be_held(capsys):
     assert "held: waits for 2 of lead" in capsys.readouterr().out, "in steps the action itself comes after a dry run"
 
 
+def test_the_table_says_how_it_is_decided_as_long_as_it_is_held(capsys):
+    request = Request("4f1c09" + "00" * 29)
+    request.targets, request.approval = ("fw-1",), Approvals(False, 2_000_000_000_000, "ot", 2, ("lead",))
+    Screen().table(table_of(request, "deny", 1e9))
+    assert "decided with: fabric approve 4f1c09000000" in capsys.readouterr().out
+
+
 def test_in_json_it_stands_at_each_target_and_in_the_table_beside_each(capsys):
     Course(Screen(), JSON, ASKED).approvals(Open(dry_run(), 1e9))
     said = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

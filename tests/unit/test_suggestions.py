@@ -19,6 +19,13 @@ def test_the_nearest_is_named_and_where_nothing_is_near_all_are():
     assert all(target in known_instead("deny", "qqq") for target in TARGETS)
 
 
+@pytest.mark.parametrize(("typed", "said"), [
+    ("203.0.113.9", "write ipv4_net=203.0.113.9"), ("2001:db8::/32", "write ipv6_net=2001:db8::/32"),
+])
+def test_an_address_without_its_type_gets_it(typed, said):
+    assert known_instead("deny", typed) == said
+
+
 @pytest.mark.parametrize(("action", "target"), [("deny", "ipv4_net"), ("*", "*"), ("x-isolate", "x-vlan")])
 def test_nothing_is_said_of_what_is_known(action, target):
     assert known_instead(action, target) == ""

@@ -16,6 +16,11 @@ def test_minimal_has_nothing_to_say() -> None:
     assert lint(SHIPPED / "minimal.toml") == []
 
 
+@pytest.mark.parametrize("path", sorted((SHIPPED / "examples").glob("*.toml")), ids=lambda path: path.stem)
+def test_nor_has_any_example(path: Path) -> None:
+    assert lint(path) == []
+
+
 def test_enterprise_has_no_errors_and_warnings_that_teach() -> None:
     found = lint(SHIPPED / "enterprise.toml")
     assert [p for p in found if p.severity == "error"] == []

@@ -62,6 +62,11 @@ def _words(error: FabricError) -> dict[str, str]:
     return {"code": error.code.label, "cause": error.code.cause, "detail": error.detail, "next": error.next_step}
 
 
+def plain(content: Mapping[str, Any]) -> Response:
+    """What is no outcome of a request."""
+    return _json(200, content)
+
+
 def _json(
     status: int, content: Mapping[str, Any], headers: Mapping[str, str] | None = None,
     media_type: str = "application/json",

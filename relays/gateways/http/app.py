@@ -13,13 +13,13 @@ from typing import Any, Final
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Mount, Route, Router
 
 from fabric.edge.logging.faults import place_of
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.vocabulary.topics import check_topic
-from relays.gateways.http.answers import answer_to, problem
+from relays.gateways.http.answers import answer_to, plain, problem
 from relays.gateways.http.asked import read_asked
 from relays.gateways.http.bodies import inflated
 from relays.gateways.http.commands import BODY_BYTES_MAX, Commands, UnsupportedError, check_type
@@ -170,10 +170,10 @@ class App:
         said: dict[str, Any] = {"status": "ok"}
         if self._settings.read:
             said |= {"readers": self._streams.readers, "stream": "away" if self._streams.away else "ok"}
-        return JSONResponse(said, headers={"cache-control": "no-store"})
+        return plain(said)
 
     async def _openapi(self, _request: Request) -> Response:
-        return JSONResponse(document())
+        return plain(document())
 
     def _token(self, request: Request) -> Token:
         try:

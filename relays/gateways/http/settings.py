@@ -208,7 +208,7 @@ def needs_of(settings: Settings) -> list[Need]:
     """What this machine must have for it."""
     missing = [name for name in _EXTRA if importlib.util.find_spec(name) is None]
     found = [Need("starlette and uvicorn", f"not installed: {', '.join(missing)}" if missing else "",
-                  "pip install message-fabric[gateways]")]
+                  "pip install 'message-fabric[gateways]'")]
     for path in (settings.certificate, settings.key):
         if path is not None:
             problem = "" if os.access(path, os.R_OK) else "it is not there, or cannot be read"

@@ -115,6 +115,7 @@ def post(source, body, headers, path="/v1/events", method="POST"):
     data = answer.read()
     connection.close()
     document = json.loads(data)
+    assert data.endswith(b"\n"), "a terminal's prompt comes next"
     if answer.status >= 400:
         assert answer.headers["content-type"] == "application/problem+json"
         assert document["status"] == answer.status and document["code"].startswith("E") and document["next"]
