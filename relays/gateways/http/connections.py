@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final
@@ -22,30 +23,51 @@ _READ_S: Final = 30.0
 _UNREAD_BYTES: Final = 65_536
 # Of all addresses together: the process has other files to open.
 _CONNECTIONS_MAX: Final = 512
+# Of an address of IPv6: whoever has a network has as many of them as it likes.
+_HOST_BITS: Final = 64
 
 
 class Peers:
-    """Connections by address. For one thread."""
+    """Connections by where they come from: an address, of IPv6 its /64, which is one network. Each may have `each_max`
+    and no more than are left: the more there are the fewer each may have, and the last places are for those who have
+    none. For one thread."""
 
     def __init__(self, each_max: int, all_max: int = _CONNECTIONS_MAX) -> None:
         self._each_max = each_max
         self._all_max = all_max
         self._open: Counter[str] = Counter()
+        self._total = 0
 
     def come(self, host: str) -> bool:
         """Whether it may have one more, which it has then."""
-        if self._open[host] >= self._each_max or self._open.total() >= self._all_max:
-            if not self._open[host]:
-                del self._open[host]
+        origin = origin_of(host)
+        own = self._open.get(origin, 0)
+        if own >= min(self._each_max, self._all_max - self._total):
             return False
-        self._open[host] += 1
+        self._open[origin] = own + 1
+        self._total += 1
         return True
 
     def gone(self, host: str) -> None:
         """It has one less."""
-        self._open[host] -= 1
-        if not self._open[host]:
-            del self._open[host]
+        origin = origin_of(host)
+        self._total -= 1
+        self._open[origin] -= 1
+        if not self._open[origin]:
+            del self._open[origin]
+
+
+def origin_of(host: str) -> str:
+    """Of an address, as a socket says it: itself, of IPv6 its /64; IPv4 as itself where it comes through IPv6."""
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return host
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.IPv6Network((int(address) >> _HOST_BITS << _HOST_BITS, 128 - _HOST_BITS)))
 
 
 class Guarded(H11Protocol):

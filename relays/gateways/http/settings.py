@@ -30,7 +30,7 @@ OPTIONS: Final = (
     Option("key", '"/etc/fabric/http.key"', "Its key."),
     Option("body_max", '"16MB"', "Of one request, inflated (16MB)."),
     Option("records_max", "10_000", "Of one request (10,000)."),
-    Option("connections", "64", "Of one address at a time (64)."),
+    Option("connections", "64", "Of one address, of IPv6 of its /64, at a time (64)."),
     Option("body_time", '"30s"', "In which a request has to be here whole (30s)."),
     Option("answer_time", '"10s"', "How long the answer to an action waits for its end (10s)."),
     Option("busy_time", '"10s"', "How long a request waits for room in the outbox (10s)."),
