@@ -25,6 +25,7 @@ from fabric.audit.segments import (
     is_segment,
     last_of,
     records_from,
+    rest_on_disk,
     segment_path,
     segments,
 )
@@ -32,7 +33,7 @@ from fabric.files import append_whole, make_private, open_private, peek
 from fabric.protocol.audit import kinds
 from fabric.protocol.audit.chain import NOTHING, Entry, decode_entry, encode_entry, follow_digest
 from fabric.protocol.audit.kinds import Value
-from fabric.protocol.audit.records import RECORD_BYTES_MAX, Rest, read_records, record_at, rest_of, write_record
+from fabric.protocol.audit.records import RECORD_BYTES_MAX, Rest, read_records, record_at, write_record
 from fabric.protocol.base.errors import Reject
 from fabric.protocol.base.limits import ID_BYTES
 from fabric.protocol.base.signing import digest
@@ -208,7 +209,8 @@ class AuditLog:
     def _never_began(self, last: Segment) -> bool:
         """Whether its process was killed before the first entry was written: then it is taken away."""
         data = peek(last.path, RECORD_BYTES_MAX)
-        if record_at(data, 0) is not None or (data and rest_of(data, 0) is not Rest.TORN):
+        is_all = len(data) < RECORD_BYTES_MAX
+        if record_at(data, 0) is not None or (data and not (is_all and rest_on_disk(data, 0) is Rest.TORN)):
             return False
         if data:
             self._damage = {"bytes": len(data), "digest": digest(data)}
@@ -231,7 +233,7 @@ class AuditLog:
         self.log_id = self.log_id or self._entropy(ID_BYTES)
         torn = data[ends:]
         self._damage = {"bytes": self._size - ends, "digest": digest(torn)}
-        if rest_of(data, ends) is Rest.TORN and self._size == len(data):
+        if rest_on_disk(data, ends) is Rest.TORN and self._size == len(data):
             os.ftruncate(self._file, ends)
             self._size = ends
             return

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fabric.files import peek, write_private
-from fabric.protocol.audit.records import RECORD_BYTES_MAX, Record, last_record, read_records
+from fabric.protocol.audit.records import RECORD_BYTES_MAX, Record, Rest, last_record, read_records, rest_of
 from fabric.protocol.base.codec import pack, unpack
 from fabric.protocol.base.limits import CREDENTIAL_BYTES_MAX, HEAD_BYTES_MAX
 
@@ -82,6 +82,15 @@ def records_from(folder: Path, number: int) -> Iterator[tuple[int, Record]]:
         for n, record in enumerate(read_records(segment.read()), segment.first):
             if n >= number:
                 yield n, record
+
+
+def rest_on_disk(data: bytes, ends: int) -> Rest:
+    """What is after the last whole record of a file. Zeros at its end nobody wrote: after a power failure file systems
+    give them in the place of what was not on the disk yet."""
+    rest = rest_of(data, ends)
+    if rest is not Rest.DAMAGED:
+        return rest
+    return Rest.DAMAGED if rest_of(data.rstrip(b"\0").ljust(ends, b"\0"), ends) is Rest.DAMAGED else Rest.TORN
 
 
 def last_of(descriptor: int) -> Record | None:

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from fabric.audit.segments import LOG_BYTES_MAX, READ_BYTES_MAX, Segment, read_signed, segments
+from fabric.audit.segments import LOG_BYTES_MAX, READ_BYTES_MAX, Segment, read_signed, rest_on_disk, segments
 from fabric.protocol.audit import kinds
 from fabric.protocol.audit.chain import Entry, decode_entry
 from fabric.protocol.audit.checking import Checker, Found, Known
 from fabric.protocol.audit.heads import Head, open_witness, read_head
-from fabric.protocol.audit.records import read_records, rest_of
+from fabric.protocol.audit.records import read_records
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.trust.chain import verify_credential
 
@@ -58,7 +58,7 @@ def _verify(
         if size > READ_BYTES_MAX:
             checker.too_large(size - ends)
         else:
-            checker.ends(rest_of(data, ends), len(data) - ends, is_last=segment is found[-1])
+            checker.ends(rest_on_disk(data, ends), len(data) - ends, is_last=segment is found[-1])
     if total < bytes_max // 2:
         checker.had_room()
     return checker.finish()

@@ -63,16 +63,44 @@ def test_what_a_killed_process_left_of_an_entry_is_cut_off_and_said(tmp_path, cu
     assert kinds_of(tmp_path)[-2:] == [kinds.LOG_CUT, kinds.ACTION_HANDED]
 
 
+@pytest.mark.parametrize("cut", [0, 1, 30, 100])
+def test_zeros_that_a_power_failure_left_at_its_end_are_cut_off_and_said(tmp_path, cut):
+    log = log_in(tmp_path)
+    fill(log, 3)
+    before = segments(tmp_path)[-1].size()
+    fill(log, 1)
+    log.close()
+    segment = segments(tmp_path)[-1]
+    os.truncate(segment.path, before + cut)
+    os.truncate(segment.path, before + 5_000)
+    torn = verdict(tmp_path)
+    assert torn.is_whole and (torn.torn_bytes, torn.last) == (5_000, 4)
+    fill(log_in(tmp_path, seed=1), 1)
+    found = verdict(tmp_path)
+    assert found.is_whole and (found.last, found.cut, found.torn_bytes) == (6, 1, 0)
+
+
+def test_zeros_before_something_that_was_written_are_damage(tmp_path):
+    log = log_in(tmp_path)
+    fill(log, 3)
+    log.close()
+    with segments(tmp_path)[-1].path.open("ab") as file:
+        file.write(bytes(5_000) + b"x")
+    assert not verdict(tmp_path).is_whole
+
+
+@pytest.mark.parametrize("zeros", [0, 500])
 @pytest.mark.parametrize("cut", [0, 3, 200])
-def test_a_segment_that_never_began_is_taken_away(tmp_path, cut):
+def test_a_segment_that_never_began_is_taken_away(tmp_path, cut, zeros):
     log = log_in(tmp_path, segment_bytes=1)
     fill(log, 3)
     log.close()
     os.truncate(segments(tmp_path)[-1].path, cut)
-    assert verdict(tmp_path).torn_bytes == cut
+    os.truncate(segments(tmp_path)[-1].path, cut + zeros)
+    assert verdict(tmp_path).torn_bytes == cut + zeros
     fill(log_in(tmp_path, segment_bytes=1), 2)
     found = verdict(tmp_path)
-    assert found.is_whole and found.cut == (cut > 0)
+    assert found.is_whole and found.cut == (cut + zeros > 0)
 
 
 def test_after_any_other_damage_it_goes_on_in_a_new_segment_and_is_not_whole(tmp_path):
