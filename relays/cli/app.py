@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 import fabric
+from relays.cli.help_texts import put_right
 from relays.logs import set_up_logs
 from relays.terminal import say
 
@@ -98,6 +99,7 @@ def _made(name: str) -> Any:
         alone.command(name)(found)
     command: Any = typer.main.get_group(alone).commands[name]
     command.short_help = summary
+    put_right(command)
     return command
 
 
