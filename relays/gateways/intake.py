@@ -50,7 +50,7 @@ def _publications(given: Sequence[Given], mapped: Sequence[Mapped | Unfit]) -> l
 
 
 def _rejected(given: Given, error: FabricError) -> Rejected:
-    return Rejected(given.raw if given.raw is not None else given.record, error, given.where, given.severity)
+    return Rejected(given.raw if given.raw is not None else given.record, error, given.where, given.severity, given.by)
 
 
 class PointIntake:
@@ -242,10 +242,10 @@ class PointIntake:
 
     def reject(
         self, raw: bytes | Mapping[str, Any], error: FabricError, where: str,
-        position: tuple[str, str] | None = None, waits: bool = True,
+        position: tuple[str, str] | None = None, waits: bool = True, by: str = "",
     ) -> None:
         """As `kinds.Intake` says."""
-        rejected = Rejected(raw, error, where)
+        rejected = Rejected(raw, error, where, None, by)
         if waits:
             self._reject(rejected, position)
         else:

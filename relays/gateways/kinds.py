@@ -56,7 +56,8 @@ class Place(NamedTuple):
 
 
 class Given(NamedTuple):
-    """One of many records, as `Intake.take` takes them."""
+    """One of many records, as `Intake.take` takes them. `by`: whom it came from, where several share the source: of
+    the room for what is rejected each has a share."""
 
     record: Mapping[str, Any]
     position: tuple[str, str] | None = None
@@ -64,6 +65,7 @@ class Given(NamedTuple):
     raw: bytes | None = None
     severity: Severity | None = None
     checked: bool = False
+    by: str = ""
 
 
 class Taken(NamedTuple):
@@ -156,9 +158,9 @@ class Intake(Protocol):
 
     def reject(
         self, raw: bytes | Mapping[str, Any], error: FabricError, where: str,
-        position: tuple[str, str] | None = None, waits: bool = True,
+        position: tuple[str, str] | None = None, waits: bool = True, by: str = "",
     ) -> None:
-        """Into the dead letters, and counted. `position`: its place, which need not be read again.
+        """Into the dead letters, and counted. `position`: its place, which need not be read again. `by`: see `Given`.
 
         Blocks while the disk has no room for it; with a position raises FabricError(CLOSED) when it is to stop
         meanwhile, and the place was not passed. Without `waits`, and without a position, it raises SOURCE_AWAY instead,

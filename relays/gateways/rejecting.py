@@ -22,7 +22,7 @@ class Rejects(Protocol):
 
     def keep(
         self, source: str, raw: bytes | Mapping[str, Any], error: FabricError, where: str,
-        severity: Severity | None = None,
+        severity: Severity | None = None, by: str = "",
     ) -> None: ...
 
 
@@ -33,6 +33,7 @@ class Rejected(NamedTuple):
     error: FabricError
     where: str
     severity: Severity | None = None
+    by: str = ""
 
 
 class Rejecting:
@@ -62,7 +63,7 @@ class Rejecting:
                 rejected = self._unkept[0]
                 try:
                     self._rejects.keep(
-                        self._source, rejected.raw, rejected.error, rejected.where, rejected.severity
+                        self._source, rejected.raw, rejected.error, rejected.where, rejected.severity, rejected.by
                     )
                 except (FabricError, OSError) as fault:
                     why = fault.detail if isinstance(fault, FabricError) else fault.strerror or type(fault).__name__

@@ -32,9 +32,10 @@ class DeadLetters:
 
     def keep(
         self, source: str, raw: bytes | Mapping[str, Any], error: FabricError, where: str,
-        severity: Severity | None = None,
+        severity: Severity | None = None, by: str = "",
     ) -> None:
-        """What a source rejected: in its file when this returns. Raises OSError, NOT_PRIVATE."""
+        """What a source rejected: in its file when this returns. `by`: whom it came from, of those that share the
+        source, and its room. Raises OSError, NOT_PRIVATE."""
         label = self._labels.get(source, Label.RED)
         form = Form.MESSAGE if source in self._messages else Form.RECORD
         at_ms = self._now_ms()
@@ -42,7 +43,7 @@ class DeadLetters:
             store = self._stores.get(source)
             if store is None:
                 store = self._stores[source] = Store(self._folder / source)
-            store.add(lambda number: letter_of(number, at_ms, raw, error, where, label, form, severity))
+            store.add(lambda number: letter_of(number, at_ms, raw, error, where, label, form, severity, by))
 
     def sync(self) -> None:
         """From time to time: what was kept is on disk. Raises OSError."""

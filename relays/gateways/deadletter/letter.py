@@ -23,7 +23,8 @@ _TEXT_CHARS_MAX: Final = 1_024
 _HEAD_BYTES: Final = 8
 # The texts and numbers around what was rejected.
 _AROUND_BYTES_MAX: Final = 16_384
-_FIELDS: Final = 10  # of the oldest form; the severity came later
+_FIELDS: Final = 10  # of the oldest form; the severity came later, and by whom it was sent after that
+_BY_CHARS_MAX: Final = 64
 _NO_SEVERITY: Final = -1
 
 
@@ -50,6 +51,7 @@ class Letter(NamedTuple):
     bytes_: int
     again: int = 0  # how often it was rejected again
     severity: Severity | None = None  # what its source knew of it, where its declaration says none
+    by: str = ""  # whom it came from, of those that share its source
 
     @property
     def is_cut(self) -> bool:
@@ -69,9 +71,10 @@ class Letter(NamedTuple):
 
 def letter_of(
     number: int, at_ms: int, raw: bytes | Mapping[str, Any], error: FabricError, where: str, label: Label,
-    form: Form = Form.RECORD, severity: Severity | None = None,
+    form: Form = Form.RECORD, severity: Severity | None = None, by: str = "",
 ) -> Letter:
-    """Of what was just rejected. `form`: of what is no bytes; `severity`: what its source knew of it."""
+    """Of what was just rejected. `form`: of what is no bytes; `severity`: what its source knew of it; `by`: whom it
+    came from, of those that share its source."""
     if isinstance(raw, bytes):
         data, form = raw, Form.RAW
     else:
@@ -82,7 +85,7 @@ def letter_of(
             data, form = _described(raw), Form.RAW
     return Letter(
         number, at_ms, error.code.number, _short(error.detail), _short(where), label, form, data[:RAW_BYTES_MAX],
-        len(data), severity=severity,
+        len(data), severity=severity, by=_short(by[:_BY_CHARS_MAX]),
     )
 
 
@@ -91,6 +94,7 @@ def encode(letter: Letter) -> bytes:
     body = pack([
         letter.number, letter.at_ms, letter.code, letter.detail, letter.where, int(letter.label), letter.form.value,
         letter.raw, letter.bytes_, letter.again, _NO_SEVERITY if letter.severity is None else int(letter.severity),
+        letter.by,
     ])
     return len(body).to_bytes(4, "big") + zlib.crc32(body).to_bytes(4, "big") + body
 
@@ -116,13 +120,15 @@ def _letter(body: bytes) -> Letter | None:
         return None
     number, at_ms, code, detail, where, label, form, raw, bytes_, again = fields[:_FIELDS]
     known = fields[_FIELDS] if len(fields) > _FIELDS else _NO_SEVERITY
+    by = fields[_FIELDS + 1] if len(fields) > _FIELDS + 1 else ""
     whole = all(isinstance(each, int) for each in (number, at_ms, code, form, bytes_, again, known))
-    if not whole or not isinstance(detail, str) or not isinstance(where, str) or not isinstance(raw, bytes):
+    texts = all(isinstance(each, str) for each in (detail, where, by))
+    if not whole or not texts or not isinstance(raw, bytes):
         return None
     try:
         severity = None if known == _NO_SEVERITY else Severity(known)
         return Letter(
-            number, at_ms, code, detail, where, label_from_wire(label), Form(form), raw, bytes_, again, severity
+            number, at_ms, code, detail, where, label_from_wire(label), Form(form), raw, bytes_, again, severity, by
         )
     except ValueError:
         return None

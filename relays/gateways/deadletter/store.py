@@ -5,7 +5,8 @@
                                     lock
 
 Guarantees: a letter is in its file when `add` returns, whatever becomes of the process; after a power failure all but
-those of the last moment are (`sync`). What is kept is bounded in letters and bytes: the oldest go, and are counted.
+those of the last moment are (`sync`). What is kept is bounded in letters and bytes: the oldest go, of whoever has most
+among those that share a source, and are counted.
 Several processes may use one store: each change is made under its lock, and a change of somebody else's is noticed.
 Files are private.
 """
@@ -16,7 +17,8 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -34,12 +36,32 @@ _SEGMENT_BYTES: Final = 1 << 20
 _SEGMENT_LETTERS: Final = 1_000
 # Nobody but us writes there; a file that is larger was planted.
 _READ_BYTES_MAX: Final = _SEGMENT_BYTES + 2 * RAW_BYTES_MAX
+# Letters of one sender are taken out of a segment where they are so much of it at least: else it is written many times.
+_PART: Final = 8
 _SUFFIX: Final = ".letters"
 _STATE: Final = "state.json"
 _STATE_BYTES_MAX: Final = 4_096
 # How long letters may be in the kernel's memory only: a source that rejects all it reads does not wait for the disk
 # with each.
 _SYNC_S: Final = 0.2
+
+
+class _Segment:
+    """What is in one file: letters and bytes, of all and by whom they came from."""
+
+    __slots__ = ("bytes", "count", "letters", "size")
+
+    def __init__(self) -> None:
+        self.count = self.size = 0
+        self.letters: Counter[str] = Counter()
+        self.bytes: Counter[str] = Counter()
+
+    def add(self, by: str, size: int) -> None:
+        """One more is in it."""
+        self.count += 1
+        self.size += size
+        self.letters[by] += 1
+        self.bytes[by] += size
 
 
 class Store:
@@ -53,7 +75,7 @@ class Store:
         self._letters_max = letters_max
         self._bytes_max = bytes_max
         self._segment_letters = segment_letters
-        self._sizes: dict[int, tuple[int, int]] = {}  # first number: (letters, bytes), the oldest first
+        self._segments: dict[int, _Segment] = {}  # by first number, the oldest first
         self._stamp: tuple[int, int, int] = (0, 0, 0)  # of the newest segment, as this process left it
         self._next = 1
         self._lost = 0
@@ -70,13 +92,12 @@ class Store:
         with self._locked():
             letter = make(self._next)
             data = encode(letter)
-            count, size = self._sizes.get(self._last, (0, 0))
-            if self._descriptor < 0 or count >= self._segment_letters or size and size + len(data) > _SEGMENT_BYTES:
+            if self._descriptor < 0 or self._is_full(len(data)):
                 self._begin(letter.number)
-                count = size = 0
-            append_whole(self._descriptor, data, size)
+            segment = self._segments[self._last]
+            append_whole(self._descriptor, data, segment.size)
             self._unsynced = True
-            self._sizes[self._last] = (count + 1, size + len(data))
+            segment.add(letter.by, len(data))
             self._next = max(self._next, letter.number + 1)
             self._evict()
             self._stamp = self._stamped()
@@ -101,7 +122,7 @@ class Store:
         if not self.folder.is_dir():
             return []
         with self._locked():
-            found = [letter for first in self._sizes for letter in self._read(first)]
+            found = [letter for first in self._segments for letter in self._read(first)]
         return sorted(found, key=lambda letter: (letter.at_ms, letter.number))
 
     @property
@@ -120,7 +141,7 @@ class Store:
         removed = 0
         with self._locked():
             self._save()  # no number is given again, also when none is left
-            for first in list(self._sizes):
+            for first in list(self._segments):
                 letters = list(self._read(first))
                 left = [letter for letter in letters if letter.number not in gone]
                 if len(left) == len(letters):
@@ -161,7 +182,11 @@ class Store:
 
     @property
     def _last(self) -> int:
-        return next(reversed(self._sizes), 0)
+        return next(reversed(self._segments), 0)
+
+    def _is_full(self, more: int) -> bool:
+        newest = self._segments[self._last]
+        return newest.count >= self._segment_letters or bool(newest.size) and newest.size + more > _SEGMENT_BYTES
 
     def _path(self, first: int) -> Path:
         return self.folder / f"{first:020d}{_SUFFIX}"
@@ -180,7 +205,7 @@ class Store:
             os.close(self._descriptor)
         self._descriptor = -1
         self._next, self._lost = self._state()
-        self._sizes = {}
+        self._segments = {}
         for path in sorted(self.folder.glob(f"*{_SUFFIX}")):
             if not path.stem.isdigit():
                 continue
@@ -197,8 +222,8 @@ class Store:
                     path.unlink()
                 self._save()
             if count:
-                self._sizes[first] = (count, end)
-        if self._sizes:
+                self._segments[first] = _segment_of(found)
+        if self._segments:
             self._descriptor = open_private(self._path(self._last), os.O_WRONLY | os.O_APPEND)
         self._stamp = self._stamped()
 
@@ -214,20 +239,39 @@ class Store:
             os.close(self._descriptor)
         first = max(number, self._last + 1)
         self._descriptor = open_private(self._path(first), os.O_WRONLY | os.O_APPEND)
-        self._sizes[first] = (0, 0)
+        self._segments[first] = _Segment()
 
     def _evict(self) -> None:
         """A segment at a time: to take out single letters would write each one many times."""
         before = self._lost
-        while len(self._sizes) > 1 and (
-            sum(count for count, _ in self._sizes.values()) > self._letters_max
-            or sum(size for _, size in self._sizes.values()) > self._bytes_max
-        ):
-            first = next(iter(self._sizes))
-            self._lost += self._sizes.pop(first)[0]
-            self._path(first).unlink(missing_ok=True)
+        while len(self._segments) > 1:
+            is_many = sum(segment.count for segment in self._segments.values()) > self._letters_max
+            if not is_many and sum(segment.size for segment in self._segments.values()) <= self._bytes_max:
+                break
+            self._lost += self._make_room(is_many)
         if self._lost != before:
             self._save()
+
+    def _make_room(self, is_many: bool) -> int:
+        """Of whoever has most, letters or bytes, those in the oldest segment of which they are a part worth writing it
+        anew for; else the oldest segment. The newest one stays. How many letters went."""
+        parts = {first: each.letters if is_many else each.bytes for first, each in self._segments.items()}
+        whole: Counter[str] = Counter()
+        for part in parts.values():
+            whole.update(part)
+        most = max(whole, key=whole.__getitem__)
+        older = list(parts)[:-1]
+        first = next((each for each in older if parts[each][most] * _PART >= parts[each].total()), older[0])
+        segment = self._segments[first]
+        if not parts[first][most] * _PART >= parts[first].total() or segment.letters[most] == segment.count:
+            del self._segments[first]
+            self._path(first).unlink(missing_ok=True)
+            return segment.count
+        left = [letter for letter in self._read(first) if letter.by != most]
+        data = b"".join(map(encode, left))
+        write_private(self._path(first), data)
+        self._segments[first] = _segment_of(list(decode(data)))
+        return segment.count - len(left)
 
     def _state(self) -> tuple[int, int]:
         try:
@@ -240,6 +284,15 @@ class Store:
     def _save(self) -> None:
         state = json.dumps({"next": self._next, "lost": self._lost}).encode()
         write_private(self.folder / _STATE, state, durable=False)
+
+
+def _segment_of(found: Sequence[tuple[int, Letter]]) -> _Segment:
+    """Of letters, each with where it ends."""
+    segment, before = _Segment(), 0
+    for end, letter in found:
+        segment.add(letter.by, end - before)
+        before = end
+    return segment
 
 
 def stores_of(identity_folder: Path, source: str = "") -> list[Store]:

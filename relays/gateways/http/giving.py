@@ -78,7 +78,7 @@ def give(
         before -= skipped
         rest = group[skipped:]
         given = [
-            Given(record, None if work is None else work.position(count), f"{wheres}{number}")
+            Given(record, None if work is None else work.position(count), f"{wheres}{number}", by=token.name)
             for count, (number, record, _) in enumerate(rest, passed + 1)
         ]
         _publish(rest, given, intake, outcome, max(0.0, until_s - now_s()))
@@ -90,7 +90,7 @@ def give(
             if not isinstance(why, _KeptError):
                 refused = found[number - 1]
                 raw = refused.raw if isinstance(refused, Fault) else refused
-                _reject(number, raw, why, intake, outcome, f"{wheres}{number}")
+                _reject(number, raw, why, intake, outcome, f"{wheres}{number}", token.name)
     if work is not None and outcome.busy is not None:
         ended = [outcome.ids[n - 1] is not None or n in outcome.rejected for n in order]
         taken = ended.index(False) if False in ended else len(order)
@@ -135,11 +135,12 @@ def _publish(fit: list[Fit], given: list[Given], intake: Intake, outcome: Outcom
 
 
 def _reject(
-    number: int, raw: bytes | dict[str, Any], why: FabricError, intake: Intake, outcome: Outcome, where: str
+    number: int, raw: bytes | dict[str, Any], why: FabricError, intake: Intake, outcome: Outcome, where: str,
+    by: str,
 ) -> None:
     """What the disk has no room for was not taken."""
     try:
-        intake.reject(raw, why, where, waits=False)
+        intake.reject(raw, why, where, waits=False, by=by)
     except FabricError as error:
         del outcome.rejected[number]
         outcome.busy = outcome.busy or _busy(error)

@@ -79,7 +79,8 @@ class SyslogSource:
             record["transport"] = batch.transport
             if batch.name:
                 record["peer_name"] = batch.name
-            given.append(Given(record, None, where, None, _SEVERITY.get(record.get("severity", "")), True))
+            severity = _SEVERITY.get(record.get("severity", ""))
+            given.append(Given(record, None, where, None, severity, True, batch.host))
         count = 0
         if not self._closed and given:
             try:
@@ -87,11 +88,11 @@ class SyslogSource:
             except FabricError as error:
                 if error.code is not Code.CLOSED:
                     for each in given:
-                        intake.reject(each.record, error, where)
+                        intake.reject(each.record, error, where, by=batch.host)
                     return
         self._closed = self._closed or count < len(given)  # it is to stop, and what is here was read
         for each in given[count:]:
-            intake.reject(each.record, FabricError(Code.SYSLOG_STOPPED), where)
+            intake.reject(each.record, FabricError(Code.SYSLOG_STOPPED), where, by=batch.host)
 
 
 def _stop_with(stop: threading.Event, listening: Listening) -> None:

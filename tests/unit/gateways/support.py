@@ -75,7 +75,7 @@ class TestIntake:
         ended.set_result(["1"] * len(taken))
         return Taken(len(taken), ended)
 
-    def reject(self, raw, error, where, position=None, waits=True):
+    def reject(self, raw, error, where, position=None, waits=True, by=""):
         self.rejected.append((raw, error.code, where))
         self._keep(position)
 

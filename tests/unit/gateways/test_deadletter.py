@@ -3,6 +3,7 @@
 import os
 import stat
 import zlib
+from collections import Counter
 
 import pytest
 
@@ -11,6 +12,7 @@ from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.vocabulary.severity import Severity
 from fabric.protocol.vocabulary.tlp import Label
 from relays.gateways.deadletter import DeadLetters, Form, Store, stores_of
+from relays.gateways.deadletter import store as module
 from relays.gateways.deadletter.letter import RAW_BYTES_MAX, Letter, decode, encode, letter_of
 
 ERROR = FabricError(Code.UNMAPPED, "sev: there is no such field")
@@ -135,6 +137,54 @@ def test_what_the_source_knew_of_its_severity_is_kept_and_older_letters_are_read
         made = letter_of(7, 1_000, b"x", ERROR, "w", Label.RED, severity=severity)
         ((_, read),) = decode(encode(made))
         assert read == made and read.severity is severity
-    old = pack([7, 1_000, 750, "d", "w", int(Label.RED), 0, b"x", 1, 0])
-    ((_, read),) = decode(len(old).to_bytes(4, "big") + zlib.crc32(old).to_bytes(4, "big") + old)
-    assert (read.number, read.severity, read.raw) == (7, None, b"x")
+    for more, severity in (([], None), ([int(Severity.HIGH)], Severity.HIGH)):
+        old = pack([7, 1_000, 750, "d", "w", int(Label.RED), 0, b"x", 1, 0, *more])
+        ((_, read),) = decode(len(old).to_bytes(4, "big") + zlib.crc32(old).to_bytes(4, "big") + old)
+        assert (read.number, read.severity, read.raw, read.by) == (7, severity, b"x", "")
+
+
+def by(name, raw=b"x"):
+    return lambda number: letter_of(number, number, raw, ERROR, "x", Label.AMBER, by=name)
+
+
+def of(store):
+    return Counter(each.by for each in store.letters())
+
+
+def test_whoever_floods_a_source_takes_the_room_of_nobody_else(tmp_path):
+    store = Store(tmp_path / "api", letters_max=100, segment_letters=10)
+    for number in range(60):
+        store.add(by("quiet" if number % 2 else "other"))
+    for _ in range(1_000):
+        store.add(by("loud"))
+    left = of(store)
+    assert (left["quiet"], left["other"]) == (30, 30) and 20 < left["loud"] <= 40
+    assert store.lost + left.total() == 1_060 and of(Store(store.folder)) == left
+    numbers = [each.number for each in store.letters() if each.by == "loud"]
+    assert numbers[-1] == 1_060, "of whoever has most the oldest go"
+    for _ in range(1_000):
+        store.add(by("quiet"))
+    left = of(store)
+    assert left["other"] == 30 and abs(left["quiet"] - left["loud"]) <= 20, "a share for each"
+
+
+def test_what_is_large_counts_by_its_bytes(tmp_path):
+    store = Store(tmp_path / "api", bytes_max=4 << 20)
+    for _ in range(200):
+        store.add(by("quiet", b"small"))
+    for _ in range(40):
+        store.add(by("loud", b"z" * RAW_BYTES_MAX))
+    assert of(store)["quiet"] == 200 and 8 <= of(store)["loud"] <= 16
+    assert sum(path.stat().st_size for path in store.folder.glob("*.letters")) <= 4 << 20
+
+
+def test_many_with_few_each_do_not_have_each_segment_written_again_and_again(tmp_path, monkeypatch):
+    written, write = [], module.write_private
+    monkeypatch.setattr(module, "write_private", lambda path, *data, **how: (
+        written.append(path), write(path, *data, **how)
+    ))
+    store = Store(tmp_path / "udp", letters_max=100, segment_letters=20)
+    for number in range(1_000):
+        store.add(by(f"192.0.2.{number % 250}"))
+    assert 80 <= len(store.letters()) <= 100
+    assert not [path for path in written if path.suffix == ".letters"]

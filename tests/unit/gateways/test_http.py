@@ -63,6 +63,7 @@ class Remembering:
         outcomes = []
         with self.lock:
             for each, whole in zip(given, mapped, strict=True):
+                assert each.by and each.where.startswith(f"{each.by} ")
                 if self.stuck or self.busy is not None and len(self.published) >= self.busy:
                     outcomes.append(FabricError(Code.BUSY))
                     continue
@@ -75,8 +76,8 @@ class Remembering:
     def position_of(self, name):
         return self.positions.get(name)
 
-    def reject(self, raw, error, where, position=None, waits=True):
-        assert not waits
+    def reject(self, raw, error, where, position=None, waits=True, by=""):
+        assert not waits and by and where.startswith(f"{by} ")
         if self.full or error.code is Code.UNMAPPED and raw.get("x") == "full":
             raise FabricError(Code.SOURCE_AWAY, "no room")
         self.rejected.append((raw, error.code, where))

@@ -12,7 +12,7 @@ class Rejects:
     def __init__(self):
         self.kept, self.full_times = [], 0
 
-    def keep(self, source, raw, error, where, severity=None):
+    def keep(self, source, raw, error, where, severity=None, by=""):
         if self.full_times:
             self.full_times -= 1
             raise OSError(28, "No space left on device")

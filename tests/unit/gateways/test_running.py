@@ -95,7 +95,7 @@ class Rejects:
         self.full_times = 0
         self.severities = []
 
-    def keep(self, source, raw, error, where, severity=None):
+    def keep(self, source, raw, error, where, severity=None, by=""):
         if self.full_times:
             self.full_times -= 1
             raise OSError(28, "No space left on device")

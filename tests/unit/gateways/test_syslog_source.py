@@ -63,7 +63,8 @@ class Remembering:
             taken += 1
         return Taken(taken, Future())
 
-    def reject(self, record, error, where):
+    def reject(self, record, error, where, by=""):
+        assert by and f" {by}:" in where
         self.rejected.append((record, error.code, where))
 
     def waits(self, why):

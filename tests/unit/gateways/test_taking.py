@@ -26,7 +26,7 @@ class Rejects:
     def __init__(self):
         self.kept, self.full = [], False
 
-    def keep(self, source, raw, error, where, severity=None):
+    def keep(self, source, raw, error, where, severity=None, by=""):
         if self.full:
             raise OSError(28, "No space left on device")
         self.kept.append((raw, error.code, where))
