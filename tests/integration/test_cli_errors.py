@@ -15,7 +15,7 @@ from tests.integration.harness import FABRIC, ROOT, TOPOLOGY, House, wait_for, w
 
 COMMANDS = [
     "up", "down", "status", "drain", "nearest", "publish", "send", "subscribe", "notices", "act", "bundle", "revoke",
-    "topology lint", "topology graph", "edge run", "relay run", "authority init", "authority show",
+    "topology lint", "topology graph", "topology flows", "edge run", "relay run", "authority init", "authority show",
     "authority backup", "authority restore", "authority policies", "authority delegate",
     "issuer run", "token issue", "token list",
     "token withdraw", "join", "credential show", "credential list", "credential renew", "credential needs-renewal",

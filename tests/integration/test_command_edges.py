@@ -28,7 +28,7 @@ CALLS = {
     "artifacts": "4f1c09 --as soar-hq", "fetch": "4f1c09 --as soar-hq",
     "cancel": f"{'4f' * 32} --as soar-hq", "approvals": "--as soar-hq", "approve": "4f1c09 --as soar-hq --yes",
     "deny": "4f1c09 --why x --as soar-hq --yes", "bundle": "mid FILE -o HERE/bundle", "join": "-",
-    "revoke": "nobody --fabric trial", "topology lint": "FILE", "topology graph": "FILE",
+    "revoke": "nobody --fabric trial", "topology lint": "FILE", "topology graph": "FILE", "topology flows": "FILE",
     "edge run": "--on scan --exec true --as fw-m --no-wait", "edge handlers": "",
     "edge kinds": "", "edge status": "--as fw-m",
     "audit show": "--as sensor-m", "audit verify": "--as sensor-m", "audit export": "--as sensor-m",
@@ -46,8 +46,9 @@ CALLS = {
     "credential renew": "nobody",
 }
 # Those that have something to show where nothing runs.
-SHOWING = ["topology lint", "topology graph", "edge handlers", "edge kinds", "explain publish", "explain subscribe",
-           "explain act", "authority show", "credential show", "credential list", "credential needs-renewal"]
+SHOWING = ["topology lint", "topology graph", "topology flows", "edge handlers", "edge kinds", "explain publish",
+           "explain subscribe", "explain act", "authority show", "credential show", "credential list",
+           "credential needs-renewal"]
 UNREACHABLE = ["send", "subscribe", "notices", "act", "cancel"]
 # Whoever may decide nothing is told so before a relay is looked for.
 MAY_NOT = ["approvals", "approve", "deny"]
