@@ -95,6 +95,8 @@ def issue(
     id_: Annotated[str, typer.Option("--id", help="The id that it is for. Default: the newcomer's choice within the issuer's.")] = "",
     principal: Annotated[str, typer.Option("--principal", help="Who counts in a quorum. Default: the id.")] = "",
     tag: Annotated[list[str] | None, typer.Option("--tag", metavar="NAME=VALUE", help="A tag; again for more.")] = None,
+    community: Annotated[list[str] | None, typer.Option("--community", help="A community that it is in. Default: the issuer's own; again for more.")] = None,
+    client_of: Annotated[list[str] | None, typer.Option("--client-of", help="Whose client it is. Default: the issuer's own; again for more.")] = None,
     life: Annotated[str, typer.Option("--life", metavar="30d", help="How long its credential is valid; it renews itself.")] = "30d",
     issuer: AsIssuer = None,
     as_json: AsJson = False,
@@ -121,6 +123,8 @@ def issue(
     terms = TokenTerms(
         role, segment or identity.credential.segment, identity.credential.organisation,
         may.clearance if label is None else label, node_kind, id_, principal, to_tags(tag), parse_duration(life),
+        identity.credential.communities if community is None else tuple(community),
+        identity.credential.client_of if client_of is None else tuple(client_of),
     )
     now_ms, ttl_ms = signing_ms(), parse_duration(ttl)
     with Register(register_path(identity.folder)) as register:

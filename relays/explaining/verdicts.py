@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from fabric.edge.identity.identity import Identity
-from fabric.edge.publishing.composer import Stamp
+from fabric.edge.publishing.composer import Stamp, audience_of
 from fabric.protocol.access.approvals import asked_of
 from fabric.protocol.access.permissions import (
     check_origin,
@@ -290,7 +290,7 @@ def header_of(credential: Credential, stamp: Stamp) -> Header:
     return Header(
         kind=stamp.kind, topic=stamp.topic, origin=credential.id, stream=bytes(STREAM_BYTES), sequence=0,
         issued_at_ms=0, ttl_ms=stamp.ttl_ms, severity=stamp.severity, phase=stamp.phase, label=stamp.label,
-        audience=stamp.audience or Audience((credential.organisation,)), to=stamp.to,
+        audience=audience_of(stamp, credential), to=stamp.to,
         manifest=tuple(PartEntry(label, 0, 0, 0, b"") for label in FieldLabels(dict(stamp.rules), stamp.label).labels),
     )
 

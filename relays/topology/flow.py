@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from fabric.protocol.base.errors import Reject
+from fabric.protocol.trust.credentials import names_cover
 from fabric.protocol.vocabulary.selectors import parse_selector
 from fabric.protocol.vocabulary.tlp import Audience, Label, may_hold
 from relays.topology.model import PointSpec, RelaySpec, RequestGrant, RoleSpec, Topology
@@ -27,23 +28,21 @@ class Way:
         return " -> ".join(self.relays)
 
 
-def first_refusal(path: Iterable[RelaySpec], label: Label, organisation: str) -> RelaySpec | None:
-    """The first relay on a path that may not hold the label, when the origin is of the organisation."""
-    audience = Audience((organisation,))
+def first_refusal(path: Iterable[RelaySpec], label: Label, audience: Audience) -> RelaySpec | None:
+    """The first relay on a path that may not hold the label under this audience."""
     return next((relay for relay in path if not may_hold(relay, label, audience)), None)
 
 
 def reach(topology: Topology, label: Label, source: str, target: str) -> Way | None:
     """A way by which content with the label gets from a relay (or below it) or a point to another, or None.
 
-    The audience is the default one, the origin's own organisation.
+    The audience is the widest that the origin's grants allow.
     """
     ends = _relays_at(topology, target)
     receiver = topology.points.get(target)
     receivers = tuple(topology.points.values()) if receiver is None else (receiver,)
     carriers = _Carriers(topology)
-    for (start, organisation), origins in _origins(topology, source).items():
-        audience = Audience((organisation,))
+    for (start, audience), origins in _origins(topology, source).items():
         if receiver is not None and not may_hold(receiver, label, audience):
             continue
         cleared = {name for name, relay in topology.relays.items() if may_hold(relay, label, audience)}
@@ -131,15 +130,30 @@ def _relays_at(topology: Topology, name: str) -> tuple[str, ...]:
     return tuple(topology.relays) if point.relay is None else (point.relay, *point.backups)
 
 
-def _origins(topology: Topology, source: str) -> dict[tuple[str, str], list[PointSpec]]:
-    """The points that are, or are below, the source: by relay and organisation, each of which is a start.
+def widest_audience(topology: Topology, point: PointSpec) -> Audience:
+    """All organisations and communities of the file that one of its grants, or another, lets a point address."""
+    grants = topology.roles[point.role].publish
+    to_organisations = [pattern for grant in grants for pattern in grant.to_organisations]
+    to_communities = [pattern for grant in grants for pattern in grant.to_communities]
+    if not to_organisations and not to_communities:
+        return Audience((point.organisation,))
+    organisations = dict.fromkeys(node.organisation for node in topology.nodes)
+    communities = dict.fromkeys(name for node in topology.nodes for name in node.communities)
+    others = [name for name in organisations if name != point.organisation and names_cover(to_organisations, (name,))]
+    return Audience(
+        (point.organisation, *others), tuple(name for name in communities if names_cover(to_communities, (name,)))
+    )
+
+
+def _origins(topology: Topology, source: str) -> dict[tuple[str, Audience], list[PointSpec]]:
+    """The points that are, or are below, the source: by relay and audience, each of which is a start.
 
     What is below it only while some relay is at its backup starts where it comes in, at that backup.
     """
-    found: dict[tuple[str, str], list[PointSpec]] = {}
+    found: dict[tuple[str, Audience], list[PointSpec]] = {}
     if source in topology.points:
         point = topology.points[source]
-        return {(relay, point.organisation): [point] for relay in _relays_at(topology, source)}
+        return {(relay, widest_audience(topology, point)): [point] for relay in _relays_at(topology, source)}
     at: dict[str, list[PointSpec]] = {}
     for point in topology.points.values():
         for name in _relays_at(topology, point.id):
@@ -148,9 +162,9 @@ def _origins(topology: Topology, source: str) -> dict[tuple[str, str], list[Poin
         guests = (_below(topology, guest.id) for guest in topology.relays.values() if relay.id in guest.backups)
         for name in dict.fromkeys((relay.id, *(name for below in guests for name in below))):
             # The relay's own organisation too: for points that are there later.
-            found.setdefault((relay.id, topology.relays[name].organisation), [])
+            found.setdefault((relay.id, Audience((topology.relays[name].organisation,))), [])
             for point in at.get(name, ()):
-                found.setdefault((relay.id, point.organisation), []).append(point)
+                found.setdefault((relay.id, widest_audience(topology, point)), []).append(point)
     return found
 
 

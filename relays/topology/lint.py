@@ -16,6 +16,7 @@ from fabric.protocol.base.sizes import format_size
 from fabric.protocol.vocabulary.tlp import Audience, Label, may_hold
 from fabric.protocol.vocabulary.topics import RESOLUTIONS
 from relays.topology.approvals import judge_approvals
+from relays.topology.audiences import judge_audiences
 from relays.topology.flow import executors, first_refusal, patterns_overlap, publishes_to, reach
 from relays.topology.loader import check
 from relays.topology.model import PointSpec, RelaySpec, RoleSpec, Topology
@@ -60,22 +61,26 @@ def _flows(topology: Topology) -> Iterator[Problem]:
     for point in topology.points.values():
         if not topology.roles[point.role].publish:
             continue
-        seen: dict[str, dict[Label, str]] = {}
+        own = Audience((point.organisation,))
+        seen: dict[str, tuple[dict[Label, str], Audience]] = {}
         for source in point.sources.values():
             labels = dict.fromkeys(source.labels.values(), "fields")
             if "*" not in source.labels:
                 labels.setdefault(
                     topology.defaults.label, "fields without a label of their own (the default is it)"
                 )
-            seen[f"points.{point.id}.sources.{source.name}"] = labels
+            audience = own if source.audience is None else source.audience.signed_by(point.organisation, point.id)
+            seen[f"points.{point.id}.sources.{source.name}"] = (labels, audience)
         if not point.sources:
-            seen[f"points.{point.id}"] = {topology.defaults.label: "messages (the default label)"}
-        for key, labels in seen.items():
+            seen[f"points.{point.id}"] = ({topology.defaults.label: "messages (the default label)"}, own)
+        for key, (labels, audience) in seen.items():
             for label, what in sorted(labels.items()):
-                yield from _flow(topology, point, key, label, f"{label.short} {what} from {point.id}")
+                yield from _flow(topology, point, key, label, audience, f"{label.short} {what} from {point.id}")
 
 
-def _flow(topology: Topology, point: PointSpec, key: str, label: Label, what: str) -> Iterator[Problem]:
+def _flow(
+    topology: Topology, point: PointSpec, key: str, label: Label, audience: Audience, what: str
+) -> Iterator[Problem]:
     if label > point.clearance:
         yield _warning(
             key,
@@ -86,14 +91,14 @@ def _flow(topology: Topology, point: PointSpec, key: str, label: Label, what: st
         return
     if point.relay is None:
         return
-    stop = first_refusal(topology.path_to_root(point.relay), label, point.organisation)
+    stop = first_refusal(topology.path_to_root(point.relay), label, audience)
     if stop is None:
         return
     if stop.id == point.relay:
         cause = f"{what} are withheld from its own relay {_why(stop, label)}: nobody gets them"
     else:
         cause = f"{what} end at {_why(stop, label)}: subscribers above see them withheld"
-    yield _warning(key, cause, _remedy(stop, label), Code.WITHHELD)
+    yield _warning(key, cause, _remedy(stop, label, audience), Code.WITHHELD)
 
 
 def _why(relay: RelaySpec, label: Label) -> str:
@@ -102,7 +107,9 @@ def _why(relay: RelaySpec, label: Label) -> str:
     return f"{relay.id} (organisation {relay.organisation})"
 
 
-def _remedy(relay: RelaySpec, label: Label) -> str:
+def _remedy(relay: RelaySpec, label: Label, audience: Audience | None = None) -> str:
+    if audience is not None and audience.recipients and label <= relay.clearance:
+        return f"it may be meant; else name {relay.id} among the recipients: whoever carries red has to be one"
     if label > relay.clearance:
         return (
             f"it may be meant; else label {relay.clearance.short} what may pass, or clear {relay.id} for more"
@@ -260,7 +267,7 @@ def _requests_of(topology: Topology, point: PointSpec, climbing: Sequence[RelayS
                 continue
             above = topology.path_to_root(target.relay)
             down = above[: [relay.id for relay in above].index(turn) + 1]
-            stop = first_refusal((*up, *reversed(down)), label, point.organisation)
+            stop = first_refusal((*up, *reversed(down)), label, Audience((point.organisation,)))
             if stop is not None:
                 stopped.setdefault(stop.id, {})[target.id] = None
     for turn in elsewhere:
@@ -324,6 +331,7 @@ def _enough(bytes_: int) -> str:
 _JUDGES: tuple[Callable[[Topology], Iterator[Problem]], ...] = (
     _asserts,
     _flows,
+    judge_audiences,
     _clearances,
     _backups,
     _subscribers,
