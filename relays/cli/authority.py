@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
 from fabric.edge.identity.home import ids_folder, revocations_path
-from fabric.edge.identity.identity import load_identity
+from fabric.edge.identity.identity import Identity, load_identity
 from fabric.edge.publishing.options import to_label
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.envelope.lifetime import format_duration, parse_duration
@@ -29,7 +30,7 @@ from relays.authority import (
     reasons,
     restore_authority,
 )
-from relays.authority.credentials import description
+from relays.authority.credentials import description, identities_here
 from relays.authority.lists import read_revocations
 from relays.cli.exits import command
 from relays.cli.options import AlsoFabric, to_kinds, to_tags, wall_ms
@@ -75,7 +76,8 @@ def init(fabric: Fabric = None, fabric_: AlsoFabric = None, passphrase_file: Pas
 @app.command()
 @command
 def show(fabric: OrFabric = None, fabric_: AlsoFabric = None, as_json: AsJson = False) -> None:
-    """The authority's fingerprint, to compare by eye; how its key is kept; its revocation list.
+    """The authority's fingerprint, to compare by eye; how its key is kept; its revocation list; and of which organisations
+    the identities on this machine are: whose clients, in which communities.
 
     Exit codes: 0 shown, 1 it is not here.
 
@@ -137,6 +139,10 @@ def _tell(authority: Authority, as_json: bool) -> None:
         say_json({
             "revocations": _revocations(authority), "fabric": authority.fabric, "key": authority.public.hex(), "fingerprint": authority.fingerprint,
             "folder": str(authority.folder), "protected": authority.protected,
+            "organisations": [
+                {"organisation": of.name, "client_of": of.client_of, "communities": of.communities, "identities": count}
+                for of, count in _organisations(authority.fabric).items()
+            ],
         })
         return
     said = _revocations(authority)
@@ -147,6 +153,24 @@ def _tell(authority: Authority, as_json: bool) -> None:
         say(f"revocation list {of_version(said['version'])}, for another {left}")
     for id_, why in said["revoked"].items():
         say(f"  {id_}{': ' + why if why else ''}")
+    for of, count in _organisations(authority.fabric).items():
+        said_of = [f"client of {', '.join(of.client_of)}"] if of.client_of else []
+        said_of += [f"in {', '.join(of.communities)}"] if of.communities else []
+        say("; ".join([f"organisation {of.name}: {count:,} identities on this machine", *said_of]))
+
+
+class _Organisation(NamedTuple):
+    """What credentials say of whose they are."""
+
+    name: str
+    client_of: tuple[str, ...]
+    communities: tuple[str, ...]
+
+
+def _organisations(fabric: str) -> Counter[_Organisation]:
+    """How many identities of a fabric there are on this machine of each; those that cannot be read are left out."""
+    found = [each.credential for each in identities_here(fabric) if isinstance(each, Identity)]
+    return Counter(_Organisation(each.organisation, each.client_of, each.communities) for each in found)
 
 
 def _revocations(authority: Authority) -> dict[str, Any]:

@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fabric.protocol.vocabulary.tlp import Audience, Label, label_from_wire, may_hold, most_restrictive, parse_label
+from fabric.protocol.vocabulary.tlp import (
+    Audience,
+    Label,
+    label_from_wire,
+    may_hold,
+    most_restrictive,
+    parse_label,
+    reaches,
+)
 
 
 @dataclass
@@ -144,6 +152,11 @@ def test_who_may_hold_what_is_as_tlp_defines_it(who, label):
     for clearance in Label:
         node.clearance = clearance
         assert may_hold(node, label, NAMED) == (label <= min(most, clearance))
+
+
+def test_what_something_is_for_does_not_depend_on_a_clearance():
+    node = Node("fw-8", "globex", CLEAR)
+    assert [label for label in Label if reaches(NAMED, label, node)] == [CLEAR, GREEN, AMBER, STRICT]
 
 
 def test_an_unknown_label_goes_where_red_goes():

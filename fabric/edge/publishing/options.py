@@ -90,7 +90,7 @@ def to_audience(value: object) -> Audience | None:
     if isinstance(value, Audience):
         parts: tuple[object, ...] = (value.organisations, value.communities, value.recipients)
     elif isinstance(value, Mapping) and all(part in AUDIENCE_PARTS for part in value):
-        parts = tuple(value.get(part) or () for part in AUDIENCE_PARTS)
+        parts = tuple(value.get(part, ()) for part in AUDIENCE_PARTS)
     else:
         raise FabricError(
             Code.BAD_AUDIENCE, f"{value!r} is no audience",
