@@ -18,7 +18,7 @@ from fabric.edge.publishing.options import to_label
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.enrolment.joining import read_token
 from fabric.protocol.envelope.lifetime import format_duration, parse_duration
-from fabric.protocol.trust.credentials import NodeKind
+from fabric.protocol.trust.credentials import NodeKind, names_cover
 from relays.authority.credentials import description, identities_here
 from relays.authority.keeping import fingerprint
 from relays.cli.exits import command
@@ -123,8 +123,8 @@ def issue(
     terms = TokenTerms(
         role, segment or identity.credential.segment, identity.credential.organisation,
         may.clearance if label is None else label, node_kind, id_, principal, to_tags(tag), parse_duration(life),
-        identity.credential.communities if community is None else tuple(community),
-        identity.credential.client_of if client_of is None else tuple(client_of),
+        _given(community, identity.credential.communities, may.communities),
+        _given(client_of, identity.credential.client_of, may.client_of),
     )
     now_ms, ttl_ms = signing_ms(), parse_duration(ttl)
     with Register(register_path(identity.folder)) as register:
@@ -143,6 +143,11 @@ def issue(
         error=True,
     )
     say(f"fabric join {token.encode()}")
+
+
+def _given(said: list[str] | None, own: tuple[str, ...], may: tuple[str, ...]) -> tuple[str, ...]:
+    """What was said; else what the issuer is itself, as far as it may give that."""
+    return tuple(name for name in own if names_cover(may, (name,))) if said is None else tuple(said)
 
 
 def _issuer_here(name: str | None, role: str = "", segment: str | None = None) -> Identity:

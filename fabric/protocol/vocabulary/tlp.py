@@ -117,7 +117,7 @@ class Audience:
     Recipients narrow RED and nothing else.
     """
 
-    organisations: tuple[str, ...]
+    organisations: tuple[str, ...] = ()
     communities: tuple[str, ...] = ()
     recipients: tuple[str, ...] = ()
 
