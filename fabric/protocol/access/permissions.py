@@ -90,18 +90,18 @@ def _refusal(decided: object) -> Reject | None:
 
 def publish_grant(credential: Credential, header: Header) -> PublishGrant | Reject:
     """The first grant that covers the topic up to this severity, and everybody whom the audience names."""
-    best = Reject(Code.PUBLISH_DENIED, header.topic)
+    best, detail = Code.PUBLISH_DENIED, header.topic
     for grant in credential.grants.publish:
         if not matches(grant.pattern, header.topic):
             continue
         if header.severity > grant.severity_max:
-            best = best if best.code is Code.AUDIENCE_DENIED else Reject(Code.SEVERITY_DENIED, header.topic)
+            best = best if best is Code.AUDIENCE_DENIED else Code.SEVERITY_DENIED
             continue
         beyond = addressed_beyond(credential, header.audience, grant)
         if not beyond:
             return grant
-        best = Reject(Code.AUDIENCE_DENIED, f"{header.topic}: {beyond}")
-    return best
+        best, detail = Code.AUDIENCE_DENIED, f"{header.topic}: {beyond}"
+    return Reject(best, detail)
 
 
 def addressed_beyond(credential: Credential, audience: Audience, grant: PublishGrant | None = None) -> str:
