@@ -36,13 +36,13 @@ def first_refusal(path: Iterable[RelaySpec], label: Label, audience: Audience) -
 def reach(topology: Topology, label: Label, source: str, target: str) -> Way | None:
     """A way by which content with the label gets from a relay (or below it) or a point to another, or None.
 
-    The audience is the widest that the origin's grants allow.
+    The audience is the widest that the origin's grants allow; of what answers others, theirs.
     """
     ends = _relays_at(topology, target)
     receiver = topology.points.get(target)
     receivers = tuple(topology.points.values()) if receiver is None else (receiver,)
     carriers = _Carriers(topology)
-    for (start, audience), origins in _origins(topology, source).items():
+    for (start, audience), origins in _origins(topology, source, carriers).items():
         if receiver is not None and not may_hold(receiver, label, audience):
             continue
         cleared = {name for name, relay in topology.relays.items() if may_hold(relay, label, audience)}
@@ -145,7 +145,7 @@ def widest_audience(topology: Topology, point: PointSpec) -> Audience:
     )
 
 
-def _origins(topology: Topology, source: str) -> dict[tuple[str, Audience], list[PointSpec]]:
+def _origins(topology: Topology, source: str, carriers: _Carriers) -> dict[tuple[str, Audience], list[PointSpec]]:
     """The points that are, or are below, the source: by relay and audience, each of which is a start.
 
     What is below it only while some relay is at its backup starts where it comes in, at that backup.
@@ -153,7 +153,8 @@ def _origins(topology: Topology, source: str) -> dict[tuple[str, Audience], list
     found: dict[tuple[str, Audience], list[PointSpec]] = {}
     if source in topology.points:
         point = topology.points[source]
-        return {(relay, widest_audience(topology, point)): [point] for relay in _relays_at(topology, source)}
+        audiences = _audiences(topology, point, carriers)
+        return {(relay, audience): [point] for relay in _relays_at(topology, source) for audience in audiences}
     at: dict[str, list[PointSpec]] = {}
     for point in topology.points.values():
         for name in _relays_at(topology, point.id):
@@ -164,8 +165,15 @@ def _origins(topology: Topology, source: str) -> dict[tuple[str, Audience], list
             # The relay's own organisation too: for points that are there later.
             found.setdefault((relay.id, Audience((topology.relays[name].organisation,))), [])
             for point in at.get(name, ()):
-                found.setdefault((relay.id, widest_audience(topology, point)), []).append(point)
+                for audience in _audiences(topology, point, carriers):
+                    found.setdefault((relay.id, audience), []).append(point)
     return found
+
+
+def _audiences(topology: Topology, point: PointSpec, carriers: _Carriers) -> list[Audience]:
+    """Those with which something of it travels: what it publishes, and what it answers to others, which has theirs."""
+    asked = (Audience((organisation,)) for organisation in carriers.asked_by(point))
+    return list(dict.fromkeys((widest_audience(topology, point), *asked)))
 
 
 def _below(topology: Topology, relay: str, without: str = "") -> list[str]:
@@ -231,6 +239,18 @@ class _Carriers:
             role.name: {point.id for grant in role.request for point in _could_execute(topology, role, grant)}
             for role in topology.roles.values()
         }
+        self._requesters: dict[str, dict[str, None]] = {}  # role -> organisations of those who play it and request
+        for point in topology.points.values():
+            if topology.roles[point.role].request:
+                self._requesters.setdefault(point.role, {})[point.organisation] = None
+
+    def asked_by(self, point: PointSpec) -> list[str]:
+        """The organisations whose actions it may be a target of, or may have to approve."""
+        approves = bool(self._roles[point.role].approve)
+        return [
+            organisation for role, organisations in self._requesters.items()
+            if approves or point.id in self._targets[role] for organisation in organisations
+        ]
 
     def between(self, origins: Iterable[PointSpec], point: PointSpec) -> str:
         """As `Way.carrier` says it; "" when nothing does."""

@@ -192,3 +192,45 @@ def test_the_partners_that_are_shipped_hold_their_asserts():
     found = lint(SHIPPED / "partners.toml")
     assert [p for p in found if p.severity == "error"] == []
     assert [p.key for p in found] == ["points.sensor-mill.sources.conn"], "it ends at hq, as the file says"
+
+
+ANSWERS = TREE + """
+[roles.soar]
+request = [{ action = "deny ipv4_net", to = "role=firewall" }]
+[roles.firewall]
+execute = ["deny ipv4_net"]
+[roles.lead]
+approve = [{ class = "contain", to = "role=firewall" }]
+[points.soar-1]
+relay = "soc"
+role = "soar"
+clearance = "amber"
+organisation = "guard"
+[points.fw-1]
+relay = "mill"
+role = "firewall"
+clearance = "amber"
+organisation = "mill"
+[points.lead-1]
+relay = "mill"
+role = "lead"
+kind = "operator"
+clearance = "amber"
+organisation = "mill"
+"""
+
+
+@pytest.mark.parametrize("origin", ["fw-1", "lead-1", "mill"])
+def test_what_answers_another_organisation_has_that_ones_audience(tmp_path, origin):
+    """A result is as wide as its action: by the mill's own audience alone nothing of it would get to guard."""
+    topology = read(tmp_path, ANSWERS)
+    assert reach(topology, Label.AMBER, origin, "soc").relays == ("mill", "soc")
+    assert reach(topology, Label.AMBER, origin, "bank") is None
+    topology = read(tmp_path, ANSWERS.replace("request = [", 'subscribe = ["intel.>"] #'))
+    assert reach(topology, Label.AMBER, origin, "soc") is None
+
+
+def test_and_it_comes_down_to_who_asked(tmp_path):
+    topology = read(tmp_path, ANSWERS.replace('relay = "soc"\nrole = "soar"', 'relay = "bank"\nrole = "soar"')
+                    .replace('organisation = "bank"', 'organisation = "bank"\nclient_of = ["guard"]'))
+    assert reach(topology, Label.AMBER, "fw-1", "soar-1").carrier == "as a result"
