@@ -147,15 +147,22 @@ class RecordMapping:
         moved = moves.of(given)
         notes += [f"{old} keeps its name: there is {new} already" for old, new in moved.kept]
         labels = moved.labels if least is None else {name: max(label, least) for name, label in moved.labels.items()}
+        audience = self._audience(said, rest, labels, notes)
         return Mapped(
             topic, moved.content, self._severity(given, said, severity, notes), self._phase(given, said, notes),
             self.ttl_ms, rest, labels, self._at_ms(given, said, now_ms, notes), moved.dropped, moved.renamed,
-            tuple(notes), self._audience(rest, labels),
+            tuple(notes), audience,
         )
 
-    def _audience(self, rest: Label | None, labels: Mapping[str, Label]) -> Audience | None:
-        """Recipients are for what is red: what is known to have nothing of it names none."""
+    def _audience(
+        self, said: Said, rest: Label | None, labels: Mapping[str, Label], notes: list[str]
+    ) -> Audience | None:
+        """Recipients are for what is red: what is known to have nothing of it names none. How far goes what others
+        gave us, they have said, and no declaration here widens that."""
         audience = self.audience
+        if audience is not None and said.own and (audience.organisations or audience.communities):
+            notes.append("it is for the own organisation only, by its own marking")
+            audience = replace(audience, organisations=(), communities=()) if audience.recipients else None
         if audience is None or not audience.recipients or rest is None or Label.RED in (rest, *labels.values()):
             return audience
         return replace(audience, recipients=())
