@@ -162,7 +162,8 @@ def explain_publish(asker: Asker, stamp: Stamp, tree: Tree) -> Explanation:
 
 
 def nobody_of(audience: Audience, tree: Tree, asker: Asker) -> tuple[Reject, ...]:
-    """Organisations, communities and recipients that nobody is who is known: RECIPIENT_UNKNOWN and COMMUNITY_EMPTY."""
+    """Organisations, communities and recipients that nobody is who is known: RECIPIENT_UNKNOWN and COMMUNITY_EMPTY. And
+    recipients who get nothing for it, by their clearance, or as their organisation is not named: WITHHELD."""
     placed = (*tree.relays.values(), *tree.points.values())
     known = (asker.credential, *(each.credential for each in placed))
     ids = {each.id for each in known}
@@ -172,6 +173,10 @@ def nobody_of(audience: Audience, tree: Tree, asker: Asker) -> tuple[Reject, ...
         *(Reject(Code.RECIPIENT_UNKNOWN, name) for name in audience.organisations if name not in organisations),
         *(Reject(Code.COMMUNITY_EMPTY, name) for name in audience.communities if name not in communities),
         *(Reject(Code.RECIPIENT_UNKNOWN, name) for name in audience.recipients if name not in ids),
+        *(
+            Reject(Code.WITHHELD, f"recipient {each.id}, of {each.organisation}") for each in known
+            if each.id in audience.recipients and not may_hold(each, Label.RED, audience)
+        ),
     )
 
 

@@ -1,4 +1,5 @@
-"""Whom a topology addresses, against who is in it: organisations, communities and recipients that nobody is.
+"""Whom a topology addresses, against who is in it: organisations, communities and recipients that nobody is, and
+recipients who get nothing for it.
 
 Guarantees: only warnings. Who joins later through an issuer is in no file, so a name that nobody has yet may be meant.
 """
@@ -9,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from fabric.protocol.base.errors import Code
 from fabric.protocol.trust.credentials import begins
-from fabric.protocol.vocabulary.tlp import Audience
+from fabric.protocol.vocabulary.tlp import Audience, Label, may_hold
 from relays.topology.model import Topology
 from relays.topology.problems import Problem
 from relays.wording import closest, shown
@@ -18,7 +19,7 @@ _ORGANISATION, _COMMUNITY, _RECIPIENT = "organisation", "community", "recipient"
 
 
 def judge_audiences(topology: Topology) -> Iterator[Problem]:
-    """A warning for each name that nobody has."""
+    """A warning for each name that nobody has, and for each recipient that is left out."""
     organisations = tuple(dict.fromkeys(node.organisation for node in topology.nodes))
     communities = tuple(dict.fromkeys(name for node in topology.nodes for name in node.communities))
     ids = (*topology.relays, *topology.points)
@@ -37,6 +38,19 @@ def judge_audiences(topology: Topology) -> Iterator[Problem]:
             yield from _unknown(f"{key}.organisations", _ORGANISATION, audience.organisations, organisations)
             yield from _unknown(f"{key}.communities", _COMMUNITY, audience.communities, communities)
             yield from _unknown(f"{key}.recipients", _RECIPIENT, audience.recipients, ids)
+            yield from _left_out(f"{key}.recipients", topology, audience.signed_by(point.organisation, point.id))
+
+
+def _left_out(key: str, topology: Topology, audience: Audience) -> Iterator[Problem]:
+    """Recipients who get nothing for being named: recipients narrow what is red, and widen nothing."""
+    for node in topology.nodes:
+        if node.id in audience.recipients and not may_hold(node, Label.RED, audience):
+            is_cleared = node.clearance >= Label.RED
+            write = f'name its organisation too: organisations = ["{node.organisation}"]'
+            yield Problem(
+                Code.WITHHELD, key, f"{node.id} may not have what is red of this",
+                write if is_cleared else f'write clearance = "red" at {node.id}, or leave it out', "warning",
+            )
 
 
 def _providers(topology: Topology) -> Iterator[tuple[str, Sequence[str]]]:

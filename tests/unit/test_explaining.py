@@ -319,6 +319,8 @@ def test_names_that_nobody_has_are_named_where_the_whole_way_is_known():
     assert nobody_of(Audience(("acme", "gard"), ("isac", "fs")), PARTNERS, asker("soar-1")) == (
         Reject(Code.RECIPIENT_UNKNOWN, "gard"), Reject(Code.COMMUNITY_EMPTY, "fs"),
     )
+    (left_out,) = to_partners(label=RED, recipients=("hq", "analyst-bank")).nobody
+    assert left_out == Reject(Code.WITHHELD, "recipient analyst-bank, of bank"), "recipients widen nothing"
     blind = replace(PARTNERS, relays={})
     stamp = Stamp(Kind.INTEL, "intel.x", Severity.LOW, Phase.NONE, MINUTE_MS, RED, audience=Audience((), (), ("x",)))
     who = PARTNERS.points["feed-1"]

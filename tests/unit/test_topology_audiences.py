@@ -169,6 +169,16 @@ def test_a_source_s_names_that_nobody_has_are_warnings(tmp_path):
     assert warned(tmp_path, TREE + source) == [(Code.RECIPIENT_UNKNOWN, "points.feed-1.sources.x.audience.recipients")]
 
 
+@pytest.mark.parametrize(("named", "remedy"), [
+    ("soc", 'organisations = ["guard"]'), ("reader-1", 'clearance = "red" at reader-1'),
+])
+def test_a_recipient_who_gets_nothing_for_being_named_is_a_warning(tmp_path, named, remedy):
+    source = SOURCE.replace('"amber"', '"red"') + f'audience = {{ recipients = ["hq", "{named}"] }}'
+    (tmp_path / "t.toml").write_text(TREE + source)
+    (found,) = [p for p in lint(tmp_path / "t.toml") if p.key == "points.feed-1.sources.x.audience.recipients"]
+    assert (found.code, found.severity) == (Code.WITHHELD, "warning") and remedy in found.write
+
+
 def test_where_red_for_recipients_ends_it_is_said_who_has_to_be_one(tmp_path):
     (tmp_path / "t.toml").write_text(
         TREE + SOURCE.replace('"amber"', '"red"') + 'audience = { recipients = ["reader-1"] }'
