@@ -33,7 +33,7 @@ from relays.authority import (
 from relays.authority.credentials import description, identities_here
 from relays.authority.lists import read_revocations
 from relays.cli.exits import command
-from relays.cli.options import AlsoFabric, to_kinds, to_tags, wall_ms
+from relays.cli.options import AlsoFabric, to_kinds, to_names, to_tags, wall_ms
 from relays.cli.passphrase import PassphraseFile, passphrase_from
 from relays.terminal import say, say_json
 from relays.wall import of_version
@@ -279,8 +279,8 @@ def delegate_(
     label = None if clearance is None else to_label(clearance)
     wanted = Delegation(
         issuer, relay, tuple(role), tuple(ids or ()), to_kinds(kind or ["point"]),
-        tuple(segment or ()), label, tuple(community or ()), tuple(client_of or ()), to_tags(tag),
-        tuple(principal or ()), parse_duration(life),
+        tuple(segment or ()), label, to_names(community, "--community", patterns=True),
+        to_names(client_of, "--client-of", patterns=True), to_tags(tag), tuple(principal or ()), parse_duration(life),
     )
     above = (
         load_identity(ids_folder(topology.fabric) / by) if by is not None

@@ -22,7 +22,7 @@ from fabric.protocol.trust.credentials import NodeKind, names_cover
 from relays.authority.credentials import description, identities_here
 from relays.authority.keeping import fingerprint
 from relays.cli.exits import command
-from relays.cli.options import to_kinds, to_tags, wall_ms
+from relays.cli.options import to_kinds, to_names, to_tags, wall_ms
 from relays.issuing import Issuer, KnownToken, Register, TokenTerms, register_path
 from relays.issuing.serving import serve
 from relays.logs import set_up_logs
@@ -123,8 +123,8 @@ def issue(
     terms = TokenTerms(
         role, segment or identity.credential.segment, identity.credential.organisation,
         may.clearance if label is None else label, node_kind, id_, principal, to_tags(tag), parse_duration(life),
-        _given(community, identity.credential.communities, may.communities),
-        _given(client_of, identity.credential.client_of, may.client_of),
+        _given(community, "--community", identity.credential.communities, may.communities),
+        _given(client_of, "--client-of", identity.credential.client_of, may.client_of),
     )
     now_ms, ttl_ms = signing_ms(), parse_duration(ttl)
     with Register(register_path(identity.folder)) as register:
@@ -145,9 +145,9 @@ def issue(
     say(f"fabric join {token.encode()}")
 
 
-def _given(said: list[str] | None, own: tuple[str, ...], may: tuple[str, ...]) -> tuple[str, ...]:
+def _given(said: list[str] | None, option: str, own: tuple[str, ...], may: tuple[str, ...]) -> tuple[str, ...]:
     """What was said; else what the issuer is itself, as far as it may give that."""
-    return tuple(name for name in own if names_cover(may, (name,))) if said is None else tuple(said)
+    return tuple(name for name in own if names_cover(may, (name,))) if said is None else to_names(said, option)
 
 
 def _issuer_here(name: str | None, role: str = "", segment: str | None = None) -> Identity:

@@ -10,7 +10,7 @@ import typer
 
 from fabric.edge.publishing.options import to_audience
 from fabric.protocol.base.errors import Code, FabricError
-from fabric.protocol.trust.credentials import NodeKind
+from fabric.protocol.trust.credentials import NodeKind, name_ok
 from fabric.protocol.vocabulary.tlp import Audience
 from relays.wall import wall_ms as wall_ms
 
@@ -47,6 +47,14 @@ def to_tags(tags: Sequence[str] | None) -> tuple[tuple[str, str], ...]:
         if not (name and equals):
             raise FabricError(Code.USAGE, f"{name!r} is no tag", "write --tag NAME=VALUE, e.g. --tag vendor=zeek")
     return tuple((name, value) for name, _, value in pairs)
+
+
+def to_names(names: Sequence[str] | None, option: str, *, patterns: bool = False) -> tuple[str, ...]:
+    """Names of communities or organisations; with `patterns` one may end in `*`. Raises USAGE for what nobody has."""
+    for name in names or ():
+        if not (name_ok(name) or patterns and (name == "*" or name_ok(name.removesuffix("*")))):
+            raise FabricError(Code.USAGE, f"{name!r} is no name", f"write {option} with lower case letters, digits and -")
+    return tuple(names or ())
 
 
 def needed(identity: str) -> str:
