@@ -345,17 +345,18 @@ def test_only_the_root_knows_that_nobody_knows_somebody():
     assert notices(talk, link) == []
 
 
-@pytest.mark.parametrize(("organisation", "label", "told"), [
-    ("globex", Label.GREEN, set()), ("globex", Label.AMBER, set()), ("acme", Label.AMBER, {"E601"}),
+@pytest.mark.parametrize(("relays", "readers", "label", "told"), [
+    ("globex", "globex", Label.GREEN, set()), ("acme", "globex", Label.AMBER, set()),
+    ("globex", "acme", Label.GREEN, {"E601"}), ("acme", "acme", Label.AMBER, {"E601"}),
 ])
-def test_intel_that_is_for_others_is_no_loss_and_what_is_above_a_clearance_is(organisation, label, told):
+def test_intel_that_is_for_others_is_no_loss_and_what_does_not_get_to_who_may_have_it_is(relays, readers, label, told):
     talk = relay("")
     link = talk.connect(ZEEK, Role.POINT)
     talk.attach(link, ZEEK, "mid")
-    partner = AUTHORITY.issue("plant", NodeKind.RELAY, Label.GREEN, organisation)
+    partner = AUTHORITY.issue("plant", NodeKind.RELAY, Label.GREEN, relays)
     child = talk.connect(partner, Role.CHILD)
     talk.place(child, partner, "mid", session=b"s" * 16)
-    reader = AUTHORITY.issue("reader-1", grants=Grants(subscribe=("intel.>",)))
+    reader = AUTHORITY.issue("reader-1", organisation=readers, grants=Grants(subscribe=("intel.>",)))
     talk.attach(child, reader, "plant", "intel.>", session=b"f" * 16)
     talk.send(link, verified(ZEEK, kind=Kind.INTEL, topic="intel.ipv4", label=label))
     talk_on(talk, child, 3_000)

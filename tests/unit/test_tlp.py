@@ -11,7 +11,6 @@ from fabric.protocol.vocabulary.tlp import (
     may_hold,
     most_restrictive,
     parse_label,
-    reaches,
 )
 
 
@@ -152,11 +151,6 @@ def test_who_may_hold_what_is_as_tlp_defines_it(who, label):
     for clearance in Label:
         node.clearance = clearance
         assert may_hold(node, label, NAMED) == (label <= min(most, clearance))
-
-
-def test_what_something_is_for_does_not_depend_on_a_clearance():
-    node = Node("fw-8", "globex", CLEAR)
-    assert [label for label in Label if reaches(NAMED, label, node)] == [CLEAR, GREEN, AMBER, STRICT]
 
 
 def test_an_unknown_label_goes_where_red_goes():

@@ -18,14 +18,12 @@ from fabric.protocol.custody.sessions import Sessions, node_of
 from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.envelope.reports import build_gap, build_notice
 from fabric.protocol.envelope.verify import Verified
-from fabric.protocol.links.links import UPLINK
 from fabric.protocol.links.port import LinkPort
 from fabric.protocol.relay.notices import SEEK_MS, About, EndedKind, Notices, Tally, ending_of, entries_of
 from fabric.protocol.relay.port import MessagePort
 from fabric.protocol.relay.report_signer import ReportSigner
 from fabric.protocol.relay.router import Router
 from fabric.protocol.trust.credentials import NodeKind
-from fabric.protocol.vocabulary.tlp import reaches
 from fabric.protocol.wire.frames import Direction, Item
 
 
@@ -76,18 +74,9 @@ class Reporter:
     def row_ended(self, row: Row, refused: Reject, now_ms: int) -> None:
         """A row ended and was not delivered: its origin will be told."""
         message = row.held.message
-        if refused.code is Code.WITHHELD and self._is_for_others(row):
-            return
         ending = ending_of(row, refused)
         if ending is not None and message.header.kind is not Kind.ACTION and message.credential.kind != NodeKind.RELAY:
             self._notices.note(message.header, ending, now_ms)
-
-    def _is_for_others(self, row: Row) -> bool:
-        """Intel whose audience does not reach who is below: it was for others, and its origin misses nothing."""
-        header, link = row.held.message.header, self._links.by_destination.get(row.destination)
-        if header.kind is not Kind.INTEL or row.destination == UPLINK or link is None or link.peer is None:
-            return False
-        return not reaches(header.audience, header.label, link.peer)
 
     def recipient_unknown(self, message: Verified, now_ms: int) -> None:
         """It names a recipient whom the root does not know: it goes on to the others, and its origin will be told."""

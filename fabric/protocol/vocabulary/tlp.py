@@ -168,11 +168,8 @@ def may_hold(holder: Holder, label: Label, audience: Audience) -> bool:
     clients: only what the holder's own credential says counts. A relay carries RED only if it may hold it, so where
     recipients are named it must be named among them.
     """
-    return label <= holder.clearance and reaches(audience, label, holder)
-
-
-def reaches(audience: Audience, label: Label, holder: Holder) -> bool:
-    """Whether what has this label is for this node, cleared for it or not. Only `may_hold` says that it may have it."""
+    if label > holder.clearance:
+        return False
     if label == Label.CLEAR:
         return True
     # An empty name is a missing one, and must not meet another missing one.
