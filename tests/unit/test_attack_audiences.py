@@ -2,6 +2,7 @@
 
 import pytest
 
+from fabric.protocol.base.errors import Code
 from fabric.protocol.base.limits import KEEP_BYTES_MIN
 from fabric.protocol.core.ready import KeepGap, Put
 from fabric.protocol.envelope.layout import Kind
@@ -9,7 +10,7 @@ from fabric.protocol.relay.relay import Relay
 from fabric.protocol.routes.attachments import sign_attachment
 from fabric.protocol.trust.credentials import Grants, Keep, NodeKind, PublishGrant
 from fabric.protocol.vocabulary.tlp import Label
-from fabric.protocol.wire.frames import Intro, Role, Routes
+from fabric.protocol.wire.frames import Ack, Intro, Nack, Role, Routes
 from tests.conversation import Conversation
 from tests.support import HOUR_MS, Authority, entropy, opened, verified
 
@@ -75,6 +76,27 @@ def test_what_a_node_was_before_its_renewal_it_does_not_become_again_by_its_old_
     subscribe(talk, reader, former, epoch=2)
     talk.send(feed, verified(FEED, sequence=3, **green))
     assert talk.items(reader) == []
+
+
+def test_what_others_tell_of_its_renewal_counts_on_a_link_that_it_keeps_open(talk):
+    former, now = member_of("isac"), member_of(serial=2)
+    reader, feed = talk.connect(former, Role.POINT), talk.connect(FEED, Role.POINT)
+    subscribe(talk, reader, former)
+    talk.say(feed, Intro([now.credential.raw]))
+    talk.wait(1_000)
+    talk.send(feed, verified(FEED, communities=("isac",), label=Label.GREEN))
+    assert talk.items(reader) == []
+
+
+def test_whom_an_origin_may_address_no_more_it_does_not_address_under_a_former_credential(talk):
+    narrowed = AUTHORITY.issue("feed", grants=Grants(publish=(PublishGrant(">"),)), serial=2)
+    feed = talk.connect(FEED, Role.POINT)
+    talk.send(feed, verified(FEED, communities=("isac",)))
+    talk.say(feed, Intro([narrowed.credential.raw]))
+    talk.send(feed, verified(FEED, sequence=1, communities=("isac",)))
+    talk.send(feed, verified(FEED, sequence=2))
+    assert [code for frame in talk.heard(feed, Nack) for _, code, _ in frame.refusals] == [Code.AUDIENCE_DENIED]
+    assert sum(len(frame.ids) for frame in talk.heard(feed, Ack)) == 2
 
 
 def test_a_former_credential_still_opens_a_link_where_the_newer_one_is_over(talk):

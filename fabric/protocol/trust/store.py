@@ -58,9 +58,10 @@ class TrustStore:
         So nobody becomes by a former credential what it was before it was renewed.
         """
         newest = self._credentials.newest(peer.id)
-        if newest is None or newest.kind is not peer.kind or self.check(newest, clocks_ms) is not None:
+        if newest is None or not supersedes(newest, peer):
             return peer
-        return newest if supersedes(newest, peer) else peer
+        is_same = (newest.kind, newest.curve_key) == (peer.kind, peer.curve_key)
+        return newest if is_same and self.check(newest, clocks_ms) is None else peer
 
     def floor(self, their_list: int) -> int:
         """The lowest version of the protocol that may be spoken with a peer that has this version of the list; 0: any.
