@@ -188,7 +188,7 @@ def _wanted_to_publish(credential: Credential, header: Header, problem: Reject) 
     grant = PublishGrant(header.topic) if covering is None else covering
     if problem.code is Code.SEVERITY_DENIED:
         grant = replace(grant, severity_max=header.severity)
-    if addressed_beyond(credential, header.audience, grant):
+    if addressed_beyond(credential.organisation, header.audience, grant):
         others = tuple(name for name in header.audience.organisations if name != credential.organisation)
         grant = replace(
             grant, to_organisations=_with(grant.to_organisations, others),

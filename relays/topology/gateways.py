@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from fabric.protocol.access.permissions import addressed_beyond
 from fabric.protocol.base.errors import Code
-from fabric.protocol.trust.credentials import names_cover
+from fabric.protocol.trust.credentials import PublishGrant
 from fabric.protocol.vocabulary.tlp import Audience, parse_label
 from fabric.protocol.vocabulary.topics import check_pattern, covers
 from relays.gateways.declared import (
@@ -139,17 +140,15 @@ def _addressed(
     """Whom it names and no grant on its topics lets it address."""
     if audience is None:
         return
-    organisations = [name for name in audience.organisations if name != point["organisation"]]
+    own = point["organisation"]
+    organisations = [name for name in audience.organisations if name != own]
     for topic in wanted:
         covering = [
-            grant if isinstance(grant, Mapping) else {}
+            _publish_grant(pattern, grant)
             for grant, pattern in zip(as_list(granted.get("publish")), publish_patterns(granted) or (), strict=False)
             if check_pattern(pattern) is None and covers(pattern, topic)
         ]
-        if covering and not any(
-            names_cover(strings(grant.get("organisations")), organisations)
-            and names_cover(strings(grant.get("communities")), audience.communities) for grant in covering
-        ):
+        if covering and all(addressed_beyond(own, audience, grant) for grant in covering):
             named = [f"{part} = [{', '.join(map(_quoted, names))}]" for part, names in (
                 ("organisations", organisations), ("communities", audience.communities)) if names]
             yield Problem(
@@ -157,6 +156,13 @@ def _addressed(
                 f"no publish grant of the role '{role}' lets {shown(topic)} address all of it",
                 f'write {{ topic = "{topic}", {", ".join(named)} }} in [roles.{role}], or name fewer',
             )
+
+
+def _publish_grant(pattern: str, grant: object) -> PublishGrant:
+    """As far as it says whom it lets address."""
+    table = grant if isinstance(grant, Mapping) else {}
+    named = [tuple(strings(table.get(part))) for part in ("organisations", "communities")]
+    return PublishGrant(pattern, to_organisations=named[0], to_communities=named[1])
 
 
 def _quoted(text: str) -> str:

@@ -97,21 +97,21 @@ def publish_grant(credential: Credential, header: Header) -> PublishGrant | Reje
         if header.severity > grant.severity_max:
             best = best if best is Code.AUDIENCE_DENIED else Code.SEVERITY_DENIED
             continue
-        beyond = addressed_beyond(credential, header.audience, grant)
+        beyond = addressed_beyond(credential.organisation, header.audience, grant)
         if not beyond:
             return grant
         best, detail = Code.AUDIENCE_DENIED, f"{header.topic}: {beyond}"
     return Reject(best, detail)
 
 
-def addressed_beyond(credential: Credential, audience: Audience, grant: PublishGrant | None = None) -> str:
-    """The first name of the audience that this origin may not address under this grant; empty where there is none.
+def addressed_beyond(own: str, audience: Audience, grant: PublishGrant | None = None) -> str:
+    """The first name of the audience that an origin may not address under this grant; empty where there is none.
 
-    Its own organisation needs no grant. Recipients are not looked at: they narrow RED, and widen nothing.
+    `own`: its organisation, which needs no grant. Recipients are not looked at: they narrow RED, and widen nothing.
     """
-    if audience.organisations == (credential.organisation,) and not audience.communities:
+    if audience.organisations == (own,) and not audience.communities:
         return ""  # as nearly always
-    organisations = (credential.organisation, *(grant.to_organisations if grant else ()))
+    organisations = (own, *(grant.to_organisations if grant else ()))
     communities = grant.to_communities if grant else ()
     for what, names, allowed in (
         ("organisation", audience.organisations, organisations), ("community", audience.communities, communities),
@@ -124,7 +124,7 @@ def addressed_beyond(credential: Credential, audience: Audience, grant: PublishG
 
 def _check_own(credential: Credential, header: Header) -> Reject | None:
     """An action is for its requester's own organisation, and by its label for direct clients: no grant widens that."""
-    beyond = addressed_beyond(credential, header.audience)
+    beyond = addressed_beyond(credential.organisation, header.audience)
     return Reject(Code.AUDIENCE_DENIED, f"{header.topic}: {beyond}") if beyond else None
 
 
