@@ -94,6 +94,7 @@ class Authority:
         not_after_ms: int = 2**45,
         serial: int = 1,
         communities: Sequence[str] = (),
+        client_of: Sequence[str] = (),
         principal: str = "",
         key_of: str = "",
     ) -> Member:
@@ -115,6 +116,7 @@ class Authority:
                 not_after_ms=not_after_ms,
                 serial=serial,
                 communities=tuple(communities),
+                client_of=tuple(client_of),
                 tags=tuple(tags),
                 grants=grants if grants is not None else Grants(),
             ),
@@ -140,6 +142,7 @@ def draft(
     to: str = "",
     correlation: bytes = b"",
     organisations: Sequence[str] = ("acme",),
+    communities: Sequence[str] = (),
     recipients: Sequence[str] = (),
     sequence: int = 0,
     terms: Terms = Terms(),  # noqa: B008 - a tuple
@@ -162,7 +165,7 @@ def draft(
         severity=severity,
         phase=phase,
         label=label,
-        audience=Audience(tuple(organisations), (), tuple(recipients)),
+        audience=Audience(tuple(organisations), tuple(communities), tuple(recipients)),
         to=to,
         correlation=correlation,
         records=len(records),

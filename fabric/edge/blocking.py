@@ -157,7 +157,7 @@ class ControlPoint(Face):
     ) -> str:
         """The record's id, once it is durable: in the outbox where there is one, else at the relay.
 
-        `options` as in `PublishOptions`: severity, phase, ttl, label, labels. The rest as in the asyncio face.
+        `options` as in `PublishOptions`: severity, phase, ttl, label, labels, audience. The rest as in asyncio's face.
         """
         return self.publish_later(
             topic, content, labels_required=labels_required, position=position, wait_s=wait_s, **options

@@ -167,11 +167,11 @@ class ControlPoint(Face):
     ) -> str:
         """The record's id, once it is durable: in the outbox where there is one, else at the relay.
 
-        `options` as in `PublishOptions`: severity, phase, ttl, label, labels. `labels_required=False` where a field
-        that is labelled may be missing. `position`: (source, how far it is read with this record), committed together
-        with the record; `position_of` has it after a restart. While too much of its lane waits it waits too; longer
-        than `wait_s` for a place raises BUSY, and the record was not taken. Nor is it when this is cancelled while it
-        waits, for a place or for its turn; after that it goes its way.
+        `options` as in `PublishOptions`: severity, phase, ttl, label, labels, audience. `labels_required=False` where a
+        field that is labelled may be missing. `position`: (source, how far it is read with this record), committed
+        together with the record; `position_of` has it after a restart. While too much of its lane waits it waits too;
+        longer than `wait_s` for a place raises BUSY, and the record was not taken. Nor is it when this is cancelled
+        while it waits, for a place or for its turn; after that it goes its way.
 
         Several may be published at a time: positions of one source are kept in the order in which they began.
         """

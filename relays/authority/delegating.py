@@ -72,6 +72,7 @@ def delegate(
     keys = keys_of(folder)
     own: dict[str, Any] = {
         "fabric": topology.fabric, "id": wanted.id, "kind": NodeKind.ISSUER, "organisation": relay.organisation,
+        "communities": relay.communities, "client_of": relay.client_of,
         "clearance": Label.CLEAR, "segment": relay.segment, "issuing": _issuing(topology, wanted),
     }
     above = by.credential if isinstance(by, Identity) else None
@@ -106,8 +107,8 @@ def _issuing(topology: Topology, wanted: Delegation) -> Issuing:
         segments=wanted.segments or (relay.segment,),
         organisations=(relay.organisation,),
         clearance=relay.clearance if wanted.clearance is None else wanted.clearance,
-        communities=wanted.communities,
-        client_of=wanted.client_of,
+        communities=wanted.communities or relay.communities,
+        client_of=wanted.client_of or relay.client_of,
         tags=(*(("role", role) for role in wanted.roles), *wanted.tags),
         principals=wanted.principals or ids,
         grants=_together([topology.roles[role].grants for role in wanted.roles]),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
 from fabric.edge.identity.home import ids_folder, revocations_path
-from fabric.edge.identity.identity import load_identity
+from fabric.edge.identity.identity import Identity, load_identity
 from fabric.edge.publishing.options import to_label
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.envelope.lifetime import format_duration, parse_duration
@@ -29,10 +30,10 @@ from relays.authority import (
     reasons,
     restore_authority,
 )
-from relays.authority.credentials import description
+from relays.authority.credentials import description, identities_here
 from relays.authority.lists import read_revocations
 from relays.cli.exits import command
-from relays.cli.options import AlsoFabric, to_kinds, to_tags, wall_ms
+from relays.cli.options import AlsoFabric, to_kinds, to_names, to_tags, wall_ms
 from relays.cli.passphrase import PassphraseFile, passphrase_from
 from relays.terminal import say, say_json
 from relays.wall import of_version
@@ -75,7 +76,8 @@ def init(fabric: Fabric = None, fabric_: AlsoFabric = None, passphrase_file: Pas
 @app.command()
 @command
 def show(fabric: OrFabric = None, fabric_: AlsoFabric = None, as_json: AsJson = False) -> None:
-    """The authority's fingerprint, to compare by eye; how its key is kept; its revocation list.
+    """The authority's fingerprint, to compare by eye; how its key is kept; its revocation list; and of which organisations
+    the identities on this machine are: whose clients, in which communities.
 
     Exit codes: 0 shown, 1 it is not here.
 
@@ -137,6 +139,10 @@ def _tell(authority: Authority, as_json: bool) -> None:
         say_json({
             "revocations": _revocations(authority), "fabric": authority.fabric, "key": authority.public.hex(), "fingerprint": authority.fingerprint,
             "folder": str(authority.folder), "protected": authority.protected,
+            "organisations": [
+                {"organisation": of.name, "client_of": of.client_of, "communities": of.communities, "identities": count}
+                for of, count in _organisations(authority.fabric).items()
+            ],
         })
         return
     said = _revocations(authority)
@@ -147,6 +153,24 @@ def _tell(authority: Authority, as_json: bool) -> None:
         say(f"revocation list {of_version(said['version'])}, for another {left}")
     for id_, why in said["revoked"].items():
         say(f"  {id_}{': ' + why if why else ''}")
+    for of, count in _organisations(authority.fabric).items():
+        said_of = [f"client of {', '.join(of.client_of)}"] if of.client_of else []
+        said_of += [f"in {', '.join(of.communities)}"] if of.communities else []
+        say("; ".join([f"organisation {of.name}: {count:,} identities on this machine", *said_of]))
+
+
+class _Organisation(NamedTuple):
+    """What credentials say of whose they are."""
+
+    name: str
+    client_of: tuple[str, ...]
+    communities: tuple[str, ...]
+
+
+def _organisations(fabric: str) -> Counter[_Organisation]:
+    """How many identities of a fabric there are on this machine of each; those that cannot be read are left out."""
+    found = [each.credential for each in identities_here(fabric) if isinstance(each, Identity)]
+    return Counter(_Organisation(each.organisation, each.client_of, each.communities) for each in found)
 
 
 def _revocations(authority: Authority) -> dict[str, Any]:
@@ -231,8 +255,8 @@ def delegate_(
     kind: Annotated[Names, typer.Option("--kind", help="point (default), operator, relay or issuer; again for more.")] = None,
     principal: Annotated[Names, typer.Option("--principal", metavar="PATTERN", help="Default: as --ids.")] = None,
     tag: Annotated[Names, typer.Option("--tag", metavar="NAME=VALUE", help="A tag that it may give; VALUE may end in *.")] = None,
-    community: Annotated[Names, typer.Option("--community", help="A community that it may give.")] = None,
-    client_of: Annotated[Names, typer.Option("--client-of", help="A provider whose client it may make.")] = None,
+    community: Annotated[Names, typer.Option("--community", help="A community that it may give. Default: the relay's; again for more.")] = None,
+    client_of: Annotated[Names, typer.Option("--client-of", help="A provider whose client it may make. Default: the relay's.")] = None,
     life: Annotated[str, typer.Option("--life", metavar="365d", help="How long the issuer's own credential is valid.")] = "365d",
     by: Annotated[str | None, typer.Option("--by", metavar="ISSUER", help="An issuer on this machine that signs, instead of the authority.")] = None,
     passphrase_file: PassphraseFile = None,
@@ -255,8 +279,8 @@ def delegate_(
     label = None if clearance is None else to_label(clearance)
     wanted = Delegation(
         issuer, relay, tuple(role), tuple(ids or ()), to_kinds(kind or ["point"]),
-        tuple(segment or ()), label, tuple(community or ()), tuple(client_of or ()), to_tags(tag),
-        tuple(principal or ()), parse_duration(life),
+        tuple(segment or ()), label, to_names(community, "--community", patterns=True),
+        to_names(client_of, "--client-of", patterns=True), to_tags(tag), tuple(principal or ()), parse_duration(life),
     )
     above = (
         load_identity(ids_folder(topology.fabric) / by) if by is not None

@@ -12,7 +12,7 @@ from fabric.edge.identity.identity import Identity, find_identity, load_identity
 from fabric.edge.identity.renewal import renew_at_ms
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.envelope.lifetime import format_duration
-from fabric.protocol.trust.credentials import Credential, Grants, NodeKind
+from fabric.protocol.trust.credentials import Credential, Grants, NodeKind, PublishGrant
 from fabric.protocol.vocabulary.severity import Severity
 from relays.authority import open_authority
 from relays.authority.credentials import description, identities_here, issue_again, issuer_here, needs_renewal
@@ -60,14 +60,23 @@ def show(identity: Identity_ = "", as_: As = "", as_json: AsJson = False) -> Non
 
 
 def _grants_of(grants: Grants) -> list[str]:
-    said = [f"publish {g.pattern} ({_up_to(g.severity_max)}, {g.rate_per_s:,} a second)" if g.rate_per_s
-            else f"publish {g.pattern} ({_up_to(g.severity_max)})" for g in grants.publish]
+    said = [_publish_words(grant) for grant in grants.publish]
     said += [f"subscribe {pattern}" for pattern in grants.subscribe]
     for g in grants.request:
         scope = f", within {g.scope}" if g.scope else ""
         said.append(f"request {g.action} to {g.to} ({_up_to(g.severity_max)}{scope})")
     said += [f"execute {action}" for action in grants.execute]
     return said + [f"approve {g.class_} to {g.to}" for g in grants.approve]
+
+
+def _publish_words(grant: PublishGrant) -> str:
+    more = [_up_to(grant.severity_max)]
+    if grant.rate_per_s:
+        more.append(f"{grant.rate_per_s:,} a second")
+    for what, names in (("organisations", grant.to_organisations), ("communities", grant.to_communities)):
+        if names:
+            more.append(f"also for the {what} {' '.join(names)}")
+    return f"publish {grant.pattern} ({', '.join(more)})"
 
 
 def _up_to(severity: Severity) -> str:

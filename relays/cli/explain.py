@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -12,9 +13,21 @@ from fabric.edge.requesting.request import request_arguments
 from fabric.protocol.base.errors import Code
 from fabric.protocol.envelope.lifetime import format_duration
 from fabric.protocol.trust.policies import Rule
-from fabric.protocol.vocabulary.tlp import Label
+from fabric.protocol.vocabulary.tlp import Audience, Label
 from relays.cli.exits import DENIED, DONE, NOBODY, PARTLY, USAGE, command
-from relays.cli.options import As, AsJson, FieldLabels_, Label_, Severity_, needed, wall_ms
+from relays.cli.options import (
+    As,
+    AsJson,
+    FieldLabels_,
+    Label_,
+    Severity_,
+    ToCommunity,
+    ToOrg,
+    ToRecipient,
+    needed,
+    to_audience_option,
+    wall_ms,
+)
 from relays.cli.points import field_labels, given_text
 from relays.cli.scene import File, Scene, scene_of
 from relays.explaining import (
@@ -50,6 +63,9 @@ def publish(
     severity: Severity_ = "informational",
     label: Label_ = None,
     field_label: FieldLabels_ = None,
+    to_org: ToOrg = None,
+    community: ToCommunity = None,
+    recipient: ToRecipient = None,
     topology: File = None,
     as_json: AsJson = False,
 ) -> None:
@@ -63,7 +79,10 @@ def publish(
     Example: head -1 conn.log | fabric explain publish detections.zeek.conn - --as zeek-p1 --field-label id.orig_h=amber
     """
     scene = scene_of(needed(identity), topology)
-    stamp = publish_stamp(topic, scene.defaults, severity=severity, label=label, labels=field_labels(field_label))
+    stamp = publish_stamp(
+        topic, scene.defaults, severity=severity, label=label, labels=field_labels(field_label),
+        audience=to_audience_option(to_org, community, recipient),
+    )
     content = None if record is None else parse_record(given_text(record, "the sample"), "the sample")
     # A rule for a field that is not there strips nothing.
     there = stamp if content is None else stamp._replace(rules=matched_rules(stamp, content))
@@ -204,7 +223,9 @@ def _json(said: Explanation, scene: Scene) -> dict[str, Any]:
         "unknown_above": said.unknown_above,
     }
     if said.verb == "publish":
-        return {**told, "rate": said.rate_per_s}
+        assert said.audience is not None, "whatever has a stamp has an audience"
+        nobody = [{"code": each.code.label, "name": each.detail} for each in said.nobody]
+        return {**told, "rate": said.rate_per_s, "audience": asdict(said.audience), "nobody": nobody}
     return {
         **told, "turn": said.turn, "class": said.class_, "policies": scene.policies.version,
         "approval": None if said.rule is None else _rule_json(said.rule),
@@ -231,6 +252,9 @@ def _lines(said: Explanation, scene: Scene, by_default: bool) -> list[tuple[str,
         lines.append(("next", said.code.next_step))
     if said.label is not None:
         lines.append(("label", said.label.short + (", the topology's default" if by_default else "")))
+    if said.audience is not None and said.verb == "publish":
+        lines += [("for", words) for words in _audience_lines(said.audience)]
+    lines += [(each.code.label, f"{each.code.cause}: {each.detail}") for each in said.nobody]
     if said.rate_per_s:
         lines.append(("rate", f"{said.rate_per_s} a second; beyond it the relay puts off what comes (E406)"))
     lines.append(("credential", _standing(said.asker, scene)))
@@ -299,8 +323,22 @@ def _rule_words(rule: Rule | None, class_: str) -> str:
     return f"{words} (policy '{rule.name}', class {class_}), and never who asks"
 
 
+def _audience_lines(audience: Audience) -> list[str]:
+    """Who may have it, by Traffic Light Protocol; nothing where it is for the own organisation alone, as it mostly is."""
+    if len(audience.organisations) < 2 and not audience.communities and not audience.recipients:
+        return []
+    lines = [f"organisations {', '.join(audience.organisations)}, and up to amber their direct clients"]
+    if audience.communities:
+        lines.append(f"up to green the communities {', '.join(audience.communities)}")
+    if audience.recipients:
+        lines.append(f"of what is red only {', '.join(audience.recipients)}")
+    return lines
+
+
 def _hop_words(said: Explanation, hop: Hop) -> str:
     clearance = f"({hop.clearance.short})"
+    if hop.ends and hop.is_cleared_for(said.label):
+        return f"{clearance} ends here: {Code.WITHHELD.label}, the audience does not reach it"
     if hop.ends:
         return f"{clearance} ends here: {Code.WITHHELD.label}, it may not hold {said.label.short if said.label is not None else 'it'}"
     if not hop.stripped:

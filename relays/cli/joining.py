@@ -18,11 +18,11 @@ from fabric.edge.publishing.options import to_label
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.enrolment.joining import read_token
 from fabric.protocol.envelope.lifetime import format_duration, parse_duration
-from fabric.protocol.trust.credentials import NodeKind
+from fabric.protocol.trust.credentials import NodeKind, names_cover
 from relays.authority.credentials import description, identities_here
 from relays.authority.keeping import fingerprint
 from relays.cli.exits import command
-from relays.cli.options import to_kinds, to_tags, wall_ms
+from relays.cli.options import to_kinds, to_names, to_tags, wall_ms
 from relays.issuing import Issuer, KnownToken, Register, TokenTerms, register_path
 from relays.issuing.serving import serve
 from relays.logs import set_up_logs
@@ -95,6 +95,8 @@ def issue(
     id_: Annotated[str, typer.Option("--id", help="The id that it is for. Default: the newcomer's choice within the issuer's.")] = "",
     principal: Annotated[str, typer.Option("--principal", help="Who counts in a quorum. Default: the id.")] = "",
     tag: Annotated[list[str] | None, typer.Option("--tag", metavar="NAME=VALUE", help="A tag; again for more.")] = None,
+    community: Annotated[list[str] | None, typer.Option("--community", help="A community that it is in. Default: the issuer's own; again for more.")] = None,
+    client_of: Annotated[list[str] | None, typer.Option("--client-of", help="Whose client it is. Default: the issuer's own; again for more.")] = None,
     life: Annotated[str, typer.Option("--life", metavar="30d", help="How long its credential is valid; it renews itself.")] = "30d",
     issuer: AsIssuer = None,
     as_json: AsJson = False,
@@ -121,6 +123,8 @@ def issue(
     terms = TokenTerms(
         role, segment or identity.credential.segment, identity.credential.organisation,
         may.clearance if label is None else label, node_kind, id_, principal, to_tags(tag), parse_duration(life),
+        _given(community, "--community", identity.credential.communities, may.communities),
+        _given(client_of, "--client-of", identity.credential.client_of, may.client_of),
     )
     now_ms, ttl_ms = signing_ms(), parse_duration(ttl)
     with Register(register_path(identity.folder)) as register:
@@ -139,6 +143,11 @@ def issue(
         error=True,
     )
     say(f"fabric join {token.encode()}")
+
+
+def _given(said: list[str] | None, option: str, own: tuple[str, ...], may: tuple[str, ...]) -> tuple[str, ...]:
+    """What was said; else what the issuer is itself, as far as it may give that."""
+    return tuple(name for name in own if names_cover(may, (name,))) if said is None else to_names(said, option)
 
 
 def _issuer_here(name: str | None, role: str = "", segment: str | None = None) -> Identity:

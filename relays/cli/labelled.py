@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 from fabric.edge.publishing.options import publish_stamp
 from fabric.edge.receiving.notices import Notice
-from fabric.protocol.base.errors import Code, FabricError
-from fabric.protocol.vocabulary.tlp import Label
+from fabric.protocol.base.errors import Code, FabricError, Reject
+from fabric.protocol.vocabulary.tlp import Audience, Label
 from relays.cli.scene import scene_of
 from relays.explaining import Hop, explain_publish
 from relays.terminal import say
@@ -28,19 +28,26 @@ _NOTICES_MAX = 16
 
 class Course(NamedTuple):
     """`by_default`: nobody chose the label. `ends`: the relay at which a message with it ends, as far as it is known;
-    `unknown_above`: the first relay of which nothing is known here."""
+    `unknown_above`: the first relay of which nothing is known here; `nobody`: whom the audience names and nobody is."""
 
     label: Label
     by_default: bool
     ends: Hop | None = None
     unknown_above: str = ""
+    nobody: tuple[Reject, ...] = ()
 
     @property
     def words(self) -> str:
         """Empty where there is nothing that somebody has to know."""
+        return "; ".join(filter(None, (self._way, *(f"warning {each}" for each in self.nobody))))
+
+    @property
+    def _way(self) -> str:
         label = f"label {self.label.short}" + (" (the topology's default)" if self.by_default else "")
         if self.ends is None:
             return label if self.by_default else ""
+        if self.ends.is_cleared_for(self.label):
+            return f"{label}: ends at {self.ends.relay}, whom the audience does not reach ({Code.WITHHELD.label})"
         return (
             f"{label}: ends at {self.ends.relay}, cleared for {self.ends.clearance.short} ({Code.WITHHELD.label}); "
             f"what may go further needs --label"
@@ -51,17 +58,22 @@ class Course(NamedTuple):
             "relay": self.ends.relay, "clearance": self.ends.clearance.short, "code": Code.WITHHELD.label,
         }
         return {"label": self.label.short, "label_by_default": self.by_default, "ends": ends,
-                "unknown_above": self.unknown_above or None}
+                "unknown_above": self.unknown_above or None,
+                "nobody": [{"code": each.code.label, "name": each.detail} for each in self.nobody]}
 
 
-def course_of(identity: str, topic: str, *, label: str | None, labels: dict[str, str], severity: str) -> Course | None:
+def course_of(
+    identity: str, topic: str, *, label: str | None, labels: dict[str, str], severity: str,
+    audience: Audience | None = None,
+) -> Course | None:
     """None where it cannot be said: what is wrong with the identity or the message is for others to tell."""
     with suppress(FabricError, OSError):
         scene = scene_of(identity, None)
-        stamp = publish_stamp(topic, scene.defaults, severity=severity, label=label, labels=labels)
+        stamp = publish_stamp(topic, scene.defaults, severity=severity, label=label, labels=labels, audience=audience)
         said = explain_publish(scene.asker, stamp, scene.tree)
         ends = next((hop for hop in said.hops if hop.ends), None)
-        return Course(stamp.label, label is None and "*" not in labels, ends, said.unknown_above)
+        by_default = label is None and "*" not in labels
+        return Course(stamp.label, by_default, ends, said.unknown_above, said.nobody)
     return None
 
 

@@ -17,7 +17,23 @@ from relays.cli.denied import grants_named, with_grants
 from relays.cli.exits import SHORT, command
 from relays.cli.labelled import Watch, course_of
 from relays.cli.notices import tell_notice
-from relays.cli.options import AllowUnmatched, As, AsJson, FieldLabels_, Label_, NoWait, Outbox_, Severity_, Ttl, needed
+from relays.cli.options import (
+    AllowUnmatched,
+    As,
+    AsJson,
+    FieldLabels_,
+    Label_,
+    NoWait,
+    Outbox_,
+    Severity_,
+    ToCommunity,
+    ToOrg,
+    ToRecipient,
+    Ttl,
+    audience_words,
+    needed,
+    to_audience_option,
+)
 from relays.cli.reaching import reached
 from relays.reading import parse_record, read_text
 from relays.streams import standard_input
@@ -51,6 +67,9 @@ def publish(
     ttl: Ttl = None,
     label: Label_ = None,
     field_label: FieldLabels_ = None,
+    to_org: ToOrg = None,
+    community: ToCommunity = None,
+    recipient: ToRecipient = None,
     allow_unmatched: AllowUnmatched = False,
     outbox: Outbox_ = None,
     timeout: Annotated[str, typer.Option("--timeout", metavar="60s", help="How long to wait while the relay takes nothing in.")] = "60s",
@@ -65,21 +84,28 @@ def publish(
     all the time of --timeout, 6 not held in that time, 69 unreachable. A --field-label that names no field of the message
     is refused (E604).
 
+    Without --to-org it is for one's own organisation, and what is amber for its direct clients too. Whom else it may be
+    for, a publish grant says (E420).
+
     Example: fabric publish detections.test '{"rule": "scan", "src": "10.1.0.7"}' --as sensor-1 --severity high --field-label src=amber --label green
+
+    Example: fabric publish intel.ipv4 '{"ip": "203.0.113.9"}' --as feed-1 --label amber --to-org msp
     """
     timeout_s = parse_duration(timeout) / 1000
     content = parse_record(given_text(record, "the message"), "the message")
+    audience = to_audience_option(to_org, community, recipient)
     options: dict[str, Any] = {
         "severity": severity, "phase": phase, "ttl": ttl, "label": label, "labels": field_labels(field_label),
-        "labels_required": not allow_unmatched,
+        "labels_required": not allow_unmatched, "audience": audience,
     }
     screen = Screen(error=True)
-    course = course_of(needed(identity), topic, label=label, labels=options["labels"], severity=severity)
+    course = course_of(needed(identity), topic, label=label, labels=options["labels"], severity=severity, audience=audience)
+    asked = ("publish", topic, *audience_words(audience))
     heard = Watch(course, lambda notice: tell_notice(notice, screen, as_json))
     point = ControlPoint(needed(identity), outbox=outbox)
     point.on_notice(heard.take)
     heard.begin(as_json=as_json)
-    with grants_named("publish", topic, identity=identity, severity=severity), point:
+    with grants_named(*asked, identity=identity, severity=severity), point:
         refusals: list[FabricError] = []
         point.on_refused(lambda _id, _records, error: refusals.append(error))
         try:
@@ -90,7 +116,7 @@ def publish(
         if not waiting and not refusals:
             heard.wait()
     if refusals:
-        raise with_grants(refusals[0], "publish", topic, identity=identity, severity=severity)
+        raise with_grants(refusals[0], *asked, identity=identity, severity=severity)
     if as_json:
         say_json({"id": id_, "topic": topic, "waiting": waiting, **heard.to_json()})
     else:

@@ -61,7 +61,10 @@ def scene_of(name: str, file: Path | None) -> Scene:
         tree = tree if topology else tree_here(here.fabric)
         return Scene(asker, tree, here.defaults, here, revocations, False, policies)
     said, has = placed.credential, here.credential
-    differs = (said.grants, said.clearance, said.tags) != (has.grants, has.clearance, has.tags)
+    differs = any(
+        getattr(said, name) != getattr(has, name)
+        for name in ("grants", "clearance", "tags", "organisation", "communities", "client_of")
+    )
     return Scene(replace(asker, relay=placed.above), tree, here.defaults, here, revocations, differs, policies)
 
 

@@ -19,7 +19,23 @@ from relays.cli.exits import FAILED, PARTLY, command
 from relays.cli.holdups import Holdups
 from relays.cli.labelled import Watch, course_of
 from relays.cli.notices import tell_notice
-from relays.cli.options import AllowUnmatched, As, AsJson, FieldLabels_, Label_, NoWait, Outbox_, Severity_, Ttl, needed
+from relays.cli.options import (
+    AllowUnmatched,
+    As,
+    AsJson,
+    FieldLabels_,
+    Label_,
+    NoWait,
+    Outbox_,
+    Severity_,
+    ToCommunity,
+    ToOrg,
+    ToRecipient,
+    Ttl,
+    audience_words,
+    needed,
+    to_audience_option,
+)
 from relays.cli.points import DRAIN_S, field_labels, holder, kept_words
 from relays.label_watch import WINDOW_RECORDS, LabelWatch, words_of
 from relays.reading import Gap, Input, Line
@@ -39,6 +55,9 @@ def send(
     ttl: Ttl = None,
     label: Label_ = None,
     field_label: FieldLabels_ = None,
+    to_org: ToOrg = None,
+    community: ToCommunity = None,
+    recipient: ToRecipient = None,
     allow_unmatched: AllowUnmatched = False,
     outbox: Outbox_ = None,
     no_wait: NoWait = False,
@@ -65,8 +84,10 @@ def send(
 
     Example: fabric send conn.log --as zeek-p1 --topic detections.zeek.conn --label green --field-label id.orig_h=amber
     """
+    audience = to_audience_option(to_org, community, recipient)
     options: dict[str, Any] = {
-        "severity": severity, "ttl": ttl, "label": label, "labels": field_labels(field_label), "labels_required": False
+        "severity": severity, "ttl": ttl, "label": label, "labels": field_labels(field_label), "labels_required": False,
+        "audience": audience,
     }
     watch = LabelWatch(options["labels"], required=not allow_unmatched)
     if not (follow or outbox or file.exists() or str(file) == "-"):
@@ -80,7 +101,7 @@ def send(
     )
     connected = threading.Event()
     point.on_refused(sender.refuse)
-    course = course_of(needed(identity), topic, label=label, labels=options["labels"], severity=severity)
+    course = course_of(needed(identity), topic, label=label, labels=options["labels"], severity=severity, audience=audience)
     heard = Watch(course, lambda notice: tell_notice(notice, screen, as_json))
     point.on_notice(heard.take)
     heard.begin(as_json=as_json)
@@ -147,7 +168,8 @@ def send(
     if unheld is not None:
         raise unheld
     if sender.last_error is not None and not sender.held:
-        raise with_grants(sender.last_error, "publish", topic, identity=identity, severity=severity)
+        asked = ("publish", topic, *audience_words(audience))
+        raise with_grants(sender.last_error, *asked, identity=identity, severity=severity)
     if sender.skipped or sender.refused or sender.gaps:
         raise typer.Exit(PARTLY if sender.held or not (sender.skipped or sender.refused) else FAILED)
     if stopped is not None and not follow:  # not all was read that was to be

@@ -13,6 +13,9 @@ def publish_text(grant: PublishGrant) -> str:
     more = _severity(grant.severity_max)
     if grant.rate_per_s:
         more.append(f"rate = {grant.rate_per_s}")
+    for name, names in (("organisations", grant.to_organisations), ("communities", grant.to_communities)):
+        if names:
+            more.append(f"{name} = [{', '.join(map(quoted, names))}]")
     return _table(f"topic = {quoted(grant.pattern)}", *more) if more else quoted(grant.pattern)
 
 

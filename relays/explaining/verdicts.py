@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from fabric.edge.identity.identity import Identity
-from fabric.edge.publishing.composer import Stamp
+from fabric.edge.publishing.composer import Stamp, audience_of
 from fabric.protocol.access.approvals import asked_of
 from fabric.protocol.access.permissions import (
+    addressed_beyond,
     check_origin,
     labels_withheld,
     publish_grant,
@@ -25,7 +26,7 @@ from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import SKEW_MS
 from fabric.protocol.envelope.field_labels import FieldLabels
 from fabric.protocol.envelope.layout import STREAM_BYTES, Header, PartEntry
-from fabric.protocol.trust.credentials import Credential, PublishGrant, RequestGrant
+from fabric.protocol.trust.credentials import Credential, PublishGrant, RequestGrant, names_cover
 from fabric.protocol.trust.policies import Policies, Rule, demand_of
 from fabric.protocol.trust.revocations import Revocations
 from fabric.protocol.trust.store import TrustStore
@@ -84,6 +85,10 @@ class Hop:
     stripped: tuple[Label, ...] = ()
     ends: bool = False
 
+    def is_cleared_for(self, label: Label | None) -> bool:
+        """Whether it is for whom the message is that it ends here, and not for the label."""
+        return label is not None and label <= self.clearance
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -112,6 +117,8 @@ class Explanation:
     reads: tuple[Label, ...] = ()  # what of its organisation's a subscriber and its relay may hold
     fields: tuple[tuple[str, Label], ...] = ()
     label: Label | None = None
+    audience: Audience | None = None  # that would be signed
+    nobody: tuple[Reject, ...] = ()  # whom it names and nobody is, by a code each
     hops: tuple[Hop, ...] = ()
     unknown_above: str = ""
     turn: str = ""
@@ -147,11 +154,30 @@ def explain_publish(asker: Asker, stamp: Stamp, tree: Tree) -> Explanation:
     hops = _hops(climb.relays, header)
     said = replace(
         said, grants=(publish_text(grant),), rate_per_s=grant.rate_per_s, hops=hops,
-        unknown_above=_unknown(climb, hops),
+        unknown_above=_unknown(climb, hops), nobody=() if climb.unknown else nobody_of(header.audience, tree, asker),
     )
     if hops and hops[0].ends:
         return _denied(said, Reject(Code.WITHHELD, hops[0].relay), "")
     return said
+
+
+def nobody_of(audience: Audience, tree: Tree, asker: Asker) -> tuple[Reject, ...]:
+    """Organisations, communities and recipients that nobody is who is known: RECIPIENT_UNKNOWN and COMMUNITY_EMPTY. And
+    recipients who get nothing for it, by their clearance, or as their organisation is not named: WITHHELD."""
+    placed = (*tree.relays.values(), *tree.points.values())
+    known = (asker.credential, *(each.credential for each in placed))
+    ids = {each.id for each in known}
+    organisations = {each.organisation for each in known}
+    communities = {name for each in known for name in each.communities}
+    return (
+        *(Reject(Code.RECIPIENT_UNKNOWN, name) for name in audience.organisations if name not in organisations),
+        *(Reject(Code.COMMUNITY_EMPTY, name) for name in audience.communities if name not in communities),
+        *(Reject(Code.RECIPIENT_UNKNOWN, name) for name in audience.recipients if name not in ids),
+        *(
+            Reject(Code.WITHHELD, f"recipient {each.id}, of {each.organisation}") for each in known
+            if each.id in audience.recipients and not may_hold(each, Label.RED, audience)
+        ),
+    )
 
 
 def _wanted_to_publish(credential: Credential, header: Header, problem: Reject) -> str:
@@ -159,8 +185,20 @@ def _wanted_to_publish(credential: Credential, header: Header, problem: Reject) 
     if problem.code is Code.CLEARANCE_DENIED:
         return _wanted_clearance(header)
     covering = next((g for g in credential.grants.publish if matches(g.pattern, header.topic)), None)
-    grant = PublishGrant(header.topic) if covering is None else replace(covering, severity_max=header.severity)
+    grant = PublishGrant(header.topic) if covering is None else covering
+    if problem.code is Code.SEVERITY_DENIED:
+        grant = replace(grant, severity_max=header.severity)
+    if addressed_beyond(credential.organisation, header.audience, grant):
+        others = tuple(name for name in header.audience.organisations if name != credential.organisation)
+        grant = replace(
+            grant, to_organisations=_with(grant.to_organisations, others),
+            to_communities=_with(grant.to_communities, header.audience.communities),
+        )
     return f"publish = [{publish_text(grant)}]"
+
+
+def _with(patterns: tuple[str, ...], names: tuple[str, ...]) -> tuple[str, ...]:
+    return (*patterns, *(name for name in names if not names_cover(patterns, (name,))))
 
 
 def _wanted_clearance(header: Header) -> str:
@@ -290,7 +328,7 @@ def header_of(credential: Credential, stamp: Stamp) -> Header:
     return Header(
         kind=stamp.kind, topic=stamp.topic, origin=credential.id, stream=bytes(STREAM_BYTES), sequence=0,
         issued_at_ms=0, ttl_ms=stamp.ttl_ms, severity=stamp.severity, phase=stamp.phase, label=stamp.label,
-        audience=stamp.audience or Audience((credential.organisation,)), to=stamp.to,
+        audience=audience_of(stamp, credential), to=stamp.to,
         manifest=tuple(PartEntry(label, 0, 0, 0, b"") for label in FieldLabels(dict(stamp.rules), stamp.label).labels),
     )
 
@@ -299,7 +337,8 @@ def _about(verb: str, what: str, kind: str, asker: Asker, stamp: Stamp | None) -
     held = tuple(grants_text(kind, asker.credential.grants))
     if stamp is None:
         return Explanation(verb, what, asker, held=held)
-    return Explanation(verb, what, asker, held=held, label=stamp.label, fields=stamp.rules)
+    audience = audience_of(stamp, asker.credential)
+    return Explanation(verb, what, asker, held=held, label=stamp.label, fields=stamp.rules, audience=audience)
 
 
 def _denied(said: Explanation, problem: Reject, wanted: str) -> Explanation:

@@ -137,6 +137,7 @@ class Issuer:
             organisation=terms.organisation, clearance=terms.clearance, segment=terms.segment, not_before_ms=0,
             not_after_ms=0, serial=0, principal=terms.principal or id_,
             tags=tuple(sorted({**dict(terms.tags), "role": terms.role}.items())), grants=self.roles[terms.role],
+            communities=terms.communities, client_of=terms.client_of,
         )
         return during(claim, now_ms, terms.life_ms, self.credential)
 

@@ -49,6 +49,8 @@ class TokenTerms:
     principal: str = ""  # empty: the id
     tags: tuple[tuple[str, str], ...] = ()
     life_ms: int = 30 * 86_400_000
+    communities: tuple[str, ...] = ()
+    client_of: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,4 +205,6 @@ def _token_in(row: tuple[bytes, bytes, str, int, int]) -> KnownToken:
     said = json.loads(text)
     said["clearance"], said["kind"] = Label(said["clearance"]), NodeKind(said["kind"])
     said["tags"] = tuple((name, value) for name, value in said["tags"])
+    # A token of before says nothing of these.
+    said["communities"], said["client_of"] = (tuple(said.get(name, ())) for name in ("communities", "client_of"))
     return KnownToken(id_, secret, TokenTerms(**said), max(0, uses), until_ms, uses == _WITHDRAWN)

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from fabric.protocol.access.permissions import addressed_beyond
 from fabric.protocol.base.errors import Code
-from fabric.protocol.vocabulary.tlp import parse_label
+from fabric.protocol.trust.credentials import PublishGrant
+from fabric.protocol.vocabulary.tlp import Audience, parse_label
 from fabric.protocol.vocabulary.topics import check_pattern, covers
 from relays.gateways.declared import (
     SINKS_KEY,
@@ -37,12 +39,13 @@ _Read = Callable[[str, Mapping[str, Any]], tuple[DeclaredSource | DeclaredSink |
 def check_gateways(raw: Raw) -> list[Problem]:
     """Every problem of them, in the order of the file."""
     roles = tables_in(raw, "roles")
+    own = raw.get("organisation") or raw.get("fabric")
     held: list[Held] = []
     problems = [
         problem
         for point, table in tables_in(raw, "points").items()
         if SOURCES_KEY in table or SINKS_KEY in table
-        for problem in _of_point(point, table, roles, held)
+        for problem in _of_point(point, {"organisation": own, **table}, roles, held)
     ]
     return [*problems, *check_paths(held)]
 
@@ -73,6 +76,8 @@ def _of_point(point: str, table: Raw, roles: Mapping[str, Raw], held: list[Held]
             wanted = _wanted(declared, faults)
             if granted is not None and wanted:
                 problems += _granted(section, place, wanted, str(role), granted)
+            if isinstance(declared, DeclaredSource) and granted is not None and not faults:
+                problems += _addressed(declared.mapping.audience, place, wanted, table, str(role), granted)
             if isinstance(declared, DeclaredSource) and not faults:
                 problems += _reads(declared, place, table, str(role), granted)
             if declared is not None and not faults:
@@ -127,6 +132,42 @@ def _not_granted(
         for topic in wanted
         if not any(covers(pattern, topic) for pattern in patterns)
     ]
+
+
+def _addressed(
+    audience: Audience | None, place: tuple[str, ...], wanted: Sequence[str], point: Raw, role: str, granted: Raw
+) -> Iterator[Problem]:
+    """Whom it names and no grant on its topics lets it address."""
+    if audience is None:
+        return
+    own = point["organisation"]
+    organisations = [name for name in audience.organisations if name != own]
+    for topic in wanted:
+        covering = [
+            _publish_grant(pattern, grant)
+            for grant, pattern in zip(as_list(granted.get("publish")), publish_patterns(granted) or (), strict=False)
+            if check_pattern(pattern) is None and covers(pattern, topic)
+        ]
+        if covering and all(addressed_beyond(own, audience, grant) for grant in covering):
+            named = [f"{part} = [{', '.join(map(_quoted, names))}]" for part, names in (
+                ("organisations", organisations), ("communities", audience.communities)) if names]
+            yield Problem(
+                Code.AUDIENCE_DENIED, dotted((*place, "audience")),
+                f"no publish grant of the role '{role}' lets {shown(topic)} address all of it",
+                f'write {{ topic = "{topic}", {", ".join(named)} }} in [roles.{role}], or name fewer',
+            )
+
+
+def _publish_grant(pattern: str, grant: object) -> PublishGrant:
+    """As far as it says whom it lets address."""
+    table = grant if isinstance(grant, Mapping) else {}
+    named = [tuple(strings(table.get(part))) for part in ("organisations", "communities")]
+    return PublishGrant(pattern, to_organisations=named[0], to_communities=named[1])
+
+
+def _quoted(text: str) -> str:
+    """As it is written in the file."""
+    return f'"{text}"'
 
 
 def _problem(place: tuple[str, ...], cause: str, write: str) -> Problem:

@@ -48,6 +48,10 @@ def _relay_text(topology: Topology, relay: RelaySpec) -> str:
     text += _backup_text(relay.backups)
     if relay.organisation != topology.organisation:
         text += f", of {relay.organisation}"
+    if relay.client_of:
+        text += f", client of {', '.join(relay.client_of)}"
+    if relay.communities:
+        text += f", in {', '.join(relay.communities)}"
     return text
 
 

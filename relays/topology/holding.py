@@ -1,22 +1,44 @@
 """Who may hold what of a message, asked of a topology as relays ask it of credentials: the one place that does.
 
-Guarantees: the answer is `may_hold`, the function that every relay asks. The audience is the one that a message gets
-where nobody chooses another: the organisation of its origin; of results and approvals it is that of the action's.
+Guarantees: the answer is `may_hold`, the function that every relay asks. What somebody publishes has an audience
+between `own`, which it gets where nobody chooses another, and `widest`; that of actions, of their results and of
+approvals is `own` of the action's requester.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+from fabric.protocol.trust.credentials import names_cover
 from fabric.protocol.vocabulary.tlp import Audience, Label, may_hold
-from relays.topology.model import PointSpec, RelaySpec
+from relays.topology.model import PointSpec, RelaySpec, Topology
 
 Node = RelaySpec | PointSpec
 
 
-def holds(node: Node, label: Label, organisation: str) -> bool:
-    """Whether the node may hold content with this label whose audience is this organisation."""
-    return may_hold(node, label, Audience((organisation,)))
+def own(node: Node) -> Audience:
+    """Its organisation, and nobody else."""
+    return Audience((node.organisation,))
+
+
+def widest(topology: Topology, point: PointSpec) -> Audience:
+    """All organisations and communities of the file that one of its grants, or another, lets a point address."""
+    grants = topology.roles[point.role].publish
+    to_organisations = [pattern for grant in grants for pattern in grant.to_organisations]
+    to_communities = [pattern for grant in grants for pattern in grant.to_communities]
+    if not to_organisations and not to_communities:
+        return own(point)
+    organisations = dict.fromkeys(node.organisation for node in topology.nodes)
+    communities = dict.fromkeys(name for node in topology.nodes for name in node.communities)
+    others = [name for name in organisations if name != point.organisation and names_cover(to_organisations, (name,))]
+    return Audience(
+        (point.organisation, *others), tuple(name for name in communities if names_cover(to_communities, (name,)))
+    )
+
+
+def holds(node: Node, label: Label, audience: Audience) -> bool:
+    """Whether the node may hold content with this label under this audience."""
+    return may_hold(node, label, audience)
 
 
 def rule_against(node: Node, label: Label) -> str:
@@ -26,6 +48,6 @@ def rule_against(node: Node, label: Label) -> str:
     return f"organisation {node.organisation}"
 
 
-def first_refusal(path: Iterable[RelaySpec], label: Label, organisation: str) -> RelaySpec | None:
-    """The first relay on a path that may not hold the label, when the audience is the organisation."""
-    return next((relay for relay in path if not holds(relay, label, organisation)), None)
+def first_refusal(path: Iterable[RelaySpec], label: Label, audience: Audience) -> RelaySpec | None:
+    """The first relay on a path that may not hold the label under this audience."""
+    return next((relay for relay in path if not holds(relay, label, audience)), None)

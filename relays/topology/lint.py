@@ -13,11 +13,12 @@ from pathlib import Path
 
 from fabric.protocol.base.errors import Code
 from fabric.protocol.base.sizes import format_size
-from fabric.protocol.vocabulary.tlp import Label
+from fabric.protocol.vocabulary.tlp import Audience, Label
 from fabric.protocol.vocabulary.topics import RESOLUTIONS
 from relays.topology.approvals import judge_approvals
 from relays.topology.asserts import prove
-from relays.topology.holding import first_refusal, holds, rule_against
+from relays.topology.audiences import judge_audiences
+from relays.topology.holding import first_refusal, holds, own, rule_against
 from relays.topology.loader import check
 from relays.topology.matching import patterns_overlap, publishes_to
 from relays.topology.model import PointSpec, RelaySpec, RoleSpec, Topology
@@ -40,22 +41,26 @@ def _flows(topology: Topology) -> Iterator[Problem]:
     for point in topology.points.values():
         if not topology.roles[point.role].publish:
             continue
-        seen: dict[str, dict[Label, str]] = {}
+        alone = own(point)
+        seen: dict[str, tuple[dict[Label, str], Audience]] = {}
         for source in point.sources.values():
             labels = dict.fromkeys(source.labels.values(), "fields")
             if "*" not in source.labels:
                 labels.setdefault(
                     topology.defaults.label, "fields without a label of their own (the default is it)"
                 )
-            seen[f"points.{point.id}.sources.{source.name}"] = labels
+            audience = alone if source.audience is None else source.audience.signed_by(point.organisation, point.id)
+            seen[f"points.{point.id}.sources.{source.name}"] = (labels, audience)
         if not point.sources:
-            seen[f"points.{point.id}"] = {topology.defaults.label: "messages (the default label)"}
-        for key, labels in seen.items():
+            seen[f"points.{point.id}"] = ({topology.defaults.label: "messages (the default label)"}, alone)
+        for key, (labels, audience) in seen.items():
             for label, what in sorted(labels.items()):
-                yield from _flow(topology, point, key, label, f"{label.short} {what} from {point.id}")
+                yield from _flow(topology, point, key, label, audience, f"{label.short} {what} from {point.id}")
 
 
-def _flow(topology: Topology, point: PointSpec, key: str, label: Label, what: str) -> Iterator[Problem]:
+def _flow(
+    topology: Topology, point: PointSpec, key: str, label: Label, audience: Audience, what: str
+) -> Iterator[Problem]:
     if label > point.clearance:
         yield warning(
             key,
@@ -66,21 +71,23 @@ def _flow(topology: Topology, point: PointSpec, key: str, label: Label, what: st
         return
     if point.relay is None:
         return
-    stop = first_refusal(topology.path_to_root(point.relay), label, point.organisation)
+    stop = first_refusal(topology.path_to_root(point.relay), label, audience)
     if stop is None:
         return
     if stop.id == point.relay:
         cause = f"{what} are withheld from its own relay {_why(stop, label)}: nobody gets them"
     else:
         cause = f"{what} end at {_why(stop, label)}: subscribers above see them withheld"
-    yield warning(key, cause, _remedy(stop, label), Code.WITHHELD)
+    yield warning(key, cause, _remedy(stop, label, audience), Code.WITHHELD)
 
 
 def _why(relay: RelaySpec, label: Label) -> str:
     return f"{relay.id} ({rule_against(relay, label)})"
 
 
-def _remedy(relay: RelaySpec, label: Label) -> str:
+def _remedy(relay: RelaySpec, label: Label, audience: Audience | None = None) -> str:
+    if audience is not None and audience.recipients and label <= relay.clearance:
+        return f"it may be meant; else name {relay.id} among the recipients: whoever carries red has to be one"
     if label > relay.clearance:
         return (
             f"it may be meant; else label {relay.clearance.short} what may pass, or clear {relay.id} for more"
@@ -126,8 +133,8 @@ def _backups(topology: Topology) -> Iterator[Problem]:
 
 def _carried(node: RelaySpec | PointSpec, relay: RelaySpec) -> list[Label]:
     """The labels that both may hold of what the node's own organisation says."""
-    org = node.organisation
-    return [label for label in Label if holds(node, label, org) and holds(relay, label, org)]
+    audience = own(node)
+    return [label for label in Label if holds(node, label, audience) and holds(relay, label, audience)]
 
 
 def _subscribers(topology: Topology) -> Iterator[Problem]:
@@ -230,6 +237,7 @@ def _enough(bytes_: int) -> str:
 _JUDGES: tuple[Callable[[Topology], Iterator[Problem]], ...] = (
     prove,
     _flows,
+    judge_audiences,
     _clearances,
     _backups,
     _subscribers,

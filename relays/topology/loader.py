@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from fabric.protocol.base.errors import Code
 from fabric.protocol.base.limits import READERS_BYTES
 from fabric.protocol.trust.policies import Escalation
-from fabric.protocol.vocabulary.tlp import Label, parse_label
+from fabric.protocol.vocabulary.tlp import Audience, Label, parse_label
 from relays.topology.claims import BadClaim, parse_claim
 from relays.topology.model import (
     TTL_DEFAULTS_MS,
@@ -24,6 +24,7 @@ from relays.topology.model import (
     AssertSpec,
     Defaults,
     Keep,
+    OrganisationSpec,
     PointSpec,
     PublishGrant,
     RelaySpec,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:  # pydantic comes with it, and only a file that is read needs 
         FileTable,
         KeepTable,
         PointTable,
+        PublishTable,
         RelayTable,
         RoleTable,
     )
@@ -140,20 +142,36 @@ def _build(file: FileTable, path: Path) -> Topology:
         fabric=file.fabric,
         organisation=organisation,
         defaults=Defaults(file.defaults.label, {**TTL_DEFAULTS_MS, **given}),
-        relays={name: _relay(name, table, organisation) for name, table in file.relays.items()},
+        relays={
+            name: _relay(name, table, _organisation(table, file, organisation)) for name, table in file.relays.items()
+        },
         roles=roles,
         points={
-            name: _point(name, table, organisation, roles[table.role]) for name, table in file.points.items()
+            name: _point(name, table, _organisation(table, file, organisation), roles[table.role])
+            for name, table in file.points.items()
         },
         approvals=tuple(a for a in approvals if a.require > 0),
         waivers=tuple(a for a in approvals if a.require == 0),
         asserts=tuple(map(_assert, file.assert_)),
         classes=file.classes,
         path=path,
+        organisations={
+            name: OrganisationSpec(name, tuple(table.communities), tuple(table.client_of))
+            for name, table in file.organisations.items()
+        },
     )
 
 
-def _relay(name: str, table: RelayTable, organisation: str) -> RelaySpec:
+def _organisation(table: RelayTable | PointTable, file: FileTable, own: str) -> OrganisationSpec:
+    """What a node is to others: as its organisation is, but for what it says itself."""
+    name = table.organisation or own
+    given = file.organisations.get(name)
+    communities = table.communities if table.communities is not None else given.communities if given else ()
+    client_of = table.client_of if table.client_of is not None else given.client_of if given else ()
+    return OrganisationSpec(name, tuple(communities), tuple(client_of))
+
+
+def _relay(name: str, table: RelayTable, organisation: OrganisationSpec) -> RelaySpec:
     return RelaySpec(
         id=name,
         segment=table.segment or name,
@@ -165,21 +183,29 @@ def _relay(name: str, table: RelayTable, organisation: str) -> RelaySpec:
         dial=table.dial,
         admission=table.admission,
         serves=tuple(table.serves),
-        organisation=table.organisation or organisation,
+        organisation=organisation.name,
         tags=table.tags,
         readers_bytes=table.readers or READERS_BYTES,
+        communities=organisation.communities,
+        client_of=organisation.client_of,
     )
 
 
 def _role(name: str, table: RoleTable) -> RoleSpec:
     return RoleSpec(
         name=name,
-        publish=tuple(PublishGrant(g.topic, g.severity_max, g.rate or 0) for g in table.publish),
+        publish=tuple(_publish(g) for g in table.publish),
         subscribe=tuple(table.subscribe),
         request=tuple(RequestGrant(g.action, g.to, g.severity_max, g.scope) for g in table.request),
         execute=tuple(table.execute),
         approve=tuple(ApproveGrant(g.class_, g.to) for g in table.approve),
         keep=_keep(table.keep, Keep()),
+    )
+
+
+def _publish(table: PublishTable) -> PublishGrant:
+    return PublishGrant(
+        table.topic, table.severity_max, table.rate or 0, tuple(table.organisations), tuple(table.communities)
     )
 
 
@@ -191,7 +217,7 @@ def _keep(table: KeepTable | None, otherwise: Keep) -> Keep | None:
     return Keep(table.bytes_ or otherwise.bytes, table.for_ or otherwise.ms, waits)
 
 
-def _point(name: str, table: PointTable, organisation: str, role: RoleSpec) -> PointSpec:
+def _point(name: str, table: PointTable, organisation: OrganisationSpec, role: RoleSpec) -> PointSpec:
     return PointSpec(
         id=name,
         relay=table.relay,
@@ -200,11 +226,13 @@ def _point(name: str, table: PointTable, organisation: str, role: RoleSpec) -> P
         clearance=table.clearance,
         kind=table.kind,
         tags=table.tags,
-        organisation=table.organisation or organisation,
-        sources={key: SourceSpec(key, given, _labels(given)) for key, given in table.sources.items()},
+        organisation=organisation.name,
+        sources={key: SourceSpec(key, given, _labels(given), _audience(given)) for key, given in table.sources.items()},
         sinks={key: SinkSpec(key, given) for key, given in table.sinks.items()},
         keep=_keep(table.keep, role.grants.kept),
         principal=table.principal or "",
+        communities=organisation.communities,
+        client_of=organisation.client_of,
     )
 
 
@@ -213,6 +241,14 @@ def _labels(source: Mapping[str, Any]) -> dict[str, Label]:
     rest = {"*": source["label"]} if isinstance(source.get("label"), str) else {}
     found = {name: parse_label(value) for name, value in {**source.get("labels", {}), **rest}.items()}
     return {name: label for name, label in found.items() if label is not None}
+
+
+def _audience(source: Mapping[str, Any]) -> Audience | None:
+    """As it is declared; the rules have read it."""
+    said = source.get("audience")
+    if not isinstance(said, Mapping):
+        return None
+    return Audience(*(tuple(said.get(part, ())) for part in ("organisations", "communities", "recipients")))
 
 
 def _approval(index: int, table: ApprovalTable) -> ApprovalSpec:

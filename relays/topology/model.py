@@ -17,7 +17,7 @@ from fabric.protocol.trust.credentials import ApproveGrant, Grants, Keep, Publis
 from fabric.protocol.trust.policies import Escalation, Rule, When
 from fabric.protocol.vocabulary.openc2 import ActionClass
 from fabric.protocol.vocabulary.severity import Severity
-from fabric.protocol.vocabulary.tlp import Label
+from fabric.protocol.vocabulary.tlp import Audience, Label
 
 __all__ = [
     "ApprovalSpec",
@@ -25,6 +25,7 @@ __all__ = [
     "AssertSpec",
     "Defaults",
     "Keep",
+    "OrganisationSpec",
     "PointSpec",
     "PublishGrant",
     "RelaySpec",
@@ -60,6 +61,15 @@ class Defaults:
 
 
 @dataclass(frozen=True, slots=True)
+class OrganisationSpec:
+    """What an organisation is to others: the communities that it is in, and whose direct client it is."""
+
+    name: str
+    communities: tuple[str, ...] = ()
+    client_of: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class RelaySpec:
     """`dial` is the end that is dialled: by the relay its "parent" and `backups`, or the "child" by all of them.
 
@@ -79,6 +89,8 @@ class RelaySpec:
     organisation: str
     tags: Mapping[str, str]
     readers_bytes: int = READERS_BYTES  # what it has for all that its readers may keep
+    communities: tuple[str, ...] = ()  # its organisation's, unless it says others
+    client_of: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +115,13 @@ class RoleSpec:
 class SourceSpec:
     """What a control point reads and publishes. `table`: its declaration, as `relays.gateways.declared` reads it.
 
-    `labels` maps a field, a path or "*" to its label, in file order."""
+    `labels` maps a field, a path or "*" to its label, in file order. `audience`: whom it names besides its own.
+    """
 
     name: str
     table: Mapping[str, Any]
     labels: Mapping[str, Label]
+    audience: Audience | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +151,8 @@ class PointSpec:
     sinks: Mapping[str, SinkSpec]
     keep: Keep | None = None  # instead of its role's
     principal: str = ""  # the person or team behind it; empty: its id
+    communities: tuple[str, ...] = ()  # its organisation's, unless it says others
+    client_of: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,10 +207,16 @@ class Topology:
     asserts: tuple[AssertSpec, ...]
     classes: Mapping[str, ActionClass]  # of `x-` verbs
     path: Path
+    organisations: Mapping[str, OrganisationSpec] = field(default_factory=dict)  # those that the file says something of
 
     @property
     def root(self) -> RelaySpec:
         return next(relay for relay in self.relays.values() if relay.parent is None)
+
+    @property
+    def nodes(self) -> tuple[RelaySpec | PointSpec, ...]:
+        """All relays, then all points."""
+        return (*self.relays.values(), *self.points.values())
 
     def children(self, relay: str) -> tuple[RelaySpec, ...]:
         return tuple(r for r in self.relays.values() if r.parent == relay)

@@ -19,6 +19,7 @@ class Rulebook:
 
     def __init__(self, raw: Raw) -> None:
         self.raw = raw
+        self.organisations = tables_in(raw, "organisations")
         self.relays = tables_in(raw, "relays")
         self.roles = tables_in(raw, "roles")
         self.points = tables_in(raw, "points")

@@ -71,7 +71,8 @@ class TreeRules(Rulebook):
     # names
 
     def _names(self) -> None:
-        for section, tables in (("relays", self.relays), ("roles", self.roles), ("points", self.points)):
+        sections = ("organisations", self.organisations), ("relays", self.relays), ("roles", self.roles)
+        for section, tables in (*sections, ("points", self.points)):
             for name in tables:
                 self._name(section, name)
         for point, table in self.points.items():

@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 from fabric.protocol.base.errors import Code
 from fabric.protocol.base.limits import (
     APPROVERS_MAX,
+    AUDIENCE_NAMES_MAX,
     GRANTS_MAX,
     POLICY_CLASSES_MAX,
     POLICY_ROLES_MAX,
@@ -37,6 +38,7 @@ from relays.topology.values import (
     KeptTime,
     LabelText,
     Name,
+    NamePattern,
     Pattern,
     SelectorText,
     SeverityText,
@@ -48,6 +50,9 @@ from relays.topology.values import (
     ttl,
 )
 from relays.wording import closest, shown
+
+# What a header has room for: who is in more could not be named with all of them.
+NameList = Annotated[list[Name], Field(max_length=AUDIENCE_NAMES_MAX)]
 
 
 class Table(BaseModel):
@@ -74,6 +79,13 @@ class DefaultsTable(Table):
     ttl: TtlTable = TtlTable()
 
 
+class OrganisationTable(Table):
+    """An organisation of `[organisations]`: what its relays and control points are to others, unless they say it."""
+
+    communities: NameList = []
+    client_of: NameList = []
+
+
 class RelayTable(Table):
     """A relay of `[relays]`."""
 
@@ -87,6 +99,8 @@ class RelayTable(Table):
     admission: Literal["credential", "pinned"] = "credential"
     serves: Annotated[list[Annotated[str, AfterValidator(network)]], Field(max_length=256)] = []
     organisation: Name | None = None
+    communities: NameList | None = None
+    client_of: NameList | None = None
     tags: Tags = {}
     readers: Size | None = None
 
@@ -97,6 +111,8 @@ class PublishTable(Table):
     topic: Pattern
     severity_max: SeverityText = Severity.FATAL
     rate: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    organisations: Annotated[list[NamePattern], Field(max_length=GRANTS_MAX)] = []
+    communities: Annotated[list[NamePattern], Field(max_length=GRANTS_MAX)] = []
 
 
 class RequestTable(Table):
@@ -152,6 +168,8 @@ class PointTable(Table):
     principal: Name | None = None
     tags: Tags = {}
     organisation: Name | None = None
+    communities: NameList | None = None
+    client_of: NameList | None = None
     sources: dict[str, dict[str, Any]] = {}  # `gateways` has what may be in them
     sinks: dict[str, dict[str, Any]] = {}
 
@@ -198,6 +216,7 @@ class FileTable(Table):
     fabric: Name
     organisation: Name | None = None
     defaults: DefaultsTable = DefaultsTable()
+    organisations: Annotated[dict[str, OrganisationTable], Field(max_length=RELAYS_MAX)] = {}
     relays: Annotated[dict[str, RelayTable], Field(max_length=RELAYS_MAX)]
     roles: dict[str, RoleTable] = {}
     points: dict[str, PointTable] = {}
@@ -211,6 +230,7 @@ _TABLES: Final[tuple[tuple[Key, type[Table]], ...]] = (
     ((), FileTable),
     (("defaults",), DefaultsTable),
     (("defaults", "ttl"), TtlTable),
+    (("organisations", "?"), OrganisationTable),
     (("relays", "?"), RelayTable),
     (("roles", "?"), RoleTable),
     (("roles", "?", "publish", "?"), PublishTable),

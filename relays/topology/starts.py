@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from fabric.protocol.vocabulary.tlp import Audience
+from relays.topology.holding import own, widest
 from relays.topology.journeys import Journey
 from relays.topology.model import PointSpec, Topology
 from relays.topology.parents import Parents
@@ -17,14 +19,16 @@ from relays.topology.parents import Parents
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Where content begins, and whose it is. `point` is None for a control point that is there later.
+    """Where content begins. `point` is None for a control point that is there later.
 
-    `guest`: it comes to `relay` from this one, which is below it by a backup only.
+    `own`: its audience where nobody chooses another; `widest`: the widest that it may have. `guest`: it comes to
+    `relay` from this one, which is below it by a backup only.
     """
 
     relay: str
     point: PointSpec | None
-    organisation: str
+    own: Audience
+    widest: Audience
     guest: str = ""
 
 
@@ -44,9 +48,13 @@ class Starts:
         """Of a relay: whoever is there, now or later. Of a control point: every place where it can be."""
         point = self._topology.points.get(source)
         if point is not None:
-            return [Start(relay, point, point.organisation) for relay in self._parents.places(point)]
-        later = Start(source, None, self._topology.relays[source].organisation)
-        return [later, *(Start(source, each, each.organisation) for each in self._at[source])]
+            return [self._start(relay, point) for relay in self._parents.places(point)]
+        audience = own(self._topology.relays[source])
+        later = Start(source, None, audience, audience)
+        return [later, *(self._start(source, each) for each in self._at[source])]
+
+    def _start(self, relay: str, point: PointSpec) -> Start:
+        return Start(relay, point, own(point), widest(self._topology, point))
 
     def below(self, source: str) -> list[Start]:
         """Of a relay and of all below it. What is below it only while some relay is at its backup comes in there."""

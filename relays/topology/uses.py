@@ -30,11 +30,27 @@ class UseRules(Rulebook):
     """The rules of names that are used: roles, relays, backups, approvers, asserts."""
 
     def run(self) -> list[Problem]:
+        self._clients()
         self._roles_use()
         self._points_use()
         self._approvals()
         self._asserts()
         return self.problems
+
+    def _clients(self) -> None:
+        """Nobody is a client of its own organisation: that would be everybody of it."""
+        own = self.raw.get("organisation") or self.raw.get("fabric")
+        named: list[tuple[str, object, Raw]] = [
+            (f"organisations.{name}", name, table) for name, table in self.organisations.items()
+        ]
+        for section, tables in (("relays", self.relays), ("points", self.points)):
+            named += [(f"{section}.{name}", table.get("organisation") or own, table) for name, table in tables.items()]
+        for key, organisation, table in named:
+            if organisation in strings(table.get("client_of")):
+                self._add(
+                    f"{key}.client_of", f"'{organisation}' is no client of its own",
+                    "name those whose client it is, and leave it out",
+                )
 
     def _roles_use(self) -> None:
         for role, table in self.roles.items():

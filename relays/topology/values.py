@@ -55,6 +55,13 @@ def _name(text: str) -> str:
     return text
 
 
+def _name_pattern(text: str) -> str:
+    """A name, or one that ends in `*` for all that begin like it."""
+    if text != "*" and not name_ok(text.removesuffix("*")):
+        raise _wrong(f"{shown(text)} is not a name", f'{NAME_RULE}; or the beginning of one and *: "client-*"')
+    return text
+
+
 def _label(value: object) -> Label:
     if isinstance(value, Mapping):
         inner = next(iter(value), "...")
@@ -216,6 +223,7 @@ def table_of(key: str) -> Callable[[object], object]:
 
 
 Name = Annotated[str, AfterValidator(_name)]
+NamePattern = Annotated[str, AfterValidator(_name_pattern)]
 LabelText = Annotated[Label, BeforeValidator(_label)]
 SeverityText = Annotated[Severity, BeforeValidator(_severity)]
 HoldTime = Annotated[int, BeforeValidator(_hold_time)]

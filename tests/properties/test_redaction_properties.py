@@ -25,12 +25,18 @@ RECORDS = st.lists(
     min_size=1, max_size=4,
 )
 RULES = st.dictionaries(st.sampled_from(FIELDS), LABELS, max_size=5)
-HOPS = st.lists(st.tuples(LABELS, st.sampled_from(["acme", "acme", "acme", "partner"])), min_size=1, max_size=5)
+# Of other organisations "partner" is nothing more, "client" a direct client of acme, and "member" in the community.
+OF = {"client": {"client_of": ("acme",)}, "member": {"communities": ("isac",)}}
+HOPS = st.lists(
+    st.tuples(LABELS, st.sampled_from(["acme", "acme", "acme", "partner", "client", "member"])), min_size=1, max_size=5
+)
 FAST = settings(max_examples=75, deadline=None)
 
 
 def relay(clearance: Label, organisation: str) -> Relay:
-    member = AUTHORITY.issue(f"r-{int(clearance)}-{organisation}", NodeKind.RELAY, clearance, organisation)
+    member = AUTHORITY.issue(
+        f"r-{int(clearance)}-{organisation}", NodeKind.RELAY, clearance, organisation, **OF.get(organisation, {})
+    )
     return Relay(member.credential, member.signer, AUTHORITY.key, bytes(16), entropy(0))
 
 
@@ -126,17 +132,22 @@ def test_an_action_passes_whole_or_not_at_all(rules, label, hops):
 PATHS = ("rule", "id.orig_h", "id.resp.port", "id.resp.host", "user.name")
 AUDIENCES = st.tuples(
     st.lists(st.sampled_from(["acme", "partner"]), max_size=2, unique=True),
-    st.lists(st.sampled_from([f"r-{int(c)}-{o}" for c in Label for o in ("acme", "partner")]), max_size=3, unique=True),
+    st.lists(st.sampled_from([f"r-{int(c)}-{o}" for c in Label for o in ("acme", "client")]), max_size=3, unique=True),
+    st.lists(st.sampled_from(["isac", "other"]), max_size=2, unique=True),
 )
 
 
-def may_read(hop: tuple[Label, str], label: Label, audience: tuple[list[str], list[str]]) -> bool:
+def may_read(hop: tuple[Label, str], label: Label, audience: tuple[list[str], list[str], list[str]]) -> bool:
     """SPEC 4.2 written out once more, so that `may_hold` is not its own judge."""
-    (clearance, organisation), (organisations, recipients) = hop, audience
-    named = organisation in organisations and (
-        label < Label.RED or not recipients or f"r-{int(clearance)}-{organisation}" in recipients
-    )
-    return label <= clearance and (label == Label.CLEAR or named)
+    (clearance, organisation), (organisations, recipients, communities) = hop, audience
+    named = organisation in organisations
+    as_client = organisation == "client" and "acme" in organisations
+    in_community = organisation == "member" and "isac" in communities
+    recipient = named and (not recipients or f"r-{int(clearance)}-{organisation}" in recipients)
+    return label <= clearance and {
+        Label.CLEAR: True, Label.GREEN: named or as_client or in_community, Label.AMBER: named or as_client,
+        Label.AMBER_STRICT: named, Label.RED: recipient,
+    }[label]
 
 
 def secret_of(path: str, number: int) -> str:
@@ -162,10 +173,10 @@ def leaves_of(value) -> list[str]:
 )
 def test_a_value_goes_exactly_as_far_as_its_label_and_audience_let_it(present, rules, label, audience, hops):
     """Judged by the values themselves, not by parts: a field in the wrong part would show here."""
-    organisations, recipients = audience
+    organisations, recipients, communities = audience
     whole = opened(message(
         ORIGIN, records=[nested(paths, n) for n, paths in enumerate(present)], rules=rules, label=label,
-        organisations=organisations, recipients=recipients,
+        organisations=organisations, recipients=recipients, communities=communities,
     ))
     reaches = dict.fromkeys(PATHS, True)
     travelling = whole

@@ -34,8 +34,9 @@ from fabric.protocol.envelope.reports import NOTICE_TOPIC, SELECTED
 from fabric.protocol.envelope.resolution import RESOLVED
 from fabric.protocol.envelope.verify import RootCache, Verified, open_envelope
 from fabric.protocol.relay.relay import Relay
+from fabric.protocol.trust.credentials import Credential
 from fabric.protocol.vocabulary.severity import Lane
-from fabric.protocol.vocabulary.tlp import Label
+from fabric.protocol.vocabulary.tlp import Audience, Label
 from fabric.protocol.wire.codec import decode_frame
 from fabric.protocol.wire.frames import Ack, Data, Direction
 from tests.simulation.disk import Key
@@ -43,6 +44,31 @@ from tests.simulation.world import Observer, SimNode, World
 
 # The first elements of a frame: an array, and its number.
 _DATA, _ACK = 5, 6
+
+
+# Traffic Light Protocol 2.0, said once more: who has what, by what they are to the audience. What a label goes to, each
+# lower one goes to as well.
+GOES_TO: dict[Label, tuple[str, ...]] = {
+    Label.CLEAR: ("the world", "community", "client", "organisation", "recipient"),
+    Label.GREEN: ("community", "client", "organisation", "recipient"),
+    Label.AMBER: ("client", "organisation", "recipient"),
+    Label.AMBER_STRICT: ("organisation", "recipient"),
+    Label.RED: ("recipient",),
+}
+
+
+def reached_by(credential: Credential, audience: Audience) -> set[str]:
+    """What somebody is to an audience. Without recipients everybody of an organisation that it names is one."""
+    is_ = {"the world"}
+    if set(credential.communities) & set(audience.communities):
+        is_.add("community")
+    if set(credential.client_of) & set(audience.organisations):
+        is_.add("client")
+    if credential.organisation in audience.organisations:
+        is_.add("organisation")
+        if not audience.recipients or credential.id in audience.recipients:
+            is_.add("recipient")
+    return is_
 
 
 class Broken(AssertionError):
@@ -198,10 +224,10 @@ class Promises(Observer):
 
     def _check_holder(self, holder: SimNode, known: Known, parts: Sequence[bytes | None], what: str) -> None:
         header, credential = known.message.header, holder.member.credential
-        outside = credential.organisation not in header.audience.organisations
+        reached = reached_by(credential, header.audience)
         labels = [entry.label for entry, part in zip(header.manifest, parts, strict=True) if part is not None]
         for label in [header.label, *labels]:
-            if label > credential.clearance or (outside and label > Label.CLEAR):
+            if label > credential.clearance or reached.isdisjoint(GOES_TO[label]):
                 raise Broken(f"{label.name} of {header.origin} {what} {holder.name}, {credential.clearance.name}")
 
     def _acked(self, node: SimNode, ids: Sequence[bytes]) -> None:

@@ -11,6 +11,7 @@ from fabric.protocol.base.limits import SESSION_GRACE_MS
 from fabric.protocol.vocabulary.tlp import Label
 from relays.topology import Topology, load
 from relays.topology.flow import CLIMBING, Flow, Flows
+from relays.topology.holding import own
 from relays.topology.starts import Start
 from tests.simulation.flowing import LATER, Held, Voices, arrangements, topology_of, world_of
 
@@ -35,7 +36,7 @@ def predicted(topology: Topology, flows: Flows, *, still: bool) -> dict[tuple[st
                 if node != point and can(flows.between(point, node, label), still)
             }
         for relay in topology.relays.values():
-            later = [Start(relay.id, None, relay.organisation)]
+            later = [Start(relay.id, None, own(relay), own(relay))]
             found[f"{LATER}{relay.id}", label] = {
                 node for node in nodes_of(topology) if flows.first(later, node, label) is not None
             }

@@ -10,6 +10,7 @@ import pytest
 from fabric.edge.acting.executions import Executions
 from fabric.edge.acting.lease import OnEffect
 from fabric.edge.acting.leases import Leases
+from fabric.protocol.access import permissions
 from fabric.protocol.access.approvals import approval_record
 from fabric.protocol.access.quorum import Judge
 from fabric.protocol.custody import outbox
@@ -29,7 +30,7 @@ from fabric.protocol.wire.frames import Lists
 from tests.simulation.checkers import Broken, Promises
 from tests.simulation.disk import Disk
 from tests.simulation.forging import WAYS
-from tests.simulation.trouble import SENSOR, tell
+from tests.simulation.trouble import READER, SENSOR, tell
 from tests.simulation.world import World
 from tests.support import HOUR_MS, SECOND_MS
 
@@ -263,6 +264,26 @@ def test_what_waits_of_whoever_is_revoked_is_seen(monkeypatch, ends):
     with nullcontext() if ends else pytest.raises(Broken, match="n1 still holds event of sensor"):
         world.run(20_000)
         assert world.nodes["n1"].core.counters["ended:revoked"] == 5
+
+
+@pytest.mark.parametrize(("label", "who"), [
+    (Label.AMBER_STRICT, {"client_of": ("acme",)}), (Label.AMBER, {"communities": ("isac",)}),
+    (Label.GREEN, {"communities": ("isac",)}), (Label.GREEN, {}),
+])
+def test_what_goes_to_whom_the_audience_does_not_reach_is_seen(monkeypatch, label, who):
+    """It is cleared for it: a client of the organisation, a member of a community that is not addressed, a stranger."""
+    monkeypatch.setattr(permissions, "may_hold", lambda *_: True)
+    world = World(watch=False)
+    world.relay("r")
+    world.relay("n1", "r", organisation="other", **who)
+    world.point("sensor", "r", SENSOR)
+    world.point("reader", "n1", READER)
+    world.attach("reader", "intel.>")
+    world.observers.append(Promises(world, {}, "r", 1_500))
+    world.run(5_000)
+    world.publish("sensor", kind=Kind.INTEL, topic="intel.x", label=label)
+    with pytest.raises(Broken, match=f"{label.name} of sensor was sent to n1, RED"):
+        world.run(5_000)
 
 
 @pytest.mark.parametrize("cut", [True, False])

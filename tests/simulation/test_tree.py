@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -11,8 +12,9 @@ from fabric.protocol.relay.relay import Relay
 from fabric.protocol.trust.credentials import Grants, PublishGrant, RequestGrant
 from fabric.protocol.vocabulary.openc2 import End
 from fabric.protocol.vocabulary.severity import Severity
-from fabric.protocol.vocabulary.tlp import Label
-from tests.simulation.world import NO_ENDS, World
+from fabric.protocol.vocabulary.tlp import Audience, Label
+from tests.simulation.checkers import GOES_TO, Promises, reached_by
+from tests.simulation.world import NO_ENDS, SimNode, World
 from tests.support import MINUTE_MS
 
 SENSOR = Grants(publish=(PublishGrant("detections.>"),))
@@ -96,6 +98,71 @@ def test_everybody_reads_what_every_hop_may_hold_and_not_one_field_more(seed):
             for record in records
         ]
         assert [content for _, content in world.records(f"reader-{name}")] == wanted, name
+
+
+PARTNERS: list[dict[str, Any]] = [
+    {"organisation": "acme"}, {"organisation": "msp"}, {"organisation": "msp", "communities": ("isac",)},
+    {"organisation": "client", "client_of": ("msp",)}, {"organisation": "client", "client_of": ("acme", "msp")},
+    {"organisation": "below", "client_of": ("client",)}, {"organisation": "bank", "communities": ("isac", "fs")},
+]
+FEED = Grants(publish=(PublishGrant("intel.>", to_organisations=("msp", "bank"), to_communities=("isac",)),))
+AUDIENCES: list[dict[str, Any]] = [
+    {}, {"organisations": ("acme", "msp")}, {"organisations": ("acme", "msp"), "communities": ("isac",)},
+    {"communities": ("isac",)}, {"organisations": ("acme", "bank"), "recipients": ("feed", "r0", "r1", "reader-r1")},
+]
+
+
+def partners(seed: int) -> tuple[World, dict[str, list[str]]]:
+    """A tree of several organisations with a reader at each relay, and each relay's way up, itself first."""
+    chosen = random.Random(seed)
+    world = World(seed, loss=0.05)
+    up: dict[str, list[str]] = {}
+    for n in range(8):
+        name, parent = f"r{n}", f"r{chosen.randrange(n)}" if n else ""
+        who = PARTNERS[0] if n < 2 else chosen.choice(PARTNERS)
+        world.relay(name, parent, chosen.choice([Label.RED, Label.RED, Label.AMBER, Label.GREEN]) if n else Label.RED,
+                    **who)
+        up[name] = [name, *up.get(parent, [])]
+        world.point(f"reader-{name}", name, Grants(subscribe=("intel.>",)), Label.RED, **who)
+        world.attach(f"reader-{name}", "intel.>")
+    world.point("feed", chosen.choice(["r0", "r1"]), FEED)
+    world.observers.append(Promises(world, {}, "r0", 1_500))
+    return world, up
+
+
+def may_have(node: SimNode, label: Label, audience: Audience) -> bool:
+    credential = node.member.credential
+    return label <= credential.clearance and not reached_by(credential, audience).isdisjoint(GOES_TO[label])
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_partners_read_what_they_and_every_hop_may_hold_and_nothing_else(seed):
+    """Of several organisations, clients and a community; by the checkers' own statement of Traffic Light Protocol."""
+    world, up = partners(seed)
+    world.run(8_000)
+    rules = {"green": Label.GREEN, "amber": Label.AMBER, "strict": Label.AMBER_STRICT, "red": Label.RED}
+    sent = []
+    for n, audience in enumerate(AUDIENCES):
+        for label in (Label.CLEAR, Label.GREEN, Label.AMBER):
+            record = {"n": len(sent), **{name: f"{name}-{len(sent)}" for name in rules}}
+            sent.append((record, label, world.publish(
+                "feed", kind=Kind.INTEL, topic=f"intel.x{n}", records=[record], rules=rules, label=label,
+                sequence=len(sent), **audience,
+            ).header.audience))
+    world.run(60_000)
+    assert world.broken is None
+    start = world.relay_of("feed")
+    for name, above in up.items():
+        hops = [world.nodes[hop] for hop in (*up[start], *above, f"reader-{name}")]
+        wanted = []
+        for record, envelope, audience in sent:
+            if all(may_have(hop, envelope, audience) for hop in hops):
+                wanted.append({
+                    field: value for field, value in record.items()
+                    if all(may_have(hop, rules.get(field, envelope), audience) for hop in hops)
+                })
+        got = sorted((content for _, content in world.records(f"reader-{name}")), key=lambda content: content["n"])
+        assert got == wanted, name
 
 
 @pytest.mark.parametrize("seed", range(8))

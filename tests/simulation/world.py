@@ -171,9 +171,11 @@ class World:
     # -- who is there -----------------------------------------------------------------------------------
 
     def relay(self, name: str, parent: str = "", clearance: Label = Label.RED, dial: str = "parent",
-              organisation: str = "acme", backups: Sequence[str] = ()) -> SimNode:
+              organisation: str = "acme", backups: Sequence[str] = (), communities: Sequence[str] = (),
+              client_of: Sequence[str] = ()) -> SimNode:
         member = self.authority.issue(
-            name, NodeKind.RELAY, clearance, segment=name, organisation=organisation
+            name, NodeKind.RELAY, clearance, segment=name, organisation=organisation, communities=communities,
+            client_of=client_of,
         )
 
         parents = (parent, *backups) if parent else ()
@@ -196,11 +198,13 @@ class World:
 
     def point(self, name: str, relay: str, grants: Grants, clearance: Label = Label.RED,
               tags: Mapping[str, str] | None = None, organisation: str = "acme",
-              backups: Sequence[str] = (), outbox: bool = False, principal: str = "") -> SimNode:
+              backups: Sequence[str] = (), outbox: bool = False, principal: str = "", communities: Sequence[str] = (),
+              client_of: Sequence[str] = ()) -> SimNode:
         """`outbox`: what it holds, and its session, outlive it."""
         member = self.authority.issue(
             name, NodeKind.POINT, clearance, segment=relay, grants=grants, organisation=organisation,
-            tags=tuple(sorted((tags or {}).items())), principal=principal,
+            tags=tuple(sorted((tags or {}).items())), principal=principal, communities=communities,
+            client_of=client_of,
         )
 
         def make(session: bytes) -> Node:

@@ -75,8 +75,8 @@ def action(label=Label.GREEN, sequence=0):
                     sequence=sequence)
 
 
-def answer(member, about, label=Label.GREEN):
-    return verified(member, kind=Kind.RESULT, topic="deny.ipv4_net", to="soar", correlation=about.leaf, label=label,
+def answer(member, about, label=Label.GREEN, to="soar", **more):
+    return verified(member, kind=Kind.RESULT, topic="deny.ipv4_net", to=to, correlation=about.leaf, label=label, **more,
                     records=[{"end": "completed", "targets": [member.id], "by": member.id}])
 
 
@@ -92,6 +92,29 @@ def test_a_result_is_taken_from_a_target_with_at_least_the_action_s_label(stage)
     assert stage.check(AT_WALL, answer(WALL, message, Label.GREEN)) is Code.LABEL_TOO_LOW
     assert stage.check(AT_WALL, answer(OTHER, message, Label.AMBER)) is Code.NOT_A_TARGET
     assert stage.check(AT_EAST, answer(WALL, message, Label.AMBER)) is None, "it has another relay by now"
+
+
+@pytest.mark.parametrize("turned", [True, False])
+def test_an_answer_is_for_who_asked_and_for_nobody_for_whom_the_action_was_not(turned):
+    """Else whoever executes anything would address whom it likes, without a grant, and whomever it likes."""
+    stage = Stage(is_root=turned)
+    ready = Ready()
+    message = stage.handed(action(), ready, wall=AT_WALL, turned=turned)
+    for _ in range(2):
+        wider = {"organisations": ("acme", "bank")}
+        assert stage.check(AT_WALL, answer(WALL, message, **wider)) is Code.AUDIENCE_DENIED
+        assert stage.check(AT_WALL, answer(WALL, message, communities=("isac",))) is Code.AUDIENCE_DENIED
+        assert stage.check(AT_WALL, answer(WALL, message, to="other")) is Code.NOT_A_TARGET
+        assert stage.check(AT_WALL, answer(WALL, message, to="soar/73737373")) is None
+        stage.begin()  # after a restart
+        for op in ready.persist:
+            stage.dispatches.restore(op, T0)
+
+
+def test_what_an_earlier_version_kept_of_an_action_says_nothing_of_its_audience(stage):
+    message = action()
+    stage.dispatches.restore(KeepDispatch(message.leaf, "wall", 1, T0 + HOUR_MS), T0)
+    assert stage.check(AT_WALL, answer(WALL, message, organisations=("acme", "bank"))) is None
 
 
 def test_between_the_turn_relay_and_the_target_nobody_knows_who_is_one():

@@ -156,3 +156,25 @@ def test_a_reader_sheds_when_it_is_full_unless_its_credential_says_wait(said, wa
     assert read(body_with(14, [[], [], [], [], [], [2**20, 7, *said]])).grants.kept == Keep(2**20, 7, waits)
     kept = AUTHORITY.issue("soar-1", grants=dataclasses.replace(GRANTS, keep=Keep(2**20, 7, waits))).credential
     assert encode_grants(kept.grants)[5] == ([2**20, 7, "wait"] if waits else [2**20, 7])
+
+
+PARTNERS = PublishGrant("intel.>", Severity.HIGH, 7, ("msp", "client-*"), ("isac",))
+
+
+def test_whom_a_grant_lets_address_is_appended_and_who_says_nothing_addresses_nobody_else():
+    grants = dataclasses.replace(GRANTS, publish=(PARTNERS, *GRANTS.publish))
+    made = AUTHORITY.issue("feed-1", grants=grants).credential
+    assert made.grants == grants and read(made.raw).grants == grants
+    assert encode_grants(grants)[0] == [
+        ["intel.>", 4, 7, [["msp", "client-*"], ["isac"]]], ["detections.>", 4, 50]
+    ]
+
+
+@pytest.mark.parametrize("said", [7, "isac", [], [["msp"]], ["msp", []], [[7], []], [["msp"] * 65, []], {}])
+def test_what_is_no_list_of_names_addresses_nobody_and_is_refused(said):
+    assert read(body_with(14, [[["a", 1, 0, said]], [], [], [], []])).code is Code.MALFORMED
+
+
+def test_what_a_later_version_appends_to_a_grant_is_ignored():
+    later = read(body_with(14, [[["a", 6, 0, [["msp"], ["isac"], ["more"]], "more"]], [], [], [], []]))
+    assert later.grants.publish == (PublishGrant("a", to_organisations=("msp",), to_communities=("isac",)),)

@@ -132,3 +132,16 @@ def test_an_issuer_makes_issuers_within_what_it_may(tmp_path, topology, authorit
 def test_what_cannot_be_delegated(tmp_path, topology, authority, wanted, word):
     error = refused(delegate, topology, wanted, authority, tmp_path)
     assert error.code is Code.USAGE and word in str(error)
+
+
+def test_an_issuer_gives_what_its_relay_s_organisation_is_to_others_and_no_more(tmp_path, authority):
+    said = '[organisations]\nacme = { client_of = ["msp"], communities = ["isac"] }\n[relays]'
+    text = TOPOLOGY.replace("[relays]", said)
+    (tmp_path / "small.toml").write_text(text)
+    topology = load(tmp_path / "small.toml")
+    make_identities(topology, authority, tmp_path)
+    made = delegate(topology, Delegation("p-1", "plant-1", ("sensor",)), authority, tmp_path)
+    assert (made.client_of, made.communities) == (("msp",), ("isac",))
+    assert (made.issuing.client_of, made.issuing.communities) == (("msp",), ("isac",))
+    other = delegate(topology, Delegation("p-2", "plant-1", ("sensor",), communities=("fs",)), authority, tmp_path)
+    assert (other.issuing.client_of, other.issuing.communities) == (("msp",), ("fs",))

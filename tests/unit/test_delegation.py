@@ -23,7 +23,10 @@ from fabric.protocol.vocabulary.tlp import Label
 from tests.support import DAY_MS, T0, Authority
 
 GRANTS = Grants(
-    publish=(PublishGrant("detections.>", Severity.HIGH, 100), PublishGrant("health.*", Severity.FATAL)),
+    publish=(
+        PublishGrant("detections.>", Severity.HIGH, 100, ("msp", "client-*"), ("energy",)),
+        PublishGrant("health.*", Severity.FATAL),
+    ),
     subscribe=("intel.>",),
     request=(RequestGrant("deny *", "segment=plant-*", Severity.CRITICAL, "plant-1"),),
     execute=("deny ipv4_net",),
@@ -54,7 +57,10 @@ MEMBER = replace(
     tags=(("role", "sensor"), ("vendor", "zeek")),
     principal="p1-team",
     grants=Grants(
-        publish=(PublishGrant("detections.zeek.>", Severity.HIGH, 100), PublishGrant("health.fan", rate_per_s=5)),
+        publish=(
+            PublishGrant("detections.zeek.>", Severity.HIGH, 100, ("client-7", "client-a*"), ("energy",)),
+            PublishGrant("health.fan", rate_per_s=5),
+        ),
         subscribe=("intel.ipv4.*",),
         request=(RequestGrant("deny ipv4_net", "segment=plant-1 and role=firewall", Severity.LOW, "plant-1"),),
         execute=("deny ipv4_net",),
@@ -91,6 +97,14 @@ WIDER = {
     "a higher severity": ("grants", {"grants": Grants(publish=(PublishGrant("detections.a", Severity.CRITICAL, 1),))}),
     "a higher rate": ("grants", {"grants": Grants(publish=(PublishGrant("detections.a", Severity.LOW, 101),))}),
     "no bound of rate": ("grants", {"grants": Grants(publish=(PublishGrant("detections.a", Severity.LOW, 0),))}),
+    "another addressee": ("grants", {"grants": Grants(
+        publish=(PublishGrant("detections.a", Severity.LOW, 1, ("globex",)),))}),
+    "more addressees": ("grants", {"grants": Grants(
+        publish=(PublishGrant("detections.a", Severity.LOW, 1, ("client*",)),))}),
+    "another community to address": ("grants", {"grants": Grants(
+        publish=(PublishGrant("detections.a", Severity.LOW, 1, (), ("finance",)),))}),
+    "an addressee of another topic's": ("grants", {"grants": Grants(
+        publish=(PublishGrant("health.fan", Severity.LOW, 1, ("msp",)),))}),
     "more to read": ("grants", {"grants": Grants(subscribe=("detections.>",))}),
     "more actions": ("grants", {"grants": Grants(request=(RequestGrant("*", "segment=plant-1", scope="plant-1"),))}),
     "more targets": ("grants", {"grants": Grants(

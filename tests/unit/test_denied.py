@@ -4,6 +4,7 @@ import pytest
 
 from fabric.protocol.base.errors import Code, FabricError
 from relays.cli.denied import grants_named, with_grants
+from relays.cli.options import audience_words, to_audience_option
 
 
 @pytest.mark.parametrize("code", [Code.PUBLISH_DENIED, Code.SUBSCRIBE_DENIED, Code.REQUEST_DENIED])
@@ -25,3 +26,11 @@ def test_of_a_severity_that_is_too_high_it_says_which_was_asked_for():
 def test_what_is_no_denial_stays_as_it_is():
     error = FabricError(Code.UNREACHABLE, "127.0.0.1:1")
     assert with_grants(error, "publish", "x", identity="a") is error
+
+
+def test_whom_it_was_for_is_in_the_command_that_says_who_may_be_addressed():
+    audience = to_audience_option(["msp"], ["isac"], None)
+    error = with_grants(FabricError(Code.AUDIENCE_DENIED, "x"), "publish", "x", *audience_words(audience), identity="a")
+    assert error.next_step == "see what is granted: fabric explain publish x --to-org msp --community isac --as a"
+    assert to_audience_option(None, None, None) is None and audience_words(None) == []
+    assert audience_words(to_audience_option([], None, ["b", "c"])) == ["--recipient", "b", "--recipient", "c"]

@@ -4,7 +4,7 @@ from fabric.protocol.base.limits import TTL_MAX_MS
 from fabric.protocol.core.ready import KeepDispatch, Ready
 from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.relay.dispatches import _NAMES_MAX, Dispatches
-from fabric.protocol.vocabulary.tlp import Label
+from fabric.protocol.vocabulary.tlp import Audience, Label
 from tests.support import EVERYTHING, HOUR_MS, MINUTE_MS, T0, Authority, derive, draft
 
 AUTHORITY = Authority("dispatches")
@@ -34,12 +34,24 @@ def test_who_was_handed_it_is_known_with_its_label_and_by_which_way():
     assert dispatches.turned_here(DENY)
 
 
+def test_for_whom_it_was_is_known_as_far_as_it_was_kept():
+    dispatches, restored = Dispatches(), Dispatches()
+    (kept,) = handed(dispatches, "fw-1")
+    restored.restore(kept, T0)
+    for known in (dispatches, restored):
+        assert not known.was_for_others(DENY, header().audience)
+        assert known.was_for_others(DENY, Audience(("acme", "bank")))
+        assert not known.was_for_others(derive("another"), Audience(("bank",)))
+        assert known.was_for_others(DENY, Audience((), ("acme",))), "a community of the same name is another"
+
+
 def test_only_what_is_new_is_written_and_the_last_way_counts():
     dispatches = Dispatches()
     until_ms = T0 + MINUTE_MS + HOUR_MS
-    assert handed(dispatches, "fw-1") == [
-        KeepDispatch(DENY, "fw-1", int(Label.AMBER), until_ms, "soar-1", "relay:east")
-    ]
+    (kept,) = handed(dispatches, "fw-1")
+    assert kept._replace(audience=b"") == KeepDispatch(
+        DENY, "fw-1", int(Label.AMBER), until_ms, "soar-1", "relay:east"
+    )
     assert handed(dispatches, "fw-1") == []
     assert [op.way for op in handed(dispatches, "fw-1", way="relay:west")] == ["relay:west"]
     assert dispatches.ways(DENY, ["fw-1"]) == ["relay:west"] and len(dispatches) == 1

@@ -6,7 +6,7 @@ from fabric.protocol.envelope.layout import Kind, decode_envelope
 from fabric.protocol.envelope.parts import read_records
 from fabric.protocol.envelope.verify import RootCache
 from fabric.protocol.vocabulary.severity import Phase, Severity
-from fabric.protocol.vocabulary.tlp import Label
+from fabric.protocol.vocabulary.tlp import Audience, Label
 from tests.support import EVERYTHING, T0, Authority, entropy, opened
 
 ORIGIN = Authority("compose").issue("zeek-1", grants=EVERYTHING)
@@ -83,3 +83,22 @@ def test_a_stream_counts_what_the_same_may_see():
 
 def test_nothing_to_compose():
     assert composer().compose([]) == ([], [])
+
+
+def test_a_message_is_for_its_own_organisation_and_for_whom_else_it_says():
+    made = composer()
+    headers = []
+    for audience in (None, Audience(("msp",), ("isac",)), Audience(("acme", "msp")), Audience((), (), ("hq",))):
+        (sealed,), _ = made.compose(drafts(1, stamp(audience=audience)))
+        headers.append(opened(sealed.envelope, ORIGIN).header)
+    assert [header.audience for header in headers] == [
+        Audience(("acme",)), Audience(("acme", "msp"), ("isac",)), Audience(("acme", "msp")),
+        Audience(("acme",), (), ("zeek-1", "hq")),
+    ]
+    assert len({header.stream for header in headers}) == 4, "who may see one of a stream may see all of it"
+
+
+def test_an_answer_has_the_audience_of_what_it_answers_and_no_other():
+    answer = stamp("deny.ipv4_net", Kind.RESULT, audience=Audience(("globex",), (), ("soar-1",)))
+    (sealed,), _ = composer().compose(drafts(1, answer))
+    assert opened(sealed.envelope, ORIGIN).header.audience == answer.audience

@@ -7,16 +7,19 @@ from fabric.edge.publishing.options import publish_stamp
 from fabric.edge.publishing.stamps import STAMPS_MAX, Stamps
 from fabric.protocol.base.errors import FabricError
 from fabric.protocol.vocabulary.severity import Severity
-from fabric.protocol.vocabulary.tlp import Label
+from fabric.protocol.vocabulary.tlp import Audience, Label
 
 DEFAULTS = Defaults(Label.GREEN, {})
 SAID = [
     {}, {"severity": 1}, {"severity": Severity(1)}, {"severity": "high"}, {"labels": {"a": "amber", "*": "green"}},
     {"labels": {"a": Label.AMBER}}, {"labels": {"b": Label.AMBER}}, {"label": Label.GREEN, "labels": None},
+    {"audience": {"organisations": ["msp"]}}, {"audience": Audience(("msp",))}, {"audience": Audience((), ("msp",))},
+    {"audience": Audience(["msp"])},
     {"ttl": "1h"}, {"ttl": 1}, {"labels": {"a": "red", "b": "amber"}}, {"labels": {"b": "amber", "a": "red"}},
 ]
 WRONG = [{"severity": True}, {"label": 1}, {"label": True}, {"ttl": True}, {"labels": {"a": 1}}, {"labels": [1]},
-         {"severity": []}, {"ttl": 1.0}]
+         {"severity": []}, {"ttl": 1.0}, {"audience": Audience((1,))}, {"audience": Audience(("msp",), (True,))},
+         {"audience": Audience(([],))}, {"audience": ["msp"]}]
 
 
 def test_they_are_the_same_and_what_is_only_equal_is_told_apart():

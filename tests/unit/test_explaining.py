@@ -9,13 +9,13 @@ import pytest
 from fabric.edge.identity.home import ids_folder
 from fabric.edge.identity.identity import load_identity
 from fabric.edge.publishing.composer import Stamp
-from fabric.protocol.base.errors import Code
+from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.trust.credentials import Grants, NodeKind, PublishGrant, RequestGrant
 from fabric.protocol.trust.policies import Policies, Rule, When
 from fabric.protocol.trust.revocations import Revocations
 from fabric.protocol.vocabulary.severity import Phase, Severity
-from fabric.protocol.vocabulary.tlp import Label
+from fabric.protocol.vocabulary.tlp import Audience, Label
 from relays.authority import Delegation, delegate, init_authority, make_identities, open_authority
 from relays.authority.minting import claim, mint
 from relays.explaining import (
@@ -31,6 +31,7 @@ from relays.explaining import (
     unknown_names,
 )
 from relays.explaining.grants import grants_text
+from relays.explaining.verdicts import nobody_of
 from relays.topology import load
 from tests.support import DAY_MS, MINUTE_MS, derive
 
@@ -279,3 +280,48 @@ def test_it_says_who_is_to_approve():
     said = explain_action(asker("soar-1"), stamp, TREE, Policies(1, 0, (rule,), {}))
     assert (said.rule, said.class_) == (rule, "contain")
     assert explain_action(asker("soar-1"), stamp, TREE).rule is None
+
+
+# -- whom it is for ---------------------------------------------------------------------------------------------
+
+PARTNERS = tree_of(load(Path(__file__).parents[2] / "topologies" / "partners.toml"))
+
+
+def to_partners(id_="feed-1", topic="intel.ipv4", label=AMBER, **audience):
+    stamp = Stamp(Kind.INTEL, topic, Severity.LOW, Phase.NONE, MINUTE_MS, label, audience=Audience(**audience))
+    who = PARTNERS.points[id_]
+    return explain_publish(Asker(who.credential, who.above), stamp, PARTNERS)
+
+
+def test_whom_a_message_is_for_is_said_with_the_grant_that_allows_it():
+    said = to_partners(organisations=("guard",), communities=("isac",))
+    assert said.verdict == "allowed" and said.audience == Audience(("acme", "guard"), ("isac",))
+    assert said.grants == ('{ topic = "intel.>", organisations = ["guard"], communities = ["isac"] }',)
+
+
+def test_where_the_grant_does_not_address_them_it_says_which_would():
+    said = to_partners(organisations=("guard", "bank"), communities=("isac", "fs"))
+    assert (said.code, said.detail) == (Code.AUDIENCE_DENIED, "intel.ipv4: organisation bank")
+    assert said.wanted == (
+        'publish = [{ topic = "intel.>", organisations = ["guard", "bank"], communities = ["isac", "fs"] }]'
+    )
+
+
+def test_a_hop_that_the_audience_does_not_reach_is_told_from_one_with_too_low_a_clearance():
+    (first,) = to_partners(label=RED, recipients=("analyst-acme",)).hops
+    assert first.ends and first.is_cleared_for(RED)
+    assert not publish(label=AMBER).hops[1].is_cleared_for(AMBER)
+
+
+def test_names_that_nobody_has_are_named_where_the_whole_way_is_known():
+    said = to_partners(label=RED, recipients=("hq", "analyst-acne"))
+    assert said.nobody == (Reject(Code.RECIPIENT_UNKNOWN, "analyst-acne"),)
+    assert nobody_of(Audience(("acme", "gard"), ("isac", "fs")), PARTNERS, asker("soar-1")) == (
+        Reject(Code.RECIPIENT_UNKNOWN, "gard"), Reject(Code.COMMUNITY_EMPTY, "fs"),
+    )
+    (left_out,) = to_partners(label=RED, recipients=("hq", "analyst-bank")).nobody
+    assert left_out == Reject(Code.WITHHELD, "recipient analyst-bank, of bank"), "recipients widen nothing"
+    blind = replace(PARTNERS, relays={})
+    stamp = Stamp(Kind.INTEL, "intel.x", Severity.LOW, Phase.NONE, MINUTE_MS, RED, audience=Audience((), (), ("x",)))
+    who = PARTNERS.points["feed-1"]
+    assert explain_publish(Asker(who.credential, who.above), stamp, blind).nobody == ()

@@ -1,7 +1,10 @@
 """An issuer's register and its answers: what a token is worth, to whom, and how often."""
 
+import json
+import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -79,6 +82,33 @@ def read(issuer, answer, request):
 
 def token(issuer, uses=1, ttl_ms=15 * MINUTE_MS, **changed):
     return issuer.issue_token(replace(TERMS, **changed), uses, ttl_ms, NOW)
+
+
+def test_what_a_newcomer_is_to_others_its_token_says(tmp_path):
+    said = '[organisations]\nacme = { client_of = ["msp"], communities = ["isac"] }\n[relays]'
+    (tmp_path / "small.toml").write_text(TOPOLOGY.replace("[relays]", said))
+    topology, authority = load(tmp_path / "small.toml"), init_authority("small", tmp_path)
+    make_identities(topology, authority, tmp_path)
+    wanted = Delegation("plant-1-issuer", "plant-1", ("sensor",), tags=(("vendor", "*"),))
+    delegate(topology, wanted, authority, tmp_path)
+    identity = load_identity(ids_folder("small", tmp_path) / "plant-1-issuer")
+    with Register(register_path(identity.folder)) as opened:
+        issuer = Issuer(identity, opened, entropy("issuer"))
+        member = Newcomer("zeek").joins(issuer, token(issuer, communities=("isac",), client_of=("msp",)))
+        assert (member.communities, member.client_of) == (("isac",), ("msp",))
+        with pytest.raises(FabricError) as raised:
+            token(issuer, communities=("fs",))
+        assert raised.value.code is Code.WIDER_THAN_ISSUER
+
+
+def test_a_token_of_before_makes_nobody_a_client(issuer, register):
+    made = token(issuer)
+    with closing(sqlite3.connect(register_path(issuer.identity.folder))) as database, database:
+        terms = json.loads(database.execute("SELECT terms FROM tokens").fetchone()[0])
+        del terms["communities"], terms["client_of"]
+        database.execute("UPDATE tokens SET terms = ?", (json.dumps(terms),))
+    member = Newcomer("zeek").joins(issuer, made)
+    assert (member.communities, member.client_of) == ((), ())
 
 
 # -- joining --------------------------------------------------------------------------------------------------

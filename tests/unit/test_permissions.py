@@ -1,4 +1,5 @@
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -115,6 +116,68 @@ def test_the_grant_that_decides_is_the_first_for_the_topic_and_the_severity():
         for topic, severity in (("a.x", Severity.LOW), ("a.x", Severity.CRITICAL), ("b.x", Severity.CRITICAL))
     ]
     assert decided == list(grants)
+
+
+# -- whom it may address --------------------------------------------------------------------------------
+
+PARTNERS = PublishGrant("detections.>", to_organisations=("msp", "client-*"), to_communities=("isac",))
+
+
+@pytest.mark.parametrize(
+    ("organisations", "communities", "allowed"),
+    [
+        (("acme",), (), True), ((), (), True), (("acme", "msp"), (), True), (("msp",), ("isac",), True),
+        (("acme", "client-7"), ("isac",), True), (("acme", "client-"), (), True),
+        (("acme", "globex"), (), False), (("acme", "client"), (), False), (("acme",), ("fs-isac",), False),
+        (("acme", "isac"), (), False), (("acme",), ("msp",), False), (("acme", ""), (), False),
+    ],
+)
+def test_an_audience_stays_within_the_grant(organisations, communities, allowed):
+    who = member(publish=(PARTNERS,))
+    judged = judge(who, organisations=organisations, communities=communities)
+    assert judged is (None if allowed else Code.AUDIENCE_DENIED)
+
+
+def test_without_a_word_of_it_a_grant_is_for_the_own_organisation_alone():
+    who = member(publish=(PublishGrant(">"),))
+    assert judge(who) is None
+    assert judge(who, organisations=("acme", "msp")) is judge(who, communities=("isac",)) is Code.AUDIENCE_DENIED
+
+
+def test_who_is_addressed_decides_which_grant_it_is():
+    grants = PublishGrant("detections.>", rate_per_s=5), replace(PARTNERS, severity_max=Severity.LOW), PARTNERS
+    who = member(publish=grants)
+    decided = [
+        publish_grant(who.credential, draft(who, organisations=organisations, severity=severity)[0])
+        for organisations, severity in ((("acme",), Severity.HIGH), (("msp",), Severity.LOW), (("msp",), Severity.HIGH))
+    ]
+    assert decided == list(grants)
+
+
+def test_a_refusal_names_the_first_whom_it_may_not_address():
+    who = member(publish=(PARTNERS,))
+    refused = check_origin(who.credential, draft(who, organisations=("acme", "globex"), communities=("other",))[0])
+    assert refused == Reject(Code.AUDIENCE_DENIED, "detections.zeek.conn: organisation globex")
+    refused = check_origin(who.credential, draft(who, communities=("isac", "other"))[0])
+    assert refused == Reject(Code.AUDIENCE_DENIED, "detections.zeek.conn: community other")
+
+
+def test_recipients_need_no_grant_since_they_widen_nothing():
+    assert judge(member(publish=(PublishGrant(">"),)), recipients=("lead-1", "hq")) is None
+
+
+def test_an_action_is_for_its_requester_s_own_organisation():
+    who = member(request=(RequestGrant("*", "all"),), publish=(PARTNERS,))
+    assert judge(who, kind=Kind.ACTION, topic="deny.ipv4_net") is None
+    refused = {judge(who, kind=Kind.ACTION, topic="deny.ipv4_net", **{name: (other,)})
+               for name, other in (("organisations", "msp"), ("communities", "isac"))}
+    assert refused == {Code.AUDIENCE_DENIED}
+
+
+def test_an_answer_has_the_audience_of_what_it_answers():
+    assert judge(FIREWALL, kind=Kind.RESULT, topic="deny.ipv4_net", organisations=("globex",)) is None
+    relay = AUTHORITY.issue("hq", NodeKind.RELAY)
+    assert judge(relay, topic="resolutions.deny.ipv4_net", organisations=("globex",)) is None
 
 
 # -- subscribe ------------------------------------------------------------------------------------------

@@ -488,3 +488,29 @@ def test_an_action_that_was_signed_before_is_sent_with_its_age_and_not_when_it_i
     assert (row.held.age_ms, row.held.expires_at_ms) == (7_000, T0 + 60_000)
     assert core.why_not(action, T0 + 59_999) is None
     assert core.why_not(action, T0 + 60_000).code is Code.EXPIRED
+
+
+def test_who_was_revoked_is_no_recipient(talk):
+    """Before anything is sent: its program meant somebody who cannot have it any more."""
+    raw = issue_revocations(FABRIC, 1, T0, T0 + 10_000_000, ["lead-1"], AUTHORITY.signer)
+    assert talk.core.trust.take_revocations(talk.core.trust.read_revocations(raw))
+    gone, here = verified(ME, recipients=("mid", "lead-1")), verified(ME, recipients=("mid", "lead-2"), sequence=1)
+    talk.step(Submit(gone))
+    assert talk.told(Published) == [Published(gone.id, Reject(Code.RECIPIENT_REVOKED, "lead-1"))]
+    talk.step(Submit(here))
+    assert talk.told(Published) == [] and talk.core.custody.get(here.id, Direction.UP) is not None
+
+
+@pytest.mark.parametrize("audience", [{"organisations": ("acme", "globex")}, {"communities": ("isac",)}])
+def test_a_wider_audience_than_its_grant_is_refused_at_once_and_counted_at_its_relay(talk, link, audience):
+    wide = verified(ME, **audience)
+    talk.step(Submit(wide))
+    (told,) = talk.told(Published)
+    assert told.refused is not None and told.refused.code is Code.AUDIENCE_DENIED
+    assert [frame.counts for frame in talk.heard(link, Denied)] == [[(Code.AUDIENCE_DENIED, 1)]]
+
+
+def test_what_its_relay_hands_down_beyond_its_origin_s_grant_is_refused(talk, link):
+    """A relay that lets it pass, or an older one that does not ask."""
+    talk.send(link, verified(ORIGIN, organisations=("acme", "globex")), DOWN)
+    assert codes(talk, link) == [Code.AUDIENCE_DENIED] and talk.told(Delivery) == []

@@ -317,3 +317,48 @@ def test_counts_that_found_no_room_are_counted(stage):
     stage.reporter.restored(KeepNotice("x", b"what another version wrote"), T0)
     stage.tick(T0 + FIRST_MS)
     assert stage.counters["notices_dropped"] == 1
+
+
+def test_a_recipient_whom_the_root_does_not_know_is_told_its_origin_and_the_others_have_it():
+    talk = relay("")
+    link = talk.connect(ZEEK, Role.POINT)
+    talk.attach(link, ZEEK, "mid")
+    talk.send(link, verified(ZEEK, recipients=("mid", "zeek-1")))
+    talk.wait(2_000)
+    assert notices(talk, link) == []
+    talk.send(link, verified(ZEEK, recipients=("mid", "led-1"), sequence=1))
+    talk.wait(2_000)
+    ((message, content),) = notices(talk, link)
+    assert content["ended"] == [{
+        "code": "E605", "reason": "recipient_unknown", "kind": "event", "topic": "detections.zeek.conn",
+        "towards": "reader", "messages": 1, "records": 1,
+    }]
+    assert message.header.audience.recipients == ("mid", "led-1"), "for whom may know of the message, and nobody else"
+
+
+def test_only_the_root_knows_that_nobody_knows_somebody():
+    talk = relay()
+    link, _ = talk.connect(ZEEK, Role.POINT), talk.dial(PARENT, Role.CHILD)
+    talk.attach(link, ZEEK, "mid")
+    talk.send(link, verified(ZEEK, recipients=("mid", "led-1")))
+    talk.wait(2_000)
+    assert notices(talk, link) == []
+
+
+@pytest.mark.parametrize(("relays", "readers", "label", "told"), [
+    ("globex", "globex", Label.GREEN, set()), ("acme", "globex", Label.AMBER, set()),
+    ("globex", "acme", Label.GREEN, {"E601"}), ("acme", "acme", Label.AMBER, {"E601"}),
+])
+def test_intel_that_is_for_others_is_no_loss_and_what_does_not_get_to_who_may_have_it_is(relays, readers, label, told):
+    talk = relay("")
+    link = talk.connect(ZEEK, Role.POINT)
+    talk.attach(link, ZEEK, "mid")
+    partner = AUTHORITY.issue("plant", NodeKind.RELAY, Label.GREEN, relays)
+    child = talk.connect(partner, Role.CHILD)
+    talk.place(child, partner, "mid", session=b"s" * 16)
+    reader = AUTHORITY.issue("reader-1", organisation=readers, grants=Grants(subscribe=("intel.>",)))
+    talk.attach(child, reader, "plant", "intel.>", session=b"f" * 16)
+    talk.send(link, verified(ZEEK, kind=Kind.INTEL, topic="intel.ipv4", label=label))
+    talk_on(talk, child, 3_000)
+    assert talk.items(child) == []
+    assert {ended["code"] for _, content in notices(talk, link) for ended in content["ended"]} == told

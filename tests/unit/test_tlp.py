@@ -1,8 +1,17 @@
 from dataclasses import dataclass
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from fabric.protocol.vocabulary.tlp import Audience, Label, label_from_wire, may_hold, most_restrictive, parse_label
+from fabric.protocol.vocabulary.tlp import (
+    Audience,
+    Label,
+    label_from_wire,
+    may_hold,
+    most_restrictive,
+    parse_label,
+)
 
 
 @dataclass
@@ -10,6 +19,8 @@ class Node:
     id: str = "fw-7"
     organisation: str = "acme"
     clearance: Label = Label.AMBER
+    communities: tuple[str, ...] = ()
+    client_of: tuple[str, ...] = ()
 
 
 ACME = Audience(("acme",))
@@ -102,6 +113,91 @@ def test_each_organisation_that_the_audience_names_may_hold_it():
 def test_an_empty_audience_is_nobody():
     assert not may_hold(Node(), Label.GREEN, Audience(()))
     assert not may_hold(Node(organisation=""), Label.GREEN, Audience(("",)))
+
+
+# What FIRST's TLP 2.0 says, in its words, of who gets what. The source is acme, which named globex and the community
+# isac, and for RED the two persons and the relay of acme that are to have it.
+#
+#   RED           "for the eyes and ears of individual recipients only, no further disclosure"
+#   AMBER+STRICT  "restricts sharing to the organization only"
+#   AMBER         "recipients can only spread this on a need-to-know basis within their organization and its clients"
+#   GREEN         "recipients can spread this within their community", also "with peers and partner organizations"
+#   CLEAR         "recipients can spread this to the world, there is no limit on disclosure"
+NAMED = Audience(("acme", "globex"), ("isac",), ("lead-1", "hq", "outsider-1"))
+CLEAR, GREEN, AMBER, STRICT, RED = Label
+WHO = {
+    "a person of the source who is named": (Node("lead-1"), RED),
+    "a relay of the source that is named": (Node("hq"), RED),
+    "the source's organisation": (Node("fw-7"), STRICT),
+    "an organisation that is named": (Node("fw-8", "globex"), STRICT),
+    "a direct client of the source": (Node("fw-9", "initech", client_of=("acme",)), AMBER),
+    "a direct client of who is named": (Node("fw-9", "initech", client_of=("umbrella", "globex")), AMBER),
+    "a client's client": (Node("fw-9", "hooli", client_of=("initech",)), CLEAR),
+    "a client's client in the community": (Node("fw-9", "hooli", communities=("isac",), client_of=("initech",)), GREEN),
+    "the source's own provider": (Node("soc", "provider"), CLEAR),
+    "a member of the community": (Node("fw-9", "umbrella", communities=("other", "isac")), GREEN),
+    "a member of another community": (Node("fw-9", "umbrella", communities=("other",)), CLEAR),
+    "a client in the community": (Node("fw-9", "initech", communities=("isac",), client_of=("acme",)), AMBER),
+    "a stranger": (Node("fw-9", "umbrella"), CLEAR),
+    "a stranger with a recipient's name": (Node("outsider-1", "umbrella"), CLEAR),
+    "a client with a recipient's name": (Node("outsider-1", "initech", client_of=("acme",)), AMBER),
+}
+
+
+@pytest.mark.parametrize("who", WHO)
+@pytest.mark.parametrize("label", list(Label))
+def test_who_may_hold_what_is_as_tlp_defines_it(who, label):
+    node, most = WHO[who]
+    for clearance in Label:
+        node.clearance = clearance
+        assert may_hold(node, label, NAMED) == (label <= min(most, clearance))
+
+
+def test_an_unknown_label_goes_where_red_goes():
+    node = Node("fw-7", clearance=RED)
+    assert not may_hold(node, label_from_wire(7), NAMED)
+    assert may_hold(Node("lead-1", clearance=RED), label_from_wire(7), NAMED)
+
+
+def test_a_community_is_no_organisation_and_a_client_no_member():
+    """Names of one list mean nothing in another."""
+    assert not may_hold(Node(organisation="isac"), GREEN, NAMED)
+    assert not may_hold(Node(organisation="umbrella", communities=("acme",)), GREEN, NAMED)
+    assert not may_hold(Node(organisation="umbrella", client_of=("isac",)), GREEN, NAMED)
+    nameless = Node(organisation="umbrella", communities=("",), client_of=("",))
+    assert not may_hold(nameless, GREEN, Audience(("",), ("",)))
+
+
+def test_nobody_is_its_own_client():
+    assert not may_hold(Node(organisation="umbrella", client_of=("umbrella",)), AMBER, NAMED)
+
+
+NAMES = st.sampled_from(["acme", "globex", "isac", ""])
+SOME = st.lists(NAMES, max_size=2).map(tuple)
+NODES = st.builds(Node, st.sampled_from(["a", "b"]), NAMES, st.sampled_from(Label), SOME, SOME)
+AUDIENCES = st.builds(Audience, SOME, SOME, st.lists(st.sampled_from(["a", "b"]), max_size=2).map(tuple))
+
+
+@given(NODES, AUDIENCES)
+def test_who_may_hold_a_label_may_hold_all_below_it(node, audience):
+    held = [label for label in Label if may_hold(node, label, audience)]
+    assert held == list(Label)[: len(held)] and CLEAR in held
+
+
+@given(NODES, AUDIENCES, AUDIENCES, st.sampled_from(Label))
+def test_who_is_named_besides_takes_nothing_from_those_who_were(node, audience, more, label):
+    """But for recipients, of whom the first ones named take RED from everybody else."""
+    both = Audience(
+        audience.organisations + more.organisations, audience.communities + more.communities, audience.recipients
+    )
+    assert may_hold(node, label, both) or not may_hold(node, label, audience)
+
+
+@given(NODES, AUDIENCES, st.sampled_from(Label))
+def test_a_lower_clearance_opens_nothing(node, audience, lower):
+    held = [label for label in Label if may_hold(node, label, audience)]
+    node.clearance = min(node.clearance, lower)
+    assert [label for label in Label if may_hold(node, label, audience)] == [x for x in held if x <= node.clearance]
 
 
 def test_red_with_recipients_is_for_them_alone_relays_included():

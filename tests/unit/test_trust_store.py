@@ -55,6 +55,14 @@ def test_what_is_introduced_is_known_and_verified_once(trust, monkeypatch):
     assert len(calls) == 2 and len(trust.credentials) == 2
 
 
+def test_a_peer_has_the_rights_of_its_newest_credential_that_counts(trust):
+    former = ZEEK.credential
+    assert trust.meet(former) is None and trust.in_force(former, (T0,)) == former
+    newer = trust.introduce(reissued(ZEEK, 2).raw)
+    assert trust.in_force(former, (T0,)) == newer == trust.in_force(newer, (T0,))
+    assert trust.in_force(former, (T0 + 2 * DAY_MS,)) == former, "what is over gives nobody anything"
+
+
 def test_what_is_refused_for_now_is_looked_at_again(trust):
     trust.introduce(ZEEK.credential.raw)
     taken = issue(replace(OTHER_KEYS.credential, serial=1), AUTHORITY.signer)

@@ -103,7 +103,7 @@ from fabric.protocol.wire.frames import (
     Welcome,
     Witnessed,
 )
-from tests.support import FABRIC, T0, Authority, Member, derive, draft
+from tests.support import FABRIC, T0, Authority, Member, derive, draft, message
 
 AUTHORITY = Authority("vectors")
 ALL_GRANTS = Grants(
@@ -144,6 +144,12 @@ LOWER = read_back(issue(
     ISSUER_SIGNERS["plant"], ISSUER,
 ))
 GRANDCHILD = read_back(issue(OF_A_PLANT, ISSUER_SIGNERS["cell"], LOWER))
+PARTNER_GRANTS = Grants(publish=(
+    PublishGrant("intel.>", Severity.HIGH, 200, ("msp", "client-*"), ("isac",)), PublishGrant("detections.>"),
+))
+PARTNER = read_back(issue(
+    replace(POINT.credential, id="feed-1", grants=PARTNER_GRANTS, client_of=("msp",)), AUTHORITY.signer
+))
 READER = read_back(issue(
     replace(POINT.credential, grants=Grants(subscribe=("detections.>",), keep=Keep(2**31, 259_200_000))),
     AUTHORITY.signer,
@@ -394,6 +400,11 @@ GOOD: list[tuple[str, str, bytes]] = [
      issue_revocations(FABRIC, 5, T0, T0 + 1000, ["fw-9"], AUTHORITY.signer, 7, 2)),
     ("revocation list with a floor where there are no policies", "revocations",
      issue_revocations(FABRIC, 5, T0, T0 + 1000, [], AUTHORITY.signer, 0, 2)),
+    ("credential of who may address partners", "credential", PARTNER.raw),
+    ("intel for partners, a community and for RED two recipients", "envelope", message(
+        POINT, kind=Kind.INTEL, topic="intel.ipv4", organisations=("acme", "msp"), communities=("isac",),
+        recipients=("lead-1", "hq"), rules={"src_ip": Label.RED},
+    )),
 ]
 
 PARTS = decode_envelope(BATCH).parts  # type: ignore[union-attr]
@@ -411,6 +422,14 @@ def flipped(data: bytes, at: int = -1) -> bytes:
     changed_data = bytearray(data)
     changed_data[at] ^= 1
     return bytes(changed_data)
+
+
+def addressing(said: Any) -> bytes:
+    """A credential whose publish grant says this of whom it may address."""
+    body = msgpack.unpackb(msgpack.unpackb(PARTNER.raw)[0])
+    body[14][0][0][3] = said
+    packed = msgpack.packb(body)
+    return bytes(msgpack.packb([packed, AUTHORITY.signer.sign(TYPE_CREDENTIAL, packed), []]))
 
 
 STRANGER = Authority("somebody else").issue("zeek-1")
@@ -607,6 +626,14 @@ HOSTILE: list[tuple[str, str, bytes]] = [
     ("an approval since a time that is none", "approval", approval({"held_at": "now"})),
     ("an approval with too many words", "approval", approval({"why": "x" * 513})),
     ("an approval that is an event", "approval", approval({}, kind=Kind.EVENT, topic="detections.x")),
+    ("credential that addresses whom its issuer may not", "credential",
+     issue(replace(OF_A_PLANT, grants=Grants(publish=(PublishGrant("detections.x", Severity.LOW, 1, ("msp",)),))),
+           ISSUER_SIGNERS["plant"], ISSUER)),
+    ("credential that addresses a word", "credential", addressing("isac")),
+    ("credential that addresses by one list of two", "credential", addressing([["msp"]])),
+    ("credential that addresses 65 organisations", "credential", addressing([["msp"] * 65, []])),
+    ("an event for 17 organisations", "envelope", message(POINT, organisations=["msp"] * 17)),
+    ("an event for a number", "envelope", message(POINT, communities=[7])),
 ]
 
 
@@ -645,7 +672,7 @@ def read(what: str, raw: bytes) -> Any:
 
 _APPENDED = (
     "keep_ms", "path", "moved", "issuing", "issuers", "keep", "waits", "terms", "state", "policies", "log_known",
-    "floor",
+    "floor", "to_organisations", "to_communities",
 )
 
 

@@ -43,7 +43,10 @@ class Position(NamedTuple):
 
 
 class Stamp(NamedTuple):
-    """What records must share to travel in one envelope. `rules`: (field, label) in order."""
+    """What records must share to travel in one envelope. `rules`: (field, label) in order.
+
+    `audience`: whom else than its own organisation a publication is for, all whom an answer is for; None is the own.
+    """
 
     kind: Kind
     topic: str
@@ -57,6 +60,15 @@ class Stamp(NamedTuple):
     audience: Audience | None = None
     terms: Terms = Terms()
     state: State = State.NONE
+
+
+def audience_of(stamp: Stamp, credential: Credential) -> Audience:
+    """Of a message with this stamp. An answer has that of what it answers, and not its origin's own."""
+    if stamp.audience is None:
+        return Audience((credential.organisation,))
+    if stamp.kind not in (Kind.EVENT, Kind.INTEL):
+        return stamp.audience
+    return stamp.audience.signed_by(credential.organisation, credential.id)
 
 
 @dataclass(slots=True)
@@ -153,7 +165,7 @@ class Composer:
             severity=stamp.severity,
             phase=stamp.phase,
             label=stamp.label,
-            audience=stamp.audience or self._own,
+            audience=self._own if stamp.audience is None else audience_of(stamp, self._credential),
             to=stamp.to,
             correlation=stamp.correlation,
             records=len(group),

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
 from fabric.edge.arguments.checks import to_record, to_text
 from fabric.edge.identity.identity import Defaults
 from fabric.edge.publishing.composer import Position, Stamp
 from fabric.protocol.base.errors import Code, FabricError
-from fabric.protocol.base.limits import DIGEST_BYTES, TTL_MAX_MS
+from fabric.protocol.base.limits import AUDIENCE_NAMES_MAX, DIGEST_BYTES, TTL_MAX_MS
 from fabric.protocol.envelope.layout import Kind, Terms
 from fabric.protocol.envelope.lifetime import parse_duration
+from fabric.protocol.trust.credentials import name_ok
 from fabric.protocol.vocabulary.openc2 import ActionSpec
 from fabric.protocol.vocabulary.severity import Phase, Severity, parse_phase, parse_severity
-from fabric.protocol.vocabulary.tlp import Label, parse_label
+from fabric.protocol.vocabulary.tlp import Audience, Label, parse_label
 from fabric.protocol.vocabulary.topics import advice_on, check_pattern, check_topic, kind_of_topic
 
 _TTL_MS = {"event": 86_400_000, "intel": 7 * 86_400_000, "action": 60_000, "result": 86_400_000}
@@ -28,6 +29,12 @@ class PublishOptions(TypedDict, total=False):
     own: `id.orig_h` names that key, and `orig_h` in `id`; `hosts.ip` each `ip` in an array `hosts`; exactly as it is
     written (SPEC 3.3). One that names no field of the content raises UNMATCHED_LABEL, and nothing was taken, unless the
     record is published with `labels_required=False`.
+
+    `audience`: whom it is for besides the own organisation: `{"organisations": [...], "communities": [...],
+    "recipients": [...]}`, at most 15 names each, or an `Audience`. AMBER goes to direct clients of the organisations
+    too, GREEN to who is in a community as well, and RED to nobody but recipients, where there are any: relays on the
+    way have to be among them. Raises BAD_AUDIENCE for what is none, and for recipients where nothing is RED;
+    AUDIENCE_DENIED where no publish grant lets it address them, RECIPIENT_REVOKED where one of them was revoked.
     """
 
     severity: Severity | str
@@ -35,6 +42,7 @@ class PublishOptions(TypedDict, total=False):
     ttl: int | str | None
     label: Label | str | None
     labels: Mapping[str, Label | str] | None
+    audience: Audience | Mapping[str, Sequence[str]] | None
 
 
 class ActionOptions(TypedDict, total=False):
@@ -73,6 +81,41 @@ def to_label(value: Label | str) -> Label:
     if label is None:
         raise FabricError(Code.BAD_LABEL, repr(value))
     return label
+
+
+def to_audience(value: object) -> Audience | None:
+    """Whom something is for besides the own organisation; None for nobody else. Raises BAD_AUDIENCE."""
+    if value is None:
+        return None
+    if isinstance(value, Audience):
+        parts: tuple[object, ...] = (value.organisations, value.communities, value.recipients)
+    elif isinstance(value, Mapping) and all(part in AUDIENCE_PARTS for part in value):
+        parts = tuple(value.get(part, ()) for part in AUDIENCE_PARTS)
+    else:
+        raise FabricError(
+            Code.BAD_AUDIENCE, f"{value!r} is no audience",
+            'give e.g. {"organisations": ["msp"], "communities": ["isac"], "recipients": ["lead-1"]}',
+        )
+    read = Audience(*(_names(part, names) for part, names in zip(AUDIENCE_PARTS, parts, strict=True)))
+    return read if read != Audience(()) else None
+
+
+AUDIENCE_PARTS = ("organisations", "communities", "recipients")
+# The own organisation, and for recipients the origin itself, have a place too.
+ADDRESSED_MAX = AUDIENCE_NAMES_MAX - 1
+
+
+def _names(part: str, names: object) -> tuple[str, ...]:
+    if not isinstance(names, list | tuple):
+        raise FabricError(Code.BAD_AUDIENCE, f"{part} is no list of names", f'give e.g. {{"{part}": ["msp"]}}')
+    for name in names:
+        if not name_ok(name):
+            raise FabricError(
+                Code.BAD_AUDIENCE, f"{name!r} of {part} is no name", "use lower case letters, digits and -, at most 63"
+            )
+    if len(names) > ADDRESSED_MAX:
+        raise FabricError(Code.BAD_AUDIENCE, f"{len(names)} {part}, and at most {ADDRESSED_MAX} can be named")
+    return tuple(dict.fromkeys(names))
 
 
 def to_severity(value: Severity | str) -> Severity:
@@ -139,17 +182,25 @@ def publish_stamp(
     ttl: int | str | None = None,
     label: Label | str | None = None,
     labels: Mapping[str, Label | str] | None = None,
+    audience: Audience | Mapping[str, Sequence[str]] | None = None,
 ) -> Stamp:
-    """The stamp of an event, or of intel when the topic says so. Raises USAGE, BAD_LABEL, BAD_TOPIC or TTL_TOO_LONG."""
+    """The stamp of an event, or of intel when the topic says so. Raises USAGE, BAD_LABEL, BAD_AUDIENCE, BAD_TOPIC or
+    TTL_TOO_LONG."""
     problem = check_topic(to_text(topic, "a topic", "detections.zeek.conn"))
     if problem is not None:
         raise FabricError(problem.code, problem.detail, advice_on(topic, is_topic=True))
     kind = Kind.INTEL if kind_of_topic(topic) == "intel" else Kind.EVENT
     rules = {name: to_label(value) for name, value in to_record(labels or {}, "labels").items()}
     rest = rules.pop("*", defaults.label if label is None else to_label(label))
+    named = to_audience(audience)
+    if named is not None and named.recipients and max([rest, *rules.values()]) < Label.RED:
+        raise FabricError(
+            Code.BAD_AUDIENCE, "recipients narrow what is red, and nothing of this is",
+            "label it red, or a field of it; or leave the recipients out",
+        )
     return Stamp(
         kind, topic, to_severity(severity), to_phase(phase), to_ttl_ms(ttl, kind, defaults), rest,
-        tuple(rules.items()),
+        tuple(rules.items()), audience=named,
     )
 
 

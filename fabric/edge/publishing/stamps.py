@@ -14,7 +14,7 @@ from fabric.edge.identity.identity import Defaults
 from fabric.edge.publishing.composer import Stamp
 from fabric.edge.publishing.options import PublishOptions, publish_stamp
 from fabric.protocol.vocabulary.severity import Phase, Severity
-from fabric.protocol.vocabulary.tlp import Label
+from fabric.protocol.vocabulary.tlp import Audience, Label
 
 # Some 500 bytes each: a program has a few hundred topics, or one for each record.
 STAMPS_MAX: Final = 1_024
@@ -59,6 +59,12 @@ def _key(topic: object, options: Mapping[str, Any]) -> tuple[Any, ...] | None:
             if not (_KNOWN.issuperset(kinds) and {str}.issuperset(map(type, value))):
                 return None
             key += (name, len(kinds), *value, *kinds, *value.values())
+        elif kind is Audience and all(map(_is_plain, (value.organisations, value.communities, value.recipients))):
+            key += (name, value)
         else:
             return None
     return tuple(key)
+
+
+def _is_plain(names: object) -> bool:
+    return type(names) is tuple and {str}.issuperset(map(type, names))

@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.envelope.layout import Header, Kind
-from fabric.protocol.trust.credentials import Credential, NodeKind, PublishGrant, RequestGrant
+from fabric.protocol.trust.credentials import Credential, NodeKind, PublishGrant, RequestGrant, names_cover
 from fabric.protocol.vocabulary.fetching import FETCH
 from fabric.protocol.vocabulary.openc2 import action_matches, class_of, is_action, is_extension, split_topic
 from fabric.protocol.vocabulary.selectors import parse_selector
 from fabric.protocol.vocabulary.target_types import is_target_type
-from fabric.protocol.vocabulary.tlp import Holder, Label, may_hold
+from fabric.protocol.vocabulary.tlp import Audience, Holder, Label, may_hold
 from fabric.protocol.vocabulary.topics import RESOLUTIONS, covers, matches
 from fabric.protocol.wire.frames import Direction, Role
 
@@ -40,7 +40,7 @@ DIRECTIONS = frozenset({
 # What a control point's own node refuses its program before a relay hears of it (SPEC 8.2).
 DENIALS = frozenset({
     Code.PUBLISH_DENIED, Code.SUBSCRIBE_DENIED, Code.REQUEST_DENIED, Code.EXECUTE_DENIED, Code.SEVERITY_DENIED,
-    Code.CLEARANCE_DENIED, Code.APPROVE_DENIED,
+    Code.CLEARANCE_DENIED, Code.APPROVE_DENIED, Code.AUDIENCE_DENIED,
 })
 
 
@@ -72,7 +72,7 @@ def check_origin(credential: Credential, header: Header) -> Reject | None:
         case Kind.EVENT | Kind.INTEL:
             return _refusal(publish_grant(credential, header))
         case Kind.ACTION:
-            return _refusal(request_grants(credential, header))
+            return _refusal(request_grants(credential, header)) or _check_own(credential, header)
         case Kind.APPROVAL:
             return check_approve(credential, header)
         case Kind.RESULT:
@@ -89,14 +89,43 @@ def _refusal(decided: object) -> Reject | None:
 
 
 def publish_grant(credential: Credential, header: Header) -> PublishGrant | Reject:
-    """The first grant that covers the topic up to this severity."""
-    best = Code.PUBLISH_DENIED
+    """The first grant that covers the topic up to this severity, and everybody whom the audience names."""
+    best, detail = Code.PUBLISH_DENIED, header.topic
     for grant in credential.grants.publish:
-        if matches(grant.pattern, header.topic):
-            if header.severity <= grant.severity_max:
-                return grant
-            best = Code.SEVERITY_DENIED
-    return Reject(best, header.topic)
+        if not matches(grant.pattern, header.topic):
+            continue
+        if header.severity > grant.severity_max:
+            best = best if best is Code.AUDIENCE_DENIED else Code.SEVERITY_DENIED
+            continue
+        beyond = addressed_beyond(credential.organisation, header.audience, grant)
+        if not beyond:
+            return grant
+        best, detail = Code.AUDIENCE_DENIED, f"{header.topic}: {beyond}"
+    return Reject(best, detail)
+
+
+def addressed_beyond(own: str, audience: Audience, grant: PublishGrant | None = None) -> str:
+    """The first name of the audience that an origin may not address under this grant; empty where there is none.
+
+    `own`: its organisation, which needs no grant. Recipients are not looked at: they narrow RED, and widen nothing.
+    """
+    if audience.organisations == (own,) and not audience.communities:
+        return ""  # as nearly always
+    organisations = (own, *(grant.to_organisations if grant else ()))
+    communities = grant.to_communities if grant else ()
+    for what, names, allowed in (
+        ("organisation", audience.organisations, organisations), ("community", audience.communities, communities),
+    ):
+        beyond = next((name for name in names if not names_cover(allowed, (name,))), None)
+        if beyond is not None:
+            return f"{what} {beyond}"
+    return ""
+
+
+def _check_own(credential: Credential, header: Header) -> Reject | None:
+    """An action is for its requester's own organisation, and by its label for direct clients: no grant widens that."""
+    beyond = addressed_beyond(credential.organisation, header.audience)
+    return Reject(Code.AUDIENCE_DENIED, f"{header.topic}: {beyond}") if beyond else None
 
 
 def check_subscribe(credential: Credential, pattern: str) -> Reject | None:

@@ -78,6 +78,7 @@ class Code(Enum):
     OTHER_TARGETS = (417, "other_targets", "the targets are others than those that were approved", "request the action again, and have it approved for these targets")
     OTHER_POLICIES = (418, "other_policies", "the approval was given under other policies than those in force", "have it approved again")
     ACTION_DENIED = (419, "action_denied", "an approver denied the action", "ask the approver, then request it again")
+    AUDIENCE_DENIED = (420, "audience_denied", "no grant lets its origin address whom the audience names", "name fewer, or ask for a publish grant with these `organisations` and `communities`; `fabric explain publish` shows what is granted")
     # 5xx: when
     EXPIRED = (501, "expired", "the message has outlived its ttl", "send it again with a longer ttl if it still matters")
     FROM_FUTURE = (502, "from_future", "issued_at lies in the future", "correct the sender's clock")
@@ -88,6 +89,10 @@ class Code(Enum):
     BAD_LABEL = (602, "bad_label", "the label is not a Traffic Light Protocol label", "use clear, green, amber, amber+strict or red")
     LABEL_TOO_LOW = (603, "label_too_low", "the result's label is below its action's", "give the result at least its action's label")
     UNMATCHED_LABEL = (604, "unmatched_label", "a field label names no field of the record", "correct the name; where the field is not always there, allow it: --allow-unmatched, in Python labels_required=False")
+    RECIPIENT_UNKNOWN = (605, "recipient_unknown", "nobody of this name is known", "correct the name, or wait until it was connected once; `fabric topology graph` and `fabric status` have the names")
+    RECIPIENT_REVOKED = (606, "recipient_revoked", "a recipient has been revoked", "leave it out, or name the identity that took its place")
+    COMMUNITY_EMPTY = (607, "community_empty", "nobody is in the community", "correct the name, or write who is in it: `communities` in [organisations]")
+    BAD_AUDIENCE = (608, "bad_audience", "it is no audience that a message can have", "name at most 15 organisations, communities and recipients, each as the topology has it")
     # 7xx: where to
     UNROUTABLE = (701, "unroutable", "the recipient is not below this relay any more", "check `fabric status`, then ask again")
     NO_INTEREST = (702, "no_interest", "nobody here or above subscribes to it", "subscribe, or stop publishing it")

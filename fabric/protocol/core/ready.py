@@ -253,7 +253,8 @@ class KeepDispatch(NamedTuple):
 
     `way`: the destination by which it went. Of rows of an earlier version it and the requester are not known.
     `lasts_ms`: of `until_ms`, for how long something may be said of its effect, and nothing else of it. `between`: the
-    relays between that way's child and the target then, with slashes between them.
+    relays between that way's child and the target then, with slashes between them. `audience`: a digest of whom
+    it was for; of rows of an earlier version it is not known.
     """
 
     digest: bytes
@@ -264,6 +265,7 @@ class KeepDispatch(NamedTuple):
     way: str = ""
     lasts_ms: int = 0
     between: str = ""
+    audience: bytes = b""
 
 
 class KeepOpen(NamedTuple):

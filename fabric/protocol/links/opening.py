@@ -168,7 +168,8 @@ class Opening:
         if isinstance(checked, Reject):
             checked = self._time.for_now(checked) or checked
         else:
-            checked = self._check_place(checked, hello.role) or self._trust.meet(checked) or checked
+            problem = self._check_place(checked, hello.role) or self._trust.meet(checked)
+            checked = problem or self._trust.in_force(checked, clocks_ms)
         if isinstance(checked, Reject):
             self._turn_away(link, hello, checked, ready)
             return
@@ -256,7 +257,7 @@ class Opening:
         if not isinstance(checked, Reject) and role == Role.PARENT and self._is_above(checked.id, welcome.path):
             checked = Reject(Code.LOOP, f"{self._me.id} is above {checked.id}")
         if not isinstance(checked, Reject):
-            checked = self._trust.meet(checked) or checked
+            checked = self._trust.meet(checked) or self._trust.in_force(checked, clocks_ms)
         if isinstance(checked, Reject):
             self._links.refuse(link, checked, now_ms, ready)
             return

@@ -84,6 +84,8 @@ class TrustDistribution:
         too_low = check_floor(link.version, self._trust.floor(link.lists.theirs))
         if too_low is not None:
             return too_low
+        if link.peer is not None:  # others may have told of a newer one of it
+            link.peer = self._trust.in_force(link.peer, self._time.clocks(now_ms))
         over = self._standing.check(link.peer, now_ms) if link.peer is not None else None
         return over if self._time.for_now(over) is over else None
 

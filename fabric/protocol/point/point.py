@@ -335,7 +335,15 @@ class Point(Node):
             header.kind.word, header.issued_at_ms, header.ttl_ms, self._age_of(header, now_ms), self.time.now(now_ms),
             self.skew_ms, self.judging.by_age_only(header, now_ms),
         )
-        return out_of_time or check_origin(self.me, header)
+        return out_of_time or check_origin(self.me, header) or self._check_recipients(header)
+
+    def _check_recipients(self, header: Header) -> Reject | None:
+        """RECIPIENT_REVOKED: whoever is on the list gets nothing more, and the program meant somebody else."""
+        ids = self.trust.revocations.ids
+        revoked = next((id_ for id_ in header.audience.recipients if id_ in ids), None) if ids else None
+        # An answer has the audience of what it answers.
+        is_own_choice = header.kind in (Kind.EVENT, Kind.INTEL)
+        return Reject(Code.RECIPIENT_REVOKED, revoked) if revoked is not None and is_own_choice else None
 
     def _age_of(self, header: Header, now_ms: int) -> int:
         """An action may be sent again by another process of this node than signed it."""

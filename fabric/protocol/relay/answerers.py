@@ -22,6 +22,7 @@ from fabric.protocol.relay.dispatches import Dispatches
 from fabric.protocol.relay.router import Router
 from fabric.protocol.routes.routing import RouteTable
 from fabric.protocol.trust.credentials import NodeKind
+from fabric.protocol.vocabulary.fetching import SESSION_MARK
 from fabric.protocol.vocabulary.lifecycle import BY_RELAY, BY_TARGET, State
 from fabric.protocol.wire.frames import Direction, Item
 
@@ -44,15 +45,21 @@ class Answerers:
         """Whether its origin may say this. `source`: the destination that leads to the peer by which it came.
 
         Who handed the action out knows, and where it turned all its targets are known. On the way between a target and
-        there nobody does: the target may have another relay by now than when it was handed the action.
+        there nobody does: the target may have another relay by now than when it was handed the action. Who knows it
+        lets an answer go to who asked, and with the action's audience, and to nobody else.
         """
-        header = result.header
+        header, leaf = result.header, result.header.correlation
         by_relay = result.credential.kind is NodeKind.RELAY
         if header.state not in (State.NONE, *(BY_RELAY if by_relay else BY_TARGET)):
             return Reject(Code.NOT_A_TARGET, f"{header.state.word} is not for {result.credential.id} to say")
+        if self._dispatches.was_for_others(leaf, header.audience):
+            return Reject(Code.AUDIENCE_DENIED, f"{header.topic}: not the action's")
         if by_relay:
             return None if self._was_here(result, item, now_ms) else self._check_report(source, result, item)
-        label = self._dispatches.label_of(header.correlation, header.origin)
+        requester = self._dispatches.requester_of(leaf)
+        if requester and header.to.partition(SESSION_MARK)[0] != requester:
+            return Reject(Code.NOT_A_TARGET, f"{header.topic}: for another than who asked")
+        label = self._dispatches.label_of(leaf, header.origin)
         if label is None:
             return Reject(Code.NOT_A_TARGET, header.topic) if self.turn_here(header) else None
         return Reject(Code.LABEL_TOO_LOW, header.topic) if header.label < label else None

@@ -9,16 +9,19 @@ where a requester's own oldest go first, so that no effect that lasts keeps anyb
 
 from __future__ import annotations
 
+import hashlib
 import heapq
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 
-from fabric.protocol.base.limits import DISPATCHES_MAX, LASTING_MAX, LEASE_MS_MAX, SLOW_HANDLER_MS, TTL_MAX_MS
+from fabric.protocol.base.codec import pack
+from fabric.protocol.base.limits import DISPATCHES_MAX, ID_BYTES, LASTING_MAX, LEASE_MS_MAX, SLOW_HANDLER_MS, TTL_MAX_MS
 from fabric.protocol.base.shares import LARGE_SHARE, Holdings, beyond_share
 from fabric.protocol.core.ready import KeepDispatch, Ready
 from fabric.protocol.custody.sessions import UNSENT
 from fabric.protocol.envelope.layout import Header
-from fabric.protocol.vocabulary.tlp import Label
+from fabric.protocol.vocabulary.tlp import Audience, Label
 
 # More names than that are shared by few actions, and nothing is lost with them.
 _NAMES_MAX = 65_536
@@ -33,8 +36,15 @@ class _Handed:
     until_ms: int  # results may come until then
     ways: dict[str, str] = field(default_factory=dict)  # target -> destination
     between: dict[str, str] = field(default_factory=dict)  # target -> the relays on the way to it then, if any
+    audience: bytes = b""  # its digest; empty where it is not known
     lasts_ms: int = 0  # its effect, beyond that
     is_lasting: bool = False  # it is beyond that
+
+
+@lru_cache(maxsize=256)  # an action goes to many targets, and most have the requester's own
+def _digest_of(audience: Audience) -> bytes:
+    names = [audience.organisations, audience.communities, audience.recipients]
+    return hashlib.sha256(pack([list(each) for each in names])).digest()[:ID_BYTES]
 
 
 class Dispatches:
@@ -104,6 +114,11 @@ class Dispatches:
         known = self._actions.get(digest)
         return known.label if known is not None and target in known.ways else None
 
+    def was_for_others(self, digest: bytes, audience: Audience) -> bool:
+        """Whether the action is known to have had another audience than this."""
+        known = self._actions.get(digest)
+        return known is not None and known.audience not in (b"", _digest_of(audience))
+
     def ways(self, digest: bytes, targets: Iterable[str]) -> list[str]:
         """By which destinations the action went to these targets; empty for one to which it did not go."""
         known = self._actions.get(digest)
@@ -157,7 +172,7 @@ class Dispatches:
         # The clock may have been set back while we were off.
         lasts_ms = min(kept.lasts_ms, LEASE_MS_MAX)
         until_ms = min(kept.until_ms - lasts_ms, now_ms + TTL_MAX_MS["action"] + SLOW_HANDLER_MS)
-        handed = _Handed(kept.requester, Label(kept.label), until_ms, lasts_ms=lasts_ms)
+        handed = _Handed(kept.requester, Label(kept.label), until_ms, audience=kept.audience, lasts_ms=lasts_ms)
         handed.is_lasting = until_ms <= now_ms
         self._add(kept.digest, kept.target, kept.way, handed, kept.between)
 
@@ -165,14 +180,14 @@ class Dispatches:
         self, digest: bytes, target: str, way: str, header: Header, now_ms: int, ready: Ready, lasts_ms: int = 0,
         between: str = "",
     ) -> None:
-        handed = _Handed(header.origin, header.label, now_ms + header.ttl_ms + SLOW_HANDLER_MS, lasts_ms=lasts_ms)
+        until_ms, audience = now_ms + header.ttl_ms + SLOW_HANDLER_MS, _digest_of(header.audience)
+        handed = _Handed(header.origin, header.label, until_ms, audience=audience, lasts_ms=lasts_ms)
         if self._add(digest, target, way, handed, between):
-            until_ms = handed.until_ms
             if (known := self._actions[digest]).lasts_ms:  # all of it is known for as long
                 until_ms, lasts_ms = max(until_ms, known.until_ms + known.lasts_ms), known.lasts_ms
-            ready.persist.append(
-                KeepDispatch(digest, target, int(header.label), until_ms, header.origin, way, lasts_ms, between)
-            )
+            ready.persist.append(KeepDispatch(
+                digest, target, int(header.label), until_ms, header.origin, way, lasts_ms, between, audience
+            ))
 
     def _add(self, digest: bytes, target: str, way: str, handed: _Handed, between: str) -> bool:
         """Whether it is new, or by another way than before."""

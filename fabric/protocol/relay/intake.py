@@ -31,6 +31,7 @@ from fabric.protocol.relay.rerouting import Rerouting
 from fabric.protocol.relay.roster import Roster
 from fabric.protocol.relay.router import Router, Way
 from fabric.protocol.trust.credentials import Credential
+from fabric.protocol.trust.known import supersedes
 from fabric.protocol.trust.store import TrustStore
 from fabric.protocol.wire.frames import Direction, Item, Role
 
@@ -144,6 +145,8 @@ class Intake:
         assert link.peer is not None
         if problem is None and link.peer_role == Role.POINT and message.credential.id != link.peer.id:
             problem = Reject(Code.WRONG_PEER, "a control point sends its own messages only")
+        if problem is None and link.peer_role == Role.POINT and supersedes(link.peer, message.credential):
+            problem = _check_now(link.peer, message)
         if problem is None and header.kind is Kind.RESULT:
             problem = self._answerers.check(link.destination, message, item, now_ms)
         if problem is None and resolves(header):
@@ -178,6 +181,11 @@ class Intake:
             whose, rate_per_s = (header.origin, grant), grant.rate_per_s
         allowed = self._rates.allow(whose, header.records, rate_per_s, now_ms)
         return None if allowed else Reject(Code.RATE_EXCEEDED, header.topic)
+
+
+def _check_now(origin: Credential, message: Verified) -> Reject | None:
+    """Whether it may say this by its newer credential. Further on it may be under way since before that."""
+    return check_origin(origin, message.header) if message.header.kind in (Kind.EVENT, Kind.INTEL) else None
 
 
 def _check_beginning(link: Link, item: Item) -> Reject | None:

@@ -44,13 +44,13 @@ class Answers(NamedTuple):
 
 
 class Passage:
-    """It keeps nothing itself. `strip`: takes out what this relay may not hold."""
+    """It keeps nothing itself. `strip`: takes out what this relay may not hold. `recipient_unknown`: tells origins."""
 
     def __init__(
         self, intake: Intake, upgrading: Upgrading, rerouting: Rerouting, custody: Custody, dispatch: Dispatch,
         approving: Approving, answerers: Answerers, resolutions: Resolutions, router: Router, trust: TrustStore,
-        strip: Callable[[Verified], Verified | Reject], hold: Hold, answers: Answers, counters: Counters,
-        *, is_root: bool,
+        strip: Callable[[Verified], Verified | Reject], hold: Hold, answers: Answers,
+        recipient_unknown: Callable[[Verified, int], None], counters: Counters, *, is_root: bool,
     ) -> None:
         self._intake = intake
         self._upgrading = upgrading
@@ -65,6 +65,7 @@ class Passage:
         self._strip = strip
         self._hold = hold
         self._answers = answers
+        self._recipient_unknown = recipient_unknown
         self._counters = counters
         self._is_root = is_root
 
@@ -144,6 +145,7 @@ class Passage:
         header = message.header
         match header.kind, item.direction:
             case (Kind.EVENT | Kind.INTEL), _:
+                self._look_for_recipients(message, item, now_ms)
                 self._hold(message, item, self._router.readers(header, item.direction), now_ms, ready)
             case Kind.ACTION, Direction.UP if self._dispatch.turns(message):
                 self._dispatch.turn(message, item, now_ms, ready)
@@ -161,6 +163,14 @@ class Passage:
             case Kind.RESULT, _:
                 self._answer_to(message, item, now_ms, ready)
                 self._resolutions.heard(message, now_ms, ready)
+
+    def _look_for_recipients(self, message: Verified, item: Item, now_ms: int) -> None:
+        """At the root everybody is known who was connected of late: a recipient who is not may be a slip of the pen."""
+        recipients = message.header.audience.recipients
+        if not recipients or not self._is_root or item.direction is not Direction.UP:
+            return
+        if any(self._trust.credentials.newest(id_) is None for id_ in recipients):
+            self._recipient_unknown(message, now_ms)
 
     def _is_awaited(self, approval: Verified) -> bool:
         return self._approving.holds(approval.header.correlation)

@@ -181,7 +181,7 @@ class Relay(Node):
         self.passage = Passage(
             self.intake, self.upgrading, self.rerouting, self.custody, self.dispatch, self.approving, self.answerers,
             self.resolutions, self.router, self.trust, lambda message: self.strip(message, self.me), self.hold,
-            Answers(self.ack, self.nack), self.counters, is_root=is_root,
+            Answers(self.ack, self.nack), self.reporter.recipient_unknown, self.counters, is_root=is_root,
         )
         self.denials = Denials(self.port, self.counters)
         self.enrolment = EnrolmentProxy(me.id, me.curve_key, self.port, is_root=is_root)

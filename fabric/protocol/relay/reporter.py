@@ -10,15 +10,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
-from fabric.protocol.base.errors import Reject
+from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.core.ready import KeepGap, KeepNotice, Op, Ready
 from fabric.protocol.custody.custody import Custody
 from fabric.protocol.custody.outbox import Row
 from fabric.protocol.custody.sessions import Sessions, node_of
 from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.envelope.reports import build_gap, build_notice
+from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.links.port import LinkPort
-from fabric.protocol.relay.notices import SEEK_MS, About, Notices, Tally, ending_of, entries_of
+from fabric.protocol.relay.notices import SEEK_MS, About, EndedKind, Notices, Tally, ending_of, entries_of
 from fabric.protocol.relay.port import MessagePort
 from fabric.protocol.relay.report_signer import ReportSigner
 from fabric.protocol.relay.router import Router
@@ -76,6 +77,12 @@ class Reporter:
         ending = ending_of(row, refused)
         if ending is not None and message.header.kind is not Kind.ACTION and message.credential.kind != NodeKind.RELAY:
             self._notices.note(message.header, ending, now_ms)
+
+    def recipient_unknown(self, message: Verified, now_ms: int) -> None:
+        """It names a recipient whom the root does not know: it goes on to the others, and its origin will be told."""
+        header = message.header
+        if message.credential.kind != NodeKind.RELAY:
+            self._notices.note(header, EndedKind(Code.RECIPIENT_UNKNOWN, header.kind, header.topic, "reader"), now_ms)
 
     def restored(self, op: Op, now_ms: int) -> None:
         """This was read back from disk."""

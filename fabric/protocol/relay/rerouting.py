@@ -17,18 +17,18 @@ from fabric.protocol.custody.custody import Custody, HeldKey
 from fabric.protocol.custody.outbox import Held, Outbox, Row
 from fabric.protocol.custody.sessions import CHILD, NOWHERE, UNSENT, child_relay, node_of
 from fabric.protocol.custody.sleeping import Sleeping
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.layout import Header, Kind
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.links.links import UPLINK
 from fabric.protocol.links.release import fits_in_frame
 from fabric.protocol.relay.answerers import Answerers
 from fabric.protocol.relay.dispatch import Dispatch
 from fabric.protocol.relay.port import MessagePort
-from fabric.protocol.relay.router import Router, Way
+from fabric.protocol.relay.router import Router, Way, wants
 from fabric.protocol.routes.attachments import Attachment
 from fabric.protocol.routes.routing import RouteTable
 from fabric.protocol.vocabulary.fetching import SESSION_MARK
-from fabric.protocol.vocabulary.topics import matches
+from fabric.protocol.vocabulary.tlp import Audience, Label
 from fabric.protocol.wire.frames import Direction, Item
 
 # How often what is on its way up is compared with who is below: no message waits for it where nothing was missed.
@@ -37,12 +37,9 @@ _FIND_MS = 1_000
 Moved = tuple[Attachment, list[Attachment]]
 
 
-def _interested(moved: list[Moved], topic: str) -> list[str]:
-    """Who of them takes intel on a topic; for all below a relay the relay itself stands."""
-    return [
-        first.node for first, with_it in moved
-        if any(matches(pattern, topic) for a in (first, *with_it) for pattern in a.subscriptions)
-    ]
+def _interested(moved: list[Moved], header: Header) -> list[str]:
+    """Who of them takes this intel; for all below a relay the relay itself stands."""
+    return [first.node for first, with_it in moved if any(wants(each, header) for each in (first, *with_it))]
 
 
 class Rerouting:
@@ -118,7 +115,7 @@ class Rerouting:
         for row in self._rows_for(destination):
             header = row.held.message.header
             if header.kind is Kind.INTEL and (not row.targets or child in row.targets):
-                row.targets = tuple(_interested([(attachment, []) for attachment in below], header.topic))
+                row.targets = tuple(_interested([(attachment, []) for attachment in below], header))
                 if not row.targets:
                     self._messages.settle(row, Reject(Code.REVOKED, child), now_ms, ready)
         self.gone(destination, now_ms, ready)
@@ -301,8 +298,8 @@ class Rerouting:
     def ways_of(self, message: Verified, item: Item) -> tuple[list[Way], list[Way]]:
         """To whom it goes here, where it followed this relay for whoever is below; and to the others."""
         others = [target for target in item.targets if target != self._me]
-        interested = self._routes.interested(message.header.topic) if len(others) < len(item.targets) else []
-        return self._router.down(interested), self._router.to(others)
+        here = self._router.down_to_readers(message.header) if len(others) < len(item.targets) else []
+        return here, self._router.to(others)
 
     # -- what goes after somebody ---------------------------------------------------------------------------
 
@@ -328,16 +325,17 @@ class Rerouting:
 
     def _follow_all(self, rows: list[Row], moved: list[Moved], now_ms: int, ready: Ready) -> None:
         nodes = {attachment.node: None for first, with_it in moved for attachment in (first, *with_it)}
-        interested: dict[str, list[str]] = {}
+        interested: dict[tuple[str, Label, Audience], list[str]] = {}
         for row in rows:
             header = row.held.message.header
             match header.kind:
                 case Kind.RESULT:
                     concerned = [header.to] if header.to.partition(SESSION_MARK)[0] in nodes else []
                 case Kind.INTEL if not row.targets:
-                    if header.topic not in interested:
-                        interested[header.topic] = _interested(moved, header.topic)
-                    concerned = interested[header.topic]
+                    about = header.topic, header.label, header.audience
+                    if about not in interested:
+                        interested[about] = _interested(moved, header)
+                    concerned = interested[about]
                 case _:
                     concerned = [target for target in row.targets if target in nodes]
             if concerned:

@@ -13,9 +13,21 @@ from fabric.protocol.links.links import UPLINK
 from fabric.protocol.routes.attachments import Attachment
 from fabric.protocol.routes.routing import RouteTable
 from fabric.protocol.vocabulary.fetching import SESSION_MARK
+from fabric.protocol.vocabulary.tlp import may_hold
+from fabric.protocol.vocabulary.topics import matches
 from fabric.protocol.wire.frames import Direction
 
 Way = tuple[str, tuple[str, ...]]  # a destination, and the targets for it; without targets it is for everybody there
+
+
+def wants(attachment: Attachment, header: Header) -> bool:
+    """Whether it subscribes to an event or intel, and may know of it."""
+    return _may_know(attachment, header) and any(matches(pattern, header.topic) for pattern in attachment.subscriptions)
+
+
+def _may_know(attachment: Attachment, header: Header) -> bool:
+    """For who may not, nothing waits: it would take room from what may go there, and what is lost is counted to it."""
+    return may_hold(attachment.credential, header.label, header.audience)
 
 
 class Router:
@@ -44,10 +56,16 @@ class Router:
         """Where an event or intel goes from here: up, and to those who want it."""
         if header.kind is Kind.INTEL and direction is Direction.UP and not self.is_root:
             return self.up()
-        interested = self._routes.interested(header.topic)
         if header.kind is Kind.INTEL:
-            return self.down(interested)
-        return self.up() + self.down(attachment for attachment in interested if attachment.relay == self._me)
+            return self.down_to_readers(header)
+        return self.up() + self.down(each for each in self._wanted(header) if each.relay == self._me)
+
+    def down_to_readers(self, header: Header) -> list[Way]:
+        """To everybody below who wants this."""
+        return self.down(self._wanted(header))
+
+    def _wanted(self, header: Header) -> list[Attachment]:
+        return [each for each in self._routes.interested(header.topic) if _may_know(each, header)]
 
     def to(self, nodes: Iterable[str]) -> list[Way]:
         """To these nodes, down or up, each way with those of them for whom it is."""

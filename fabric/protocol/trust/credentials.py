@@ -7,7 +7,7 @@ checked at every use, with the time as an argument. Refuses a name that could be
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
@@ -47,11 +47,17 @@ class NodeKind(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class PublishGrant:
-    """Events and intel on the topics of a pattern, up to a severity (SPEC 8.2)."""
+    """Events and intel on the topics of a pattern, up to a severity (SPEC 8.2).
+
+    `to_organisations`, `to_communities`: whom else than its own organisation the origin may address. Where a name ends
+    in `*` it stands for all that begin like it.
+    """
 
     pattern: str
     severity_max: Severity = Severity.FATAL
     rate_per_s: int = 0  # 0: not limited
+    to_organisations: tuple[str, ...] = ()
+    to_communities: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +178,18 @@ def name_ok(name: object) -> bool:
     )
 
 
+def names_cover(patterns: Iterable[str], names: Iterable[str]) -> bool:
+    """Each name, or pattern of names, is one of the patterns or begins like one that ends in `*`."""
+    return all(any(begins(pattern, name) for pattern in patterns) for name in names)
+
+
+def begins(pattern: str, name: str) -> bool:
+    """Whether the pattern is this name, or ends in `*` and the name begins like it."""
+    if pattern.endswith("*"):
+        return name.removesuffix("*").startswith(pattern[:-1])
+    return name == pattern
+
+
 def digest_of(raw: bytes) -> bytes:
     """The 16 bytes by which an envelope names its signer."""
     return signing.digest(raw)[:ID_BYTES]
@@ -212,7 +230,7 @@ def encode_body(credential: Credential) -> bytes:
 def encode_grants(grants: Grants) -> list[Any]:
     """As they stand in a credential: lists of text and numbers."""
     return [
-        [[g.pattern, int(g.severity_max), g.rate_per_s] for g in grants.publish],
+        [_publish_out(g) for g in grants.publish],
         list(grants.subscribe),
         [[g.action, g.to, int(g.severity_max), g.scope] for g in grants.request],
         list(grants.execute),
@@ -266,13 +284,30 @@ def decode_grants(f: Any) -> Grants:
     if any(len(grants) > GRANTS_MAX for grants in (publish, subscribe, request, execute, approve)):
         raise ValueError
     return Grants(
-        publish=tuple(PublishGrant(_str(g[0]), severity_from_wire(g[1]), _int(g[2])) for g in publish),
+        publish=tuple(_publish(g) for g in publish),
         subscribe=_strs(subscribe),
         request=tuple(RequestGrant(_str(g[0]), _str(g[1]), severity_from_wire(g[2]), _str(g[3])) for g in request),
         execute=_strs(execute),
         approve=tuple(ApproveGrant(_str(g[0]), _str(g[1])) for g in approve),
         keep=_keep(more[0]) if more else None,
     )
+
+
+def _publish_out(g: PublishGrant) -> list[Any]:
+    beyond = [[list(g.to_organisations), list(g.to_communities)]] if g.to_organisations or g.to_communities else []
+    return [g.pattern, int(g.severity_max), g.rate_per_s, *beyond]
+
+
+def _publish(f: Any) -> PublishGrant:
+    organisations, communities = (_addressed(f[3][0]), _addressed(f[3][1])) if len(f) > 3 else ((), ())
+    return PublishGrant(_str(f[0]), severity_from_wire(f[1]), _int(f[2]), organisations, communities)
+
+
+def _addressed(names: object) -> tuple[str, ...]:
+    found = _strs(names)
+    if len(found) > GRANTS_MAX:
+        raise ValueError
+    return found
 
 
 def _keep_out(keep: Keep) -> list[Any]:

@@ -7,10 +7,19 @@ another way, and never accepts a wider one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from fabric.protocol.base.errors import Code, Reject
-from fabric.protocol.trust.credentials import Credential, Grants, Issuing, NodeKind, PublishGrant, RequestGrant
+from fabric.protocol.trust.credentials import (
+    Credential,
+    Grants,
+    Issuing,
+    NodeKind,
+    PublishGrant,
+    RequestGrant,
+    begins,
+    names_cover,
+)
 from fabric.protocol.vocabulary.openc2 import action_covers
 from fabric.protocol.vocabulary.selectors import narrows
 from fabric.protocol.vocabulary.topics import covers
@@ -30,15 +39,15 @@ def check_within(issuer: Credential, member: Credential) -> Reject | None:
 def _wider(may: Issuing, member: Credential) -> str:
     gives = member.issuing
     held = {
-        "id": _all_in(may.ids, (member.id,)),
+        "id": names_cover(may.ids, (member.id,)),
         "kind": member.kind in may.kinds,
-        "segment": _all_in(may.segments, (member.segment,)),
-        "organisation": _all_in(may.organisations, (member.organisation,)),
-        "communities": _all_in(may.communities, member.communities),
-        "client of": _all_in(may.client_of, member.client_of),
+        "segment": names_cover(may.segments, (member.segment,)),
+        "organisation": names_cover(may.organisations, (member.organisation,)),
+        "communities": names_cover(may.communities, member.communities),
+        "client of": names_cover(may.client_of, member.client_of),
         "clearance": member.clearance <= may.clearance,
         "tags": _tags_in(may.tags, member.tags),
-        "principal": not member.principal or _all_in(may.principals, (member.principal,)),
+        "principal": not member.principal or names_cover(may.principals, (member.principal,)),
         "grants": _grants_in(may.grants, member.grants),
         "issuing": gives is None or _issuing_in(may, gives),
     }
@@ -47,32 +56,21 @@ def _wider(may: Issuing, member: Credential) -> str:
 
 def _issuing_in(may: Issuing, gives: Issuing) -> bool:
     return (
-        _all_in(may.ids, gives.ids)
+        names_cover(may.ids, gives.ids)
         and set(gives.kinds) <= set(may.kinds)
-        and _all_in(may.segments, gives.segments)
-        and _all_in(may.organisations, gives.organisations)
-        and _all_in(may.communities, gives.communities)
-        and _all_in(may.client_of, gives.client_of)
+        and names_cover(may.segments, gives.segments)
+        and names_cover(may.organisations, gives.organisations)
+        and names_cover(may.communities, gives.communities)
+        and names_cover(may.client_of, gives.client_of)
         and gives.clearance <= may.clearance
         and _tags_in(may.tags, gives.tags)
-        and _all_in(may.principals, gives.principals)
+        and names_cover(may.principals, gives.principals)
         and _grants_in(may.grants, gives.grants)
     )
 
 
-def _all_in(patterns: Sequence[str], names: Iterable[str]) -> bool:
-    """Each name, or pattern of names, is one of the patterns or begins like one that ends in `*`."""
-    return all(any(_begins(pattern, name) for pattern in patterns) for name in names)
-
-
-def _begins(pattern: str, name: str) -> bool:
-    if pattern.endswith("*"):
-        return name.removesuffix("*").startswith(pattern[:-1])
-    return name == pattern
-
-
 def _tags_in(held: Sequence[tuple[str, str]], tags: Sequence[tuple[str, str]]) -> bool:
-    return all(any(name == tag and _begins(pattern, value) for tag, pattern in held) for name, value in tags)
+    return all(any(name == tag and begins(pattern, value) for tag, pattern in held) for name, value in tags)
 
 
 def _grants_in(held: Grants, grants: Grants) -> bool:
@@ -91,7 +89,11 @@ def _grants_in(held: Grants, grants: Grants) -> bool:
 
 def _publish_in(held: PublishGrant, given: PublishGrant) -> bool:
     slower = held.rate_per_s == 0 or 0 < given.rate_per_s <= held.rate_per_s
-    return covers(held.pattern, given.pattern) and given.severity_max <= held.severity_max and slower
+    return (
+        covers(held.pattern, given.pattern) and given.severity_max <= held.severity_max and slower
+        and names_cover(held.to_organisations, given.to_organisations)
+        and names_cover(held.to_communities, given.to_communities)
+    )
 
 
 def _request_in(held: RequestGrant, given: RequestGrant) -> bool:

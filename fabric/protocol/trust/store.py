@@ -11,7 +11,7 @@ from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import LIST_GRACE_MS
 from fabric.protocol.trust.chain import verify_credential
 from fabric.protocol.trust.credentials import Clocks, Credential, check_validity_by, digest_of
-from fabric.protocol.trust.known import Known
+from fabric.protocol.trust.known import Known, supersedes
 from fabric.protocol.trust.policies import Policies, verify_policies
 from fabric.protocol.trust.revocations import Revocations, verify_revocations
 
@@ -51,6 +51,17 @@ class TrustStore:
     def meet(self, peer: Credential) -> Reject | None:
         """Know a verified credential, of a peer that proved to have its CURVE key."""
         return self._credentials.meet(peer)
+
+    def in_force(self, peer: Credential, clocks_ms: Clocks) -> Credential:
+        """What gives a peer that was met its rights: the newest that is known of it and counts now, else this one.
+
+        So nobody becomes by a former credential what it was before it was renewed.
+        """
+        newest = self._credentials.newest(peer.id)
+        if newest is None or not supersedes(newest, peer):
+            return peer
+        is_same = (newest.kind, newest.curve_key) == (peer.kind, peer.curve_key)
+        return newest if is_same and self.check(newest, clocks_ms) is None else peer
 
     def floor(self, their_list: int) -> int:
         """The lowest version of the protocol that may be spoken with a peer that has this version of the list; 0: any.

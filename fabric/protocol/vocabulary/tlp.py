@@ -1,7 +1,7 @@
 """Traffic Light Protocol 2.0: labels, their spellings, and the one function that decides who may hold what.
 
-Guarantees: whatever is not understood counts as RED; nobody holds anything above their clearance; a label
-above CLEAR is held only by organisations that its signed audience names, so an empty audience means nobody.
+Guarantees: whatever is not understood counts as RED; nobody holds anything above their clearance; what
+is above CLEAR is held only by those whom its signed audience reaches, so an empty audience means nobody.
 Refuses to judge by the hop a message came from: only the signed label and audience and the holder's own
 credential count.
 
@@ -112,11 +112,24 @@ def most_restrictive(*labels: Label) -> Label:
 
 @dataclass(frozen=True, slots=True)
 class Audience:
-    """Who the origin signed the message for. Names of organisations and communities, ids of recipients."""
+    """Who the origin signed the message for. Names of organisations and communities, ids of recipients.
 
-    organisations: tuple[str, ...]
+    Recipients narrow RED and nothing else.
+    """
+
+    organisations: tuple[str, ...] = ()
     communities: tuple[str, ...] = ()
     recipients: tuple[str, ...] = ()
+
+    def signed_by(self, organisation: str, id_: str) -> Audience:
+        """What an origin signs: it names its own organisation, and itself among recipients where there are any.
+
+        So what relays have to tell it of its own message (SPEC 7.9) may come back to it.
+        """
+        return Audience(
+            tuple(dict.fromkeys((organisation, *self.organisations))), self.communities,
+            tuple(dict.fromkeys((id_, *self.recipients))) if self.recipients else (),
+        )
 
 
 class Holder(Protocol):
@@ -129,32 +142,43 @@ class Holder(Protocol):
     def organisation(self) -> str: ...
 
     @property
+    def communities(self) -> tuple[str, ...]: ...
+
+    @property
+    def client_of(self) -> tuple[str, ...]: ...
+
+    @property
     def clearance(self) -> Label: ...
 
 
 def may_hold(holder: Holder, label: Label, audience: Audience) -> bool:
-    """Whether this node may have content with this label and audience in its hands at all.
+    """Whether this node may have content with this label and audience in its hands at all (SPEC 4.2).
 
     The same answer guards every place where content could leak: sends, spool, logs, metrics, console, errors.
 
     | label | who, up to its clearance |
     |---|---|
     | CLEAR | anyone |
-    | GREEN, AMBER, AMBER+STRICT | the organisations that the audience names |
+    | GREEN | as AMBER, and who is in a community that the audience names |
+    | AMBER | the organisations that the audience names, and their direct clients |
+    | AMBER+STRICT | the organisations that the audience names |
     | RED | the same, and where the audience names recipients, only those |
 
-    This is narrower than TLP allows, never wider. Communities (GREEN) and direct clients (AMBER) will widen
-    their two rows. Sealing RED to its recipients' keys will let relays carry it as ciphertext that they
-    cannot hold: until then a relay carries RED only if it may hold it, so it must be cleared for RED and,
-    where recipients are named, be named among them.
+    Who may hold something may hold everything with a lower label and the same audience. A client's clients are not
+    clients: only what the holder's own credential says counts. A relay carries RED only if it may hold it, so where
+    recipients are named it must be named among them.
     """
     if label > holder.clearance:
         return False
     if label == Label.CLEAR:
         return True
     # An empty name is a missing one, and must not meet another missing one.
-    if not holder.organisation or holder.organisation not in audience.organisations:
-        return False
-    if label >= Label.RED and audience.recipients:
-        return holder.id in audience.recipients
-    return True
+    if holder.organisation and holder.organisation in audience.organisations:
+        return label < Label.RED or not audience.recipients or holder.id in audience.recipients
+    if label <= Label.AMBER and _share_a_name(holder.client_of, audience.organisations):
+        return True
+    return label <= Label.GREEN and _share_a_name(holder.communities, audience.communities)
+
+
+def _share_a_name(names: tuple[str, ...], others: tuple[str, ...]) -> bool:
+    return any(name and name in others for name in names)

@@ -16,12 +16,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
-from fabric.edge.publishing.options import PublishOptions
+from fabric.edge.publishing.options import AUDIENCE_PARTS, PublishOptions, to_audience
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.base.limits import TTL_MAX_MS
 from fabric.protocol.envelope.lifetime import format_duration, parse_duration
 from fabric.protocol.vocabulary.severity import Phase, Severity, parse_phase, parse_severity
-from fabric.protocol.vocabulary.tlp import Label, parse_label
+from fabric.protocol.vocabulary.tlp import Audience, Label, parse_label
 from fabric.protocol.vocabulary.topics import kind_of_topic
 from relays.gateways.mapping.lookups import Lookup, Missing, read_lookup, word_of
 from relays.gateways.mapping.moving import Moves, read_moves
@@ -35,7 +35,9 @@ from relays.reading.records import fault_of
 from relays.wording import closest, shown
 
 # The keys of a declaration that are read here.
-KEYS: Final = ("topic", "severity", "phase", "ttl", "label", "labels", "time", "drop", "rename", "set", "preset")
+KEYS: Final = (
+    "topic", "severity", "phase", "ttl", "label", "labels", "audience", "time", "drop", "rename", "set", "preset",
+)
 _PRESETS: Final[Mapping[str, Preset]] = {"ocsf": read_ocsf}
 _SEVERITIES: Final = tuple(severity.name.lower() for severity in Severity)
 _LABELS: Final = tuple(label.short for label in Label)
@@ -63,12 +65,16 @@ class Mapped(NamedTuple):
     dropped: tuple[str, ...] = ()
     renamed: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+    audience: Audience | None = None
 
     @property
     def options(self) -> PublishOptions:
         """As `publish_later` takes them."""
-        return {"severity": self.severity, "phase": self.phase, "ttl": self.ttl_ms, "label": self.label,
-                "labels": self.labels}
+        said: PublishOptions = {"severity": self.severity, "phase": self.phase, "ttl": self.ttl_ms,
+                                "label": self.label, "labels": self.labels}
+        if self.audience is not None:
+            said["audience"] = self.audience
+        return said
 
 
 class Unfit(NamedTuple):
@@ -92,6 +98,7 @@ class RecordMapping:
     time: TimeRule | None
     moves: Moves
     preset: Preset | None = None
+    audience: Audience | None = None  # whom all of it is for, besides the own organisation
 
     @property
     def patterns(self) -> tuple[str, ...]:
@@ -140,11 +147,25 @@ class RecordMapping:
         moved = moves.of(given)
         notes += [f"{old} keeps its name: there is {new} already" for old, new in moved.kept]
         labels = moved.labels if least is None else {name: max(label, least) for name, label in moved.labels.items()}
+        audience = self._audience(said, rest, labels, notes)
         return Mapped(
             topic, moved.content, self._severity(given, said, severity, notes), self._phase(given, said, notes),
             self.ttl_ms, rest, labels, self._at_ms(given, said, now_ms, notes), moved.dropped, moved.renamed,
-            tuple(notes),
+            tuple(notes), audience,
         )
+
+    def _audience(
+        self, said: Said, rest: Label | None, labels: Mapping[str, Label], notes: list[str]
+    ) -> Audience | None:
+        """Recipients are for what is red: what is known to have nothing of it names none. How far goes what others
+        gave us, they have said, and no declaration here widens that."""
+        audience = self.audience
+        if audience is not None and said.own and (audience.organisations or audience.communities):
+            notes.append("it is for the own organisation only, by its own marking")
+            audience = replace(audience, organisations=(), communities=()) if audience.recipients else None
+        if audience is None or not audience.recipients or rest is None or Label.RED in (rest, *labels.values()):
+            return audience
+        return replace(audience, recipients=())
 
     def _severity(
         self, record: dict[str, Any], said: Said, otherwise: Severity | None, notes: list[str]
@@ -212,12 +233,33 @@ def read_mapping(options: Options, preset: Preset | None = None) -> RecordMappin
         label = replace(label, default_if_unknown=False)
     if isinstance(label, Label) and "*" in labels:
         options.wrong("label", "labels has '*' for the rest already", "leave one of them out")
+    audience = _read_audience(options)
+    if audience is not None and audience.recipients and label is None and "*" not in labels:
+        options.wrong("audience.recipients", "they are for what is red, and what is not labelled may be",
+                      "say what the rest bears: label = ..., or '*' in labels", Code.BAD_AUDIENCE)
     return RecordMapping(
         topic,
         _read_value(options, "severity", _severity_of, "a severity", _SEVERITY_WRITE, _SEVERITIES),
         _read_value(options, "phase", _phase_of, "a kill chain phase", _PHASE_WRITE, ()),
         _read_ttl(options, topic), label, labels, read_time(options), read_moves(options, named), preset,
+        audience,
     )
+
+
+def _read_audience(options: Options) -> Audience | None:
+    said = options.table("audience")
+    faults = len(options.faults)
+    for part, names in said.items():
+        key = f"audience.{part}"
+        if part not in AUDIENCE_PARTS:
+            options.wrong(key, f"there is no key '{part}' here",
+                          f"write one of {', '.join(AUDIENCE_PARTS)}{closest(part, AUDIENCE_PARTS)}", Code.BAD_AUDIENCE)
+            continue
+        try:
+            to_audience({part: names})
+        except FabricError as error:
+            options.wrong(key, error.detail, f'write audience = {{ {part} = ["..."] }}, {error.next_step}', error.code)
+    return to_audience(said) if len(options.faults) == faults else None
 
 
 def _read_value(

@@ -17,7 +17,8 @@ Labels = Mapping[str, Label]
 
 class Said(NamedTuple):
     """None where the record does not say it. `at`: in ms, or why it is not believed. `labels`: of fields, so that none
-    is below one that it is in. `record`: what is published in its place. `notes`: as `Mapped` has them."""
+    is below one that it is in. `record`: what is published in its place. `notes`: as `Mapped` has them. `own`: it was
+    given to the own organisation with a marking above GREEN, which lets that pass it on to nobody but its clients."""
 
     severity: Severity | None = None
     phase: Phase | None = None
@@ -26,6 +27,7 @@ class Said(NamedTuple):
     labels: Labels = {}
     record: dict[str, Any] | None = None
     notes: tuple[str, ...] = ()
+    own: bool = False
 
 
 # Of a record that a message can hold, and of the time, where it is known.

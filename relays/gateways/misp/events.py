@@ -20,6 +20,8 @@ detected and are not deleted: one that is so no more comes again on the same top
 | 3 all communities, 5 inherited | none: as it is declared |
 | anything else | RED |
 
+A declared audience is not for what is above GREEN by its own tags or distribution: it was given to this organisation.
+
 Guarantees: nothing raises, whatever is in an event; no record bears less than its event says.
 """
 
@@ -121,6 +123,8 @@ def _record(
     ours |= {"severity": int(context.severity), "phase": int(max(context.phase, _phase(own, each)))}
     if label is not None:
         ours["label"] = label.short
+        if label > Label.GREEN and (tlp is not None or distribution is not None):
+            ours["own"] = True
     return {**record, OURS: ours}
 
 
@@ -138,7 +142,7 @@ def read_misp(record: dict[str, Any], now_ms: int | None) -> Said:
     ours = record.get(OURS)
     content = {name: value for name, value in record.items() if name != OURS}
     if not isinstance(ours, dict) or not isinstance(ours.get("kind"), str):
-        return Said(label=Label.RED, record={**content, OURS: {"kind": OBSERVED}},
+        return Said(label=Label.RED, record={**content, OURS: {"kind": OBSERVED}}, own=True,
                     notes=("it is labelled red: it was not read as MISP",))
     label = _read_label(ours["label"]) if "label" in ours else None
     said = {name: ours[name] for name in ("kind", "values") if name in ours}
@@ -147,7 +151,7 @@ def read_misp(record: dict[str, Any], now_ms: int | None) -> Said:
     notes = ("it is labelled red: by a tlp tag, or by one or a distribution that nobody knows",)
     return Said(
         _of(Severity, ours.get("severity")), _of(Phase, ours.get("phase")), label, at, {}, {**content, OURS: said},
-        notes if label is Label.RED else (),
+        notes if label is Label.RED else (), "own" in ours,
     )
 
 

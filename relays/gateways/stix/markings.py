@@ -8,6 +8,8 @@
 | what is declared for the source (`markings`) | that one |
 | any other, and one whose definition is not there | RED, counted |
 
+A declared audience is not for an object with a marking above GREEN: it was given to this organisation.
+
 Guarantees: of several the most restrictive wins, also of two definitions with one id. What cannot be read as a marking
 counts as RED, and what cannot be read as a selector is the whole object. Definitions are never followed, so they may
 mark themselves and each other as they like.

@@ -89,6 +89,9 @@ def read_object(each: Any, markings: Markings, settings: StixSettings) -> dict[s
     ours: dict[str, Any] = {} if label is None else {"label": label.short}
     if marked.labels:
         ours["labels"] = {name: field.short for name, field in marked.labels.items()}
+    said = [each for each in (marked.label, marked.least, *marked.labels.values()) if each is not None]
+    if max(said, default=Label.CLEAR) > Label.GREEN:
+        ours["own"] = True
     if marked.unknown:
         ours["unknown"] = True
     return {**each, OURS: ours}
@@ -134,7 +137,9 @@ def read_stix(record: dict[str, Any], now_ms: int | None) -> Said:
     content[OURS] = {"kind": kind, "values": values} if values else {"kind": kind}
     modified = record.get("modified")
     at = None if modified is None else believed(time_ms(modified), now_ms)
-    return Said(_severity(record, phase, rates), phase, label, at, labels, content, tuple(notes))
+    ours = record.get(OURS)
+    own = not isinstance(ours, dict) or "own" in ours
+    return Said(_severity(record, phase, rates), phase, label, at, labels, content, tuple(notes), own)
 
 
 def label_over(name: str, labels: Labels, rest: Label) -> Label:

@@ -4,7 +4,7 @@ import pytest
 
 from fabric.protocol.base.errors import Code
 from fabric.protocol.vocabulary.severity import Phase, Severity
-from fabric.protocol.vocabulary.tlp import Label
+from fabric.protocol.vocabulary.tlp import Audience, Label
 from relays.gateways.mapping import KEYS, Unfit
 from tests.unit.gateways.mapping_support import declared, mapped, read
 
@@ -124,3 +124,34 @@ def test_each_fault_of_a_declaration_has_its_key_and_what_to_write(toml, key):
 def test_all_faults_come_at_once():
     _, faults = read('topic = "a..b"\nseverity = "x"\nlabel = "y"\nttl = "z"\ndrop = [""]')
     assert [fault.key for fault in faults] == ["topic", "label", "severity", "ttl", "drop"]
+
+
+def test_whom_the_records_are_for_is_said_with_each():
+    found = mapped('audience = { organisations = ["msp"], communities = ["isac"] }', {"a": 1})
+    assert found.audience == found.options["audience"] == Audience(("msp",), ("isac",))
+    assert "audience" not in mapped("", {"a": 1}).options
+
+
+RECIPIENTS = 'audience = { organisations = ["msp"], recipients = ["lead-1"] }\n'
+
+
+@pytest.mark.parametrize(("toml", "record", "named"), [
+    ('label = "red"', {"a": 1}, True), ('labels = { a = "red", "*" = "green" }', {"a": 1}, True),
+    ('label = "amber"', {"a": 1}, False),
+    ('label = { field = "tlp" }\nlabels = { "*" = "green" }', {"tlp": "red"}, True),
+    ('label = { field = "tlp" }\nlabels = { "*" = "green" }', {"tlp": "amber"}, False),
+    ('label = { field = "tlp" }\nlabels = { "*" = "green" }', {"tlp": "?"}, True),
+    ('label = { field = "tlp" }', {}, True),  # the default of the identity may be red: nobody else is to have that
+])
+def test_recipients_are_named_where_something_is_red_or_may_be(toml, record, named):
+    audience = mapped(RECIPIENTS + toml, record).audience
+    assert audience == Audience(("msp",), (), ("lead-1",) if named else ())
+
+
+@pytest.mark.parametrize(("toml", "key"), [
+    ('audience = { organisation = ["msp"] }', "audience.organisation"), ("audience = 7", "audience"),
+    ('audience = { communities = ["I SAC"] }', "audience.communities"), (RECIPIENTS, "audience.recipients"),
+])
+def test_an_audience_that_cannot_be_is_named_with_its_key(toml, key):
+    _, faults = read(toml)
+    assert [fault.key for fault in faults] == [key]

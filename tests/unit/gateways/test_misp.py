@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fabric.protocol.base.errors import FabricError
 from fabric.protocol.vocabulary.severity import Phase, Severity
-from fabric.protocol.vocabulary.tlp import Label
+from fabric.protocol.vocabulary.tlp import Audience, Label
 from relays.gateways.blocklist.entries import Entries, indicator_of
 from relays.gateways.blocklist.never import Never
 from relays.gateways.kinds import Pulled
@@ -79,6 +79,22 @@ def test_the_label_is_that_of_tags_else_of_distributions(tags, own, event_to, at
                   distribution=event_to)
     assert mapped(given)[1].label is label
     assert mapped(given, Label.AMBER)[1].label is (Label.AMBER if label is None else label)
+
+
+@pytest.mark.parametrize(("tags", "event_to", "unmarked", "passed_on"), [
+    (["tlp:amber"], "3", None, False), (["tlp:amber+strict"], "3", None, False), (["tlp:what"], "3", None, False),
+    ([], "0", None, False), ([], "1", None, False), ([], "4", None, False), ([], "9", None, False),
+    (["tlp:green"], "0", None, True), (["tlp:clear"], "0", None, True), ([], "2", None, True),
+    ([], "3", Label.AMBER, True),  # nobody marked it: it is ours to say whom it is for
+])
+def test_what_was_given_to_us_above_green_no_declaration_passes_on(tags, event_to, unmarked, passed_on):
+    to = {"organisations": ["guard"], "communities": ["isac"]}
+    mapping = read_mapping(Options({"topic": "intel.{fabric.kind}.misp", "audience": to}), read_misp)
+    for record in records_of(event(1, attribute(1), tags=tags, distribution=event_to), unmarked):
+        found = mapping.apply(record, now_ms=NOW_MS)
+        assert found.audience == (Audience(("guard",), ("isac",)) if passed_on else None)
+        assert ("it is for the own organisation only, by its own marking" in found.notes) is not passed_on
+        assert "own" not in found.content["fabric"]
 
 
 @pytest.mark.parametrize("tags", [

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.envelope.field_labels import FieldLabels
 from fabric.protocol.vocabulary.severity import Phase, Severity
-from fabric.protocol.vocabulary.tlp import Label
+from fabric.protocol.vocabulary.tlp import Audience, Label
 from relays.gateways.mapping import Mapped, Unfit, read_mapping
 from relays.gateways.options import Options
 from relays.gateways.stix.markings import DEFINITION, Markings
@@ -99,6 +99,24 @@ def test_labels_of_markings_and_of_the_declaration():
     assert mapped.labels["name"] is Label.AMBER
     assert published(INDICATOR, settings=StixSettings(unmarked=Label.CLEAR)).label is Label.CLEAR
     assert published(marked, settings=StixSettings(unmarked=Label.CLEAR)).label is Label.GREEN
+
+
+@pytest.mark.parametrize(("marked", "passed_on"), [
+    ({"object_marking_refs": [GREEN]}, True), ({}, True), ({"object_marking_refs": [AMBER]}, False),
+    ({"object_marking_refs": [GREEN], "granular_markings": granular(description=AMBER)}, False),
+    ({"object_marking_refs": ["marking-definition--" + ID]}, False),
+])
+def test_what_was_given_to_us_above_green_no_declaration_passes_on(marked, passed_on):
+    toml = {"audience": {"organisations": ["guard"], "communities": ["isac"]}, "label": "amber"}
+    found = published({**INDICATOR, **marked}, toml=toml)
+    assert found.audience == (Audience(("guard",), ("isac",)) if passed_on else None)
+    assert "own" not in found.content["fabric"]
+
+
+def test_of_what_is_red_by_its_marking_recipients_stay():
+    toml = {"audience": {"organisations": ["guard"], "recipients": ["lead-1"]}, "label": "amber"}
+    found = published({**INDICATOR, "object_marking_refs": [RED]}, toml=toml)
+    assert found.audience == Audience((), (), ("lead-1",)), "in the own organisation"
 
 
 def test_a_field_that_is_renamed_takes_the_label_of_its_marking_along():

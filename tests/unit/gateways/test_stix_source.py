@@ -157,7 +157,9 @@ def test_what_was_rejected_is_one_object_when_it_is_replayed():
     settings = SOURCE.read(Options({"path": "/x"}))
     tlp = definition(definition_type="tlp", definition={"tlp": "green"})
     marked = identity(1, object_marking_refs=[OWN])
-    assert SOURCE.parse(settings, json.dumps(marked).encode())["fabric"] == {"label": "red", "unknown": True}
+    assert SOURCE.parse(settings, json.dumps(marked).encode())["fabric"] == {
+        "label": "red", "own": True, "unknown": True,
+    }
     assert SOURCE.parse(settings, bundle(tlp, marked).encode())["fabric"] == {"label": "green"}
     for data in (bundle(identity(1), identity(2)), bundle(), "[", '{"type": "x"}'):
         with pytest.raises(FabricError) as raised:
