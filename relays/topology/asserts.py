@@ -73,7 +73,7 @@ def _may_say(flows: Flows, claim: AssertSpec) -> list[Start]:
         cleared = start.point is None or claim.label <= start.point.clearance
         # Below a relay many are cleared for less than it, which is no matter; a control point has to be heard anywhere.
         at_relay = claim.source in flows.topology.relays and start.relay != claim.source
-        if cleared and not (at_relay and start.relay not in flows.walks.cleared(claim.label, start.organisation)):
+        if cleared and not (at_relay and start.relay not in flows.walks.cleared(claim.label, start.audience)):
             found.append(start)
     return found
 
@@ -97,7 +97,7 @@ def _missed(flows: Flows, claim: AssertSpec, start: Start) -> tuple[str, str]:
     label, target, topology = claim.label, claim.target, flows.topology
     what = f"{label.short} from {start.point.id if start.point is not None else start.relay}"
     receiver = topology.points.get(target)
-    if receiver is not None and not holds(receiver, label, start.organisation):
+    if receiver is not None and not holds(receiver, label, start.audience):
         return (
             f"{what} is withheld from {target} ({rule_against(receiver, label)})",
             f"clear {target} for {label.short}, or claim less",
@@ -115,7 +115,7 @@ def _missed(flows: Flows, claim: AssertSpec, start: Start) -> tuple[str, str]:
             "remove backups that lead another way, or claim less",
         )
     last, by = topology.relays[way[-1]], " -> ".join(way)
-    if last.id in flows.walks.cleared(label, start.organisation):
+    if last.id in flows.walks.cleared(label, start.audience):
         return (
             f"{what} does not pass {target} on this way: {by}",
             "remove the backup that leads past it, or claim less",

@@ -2,7 +2,7 @@
 
 Guarantees: `between` never misses a way. It counts backups, of relays as ways up and of points as places to be; what
 climbs, what descends again, and what climbs again to look for somebody who left. What it calls "always" gets
-there by whichever parents the nodes have. The audience is the default one (see `holding`).
+there by whichever parents the nodes have. Whom it is for, `holding` says.
 
 Content begins at a control point. A relay stands for those that are at it: of the file, and one that is there later, of
 the relay's organisation, which publishes events.
@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from fabric.protocol.vocabulary.tlp import Label
+from fabric.protocol.vocabulary.tlp import Audience, Label
 from relays.topology.holding import Node, holds, rule_against
 from relays.topology.journeys import ACTION, Journey, climbs, journeys_of
 from relays.topology.matching import carries, publishes_to
@@ -36,7 +36,7 @@ class Way:
 
     relays: tuple[str, ...]
     carrier: str  # CLIMBING, or a journey's
-    organisation: str  # of its audience
+    audience: Audience
     follows: bool = False
 
     def __str__(self) -> str:
@@ -138,9 +138,9 @@ class Flows:
         if not ends:
             return None
         receiver = self.topology.points.get(target)
-        if receiver is not None and not may(receiver, label, start.organisation):
+        if receiver is not None and not may(receiver, label, start.audience):
             return (start.relay,)
-        open_ = self.walks.cleared(label, start.organisation)
+        open_ = self.walks.cleared(label, start.audience)
         return next((way for end in ends if (way := self.parents.hindrance(start.relay, end, open_))), ())
 
     def stop(self, starts: Iterable[Start], target: str, label: Label) -> Stop:
@@ -154,7 +154,7 @@ class Flows:
             receiver = [self.topology.points[target]] if target in self.topology.points else []
             nodes: list[Node] = [*origin, *(self.topology.relays[name] for name in way.relays), *receiver]
             for node in nodes:
-                if node in origin or not holds(node, label, way.organisation):
+                if node in origin or not holds(node, label, way.audience):
                     return Stop(node.id, rule_against(node, label), way)
         return Stop()
 
@@ -164,7 +164,7 @@ class Flows:
         """Nobody says what is above their clearance; a guest's content has to come to where it is looked at from."""
         if label is not ANY and start.point is not None and label > start.point.clearance:
             return False
-        return not start.guest or start.relay in self.walks.up(start.guest, label, start.organisation)
+        return not start.guest or start.relay in self.walks.up(start.guest, label, start.audience)
 
     def _of(self, start: Start) -> list[Journey]:
         return self._journeys.get(start.point.id, []) if start.point is not None else []
@@ -173,11 +173,11 @@ class Flows:
 
     def _ways(self, start: Start, target: str, label: Label | None) -> Iterator[Way]:
         receiver = self.topology.points.get(target)
-        if receiver is None or may(receiver, label, start.organisation):
-            trace = self.walks.up(start.relay, label, start.organisation)
+        if receiver is None or may(receiver, label, start.audience):
+            trace = self.walks.up(start.relay, label, start.audience)
             for end in self._ends_of_climb(start, target):
                 if end in trace:
-                    yield Way(way_to(trace, end), CLIMBING, start.organisation)
+                    yield Way(way_to(trace, end), CLIMBING, start.audience)
         for journey in self._of(start):
             yield from self._by(journey, start, target, receiver, label)
 
@@ -199,47 +199,48 @@ class Flows:
     ) -> Iterator[Way]:
         if not self._is_possible(journey, start):
             return
-        org, top = journey.organisation, journey.turn or self.parents.root
+        audience, top = journey.audience, journey.turn or self.parents.root
         if receiver is None:
-            climbed = self.walks.up(start.relay, label, org, last=top)
+            climbed = self.walks.up(start.relay, label, audience, last=top)
             if target in climbed:
-                yield Way(way_to(climbed, target), journey.carrier, org)
-        elif receiver not in journey.receivers or receiver is start.point or not may(receiver, label, org):
+                yield Way(way_to(climbed, target), journey.carrier, audience)
+        elif receiver not in journey.receivers or receiver is start.point or not may(receiver, label, audience):
             return
-        below = self.walks.down(top, label, org, "" if journey.if_back else journey.past)
+        below = self.walks.down(top, label, audience, "" if journey.if_back else journey.past)
         if start.relay not in below:
             return
         up = tuple(reversed(way_to(below, start.relay)))
         if receiver is None:
             if (down := self._landing(journey, label).get(target)) is not None:
-                yield Way((*up, *down.relays[1:]), journey.carrier, org, down.follows)
+                yield Way((*up, *down.relays[1:]), journey.carrier, audience, down.follows)
             return
-        below = self.walks.down(top, label, org, journey.past if journey.if_back else "")
+        below = self.walks.down(top, label, audience, journey.past if journey.if_back else "")
         for end in self.parents.places(receiver):
             if end in below:
-                yield Way((*up, *way_to(below, end)[1:]), journey.carrier, org)
+                yield Way((*up, *way_to(below, end)[1:]), journey.carrier, audience)
 
     def _landing(self, journey: Journey, label: Label | None) -> dict[str, Way]:
         """Every relay that it passes on its way down, with the way from where it turns; where receivers may not hold
         it, it is still sent towards them. Then every one by which it climbs again, after a receiver that left."""
         key = (id(journey), label)
         if key not in self._landed:
-            top, org = journey.turn or self.parents.root, journey.organisation
+            top, audience = journey.turn or self.parents.root, journey.audience
             without = journey.past if journey.if_back else ""
             passed = self.parents.all - {without}
             over = dict.fromkeys(
                 above for place in self._places_of_receivers(journey) for above in self.parents.up(place, passed)
             )
-            trace, found = self.walks.down(top, label, org, without), {}
+            trace, found = self.walks.down(top, label, audience, without), {}
             for name in trace:
                 if name in over:
-                    found[name] = Way(way_to(trace, name), journey.carrier, org)
+                    found[name] = Way(way_to(trace, name), journey.carrier, audience)
             for name, way in list(found.items()):
                 # Above where an action turned nobody knows of it.
-                up = self.walks.up(name, label, org, last=top if journey.carrier == ACTION else "")
+                up = self.walks.up(name, label, audience, last=top if journey.carrier == ACTION else "")
                 for other in up:
                     if other not in found:
-                        found[other] = Way((*way.relays, *way_to(up, other)[1:]), journey.carrier, org, follows=True)
+                        relays = (*way.relays, *way_to(up, other)[1:])
+                        found[other] = Way(relays, journey.carrier, audience, follows=True)
             self._landed[key] = found
         return self._landed[key]
 
@@ -247,7 +248,7 @@ class Flows:
         """Whether it can be at all, labels aside: nobody answers what cannot have come, or turns where it does not."""
         if not journey.if_back:
             return not journey.past or self._is_past(start.relay, journey.past)
-        below = self.walks.down(journey.turn or self.parents.root, ANY, journey.organisation, "")
+        below = self.walks.down(journey.turn or self.parents.root, ANY, journey.audience, "")
         came = start.point is not None and any(place in below for place in self.parents.places(start.point))
         return came and any(place in below for place in self._places_of_receivers(journey))
 
@@ -265,15 +266,14 @@ class Flows:
     # -- always ---------------------------------------------------------------------------------------------
 
     def _always_lands(self, journey: Journey, start: Start, target: str, label: Label) -> bool:
-        parents, org, top = self.parents, journey.organisation, journey.turn or self.parents.root
-        open_ = self.walks.cleared(label, org)
+        parents, audience, top = self.parents, journey.audience, journey.turn or self.parents.root
+        open_ = self.walks.cleared(label, audience)
         if journey.past or parents.hindrance(start.relay, top, open_):
             return False
         receiver = self.topology.points.get(target)
         if receiver is not None:
-            return receiver in journey.receivers and receiver is not start.point and holds(receiver, label, org) and (
-                not any(parents.hindrance(place, top, open_) for place in parents.places(receiver))
-            )
+            is_for = receiver in journey.receivers and receiver is not start.point and holds(receiver, label, audience)
+            return is_for and not any(parents.hindrance(place, top, open_) for place in parents.places(receiver))
         return not parents.hindrance(target, top, open_) and self._always_above(journey, target)
 
     def _always_above(self, journey: Journey, relay: str) -> bool:

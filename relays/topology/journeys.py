@@ -17,7 +17,8 @@ from typing import Final
 from fabric.protocol.access.permissions import CANCEL
 from fabric.protocol.vocabulary.fetching import FETCH
 from fabric.protocol.vocabulary.openc2 import action_covers, action_matches, actions_meet, class_of, split_topic
-from relays.topology.matching import able, by_organisation, publishes_to, selected
+from fabric.protocol.vocabulary.tlp import Audience
+from relays.topology.matching import able, by_audience, publishes_to, selected
 from relays.topology.model import ApprovalSpec, PointSpec, RequestGrant, RoleSpec, Topology
 
 Points = tuple[PointSpec, ...]
@@ -29,14 +30,14 @@ RESULT: Final = "as a result"
 class Journey:
     """From any of `sources` up to the relay where it turns, and from there down to any of `receivers`.
 
-    `organisation`: of the audience. `turn`: a grant's scope; empty is the root. `past`: it turns at the root because
+    `turn`: a grant's scope; empty is the root. `past`: it turns at the root because
     its requester, who is the receiver `if_back`, is at a place that has this scope not above it.
     """
 
     carrier: str
     sources: Points
     receivers: Points
-    organisation: str
+    audience: Audience
     turn: str = ""
     past: str = ""
     if_back: bool = False
@@ -54,20 +55,20 @@ class _Asked:
 def journeys_of(topology: Topology) -> Iterator[Journey]:
     """All that there can be, in the order of the file's roles."""
     players = {
-        role.name: by_organisation(point for point in topology.points.values() if point.role == role.name)
+        role.name: by_audience(point for point in topology.points.values() if point.role == role.name)
         for role in topology.roles.values()
     }
     for role in topology.roles.values():
-        for organisation, members in players[role.name].items():
+        for audience, members in players[role.name].items():
             for reader in topology.roles.values():
                 if publishes_to(role, reader, "intel"):
                     readers = tuple(point for some in players[reader.name].values() for point in some)
-                    yield Journey("as intel", members, readers, organisation)
+                    yield Journey("as intel", members, readers, audience)
         if players[role.name]:
             asked = list(_asked_by(topology, role))
-            for organisation, members in players[role.name].items():
+            for audience, members in players[role.name].items():
                 for each in asked:
-                    yield from _both_ways(topology, each, members, organisation)
+                    yield from _both_ways(topology, each, members, audience)
 
 
 def climbs(role: RoleSpec) -> bool:
@@ -76,25 +77,25 @@ def climbs(role: RoleSpec) -> bool:
     return says or bool(role.request or role.approve)
 
 
-def _both_ways(topology: Topology, asked: _Asked, requesters: Points, organisation: str) -> Iterator[Journey]:
+def _both_ways(topology: Topology, asked: _Asked, requesters: Points, audience: Audience) -> Iterator[Journey]:
     turns = [("", "")] if not asked.scope else [(asked.scope, ""), ("", asked.scope)]
     for turn, past in turns:
-        yield Journey(ACTION, requesters, asked.targets, organisation, turn, past)
-        yield Journey(RESULT, asked.targets, requesters, organisation, turn, past, if_back=True)
+        yield Journey(ACTION, requesters, asked.targets, audience, turn, past)
+        yield Journey(RESULT, asked.targets, requesters, audience, turn, past, if_back=True)
     for spec in topology.approvals if asked.grant is not None else ():
         if asked.grant is not None and _is_about(topology, spec, asked.grant):
-            yield from _approvals(asked, requesters, _approvers(topology, spec), organisation)
+            yield from _approvals(asked, requesters, _approvers(topology, spec), audience)
 
 
-def _approvals(asked: _Asked, requesters: Points, approvers: Points, organisation: str) -> Iterator[Journey]:
+def _approvals(asked: _Asked, requesters: Points, approvers: Points, audience: Audience) -> Iterator[Journey]:
     """Where it turns approvers are asked, with all of the action; what they say goes on to its targets, and back.
 
     Whoever is asked, or asks, may move meanwhile: then it climbs on, and turns at the root.
     """
     for turn in dict.fromkeys((asked.scope, "")):
-        yield Journey("to be approved", requesters, approvers, organisation, turn)
-        yield Journey("as an approval", approvers, requesters, organisation, turn)
-        yield Journey("as an approval", approvers, asked.targets, organisation, turn)
+        yield Journey("to be approved", requesters, approvers, audience, turn)
+        yield Journey("as an approval", approvers, requesters, audience, turn)
+        yield Journey("as an approval", approvers, asked.targets, audience, turn)
 
 
 def _asked_by(topology: Topology, role: RoleSpec) -> Iterator[_Asked]:

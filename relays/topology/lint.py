@@ -17,7 +17,7 @@ from fabric.protocol.vocabulary.tlp import Label
 from fabric.protocol.vocabulary.topics import RESOLUTIONS
 from relays.topology.approvals import judge_approvals
 from relays.topology.asserts import prove
-from relays.topology.holding import first_refusal, holds, rule_against
+from relays.topology.holding import audience_of, first_refusal, holds, rule_against
 from relays.topology.loader import check
 from relays.topology.matching import patterns_overlap, publishes_to
 from relays.topology.model import PointSpec, RelaySpec, RoleSpec, Topology
@@ -66,7 +66,7 @@ def _flow(topology: Topology, point: PointSpec, key: str, label: Label, what: st
         return
     if point.relay is None:
         return
-    stop = first_refusal(topology.path_to_root(point.relay), label, point.organisation)
+    stop = first_refusal(topology.path_to_root(point.relay), label, audience_of(point))
     if stop is None:
         return
     if stop.id == point.relay:
@@ -126,8 +126,8 @@ def _backups(topology: Topology) -> Iterator[Problem]:
 
 def _carried(node: RelaySpec | PointSpec, relay: RelaySpec) -> list[Label]:
     """The labels that both may hold of what the node's own organisation says."""
-    org = node.organisation
-    return [label for label in Label if holds(node, label, org) and holds(relay, label, org)]
+    audience = audience_of(node)
+    return [label for label in Label if holds(node, label, audience) and holds(relay, label, audience)]
 
 
 def _subscribers(topology: Topology) -> Iterator[Problem]:

@@ -7,7 +7,9 @@ from collections.abc import Iterable
 from fabric.protocol.base.errors import Reject
 from fabric.protocol.vocabulary.openc2 import actions_meet
 from fabric.protocol.vocabulary.selectors import parse_selector
+from fabric.protocol.vocabulary.tlp import Audience
 from fabric.protocol.vocabulary.topics import RESOLUTIONS
+from relays.topology.holding import audience_of
 from relays.topology.model import PointSpec, RequestGrant, RoleSpec, Topology
 
 
@@ -67,9 +69,9 @@ def publishes_to(publisher: RoleSpec, subscriber: RoleSpec, kind: str) -> bool:
     )
 
 
-def by_organisation(points: Iterable[PointSpec]) -> dict[str, tuple[PointSpec, ...]]:
-    """In the order in which the organisations come."""
-    found: dict[str, list[PointSpec]] = {}
+def by_audience(points: Iterable[PointSpec]) -> dict[Audience, tuple[PointSpec, ...]]:
+    """Those together who speak to the same, in the order in which the audiences come."""
+    found: dict[Audience, list[PointSpec]] = {}
     for point in points:
-        found.setdefault(point.organisation, []).append(point)
-    return {organisation: tuple(members) for organisation, members in found.items()}
+        found.setdefault(audience_of(point), []).append(point)
+    return {audience: tuple(members) for audience, members in found.items()}

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from fabric.protocol.base.errors import Code
-from relays.topology.holding import first_refusal, rule_against
+from fabric.protocol.vocabulary.tlp import Audience
+from relays.topology.holding import audience_of, first_refusal, rule_against
 from relays.topology.matching import able, executors
 from relays.topology.model import PointSpec, RelaySpec, RequestGrant, Topology
 from relays.topology.problems import Problem, listed, warning
@@ -55,7 +56,7 @@ class _Requests:
         self._topology = topology
         self._label = topology.defaults.label
         self._targets: dict[tuple[RequestGrant, bool], dict[str, list[str]]] = {}
-        self._stops: dict[tuple[RequestGrant, str, str], list[tuple[str, list[str]]]] = {}
+        self._stops: dict[tuple[RequestGrant, str, Audience], list[tuple[str, list[str]]]] = {}
 
     def of(self, point: PointSpec, climbing: Sequence[RelaySpec]) -> Iterator[Problem]:
         """Of a control point at the first of these relays, which lead to the root."""
@@ -67,9 +68,9 @@ class _Requests:
             if turn not in names:
                 elsewhere[turn] = None
                 turn = topology.root.id
-            up = first_refusal(climbing[: names.index(turn) + 1], self._label, point.organisation)
+            up = first_refusal(climbing[: names.index(turn) + 1], self._label, audience_of(point))
             if up is None:
-                stops = self._on_the_way_down(grant, turn, point.organisation)
+                stops = self._on_the_way_down(grant, turn, audience_of(point))
             else:
                 everybody = self._targets_at(grant, turn != grant.scope).values()
                 stops = [(up.id, [target for some in everybody for target in some])]
@@ -89,15 +90,15 @@ class _Requests:
         for name, held in stopped.items():
             yield _withheld(topology, point, topology.relays[name], held)
 
-    def _on_the_way_down(self, grant: RequestGrant, turn: str, organisation: str) -> list[tuple[str, list[str]]]:
+    def _on_the_way_down(self, grant: RequestGrant, turn: str, audience: Audience) -> list[tuple[str, list[str]]]:
         """Each relay that stops it, with whom it does not reach for that."""
-        key = grant, turn, organisation
+        key = grant, turn, audience
         if key not in self._stops:
             found: dict[str, list[str]] = {}
             for relay, targets in self._targets_at(grant, turn != grant.scope).items():
                 above = self._topology.path_to_root(relay)
                 down = above[: [each.id for each in above].index(turn) + 1]
-                stop = first_refusal(reversed(down), self._label, organisation)
+                stop = first_refusal(reversed(down), self._label, audience)
                 if stop is not None:
                     found.setdefault(stop.id, []).extend(targets)
             self._stops[key] = list(found.items())

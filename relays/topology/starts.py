@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from fabric.protocol.vocabulary.tlp import Audience
+from relays.topology.holding import audience_of
 from relays.topology.journeys import Journey
 from relays.topology.model import PointSpec, Topology
 from relays.topology.parents import Parents
@@ -17,14 +19,14 @@ from relays.topology.parents import Parents
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Where content begins, and whose it is. `point` is None for a control point that is there later.
+    """Where content begins, and for whom it is. `point` is None for a control point that is there later.
 
     `guest`: it comes to `relay` from this one, which is below it by a backup only.
     """
 
     relay: str
     point: PointSpec | None
-    organisation: str
+    audience: Audience
     guest: str = ""
 
 
@@ -44,9 +46,9 @@ class Starts:
         """Of a relay: whoever is there, now or later. Of a control point: every place where it can be."""
         point = self._topology.points.get(source)
         if point is not None:
-            return [Start(relay, point, point.organisation) for relay in self._parents.places(point)]
-        later = Start(source, None, self._topology.relays[source].organisation)
-        return [later, *(Start(source, each, each.organisation) for each in self._at[source])]
+            return [Start(relay, point, audience_of(point)) for relay in self._parents.places(point)]
+        later = Start(source, None, audience_of(self._topology.relays[source]))
+        return [later, *(Start(source, each, audience_of(each)) for each in self._at[source])]
 
     def below(self, source: str) -> list[Start]:
         """Of a relay and of all below it. What is below it only while some relay is at its backup comes in there."""
@@ -67,7 +69,7 @@ class Starts:
         alike: Counter[tuple[object, ...]] = Counter()
         for point in self._topology.points.values():
             journeys = tuple(map(id, self._journeys.get(point.id, ())))
-            key = point.relay, point.backups, point.role, point.organisation, point.clearance, journeys
+            key = point.relay, point.backups, point.role, audience_of(point), point.clearance, journeys
             alike[key] += 1
             if alike[key] <= 2:  # noqa: PLR2004
                 yield point

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from fabric.protocol.vocabulary.tlp import Label
+from fabric.protocol.vocabulary.tlp import Audience, Label
 from relays.topology.holding import Node, holds
 from relays.topology.model import Topology
 from relays.topology.parents import Parents, Trace
@@ -13,40 +13,40 @@ from relays.topology.parents import Parents, Trace
 ANY: Final = None
 
 
-def may(node: Node, label: Label | None, organisation: str) -> bool:
+def may(node: Node, label: Label | None, audience: Audience) -> bool:
     """Whether the node may hold the label, or anything."""
-    return label is ANY or holds(node, label, organisation)
+    return label is ANY or holds(node, label, audience)
 
 
 class Walks:
-    """It remembers what it walked: labels and organisations are few."""
+    """It remembers what it walked: labels and audiences are few."""
 
     def __init__(self, topology: Topology, parents: Parents) -> None:
         self._topology = topology
         self._parents = parents
-        self._cleared: dict[tuple[Label | None, str], frozenset[str]] = {}
-        self._up: dict[tuple[str, Label | None, str, str], Trace] = {}
-        self._down: dict[tuple[str, Label | None, str, str], Trace] = {}
+        self._cleared: dict[tuple[Label | None, Audience], frozenset[str]] = {}
+        self._up: dict[tuple[str, Label | None, Audience, str], Trace] = {}
+        self._down: dict[tuple[str, Label | None, Audience, str], Trace] = {}
 
-    def cleared(self, label: Label | None, organisation: str) -> frozenset[str]:
+    def cleared(self, label: Label | None, audience: Audience) -> frozenset[str]:
         """The relays that may hold the label for this audience."""
-        key = (label, organisation)
+        key = (label, audience)
         if key not in self._cleared:
             self._cleared[key] = frozenset(
-                relay.id for relay in self._topology.relays.values() if may(relay, label, organisation)
+                relay.id for relay in self._topology.relays.values() if may(relay, label, audience)
             )
         return self._cleared[key]
 
-    def up(self, start: str, label: Label | None, organisation: str, last: str = "") -> Trace:
+    def up(self, start: str, label: Label | None, audience: Audience, last: str = "") -> Trace:
         """What is reached upward from there; `last` is passed by none."""
-        key = (start, label, organisation, last)
+        key = (start, label, audience, last)
         if key not in self._up:
-            self._up[key] = self._parents.up(start, self.cleared(label, organisation), last)
+            self._up[key] = self._parents.up(start, self.cleared(label, audience), last)
         return self._up[key]
 
-    def down(self, top: str, label: Label | None, organisation: str, without: str) -> Trace:
+    def down(self, top: str, label: Label | None, audience: Audience, without: str) -> Trace:
         """What is reached downward from there, by no way through `without`."""
-        key = (top, label, organisation, without)
+        key = (top, label, audience, without)
         if key not in self._down:
-            self._down[key] = self._parents.down(top, self.cleared(label, organisation) - {without})
+            self._down[key] = self._parents.down(top, self.cleared(label, audience) - {without})
         return self._down[key]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fabric.protocol.base.limits import SESSION_GRACE_MS
-from fabric.protocol.vocabulary.tlp import Label
+from fabric.protocol.vocabulary.tlp import Audience, Label
 from relays.topology import Topology, load
 from relays.topology.flow import CLIMBING, Flow, Flows
 from relays.topology.starts import Start
@@ -35,7 +35,7 @@ def predicted(topology: Topology, flows: Flows, *, still: bool) -> dict[tuple[st
                 if node != point and can(flows.between(point, node, label), still)
             }
         for relay in topology.relays.values():
-            later = [Start(relay.id, None, relay.organisation)]
+            later = [Start(relay.id, None, Audience((relay.organisation,)))]
             found[f"{LATER}{relay.id}", label] = {
                 node for node in nodes_of(topology) if flows.first(later, node, label) is not None
             }

@@ -9,7 +9,7 @@ from pathlib import Path
 from fabric.protocol.access.permissions import labels_withheld
 from fabric.protocol.base.errors import Reject
 from fabric.protocol.trust.credentials import NodeKind
-from fabric.protocol.vocabulary.tlp import Label
+from fabric.protocol.vocabulary.tlp import Audience, Label
 from relays.topology import load
 from relays.topology.holding import first_refusal, holds, rule_against
 from tests.support import Authority, draft
@@ -26,7 +26,7 @@ def test_as_a_relay_with_this_credential_would_decide():
         header, _ = draft(origins[whose], label=label, organisations=(whose,))
         withheld = isinstance(labels_withheld(holder.credential, header), Reject)
         spec = replace(HQ, clearance=clearance, organisation=organisation)
-        assert holds(spec, label, whose) is not withheld
+        assert holds(spec, label, header.audience) is not withheld
 
 
 def test_by_which_rule_it_may_not():
@@ -37,5 +37,5 @@ def test_by_which_rule_it_may_not():
 
 def test_the_first_of_a_path_that_may_not():
     green = replace(HQ, id="dmz", clearance=Label.GREEN)
-    assert first_refusal((HQ, green, green), Label.AMBER, "acme") is green
-    assert first_refusal((HQ, green), Label.GREEN, "acme") is None
+    assert first_refusal((HQ, green, green), Label.AMBER, Audience(("acme",))) is green
+    assert first_refusal((HQ, green), Label.GREEN, Audience(("acme",))) is None

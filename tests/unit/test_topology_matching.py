@@ -8,7 +8,7 @@ import pytest
 
 from fabric.protocol.trust.credentials import PublishGrant, RequestGrant
 from relays.topology import load
-from relays.topology.matching import able, by_organisation, carries, executors, patterns_overlap, publishes_to, selected
+from relays.topology.matching import able, by_audience, carries, executors, patterns_overlap, publishes_to, selected
 from relays.topology.model import RoleSpec
 
 TEXT = """
@@ -67,7 +67,7 @@ def test_who_is_selected_who_is_able_and_who_is_below_the_scope(topology):
     assert names(selected(topology, "no selector (")) == []
     assert names(able(topology, RequestGrant("deny *", "all"))) == ["fw-hq", "fw-ot", "fw-any"]
     assert names(executors(topology, RequestGrant("deny *", "all", scope="ot"))) == ["fw-ot", "fw-any"]
-    assert by_organisation(topology.points.values()).keys() == {"acme", "guest"}
+    assert [audience.organisations for audience in by_audience(topology.points.values())] == [("acme",), ("guest",)]
 
 
 def test_nobody_publishes_resolutions():

@@ -34,7 +34,7 @@ def starts(tmp_path: Path):
 
 
 def told(starts):
-    return [(s.relay, s.point.id if s.point else "", s.organisation, s.guest) for s in starts]
+    return [(s.relay, s.point.id if s.point else "", s.audience.organisations[0], s.guest) for s in starts]
 
 
 def test_a_relay_stands_for_who_is_there_now_or_later(starts):
