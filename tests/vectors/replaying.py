@@ -2,8 +2,8 @@
 
 What the others said is as it was recorded. What today's core says has to be what was said then, frame by frame on each
 link and at the same time: the same bytes, or, where a later version appended something, the same elements with more
-after them, as far as 0.1 could read them. What may differ nevertheless is in `DIFFERS`; and when a node asks whether its
-peer is there is its own matter, so that a PING has to be one, and at no time that was recorded.
+after them, as far as 0.1 could read them. What may differ nevertheless is in `DIFFERS`. When a node asks whether its
+peer is there is its own matter: a PING has to be one, at whatever time.
 """
 
 from __future__ import annotations
