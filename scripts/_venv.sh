@@ -16,7 +16,11 @@ fi
 if [ "$_installed" != "$_stamp" ]; then
     echo "Installing into .venv ..." >&2
     "$_python" -m venv .venv
-    PIP_CONSTRAINT="$PWD/constraints.txt" .venv/bin/python -m pip install -q --disable-pip-version-check -e "$_what" >&2
+    PIP_CONSTRAINT="$PWD/constraints.txt" .venv/bin/python -m pip install -q --disable-pip-version-check -e "$_what" >&2 || {
+        echo "The packages could not be installed: see above. They come from PyPI, or from where pip's configuration says." >&2
+        echo "Run $0 again when it can be reached." >&2
+        exit 1
+    }
     echo "$_stamp" > .venv/.stamp
 fi
 export PATH="$PWD/.venv/bin:$PATH"

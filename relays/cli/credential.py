@@ -17,6 +17,7 @@ from fabric.protocol.vocabulary.severity import Severity
 from relays.authority import open_authority
 from relays.authority.credentials import description, identities_here, issue_again, issuer_here, needs_renewal
 from relays.authority.sealing import Passphrase
+from relays.authority.strays import barred
 from relays.cli.exits import PARTLY, command
 from relays.cli.options import AlsoFabric, As, needed, wall_ms
 from relays.cli.passphrase import PassphraseFile, passphrase_from
@@ -189,13 +190,15 @@ def renew(
     The signature is that of whoever vouches for it. An issuer that is not on this machine is asked through the fabric,
     as everybody who runs does by itself when two thirds of the time are over.
 
-    Exit codes: 0 renewed, 1 no such identity, or who vouches for it is not here, 5 wrong passphrase, 69 unreachable.
+    Exit codes: 0 renewed, 1 no such identity, or who vouches for it is not here, 5 wrong passphrase, or revoked, 69 unreachable.
 
     Example: fabric credential renew zeek-p1 fw-p1
     """
     ask = passphrase_from(passphrase_file)
     for id_ in ids or [needed(as_)]:
         identity = find_identity(id_)
+        if barred(identity.fabric, [identity.id]):  # it would be signed, and let in nowhere
+            raise FabricError(Code.REVOKED, identity.id)
         fresh = _renewed(identity, ask)
         if as_json:
             say_json(description(fresh))

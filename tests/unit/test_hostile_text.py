@@ -48,6 +48,7 @@ from relays.demo.book import Book, Check
 from relays.demo.show import Show, targets_table
 from relays.drain import Draining, drain_path, write_draining
 from relays.issuing import Issuer, Register, TokenTerms, register_path
+from relays.last_words import CANNOT_RUN
 from relays.terminal import Screen
 from relays.topology import Problem, TopologyErrors, load
 from tests.support import entropy
@@ -404,7 +405,7 @@ def test_status_from_a_file_that_somebody_else_wrote(seen, home):
     (home / "small" / "run").mkdir()
     (home / "small" / "run" / "hq.json").write_text(json.dumps(hostile_state()))
     log = home / "small" / "run" / "plant-1.log"
-    log.write_text(json.dumps({"level": "error", "code": ALL, "detail": ALL}) + "\n")
+    log.write_text(json.dumps({"event": CANNOT_RUN, "level": "error", "code": ALL, "detail": ALL}) + "\n")
     (home / "small" / "run" / "plant-1.json").write_text(json.dumps(hostile_state(relay="plant-1")))
     seen(fabric("status", "small", code=3))
     seen(fabric("status", "small", "--json", code=3), shows=())

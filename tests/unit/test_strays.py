@@ -24,6 +24,7 @@ from relays.authority import (
     strays,
 )
 from relays.topology import load
+from tests.unit.test_command_lines import ends
 
 TOPOLOGY = """
 fabric = "small"
@@ -148,3 +149,13 @@ def test_whoever_is_in_the_file_and_revoked_is_named_with_the_way_to_begin_anew(
     assert "another id" in words and f"delete {tmp_path / 'small'}" in words
     (problem,) = check_strays(topology, tmp_path)
     assert (problem.key, problem.severity) == ("points.zeek-1", "warning") and problem.code.label == "E205"
+
+
+def test_a_credential_that_was_revoked_is_not_renewed(tmp_path, topology, authority, monkeypatch, capsys):
+    monkeypatch.setenv("FABRIC_HOME", str(tmp_path))
+    before = load_identity(ids_folder("small", tmp_path) / "zeek-1").credential
+    revoke(authority, ["zeek-1"], tmp_path)
+    assert ends(monkeypatch, "credential", "renew", "zeek-1", "--json") == 5
+    assert json.loads(capsys.readouterr().err)["error"]["code"] == "E205"
+    assert load_identity(ids_folder("small", tmp_path) / "zeek-1").credential == before
+    assert ends(monkeypatch, "credential", "renew", "fw-1", "--json") == 0

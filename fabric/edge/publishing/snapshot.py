@@ -65,11 +65,28 @@ class _Copies:
         elif depth > BODY_DEPTH_MAX or self._elements > BODY_ELEMENTS_MAX:
             return value
         elif isinstance(value, dict):
-            return {self._key(key): self.of(item, depth + 1) for key, item in dict(value).items()}
+            return self._map(dict(value), depth + 1)
         elif isinstance(value, list | tuple):
             return [self.of(item, depth + 1) for item in tuple(value)]
         return value
 
-    def _key(self, key: Any) -> Any:
-        self.size += _text_bytes(key) if isinstance(key, str) else _NUMBER_BYTES
-        return key
+    def _map(self, value: dict[Any, Any], depth: int) -> dict[Any, Any]:
+        """The same map, which is nobody else's; what is plain in it, nearly all, is counted here."""
+        size = plain = 0
+        for key, item in value.items():
+            if type(key) is str and len(key) < _SHORT and key.isascii():
+                size += len(key) + _SHORT_HEAD_BYTES
+            else:
+                size += _text_bytes(key) if isinstance(key, str) else _NUMBER_BYTES
+            kind = type(item)
+            if kind is str:
+                plain += 1
+                short = len(item) < _SHORT and item.isascii()
+                size += len(item) + _SHORT_HEAD_BYTES if short else _text_bytes(item)
+            elif kind in _NUMBERS:
+                plain += 1
+            else:
+                value[key] = self.of(item, depth)
+        self._elements += plain
+        self.size += size + plain * _NUMBER_BYTES
+        return value

@@ -166,6 +166,15 @@ class App:
         """For the server's thread: each reader has what there is for it, and then its stream ends."""
         self._streams.end()
 
+    def look_at_secrets(self) -> None:
+        """For the server's thread: what reads with a token whose secret changed is cut off."""
+        changed = self._tokens.look()
+        for token, why in changed:
+            words = "it has another secret" if why is None else f"nobody has it any more: {why}"
+            self._intake.note(f"token {token.name}: {words}")
+        if changed:
+            self._streams.wake()
+
     async def _health(self, _request: Request) -> Response:
         said: dict[str, Any] = {"status": "ok"}
         if self._settings.read:

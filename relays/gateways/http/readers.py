@@ -36,6 +36,7 @@ class Reader:
         now_s: Callable[[], float],
     ) -> None:
         self.token = token
+        self._changes = token.changes
         self._wanted = tuple(wanted)
         self._known: dict[str, bool] = {}
         self._run = run
@@ -100,6 +101,11 @@ class Reader:
     def is_behind(self) -> bool:
         """Whether there is more than it was asked for."""
         return self._at < self._track.newest
+
+    @property
+    def is_revoked(self) -> bool:
+        """Whether its token has another secret than when it began."""
+        return self._changes != self.token.changes
 
     def _wants(self, topic: str) -> bool:
         known = self._known.get(topic)

@@ -7,6 +7,7 @@ import logging
 import socket
 import ssl
 import threading
+import time
 from contextlib import suppress
 from typing import Final
 
@@ -21,6 +22,8 @@ from relays.gateways.http.settings import Settings
 _LOOK_S: Final = 0.2
 # A certificate that was renewed is in use so soon.
 _RENEWED_S: Final = 30.0
+# So is a token's secret.
+_SECRETS_S: Final = 2.0
 _KEEP_ALIVE_S: Final = 60
 _GRACE_S: Final = 5
 # At the end those that do not read what they are sent are waited for so long.
@@ -62,7 +65,7 @@ class Serving:
 
     def __init__(self, settings: Settings, app: App, sock: socket.socket) -> None:
         self._settings = settings
-        self._end_streams = app.end_streams
+        self._app = app
         self._sock = sock
         self._tls = self._context()
         self._written = self._times()
@@ -85,15 +88,18 @@ class Serving:
         # asyncio would print what it is told, e.g. each time that there is no room for another connection.
         asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
         serving = asyncio.ensure_future(self._server.serve([self._sock]))
-        looked = 0.0
+        renewed_s = secrets_s = time.monotonic()
         while not stop.is_set() and not serving.done():
             await asyncio.sleep(_LOOK_S)
             self._server.look()
-            looked += _LOOK_S
-            if looked >= _RENEWED_S:
-                looked = 0.0
+            now_s = time.monotonic()
+            if now_s - secrets_s >= _SECRETS_S:
+                secrets_s = now_s
+                self._app.look_at_secrets()
+            if now_s - renewed_s >= _RENEWED_S:
+                renewed_s = now_s
                 self._renew()
-        self._end_streams()
+        self._app.end_streams()
         self._server.should_exit = True
         await asyncio.wait([serving], timeout=_HURRY_S)
         self._server.hurry()

@@ -44,7 +44,7 @@ def head_of_stream() -> Response:
 
 async def _events(streams: Streams, reader: Reader) -> AsyncIterator[bytes]:
     yield begin(_RETRY_MS) + (away(streams.away) if streams.away is not None else b"")
-    while True:
+    while not reader.is_revoked:
         try:
             part = reader.take()
         except GoneError:  # an event without its end is none; it comes again, and is told of the gap

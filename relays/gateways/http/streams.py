@@ -87,7 +87,7 @@ class Streams:
     def end(self) -> None:
         """No more comes: each reader has what there is for it, and then its stream ends."""
         self.is_over = True
-        self._wake()
+        self.wake()
 
     def take(self, messages: Sequence[Message]) -> None:
         """These came."""
@@ -144,9 +144,10 @@ class Streams:
             self._is_waking = loop is not None
         if loop is not None and not is_waking:
             with suppress(RuntimeError):  # it ended
-                loop.call_soon_threadsafe(self._wake)
+                loop.call_soon_threadsafe(self.wake)
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """For the server's thread: each reader looks for what there is, and whether it still may read."""
         with self._lock:
             self._is_waking = False
         for reader in self._reading:

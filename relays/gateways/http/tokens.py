@@ -2,6 +2,7 @@
 
 Guarantees: of a secret only its digest is in memory. What a request brings is compared with the digest of every token,
 in the same time whatever it brings. A token is narrower than what the gateway is granted, or the source does not begin.
+A secret that is changed or taken away on disk counts from the next look on: the old one is nobody's any more.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ _SECRET_CHARS_MIN: Final = 16
 _BEARER: Final = "bearer "
 # Of topics that were looked up; then all are looked up again.
 _TOPICS_MAX: Final = 1_024
+# A digest that no secret has.
+_NOBODY: Final = b""
 
 
 class Token:
@@ -32,6 +35,7 @@ class Token:
     def __init__(self, spec: TokenSpec, digest: bytes, clearance: Label, now_s: Callable[[], float]) -> None:
         self.name = spec.name
         self.digest = digest
+        self.changes = 0  # of its secret, since it is there
         self.bucket = Bucket(spec.rate_per_s, now_s)
         self.to = spec.to
         self.clearance = clearance if spec.clearance is None else min(clearance, spec.clearance)
@@ -75,16 +79,28 @@ class Tokens:
 
     def __init__(self, specs: Sequence[TokenSpec], credential: Credential, now_s: Callable[[], float]) -> None:
         self._salt = os.urandom(32)
+        self._specs = tuple(specs)
         self._tokens: list[Token] = []
         for spec in specs:
             _check_granted(spec, credential)
-            secret = spec.secret.read()
-            if len(secret) < _SECRET_CHARS_MIN:
-                raise FabricError(Code.HTTP_TOKEN, f"{spec.name}: its secret is shorter than {_SECRET_CHARS_MIN}")
-            digest = self._digest(secret.encode())
-            if any(hmac.compare_digest(digest, token.digest) for token in self._tokens):
-                raise FabricError(Code.HTTP_TOKEN, f"{spec.name}: another token has the same secret")
-            self._tokens.append(Token(spec, digest, credential.clearance, now_s))
+            self._tokens.append(Token(spec, self._read(spec), credential.clearance, now_s))
+
+    def look(self) -> list[tuple[Token, FabricError | None]]:
+        """Those whose file has another secret than before, or none that can be used, and why."""
+        changed: list[tuple[Token, FabricError | None]] = []
+        for spec, token in zip(self._specs, self._tokens, strict=True):
+            if spec.secret.where != "file":
+                continue
+            why: FabricError | None = None
+            try:
+                digest = self._read(spec, token)
+            except FabricError as error:
+                digest, why = _NOBODY, error
+            if digest != token.digest:
+                token.digest = digest
+                token.changes += 1
+                changed.append((token, why))
+        return changed
 
     def that_may(self, what: str) -> list[Token]:
         """Those of which `may` says this."""
@@ -102,6 +118,16 @@ class Tokens:
         if found is None or not given:
             raise FabricError(Code.HTTP_UNKNOWN)
         return found
+
+    def _read(self, spec: TokenSpec, own: Token | None = None) -> bytes:
+        """The digest of a secret. `own`: whose it is, if that is there. Raises NO_SECRET, HTTP_TOKEN."""
+        secret = spec.secret.read()
+        if len(secret) < _SECRET_CHARS_MIN:
+            raise FabricError(Code.HTTP_TOKEN, f"{spec.name}: its secret is shorter than {_SECRET_CHARS_MIN}")
+        digest = self._digest(secret.encode())
+        if any(token is not own and hmac.compare_digest(digest, token.digest) for token in self._tokens):
+            raise FabricError(Code.HTTP_TOKEN, f"{spec.name}: another token has the same secret")
+        return digest
 
     def _digest(self, secret: bytes) -> bytes:
         return hashlib.blake2b(secret, key=self._salt, digest_size=32).digest()

@@ -57,7 +57,7 @@ RUN = "0" * 16
 
 
 def reader_of(ring, track):
-    return Reader(SimpleNamespace(), ("a.b",), RUN, track, threading.Lock(), lambda: 0.0)
+    return Reader(SimpleNamespace(changes=0), ("a.b",), RUN, track, threading.Lock(), lambda: 0.0)
 
 
 @given(st.lists(st.integers(0, 3 * PART_BYTES), max_size=5))

@@ -8,7 +8,7 @@ import pytest
 
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.vocabulary.tlp import Label
-from relays.gateways.http import connections, feeding, ring, streaming, streams
+from relays.gateways.http import connections, feeding, ring, serving, streaming, streams
 from tests.integration.harness import wait_for
 from tests.unit.gateways.stream_support import Client, message
 from tests.unit.gateways.test_http import JSON, TOKENS, A, B, certificate_in, faults_of, post, running
@@ -93,6 +93,36 @@ def test_who_has_no_token_or_one_that_may_not_reads_nothing(monkeypatch, tmp_pat
                 assert client.status == status and client.problem()["next"]
         assert intake.fed.tell is None, "nothing is subscribed to for nobody"
         assert post(source, None, {}, "/v1/health", "GET")[1] == {"status": "ok"}
+
+
+def test_a_token_whose_secret_is_changed_or_taken_away_reads_and_posts_no_more(monkeypatch, tmp_path):
+    monkeypatch.setattr(serving, "_SECRETS_S", 0.0)
+    file, secrets = tmp_path / "a.token", ["first-secret-of-a-desk", "second-secret-of-a-desk"]
+
+    def write(secret):  # at once: nobody reads half of it
+        (tmp_path / "new").write_text(secret)
+        (tmp_path / "new").replace(file)
+
+    write(secrets[0])
+    first, second = ({"Authorization": f"Bearer {secret}"} for secret in secrets)
+    of_file = {**WIDE, "secret": {"file": str(file)}}
+    with reading(monkeypatch, tmp_path, tokens=[of_file, NARROW]) as (source, intake):
+        intake.fed.tell(None)
+        with Client(source.address, first) as ours, Client(source.address, B) as others:
+            write(secrets[1])
+            while ours.next() is not None:
+                pass
+            assert post(source, b"{}", {**first, **JSON})[0].status == 401
+            assert post(source, b"{}", {**second, **JSON})[0].status == 202
+            file.unlink()
+            wait_for(lambda: post(source, b"{}", {**second, **JSON})[0].status == 401, "nobody has it")
+            write(secrets[0])
+            wait_for(lambda: post(source, b"{}", {**first, **JSON})[0].status == 202, "it is there again")
+            intake.fed.put(message(1, "detections.c"))
+            assert others.numbers(1) == [1], "another token reads on"
+        assert [words.split(": ")[1] for words in intake.notes if words.startswith("token a: ")] == [
+            "it has another secret", "nobody has it any more", "it has another secret"]
+        assert not any(secret in words for words in intake.notes for secret in secrets)
 
 
 def test_a_token_that_may_only_read_publishes_nothing(gateway):
