@@ -199,7 +199,8 @@ class Voices:
         grants = self._world.nodes[name].member.credential.grants
         for grant in grants.publish:
             kind = Kind.INTEL if grant.pattern.startswith("intel") else Kind.EVENT
-            self._say(name, label, kind=kind, topic=grant.pattern.replace(">", "x"))
+            # In a message of which everybody may know: above that, what is for nobody's eyes is on no way either.
+            self._say(name, Label.CLEAR, kind=kind, topic=grant.pattern.replace(">", "x"), rules={"number": label})
         for severity in (Severity.LOW, Severity.HIGH) if grants.request else ():
             self._ask(name, label, "deny.ipv4_net", "all", severity)
             self._ask(name, label, "scan.device", "all", severity)

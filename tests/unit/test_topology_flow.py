@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fabric.protocol.vocabulary.tlp import Label
+from fabric.protocol.vocabulary.tlp import Audience, Label
 from relays.topology import load
 from relays.topology.flow import Flows, Way
 
@@ -46,7 +46,7 @@ def at(name: str, role: str, relay: str, clearance: str = "amber", more: str = "
 def test_what_always_gets_there_with_its_way(tmp_path: Path) -> None:
     flow = flows(tmp_path).between("ot-1", "hq", GREEN)
     assert (flow.reaches, flow.stop, flow.miss) == ("always", None, ())
-    assert flow.way == Way(("ot-1", "dmz", "hq"), "climbing", "acme") and str(flow.way) == "ot-1 -> dmz -> hq"
+    assert flow.way == Way(("ot-1", "dmz", "hq"), "climbing", Audience(("acme",))) and str(flow.way) == "ot-1 -> dmz -> hq"
 
 
 def test_what_never_gets_there_with_hop_and_rule(tmp_path: Path) -> None:
