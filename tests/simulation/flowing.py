@@ -19,19 +19,20 @@ from fabric.protocol.trust.credentials import Grants, PublishGrant
 from fabric.protocol.vocabulary.fetching import FETCH
 from fabric.protocol.vocabulary.lifecycle import State
 from fabric.protocol.vocabulary.severity import Severity
-from fabric.protocol.vocabulary.tlp import Label
+from fabric.protocol.vocabulary.tlp import Audience, Label
 from relays.topology import Topology, load
+from relays.topology.holding import widest
 from tests.simulation.world import Observer, SimNode, World
 from tests.support import MINUTE_MS, derive
 
 ROLES = """
 [roles]
 sensor = { publish = ["detections.>"] }
-feed = { publish = ["intel.>"] }
+feed = { publish = [{ topic = "intel.>", organisations = ["guest"], communities = ["isac"] }] }
 analyst = { subscribe = ["detections.>"] }
 reader = { subscribe = ["intel.>"] }
 firewall = { execute = ["deny ipv4_net"], subscribe = ["intel.>"] }
-edr = { execute = ["scan device"], publish = ["detections.>"] }
+edr = { execute = ["scan device"], publish = [{ topic = "detections.>", organisations = ["*"] }] }
 soar = { request = [{ action = "deny *", to = "role=firewall" }], subscribe = ["detections.>"] }
 """
 NAMES = ("sensor", "feed", "analyst", "reader", "firewall", "edr", "soar", "local", "hunter")
@@ -88,7 +89,10 @@ def _clearance(chosen: random.Random, *, top: bool = False) -> str:
 
 
 def _organisation(chosen: random.Random) -> str:
-    return ', organisation = "guest"' if chosen.random() < 0.15 else ""
+    """What a node is to others: of which organisation, in a community, a client of somebody."""
+    own, other = chosen.choice([("acme", "guest"), *[("guest", "acme")] * (chosen.random() < 0.4)])
+    said = f', organisation = "{own}"' + (', communities = ["isac"]' if chosen.random() < 0.2 else "")
+    return said + (f', client_of = ["{other}"]' if chosen.random() < 0.2 else "")
 
 
 def _others(chosen: random.Random, name: str, names: list[str], parents: Mapping[str, str]) -> list[str]:
@@ -157,12 +161,13 @@ def world_of(topology: Topology, seed: int) -> tuple[World, Held]:
     world.observers.append(held)
     for relay in topology.relays.values():
         world.relay(
-            relay.id, relay.parent or "", relay.clearance, organisation=relay.organisation, backups=relay.backups
+            relay.id, relay.parent or "", relay.clearance, organisation=relay.organisation, backups=relay.backups,
+            communities=relay.communities, client_of=relay.client_of,
         )
     for point in topology.points.values():
         world.point(
             point.id, point.relay or "", topology.grants_of(point.id), point.clearance, {"role": point.role},
-            point.organisation, point.backups,
+            point.organisation, point.backups, communities=point.communities, client_of=point.client_of,
         )
         role = topology.role_of(point.id)
         world.attach(point.id, *role.subscribe, executes=bool(role.execute))
@@ -200,7 +205,12 @@ class Voices:
         for grant in grants.publish:
             kind = Kind.INTEL if grant.pattern.startswith("intel") else Kind.EVENT
             # In a message of which everybody may know: above that, what is for nobody's eyes is on no way either.
-            self._say(name, Label.CLEAR, kind=kind, topic=grant.pattern.replace(">", "x"), rules={"number": label})
+            point = self._topology.points.get(name)
+            wide = widest(self._topology, point) if point is not None else Audience((self._organisation(name),))
+            self._say(
+                name, Label.CLEAR, kind=kind, topic=grant.pattern.replace(">", "x"), rules={"number": label},
+                organisations=wide.organisations, communities=wide.communities,
+            )
         for severity in (Severity.LOW, Severity.HIGH) if grants.request else ():
             self._ask(name, label, "deny.ipv4_net", "all", severity)
             self._ask(name, label, "scan.device", "all", severity)
@@ -222,8 +232,11 @@ class Voices:
 
     def _say(self, name: str, label: Label, **fields: object) -> None:
         self._number += 1
-        own = {"organisations": (self._world.nodes[name].member.credential.organisation,)}
+        own = {"organisations": (self._organisation(name),)}
         self._world.publish(
             name, label=label, records=[{"number": self._number, "targets": [name]}], sequence=self._number,
             ttl_ms=MINUTE_MS, **{**own, **fields},
         )
+
+    def _organisation(self, name: str) -> str:
+        return self._world.nodes[name].member.credential.organisation

@@ -46,7 +46,8 @@ def at(name: str, role: str, relay: str, clearance: str = "amber", more: str = "
 def test_what_always_gets_there_with_its_way(tmp_path: Path) -> None:
     flow = flows(tmp_path).between("ot-1", "hq", GREEN)
     assert (flow.reaches, flow.stop, flow.miss) == ("always", None, ())
-    assert flow.way == Way(("ot-1", "dmz", "hq"), "climbing", Audience(("acme",))) and str(flow.way) == "ot-1 -> dmz -> hq"
+    assert flow.way == Way(("ot-1", "dmz", "hq"), "climbing", Audience(("acme",)))
+    assert str(flow.way) == "ot-1 -> dmz -> hq"
 
 
 def test_what_never_gets_there_with_hop_and_rule(tmp_path: Path) -> None:
