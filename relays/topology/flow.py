@@ -84,7 +84,7 @@ class Flows:
         self.starts = Starts(topology, self.parents, self._journeys)
         self.walks = Walks(topology, self.parents)
         self._landed: dict[tuple[int, Label | None], dict[str, Way]] = {}
-        self._above: dict[tuple[int, str], bool] = {}
+        self._over: dict[int, frozenset[str]] = {}
         self._places: dict[int, tuple[str, ...]] = {}
 
     # -- questions ------------------------------------------------------------------------------------------
@@ -272,22 +272,17 @@ class Flows:
             return False
         receiver = self.topology.points.get(target)
         if receiver is not None:
-            is_for_it = receiver in journey.receivers and receiver is not start.point
-            return is_for_it and holds(receiver, label, audience) and (
-                not any(parents.hindrance(place, top, open_) for place in parents.places(receiver))
-            )
-        return not parents.hindrance(target, top, open_) and self._always_above(journey, target)
+            is_for = receiver in journey.receivers and receiver is not start.point and holds(receiver, label, audience)
+            return is_for and not any(parents.hindrance(place, top, open_) for place in parents.places(receiver))
+        return target in self._always_over(journey) and not parents.hindrance(target, top, open_)
 
-    def _always_above(self, journey: Journey, relay: str) -> bool:
-        """Whether somebody whom it is for always has the relay above, and above that the one where it turns."""
-        key = (id(journey), relay)
-        if key not in self._above:
-            parents, top = self.parents, journey.turn or self.parents.root
-            self._above[key] = any(
-                not any(
-                    parents.hindrance(place, relay, parents.all) or parents.hindrance(place, top, parents.all)
-                    for place in places
-                )
-                for places in dict.fromkeys(map(parents.places, journey.receivers))
-            )
-        return self._above[key]
+    def _always_over(self, journey: Journey) -> frozenset[str]:
+        """The relays that somebody whom it is for always has above, with the one where it turns."""
+        if id(journey) not in self._over:
+            top = journey.turn or self.parents.root
+            found: set[str] = set()
+            for places in dict.fromkeys(map(self.parents.places, journey.receivers)):
+                above = frozenset.intersection(*map(self.parents.always_above, places))
+                found |= above if top in above else frozenset()
+            self._over[id(journey)] = frozenset(found)
+        return self._over[id(journey)]

@@ -26,6 +26,7 @@ class Parents:
         for name, above in self._above.items():
             for parent in above:
                 self._below[parent].append(name)
+        self._always: dict[str, frozenset[str]] = {}
 
     def places(self, point: PointSpec) -> tuple[str, ...]:
         """Where a point can be: at its relay or a backup; one that takes the nearest may be anywhere."""
@@ -51,6 +52,13 @@ class Parents:
                     trace[other] = name
                     queue.append(other)
         return trace
+
+    def always_above(self, place: str) -> frozenset[str]:
+        """The relay itself, and those above it whatever parents the relays have."""
+        if place not in self._always:
+            above = self.up(place, self.all)
+            self._always[place] = frozenset(name for name in above if not self.hindrance(place, name, self.all))
+        return self._always[place]
 
     def hindrance(self, start: str, end: str, open_: Collection[str]) -> tuple[str, ...]:
         """A way up on which what starts at the one does not come to the other; empty where it always does.

@@ -39,24 +39,29 @@ class Starts:
         self._topology = topology
         self._parents = parents
         self._journeys = journeys
+        self._known: dict[str, tuple[Start, ...]] = {}
         self._at: dict[str, list[PointSpec]] = {name: [] for name in topology.relays}
         for point in self._examples():
             for relay in parents.places(point):
                 self._at[relay].append(point)
 
-    def at(self, source: str) -> list[Start]:
+    def at(self, source: str) -> Sequence[Start]:
         """Of a relay: whoever is there, now or later. Of a control point: every place where it can be."""
-        point = self._topology.points.get(source)
-        if point is not None:
-            return [self._start(relay, point) for relay in self._parents.places(point)]
-        audience = own(self._topology.relays[source])
-        later = Start(source, None, audience, audience)
-        return [later, *(self._start(source, each) for each in self._at[source])]
+        if source not in self._known:
+            point = self._topology.points.get(source)
+            if point is not None:
+                found = [self._start(relay, point) for relay in self._parents.places(point)]
+            else:
+                audience = own(self._topology.relays[source])
+                later = Start(source, None, audience, audience)
+                found = [later, *(self._start(source, each) for each in self._at[source])]
+            self._known[source] = tuple(found)
+        return self._known[source]
 
     def _start(self, relay: str, point: PointSpec) -> Start:
         return Start(relay, point, own(point), widest(self._topology, point))
 
-    def below(self, source: str) -> list[Start]:
+    def below(self, source: str) -> Sequence[Start]:
         """Of a relay and of all below it. What is below it only while some relay is at its backup comes in there."""
         if source in self._topology.points:
             return self.at(source)

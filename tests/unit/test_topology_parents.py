@@ -55,4 +55,5 @@ def test_what_always_gets_there_and_by_which_way_it_does_not(topology):
     assert parents.hindrance("cell", "east", parents.all) == ("cell", "west", "hq")
     assert parents.hindrance("cell", "hq", parents.all - {"west"}) == ("cell", "west")
     assert parents.hindrance("cell", "cell", parents.all) == ()
+    assert parents.always_above("cell") == parents.always_above("cell") == {"cell", "hq"}
     assert parents.hindrance("cell", "hq", parents.all - {"cell"}) == ("cell",)
