@@ -363,6 +363,7 @@ class EdgeLoop:
             case Connected(relay):
                 self._end_of_use = None
                 self.status.is_connected()
+                self.attaching.connected()
                 self._log.debug("connected", relay=relay)
                 if self._dialling.is_cleared_for_less(relay):
                     self._log.warning("the nearest relay is cleared for less than this control point", relay=relay)
