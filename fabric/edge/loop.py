@@ -47,7 +47,7 @@ from fabric.edge.receiving.deliveries import Deliveries
 from fabric.edge.requesting.recorder import Recorder
 from fabric.edge.requesting.requester import Requester
 from fabric.protocol.access.permissions import fetches
-from fabric.protocol.audit.kinds import LOG_STOPPED, Audited
+from fabric.protocol.audit.kinds import LOG_STOPPED, LOG_WITNESSED, Audited
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.base.limits import ARTIFACTS_BYTES_MAX, PING_MS
 from fabric.protocol.core.ready import (
@@ -145,6 +145,7 @@ class EdgeLoop:
             self.core, self._mailbox, self.publisher.renewed, Renewal(identity, os.urandom, self._log)
         )
         self.on_asked: Callable[[Asked, int], Answer] | None = None  # of an issuer
+        self._has_copy = False  # of its identity's folder, by what its relay says
         self.ending = EndOfConnection()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name=f"fabric {identity.id}", daemon=True)
@@ -168,9 +169,17 @@ class EdgeLoop:
         if self.status.problem is not None:
             return self.status.problem
         if self.core.put_off is None:
-            return self.ledger.held_up
+            return self.ledger.held_up or self._clock_problem()
         reader = self.core.put_off_by
         return FabricError(Code.READER_FULL, reader) if reader else FabricError(self.core.put_off)
+
+    def _clock_problem(self) -> FabricError | None:
+        """Why no action is executed, though nothing stands in its way but the time that this machine has."""
+        behind_ms = self.core.time.behind_ms
+        if self.attaching.take_action is None or not self.core.time.suspect:
+            return None
+        off = f"{abs(behind_ms) // 1000:,} s {'behind' if behind_ms > 0 else 'ahead of'} the root's"
+        return FabricError(Code.CLOCK_SUSPECT, f"this machine's is {off}, and actions are refused")
 
     def denied(self, code: Code) -> None:
         """This program was not let do something here: its relay counts that."""
@@ -310,6 +319,7 @@ class EdgeLoop:
     def _apply(self, ready: Ready, now_ms: int) -> None:
         self._dialling.send(ready.early)
         self._audited(ready.audit, now_ms)
+        self._look_for_a_copy(ready.audit)
         # First: an action that only the outbox had as seen would never be executed.
         self.ledger.commit(ready, now_ms)
         if self._outbox is not None:
@@ -338,6 +348,17 @@ class EdgeLoop:
             words = "audit log works again" if not self._audit_fails else "audit log cannot be written: it counts"
             self._log.warning(words, why=self._audit.problem)
 
+    def _look_for_a_copy(self, told: Sequence[Audited]) -> None:
+        """Said once: the relay above knows another log of this identity, as where a copy of its folder is at work."""
+        for each in told:
+            is_other = each.kind == LOG_WITNESSED and each.fields.get("code") == Code.FORKED_LOG.label
+            if is_other and not self._has_copy:
+                self._has_copy = True
+                self._log.warning(
+                    "the relay above knows another audit log of this identity", code=Code.FORKED_LOG.label,
+                    relay=each.who, next="look whether a copy of its folder is at work elsewhere, and end one of both",
+                )
+
     def _audit_soon(self, told: Audited) -> None:
         """From any thread: in the log before what is published after that."""
         self._mailbox.call_if_any(lambda now_ms, _ready: self._audited([told], now_ms))
@@ -363,6 +384,7 @@ class EdgeLoop:
             case Connected(relay):
                 self._end_of_use = None
                 self.status.is_connected()
+                self.attaching.connected()
                 self._log.debug("connected", relay=relay)
                 if self._dialling.is_cleared_for_less(relay):
                     self._log.warning("the nearest relay is cleared for less than this control point", relay=relay)

@@ -188,6 +188,13 @@ def test_a_refusal_on_the_way_ends_it(program):
     assert code_of(verdict) is Code.APPROVE_DENIED
 
 
+def test_of_one_that_came_too_late_it_is_said_that_it_was_decided(program):
+    program.hear(said(asked()))
+    verdict = program.decide(ID)
+    program.publisher.published(Published(program.sent[0].id, Reject(Code.BAD_APPROVAL, "nothing waits for it")))
+    assert code_of(verdict) is Code.NOT_OPEN and "decided" in verdict.exception(0).detail
+
+
 def test_what_is_for_somebody_else_is_not_shown(program):
     program.hear(said(asked(), to="lead-2"))
     assert program.open == []

@@ -140,3 +140,15 @@ def test_a_session_may_be_kept_without_a_subscription_and_that_is_confirmed_for_
     house.attaching.keep(0)
     house.turn()
     assert house.wanted.keep_ms == 0
+
+
+def test_that_it_executes_is_said_anew_with_each_link_but_the_first(house):
+    house.attaching.connected()
+    house.attaching.connected()
+    house.turn()
+    assert house.wanted.epoch == 0, "who executes nothing has nothing to say"
+    house.attaching.execute(lambda delivery: None, T0, Ready())
+    before = house.wanted.epoch
+    house.attaching.connected()
+    house.turn()
+    assert house.wanted.executes and house.wanted.epoch > before

@@ -12,6 +12,8 @@ from fabric.edge import ControlPoint as AsyncControlPoint
 from fabric.edge.blocking import ControlPoint
 from fabric.edge.loop import BOOK, EdgeLoop
 from fabric.edge.requesting.recorder import Recorder
+from fabric.protocol.audit import kinds
+from fabric.protocol.audit.kinds import Audited
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.core.ready import Ready
 from fabric.protocol.vocabulary.severity import Lane
@@ -186,3 +188,26 @@ def test_who_cannot_open_the_book_to_collect_in_does_not_begin(identity):
     with pytest.raises(FabricError) as raised:
         loop.start()
     assert raised.value.code is Code.BOOK_FAILED
+
+
+@pytest.mark.parametrize(("behind_ms", "words"), [(3_600_000, "3,600 s behind"), (-90_000, "90 s ahead of")])
+def test_who_executes_nothing_because_of_its_clock_says_so(identity, monkeypatch, behind_ms, words):
+    loop = ControlPoint(identity)._loop
+    loop.status.is_connected()
+    monkeypatch.setattr(loop.core, "time", SimpleNamespace(behind_ms=behind_ms, suspect=True))
+    assert loop.held_up is None, "it executes nothing anyhow"
+    loop.attaching.take_action = print
+    assert loop.held_up.code is Code.CLOCK_SUSPECT and words in loop.held_up.detail
+    loop.core.time.suspect = False
+    assert loop.held_up is None
+
+
+def test_that_its_relay_knows_another_log_of_this_identity_is_said_once(identity, monkeypatch):
+    loop, said = ControlPoint(identity)._loop, []
+    monkeypatch.setattr(loop, "_log", SimpleNamespace(warning=lambda event, **fields: said.append(fields)))
+    good, other = ({"number": 1}, {"number": 1, "code": Code.FORKED_LOG.label})
+    loop._look_for_a_copy([Audited(kinds.LOG_WITNESSED, "hq", good)])
+    assert not said
+    for _ in range(2):
+        loop._look_for_a_copy([Audited(kinds.LOG_WITNESSED, "hq", other)])
+    assert [(fields["code"], fields["relay"]) for fields in said] == [("E226", "hq")]

@@ -18,7 +18,7 @@ import structlog
 from fabric.edge.approving.inbox import Inbox
 from fabric.edge.approving.open_requests import OpenRequests
 from fabric.edge.approving.request import COUNTED, ApprovalRequest, check_terms, read_request
-from fabric.edge.approving.verdict import Verdict, approvers_in, read_verdict, why_not, why_over, words
+from fabric.edge.approving.verdict import Verdict, approvers_in, read_verdict, why_not, why_not_taken, why_over, words
 from fabric.edge.connection.mailbox import Mailbox, fail
 from fabric.edge.locks import Pending
 from fabric.edge.messages import Message
@@ -272,7 +272,7 @@ class Approver:
         """Before the relay that asked had it: this node, or a relay on the way, does not take it."""
         error = sent.exception()
         if isinstance(error, FabricError):
-            self._finish(decision, error)
+            self._finish(decision, why_not_taken(error))
 
     def _finish(self, decision: _Decision, verdict: Verdict | FabricError) -> None:
         if decision not in self._decisions:

@@ -68,6 +68,18 @@ def why_over(outcome: str) -> FabricError:
     )
 
 
+# So a relay says that it holds no such action.
+_NOTHING = "nothing waits for it"
+
+
+def why_not_taken(error: FabricError) -> FabricError:
+    """What refused an approval on its way. Where it came too late nothing is wrong with it: others were quicker, or the
+    action had ended."""
+    if error.code is Code.BAD_APPROVAL and error.detail == _NOTHING:
+        return FabricError(Code.NOT_OPEN, "it was decided, or had ended, before this came", "nothing is left to decide")
+    return error
+
+
 def words(said: object) -> str:
     """A terminal that they are printed on obeys nothing of them."""
     text = said[:_WORDS_MAX] if isinstance(said, str) else ""

@@ -35,6 +35,7 @@ class Attaching:
         self.take_action: Callable[[Delivery], None] | None = None
         self._is_to_execute = False  # it will, when what it needs for that is there
         self._keep_ms = 0  # without a durable subscription
+        self._has_been_connected = False
         self._is_to_keep = 0  # changes of that which the connection's thread has yet to make
 
     # -- from any thread --------------------------------------------------------------------------------
@@ -120,6 +121,13 @@ class Attaching:
         self.take_action = take
         self._is_to_execute = False
         self._attach(now_ms, ready)
+
+    def connected(self) -> None:
+        """A link is open. Where this executes it says so anew: a program elsewhere that stood in for it, under
+        the same identity, has said something newer than it had, and relays further up would take it for away."""
+        if self._has_been_connected and self.take_action is not None:
+            self._mailbox.later(self._attach)
+        self._has_been_connected = True
 
     def refused(self, reason: Reject) -> None:
         """The relay takes none, or not all, of it."""
