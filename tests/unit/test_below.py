@@ -3,7 +3,7 @@
 import pytest
 
 from fabric.protocol.base.errors import Code, Reject
-from fabric.protocol.base.limits import CONFIRM_MS, HOPS_MAX, MOVED_MAX
+from fabric.protocol.base.limits import CONFIRM_MS, HOPS_MAX, LINK_SILENCE_MS, MOVED_MAX
 from fabric.protocol.core.ready import Drain, KeepSession, LinkUp, Note
 from fabric.protocol.custody.outbox import visit_of
 from fabric.protocol.envelope.layout import Kind
@@ -516,7 +516,7 @@ def test_a_parent_that_never_answers_a_greeting_is_given_up_and_may_be_dialled_a
     """Its host is gone, or its process hangs; the connection alone would say so after a quarter of an hour."""
     talk = relay("hq")
     talk.step(LinkUp(1, PARENT.curve_key, b"n" * 16, Role.CHILD, "hq"))
-    talk.wait(6_000)
+    talk.wait(LINK_SILENCE_MS - 500)
     assert len(talk.heard(1, Hello)) >= 5 and talk.closed == []
     talk.wait(1_000)
     assert talk.closed == [1] and talk.count("links_silent:unanswered") == 1
@@ -528,5 +528,5 @@ def test_a_parent_that_never_answers_a_greeting_is_given_up_and_may_be_dialled_a
 def test_a_child_that_was_dialled_and_never_answers_is_given_up_too():
     talk = relay()
     talk.step(LinkUp(1, EAST.curve_key, b"n" * 16, Role.PARENT, "east"))
-    talk.wait(7_000)
+    talk.wait(LINK_SILENCE_MS + 500)
     assert talk.closed == [1]
