@@ -8,7 +8,8 @@ from relays.cli.app import _COMMANDS
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
-TREES = [ROOT / "topologies/enterprise.toml", ROOT / "topologies/partners.toml", *(ROOT / "topologies/examples").glob("*.toml")]
+SHIPPED = ROOT / "topologies"
+TREES = [SHIPPED / "enterprise.toml", SHIPPED / "partners.toml", *(SHIPPED / "examples").glob("*.toml")]
 
 
 def nodes_of(path):
@@ -18,7 +19,7 @@ def nodes_of(path):
 
 def test_no_two_trees_listen_at_one_port():
     taken = {}
-    for path in [*TREES, ROOT / "topologies/minimal.toml"]:
+    for path in [*TREES, SHIPPED / "minimal.toml"]:
         for port in set(re.findall(r'listen = .*?:(\d+)"', path.read_text())):
             assert port not in taken, f"{path.name} and {taken[port]} listen at {port}"
             taken[port] = path.name
