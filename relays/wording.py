@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Final
+
+from fabric.protocol.vocabulary.tlp import Label
+
+LABELS: Final = tuple(label.short for label in Label)
+LABEL_WRITE: Final = f"write one of {', '.join(LABELS)}"
 
 # Room for a selector in a message, not for a file.
 _SHOWN_CHARS = 60

@@ -14,10 +14,9 @@ from fabric.protocol.vocabulary.tlp import Label, parse_label
 from relays import topology as topologies
 from relays.cli.exits import command
 from relays.terminal import say, say_json
-from relays.topology.claims import LABELS
 from relays.topology.flow import Flow, Flows
 from relays.topology.model import Topology
-from relays.wording import closest, shown
+from relays.wording import LABEL_WRITE, LABELS, closest, shown
 
 _COLUMNS: Final = 80
 
@@ -50,25 +49,28 @@ def flows(
     for name in filter(None, (source, target)):
         _check_name(topology, name)
     labels = (_label(label),) if label else tuple(Label)
-    known = Flows(topology)
-    everybody = [*topology.relays, *topology.points]
-    several = everybody if as_json or source or target else list(topology.relays)
-    sources, targets = [source] if source else several, [target] if target else several
+    proven = Flows(topology)
+    unnamed = _nodes(topology) if as_json or source or target else list(topology.relays)
+    sources, targets = [source] if source else unnamed, [target] if target else unnamed
     if as_json:
         for begins in sources:
-            for flow in (known.between(begins, ends, each) for ends in targets if ends != begins for each in labels):
+            for flow in (proven.between(begins, ends, each) for ends in targets if ends != begins for each in labels):
                 say_json(_json(flow))
     elif source and target:
-        found = [known.between(source, target, each) for each in labels if source != target]
+        found = [proven.between(source, target, each) for each in labels if source != target]
         say(*_pair(source, target, found))
     else:
         say(_title(labels))
         for begins in [""] if target else sources:
-            say(*_listing(known, [begins] if begins else sources, targets, labels))
+            say(*_listing(proven, [begins] if begins else sources, targets, labels))
+
+
+def _nodes(topology: Topology) -> list[str]:
+    return [*topology.relays, *topology.points]
 
 
 def _check_name(topology: Topology, name: str) -> None:
-    known = [*topology.relays, *topology.points]
+    known = _nodes(topology)
     if name not in known:
         near = closest(name, known)
         raise FabricError(
@@ -80,7 +82,7 @@ def _check_name(topology: Topology, name: str) -> None:
 def _label(text: str) -> Label:
     label = parse_label(text)
     if label is None:
-        raise FabricError(Code.BAD_LABEL, f"{shown(text)}{closest(text, LABELS)}", f"write one of {', '.join(LABELS)}")
+        raise FabricError(Code.BAD_LABEL, f"{shown(text)}{closest(text, LABELS)}", LABEL_WRITE)
     return label
 
 

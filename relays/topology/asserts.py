@@ -55,7 +55,7 @@ def _broken_never(flows: Flows, claim: AssertSpec) -> tuple[str, str] | None:
 
 
 def _broken_must(flows: Flows, claim: AssertSpec) -> tuple[str, str] | None:
-    """Of all that begins there what goes to the target at all must get there, and something has to."""
+    """Whatever begins there and is for the target has to get there; and something has to be for it."""
     label, target = claim.label, claim.target
     concerned = [start for start in _may_say(flows, claim) if flows.goes_there(start, target)]
     if not concerned:
@@ -71,9 +71,10 @@ def _may_say(flows: Flows, claim: AssertSpec) -> list[Start]:
     found = []
     for start in flows.starts.below(claim.source):
         cleared = start.point is None or claim.label <= start.point.clearance
-        # Below a relay many are cleared for less than it, which is no matter; a control point has to be heard anywhere.
-        at_relay = claim.source in flows.topology.relays and start.relay != claim.source
-        if cleared and not (at_relay and start.relay not in flows.walks.cleared(claim.label, start.own)):
+        # A relay below the one that is named may be cleared for less, and says less; a control point that is named has
+        # to be heard wherever it is.
+        is_below = claim.source in flows.topology.relays and start.relay != claim.source
+        if cleared and (not is_below or start.relay in flows.walks.cleared(claim.label, start.own)):
             found.append(start)
     return found
 

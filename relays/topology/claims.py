@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from fabric.protocol.vocabulary.tlp import Label, parse_label
-from relays.wording import closest, shown
+from relays.wording import LABEL_WRITE, LABELS, closest, shown
 
 _CLAIM: Final = re.compile(r"\s*(?P<label>\S+)\s+from\s+(?P<source>\S+)\s+reaches\s+(?P<target>\S+)\s*")
 _EXAMPLE: Final = "amber from ot-1 reaches dmz"
-LABELS: Final = tuple(label.short for label in Label)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +37,5 @@ def parse_claim(text: str, word: str) -> Claim | BadClaim:
         return BadClaim(f"{shown(text)} is not LABEL from NAME reaches NAME", f'write e.g. {word} = "{_EXAMPLE}"')
     label = parse_label(found["label"])
     if label is None:
-        near = closest(found["label"], LABELS)
-        return BadClaim(f"{shown(found['label'])} is no label", f"write one of {', '.join(LABELS)}{near}")
+        return BadClaim(f"{shown(found['label'])} is no label", LABEL_WRITE + closest(found["label"], LABELS))
     return Claim(label, found["source"], found["target"])

@@ -1,11 +1,12 @@
 """Where content can go in a topology, over every parent that it allows: each answer asks `holding` at each hop.
 
-Guarantees: `between` never misses a way. It counts backups, of relays as ways up and of points as places to be; what
-climbs, what descends again, and what climbs again to look for somebody who left. What it calls "always" gets
-there by whichever parents the nodes have. The audience is the default one (see `holding`).
+Guarantees: `between` never misses a way. A relay's backups are ways up, a control point's are places to be; content
+climbs, descends, and climbs again to look for somebody who left. What it calls "always" gets there whichever parents
+the nodes have. A way is looked for with the widest audience that content may have, "always" with the one that it has
+where nobody chooses another (see `holding`).
 
-Content begins at a control point. A relay stands for those that are at it: of the file, and one that is there later, of
-the relay's organisation, which publishes events.
+Content begins at control points. A relay stands for those at it: those of the file, and one of its organisation that is
+there later and publishes events.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ CLIMBING = "climbing"
 class Way:
     """How content gets there: `relays` in the order in which they hold it, and what carries it.
 
-    `follows`: only when whoever it is for leaves while it is on its way: it climbs again to look for them.
+    `follows`: it gets there only when whoever it is for leaves while it is on its way, and it climbs again to look for
+    them.
     """
 
     relays: tuple[str, ...]
@@ -84,7 +86,7 @@ class Flows:
         self.starts = Starts(topology, self.parents, self._journeys)
         self.walks = Walks(topology, self.parents)
         self._landed: dict[tuple[int, Label | None], dict[str, Way]] = {}
-        self._over: dict[int, frozenset[str]] = {}
+        self._always_passed: dict[int, frozenset[str]] = {}
         self._places: dict[int, tuple[str, ...]] = {}
 
     # -- questions ------------------------------------------------------------------------------------------
@@ -95,11 +97,9 @@ class Flows:
         way = self.first(starts, target, label)
         if way is None:
             return Flow(source, target, label, "never", stop=self.stop(starts, target, label))
-        if source in self.topology.points:
-            always = all(self.always(start, target, label) for start in starts)
-        else:
-            always = any(self.always(start, target, label) for start in starts)
-        if always:
+        # A control point is at one of its places, nobody knows which; at a relay one of many is enough.
+        each_or_one = all if source in self.topology.points else any
+        if each_or_one(self.always(start, target, label) for start in starts):
             return Flow(source, target, label, "always", way)
         missing = (self.hindrance(start, target, label) for start in starts)
         return Flow(source, target, label, "sometimes", way, miss=next(filter(None, missing), ()))
@@ -107,7 +107,7 @@ class Flows:
     def first(self, starts: Iterable[Start], target: str, label: Label | None) -> Way | None:
         """A way by which content with the label gets from one of these to a node, or None.
 
-        One that only follows somebody where there is no other.
+        A way that `follows` only where there is no other.
         """
         following: Way | None = None
         for start in starts:
@@ -130,10 +130,8 @@ class Flows:
         )
 
     def hindrance(self, start: Start, target: str, label: Label) -> tuple[str, ...] | None:
-        """A way up on which an event that could climb to the target does not get there; empty where it always does.
-
-        None where none climbs there at all.
-        """
+        """A way up on which an event for the target does not get there; empty where it always does, None where no event
+        climbs there at all."""
         ends = self._ends_of_climb(start, target)
         if not ends:
             return None
@@ -161,13 +159,17 @@ class Flows:
     # -- where it begins ------------------------------------------------------------------------------------
 
     def _may_begin(self, start: Start, label: Label | None) -> bool:
-        """Nobody says what is above their clearance; a guest's content has to come to where it is looked at from."""
+        """Nobody says what is above their clearance, and what begins at a guest has to climb to `relay` first."""
         if label is not ANY and start.point is not None and label > start.point.clearance:
             return False
         return not start.guest or start.relay in self.walks.up(start.guest, label, start.widest)
 
     def _of(self, start: Start) -> list[Journey]:
         return self._journeys.get(start.point.id, []) if start.point is not None else []
+
+    def _top(self, journey: Journey) -> str:
+        """The relay where it turns."""
+        return journey.turn or self.parents.root
 
     # -- by which way ---------------------------------------------------------------------------------------
 
@@ -199,41 +201,43 @@ class Flows:
     ) -> Iterator[Way]:
         if not self._is_possible(journey, start):
             return
-        audience, top = journey.widest, journey.turn or self.parents.root
+        audience, top = journey.widest, self._top(journey)
         if receiver is None:
             climbed = self.walks.up(start.relay, label, audience, last=top)
             if target in climbed:
                 yield Way(way_to(climbed, target), journey.carrier, audience)
         elif receiver not in journey.receivers or receiver is start.point or not may(receiver, label, audience):
             return
-        below = self.walks.down(top, label, audience, "" if journey.if_back else journey.past)
-        if start.relay not in below:
+        came_by = self.walks.down(top, label, audience, journey.avoids_up)
+        if start.relay not in came_by:
             return
-        up = tuple(reversed(way_to(below, start.relay)))
+        up = tuple(reversed(way_to(came_by, start.relay)))
         if receiver is None:
             if (down := self._landing(journey, label).get(target)) is not None:
                 yield Way((*up, *down.relays[1:]), journey.carrier, audience, down.follows)
             return
-        below = self.walks.down(top, label, audience, journey.past if journey.if_back else "")
+        below = self.walks.down(top, label, audience, journey.avoids_down)
         for end in self.parents.places(receiver):
             if end in below:
                 yield Way((*up, *way_to(below, end)[1:]), journey.carrier, audience)
 
     def _landing(self, journey: Journey, label: Label | None) -> dict[str, Way]:
-        """Every relay that it passes on its way down, with the way from where it turns; where receivers may not hold
-        it, it is still sent towards them. Then every one by which it climbs again, after a receiver that left."""
+        """Every relay that it passes on its way down, with the way from where it turns; then every one that it passes
+        when it climbs again, after a receiver that left.
+
+        Receivers who may not hold it count: it is sent towards them all the same.
+        """
         key = (id(journey), label)
         if key not in self._landed:
-            top, audience = journey.turn or self.parents.root, journey.widest
-            without = journey.past if journey.if_back else ""
-            passed = self.parents.all - {without}
-            over = dict.fromkeys(
-                above for place in self._places_of_receivers(journey) for above in self.parents.up(place, passed)
-            )
-            trace, found = self.walks.down(top, label, audience, without), {}
-            for name in trace:
-                if name in over:
-                    found[name] = Way(way_to(trace, name), journey.carrier, audience)
+            top, audience = self._top(journey), journey.widest
+            may_pass = self.parents.all - {journey.avoids_down}
+            above_receivers = {
+                above for place in self._places_of_receivers(journey) for above in self.parents.up(place, may_pass)
+            }
+            trace = self.walks.down(top, label, audience, journey.avoids_down)
+            found = {
+                name: Way(way_to(trace, name), journey.carrier, audience) for name in trace if name in above_receivers
+            }
             for name, way in list(found.items()):
                 # Above where an action turned nobody knows of it.
                 up = self.walks.up(name, label, audience, last=top if journey.carrier == ACTION else "")
@@ -245,28 +249,32 @@ class Flows:
         return self._landed[key]
 
     def _is_possible(self, journey: Journey, start: Start) -> bool:
-        """Whether it can be at all, labels aside: nobody answers what cannot have come, or turns where it does not."""
+        """Whether there can be such a message, labels aside: a request goes past its scope only where a way to the root
+        does, and nobody answers what cannot have come."""
         if not journey.if_back:
             return not journey.past or self._is_past(start.relay, journey.past)
-        below = self.walks.down(journey.turn or self.parents.root, ANY, journey.widest, "")
+        below = self.walks.down(self._top(journey), ANY, journey.widest, "")
         came = start.point is not None and any(place in below for place in self.parents.places(start.point))
         return came and any(place in below for place in self._places_of_receivers(journey))
 
     def _places_of_receivers(self, journey: Journey) -> tuple[str, ...]:
-        """Each once, of those that it can be for."""
+        """Where those that it can be for can be, each place once."""
         if id(journey) not in self._places:
             places = dict.fromkeys(place for each in journey.receivers for place in self.parents.places(each))
-            past = journey.past if journey.if_back else ""
-            self._places[id(journey)] = tuple(place for place in places if not past or self._is_past(place, past))
+            avoided = journey.avoids_down
+            self._places[id(journey)] = tuple(
+                place for place in places if not avoided or self._is_past(place, avoided)
+            )
         return self._places[id(journey)]
 
     def _is_past(self, place: str, scope: str) -> bool:
+        """Whether some way from there to the root does not lead by the scope."""
         return place != scope and self.parents.root in self.parents.up(place, self.parents.all - {scope})
 
     # -- always ---------------------------------------------------------------------------------------------
 
     def _always_lands(self, journey: Journey, start: Start, target: str, label: Label) -> bool:
-        parents, audience, top = self.parents, journey.own, journey.turn or self.parents.root
+        parents, audience, top = self.parents, journey.own, self._top(journey)
         open_ = self.walks.cleared(label, audience)
         if journey.past or parents.hindrance(start.relay, top, open_):
             return False
@@ -274,15 +282,15 @@ class Flows:
         if receiver is not None:
             is_for = receiver in journey.receivers and receiver is not start.point and holds(receiver, label, audience)
             return is_for and not any(parents.hindrance(place, top, open_) for place in parents.places(receiver))
-        return target in self._always_over(journey) and not parents.hindrance(target, top, open_)
+        return target in self._passed_always(journey) and not parents.hindrance(target, top, open_)
 
-    def _always_over(self, journey: Journey) -> frozenset[str]:
-        """The relays that somebody whom it is for always has above, with the one where it turns."""
-        if id(journey) not in self._over:
-            top = journey.turn or self.parents.root
+    def _passed_always(self, journey: Journey) -> frozenset[str]:
+        """The relays that are above some receiver whatever the parents are, as the one is where it turns."""
+        if id(journey) not in self._always_passed:
+            top = self._top(journey)
             found: set[str] = set()
             for places in dict.fromkeys(map(self.parents.places, journey.receivers)):
                 above = frozenset.intersection(*map(self.parents.always_above, places))
                 found |= above if top in above else frozenset()
-            self._over[id(journey)] = frozenset(found)
-        return self._over[id(journey)]
+            self._always_passed[id(journey)] = frozenset(found)
+        return self._always_passed[id(journey)]

@@ -1,6 +1,6 @@
-"""What of one control point's goes to another, by their grants: intel, actions, results, approvals; and where it turns.
+"""What one control point can say to another by their grants (intel, actions, results, approvals), and where it turns.
 
-Events are not here: they climb past every relay to the root, and whoever reads there gets them. What relays say
+Events are not here: they climb past every relay to the root, and whoever reads on their way gets them. What relays say
 themselves (reports, notices, resolutions) is not either: it goes to whoever the message came from, or up, under the
 same label, and has nothing in it but names and how something ended.
 
@@ -32,8 +32,8 @@ class Journey:
     """From any of `sources` up to the relay where it turns, and from there down to any of `receivers`.
 
     `own`: its audience where nobody chooses another; `widest`: the widest that it may have. `turn`: a grant's scope;
-    empty is the root. `past`: it turns at the root because its requester, who is the receiver `if_back`, is at a place
-    that has this scope not above it.
+    empty is the root. `past`: the grant's scope where it turns at the root all the same, because the requester is not
+    below that scope. `if_back`: it goes back to the requester.
     """
 
     carrier: str
@@ -44,6 +44,16 @@ class Journey:
     turn: str = ""
     past: str = ""
     if_back: bool = False
+
+    @property
+    def avoids_up(self) -> str:
+        """The relay that its way up does not lead by; empty for none."""
+        return "" if self.if_back else self.past
+
+    @property
+    def avoids_down(self) -> str:
+        """The relay that its way down does not lead by; empty for none."""
+        return self.past if self.if_back else ""
 
 
 @dataclass(frozen=True, slots=True)

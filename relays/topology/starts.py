@@ -21,8 +21,8 @@ from relays.topology.parents import Parents
 class Start:
     """Where content begins. `point` is None for a control point that is there later.
 
-    `own`: its audience where nobody chooses another; `widest`: the widest that it may have. `guest`: it comes to
-    `relay` from this one, which is below it by a backup only.
+    `own`: its audience where nobody chooses another; `widest`: the widest that it may have. `guest`: the relay where it
+    began, which is below `relay` by a backup only.
     """
 
     relay: str
@@ -62,7 +62,7 @@ class Starts:
         return Start(relay, point, own(point), widest(self._topology, point))
 
     def below(self, source: str) -> Sequence[Start]:
-        """Of a relay and of all below it. What is below it only while some relay is at its backup comes in there."""
+        """Of a relay and of all below it: also of what is below only while a relay is at its backup (`guest`)."""
         if source in self._topology.points:
             return self.at(source)
         within = [relay.id for relay in self._topology.subtree(source)]

@@ -32,9 +32,8 @@ from fabric.protocol.vocabulary.tlp import Label, parse_label
 from fabric.protocol.vocabulary.topics import advice_on, check_pattern
 from relays.topology.addresses import BadAddress, parse_address
 from relays.topology.rules import NAME_RULE
-from relays.wording import closest, shown
+from relays.wording import LABEL_WRITE, LABELS, closest, shown
 
-LABELS: Final = tuple(label.short for label in Label)
 # What a credential says itself; a tag of the same name would pretend to be it.
 TAGS_RESERVED: Final = ("id", "role", "segment", "organisation")
 RELAYS_MAX: Final = 4_096  # a file is read whole, and its rules compare relays in pairs
@@ -73,7 +72,7 @@ def _label(value: object) -> Label:
     if label is None:
         raise _wrong(
             f"{shown(value)} is not a TLP label",
-            f"write one of {', '.join(LABELS)}{closest(value, LABELS)}",
+            f"{LABEL_WRITE}{closest(value, LABELS)}",
             Code.BAD_LABEL,
         )
     return label

@@ -19,7 +19,7 @@ def may(node: Node, label: Label | None, audience: Audience) -> bool:
 
 
 class Walks:
-    """It remembers what it walked: labels and audiences are few."""
+    """The ways through one topology, each walked once: labels and audiences are few."""
 
     def __init__(self, topology: Topology, parents: Parents) -> None:
         self._topology = topology

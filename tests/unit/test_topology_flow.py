@@ -12,15 +12,8 @@ import pytest
 from fabric.protocol.vocabulary.tlp import Audience, Label
 from relays.topology import load
 from relays.topology.flow import Flows, Way
+from tests.linting import RELAYS
 
-RELAYS = """
-fabric = "acme"
-[relays]
-hq     = { clearance = "red",   listen = "127.0.0.1:7700" }
-dmz    = { clearance = "green", listen = "127.0.0.1:7710", parent = "hq" }
-office = { clearance = "amber", listen = "127.0.0.1:7720", parent = "hq" }
-ot-1   = { clearance = "amber", listen = "127.0.0.1:7730", parent = "dmz" }
-"""
 ROLES = """
 [roles]
 sensor = { publish = ["detections.>"] }

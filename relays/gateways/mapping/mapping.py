@@ -32,7 +32,7 @@ from relays.gateways.mapping.times import TimeRule, read_time
 from relays.gateways.mapping.topics import Template, TopicRule, read_topic
 from relays.gateways.options import Options
 from relays.reading.records import fault_of
-from relays.wording import closest, shown
+from relays.wording import LABEL_WRITE, LABELS, closest, shown
 
 # The keys of a declaration that are read here.
 KEYS: Final = (
@@ -40,10 +40,8 @@ KEYS: Final = (
 )
 _PRESETS: Final[Mapping[str, Preset]] = {"ocsf": read_ocsf}
 _SEVERITIES: Final = tuple(severity.name.lower() for severity in Severity)
-_LABELS: Final = tuple(label.short for label in Label)
 _SEVERITY_WRITE: Final = f"write one of {', '.join(_SEVERITIES)}"
 _PHASE_WRITE: Final = "write e.g. delivery, or TA0011"
-_LABEL_WRITE: Final = f"write one of {', '.join(_LABELS)}"
 
 
 class Mapped(NamedTuple):
@@ -228,7 +226,7 @@ def read_mapping(options: Options, preset: Preset | None = None) -> RecordMappin
     topic = read_topic(options)
     labels = _read_labels(options)
     named = {name: each for name, each in labels.items() if name != "*"}
-    label = _read_value(options, "label", _label_of, "a TLP label", _LABEL_WRITE, _LABELS)
+    label = _read_value(options, "label", _label_of, "a TLP label", LABEL_WRITE, LABELS)
     if isinstance(label, Lookup):  # what says that it is a label, and is none that anybody knows, is RED
         label = replace(label, default_if_unknown=False)
     if isinstance(label, Label) and "*" in labels:
@@ -304,7 +302,7 @@ def _read_labels(options: Options) -> dict[str, Label]:
             options.wrong(key, "a table stands where a label belongs: TOML splits keys at dots",
                           f'quote the whole key: "{name}.{inner}" = "amber"')
         elif label is None:
-            options.wrong(key, f"{shown(value)} is not a TLP label", f"{_LABEL_WRITE}{closest(value, _LABELS)}")
+            options.wrong(key, f"{shown(value)} is not a TLP label", f"{LABEL_WRITE}{closest(value, LABELS)}")
         elif name != "*" and path_of(name) is None:
             options.wrong(key, f"{shown(name)} is no field's name", 'write e.g. "id.orig_h": keys, joined by dots')
         else:
