@@ -186,41 +186,16 @@ class Executing:
         action = read_action(delivery)
         if isinstance(action, Action):
             action = replace(action, control=control)
-        handler = self._handlers.find(header.topic)
-        lasting = self._lasting(action, delivery) if isinstance(action, Action) else None
         with self._changed:
             self._letters.taken()
             if isinstance(action, Reject):
                 self._not_begun(delivery, refused(action), again)
             elif cancelled := cancels(header):
                 self._cancelling.cancel(delivery, action, cancelled, now_ms, again=again)
-            elif self._cancelling.has(about.id, header, now_ms):
-                self._not_begun(delivery, refused(Reject(Code.CANCELLED)), again)
-            elif handler is None:
-                self._not_begun(delivery, refused(Reject(Code.NO_HANDLER)), again)
-            elif isinstance(lasting, Reject):
-                self._not_begun(delivery, refused(lasting), again)
-            elif self._finishing:
-                self._not_begun(delivery, refused(Reject(Code.STOPPING)), again)
-            elif len(self._waiting) >= WAITING_MAX:
-                self._not_begun(delivery, refused(Reject(Code.HANDLERS_BUSY)), again)
-            elif header.terms.dry_run:
-                late = self._connection.still_valid(delivery, now_ms)
-                self._not_begun(delivery, Answer(End.READY) if late is None else refused(late), again)
+            elif isinstance(task := self._task(delivery, action, left, now_ms, again=again), Task):
+                self._enqueue(task, about, control)
             else:
-                # Its stop_time may come before its time to live is over.
-                deadline_ms = now_ms + max(0, action.deadline_ms - delivery.message.counts_from_ms - delivery.age_ms)
-                task = Task(delivery, action, handler, lasting, now_ms, deadline_ms, again, left)
-                begins = self._begins(task)
-                self._waiting.add(task._replace(begins=begins))
-                self._at_work.taken(about, control, now_ms)
-                self._start_threads()
-                self._due_ms = self._at_work.due_ms
-                if begins is None:
-                    self._clerk.needed(waits=True)
-                    self._free.notify()
-                else:
-                    begins.add_done_callback(lambda _: self._may_begin())
+                self._not_begun(delivery, task, again)
             say = self._running + len(self._waiting) > self._at_once and now_ms >= self._say_ms
             if say:
                 self._say_ms = now_ms + _SAY_MS
@@ -229,6 +204,43 @@ class Executing:
                 "all handlers are busy", running=self._at_once, waiting=len(self._waiting),
                 next="make them faster, or give the control point more of them",
             )
+
+    def _task(
+        self, delivery: Delivery, action: Action, left: Attachments | None, now_ms: int, *, again: bool
+    ) -> Task | Answer:
+        """What a handler is to do, or the answer that this action gets at once."""
+        message = delivery.message
+        header = message.header
+        if self._cancelling.has(message.id, header, now_ms):
+            return refused(Reject(Code.CANCELLED))
+        handler = self._handlers.find(header.topic)
+        if handler is None:
+            return refused(Reject(Code.NO_HANDLER))
+        lasting = self._lasting(action, delivery)
+        if isinstance(lasting, Reject):
+            return refused(lasting)
+        if self._finishing:
+            return refused(Reject(Code.STOPPING))
+        if len(self._waiting) >= WAITING_MAX:
+            return refused(Reject(Code.HANDLERS_BUSY))
+        if header.terms.dry_run:
+            late = self._connection.still_valid(delivery, now_ms)
+            return Answer(End.READY) if late is None else refused(late)
+        # Its stop_time may come before its time to live is over.
+        deadline_ms = now_ms + max(0, action.deadline_ms - message.counts_from_ms - delivery.age_ms)
+        return Task(delivery, action, handler, lasting, now_ms, deadline_ms, again, left)
+
+    def _enqueue(self, task: Task, about: About, control: Control) -> None:
+        begins = self._begins(task)
+        self._waiting.add(task._replace(begins=begins))
+        self._at_work.taken(about, control, task.arrived_ms)
+        self._start_threads()
+        self._due_ms = self._at_work.due_ms
+        if begins is None:
+            self._clerk.needed(waits=True)
+            self._free.notify()
+        else:
+            begins.add_done_callback(lambda _: self._may_begin())
 
     def _begins(self, task: Task) -> Future[None] | None:
         """Where a handler is free, this thread says itself that it is called: the turn has a commit for that too."""
@@ -243,8 +255,7 @@ class Executing:
             self._free.notify()
 
     def _lasting(self, action: Action, delivery: Delivery) -> Lasting | Reject | None:
-        """Of what it has an effect, and whether something here ends that; whether nothing would end one that is to
-        end."""
+        """Which effect it has, and what here ends that; NOT_REVERTED where nothing ends one that is to end."""
         topic, lasting = delivery.message.header.topic, lasting_of(action)
         if not self._handlers.ends(topic):
             if lasting.ends:

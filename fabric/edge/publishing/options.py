@@ -1,4 +1,5 @@
-"""From words to stamps: how a program says severity, label and lifetime, and what it gets when it says nothing."""
+"""From words to stamps: how a program says severity, label, audience and lifetime, and what it gets when it says
+nothing."""
 
 from __future__ import annotations
 
@@ -18,6 +19,9 @@ from fabric.protocol.vocabulary.severity import Phase, Severity, parse_phase, pa
 from fabric.protocol.vocabulary.tlp import Audience, Label, parse_label
 from fabric.protocol.vocabulary.topics import advice_on, check_pattern, check_topic, kind_of_topic
 
+AUDIENCE_PARTS = ("organisations", "communities", "recipients")
+# The own organisation, and for recipients the origin itself, have a place too.
+ADDRESSED_MAX = AUDIENCE_NAMES_MAX - 1
 _TTL_MS = {"event": 86_400_000, "intel": 7 * 86_400_000, "action": 60_000, "result": 86_400_000}
 
 
@@ -33,8 +37,8 @@ class PublishOptions(TypedDict, total=False):
     `audience`: whom it is for besides the own organisation: `{"organisations": [...], "communities": [...],
     "recipients": [...]}`, at most 15 names each, or an `Audience`. AMBER goes to direct clients of the organisations
     too, GREEN to who is in a community as well, and RED to nobody but recipients, where there are any: relays on the
-    way have to be among them. Raises BAD_AUDIENCE for what is none, and for recipients where nothing is RED;
-    AUDIENCE_DENIED where no publish grant lets it address them, RECIPIENT_REVOKED where one of them was revoked.
+    way have to be among them. Raises BAD_AUDIENCE for what is no audience, and for recipients where nothing is RED;
+    AUDIENCE_DENIED where no publish grant lets it address them, RECIPIENT_REVOKED where a recipient was revoked.
     """
 
     severity: Severity | str
@@ -98,11 +102,6 @@ def to_audience(value: object) -> Audience | None:
         )
     read = Audience(*(_names(part, names) for part, names in zip(AUDIENCE_PARTS, parts, strict=True)))
     return read if read != Audience(()) else None
-
-
-AUDIENCE_PARTS = ("organisations", "communities", "recipients")
-# The own organisation, and for recipients the origin itself, have a place too.
-ADDRESSED_MAX = AUDIENCE_NAMES_MAX - 1
 
 
 def _names(part: str, names: object) -> tuple[str, ...]:

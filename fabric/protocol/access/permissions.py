@@ -51,9 +51,11 @@ def check_direction(kind: Kind, sender: Role, direction: Direction) -> Reject | 
     return Reject(Code.WRONG_DIRECTION, f"{kind.word} {direction.name.lower()} from a {sender.name.lower()}")
 
 
-# What each role's peer sees: a control point takes from its relay what descends, and an event as a delivery.
 def check_delivery(kind: Kind, direction: Direction) -> Reject | None:
-    """Whether a control point may take this from its relay."""
+    """None, or WRONG_DIRECTION: whether a control point may take this from its relay.
+
+    To its relay's control points everything descends, events too.
+    """
     if kind in (Kind.EVENT, Kind.INTEL, Kind.ACTION, Kind.RESULT) and direction == Direction.DOWN:
         return None
     return Reject(Code.WRONG_DIRECTION, f"{kind.word} {direction.name.lower()} to a control point")
@@ -193,9 +195,9 @@ def turns_at(grants: Sequence[RequestGrant], relay: str, *, is_root: bool) -> bo
 
 
 def check_approve(credential: Credential, header: Header) -> Reject | None:
-    """None, or APPROVE_DENIED: whether it may approve anything of this class. Whether this: where the action is held.
+    """None, or APPROVE_DENIED: whether it may approve anything of this class.
 
-    Of which class an `x-` verb is, the policies say.
+    Whether it may approve this action is judged where that is held; of which class an `x-` verb is, the policies say.
     """
     action, target = split_topic(header.topic)
     classes = [grant.class_ for grant in credential.grants.approve]

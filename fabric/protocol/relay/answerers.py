@@ -44,9 +44,9 @@ class Answerers:
     def check(self, source: str, result: Verified, item: Item, now_ms: int) -> Reject | None:
         """Whether its origin may say this. `source`: the destination that leads to the peer by which it came.
 
-        Who handed the action out knows, and where it turned all its targets are known. On the way between a target and
-        there nobody does: the target may have another relay by now than when it was handed the action. Who knows it
-        lets an answer go to who asked, and with the action's audience, and to nobody else.
+        A relay that handed the action out knows to whom, and the one where it turned knows all targets. Another relay
+        on the way back does not: a target may have moved since it was handed the action. A relay that knows the action
+        takes answers for its requester only, and under the action's audience only.
         """
         header, leaf = result.header, result.header.correlation
         by_relay = result.credential.kind is NodeKind.RELAY

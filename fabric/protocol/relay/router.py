@@ -26,7 +26,8 @@ def wants(attachment: Attachment, header: Header) -> bool:
 
 
 def _may_know(attachment: Attachment, header: Header) -> bool:
-    """For who may not, nothing waits: it would take room from what may go there, and what is lost is counted to it."""
+    """Nothing waits for a reader that may not know of it: that would take the room of what may go there, and be counted
+    there as lost."""
     return may_hold(attachment.credential, header.label, header.audience)
 
 
