@@ -236,7 +236,7 @@ class Dispatch:
         denied: list[str] = []
         unroutable: list[str] = []
         upwards = self.upwards(action)
-        for target in self._not_handed(action, item, targets):
+        for target in self._not_handed(action, item, targets, now_ms):
             executor = self._roster.executor(target, now_ms)
             if executor is None:
                 (follow if upwards else unroutable).append(target)
@@ -263,13 +263,24 @@ class Dispatch:
             ways += held_for
         self.handed(action, ways, now_ms, ready)
 
-    def _not_handed(self, action: Verified, item: Item, targets: Iterable[str]) -> list[str]:
-        """Those of them who have not had it from here. One that follows somebody may name others who have."""
+    def _not_handed(self, action: Verified, item: Item, targets: Iterable[str], now_ms: int) -> list[str]:
+        """Those of them who have not had it from here. One that follows somebody may name others who have.
+
+        Who was handed it and executes by another way now is one that it follows: a relay that was on its way gave it
+        back past this one. What a target has begun it does not begin again, whoever hands it to it.
+        """
         names = list(dict.fromkeys(targets))
         if not item.moved or item.direction is not Direction.DOWN:
             return names  # new here, or given back by those who had it
-        ways = self.ways(action, names)
-        return [name for name, way in zip(names, ways, strict=True) if way in ("", UPLINK, *UNSENT)]
+        return [
+            name for name, way in zip(names, self.ways(action, names), strict=True)
+            if way in ("", UPLINK, *UNSENT) or self._left(name, way, now_ms)
+        ]
+
+    def _left(self, target: str, way: str, now_ms: int) -> bool:
+        """Whether it executes, and not by this way any more."""
+        executor = self._roster.executor(target, now_ms)
+        return executor is not None and self._routes.via(executor) != way
 
     def upwards(self, action: Verified) -> str:
         """Where it waits for, or is sent after, a target that is not below; empty where it ends for it.
