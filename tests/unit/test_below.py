@@ -221,6 +221,22 @@ def test_what_moved_is_taken_though_it_was_seen_and_once(talk):
     assert (again.targets, again.moved) == (["reader"], 4)
 
 
+def test_an_action_follows_who_left_the_child_that_gave_it_back_past_us(talk):
+    """east had it for the wall, is not below us any more, and gave it back to where it is now."""
+    talk.attach(talk.east, WALL, "cell", executes=True, session=b"w" * 16)
+    deny = verified(SOAR, kind=Kind.ACTION, topic="deny.ipv4_net", to="all")
+    talk.send(talk.up, deny, DOWN, targets=("wall",))
+    talk.say(talk.east, Ack([deny.id]))
+    talk.items(talk.east)
+    again = [Item(DOWN, 0, [], ["wall"], deny.raw, moved) for moved in (2, 4)]
+    talk.say(talk.up, Data(deny.header.lane, talk.now_ms, again[:1]))
+    assert talk.items(talk.east) == [], "who is still where it was sent has it"
+    talk.attach(talk.west, WALL, "west", executes=True, session=b"x" * 16, epoch=2)
+    talk.say(talk.up, Data(deny.header.lane, talk.now_ms, again[1:]))
+    (item,) = talk.items(talk.west)
+    assert (item.direction, item.targets, item.moved) == (DOWN, ["wall"], 5)
+
+
 @pytest.mark.parametrize("restarts", [False, True])
 def test_what_came_for_a_child_that_left_follows_when_its_new_parent_says_so_also_after_a_restart(talk, restarts):
     """It was handed over and parted from before it was known by which other way it is below: rows are made for it."""
