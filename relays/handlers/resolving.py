@@ -30,14 +30,14 @@ def resolved(host: str, port: int, kind: socket.SocketKind, within_s: float) -> 
         return _asked_for(host, port, kind, socket.AI_NUMERICHOST)
     except socket.gaierror:
         pass
-    until_s = time.monotonic() + within_s
-    if not _asked.acquire(timeout=max(0.0, within_s)):
+    until_s, asked = time.monotonic() + within_s, _asked
+    if not asked.acquire(timeout=max(0.0, within_s)):
         raise TimeoutError("the resolver does not answer")
     found: Future[list[Resolved]] = Future()
     try:
-        threading.Thread(target=_ask, args=(host, port, kind, found), name="resolver", daemon=True).start()
+        threading.Thread(target=_ask, args=(host, port, kind, found, asked), name="resolver", daemon=True).start()
     except RuntimeError:  # there are no more threads
-        _asked.release()
+        asked.release()
         raise TimeoutError("nobody can ask the resolver") from None
     try:
         return found.result(max(0.0, until_s - time.monotonic()))
@@ -65,13 +65,15 @@ def connected(host: str, port: int, within_s: float) -> socket.socket:
     raise failed
 
 
-def _ask(host: str, port: int, kind: socket.SocketKind, found: Future[list[Resolved]]) -> None:
+def _ask(
+    host: str, port: int, kind: socket.SocketKind, found: Future[list[Resolved]], asked: threading.Semaphore
+) -> None:
     try:
         found.set_result(_asked_for(host, port, kind, 0))
     except OSError as error:
         found.set_exception(error)
     finally:
-        _asked.release()
+        asked.release()
 
 
 def _asked_for(host: str, port: int, kind: socket.SocketKind, flags: int) -> list[Resolved]:

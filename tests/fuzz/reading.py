@@ -52,7 +52,7 @@ def steps(dice: Dice) -> bytes:
 def read_steps(raw: bytes) -> None:
     """Each byte is a message, a look, or that the reader comes again, perhaps with an id that is made up."""
     ring, track, lock = Ring(8, 1 << 14), Track(Label.GREEN), threading.Lock()
-    token: Any = SimpleNamespace(name="t")
+    token: Any = SimpleNamespace(name="t", changes=0)
     reader = Reader(token, ("a.*",), _RUN, track, lock, lambda: 0.0)
     wanted = [False]  # by number
     at, is_unknown = 0, False

@@ -207,7 +207,7 @@ def test_a_handler_with_a_name_beside_a_command_takes_what_the_command_does_not(
     hook = house.start(*asked)
     assert json.loads(hook.wait_line('"ready"')) == {"ready": "fw-2", "takes": ["* *"], "not_granted": []}
     outcome = act(house, 1, "fw-2")
-    assert (str(outcome.end), outcome.code) == ("failed", "E952") and "refused" in outcome.reason
+    assert (str(outcome.end), outcome.code) == ("failed", "E952") and "1 attempt" in outcome.reason
     told = json.loads(hook.wait_line('"end"'))
     assert (told["end"], told["code"], told["target_type"]) == ("failed", "E952", "ipv4_net")
     done = hook.stop()
