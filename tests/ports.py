@@ -22,7 +22,7 @@ _claims: list[socket.socket] = []  # what says that this process has its share, 
 
 def _share() -> int:
     """Of this process alone, while there are no more than shares. A name that is bound is nobody else's (Linux)."""
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    worker = int(os.environ.get("FABRIC_TESTS_WORKER", "gw0").removeprefix("gw"))
     for share in range(_SHARES):
         claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         try:

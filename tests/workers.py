@@ -1,7 +1,7 @@
 """Several files of tests at a time: all are collected once, and each worker is a fork of the process that did.
 
-To read the modules and to collect costs a process more than most files of tests do, and each worker of `pytest-xdist`
-does it for itself. `pytest -p tests.workers --workers N` does it once for all.
+To read the modules and to collect costs a process more than most files of tests do, so it is done once:
+`pytest -p tests.workers --workers N` (fabric/decisions/0069).
 
 Guarantees: files are begun in the order in which they were collected, and a file is run by one worker, so what is made
 once for a file or a session is made as few times as there are workers; what becomes of a test is told to every plugin
@@ -225,7 +225,7 @@ class _Work:
     def _set_up(self, folder: Path, capture: Any) -> None:
         """What would be the same in all of them, and must be each one's own."""
         random.seed()
-        os.environ["PYTEST_XDIST_WORKER"] = f"gw{os.getpid()}"
+        os.environ["FABRIC_TESTS_WORKER"] = f"gw{os.getpid()}"
         folder.mkdir(mode=0o700)
         self._config._tmp_path_factory._basetemp = folder  # type: ignore[attr-defined]
         capture.stop_global_capturing()
