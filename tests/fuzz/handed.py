@@ -20,7 +20,7 @@ from relays.gateways.syslog.sending.writing import text_of
 from tests.fuzz.dice import Dice
 from tests.fuzz.engine import Bytes
 from tests.fuzz.files import json_near
-from tests.unit.gateways.test_jsonlines import message
+from tests.unit.gateways.support import message
 
 _ACKS = ({"stream": "FABRIC", "seq": 7, "duplicate": True}, {"error": {"code": 503, "err_code": 10077}}, {"seq": "7"})
 _SEED = "SUAMLK2ZNL35WSMW37E7UD4VZ7ELPKW7DHC3BWBSD2GCZ7IUQQXZIORRBU"

@@ -15,7 +15,7 @@ from relays.gateways.stix.source import SOURCE
 from tests.integration.harness import ROOT, house_in, wait_for
 from tests.integration.recipes import blocks_of, shell_of
 from tests.unit.gateways.stix_support import published, seen
-from tests.unit.gateways.test_jsonlines import Outtake
+from tests.unit.gateways.support import Outtake
 
 EXAMPLE = ROOT / "topologies" / "examples" / "stix.toml"
 BUNDLE = ROOT / "topologies" / "examples" / "bundle.json"

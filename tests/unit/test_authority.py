@@ -5,12 +5,10 @@ import json
 import pytest
 
 from fabric.edge.identity.home import ids_folder
-from fabric.edge.identity.identity import load_identity
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.wire.frames import Role
-from relays.authority import init_authority, make_identities
 from relays.config import relay_config
-from relays.topology import load
+from tests.identities import identity, made
 
 TOPOLOGY = """
 fabric = "small"
@@ -32,16 +30,6 @@ zeek-2 = { role = "sensor", clearance = "amber" }
 def home(tmp_path):
     made(tmp_path, TOPOLOGY)
     return tmp_path
-
-
-def made(home, text):
-    file = home / "small.toml"
-    file.write_text(text)
-    return make_identities(load(file), init_authority("small", home), home)
-
-
-def identity(home, id_):
-    return load_identity(ids_folder("small", home) / id_)
 
 
 def config(home, id_):

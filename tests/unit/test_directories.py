@@ -6,13 +6,13 @@ import time
 import pytest
 
 from fabric.edge.identity.home import ids_folder
-from fabric.edge.identity.identity import load_identity, own_directory
+from fabric.edge.identity.identity import own_directory
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.base.limits import DIRECTORY_BYTES_MAX
 from fabric.protocol.trust.directory import issue_directory, verify_directory
-from relays.authority import directories, directory_path, init_authority, make_identities, open_authority, revoke
+from relays.authority import directories, directory_path, open_authority, revoke
 from relays.bundle import make_bundle
-from relays.topology import load
+from tests.identities import identity, made
 
 TOPOLOGY = """
 fabric = "small"
@@ -35,9 +35,7 @@ EVERYBODY = ("hq", "plant", "zeek-1", "laptop")
 
 
 def make(home, text=TOPOLOGY):
-    file = home / "small.toml"
-    file.write_text(text)
-    return make_identities(load(file), init_authority("small", home), home)
+    return made(home, text)
 
 
 @pytest.fixture
@@ -53,7 +51,7 @@ def directory(home):
 
 
 def test_it_says_where_each_relay_is_and_whom_it_serves(home):
-    found, plant = directory(home), load_identity(ids_folder("small", home) / "plant").credential
+    found, plant = directory(home), identity(home, "plant").credential
     assert [relay.id for relay in found.relays] == ["hq", "plant"]
     relay = found.relays[1]
     assert (relay.addresses, relay.curve_key, relay.segment) == (("plant.example:7720",), plant.curve_key, "ot")
@@ -70,7 +68,7 @@ def test_everybody_has_a_copy_from_the_start_and_a_bundle_too(home, tmp_path):
 
 
 def test_who_names_no_relay_is_to_find_the_nearest(home):
-    laptop, zeek = (load_identity(ids_folder("small", home) / id_) for id_ in ("laptop", "zeek-1"))
+    laptop, zeek = (identity(home, id_) for id_ in ("laptop", "zeek-1"))
     assert laptop.nearest and not zeek.nearest
     assert [dial.id for dial in laptop.dials] == ["hq"], "for the case that there is no directory"
 

@@ -1,11 +1,15 @@
 """What several tests of gateways need: an intake and an outtake that write down what they are told."""
 
 import threading
+from collections import Counter
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
+from fabric.edge.messages import Message
 from fabric.protocol.base.errors import Code, FabricError
-from relays.gateways.kinds import Taken
+from fabric.protocol.vocabulary.severity import Phase, Severity
+from fabric.protocol.vocabulary.tlp import Label
+from relays.gateways.kinds import Place, Taken
 from relays.gateways.mapping import read_mapping
 from relays.gateways.options import Options
 from tests.integration.harness import wait_for
@@ -101,3 +105,51 @@ class TestIntake:
 
     def note(self, words):
         self.notes.append(words)
+
+
+def message(number, content=None):
+    return Message(
+        f"{number:032x}.0", "detections.x", "event", "s", Severity.LOW, Phase.NONE, Label.GREEN, 1, 1000, 0, ("hq",),
+        {"n": number} if content is None else content, {"n": Label.AMBER}, {},
+    )
+
+
+class Outtake(TestIntake):
+    """Gives these groups, and says which were acknowledged."""
+
+    def __init__(self, *groups):
+        super().__init__()
+        self._groups = groups
+        self.acknowledged = []
+        self.counts = Counter()
+
+    def count(self, reason, count):
+        self.counts[reason] += count
+
+    def groups(self, records_max):
+        for group in self._groups:
+            yield [message(number) if isinstance(number, int) else number for number in group]
+            self.acknowledged += group
+
+    def reject(self, given, error):
+        self.rejected.append((given.id, error.code))
+
+
+def hand_over(sink, settings, groups, *, stop_when=bool, then=lambda _why: None):
+    """What a sink did with these groups. It is stopped when it waits for something that `stop_when` is true of, which
+    `then` hears of before."""
+    stop = threading.Event()
+
+    class Told(Outtake):
+        def waits(self, why):
+            super().waits(why)
+            if why is not None:
+                self.next_step = why.next_step
+            then(why)
+            if stop_when(why):
+                stop.set()
+
+    outtake = Told(*groups)
+    with suppress(FabricError):
+        sink.open(settings, Place("siem-1", "bus", None, None)).run(outtake, stop)
+    return outtake

@@ -22,7 +22,7 @@ from relays.gateways.narrowing import narrowed
 from relays.gateways.options import Options
 from tests.integration.harness import wait_for
 from tests.unit.gateways.stix_support import NOW_MS, indicator, published, sdo, seen
-from tests.unit.gateways.test_jsonlines import Outtake
+from tests.unit.gateways.support import Outtake
 from tests.unit.gateways.test_stix_markings import AMBER, GREEN, granular
 
 

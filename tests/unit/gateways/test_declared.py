@@ -5,13 +5,12 @@ import json
 import pytest
 
 from fabric.edge.identity.home import ids_folder
-from fabric.edge.identity.identity import load_identity
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.vocabulary.tlp import Label
-from relays.authority import init_authority, make_identities
 from relays.gateways.declared import SINKS_MAX, declared_for
 from relays.topology import TopologyErrors, lint, load
 from relays.topology.loader import check
+from tests.identities import identity, made
 
 HEAD = """
 fabric = "small"
@@ -54,16 +53,6 @@ def problems(tmp_path, text):
 def home(tmp_path):
     made(tmp_path, GOOD)
     return tmp_path
-
-
-def made(home, text):
-    file = home / "small.toml"
-    file.write_text(text)
-    return make_identities(load(file), init_authority("small", home), home)
-
-
-def identity(home, id_):
-    return load_identity(ids_folder("small", home) / id_)
 
 
 def test_what_a_topology_declares_is_in_the_identity_and_read_there_without_it(home):

@@ -5,48 +5,15 @@ import gzip
 import json
 import os
 import threading
-from collections import Counter
 
 import pytest
 
 from fabric.protocol.base.errors import Code, FabricError
-from fabric.protocol.vocabulary.severity import Phase, Severity
-from fabric.protocol.vocabulary.tlp import Label
 from relays.gateways import jsonlines, room
 from relays.gateways.jsonlines import SINK, JsonLinesSettings, JsonLinesSink
 from relays.gateways.kinds import Place
 from relays.gateways.options import Options, checked
-from tests.unit.gateways.support import TestIntake
-
-
-def message(number, content=None):
-    from fabric.edge.messages import Message
-
-    return Message(
-        f"{number:032x}.0", "detections.x", "event", "s", Severity.LOW, Phase.NONE, Label.GREEN, 1, 1000, 0, ("hq",),
-        {"n": number} if content is None else content, {"n": Label.AMBER}, {},
-    )
-
-
-class Outtake(TestIntake):
-    """Gives these groups, and says which were acknowledged."""
-
-    def __init__(self, *groups):
-        super().__init__()
-        self._groups = groups
-        self.acknowledged = []
-        self.counts = Counter()
-
-    def count(self, reason, count):
-        self.counts[reason] += count
-
-    def groups(self, records_max):
-        for group in self._groups:
-            yield [message(number) if isinstance(number, int) else number for number in group]
-            self.acknowledged += group
-
-    def reject(self, given, error):
-        self.rejected.append((given.id, error.code))
+from tests.unit.gateways.support import Outtake, message
 
 
 class Stage:

@@ -2,7 +2,6 @@
 
 import socket
 import threading
-from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -14,7 +13,7 @@ from relays.gateways.kafka.sink import SINK
 from relays.gateways.kinds import Place
 from relays.gateways.options import Options, checked
 from tests.unit.gateways.kafka_support import Cluster
-from tests.unit.gateways.test_jsonlines import Outtake, message
+from tests.unit.gateways.support import Outtake, hand_over, message
 
 
 def read(**more):
@@ -38,19 +37,7 @@ def cluster():
 def run(servers, groups, *, stop_when=bool, then=lambda _why: None, **more):
     settings, faults = read(servers=servers, **more)
     assert not faults
-    stop = threading.Event()
-
-    class Told(Outtake):
-        def waits(self, why):
-            super().waits(why)
-            then(why)
-            if stop_when(why):
-                stop.set()
-
-    outtake = Told(*groups)
-    with suppress(FabricError):
-        SINK.open(settings, Place("siem-1", "bus", None, None)).run(outtake, stop)
-    return outtake
+    return hand_over(SINK, settings, groups, stop_when=stop_when, then=then)
 
 
 def test_each_message_is_there_in_order_with_its_key_and_what_is_routed_by(cluster):

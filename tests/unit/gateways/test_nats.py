@@ -22,7 +22,7 @@ from relays.gateways.nats.keys import key_of, read_credentials
 from relays.gateways.nats.sink import SINK
 from relays.gateways.options import Options, checked
 from tests.unit.gateways.nats_support import NatsServer
-from tests.unit.gateways.test_jsonlines import Outtake, message
+from tests.unit.gateways.support import Outtake, hand_over, message
 
 SEED = "SUAMLK2ZNL35WSMW37E7UD4VZ7ELPKW7DHC3BWBSD2GCZ7IUQQXZIORRBU"  # of the library's own tests
 PUBLIC = "UBCXCMGAQXQBRPUVFH6P3DBT4JXZZ3ORJSGVJBBKXE3WZPZY3H3CWWHM"
@@ -49,21 +49,7 @@ def server(tmp_path_factory):
 def run(server, groups, *, stop_when=bool, then=lambda _why: None, **more):
     settings, faults = read(**{"servers": server.url, **more})
     assert not faults
-    stop = threading.Event()
-
-    class Told(Outtake):
-        def waits(self, why):
-            super().waits(why)
-            if why is not None:
-                self.next_step = why.next_step
-            then(why)
-            if stop_when(why):
-                stop.set()
-
-    outtake = Told(*groups)
-    with suppress(FabricError):
-        SINK.open(settings, Place("siem-1", "bus", None, None)).run(outtake, stop)
-    return outtake
+    return hand_over(SINK, settings, groups, stop_when=stop_when, then=then)
 
 
 def made(stream):

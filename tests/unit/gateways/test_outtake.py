@@ -10,7 +10,7 @@ from relays.gateways import outtake as module
 from relays.gateways.board import Board, State
 from relays.gateways.declared import DeclaredSink
 from relays.gateways.outtake import PointOuttake
-from tests.unit.gateways.test_jsonlines import message
+from tests.unit.gateways.support import message
 
 
 class Messages:

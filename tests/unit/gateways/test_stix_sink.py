@@ -16,7 +16,7 @@ from relays.gateways.options import Options
 from relays.gateways.stix import sink as sinks
 from relays.gateways.stix.sink import SINK, StixSink, _name
 from tests.unit.gateways.stix_support import published, sdo, seen
-from tests.unit.gateways.test_jsonlines import Outtake, message
+from tests.unit.gateways.support import Outtake, message
 
 
 def messages(*numbers, **more):

@@ -32,7 +32,7 @@ from relays.gateways.webhook.bodies import item_of
 from relays.gateways.webhook.settings import CLOUDEVENTS
 from relays.terminal import json_text
 from tests.integration.harness import wait_for
-from tests.unit.gateways.test_jsonlines import Outtake, message
+from tests.unit.gateways.support import Outtake, message
 from tests.unit.gateways.test_syslog_source import certificates  # noqa: F401 - a fixture
 
 HOW = How(datetime(2026, 11, 29, tzinfo=UTC))

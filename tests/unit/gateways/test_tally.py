@@ -1,7 +1,7 @@
 """What a sink counts: all of it in its state, and in the log as often as it doubles."""
 
 from relays.gateways.tally import Tally
-from tests.unit.gateways.test_jsonlines import Outtake
+from tests.unit.gateways.support import Outtake
 
 
 def test_all_is_counted_and_seldom_said():

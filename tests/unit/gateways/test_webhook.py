@@ -19,8 +19,8 @@ from relays.gateways.webhook import sink as module
 from relays.gateways.webhook.signing import key_of, signature_headers
 from relays.gateways.webhook.sink import SINK, WebhookSink
 from relays.handlers.posting import Endpoint
-from tests.unit.gateways.test_jsonlines import Outtake as Groups
-from tests.unit.gateways.test_jsonlines import message
+from tests.unit.gateways.support import Outtake as Groups
+from tests.unit.gateways.support import message
 from tests.unit.test_posting import answer, certificate, says, server  # noqa: F401 - a fixture
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
