@@ -1,4 +1,4 @@
-"""Of what an action has an effect, and for how long (SPEC 9.8).
+"""Which effect an action has, and for how long (SPEC 9.8).
 
 Pure. Guarantees: two actions have the same effect where action and target are the same, whatever the order of names in
 a target; they are variants of it where their other arguments differ.
@@ -24,9 +24,9 @@ _UNDOING: Final = ("remediate", "other")
 
 class Lasting(NamedTuple):
     """`effect`, `variant`: digests. It lasts until `stop_ms`, or for `duration_ms` from when the handler begins; for
-    good where both are None. `ends_itself`: its handler sees to that, and nothing is to be called. `target`: the digest
-    of that; `undoes`: what others asked for there, for good, may be undone by it. `is_kept_up`: something here ends it,
-    and is not to where it was asked for without an end."""
+    good where both are None. `ends_itself`: its handler ends it, and nothing is to be called. `target`: the target's
+    digest; `undoes`: it may undo what others asked for at that target for good. `is_kept_up`: something here could end
+    it, so it is kept up while somebody wants it for good."""
 
     effect: bytes
     variant: bytes

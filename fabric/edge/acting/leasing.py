@@ -40,8 +40,7 @@ _NOT_BEGUN: Final = (End.REFUSED, End.EXPIRED)
 
 
 class Lasts(NamedTuple):
-    """Of what an action has an effect, and the rest, as `Lasting` has it. `left_ms`: how long from now on; None: for
-    good."""
+    """The effect of an action that begins now. `left_ms`: for how long; None: for good. All else is as in `Lasting`."""
 
     effect: bytes
     variant: bytes

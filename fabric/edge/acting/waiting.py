@@ -25,7 +25,7 @@ class Task(NamedTuple):
     delivery: Delivery
     action: Action
     handler: Handler
-    lasting: Lasting | None  # of what it has an effect
+    lasting: Lasting | None  # its effect; None where nothing here ends it, and it undoes nothing
     arrived_ms: int
     deadline_ms: int  # by this machine's steady clock
     again: bool  # its handler was called before, by a process that ended
