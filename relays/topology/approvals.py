@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fabric.protocol.base.errors import Reject
-from fabric.protocol.vocabulary.openc2 import ActionClass, action_covers, actions_meet, class_of
+from fabric.protocol.vocabulary.openc2 import ActionClass, action_covers
 from fabric.protocol.vocabulary.selectors import parse_selector
 from fabric.protocol.vocabulary.severity import Severity
 from fabric.protocol.vocabulary.tlp import Label
-from relays.topology.matching import executors
+from relays.topology.matching import class_in, executors, is_about
 from relays.topology.model import ApprovalSpec, PointSpec, RequestGrant, Topology
 from relays.topology.problems import Problem, warning
 
@@ -49,7 +49,7 @@ def _classes(topology: Topology, pattern: str) -> tuple[ActionClass, ...]:
     action = pattern.partition(" ")[0]
     if action == "*":
         return ("contain", "remediate")
-    return (topology.classes.get(action) or class_of(action),)
+    return (class_in(topology, action),)
 
 
 def _covered(
@@ -115,7 +115,7 @@ def _too_few(
     principals = {topology.principal_of(point.id) for point in able}
     requesters = [
         point for point in topology.points.values()
-        if any(_is_about(topology, spec, grant) for grant in topology.roles[point.role].request)
+        if any(is_about(topology, spec, grant) for grant in topology.roles[point.role].request)
     ]
     for point in requesters:
         left = principals - {topology.principal_of(point.id)}
@@ -131,13 +131,6 @@ def _too_few(
             key, f"{require} must approve and there are {len(principals)}: nobody can satisfy it",
             f"add points of these roles, or write require = {max(1, len(principals))}",
         )
-
-
-def _is_about(topology: Topology, spec: ApprovalSpec, grant: RequestGrant) -> bool:
-    """Whether the rule is for some action of this grant, as far as its targets do not matter."""
-    if spec.class_ and spec.class_ not in _classes(topology, grant.action):
-        return False
-    return not spec.action or actions_meet(spec.action, grant.action)
 
 
 def _may_approve(topology: Topology, role: str, spec: ApprovalSpec) -> bool:

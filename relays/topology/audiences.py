@@ -12,7 +12,7 @@ from fabric.protocol.base.errors import Code
 from fabric.protocol.trust.credentials import begins
 from fabric.protocol.vocabulary.tlp import Audience, Label, may_hold
 from relays.topology.model import Topology
-from relays.topology.problems import Problem
+from relays.topology.problems import Problem, warning
 from relays.wording import closest, shown
 
 _ORGANISATION, _COMMUNITY, _RECIPIENT = "organisation", "community", "recipient"
@@ -47,9 +47,9 @@ def _left_out(key: str, topology: Topology, audience: Audience) -> Iterator[Prob
         if node.id in audience.recipients and not may_hold(node, Label.RED, audience):
             is_cleared = node.clearance >= Label.RED
             write = f'name its organisation too: organisations = ["{node.organisation}"]'
-            yield Problem(
-                Code.WITHHELD, key, f"{node.id} may not have what is red of this",
-                write if is_cleared else f'write clearance = "red" at {node.id}, or leave it out', "warning",
+            yield warning(
+                key, f"{node.id} may not have what is red of this",
+                write if is_cleared else f'write clearance = "red" at {node.id}, or leave it out', Code.WITHHELD,
             )
 
 
@@ -77,4 +77,4 @@ def _unknown(key: str, what: str, patterns: Iterable[str], known: Sequence[str])
         else:
             cause = f"no relay and no point is of an organisation {shown(pattern)}"
             write = 'correct the name, or write organisation = "..." at its relays and points'
-        yield Problem(code, key, cause, write + closest(pattern, known), "warning")
+        yield warning(key, cause, write + closest(pattern, known), code)

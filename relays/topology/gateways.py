@@ -76,13 +76,14 @@ def _of_point(point: str, table: Raw, roles: Mapping[str, Raw], held: list[Held]
             wanted = _wanted(declared, faults)
             if granted is not None and wanted:
                 problems += _granted(section, place, wanted, str(role), granted)
-            if isinstance(declared, DeclaredSource) and granted is not None and not faults:
-                problems += _addressed(declared.mapping.audience, place, wanted, table, str(role), granted)
-            if isinstance(declared, DeclaredSource) and not faults:
+            if declared is None or faults:
+                continue  # nothing follows from what is not as it ought to be
+            if isinstance(declared, DeclaredSource):
+                if granted is not None:
+                    problems += _addressed(declared.mapping.audience, place, wanted, table, str(role), granted)
                 problems += _reads(declared, place, table, str(role), granted)
-            if declared is not None and not faults:
-                held.append(Held(point, place, declared))
-            for claim in claims_of(declared) if declared is not None and not faults else ():
+            held.append(Held(point, place, declared))
+            for claim in claims_of(declared):
                 if claim in claimed:
                     problems.append(_problem(place, f"'{claimed[claim]}' has {claim} already", "leave one of them out"))
                 claimed.setdefault(claim, name)

@@ -16,10 +16,10 @@ from typing import Final
 
 from fabric.protocol.access.permissions import CANCEL
 from fabric.protocol.vocabulary.fetching import FETCH
-from fabric.protocol.vocabulary.openc2 import action_covers, action_matches, actions_meet, class_of, split_topic
+from fabric.protocol.vocabulary.openc2 import action_covers, action_matches, split_topic
 from fabric.protocol.vocabulary.tlp import Audience
 from relays.topology.holding import own, widest
-from relays.topology.matching import able, by_organisation, publishes_to, selected
+from relays.topology.matching import able, by_organisation, is_about, publishes_to, selected
 from relays.topology.model import ApprovalSpec, PointSpec, RequestGrant, RoleSpec, Topology
 
 Points = tuple[PointSpec, ...]
@@ -99,7 +99,7 @@ def _both_ways(topology: Topology, asked: _Asked, requesters: Points) -> Iterato
         yield Journey(ACTION, requesters, asked.targets, audience, audience, turn, past)
         yield Journey(RESULT, asked.targets, requesters, audience, audience, turn, past, if_back=True)
     for spec in topology.approvals if asked.grant is not None else ():
-        if asked.grant is not None and _is_about(topology, spec, asked.grant):
+        if asked.grant is not None and is_about(topology, spec, asked.grant):
             yield from _approvals(asked, requesters, _approvers(topology, spec), audience)
 
 
@@ -155,19 +155,7 @@ def _executing(topology: Topology, selectors: Sequence[str]) -> Points:
     return tuple(point for point in found.values() if topology.roles[point.role].execute)
 
 
-def _is_about(topology: Topology, spec: ApprovalSpec, grant: RequestGrant) -> bool:
-    """Whether the rule is for some action of this grant, as far as its targets do not matter."""
-    if spec.action and not actions_meet(spec.action, grant.action):
-        return False
-    action = grant.action.partition(" ")[0]
-    return not spec.class_ or action == "*" or _class_of(topology, action) == spec.class_
-
-
 def _approvers(topology: Topology, spec: ApprovalSpec) -> Points:
     roles = {*spec.from_, *(spec.escalation.roles if spec.escalation is not None else ())}
     granted = {name for name in roles if topology.roles[name].approve}
     return tuple(point for point in topology.points.values() if point.role in granted)
-
-
-def _class_of(topology: Topology, action: str) -> str:
-    return topology.classes.get(action) or class_of(action)

@@ -1,14 +1,15 @@
-"""Who of a topology could have to do with whom, by their grants: patterns that meet, and whom a request selects."""
+"""Who of a topology could have to do with whom, by their grants: patterns that meet, whom a request selects, and which
+rules of approval are about it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from fabric.protocol.base.errors import Reject
-from fabric.protocol.vocabulary.openc2 import actions_meet
+from fabric.protocol.vocabulary.openc2 import ActionClass, actions_meet, class_of
 from fabric.protocol.vocabulary.selectors import parse_selector
 from fabric.protocol.vocabulary.topics import RESOLUTIONS
-from relays.topology.model import PointSpec, RequestGrant, RoleSpec, Topology
+from relays.topology.model import ApprovalSpec, PointSpec, RequestGrant, RoleSpec, Topology
 
 
 def executors(topology: Topology, grant: RequestGrant) -> tuple[PointSpec, ...]:
@@ -36,6 +37,19 @@ def selected(topology: Topology, to: str) -> list[PointSpec]:
     if isinstance(selector, Reject):
         return []
     return [point for point in topology.points.values() if selector.matches(topology.attributes(point.id))]
+
+
+def class_in(topology: Topology, action: str) -> ActionClass:
+    """Of which class an action is, also an `x-` verb of the file's."""
+    return topology.classes.get(action) or class_of(action)
+
+
+def is_about(topology: Topology, rule: ApprovalSpec, grant: RequestGrant) -> bool:
+    """Whether the rule is for some action of this grant, as far as its targets do not matter."""
+    if rule.action and not actions_meet(rule.action, grant.action):
+        return False
+    action = grant.action.partition(" ")[0]
+    return not rule.class_ or action == "*" or class_in(topology, action) == rule.class_
 
 
 def patterns_overlap(a: str, b: str) -> bool:

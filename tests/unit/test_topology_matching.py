@@ -1,4 +1,4 @@
-"""Patterns that meet, and whom a request selects."""
+"""Patterns that meet, whom a request selects, and which rules are about it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,16 @@ import pytest
 
 from fabric.protocol.trust.credentials import PublishGrant, RequestGrant
 from relays.topology import load
-from relays.topology.matching import able, by_organisation, carries, executors, patterns_overlap, publishes_to, selected
+from relays.topology.matching import (
+    able,
+    by_organisation,
+    carries,
+    executors,
+    is_about,
+    patterns_overlap,
+    publishes_to,
+    selected,
+)
 from relays.topology.model import RoleSpec
 
 TEXT = """
@@ -74,3 +83,32 @@ def test_nobody_publishes_resolutions():
     everything, auditor = RoleSpec("a", publish=(PublishGrant(">"),)), RoleSpec("b", subscribe=("resolutions.>",))
     assert not publishes_to(everything, auditor, "event")
     assert publishes_to(everything, RoleSpec("c", subscribe=("*.x",)), "event")
+
+
+@pytest.mark.parametrize(
+    ("when", "granted", "about"),
+    [
+        ('class = "contain"', "deny *", True),
+        ('class = "contain"', "scan *", False),
+        ('class = "investigate"', "*", True),  # a grant for everything is one for any class
+        ('class = "contain"', "x-isolate *", True),
+        ('action = "deny ipv4_net"', "deny *", True),
+        ('action = "deny ipv4_net"', "scan *", False),
+    ],
+)
+def test_a_rule_is_about_a_grant_for_any_action_of_its_class_or_pattern(
+    tmp_path: Path, when: str, granted: str, about: bool
+) -> None:
+    path = tmp_path / "t.toml"
+    path.write_text(TEXT + f"""
+[classes]
+x-isolate = "contain"
+[[approval]]
+when = {{ {when} }}
+require = 1
+from = ["edr"]
+within = "10m"
+""")
+    topology = load(path)
+    (rule,) = topology.approvals
+    assert is_about(topology, rule, RequestGrant(granted, "all")) is about
