@@ -30,7 +30,8 @@ def flows(
     as_json: Annotated[bool, typer.Option("--json", help="One object a line for each two nodes and each label.")] = False,
 ) -> None:
     """Which labels get from where to where, whichever parents the nodes have: always, at times, or never and which hop
-    and rule stops them. Of relays without --from and --to; of control points too where one is named, and with --json.
+    and rule stops them. Without --from and --to it is about relays only; with one of them, or --json, about control
+    points too.
 
     What begins at a relay is what control points at it say: those of the file, and one that is there later and
     publishes events. An [[assert]] counts those below it, too.
@@ -148,6 +149,7 @@ def _listing(
 
 
 def _rank(found: Sequence[Flow]) -> tuple[int, int]:
+    """The highest label that always gets there, and the highest that can; -1 for none."""
     possible = [int(flow.label) for flow in found if flow.reaches != "never"]
     always = [int(flow.label) for flow in found if flow.reaches == "always"]
     return max(always, default=-1), max(possible, default=-1)
@@ -164,7 +166,8 @@ def _reach(found: Sequence[Flow]) -> str:
 
 
 def _stopped(topology: Topology, found: Sequence[Flow]) -> str:
-    """What stops the lowest label that does not get there, unless that is whoever it begins at or is for."""
+    """What stops the lowest label that never gets there. A control point, or one of the two ends, is named only where
+    no label gets there at all: else it says no more than its clearance does."""
     stopped = next((flow for flow in found if flow.reaches == "never"), None)
     if stopped is None or stopped.stop is None or not stopped.stop.node:
         return ""
