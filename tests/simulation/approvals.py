@@ -84,7 +84,6 @@ class Said(NamedTuple):
     approves: bool
     at_ms: int
     true_ms: int
-    as_asked: bool  # nothing of it is edited
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,8 @@ class Approvals(Observer):
         self.people: dict[str, tuple[str, str]] = {name: (role, person) for name, role, person in APPROVERS}
         self.actions: list[Verified] = []
         self.cancelled: dict[bytes, None] = {}
-        self.said: dict[bytes, list[Said]] = defaultdict(list)
+        self._said: dict[bytes, list[Said]] = defaultdict(list)
+        self._questions: dict[Asked, None] = {}
         self.over: dict[bytes, str] = {}  # what was held and not approved, as approvers heard
         self.approved: dict[bytes, None] = {}  # of which a requester heard so
         self._known: dict[bytes, Verified] = {}
@@ -253,6 +253,7 @@ class Approvals(Observer):
 
     def _is_asked(self, name: str, asked: Asked) -> None:
         chosen = self.chosen
+        self._questions[asked] = None
         how = "approve" if self.people[name][1] == "kim" else chosen.choice(_WAYS)
         after_ms = chosen.randint(50, asked.within_ms)
         if how == "late":
@@ -279,8 +280,8 @@ class Approvals(Observer):
             ttl_ms=max(10 * SECOND_MS, asked.within_ms), sequence=self._sequence,
             records=[approval_record(signed, signed.rule, signed, approves=how != "deny")],
         )
-        said = Said(name, signed, how != "deny", message.header.issued_at_ms, self.world.now_ms, signed == asked)
-        self.said[signed.leaf].append(said)
+        said = Said(name, signed, how != "deny", message.header.issued_at_ms, self.world.now_ms)
+        self._said[signed.leaf].append(said)
 
     # -- what must be true ------------------------------------------------------------------------------
 
@@ -307,13 +308,17 @@ class Approvals(Observer):
         if demand is None:
             return
         revoked = node.core.trust.revocations.check
-        said = [each for each in self.said[action.leaf] if revoked(self._credential(each.by)) is None]
+        said = [each for each in self._as_asked(action) if revoked(self._credential(each.by)) is None]
         why = "nobody approved it"
         for count in _holds(said, policies, demand):
             why = self._why_not(node.name, action, demand, count)
             if not why:
                 return
         raise Broken(f"{what}: {why}")
+
+    def _as_asked(self, action: Verified) -> list[Said]:
+        """What was said to what somebody was asked: an edited answer may be the right one to another question."""
+        return [each for each in self._said[action.leaf] if each.asked in self._questions]
 
     def _credential(self, name: str) -> Any:
         return self.world.nodes[name].member.credential
@@ -353,14 +358,14 @@ class Approvals(Observer):
         """Where nothing was wrong: what had its quorum in time is approved, and was begun wherever it was for."""
         found = []
         for action in self.actions:
-            said = self.said[action.leaf]
+            said = self._as_asked(action)
             policies = self.versions[said[0].asked.version] if said else None
             demand = policies and policies.demand(action.header.topic, action.header.severity)
             if policies is None or demand is None or action.leaf in self.cancelled or len(self.versions) > 1:
                 continue
             for yes in _holds(said, policies, demand):
                 targets, complete_ms = yes[0].asked.targets, self._complete_ms(yes, demand, action.header.origin)
-                no = [each.true_ms for each in said if each.as_asked and not each.approves]
+                no = [each.true_ms for each in said if not each.approves]
                 if complete_ms is None or any(ms <= complete_ms + _WORD_MS for ms in no):
                     continue
                 if action.leaf not in self.approved:
@@ -385,7 +390,7 @@ def _holds(said: Iterable[Said], policies: _Policies, demand: Demand) -> list[li
     for each in said:
         asked = each.asked
         by_it = (asked.version, asked.digest, asked.rule) == (policies.version, policies.digest, demand.name)
-        if each.approves and each.as_asked and by_it:
+        if each.approves and by_it:
             by_hold.setdefault((tuple(sorted(asked.targets)), asked.held_at_ms), []).append(each)
     return list(by_hold.values())
 
