@@ -19,7 +19,7 @@ from fabric.edge.blocking import ControlPoint
 from fabric.edge.requesting.request import Request
 from fabric.protocol.base.errors import FabricError
 from tests.integration.canaries import ENCODED, LABELS, REMNANT, Canaries, Node, Nodes, may_have, memory
-from tests.integration.harness import ROOT, House, Running, house_in
+from tests.integration.harness import ROOT, House, Running, house_in, wait_for
 
 # Whose files and processes are those of no node: nobody tells them anything.
 NOBODY = Node("", "", "clear", "")
@@ -144,6 +144,8 @@ class Trial:
             label=label, watch=watch,
         ))
         self.must += [(by, argument), (by, target)]
+        # What has no key is written down together with others, a moment later.
+        wait_for(lambda: self.house.cli("action", ids[0], "--as", by, "--json").out, "the action in the book")
         self.say(by, "action", ids[0], "--as", by, "--json")
         return sorted(f"{outcome.target} {outcome.end} {outcome.reason}".strip() for outcome in outcomes)
 
