@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 
 # Where a test does not say how many. Each run has others, and `scripts/fuzz` goes on for as long as it is let. How long
 # something takes says how busy this machine is.
-settings.register_profile("suite", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("suite", max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
 
 # A shell without job control has what it runs in the background ignore Ctrl-C, and all that it starts in turn.

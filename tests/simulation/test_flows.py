@@ -52,7 +52,7 @@ def seen(topology: Topology, held: Held) -> dict[tuple[str, Label], set[str]]:
     return {key: {node for node in nodes if node in known and node != key[0]} for key, nodes in held.by.items()}
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(7))
 def test_in_a_tree_exactly_what_can_arrive_does(seed: int, tmp_path: Path) -> None:
     topology = topology_of(seed, tmp_path, backups=False)
     world, held = world_of(topology, seed)
@@ -73,7 +73,7 @@ def _stays(topology: Topology, flow: Flow) -> bool:
 
 
 @pytest.mark.parametrize("circles", [False, True])
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(5))
 def test_of_every_parent_the_answer_is_that_of_each(seed: int, circles: bool, tmp_path: Path) -> None:
     """Never is never in any tree that the file allows, always is in each of them, and at times in some.
 
@@ -95,7 +95,7 @@ def test_of_every_parent_the_answer_is_that_of_each(seed: int, circles: bool, tm
                 assert any(got), (source, target, label, flow)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 def test_what_cannot_arrive_never_does_while_parents_die_and_nodes_move(seed: int, tmp_path: Path) -> None:
     topology = topology_of(seed, tmp_path, circles=bool(seed % 2))
     world, held = world_of(topology, seed)
