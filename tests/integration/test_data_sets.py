@@ -54,7 +54,8 @@ topics = ["detections.>"]
 
 
 def written(path):
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    whole = path.read_text().rpartition("\n")[0] if path.exists() else ""  # the last line may be half there
+    return [json.loads(line) for line in whole.splitlines()]
 
 
 def allowed(record, label_max):
