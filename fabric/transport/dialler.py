@@ -26,6 +26,9 @@ from fabric.transport.sockets import LinkNumbers, Sent, dress, endpoint, readabl
 from fabric.transport.unread import Unread, bytes_read
 
 _CONNECT_MS = 5_000
+# TCP itself answers at once. Where the other side still holds a connection of ours that ended without its knowing
+# (`filters`), and this one happens to have its port, no attempt from that port is ever answered.
+_ANSWER_MS = 2_000
 # Quick at first, for a peer that is only restarting; full jitter keeps a herd apart at any step.
 _BACKOFF_MS = 250
 _BACKOFF_MS_MAX = 60_000
@@ -87,7 +90,8 @@ class Dialler:
         self._absent = 0  # dials in a row that nobody answered
         self._cut = 0  # handshakes in a row that ended without a reason
         self._dial_at_ms: int | None = 0
-        self._dialled_ms = 0
+        self._dialled_ms = 0  # since when this peer is asked
+        self._tried_ms = 0  # since when from this port
         self._up_ms = 0
         self._connected = False
         self._ended: tuple[Code, str] | None = None
@@ -123,11 +127,16 @@ class Dialler:
         self.look_for_endless(now_ms)
         if self.socket is not None and self.link == 0 and now_ms - self._dialled_ms > _CONNECT_MS:
             self._down(Code.UNREACHABLE, f"nothing answers at {self.address}", now_ms, events)
+        elif self.socket is not None and not self._connected and now_ms - self._tried_ms > _ANSWER_MS:
+            self._drop()
+            self._dial(now_ms, events)
         if self.socket is None and self._dial_at_ms is not None and now_ms >= self._dial_at_ms:
+            self._dialled_ms = now_ms
             self._dial(now_ms, events)
         return events
 
     def _dial(self, now_ms: int, events: list[LinkEvent]) -> None:
+        """From another port than the last time."""
         socket = self._context.socket(zmq.DEALER)
         dress(socket, self._frame_bytes_max)
         socket.setsockopt(zmq.RECONNECT_IVL, -1)
@@ -142,7 +151,7 @@ class Dialler:
         self.socket = socket
         self.monitor = socket.get_monitor_socket()
         self._connected = False
-        self._dialled_ms = now_ms
+        self._tried_ms = now_ms
         self.generation += 1
         try:
             socket.connect(endpoint(self.address))
@@ -239,7 +248,10 @@ class Dialler:
             return now_ms
         if self.socket is None:
             return self._dial_at_ms
-        return None if self.link else self._dialled_ms + _CONNECT_MS + 1
+        if self.link:
+            return None
+        gives_up_ms = self._dialled_ms + _CONNECT_MS + 1
+        return gives_up_ms if self._connected else min(gives_up_ms, self._tried_ms + _ANSWER_MS + 1)
 
     def receive(self, *, waits: bool = False) -> Iterator[bytes]:
         """Payloads that wait, a frame at a time. `waits`: one does, as whoever polled `poll_sockets` knows."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,11 @@ POINTS = (
 ENDS = ("revert called", "reverted", "over...", "over", "forgetting...", "forgotten")
 # The handler may have been called, and nobody knows what it did.
 IN_BETWEEN = ("begun", "handler called", "done", "answering...")
+
+
+def say(line: str) -> None:
+    """In one piece, or not at all: the next moment may be its last."""
+    os.write(sys.stdout.fileno(), f"{line}\n".encode())
 
 
 def die() -> None:
@@ -102,7 +108,7 @@ def serve(folder: Path, ran: Path, outbox: Path | None, idempotent: bool, point:
             return {"done": action.id}
 
         wall.wait_ready()
-        print("ready", flush=True)
+        say("ready")
         wall.run_forever()
 
 
@@ -112,8 +118,10 @@ def _fork(*args: Any) -> int:
         return pid
     try:
         serve(*args)
-    finally:
-        os._exit(0)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
 
 
 def main() -> None:
@@ -128,7 +136,7 @@ def main() -> None:
         points = line.split(",") if line.strip() else []
         for point in points:
             _, status = os.waitpid(_fork(*given, point.strip()), 0)
-            print("died" if status == signal.SIGKILL else f"status {status}", flush=True)
+            say("died" if status == signal.SIGKILL else f"status {status}")
         if not points:
             break
         living = _fork(*given, "")

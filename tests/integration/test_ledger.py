@@ -39,7 +39,7 @@ class Mortal:
         self._process.stdin.flush()
         self._died += len(points)
         said = len(self._running.out)
-        wait_for(lambda: "ready" in self._running.out[said:], f"ready for {points}", 20)
+        wait_for(lambda: "ready" in self._running.out[said:], f"ready for {points}")
 
     def wait_back(self) -> None:
         """It died as often as it was to, and is there again."""
@@ -48,7 +48,10 @@ class Mortal:
             out = self._running.out
             return out.count("died") == self._died and out[-1] == "ready"
 
-        wait_for(is_back, f"it is back after {self._died} deaths\n{self.said}", 20)
+        try:
+            wait_for(is_back, "it is back")
+        except AssertionError:
+            raise AssertionError(f"not back after {self._died} deaths\n{self.said}") from None
 
     @property
     def said(self) -> str:

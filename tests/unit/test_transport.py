@@ -3,6 +3,7 @@
 import os
 import select
 import socket
+import struct
 import sys
 import threading
 import time
@@ -13,7 +14,7 @@ import pytest
 import zmq
 
 from fabric.protocol.base.errors import Code, FabricError
-from fabric.transport import require_zmq
+from fabric.transport import dialler, require_zmq
 from fabric.transport.dialler import Dialler, Down
 from fabric.transport.door import DoorTest
 from fabric.transport.gate import Gate
@@ -538,6 +539,29 @@ def test_nobody_answers():
         address = f"127.0.0.1:{free.getsockname()[1]}"
     down = failure(address, bytes(range(32)))
     assert down.code is Code.UNREACHABLE and address in down.words
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere resets are heard")
+def test_from_a_port_of_which_the_relay_still_holds_a_connection_it_is_tried_again_from_another(relay, monkeypatch):
+    """Its process was killed: what tells the relay so is a reset, which it does not hear."""
+    host, _, port = relay.address.rpartition(":")
+    killed = socket.create_connection((host, int(port)))
+    until(relay.listener.entries, relay.serve)
+    ports = iter([killed.getsockname()[1], 0])
+    killed.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    killed.close()
+    monkeypatch.setattr(dialler, "endpoint", lambda address: f"tcp://127.0.0.1:{next(ports)};{address}")
+    again = Peer(relay.address, relay.keys.public)
+    try:
+        began_ms = now_ms()
+        for at_ms in (began_ms, began_ms + 2_000):
+            assert again.dialler.service(at_ms) == []
+            assert again.dialler.next_wake_ms(at_ms) == began_ms + 2_001
+        assert again.dialler.service(began_ms + 2_001) == [] and again.dialler.socket is not None
+        until(lambda: again.dialler.link, relay.serve, lambda: again.events.extend(again.dialler.service(began_ms)))
+        assert again.downs() == []
+    finally:
+        again.close()
 
 
 def test_it_is_another_relay_than_we_think(relay):
