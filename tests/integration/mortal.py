@@ -118,7 +118,7 @@ def _fork(*args: Any) -> int:
         return pid
     try:
         serve(*args)
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - a fork that goes on would be a second program
         traceback.print_exc()
         os._exit(1)
     os._exit(0)
