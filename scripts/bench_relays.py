@@ -278,7 +278,7 @@ def measure(count: int, rounds: int, tell: Callable[[str], None]) -> dict[str, f
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="scripts/bench relays", description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=5_000, help="records in each stream (default 5000)")
     parser.add_argument("--rounds", type=int, default=3, help="how often each is measured; the best counts")
     parser.add_argument("--json", action="store_true", help="figures as one object")

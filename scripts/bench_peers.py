@@ -1,0 +1,99 @@
+"""Message Fabric beside what users would take instead, in the same run: NATS and pyzmq, over loopback, encrypted.
+
+Each row runs both sides in turn, after a warm-up: at least three rounds of five seconds count unless less is asked for.
+Its figures are medians, and the ratio (ours to the peer's) is the median of the rounds' ratios, with its lowest and
+highest. Processor time is of each process, per record. Machines differ and are noisy: compare ratios, of runs on a
+machine with nothing else to do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from scripts.comparison.figures import NotRun, Row
+from scripts.comparison.rows import NAMES, PLANS, ROUNDS_MAX, SECONDS_MAX, SECONDS_MIN, run
+
+_WIDTH = 120
+
+
+def table_of(rows: Sequence[Row | NotRun]) -> Table:
+    """A line for each row; what is not run is named too."""
+    table = Table("row", "figure", "ours", "peer", "ratio", "from - to")
+    for row in rows:
+        if isinstance(row, NotRun):
+            table.add_row(row.name, "not run", "", "", "", "")
+        else:
+            low, high = row.spread
+            table.add_row(
+                row.name, f"{row.figure.name}, {row.figure.unit}", shown(row.ours), shown(row.peer),
+                f"{row.ratio:.2f}", f"{low:.2f} - {high:.2f}",
+            )
+    return table
+
+
+def shown(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1_000 else f"{value:,.2f}"
+
+
+def remarks(rows: Sequence[Row | NotRun]) -> list[str]:
+    """Below the table: what each side does, what it costs, and why a row was not run; once for each row."""
+    said: dict[str, None] = {}
+    for row in rows:
+        if isinstance(row, NotRun):
+            said[f"{row.name} was not run: {row.why}." + (f" Next: {row.next_step}" if row.next_step else "")] = None
+            continue
+        for note in row.notes:
+            said[f"{row.name}: {note}"] = None
+        for side, processes in row.cpu_us.items():
+            parts = ", ".join(f"{process} {us:.1f}" for process, us in processes.items())
+            said[f"{row.name}: microseconds of processor time per record, {side}: {parts}"] = None
+    return list(said)
+
+
+def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__.splitlines()[0])
+    parser.add_argument("--only", action="append", choices=NAMES, metavar="ROW", help=f"one of {', '.join(NAMES)}")
+    parser.add_argument("--rounds", type=int, default=3, help="that count, of each side (default 3)")
+    parser.add_argument("--seconds", type=float, default=5.0, help="of each side in each round (default 5)")
+    parser.add_argument("--folder", type=Path, help="where to keep files (default: where temporary files are)")
+    parser.add_argument("--json", action="store_true", help="an object for each row, on a line of its own")
+    chosen = parser.parse_args(words)
+    if chosen.folder is not None and not chosen.folder.is_dir():
+        parser.error(f"--folder: there is no folder {chosen.folder}. Make it, or name another one.")
+    return chosen
+
+
+def main() -> None:
+    chosen = parse()
+    rounds = max(1, min(chosen.rounds, ROUNDS_MAX))
+    seconds = max(SECONDS_MIN, min(chosen.seconds, SECONDS_MAX))
+    began_s = time.monotonic()
+    rows: list[Row | NotRun] = []
+    for plan in PLANS:
+        if chosen.only and plan.name not in chosen.only:
+            continue
+        with tempfile.TemporaryDirectory(dir=chosen.folder) as folder:
+            found = run(plan, Path(folder).resolve(), rounds, seconds, lambda text: print(text, file=sys.stderr, flush=True))
+        rows += found
+        if chosen.json:
+            for row in found:
+                print(json.dumps(row.as_json()), flush=True)
+    if not chosen.json:
+        Console(width=_WIDTH).print(table_of(rows))
+        for remark in remarks(rows):
+            print(remark)
+    print(f"It took {time.monotonic() - began_s:.0f} s.", file=sys.stderr)
+    sys.exit(any(isinstance(row, NotRun) for row in rows))
+
+
+if __name__ == "__main__":
+    main()
