@@ -72,6 +72,11 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     return chosen
 
 
+def tell(text: str) -> None:
+    """Progress, beside what is printed for a program to read."""
+    print(text, file=sys.stderr, flush=True)
+
+
 def main() -> None:
     chosen = parse()
     rounds = max(1, min(chosen.rounds, ROUNDS_MAX))
@@ -82,7 +87,7 @@ def main() -> None:
         if chosen.only and plan.name not in chosen.only:
             continue
         with tempfile.TemporaryDirectory(dir=chosen.folder) as folder:
-            found = run(plan, Path(folder).resolve(), rounds, seconds, lambda text: print(text, file=sys.stderr, flush=True))
+            found = run(plan, Path(folder).resolve(), rounds, seconds, tell)
         rows += found
         if chosen.json:
             for row in found:
@@ -91,7 +96,7 @@ def main() -> None:
         Console(width=_WIDTH).print(table_of(rows))
         for remark in remarks(rows):
             print(remark)
-    print(f"It took {time.monotonic() - began_s:.0f} s.", file=sys.stderr)
+    tell(f"It took {time.monotonic() - began_s:.0f} s.")
     sys.exit(any(isinstance(row, NotRun) for row in rows))
 
 
