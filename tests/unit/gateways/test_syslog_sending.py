@@ -79,14 +79,49 @@ def test_its_fields_are_structured_data_where_that_is_declared():
     data = written(one, format="fields", enterprise=1)["structured_data"]
     assert data["content@1"] == {"a.b": 'x"]\\\\u000a', "a.c": '[1, {"d": 2}]', "t": "true", "z": "null"}
     assert data["labels@1"] == {"a.b": "TLP:AMBER"} and data["fabric@1"]["tlp"] == "TLP:RED"
-    assert json.loads(written(one, format="fields")["message"]) == {"no name": 1}
+    rest = json.loads(written(one, format="fields")["message"])
+    assert rest == {"content": {"no name": 1}, "labels": {"no name": "red"}}
+
+
+def test_each_field_above_the_message_is_marked_whatever_its_name_is():
+    long = "name_of_a_field_that_is_longer_than_32"
+    content = {"hosts": [{"my ip": "10.1.0.7"}, {"port": 22}], "src": "10.1.0.8", "rule": "scan", long: "x",
+               "a b": {"c": 1}}
+    one = replace(message(1), content=content, labels={
+        "hosts.my ip": Label.AMBER, "hosts.port": Label.GREEN, "src": Label.AMBER_STRICT, "rule": Label.GREEN,
+        long: Label.RED, "a b.c": Label.AMBER,
+    })
+    record = written(one, format="fields")
+    data = record["structured_data"]
+    assert data["fabric@32473"]["label"] == "TLP:GREEN" and data["fabric@32473"]["tlp"] == "TLP:RED"
+    assert data["labels@32473"] == {"hosts": "TLP:AMBER", "src": "TLP:AMBER+STRICT"}
+    assert json.loads(record["message"]) == {
+        "content": {long: "x", "a b.c": 1}, "labels": {long: "red", "a b.c": "amber"},
+    }
+
+
+def test_a_field_keeps_its_marking_where_another_of_its_name_was_cut():
+    labels = {"id.orig_h": Label.AMBER, "rule": Label.GREEN}
+    for content in ({"id": {"orig_h": "x" * 4_000}, "id.orig_h": "10.1.0.7", "rule": "scan"},
+                    {"id": {"orig_h": "10.1.0.7"}, "id.orig_h": "x" * 4_000, "rule": "scan"}):
+        record = written(replace(message(1), content=content, labels=labels), message_max="4KB")
+        said = json.loads(record["message"])
+        assert said["labels"] == {"id.orig_h": "amber", "rule": "green"} and said["highest_label"] == "amber"
+        assert record["structured_data"]["fabric@32473"]["tlp"] == "TLP:AMBER"
 
 
 def test_two_fields_of_one_name_are_both_there():
     one = replace(message(1), content={"a.b": 1, "a": {"b": 2}, "x y": 3, "a.b (again)": 4})
     record = written(one, format="fields")
     assert record["structured_data"]["content@32473"] == {"a.b": "1"}
-    assert json.loads(record["message"]) == {"a.b (again)": 2, "x y": 3, "a.b (again) (again)": 4}
+    assert json.loads(record["message"])["content"] == {"a.b (again)": 2, "x y": 3, "a.b (again) (again)": 4}
+
+
+def test_two_fields_of_one_name_are_both_marked():
+    one = replace(message(1), content={"a.b": 1, "a": {"b": 2}}, labels={"a.b": Label.AMBER})
+    record = written(one, format="fields")
+    assert record["structured_data"]["labels@32473"] == {"a.b": "TLP:AMBER"}
+    assert json.loads(record["message"])["labels"] == {"a.b (again)": "amber"}
 
 
 @pytest.mark.parametrize("at_ms", [253_402_300_800_000, 2**53, 2**63 - 1])

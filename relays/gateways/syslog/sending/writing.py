@@ -5,18 +5,22 @@ r"""A message as one of syslog's (RFC 5424). Pure.
 
 Guarantees: no message is longer than it may be, and none is cut within a field: the largest fields are left out, and
 named in `cut`. `tlp` is the highest label that is in it; which field bears which is in its JSON, or in the element
-`labels`, so that a copy keeps its markings. Whatever a field holds cannot begin another message, or another field.
+`labels`, so that a copy keeps its markings: also of a field whose name no parameter can have, which is in JSON behind
+them. Whatever a field holds cannot begin another message, or another field.
 """
 
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
 from fabric.edge.messages import Message
 from fabric.protocol.base.errors import Code, FabricError
+from fabric.protocol.envelope.field_labels import label_fields
+from fabric.protocol.vocabulary.tlp import Label
 from relays.gateways.handing.texts import json_of, time_of
 from relays.gateways.syslog.priority import number_of
 from relays.gateways.syslog.sending.settings import FIELDS, Settings
@@ -55,12 +59,12 @@ def text_of(message: Message, settings: Settings) -> bytes:
 
 def _without(message: Message, cut: list[str]) -> Message:
     gone = set(cut)
-    inside = tuple(f"{name}." for name in cut)
+    content = {name: value for name, value in message.content.items() if name not in gone}
+    # By the names of what is left: `id.orig_h` is also `orig_h` in `id`, and one of them may have been cut.
+    left: dict[str, Label] = {}
+    label_fields(content, Label.CLEAR, left)
     return replace(
-        message, content={name: value for name, value in message.content.items() if name not in gone},
-        labels={
-            name: label for name, label in message.labels.items() if name not in gone and not name.startswith(inside)
-        },
+        message, content=content, labels={name: label for name, label in message.labels.items() if name in left}
     )
 
 
@@ -68,8 +72,13 @@ def _text(message: Message, cut: tuple[str, ...] | list[str], settings: Settings
     elements, rest = _stamp(message, cut, settings), ""
     if settings.format == FIELDS:
         content, odd = _sorted(message.content)
-        elements += _fields(message, content, settings)
-        rest = json_text(odd) if odd else ""
+        labels = _Labels(message)
+        elements += _fields(content, labels, settings)
+        if odd:
+            rest = json_text({
+                "content": {name: value for name, (_, value) in odd.items()},
+                "labels": {name: labels.of(own).short for name, (own, _) in odd.items()},
+            })
     else:
         rest = json_of(message)
     priority = settings.facility * 8 + number_of(message.severity)
@@ -92,26 +101,41 @@ def _stamp(message: Message, cut: tuple[str, ...] | list[str], settings: Setting
     return _element("fabric", stamp, settings)
 
 
-def _sorted(content: Mapping[Any, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Fields that can be structured data, and the others; `a.b` is one name for two where `a` has `b` beside it."""
+def _sorted(content: Mapping[Any, Any]) -> tuple[dict[str, Any], dict[str, tuple[str, Any]]]:
+    """Fields that can be structured data, and the others, with the names that they have in the message; `a.b` is one
+    name for two where `a` has `b` beside it."""
     fields: dict[str, Any] = {}
-    odd: dict[str, Any] = {}
-    for name, value in _flat(content):
-        if _PARAM_NAME.fullmatch(name) and name not in fields:
-            fields[name] = value
+    odd: dict[str, tuple[str, Any]] = {}
+    for own, value in _flat(content):
+        if _PARAM_NAME.fullmatch(own) and own not in fields:
+            fields[own] = value
             continue
+        name = own
         while name in odd or name in fields:
-            name += " (again)"  # noqa: PLW2901
-        odd[name] = value
+            name += " (again)"
+        odd[name] = own, value
     return fields, odd
 
 
-def _fields(message: Message, content: Mapping[str, Any], settings: Settings) -> str:
+class _Labels:
+    """Those of a message's fields, by their names: of an array the highest in it."""
+
+    def __init__(self, message: Message) -> None:
+        self.rest = message.label
+        self._labels = message.labels
+        self._names = sorted(message.labels)
+
+    def of(self, name: str) -> Label:
+        """Of a field and all that is in it."""
+        begin, end = (bisect_left(self._names, f"{name}{after}") for after in "./")  # `/` is what follows on the dot
+        inside = [self._labels[each] for each in self._names[begin:end]]
+        own = self._labels.get(name)
+        return max([*inside, *([] if own is None else [own])], default=self.rest)
+
+
+def _fields(content: Mapping[str, Any], labels: _Labels, settings: Settings) -> str:
     text = _element("content", {name: _value(value) for name, value in content.items()}, settings) if content else ""
-    above = {
-        name: label.spelling for label, names in message.above().items() for name in names
-        if _PARAM_NAME.fullmatch(name)
-    }
+    above = {name: label.spelling for name in content if (label := labels.of(name)) > labels.rest}
     return text + (_element("labels", above, settings) if above else "")
 
 
