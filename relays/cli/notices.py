@@ -13,6 +13,7 @@ from fabric.edge.blocking import ControlPoint
 from fabric.edge.receiving.notices import Ended, Notice
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.envelope.lifetime import parse_duration
+from fabric.protocol.vocabulary.tlp import Label
 from relays.cli.exits import SHORT, command
 from relays.cli.options import As, AsJson, NoWait, needed
 from relays.cli.reaching import reached
@@ -31,12 +32,12 @@ def tell_notice(notice: Notice, screen: Screen, as_json: bool) -> None:
 
 
 def lines_of(notice: Notice) -> list[str]:
-    """For people: a line for each way in which messages ended."""
-    return [_line_of(ended, notice.relay) for ended in notice.ended]
+    """For people: a line for each way in which messages ended, with the label that these messages bear."""
+    return [_line_of(ended, notice.relay, notice.label) for ended in notice.ended]
 
 
-def _line_of(ended: Ended, relay: str) -> str:
-    what = f"{ended.records:,} record(s) {_in_messages(ended)}of {ended.topic or 'several topics'}"
+def _line_of(ended: Ended, relay: str, label: Label) -> str:
+    what = f"{ended.records:,} record(s) {_in_messages(ended)}of {ended.topic or 'several topics'} ({label.spelling})"
     if ended.code == Code.RECIPIENT_UNKNOWN.label:  # it went on to the others
         return f"{what} name a recipient who is not known at {relay}: {ended.reason} ({ended.code})"
     return f"{what} ended {_WHERE.get(ended.towards, 'at')} {relay}: {ended.reason} ({ended.code})"

@@ -27,9 +27,9 @@ ROOMS = {
         "enrolment", "relay", "point",
     ],
     "fabric.edge": [
-        "locks", "arguments", "logging", "control", "artifacts", "messages", "identity", "discovery", "connection",
-        "publishing", "requesting", "fetching", "approving", "receiving", "acting", "loop", "collecting", "leaving",
-        "until", "face", "point", "blocking",
+        "locks", "arguments", "logging", "control", "artifacts", "highest", "messages", "identity", "discovery",
+        "connection", "publishing", "requesting", "fetching", "approving", "receiving", "acting", "loop", "collecting",
+        "leaving", "until", "face", "point", "blocking",
     ],
     "relays.gateways": [
         "secret", "options", "addresses", "narrowing", "mapping", "deadletter", "kinds", "registry", "declared",

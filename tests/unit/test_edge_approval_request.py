@@ -44,6 +44,15 @@ def test_it_says_all_that_is_signed():
     assert plain["target"] == {"ipv4_net": "203.0.113.9"} and plain["policies_digest"] == POLICIES.digest.hex()
 
 
+def test_it_bears_the_label_of_all_that_is_shown_of_it():
+    """A field of the action may be above its envelope."""
+    one = action(rules={"target": Label.AMBER})
+    hold = Hold(one, HOLD.targets, HOLD.held_at_ms)
+    request = read(said(asked(hold), hold=hold))
+    assert request.target.value == "203.0.113.9" and request.label is Label.AMBER
+    assert request.to_json()["label"] == "amber"
+
+
 def test_until_when_is_by_this_machine_s_clock():
     request = read(asked(), now_ms=NOW + 7_000_000, fabric_ms=NOW)
     assert request.until_ms == HOLD.held_at_ms + 10 * MINUTE_MS + 7_000_000

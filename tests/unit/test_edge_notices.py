@@ -8,6 +8,7 @@ from fabric.protocol.core.ready import Delivery
 from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.trust.credentials import NodeKind
 from fabric.protocol.vocabulary.tlp import Label
+from relays.cli.notices import lines_of
 from tests.support import T0, Authority, verified
 
 RELAY = Authority("edge-notices").issue("mid", NodeKind.RELAY)
@@ -16,8 +17,10 @@ ENTRY = {
 }
 
 
-def notice(content, label=Label.GREEN):
-    message = verified(RELAY, kind=Kind.RESULT, topic="fabric.notice", to="zeek-1", records=[content], label=label)
+def notice(content, label=Label.GREEN, rules=None):
+    message = verified(
+        RELAY, kind=Kind.RESULT, topic="fabric.notice", to="zeek-1", records=[content], label=label, rules=rules
+    )
     (found,) = messages_of(Delivery(message, 0, ()))
     return notice_of(found)
 
@@ -29,6 +32,17 @@ def test_it_says_who_counted_what_since_when():
     assert found.ended[0] == Ended("E501", "expired", "event", "a.b", "up", 1, 7)
     assert found.ended[1].reason == "withheld", "in this version's words"
     assert found.to_json()["ended"][0] == ENTRY
+
+
+def test_what_is_printed_of_it_bears_its_label():
+    """A topic is as secret as the messages that it is of."""
+    said = {"since": T0, "ended": [ENTRY, {**ENTRY, "code": "E601", "topic": "", "records": 1}]}
+    assert lines_of(notice(said, Label.AMBER_STRICT)) == [
+        "7 record(s) in 1 message(s) of a.b (TLP:AMBER+STRICT) ended on the way up from mid: expired (E501)",
+        "1 record(s) of several topics (TLP:AMBER+STRICT) ended on the way up from mid: withheld (E601)",
+    ]
+    above = notice(said, Label.GREEN, {"ended": Label.AMBER})
+    assert above.label is Label.AMBER and above.to_json()["label"] == "amber", "never the envelope's lower one"
 
 
 @pytest.mark.parametrize("content", [

@@ -6,11 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fabric.edge.acting.at_work import Word
 from fabric.edge.acting.handlers import Answer, answer_of
 from fabric.edge.acting.replies import About, Reply, about_envelope
 from fabric.edge.identity.identity import Defaults
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.vocabulary.lifecycle import State
 from fabric.protocol.vocabulary.openc2 import End
 from fabric.protocol.vocabulary.tlp import Label
 from tests.support import EVERYTHING, Authority, verified
@@ -55,6 +57,21 @@ def test_of_a_later_layout_what_is_known_is_read():
 def test_what_it_is_about_is_in_its_envelope():
     about = about_envelope(MESSAGE.raw)
     assert about == ABOUT and about.id == MESSAGE.id
+
+
+def test_a_result_bears_at_least_the_label_of_all_that_its_handler_read():
+    """A field of an action may be above its envelope: what a handler says of it would go out below it."""
+    action = verified(
+        SOAR, kind=Kind.ACTION, topic="deny.ipv4_net", to="all", label=Label.GREEN, rules={"target": Label.AMBER},
+        records=[{"action": "deny", "target": {"ipv4_net": "203.0.113.9"}, "args": {}}],
+    )
+    about = About(action.header, action.leaf, SOAR.credential.digest)
+    given = {label: Reply.to(about, Answer(label=label), ME) for label in (None, Label.GREEN, Label.RED)}
+    assert {label: reply.stamp.label for label, reply in given.items()} == {
+        None: Label.AMBER, Label.GREEN: Label.AMBER, Label.RED: Label.RED,
+    }
+    assert given[Label.RED].bare("x").stamp.label is Label.AMBER
+    assert Word(about, State.RUNNING, 0.5, "203.0.113.9 is at work").stamp().label is Label.AMBER
 
 
 def test_of_what_is_refused_on_its_way_only_how_it_ended_is_left():

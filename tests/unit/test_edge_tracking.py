@@ -9,6 +9,7 @@ from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.trust.credentials import NodeKind
 from fabric.protocol.vocabulary.lifecycle import State
 from fabric.protocol.vocabulary.openc2 import End
+from fabric.protocol.vocabulary.tlp import Label
 from tests.support import EVERYTHING, T0, Authority, derive, verified
 
 AUTHORITY = Authority("tracking")
@@ -45,6 +46,22 @@ def test_a_result_that_overtook_the_list_of_targets_counts(tracker):
     assert ends(tracker) == {}
     take(tracker, RELAY, "selected", ["fw-1"])
     assert tracker.done and ends(tracker) == {"fw-1": "completed"}
+
+
+def test_an_end_bears_the_highest_label_of_what_came_of_it(tracker):
+    take(tracker, RELAY, "selected", ["fw-1", "fw-2"])
+    for name in WALLS:
+        message = verified(
+            WALLS[name], kind=Kind.RESULT, topic="deny.ipv4_net", to="soar-1", correlation=DIGEST, label=Label.GREEN,
+            records=[{"end": "completed", "result": {"host": "plc-7"}}], rules={"result": Label.AMBER},
+        )
+        content = {"end": "completed", "targets": [name], "result": {"host": "plc-7"}}
+        if name == "fw-2":  # a relay on the way took it out
+            message = message.with_parts_of(message.envelope._replace(parts=(message.envelope.parts[0], None)))
+            del content["result"]
+        tracker.take(message, content, T0 + 100)
+    assert {name: tracker.ends[name].label for name in WALLS} == {"fw-1": Label.AMBER, "fw-2": Label.GREEN}
+    assert tracker.ends["fw-1"].to_json()["label"] == "amber"
 
 
 def test_a_terminal_obeys_nobody_s_words(tracker):

@@ -73,8 +73,10 @@ def test_an_action_is_high_and_short_lived():
 # -- handlers -------------------------------------------------------------------------------------------------
 
 
-def delivery(body=BODY, label=Label.GREEN):
-    message = verified(ORIGIN, kind=Kind.ACTION, topic="deny.ipv4_net", to="all", records=[body], label=label)
+def delivery(body=BODY, label=Label.GREEN, rules=None):
+    message = verified(
+        ORIGIN, kind=Kind.ACTION, topic="deny.ipv4_net", to="all", records=[body], label=label, rules=rules
+    )
     return Delivery(message, 5, ("hq",))
 
 
@@ -150,7 +152,13 @@ def test_an_action_is_read_when_its_body_says_what_was_signed():
         "deny", "ipv4_net", Target("ipv4_net", "192.0.2.1"), {"duration": 60}
     )
     assert action.requester == "soar-1" and action.deadline_ms == action.issued_at_ms + 60_000
-    assert action.to_json()["target"] == {"ipv4_net": "192.0.2.1"}
+    assert action.to_json()["target"] == {"ipv4_net": "192.0.2.1"} and action.label is Label.GREEN
+
+
+def test_a_handler_is_told_the_label_of_all_that_it_reads():
+    """A field of an action may be above its envelope."""
+    action = read_action(delivery(rules={"target": Label.AMBER, "args": Label.CLEAR}))
+    assert action.label is Label.AMBER and action.to_json()["label"] == "amber"
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from fabric.edge.acting.replies import About
 from fabric.edge.control import Control
+from fabric.edge.highest import label_of_whole
 from fabric.edge.publishing.composer import Stamp
 from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.vocabulary.lifecycle import State
@@ -38,8 +39,8 @@ class Word(NamedTuple):
         """As of its result."""
         about = self.about.header
         return Stamp(
-            Kind.RESULT, about.topic, about.severity, about.phase, _WORD_TTL_MS, about.label, to=about.origin,
-            correlation=self.about.leaf, audience=about.audience, state=self.state,
+            Kind.RESULT, about.topic, about.severity, about.phase, _WORD_TTL_MS, label_of_whole(about),
+            to=about.origin, correlation=self.about.leaf, audience=about.audience, state=self.state,
         )
 
     def record(self, target: str) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from fabric.edge.acting.handlers import Answer
 from fabric.edge.artifacts.artifact import Artifact
 from fabric.edge.artifacts.names import distinct, file_name
 from fabric.edge.artifacts.store import Draft, NotKeptError, Store, remove
+from fabric.edge.highest import label_of_whole
 from fabric.edge.publishing.options import to_label
 from fabric.files import open_folder, open_regular
 from fabric.protocol.access.approvals import principal_of
@@ -87,7 +88,7 @@ class Attachments:
         return self._take(io.BytesIO(content), len(content), name, bears)
 
     def _bears(self, label: object) -> Label:
-        least = self._action.header.label
+        least = label_of_whole(self._action.header)
         bears = least if label is None else max(least, to_label(label))  # type: ignore[arg-type]
         if bears > self._clearance:
             raise FabricError(Code.CLEARANCE_DENIED, f"{bears.short} attached at {self._clearance.short}")
@@ -182,7 +183,7 @@ class Attachments:
         for name in chosen:
             try:
                 with open_regular(name, folder) as file:
-                    self._take(*_sized(file), name, self._action.header.label)
+                    self._take(*_sized(file), name, label_of_whole(self._action.header))
             except OSError:
                 self._miss(name, "no regular file, or not readable")
         if (more := count - len(chosen)) > 0:
@@ -198,10 +199,11 @@ class Attachments:
             text = json.dumps(dict(result), ensure_ascii=False, allow_nan=False).encode()
         except (TypeError, ValueError, RecursionError):
             return answer
-        label = answer.label if answer.label is not None else self._action.header.label
+        least = label_of_whole(self._action.header)
+        label = answer.label if answer.label is not None else least
         name = distinct(RESULT_NAME, [attached.name for attached in self._attached])
         with suppress(FabricError):
-            if self._take(io.BytesIO(text), len(text), name, max(label, self._action.header.label)):
+            if self._take(io.BytesIO(text), len(text), name, max(label, least)):
                 return replace(answer, reason=f"{answer.reason[:_WHY_CHARS_MAX]}; all of it is the artifact {name}")
         return answer
 

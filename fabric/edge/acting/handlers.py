@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from fabric.edge.acting.fitting import fit
 from fabric.edge.arguments.suggestions import known_instead
 from fabric.edge.artifacts.artifact import Artifact
+from fabric.edge.highest import label_of_whole
 from fabric.edge.identity.identity import Defaults
 from fabric.edge.messages import Action, messages_of
 from fabric.edge.publishing.composer import Stamp
@@ -290,15 +291,16 @@ def _action_in(
     if command_id != "" and (not isinstance(command_id, str) or text_types.command_id(command_id) is None):
         return Reject(Code.BAD_ACTION, "command_id: an id of 1 to 36 characters, without spaces")
     return Action(
-        leaf.hex(), action, spec.target, args, header.origin, header.severity, header.label, header.issued_at_ms,
-        header.issued_at_ms + header.ttl_ms, hops, command_id,
+        leaf.hex(), action, spec.target, args, header.origin, header.severity, label_of_whole(header),
+        header.issued_at_ms, header.issued_at_ms + header.ttl_ms, hops, command_id,
     )
 
 
 def stamp_about(about: Header, leaf: bytes, answer: Answer, defaults: Defaults) -> Stamp:
-    """A result goes to the requester, is bound to the request's full digest, and bears at least its label."""
+    """A result goes to the requester, is bound to the request's full digest, and bears at least the label of all that
+    its handler read: a field of the action may be above its envelope."""
     return Stamp(
         Kind.RESULT, about.topic, about.severity, about.phase, to_ttl_ms(None, Kind.RESULT, defaults),
-        about.label if answer.label is None else max(about.label, answer.label),
+        label_of_whole(about) if answer.label is None else max(label_of_whole(about), answer.label),
         to=about.origin, correlation=leaf, audience=about.audience, state=state_of(answer.end),
     )

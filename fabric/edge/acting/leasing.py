@@ -19,6 +19,7 @@ from fabric.edge.acting.lease_list import LeaseList
 from fabric.edge.acting.leases import Leases
 from fabric.edge.acting.replies import about_envelope
 from fabric.edge.acting.reverting import HANGS_MS, Effect
+from fabric.edge.highest import label_of_whole
 from fabric.edge.publishing.composer import Stamp
 from fabric.protocol.base.errors import Code
 from fabric.protocol.base.limits import TTL_MAX_MS
@@ -250,8 +251,8 @@ class Leasing:
             return
         header = about.header
         stamp = Stamp(
-            Kind.RESULT, header.topic, header.severity, header.phase, TTL_MAX_MS["result"], header.label,
-            to=header.origin, correlation=about.leaf, audience=header.audience,
+            Kind.RESULT, header.topic, header.severity, header.phase, TTL_MAX_MS["result"],
+            label_of_whole(header), to=header.origin, correlation=about.leaf, audience=header.audience,
         )
         record = {"effect": str(word), "targets": [self._me], "by": self._me, **more}
         self._reverter.tell(Effect(lease.id, stamp, record, is_last))

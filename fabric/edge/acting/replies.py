@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import msgpack
 
 from fabric.edge.acting.handlers import Answer, stamp_about
+from fabric.edge.highest import label_of_whole
 from fabric.edge.identity.identity import Identity
 from fabric.edge.publishing.composer import Stamp
 from fabric.protocol.base.codec import pack
@@ -54,7 +55,8 @@ class Reply(NamedTuple):
     def to(cls, about: About, answer: Answer, me: Identity) -> Reply:
         """Raises FabricError(BAD_INPUT) for what cannot be encoded."""
         reply = cls(
-            stamp_about(about.header, about.leaf, answer, me.defaults), answer.record(me.id), about.header.label
+            stamp_about(about.header, about.leaf, answer, me.defaults), answer.record(me.id),
+            label_of_whole(about.header),
         )
         reply.pack()
         return reply

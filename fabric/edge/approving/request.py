@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from fabric.edge.highest import label_of_whole
 from fabric.edge.messages import Message
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import (
@@ -154,7 +155,8 @@ def read_request(
     return ApprovalRequest(
         message.header.correlation.hex(), verb, target_type, action.target, action.args,
         _words(asked.origin) if asked else "", _words(asked.to, 2**16) if asked else "", ids, class_of(verb),
-        message.header.severity if asked is None else asked.severity, message.header.label,
+        message.header.severity if asked is None else asked.severity,
+        message.header.label if asked is None else label_of_whole(asked),
         asked.issued_at_ms if asked else 0, asked.ttl_ms if asked else 0, bool(asked and asked.terms.dry_run),
         terms.held_at_ms, terms.within_ms, terms.rule, terms.require, terms.roles, terms.escalation, policies,
         approved_by, message.credential.id, now_ms + terms.held_at_ms + terms.within_ms - fabric_ms,

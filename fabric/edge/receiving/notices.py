@@ -69,7 +69,7 @@ def notice_of(message: Message) -> Notice:
     """A notice's one record."""
     since_ms, ended = message.content.get("since"), message.content.get("ended")
     return Notice(
-        message.origin, since_ms if isinstance(since_ms, int) else message.issued_at_ms, message.label,
+        message.origin, since_ms if isinstance(since_ms, int) else message.issued_at_ms, message.highest_label,
         tuple([_ended(entry) for entry in ended[:_ENDED_MAX] if isinstance(entry, dict)])
         if isinstance(ended, list) else (),
     )

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fabric.edge.artifacts.artifact import read_artifacts
+from fabric.edge.highest import label_of_visible
 from fabric.edge.messages import Approvals, Effect, Outcome, Step
 from fabric.edge.requesting.held import approvals_of, demanded
 from fabric.protocol.base.errors import Code
@@ -23,7 +24,6 @@ from fabric.protocol.trust.credentials import NodeKind, name_ok
 from fabric.protocol.trust.policies import WITHIN_MS_MAX
 from fabric.protocol.vocabulary.lifecycle import State, may_follow, state_named, state_of
 from fabric.protocol.vocabulary.openc2 import End
-from fabric.protocol.vocabulary.tlp import Label
 
 # As many as a relay and each target itself have to say, before it is known who the targets are.
 _EARLY_MAX = 2 * TARGETS_MAX
@@ -294,7 +294,7 @@ class Tracker:
             code=_words(content.get("code", "")),
             reason=_words(content.get("reason", "")),
             result=result if isinstance(result, dict) else {"value": result},
-            label=_highest(message) if why else message.header.label,
+            label=label_of_visible(message.header, message.envelope.parts),
             took_ms=max(0, now_ms - self.issued_at_ms),
             artifacts=read_artifacts(
                 content.get("artifacts") if by_target else None, target=target, action=self.digest.hex(),
@@ -370,12 +370,6 @@ def denial_of(said: Mapping[str, Any]) -> tuple[str, str]:
     """Who denied it, and why, as the relay that held it says; of nobody nothing."""
     denied_by = _words(said.get("denied_by"))
     return denied_by, _words(said.get("why"), WHY_CHARS_MAX) if denied_by else ""
-
-
-def _highest(message: Verified) -> Label:
-    """Of what came of it."""
-    parts = zip(message.header.manifest, message.envelope.parts, strict=True)
-    return max([message.header.label, *(entry.label for entry, part in parts if part is not None)])
 
 
 def _how_far(step: Step) -> tuple[State, bool, float]:
