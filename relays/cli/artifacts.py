@@ -147,11 +147,11 @@ def _tell_fetched(artifact: Artifact, path: Path, resumed: int, took_s: float, *
         return
     came = artifact.bytes - resumed
     if resumed == artifact.bytes and resumed:
-        say(f"{path}: it was here, whole: {format_size(resumed)} from {artifact.target}")
+        say(f"{path}: it was here, whole: {format_size(resumed)}, {artifact.label.spelling}, from {artifact.target}")
         return
     before = f", {format_size(resumed)} of it were here before" if resumed else ""
     rate = f", {format_size(int(came / took_s))} a second" if came and took_s > 1 else ""
-    say(f"{path}: {format_size(artifact.bytes)} from {artifact.target}{before}{rate}")
+    say(f"{path}: {format_size(artifact.bytes)}, {artifact.label.spelling}, from {artifact.target}{before}{rate}")
 
 
 def _left_by(identity: str, id_: str) -> tuple[Artifact, ...]:
@@ -166,7 +166,8 @@ def tell_left(found: Sequence[Artifact], identity: str) -> None:
     """After an action: what it left, and how to get it."""
     by_target: dict[str, list[str]] = {}
     for artifact in found:
-        by_target.setdefault(artifact.target, []).append(f"{artifact.name} ({format_size(artifact.bytes)})")
+        said = f"{artifact.name} ({format_size(artifact.bytes)}, {artifact.label.spelling})"
+        by_target.setdefault(artifact.target, []).append(said)
     for target, names in by_target.items():
         say(f"left at {target}: {', '.join(names)}")
     if found:

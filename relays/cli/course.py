@@ -20,7 +20,7 @@ from relays.cli.asked import Asked
 from relays.cli.changes import end_json, step_cell, tell_changes
 from relays.cli.unanswered import ID_CHARS, Open, clock_time
 from relays.responses import response_of
-from relays.terminal import Cell, Screen, Table, json_text, say, say_json
+from relays.terminal import LABEL_STYLES, Cell, Screen, Table, json_text, say, say_json
 from relays.wall import wall_ms
 
 TEXT, JSON, OPENC2 = "text", "json", "openc2"
@@ -157,21 +157,21 @@ def table_of(request: Request, title: str, ends_s: float, *, dry_run: bool = Fal
         ends_s = approval.until_ms / 1000
         until = f"{approval.text}{';' if approval.given else ','} "
         until += f"may be executed until {clock_time(ends_s)}" if approval.given else f"until {clock_time(ends_s)}"
-    table = Table("target", "end", "ms", "why", "result", title=title, aside=("why", "result"))
+    table = Table("target", "end", "ms", "why", "label", "result", title=title, aside=("why", "label", "result"))
     if approval is not None and not approval.given:
         table.foot(f"decided with: fabric approve {request.action_id[:ID_CHARS]}")
     for target in request.targets or tuple(request.outcomes):
         outcome = request.outcomes.get(target)
         if outcome is None and _is_away(request, target):
             later = f"gets it if it is back before {clock_time(ends_s)}"
-            table.row(target, Cell("away", "yellow"), "", "a dry run waits for nobody" if dry_run else later, "")
+            table.row(target, Cell("away", "yellow"), "", "a dry run waits for nobody" if dry_run else later, "", "")
             continue
         if outcome is None:
-            table.row(target, step_cell(request, target), "", until if approval else f"no answer yet; {until}", "")
+            table.row(target, step_cell(request, target), "", until if approval else f"no answer yet; {until}", "", "")
             continue
         table.row(
             target or "all", Cell(outcome.end, _STYLES.get(outcome.end, "yellow")), str(outcome.took_ms),
-            why_of(outcome) or would_wait,
+            why_of(outcome) or would_wait, Cell(outcome.label.short, LABEL_STYLES[outcome.label]) if outcome.by else "",
             json_text(outcome.result, ascii_only=False) if outcome.result else "",
         )
     return table
@@ -195,7 +195,8 @@ def why_of(outcome: Outcome) -> str:
 
 
 def line_of(outcome: Outcome) -> str:
-    """How it ended at one target, for people."""
+    """How it ended at one target, for people: with the label of what is said there, where somebody said it."""
     why = f" {why_of(outcome)}" if outcome.code else ""
     result = f" {json_text(outcome.result, ascii_only=False)}" if outcome.result else ""
-    return f"{outcome.target or 'all'}: {outcome.end}{why}{result} ({outcome.took_ms} ms)"
+    label = f"{outcome.label.spelling}, " if outcome.by else ""
+    return f"{outcome.target or 'all'}: {outcome.end}{why}{result} ({label}{outcome.took_ms} ms)"

@@ -44,7 +44,7 @@ def progress_of(request: ApprovalRequest) -> str:
 
 def line_of(request: ApprovalRequest) -> str:
     """In one line, as it comes."""
-    return (f"{request.id[:ID_CHARS]} {request.text} at {targets_line(request.targets)}, asked by "
+    return (f"{request.id[:ID_CHARS]} {request.text} ({request.label.spelling}) at {targets_line(request.targets)}, asked by "
             f"{request.requester or '(withheld)'}: {progress_of(request)} by {' or '.join(request.roles)}, until {utc(request.until_ms)}")
 
 

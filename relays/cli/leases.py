@@ -103,13 +103,15 @@ def _show(me: Identity, here: list[LeaseEntry], at_ms: int, asked: list[Asked], 
     if not here and not asked:
         say(f"nothing that {me.id} executed or asked for on this machine is in force and ends by itself")
         return
-    table = Table("id", "action", "at", "asked by", "since", "until", "stands", aside=("until", "since", "asked by"))
+    table = Table(
+        "id", "action", "label", "at", "asked by", "since", "until", "stands", aside=("label", "until", "since", "asked by")
+    )
     for entry in here:
-        table.row(entry.id[:_ID_CHARS], _what(entry.action, entry.target), me.id, entry.requester,
+        table.row(entry.id[:_ID_CHARS], _what(entry.action, entry.target), entry.label, me.id, entry.requester,
                   utc(entry.since_ms), utc(entry.until_ms), _stands(entry))
     for each in asked:
-        table.row(each.account.id[:_ID_CHARS], _what(each.account.action, each.account.target), each.target, me.id,
-                  utc(each.since_ms), utc(each.until_ms), each.state)
+        table.row(each.account.id[:_ID_CHARS], _what(each.account.action, each.account.target),
+                  each.account.label.short, each.target, me.id, utc(each.since_ms), utc(each.until_ms), each.state)
     if here and not _runs(me):
         table.foot(Cell(f"nothing executes as {me.id} since {utc(at_ms)}: what is due ends when it runs again", "yellow"))
     Screen().table(table)

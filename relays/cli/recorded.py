@@ -17,12 +17,13 @@ from fabric.edge.requesting.account import Account, heard, word_json
 from fabric.edge.requesting.accounts import find_account, read_accounts
 from fabric.edge.requesting.request import is_given_by_itself
 from fabric.protocol.vocabulary.lifecycle import State
+from fabric.protocol.vocabulary.tlp import Label
 from fabric.spool.book import Word
 from relays.cli.changes import step_line
 from relays.cli.course import why_of
 from relays.cli.exits import DENIED, DONE, FAILED, NOBODY, PARTLY, SHORT, command
 from relays.cli.options import As, AsJson, needed
-from relays.terminal import Cell, Screen, Table, json_text, say, say_json
+from relays.terminal import LABEL_STYLES, Cell, Screen, Table, json_text, say, say_json
 from relays.wall import utc
 
 # Enough to tell some thousand apart; any longer beginning will do as well.
@@ -62,10 +63,13 @@ def actions(
     if not found:
         say(f"{me.id} has asked for no action on this machine{' that is open' if open_ else ''}")
         return
-    table = Table("id", "asked", "action", "to", "targets", "stands", "key", aside=("asked", "targets", "to", "key"))
+    table = Table(
+        "id", "asked", "action", "label", "to", "targets", "stands", "key", aside=("label", "asked", "targets", "to", "key")
+    )
     for account in found:
         number = "" if account.targets is None else str(len(account.targets))
-        table.row(account.id[:_ID_CHARS], utc(account.asked_ms), _what(account), account.to, number, _stands(account), _key(account))
+        table.row(account.id[:_ID_CHARS], utc(account.asked_ms), _what(account), _label(account.label), account.to, number,
+                  _stands(account), _key(account))
     table.foot(Cell(f"from the book of {me.id}; its last word came {utc(max(a.heard_ms for a in found))}"))
     Screen().table(table)
 
@@ -144,11 +148,11 @@ def _show(account: Account) -> None:
         say(f"approval {account.approval.text}{_approval_time(account)}")
     if not account.words and not account.targets:
         return
-    table = Table("target", "state", "at", "by", "why", "result", aside=("why", "result"))
+    table = Table("target", "state", "at", "by", "why", "label", "result", aside=("why", "label", "result"))
     for target in account.targets or tuple(dict.fromkeys(word.target for word in account.words)):
         words = [word for word in account.words if word.target == target]
         if not words:
-            table.row(target or "all", "...", "", "", "no word of it yet" if account.is_open else "nobody said", "")
+            table.row(target or "all", "...", "", "", "no word of it yet" if account.is_open else "nobody said", "", "")
         for n, word in enumerate(words):
             _row(table, (target or "all") if n == 0 else "", word)
     Screen().table(table)
@@ -170,11 +174,16 @@ def _row(table: Table, name: str, word: Word) -> None:
         result = "(left out: the book is full)" if word.said.get("cut") else ""
         result = json_text(said.result, ascii_only=False) if said.result else result
         # Who says so stands beside it.
-        table.row(name, word.state.word, at, by, why_of(replace(said, by=said.target)), result)
+        label = _label(said.label) if said.by else ""
+        table.row(name, word.state.word, at, by, why_of(replace(said, by=said.target)), label, result)
     elif isinstance(said, Effect):
-        table.row(name, said.word, at, by, f"{said.code} {said.reason}".strip(), "")
+        table.row(name, said.word, at, by, f"{said.code} {said.reason}".strip(), "", "")
     else:
-        table.row(name, step_line(said), at, by, "", "")
+        table.row(name, step_line(said), at, by, "", "", "")
+
+
+def _label(label: Label) -> Cell:
+    return Cell(label.short, LABEL_STYLES[label])
 
 
 def _key(account: Account) -> str:

@@ -86,7 +86,7 @@ def test_a_large_file_comes_whole_whatever_is_killed_meanwhile(house, tmp_path):
     # Until it is known at hq, three relays up, that it executes.
     done = wait_for(lambda: (ran := house.cli(*act)).code != 4 and ran, "a target").expect(0)
     assert "E731" in done.out and "link: no regular file" in done.out
-    assert "left at fw-1: dump.pcap (16MB), notes.txt (6 bytes)" in done.out
+    assert "left at fw-1: dump.pcap (16MB, TLP:GREEN), notes.txt (6 bytes, TLP:GREEN)" in done.out
     said = json.loads(first.wait_line("handler ended"))["said"]
     assert not os.path.exists(said)
     account, *nobody = house.cli("actions", "--as", "soar-1", "--json").lines

@@ -153,7 +153,8 @@ def test_a_command_reverts_cut_off_and_after_a_restart(own_house, tmp_path):
         assert line["end"] == "completed" and ran.read_text().split() == ["execute"]
         (lease,) = house.cli("leases", "--as", "soar-hq", "--json").expect(0).lines
         assert (lease["state"], lease["at"], lease["requester"]) == ("in force", "fw-m", "soar-hq")
-        assert "nothing executes as fw-m" in house.cli("leases", "--as", "fw-m").expect(0).out
+        here = house.cli("leases", "--as", "fw-m").expect(0).out
+        assert "nothing executes as fw-m" in here and "deny ipv4_net=192.0.2.6  green " in here
     finally:
         house.down()
     wall = house.start(*args)

@@ -54,7 +54,7 @@ def test_what_expired_while_everybody_was_away_is_told_when_its_origin_comes(hou
         killed = house.kill_relay("plant")
     house.wait_restarted("plant", killed)
     heard = house.cli("notices", "--as", "late", "--count", "1", "--timeout", "30s").expect(0)
-    assert heard.out == "1 record(s) of detections.late.one ended on the way up from plant: expired (E501)"
+    assert heard.out == "1 record(s) of detections.late.one (TLP:GREEN) ended on the way up from plant: expired (E501)"
     house.assert_logs_clean()
 
 

@@ -113,7 +113,7 @@ def test_who_names_nobody_is_told(house: House):
     assert "E605" in said.err and "analyst-acne" in said.err, "where everybody is known, before it is sent"
     heard = house.cli("notices", "--as", "feed-1", "--count", "1", "--timeout", "30s").expect(0)
     assert heard.out == (
-        "1 record(s) of intel.x name a recipient who is not known at hq: recipient_unknown (E605)"
+        "1 record(s) of intel.x (TLP:RED) name a recipient who is not known at hq: recipient_unknown (E605)"
     )
 
 

@@ -10,7 +10,7 @@ from fabric.protocol.base.errors import FabricError
 from fabric.protocol.vocabulary.openc2 import End
 from fabric.protocol.vocabulary.tlp import Label
 from relays.cli.asked import Asked
-from relays.cli.course import JSON, OPENC2, TEXT, Course, table_of, to_format, why_of
+from relays.cli.course import JSON, OPENC2, TEXT, Course, line_of, table_of, to_format, why_of
 from relays.cli.unanswered import Open
 from relays.responses import response_of
 from relays.terminal import Screen
@@ -75,6 +75,23 @@ def test_nothing_is_answered_where_no_response_is_wanted(capsys):
 ])
 def test_a_number_that_is_all_a_target_says_is_said_in_words(by, reason, line):
     assert why_of(Outcome("fw-1", End.REFUSED, by, 501, "E726", reason)) == line
+
+
+@pytest.mark.parametrize(("outcome", "line"), [
+    (Outcome("fw-1", End.COMPLETED, "fw-1", 200, result={"rule": 7}, label=Label.AMBER, took_ms=41),
+     'fw-1: completed {"rule": 7} (TLP:AMBER, 41 ms)'),
+    (Outcome("fw-1", End.REFUSED, "hq", 0, "E419", "action_denied", label=Label.RED, took_ms=9, denied_by="ann",
+             why="it runs the plant"),
+     "fw-1: refused E419 action_denied at hq; ann: it runs the plant (TLP:RED, 9 ms)"),
+    (Outcome("fw-1", End.UNKNOWN, "", 0, "E909", "timed_out", took_ms=5_000),
+     "fw-1: unknown E909 timed_out: the given time ran out (5000 ms)"),
+])
+def test_an_end_is_told_with_the_label_of_what_is_said_there(outcome, line, capsys):
+    assert line_of(outcome) == line
+    request = Request("00")
+    request.targets, request.outcomes = ("fw-1",), {"fw-1": outcome}
+    Screen().table(table_of(request, "deny", 1e9))
+    assert outcome.by == "" or outcome.label.short in capsys.readouterr().out.splitlines()[-1].split()
 
 
 def dry_run():

@@ -129,7 +129,7 @@ def test_as_json_all_of_it_is_there(ends):
 
 def test_with_watch_each_is_a_line(ends):
     code, out, _ = ends(Connection(ONE), "approvals", "--watch")
-    assert code == 0 and out.splitlines() == [line_of(ONE)]
+    assert code == 0 and out.splitlines() == [line_of(ONE)] and "203.0.113.9 (TLP:GREEN) at " in out
 
 
 def test_what_there_was_no_room_for_is_said(ends):

@@ -84,6 +84,16 @@ def run(monkeypatch, capsys, *args):
     return ended.value.code, out, err
 
 
+def test_what_is_shown_of_an_action_and_of_its_ends_has_its_label(folder, monkeypatch, capsys):
+    said = {"status": 200, "code": "", "reason": "", "result": {"rule": 7}, "label": int(Label.AMBER), "took_ms": 1}
+    id_ = asked(folder, "192.0.2.1", words=[word("fw-1", State.COMPLETED, **said)], targets=("fw-1",), closed=True)
+    _, out, _ = run(monkeypatch, capsys, "actions")
+    assert [line.split()[5] for line in out.splitlines() if id_[:12] in line] == ["green"]
+    _, out, _ = run(monkeypatch, capsys, "action", id_)
+    assert "terms    high, green" in out
+    assert [line.split()[-3:] for line in out.splitlines() if "fw-1" in line] == [["amber", '{"rule":', "7}"]]
+
+
 def test_a_list_of_what_was_asked_for(folder, monkeypatch, capsys):
     assert run(monkeypatch, capsys, "actions")[:2] == (0, "soar-1 has asked for no action on this machine\n")
     first = asked(folder, "192.0.2.1", "K", words=[word("fw-1", State.RUNNING, progress=0.5)], targets=("fw-1", "fw-2"))
