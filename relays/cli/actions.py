@@ -24,7 +24,7 @@ from relays.cli.again import is_over, told_before
 from relays.cli.asked import asked_for
 from relays.cli.course import Course, to_format
 from relays.cli.exits import FAILED, PARTLY, SHORT, command
-from relays.cli.options import As, AsJson, Label_, Severity_, Ttl, needed
+from relays.cli.options import ActionLabel, As, AsJson, Severity_, Ttl, needed
 from relays.cli.rolling import Rolling, Steps
 from relays.cli.scene import File
 from relays.cli.unanswered import Open
@@ -40,7 +40,7 @@ def act(
     openc2: Annotated[str | None, typer.Option("--openc2", metavar="FILE", help="An OpenC2 command, or a message with one, as JSON; - is standard input. Its actuator and --to both narrow whom it is for.")] = None,
     arg: Annotated[list[str] | None, typer.Option("--arg", metavar="K=V", help="An argument; again for more. OpenC2's own: duration=1h (a number alone is milliseconds), start_time, stop_time, response_requested.")] = None,
     severity: Severity_ = "high",
-    label: Label_ = None,
+    label: ActionLabel = None,
     ttl: Ttl = None,
     wait: Annotated[str, typer.Option("--wait", metavar="5s", help="After the ttl, wait this long for results.")] = "5s",
     require_all: Annotated[bool, typer.Option("--require-all", help="For nobody while a target that executed before is away.")] = False,

@@ -16,6 +16,7 @@ from fabric.protocol.trust.policies import Rule
 from fabric.protocol.vocabulary.tlp import Audience, Label
 from relays.cli.exits import DENIED, DONE, NOBODY, PARTLY, USAGE, command
 from relays.cli.options import (
+    ActionLabel,
     As,
     AsJson,
     FieldLabels_,
@@ -118,7 +119,7 @@ def act(
     to: Annotated[str, typer.Option("--to", help="Who: 'role=firewall and segment=ot-1'.")],
     identity: As = "",
     severity: Severity_ = "high",
-    label: Label_ = None,
+    label: ActionLabel = None,
     topology: File = None,
     as_json: AsJson = False,
 ) -> None:

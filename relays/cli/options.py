@@ -18,6 +18,7 @@ As = Annotated[str, typer.Option("--as", envvar="FABRIC_AS", metavar="ID", help=
 Severity_ = Annotated[str, typer.Option("--severity", help="informational, low, medium, high, critical or fatal; or OCSF's number, 1 to 6.")]
 Ttl = Annotated[str | None, typer.Option("--ttl", metavar="30s", help="Life span; default: the topology's.")]
 Label_ = Annotated[str | None, typer.Option("--label", help="TLP of what no --field-label names; default: the topology's.")]
+ActionLabel = Annotated[str | None, typer.Option("--label", help="The action's TLP; default: the topology's.")]
 FieldLabels_ = Annotated[list[str] | None, typer.Option("--field-label", metavar="FIELD=LABEL", help="A field's own TLP; again for more.")]
 ToOrg = Annotated[list[str] | None, typer.Option("--to-org", metavar="NAME", help="An organisation that it is for besides one's own, and for green and amber its clients; again for more.")]
 ToCommunity = Annotated[list[str] | None, typer.Option("--community", metavar="NAME", help="A community that may have what is green; again for more.")]
