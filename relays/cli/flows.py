@@ -13,6 +13,7 @@ from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.vocabulary.tlp import Label, parse_label
 from relays import topology as topologies
 from relays.cli.exits import command
+from relays.cli.flow_table import KINDS, rank_of, table_lines
 from relays.terminal import say, say_json
 from relays.topology.flow import Flow, Flows
 from relays.topology.model import Topology
@@ -27,6 +28,7 @@ def flows(
     source: Annotated[str, typer.Option("--from", metavar="NODE", help="What begins at this relay or control point.")] = "",
     target: Annotated[str, typer.Option("--to", metavar="NODE", help="What gets to this relay or control point.")] = "",
     label: Annotated[str, typer.Option("--label", help="Of content with this label only.")] = "",
+    table: Annotated[str, typer.Option("--table", metavar="relays|points", help="In Markdown, from each to each.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="One object a line for each two nodes and each label.")] = False,
 ) -> None:
     """Which labels get from where to where, whichever parents the nodes have: always, at times, or never and which hop
@@ -45,12 +47,19 @@ def flows(
       fabric topology flows topologies/enterprise.toml --from plant-1 --label amber
 
       fabric topology flows topologies/enterprise.toml --from zeek-p1 --to hq
+
+      fabric topology flows topologies/partners.toml --table points
     """
+    if table:
+        _check_table(table, alone=not (source or target or label or as_json))
     topology = topologies.load(file)
     for name in filter(None, (source, target)):
         _check_name(topology, name)
     labels = (_label(label),) if label else tuple(Label)
     proven = Flows(topology)
+    if table:
+        say(*table_lines(proven, table))
+        return
     unnamed = _nodes(topology) if as_json or source or target else list(topology.relays)
     sources, targets = [source] if source else unnamed, [target] if target else unnamed
     if as_json:
@@ -64,6 +73,13 @@ def flows(
         say(_title(labels))
         for begins in [""] if target else sources:
             say(*_listing(proven, [begins] if begins else sources, targets, labels))
+
+
+def _check_table(kind: str, *, alone: bool) -> None:
+    if kind not in KINDS:
+        raise FabricError(Code.USAGE, f"--table {shown(kind)}{closest(kind, KINDS)}", f"write --table {' or '.join(KINDS)}")
+    if not alone:
+        raise FabricError(Code.USAGE, "--table is of all labels, from each to each", "leave --from, --to, --label and --json out")
 
 
 def _nodes(topology: Topology) -> list[str]:
@@ -139,7 +155,7 @@ def _listing(
     from_one = len(sources) == 1
     for source, target in ((source, target) for source in sources for target in targets if source != target):
         found = [flows.between(source, target, label) for label in labels]
-        key = _rank(found), _reach(found), _stopped(flows.topology, found)
+        key = rank_of(found), _reach(found), _stopped(flows.topology, found)
         alike.setdefault(key, []).append(target if from_one else source)
     yield f"from {sources[0]}" if from_one else f"to {targets[0]}"
     for (_, reach, why), names in sorted(alike.items(), key=lambda each: each[0][0], reverse=True):
@@ -148,18 +164,11 @@ def _listing(
             yield from _folded(" " * 27, why)
 
 
-def _rank(found: Sequence[Flow]) -> tuple[int, int]:
-    """The highest label that always gets there, and the highest that can; -1 for none."""
-    possible = [int(flow.label) for flow in found if flow.reaches != "never"]
-    always = [int(flow.label) for flow in found if flow.reaches == "always"]
-    return max(always, default=-1), max(possible, default=-1)
-
-
 def _reach(found: Sequence[Flow]) -> str:
     """`green, at times amber`: the highest label that always gets there, and the highest that does at times."""
     if len(found) == 1:
         return _VERDICTS[found[0].reaches]
-    always, possible = _rank(found)
+    always, possible = rank_of(found)
     words = [Label(always).short] if always >= 0 else []
     words += [f"at times {Label(possible).short}"] if possible > always else []
     return ", ".join(words) or "nothing"

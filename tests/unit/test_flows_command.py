@@ -34,8 +34,56 @@ def test_the_readme_shows_what_it_says(monkeypatch, args, text):
     assert all(len(line) <= 80 for line in text.split("\n"))
 
 
-def test_there_are_two_of_them():
-    assert len(shown_in_the_readme()) == 2
+def test_there_is_one_of_them():
+    assert len(shown_in_the_readme()) == 1
+
+
+def tables_in_the_readme() -> list[tuple[list[str], str]]:
+    """Each command that made a table, and the table."""
+    pieces = (ROOT / "README.md").read_text().split("<!-- fabric topology flows ")[1:]
+    return [(shlex.split(command), rest.partition("\n\n")[0] + "\n")
+            for command, _, rest in (piece.partition(" -->\n") for piece in pieces)]
+
+
+@pytest.mark.parametrize(("args", "text"), tables_in_the_readme())
+def test_a_table_of_the_readme_is_what_the_command_makes(monkeypatch, args, text):
+    monkeypatch.chdir(ROOT)
+    assert run(*args).output == text, f"put there what this prints: fabric topology flows {' '.join(args)}"
+
+
+def test_there_are_tables_of_both_trees():
+    assert [args for args, _ in tables_in_the_readme()] == [
+        ["topologies/enterprise.toml", "--table", "relays"], ["topologies/partners.toml", "--table", "relays"],
+        ["topologies/partners.toml", "--table", "points"],
+    ]
+
+
+def cells(text: str) -> dict[tuple[str, str], str]:
+    """(from, to) -> what is in the cell."""
+    head, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()]
+    return {(source, row[0]): cell for row in rows for source, cell in zip(head[1:], row[1:], strict=True)}
+
+
+def test_a_table_says_of_each_two_nodes_what_json_says():
+    flows = [json.loads(line) for line in run(MINIMAL, "--json").output.splitlines()]
+    for kind in ("relays", "points"):
+        found = cells(run(MINIMAL, "--table", kind).output)
+        for (source, target), cell in found.items():
+            ours = [flow for flow in flows if (flow["from"], flow["to"]) == (source, target)]
+            always = [flow["label"] for flow in ours if flow["reaches"] == "always"]
+            possible = [flow["label"] for flow in ours if flow["reaches"] != "never"]
+            words = always[-1:] + [f"({label})" for label in possible[-1:] if label not in always]
+            assert cell == ("" if source == target else " ".join(words) or "-"), (source, target)
+
+
+def test_what_is_in_brackets_gets_there_at_times_only():
+    found = cells(run(ENTERPRISE, "--table", "relays").output)
+    assert found["office", "region-west"] == "(amber)" and found["region-west", "hq"] == "amber+strict"
+    assert found["plant-1", "hq"] == "green" and found["hq", "cell-2a"] == "-" and found["hq", "hq"] == ""
+    partners = cells(run(str(ROOT / "topologies" / "partners.toml"), "--table", "points").output)
+    assert partners["feed-1", "analyst-guard"] == "clear (red)" and partners["feed-1", "analyst-barn"] == "clear"
+    assert partners["sensor-mill", "analyst-mill"] == "amber+strict"
+    assert "sensor-mill" not in {target for _, target in partners}, "nobody says anything to a sensor"
 
 
 def test_each_two_nodes_and_each_label_as_json():
@@ -78,6 +126,8 @@ def test_a_way_past_the_target_is_shown():
         (["--to", "\x1b[2J"], "E908", "is no relay or control point"),
         (["--label", "ambre"], "E602", "'ambre' (did you mean 'amber'?)"),
         (["--label", "x" * 9_999], "E602", "xxx..."),
+        (["--table", "pionts"], "E908", "--table 'pionts' (did you mean 'points'?)"),
+        (["--table", "relays", "--from", "hq"], "E908", "--table is of all labels, from each to each"),
     ],
 )
 @pytest.mark.parametrize("as_json", [True, False])
