@@ -11,7 +11,7 @@ from typing import Any
 
 from fabric.protocol.base.signing import Signer
 from fabric.protocol.envelope.field_labels import FieldLabels
-from fabric.protocol.envelope.layout import STREAM_BYTES, Header, Kind, Terms, seal
+from fabric.protocol.envelope.layout import STREAM_BYTES, Header, Kind, Relabels, Terms, seal
 from fabric.protocol.envelope.parts import build_parts
 from fabric.protocol.envelope.verify import RootCache, Verified, open_envelope
 from fabric.protocol.trust.chain import issue, verify_credential
@@ -147,6 +147,7 @@ def draft(
     sequence: int = 0,
     terms: Terms = Terms(),  # noqa: B008 - a tuple
     state: State = State.NONE,
+    relabels: Relabels | None = None,
     entropy: Entropy | None = None,
 ) -> tuple[Header, list[bytes]]:
     """A header and its parts, not signed yet. Fields without one of the `rules` bear the envelope's label."""
@@ -172,6 +173,7 @@ def draft(
         manifest=manifest,
         terms=terms,
         state=state,
+        relabels=relabels,
     )
     return header, parts
 

@@ -10,6 +10,7 @@ from fabric.protocol.trust.chain import issue, verify_credential
 from fabric.protocol.trust.credentials import (
     ApproveGrant,
     Credential,
+    DeclassifyGrant,
     Grants,
     Keep,
     NodeKind,
@@ -178,3 +179,35 @@ def test_what_is_no_list_of_names_addresses_nobody_and_is_refused(said):
 def test_what_a_later_version_appends_to_a_grant_is_ignored():
     later = read(body_with(14, [[["a", 6, 0, [["msp"], ["isac"], ["more"]], "more"]], [], [], [], []]))
     assert later.grants.publish == (PublishGrant("a", to_organisations=("msp",), to_communities=("isac",)),)
+
+
+LOWERS = (DeclassifyGrant("detections.>", Label.AMBER, Label.GREEN), DeclassifyGrant("intel.x", Label.RED, Label.CLEAR))
+
+
+@pytest.mark.parametrize("keep", [None, Keep(2**20, 7), Keep(2**20, 7, waits=True)])
+def test_what_may_be_declassified_comes_after_what_is_kept_whose_place_is_filled(keep):
+    """A node of before reads what is kept from the sixth, and stops there."""
+    grants = dataclasses.replace(GRANTS, keep=keep, declassify=LOWERS)
+    made = AUTHORITY.issue("analyst-1", grants=grants).credential
+    assert made.grants == grants and read(made.raw).grants == grants
+    said = encode_grants(grants)
+    assert said[:6] == encode_grants(dataclasses.replace(GRANTS, keep=grants.kept))
+    assert said[6:] == [[["detections.>", 2, 1], ["intel.x", 4, 0]]]
+
+
+def test_who_may_declassify_nothing_says_what_was_said_before():
+    assert len(encode_grants(GRANTS)) == 5
+    assert len(encode_grants(dataclasses.replace(GRANTS, keep=Keep(2**20, 7)))) == 6
+    assert read(body_with(14, [[], [], [], [], [], [2**20, 7], []])).grants.declassify == ()
+
+
+@pytest.mark.parametrize("said", [
+    7, "amber", [7], [[]], [["a"]], [["a", 2]], [[7, 2, 1]], ["a"], [["a", 2, 1]] * (GRANTS_MAX + 1), [{}],
+])
+def test_what_is_no_grant_to_declassify_is_refused(said):
+    assert read(body_with(14, [[], [], [], [], [], [2**20, 7], said])).code is Code.MALFORMED
+
+
+def test_of_labels_that_are_not_known_the_least_may_be_lowered_to_the_highest():
+    later = read(body_with(14, [[], [], [], [], [], [2**20, 7], [["a", 9, 9, "more"]], "more"]))
+    assert later.grants.declassify == (DeclassifyGrant("a", Label.CLEAR, Label.RED),)

@@ -10,6 +10,7 @@ from fabric.protocol.base.errors import Code
 from fabric.protocol.trust.credentials import (
     ApproveGrant,
     Credential,
+    DeclassifyGrant,
     Grants,
     Issuing,
     Keep,
@@ -31,6 +32,7 @@ GRANTS = Grants(
     request=(RequestGrant("deny *", "segment=plant-*", Severity.CRITICAL, "plant-1"),),
     execute=("deny ipv4_net",),
     approve=(ApproveGrant("contain", "segment=plant-1 or segment=cell-1a"),),
+    declassify=(DeclassifyGrant("detections.>", Label.AMBER, Label.GREEN),),
 )
 MAY = Issuing(
     ids=("p1-*",),
@@ -65,6 +67,7 @@ MEMBER = replace(
         request=(RequestGrant("deny ipv4_net", "segment=plant-1 and role=firewall", Severity.LOW, "plant-1"),),
         execute=("deny ipv4_net",),
         approve=(ApproveGrant("contain", "segment=cell-1a"),),
+        declassify=(DeclassifyGrant("detections.zeek.*", Label.AMBER, Label.GREEN),),
     ),
 )
 
@@ -115,6 +118,12 @@ WIDER = {
         request=(RequestGrant("deny *", "segment=plant-1", Severity.LOW, ""),))}),
     "more to execute": ("grants", {"grants": Grants(execute=("deny *",))}),
     "another class": ("grants", {"grants": Grants(approve=(ApproveGrant("remediate", "segment=plant-1"),))}),
+    "another topic to declassify": ("grants", {"grants": Grants(
+        declassify=(DeclassifyGrant("intel.x", Label.AMBER, Label.GREEN),))}),
+    "a higher label to declassify": ("grants", {"grants": Grants(
+        declassify=(DeclassifyGrant("detections.x", Label.AMBER_STRICT, Label.GREEN),))}),
+    "further down to declassify": ("grants", {"grants": Grants(
+        declassify=(DeclassifyGrant("detections.x", Label.AMBER, Label.CLEAR),))}),
     "more kept": ("grants", {"grants": Grants(keep=Keep(2**25))}),
     "more to approve": ("grants", {"grants": Grants(approve=(ApproveGrant("contain", "all"),))}),
 }

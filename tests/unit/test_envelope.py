@@ -18,6 +18,7 @@ from fabric.protocol.envelope.layout import (
     Approved,
     Envelope,
     Kind,
+    Relabels,
     climb,
     decode_envelope,
     decode_header,
@@ -236,3 +237,52 @@ def test_what_releases_an_action_is_of_its_form_or_the_envelope_is_malformed(mor
 
 def test_there_is_no_seventh_field():
     assert isinstance(decode_envelope(pack([*msgpack.unpackb(RAW), [1, 2, ["f"], [[b"", b""]]], 0])), Reject)
+
+
+# -- what a message re-issues ---------------------------------------------------------------------------
+
+OLD = Relabels(derive("old"), 7, Label.AMBER)
+
+
+@pytest.mark.parametrize("kind", [Kind.EVENT, Kind.INTEL])
+def test_what_a_message_relabels_is_said_behind_the_terms_and_the_state(kind):
+    header = dataclasses.replace(HEADER, kind=kind, relabels=OLD)
+    raw = encode_header(header)
+    assert msgpack.unpackb(raw)[17:] == [0, 0, [derive("old"), 7, 2]]
+    assert decode_header(raw) == header
+    assert OLD.id == f"{derive('old')[:16].hex()}.7"
+
+
+def test_who_relabels_nothing_says_what_was_said_before_it_could_be():
+    assert len(msgpack.unpackb(encode_header(HEADER))) == 17
+    assert decode_header(encode_header(HEADER)).relabels is None
+
+
+def relabelling(value, kind=Kind.EVENT, *more):
+    fields = msgpack.unpackb(encode_header(dataclasses.replace(HEADER, kind=kind)))
+    return decode_header(msgpack.packb([*fields, 0, 0, value, *more]))
+
+
+@pytest.mark.parametrize("kind", [Kind.ACTION, Kind.APPROVAL, Kind.RESULT, Kind.CONTROL])
+def test_only_events_and_intel_relabel(kind):
+    assert relabelling([derive("old"), 0, 2], kind).relabels is None
+    assert relabelling("whatever a later version says there", kind).relabels is None
+
+
+@pytest.mark.parametrize("value", [
+    7, "old", b"old", {}, [], [derive("old")], [derive("old"), 0], [b"", 0, 2], [derive("old")[:16], 0, 2],
+    [derive("old"), RECORDS_MAX, 2], [derive("old"), -1, 2], [derive("old"), "0", 2], [derive("old"), True, 2],
+    ["x" * 32, 0, 2],
+])
+def test_what_names_no_message_is_malformed(value):
+    assert relabelling(value) == Reject(Code.MALFORMED, "header")
+
+
+def test_later_versions_may_say_more_of_it_or_something_else_behind_it():
+    assert relabelling([derive("old"), 7, 2, "why"], Kind.EVENT, "more").relabels == OLD
+    assert relabelling(None, Kind.EVENT, "more").relabels is None
+
+
+@pytest.mark.parametrize("label", [5, 99, -1, "amber", None])
+def test_a_label_that_is_not_known_was_red(label):
+    assert relabelling([derive("old"), 7, label]).relabels.label is Label.RED

@@ -99,7 +99,8 @@ def read_by(member, raw):
 
 
 @pytest.mark.parametrize("change", [
-    appended(0, 0, "a field", {"of": [2, b"bytes"]}), instead(VERSION, 9), instead(SEVERITY, 9), instead(PHASE, 99),
+    appended(0, 0, None, "a field", {"of": [2, b"bytes"]}), instead(VERSION, 9), instead(SEVERITY, 9),
+    instead(PHASE, 99),
     lambda f: instead(AUDIENCE, [*f[AUDIENCE], ["somebody"], 7])(f),
     lambda f: instead(MANIFEST, [[*entry, "zstd", {"level": 3}] for entry in f[MANIFEST]])(f),
     lambda f: instead(MANIFEST, [[entry[0], 5, 7, *entry[3:]] for entry in f[MANIFEST]])(f),
@@ -334,7 +335,7 @@ MAY = Issuing(("p1-*",), (NodeKind.POINT,), ("ot-*",), ("acme",), Label.AMBER, (
 
 
 @pytest.mark.parametrize("change", [
-    lambda f: instead(14, [*f[14], *[[]] * (6 - len(f[14])), 7, ["x"] * 99])(f),
+    lambda f: instead(14, [*f[14], *[[]] * (7 - len(f[14])), 7, ["x"] * 99])(f),
     lambda f: instead(13, [["role", "sensor", "later", 7]])(f),
     lambda f: [*f, None, "later"],
 ], ids=["grants", "tags", "fields"])

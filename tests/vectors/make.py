@@ -44,6 +44,7 @@ from fabric.protocol.enrolment.joining import (
 from fabric.protocol.envelope.layout import (
     Envelope,
     Kind,
+    Relabels,
     Terms,
     decode_envelope,
     decode_header,
@@ -61,6 +62,7 @@ from fabric.protocol.trust.chain import issue, verify_credential
 from fabric.protocol.trust.credentials import (
     ApproveGrant,
     Credential,
+    DeclassifyGrant,
     Grants,
     Issuing,
     Keep,
@@ -157,6 +159,18 @@ READER = read_back(issue(
 WAITING = read_back(issue(
     replace(
         POINT.credential, grants=Grants(subscribe=("detections.>",), keep=Keep(2**31, 259_200_000, waits=True))
+    ),
+    AUTHORITY.signer,
+))
+ANALYST = read_back(issue(
+    replace(
+        POINT.credential, id="analyst-1", grants=Grants(
+            publish=(PublishGrant("detections.>"),), subscribe=("detections.>",),
+            declassify=(
+                DeclassifyGrant("detections.>", Label.AMBER, Label.GREEN),
+                DeclassifyGrant("intel.ipv4", Label.RED, Label.CLEAR),
+            ),
+        ),
     ),
     AUTHORITY.signer,
 ))
@@ -405,6 +419,10 @@ GOOD: list[tuple[str, str, bytes]] = [
         POINT, kind=Kind.INTEL, topic="intel.ipv4", organisations=("acme", "msp"), communities=("isac",),
         recipients=("lead-1", "hq"), rules={"src_ip": Label.RED},
     )),
+    ("credential of who may declassify", "credential", ANALYST.raw),
+    ("an event that re-issues a record of another at a lower label", "envelope", message(
+        POINT, label=Label.GREEN, relabels=Relabels(ACTION_LEAF, 7, Label.AMBER),
+    )),
 ]
 
 PARTS = decode_envelope(BATCH).parts  # type: ignore[union-attr]
@@ -430,6 +448,19 @@ def addressing(said: Any) -> bytes:
     body[14][0][0][3] = said
     packed = msgpack.packb(body)
     return bytes(msgpack.packb([packed, AUTHORITY.signer.sign(TYPE_CREDENTIAL, packed), []]))
+
+
+def declassifying(said: Any) -> bytes:
+    """A credential that says this of what it may declassify."""
+    body = msgpack.unpackb(msgpack.unpackb(ANALYST.raw)[0])
+    body[14][6] = said
+    packed = msgpack.packb(body)
+    return bytes(msgpack.packb([packed, AUTHORITY.signer.sign(TYPE_CREDENTIAL, packed), []]))
+
+
+def re_issuing(said: Any) -> bytes:
+    """An event that says this of what it re-issues."""
+    return with_field(19, said, label=Label.GREEN, relabels=Relabels(ACTION_LEAF, 0, Label.AMBER))
 
 
 STRANGER = Authority("somebody else").issue("zeek-1")
@@ -634,6 +665,16 @@ HOSTILE: list[tuple[str, str, bytes]] = [
     ("credential that addresses 65 organisations", "credential", addressing([["msp"] * 65, []])),
     ("an event for 17 organisations", "envelope", message(POINT, organisations=["msp"] * 17)),
     ("an event for a number", "envelope", message(POINT, communities=[7])),
+    ("credential that declassifies above its issuer", "credential",
+     issue(replace(OF_A_PLANT, grants=Grants(declassify=(DeclassifyGrant("detections.x", Label.AMBER, Label.GREEN),))),
+           ISSUER_SIGNERS["plant"], ISSUER)),
+    ("credential that declassifies a word", "credential", declassifying("amber")),
+    ("credential that declassifies without a lowest label", "credential", declassifying([["detections.>", 2]])),
+    ("credential that declassifies 65 times", "credential", declassifying([["detections.>", 2, 1]] * 65)),
+    ("an event that re-issues a word", "envelope", re_issuing("old")),
+    ("an event that re-issues half a digest", "envelope", re_issuing([ACTION_LEAF[:16], 0, 2])),
+    ("an event that re-issues a record that cannot be", "envelope", re_issuing([ACTION_LEAF, 1024, 2])),
+    ("an event that re-issues something of no label", "envelope", re_issuing([ACTION_LEAF, 0])),
 ]
 
 
@@ -672,7 +713,7 @@ def read(what: str, raw: bytes) -> Any:
 
 _APPENDED = (
     "keep_ms", "path", "moved", "issuing", "issuers", "keep", "waits", "terms", "state", "policies", "log_known",
-    "floor", "to_organisations", "to_communities",
+    "floor", "to_organisations", "to_communities", "declassify", "relabels",
 )
 
 

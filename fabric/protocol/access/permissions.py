@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from fabric.protocol.access.declassifying import check_relabels
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.envelope.layout import Header, Kind
 from fabric.protocol.trust.credentials import Credential, NodeKind, PublishGrant, RequestGrant, names_cover
@@ -40,7 +41,7 @@ DIRECTIONS = frozenset({
 # What a control point's own node refuses its program before a relay hears of it (SPEC 8.2).
 DENIALS = frozenset({
     Code.PUBLISH_DENIED, Code.SUBSCRIBE_DENIED, Code.REQUEST_DENIED, Code.EXECUTE_DENIED, Code.SEVERITY_DENIED,
-    Code.CLEARANCE_DENIED, Code.APPROVE_DENIED, Code.AUDIENCE_DENIED,
+    Code.CLEARANCE_DENIED, Code.APPROVE_DENIED, Code.AUDIENCE_DENIED, Code.DECLASSIFY_DENIED,
 })
 
 
@@ -70,9 +71,9 @@ def check_origin(credential: Credential, header: Header) -> Reject | None:
         case Kind.EVENT | Kind.INTEL if resolves(header):
             # What became of an action is for the relay to say where it turned, and for no other to hand down.
             by_relay = credential.kind == NodeKind.RELAY and header.kind is Kind.EVENT
-            return None if by_relay else Reject(Code.PUBLISH_DENIED, header.topic)
+            return check_relabels(credential, header) if by_relay else Reject(Code.PUBLISH_DENIED, header.topic)
         case Kind.EVENT | Kind.INTEL:
-            return _refusal(publish_grant(credential, header))
+            return _refusal(publish_grant(credential, header)) or check_relabels(credential, header)
         case Kind.ACTION:
             return _refusal(request_grants(credential, header)) or _check_own(credential, header)
         case Kind.APPROVAL:

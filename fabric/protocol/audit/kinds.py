@@ -29,6 +29,7 @@ PARENT_CHANGED: Final = "parent.changed"
 SESSION_ENDED: Final = "session.ended"
 # Of messages and actions.
 MESSAGE_REFUSED: Final = "message.refused"
+MESSAGE_RELABELLED: Final = "message.relabelled"
 ACTION_REQUESTED: Final = "action.requested"
 ACTION_TAKEN: Final = "action.taken"
 ACTION_TURNED: Final = "action.turned"

@@ -79,6 +79,7 @@ class Code(Enum):
     OTHER_POLICIES = (418, "other_policies", "the approval was given under other policies than those in force", "have it approved again")
     ACTION_DENIED = (419, "action_denied", "an approver denied the action", "ask the approver, then request it again")
     AUDIENCE_DENIED = (420, "audience_denied", "no grant lets its origin address whom the audience names", "name fewer, or ask for a publish grant with these `organisations` and `communities`; `fabric explain publish` shows what is granted")
+    DECLASSIFY_DENIED = (421, "declassify_denied", "no declassify grant covers this topic and these labels", "ask for a declassify grant on the topic; `fabric explain relabel` shows what is granted")
     # 5xx: when
     EXPIRED = (501, "expired", "the message has outlived its ttl", "send it again with a longer ttl if it still matters")
     FROM_FUTURE = (502, "from_future", "issued_at lies in the future", "correct the sender's clock")
@@ -93,6 +94,8 @@ class Code(Enum):
     RECIPIENT_REVOKED = (606, "recipient_revoked", "a recipient has been revoked", "leave it out, or name the identity that took its place")
     COMMUNITY_EMPTY = (607, "community_empty", "nobody is in the community", "correct the name, or write who is in it: `communities` in [organisations]")
     BAD_AUDIENCE = (608, "bad_audience", "it is no audience that a message can have", "name at most 15 organisations, communities and recipients, each as the topology has it")
+    NOT_LOWERED = (610, "not_lowered", "relabelling lowers a label, and this one is not lower", "name a label below the message's own; to raise one, publish it under the higher label")
+    NOT_WHOLE = (611, "not_whole", "parts of the message were withheld from this reader, who cannot re-issue them", "name the fields to re-issue, of those that are there; or have it done by somebody who sees all of it")
     # 7xx: where to
     UNROUTABLE = (701, "unroutable", "the recipient is not below this relay any more", "check `fabric status`, then ask again")
     NO_INTEREST = (702, "no_interest", "nobody here or above subscribes to it", "subscribe, or stop publishing it")

@@ -147,6 +147,9 @@ READERS_BYTES: Final = 2**30
 # time.
 ACTIONS_SEEN_MAX: Final = 100_000
 ACTIONS_PER_S: Final = 20
+# Re-issues at a lower label that a relay takes from one origin: each is an entry in the audit logs of all relays that
+# it passes, and somebody decides each.
+RELABELS_PER_S: Final = 20
 # A control point's ledger: actions that are not answered yet, with their answers until these are told, shared among
 # requesters; and answers that were told, for as long as they may be asked for again.
 LEDGER_BYTES_MAX: Final = 67_108_864

@@ -96,6 +96,23 @@ class Terms(NamedTuple):
         return self.dry_run | self.require_all << 1
 
 
+class Relabels(NamedTuple):
+    """Which message this one re-issues at a lower label, as its origin says (SPEC 8.3).
+
+    `leaf`: of that message; `record`: which of its records; `label`: the highest of what is re-issued as it was there.
+    Whoever has that message can compare; nobody else can.
+    """
+
+    leaf: bytes
+    record: int
+    label: Label
+
+    @property
+    def id(self) -> str:
+        """Of that record, as its readers were told it."""
+        return f"{self.leaf[:ID_BYTES].hex()}.{self.record}"
+
+
 _TERMS_BITS = Terms(dry_run=True, require_all=True).bits
 NO_TERMS = Terms()
 
@@ -122,6 +139,7 @@ class Header:
     traceparent: str = ""
     terms: Terms = Terms()
     state: State = State.NONE  # a result's: what its origin says of the action at its targets
+    relabels: Relabels | None = None  # an event's or intel's that re-issues another at a lower label
 
     @property
     def lane(self) -> Lane:
@@ -173,8 +191,9 @@ def encode_header(h: Header) -> bytes:
         h.records,
         [[int(e.label), e.content_type, e.encoding, e.size, e.digest] for e in h.manifest],
         h.traceparent,
-        *([h.terms.bits] if h.terms or h.state else ()),
-        *([int(h.state)] if h.state else ()),
+        *([h.terms.bits] if h.terms or h.state or h.relabels else ()),
+        *([int(h.state)] if h.state or h.relabels else ()),
+        *([[h.relabels.leaf, h.relabels.record, int(h.relabels.label)]] if h.relabels else ()),
     ])
 
 
@@ -230,6 +249,7 @@ def _header(f: Any) -> Header:
         traceparent=_str(traceparent, NAME_BYTES_MAX),
         terms=_terms(more[0], kind) if more else NO_TERMS,
         state=state_from_wire(_int(more[1])) if len(more) > 1 and kind is Kind.RESULT else State.NONE,
+        relabels=_relabels(more[2]) if len(more) > 2 and kind in _RELABELLED else None,
     )
 
 
@@ -242,6 +262,19 @@ def _terms(bits: Any, kind: Kind) -> Terms:
     return Terms(bool(bits & 1), bool(bits & 2))
 
 
+def _relabels(value: Any) -> Relabels | None:
+    """A label from the future counts as RED: to lower that takes the widest grant."""
+    if value is None:  # where a later version says something behind it
+        return None
+    if type(value) is not list:
+        raise TypeError
+    leaf, record, label = value[:3]
+    if len(_bytes(leaf)) != DIGEST_BYTES or _int(record) >= RECORDS_MAX:
+        raise ValueError
+    return Relabels(leaf, record, label_from_wire(label))
+
+
+_RELABELLED = (Kind.EVENT, Kind.INTEL)
 _SEVEN_INTEGERS = [int] * 7
 _KINDS = {int(kind): kind for kind in Kind}
 _PHASES = {int(phase): phase for phase in Phase}

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from fabric.protocol.access.declassifying import told_of
 from fabric.protocol.access.permissions import DENIALS, check_delivery, check_origin, fetches
 from fabric.protocol.audit import kinds
 from fabric.protocol.audit.kinds import Audited
@@ -323,6 +324,7 @@ class Point(Node):
             ready.audit.append(Audited(kinds.ACTION_REQUESTED, self.me.id, {
                 "action": message.leaf, "class": self.trust.policies.class_of(split_topic(header.topic)[0]),
             }))
+        ready.audit += told_of(message)
         self.keep(message.credential, ready)
         held = Held(message, Direction.UP, header.lane, age_ms, now_ms, expires_at_ms, ())
         self.custody.put(held, [(UPLINK, ())], ready)

@@ -11,7 +11,7 @@ from fabric.protocol.access.permissions import check_direction, check_origin, pu
 from fabric.protocol.access.rates import Rates
 from fabric.protocol.access.released import why_not_released
 from fabric.protocol.base.errors import Code, Reject
-from fabric.protocol.base.limits import ACTIONS_PER_S, SETTLE_MS
+from fabric.protocol.base.limits import ACTIONS_PER_S, RELABELS_PER_S, SETTLE_MS
 from fabric.protocol.core.counters import Counters
 from fabric.protocol.core.ready import Ready
 from fabric.protocol.core.standing import Standing
@@ -173,6 +173,9 @@ class Intake:
         header = message.header
         if link.peer_role != Role.POINT or header.kind is Kind.RESULT:
             return None
+        lowers = header.relabels is not None
+        if lowers and not self._rates.allow((header.origin, "relabels"), 1, RELABELS_PER_S, now_ms):
+            return Reject(Code.RATE_EXCEEDED, f"{header.topic}: relabelled")
         whose: tuple[str, object] = (header.origin, header.kind)
         rate_per_s = ACTIONS_PER_S
         if header.kind not in (Kind.ACTION, Kind.APPROVAL):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from fabric.protocol.access.declassifying import told_of
 from fabric.protocol.audit import kinds, telling
 from fabric.protocol.audit.kinds import Audited
 from fabric.protocol.base.errors import Code, Reject
@@ -106,6 +107,7 @@ class Passage:
         self._answers.ack(link, visit)
         if stripped.header.kind is Kind.ACTION:
             self._took_action(link, stripped, item, ready)
+        ready.audit += told_of(stripped, link.peer.id if link.peer is not None else "")
         if seen_as != message.id:
             until_ms = seen_until_ms(stripped.header, now_ms)
             self._custody.saw(seen_as, item.direction, until_ms, ready, stripped.header)

@@ -26,7 +26,7 @@ from fabric.protocol.base.limits import (
     TAGS_MAX,
 )
 from fabric.protocol.vocabulary.severity import Severity, severity_from_wire
-from fabric.protocol.vocabulary.tlp import Label
+from fabric.protocol.vocabulary.tlp import Label, label_from_wire
 
 # The times by which something may be judged, the node's best one first. Never empty.
 Clocks = tuple[int, ...]
@@ -79,6 +79,15 @@ class ApproveGrant:
 
 
 @dataclass(frozen=True, slots=True)
+class DeclassifyGrant:
+    """Messages on the topics of a pattern, labelled `from_` at most, re-issued as low as `to` (SPEC 8.3)."""
+
+    pattern: str
+    from_: Label
+    to: Label
+
+
+@dataclass(frozen=True, slots=True)
 class Keep:
     """How much a relay keeps for a reader, and how long one that is away is waited for."""
 
@@ -105,6 +114,7 @@ class Grants:
     execute: tuple[str, ...] = ()
     approve: tuple[ApproveGrant, ...] = ()
     keep: Keep | None = None
+    declassify: tuple[DeclassifyGrant, ...] = ()
 
     @property
     def kept(self) -> Keep:
@@ -235,7 +245,8 @@ def encode_grants(grants: Grants) -> list[Any]:
         [[g.action, g.to, int(g.severity_max), g.scope] for g in grants.request],
         list(grants.execute),
         [[g.class_, g.to] for g in grants.approve],
-        *([] if grants.keep is None else [_keep_out(grants.keep)]),
+        *([_keep_out(grants.kept)] if grants.keep is not None or grants.declassify else []),
+        *([[[g.pattern, int(g.from_), int(g.to)] for g in grants.declassify]] if grants.declassify else []),
     ]
 
 
@@ -281,15 +292,19 @@ def _from_fields(f: Any, raw: bytes, issuers: tuple[str, ...]) -> Credential:
 def decode_grants(f: Any) -> Grants:
     """Raises TypeError, ValueError or LookupError for what is none."""
     publish, subscribe, request, execute, approve, *more = f
-    if any(len(grants) > GRANTS_MAX for grants in (publish, subscribe, request, execute, approve)):
+    lowering = more[1] if len(more) > 1 else []
+    if any(len(grants) > GRANTS_MAX for grants in (publish, subscribe, request, execute, approve, lowering)):
         raise ValueError
+    keep = _keep(more[0]) if more else None
+    declassify = tuple(_declassify(g) for g in lowering)
     return Grants(
         publish=tuple(_publish(g) for g in publish),
         subscribe=_strs(subscribe),
         request=tuple(RequestGrant(_str(g[0]), _str(g[1]), severity_from_wire(g[2]), _str(g[3])) for g in request),
         execute=_strs(execute),
         approve=tuple(ApproveGrant(_str(g[0]), _str(g[1])) for g in approve),
-        keep=_keep(more[0]) if more else None,
+        keep=None if declassify and keep == Keep() else keep,  # its place has to be filled
+        declassify=declassify,
     )
 
 
@@ -308,6 +323,11 @@ def _addressed(names: object) -> tuple[str, ...]:
     if len(found) > GRANTS_MAX:
         raise ValueError
     return found
+
+
+def _declassify(f: Any) -> DeclassifyGrant:
+    """Of labels that are not known it opens the least: it lowers nothing that is above CLEAR, and nothing below RED."""
+    return DeclassifyGrant(_str(f[0]), _clearance(f[1]), label_from_wire(f[2]))
 
 
 def _keep_out(keep: Keep) -> list[Any]:

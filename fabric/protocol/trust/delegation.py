@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.trust.credentials import (
     Credential,
+    DeclassifyGrant,
     Grants,
     Issuing,
     NodeKind,
@@ -84,6 +85,7 @@ def _grants_in(held: Grants, grants: Grants) -> bool:
             for given in grants.approve
         )
         and held.kept.covers(grants.kept)
+        and all(any(_declassify_in(mine, given) for mine in held.declassify) for given in grants.declassify)
     )
 
 
@@ -94,6 +96,10 @@ def _publish_in(held: PublishGrant, given: PublishGrant) -> bool:
         and names_cover(held.to_organisations, given.to_organisations)
         and names_cover(held.to_communities, given.to_communities)
     )
+
+
+def _declassify_in(held: DeclassifyGrant, given: DeclassifyGrant) -> bool:
+    return covers(held.pattern, given.pattern) and given.from_ <= held.from_ and given.to >= held.to
 
 
 def _request_in(held: RequestGrant, given: RequestGrant) -> bool:
