@@ -11,7 +11,7 @@ from __future__ import annotations
 import inspect
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
@@ -47,6 +47,7 @@ from fabric.edge.requesting.request import (
 )
 from fabric.edge.until import ending_signals, raise_unless_closed
 from fabric.protocol.base.errors import Code, FabricError
+from fabric.protocol.vocabulary.tlp import Audience, Label
 
 
 def is_async(handler: object) -> bool:
@@ -204,6 +205,26 @@ class ControlPoint(Face):
         """
         entries = self._entries(publications, labels_required)
         return self._loop.intake.publish_many(entries, to_seconds(wait_s, "a wait_s"), tell)
+
+    def relabel(
+        self, message: Message, *, label: Label | str, fields: Iterable[str] | None = None,
+        audience: Audience | Mapping[str, Sequence[str]] | None = None, ttl: int | str | None = None,
+        wait_s: float | None = None,
+    ) -> str:
+        """Re-issue a message that was received at a lower label: the new one's id, once it is durable. It takes a
+        declassify grant. What stays as it was, and what is refused, as in the asyncio face."""
+        return self.relabel_later(
+            message, label=label, fields=fields, audience=audience, ttl=ttl, wait_s=wait_s
+        ).result()
+
+    def relabel_later(
+        self, message: Message, *, label: Label | str, fields: Iterable[str] | None = None,
+        audience: Audience | Mapping[str, Sequence[str]] | None = None, ttl: int | str | None = None,
+        wait_s: float | None = None,
+    ) -> Future[str]:
+        """The same without waiting, as `publish_later`."""
+        stamp, record, size = self._relabelled(message, label, fields, audience, ttl)
+        return self._loop.intake.publish(stamp, record, None, to_seconds(wait_s, "a wait_s"), size)
 
     def renew(self) -> None:
         """Ask this identity's issuer for a newer credential now, as in the asyncio face."""

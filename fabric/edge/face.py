@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
@@ -25,12 +25,13 @@ from fabric.edge.identity.identity import Identity, find_identity, load_identity
 from fabric.edge.leaving import Leaving
 from fabric.edge.logging.log import edge_log
 from fabric.edge.loop import EdgeLoop
-from fabric.edge.messages import Action
+from fabric.edge.messages import Action, Message
 from fabric.edge.publishing.composer import Position, Stamp
 from fabric.edge.publishing.intake import Entry
 from fabric.edge.publishing.labelling import Labelling
 from fabric.edge.publishing.options import ActionOptions, PublishOptions, action_stamp, to_position
 from fabric.edge.publishing.publications import NO_STAMP, Publication, at_positions
+from fabric.edge.publishing.relabelling import relabelled
 from fabric.edge.publishing.snapshot import snapshot
 from fabric.edge.publishing.stamps import Stamps
 from fabric.edge.receiving.notices import Notice
@@ -40,6 +41,7 @@ from fabric.edge.requesting.latest import Latest
 from fabric.edge.requesting.request import AnyTarget, Progress, request_arguments
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.base.limits import ARTIFACTS_BYTES_MAX
+from fabric.protocol.vocabulary.tlp import Audience, Label
 
 CONNECT_TIMEOUT_S = 15.0
 # Each is a thread, and most handlers are a command or a call to a product.
@@ -176,6 +178,16 @@ class Face:
         if labels_required:
             self._labelling.require(stamp.rules, record)
         return stamp, record, size
+
+    def _relabelled(
+        self, message: Message, label: Label | str, fields: Iterable[str] | None,
+        audience: Audience | Mapping[str, Sequence[str]] | None, ttl: int | str | None,
+    ) -> tuple[Stamp, dict[str, Any], int]:
+        stamp, content = relabelled(
+            message, self.identity.credential.organisation, self.identity.defaults, label=label, fields=fields,
+            audience=audience, ttl=ttl,
+        )
+        return stamp, *snapshot(content)
 
     def _entries_of(
         self, topic: str, contents: Sequence[Mapping[str, Any]], labels_required: bool,

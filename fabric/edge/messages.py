@@ -17,7 +17,7 @@ from fabric.protocol.vocabulary.lifecycle import State
 from fabric.protocol.vocabulary.openc2 import End
 from fabric.protocol.vocabulary.severity import Phase, Severity
 from fabric.protocol.vocabulary.targets import Target
-from fabric.protocol.vocabulary.tlp import Label
+from fabric.protocol.vocabulary.tlp import Audience, Label
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,11 @@ class Message:
     """One record. `id` is `<envelope id>.<index>`; times in milliseconds; `path` the relays that it passed.
 
     `content` holds the fields that arrived, merged; `labels` each one's label; `withheld` how many parts of each
-    label this node, or a hop before it, may not see.
+    label this node, or a hop before it, may not see. `audience`: whom its origin signed it for. `leaf`: the 32 bytes
+    that stand for its envelope, of which its id has the half.
+
+    `relabels`: the id of the record that this one re-issues at a lower label, and `relabelled_from` the label that was
+    lowered, as its origin says; empty and None where it is an original.
     """
 
     id: str
@@ -42,6 +46,10 @@ class Message:
     content: Mapping[str, Any]
     labels: Mapping[str, Label]
     withheld: Mapping[Label, int]
+    audience: Audience = Audience()
+    leaf: bytes = b""
+    relabels: str = ""
+    relabelled_from: Label | None = None
 
     @property
     def highest_label(self) -> Label:
@@ -82,7 +90,18 @@ class Message:
             "content": dict(self.content),
             "labels": {name: label.short for name, label in self.labels.items()},
             "withheld": {label.short: count for label, count in self.withheld.items()},
+            **self._audience_json(),
+            **({"leaf": self.leaf.hex()} if self.leaf else {}),
+            **({"relabels": self.relabels} if self.relabels else {}),
+            **({} if self.relabelled_from is None else {"relabelled_from": self.relabelled_from.short}),
         }
+
+    def _audience_json(self) -> dict[str, Any]:
+        """The lists that name somebody."""
+        audience = self.audience
+        parts = ("organisations", audience.organisations), ("communities", audience.communities)
+        named = {part: list(names) for part, names in (*parts, ("recipients", audience.recipients)) if names}
+        return {"audience": named} if named else {}
 
 
 def messages_of(delivery: Delivery) -> list[Message] | Reject:
@@ -96,10 +115,12 @@ def messages_of(delivery: Delivery) -> list[Message] | Reject:
 
 
 def _message(id_: str, header: Header, reading: Reading, delivery: Delivery) -> Message:
+    relabels = header.relabels
     return Message(
         id_, header.topic, header.kind.word, header.origin, header.severity, header.phase, header.label,
         header.issued_at_ms, header.ttl_ms, delivery.age_ms, delivery.hops, reading.content, reading.labels,
-        reading.withheld,
+        reading.withheld, header.audience, delivery.message.leaf, "" if relabels is None else relabels.id,
+        None if relabels is None else relabels.label,
     )
 
 

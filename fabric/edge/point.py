@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -49,6 +49,7 @@ from fabric.edge.requesting.request import (
 )
 from fabric.edge.until import ending_signals, raise_unless_closed
 from fabric.protocol.base.errors import Code, FabricError
+from fabric.protocol.vocabulary.tlp import Audience, Label
 
 # Threads in which `publish` waits for room.
 _WAITERS = 8
@@ -217,6 +218,31 @@ class ControlPoint(Face):
             left_s = 1.0 if until_s is None else min(1.0, until_s - time.monotonic())
             if not entries or left_s <= 0.0:
                 return outcomes + ended[many.taken :]
+
+    async def relabel(
+        self, message: Message, *, label: Label | str, fields: Iterable[str] | None = None,
+        audience: Audience | Mapping[str, Sequence[str]] | None = None, ttl: int | str | None = None,
+        wait_s: float | None = None,
+    ) -> str:
+        """Re-issue a message that was received at a lower label, as one of this control point's own that names it: the
+        new one's id, once it is durable, as in `publish`. It takes a declassify grant, and a publish grant as well.
+
+        All of it bears the label. `fields`: names at the top of its content, where not all of them are to be re-issued.
+        Topic, severity and phase stay, and so do whom it is for and the time to live, which begins anew, unless
+        `audience` and `ttl` say otherwise. Audit logs of this node and of relays have it, and readers see what it
+        `relabels`. Raises DECLASSIFY_DENIED or PUBLISH_DENIED where no grant covers it, NOT_LOWERED for a label that is
+        not lower, NOT_WHOLE where something of it was withheld here and `fields` are not named.
+        """
+        wait_s = to_seconds(wait_s, "a wait_s")
+        stamp, record, size = self._relabelled(message, label, fields, audience, ttl)
+        draft = self._loop.intake.begin(stamp, record, None, size)
+        try:
+            await self._add(draft, wait_s)
+            issued: str = await asyncio.wrap_future(draft.token)
+        except BaseException:
+            draft.token.cancel()
+            raise
+        return issued
 
     async def _add(self, draft: Draft, wait_s: float | None) -> None:
         try:

@@ -25,7 +25,9 @@ def test_the_options_that_are_named_are_those_that_are_taken(options, function):
 def test_the_faces_have_the_same_calls():
     """But for what does not wait: in asyncio that is a task."""
     calls = [{name for name in dir(face) if not name.startswith("_")} for face in (Async, Blocking)]
-    assert calls[1] - calls[0] == {"publish_later", "publish_many_later", "publish_each_later"} and calls[0] <= calls[1]
+    assert calls[1] - calls[0] == {
+        "publish_later", "publish_many_later", "publish_each_later", "relabel_later",
+    } and calls[0] <= calls[1]
 
 
 @pytest.mark.parametrize("call", ["publish", "publish_many", "request"])

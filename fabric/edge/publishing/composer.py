@@ -15,7 +15,7 @@ from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.base.limits import ENVELOPE_BYTES_MAX, HEADER_BYTES_MAX
 from fabric.protocol.base.signing import Signer
 from fabric.protocol.envelope.field_labels import FieldLabels, Record
-from fabric.protocol.envelope.layout import STREAM_BYTES, Header, Kind, Terms, seal
+from fabric.protocol.envelope.layout import STREAM_BYTES, Header, Kind, Relabels, Terms, seal
 from fabric.protocol.envelope.parts import build_parts
 from fabric.protocol.envelope.verify import OwnRoots, RootCache
 from fabric.protocol.trust.credentials import Credential
@@ -60,6 +60,7 @@ class Stamp(NamedTuple):
     audience: Audience | None = None
     terms: Terms = Terms()
     state: State = State.NONE
+    relabels: Relabels | None = None
 
 
 def audience_of(stamp: Stamp, credential: Credential) -> Audience:
@@ -172,6 +173,7 @@ class Composer:
             manifest=manifest,
             terms=stamp.terms,
             state=stamp.state,
+            relabels=stamp.relabels,
         )
         return header, parts
 
