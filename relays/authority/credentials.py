@@ -51,6 +51,8 @@ def _grants(grants: Grants) -> dict[str, Any]:
     if grants.keep is not None:
         full = "wait" if grants.keep.waits else "shed"
         shown["keep"] = {"bytes": grants.keep.bytes, "for_ms": grants.keep.ms, "full": full}
+    if grants.declassify:
+        shown["declassify"] = [[g.pattern, g.from_.short, g.to.short] for g in grants.declassify]
     return shown
 
 

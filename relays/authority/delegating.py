@@ -119,7 +119,7 @@ def _together(grants: Sequence[Grants]) -> Grants:
     keep = reduce(Keep.with_, (each.kept for each in grants)) if any(each.keep for each in grants) else None
     every: dict[str, Any] = {
         name: tuple(dict.fromkeys(grant for each in grants for grant in getattr(each, name)))
-        for name in ("publish", "subscribe", "request", "execute", "approve")
+        for name in ("publish", "subscribe", "request", "execute", "approve", "declassify")
     }
     return Grants(**every, keep=keep)
 

@@ -67,7 +67,8 @@ def _grants_of(grants: Grants) -> list[str]:
         scope = f", within {g.scope}" if g.scope else ""
         said.append(f"request {g.action} to {g.to} ({_up_to(g.severity_max)}{scope})")
     said += [f"execute {action}" for action in grants.execute]
-    return said + [f"approve {g.class_} to {g.to}" for g in grants.approve]
+    said += [f"approve {g.class_} to {g.to}" for g in grants.approve]
+    return said + [f"declassify {g.pattern} from {g.from_.short} down to {g.to.short}" for g in grants.declassify]
 
 
 def _publish_words(grant: PublishGrant) -> str:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from fabric.protocol.base.errors import Code, FabricError
 
-_GRANTS = (Code.PUBLISH_DENIED, Code.SUBSCRIBE_DENIED, Code.REQUEST_DENIED, Code.SEVERITY_DENIED, Code.AUDIENCE_DENIED)
+_GRANTS = (Code.PUBLISH_DENIED, Code.SUBSCRIBE_DENIED, Code.REQUEST_DENIED, Code.SEVERITY_DENIED, Code.AUDIENCE_DENIED, Code.DECLASSIFY_DENIED)
 
 
 def with_grants(error: FabricError, *asked: str, identity: str, severity: str = "") -> FabricError:

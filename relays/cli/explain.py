@@ -8,9 +8,11 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from fabric.edge.publishing.options import action_stamp, check_wanted, publish_stamp
+from fabric.edge.publishing.options import action_stamp, check_wanted, publish_stamp, to_label
 from fabric.edge.requesting.request import request_arguments
 from fabric.protocol.base.errors import Code
+from fabric.protocol.base.limits import DIGEST_BYTES
+from fabric.protocol.envelope.layout import Relabels
 from fabric.protocol.envelope.lifetime import format_duration
 from fabric.protocol.trust.policies import Rule
 from fabric.protocol.vocabulary.tlp import Audience, Label
@@ -40,6 +42,7 @@ from relays.explaining import (
     Target,
     explain_action,
     explain_publish,
+    explain_relabel,
     explain_subscribe,
     matched_rules,
     sample_of,
@@ -109,6 +112,35 @@ def subscribe(
     scene = scene_of(needed(identity), topology)
     check_wanted(pattern)
     _tell(explain_subscribe(scene.asker, pattern, scene.tree), f"subscribe {pattern}", scene, as_json)
+
+
+@app.command()
+@command
+def relabel(
+    topic: Annotated[str, typer.Argument(help="Of the message that is to be re-issued, e.g. detections.zeek.conn")],
+    from_: Annotated[str, typer.Option("--from", metavar="LABEL", help="The message's own label: the highest of what is re-issued.")],
+    label: Annotated[str, typer.Option("--label", help="The lower label that it is to have.")],
+    identity: As = "",
+    severity: Severity_ = "informational",
+    to_org: ToOrg = None,
+    community: ToCommunity = None,
+    topology: File = None,
+    as_json: AsJson = False,
+) -> None:
+    """May a message on this topic be re-issued at a lower label: by which declassify grant, or for want of which, and
+    how far it gets then.
+
+    Exit codes: 0 allowed, and it goes up to the root, 3 it ends on the way, 5 denied.
+
+    Example: fabric explain relabel detections.zeek.conn --from amber --label green --as analyst-1
+    """
+    scene = scene_of(needed(identity), topology)
+    stamp = publish_stamp(
+        topic, scene.defaults, severity=severity, label=label, audience=to_audience_option(to_org, community, None)
+    )
+    stamp = stamp._replace(relabels=Relabels(bytes(DIGEST_BYTES), 0, to_label(from_)))
+    said = explain_relabel(scene.asker, stamp, scene.tree)
+    _tell(said, f"relabel {topic} from {to_label(from_).short} to {said.label.short if said.label else label}", scene, as_json)
 
 
 @app.command()
@@ -223,7 +255,7 @@ def _json(said: Explanation, scene: Scene) -> dict[str, Any]:
         ],
         "unknown_above": said.unknown_above,
     }
-    if said.verb == "publish":
+    if said.verb in ("publish", "relabel"):
         assert said.audience is not None, "whatever has a stamp has an audience"
         nobody = [{"code": each.code.label, "name": each.detail} for each in said.nobody]
         return {**told, "rate": said.rate_per_s, "audience": asdict(said.audience), "nobody": nobody}
@@ -240,7 +272,7 @@ def _json(said: Explanation, scene: Scene) -> dict[str, Any]:
 
 
 def _lines(said: Explanation, scene: Scene, by_default: bool) -> list[tuple[str, str]]:
-    kind = "request" if said.verb == "act" else said.verb
+    kind = _kind_of(said)
     lines: list[tuple[str, str]] = []
     if said.code is not None:
         lines.append((said.code.label, f"{said.code.cause}: {said.detail}" if said.detail else said.code.cause))
@@ -253,7 +285,7 @@ def _lines(said: Explanation, scene: Scene, by_default: bool) -> list[tuple[str,
         lines.append(("next", said.code.next_step))
     if said.label is not None:
         lines.append(("label", said.label.short + (", the topology's default" if by_default else "")))
-    if said.audience is not None and said.verb == "publish":
+    if said.audience is not None and said.verb in ("publish", "relabel"):
         lines += [("for", words) for words in _audience_lines(said.audience)]
     lines += [(each.code.label, f"{each.code.cause}: {each.detail}") for each in said.nobody]
     if said.rate_per_s:
@@ -281,6 +313,13 @@ def _lines(said: Explanation, scene: Scene, by_default: bool) -> list[tuple[str,
         if names:
             lines.append(("not", f"{words} {', '.join(names)}"))
     return lines
+
+
+def _kind_of(said: Explanation) -> str:
+    """Of the grants that decided. What is re-issued has to be published, too."""
+    if said.verb == "relabel":
+        return "declassify" if said.code in (None, Code.DECLASSIFY_DENIED) else "publish"
+    return "request" if said.verb == "act" else said.verb
 
 
 def _list_of(kind: str, grants: Sequence[str]) -> str:

@@ -11,10 +11,11 @@ from relays.explaining.verdicts import (
     asker_of,
     explain_action,
     explain_publish,
+    explain_relabel,
     explain_subscribe,
 )
 
 __all__ = [
     "Asker", "Explanation", "Field", "Hop", "Sample", "Target", "Tree", "asker_of", "explain_action", "explain_publish",
-    "explain_subscribe", "matched_rules", "sample_of", "tree_here", "tree_of", "unknown_names",
+    "explain_relabel", "explain_subscribe", "matched_rules", "sample_of", "tree_here", "tree_of", "unknown_names",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from fabric.protocol.trust.credentials import Grants, PublishGrant, RequestGrant
+from fabric.protocol.trust.credentials import DeclassifyGrant, Grants, PublishGrant, RequestGrant
 from fabric.protocol.vocabulary.severity import Severity
 
 
@@ -27,8 +27,15 @@ def request_text(grant: RequestGrant) -> str:
     )
 
 
+def declassify_text(grant: DeclassifyGrant) -> str:
+    """A declassify grant in TOML."""
+    return _table(
+        f"topic = {quoted(grant.pattern)}", f"from = {quoted(grant.from_.short)}", f"to = {quoted(grant.to.short)}"
+    )
+
+
 def grants_text(kind: str, grants: Grants) -> list[str]:
-    """All of one kind: "publish", "subscribe", "request" or "execute"."""
+    """All of one kind: "publish", "subscribe", "request", "execute" or "declassify"."""
     match kind:
         case "publish":
             return [publish_text(grant) for grant in grants.publish]
@@ -36,6 +43,8 @@ def grants_text(kind: str, grants: Grants) -> list[str]:
             return [quoted(pattern) for pattern in grants.subscribe]
         case "request":
             return [request_text(grant) for grant in grants.request]
+        case "declassify":
+            return [declassify_text(grant) for grant in grants.declassify]
         case _:
             return [quoted(pattern) for pattern in grants.execute]
 

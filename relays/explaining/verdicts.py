@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from fabric.edge.identity.identity import Identity
 from fabric.edge.publishing.composer import Stamp, audience_of
 from fabric.protocol.access.approvals import asked_of
+from fabric.protocol.access.declassifying import declassify_grant, lowest_label
 from fabric.protocol.access.permissions import (
     addressed_beyond,
     check_origin,
@@ -26,7 +27,7 @@ from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import SKEW_MS
 from fabric.protocol.envelope.field_labels import FieldLabels
 from fabric.protocol.envelope.layout import STREAM_BYTES, Header, PartEntry
-from fabric.protocol.trust.credentials import Credential, PublishGrant, RequestGrant, names_cover
+from fabric.protocol.trust.credentials import Credential, DeclassifyGrant, PublishGrant, RequestGrant, names_cover
 from fabric.protocol.trust.policies import Policies, Rule, demand_of
 from fabric.protocol.trust.revocations import Revocations
 from fabric.protocol.trust.store import TrustStore
@@ -34,7 +35,7 @@ from fabric.protocol.vocabulary.openc2 import split_topic
 from fabric.protocol.vocabulary.severity import Severity
 from fabric.protocol.vocabulary.tlp import Audience, Label, may_hold
 from fabric.protocol.vocabulary.topics import matches
-from relays.explaining.grants import grants_text, publish_text, quoted, request_text
+from relays.explaining.grants import declassify_text, grants_text, publish_text, quoted, request_text
 from relays.explaining.selecting import unknown_names
 from relays.explaining.tree import Climb, Tree
 
@@ -159,6 +160,29 @@ def explain_publish(asker: Asker, stamp: Stamp, tree: Tree) -> Explanation:
     if hops and hops[0].ends:
         return _denied(said, Reject(Code.WITHHELD, hops[0].relay), "")
     return said
+
+
+def explain_relabel(asker: Asker, stamp: Stamp, tree: Tree) -> Explanation:
+    """The same of a message that re-issues another at a lower label: it takes a declassify grant besides."""
+    header, old = header_of(asker.credential, stamp), stamp.relabels
+    assert old is not None, "whatever is explained here relabels something"
+    lowest = lowest_label(header)
+    said = replace(
+        explain_publish(asker, stamp, tree), verb="relabel", what=f"{header.topic} from {old.label.short}"
+    )
+    if said.code is None:
+        granted = declassify_grant(asker.credential, header.topic, old.label, lowest)
+        assert not isinstance(granted, Reject), "check_origin asked for it"
+        return replace(
+            said, grants=(declassify_text(granted),), held=tuple(grants_text("declassify", asker.credential.grants))
+        )
+    if said.code is Code.DECLASSIFY_DENIED and said.wanted:
+        wanted = DeclassifyGrant(header.topic, old.label, lowest)
+        return replace(
+            said, wanted=f"declassify = [{declassify_text(wanted)}]",
+            held=tuple(grants_text("declassify", asker.credential.grants)),
+        )
+    return replace(said, wanted="") if said.code is Code.NOT_LOWERED else said
 
 
 def nobody_of(audience: Audience, tree: Tree, asker: Asker) -> tuple[Reject, ...]:
@@ -328,7 +352,7 @@ def header_of(credential: Credential, stamp: Stamp) -> Header:
     return Header(
         kind=stamp.kind, topic=stamp.topic, origin=credential.id, stream=bytes(STREAM_BYTES), sequence=0,
         issued_at_ms=0, ttl_ms=stamp.ttl_ms, severity=stamp.severity, phase=stamp.phase, label=stamp.label,
-        audience=audience_of(stamp, credential), to=stamp.to,
+        audience=audience_of(stamp, credential), to=stamp.to, relabels=stamp.relabels,
         manifest=tuple(PartEntry(label, 0, 0, 0, b"") for label in FieldLabels(dict(stamp.rules), stamp.label).labels),
     )
 

@@ -18,6 +18,7 @@ from fabric.protocol.vocabulary.topics import RESOLUTIONS
 from relays.topology.approvals import judge_approvals
 from relays.topology.asserts import prove
 from relays.topology.audiences import judge_audiences
+from relays.topology.declassifying import judge_declassifying
 from relays.topology.holding import first_refusal, holds, own, rule_against
 from relays.topology.loader import check
 from relays.topology.matching import patterns_overlap, publishes_to
@@ -238,6 +239,7 @@ _JUDGES: tuple[Callable[[Topology], Iterator[Problem]], ...] = (
     prove,
     _flows,
     judge_audiences,
+    judge_declassifying,
     _clearances,
     _backups,
     _subscribers,

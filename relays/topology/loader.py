@@ -22,6 +22,7 @@ from relays.topology.model import (
     ApprovalSpec,
     ApproveGrant,
     AssertSpec,
+    DeclassifyGrant,
     Defaults,
     Keep,
     OrganisationSpec,
@@ -200,6 +201,7 @@ def _role(name: str, table: RoleTable) -> RoleSpec:
         execute=tuple(table.execute),
         approve=tuple(ApproveGrant(g.class_, g.to) for g in table.approve),
         keep=_keep(table.keep, Keep()),
+        declassify=tuple(DeclassifyGrant(g.topic, g.from_, g.to) for g in table.declassify),
     )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fabric.protocol.base.limits import READERS_BYTES, TTL_MAX_MS
-from fabric.protocol.trust.credentials import ApproveGrant, Grants, Keep, PublishGrant, RequestGrant
+from fabric.protocol.trust.credentials import ApproveGrant, DeclassifyGrant, Grants, Keep, PublishGrant, RequestGrant
 from fabric.protocol.trust.policies import Escalation, Rule, When
 from fabric.protocol.vocabulary.openc2 import ActionClass
 from fabric.protocol.vocabulary.severity import Severity
@@ -22,6 +22,7 @@ from fabric.protocol.vocabulary.tlp import Audience, Label
 __all__ = [
     "ApprovalSpec",
     "ApproveGrant",
+    "DeclassifyGrant",
     "AssertSpec",
     "Defaults",
     "Keep",
@@ -104,11 +105,14 @@ class RoleSpec:
     execute: tuple[str, ...] = ()
     approve: tuple[ApproveGrant, ...] = ()
     keep: Keep | None = None
+    declassify: tuple[DeclassifyGrant, ...] = ()
 
     @property
     def grants(self) -> Grants:
         """As they go into the credential."""
-        return Grants(self.publish, self.subscribe, self.request, self.execute, self.approve, self.keep)
+        return Grants(
+            self.publish, self.subscribe, self.request, self.execute, self.approve, self.keep, self.declassify
+        )
 
 
 @dataclass(frozen=True, slots=True)

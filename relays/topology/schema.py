@@ -131,6 +131,14 @@ class ApproveTable(Table):
     to: SelectorText
 
 
+class DeclassifyTable(Table):
+    """A declassify grant of a role."""
+
+    topic: Pattern
+    from_: Annotated[LabelText, Field(alias="from")]
+    to: LabelText
+
+
 class KeepTable(Table):
     """`keep` of a role or a control point: bytes, and ms once they are read."""
 
@@ -153,6 +161,9 @@ class RoleTable(Table):
     execute: Annotated[list[ActionPattern], Field(max_length=GRANTS_MAX)] = []
     approve: Annotated[
         list[Annotated[ApproveTable, BeforeValidator(table_of("class"))]], Field(max_length=GRANTS_MAX)
+    ] = []
+    declassify: Annotated[
+        list[Annotated[DeclassifyTable, BeforeValidator(table_of("topic"))]], Field(max_length=GRANTS_MAX)
     ] = []
 
 
@@ -236,6 +247,7 @@ _TABLES: Final[tuple[tuple[Key, type[Table]], ...]] = (
     (("roles", "?", "publish", "?"), PublishTable),
     (("roles", "?", "request", "?"), RequestTable),
     (("roles", "?", "approve", "?"), ApproveTable),
+    (("roles", "?", "declassify", "?"), DeclassifyTable),
     (("roles", "?", "keep"), KeepTable),
     (("points", "?"), PointTable),
     (("points", "?", "keep"), KeepTable),
@@ -258,6 +270,12 @@ _EXAMPLES: Final[Mapping[str, str]] = {
     "require": "require = 2",
     "from": 'from = ["ot-lead"]',
     "after": 'after = "5m"',
+}
+# Of a declassify grant, where these names say something else than elsewhere.
+_LABEL_EXAMPLES: Final[Mapping[str, str]] = {
+    "topic": 'topic = "detections.>"',
+    "from": 'from = "amber", the highest label that may be lowered',
+    "to": 'to = "green", the lowest that it may become',
 }
 _TYPES: Final[Mapping[str, tuple[str, str]]] = {
     "string_type": ("text is expected", 'write it in quotes: {name} = "..."'),
@@ -294,7 +312,8 @@ def _problem(detail: ErrorDetails, raw: Mapping[str, Any]) -> Problem:
                 write = 'write keep in a role or a point; what a relay has for its readers is readers = "8GB"'
         case "missing":
             missing = str(detail["loc"][-1])
-            cause, write = f"'{missing}' is missing", f"write {_EXAMPLES.get(missing, f'{missing} = ...')}"
+            examples = _LABEL_EXAMPLES if "declassify" in detail["loc"] else _EXAMPLES
+            cause, write = f"'{missing}' is missing", f"write {examples.get(missing, f'{missing} = ...')}"
         case "literal_error":
             expected = context["expected"]
             choices = tuple(re.findall(r"'([^']*)'", expected))

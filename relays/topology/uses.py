@@ -9,6 +9,7 @@ from fabric.protocol.base.errors import FabricError
 from fabric.protocol.base.limits import CREDENTIAL_BYTES_MAX
 from fabric.protocol.envelope.lifetime import format_duration, parse_duration
 from fabric.protocol.vocabulary.openc2 import ACTIONS, is_extension
+from fabric.protocol.vocabulary.tlp import parse_label
 from relays.topology.claims import BadClaim, parse_claim
 from relays.topology.problems import Problem
 from relays.topology.rulebook import Raw, Rulebook, as_list, strings
@@ -59,6 +60,20 @@ class UseRules(Rulebook):
                 if isinstance(scope, str) and scope and scope not in self.relays:
                     key = f"roles.{role}.request.{index}.scope"
                     self._add(key, f"there is no relay {shown(scope)}", self._known(scope, self.relays))
+            for index, grant in enumerate(as_list(table.get("declassify"))):
+                if isinstance(grant, Mapping):
+                    self._lowers(f"roles.{role}.declassify.{index}", grant)
+
+    def _lowers(self, key: str, grant: Raw) -> None:
+        """A declassify grant lowers something, or it is none."""
+        highest, lowest = (
+            parse_label(text) if isinstance(text, str) else None for text in (grant.get("from"), grant.get("to"))
+        )
+        if highest is not None and lowest is not None and lowest >= highest:
+            self._add(
+                f"{key}.to", f"{lowest.short} is not below {highest.short}",
+                "write `from`, the highest label that may be lowered, above `to`, the lowest that it may become",
+            )
 
     def _points_use(self) -> None:
         for point, table in self.points.items():

@@ -10,8 +10,8 @@ from fabric.edge.identity.home import ids_folder
 from fabric.edge.identity.identity import load_identity
 from fabric.edge.publishing.composer import Stamp
 from fabric.protocol.base.errors import Code, Reject
-from fabric.protocol.envelope.layout import Kind
-from fabric.protocol.trust.credentials import Grants, NodeKind, PublishGrant, RequestGrant
+from fabric.protocol.envelope.layout import Kind, Relabels
+from fabric.protocol.trust.credentials import DeclassifyGrant, Grants, NodeKind, PublishGrant, RequestGrant
 from fabric.protocol.trust.policies import Policies, Rule, When
 from fabric.protocol.trust.revocations import Revocations
 from fabric.protocol.vocabulary.severity import Phase, Severity
@@ -24,6 +24,7 @@ from relays.explaining import (
     asker_of,
     explain_action,
     explain_publish,
+    explain_relabel,
     explain_subscribe,
     matched_rules,
     tree_here,
@@ -325,3 +326,45 @@ def test_names_that_nobody_has_are_named_where_the_whole_way_is_known():
     stamp = Stamp(Kind.INTEL, "intel.x", Severity.LOW, Phase.NONE, MINUTE_MS, RED, audience=Audience((), (), ("x",)))
     who = PARTNERS.points["feed-1"]
     assert explain_publish(Asker(who.credential, who.above), stamp, blind).nobody == ()
+
+
+# -- relabel --------------------------------------------------------------------------------------------------
+
+LOWERS = Grants(
+    publish=(PublishGrant("detections.>", Severity.HIGH),), declassify=(DeclassifyGrant("detections.>", AMBER, GREEN),)
+)
+
+
+def relabel(from_=AMBER, label=GREEN, grants=LOWERS, topic="detections.zeek.conn", severity=Severity.HIGH):
+    credential = replace(TREE.points["zeek-p1"].credential, grants=grants)
+    stamp = Stamp(
+        Kind.EVENT, topic, severity, Phase.NONE, MINUTE_MS, label, relabels=Relabels(derive("old"), 0, from_)
+    )
+    return explain_relabel(Asker(credential, "plant-1"), stamp, TREE)
+
+
+def test_what_may_be_re_issued_names_the_grant_that_allows_it_and_how_far_it_gets():
+    said = relabel()
+    assert (said.verb, said.verdict, said.code) == ("relabel", "allowed", None)
+    assert said.grants == said.held == ('{ topic = "detections.>", from = "amber", to = "green" }',)
+    assert [hop.relay for hop in said.hops] == ["plant-1", "dmz", "region-east", "hq"]
+
+
+@pytest.mark.parametrize("grants", [replace(LOWERS, declassify=()), LOWERS])
+def test_for_want_of_a_grant_to_declassify_the_one_that_would_do_is_named(grants):
+    said = relabel(label=Label.CLEAR, grants=grants)
+    assert (said.verdict, said.code) == ("denied", Code.DECLASSIFY_DENIED)
+    assert said.wanted == 'declassify = [{ topic = "detections.zeek.conn", from = "amber", to = "clear" }]'
+    assert said.held == tuple(grants_text("declassify", grants))
+
+
+def test_what_may_not_be_published_may_not_be_re_issued():
+    said = relabel(severity=Severity.CRITICAL)
+    assert said.code is Code.SEVERITY_DENIED and said.wanted.startswith("publish = [")
+    said = relabel(topic="health.fan")
+    assert said.code is Code.PUBLISH_DENIED and said.wanted == 'publish = ["health.fan"]'
+
+
+def test_what_is_not_lower_needs_no_grant_but_another_label():
+    said = relabel(GREEN, AMBER)
+    assert (said.verdict, said.code, said.wanted) == ("denied", Code.NOT_LOWERED, "")
