@@ -29,6 +29,7 @@ _COMMANDS = {
     "publish": ("points:publish", "Publish one message."),
     "send": ("sending:send", "Publish a file of JSON lines, a message each."),
     "subscribe": ("points:subscribe", "Print messages as they come."),
+    "relabel": ("relabelling:relabel", "Re-issue what was received at a lower label."),
     "notices": ("notices:notices", "What relays could not deliver, and why."),
     "act": ("actions:act", "Ask for a response action, and see what becomes of it."),
     "actions": ("recorded:actions", "What was asked for, and how it stands."),

@@ -111,7 +111,7 @@ def publish(
         try:
             id_ = point.publish_later(topic, content, **options).result(timeout_s)
         except TimeoutError:
-            raise _not_in_time(topic, outbox, point.held_up) from None
+            raise not_in_time(topic, outbox, point.held_up) from None
         waiting = 0 if outbox is None or point.drain(DRAIN_S) else point.waiting
         if not waiting and not refusals:
             heard.wait()
@@ -138,7 +138,8 @@ def given_text(text: str, where: str) -> str:
     return read_text(standard_input(where), where)
 
 
-def _not_in_time(topic: str, outbox: Path | None, why: FabricError | None) -> FabricError:
+def not_in_time(topic: str, outbox: Path | None, why: FabricError | None) -> FabricError:
+    """Why a message was not taken in the time of --timeout. `why`: what holds it up, as far as that is known."""
     if why is not None and why.code is Code.RATE_EXCEEDED:
         return FabricError(Code.RATE_EXCEEDED, topic)
     if why is not None and why.code is Code.DISK_SHORT:
@@ -238,6 +239,12 @@ def _show(screen: Screen, message: Message) -> None:
         Cell(message.highest_label.spelling, LABEL_STYLES[message.highest_label]),
         f" from {message.origin} via {' '.join(message.path)}, {message.age_ms:,} ms old",
     )
+    if message.relabelled_from is not None:
+        screen.say(
+            Cell("  relabelled from ", "dim"),
+            Cell(message.relabelled_from.spelling, LABEL_STYLES[message.relabelled_from]),
+            Cell(f" by {message.origin}: {message.relabels}", "dim"),
+        )
     screen.json(message.content)
     for label, names in message.above().items():
         more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""

@@ -24,6 +24,7 @@ CALLS = {
     "up": "--only nobody FILE", "down": "", "status": "", "drain": "hq", "nearest": "--as nobody",
     "publish": "detections.x - --as sensor-m", "send": "- --topic detections.x --as sensor-m --no-wait",
     "subscribe": "detections.> --as analyst-m --no-wait", "notices": "--as analyst-m --no-wait",
+    "relabel": "- --label green --as analyst-m",
     "act": "deny ipv4_net=192.0.2.1 --to all --as soar-hq", "actions": "--as soar-hq", "action": "4f1c09 --as soar-hq",
     "artifacts": "4f1c09 --as soar-hq", "fetch": "4f1c09 --as soar-hq",
     "cancel": f"{'4f' * 32} --as soar-hq", "approvals": "--as soar-hq", "approve": "4f1c09 --as soar-hq --yes",
@@ -37,6 +38,7 @@ CALLS = {
     "deadletter drop": "conn/1 --as sensor-m", "deadletter replay": "--all --as sensor-m --no-wait",
     "source test": "conn {} --as sensor-m", "sink test": "archive --as sensor-m", "authority floor": "1 trial",
     "explain publish": "detections.x --as sensor-m",
+    "explain relabel": "detections.x --from amber --label green --as analyst-m",
     "explain subscribe": "detections.> --as analyst-m", "explain act": "deny ipv4_net=192.0.2.1 --to all --as soar-hq",
     "relay run": "nobody FILE", "authority init": "other", "authority show": "trial",
     "authority backup": "trial -o HERE/backup", "authority restore": "FILE", "authority policies": "FILE",
@@ -47,8 +49,8 @@ CALLS = {
 }
 # Those that have something to show where nothing runs.
 SHOWING = ["topology lint", "topology graph", "topology flows", "edge handlers", "edge kinds", "explain publish",
-           "explain subscribe", "explain act", "authority show", "credential show", "credential list",
-           "credential needs-renewal"]
+           "explain relabel", "explain subscribe", "explain act", "authority show", "credential show",
+           "credential list", "credential needs-renewal"]
 UNREACHABLE = ["send", "subscribe", "notices", "act", "cancel"]
 # Whoever may decide nothing is told so before a relay is looked for.
 MAY_NOT = ["approvals", "approve", "deny"]
