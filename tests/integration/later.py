@@ -43,7 +43,7 @@ def change(low: int, high: int) -> None:
 
     def more(header: Header) -> bytes:
         fields: list[Any] = fields_of(encode_header(header))
-        return pack([*fields, *[0] * (19 - len(fields)), {"later": ["field", 7]}])
+        return pack([*fields, *[0, 0, None][len(fields) - 17 :], {"later": ["field", 7]}])
 
     vars(links)["encode_frame"] = longer
     vars(layout)["encode_header"] = more
