@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Protocol
 
@@ -30,10 +30,11 @@ class Side(Protocol):
 class Streaming:
     """Records a second, from the first that is published until the last is taken and acknowledged."""
 
-    def __init__(self, chain: Chain, publisher: Program, reader: Program) -> None:
-        self.does = chain.does
+    def __init__(self, does: str, between: Mapping[str, int], publisher: Program, reader: Program) -> None:
+        """`between`: the process ids of what stands between the two, by name."""
+        self.does = does
         self._publisher, self._reader = publisher, reader
-        self._cpu = Cpu({"publisher": publisher.pid, **chain.pids, "reader": reader.pid})
+        self._cpu = Cpu({"publisher": publisher.pid, **between, "reader": reader.pid})
         self._had = 0  # records that the reader has of earlier windows
 
     def window(self, seconds: float) -> Window:
@@ -98,20 +99,20 @@ def probed(probe: Program, reader: Program, seconds: float) -> tuple[int, list[f
 @contextmanager
 def streaming(chain: Chain, publish_how: str, read_how: str) -> Iterator[Streaming]:
     with ExitStack() as stack:
-        reader = _ready(stack, chain.reader("analyst", ALL, read_how))
-        publisher = _ready(stack, chain.publisher("sensor", publish_how))
-        side = Streaming(chain, publisher, reader)
-        _until_it_arrives(side)
+        reader = ready(stack, chain.reader("analyst", ALL, read_how))
+        publisher = ready(stack, chain.publisher("sensor", publish_how))
+        side = Streaming(chain.does, chain.pids, publisher, reader)
+        until_it_arrives(side)
         yield side
 
 
 @contextmanager
 def waiting(chain: Chain) -> Iterator[Waiting]:
     with ExitStack() as stack:
-        reader = _ready(stack, chain.reader("analyst", ALL, "stream"))
-        probe = _ready(stack, chain.publisher("probe", "stream"))
+        reader = ready(stack, chain.reader("analyst", ALL, "stream"))
+        probe = ready(stack, chain.publisher("probe", "stream"))
         side = Waiting(chain, probe, reader)
-        _until_it_arrives(side)
+        until_it_arrives(side)
         yield side
 
 
@@ -119,20 +120,22 @@ def waiting(chain: Chain) -> Iterator[Waiting]:
 def flooded(chain: Chain, *, shared: bool) -> Iterator[Flooded]:
     """`shared`: the reader of the events gets the flood too."""
     with ExitStack() as stack:
-        collector = _ready(stack, chain.reader("collector", STREAM_TOPIC, "stream", apart=True))
-        reader = _ready(stack, chain.reader("analyst", ALL if shared else ALERTS, "stream"))
-        flood = _ready(stack, chain.publisher("sensor", "stream", apart=True))
-        probe = _ready(stack, chain.publisher("probe", "stream"))
-        _until_it_arrives(Waiting(chain, probe, reader))
+        collector = ready(stack, chain.reader("collector", STREAM_TOPIC, "stream", apart=True))
+        reader = ready(stack, chain.reader("analyst", ALL if shared else ALERTS, "stream"))
+        flood = ready(stack, chain.publisher("sensor", "stream", apart=True))
+        probe = ready(stack, chain.publisher("probe", "stream"))
+        until_it_arrives(Waiting(chain, probe, reader))
         yield Flooded(chain, probe, reader, flood, collector)
 
 
-def _ready(stack: ExitStack, program: Program) -> Program:
+def ready(stack: ExitStack, program: Program) -> Program:
+    """The same, when it has said that it is; it ends with the stack."""
     stack.enter_context(program).hear()
     return program
 
 
-def _until_it_arrives(side: Side) -> None:
+def until_it_arrives(side: Side) -> None:
+    """What is published gets to the reader from now on."""
     for left in reversed(range(_FIRST_TRIES)):
         try:
             side.window(_FIRST_S)

@@ -6,6 +6,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from mmap import mmap
+from pathlib import Path
+from struct import Struct
 from typing import Any
 
 from scripts.comparison.processes import say
@@ -27,10 +30,28 @@ GAP_S = 0.02
 # A reader that got nothing for so long will get nothing more.
 QUIET_S = 3.0
 _LOOK_S = 0.002
+_COUNT = Struct("=q")
 
 
 def single_topic(n: int) -> str:
     return f"{STREAM_TOPIC}.{n % TOPICS}"
+
+
+class Progress:
+    """How many records a reader has, for its publisher, which is another process: in a file that both have in memory.
+    """
+
+    def __init__(self, path: Path) -> None:
+        with path.open("a+b") as file:
+            file.truncate(_COUNT.size)
+            self._shared = mmap(file.fileno(), _COUNT.size)
+
+    def tell(self, count: int) -> None:
+        _COUNT.pack_into(self._shared, 0, count)
+
+    @property
+    def count(self) -> int:
+        return int(_COUNT.unpack_from(self._shared)[0])
 
 
 class Taken:
@@ -53,6 +74,11 @@ class Taken:
         else:
             self.latencies_ms.append((now_s - sent_s) * 1000)
         self.last_s = now_s
+
+    def count(self, records: int) -> None:
+        """The same of records whose content nobody looks at."""
+        self.records += records
+        self.last_s = time.perf_counter()
 
     def answer_in_thread(self, over: Callable[[], object]) -> None:
         """`over` is called on that thread when no more questions will come."""

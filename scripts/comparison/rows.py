@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from scripts.comparison.chains import Chain, fabric_chain, jetstream, leaf_chain
-from scripts.comparison.figures import FLOODED, LATENCIES, RATE, Figure, NotRun, Row, Window, rows_of
+from scripts.comparison.figures import BYTES_RATE, FLOODED, LATENCIES, RATE, Figure, NotRun, Row, Window, rows_of
+from scripts.comparison.hop import proxy_hop, relay_hop
 from scripts.comparison.measuring import Side, flooded, streaming, waiting
 from scripts.comparison.needs import NATS, Need, missing
 from scripts.comparison.processes import Failed
@@ -69,6 +70,10 @@ PLANS: tuple[Plan, ...] = (
         _on(fabric_chain, _stream("bulk")), _on(jetstream, _stream("durable")), NATS,
     ),
     Plan(
+        "hop", "envelopes of 20 KB that were signed before, through one process", (BYTES_RATE,),
+        relay_hop, proxy_hop, (),
+    ),
+    Plan(
         "flood",
         "a critical event every 20 ms while another process floods the chain with low ones, to another reader; "
         "processor time is that of the flood, per record of it",
@@ -100,14 +105,16 @@ def run(plan: Plan, folder: Path, rounds: int, seconds: float, tell: Tell) -> li
     tell(f"{plan.name}: {plan.says}")
     try:
         with plan.ours(folder / "ours") as ours, plan.peer(folder / "peer") as peer:
-            windows = in_turn(ours, peer, rounds, seconds, lambda text: tell(f"{plan.name}: {text}"))
+            windows = in_turn(ours, peer, plan.figures, rounds, seconds, lambda text: tell(f"{plan.name}: {text}"))
             notes = (plan.says, f"ours: {ours.does}", f"the peer: {peer.does}", *disk_notes(folder))
             return list(rows_of(plan.name, plan.figures, *windows, notes))
     except (Failed, AssertionError, OSError) as error:
         return [NotRun(plan.name, f"it failed: {error}", f"scripts/bench --only {plan.name}")]
 
 
-def in_turn(ours: Side, peer: Side, rounds: int, seconds: float, tell: Tell) -> tuple[list[Window], list[Window]]:
+def in_turn(
+    ours: Side, peer: Side, figures: Sequence[Figure], rounds: int, seconds: float, tell: Tell
+) -> tuple[list[Window], list[Window]]:
     """The windows of both sides, after one of each that does not count. Who comes first alternates too."""
     tell("warm-up")
     for side in (ours, peer):
@@ -118,7 +125,9 @@ def in_turn(ours: Side, peer: Side, rounds: int, seconds: float, tell: Tell) -> 
         order = [("ours", ours, mine), ("the peer", peer, theirs)]
         for name, side, windows in order if number % 2 == 0 else reversed(order):
             windows.append(side.window(seconds))
-            found = ", ".join(f"{value:,.3g} {what}" for what, value in windows[-1].values.items())
+            found = ", ".join(
+                f"{figure.name} {windows[-1].values[figure.name]:,.1f} {figure.unit}" for figure in figures
+            )
             tell(f"round {number + 1} of {rounds}, {name}: {found}")
     return mine, theirs
 

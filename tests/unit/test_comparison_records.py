@@ -5,7 +5,7 @@ import json
 import threading
 import time
 
-from scripts.comparison.records import RECORD, TOPICS, Taken, single_topic
+from scripts.comparison.records import RECORD, TOPICS, Progress, Taken, single_topic
 
 
 def test_a_record_is_of_about_200_bytes():
@@ -31,10 +31,27 @@ def test_a_question_is_answered_when_so_much_came_and_the_last_one_ends_it(monke
     for n in range(3):
         taken.take({"n": n})
     taken.take({"n": 3, "at": time.perf_counter()})
-    monkeypatch.setattr("sys.stdin", io.StringIO("records 2\nprobes 1\nrecords 3\n"))
+    monkeypatch.setattr("sys.stdin", io.StringIO("records 2\nrecords 3\n"))
     taken.answer_in_thread(over.set)
     assert over.wait(60)
-    first, second, third = map(json.loads, capsys.readouterr().out.splitlines())
-    assert [each["records"] for each in (first, second, third)] == [3, 3, 3]
+    first, second = map(json.loads, capsys.readouterr().out.splitlines())
+    assert [each["records"] for each in (first, second)] == [3, 3]
     # Each measurement is handed over once.
-    assert [len(each["latencies_ms"]) for each in (first, second, third)] == [1, 0, 0]
+    assert [len(each["latencies_ms"]) for each in (first, second)] == [1, 0]
+
+
+def test_a_publisher_sees_how_far_its_reader_is(tmp_path):
+    reader, publisher = Progress(tmp_path / "progress"), Progress(tmp_path / "progress")
+    assert publisher.count == 0
+    reader.tell(70_000_000_000)
+    assert publisher.count == Progress(tmp_path / "progress").count == 70_000_000_000
+
+
+def test_a_reader_that_gets_no_more_says_what_it_has(monkeypatch, capsys):
+    taken, over = Taken(), threading.Event()
+    taken.count(2)
+    monkeypatch.setattr("scripts.comparison.records.QUIET_S", 0.0)
+    monkeypatch.setattr("sys.stdin", io.StringIO("records 3\n"))
+    taken.answer_in_thread(over.set)
+    assert over.wait(60)
+    assert json.loads(capsys.readouterr().out)["records"] == 2

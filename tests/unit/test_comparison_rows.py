@@ -46,7 +46,8 @@ def never(folder):
 def test_sides_take_turns_and_the_warm_up_does_not_count():
     asked = []
     mine, theirs = in_turn(
-        Counting("ours", 10.0, asked), Counting("peer", 100.0, asked), rounds=3, seconds=5.0, tell=lambda text: None
+        Counting("ours", 10.0, asked), Counting("peer", 100.0, asked), (RATE,), rounds=3, seconds=5.0,
+        tell=lambda text: None,
     )
     assert asked == [
         ("ours", 2.0), ("peer", 2.0),
@@ -61,8 +62,10 @@ def test_progress_is_told_with_what_was_found(tmp_path):
     run(plan(Counting("ours", 10.0, []), Counting("peer", 100.0, [])), tmp_path, 2, 1.0, told.append)
     assert told == [
         "stream: dicts", "stream: warm-up",
-        "stream: round 1 of 2, ours: 20 records", "stream: round 1 of 2, the peer: 200 records",
-        "stream: round 2 of 2, the peer: 300 records", "stream: round 2 of 2, ours: 30 records",
+        "stream: round 1 of 2, ours: records 20.0 records/s",
+        "stream: round 1 of 2, the peer: records 200.0 records/s",
+        "stream: round 2 of 2, the peer: records 300.0 records/s",
+        "stream: round 2 of 2, ours: records 30.0 records/s",
     ]
 
 
