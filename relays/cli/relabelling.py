@@ -61,7 +61,7 @@ def relabel(
 
     Example: fabric subscribe 'detections.>' --as analyst-1 --json --count 1 | fabric relabel --as analyst-1 --label green
 
-    Example: grep 9f2c41 kept.jsonl | fabric relabel --as analyst-1 --label green --field rule --field src_ip
+    Example: fabric relabel --as analyst-1 --label green --field rule --field src_ip < chosen.jsonl
     """
     if not label:
         raise FabricError(Code.USAGE, "no label is named", "add --label green, or another below the message's own")

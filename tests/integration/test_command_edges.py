@@ -51,7 +51,7 @@ CALLS = {
 SHOWING = ["topology lint", "topology graph", "topology flows", "edge handlers", "edge kinds", "explain publish",
            "explain relabel", "explain subscribe", "explain act", "authority show", "credential show",
            "credential list", "credential needs-renewal"]
-UNREACHABLE = ["send", "subscribe", "notices", "act", "cancel"]
+UNREACHABLE = ["send", "subscribe", "notices", "act", "cancel", "relabel"]
 # Whoever may decide nothing is told so before a relay is looked for.
 MAY_NOT = ["approvals", "approve", "deny"]
 
