@@ -113,7 +113,7 @@ class Options:
         found = parse_label(value) if isinstance(value, str) else None
         if found is None:
             spelt = " or ".join(f'"{label.short}"' for label in Label)
-            self.wrong(name, f"{shown(value)} is no TLP label", f"write {name} = {spelt}")
+            self.wrong(name, f"{shown(value)} is no TLP label", f"write {name} = {spelt}", Code.BAD_LABEL)
         return default if found is None else found
 
     def flag(self, name: str, default: bool) -> bool:

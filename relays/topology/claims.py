@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from fabric.protocol.base.errors import Code
 from fabric.protocol.vocabulary.tlp import Label, parse_label
 from relays.wording import LABEL_WRITE, LABELS, closest, shown
 
@@ -28,6 +29,7 @@ class BadClaim:
 
     cause: str
     write: str
+    code: Code = Code.TOPOLOGY_INVALID
 
 
 def parse_claim(text: str, word: str) -> Claim | BadClaim:
@@ -37,5 +39,6 @@ def parse_claim(text: str, word: str) -> Claim | BadClaim:
         return BadClaim(f"{shown(text)} is not LABEL from NAME reaches NAME", f'write e.g. {word} = "{_EXAMPLE}"')
     label = parse_label(found["label"])
     if label is None:
-        return BadClaim(f"{shown(found['label'])} is no label", LABEL_WRITE + closest(found["label"], LABELS))
+        write = LABEL_WRITE + closest(found["label"], LABELS)
+        return BadClaim(f"{shown(found['label'])} is no label", write, Code.BAD_LABEL)
     return Claim(label, found["source"], found["target"])

@@ -26,8 +26,10 @@ class Rulebook:
         self.parents = {name: relay.get("parent") for name, relay in self.relays.items()}
         self.problems: list[Problem] = []
 
-    def _add(self, key: str, cause: str, write: str, severity: Severity = "error") -> None:
-        self.problems.append(Problem(Code.TOPOLOGY_INVALID, key, cause, write, severity))
+    def _add(
+        self, key: str, cause: str, write: str, severity: Severity = "error", code: Code = Code.TOPOLOGY_INVALID
+    ) -> None:
+        self.problems.append(Problem(code, key, cause, write, severity))
 
     def _known(self, name: object, known: Iterable[str]) -> str:
         names = list(known)

@@ -184,7 +184,7 @@ class UseRules(Rulebook):
             return
         claim = parse_claim(text, word)
         if isinstance(claim, BadClaim):
-            self._add(key, claim.cause, claim.write)
+            self._add(key, claim.cause, claim.write, code=claim.code)
             return
         for name in (claim.source, claim.target):
             if name not in known:

@@ -162,7 +162,7 @@ def _token(options: Options) -> TokenSpec | None:
         if options.has(bound):
             options.wrong(bound, "the token may not ask for actions", 'write may = ["openc2"], or leave it out')
     rate = options.number("rate", RATE_DEFAULT, 1, 10_000_000)
-    return None if options.faults or secret is None else TokenSpec(
+    return None if secret is None or not name else TokenSpec(  # one with faults is used for nothing
         name, secret, topics, rate, may, actions, to, clearance
     )
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final, Generic, TypeVar
 
+from fabric.protocol.base.errors import Code
 from relays.gateways.mapping.paths import Path, path_of
 from relays.gateways.options import Options
 from relays.wording import shown
@@ -105,10 +106,10 @@ def number_of(value: Any) -> float | None:
 
 def read_lookup(
     options: Options, key: str, read: Callable[[Any], _V | None], what: str, write: str,
-    constant: Callable[[Any], _V | None] | None = None,
+    constant: Callable[[Any], _V | None] | None = None, *, code: Code = Code.TOPOLOGY_INVALID,
 ) -> Lookup[_V] | None:
     """From a table of this name. `what`: "a severity"; `write`: what to write for one. `constant`: what of a
-    declaration is one, where that is less than what a record may say."""
+    declaration is one, where that is less than what a record may say; `code`: the number of one that is none."""
     table = options.table(key)
     for name in table:
         if name not in _KEYS:
@@ -118,7 +119,7 @@ def read_lookup(
     def value_at(place: str, value: Any) -> _V | None:
         found = reading(value)
         if found is None:
-            options.wrong(place, f"{shown(value)} is not {what}", write)
+            options.wrong(place, f"{shown(value)} is not {what}", write, code)
         return found
 
     field = table.get("field")

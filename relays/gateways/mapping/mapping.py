@@ -226,7 +226,7 @@ def read_mapping(options: Options, preset: Preset | None = None) -> RecordMappin
     topic = read_topic(options)
     labels = _read_labels(options)
     named = {name: each for name, each in labels.items() if name != "*"}
-    label = _read_value(options, "label", _label_of, "a TLP label", LABEL_WRITE, LABELS)
+    label = _read_value(options, "label", _label_of, "a TLP label", LABEL_WRITE, LABELS, Code.BAD_LABEL)
     if isinstance(label, Lookup):  # what says that it is a label, and is none that anybody knows, is RED
         label = replace(label, default_if_unknown=False)
     if isinstance(label, Label) and "*" in labels:
@@ -261,17 +261,18 @@ def _read_audience(options: Options) -> Audience | None:
 
 
 def _read_value(
-    options: Options, key: str, read: Any, what: str, write: str, known: tuple[str, ...]
+    options: Options, key: str, read: Any, what: str, write: str, known: tuple[str, ...],
+    code: Code = Code.TOPOLOGY_INVALID,
 ) -> Any:
     """One for all records, or what a field says."""
     value = options.value(key)
     if value is None:
         return None
     if isinstance(value, Mapping):
-        return read_lookup(options, key, read, what, write)
+        return read_lookup(options, key, read, what, write, code=code)
     found = read(value)
     if found is None:
-        options.wrong(key, f"{shown(value)} is not {what}", f"{write}{closest(value, known)}")
+        options.wrong(key, f"{shown(value)} is not {what}", f"{write}{closest(value, known)}", code)
     return found
 
 
@@ -302,7 +303,8 @@ def _read_labels(options: Options) -> dict[str, Label]:
             options.wrong(key, "a table stands where a label belongs: TOML splits keys at dots",
                           f'quote the whole key: "{name}.{inner}" = "amber"')
         elif label is None:
-            options.wrong(key, f"{shown(value)} is not a TLP label", f"{LABEL_WRITE}{closest(value, LABELS)}")
+            write = f"{LABEL_WRITE}{closest(value, LABELS)}"
+            options.wrong(key, f"{shown(value)} is not a TLP label", write, Code.BAD_LABEL)
         elif name != "*" and path_of(name) is None:
             options.wrong(key, f"{shown(name)} is no field's name", 'write e.g. "id.orig_h": keys, joined by dots')
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
+from fabric.protocol.base.errors import Code
 from fabric.protocol.vocabulary.tlp import Label, parse_label
 from relays.gateways.kinds import Option
 from relays.gateways.options import Options
@@ -53,5 +54,5 @@ def read_settings(options: Options) -> StixSettings:
 def _label(options: Options, key: str, value: object) -> Label | None:
     label = parse_label(value) if isinstance(value, str) else None
     if label is None:
-        options.wrong(key, f"{shown(value)} is not a TLP label", f"{_WRITE}{closest(value, _WORDS)}")
+        options.wrong(key, f"{shown(value)} is not a TLP label", f"{_WRITE}{closest(value, _WORDS)}", Code.BAD_LABEL)
     return label
