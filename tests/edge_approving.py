@@ -12,6 +12,7 @@ from fabric.edge.connection.mailbox import Mailbox
 from fabric.edge.messages import messages_of
 from fabric.edge.publishing.composer import Composer
 from fabric.edge.publishing.publisher import Publisher
+from fabric.edge.publishing.recipients import Recipients
 from fabric.protocol.access.approvals import Hold
 from fabric.protocol.core.ready import Delivery, Published, Ready
 from fabric.protocol.envelope.layout import Kind, redact
@@ -57,7 +58,7 @@ def said(
 def without_its_action(message: Verified) -> Verified:
     """As it comes to a reader whose clearance is below the action's."""
     may = message.header.label
-    return message.with_parts_of(redact(message.envelope, message.header.manifest, lambda label: label <= may))
+    return message.with_parts_of(redact(message.envelope, message.header.manifest, lambda entry: entry.label <= may))
 
 
 class Approving:
@@ -71,7 +72,7 @@ class Approving:
         composer = Composer(
             me.credential, self.core.signer, self.core.roots, entropy("approver"), self.core.time.to_sign
         )
-        self.publisher = Publisher(self.core, composer, log)
+        self.publisher = Publisher(self.core, composer, Recipients(self.core, entropy("keys")), log)
         self.approver = Approver(self.core, self.mailbox, self.publisher, log)
         self.now_ms = NOW
 

@@ -6,13 +6,14 @@ import base64
 import hashlib
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fabric.protocol.base.signing import Signer
 from fabric.protocol.envelope.field_labels import FieldLabels
 from fabric.protocol.envelope.layout import STREAM_BYTES, Header, Kind, Relabels, Terms, seal
 from fabric.protocol.envelope.parts import build_parts
+from fabric.protocol.envelope.sealed_parts import Recipient, recipient, seal_content
 from fabric.protocol.envelope.verify import RootCache, Verified, open_envelope
 from fabric.protocol.trust.chain import issue, verify_credential
 from fabric.protocol.trust.credentials import (
@@ -97,6 +98,8 @@ class Authority:
         client_of: Sequence[str] = (),
         principal: str = "",
         key_of: str = "",
+        *,
+        carries_sealed: bool = False,
     ) -> Member:
         """`key_of`: whose signing key it has; its own where it says none."""
         signer = Signer(derive("signing", self.seed, key_of or id))
@@ -106,6 +109,7 @@ class Authority:
                 fabric=self.fabric,
                 id=id,
                 kind=kind,
+                carries_sealed=carries_sealed,
                 principal=principal,
                 curve_key=curve_key,
                 sign_key=signer.public,
@@ -149,12 +153,15 @@ def draft(
     state: State = State.NONE,
     relabels: Relabels | None = None,
     entropy: Entropy | None = None,
+    sealed_to: Sequence[Member] = (),
 ) -> tuple[Header, list[bytes]]:
-    """A header and its parts, not signed yet. Fields without one of the `rules` bear the envelope's label."""
+    """A header and its parts, not signed yet. Fields without one of the `rules` bear the envelope's label.
+
+    `sealed_to`: what is RED is sealed to these; they are its recipients, with those that are named.
+    """
     draw = entropy if entropy is not None else _entropy_of(member.id, sequence)
-    manifest, parts = build_parts(
-        [dict(record) for record in records], FieldLabels(rules or {}, label), label, draw
-    )
+    keys = [key for each in sealed_to if isinstance(key := recipient(each.credential), Recipient)]
+    recipients = (*recipients, *(key.id for key in keys))
     header = Header(
         kind=kind,
         topic=topic,
@@ -170,12 +177,15 @@ def draft(
         to=to,
         correlation=correlation,
         records=len(records),
-        manifest=manifest,
         terms=terms,
         state=state,
         relabels=relabels,
     )
-    return header, parts
+    manifest, parts = build_parts(
+        [dict(record) for record in records], FieldLabels(rules or {}, label), label, draw,
+        (lambda content: seal_content(content, header, keys, draw)) if keys else None,
+    )
+    return replace(header, manifest=manifest), parts
 
 
 def _entropy_of(*names: object) -> Entropy:

@@ -19,7 +19,7 @@ from fabric.edge.acting.handlers import read_action
 from fabric.edge.messages import messages_of
 from fabric.edge.receiving.notices import notice_of
 from fabric.edge.requesting.tracking import Tracker
-from fabric.protocol.access.permissions import check_origin, is_target, labels_withheld
+from fabric.protocol.access.permissions import check_origin, is_target, parts_withheld
 from fabric.protocol.base import signing
 from fabric.protocol.base.codec import pack, scan, unpack
 from fabric.protocol.base.errors import Reject
@@ -166,7 +166,7 @@ def read_envelope(raw: bytes) -> None:
     assert decode_header(encode_header(opened.header)) == opened.header, "a header is not what it was"
     for credential in (opened.credential, ANALYST.credentials[0], WALL.credentials[0]):
         check_origin(credential, opened.header)
-        labels_withheld(credential, opened.header)
+        parts_withheld(credential, opened.header)
         is_target(opened.credential, opened.header, credential)
     _read_as_an_edge_does(opened)
 
@@ -270,7 +270,7 @@ def read_credential(raw: bytes) -> None:
             check_origin(read, message.header)
             is_target(read, message.header, WALL.credentials[0])
             is_target(ZEEK.credentials[0], message.header, read)
-            labels_withheld(read, message.header)
+            parts_withheld(read, message.header)
 
 
 def _document(type_: bytes, of: Callable[[], tuple[bytes, ...]]) -> Callable[[Dice], bytes]:

@@ -36,7 +36,7 @@ LABELS = (Label.GREEN, Label.AMBER, Label.RED)
 def copy_of(n, label):
     """The copy that came by a relay with this clearance."""
     whole = MESSAGES[n]
-    return whole.with_parts_of(redact(whole.envelope, whole.header.manifest, lambda part: part <= label))
+    return whole.with_parts_of(redact(whole.envelope, whole.header.manifest, lambda entry: entry.label <= label))
 
 
 class Accounts(RuleBasedStateMachine):

@@ -38,7 +38,7 @@ FOREVER_MS = 1 << 60
 
 def stripped(whole: Verified) -> Verified:
     """The copy of a message that came by a relay without clearance for all of it."""
-    return whole.with_parts_of(redact(whole.envelope, whole.header.manifest, lambda label: label < Label.RED))
+    return whole.with_parts_of(redact(whole.envelope, whole.header.manifest, lambda entry: entry.label < Label.RED))
 
 
 def heads(outbox: Outbox, lane: Lane, now_ms: int) -> list[Row]:

@@ -4,13 +4,15 @@ from dataclasses import replace
 
 import pytest
 
-from fabric.protocol.base.errors import Code
+from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import ASK_BYTES_MAX, ASK_MS, HELLO_WAIT_MS, RETRY_MS
 from fabric.protocol.core.ready import Answer, Answered, Ask, Asked, LinkUp
+from fabric.protocol.enrolment.recipients import Found, Wanted, decode_found, encode_found, encode_wanted
 from fabric.protocol.point.point import Point
 from fabric.protocol.relay.relay import Relay
+from fabric.protocol.routes.attachments import open_attachment, sign_attachment
 from fabric.protocol.trust.chain import issue, verify_credential
-from fabric.protocol.trust.credentials import Issuing, NodeKind
+from fabric.protocol.trust.credentials import Grants, Issuing, NodeKind, PublishGrant, digest_of
 from fabric.protocol.vocabulary.tlp import Label
 from fabric.protocol.wire.frames import Join, Joined, Ping, Refused, Role
 from tests.conversation import Conversation
@@ -270,3 +272,136 @@ def test_a_relay_asks_the_issuer_that_is_at_it(talk):
     assert asked(talk, issuer) == [join(key=ME.curve_key)]
     talk.say(issuer, Joined(ID, None, "", b"answer"))
     assert talk.told(Answered) == [Answered(ID, None, b"answer")]
+
+
+# -- who somebody is ------------------------------------------------------------------------------------------
+
+LEAD = AUTHORITY.issue("lead-1", tags=(("role", "lead"),))
+DEPUTY = AUTHORITY.issue("lead-2", tags=(("role", "lead"),))
+OVER = AUTHORITY.issue("lead-3", tags=(("role", "lead"),), not_after_ms=1)
+ABROAD = AUTHORITY.issue("lead-4", organisation="msp", tags=(("role", "lead"),))
+PARTNER = AUTHORITY.issue("feed-1", grants=Grants(publish=(PublishGrant("intel.>", to_organisations=("m*",)),)))
+
+
+def who(*ids, role="", id_=ID):
+    return Join(id_, "", b"", encode_wanted(Wanted(ids, role)))
+
+
+def found(talk, link):
+    (frame,) = talk.heard(link, Joined)
+    assert frame.code is None, frame
+    told = decode_found(frame.answer)
+    assert not isinstance(told, Reject)
+    return told._replace(credentials=tuple(map(digest_of, told.credentials)))
+
+
+def digests(*members):
+    return tuple(member.credential.digest for member in members)
+
+
+@pytest.fixture
+def root():
+    return conversation(parents=())
+
+
+def attachment_of(member, number):
+    raw = sign_attachment(member.credential, member.signer, bytes([number]) * 16, "mid", 1, False, ())
+    return open_attachment(raw, {member.credential.digest: member.credential})
+
+
+def test_the_root_says_who_it_knows_and_who_nobody_is(root):
+    root.connect(LEAD, Role.POINT)
+    zeek = root.connect(ZEEK, Role.POINT)
+    root.say(zeek, who("lead-1", "lead-9"))
+    assert found(root, zeek) == Found((), digests(LEAD), ("lead-9",))
+
+
+def test_a_role_is_all_who_have_it_and_count(root):
+    for member in (LEAD, DEPUTY, CHILD, ISSUER):
+        root.connect(member, Role.CHILD if member is CHILD else Role.POINT)
+    zeek = root.connect(ZEEK, Role.POINT)
+    for number, member in enumerate((LEAD, DEPUTY, OVER)):
+        root.core.routes.put(attachment_of(member, number))
+    root.say(zeek, who(role="lead"))
+    told = found(root, zeek)
+    assert told.members == ("lead-1", "lead-2") and told.credentials == digests(LEAD, DEPUTY)
+    root.say(zeek, who(role="cook", id_=b"2" * 16))
+    assert found(root, zeek) == Found((), (), ())
+
+
+def test_nobody_is_told_of_whom_no_grant_of_his_lets_him_address(root):
+    zeek, partner = root.connect(ZEEK, Role.POINT), root.connect(PARTNER, Role.POINT)
+    root.connect(ABROAD, Role.POINT)
+    root.say(zeek, who("lead-4"))
+    assert found(root, zeek) == Found((), (), ("lead-4",)), "as if nobody had that id"
+    root.say(partner, who("lead-4", id_=b"2" * 16))
+    assert found(root, partner) == Found((), digests(ABROAD), ())
+    root.core.routes.put(attachment_of(ABROAD, 0))
+    root.say(zeek, who(role="lead", id_=b"3" * 16))
+    assert found(root, zeek) == Found((), (), ())
+
+
+def test_what_is_not_known_here_and_every_role_climbs(talk):
+    up, zeek = talk.dial(HQ, Role.CHILD), talk.connect(ZEEK, Role.POINT)
+    talk.connect(LEAD, Role.POINT)
+    talk.say(zeek, who("lead-1"))
+    assert found(talk, zeek) == Found((), digests(LEAD), ()) and asked(talk, up) == []
+    talk.say(zeek, who("lead-1", "lead-2", id_=b"2" * 16))
+    talk.say(zeek, who(role="lead", id_=b"3" * 16))
+    assert [frame.id for frame in asked(talk, up)] == [b"2" * 16, b"3" * 16]
+
+
+def test_what_comes_back_is_for_who_asked_as_far_as_he_may_know(talk):
+    up, zeek = talk.dial(HQ, Role.CHILD), talk.connect(ZEEK, Role.POINT)
+    talk.say(zeek, who("lead-2", "lead-4"))
+    talk.say(up, Joined(ID, None, "", encode_found((), [DEPUTY.credential.raw, ABROAD.credential.raw], ())))
+    assert found(talk, zeek) == Found((), digests(DEPUTY), ("lead-4",))
+
+
+def test_a_child_hands_it_on_as_it_is_and_filters_for_its_own(talk):
+    up, child = talk.dial(HQ, Role.CHILD), talk.connect(CHILD, Role.CHILD)
+    talk.say(child, who("lead-4"))
+    raw = encode_found((), [ABROAD.credential.raw], ())
+    talk.say(up, Joined(ID, None, "", raw))
+    assert [frame.answer for frame in talk.heard(child, Joined)] == [raw]
+
+
+@pytest.mark.parametrize("answer", [b"", b"junk", b"x" * 1_000])
+def test_an_answer_that_is_none_is_handed_on_and_ends_nothing(talk, answer):
+    up, zeek = talk.dial(HQ, Role.CHILD), talk.connect(ZEEK, Role.POINT)
+    talk.say(zeek, who("lead-2"))
+    talk.say(up, Joined(ID, None, "", answer))
+    assert [frame.answer for frame in talk.heard(zeek, Joined)] == [answer] and talk.closed == []
+
+
+def test_what_is_no_credential_is_left_out_of_it(talk):
+    up, zeek = talk.dial(HQ, Role.CHILD), talk.connect(ZEEK, Role.POINT)
+    talk.say(zeek, who("lead-2"))
+    talk.say(up, Joined(ID, None, "", encode_found((), [b"junk", DEPUTY.credential.raw], ())))
+    assert found(talk, zeek) == Found((), digests(DEPUTY), ())
+
+
+def test_strangers_do_not_ask_it_and_it_has_to_be_a_question(root):
+    stranger, zeek = knock(root), root.connect(ZEEK, Role.POINT)
+    root.say(stranger, who("lead-1"))
+    assert answers(root, stranger) == [(ID, Code.NO_ISSUER)]
+    root.say(zeek, Join(ID, "", b"", b"junk"))
+    assert answers(root, zeek) == [(ID, Code.MALFORMED)]
+
+
+def test_more_than_fits_is_asked_for_again(root):
+    crowd = [AUTHORITY.issue(f"lead-{n:02}" + "x" * 40, tags=tuple((f"t{k}", "v" * 60) for k in range(31)))
+             for n in range(15)]
+    for member in crowd:
+        assert not isinstance(root.core.trust.introduce(member.credential.raw), Reject)
+    zeek = root.connect(ZEEK, Role.POINT)
+    left = [member.id for member in crowd]
+    for turn in range(9):
+        root.now_ms += 1_000
+        root.say(zeek, who(*left, id_=bytes([turn]) * 16))
+        told = found(root, zeek)
+        assert told.unknown == () and told.credentials
+        left = [m.id for m in crowd if m.id in left and m.credential.digest not in told.credentials]
+        if not left:
+            return
+    raise AssertionError(f"never told: {left}")

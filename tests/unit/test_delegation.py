@@ -90,6 +90,7 @@ WIDER = {
     "another organisation": ("organisation", {"organisation": "other"}),
     "another community": ("communities", {"communities": ("energy", "finance")}),
     "another provider": ("client of", {"client_of": ("other",)}),
+    "what is sealed to others": ("carries sealed", {"carries_sealed": True}),
     "a higher clearance": ("clearance", {"clearance": Label.AMBER_STRICT}),
     "another role": ("tags", {"tags": (("role", "firewall"),)}),
     "another tag": ("tags", {"tags": (("site", "east"),)}),
@@ -201,3 +202,9 @@ def test_a_credential_says_nothing_of_issuing_unless_it_may():
 def test_who_says_nothing_of_what_is_kept_has_what_everybody_has(held, given, fits):
     issuer = replace(ISSUER, issuing=replace(MAY, grants=replace(GRANTS, keep=held)))
     assert (check_within(issuer, replace(MEMBER, grants=Grants(keep=given))) is None) == fits
+
+
+def test_who_may_clear_for_red_may_have_relays_carry_what_is_sealed():
+    relay = replace(MEMBER, kind=NodeKind.RELAY, carries_sealed=True)
+    may = replace(MAY, kinds=(*MAY.kinds, NodeKind.RELAY), clearance=Label.RED)
+    assert check_within(replace(ISSUER, issuing=may), relay) is None

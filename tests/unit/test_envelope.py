@@ -162,21 +162,21 @@ def test_a_structure_beyond_the_bounds_is_refused_before_it_is_built(raw, code):
 def test_redaction_takes_parts_and_nothing_else():
     whole = decode_envelope(RAW)
     manifest = decode_header(whole.header).manifest
-    less = redact(whole, manifest, lambda label: label <= Label.GREEN)
+    less = redact(whole, manifest, lambda entry: entry.label <= Label.GREEN)
     assert less == whole._replace(parts=(whole.parts[0], None))
 
 
 def test_nothing_to_redact_is_the_same_object():
     whole = decode_envelope(RAW)
-    assert redact(whole, decode_header(whole.header).manifest, lambda label: True) is whole
+    assert redact(whole, decode_header(whole.header).manifest, lambda entry: True) is whole
 
 
 def test_what_was_withheld_stays_withheld():
     whole = decode_envelope(RAW)
     manifest = decode_header(whole.header).manifest
-    none = redact(whole, manifest, lambda label: False)
+    none = redact(whole, manifest, lambda entry: False)
     assert none.parts == (None, None)
-    assert redact(none, manifest, lambda label: True) is none
+    assert redact(none, manifest, lambda entry: True) is none
 
 
 # -- bursts ---------------------------------------------------------------------------------------------

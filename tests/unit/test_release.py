@@ -4,11 +4,13 @@ from dataclasses import replace
 
 import pytest
 
+from fabric.protocol.access.permissions import may_know
 from fabric.protocol.base.errors import Code
 from fabric.protocol.base.limits import SKEW_MS
 from fabric.protocol.core.counters import Counters
 from fabric.protocol.core.timekeeper import Timekeeper
 from fabric.protocol.custody.outbox import Held
+from fabric.protocol.envelope.layout import Encoding
 from fabric.protocol.links.release import Release
 from fabric.protocol.trust.credentials import NodeKind
 from fabric.protocol.trust.revocations import issue_revocations
@@ -68,3 +70,46 @@ def test_that_its_origin_was_revoked_comes_before_its_time(stage):
     stage.revoke("zeek-1")
     assert stage.release.why_over(held(verified(ZEEK), DAY_MS), T0).code is Code.REVOKED
     assert stage.release.why_over(held(verified(replace(GREEN))), T0) is None
+
+
+# -- what is sealed -------------------------------------------------------------------------------------------
+
+LEAD, ANALYST = AUTHORITY.issue("lead-1"), AUTHORITY.issue("analyst-1")
+CARRIER = AUTHORITY.issue("dmz", NodeKind.RELAY, clearance=Label.CLEAR, organisation="guard", carries_sealed=True)
+
+
+def sealed(**fields):
+    return verified(ZEEK, sealed_to=(ZEEK, LEAD), **fields)
+
+
+def test_of_a_field_that_is_sealed_relays_get_what_they_may_carry(stage):
+    whole = sealed(records=[{"a": 1, "b": 2}], rules={"a": Label.RED}, label=Label.CLEAR)
+    for holder in (ME, CARRIER, LEAD, ZEEK):
+        assert stage.release.strip(whole, holder.credential) is whole, holder.id
+    for holder in (GREEN, ANALYST):
+        stripped = stage.release.strip(whole, holder.credential)
+        assert [part is None for part in stripped.envelope.parts] == [False, True], holder.id
+
+
+def test_who_carries_it_may_know_of_what_is_red_itself_and_no_reader_may(stage):
+    whole = sealed(records=[{"a": 1}], label=Label.RED)
+    for holder in (ME, CARRIER, LEAD):
+        assert stage.release.strip(whole, holder.credential) is whole, holder.id
+    for holder in (GREEN, ANALYST):
+        assert stage.release.strip(whole, holder.credential).code is Code.WITHHELD, holder.id
+
+
+def test_what_is_red_and_not_sealed_nobody_carries(stage):
+    plain = verified(ZEEK, label=Label.RED, recipients=("zeek-1", "lead-1"))
+    for holder in (ME, CARRIER, ANALYST):
+        assert stage.release.strip(plain, holder.credential).code is Code.WITHHELD, holder.id
+    assert stage.release.strip(plain, LEAD.credential) is plain
+
+
+def test_a_message_that_is_sealed_in_part_only_is_no_more_known_than_before(stage):
+    """Its own label is RED, and a part of it lies open."""
+    entries = sealed(records=[{"a": 1}], label=Label.RED).header.manifest
+    open_too = (*entries, entries[0]._replace(encoding=Encoding.PLAIN))
+    for manifest, known in ((entries, True), (open_too, False), ((), False)):
+        header = replace(sealed(label=Label.RED).header, manifest=manifest)
+        assert may_know(CARRIER.credential, header) is known

@@ -8,6 +8,7 @@ from fabric.protocol.vocabulary.tlp import (
     Audience,
     Label,
     label_from_wire,
+    may_carry,
     may_hold,
     most_restrictive,
     parse_label,
@@ -21,6 +22,8 @@ class Node:
     clearance: Label = Label.AMBER
     communities: tuple[str, ...] = ()
     client_of: tuple[str, ...] = ()
+    is_relay: bool = False
+    carries_sealed: bool = False
 
 
 ACME = Audience(("acme",))
@@ -200,7 +203,7 @@ def test_a_lower_clearance_opens_nothing(node, audience, lower):
     assert [label for label in Label if may_hold(node, label, audience)] == [x for x in held if x <= node.clearance]
 
 
-def test_red_with_recipients_is_for_them_alone_relays_included():
+def test_red_with_recipients_is_for_them_alone():
     named = Audience(("acme",), recipients=("lead-1",))
     assert may_hold(Node("lead-1", "acme", Label.RED), Label.RED, named)
     assert not may_hold(Node("hq", "acme", Label.RED), Label.RED, named)
@@ -212,3 +215,30 @@ def test_red_with_recipients_is_for_them_alone_relays_included():
 def test_red_without_recipients_is_for_the_cleared_of_the_organisation():
     assert may_hold(Node("hq", "acme", Label.RED), Label.RED, ACME)
     assert not may_hold(Node("dmz", "acme", Label.AMBER_STRICT), Label.RED, ACME)
+
+
+# -- what is sealed -------------------------------------------------------------------------------------------
+
+TO_LEAD = Audience(("acme",), ("isac",), ("lead-1",))
+
+
+@pytest.mark.parametrize(("node", "carries"), [
+    (Node("hq", clearance=Label.RED, is_relay=True), True),
+    (Node("hq", clearance=Label.AMBER_STRICT, is_relay=True), False),
+    (Node("dmz", clearance=Label.CLEAR, is_relay=True, carries_sealed=True), True),
+    (Node("guard", organisation="guard", clearance=Label.RED, is_relay=True), False),
+    (Node("guard", organisation="guard", clearance=Label.GREEN, is_relay=True, carries_sealed=True), True),
+    (Node("guard", organisation="guard", clearance=Label.RED, is_relay=True, client_of=("acme",)), False),
+    (Node("member", organisation="bank", clearance=Label.RED, is_relay=True, communities=("isac",)), False),
+    (Node("nameless", organisation="", clearance=Label.RED, is_relay=True), False),
+    (Node("analyst-1", clearance=Label.RED), False),
+    (Node("analyst-1", clearance=Label.RED, carries_sealed=True), False),
+])
+def test_relays_carry_what_is_sealed_and_nobody_else(node, carries):
+    assert may_carry(node, TO_LEAD) is carries
+    assert not may_carry(node, ACME), "what has no recipients is sealed to nobody"
+
+
+def test_an_audience_of_nobody_is_carried_by_no_nameless_relay():
+    nameless = Node("hq", organisation="", clearance=Label.RED, is_relay=True)
+    assert not may_carry(nameless, Audience(("",), (), ("lead-1",)))

@@ -59,7 +59,7 @@ def test_only_open_envelope_makes_a_verified():
 
 def test_after_redaction_the_proof_still_holds():
     whole = judge(RAW)
-    green = redact(whole.envelope, whole.header.manifest, lambda label: label <= Label.GREEN)
+    green = redact(whole.envelope, whole.header.manifest, lambda entry: entry.label <= Label.GREEN)
     again = judge(encode_envelope(green))
     assert (again.id, again.withheld) == (whole.id, 1)
 

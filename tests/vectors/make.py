@@ -41,6 +41,7 @@ from fabric.protocol.enrolment.joining import (
     open_request,
     read_token,
 )
+from fabric.protocol.enrolment.recipients import Wanted, decode_found, decode_wanted, encode_found, encode_wanted
 from fabric.protocol.envelope.layout import (
     Envelope,
     Kind,
@@ -56,6 +57,7 @@ from fabric.protocol.envelope.layout import (
     seal,
 )
 from fabric.protocol.envelope.parts import read_records
+from fabric.protocol.envelope.sealed_parts import Opener
 from fabric.protocol.envelope.verify import RootCache, Verified, open_envelope
 from fabric.protocol.routes.attachments import open_attachment, sign_attachment
 from fabric.protocol.trust.chain import issue, verify_credential
@@ -116,6 +118,8 @@ ALL_GRANTS = Grants(
     approve=(ApproveGrant("contain", "segment=ot-1"),),
 )
 RELAY = AUTHORITY.issue("hq", NodeKind.RELAY, Label.RED)
+CARRIER = AUTHORITY.issue("dmz", NodeKind.RELAY, Label.GREEN, carries_sealed=True)
+ASKED_WHO = encode_wanted(Wanted(("lead-1", "hq"), "lead"))
 POINT = AUTHORITY.issue("zeek-1", clearance=Label.AMBER, segment="ot-1", grants=ALL_GRANTS,
                         tags=(("role", "sensor"), ("vendor", "zeek")), communities=("isac",))
 KNOWN = {member.credential.digest: member.credential for member in (RELAY, POINT)}
@@ -200,7 +204,7 @@ def redacted(raw: bytes, clearance: Label) -> bytes:
     assert isinstance(envelope, Envelope)
     header = decode_header(envelope.header)
     assert not isinstance(header, Reject)
-    return encode_envelope(redact(envelope, header.manifest, lambda label: label <= clearance))
+    return encode_envelope(redact(envelope, header.manifest, lambda entry: entry.label <= clearance))
 
 
 def changed(raw: bytes, **fields: Any) -> bytes:
@@ -423,6 +427,14 @@ GOOD: list[tuple[str, str, bytes]] = [
     ("an event that re-issues a record of another at a lower label", "envelope", message(
         POINT, label=Label.GREEN, relabels=Relabels(ACTION_LEAF, 7, Label.AMBER),
     )),
+    ("credential of a relay that carries what is sealed", "credential", CARRIER.credential.raw),
+    ("an event with a field that is sealed to its origin and another", "envelope", message(
+        POINT, rules={"src_ip": Label.RED}, sealed_to=(POINT, RELAY),
+    )),
+    ("an event that is sealed altogether", "sealed", message(POINT, label=Label.RED, sealed_to=(POINT, RELAY))),
+    ("JOIN that asks who somebody is", "frame", encode_frame(Join(NONCE, "", b"", ASKED_WHO))),
+    ("who is asked for", "wanted", ASKED_WHO),
+    ("who was found", "found", encode_found(("lead-1",), [RELAY.credential.raw], ("lead-9",))),
 ]
 
 PARTS = decode_envelope(BATCH).parts  # type: ignore[union-attr]
@@ -707,13 +719,23 @@ def read(what: str, raw: bytes) -> Any:
             return verify_directory(raw, AUTHORITY.key, FABRIC)
         case "token":
             return read_token(raw.decode())
+        case "wanted":
+            return decode_wanted(raw)
+        case "found":
+            return decode_found(raw)
+        case "sealed":
+            opened = open_envelope(raw, KNOWN, RootCache())
+            assert isinstance(opened, Verified), opened
+            readings = read_records(opened.header, opened.envelope.parts, Opener(POINT.id, POINT.signer).open)
+            assert not isinstance(readings, Reject)
+            return [reading.content for reading in readings]
         case _:
             return verify_revocations(raw, AUTHORITY.key, FABRIC)
 
 
 _APPENDED = (
     "keep_ms", "path", "moved", "issuing", "issuers", "keep", "waits", "terms", "state", "policies", "log_known",
-    "floor", "to_organisations", "to_communities", "declassify", "relabels",
+    "floor", "to_organisations", "to_communities", "declassify", "relabels", "carries_sealed",
 )
 
 

@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 
 from fabric.protocol.access.declassifying import check_relabels
 from fabric.protocol.base.errors import Code, Reject
-from fabric.protocol.envelope.layout import Header, Kind
+from fabric.protocol.envelope.layout import Header, Kind, PartEntry
 from fabric.protocol.trust.credentials import Credential, NodeKind, PublishGrant, RequestGrant, names_cover
 from fabric.protocol.vocabulary.fetching import FETCH
 from fabric.protocol.vocabulary.openc2 import action_matches, class_of, is_action, is_extension, split_topic
 from fabric.protocol.vocabulary.selectors import parse_selector
 from fabric.protocol.vocabulary.target_types import is_target_type
-from fabric.protocol.vocabulary.tlp import Audience, Holder, Label, may_hold
+from fabric.protocol.vocabulary.tlp import Audience, Holder, may_carry, may_hold
 from fabric.protocol.vocabulary.topics import RESOLUTIONS, covers, matches
 from fabric.protocol.wire.frames import Direction, Role
 
@@ -277,10 +277,23 @@ class Selection:
         return not isinstance(self.grant_for(executor), Reject)
 
 
-def labels_withheld(holder: Holder, header: Header) -> tuple[Label, ...] | Reject:
-    """The labels whose parts this node must not have (SPEC 3.5); WITHHELD where it must not have any of the message."""
-    if not may_hold(holder, header.label, header.audience):
+def may_know(holder: Holder, header: Header) -> bool:
+    """Whether this node may know that the message exists, its header and topic included (SPEC 4.2)."""
+    return may_hold(holder, header.label, header.audience) or (
+        header.is_sealed and may_carry(holder, header.audience)
+    )
+
+
+def _may_have(holder: Holder, entry: PartEntry, audience: Audience) -> bool:
+    return may_hold(holder, entry.label, audience) or (entry.is_sealed and may_carry(holder, audience))
+
+
+def parts_withheld(holder: Holder, header: Header) -> tuple[PartEntry, ...] | Reject:
+    """The parts that this node must not have (SPEC 3.5); WITHHELD where it must not have any of the message."""
+    if not may_know(holder, header):
         return Reject(Code.WITHHELD, holder.id)
-    labels = dict.fromkeys([entry.label for entry in header.manifest if entry.label != header.label])
-    withheld = tuple([label for label in labels if not may_hold(holder, label, header.audience)])
+    withheld = tuple([
+        entry for entry in header.manifest
+        if entry.label != header.label and not _may_have(holder, entry, header.audience)
+    ])
     return Reject(Code.WITHHELD, holder.id) if withheld and header.kind.atomic else withheld

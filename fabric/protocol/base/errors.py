@@ -58,6 +58,7 @@ class Code(Enum):
     BAD_DIGEST = (302, "bad_digest", "a part does not match its signed digest", "discard it: the part was altered")
     BAD_MANIFEST = (303, "bad_manifest", "the parts do not match the signed manifest", "discard it: a part entry is missing or added")
     BAD_BODY = (304, "bad_body", "a part's body cannot be decoded as the header says", "fix the publisher")
+    NOT_OPENED = (305, "not_opened", "a sealed part does not open with this node's key", "ask its publisher to send it again; discard it if that changes nothing")
     # 4xx: what the origin may do
     PUBLISH_DENIED = (401, "publish_denied", "no publish grant covers this topic", "ask for a publish grant on the topic; `fabric explain publish` shows what is granted")
     SUBSCRIBE_DENIED = (402, "subscribe_denied", "no subscribe grant covers this pattern", "subscribe within the granted patterns: `fabric explain subscribe` shows them")
@@ -94,6 +95,7 @@ class Code(Enum):
     RECIPIENT_REVOKED = (606, "recipient_revoked", "a recipient has been revoked", "leave it out, or name the identity that took its place")
     COMMUNITY_EMPTY = (607, "community_empty", "nobody is in the community", "correct the name, or write who is in it: `communities` in [organisations]")
     BAD_AUDIENCE = (608, "bad_audience", "it is no audience that a message can have", "name at most 15 organisations, communities and recipients, each as the topology has it")
+    NO_RECIPIENTS = (609, "no_recipients", "red is for named recipients, and none is named", "name who is to read it, or label it amber+strict for all of your organisation")
     NOT_LOWERED = (610, "not_lowered", "relabelling lowers a label, and this one is not lower", "name a label below the message's own; to raise one, publish it under the higher label")
     NOT_WHOLE = (611, "not_whole", "parts of the message were withheld from this reader, who cannot re-issue them", "name the fields to re-issue, of those that are there; or have it done by somebody who sees all of it")
     # 7xx: where to

@@ -80,5 +80,9 @@ class Signer:
     def sign(self, type_: bytes, body: bytes) -> bytes:
         return nacl.bindings.crypto_sign(pae(type_, body), self._secret)[:SIGNATURE_BYTES]
 
+    def x25519_secret(self) -> bytes:
+        """The same key as one of X25519: what is sealed to its public half opens with it (SPEC 3.3)."""
+        return nacl.bindings.crypto_sign_ed25519_sk_to_curve25519(self._secret)
+
     def __repr__(self) -> str:
         return f"Signer({self.public.hex()[:16]})"

@@ -1,4 +1,5 @@
 """Questions to issuers at a relay (SPEC 6.5): it asks its own, and forwards those of others up and the answers down.
+So it does with questions about who somebody is, which are to no issuer: it answers what it knows.
 
 Guarantees: an answer goes to the link that asked and to no other; strangers may ask little and seldom, what is passed
 on is bounded, and nothing is kept beyond its time. A question is between its sender and the issuer: a relay reads
@@ -8,30 +9,53 @@ answers from anybody but the parent and issuers, and more than its share from an
 
 from __future__ import annotations
 
+from typing import NamedTuple, Protocol
+
 from fabric.protocol.access.rates import Rates
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import ASK_MS, ASKED_MAX, JOINS_PER_S, KNOCKS_MAX, STRANGERS_PER_S
 from fabric.protocol.base.shares import Shared
 from fabric.protocol.core.ready import Ask, Ready
 from fabric.protocol.enrolment.questions import Questions
+from fabric.protocol.enrolment.recipients import NO_ISSUER_NAME, Found, Wanted, decode_found, decode_wanted
 from fabric.protocol.links.link import Link, State
 from fabric.protocol.links.links import UPLINK
 from fabric.protocol.links.port import LinkPort
-from fabric.protocol.trust.credentials import NodeKind
+from fabric.protocol.trust.credentials import Credential, NodeKind
 from fabric.protocol.wire.frames import Join, Joined, Role
+
+
+class Knows(Protocol):
+    """Who knows the credentials of others."""
+
+    def answer(self, wanted: Wanted, now_ms: int) -> bytes | None:
+        """None where somebody above may know more."""
+        ...
+
+    def only_for(self, asker: Credential, found: Found) -> bytes:
+        """The same answer without those whom this node may not address."""
+        ...
+
+
+class _Asked(NamedTuple):
+    """By which link a question came, until when its answer goes there, and whether it is about who somebody is."""
+
+    link: int
+    until_ms: int
+    for_somebody: bool
 
 
 class EnrolmentProxy:
     """`me` and `curve_key`: the id and the key of this relay, which a renewal leaves as they are."""
 
-    def __init__(self, me: str, curve_key: bytes, port: LinkPort, *, is_root: bool) -> None:
+    def __init__(self, me: str, curve_key: bytes, port: LinkPort, recipients: Knows, *, is_root: bool) -> None:
         self._me = me
+        self._recipients = recipients
         self._curve_key = curve_key
         self._port = port
         self._is_root = is_root
         self._questions = Questions()
-        # Of others: the link's number, and until when the answer goes there. Strangers are one source.
-        self._asked: Shared[bytes, tuple[int, int]] = Shared(ASKED_MAX)
+        self._asked: Shared[bytes, _Asked] = Shared(ASKED_MAX)  # of others; strangers are one source
         self._rates = Rates()
         self._strangers_rates = Rates()  # however many keys they make, they fill only these
 
@@ -56,8 +80,8 @@ class EnrolmentProxy:
         for frame in self._questions.due(now_ms):
             self._send_own(frame, ready)
         ready.deliver += self._questions.over(now_ms)
-        for id_, (_, until_ms), _ in list(self._asked.items()):
-            if now_ms >= until_ms:
+        for id_, asked, _ in list(self._asked.items()):
+            if now_ms >= asked.until_ms:
                 self._asked.pop(id_)
 
     # -- others' ------------------------------------------------------------------------------------------
@@ -74,14 +98,17 @@ class EnrolmentProxy:
         if stranger and link.knock() > KNOCKS_MAX:
             self._port.refuse(link, Reject(Code.NOT_READY, "it only asks"), now_ms, ready)
             return
-        problem = self._cannot_pass(link, frame, stranger, now_ms) or self._pass(link, frame, stranger, now_ms, ready)
+        problem = self._cannot_pass(link, frame, stranger, now_ms) or (
+            self._pass(link, frame, stranger, now_ms, ready)
+            if frame.issuer != NO_ISSUER_NAME else self._find(link, frame, stranger, now_ms, ready)
+        )
         if problem is not None:
             self._port.count("refused", problem.code.reason)
             self._port.send(link, Joined(frame.id, problem.code, problem.detail, b""), ready)
 
     def _cannot_pass(self, link: Link, frame: Join, stranger: bool, now_ms: int) -> Reject | None:
         asker = self._asked.get(frame.id)
-        if asker is not None and asker[0] != link.number and asker[0] in self._port.links:
+        if asker is not None and asker.link != link.number and asker.link in self._port.links:
             return Reject(Code.BUSY, "asked by another")
         # Who asks without end uses up its own rate first; what strangers ask together is bounded too.
         source = f"stranger {link.peer_key.hex()}" if stranger else _source_of(link)
@@ -92,11 +119,32 @@ class EnrolmentProxy:
             return Reject(Code.BUSY, "too many ask at once")
         return None
 
+    def _find(self, link: Link, frame: Join, stranger: bool, now_ms: int, ready: Ready) -> Reject | None:
+        """Say who somebody is, or ask above."""
+        if stranger:
+            return Reject(Code.NO_ISSUER, "only who is in asks who somebody is")
+        wanted = decode_wanted(frame.request)
+        if isinstance(wanted, Reject):
+            return wanted
+        answer = self._recipients.answer(wanted, now_ms)
+        if answer is None:
+            return self._pass(link, frame, stranger, now_ms, ready)
+        self._port.send(link, Joined(frame.id, None, "", self._fitted(link, answer)), ready)
+        return None
+
+    def _fitted(self, link: Link, answer: bytes) -> bytes:
+        """Of an answer, what whoever asked may know. A child does that for its own."""
+        found = decode_found(answer)
+        if link.peer_role == Role.CHILD or link.peer is None or isinstance(found, Reject):
+            return answer
+        return self._recipients.only_for(link.peer, found)
+
     def _pass(self, link: Link, frame: Join, stranger: bool, now_ms: int, ready: Ready) -> Reject | None:
         above = self._towards(frame.issuer)
         if above is None:
             return self._no_issuer(frame.issuer)
-        if not self._asked.put(frame.id, (link.number, now_ms + ASK_MS), _source_of(link)):
+        asked = _Asked(link.number, now_ms + ASK_MS, frame.issuer == NO_ISSUER_NAME)
+        if not self._asked.put(frame.id, asked, _source_of(link)):
             return Reject(Code.BUSY, "too many ask at once")
         if stranger:
             link.wait_anew(now_ms)
@@ -125,10 +173,13 @@ class EnrolmentProxy:
         if answered is not None:
             ready.deliver.append(answered)
             return
-        number, until_ms = self._asked.pop(frame.id) or (0, 0)
-        asker = self._port.links.get(number)
-        if asker is not None and now_ms < until_ms:
-            self._port.send(asker, frame, ready)
+        asked = self._asked.pop(frame.id)
+        asker = None if asked is None else self._port.links.get(asked.link)
+        if asked is None or asker is None or now_ms >= asked.until_ms:
+            return
+        if asked.for_somebody and frame.code is None:
+            frame = frame._replace(answer=self._fitted(asker, frame.answer))
+        self._port.send(asker, frame, ready)
 
 
 def _source_of(link: Link) -> str:

@@ -70,6 +70,7 @@ class Encoding(IntEnum):
 
     PLAIN = 0
     ZLIB = 1
+    SEALED = 2  # to recipients; of RED only
 
 
 class PartEntry(NamedTuple):
@@ -80,6 +81,11 @@ class PartEntry(NamedTuple):
     encoding: int
     size: int
     digest: bytes
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether only its recipients can read it, if any can. Of what is not RED that is no encoding."""
+        return self.encoding == Encoding.SEALED and self.label is Label.RED
 
 
 class Terms(NamedTuple):
@@ -144,6 +150,11 @@ class Header:
     @property
     def lane(self) -> Lane:
         return lane_of(self.kind.word, self.severity, self.phase)
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether it is RED itself, and whoever passes it on can read nothing of it: there is something, all sealed."""
+        return self.label is Label.RED and bool(self.manifest) and all(entry.is_sealed for entry in self.manifest)
 
 
 class Approved(NamedTuple):
@@ -433,10 +444,10 @@ def seal(
     ]
 
 
-def redact(envelope: Envelope, manifest: Sequence[PartEntry], may: Callable[[Label], bool]) -> Envelope:
-    """The same envelope without the parts whose label `may` refuses. The same object when nothing goes."""
+def redact(envelope: Envelope, manifest: Sequence[PartEntry], may: Callable[[PartEntry], bool]) -> Envelope:
+    """The same envelope without the parts that `may` refuses. The same object when nothing goes."""
     kept = tuple([
-        part if part is None or may(entry.label) else None
+        part if part is None or may(entry) else None
         for part, entry in zip(envelope.parts, manifest, strict=True)
     ])
     return envelope if kept == envelope.parts else envelope._replace(parts=kept)

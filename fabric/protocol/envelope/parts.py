@@ -119,9 +119,13 @@ def padme(size: int) -> int:
 
 
 def build_parts(
-    records: Sequence[Record], labels: FieldLabels, envelope_label: Label, salt: Callable[[int], bytes]
+    records: Sequence[Record], labels: FieldLabels, envelope_label: Label, salt: Callable[[int], bytes],
+    seal: Callable[[bytes], bytes] | None = None,
 ) -> tuple[tuple[PartEntry, ...], list[bytes]]:
-    """A batch's manifest and parts. `salt(n)` gives n random bytes. Raises FabricError when content is too large."""
+    """A batch's manifest and parts. `salt(n)` gives n random bytes. Raises FabricError when content is too large.
+
+    `seal`: makes the body of RED content, which only recipients can read then.
+    """
     rows: dict[Label, list[Record]] = {label: [] for label in labels.labels}
     budget = Budget()
     for record in records:
@@ -133,14 +137,16 @@ def build_parts(
     for label, row in rows.items():
         if not any(row) and label != labels.rest:
             continue
-        encoding, size, body = _encode_body(row, label, envelope_label, budget)
+        encoding, size, body = _encode_body(row, label, envelope_label, budget, seal if label is Label.RED else None)
         part = salt(SALT_BYTES) + body
         entries.append(PartEntry(label, CONTENT_RECORDS, encoding, size, part_digest(part)))
         parts.append(part)
     return tuple(entries), parts
 
 
-def _encode_body(row: list[Record], label: Label, envelope_label: Label, budget: Budget) -> tuple[int, int, bytes]:
+def _encode_body(
+    row: list[Record], label: Label, envelope_label: Label, budget: Budget, seal: Callable[[bytes], bytes] | None
+) -> tuple[int, int, bytes]:
     packed = pack(row)
     # What no reader could read would take the rest of its batch with it.
     flat = _flat_cost(row)
@@ -155,12 +161,12 @@ def _encode_body(row: list[Record], label: Label, envelope_label: Label, budget:
         code = Code.BAD_INPUT if refused.code is Code.MALFORMED else refused.code
         raise FabricError(code, f"content: {refused.detail}")
     content = len(packed).to_bytes(_LENGTH_BYTES) + packed
-    if label > envelope_label:
+    if label > envelope_label or seal is not None:
         content = content.ljust(padme(len(content)), b"\x00")
     too_large = budget.take_bytes(len(content))
     if too_large is not None:
         raise FabricError(Code.TOO_LARGE, f"{len(content)} bytes of content in one part of it")
-    body, encoding = content, Encoding.PLAIN
+    body, encoding = (content, Encoding.PLAIN) if seal is None else (seal(content), Encoding.SEALED)
     # RED is never compressed: its length must not follow its content.
     if label < Label.RED and len(content) >= _COMPRESS_FROM_BYTES:
         squeezed = zlib.compress(content, 1)
@@ -171,8 +177,13 @@ def _encode_body(row: list[Record], label: Label, envelope_label: Label, budget:
     return int(encoding), len(content), body
 
 
-def decode_part(entry: PartEntry, part: bytes, records: int, budget: Budget) -> list[Record] | Reject:
-    """One map per record. The output never grows beyond the size that was signed, nor beyond what is left."""
+def decode_part(
+    entry: PartEntry, part: bytes, records: int, budget: Budget, opened: bytes | None = None
+) -> list[Record] | Reject:
+    """One map per record. The output never grows beyond the size that was signed, nor beyond what is left.
+
+    `opened`: the content of a part that was sealed.
+    """
     too_large = budget.take_bytes(entry.size)
     if too_large is not None:
         return Reject(Code.BAD_BODY, too_large.code.reason)
@@ -186,6 +197,8 @@ def decode_part(entry: PartEntry, part: bytes, records: int, budget: Budget) -> 
             return Reject(Code.BAD_BODY, "not zlib")
     elif entry.encoding == Encoding.PLAIN:
         content = body
+    elif entry.is_sealed and opened is not None:
+        content = opened
     else:
         return Reject(Code.BAD_BODY, f"encoding {entry.encoding}")
     if len(content) != entry.size or len(content) < _LENGTH_BYTES:
@@ -213,16 +226,24 @@ class Reading:
         self.withheld = withheld
 
 
-def read_records(header: Header, parts: Sequence[bytes | None]) -> list[Reading] | Reject:
-    """Every record of a message: `header.records` readings, in order."""
+Open = Callable[[Header, PartEntry, bytes], bytes | Reject | None]
+
+
+def read_records(header: Header, parts: Sequence[bytes | None], open_: Open | None = None) -> list[Reading] | Reject:
+    """Every record of a message: `header.records` readings, in order.
+
+    `open_`: the content of a sealed part, or that it is for others (None), or does not open. Where there is nobody to
+    open it, and where it does not open, it counts as withheld.
+    """
     withheld: dict[Label, int] = {}
     readings = [Reading({}, {}, withheld) for _ in range(header.records)]
     budget = Budget()
     for entry, part in zip(header.manifest, parts, strict=True):
-        if part is None:
+        opened = open_(header, entry, part) if part is not None and entry.is_sealed and open_ is not None else None
+        if part is None or (entry.is_sealed and not isinstance(opened, bytes)):
             withheld[entry.label] = withheld.get(entry.label, 0) + 1
             continue
-        rows = decode_part(entry, part, header.records, budget)
+        rows = decode_part(entry, part, header.records, budget, opened if isinstance(opened, bytes) else None)
         if isinstance(rows, Reject):
             return rows
         too_large = budget.take_names(sum(_names_chars(row, 0) for row in rows))

@@ -16,6 +16,7 @@ from fabric.protocol.base.signing import Signs
 from fabric.protocol.envelope.field_labels import FieldLabels
 from fabric.protocol.envelope.layout import STREAM_BYTES, Header, Kind, seal
 from fabric.protocol.envelope.parts import build_parts, read_records
+from fabric.protocol.envelope.sealed_parts import Recipient, recipient, seal_content
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.trust.credentials import Credential
 from fabric.protocol.vocabulary.lifecycle import state_named
@@ -47,15 +48,27 @@ class Report:
     labels: Mapping[str, Label] = field(default_factory=dict)  # of fields above the header's
 
     def sealed(
-        self, me: Credential, signer: Signs, sequence: int, at_ms: int, entropy: Callable[[int], bytes]
+        self, me: Credential, signer: Signs, sequence: int, at_ms: int, entropy: Callable[[int], bytes],
+        to: Credential | None = None,
     ) -> bytes:
-        """The envelope, issued at a time of the root's. `sequence` counts what this process said."""
+        """The envelope, issued at a time of the root's. `sequence` counts what this process said.
+
+        What is for recipients only is sealed to whom it tells, where that one is known: so it gets there by relays that
+        carried what it is about.
+        """
         label = self.header.label
-        manifest, parts = build_parts([self.record], FieldLabels(dict(self.labels), label), label, entropy)
-        header = replace(
-            self.header, sequence=sequence, issued_at_ms=at_ms, manifest=manifest,
-        )
-        return seal([(header, parts)], me.digest, signer)[0]
+        header = replace(self.header, sequence=sequence, issued_at_ms=at_ms)
+        reader = None if to is None or not header.audience.recipients else recipient(to)
+        seal_red: Callable[[bytes], bytes] | None = None
+        if isinstance(reader, Recipient):
+            readers = [reader]
+
+            def seal_red(content: bytes) -> bytes:
+                return seal_content(content, header, readers, entropy)
+
+        labels = FieldLabels(dict(self.labels), label)
+        manifest, parts = build_parts([self.record], labels, label, entropy, seal_red)
+        return seal([(replace(header, manifest=manifest), parts)], me.digest, signer)[0]
 
 
 def build_report(

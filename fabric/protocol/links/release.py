@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from fabric.protocol.access.permissions import labels_withheld
+from fabric.protocol.access.permissions import parts_withheld
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import FRAME_BYTES_MAX, TARGETS_MAX
 from fabric.protocol.core.counters import Counters
@@ -52,14 +52,14 @@ class Release:
     def strip(self, message: Verified, holder: Credential) -> Verified | Reject:
         """The message as this holder may have it, or WITHHELD when it may not know of it or not use the rest."""
         header = message.header
-        withheld = labels_withheld(holder, header)
+        withheld = parts_withheld(holder, header)
         if isinstance(withheld, Reject):
             self._count("withheld", header.label.short)
             return withheld
         if not withheld:
             complete = not header.kind.atomic or None not in message.envelope.parts
             return message if complete else Reject(Code.WITHHELD, holder.id)
-        envelope = redact(message.envelope, header.manifest, lambda label: label not in withheld)
+        envelope = redact(message.envelope, header.manifest, lambda entry: entry not in withheld)
         fitted = message.with_parts_of(envelope)
         if fitted is not message:
             for entry, before, after in zip(

@@ -78,6 +78,7 @@ from fabric.protocol.relay.list_reach import ListReach
 from fabric.protocol.relay.passage import Answers, Passage
 from fabric.protocol.relay.port import MessagePort
 from fabric.protocol.relay.readers import Readers
+from fabric.protocol.relay.recipients import Recipients
 from fabric.protocol.relay.report_signer import ReportSigner
 from fabric.protocol.relay.reporter import Reporter
 from fabric.protocol.relay.rerouting import Rerouting
@@ -137,7 +138,8 @@ class Relay(Node):
         messages = MessagePort(lambda *routed: self.passage.route(*routed), self.hold, self.readdress, self._settle)
         self.router = Router(me.id, self.routes, is_root=is_root)
         self.report_signer = ReportSigner(
-            me, self.signer, self.entropy, self.roots, self.time.now, lambda: self.time.unknown
+            me, self.signer, self.entropy, self.roots, self.time.now, lambda: self.time.unknown,
+            self.trust.credentials.newest,
         )
         self.reporter = Reporter(
             self.report_signer, self.sessions, self.custody, self.router, self.port, messages, self.time.now,
@@ -184,7 +186,8 @@ class Relay(Node):
             Answers(self.ack, self.nack), self.reporter.recipient_unknown, self.counters, is_root=is_root,
         )
         self.denials = Denials(self.port, self.counters)
-        self.enrolment = EnrolmentProxy(me.id, me.curve_key, self.port, is_root=is_root)
+        recipients = Recipients(self.trust, self.time, self.routes, self.roster, is_root=is_root)
+        self.enrolment = EnrolmentProxy(me.id, me.curve_key, self.port, recipients, is_root=is_root)
         self.witnesses = Witnesses(me, self.signer, self.port, self.time.now)
         self.list_reach = ListReach(me.id, self.trust, self.routes, self.port, self.time.now, is_root=is_root)
 

@@ -14,12 +14,17 @@ from fabric.protocol.trust.credentials import Credential
 
 
 class ReportSigner:
-    """`entropy(n)` gives n random bytes. `fabric_now`: the root's time at a time of the relay's own clock."""
+    """`entropy(n)` gives n random bytes. `fabric_now`: the root's time at a time of the relay's own clock.
+
+    `known`: the credential of the node with this id, where there is one.
+    """
 
     def __init__(
         self, me: Credential, signer: Signer, entropy: Callable[[int], bytes], roots: RootCache,
         fabric_now: Callable[[int], int], time_unknown: Callable[[], bool],
+        known: Callable[[str], Credential | None] = lambda _id: None,
     ) -> None:
+        self._known = known
         self._me = me
         self._signer = OwnRoots(signer, roots)
         self._entropy = entropy
@@ -42,7 +47,8 @@ class ReportSigner:
         self._signed += 1
         # A report cannot wait for the time, and is about something that says when it was.
         at_ms = report.header.issued_at_ms if self._time_unknown() else self._fabric_now(now_ms)
-        raw = report.sealed(self._me, self._signer, self._signed, at_ms, self._entropy)
+        told = self._known(report.header.to)
+        raw = report.sealed(self._me, self._signer, self._signed, at_ms, self._entropy, told)
         signed = open_envelope(raw, {self._me.digest: self._me}, self._roots)
         assert isinstance(signed, Verified)
         return signed

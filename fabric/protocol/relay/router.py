@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from fabric.protocol.access.permissions import may_know
 from fabric.protocol.custody.sessions import NOWHERE
 from fabric.protocol.envelope.layout import Header, Kind
 from fabric.protocol.links.links import UPLINK
 from fabric.protocol.routes.attachments import Attachment
 from fabric.protocol.routes.routing import RouteTable
 from fabric.protocol.vocabulary.fetching import SESSION_MARK
-from fabric.protocol.vocabulary.tlp import may_hold
 from fabric.protocol.vocabulary.topics import matches
 from fabric.protocol.wire.frames import Direction
 
@@ -28,7 +28,7 @@ def wants(attachment: Attachment, header: Header) -> bool:
 def _may_know(attachment: Attachment, header: Header) -> bool:
     """Nothing waits for a reader that may not know of it: that would take the room of what may go there, and be counted
     there as lost."""
-    return may_hold(attachment.credential, header.label, header.audience)
+    return may_know(attachment.credential, header)
 
 
 class Router:

@@ -162,9 +162,14 @@ class Credential:
     tags: tuple[tuple[str, str], ...] = ()
     grants: Grants = field(default_factory=Grants)
     issuing: Issuing | None = None  # of issuers only
+    carries_sealed: bool = False  # of relays only: what is sealed to others goes by it, whatever its clearance
     issuers: tuple[str, ...] = ()  # who vouches for it, the nearest first; the authority itself has no id
     raw: bytes = b""
     digest: bytes = b""
+
+    @property
+    def is_relay(self) -> bool:
+        return self.kind is NodeKind.RELAY
 
     @property
     def voucher(self) -> str:
@@ -234,6 +239,8 @@ def encode_body(credential: Credential) -> bytes:
             int(may.clearance), list(may.communities), list(may.client_of), [list(pair) for pair in may.tags],
             list(may.principals), encode_grants(may.grants),
         ])
+    if credential.carries_sealed:
+        body += [None, 1] if may is None else [1]
     return pack(body)
 
 
@@ -280,6 +287,7 @@ def _from_fields(f: Any, raw: bytes, issuers: tuple[str, ...]) -> Credential:
         tags=_tags(f[13]),
         grants=decode_grants(f[14]),
         issuing=_issuing(f[18]) if kind is NodeKind.ISSUER else None,
+        carries_sealed=kind is NodeKind.RELAY and len(f) > 19 and f[19] == 1,
         not_before_ms=_int(f[15]),
         not_after_ms=_int(f[16]),
         serial=_int(f[17]),

@@ -150,6 +150,12 @@ class Holder(Protocol):
     @property
     def clearance(self) -> Label: ...
 
+    @property
+    def is_relay(self) -> bool: ...
+
+    @property
+    def carries_sealed(self) -> bool: ...
+
 
 def may_hold(holder: Holder, label: Label, audience: Audience) -> bool:
     """Whether this node may have content with this label and audience in its hands at all (SPEC 4.2).
@@ -165,8 +171,8 @@ def may_hold(holder: Holder, label: Label, audience: Audience) -> bool:
     | RED | the same, and where the audience names recipients, only those |
 
     Who may hold something may hold everything with a lower label and the same audience. A client's clients are not
-    clients: only what the holder's own credential says counts. A relay carries RED only if it may hold it, so where
-    recipients are named it must be named among them.
+    clients: only what the holder's own credential says counts. A relay is a holder like any other, so it has RED for
+    recipients only where it is one of them; what is sealed it may carry as well (`may_carry`).
     """
     if label > holder.clearance:
         return False
@@ -178,6 +184,19 @@ def may_hold(holder: Holder, label: Label, audience: Audience) -> bool:
     if label <= Label.AMBER and _share_a_name(holder.client_of, audience.organisations):
         return True
     return label <= Label.GREEN and _share_a_name(holder.communities, audience.communities)
+
+
+def may_carry(holder: Holder, audience: Audience) -> bool:
+    """Whether this node may pass on what is sealed to the recipients of this audience, and cannot be read on the way.
+
+    Relays do: those of an organisation that the audience names, where they are cleared for RED, and those of which
+    their credential says that they carry what is sealed, whoever it is for.
+    """
+    if not holder.is_relay or not audience.recipients:
+        return False
+    return holder.carries_sealed or (
+        holder.clearance == Label.RED and bool(holder.organisation) and holder.organisation in audience.organisations
+    )
 
 
 def _share_a_name(names: tuple[str, ...], others: tuple[str, ...]) -> bool:

@@ -1,0 +1,72 @@
+"""Who somebody is, for those who seal something to him (SPEC 6.5): the credentials that this relay knows.
+
+Guarantees: what is found is valid and not revoked where its role was asked for, and whatever was learnt last where its
+id was: whoever asked judges it by his own list. Nobody is told of a node that no grant of his lets him address. It
+keeps nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fabric.protocol.base.errors import Reject
+from fabric.protocol.core.timekeeper import Timekeeper
+from fabric.protocol.enrolment.recipients import Found, Wanted, encode_found
+from fabric.protocol.relay.roster import Roster
+from fabric.protocol.routes.routing import RouteTable
+from fabric.protocol.trust.credentials import Credential, names_cover
+from fabric.protocol.trust.store import TrustStore
+
+
+class Recipients:
+    """`is_root`: whether nobody above could know of more."""
+
+    def __init__(
+        self, trust: TrustStore, time: Timekeeper, routes: RouteTable, roster: Roster, *, is_root: bool
+    ) -> None:
+        self._trust = trust
+        self._time = time
+        self._routes = routes
+        self._roster = roster
+        self._is_root = is_root
+
+    def answer(self, wanted: Wanted, now_ms: int) -> bytes | None:
+        """None where somebody above may know more: of ids that are not known here, and of every role."""
+        known = {id_: self._known(id_) for id_ in wanted.ids}
+        unknown = [id_ for id_, credential in known.items() if credential is None]
+        if not self._is_root and (unknown or wanted.role):
+            return None
+        members = {each.id: each for each in self._with_role(wanted.role, now_ms)} if wanted.role else {}
+        found = [credential for credential in known.values() if credential is not None]
+        return encode_found(members, [each.raw for each in (*found, *members.values())], unknown)
+
+    def _known(self, id_: str) -> Credential | None:
+        return self._trust.credentials.newest(id_) or self._roster.member(id_)
+
+    def _with_role(self, role: str, now_ms: int) -> Iterator[Credential]:
+        clocks_ms = self._time.clocks(now_ms)
+        here = {each.node: each.credential for each in self._routes.all() if not each.is_relay}
+        for node in (*here.values(), *self._roster.members(now_ms, here)):
+            if ("role", role) in node.tags and self._trust.check(node, clocks_ms) is None:
+                yield node
+
+    def only_for(self, asker: Credential, found: Found) -> bytes:
+        """The same answer without those whom this node may not address."""
+        kept: list[bytes] = []
+        hidden: list[str] = []
+        for raw in found.credentials:
+            known = self._trust.introduce(raw)
+            if isinstance(known, Reject):
+                continue
+            if _may_address(asker, known):
+                kept.append(raw)
+            else:
+                hidden.append(known.id)
+        members = [id_ for id_ in found.members if id_ not in hidden]
+        return encode_found(members, kept, (*found.unknown, *(id_ for id_ in hidden if id_ not in found.members)))
+
+
+def _may_address(asker: Credential, other: Credential) -> bool:
+    return other.organisation == asker.organisation or any(
+        names_cover(grant.to_organisations, (other.organisation,)) for grant in asker.grants.publish
+    )
