@@ -103,7 +103,7 @@ class Face:
         self._connect_timeout_s = connect_timeout_s
         self._wait_for_relay = wait_for_relay
         self._labelling = Labelling()
-        self._stamps = Stamps(self.identity.defaults)
+        self._stamps = Stamps(self.identity.defaults, self.identity.credential.clearance)
         self._log = edge_log(self.identity.id)
         credential = self.identity.credential
         self._handlers = Handlers(credential.grants.execute, self._loop.denied, profiles_of(credential))

@@ -42,8 +42,10 @@ from fabric.edge.publishing.composer import Composer
 from fabric.edge.publishing.intake import Intake
 from fabric.edge.publishing.outbox import EdgeOutbox
 from fabric.edge.publishing.publisher import Publisher
+from fabric.edge.publishing.recipients import Recipients
 from fabric.edge.receiving.attaching import Attaching
 from fabric.edge.receiving.deliveries import Deliveries
+from fabric.edge.receiving.unsealing import Unsealing
 from fabric.edge.requesting.recorder import Recorder
 from fabric.edge.requesting.requester import Requester
 from fabric.protocol.access.permissions import fetches
@@ -68,6 +70,7 @@ from fabric.protocol.core.ready import (
     Tick,
 )
 from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.sealed_parts import Opener
 from fabric.protocol.links.links import UPLINK
 from fabric.protocol.point.point import Point
 from fabric.protocol.wire.frames import SESSION_BYTES
@@ -108,10 +111,14 @@ class EdgeLoop:
         self._mailbox = Mailbox()
         self.status = Status([dial.address for dial in identity.dials])
         self._dialling = Dialling(identity, self.core, self.clock, self.status, self._mailbox.wake, self._log)
+        self._recipients = Recipients(self.core, os.urandom)
         self.publisher = Publisher(
             self.core,
-            Composer(identity.credential, self.core.signer, self.core.roots, os.urandom, self.core.time.to_sign),
-            self._log,
+            Composer(
+                identity.credential, self.core.signer, self.core.roots, os.urandom, self.core.time.to_sign,
+                self._recipients.keys_of,
+            ),
+            self._recipients, self._log,
         )
         self.intake = Intake(self.clock, self._mailbox, self.publisher)
         self._outbox_path = outbox
@@ -122,7 +129,8 @@ class EdgeLoop:
         self.approver = Approver(self.core, self._mailbox, self.publisher, self._log)
         self.fetches = Fetches(self._mailbox, self.publisher)
         self.deliveries = Deliveries(
-            self.core, self._mailbox, self.intake.position, self.recorder, self.approver, self.fetches, self._log
+            self.core, self._mailbox, self.intake.position, self.recorder, self.approver, self.fetches,
+            Unsealing(Opener(identity.id, identity.signer), self._log), self._log,
         )
         self.requester = Requester(
             self.core, self._mailbox, self.publisher, self.deliveries.requests, self.recorder
@@ -406,6 +414,8 @@ class EdgeLoop:
                 if self.on_asked is not None:
                     answer = self.on_asked(delivered, self.core.time.now(now_ms))
                     self._mailbox.later(lambda now, ready: ready.merge(self.core.step(answer, now)))
+            case Answered() if self._recipients.answered(delivered, now_ms):
+                self._mailbox.wake()
             case Answered():
                 self.renewing.answered(delivered)
             case Attached():

@@ -12,7 +12,7 @@ from fabric.protocol.base.errors import Reject
 from fabric.protocol.core.ready import Delivery
 from fabric.protocol.envelope.layout import Header
 from fabric.protocol.envelope.lifetime import format_duration
-from fabric.protocol.envelope.parts import Reading, read_records
+from fabric.protocol.envelope.parts import Open, Reading, read_records
 from fabric.protocol.vocabulary.lifecycle import State
 from fabric.protocol.vocabulary.openc2 import End
 from fabric.protocol.vocabulary.severity import Phase, Severity
@@ -104,10 +104,11 @@ class Message:
         return {"audience": named} if named else {}
 
 
-def messages_of(delivery: Delivery) -> list[Message] | Reject:
-    """The records of a delivery, or why its body cannot be read."""
+def messages_of(delivery: Delivery, open_: Open | None = None) -> list[Message] | Reject:
+    """The records of a delivery, or why its body cannot be read. `open_`: for what is sealed, as `read_records` has it.
+    """
     header = delivery.message.header
-    readings = read_records(header, delivery.message.envelope.parts)
+    readings = read_records(header, delivery.message.envelope.parts, open_)
     if isinstance(readings, Reject):
         return readings
     id_ = delivery.message.id.hex()

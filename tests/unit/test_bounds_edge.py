@@ -21,6 +21,7 @@ from fabric.edge.discovery.measuring import ADDRESSES_MAX, measure
 from fabric.edge.publishing import outbox
 from fabric.edge.publishing.composer import STREAMS_MAX, Composer, Draft, Position, Stamp
 from fabric.edge.publishing.publisher import BEGUN_MAX, URGENT_MAX, WAITING_MAX, Publisher
+from fabric.edge.publishing.recipients import Recipients
 from fabric.edge.receiving.subscriptions import SUBSCRIBERS_MAX, Subscription, Subscriptions
 from fabric.edge.requesting.latest import Latest
 from fabric.edge.requesting.requests import OPEN_MAX, Requests
@@ -46,6 +47,11 @@ BOUNDS = {
     "edge/publishing/publisher.py:Publisher._drafts": "WAITING_MAX records a lane; `publish` waits, or BUSY",
     "edge/publishing/publisher.py:Publisher._aside": "counted with _drafts: what is put aside gives back no room",
     "edge/publishing/publisher.py:Publisher._aside_records": "a number a lane",
+    "edge/publishing/recipients.py:Recipients._roles": "_ROLES_MAX, the oldest goes",
+    "edge/publishing/recipients.py:Recipients._asked": "ASKED_MAX questions, each over within ASK_MS; BUSY",
+    "edge/publishing/recipients.py:Recipients._waiting": "WAITING_MAX records; BUSY",
+    "edge/publishing/recipients.py:Recipients._problems": "of the names of ASKED_MAX questions, for one turn",
+    "edge/receiving/unsealing.py:Unsealing._failed": "_ORIGINS_MAX origins, the one that failed longest ago goes",
     "edge/publishing/publisher.py:Publisher._sealed": "_IN_FLIGHT_MAX, urgent URGENT_MAX, and as many of each topic "
     "that waits for a reader (TOPICS_APART_MAX a lane); with an outbox one turn's",
     "edge/publishing/publisher.py:Publisher._fresh": "one turn's",
@@ -277,7 +283,8 @@ def test_every_container_has_a_bound_that_somebody_can_name(package):
 
 def outgoing(durable=False):
     core = Point(ME.credential, ME.signer, AUTHORITY.key, b"m" * 16, entropy("core"))
-    made = Publisher(core, Composer(ME.credential, ME.signer, RootCache(), entropy("composer")), structlog.get_logger())
+    composer = Composer(ME.credential, ME.signer, RootCache(), entropy("composer"))
+    made = Publisher(core, composer, Recipients(core, entropy("keys")), structlog.get_logger())
     made.durable = durable
     return made
 
@@ -343,13 +350,20 @@ def test_sources_of_which_nothing_waits_take_no_room():
 def test_streams_and_rules_of_a_program_that_invents_them_are_let_go():
     composer = Composer(ME.credential, ME.signer, RootCache(), entropy("streams"))
     first, other = [(topic, Label.GREEN, Audience(("acme",))) for topic in ("detections.0", "detections.1")]
-    stream, _ = composer.number(first)
-    composer.number(other)
-    assert composer.number(first) == (stream, 1)
+
+    def number(of):
+        """What `_next_of` gives, taken."""
+        stream, sequence = composer._next_of(of)
+        composer._streams[of] = stream, sequence + 1
+        return stream, sequence
+
+    stream, _ = number(first)
+    number(other)
+    assert number(first) == (stream, 1)
     for n in range(STREAMS_MAX - 1):
-        composer.number((f"more.{n}", Label.GREEN, Audience(("acme",))))
-    assert len(composer._streams) == STREAMS_MAX and composer.number(first) == (stream, 2)
-    assert composer.number(other)[1] == 0, "the one that was left longest ago begins anew"
+        number((f"more.{n}", Label.GREEN, Audience(("acme",))))
+    assert len(composer._streams) == STREAMS_MAX and number(first) == (stream, 2)
+    assert number(other)[1] == 0, "the one that was left longest ago begins anew"
     for n in range(3_000):
         stamp = draft().stamp._replace(rules=((f"field {n}", Label.AMBER),))
         composer._field_labels(stamp)

@@ -17,7 +17,7 @@ def delivery(count=3, **stamp):
 
 
 def test_its_lane_and_length_are_known_before_it_is_read(monkeypatch):
-    monkeypatch.setattr(module, "messages_of", lambda _: pytest.fail("nobody asked for its records"))
+    monkeypatch.setattr(module, "messages_of", lambda *_: pytest.fail("nobody asked for its records"))
     batch = Batch(delivery(3, severity=Severity.CRITICAL), first=1)
     assert (batch.lane, len(batch), batch.first) == (Lane.CRITICAL, 2, 1)
     assert not Batch(delivery(3), first=3)
@@ -32,7 +32,7 @@ def test_its_records_are_those_that_an_earlier_run_did_not_take():
 def test_it_is_read_once_for_all_who_take_it(monkeypatch):
     batch = Batch(delivery())
     first = batch.read()
-    monkeypatch.setattr(module, "messages_of", lambda _: pytest.fail("it was read before"))
+    monkeypatch.setattr(module, "messages_of", lambda *_: pytest.fail("it was read before"))
     assert batch.read() is first
 
 
@@ -41,5 +41,5 @@ def test_a_gap_is_called_one():
 
 
 def test_what_cannot_be_read_says_so(monkeypatch):
-    monkeypatch.setattr(module, "messages_of", lambda _: Reject(Code.BAD_BODY))
+    monkeypatch.setattr(module, "messages_of", lambda *_: Reject(Code.BAD_BODY))
     assert Batch(delivery()).read() == Reject(Code.BAD_BODY)

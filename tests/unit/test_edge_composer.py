@@ -1,9 +1,10 @@
 """From records to envelopes: batches by themselves, one signature a burst, bad records alone."""
 
 from fabric.edge.publishing.composer import BATCH_RECORDS_MAX, Composer, Draft, Stamp
-from fabric.protocol.base.errors import Code
+from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.envelope.layout import Kind, decode_envelope
 from fabric.protocol.envelope.parts import read_records
+from fabric.protocol.envelope.sealed_parts import Opener, recipient
 from fabric.protocol.envelope.verify import RootCache
 from fabric.protocol.vocabulary.severity import Phase, Severity
 from fabric.protocol.vocabulary.tlp import Audience, Label
@@ -102,3 +103,47 @@ def test_an_answer_has_the_audience_of_what_it_answers_and_no_other():
     answer = stamp("deny.ipv4_net", Kind.RESULT, audience=Audience(("globex",), (), ("soar-1",)))
     (sealed,), _ = composer().compose(drafts(1, answer))
     assert opened(sealed.envelope, ORIGIN).header.audience == answer.audience
+
+
+# -- what is sealed -------------------------------------------------------------------------------------------
+
+LEAD = Authority("compose").issue("lead-1")
+TO_LEAD = Audience((), (), ("lead-1",))
+
+
+def sealing(recipients):
+    return Composer(ORIGIN.credential, ORIGIN.signer, RootCache(), entropy("sealing"), recipients=recipients)
+
+
+def keys_of(audience):
+    assert audience.recipients == ("zeek-1", "lead-1"), "its origin reads what it said, too"
+    return [recipient(member.credential) for member in (ORIGIN, LEAD)]
+
+
+def test_what_is_red_is_sealed_to_its_recipients():
+    red = stamp(label=Label.GREEN, rules=(("x", Label.RED),), audience=TO_LEAD)
+    (sealed,), failed = sealing(keys_of).compose(drafts(3, red))
+    message = opened(sealed.envelope, ORIGIN)
+    assert failed == [] and [entry.is_sealed for entry in message.header.manifest] == [False, True]
+    read = read_records(message.header, message.envelope.parts, Opener("lead-1", LEAD.signer).open)
+    assert [reading.content for reading in read] == [{"n": n, "x": "y"} for n in range(3)]
+
+
+def test_each_of_a_stream_opens_and_what_failed_takes_no_number():
+    known = []
+
+    def keys(audience):
+        if not known:
+            raise FabricError(Code.RECIPIENT_UNKNOWN, "lead-1")
+        return keys_of(audience)
+
+    red, made = stamp(label=Label.RED, audience=TO_LEAD), sealing(keys)
+    assert [error.code for _, error in made.compose(drafts(2, red))[1]] == [Code.RECIPIENT_UNKNOWN] * 2
+    known.append("lead-1")
+    numbers = []
+    for _ in range(3):
+        (sealed,), _ = made.compose(drafts(1, red))
+        message = opened(sealed.envelope, ORIGIN)
+        numbers.append(message.header.sequence)
+        assert read_records(message.header, message.envelope.parts, Opener("lead-1", LEAD.signer).open)[0].content
+    assert numbers == [0, 1, 2]

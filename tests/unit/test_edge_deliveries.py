@@ -10,12 +10,15 @@ from fabric.edge.connection.mailbox import Mailbox
 from fabric.edge.fetching.fetches import Fetches
 from fabric.edge.publishing.composer import Composer
 from fabric.edge.publishing.publisher import Publisher
+from fabric.edge.publishing.recipients import Recipients
 from fabric.edge.receiving.deliveries import Deliveries
 from fabric.edge.receiving.subscriptions import Subscription
+from fabric.edge.receiving.unsealing import Unsealing
 from fabric.edge.requesting.recorder import Recorder
 from fabric.protocol.core.ready import Delivery, KeepPosition, Ready
 from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.envelope.reports import GAP_TOPIC, NOTICE_TOPIC
+from fabric.protocol.envelope.sealed_parts import Opener
 from fabric.protocol.point.point import Point
 from fabric.protocol.trust.credentials import NodeKind
 from tests.support import EVERYTHING, T0, Authority, entropy, verified
@@ -34,9 +37,12 @@ class House:
         recorder = Recorder(Path("/nowhere/actions"), structlog.get_logger())
         log = structlog.get_logger()
         composer = Composer(ME.credential, core.signer, core.roots, entropy("core"))
-        publisher = Publisher(core, composer, log)
+        publisher = Publisher(core, composer, Recipients(core, entropy("keys")), log)
         approver, fetches = Approver(core, self.calls, publisher, log), Fetches(self.calls, publisher)
-        self.deliveries = Deliveries(core, self.calls, self.positions.get, recorder, approver, fetches, log)
+        self.deliveries = Deliveries(
+            core, self.calls, self.positions.get, recorder, approver, fetches,
+            Unsealing(Opener(ME.id, ME.signer), log), log,
+        )
         self.notices, self.got, self.dones = [], [], []
         self.deliveries.on_notice = self.notices.append
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from fabric.edge.publishing.composer import Composer, Draft, Position, Stamp
 from fabric.edge.publishing.publisher import Publisher
+from fabric.edge.publishing.recipients import Recipients
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.core.ready import KeepPosition, Published, Put, Ready
 from fabric.protocol.envelope.layout import Kind
@@ -26,7 +27,8 @@ ME = AUTHORITY.issue("zeek-1", grants=EVERYTHING)
 
 def outgoing(durable=True):
     core = Point(ME.credential, ME.signer, AUTHORITY.key, b"m" * 16, entropy("core"))
-    made = Publisher(core, Composer(ME.credential, ME.signer, RootCache(), entropy("composer")), structlog.get_logger())
+    composer = Composer(ME.credential, ME.signer, RootCache(), entropy("composer"))
+    made = Publisher(core, composer, Recipients(core, entropy("keys")), structlog.get_logger())
     made.durable = durable
     return made, core
 

@@ -6,6 +6,7 @@ import structlog
 from fabric.edge.connection.mailbox import Mailbox
 from fabric.edge.publishing.composer import Composer, Stamp
 from fabric.edge.publishing.publisher import Publisher
+from fabric.edge.publishing.recipients import Recipients
 from fabric.edge.requesting.recorder import Recorder
 from fabric.edge.requesting.requester import Requester
 from fabric.edge.requesting.requests import Requests
@@ -36,7 +37,7 @@ class Program:
         self.core = Point(ME.credential, ME.signer, AUTHORITY.key, seed.encode().ljust(16), entropy(seed))
         self.mailbox = Mailbox()
         composer = Composer(ME.credential, self.core.signer, self.core.roots, entropy(seed), self.core.time.to_sign)
-        self.publisher = Publisher(self.core, composer, log)
+        self.publisher = Publisher(self.core, composer, Recipients(self.core, entropy("keys")), log)
         self.recorder = Recorder(path, log)
         self.requests = Requests(self.recorder)
         self.requester = Requester(self.core, self.mailbox, self.publisher, self.requests, self.recorder)

@@ -15,15 +15,17 @@ SAID = [
     {"labels": {"a": Label.AMBER}}, {"labels": {"b": Label.AMBER}}, {"label": Label.GREEN, "labels": None},
     {"audience": {"organisations": ["msp"]}}, {"audience": Audience(("msp",))}, {"audience": Audience((), ("msp",))},
     {"audience": Audience(["msp"])},
-    {"ttl": "1h"}, {"ttl": 1}, {"labels": {"a": "red", "b": "amber"}}, {"labels": {"b": "amber", "a": "red"}},
+    {"ttl": "1h"}, {"ttl": 1}, {"labels": {"a": "amber+strict", "b": "amber"}},
+    {"labels": {"b": "amber", "a": "amber+strict"}},
+    {"labels": {"a": "red"}, "audience": Audience((), (), ("lead-1", "role=lead"))},
 ]
 WRONG = [{"severity": True}, {"label": 1}, {"label": True}, {"ttl": True}, {"labels": {"a": 1}}, {"labels": [1]},
          {"severity": []}, {"ttl": 1.0}, {"audience": Audience((1,))}, {"audience": Audience(("msp",), (True,))},
-         {"audience": Audience(([],))}, {"audience": ["msp"]}]
+         {"audience": Audience(([],))}, {"audience": ["msp"]}, {"label": "red"}, {"labels": {"a": "red"}}]
 
 
 def test_they_are_the_same_and_what_is_only_equal_is_told_apart():
-    stamps = Stamps(DEFAULTS)
+    stamps = Stamps(DEFAULTS, Label.RED)
     for options in SAID * 2:
         assert stamps.of("detections.x", options) == publish_stamp("detections.x", DEFAULTS, **options)
         for wrong in WRONG:
@@ -33,7 +35,7 @@ def test_they_are_the_same_and_what_is_only_equal_is_told_apart():
 
 
 def test_so_many_are_known_at_a_time():
-    stamps = Stamps(DEFAULTS)
+    stamps = Stamps(DEFAULTS, Label.RED)
     for n in range(2 * STAMPS_MAX):
         stamps.of(f"detections.x.n{n}", {})
     assert len(stamps._known) <= STAMPS_MAX

@@ -8,6 +8,7 @@ from fabric.edge.fetching.fetches import Fetches, Said
 from fabric.edge.messages import messages_of
 from fabric.edge.publishing.composer import Composer, Stamp
 from fabric.edge.publishing.publisher import Publisher
+from fabric.edge.publishing.recipients import Recipients
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.core.ready import Delivery, Published, Ready
 from fabric.protocol.envelope.layout import Kind
@@ -35,7 +36,7 @@ class House:
         self.core = Point(ME.credential, ME.signer, AUTHORITY.key, b"m" * 16, entropy("core"))
         composer = Composer(ME.credential, self.core.signer, self.core.roots, entropy("composer"))
         self.mailbox = Mailbox()
-        self.publisher = Publisher(self.core, composer, structlog.get_logger())
+        self.publisher = Publisher(self.core, composer, Recipients(self.core, entropy("keys")), structlog.get_logger())
         self.fetches = Fetches(self.mailbox, self.publisher)
         self.heard = []
 

@@ -17,6 +17,7 @@ from fabric.protocol.base.signing import Signer
 from fabric.protocol.envelope.field_labels import FieldLabels, Record
 from fabric.protocol.envelope.layout import STREAM_BYTES, Header, Kind, Relabels, Terms, seal
 from fabric.protocol.envelope.parts import build_parts
+from fabric.protocol.envelope.sealed_parts import Recipient, seal_content
 from fabric.protocol.envelope.verify import OwnRoots, RootCache
 from fabric.protocol.trust.credentials import Credential
 from fabric.protocol.vocabulary.lifecycle import State
@@ -94,8 +95,15 @@ class Sealed(NamedTuple):
     drafts: Sequence[Draft]
 
 
+def _nobody(audience: Audience) -> Sequence[Recipient]:
+    raise FabricError(Code.RECIPIENT_UNKNOWN, ", ".join(audience.recipients))
+
+
 class Composer:
-    """`fabric_time`: from this node's own time to the root's, as far as it is known (SPEC 5)."""
+    """`fabric_time`: from this node's own time to the root's, as far as it is known (SPEC 5).
+
+    `recipients`: those of an audience, with the keys that RED is sealed to; raises where one has none.
+    """
 
     def __init__(
         self,
@@ -104,8 +112,10 @@ class Composer:
         roots: RootCache,
         entropy: Callable[[int], bytes],
         fabric_time: Callable[[int], int] = lambda now_ms: now_ms,
+        recipients: Callable[[Audience], Sequence[Recipient]] = _nobody,
     ) -> None:
         self._fabric_time = fabric_time
+        self._recipients = recipients
         self._credential = credential
         self._signer = OwnRoots(signer, roots)
         self._entropy = entropy
@@ -146,47 +156,54 @@ class Composer:
             self._build(group[:middle], built, failed)
             self._build(group[middle:], built, failed)
             return
-        built.append((self._in_stream(header), parts, group))
+        self._streams[header.topic, header.label, header.audience] = (header.stream, header.sequence + 1)
+        built.append((header, parts, group))
 
     def _header(self, group: Sequence[Draft]) -> tuple[Header, Sequence[bytes]]:
         stamp = group[0].stamp
         labels = self._field_labels(stamp)
-        manifest, parts = build_parts([draft.record for draft in group], labels, stamp.label, self._entropy)
-        size = sum(map(len, parts)) + HEADER_BYTES_MAX
-        if size > ENVELOPE_BYTES_MAX:
-            raise FabricError(Code.TOO_LARGE, f"{size} bytes in one message")
+        audience = self._own if stamp.audience is None else audience_of(stamp, self._credential)
+        stream, sequence = self._next_of((stamp.topic, stamp.label, audience))
         header = Header(
             kind=stamp.kind,
             topic=stamp.topic,
             origin=self._credential.id,
-            stream=bytes(STREAM_BYTES),
-            sequence=0,
+            stream=stream,
+            sequence=sequence,
             issued_at_ms=self._fabric_time(group[0].at_ms),
             ttl_ms=stamp.ttl_ms,
             severity=stamp.severity,
             phase=stamp.phase,
             label=stamp.label,
-            audience=self._own if stamp.audience is None else audience_of(stamp, self._credential),
+            audience=audience,
             to=stamp.to,
             correlation=stamp.correlation,
             records=len(group),
-            manifest=manifest,
             terms=stamp.terms,
             state=stamp.state,
             relabels=stamp.relabels,
         )
-        return header, parts
+        seal_red = self._sealing(header) if audience.recipients and Label.RED in labels.labels else None
+        manifest, parts = build_parts(
+            [draft.record for draft in group], labels, stamp.label, self._entropy, seal_red
+        )
+        size = sum(map(len, parts)) + HEADER_BYTES_MAX
+        if size > ENVELOPE_BYTES_MAX:
+            raise FabricError(Code.TOO_LARGE, f"{size} bytes in one message")
+        return replace(header, manifest=manifest), parts
 
-    def _in_stream(self, header: Header) -> Header:
-        stream, sequence = self.number((header.topic, header.label, header.audience))
-        return replace(header, stream=stream, sequence=sequence)
+    def _sealing(self, header: Header) -> Callable[[bytes], bytes]:
+        """What makes content readable by the recipients of this message only. Raises where one has no key."""
+        recipients = self._recipients(header.audience)
+        return lambda content: seal_content(content, header, recipients, self._entropy)
 
-    def number(self, key: tuple[str, Label, Audience]) -> tuple[bytes, int]:
-        """The stream of these, and the number in it of the next."""
+    def _next_of(self, key: tuple[str, Label, Audience]) -> tuple[bytes, int]:
+        """A stream, and the number in it of the next: it is taken once that is built, or readers would miss it."""
+        # The one that was used last comes last.
         stream, sequence = self._streams.pop(key) if key in self._streams else (self._entropy(STREAM_BYTES), 0)
         if len(self._streams) >= STREAMS_MAX:
             del self._streams[next(iter(self._streams))]
-        self._streams[key] = (stream, sequence + 1)  # the one that was used last comes last
+        self._streams[key] = (stream, sequence)
         return stream, sequence
 
     def _field_labels(self, stamp: Stamp) -> FieldLabels:

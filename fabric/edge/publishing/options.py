@@ -19,7 +19,10 @@ from fabric.protocol.vocabulary.severity import Phase, Severity, parse_phase, pa
 from fabric.protocol.vocabulary.tlp import Audience, Label, parse_label
 from fabric.protocol.vocabulary.topics import advice_on, check_pattern, check_topic, kind_of_topic
 
-AUDIENCE_PARTS = ("organisations", "communities", "recipients")
+RECIPIENTS = "recipients"
+AUDIENCE_PARTS = ("organisations", "communities", RECIPIENTS)
+# Before the name of a role: all who have it.
+ROLE = "role="
 # The own organisation, and for recipients the origin itself, have a place too.
 ADDRESSED_MAX = AUDIENCE_NAMES_MAX - 1
 _TTL_MS = {"event": 86_400_000, "intel": 7 * 86_400_000, "action": 60_000, "result": 86_400_000}
@@ -36,9 +39,10 @@ class PublishOptions(TypedDict, total=False):
 
     `audience`: whom it is for besides the own organisation: `{"organisations": [...], "communities": [...],
     "recipients": [...]}`, at most 15 names each, or an `Audience`. AMBER goes to direct clients of the organisations
-    too, GREEN to who is in a community as well, and RED to nobody but recipients, where there are any: relays on the
-    way have to be among them. Raises BAD_AUDIENCE for what is no audience, and for recipients where nothing is RED;
-    AUDIENCE_DENIED where no publish grant lets it address them, RECIPIENT_REVOKED where a recipient was revoked.
+    too, GREEN to who is in a community as well, and RED to nobody but recipients, who are named by their ids or as
+    `role=NAME`: it is sealed to them, and nobody on the way can read it. Raises NO_RECIPIENTS for what is RED without
+    any; BAD_AUDIENCE for what is no audience, and for recipients where nothing is RED; AUDIENCE_DENIED where no publish
+    grant lets it address them, RECIPIENT_UNKNOWN and RECIPIENT_REVOKED for those to whom nothing can be sealed.
     """
 
     severity: Severity | str
@@ -108,7 +112,8 @@ def _names(part: str, names: object) -> tuple[str, ...]:
     if not isinstance(names, list | tuple):
         raise FabricError(Code.BAD_AUDIENCE, f"{part} is no list of names", f'give e.g. {{"{part}": ["msp"]}}')
     for name in names:
-        if not name_ok(name):
+        named = name.removeprefix(ROLE) if part == RECIPIENTS and isinstance(name, str) else name
+        if not name_ok(named):
             raise FabricError(
                 Code.BAD_AUDIENCE, f"{name!r} of {part} is no name", "use lower case letters, digits and -, at most 63"
             )
@@ -182,9 +187,13 @@ def publish_stamp(
     label: Label | str | None = None,
     labels: Mapping[str, Label | str] | None = None,
     audience: Audience | Mapping[str, Sequence[str]] | None = None,
+    clearance: Label = Label.RED,
 ) -> Stamp:
-    """The stamp of an event, or of intel when the topic says so. Raises USAGE, BAD_LABEL, BAD_AUDIENCE, BAD_TOPIC or
-    TTL_TOO_LONG."""
+    """The stamp of an event, or of intel when the topic says so. Raises USAGE, BAD_LABEL, BAD_AUDIENCE, BAD_TOPIC,
+    TTL_TOO_LONG or NO_RECIPIENTS.
+
+    `clearance`: its origin's. What is above that is refused for that, whoever it is for.
+    """
     problem = check_topic(to_text(topic, "a topic", "detections.zeek.conn"))
     if problem is not None:
         raise FabricError(problem.code, problem.detail, advice_on(topic, is_topic=True))
@@ -192,7 +201,11 @@ def publish_stamp(
     rules = {name: to_label(value) for name, value in to_record(labels or {}, "labels").items()}
     rest = rules.pop("*", defaults.label if label is None else to_label(label))
     named = to_audience(audience)
-    if named is not None and named.recipients and max([rest, *rules.values()]) < Label.RED:
+    has_recipients = named is not None and bool(named.recipients)
+    highest = max([rest, *rules.values()])
+    if highest == clearance == Label.RED and not has_recipients:
+        raise FabricError(Code.NO_RECIPIENTS)
+    if has_recipients and highest < Label.RED:
         raise FabricError(
             Code.BAD_AUDIENCE, "recipients narrow what is red, and nothing of this is",
             "label it red, or a field of it; or leave the recipients out",

@@ -30,6 +30,7 @@ from fabric.edge.publishing.receipts import (
     refuse,
     succeed,
 )
+from fabric.edge.publishing.recipients import Recipients
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.base.limits import LANE_QUOTA_BYTES
 from fabric.protocol.core.ready import KeepPosition, Published, Ready, Submit
@@ -58,8 +59,11 @@ URGENT_MAX = 1_024
 class Publisher:
     """`durable`: this node has an outbox, so a record is done when its turn's commit is."""
 
-    def __init__(self, core: Point, composer: Composer, log: structlog.typing.FilteringBoundLogger) -> None:
+    def __init__(
+        self, core: Point, composer: Composer, recipients: Recipients, log: structlog.typing.FilteringBoundLogger
+    ) -> None:
         self.durable = False
+        self._recipients = recipients
         self._core = core
         self._composer = composer
         self._log = log
@@ -212,22 +216,24 @@ class Publisher:
 
     def compose(self, now_ms: int, ready: Ready) -> None:
         """Seal what may go now, urgent first, and submit it."""
-        if not (any(self._drafts) or any(self._aside)):  # as in most turns
+        if not (any(self._drafts) or any(self._aside) or self._recipients):  # as in most turns
             return
         taken: list[Draft] = []
         for lane in Lane:
             taken += self._take(lane, _BURST_MAX - len(taken))
-        if not taken:
+        if not taken and not self._recipients:
             return
-        sealed, failed = self._composer.compose(taken)
-        for draft, error in failed:
+        fit, unfit = self._recipients.sort(taken, now_ms, ready)
+        sealed, failed = self._composer.compose(fit)
+        for draft, error in (*unfit, *failed):
             self._unfit([draft], error)
+            draft.taken = True
         for envelope, group in sealed:
             try:
                 self.submit(envelope, group, now_ms, ready)
             except FabricError as error:
                 self._unfit(group, error)
-        for draft in taken:
+        for draft in fit:
             draft.taken = True
         self.advance(ready)
 
@@ -385,7 +391,7 @@ class Publisher:
     def close(self, error: FabricError) -> None:
         self._ended = error
         put_aside = [drafts for aside in self._aside for drafts in aside.values()]
-        for drafts in [*self._sealed.values(), *self._drafts, *put_aside]:
+        for drafts in [*self._sealed.values(), *self._drafts, *put_aside, self._recipients.end()]:
             self._left += [future for draft in drafts if (future := is_open(draft.token)) is not None]
             refuse(drafts, error)
         self._sealed.clear()

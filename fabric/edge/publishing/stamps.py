@@ -26,10 +26,11 @@ _MAPS: Final = frozenset({dict, MappingProxyType})
 
 
 class Stamps:
-    """`defaults`: of the identity. Any thread may ask."""
+    """`defaults` and `clearance`: of the identity. Any thread may ask."""
 
-    def __init__(self, defaults: Defaults) -> None:
+    def __init__(self, defaults: Defaults, clearance: Label) -> None:
         self._defaults = defaults
+        self._clearance = clearance
         self._known: dict[tuple[Any, ...], Stamp] = {}
 
     def of(self, topic: str, options: PublishOptions) -> Stamp:
@@ -37,7 +38,7 @@ class Stamps:
         key = _key(topic, options)
         stamp = None if key is None else self._known.get(key)
         if stamp is None:
-            stamp = publish_stamp(topic, self._defaults, **options)
+            stamp = publish_stamp(topic, self._defaults, clearance=self._clearance, **options)
             if key is not None:
                 if len(self._known) >= STAMPS_MAX:
                     self._known.clear()

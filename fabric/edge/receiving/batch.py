@@ -12,13 +12,20 @@ from dataclasses import replace
 from fabric.edge.messages import Message, messages_of
 from fabric.protocol.base.errors import Reject
 from fabric.protocol.core.ready import Delivery
+from fabric.protocol.envelope.parts import Open
 from fabric.protocol.vocabulary.severity import lane_of
 
 
 class Batch:
-    """`first`: how many of its records an earlier run has taken. `kind`: what they are called, if not as they came."""
+    """`first`: how many of its records an earlier run has taken. `kind`: what they are called, if not as they came.
 
-    def __init__(self, delivery: Delivery, first: int = 0, kind: str | None = None) -> None:
+    `open_`: for what is sealed.
+    """
+
+    def __init__(
+        self, delivery: Delivery, first: int = 0, kind: str | None = None, open_: Open | None = None
+    ) -> None:
+        self._open = open_
         header = delivery.message.header
         self.id = delivery.message.id.hex()
         self.lane = lane_of(header.kind.word, header.severity, header.phase)
@@ -39,7 +46,7 @@ class Batch:
             return self._records
 
     def _read(self) -> Sequence[Message] | Reject:
-        records = messages_of(self._delivery)
+        records = messages_of(self._delivery, self._open)
         if isinstance(records, Reject):
             return records
         if self._kind is not None:

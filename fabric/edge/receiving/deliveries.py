@@ -18,6 +18,7 @@ from fabric.edge.publishing.outbox import batch_source
 from fabric.edge.receiving.batch import Batch
 from fabric.edge.receiving.notices import Notice, notice_of
 from fabric.edge.receiving.subscriptions import Subscriptions
+from fabric.edge.receiving.unsealing import Unsealing
 from fabric.edge.requesting.recorder import Recorder
 from fabric.edge.requesting.requests import Requests
 from fabric.protocol.base.errors import Code, Reject
@@ -34,8 +35,9 @@ class Deliveries:
 
     def __init__(
         self, core: Point, mailbox: Mailbox, position: Callable[[str], str | None], recorder: Recorder,
-        approver: Approver, fetches: Fetches, log: structlog.typing.FilteringBoundLogger,
+        approver: Approver, fetches: Fetches, unsealing: Unsealing, log: structlog.typing.FilteringBoundLogger,
     ) -> None:
+        self._unsealing = unsealing
         self._core = core
         self._mailbox = mailbox
         self._position = position
@@ -52,7 +54,7 @@ class Deliveries:
         by_relay = delivery.message.credential.kind is NodeKind.RELAY
         if header.kind is not Kind.RESULT:
             taken = int(self._position(batch_source(id_.hex())) or 0)
-            self.subscriptions.take(id_, header.topic, Batch(delivery, taken))
+            self.subscriptions.take(id_, header.topic, Batch(delivery, taken, open_=self._unsealing.open))
         elif header.topic == GAP_TOPIC and by_relay and header.origin in self._core.parents:
             # Its own relays alone know what they had no room for.
             self.subscriptions.gap(id_, Batch(delivery, kind="gap"))
@@ -61,7 +63,7 @@ class Deliveries:
 
     def _take_result(self, delivery: Delivery, by_relay: bool, now_ms: int) -> None:
         topic, id_ = delivery.message.header.topic, delivery.message.id
-        messages = messages_of(delivery)
+        messages = messages_of(delivery, self._unsealing.open)
         if isinstance(messages, Reject):
             self._handled(id_, messages)
             return
