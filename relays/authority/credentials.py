@@ -30,6 +30,8 @@ def description(credential: Credential) -> dict[str, Any]:
         "renew_at_ms": renew_at_ms(credential), "curve_key": credential.curve_key.hex(),
         "sign_key": credential.sign_key.hex(), "fingerprint": fingerprint(credential.digest),
     }
+    if credential.carries_sealed:
+        said["carries_sealed"] = True
     if credential.issuing is not None:
         said["issuing"] = _issuing(credential.issuing)
     return said

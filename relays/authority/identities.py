@@ -184,6 +184,7 @@ def relay_claim(topology: Topology, relay: RelaySpec) -> dict[str, Any]:
         "clearance": relay.clearance,
         "segment": relay.segment,
         "tags": tuple(sorted(relay.tags.items())),
+        "carries_sealed": relay.carries_sealed,
     }
 
 

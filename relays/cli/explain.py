@@ -85,7 +85,7 @@ def publish(
     scene = scene_of(needed(identity), topology)
     stamp = publish_stamp(
         topic, scene.defaults, severity=severity, label=label, labels=field_labels(field_label),
-        audience=to_audience_option(to_org, community, recipient),
+        audience=to_audience_option(to_org, community, recipient), clearance=scene.asker.credential.clearance,
     )
     content = None if record is None else parse_record(given_text(record, "the sample"), "the sample")
     # A rule for a field that is not there strips nothing.

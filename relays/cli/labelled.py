@@ -69,7 +69,10 @@ def course_of(
     """None where it cannot be said: what is wrong with the identity or the message is for others to tell."""
     with suppress(FabricError, OSError):
         scene = scene_of(identity, None)
-        stamp = publish_stamp(topic, scene.defaults, severity=severity, label=label, labels=labels, audience=audience)
+        stamp = publish_stamp(
+            topic, scene.defaults, severity=severity, label=label, labels=labels, audience=audience,
+            clearance=scene.asker.credential.clearance,
+        )
         said = explain_publish(scene.asker, stamp, scene.tree)
         ends = next((hop for hop in said.hops if hop.ends), None)
         by_default = label is None and "*" not in labels

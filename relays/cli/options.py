@@ -22,7 +22,7 @@ ActionLabel = Annotated[str | None, typer.Option("--label", help="The action's T
 FieldLabels_ = Annotated[list[str] | None, typer.Option("--field-label", metavar="FIELD=LABEL", help="A field's own TLP; again for more.")]
 ToOrg = Annotated[list[str] | None, typer.Option("--to-org", metavar="NAME", help="An organisation that it is for besides one's own, and for green and amber its clients; again for more.")]
 ToCommunity = Annotated[list[str] | None, typer.Option("--community", metavar="NAME", help="A community that may have what is green; again for more.")]
-ToRecipient = Annotated[list[str] | None, typer.Option("--recipient", metavar="ID", help="Who alone may have what is red, relays on the way included; again for more.")]
+ToRecipient = Annotated[list[str] | None, typer.Option("--recipient", metavar="ID", help="Who alone can read what is red: an id, or role=NAME for all who have the role; again for more.")]
 AllowUnmatched = Annotated[bool, typer.Option("--allow-unmatched", help="A --field-label may name a field that is not there.")]
 Outbox_ = Annotated[Path | None, typer.Option("--outbox", metavar="FILE", help="Keep on this disk what the relay does not hold yet; the next start goes on.")]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="End at once where the relay does not answer.")]

@@ -163,7 +163,12 @@ class _Trial:
         mapped = self._mapping.apply(each.record, now_ms=wall_ms())
         if isinstance(mapped, Unfit):
             return _Outcome(each.line, mapped.error, mapped.field)
-        stamp = publish_stamp(mapped.topic, self._scene.defaults, **mapped.options)
+        try:
+            stamp = publish_stamp(
+                mapped.topic, self._scene.defaults, **mapped.options, clearance=self._scene.asker.credential.clearance
+            )
+        except FabricError as error:
+            return _Outcome(each.line, error)
         there = stamp._replace(rules=matched_rules(stamp, mapped.content))
         if there not in self._said:
             if len(self._said) >= _STAMPS_MAX:

@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 
 from fabric.edge.identity.identity import Identity
 from fabric.edge.publishing.composer import Stamp, audience_of
+from fabric.edge.publishing.options import ROLE
 from fabric.protocol.access.approvals import asked_of
 from fabric.protocol.access.declassifying import declassify_grant, lowest_label
 from fabric.protocol.access.permissions import (
     addressed_beyond,
     check_origin,
-    labels_withheld,
+    parts_withheld,
     publish_grant,
     request_grants,
     subscribe_grant,
@@ -26,7 +27,8 @@ from fabric.protocol.access.permissions import (
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import SKEW_MS
 from fabric.protocol.envelope.field_labels import FieldLabels
-from fabric.protocol.envelope.layout import STREAM_BYTES, Header, PartEntry
+from fabric.protocol.envelope.layout import STREAM_BYTES, Encoding, Header, PartEntry
+from fabric.protocol.envelope.parts import CONTENT_RECORDS
 from fabric.protocol.trust.credentials import Credential, DeclassifyGrant, PublishGrant, RequestGrant, names_cover
 from fabric.protocol.trust.policies import Policies, Rule, demand_of
 from fabric.protocol.trust.revocations import Revocations
@@ -190,7 +192,7 @@ def nobody_of(audience: Audience, tree: Tree, asker: Asker) -> tuple[Reject, ...
     recipients who get nothing for it, by their clearance, or as their organisation is not named: WITHHELD."""
     placed = (*tree.relays.values(), *tree.points.values())
     known = (asker.credential, *(each.credential for each in placed))
-    ids = {each.id for each in known}
+    ids = {each.id for each in known} | {ROLE + dict(each.tags)["role"] for each in known if "role" in dict(each.tags)}
     organisations = {each.organisation for each in known}
     communities = {name for each in known for name in each.communities}
     return (
@@ -317,7 +319,7 @@ def _select(said: Explanation, header: Header, tree: Tree) -> Explanation:
 def _stop(asker: Asker, holders: Sequence[Credential], header: Header) -> tuple[str, Reject] | None:
     """The first node at which an action ends, and why: it may not be sent there, or is refused on arrival."""
     for holder in holders:
-        withheld = labels_withheld(holder, header)
+        withheld = parts_withheld(holder, header)
         problem = withheld if isinstance(withheld, Reject) else asker.may_not_act(holder)
         if problem is not None:
             return holder.id, problem
@@ -349,11 +351,15 @@ def _wanted_to_request(credential: Credential, header: Header, problem: Reject) 
 
 def header_of(credential: Credential, stamp: Stamp) -> Header:
     """What its origin would sign, as far as permissions and labels go; with a part for every label that may occur."""
+    sealed = Label.RED if stamp.audience is not None and stamp.audience.recipients else None
     return Header(
         kind=stamp.kind, topic=stamp.topic, origin=credential.id, stream=bytes(STREAM_BYTES), sequence=0,
         issued_at_ms=0, ttl_ms=stamp.ttl_ms, severity=stamp.severity, phase=stamp.phase, label=stamp.label,
         audience=audience_of(stamp, credential), to=stamp.to, relabels=stamp.relabels,
-        manifest=tuple(PartEntry(label, 0, 0, 0, b"") for label in FieldLabels(dict(stamp.rules), stamp.label).labels),
+        manifest=tuple(
+            PartEntry(label, CONTENT_RECORDS, Encoding.SEALED if label is sealed else Encoding.PLAIN, 0, b"")
+            for label in FieldLabels(dict(stamp.rules), stamp.label).labels
+        ),
     )
 
 
@@ -375,11 +381,12 @@ def _hops(holders: Sequence[Credential], header: Header) -> tuple[Hop, ...]:
     hops: list[Hop] = []
     gone: dict[Label, None] = {}
     for holder in holders:
-        withheld = labels_withheld(holder, header)
+        withheld = parts_withheld(holder, header)
         if isinstance(withheld, Reject):
             return (*hops, Hop(holder.id, holder.clearance, ends=True))
-        hops.append(Hop(holder.id, holder.clearance, tuple(label for label in withheld if label not in gone)))
-        gone.update(dict.fromkeys(withheld))
+        labels = dict.fromkeys(entry.label for entry in withheld)
+        hops.append(Hop(holder.id, holder.clearance, tuple(label for label in labels if label not in gone)))
+        gone.update(labels)
     return tuple(hops)
 
 

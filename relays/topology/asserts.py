@@ -74,7 +74,8 @@ def _may_say(flows: Flows, claim: AssertSpec) -> list[Start]:
         # A relay below the one that is named may be cleared for less, and says less; a control point that is named has
         # to be heard wherever it is.
         is_below = claim.source in flows.topology.relays and start.relay != claim.source
-        if cleared and (not is_below or start.relay in flows.walks.cleared(claim.label, start.own)):
+        may_pass = flows.walks.cleared(claim.label, start.own, sealed=flows.is_sealed(start))
+        if cleared and (not is_below or start.relay in may_pass):
             found.append(start)
     return found
 
@@ -116,7 +117,7 @@ def _missed(flows: Flows, claim: AssertSpec, start: Start) -> tuple[str, str]:
             "remove backups that lead another way, or claim less",
         )
     last, by = topology.relays[way[-1]], " -> ".join(way)
-    if last.id in flows.walks.cleared(label, start.own):
+    if last.id in flows.walks.cleared(label, start.own, sealed=flows.is_sealed(start)):
         return (
             f"{what} does not pass {target} on this way: {by}",
             "remove the backup that leads past it, or claim less",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from fabric.edge.publishing.options import ROLE
 from fabric.protocol.base.errors import Code
 from fabric.protocol.trust.credentials import begins
 from fabric.protocol.vocabulary.tlp import Audience, Label, may_hold
@@ -22,7 +23,8 @@ def judge_audiences(topology: Topology) -> Iterator[Problem]:
     """A warning for each name that nobody has, and for each recipient that is left out."""
     organisations = tuple(dict.fromkeys(node.organisation for node in topology.nodes))
     communities = tuple(dict.fromkeys(name for node in topology.nodes for name in node.communities))
-    ids = (*topology.relays, *topology.points)
+    roles = dict.fromkeys(ROLE + point.role for point in topology.points.values())
+    ids = (*topology.relays, *topology.points, *roles)
     for organisation in topology.organisations.values():
         yield from _unknown(f"organisations.{organisation.name}", _ORGANISATION, [organisation.name], organisations)
     for key, providers in _providers(topology):
@@ -74,6 +76,8 @@ def _unknown(key: str, what: str, patterns: Iterable[str], known: Sequence[str])
             write = 'write who is in it: communities = ["..."] in [organisations]'
         elif what == _RECIPIENT:
             cause, write = f"no relay and no point is named {shown(pattern)}", "correct the name"
+            if pattern.startswith(ROLE):
+                cause = f"no point has the role {shown(pattern.removeprefix(ROLE))}"
         else:
             cause = f"no relay and no point is of an organisation {shown(pattern)}"
             write = 'correct the name, or write organisation = "..." at its relays and points'

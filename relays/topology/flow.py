@@ -1,8 +1,9 @@
 """Where content can go in a topology, over every parent that it allows: each answer asks `holding` at each hop.
 
 Guarantees: `between` never misses a way. A relay's backups are ways up, a control point's are places to be; content
-climbs, descends, and climbs again to look for somebody who left. What it calls "always" gets there whichever parents
-the nodes have. A way is looked for with the widest audience that content may have, "always" with the one that it has
+climbs, descends, and climbs again to look for somebody who left. What is RED of events and intel is sealed: a relay
+that carries it without being able to read it counts as reached. What it calls "always" gets there whichever parents the
+nodes have. A way is looked for with the widest audience that content may have, "always" with the one that it has
 where nobody chooses another (see `holding`).
 
 Content begins at control points. A relay stands for those at it: those of the file, and one of its organisation that is
@@ -16,8 +17,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fabric.protocol.vocabulary.tlp import Audience, Label
-from relays.topology.holding import Node, holds, rule_against
-from relays.topology.journeys import ACTION, Journey, climbs, journeys_of
+from relays.topology.holding import Node, holds, passes, rule_against
+from relays.topology.journeys import ACTION, INTEL, Journey, climbs, journeys_of, publishes
 from relays.topology.matching import carries, publishes_to
 from relays.topology.model import PointSpec, Topology
 from relays.topology.parents import Parents, way_to
@@ -138,7 +139,7 @@ class Flows:
         receiver = self.topology.points.get(target)
         if receiver is not None and not may(receiver, label, start.own):
             return (start.relay,)
-        open_ = self.walks.cleared(label, start.own)
+        open_ = self.walks.cleared(label, start.own, sealed=self.is_sealed(start))
         return next((way for end in ends if (way := self.parents.hindrance(start.relay, end, open_))), ())
 
     def stop(self, starts: Iterable[Start], target: str, label: Label) -> Stop:
@@ -151,18 +152,25 @@ class Flows:
             origin = [start.point] if start.point is not None and label > start.point.clearance else []
             receiver = [self.topology.points[target]] if target in self.topology.points else []
             nodes: list[Node] = [*origin, *(self.topology.relays[name] for name in way.relays), *receiver]
+            sealed = way.carrier == INTEL or (way.carrier == CLIMBING and self.is_sealed(start))
             for node in nodes:
-                if node in origin or not holds(node, label, way.audience):
+                if node in origin or not passes(node, label, way.audience, sealed=sealed):
                     return Stop(node.id, rule_against(node, label), way)
         return Stop()
 
     # -- where it begins ------------------------------------------------------------------------------------
 
+    def is_sealed(self, start: Start) -> bool:
+        """Whether what is RED of what climbs from there can be sealed: events are, requests are not."""
+        return start.point is None or publishes(self.topology.roles[start.point.role])
+
     def _may_begin(self, start: Start, label: Label | None) -> bool:
         """Nobody says what is above their clearance, and what begins at a guest has to climb to `relay` first."""
         if label is not ANY and start.point is not None and label > start.point.clearance:
             return False
-        return not start.guest or start.relay in self.walks.up(start.guest, label, start.widest)
+        return not start.guest or start.relay in self.walks.up(
+            start.guest, label, start.widest, sealed=self.is_sealed(start)
+        )
 
     def _of(self, start: Start) -> list[Journey]:
         return self._journeys.get(start.point.id, []) if start.point is not None else []
@@ -176,7 +184,7 @@ class Flows:
     def _ways(self, start: Start, target: str, label: Label | None) -> Iterator[Way]:
         receiver = self.topology.points.get(target)
         if receiver is None or may(receiver, label, start.widest):
-            trace = self.walks.up(start.relay, label, start.widest)
+            trace = self.walks.up(start.relay, label, start.widest, sealed=self.is_sealed(start))
             for end in self._ends_of_climb(start, target):
                 if end in trace:
                     yield Way(way_to(trace, end), CLIMBING, start.widest)
@@ -203,12 +211,12 @@ class Flows:
             return
         audience, top = journey.widest, self._top(journey)
         if receiver is None:
-            climbed = self.walks.up(start.relay, label, audience, last=top)
+            climbed = self.walks.up(start.relay, label, audience, last=top, sealed=journey.sealed)
             if target in climbed:
                 yield Way(way_to(climbed, target), journey.carrier, audience)
         elif receiver not in journey.receivers or receiver is start.point or not may(receiver, label, audience):
             return
-        came_by = self.walks.down(top, label, audience, journey.avoids_up)
+        came_by = self.walks.down(top, label, audience, journey.avoids_up, sealed=journey.sealed)
         if start.relay not in came_by:
             return
         up = tuple(reversed(way_to(came_by, start.relay)))
@@ -216,7 +224,7 @@ class Flows:
             if (down := self._landing(journey, label).get(target)) is not None:
                 yield Way((*up, *down.relays[1:]), journey.carrier, audience, down.follows)
             return
-        below = self.walks.down(top, label, audience, journey.avoids_down)
+        below = self.walks.down(top, label, audience, journey.avoids_down, sealed=journey.sealed)
         for end in self.parents.places(receiver):
             if end in below:
                 yield Way((*up, *way_to(below, end)[1:]), journey.carrier, audience)
@@ -234,13 +242,14 @@ class Flows:
             above_receivers = {
                 above for place in self._places_of_receivers(journey) for above in self.parents.up(place, may_pass)
             }
-            trace = self.walks.down(top, label, audience, journey.avoids_down)
+            trace = self.walks.down(top, label, audience, journey.avoids_down, sealed=journey.sealed)
             found = {
                 name: Way(way_to(trace, name), journey.carrier, audience) for name in trace if name in above_receivers
             }
             for name, way in list(found.items()):
                 # Above where an action turned nobody knows of it.
-                up = self.walks.up(name, label, audience, last=top if journey.carrier == ACTION else "")
+                last = top if journey.carrier == ACTION else ""
+                up = self.walks.up(name, label, audience, last, sealed=journey.sealed)
                 for other in up:
                     if other not in found:
                         relays = (*way.relays, *way_to(up, other)[1:])
@@ -253,7 +262,7 @@ class Flows:
         does, and nobody answers what cannot have come."""
         if not journey.if_back:
             return not journey.past or self._is_past(start.relay, journey.past)
-        below = self.walks.down(self._top(journey), ANY, journey.widest, "")
+        below = self.walks.down(self._top(journey), ANY, journey.widest, "", sealed=False)
         came = start.point is not None and any(place in below for place in self.parents.places(start.point))
         return came and any(place in below for place in self._places_of_receivers(journey))
 
@@ -275,7 +284,7 @@ class Flows:
 
     def _always_lands(self, journey: Journey, start: Start, target: str, label: Label) -> bool:
         parents, audience, top = self.parents, journey.own, self._top(journey)
-        open_ = self.walks.cleared(label, audience)
+        open_ = self.walks.cleared(label, audience, sealed=journey.sealed)
         if journey.past or parents.hindrance(start.relay, top, open_):
             return False
         receiver = self.topology.points.get(target)

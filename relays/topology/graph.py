@@ -52,6 +52,8 @@ def _relay_text(topology: Topology, relay: RelaySpec) -> str:
         text += f", client of {', '.join(relay.client_of)}"
     if relay.communities:
         text += f", in {', '.join(relay.communities)}"
+    if relay.carries_sealed:
+        text += ", carries what is sealed"
     return text
 
 

@@ -1,19 +1,23 @@
 """Who may hold what of a message, asked of a topology as relays ask it of credentials: the one place that does.
 
-Guarantees: the answer is `may_hold`, the function that every relay asks. What somebody publishes has an audience
-between `own`, which it gets where nobody chooses another, and `widest`; that of actions, of their results and of
-approvals is `own` of the action's requester.
+Guarantees: the answer is `may_hold`, and of what is sealed `may_carry`, the functions that every relay asks. What
+somebody publishes has an audience between `own`, which it gets where nobody chooses another, and `widest`; that of
+actions, of their results and of approvals is `own` of the action's requester.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
+from typing import Final
 
 from fabric.protocol.trust.credentials import names_cover
-from fabric.protocol.vocabulary.tlp import Audience, Label, may_hold
+from fabric.protocol.vocabulary.tlp import Audience, Label, may_carry, may_hold
 from relays.topology.model import PointSpec, RelaySpec, Topology
 
 Node = RelaySpec | PointSpec
+# Whoever it is: what is sealed has recipients.
+_SOMEBODY: Final = ("somebody",)
 
 
 def own(node: Node) -> Audience:
@@ -41,6 +45,14 @@ def holds(node: Node, label: Label, audience: Audience) -> bool:
     return may_hold(node, label, audience)
 
 
+def passes(node: Node, label: Label, audience: Audience, *, sealed: bool) -> bool:
+    """Whether the node may have it in its hands. `sealed`: what is RED of it is, as events and intel are, and a relay
+    may carry what it cannot read."""
+    if holds(node, label, audience):
+        return True
+    return sealed and label is Label.RED and may_carry(node, replace(audience, recipients=_SOMEBODY))
+
+
 def rule_against(node: Node, label: Label) -> str:
     """Of a node that may not hold it: by which rule, as people name it."""
     if label > node.clearance:
@@ -48,6 +60,8 @@ def rule_against(node: Node, label: Label) -> str:
     return f"organisation {node.organisation}"
 
 
-def first_refusal(path: Iterable[RelaySpec], label: Label, audience: Audience) -> RelaySpec | None:
-    """The first relay on a path that may not hold the label under this audience."""
-    return next((relay for relay in path if not holds(relay, label, audience)), None)
+def first_refusal(
+    path: Iterable[RelaySpec], label: Label, audience: Audience, *, sealed: bool = False
+) -> RelaySpec | None:
+    """The first relay on a path that may not have the label under this audience in its hands, as `passes` says."""
+    return next((relay for relay in path if not passes(relay, label, audience, sealed=sealed)), None)

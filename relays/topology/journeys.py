@@ -25,6 +25,7 @@ from relays.topology.model import ApprovalSpec, PointSpec, RequestGrant, RoleSpe
 Points = tuple[PointSpec, ...]
 ACTION: Final = "as an action"
 RESULT: Final = "as a result"
+INTEL: Final = "as intel"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,11 @@ class Journey:
     turn: str = ""
     past: str = ""
     if_back: bool = False
+
+    @property
+    def sealed(self) -> bool:
+        """Whether what is RED of it is sealed to its receivers."""
+        return self.carrier == INTEL
 
     @property
     def avoids_up(self) -> str:
@@ -77,7 +83,7 @@ def journeys_of(topology: Topology) -> Iterator[Journey]:
                 if publishes_to(role, reader, "intel"):
                     readers = tuple(point for some in players[reader.name].values() for point in some)
                     # They have one role and one organisation, so what is true of one is of all of them.
-                    yield Journey("as intel", members, readers, own(members[0]), widest(topology, members[0]))
+                    yield Journey(INTEL, members, readers, own(members[0]), widest(topology, members[0]))
         if players[role.name]:
             asked = list(_asked_by(topology, role))
             for members in players[role.name].values():
@@ -87,8 +93,12 @@ def journeys_of(topology: Topology) -> Iterator[Journey]:
 
 def climbs(role: RoleSpec) -> bool:
     """Whether what it says by itself climbs up to the root: events, intel, what ends an action, what nobody awaits."""
-    says = any(not grant.pattern.startswith("resolutions.") for grant in role.publish)
-    return says or bool(role.request or role.approve)
+    return publishes(role) or bool(role.request or role.approve)
+
+
+def publishes(role: RoleSpec) -> bool:
+    """Whether it says events or intel."""
+    return any(not grant.pattern.startswith("resolutions.") for grant in role.publish)
 
 
 def _both_ways(topology: Topology, asked: _Asked, requesters: Points) -> Iterator[Journey]:

@@ -70,9 +70,14 @@ def _flow(
             Code.CLEARANCE_DENIED,
         )
         return
+    if label is Label.RED and not audience.recipients:
+        yield warning(
+            key, f"{what} are refused where no recipients are named: red is for them alone",
+            'name them: audience = { recipients = ["..."] }; or label it amber+strict', Code.NO_RECIPIENTS,
+        )
     if point.relay is None:
         return
-    stop = first_refusal(topology.path_to_root(point.relay), label, audience)
+    stop = first_refusal(topology.path_to_root(point.relay), label, replace(audience, recipients=()), sealed=True)
     if stop is None:
         return
     if stop.id == point.relay:
@@ -87,8 +92,8 @@ def _why(relay: RelaySpec, label: Label) -> str:
 
 
 def _remedy(relay: RelaySpec, label: Label, audience: Audience | None = None) -> str:
-    if audience is not None and audience.recipients and label <= relay.clearance:
-        return f"it may be meant; else name {relay.id} among the recipients: whoever carries red has to be one"
+    if label is Label.RED and audience is not None:
+        return f"write carries_sealed = true at {relay.id}: what is red is sealed, and it cannot read it"
     if label > relay.clearance:
         return (
             f"it may be meant; else label {relay.clearance.short} what may pass, or clear {relay.id} for more"

@@ -189,6 +189,7 @@ def _relay(name: str, table: RelayTable, organisation: OrganisationSpec) -> Rela
         readers_bytes=table.readers or READERS_BYTES,
         communities=organisation.communities,
         client_of=organisation.client_of,
+        carries_sealed=table.carries_sealed,
     )
 
 

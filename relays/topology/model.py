@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from fabric.protocol.base.limits import READERS_BYTES, TTL_MAX_MS
 from fabric.protocol.trust.credentials import ApproveGrant, DeclassifyGrant, Grants, Keep, PublishGrant, RequestGrant
@@ -92,6 +92,9 @@ class RelaySpec:
     readers_bytes: int = READERS_BYTES  # what it has for all that its readers may keep
     communities: tuple[str, ...] = ()  # its organisation's, unless it says others
     client_of: tuple[str, ...] = ()
+    carries_sealed: bool = False  # what is sealed to others, whatever its clearance
+
+    is_relay: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +160,9 @@ class PointSpec:
     principal: str = ""  # the person or team behind it; empty: its id
     communities: tuple[str, ...] = ()  # its organisation's, unless it says others
     client_of: tuple[str, ...] = ()
+
+    is_relay: ClassVar[bool] = False
+    carries_sealed: ClassVar[bool] = False
 
 
 @dataclass(frozen=True, slots=True)

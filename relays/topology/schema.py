@@ -103,6 +103,7 @@ class RelayTable(Table):
     client_of: NameList | None = None
     tags: Tags = {}
     readers: Size | None = None
+    carries_sealed: bool = False
 
 
 class PublishTable(Table):

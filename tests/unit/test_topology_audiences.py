@@ -180,12 +180,37 @@ def test_a_recipient_who_gets_nothing_for_being_named_is_a_warning(tmp_path, nam
     assert (found.code, found.severity) == (Code.WITHHELD, "warning") and remedy in found.write
 
 
-def test_where_red_for_recipients_ends_it_is_said_who_has_to_be_one(tmp_path):
-    (tmp_path / "t.toml").write_text(
-        TREE + SOURCE.replace('"amber"', '"red"') + 'audience = { recipients = ["reader-1"] }'
-    )
-    (found,) = [p for p in lint(tmp_path / "t.toml") if p.key == "points.feed-1.sources.x"]
-    assert found.code is Code.WITHHELD and "name hq among the recipients" in found.write
+RED_SOURCE = SOURCE.replace('"amber"', '"red"') + 'audience = { recipients = ["lead-1"] }\n'
+LEAD = '[points.lead-1]\nrelay = "hq"\nrole = "analyst"\nclearance = "red"\n'
+
+
+def of_source(tmp_path, text):
+    (tmp_path / "t.toml").write_text(text)
+    return [p for p in lint(tmp_path / "t.toml") if p.key == "points.feed-1.sources.x"]
+
+
+def test_where_red_ends_it_is_said_that_the_relay_may_carry_what_it_cannot_read(tmp_path):
+    assert of_source(tmp_path, TREE + RED_SOURCE + LEAD) == []
+    below = TREE.replace('relay = "hq"\nrole = "feed"', 'relay = "bank"\nrole = "feed"')
+    (found,) = of_source(tmp_path, below + RED_SOURCE + LEAD)
+    assert found.code is Code.WITHHELD and found.write.startswith("write carries_sealed = true at bank")
+    carried = below.replace('listen = "127.0.0.1:7730"', 'listen = "127.0.0.1:7730"\ncarries_sealed = true')
+    assert of_source(tmp_path, carried + RED_SOURCE + LEAD) == []
+    assert "carries what is sealed" in draw(load(tmp_path / "t.toml"))
+    assert relay_claim(load(tmp_path / "t.toml"), load(tmp_path / "t.toml").relays["bank"])["carries_sealed"]
+
+
+def test_what_is_red_of_a_source_and_for_nobody_is_a_warning(tmp_path):
+    (found,) = of_source(tmp_path, TREE + SOURCE.replace('"amber"', '"red"'))
+    assert found.code is Code.NO_RECIPIENTS and "recipients" in found.write
+
+
+def test_recipients_by_role_are_those_of_the_file(tmp_path):
+    source = RED_SOURCE.replace("lead-1", "role=analyst")
+    assert warned(tmp_path, TREE + source + LEAD) == []
+    assert warned(tmp_path, TREE + source.replace("=analyst", "=analist") + LEAD) == [
+        (Code.RECIPIENT_UNKNOWN, "points.feed-1.sources.x.audience.recipients")
+    ]
 
 
 def reach(topology, label, source, target):

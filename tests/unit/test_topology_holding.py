@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
-from fabric.protocol.access.permissions import labels_withheld
+from fabric.protocol.access.permissions import parts_withheld
 from fabric.protocol.base.errors import Reject
 from fabric.protocol.trust.credentials import NodeKind
 from fabric.protocol.vocabulary.tlp import Audience, Label
@@ -24,7 +24,7 @@ def test_as_a_relay_with_this_credential_would_decide():
     for clearance, label, whose, organisation in product(Label, Label, origins, ("acme", "guest")):
         holder = authority.issue("r", NodeKind.RELAY, clearance, organisation)
         header, _ = draft(origins[whose], label=label, organisations=(whose,))
-        withheld = isinstance(labels_withheld(holder.credential, header), Reject)
+        withheld = isinstance(parts_withheld(holder.credential, header), Reject)
         spec = replace(HQ, clearance=clearance, organisation=organisation)
         assert holds(spec, label, Audience((whose,))) is not withheld
 
