@@ -34,7 +34,7 @@ from fabric.protocol.envelope.reports import NOTICE_TOPIC, SELECTED
 from fabric.protocol.envelope.resolution import RESOLVED
 from fabric.protocol.envelope.verify import RootCache, Verified, open_envelope
 from fabric.protocol.relay.relay import Relay
-from fabric.protocol.trust.credentials import Credential
+from fabric.protocol.trust.credentials import Credential, NodeKind
 from fabric.protocol.vocabulary.severity import Lane
 from fabric.protocol.vocabulary.tlp import Audience, Label
 from fabric.protocol.wire.codec import decode_frame
@@ -55,6 +55,12 @@ GOES_TO: dict[Label, tuple[str, ...]] = {
     Label.AMBER_STRICT: ("organisation", "recipient"),
     Label.RED: ("recipient",),
 }
+
+
+def carries(credential: Credential, audience: Audience) -> bool:
+    """Whether it may have in its hands what is sealed to the recipients of this audience, and what it cannot read."""
+    cleared = credential.clearance is Label.RED and credential.organisation in audience.organisations
+    return bool(audience.recipients) and credential.kind is NodeKind.RELAY and (credential.carries_sealed or cleared)
 
 
 def reached_by(credential: Credential, audience: Audience) -> set[str]:
@@ -225,8 +231,13 @@ class Promises(Observer):
     def _check_holder(self, holder: SimNode, known: Known, parts: Sequence[bytes | None], what: str) -> None:
         header, credential = known.message.header, holder.member.credential
         reached = reached_by(credential, header.audience)
-        labels = [entry.label for entry, part in zip(header.manifest, parts, strict=True) if part is not None]
-        for label in [header.label, *labels]:
+        kept = [entry for entry, part in zip(header.manifest, parts, strict=True) if part is not None]
+        carried = carries(credential, header.audience)
+        is_sealed = bool(header.manifest) and all(entry.is_sealed for entry in header.manifest)
+        labels = [entry.label for entry in kept if not (carried and entry.is_sealed)]
+        if not (carried and is_sealed and header.label is Label.RED):
+            labels.append(header.label)
+        for label in labels:
             if label > credential.clearance or reached.isdisjoint(GOES_TO[label]):
                 raise Broken(f"{label.name} of {header.origin} {what} {holder.name}, {credential.clearance.name}")
 

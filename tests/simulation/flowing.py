@@ -47,7 +47,7 @@ def topology_of(
 
     `circles`: some may back each other up.
     """
-    chosen = random.Random(seed)
+    chosen, seals = random.Random(seed), random.Random(seed)
     names = [f"r{n}" for n in range(relays)]
     parents = {name: names[chosen.randrange(n)] for n, name in enumerate(names) if n}
     lines = ['fabric = "acme"', 'organisation = "acme"', "[relays]"]
@@ -57,7 +57,7 @@ def topology_of(
             more += f", backups = {list_of(others)}"
         lines.append(
             f'{name} = {{ clearance = "{_clearance(chosen, top=n == 0)}", listen = "127.0.0.1:{7700 + n}"'
-            f'{_organisation(chosen)}{more} }}'
+            f'{_organisation(chosen)}{", carries_sealed = true" if seals.random() < 0.3 else ""}{more} }}'
         )
     lines.append(ROLES)
     scope, other = chosen.choice(names), chosen.choice(names)
@@ -162,7 +162,7 @@ def world_of(topology: Topology, seed: int) -> tuple[World, Held]:
     for relay in topology.relays.values():
         world.relay(
             relay.id, relay.parent or "", relay.clearance, organisation=relay.organisation, backups=relay.backups,
-            communities=relay.communities, client_of=relay.client_of,
+            communities=relay.communities, client_of=relay.client_of, carries_sealed=relay.carries_sealed,
         )
     for point in topology.points.values():
         world.point(
@@ -207,9 +207,11 @@ class Voices:
             # In a message of which everybody may know: above that, what is for nobody's eyes is on no way either.
             point = self._topology.points.get(name)
             wide = widest(self._topology, point) if point is not None else Audience((self._organisation(name),))
+            everybody = [self._world.nodes[each].member for each in (name, *self._topology.points) if each != name]
             self._say(
                 name, Label.CLEAR, kind=kind, topic=grant.pattern.replace(">", "x"), rules={"number": label},
                 organisations=wide.organisations, communities=wide.communities,
+                sealed_to=[self._world.nodes[name].member, *everybody] if label is Label.RED else (),
             )
         for severity in (Severity.LOW, Severity.HIGH) if grants.request else ():
             self._ask(name, label, "deny.ipv4_net", "all", severity)

@@ -13,7 +13,7 @@ from fabric.protocol.trust.credentials import Grants, PublishGrant, RequestGrant
 from fabric.protocol.vocabulary.openc2 import End
 from fabric.protocol.vocabulary.severity import Severity
 from fabric.protocol.vocabulary.tlp import Audience, Label
-from tests.simulation.checkers import GOES_TO, Promises, reached_by
+from tests.simulation.checkers import GOES_TO, Promises, carries, reached_by
 from tests.simulation.world import NO_ENDS, SimNode, World
 from tests.support import MINUTE_MS
 
@@ -121,7 +121,7 @@ def partners(seed: int) -> tuple[World, dict[str, list[str]]]:
         name, parent = f"r{n}", f"r{chosen.randrange(n)}" if n else ""
         who = PARTNERS[0] if n < 2 else chosen.choice(PARTNERS)
         world.relay(name, parent, chosen.choice([Label.RED, Label.RED, Label.AMBER, Label.GREEN]) if n else Label.RED,
-                    **who)
+                    **who, carries_sealed=n % 2 == 0)
         up[name] = [name, *up.get(parent, [])]
         world.point(f"reader-{name}", name, Grants(subscribe=("intel.>",)), Label.RED, **who)
         world.attach(f"reader-{name}", "intel.>")
@@ -130,8 +130,10 @@ def partners(seed: int) -> tuple[World, dict[str, list[str]]]:
     return world, up
 
 
-def may_have(node: SimNode, label: Label, audience: Audience) -> bool:
+def may_have(node: SimNode, label: Label, audience: Audience, *, sealed: bool = False) -> bool:
     credential = node.member.credential
+    if sealed and label is Label.RED and carries(credential, audience):
+        return True
     return label <= credential.clearance and not reached_by(credential, audience).isdisjoint(GOES_TO[label])
 
 
@@ -142,11 +144,14 @@ def test_partners_read_what_they_and_every_hop_may_hold_and_nothing_else(seed):
     world.run(8_000)
     rules = {"green": Label.GREEN, "amber": Label.AMBER, "strict": Label.AMBER_STRICT, "red": Label.RED}
     sent = []
-    for n, audience in enumerate(AUDIENCES):
-        for label in (Label.CLEAR, Label.GREEN, Label.AMBER):
+    readers = [world.nodes[name].member for name in ("feed", "reader-r1", "reader-r4", "reader-r6")]
+    sealed = {"organisations": ("acme", "msp", "bank"), "sealed_to": readers}
+    for n, audience in enumerate([*AUDIENCES, sealed]):
+        for label in (Label.CLEAR, Label.GREEN, Label.AMBER, *([Label.RED] if audience is sealed else [])):
             record = {"n": len(sent), **{name: f"{name}-{len(sent)}" for name in rules}}
-            sent.append((record, label, world.publish(
-                "feed", kind=Kind.INTEL, topic=f"intel.x{n}", records=[record], rules=rules, label=label,
+            fields = rules if label < Label.RED else {}
+            sent.append((record, fields, label, audience is sealed, world.publish(
+                "feed", kind=Kind.INTEL, topic=f"intel.x{n}", records=[record], rules=fields, label=label,
                 sequence=len(sent), **audience,
             ).header.audience))
     world.run(60_000)
@@ -155,11 +160,11 @@ def test_partners_read_what_they_and_every_hop_may_hold_and_nothing_else(seed):
     for name, above in up.items():
         hops = [world.nodes[hop] for hop in (*up[start], *above, f"reader-{name}")]
         wanted = []
-        for record, envelope, audience in sent:
-            if all(may_have(hop, envelope, audience) for hop in hops):
+        for record, fields, envelope, is_sealed, audience in sent:
+            if all(may_have(hop, envelope, audience, sealed=is_sealed) for hop in hops):
                 wanted.append({
                     field: value for field, value in record.items()
-                    if all(may_have(hop, rules.get(field, envelope), audience) for hop in hops)
+                    if all(may_have(hop, fields.get(field, envelope), audience, sealed=is_sealed) for hop in hops)
                 })
         got = sorted((content for _, content in world.records(f"reader-{name}")), key=lambda content: content["n"])
         assert got == wanted, name

@@ -36,6 +36,7 @@ from fabric.protocol.core.ready import (
 )
 from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.envelope.parts import read_records
+from fabric.protocol.envelope.sealed_parts import Opener
 from fabric.protocol.envelope.verify import RootCache, Verified, open_envelope
 from fabric.protocol.links.links import UPLINK
 from fabric.protocol.links.node import Node
@@ -172,10 +173,10 @@ class World:
 
     def relay(self, name: str, parent: str = "", clearance: Label = Label.RED, dial: str = "parent",
               organisation: str = "acme", backups: Sequence[str] = (), communities: Sequence[str] = (),
-              client_of: Sequence[str] = ()) -> SimNode:
+              client_of: Sequence[str] = (), *, carries_sealed: bool = False) -> SimNode:
         member = self.authority.issue(
             name, NodeKind.RELAY, clearance, segment=name, organisation=organisation, communities=communities,
-            client_of=client_of,
+            client_of=client_of, carries_sealed=carries_sealed,
         )
 
         parents = (parent, *backups) if parent else ()
@@ -577,9 +578,9 @@ class World:
 
     def records(self, name: str) -> list[tuple[bytes, dict[str, Any]]]:
         """(id, content) of every record that was delivered to a control point."""
-        found = []
+        found, opener = [], Opener(name, self.nodes[name].member.signer)
         for delivery in self.nodes[name].delivered:
-            readings = read_records(delivery.message.header, delivery.message.envelope.parts)
+            readings = read_records(delivery.message.header, delivery.message.envelope.parts, opener.open)
             assert isinstance(readings, list), readings
             found += [(delivery.message.id, reading.content) for reading in readings]
         return found
@@ -638,7 +639,7 @@ class Secrets(Observer):
 
     def published(self, node: SimNode, message: Verified) -> None:
         for entry, part in zip(message.header.manifest, message.envelope.parts, strict=True):
-            if part is not None and entry.label > Label.CLEAR:
+            if part is not None and entry.label > Label.CLEAR and not entry.is_sealed:  # that is no secret
                 secret = (part, entry.label, node.name)
                 self._secrets.append(secret)
                 for clearance in Label:
