@@ -9,8 +9,8 @@ from fabric.protocol.vocabulary.tlp import Label, parse_label
 from tests.integration.harness import ROOT, house_in, wait_for
 
 ZEEK = ROOT.parent / "shared" / "data" / "zeek"
-# Which fields bear what; all others are green. The relay in the middle is cleared for amber, and takes out what is above
-# that; what is red it carries without being able to read it.
+# Which fields bear what; all others are green. The relay in the middle is cleared for amber, and takes out what is
+# above that; what is red it carries without being able to read it.
 LABELS = {"id.orig_h": "red", "id.resp_h": "amber", "uid": "clear", "query": "amber+strict", "host": "amber"}
 TOPOLOGY = """
 fabric = "logs"

@@ -180,6 +180,7 @@ def check_wanted(pattern: str) -> None:
 def publish_stamp(
     topic: str,
     defaults: Defaults,
+    clearance: Label = Label.RED,
     *,
     severity: Severity | str = Severity.INFORMATIONAL,
     phase: Phase | str | None = None,
@@ -187,7 +188,6 @@ def publish_stamp(
     label: Label | str | None = None,
     labels: Mapping[str, Label | str] | None = None,
     audience: Audience | Mapping[str, Sequence[str]] | None = None,
-    clearance: Label = Label.RED,
 ) -> Stamp:
     """The stamp of an event, or of intel when the topic says so. Raises USAGE, BAD_LABEL, BAD_AUDIENCE, BAD_TOPIC,
     TTL_TOO_LONG or NO_RECIPIENTS.

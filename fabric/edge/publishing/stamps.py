@@ -38,7 +38,7 @@ class Stamps:
         key = _key(topic, options)
         stamp = None if key is None else self._known.get(key)
         if stamp is None:
-            stamp = publish_stamp(topic, self._defaults, clearance=self._clearance, **options)
+            stamp = publish_stamp(topic, self._defaults, self._clearance, **options)
             if key is not None:
                 if len(self._known) >= STAMPS_MAX:
                     self._known.clear()
