@@ -83,6 +83,18 @@ def test_a_record_waits_until_it_is_known_who_that_is(house):
     assert house.sort(again) == ([again], []), "who is known is not asked for"
 
 
+def test_those_that_wait_are_looked_at_when_there_is_news(house):
+    draft = house.draft("lead-1")
+    house.sort(draft)
+    house.core.trust.introduce(LEAD.credential.raw)
+    other = house.draft(label=Label.GREEN)
+    assert house.sort(other) == ([other], []) and len(house.recipients) == 1
+    again = house.draft("lead-1")
+    assert house.sort(again) == ([again], []), "what can go does not wait for what came before it"
+    house.answer(LEAD)
+    assert house.sort() == ([draft], [])
+
+
 def test_a_role_becomes_those_who_have_it(house):
     draft = house.draft("role=lead", "lead-1")
     house.sort(draft)

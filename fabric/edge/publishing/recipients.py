@@ -39,6 +39,7 @@ class Recipients:
         self._roles: OrderedDict[str, tuple[tuple[str, ...], int]] = OrderedDict()  # who has it, and until when
         self._asked: dict[bytes, Wanted] = {}
         self._waiting: list[Draft] = []
+        self._has_news = False  # of those that wait, since they were looked at: there may be thousands, and many turns
         self._clocks_ms: Clocks = ()
         self._problems: dict[str, FabricError] = {}  # of names of which nothing could be found out, for this turn
 
@@ -49,11 +50,14 @@ class Recipients:
     def sort(
         self, drafts: Sequence[Draft], now_ms: int, ready: Ready
     ) -> tuple[Sequence[Draft], list[tuple[Draft, FabricError]]]:
-        """Of these, and of those that wait: what can be sealed now, and what never can. For the rest it asks."""
-        if not self._waiting and not any(draft.stamp.audience and _recipients_of(draft) for draft in drafts):
+        """Of these, and of those that wait for an answer that came: what can be sealed now, and what never can. For the
+        rest it asks."""
+        if not self._has_news and not any(draft.stamp.audience and _recipients_of(draft) for draft in drafts):
             return drafts, []  # as nearly always
         self._clocks_ms = self._core.time.clocks(now_ms)
-        waiting, self._waiting = self._waiting, []
+        waiting: list[Draft] = []
+        if self._has_news:
+            waiting, self._waiting, self._has_news = self._waiting, [], False
         fit: list[Draft] = []
         failed: list[tuple[Draft, FabricError]] = []
         for draft in (*waiting, *drafts):
@@ -173,6 +177,7 @@ class Recipients:
         wanted = self._asked.pop(answered.id, None)
         if wanted is None:
             return False
+        self._has_news = True
         found = decode_found(answered.answer) if answered.refused is None else answered.refused
         if isinstance(found, Reject):
             self._problems.update(dict.fromkeys(_names_of(wanted), _why_not(found, wanted)))
