@@ -143,6 +143,20 @@ def test_what_was_withheld_here_is_not_re_issued_unless_it_is_said_what_is(house
     assert found[0].content == {"indicator": "secret-indicator"}
 
 
+def test_what_is_sealed_to_the_analyst_is_red_and_above_the_grant(house: House, below):
+    """It was opened here, and is whole; that its reader sees it is no leave to lower it."""
+    old = received(house, "analyst-1", "intel.sealed", label="green", labels={"indicator": "amber", "note": "red"},
+                   audience={"recipients": ["analyst-1"]})
+    assert old.withheld == {} and old.content["note"] == "secret-note" and old.highest_label is Label.RED
+    with house.point("analyst-1") as analyst:
+        with pytest.raises(FabricError) as raised:
+            analyst.relabel(old, label="green")
+        assert raised.value.code is Code.DECLASSIFY_DENIED and raised.value.detail == "intel.sealed: red to green"
+        analyst.relabel(old, label="green", fields=["indicator"])
+    (found,) = wait_for(lambda: [m for m in below if m.relabels == old.id], "what the grant covers of it")
+    assert (found.relabelled_from, found.content) == (Label.AMBER, {"indicator": "secret-indicator"})
+
+
 def test_the_asyncio_face_does_the_same(house: House, below):
     old = received(house, "analyst-1", "intel.async", label="amber")
 
