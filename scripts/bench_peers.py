@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 import time
@@ -78,7 +79,16 @@ def tell(text: str) -> None:
 
 
 def main() -> None:
-    chosen = parse()
+    """Ctrl-C and SIGTERM end what was begun, like the end of the last row."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        measure(parse())
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+
+
+def measure(chosen: argparse.Namespace) -> None:
+    """Print the rows. The exit code is 1 when one was not run."""
     rounds = max(1, min(chosen.rounds, ROUNDS_MAX))
     seconds = max(SECONDS_MIN, min(chosen.seconds, SECONDS_MAX))
     began_s = time.monotonic()

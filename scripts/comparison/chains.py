@@ -10,6 +10,7 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
 
@@ -152,8 +153,8 @@ def leaf_chain(folder: Path) -> Iterator[NatsChain]:
             servers[name].wait()
         yield NatsChain(
             {name: servers[name] for name in RELAYS}, folder,
-            "NATS core, three leaf servers, TLS on each hop: forwards bytes by subject; signs, verifies, filters and "
-            "keeps nothing, and acknowledges nothing",
+            f"{versions_of_nats()}, NATS core, three leaf servers, TLS on each hop: forwards bytes by subject; signs, "
+            "verifies, filters and keeps nothing, and acknowledges nothing",
         )
     finally:
         for server in servers.values():
@@ -169,8 +170,8 @@ def jetstream(folder: Path) -> Iterator[NatsChain]:
         server.wait()
         yield NatsChain(
             {"hq": server}, folder,
-            "one JetStream server (one hop) with TLS and sync_interval: always, which has a record on disk before it "
-            "acknowledges, with thousands under way; signs, verifies and filters nothing",
+            f"{versions_of_nats()}, one JetStream server (one hop) with TLS and sync_interval: always, which has a "
+            "record on disk before it acknowledges, with thousands under way; signs, verifies and filters nothing",
         )
     finally:
         server.end()
@@ -181,6 +182,11 @@ def program_of_nats() -> str:
     if found is None:
         raise Failed("there is no program nats-server")
     return found
+
+
+def versions_of_nats() -> str:
+    said = subprocess.run([program_of_nats(), "--version"], capture_output=True, text=True, check=True).stdout
+    return f"{said.strip().replace(': v', ' ')} with nats-py {version('nats-py')}"
 
 
 def tls(folder: Path) -> str:

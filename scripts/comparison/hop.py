@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import zmq
+
 from fabric.transport.keys import random_keys
 from scripts.comparison.figures import BYTES_RATE, RATE, Window
 from scripts.comparison.hop_ends import HOP_BYTES
@@ -87,8 +89,8 @@ def proxy_hop(folder: Path) -> Iterator[Hop]:
         reader = begun("read", ports[1])
         publisher = begun("publish", ports[0])
         side = Hop(
-            "zmq.proxy of pyzmq with CURVE: forwards bytes; authenticates nobody, verifies, parses, filters and keeps "
-            "nothing, and acknowledges nothing",
+            f"zmq.proxy of pyzmq {zmq.__version__} with CURVE: forwards bytes; authenticates nobody, verifies, parses, "
+            "filters and keeps nothing, and acknowledges nothing",
             publisher, {"proxy": proxy.pid}, reader,
         )
         until_it_arrives(side)

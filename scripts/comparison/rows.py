@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
+from subprocess import SubprocessError
 from typing import NamedTuple
 
 from scripts.comparison.chains import Chain, fabric_chain, jetstream, leaf_chain
@@ -108,8 +109,9 @@ def run(plan: Plan, folder: Path, rounds: int, seconds: float, tell: Tell) -> li
             windows = in_turn(ours, peer, plan.figures, rounds, seconds, lambda text: tell(f"{plan.name}: {text}"))
             notes = (plan.says, f"ours: {ours.does}", f"the peer: {peer.does}", *disk_notes(folder))
             return list(rows_of(plan.name, plan.figures, *windows, notes))
-    except (Failed, AssertionError, OSError) as error:
-        return [NotRun(plan.name, f"it failed: {error}", f"scripts/bench --only {plan.name}")]
+    except (Failed, AssertionError, OSError, SubprocessError) as error:
+        what, *_ = str(error).splitlines() or [type(error).__name__]  # the rest of it is for who looks into a test
+        return [NotRun(plan.name, f"it failed: {what}", f"scripts/bench --only {plan.name}")]
 
 
 def in_turn(

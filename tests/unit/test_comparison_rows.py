@@ -86,7 +86,7 @@ def test_a_row_whose_peer_is_missing_is_named_and_nothing_of_it_begins(tmp_path)
 def test_a_row_that_fails_is_named_and_the_others_go_on(tmp_path):
     @contextmanager
     def failing(folder):
-        raise Failed("nats-server ended early")
+        raise Failed("nats-server ended early\nand said a lot")
         yield
 
     (row,) = run(
