@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from pathlib import Path
@@ -37,13 +38,14 @@ from relays.cli.options import (
 from relays.cli.reaching import reached
 from relays.reading import parse_record, read_text
 from relays.streams import standard_input
-from relays.terminal import LABEL_STYLES, SEVERITY_STYLES, Cell, Screen, say, say_json
+from relays.terminal import LABEL_STYLES, SEVERITY_STYLES, Cell, Screen, json_text, say, say_json
 from relays.wall import utc
 
 # With an outbox everything is safe already: how long a command waits for the relay to have it too.
 DRAIN_S = 5.0
 # Names of fields in one line for a person; --json has all.
 _NAMES_SHOWN = 20
+_PLAIN_NAME = re.compile(r"[\w.$@/-]+")
 
 
 def field_labels(given: list[str] | None) -> dict[str, str]:
@@ -248,10 +250,16 @@ def _show(screen: Screen, message: Message) -> None:
     screen.json(message.content)
     for label, names in message.above().items():
         more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
-        screen.say(Cell(f"  {label.spelling}:", LABEL_STYLES[label]), f" {', '.join(names[:_NAMES_SHOWN])}{more}")
+        named = ", ".join(map(_named, names[:_NAMES_SHOWN]))
+        screen.say(Cell(f"  {label.spelling}:", LABEL_STYLES[label]), f" {named}{more}")
     if min(message.labels.values(), default=message.label) <= message.label < message.highest_label:
         screen.say(Cell(f"  {message.label.spelling}:", LABEL_STYLES[message.label]), " the rest")
     for label in message.withheld:
         screen.say(Cell(f"  withheld: all that is {label.spelling}", "dim"))
     if screen.is_terminal:
         screen.say()
+
+
+def _named(name: str) -> str:
+    """A field's name in a list of them: in quotes where it could be read as two, or as another line's label."""
+    return name if _PLAIN_NAME.fullmatch(name) else json_text(name, ascii_only=False)

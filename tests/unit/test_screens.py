@@ -175,6 +175,12 @@ def test_a_reader_is_shown_the_highest_label_in_sight_and_which_fields_bear_it(c
     assert lines[2:] == ["  TLP:RED: hosts.ip", "  TLP:AMBER: src", "  TLP:GREEN: the rest"]
 
 
+def test_no_name_of_a_field_says_anything_of_another(capsys):
+    names = ("a b", "x, TLP:GREEN: y", "id.orig_h", "z\n  TLP:CLEAR")
+    lines = told(message(dict.fromkeys(names, 1), dict.fromkeys(names, Label.AMBER)), capsys)
+    assert lines[2:] == ['  TLP:AMBER: "a b", "x, TLP:GREEN: y", id.orig_h, "z\\n  TLP:CLEAR"']
+
+
 def test_what_was_withheld_is_not_in_sight(capsys):
     lines = told(message({"rule": 3}, {"rule": Label.CLEAR}, withheld={Label.RED: 1}), capsys)
     assert "TLP:GREEN" in lines[0] and lines[2:] == ["  withheld: all that is TLP:RED"]
