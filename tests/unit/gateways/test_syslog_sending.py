@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.envelope.field_labels import label_fields
 from fabric.protocol.vocabulary.severity import Severity
-from fabric.protocol.vocabulary.tlp import Label
+from fabric.protocol.vocabulary.tlp import Audience, Label
 from relays.gateways.addresses import Address
 from relays.gateways.handing import trying
 from relays.gateways.handing.trying import NotNowError
@@ -97,6 +97,17 @@ def test_each_field_above_the_message_is_marked_whatever_its_name_is():
     assert data["labels@32473"] == {"hosts": "TLP:AMBER", "src": "TLP:AMBER+STRICT"}
     assert json.loads(record["message"]) == {
         "content": {long: "x", "a b.c": 1}, "labels": {long: "red", "a b.c": "amber"},
+    }
+
+
+def test_whom_a_message_is_for_goes_with_it():
+    """What a label allows depends on that: amber is for the organisations that are named, and their clients."""
+    one = replace(message(1), audience=Audience(("acme", "guard"), ("isac",)))
+    said = {"organisations": ["acme", "guard"], "communities": ["isac"]}
+    assert json.loads(written(one)["message"])["audience"] == said
+    stamp = written(one, format="fields")["structured_data"]["fabric@32473"]
+    assert {name: stamp.get(name) for name in ("organisations", "communities", "recipients")} == {
+        "organisations": "acme, guard", "communities": "isac", "recipients": None,
     }
 
 

@@ -6,7 +6,7 @@ r"""A message as one of syslog's (RFC 5424). Pure.
 Guarantees: no message is longer than it may be, and none is cut within a field: the largest fields are left out, and
 named in `cut`. `tlp` is the highest label that is in it; which field bears which is in its JSON, or in the element
 `labels`, so that a copy keeps its markings: also of a field whose name no parameter can have, which is in JSON behind
-them. Whatever a field holds cannot begin another message, or another field.
+them. Whom the message is for goes with it. Whatever a field holds cannot begin another message, or another field.
 """
 
 from __future__ import annotations
@@ -93,12 +93,24 @@ def _stamp(message: Message, cut: tuple[str, ...] | list[str], settings: Setting
         "phase": message.phase.name.lower().replace("_", "-"), "label": message.label.spelling,
         "tlp": message.highest_label.spelling,
     }
+    if settings.format == FIELDS:  # else its JSON says it
+        stamp |= _audience(message)
     if message.withheld:
         stamp["withheld"] = ", ".join(label.spelling for label in sorted(message.withheld))
     if cut:
         more = f" and {len(cut) - _NAMES_SHOWN} more" if len(cut) > _NAMES_SHOWN else ""
         stamp["cut"] = ", ".join(str(name)[:_NAME_CHARS_MAX] for name in cut[:_NAMES_SHOWN]) + more
     return _element("fabric", stamp, settings)
+
+
+def _audience(message: Message) -> dict[str, str]:
+    """Whom it is for, as far as somebody is named: what a label allows depends on that."""
+    audience = message.audience
+    named = {
+        "organisations": audience.organisations, "communities": audience.communities,
+        "recipients": audience.recipients,
+    }
+    return {part: ", ".join(names) for part, names in named.items() if names}
 
 
 def _sorted(content: Mapping[Any, Any]) -> tuple[dict[str, Any], dict[str, tuple[str, Any]]]:
