@@ -38,7 +38,7 @@ from fabric.edge.receiving.notices import Notice
 from fabric.edge.requesting.account import Account
 from fabric.edge.requesting.accounts import find_account, read_accounts
 from fabric.edge.requesting.latest import Latest
-from fabric.edge.requesting.request import AnyTarget, Progress, request_arguments
+from fabric.edge.requesting.request import AnyTarget, Progress, check_sealed, request_arguments
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.base.limits import ARTIFACTS_BYTES_MAX
 from fabric.protocol.vocabulary.tlp import Audience, Label
@@ -110,6 +110,7 @@ class Face:
         self._executing = Executing(
             self._loop, self._loop.intake.publish, self._handlers, self._call, self._log, at_once(actions_at_once),
             lambda action: Attachments(self._loop.artifacts, action, credential.clearance, self._log),
+            self._loop.unsealing.open,
         )
         self._leaving = Leaving(self._loop, self._executing, self._log)
         self._collector = Collector(self.identity, connect_timeout_s, self._log)
@@ -288,6 +289,8 @@ class Face:
         targets."""
         spec, record = request_arguments(action, target, to, args, command_id)
         stamp = action_stamp(spec, to, self.identity.defaults, **options)
+        if options.get("seal"):
+            check_sealed(record["args"], key)
 
         def ask() -> Future[bytes]:
             tell = lambda tracker: progress.put(Progress.of(tracker))  # noqa: E731 - beside what it is for

@@ -128,12 +128,13 @@ class EdgeLoop:
         self._collects = collects
         self.approver = Approver(self.core, self._mailbox, self.publisher, self._log)
         self.fetches = Fetches(self._mailbox, self.publisher)
+        self.unsealing = Unsealing(Opener(identity.id, identity.signer), self._log)
         self.deliveries = Deliveries(
-            self.core, self._mailbox, self.intake.position, self.recorder, self.approver, self.fetches,
-            Unsealing(Opener(identity.id, identity.signer), self._log), self._log,
+            self.core, self._mailbox, self.intake.position, self.recorder, self.approver, self.fetches, self.unsealing,
+            self._log,
         )
         self.requester = Requester(
-            self.core, self._mailbox, self.publisher, self.deliveries.requests, self.recorder
+            self.core, self._mailbox, self.publisher, self.deliveries.requests, self.recorder, self._recipients
         )
         self.attaching = Attaching(self.core, self._mailbox, self.status, self.deliveries.subscriptions)
         self.artifacts = Store(

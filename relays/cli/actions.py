@@ -45,6 +45,7 @@ def act(
     wait: Annotated[str, typer.Option("--wait", metavar="5s", help="After the ttl, wait this long for results.")] = "5s",
     require_all: Annotated[bool, typer.Option("--require-all", help="For nobody while a target that executed before is away.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything on the way and at each target, and execute nothing.")] = False,
+    seal: Annotated[bool, typer.Option("--seal", help="What it says is for its targets alone, at most 15: relays that carry what is sealed pass it on, and cannot read it.")] = False,
     key: Annotated[str | None, typer.Option("--key", metavar="KEY", help="The same key again is the same action: it goes on where it was, and is asked for once.")] = None,
     watched: Annotated[bool, typer.Option("--watch", help="Also in a pipe or with --json: each change of state at each target.")] = False,
     limit: Annotated[str | None, typer.Option("--limit", metavar="10%", help="For so many of its targets only, or a share of them; at least one.")] = None,
@@ -100,13 +101,14 @@ def act(
     asked = asked_for(action, target, to, arg, openc2)
     options: dict[str, Any] = {
         "severity": severity, "label": label, "ttl": ttl, "require_all": require_all, "dry_run": dry_run,
+        "seal": seal,
     }
     wait_ms = parse_duration(wait)
     course = Course(screen, shown_as, asked, watched=watched)
     outcomes: list[Outcome] = []
     open_: Open | None = None
     held: tuple[str, ...] = ()
-    expected = Expected(needed(identity), topology, asked.action, asked.target, asked.to, severity=severity, label=label)
+    expected = Expected(needed(identity), topology, asked.action, asked.target, asked.to, severity=severity, label=label, seal=seal)
     selected: tuple[str, ...] | None = None
     stopped = False
     ends: Iterator[Outcome]

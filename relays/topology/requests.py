@@ -126,8 +126,8 @@ def _withheld(topology: Topology, point: PointSpec, relay: RelaySpec, held: _Wit
         f"points.{point.id}",
         f"{listed(list(held.actions))} from {point.id} to {listed(list(held.targets))}: "
         f"arguments {label.short} (the default label), {rule}: will be withheld",
-        f"it may be meant; else label such actions {less}, or request them below {name} (to seal arguments, so "
-        f"that {name} carries them and cannot read them, is not built yet)",
+        f"it may be meant; else label such actions {less}, request them below {name}, or "
+        f"seal them to their targets (fabric act --seal --label {less}) with carries_sealed = true at {name}",
         Code.WITHHELD,
     )
 

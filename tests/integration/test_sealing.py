@@ -23,10 +23,16 @@ line  = { segment = "line",  clearance = "amber", listen = "127.0.0.1:PORT-line"
 
 [roles]
 sensor  = { publish = [{ topic = "detections.>" }] }
-lead    = { subscribe = ["detections.>"] }
+lead    = { subscribe = ["detections.>"], approve = [{ class = "contain", to = "role=firewall" }] }
 analyst = { subscribe = ["detections.>"] }
+firewall = { execute = ["deny ipv4_net", "contain device"] }
+soar = { request = [{ action = "deny *", to = "role=firewall" }, { action = "contain *", to = "role=firewall" }] }
 
 [points]
+fw-p      = { relay = "plant", role = "firewall", clearance = "red" }
+fw-l      = { relay = "line",  role = "firewall", clearance = "red" }
+fw-hq     = { relay = "hq",    role = "firewall", clearance = "amber" }
+soar-1    = { relay = "hq",    role = "soar",     clearance = "red" }
 zeek-p    = { relay = "plant", role = "sensor",  clearance = "red" }
 zeek-l    = { relay = "line",  role = "sensor",  clearance = "red" }
 lead-1    = { relay = "hq",    role = "lead",    clearance = "red", kind = "operator" }
@@ -34,6 +40,16 @@ lead-2    = { relay = "hq",    role = "lead",    clearance = "red", kind = "oper
 lead-3    = { relay = "hq",    role = "lead",    clearance = "red", kind = "operator" }
 analyst-1 = { relay = "hq",    role = "analyst", clearance = "red", kind = "operator" }
 analyst-p = { relay = "plant", role = "analyst", clearance = "amber", kind = "operator" }
+
+[[approval]]
+when = { action = "deny ipv4_net", to = "role=firewall" }
+require = 0
+
+[[approval]]
+when = { action = "contain device" }
+require = 1
+from = ["lead"]
+within = "2m"
 """
 SECRET = "s3cr3t-of-nobody-else"
 
@@ -139,6 +155,80 @@ def test_on_the_command_line(house, tmp_path):
         wait_for(lambda: came["lead-1"], "one who has the role")
     unknown = house.cli(*line, "--recipient", "lead-9", "--json")
     assert unknown.code == 1 and unknown.err.count("E605") >= 1, unknown
+
+
+# -- actions --------------------------------------------------------------------------------------------------
+
+
+def executing(house: House, stack: ExitStack, name: str) -> list:
+    done: list = []
+    wall = stack.enter_context(house.point(name))
+
+    @wall.on_action("deny", "ipv4_net")
+    def deny(action):
+        done.append((str(action.target.value), dict(action.args), action.label))
+        return {"note": SECRET}
+
+    wall.wait_ready()
+    return done
+
+
+def ends(soar, to: str, **options) -> dict[str, tuple]:
+    args = {"reason": SECRET}
+    outcomes = soar.request(
+        "deny", "ipv4_net=203.0.113.99", to=to, label="green", seal=True, args={"x-acme": args}, ttl="20s", **options
+    )
+    return {each.target: (str(each.end), each.code, each.result) for each in outcomes}
+
+
+def test_an_action_is_read_by_its_targets_and_its_result_by_who_asked(house):
+    with ExitStack() as stack:
+        done = executing(house, stack, "fw-p")
+        soar = stack.enter_context(house.point("soar-1"))
+        assert ends(soar, "id=fw-p") == {"fw-p": ("completed", "", {"note": SECRET})}
+        assert done == [("203.0.113.99", {"x-acme": {"reason": SECRET}}, Label.RED)]
+    for secret in (SECRET, "203.0.113.99"):
+        found = files_with(house, secret)
+        assert {path.parts[:2] for path in found} <= {("ids", "fw-p"), ("ids", "soar-1")}, found
+
+
+def test_where_a_relay_may_not_carry_it_it_ends_as_withheld(house):
+    with ExitStack() as stack:
+        done = executing(house, stack, "fw-l")
+        soar = stack.enter_context(house.point("soar-1"))
+        assert ends(soar, "id=fw-l") == {"fw-l": ("refused", "E601", {})} and done == []
+
+
+@pytest.mark.parametrize(("to", "options", "code"), [
+    ("id=fw-9", {}, Code.RECIPIENT_UNKNOWN), ("id=fw-hq", {}, Code.BAD_AUDIENCE),
+    ("id=fw-p", {"args": {"duration": 1_000}}, Code.USAGE), ("id=fw-p", {"key": "k-1"}, Code.USAGE),
+])
+def test_what_cannot_be_sealed_is_said_at_once(house, to, options, code):
+    with ExitStack() as stack:
+        for name in ("fw-p", "fw-hq"):
+            executing(house, stack, name)
+        soar = stack.enter_context(house.point("soar-1"))
+        with pytest.raises(FabricError) as refused:
+            list(soar.request("deny", "ipv4_net=203.0.113.9", to=to, label="green", seal=True, **options))
+    assert refused.value.code is code, refused.value
+
+
+def test_what_somebody_has_to_approve_is_not_sealed(house):
+    with ExitStack() as stack:
+        executing(house, stack, "fw-p")
+        soar = stack.enter_context(house.point("soar-1"))
+        wait_for(lambda: soar._loop.core.trust.policies.rules, "the rules")
+        with pytest.raises(FabricError) as refused:
+            list(soar.request("contain", 'device={"hostname": "pc-1"}', to="id=fw-p", label="green", seal=True))
+    assert refused.value.code is Code.APPROVAL_DUE and "sealed" in refused.value.detail
+
+
+def test_an_action_is_sealed_on_the_command_line(house):
+    with ExitStack() as stack:
+        executing(house, stack, "fw-p")
+        done = house.cli("act", "deny", "ipv4_net=203.0.113.98", "--to", "role=firewall and segment=ot", "--as",
+                         "sealed/soar-1", "--label", "green", "--seal", "--json")
+    assert done.code == 0 and [line["end"] for line in done.lines if "end" in line] == ["completed"], done
 
 
 def test_nothing_is_sealed_to_who_was_revoked(house):

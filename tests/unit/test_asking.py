@@ -283,8 +283,8 @@ ABROAD = AUTHORITY.issue("lead-4", organisation="msp", tags=(("role", "lead"),))
 PARTNER = AUTHORITY.issue("feed-1", grants=Grants(publish=(PublishGrant("intel.>", to_organisations=("m*",)),)))
 
 
-def who(*ids, role="", id_=ID):
-    return Join(id_, "", b"", encode_wanted(Wanted(ids, role)))
+def who(*ids, role="", id_=ID, topic=""):
+    return Join(id_, "", b"", encode_wanted(Wanted(ids, role and f"role={role}", topic)))
 
 
 def found(talk, link):
@@ -327,6 +327,26 @@ def test_a_role_is_all_who_have_it_and_count(root):
     assert told.members == ("lead-1", "lead-2") and told.credentials == digests(LEAD, DEPUTY)
     root.say(zeek, who(role="cook", id_=b"2" * 16))
     assert found(root, zeek) == Found((), (), ())
+
+
+def test_of_an_action_those_are_found_who_may_execute_it(root):
+    wall = AUTHORITY.issue("fw-1", grants=Grants(execute=("deny *",)), tags=(("role", "lead"),))
+    zeek = root.connect(ZEEK, Role.POINT)
+    for number, member in enumerate((LEAD, wall)):
+        root.core.routes.put(attachment_of(member, number))
+    root.say(zeek, who(role="lead", topic="deny.ipv4_net"))
+    assert found(root, zeek) == Found(("fw-1",), digests(wall), ())
+
+
+def test_a_selector_that_cannot_be_read_selects_nobody(root):
+    zeek = root.connect(ZEEK, Role.POINT)
+    root.core.routes.put(attachment_of(LEAD, 0))
+    for number, to in enumerate(("role=", "((", "x" * 2_000)):
+        root.say(zeek, Join(bytes([number]) * 16, "", b"", encode_wanted(Wanted((), to))))
+        root.now_ms += 1_000
+    told = root.heard(zeek, Joined)
+    assert [frame.code for frame in told] == [None, None, Code.MALFORMED]
+    assert [decode_found(frame.answer) for frame in told[:2]] == [Found((), (), ())] * 2
 
 
 def test_nobody_is_told_of_whom_no_grant_of_his_lets_him_address(root):

@@ -47,7 +47,7 @@ BOUNDS = {
     "edge/publishing/publisher.py:Publisher._drafts": "WAITING_MAX records a lane; `publish` waits, or BUSY",
     "edge/publishing/publisher.py:Publisher._aside": "counted with _drafts: what is put aside gives back no room",
     "edge/publishing/publisher.py:Publisher._aside_records": "a number a lane",
-    "edge/publishing/recipients.py:Recipients._roles": "_ROLES_MAX, the oldest goes",
+    "edge/publishing/recipients.py:Recipients._selected": "_SELECTORS_MAX, the oldest goes",
     "edge/publishing/recipients.py:Recipients._asked": "ASKED_MAX questions, each over within ASK_MS; BUSY",
     "edge/publishing/recipients.py:Recipients._waiting": "WAITING_MAX records; BUSY",
     "edge/publishing/recipients.py:Recipients._problems": "of the names of ASKED_MAX questions, for one turn",

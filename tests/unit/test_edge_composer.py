@@ -115,8 +115,8 @@ def sealing(recipients):
     return Composer(ORIGIN.credential, ORIGIN.signer, RootCache(), entropy("sealing"), recipients=recipients)
 
 
-def keys_of(audience):
-    assert audience.recipients == ("zeek-1", "lead-1"), "its origin reads what it said, too"
+def keys_of(ids):
+    assert ids == ("zeek-1", "lead-1"), "its origin reads what it said, too"
     return [recipient(member.credential) for member in (ORIGIN, LEAD)]
 
 
@@ -132,10 +132,10 @@ def test_what_is_red_is_sealed_to_its_recipients():
 def test_each_of_a_stream_opens_and_what_failed_takes_no_number():
     known = []
 
-    def keys(audience):
+    def keys(ids):
         if not known:
             raise FabricError(Code.RECIPIENT_UNKNOWN, "lead-1")
-        return keys_of(audience)
+        return keys_of(ids)
 
     red, made = stamp(label=Label.RED, audience=TO_LEAD), sealing(keys)
     assert [error.code for _, error in made.compose(drafts(2, red))[1]] == [Code.RECIPIENT_UNKNOWN] * 2
@@ -147,3 +147,17 @@ def test_each_of_a_stream_opens_and_what_failed_takes_no_number():
         numbers.append(message.header.sequence)
         assert read_records(message.header, message.envelope.parts, Opener("lead-1", LEAD.signer).open)[0].content
     assert numbers == [0, 1, 2]
+
+
+def test_a_result_is_sealed_to_who_asked_and_its_origin():
+    asked = []
+
+    def keys(ids):
+        asked.append(ids)
+        return [recipient(member.credential) for member in (ORIGIN, LEAD)]
+
+    whose = Audience(("acme",), (), ("fw-9", "lead-1"))
+    answer = stamp("deny.ipv4_net", Kind.RESULT, Label.RED, to="lead-1", audience=whose)
+    (sealed,), _ = sealing(keys).compose(drafts(1, answer))
+    message = opened(sealed.envelope, ORIGIN)
+    assert asked == [("zeek-1", "lead-1")] and message.header.audience == answer.audience

@@ -4,7 +4,7 @@
 import pytest
 
 from fabric.edge.publishing.composer import Draft, Stamp
-from fabric.edge.publishing.recipients import _ROLE_MS, ASKED_MAX, WAITING_MAX, Recipients
+from fabric.edge.publishing.recipients import _SELECTED_MS, ASKED_MAX, WAITING_MAX, Recipients
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.base.limits import ASK_MS
 from fabric.protocol.core.ready import Answered, Ready, Tick
@@ -12,6 +12,7 @@ from fabric.protocol.enrolment.recipients import Wanted, decode_wanted, encode_f
 from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.envelope.sealed_parts import recipient
 from fabric.protocol.point.point import Point
+from fabric.protocol.trust.credentials import Grants
 from fabric.protocol.trust.revocations import issue_revocations, verify_revocations
 from fabric.protocol.vocabulary.severity import Phase, Severity
 from fabric.protocol.vocabulary.tlp import Audience, Label
@@ -76,7 +77,7 @@ def test_a_record_waits_until_it_is_known_who_that_is(house):
     assert house.sort() == ([], []) and len(house.asked) == 1, "asked once"
     house.answer(LEAD)
     assert house.sort() == ([draft], []) and not house.recipients
-    assert house.recipients.keys_of(Audience((), (), ("zeek-1", "lead-1"))) == [
+    assert house.recipients.keys_of(("zeek-1", "lead-1")) == [
         recipient(ME.credential), recipient(LEAD.credential)
     ]
     again = house.draft("lead-1")
@@ -98,7 +99,7 @@ def test_those_that_wait_are_looked_at_when_there_is_news(house):
 def test_a_role_becomes_those_who_have_it(house):
     draft = house.draft("role=lead", "lead-1")
     house.sort(draft)
-    assert house.wanted() == [Wanted(("lead-1",)), Wanted((), "lead")]
+    assert house.wanted() == [Wanted(("lead-1",)), Wanted((), "role=lead")]
     house.answer(LEAD)
     house.answer(LEAD, DEPUTY, of_role=("lead-1", "lead-2"))
     assert house.sort() == ([draft], [])
@@ -109,7 +110,7 @@ def test_a_role_is_asked_for_anew_after_a_while(house):
     house.sort(house.draft("role=lead"))
     house.answer(LEAD, of_role=("lead-1",))
     house.sort()
-    house.now_ms += _ROLE_MS - 1
+    house.now_ms += _SELECTED_MS - 1
     assert house.sort(house.draft("role=lead"))[0]
     house.now_ms += 1
     assert house.sort(house.draft("role=lead"))[0] == []
@@ -132,7 +133,7 @@ def test_a_relay_cannot_add_anybody_to_a_role(house):
     thief = AUTHORITY.issue("thief-1")
     house.sort(house.draft("role=lead"))
     house.answer(LEAD, thief, of_role=("lead-1", "thief-1"))
-    assert house.sort() == ([], [(Code.RECIPIENT_UNKNOWN, "thief-1 has not the role lead, and a relay says so")])
+    assert house.sort() == ([], [(Code.RECIPIENT_UNKNOWN, "thief-1 is not selected by role=lead, and a relay says so")])
 
 
 def test_nor_give_somebody_else_s_credential_for_the_one_that_was_asked_for(house):
@@ -145,7 +146,7 @@ def test_nor_give_somebody_else_s_credential_for_the_one_that_was_asked_for(hous
 
 @pytest.mark.parametrize(("names", "answer", "error"), [
     (("lead-9",), {"unknown": ("lead-9",)}, (Code.RECIPIENT_UNKNOWN, "lead-9")),
-    (("role=cook",), {}, (Code.RECIPIENT_UNKNOWN, "nobody who is known has the role cook")),
+    (("role=cook",), {}, (Code.RECIPIENT_UNKNOWN, "role=cook selects nobody who is known")),
 ])
 def test_whom_nobody_knows_ends_the_record(house, names, answer, error):
     house.sort(house.draft(*names))
@@ -164,7 +165,7 @@ def test_who_was_revoked_and_whose_credential_is_over_gets_nothing(house):
     house.revoke("lead-1")
     assert house.sort(house.draft("lead-1")) == ([], [(Code.RECIPIENT_REVOKED, "lead-1")])
     with pytest.raises(FabricError):
-        house.recipients.keys_of(Audience((), (), ("lead-1",)))
+        house.recipients.keys_of(("lead-1",))
 
 
 def test_who_was_revoked_before_anybody_here_met_it_is_not_asked_for(house):
@@ -225,7 +226,7 @@ def test_so_many_questions_and_no_more(house):
 def test_at_the_end_what_waits_is_handed_back(house):
     draft = house.draft("lead-1")
     house.sort(draft)
-    assert house.recipients.end() == [draft] and not house.recipients and house.wanted() == []
+    assert house.recipients.end(FabricError(Code.CLOSED)) == [draft] and not house.recipients and house.wanted() == []
 
 
 def test_what_is_asked_is_a_question_to_no_issuer(house):
@@ -237,7 +238,59 @@ def test_what_is_asked_is_a_question_to_no_issuer(house):
 
 def test_of_a_renewed_credential_the_key_is_the_same(house):
     house.core.trust.introduce(LEAD.credential.raw)
-    before = house.recipients.keys_of(Audience((), (), ("lead-1",)))
+    before = house.recipients.keys_of(("lead-1",))
     renewed = AUTHORITY.issue("lead-1", tags=ROLE, serial=2)
     house.core.trust.introduce(renewed.credential.raw)
-    assert house.recipients.keys_of(Audience((), (), ("lead-1",))) == before
+    assert house.recipients.keys_of(("lead-1",)) == before
+
+
+# -- what an action is sealed to ------------------------------------------------------------------------------
+
+WALL, OFF = (AUTHORITY.issue(id_, tags=(("role", "firewall"),), grants=Grants(execute=execute))
+             for id_, execute in (("fw-1", ("deny *",)), ("fw-2", ("allow *",))))
+
+
+def action(to="role=firewall"):
+    stamp = Stamp(Kind.ACTION, "deny.ipv4_net", Severity.HIGH, Phase.NONE, 60_000, Label.GREEN,
+                  (("target", Label.RED),), to=to, audience=Audience((), (), (to,)))
+    return Draft(stamp, {"target": {"ipv4_net": "192.0.2.1"}}, T0, None)
+
+
+def ask(house, draft, told):
+    before = set(house.recipients._asked)
+    house.recipients.when_known(
+        draft, lambda now_ms, ready: told.append(now_ms), lambda error: told.append((error.code, error.detail)),
+        house.now_ms, Ready(),
+    )
+    house.asked += [id_ for id_ in house.recipients._asked if id_ not in before]
+
+
+def test_an_action_is_sealed_to_those_whom_it_selects_and_who_may_execute_it(house):
+    told, draft = [], action()
+    ask(house, draft, told)
+    assert told == [] and house.wanted() == [Wanted((), "role=firewall", "deny.ipv4_net")]
+    house.answer(WALL, of_role=("fw-1",))
+    house.now_ms += 70
+    assert house.sort() == ([], []) and told == [T0 + 70], "it is not published with what waits"
+    assert draft.stamp.audience == Audience((), (), ("fw-1",))
+    again = action()
+    ask(house, again, told)
+    assert told == [T0 + 70, T0 + 70] and again.stamp.audience == draft.stamp.audience, "at once, of whom is known"
+
+
+def test_a_relay_cannot_aim_it_at_who_may_not_execute_it(house):
+    told = []
+    ask(house, action(), told)
+    house.answer(WALL, OFF, of_role=("fw-1", "fw-2"))
+    house.sort()
+    assert told == [(Code.RECIPIENT_UNKNOWN, "fw-2 is not selected by role=firewall, and a relay says so")]
+
+
+def test_an_action_for_nobody_and_one_that_waits_at_the_end_are_told(house):
+    told = []
+    ask(house, action(), told)
+    house.answer(of_role=())
+    house.sort()
+    assert told == [(Code.RECIPIENT_UNKNOWN, "role=firewall selects nobody who is known")]
+    ask(house, action("id=fw-9"), told)
+    assert house.recipients.end(FabricError(Code.CLOSED)) == [] and told[1][0] is Code.CLOSED

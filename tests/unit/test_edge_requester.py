@@ -37,10 +37,11 @@ class Program:
         self.core = Point(ME.credential, ME.signer, AUTHORITY.key, seed.encode().ljust(16), entropy(seed))
         self.mailbox = Mailbox()
         composer = Composer(ME.credential, self.core.signer, self.core.roots, entropy(seed), self.core.time.to_sign)
-        self.publisher = Publisher(self.core, composer, Recipients(self.core, entropy("keys")), log)
+        recipients = Recipients(self.core, entropy("keys"))
+        self.publisher = Publisher(self.core, composer, recipients, log)
         self.recorder = Recorder(path, log)
         self.requests = Requests(self.recorder)
-        self.requester = Requester(self.core, self.mailbox, self.publisher, self.requests, self.recorder)
+        self.requester = Requester(self.core, self.mailbox, self.publisher, self.requests, self.recorder, recipients)
         self.told = []
 
     def ask(self, key="K", at_ms=T0, stamp=STAMP, record=RECORD):

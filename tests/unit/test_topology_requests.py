@@ -30,7 +30,7 @@ def test_actions_that_end_on_their_way_to_targets(tmp_path: Path) -> None:
     assert problem.cause == (
         "deny * from soar-1 to fw-1: arguments amber (the default label), dmz green: will be withheld"
     )
-    assert "label such actions green, or request them below dmz (to seal arguments" in problem.write
+    assert "label such actions green, request them below dmz, or seal them to their targets" in problem.write
     soar = 'role = "soar", clearance = "amber"'
     (problem,) = linted(tmp_path, text.replace(soar, soar + ', organisation = "guest"'))
     assert "hq is of another audience (organisation acme): will be withheld" in problem.cause

@@ -119,7 +119,7 @@ ALL_GRANTS = Grants(
 )
 RELAY = AUTHORITY.issue("hq", NodeKind.RELAY, Label.RED)
 CARRIER = AUTHORITY.issue("dmz", NodeKind.RELAY, Label.GREEN, carries_sealed=True)
-ASKED_WHO = encode_wanted(Wanted(("lead-1", "hq"), "lead"))
+ASKED_WHO = encode_wanted(Wanted(("lead-1", "hq"), "role=firewall", "deny.ipv4_net"))
 POINT = AUTHORITY.issue("zeek-1", clearance=Label.AMBER, segment="ot-1", grants=ALL_GRANTS,
                         tags=(("role", "sensor"), ("vendor", "zeek")), communities=("isac",))
 KNOWN = {member.credential.digest: member.credential for member in (RELAY, POINT)}

@@ -51,6 +51,7 @@ from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.core.ledger_ops import KeepCancelled
 from fabric.protocol.core.ready import Delivery
 from fabric.protocol.envelope.field_labels import Record
+from fabric.protocol.envelope.parts import Open
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.trust.credentials import Credential
 from fabric.protocol.vocabulary.openc2 import End, Status
@@ -86,7 +87,8 @@ class Connection(AnswerConnection, CallConnection, Protocol):
 
 class Executing:
     """`call(handler, action)` runs a handler, on a thread of this; it may block. The future of `publish` ends when the
-    result is durable, or with why not. `attachments` keeps what the handler of an action leaves."""
+    result is durable, or with why not. `attachments` keeps what the handler of an action leaves; `open_` is for what is
+    sealed."""
 
     def __init__(
         self,
@@ -97,7 +99,9 @@ class Executing:
         log: structlog.typing.FilteringBoundLogger,
         at_once: int = AT_ONCE,
         attachments: Callable[[Verified], Attachments | None] = lambda _: None,
+        open_: Open | None = None,
     ) -> None:
+        self._open = open_
         self._attachments = attachments
         self._connection = connection
         self._publish = publish
@@ -183,7 +187,7 @@ class Executing:
         about = About(header, delivery.message.leaf)
         left = self._attachments(delivery.message)
         control = Control(lambda progress, note: self._progresses(about.id, progress, note), left)
-        action = read_action(delivery)
+        action = read_action(delivery, self._open)
         if isinstance(action, Action):
             action = replace(action, control=control)
         with self._changed:

@@ -23,7 +23,7 @@ from fabric.edge.publishing.options import to_ttl_ms
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.core.ready import Delivery
 from fabric.protocol.envelope.layout import Header, Kind, decode_envelope, decode_header, leaf_of
-from fabric.protocol.envelope.parts import read_records
+from fabric.protocol.envelope.parts import Open, read_records
 from fabric.protocol.trust.credentials import Credential
 from fabric.protocol.vocabulary import text_types
 from fabric.protocol.vocabulary.arguments import Times, check_args
@@ -238,12 +238,12 @@ class Handlers:
         return Answer(result=found or None)
 
 
-def read_action(delivery: Delivery) -> Action | Reject:
+def read_action(delivery: Delivery, open_: Open | None = None) -> Action | Reject:
     """The body must say what the signed header says, in the one way that a requester's side writes it (SPEC 9.1).
 
     A handler may build a rule or a command from the target: whoever signed it, it is parsed again here, by its type.
     """
-    messages = messages_of(delivery)
+    messages = messages_of(delivery, open_)
     if isinstance(messages, Reject):
         return messages
     header = delivery.message.header

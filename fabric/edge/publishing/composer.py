@@ -20,6 +20,7 @@ from fabric.protocol.envelope.parts import build_parts
 from fabric.protocol.envelope.sealed_parts import Recipient, seal_content
 from fabric.protocol.envelope.verify import OwnRoots, RootCache
 from fabric.protocol.trust.credentials import Credential
+from fabric.protocol.vocabulary.fetching import SESSION_MARK
 from fabric.protocol.vocabulary.lifecycle import State
 from fabric.protocol.vocabulary.severity import Phase, Severity
 from fabric.protocol.vocabulary.tlp import Audience, Label
@@ -68,7 +69,7 @@ def audience_of(stamp: Stamp, credential: Credential) -> Audience:
     """Of a message with this stamp. An answer has that of what it answers, and not its origin's own."""
     if stamp.audience is None:
         return Audience((credential.organisation,))
-    if stamp.kind not in (Kind.EVENT, Kind.INTEL):
+    if stamp.kind not in (Kind.EVENT, Kind.INTEL, Kind.ACTION):
         return stamp.audience
     return stamp.audience.signed_by(credential.organisation, credential.id)
 
@@ -95,14 +96,14 @@ class Sealed(NamedTuple):
     drafts: Sequence[Draft]
 
 
-def _nobody(audience: Audience) -> Sequence[Recipient]:
-    raise FabricError(Code.RECIPIENT_UNKNOWN, ", ".join(audience.recipients))
+def _nobody(ids: Sequence[str]) -> Sequence[Recipient]:
+    raise FabricError(Code.RECIPIENT_UNKNOWN, ", ".join(ids))
 
 
 class Composer:
     """`fabric_time`: from this node's own time to the root's, as far as it is known (SPEC 5).
 
-    `recipients`: those of an audience, with the keys that RED is sealed to; raises where one has none.
+    `recipients`: of ids, with the keys that RED is sealed to; raises where one has none.
     """
 
     def __init__(
@@ -112,7 +113,7 @@ class Composer:
         roots: RootCache,
         entropy: Callable[[int], bytes],
         fabric_time: Callable[[int], int] = lambda now_ms: now_ms,
-        recipients: Callable[[Audience], Sequence[Recipient]] = _nobody,
+        recipients: Callable[[Sequence[str]], Sequence[Recipient]] = _nobody,
     ) -> None:
         self._fabric_time = fabric_time
         self._recipients = recipients
@@ -194,7 +195,10 @@ class Composer:
 
     def _sealing(self, header: Header) -> Callable[[bytes], bytes]:
         """What makes content readable by the recipients of this message only. Raises where one has no key."""
-        recipients = self._recipients(header.audience)
+        ids = header.audience.recipients
+        if header.kind is Kind.RESULT:  # it has the audience of the action, and only its requester reads it
+            ids = tuple(dict.fromkeys((header.origin, header.to.partition(SESSION_MARK)[0])))
+        recipients = self._recipients(ids)
         return lambda content: seal_content(content, header, recipients, self._entropy)
 
     def _next_of(self, key: tuple[str, Label, Audience]) -> tuple[bytes, int]:

@@ -25,6 +25,8 @@ AUDIENCE_PARTS = ("organisations", "communities", RECIPIENTS)
 ROLE = "role="
 # The own organisation, and for recipients the origin itself, have a place too.
 ADDRESSED_MAX = AUDIENCE_NAMES_MAX - 1
+# What an action says besides its header (SPEC 9.1).
+ACTION_FIELDS = ("action", "target", "args", "command_id")
 _TTL_MS = {"event": 86_400_000, "intel": 7 * 86_400_000, "action": 60_000, "result": 86_400_000}
 
 
@@ -59,6 +61,10 @@ class ActionOptions(TypedDict, total=False):
     `require_all`: it is for nobody while one of its targets is away. `dry_run`: everything is checked on the way and at
     each target, which answers `ready` where it would begin, and nothing is executed. `cancels`: the id of the action
     that a `cancel command` ends; see `cancel`.
+
+    `seal`: target and arguments are RED, and sealed to the targets, at most 15 of them: relays on the way carry what
+    they cannot read, and `label` says who may know that there is such an action. Raises RECIPIENT_UNKNOWN where nobody
+    is known whom `to` selects.
     """
 
     severity: Severity | str
@@ -67,6 +73,7 @@ class ActionOptions(TypedDict, total=False):
     require_all: bool
     dry_run: bool
     cancels: str
+    seal: bool
 
 
 def to_leaf(action_id: object) -> bytes:
@@ -227,6 +234,7 @@ def action_stamp(
     require_all: bool = False,
     dry_run: bool = False,
     cancels: str = "",
+    seal: bool = False,
 ) -> Stamp:
     """The stamp of an action to the targets that the selector `to` selects. Raises USAGE, BAD_LABEL or TTL_TOO_LONG."""
     return Stamp(
@@ -234,4 +242,6 @@ def action_stamp(
         defaults.label if label is None else to_label(label), to=to,
         correlation=to_leaf(cancels) if cancels else b"",
         terms=Terms(dry_run=bool(dry_run), require_all=bool(require_all)),
+        rules=tuple((name, Label.RED) for name in ACTION_FIELDS) if seal else (),
+        audience=Audience((), (), (to,)) if seal else None,
     )

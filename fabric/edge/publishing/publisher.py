@@ -391,7 +391,7 @@ class Publisher:
     def close(self, error: FabricError) -> None:
         self._ended = error
         put_aside = [drafts for aside in self._aside for drafts in aside.values()]
-        for drafts in [*self._sealed.values(), *self._drafts, *put_aside, self._recipients.end()]:
+        for drafts in [*self._sealed.values(), *self._drafts, *put_aside, self._recipients.end(error)]:
             self._left += [future for draft in drafts if (future := is_open(draft.token)) is not None]
             refuse(drafts, error)
         self._sealed.clear()

@@ -1,9 +1,11 @@
 """To whom RED is sealed: recipients' keys, asked of the relays above, and the records that wait for them.
 
+A recipient is named by its id, or by a selector: `role=lead` of what is published, and what an action is aimed at.
+
 Guarantees: nothing is sealed to who is not named, valid and not revoked at that moment, or may not have it by its
-credential; a relay that answers can leave somebody out, and add nobody who has not the role that was asked for. A
-record waits for keys no longer than a question does, and ends with who is not known; no more than `WAITING_MAX` records
-and `ASKED_MAX` questions wait. Who has a role is asked anew after `_ROLE_MS`: a member that joined since is noticed.
+credential; a relay that answers can leave somebody out, and add nobody whom the selector does not select. A record
+waits for keys no longer than a question does, and ends with who is not known; no more than `WAITING_MAX` records and
+`ASKED_MAX` questions wait. Whom a selector selects is asked anew after `_SELECTED_MS`: who joined since is noticed.
 """
 
 from __future__ import annotations
@@ -11,23 +13,39 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from fabric.edge.publishing.composer import Draft, audience_of
-from fabric.edge.publishing.options import ROLE
+from fabric.protocol.access.permissions import check_execute, selects
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.base.limits import AUDIENCE_NAMES_MAX, ID_BYTES
 from fabric.protocol.core.ready import Answered, Ask, Ready
 from fabric.protocol.enrolment.recipients import NO_ISSUER_NAME, Wanted, decode_found, encode_wanted
+from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.envelope.sealed_parts import Recipient, recipient
 from fabric.protocol.point.point import Point
-from fabric.protocol.trust.credentials import Clocks, Credential
+from fabric.protocol.trust.credentials import Credential, name_ok
 from fabric.protocol.vocabulary.tlp import Audience, Label, may_hold
 
 WAITING_MAX: Final = 4_096
 ASKED_MAX: Final = 64
-_ROLE_MS: Final = 60_000
-_ROLES_MAX: Final = 256
+_SELECTED_MS: Final = 60_000
+_SELECTORS_MAX: Final = 256
+
+
+class _Waiting(NamedTuple):
+    """A record that waits for keys. `go`, `fail`: of one that is not published when they are there."""
+
+    draft: Draft
+    go: Callable[[int, Ready], None] | None = None
+    fail: Callable[[FabricError], None] | None = None
+
+
+class _Selector(NamedTuple):
+    """Whom it selects, of those who may execute the topic where there is one."""
+
+    to: str
+    topic: str
 
 
 class Recipients:
@@ -36,12 +54,12 @@ class Recipients:
     def __init__(self, core: Point, entropy: Callable[[int], bytes]) -> None:
         self._core = core
         self._entropy = entropy
-        self._roles: OrderedDict[str, tuple[tuple[str, ...], int]] = OrderedDict()  # who has it, and until when
+        self._selected: OrderedDict[_Selector, tuple[tuple[str, ...], int]] = OrderedDict()  # whom, and until when
         self._asked: dict[bytes, Wanted] = {}
-        self._waiting: list[Draft] = []
+        self._waiting: list[_Waiting] = []
         self._has_news = False  # of those that wait, since they were looked at: there may be thousands, and many turns
-        self._clocks_ms: Clocks = ()
-        self._problems: dict[str, FabricError] = {}  # of names of which nothing could be found out, for this turn
+        self._now_ms = 0
+        self._problems: dict[str | _Selector, FabricError] = {}  # of whom nothing could be found out, for this turn
 
     def __len__(self) -> int:
         """How many records wait."""
@@ -52,67 +70,91 @@ class Recipients:
     ) -> tuple[Sequence[Draft], list[tuple[Draft, FabricError]]]:
         """Of these, and of those that wait for an answer that came: what can be sealed now, and what never can. For the
         rest it asks."""
+        self._now_ms = now_ms
         if not self._has_news and not any(draft.stamp.audience and _recipients_of(draft) for draft in drafts):
             return drafts, []  # as nearly always
-        self._clocks_ms = self._core.time.clocks(now_ms)
-        waiting: list[Draft] = []
+        waiting: list[_Waiting] = []
         if self._has_news:
             waiting, self._waiting, self._has_news = self._waiting, [], False
         fit: list[Draft] = []
         failed: list[tuple[Draft, FabricError]] = []
-        for draft in (*waiting, *drafts):
+        for each in (*waiting, *map(_Waiting, drafts)):
             try:
-                if self._is_fit(draft, now_ms, ready):
-                    fit.append(draft)
-                elif len(self._waiting) < WAITING_MAX:
-                    self._waiting.append(draft)
-                else:
-                    failed.append((draft, FabricError(Code.BUSY, f"{WAITING_MAX} records wait for recipients' keys")))
+                if self._is_there(each, ready):
+                    fit.append(each.draft)
             except FabricError as error:
-                failed.append((draft, error))
+                if each.fail is None:
+                    failed.append((each.draft, error))
+                else:
+                    each.fail(error)
         self._problems.clear()
         return fit, failed
 
-    def _is_fit(self, draft: Draft, now_ms: int, ready: Ready) -> bool:
-        """Whether all its recipients are known; those that are named by a role are named one by one from then on."""
+    def when_known(
+        self, draft: Draft, go: Callable[[int, Ready], None], fail: Callable[[FabricError], None], now_ms: int,
+        ready: Ready,
+    ) -> None:
+        """`go`, when all its recipients are known: at once, where they are. Else `fail`, with what is wrong."""
+        self._now_ms = now_ms
+        try:
+            self._is_there(_Waiting(draft, go, fail), ready)
+        except FabricError as error:
+            fail(error)
+
+    def _is_there(self, each: _Waiting, ready: Ready) -> bool:
+        """Whether it is to be published now. What is not yet known waits. Raises what is wrong."""
+        if not self._is_fit(each.draft, ready):
+            if len(self._waiting) >= WAITING_MAX:
+                raise FabricError(Code.BUSY, f"{WAITING_MAX} records wait for recipients' keys")
+            self._waiting.append(each)
+            return False
+        if each.go is None:
+            return True
+        each.go(self._now_ms, ready)
+        return False
+
+    def _is_fit(self, draft: Draft, ready: Ready) -> bool:
+        """Whether all its recipients are known; whom a selector selects is named one by one from then on."""
         names = _recipients_of(draft)
         for name in names:
             if name in self._core.trust.revocations.ids:
                 raise FabricError(Code.RECIPIENT_REVOKED, name)
-        missing = [name for name in names if not self._knows(name, now_ms)]
-        # Of those of a role the credentials may have had no place in the answer.
-        unknown = [id_ for name in missing for id_ in self._members(name) if not self._knows(id_, now_ms)] or missing
-        for name in (*missing, *unknown):
-            if name in self._problems:
-                raise self._problems[name]
+        topic = draft.stamp.topic if draft.stamp.kind is Kind.ACTION else ""
+        wanted = [name if name_ok(name) else _Selector(name, topic) for name in names]
+        missing = [each for each in wanted if not self._knows(each)]
+        # Of those of a selector the credentials may have had no place in the answer.
+        unknown = [id_ for each in missing for id_ in self._members(each) if not self._knows(id_)] or missing
+        for each in (*missing, *unknown):
+            if each in self._problems:
+                raise self._problems[each]
         if missing:
-            self._ask(unknown, ready, now_ms)
+            self._ask(unknown, ready)
             return False
-        if any(name.startswith(ROLE) for name in names):
-            ids = dict.fromkeys(id_ for name in names for id_ in self._ids_of(name))
+        if any(isinstance(each, _Selector) for each in wanted):
+            ids = dict.fromkeys(id_ for each in wanted for id_ in self._checked(each))
             if len(ids) >= AUDIENCE_NAMES_MAX:
                 raise FabricError(
                     Code.BAD_AUDIENCE, f"{len(ids)} recipients, and at most {AUDIENCE_NAMES_MAX - 1} can be named"
                 )
             assert draft.stamp.audience is not None
-            for name in names:
-                self._check_role(name)
             draft.stamp = draft.stamp._replace(audience=replace(draft.stamp.audience, recipients=tuple(ids)))
-            return self._is_fit(draft, now_ms, ready)
+            return self._is_fit(draft, ready)
         self._check_may_have(audience_of(draft.stamp, self._core.me))
         return True
 
-    def _check_role(self, name: str) -> None:
-        """Whether all who are said to have a role have it. A relay says who they are, and their credentials whether
-        that is so."""
-        role = ("role", name.removeprefix(ROLE))
-        for id_ in self._ids_of(name) if name.startswith(ROLE) else ():
-            if role not in self._credential(id_).tags:
-                del self._roles[name]
+    def _checked(self, name: str | _Selector) -> tuple[str, ...]:
+        """The ids. A relay says whom a selector selects, and their credentials whether that is so."""
+        if not isinstance(name, _Selector):
+            return (name,)
+        for id_ in (ids := self._members(name)):
+            node = self._credential(id_)
+            if not selects(name.to, node.attributes()) or (name.topic and check_execute(node, name.topic)):
+                del self._selected[name]
                 raise FabricError(
-                    Code.RECIPIENT_UNKNOWN, f"{id_} has not the role {role[1]}, and a relay says so",
+                    Code.RECIPIENT_UNKNOWN, f"{id_} is not selected by {name.to}, and a relay says so",
                     "name the recipients by their ids, and look who runs the relays above",
                 )
+        return ids
 
     def _check_may_have(self, audience: Audience) -> None:
         for id_ in audience.recipients:
@@ -124,22 +166,18 @@ class Recipients:
                     "leave it out; where it is cleared for red, name its organisation too",
                 )
 
-    def _knows(self, name: str, now_ms: int) -> bool:
-        if name.startswith(ROLE):
-            return name in self._roles and now_ms < self._roles[name][1] and all(
-                self._knows(id_, now_ms) for id_ in self._roles[name][0]
-            )
-        return self._core.trust.credentials.newest(name) is not None
+    def _knows(self, name: str | _Selector) -> bool:
+        if not isinstance(name, _Selector):
+            return self._core.trust.credentials.newest(name) is not None
+        ids, until_ms = self._selected.get(name, ((), 0))
+        return self._now_ms < until_ms and all(map(self._knows, ids))
 
-    def _members(self, name: str) -> tuple[str, ...]:
-        return self._roles[name][0] if name in self._roles else ()
+    def _members(self, name: str | _Selector) -> tuple[str, ...]:
+        return self._selected[name][0] if isinstance(name, _Selector) and name in self._selected else ()
 
-    def _ids_of(self, name: str) -> tuple[str, ...]:
-        return self._roles[name][0] if name.startswith(ROLE) else (name,)
-
-    def keys_of(self, audience: Audience) -> list[Recipient]:
-        """The recipients of an audience, with their keys. Raises as `sort` tells of it."""
-        return [self._key(id_) for id_ in audience.recipients]
+    def keys_of(self, ids: Sequence[str]) -> list[Recipient]:
+        """Of these, with their keys. Raises as `sort` tells of it."""
+        return [self._key(id_) for id_ in ids]
 
     def _key(self, id_: str) -> Recipient:
         key = recipient(self._credential(id_))
@@ -152,32 +190,32 @@ class Recipients:
         known = self._core.trust.credentials.newest(id_)
         if known is None:
             raise FabricError(Code.RECIPIENT_UNKNOWN, id_)
-        problem = self._core.trust.check(known, self._clocks_ms)
+        problem = self._core.trust.check(known, self._core.time.clocks(self._now_ms))
         if problem is not None:
             raise FabricError(Code.RECIPIENT_REVOKED if problem.code is Code.REVOKED else problem.code, id_)
         return known
 
     # -- questions ------------------------------------------------------------------------------------------
 
-    def _ask(self, names: Sequence[str], ready: Ready, now_ms: int) -> None:
+    def _ask(self, names: Sequence[str | _Selector], ready: Ready) -> None:
         under_way = {name for wanted in self._asked.values() for name in _names_of(wanted)}
-        roles = [name for name in names if name.startswith(ROLE)]
-        ids = tuple(name for name in names if not name.startswith(ROLE) and name not in under_way)
+        asked = [name for name in names if name not in under_way]
+        ids = tuple(name for name in asked if not isinstance(name, _Selector))
         wanted = [Wanted(ids)] if ids else []
-        wanted += [Wanted((), role.removeprefix(ROLE)) for role in roles if role not in under_way]
+        wanted += [Wanted((), *name) for name in asked if isinstance(name, _Selector)]
         for each in wanted:
             if len(self._asked) >= ASKED_MAX:
                 raise FabricError(Code.BUSY, f"{ASKED_MAX} questions about recipients wait for an answer")
             question = Ask(self._entropy(ID_BYTES), NO_ISSUER_NAME, encode_wanted(each))
             self._asked[question.id] = each
-            ready.merge(self._core.step(question, now_ms))
+            ready.merge(self._core.step(question, self._now_ms))
 
     def answered(self, answered: Answered, now_ms: int) -> bool:
         """Whether it was one of these questions. The next `sort` has what follows from it."""
         wanted = self._asked.pop(answered.id, None)
         if wanted is None:
             return False
-        self._has_news = True
+        self._has_news, self._now_ms = True, now_ms
         found = decode_found(answered.answer) if answered.refused is None else answered.refused
         if isinstance(found, Reject):
             self._problems.update(dict.fromkeys(_names_of(wanted), _why_not(found, wanted)))
@@ -185,28 +223,32 @@ class Recipients:
         for raw in found.credentials:
             self._core.trust.introduce(raw)  # what is none is none: its id stays unknown
         left_out = {*wanted.ids} - {*found.unknown}
-        if wanted.ids and not any(self._knows(id_, now_ms) for id_ in left_out):
+        if wanted.ids and not any(map(self._knows, left_out)):
             self._problems.update({
                 id_: FabricError(Code.RECIPIENT_UNKNOWN, f"{id_}: the relays above answer without its credential")
                 for id_ in left_out
             })
         for id_ in found.unknown:
             self._problems[id_] = FabricError(Code.RECIPIENT_UNKNOWN, id_)
-        if wanted.role and not found.members:
-            self._problems[ROLE + wanted.role] = FabricError(
-                Code.RECIPIENT_UNKNOWN, f"nobody who is known has the role {wanted.role}"
+        selector = _Selector(wanted.to, wanted.topic)
+        if wanted.to and not found.members:
+            self._problems[selector] = FabricError(
+                Code.RECIPIENT_UNKNOWN, f"{wanted.to} selects nobody who is known"
             )
-        elif wanted.role:
-            if len(self._roles) >= _ROLES_MAX:
-                self._roles.popitem(last=False)
-            self._roles[ROLE + wanted.role] = found.members, now_ms + _ROLE_MS
+        elif wanted.to:
+            if len(self._selected) >= _SELECTORS_MAX:
+                self._selected.popitem(last=False)
+            self._selected[selector] = found.members, now_ms + _SELECTED_MS
         return True
 
-    def end(self) -> list[Draft]:
-        """What still waits, of which somebody else has to be told."""
+    def end(self, error: FabricError) -> list[Draft]:
+        """What still waits to be published, of which somebody else has to be told."""
         waiting, self._waiting = self._waiting, []
         self._asked.clear()
-        return waiting
+        for each in waiting:
+            if each.fail is not None:
+                each.fail(error)
+        return [each.draft for each in waiting if each.fail is None]
 
 
 def _recipients_of(draft: Draft) -> tuple[str, ...]:
@@ -214,12 +256,12 @@ def _recipients_of(draft: Draft) -> tuple[str, ...]:
     return () if audience is None else audience.recipients
 
 
-def _names_of(wanted: Wanted) -> tuple[str, ...]:
-    return (*wanted.ids, *((ROLE + wanted.role,) if wanted.role else ()))
+def _names_of(wanted: Wanted) -> tuple[str | _Selector, ...]:
+    return (*wanted.ids, *((_Selector(wanted.to, wanted.topic),) if wanted.to else ()))
 
 
 def _why_not(refused: Reject, wanted: Wanted) -> FabricError:
-    names = ", ".join(_names_of(wanted))
+    names = ", ".join(filter(None, (*wanted.ids, wanted.to)))
     if refused.code is Code.NO_ISSUER:  # nobody answered in time, or a relay of an older version did
         return FabricError(
             Code.RECIPIENT_UNKNOWN, f"{names}: no relay says who that is",

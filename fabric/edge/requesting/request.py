@@ -115,6 +115,21 @@ def to_key(key: object) -> str:
     return key
 
 
+def check_sealed(args: Mapping[str, Any], key: str) -> None:
+    """Raises USAGE for what cannot be sealed: what relays, or this identity's book, have to read."""
+    lasting = [name for name in ("duration", "stop_time") if name in args]
+    if lasting:
+        raise FabricError(
+            Code.USAGE, f"an action that is sealed has no {lasting[0]}: relays could not end what they cannot read",
+            "leave it out, and ask for the opposite when it is time; or do not seal it",
+        )
+    if key:
+        raise FabricError(
+            Code.USAGE, "an action that is sealed has no key: the book could not tell whether it is the same",
+            "leave out the key, or do not seal it",
+        )
+
+
 def request_arguments(
     action: str, target: AnyTarget, to: str, args: Mapping[str, Any] | None, command_id: str = ""
 ) -> tuple[ActionSpec, dict[str, Any]]:

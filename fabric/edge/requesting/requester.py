@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
+from dataclasses import replace
 
 from fabric.edge.connection.mailbox import Mailbox, fail
 from fabric.edge.locks import Pending
 from fabric.edge.publishing.composer import Draft, Stamp
 from fabric.edge.publishing.publisher import Publisher
+from fabric.edge.publishing.recipients import Recipients
 from fabric.edge.requesting.account import asked_of
 from fabric.edge.requesting.recorder import Recorder
 from fabric.edge.requesting.requests import Requests, Tell
@@ -18,6 +20,8 @@ from fabric.protocol.core.ready import Deny, Ready
 from fabric.protocol.envelope.field_labels import Record
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.point.point import Point
+from fabric.protocol.trust.policies import Asked, demand_of
+from fabric.protocol.vocabulary.openc2 import split_topic
 from fabric.protocol.wire.frames import Direction
 from fabric.spool.book import Entry
 
@@ -28,8 +32,10 @@ class Requester:
     """`requests`: those that are open; `recorder`: where they are written down."""
 
     def __init__(
-        self, core: Point, mailbox: Mailbox, publisher: Publisher, requests: Requests, recorder: Recorder
+        self, core: Point, mailbox: Mailbox, publisher: Publisher, requests: Requests, recorder: Recorder,
+        recipients: Recipients,
     ) -> None:
+        self._recipients = recipients
         self._core = core
         self._mailbox = mailbox
         self._publisher = publisher
@@ -49,7 +55,18 @@ class Requester:
             if not begun.set_running_or_notify_cancel():
                 return
             draft = Draft(stamp, record, now_ms, begun)
+            if stamp.audience is None:
+                ask(draft, ready)
+                return
+            # It is sealed to its targets: who that is has to be known first.
+            self._recipients.when_known(
+                draft, lambda known_ms, then: ask(replace(draft, at_ms=known_ms), then),
+                lambda error: fail(begun, error), now_ms, ready,
+            )
+
+        def ask(draft: Draft, ready: Ready) -> None:
             try:
+                self._check_unseen(draft.stamp)
                 self._requests.check_room()
                 known = self._recorder.known(key, stamp, record) if key else None
                 if known is None:
@@ -61,6 +78,19 @@ class Requester:
 
         self._mailbox.call(begin, lambda error: fail(begun, error))
         return begun
+
+    def _check_unseen(self, stamp: Stamp) -> None:
+        """Raises APPROVAL_DUE for what is sealed, and somebody would have to see to approve it."""
+        if stamp.audience is None:
+            return
+        targets = [self._core.trust.credentials.newest(id_) for id_ in stamp.audience.recipients]
+        asked = Asked(*split_topic(stamp.topic), stamp.label, stamp.severity)
+        rule = demand_of(self._core.trust.policies, asked, [each for each in targets if each is not None])
+        if rule is not None:
+            raise FabricError(
+                Code.APPROVAL_DUE, f"rule {rule.name}: what is sealed to its targets nobody else can approve",
+                "ask without sealing it, by relays that may have its label",
+            )
 
     def _begin(self, draft: Draft, key: str, wait_ms: int, tell: Tell, ready: Ready) -> Entry | None:
         """A new action. What there was under its key, where another process was quicker."""

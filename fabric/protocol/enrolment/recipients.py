@@ -1,7 +1,7 @@
-"""Questions about who somebody is (SPEC 6.5): the credentials to which RED is sealed, by id or by role.
+"""Questions about who somebody is (SPEC 6.5): the credentials to which RED is sealed, by id or by a selector.
 
-    question = [ 1, [id ...], role ]           at most 16 ids; a role where it is not empty
-    answer   = [ 1, [id ...], [credential ...], [id ...] ]     of the role; what fits; ids that nobody knows
+    question = [ 1, [id ...], selector, topic ]            at most 17 ids; a selector where it is not empty
+    answer   = [ 1, [id ...], [credential ...], [id ...] ]     of the selector; what fits; ids that nobody knows
 
 Guarantees: what is decoded is within its bounds. Credentials are passed on as they were signed: whoever asked verifies
 each. Refuses, as a `Reject`: everything else.
@@ -19,7 +19,8 @@ from fabric.protocol.base.limits import (
     ASK_BYTES_MAX,
     AUDIENCE_NAMES_MAX,
     CREDENTIAL_BYTES_MAX,
-    NAME_BYTES_MAX,
+    SELECTOR_BYTES_MAX,
+    TOPIC_BYTES_MAX,
 )
 from fabric.protocol.trust.credentials import name_ok
 
@@ -31,14 +32,19 @@ _ELEMENTS_MAX: Final = 3 * MEMBERS_NAMED_MAX + 8
 
 
 class Wanted(NamedTuple):
-    """Of whom the credentials are wanted: these ids, and all who have this role where one is named."""
+    """Of whom the credentials are wanted: these ids, and all whom a selector selects where there is one (SPEC 9.5).
+
+    `topic`: of an action; then only of those who may execute it.
+    """
 
     ids: tuple[str, ...]
-    role: str = ""
+    to: str = ""
+    topic: str = ""
 
 
 class Found(NamedTuple):
-    """`members`: the ids of a role, more than can be named where there are too many. `unknown`: ids that nobody has.
+    """`members`: the ids of whom the selector selects, more than can be named where there are too many. `unknown`: ids
+    that nobody has.
 
     An id that is in none of the three was found, and its credential did not fit: ask again for the rest.
     """
@@ -50,14 +56,16 @@ class Found(NamedTuple):
 
 def encode_wanted(wanted: Wanted) -> bytes:
     """The request of a JOIN."""
-    return pack([1, list(wanted.ids), wanted.role])
+    return pack([1, list(wanted.ids), wanted.to, wanted.topic])
 
 
 def decode_wanted(raw: bytes) -> Wanted | Reject:
     """MALFORMED where it is none."""
     match unpack(raw, bytes_max=ASK_BYTES_MAX, elements_max=_ELEMENTS_MAX, depth_max=2):
-        case [1, list(ids), str(role), *_] if _are_names(ids) and (role == "" or len(role) <= NAME_BYTES_MAX):
-            return Wanted(tuple(ids), role)
+        case [1, list(ids), str(to), str(topic), *_] if (
+            _are_names(ids) and len(to.encode()) <= SELECTOR_BYTES_MAX and len(topic.encode()) <= TOPIC_BYTES_MAX
+        ):
+            return Wanted(tuple(ids), to, topic)
         case _:
             return Reject(Code.MALFORMED, "who is asked for")
 

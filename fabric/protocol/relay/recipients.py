@@ -1,7 +1,7 @@
 """Who somebody is, for those who seal something to him (SPEC 6.5): the credentials that this relay knows.
 
-Guarantees: what is found is valid and not revoked where its role was asked for, and whatever was learnt last where its
-id was: whoever asked judges it by his own list. Nobody is told of a node that no grant of his lets him address. It
+Guarantees: what is found by a selector is valid and not revoked, and what is found by its id is what was learnt last of
+it: whoever asked judges it by his own list. Nobody is told of a node that no grant of his lets him address. It
 keeps nothing.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from fabric.protocol.access.permissions import check_execute, selects
 from fabric.protocol.base.errors import Reject
 from fabric.protocol.core.timekeeper import Timekeeper
 from fabric.protocol.enrolment.recipients import Found, Wanted, encode_found
@@ -31,23 +32,24 @@ class Recipients:
         self._is_root = is_root
 
     def answer(self, wanted: Wanted, now_ms: int) -> bytes | None:
-        """None where somebody above may know more: of ids that are not known here, and of every role."""
+        """None where somebody above may know more: of ids that are not known here, and of every selector."""
         known = {id_: self._known(id_) for id_ in wanted.ids}
         unknown = [id_ for id_, credential in known.items() if credential is None]
-        if not self._is_root and (unknown or wanted.role):
+        if not self._is_root and (unknown or wanted.to):
             return None
-        members = {each.id: each for each in self._with_role(wanted.role, now_ms)} if wanted.role else {}
+        members = {each.id: each for each in self._selected(wanted, now_ms)} if wanted.to else {}
         found = [credential for credential in known.values() if credential is not None]
         return encode_found(members, [each.raw for each in (*found, *members.values())], unknown)
 
     def _known(self, id_: str) -> Credential | None:
         return self._trust.credentials.newest(id_) or self._roster.member(id_)
 
-    def _with_role(self, role: str, now_ms: int) -> Iterator[Credential]:
+    def _selected(self, wanted: Wanted, now_ms: int) -> Iterator[Credential]:
         clocks_ms = self._time.clocks(now_ms)
         here = {each.node: each.credential for each in self._routes.all() if not each.is_relay}
         for node in (*here.values(), *self._roster.members(now_ms, here)):
-            if ("role", role) in node.tags and self._trust.check(node, clocks_ms) is None:
+            executes = not wanted.topic or check_execute(node, wanted.topic) is None
+            if executes and selects(wanted.to, node.attributes()) and self._trust.check(node, clocks_ms) is None:
                 yield node
 
     def only_for(self, asker: Credential, found: Found) -> bytes:
