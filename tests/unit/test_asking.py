@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from fabric.protocol.base.errors import Code, Reject
-from fabric.protocol.base.limits import ASK_BYTES_MAX, ASK_MS, HELLO_WAIT_MS, RETRY_MS
+from fabric.protocol.base.limits import ASK_BYTES_MAX, ASK_MS, HELLO_WAIT_MS, RETRY_MS, SELECTORS_PER_S
 from fabric.protocol.core.ready import Answer, Answered, Ask, Asked, LinkUp
 from fabric.protocol.enrolment.recipients import Found, Wanted, decode_found, encode_found, encode_wanted
 from fabric.protocol.point.point import Point
@@ -425,3 +425,14 @@ def test_more_than_fits_is_asked_for_again(root):
         if not left:
             return
     raise AssertionError(f"never told: {left}")
+
+
+def test_so_many_selectors_are_looked_up_in_a_second_whoever_asks(root):
+    links = [root.connect(AUTHORITY.issue(f"zeek-{n}"), Role.POINT) for n in range(2, 22)]
+    for number in range(200):
+        root.say(links[number % 20], who(role="lead", id_=number.to_bytes(16)))
+    codes = [frame.code for link in links for frame in root.heard(link, Joined)]
+    assert codes.count(None) == 10 * SELECTORS_PER_S and codes.count(Code.BUSY) == 200 - 10 * SELECTORS_PER_S
+    root.now_ms += 1_000
+    root.say(links[0], who(role="lead", id_=b"?" * 16))
+    assert root.heard(links[0], Joined)[-1].code is None

@@ -53,6 +53,8 @@ ANSWER_BYTES_MAX: Final = 20_480
 ASK_MS: Final = 20_000
 ASKED_MAX: Final = 1_024
 JOINS_PER_S: Final = 2
+# Selectors that a relay looks up for whoever wants to seal something: each takes a look at all who are below.
+SELECTORS_PER_S: Final = 10
 STRANGERS_PER_S: Final = 20
 # Questions of a stranger on one connection: it repeats one every second until it is answered.
 KNOCKS_MAX: Final = 30

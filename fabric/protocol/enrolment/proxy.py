@@ -9,11 +9,11 @@ answers from anybody but the parent and issuers, and more than its share from an
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from fabric.protocol.access.rates import Rates
 from fabric.protocol.base.errors import Code, Reject
-from fabric.protocol.base.limits import ASK_MS, ASKED_MAX, JOINS_PER_S, KNOCKS_MAX, STRANGERS_PER_S
+from fabric.protocol.base.limits import ASK_MS, ASKED_MAX, JOINS_PER_S, KNOCKS_MAX, SELECTORS_PER_S, STRANGERS_PER_S
 from fabric.protocol.base.shares import Shared
 from fabric.protocol.core.ready import Ask, Ready
 from fabric.protocol.enrolment.questions import Questions
@@ -23,6 +23,10 @@ from fabric.protocol.links.links import UPLINK
 from fabric.protocol.links.port import LinkPort
 from fabric.protocol.trust.credentials import Credential, NodeKind
 from fabric.protocol.wire.frames import Join, Joined, Role
+
+
+# Whose rate it is that all share; nobody has this id.
+_EVERYBODY: Final = ""
 
 
 class Knows(Protocol):
@@ -126,6 +130,8 @@ class EnrolmentProxy:
         wanted = decode_wanted(frame.request)
         if isinstance(wanted, Reject):
             return wanted
+        if wanted.to and not self._rates.allow(_EVERYBODY, 1, SELECTORS_PER_S, now_ms):
+            return Reject(Code.BUSY, "too many ask at once")
         answer = self._recipients.answer(wanted, now_ms)
         if answer is None:
             return self._pass(link, frame, stranger, now_ms, ready)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fabric.protocol.access.permissions import check_execute, selects
+from fabric.protocol.access.permissions import check_execute
 from fabric.protocol.base.errors import Reject
 from fabric.protocol.core.timekeeper import Timekeeper
 from fabric.protocol.enrolment.recipients import Found, Wanted, encode_found
@@ -17,6 +17,7 @@ from fabric.protocol.relay.roster import Roster
 from fabric.protocol.routes.routing import RouteTable
 from fabric.protocol.trust.credentials import Credential, names_cover
 from fabric.protocol.trust.store import TrustStore
+from fabric.protocol.vocabulary.selectors import parse_selector
 
 
 class Recipients:
@@ -45,11 +46,15 @@ class Recipients:
         return self._trust.credentials.newest(id_) or self._roster.member(id_)
 
     def _selected(self, wanted: Wanted, now_ms: int) -> Iterator[Credential]:
-        clocks_ms = self._time.clocks(now_ms)
+        selector, clocks_ms = parse_selector(wanted.to), self._time.clocks(now_ms)
+        if isinstance(selector, Reject):
+            return
         here = {each.node: each.credential for each in self._routes.all() if not each.is_relay}
         for node in (*here.values(), *self._roster.members(now_ms, here)):
-            executes = not wanted.topic or check_execute(node, wanted.topic) is None
-            if executes and selects(wanted.to, node.attributes()) and self._trust.check(node, clocks_ms) is None:
+            is_meant = selector.matches(node.attributes()) and (
+                not wanted.topic or check_execute(node, wanted.topic) is None
+            )
+            if is_meant and self._trust.check(node, clocks_ms) is None:
                 yield node
 
     def only_for(self, asker: Credential, found: Found) -> bytes:
