@@ -24,7 +24,6 @@ from fabric.protocol.links.port import LinkPort
 from fabric.protocol.trust.credentials import Credential, NodeKind
 from fabric.protocol.wire.frames import Join, Joined, Role
 
-
 # Whose rate it is that all share; nobody has this id.
 _EVERYBODY: Final = ""
 
