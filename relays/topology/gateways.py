@@ -7,7 +7,7 @@ imported for it, and no others.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from fabric.protocol.access.permissions import addressed_beyond
 from fabric.protocol.base.errors import Code
@@ -33,6 +33,8 @@ from relays.topology.toml_lines import dotted
 from relays.topology.uses import publish_patterns
 from relays.wording import shown
 
+# What a declaration may look up in a table of values.
+_LOOKED_UP: Final = ("topic", "severity", "phase", "label")
 _Read = Callable[[str, Mapping[str, Any]], tuple[DeclaredSource | DeclaredSink | None, list[Fault]]]
 
 
@@ -69,7 +71,7 @@ def _of_point(point: str, table: Raw, roles: Mapping[str, Raw], held: list[Held]
             taken[name] = section
             declared, faults = read(name, each)
             problems += [
-                Problem(fault.code, dotted((*place, *fault.key.split(".", 1))) if fault.key else dotted(place),
+                Problem(fault.code, dotted((*place, *_steps(fault.key))),
                         fault.cause, fault.write)
                 for fault in faults
             ]
@@ -164,6 +166,18 @@ def _publish_grant(pattern: str, grant: object) -> PublishGrant:
     table = grant if isinstance(grant, Mapping) else {}
     named = [tuple(strings(table.get(part))) for part in ("organisations", "communities")]
     return PublishGrant(pattern, to_organisations=named[0], to_communities=named[1])
+
+
+def _steps(key: str) -> tuple[str, ...]:
+    """Of a fault's key: what stands in a table of fields, or of values, is one step, whatever is in it. Gateways count
+    tokens from 1, keys of a file from 0."""
+    first, _, rest = key.partition(".")
+    inner, _, last = rest.partition(".")
+    if last and first == "tokens" and inner.isdecimal():
+        return first, str(int(inner) - 1), last
+    if last and inner == "table" and first in _LOOKED_UP:
+        return first, inner, last
+    return tuple(filter(None, (first, rest)))
 
 
 def _quoted(text: str) -> str:
