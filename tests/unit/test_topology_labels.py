@@ -63,7 +63,8 @@ LABELS = 13
 KEYS = [
     "defaults.label", "relays.hq.clearance", "points.point-1.clearance", "points.point-1.sources.one.label.default",
     "points.point-1.sources.one.label.table.a", "points.point-1.sources.one.labels.src",
-    "points.point-1.sources.two.label", "points.point-1.sources.bundles.unmarked", f"points.point-1.sources.bundles.markings.{CUSTOM}",
+    "points.point-1.sources.two.label", "points.point-1.sources.bundles.unmarked",
+    f"points.point-1.sources.bundles.markings.{CUSTOM}",
     "points.point-1.sources.api.tokens.0.clearance", "points.point-1.sinks.out.max_label", "approval.0.when.label",
     "assert.0.must",
 ]
