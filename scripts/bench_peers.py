@@ -1,4 +1,4 @@
-"""Message Fabric beside what users would take instead, in the same run: NATS and pyzmq, over loopback, encrypted.
+"""Message Fabric beside what users would take instead, in the same run: NATS, pyzmq and zenoh, encrypted.
 
 Each row runs both sides in turn, after a warm-up: at least three rounds of five seconds count unless less is asked for.
 Its figures are medians, and the ratio (ours to the peer's) is the median of the rounds' ratios, with its lowest and

@@ -1,4 +1,4 @@
-"""Chains of three hops, with processes at their ends: of relays, and of NATS servers.
+"""Chains of three hops, with processes at their ends: of relays, of NATS servers, and of zenoh routers.
 
 Each says what it does with a record on the way, because a figure without that compares nothing.
 """
@@ -9,7 +9,7 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
@@ -26,6 +26,7 @@ probe-p      = { relay = "plant", role = "sensor",  clearance = "amber" }
 collector-hq = { relay = "hq",    role = "analyst", clearance = "red" }
 """
 _WAIT_S = 60.0
+_ZENOH = "scripts.comparison.zenoh_ends"
 
 
 class Chain(Protocol):
@@ -177,6 +178,45 @@ def jetstream(folder: Path) -> Iterator[NatsChain]:
         server.end()
 
 
+class ZenohChain:
+    """`ports`: of the first router and the last."""
+
+    def __init__(self, pids: dict[str, int], ports: tuple[str, str], folder: Path) -> None:
+        self.pids, self._ports, self._folder = pids, ports, folder
+        self.does = (
+            f"zenoh {version('eclipse-zenoh')}, three routers, TLS on each hop: forwards bytes by key, and waits where "
+            "there is no room; signs, verifies, filters and keeps nothing, and acknowledges nothing"
+        )
+
+    def publisher(self, who: str, how: str, *, apart: bool = False) -> Program:
+        return self._program(who, "publish", self._ports[0], how, apart=apart)
+
+    def reader(self, who: str, pattern: str, how: str, *, apart: bool = False) -> Program:
+        return self._program(who, "read", self._ports[1], pattern, how, apart=apart)
+
+    def _program(self, who: str, what: str, port: str, *more: str, apart: bool) -> Program:
+        return Program(
+            self._folder / f"zenoh {who}.log", _ZENOH, what, port, str(self._folder / "host.pem"), *more, apart=apart
+        )
+
+
+@contextmanager
+def zenoh_chain(folder: Path) -> Iterator[ZenohChain]:
+    """Three routers, each of which dials the next."""
+    make_certificate(folder)
+    certificate, key = str(folder / "host.pem"), str(folder / "host.key")
+    ports = {name: str(free_port()) for name in RELAYS}
+    with ExitStack() as stack:
+        pids = {}
+        for name, parent in (("hq", ""), ("mid", "hq"), ("plant", "mid")):
+            of_parent = [ports[parent]] if parent else []
+            log = folder / f"zenoh {name}.log"
+            router = stack.enter_context(Program(log, _ZENOH, "route", ports[name], certificate, key, *of_parent))
+            router.hear()
+            pids[name] = router.pid
+        yield ZenohChain({name: pids[name] for name in RELAYS}, (ports["plant"], ports["hq"]), folder)
+
+
 def program_of_nats() -> str:
     found = shutil.which("nats-server")
     if found is None:
@@ -199,6 +239,6 @@ def make_certificate(folder: Path) -> None:
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
          "-keyout", "host.key", "-out", "host.pem", "-subj", "/CN=host", "-days", "2",
-         "-addext", "subjectAltName=IP:127.0.0.1"],
+         "-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:false"],
         cwd=folder, check=True, capture_output=True,
     )

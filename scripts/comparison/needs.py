@@ -24,11 +24,13 @@ class Need(NamedTuple):
 
 
 _BENCH = "pip install -c constraints.txt -e '.[bench]'"
+_OPENSSL = Need("openssl", "apt-get install openssl", program="openssl")
 NATS = (
     Need("nats-py", _BENCH, module="nats"),
     Need("nats-server", _BENCH, program="nats-server"),
-    Need("openssl", "apt-get install openssl", program="openssl"),
+    _OPENSSL,
 )
+ZENOH = (Need("eclipse-zenoh", _BENCH, module="zenoh"), _OPENSSL)
 
 
 def missing(needs: tuple[Need, ...]) -> tuple[str, str]:

@@ -9,11 +9,11 @@ from pathlib import Path
 from subprocess import SubprocessError
 from typing import NamedTuple
 
-from scripts.comparison.chains import Chain, fabric_chain, jetstream, leaf_chain
+from scripts.comparison.chains import Chain, fabric_chain, jetstream, leaf_chain, zenoh_chain
 from scripts.comparison.figures import BYTES_RATE, FLOODED, LATENCIES, RATE, Figure, NotRun, Row, Window, rows_of
 from scripts.comparison.hop import proxy_hop, relay_hop
 from scripts.comparison.measuring import Side, flooded, streaming, waiting
-from scripts.comparison.needs import NATS, Need, missing
+from scripts.comparison.needs import NATS, ZENOH, Need, missing
 from scripts.comparison.processes import Failed
 
 Begin = Callable[[Path], AbstractContextManager[Side]]
@@ -93,6 +93,13 @@ PLANS: tuple[Plan, ...] = (
     Plan(
         "singles", "512 topics in turn, one by one, so that no two records share an envelope", (RATE,),
         _on(fabric_chain, _stream("singles", "stream")), _on(leaf_chain, _stream("singles", "stream")), NATS,
+    ),
+    Plan(
+        "stream-zenoh", "as stream, and the peer drops nothing: it waits", (RATE,),
+        _on(fabric_chain, _stream("stream")), _on(zenoh_chain, _stream("stream")), ZENOH,
+    ),
+    Plan(
+        "idle-zenoh", "as idle", LATENCIES, _on(fabric_chain, waiting), _on(zenoh_chain, waiting), ZENOH,
     ),
 )
 NAMES = tuple(plan.name for plan in PLANS)

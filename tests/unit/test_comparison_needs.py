@@ -1,6 +1,6 @@
 """What is said when a peer is missing: its name, and the command that brings it."""
 
-from scripts.comparison.needs import NATS, Need, missing
+from scripts.comparison.needs import NATS, ZENOH, Need, missing
 
 HERE = Need("a module", "pip install here", module="json")
 NO_MODULE = Need("no-module", "pip install no-module", module="no_module_of_this_name")
@@ -26,9 +26,9 @@ def test_what_one_command_brings_is_asked_for_once():
     assert missing((NO_MODULE, again))[1] == "pip install no-module"
 
 
-def test_nats_comes_with_an_extra_that_there_is(pytestconfig):
+def test_peers_come_with_an_extra_that_there_is(pytestconfig):
     text = (pytestconfig.rootpath / "pyproject.toml").read_text()
     assert "\nbench = [" in text
-    assert {need.install for need in NATS if need.what.startswith("nats")} == {
+    assert {need.install for need in NATS + ZENOH if need.what != "openssl"} == {
         "pip install -c constraints.txt -e '.[bench]'"
     }
