@@ -76,7 +76,7 @@ def publish(
     """May it be published: by which grant, or for want of which, and what of it each relay on the way up may hold.
 
     Exit codes: 0 allowed and whole up to the root, 2 a --field-label names no field of the sample, 3 something is
-    stripped or ends on the way, 5 denied.
+    stripped or ends on the way, or a recipient is not known here, 5 denied.
 
     Example: fabric explain publish detections.zeek.conn --as zeek-p1 --label green --field-label id.orig_h=amber
 
@@ -232,7 +232,7 @@ def _json(said: Explanation, scene: Scene) -> dict[str, Any]:
     told: dict[str, Any] = {
         "verdict": said.verdict, "verb": said.verb, "what": said.what, "as": credential.id,
         "code": code.label if code else None, "reason": code.reason if code else "",
-        "cause": code.cause if code else "", "next": code.next_step if code else "", "detail": said.detail,
+        "cause": code.cause if code else "", "next": said.next_step or (code.next_step if code else ""), "detail": said.detail,
         "grants": list(said.grants), "held": list(said.held), "wanted": said.wanted,
         "credential": {
             "on_this_machine": scene.identity is not None, "issuers": list(credential.issuers),
@@ -282,12 +282,14 @@ def _lines(said: Explanation, scene: Scene, by_default: bool) -> list[tuple[str,
         lines += [("has", _list_of(kind, said.held) if said.held else f"no {kind} grant"),
                   ("would do", f"{said.wanted} {_where(said)}")]
     elif said.code is not None:
-        lines.append(("next", said.code.next_step))
+        lines.append(("next", said.next_step or said.code.next_step))
     if said.label is not None:
         lines.append(("label", said.label.short + (", the topology's default" if by_default else "")))
     if said.audience is not None and said.verb in ("publish", "relabel"):
         lines += [("for", words) for words in _audience_lines(said.audience)]
-    lines += [(each.code.label, f"{each.code.cause}: {each.detail}") for each in said.nobody]
+    for each in said.nobody:
+        if (each.code, each.detail) != (said.code, said.detail):
+            lines += [(each.code.label, f"{each.code.cause}: {each.detail}"), ("next", each.code.next_step)]
     if said.rate_per_s:
         lines.append(("rate", f"{said.rate_per_s} a second; beyond it the relay puts off what comes (E406)"))
     lines.append(("credential", _standing(said.asker, scene)))
@@ -380,12 +382,24 @@ def _hop_words(said: Explanation, hop: Hop) -> str:
     if hop.ends and hop.is_cleared_for(said.label):
         return f"{clearance} ends here: {Code.WITHHELD.label}, the audience does not reach it"
     if hop.ends:
-        return f"{clearance} ends here: {Code.WITHHELD.label}, it may not hold {said.label.short if said.label is not None else 'it'}"
+        return (
+            f"{clearance} ends here: {Code.WITHHELD.label}, it may not hold {said.label.short if said.label is not None else 'it'}"
+            + (f"; carries_sealed = true at {hop.relay} lets it pass" if said.label is Label.RED else "")
+        )
     if not hop.stripped:
         gone = any(other.stripped for other in said.hops[: said.hops.index(hop)])
-        return f"{clearance} {'passes on what is left' if gone else 'passes whole'}"
+        words = "passes on what is left" if gone else "passes whole"
+        # What is red gets past such a relay only where it carries what is sealed.
+        sealed = hop.clearance < Label.RED and Label.RED in _labels_past(said, hop)
+        return f"{clearance} {words}" + (", and cannot read what is red of it" if sealed else "")
     words = "; ".join(f"{', '.join(_fields_of(said, label))} ({label.short})" for label in hop.stripped)
     return f"{clearance} stripped before it gets there: {words}"
+
+
+def _labels_past(said: Explanation, hop: Hop) -> set[Label | None]:
+    """What of the message's labels was not stripped up to and with this hop."""
+    gone = {label for other in said.hops[: said.hops.index(hop) + 1] for label in other.stripped}
+    return {said.label, *(label for _, label in said.fields)} - gone
 
 
 def _fields_of(said: Explanation, label: Label) -> list[str]:

@@ -48,9 +48,12 @@ class Course(NamedTuple):
             return label if self.by_default else ""
         if self.ends.is_cleared_for(self.label):
             return f"{label}: ends at {self.ends.relay}, whom the audience does not reach ({Code.WITHHELD.label})"
+        remedy = (
+            f"it goes further where the topology says carries_sealed = true at {self.ends.relay}"
+            if self.label is Label.RED else "what may go further needs --label"
+        )
         return (
-            f"{label}: ends at {self.ends.relay}, cleared for {self.ends.clearance.short} ({Code.WITHHELD.label}); "
-            f"what may go further needs --label"
+            f"{label}: ends at {self.ends.relay}, cleared for {self.ends.clearance.short} ({Code.WITHHELD.label}); {remedy}"
         )
 
     def to_json(self) -> dict[str, Any]:

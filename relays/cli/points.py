@@ -86,12 +86,17 @@ def publish(
     all the time of --timeout, 6 not held in that time, 69 unreachable. A --field-label that names no field of the message
     is refused (E604).
 
+    What is red is sealed to those whom --recipient names, at most 15. Without one it is refused (E609, exit code 2); so is
+    somebody who was never connected (E605), or may not have it (E608): exit code 1.
+
     Without --to-org it is for one's own organisation, and what is amber for its direct clients too. Whom else it may be
     for, a publish grant says (E420).
 
     Example: fabric publish detections.test '{"rule": "scan", "src": "10.1.0.7"}' --as sensor-1 --severity high --field-label src=amber --label green
 
     Example: fabric publish intel.ipv4 '{"ip": "203.0.113.9"}' --as feed-1 --label amber --to-org msp
+
+    Example: fabric publish intel.ipv4 '{"ip": "203.0.113.9", "from": "agent k"}' --as feed-1 --label green --field-label from=red --recipient lead-1
     """
     timeout_s = parse_duration(timeout) / 1000
     content = parse_record(given_text(record, "the message"), "the message")

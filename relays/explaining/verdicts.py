@@ -6,12 +6,13 @@ only put in order and told. It says what may be, not what is: who is connected, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from fabric.edge.identity.identity import Identity
 from fabric.edge.publishing.composer import Stamp, audience_of
 from fabric.edge.publishing.options import ROLE
+from fabric.edge.publishing.recipients import not_fit
 from fabric.protocol.access.approvals import asked_of
 from fabric.protocol.access.declassifying import declassify_grant, lowest_label
 from fabric.protocol.access.permissions import (
@@ -116,6 +117,7 @@ class Explanation:
     grants: tuple[str, ...] = ()  # that decided
     held: tuple[str, ...] = ()  # all of this kind that it has
     wanted: str = ""  # what would allow it
+    next_step: str = ""  # where it is not the code's own
     rate_per_s: int = 0
     reads: tuple[Label, ...] = ()  # what of its organisation's a subscriber and its relay may hold
     fields: tuple[tuple[str, Label], ...] = ()
@@ -138,7 +140,8 @@ class Explanation:
         if self.code is not None:
             return "nobody" if self.code is Code.NOBODY else "denied"
         cut = any(hop.ends or hop.stripped for hop in self.hops) or any(target.code for target in self.targets)
-        return "partly" if cut or self.not_granted or self.elsewhere else "allowed"
+        unknown = self.audience is not None and any(each.detail in self.audience.recipients for each in self.nobody)
+        return "partly" if cut or unknown or self.not_granted or self.elsewhere else "allowed"
 
 
 # -- publish --------------------------------------------------------------------------------------------------
@@ -161,7 +164,14 @@ def explain_publish(asker: Asker, stamp: Stamp, tree: Tree) -> Explanation:
     )
     if hops and hops[0].ends:
         return _denied(said, Reject(Code.WITHHELD, hops[0].relay), "")
-    return said
+    # What is sealed to nobody who may have it is not sent at all. A name that is not known here may be elsewhere.
+    if climb.unknown:
+        return said
+    known = (each.credential for each in (*tree.relays.values(), *tree.points.values()))
+    misplaced = next(map(not_fit, _misplaced(known, header.audience, asker)), None)
+    if misplaced is None:
+        return said
+    return replace(_denied(said, Reject(misplaced.code, misplaced.detail), ""), next_step=misplaced.next_step)
 
 
 def explain_relabel(asker: Asker, stamp: Stamp, tree: Tree) -> Explanation:
@@ -189,7 +199,7 @@ def explain_relabel(asker: Asker, stamp: Stamp, tree: Tree) -> Explanation:
 
 def nobody_of(audience: Audience, tree: Tree, asker: Asker) -> tuple[Reject, ...]:
     """Organisations, communities and recipients that nobody is who is known: RECIPIENT_UNKNOWN and COMMUNITY_EMPTY. And
-    recipients who get nothing for it, by their clearance, or as their organisation is not named: WITHHELD."""
+    recipients who may not have it, by their clearance, or as their organisation is not named: BAD_AUDIENCE."""
     placed = (*tree.relays.values(), *tree.points.values())
     known = (asker.credential, *(each.credential for each in placed))
     ids = {each.id for each in known} | {ROLE + dict(each.tags)["role"] for each in known if "role" in dict(each.tags)}
@@ -199,11 +209,18 @@ def nobody_of(audience: Audience, tree: Tree, asker: Asker) -> tuple[Reject, ...
         *(Reject(Code.RECIPIENT_UNKNOWN, name) for name in audience.organisations if name not in organisations),
         *(Reject(Code.COMMUNITY_EMPTY, name) for name in audience.communities if name not in communities),
         *(Reject(Code.RECIPIENT_UNKNOWN, name) for name in audience.recipients if name not in ids),
-        *(
-            Reject(Code.WITHHELD, f"recipient {each.id}, of {each.organisation}") for each in known
-            if each.id in audience.recipients and not may_hold(each, Label.RED, audience)
-        ),
+        *(Reject(Code.BAD_AUDIENCE, not_fit(each).detail) for each in _misplaced(known, audience, asker)),
     )
+
+
+def _misplaced(known: Iterable[Credential], audience: Audience, asker: Asker) -> Iterator[Credential]:
+    """Of those who are named, or have a role that is: as if all were connected, for a role is who was."""
+    for each in known:
+        role = ROLE + dict(each.tags).get("role", "")
+        named = each.id in audience.recipients or role in audience.recipients
+        by_its_id = replace(audience, recipients=(each.id,))
+        if each.id != asker.credential.id and named and not may_hold(each, Label.RED, by_its_id):
+            yield each
 
 
 def _wanted_to_publish(credential: Credential, header: Header, problem: Reject) -> str:

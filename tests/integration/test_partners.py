@@ -107,7 +107,8 @@ def test_what_cannot_be_is_refused_by_its_number_and_with_what_to_do(house: Hous
     with house.point("analyst-guard") as other:
         other.wait_ready()
         said = refused("--label", "red", "--recipient", "analyst-guard")
-    assert said["code"] == "E608" and "analyst-guard, of guard" in said["detail"]
+    assert said["code"] == "E608" and "organisation guard is not named" in said["detail"]
+    assert "--to-org guard" in said["next"]
 
 
 def test_who_names_nobody_is_told(house: House):

@@ -179,8 +179,8 @@ def test_who_may_not_have_it_is_named(house):
     house.answer(AMBER)
     house.answer(ABROAD)
     assert house.sort()[1] == [
-        (Code.BAD_AUDIENCE, "analyst-1, of acme and cleared for amber, may not have what is red"),
-        (Code.BAD_AUDIENCE, "lead-4, of msp and cleared for red, may not have what is red"),
+        (Code.BAD_AUDIENCE, "analyst-1 is cleared for amber, and may not have what is red"),
+        (Code.BAD_AUDIENCE, "lead-4 may not have what is red, as its organisation msp is not named"),
     ]
     assert house.sort(house.draft("lead-4", organisations=("msp",)))[0]
 

@@ -317,11 +317,19 @@ def test_a_hop_that_the_audience_does_not_reach_is_told_from_one_with_too_low_a_
 def test_names_that_nobody_has_are_named_where_the_whole_way_is_known():
     said = to_partners(label=RED, recipients=("hq", "analyst-acne"))
     assert said.nobody == (Reject(Code.RECIPIENT_UNKNOWN, "analyst-acne"),)
+    assert said.verdict == "partly", "it would be refused, but where somebody of this name is known elsewhere"
     assert nobody_of(Audience(("acme", "gard"), ("isac", "fs")), PARTNERS, asker("soar-1")) == (
         Reject(Code.RECIPIENT_UNKNOWN, "gard"), Reject(Code.COMMUNITY_EMPTY, "fs"),
     )
-    (left_out,) = to_partners(label=RED, recipients=("hq", "analyst-bank")).nobody
-    assert left_out == Reject(Code.WITHHELD, "recipient analyst-bank, of bank"), "recipients widen nothing"
+    refused = to_partners(label=RED, recipients=("hq", "analyst-bank"))
+    assert (refused.verdict, refused.code) == ("denied", Code.BAD_AUDIENCE), "recipients widen nothing"
+    assert refused.detail == "analyst-bank is cleared for amber+strict, and may not have what is red"
+    other = to_partners(label=RED, recipients=("analyst-guard",))
+    assert other.detail == "analyst-guard may not have what is red, as its organisation guard is not named"
+    assert other.next_step == "name its organisation too: --to-org guard, which has to be in the publish grant"
+    assert to_partners(label=RED, organisations=("guard",), recipients=("analyst-guard",)).verdict == "allowed"
+    of_role = to_partners(label=RED, organisations=("guard",), recipients=("role=analyst",))
+    assert of_role.detail.endswith("cleared for amber+strict, and may not have what is red"), "all of it are meant"
     blind = replace(PARTNERS, relays={})
     stamp = Stamp(Kind.INTEL, "intel.x", Severity.LOW, Phase.NONE, MINUTE_MS, RED, audience=Audience((), (), ("x",)))
     who = PARTNERS.points["feed-1"]

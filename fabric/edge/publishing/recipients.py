@@ -160,11 +160,7 @@ class Recipients:
         for id_ in audience.recipients:
             known = self._credential(id_)
             if not may_hold(known, Label.RED, audience) and id_ != self._core.me.id:
-                raise FabricError(
-                    Code.BAD_AUDIENCE,
-                    f"{id_}, of {known.organisation} and cleared for {known.clearance.short}, may not have what is red",
-                    "leave it out; where it is cleared for red, name its organisation too",
-                )
+                raise not_fit(known)
 
     def _knows(self, name: str | _Selector) -> bool:
         if not isinstance(name, _Selector):
@@ -268,3 +264,17 @@ def _why_not(refused: Reject, wanted: Wanted) -> FabricError:
             "look whether the relays above are up and of this version: `fabric status`",
         )
     return FabricError(Code.RECIPIENT_UNKNOWN, f"{names}: {refused}")
+
+
+def not_fit(named: Credential) -> FabricError:
+    """BAD_AUDIENCE: why somebody who is named may not have what is red, and what would let it."""
+    if named.clearance < Label.RED:
+        return FabricError(
+            Code.BAD_AUDIENCE, f"{named.id} is cleared for {named.clearance.short}, and may not have what is red",
+            "leave it out, or have it cleared for red: `clearance` in the topology",
+        )
+    return FabricError(
+        Code.BAD_AUDIENCE,
+        f"{named.id} may not have what is red, as its organisation {named.organisation} is not named",
+        f"name its organisation too: --to-org {named.organisation}, which has to be in the publish grant",
+    )

@@ -91,11 +91,11 @@ class Code(Enum):
     BAD_LABEL = (602, "bad_label", "the label is not a Traffic Light Protocol label", "use clear, green, amber, amber+strict or red")
     LABEL_TOO_LOW = (603, "label_too_low", "the result's label is below its action's", "give the result at least its action's label")
     UNMATCHED_LABEL = (604, "unmatched_label", "a field label names no field of the record", "correct the name; where the field is not always there, allow it: --allow-unmatched, in Python labels_required=False")
-    RECIPIENT_UNKNOWN = (605, "recipient_unknown", "nobody of this name is known", "correct the name, or wait until it was connected once; `fabric topology graph` and `fabric status` have the names")
+    RECIPIENT_UNKNOWN = (605, "recipient_unknown", "nobody of this name is known", "correct the name; or, where it is right, connect it once: until then nobody has its key. `fabric topology graph` and `fabric status` have the names")
     RECIPIENT_REVOKED = (606, "recipient_revoked", "a recipient has been revoked", "leave it out, or name the identity that took its place")
     COMMUNITY_EMPTY = (607, "community_empty", "nobody is in the community", "correct the name, or write who is in it: `communities` in [organisations]")
     BAD_AUDIENCE = (608, "bad_audience", "it is no audience that a message can have", "name at most 15 organisations, communities and recipients, each as the topology has it")
-    NO_RECIPIENTS = (609, "no_recipients", "red is for named recipients, and none is named", "name who is to read it, or label it amber+strict for all of your organisation")
+    NO_RECIPIENTS = (609, "no_recipients", "red is for named recipients, and none is named", "name who is to read it (--recipient ID or role=NAME), or label it amber+strict for all of your organisation")
     NOT_LOWERED = (610, "not_lowered", "relabelling lowers a label, and this one is not lower", "name a label below the message's own; to raise one, publish it under the higher label")
     NOT_WHOLE = (611, "not_whole", "parts of the message were withheld from this reader, who cannot re-issue them", "name the fields to re-issue, of those that are there; or have it done by somebody who sees all of it")
     # 7xx: where to
