@@ -43,7 +43,7 @@ class Hop:
         self._streaming = Streaming(does, between, publisher, reader)
 
     def window(self, seconds: float) -> Window:
-        self._publisher.ask("prepare", seconds)
+        self._publisher.ask("prepare", seconds, takes_s=seconds)
         found = self._streaming.window(seconds)
         return Window({BYTES_RATE.name: found.values[RATE.name] * HOP_BYTES / 1e6}, found.cpu_us, found.lost)
 

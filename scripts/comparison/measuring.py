@@ -39,7 +39,7 @@ class Streaming:
 
     def window(self, seconds: float) -> Window:
         self._cpu.begin()
-        said = self._publisher.ask("publish", seconds)
+        said = self._publisher.ask("publish", seconds, takes_s=seconds)
         taken = self._reader.ask("records", self._had + said["published"])
         records = taken["records"] - self._had
         self._had = taken["records"]
@@ -89,7 +89,7 @@ class Flooded:
 
 def probed(probe: Program, reader: Program, seconds: float) -> tuple[int, list[float]]:
     """How many events were published, and milliseconds of those that arrived."""
-    said = probe.ask("probe", seconds)
+    said = probe.ask("probe", seconds, takes_s=seconds)
     took_ms = reader.ask("probes", said["published"])["latencies_ms"]
     if not took_ms:
         raise Failed("no event arrived")

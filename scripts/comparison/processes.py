@@ -58,10 +58,10 @@ class Program:
             self._lines.put(line)
         self._lines.put(None)
 
-    def ask(self, *words: object) -> dict[str, Any]:
-        """Tell it something, and wait for its answer."""
+    def ask(self, *words: object, takes_s: float = 0.0) -> dict[str, Any]:
+        """Tell it something, and wait for its answer. `takes_s`: how long that takes anyway."""
         self.tell(*words)
-        return self.hear()
+        return self.hear(takes_s + _WAIT_S)
 
     def tell(self, *words: object) -> None:
         assert self._popen.stdin is not None
