@@ -50,6 +50,7 @@ BOUNDS = {
     "edge/publishing/recipients.py:Recipients._selected": "_SELECTORS_MAX, the oldest goes",
     "edge/publishing/recipients.py:Recipients._asked": "ASKED_MAX questions, each over within ASK_MS; BUSY",
     "edge/publishing/recipients.py:Recipients._waiting": "WAITING_MAX records; BUSY",
+    "edge/publishing/recipients.py:Recipients._missing": "names of ASKED_MAX questions, for one turn; BUSY",
     "edge/publishing/recipients.py:Recipients._problems": "of the names of ASKED_MAX questions, for one turn",
     "edge/receiving/unsealing.py:Unsealing._failed": "_ORIGINS_MAX origins, the one that failed longest ago goes",
     "edge/publishing/publisher.py:Publisher._sealed": "_IN_FLIGHT_MAX, urgent URGENT_MAX, and as many of each topic "

@@ -10,15 +10,17 @@ from hypothesis import strategies as st
 
 from fabric.edge.publishing.composer import Composer, Draft, Position, Stamp
 from fabric.edge.publishing.publisher import Publisher
+from fabric.edge.publishing.recipients import WAITING_MAX as KEYS_WAITING_MAX
 from fabric.edge.publishing.recipients import Recipients
 from fabric.protocol.base.errors import Code, FabricError, Reject
-from fabric.protocol.core.ready import KeepPosition, Published, Put, Ready
+from fabric.protocol.core.ready import Answered, KeepPosition, Published, Put, Ready
+from fabric.protocol.enrolment.recipients import encode_found
 from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.envelope.verify import RootCache
 from fabric.protocol.links.links import UPLINK
 from fabric.protocol.point.point import Point
 from fabric.protocol.vocabulary.severity import Lane, Phase, Severity
-from fabric.protocol.vocabulary.tlp import Label
+from fabric.protocol.vocabulary.tlp import Audience, Label
 from tests.support import EVERYTHING, T0, Authority, entropy
 
 AUTHORITY = Authority("outgoing")
@@ -27,8 +29,11 @@ ME = AUTHORITY.issue("zeek-1", grants=EVERYTHING)
 
 def outgoing(durable=True):
     core = Point(ME.credential, ME.signer, AUTHORITY.key, b"m" * 16, entropy("core"))
-    composer = Composer(ME.credential, ME.signer, RootCache(), entropy("composer"))
-    made = Publisher(core, composer, Recipients(core, entropy("keys")), structlog.get_logger())
+    recipients = Recipients(core, entropy("keys"))
+    composer = Composer(
+        ME.credential, ME.signer, RootCache(), entropy("composer"), recipients=recipients.keys_of
+    )
+    made = Publisher(core, composer, recipients, structlog.get_logger())
     made.durable = durable
     return made, core
 
@@ -66,6 +71,35 @@ def test_the_signer_is_kept_once_and_before_what_it_signed():
     first = [type(op).__name__ for op in turn(made)]
     made.add(draft(2))
     assert first == ["KeepCredential", "Put"] and [type(op).__name__ for op in turn(made)] == ["Put"]
+
+
+def red(n, severity=Severity.LOW):
+    stamp = Stamp(
+        Kind.EVENT, "detections.x", severity, Phase.NONE, 60_000, Label.RED, audience=Audience((), (), ("lead-1",))
+    )
+    return Draft(stamp, {"n": n}, T0, Future(), 10)
+
+
+def test_what_waits_for_keys_holds_back_who_publishes_and_nothing_is_refused_for_it():
+    made, core = outgoing()
+    waiting = [red(n) for n in range(KEYS_WAITING_MAX + 1_000)]
+    for each in waiting:
+        made.add(each)
+    for _ in range(8):
+        turn(made)
+    assert KEYS_WAITING_MAX - 1_024 < len(made._recipients) <= KEYS_WAITING_MAX
+    behind, urgent = draft(1), draft(2, Severity.HIGH)
+    made.add(behind)
+    made.add(urgent)
+    turn(made)
+    assert urgent.token.done() and not behind.token.done(), "another lane goes on"
+    assert not any(each.token.done() for each in waiting)
+    core.trust.introduce(AUTHORITY.issue("lead-1").credential.raw)
+    (asked,) = made._recipients._asked
+    made._recipients.answered(Answered(asked, None, encode_found((), [], ())), T0)
+    for _ in range(8):
+        turn(made)
+    assert behind.token.done() and all(each.token.result() for each in waiting)
 
 
 def test_an_urgent_record_does_not_wait_behind_a_full_lane():

@@ -8,7 +8,7 @@ from fabric.edge.publishing.recipients import _SELECTED_MS, ASKED_MAX, WAITING_M
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.base.limits import ASK_MS
 from fabric.protocol.core.ready import Answered, Ready, Tick
-from fabric.protocol.enrolment.recipients import Wanted, decode_wanted, encode_found
+from fabric.protocol.enrolment.recipients import MEMBERS_NAMED_MAX, Wanted, decode_wanted, encode_found
 from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.envelope.sealed_parts import recipient
 from fabric.protocol.point.point import Point
@@ -158,8 +158,7 @@ def test_whom_nobody_knows_ends_the_record(house, names, answer, error):
 
 def test_who_was_revoked_and_whose_credential_is_over_gets_nothing(house):
     house.sort(house.draft("lead-1"), house.draft("lead-5"))
-    house.answer(LEAD)
-    house.answer(OVER)
+    house.answer(LEAD, OVER)
     assert house.sort()[1] == [(Code.CREDENTIAL_EXPIRED, "lead-5")]
     assert house.sort(house.draft("lead-1"))[0]
     house.revoke("lead-1")
@@ -176,8 +175,7 @@ def test_who_was_revoked_before_anybody_here_met_it_is_not_asked_for(house):
 
 def test_who_may_not_have_it_is_named(house):
     house.sort(house.draft("analyst-1"), house.draft("lead-4"))
-    house.answer(AMBER)
-    house.answer(ABROAD)
+    house.answer(AMBER, ABROAD)
     assert house.sort()[1] == [
         (Code.BAD_AUDIENCE, "analyst-1 is cleared for amber, and may not have what is red"),
         (Code.BAD_AUDIENCE, "lead-4 may not have what is red, as its organisation msp is not named"),
@@ -219,8 +217,58 @@ def test_so_many_wait_and_no_more(house):
 
 
 def test_so_many_questions_and_no_more(house):
-    errors = house.sort(*(house.draft(f"lead-{n}") for n in range(ASKED_MAX + 1)))[1]
+    most = ASKED_MAX * MEMBERS_NAMED_MAX
+    errors = house.sort(*(house.draft(f"lead-{n}") for n in range(most + 1)))[1]
     assert [code for code, _ in errors] == [Code.BUSY] and len(house.wanted()) == ASKED_MAX
+    assert house.sort(house.draft(f"lead-{most - 1}", "lead-0")) == ([], []), "these were asked for"
+    assert [code for code, _ in house.sort(house.draft("role=lead"))[1]] == [Code.BUSY]
+
+
+def test_those_of_many_records_are_asked_for_together_and_each_once(house):
+    house.sort(house.draft("lead-1", "lead-2"), house.draft("lead-2", "lead-9"), house.draft("lead-9"))
+    assert house.wanted() == [Wanted(("lead-1", "lead-2", "lead-9"))]
+    house.answer(LEAD, DEPUTY, unknown=("lead-9",))
+    (fit, errors) = house.sort()
+    assert len(fit) == 1 and errors == [(Code.RECIPIENT_UNKNOWN, "lead-9")] * 2
+
+
+def test_members_of_two_roles_are_asked_for_once(house):
+    house.sort(house.draft("role=lead", "role=deputy"))
+    members = [f"lead-{n:02}" for n in range(12)]
+    house.answer(of_role=members)
+    house.answer(of_role=members)
+    house.sort()
+    assert house.wanted() == [Wanted(tuple(members))]
+
+
+def test_a_credential_that_is_over_may_have_been_renewed(house):
+    was = AUTHORITY.issue("lead-6", not_after_ms=T0 + 1_000)
+    house.sort(house.draft("lead-6"))
+    house.answer(was)
+    assert house.sort()[0]
+    house.now_ms += 10**8
+    draft = house.draft("lead-6")
+    assert house.sort(draft) == ([], []) and house.wanted() == [Wanted(("lead-6",))]
+    house.answer(AUTHORITY.issue("lead-6", serial=2, not_after_ms=T0 + 10**9))
+    assert house.sort() == ([draft], [])
+
+
+def test_where_it_was_not_that_is_said(house):
+    was = AUTHORITY.issue("lead-6", not_after_ms=T0 + 1_000)
+    house.core.trust.introduce(was.credential.raw)
+    house.now_ms += 10**8
+    house.sort(house.draft("lead-6"))
+    house.answer(was)
+    assert house.sort() == ([], [(Code.CREDENTIAL_EXPIRED, "lead-6")]) and house.wanted() == []
+
+
+def test_an_answer_for_which_nothing_waits_is_not_remembered(house):
+    house.sort(house.draft("lead-1", "lead-2"))
+    house.revoke("lead-1")
+    house.sort()
+    house.answer(unknown=("lead-2",))
+    house.sort()
+    assert house.sort(house.draft("lead-2")) == ([], []) and house.wanted() == [Wanted(("lead-2",))]
 
 
 def test_at_the_end_what_waits_is_handed_back(house):

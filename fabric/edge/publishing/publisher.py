@@ -218,12 +218,17 @@ class Publisher:
         """Seal what may go now, urgent first, and submit it."""
         if not (any(self._drafts) or any(self._aside) or self._recipients):  # as in most turns
             return
+        fit, unfit = self._recipients.sort((), now_ms, ready)
         taken: list[Draft] = []
+        # Where many wait for keys, others of their lanes wait before that: so pressure reaches whoever publishes.
+        held = set(map(_lane_of, self._recipients.waiting())) if self._recipients.room < _BURST_MAX else ()
         for lane in Lane:
-            taken += self._take(lane, _BURST_MAX - len(taken))
-        if not taken and not self._recipients:
+            if lane not in held:
+                taken += self._take(lane, _BURST_MAX - len(taken))
+        if not taken and not fit and not unfit:
             return
-        fit, unfit = self._recipients.sort(taken, now_ms, ready)
+        more, more_unfit = self._recipients.sort(taken, now_ms, ready)
+        fit, unfit = [*fit, *more], [*unfit, *more_unfit]
         sealed, failed = self._composer.compose(fit)
         for draft, error in (*unfit, *failed):
             self._unfit([draft], error)

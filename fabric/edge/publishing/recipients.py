@@ -5,13 +5,14 @@ A recipient is named by its id, or by a selector: `role=lead` of what is publish
 Guarantees: nothing is sealed to who is not named, valid and not revoked at that moment, or may not have it by its
 credential; a relay that answers can leave somebody out, and add nobody whom the selector does not select. A record
 waits for keys no longer than a question does, and ends with who is not known; no more than `WAITING_MAX` records and
-`ASKED_MAX` questions wait. Whom a selector selects is asked anew after `_SELECTED_MS`: who joined since is noticed.
+`ASKED_MAX` questions wait. Whom a selector selects is asked anew after `_SELECTED_MS`: who joined since is noticed. So
+is a credential that is over: it may have been renewed.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple
 
@@ -20,11 +21,11 @@ from fabric.protocol.access.permissions import check_execute, selects
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.base.limits import AUDIENCE_NAMES_MAX, ID_BYTES
 from fabric.protocol.core.ready import Answered, Ask, Ready
-from fabric.protocol.enrolment.recipients import NO_ISSUER_NAME, Wanted, decode_found, encode_wanted
+from fabric.protocol.enrolment.recipients import MEMBERS_NAMED_MAX, NO_ISSUER_NAME, Wanted, decode_found, encode_wanted
 from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.envelope.sealed_parts import Recipient, recipient
 from fabric.protocol.point.point import Point
-from fabric.protocol.trust.credentials import Credential, name_ok
+from fabric.protocol.trust.credentials import Clocks, Credential, name_ok
 from fabric.protocol.vocabulary.tlp import Audience, Label, may_hold
 
 WAITING_MAX: Final = 4_096
@@ -58,6 +59,7 @@ class Recipients:
         self._asked: dict[bytes, Wanted] = {}
         self._waiting: list[_Waiting] = []
         self._has_news = False  # of those that wait, since they were looked at: there may be thousands, and many turns
+        self._missing: dict[str | _Selector, None] = {}  # what is to be asked for, at the end of this turn
         self._now_ms = 0
         self._problems: dict[str | _Selector, FabricError] = {}  # of whom nothing could be found out, for this turn
 
@@ -78,9 +80,10 @@ class Recipients:
             waiting, self._waiting, self._has_news = self._waiting, [], False
         fit: list[Draft] = []
         failed: list[tuple[Draft, FabricError]] = []
+        under_way = self._under_way()
         for each in (*waiting, *map(_Waiting, drafts)):
             try:
-                if self._is_there(each, ready):
+                if self._is_there(each, under_way, ready):
                     fit.append(each.draft)
             except FabricError as error:
                 if each.fail is None:
@@ -88,6 +91,7 @@ class Recipients:
                 else:
                     each.fail(error)
         self._problems.clear()
+        self._ask(ready)
         return fit, failed
 
     def when_known(
@@ -97,13 +101,23 @@ class Recipients:
         """`go`, when all its recipients are known: at once, where they are. Else `fail`, with what is wrong."""
         self._now_ms = now_ms
         try:
-            self._is_there(_Waiting(draft, go, fail), ready)
+            self._is_there(_Waiting(draft, go, fail), self._under_way(), ready)
         except FabricError as error:
             fail(error)
+        self._ask(ready)
 
-    def _is_there(self, each: _Waiting, ready: Ready) -> bool:
+    @property
+    def room(self) -> int:
+        """How many more may wait."""
+        return WAITING_MAX - len(self._waiting)
+
+    def waiting(self) -> Iterator[Draft]:
+        """They wait for keys."""
+        return (each.draft for each in self._waiting)
+
+    def _is_there(self, each: _Waiting, under_way: Container[str | _Selector], ready: Ready) -> bool:
         """Whether it is to be published now. What is not yet known waits. Raises what is wrong."""
-        if not self._is_fit(each.draft, ready):
+        if not self._is_fit(each.draft, under_way):
             if len(self._waiting) >= WAITING_MAX:
                 raise FabricError(Code.BUSY, f"{WAITING_MAX} records wait for recipients' keys")
             self._waiting.append(each)
@@ -113,7 +127,7 @@ class Recipients:
         each.go(self._now_ms, ready)
         return False
 
-    def _is_fit(self, draft: Draft, ready: Ready) -> bool:
+    def _is_fit(self, draft: Draft, under_way: Container[str | _Selector]) -> bool:
         """Whether all its recipients are known; whom a selector selects is named one by one from then on."""
         names = _recipients_of(draft)
         for name in names:
@@ -128,7 +142,7 @@ class Recipients:
             if each in self._problems:
                 raise self._problems[each]
         if missing:
-            self._ask(unknown, ready)
+            self._want([name for name in unknown if name not in under_way])
             return False
         if any(isinstance(each, _Selector) for each in wanted):
             ids = dict.fromkeys(id_ for each in wanted for id_ in self._checked(each))
@@ -138,7 +152,7 @@ class Recipients:
                 )
             assert draft.stamp.audience is not None
             draft.stamp = draft.stamp._replace(audience=replace(draft.stamp.audience, recipients=tuple(ids)))
-            return self._is_fit(draft, ready)
+            return self._is_fit(draft, under_way)
         self._check_may_have(audience_of(draft.stamp, self._core.me))
         return True
 
@@ -164,7 +178,8 @@ class Recipients:
 
     def _knows(self, name: str | _Selector) -> bool:
         if not isinstance(name, _Selector):
-            return self._core.trust.credentials.newest(name) is not None
+            known = self._core.trust.credentials.newest(name)
+            return known is not None and self._core.trust.check(known, self._clocks()) is None
         ids, until_ms = self._selected.get(name, ((), 0))
         return self._now_ms < until_ms and all(map(self._knows, ids))
 
@@ -186,22 +201,33 @@ class Recipients:
         known = self._core.trust.credentials.newest(id_)
         if known is None:
             raise FabricError(Code.RECIPIENT_UNKNOWN, id_)
-        problem = self._core.trust.check(known, self._core.time.clocks(self._now_ms))
+        problem = self._core.trust.check(known, self._clocks())
         if problem is not None:
             raise FabricError(Code.RECIPIENT_REVOKED if problem.code is Code.REVOKED else problem.code, id_)
         return known
 
+    def _clocks(self) -> Clocks:
+        return self._core.time.clocks(self._now_ms)
+
     # -- questions ------------------------------------------------------------------------------------------
 
-    def _ask(self, names: Sequence[str | _Selector], ready: Ready) -> None:
-        under_way = {name for wanted in self._asked.values() for name in _names_of(wanted)}
-        asked = [name for name in names if name not in under_way]
-        ids = tuple(name for name in asked if not isinstance(name, _Selector))
-        wanted = [Wanted(ids)] if ids else []
-        wanted += [Wanted((), *name) for name in asked if isinstance(name, _Selector)]
-        for each in wanted:
-            if len(self._asked) >= ASKED_MAX:
-                raise FabricError(Code.BUSY, f"{ASKED_MAX} questions about recipients wait for an answer")
+    def _under_way(self) -> frozenset[str | _Selector]:
+        """What was asked for."""
+        return frozenset(name for wanted in self._asked.values() for name in _names_of(wanted))
+
+    def _want(self, names: Sequence[str | _Selector]) -> None:
+        """They are asked for at the end of this turn. Raises BUSY, and none of them is, where too many are."""
+        new = [name for name in names if name not in self._missing]
+        if not new:
+            return
+        missing = {**self._missing, **dict.fromkeys(new)}
+        if len(self._asked) + len(_questions(missing)) > ASKED_MAX:
+            raise FabricError(Code.BUSY, f"{ASKED_MAX} questions about recipients wait for an answer")
+        self._missing = missing
+
+    def _ask(self, ready: Ready) -> None:
+        missing, self._missing = self._missing, {}
+        for each in _questions(missing):
             question = Ask(self._entropy(ID_BYTES), NO_ISSUER_NAME, encode_wanted(each))
             self._asked[question.id] = each
             ready.merge(self._core.step(question, self._now_ms))
@@ -219,11 +245,12 @@ class Recipients:
         for raw in found.credentials:
             self._core.trust.introduce(raw)  # what is none is none: its id stays unknown
         left_out = {*wanted.ids} - {*found.unknown}
-        if wanted.ids and not any(map(self._knows, left_out)):
+        if not any(map(self._knows, left_out)):  # else the others had no place in it, and are asked for again
             self._problems.update({
                 id_: FabricError(Code.RECIPIENT_UNKNOWN, f"{id_}: the relays above answer without its credential")
                 for id_ in left_out
             })
+        self._problems.update(self._over(left_out))
         for id_ in found.unknown:
             self._problems[id_] = FabricError(Code.RECIPIENT_UNKNOWN, id_)
         selector = _Selector(wanted.to, wanted.topic)
@@ -236,6 +263,17 @@ class Recipients:
                 self._selected.popitem(last=False)
             self._selected[selector] = found.members, now_ms + _SELECTED_MS
         return True
+
+    def _over(self, ids: Iterable[str]) -> dict[str, FabricError]:
+        """Of those whose credential came: what stands against it."""
+        problems: dict[str, FabricError] = {}
+        for id_ in ids:
+            try:
+                self._credential(id_)
+            except FabricError as error:
+                if error.code is not Code.RECIPIENT_UNKNOWN:
+                    problems[id_] = error
+        return problems
 
     def end(self, error: FabricError) -> list[Draft]:
         """What still waits to be published, of which somebody else has to be told."""
@@ -250,6 +288,15 @@ class Recipients:
 def _recipients_of(draft: Draft) -> tuple[str, ...]:
     audience = draft.stamp.audience
     return () if audience is None else audience.recipients
+
+
+def _questions(names: Iterable[str | _Selector]) -> list[Wanted]:
+    """That ask for all of these: ids together, as many as one question may name, and each selector alone."""
+    ids = tuple(name for name in names if not isinstance(name, _Selector))
+    return [
+        *(Wanted(ids[at : at + MEMBERS_NAMED_MAX]) for at in range(0, len(ids), MEMBERS_NAMED_MAX)),
+        *(Wanted((), *name) for name in names if isinstance(name, _Selector)),
+    ]
 
 
 def _names_of(wanted: Wanted) -> tuple[str | _Selector, ...]:
