@@ -7,7 +7,7 @@ import pytest
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import ASK_BYTES_MAX, ASK_MS, HELLO_WAIT_MS, RETRY_MS, SELECTORS_PER_S
 from fabric.protocol.core.ready import Answer, Answered, Ask, Asked, LinkUp
-from fabric.protocol.enrolment.recipients import Found, Wanted, decode_found, encode_found, encode_wanted
+from fabric.protocol.enrolment.recipients import Found, Wanted, decode_found, decode_wanted, encode_found, encode_wanted
 from fabric.protocol.point.point import Point
 from fabric.protocol.relay.relay import Relay
 from fabric.protocol.routes.attachments import open_attachment, sign_attachment
@@ -376,6 +376,45 @@ def test_what_comes_back_is_for_who_asked_as_far_as_he_may_know(talk):
     talk.say(zeek, who("lead-2", "lead-4"))
     talk.say(up, Joined(ID, None, "", encode_found((), [DEPUTY.credential.raw, ABROAD.credential.raw], ())))
     assert found(talk, zeek) == Found((), digests(DEPUTY), ("lead-4",))
+
+
+def test_of_a_role_that_others_have_too_those_are_told_whom_the_asker_may_address(root):
+    abroad = [AUTHORITY.issue(f"a-{n:02}", organisation="msp", tags=(("role", "lead"),)) for n in range(20)]
+    for number, member in enumerate((*abroad, LEAD, DEPUTY)):
+        root.core.routes.put(attachment_of(member, number))
+    zeek = root.connect(ZEEK, Role.POINT)
+    root.say(zeek, who(role="lead"))
+    assert found(root, zeek) == Found(("lead-1", "lead-2"), digests(LEAD, DEPUTY), ())
+    partner = root.connect(PARTNER, Role.POINT)
+    root.say(partner, who(role="lead", id_=b"2" * 16))
+    assert found(root, partner).members == tuple(member.id for member in abroad[:17]), "one more than can be named"
+
+
+def test_whom_the_asker_may_address_is_said_by_its_own_relay(talk):
+    up, zeek = talk.dial(HQ, Role.CHILD), talk.connect(ZEEK, Role.POINT)
+    talk.say(zeek, Join(ID, "", b"", encode_wanted(Wanted((), "role=lead", "", ("msp",)))))
+    (frame,) = asked(talk, up)
+    assert decode_wanted(frame.request) == Wanted((), "role=lead", "", ("acme",))
+
+
+def test_a_part_of_a_role_s_members_is_not_told_as_if_it_were_all(talk):
+    """As a root answers that does not look whom the asker may address."""
+    up, zeek = talk.dial(HQ, Role.CHILD), talk.connect(ZEEK, Role.POINT)
+    talk.say(zeek, who(role="lead"))
+    names = ["lead-4", "lead-1", *(f"lead-{n}" for n in range(10, 25))]
+    talk.say(up, Joined(ID, None, "", encode_found(names, [ABROAD.credential.raw, LEAD.credential.raw], ())))
+    assert answers(talk, zeek) == [(ID, Code.BAD_AUDIENCE)]
+
+
+def test_who_is_known_by_a_credential_that_is_over_may_be_known_better_above(root, talk):
+    up, zeek = talk.dial(HQ, Role.CHILD), talk.connect(ZEEK, Role.POINT)
+    talk.core.trust.introduce(OVER.credential.raw)
+    talk.say(zeek, who("lead-3"))
+    assert [frame.id for frame in asked(talk, up)] == [ID]
+    root.core.trust.introduce(OVER.credential.raw)
+    zeek = root.connect(ZEEK, Role.POINT)
+    root.say(zeek, who("lead-3"))
+    assert found(root, zeek) == Found((), digests(OVER), ()), "nobody is above the root"
 
 
 def test_a_child_hands_it_on_as_it_is_and_filters_for_its_own(talk):

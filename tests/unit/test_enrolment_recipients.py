@@ -21,10 +21,16 @@ NAME = st.from_regex(r"[a-z0-9][a-z0-9-]{0,62}", fullmatch=True)
 NAMES = st.lists(NAME, max_size=MEMBERS_NAMED_MAX)
 
 
-@given(NAMES, st.text(max_size=256), st.sampled_from(["", "deny.ipv4_net"]))
-def test_a_question_is_read_as_it_was_written(ids, to, topic):
-    raw = encode_wanted(Wanted(tuple(ids), to, topic))
-    assert decode_wanted(raw) == Wanted(tuple(ids), to, topic) and len(raw) <= ASK_BYTES_MAX
+@given(NAMES, st.text(max_size=256), st.sampled_from(["", "deny.ipv4_net"]), NAMES)
+def test_a_question_is_read_as_it_was_written(ids, to, topic, organisations):
+    wanted = Wanted(tuple(ids), to, topic, tuple(organisations))
+    raw = encode_wanted(wanted)
+    assert decode_wanted(raw) == wanted and len(raw) <= ASK_BYTES_MAX
+
+
+def test_whose_they_are_is_on_the_wire_where_it_is_said():
+    assert encode_wanted(Wanted(("a",), "role=lead")) == pack([1, ["a"], "role=lead", ""])
+    assert encode_wanted(Wanted((), "role=lead", "", ("acme", "m*"))) == pack([1, [], "role=lead", "", ["acme", "m*"]])
 
 
 @given(NAMES, st.lists(st.binary(max_size=8_192), max_size=20), NAMES)
@@ -45,6 +51,7 @@ def test_too_many_are_cut_to_one_more_than_can_be_named():
 @pytest.mark.parametrize("value", [
     7, [], [1], [1, [], ""], [1, [], 7, ""], [1, "lead-1", "", ""], [1, [7], "", ""], [1, ["Lead 1"], "", ""],
     [2, [], "", ""], [1, [], "x" * 1_025, ""], [1, ["a"] * 18, "", ""], [1, [[]], "", ""], [1, [], "", "x" * 257],
+    [1, [], "", "", "acme"], [1, [], "", "", [7]], [1, [], "", "", ["x"] * 18], [1, [], "", "", ["x" * 65]],
 ])
 def test_what_is_no_question_is_refused(value):
     assert decode_wanted(pack(value)).code is Code.MALFORMED
@@ -65,5 +72,5 @@ def test_any_bytes_are_read_or_refused(raw):
 
 
 def test_what_later_versions_append_is_ignored():
-    assert decode_wanted(pack([1, ["a"], "", "", "more"])) == Wanted(("a",))
+    assert decode_wanted(pack([1, ["a"], "", "", ["acme"], "more"])) == Wanted(("a",), "", "", ("acme",))
     assert decode_found(pack([1, ["a"], [b"c"], ["u"], 9])) == Found(("a",), (b"c",), ("u",))

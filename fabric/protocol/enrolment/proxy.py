@@ -1,5 +1,6 @@
 """Questions to issuers at a relay (SPEC 6.5): it asks its own, and forwards those of others up and the answers down.
-So it does with questions about who somebody is, which are to no issuer: it answers what it knows.
+So it does with questions about who somebody is, which are to no issuer: it answers what it knows, and adds whom the
+node that asked it may address.
 
 Guarantees: an answer goes to the link that asked and to no other; strangers may ask little and seldom, what is passed
 on is bounded, and nothing is kept beyond its time. A question is between its sender and the issuer: a relay reads
@@ -17,7 +18,14 @@ from fabric.protocol.base.limits import ASK_MS, ASKED_MAX, JOINS_PER_S, KNOCKS_M
 from fabric.protocol.base.shares import Shared
 from fabric.protocol.core.ready import Ask, Ready
 from fabric.protocol.enrolment.questions import Questions
-from fabric.protocol.enrolment.recipients import NO_ISSUER_NAME, Found, Wanted, decode_found, decode_wanted
+from fabric.protocol.enrolment.recipients import (
+    NO_ISSUER_NAME,
+    Found,
+    Wanted,
+    decode_found,
+    decode_wanted,
+    encode_wanted,
+)
 from fabric.protocol.links.link import Link, State
 from fabric.protocol.links.links import UPLINK
 from fabric.protocol.links.port import LinkPort
@@ -35,8 +43,12 @@ class Knows(Protocol):
         """None where somebody above may know more."""
         ...
 
-    def only_for(self, asker: Credential, found: Found) -> bytes:
-        """The same answer without those whom this node may not address."""
+    def of(self, asker: Credential, wanted: Wanted) -> Wanted:
+        """The question of a node that is connected here, for those whom it may address."""
+        ...
+
+    def only_for(self, asker: Credential, found: Found) -> bytes | Reject:
+        """The same answer without those whom this node may not address; why not, where that would be no answer."""
         ...
 
 
@@ -131,18 +143,24 @@ class EnrolmentProxy:
             return wanted
         if wanted.to and not self._rates.allow(_EVERYBODY, 1, SELECTORS_PER_S, now_ms):
             return Reject(Code.BUSY, "too many ask at once")
+        if link.peer_role != Role.CHILD and link.peer is not None:
+            wanted = self._recipients.of(link.peer, wanted)
+            frame = frame._replace(request=encode_wanted(wanted))
         answer = self._recipients.answer(wanted, now_ms)
         if answer is None:
             return self._pass(link, frame, stranger, now_ms, ready)
-        self._port.send(link, Joined(frame.id, None, "", self._fitted(link, answer)), ready)
+        self._port.send(link, self._fitted(link, Joined(frame.id, None, "", answer)), ready)
         return None
 
-    def _fitted(self, link: Link, answer: bytes) -> bytes:
+    def _fitted(self, link: Link, frame: Joined) -> Joined:
         """Of an answer, what whoever asked may know. A child does that for its own."""
-        found = decode_found(answer)
+        found = decode_found(frame.answer)
         if link.peer_role == Role.CHILD or link.peer is None or isinstance(found, Reject):
-            return answer
-        return self._recipients.only_for(link.peer, found)
+            return frame
+        fitted = self._recipients.only_for(link.peer, found)
+        if isinstance(fitted, Reject):
+            return Joined(frame.id, fitted.code, fitted.detail, b"")
+        return frame._replace(answer=fitted)
 
     def _pass(self, link: Link, frame: Join, stranger: bool, now_ms: int, ready: Ready) -> Reject | None:
         above = self._towards(frame.issuer)
@@ -183,7 +201,7 @@ class EnrolmentProxy:
         if asked is None or asker is None or now_ms >= asked.until_ms:
             return
         if asked.for_somebody and frame.code is None:
-            frame = frame._replace(answer=self._fitted(asker, frame.answer))
+            frame = self._fitted(asker, frame)
         self._port.send(asker, frame, ready)
 
 

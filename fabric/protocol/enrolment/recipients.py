@@ -1,6 +1,6 @@
 """Questions about who somebody is (SPEC 6.5): the credentials to which RED is sealed, by id or by a selector.
 
-    question = [ 1, [id ...], selector, topic ]            at most 17 ids; a selector where it is not empty
+    question = [ 1, [id ...], selector, topic, [organisation ...] ]    at most 17 ids; a selector where it is not empty
     answer   = [ 1, [id ...], [credential ...], [id ...] ]     of the selector; what fits; ids that nobody knows
 
 Guarantees: what is decoded is within its bounds. Credentials are passed on as they were signed: whoever asked verifies
@@ -19,6 +19,7 @@ from fabric.protocol.base.limits import (
     ASK_BYTES_MAX,
     AUDIENCE_NAMES_MAX,
     CREDENTIAL_BYTES_MAX,
+    NAME_BYTES_MAX,
     SELECTOR_BYTES_MAX,
     TOPIC_BYTES_MAX,
 )
@@ -34,12 +35,14 @@ _ELEMENTS_MAX: Final = 3 * MEMBERS_NAMED_MAX + 8
 class Wanted(NamedTuple):
     """Of whom the credentials are wanted: these ids, and all whom a selector selects where there is one (SPEC 9.5).
 
-    `topic`: of an action; then only of those who may execute it.
+    `topic`: of an action; then only of those who may execute it. `organisations`: of which the selected are meant;
+    patterns of names as in grants, and none at all means everybody.
     """
 
     ids: tuple[str, ...]
     to: str = ""
     topic: str = ""
+    organisations: tuple[str, ...] = ()
 
 
 class Found(NamedTuple):
@@ -56,18 +59,20 @@ class Found(NamedTuple):
 
 def encode_wanted(wanted: Wanted) -> bytes:
     """The request of a JOIN."""
-    return pack([1, list(wanted.ids), wanted.to, wanted.topic])
+    organisations = [list(wanted.organisations)] if wanted.organisations else []
+    return pack([1, list(wanted.ids), wanted.to, wanted.topic, *organisations])
 
 
 def decode_wanted(raw: bytes) -> Wanted | Reject:
     """MALFORMED where it is none."""
     match unpack(raw, bytes_max=ASK_BYTES_MAX, elements_max=_ELEMENTS_MAX, depth_max=2):
-        case [1, list(ids), str(to), str(topic), *_] if (
+        case [1, list(ids), str(to), str(topic), *more] if (
             _are_names(ids) and len(to.encode()) <= SELECTOR_BYTES_MAX and len(topic.encode()) <= TOPIC_BYTES_MAX
         ):
-            return Wanted(tuple(ids), to, topic)
-        case _:
-            return Reject(Code.MALFORMED, "who is asked for")
+            organisations = more[0] if more else []
+            if isinstance(organisations, list) and _are_patterns(organisations):
+                return Wanted(tuple(ids), to, topic, tuple(organisations))
+    return Reject(Code.MALFORMED, "who is asked for")
 
 
 def encode_found(members: Iterable[str], credentials: Iterable[bytes], unknown: Iterable[str]) -> bytes:
@@ -97,3 +102,7 @@ def decode_found(raw: bytes) -> Found | Reject:
 
 def _are_names(names: list[Any]) -> bool:
     return len(names) <= MEMBERS_NAMED_MAX and all(name_ok(name) for name in names)
+
+
+def _are_patterns(names: list[Any]) -> bool:
+    return len(names) <= MEMBERS_NAMED_MAX and all(type(name) is str and len(name) <= NAME_BYTES_MAX for name in names)

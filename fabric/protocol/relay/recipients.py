@@ -1,18 +1,19 @@
 """Who somebody is, for those who seal something to him (SPEC 6.5): the credentials that this relay knows.
 
 Guarantees: what is found by a selector is valid and not revoked, and what is found by its id is what was learnt last of
-it: whoever asked judges it by his own list. Nobody is told of a node that no grant of his lets him address. It
-keeps nothing.
+it, here or above: whoever asked judges it by his own list. Nobody is told of a node that no grant of his lets him
+address, nor of some whom a selector selects as if they were all. It keeps nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from fabric.protocol.access.permissions import check_execute
-from fabric.protocol.base.errors import Reject
+from fabric.protocol.base.errors import Code, Reject
+from fabric.protocol.base.limits import AUDIENCE_NAMES_MAX
 from fabric.protocol.core.timekeeper import Timekeeper
-from fabric.protocol.enrolment.recipients import Found, Wanted, encode_found
+from fabric.protocol.enrolment.recipients import MEMBERS_NAMED_MAX, Found, Wanted, encode_found
 from fabric.protocol.relay.roster import Roster
 from fabric.protocol.routes.routing import RouteTable
 from fabric.protocol.trust.credentials import Credential, names_cover
@@ -36,7 +37,7 @@ class Recipients:
         """None where somebody above may know more: of ids that are not known here, and of every selector."""
         known = {id_: self._known(id_) for id_ in wanted.ids}
         unknown = [id_ for id_, credential in known.items() if credential is None]
-        if not self._is_root and (unknown or wanted.to):
+        if not self._is_root and (unknown or wanted.to or self._is_one_over(known.values(), now_ms)):
             return None
         members = {each.id: each for each in self._selected(wanted, now_ms)} if wanted.to else {}
         found = [credential for credential in known.values() if credential is not None]
@@ -44,6 +45,11 @@ class Recipients:
 
     def _known(self, id_: str) -> Credential | None:
         return self._trust.credentials.newest(id_) or self._roster.member(id_)
+
+    def _is_one_over(self, known: Iterable[Credential | None], now_ms: int) -> bool:
+        """Whether one of them does not count any more: above it may be known how it was renewed."""
+        clocks_ms = self._time.clocks(now_ms)
+        return any(each is not None and self._trust.check(each, clocks_ms) is not None for each in known)
 
     def _selected(self, wanted: Wanted, now_ms: int) -> Iterator[Credential]:
         selector, clocks_ms = parse_selector(wanted.to), self._time.clocks(now_ms)
@@ -54,11 +60,22 @@ class Recipients:
             is_meant = selector.matches(node.attributes()) and (
                 not wanted.topic or check_execute(node, wanted.topic) is None
             )
+            is_meant = is_meant and (
+                not wanted.organisations or names_cover(wanted.organisations, (node.organisation,))
+            )
             if is_meant and self._trust.check(node, clocks_ms) is None:
                 yield node
 
-    def only_for(self, asker: Credential, found: Found) -> bytes:
-        """The same answer without those whom this node may not address."""
+    def of(self, asker: Credential, wanted: Wanted) -> Wanted:
+        """The question of a node that is connected here, for those whom it may address."""
+        may = dict.fromkeys(
+            [asker.organisation, *(name for grant in asker.grants.publish for name in grant.to_organisations)]
+        )
+        return wanted._replace(organisations=tuple(may) if len(may) <= MEMBERS_NAMED_MAX else ())
+
+    def only_for(self, asker: Credential, found: Found) -> bytes | Reject:
+        """The same answer without those whom this node may not address. BAD_AUDIENCE where some are left of more than
+        an answer names, and others whom it may address may have had no place."""
         kept: list[bytes] = []
         hidden: list[str] = []
         for raw in found.credentials:
@@ -69,6 +86,8 @@ class Recipients:
                 kept.append(raw)
             else:
                 hidden.append(known.id)
+        if len(found.members) > AUDIENCE_NAMES_MAX and hidden:
+            return Reject(Code.BAD_AUDIENCE, "too many are selected")
         members = [id_ for id_ in found.members if id_ not in hidden]
         return encode_found(members, kept, (*found.unknown, *(id_ for id_ in hidden if id_ not in found.members)))
 
