@@ -246,7 +246,8 @@ def _json(outcome: _Outcome) -> dict[str, Any]:
     code = outcome.error.code if outcome.error is not None else outcome.said.code if outcome.said is not None else None
     if code is not None:
         detail = outcome.error.detail if outcome.error is not None else outcome.said.detail if outcome.said else ""
-        told |= {"code": code.label, "cause": code.cause, "detail": detail, "next": code.next_step}
+        next_step = outcome.error.next_step if outcome.error else outcome.said.next_step if outcome.said else ""
+        told |= {"code": code.label, "cause": code.cause, "detail": detail, "next": next_step or code.next_step}
     if outcome.error is not None:
         return told | {"field": outcome.field}
     mapped, said, sample = outcome.mapped, outcome.said, outcome.sample
@@ -259,6 +260,7 @@ def _json(outcome: _Outcome) -> dict[str, Any]:
              "stops_before": field.stops_before or None}
             for field in sample.fields
         ],
+        "nobody": [{"code": each.code.label, "name": each.detail} for each in said.nobody],
         "dropped": list(mapped.dropped), "renamed": dict(mapped.renamed), "notes": list(mapped.notes),
         "record": mapped.content,
     }
@@ -277,6 +279,11 @@ def _show(outcome: _Outcome) -> None:
         lines.append((said.code.label, f"{said.code.cause}: {said.detail}" if said.detail else said.code.cause))
         if said.wanted:
             lines.append(("would do", said.wanted))
+        else:
+            lines.append(("next", said.next_step or said.code.next_step))
+    for each in said.nobody:
+        if (each.code, each.detail) != (said.code, said.detail):
+            lines += [(each.code.label, f"{each.code.cause}: {each.detail}"), ("next", each.code.next_step)]
     if mapped.at_ms is not None:
         lines.append(("happened", utc(mapped.at_ms)))
     if mapped.dropped:

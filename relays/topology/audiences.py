@@ -40,13 +40,15 @@ def judge_audiences(topology: Topology) -> Iterator[Problem]:
             yield from _unknown(f"{key}.organisations", _ORGANISATION, audience.organisations, organisations)
             yield from _unknown(f"{key}.communities", _COMMUNITY, audience.communities, communities)
             yield from _unknown(f"{key}.recipients", _RECIPIENT, audience.recipients, ids)
-            yield from _left_out(f"{key}.recipients", topology, audience.signed_by(point.organisation, point.id))
+            signed = audience.signed_by(point.organisation, point.id)
+            yield from _left_out(f"{key}.recipients", topology, signed, point.id)
 
 
-def _left_out(key: str, topology: Topology, audience: Audience) -> Iterator[Problem]:
-    """Recipients who get nothing for being named: recipients narrow what is red, and widen nothing."""
+def _left_out(key: str, topology: Topology, audience: Audience, origin: str) -> Iterator[Problem]:
+    """Recipients who get nothing for being named: recipients narrow what is red, and widen nothing. Not the origin,
+    whom nobody named: what it may not publish is said elsewhere."""
     for node in topology.nodes:
-        if node.id in audience.recipients and not may_hold(node, Label.RED, audience):
+        if node.id != origin and node.id in audience.recipients and not may_hold(node, Label.RED, audience):
             is_cleared = node.clearance >= Label.RED
             write = f'name its organisation too: organisations = ["{node.organisation}"]'
             yield warning(
