@@ -79,7 +79,10 @@ def course_of(
         said = explain_publish(scene.asker, stamp, scene.tree)
         ends = next((hop for hop in said.hops if hop.ends), None)
         by_default = label is None and "*" not in labels
-        return Course(stamp.label, by_default, ends, said.unknown_above, said.nobody)
+        # A recipient whom nobody knows is no warning: it is refused, and for that there is an error.
+        recipients = () if stamp.audience is None else stamp.audience.recipients
+        nobody = tuple(each for each in said.nobody if each.detail not in recipients)
+        return Course(stamp.label, by_default, ends, said.unknown_above, nobody)
     return None
 
 

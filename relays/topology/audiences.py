@@ -53,7 +53,7 @@ def _left_out(key: str, topology: Topology, audience: Audience, origin: str) -> 
             write = f'name its organisation too: organisations = ["{node.organisation}"]'
             yield warning(
                 key, f"{node.id} may not have what is red of this",
-                write if is_cleared else f'write clearance = "red" at {node.id}, or leave it out', Code.WITHHELD,
+                write if is_cleared else f'write clearance = "red" at {node.id}, or leave it out', Code.BAD_AUDIENCE,
             )
 
 

@@ -177,7 +177,7 @@ def test_a_recipient_who_gets_nothing_for_being_named_is_a_warning(tmp_path, nam
     source = SOURCE.replace('"amber"', '"red"') + f'audience = {{ recipients = ["hq", "{named}"] }}'
     (tmp_path / "t.toml").write_text(TREE + source)
     (found,) = [p for p in lint(tmp_path / "t.toml") if p.key == "points.feed-1.sources.x.audience.recipients"]
-    assert (found.code, found.severity) == (Code.WITHHELD, "warning") and remedy in found.write
+    assert (found.code, found.severity) == (Code.BAD_AUDIENCE, "warning") and remedy in found.write
 
 
 RED_SOURCE = SOURCE.replace('"amber"', '"red"') + 'audience = { recipients = ["lead-1"] }\n'
