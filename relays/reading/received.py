@@ -15,7 +15,7 @@ from typing import Any
 from fabric.edge.messages import Message
 from fabric.edge.publishing.options import AUDIENCE_PARTS
 from fabric.protocol.base.errors import Code, FabricError
-from fabric.protocol.base.limits import AUDIENCE_NAMES_MAX, DIGEST_BYTES, ID_BYTES
+from fabric.protocol.base.limits import AUDIENCE_NAMES_MAX, DIGEST_BYTES, ID_BYTES, RECORDS_MAX
 from fabric.protocol.vocabulary.severity import parse_phase, parse_severity
 from fabric.protocol.vocabulary.tlp import Audience, Label, parse_label
 
@@ -41,13 +41,15 @@ class _Line:
             self._label("label", self._text("label")), self._number("issued_at"), self._number("ttl_ms"),
             self._number("age_ms"), (), _with_bytes(self._map("content")),
             {name: self._label("labels", said) for name, said in self._map("labels").items()},
-            {self._label("withheld", said): count for said, count in self._map("withheld").items()},
+            {self._label("withheld", said): self._count(count) for said, count in self._map("withheld").items()},
             self._audience(), self._leaf(),
         )
 
     def _id(self) -> str:
         id_ = self._text("id")
-        if id_.rpartition(".")[0] != self._leaf()[:ID_BYTES].hex():
+        message, _, record = id_.rpartition(".")
+        is_one = record.isascii() and record.isdecimal() and len(record) <= len(str(RECORDS_MAX))
+        if message != self._leaf()[:ID_BYTES].hex() or not is_one or int(record) >= RECORDS_MAX:
             raise self._wrong("id")
         return id_
 
@@ -80,6 +82,11 @@ class _Line:
         value = self._record.get(name)
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
             raise self._wrong(name)
+        return value
+
+    def _count(self, value: object) -> int:
+        if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
+            raise self._wrong("withheld")
         return value
 
     def _map(self, name: str) -> dict[str, Any]:

@@ -46,9 +46,14 @@ def test_a_reader_sees_what_a_message_relabels():
     assert not {"relabels", "relabelled_from"} & line().keys()
 
 
+MESSAGE = delivered().id.rpartition(".")[0]
+
+
 @pytest.mark.parametrize(("name", "value"), [
     ("id", 7), ("id", "x"), ("id", "0" * 32 + ".0"), ("leaf", "xyz"), ("leaf", "00"), ("kind", None), ("topic", []),
+    *(("id", f"{MESSAGE}.{record}") for record in ("1024", "99999", "-1", "x", "٣", "")),
     ("label", "purple"), ("label", 2), ("labels", {"rule": "?"}), ("labels", []), ("withheld", {"pink": 1}),
+    ("withheld", {"red": 0}), ("withheld", {"red": "1"}), ("withheld", {"red": True}),
     ("content", []), ("severity", "worse"), ("phase", "never"), ("ttl_ms", "1h"), ("ttl_ms", True), ("age_ms", -1),
     ("audience", []), ("audience", {"organisations": "acme"}), ("audience", {"recipients": [7]}),
     ("audience", {"communities": ["x"] * 17}),
