@@ -79,6 +79,14 @@ def test_who_said_that_it_executes_is_known(stage):
     assert stage.disk[0] == KeepMember("fw-1", WALL.credential.raw, T0, 1)
 
 
+def test_those_who_are_meant_are_told(stage):
+    stage.saw(WALL)
+    stage.saw(OTHER)
+    meant = stage.roster.members(T0, is_meant=lambda node: node.id != "fw-1")
+    assert [node.id for node in meant] == ["fw-2"]
+    assert [node.id for node in stage.roster.members(T0, {"fw-2"})] == ["fw-1"]
+
+
 def test_it_is_written_once_a_day_or_when_its_credential_is_another(stage):
     assert stage.saw(WALL) == 1
     assert stage.saw(WALL, T0 + HOUR_MS) == 0

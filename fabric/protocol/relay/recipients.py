@@ -8,6 +8,7 @@ address, nor of some whom a selector selects as if they were all. It keeps nothi
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 
 from fabric.protocol.access.permissions import check_execute
 from fabric.protocol.base.errors import Code, Reject
@@ -52,19 +53,21 @@ class Recipients:
         return any(each is not None and self._trust.check(each, clocks_ms) is not None for each in known)
 
     def _selected(self, wanted: Wanted, now_ms: int) -> Iterator[Credential]:
+        """As many as an answer names."""
         selector, clocks_ms = parse_selector(wanted.to), self._time.clocks(now_ms)
         if isinstance(selector, Reject):
             return
         here = {each.node: each.credential for each in self._routes.all() if not each.is_relay}
-        for node in (*here.values(), *self._roster.members(now_ms, here)):
-            is_meant = selector.matches(node.attributes()) and (
-                not wanted.topic or check_execute(node, wanted.topic) is None
+
+        def is_meant(node: Credential) -> bool:
+            return (
+                selector.matches(node.attributes())
+                and (not wanted.organisations or names_cover(wanted.organisations, (node.organisation,)))
+                and (not wanted.topic or check_execute(node, wanted.topic) is None)
             )
-            is_meant = is_meant and (
-                not wanted.organisations or names_cover(wanted.organisations, (node.organisation,))
-            )
-            if is_meant and self._trust.check(node, clocks_ms) is None:
-                yield node
+
+        of_here = (each for each in here.values() if is_meant(each) and self._trust.check(each, clocks_ms) is None)
+        yield from islice(chain(of_here, self._roster.members(now_ms, here, is_meant)), MEMBERS_NAMED_MAX)
 
     def of(self, asker: Credential, wanted: Wanted) -> Wanted:
         """The question of a node that is connected here, for those whom it may address."""

@@ -120,12 +120,16 @@ class Roster:
         known = self._members.get(node)
         return known is not None and self._trust.revocations.check(known.credential) is not None
 
-    def members(self, now_ms: int, but: Container[str] = ()) -> Iterator[Credential]:
-        """Those that are valid now, and not among these; in the order in which they last said something new."""
+    def members(
+        self, now_ms: int, but: Container[str] = (), is_meant: Callable[[Credential], bool] = lambda _: True
+    ) -> Iterator[Credential]:
+        """Those that are valid now, not among these, and meant; in the order in which they last said something new."""
         clocks_ms = self._time.clocks(now_ms)
         for id_, member, _ in self._members.items():
-            if id_ not in but and self._trust.check(member.credential, clocks_ms) is None:
-                yield member.credential
+            node = member.credential
+            # Of many few are meant: that is looked at first.
+            if id_ not in but and is_meant(node) and self._trust.check(node, clocks_ms) is None:
+                yield node
 
     def tick(self, now_ms: int, ready: Ready) -> None:
         """Now and then: forget whoever was not seen for long, or is not a member any more; not by an unknown time."""
