@@ -204,7 +204,8 @@ def test_who_says_nothing_of_what_is_kept_has_what_everybody_has(held, given, fi
     assert (check_within(issuer, replace(MEMBER, grants=Grants(keep=given))) is None) == fits
 
 
-def test_who_may_clear_for_red_may_have_relays_carry_what_is_sealed():
+def test_no_issuer_has_a_relay_carry_what_is_sealed():
     relay = replace(MEMBER, kind=NodeKind.RELAY, carries_sealed=True)
     may = replace(MAY, kinds=(*MAY.kinds, NodeKind.RELAY), clearance=Label.RED)
-    assert check_within(replace(ISSUER, issuing=may), relay) is None
+    assert refused(relay, replace(ISSUER, issuing=may)) == "carries sealed"
+    assert not refused(replace(relay, carries_sealed=False), replace(ISSUER, issuing=may))

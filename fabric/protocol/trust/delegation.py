@@ -23,7 +23,6 @@ from fabric.protocol.trust.credentials import (
 )
 from fabric.protocol.vocabulary.openc2 import action_covers
 from fabric.protocol.vocabulary.selectors import narrows
-from fabric.protocol.vocabulary.tlp import Label
 from fabric.protocol.vocabulary.topics import covers
 
 
@@ -48,7 +47,7 @@ def _wider(may: Issuing, member: Credential) -> str:
         "communities": names_cover(may.communities, member.communities),
         "client of": names_cover(may.client_of, member.client_of),
         "clearance": member.clearance <= may.clearance,
-        "carries sealed": not member.carries_sealed or may.clearance == Label.RED,
+        "carries sealed": not member.carries_sealed,  # of every organisation: that is the authority's to give
         "tags": _tags_in(may.tags, member.tags),
         "principal": not member.principal or names_cover(may.principals, (member.principal,)),
         "grants": _grants_in(may.grants, member.grants),
