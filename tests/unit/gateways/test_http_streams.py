@@ -352,7 +352,7 @@ def test_two_hundred_read_and_each_has_all_and_no_more_may_than_there_is_room_fo
 
 @pytest.mark.parametrize("is_tls", [False, True])
 def test_one_that_reads_a_byte_a_second_is_cut_and_holds_up_nobody(monkeypatch, tmp_path, is_tls):
-    monkeypatch.setattr(connections, "_READ_S", 0.5)
+    monkeypatch.setattr(connections, "_READ_S", 2.0)
     certificate, key = certificate_in(tmp_path)
     tls = ssl.create_default_context(cafile=str(certificate)) if is_tls else None
     given = {"certificate": str(certificate), "key": str(key)} if is_tls else {}
