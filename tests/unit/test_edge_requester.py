@@ -11,13 +11,14 @@ from fabric.edge.requesting.recorder import Recorder
 from fabric.edge.requesting.requester import Requester
 from fabric.edge.requesting.requests import Requests
 from fabric.protocol.base.errors import Code, FabricError, Reject
-from fabric.protocol.core.ready import Published, Ready
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.core.ready import Answered, Published, Ready
+from fabric.protocol.enrolment.recipients import encode_found
+from fabric.protocol.envelope.layout import Kind, decode_envelope, decode_header
 from fabric.protocol.links.links import UPLINK
 from fabric.protocol.point.point import Point
 from fabric.protocol.trust.credentials import Grants, RequestGrant
 from fabric.protocol.vocabulary.severity import Phase, Severity
-from fabric.protocol.vocabulary.tlp import Label
+from fabric.protocol.vocabulary.tlp import Audience, Label
 from fabric.spool.book import Book
 from tests.support import T0, Authority, entropy
 
@@ -27,17 +28,22 @@ ME = AUTHORITY.issue("soar-1", clearance=Label.AMBER, grants=Grants(request=(
 )))
 RECORD = {"action": "deny", "target": {"ipv4_net": "192.0.2.1"}, "args": {}}
 STAMP = Stamp(Kind.ACTION, "deny.ipv4_net", Severity.HIGH, Phase.NONE, 60_000, Label.GREEN, to="all")
+RED = AUTHORITY.issue("soar-2", grants=ME.credential.grants)
+WALL = AUTHORITY.issue("fw-1", grants=Grants(execute=("deny ipv4_net",)))
+SEALED = STAMP._replace(rules=tuple((name, Label.RED) for name in RECORD), audience=Audience((), (), ("all",)))
 
 
 class Program:
     """One process of an identity; its relay does not answer unless it is told to."""
 
-    def __init__(self, path, seed="one"):
+    def __init__(self, path, seed="one", me=ME):
         log = structlog.get_logger()
-        self.core = Point(ME.credential, ME.signer, AUTHORITY.key, seed.encode().ljust(16), entropy(seed))
+        self.core = Point(me.credential, me.signer, AUTHORITY.key, seed.encode().ljust(16), entropy(seed))
         self.mailbox = Mailbox()
-        composer = Composer(ME.credential, self.core.signer, self.core.roots, entropy(seed), self.core.time.to_sign)
-        recipients = Recipients(self.core, entropy("keys"))
+        self.recipients = recipients = Recipients(self.core, entropy("keys"))
+        composer = Composer(
+            me.credential, self.core.signer, self.core.roots, entropy(seed), self.core.time.to_sign, recipients.keys_of
+        )
         self.publisher = Publisher(self.core, composer, recipients, log)
         self.recorder = Recorder(path, log)
         self.requests = Requests(self.recorder)
@@ -181,3 +187,27 @@ def test_a_key_of_another_action_sends_nothing(programs):
     first, second = programs
     first.ask()
     assert code_of(second.ask(stamp=STAMP._replace(ttl_ms=5_000))) is Code.KEY_TAKEN and second.sent == []
+
+
+def test_the_time_of_what_is_sealed_counts_from_when_it_was_asked_for(path):
+    """And not from when somebody said whom to seal it to: that may take longer than it is to live."""
+    program = Program(path, me=RED)
+
+    def knows(at_ms):
+        (question,) = program.recipients._asked
+        found = encode_found(("fw-1",), [WALL.credential.raw], ())
+        assert program.recipients.answered(Answered(question, None, found), at_ms)
+        program.recipients.sort([], at_ms, Ready())
+
+    late = program.ask(key="", stamp=SEALED._replace(ttl_ms=3_000))
+    knows(T0 + 3_000)
+    assert code_of(late) is Code.EXPIRED and program.sent == []
+    program.recipients._selected.clear()
+    begun = program.ask(key="", stamp=SEALED)
+    knows(T0 + 7_000)
+    ((raw, age_ms),) = program.sent
+    assert decode_header(decode_envelope(raw).header).issued_at_ms == T0 and age_ms == 7_000
+    (leaf,) = program.requests._requests
+    assert program.requests.get(leaf).deadline_ms == T0 + 65_000 and not begun.done()
+    program.recorder.close()
+    program.mailbox.close()

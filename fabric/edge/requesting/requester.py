@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
-from dataclasses import replace
+from functools import partial
 
 from fabric.edge.connection.mailbox import Mailbox, fail
 from fabric.edge.locks import Pending
@@ -56,23 +56,24 @@ class Requester:
                 return
             draft = Draft(stamp, record, now_ms, begun)
             if stamp.audience is None:
-                ask(draft, ready)
+                ask(draft, now_ms, ready)
                 return
-            # It is sealed to its targets: who that is has to be known first.
-            self._recipients.when_known(
-                draft, lambda known_ms, then: ask(replace(draft, at_ms=known_ms), then),
-                lambda error: fail(begun, error), now_ms, ready,
-            )
+            # It is sealed to its targets: who that is has to be known first. Its time counts from when it was asked
+            # for, however long that takes.
+            go = partial(ask, draft)
+            self._recipients.when_known(draft, go, lambda error: fail(begun, error), now_ms, ready)
 
-        def ask(draft: Draft, ready: Ready) -> None:
+        def ask(draft: Draft, now_ms: int, ready: Ready) -> None:
             try:
+                if now_ms >= draft.at_ms + stamp.ttl_ms:
+                    raise FabricError(Code.EXPIRED, "before it was known whom to seal it to")
                 self._check_unseen(draft.stamp)
                 self._requests.check_room()
                 known = self._recorder.known(key, stamp, record) if key else None
                 if known is None:
-                    known = self._begin(draft, key, wait_ms, tell, ready)
+                    known = self._begin(draft, key, wait_ms, tell, now_ms, ready)
                 if known is not None:
-                    self._go_on(known, draft, wait_ms, tell, ready)
+                    self._go_on(known, draft, wait_ms, tell, now_ms, ready)
             except FabricError as error:
                 fail(begun, error)
 
@@ -92,9 +93,11 @@ class Requester:
                 "ask without sealing it, by relays that may have its label",
             )
 
-    def _begin(self, draft: Draft, key: str, wait_ms: int, tell: Tell, ready: Ready) -> Entry | None:
+    def _begin(
+        self, draft: Draft, key: str, wait_ms: int, tell: Tell, now_ms: int, ready: Ready
+    ) -> Entry | None:
         """A new action. What there was under its key, where another process was quicker."""
-        now_ms, stamp = draft.at_ms, draft.stamp
+        stamp = draft.stamp
         message = self._publisher.seal_one(draft)
         if key and (refused := self._core.why_not(message, now_ms)) is not None:
             # Nothing was sent, so its key is for another try. Without one it is refused as everything else is.
@@ -103,20 +106,20 @@ class Requester:
         entry = self._recorder.write_down(message, key, now_ms)
         if entry is not None and entry.id != message.leaf:
             return entry
-        deadline_ms = now_ms + stamp.ttl_ms + wait_ms
+        deadline_ms = draft.at_ms + stamp.ttl_ms + wait_ms
         if entry is None:
             tracker = Tracker(
                 message.leaf, now_ms, deadline_ms, ttl_ms=stamp.ttl_ms, wait_ms=wait_ms, dry_run=stamp.terms.dry_run
             )
         else:
             tracker = self._recorder.begin(entry, deadline_ms, wait_ms)
-        self._send(message, draft, ready)
+        self._send(message, draft, now_ms, ready)
         self._requests.add(tracker, tell)
         return None
 
-    def _go_on(self, entry: Entry, draft: Draft, wait_ms: int, tell: Tell, ready: Ready) -> None:
+    def _go_on(self, entry: Entry, draft: Draft, wait_ms: int, tell: Tell, now_ms: int, ready: Ready) -> None:
         """An action that is in the book already: it is awaited, and sent again where it may not have arrived."""
-        now_ms, token = draft.at_ms, draft.token
+        token = draft.token
         header, _ = asked_of(entry.envelope)
         left_ms = max(0, header.issued_at_ms + header.ttl_ms - self._core.time.to_sign(now_ms))
         open_ = self._requests.get(entry.id)
@@ -130,13 +133,13 @@ class Requester:
         tracker = self._recorder.begin(entry, now_ms + left_ms + wait_ms, wait_ms)
         if left_ms and not entry.arrived and self._core.custody.get(entry.id[:ID_BYTES], Direction.UP) is None:
             self._core.trust.introduce(entry.credential)
-            self._send(self._publisher.opened(entry.envelope), draft, ready)
+            self._send(self._publisher.opened(entry.envelope), draft, now_ms, ready)
         else:
             token.set_result(entry.id[:ID_BYTES])
         self._requests.add(tracker, tell)
 
-    def _send(self, message: Verified, draft: Draft, ready: Ready) -> None:
-        self._publisher.send_one(message, draft, draft.at_ms, ready)
+    def _send(self, message: Verified, draft: Draft, now_ms: int, ready: Ready) -> None:
+        self._publisher.send_one(message, draft, now_ms, ready)
         if not self._publisher.durable:
             draft.token.add_done_callback(lambda token: self._told(message.leaf, token))
 
