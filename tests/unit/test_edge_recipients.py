@@ -326,6 +326,16 @@ def test_an_action_is_sealed_to_those_whom_it_selects_and_who_may_execute_it(hou
     assert told == [T0 + 70, T0 + 70] and again.stamp.audience == draft.stamp.audience, "at once, of whom is known"
 
 
+def test_all_is_everybody_and_not_one_of_that_name(house):
+    told, draft = [], action("all")
+    ask(house, draft, told)
+    assert house.wanted() == [Wanted((), "all", "deny.ipv4_net")]
+    named = AUTHORITY.issue("all", tags=WALL.credential.tags, grants=WALL.credential.grants)
+    house.answer(named, of_role=("all",))
+    assert house.sort() == ([], []) and told == [T0]
+    assert draft.stamp.audience == Audience((), (), ("all",))
+
+
 def test_a_relay_cannot_aim_it_at_who_may_not_execute_it(house):
     told = []
     ask(house, action(), told)

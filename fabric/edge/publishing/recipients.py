@@ -134,7 +134,11 @@ class Recipients:
             if name in self._core.trust.revocations.ids:
                 raise FabricError(Code.RECIPIENT_REVOKED, name)
         topic = draft.stamp.topic if draft.stamp.kind is Kind.ACTION else ""
-        wanted = [name if name_ok(name) else _Selector(name, topic) for name in names]
+        # What an action is aimed at is a selector, `all` too, which could be somebody's name.
+        wanted = [
+            name if name_ok(name) and not (topic and name == draft.stamp.to) else _Selector(name, topic)
+            for name in names
+        ]
         missing = [each for each in wanted if not self._knows(each)]
         # Of those of a selector the credentials may have had no place in the answer.
         unknown = [id_ for each in missing for id_ in self._members(each) if not self._knows(id_)] or missing
@@ -152,7 +156,6 @@ class Recipients:
                 )
             assert draft.stamp.audience is not None
             draft.stamp = draft.stamp._replace(audience=replace(draft.stamp.audience, recipients=tuple(ids)))
-            return self._is_fit(draft, under_way)
         self._check_may_have(audience_of(draft.stamp, self._core.me))
         return True
 
