@@ -13,6 +13,7 @@ from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.base.limits import ARGS_BYTES_MAX, ARGS_DEPTH_MAX, ARGS_ELEMENTS_MAX
 from fabric.protocol.core.ready import Delivery
 from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.sealed_parts import Opener
 from fabric.protocol.vocabulary.arguments import Times, check_args
 from fabric.protocol.vocabulary.openc2 import ACTIONS, parse_action
 from fabric.protocol.vocabulary.target_types import TARGETS
@@ -29,6 +30,23 @@ def executed(action="deny", target_type="ipv4_net", value="203.0.113.9", args=No
     message = verified(SOAR, kind=Kind.ACTION, topic=f"{action}.{target_type}", to="all", records=[body],
                        label=Label.GREEN)
     return read_action(Delivery(message, 5, ("hq",)))
+
+
+@pytest.mark.parametrize("args", [{"duration": 1_000}, {"stop_time": 4_102_444_800_000}])
+def test_what_is_sealed_is_not_to_end_by_itself(args):
+    """Its target's own disk has it sealed, and so could not say what to revert."""
+    def sealed(args):
+        body = {"action": "deny", "target": {"ipv4_net": "203.0.113.9"}, "args": args}
+        message = verified(
+            SOAR, kind=Kind.ACTION, topic="deny.ipv4_net", to="all", records=[body], label=Label.GREEN,
+            rules=dict.fromkeys(body, Label.RED), recipients=("soar-1",), sealed_to=[SOAR],
+        )
+        return read_action(Delivery(message, 5, ("hq",)), Opener("soar-1", SOAR.signer).open)
+
+    assert isinstance(executed(args=args), Action) and isinstance(sealed({}), Action)
+    found = sealed(args)
+    assert isinstance(found, Reject) and found.code is Code.BAD_ACTION
+    assert found.detail == f"args.{next(iter(args))}: what is sealed has none"
 
 
 HOSTILE = [

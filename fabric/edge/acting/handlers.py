@@ -47,6 +47,7 @@ Handler = Callable[[Action], Any]
 _OWN_ENDS = (End.COMPLETED, End.FAILED, End.REFUSED, End.EXPIRED)
 # A requester reads no more than 256 characters of it.
 _REASON_CHARS_MAX = 200
+_LASTING = ("duration", "stop_time")
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +251,10 @@ def read_action(delivery: Delivery, open_: Open | None = None) -> Action | Rejec
     action = _action_in(header, delivery.message.leaf, messages[0].content, delivery.hops)
     if isinstance(action, Reject):
         return action
+    lasting = next((name for name in _LASTING if name in action.args), "")
+    if lasting and any(entry.is_sealed for entry in header.manifest):
+        # Relays could not end it, nor could this node when it has to read it again from its own disk (SPEC 9.2).
+        return Reject(Code.BAD_ACTION, f"args.{lasting}: what is sealed has none")
     times = Times.of(action.args)
     # An action's age and when it was issued are the fabric's time, as far as anybody here knows it.
     counts_from_ms = delivery.message.counts_from_ms
