@@ -198,7 +198,7 @@ def _what(account: Account) -> str:
         f"{type_}={value if isinstance(value, str) else json_text(value, ascii_only=False)}"
         for type_, value in account.target.items()
     )
-    return f"{account.action} {target}"
+    return f"{account.action} {target or '(sealed to its targets)'}"
 
 
 def _stands(account: Account) -> str:

@@ -323,7 +323,7 @@ def _select(said: Explanation, header: Header, tree: Tree) -> Explanation:
         if down is None:
             elsewhere.append(id_)
             continue
-        by, problem = _stop(said.asker, (*down, point.credential), header) or ("", None)
+        by, problem = _stop(said.asker, (*down, point.credential), _sealed_to(header, id_)) or ("", None)
         targets.append(Target(
             id_, request_text(decided), problem.code if problem else None, by, tuple(relay.id for relay in down)
         ))
@@ -331,6 +331,13 @@ def _select(said: Explanation, header: Header, tree: Tree) -> Explanation:
         said, targets=tuple(targets), not_granted=tuple(not_granted), not_able=tuple(not_able),
         elsewhere=tuple(elsewhere),
     )
+
+
+def _sealed_to(header: Header, target: str) -> Header:
+    """What is sealed to whom it is aimed at names its targets by their ids once they are known."""
+    if not header.audience.recipients:
+        return header
+    return replace(header, audience=replace(header.audience, recipients=(*header.audience.recipients, target)))
 
 
 def _stop(asker: Asker, holders: Sequence[Credential], header: Header) -> tuple[str, Reject] | None:

@@ -228,7 +228,11 @@ def test_an_action_is_sealed_on_the_command_line(house):
         executing(house, stack, "fw-p")
         done = house.cli("act", "deny", "ipv4_net=203.0.113.98", "--to", "role=firewall and segment=ot", "--as",
                          "sealed/soar-1", "--label", "green", "--seal", "--json")
-    assert done.code == 0 and [line["end"] for line in done.lines if "end" in line] == ["completed"], done
+        assert done.code == 0 and [line["end"] for line in done.lines if "end" in line] == ["completed"], done
+        plain = house.cli("act", "deny", "ipv4_net=203.0.113.98", "--to", "id=fw-p", "--as", "sealed/soar-1", "--seal")
+    assert plain.code == 0 and plain.err == "", "nobody whom it is sealed to is said to be kept from it"
+    listed = house.cli("actions", "--as", "sealed/soar-1").out.splitlines()
+    assert "deny (sealed to its targets)" in listed[2], listed
 
 
 def test_nothing_is_sealed_to_who_was_revoked(house):

@@ -50,6 +50,15 @@ def test_it_says_what_was_asked_for():
     json.dumps(found.to_json())
 
 
+def test_of_what_is_sealed_its_header_is_said():
+    sealed = verified(
+        ME, kind=Kind.ACTION, topic="deny.ipv4_net", to="all", label=Label.GREEN, records=[RECORD],
+        rules=dict.fromkeys(RECORD, Label.RED), recipients=("soar-1", "fw-1"), sealed_to=[ME],
+    )
+    found = account_of(ENTRY._replace(envelope=sealed.raw), [], T0)
+    assert (found.action, found.target, found.args) == ("deny", {}, {})
+
+
 def test_a_target_is_where_its_last_word_put_it():
     assert states([word(State.HELD, by="hq"), word(State.ACCEPTED)]) == {"fw-1": State.ACCEPTED}
     assert states([word(State.COMPLETED), word(State.RUNNING)]) == {"fw-1": State.COMPLETED}

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from fabric.edge.identity.home import ids_folder
-from fabric.edge.identity.identity import load_identity
+from fabric.edge.identity.identity import Defaults, load_identity
 from fabric.edge.publishing.composer import Stamp
+from fabric.edge.publishing.options import action_stamp
+from fabric.edge.requesting.request import request_arguments
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.envelope.layout import Kind, Relabels
 from fabric.protocol.trust.credentials import DeclassifyGrant, Grants, NodeKind, PublishGrant, RequestGrant
@@ -32,6 +34,7 @@ from relays.explaining import (
     unknown_names,
 )
 from relays.explaining.grants import grants_text
+from relays.explaining.tree import Placed
 from relays.explaining.verdicts import nobody_of
 from relays.topology import load
 from tests.support import DAY_MS, MINUTE_MS, derive
@@ -161,6 +164,25 @@ def test_nobody_selected_is_no_denial():
 def test_a_request_that_is_denied(fields, code, wanted):
     said = act(**fields)
     assert (said.verdict, said.code, said.wanted, said.targets) == ("denied", code, wanted, ())
+
+
+def test_what_is_sealed_to_its_targets_is_theirs_to_have():
+    """Whoever may not have it stops it, and not that only a selector says whom it is sealed to."""
+    spec, _ = request_arguments("deny", "ipv4_net=203.0.113.9", "id=wall", None)
+    stamp = action_stamp(spec, "id=wall", Defaults(GREEN, {}), severity="high", seal=True)
+    grants = Grants(request=(RequestGrant("deny *", "all"),), execute=("deny *",))
+    relay, soar, wall = (
+        replace(asker("soar-1").credential, id=name, clearance=RED, grants=grants) for name in ("hq", "soar", "wall")
+    )
+
+    def sealed(target):
+        hq, points = replace(relay, kind=NodeKind.RELAY), {"soar": Placed(soar, "hq"), "wall": Placed(target, "hq")}
+        tree = Tree({"hq": Placed(hq, "")}, points)
+        (said,) = explain_action(Asker(soar, "hq"), stamp, tree).targets
+        return said.code, said.by
+
+    assert sealed(wall) == (None, "")
+    assert sealed(replace(wall, clearance=AMBER)) == (Code.WITHHELD, "wall")
 
 
 def test_an_action_that_ends_before_it_turns_selects_nobody():

@@ -20,7 +20,7 @@ from fabric.protocol.envelope.layout import Header, decode_envelope, decode_head
 from fabric.protocol.envelope.parts import read_records
 from fabric.protocol.vocabulary.arguments import Times, check_args
 from fabric.protocol.vocabulary.lifecycle import State, state_of
-from fabric.protocol.vocabulary.openc2 import End
+from fabric.protocol.vocabulary.openc2 import End, split_topic
 from fabric.protocol.vocabulary.severity import Severity
 from fabric.protocol.vocabulary.tlp import Label
 from fabric.spool.book import Entry, Word
@@ -34,12 +34,13 @@ _FOREVER_MS = 2**53
 class Account:
     """An action that a program of this identity asked for. Times in milliseconds since 1970, by this machine's clock.
 
-    `args` and `target` as they were asked for. `targets`: who was selected; None while nobody said. `words`: what was
-    heard of each target, in the order in which it came: the state, by whom, when, and the rest of it. `states`: how
-    each target stands, `outcomes`: how each ended that did, in the words of who said so. `effects`: what became of what
-    it did, where that has a duration, as far as targets said. `away`: targets that are, and for whom it is held.
-    `approval`: of what is held for approvals, or was approved. `refused`: why its relay did not take it. `is_open`:
-    something is still awaited. `effects_due`: a target has yet to say that its effect ended.
+    `args` and `target` as they were asked for; empty where they are sealed to the targets. `targets`: who was selected;
+    None while nobody said. `words`: what was heard of each target, in the order in which it came: the state, by whom,
+    when, and the rest of it. `states`: how each target stands, `outcomes`: how each ended that did, in the words of who
+    said so. `effects`: what became of what it did, where that has a duration, as far as targets said. `away`: targets
+    that are, and for whom it is held. `approval`: of what is held for approvals, or was approved. `refused`: why its
+    relay did not take it. `is_open`: something is still awaited. `effects_due`: a target has yet to say that its effect
+    ended.
     """
 
     id: str
@@ -135,8 +136,10 @@ def account_of(entry: Entry, words: list[Word], now_ms: int) -> Account:
         if not ended and (target in given_up or not is_open) and (target or not states):
             states[target] = State.UNKNOWN
     asked = record.get("target")
+    # Of what is sealed to its targets no more than its header is read here.
+    action = str(record.get("action") or split_topic(header.topic)[0])
     return Account(
-        entry.id.hex(), entry.key, header.origin, str(record.get("action", "")),
+        entry.id.hex(), entry.key, header.origin, action,
         asked if isinstance(asked, dict) else {}, record.get("args") or {}, header.to, header.severity, header.label,
         header.ttl_ms, header.terms.dry_run, header.terms.require_all, entry.asked_ms, entry.until_ms, entry.targets,
         entry.nobody, entry.resolution, _approval_in(words), code_of(entry.refused) if entry.refused else None,
