@@ -190,6 +190,8 @@ def test_more_than_can_be_named_are_too_many(house):
     house.sort(house.draft("role=lead"))
     house.answer(of_role=[member.id for member in crowd])
     assert house.sort()[1] == [(Code.BAD_AUDIENCE, "17 recipients, and at most 15 can be named")]
+    fit, ((_, error),) = house.recipients.sort([house.draft("role=lead")], house.now_ms, Ready())
+    assert fit == [] and error.next_step == "name those who are to read it by their ids, 15 at a time"
 
 
 def test_where_no_relay_answers_it_ends_in_time(house):
@@ -302,6 +304,20 @@ def action(to="role=firewall"):
     stamp = Stamp(Kind.ACTION, "deny.ipv4_net", Severity.HIGH, Phase.NONE, 60_000, Label.GREEN,
                   (("target", Label.RED),), to=to, audience=Audience((), (), (to,)))
     return Draft(stamp, {"target": {"ipv4_net": "192.0.2.1"}}, T0, None)
+
+
+def test_an_action_for_too_many_is_to_be_asked_for_in_parts(house):
+    walls = [AUTHORITY.issue(f"w-{n:02}", tags=WALL.credential.tags, grants=WALL.credential.grants) for n in range(16)]
+    for wall in walls:
+        house.core.trust.introduce(wall.credential.raw)
+    errors = []
+    house.recipients.when_known(action(), lambda *_: None, errors.append, house.now_ms, Ready())
+    (question,) = house.recipients._asked
+    found = encode_found([wall.id for wall in walls], [], ())
+    assert house.recipients.answered(Answered(question, None, found), house.now_ms) and house.sort() == ([], [])
+    (error,) = errors
+    assert (error.code, error.detail) == (Code.BAD_AUDIENCE, "16 recipients, and at most 15 can be named")
+    assert error.next_step.startswith("ask some of them at a time, by a narrower selector: ")
 
 
 def ask(house, draft, told):

@@ -152,7 +152,9 @@ class Recipients:
             ids = dict.fromkeys(id_ for each in wanted for id_ in self._checked(each))
             if len(ids) >= AUDIENCE_NAMES_MAX:
                 raise FabricError(
-                    Code.BAD_AUDIENCE, f"{len(ids)} recipients, and at most {AUDIENCE_NAMES_MAX - 1} can be named"
+                    Code.BAD_AUDIENCE, f"{len(ids)} recipients, and at most {AUDIENCE_NAMES_MAX - 1} can be named",
+                    "ask some of them at a time, by a narrower selector: 'role=firewall and segment=ot-1'" if topic else
+                    f"name those who are to read it by their ids, {AUDIENCE_NAMES_MAX - 1} at a time",
                 )
             assert draft.stamp.audience is not None
             draft.stamp = draft.stamp._replace(audience=replace(draft.stamp.audience, recipients=tuple(ids)))
