@@ -201,6 +201,7 @@ def test_where_a_relay_may_not_carry_it_it_ends_as_withheld(house):
 
 @pytest.mark.parametrize(("to", "options", "code"), [
     ("id=fw-9", {}, Code.RECIPIENT_UNKNOWN), ("id=fw-hq", {}, Code.BAD_AUDIENCE),
+    ("id=fw-p", {"label": "red"}, Code.USAGE),
     ("id=fw-p", {"args": {"duration": 1_000}}, Code.USAGE), ("id=fw-p", {"key": "k-1"}, Code.USAGE),
 ])
 def test_what_cannot_be_sealed_is_said_at_once(house, to, options, code):
@@ -209,7 +210,7 @@ def test_what_cannot_be_sealed_is_said_at_once(house, to, options, code):
             executing(house, stack, name)
         soar = stack.enter_context(house.point("soar-1"))
         with pytest.raises(FabricError) as refused:
-            list(soar.request("deny", "ipv4_net=203.0.113.9", to=to, label="green", seal=True, **options))
+            list(soar.request("deny", "ipv4_net=203.0.113.9", to=to, **{"label": "green", "seal": True, **options}))
     assert refused.value.code is code, refused.value
 
 

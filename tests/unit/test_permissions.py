@@ -301,3 +301,17 @@ def test_who_approves_has_an_approve_grant_for_the_class(topic, classes, code):
 def test_a_refusal_names_what_was_asked_and_no_content():
     header, _ = draft(member(), records=[{"secret": "value"}])
     assert check_origin(member().credential, header) == Reject(Code.PUBLISH_DENIED, "detections.zeek.conn")
+
+
+def test_a_relay_tells_of_what_it_carries_what_it_cannot_read_and_nothing_else():
+    authority = Authority("telling")
+    lead = authority.issue("lead-1")
+    carrier, other = (authority.issue(id_, NodeKind.RELAY, Label.GREEN, carries_sealed=carries)
+                      for id_, carries in (("dmz", True), ("plant", False)))
+    sealed, _ = draft(carrier, kind=Kind.RESULT, topic="fabric.notice", label=Label.RED, sealed_to=(lead,))
+    assert check_origin(carrier.credential, sealed) is None
+    assert check_origin(other.credential, sealed).code is Code.CLEARANCE_DENIED
+    for fields in ({"kind": Kind.EVENT, "topic": "detections.x", "sealed_to": (lead,)},
+                   {"kind": Kind.RESULT, "topic": "fabric.notice", "recipients": ("lead-1",)}):
+        header, _ = draft(carrier, label=Label.RED, **fields)
+        assert check_origin(carrier.credential, header).code is Code.CLEARANCE_DENIED

@@ -237,9 +237,15 @@ def action_stamp(
     seal: bool = False,
 ) -> Stamp:
     """The stamp of an action to the targets that the selector `to` selects. Raises USAGE, BAD_LABEL or TTL_TOO_LONG."""
+    known_to = defaults.label if label is None else to_label(label)
+    if seal and known_to is Label.RED:
+        raise FabricError(
+            Code.USAGE, "the label of what is sealed says who may know of it, and relays on the way have to",
+            "label it amber+strict or lower: what it says is red in any case",
+        )
     return Stamp(
         Kind.ACTION, spec.topic, to_severity(severity), Phase.NONE, to_ttl_ms(ttl, Kind.ACTION, defaults),
-        defaults.label if label is None else to_label(label), to=to,
+        known_to, to=to,
         correlation=to_leaf(cancels) if cancels else b"",
         terms=Terms(dry_run=bool(dry_run), require_all=bool(require_all)),
         rules=tuple((name, Label.RED) for name in ACTION_FIELDS) if seal else (),

@@ -65,7 +65,9 @@ def check_delivery(kind: Kind, direction: Direction) -> Reject | None:
 def check_origin(credential: Credential, header: Header) -> Reject | None:
     """Whether this origin may have sent this message, whatever the hop. For actions see `request_grants` too."""
     clearance = credential.clearance
-    if max([header.label, *[entry.label for entry in header.manifest]]) > clearance:
+    if max([header.label, *[entry.label for entry in header.manifest]]) > clearance and not _is_told_sealed(
+        credential, header
+    ):
         return Reject(Code.CLEARANCE_DENIED, header.topic)
     match header.kind:
         case Kind.EVENT | Kind.INTEL if resolves(header):
@@ -85,6 +87,11 @@ def check_origin(credential: Credential, header: Header) -> Reject | None:
             return None if credential.kind == NodeKind.RELAY else check_execute(credential, header.topic)
         case _:
             return Reject(Code.WRONG_DIRECTION, header.kind.word)
+
+
+def _is_told_sealed(credential: Credential, header: Header) -> bool:
+    """Whether a relay says something of what it carried and cannot read, sealed to whom it tells."""
+    return header.kind is Kind.RESULT and header.is_sealed and may_carry(credential, header.audience)
 
 
 def _refusal(decided: object) -> Reject | None:
