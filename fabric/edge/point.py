@@ -178,14 +178,7 @@ class ControlPoint(Face):
         """
         wait_s = to_seconds(wait_s, "a wait_s")
         stamp, record, size = self._stamped(topic, content, labels_required, options)
-        draft = self._loop.intake.begin(stamp, record, to_position(position), size)
-        try:
-            await self._add(draft, wait_s)
-            published: str = await asyncio.wrap_future(draft.token)
-        except BaseException:
-            draft.token.cancel()
-            raise
-        return published
+        return await self._durable(self._loop.intake.begin(stamp, record, to_position(position), size), wait_s)
 
     async def publish_many(
         self,
@@ -235,14 +228,17 @@ class ControlPoint(Face):
         """
         wait_s = to_seconds(wait_s, "a wait_s")
         stamp, record, size = self._relabelled(message, label, fields, audience, ttl)
-        draft = self._loop.intake.begin(stamp, record, None, size)
+        return await self._durable(self._loop.intake.begin(stamp, record, None, size), wait_s)
+
+    async def _durable(self, draft: Draft, wait_s: float | None) -> str:
+        """The id of what was begun, once it is durable. Where that is not awaited to its end, it is not taken."""
         try:
             await self._add(draft, wait_s)
-            issued: str = await asyncio.wrap_future(draft.token)
+            published: str = await asyncio.wrap_future(draft.token)
         except BaseException:
             draft.token.cancel()
             raise
-        return issued
+        return published
 
     async def _add(self, draft: Draft, wait_s: float | None) -> None:
         try:

@@ -26,7 +26,7 @@ from fabric.protocol.envelope.layout import Header, Kind, decode_envelope, decod
 from fabric.protocol.envelope.parts import Open, read_records
 from fabric.protocol.trust.credentials import Credential
 from fabric.protocol.vocabulary import text_types
-from fabric.protocol.vocabulary.arguments import Times, check_args
+from fabric.protocol.vocabulary.arguments import Times, check_args, lasting_arg
 from fabric.protocol.vocabulary.lifecycle import state_of
 from fabric.protocol.vocabulary.openc2 import (
     End,
@@ -47,7 +47,6 @@ Handler = Callable[[Action], Any]
 _OWN_ENDS = (End.COMPLETED, End.FAILED, End.REFUSED, End.EXPIRED)
 # A requester reads no more than 256 characters of it.
 _REASON_CHARS_MAX = 200
-_LASTING = ("duration", "stop_time")
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +250,7 @@ def read_action(delivery: Delivery, open_: Open | None = None) -> Action | Rejec
     action = _action_in(header, delivery.message.leaf, messages[0].content, delivery.hops)
     if isinstance(action, Reject):
         return action
-    lasting = next((name for name in _LASTING if name in action.args), "")
+    lasting = lasting_arg(action.args)
     if lasting and any(entry.is_sealed for entry in header.manifest):
         # Relays could not end it, nor could this node when it has to read it again from its own disk (SPEC 9.2).
         return Reject(Code.BAD_ACTION, f"args.{lasting}: what is sealed has none")

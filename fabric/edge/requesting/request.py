@@ -15,7 +15,7 @@ from fabric.edge.requesting.tracking import Tracker
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.base.limits import ID_BYTES
 from fabric.protocol.vocabulary import text_types
-from fabric.protocol.vocabulary.arguments import check_args
+from fabric.protocol.vocabulary.arguments import check_args, lasting_arg
 from fabric.protocol.vocabulary.openc2 import ActionSpec, parse_action, read_spec
 from fabric.protocol.vocabulary.selectors import parse_selector
 from fabric.protocol.vocabulary.targets import Target
@@ -117,10 +117,9 @@ def to_key(key: object) -> str:
 
 def check_sealed(args: Mapping[str, Any], key: str) -> None:
     """Raises USAGE for what cannot be sealed: what relays, or this identity's book, have to read."""
-    lasting = [name for name in ("duration", "stop_time") if name in args]
-    if lasting:
+    if lasting := lasting_arg(args):
         raise FabricError(
-            Code.USAGE, f"an action that is sealed has no {lasting[0]}: relays could not end what they cannot read",
+            Code.USAGE, f"an action that is sealed has no {lasting}: relays could not end what they cannot read",
             "leave it out, and ask for the opposite when it is time; or do not seal it",
         )
     if key:

@@ -18,9 +18,15 @@ from fabric.protocol.vocabulary.plain_json import Bounds, Faults, below, check_p
 
 _BOUNDS: Final = Bounds(ARGS_BYTES_MAX, ARGS_ELEMENTS_MAX, ARGS_DEPTH_MAX)
 TIMES: Final = ("start_time", "stop_time", "duration")
+_LASTING: Final = ("duration", "stop_time")
 # An integer that every reader of JSON reads as the same (RFC 7493, 2.2).
 _MS_MAX: Final = 2**53 - 1
 RESPONSES: Final = ("none", "ack", "status", "complete")
+
+
+def lasting_arg(args: Mapping[str, Any]) -> str:
+    """The argument by which what it does lasts until a time (SPEC 9.8); empty where there is none."""
+    return next((name for name in _LASTING if name in args), "")
 
 
 def check_args(args: object, spec: ActionSpec | None = None) -> Reject | None:
