@@ -14,7 +14,7 @@ from fabric.protocol.vocabulary.tlp import Label
 
 def label_of_whole(header: Header) -> Label:
     """Of one that is there with all its parts, as an action is, or not at all (SPEC 3.5)."""
-    return max((header.label, *(entry.label for entry in header.manifest)))
+    return header.highest_label
 
 
 def label_of_visible(header: Header, parts: Sequence[bytes | None]) -> Label:

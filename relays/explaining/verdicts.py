@@ -245,8 +245,7 @@ def _with(patterns: tuple[str, ...], names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _wanted_clearance(header: Header) -> str:
-    highest = max(header.label, *(entry.label for entry in header.manifest))
-    return f"clearance = {quoted(highest.short)}"
+    return f"clearance = {quoted(header.highest_label.short)}"
 
 
 # -- subscribe ------------------------------------------------------------------------------------------------

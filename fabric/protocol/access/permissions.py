@@ -65,9 +65,7 @@ def check_delivery(kind: Kind, direction: Direction) -> Reject | None:
 def check_origin(credential: Credential, header: Header) -> Reject | None:
     """Whether this origin may have sent this message, whatever the hop. For actions see `request_grants` too."""
     clearance = credential.clearance
-    if max([header.label, *[entry.label for entry in header.manifest]]) > clearance and not _is_told_sealed(
-        credential, header
-    ):
+    if header.highest_label > clearance and not _is_told_sealed(credential, header):
         return Reject(Code.CLEARANCE_DENIED, header.topic)
     match header.kind:
         case Kind.EVENT | Kind.INTEL if resolves(header):

@@ -15,12 +15,10 @@ from fabric.protocol.access.approvals import Approval, Hold, principal_of, read_
 from fabric.protocol.access.permissions import selects
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import APPROVAL_BYTES_MAX, APPROVALS_MAX
-from fabric.protocol.envelope.layout import Header
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.trust.credentials import Credential
 from fabric.protocol.trust.policies import Policies, Rule
 from fabric.protocol.vocabulary.openc2 import split_topic
-from fabric.protocol.vocabulary.tlp import Label
 
 # Whether a credential is revoked, or not valid now.
 Standing = Callable[[Credential], Reject | None]
@@ -76,7 +74,7 @@ class Judge:
             return Reject(Code.BAD_APPROVAL, "of another action")
         if header.label < asked.label:
             return Reject(Code.LABEL_TOO_LOW, asked.label.short)
-        if _highest(header) > _highest(asked) or header.audience != asked.audience:
+        if header.highest_label > asked.highest_label or header.audience != asked.audience:
             # It travels inside the action, to whoever may hold that.
             return Reject(Code.BAD_APPROVAL, "not for those who may have the action")
         if len(said.message.raw) > APPROVAL_BYTES_MAX:
@@ -197,10 +195,6 @@ class Judge:
         if len(found) < len(approvals):
             return Reject(Code.SAME_PRINCIPAL, f"{len(found)} of {self._rule.require}")
         return Reject(Code.APPROVAL_DUE, f"{self._rule.name}: {len(found)} of {self._rule.require}")
-
-
-def _highest(header: Header) -> Label:
-    return max([header.label, *(entry.label for entry in header.manifest)])
 
 
 def _role(credential: Credential) -> str:

@@ -152,6 +152,11 @@ class Header:
         return lane_of(self.kind.word, self.severity, self.phase)
 
     @property
+    def highest_label(self) -> Label:
+        """The highest of it and its parts."""
+        return max([self.label, *[entry.label for entry in self.manifest]])
+
+    @property
     def is_sealed(self) -> bool:
         """Whether it is RED itself, and whoever passes it on can read nothing of it: there is something, all sealed."""
         return self.label is Label.RED and bool(self.manifest) and all(entry.is_sealed for entry in self.manifest)
