@@ -12,7 +12,9 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
+
+from msgspec import Meta
 
 from fabric.protocol.base.codec import pack, unpack
 from fabric.protocol.base.errors import Code, Reject
@@ -36,6 +38,7 @@ from fabric.protocol.base.limits import (
     TARGETS_MAX,
     TOPIC_BYTES_MAX,
 )
+from fabric.protocol.base.shapes import Shape
 from fabric.protocol.base.signing import SIGNATURE_BYTES, TYPE_ENVELOPE, TYPE_ROOT, Signs, pae
 from fabric.protocol.vocabulary.lifecycle import State, state_from_wire
 from fabric.protocol.vocabulary.severity import Lane, Phase, Severity, lane_of, severity_from_wire
@@ -44,6 +47,8 @@ from fabric.protocol.vocabulary.tlp import Audience, Label, label_from_wire
 VERSION = 1
 STREAM_BYTES = 8
 _INT_MAX = 2**53  # what every language's JSON can hold
+_Number = Annotated[int, Meta(ge=0, le=_INT_MAX)]
+_Digest = Annotated[bytes, Meta(min_length=DIGEST_BYTES, max_length=DIGEST_BYTES)]
 
 
 class Kind(IntEnum):
@@ -77,10 +82,10 @@ class PartEntry(NamedTuple):
     """A line of the manifest. `size`: bytes of the content before encoding, padding included."""
 
     label: Label
-    content_type: int
-    encoding: int
-    size: int
-    digest: bytes
+    content_type: _Number
+    encoding: _Number
+    size: Annotated[int, Meta(ge=0, le=BODY_BYTES_MAX)]
+    digest: _Digest
 
     @property
     def is_sealed(self) -> bool:
@@ -213,8 +218,54 @@ def encode_header(h: Header) -> bytes:
     ])
 
 
+_Name = Annotated[str, Meta(max_length=NAME_BYTES_MAX)]
+_Names = Annotated[tuple[_Name, ...], Meta(max_length=AUDIENCE_NAMES_MAX)]
+# Of an event or intel as this version writes it. How long text is, is counted in characters here.
+_PLAIN_HEADER = Shape(tuple[
+    Annotated[int, Meta(ge=1, le=_INT_MAX)],
+    Kind,
+    Annotated[str, Meta(max_length=TOPIC_BYTES_MAX)],
+    _Name,
+    Annotated[bytes, Meta(min_length=STREAM_BYTES, max_length=STREAM_BYTES)],
+    _Number,
+    _Number,
+    _Number,
+    Severity,
+    Phase,
+    Label,
+    tuple[_Names, _Names, _Names],
+    Annotated[str, Meta(max_length=SELECTOR_BYTES_MAX)],
+    Annotated[bytes, Meta(max_length=DIGEST_BYTES)],
+    Annotated[int, Meta(ge=1, le=RECORDS_MAX)],
+    Annotated[tuple[PartEntry, ...], Meta(max_length=PARTS_MAX)],
+    _Name,
+])
+
+
 def decode_header(raw: bytes) -> Header | Reject:
     """Later versions append fields; what this version knows is at the same place in all of them."""
+    plain = _PLAIN_HEADER.read(raw) if len(raw) <= HEADER_BYTES_MAX else None
+    return (plain and _plain_header(*plain)) or _any_header(raw)
+
+
+def _plain_header(
+    version: int, kind: Kind, topic: str, origin: str, stream: bytes, sequence: int, issued_at_ms: int, ttl_ms: int,
+    severity: Severity, phase: Phase, label: Label, audience: tuple[_Names, _Names, _Names], to: str,
+    correlation: bytes, records: int, manifest: tuple[PartEntry, ...], traceparent: str,
+) -> Header | None:
+    """None where it has to be looked at more closely."""
+    del version
+    organisations, communities, recipients = audience
+    names = (topic, origin, to, traceparent, *organisations, *communities, *recipients)
+    if not "".join(names).isascii() or len(correlation) not in (0, DIGEST_BYTES):
+        return None
+    return Header(
+        kind, topic, origin, stream, sequence, issued_at_ms, ttl_ms, severity, phase, label,
+        Audience(organisations, communities, recipients), to, correlation, records, manifest, traceparent,
+    )
+
+
+def _any_header(raw: bytes) -> Header | Reject:
     fields = unpack(
         raw, bytes_max=HEADER_BYTES_MAX, elements_max=HEADER_ELEMENTS_MAX, depth_max=HEADER_DEPTH_MAX
     )
@@ -342,8 +393,26 @@ def unite(first: Envelope, second: Envelope) -> Envelope:
     return first if parts == first.parts else first._replace(parts=parts)
 
 
+# But for an action that was held, which has what released it too.
+_PLAIN_ENVELOPE = Shape(tuple[
+    Annotated[bytes, Meta(min_length=ID_BYTES, max_length=ID_BYTES)],
+    Annotated[bytes, Meta(max_length=HEADER_BYTES_MAX)],
+    Annotated[bytes, Meta(min_length=SIGNATURE_BYTES, max_length=SIGNATURE_BYTES)],
+    Annotated[tuple[_Digest, ...], Meta(max_length=PATH_MAX)],
+    Annotated[
+        tuple[Annotated[bytes, Meta(min_length=SALT_BYTES, max_length=PART_BYTES_MAX)] | None, ...],
+        Meta(max_length=PARTS_MAX),
+    ],
+])
+
+
 def decode_envelope(raw: bytes) -> Envelope | Reject:
     """The envelope in these bytes, or MALFORMED, TOO_LARGE or TOO_DEEP. No signature is looked at."""
+    plain = _PLAIN_ENVELOPE.read(raw) if len(raw) <= ENVELOPE_BYTES_MAX else None
+    return _any_envelope(raw) if plain is None else Envelope(*plain)
+
+
+def _any_envelope(raw: bytes) -> Envelope | Reject:
     fields = unpack(raw, bytes_max=ENVELOPE_BYTES_MAX, elements_max=_ELEMENTS_MAX, depth_max=4)
     if isinstance(fields, Reject):
         return Reject(fields.code, "envelope")

@@ -7,7 +7,9 @@ Later versions append elements, and unknown ones at the end are ignored. Refuses
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta
 
 from fabric.protocol.base.codec import pack, unpack
 from fabric.protocol.base.errors import Code, Reject, code_of
@@ -32,8 +34,10 @@ from fabric.protocol.base.limits import (
     ROUTES_ENTRIES_MAX,
     TARGETS_MAX,
 )
+from fabric.protocol.base.shapes import Shape
 from fabric.protocol.vocabulary.severity import Lane
 from fabric.protocol.wire.frames import (
+    INT_MAX,
     SESSION_BYTES,
     Ack,
     Applied,
@@ -64,7 +68,6 @@ from fabric.protocol.wire.frames import (
 )
 
 _DETAIL_BYTES_MAX = 512
-_INT_MAX = 2**53
 # What later versions may append to an entry of a list.
 _ENTRY_MAX = 32
 
@@ -105,6 +108,11 @@ def _item_out(item: Item) -> list[object]:
 
 def decode_frame(payload: bytes, bytes_max: int = FRAME_BYTES_MAX) -> Frame | Reject:
     """The frame in these bytes, or MALFORMED, TOO_LARGE, TOO_DEEP or UNKNOWN_FRAME."""
+    plain = _PLAIN.get(payload[:2]) if len(payload) <= bytes_max else None
+    return (plain and plain(payload)) or _any_frame(payload, bytes_max)
+
+
+def _any_frame(payload: bytes, bytes_max: int) -> Frame | Reject:
     fields = unpack(
         payload, bytes_max=bytes_max, elements_max=FRAME_ELEMENTS_MAX, depth_max=FRAME_DEPTH_MAX
     )
@@ -128,7 +136,7 @@ class _TooManyError(Exception):
 
 
 def _int(value: object) -> int:
-    if type(value) is not int or not 0 <= value <= _INT_MAX:
+    if type(value) is not int or not 0 <= value <= INT_MAX:
         raise TypeError
     return value
 
@@ -212,6 +220,39 @@ def _moved(value: object) -> int:
 
 def _data(f: Any) -> Data:
     return Data(Lane(_int(f[1])), _int(f[2]), [_item(i) for i in _list(f[3], ITEMS_MAX)])
+
+
+_DATA = Shape(tuple[
+    int, Lane, Annotated[int, Meta(ge=0, le=INT_MAX)], Annotated[list[Item], Meta(max_length=ITEMS_MAX)]
+])
+# With what an item may have: itself, its fields, and what is in its lists.
+_ITEM_ELEMENTS = 7
+
+
+def _plain_data(payload: bytes) -> Data | None:
+    """Nearly every one; None where it has to be looked at more closely."""
+    fields = _DATA.read(payload)
+    if fields is None:
+        return None
+    _, lane, clock_ms, items = fields
+    names = [name for item in items for name in (*item.hops, *item.targets)]
+    if _FIELDS_OF_DATA + _ITEM_ELEMENTS * len(items) + len(names) > FRAME_ELEMENTS_MAX or not "".join(names).isascii():
+        return None
+    return Data(lane, clock_ms, items)
+
+
+_FIELDS_OF_DATA = 5
+_ACK = Shape(tuple[
+    int, Annotated[
+        list[Annotated[bytes, Meta(min_length=ID_BYTES, max_length=ID_BYTES)]],
+        Meta(max_length=FRAME_ELEMENTS_MAX - 3),  # beside those: the frame, its kind, and the list
+    ]
+])
+
+
+def _plain_ack(payload: bytes) -> Ack | None:
+    fields = _ACK.read(payload)
+    return None if fields is None else Ack(fields[1])
 
 
 def _id(value: object) -> bytes:
@@ -312,5 +353,7 @@ _TABLE: list[tuple[int, type, Callable[[Any], Frame]]] = [
     (21, Grown, lambda f: Grown(_bytes(f[1], HEAD_BYTES_MAX), _int(f[2]), [_hash(d) for d in _few(f[3], GROWN_MAX)])),
     (22, Witnessed, lambda f: Witnessed(_int(f[1]), _code(f[2]), _bytes(f[3], HEAD_BYTES_MAX))),
 ]
+# By how they begin: an array of so many elements, and the kind.
+_PLAIN: dict[bytes, Callable[[bytes], Frame | None]] = {b"\x94\x05": _plain_data, b"\x92\x06": _plain_ack}
 _NUMBERS = {class_: number for number, class_, _ in _TABLE}
 _DECODERS = {number: decoder for number, _, decoder in _TABLE}
