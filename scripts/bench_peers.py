@@ -2,8 +2,8 @@
 
 Each row runs both sides in turn, after a warm-up: at least three rounds of five seconds count unless less is asked for.
 Its figures are medians, and the ratio (ours to the peer's) is the median of the rounds' ratios, with its lowest and
-highest. Processor time is of each process, per record. Machines differ and are noisy: compare ratios, of runs on a
-machine with nothing else to do.
+highest. Rows without a peer have a target in its place. Processor time is of each process, per record. Machines differ
+and are noisy: compare ratios, of runs on a machine with nothing else to do.
 """
 
 from __future__ import annotations
@@ -20,25 +20,38 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from scripts.comparison.figures import NotRun, Row
-from scripts.comparison.rows import NAMES, PLANS, ROUNDS_MAX, SECONDS_MAX, SECONDS_MIN, run
+from scripts.comparison.alone import Sizes, plans_alone
+from scripts.comparison.figures import Figure, NotRun, Row
+from scripts.comparison.rows import PLANS, ROUNDS_MAX, SECONDS_MAX, SECONDS_MIN, run
 
-_WIDTH = 120
+NAMES = tuple(plan.name for plan in (*PLANS, *plans_alone(Sizes())))
+_WIDTH = 132
 
 
 def table_of(rows: Sequence[Row | NotRun]) -> Table:
     """A line for each row; what is not run is named too."""
-    table = Table("row", "figure", "ours", "peer", "ratio", "from - to")
+    table = Table("row", "figure", "ours", "peer", "ratio", "from - to", "target")
     for row in rows:
         if isinstance(row, NotRun):
-            table.add_row(row.name, "not run", "", "", "", "")
-        else:
-            low, high = row.spread
-            table.add_row(
-                row.name, f"{row.figure.name}, {row.figure.unit}", shown(row.ours), shown(row.peer),
-                f"{row.ratio:.2f}", f"{low:.2f} - {high:.2f}",
-            )
+            table.add_row(row.name, "not run", "", "", "", "", "")
+            continue
+        low, high = row.spread
+        compared = ("", "", f"{shown(low)} - {shown(high)}")
+        if row.peer is not None and row.ratio is not None:
+            compared = (shown(row.peer), f"{row.ratio:.2f}", f"{low:.2f} - {high:.2f}")
+        table.add_row(
+            row.name, f"{row.figure.name}, {row.figure.unit}", shown(row.ours), *compared,
+            target_of(row.figure, row.ours),
+        )
     return table
+
+
+def target_of(figure: Figure, value: float) -> str:
+    """The target, and whether this is as good; empty without one."""
+    if figure.target is None:
+        return ""
+    bound = "at least" if figure.better == "more" else "at most"
+    return f"{bound} {figure.target:,.6g}: {'met' if figure.is_met(value) else 'missed'}"
 
 
 def shown(value: float) -> str:
@@ -55,6 +68,8 @@ def remarks(rows: Sequence[Row | NotRun]) -> list[str]:
         for note in row.notes:
             said[f"{row.name}: {note}"] = None
         for side, processes in row.cpu_us.items():
+            if not processes:
+                continue
             parts = ", ".join(f"{process} {us:.1f}" for process, us in processes.items())
             said[f"{row.name}: microseconds of processor time per record, {side}: {parts}"] = None
     return list(said)
@@ -65,11 +80,17 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--only", action="append", choices=NAMES, metavar="ROW", help=f"one of {', '.join(NAMES)}")
     parser.add_argument("--rounds", type=int, default=3, help="that count, of each side (default 3)")
     parser.add_argument("--seconds", type=float, default=5.0, help="of each side in each round (default 5)")
+    parser.add_argument(
+        "--scale", type=float, default=1.0, metavar="SHARE",
+        help="rows without a peer: so much of their control points and records, e.g. 0.1 (default 1: all)",
+    )
     parser.add_argument("--folder", type=Path, help="where to keep files (default: where temporary files are)")
     parser.add_argument("--json", action="store_true", help="an object for each row, on a line of its own")
     chosen = parser.parse_args(words)
     if chosen.folder is not None and not chosen.folder.is_dir():
         parser.error(f"--folder: there is no folder {chosen.folder}. Make it, or name another one.")
+    if not 0 < chosen.scale <= 1:
+        parser.error(f"--scale: {chosen.scale} is no share. Give more than 0, and 1 at most.")
     return chosen
 
 
@@ -93,7 +114,7 @@ def measure(chosen: argparse.Namespace) -> None:
     seconds = max(SECONDS_MIN, min(chosen.seconds, SECONDS_MAX))
     began_s = time.monotonic()
     rows: list[Row | NotRun] = []
-    for plan in PLANS:
+    for plan in (*PLANS, *plans_alone(Sizes().scaled(chosen.scale))):
         if chosen.only and plan.name not in chosen.only:
             continue
         with tempfile.TemporaryDirectory(dir=chosen.folder) as folder:

@@ -1,7 +1,8 @@
 """The arithmetic of a comparison: windows of both sides become rows.
 
 A window is one measurement of one side. Rounds alternate, so window n of one side was measured right beside window n of
-the other: their ratio means something on a machine that is noisy, and the figures alone mean less.
+the other: their ratio means something on a machine that is noisy, and the figures alone mean less. Where there is no
+peer, a figure may have a target instead.
 """
 
 from __future__ import annotations
@@ -14,11 +15,19 @@ from typing import Any, NamedTuple
 
 
 class Figure(NamedTuple):
-    """What a row measures. `better`: "more" or "less" of it."""
+    """What a row measures. `better`: "more" or "less" of it. `target`: the least, or the most, that it is to be; None
+    where nothing is said, as beside a peer."""
 
     name: str
     unit: str
     better: str
+    target: float | None = None
+
+    def is_met(self, value: float) -> bool | None:
+        """Whether this value is as good as the target; None without one."""
+        if self.target is None:
+            return None
+        return value >= self.target if self.better == "more" else value <= self.target
 
 
 RATE = Figure("records", "records/s", "more")
@@ -44,14 +53,15 @@ class Window:
 class Row:
     """One figure of both sides: medians over the rounds, the median of the rounds' ratios, and its lowest and highest.
 
-    `ratio` is ours to the peer's, whatever is better. `cpu_us`: by side, then by process.
+    `ratio` is ours to the peer's, whatever is better. Without a peer there is none, and `spread` is the lowest and the
+    highest of ours. `cpu_us`: by side, then by process.
     """
 
     name: str
     figure: Figure
     ours: float
-    peer: float
-    ratio: float
+    peer: float | None
+    ratio: float | None
     spread: tuple[float, float]
     cpu_us: dict[str, dict[str, float]]
     notes: tuple[str, ...]
@@ -60,7 +70,8 @@ class Row:
         return {
             "row": self.name, "figure": self.figure.name, "ours": rounded(self.ours), "peer": rounded(self.peer),
             "ratio": rounded(self.ratio), "spread": [rounded(each) for each in self.spread],
-            "unit": self.figure.unit, "better": self.figure.better,
+            "unit": self.figure.unit, "better": self.figure.better, "target": self.figure.target,
+            "met": self.figure.is_met(self.ours),
             "cpu_us_per_record": {
                 side: {process: rounded(us) for process, us in processes.items()}
                 for side, processes in self.cpu_us.items()
@@ -115,6 +126,17 @@ def rows_of(
     return rows
 
 
+def rows_alone(name: str, figures: Sequence[Figure], ours: Sequence[Window], notes: Sequence[str] = ()) -> list[Row]:
+    """The same of what has no peer."""
+    said = (*notes, *lost_notes("ours", ours))
+    rows = []
+    for figure in figures:
+        mine = [window.values[figure.name] for window in ours]
+        spread = (min(mine), max(mine))
+        rows.append(Row(name, figure, statistics.median(mine), None, None, spread, {"ours": median_cpu(ours)}, said))
+    return rows
+
+
 def median_cpu(windows: Sequence[Window]) -> dict[str, float]:
     """Of each process, the median over the windows."""
     return {
@@ -127,6 +149,6 @@ def lost_notes(side: str, windows: Sequence[Window]) -> list[str]:
     return [f"{side} lost {lost} records"] if lost else []
 
 
-def rounded(value: float) -> float | None:
+def rounded(value: float | None) -> float | None:
     """Three digits after the point are more than any of this is good for; what JSON has no word for is null."""
-    return None if value == float("inf") else round(value, 3)
+    return None if value is None or value == float("inf") else round(value, 3)

@@ -116,10 +116,13 @@ def say(**what: Any) -> None:
 
 
 class Cpu:
-    """Processor time of processes since `begin`, in their threads and in the kernel for them."""
+    """Processor time of processes since `begin`, in their threads and in the kernel for them.
 
-    def __init__(self, pids: Mapping[str, int]) -> None:
-        self._pids = dict(pids)
+    `pids`: one process by each name, or several that are counted together.
+    """
+
+    def __init__(self, pids: Mapping[str, int | Sequence[int]]) -> None:
+        self._pids = {name: [of] if isinstance(of, int) else list(of) for name, of in pids.items()}
         self._before_us = self._now_us()
 
     def begin(self) -> None:
@@ -131,7 +134,10 @@ class Cpu:
         return {name: (now_us[name] - before_us) / max(1, records) for name, before_us in self._before_us.items()}
 
     def _now_us(self) -> dict[str, float]:
-        return {name: cpu_us(Path(f"/proc/{pid}/stat").read_text()) for name, pid in self._pids.items()}
+        return {
+            name: sum(cpu_us(Path(f"/proc/{pid}/stat").read_text()) for pid in pids)
+            for name, pids in self._pids.items()
+        }
 
 
 def cpu_us(stat: str, ticks_per_s: int = os.sysconf("SC_CLK_TCK")) -> float:

@@ -1,16 +1,30 @@
-"""The rows of the comparison, and how one is run: both sides are up at once, and are measured in turn."""
+"""The rows beside a peer, and how any row is run: both sides are up at once, and are measured in turn.
+
+Rows of Message Fabric alone are in `alone`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from subprocess import SubprocessError
 from typing import NamedTuple
 
 from scripts.comparison.chains import Chain, fabric_chain, jetstream, leaf_chain, zenoh_chain
-from scripts.comparison.figures import BYTES_RATE, FLOODED, LATENCIES, RATE, Figure, NotRun, Row, Window, rows_of
+from scripts.comparison.figures import (
+    BYTES_RATE,
+    FLOODED,
+    LATENCIES,
+    RATE,
+    Figure,
+    NotRun,
+    Row,
+    Window,
+    rows_alone,
+    rows_of,
+)
 from scripts.comparison.hop import proxy_hop, relay_hop
 from scripts.comparison.measuring import Side, flooded, streaming, waiting
 from scripts.comparison.needs import NATS, ZENOH, Need, missing
@@ -26,14 +40,19 @@ MEMORY_FILES = ("tmpfs", "ramfs")
 
 
 class Plan(NamedTuple):
-    """A row: what is measured, in words, and how either side of it begins in a folder that is not there yet."""
+    """A row: what is measured, in words, and how either side of it begins in a folder that is not there yet.
+
+    `rounds_max`, `warm_up`: of a row whose window takes as long as it takes, there may be few, and none to spare.
+    """
 
     name: str
     says: str
     figures: tuple[Figure, ...]
     ours: Begin
-    peer: Begin
-    needs: tuple[Need, ...]
+    peer: Begin | None = None
+    needs: tuple[Need, ...] = ()
+    rounds_max: int = ROUNDS_MAX
+    warm_up: bool = True
 
 
 def _on(chain: Callable[[Path], AbstractContextManager[Chain]], side: Callable[..., AbstractContextManager[Side]],
@@ -102,20 +121,27 @@ PLANS: tuple[Plan, ...] = (
         "idle-zenoh", "as idle", LATENCIES, _on(fabric_chain, waiting), _on(zenoh_chain, waiting), ZENOH,
     ),
 )
-NAMES = tuple(plan.name for plan in PLANS)
-
-
 def run(plan: Plan, folder: Path, rounds: int, seconds: float, tell: Tell) -> list[Row | NotRun]:
     """The rows of a plan, or one that says why there are none. `folder`: where both sides keep what they keep."""
     why, install = missing(plan.needs)
     if why:
         return [NotRun(plan.name, why, install)]
     tell(f"{plan.name}: {plan.says}")
+    rounds = min(rounds, plan.rounds_max)
+
+    def tell_row(text: str) -> None:
+        tell(f"{plan.name}: {text}")
+
     try:
-        with plan.ours(folder / "ours") as ours, plan.peer(folder / "peer") as peer:
-            windows = in_turn(ours, peer, plan.figures, rounds, seconds, lambda text: tell(f"{plan.name}: {text}"))
+        with ExitStack() as stack:
+            ours = stack.enter_context(plan.ours(folder / "ours"))
+            if plan.peer is None:
+                windows = alone(ours, plan, rounds, seconds, tell_row)
+                return list(rows_alone(plan.name, plan.figures, windows, (plan.says, ours.does, *disk_notes(folder))))
+            peer = stack.enter_context(plan.peer(folder / "peer"))
+            both = in_turn(ours, peer, plan.figures, rounds, seconds, tell_row)
             notes = (plan.says, f"ours: {ours.does}", f"the peer: {peer.does}", *disk_notes(folder))
-            return list(rows_of(plan.name, plan.figures, *windows, notes))
+            return list(rows_of(plan.name, plan.figures, *both, notes))
     except (Failed, AssertionError, OSError, SubprocessError) as error:
         what, *_ = str(error).splitlines() or [type(error).__name__]  # the rest of it is for who looks into a test
         return [NotRun(plan.name, f"it failed: {what}", f"scripts/bench --only {plan.name}")]
@@ -134,11 +160,25 @@ def in_turn(
         order = [("ours", ours, mine), ("the peer", peer, theirs)]
         for name, side, windows in order if number % 2 == 0 else reversed(order):
             windows.append(side.window(seconds))
-            found = ", ".join(
-                f"{figure.name} {windows[-1].values[figure.name]:,.1f} {figure.unit}" for figure in figures
-            )
-            tell(f"round {number + 1} of {rounds}, {name}: {found}")
+            tell(f"round {number + 1} of {rounds}, {name}: {found_in(windows[-1], figures)}")
     return mine, theirs
+
+
+def alone(side: Side, plan: Plan, rounds: int, seconds: float, tell: Tell) -> list[Window]:
+    """The windows of a side that has no peer."""
+    if plan.warm_up:
+        tell("warm-up")
+        side.window(min(WARM_UP_S, seconds))
+    windows: list[Window] = []
+    for number in range(rounds):
+        windows.append(side.window(seconds))
+        tell(f"round {number + 1} of {rounds}: {found_in(windows[-1], plan.figures)}")
+    return windows
+
+
+def found_in(window: Window, figures: Sequence[Figure]) -> str:
+    """Its figures, for who looks on."""
+    return ", ".join(f"{figure.name} {window.values[figure.name]:,.1f} {figure.unit}" for figure in figures)
 
 
 def disk_notes(folder: Path, mounts: str | None = None) -> list[str]:

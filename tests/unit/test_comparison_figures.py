@@ -7,6 +7,7 @@ import pytest
 from scripts.comparison.figures import (
     LATENCIES,
     RATE,
+    Figure,
     NotRun,
     Window,
     latencies,
@@ -14,6 +15,7 @@ from scripts.comparison.figures import (
     median_cpu,
     percentile,
     ratios,
+    rows_alone,
     rows_of,
 )
 
@@ -51,7 +53,7 @@ def test_what_a_row_is_as_json():
     (row,) = rows_of("stream", (RATE,), ours, peer, ["what it is"])
     assert json.loads(json.dumps(row.as_json())) == {
         "row": "stream", "figure": "records", "ours": 20.0, "peer": 10.0, "ratio": 2.0, "spread": [1.0, 3.0],
-        "unit": "records/s", "better": "more",
+        "unit": "records/s", "better": "more", "target": None, "met": None,
         "cpu_us_per_record": {"ours": {"publisher": 2.0}, "peer": {"reader": 4.0}},
         "notes": ["what it is", "the peer lost 6 records"],
     }
@@ -84,3 +86,21 @@ def test_processor_time_is_the_median_of_each_process():
 
 def test_nothing_is_said_of_nothing_lost():
     assert lost_notes("ours", windows(1.0, 2.0)) == []
+
+
+@pytest.mark.parametrize(
+    ("better", "value", "is_met"),
+    [("less", 2.0, True), ("less", 2.1, False), ("more", 2.0, True), ("more", 1.9, False)],
+)
+def test_a_target_is_the_most_or_the_least(better, value, is_met):
+    assert Figure("took", "s", better, 2.0).is_met(value) is is_met
+
+
+def test_without_a_peer_there_is_a_target_and_the_spread_is_that_of_our_own():
+    figure = Figure("records", "records/s", "more", 15.0)
+    (row,) = rows_alone("drain", (figure,), windows(10.0, 30.0, 20.0, cpu=[{"hq": 1.0}] * 3, lost=1), ["what it is"])
+    assert json.loads(json.dumps(row.as_json())) == {
+        "row": "drain", "figure": "records", "ours": 20.0, "peer": None, "ratio": None, "spread": [10.0, 30.0],
+        "unit": "records/s", "better": "more", "target": 15.0, "met": True,
+        "cpu_us_per_record": {"ours": {"hq": 1.0}}, "notes": ["what it is", "ours lost 3 records"],
+    }

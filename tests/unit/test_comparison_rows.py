@@ -9,7 +9,7 @@ from scripts.comparison import rows
 from scripts.comparison.figures import RATE, NotRun, Window
 from scripts.comparison.needs import Need
 from scripts.comparison.processes import Failed
-from scripts.comparison.rows import NAMES, PLANS, Plan, disk_notes, in_turn, run
+from scripts.comparison.rows import PLANS, Plan, disk_notes, in_turn, run
 
 
 class Counting:
@@ -110,7 +110,7 @@ def test_files_in_memory_are_told(folder, is_memory, tmp_path):
 
 
 def test_names_are_each_their_own_and_can_be_asked_for():
-    assert len(set(NAMES)) == len(PLANS)
+    assert len(set(bench_peers.NAMES)) == len(bench_peers.NAMES) > len(PLANS)
     assert bench_peers.parse(["--only", "stream", "--only", "idle"]).only == ["stream", "idle"]
 
 
@@ -124,7 +124,7 @@ def test_a_row_that_there_is_not_is_refused_with_those_that_there_are(capsys):
         bench_peers.parse(["--only", "nothing"])
     assert ended.value.code == 2
     said = capsys.readouterr().err
-    assert all(name in said for name in NAMES)
+    assert all(name in said for name in bench_peers.NAMES)
 
 
 def test_a_folder_that_there_is_not_is_refused_in_words(tmp_path, capsys):
@@ -143,6 +143,35 @@ def test_the_table_and_what_is_below_it_name_every_row(tmp_path):
     said = bench_peers.remarks(found)
     assert "idle was not run: nats-py is not installed. Next: pip install it" in said
     assert "stream: microseconds of processor time per record, ours: reader 2.0" in said
+
+
+def test_a_row_without_a_peer_shows_its_target_in_the_table(tmp_path):
+    figures = (RATE._replace(target=30.0),)
+    own = Plan("drain", "a backlog", figures, beginning(Counting("ours", 10.0, [])), rounds_max=2, warm_up=False)
+    told = []
+    found = run(own, tmp_path, 5, 1.0, told.append)
+    assert told == [
+        "drain: a backlog", "drain: round 1 of 2: records 10.0 records/s", "drain: round 2 of 2: records 20.0 records/s"
+    ]
+    table = bench_peers.table_of(found)
+    assert [list(column.cells) for column in table.columns[2:]] == [
+        ["15.00"], [""], [""], ["10.00 - 20.00"], ["at least 30: missed"]
+    ]
+    assert found[0].notes[:2] == ("a backlog", "what ours does")
+
+
+def test_a_row_without_a_peer_is_warmed_up_too_where_there_is_time(tmp_path):
+    asked = []
+    run(Plan("drain", "a backlog", (RATE,), beginning(Counting("ours", 1.0, asked))), tmp_path, 1, 5.0, lambda _: None)
+    assert asked == [("ours", 2.0), ("ours", 5.0)]
+
+
+@pytest.mark.parametrize("scale", ["0", "-1", "1.5"])
+def test_a_scale_that_is_no_share_is_refused_in_words(scale, capsys):
+    with pytest.raises(SystemExit) as ended:
+        bench_peers.parse([f"--scale={scale}"])
+    assert ended.value.code == 2
+    assert "is no share" in capsys.readouterr().err
 
 
 def test_every_row_is_in_the_words_of_the_help():
