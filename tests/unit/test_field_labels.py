@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from fabric.protocol.base.codec import pack
 from fabric.protocol.base.limits import BODY_DEPTH_MAX
-from fabric.protocol.envelope.field_labels import FieldLabels, _pieces_of_map, label_fields, merge, near_names
+from fabric.protocol.envelope.field_labels import FieldLabels, label_fields, merge, near_names
 from fabric.protocol.vocabulary.tlp import Label
 
 CLEAR, GREEN, AMBER, RED = Label.CLEAR, Label.GREEN, Label.AMBER, Label.RED
@@ -157,34 +157,37 @@ def test_pieces_together_are_the_record_and_each_has_what_is_its_own(record, rul
 
 @settings(deadline=None)
 @given(records=st.lists(RECORDS, max_size=6), rules=RULES)
-def test_what_is_remembered_of_keys_changes_nothing(records, rules):
+def test_records_taken_apart_together_are_as_each_alone(records, rules):
     labels = FieldLabels(rules, GREEN)
-    for record in records + records:
-        pieces, afresh = labels.split(record), FieldLabels(rules, GREEN)
-        expected = _pieces_of_map(record, afresh._root, afresh.rest, 1) if rules and record else {GREEN: record}
-        assert pack_all(pieces) == pack_all(expected if record or not rules else {})
+    for _ in range(2):  # by what was remembered of their keys, too
+        rows = labels.rows(records)
+        assert tuple(rows) == labels.labels
+        for label, row in rows.items():
+            assert pack(row) == pack([labels.split(record).get(label, {}) for record in records])
+
+
+def test_a_piece_has_its_fields_in_the_order_of_the_one_that_is_taken_apart_alone():
+    labels = FieldLabels({"b": GREEN, "c": AMBER}, GREEN)
+    record = {"a": 1, "b": 2, "c": 3, "d": 4, "e": 5}
+    assert {label: list(row[0]) for label, row in labels.rows([record]).items()} == {
+        label: list(piece) for label, piece in labels.split(record).items()
+    } == {GREEN: ["a", "d", "e", "b"], AMBER: ["c"]}
 
 
 def test_keys_that_are_the_same_to_python_are_not_taken_for_each_other():
     labels = FieldLabels({"1": AMBER}, GREEN)
-    assert labels.split({"1": 1, "a": 2}) == {AMBER: {"1": 1}, GREEN: {"a": 2}}
+    assert labels.rows([{"1": 1, "a": 2}]) == {AMBER: [{"1": 1}], GREEN: [{"a": 2}]}
     for key in (1, True, 1.0):
-        (found,) = labels.split({key: 1}).values()
+        (found,) = [row[0] for row in labels.rows([{key: 1}]).values() if row[0]]
         assert type(next(iter(found))) is type(key)
 
 
 def test_few_sets_of_keys_are_remembered_and_no_long_ones():
     labels = FieldLabels({"a": AMBER}, GREEN)
     for n in range(200):
-        labels.split({"a": 1, f"b{n}": 2})
-    labels.split({"a": 1, "b" * 10_000: 2})
-    labels.split({f"b{n}": 2 for n in range(300)})
+        labels.rows([{"a": 1, f"b{n}": 2}])
+    labels.rows([{"a": 1, "b" * 10_000: 2}, {f"b{n}": 2 for n in range(300)}])
     assert len(labels._plans) <= 64 and max(map(len, labels._plans)) == 2
-
-
-def pack_all(pieces):
-    """With the order of all that is in them."""
-    return [(label, pack(piece)) for label, piece in pieces.items()]
 
 
 def test_content_beyond_a_message_is_left_to_who_refuses_it():

@@ -1,17 +1,22 @@
 import copy
 import zlib
+from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from fabric.protocol.base.codec import count, pack
+from fabric.protocol.base.codec import count, pack, shapes_of
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.base.limits import BODY_BYTES_MAX, SALT_BYTES
+from fabric.protocol.envelope import parts as parts_module
 from fabric.protocol.envelope.field_labels import FieldLabels
 from fabric.protocol.envelope.layout import Encoding, PartEntry, part_digest
 from fabric.protocol.envelope.parts import (
     Budget,
-    _flat_cost,
     _names_chars,
+    _plain_elements,
+    _plain_names_chars,
     build_parts,
     decode_part,
     padme,
@@ -149,12 +154,13 @@ def test_content_that_is_no_plain_value_is_the_callers_fault(content):
     [{"a": [1]}], [{f"n{n}": n for n in range(400)}],
 ])
 def test_what_plain_records_cost_is_what_reading_them_costs(records):
-    cost = _flat_cost(records)
+    shapes = shapes_of(records)
     is_flat = all(type(key) is str and not isinstance(value, list | dict) for r in records for key, value in r.items())
-    assert (cost is not None) == is_flat
-    if cost is not None:
+    assert (shapes is not None) == is_flat
+    if shapes is not None:
         elements = count(pack(records), elements_max=10_000, depth_max=8)
-        assert cost == (elements, sum(_names_chars(record, 0) for record in records))
+        assert _plain_elements(shapes) == elements
+        assert _plain_names_chars(shapes) == sum(_names_chars(record, 0) for record in records)
 
 
 def test_content_that_does_not_fit_one_part_is_the_callers_fault():
@@ -187,6 +193,37 @@ def test_when_all_is_withheld_each_record_is_empty():
 def test_a_record_without_fields_of_a_label_does_not_shift_the_others():
     readings = read([{"a": 1}, {"b": 2}, {"a": 3, "b": 4}], {"b": AMBER})
     assert [reading.content for reading in readings] == [{"a": 1}, {"b": 2}, {"a": 3, "b": 4}]
+
+
+VALUES = st.none() | st.booleans() | st.integers(-5, 5) | st.text(max_size=2) | st.sampled_from([[], {}, [{"a": 1}]])
+FEW_NAMES = st.sampled_from(["a", "b", "a.b", "c"])
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.lists(st.dictionaries(FEW_NAMES, VALUES, max_size=3), min_size=3, max_size=3), max_size=3),
+    st.lists(st.sampled_from(Label), min_size=3, max_size=3),
+)
+def test_what_is_read_does_not_depend_on_the_way_in_which_it_is_read(tables, labels):
+    """Also where a publisher has put one field into several parts, of whatever labels."""
+    bodies = [body_of(rows) for rows in tables]
+    manifest = [entry_for(body)._replace(label=label) for body, label in zip(bodies, labels, strict=False)]
+    header = replace(draft(MEMBER, records=[{}] * 3)[0], manifest=tuple(manifest))
+
+    def seen():
+        readings = read_records(header, [bytes(SALT_BYTES) + body for body in bodies])
+        return [(list(each.content.items()), list(each.labels.items()), each.withheld) for each in readings]
+
+    quick = seen()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(parts_module, "unpack_plain_rows", lambda *_, **__: None)
+        assert repr(seen()) == repr(quick)
+
+
+def test_each_record_has_its_labels_for_itself():
+    one, two = read([{"a": 1}, {"a": 2}])
+    one.labels["b"] = RED  # type: ignore[index]
+    assert two.labels == {"a": GREEN} and two.content == {"a": 2}
 
 
 @pytest.mark.parametrize(

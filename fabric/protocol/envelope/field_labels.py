@@ -7,11 +7,12 @@ of a record, so that a misspelled name is noticed before something leaves under 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from itertools import islice
+from itertools import groupby, islice
 from typing import Any, NamedTuple
 
+from fabric.protocol.base.codec import PLAIN_TYPES, TEXT
 from fabric.protocol.base.limits import BODY_DEPTH_MAX
 from fabric.protocol.vocabulary.tlp import Label
 
@@ -22,8 +23,6 @@ _COMPARED_MAX = 1_000
 _NEAR_MAX = 3
 _NAME_CHARS_MAX = 64
 _DOTTED_MAX = 256
-_PLAIN_TYPES = frozenset({str, int, float, bool, bytes, type(None)})
-_TEXT = frozenset({str})
 _ALIKE = 0.7
 # Records of one source have a few sets of keys: of so many it is remembered where each key goes, if they are short.
 _PLANS_MAX = 64
@@ -64,12 +63,21 @@ class _Place:
         return place
 
 
-class _Plan(NamedTuple):
-    """What follows from the keys of a record alone. `inner`: those into whose values rules lead, if there is more in
-    them than a plain value."""
+# From records, all with the same keys, to one piece of each.
+_Take = Callable[[Sequence[Record]], list[Record]]
 
-    pieces: tuple[tuple[Label, tuple[str, ...]], ...]
+
+class _Plan(NamedTuple):
+    """What follows from the keys of records alone: what takes each piece out of them, in the order of `labels`.
+
+    `inner`: keys into whose values rules lead, if there is more in them than a plain value.
+    """
+
+    takes: tuple[_Take, ...]
     inner: tuple[str, ...]
+
+    def fits(self, records: Sequence[Record]) -> bool:
+        return not self.inner or PLAIN_TYPES.issuperset([type(record[key]) for record in records for key in self.inner])
 
 
 class FieldLabels:
@@ -96,22 +104,31 @@ class FieldLabels:
 
     def split(self, record: Record) -> dict[Label, Record]:
         """{label: the fields of the record that bear it}; labels without a field are absent."""
+        return _pieces_of_map(record, self._root, self.rest, 1) if self._root.below else {self.rest: record}
+
+    def rows(self, records: Sequence[Record]) -> dict[Label, list[Record]]:
+        """{label: of each record the fields that bear it}, for each of `labels`; an empty map where none does."""
         if not self._root.below:
-            return {self.rest: record}
-        if not record:
-            return {}
-        keys = tuple(record)
-        plan = self._plans.get(keys)
-        if plan is None:
-            plan = self._plan(keys)
-        if plan is not None and (not plan.inner or _PLAIN_TYPES.issuperset([type(record[key]) for key in plan.inner])):
-            return {label: {key: record[key] for key in own} for label, own in plan.pieces}
-        return _pieces_of_map(record, self._root, self.rest, 1)
+            return {self.rest: list(records)}
+        rows: dict[Label, list[Record]] = {label: [] for label in self.labels}
+        columns = list(rows.values())
+        for keys, group in groupby(records, tuple):
+            alike = list(group)
+            plan = self._plans.get(keys) or self._plan(keys)
+            if plan is not None and plan.fits(alike):
+                for column, take in zip(columns, plan.takes, strict=True):
+                    column += take(alike)
+                continue
+            for record in alike:
+                pieces = self.split(record)
+                for label, column in rows.items():
+                    column.append(pieces.get(label, {}))
+        return rows
 
     def _plan(self, keys: tuple[Any, ...]) -> _Plan | None:
         """Where the keys of a record go, in their order; None where that is not remembered."""
         # Exact types: True is the same key as 1 to Python, and is to be refused.
-        if len(keys) > _PLAN_KEYS_MAX or not _TEXT.issuperset(map(type, keys)) or len("".join(keys)) > _PLAN_CHARS_MAX:
+        if len(keys) > _PLAN_KEYS_MAX or not TEXT.issuperset(map(type, keys)) or len("".join(keys)) > _PLAN_CHARS_MAX:
             return None
         pieces = _pieces_of_map(dict.fromkeys(keys), self._root, self.rest, 1)
         inner = []
@@ -121,7 +138,8 @@ class FieldLabels:
                 inner.append(key)
         if len(self._plans) >= _PLANS_MAX:
             self._plans.clear()
-        plan = self._plans[keys] = _Plan(tuple((label, tuple(piece)) for label, piece in pieces.items()), tuple(inner))
+        takes = tuple([_taking(tuple(pieces.get(label, ())), keys) for label in self.labels])
+        plan = self._plans[keys] = _Plan(takes, tuple(inner))
         return plan
 
     def label_of(self, name: str) -> Label:
@@ -146,6 +164,22 @@ class FieldLabels:
         left = [name for name in self.names if name not in record]  # a rule names the key that is its name
         found = self.matched(record) if left else ()
         return [name for name in left if name not in found]
+
+
+def _taking(own: tuple[str, ...], keys: tuple[str, ...]) -> _Take:
+    """What takes its own fields, in this order, out of records with these keys."""
+    others = [key for key in keys if key not in own]
+    if len(others) > len(own) or own != tuple([key for key in keys if key in own]):
+        return lambda records: [{key: record[key] for key in own} for record in records]
+
+    def all_but_others(records: Sequence[Record]) -> list[Record]:
+        pieces = list(map(dict, records))
+        for key in others:
+            for piece in pieces:
+                del piece[key]
+        return pieces
+
+    return all_but_others
 
 
 def _pieces_of(value: Any, place: _Place, label: Label, depth: int) -> dict[Label, Any]:
@@ -234,7 +268,7 @@ def label_fields(record: Mapping[Any, Any], label: Label, into: dict[str, Label]
     """
     for key, value in record.items():
         name = key if type(key) is str else str(key)
-        if type(value) in _PLAIN_TYPES:  # nearly all
+        if type(value) in PLAIN_TYPES:  # nearly all
             if name not in into or into[name] < label:
                 into[name] = label
         else:

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from fabric.protocol.base.codec import pack, unpack_counted
+from fabric.protocol.base.codec import Shapes, pack, shapes_of, unpack_counted, unpack_plain_rows
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.base.limits import (
     BODY_BYTES_MAX,
@@ -58,18 +58,48 @@ class Budget:
         self._elements -= elements
         return value
 
-    def take_flat(self, packed: bytes, elements: int) -> bool:
-        """Whether a value that is known to be readable, with so many elements, is within what is left."""
-        if len(packed) > BODY_BYTES_MAX or elements > self._elements:
+    def take_plain(self, shapes: Shapes, parts: int) -> bool:
+        """Whether plain records with these keys, in so many parts at most, are within what is left of all."""
+        elements = _plain_elements(shapes) + (parts - 1) * (1 + shapes.total())
+        names_chars = _plain_names_chars(shapes)
+        if elements > self._elements or names_chars > self._names_chars:
             return False
         self._elements -= elements
+        self._names_chars -= names_chars
         return True
+
+    def unpack_rows(self, packed: bytes, records: int) -> Rows | Reject:
+        """One map per record, if they have no more elements than are left."""
+        plain = unpack_plain_rows(packed, rows=records, elements_max=self._elements)
+        if plain is not None:
+            self._elements -= _plain_elements(plain[1])
+            return Rows(*plain)
+        rows = self.unpack(packed)
+        if isinstance(rows, Reject):
+            return Reject(Code.BAD_BODY, rows.code.reason)
+        if not isinstance(rows, list) or len(rows) != records or not all(isinstance(r, dict) for r in rows):
+            return Reject(Code.BAD_BODY, "records")
+        return Rows(rows, None)
 
     def take_names(self, chars: int) -> Reject | None:
         """Before they are joined."""
         self._names_chars -= chars
         over = self._names_chars < 0
         return Reject(Code.TOO_LARGE, f"names of fields above {FIELD_NAMES_CHARS_MAX} characters") if over else None
+
+
+class Rows(NamedTuple):
+    """What a part has of each record. `shapes`: where no value holds others and every key is text, as in nearly all,
+    how many of them have which keys."""
+
+    records: list[Record]
+    shapes: Shapes | None
+
+    def names_chars(self) -> int:
+        """How long the names of all fields are."""
+        if self.shapes is None:
+            return sum([_names_chars(record, 0) for record in self.records])
+        return _plain_names_chars(self.shapes)
 
 
 def _names_chars(value: Any, above_chars: int) -> int:
@@ -87,17 +117,13 @@ def _names_chars(value: Any, above_chars: int) -> int:
     return total
 
 
-def _flat_cost(row: list[Record]) -> tuple[int, int] | None:
-    """Elements, and characters of names, of records with plain values under names that are text: nearly all do. What
-    of these can be encoded can be read. None for others."""
-    elements, chars = 1, 0
-    for record in row:
-        if not (type(record) is dict and _TEXT.issuperset(map(type, record))
-                and _PLAIN_TYPES.issuperset(map(type, record.values()))):
-            return None
-        elements += 1 + 2 * len(record)
-        chars += len(record) + len("".join(record))
-    return elements, chars
+def _plain_elements(shapes: Shapes) -> int:
+    """Of the whole array: as `count` counts them."""
+    return 1 + sum([count * (1 + 2 * len(keys)) for keys, count in shapes.items()])
+
+
+def _plain_names_chars(shapes: Shapes) -> int:
+    return sum([count * (len(keys) + len("".join(keys))) for keys, count in shapes.items()])
 
 
 def _name_chars(key: Any) -> int:
@@ -105,8 +131,6 @@ def _name_chars(key: Any) -> int:
 
 
 _HOLDERS = (list, dict)
-_TEXT = frozenset({str})
-_PLAIN_TYPES = frozenset({str, int, float, bool, bytes, type(None)})
 
 
 def padme(size: int) -> int:
@@ -126,40 +150,39 @@ def build_parts(
 
     `seal`: makes the body of RED content, which only recipients can read then.
     """
-    rows: dict[Label, list[Record]] = {label: [] for label in labels.labels}
     budget = Budget()
-    for record in records:
-        split = labels.split(record)
-        for label, row in rows.items():
-            row.append(split.get(label, {}))
+    shapes = shapes_of(records)
+    # Where all is plain it can be read if it can be encoded: what it costs then follows from its keys.
+    is_readable = shapes is not None and budget.take_plain(shapes, len(labels.labels))
     entries: list[PartEntry] = []
     parts: list[bytes] = []
-    for label, row in rows.items():
+    for label, row in labels.rows(records).items():
         if not any(row) and label != labels.rest:
             continue
-        encoding, size, body = _encode_body(row, label, envelope_label, budget, seal if label is Label.RED else None)
+        packed = pack(row)
+        if not is_readable:
+            _check_readable(packed, budget)
+        encoding, size, body = _encode_body(
+            packed, label, envelope_label, budget, seal if label is Label.RED else None
+        )
         part = salt(SALT_BYTES) + body
         entries.append(PartEntry(label, CONTENT_RECORDS, encoding, size, part_digest(part)))
         parts.append(part)
     return tuple(entries), parts
 
 
-def _encode_body(
-    row: list[Record], label: Label, envelope_label: Label, budget: Budget, seal: Callable[[bytes], bytes] | None
-) -> tuple[int, int, bytes]:
-    packed = pack(row)
-    # What no reader could read would take the rest of its batch with it.
-    flat = _flat_cost(row)
-    if flat is not None and budget.take_flat(packed, flat[0]):
-        refused = budget.take_names(flat[1])
-    else:
-        read = budget.unpack(packed)
-        refused = (
-            read if isinstance(read, Reject) else budget.take_names(sum(_names_chars(record, 0) for record in read))
-        )
+def _check_readable(packed: bytes, budget: Budget) -> None:
+    """What no reader could read would take the rest of its batch with it."""
+    read = budget.unpack(packed)
+    refused = read if isinstance(read, Reject) else budget.take_names(sum([_names_chars(each, 0) for each in read]))
     if refused is not None:
         code = Code.BAD_INPUT if refused.code is Code.MALFORMED else refused.code
         raise FabricError(code, f"content: {refused.detail}")
+
+
+def _encode_body(
+    packed: bytes, label: Label, envelope_label: Label, budget: Budget, seal: Callable[[bytes], bytes] | None
+) -> tuple[int, int, bytes]:
     content = len(packed).to_bytes(_LENGTH_BYTES) + packed
     if label > envelope_label or seal is not None:
         content = content.ljust(padme(len(content)), b"\x00")
@@ -179,7 +202,7 @@ def _encode_body(
 
 def decode_part(
     entry: PartEntry, part: bytes, records: int, budget: Budget, opened: bytes | None = None
-) -> list[Record] | Reject:
+) -> Rows | Reject:
     """One map per record. The output never grows beyond the size that was signed, nor beyond what is left.
 
     `opened`: the content of a part that was sealed.
@@ -207,12 +230,7 @@ def decode_part(
     packed = content[_LENGTH_BYTES : _LENGTH_BYTES + length]
     if len(packed) != length:
         return Reject(Code.BAD_BODY, "length")
-    rows = budget.unpack(packed)
-    if isinstance(rows, Reject):
-        return Reject(Code.BAD_BODY, rows.code.reason)
-    if not isinstance(rows, list) or len(rows) != records or not all(isinstance(r, dict) for r in rows):
-        return Reject(Code.BAD_BODY, "records")
-    return rows
+    return budget.unpack_rows(packed, records)
 
 
 class Reading:
@@ -236,7 +254,7 @@ def read_records(header: Header, parts: Sequence[bytes | None], open_: Open | No
     open it, and where it does not open, it counts as withheld.
     """
     withheld: dict[Label, int] = {}
-    readings = [Reading({}, {}, withheld) for _ in range(header.records)]
+    parts_here: list[tuple[Label, Rows]] = []
     budget = Budget()
     for entry, part in zip(header.manifest, parts, strict=True):
         opened = open_(header, entry, part) if part is not None and entry.is_sealed and open_ is not None else None
@@ -246,10 +264,50 @@ def read_records(header: Header, parts: Sequence[bytes | None], open_: Open | No
         rows = decode_part(entry, part, header.records, budget, opened if isinstance(opened, bytes) else None)
         if isinstance(rows, Reject):
             return rows
-        too_large = budget.take_names(sum(_names_chars(row, 0) for row in rows))
+        too_large = budget.take_names(rows.names_chars())
         if too_large is not None:
             return Reject(Code.BAD_BODY, too_large.code.reason)
-        for reading, row in zip(readings, rows, strict=True):
-            label_fields(row, entry.label, reading.labels)
-            merge(reading.content, row)
-    return readings
+        parts_here.append((entry.label, rows))
+    labels = _labels_of(parts_here, header.records)
+    contents = _contents_of([rows for _, rows in parts_here], header.records)
+    return [Reading(content, own, withheld) for content, own in zip(contents, labels, strict=True)]
+
+
+def _labels_of(parts: Sequence[tuple[Label, Rows]], records: int) -> list[dict[str, Label]]:
+    """Of each record the label of each field by its name."""
+    if any(rows.shapes is None for _, rows in parts):
+        found: list[dict[str, Label]] = [{} for _ in range(records)]
+        for label, rows in parts:
+            for record, into in zip(rows.records, found, strict=True):
+                label_fields(record, label, into)
+        return found
+    if all(rows.shapes and len(rows.shapes) == 1 for _, rows in parts):  # mostly: one source says the same things
+        labels = _labels_by_keys([(label, next(iter(rows.shapes or ()))) for label, rows in parts])
+        return [dict(labels) for _ in range(records)]
+    known: dict[tuple[tuple[str, ...], ...], dict[str, Label]] = {}
+    found = []
+    for keys in zip(*[map(tuple, rows.records) for _, rows in parts], strict=True):
+        if keys not in known:
+            known[keys] = _labels_by_keys([(label, own) for (label, _), own in zip(parts, keys, strict=True)])
+        found.append(dict(known[keys]))
+    return found
+
+
+def _labels_by_keys(parts: Sequence[tuple[Label, tuple[str, ...]]]) -> dict[str, Label]:
+    """Of a record with these keys in each part, and plain values."""
+    into: dict[str, Label] = {}
+    for label, keys in parts:
+        label_fields(dict.fromkeys(keys), label, into)
+    return into
+
+
+def _contents_of(parts: Sequence[Rows], records: int) -> list[Record]:
+    """Each record, put together of what the parts have of it; they are used up."""
+    if not parts:
+        return [{} for _ in range(records)]
+    first, *others = parts
+    for rows in others:
+        join = merge if first.shapes is None or rows.shapes is None else dict.update
+        for content, row in zip(first.records, rows.records, strict=True):
+            join(content, row)
+    return first.records
