@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, fields, make_dataclass
+from typing import Any, cast
 
 from fabric.edge.artifacts.artifact import Artifact
 from fabric.edge.control import Control
 from fabric.protocol.base.errors import Reject
 from fabric.protocol.core.ready import Delivery
-from fabric.protocol.envelope.layout import Header
 from fabric.protocol.envelope.lifetime import format_duration
-from fabric.protocol.envelope.parts import Open, Reading, read_records
+from fabric.protocol.envelope.parts import Open, read_records
 from fabric.protocol.vocabulary.lifecycle import State
 from fabric.protocol.vocabulary.openc2 import End
 from fabric.protocol.vocabulary.severity import Phase, Severity
@@ -111,18 +110,26 @@ def messages_of(delivery: Delivery, open_: Open | None = None) -> list[Message] 
     readings = read_records(header, delivery.message.envelope.parts, open_)
     if isinstance(readings, Reject):
         return readings
-    id_ = delivery.message.id.hex()
-    return [_message(f"{id_}.{i}", header, reading, delivery) for i, reading in enumerate(readings)]
-
-
-def _message(id_: str, header: Header, reading: Reading, delivery: Delivery) -> Message:
-    relabels = header.relabels
-    return Message(
-        id_, header.topic, header.kind.word, header.origin, header.severity, header.phase, header.label,
-        header.issued_at_ms, header.ttl_ms, delivery.age_ms, delivery.hops, reading.content, reading.labels,
-        reading.withheld, header.audience, delivery.message.leaf, "" if relabels is None else relabels.id,
+    id_, kind, relabels = delivery.message.id.hex(), header.kind.word, header.relabels
+    shared = (
+        header.audience, delivery.message.leaf, "" if relabels is None else relabels.id,
         None if relabels is None else relabels.label,
     )
+    found = []
+    for number, reading in enumerate(readings):
+        message = _Open(
+            f"{id_}.{number}", header.topic, kind, header.origin, header.severity, header.phase, header.label,
+            header.issued_at_ms, header.ttl_ms, delivery.age_ms, delivery.hops, reading.content, reading.labels,
+            reading.withheld, *shared,
+        )
+        message.__class__ = Message
+        found.append(cast(Message, message))
+    return found
+
+
+# A message before it is frozen. Python fills a frozen one several times as slowly, and of these a reader makes as many
+# as there are records; both have their fields at the same places.
+_Open: Any = make_dataclass("_Open", [each.name for each in fields(Message)], slots=True)
 
 
 @dataclass(frozen=True, slots=True)
