@@ -54,6 +54,10 @@ class Subscribed:
         else:
             self._reading.add(*item)
 
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
     def _end(self, *, taken: bool) -> None:
         """`taken`: whether the program is done with the record that it had last."""
         if self._over:
@@ -85,33 +89,39 @@ class Messages(Subscribed):
         return self
 
     def __next__(self) -> Message:
-        for message in self.group(1):
-            return message
+        while self._goes_on():
+            message = self._reading.take()
+            if message is not None:
+                return message
+            self._wait()
         raise StopIteration
 
     def group(self, records_max: int) -> list[Message]:
         """The next messages, as many as wait, so many at most; none when there will be no more. They are taken, all of
         them, when the program comes for the next ones or closes: for who makes them durable together."""
-        while not self._over:
-            self._gather()
-            left_s = None if self._deadline is None else self._deadline - time.monotonic()
-            if left_s is not None and left_s <= 0.0:
-                self.close()
-            found = [] if self._over else self._reading.group(records_max)
+        while self._goes_on():
+            found = self._reading.group(records_max)
             if found:
                 return found
-            if self._failure is not None:
-                raise self._failure
-            if not self._over:
-                with suppress(queue.Empty):
-                    self._take_in(self._waiting.get(timeout=left_s))
+            self._wait()
         return []
 
-    def _gather(self) -> None:
-        """What came meanwhile may be more urgent than what is being read."""
+    def _goes_on(self) -> bool:
+        """Whether there is more to read, or may be. Takes in what came: it may be more urgent than what is being read.
+        """
+        while self._failure is None and not self._over and not self._waiting.empty():
+            self._take_in(self._waiting.get_nowait())
+        if self._deadline is not None and not self._over and time.monotonic() >= self._deadline:
+            self.close()
+            self._raise_failure()
+        return not self._over
+
+    def _wait(self) -> None:
+        """Until more comes, or its time is over. Raises why no more will."""
+        self._raise_failure()
+        left_s = None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
         with suppress(queue.Empty):
-            while self._failure is None and not self._over:
-                self._take_in(self._waiting.get_nowait())
+            self._take_in(self._waiting.get(timeout=left_s))
 
     def close(self) -> None:
         """Want no more. The record that was read last counts as taken, so the message that it ends is acknowledged."""
@@ -151,8 +161,7 @@ class AsyncMessages(Subscribed, AsyncIterator[Message]):
             message = None if self._over else self._reading.take()
             if message is not None:
                 return message
-            if self._failure is not None:
-                raise self._failure
+            self._raise_failure()
             if not self._over:
                 self._take_in(await self._waiting.get())
         raise StopAsyncIteration

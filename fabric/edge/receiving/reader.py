@@ -9,6 +9,7 @@ comes and it cannot be read. Of each lane one delivery at most is read in part. 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
 from fabric.edge.messages import Message
 from fabric.edge.receiving.batch import Batch
@@ -35,7 +36,7 @@ class Reader:
 
     def __init__(self) -> None:
         self._lanes: list[deque[_Begun]] = [deque() for _ in Lane]
-        self._current: list[tuple[deque[_Begun], _Begun]] = []  # where each of the last records came from
+        self._current: list[tuple[deque[_Begun], _Begun, int]] = []  # where the last records came from, and how many
         self._read = 0
 
     def add(self, batch: Batch, done: Done) -> None:
@@ -48,46 +49,52 @@ class Reader:
     def take(self) -> Message | None:
         """The next record; None when nothing waits. What was read to its end is done."""
         self.finish()
-        return self._next()
+        run = self._run(1)
+        return run[0] if run else None
 
     def group(self, records_max: int) -> list[Message]:
         """The next records, as many as wait; none when nothing does. What was read to its end before is done."""
         self.finish()
         found: list[Message] = []
-        while len(found) < records_max and (message := self._next()) is not None:
-            found.append(message)
+        while len(found) < records_max and (run := self._run(records_max - len(found))):
+            found += run
         return found
 
-    def _next(self) -> Message | None:
+    def _run(self, records_max: int) -> Sequence[Message]:
+        """The next records that are of one delivery; none when nothing waits."""
         while waiting := [lane for lane in self._lanes if lane]:
-            lane = waiting[-1] if (self._read + 1) % _FLOOR_SHARE == 0 else waiting[0]
-            records = lane[0].batch.read()
+            till_floor = _FLOOR_SHARE - 1 - self._read % _FLOOR_SHARE
+            lane = waiting[0] if till_floor else waiting[-1]
+            begun = lane[0]
+            records = begun.batch.read()
             if isinstance(records, Reject):
                 lane.popleft().done(records)
                 continue
-            self._read += 1
-            begun = lane[0]
-            begun.taken += 1
+            if len(waiting) > 1:
+                records_max = min(records_max, till_floor or 1)
+            run = records[begun.taken : begun.taken + records_max]
+            self._read += len(run)
+            begun.taken += len(run)
             if begun.taken == len(begun.batch):
                 lane.popleft()
-            self._current.append((lane, begun))
-            return records[begun.taken - 1]
-        return None
+            self._current.append((lane, begun, len(run)))
+            return run
+        return ()
 
     def finish(self) -> None:
         """The program is done with what it took last."""
         current, self._current = self._current, []
-        for begun in {id(begun): begun for _, begun in current}.values():
+        for begun in dict.fromkeys([begun for _, begun, _ in current]):
             if begun.taken == len(begun.batch):
                 begun.done()
 
     def put_back(self) -> None:
         """The program failed at what it took last: it is not taken."""
         current, self._current = self._current, []
-        for lane, begun in reversed(current):
+        for lane, begun, count in reversed(current):
             if begun.taken == len(begun.batch):
                 lane.appendleft(begun)
-            begun.taken -= 1
+            begun.taken -= count
 
     def in_part(self) -> list[tuple[str, int]]:
         """Of deliveries that were not read to their end: which one, and how many of its records were."""
