@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -31,6 +30,7 @@ from rich.table import Table
 
 from fabric.edge.blocking import ControlPoint
 from scripts.bench_relays import LABELS, RECORD, TOPOLOGY, bare_chain, percentile
+from scripts.comparison.saying import give_way
 from tests.integration.harness import ROOT, House, house_in, wait_for
 
 POINTS = """
@@ -47,14 +47,6 @@ _SETTLE_S = 3.0
 # However long the figures take, a flood ends by itself.
 _FLOOD_S = 120.0
 _WAIT_S = 60.0
-
-
-def give_way() -> None:
-    """From now on this process runs on what others leave of the cores. It must lead a session of its own."""
-    os.nice(19)
-    group = Path("/proc/self/autogroup")  # where Linux has it, sessions share the cores before their processes do
-    if group.exists():
-        group.write_text("19")
 
 
 def flood(identity: str, kind: str) -> None:

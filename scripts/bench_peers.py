@@ -22,6 +22,7 @@ from rich.table import Table
 
 from scripts.comparison.alone import Sizes, plans_alone
 from scripts.comparison.figures import Figure, NotRun, Row
+from scripts.comparison.plot import plot
 from scripts.comparison.rows import PLANS, ROUNDS_MAX, SECONDS_MAX, SECONDS_MIN, run
 
 NAMES = tuple(plan.name for plan in (*PLANS, *plans_alone(Sizes())))
@@ -84,11 +85,14 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
         "--scale", type=float, default=1.0, metavar="SHARE",
         help="rows without a peer: so much of their control points and records, e.g. 0.1 (default 1: all)",
     )
+    parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw the row growth into this file, too")
     parser.add_argument("--folder", type=Path, help="where to keep files (default: where temporary files are)")
     parser.add_argument("--json", action="store_true", help="an object for each row, on a line of its own")
     chosen = parser.parse_args(words)
     if chosen.folder is not None and not chosen.folder.is_dir():
         parser.error(f"--folder: there is no folder {chosen.folder}. Make it, or name another one.")
+    if chosen.plot is not None and not chosen.plot.resolve().parent.is_dir():
+        parser.error(f"--plot: there is no folder for {chosen.plot}. Make it, or name another file.")
     if not 0 < chosen.scale <= 1:
         parser.error(f"--scale: {chosen.scale} is no share. Give more than 0, and 1 at most.")
     return chosen
@@ -127,6 +131,9 @@ def measure(chosen: argparse.Namespace) -> None:
         Console(width=_WIDTH).print(table_of(rows))
         for remark in remarks(rows):
             print(remark)
+    if chosen.plot is not None:
+        chosen.plot.write_text(plot(rows))
+        tell(f"growth is drawn in {chosen.plot}")
     tell(f"It took {time.monotonic() - began_s:.0f} s.")
     sys.exit(any(isinstance(row, NotRun) for row in rows))
 

@@ -21,7 +21,7 @@ from typing import Any
 from scripts.attacks.flood import Orders, Spoils, Tally
 from scripts.attacks.known import named
 from scripts.attacks.process import Process
-from scripts.bench_lanes import give_way
+from scripts.comparison.saying import give_way
 from tests.integration.harness import House
 
 # How long it may take to become ready, before its time begins to count.

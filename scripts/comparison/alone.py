@@ -6,7 +6,7 @@ from __future__ import annotations
 from functools import partial
 from typing import NamedTuple
 
-from scripts.comparison import crowd, fanout
+from scripts.comparison import backlog, crowd, fanout, growth, start
 from scripts.comparison.rows import Plan
 
 
@@ -17,10 +17,14 @@ class Sizes(NamedTuple):
     relays: int = 20
     idle: int = 5_000
     coming: int = 500
+    backlog: int = 1_000_000
+
+    growth: float = 1.0  # the share of its largest sizes
 
     def scaled(self, share: float) -> Sizes:
         """So much of each, one at least."""
-        return Sizes(*(max(1, round(size * share)) for size in self))
+        counts = {name: max(1, round(size * share)) for name, size in self._asdict().items()}
+        return Sizes(**{**counts, "growth": self.growth * share})
 
 
 def plans_alone(sizes: Sizes) -> tuple[Plan, ...]:
@@ -39,5 +43,17 @@ def plans_alone(sizes: Sizes) -> tuple[Plan, ...]:
         Plan(
             "connect", f"{sizes.coming:,} control points come to one relay at once", (crowd.ATTACHED,),
             partial(crowd.coming, points=sizes.coming),
+        ),
+        Plan(
+            "backlog", f"{sizes.backlog:,} records that wait at a relay while its parent is away, until it has them",
+            backlog.FIGURES, partial(backlog.backlog, records=sizes.backlog), rounds_max=1, warm_up=False,
+        ),
+        Plan(
+            "growth", "what a message costs the relays that it passes, with more hops, more relays and more routes",
+            growth.figures(sizes.growth), partial(growth.growth, share=sizes.growth), rounds_max=1, warm_up=False,
+        ),
+        Plan(
+            "start", "fabric --help, and a relay until it serves", (start.HELP, start.RELAY), start.starting,
+            warm_up=False,
         ),
     )

@@ -33,8 +33,8 @@ from relays.authority import open_authority
 from relays.authority.minting import mint
 from relays.descriptors import raise_limit
 from scripts.attacks.peer import now_ms
-from scripts.comparison.processes import arguments, say
 from scripts.comparison.records import ALL
+from scripts.comparison.saying import arguments, say
 
 _TURN_MS = 20
 _IDLE_MS = 1_000

@@ -18,8 +18,8 @@ import zmq
 
 from fabric.transport.keys import CurveKeys
 from scripts.comparison.hop_ends import HOP_BYTES
-from scripts.comparison.processes import arguments, say
 from scripts.comparison.records import Taken
+from scripts.comparison.saying import arguments, say
 
 _POLL_MS = 20
 

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from fabric.edge.blocking import ControlPoint
-from scripts.comparison.processes import arguments, say
+from scripts.comparison.saying import arguments, say
 
 _CONNECT_S = 120.0
 

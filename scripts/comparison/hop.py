@@ -59,9 +59,9 @@ def relay_hop(folder: Path) -> Iterator[Hop]:
 
         def begun(what: str, id_: str) -> Program:
             log, progress = folder / f"fabric {what}.log", folder / "progress"
-            return ready(stack, Program(log, ends, what, str(ids / id_), str(progress)))
+            return Program(log, ends, what, str(ids / id_), str(progress))
 
-        reader, publisher = begun("read", "analyst-hq"), begun("publish", "sensor-p")
+        reader, publisher = ready(stack, begun("read", "analyst-hq"), begun("publish", "sensor-p"))
         side = Hop(
             "one relay: authenticates both ends, verifies signature, digest and grant of each envelope, and has it on "
             "disk before it acknowledges; three share a signature and a frame, and its ends open nothing",

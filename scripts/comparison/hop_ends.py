@@ -48,8 +48,8 @@ from fabric.protocol.wire.frames import (
 )
 from fabric.transport.keys import CurveKeys
 from scripts.attacks.peer import hello, now_ms
-from scripts.comparison.processes import arguments, say
 from scripts.comparison.records import ALL, STREAM_TOPIC, Progress, Taken
+from scripts.comparison.saying import arguments, say
 from tests.integration.intruder import header_of
 
 HOP_BYTES = 20_000

@@ -99,8 +99,7 @@ def probed(probe: Program, reader: Program, seconds: float) -> tuple[int, list[f
 @contextmanager
 def streaming(chain: Chain, publish_how: str, read_how: str) -> Iterator[Streaming]:
     with ExitStack() as stack:
-        reader = ready(stack, chain.reader("analyst", ALL, read_how))
-        publisher = ready(stack, chain.publisher("sensor", publish_how))
+        reader, publisher = ready(stack, chain.reader("analyst", ALL, read_how), chain.publisher("sensor", publish_how))
         side = Streaming(chain.does, chain.pids, publisher, reader)
         until_it_arrives(side)
         yield side
@@ -109,8 +108,7 @@ def streaming(chain: Chain, publish_how: str, read_how: str) -> Iterator[Streami
 @contextmanager
 def waiting(chain: Chain) -> Iterator[Waiting]:
     with ExitStack() as stack:
-        reader = ready(stack, chain.reader("analyst", ALL, "stream"))
-        probe = ready(stack, chain.publisher("probe", "stream"))
+        reader, probe = ready(stack, chain.reader("analyst", ALL, "stream"), chain.publisher("probe", "stream"))
         side = Waiting(chain, probe, reader)
         until_it_arrives(side)
         yield side
@@ -120,18 +118,22 @@ def waiting(chain: Chain) -> Iterator[Waiting]:
 def flooded(chain: Chain, *, shared: bool) -> Iterator[Flooded]:
     """`shared`: the reader of the events gets the flood too."""
     with ExitStack() as stack:
-        collector = ready(stack, chain.reader("collector", STREAM_TOPIC, "stream", apart=True))
-        reader = ready(stack, chain.reader("analyst", ALL if shared else ALERTS, "stream"))
-        flood = ready(stack, chain.publisher("sensor", "stream", apart=True))
-        probe = ready(stack, chain.publisher("probe", "stream"))
+        collector, reader, flood, probe = ready(
+            stack, chain.reader("collector", STREAM_TOPIC, "stream", apart=True),
+            chain.reader("analyst", ALL if shared else ALERTS, "stream"),
+            chain.publisher("sensor", "stream", apart=True), chain.publisher("probe", "stream"),
+        )
         until_it_arrives(Waiting(chain, probe, reader))
         yield Flooded(chain, probe, reader, flood, collector)
 
 
-def ready(stack: ExitStack, program: Program) -> Program:
-    """The same, when it has said that it is; it ends with the stack."""
-    stack.enter_context(program).hear()
-    return program
+def ready(stack: ExitStack, *programs: Program) -> tuple[Program, ...]:
+    """The same, when each has said that it is; they end with the stack."""
+    for program in programs:
+        stack.enter_context(program)
+    for program in programs:
+        program.hear()
+    return programs
 
 
 def until_it_arrives(side: Side) -> None:

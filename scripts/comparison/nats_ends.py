@@ -16,8 +16,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from scripts.comparison.processes import arguments, say
 from scripts.comparison.records import ALERT_TOPIC, BULK, GAP_S, RECORD, STREAM_TOPIC, Taken, single_topic
+from scripts.comparison.saying import arguments, say
 
 STREAM_NAME = "BENCH"
 # About as many as share an envelope of Message Fabric.

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.bench_lanes import give_way
+from scripts.comparison.saying import APART
 from tests.integration.harness import ROOT
 
 _WAIT_S = 120.0
@@ -23,8 +23,6 @@ _END_S = 20.0
 # A program says a line for each thing that it is asked, no more.
 _LINES_MAX = 100
 _SAID_CHARS = 300
-# The last argument of a program that gives way to the others.
-APART = "apart"
 
 
 class Failed(Exception):  # noqa: N818 - it is a row that failed, and the text says of what
@@ -99,20 +97,6 @@ class Program:
         except (subprocess.TimeoutExpired, OSError):
             self._popen.kill()
             self._popen.wait()
-
-
-def arguments() -> list[str]:
-    """Of a program that `Program` began, which gives way from here on if it was told to."""
-    if sys.argv[-1] != APART:
-        return sys.argv[1:]
-    give_way()
-    return sys.argv[1:-1]
-
-
-def say(**what: Any) -> None:
-    """The other end of `hear`."""
-    sys.stdout.write(json.dumps(what) + "\n")
-    sys.stdout.flush()
 
 
 class Cpu:

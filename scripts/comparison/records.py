@@ -11,7 +11,7 @@ from pathlib import Path
 from struct import Struct
 from typing import Any
 
-from scripts.comparison.processes import say
+from scripts.comparison.saying import say
 
 # About 200 bytes as JSON.
 RECORD = {

@@ -15,8 +15,8 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from scripts.comparison.processes import arguments, say
 from scripts.comparison.records import ALERT_TOPIC, GAP_S, RECORD, STREAM_TOPIC, Taken
+from scripts.comparison.saying import arguments, say
 
 
 def _open(mode: str, certificate: str, **more: Any) -> Any:

@@ -20,21 +20,24 @@ def test_the_certificate_is_trusted_and_vouches_for_no_other(tmp_path):
     assert context.cert_store_stats() == {"x509": 1, "crl": 0, "x509_ca": 0}
 
 
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory):
+    with leaf_chain(tmp_path_factory.mktemp("nats") / "peer") as chain:
+        yield chain
+
+
 @with_nats
 @pytest.mark.parametrize("how", ["stream", "arrays", "singles"])
-def test_all_that_is_published_gets_through_three_servers(tmp_path, how):
-    with (
-        leaf_chain(tmp_path / "peer") as chain,
-        streaming(chain, how, "stream" if how == "singles" else how) as side,
-    ):
+def test_all_that_is_published_gets_through_three_servers(servers, how):
+    with streaming(servers, how, "stream" if how == "singles" else how) as side:
         found = side.window(0.05)
     assert found.lost == 0 and found.values["records"] > 0
     assert list(found.cpu_us) == ["publisher", *RELAYS, "reader"]
 
 
 @with_nats
-def test_one_event_after_the_other_is_measured(tmp_path):
-    with leaf_chain(tmp_path / "peer") as chain, waiting(chain) as side:
+def test_one_event_after_the_other_is_measured(servers):
+    with waiting(servers) as side:
         found = side.window(0.1)
     assert found.lost == 0 and 0 < found.values["p50"] <= found.values["p99"] <= found.values["max"]
 
