@@ -10,10 +10,8 @@ import io
 import logging
 import re
 import sys
-import traceback
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, TextIO, cast
 
 import structlog
@@ -103,9 +101,3 @@ def log_notes(log: Any, notes: Sequence[Note], allowance: Allowance, now_ms: int
         if left_out is not None:
             write = log.error if note.alarm else log.info
             write(note.event, **note.fields, **({"left_out": left_out} if left_out else {}))
-
-
-def place_of(error: BaseException) -> str:
-    """Where it was raised, innermost last. The text of an unknown error could hold what somebody published."""
-    frames = traceback.extract_tb(error.__traceback__)[-4:]
-    return " > ".join(f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames)

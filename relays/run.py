@@ -17,12 +17,13 @@ from pathlib import Path
 import structlog
 
 from fabric.edge.identity.identity import load_identity
+from fabric.edge.logging.faults import raised_at
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.transport import require_zmq
 from relays.config import relay_config
 from relays.descriptors import raise_limit
 from relays.last_words import CANNOT_RUN, OWN_FAULT
-from relays.logs import place_of, set_up_logs
+from relays.logs import set_up_logs
 from relays.loop import RelayLoop
 from relays.streams import open_streams
 
@@ -53,7 +54,7 @@ def run_relay(folder: Path, home: Path | None) -> int:
         return EXIT_RESTART if error.code is Code.SPOOL_FAILED else EXIT_FAILED
     except Exception as error:  # noqa: BLE001 - what is on disk is sound whatever this was: begin again from there
         fault = type(error).__name__
-        log.error(OWN_FAULT, relay=folder.name, error=fault, at=place_of(error))
+        log.error(OWN_FAULT, relay=folder.name, error=fault, at=raised_at(error))
         return EXIT_RESTART
     return 0
 

@@ -16,8 +16,9 @@ from typing import Any
 
 from fabric.protocol.vocabulary.tlp import Label
 from relays.terminal import Screen, Table
-from relays.topology import lint, load
 from relays.topology.flow import Flows
+from relays.topology.lint import lint
+from relays.topology.loader import load
 
 REGIONS, SITES = 10, 9
 ROLES = """

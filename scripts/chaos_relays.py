@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 from fabric.protocol.base.errors import FabricError
-from relays.topology import load
+from relays.topology.loader import load
 from tests.integration.chaos import Account, Result, cast_of, house_text, run
 from tests.integration.faults import Faults, plan
 from tests.integration.harness import ROOT, house_in

@@ -7,7 +7,7 @@ from pathlib import Path
 from fabric.edge.identity.home import ids_folder
 from fabric.edge.identity.identity import Identity, load_identity
 from relays.authority import init_authority, make_identities
-from relays.topology import load
+from relays.topology.loader import load
 
 
 def made(home: Path, text: str) -> list[str]:

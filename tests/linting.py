@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from relays.topology import Problem, lint
+from relays.topology.lint import lint
+from relays.topology.problems import Problem
 
 RELAYS = """
 fabric = "acme"

@@ -15,7 +15,6 @@ from typer.core import TyperGroup
 
 import fabric
 from relays.cli.help_texts import put_right
-from relays.logs import set_up_logs
 from relays.terminal import say
 
 # A command's name: its module and what it is called there, and its line in `fabric --help`.
@@ -109,6 +108,12 @@ class _Commands(TyperGroup):
         super().__init__(**attributes)
         self.commands = _Lazily()
 
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """The library would import every command to ask for its line."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in _COMMANDS.items()])
+
 
 app = typer.Typer(
     cls=_Commands,
@@ -136,4 +141,6 @@ def root(
 ) -> None:
     """Message Fabric."""
     del version
+    from relays.logs import set_up_logs  # nothing that is only shown, help or a version, needs it
+
     set_up_logs("debug" if verbose else "error")

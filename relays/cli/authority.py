@@ -14,7 +14,6 @@ from fabric.edge.publishing.options import to_label
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.envelope.lifetime import format_duration, parse_duration
 from fabric.protocol.trust.credentials import name_ok
-from relays import topology as topologies
 from relays.authority import (
     Authority,
     Delegation,
@@ -36,6 +35,7 @@ from relays.cli.exits import command
 from relays.cli.options import AlsoFabric, to_kinds, to_names, to_tags, wall_ms
 from relays.cli.passphrase import PassphraseFile, passphrase_from
 from relays.terminal import say, say_json
+from relays.topology import loader
 from relays.wall import of_version
 
 app = typer.Typer(no_args_is_help=True, help="The key that signs credentials, and who may sign for it.")
@@ -197,7 +197,7 @@ def policies_(
 
     Example: fabric authority policies topologies/enterprise.toml
     """
-    topology = topologies.load(file)
+    topology = loader.load(file)
     authority = open_authority(topology.fabric, passphrase=passphrase_from(passphrase_file))
     before = read_policies(authority)
     found = keep_policies(topology, authority)
@@ -275,7 +275,7 @@ def delegate_(
       fabric authority delegate plant-1-issuer topologies/enterprise.toml --relay plant-1 --role sensor \\
              --segment plant-1 --segment cell-1a --ids 'p1-*' --clearance green --life 90d
     """
-    topology = topologies.load(file)
+    topology = loader.load(file)
     label = None if clearance is None else to_label(clearance)
     wanted = Delegation(
         issuer, relay, tuple(role), tuple(ids or ()), to_kinds(kind or ["point"]),

@@ -20,12 +20,12 @@ from typing import Any, NoReturn, TypeVar
 import typer
 
 from fabric.edge.identity.home import home_path
+from fabric.edge.logging.faults import raised_at
 from fabric.protocol.base.errors import Code, FabricError
 from relays.cli.machine import machine_error
-from relays.logs import place_of
 from relays.streams import ReaderGoneError
 from relays.terminal import say, say_json, set_up
-from relays.topology import TopologyErrors
+from relays.topology.problems import TopologyErrors
 
 DONE, FAILED, USAGE, PARTLY, NOBODY, DENIED, SHORT, UNREACHABLE = 0, 1, 2, 3, 4, 5, 6, 69
 INTERRUPTED, TERMINATED = 130, 143  # as shells have it: 128 and the signal's number
@@ -146,7 +146,7 @@ def _ended(error: BaseException, as_json: bool) -> int:
             return tell(machine_error(error), as_json)
         case _:
             # A person gets a number and a place, never a traceback.
-            return tell(FabricError(Code.INTERNAL, f"{type(error).__name__} at {place_of(error)}"), as_json)
+            return tell(FabricError(Code.INTERNAL, f"{type(error).__name__} at {raised_at(error)}"), as_json)
 
 
 def run(program: Callable[..., object]) -> NoReturn:

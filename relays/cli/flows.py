@@ -11,10 +11,10 @@ import typer
 
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.vocabulary.tlp import Label, parse_label
-from relays import topology as topologies
 from relays.cli.exits import command
 from relays.cli.flow_table import KINDS, rank_of, table_lines
 from relays.terminal import say, say_json
+from relays.topology import loader
 from relays.topology.flow import Flow, Flows
 from relays.topology.model import Topology
 from relays.wording import LABEL_WRITE, LABELS, closest, shown
@@ -52,7 +52,7 @@ def flows(
     """
     if table:
         _check_table(table, alone=not (source or target or label or as_json))
-    topology = topologies.load(file)
+    topology = loader.load(file)
     for name in filter(None, (source, target)):
         _check_name(topology, name)
     labels = (_label(label),) if label else tuple(Label)

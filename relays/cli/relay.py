@@ -10,7 +10,6 @@ import typer
 from fabric.edge.identity.home import ids_folder
 from fabric.edge.identity.identity import load_identity
 from fabric.protocol.base.errors import Code, FabricError
-from relays import topology as topologies
 from relays.authority import are_in_step, make_only, open_authority
 from relays.bundle import make_bundle
 from relays.cli.exits import command
@@ -18,6 +17,7 @@ from relays.cli.passphrase import PassphraseFile, passphrase_from
 from relays.logs import set_up_logs
 from relays.run import run_relay
 from relays.terminal import say, say_json
+from relays.topology import asserts
 
 app = typer.Typer(no_args_is_help=True, help="One relay.")
 
@@ -43,7 +43,7 @@ def run(
         if load_identity(folder).id != name:
             raise FabricError(Code.USAGE, f"{source} is not the bundle of {name}", "name the relay that it was made for")
     else:
-        topology = topologies.load_proven(source)
+        topology = asserts.load_proven(source)
         if name not in topology.relays:
             raise FabricError(Code.USAGE, f"no relay {name}", f"write one of: {', '.join(topology.relays)}")
         folder = ids_folder(topology.fabric) / name
@@ -75,7 +75,7 @@ def bundle(
 
       fabric bundle plant-1 topologies/enterprise.toml -o /tmp/plant-1 --sign fw-p1
     """
-    topology = topologies.load_proven(file)
+    topology = asserts.load_proven(file)
     if name not in topology.relays:
         raise FabricError(Code.USAGE, f"no relay {name}", f"write one of: {', '.join(topology.relays)}")
     unknown = [id_ for id_ in sign or [] if id_ not in topology.relays and id_ not in topology.points]

@@ -14,7 +14,6 @@ from fabric.edge.identity.home import fabric_folder, fabric_home, fabrics
 from fabric.protocol.base.errors import Code, FabricError, describe
 from fabric.protocol.envelope.lifetime import format_duration, parse_duration
 from fabric.protocol.trust.credentials import name_ok
-from relays import topology as topologies
 from relays.authority import (
     barred,
     barred_words,
@@ -37,6 +36,7 @@ from relays.last_words import last_words
 from relays.status import STALE_MS, read_status
 from relays.supervisor import Supervisor, detach, stop_supervisor, supervisor_state
 from relays.terminal import Cell, Screen, Table, say, say_json
+from relays.topology import asserts
 from relays.wall import of_version, utc, wall_ms
 
 _START_S = 30.0
@@ -67,7 +67,7 @@ def up(
 
       fabric up -d --only hq topologies/enterprise.toml
     """
-    topology = topologies.load_proven(file)
+    topology = asserts.load_proven(file)
     unknown = [name for name in only or [] if name not in topology.relays]
     if unknown:
         raise FabricError(Code.USAGE, f"no relay {unknown[0]}", f"write one of: {', '.join(topology.relays)}")

@@ -13,9 +13,9 @@ from fabric.edge.identity.identity import Defaults, Identity, find_identity, own
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.trust.policies import Policies, verify_policies
 from fabric.protocol.trust.revocations import Revocations
-from relays import topology as topologies
 from relays.authority.lists import read_revocations
 from relays.explaining import Asker, Tree, asker_of, tree_here, tree_of
+from relays.topology import loader, model
 from relays.wall import wall_ms
 
 File = Annotated[Path | None, typer.Option(
@@ -38,7 +38,7 @@ class Scene(NamedTuple):
 
 def scene_of(name: str, file: Path | None) -> Scene:
     """A credential on this machine decides, as it does at relays; the file says who is where."""
-    topology = None if file is None else topologies.load(file)
+    topology = None if file is None else loader.load(file)
     tree = Tree() if topology is None else tree_of(topology)
     placed = tree.points.get(name)
     try:
@@ -68,7 +68,7 @@ def scene_of(name: str, file: Path | None) -> Scene:
     return Scene(replace(asker, relay=placed.above), tree, here.defaults, here, revocations, differs, policies)
 
 
-def rules_of(topology: topologies.Topology) -> Policies:
+def rules_of(topology: model.Topology) -> Policies:
     """As the authority would sign them."""
     rules = sorted([spec.rule for spec in topology.approvals], key=lambda rule: rule.demand)
     return Policies(0, 0, tuple(rules), topology.classes)

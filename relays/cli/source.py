@@ -13,7 +13,6 @@ from fabric.edge.publishing.composer import Stamp
 from fabric.edge.publishing.options import publish_stamp
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.vocabulary.severity import Phase
-from relays import topology as topologies
 from relays.cli.exits import DENIED, DONE, FAILED, PARTLY, command
 from relays.cli.explain import reach_words
 from relays.cli.options import As, AsJson, needed, wall_ms
@@ -32,6 +31,7 @@ from relays.label_watch import LabelWatch
 from relays.reading import Gap, Input, parse_record, read_text
 from relays.streams import standard_input
 from relays.terminal import say, say_json
+from relays.topology import loader
 from relays.wall import utc
 
 app = typer.Typer(no_args_is_help=True, help="What a source of a control point makes of records. Nothing is sent.")
@@ -131,7 +131,7 @@ def _declared(name: str, scene: Scene, topology: Path | None) -> DeclaredSource:
         assert scene.identity is not None, "without a topology there is an identity"
         declared = declared_for(scene.identity)
         return one_named(name, declared.sources, SOURCES_KEY, declared, id_)
-    point = topologies.load(topology).points.get(id_)
+    point = loader.load(topology).points.get(id_)
     if point is None or name not in point.sources:
         raise none_named(name, list(point.sources) if point is not None else [], SOURCES_KEY, id_)
     found, faults = read_source(name, point.sources[name].table)

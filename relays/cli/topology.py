@@ -8,12 +8,14 @@ from typing import Annotated
 
 import typer
 
-from relays import topology as topologies
 from relays.authority import check_strays
 from relays.cli.exits import FAILED, command, problem_json
 from relays.cli.flows import flows
 from relays.issuing.members import check_members, members_here
 from relays.terminal import say, say_json
+from relays.topology import graph as pictures
+from relays.topology import lint as linting
+from relays.topology import loader
 
 app = typer.Typer(no_args_is_help=True, help="Check and draw topology files.")
 app.command()(flows)
@@ -33,9 +35,9 @@ def lint(
 
     Example: fabric topology lint topologies/enterprise.toml
     """
-    problems = topologies.lint(file)
+    problems = linting.lint(file)
     if not any(p.severity == "error" for p in problems):
-        topology = topologies.load(file)
+        topology = loader.load(file)
         problems += check_members(topology, members_here(topology.fabric))
         problems += check_strays(topology)
     errors = [p for p in problems if p.severity == "error"]
@@ -64,7 +66,7 @@ def graph(
 
     Example: fabric topology graph topologies/minimal.toml
     """
-    topology = topologies.load(file)
+    topology = loader.load(file)
     if as_json:
         say_json({
             "fabric": topology.fabric,
@@ -79,5 +81,5 @@ def graph(
             ],
         })
         return
-    drawn = topologies.mermaid(topology) if mermaid else topologies.draw(topology)
+    drawn = pictures.mermaid(topology) if mermaid else pictures.draw(topology)
     say(*drawn.removesuffix("\n").split("\n"))

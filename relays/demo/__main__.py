@@ -25,7 +25,7 @@ from relays.demo.throwaway import Throwaway
 from relays.logs import set_up_logs
 from relays.streams import ReaderGoneError
 from relays.terminal import Screen, say, set_up
-from relays.topology import TopologyErrors
+from relays.topology.problems import TopologyErrors
 
 _TOPOLOGY = Path(__file__).parents[2] / "topologies" / "enterprise.toml"
 _PAUSE_S = 1.5

@@ -24,11 +24,11 @@ from fabric.edge.identity.home import fabric_folder, ids_folder
 from fabric.edge.identity.identity import Identity, load_identity
 from fabric.files import make_private
 from fabric.protocol.base.errors import Code, FabricError
-from relays import topology as topologies
 from relays.authority import init_authority, make_identities
 from relays.last_words import last_words
 from relays.status import read_status
 from relays.supervisor import detach
+from relays.topology import loader
 
 _START_S = 30.0
 # The supervisor gives its relays ten seconds.
@@ -50,7 +50,7 @@ class Throwaway:
     """A context: the fabric of this topology file, running after `start` and gone at the end."""
 
     def __init__(self, file: Path) -> None:
-        self.topology = topologies.load(file)
+        self.topology = loader.load(file)
         self.name = self.topology.fabric
         self.home: Path | None = None
         self._supervisor: subprocess.Popen[bytes] | None = None

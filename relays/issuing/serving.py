@@ -11,12 +11,12 @@ import threading
 import structlog
 
 from fabric.edge.identity.identity import Identity
+from fabric.edge.logging.faults import raised_at
 from fabric.edge.loop import EdgeLoop
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.core.ready import Answer, Asked
 from relays.issuing.issuer import Issuer
 from relays.issuing.register import Register, register_path
-from relays.logs import place_of
 
 _CONNECT_S = 15.0
 
@@ -38,7 +38,7 @@ def serve(identity: Identity, stop: threading.Event) -> None:
             try:
                 answer = issuer.answer(question.request, question.key, now_ms)
             except Exception as error:  # noqa: BLE001 - a fault of ours is not to end the issuer for everybody
-                log.error("not answered", error=type(error).__name__, at=place_of(error))
+                log.error("not answered", error=type(error).__name__, at=raised_at(error))
                 answer = Reject(Code.BUSY, "the issuer has a fault")
             if isinstance(answer, Reject):
                 log.warning("refused", code=answer.code.label, why=answer.detail)

@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 from fabric.edge.blocking import ControlPoint
 from fabric.edge.identity.identity import Identity, load_identity
-from relays.topology import load as topology_of
+from relays.topology.loader import load as topology_of
 from tests.integration import warm
 from tests.ports import free_port
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from relays.authority import init_authority, make_identities
-from relays.topology import load
+from relays.topology.loader import load
 from tests.integration.harness import ROOT, begin, wait_for
 from tests.integration.hosts import Host, can_make_hosts, hosts
 

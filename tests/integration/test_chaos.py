@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from relays.topology import load
+from relays.topology.loader import load
 from tests.integration.chaos import Account, cast_of, house_text, run
 from tests.integration.faults import STOP_S, plan
 from tests.integration.harness import ROOT, house_in

@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 from relays.authority import init_authority, make_identities
-from relays.topology import load
+from relays.topology.loader import load
 from tests.integration.harness import FABRIC, ROOT, TOPOLOGY, House, wait_for, with_free_ports
 
 COMMANDS = [

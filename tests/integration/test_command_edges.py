@@ -15,7 +15,7 @@ from fabric.protocol.wire.codec import encode_frame
 from fabric.protocol.wire.frames import Ping
 from relays.authority import init_authority, make_identities
 from relays.cli.app import app
-from relays.topology import load
+from relays.topology.loader import load
 from tests.integration.harness import FABRIC, ROOT, House, house_in, wait_for
 from tests.integration.intruder import Intruder
 

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from relays.authority import init_authority, make_identities
-from relays.topology import load
+from relays.topology.loader import load
 from tests.integration.harness import TOPOLOGY, House, with_free_ports
 
 NET = "ipv4_net=192.0.2.1"

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from relays.authority import init_authority, make_identities
-from relays.topology import load
+from relays.topology.loader import load
 from tests.integration.harness import FABRIC, wait_for
 from tests.integration.hosts import hosts, ip
 from tests.network import NO_TABLES, needs_tables

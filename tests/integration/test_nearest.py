@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from relays.authority import init_authority, make_identities, open_authority, revoke
-from relays.topology import load
+from relays.topology.loader import load
 from tests.integration.family import bring_back, kill_for_good
 from tests.integration.harness import house_in, wait_for
 from tests.integration.hosts import Host, can_make_hosts, ip

@@ -15,7 +15,7 @@ import pytest
 from relays.authority import init_authority, make_identities
 from relays.starting import command_of
 from relays.supervisor import stop_supervisor
-from relays.topology import load
+from relays.topology.loader import load
 from tests.integration.harness import ROOT, House, house_in, wait_for
 
 TWO = """

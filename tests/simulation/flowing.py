@@ -20,8 +20,9 @@ from fabric.protocol.vocabulary.fetching import FETCH
 from fabric.protocol.vocabulary.lifecycle import State
 from fabric.protocol.vocabulary.severity import Severity
 from fabric.protocol.vocabulary.tlp import Audience, Label
-from relays.topology import Topology, load
 from relays.topology.holding import widest
+from relays.topology.loader import load
+from relays.topology.model import Topology
 from tests.simulation.world import Observer, SimNode, World
 from tests.support import MINUTE_MS, derive
 

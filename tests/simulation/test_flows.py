@@ -9,9 +9,10 @@ import pytest
 
 from fabric.protocol.base.limits import SESSION_GRACE_MS
 from fabric.protocol.vocabulary.tlp import Label
-from relays.topology import Topology, load
 from relays.topology.flow import CLIMBING, Flow, Flows
 from relays.topology.holding import own
+from relays.topology.loader import load
+from relays.topology.model import Topology
 from relays.topology.starts import Start
 from tests.simulation.flowing import LATER, Held, Voices, arrangements, topology_of, world_of
 

@@ -16,7 +16,7 @@ from fabric.protocol.vocabulary.tlp import Label
 from relays.authority import init_authority, keep_list, make_identities, revoke
 from relays.cli import actions, course, exits
 from relays.cli.app import app
-from relays.topology import load
+from relays.topology.loader import load
 
 TOPOLOGY = """
 fabric = "small"

@@ -9,7 +9,7 @@ from fabric.protocol.trust.policies import Policies, issue_policies
 from relays.authority import are_in_step, init_authority, keep_list, make_identities, make_only, read_policies, revoke
 from relays.authority.lists import read_revocations
 from relays.bundle import make_bundle
-from relays.topology import load
+from relays.topology.loader import load
 from tests.support import Authority
 
 FILE = """

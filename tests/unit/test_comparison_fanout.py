@@ -2,7 +2,7 @@
 
 import pytest
 
-from relays.topology import load
+from relays.topology.loader import load
 from scripts.comparison.fanout import names, topology
 from tests.integration.harness import with_free_ports
 

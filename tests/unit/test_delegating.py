@@ -11,7 +11,7 @@ from fabric.protocol.trust.credentials import Credential, NodeKind, decode_grant
 from fabric.protocol.vocabulary.tlp import Label
 from relays.authority import Delegation, delegate, init_authority, make_identities
 from relays.authority.minting import claim, mint
-from relays.topology import load
+from relays.topology.loader import load
 from tests.support import DAY_MS, derive
 
 TOPOLOGY = """

@@ -36,7 +36,7 @@ from relays.explaining import (
 from relays.explaining.grants import grants_text
 from relays.explaining.tree import Placed
 from relays.explaining.verdicts import nobody_of
-from relays.topology import load
+from relays.topology.loader import load
 from tests.support import DAY_MS, MINUTE_MS, derive
 
 ENTERPRISE = load(Path(__file__).parents[2] / "topologies" / "enterprise.toml")

@@ -50,7 +50,8 @@ from relays.drain import Draining, drain_path, write_draining
 from relays.issuing import Issuer, Register, TokenTerms, register_path
 from relays.last_words import CANNOT_RUN
 from relays.terminal import Screen
-from relays.topology import Problem, TopologyErrors, load
+from relays.topology.loader import load
+from relays.topology.problems import Problem, TopologyErrors
 from tests.support import entropy
 
 # Each does something else to a terminal, to rich, or to whoever reads lines.

@@ -15,7 +15,7 @@ from relays.config import relay_config
 from relays.drain import Draining, drain_path, write_draining
 from relays.loop import RelayLoop
 from relays.pins import Pins, write_pins
-from relays.topology import load
+from relays.topology.loader import load
 from tests.ports import free_port
 from tests.support import derive
 

@@ -20,7 +20,7 @@ from fabric.protocol.vocabulary.tlp import Label
 from relays.authority import Delegation, delegate, init_authority, make_identities
 from relays.authority.minting import during, life_of, mint
 from relays.issuing import Issuer, Register, TokenTerms, register_path
-from relays.topology import load
+from relays.topology.loader import load
 from tests.support import DAY_MS, HOUR_MS, MINUTE_MS, derive, entropy
 
 TOPOLOGY = """

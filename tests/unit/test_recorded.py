@@ -26,7 +26,7 @@ from relays.cli.asked import Asked
 from relays.cli.changes import end_json, step_cell, tell_changes
 from relays.cli.course import table_of
 from relays.terminal import Screen
-from relays.topology import load
+from relays.topology.loader import load
 from tests.ports import free_port
 from tests.support import EVERYTHING, HOUR_MS, Authority, verified
 

@@ -33,10 +33,10 @@ from relays.bundle import make_bundle
 from relays.cli.running import _table
 from relays.config import relay_config
 from relays.last_words import last_words
-from relays.logs import Allowance, _Lossy, log_notes, place_of, set_up_logs
+from relays.logs import Allowance, _Lossy, log_notes, set_up_logs
 from relays.status import StatusFile, read_status, snapshot
 from relays.supervisor import Supervisor, supervisor_state
-from relays.topology import load
+from relays.topology.loader import load
 from tests.support import entropy
 
 TOPOLOGY = """
@@ -265,7 +265,7 @@ def test_a_fault_s_place_is_named_and_never_its_text():
     try:
         raise ValueError("secret-word")
     except ValueError as error:
-        place = place_of(error)
+        place = raised_at(error)
     assert "test_relay_process.py" in place and "secret-word" not in place
 
 

@@ -23,7 +23,7 @@ from relays.authority import (
     revoke,
     strays,
 )
-from relays.topology import load
+from relays.topology.loader import load
 from tests.unit.test_command_lines import ends
 
 TOPOLOGY = """

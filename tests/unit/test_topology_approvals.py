@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from relays.topology import lint
+from relays.topology.lint import lint
 
 FILE = """
 fabric = "acme"

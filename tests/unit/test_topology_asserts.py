@@ -9,7 +9,10 @@ from typer.testing import CliRunner
 
 from fabric.protocol.base.errors import Code
 from relays.cli.app import app
-from relays.topology import TopologyErrors, lint, load, load_proven
+from relays.topology.asserts import load_proven
+from relays.topology.lint import lint
+from relays.topology.loader import load
+from relays.topology.problems import TopologyErrors
 from relays.topology.values import ASSERTS_MAX
 from tests.linting import RELAYS, ROLES, linted, points
 

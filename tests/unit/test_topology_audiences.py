@@ -10,10 +10,12 @@ from fabric.protocol.base.errors import Code
 from fabric.protocol.trust.credentials import PublishGrant
 from fabric.protocol.vocabulary.tlp import Audience, Label
 from relays.authority.identities import point_claim, relay_claim
-from relays.topology import Problem, TopologyErrors, lint, load
 from relays.topology.flow import Flows
 from relays.topology.graph import draw
 from relays.topology.holding import widest
+from relays.topology.lint import lint
+from relays.topology.loader import load
+from relays.topology.problems import Problem, TopologyErrors
 
 SHIPPED = Path(__file__).parents[2] / "topologies"
 TREE = """

@@ -13,7 +13,9 @@ from relays.authority.credentials import description
 from relays.authority.delegating import _together
 from relays.authority.identities import point_claim
 from relays.cli.credential import _grants_of
-from relays.topology import Problem, TopologyErrors, lint, load
+from relays.topology.lint import lint
+from relays.topology.loader import load
+from relays.topology.problems import Problem, TopologyErrors
 from tests.support import Authority
 
 TREE = """

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from fabric.protocol.vocabulary.tlp import Audience, Label
-from relays.topology import load
 from relays.topology.flow import Flows, Way
+from relays.topology.loader import load
 from tests.linting import RELAYS
 
 ROLES = """

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from relays.cli.topology import graph
-from relays.topology import draw, load, mermaid
+from relays.topology.graph import draw, mermaid
+from relays.topology.loader import load
 
 SHIPPED = Path(__file__).parents[2] / "topologies"
 

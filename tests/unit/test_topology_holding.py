@@ -10,8 +10,8 @@ from fabric.protocol.access.permissions import parts_withheld
 from fabric.protocol.base.errors import Reject
 from fabric.protocol.trust.credentials import NodeKind
 from fabric.protocol.vocabulary.tlp import Audience, Label
-from relays.topology import load
 from relays.topology.holding import first_refusal, holds, own, rule_against
+from relays.topology.loader import load
 from tests.support import Authority, draft
 
 MINIMAL = load(Path(__file__).parents[2] / "topologies" / "minimal.toml")

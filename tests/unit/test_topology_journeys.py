@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from fabric.protocol.trust.credentials import ApproveGrant, PublishGrant, RequestGrant
-from relays.topology import load
 from relays.topology.journeys import climbs, journeys_of
+from relays.topology.loader import load
 from relays.topology.model import RoleSpec
 
 HEAD = """

@@ -6,7 +6,7 @@ import pytest
 
 from fabric.protocol.base.errors import Code
 from fabric.protocol.vocabulary.tlp import Label
-from relays.topology import lint
+from relays.topology.lint import lint
 
 CUSTOM = "marking-definition--0a5f9c0e-4f6f-4a55-8f0b-0d0c6f3b7a99"
 TREE = f"""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fabric.protocol.base.errors import Code
-from relays.topology import lint
+from relays.topology.lint import lint
 from tests.linting import RELAYS, ROLES, linted, points
 
 SHIPPED = Path(__file__).parents[2] / "topologies"

@@ -14,7 +14,10 @@ from fabric.protocol.trust.credentials import Keep
 from fabric.protocol.trust.policies import Escalation, Rule, When
 from fabric.protocol.vocabulary.severity import Severity
 from fabric.protocol.vocabulary.tlp import Label
-from relays.topology import Problem, Topology, TopologyErrors, lint, load
+from relays.topology.lint import lint
+from relays.topology.loader import load
+from relays.topology.model import Topology
+from relays.topology.problems import Problem, TopologyErrors
 
 SHIPPED = Path(__file__).parents[2] / "topologies"
 DAY_MS = 86_400_000

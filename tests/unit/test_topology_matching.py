@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fabric.protocol.trust.credentials import PublishGrant, RequestGrant
-from relays.topology import load
+from relays.topology.loader import load
 from relays.topology.matching import (
     able,
     by_organisation,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from relays.topology import load
+from relays.topology.loader import load
 from relays.topology.parents import Parents, way_to
 
 RELAYS = """

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from relays.topology import load
 from relays.topology.flow import Flows
+from relays.topology.loader import load
 
 TEXT = """
 fabric = "acme"

@@ -26,3 +26,9 @@ def place_of(error: BaseException) -> dict[str, str]:
     """Its type and where it was raised, without its text: for what a program does with what others published."""
     frames = traceback.extract_tb(error.__traceback__)[-1:]
     return {"error": type(error).__name__, "at": "".join(f"{Path(f.filename).name}:{f.lineno}" for f in frames)}
+
+
+def raised_at(error: BaseException) -> str:
+    """Where it was raised, innermost last. The text of an unknown error could hold what somebody published."""
+    frames = traceback.extract_tb(error.__traceback__)[-4:]
+    return " > ".join(f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames)

@@ -8,7 +8,10 @@ Everything printable stays as it is, and so do backslashes: where the exact text
 
 from __future__ import annotations
 
-import structlog
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # commands that only show something do without it
+    import structlog
 
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 

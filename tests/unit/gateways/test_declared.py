@@ -8,8 +8,9 @@ from fabric.edge.identity.home import ids_folder
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.vocabulary.tlp import Label
 from relays.gateways.declared import SINKS_MAX, declared_for
-from relays.topology import TopologyErrors, lint, load
-from relays.topology.loader import check
+from relays.topology.lint import lint
+from relays.topology.loader import check, load
+from relays.topology.problems import TopologyErrors
 from tests.identities import identity, made
 
 HEAD = """
