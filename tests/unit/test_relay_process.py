@@ -13,6 +13,7 @@ from rich.console import Console
 
 from fabric.edge.identity.home import ids_folder, revocations_path
 from fabric.edge.identity.identity import load_identity
+from fabric.edge.logging.faults import raised_at
 from fabric.protocol.base.errors import Code, FabricError, Fault
 from fabric.protocol.core.faults import FAULT, Faults
 from fabric.protocol.relay.relay import Relay
