@@ -42,6 +42,7 @@ _COMMANDS = {
     "approvals": ("approvals:approvals", "What waits for an approval of yours."),
     "approve": ("deciding:approve", "Approve an action that is held."),
     "deny": ("deciding:deny", "Deny an action that is held."),
+    "bench": ("bench:bench", "Measure a running tree with test records."),
     "edge": ("edge:app", "Run sources, sinks and handlers of a control point."),
     "source": ("source:app", "What a source makes of records, before they are sent."),
     "sink": ("sink:app", "Whether the receiver of a sink takes a message."),

@@ -19,7 +19,7 @@ COMMANDS = [
     "authority backup", "authority restore", "authority policies", "authority delegate",
     "issuer run", "token issue", "token list",
     "token withdraw", "join", "credential show", "credential list", "credential renew", "credential needs-renewal",
-    "explain publish", "explain relabel", "explain subscribe", "explain act", "relabel",
+    "explain publish", "explain relabel", "explain subscribe", "explain act", "relabel", "bench",
 ]
 
 
