@@ -4,9 +4,11 @@ TypeError from somewhere inside."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from fabric.protocol.base.errors import Code, FabricError
+
+_TEXT: Final = frozenset({str})
 
 
 def to_text(value: object, what: str, example: str) -> str:
@@ -25,7 +27,7 @@ def to_handler(handler: object) -> Any:
 
 def to_map(value: object, what: str) -> dict[Any, Any]:
     """Raises BAD_INPUT."""
-    if not isinstance(value, Mapping):
+    if type(value) is not dict and not isinstance(value, Mapping):
         raise FabricError(Code.BAD_INPUT, f"{what} is of type {_type(value)}", "give a map")
     return dict(value)
 
@@ -33,18 +35,22 @@ def to_map(value: object, what: str) -> dict[Any, Any]:
 def to_record(content: object, what: str = "the content") -> dict[str, Any]:
     """A map whose names are text. What is in it is checked when it is encoded. Raises BAD_INPUT."""
     record = to_map(content, what)
-    wrong = [name for name in record if not isinstance(name, str)]
-    if wrong:
-        raise FabricError(Code.BAD_INPUT, f"{what} has a name of type {_type(wrong[0])}", "name its fields with text")
+    if not _TEXT.issuperset(map(type, record)):
+        wrong = [name for name in record if not isinstance(name, str)]
+        if wrong:
+            raise FabricError(
+                Code.BAD_INPUT, f"{what} has a name of type {_type(wrong[0])}", "name its fields with text"
+            )
     return record
 
 
 def to_seconds(value: object, what: str) -> float | None:
     """None is no bound. Raises USAGE."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if value is not None and not (number and value >= 0):  # type: ignore[operator]
+    if value is None:
+        return None
+    if not isinstance(value, int | float) or isinstance(value, bool) or not value >= 0:
         raise FabricError(Code.USAGE, f"{what} that is no number of seconds", "give e.g. 10, or None for no bound")
-    return None if value is None else float(value)  # type: ignore[arg-type]
+    return float(value)
 
 
 def to_bytes(value: object, what: str) -> int:

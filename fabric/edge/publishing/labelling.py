@@ -26,19 +26,27 @@ class Labelling:
 
     def __init__(self) -> None:
         self._known: dict[Rules, FieldLabels] = {}
+        self._last: tuple[Rules, FieldLabels] = ((), FieldLabels({}, Label.RED))
 
     def require(self, rules: Rules, record: Mapping[str, Any]) -> None:
         """Raises FabricError(UNMATCHED_LABEL) where a rule names no field of the record."""
         if not rules:
             return
+        last, labels = self._last
+        if rules is not last:  # mostly they are those of the record before: to look some up takes its time
+            labels = self._labels_of(rules)
+            self._last = (rules, labels)
+        unmatched = labels.unmatched(record)
+        if unmatched:
+            raise unmatched_error(unmatched, record)
+
+    def _labels_of(self, rules: Rules) -> FieldLabels:
         labels = self._known.get(rules)
         if labels is None:
             if len(self._known) >= _RULES_MAX:
                 self._known.clear()
             labels = self._known[rules] = FieldLabels(dict(rules), Label.RED)
-        unmatched = labels.unmatched(record)
-        if unmatched:
-            raise unmatched_error(unmatched, record)
+        return labels
 
 
 def unmatched_error(names: list[str], record: Mapping[str, Any]) -> FabricError:
