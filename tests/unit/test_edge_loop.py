@@ -161,7 +161,7 @@ def test_an_idle_one_has_few_turns_and_still_looks_for_what_never_ends(identity,
     ready = Ready(wake_at_ms=T0 + 250)
     assert loop._wait_ms(ready, T0, nothing_came=True) == 1_700
     assert loop._wait_ms(ready, T0, nothing_came=False) == 1_700
-    loop.publisher.waiting = 1
+    loop.publisher._under_way = 1
     assert loop._wait_ms(ready, T0, nothing_came=False) == 250, "what came may have made room for it"
     assert loop._wait_ms(Ready(wake_at_ms=T0), T0, nothing_came=True) == 0
     poller = SimpleNamespace(poll=lambda wait_ms: [], register=lambda socket, flags: None)

@@ -1,16 +1,25 @@
 """Many records, one receipt: each has its own outcome, and what is refused hinders no other."""
 
 import asyncio
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fabric.edge import ControlPoint as Async
 from fabric.edge.blocking import ControlPoint
 from fabric.edge.publishing import publisher
+from fabric.edge.publishing.composer import Draft, Stamp
 from fabric.edge.publishing.publications import Publication
-from fabric.edge.publishing.receipts import Many
+from fabric.edge.publishing.receipts import Many, Receipt, begin, refuse, succeed
 from fabric.protocol.base.errors import Code, FabricError
-from tests.support import EVERYTHING, Authority
+from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.vocabulary.severity import Phase, Severity
+from fabric.protocol.vocabulary.tlp import Label
+from tests.support import EVERYTHING, T0, Authority
 from tests.unreachable import unreachable_relay
 
 AUTHORITY = Authority("many")
@@ -92,16 +101,86 @@ def test_what_waits_can_be_withdrawn_and_is_never_published_and_its_place_is_not
     assert core.owed == 0 and point.waiting == 1
 
 
+def numbered(many, count):
+    stamp = Stamp(Kind.EVENT, "detections.x", Severity.LOW, Phase.NONE, 60_000, Label.GREEN)
+    return [Draft(stamp, {"n": n}, T0, many, number=n) for n in range(count)]
+
+
 def test_what_is_on_its_way_is_not_withdrawn():
     many = Many(4)
-    assert many.send(0) and many.send(2)
+    drafts = numbered(many, 4)
+    assert begin([drafts[0], drafts[2]]) == [drafts[0], drafts[2]]
     many.refuse(0, FabricError(Code.BAD_INPUT))
     many.withdraw(FabricError(Code.BUSY))
-    assert not many.send(1) and [many.is_withdrawn(n) for n in range(4)] == [False, True, False, True]
+    assert begin(drafts[1:2]) == [] and [many.is_withdrawn(n) for n in range(4)] == [False, True, False, True]
     assert [outcome and outcome.code for outcome in many.outcomes()] == [Code.BAD_INPUT, Code.BUSY, None, Code.BUSY]
     assert not many.future.done()
     many.refuse(2, FabricError(Code.TOO_LARGE))
     assert many.result()[2].code is Code.TOO_LARGE
+
+
+# -- of one record --------------------------------------------------------------------------------------
+
+LOOKS = {
+    "waits": lambda receipt: receipt.exception(0),
+    "asks to be called": lambda receipt: receipt.add_done_callback(lambda _: None),
+    "cancels": Future.cancel,
+    "asks whether it runs": Future.running,
+    "asks whether it is done": Future.done,
+}
+LOOKED = st.lists(st.sampled_from(sorted(LOOKS)), max_size=2)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["receipt", "future", "many"]), LOOKED, LOOKED), max_size=6), st.booleans())
+def test_a_receipt_ends_as_a_future_does_whenever_somebody_looks(records, succeeds):
+    """Beside a future of the library, which is looked at in the same moments."""
+    many = Many(len(records))
+    drafts = numbered(many, len(records))
+    for draft, (kind, _, _) in zip(drafts, records, strict=True):
+        draft.token = {"receipt": Receipt(), "future": Future(), "many": many}[kind]
+    models = [Future() for _ in records]
+
+    def look(when):
+        for draft, model, looks in zip(drafts, models, [record[when] for record in records], strict=True):
+            for name in looks if isinstance(draft.token, Future) else ():
+                with suppress(TimeoutError, CancelledError):
+                    LOOKS[name](draft.token)
+                with suppress(TimeoutError, CancelledError):
+                    LOOKS[name](model)
+
+    look(1)
+    begun = begin(drafts)
+    assert begun == [draft for draft, model in zip(drafts, models, strict=True) if model.set_running_or_notify_cancel()]
+    look(2)
+    (succeed if succeeds else refuse)(*((bytes(16), begun) if succeeds else (begun, FabricError(Code.BUSY))))
+    for index, draft in enumerate(begun):
+        if draft.token is many:
+            outcome = many.outcomes()[draft.number]
+        else:
+            outcome = draft.token.result(0) if succeeds else draft.token.exception(0)
+            assert draft.token.done() and not draft.token.cancelled()
+        assert outcome == f"{bytes(16).hex()}.{index}" if succeeds else outcome.code is Code.BUSY
+    for draft, model in zip(drafts, models, strict=True):
+        assert isinstance(draft.token, Many) or draft.token.cancelled() == model.cancelled()
+
+
+def test_nothing_is_made_to_wait_for_a_receipt_before_somebody_looks_at_it():
+    drafts = [replace(draft, token=Receipt()) for draft in numbered(None, 2)]
+    assert begin(drafts) == drafts
+    succeed(bytes(16), drafts)
+    assert all(draft.token.done() and draft.token.is_untouched for draft in drafts)
+    assert wait([draft.token for draft in drafts], 0).done == {draft.token for draft in drafts}
+    told = []
+    drafts[0].token.add_done_callback(told.append)
+    assert told == [drafts[0].token] and not drafts[1].token.is_untouched
+
+
+def test_who_waits_in_another_thread_is_woken():
+    (draft,) = [replace(draft, token=Receipt()) for draft in numbered(None, 1)]
+    with ThreadPoolExecutor(1) as pool:
+        waits = pool.submit(draft.token.result, WAIT_S)
+        succeed(bytes(16), begin([draft]))
+        assert waits.result(WAIT_S).endswith(".0")
 
 
 def test_what_is_wrong_with_all_is_raised_and_after_the_end_nothing_is_taken(point):

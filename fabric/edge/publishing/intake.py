@@ -130,7 +130,7 @@ class Intake:
         self._check_open()
         if size is None:
             record, size = snapshot(record)
-        draft = Draft(stamp, record, self._clock.now_ms(), Receipt[str](), size, position)
+        draft = Draft(stamp, record, self._clock.now_ms(), Receipt(), size, position)
         self._publisher.begin(draft)
         return draft
 

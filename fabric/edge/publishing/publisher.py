@@ -20,11 +20,11 @@ from typing import Any
 import structlog
 
 from fabric.edge.locks import Condition
-from fabric.edge.publishing.composer import Composer, Draft
+from fabric.edge.publishing.composer import Composer, Draft, Stamp
 from fabric.edge.publishing.receipts import (
     Receipt,
+    begin,
     is_cancelled,
-    is_on_its_way,
     is_open,
     no_place,
     refuse,
@@ -79,11 +79,13 @@ class Publisher:
         self._fresh: list[bytes] = []
         self._ended: FabricError | None = None
         self._left: list[Future[Any]] = []  # what the end found open: as many as may wait
-        self.waiting = 0  # records, from `add` until the relay holds them or they ended
-        self.owed = 0  # records, from when they are given to `add` until their program can know what became of them
+        self._giving = 0  # records that wait for a place
+        self._under_way = 0  # records that left `_drafts`, until the relay holds them or they ended
+        self._open = 0  # of these, those of which their program does not know what became of them
+        self._empty = Condition()  # for whoever waits until nothing is open; held while these numbers change
+        self._lane_of_last: tuple[Stamp | None, Lane] = (None, Lane.LOW)
         self.refused = 0
         self.on_refused: Callable[[str, int, FabricError], None] | None = None
-        self.empty = Condition()
 
     # -- from any thread --------------------------------------------------------------------------------
 
@@ -101,6 +103,8 @@ class Publisher:
 
     def begin_many(self, drafts: Sequence[Draft]) -> int:
         """The same of each, in order. How many there was room for, from the first on."""
+        if not any(draft.position for draft in drafts):
+            return len(drafts)
         begun = 0
         with self._begun:
             for draft in drafts:
@@ -117,63 +121,71 @@ class Publisher:
 
         Begun, and neither added nor cancelled, it holds back its source. Raises what ended the connection.
         """
-        lane = _lane_of(draft)
+        lane = self._lane_of(draft.stamp)
+        if self._ended is not None:
+            raise self._ended
+        if self._has_place(lane):
+            self._drafts[lane].append(draft)
+        elif not self._add_in_time(draft, lane, wait_s):
+            return
+        if self._ended is not None:  # meanwhile: nobody looks at what was added after the end
+            refuse([draft], self._ended)
+
+    def _add_in_time(self, draft: Draft, lane: Lane, wait_s: float | None) -> bool:
+        """As soon as there is a place. False where it was cancelled before that."""
         deadline_s = None if wait_s is None else time.monotonic() + wait_s
-        self._count(0, owed=1)  # who leaves waits for what waits for room too
-        added = False
+        self._give(1)  # who leaves waits for what waits for a place too
         try:
             while self._ended is None and not is_cancelled(draft):
                 left_s = 1.0 if deadline_s is None else min(1.0, deadline_s - time.monotonic())
                 if self._wait_for_room(lane, left_s):
-                    self._count(1)
                     self._drafts[lane].append(draft)
-                    added = True
-                    break
+                    return True
                 if left_s <= 0.0:
                     raise no_place(lane.name.lower(), WAITING_MAX)
-            if self._ended is not None:  # also when it was meanwhile: nobody looks at what was added after the end
-                if not added:
-                    raise self._ended
-                refuse([draft], self._ended)
+            if self._ended is not None:
+                raise self._ended
+            return False
         finally:
-            if not added:
-                self._count(0, owed=-1)
+            self._give(-1)
 
     def add_many(self, drafts: Sequence[Draft], deadline_s: float | None, wake: Callable[[], None]) -> int:
         """How many there was a place for, in order, by the deadline of the monotonic clock; None waits for all. After
         the end of the connection all are told of it. `wake`: called before it waits, so that what is there moves."""
         added = 0
-        self._count(0, owed=len(drafts))
+        self._give(len(drafts))
         try:
             while added < len(drafts) and self._ended is None:
-                lane = _lane_of(drafts[added])
+                lane = self._lane_of(drafts[added].stamp)
                 left_s = 1.0 if deadline_s is None else min(1.0, deadline_s - time.monotonic())
                 if not self._has_place(lane):
                     wake()
                 if self._wait_for_room(lane, left_s):
-                    added += self._add_run(drafts, added, lane)
+                    run = self._run(drafts, added, lane)
+                    with self._empty:  # counted once, at any moment
+                        self._drafts[lane].extend(run)
+                        self._giving -= len(run)
+                    added += len(run)
                 elif left_s <= 0.0:
                     break
             if self._ended is not None:  # nobody looks at what was added after the end
                 refuse(drafts, self._ended)
                 return len(drafts)
         finally:
-            self._count(0, owed=added - len(drafts))
+            self._give(added - len(drafts))
         return added
 
-    def _add_run(self, drafts: Sequence[Draft], at: int, lane: Lane) -> int:
+    def _run(self, drafts: Sequence[Draft], at: int, lane: Lane) -> Sequence[Draft]:
         """Those from there on that are of the same lane, as many as have a place, and at least one."""
         most = min(_RUN_MAX, WAITING_MAX - len(self._drafts[lane]) - self._aside_records[lane])
         end, stamp = at + 1, drafts[at].stamp
         while end < len(drafts) and end - at < most:
             if drafts[end].stamp is not stamp:  # mostly they are of one
                 stamp = drafts[end].stamp
-                if _lane_of(drafts[end]) is not lane:
+                if self._lane_of(stamp) is not lane:
                     break
             end += 1
-        self._count(end - at)
-        self._drafts[lane].extend(drafts[at:end])
-        return end - at
+        return drafts[at:end]
 
     def _wait_for_room(self, lane: Lane, timeout_s: float) -> bool:
         """Whether there is room for a record. Of threads that find the last place at once each has one."""
@@ -189,15 +201,27 @@ class Publisher:
     def _has_place(self, lane: Lane) -> bool:
         return len(self._drafts[lane]) + self._aside_records[lane] < WAITING_MAX
 
+    @property
+    def waiting(self) -> int:
+        """Records, from `add` until the relay holds them or they ended."""
+        with self._empty:
+            return self._under_way + sum(map(len, self._drafts))
+
+    @property
+    def owed(self) -> int:
+        """Records, from when they are given to `add` until their program can know what became of them."""
+        with self._empty:
+            return self._giving + self._open + sum(map(len, self._drafts))
+
     def wait_empty(self, timeout_s: float) -> bool:
         """Until the relay holds all that was published. False when it does not within the time."""
-        with self.empty:
-            return self.empty.wait_for(lambda: not self.waiting, timeout_s)
+        with self._empty:
+            return self._empty.wait_for(lambda: not self.waiting, timeout_s)
 
     def wait_settled(self, timeout_s: float | None) -> int:
         """Until it is known what became of all that was published, or there is an end: how many are still open."""
-        with self.empty:
-            self.empty.wait_for(lambda: self.owed <= 0 or self._ended is not None, timeout_s)
+        with self._empty:
+            self._empty.wait_for(lambda: self.owed <= 0 or self._ended is not None, timeout_s)
             return max(0, self.owed)
 
     def take_left(self) -> int:
@@ -205,12 +229,29 @@ class Publisher:
         left, self._left = self._left, []
         return sum(1 for token in left if not (isinstance(token, Receipt) and token.looked_at))
 
-    def _count(self, records: int, owed: int = 0) -> None:
-        with self.empty:
-            self.waiting += records
-            self.owed += owed
-            if not self.waiting or self.owed <= 0:
-                self.empty.notify_all()
+    def _give(self, records: int) -> None:
+        """So many more wait for a place."""
+        with self._empty:
+            self._giving += records
+            self._tell_if_empty()
+
+    def _count(self, under_way: int, still_open: int) -> None:
+        """So many more are under way, and open."""
+        with self._empty:
+            self._under_way += under_way
+            self._open += still_open
+            self._tell_if_empty()
+
+    def _tell_if_empty(self) -> None:
+        if not self.waiting or self.owed <= 0:
+            self._empty.notify_all()
+
+    def _lane_of(self, stamp: Stamp) -> Lane:
+        last, lane = self._lane_of_last
+        if stamp is not last:  # mostly it is that of the one before
+            lane = lane_of(stamp.kind.word, stamp.severity, stamp.phase)
+            self._lane_of_last = (stamp, lane)
+        return lane
 
     # -- the loop's thread ------------------------------------------------------------------------------
 
@@ -221,7 +262,8 @@ class Publisher:
         fit, unfit = self._recipients.sort((), now_ms, ready)
         taken: list[Draft] = []
         # Where many wait for keys, others of their lanes wait before that: so pressure reaches whoever publishes.
-        held = set(map(_lane_of, self._recipients.waiting())) if self._recipients.room < _BURST_MAX else ()
+        is_short = self._recipients.room < _BURST_MAX
+        held = {self._lane_of(draft.stamp) for draft in self._recipients.waiting()} if is_short else ()
         for lane in Lane:
             if lane not in held:
                 taken += self._take(lane, _BURST_MAX - len(taken))
@@ -244,7 +286,7 @@ class Publisher:
 
     def _unfit(self, group: Sequence[Draft], error: FabricError) -> None:
         refuse(group, error)
-        self._count(-len(group), owed=-len(group))
+        self._count(-len(group), -len(group))
 
     def _take(self, lane: Lane, count: int) -> list[Draft]:
         drafts, aside = self._drafts[lane], self._aside[lane]
@@ -253,17 +295,23 @@ class Publisher:
         first = next((waiting[0] for waiting in (drafts, *aside.values()) if waiting), None)
         if first is None or not self._has_room(lane, first.size):
             return []
-        if aside or self._core.put_off_by:
-            found = self._take_what_can_go(lane, count)
-        else:
-            found = [drafts.popleft() for _ in range(min(len(drafts), count))]
+        found = self._take_what_can_go(lane, count) if aside or self._core.put_off_by else self._leave(lane, count)
         if found and self._want_room:
             with self._room:
                 self._room.notify_all()
-        taken = [draft for draft in found if is_on_its_way(draft)]
+        taken = begin(found)
         if len(taken) < len(found):
-            self._count(len(taken) - len(found), owed=len(taken) - len(found))
+            self._count(len(taken) - len(found), len(taken) - len(found))
         return taken
+
+    def _leave(self, lane: Lane, count: int) -> list[Draft]:
+        """The first of a lane, so many at most. They are under way from now on, also where they are put aside."""
+        drafts = self._drafts[lane]
+        with self._empty:  # each is counted once, at any moment
+            found = [drafts.popleft() for _ in range(min(len(drafts), count))]
+            self._under_way += len(found)
+            self._open += len(found)
+        return found
 
     def _take_what_can_go(self, lane: Lane, count: int) -> list[Draft]:
         """What was put aside goes before what came since on its topic."""
@@ -277,7 +325,7 @@ class Publisher:
                 del aside[topic]
         drafts = self._drafts[lane]
         while drafts and len(found) < count:
-            draft = drafts.popleft()
+            (draft,) = self._leave(lane, 1)
             topic = draft.stamp.topic
             if topic in aside or self._is_held_back(lane, topic):
                 aside.setdefault(topic, deque()).append(draft)
@@ -319,7 +367,7 @@ class Publisher:
 
     def seal_one(self, draft: Draft) -> Verified:
         """The first half of that: signed, and not sent."""
-        lane = _lane_of(draft)
+        lane = self._lane_of(draft.stamp)
         full = self._core.custody.full(lane, max(1, draft.size)) if self.durable else len(self._sealed) >= URGENT_MAX
         if full:
             raise FabricError(Code.BUSY, f"too much of the lane {lane.name.lower()} waits for the relay", "ask later")
@@ -330,7 +378,7 @@ class Publisher:
 
     def send_one(self, message: Verified, draft: Draft, now_ms: int, ready: Ready) -> None:
         """The other half. It may have been sent before: relays drop what they know."""
-        self._count(1, owed=1)
+        self._count(1, 1)
         self._send(message, [draft], now_ms, ready)
 
     def submit(self, envelope: bytes, group: Sequence[Draft], now_ms: int, ready: Ready) -> None:
@@ -358,7 +406,7 @@ class Publisher:
 
     def restored(self, rows: Sequence[Row]) -> None:
         """What an earlier process left in the outbox."""
-        self._count(sum(row.held.message.header.records for row in rows))
+        self._count(sum(row.held.message.header.records for row in rows), 0)
 
     def renewed(self, credential: Credential) -> None:
         """What is sealed from now on is signed under this one."""
@@ -370,7 +418,7 @@ class Publisher:
         for id_ in fresh:
             group = self._sealed.pop(id_, ())
             succeed(id_, group)
-            self._count(0, owed=-len(group))
+            self._count(0, -len(group))
 
     def published(self, published: Published) -> None:
         """The relay holds it, or it ended."""
@@ -382,7 +430,7 @@ class Publisher:
             error = FabricError(published.refused.code, published.refused.detail)
             refuse(group, error)
         # Who waits until nothing waits can look at the futures then.
-        self._count(-(published.records or len(group)), owed=-len(group))
+        self._count(-(published.records or len(group)), -len(group))
         if error is not None and not group:
             # Its program was told that it is on disk; nobody waits for this answer any more.
             self.refused += published.records
@@ -395,17 +443,13 @@ class Publisher:
 
     def close(self, error: FabricError) -> None:
         self._ended = error
+        queued = [self._leave(lane, len(self._drafts[lane])) for lane in Lane]
         put_aside = [drafts for aside in self._aside for drafts in aside.values()]
-        for drafts in [*self._sealed.values(), *self._drafts, *put_aside, self._recipients.end(error)]:
+        for drafts in [*self._sealed.values(), *queued, *put_aside, self._recipients.end(error)]:
             self._left += [future for draft in drafts if (future := is_open(draft.token)) is not None]
             refuse(drafts, error)
         self._sealed.clear()
-        for waiting, aside in zip(self._drafts, self._aside, strict=True):
-            waiting.clear()
+        for aside in self._aside:
             aside.clear()
-        with self.empty:
-            self.empty.notify_all()
-
-
-def _lane_of(draft: Draft) -> Lane:
-    return lane_of(draft.stamp.kind.word, draft.stamp.severity, draft.stamp.phase)
+        with self._empty:
+            self._empty.notify_all()

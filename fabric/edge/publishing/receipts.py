@@ -7,12 +7,14 @@ the outcome of all that were taken is known. Of any thread.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
+from concurrent.futures._base import FINISHED, PENDING, RUNNING
+from itertools import groupby
 from typing import Any, TypeVar
 
 from fabric.edge.connection.mailbox import fail
-from fabric.edge.locks import Pending
+from fabric.edge.locks import Condition, Pending
 from fabric.edge.publishing.composer import Draft
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.envelope.layout import Kind
@@ -21,11 +23,44 @@ T = TypeVar("T")
 # Of one of many: its number, and why. It must not block.
 Tell = Callable[[int, FabricError], None]
 
+# Held while a receipt at which nobody has looked changes, or becomes one that somebody looks at. One thread may be in
+# here twice: what a garbage collection lets go may look at one.
+_UNTOUCHED = threading.RLock()
+
 
 class Receipt(Pending[T]):
-    """A record's id, when it is durable. `looked_at`: somebody knows, or will be called, how it ended."""
+    """A record's id, when it is durable. `looked_at`: somebody knows, or will be called, how it ended.
+
+    There is one for each record, and at most of them nobody ever looks: what is needed to wait for one is made when
+    somebody first does.
+    """
 
     looked_at = False
+    _state: str = PENDING
+    _result: Any = None
+    _exception = None
+
+    def __init__(self) -> None:
+        """As a future, without what is made later."""
+
+    def __getattr__(self, name: str) -> Any:
+        """What is not there yet: all of it at once, and so without another lock for who has the condition."""
+        if name not in ("_condition", "_waiters", "_done_callbacks"):
+            raise AttributeError(name)
+        with _UNTOUCHED:
+            if self.is_untouched:
+                self._waiters = []
+                self._done_callbacks: list[Callable[[Future[T]], object]] = []
+                self._condition = Condition()  # type: ignore[assignment]  # as of `Pending`
+        return self.__dict__[name]
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether nobody has looked at it yet, which nobody does while `_UNTOUCHED` is held."""
+        return "_condition" not in self.__dict__
+
+    def done(self) -> bool:
+        return self._state not in (PENDING, RUNNING)
 
     def result(self, timeout: float | None = None) -> T:
         try:
@@ -54,7 +89,7 @@ class Many:
     """
 
     def __init__(self, count: int, tell: Tell | None = None) -> None:
-        self.future = Receipt[list[str | FabricError]]()
+        self.future: Receipt[list[str | FabricError]] = Receipt()
         self.future.set_running_or_notify_cancel()
         self.taken = 0
         self._tell = tell
@@ -87,17 +122,18 @@ class Many:
         """Whether it will not be taken any more."""
         return self._is_withdrawn and not self._on_their_way[number]
 
-    def send(self, number: int) -> bool:
-        """It is on its way from now on, unless it was withdrawn before."""
+    def send(self, drafts: Sequence[Draft]) -> Sequence[Draft]:
+        """These are on their way from now on; none of them where it was withdrawn before."""
         with self._lock:
             if self._is_withdrawn:
-                return False
-            self._on_their_way[number] = 1
-        return True
+                return ()
+            for draft in drafts:
+                self._on_their_way[draft.number] = 1
+        return drafts
 
-    def succeed(self, id_: str, group: Sequence[Draft]) -> None:
-        """These, all of this, are the message with this id, in their order."""
-        self._end([(draft.number, f"{id_}.{index}") for index, draft in enumerate(group) if draft.token is self])
+    def succeed(self, outcomes: Sequence[tuple[int, str]]) -> None:
+        """These numbers have these ids."""
+        self._end(outcomes)
 
     def refuse(self, number: int, error: FabricError) -> None:
         """This one is not published."""
@@ -110,7 +146,7 @@ class Many:
         self.taken = taken
         self._end([(number, error) for number in range(taken, len(self._outcomes))])
 
-    def _end(self, outcomes: Sequence[tuple[int, str | FabricError]]) -> None:
+    def _end(self, outcomes: Sequence[tuple[int, str]] | Sequence[tuple[int, FabricError]]) -> None:
         with self._lock:
             for number, outcome in outcomes:
                 if self._outcomes[number] is None:
@@ -129,13 +165,40 @@ def is_cancelled(draft: Draft) -> bool:
     return draft.dropped or (isinstance(token, Future) and token.cancelled())
 
 
-def is_on_its_way(draft: Draft) -> bool:
-    """Whether it is sent, whatever its program wishes from now on: False when it was cancelled before."""
-    if draft.dropped:
-        return False
-    token = draft.token
-    if isinstance(token, Many):
-        return token.send(draft.number)
+def begin(drafts: Iterable[Draft]) -> list[Draft]:
+    """Those that are sent, whatever their program wishes from now on: the others were cancelled before."""
+    begun: list[Draft] = []
+    for token, group in groupby(drafts, _shared_token):
+        together = [draft for draft in group if not draft.dropped]
+        if isinstance(token, Many):
+            begun += token.send(together)
+        elif token is Receipt:
+            begun += _begin_each(together)
+        else:
+            begun += [draft for draft in together if _is_begun(draft.token)]
+    return begun
+
+
+def _shared_token(draft: Draft) -> Any:
+    """What is asked once for all that share it: that of many, or of what kind each has one of its own."""
+    kind = type(draft.token)
+    return draft.token if kind is Many else kind
+
+
+def _begin_each(drafts: Sequence[Draft]) -> list[Draft]:
+    """Each with a receipt of its own."""
+    touched = {}
+    with _UNTOUCHED:
+        for draft in drafts:
+            if draft.token.is_untouched:
+                draft.token._state = RUNNING
+            else:
+                touched[id(draft)] = draft
+    cancelled = {number for number, draft in touched.items() if not _is_begun(draft.token)}
+    return [draft for draft in drafts if id(draft) not in cancelled]
+
+
+def _is_begun(token: Any) -> bool:
     return not isinstance(token, Future) or token.set_running_or_notify_cancel()
 
 
@@ -147,15 +210,23 @@ def is_open(token: Any) -> Future[Any] | None:
 
 def succeed(id_: bytes, group: Sequence[Draft]) -> None:
     """It is held, or on disk: the message that these are in."""
-    name, together = id_.hex(), dict[Many, None]()
-    for index, draft in enumerate(group):
-        token = draft.token
-        if isinstance(token, Many):
-            together[token] = None
-        elif isinstance(token, Future) and not token.done():
-            token.set_result(id_ if draft.stamp.kind is Kind.ACTION else f"{name}.{index}")
-    for many in together:
-        many.succeed(name, group)
+    name, together = id_.hex(), dict[Many, list[tuple[int, str]]]()
+    others: list[tuple[Any, str]] = []
+    with _UNTOUCHED:
+        for index, draft in enumerate(group):
+            token, result = draft.token, f"{name}.{index}"
+            if type(token) is Many:
+                together.setdefault(token, []).append((draft.number, result))
+            elif type(token) is Receipt and token.is_untouched:
+                token._result, token._state = result, FINISHED
+            else:
+                others.append((token, result))
+    is_action = bool(group) and group[0].stamp.kind is Kind.ACTION
+    for token, result in others:
+        if isinstance(token, Future) and not token.done():
+            token.set_result(id_ if is_action else result)
+    for many, outcomes in together.items():
+        many.succeed(outcomes)
 
 
 def refuse(group: Sequence[Draft], error: FabricError) -> None:

@@ -1,6 +1,7 @@
 """Many records of a source at a real control point: which were taken in time, and what became of the others."""
 
 import threading
+from types import SimpleNamespace
 
 import pytest
 
@@ -81,7 +82,7 @@ def test_what_is_not_durable_in_time_is_never_published(stage, monkeypatch):
 def test_of_what_a_disk_that_hangs_may_hold_is_said_so(stage, monkeypatch):
     monkeypatch.setattr(taking, "_COMMIT_S", 0.0)
     many = taking.Many(3)
-    assert many.send(0)
+    assert many.send([SimpleNamespace(number=0)])
     many.refuse(1, FabricError(Code.BAD_INPUT))
     outcomes = taking.known_in_time(many, 0.0)
     assert [outcome.code for outcome in outcomes] == [Code.BUSY, Code.BAD_INPUT, Code.BUSY]
