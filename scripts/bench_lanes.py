@@ -29,7 +29,8 @@ from rich.console import Console
 from rich.table import Table
 
 from fabric.edge.blocking import ControlPoint
-from scripts.bench_relays import LABELS, RECORD, TOPOLOGY, bare_chain, percentile
+from scripts.bench_relays import LABELS, RECORD, TOPOLOGY, bare_chain
+from scripts.comparison.figures import percentile
 from scripts.comparison.saying import give_way
 from tests.integration.harness import ROOT, House, house_in, wait_for
 

@@ -26,6 +26,8 @@ from rich.table import Table
 
 from fabric.edge.blocking import ControlPoint
 from fabric.transport.keys import random_keys
+from scripts.comparison.figures import percentile
+from scripts.comparison.resident import resident_kb
 from tests.integration.harness import House, house_in
 
 TOPOLOGY = """
@@ -215,13 +217,6 @@ def bare_stream(send: Callable[[int], None], receive: Callable[[], None], count:
 # -- memory ---------------------------------------------------------------------------------------------------
 
 
-def resident_mb(pid: int | str) -> float:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS"):
-            return int(line.split()[1]) / 1024
-    return 0.0
-
-
 def bare_python_mb() -> float:
     """A Python that has imported what a relay cannot do without."""
     code = (
@@ -230,10 +225,6 @@ def bare_python_mb() -> float:
     )
     status = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) / 1024
-
-
-def percentile(values: list[float], share: float) -> float:
-    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
 
 
 def measure(count: int, rounds: int, tell: Callable[[str], None]) -> dict[str, float]:
@@ -246,7 +237,7 @@ def measure(count: int, rounds: int, tell: Callable[[str], None]) -> dict[str, f
     with tempfile.TemporaryDirectory() as folder, house_in(Path(folder), TOPOLOGY) as house:
         house.up()
         house.wait_whole()
-        idle = [resident_mb(house.pid(relay)) for relay in house.relays]
+        idle = [resident_kb(house.pid(relay)) / 1024 for relay in house.relays]
         figures["idle relay, MB"] = sum(idle) / len(idle)
         figures["bare Python, MB"] = bare_python_mb()
         with house.point("analyst-hq") as analyst, bare_chain() as (send, receive):

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from relays.gateways.http import streams
+from scripts.comparison.resident import resident_kb
 from tests.integration.harness import wait_for
 
 # Tests have no types.
@@ -25,10 +26,6 @@ _SUPPORT: Any = import_module("tests.unit.gateways.stream_support")
 _GATEWAY: Any = import_module("tests.unit.gateways.test_http")
 _CONTENT = {"rule": "port scan", "src": "10.1.0.7", "level": "debug", "text": "x" * 200}
 _AT_ONCE = 500
-
-
-def resident_kib() -> int:
-    return next(int(line.split()[1]) for line in Path("/proc/self/status").open() if line.startswith("VmRSS"))
 
 
 async def read(port: int, readers: int, count: int) -> int:
@@ -52,12 +49,12 @@ def bench(readers: int, count: int) -> dict[str, float]:
         token = {**_GATEWAY.TOKENS[0], "may": ["publish", "stream"]}
         with _GATEWAY.running(patch, Path(folder), tokens=[token], connections=512) as (source, intake):
             wait_for(lambda: intake.fed.tell, "its feed")
-            before_kib = resident_kib()
+            before_kib = resident_kb("self")
             pid = os.fork()
             if not pid:
                 os._exit(asyncio.run(read(source.address[1], readers, count)) < readers * count)
             wait_for(lambda: intake.fed.reads[-1][0] == readers, "its readers", 120)
-            idle_kib, began = resident_kib() - before_kib, time.process_time()
+            idle_kib, began = resident_kb("self") - before_kib, time.process_time()
             for at in range(0, count, _AT_ONCE):
                 intake.fed.put(*[_SUPPORT.message(n, content={**_CONTENT, "n": n}) for n in range(at, at + _AT_ONCE)])
             _, status = os.waitpid(pid, 0)

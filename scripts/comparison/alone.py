@@ -6,7 +6,7 @@ from __future__ import annotations
 from functools import partial
 from typing import NamedTuple
 
-from scripts.comparison import backlog, crowd, fanout, growth, start
+from scripts.comparison import backlog, crowd, fanout, growth, opening, proving, start
 from scripts.comparison.rows import Plan
 
 
@@ -19,6 +19,8 @@ class Sizes(NamedTuple):
     coming: int = 500
     backlog: int = 1_000_000
 
+    opened: int = 1_000_000
+    proven: int = 1_000
     growth: float = 1.0  # the share of its largest sizes
 
     def scaled(self, share: float) -> Sizes:
@@ -47,6 +49,14 @@ def plans_alone(sizes: Sizes) -> tuple[Plan, ...]:
         Plan(
             "backlog", f"{sizes.backlog:,} records that wait at a relay while its parent is away, until it has them",
             backlog.FIGURES, partial(backlog.backlog, records=sizes.backlog), rounds_max=1, warm_up=False,
+        ),
+        Plan(
+            "open", f"a relay's start with {sizes.opened:,} messages on its disk, each in an envelope of its own",
+            opening.FIGURES, partial(opening.opening, rows=sizes.opened), warm_up=False,
+        ),
+        Plan(
+            "lint", "what it costs to prove what of a large topology gets where", (proving.LINT, proving.FLOWS),
+            partial(proving.proving, relays=sizes.proven),
         ),
         Plan(
             "growth", "what a message costs the relays that it passes, with more hops, more relays and more routes",

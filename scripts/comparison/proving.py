@@ -1,25 +1,25 @@
-"""What `fabric topology lint` and `flows` cost of a generated topology, in seconds of this process's CPU.
+"""What `fabric topology lint` and `flows` cost of a generated topology.
 
-A thousand relays in four levels below hq: regions, sites, cells; each has five control points, every site a backup, and
-every region claims what never leaves it and what always gets to hq. Figures are CPU time, so others on the machine do
-not count.
+Relays in four levels, hq, regions, sites and cells; each has five control points, every site a backup, and every region
+claims what never leaves it and what always gets to hq.
 """
 
 from __future__ import annotations
 
-import argparse
-import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from fabric.protocol.vocabulary.tlp import Label
-from relays.terminal import Screen, Table
 from relays.topology.flow import Flows
 from relays.topology.lint import lint
 from relays.topology.loader import load
+from scripts.comparison.figures import Figure, Window
+from scripts.comparison.processes import Failed
 
+LINT, FLOWS = Figure("lint", "CPU s", "less"), Figure("flows", "CPU s", "less")
 REGIONS, SITES = 10, 9
 ROLES = """
 [roles]
@@ -83,31 +83,44 @@ def _relay(name: str, parent: str, clearance: str, number: int, backups: list[st
     return f'{name} = {{ clearance = "{clearance}", listen = "{address}", parent = "{parent}"{more} }}'
 
 
-def cpu_s(work: Callable[[], Any]) -> tuple[float, Any]:
-    """Of this process, and what the work gave."""
-    began = time.process_time()
-    found = work()
-    return time.process_time() - began, found
+class Proving:
+    """Seconds of this process's processor time, so others on the machine do not count."""
 
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--relays", type=int, default=1_000, help="how many relays (default: %(default)s)")
-    relays = parser.parse_args().relays
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "large.toml"
-        path.write_text(generated(relays))
-        linting_s, problems = cpu_s(lambda: lint(path))
+    def __init__(self, path: Path) -> None:
+        self._path = path
         topology = load(path)
-        made_s, flows = cpu_s(lambda: Flows(topology))
-        one_s, _ = cpu_s(lambda: [flows.between("soar-1", name, Label.AMBER) for name in topology.relays])
-    table = Table("what", "CPU s", title=f"{len(topology.relays):,} relays, {len(topology.points):,} control points")
-    errors = sum(problem.severity == "error" for problem in problems)
-    table.row(f"lint, {len(topology.asserts)} asserts: {errors} errors", f"{linting_s:.2f}")
-    table.row("flows: what is for whom", f"{made_s:.2f}")
-    table.row("flows: from one to every relay", f"{one_s:.2f}")
-    Screen().table(table)
+        self.does = (
+            f"{len(topology.relays):,} relays in four levels, {len(topology.points):,} control points and "
+            f"{len(topology.asserts)} asserts; flows: what is for whom, and then from one control point to every relay"
+        )
+
+    def window(self, seconds: float) -> Window:
+        """Of one time; that takes as long as it takes."""
+        lint_s, problems = _cpu_s(lambda: lint(self._path))
+        errors = [str(problem) for problem in problems if problem.severity == "error"]
+        if errors:
+            raise Failed(f"the topology has {len(errors)} errors: {errors[0]}")
+        topology = load(self._path)
+
+        def all_flows() -> None:
+            flows = Flows(topology)
+            for name in topology.relays:
+                flows.between("soar-1", name, Label.AMBER)
+
+        flows_s, _ = _cpu_s(all_flows)
+        return Window({LINT.name: lint_s, FLOWS.name: flows_s})
 
 
-if __name__ == "__main__":
-    main()
+def _cpu_s(work: Callable[[], Any]) -> tuple[float, Any]:
+    """Of this process, and what the work gave."""
+    began_s = time.process_time()
+    found = work()
+    return time.process_time() - began_s, found
+
+
+@contextmanager
+def proving(folder: Path, *, relays: int) -> Iterator[Proving]:
+    folder.mkdir()
+    path = folder / "large.toml"
+    path.write_text(generated(relays))
+    yield Proving(path)
