@@ -2,7 +2,7 @@
 
 import pytest
 
-from relays.topology import load
+from relays.topology.loader import load
 from scripts.comparison.backlog import _TOPOLOGY, Backlog, Held, envelopes_per_s
 from scripts.comparison.processes import Failed
 from tests.integration.harness import with_free_ports

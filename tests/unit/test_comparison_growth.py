@@ -2,7 +2,7 @@
 
 import pytest
 
-from relays.topology import load
+from relays.topology.loader import load
 from scripts.comparison.growth import HOPS, RELAYS, ROUTES, Timed, figures, of_relays, of_routes, sizes_up_to, topology
 from tests.integration.harness import with_free_ports
 
