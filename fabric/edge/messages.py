@@ -110,17 +110,14 @@ def messages_of(delivery: Delivery, open_: Open | None = None) -> list[Message] 
     readings = read_records(header, delivery.message.envelope.parts, open_)
     if isinstance(readings, Reject):
         return readings
-    id_, kind, relabels = delivery.message.id.hex(), header.kind.word, header.relabels
-    shared = (
-        header.audience, delivery.message.leaf, "" if relabels is None else relabels.id,
-        None if relabels is None else relabels.label,
-    )
+    id_, leaf, kind, relabels = delivery.message.id.hex(), delivery.message.leaf, header.kind.word, header.relabels
+    relabels_id, relabelled_from = ("", None) if relabels is None else (relabels.id, relabels.label)
     found = []
     for number, reading in enumerate(readings):
         message = _Open(
             f"{id_}.{number}", header.topic, kind, header.origin, header.severity, header.phase, header.label,
             header.issued_at_ms, header.ttl_ms, delivery.age_ms, delivery.hops, reading.content, reading.labels,
-            reading.withheld, *shared,
+            reading.withheld, header.audience, leaf, relabels_id, relabelled_from,
         )
         message.__class__ = Message
         found.append(cast(Message, message))

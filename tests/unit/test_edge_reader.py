@@ -140,3 +140,27 @@ def test_a_group_that_was_not_taken_is_read_again_and_nothing_of_it_is_done(coun
     house.reading.put_back()
     assert house.done == [] and house.reading.in_part() == []
     assert [said.id for said in house.reading.group(most)] == first
+
+
+@given(st.lists(st.one_of(
+    st.integers(1, 40), st.tuples(st.integers(0, 40), st.sampled_from([Severity.LOW, Severity.HIGH, Severity.CRITICAL]))
+), max_size=30))
+def test_a_group_is_what_is_read_one_by_one(steps):
+    alone, together = House(), House()
+    for n, step in enumerate([*steps, 2_000, 1]):
+        if isinstance(step, int):
+            assert [said.id for said in together.reading.group(step)] == [id_ for id_ in alone.take(step) if id_]
+        else:
+            alone.add(str(n), *step)
+            together.add(str(n), *step)
+    assert sorted(alone.done) == sorted(together.done)
+
+
+@given(st.integers(1, 6), st.integers(1, 5))
+def test_a_record_that_was_not_taken_comes_again_wherever_in_its_batch_it_is(count, at):
+    house = House()
+    house.add("a", count)
+    house.add("b", 2)
+    read = house.take(at)
+    house.reading.put_back()
+    assert house.take(1) == read[-1:] and house.take(1) != read[-1:]

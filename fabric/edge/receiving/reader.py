@@ -23,11 +23,12 @@ _FLOOR_SHARE = 16
 class _Begun:
     """A delivery, and how many of its records were taken."""
 
-    __slots__ = ("batch", "done", "taken")
+    __slots__ = ("batch", "done", "records", "taken")
 
     def __init__(self, batch: Batch, done: Done) -> None:
         self.batch = batch
         self.done = done
+        self.records: Sequence[Message] = ()  # when they were read
         self.taken = 0
 
 
@@ -37,10 +38,12 @@ class Reader:
     def __init__(self) -> None:
         self._lanes: list[deque[_Begun]] = [deque() for _ in Lane]
         self._current: list[tuple[deque[_Begun], _Begun, int]] = []  # where the last records came from, and how many
+        self._alone: _Begun | None = None  # the last one was of this, and in no other lane there is anything
         self._read = 0
 
     def add(self, batch: Batch, done: Done) -> None:
         """A delivery came; its records share a stamp, and so a lane."""
+        self._alone = None
         if batch:
             self._lanes[batch.lane].append(_Begun(batch, done))
         else:
@@ -48,6 +51,11 @@ class Reader:
 
     def take(self) -> Message | None:
         """The next record; None when nothing waits. What was read to its end is done."""
+        alone = self._alone
+        if alone is not None and alone.taken < len(alone.records) - 1:  # mostly: the rest of a batch but for its last
+            alone.taken += 1
+            self._read += 1
+            return alone.records[alone.taken - 1]
         self.finish()
         run = self._run(1)
         return run[0] if run else None
@@ -77,7 +85,9 @@ class Reader:
             begun.taken += len(run)
             if begun.taken == len(begun.batch):
                 lane.popleft()
+            begun.records = records
             self._current.append((lane, begun, len(run)))
+            self._alone = begun if len(run) == len(waiting) == 1 else None
             return run
         return ()
 
@@ -90,6 +100,7 @@ class Reader:
 
     def put_back(self) -> None:
         """The program failed at what it took last: it is not taken."""
+        self._alone = None
         current, self._current = self._current, []
         for lane, begun, count in reversed(current):
             if begun.taken == len(begun.batch):
