@@ -168,11 +168,11 @@ def test_nothing_is_made_to_wait_for_a_receipt_before_somebody_looks_at_it():
     drafts = [replace(draft, token=Receipt()) for draft in numbered(None, 2)]
     assert begin(drafts) == drafts
     succeed(bytes(16), drafts)
-    assert all(draft.token.done() and draft.token.is_untouched for draft in drafts)
+    assert all(draft.token.done() and not draft.token.is_touched for draft in drafts)
     assert wait([draft.token for draft in drafts], 0).done == {draft.token for draft in drafts}
     told = []
     drafts[0].token.add_done_callback(told.append)
-    assert told == [drafts[0].token] and not drafts[1].token.is_untouched
+    assert told == [drafts[0].token] and drafts[1].token.is_touched
 
 
 def test_who_waits_in_another_thread_is_woken():

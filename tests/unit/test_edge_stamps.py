@@ -1,5 +1,7 @@
 """Stamps that were made before are those that would be made."""
 
+from types import MappingProxyType
+
 import pytest
 
 from fabric.edge.identity.identity import Defaults
@@ -32,6 +34,22 @@ def test_they_are_the_same_and_what_is_only_equal_is_told_apart():
             with pytest.raises(FabricError):
                 stamps.of("detections.x", wrong)
     assert stamps.of("detections.x", {}) is stamps.of("detections.x", {})
+
+
+def test_what_is_said_in_the_same_objects_and_has_changed_in_them_is_made_anew():
+    stamps = Stamps(DEFAULTS, Label.RED)
+    labels, audience, names = {"a": "amber"}, {"organisations": ["msp"]}, ["msp"]
+    options = {"labels": labels, "audience": audience}
+    listed = Audience(names)
+    for _ in range(2):
+        for said in (options, {"labels": labels}, {"audience": listed}, {"labels": labels}):
+            assert stamps.of("detections.x", said) == publish_stamp("detections.x", DEFAULTS, **said)
+        labels["b"], audience["communities"] = "green", ["isac"]
+        names.append("isac")
+    labels["a"] = True
+    with pytest.raises(FabricError):
+        stamps.of("detections.x", {"labels": labels})
+    assert stamps.of("detections.x", {"labels": MappingProxyType({"b": "green"})}).rules == (("b", Label.GREEN),)
 
 
 def test_so_many_are_known_at_a_time():

@@ -36,11 +36,11 @@ def to_record(content: object, what: str = "the content") -> dict[str, Any]:
     """A map whose names are text. What is in it is checked when it is encoded. Raises BAD_INPUT."""
     record = to_map(content, what)
     if not _TEXT.issuperset(map(type, record)):
-        wrong = [name for name in record if not isinstance(name, str)]
-        if wrong:
-            raise FabricError(
-                Code.BAD_INPUT, f"{what} has a name of type {_type(wrong[0])}", "name its fields with text"
-            )
+        for name in record:
+            if not isinstance(name, str):
+                raise FabricError(
+                    Code.BAD_INPUT, f"{what} has a name of type {_type(name)}", "name its fields with text"
+                )
     return record
 
 

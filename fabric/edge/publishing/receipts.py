@@ -36,6 +36,7 @@ class Receipt(Pending[T]):
     """
 
     looked_at = False
+    is_touched = False  # nobody waits for it, and nobody does from now on while `_UNTOUCHED` is held
     _state: str = PENDING
     _result: Any = None
     _exception = None
@@ -48,16 +49,12 @@ class Receipt(Pending[T]):
         if name not in ("_condition", "_waiters", "_done_callbacks"):
             raise AttributeError(name)
         with _UNTOUCHED:
-            if self.is_untouched:
+            if "_condition" not in self.__dict__:
+                self.is_touched = True  # first: Ctrl-C may come in between
                 self._waiters = []
                 self._done_callbacks: list[Callable[[Future[T]], object]] = []
                 self._condition = Condition()  # type: ignore[assignment]  # as of `Pending`
         return self.__dict__[name]
-
-    @property
-    def is_untouched(self) -> bool:
-        """Whether nobody has looked at it yet, which nobody does while `_UNTOUCHED` is held."""
-        return "_condition" not in self.__dict__
 
     def done(self) -> bool:
         return self._state not in (PENDING, RUNNING)
@@ -190,10 +187,10 @@ def _begin_each(drafts: Sequence[Draft]) -> list[Draft]:
     touched = {}
     with _UNTOUCHED:
         for draft in drafts:
-            if draft.token.is_untouched:
-                draft.token._state = RUNNING
-            else:
+            if draft.token.is_touched:
                 touched[id(draft)] = draft
+            else:
+                draft.token._state = RUNNING
     cancelled = {number for number, draft in touched.items() if not _is_begun(draft.token)}
     return [draft for draft in drafts if id(draft) not in cancelled]
 
@@ -217,7 +214,7 @@ def succeed(id_: bytes, group: Sequence[Draft]) -> None:
             token, result = draft.token, f"{name}.{index}"
             if type(token) is Many:
                 together.setdefault(token, []).append((draft.number, result))
-            elif type(token) is Receipt and token.is_untouched:
+            elif type(token) is Receipt and not token.is_touched:
                 token._result, token._state = result, FINISHED
             else:
                 others.append((token, result))

@@ -9,12 +9,11 @@ from __future__ import annotations
 from typing import Any, Final
 
 from fabric.edge.arguments.checks import to_record
-from fabric.protocol.base.codec import TEXT
 from fabric.protocol.base.limits import BODY_DEPTH_MAX, BODY_ELEMENTS_MAX
 from fabric.protocol.envelope.field_labels import Record
 
 _NUMBERS: Final = frozenset({int, float, bool, type(None)})
-_TEXT_OR_NUMBERS: Final = TEXT | _NUMBERS
+_TEXT_OR_NUMBERS: Final = _NUMBERS | {str}
 # Of text and bytes: what says how long it is. Of all else: type and number.
 _HEAD_BYTES: Final = 5
 _SHORT_HEAD_BYTES: Final = 2
@@ -29,11 +28,8 @@ def snapshot(content: object) -> tuple[Record, int]:
     """The record, and about how many bytes it takes, never fewer. What is in it is checked when it is encoded. Raises
     BAD_INPUT for what is no map with text for names."""
     record = to_record(content)
-    if TEXT.issuperset(map(type, record)) and _TEXT_OR_NUMBERS.issuperset(map(type, record.values())):  # nearly all
-        text = "".join([*record, *(value for value in record.values() if type(value) is str)])
-        length = len(text) if text.isascii() else _CHAR_BYTES_MAX * len(text)
-        head = _SHORT_HEAD_BYTES if length < _SHORT else _HEAD_BYTES
-        return record, _RECORD_BYTES + length + (head + _NUMBER_BYTES) * len(record)
+    if _TEXT_OR_NUMBERS.issuperset(map(type, record.values())):  # nearly all
+        return record, _plain_size(record)
     size = _RECORD_BYTES
     copies = _Copies()
     for name, value in record.items():
@@ -46,6 +42,14 @@ def snapshot(content: object) -> tuple[Record, int]:
         else:
             record[name] = copies.of(value, 2)
     return record, size + copies.size
+
+
+def _plain_size(record: Record) -> int:
+    """Of text and numbers alone."""
+    text = "".join(record) + "".join([value for value in record.values() if type(value) is str])
+    length = len(text) if text.isascii() else _CHAR_BYTES_MAX * len(text)
+    head = _SHORT_HEAD_BYTES if length < _SHORT else _HEAD_BYTES
+    return _RECORD_BYTES + length + (head + _NUMBER_BYTES) * len(record)
 
 
 def _text_bytes(text: str) -> int:

@@ -6,13 +6,15 @@ apart. What is not of the plain types is made anew each time, and so is refused 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from operator import is_
 from types import MappingProxyType
 from typing import Any, Final
 
 from fabric.edge.identity.identity import Defaults
 from fabric.edge.publishing.composer import Stamp
 from fabric.edge.publishing.options import PublishOptions, publish_stamp
+from fabric.edge.publishing.publications import NO_STAMP
 from fabric.protocol.vocabulary.severity import Phase, Severity
 from fabric.protocol.vocabulary.tlp import Audience, Label
 
@@ -32,9 +34,14 @@ class Stamps:
         self._defaults = defaults
         self._clearance = clearance
         self._known: dict[tuple[Any, ...], Stamp] = {}
+        self._last: tuple[Sequence[Any], Stamp] = ((), NO_STAMP)
 
     def of(self, topic: str, options: PublishOptions) -> Stamp:
         """As `publish_stamp` makes it. Raises what that raises."""
+        said = _said(topic, options)
+        last, stamp_of_last = self._last
+        if len(said) == len(last) and all(map(is_, said, last)):  # mostly it is said in the same place of a program
+            return stamp_of_last
         key = _key(topic, options)
         stamp = None if key is None else self._known.get(key)
         if stamp is None:
@@ -43,7 +50,17 @@ class Stamps:
                 if len(self._known) >= STAMPS_MAX:
                     self._known.clear()
                 self._known[key] = stamp
+        if key is not None:  # nothing in it changes
+            self._last = (said, stamp)
         return stamp
+
+
+def _said(topic: object, options: Mapping[str, Any]) -> Sequence[Any]:
+    """All that is said, one after the other, and of how many options. What is the same each time says the same."""
+    labels = options.get("labels")
+    if type(labels) is not dict:
+        return (len(options), topic, *options, *options.values())
+    return (len(options), topic, *options, *{**options, "labels": dict}.values(), *labels, *labels.values())
 
 
 def _key(topic: object, options: Mapping[str, Any]) -> tuple[Any, ...] | None:

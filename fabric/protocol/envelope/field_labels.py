@@ -89,7 +89,7 @@ class FieldLabels:
     for an object is for all that is in it.
     """
 
-    __slots__ = ("_plans", "_root", "labels", "names", "rest")
+    __slots__ = ("_named", "_plans", "_root", "labels", "names", "rest")
 
     def __init__(self, rules: Mapping[str, Label], rest: Label) -> None:
         self.rest = rules.get("*", rest)
@@ -100,6 +100,7 @@ class FieldLabels:
             place = self._root.at(name)
             place.rule, place.label = name, label
         self.names = tuple(named)
+        self._named = frozenset(named)
         self.labels = tuple(sorted({*named.values(), self.rest}))
 
     def split(self, record: Record) -> dict[Label, Record]:
@@ -161,7 +162,9 @@ class FieldLabels:
 
     def unmatched(self, record: Mapping[str, Any]) -> list[str]:
         """The rules that name none."""
-        left = [name for name in self.names if name not in record]  # a rule names the key that is its name
+        if record.keys() >= self._named:  # mostly: a rule names the key that is its name
+            return []
+        left = [name for name in self.names if name not in record]
         found = self.matched(record) if left else ()
         return [name for name in left if name not in found]
 
