@@ -43,7 +43,7 @@ ANY_FRAME = st.one_of(
     ),
     st.builds(wire.Routed, INT, st.lists(st.tuples(INT, CODE, DETAIL), max_size=8)),
     st.builds(wire.Ping, INT),
-    st.builds(wire.Pong, INT, INT, PATH, INT),
+    st.builds(wire.Pong, INT, INT, PATH, INT, INT.filter(bool)),
     st.builds(wire.Bye, CODE, DETAIL),
     st.builds(wire.Lists, BYTES),
     st.builds(wire.Directory, BYTES),

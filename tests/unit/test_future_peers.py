@@ -274,7 +274,7 @@ def test_a_relay_of_a_later_version_serves_a_control_point_of_this_one():
 
 def test_a_pong_may_grow_where_no_heads_are_taken():
     stage = Stage()
-    stage.say(stage.up, pack([12, stage.now_ms, stage.now_ms, ["hq"], None, "later"]))
+    stage.say(stage.up, pack([12, stage.now_ms, stage.now_ms, ["hq"], None, 0, "later"]))
     assert not stage.closed and stage.core.log_heads.known_above is None
 
 

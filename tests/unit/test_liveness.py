@@ -3,16 +3,27 @@
 import pytest
 
 from fabric.protocol.base.errors import Code
-from fabric.protocol.base.limits import HELLO_RETRY_MS, HELLO_WAIT_MS, LINK_SILENCE_MS, PARENT_SILENCE_MS, PING_MS
-from fabric.protocol.core.ready import LinkUp
+from fabric.protocol.base.limits import (
+    BACKED_PING_MS,
+    HELLO_RETRY_MS,
+    HELLO_WAIT_MS,
+    LINK_SILENCE_MS,
+    PARENT_SILENCE_MS,
+    PING_MS,
+    SPARED_MS_MAX,
+)
+from fabric.protocol.core.ready import LinkDown, LinkUp
+from fabric.protocol.links import liveness
+from fabric.protocol.point.point import Point
 from fabric.protocol.relay.relay import Relay
 from fabric.protocol.trust.credentials import NodeKind
-from fabric.protocol.wire.frames import Hello, Ping, Refused, Role
+from fabric.protocol.wire.frames import Hello, Intro, Ping, Pong, Refused, Role
 from tests.conversation import Conversation
 from tests.support import Authority, entropy
 
 AUTHORITY = Authority("liveness")
 ME, HQ, LOW = (AUTHORITY.issue(name, NodeKind.RELAY) for name in ("mid", "hq", "low"))
+POINTS = [AUTHORITY.issue(f"zeek-{n}") for n in range(5)]
 
 
 def relay(*parents):
@@ -54,3 +65,117 @@ def test_a_hello_is_repeated_until_nobody_is_expected_to_answer():
     assert len(talk.heard(7, Hello)) == 2
     talk.wait(LINK_SILENCE_MS)
     assert 7 in talk.closed and talk.count("links_silent:unanswered") == 1
+
+
+# -- many links, on which nothing happens -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def crowded(monkeypatch):
+    """A relay that is to answer one PING a second, and has six links: five of control points, and one of a child."""
+    monkeypatch.setattr(liveness, "PINGS_PER_S", 1)
+    talk = relay()
+    points = [talk.connect(point, Role.POINT) for point in POINTS]
+    return talk, points, talk.connect(LOW, Role.CHILD)
+
+
+def spared(talk, link):
+    talk.say(link, Ping(talk.now_ms))
+    return talk.heard(link, Pong)[-1].spared_ms
+
+
+def test_a_crowd_of_control_points_is_told_to_ask_less_often(crowded):
+    talk, points, child = crowded
+    assert [spared(talk, link) for link in points] == [2_000] * 5
+    assert spared(talk, child) == 0
+
+
+def test_who_was_told_to_ask_less_often_may_be_silent_for_as_much_longer(crowded):
+    talk, (spared_link, other, *_), _ = crowded
+    assert spared(talk, spared_link) == 2_000
+    talk.wait(LINK_SILENCE_MS + 250)
+    assert other in talk.closed and spared_link not in talk.closed
+    talk.wait(1_750)
+    assert spared_link not in talk.closed
+    talk.wait(250)
+    assert spared_link in talk.closed and talk.count("links_silent:point") == 5
+
+
+def test_the_answer_that_spares_less_may_be_lost(crowded):
+    talk, (link, *others), _ = crowded
+    assert spared(talk, link) == 2_000
+    for other in others:
+        talk.step(LinkDown(other))
+    assert spared(talk, link) == 0
+    talk.wait(LINK_SILENCE_MS + 2_000)
+    assert link not in talk.closed
+    talk.wait(250)
+    assert link in talk.closed
+
+
+def point(*relays):
+    talk = Conversation(
+        Point(POINTS[0].credential, POINTS[0].signer, AUTHORITY.key, bytes(16), entropy("liveness"), relays)
+    )
+    return talk, talk.dial(HQ, Role.POINT)
+
+
+def answered(talk, link, spared_ms):
+    """Its next PING is; when it came."""
+    while not (asked := talk.heard(link, Ping)):
+        talk.wait(250)
+    talk.say(link, Pong(asked[-1].clock_ms, talk.now_ms, spared_ms=spared_ms))
+    return talk.now_ms
+
+
+@pytest.mark.parametrize(("relays", "usual_ms"), [(("hq",), PING_MS), (("hq", "spare"), BACKED_PING_MS)])
+def test_a_control_point_asks_less_often_when_it_is_told_so(relays, usual_ms):
+    talk, link = point(*relays)
+    first_ms = answered(talk, link, 10_000)
+    second_ms = answered(talk, link, 0)
+    assert second_ms - first_ms == usual_ms + 10_000
+    third_ms = answered(talk, link, 0)
+    assert third_ms - second_ms == usual_ms + 10_000, "its relay may not know that the last answer came"
+    assert answered(talk, link, 0) - third_ms == usual_ms
+
+
+def test_a_question_that_is_not_answered_is_asked_again_as_soon_as_ever():
+    talk, link = point("hq")
+    answered(talk, link, 10_000)
+    talk.wait(PING_MS + 10_000)
+    assert len(talk.heard(link, Ping)) == 1
+    talk.wait(PING_MS)
+    assert len(talk.heard(link, Ping)) == 1 and link not in talk.closed
+    talk.wait(LINK_SILENCE_MS - PING_MS)
+    assert link in talk.closed
+
+
+def test_no_relay_makes_a_control_point_silent_for_long():
+    talk, link = point("hq")
+    first_ms = answered(talk, link, 2**40)
+    assert answered(talk, link, 0) - first_ms == PING_MS + SPARED_MS_MAX
+
+
+def test_links_on_which_nothing_happens_are_seldom_looked_at(monkeypatch):
+    talk = relay()
+    links = [talk.connect(point, Role.POINT) for point in POINTS]
+    looked = []
+    check = talk.core.policies.check_peer
+    monkeypatch.setattr(
+        talk.core.policies, "check_peer", lambda link, now_ms: looked.append(link.number) or check(link, now_ms)
+    )
+    for _ in range(3):
+        talk.wait(PING_MS)
+        for link in links:
+            talk.say(link, Ping(talk.now_ms))
+    assert all(2 <= looked.count(link) <= 4 for link in links)
+
+
+def test_a_peer_on_whose_link_nothing_happens_is_what_others_say_that_it_became():
+    talk = relay()
+    link, other = (talk.connect(each, Role.POINT) for each in POINTS[:2])
+    talk.wait(1_000)
+    newer = AUTHORITY.issue("zeek-0", serial=2)
+    talk.say(other, Intro([newer.credential.raw]))
+    talk.wait(250)
+    assert talk.core.links[link].peer == newer.credential

@@ -14,10 +14,12 @@ from fabric.protocol.base.errors import Reject
 from fabric.protocol.base.shapes import Shape
 from fabric.protocol.envelope import layout
 from fabric.protocol.envelope.layout import (
+    Approved,
     Envelope,
     Header,
     Kind,
     PartEntry,
+    Relabels,
     Terms,
     decode_envelope,
     decode_header,
@@ -73,6 +75,9 @@ _headers = st.builds(
         max_size=17,
     ).map(tuple),
     traceparent=_names, terms=st.builds(Terms, st.booleans(), st.booleans()), state=st.sampled_from(State),
+    relabels=st.one_of(st.none(), st.builds(
+        Relabels, leaf=st.binary(min_size=31, max_size=33), record=st.integers(0, 2**11), label=_labels,
+    )),
 )
 _items = st.builds(
     Item, direction=st.sampled_from(Direction), age_ms=st.integers(0, 2**54), hops=st.lists(_names, max_size=17),
@@ -86,6 +91,10 @@ _envelopes = st.builds(
     Envelope, signer=st.binary(min_size=16, max_size=16), header=st.binary(max_size=40),
     signature=st.binary(min_size=63, max_size=65), path=st.lists(st.binary(min_size=32, max_size=32)).map(tuple),
     parts=st.lists(st.one_of(st.none(), st.binary(min_size=15, max_size=30)), max_size=17).map(tuple),
+    approved=st.one_of(st.none(), st.builds(
+        Approved, at_ms=st.integers(0, 2**54), held_at_ms=st.just(5), targets=st.lists(_names, max_size=2).map(tuple),
+        approvals=st.lists(st.tuples(st.binary(max_size=3), st.binary(max_size=3)), max_size=2).map(tuple),
+    )),
 )
 
 

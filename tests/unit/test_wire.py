@@ -58,7 +58,7 @@ FRAMES = [
     Routes(7, True, [b"attachment"], [("fw-7", S, 9)]),
     Routed(7, [(0, Code.SUBSCRIBE_DENIED, "a.>")]),
     Ping(T0),
-    Pong(T0, T0 + 5, ("hq",), 7),
+    Pong(T0, T0 + 5, ("hq",), 7, 6_000),
     Bye(Code.CLOSED, ""),
     Lists(b"list"),
     Directory(b"directory"),
@@ -94,7 +94,7 @@ def test_elements_from_the_future_do_not_matter(frame):
 @pytest.mark.parametrize("frame", FRAMES, ids=lambda frame: type(frame).__name__)
 def test_a_frame_that_lacks_its_last_element_is_malformed(frame):
     fields = decode_list(encode_frame(frame))
-    for name in ("log_known", "path"):  # appended, and absent where it says nothing
+    for name in ("spared_ms", "log_known", "path"):  # appended, and absent where it says nothing
         if hasattr(frame, name):
             fields.pop()
             frame = frame._replace(**{name: type(frame)._field_defaults[name]})
@@ -127,8 +127,14 @@ def test_a_path_is_a_bounded_list_of_names(number, junk):
 @pytest.mark.parametrize("known", [-1, "7", [], True])
 def test_how_far_a_log_is_known_is_a_number_or_nothing(known):
     assert decode_frame(pack([12, T0, T0, ["hq"], known])).code is Code.MALFORMED
-    assert decode_frame(pack([12, T0, T0, ["hq"], None, "later"])) == Pong(T0, T0, ("hq",))
+    assert decode_frame(pack([12, T0, T0, ["hq"], None, 0, "later"])) == Pong(T0, T0, ("hq",))
     assert decode_frame(encode_frame(Pong(T0, T0, (), 0))) == Pong(T0, T0, (), 0)
+
+
+@pytest.mark.parametrize("spared", [-1, "7", None, True, 1.0])
+def test_how_much_is_spared_is_a_number(spared):
+    assert decode_frame(pack([12, T0, T0, ["hq"], 7, spared])).code is Code.MALFORMED
+    assert decode_frame(encode_frame(Pong(T0, T0, (), None, 6_000))) == Pong(T0, T0, (), None, 6_000)
 
 
 def decode_list(payload):

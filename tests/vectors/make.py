@@ -435,6 +435,7 @@ GOOD: list[tuple[str, str, bytes]] = [
     ("JOIN that asks who somebody is", "frame", encode_frame(Join(NONCE, "", b"", ASKED_WHO))),
     ("who is asked for", "wanted", ASKED_WHO),
     ("who was found", "found", encode_found(("lead-1",), [RELAY.credential.raw], ("lead-9",))),
+    ("PONG of a relay that has many", "frame", encode_frame(Pong(T0, T0 + 5, ("hq",), None, 6_000))),
 ]
 
 PARTS = decode_envelope(BATCH).parts  # type: ignore[union-attr]
@@ -736,6 +737,7 @@ def read(what: str, raw: bytes) -> Any:
 _APPENDED = (
     "keep_ms", "path", "moved", "issuing", "issuers", "keep", "waits", "terms", "state", "policies", "log_known",
     "floor", "to_organisations", "to_communities", "declassify", "relabels", "carries_sealed",
+    "spared_ms",
 )
 
 

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from fabric.protocol.base.codec import pack, unpack
@@ -115,7 +115,7 @@ def longer(raw):
     """As a later version may say it: more at the end of the frame, and of each entry of its lists."""
     fields = fields_of(raw)
     if fields[0] in (2, 12):
-        fields += {2: [[]], 12: [[], None]}[fields[0]][len(fields) - {2: 10, 12: 3}[fields[0]] :]
+        fields += {2: [[]], 12: [[], None, 0]}[fields[0]][len(fields) - {2: 10, 12: 3}[fields[0]] :]
     if fields[0] in reader.ENTRIES:
         at, known = reader.ENTRIES[fields[0]]
         fields[at] = [[*entry, *[0] * (known - len(entry)), "later", [7]] for entry in fields[at]]
@@ -152,6 +152,7 @@ VALUES = st.recursive(
 @settings(max_examples=150, deadline=None)
 def test_they_read_the_same_whatever_stands_in_a_frame(name, at, value):
     fields = fields_of(FRAMES[name])
+    assume((name, min(at, len(fields))) != ("PONG", 5))  # today's reads what 0.1 ignored
     fields[at:at + 1] = [value]
     raw = pack(fields)
     assert readable(raw) != isinstance(decode_frame(raw), Reject)

@@ -200,6 +200,9 @@ BACKED_PING_MS: Final = 2_000
 UNEASY_MS: Final = 2_500
 UNEASY_PING_MS: Final = 500
 PARENT_SILENCE_MS: Final = 4_000
+# What a relay answers of the PINGs of control points. Where more are connected, each is told to ask less often.
+PINGS_PER_S: Final = 160
+SPARED_MS_MAX: Final = 26_000
 # A peer that was admitted by key but does not say HELLO is cut.
 HELLO_WAIT_MS: Final = 5_000
 # How many HELLOs are answered a second when many come at once: each costs a handshake, a full table of routes, and

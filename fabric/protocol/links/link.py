@@ -1,9 +1,10 @@
 """One connection to a peer (SPEC 7.1-7.3): its state, and records of what is due on it, each with an owner.
 
 `credit` and `answers` are the transfer's; `introductions` of whoever passes credentials on; `lists` and
-`policies` of what distributes these; `routes_out` of `announce`, and `routes_in` of whoever hears routes. Guarantee: a
-frame that the state of its link does not allow never reaches the logic (`ALLOWED` is the whole table). Holds no socket
-and knows no time but what it is told. Who may open a link is decided in `handshake`.
+`policies` of what distributes these; `routes_out` of `announce`, and `routes_in` of whoever hears routes; `look_at_ms`
+and `spared` of `liveness`. Guarantee: a frame that the state of its link does not allow never reaches the logic
+(`ALLOWED` is the whole table). Holds no socket and knows no time but what it is told. Who may open a link is decided in
+`handshake`.
 """
 
 from __future__ import annotations
@@ -126,6 +127,8 @@ class Link:
     knocks: int = 0  # questions of a stranger
     heard_at_ms: int = 0
     pinged_at_ms: int = 0
+    look_at_ms: int = 0  # when `Liveness` looks at it again
+    spared: tuple[int, int] = (0, 0)  # how much longer it is silent than links are, as was told last, and before that
     greeted_at_ms: int = 0
 
     def check(self, frame: Frame) -> Reject | None:
@@ -140,6 +143,19 @@ class Link:
     @property
     def is_open(self) -> bool:
         return self.state is State.OPEN
+
+    @property
+    def spared_ms(self) -> int:
+        """How much longer it may be silent. What was told last may be lost, so what was told before counts too."""
+        return max(self.spared)
+
+    def spare(self, ms: int) -> None:
+        """Whoever asks on it was told how much longer than usual it may wait."""
+        self.spared = ms, self.spared[0]
+
+    def stirs(self) -> None:
+        """Something happens on it besides PING and PONG: it is to be looked at."""
+        self.look_at_ms = 0
 
     def knock(self) -> int:
         """A stranger asks: how often it has by now."""

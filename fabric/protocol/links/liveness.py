@@ -17,6 +17,8 @@ from fabric.protocol.base.limits import (
     LINK_SILENCE_MS,
     PARENT_SILENCE_MS,
     PING_MS,
+    PINGS_PER_S,
+    SPARED_MS_MAX,
     STALL_MS,
     UNEASY_MS,
     UNEASY_PING_MS,
@@ -34,9 +36,12 @@ from fabric.protocol.links.trust_distribution import TrustDistribution
 from fabric.protocol.links.uplink import Uplink
 from fabric.protocol.wire.frames import Ping, Role
 
+# How often a link is looked at on which nothing happens, but that its peer asks whether we are there.
+_QUIET_LOOK_MS = PING_MS
+
 
 class Liveness:
-    """It keeps nothing: what it goes by is on the link, and in its outbox."""
+    """What it goes by is on the link, and in its outbox. Itself it keeps by what peers were judged last."""
 
     def __init__(
         self, links: Links, outboxes: Mapping[str, Outbox], uplink: Uplink, opening: Opening, transfer: Transfer,
@@ -51,24 +56,42 @@ class Liveness:
         self._policies = policies
         self._count = counters.count
         self._handler = handler
+        self._judged_by = trust_distribution.judged_by
 
     def tick(self, now_ms: int, ready: Ready) -> None:
-        """A few times a second."""
+        """A few times a second. There may be thousands of links, on nearly all of which nothing happens."""
+        judged_by = self._trust_distribution.judged_by
+        if judged_by != self._judged_by:
+            self._judged_by = judged_by
+            for link in self._links.by_number.values():
+                link.stirs()
         for link in list(self._links.by_number.values()):
-            self._links.contained(self._look_at, link, now_ms, ready)
+            if now_ms >= link.look_at_ms:
+                self._links.contained(self._look_at, link, now_ms, ready)
 
     def due_ms(self, link: Link) -> int:
         """When an open link to a parent is looked at next: a ping is due, or the parent was to be heard by then."""
         can_leave = self._can_leave(link)
-        patience_ms = UNEASY_MS if can_leave else LINK_SILENCE_MS
-        return min(link.pinged_at_ms + _ping_ms(can_leave), link.heard_at_ms + patience_ms + 1)
+        patience_ms = (UNEASY_MS if can_leave else LINK_SILENCE_MS) + link.spared_ms
+        return min(link.pinged_at_ms + _ping_ms(link, can_leave), link.heard_at_ms + patience_ms + 1)
 
     def is_calm(self) -> bool:
         """Whether every link is open, stays, and has been told all that it is to be told."""
-        return all(
-            link.is_open and link.leaving_at_ms is None and settled(link) and not link.credit.stinted
-            for link in self._links.by_number.values()
-        )
+        return all(link.look_at_ms or _is_calm(link) for link in self._links.by_number.values())
+
+    def spares(self, link: Link) -> int:
+        """How much longer than usual its peer may wait before it asks again whether we are there, in milliseconds.
+
+        The answers to all control points together are to cost no more than those to a few hundred.
+        """
+        crowd_ms = len(self._links.by_number) * 1_000 // PINGS_PER_S
+        link.spare(min(SPARED_MS_MAX, max(0, crowd_ms - PING_MS)) if link.peer_role == Role.POINT else 0)
+        return link.spared[0]
+
+    @staticmethod
+    def is_spared(link: Link, ms: int) -> None:
+        """Our parent says how much longer than usual we may wait."""
+        link.spare(min(ms, SPARED_MS_MAX))
 
     def _can_leave(self, link: Link) -> bool:
         return self._uplink.alternatives and link.destination == UPLINK and self._links.is_current(link)
@@ -95,7 +118,7 @@ class Liveness:
         if problem is not None:
             self._links.refuse(link, problem, now_ms, ready)
             return
-        silence_ms = now_ms - link.heard_at_ms
+        silence_ms = now_ms - link.heard_at_ms - link.spared_ms
         can_leave = self._can_leave(link)
         if silence_ms > (PARENT_SILENCE_MS if can_leave else LINK_SILENCE_MS):
             self._give_up(link, "links_silent", now_ms, ready)
@@ -106,7 +129,7 @@ class Liveness:
         if not current and link.leaving_at_ms is not None and now_ms - link.leaving_at_ms > LEAVING_MS:
             self._links.part(link, now_ms, ready)
             return
-        every_ms = UNEASY_PING_MS if can_leave and silence_ms > UNEASY_MS else _ping_ms(can_leave)
+        every_ms = UNEASY_PING_MS if can_leave and silence_ms > UNEASY_MS else _ping_ms(link, can_leave)
         if link.peer_role == Role.PARENT and now_ms - link.pinged_at_ms >= every_ms:
             link.pinged_at_ms = now_ms
             self._links.send(link, Ping(now_ms), ready)
@@ -120,6 +143,9 @@ class Liveness:
             self._transfer.mark_due(link.destination)
         if link.credit.stinted:  # by now there may be room
             self._transfer.answer_later(link)
+        if link.peer_role != Role.PARENT and outbox.empty and _is_calm(link):
+            # Until it would have been silent for too long, or its peer's time may be over.
+            link.look_at_ms = min(link.heard_at_ms + link.spared_ms + LINK_SILENCE_MS + 1, now_ms + _QUIET_LOOK_MS)
 
     def _give_up(self, link: Link, why: str, now_ms: int, ready: Ready) -> None:
         """The peer is there and does nothing, or is not there any more: whoever has another parent goes there."""
@@ -127,5 +153,11 @@ class Liveness:
         self._links.end(link, Code.CLOSED, now_ms, ready, patient=False)
 
 
-def _ping_ms(can_leave: bool) -> int:
-    return BACKED_PING_MS if can_leave else PING_MS
+def _is_calm(link: Link) -> bool:
+    return link.is_open and link.leaving_at_ms is None and settled(link) and not link.credit.stinted
+
+
+def _ping_ms(link: Link, can_leave: bool) -> int:
+    """One that was not answered is followed by the next one as soon as ever."""
+    is_answered = link.heard_at_ms >= link.pinged_at_ms
+    return (BACKED_PING_MS if can_leave else PING_MS) + (link.spared_ms if is_answered else 0)

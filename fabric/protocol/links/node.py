@@ -154,6 +154,7 @@ class Node(ABC):
         )
         self.ending = Ending(self._settle)
         self._timers_ms = self._stirred_ms = -_IDLE_TIMERS_MS
+        self._is_calm = False  # every link, when they were last looked at: to ask each of them takes its time
         self._show()
         self.set_up()
 
@@ -324,6 +325,8 @@ class Node(ABC):
                 self.refuse(link, problem, now_ms, ready)
             return
         link.heard_at_ms = now_ms
+        if not isinstance(frame, Ping | Pong):
+            link.stirs()
         match frame:
             case Data():
                 self.transfer.data(link, frame, event.opened, now_ms, ready)
@@ -340,10 +343,12 @@ class Node(ABC):
                 link.transit.observe(clock_ms, now_ms)
                 self.trust_distribution.repeat(link, ready)
                 self.policies.repeat(link, ready)
-                self.send(link, Pong(clock_ms, self.time.to_tell(now_ms), self.path, self.log_known(link)), ready)
+                told_ms, spared_ms = self.time.to_tell(now_ms), self.liveness.spares(link)
+                self.send(link, Pong(clock_ms, told_ms, self.path, self.log_known(link), spared_ms), ready)
                 self.transfer.repeat_credit(link, ready)
-            case Pong(clock_ms, fabric_clock_ms, path, log_known):
+            case Pong(clock_ms, fabric_clock_ms, path, log_known, spared_ms):
                 if link.peer_role == Role.PARENT:
+                    self.liveness.is_spared(link, spared_ms)
                     if self.link_table.is_current(link):
                         self.log_heads.told(link, log_known)
                     self.trust_distribution.repeat(link, ready)
@@ -457,13 +462,14 @@ class Node(ABC):
         if now_ms - self._stirred_ms < _CALM_MS or len(self.custody) or self.draining:
             return False
         has_parent = bool(self.uplink.current) or not self.parents
-        return has_parent and len(self.parents_wanted(now_ms)) <= 1 and self.liveness.is_calm()
+        return self._is_calm and has_parent and len(self.parents_wanted(now_ms)) <= 1
 
     def _timers(self, now_ms: int, ready: Ready) -> None:
         self._twins.sweep(now_ms)
         self.custody.dedup.sweep(now_ms)
         for tick in (self.liveness.tick, self.opening.choose, self._end_overdue, *self.ticks()):
             self.attempt(tick, now_ms, ready)
+        self._is_calm = self.liveness.is_calm()
 
     def _end_rows(self, now_ms: int, ready: Ready) -> None:
         if rows := self.ending.turn(now_ms, ready):

@@ -122,6 +122,7 @@ class Transfer:
                 links.contained(self._answer, link, now_ms, ready)
 
     def _serve(self, link: Link, now_ms: int, ready: Ready) -> None:
+        link.stirs()
         # Who is where goes first: it says where to the answers to what follows are sent.
         self._handler.make_routes(link, now_ms, ready)
         self._pump(link, self._outboxes[link.destination], now_ms, ready)
@@ -227,6 +228,7 @@ class Transfer:
 
     def _answer(self, link: Link, now_ms: int, ready: Ready) -> None:
         del now_ms
+        link.stirs()
         send = self._links.send
         for frame in link.answers.frames():
             send(link, frame, ready)

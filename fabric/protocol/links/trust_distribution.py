@@ -77,6 +77,11 @@ class TrustDistribution:
         ready.notes.append(Note("credential renewed", {"serial": own.serial}))
         ready.audit.append(Audited(kinds.TRUST_RENEWED, "", {"serial": own.serial, "credential": own.raw}))
 
+    @property
+    def judged_by(self) -> tuple[int, int]:
+        """Changes with whatever may change what peers may, but for the time."""
+        return self._trust.revocations.version, self._trust.credentials.replaced
+
     def check_peer(self, link: Link, now_ms: int) -> Reject | None:
         """Of an open link, a few times a second: why its peer is not to stay."""
         if self._lists.is_overdue(link, now_ms, STALL_MS):

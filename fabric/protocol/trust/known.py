@@ -41,6 +41,7 @@ class Known(Mapping[bytes, Credential]):
         self._owner: dict[bytes, str] = {}  # of a CURVE key, as it was proved
         self._refused: OrderedDict[bytes, Reject] = OrderedDict()
         self._restored: dict[str, None] = {}  # ids of which some came from disk, until `settle`
+        self.replaced = 0  # how often one more of an id came
         assert self.meet(own) is None
 
     def __getitem__(self, digest: bytes) -> Credential:
@@ -134,6 +135,7 @@ class Known(Mapping[bytes, Credential]):
             self._voucher[credential.digest] = voucher
             self._refused.pop(credential.digest, None)
             of_id = self._of_id.setdefault(credential.id, [])
+            self.replaced += bool(of_id)
             of_id.append(credential)
             of_id.sort(key=_rank)
         known.move_to_end(credential.digest)

@@ -92,9 +92,10 @@ def encode_frame(frame: Frame) -> bytes:
             return pack([number, id_, 0 if answered is None else answered.number, detail, answer])
         case Welcome():
             return pack([number, *frame[:-1], *([list(frame.path)] if frame.path else [])])
-        case Pong(clock_ms, fabric_ms, path, log_known):
-            more = [list(path), log_known] if log_known is not None else [list(path)] if path else []
-            return pack([number, clock_ms, fabric_ms, *more])
+        case Pong(clock_ms, fabric_ms, path, log_known, spared_ms):
+            more = [list(path), log_known, spared_ms]
+            said = 3 if spared_ms else 2 if log_known is not None else 1 if path else 0
+            return pack([number, clock_ms, fabric_ms, *more[:said]])
         case Witnessed(entry, code, witness):
             return pack([number, entry, 0 if code is None else code.number, witness])
         case _:
@@ -181,6 +182,12 @@ def _welcome(f: Any) -> Welcome:
     return Welcome(
         _int(f[1]), _bytes(f[2], CREDENTIAL_BYTES_MAX), _session(f[3]), _session(f[4]), _int(f[5]), _int(f[6]),
         _int(f[7]), _int(f[8]), _int(f[9]), _path(f, 10),
+    )
+
+
+def _pong(f: Any) -> Pong:
+    return Pong(
+        _int(f[1]), _int(f[2]), _path(f, 3), _known(f[4]) if len(f) > 4 else None, _int(f[5]) if len(f) > 5 else 0
     )
 
 
@@ -341,7 +348,7 @@ _TABLE: list[tuple[int, type, Callable[[Any], Frame]]] = [
     (9, Routes, _routes),
     (10, Routed, lambda f: Routed(_int(f[1]), [_routed(r) for r in _few(f[2], ROUTES_ENTRIES_MAX)])),
     (11, Ping, lambda f: Ping(_int(f[1]))),
-    (12, Pong, lambda f: Pong(_int(f[1]), _int(f[2]), _path(f, 3), _known(f[4]) if len(f) > 4 else None)),
+    (12, Pong, _pong),
     (13, Bye, lambda f: Bye(code_of(_int(f[1])), _str(f[2], _DETAIL_BYTES_MAX))),
     (14, Lists, lambda f: Lists(_bytes(f[1], FRAME_BYTES_MAX))),
     (15, Join, _join),

@@ -154,6 +154,7 @@ class Pong(NamedTuple):
     fabric_clock_ms: int
     path: tuple[str, ...] = ()  # as in WELCOME
     log_known: int | None = None  # of the audit log of whoever asked, up to which entry; None: heads are not taken
+    spared_ms: int = 0  # how much longer than usual whoever asked may wait before it asks again
 
 
 class Bye(NamedTuple):
