@@ -25,8 +25,9 @@ _ROOM_S: Final = 0.5
 
 
 class Publisher:
-    """`published`, `held`, `refused`: how many records so far; `first_error`: why the first was refused. `took_s`: from
-    the first record until the relay held the last; `cpu_s`: processor time of this process meanwhile."""
+    """`published`, `held`, `refused`: how many records so far; `first_error`: why the first was refused; `held_up`:
+    what kept records from their relay at times. `took_s`: from the first record until the relay held the last; `cpu_s`:
+    processor time of this process meanwhile."""
 
     def __init__(self, point: ControlPoint, topic: str, records: Records, options: dict[str, Any]) -> None:
         """`options`: those of `ControlPoint.publish` that each record has."""
@@ -34,6 +35,7 @@ class Publisher:
         self._lock = threading.Lock()
         self.published = self.held = self.refused = 0
         self.first_error: FabricError | None = None
+        self.held_up: dict[Code, None] = {}  # in the order in which they came
         self.began_s = self.took_s = self.cpu_s = 0.0
 
     def probe(self, severity: str, reached: Callable[[], bool], timeout_s: float) -> bool:
@@ -59,12 +61,26 @@ class Publisher:
         cpu_s = time.process_time()
         self.began_s = time.monotonic()
         try:
-            self._publish(self.began_s + seconds, rate_per_s, severities, tell)
-        finally:
-            with suppress(FabricError):  # how many are not held is in the numbers
-                self._point.flush(_FLUSH_S)
+            try:
+                self._publish(self.began_s + seconds, rate_per_s, severities, tell)
+            finally:
+                self._flush()
+        finally:  # a second Ctrl-C ends the waiting, too
             self.took_s = time.monotonic() - self.began_s
             self.cpu_s = time.process_time() - cpu_s
+
+    def _flush(self) -> None:
+        """How many are not held after a while is in the numbers."""
+        until_s = time.monotonic() + _FLUSH_S
+        while time.monotonic() < until_s:
+            self._look()
+            with suppress(FabricError):
+                self._point.flush(_ROOM_S)
+                return
+
+    def _look(self) -> None:
+        if (why := self._point.held_up) is not None:
+            self.held_up[why.code] = None
 
     def _publish(
         self, until_s: float, rate_per_s: float | None, severities: Sequence[str], tell: Callable[[], None]
@@ -74,6 +90,7 @@ class Publisher:
             now_s = time.monotonic()
             if now_s - told_s >= TELL_S:
                 told_s = now_s
+                self._look()
                 tell()
             if rate_per_s is not None:
                 due_s = self.began_s + self.published / rate_per_s

@@ -55,7 +55,8 @@ def bench(
     relays carry them like all others: choose a topic for it, and a --rate where others work. What did not arrive within
     a minute after the end expires.
 
-    Without --rate the figures are those of a tree that is given all it takes: most of a latency is then the wait in a queue.
+    Without --rate the figures are those of a tree that is given all it takes: most of a latency is then the wait in a queue,
+    that of the publisher itself included, and what held records up there is named: a rate that is granted, for example.
     Percentiles are exact to two percent. What a reader did not get although a relay held it counts as lost.
 
     Nothing is measured before one record has arrived at every reader: who was not reached within 10 seconds is named.
@@ -164,6 +165,7 @@ def _found(
         "refused": publisher.refused, "not_held": publisher.published - held - publisher.refused,
         "seconds": round(publisher.took_s, 3), "held_per_s": round(held / max(publisher.took_s, 1e-3), 1),
         "cpu_us": round(publisher.cpu_s / max(held, 1) * 1e6, 1),
+        "held_up": [{"code": code.label, "cause": code.cause} for code in publisher.held_up],
         "readers": [
             {
                 "reader": id_, "records": report["records"], "lost": max(0, held - report["records"]),
@@ -194,6 +196,8 @@ def _show(found: dict[str, Any]) -> None:
         + (f", {found['refused']:,} refused" if found["refused"] else "")
         + (f", {found['not_held']:,} not held" if found["not_held"] else "")
         + f"; {found['cpu_us']:.0f} us of processor time each")
+    for why in found["held_up"]:
+        say(f"{found['from']}: held up at times: {why['code']} {why['cause']}")
     for each in found["readers"]:
         say(f"{each['reader']}: over {' '.join(each['path'])}; {each['cpu_us']:.0f} us of processor time each")
 

@@ -62,7 +62,7 @@ class Reader:
 class Publisher:
     """One whose relay held 1,000 of 1,000."""
 
-    published, held, refused, first_error = 1_000, 1_000, 0, None
+    published, held, refused, first_error, held_up = 1_000, 1_000, 0, None, {}
     began_s, took_s, cpu_s = 100.0, 2.0, 0.05
     stop = None
 
@@ -140,6 +140,12 @@ def test_what_was_refused_or_not_held_makes_it_partly_too(readers, monkeypatch, 
         monkeypatch.setattr(bench.Publisher, "refused", 0)
     out = capsys.readouterr().out
     assert "10 refused" in out and "10 not held" in out
+
+
+def test_what_held_it_up_is_named(readers, monkeypatch, capsys):
+    monkeypatch.setattr(bench.Publisher, "held_up", {Code.RATE_EXCEEDED: None})
+    assert ends(monkeypatch, *ARGS, "--label", "green") == 0
+    assert "zeek-1: held up at times: E406 the rate is above what is granted" in capsys.readouterr().out
 
 
 def test_who_was_not_reached_is_named_with_what_to_look_at(readers, monkeypatch, capsys):

@@ -32,7 +32,7 @@ class Point:
     """A control point whose relay holds everything at once, unless `answer` says otherwise."""
 
     def __init__(self, answer=lambda content: None):
-        self.published, self._answer, self.flushed = [], answer, 0
+        self.published, self._answer, self.flushed, self.held_up = [], answer, 0, None
 
     def publish_later(self, topic, content, *, severity, wait_s=None, **options):
         error = self._answer(content)
@@ -107,6 +107,33 @@ def test_a_record_that_found_no_room_was_not_published(clock):
     publisher = publisher_of(Point(answer))
     publisher.run(0.5, 10.0, ["low"], lambda: None)
     assert calls[:4] == [0, 0, 0, 0] and publisher.refused == 0 and publisher.published == publisher.held == 5
+
+
+def test_what_held_records_up_is_named_once_and_it_is_waited_for_a_while(clock):
+    class Slow(Point):
+        def flush(self, timeout_s):
+            self.flushed += 1
+            clock.sleep(timeout_s)
+            if self.flushed < 5:
+                raise FabricError(Code.TIMED_OUT, "3 records")
+            self.held_up = None
+
+    point = Slow()
+    publisher = publisher_of(point)
+    point.held_up = FabricError(Code.RATE_EXCEEDED, "detections.test")
+    publisher.run(0.5, 10.0, ["low"], lambda: None)
+    assert list(publisher.held_up) == [Code.RATE_EXCEEDED] and point.flushed == 5
+
+
+def test_what_is_never_held_is_not_waited_for_without_end(clock):
+    class Stuck(Point):
+        def flush(self, timeout_s):
+            clock.sleep(timeout_s)
+            raise FabricError(Code.TIMED_OUT, "3 records")
+
+    publisher = publisher_of(Stuck())
+    publisher.run(0.5, 10.0, ["low"], lambda: None)
+    assert publisher.took_s < 40.0 and list(publisher.held_up) == []
 
 
 def test_ctrl_c_ends_it_and_what_was_published_is_known(clock):
