@@ -54,6 +54,8 @@ class Idle:
         self._attached = ends.ask("come", count, _PER_S, takes_s=count / _PER_S + COME_S)["attached"]
         if not self._attached:
             raise Failed("none of them was attached")
+        if self._attached < count:
+            self.does += f"; no more than {self._attached:,} were attached, and what the relay took is shared by these"
         self._each_kb = (resident_kb(pid) - before_kb) / self._attached
         self._cpu = Cpu({"hq": pid})
 

@@ -65,10 +65,11 @@ def test_what_stands_against_a_reader_is_raised_with_its_name_and_the_others_end
 
 
 def test_a_reader_that_ends_early_is_named(says):
+    """Before its report, or even before anybody looks."""
     says("print('{\"ready\": true}')")
     with (
-        reading(BOTH[:1], "detections.test", "abcd", "zeek-1") as (only,),
         pytest.raises(FabricError, match="analyst-1 ended early"),
+        reading(BOTH[:1], "detections.test", "abcd", "zeek-1") as (only,),
     ):
         only.report()
 

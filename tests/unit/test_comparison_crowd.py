@@ -52,6 +52,7 @@ def test_those_who_never_came_and_those_who_were_lost_did_not_stay(tmp_path, end
     ends._answers = {"come": {"attached": 7}, "stay": {"lost": 2}}
     with crowd.idle(tmp_path, points=10) as side:
         assert side.window(0.1).values["stayed"] == pytest.approx(50.0)
+    assert "no more than 7 were attached" in side.does
     ends._answers["come"]["attached"] = 0
     with pytest.raises(Failed, match="none of them"), crowd.idle(tmp_path, points=10):
         pass
