@@ -172,8 +172,8 @@ class ControlPoint(Face):
 
         Blocks only while too much of its lane waits; longer than `wait_s` raises BUSY, and the record was not taken.
         """
-        stamp, record, size = self._stamped(topic, content, labels_required, options)
-        return self._loop.intake.publish(stamp, record, to_position(position), to_seconds(wait_s, "a wait_s"), size)
+        stamp, taken = self._stamped(topic, content, labels_required, options)
+        return self._loop.intake.publish(stamp, taken, to_position(position), to_seconds(wait_s, "a wait_s"))
 
     def publish_many(
         self, topic: str, contents: Sequence[Mapping[str, Any]], *, labels_required: bool = True,
@@ -223,8 +223,8 @@ class ControlPoint(Face):
         wait_s: float | None = None,
     ) -> Future[str]:
         """The same without waiting, as `publish_later`."""
-        stamp, record, size = self._relabelled(message, label, fields, audience, ttl)
-        return self._loop.intake.publish(stamp, record, None, to_seconds(wait_s, "a wait_s"), size)
+        stamp, taken = self._relabelled(message, label, fields, audience, ttl)
+        return self._loop.intake.publish(stamp, taken, None, to_seconds(wait_s, "a wait_s"))
 
     def renew(self) -> None:
         """Ask this identity's issuer for a newer credential now, as in the asyncio face."""

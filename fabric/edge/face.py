@@ -32,7 +32,7 @@ from fabric.edge.publishing.labelling import Labelling
 from fabric.edge.publishing.options import ActionOptions, PublishOptions, action_stamp, to_position
 from fabric.edge.publishing.publications import NO_STAMP, Publication, at_positions
 from fabric.edge.publishing.relabelling import relabelled
-from fabric.edge.publishing.snapshot import snapshot
+from fabric.edge.publishing.snapshot import Snapshot, Snapshots, snapshot
 from fabric.edge.publishing.stamps import Stamps
 from fabric.edge.receiving.notices import Notice
 from fabric.edge.requesting.account import Account
@@ -48,6 +48,8 @@ CONNECT_TIMEOUT_S = 15.0
 ACTIONS_MAX = 256
 # So long a decision is awaited, and a request that is decided by its id.
 VERDICT_WAIT_MS = 10_000
+# Of what is refused, and never published.
+_NOTHING = Snapshot({}, 0)
 
 
 def as_identity(identity: Identity | str | Path) -> Identity:
@@ -103,6 +105,7 @@ class Face:
         self._connect_timeout_s = connect_timeout_s
         self._wait_for_relay = wait_for_relay
         self._labelling = Labelling()
+        self._snapshots = Snapshots()
         self._stamps = Stamps(self.identity.defaults, self.identity.credential.clearance)
         self._log = edge_log(self.identity.id)
         credential = self.identity.credential
@@ -174,21 +177,21 @@ class Face:
 
     def _stamped(
         self, topic: str, content: Mapping[str, Any], labels_required: bool, options: PublishOptions
-    ) -> tuple[Stamp, dict[str, Any], int]:
-        stamp, (record, size) = self._stamps.of(topic, options), snapshot(content)
+    ) -> tuple[Stamp, Snapshot]:
+        stamp, taken = self._stamps.of(topic, options), self._snapshots.of(content)
         if labels_required:
-            self._labelling.require(stamp.rules, record)
-        return stamp, record, size
+            self._labelling.require(stamp.rules, taken.record)
+        return stamp, taken
 
     def _relabelled(
         self, message: Message, label: Label | str, fields: Iterable[str] | None,
         audience: Audience | Mapping[str, Sequence[str]] | None, ttl: int | str | None,
-    ) -> tuple[Stamp, dict[str, Any], int]:
+    ) -> tuple[Stamp, Snapshot]:
         stamp, content = relabelled(
             message, self.identity.credential.organisation, self.identity.defaults, label=label, fields=fields,
             audience=audience, ttl=ttl,
         )
-        return stamp, *snapshot(content)
+        return stamp, snapshot(content)
 
     def _entries_of(
         self, topic: str, contents: Sequence[Mapping[str, Any]], labels_required: bool,
@@ -208,7 +211,7 @@ class Face:
             try:
                 stamp = self._stamps.of(topic, options)
             except FabricError as error:
-                entries.append(Entry(NO_STAMP, {}, 0, to_position(position), error))
+                entries.append(Entry(NO_STAMP, _NOTHING, to_position(position), error))
             else:
                 entries.append(self._entry(stamp, content, position, labels_required))
         return entries
@@ -218,12 +221,12 @@ class Face:
     ) -> Entry:
         kept = to_position(position)
         try:
-            record, size = snapshot(content)
+            taken = self._snapshots.of(content)
             if labels_required:
-                self._labelling.require(stamp.rules, record)
+                self._labelling.require(stamp.rules, taken.record)
         except FabricError as error:
-            return Entry(stamp, {}, 0, kept, error)
-        return Entry(stamp, record, size, kept)
+            return Entry(stamp, _NOTHING, kept, error)
+        return Entry(stamp, taken, kept)
 
     # -- subscribe --------------------------------------------------------------------------------------
 

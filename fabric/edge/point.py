@@ -177,8 +177,8 @@ class ControlPoint(Face):
         Several may be published at a time: positions of one source are kept in the order in which they began.
         """
         wait_s = to_seconds(wait_s, "a wait_s")
-        stamp, record, size = self._stamped(topic, content, labels_required, options)
-        return await self._durable(self._loop.intake.begin(stamp, record, to_position(position), size), wait_s)
+        stamp, taken = self._stamped(topic, content, labels_required, options)
+        return await self._durable(self._loop.intake.begin(stamp, taken, to_position(position)), wait_s)
 
     async def publish_many(
         self,
@@ -227,8 +227,8 @@ class ControlPoint(Face):
         not lower, NOT_WHOLE where something of it was withheld here and `fields` are not named.
         """
         wait_s = to_seconds(wait_s, "a wait_s")
-        stamp, record, size = self._relabelled(message, label, fields, audience, ttl)
-        return await self._durable(self._loop.intake.begin(stamp, record, None, size), wait_s)
+        stamp, taken = self._relabelled(message, label, fields, audience, ttl)
+        return await self._durable(self._loop.intake.begin(stamp, taken, None), wait_s)
 
     async def _durable(self, draft: Draft, wait_s: float | None) -> str:
         """The id of what was begun, once it is durable. Where that is not awaited to its end, it is not taken."""

@@ -66,6 +66,7 @@ BOUNDS = {
     "edge/publishing/receipts.py:Receipt._done_callbacks": "as of every future: what its program asks to be called",
     "edge/publishing/receipts.py:Many._outcomes": "what its program gives at a time",
     "edge/publishing/stamps.py:Stamps._known": "STAMPS_MAX; then made anew",
+    "edge/publishing/snapshot.py:Snapshots._known": "_SHAPES_MAX; then made anew",
     "edge/publishing/labelling.py:Labelling._known": "_RULES_MAX; then computed anew",
     # what it asks for
     "edge/requesting/requests.py:Requests._requests": "OPEN_MAX; BUSY. Each ends at its deadline",

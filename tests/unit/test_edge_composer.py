@@ -1,6 +1,7 @@
 """From records to envelopes: batches by themselves, one signature a burst, bad records alone."""
 
 from fabric.edge.publishing.composer import BATCH_RECORDS_MAX, Composer, Draft, Stamp
+from fabric.edge.publishing.snapshot import Snapshots
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.envelope.layout import Kind, decode_envelope
 from fabric.protocol.envelope.parts import read_records
@@ -69,6 +70,21 @@ def test_a_bad_record_fails_alone():
     sealed, failed = composer().compose(many)
     assert sorted(n for s in sealed for n in records(s)) == [0, 1, 2, 4, 6, 7]
     assert {draft.token: error.code for draft, error in failed} == {3: Code.BAD_INPUT, 5: Code.TOO_LARGE}
+
+
+def test_what_is_known_of_records_changes_nothing_in_their_envelope():
+    snapshots = Snapshots()
+    same = [{"a": n, "b": "x"} for n in range(5)]
+    for contents in (same, [*same, {"a": 1}], [*same, {"a": [1]}], [{}], [{"a.b": 1, "a": {"b": 2}}]):
+        envelopes = []
+        for known in (True, False):
+            group = [
+                Draft(stamp(rules=(("a.b", Label.AMBER), ("b", Label.RED))), taken.record, T0, None, taken.size,
+                      keys=taken.keys if known else None)
+                for taken in map(snapshots.of, contents)
+            ]
+            envelopes.append([sealed.envelope for sealed in composer().compose(group)[0]])
+        assert envelopes[0] == envelopes[1] != []
 
 
 def test_a_stream_counts_what_the_same_may_see():

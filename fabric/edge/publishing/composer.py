@@ -7,10 +7,12 @@ randomness are arguments; no thread, no socket.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from fabric.protocol.base.codec import Shapes
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.base.limits import ENVELOPE_BYTES_MAX, HEADER_BYTES_MAX
 from fabric.protocol.base.signing import Signer
@@ -76,7 +78,8 @@ def audience_of(stamp: Stamp, credential: Credential) -> Audience:
 
 @dataclass(slots=True)
 class Draft:
-    """A record that waits to be sealed. `token` is the caller's, to be told what became of it."""
+    """A record that waits to be sealed. `token` is the caller's, to be told what became of it. `keys`: its names, as a
+    `Snapshot` has them."""
 
     stamp: Stamp
     record: Record
@@ -87,6 +90,7 @@ class Draft:
     taken: bool = False  # sealed, or found to be unfit: its source goes on behind it
     number: int = 0  # among those that share its token
     dropped: bool = False  # begun, and not added
+    keys: tuple[str, ...] | None = None
 
 
 class Sealed(NamedTuple):
@@ -186,7 +190,7 @@ class Composer:
         )
         seal_red = self._sealing(header) if audience.recipients and Label.RED in labels.labels else None
         manifest, parts = build_parts(
-            [draft.record for draft in group], labels, stamp.label, self._entropy, seal_red
+            [draft.record for draft in group], labels, stamp.label, self._entropy, seal_red, _shapes_of(group)
         )
         size = sum(map(len, parts)) + HEADER_BYTES_MAX
         if size > ENVELOPE_BYTES_MAX:
@@ -218,6 +222,14 @@ class Composer:
                 self._labels.clear()
             labels = self._labels[key] = FieldLabels(dict(stamp.rules), stamp.label)
         return labels
+
+
+def _shapes_of(group: Sequence[Draft]) -> Shapes | None:
+    """Of records of which that is known already."""
+    keys = group[0].keys
+    if keys is not None and all(draft.keys is keys for draft in group):
+        return Counter({keys: len(group)})
+    return None
 
 
 def _groups(drafts: Sequence[Draft]) -> list[list[Draft]]:

@@ -17,7 +17,7 @@ from fabric.edge.publishing.outbox import EdgeOutbox
 from fabric.edge.publishing.publications import NO_STAMP
 from fabric.edge.publishing.publisher import Publisher
 from fabric.edge.publishing.receipts import Many, Receipt, Tell
-from fabric.edge.publishing.snapshot import snapshot
+from fabric.edge.publishing.snapshot import Snapshot, snapshot
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.core.ready import Ready
 from fabric.protocol.envelope.field_labels import Record
@@ -25,11 +25,10 @@ from fabric.transport.clock import Clock
 
 
 class Entry(NamedTuple):
-    """One of many: what is published, or why it is not. `size`: about how many bytes it takes."""
+    """One of many: what is published, or why it is not."""
 
     stamp: Stamp
-    record: Record
-    size: int = 0
+    content: Snapshot
     position: Position | None = None
     refused: FabricError | None = None
 
@@ -51,15 +50,14 @@ class Intake:
         self._outbox = outbox
 
     def publish(
-        self, stamp: Stamp, record: Record, position: Position | None = None, wait_s: float | None = None,
-        size: int | None = None,
+        self, stamp: Stamp, content: Record | Snapshot, position: Position | None = None, wait_s: float | None = None,
     ) -> Future[str]:
         """The record's id, when it is durable: in the outbox where there is one, else at the relay.
 
         Blocks while too much waits, but no longer than `wait_s`: then it raises BUSY. `position` is kept with the
         record, in the same commit. Cancelled while it waits, the record is not taken.
         """
-        draft = self.begin(stamp, record, position, size)
+        draft = self.begin(stamp, content, position)
         try:
             self.add(draft, wait_s)
         except FabricError:
@@ -80,7 +78,7 @@ class Intake:
         sources: dict[str, str] = {}
         refused: dict[int, FabricError] = {}
         drafts: list[Draft] = []
-        for number, (stamp, record, size, position, error) in enumerate(entries):
+        for number, (stamp, (record, size, keys), position, error) in enumerate(entries):
             if position is not None:
                 try:
                     position = self._checked(position, sources)
@@ -88,7 +86,7 @@ class Intake:
                     position, error = None, error or fault
             if error is not None:
                 refused[number] = error
-            drafts.append(Draft(stamp, record, now_ms, many, size, position, number=number))
+            drafts.append(Draft(stamp, record, now_ms, many, size, position, False, number, False, keys))
         deadline_s = None if wait_s is None else time.monotonic() + wait_s
         begun = taken = 0
         try:
@@ -119,18 +117,16 @@ class Intake:
             self._pass_soon()
         return at
 
-    def begin(self, stamp: Stamp, record: Record, position: Position | None, size: int | None = None) -> Draft:
+    def begin(self, stamp: Stamp, content: Record | Snapshot, position: Position | None) -> Draft:
         """The first half of `publish`, which does not block: its source goes no further until it is taken.
 
-        `size`: about that of the record, which nobody changes any more; without it a copy is taken. Whoever does not
-        add it cancels its token, a future.
+        Of a record a copy is taken. Whoever does not add it cancels its token, a future.
         """
         if position is not None:
             position = self._checked(position, {})
         self._check_open()
-        if size is None:
-            record, size = snapshot(record)
-        draft = Draft(stamp, record, self._clock.now_ms(), Receipt(), size, position)
+        record, size, keys = content if type(content) is Snapshot else snapshot(content)
+        draft = Draft(stamp, record, self._clock.now_ms(), Receipt(), size, position, keys=keys)
         self._publisher.begin(draft)
         return draft
 
@@ -162,7 +158,7 @@ class Intake:
 
     def pass_over(self, position: Position) -> None:
         """Its source passes this position, after what was begun before it. Nothing is published."""
-        self.begin(NO_STAMP, {}, position).taken = True
+        self.begin(NO_STAMP, Snapshot({}, 0), position).taken = True
         self._pass_soon()
 
     def _pass_soon(self) -> None:

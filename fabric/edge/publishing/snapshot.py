@@ -1,19 +1,27 @@
 """A record as it is at this moment, whatever its program does with it afterwards.
 
 Guarantees: what is in it is copied, maps and lists in it too; the size is that of the encoded record or more, so that
-no batch grows beyond what was meant.
+no batch grows beyond what was meant. Records of one source have the same names and the same types of values: what
+follows from these is remembered, if the values are plain.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Callable, Iterable
+from operator import itemgetter
+from typing import Any, Final, NamedTuple
 
 from fabric.edge.arguments.checks import to_record
+from fabric.protocol.base.codec import TEXT
 from fabric.protocol.base.limits import BODY_DEPTH_MAX, BODY_ELEMENTS_MAX
 from fabric.protocol.envelope.field_labels import Record
 
 _NUMBERS: Final = frozenset({int, float, bool, type(None)})
-_TEXT_OR_NUMBERS: Final = _NUMBERS | {str}
+_TEXT_OR_NUMBERS: Final = _NUMBERS | TEXT
+# Sets of names and types that are remembered, if they are short.
+_SHAPES_MAX: Final = 256
+_KEYS_MAX: Final = 256
+_KEYS_CHARS_MAX: Final = 8_192
 # Of text and bytes: what says how long it is. Of all else: type and number.
 _HEAD_BYTES: Final = 5
 _SHORT_HEAD_BYTES: Final = 2
@@ -24,12 +32,62 @@ _RECORD_BYTES: Final = 16
 _CHAR_BYTES_MAX: Final = 4
 
 
-def snapshot(content: object) -> tuple[Record, int]:
-    """The record, and about how many bytes it takes, never fewer. What is in it is checked when it is encoded. Raises
-    BAD_INPUT for what is no map with text for names."""
+class Snapshot(NamedTuple):
+    """`size`: about how many bytes the record takes, never fewer. `keys`: its names, where it is known that all values
+    are plain; records that are alike have the same object."""
+
+    record: Record
+    size: int
+    keys: tuple[str, ...] | None = None
+
+
+class _Shape(NamedTuple):
+    """Of records with these names, and values of these types, which are text and numbers. `size`: without the texts."""
+
+    keys: tuple[str, ...]
+    kinds: tuple[type, ...]
+    size: int
+    texts: Callable[[Record], Iterable[str]]
+
+
+class Snapshots:
+    """Any thread may ask."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Any, ...], _Shape] = {}
+        self._last = _Shape((), (), _RECORD_BYTES, lambda record: ())
+
+    def of(self, content: object) -> Snapshot:
+        """What is in it is checked when it is encoded. Raises BAD_INPUT for what is no map with text for names."""
+        record = dict(content) if type(content) is dict else to_record(content)
+        keys, kinds = tuple(record), tuple(map(type, record.values()))
+        shape: _Shape | None = self._last
+        if shape is None or keys != shape.keys or kinds != shape.kinds:  # mostly it is that of the one before
+            shape = self._known.get((keys, kinds)) or self._shape(keys, kinds)
+            if shape is None:
+                return snapshot(record)
+            self._last = shape
+        text = "".join(shape.texts(record))
+        size = shape.size + (len(text) if text.isascii() else _CHAR_BYTES_MAX * len(text))
+        return Snapshot(record, size, shape.keys)
+
+    def _shape(self, keys: tuple[Any, ...], kinds: tuple[type, ...]) -> _Shape | None:
+        if not (TEXT.issuperset(map(type, keys)) and _TEXT_OR_NUMBERS.issuperset(kinds)):
+            return None
+        if len(keys) > _KEYS_MAX or len("".join(keys)) > _KEYS_CHARS_MAX:
+            return None
+        texts = [key for key, kind in zip(keys, kinds, strict=True) if kind is str]
+        size = _RECORD_BYTES + sum(map(_text_bytes, keys)) + _NUMBER_BYTES * len(keys)
+        if len(self._known) >= _SHAPES_MAX:
+            self._known.clear()
+        shape = _Shape(keys, kinds, size, itemgetter(*texts) if texts else lambda record: ())
+        self._known[keys, kinds] = shape
+        return shape
+
+
+def snapshot(content: object) -> Snapshot:
+    """The same of any record, with nothing remembered."""
     record = to_record(content)
-    if _TEXT_OR_NUMBERS.issuperset(map(type, record.values())):  # nearly all
-        return record, _plain_size(record)
     size = _RECORD_BYTES
     copies = _Copies()
     for name, value in record.items():
@@ -41,15 +99,7 @@ def snapshot(content: object) -> tuple[Record, int]:
             size += _NUMBER_BYTES
         else:
             record[name] = copies.of(value, 2)
-    return record, size + copies.size
-
-
-def _plain_size(record: Record) -> int:
-    """Of text and numbers alone."""
-    text = "".join(record) + "".join([value for value in record.values() if type(value) is str])
-    length = len(text) if text.isascii() else _CHAR_BYTES_MAX * len(text)
-    head = _SHORT_HEAD_BYTES if length < _SHORT else _HEAD_BYTES
-    return _RECORD_BYTES + length + (head + _NUMBER_BYTES) * len(record)
+    return Snapshot(record, size + copies.size)
 
 
 def _text_bytes(text: str) -> int:

@@ -107,13 +107,17 @@ class FieldLabels:
         """{label: the fields of the record that bear it}; labels without a field are absent."""
         return _pieces_of_map(record, self._root, self.rest, 1) if self._root.below else {self.rest: record}
 
-    def rows(self, records: Sequence[Record]) -> dict[Label, list[Record]]:
-        """{label: of each record the fields that bear it}, for each of `labels`; an empty map where none does."""
+    def rows(self, records: Sequence[Record], shared: tuple[str, ...] | None = None) -> dict[Label, list[Record]]:
+        """{label: of each record the fields that bear it}, for each of `labels`; an empty map where none does.
+
+        `shared`: the keys of all of them, where it is known that they have the same.
+        """
         if not self._root.below:
             return {self.rest: list(records)}
         rows: dict[Label, list[Record]] = {label: [] for label in self.labels}
         columns = list(rows.values())
-        for keys, group in groupby(records, tuple):
+        groups = groupby(records, tuple) if shared is None else [(shared, records)]
+        for keys, group in groups:
             alike = list(group)
             plan = self._plans.get(keys) or self._plan(keys)
             if plan is not None and plan.fits(alike):

@@ -144,19 +144,21 @@ def padme(size: int) -> int:
 
 def build_parts(
     records: Sequence[Record], labels: FieldLabels, envelope_label: Label, salt: Callable[[int], bytes],
-    seal: Callable[[bytes], bytes] | None = None,
+    seal: Callable[[bytes], bytes] | None = None, shapes: Shapes | None = None,
 ) -> tuple[tuple[PartEntry, ...], list[bytes]]:
     """A batch's manifest and parts. `salt(n)` gives n random bytes. Raises FabricError when content is too large.
 
-    `seal`: makes the body of RED content, which only recipients can read then.
+    `seal`: makes the body of RED content, which only recipients can read then. `shapes`: of these records, from whoever
+    knows them.
     """
     budget = Budget()
-    shapes = shapes_of(records)
+    shapes = shapes_of(records) if shapes is None else shapes
     # Where all is plain it can be read if it can be encoded: what it costs then follows from its keys.
     is_readable = shapes is not None and budget.take_plain(shapes, len(labels.labels))
     entries: list[PartEntry] = []
     parts: list[bytes] = []
-    for label, row in labels.rows(records).items():
+    shared = next(iter(shapes)) if shapes is not None and len(shapes) == 1 else None
+    for label, row in labels.rows(records, shared).items():
         if not any(row) and label != labels.rest:
             continue
         packed = pack(row)
