@@ -16,13 +16,14 @@ from __future__ import annotations
 
 import socket as sockets_
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from contextlib import suppress
 from fcntl import ioctl
 from termios import FIONREAD, TIOCOUTQ
 from typing import Final
 
 from fabric.protocol.base.limits import FRAME_BYTES_MAX
+from fabric.transport.stirs import Stirs
 
 # What an honest peer has in there is part of one frame. The rest is for what is no frame of ours and is never counted
 # as taken: the handshake, and ZMTP's own commands.
@@ -42,10 +43,12 @@ _ACKED_AT, _RECEIVED_AT = 120, 128  # tcpi_bytes_acked, tcpi_bytes_received
 
 
 class Unread:
-    """Connections by descriptor. `read_of`: as `bytes_read`."""
+    """Connections by descriptor. `read_of`: as `bytes_read`. `stirs`: tells on which something came in; without it all
+    are looked at each time."""
 
-    def __init__(self, read_of: Callable[[int, int], int | None]) -> None:
+    def __init__(self, read_of: Callable[[int, int], int | None], stirs: Stirs | None = None) -> None:
         self._read_of = read_of
+        self._stirs = stirs
         self._taken: dict[int, int] = {}
         self._looked: dict[int, int] = {}  # what had come of each at the last look, until that was compared
         self._left: dict[int, int] = {}  # and what of it nobody had taken when it was
@@ -60,12 +63,16 @@ class Unread:
 
     def came(self, descriptor: int) -> None:
         self._taken.setdefault(descriptor, 0)  # its first frame may have been taken before this was known
+        if self._stirs is not None:
+            self._stirs.watch(descriptor)
 
     def gone(self, descriptor: int) -> None:
         self._taken.pop(descriptor, None)
         self._looked.pop(descriptor, None)
         self._left.pop(descriptor, None)
         self._still.discard(descriptor)
+        if self._stirs is not None:
+            self._stirs.forget(descriptor)
 
     def took(self, descriptor: int, payload_bytes: int) -> None:
         boxed = payload_bytes + _CURVE_BYTES
@@ -95,10 +102,21 @@ class Unread:
         if is_early:
             self._early_at_ms = now_ms + _EARLY_MS
         self._look_at_ms, self._is_early = now_ms + _LOOK_MS, False
+        spared = self._at_rest()
         for descriptor, taken in self._taken.items():
+            if descriptor in spared:
+                continue
             read = self._read_of(descriptor, taken + UNREAD_MAX)
             if read is not None:
                 self._looked[descriptor] = read
+
+    def _at_rest(self) -> Set[int]:
+        """Those that need no look: nothing was on its way in there, and nothing came since."""
+        stirred = None if self._stirs is None else self._stirs.take()
+        if stirred is None:
+            return frozenset()
+        self._still -= stirred
+        return self._still
 
     def too_much(self) -> list[int]:
         """After everything that could be read was taken: whose messages do not end."""
@@ -106,7 +124,11 @@ class Unread:
             return []
         looked, self._looked = self._looked, {}
         before, self._left = self._left, {each: read - self._taken[each] for each, read in looked.items()}
-        self._still = {each for each, left in self._left.items() if left == before.get(each)}
+        for each, left in self._left.items():
+            if left == before.get(each):
+                self._still.add(each)
+            else:
+                self._still.discard(each)
         return [each for each, left in self._left.items() if left > UNREAD_MAX]
 
 

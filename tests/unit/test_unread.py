@@ -78,6 +78,56 @@ def test_where_nothing_is_on_its_way_in_there_is_nothing_to_look_for_until_more_
     assert look(4) == [7]
 
 
+class Told:
+    """`Stirs`, told by a test; None where nobody knows."""
+
+    def __init__(self):
+        self.came, self.watched = set(), set()
+
+    def watch(self, descriptor):
+        self.watched.add(descriptor)
+
+    def forget(self, descriptor):
+        self.watched.discard(descriptor)
+
+    def take(self):
+        came, self.came = self.came, None if self.came is None else set()
+        return came
+
+
+def test_only_those_are_looked_at_on_which_something_came():
+    asked = []
+    read = Read({7: 1_000, 8: 1_000})
+
+    def read_of(descriptor, few):
+        asked.append(descriptor)
+        return read(descriptor, few)
+
+    told = Told()
+    unread = Unread(read_of, told)
+    for descriptor in read:
+        unread.came(descriptor)
+    assert told.watched == {7, 8}
+
+    def look(turn):
+        asked.clear()
+        unread.look(turn * LOOK_MS)
+        return unread.too_much(), sorted(asked)
+
+    assert look(1) == ([], [7, 8]) and look(2) == ([], [7, 8]), "until nothing is on its way in there"
+    assert look(3) == ([], []) and not unread.looked
+    told.came = {8}
+    read[8] += 10
+    assert look(4) == ([], [8]) and look(5) == ([], [8]) and look(6) == ([], [])
+    told.came = {8}
+    read[8] += 2 * UNREAD_MAX
+    assert look(7) == ([8], [8]), "a message that does not end is found as soon as ever"
+    unread.gone(8)
+    told.came = None
+    assert look(8) == ([], [7]), "where nobody knows, all are looked at"
+    assert told.watched == {7}
+
+
 def test_where_all_that_came_was_taken_a_look_need_not_wait():
     read = Read({7: 1_000})
     unread = Unread(read)
