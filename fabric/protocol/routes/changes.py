@@ -28,6 +28,7 @@ class Rank(IntEnum):
 
 # The part of a frame: a half, a quarter, an eighth. What is left goes to the first rank that still has something.
 _PART = {Rank.ATTACHED: 2, Rank.WITHDRAWN: 4, Rank.UNKNOWN: 8}
+_MOST = {Rank.ATTACHED: ROUTES_WAITING_MAX, Rank.WITHDRAWN: WITHDRAWALS_MAX, Rank.UNKNOWN: WITHDRAWALS_MAX}
 
 
 class Change(NamedTuple):
@@ -42,10 +43,8 @@ class Changes:
     """What one peer has yet to be told."""
 
     def __init__(self) -> None:
-        self._waiting: dict[Rank, Shared[RouteKey, Said]] = {
-            Rank.ATTACHED: Shared(ROUTES_WAITING_MAX), Rank.WITHDRAWN: Shared(WITHDRAWALS_MAX),
-            Rank.UNKNOWN: Shared(WITHDRAWALS_MAX),
-        }
+        # In order of rank, each made when there is something of it: nearly all peers are never told anything.
+        self._waiting: dict[Rank, Shared[RouteKey, Said]] = {}
 
     def __len__(self) -> int:
         return sum(map(len, self._waiting.values()))
@@ -61,7 +60,13 @@ class Changes:
         for waiting in self._waiting.values():
             waiting.pop(key)
         withdrawal = Rank.WITHDRAWN if known else Rank.UNKNOWN
-        self._waiting[withdrawal if isinstance(said, int) else Rank.ATTACHED].push(key, said, source)
+        self._of(withdrawal if isinstance(said, int) else Rank.ATTACHED).push(key, said, source)
+
+    def _of(self, rank: Rank) -> Shared[RouteKey, Said]:
+        if rank not in self._waiting:
+            made: Shared[RouteKey, Said] = Shared(_MOST[rank])
+            self._waiting = dict(sorted([*self._waiting.items(), (rank, made)]))
+        return self._waiting[rank]
 
     def say_again(self, key: RouteKey, said: Said, source: str) -> None:
         """Unless there is something newer to be said of it."""
@@ -78,5 +83,4 @@ class Changes:
         return taken
 
     def clear(self) -> None:
-        for waiting in self._waiting.values():
-            waiting.clear()
+        self._waiting.clear()
