@@ -9,6 +9,8 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
+from tests.workers import WAITING
+
 # Where a test does not say how many. Each run has others, and `scripts/fuzz` goes on for as long as it is let. How long
 # something takes says how busy this machine is.
 settings.register_profile("suite", max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -21,21 +23,21 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # Collecting makes much and lets go of nothing: who looks for garbage meanwhile finds none.
 gc.disable()
 
-_COMPUTING = ("simulation", "fuzz", "properties")
-_WAITING = ("integration",)
+# Folders in the order in which their files are begun: those that take long before those that fill up the end.
+_FOLDERS = ("integration", "simulation", "fuzz", "properties")
+_WAITING = "integration"
 
 
-def pytest_collection_modifyitems(items):
-    """Files that compute run beside files that wait for processes; what is short fills up the end."""
+def pytest_collection_modifyitems(config, items):
     of_file = {}
     for item in items:
         of_file.setdefault(item.path, []).append(item)
-    place = {}
-    for folders in (_COMPUTING, _WAITING):
-        files = [file for folder in folders for file in of_file if file.parent.name == folder]
-        place |= {file: n / len(files) for n, file in enumerate(files)}
-    items[:] = [item for file in sorted(of_file, key=lambda file: (place.get(file, 1), str(file)))
-                for item in of_file[file]]
+    config.stash[WAITING] = frozenset(file for file in of_file if file.parent.name == _WAITING)
+    place = {folder: n for n, folder in enumerate(_FOLDERS)}
+    items[:] = [
+        item for file in sorted(of_file, key=lambda file: (place.get(file.parent.name, len(place)), str(file)))
+        for item in of_file[file]
+    ]
 
 
 def pytest_collection_finish():

@@ -3,11 +3,15 @@
 To read the modules and to collect costs a process more than most files of tests do, so it is done once:
 `pytest -p tests.workers --workers N` (fabric/decisions/0069).
 
-Guarantees: files are begun in the order in which they were collected, and a file is run by one worker, so what is made
-once for a file or a session is made as few times as there are workers; what becomes of a test is told to every plugin
-of the first process as if it had run there; a worker that dies costs the test that it was at, which has failed, and
-another one goes on after it. A run that ends early (`-x`, Ctrl-C) waits until each worker has ended its test and taken
-down what it had set up.
+Files are in two queues: those that mostly wait for processes (`WAITING`), and those that compute. As many workers as
+there are processors begin with what computes, at most half of them, and the others with what waits; whose queue is
+empty goes on with the other one. So the processors are busy from the beginning to the end.
+
+Guarantees: the files of a queue are begun in the order in which they were collected, and a file is run by one worker,
+so what is made once for a file or a session is made as few times as there are workers; what becomes of a test is told
+to every plugin of the first process as if it had run there; a worker that dies costs the test that it was at, which has
+failed, and another one goes on after it. A run that ends early (`-x`, Ctrl-C) waits until each worker has ended its
+test and taken down what it had set up.
 """
 
 from __future__ import annotations
@@ -33,6 +37,8 @@ import pytest
 # How a worker is told of a file: its number, little enough that the pipe takes those of all files at once.
 _NUMBER_BYTES = 2
 _FILES_MAX = 4_096 // _NUMBER_BYTES
+# Whoever knows them sets it while tests are collected: the files whose tests wait for processes.
+WAITING = pytest.StashKey[frozenset[Path]]()
 # How long one that is to end may be at its test, and take down what it had set up.
 _PATIENCE_S = 150
 
@@ -53,8 +59,10 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
 
 @dataclass(eq=False)
 class _Worker:
-    """`ended`: readable when it has. `at`, `then`: the places of the test that it began last, and of its next one."""
+    """`queues`: what it takes files from, the first one first. `ended`: readable when it has. `at`, `then`: the places
+    of the test that it began last, and of its next one."""
 
+    queues: Sequence[int]
     pid: int
     ended: int
     told: Connection | None
@@ -76,15 +84,18 @@ class _Crew:
         items = self.session.items
         self.files = [list(places) for _, places in groupby(range(len(items)), lambda place: items[place].path)]
         assert len(self.files) <= _FILES_MAX
-        # Whoever reads a number from it has that file, and nobody else.
-        self.left, give = os.pipe()
-        os.write(give, b"".join(number.to_bytes(_NUMBER_BYTES) for number in range(len(self.files))))
-        os.close(give)
+        waiting = self.session.config.stash.get(WAITING, frozenset())
+        of_queue: tuple[list[int], list[int]] = [], []
+        for number, places in enumerate(self.files):
+            of_queue[items[places[0]].path in waiting].append(number)
+        self.computing, self.waiting = map(_queue, of_queue)
 
     def run(self, count: int) -> None:
+        count = min(count, len(self.files))
+        compute = min(os.cpu_count() or 1, (count + 1) // 2)
         try:
-            for _ in range(min(count, len(self.files))):
-                self._begin([])
+            for n in range(count):
+                self._begin((self.computing, self.waiting) if n < compute else (self.waiting, self.computing), [])
             while self.workers and not (self.session.shouldfail or self.session.shouldstop):
                 self._hear()
         finally:
@@ -94,7 +105,7 @@ class _Crew:
         if self.session.shouldstop:
             raise self.session.Interrupted(self.session.shouldstop)
 
-    def _begin(self, first: Sequence[int]) -> None:
+    def _begin(self, queues: Sequence[int], first: Sequence[int]) -> None:
         """One more, which has these tests before it takes a file."""
         told, tell = Pipe(duplex=False)
         folder: Path = self.session.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
@@ -102,9 +113,9 @@ class _Crew:
             stream.flush()
         if not (pid := os.fork()):
             told.close()
-            _Work(self.session, self.files, self.left, tell).run(first, folder)
+            _Work(self.session, self.files, queues, tell).run(first, folder)
         tell.close()
-        self.workers.append(_Worker(pid, os.pidfd_open(pid), told))
+        self.workers.append(_Worker(queues, pid, os.pidfd_open(pid), told))
 
     def _hear(self) -> None:
         """All that there is to be heard now, of each one thing; that a worker has ended only after all that it told."""
@@ -163,7 +174,7 @@ class _Crew:
         if worker.then is not None and worker.then not in left:
             left += self._file_of(worker.then)
         if left:
-            self._begin(left)
+            self._begin(worker.queues, left)
 
     def _file_of(self, place: int) -> list[int]:
         return next(file for file in self.files if place in file)
@@ -186,7 +197,16 @@ class _Crew:
             if not wait([worker.ended], _PATIENCE_S):
                 os.kill(worker.pid, signal.SIGKILL)
             self._forget(worker)
-        os.close(self.left)
+        for queue in (self.computing, self.waiting):
+            os.close(queue)
+
+
+def _queue(numbers: Sequence[int]) -> int:
+    """A descriptor: whoever reads a number from it has that file, and nobody else."""
+    left, give = os.pipe()
+    os.write(give, b"".join(number.to_bytes(_NUMBER_BYTES) for number in numbers))
+    os.close(give)
+    return left
 
 
 @dataclass
@@ -199,9 +219,11 @@ class _Terminal:
 class _Work:
     """The side of a worker."""
 
-    def __init__(self, session: pytest.Session, files: list[list[int]], left: int, tell: Connection) -> None:
+    def __init__(
+        self, session: pytest.Session, files: list[list[int]], queues: Sequence[int], tell: Connection
+    ) -> None:
         self._session, self._config = session, session.config
-        self._files, self._left, self._teller = files, left, _Teller(session.config, tell)
+        self._files, self._queues, self._teller = files, queues, _Teller(session.config, tell)
 
     def run(self, first: Sequence[int], folder: Path) -> NoReturn:
         code = 1
@@ -258,8 +280,9 @@ class _Work:
 
     def _places(self, first: Sequence[int]) -> Iterator[int]:
         yield from first
-        while number := os.read(self._left, _NUMBER_BYTES):
-            yield from self._files[int.from_bytes(number)]
+        for queue in self._queues:
+            while number := os.read(queue, _NUMBER_BYTES):
+                yield from self._files[int.from_bytes(number)]
 
 
 class _Teller:

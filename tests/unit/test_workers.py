@@ -95,3 +95,35 @@ def test_a_run_that_ends_at_the_first_failure_takes_down_what_it_set_up(folder):
     assert done.returncode == 1 and "stopping after 1 failures" in done.stdout, done.stdout
     assert "test_a::test_fails" in told and len(ran) < 14
     assert {note.read_text() for note in folder.glob("made-*")} <= {"down"}
+
+
+def test_some_workers_begin_with_what_waits_for_processes(tmp_path):
+    """What was collected first would be begun first, if there were one queue."""
+    files = {
+        "test_a.py": "def test_one(note, wait):\n    note('a')\n    wait('c')\n",
+        "test_b.py": "def test_two(is_there): assert is_there('c')\n",
+        "test_c.py": "def test_three(note, wait):\n    note('c')\n    wait('a')\n",
+        "conftest.py": """
+import pathlib, time, pytest
+from tests.workers import WAITING
+HERE = pathlib.Path(__file__).parent
+def pytest_collection_modifyitems(config, items):
+    config.stash[WAITING] = frozenset(item.path for item in items if item.path.name == "test_c.py")
+@pytest.fixture
+def note(): return lambda name: (HERE / name).touch()
+@pytest.fixture
+def is_there(): return lambda name: (HERE / name).exists()
+@pytest.fixture
+def wait(is_there):
+    def until(name):
+        deadline = time.monotonic() + 30
+        while not is_there(name):
+            assert time.monotonic() < deadline, f"{name} was not begun"
+            time.sleep(0.01)
+    return until
+""",
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    done, ran, told = run(tmp_path, "--workers", "2")
+    assert done.returncode == 0 and not told and len(ran) == 3, done.stdout
