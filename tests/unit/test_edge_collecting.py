@@ -28,7 +28,9 @@ def identity(tmp_path):
 
 
 @pytest.fixture
-def collector(identity):
+def collector(identity, monkeypatch):
+    """At its end it tries for a moment to end the session that another program left."""
+    monkeypatch.setattr("fabric.edge.collecting._INHERIT_MAX_S", 0.1)
     made = Collector(identity, 0.2, structlog.get_logger())
     yield made
     made.release()
