@@ -23,6 +23,7 @@ from fabric.protocol.vocabulary.tlp import Audience, Label
 from relays.topology.holding import widest
 from relays.topology.loader import load
 from relays.topology.model import Topology
+from tests.simulation.finding import Parts
 from tests.simulation.world import Observer, SimNode, World
 from tests.support import MINUTE_MS, derive
 
@@ -143,17 +144,16 @@ class Held(Observer):
 
     def __init__(self) -> None:
         self.by: dict[tuple[str, Label], dict[str, None]] = {}
-        self._parts: list[tuple[bytes, tuple[str, Label]]] = []
+        self._parts: Parts[tuple[str, Label]] = Parts()
 
     def published(self, node: SimNode, message: Verified) -> None:
         for entry, part in zip(message.header.manifest, message.envelope.parts, strict=True):
             if part is not None:
-                self._parts.append((part, (node.name, entry.label)))
+                self._parts.add(part, (node.name, entry.label))
 
     def sent(self, sender: SimNode, receiver: SimNode, payload: bytes) -> None:
-        for part, key in self._parts:
-            if part in payload:
-                self.by.setdefault(key, {})[receiver.name] = None
+        for key in self._parts.within(payload):
+            self.by.setdefault(key, {})[receiver.name] = None
 
 
 def world_of(topology: Topology, seed: int) -> tuple[World, Held]:

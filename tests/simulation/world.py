@@ -50,6 +50,7 @@ from fabric.protocol.wire.codec import decode_frame
 from fabric.protocol.wire.frames import Role
 from tests.simulation.disk import Disk, Key
 from tests.simulation.executor import Executor
+from tests.simulation.finding import Parts
 from tests.simulation.network import Network
 from tests.support import (
     DAY_MS,
@@ -634,34 +635,32 @@ class Secrets(Observer):
     """No byte of a part above a node's clearance is sent to it, stored by it, or logged by anybody."""
 
     def __init__(self) -> None:
-        self._secrets: list[tuple[bytes, Label, str]] = []
-        self._above: dict[Label, list[tuple[bytes, Label, str]]] = {clearance: [] for clearance in Label}
+        self._secrets: list[tuple[bytes, str]] = []
+        self._above: dict[Label, Parts[tuple[Label, str]]] = {clearance: Parts() for clearance in Label}
 
     def published(self, node: SimNode, message: Verified) -> None:
         for entry, part in zip(message.header.manifest, message.envelope.parts, strict=True):
             if part is not None and entry.label > Label.CLEAR and not entry.is_sealed:  # that is no secret
-                secret = (part, entry.label, node.name)
-                self._secrets.append(secret)
+                self._secrets.append((part, node.name))
                 for clearance in Label:
                     if entry.label > clearance:
-                        self._above[clearance].append(secret)
+                        self._above[clearance].add(part, (entry.label, node.name))
 
     def sent(self, sender: SimNode, receiver: SimNode, payload: bytes) -> None:
         del sender
         clearance = receiver.member.credential.clearance
-        for part, label, origin in self._above[clearance]:
-            assert part not in payload, (
+        for label, origin in self._above[clearance].within(payload):
+            raise AssertionError(
                 f"{label.name} of {origin} was sent to {receiver.name}, cleared for {clearance.name}: "
                 f"{type(decode_frame(payload)).__name__}"
             )
 
     def stepped(self, node: SimNode, ready: Ready) -> None:
-        if ready.persist:
-            kept = [op.envelope for op in ready.persist if isinstance(op, (Put, Replace))]
-            for part, label, origin in self._above[node.member.credential.clearance] if kept else ():
-                stored = any(part in envelope for envelope in kept)
-                assert not stored, f"{label.name} of {origin} is on {node.name}'s disk"
+        for op in ready.persist:
+            if isinstance(op, (Put, Replace)):
+                for label, origin in self._above[node.member.credential.clearance].within(op.envelope):
+                    raise AssertionError(f"{label.name} of {origin} is on {node.name}'s disk")
         if ready.notes:
             logged = repr(ready.notes).encode()
-            for part, _, origin in self._secrets:
+            for part, origin in self._secrets:
                 assert part[16:] not in logged, f"content of {origin} is in {node.name}'s log"
