@@ -20,7 +20,7 @@ from fabric.protocol.trust.credentials import Grants, Keep
 from fabric.protocol.vocabulary.severity import Lane
 from fabric.protocol.vocabulary.tlp import Label
 from fabric.protocol.wire.codec import encode_frame
-from fabric.protocol.wire.frames import Ack, Data, Direction, Intro, Item, Role
+from fabric.protocol.wire.frames import Ack, Data, Direction, Intro, Item, Ping, Role
 from tests.driven import AUTHORITY, HQ, ZEEK, Driven, destination
 from tests.support import verified
 
@@ -152,8 +152,11 @@ class Readers(RuleBasedStateMachine):
 
     @rule(ms=st.sampled_from([300, 3_000]))
     def wait(self, ms):
-        """Those who are here say that they are."""
+        """Those who are here say that they are: a silent one's link ends."""
         self.talk.wait(ms)
+        for link in self.links.values():
+            if link is not None:
+                self.talk.say(link, Ping(self.talk.now_ms))
 
     # -- promises ---------------------------------------------------------------------------------------
 
@@ -178,7 +181,7 @@ class Readers(RuleBasedStateMachine):
         for name in NAMES:
             self.come(name)
         for _ in range(60):
-            talk.wait(250)
+            self.wait(250)
             took = [self._take(name) for name in NAMES]
             if not any(took) and not talk.core.custody.readers_bytes:
                 talk.wait(250)
