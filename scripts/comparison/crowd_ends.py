@@ -87,6 +87,7 @@ class End:
     def dial(self) -> int:
         """Connect; the descriptor that says when something came."""
         self._socket = self._context.socket(zmq.DEALER)
+        self._socket.setsockopt(zmq.RECONNECT_IVL, -1)  # what libzmq did by itself, the core would not know of
         self._keys.dress(self._socket)
         self._socket.setsockopt(zmq.CURVE_SERVERKEY, self._relay.curve_key)
         self._socket.connect(f"tcp://{self._relay.address}")
@@ -152,7 +153,8 @@ class Crowd:
         patience_s = COME_S + (count / per_s if per_s else 0.0)
         dialled, passed_s = 0, 0.0
         while self.attached < count and passed_s < patience_s:
-            due = min(count, int(passed_s * per_s) + 1 if per_s else dialled + _DIALS_TOGETHER)
+            # Never more: who was kept from dialling for a moment does not come all the more often after it.
+            due = min(count, dialled + _DIALS_TOGETHER, int(passed_s * per_s) + 1 if per_s else count)
             for member in self._members[dialled:due]:
                 self._dial(End(self._context, member, self._relay, self._authority_key))
             dialled = max(dialled, due)
