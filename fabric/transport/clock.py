@@ -26,6 +26,7 @@ _MOVED_MS = 1_000
 _KEPT_BYTES_MAX = 1_024
 # Linux renews it at each start of the machine. Elsewhere a clock begins anew with each process.
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_UP = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 @cache
@@ -39,7 +40,7 @@ def boot_id() -> str:
 
 def up_ns() -> int:
     """Time since the machine started, sleep included where that is known."""
-    return time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+    return time.clock_gettime_ns(_UP)  # several times in each turn
 
 
 class Clock:
