@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fabric.protocol.base.codec import count, pack, scan, shapes_of, unpack, unpack_plain_rows
+from fabric.protocol.base.codec import pack, scan, shapes_of, unpack, unpack_counted, unpack_rows
 from fabric.protocol.base.errors import Code, FabricError, Reject
 
 
@@ -115,40 +115,38 @@ def test_scanning_costs_about_what_it_should():
     assert seconds / 5 / 3_500 < 1.5e-6
 
 
-# -- rows of plain values -------------------------------------------------------------------------------
+# -- rows -----------------------------------------------------------------------------------------------
 
 PLAIN = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text() | st.binary()
-OTHER = st.lists(PLAIN, max_size=2) | st.dictionaries(st.text(max_size=2), PLAIN, max_size=2)
 NAMES = st.sampled_from(["a", "b", "id.orig_h", ""])
-
-
-def exactly(value):
-    """With the types of all that is in it, and numbers that are none."""
-    return repr(value)
+NESTED = st.recursive(
+    PLAIN, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3), max_leaves=8
+)
+STRANGE = st.dictionaries(st.integers(0, 2) | st.binary(max_size=1), PLAIN, max_size=2)
+BOUNDS = {"elements_max": 1_000, "depth_max": 8}
 
 
 def as_both_read_it(data, rows):
     """What the quick way makes of it, which is None or what the careful one does."""
-    careful = read(data, elements_max=1_000, depth_max=8)
-    quick = unpack_plain_rows(data, rows=rows, elements_max=1_000)
+    careful = unpack_counted(data, bytes_max=100_000, **BOUNDS)
+    quick = unpack_rows(data, rows=rows, **BOUNDS)
     if quick is not None:
-        assert exactly(quick[0]) == exactly(careful) and len(quick[0]) == rows
-        assert quick[1] == shapes_of(careful) and sum(quick[1].values()) == rows
-        elements = count(data, elements_max=1_000, depth_max=8)
-        assert elements == 1 + sum(n * (1 + 2 * len(keys)) for keys, n in quick[1].items())
+        # As words: with the types of all that is in it, and numbers that are none.
+        assert repr((quick.maps, quick.elements)) == repr(careful) and len(quick.maps) == rows
+        assert quick.shapes == shapes_of(careful[0])
     return quick
 
 
 @settings(deadline=None)
-@given(st.lists(st.dictionaries(NAMES, PLAIN, max_size=4), max_size=6))
-def test_plain_rows_are_read_quickly_as_they_are_read_with_care(rows):
+@given(st.lists(st.dictionaries(NAMES, PLAIN | NESTED, max_size=4), max_size=6))
+def test_rows_are_read_quickly_as_they_are_read_with_care(rows):
     assert as_both_read_it(pack(rows), len(rows)) is not None
-    assert unpack_plain_rows(pack(rows), rows=len(rows) + 1, elements_max=1_000) is None
+    assert unpack_rows(pack(rows), rows=len(rows) + 1, **BOUNDS) is None
 
 
 @settings(deadline=None, max_examples=300)
 @given(
-    st.lists(st.dictionaries(NAMES | st.integers(0, 2) | st.binary(max_size=1), PLAIN | OTHER, max_size=3), max_size=4),
+    st.lists(st.dictionaries(NAMES, PLAIN | NESTED | STRANGE, max_size=3) | STRANGE, max_size=4),
     st.lists(st.tuples(st.integers(0, 200), st.integers(0, 255), st.sampled_from(["put", "drop", "set"])), max_size=3),
 )
 def test_whatever_the_bytes_are_the_quick_way_never_reads_anything_else(rows, changes):
@@ -160,17 +158,20 @@ def test_whatever_the_bytes_are_the_quick_way_never_reads_anything_else(rows, ch
 
 
 @pytest.mark.parametrize("data", [
-    b"\x91\x82\xa1a\x01\xa1a\x02",  # a key twice
+    b"\x91\x82\xa1a\x01\xa1a\x02", b"\x91\x81\xa1a\x82\xa1a\x01\xa1a\x02",  # a key twice
     b"\x91\x81\xa1a\xcc\x01",  # a number that is longer than it need be
-    b"\x91\x81\xa1a\xc7\x00\x05",  # an extension type
-    b"\x91\x81\x01\x01", b"\x91\x81\xa1a\x90", b"\x91\x90", b"\x81\xa1a\x01", b"\xc0", b"", b"\x91\x81\xa1\xff\x01",
-    b"\x91" * 3_000, b"\xdc\xff\xff",
+    b"\x91\x81\xa1a\xc7\x00\x05", b"\x91\x81\xa1a\x91\xc7\x00\x05",  # an extension type
+    b"\x91\x81\x01\x01", b"\x91\x81\xa1a\x81\xc4\x01a\x01",  # a key that is no text
+    b"\x91\x81\xa1a\xdc\x04\x01" + b"\x00" * 1_025,  # a long array
+    b"\x91\x90", b"\x81\xa1a\x01", b"\xc0", b"", b"\x91\x81\xa1\xff\x01", b"\x91" * 3_000, b"\xdc\xff\xff",
 ])
-def test_what_is_no_plain_row_is_left_to_the_careful_way(data):
-    assert unpack_plain_rows(data, rows=1, elements_max=4_000) is None
+def test_what_is_not_for_sure_as_it_was_encoded_is_left_to_the_careful_way(data):
+    assert unpack_rows(data, rows=1, elements_max=4_000, depth_max=8) is None
 
 
-def test_what_may_have_too_many_elements_is_left_to_who_counts_them():
-    data = pack([{"a": "x" * 100}])
-    assert unpack_plain_rows(data, rows=1, elements_max=len(data)) is not None
-    assert unpack_plain_rows(data, rows=1, elements_max=len(data) - 1) is None
+def test_what_may_be_too_much_is_left_to_who_counts_it():
+    data = pack([{"a": "x" * 100, "b": [{"c": []}]}])
+    assert unpack_rows(data, rows=1, elements_max=len(data), depth_max=5) is not None
+    assert unpack_rows(data, rows=1, elements_max=len(data) - 1, depth_max=5) is None
+    assert unpack_rows(data, rows=1, elements_max=len(data), depth_max=4) is None
+    assert scan(data, elements_max=1_000, depth_max=5) is None and scan(data, elements_max=1_000, depth_max=4)

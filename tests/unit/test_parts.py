@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fabric.protocol.base.codec import count, pack, shapes_of
+from fabric.protocol.base.codec import count, pack, plain_elements, shapes_of
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.base.limits import BODY_BYTES_MAX, SALT_BYTES
 from fabric.protocol.envelope import parts as parts_module
@@ -15,7 +15,6 @@ from fabric.protocol.envelope.layout import Encoding, PartEntry, part_digest
 from fabric.protocol.envelope.parts import (
     Budget,
     _names_chars,
-    _plain_elements,
     _plain_names_chars,
     build_parts,
     decode_part,
@@ -159,7 +158,7 @@ def test_what_plain_records_cost_is_what_reading_them_costs(records):
     assert (shapes is not None) == is_flat
     if shapes is not None:
         elements = count(pack(records), elements_max=10_000, depth_max=8)
-        assert _plain_elements(shapes) == elements
+        assert plain_elements(shapes) == elements
         assert _plain_names_chars(shapes) == sum(_names_chars(record, 0) for record in records)
 
 
@@ -195,7 +194,8 @@ def test_a_record_without_fields_of_a_label_does_not_shift_the_others():
     assert [reading.content for reading in readings] == [{"a": 1}, {"b": 2}, {"a": 3, "b": 4}]
 
 
-VALUES = st.none() | st.booleans() | st.integers(-5, 5) | st.text(max_size=2) | st.sampled_from([[], {}, [{"a": 1}]])
+NESTED = st.sampled_from([[], {}, [{"a": 1}], {"b": {"c": 1}}, [[], 1]])
+VALUES = st.none() | st.booleans() | st.integers(-5, 5) | st.text(max_size=2) | NESTED
 FEW_NAMES = st.sampled_from(["a", "b", "a.b", "c"])
 
 
@@ -216,7 +216,7 @@ def test_what_is_read_does_not_depend_on_the_way_in_which_it_is_read(tables, lab
 
     quick = seen()
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(parts_module, "unpack_plain_rows", lambda *_, **__: None)
+        patched.setattr(parts_module, "unpack_rows", lambda *_, **__: None)
         assert repr(seen()) == repr(quick)
 
 

@@ -61,20 +61,19 @@ class Snapshots:
         """What is in it is checked when it is encoded. Raises BAD_INPUT for what is no map with text for names."""
         record = dict(content) if type(content) is dict else to_record(content)
         keys, kinds = tuple(record), tuple(map(type, record.values()))
-        shape: _Shape | None = self._last
-        if shape is None or keys != shape.keys or kinds != shape.kinds:  # mostly it is that of the one before
-            shape = self._known.get((keys, kinds)) or self._shape(keys, kinds)
-            if shape is None:
-                return snapshot(record)
-            self._last = shape
-        text = "".join(shape.texts(record))
-        size = shape.size + (len(text) if text.isascii() else _CHAR_BYTES_MAX * len(text))
-        return Snapshot(record, size, shape.keys)
+        last = self._last
+        if keys == last.keys and kinds == last.kinds:  # mostly it is like the one before
+            shape: _Shape | None = last
+        else:
+            is_plain = _TEXT_OR_NUMBERS.issuperset(kinds)
+            shape = (self._known.get((keys, kinds)) or self._shape(keys, kinds)) if is_plain else None
+        if shape is None:
+            return snapshot(record)
+        self._last = shape
+        return Snapshot(record, shape.size + _utf8_bytes("".join(shape.texts(record))), shape.keys)
 
     def _shape(self, keys: tuple[Any, ...], kinds: tuple[type, ...]) -> _Shape | None:
-        if not (TEXT.issuperset(map(type, keys)) and _TEXT_OR_NUMBERS.issuperset(kinds)):
-            return None
-        if len(keys) > _KEYS_MAX or len("".join(keys)) > _KEYS_CHARS_MAX:
+        if len(keys) > _KEYS_MAX or not TEXT.issuperset(map(type, keys)) or len("".join(keys)) > _KEYS_CHARS_MAX:
             return None
         texts = [key for key, kind in zip(keys, kinds, strict=True) if kind is str]
         size = _RECORD_BYTES + sum(map(_text_bytes, keys)) + _NUMBER_BYTES * len(keys)
@@ -88,23 +87,22 @@ class Snapshots:
 def snapshot(content: object) -> Snapshot:
     """The same of any record, with nothing remembered."""
     record = to_record(content)
-    size = _RECORD_BYTES
+    texts = [*record, *[value for value in record.values() if type(value) is str]]
     copies = _Copies()
-    for name, value in record.items():
-        size += len(name) + _SHORT_HEAD_BYTES if len(name) < _SHORT and name.isascii() else _text_bytes(name)
-        kind = type(value)
-        if kind is str:
-            size += len(value) + _SHORT_HEAD_BYTES if len(value) < _SHORT and value.isascii() else _text_bytes(value)
-        elif kind in _NUMBERS:
-            size += _NUMBER_BYTES
-        else:
-            record[name] = copies.of(value, 2)
-    return Snapshot(record, size + copies.size)
+    for name in [name for name, value in record.items() if type(value) not in _TEXT_OR_NUMBERS]:
+        record[name] = copies.of(record[name], 2)
+    size = _RECORD_BYTES + (_HEAD_BYTES + _NUMBER_BYTES) * len(record) + _utf8_bytes("".join(texts)) + copies.size
+    return Snapshot(record, size)
 
 
 def _text_bytes(text: str) -> int:
-    length = len(text) if text.isascii() else _CHAR_BYTES_MAX * len(text)
+    length = _utf8_bytes(text)
     return length + (_SHORT_HEAD_BYTES if length < _SHORT else _HEAD_BYTES)
+
+
+def _utf8_bytes(text: str) -> int:
+    """Or more."""
+    return len(text) if text.isascii() else _CHAR_BYTES_MAX * len(text)
 
 
 class _Copies:

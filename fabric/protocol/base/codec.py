@@ -1,7 +1,7 @@
 """Bounded msgpack: the only way in which bytes become values, and values bytes.
 
 Guarantees: nothing is allocated for a peer before the whole structure has been checked against the caller's bounds, or
-(`unpack_plain_rows`) in proportion to the bytes that are there; whatever the bytes are, `scan` and `unpack` return and
+(`unpack_rows`) in proportion to the bytes that are there; whatever the bytes are, `scan` and `unpack` return and
 never raise; a value that `unpack` returns has one reading only. Refuses: truncated input, bytes after the value, more
 elements or levels than allowed, extension types (timestamps too), the reserved byte 0xc1, text that is not UTF-8, map
 keys that are neither text nor integer, and a key that comes twice (two readers could take different ones).
@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from itertools import chain
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgpack
 
@@ -50,6 +50,8 @@ _CONTAINERS = {0xDC: (2, 1), 0xDD: (4, 1), 0xDE: (2, 2), 0xDF: (4, 2)}
 PLAIN_TYPES: Final = frozenset({str, int, float, bool, bytes, type(None)})
 TEXT: Final = frozenset({str})
 _MAP: Final = frozenset({dict})
+# An array is made as long as it says that it is before it is read, and those around it are there already.
+_ARRAY_MAX: Final = 1_024
 # How many maps have which keys, in this order.
 Shapes = Counter[tuple[str, ...]]
 
@@ -199,24 +201,53 @@ def unpack_counted(
     return value, elements
 
 
-def unpack_plain_rows(data: bytes, *, rows: int, elements_max: int) -> tuple[list[dict[str, Any]], Shapes] | None:
-    """So many maps of plain values under text, in an array: as `unpack` reads them, in a fraction of the time.
+class Rows(NamedTuple):
+    """Maps that were in an array. `elements`: of all of it, as `count` counts them. `shapes`: where no value holds
+    others and every key is text, as in nearly all."""
 
-    None where it is anything else, or not encoded as `pack` does it, or may have more elements: `unpack` knows then.
+    maps: list[dict[Any, Any]]
+    elements: int
+    shapes: Shapes | None
+
+
+def unpack_rows(data: bytes, *, rows: int, elements_max: int, depth_max: int) -> Rows | None:
+    """So many maps in an array: as `unpack` reads them, in a fraction of the time.
+
+    None where it is anything else, or not encoded as `pack` does it, or may be beyond these bounds, or has keys that
+    are no text, or a longer array than `_ARRAY_MAX`: `unpack` knows then.
     """
     size = len(data)
     if size > elements_max:  # an element takes a byte at least: what is shorter needs no counting
         return None
     try:
-        # An array is made as long as it says that it is, before it is read: none is longer than the one that is due.
         found = msgpack.unpackb(
-            data, raw=False, max_str_len=size, max_bin_len=size, max_array_len=rows, max_map_len=size, max_ext_len=0,
+            data, raw=False, max_str_len=size, max_bin_len=size, max_array_len=_ARRAY_MAX, max_map_len=size,
+            max_ext_len=0,
         )
     except (ValueError, TypeError, msgpack.UnpackException):
         return None
-    shapes = shapes_of(found) if type(found) is list and len(found) == rows else None
+    if type(found) is not list or len(found) != rows or not _MAP.issuperset(map(type, found)):
+        return None
+    shapes = shapes_of(found)
+    elements = elements_of(found, depth_max) if shapes is None else plain_elements(shapes)
     # Of a key that came twice the map has one: it is shorter then.
-    return None if shapes is None or pack(found) != data else (found, shapes)
+    return None if elements is None or pack(found) != data else Rows(found, elements, shapes)
+
+
+def elements_of(value: Any, depth_max: int) -> int | None:
+    """How many elements an array or a map has, as `count` counts them in its encoding. None where there is anything in
+    it but arrays, maps with text for keys and plain values, or where it is deeper."""
+    kind = type(value)
+    if depth_max < 1 or not (kind is list or (kind is dict and TEXT.issuperset(map(type, value)))):
+        return None
+    inner = value if kind is list else value.values()
+    elements = 1 + (len(value) if kind is list else 2 * len(value))
+    for item in [item for item in inner if type(item) not in PLAIN_TYPES]:
+        more = elements_of(item, depth_max - 1)
+        if more is None:
+            return None
+        elements += more - 1
+    return elements
 
 
 def shapes_of(rows: Sequence[Any]) -> Shapes | None:
@@ -226,3 +257,8 @@ def shapes_of(rows: Sequence[Any]) -> Shapes | None:
         return None
     shapes = Counter(map(tuple, rows))
     return shapes if TEXT.issuperset(map(type, chain.from_iterable(shapes))) else None
+
+
+def plain_elements(shapes: Shapes) -> int:
+    """How many elements an array of such maps has."""
+    return 1 + sum([count * (1 + 2 * len(keys)) for keys, count in shapes.items()])

@@ -10,9 +10,18 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-from fabric.protocol.base.codec import Shapes, pack, shapes_of, unpack_counted, unpack_plain_rows
+from fabric.protocol.base.codec import (
+    Rows,
+    Shapes,
+    elements_of,
+    pack,
+    plain_elements,
+    shapes_of,
+    unpack_counted,
+    unpack_rows,
+)
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.base.limits import (
     BODY_BYTES_MAX,
@@ -47,39 +56,37 @@ class Budget:
         self._bytes -= size
         return Reject(Code.TOO_LARGE, f"more than {BODY_BYTES_MAX} bytes of content") if self._bytes < 0 else None
 
-    def unpack(self, packed: bytes) -> Any | Reject:
-        """The value in it, if it has no more elements than are left."""
-        counted = unpack_counted(
-            packed, bytes_max=BODY_BYTES_MAX, elements_max=self._elements, depth_max=BODY_DEPTH_MAX
-        )
-        if isinstance(counted, Reject):
-            return counted
-        value, elements = counted
+    def unpack(self, packed: bytes, records: int) -> Rows | Reject:
+        """One map per record, if they have no more elements than are left."""
+        rows = unpack_rows(packed, rows=records, elements_max=self._elements, depth_max=BODY_DEPTH_MAX)
+        if rows is None:
+            counted = unpack_counted(
+                packed, bytes_max=BODY_BYTES_MAX, elements_max=self._elements, depth_max=BODY_DEPTH_MAX
+            )
+            if isinstance(counted, Reject):
+                return counted
+            maps, elements = counted
+            if not isinstance(maps, list) or len(maps) != records or not all(isinstance(each, dict) for each in maps):
+                return Reject(Code.BAD_BODY, "records")
+            rows = Rows(maps, elements, None)
+        self._elements -= rows.elements
+        return rows
+
+    def take_elements(self, elements: int) -> bool:
+        """Whether there are so many left, for a value that is known to be readable."""
+        if elements > self._elements:
+            return False
         self._elements -= elements
-        return value
+        return True
 
     def take_plain(self, shapes: Shapes, parts: int) -> bool:
         """Whether plain records with these keys, in so many parts at most, are within what is left of all."""
-        elements = _plain_elements(shapes) + (parts - 1) * (1 + shapes.total())
+        elements = plain_elements(shapes) + (parts - 1) * (1 + shapes.total())
         names_chars = _plain_names_chars(shapes)
-        if elements > self._elements or names_chars > self._names_chars:
+        if names_chars > self._names_chars or not self.take_elements(elements):
             return False
-        self._elements -= elements
         self._names_chars -= names_chars
         return True
-
-    def unpack_rows(self, packed: bytes, records: int) -> Rows | Reject:
-        """One map per record, if they have no more elements than are left."""
-        plain = unpack_plain_rows(packed, rows=records, elements_max=self._elements)
-        if plain is not None:
-            self._elements -= _plain_elements(plain[1])
-            return Rows(*plain)
-        rows = self.unpack(packed)
-        if isinstance(rows, Reject):
-            return Reject(Code.BAD_BODY, rows.code.reason)
-        if not isinstance(rows, list) or len(rows) != records or not all(isinstance(r, dict) for r in rows):
-            return Reject(Code.BAD_BODY, "records")
-        return Rows(rows, None)
 
     def take_names(self, chars: int) -> Reject | None:
         """Before they are joined."""
@@ -88,38 +95,25 @@ class Budget:
         return Reject(Code.TOO_LARGE, f"names of fields above {FIELD_NAMES_CHARS_MAX} characters") if over else None
 
 
-class Rows(NamedTuple):
-    """What a part has of each record. `shapes`: where no value holds others and every key is text, as in nearly all,
-    how many of them have which keys."""
-
-    records: list[Record]
-    shapes: Shapes | None
-
-    def names_chars(self) -> int:
-        """How long the names of all fields are."""
-        if self.shapes is None:
-            return sum([_names_chars(record, 0) for record in self.records])
-        return _plain_names_chars(self.shapes)
+def _names_chars_of(rows: Rows) -> int:
+    """How long the names of all fields are."""
+    if rows.shapes is None:
+        return sum([_names_chars(each, 0) for each in rows.maps])
+    return _plain_names_chars(rows.shapes)
 
 
 def _names_chars(value: Any, above_chars: int) -> int:
     """How long the names of all fields would be, each joined with those above it and a dot."""
     if isinstance(value, list):
-        return sum([_names_chars(item, above_chars) for item in value if isinstance(item, _HOLDERS)])
+        return sum([_names_chars(item, above_chars) for item in value if type(item) in _HOLDERS])
     total = len(value) * (above_chars + 1)
     try:
         total += sum(map(len, value))
     except TypeError:
         total += sum(map(_name_chars, value))
-    for key, item in value.items():
-        if isinstance(item, _HOLDERS):
-            total += _names_chars(item, above_chars + _name_chars(key) + 1)
+    for key in [key for key, item in value.items() if type(item) in _HOLDERS]:
+        total += _names_chars(value[key], above_chars + _name_chars(key) + 1)
     return total
-
-
-def _plain_elements(shapes: Shapes) -> int:
-    """Of the whole array: as `count` counts them."""
-    return 1 + sum([count * (1 + 2 * len(keys)) for keys, count in shapes.items()])
 
 
 def _plain_names_chars(shapes: Shapes) -> int:
@@ -130,7 +124,7 @@ def _name_chars(key: Any) -> int:
     return len(key) if isinstance(key, str) else _NUMBER_CHARS_MAX
 
 
-_HOLDERS = (list, dict)
+_HOLDERS = frozenset({list, dict})
 
 
 def padme(size: int) -> int:
@@ -163,7 +157,7 @@ def build_parts(
             continue
         packed = pack(row)
         if not is_readable:
-            _check_readable(packed, budget)
+            _check_readable(row, packed, budget)
         encoding, size, body = _encode_body(
             packed, label, envelope_label, budget, seal if label is Label.RED else None
         )
@@ -173,10 +167,15 @@ def build_parts(
     return tuple(entries), parts
 
 
-def _check_readable(packed: bytes, budget: Budget) -> None:
+def _check_readable(row: list[Record], packed: bytes, budget: Budget) -> None:
     """What no reader could read would take the rest of its batch with it."""
-    read = budget.unpack(packed)
-    refused = read if isinstance(read, Reject) else budget.take_names(sum([_names_chars(each, 0) for each in read]))
+    shapes = shapes_of(row)
+    elements = elements_of(row, BODY_DEPTH_MAX) if shapes is None else plain_elements(shapes)
+    if elements is not None and len(packed) <= BODY_BYTES_MAX and budget.take_elements(elements):
+        rows: Rows | Reject = Rows(row, elements, shapes)  # what can be encoded can be read
+    else:
+        rows = budget.unpack(packed, len(row))
+    refused = rows if isinstance(rows, Reject) else budget.take_names(_names_chars_of(rows))
     if refused is not None:
         code = Code.BAD_INPUT if refused.code is Code.MALFORMED else refused.code
         raise FabricError(code, f"content: {refused.detail}")
@@ -232,7 +231,10 @@ def decode_part(
     packed = content[_LENGTH_BYTES : _LENGTH_BYTES + length]
     if len(packed) != length:
         return Reject(Code.BAD_BODY, "length")
-    return budget.unpack_rows(packed, records)
+    rows = budget.unpack(packed, records)
+    if isinstance(rows, Reject) and rows.code is not Code.BAD_BODY:
+        return Reject(Code.BAD_BODY, rows.code.reason)
+    return rows
 
 
 class Reading:
@@ -266,7 +268,7 @@ def read_records(header: Header, parts: Sequence[bytes | None], open_: Open | No
         rows = decode_part(entry, part, header.records, budget, opened if isinstance(opened, bytes) else None)
         if isinstance(rows, Reject):
             return rows
-        too_large = budget.take_names(rows.names_chars())
+        too_large = budget.take_names(_names_chars_of(rows))
         if too_large is not None:
             return Reject(Code.BAD_BODY, too_large.code.reason)
         parts_here.append((entry.label, rows))
@@ -280,7 +282,7 @@ def _labels_of(parts: Sequence[tuple[Label, Rows]], records: int) -> list[dict[s
     if any(rows.shapes is None for _, rows in parts):
         found: list[dict[str, Label]] = [{} for _ in range(records)]
         for label, rows in parts:
-            for record, into in zip(rows.records, found, strict=True):
+            for record, into in zip(rows.maps, found, strict=True):
                 label_fields(record, label, into)
         return found
     if all(rows.shapes and len(rows.shapes) == 1 for _, rows in parts):  # mostly: one source says the same things
@@ -288,7 +290,7 @@ def _labels_of(parts: Sequence[tuple[Label, Rows]], records: int) -> list[dict[s
         return [dict(labels) for _ in range(records)]
     known: dict[tuple[tuple[str, ...], ...], dict[str, Label]] = {}
     found = []
-    for keys in zip(*[map(tuple, rows.records) for _, rows in parts], strict=True):
+    for keys in zip(*[map(tuple, rows.maps) for _, rows in parts], strict=True):
         if keys not in known:
             known[keys] = _labels_by_keys([(label, own) for (label, _), own in zip(parts, keys, strict=True)])
         found.append(dict(known[keys]))
@@ -310,6 +312,6 @@ def _contents_of(parts: Sequence[Rows], records: int) -> list[Record]:
     first, *others = parts
     for rows in others:
         join = merge if first.shapes is None or rows.shapes is None else dict.update
-        for content, row in zip(first.records, rows.records, strict=True):
+        for content, row in zip(first.maps, rows.maps, strict=True):
             join(content, row)
-    return first.records
+    return first.maps
