@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, make_dataclass
-from typing import Any, cast
+from typing import Any
 
 from fabric.edge.artifacts.artifact import Artifact
 from fabric.edge.control import Control
 from fabric.protocol.base.errors import Reject
 from fabric.protocol.core.ready import Delivery
 from fabric.protocol.envelope.lifetime import format_duration
-from fabric.protocol.envelope.parts import Open, read_records
+from fabric.protocol.envelope.parts import Open, read_columns
 from fabric.protocol.vocabulary.lifecycle import State
 from fabric.protocol.vocabulary.openc2 import End
 from fabric.protocol.vocabulary.severity import Phase, Severity
@@ -104,23 +104,23 @@ class Message:
 
 
 def messages_of(delivery: Delivery, open_: Open | None = None) -> list[Message] | Reject:
-    """The records of a delivery, or why its body cannot be read. `open_`: for what is sealed, as `read_records` has it.
+    """The records of a delivery, or why its body cannot be read. `open_`: for what is sealed, as `read_columns` has it.
     """
     header = delivery.message.header
-    readings = read_records(header, delivery.message.envelope.parts, open_)
-    if isinstance(readings, Reject):
-        return readings
+    read = read_columns(header, delivery.message.envelope.parts, open_)
+    if isinstance(read, Reject):
+        return read
     id_, leaf, kind, relabels = delivery.message.id.hex(), delivery.message.leaf, header.kind.word, header.relabels
     relabels_id, relabelled_from = ("", None) if relabels is None else (relabels.id, relabels.label)
-    found = []
-    for number, reading in enumerate(readings):
+    found: list[Message] = []
+    for number, (content, labels) in enumerate(zip(read.contents, read.labels, strict=True)):
         message = _Open(
             f"{id_}.{number}", header.topic, kind, header.origin, header.severity, header.phase, header.label,
-            header.issued_at_ms, header.ttl_ms, delivery.age_ms, delivery.hops, reading.content, reading.labels,
-            reading.withheld, header.audience, leaf, relabels_id, relabelled_from,
+            header.issued_at_ms, header.ttl_ms, delivery.age_ms, delivery.hops, content, labels, read.withheld,
+            header.audience, leaf, relabels_id, relabelled_from,
         )
         message.__class__ = Message
-        found.append(cast(Message, message))
+        found.append(message)
     return found
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 from fabric.edge.connection.mailbox import Mailbox, fail
 from fabric.edge.publishing.composer import Draft, Position, Stamp
@@ -63,7 +63,8 @@ class Intake:
         except FabricError:
             draft.token.cancel()
             raise
-        return cast("Future[str]", draft.token)
+        token: Future[str] = draft.token
+        return token
 
     def publish_many(
         self, entries: Sequence[Entry], wait_s: float | None = None, tell: Tell | None = None

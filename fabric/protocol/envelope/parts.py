@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from fabric.protocol.base.codec import (
     Rows,
@@ -237,22 +237,36 @@ def decode_part(
     return rows
 
 
-class Reading:
-    """One record as its reader sees it: what arrived, merged; each field's label; what was withheld."""
+class Columns(NamedTuple):
+    """The records of a message as their reader sees them. Of each: what arrived, merged, and each field's label by its
+    name; of all: how many parts of each label were withheld."""
 
-    __slots__ = ("content", "labels", "withheld")
+    contents: list[Record]
+    labels: list[dict[str, Label]]
+    withheld: dict[Label, int]
 
-    def __init__(self, content: Record, labels: dict[str, Label], withheld: dict[Label, int]) -> None:
-        self.content = content
-        self.labels = labels
-        self.withheld = withheld
+
+class Reading(NamedTuple):
+    """One of them."""
+
+    content: Record
+    labels: dict[str, Label]
+    withheld: dict[Label, int]
 
 
 Open = Callable[[Header, PartEntry, bytes], bytes | Reject | None]
 
 
 def read_records(header: Header, parts: Sequence[bytes | None], open_: Open | None = None) -> list[Reading] | Reject:
-    """Every record of a message: `header.records` readings, in order.
+    """Every record of a message: `header.records` readings, in order. The rest as `read_columns` has it."""
+    read = read_columns(header, parts, open_)
+    if isinstance(read, Reject):
+        return read
+    return [Reading(*record, read.withheld) for record in zip(read.contents, read.labels, strict=True)]
+
+
+def read_columns(header: Header, parts: Sequence[bytes | None], open_: Open | None = None) -> Columns | Reject:
+    """The records of a message, `header.records` of them, in order.
 
     `open_`: the content of a sealed part, or that it is for others (None), or does not open. Where there is nobody to
     open it, and where it does not open, it counts as withheld.
@@ -272,9 +286,8 @@ def read_records(header: Header, parts: Sequence[bytes | None], open_: Open | No
         if too_large is not None:
             return Reject(Code.BAD_BODY, too_large.code.reason)
         parts_here.append((entry.label, rows))
-    labels = _labels_of(parts_here, header.records)
-    contents = _contents_of([rows for _, rows in parts_here], header.records)
-    return [Reading(content, own, withheld) for content, own in zip(contents, labels, strict=True)]
+    labels = _labels_of(parts_here, header.records)  # before the parts are put together
+    return Columns(_contents_of([rows for _, rows in parts_here], header.records), labels, withheld)
 
 
 def _labels_of(parts: Sequence[tuple[Label, Rows]], records: int) -> list[dict[str, Label]]:
