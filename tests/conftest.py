@@ -44,7 +44,7 @@ def pytest_collection_finish():
     """What is there by now stays: garbage is looked for in what tests make, and less often."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(10_000, 20, 20)
+    gc.set_threshold(50_000, 20, 20)
     gc.enable()
 
 
