@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 from fabric.edge.acting import executing
 from fabric.edge.acting.executing import Executing
 from fabric.edge.acting.handlers import Answer, Handlers
+from fabric.edge.acting.letters import Letters
 from fabric.edge.acting.replies import Reply
 from fabric.edge.identity.identity import Defaults
 from fabric.protocol.access.permissions import CANCEL
@@ -323,6 +324,22 @@ def test_it_is_tried_once_more_and_not_for_ever(start, loop):
         loop.wait(2)
         assert one.finish(5) == 0
     assert len(loop.published) == 2 and logs[-1]["event"] == "result not sent"
+
+
+def test_whose_answer_is_on_its_way_is_at_work_no_more(start, monkeypatch):
+    tell, told, goes_on = Letters.tell, threading.Event(), threading.Event()
+
+    def stop_after(self, letters):
+        tell(self, letters)
+        told.set()
+        assert goes_on.wait(10)
+
+    monkeypatch.setattr(Letters, "tell", stop_after)
+    one = start(lambda _: {"rule": 7})
+    one.take(action(1))
+    assert told.wait(10)
+    assert one.finish(5) == 0
+    goes_on.set()
 
 
 def test_after_the_end_it_is_in_the_log_that_nobody_was_told(start, loop):

@@ -286,7 +286,8 @@ class Executing:
             # A handler that closes its own control point does not wait for itself.
             own = int(threading.current_thread() in self._threads)
             self._changed.wait_for(lambda: self._letters.open <= own, timeout_s)
-            running = max(0, self._running - own)
+            # Whose answer is on its way has perhaps yet to say that its thread is free.
+            running = max(0, min(self._running, self._letters.open) - own)
         return running + self.reverting.finish(0.0 if running else timeout_s)
 
     def abandon(self) -> None:
