@@ -24,7 +24,7 @@ CALLS = {
     "up": "--only nobody FILE", "down": "", "status": "", "drain": "hq", "nearest": "--as nobody",
     "publish": "detections.x - --as sensor-m", "send": "- --topic detections.x --as sensor-m --no-wait",
     "subscribe": "detections.> --as analyst-m --no-wait", "notices": "--as analyst-m --no-wait",
-    "relabel": "- --label green --as analyst-m",
+    "relabel": "- --label green --as analyst-m", "bench": "--as sensor-m --to analyst-m --topic detections.x",
     "act": "deny ipv4_net=192.0.2.1 --to all --as soar-hq", "actions": "--as soar-hq", "action": "4f1c09 --as soar-hq",
     "artifacts": "4f1c09 --as soar-hq", "fetch": "4f1c09 --as soar-hq",
     "cancel": f"{'4f' * 32} --as soar-hq", "approvals": "--as soar-hq", "approve": "4f1c09 --as soar-hq --yes",
