@@ -164,3 +164,34 @@ def test_a_record_that_was_not_taken_comes_again_wherever_in_its_batch_it_is(cou
     *_, last = house.take(min(at, count))
     house.reading.put_back()
     assert house.done == [] and house.take(1) == [last] != house.take(1)
+
+
+def test_who_reads_one_after_a_group_is_done_with_all_of_the_group():
+    house = House()
+    house.add("a", 4)
+    house.add("b", 3)
+    assert len(house.reading.group(5)) == 5 and house.take(1) == ["b.1"] and house.done == ["a"]
+    house.reading.put_back()
+    assert house.reading.in_part() == [("b", 1)]
+    assert house.take(1) == ["b.1"] and house.reading.group(0) == [] and house.take(1) == ["b.2"]
+    house.reading.put_back()
+    assert house.reading.in_part() == [("b", 2)]
+
+
+@given(st.lists(st.one_of(
+    st.integers(-3, 20), st.tuples(st.integers(1, 9), st.sampled_from([Severity.LOW, Severity.CRITICAL]))
+), max_size=30))
+def test_however_it_is_read_what_it_came_back_for_is_done_and_nothing_else(steps):
+    """A group of so many; or, below 0, so many one by one."""
+    house, sizes, read = House(), {}, []
+    for n, step in enumerate(steps):
+        if isinstance(step, tuple):
+            house.add(str(n), *step)
+            sizes[str(n)] = step[0]
+            continue
+        for most in [step] if step >= 0 else [None] * -step:
+            before = list(read)
+            found = house.take(1) if most is None else [said.id for said in house.reading.group(most)]
+            read += [id_ for id_ in found if id_]
+            whole = [name for name, size in sizes.items() if sum(id_.startswith(f"{name}.") for id_ in before) == size]
+            assert sorted(house.done) == sorted(whole)

@@ -38,7 +38,7 @@ class Reader:
     def __init__(self) -> None:
         self._lanes: list[deque[_Begun]] = [deque() for _ in Lane]
         self._current: list[tuple[deque[_Begun], _Begun, int]] = []  # where the last records came from, and how many
-        self._alone: _Begun | None = None  # the last one was of this, and in no other lane there is anything
+        self._alone: _Begun | None = None  # the last one alone was of this, and in no other lane there is anything
         self._read = 0
 
     def add(self, batch: Batch, done: Done) -> None:
@@ -58,7 +58,11 @@ class Reader:
             return alone.records[alone.taken - 1]
         self.finish()
         run = self._run(1)
-        return run[0] if run else None
+        if not run:
+            return None
+        if sum(map(bool, self._lanes)) == 1:
+            _, self._alone, _ = self._current[0]
+        return run[0]
 
     def group(self, records_max: int) -> list[Message]:
         """The next records, as many as wait; none when nothing does. What was read to its end before is done."""
@@ -87,12 +91,12 @@ class Reader:
                 lane.popleft()
             begun.records = records
             self._current.append((lane, begun, len(run)))
-            self._alone = begun if len(run) == len(waiting) == 1 else None
             return run
         return ()
 
     def finish(self) -> None:
         """The program is done with what it took last."""
+        self._alone = None
         current, self._current = self._current, []
         for begun in dict.fromkeys([begun for _, begun, _ in current]):
             if begun.taken == len(begun.batch):
