@@ -34,10 +34,11 @@ class Effects(RuleBasedStateMachine):
             elif isinstance(op, ForgetLease):
                 self.disk.pop(op.id)
         for lease in self.leases.to_tell():
-            assert lease.id not in self.told or self.told[lease.id] == lease.row.word, "one end"
-            self.told[lease.id] = lease.row.word
-            if lease.row.word == Word.ENDED:
+            assert self.told.get(lease.id, lease.row.word) == lease.row.word, "one end"
+            # After a restart it is said again of what may have been done anew since.
+            if lease.row.word == Word.ENDED and lease.id not in self.told:
                 self.done[lease.row.effect].discard(lease.row.variant)
+            self.told[lease.id] = lease.row.word
 
     def remember(self, kept):
         for op in kept:
