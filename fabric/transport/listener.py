@@ -38,9 +38,8 @@ from fabric.transport.sockets import (
     receive_single,
     send_single,
 )
-from fabric.transport.stirs import Stirs
 from fabric.transport.strangers import Strangers
-from fabric.transport.unread import Unread, Unsent, bytes_read, bytes_written
+from fabric.transport.unread import Unread, Unsent, bytes_read, bytes_written, resident_bytes
 
 _BACKLOG = 512
 # Of one call, those that are dropped included: who sends nothing else must not keep the loop in here.
@@ -95,8 +94,7 @@ class Listener:
         self._crowds = Crowds()
         self._kept_out: tuple[str, ...] = ()  # hosts of which the kernel lets none in now
         self._listening = _UNKNOWN
-        self._stirs = Stirs()
-        self._unread = Unread(bytes_read, self._stirs)
+        self._unread = Unread(bytes_read, resident_bytes)
         self._unsent = Unsent(bytes_written)
         self._links: dict[int, _Connection] = {}
         self._by_route: dict[tuple[bytes, bytes], int] = {}
@@ -380,7 +378,6 @@ class Listener:
         return self._of_peer[peer]
 
     def close(self) -> None:
-        self._stirs.close()
         if hasattr(self, "monitor"):
             self.socket.disable_monitor()
             self.monitor.close(linger=0)

@@ -7,23 +7,25 @@ No option bounds the message: a peer that says "more" at every frame fills the m
 that never ends, at the speed of its line. The kernel knows how much a connection has received, and we know how much we
 took from it: the difference, less what the kernel still holds, is in there.
 
-Guarantees: a connection with more in there than a frame and what goes with it is found within two looks. Nobody is
-found for frames that wait to be read, however many and for however long: a look counts what had come before everything
-that could be read was taken. Holds no socket.
+Guarantees: a connection with more in there than a frame and what goes with it is found within two looks. A listener has
+many, and finds one that was quiet before within two seconds, or as soon as all of them have brought more than
+`GROWN_MAX`. Nobody is found for frames that wait to be read, however many and for however long: a look counts what had
+come before everything that could be read was taken. Holds no socket.
 """
 
 from __future__ import annotations
 
+import os
 import socket as sockets_
 import struct
 from collections.abc import Callable, Set
 from contextlib import suppress
 from fcntl import ioctl
+from pathlib import Path
 from termios import FIONREAD, TIOCOUTQ
 from typing import Final
 
 from fabric.protocol.base.limits import FRAME_BYTES_MAX
-from fabric.transport.stirs import Stirs
 
 # What an honest peer has in there is part of one frame. The rest is for what is no frame of ours and is never counted
 # as taken: the handshake, and ZMTP's own commands.
@@ -32,23 +34,36 @@ UNREAD_MAX: Final = 4 * FRAME_BYTES_MAX
 UNSENT_MAX: Final = 4_194_304
 # At the speed of CURVE on one processor less than 100 MB come in between two looks, from all connections together.
 _LOOK_MS: Final = 200
+# Of a listener: how often all are looked at, those too on which nothing came; and by how much its process may grow
+# until then. What the kernel tells of many at once does not serve: what libzmq has read by then is not told.
+_ALL_MS: Final = 2_000
+GROWN_MAX: Final = 16_777_216
 # How often a look may come before its time, where all that came was taken.
 _EARLY_MS: Final = 1_000
 # A frame's own: flags, its length in one byte or eight, and CURVE's command, nonce, box and flags (RFC 26).
 _CURVE_BYTES: Final = 33
 _SHORT_BYTES_MAX: Final = 255
+_STATM: Final = Path("/proc/self/statm")
+_PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 # struct tcp_info of <linux/tcp.h>.
 _TCP_INFO_BYTES: Final = 136
 _ACKED_AT, _RECEIVED_AT = 120, 128  # tcpi_bytes_acked, tcpi_bytes_received
 
 
 class Unread:
-    """Connections by descriptor. `read_of`: as `bytes_read`. `stirs`: tells on which something came in; without it all
-    are looked at each time."""
+    """Connections by descriptor. `read_of`: as `bytes_read`.
 
-    def __init__(self, read_of: Callable[[int, int], int | None], stirs: Stirs | None = None) -> None:
+    `resident`: how many bytes of memory this process has, None where nobody knows. With it those on which nothing came
+    from one look to the next are left out until all are looked at, every `_ALL_MS` and whenever it has grown.
+    """
+
+    def __init__(
+        self, read_of: Callable[[int, int], int | None], resident: Callable[[], int | None] = lambda: None
+    ) -> None:
         self._read_of = read_of
-        self._stirs = stirs
+        self._resident = resident
+        self._resident_bytes = 0  # when all were looked at, or less since
+        self._all_at_ms = 0
         self._taken: dict[int, int] = {}
         self._looked: dict[int, int] = {}  # what had come of each at the last look, until that was compared
         self._left: dict[int, int] = {}  # and what of it nobody had taken when it was
@@ -63,16 +78,12 @@ class Unread:
 
     def came(self, descriptor: int) -> None:
         self._taken.setdefault(descriptor, 0)  # its first frame may have been taken before this was known
-        if self._stirs is not None:
-            self._stirs.watch(descriptor)
 
     def gone(self, descriptor: int) -> None:
         self._taken.pop(descriptor, None)
         self._looked.pop(descriptor, None)
         self._left.pop(descriptor, None)
         self._still.discard(descriptor)
-        if self._stirs is not None:
-            self._stirs.forget(descriptor)
 
     def took(self, descriptor: int, payload_bytes: int) -> None:
         boxed = payload_bytes + _CURVE_BYTES
@@ -102,7 +113,7 @@ class Unread:
         if is_early:
             self._early_at_ms = now_ms + _EARLY_MS
         self._look_at_ms, self._is_early = now_ms + _LOOK_MS, False
-        spared = self._at_rest()
+        spared = self._at_rest(now_ms)
         for descriptor, taken in self._taken.items():
             if descriptor in spared:
                 continue
@@ -110,13 +121,15 @@ class Unread:
             if read is not None:
                 self._looked[descriptor] = read
 
-    def _at_rest(self) -> Set[int]:
-        """Those that need no look: nothing was on its way in there, and nothing came since."""
-        stirred = None if self._stirs is None else self._stirs.take()
-        if stirred is None:
-            return frozenset()
-        self._still -= stirred
-        return self._still
+    def _at_rest(self, now_ms: int) -> Set[int]:
+        """Those that need no look now. Of thousands nearly all say little; what they bring takes memory."""
+        resident_bytes = self._resident()
+        if resident_bytes is not None and now_ms < self._all_at_ms:
+            self._resident_bytes = min(self._resident_bytes, resident_bytes)
+            if resident_bytes - self._resident_bytes < GROWN_MAX:
+                return self._still
+        self._all_at_ms, self._resident_bytes = now_ms + _ALL_MS, resident_bytes or 0
+        return frozenset()
 
     def too_much(self) -> list[int]:
         """After everything that could be read was taken: whose messages do not end."""
@@ -169,6 +182,14 @@ def bytes_read(descriptor: int, few: int = 0) -> int | None:
     # What comes between the two counts is taken for waiting: it is counted at the next look.
     waiting = _queued(descriptor, FIONREAD)
     return None if waiting is None else received - waiting
+
+
+def resident_bytes() -> int | None:
+    """How much memory this process has; None where nobody knows."""
+    try:
+        return int(_STATM.read_bytes().split()[1]) * _PAGE_BYTES
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 def bytes_written(descriptor: int) -> int | None:

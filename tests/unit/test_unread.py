@@ -3,7 +3,18 @@
 import socket
 from pathlib import Path
 
-from fabric.transport.unread import UNREAD_MAX, UNSENT_MAX, Unread, Unsent, bytes_read, bytes_written
+import pytest
+
+from fabric.transport.unread import (
+    GROWN_MAX,
+    UNREAD_MAX,
+    UNSENT_MAX,
+    Unread,
+    Unsent,
+    bytes_read,
+    bytes_written,
+    resident_bytes,
+)
 
 LOOK_MS = 1_000
 
@@ -78,54 +89,80 @@ def test_where_nothing_is_on_its_way_in_there_is_nothing_to_look_for_until_more_
     assert look(4) == [7]
 
 
-class Told:
-    """`Stirs`, told by a test; None where nobody knows."""
+SOON_MS = 200
+
+
+class Watched:
+    """Two connections of a listener, and how much memory its process has."""
 
     def __init__(self):
-        self.came, self.watched = set(), set()
+        self.read, self.resident, self.asked, self.at_ms = Read({7: 1_000, 8: 1_000}), 50_000_000, [], 0
+        self.unread = Unread(self.read_of, lambda: self.resident)
+        for descriptor in self.read:
+            self.unread.came(descriptor)
 
-    def watch(self, descriptor):
-        self.watched.add(descriptor)
+    def read_of(self, descriptor, few):
+        self.asked.append(descriptor)
+        return self.read(descriptor, few)
 
-    def forget(self, descriptor):
-        self.watched.discard(descriptor)
+    def look(self, after_ms=SOON_MS):
+        """Who is found, and who was looked at."""
+        self.at_ms += after_ms
+        self.asked.clear()
+        self.unread.look(self.at_ms)
+        return self.unread.too_much(), sorted(self.asked)
 
-    def take(self):
-        came, self.came = self.came, None if self.came is None else set()
-        return came
+
+@pytest.fixture
+def watched():
+    made = Watched()
+    assert made.look() == ([], [7, 8]) and made.look() == ([], [7, 8]), "until nothing is on its way in there"
+    assert made.look() == ([], []) and not made.unread.looked
+    return made
 
 
-def test_only_those_are_looked_at_on_which_something_came():
-    asked = []
-    read = Read({7: 1_000, 8: 1_000})
+def test_those_on_which_nothing_came_are_looked_at_now_and_then(watched):
+    looks = [watched.look()[1] for _ in range(20)]
+    assert [7, 8] in looks[:10] and looks.count([7, 8]) == 2 and looks.count([]) == 18
 
-    def read_of(descriptor, few):
-        asked.append(descriptor)
-        return read(descriptor, few)
 
-    told = Told()
-    unread = Unread(read_of, told)
-    for descriptor in read:
-        unread.came(descriptor)
-    assert told.watched == {7, 8}
+def test_one_that_was_quiet_is_found_when_all_are_looked_at(watched):
+    watched.read[8] += 2 * UNREAD_MAX
+    found = [watched.look()[0] for _ in range(10)]
+    assert [8] in found and [7, 8] not in found
 
-    def look(turn):
-        asked.clear()
-        unread.look(turn * LOOK_MS)
-        return unread.too_much(), sorted(asked)
 
-    assert look(1) == ([], [7, 8]) and look(2) == ([], [7, 8]), "until nothing is on its way in there"
-    assert look(3) == ([], []) and not unread.looked
-    told.came = {8}
-    read[8] += 10
-    assert look(4) == ([], [8]) and look(5) == ([], [8]) and look(6) == ([], [])
-    told.came = {8}
-    read[8] += 2 * UNREAD_MAX
-    assert look(7) == ([8], [8]), "a message that does not end is found as soon as ever"
-    unread.gone(8)
-    told.came = None
-    assert look(8) == ([], [7]), "where nobody knows, all are looked at"
-    assert told.watched == {7}
+def test_one_that_was_quiet_is_found_at_once_where_what_it_brings_takes_much_memory(watched):
+    watched.read[8] += 20 * UNREAD_MAX
+    watched.resident -= 1_000_000
+    assert watched.look() == ([], [])
+    watched.resident += GROWN_MAX - 1
+    assert watched.look() == ([], [])
+    watched.resident += 1
+    assert watched.look() == ([8], [7, 8]), "more than when all were looked at, and less than ever since"
+    watched.unread.gone(8)
+    watched.resident += GROWN_MAX - 1
+    assert watched.look() == ([], [])
+
+
+def test_one_on_which_something_came_is_looked_at_until_nothing_more_does(watched):
+    watched.look(2_000)
+    watched.read[8] += 10
+    assert watched.look(2_000) == ([], [7, 8])
+    assert watched.look() == ([], [8]) and watched.look() == ([], [])
+
+
+def test_where_nobody_knows_how_much_memory_there_is_all_are_looked_at(watched):
+    watched.resident = None
+    assert [watched.look() for _ in range(3)] == [([], [7, 8])] * 3
+
+
+def test_how_much_memory_this_process_has():
+    before = resident_bytes()
+    held = bytearray(64_000_000)
+    held[::4_096] = b"x" * len(held[::4_096])
+    assert before is not None and 60_000_000 < resident_bytes() - before < 90_000_000
+    del held
 
 
 def test_where_all_that_came_was_taken_a_look_need_not_wait():
