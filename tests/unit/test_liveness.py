@@ -90,6 +90,25 @@ def test_a_crowd_of_control_points_is_told_to_ask_less_often(crowded):
     assert spared(talk, child) == 0
 
 
+def test_strangers_are_no_crowd(monkeypatch):
+    monkeypatch.setattr(liveness, "PINGS_PER_S", 1)
+    talk = relay()
+    link = talk.connect(POINTS[0], Role.POINT)
+    for number in range(100, 120):
+        talk.step(LinkUp(number, bytes([number]) * 32, b""))
+    assert spared(talk, link) == 0
+
+
+def test_a_relay_asks_as_often_as_ever_whatever_its_parent_says():
+    talk = relay("hq")
+    up = talk.dial(HQ, Role.CHILD)
+    talk.say(up, Pong(talk.now_ms, talk.now_ms, spared_ms=10_000))
+    talk.wait(PING_MS)
+    assert talk.heard(up, Ping)
+    talk.wait(LINK_SILENCE_MS)
+    assert up in talk.closed
+
+
 def test_who_was_told_to_ask_less_often_may_be_silent_for_as_much_longer(crowded):
     talk, (spared_link, other, *_), _ = crowded
     assert spared(talk, spared_link) == 2_000
@@ -179,3 +198,8 @@ def test_a_peer_on_whose_link_nothing_happens_is_what_others_say_that_it_became(
     talk.say(other, Intro([newer.credential.raw]))
     talk.wait(250)
     assert talk.core.links[link].peer == newer.credential
+    talk.wait(1_000)
+    talk.core.trust.credentials._displace("zeek-0")
+    before = talk.core.links[link].look_at_ms
+    talk.wait(250)
+    assert talk.core.links[link].look_at_ms > before, "its id is another's by now, perhaps"

@@ -1,10 +1,11 @@
 """Bounded msgpack: the only way in which bytes become values, and values bytes.
 
 Guarantees: nothing is allocated for a peer before the whole structure has been checked against the caller's bounds, or
-(`unpack_rows`) in proportion to the bytes that are there; whatever the bytes are, `scan` and `unpack` return and
-never raise; a value that `unpack` returns has one reading only. Refuses: truncated input, bytes after the value, more
-elements or levels than allowed, extension types (timestamps too), the reserved byte 0xc1, text that is not UTF-8, map
-keys that are neither text nor integer, and a key that comes twice (two readers could take different ones).
+(`unpack_rows`) in proportion to the bytes that are there, with some MB at most besides; whatever the bytes are, `scan`
+and `unpack` return and never raise; a value that `unpack` returns has one reading only. Refuses: truncated input, bytes
+after the value, more elements or levels than allowed, extension types (timestamps too), the reserved byte 0xc1, text
+that is not UTF-8, map keys that are neither text nor integer, and a key that comes twice (two readers could take
+different ones).
 
 It does not require the shortest encoding of a number or length: the bytes as they were sent are what is signed and
 forwarded.

@@ -45,7 +45,8 @@ class Liveness:
 
     def __init__(
         self, links: Links, outboxes: Mapping[str, Outbox], uplink: Uplink, opening: Opening, transfer: Transfer,
-        trust_distribution: TrustDistribution, policies: PolicyDistribution, counters: Counters, handler: Handler,
+        trust_distribution: TrustDistribution, policies: PolicyDistribution, counters: Counters, handler: Handler, *,
+        is_relay: bool,
     ) -> None:
         self._links = links
         self._outboxes = outboxes
@@ -56,6 +57,7 @@ class Liveness:
         self._policies = policies
         self._count = counters.count
         self._handler = handler
+        self._is_relay = is_relay
         self._judged_by = trust_distribution.judged_by
 
     def tick(self, now_ms: int, ready: Ready) -> None:
@@ -84,14 +86,14 @@ class Liveness:
 
         The answers to all control points together are to cost no more than those to a few hundred.
         """
-        crowd_ms = len(self._links.by_number) * 1_000 // PINGS_PER_S
+        crowd_ms = len(self._links.by_destination) * 1_000 // PINGS_PER_S  # strangers are no crowd
         link.spare(min(SPARED_MS_MAX, max(0, crowd_ms - PING_MS)) if link.peer_role == Role.POINT else 0)
         return link.spared[0]
 
-    @staticmethod
-    def is_spared(link: Link, ms: int) -> None:
-        """Our parent says how much longer than usual we may wait."""
-        link.spare(min(ms, SPARED_MS_MAX))
+    def is_spared(self, link: Link, ms: int) -> None:
+        """Our parent says how much longer than usual we may wait. A relay never does: others wait for it."""
+        if not self._is_relay:
+            link.spare(min(ms, SPARED_MS_MAX))
 
     def _can_leave(self, link: Link) -> bool:
         return self._uplink.alternatives and link.destination == UPLINK and self._links.is_current(link)

@@ -150,7 +150,7 @@ class Node(ABC):
         )
         self.liveness = Liveness(
             self.link_table, self.outboxes, self.uplink, self.opening, self.transfer, self.trust_distribution,
-            self.policies, self.counters, self,
+            self.policies, self.counters, self, is_relay=is_relay,
         )
         self.ending = Ending(self._settle)
         self._timers_ms = self._stirred_ms = -_IDLE_TIMERS_MS

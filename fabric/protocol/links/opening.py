@@ -224,7 +224,7 @@ class Opening:
         destination = destination_of(link)
         rival = self._links.by_destination.get(destination)
         same = rival is not None and rival.peer is not None and rival.peer.id == peer.id
-        alive = same and rival is not None and now_ms - rival.heard_at_ms < PING_MS + rival.spared_ms
+        alive = same and rival is not None and now_ms - rival.heard_at_ms < PING_MS
         if alive and self._twins.is_twin(destination, now_ms):
             self._count("twins", link.peer_role.name.lower())
             self._turn_away(link, hello, Reject(Code.TWIN, peer.id), ready)

@@ -247,6 +247,8 @@ class Transfer:
         """What the peer has of us, said again: a CREDIT may have been lost."""
         credit = link.credit.grant(self._handler.takes_in, always=True)
         assert credit is not None
+        if link.credit.stinted:
+            link.stirs()
         self._links.send(link, credit, ready)
 
     # -- out --------------------------------------------------------------------------------------------

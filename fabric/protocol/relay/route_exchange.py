@@ -314,7 +314,7 @@ class RouteExchange:
             self._touch(before)
             return
         # Not a connection that merely has yet to be found dead: the process at its end still speaks.
-        if now_ms - old.heard_at_ms < 2 * PING_MS + old.spared_ms:
+        if now_ms - old.heard_at_ms < 2 * PING_MS:
             self._count("twins", old.peer_role.name.lower())
         self._links.refuse(old, Reject(Code.TWIN, f"{attachment.node} is at {attachment.relay} too"), now_ms, ready)
         self._gone(before, now_ms, ready)

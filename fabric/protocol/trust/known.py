@@ -41,7 +41,7 @@ class Known(Mapping[bytes, Credential]):
         self._owner: dict[bytes, str] = {}  # of a CURVE key, as it was proved
         self._refused: OrderedDict[bytes, Reject] = OrderedDict()
         self._restored: dict[str, None] = {}  # ids of which some came from disk, until `settle`
-        self.replaced = 0  # how often one more of an id came
+        self.replaced = 0  # how often what an id is known by changed
         assert self.meet(own) is None
 
     def __getitem__(self, digest: bytes) -> Credential:
@@ -171,6 +171,7 @@ class Known(Mapping[bytes, Credential]):
         return next((each for each in known.values() if each.id != self._own_id and each.digest != spared.digest), None)
 
     def _displace(self, id_: str) -> None:
+        self.replaced += 1
         for credential in list(self._of_id.get(id_, ())):
             self._drop(credential, Reject(Code.REUSED_ID, id_))
 
