@@ -1,7 +1,8 @@
 """Stamps that were made before: a program says the same of nearly all that it publishes.
 
 Guarantees: what is found is what would be made; what is equal to Python and not the same (1, True, Label.GREEN) is told
-apart. What is not of the plain types is made anew each time, and so is refused as ever.
+apart. What its program may change is read once, and copied: a stamp is remembered as of what it was made of. What is
+not of the plain types is made anew each time, and so is refused as ever.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ _RULES_MAX: Final = 64
 _NONE: Final = type(None)
 _KNOWN: Final = frozenset({str, int, Severity, Phase, Label, _NONE})
 _MAPS: Final = frozenset({dict, MappingProxyType})
+_COPIED: Final = object()  # in place of labels of which there is a copy
 
 
 class Stamps:
@@ -38,14 +40,14 @@ class Stamps:
 
     def of(self, topic: str, options: PublishOptions) -> Stamp:
         """As `publish_stamp` makes it. Raises what that raises."""
-        said = _said(topic, options)
+        given, said = _said(topic, options)
         last, stamp_of_last = self._last
         if len(said) == len(last) and all(map(is_, said, last)):  # mostly it is said in the same place of a program
             return stamp_of_last
-        key = _key(topic, options)
+        key = _key(topic, given)
         stamp = None if key is None else self._known.get(key)
         if stamp is None:
-            stamp = publish_stamp(topic, self._defaults, self._clearance, **options)
+            stamp = publish_stamp(topic, self._defaults, self._clearance, **given)
             if key is not None:
                 if len(self._known) >= STAMPS_MAX:
                     self._known.clear()
@@ -55,12 +57,17 @@ class Stamps:
         return stamp
 
 
-def _said(topic: object, options: Mapping[str, Any]) -> Sequence[Any]:
-    """All that is said, one after the other, and of how many options. What is the same each time says the same."""
-    labels = options.get("labels")
-    if type(labels) is not dict:
-        return (len(options), topic, *options, *options.values())
-    return (len(options), topic, *options, *{**options, "labels": dict}.values(), *labels, *labels.values())
+def _said(topic: object, options: Mapping[str, Any]) -> tuple[dict[str, Any], Sequence[Any]]:
+    """The options, with labels that nobody else has. And all that is said, one after the other, and of how many
+    options: what is the same each time says the same, as none of it can change."""
+    given = dict(options)
+    labels: Any = given.get("labels")
+    if type(labels) not in _MAPS:
+        return given, (len(given), topic, *given, *given.values())
+    labels, given["labels"] = dict(labels), _COPIED
+    said = (len(given), topic, *given, *given.values(), *labels, *labels.values())
+    given["labels"] = labels
+    return given, said
 
 
 def _key(topic: object, options: Mapping[str, Any]) -> tuple[Any, ...] | None:
