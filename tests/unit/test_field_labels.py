@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from fabric.protocol.base.codec import pack
 from fabric.protocol.base.limits import BODY_DEPTH_MAX
-from fabric.protocol.envelope.field_labels import FieldLabels, label_fields, merge, near_names
+from fabric.protocol.envelope.field_labels import FieldLabels, _taking, label_fields, merge, near_names
 from fabric.protocol.vocabulary.tlp import Label
 
 CLEAR, GREEN, AMBER, RED = Label.CLEAR, Label.GREEN, Label.AMBER, Label.RED
@@ -159,7 +159,7 @@ def test_pieces_together_are_the_record_and_each_has_what_is_its_own(record, rul
 @given(records=st.lists(RECORDS, max_size=6), rules=RULES)
 def test_records_taken_apart_together_are_as_each_alone(records, rules):
     labels = FieldLabels(rules, GREEN)
-    for _ in range(2):  # by what was remembered of their keys, too
+    for _ in range(3):  # by what was remembered of their keys, too
         rows = labels.rows(records)
         assert tuple(rows) == labels.labels
         for label, row in rows.items():
@@ -184,10 +184,60 @@ def test_keys_that_are_the_same_to_python_are_not_taken_for_each_other():
 
 def test_few_sets_of_keys_are_remembered_and_no_long_ones():
     labels = FieldLabels({"a": AMBER}, GREEN)
-    for n in range(200):
+    long = [{"a": 1, "b" * 10_000: 2}, {f"b{n}": 2 for n in range(300)}]
+    for n in range(2_000):
+        labels.rows([{"a": 1, f"b{n}": 2}] * 2)
+        assert len(labels._plans) <= 64
+    labels.rows(long)
+    labels.rows(long)
+    assert max(map(len, labels._plans)) == 2
+
+
+def test_of_keys_that_come_once_nothing_is_found_out_but_that_they_came():
+    labels = FieldLabels({"a": AMBER}, GREEN)
+    for n in range(2_000):
         labels.rows([{"a": 1, f"b{n}": 2}])
-    labels.rows([{"a": 1, "b" * 10_000: 2}, {f"b{n}": 2 for n in range(300)}])
-    assert len(labels._plans) <= 64 and max(map(len, labels._plans)) == 2
+        assert len(labels._once) <= 256
+    assert not labels._plans
+    labels.rows([{"a": 1, "b1999": 2}])
+    labels.rows([{"a": 1, "c": 2}, {"a": 2, "c": 3}])
+    assert list(labels._plans) == [("a", "b1999"), ("a", "c")]
+
+
+def test_what_is_remembered_is_of_use_also_where_there_are_more_sets_of_keys_than_have_a_place():
+    labels = FieldLabels({"a": AMBER}, GREEN)
+
+    def come_twice(name):
+        for _ in range(2):
+            labels.rows([{"a": 1, f"{name}{n}": 2} for n in range(100)])
+
+    come_twice("b")
+    known = list(labels._plans)
+    come_twice("b")
+    assert list(labels._plans) == known and len(known) == 64
+    for _ in range(20):
+        come_twice("c")
+    assert not set(known) & set(labels._plans), "a source that sends others now is not without for ever"
+
+
+def test_how_often_keys_are_compared_grows_with_their_number_and_not_with_its_square():
+    compared = 0
+
+    class Key(str):
+        __slots__ = ()
+
+        def __eq__(self, other):
+            nonlocal compared
+            compared += 1
+            return str.__eq__(self, other)
+
+        __hash__ = str.__hash__
+
+    keys = tuple([Key(n) for n in range(200)])
+    record = dict.fromkeys(keys)
+    for own in (keys[:1], keys[:99], keys[50:], keys[::-1], keys):
+        assert list(_taking(own, keys)([record])[0]) == list(own)
+    assert compared <= 5 * len(keys)
 
 
 def test_content_beyond_a_message_is_left_to_who_refuses_it():

@@ -25,7 +25,11 @@ _NAME_CHARS_MAX = 64
 _DOTTED_MAX = 256
 _ALIKE = 0.7
 # Records of one source have a few sets of keys: of so many it is remembered where each key goes, if they are short.
+# To find that out takes longer than to take one record apart: it is done for keys that come again. Where there are more
+# of these than have a place, those that are remembered stay until so many records of others came.
 _PLANS_MAX = 64
+_ONCE_MAX = 256
+_UNPLANNED_MAX = 1_024
 _PLAN_KEYS_MAX = 256
 _PLAN_CHARS_MAX = 8_192
 
@@ -89,11 +93,13 @@ class FieldLabels:
     for an object is for all that is in it.
     """
 
-    __slots__ = ("_named", "_plans", "_root", "labels", "names", "rest")
+    __slots__ = ("_named", "_once", "_plans", "_root", "_unplanned", "labels", "names", "rest")
 
     def __init__(self, rules: Mapping[str, Label], rest: Label) -> None:
         self.rest = rules.get("*", rest)
         self._plans: dict[tuple[Any, ...], _Plan] = {}
+        self._once: set[int] = set()  # hashes: where two sets share one, a plan is made too early, and is right
+        self._unplanned = 0  # records whose keys came again and had no place, since there last was one
         self._root = _Place()
         named = {name: label for name, label in rules.items() if name != "*"}
         for name, label in named.items():
@@ -119,7 +125,9 @@ class FieldLabels:
         groups = groupby(records, tuple) if shared is None else [(shared, records)]
         for keys, group in groups:
             alike = list(group)
-            plan = self._plans.get(keys) or self._plan(keys)
+            plan = self._plans.get(keys)
+            if plan is None and (self._came_before(keys) or len(alike) > 1) and self._has_place(len(alike)):
+                plan = self._plan(keys)
             if plan is not None and plan.fits(alike):
                 for column, take in zip(columns, plan.takes, strict=True):
                     column += take(alike)
@@ -129,6 +137,26 @@ class FieldLabels:
                 for label, column in rows.items():
                     column.append(pieces.get(label, {}))
         return rows
+
+    def _came_before(self, keys: tuple[Any, ...]) -> bool:
+        """Whether a record with these keys did, not long ago. From now on one did."""
+        number = hash(keys)
+        if number in self._once:
+            return True
+        if len(self._once) >= _ONCE_MAX:
+            self._once.clear()
+        self._once.add(number)
+        return False
+
+    def _has_place(self, records: int) -> bool:
+        """For what is to be remembered of the keys of so many."""
+        if len(self._plans) >= _PLANS_MAX:
+            self._unplanned += records
+            if self._unplanned <= _UNPLANNED_MAX:
+                return False
+            self._plans.clear()
+            self._unplanned = 0
+        return True
 
     def _plan(self, keys: tuple[Any, ...]) -> _Plan | None:
         """Where the keys of a record go, in their order; None where that is not remembered."""
@@ -141,8 +169,6 @@ class FieldLabels:
             place = self._root.find(key)
             if place is not None and place.below:
                 inner.append(key)
-        if len(self._plans) >= _PLANS_MAX:
-            self._plans.clear()
         takes = tuple([_taking(tuple(pieces.get(label, ())), keys) for label in self.labels])
         plan = self._plans[keys] = _Plan(takes, tuple(inner))
         return plan
@@ -175,9 +201,10 @@ class FieldLabels:
 
 def _taking(own: tuple[str, ...], keys: tuple[str, ...]) -> _Take:
     """What takes its own fields, in this order, out of records with these keys."""
-    others = [key for key in keys if key not in own]
-    if len(others) > len(own) or own != tuple([key for key in keys if key in own]):
+    mine = set(own) if 2 * len(own) >= len(keys) else set()  # of keys there may be hundreds, of labels several
+    if not mine or own != tuple([key for key in keys if key in mine]):
         return lambda records: [{key: record[key] for key in own} for record in records]
+    others = [key for key in keys if key not in mine]
 
     def all_but_others(records: Sequence[Record]) -> list[Record]:
         pieces = list(map(dict, records))
