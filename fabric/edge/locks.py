@@ -54,7 +54,9 @@ class _Waiting:
 
     def _ready_to_wait(self) -> threading.Condition:
         if self._waiters is None:
-            self._waiters = threading.Condition(self._lock())
+            # In one step: a signal handler may wait here in between, and others since, who are woken where they are.
+            waiters: threading.Condition = self.__dict__.setdefault("_waiters", threading.Condition(self._lock()))
+            return waiters
         return self._waiters
 
 

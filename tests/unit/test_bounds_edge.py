@@ -62,8 +62,6 @@ BOUNDS = {
     "what waited and was in flight when the connection ended, until it is left",
     "edge/publishing/composer.py:Composer._labels": "_RULES_MAX; then computed anew",
     "edge/publishing/composer.py:Composer._streams": "STREAMS_MAX; the one left longest ago begins anew",
-    "edge/publishing/receipts.py:Receipt._waiters": "as of every future: threads of its program that wait for it",
-    "edge/publishing/receipts.py:Receipt._done_callbacks": "as of every future: what its program asks to be called",
     "edge/publishing/receipts.py:Many._outcomes": "what its program gives at a time",
     "edge/publishing/stamps.py:Stamps._known": "STAMPS_MAX; then made anew",
     "edge/publishing/snapshot.py:Snapshots._known": "_SHAPES_MAX; then made anew",

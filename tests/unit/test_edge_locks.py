@@ -7,6 +7,7 @@ from concurrent.futures import wait
 import pytest
 
 from fabric.edge.locks import Condition, Event, Pending, Room
+from tests.interrupting import at_each_place
 
 INTERRUPTIONS = 400
 
@@ -89,6 +90,41 @@ def test_a_condition_is_free_after_its_wait_was_interrupted():
 
     interrupted(enter)
     assert is_free(condition)
+
+
+def test_those_who_wait_since_somebody_came_between_are_woken():
+    places = 0
+    for run in at_each_place(Condition._ready_to_wait.__code__):
+        condition, woken, there = Condition(), [], threading.Semaphore(0)
+
+        def sleep(condition=condition, woken=woken, there=there):
+            with condition:
+                there.release()
+                woken.append(condition.wait(5))
+
+        thread = threading.Thread(target=sleep, daemon=True)
+
+        def comes_between(condition=condition, thread=thread, there=there):
+            """It waits itself, and so lets another in, who waits on."""
+            thread.start()
+            condition.wait(0.000_1)
+            condition.release()
+            there.acquire()
+            condition.acquire()
+
+        def wait_a_moment(condition=condition):
+            with condition:
+                condition.wait(0.000_1)
+
+        run(wait_a_moment, comes_between)
+        if thread.ident is None:
+            break
+        with condition:
+            condition.notify_all()
+        thread.join()
+        assert woken == [True]
+        places += 1
+    assert places > 10
 
 
 def test_an_pending_can_be_set_after_any_interruption_of_who_asked_for_it():

@@ -19,6 +19,7 @@ from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.envelope.layout import Kind
 from fabric.protocol.vocabulary.severity import Phase, Severity
 from fabric.protocol.vocabulary.tlp import Label
+from tests.interrupting import at_each_place
 from tests.support import EVERYTHING, T0, Authority
 from tests.unreachable import unreachable_relay
 
@@ -173,6 +174,25 @@ def test_nothing_is_made_to_wait_for_a_receipt_before_somebody_looks_at_it():
     told = []
     drafts[0].token.add_done_callback(told.append)
     assert told == [drafts[0].token] and drafts[1].token.is_touched
+
+
+def test_whoever_looks_at_a_receipt_while_it_is_made_ready_for_another_is_called_too():
+    places = 0
+    for run in at_each_place(Receipt.__getattr__.__code__):
+        (draft,) = begin([replace(draft, token=Receipt()) for draft in numbered(None, 1)])
+        receipt, called, locks = draft.token, [], []
+
+        def comes_between(receipt=receipt, called=called, locks=locks):
+            locks.append(receipt._condition)
+            receipt.add_done_callback(lambda _: called.append("between"))
+
+        run(lambda receipt=receipt, called=called: receipt.add_done_callback(lambda _: called.append("first")),
+            comes_between)
+        assert locks in ([], [receipt._condition]), "else who waits with the one is not woken with the other"
+        succeed(bytes(16), [draft])
+        assert sorted(called) == ["between"] * len(locks) + ["first"]
+        places += len(locks)
+    assert places > 10
 
 
 def test_who_waits_in_another_thread_is_woken():

@@ -49,12 +49,13 @@ class Receipt(Pending[T]):
         if name not in ("_condition", "_waiters", "_done_callbacks"):
             raise AttributeError(name)
         with _UNTOUCHED:
-            if "_condition" not in self.__dict__:
-                self.is_touched = True  # first: Ctrl-C may come in between
-                self._waiters = []
-                self._done_callbacks: list[Callable[[Future[T]], object]] = []
-                self._condition = Condition()  # type: ignore[assignment]  # as of `Pending`
-        return self.__dict__[name]
+            self.is_touched = True  # first: Ctrl-C may come in between
+            # So may a signal handler or a finaliser that looks at this one, too: what is there stays, in one step each.
+            made = self.__dict__
+            made.setdefault("_waiters", [])
+            made.setdefault("_done_callbacks", [])
+            made.setdefault("_condition", Condition())
+            return made[name]
 
     def done(self) -> bool:
         return self._state not in (PENDING, RUNNING)
