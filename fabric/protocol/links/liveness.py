@@ -41,7 +41,7 @@ _QUIET_LOOK_MS = PING_MS
 
 
 class Liveness:
-    """What it goes by is on the link, and in its outbox. Itself it keeps by what peers were judged last."""
+    """What it goes by is on the link, and in its outbox. It keeps by what peers were judged when it last looked."""
 
     def __init__(
         self, links: Links, outboxes: Mapping[str, Outbox], uplink: Uplink, opening: Opening, transfer: Transfer,
@@ -78,7 +78,10 @@ class Liveness:
         return min(link.pinged_at_ms + _ping_ms(link, can_leave), link.heard_at_ms + patience_ms + 1)
 
     def is_calm(self) -> bool:
-        """Whether every link is open, stays, and has been told all that it is to be told."""
+        """Whether every link is open, stays, and has been told all that it is to be told.
+
+        One that is to be looked at later was so when it was looked at, and nothing has happened on it since.
+        """
         return all(link.look_at_ms or _is_calm(link) for link in self._links.by_number.values())
 
     def spares(self, link: Link) -> int:
