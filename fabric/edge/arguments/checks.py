@@ -4,11 +4,10 @@ TypeError from somewhere inside."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
+from fabric.protocol.base.codec import TEXT
 from fabric.protocol.base.errors import Code, FabricError
-
-_TEXT: Final = frozenset({str})
 
 
 def to_text(value: object, what: str, example: str) -> str:
@@ -35,7 +34,7 @@ def to_map(value: object, what: str) -> dict[Any, Any]:
 def to_record(content: object, what: str = "the content") -> dict[str, Any]:
     """A map whose names are text. What is in it is checked when it is encoded. Raises BAD_INPUT."""
     record = to_map(content, what)
-    if not _TEXT.issuperset(map(type, record)):
+    if not TEXT.issuperset(map(type, record)):
         for name in record:
             if not isinstance(name, str):
                 raise FabricError(

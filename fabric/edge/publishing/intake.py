@@ -87,7 +87,7 @@ class Intake:
                     position, error = None, error or fault
             if error is not None:
                 refused[number] = error
-            drafts.append(Draft(stamp, record, now_ms, many, size, position, False, number, False, keys))
+            drafts.append(Draft(stamp, record, now_ms, many, size, position, number=number, keys=keys))
         deadline_s = None if wait_s is None else time.monotonic() + wait_s
         begun = taken = 0
         try:

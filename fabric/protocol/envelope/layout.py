@@ -38,7 +38,7 @@ from fabric.protocol.base.limits import (
     TARGETS_MAX,
     TOPIC_BYTES_MAX,
 )
-from fabric.protocol.base.shapes import Shape
+from fabric.protocol.base.shapes import INT_MAX, Id, Name, Number, Shape
 from fabric.protocol.base.signing import SIGNATURE_BYTES, TYPE_ENVELOPE, TYPE_ROOT, Signs, pae
 from fabric.protocol.vocabulary.lifecycle import State, state_from_wire
 from fabric.protocol.vocabulary.severity import Lane, Phase, Severity, lane_of, severity_from_wire
@@ -46,8 +46,6 @@ from fabric.protocol.vocabulary.tlp import Audience, Label, label_from_wire
 
 VERSION = 1
 STREAM_BYTES = 8
-_INT_MAX = 2**53  # what every language's JSON can hold
-_Number = Annotated[int, Meta(ge=0, le=_INT_MAX)]
 _Digest = Annotated[bytes, Meta(min_length=DIGEST_BYTES, max_length=DIGEST_BYTES)]
 
 
@@ -82,8 +80,8 @@ class PartEntry(NamedTuple):
     """A line of the manifest. `size`: bytes of the content before encoding, padding included."""
 
     label: Label
-    content_type: _Number
-    encoding: _Number
+    content_type: Number
+    encoding: Number
     size: Annotated[int, Meta(ge=0, le=BODY_BYTES_MAX)]
     digest: _Digest
 
@@ -218,18 +216,17 @@ def encode_header(h: Header) -> bytes:
     ])
 
 
-_Name = Annotated[str, Meta(max_length=NAME_BYTES_MAX)]
-_Names = Annotated[tuple[_Name, ...], Meta(max_length=AUDIENCE_NAMES_MAX)]
-# Of an event or intel as this version writes it. How long text is, is counted in characters here.
+_Names = Annotated[tuple[Name, ...], Meta(max_length=AUDIENCE_NAMES_MAX)]
+# Of an event or intel as this version writes it.
 _PLAIN_HEADER = Shape(tuple[
-    Annotated[int, Meta(ge=1, le=_INT_MAX)],
+    Annotated[int, Meta(ge=1, le=INT_MAX)],
     Kind,
     Annotated[str, Meta(max_length=TOPIC_BYTES_MAX)],
-    _Name,
+    Name,
     Annotated[bytes, Meta(min_length=STREAM_BYTES, max_length=STREAM_BYTES)],
-    _Number,
-    _Number,
-    _Number,
+    Number,
+    Number,
+    Number,
     Severity,
     Phase,
     Label,
@@ -238,7 +235,7 @@ _PLAIN_HEADER = Shape(tuple[
     Annotated[bytes, Meta(max_length=DIGEST_BYTES)],
     Annotated[int, Meta(ge=1, le=RECORDS_MAX)],
     Annotated[tuple[PartEntry, ...], Meta(max_length=PARTS_MAX)],
-    _Name,
+    Name,
 ])
 
 
@@ -291,7 +288,7 @@ def _header(f: Any) -> Header:
         correlation, records, manifest, traceparent, *more,
     ) = f
     integers = (version, number, sequence, issued_at_ms, ttl_ms, phase, records)
-    if [*map(type, integers)] != _SEVEN_INTEGERS or min(integers) < 0 or max(integers) > _INT_MAX or version < 1:
+    if [*map(type, integers)] != _SEVEN_INTEGERS or min(integers) < 0 or max(integers) > INT_MAX or version < 1:
         raise ValueError
     kind = _KINDS.get(number)
     if kind is None:
@@ -357,7 +354,7 @@ def _entry(e: Any) -> PartEntry:
 
 
 def _int(value: object) -> int:
-    if type(value) is not int or not 0 <= value <= _INT_MAX:
+    if type(value) is not int or not 0 <= value <= INT_MAX:
         raise TypeError
     return value
 
@@ -395,7 +392,7 @@ def unite(first: Envelope, second: Envelope) -> Envelope:
 
 # But for an action that was held, which has what released it too.
 _PLAIN_ENVELOPE = Shape(tuple[
-    Annotated[bytes, Meta(min_length=ID_BYTES, max_length=ID_BYTES)],
+    Id,
     Annotated[bytes, Meta(max_length=HEADER_BYTES_MAX)],
     Annotated[bytes, Meta(min_length=SIGNATURE_BYTES, max_length=SIGNATURE_BYTES)],
     Annotated[tuple[_Digest, ...], Meta(max_length=PATH_MAX)],

@@ -34,10 +34,9 @@ from fabric.protocol.base.limits import (
     ROUTES_ENTRIES_MAX,
     TARGETS_MAX,
 )
-from fabric.protocol.base.shapes import Shape
+from fabric.protocol.base.shapes import INT_MAX, Id, Number, Shape
 from fabric.protocol.vocabulary.severity import Lane
 from fabric.protocol.wire.frames import (
-    INT_MAX,
     SESSION_BYTES,
     Ack,
     Applied,
@@ -230,7 +229,7 @@ def _data(f: Any) -> Data:
 
 
 _DATA = Shape(tuple[
-    int, Lane, Annotated[int, Meta(ge=0, le=INT_MAX)], Annotated[list[Item], Meta(max_length=ITEMS_MAX)]
+    int, Lane, Number, Annotated[list[Item], Meta(max_length=ITEMS_MAX)]
 ])
 # With what an item may have: itself, its fields, and what is in its lists.
 _ITEM_ELEMENTS = 7
@@ -251,7 +250,7 @@ def _plain_data(payload: bytes) -> Data | None:
 _FIELDS_OF_DATA = 5
 _ACK = Shape(tuple[
     int, Annotated[
-        list[Annotated[bytes, Meta(min_length=ID_BYTES, max_length=ID_BYTES)]],
+        list[Id],
         Meta(max_length=FRAME_ELEMENTS_MAX - 3),  # beside those: the frame, its kind, and the list
     ]
 ])

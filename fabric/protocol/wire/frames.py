@@ -8,14 +8,12 @@ from typing import Annotated, NamedTuple
 from msgspec import Meta
 
 from fabric.protocol.base.errors import Code
-from fabric.protocol.base.limits import ENVELOPE_BYTES_MAX, HOPS_MAX, MOVED_MAX, NAME_BYTES_MAX, TARGETS_MAX
+from fabric.protocol.base.limits import ENVELOPE_BYTES_MAX, HOPS_MAX, MOVED_MAX, TARGETS_MAX
+from fabric.protocol.base.shapes import Name, Number
 from fabric.protocol.vocabulary.severity import Lane
 
 PROTOCOL_VERSIONS = (1, 1)  # lowest and highest that this code speaks
 SESSION_BYTES = 16
-INT_MAX = 2**53  # what every language's JSON can hold
-# Of ASCII; of other text `codec` counts the bytes.
-_Name = Annotated[str, Meta(max_length=NAME_BYTES_MAX)]
 
 
 class Direction(IntEnum):
@@ -89,9 +87,9 @@ class Item(NamedTuple):
     """
 
     direction: Direction
-    age_ms: Annotated[int, Meta(ge=0, le=INT_MAX)]
-    hops: Annotated[list[_Name], Meta(max_length=HOPS_MAX)]
-    targets: Annotated[list[_Name], Meta(max_length=TARGETS_MAX)]
+    age_ms: Number
+    hops: Annotated[list[Name], Meta(max_length=HOPS_MAX)]
+    targets: Annotated[list[Name], Meta(max_length=TARGETS_MAX)]
     envelope: Annotated[bytes, Meta(max_length=ENVELOPE_BYTES_MAX)]
     moved: Annotated[int, Meta(ge=0, le=MOVED_MAX)] = 0
 
