@@ -2,6 +2,8 @@
 
 import threading
 from concurrent.futures import Future
+from functools import cache
+from itertools import pairwise
 
 import pytest
 import structlog
@@ -38,9 +40,14 @@ def outgoing(durable=True):
     return made, core
 
 
+@cache
+def stamp_of(severity, topic):
+    """One for all that are alike, as the connections of programs have them."""
+    return Stamp(Kind.EVENT, topic, severity, Phase.NONE, 60_000, Label.GREEN)
+
+
 def draft(n, severity=Severity.LOW, topic="detections.x", source=None, size=10):
-    stamp = Stamp(Kind.EVENT, topic, severity, Phase.NONE, 60_000, Label.GREEN)
-    return Draft(stamp, {"n": n}, T0, Future(), size, Position(source, str(n)) if source else None)
+    return Draft(stamp_of(severity, topic), {"n": n}, T0, Future(), size, Position(source, str(n)) if source else None)
 
 
 def turn(made):
@@ -73,11 +80,14 @@ def test_the_signer_is_kept_once_and_before_what_it_signed():
     assert first == ["KeepCredential", "Put"] and [type(op).__name__ for op in turn(made)] == ["Put"]
 
 
+@cache
+def red_stamp(severity):
+    audience = Audience((), (), ("lead-1",))
+    return Stamp(Kind.EVENT, "detections.x", severity, Phase.NONE, 60_000, Label.RED, audience=audience)
+
+
 def red(n, severity=Severity.LOW):
-    stamp = Stamp(
-        Kind.EVENT, "detections.x", severity, Phase.NONE, 60_000, Label.RED, audience=Audience((), (), ("lead-1",))
-    )
-    return Draft(stamp, {"n": n}, T0, Future(), 10)
+    return Draft(red_stamp(severity), {"n": n}, T0, Future(), 10)
 
 
 def test_what_waits_for_keys_holds_back_who_publishes_and_nothing_is_refused_for_it():
@@ -133,13 +143,13 @@ def answer(core, refused=None, now_ms=T0):
 
 def test_what_waits_for_a_reader_takes_no_place_of_what_can_go_and_comes_in_its_order():
     made, core = outgoing(durable=False)
-    slow = [draft(n, topic="detections.slow") for n in range(40)]
-    for one in slow[:20]:
+    slow = [draft(n, topic="detections.slow") for n in range(280)]
+    for one in slow[:260]:
         made.add(one)
         turn(made)
-    assert answer(core, "detections.slow") == [] and core.put_off_by == "anna" and core.held_back == 16
-    fast = draft(40, topic="detections.fast")
-    for one in (*slow[20:], fast):
+    assert answer(core, "detections.slow") == [] and core.put_off_by == "anna" and core.held_back == 256
+    fast = draft(280, topic="detections.fast")
+    for one in (*slow[260:], fast):
         made.add(one)
     turn(made)
     (taken,) = answer(core, "detections.slow")
@@ -152,6 +162,28 @@ def test_what_waits_for_a_reader_takes_no_place_of_what_can_go_and_comes_in_its_
             order += [one for one in slow if one.token.done() and one not in order]
         turn(made)
     assert order == slow and made.waiting == 0 and core.put_off is None
+
+
+def test_many_stamps_are_sealed_a_part_at_a_time_each_with_all_that_is_looked_at_of_it():
+    made, core = outgoing(durable=False)
+    drafts = [draft(n, topic=f"detections.t{n % 512}") for n in range(2_048)]
+    for one in drafts:
+        made.add(one)
+    began = turns = 0
+    while made.waiting:
+        puts = [op for op in turn(made) if isinstance(op, Put)]
+        assert len(puts) <= 256, "who is to take them does not wait for all of them to be sealed"
+        rows = core.outboxes[UPLINK].rows()
+        assert turns or all(row.held.message.header.records == 2 for row in rows), "with what else there was of it"
+        began, turns = began + len(puts), turns + 1
+        for published in answer(core):
+            made.published(published)
+    assert began <= 1_024 and turns <= 5
+    results = [one.token.result() for one in drafts]
+    assert len(set(results)) == len(drafts)
+    of_one = [result for n, result in enumerate(results) if n % 512 == 7]
+    numbers = [int(each.partition(".")[2]) for each in of_one]
+    assert numbers[0] == 0 and all(later in (0, one + 1) for one, later in pairwise(numbers)), "in order"
 
 
 def test_what_was_put_aside_is_told_of_the_end():

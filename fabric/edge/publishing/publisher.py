@@ -43,8 +43,12 @@ from fabric.protocol.wire.frames import Direction
 
 # Envelopes on their way to the relay at a time. What is published meanwhile gathers into larger batches.
 _IN_FLIGHT_MAX = 16
-# Drafts that one burst signs; one Merkle tree holds 1,024 leaves.
+# Records on their way, where their envelopes hold few: what does not gather is not to wait for it.
+_RECORDS_IN_FLIGHT_MAX = 256
+# Drafts that one burst looks at, and the stamps of those that it signs: mostly each is an envelope. To build many takes
+# as long as to hand them over, and who is to take them waits for the first.
 _BURST_MAX = 1_024
+_BURST_STAMPS_MAX = 256
 # Records of one lane that wait to be sealed. Beyond it `publish` waits, so pressure reaches whoever publishes.
 WAITING_MAX = 20_000
 # Records of one source behind one that was begun and neither added nor cancelled: all that may wait, and what is in
@@ -295,7 +299,10 @@ class Publisher:
         first = next((waiting[0] for waiting in (drafts, *aside.values()) if waiting), None)
         if first is None or not self._has_room(lane, first.size):
             return []
-        found = self._take_what_can_go(lane, count) if aside or self._core.put_off_by else self._leave(lane, count)
+        if aside or self._core.put_off_by:
+            found = self._take_what_can_go(lane, count)
+        else:
+            found = self._leave(lane, count, _BURST_MAX if lane is Lane.URGENT else _BURST_STAMPS_MAX)
         if found and self._want_room:
             with self._room:
                 self._room.notify_all()
@@ -304,11 +311,17 @@ class Publisher:
             self._count(len(taken) - len(found), len(taken) - len(found))
         return taken
 
-    def _leave(self, lane: Lane, count: int) -> list[Draft]:
-        """The first of a lane, so many at most. They are under way from now on, also where they are put aside."""
+    def _leave(self, lane: Lane, count: int, stamps: int = _BURST_MAX) -> list[Draft]:
+        """The first of a lane: of so many those with the first `stamps` stamps.
+
+        They are under way from now on, also where they are put aside.
+        """
         drafts = self._drafts[lane]
         with self._empty:  # each is counted once, at any moment
             found = [drafts.popleft() for _ in range(min(len(drafts), count))]
+            if len(found) > stamps:
+                found, others = _of_first_stamps(found, stamps)
+                drafts.extendleft(reversed(others))
             self._under_way += len(found)
             self._open += len(found)
         return found
@@ -342,8 +355,11 @@ class Publisher:
         if self.durable:
             return not self._core.custody.full(lane, size)
         # What is urgent does not wait for a batch to fill.
-        on_their_way = len(self._sealed) - self._core.held_back
-        return on_their_way < (URGENT_MAX if lane is Lane.URGENT else _IN_FLIGHT_MAX)
+        held_back = self._core.held_back
+        on_their_way = len(self._sealed) - held_back
+        if lane is Lane.URGENT:
+            return on_their_way < URGENT_MAX
+        return on_their_way < _IN_FLIGHT_MAX or self._under_way - held_back < _RECORDS_IN_FLIGHT_MAX
 
     def advance(self, ready: Ready) -> None:
         """Sources go as far as nothing before it waits."""
@@ -453,3 +469,23 @@ class Publisher:
             aside.clear()
         with self._empty:
             self._empty.notify_all()
+
+
+def _of_first_stamps(drafts: Sequence[Draft], stamps: int) -> tuple[list[Draft], list[Draft]]:
+    """Those that have one of the first so many stamps, and the others, both in order.
+
+    Stamps are told apart by identity, as equal ones mostly are the same: where not, fewer are found.
+    """
+    known: set[int] = set()
+    found: list[Draft] = []
+    others: list[Draft] = []
+    for draft in drafts:
+        stamp = id(draft.stamp)
+        if stamp in known:
+            found.append(draft)
+        elif len(known) < stamps:
+            known.add(stamp)
+            found.append(draft)
+        else:
+            others.append(draft)
+    return found, others
