@@ -13,6 +13,7 @@ from fabric.protocol.links.link import Link
 from fabric.transport.diallers import Diallers
 from fabric.transport.inbox import STRANGERS, Entry, Inbox
 from fabric.transport.listener import Listener
+from fabric.transport.sockets import readable
 
 
 class Arrivals:
@@ -41,8 +42,11 @@ class Arrivals:
         """A connection that this relay made: its peer has shown this key, so it is no stranger."""
         self._dialled[link] = peer
 
-    def from_parents(self, waiting: Collection[Any]) -> None:
-        """What those sent whom this relay dials: its parents, and some children. `waiting`: sockets that have some."""
+    def from_parents(self, waiting: Collection[Any] | None) -> None:
+        """What those sent whom this relay dials: its parents, and some children.
+
+        `waiting`: sockets that have some; None: any may.
+        """
         for link, payload in self._diallers.receive(waiting):
             peer = self._dialled.get(link)
             if peer is not None:
@@ -50,7 +54,16 @@ class Arrivals:
 
     def from_children(self, waiting: Collection[Any]) -> None:
         """What those sent who dial this relay: children, control points, and strangers."""
-        for link, peer, payload in self._listener.receive(waits=self._listener.socket in waiting):
+        self._from_listener(waits=self._listener.socket in waiting)
+
+    def meanwhile(self) -> None:
+        """What came since, from either."""
+        self.from_parents(None)
+        if readable(self._listener.socket):
+            self._from_listener(waits=True)
+
+    def _from_listener(self, *, waits: bool) -> None:
+        for link, peer, payload in self._listener.receive(waits=waits):
             self._inbox.put(link, peer if self._is_open(link) else STRANGERS, peer, payload)
 
     def ended(self, link: int) -> bool:

@@ -285,6 +285,9 @@ class RelayLoop:
             self._arrivals.handled(entry.link, turn.lap_ns())
             if turn.over_after(arrived, made):
                 break
+            if turn.look_is_due():
+                self._arrivals.meanwhile()
+                turn.lap_ns()  # that cost nobody's frame
         return ready
 
     def _lost(self, link: int, now_ms: int, ready: Ready) -> None:

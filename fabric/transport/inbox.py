@@ -6,7 +6,9 @@ bounded in bytes, whatever its frames are like, and no identity can take the roo
 taken when what its identity has waiting, and it, are no more than what is left of the whole. What is beyond that is
 dropped and counted; everything that matters is sent again (SPEC 7). Turns are given by the time that handling took, so
 that an identity with costly frames waits for them itself. Frames of one link stay in their order, and its end comes
-after them: a BYE, or what was sent just before it, is still handled.
+after them: a BYE, or what was sent just before it, is still handled. One thing may pass: DATA of the urgent lanes goes
+before DATA of the others that its identity has waiting, where nothing else of its link is ahead of it. So what is sent
+without a hurry may be much, and an urgent message need not wait for it.
 
 An identity is the CURVE key of a peer that was accepted. All others are one, `STRANGERS`; each link of theirs may have
 a HELLO and its repeat waiting, and no more.
@@ -20,6 +22,8 @@ from typing import Final, NamedTuple
 
 from fabric.protocol.base.limits import HELLO_BYTES_MAX
 from fabric.protocol.base.shares import beyond_share
+from fabric.protocol.vocabulary.severity import Lane
+from fabric.protocol.wire.codec import lane_claimed
 
 # Two windows of a lane (16 MiB each): one honest peer may have all that its credit allows under way, and half is left.
 _BYTES_MAX: Final = 33_554_432
@@ -36,21 +40,37 @@ STRANGERS: Final = b""
 
 
 class Entry(NamedTuple):
-    """`payload` is None at the end of the link. `peer`: its CURVE key."""
+    """`payload` is None at the end of the link. `peer`: its CURVE key. `is_fixed`: nothing of its link may pass it."""
 
     link: int
     peer: bytes
     payload: bytes | None
+    is_fixed: bool = False
 
 
 class _Queue:
-    """What waits of one identity. `start_ns`: when its next turn begins, on the scale of the time spent on all."""
+    """What waits of one identity, in two lines: `urgent` goes before `others`.
+
+    `start_ns`: when its next turn begins, on the scale of the time spent on all.
+    """
 
     def __init__(self, identity: bytes) -> None:
         self.identity = identity
-        self.entries: deque[Entry] = deque()
+        self.urgent: deque[Entry] = deque()
+        self.others: deque[Entry] = deque()
         self.bytes = 0
         self.start_ns = 0
+
+
+class _Waiting:
+    """What waits of one link, and in which queue. `fixed`: how many of its entries among the others of the queue
+    nothing of this link may pass: all but DATA that is not urgent."""
+
+    __slots__ = ("bytes", "entries", "fixed", "queue")
+
+    def __init__(self, queue: _Queue) -> None:
+        self.queue = queue
+        self.entries = self.bytes = self.fixed = 0
 
 
 class Inbox:
@@ -67,39 +87,46 @@ class Inbox:
         self._number = 0
         self._served: _Queue | None = None
         self._debts_ns: dict[bytes, int] = {}  # of identities that have nothing waiting
-        self._links: dict[int, tuple[_Queue, int, int]] = {}  # that have something waiting: where, entries, bytes
+        self._links: dict[int, _Waiting] = {}  # that have something waiting
 
     def __bool__(self) -> bool:
         return bool(self._links)
 
     def put(self, link: int, identity: bytes, peer: bytes, payload: bytes) -> bool:
         """False when there is no room for it. What waits of a link keeps its place when its identity changes."""
-        waiting, entries, bytes_ = self._links.get(link, (None, 0, 0))
-        queue = waiting or self._queues.get(identity) or _Queue(identity)
-        size = len(payload) + _ENTRY_BYTES
-        if queue.identity == STRANGERS and bytes_ + size > _STRANGER_BYTES_MAX:
+        waiting = self._links.get(link) or _Waiting(self._queues.get(identity) or _Queue(identity))
+        queue, size = waiting.queue, len(payload) + _ENTRY_BYTES
+        if queue.identity == STRANGERS and waiting.bytes + size > _STRANGER_BYTES_MAX:
             self.dropped["stranger"] += 1
             return False
         if beyond_share(queue.bytes, size, self._bytes_max - self.bytes):
             self.dropped["share"] += 1
             return False
-        self._links[link] = (queue, entries + 1, bytes_ + size)
+        self._links[link] = waiting
+        waiting.bytes += size
         queue.bytes += size
         self.bytes += size
-        self._add(queue, Entry(link, peer, payload))
+        lane = lane_claimed(payload)
+        is_urgent = lane is not None and lane <= Lane.CRITICAL
+        if is_urgent and not waiting.fixed:
+            self._add(waiting, queue.urgent, Entry(link, peer, payload))
+        else:
+            self._add(waiting, queue.others, Entry(link, peer, payload, is_fixed=lane is None or is_urgent))
         return True
 
     def end(self, link: int, peer: bytes) -> bool:
         """The link is over. True when nothing of it waits; else `take` says so in its turn."""
         if link not in self._links:
             return True
-        queue, entries, bytes_ = self._links[link]
-        self._links[link] = (queue, entries + 1, bytes_)
-        self._add(queue, Entry(link, peer, None))
+        waiting = self._links[link]
+        self._add(waiting, waiting.queue.others, Entry(link, peer, None, is_fixed=True))
         return False
 
-    def _add(self, queue: _Queue, entry: Entry) -> None:
-        queue.entries.append(entry)
+    def _add(self, waiting: _Waiting, line: deque[Entry], entry: Entry) -> None:
+        line.append(entry)
+        waiting.entries += 1
+        waiting.fixed += entry.is_fixed
+        queue = waiting.queue
         if queue.identity not in self._queues:
             self._queues[queue.identity] = queue
             queue.start_ns = max(self._now_ns, self._debts_ns.pop(queue.identity, 0))
@@ -117,12 +144,13 @@ class Inbox:
             return None
         self._now_ns, _, queue = heapq.heappop(self._turns)
         self._served = queue
-        entry = queue.entries.popleft()
-        _, entries, bytes_ = self._links[entry.link]
+        entry = (queue.urgent or queue.others).popleft()
+        waiting = self._links[entry.link]
         size = 0 if entry.payload is None else len(entry.payload) + _ENTRY_BYTES
-        if entries > 1:
-            self._links[entry.link] = (queue, entries - 1, bytes_ - size)
-        else:
+        waiting.entries -= 1
+        waiting.bytes -= size
+        waiting.fixed -= entry.is_fixed
+        if not waiting.entries:
             del self._links[entry.link]
         queue.bytes -= size
         self.bytes -= size
@@ -134,7 +162,7 @@ class Inbox:
         if queue is None:
             return
         queue.start_ns += max(_COST_NS_MIN, time_ns)
-        if queue.entries:
+        if queue.urgent or queue.others:
             self._line_up(queue)
             return
         del self._queues[queue.identity]

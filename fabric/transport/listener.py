@@ -325,6 +325,7 @@ class Listener:
         link = self._by_descriptor.pop(descriptor, None)
         if link is not None and link in self._links:
             self._ending.append((link, self._messages))
+            self._all_received = False  # what was received before this need not be all of it
 
     def accepted(self, link: int) -> None:
         """The peer of this link was let in: it is no stranger any more."""

@@ -1,9 +1,9 @@
 """How long a loop reads before it commits and sends what came of it.
 
-Long while it reads what can wait, since many messages then share a commit; it ends at once when something urgent was
-accepted, so that this waits only for its own commit. Guarantee: neither what a frame claims to be ends a turn, nor a
-message that was refused or came again: short turns cost everybody, and a peer that may send nothing must not cause
-them.
+Long while it reads what can wait, since many messages then share a commit; now and then it looks for what came
+meanwhile, and it ends at once when something urgent was accepted, so that this waits only for its own commit.
+Guarantee: neither what a frame claims to be ends a turn, nor a message that was refused or came again: short turns cost
+everybody, and a peer that may send nothing must not cause them.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.vocabulary.severity import Lane
 
 _TURN_NS = 8_000_000
+# How often within a turn it is looked whether something urgent came since.
+_LOOK_NS = 500_000
 
 
 class Turn:
@@ -25,11 +27,20 @@ class Turn:
         self._elapsed_ns = elapsed_ns
         self._lap_ns = elapsed_ns()
         self._ends_ns = self._lap_ns + _TURN_NS
+        self._look_ns = self._lap_ns + _LOOK_NS
 
     def over_after(self, arrived: Arrived | None, made: Ready | None = None) -> bool:
         """Whether this frame, of which `made` came, is the last that the turn takes. None: one that was let go."""
         urgent = arrived is not None and made is not None and _took_in_something_urgent(arrived, made)
         return urgent or self._elapsed_ns() >= self._ends_ns
+
+    def look_is_due(self) -> bool:
+        """Whether it is time to see what came since the turn began, or since this said so."""
+        now_ns = self._elapsed_ns()
+        if now_ns < self._look_ns:
+            return False
+        self._look_ns = now_ns + _LOOK_NS
+        return True
 
     def lap_ns(self) -> int:
         """Time since the last call, or since the turn began: what the frame between them cost."""

@@ -10,11 +10,22 @@ import math
 import sys
 import time
 from collections import deque
+from concurrent.futures import Future
 from pathlib import Path
 
 from fabric.edge.blocking import ControlPoint
 from fabric.edge.publishing.receipts import Many
-from scripts.comparison.records import ALERT_TOPIC, BULK, GAP_S, LABELS, RECORD, STREAM_TOPIC, Taken, single_topic
+from scripts.comparison.records import (
+    ALERT_TOPIC,
+    BULK,
+    GAP_S,
+    LABELS,
+    RECORD,
+    STREAM_TOPIC,
+    TOPICS,
+    Taken,
+    single_topic,
+)
 from scripts.comparison.saying import arguments, say
 
 # Hand-overs of many that wait for their outcomes at a time.
@@ -49,9 +60,14 @@ def _stream(point: ControlPoint, until_s: float) -> int:
 
 
 def _singles(point: ControlPoint, until_s: float) -> int:
-    n = 0
+    n, under_way = 0, deque[Future[str]]()
     while time.perf_counter() < until_s:
-        point.publish_later(single_topic(n), {**RECORD, "n": n}, labels=LABELS, severity="low")
+        if len(under_way) >= TOPICS:  # half of them, so that it does not wait for each
+            for _ in range(TOPICS // 2):
+                under_way.popleft().result(_FLUSH_S)
+        under_way.append(
+            point.publish_later(single_topic(n), {**RECORD, "n": n}, labels=LABELS, severity="low")
+        )
         n += 1
     return n
 

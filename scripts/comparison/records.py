@@ -21,8 +21,8 @@ RECORD = {
 LABELS = {"id.orig_h": "amber", "id.resp_h": "amber"}
 STREAM_TOPIC, ALERT_TOPIC = "detections.bench", "detections.alert.now"
 ALERTS, ALL = "detections.alert.>", "detections.>"
-# Records that cannot share an envelope: more topics in turn than records wait in a publisher (20,000).
-TOPICS = 32_768
+# Records that cannot share an envelope: so many topics in turn, and no more records under way.
+TOPICS = 512
 # So many records are handed over at once where many are.
 BULK = 500
 # Between events that are measured: what a chain does with one is over by then.

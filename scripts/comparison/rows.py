@@ -110,7 +110,8 @@ PLANS: tuple[Plan, ...] = (
         _on(fabric_chain, waiting), _on(leaf_chain, waiting), NATS,
     ),
     Plan(
-        "singles", "more topics in turn than records may wait, so that no two records share an envelope", (RATE,),
+        "singles", "512 topics in turn, one by one, and no more under way, so that no two records share an envelope",
+        (RATE,),
         _on(fabric_chain, _stream("singles", "stream")), _on(leaf_chain, _stream("singles", "stream")), NATS,
     ),
     Plan(

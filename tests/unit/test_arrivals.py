@@ -60,3 +60,13 @@ def test_a_connection_is_no_stranger_s_once_its_credential_was_checked(reading):
         reading.handled(link, 1)
         reading.handled(link, 1)
     assert reading.listener.accepted_links == [2, 3], "once"
+
+
+def test_what_comes_while_others_are_handled_is_taken_in(reading, monkeypatch):
+    monkeypatch.setattr("relays.arrivals.readable", lambda _: bool(reading.listener.waiting))
+    reading.up(7, PARENT)
+    reading.meanwhile()
+    assert not reading.more
+    reading.diallers.waiting, reading.listener.waiting = [(7, b"a")], [Received(1, KEY, b"b")]
+    reading.meanwhile()
+    assert sorted(reading.next().payload for _ in range(2)) == [b"a", b"b"]

@@ -6,6 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fabric.protocol.base.limits import HELLO_BYTES_MAX
+from fabric.protocol.vocabulary.severity import Lane
+from fabric.protocol.wire.codec import encode_frame, lane_claimed
+from fabric.protocol.wire.frames import Data, Ping
 from fabric.transport.inbox import STRANGERS, Inbox
 
 A, B, C = b"a" * 32, b"b" * 32, b"c" * 32
@@ -26,6 +29,68 @@ def test_one_link_comes_in_the_order_of_its_frames_and_its_end():
     assert not inbox.end(1, A), "what it brought goes before"
     assert [entry.payload for entry in drain(inbox)] == [b"one", b"two", None]
     assert not inbox and inbox.bytes == 0 and inbox.end(1, A)
+
+
+def data(lane, number):
+    return encode_frame(Data(lane, number, []))
+
+
+def payloads(inbox):
+    return [entry.payload for entry in drain(inbox)]
+
+
+def test_urgent_data_goes_before_what_is_not_urgent_and_stays_in_its_order():
+    inbox = Inbox()
+    frames = {n: data(lane, n) for n, lane in enumerate((Lane.LOW, Lane.HIGH, Lane.CRITICAL, Lane.LOW, Lane.URGENT))}
+    for frame in frames.values():
+        assert inbox.put(1, A, A, frame)
+    assert payloads(inbox) == [frames[n] for n in (2, 4, 0, 1, 3)] and inbox.bytes == 0
+
+
+def test_it_passes_nothing_else_of_its_link_nor_what_stays_behind_that():
+    """A credential, a list or a route that it depends on goes first; urgent data keeps its order among itself."""
+    inbox, other = Inbox(), encode_frame(Ping(1))
+    low, urgent, later = data(Lane.LOW, 1), data(Lane.URGENT, 2), data(Lane.URGENT, 3)
+    inbox.put(1, A, A, low)
+    inbox.put(1, A, A, other)
+    inbox.put(1, A, A, urgent)
+    assert inbox.take().payload == low and inbox.take().payload == other
+    inbox.put(1, A, A, later)
+    assert payloads(inbox) == [urgent, later], "the later one does not pass the one that waited"
+    inbox.put(1, A, A, low)
+    inbox.put(1, A, A, later)
+    assert payloads(inbox) == [later, low], "it is gone, and nothing is ahead any more"
+
+
+def test_another_link_of_the_identity_is_passed_and_the_end_of_its_own_is_not():
+    inbox, urgent = Inbox(), data(Lane.URGENT, 1)
+    inbox.put(1, A, A, b"anything")
+    inbox.put(2, A, A, urgent)
+    assert payloads(inbox) == [urgent, b"anything"]
+    inbox.put(1, A, A, urgent)
+    inbox.end(1, A)
+    assert payloads(inbox) == [urgent, None]
+
+
+def test_an_identity_does_not_get_more_turns_for_what_it_calls_urgent():
+    inbox, served = Inbox(), Counter()
+    for n in range(200):
+        inbox.put(1, A, A, data(Lane.URGENT, n))
+        inbox.put(2, B, B, data(Lane.LOW, n))
+    for _ in range(200):
+        served[inbox.take().peer] += 1
+        inbox.spent(MS)
+    assert abs(served[A] - served[B]) <= 2
+
+
+def test_what_is_urgent_is_seen_in_plain_frames_only():
+    assert [lane_claimed(data(lane, 1)) for lane in Lane] == list(Lane)
+    appended = bytes([data(Lane.LOW, 1)[0] + 1]) + data(Lane.URGENT, 1)[1:] + b"\xc0"
+    assert lane_claimed(appended) is Lane.URGENT, "a later version may append elements"
+    strange = [
+        b"", b"\x94", b"\x94\x05", b"\x94\x05\x05", b"\x94\x05\xcc\x00", b"\xdc\x00\x04\x05\x00", encode_frame(Ping(1)),
+    ]
+    assert [lane_claimed(each) for each in strange] == [None] * len(strange)
 
 
 def test_a_link_that_is_accepted_in_between_keeps_its_order():
@@ -119,22 +184,37 @@ def test_debts_are_bounded():
 steps = st.lists(
     st.tuples(
         st.sampled_from(["put", "put", "put", "end", "take"]), st.integers(1, 6), st.booleans(), st.integers(0, 4_000),
-        st.integers(0, 5 * MS),
+        st.integers(0, 5 * MS), st.sampled_from([None, *Lane]),
     ),
     max_size=200,
 )
+
+
+def lines_of(frames):
+    """What must stay in order of a link: urgent data, and all that is not urgent data; each with how much of the rest
+    that nothing passes was before it."""
+    fixed = 0
+    urgent, others = [], []
+    for frame in frames:
+        lane = None if frame is None else lane_claimed(frame)
+        if lane is not None and lane <= Lane.CRITICAL:
+            urgent.append((frame, fixed))
+        else:
+            others.append(frame)
+            fixed += lane is None
+    return urgent, others
 
 
 @given(steps)
 def test_whatever_comes_it_is_bounded_and_in_order(script):
     bytes_max = 40_000
     inbox, came, seen, ended = Inbox(bytes_max), defaultdict(list), defaultdict(list), set()
-    for number, (what, link, is_open, size, cost_ns) in enumerate(script):
+    for number, (what, link, is_open, size, cost_ns, lane) in enumerate(script):
         peer = bytes([link % 3]) * 32
         if link in ended and what != "take":
             continue
         if what == "put":
-            payload = number.to_bytes(4, "big") + bytes(size)
+            payload = number.to_bytes(4, "big") + bytes(size) if lane is None else data(lane, number)
             if inbox.put(link, peer if is_open else STRANGERS, peer, payload):
                 came[link].append(payload)
         elif what == "end":
@@ -148,5 +228,8 @@ def test_whatever_comes_it_is_bounded_and_in_order(script):
         assert bool(inbox) == any(len(came[each]) > len(seen[each]) for each in came)
     for entry in drain(inbox):
         seen[entry.link].append(entry.payload)
-    assert seen == {link: frames for link, frames in came.items() if frames}
+    for link, frames in came.items():
+        urgent, others = lines_of(frames)
+        urgent_seen, others_seen = lines_of(seen[link])
+        assert others_seen == others and urgent_seen == urgent, "and nothing passed what nothing passes"
     assert inbox.bytes == 0 and not inbox and not inbox._queues

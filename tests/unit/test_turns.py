@@ -62,3 +62,13 @@ def test_other_frames_and_those_that_were_let_go_take_time_too():
     assert not turn.over_after(Arrived(1, Ping(0))) and not turn.over_after(None)
     elapsed.ns += 8 * MS
     assert turn.over_after(None)
+
+
+def test_it_looks_for_what_came_meanwhile_now_and_then():
+    elapsed = Elapsed()
+    turn = Turn(elapsed)
+    looked = []
+    for _ in range(20):
+        elapsed.ns += 200_000
+        looked.append(turn.look_is_due())
+    assert looked == ([False, False, True] * 7)[:20]

@@ -135,8 +135,7 @@ class Dialling:
         """Give the core what came, as much as is read in one turn. The time at which the last of it was read."""
         if waiting is not None and not waiting and not self._inbox:
             return now_ms
-        for link, payload in self._diallers.receive(waiting):
-            self._inbox.put(link, link.to_bytes(8, "big"), b"", payload)
+        self._take_in(waiting)
         reading = Turn()
         while (entry := self._inbox.take()) is not None:
             now_ms = self._clock.now_ms()  # it may have been sent since the turn began, and would seem to arrive before
@@ -148,7 +147,13 @@ class Dialling:
             ready.merge(made)
             if reading.over_after(arrived, made):
                 break
+            if reading.look_is_due():
+                self._take_in(None)
         return now_ms
+
+    def _take_in(self, waiting: Collection[Any] | None) -> None:
+        for link, payload in self._diallers.receive(waiting):
+            self._inbox.put(link, link.to_bytes(8, "big"), b"", payload)
 
     @property
     def has_unread(self) -> bool:

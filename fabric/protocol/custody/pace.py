@@ -18,7 +18,7 @@ WINDOW_BYTES_MAX: Final = LANE_WINDOW_BYTES
 _FIRST_BYTES: Final = 65_536
 # How much longer than the quickest an answer may take before less is let go: what a more urgent message may find in
 # its way at each hop.
-QUEUE_MS_TARGET: Final = 5
+QUEUE_MS_TARGET: Final = 8
 # The quickest answer is that of this period and the one before. Each begins with little under way, so that a queue
 # that never empties is not taken for the length of the way.
 _PERIOD_MS: Final = 30_000

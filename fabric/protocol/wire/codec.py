@@ -67,6 +67,7 @@ from fabric.protocol.wire.frames import (
 )
 
 _DETAIL_BYTES_MAX = 512
+_LANES = tuple(Lane)
 # What later versions may append to an entry of a list.
 _ENTRY_MAX = 32
 
@@ -363,3 +364,16 @@ _TABLE: list[tuple[int, type, Callable[[Any], Frame]]] = [
 _PLAIN: dict[bytes, Callable[[bytes], Frame | None]] = {b"\x94\x05": _plain_data, b"\x92\x06": _plain_ack}
 _NUMBERS = {class_: number for number, class_, _ in _TABLE}
 _DECODERS = {number: decoder for number, _, decoder in _TABLE}
+_DATA_NUMBER = _NUMBERS[Data]
+# An array of up to 15 elements, as this version writes DATA, and later ones may.
+_ARRAY, _ARRAY_MASK = 0x90, 0xF0
+
+
+def lane_claimed(payload: bytes) -> Lane | None:
+    """The lane of which a frame says that its messages are, by its first bytes; None where it is no plain DATA.
+
+    It is asked of frames that nobody has decoded: what it says may be untrue, and the rest of it no frame.
+    """
+    if len(payload) < 3 or payload[0] & _ARRAY_MASK != _ARRAY or payload[1] != _DATA_NUMBER or payload[2] > Lane.LOW:
+        return None
+    return _LANES[payload[2]]
