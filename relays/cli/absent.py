@@ -68,7 +68,10 @@ class Expected:
 
     def away(self, selected: Sequence[str] | None) -> list[str]:
         """Of those who were expected; nobody while it is not known who was selected."""
-        return [id_ for id_ in self.ids if id_ not in selected] if selected is not None else []
+        if selected is None:
+            return []
+        known = set(selected)
+        return [id_ for id_ in self.ids if id_ not in known]
 
 
 def _explained(scene: Scene, action: str, target: str, to: str, **options: Any) -> Explanation:
