@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from fabric.protocol.base.codec import Shapes
@@ -17,7 +17,7 @@ from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.base.limits import ENVELOPE_BYTES_MAX, HEADER_BYTES_MAX
 from fabric.protocol.base.signing import Signer
 from fabric.protocol.envelope.field_labels import FieldLabels, Record
-from fabric.protocol.envelope.layout import STREAM_BYTES, Header, Kind, Relabels, Terms, seal
+from fabric.protocol.envelope.layout import STREAM_BYTES, Header, Kind, PartEntry, Relabels, Terms, seal
 from fabric.protocol.envelope.parts import build_parts
 from fabric.protocol.envelope.sealed_parts import Recipient, seal_content
 from fabric.protocol.envelope.verify import OwnRoots, RootCache
@@ -169,33 +169,37 @@ class Composer:
         labels = self._field_labels(stamp)
         audience = self._own if stamp.audience is None else audience_of(stamp, self._credential)
         stream, sequence = self._next_of((stamp.topic, stamp.label, audience))
-        header = Header(
-            kind=stamp.kind,
-            topic=stamp.topic,
-            origin=self._credential.id,
-            stream=stream,
-            sequence=sequence,
-            issued_at_ms=self._fabric_time(group[0].at_ms),
-            ttl_ms=stamp.ttl_ms,
-            severity=stamp.severity,
-            phase=stamp.phase,
-            label=stamp.label,
-            audience=audience,
-            to=stamp.to,
-            correlation=stamp.correlation,
-            records=len(group),
-            terms=stamp.terms,
-            state=stamp.state,
-            relabels=stamp.relabels,
-        )
-        seal_red = self._sealing(header) if audience.recipients and Label.RED in labels.labels else None
+
+        def header(manifest: tuple[PartEntry, ...] = ()) -> Header:
+            return Header(
+                kind=stamp.kind,
+                topic=stamp.topic,
+                origin=self._credential.id,
+                stream=stream,
+                sequence=sequence,
+                issued_at_ms=self._fabric_time(group[0].at_ms),
+                ttl_ms=stamp.ttl_ms,
+                severity=stamp.severity,
+                phase=stamp.phase,
+                label=stamp.label,
+                audience=audience,
+                to=stamp.to,
+                correlation=stamp.correlation,
+                records=len(group),
+                manifest=manifest,
+                terms=stamp.terms,
+                state=stamp.state,
+                relabels=stamp.relabels,
+            )
+
+        seal_red = self._sealing(header()) if audience.recipients and Label.RED in labels.labels else None
         manifest, parts = build_parts(
             [draft.record for draft in group], labels, stamp.label, self._entropy, seal_red, _shapes_of(group)
         )
         size = sum(map(len, parts)) + HEADER_BYTES_MAX
         if size > ENVELOPE_BYTES_MAX:
             raise FabricError(Code.TOO_LARGE, f"{size} bytes in one message")
-        return replace(header, manifest=manifest), parts
+        return header(manifest), parts
 
     def _sealing(self, header: Header) -> Callable[[bytes], bytes]:
         """What makes content readable by the recipients of this message only. Raises where one has no key."""

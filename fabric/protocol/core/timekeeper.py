@@ -129,8 +129,9 @@ class Timekeeper:
 
         What is to be executed is judged by this machine's clock too, as long as nobody tells a better time (SPEC 5).
         """
-        may_be_wrong = self._clock.disputed(now_ms) or self.unknown
-        return may_be_wrong and (self.suspect or not to_execute)
+        if not (self.unknown or self._clock.disputed(now_ms)):  # nearly always, and each message asks
+            return False
+        return self._clock.suspect or not to_execute
 
     def for_now(self, problem: Reject | None) -> Reject | None:
         """A refusal by the time, before that is known, is not for good."""

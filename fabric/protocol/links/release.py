@@ -56,20 +56,18 @@ class Release:
         if isinstance(withheld, Reject):
             self._count("withheld", header.label.short)
             return withheld
-        if not withheld:
-            complete = not header.kind.atomic or None not in message.envelope.parts
-            return message if complete else Reject(Code.WITHHELD, holder.id)
-        envelope = redact(message.envelope, header.manifest, lambda entry: entry not in withheld)
-        fitted = message.with_parts_of(envelope)
-        if fitted is not message:
-            for entry, before, after in zip(
-                header.manifest, message.envelope.parts, envelope.parts, strict=True
-            ):
-                if before is not None and after is None:
-                    self._count("stripped", entry.label.short)
-        if header.kind.atomic and fitted.withheld:
+        stripped = [
+            entry for entry, part in zip(header.manifest, message.envelope.parts, strict=True)
+            if part is not None and entry in withheld
+        ] if withheld else ()
+        if stripped:  # else what it may not have was stripped before
+            envelope = redact(message.envelope, header.manifest, lambda entry: entry not in withheld)
+            message = message.with_parts_of(envelope)
+            for entry in stripped:
+                self._count("stripped", entry.label.short)
+        if header.kind.atomic and message.withheld:
             return Reject(Code.WITHHELD, holder.id)
-        return fitted
+        return message
 
     def is_expired(self, message: Verified, age_ms: int, now_ms: int) -> bool:
         header = message.header
