@@ -8,7 +8,7 @@ from fabric.protocol.access.approvals import Hold, approval_record, asked_of
 from fabric.protocol.access.quorum import Judge
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import SKEW_MS
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.trust.credentials import ApproveGrant, Grants, RequestGrant
 from fabric.protocol.trust.policies import Escalation, Policies, Rule, When, demand_of, issue_policies, verify_policies

@@ -15,7 +15,8 @@ from fabric.edge.publishing.publisher import Publisher
 from fabric.edge.publishing.recipients import Recipients
 from fabric.protocol.access.approvals import Hold
 from fabric.protocol.core.ready import Delivery, Published, Ready
-from fabric.protocol.envelope.layout import Kind, redact
+from fabric.protocol.envelope.header import Kind
+from fabric.protocol.envelope.layout import redact
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.links.links import UPLINK
 from fabric.protocol.point.point import Point

@@ -8,7 +8,8 @@ from typing import Any
 from fabric.protocol.base.codec import pack, unpack
 from fabric.protocol.base.errors import Reject
 from fabric.protocol.base.signing import TYPE_ROOT
-from fabric.protocol.envelope.layout import Envelope, encode_envelope, encode_header, leaf_of
+from fabric.protocol.envelope.header import encode_header
+from fabric.protocol.envelope.layout import Envelope, encode_envelope, leaf_of
 from tests.support import Member, draft
 
 # Which element of a header is which (SPEC 3.2).

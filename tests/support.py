@@ -11,7 +11,8 @@ from typing import Any
 
 from fabric.protocol.base.signing import Signer
 from fabric.protocol.envelope.field_labels import FieldLabels
-from fabric.protocol.envelope.layout import STREAM_BYTES, Header, Kind, Relabels, Terms, seal
+from fabric.protocol.envelope.header import STREAM_BYTES, Header, Kind, Relabels, Terms
+from fabric.protocol.envelope.layout import seal
 from fabric.protocol.envelope.parts import build_parts
 from fabric.protocol.envelope.sealed_parts import Recipient, recipient, seal_content
 from fabric.protocol.envelope.verify import RootCache, Verified, open_envelope

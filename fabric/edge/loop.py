@@ -69,7 +69,7 @@ from fabric.protocol.core.ready import (
     SubscriptionRefused,
     Tick,
 )
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.envelope.sealed_parts import Opener
 from fabric.protocol.links.links import UPLINK
 from fabric.protocol.point.point import Point

@@ -13,7 +13,8 @@ from fabric.protocol.base.limits import ID_BYTES
 from fabric.protocol.core.ready import Put, Seen
 from fabric.protocol.custody.asleep import queue_of
 from fabric.protocol.custody.sessions import is_point
-from fabric.protocol.envelope.layout import Kind, decode_envelope, encode_envelope, unite
+from fabric.protocol.envelope.header import Kind
+from fabric.protocol.envelope.layout import decode_envelope, encode_envelope, unite
 from fabric.protocol.links.links import UPLINK
 from fabric.protocol.vocabulary.severity import Lane
 from fabric.protocol.wire.frames import Direction

@@ -12,7 +12,7 @@ from fabric.edge.publishing.options import action_stamp, check_wanted, publish_s
 from fabric.edge.requesting.request import request_arguments
 from fabric.protocol.base.errors import Code
 from fabric.protocol.base.limits import DIGEST_BYTES
-from fabric.protocol.envelope.layout import Relabels
+from fabric.protocol.envelope.header import Relabels
 from fabric.protocol.envelope.lifetime import format_duration
 from fabric.protocol.trust.policies import Rule
 from fabric.protocol.vocabulary.tlp import Audience, Label

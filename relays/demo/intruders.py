@@ -23,7 +23,8 @@ from fabric.edge.publishing.options import publish_stamp
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.base.limits import FRAME_BYTES_MAX, ID_BYTES
 from fabric.protocol.base.signing import Signer, signing_public
-from fabric.protocol.envelope.layout import decode_envelope, decode_header, encode_envelope, encode_header, leaf_of
+from fabric.protocol.envelope.header import decode_header, encode_header
+from fabric.protocol.envelope.layout import decode_envelope, encode_envelope, leaf_of
 from fabric.protocol.envelope.verify import RootCache
 from fabric.protocol.trust.chain import issue, verify_credential
 from fabric.protocol.trust.credentials import Credential

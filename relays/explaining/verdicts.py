@@ -28,7 +28,7 @@ from fabric.protocol.access.permissions import (
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import SKEW_MS
 from fabric.protocol.envelope.field_labels import FieldLabels
-from fabric.protocol.envelope.layout import STREAM_BYTES, Encoding, Header, PartEntry
+from fabric.protocol.envelope.header import STREAM_BYTES, Encoding, Header, PartEntry
 from fabric.protocol.envelope.parts import CONTENT_RECORDS
 from fabric.protocol.trust.credentials import Credential, DeclassifyGrant, PublishGrant, RequestGrant, names_cover
 from fabric.protocol.trust.policies import Policies, Rule, demand_of

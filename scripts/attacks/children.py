@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterator
 
 from fabric.edge.identity.identity import Identity
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.routes.attachments import sign_attachment
 from fabric.protocol.vocabulary.severity import Lane
 from fabric.protocol.wire.codec import encode_frame

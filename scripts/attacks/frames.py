@@ -26,7 +26,8 @@ from fabric.protocol.base.limits import (
     ROUTES_ENTRIES_MAX,
 )
 from fabric.protocol.base.signing import Signer
-from fabric.protocol.envelope.layout import Header, Kind, seal
+from fabric.protocol.envelope.header import Header, Kind
+from fabric.protocol.envelope.layout import seal
 from fabric.protocol.routes.attachments import sign_attachment
 from fabric.protocol.trust.directory import Descriptor, issue_directory
 from fabric.protocol.trust.policies import Rule, When, issue_policies

@@ -10,7 +10,7 @@ import os
 import random
 from collections.abc import Callable, Iterator
 
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.vocabulary.severity import Lane
 from fabric.protocol.wire.codec import encode_frame
 from fabric.protocol.wire.frames import Direction, Pong, Role

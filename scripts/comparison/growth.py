@@ -16,7 +16,7 @@ from math import isqrt
 from pathlib import Path
 from typing import Any
 
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.envelope.verify import RootCache
 from fabric.protocol.links.node import Node
 from fabric.protocol.relay.relay import Relay

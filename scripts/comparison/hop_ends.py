@@ -24,7 +24,8 @@ from fabric.edge.identity.identity import Identity, load_identity
 from fabric.protocol.base.codec import pack
 from fabric.protocol.base.errors import Reject
 from fabric.protocol.base.limits import ID_BYTES, PING_MS
-from fabric.protocol.envelope.layout import Header, PartEntry, decode_envelope, leaf_of, seal
+from fabric.protocol.envelope.header import Header, PartEntry
+from fabric.protocol.envelope.layout import decode_envelope, leaf_of, seal
 from fabric.protocol.links.credit import LinkCredit
 from fabric.protocol.routes.attachments import sign_attachment
 from fabric.protocol.vocabulary.severity import Lane

@@ -20,7 +20,8 @@ from fabric.protocol.base.limits import (
     REVOCATIONS_MAX,
 )
 from fabric.protocol.base.signing import Signer
-from fabric.protocol.envelope.layout import Envelope, Header
+from fabric.protocol.envelope.header import Header
+from fabric.protocol.envelope.layout import Envelope
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.routes.attachments import Attachment
 from fabric.protocol.trust.credentials import Credential

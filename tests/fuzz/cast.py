@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from fabric.protocol.base.signing import Signer
-from fabric.protocol.envelope.layout import Envelope, Kind, decode_envelope, encode_envelope
+from fabric.protocol.envelope.header import Kind
+from fabric.protocol.envelope.layout import Envelope, decode_envelope, encode_envelope
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.trust.chain import issue, verify_credential
 from fabric.protocol.trust.credentials import (

@@ -38,20 +38,8 @@ from fabric.protocol.enrolment.joining import (
     open_request,
     read_token,
 )
-from fabric.protocol.envelope.layout import (
-    Encoding,
-    Envelope,
-    Header,
-    Kind,
-    PartEntry,
-    climb,
-    decode_envelope,
-    decode_header,
-    encode_envelope,
-    encode_header,
-    leaf_of,
-    part_digest,
-)
+from fabric.protocol.envelope.header import Encoding, Header, Kind, PartEntry, decode_header, encode_header
+from fabric.protocol.envelope.layout import Envelope, climb, decode_envelope, encode_envelope, leaf_of, part_digest
 from fabric.protocol.envelope.parts import read_records
 from fabric.protocol.envelope.verify import RootCache, Verified, open_envelope
 from fabric.protocol.routes.attachments import Attachment, open_attachment, sign_attachment

@@ -13,7 +13,7 @@ from fabric.edge.publishing.snapshot import snapshot
 from fabric.edge.requesting.request import request_arguments
 from fabric.protocol.base.errors import FabricError, Reject
 from fabric.protocol.envelope.field_labels import FieldLabels
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.envelope.lifetime import format_duration, parse_duration
 from fabric.protocol.envelope.parts import build_parts
 from fabric.protocol.vocabulary.arguments import check_args

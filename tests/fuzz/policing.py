@@ -11,7 +11,7 @@ from fabric.protocol.access.quorum import Quorum
 from fabric.protocol.base import signing
 from fabric.protocol.base.errors import Reject
 from fabric.protocol.base.signed import seal_document
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.envelope.verify import RootCache, Verified, open_envelope
 from fabric.protocol.trust.policies import (
     Asked,

@@ -33,7 +33,7 @@ from fabric.protocol.core.ready import (
     Submit,
     Tick,
 )
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.envelope.verify import RootCache, Verified, open_envelope
 from fabric.protocol.point.point import Point
 from fabric.protocol.relay.relay import Relay

@@ -11,7 +11,7 @@ import zmq
 
 from fabric.edge.identity.identity import Identity
 from fabric.protocol.core.ready import KeepLists, LinkUp, Ready, Tick
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.relay.relay import Relay
 from fabric.protocol.trust.credentials import Credential

@@ -12,7 +12,8 @@ import zmq
 from fabric.edge.identity.identity import Identity
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.envelope.field_labels import FieldLabels
-from fabric.protocol.envelope.layout import Header, Kind, seal
+from fabric.protocol.envelope.header import Header, Kind
+from fabric.protocol.envelope.layout import seal
 from fabric.protocol.envelope.parts import build_parts
 from fabric.protocol.vocabulary.severity import Lane, Phase, Severity
 from fabric.protocol.vocabulary.tlp import Audience, Label

@@ -12,7 +12,7 @@ from typing import Any
 
 from fabric.protocol.base.codec import pack
 from fabric.protocol.envelope import layout
-from fabric.protocol.envelope.layout import Header
+from fabric.protocol.envelope.header import Header
 from fabric.protocol.links import handshake, links, opening
 from fabric.protocol.wire.frames import Data, Frame, Nack, Pong, Routed, Welcome
 from relays import cli, run, status

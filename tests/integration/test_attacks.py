@@ -13,7 +13,7 @@ from fabric.edge.identity.identity import load_identity
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.base.limits import SKEW_MS
 from fabric.protocol.base.signing import Signer, signing_public
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.relay.relay import Relay
 from fabric.protocol.routes.attachments import sign_attachment
 from fabric.protocol.trust.chain import issue

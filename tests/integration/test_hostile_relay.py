@@ -9,7 +9,8 @@ import pytest
 from fabric.edge.identity.home import revocations_path
 from fabric.edge.identity.identity import Identity
 from fabric.protocol.base.limits import ID_BYTES
-from fabric.protocol.envelope.layout import Kind, encode_header, leaf_of, seal
+from fabric.protocol.envelope.header import Kind, encode_header
+from fabric.protocol.envelope.layout import leaf_of, seal
 from fabric.protocol.vocabulary.severity import Severity
 from fabric.protocol.vocabulary.tlp import Label
 from tests.integration.harness import house_in, wait_for

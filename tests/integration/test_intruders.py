@@ -14,7 +14,8 @@ import zmq
 from fabric.protocol.base.errors import Code
 from fabric.protocol.base.limits import FRAME_BYTES_MAX
 from fabric.protocol.base.signing import TYPE_ROOT, Signer
-from fabric.protocol.envelope.layout import Kind, decode_envelope, encode_envelope, encode_header, leaf_of
+from fabric.protocol.envelope.header import Kind, encode_header
+from fabric.protocol.envelope.layout import decode_envelope, encode_envelope, leaf_of
 from fabric.protocol.trust.directory import issue_directory
 from fabric.protocol.trust.revocations import issue_revocations
 from fabric.protocol.vocabulary.severity import Severity

@@ -10,7 +10,7 @@ import pytest
 from fabric.edge import point as asyncio_face
 from fabric.protocol.audit import kinds
 from fabric.protocol.base.errors import Code, FabricError
-from fabric.protocol.envelope.layout import Kind, Relabels
+from fabric.protocol.envelope.header import Kind, Relabels
 from fabric.protocol.vocabulary.tlp import Audience, Label
 from tests.integration.harness import Done, House, house_in, wait_for
 from tests.integration.intruder import Intruder, envelope

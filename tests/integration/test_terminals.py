@@ -12,7 +12,8 @@ from contextlib import contextmanager
 import pytest
 
 from fabric.edge.blocking import ControlPoint
-from fabric.protocol.envelope.layout import Kind, seal
+from fabric.protocol.envelope.header import Kind
+from fabric.protocol.envelope.layout import seal
 from fabric.protocol.vocabulary.severity import Severity
 from fabric.protocol.wire.frames import Data, Direction, Intro, Item
 from tests.integration import warm

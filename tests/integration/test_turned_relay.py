@@ -18,7 +18,8 @@ from fabric.protocol.audit.chain import decode_entry
 from fabric.protocol.audit.records import read_records
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.base.limits import SKEW_MS
-from fabric.protocol.envelope.layout import Kind, seal
+from fabric.protocol.envelope.header import Kind
+from fabric.protocol.envelope.layout import seal
 from fabric.protocol.vocabulary.severity import Severity
 from tests.integration import turned
 from tests.integration.harness import house_in, wait_for

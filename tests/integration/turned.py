@@ -21,16 +21,8 @@ from fabric.protocol.access.approvals import Hold, approval_record
 from fabric.protocol.base.errors import Reject
 from fabric.protocol.base.limits import HEAD_MS_MIN
 from fabric.protocol.core.ready import LogGrown, Ready
-from fabric.protocol.envelope.layout import (
-    Approved,
-    Header,
-    Kind,
-    decode_envelope,
-    encode_envelope,
-    encode_header,
-    leaf_of,
-    seal,
-)
+from fabric.protocol.envelope.header import Header, Kind, encode_header
+from fabric.protocol.envelope.layout import Approved, decode_envelope, encode_envelope, leaf_of, seal
 from fabric.protocol.envelope.parts import read_records
 from fabric.protocol.envelope.reports import action_report
 from fabric.protocol.envelope.verify import Verified

@@ -6,7 +6,8 @@ import zlib
 
 from fabric.protocol.base.codec import pack
 from fabric.protocol.base.limits import BODY_DEPTH_MAX, ENVELOPE_BYTES_MAX, PARTS_MAX, RECORDS_MAX, SALT_BYTES
-from fabric.protocol.envelope.layout import Encoding, PartEntry, part_digest
+from fabric.protocol.envelope.header import Encoding, PartEntry
+from fabric.protocol.envelope.layout import part_digest
 from fabric.protocol.vocabulary.tlp import Label
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from fabric.protocol.base.errors import Code
 from fabric.protocol.custody.outbox import visit_of
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.envelope.parts import read_records
 from fabric.protocol.trust.credentials import NodeKind
 from fabric.protocol.wire.frames import Ack, Bye, Data, Direction, Intro, Item, Nack, Ping, Role

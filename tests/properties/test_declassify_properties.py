@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from fabric.protocol.access.declassifying import check_relabels
 from fabric.protocol.base.errors import Code
 from fabric.protocol.base.limits import KEEP_BYTES_MAX, KEEP_BYTES_MIN, SESSION_KEEP_MS_MAX
-from fabric.protocol.envelope.layout import Relabels, decode_header, encode_header
+from fabric.protocol.envelope.header import Relabels, decode_header, encode_header
 from fabric.protocol.trust.credentials import DeclassifyGrant, Grants, Keep, decode_grants, encode_grants
 from fabric.protocol.trust.delegation import _grants_in
 from fabric.protocol.vocabulary.tlp import Label

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from fabric.edge.publishing.composer import Stamp
 from fabric.protocol.access.permissions import check_origin, check_subscribe, is_target, request_grants
 from fabric.protocol.base.errors import Code, Reject
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.relay.relay import Relay
 from fabric.protocol.trust.credentials import Grants, NodeKind, PublishGrant, RequestGrant
 from fabric.protocol.vocabulary.severity import Phase, Severity

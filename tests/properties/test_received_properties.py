@@ -7,7 +7,7 @@ from fabric.edge.identity.identity import Defaults
 from fabric.edge.messages import Message
 from fabric.edge.publishing.relabelling import relabelled
 from fabric.protocol.base.errors import Code, FabricError
-from fabric.protocol.envelope.layout import Relabels
+from fabric.protocol.envelope.header import Relabels
 from fabric.protocol.vocabulary.tlp import Label
 from relays.reading.received import message_in
 from tests.support import derive

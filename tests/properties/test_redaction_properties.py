@@ -6,7 +6,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from fabric.protocol.base.errors import Code, Reject
-from fabric.protocol.envelope.layout import Kind, decode_envelope, encode_envelope, seal
+from fabric.protocol.envelope.header import Kind
+from fabric.protocol.envelope.layout import decode_envelope, encode_envelope, seal
 from fabric.protocol.envelope.parts import read_records
 from fabric.protocol.envelope.verify import RootCache, Verified, open_envelope
 from fabric.protocol.relay.relay import Relay

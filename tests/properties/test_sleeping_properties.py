@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from fabric.protocol.core.ready import Tick
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.envelope.parts import read_records
 from fabric.protocol.envelope.reports import GAP_TOPIC
 from fabric.protocol.envelope.verify import RootCache, Verified, open_envelope

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 from fabric.protocol.access.approvals import approval_record
 from fabric.protocol.base.limits import SKEW_MS
 from fabric.protocol.core.ready import Delivered, Delivery
-from fabric.protocol.envelope.layout import Kind, decode_envelope, decode_header, leaf_of
+from fabric.protocol.envelope.header import Kind, decode_header
+from fabric.protocol.envelope.layout import decode_envelope, leaf_of
 from fabric.protocol.envelope.parts import read_records
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.trust.credentials import ApproveGrant, Grants, RequestGrant

@@ -28,7 +28,8 @@ from fabric.protocol.core.ready import (
     SeenAction,
 )
 from fabric.protocol.custody.outbox import Row
-from fabric.protocol.envelope.layout import Approved, Kind, decode_envelope, leaf_of
+from fabric.protocol.envelope.header import Kind
+from fabric.protocol.envelope.layout import Approved, decode_envelope, leaf_of
 from fabric.protocol.envelope.parts import read_records
 from fabric.protocol.envelope.reports import NOTICE_TOPIC, SELECTED
 from fabric.protocol.envelope.resolution import RESOLVED

@@ -31,7 +31,7 @@ from fabric.protocol.core.ledger_ops import (
     LedgerOp,
 )
 from fabric.protocol.core.ready import Delivery, KeepCredential, Published, Ready, Repeated, SeenAction
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.point.point import Point
 from fabric.protocol.trust.credentials import Credential
 from fabric.protocol.vocabulary.openc2 import End

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from fabric.protocol.base.errors import Reject
-from fabric.protocol.envelope.layout import decode_envelope, decode_header, encode_envelope
+from fabric.protocol.envelope.header import decode_header
+from fabric.protocol.envelope.layout import decode_envelope, encode_envelope
 from fabric.protocol.vocabulary.severity import Severity
 from fabric.protocol.vocabulary.tlp import Label
 from fabric.protocol.wire.codec import decode_frame, encode_frame

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from fabric.protocol.access.permissions import CANCEL
 from fabric.protocol.core.ready import Delivery
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.trust.credentials import Grants, PublishGrant
 from fabric.protocol.vocabulary.fetching import FETCH

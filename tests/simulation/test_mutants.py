@@ -17,7 +17,7 @@ from fabric.protocol.custody import outbox
 from fabric.protocol.custody.custody import Custody
 from fabric.protocol.custody.dedup import Dedup
 from fabric.protocol.custody.outbox import Held
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.links.links import Links
 from fabric.protocol.links.release import Release
 from fabric.protocol.relay.approving import Approving

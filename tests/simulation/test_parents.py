@@ -7,7 +7,7 @@ import pytest
 
 from fabric.protocol.base.limits import BACKED_PING_MS, LINK_SILENCE_MS, PARENT_SILENCE_MS, SESSION_GRACE_MS, STALL_MS
 from fabric.protocol.core.ready import Drain, Leave
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.links.uplink import RETURN_MS, SPREAD_MS, STABLE_MS
 from fabric.protocol.trust.credentials import Grants, PublishGrant, RequestGrant
 from fabric.protocol.vocabulary.severity import Severity

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fabric.protocol.core.ready import Delivery
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.relay.relay import Relay
 from fabric.protocol.trust.credentials import Grants, PublishGrant, RequestGrant
 from fabric.protocol.vocabulary.openc2 import End

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from fabric.protocol.base.limits import SKEW_MS
 from fabric.protocol.custody.sessions import node_of
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.relay.relay import Relay
 from fabric.protocol.trust.credentials import Grants, PublishGrant, RequestGrant

@@ -34,7 +34,7 @@ from fabric.protocol.core.ready import (
     Submit,
     Tick,
 )
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.envelope.parts import read_records
 from fabric.protocol.envelope.sealed_parts import Opener
 from fabric.protocol.envelope.verify import RootCache, Verified, open_envelope

@@ -7,7 +7,7 @@ from fabric.protocol.core.ready import KeepDispatch, Ready
 from fabric.protocol.custody.custody import Custody
 from fabric.protocol.custody.outbox import Outbox
 from fabric.protocol.custody.sessions import AWAY, NOWHERE, child_relay, point_session
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.links.links import UPLINK
 from fabric.protocol.relay.answerers import Answerers
 from fabric.protocol.relay.dispatches import Dispatches

@@ -4,7 +4,7 @@ import pytest
 
 from fabric.protocol.access.approvals import approval_record, asked_of, principal_of, read_approval, targets_digest
 from fabric.protocol.base.errors import Code
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.trust.policies import Asked
 from fabric.protocol.vocabulary.severity import Severity
 from fabric.protocol.vocabulary.tlp import Label

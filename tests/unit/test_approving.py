@@ -8,7 +8,8 @@ from fabric.protocol.access.approvals import Hold
 from fabric.protocol.access.released import why_not_released
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import SKEW_MS
-from fabric.protocol.envelope.layout import Kind, Terms, encode_envelope
+from fabric.protocol.envelope.header import Kind, Terms
+from fabric.protocol.envelope.layout import encode_envelope
 from fabric.protocol.envelope.parts import read_records
 from fabric.protocol.envelope.verify import RootCache
 from fabric.protocol.relay.relay import Relay

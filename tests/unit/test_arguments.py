@@ -12,7 +12,7 @@ from fabric.edge.requesting.request import request_arguments
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.base.limits import ARGS_BYTES_MAX, ARGS_DEPTH_MAX, ARGS_ELEMENTS_MAX
 from fabric.protocol.core.ready import Delivery
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.envelope.sealed_parts import Opener
 from fabric.protocol.vocabulary.arguments import Times, check_args
 from fabric.protocol.vocabulary.openc2 import ACTIONS, parse_action

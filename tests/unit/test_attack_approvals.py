@@ -11,7 +11,8 @@ from fabric.protocol.access.quorum import Quorum
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import SKEW_MS
 from fabric.protocol.core.ready import Delivery
-from fabric.protocol.envelope.layout import Approved, Kind, Terms, decode_envelope, encode_envelope
+from fabric.protocol.envelope.header import Kind, Terms
+from fabric.protocol.envelope.layout import Approved, decode_envelope, encode_envelope
 from fabric.protocol.envelope.verify import RootCache, open_envelope
 from fabric.protocol.point.point import Point
 from fabric.protocol.relay.held_action import fits

@@ -5,7 +5,7 @@ import pytest
 from fabric.protocol.base.errors import Code
 from fabric.protocol.base.limits import KEEP_BYTES_MIN
 from fabric.protocol.core.ready import KeepGap, Put
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.relay.relay import Relay
 from fabric.protocol.routes.attachments import sign_attachment
 from fabric.protocol.trust.credentials import Grants, Keep, NodeKind, PublishGrant

@@ -13,7 +13,7 @@ from fabric.protocol.base.errors import Code
 from fabric.protocol.base.limits import MEMBER_KEEP_MS
 from fabric.protocol.core.ready import KeepMember, Ready, Tick
 from fabric.protocol.custody.outbox import visit_of
-from fabric.protocol.envelope.layout import Kind, Terms
+from fabric.protocol.envelope.header import Kind, Terms
 from fabric.protocol.links.facts import ListTaken
 from fabric.protocol.relay.facts import Executes
 from fabric.protocol.routes.attachments import open_attachment, sign_attachment

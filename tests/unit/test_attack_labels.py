@@ -6,7 +6,8 @@ import pytest
 
 from fabric.protocol.base.errors import Code
 from fabric.protocol.core.ready import Delivery, Handled, Put
-from fabric.protocol.envelope.layout import encode_envelope, encode_header, seal
+from fabric.protocol.envelope.header import encode_header
+from fabric.protocol.envelope.layout import encode_envelope, seal
 from fabric.protocol.point.point import Point
 from fabric.protocol.relay.relay import Relay
 from fabric.protocol.trust.credentials import NodeKind

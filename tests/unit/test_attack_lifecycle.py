@@ -4,7 +4,7 @@ import pytest
 
 from fabric.protocol.access.permissions import CANCEL
 from fabric.protocol.base.errors import Code
-from fabric.protocol.envelope.layout import Kind, Terms
+from fabric.protocol.envelope.header import Kind, Terms
 from fabric.protocol.envelope.parts import read_records
 from fabric.protocol.envelope.resolution import RESOLVED
 from fabric.protocol.relay.relay import Relay

@@ -9,15 +9,8 @@ from fabric.protocol.audit import kinds
 from fabric.protocol.base.errors import Code
 from fabric.protocol.base.limits import RELABELS_PER_S
 from fabric.protocol.core.ready import Delivery, Published, Submit
-from fabric.protocol.envelope.layout import (
-    Envelope,
-    Kind,
-    Relabels,
-    decode_envelope,
-    decode_header,
-    encode_envelope,
-    encode_header,
-)
+from fabric.protocol.envelope.header import Kind, Relabels, decode_header, encode_header
+from fabric.protocol.envelope.layout import Envelope, decode_envelope, encode_envelope
 from fabric.protocol.envelope.verify import RootCache, open_envelope
 from fabric.protocol.point.point import Point
 from fabric.protocol.relay.relay import Relay

@@ -8,7 +8,7 @@ import pytest
 from fabric.protocol.base.errors import Code
 from fabric.protocol.base.limits import FRAME_BYTES_MAX, TARGETS_MAX
 from fabric.protocol.core.ready import Ready, Tick
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.envelope.parts import read_records
 from fabric.protocol.links.links import UPLINK
 from fabric.protocol.vocabulary.tlp import Label

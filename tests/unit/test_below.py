@@ -6,7 +6,7 @@ from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import CONFIRM_MS, HOPS_MAX, LINK_SILENCE_MS, MOVED_MAX
 from fabric.protocol.core.ready import Drain, KeepSession, LinkUp, Note
 from fabric.protocol.custody.outbox import visit_of
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.envelope.parts import read_records
 from fabric.protocol.relay.relay import Relay
 from fabric.protocol.routes.attachments import open_attachment, sign_attachment

@@ -29,7 +29,7 @@ from fabric.edge.requesting.tracking import Tracker
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.base.limits import SUBSCRIPTIONS_MAX
 from fabric.protocol.core.ready import KeepPosition, Published, Ready
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.envelope.verify import RootCache
 from fabric.protocol.point.point import Point
 from fabric.protocol.vocabulary.severity import Lane, Phase, Severity

@@ -5,7 +5,7 @@ from fabric.protocol.core.ready import Done, Put, Ready, Replace, Seen
 from fabric.protocol.custody.asleep import OFFERED_MAX, Asleep
 from fabric.protocol.custody.custody import Custody
 from fabric.protocol.custody.outbox import Held, Outbox
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.vocabulary.severity import Lane
 from fabric.protocol.vocabulary.tlp import Label
 from fabric.protocol.wire.frames import Direction

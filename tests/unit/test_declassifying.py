@@ -8,7 +8,7 @@ from fabric.protocol.access.declassifying import check_relabels, declassify_gran
 from fabric.protocol.access.permissions import DENIALS, check_origin
 from fabric.protocol.audit import kinds
 from fabric.protocol.base.errors import Code, Reject
-from fabric.protocol.envelope.layout import Kind, Relabels
+from fabric.protocol.envelope.header import Kind, Relabels
 from fabric.protocol.trust.credentials import DeclassifyGrant, Grants, NodeKind, PublishGrant
 from fabric.protocol.vocabulary.tlp import Label
 from tests.support import Authority, derive, draft, verified

@@ -13,7 +13,7 @@ from fabric.protocol.core.timekeeper import Timekeeper
 from fabric.protocol.custody.custody import Custody
 from fabric.protocol.custody.outbox import Held, Outbox, Row
 from fabric.protocol.custody.sessions import AWAY, NOWHERE, child_relay, point_session
-from fabric.protocol.envelope.layout import Kind, Terms
+from fabric.protocol.envelope.header import Kind, Terms
 from fabric.protocol.envelope.parts import read_records
 from fabric.protocol.envelope.verify import RootCache
 from fabric.protocol.links.links import UPLINK

@@ -14,7 +14,7 @@ from fabric.edge.requesting.account import account_of, asked_of, heard, recall, 
 from fabric.edge.requesting.accounts import account_under, find_account, read_accounts
 from fabric.edge.requesting.tracking import Tracker
 from fabric.protocol.base.errors import Code, FabricError
-from fabric.protocol.envelope.layout import Kind, Terms
+from fabric.protocol.envelope.header import Kind, Terms
 from fabric.protocol.vocabulary.lifecycle import State
 from fabric.protocol.vocabulary.openc2 import End
 from fabric.protocol.vocabulary.severity import Phase, Severity

@@ -11,7 +11,8 @@ from fabric.edge.messages import messages_of
 from fabric.protocol.access.approvals import Hold
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.core.ready import Delivery
-from fabric.protocol.envelope.layout import Kind, decode_envelope, encode_envelope
+from fabric.protocol.envelope.header import Kind
+from fabric.protocol.envelope.layout import decode_envelope, encode_envelope
 from fabric.protocol.trust.policies import Escalation
 from fabric.protocol.vocabulary.openc2 import class_of
 from fabric.protocol.vocabulary.severity import Severity

@@ -10,7 +10,7 @@ from fabric.protocol.access.approvals import Hold, read_approval, targets_digest
 from fabric.protocol.access.quorum import Quorum
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.core.ready import Published
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.vocabulary.tlp import Label
 from tests.approving import ACTION, HOLD, LEADS, POLICIES, RULE, action, approval, judge
 from tests.edge_approving import NOW, OTHER_RELAY, RELAY, Approving, asked, said, without_its_action

@@ -13,7 +13,7 @@ from fabric.edge.artifacts.store import FREE_BYTES_MIN, Store
 from fabric.edge.control import Control
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.base.limits import ARTIFACT_BYTES, ARTIFACTS_MAX
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.vocabulary.openc2 import End
 from fabric.protocol.vocabulary.tlp import Label
 from tests.support import EVERYTHING, Authority, verified

@@ -6,7 +6,7 @@ from fabric.protocol.audit import kinds
 from fabric.protocol.audit.chain import Entry, encode_entry
 from fabric.protocol.base.codec import pack
 from fabric.protocol.core.ledger_ops import ForgetAction, KeepAnswer, KeepIntent, KeepLease, KeepTold
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.vocabulary.lifecycle import State
 from tests.support import Authority, verified
 

@@ -5,7 +5,7 @@ import pytest
 from fabric.edge.acting.cancelled import CANCELLED_MAX, Cancelled
 from fabric.protocol.access.permissions import CANCEL
 from fabric.protocol.base.limits import TTL_MAX_MS
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.trust.credentials import Grants, RequestGrant
 from fabric.protocol.vocabulary.severity import Severity
 from tests.support import T0, Authority, verified

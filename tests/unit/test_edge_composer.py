@@ -3,7 +3,8 @@
 from fabric.edge.publishing.composer import BATCH_RECORDS_MAX, Composer, Draft, Stamp
 from fabric.edge.publishing.snapshot import Snapshots
 from fabric.protocol.base.errors import Code, FabricError
-from fabric.protocol.envelope.layout import Kind, decode_envelope
+from fabric.protocol.envelope.header import Kind
+from fabric.protocol.envelope.layout import decode_envelope
 from fabric.protocol.envelope.parts import read_records
 from fabric.protocol.envelope.sealed_parts import Opener, recipient
 from fabric.protocol.envelope.verify import RootCache

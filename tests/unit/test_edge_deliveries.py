@@ -16,7 +16,7 @@ from fabric.edge.receiving.subscriptions import Subscription
 from fabric.edge.receiving.unsealing import Unsealing
 from fabric.edge.requesting.recorder import Recorder
 from fabric.protocol.core.ready import Delivery, KeepPosition, Ready
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.envelope.reports import GAP_TOPIC, NOTICE_TOPIC
 from fabric.protocol.envelope.sealed_parts import Opener
 from fabric.protocol.point.point import Point

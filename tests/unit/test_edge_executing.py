@@ -18,7 +18,7 @@ from fabric.edge.identity.identity import Defaults
 from fabric.protocol.access.permissions import CANCEL
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.core.ready import Delivery
-from fabric.protocol.envelope.layout import Kind, Terms
+from fabric.protocol.envelope.header import Kind, Terms
 from fabric.protocol.trust.credentials import Grants, RequestGrant
 from fabric.protocol.vocabulary.lifecycle import State
 from fabric.protocol.vocabulary.openc2 import End

@@ -14,7 +14,7 @@ from fabric.edge.requesting.held import approvals_of, demanded, from_book, to_bo
 from fabric.edge.requesting.recorder import Recorder
 from fabric.edge.requesting.request import Progress, Request
 from fabric.edge.requesting.tracking import Tracker
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.trust.credentials import NodeKind
 from fabric.protocol.trust.policies import WITHIN_MS_MAX
 from fabric.protocol.vocabulary.lifecycle import State

@@ -6,7 +6,7 @@ from fabric.edge.acting.handlers import action_kept
 from fabric.edge.acting.lasting import lasting_of
 from fabric.protocol.base.limits import LEASE_MS_MAX
 from fabric.protocol.envelope.effects import lasts_ms
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from tests.support import EVERYTHING, HOUR_MS, T0, Authority, verified
 
 SOAR = Authority("lasting").issue("soar-1", grants=EVERYTHING)

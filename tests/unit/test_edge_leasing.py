@@ -9,7 +9,7 @@ from fabric.edge.acting.lease_list import LeaseEntry, read_leases, read_unreadab
 from fabric.edge.acting.leasing import Lasts
 from fabric.edge.acting.replies import About, Reply
 from fabric.protocol.base.errors import Code, FabricError, Reject
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.vocabulary.lifecycle import State
 from tests.support import EVERYTHING, HOUR_MS, T0
 from tests.unit.test_edge_ledger import AUTHORITY, SELF, Program, action, take

@@ -21,7 +21,7 @@ from fabric.edge.receiving.attaching import Attaching
 from fabric.edge.receiving.subscriptions import Subscriptions
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.core.ready import Connected, Delivery, Ready, Repeated, Seen, SeenAction
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.point.action_room import ACTION_BYTES
 from fabric.protocol.point.point import Point

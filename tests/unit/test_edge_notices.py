@@ -5,7 +5,7 @@ import pytest
 from fabric.edge.messages import messages_of
 from fabric.edge.receiving.notices import Ended, notice_of
 from fabric.protocol.core.ready import Delivery
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.trust.credentials import NodeKind
 from fabric.protocol.vocabulary.tlp import Label
 from relays.cli.notices import lines_of

@@ -17,7 +17,7 @@ from fabric.edge.publishing.recipients import Recipients
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.core.ready import Answered, KeepPosition, Published, Put, Ready
 from fabric.protocol.enrolment.recipients import encode_found
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.envelope.verify import RootCache
 from fabric.protocol.links.links import UPLINK
 from fabric.protocol.point.point import Point

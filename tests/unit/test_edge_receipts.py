@@ -16,7 +16,7 @@ from fabric.edge.publishing.composer import Draft, Stamp
 from fabric.edge.publishing.publications import Publication
 from fabric.edge.publishing.receipts import Many, Receipt, begin, refuse, succeed
 from fabric.protocol.base.errors import Code, FabricError
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.vocabulary.severity import Phase, Severity
 from fabric.protocol.vocabulary.tlp import Label
 from tests.interrupting import at_each_place

@@ -9,7 +9,7 @@ from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.base.limits import ASK_MS
 from fabric.protocol.core.ready import Answered, Ready, Tick
 from fabric.protocol.enrolment.recipients import MEMBERS_NAMED_MAX, Wanted, decode_wanted, encode_found
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.envelope.sealed_parts import recipient
 from fabric.protocol.point.point import Point
 from fabric.protocol.trust.credentials import Grants

@@ -9,7 +9,7 @@ from fabric.edge.requesting.recorder import _GATHER_MS, _OTHERS_MAX, NotKeptErro
 from fabric.edge.requesting.requests import Requests
 from fabric.edge.requesting.tracking import Tracker
 from fabric.protocol.base.errors import Code, FabricError
-from fabric.protocol.envelope.layout import Kind, Terms
+from fabric.protocol.envelope.header import Kind, Terms
 from fabric.protocol.trust.credentials import NodeKind
 from fabric.protocol.vocabulary.lifecycle import State
 from fabric.protocol.vocabulary.openc2 import End

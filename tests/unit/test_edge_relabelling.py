@@ -6,7 +6,7 @@ from fabric.edge.identity.identity import Defaults
 from fabric.edge.messages import Message
 from fabric.edge.publishing.relabelling import highest_of, relabelled
 from fabric.protocol.base.errors import Code, FabricError
-from fabric.protocol.envelope.layout import Kind, Relabels
+from fabric.protocol.envelope.header import Kind, Relabels
 from fabric.protocol.vocabulary.severity import Phase, Severity
 from fabric.protocol.vocabulary.tlp import Audience, Label
 from tests.support import derive

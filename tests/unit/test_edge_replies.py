@@ -11,7 +11,7 @@ from fabric.edge.acting.handlers import Answer, answer_of
 from fabric.edge.acting.replies import About, Reply, about_envelope
 from fabric.edge.identity.identity import Defaults
 from fabric.protocol.base.errors import Code, FabricError
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.vocabulary.lifecycle import State
 from fabric.protocol.vocabulary.openc2 import End
 from fabric.protocol.vocabulary.tlp import Label

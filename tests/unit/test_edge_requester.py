@@ -13,7 +13,8 @@ from fabric.edge.requesting.requests import Requests
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.core.ready import Answered, Published, Ready
 from fabric.protocol.enrolment.recipients import encode_found
-from fabric.protocol.envelope.layout import Kind, decode_envelope, decode_header
+from fabric.protocol.envelope.header import Kind, decode_header
+from fabric.protocol.envelope.layout import decode_envelope
 from fabric.protocol.links.links import UPLINK
 from fabric.protocol.point.point import Point
 from fabric.protocol.trust.credentials import Grants, RequestGrant

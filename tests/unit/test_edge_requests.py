@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from fabric.edge.requesting.requests import OVER_MAX, UNKNOWN_MAX, Late, Requests
 from fabric.edge.requesting.tracking import Tracker
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.trust.credentials import Grants, NodeKind
 from fabric.protocol.vocabulary.openc2 import End
 from tests.support import T0, Authority, verified

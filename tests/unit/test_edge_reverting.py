@@ -12,7 +12,7 @@ from fabric.edge.acting.reverting import Effect, Reverting
 from fabric.edge.publishing.composer import Stamp
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.core.ledger_ops import KeepLease
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.vocabulary.openc2 import End
 from fabric.protocol.vocabulary.severity import Phase, Severity
 from fabric.protocol.vocabulary.tlp import Label

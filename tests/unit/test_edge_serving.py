@@ -16,7 +16,7 @@ from fabric.edge.identity.identity import Defaults
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.base.limits import CHUNK_BYTES
 from fabric.protocol.core.ready import Delivery
-from fabric.protocol.envelope.layout import Kind, Terms
+from fabric.protocol.envelope.header import Kind, Terms
 from fabric.protocol.vocabulary.fetching import FETCH, Wanted
 from fabric.protocol.vocabulary.lifecycle import State
 from fabric.protocol.vocabulary.severity import Severity

@@ -5,7 +5,7 @@ import pytest
 from fabric.edge.messages import Step
 from fabric.edge.requesting.tracking import Tracker
 from fabric.protocol.base.limits import TARGETS_MAX
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.trust.credentials import NodeKind
 from fabric.protocol.vocabulary.lifecycle import State
 from fabric.protocol.vocabulary.openc2 import End

@@ -14,7 +14,7 @@ from fabric.edge.publishing.options import action_stamp, publish_stamp
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.base.signing import Signer, signing_public
 from fabric.protocol.core.ready import Delivery
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.trust.chain import issue
 from fabric.protocol.trust.credentials import Credential, Grants, NodeKind
 from fabric.protocol.vocabulary.openc2 import ActionSpec, End

@@ -4,7 +4,7 @@ from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.core.ready import Ready
 from fabric.protocol.custody.ending import PART_ROWS, Ending
 from fabric.protocol.custody.outbox import Held, Row
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.vocabulary.severity import Lane
 from fabric.protocol.wire.frames import Direction
 from tests.support import T0, Authority, verified

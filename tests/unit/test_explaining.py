@@ -12,7 +12,7 @@ from fabric.edge.publishing.composer import Stamp
 from fabric.edge.publishing.options import action_stamp
 from fabric.edge.requesting.request import request_arguments
 from fabric.protocol.base.errors import Code, Reject
-from fabric.protocol.envelope.layout import Kind, Relabels
+from fabric.protocol.envelope.header import Kind, Relabels
 from fabric.protocol.trust.credentials import DeclassifyGrant, Grants, NodeKind, PublishGrant, RequestGrant
 from fabric.protocol.trust.policies import Policies, Rule, When
 from fabric.protocol.trust.revocations import Revocations

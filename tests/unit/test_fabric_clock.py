@@ -11,7 +11,7 @@ from fabric.protocol.base.errors import Code
 from fabric.protocol.base.limits import BACKED_PING_MS, CLOCK_JUMP_MS, SKEW_MS
 from fabric.protocol.core.fabric_clock import FabricClock
 from fabric.protocol.core.ready import Delivery
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.links.links import UPLINK
 from fabric.protocol.point.point import Point
 from fabric.protocol.relay.relay import Relay

@@ -13,7 +13,7 @@ from fabric.protocol.base.limits import (
     POINT_QUOTA_BYTES,
     WINDOW_BYTES_MAX,
 )
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.trust.credentials import Grants, NodeKind, RequestGrant
 from fabric.protocol.vocabulary.fetching import FETCH, FETCH_TYPE, Wanted, read_wanted, session_beginning
 from fabric.protocol.vocabulary.openc2 import read_spec

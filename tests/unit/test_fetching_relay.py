@@ -5,7 +5,7 @@ import pytest
 from fabric.protocol.base.errors import Code
 from fabric.protocol.core.ready import Delivery, KeepDispatch, KeepOpen, SeenAction
 from fabric.protocol.custody.sessions import point_session
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.envelope.parts import read_records
 from fabric.protocol.point.point import Point
 from fabric.protocol.relay.relay import Relay

@@ -11,7 +11,7 @@ from fabric.protocol.base.codec import pack
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.signed import seal_document
 from fabric.protocol.core.ready import Delivery, Disconnected, LinkUp, Put
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.point.point import Point
 from fabric.protocol.relay.relay import Relay
 from fabric.protocol.routes.attachments import Attachment, open_attachment, sign_attachment

@@ -10,7 +10,7 @@ from fabric.protocol.core.ready import Delivery, Handled
 from fabric.protocol.custody.custody import Custody
 from fabric.protocol.custody.dedup import Dedup
 from fabric.protocol.custody.outbox import visit_of
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.point.point import Point
 from fabric.protocol.relay.relay import Relay
 from fabric.protocol.trust.credentials import Grants, NodeKind, PublishGrant, RequestGrant

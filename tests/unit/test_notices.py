@@ -8,7 +8,7 @@ from fabric.protocol.base.limits import RECORDS_MAX
 from fabric.protocol.core.ready import KeepNotice
 from fabric.protocol.custody.outbox import Held, Row
 from fabric.protocol.custody.sessions import child_relay, point_session
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.relay.notices import EVERY_MS, FIRST_MS, KEEP_MS, EndedKind, Notices, ending_of, entries_of
 from fabric.protocol.vocabulary.tlp import Label
 from fabric.protocol.wire.frames import Direction

@@ -11,7 +11,8 @@ from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.base.limits import BODY_BYTES_MAX, SALT_BYTES
 from fabric.protocol.envelope import parts as parts_module
 from fabric.protocol.envelope.field_labels import FieldLabels
-from fabric.protocol.envelope.layout import Encoding, PartEntry, part_digest
+from fabric.protocol.envelope.header import Encoding, PartEntry
+from fabric.protocol.envelope.layout import part_digest
 from fabric.protocol.envelope.parts import (
     Budget,
     _names_chars,

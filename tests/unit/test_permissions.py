@@ -15,7 +15,7 @@ from fabric.protocol.access.permissions import (
     selects,
 )
 from fabric.protocol.base.errors import Code, Reject
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.trust.credentials import ApproveGrant, Grants, NodeKind, PublishGrant, RequestGrant
 from fabric.protocol.vocabulary.severity import Severity
 from fabric.protocol.vocabulary.tlp import Label

@@ -32,7 +32,7 @@ from fabric.protocol.core.ready import (
     Submit,
     SubscriptionRefused,
 )
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.links.links import UPLINK
 from fabric.protocol.point.action_room import ACTION_BYTES
 from fabric.protocol.point.point import Point

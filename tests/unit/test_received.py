@@ -7,7 +7,7 @@ import pytest
 from fabric.edge.messages import messages_of
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.core.ready import Delivery
-from fabric.protocol.envelope.layout import Relabels
+from fabric.protocol.envelope.header import Relabels
 from fabric.protocol.vocabulary.tlp import Audience, Label
 from relays.reading.received import message_in
 from relays.terminal import json_text

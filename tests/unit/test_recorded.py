@@ -13,7 +13,7 @@ from fabric.edge.requesting.held import to_book
 from fabric.edge.requesting.request import Progress, Request, key_for
 from fabric.files import make_private
 from fabric.protocol.base.errors import Code, FabricError
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.vocabulary.lifecycle import State
 from fabric.protocol.vocabulary.openc2 import End
 from fabric.protocol.vocabulary.severity import Severity

@@ -9,7 +9,7 @@ from fabric.protocol.core.ready import Attach, Leave, Ready, Tick
 from fabric.protocol.custody.custody import Custody
 from fabric.protocol.custody.outbox import Held, Outbox
 from fabric.protocol.envelope.field_labels import FieldLabels
-from fabric.protocol.envelope.layout import Kind, decode_header, encode_header
+from fabric.protocol.envelope.header import Kind, decode_header, encode_header
 from fabric.protocol.envelope.parts import read_records
 from fabric.protocol.envelope.verify import RootCache
 from fabric.protocol.relay.relay import Relay

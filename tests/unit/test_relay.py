@@ -12,7 +12,7 @@ from fabric.protocol.base.limits import (
 from fabric.protocol.core.ready import Done, KeepSession, LinkUp, Put, Replace, Seen, Submit
 from fabric.protocol.custody.ending import PART_ROWS
 from fabric.protocol.custody.sessions import Sessions
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.relay.relay import Relay
 from fabric.protocol.routes.attachments import sign_attachment
 from fabric.protocol.trust.credentials import Grants, Keep, NodeKind, PublishGrant

@@ -8,7 +8,7 @@ from fabric.protocol.access.permissions import CANCEL
 from fabric.protocol.base.errors import Code
 from fabric.protocol.base.limits import SESSION_GRACE_MS
 from fabric.protocol.core.ready import Done, KeepDispatch, Op, Put
-from fabric.protocol.envelope.layout import Kind, Terms
+from fabric.protocol.envelope.header import Kind, Terms
 from fabric.protocol.envelope.parts import read_records
 from fabric.protocol.envelope.resolution import RESOLVED
 from fabric.protocol.relay.relay import Relay

@@ -2,7 +2,7 @@
 
 from fabric.protocol.base.errors import Code
 from fabric.protocol.base.limits import ACTIONS_PER_S
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.relay.relay import Relay
 from fabric.protocol.trust.credentials import ApproveGrant, Grants, NodeKind
 from fabric.protocol.wire.frames import Ack, Data, Direction, Intro, Item, Nack, Role

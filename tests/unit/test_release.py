@@ -10,7 +10,7 @@ from fabric.protocol.base.limits import SKEW_MS
 from fabric.protocol.core.counters import Counters
 from fabric.protocol.core.timekeeper import Timekeeper
 from fabric.protocol.custody.outbox import Held
-from fabric.protocol.envelope.layout import Encoding
+from fabric.protocol.envelope.header import Encoding
 from fabric.protocol.links.release import Release
 from fabric.protocol.trust.credentials import NodeKind
 from fabric.protocol.trust.revocations import issue_revocations

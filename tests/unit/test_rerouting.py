@@ -13,7 +13,7 @@ from fabric.protocol.custody.custody import Custody
 from fabric.protocol.custody.outbox import Held, Outbox
 from fabric.protocol.custody.sessions import NOWHERE, child_relay, point_session
 from fabric.protocol.custody.sleeping import Sleeping
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.links.links import UPLINK
 from fabric.protocol.relay.holding import Holding
 from fabric.protocol.relay.port import MessagePort

@@ -8,7 +8,7 @@ from fabric.protocol.base.errors import Code
 from fabric.protocol.base.limits import SKEW_MS, SLOW_HANDLER_MS
 from fabric.protocol.core.ready import KeepEnd, KeepOpen, Ready
 from fabric.protocol.core.timekeeper import Timekeeper
-from fabric.protocol.envelope.layout import Kind, Terms
+from fabric.protocol.envelope.header import Kind, Terms
 from fabric.protocol.envelope.parts import read_records
 from fabric.protocol.envelope.reports import build_report
 from fabric.protocol.envelope.resolution import about, read_about, write_about

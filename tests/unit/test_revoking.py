@@ -5,7 +5,7 @@ import pytest
 from fabric.protocol.base.errors import Code
 from fabric.protocol.base.limits import LIST_GRACE_MS, RETRY_MS, SKEW_MS
 from fabric.protocol.core.ready import Delivery, Handled, LinkUp
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.point.point import Point
 from fabric.protocol.relay.relay import Relay
 from fabric.protocol.trust.credentials import NodeKind

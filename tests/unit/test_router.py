@@ -3,7 +3,7 @@
 import pytest
 
 from fabric.protocol.custody.sessions import NOWHERE, child_relay, point_session
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.links.links import UPLINK
 from fabric.protocol.relay.router import Router
 from fabric.protocol.routes.attachments import open_attachment, sign_attachment

@@ -9,7 +9,7 @@ from fabric.protocol.base.codec import pack, unpack
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import SALT_BYTES
 from fabric.protocol.envelope.field_labels import FieldLabels
-from fabric.protocol.envelope.layout import Encoding
+from fabric.protocol.envelope.header import Encoding
 from fabric.protocol.envelope.parts import Budget, build_parts, decode_part, padme, read_records
 from fabric.protocol.envelope.sealed_parts import Opener, Recipient, recipient, seal_content
 from fabric.protocol.vocabulary.tlp import Audience, Label

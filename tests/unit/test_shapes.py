@@ -12,20 +12,9 @@ from msgspec import Meta
 
 from fabric.protocol.base.errors import Reject
 from fabric.protocol.base.shapes import Shape
-from fabric.protocol.envelope import layout
-from fabric.protocol.envelope.layout import (
-    Approved,
-    Envelope,
-    Header,
-    Kind,
-    PartEntry,
-    Relabels,
-    Terms,
-    decode_envelope,
-    decode_header,
-    encode_envelope,
-    encode_header,
-)
+from fabric.protocol.envelope import header, layout
+from fabric.protocol.envelope.header import Header, Kind, PartEntry, Relabels, Terms, decode_header, encode_header
+from fabric.protocol.envelope.layout import Approved, Envelope, decode_envelope, encode_envelope
 from fabric.protocol.vocabulary.lifecycle import State
 from fabric.protocol.vocabulary.severity import Lane, Phase, Severity
 from fabric.protocol.vocabulary.tlp import Audience, Label
@@ -99,9 +88,9 @@ _envelopes = st.builds(
 
 
 @given(_headers, st.data())
-def test_headers_are_the_same_both_ways(header: Header, data: st.DataObject) -> None:
-    raw = _altered(encode_header(header), data)
-    assert decode_header(raw) == layout._any_header(raw)
+def test_headers_are_the_same_both_ways(written: Header, data: st.DataObject) -> None:
+    raw = _altered(encode_header(written), data)
+    assert decode_header(raw) == header._any_header(raw)
 
 
 @given(_envelopes, st.data())

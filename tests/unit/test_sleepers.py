@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from fabric.protocol.core.ready import Ready, Tick
 from fabric.protocol.custody.sessions import Sessions
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.routes.attachments import sign_attachment
 from fabric.protocol.trust.credentials import Grants, Keep
 from fabric.protocol.vocabulary.tlp import Label

@@ -8,7 +8,7 @@ import pytest
 from fabric.protocol.access.permissions import DIRECTIONS
 from fabric.protocol.base import limits, signing
 from fabric.protocol.base.errors import Code
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.vocabulary.severity import Lane
 from fabric.protocol.wire.codec import _TABLE
 from fabric.protocol.wire.frames import Direction, Role

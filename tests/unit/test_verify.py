@@ -5,16 +5,8 @@ import pytest
 from fabric.protocol.base.codec import pack, unpack
 from fabric.protocol.base.errors import Code
 from fabric.protocol.base.signing import TYPE_ENVELOPE, TYPE_ROOT
-from fabric.protocol.envelope.layout import (
-    Envelope,
-    Kind,
-    decode_envelope,
-    encode_envelope,
-    encode_header,
-    leaf_of,
-    redact,
-    seal,
-)
+from fabric.protocol.envelope.header import Kind, encode_header
+from fabric.protocol.envelope.layout import Envelope, decode_envelope, encode_envelope, leaf_of, redact, seal
 from fabric.protocol.envelope.verify import OwnRoots, RootCache, Verified, open_envelope
 from fabric.protocol.vocabulary.tlp import Label
 from tests.support import Authority, derive, draft, message, opened

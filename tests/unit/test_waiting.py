@@ -9,7 +9,7 @@ from fabric.protocol.base.limits import LANE_QUOTA_BYTES
 from fabric.protocol.core.ready import Drain, Tick
 from fabric.protocol.custody.sessions import Sessions
 from fabric.protocol.custody.waiting import Waiting, reader_of, waits_for
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.relay.relay import Relay
 from fabric.protocol.routes.attachments import sign_attachment
 from fabric.protocol.trust.credentials import Grants, Keep, NodeKind

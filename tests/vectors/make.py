@@ -42,15 +42,11 @@ from fabric.protocol.enrolment.joining import (
     read_token,
 )
 from fabric.protocol.enrolment.recipients import Wanted, decode_found, decode_wanted, encode_found, encode_wanted
+from fabric.protocol.envelope.header import Kind, Relabels, Terms, decode_header, encode_header
 from fabric.protocol.envelope.layout import (
     Envelope,
-    Kind,
-    Relabels,
-    Terms,
     decode_envelope,
-    decode_header,
     encode_envelope,
-    encode_header,
     leaf_of,
     part_digest,
     redact,

@@ -16,7 +16,7 @@ from fabric.protocol.access.approvals import Hold, approval_record
 from fabric.protocol.audit.chain import NOTHING, follow_digest
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.signing import digest
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.envelope.parts import read_records
 from fabric.protocol.envelope.verify import Verified, open_envelope
 from fabric.protocol.trust.credentials import (

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from fabric.protocol.base.errors import Reject
-from fabric.protocol.envelope.layout import decode_envelope, decode_header, encode_envelope, encode_header
+from fabric.protocol.envelope.header import decode_header, encode_header
+from fabric.protocol.envelope.layout import decode_envelope, encode_envelope
 from fabric.protocol.routes.attachments import Attachment, sign_attachment
 from fabric.protocol.trust.chain import issue
 from fabric.protocol.trust.credentials import Credential

@@ -12,7 +12,7 @@ from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import TTL_MAX_MS
 from fabric.protocol.core.ready import KeepPosition, Op
 from fabric.protocol.core.timekeeper import Timekeeper
-from fabric.protocol.envelope.layout import Header
+from fabric.protocol.envelope.header import Header
 
 # The row that says it: as far as a source was read is what it resembles most.
 _SINCE = "since"

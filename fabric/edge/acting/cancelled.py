@@ -14,7 +14,8 @@ from fabric.protocol.base.errors import Reject
 from fabric.protocol.base.limits import TTL_MAX_MS
 from fabric.protocol.base.shares import Shared
 from fabric.protocol.core.ledger_ops import KeepCancelled
-from fabric.protocol.envelope.layout import Header, decode_envelope, decode_header
+from fabric.protocol.envelope.header import Header, decode_header
+from fabric.protocol.envelope.layout import decode_envelope
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.trust.credentials import Credential
 

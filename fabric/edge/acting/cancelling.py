@@ -30,7 +30,7 @@ from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import ID_BYTES
 from fabric.protocol.core.ledger_ops import KeepCancelled
 from fabric.protocol.core.ready import Delivery
-from fabric.protocol.envelope.layout import Header
+from fabric.protocol.envelope.header import Header
 from fabric.protocol.trust.credentials import Credential
 from fabric.protocol.vocabulary.openc2 import End
 

@@ -22,7 +22,8 @@ from fabric.edge.publishing.composer import Stamp
 from fabric.edge.publishing.options import to_ttl_ms
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.core.ready import Delivery
-from fabric.protocol.envelope.layout import Header, Kind, decode_envelope, decode_header, leaf_of
+from fabric.protocol.envelope.header import Header, Kind, decode_header
+from fabric.protocol.envelope.layout import decode_envelope, leaf_of
 from fabric.protocol.envelope.parts import Open, read_records
 from fabric.protocol.trust.credentials import Credential
 from fabric.protocol.vocabulary import text_types

@@ -26,7 +26,7 @@ from fabric.protocol.base.limits import TTL_MAX_MS
 from fabric.protocol.core.ledger_ops import KeepAnswer, KeepForGood, KeepIntent, KeepLease, KeepLeaseTime, LedgerOp
 from fabric.protocol.core.ready import Op
 from fabric.protocol.core.timekeeper import Timekeeper
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.vocabulary.openc2 import End
 from fabric.transport.clock import boot_id, up_ns
 

@@ -39,7 +39,7 @@ from fabric.protocol.audit.kinds import Audited
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.core.ledger_ops import KeepAnswer, KeepCancelled, KeepIntent, KeepLease, KeepTold, LedgerOp
 from fabric.protocol.core.ready import Delivery, Op, Ready, Repeated, SeenAction
-from fabric.protocol.envelope.layout import Header, Kind
+from fabric.protocol.envelope.header import Header, Kind
 from fabric.protocol.point.action_room import ACTION_BYTES
 from fabric.protocol.point.point import Point
 from fabric.spool import Spool

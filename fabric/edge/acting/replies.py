@@ -17,7 +17,8 @@ from fabric.edge.publishing.composer import Stamp
 from fabric.protocol.base.codec import pack
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import ID_BYTES
-from fabric.protocol.envelope.layout import Header, Kind, decode_envelope, decode_header, leaf_of
+from fabric.protocol.envelope.header import Header, Kind, decode_header
+from fabric.protocol.envelope.layout import decode_envelope, leaf_of
 from fabric.protocol.vocabulary.lifecycle import state_named
 from fabric.protocol.vocabulary.severity import Phase, Severity
 from fabric.protocol.vocabulary.tlp import Audience, Label

@@ -29,7 +29,7 @@ from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.base.shares import Holdings
 from fabric.protocol.core.ready import Delivery
 from fabric.protocol.envelope.field_labels import Record
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.vocabulary.fetching import FETCH_ACTION, FETCH_TYPE, Wanted, read_wanted
 from fabric.protocol.vocabulary.lifecycle import State
 from fabric.protocol.vocabulary.openc2 import End, Status

@@ -30,7 +30,7 @@ from fabric.protocol.audit.kinds import Audited
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.base.limits import DIGEST_BYTES, TTL_MAX_MS, WHY_CHARS_MAX
 from fabric.protocol.core.ready import Ready
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.point.point import Point
 from fabric.protocol.vocabulary.openc2 import class_of, is_extension

@@ -22,14 +22,8 @@ from fabric.protocol.base.limits import (
     POLICY_ROLES_MAX,
     TARGETS_MAX,
 )
-from fabric.protocol.envelope.layout import (
-    Header,
-    Kind,
-    decode_envelope,
-    decode_header,
-    leaf_of,
-    part_digest,
-)
+from fabric.protocol.envelope.header import Header, Kind, decode_header
+from fabric.protocol.envelope.layout import decode_envelope, leaf_of, part_digest
 from fabric.protocol.envelope.parts import read_records
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.trust.credentials import name_ok

@@ -21,7 +21,7 @@ from fabric.edge.locks import Event
 from fabric.edge.publishing.composer import Stamp
 from fabric.edge.publishing.options import to_leaf
 from fabric.protocol.base.errors import Code, FabricError
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.envelope.reports import NOBODY
 from fabric.protocol.vocabulary.fetching import FETCH, FETCH_ACTION, Wanted, session_beginning
 from fabric.protocol.vocabulary.lifecycle import State, state_named

@@ -17,7 +17,8 @@ from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.base.limits import ENVELOPE_BYTES_MAX, HEADER_BYTES_MAX
 from fabric.protocol.base.signing import Signer
 from fabric.protocol.envelope.field_labels import FieldLabels, Record
-from fabric.protocol.envelope.layout import STREAM_BYTES, Header, Kind, PartEntry, Relabels, Terms, seal
+from fabric.protocol.envelope.header import STREAM_BYTES, Header, Kind, PartEntry, Relabels, Terms
+from fabric.protocol.envelope.layout import seal
 from fabric.protocol.envelope.parts import build_parts
 from fabric.protocol.envelope.sealed_parts import Recipient, seal_content
 from fabric.protocol.envelope.verify import OwnRoots, RootCache

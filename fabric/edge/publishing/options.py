@@ -11,7 +11,7 @@ from fabric.edge.identity.identity import Defaults
 from fabric.edge.publishing.composer import Position, Stamp
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.base.limits import AUDIENCE_NAMES_MAX, DIGEST_BYTES, TTL_MAX_MS
-from fabric.protocol.envelope.layout import Kind, Terms
+from fabric.protocol.envelope.header import Kind, Terms
 from fabric.protocol.envelope.lifetime import parse_duration
 from fabric.protocol.trust.credentials import name_ok
 from fabric.protocol.vocabulary.openc2 import ActionSpec

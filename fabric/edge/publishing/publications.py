@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 from fabric.edge.publishing.composer import Stamp
 from fabric.edge.publishing.options import PublishOptions
 from fabric.protocol.base.errors import Code, FabricError
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.vocabulary.severity import Phase, Severity
 from fabric.protocol.vocabulary.tlp import Label
 

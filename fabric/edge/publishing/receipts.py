@@ -17,7 +17,7 @@ from fabric.edge.connection.mailbox import fail
 from fabric.edge.locks import Condition, Pending
 from fabric.edge.publishing.composer import Draft
 from fabric.protocol.base.errors import Code, FabricError
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 
 T = TypeVar("T")
 # Of one of many: its number, and why. It must not block.

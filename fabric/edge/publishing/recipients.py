@@ -22,7 +22,7 @@ from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.base.limits import AUDIENCE_NAMES_MAX, ID_BYTES
 from fabric.protocol.core.ready import Answered, Ask, Ready
 from fabric.protocol.enrolment.recipients import MEMBERS_NAMED_MAX, NO_ISSUER_NAME, Wanted, decode_found, encode_wanted
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.envelope.sealed_parts import Recipient, recipient
 from fabric.protocol.point.point import Point
 from fabric.protocol.trust.credentials import Clocks, Credential, name_ok

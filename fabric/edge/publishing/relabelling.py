@@ -16,7 +16,7 @@ from fabric.edge.publishing.composer import Stamp
 from fabric.edge.publishing.options import publish_stamp, to_audience, to_label
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.base.limits import DIGEST_BYTES, RECORDS_MAX
-from fabric.protocol.envelope.layout import Relabels
+from fabric.protocol.envelope.header import Relabels
 from fabric.protocol.vocabulary.tlp import Audience, Label
 
 _KINDS = ("event", "intel")

@@ -23,7 +23,7 @@ from fabric.edge.requesting.recorder import Recorder
 from fabric.edge.requesting.requests import Requests
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.core.ready import Delivery, Handled, KeepPosition, Ready
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.envelope.reports import GAP_TOPIC, NOTICE_TOPIC
 from fabric.protocol.point.point import Point
 from fabric.protocol.trust.credentials import NodeKind

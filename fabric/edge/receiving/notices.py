@@ -12,7 +12,7 @@ from typing import Any
 
 from fabric.edge.messages import Message
 from fabric.protocol.base.errors import Code
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.vocabulary.tlp import Label
 from fabric.protocol.vocabulary.topics import check_topic
 

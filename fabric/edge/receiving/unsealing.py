@@ -12,7 +12,7 @@ from typing import Final
 import structlog
 
 from fabric.protocol.base.errors import Reject
-from fabric.protocol.envelope.layout import Header, PartEntry
+from fabric.protocol.envelope.header import Header, PartEntry
 from fabric.protocol.envelope.sealed_parts import Opener
 
 _ORIGINS_MAX: Final = 1_024

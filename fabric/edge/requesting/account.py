@@ -16,7 +16,8 @@ from fabric.edge.requesting.held import from_book, to_book
 from fabric.edge.requesting.tracking import Tracker, effect_of
 from fabric.protocol.base.errors import Code, FabricError, Reject, code_of
 from fabric.protocol.base.limits import LEASE_MS_MAX
-from fabric.protocol.envelope.layout import Header, decode_envelope, decode_header
+from fabric.protocol.envelope.header import Header, decode_header
+from fabric.protocol.envelope.layout import decode_envelope
 from fabric.protocol.envelope.parts import read_records
 from fabric.protocol.vocabulary.arguments import Times, check_args
 from fabric.protocol.vocabulary.lifecycle import State, state_of

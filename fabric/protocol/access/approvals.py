@@ -15,7 +15,7 @@ from fabric.protocol.base import signing
 from fabric.protocol.base.codec import pack
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import DIGEST_BYTES, WHY_CHARS_MAX
-from fabric.protocol.envelope.layout import Header, Kind
+from fabric.protocol.envelope.header import Header, Kind
 from fabric.protocol.envelope.parts import read_records
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.trust.credentials import Credential

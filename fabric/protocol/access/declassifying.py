@@ -10,7 +10,7 @@ from __future__ import annotations
 from fabric.protocol.audit import kinds
 from fabric.protocol.audit.kinds import Audited
 from fabric.protocol.base.errors import Code, Reject
-from fabric.protocol.envelope.layout import Header
+from fabric.protocol.envelope.header import Header
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.trust.credentials import Credential, DeclassifyGrant
 from fabric.protocol.vocabulary.tlp import Label

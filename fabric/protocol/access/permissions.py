@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from fabric.protocol.access.declassifying import check_relabels
 from fabric.protocol.base.errors import Code, Reject
-from fabric.protocol.envelope.layout import Header, Kind, PartEntry
+from fabric.protocol.envelope.header import Header, Kind, PartEntry
 from fabric.protocol.trust.credentials import Credential, NodeKind, PublishGrant, RequestGrant, names_cover
 from fabric.protocol.vocabulary.fetching import FETCH
 from fabric.protocol.vocabulary.openc2 import action_matches, class_of, is_action, is_extension, split_topic

@@ -12,7 +12,8 @@ from fabric.protocol.access.approvals import Hold, asked_of, read_approval
 from fabric.protocol.access.permissions import fetches
 from fabric.protocol.access.quorum import Standing, check_quorum
 from fabric.protocol.base.errors import Code, Reject
-from fabric.protocol.envelope.layout import Approved, Kind
+from fabric.protocol.envelope.header import Kind
+from fabric.protocol.envelope.layout import Approved
 from fabric.protocol.envelope.verify import RootCache, Verified, open_envelope
 from fabric.protocol.trust.chain import verify_credential
 from fabric.protocol.trust.credentials import Credential

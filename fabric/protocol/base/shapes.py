@@ -14,13 +14,14 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from fabric.protocol.base.limits import ID_BYTES, NAME_BYTES_MAX
+from fabric.protocol.base.limits import DIGEST_BYTES, ID_BYTES, NAME_BYTES_MAX
 
 INT_MAX = 2**53  # what every language's JSON can hold
 Number = Annotated[int, Meta(ge=0, le=INT_MAX)]
 # How long text is, is counted in characters here: of what is not ASCII the bytes are still to be counted.
 Name = Annotated[str, Meta(max_length=NAME_BYTES_MAX)]
 Id = Annotated[bytes, Meta(min_length=ID_BYTES, max_length=ID_BYTES)]
+Digest = Annotated[bytes, Meta(min_length=DIGEST_BYTES, max_length=DIGEST_BYTES)]
 
 
 class Shape:

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 
 from fabric.protocol.base.shares import Holdings
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.vocabulary.severity import Lane
 from fabric.protocol.wire.frames import Direction

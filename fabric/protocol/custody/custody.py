@@ -18,7 +18,7 @@ from fabric.protocol.custody.asleep import Asleep, ReadersAsleep, queue_of
 from fabric.protocol.custody.dedup import Dedup, seen_until_ms
 from fabric.protocol.custody.outbox import Held, Outbox, Row
 from fabric.protocol.custody.sessions import CHILD, node_of
-from fabric.protocol.envelope.layout import Header, Kind
+from fabric.protocol.envelope.header import Header, Kind
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.vocabulary.severity import Lane
 from fabric.protocol.wire.frames import Direction

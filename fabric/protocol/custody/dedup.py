@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from fabric.protocol.base.limits import ACTION_SPARE_MS, ACTIONS_SEEN_MAX, SKEW_MS, TTL_MAX_MS
 from fabric.protocol.base.shares import LARGE_SHARE, Holdings, beyond_share
-from fabric.protocol.envelope.layout import Header, Kind
+from fabric.protocol.envelope.header import Header, Kind
 from fabric.protocol.wire.frames import Direction
 
 SEEN_MAX = 200_000

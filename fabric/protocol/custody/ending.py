@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from fabric.protocol.base.errors import Reject
 from fabric.protocol.core.ready import Ready
 from fabric.protocol.custody.outbox import Row
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 
 # A few milliseconds of work, with the commit.
 PART_ROWS = 256

@@ -18,7 +18,7 @@ from fabric.protocol.custody.fair_queue import FairQueue
 from fabric.protocol.custody.line import Place
 from fabric.protocol.custody.pace import Pace
 from fabric.protocol.custody.sessions import UNSENT, is_point
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.vocabulary.severity import Lane
 from fabric.protocol.wire.frames import Direction

@@ -14,7 +14,7 @@ from fabric.protocol.core.ready import Ready
 from fabric.protocol.custody.asleep import QUEUES, queue_of
 from fabric.protocol.custody.custody import Custody
 from fabric.protocol.custody.outbox import Held, Outbox, Row
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.vocabulary.severity import Lane
 
 # So much of a lane is awake for one reader before the next sleeps, and half of it before more wakes: enough for a link

@@ -1,1 +1,1 @@
-"""A signed message: its layout, its labelled parts, verification, its lifetime, and reports."""
+"""A signed message: its header, the envelope around it, its labelled parts, verification, its lifetime, and reports."""

@@ -32,7 +32,8 @@ from fabric.protocol.base.limits import (
     SALT_BYTES,
 )
 from fabric.protocol.envelope.field_labels import FieldLabels, Record, label_fields, merge
-from fabric.protocol.envelope.layout import Encoding, Header, PartEntry, part_digest
+from fabric.protocol.envelope.header import Encoding, Header, PartEntry
+from fabric.protocol.envelope.layout import part_digest
 from fabric.protocol.vocabulary.tlp import Label
 
 CONTENT_RECORDS = 0  # content type: an array with one map per record

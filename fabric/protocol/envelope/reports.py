@@ -14,7 +14,8 @@ from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import SESSION_KEEP_MS_MAX, TARGETS_MAX
 from fabric.protocol.base.signing import Signs
 from fabric.protocol.envelope.field_labels import FieldLabels
-from fabric.protocol.envelope.layout import STREAM_BYTES, Header, Kind, seal
+from fabric.protocol.envelope.header import STREAM_BYTES, Header, Kind
+from fabric.protocol.envelope.layout import seal
 from fabric.protocol.envelope.parts import build_parts, read_records
 from fabric.protocol.envelope.sealed_parts import Recipient, recipient, seal_content
 from fabric.protocol.envelope.verify import Verified

@@ -20,7 +20,7 @@ from fabric.protocol.base.limits import (
     HEADER_DEPTH_MAX,
     HEADER_ELEMENTS_MAX,
 )
-from fabric.protocol.envelope.layout import Header, Kind
+from fabric.protocol.envelope.header import Header, Kind
 from fabric.protocol.envelope.parts import read_records
 from fabric.protocol.envelope.reports import Report, report_header
 from fabric.protocol.envelope.verify import Verified

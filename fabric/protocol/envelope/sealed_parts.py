@@ -21,7 +21,7 @@ from fabric.protocol.base.codec import pack, unpack
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import AUDIENCE_NAMES_MAX, KEY_BYTES, PART_BYTES_MAX, SALT_BYTES
 from fabric.protocol.base.signing import Signer
-from fabric.protocol.envelope.layout import Header, PartEntry
+from fabric.protocol.envelope.header import Header, PartEntry
 from fabric.protocol.trust.credentials import Credential
 from fabric.protocol.vocabulary.tlp import Label
 

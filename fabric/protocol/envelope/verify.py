@@ -14,14 +14,12 @@ from typing import Any
 from fabric.protocol.base import signing
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import ID_BYTES
+from fabric.protocol.envelope.header import Header, Kind, decode_header
 from fabric.protocol.envelope.layout import (
     Approved,
     Envelope,
-    Header,
-    Kind,
     climb,
     decode_envelope,
-    decode_header,
     encode_envelope,
     leaf_of,
     part_digest,

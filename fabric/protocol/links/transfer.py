@@ -25,8 +25,9 @@ from fabric.protocol.core.timekeeper import Timekeeper
 from fabric.protocol.custody.ending import PART_ROWS
 from fabric.protocol.custody.outbox import Outbox, Row, visit_of
 from fabric.protocol.custody.waiting import reader_of
-from fabric.protocol.envelope.layout import Kind, leaf_of
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.envelope.layout import decode_envelope as _decode_envelope
+from fabric.protocol.envelope.layout import leaf_of
 from fabric.protocol.envelope.verify import Verified, is_forged
 from fabric.protocol.links.link import Link, State
 from fabric.protocol.links.links import UPLINK, Links

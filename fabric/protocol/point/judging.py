@@ -13,7 +13,7 @@ from fabric.protocol.access.released import why_not_released
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.core.standing import Standing
 from fabric.protocol.core.timekeeper import Timekeeper
-from fabric.protocol.envelope.layout import Header, Kind
+from fabric.protocol.envelope.header import Header, Kind
 from fabric.protocol.envelope.lifetime import check_lifetime
 from fabric.protocol.envelope.verify import RootCache, Verified, open_envelope
 from fabric.protocol.trust.credentials import Credential

@@ -45,7 +45,7 @@ from fabric.protocol.custody.dedup import seen_until_ms
 from fabric.protocol.custody.outbox import Held, Outbox, Row
 from fabric.protocol.custody.waiting import reader_of
 from fabric.protocol.enrolment.questions import Questions
-from fabric.protocol.envelope.layout import Header, Kind
+from fabric.protocol.envelope.header import Header, Kind
 from fabric.protocol.envelope.lifetime import check_lifetime, remaining_ms
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.links.announce import announce, announce_all, answered, next_frames, pass_on, settled

@@ -13,7 +13,7 @@ from typing import Final
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.custody.custody import Custody
 from fabric.protocol.custody.sessions import CHILD, node_of
-from fabric.protocol.envelope.layout import Header
+from fabric.protocol.envelope.header import Header
 from fabric.protocol.envelope.reports import names_in
 from fabric.protocol.envelope.resolution import claim_in
 from fabric.protocol.envelope.verify import Verified

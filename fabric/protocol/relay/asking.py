@@ -13,7 +13,7 @@ from fabric.protocol.access.approvals import Approval, principal_of
 from fabric.protocol.base.errors import Reject
 from fabric.protocol.core.ready import Ready
 from fabric.protocol.core.timekeeper import Timekeeper
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.envelope.reports import Report, action_report
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.relay.held_action import HeldAction

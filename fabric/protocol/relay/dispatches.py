@@ -20,7 +20,7 @@ from fabric.protocol.base.limits import DISPATCHES_MAX, ID_BYTES, LASTING_MAX, L
 from fabric.protocol.base.shares import LARGE_SHARE, Holdings, beyond_share
 from fabric.protocol.core.ready import KeepDispatch, Ready
 from fabric.protocol.custody.sessions import UNSENT
-from fabric.protocol.envelope.layout import Header
+from fabric.protocol.envelope.header import Header
 from fabric.protocol.vocabulary.tlp import Audience, Label
 
 # More names than that are shared by few actions, and nothing is lost with them.

@@ -20,7 +20,7 @@ from fabric.protocol.custody.outbox import Held, Row
 from fabric.protocol.custody.outboxes import Outboxes
 from fabric.protocol.custody.sessions import Sessions, is_point
 from fabric.protocol.custody.sleeping import Sleeping
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.envelope.lifetime import remaining_ms
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.relay.readers import Readers

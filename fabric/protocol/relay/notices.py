@@ -22,7 +22,7 @@ from fabric.protocol.base.shares import Holdings
 from fabric.protocol.core.ready import KeepNotice
 from fabric.protocol.custody.outbox import Row
 from fabric.protocol.custody.sessions import is_point
-from fabric.protocol.envelope.layout import Header, Kind
+from fabric.protocol.envelope.header import Header, Kind
 from fabric.protocol.links.links import UPLINK
 from fabric.protocol.vocabulary.tlp import Audience, Label
 

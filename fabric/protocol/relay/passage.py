@@ -19,7 +19,7 @@ from fabric.protocol.core.ready import Ready
 from fabric.protocol.custody.custody import Custody
 from fabric.protocol.custody.dedup import seen_until_ms
 from fabric.protocol.custody.outbox import visit_of
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.links.link import Link
 from fabric.protocol.relay.answerers import Answerers

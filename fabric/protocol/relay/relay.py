@@ -37,7 +37,7 @@ from fabric.protocol.custody.sessions import Sessions, is_point, node_of
 from fabric.protocol.custody.sleeping import Sleeping
 from fabric.protocol.custody.waiting import Waiting
 from fabric.protocol.enrolment.proxy import EnrolmentProxy
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.links.facts import (
     CredentialRenewed,

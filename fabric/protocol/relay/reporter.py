@@ -15,7 +15,7 @@ from fabric.protocol.core.ready import KeepGap, KeepNotice, Op, Ready
 from fabric.protocol.custody.custody import Custody
 from fabric.protocol.custody.outbox import Row
 from fabric.protocol.custody.sessions import Sessions, node_of
-from fabric.protocol.envelope.layout import Kind
+from fabric.protocol.envelope.header import Kind
 from fabric.protocol.envelope.reports import build_gap, build_notice
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.links.port import LinkPort

@@ -17,7 +17,7 @@ from fabric.protocol.custody.custody import Custody, HeldKey
 from fabric.protocol.custody.outbox import Held, Outbox, Row
 from fabric.protocol.custody.sessions import CHILD, NOWHERE, UNSENT, child_relay, node_of
 from fabric.protocol.custody.sleeping import Sleeping
-from fabric.protocol.envelope.layout import Header, Kind
+from fabric.protocol.envelope.header import Header, Kind
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.links.links import UPLINK
 from fabric.protocol.links.release import fits_in_frame

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from fabric.protocol.access.permissions import may_know
 from fabric.protocol.custody.sessions import NOWHERE
-from fabric.protocol.envelope.layout import Header, Kind
+from fabric.protocol.envelope.header import Header, Kind
 from fabric.protocol.links.links import UPLINK
 from fabric.protocol.routes.attachments import Attachment
 from fabric.protocol.routes.routing import RouteTable

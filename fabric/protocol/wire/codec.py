@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from fabric.protocol.base.codec import pack, unpack
 from fabric.protocol.base.errors import Code, Reject, code_of
+from fabric.protocol.base.fields import binary, integer, text
 from fabric.protocol.base.limits import (
     ANSWER_BYTES_MAX,
     ASK_BYTES_MAX,
@@ -29,12 +30,11 @@ from fabric.protocol.base.limits import (
     ITEMS_MAX,
     KEY_BYTES,
     MOVED_MAX,
-    NAME_BYTES_MAX,
     POLICIES_BYTES_MAX,
     ROUTES_ENTRIES_MAX,
     TARGETS_MAX,
 )
-from fabric.protocol.base.shapes import INT_MAX, Id, Number, Shape
+from fabric.protocol.base.shapes import Id, Number, Shape
 from fabric.protocol.vocabulary.severity import Lane
 from fabric.protocol.wire.frames import (
     SESSION_BYTES,
@@ -136,24 +136,6 @@ class _TooManyError(Exception):
     """Well formed, and more than anybody puts into one frame."""
 
 
-def _int(value: object) -> int:
-    if type(value) is not int or not 0 <= value <= INT_MAX:
-        raise TypeError
-    return value
-
-
-def _str(value: object, bytes_max: int = NAME_BYTES_MAX) -> str:
-    if type(value) is not str or len(value) > bytes_max or (not value.isascii() and len(value.encode()) > bytes_max):
-        raise TypeError
-    return value
-
-
-def _bytes(value: object, bytes_max: int, bytes_min: int = 0) -> bytes:
-    if type(value) is not bytes or not bytes_min <= len(value) <= bytes_max:
-        raise TypeError
-    return value
-
-
 def _list(value: object, length_max: int) -> list[Any]:
     if type(value) is not list or len(value) > length_max:
         raise TypeError
@@ -168,39 +150,40 @@ def _few(value: object, length_max: int) -> list[Any]:
 
 
 def _session(value: object) -> bytes:
-    return _bytes(value, SESSION_BYTES, SESSION_BYTES)
+    return binary(value, SESSION_BYTES, SESSION_BYTES)
 
 
 def _hello(f: Any) -> Hello:
     return Hello(
-        _int(f[1]), _int(f[2]), _str(f[3]), Role(_int(f[4])), _bytes(f[5], CREDENTIAL_BYTES_MAX), _session(f[6]),
-        _session(f[7]), _int(f[8]), _int(f[9]), _int(f[10]),
+        integer(f[1]), integer(f[2]), text(f[3]), Role(integer(f[4])), binary(f[5], CREDENTIAL_BYTES_MAX),
+        _session(f[6]), _session(f[7]), integer(f[8]), integer(f[9]), integer(f[10]),
     )
 
 
 def _welcome(f: Any) -> Welcome:
     return Welcome(
-        _int(f[1]), _bytes(f[2], CREDENTIAL_BYTES_MAX), _session(f[3]), _session(f[4]), _int(f[5]), _int(f[6]),
-        _int(f[7]), _int(f[8]), _int(f[9]), _path(f, 10),
+        integer(f[1]), binary(f[2], CREDENTIAL_BYTES_MAX), _session(f[3]), _session(f[4]), integer(f[5]), integer(f[6]),
+        integer(f[7]), integer(f[8]), integer(f[9]), _path(f, 10),
     )
 
 
 def _pong(f: Any) -> Pong:
     return Pong(
-        _int(f[1]), _int(f[2]), _path(f, 3), _known(f[4]) if len(f) > 4 else None, _int(f[5]) if len(f) > 5 else 0
+        integer(f[1]), integer(f[2]), _path(f, 3), _known(f[4]) if len(f) > 4 else None,
+        integer(f[5]) if len(f) > 5 else 0,
     )
 
 
 def _path(f: Any, at: int) -> tuple[str, ...]:
-    return tuple([_str(relay) for relay in _list(f[at], HOPS_MAX)]) if len(f) > at else ()
+    return tuple([text(relay) for relay in _list(f[at], HOPS_MAX)]) if len(f) > at else ()
 
 
 def _refused(f: Any) -> Refused:
-    return Refused(code_of(_int(f[1])), _str(f[2], _DETAIL_BYTES_MAX), _bytes(f[3], SESSION_BYTES))
+    return Refused(code_of(integer(f[1])), text(f[2], _DETAIL_BYTES_MAX), binary(f[3], SESSION_BYTES))
 
 
 def _intro(f: Any) -> Intro:
-    return Intro([_bytes(c, CREDENTIAL_BYTES_MAX) for c in _few(f[1], INTRO_MAX)])
+    return Intro([binary(c, CREDENTIAL_BYTES_MAX) for c in _few(f[1], INTRO_MAX)])
 
 
 _DIRECTIONS = {int(direction): direction for direction in Direction}
@@ -209,24 +192,24 @@ _DIRECTIONS = {int(direction): direction for direction in Direction}
 def _item(entry: Any) -> Item:
     i = _list(entry, _ENTRY_MAX)
     return Item(
-        _DIRECTIONS[_int(i[0])],
-        _int(i[1]),
-        [_str(hop) for hop in _list(i[2], HOPS_MAX)],
-        [_str(target) for target in _list(i[3], TARGETS_MAX)],
-        _bytes(i[4], ENVELOPE_BYTES_MAX),
+        _DIRECTIONS[integer(i[0])],
+        integer(i[1]),
+        [text(hop) for hop in _list(i[2], HOPS_MAX)],
+        [text(target) for target in _list(i[3], TARGETS_MAX)],
+        binary(i[4], ENVELOPE_BYTES_MAX),
         _moved(i[5]) if len(i) > 5 else 0,
     )
 
 
 def _moved(value: object) -> int:
-    times = _int(value)
+    times = integer(value)
     if times > MOVED_MAX:
         raise ValueError
     return times
 
 
 def _data(f: Any) -> Data:
-    return Data(Lane(_int(f[1])), _int(f[2]), [_item(i) for i in _list(f[3], ITEMS_MAX)])
+    return Data(Lane(integer(f[1])), integer(f[2]), [_item(i) for i in _list(f[3], ITEMS_MAX)])
 
 
 _DATA = Shape(tuple[
@@ -263,22 +246,22 @@ def _plain_ack(payload: bytes) -> Ack | None:
 
 
 def _id(value: object) -> bytes:
-    return _bytes(value, ID_BYTES, ID_BYTES)
+    return binary(value, ID_BYTES, ID_BYTES)
 
 
 def _refusal(entry: Any) -> tuple[bytes, Code, str]:
     r = _list(entry, _ENTRY_MAX)
-    return _id(r[0]), code_of(_int(r[1])), _str(r[2], _DETAIL_BYTES_MAX)
+    return _id(r[0]), code_of(integer(r[1])), text(r[2], _DETAIL_BYTES_MAX)
 
 
 def _routed(entry: Any) -> tuple[int, Code, str]:
     r = _list(entry, _ENTRY_MAX)
-    return _int(r[0]), code_of(_int(r[1])), _str(r[2], _DETAIL_BYTES_MAX)
+    return integer(r[0]), code_of(integer(r[1])), text(r[2], _DETAIL_BYTES_MAX)
 
 
 def _withdrawal(entry: Any) -> tuple[str, bytes, int]:
     w = _list(entry, _ENTRY_MAX)
-    return _str(w[0]), _session(w[1]), _int(w[2])
+    return text(w[0]), _session(w[1]), integer(w[2])
 
 
 def _bool(value: object) -> bool:
@@ -289,50 +272,54 @@ def _bool(value: object) -> bool:
 
 def _routes(f: Any) -> Routes:
     return Routes(
-        _int(f[1]),
+        integer(f[1]),
         _bool(f[2]),
-        [_bytes(a, CREDENTIAL_BYTES_MAX) for a in _few(f[3], ROUTES_ENTRIES_MAX)],
+        [binary(a, CREDENTIAL_BYTES_MAX) for a in _few(f[3], ROUTES_ENTRIES_MAX)],
         [_withdrawal(w) for w in _few(f[4], ROUTES_ENTRIES_MAX)],
     )
 
 
 def _credit(f: Any) -> Credit:
-    allowed = [_int(n) for n in _list(f[1], len(Lane))]
+    allowed = [integer(n) for n in _list(f[1], len(Lane))]
     if len(allowed) != len(Lane):
         raise ValueError
     return Credit(allowed)
 
 
 def _join(f: Any) -> Join:
-    return Join(_id(f[1]), _str(f[2]), _bytes(f[3], KEY_BYTES), _bytes(f[4], ASK_BYTES_MAX))
+    return Join(_id(f[1]), text(f[2]), binary(f[3], KEY_BYTES), binary(f[4], ASK_BYTES_MAX))
 
 
 def _joined(f: Any) -> Joined:
-    return Joined(_id(f[1]), _code(f[2]), _str(f[3], _DETAIL_BYTES_MAX), _bytes(f[4], ANSWER_BYTES_MAX))
+    return Joined(_id(f[1]), _code(f[2]), text(f[3], _DETAIL_BYTES_MAX), binary(f[4], ANSWER_BYTES_MAX))
 
 
 def _hash(value: object) -> bytes:
-    return _bytes(value, KEY_BYTES, KEY_BYTES)
+    return binary(value, KEY_BYTES, KEY_BYTES)
+
+
+def _grown(f: Any) -> Grown:
+    return Grown(binary(f[1], HEAD_BYTES_MAX), integer(f[2]), [_hash(digest) for digest in _few(f[3], GROWN_MAX)])
 
 
 def _code(value: object) -> Code | None:
-    number = _int(value)
+    number = integer(value)
     return None if number == 0 else code_of(number)
 
 
 def _known(value: object) -> int | None:
     """Nil where heads are not taken and a later version says more after it."""
-    return None if value is None else _int(value)
+    return None if value is None else integer(value)
 
 
 def _applied(entry: Any) -> tuple[str, int, int]:
     a = _list(entry, _ENTRY_MAX)
-    return _str(a[0]), _int(a[1]), _int(a[2])
+    return text(a[0]), integer(a[1]), integer(a[2])
 
 
 def _denial(entry: Any) -> tuple[Code, int]:
     d = _list(entry, _ENTRY_MAX)
-    return code_of(_int(d[0])), _int(d[1])
+    return code_of(integer(d[0])), integer(d[1])
 
 
 # The one list of what exists.
@@ -346,19 +333,19 @@ _TABLE: list[tuple[int, type, Callable[[Any], Frame]]] = [
     (7, Nack, lambda f: Nack([_refusal(r) for r in _list(f[1], FRAME_ELEMENTS_MAX)])),
     (8, Credit, _credit),
     (9, Routes, _routes),
-    (10, Routed, lambda f: Routed(_int(f[1]), [_routed(r) for r in _few(f[2], ROUTES_ENTRIES_MAX)])),
-    (11, Ping, lambda f: Ping(_int(f[1]))),
+    (10, Routed, lambda f: Routed(integer(f[1]), [_routed(r) for r in _few(f[2], ROUTES_ENTRIES_MAX)])),
+    (11, Ping, lambda f: Ping(integer(f[1]))),
     (12, Pong, _pong),
-    (13, Bye, lambda f: Bye(code_of(_int(f[1])), _str(f[2], _DETAIL_BYTES_MAX))),
-    (14, Lists, lambda f: Lists(_bytes(f[1], FRAME_BYTES_MAX))),
+    (13, Bye, lambda f: Bye(code_of(integer(f[1])), text(f[2], _DETAIL_BYTES_MAX))),
+    (14, Lists, lambda f: Lists(binary(f[1], FRAME_BYTES_MAX))),
     (15, Join, _join),
     (16, Joined, _joined),
     (17, Applied, lambda f: Applied([_applied(entry) for entry in _list(f[1], ITEMS_MAX)])),
-    (18, Directory, lambda f: Directory(_bytes(f[1], FRAME_BYTES_MAX))),
+    (18, Directory, lambda f: Directory(binary(f[1], FRAME_BYTES_MAX))),
     (19, Denied, lambda f: Denied([_denial(entry) for entry in _list(f[1], _ENTRY_MAX)])),
-    (20, Rules, lambda f: Rules(_bytes(f[1], POLICIES_BYTES_MAX))),
-    (21, Grown, lambda f: Grown(_bytes(f[1], HEAD_BYTES_MAX), _int(f[2]), [_hash(d) for d in _few(f[3], GROWN_MAX)])),
-    (22, Witnessed, lambda f: Witnessed(_int(f[1]), _code(f[2]), _bytes(f[3], HEAD_BYTES_MAX))),
+    (20, Rules, lambda f: Rules(binary(f[1], POLICIES_BYTES_MAX))),
+    (21, Grown, _grown),
+    (22, Witnessed, lambda f: Witnessed(integer(f[1]), _code(f[2]), binary(f[3], HEAD_BYTES_MAX))),
 ]
 # By how they begin: an array of so many elements, and the kind.
 _PLAIN: dict[bytes, Callable[[bytes], Frame | None]] = {b"\x94\x05": _plain_data, b"\x92\x06": _plain_ack}
