@@ -108,7 +108,7 @@ class Inbox:
         self.bytes += size
         lane = lane_claimed(payload)
         is_urgent = lane is not None and lane <= Lane.CRITICAL
-        if is_urgent and not waiting.fixed:
+        if is_urgent and not waiting.fixed and queue.identity != STRANGERS:  # nothing of theirs is urgent for others
             self._add(waiting, queue.urgent, Entry(link, peer, payload))
         else:
             self._add(waiting, queue.others, Entry(link, peer, payload, is_fixed=lane is None or is_urgent))

@@ -72,6 +72,14 @@ def test_another_link_of_the_identity_is_passed_and_the_end_of_its_own_is_not():
     assert payloads(inbox) == [urgent, None]
 
 
+def test_a_stranger_passes_no_other_stranger():
+    inbox, hello = Inbox(), b"hello"
+    inbox.put(1, STRANGERS, A, hello)
+    inbox.put(2, STRANGERS, B, data(Lane.URGENT, 1))
+    inbox.put(3, STRANGERS, C, hello)
+    assert payloads(inbox) == [hello, data(Lane.URGENT, 1), hello]
+
+
 def test_an_identity_does_not_get_more_turns_for_what_it_calls_urgent():
     inbox, served = Inbox(), Counter()
     for n in range(200):
