@@ -219,12 +219,14 @@ def bare_stream(send: Callable[[int], None], receive: Callable[[], None], count:
 
 def bare_python_mb() -> float:
     """A Python that has imported what a relay cannot do without."""
-    code = (
-        "import zmq, nacl.bindings, msgpack, structlog, sqlite3; zmq.Context(); "
-        "print(open('/proc/self/status').read())"
-    )
-    status = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) / 1024
+    code = "import zmq, nacl.bindings, msgpack, structlog, sqlite3; context = zmq.Context(); print(flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as python:
+        assert python.stdin is not None and python.stdout is not None
+        if not python.stdout.readline():
+            raise SystemExit("a bare Python ended before it was measured")
+        had_mb = resident_kb(python.pid) / 1024
+        python.communicate(b"\n")
+    return had_mb
 
 
 def measure(count: int, rounds: int, tell: Callable[[str], None]) -> dict[str, float]:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 from scripts.comparison.figures import Figure, Window
-from scripts.comparison.measuring import ready
+from scripts.comparison.measuring import house_with_ends
 from scripts.comparison.processes import Cpu, Failed, Program
 from scripts.comparison.records import ALL
 from scripts.comparison.resident import peak_kb
-from tests.integration.harness import House, house_in
+from tests.integration.harness import House
 
 DRAIN = Figure("drain", "records/s", "more", 100_000.0)
 # Flat: ten times as much that waits takes hardly more.
@@ -128,17 +128,8 @@ def envelopes_per_s(course: Sequence[Held]) -> float:
 
 @contextmanager
 def backlog(folder: Path, *, records: int) -> Iterator[Backlog]:
-    folder.mkdir()
-    ends = "scripts.comparison.fabric_ends"
-    with house_in(folder, _TOPOLOGY) as house, ExitStack() as stack:
-        house.up()
-        house.wait_whole()
-        ids = house.folder / "ids"
-        reader, publisher = ready(
-            stack, Program(folder / "reader.log", ends, "read", str(ids / "analyst-hq"), ALL, "durable"),
-            Program(folder / "publisher.log", ends, "publish", str(ids / "sensor-p"), "bulk"),
-        )
+    with house_with_ends(
+        folder, _TOPOLOGY, "scripts.comparison.fabric_ends", read=(ALL, "durable"), publish=("bulk",)
+    ) as (house, reader, publisher):
         house.wait_routes("hq", 1)
         yield Backlog(house, records, publisher, reader)
-        stack.close()
-        house.down()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from math import isqrt
 from pathlib import Path
@@ -24,11 +24,10 @@ from fabric.protocol.routes.attachments import sign_attachment
 from fabric.protocol.trust.credentials import NodeKind
 from fabric.protocol.wire.frames import Ack, Data, Direction, Intro, Item, Role, Routes
 from scripts.comparison.figures import Figure, Window
-from scripts.comparison.measuring import Streaming, ready, until_it_arrives
-from scripts.comparison.processes import Failed, Program
+from scripts.comparison.measuring import Streaming, house_with_ends, until_it_arrives
+from scripts.comparison.processes import Failed
 from scripts.comparison.records import ALL
 from tests.conversation import Conversation
-from tests.integration.harness import house_in
 from tests.simulation.world import World
 from tests.support import EVERYTHING, MINUTE_MS, Authority, entropy, verified
 
@@ -127,21 +126,12 @@ analyst-hq = {{ relay = "r0", role = "analyst", clearance = "red" }}
 @contextmanager
 def chain(folder: Path, hops: int) -> Iterator[Streaming]:
     """Messages over so many relays, each in an envelope of its own."""
-    folder.mkdir()
-    ends = "scripts.comparison.fabric_ends"
-    with house_in(folder, topology(hops)) as house, ExitStack() as stack:
-        house.up()
-        house.wait_whole()
-        ids = house.folder / "ids"
-        reader, publisher = ready(
-            stack, Program(folder / "reader.log", ends, "read", str(ids / "analyst-hq"), ALL, "stream"),
-            Program(folder / "publisher.log", ends, "publish", str(ids / "sensor-p"), "singles"),
-        )
+    with house_with_ends(
+        folder, topology(hops), "scripts.comparison.fabric_ends", read=(ALL, "stream"), publish=("singles",)
+    ) as (house, reader, publisher):
         side = Streaming("", {name: house.pid(name) for name in house.relays}, publisher, reader)
         until_it_arrives(side)
         yield side
-        stack.close()
-        house.down()
 
 
 # -- cores ----------------------------------------------------------------------------------------------------

@@ -12,9 +12,8 @@ import zmq
 from fabric.transport.keys import random_keys
 from scripts.comparison.figures import BYTES_RATE, RATE, Window
 from scripts.comparison.hop_ends import HOP_BYTES
-from scripts.comparison.measuring import Streaming, ready, until_it_arrives
+from scripts.comparison.measuring import Streaming, house_with_ends, until_it_arrives
 from scripts.comparison.processes import Program
-from tests.integration.harness import house_in
 from tests.ports import free_port
 
 _TOPOLOGY = """
@@ -50,18 +49,10 @@ class Hop:
 
 @contextmanager
 def relay_hop(folder: Path) -> Iterator[Hop]:
-    folder.mkdir()
-    ends = "scripts.comparison.hop_ends"
-    with house_in(folder, _TOPOLOGY) as house, ExitStack() as stack:
-        house.up()
-        house.wait_whole()
-        ids = house.folder / "ids"
-
-        def begun(what: str, id_: str) -> Program:
-            log, progress = folder / f"fabric {what}.log", folder / "progress"
-            return Program(log, ends, what, str(ids / id_), str(progress))
-
-        reader, publisher = ready(stack, begun("read", "analyst-hq"), begun("publish", "sensor-p"))
+    progress = (str(folder / "progress"),)
+    with house_with_ends(
+        folder, _TOPOLOGY, "scripts.comparison.hop_ends", read=progress, publish=progress
+    ) as (house, reader, publisher):
         side = Hop(
             "one relay: authenticates both ends, verifies signature, digest and grant of each envelope, and has it on "
             "disk before it acknowledges; three share a signature and a frame, and its ends open nothing",
@@ -69,8 +60,6 @@ def relay_hop(folder: Path) -> Iterator[Hop]:
         )
         until_it_arrives(side)
         yield side
-        stack.close()
-        house.down()
 
 
 @contextmanager

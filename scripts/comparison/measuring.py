@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Protocol
 
 from scripts.comparison.chains import Chain
 from scripts.comparison.figures import RATE, Window, latencies
 from scripts.comparison.processes import Cpu, Failed, Program
 from scripts.comparison.records import ALERTS, ALL, STREAM_TOPIC
+from tests.integration.harness import House, house_in
 
 # Until what was subscribed is known at the far end of a chain that says nothing about it.
 _FIRST_S = 0.1
@@ -125,6 +127,28 @@ def flooded(chain: Chain, *, shared: bool) -> Iterator[Flooded]:
         )
         until_it_arrives(Waiting(chain, probe, reader))
         yield Flooded(chain, probe, reader, flood, collector)
+
+
+@contextmanager
+def house_with_ends(
+    folder: Path, topology: str, module: str, *, read: Sequence[str], publish: Sequence[str]
+) -> Iterator[tuple[House, Program, Program]]:
+    """Relays in a new folder, `analyst-hq` as the reader and `sensor-p` as the publisher, all of them ready.
+
+    Both ends are processes that run `module`. `read`, `publish`: what each is told behind its identity.
+    """
+    folder.mkdir()
+    with house_in(folder, topology) as house, ExitStack() as stack:
+        house.up()
+        house.wait_whole()
+        ids = house.folder / "ids"
+        reader, publisher = ready(
+            stack, Program(folder / "reader.log", module, "read", str(ids / "analyst-hq"), *read),
+            Program(folder / "publisher.log", module, "publish", str(ids / "sensor-p"), *publish),
+        )
+        yield house, reader, publisher
+        stack.close()  # they end before their relays do
+        house.down()
 
 
 def ready(stack: ExitStack, *programs: Program) -> tuple[Program, ...]:

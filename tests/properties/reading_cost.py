@@ -11,7 +11,6 @@ import gc
 import json
 import os
 import pickle
-import re
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -20,24 +19,17 @@ from typing import Any
 
 from fabric.protocol.base.errors import Reject
 from fabric.protocol.envelope.parts import read_records
+from scripts.comparison.resident import peak_kb, resident_kb
 from tests.properties.reading_shapes import SHAPES, Message
-
-_STATUS = Path("/proc/self/status")
-
-
-def _bytes(name: str) -> int:
-    found = re.search(rf"^{name}:\s+(\d+) kB", _STATUS.read_text(), re.MULTILINE)
-    assert found
-    return int(found[1]) * 1024
 
 
 def cost(message: Message) -> tuple[int, list[str], int]:
     """Peak bytes, the refusal as (code, detail), and how long all names are together."""
     gc.collect()
     Path("/proc/self/clear_refs").write_text("5")  # the most memory that was ever taken counts from here
-    before = _bytes("VmRSS")
+    before = resident_kb("self")
     result = read_records(message, message.parts)
-    peak = _bytes("VmHWM") - before
+    peak = (peak_kb("self") - before) * 1024
     if isinstance(result, Reject):
         return peak, [result.code.name, result.detail], 0
     return peak, [], sum(len(path) for reading in result for path in reading.labels)
