@@ -10,8 +10,9 @@ import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fabric.edge.publishing import publisher
 from fabric.edge.publishing.composer import Composer, Draft, Position, Stamp
-from fabric.edge.publishing.publisher import Publisher
+from fabric.edge.publishing.publisher import WAITING_MAX, Publisher
 from fabric.edge.publishing.recipients import WAITING_MAX as KEYS_WAITING_MAX
 from fabric.edge.publishing.recipients import Recipients
 from fabric.protocol.base.errors import Code, FabricError, Reject
@@ -184,6 +185,52 @@ def test_many_stamps_are_sealed_a_part_at_a_time_each_with_all_that_is_looked_at
     of_one = [result for n, result in enumerate(results) if n % 512 == 7]
     numbers = [int(each.partition(".")[2]) for each in of_one]
     assert numbers[0] == 0 and all(later in (0, one + 1) for one, later in pairwise(numbers)), "in order"
+
+
+def test_a_source_keeps_its_order_where_its_stamps_are_more_than_a_burst_seals():
+    """A kill after the commit must not have a later record on disk that an earlier one holds back: it would come twice.
+    """
+    made, _ = outgoing()
+    topics = [*range(300), *range(100)]
+    followed = [draft(n, topic=f"detections.t{topic}", source="conn.log") for n, topic in enumerate(topics)]
+    others = [draft(n, topic="detections.t0") for n in range(5)]
+    for one in (*followed, *others):
+        made.begin(one)
+        made.add(one)
+    persisted = turn(made)
+    assert [op.position for op in persisted if isinstance(op, KeepPosition)] == ["255"]
+    assert [one.token.done() for one in followed] == [n < 256 for n in range(400)]
+    assert all(one.token.done() for one in others), "what has no place in a source need not wait for it"
+    assert [op.position for op in turn(made) if isinstance(op, KeepPosition)] == ["399"]
+
+
+def test_the_end_is_told_to_all_however_many_stamps_they_have():
+    made, _ = outgoing()
+    drafts = [draft(n, topic=f"detections.t{n}") for n in range(2_500)]
+    for one in drafts:
+        made.add(one)
+    made.close(FabricError(Code.CLOSED, "the end"))
+    assert all(one.token.done() for one in drafts) and not any(made._drafts)
+    assert made.take_left() == len(drafts)
+
+
+def test_what_is_only_looked_at_keeps_its_place(monkeypatch):
+    """Else others would take it while it is looked at, and more would wait than may."""
+    made, _ = outgoing(durable=False)
+    waits = [draft(n, topic=f"detections.t{n}") for n in range(WAITING_MAX)]
+    assert made.add_many(waits, 0.0, lambda: None) == WAITING_MAX
+    places = []
+
+    def looked_at(drafts, stamps):
+        found = of_first_stamps(drafts, stamps)
+        places.append(made._has_place(Lane.LOW))
+        return found
+
+    of_first_stamps = publisher._of_first_stamps
+    monkeypatch.setattr(publisher, "_of_first_stamps", looked_at)
+    turn(made)
+    assert places == [False] and len(made._drafts[Lane.LOW]) == WAITING_MAX - 256
+    assert made._has_place(Lane.LOW) and made.waiting == WAITING_MAX
 
 
 def test_what_was_put_aside_is_told_of_the_end():

@@ -302,7 +302,7 @@ class Publisher:
         if aside or self._core.put_off_by:
             found = self._take_what_can_go(lane, count)
         else:
-            found = self._leave(lane, count, _BURST_MAX if lane is Lane.URGENT else _BURST_STAMPS_MAX)
+            found = self._leave(lane, count, None if lane is Lane.URGENT else _BURST_STAMPS_MAX)
         if found and self._want_room:
             with self._room:
                 self._room.notify_all()
@@ -311,17 +311,24 @@ class Publisher:
             self._count(len(taken) - len(found), len(taken) - len(found))
         return taken
 
-    def _leave(self, lane: Lane, count: int, stamps: int = _BURST_MAX) -> list[Draft]:
-        """The first of a lane: of so many those with the first `stamps` stamps.
+    def _leave(self, lane: Lane, count: int, stamps: int | None = None) -> list[Draft]:
+        """The first of a lane; where `stamps` is given, of so many those with the first so many stamps.
 
         They are under way from now on, also where they are put aside.
         """
         drafts = self._drafts[lane]
         with self._empty:  # each is counted once, at any moment
-            found = [drafts.popleft() for _ in range(min(len(drafts), count))]
-            if len(found) > stamps:
-                found, others = _of_first_stamps(found, stamps)
+            count = min(len(drafts), count)
+            if stamps is None or count <= stamps:
+                found = [drafts.popleft() for _ in range(count)]
+            else:
+                found, others = _of_first_stamps([drafts[n] for n in range(count)], stamps)
+                # Those that stay keep their places, of which other threads take what is free.
+                self._aside_records[lane] += len(others)
+                for _ in range(count):
+                    drafts.popleft()
                 drafts.extendleft(reversed(others))
+                self._aside_records[lane] -= len(others)
             self._under_way += len(found)
             self._open += len(found)
         return found
@@ -474,18 +481,20 @@ class Publisher:
 def _of_first_stamps(drafts: Sequence[Draft], stamps: int) -> tuple[list[Draft], list[Draft]]:
     """Those that have one of the first so many stamps, and the others, both in order.
 
-    Stamps are told apart by identity, as equal ones mostly are the same: where not, fewer are found.
+    Of a source none goes before an earlier one: committed without it, it would be said again after a kill. Stamps are
+    told apart by identity, as equal ones mostly are the same: where not, fewer are found.
     """
     known: set[int] = set()
+    behind: set[str] = set()  # sources
     found: list[Draft] = []
     others: list[Draft] = []
     for draft in drafts:
-        stamp = id(draft.stamp)
-        if stamp in known:
-            found.append(draft)
-        elif len(known) < stamps:
+        stamp, position = id(draft.stamp), draft.position
+        if (stamp in known or len(known) < stamps) and not (position and position.source in behind):
             known.add(stamp)
             found.append(draft)
         else:
             others.append(draft)
+            if position:
+                behind.add(position.source)
     return found, others
