@@ -7,8 +7,9 @@ taken when what its identity has waiting, and it, are no more than what is left 
 dropped and counted; everything that matters is sent again (SPEC 7). Turns are given by the time that handling took, so
 that an identity with costly frames waits for them itself. Frames of one link stay in their order, and its end comes
 after them: a BYE, or what was sent just before it, is still handled. One thing may pass: DATA of the urgent lanes goes
-before DATA of the others that its identity has waiting, where nothing else of its link is ahead of it. So what is sent
-without a hurry may be much, and an urgent message need not wait for it.
+before what else its identity has waiting, where nothing of its link but other DATA is ahead of it. So what is sent
+without a hurry may be much, and an urgent message need not wait for it. Of every 16 frames one is of those that were
+passed, so that none of an identity's links waits for ever for another's.
 
 An identity is the CURVE key of a peer that was accepted. All others are one, `STRANGERS`; each link of theirs may have
 a HELLO and its repeat waiting, and no more.
@@ -35,6 +36,8 @@ _STRANGER_BYTES_MAX: Final = 2 * (HELLO_BYTES_MAX + _ENTRY_BYTES)
 _COST_NS_MIN: Final = 1_000
 # Identities whose last turn is not paid yet are remembered; there are no more than members of a fabric, and this many.
 _DEBTORS_MAX: Final = 4_096
+# Urgent frames in a row while others of their identity wait: as outboxes have it (SPEC 7.4).
+_PASSING_MAX: Final = 15
 
 STRANGERS: Final = b""
 
@@ -49,7 +52,7 @@ class Entry(NamedTuple):
 
 
 class _Queue:
-    """What waits of one identity, in two lines: `urgent` goes before `others`.
+    """What waits of one identity, in two lines: `urgent` goes before `others`, `passed` so many times in a row by now.
 
     `start_ns`: when its next turn begins, on the scale of the time spent on all.
     """
@@ -58,19 +61,20 @@ class _Queue:
         self.identity = identity
         self.urgent: deque[Entry] = deque()
         self.others: deque[Entry] = deque()
+        self.passed = 0
         self.bytes = 0
         self.start_ns = 0
 
 
 class _Waiting:
-    """What waits of one link, and in which queue. `fixed`: how many of its entries among the others of the queue
-    nothing of this link may pass: all but DATA that is not urgent."""
+    """What waits of one link, and in which queue. `urgent`: how many of its entries are in that line. `fixed`: how many
+    of those among the others of the queue nothing of this link may pass: all but DATA that is not urgent."""
 
-    __slots__ = ("bytes", "entries", "fixed", "queue")
+    __slots__ = ("bytes", "entries", "fixed", "queue", "urgent")
 
     def __init__(self, queue: _Queue) -> None:
         self.queue = queue
-        self.entries = self.bytes = self.fixed = 0
+        self.entries = self.bytes = self.fixed = self.urgent = 0
 
 
 class Inbox:
@@ -109,6 +113,7 @@ class Inbox:
         lane = lane_claimed(payload)
         is_urgent = lane is not None and lane <= Lane.CRITICAL
         if is_urgent and not waiting.fixed and queue.identity != STRANGERS:  # nothing of theirs is urgent for others
+            waiting.urgent += 1
             self._add(waiting, queue.urgent, Entry(link, peer, payload))
         else:
             self._add(waiting, queue.others, Entry(link, peer, payload, is_fixed=lane is None or is_urgent))
@@ -144,8 +149,11 @@ class Inbox:
             return None
         self._now_ns, _, queue = heapq.heappop(self._turns)
         self._served = queue
-        entry = (queue.urgent or queue.others).popleft()
+        is_urgent = self._urgent_is_next(queue)
+        queue.passed = queue.passed + 1 if is_urgent and queue.others else 0
+        entry = (queue.urgent if is_urgent else queue.others).popleft()
         waiting = self._links[entry.link]
+        waiting.urgent -= is_urgent
         size = 0 if entry.payload is None else len(entry.payload) + _ENTRY_BYTES
         waiting.entries -= 1
         waiting.bytes -= size
@@ -155,6 +163,13 @@ class Inbox:
         queue.bytes -= size
         self.bytes -= size
         return entry
+
+    def _urgent_is_next(self, queue: _Queue) -> bool:
+        if not queue.urgent or not queue.others or queue.passed < _PASSING_MAX:
+            return bool(queue.urgent)
+        other = queue.others[0]
+        # What is urgent came before it, where it is of the same link; what comes after it there stays behind it.
+        return other.is_fixed and self._links[other.link].urgent > 0
 
     def spent(self, time_ns: int) -> None:
         """What handling the entry that was taken last cost; the identity's next turn is later by that."""

@@ -91,6 +91,31 @@ def test_an_identity_does_not_get_more_turns_for_what_it_calls_urgent():
     assert abs(served[A] - served[B]) <= 2
 
 
+def test_what_is_urgent_does_not_hold_back_an_identity_s_other_links_for_ever():
+    """Their pings and ends are heard, though one link always has more that is urgent."""
+    inbox, ping = Inbox(), encode_frame(Ping(1))
+    inbox.put(1, A, A, data(Lane.URGENT, 0))
+    inbox.put(2, A, A, ping)
+    inbox.put(2, A, A, data(Lane.URGENT, 1))
+    inbox.end(2, A)
+    taken = []
+    for n in range(2, 100):
+        inbox.put(1, A, A, data(Lane.URGENT, n))
+        taken.append(inbox.take())
+    of_other = [n for n, entry in enumerate(taken) if entry.link == 2]
+    assert of_other == [15, 31, 47], "one of sixteen"
+    assert [taken[n].payload for n in of_other] == [ping, data(Lane.URGENT, 1), None]
+
+
+def test_a_frame_that_nothing_passes_stays_behind_what_is_urgent_of_its_link():
+    inbox = Inbox()
+    urgent = [data(Lane.URGENT, n) for n in range(40)]
+    for each in urgent:
+        inbox.put(1, A, A, each)
+    inbox.end(1, A)
+    assert payloads(inbox) == [*urgent, None]
+
+
 def test_what_is_urgent_is_seen_in_plain_frames_only():
     assert [lane_claimed(data(lane, 1)) for lane in Lane] == list(Lane)
     appended = bytes([data(Lane.LOW, 1)[0] + 1]) + data(Lane.URGENT, 1)[1:] + b"\xc0"
