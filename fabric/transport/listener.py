@@ -105,7 +105,7 @@ class Listener:
         self._cut: dict[int, tuple[bytes, bytes]] = {}  # descriptor -> what it still brings is dropped
         # Links whose connection ended, and after how many messages; what they brought may still wait.
         self._ending: deque[tuple[int, int]] = deque()
-        self._all_received = False
+        self._all_received = 0  # of so many of these, the first ones, nothing waits
         self._messages = 0  # received, those that were dropped included
         self._looked_at = 0  # after how many of them `_unread` looked
         self._connections_max = 0  # that there ever were at a time
@@ -153,7 +153,7 @@ class Listener:
             return
         for _ in range(_FRAMES_MAX):
             if not readable(self.socket):
-                self._all_received = True
+                self._all_received = len(self._ending)
                 self._end_endless()
                 return
             parts = receive_single(self.socket, 2)
@@ -252,7 +252,7 @@ class Listener:
         while self._ending and (self._all_received or self._had_its_turns(self._ending[0][1])):
             gone.append(self._ending.popleft()[0])
             self.forget(gone[-1])
-        self._all_received = False
+            self._all_received = max(0, self._all_received - 1)
         if told:
             self._look_at_connections()
         self._end_surplus()
@@ -325,7 +325,6 @@ class Listener:
         link = self._by_descriptor.pop(descriptor, None)
         if link is not None and link in self._links:
             self._ending.append((link, self._messages))
-            self._all_received = False  # what was received before this need not be all of it
 
     def accepted(self, link: int) -> None:
         """The peer of this link was let in: it is no stranger any more."""

@@ -235,6 +235,24 @@ def test_a_link_is_gone_when_everything_that_it_brought_was_received(relay, peer
     assert not relay.listener.more
 
 
+def test_an_end_that_is_seen_meanwhile_holds_back_no_earlier_one(relay, peer):
+    """Else who comes and goes all the time keeps the ends of all others from being told."""
+    other = Peer(relay.address, relay.keys.public)
+    for each in (peer, other):
+        connected(relay, each)
+        each.dialler.send(b"hello")
+        until(lambda: any(received.peer == each.keys.public for received in relay.got), relay.serve)
+    first, second = (received.link for received in relay.got)
+    peer.dialler.close()
+    until(lambda: relay.listener._ending, relay.listener.entries)
+    assert list(relay.listener.receive()) == []
+    other.close()
+    until(lambda: len(relay.listener._ending) == 2, relay.listener.entries)
+    assert relay.listener.gone() == [first], "of the second it is not known yet whether it brought more"
+    assert relay.listener.gone() == [] and list(relay.listener.receive()) == []
+    assert relay.listener.gone() == [second] and not relay.listener.more
+
+
 def test_what_a_connection_brings_that_was_cut_is_dropped(relay, peer):
     connected(relay, peer)
     peer.dialler.send(b"hello")
