@@ -13,7 +13,7 @@ from fabric.protocol.links.link import Link
 from fabric.transport.diallers import Diallers
 from fabric.transport.inbox import STRANGERS, Entry, Inbox
 from fabric.transport.listener import Listener
-from fabric.transport.sockets import readable
+from fabric.transport.sockets import LOOK_NS_MAX, RECEIVE_NS_MAX, readable
 
 
 class Arrivals:
@@ -42,12 +42,12 @@ class Arrivals:
         """A connection that this relay made: its peer has shown this key, so it is no stranger."""
         self._dialled[link] = peer
 
-    def from_parents(self, waiting: Collection[Any] | None) -> None:
+    def from_parents(self, waiting: Collection[Any] | None, most_ns: int = RECEIVE_NS_MAX) -> None:
         """What those sent whom this relay dials: its parents, and some children.
 
         `waiting`: sockets that have some; None: any may.
         """
-        for link, payload in self._diallers.receive(waiting):
+        for link, payload in self._diallers.receive(waiting, most_ns):
             peer = self._dialled.get(link)
             if peer is not None:
                 self._inbox.put(link, peer, peer, payload)
@@ -57,13 +57,13 @@ class Arrivals:
         self._from_listener(waits=self._listener.socket in waiting)
 
     def meanwhile(self) -> None:
-        """What came since, from either."""
-        self.from_parents(None)
+        """What came since, from either; the rest is for the next turn."""
+        self.from_parents(None, LOOK_NS_MAX)
         if readable(self._listener.socket):
-            self._from_listener(waits=True)
+            self._from_listener(waits=True, most_ns=LOOK_NS_MAX)
 
-    def _from_listener(self, *, waits: bool) -> None:
-        for link, peer, payload in self._listener.receive(waits=waits):
+    def _from_listener(self, *, waits: bool, most_ns: int = RECEIVE_NS_MAX) -> None:
+        for link, peer, payload in self._listener.receive(waits=waits, most_ns=most_ns):
             self._inbox.put(link, peer if self._is_open(link) else STRANGERS, peer, payload)
 
     def ended(self, link: int) -> bool:

@@ -287,6 +287,7 @@ class RelayLoop:
                 break
             if turn.look_is_due():
                 self._arrivals.meanwhile()
+                turn.looked()
                 turn.lap_ns()  # that cost nobody's frame
         return ready
 

@@ -116,7 +116,9 @@ class Diallers:
                 poller.register(socket, zmq.POLLIN)
         self._all = [each for each in self._all if not each.retired or each.registered]
 
-    def receive(self, waiting: Collection[Any] | None = None) -> Iterator[tuple[int, bytes]]:
+    def receive(
+        self, waiting: Collection[Any] | None = None, most_ns: int = RECEIVE_NS_MAX
+    ) -> Iterator[tuple[int, bytes]]:
         """(link, payload) of what came, peers in turn, for no longer than a part of a turn.
 
         `waiting`: the sockets that have something, as a poller says; None: any may.
@@ -125,7 +127,7 @@ class Diallers:
         for link, dialler in self._by_link.items():
             if waiting is None or dialler.socket in waiting:
                 coming.append((link, dialler.receive(waits=waiting is not None)))
-        ends_ns = time.perf_counter_ns() + RECEIVE_NS_MAX
+        ends_ns = time.perf_counter_ns() + most_ns
         while coming:
             link, payloads = coming.popleft()
             payload = next(payloads, None)

@@ -138,14 +138,14 @@ class Listener:
         self.address = self.socket.getsockopt_string(zmq.LAST_ENDPOINT).removeprefix("tcp://")
         self._look_at_connections()  # the listening socket's descriptor is among the events by now
 
-    def receive(self, *, waits: bool = True) -> Iterator[Received]:
+    def receive(self, *, waits: bool = True, most_ns: int = RECEIVE_NS_MAX) -> Iterator[Received]:
         """What waits, a frame at a time, peers in turn, for no longer than a part of a turn.
 
         `waits`: false where a poller found nothing. Also then it is read when something depends on all being read: a
         link that ended, or a connection whose message may have no end.
         """
         began_ns = time.perf_counter_ns()
-        ends_ns = began_ns + RECEIVE_NS_MAX
+        ends_ns = began_ns + most_ns
         if not self._unread.looked:
             self._unread.look(began_ns // 1_000_000)
             self._looked_at = self._messages

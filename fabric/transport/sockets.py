@@ -8,6 +8,8 @@ import zmq
 
 # A turn has 8 ms for handling what came; reading it is the cheaper part.
 RECEIVE_NS_MAX = 4_000_000
+# And what a look within the turn may take of it.
+LOOK_NS_MAX = 250_000
 # A CURVE handshake takes milliseconds; a connection that does not begin one holds a descriptor for this long.
 HANDSHAKE_MS = 3_000
 # A host that is gone without a word is noticed by TCP itself when a connection is idle: within 15 s. Where something is

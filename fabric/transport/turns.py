@@ -16,8 +16,10 @@ from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.vocabulary.severity import Lane
 
 _TURN_NS = 8_000_000
-# How often within a turn it is looked whether something urgent came since.
+# How often within a turn it is looked whether something urgent came since. Who sends much must not have the turn pass
+# with that: then what is handled before the next look takes so many times as long as the look took.
 _LOOK_NS = 500_000
+_HANDLING_SHARE = 4
 
 
 class Turn:
@@ -28,6 +30,7 @@ class Turn:
         self._lap_ns = elapsed_ns()
         self._ends_ns = self._lap_ns + _TURN_NS
         self._look_ns = self._lap_ns + _LOOK_NS
+        self._looking_ns = self._lap_ns
 
     def over_after(self, arrived: Arrived | None, made: Ready | None = None) -> bool:
         """Whether this frame, of which `made` came, is the last that the turn takes. None: one that was let go."""
@@ -35,12 +38,17 @@ class Turn:
         return urgent or self._elapsed_ns() >= self._ends_ns
 
     def look_is_due(self) -> bool:
-        """Whether it is time to see what came since the turn began, or since this said so."""
+        """Whether it is time to see what came since the turn began, or since the last look. `looked` is to follow."""
         now_ns = self._elapsed_ns()
         if now_ns < self._look_ns:
             return False
-        self._look_ns = now_ns + _LOOK_NS
+        self._looking_ns = now_ns
         return True
+
+    def looked(self) -> None:
+        """What came has been read."""
+        now_ns = self._elapsed_ns()
+        self._look_ns = now_ns + max(_LOOK_NS, _HANDLING_SHARE * (now_ns - self._looking_ns))
 
     def lap_ns(self) -> int:
         """Time since the last call, or since the turn began: what the frame between them cost."""

@@ -6,6 +6,7 @@ import pytest
 
 from fabric.transport.inbox import STRANGERS, Inbox
 from fabric.transport.listener import Received
+from fabric.transport.sockets import LOOK_NS_MAX, RECEIVE_NS_MAX
 from relays.arrivals import Arrivals
 
 KEY, OTHER, PARENT = b"k" * 32, b"o" * 32, b"p" * 32
@@ -15,7 +16,8 @@ class Door:
     def __init__(self):
         self.waiting, self.accepted_links, self.more, self.socket = [], [], False, None
 
-    def receive(self, waiting=(), *, waits=True):
+    def receive(self, waiting=(), most_ns=RECEIVE_NS_MAX, *, waits=True):
+        self.most_ns = most_ns
         found, self.waiting = self.waiting, []
         return iter(found)
 
@@ -70,3 +72,4 @@ def test_what_comes_while_others_are_handled_is_taken_in(reading, monkeypatch):
     reading.diallers.waiting, reading.listener.waiting = [(7, b"a")], [Received(1, KEY, b"b")]
     reading.meanwhile()
     assert sorted(reading.next().payload for _ in range(2)) == [b"a", b"b"]
+    assert reading.diallers.most_ns == reading.listener.most_ns == LOOK_NS_MAX, "the turn is for what was read"

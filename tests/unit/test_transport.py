@@ -238,10 +238,10 @@ def test_a_link_is_gone_when_everything_that_it_brought_was_received(relay, peer
 def test_an_end_that_is_seen_meanwhile_holds_back_no_earlier_one(relay, peer):
     """Else who comes and goes all the time keeps the ends of all others from being told."""
     other = Peer(relay.address, relay.keys.public)
-    for each in (peer, other):
+    for count, each in enumerate((peer, other), 1):
         connected(relay, each)
         each.dialler.send(b"hello")
-        until(lambda: any(received.peer == each.keys.public for received in relay.got), relay.serve)
+        until(lambda count=count: len(relay.got) == count, relay.serve)
     first, second = (received.link for received in relay.got)
     peer.dialler.close()
     until(lambda: relay.listener._ending, relay.listener.entries)

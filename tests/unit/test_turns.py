@@ -71,4 +71,19 @@ def test_it_looks_for_what_came_meanwhile_now_and_then():
     for _ in range(20):
         elapsed.ns += 200_000
         looked.append(turn.look_is_due())
+        if looked[-1]:
+            turn.looked()
     assert looked == ([False, False, True] * 7)[:20]
+
+
+def test_most_of_a_turn_is_for_handling_also_where_more_comes_than_can_be_read():
+    elapsed = Elapsed()
+    turn = Turn(elapsed)
+    handled_ns = 0
+    while not turn.over_after(None):
+        elapsed.ns += MS // 10
+        handled_ns += MS // 10
+        if turn.look_is_due():
+            elapsed.ns += MS
+            turn.looked()
+    assert handled_ns >= 5 * MS

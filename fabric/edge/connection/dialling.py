@@ -27,7 +27,7 @@ from fabric.transport.dialler import Up
 from fabric.transport.diallers import Diallers, Peer
 from fabric.transport.inbox import Inbox
 from fabric.transport.keys import CurveKeys
-from fabric.transport.sockets import LinkNumbers
+from fabric.transport.sockets import LOOK_NS_MAX, RECEIVE_NS_MAX, LinkNumbers
 from fabric.transport.turns import Turn
 
 _BACKOFF_MS_MAX = 10_000
@@ -148,11 +148,12 @@ class Dialling:
             if reading.over_after(arrived, made):
                 break
             if reading.look_is_due():
-                self._take_in(None)
+                self._take_in(None, LOOK_NS_MAX)
+                reading.looked()
         return now_ms
 
-    def _take_in(self, waiting: Collection[Any] | None) -> None:
-        for link, payload in self._diallers.receive(waiting):
+    def _take_in(self, waiting: Collection[Any] | None, most_ns: int = RECEIVE_NS_MAX) -> None:
+        for link, payload in self._diallers.receive(waiting, most_ns):
             self._inbox.put(link, link.to_bytes(8, "big"), b"", payload)
 
     @property
