@@ -10,6 +10,7 @@ import structlog
 from fabric.edge.approving.approver import Approver
 from fabric.edge.connection.mailbox import Mailbox
 from fabric.edge.messages import messages_of
+from fabric.edge.publishing.awaiting_keys import AwaitingKeys
 from fabric.edge.publishing.composer import Composer
 from fabric.edge.publishing.publisher import Publisher
 from fabric.edge.publishing.recipients import Recipients
@@ -73,7 +74,8 @@ class Approving:
         composer = Composer(
             me.credential, self.core.signer, self.core.roots, entropy("approver"), self.core.time.to_sign
         )
-        self.publisher = Publisher(self.core, composer, Recipients(self.core, entropy("keys")), log)
+        awaiting_keys = AwaitingKeys(self.core, Recipients(self.core, entropy("keys")))
+        self.publisher = Publisher(self.core, composer, awaiting_keys, log)
         self.approver = Approver(self.core, self.mailbox, self.publisher, log)
         self.now_ms = NOW
 

@@ -38,6 +38,7 @@ from fabric.edge.identity.kept_policies import KeptPolicies
 from fabric.edge.identity.renewal import Renewal
 from fabric.edge.locks import Pending
 from fabric.edge.logging.log import edge_log
+from fabric.edge.publishing.awaiting_keys import AwaitingKeys
 from fabric.edge.publishing.composer import Composer
 from fabric.edge.publishing.intake import Intake
 from fabric.edge.publishing.outbox import EdgeOutbox
@@ -111,14 +112,15 @@ class EdgeLoop:
         self._mailbox = Mailbox()
         self.status = Status([dial.address for dial in identity.dials])
         self._dialling = Dialling(identity, self.core, self.clock, self.status, self._mailbox.wake, self._log)
-        self._recipients = Recipients(self.core, os.urandom)
+        recipients = Recipients(self.core, os.urandom)
+        self._awaiting_keys = AwaitingKeys(self.core, recipients)
         self.publisher = Publisher(
             self.core,
             Composer(
                 identity.credential, self.core.signer, self.core.roots, os.urandom, self.core.time.to_sign,
-                self._recipients.keys_of,
+                recipients.keys_of,
             ),
-            self._recipients, self._log,
+            self._awaiting_keys, self._log,
         )
         self.intake = Intake(self.clock, self._mailbox, self.publisher)
         self._outbox_path = outbox
@@ -134,7 +136,7 @@ class EdgeLoop:
             self._log,
         )
         self.requester = Requester(
-            self.core, self._mailbox, self.publisher, self.deliveries.requests, self.recorder, self._recipients
+            self.core, self._mailbox, self.publisher, self.deliveries.requests, self.recorder, self._awaiting_keys
         )
         self.attaching = Attaching(self.core, self._mailbox, self.status, self.deliveries.subscriptions)
         self.artifacts = Store(
@@ -415,7 +417,7 @@ class EdgeLoop:
                 if self.on_asked is not None:
                     answer = self.on_asked(delivered, self.core.time.now(now_ms))
                     self._mailbox.later(lambda now, ready: ready.merge(self.core.step(answer, now)))
-            case Answered() if self._recipients.answered(delivered, now_ms):
+            case Answered() if self._awaiting_keys.answered(delivered, now_ms):
                 self._mailbox.wake()
             case Answered():
                 self.renewing.answered(delivered)

@@ -19,6 +19,7 @@ from fabric.edge.connection.renewing import ASKED_MAX, Renewing
 from fabric.edge.connection.status import Status
 from fabric.edge.discovery.measuring import ADDRESSES_MAX, measure
 from fabric.edge.publishing import outbox
+from fabric.edge.publishing.awaiting_keys import AwaitingKeys
 from fabric.edge.publishing.composer import STREAMS_MAX, Composer, Draft, Position, Stamp
 from fabric.edge.publishing.publisher import BEGUN_MAX, URGENT_MAX, WAITING_MAX, Publisher
 from fabric.edge.publishing.recipients import Recipients
@@ -49,7 +50,8 @@ BOUNDS = {
     "edge/publishing/publisher.py:Publisher._aside_records": "a number a lane",
     "edge/publishing/recipients.py:Recipients._selected": "_SELECTORS_MAX, the oldest goes",
     "edge/publishing/recipients.py:Recipients._asked": "ASKED_MAX questions, each over within ASK_MS; BUSY",
-    "edge/publishing/recipients.py:Recipients._waiting": "WAITING_MAX records; BUSY",
+    "edge/publishing/awaiting_keys.py:AwaitingKeys._waiting": "WAITING_MAX records; BUSY",
+    "edge/publishing/recipients.py:Recipients._under_way": "names of ASKED_MAX questions",
     "edge/publishing/recipients.py:Recipients._missing": "names of ASKED_MAX questions, for one turn; BUSY",
     "edge/publishing/recipients.py:Recipients._problems": "of the names of ASKED_MAX questions, for one turn",
     "edge/receiving/unsealing.py:Unsealing._failed": "_ORIGINS_MAX origins, the one that failed longest ago goes",
@@ -287,7 +289,7 @@ def test_every_container_has_a_bound_that_somebody_can_name(package):
 def outgoing(durable=False):
     core = Point(ME.credential, ME.signer, AUTHORITY.key, b"m" * 16, entropy("core"))
     composer = Composer(ME.credential, ME.signer, RootCache(), entropy("composer"))
-    made = Publisher(core, composer, Recipients(core, entropy("keys")), structlog.get_logger())
+    made = Publisher(core, composer, AwaitingKeys(core, Recipients(core, entropy("keys"))), structlog.get_logger())
     made.durable = durable
     return made
 

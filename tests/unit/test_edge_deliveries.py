@@ -8,6 +8,7 @@ import structlog
 from fabric.edge.approving.approver import Approver
 from fabric.edge.connection.mailbox import Mailbox
 from fabric.edge.fetching.fetches import Fetches
+from fabric.edge.publishing.awaiting_keys import AwaitingKeys
 from fabric.edge.publishing.composer import Composer
 from fabric.edge.publishing.publisher import Publisher
 from fabric.edge.publishing.recipients import Recipients
@@ -37,7 +38,7 @@ class House:
         recorder = Recorder(Path("/nowhere/actions"), structlog.get_logger())
         log = structlog.get_logger()
         composer = Composer(ME.credential, core.signer, core.roots, entropy("core"))
-        publisher = Publisher(core, composer, Recipients(core, entropy("keys")), log)
+        publisher = Publisher(core, composer, AwaitingKeys(core, Recipients(core, entropy("keys"))), log)
         approver, fetches = Approver(core, self.calls, publisher, log), Fetches(self.calls, publisher)
         self.deliveries = Deliveries(
             core, self.calls, self.positions.get, recorder, approver, fetches,

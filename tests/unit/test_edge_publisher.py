@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fabric.edge.publishing import publisher
+from fabric.edge.publishing.awaiting_keys import WAITING_MAX as KEYS_WAITING_MAX
+from fabric.edge.publishing.awaiting_keys import AwaitingKeys
 from fabric.edge.publishing.composer import Composer, Draft, Position, Stamp
 from fabric.edge.publishing.publisher import WAITING_MAX, Publisher
-from fabric.edge.publishing.recipients import WAITING_MAX as KEYS_WAITING_MAX
 from fabric.edge.publishing.recipients import Recipients
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.core.ready import Answered, KeepPosition, Published, Put, Ready
@@ -36,7 +37,7 @@ def outgoing(durable=True):
     composer = Composer(
         ME.credential, ME.signer, RootCache(), entropy("composer"), recipients=recipients.keys_of
     )
-    made = Publisher(core, composer, recipients, structlog.get_logger())
+    made = Publisher(core, composer, AwaitingKeys(core, recipients), structlog.get_logger())
     made.durable = durable
     return made, core
 
@@ -98,7 +99,7 @@ def test_what_waits_for_keys_holds_back_who_publishes_and_nothing_is_refused_for
         made.add(each)
     for _ in range(8):
         turn(made)
-    assert KEYS_WAITING_MAX - 1_024 < len(made._recipients) <= KEYS_WAITING_MAX
+    assert KEYS_WAITING_MAX - 1_024 < len(made._awaiting_keys) <= KEYS_WAITING_MAX
     behind, urgent = draft(1), draft(2, Severity.HIGH)
     made.add(behind)
     made.add(urgent)
@@ -106,8 +107,8 @@ def test_what_waits_for_keys_holds_back_who_publishes_and_nothing_is_refused_for
     assert urgent.token.done() and not behind.token.done(), "another lane goes on"
     assert not any(each.token.done() for each in waiting)
     core.trust.introduce(AUTHORITY.issue("lead-1").credential.raw)
-    (asked,) = made._recipients._asked
-    made._recipients.answered(Answered(asked, None, encode_found((), [], ())), T0)
+    (asked,) = made._awaiting_keys._recipients._asked
+    made._awaiting_keys.answered(Answered(asked, None, encode_found((), [], ())), T0)
     for _ in range(8):
         turn(made)
     assert behind.token.done() and all(each.token.result() for each in waiting)

@@ -4,6 +4,7 @@ import pytest
 import structlog
 
 from fabric.edge.connection.mailbox import Mailbox
+from fabric.edge.publishing.awaiting_keys import AwaitingKeys
 from fabric.edge.publishing.composer import Composer, Stamp
 from fabric.edge.publishing.publisher import Publisher
 from fabric.edge.publishing.recipients import Recipients
@@ -42,13 +43,16 @@ class Program:
         self.core = Point(me.credential, me.signer, AUTHORITY.key, seed.encode().ljust(16), entropy(seed))
         self.mailbox = Mailbox()
         self.recipients = recipients = Recipients(self.core, entropy("keys"))
+        self.awaiting_keys = AwaitingKeys(self.core, recipients)
         composer = Composer(
             me.credential, self.core.signer, self.core.roots, entropy(seed), self.core.time.to_sign, recipients.keys_of
         )
-        self.publisher = Publisher(self.core, composer, recipients, log)
+        self.publisher = Publisher(self.core, composer, self.awaiting_keys, log)
         self.recorder = Recorder(path, log)
         self.requests = Requests(self.recorder)
-        self.requester = Requester(self.core, self.mailbox, self.publisher, self.requests, self.recorder, recipients)
+        self.requester = Requester(
+            self.core, self.mailbox, self.publisher, self.requests, self.recorder, self.awaiting_keys
+        )
         self.told = []
 
     def ask(self, key="K", at_ms=T0, stamp=STAMP, record=RECORD):
@@ -197,8 +201,8 @@ def test_the_time_of_what_is_sealed_counts_from_when_it_was_asked_for(path):
     def knows(at_ms):
         (question,) = program.recipients._asked
         found = encode_found(("fw-1",), [WALL.credential.raw], ())
-        assert program.recipients.answered(Answered(question, None, found), at_ms)
-        program.recipients.sort([], at_ms, Ready())
+        assert program.awaiting_keys.answered(Answered(question, None, found), at_ms)
+        program.awaiting_keys.sort([], at_ms, Ready())
 
     late = program.ask(key="", stamp=SEALED._replace(ttl_ms=3_000))
     knows(T0 + 3_000)

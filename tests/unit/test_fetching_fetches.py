@@ -6,6 +6,7 @@ import structlog
 from fabric.edge.connection.mailbox import Mailbox
 from fabric.edge.fetching.fetches import Fetches, Said
 from fabric.edge.messages import messages_of
+from fabric.edge.publishing.awaiting_keys import AwaitingKeys
 from fabric.edge.publishing.composer import Composer, Stamp
 from fabric.edge.publishing.publisher import Publisher
 from fabric.edge.publishing.recipients import Recipients
@@ -36,7 +37,8 @@ class House:
         self.core = Point(ME.credential, ME.signer, AUTHORITY.key, b"m" * 16, entropy("core"))
         composer = Composer(ME.credential, self.core.signer, self.core.roots, entropy("composer"))
         self.mailbox = Mailbox()
-        self.publisher = Publisher(self.core, composer, Recipients(self.core, entropy("keys")), structlog.get_logger())
+        awaiting_keys = AwaitingKeys(self.core, Recipients(self.core, entropy("keys")))
+        self.publisher = Publisher(self.core, composer, awaiting_keys, structlog.get_logger())
         self.fetches = Fetches(self.mailbox, self.publisher)
         self.heard = []
 

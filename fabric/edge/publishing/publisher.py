@@ -20,6 +20,7 @@ from typing import Any
 import structlog
 
 from fabric.edge.locks import Condition
+from fabric.edge.publishing.awaiting_keys import AwaitingKeys
 from fabric.edge.publishing.composer import Composer, Draft, Stamp
 from fabric.edge.publishing.receipts import (
     Receipt,
@@ -30,7 +31,6 @@ from fabric.edge.publishing.receipts import (
     refuse,
     succeed,
 )
-from fabric.edge.publishing.recipients import Recipients
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.base.limits import LANE_QUOTA_BYTES
 from fabric.protocol.core.ready import KeepPosition, Published, Ready, Submit
@@ -64,10 +64,10 @@ class Publisher:
     """`durable`: this node has an outbox, so a record is done when its turn's commit is."""
 
     def __init__(
-        self, core: Point, composer: Composer, recipients: Recipients, log: structlog.typing.FilteringBoundLogger
+        self, core: Point, composer: Composer, awaiting_keys: AwaitingKeys, log: structlog.typing.FilteringBoundLogger
     ) -> None:
         self.durable = False
-        self._recipients = recipients
+        self._awaiting_keys = awaiting_keys
         self._core = core
         self._composer = composer
         self._log = log
@@ -261,19 +261,19 @@ class Publisher:
 
     def compose(self, now_ms: int, ready: Ready) -> None:
         """Seal what may go now, urgent first, and submit it."""
-        if not (any(self._drafts) or any(self._aside) or self._recipients):  # as in most turns
+        if not (any(self._drafts) or any(self._aside) or self._awaiting_keys):  # as in most turns
             return
-        fit, unfit = self._recipients.sort((), now_ms, ready)
+        fit, unfit = self._awaiting_keys.sort((), now_ms, ready)
         taken: list[Draft] = []
         # Where many wait for keys, others of their lanes wait before that: so pressure reaches whoever publishes.
-        is_short = self._recipients.room < _BURST_MAX
-        held = {self._lane_of(draft.stamp) for draft in self._recipients.waiting()} if is_short else ()
+        is_short = self._awaiting_keys.room < _BURST_MAX
+        held = {self._lane_of(draft.stamp) for draft in self._awaiting_keys.waiting()} if is_short else ()
         for lane in Lane:
             if lane not in held:
                 taken += self._take(lane, _BURST_MAX - len(taken))
         if not taken and not fit and not unfit:
             return
-        more, more_unfit = self._recipients.sort(taken, now_ms, ready)
+        more, more_unfit = self._awaiting_keys.sort(taken, now_ms, ready)
         fit, unfit = [*fit, *more], [*unfit, *more_unfit]
         sealed, failed = self._composer.compose(fit)
         for draft, error in (*unfit, *failed):
@@ -468,7 +468,7 @@ class Publisher:
         self._ended = error
         queued = [self._leave(lane, len(self._drafts[lane])) for lane in Lane]
         put_aside = [drafts for aside in self._aside for drafts in aside.values()]
-        for drafts in [*self._sealed.values(), *queued, *put_aside, self._recipients.end(error)]:
+        for drafts in [*self._sealed.values(), *queued, *put_aside, self._awaiting_keys.end(error)]:
             self._left += [future for draft in drafts if (future := is_open(draft.token)) is not None]
             refuse(drafts, error)
         self._sealed.clear()

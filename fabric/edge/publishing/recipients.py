@@ -1,48 +1,35 @@
-"""To whom RED is sealed: recipients' keys, asked of the relays above, and the records that wait for them.
+"""To whom RED is sealed: recipients' keys, asked of the relays above.
 
 A recipient is named by its id, or by a selector: `role=lead` of what is published, and what an action is aimed at.
 
-Guarantees: nothing is sealed to who is not named, valid and not revoked at that moment, or may not have it by its
-credential; a relay that answers can leave somebody out, and add nobody whom the selector does not select. A record
-waits for keys no longer than a question does, and ends with who is not known; no more than `WAITING_MAX` records and
-`ASKED_MAX` questions wait. Whom a selector selects is asked anew after `_SELECTED_MS`: who joined since is noticed. So
-is a credential that is over: it may have been renewed.
+Guarantees: nobody is found who is not named, valid and not revoked at that moment; a relay that answers can leave
+somebody out, and add nobody whom the selector does not select. No more than `ASKED_MAX` questions wait for an answer.
+Whom a selector selects is asked anew after `_SELECTED_MS`: who joined since is noticed. So is a credential that is
+over: it may have been renewed.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
-from fabric.edge.publishing.composer import Draft, audience_of
 from fabric.protocol.access.permissions import check_execute, selects
 from fabric.protocol.base.errors import Code, FabricError, Reject
-from fabric.protocol.base.limits import AUDIENCE_NAMES_MAX, ID_BYTES
+from fabric.protocol.base.limits import ID_BYTES
 from fabric.protocol.core.ready import Answered, Ask, Ready
 from fabric.protocol.enrolment.recipients import MEMBERS_NAMED_MAX, NO_ISSUER_NAME, Wanted, decode_found, encode_wanted
-from fabric.protocol.envelope.header import Kind
 from fabric.protocol.envelope.sealed_parts import Recipient, recipient
 from fabric.protocol.point.point import Point
-from fabric.protocol.trust.credentials import Clocks, Credential, name_ok
+from fabric.protocol.trust.credentials import Clocks, Credential
 from fabric.protocol.vocabulary.tlp import Audience, Label, may_hold
 
-WAITING_MAX: Final = 4_096
 ASKED_MAX: Final = 64
 _SELECTED_MS: Final = 60_000
 _SELECTORS_MAX: Final = 256
 
 
-class _Waiting(NamedTuple):
-    """A record that waits for keys. `go`, `fail`: of one that is not published when they are there."""
-
-    draft: Draft
-    go: Callable[[int, Ready], None] | None = None
-    fail: Callable[[FabricError], None] | None = None
-
-
-class _Selector(NamedTuple):
+class Selector(NamedTuple):
     """Whom it selects, of those who may execute the topic where there is one."""
 
     to: str
@@ -55,115 +42,34 @@ class Recipients:
     def __init__(self, core: Point, entropy: Callable[[int], bytes]) -> None:
         self._core = core
         self._entropy = entropy
-        self._selected: OrderedDict[_Selector, tuple[tuple[str, ...], int]] = OrderedDict()  # whom, and until when
+        self._selected: OrderedDict[Selector, tuple[tuple[str, ...], int]] = OrderedDict()  # whom, and until when
         self._asked: dict[bytes, Wanted] = {}
-        self._waiting: list[_Waiting] = []
-        self._has_news = False  # of those that wait, since they were looked at: there may be thousands, and many turns
-        self._missing: dict[str | _Selector, None] = {}  # what is to be asked for, at the end of this turn
+        self._under_way: set[str | Selector] = set()  # what these ask for
+        self._missing: dict[str | Selector, None] = {}  # what is to be asked for, at the end of this turn
         self._now_ms = 0
-        self._problems: dict[str | _Selector, FabricError] = {}  # of whom nothing could be found out, for this turn
+        self._problems: dict[str | Selector, FabricError] = {}  # of whom nothing could be found out, for this turn
 
-    def __len__(self) -> int:
-        """How many records wait."""
-        return len(self._waiting)
-
-    def sort(
-        self, drafts: Sequence[Draft], now_ms: int, ready: Ready
-    ) -> tuple[Sequence[Draft], list[tuple[Draft, FabricError]]]:
-        """Of these, and of those that wait for an answer that came: what can be sealed now, and what never can. For the
-        rest it asks."""
+    def find(self, names: Sequence[str | Selector], now_ms: int) -> tuple[str, ...] | None:
+        """Their ids, where all are known. Else None, and `ask` asks for them; or it raises what is wrong."""
         self._now_ms = now_ms
-        if not self._has_news and not any(draft.stamp.audience and _recipients_of(draft) for draft in drafts):
-            return drafts, []  # as nearly always
-        waiting: list[_Waiting] = []
-        if self._has_news:
-            waiting, self._waiting, self._has_news = self._waiting, [], False
-        fit: list[Draft] = []
-        failed: list[tuple[Draft, FabricError]] = []
-        under_way = self._under_way()
-        for each in (*waiting, *map(_Waiting, drafts)):
-            try:
-                if self._is_there(each, under_way, ready):
-                    fit.append(each.draft)
-            except FabricError as error:
-                if each.fail is None:
-                    failed.append((each.draft, error))
-                else:
-                    each.fail(error)
-        self._problems.clear()
-        self._ask(ready)
-        return fit, failed
-
-    def when_known(
-        self, draft: Draft, go: Callable[[int, Ready], None], fail: Callable[[FabricError], None], now_ms: int,
-        ready: Ready,
-    ) -> None:
-        """`go`, when all its recipients are known: at once, where they are. Else `fail`, with what is wrong."""
-        self._now_ms = now_ms
-        try:
-            self._is_there(_Waiting(draft, go, fail), self._under_way(), ready)
-        except FabricError as error:
-            fail(error)
-        self._ask(ready)
-
-    @property
-    def room(self) -> int:
-        """How many more may wait."""
-        return WAITING_MAX - len(self._waiting)
-
-    def waiting(self) -> Iterator[Draft]:
-        """They wait for keys."""
-        return (each.draft for each in self._waiting)
-
-    def _is_there(self, each: _Waiting, under_way: Container[str | _Selector], ready: Ready) -> bool:
-        """Whether it is to be published now. What is not yet known waits. Raises what is wrong."""
-        if not self._is_fit(each.draft, under_way):
-            if len(self._waiting) >= WAITING_MAX:
-                raise FabricError(Code.BUSY, f"{WAITING_MAX} records wait for recipients' keys")
-            self._waiting.append(each)
-            return False
-        if each.go is None:
-            return True
-        each.go(self._now_ms, ready)
-        return False
-
-    def _is_fit(self, draft: Draft, under_way: Container[str | _Selector]) -> bool:
-        """Whether all its recipients are known; whom a selector selects is named one by one from then on."""
-        names = _recipients_of(draft)
-        for name in names:
+        for each in names:
+            name = each.to if isinstance(each, Selector) else each
             if name in self._core.trust.revocations.ids:
                 raise FabricError(Code.RECIPIENT_REVOKED, name)
-        topic = draft.stamp.topic if draft.stamp.kind is Kind.ACTION else ""
-        # What an action is aimed at is a selector, `all` too, which could be somebody's name.
-        wanted = [
-            name if name_ok(name) and not (topic and name == draft.stamp.to) else _Selector(name, topic)
-            for name in names
-        ]
-        missing = [each for each in wanted if not self._knows(each)]
+        missing = [each for each in names if not self._knows(each)]
         # Of those of a selector the credentials may have had no place in the answer.
         unknown = [id_ for each in missing for id_ in self._members(each) if not self._knows(id_)] or missing
         for each in (*missing, *unknown):
             if each in self._problems:
                 raise self._problems[each]
         if missing:
-            self._want([name for name in unknown if name not in under_way])
-            return False
-        if any(isinstance(each, _Selector) for each in wanted):
-            ids = dict.fromkeys(id_ for each in wanted for id_ in self._checked(each))
-            if len(ids) >= AUDIENCE_NAMES_MAX:
-                raise FabricError(
-                    Code.BAD_AUDIENCE, f"{len(ids)} recipients, and at most {AUDIENCE_NAMES_MAX - 1} can be named",
-                    "ask some of them at a time, by a narrower selector: 'role=firewall and segment=ot-1'" if topic else
-                    f"name those who are to read it by their ids, {AUDIENCE_NAMES_MAX - 1} at a time",
-                )
-            assert draft.stamp.audience is not None
-            draft.stamp = draft.stamp._replace(audience=replace(draft.stamp.audience, recipients=tuple(ids)))
-        self._check_may_have(audience_of(draft.stamp, self._core.me))
-        return True
+            self._want(unknown)
+            return None
+        return tuple(dict.fromkeys(id_ for each in names for id_ in self._checked(each)))
 
-    def _checked(self, name: str | _Selector) -> tuple[str, ...]:
+    def _checked(self, name: str | Selector) -> tuple[str, ...]:
         """The ids. A relay says whom a selector selects, and their credentials whether that is so."""
-        if not isinstance(name, _Selector):
+        if not isinstance(name, Selector):
             return (name,)
         for id_ in (ids := self._members(name)):
             node = self._credential(id_)
@@ -175,24 +81,25 @@ class Recipients:
                 )
         return ids
 
-    def _check_may_have(self, audience: Audience) -> None:
+    def check_may_have(self, audience: Audience) -> None:
+        """Raises why one of its recipients may not have what is RED. They are known."""
         for id_ in audience.recipients:
             known = self._credential(id_)
             if not may_hold(known, Label.RED, audience) and id_ != self._core.me.id:
                 raise not_fit(known)
 
-    def _knows(self, name: str | _Selector) -> bool:
-        if not isinstance(name, _Selector):
+    def _knows(self, name: str | Selector) -> bool:
+        if not isinstance(name, Selector):
             known = self._core.trust.credentials.newest(name)
             return known is not None and self._core.trust.check(known, self._clocks()) is None
         ids, until_ms = self._selected.get(name, ((), 0))
         return self._now_ms < until_ms and all(map(self._knows, ids))
 
-    def _members(self, name: str | _Selector) -> tuple[str, ...]:
-        return self._selected[name][0] if isinstance(name, _Selector) and name in self._selected else ()
+    def _members(self, name: str | Selector) -> tuple[str, ...]:
+        return self._selected[name][0] if isinstance(name, Selector) and name in self._selected else ()
 
     def keys_of(self, ids: Sequence[str]) -> list[Recipient]:
-        """Of these, with their keys. Raises as `sort` tells of it."""
+        """Of these, with their keys. Raises as `find` does."""
         return [self._key(id_) for id_ in ids]
 
     def _key(self, id_: str) -> Recipient:
@@ -216,13 +123,9 @@ class Recipients:
 
     # -- questions ------------------------------------------------------------------------------------------
 
-    def _under_way(self) -> frozenset[str | _Selector]:
-        """What was asked for."""
-        return frozenset(name for wanted in self._asked.values() for name in _names_of(wanted))
-
-    def _want(self, names: Sequence[str | _Selector]) -> None:
+    def _want(self, names: Sequence[str | Selector]) -> None:
         """They are asked for at the end of this turn. Raises BUSY, and none of them is, where too many are."""
-        new = [name for name in names if name not in self._missing]
+        new = [name for name in names if name not in self._under_way and name not in self._missing]
         if not new:
             return
         missing = {**self._missing, **dict.fromkeys(new)}
@@ -230,19 +133,23 @@ class Recipients:
             raise FabricError(Code.BUSY, f"{ASKED_MAX} questions about recipients wait for an answer")
         self._missing = missing
 
-    def _ask(self, ready: Ready) -> None:
+    def ask(self, now_ms: int, ready: Ready) -> None:
+        """For whom nothing is known yet, in as few questions as it takes."""
         missing, self._missing = self._missing, {}
         for each in _questions(missing):
             question = Ask(self._entropy(ID_BYTES), NO_ISSUER_NAME, encode_wanted(each))
             self._asked[question.id] = each
-            ready.merge(self._core.step(question, self._now_ms))
+            self._under_way.update(_names_of(each))
+            ready.merge(self._core.step(question, now_ms))
 
     def answered(self, answered: Answered, now_ms: int) -> bool:
-        """Whether it was one of these questions. The next `sort` has what follows from it."""
+        """Whether it was one of these questions. What was found out is what `find` says from then on, and what could
+        not be, until it is forgotten."""
         wanted = self._asked.pop(answered.id, None)
         if wanted is None:
             return False
-        self._has_news, self._now_ms = True, now_ms
+        self._now_ms = now_ms
+        self._under_way.difference_update(_names_of(wanted))
         found = decode_found(answered.answer) if answered.refused is None else answered.refused
         if isinstance(found, Reject):
             self._problems.update(dict.fromkeys(_names_of(wanted), _why_not(found, wanted)))
@@ -258,7 +165,7 @@ class Recipients:
         self._problems.update(self._over(left_out))
         for id_ in found.unknown:
             self._problems[id_] = FabricError(Code.RECIPIENT_UNKNOWN, id_)
-        selector = _Selector(wanted.to, wanted.topic)
+        selector = Selector(wanted.to, wanted.topic)
         if wanted.to and not found.members:
             self._problems[selector] = FabricError(
                 Code.RECIPIENT_UNKNOWN, f"{wanted.to} selects nobody who is known"
@@ -280,32 +187,27 @@ class Recipients:
                     problems[id_] = error
         return problems
 
-    def end(self, error: FabricError) -> list[Draft]:
-        """What still waits to be published, of which somebody else has to be told."""
-        waiting, self._waiting = self._waiting, []
+    def forget_problems(self) -> None:
+        """All that asked for them were told."""
+        self._problems.clear()
+
+    def end(self) -> None:
+        """No answer is waited for."""
         self._asked.clear()
-        for each in waiting:
-            if each.fail is not None:
-                each.fail(error)
-        return [each.draft for each in waiting if each.fail is None]
+        self._under_way.clear()
 
 
-def _recipients_of(draft: Draft) -> tuple[str, ...]:
-    audience = draft.stamp.audience
-    return () if audience is None else audience.recipients
-
-
-def _questions(names: Iterable[str | _Selector]) -> list[Wanted]:
+def _questions(names: Iterable[str | Selector]) -> list[Wanted]:
     """That ask for all of these: ids together, as many as one question may name, and each selector alone."""
-    ids = tuple(name for name in names if not isinstance(name, _Selector))
+    ids = tuple(name for name in names if not isinstance(name, Selector))
     return [
         *(Wanted(ids[at : at + MEMBERS_NAMED_MAX]) for at in range(0, len(ids), MEMBERS_NAMED_MAX)),
-        *(Wanted((), *name) for name in names if isinstance(name, _Selector)),
+        *(Wanted((), *name) for name in names if isinstance(name, Selector)),
     ]
 
 
-def _names_of(wanted: Wanted) -> tuple[str | _Selector, ...]:
-    return (*wanted.ids, *((_Selector(wanted.to, wanted.topic),) if wanted.to else ()))
+def _names_of(wanted: Wanted) -> tuple[str | Selector, ...]:
+    return (*wanted.ids, *((Selector(wanted.to, wanted.topic),) if wanted.to else ()))
 
 
 def _why_not(refused: Reject, wanted: Wanted) -> FabricError:

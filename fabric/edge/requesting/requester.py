@@ -7,9 +7,9 @@ from functools import partial
 
 from fabric.edge.connection.mailbox import Mailbox, fail
 from fabric.edge.locks import Pending
+from fabric.edge.publishing.awaiting_keys import AwaitingKeys
 from fabric.edge.publishing.composer import Draft, Stamp
 from fabric.edge.publishing.publisher import Publisher
-from fabric.edge.publishing.recipients import Recipients
 from fabric.edge.requesting.account import asked_of
 from fabric.edge.requesting.recorder import Recorder
 from fabric.edge.requesting.requests import Requests, Tell
@@ -33,9 +33,9 @@ class Requester:
 
     def __init__(
         self, core: Point, mailbox: Mailbox, publisher: Publisher, requests: Requests, recorder: Recorder,
-        recipients: Recipients,
+        awaiting_keys: AwaitingKeys,
     ) -> None:
-        self._recipients = recipients
+        self._awaiting_keys = awaiting_keys
         self._core = core
         self._mailbox = mailbox
         self._publisher = publisher
@@ -61,7 +61,7 @@ class Requester:
             # It is sealed to its targets: who that is has to be known first. Its time counts from when it was asked
             # for, however long that takes.
             go = partial(ask, draft)
-            self._recipients.when_known(draft, go, lambda error: fail(begun, error), now_ms, ready)
+            self._awaiting_keys.when_known(draft, go, lambda error: fail(begun, error), now_ms, ready)
 
         def ask(draft: Draft, now_ms: int, ready: Ready) -> None:
             try:
