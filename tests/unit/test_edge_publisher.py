@@ -188,6 +188,17 @@ def test_many_stamps_are_sealed_a_part_at_a_time_each_with_all_that_is_looked_at
     assert numbers[0] == 0 and all(later in (0, one + 1) for one, later in pairwise(numbers)), "in order"
 
 
+def test_the_lanes_of_a_program_share_a_burst():
+    """Whoever is urgent next waits for all of it."""
+    made, _ = outgoing(durable=False)
+    for severity in (Severity.LOW, Severity.MEDIUM, Severity.HIGH):
+        for n in range(600):
+            made.add(draft(n, severity, topic=f"detections.t{n}"))
+    turn(made)
+    assert len(made._sealed) == 3 * (256 // 3)
+    assert [len(made._drafts[lane]) for lane in (Lane.HIGH, Lane.MEDIUM, Lane.LOW)] == [600 - 256 // 3] * 3
+
+
 def test_a_source_keeps_its_order_where_its_stamps_are_more_than_a_burst_seals():
     """A kill after the commit must not have a later record on disk that an earlier one holds back: it would come twice.
     """

@@ -268,9 +268,11 @@ class Publisher:
         # Where many wait for keys, others of their lanes wait before that: so pressure reaches whoever publishes.
         is_short = self._awaiting_keys.room < _BURST_MAX
         held = {self._lane_of(draft.stamp) for draft in self._awaiting_keys.waiting()} if is_short else ()
+        # What is urgent goes all at once; of the others each has its share of the burst.
+        stamps = _BURST_STAMPS_MAX // max(1, sum(map(bool, self._drafts[Lane.CRITICAL:])))
         for lane in Lane:
             if lane not in held:
-                taken += self._take(lane, _BURST_MAX - len(taken))
+                taken += self._take(lane, _BURST_MAX - len(taken), None if lane is Lane.URGENT else stamps)
         if not taken and not fit and not unfit:
             return
         more, more_unfit = self._awaiting_keys.sort(taken, now_ms, ready)
@@ -292,7 +294,7 @@ class Publisher:
         refuse(group, error)
         self._count(-len(group), -len(group))
 
-    def _take(self, lane: Lane, count: int) -> list[Draft]:
+    def _take(self, lane: Lane, count: int, stamps: int | None) -> list[Draft]:
         drafts, aside = self._drafts[lane], self._aside[lane]
         if not drafts and not aside:  # mostly, in each turn and of each lane
             return []
@@ -302,7 +304,7 @@ class Publisher:
         if aside or self._core.put_off_by:
             found = self._take_what_can_go(lane, count)
         else:
-            found = self._leave(lane, count, None if lane is Lane.URGENT else _BURST_STAMPS_MAX)
+            found = self._leave(lane, count, stamps)
         if found and self._want_room:
             with self._room:
                 self._room.notify_all()
