@@ -199,6 +199,24 @@ def test_the_lanes_of_a_program_share_a_burst():
     assert [len(made._drafts[lane]) for lane in (Lane.HIGH, Lane.MEDIUM, Lane.LOW)] == [600 - 256 // 3] * 3
 
 
+def test_a_burst_is_no_longer_where_a_topic_waits_for_a_reader():
+    made, core = outgoing(durable=False)
+    made.add(draft(0, topic="detections.slow"))
+    turn(made)
+    answer(core, "detections.slow")
+    for n in range(600):
+        made.add(draft(n, topic=f"detections.t{n}"))
+        made.add(draft(n, topic="detections.slow"))
+    bursts = []
+    while any(made._drafts):
+        turn(made)
+        bursts.append(0)
+        for published in answer(core, "detections.slow"):
+            made.published(published)
+            bursts[-1] += 1
+    assert bursts == [256, 256, 88] and made._aside_records[Lane.LOW] == 600
+
+
 def test_a_source_keeps_its_order_where_its_stamps_are_more_than_a_burst_seals():
     """A kill after the commit must not have a later record on disk that an earlier one holds back: it would come twice.
     """

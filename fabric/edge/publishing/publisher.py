@@ -302,7 +302,7 @@ class Publisher:
         if first is None or not self._has_room(lane, first.size):
             return []
         if aside or self._core.put_off_by:
-            found = self._take_what_can_go(lane, count)
+            found = self._take_what_can_go(lane, count, stamps)
         else:
             found = self._leave(lane, count, stamps)
         if found and self._want_room:
@@ -335,18 +335,24 @@ class Publisher:
             self._open += len(found)
         return found
 
-    def _take_what_can_go(self, lane: Lane, count: int) -> list[Draft]:
-        """What was put aside goes before what came since on its topic."""
+    def _take_what_can_go(self, lane: Lane, count: int, stamps: int | None) -> list[Draft]:
+        """What was put aside goes before what came since on its topic; no more stamps than `_leave`, up to there."""
         found: list[Draft] = []
+        known: set[int] = set()
+
+        def has_place(draft: Draft) -> bool:
+            return len(found) < count and (stamps is None or len(known) < stamps or id(draft.stamp) in known)
+
         aside = self._aside[lane]
         for topic, waiting in list(aside.items()):
-            while waiting and len(found) < count and not self._is_held_back(lane, topic):
+            while waiting and has_place(waiting[0]) and not self._is_held_back(lane, topic):
                 found.append(waiting.popleft())
+                known.add(id(found[-1].stamp))
                 self._aside_records[lane] -= 1
             if not waiting:
                 del aside[topic]
         drafts = self._drafts[lane]
-        while drafts and len(found) < count:
+        while drafts and has_place(drafts[0]):
             (draft,) = self._leave(lane, 1)
             topic = draft.stamp.topic
             if topic in aside or self._is_held_back(lane, topic):
@@ -354,6 +360,7 @@ class Publisher:
                 self._aside_records[lane] += 1
             else:
                 found.append(draft)
+                known.add(id(draft.stamp))
         return found
 
     def _is_held_back(self, lane: Lane, topic: str) -> bool:
