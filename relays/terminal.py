@@ -104,6 +104,12 @@ def say(*lines: str, error: bool = False) -> None:
     _write(stream, "".join(f"{part}\n" for line in lines for part in fold(escaped(line), columns)))
 
 
+def say_whole(*lines: str) -> None:
+    """Lines that somebody copies into a shell or a file, or another program reads: to standard output, never folded.
+    A terminal that has no room shows the rest on its next line, and still copies one."""
+    _write(sys.stdout, "".join(f"{escaped(line)}\n" for line in lines))
+
+
 def fold(text: str, columns: int, hang: int | None = None, word: re.Pattern[str] = WORD) -> list[str]:
     """A line as lines of at most so many columns (0: no bound), broken between words only. What follows the first line
     is set in by `hang`; by default below what the line says after its name. A word that is longer than a line stands

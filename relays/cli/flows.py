@@ -13,7 +13,7 @@ from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.vocabulary.tlp import Label, parse_label
 from relays.cli.exits import command
 from relays.cli.flow_table import KINDS, rank_of, table_lines
-from relays.terminal import say, say_json
+from relays.terminal import say, say_json, say_whole
 from relays.topology import loader
 from relays.topology.flow import Flow, Flows
 from relays.topology.model import Topology
@@ -58,7 +58,7 @@ def flows(
     labels = (_label(label),) if label else tuple(Label)
     proven = Flows(topology)
     if table:
-        say(*table_lines(proven, table))
+        say_whole(*table_lines(proven, table))
         return
     unnamed = _nodes(topology) if as_json or source or target else list(topology.relays)
     sources, targets = [source] if source else unnamed, [target] if target else unnamed

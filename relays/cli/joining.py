@@ -27,7 +27,7 @@ from relays.issuing import Issuer, KnownToken, Register, TokenTerms, register_pa
 from relays.issuing.serving import serve
 from relays.logs import set_up_logs
 from relays.streams import input_line
-from relays.terminal import say, say_json
+from relays.terminal import say, say_json, say_whole
 from relays.wall import signing_ms
 
 token_app = typer.Typer(no_args_is_help=True, help="Tokens with which control points join.")
@@ -142,7 +142,7 @@ def issue(
         f"{identity.id} has to be online", f"authority {identity.fabric}  {fingerprint(identity.authority_key)}",
         error=True,
     )
-    say(f"fabric join {token.encode()}")
+    say_whole(f"fabric join {token.encode()}")
 
 
 def _given(said: list[str] | None, option: str, own: tuple[str, ...], may: tuple[str, ...]) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from relays.authority import check_strays
 from relays.cli.exits import FAILED, command, problem_json
 from relays.cli.flows import flows
 from relays.issuing.members import check_members, members_here
-from relays.terminal import say, say_json
+from relays.terminal import say, say_json, say_whole
 from relays.topology import graph as pictures
 from relays.topology import lint as linting
 from relays.topology import loader
@@ -81,5 +81,7 @@ def graph(
             ],
         })
         return
-    drawn = pictures.mermaid(topology) if mermaid else pictures.draw(topology)
-    say(*drawn.removesuffix("\n").split("\n"))
+    if mermaid:  # is copied into a document: a line break within a name would be part of the name
+        say_whole(*pictures.mermaid(topology).removesuffix("\n").split("\n"))
+    else:
+        say(*pictures.draw(topology).removesuffix("\n").split("\n"))

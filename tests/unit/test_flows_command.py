@@ -146,3 +146,9 @@ def test_a_file_with_errors(tmp_path):
     path.write_text('fabric = "a"\n[relays]\n')
     result = run(str(path))
     assert result.exit_code == 1 and "E802" in result.output
+
+
+def test_a_narrow_terminal_breaks_no_row_of_a_table(monkeypatch):
+    whole = run(ENTERPRISE, "--table", "relays").output
+    monkeypatch.setattr("relays.terminal.columns_of", lambda stream: 40)
+    assert run(ENTERPRISE, "--table", "relays").output == whole

@@ -56,6 +56,15 @@ def test_only_a_terminal_is_folded_for(monkeypatch, stream):
     assert len(lines) == (1 if stream is io.StringIO else 4)
 
 
+def test_a_command_with_a_token_stays_one_line_so_that_it_can_be_copied(monkeypatch):
+    written = Terminal()
+    monkeypatch.setattr("sys.stdout", written)
+    monkeypatch.setenv("COLUMNS", "60")
+    terminal.say_whole("fabric join mf1-" + "x" * 200, "\x1b[2J")
+    command, hostile = written.getvalue().splitlines()
+    assert command == "fabric join mf1-" + "x" * 200 and "\x1b" not in hostile
+
+
 def test_json_is_broken_between_values_and_stays_the_same(monkeypatch, capsys):
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("NO_COLOR", "1")

@@ -138,3 +138,12 @@ def test_the_json_has_the_backups_of_everyone(capsys: pytest.CaptureFixture[str]
         "office": ["region-west", "hq"], "cell-2a": ["region-west"],
         "edr-office": ["region-east"], "sensor-cell": ["plant-2"],
     }  # fmt: skip
+
+
+def test_a_narrow_terminal_breaks_no_line_of_mermaid(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("relays.terminal.columns_of", lambda stream: 40)
+    path = SHIPPED / "enterprise.toml"
+    graph(path, mermaid=True, as_json=False)
+    assert capsys.readouterr().out == mermaid(load(path))
