@@ -125,7 +125,8 @@ app = typer.Typer(
     help="Message Fabric: signed, labelled security messages through a tree of relays. "
     "State lives in FABRIC_HOME. Exit codes: 0 done, 1 failed, 2 usage, 3 partly, 4 nobody selected, 5 denied, "
     "6 timed out or count short, 69 unreachable, 130 and 143 stopped by Ctrl-C and SIGTERM; what runs until it is "
-    "stopped (up, edge run, issuer run, relay run, send --follow) ends in order then, with 0.",
+    "stopped (up, edge run, issuer run, relay run, send --follow) ends in order then, with 0.\n\n"
+    "Examples:\n\n\b\n  fabric up -d --dev topologies/minimal.toml\n  fabric status\n  fabric publish --help",
 )
 
 

@@ -23,7 +23,7 @@ from relays.cli.options import As, AsJson, needed
 from relays.terminal import Screen, Table, say, say_json
 from relays.wall import utc
 
-app = typer.Typer(no_args_is_help=True, help="What a node did, in a log that shows whether it was rewritten.")
+app = typer.Typer(no_args_is_help=True, help="What a node did, in a log that shows whether it was rewritten.\n\nExample: fabric audit verify --as enterprise/hq")
 Folder = Annotated[Path | None, typer.Option("--folder", metavar="PATH", help="A log's own folder, wherever it came from, instead of --as.")]
 _ROWS = 50
 _HEX_SHOWN = 12

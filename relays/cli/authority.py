@@ -38,7 +38,7 @@ from relays.terminal import say, say_json
 from relays.topology import loader
 from relays.wall import of_version
 
-app = typer.Typer(no_args_is_help=True, help="The key that signs credentials, and who may sign for it.")
+app = typer.Typer(no_args_is_help=True, help="The key that signs credentials, and who may sign for it.\n\nExample: fabric authority show enterprise")
 Fabric = Annotated[str | None, typer.Argument(help="The fabric's name, as in its topology; the same as --fabric.")]
 OrFabric = Annotated[str | None, typer.Argument(help="Which fabric; not needed where one authority is.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One object.")]

@@ -25,7 +25,7 @@ from relays.cli.running import one_of_here, the_one
 from relays.terminal import Screen, Table, say, say_json
 from relays.wall import utc
 
-app = typer.Typer(no_args_is_help=True, help="What credentials say, and how long they last.")
+app = typer.Typer(no_args_is_help=True, help="What credentials say, and how long they last.\n\nExample: fabric credential list")
 Identity_ = Annotated[str, typer.Argument(metavar="ID", help="An id, fabric/id, or an identity's folder; the same as --as.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One object a line.")]
 # What people see of a name that JSON has.

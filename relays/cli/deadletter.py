@@ -26,7 +26,7 @@ from relays.reading import parse_record
 from relays.terminal import LABEL_STYLES, Cell, Screen, Table, say, say_json
 from relays.wall import utc, wall_ms
 
-app = typer.Typer(no_args_is_help=True, help="What sources and sinks rejected on this machine: see it, replay it, drop it.")
+app = typer.Typer(no_args_is_help=True, help="What sources and sinks rejected on this machine: see it, replay it, drop it.\n\nExample: fabric deadletter list --as zeek-p1")
 Source = Annotated[str, typer.Option("--source", metavar="NAME", help="Only of this source or sink.")]
 Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID...]", help="As `list` shows them: conn/17.")]
 All = Annotated[bool, typer.Option("--all", help="All of them; with --source all of this one.")]

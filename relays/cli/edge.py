@@ -26,7 +26,7 @@ from relays.handlers.registry import Asked, asked_for, names
 from relays.logs import set_up_logs
 from relays.terminal import Cell, Screen, Table, say, say_json
 
-app = typer.Typer(no_args_is_help=True, help="Be a control point.")
+app = typer.Typer(no_args_is_help=True, help="Run sources, sinks and handlers of a control point.\n\nExample: fabric edge status --as zeek-p1")
 # At the end: handlers that were killed are answered for, and a relay that is there takes what they did in no time.
 _TELL_S = 5.0
 _TEND_S = 30.0

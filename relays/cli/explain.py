@@ -51,7 +51,7 @@ from relays.reading import parse_record
 from relays.terminal import say, say_json
 from relays.wall import of_version
 
-app = typer.Typer(no_args_is_help=True, help="Why somebody may or may not, and how far it gets. Nothing is sent.")
+app = typer.Typer(no_args_is_help=True, help="Why somebody may or may not, and how far it gets. Nothing is sent.\n\nExample: fabric explain subscribe 'detections.>' --as analyst-1")
 _EXITS = {"allowed": DONE, "partly": PARTLY, "nobody": NOBODY, "denied": DENIED}
 _MINUTE_MS = 60_000
 # Of a sample: a screenful or two; a record of ten thousand fields is for a program to read.

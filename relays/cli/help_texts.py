@@ -17,12 +17,15 @@ _INDENT = "  "
 # What is quoted stays in one line.
 _WORD = re.compile(r"""(?:'[^']*'|"[^"]*"|[^\s'"])+""")
 _EXAMPLE = "fabric "
+# What is behind one of these says more of what stands before it.
+_BREAK = re.compile(r"[.:;] ")
 
 
 def put_right(command: Any) -> None:
     """A command, and all that are below it."""
     for each in getattr(command, "commands", {}).values():
         put_right(each)
+        each.short_help = in_short(each.help or "")
     columns = max(min(shutil.get_terminal_size().columns, _COLUMNS_MAX) - _MARGIN, _COLUMNS_MIN) - len(_INDENT)
     command.help = with_examples(command.help or "", columns)
     for parameter in command.params:
@@ -31,6 +34,12 @@ def put_right(command: Any) -> None:
         elif not (parameter.metavar or parameter.is_flag or parameter.count):
             name = str(parameter.name).strip("_").upper().replace("_", "-")
             parameter.metavar = "N" if parameter.type_descriptor.is_ranged else name
+
+
+def in_short(text: str) -> str:
+    """What a list of commands has of a help text: the library would cut a sentence where its line ends."""
+    paragraph = " ".join(inspect.cleandoc(text).split("\n\n")[0].split())
+    return f"{_BREAK.split(paragraph, maxsplit=1)[0].rstrip('.')}."
 
 
 def with_examples(text: str, columns: int) -> str:

@@ -30,8 +30,8 @@ from relays.streams import input_line
 from relays.terminal import say, say_json, say_whole
 from relays.wall import signing_ms
 
-token_app = typer.Typer(no_args_is_help=True, help="Tokens with which control points join.")
-issuer_app = typer.Typer(no_args_is_help=True, help="The process that answers those who join.")
+token_app = typer.Typer(no_args_is_help=True, help="Tokens with which control points join.\n\nExample: fabric token list")
+issuer_app = typer.Typer(no_args_is_help=True, help="The process that answers those who join.\n\nExample: fabric issuer run --as plant-1-issuer")
 AsIssuer = Annotated[str | None, typer.Option("--as", envvar="FABRIC_AS", metavar="ISSUER", help="Which issuer; not needed where one on this machine fits.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One object a line.")]
 

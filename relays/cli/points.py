@@ -94,7 +94,7 @@ def publish(
 
     Example: fabric publish detections.test '{"rule": "scan", "src": "10.1.0.7"}' --as sensor-1 --severity high --field-label src=amber --label green
 
-    Example: fabric publish intel.ipv4 '{"ip": "203.0.113.9"}' --as feed-1 --label amber --to-org msp
+    Example: fabric publish intel.ipv4 '{"ip": "203.0.113.9"}' --as feed-1 --label amber --to-org guard
 
     Example: fabric publish intel.ipv4 '{"ip": "203.0.113.9", "from": "agent k"}' --as feed-1 --label green --field-label from=red --recipient lead-1
     """

@@ -19,7 +19,7 @@ from relays.run import run_relay
 from relays.terminal import say, say_json
 from relays.topology import asserts
 
-app = typer.Typer(no_args_is_help=True, help="One relay.")
+app = typer.Typer(no_args_is_help=True, help="Run one relay on its own machine.\n\nExample: fabric relay run hq topologies/minimal.toml")
 
 
 @app.command("run")

@@ -13,7 +13,7 @@ from relays.gateways.declared import SINKS_KEY, declared_for, one_named
 from relays.gateways.trial import hand_over
 from relays.terminal import say, say_json
 
-app = typer.Typer(no_args_is_help=True, help="Whether the receiver of a sink takes a message.")
+app = typer.Typer(no_args_is_help=True, help="Whether the receiver of a sink takes a message.\n\nExample: fabric sink test hook --as hook-1")
 
 
 @app.callback()

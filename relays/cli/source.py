@@ -34,7 +34,7 @@ from relays.terminal import say, say_json
 from relays.topology import loader
 from relays.wall import utc
 
-app = typer.Typer(no_args_is_help=True, help="What a source of a control point makes of records. Nothing is sent.")
+app = typer.Typer(no_args_is_help=True, help="What a source of a control point makes of records. Nothing is sent.\n\nExample: fabric source test conn conn.log --as zeek-p1")
 # A screenful or two; --json says each.
 _SHOWN_MAX = 20
 _FIELDS_SHOWN = 12

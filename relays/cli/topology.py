@@ -17,7 +17,7 @@ from relays.topology import graph as pictures
 from relays.topology import lint as linting
 from relays.topology import loader
 
-app = typer.Typer(no_args_is_help=True, help="Check and draw topology files.")
+app = typer.Typer(no_args_is_help=True, help="Check and draw topology files.\n\nExample: fabric topology lint topologies/minimal.toml")
 app.command()(flows)
 File = Annotated[Path, typer.Argument(help="The topology file.", exists=True, dir_okay=False, readable=True)]
 
