@@ -105,7 +105,8 @@ def test(
         elif shown <= _SHOWN_MAX:
             _show(outcome)
     if not shown:
-        raise FabricError(Code.BAD_INPUT, f"there is no record in {sample}", "give a file of records, -, or one in JSON")
+        where = "standard input" if sample == "-" else sample
+        raise FabricError(Code.BAD_INPUT, f"there is no record in {where}", "give a file of records, -, or one in JSON")
     missing = [field for field, count in trial.watch.missed.items() if count == trial.watch.records]
     if as_json:
         say_json({"records": shown, **trial.counts, "labels_without_field": missing})
