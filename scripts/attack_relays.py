@@ -31,6 +31,7 @@ from scripts.attacks.flood import Attack
 from scripts.attacks.known import chosen, name_of
 from scripts.attacks.rows import PLANS, quiet_row, row_of
 from scripts.attacks.verdicts import Bounds, Row, table_of
+from scripts.help_texts import filled
 
 SECONDS_MAX = 600.0
 # Long enough for a p99 that means something, whatever an attack's time is.
@@ -50,7 +51,8 @@ exit codes: 0 every row passes; 1 some do not; 2 usage; 3 a row could not be mea
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="scripts/attack", description=__doc__, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="scripts/attack", description=filled(__doc__), epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--seconds", type=float, default=60.0, help="how long each attack lasts (default 60)")
     parser.add_argument("--only", action="append", default=[], metavar="WHO/KIND",

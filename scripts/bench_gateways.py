@@ -7,7 +7,6 @@ signatures).
 
 from __future__ import annotations
 
-import argparse
 import http.client
 import json
 import os
@@ -21,6 +20,7 @@ from relays.gateways.syslog.framing import Frames
 from relays.gateways.syslog.reading import How, read_message
 from relays.gateways.syslog.when import day_of
 from relays.wall import wall_ms
+from scripts.help_texts import parser_of
 from tests.integration.harness import ROOT, House, house_in, wait_for
 
 LINES = {
@@ -102,8 +102,8 @@ def bench_http(count: int, can_be_read: bool) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--lines", type=int, default=100_000)
+    parser = parser_of("scripts/bench gateways", __doc__.split("\n\n")[0], "", "--lines 10000")
+    parser.add_argument("--lines", type=int, default=100_000, help="of syslog (default 100000)")
     asked = parser.parse_args()
     text = (ROOT / "topologies" / "examples" / "syslog.toml").read_text()
     with tempfile.TemporaryDirectory() as folder, house_in(

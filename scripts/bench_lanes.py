@@ -12,7 +12,6 @@ else, and that carries nothing else: what waiting for a core comes to on this ma
 
 from __future__ import annotations
 
-import argparse
 import json
 import signal
 import subprocess
@@ -32,6 +31,7 @@ from fabric.edge.blocking import ControlPoint
 from scripts.bench_relays import LABELS, RECORD, TOPOLOGY, bare_chain
 from scripts.comparison.figures import percentile
 from scripts.comparison.saying import give_way
+from scripts.help_texts import parser_of
 from tests.integration.harness import ROOT, House, house_in, wait_for
 
 POINTS = """
@@ -198,7 +198,7 @@ def _in_flood(house: House, kind: str, pattern: str, chain: Chain, count: int, a
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="scripts/bench lanes", description=__doc__.splitlines()[0])
+    parser = parser_of("scripts/bench lanes", __doc__.split("\n\n")[0], "", "--count 100 --equal")
     parser.add_argument("--count", type=int, default=500, help="critical events in each situation (default 500)")
     parser.add_argument("--equal", action="store_true", help="the flood's own processes do not give way to the others")
     parser.add_argument("--json", action="store_true", help="figures as one object")

@@ -24,6 +24,7 @@ from scripts.comparison.alone import Sizes, plans_alone
 from scripts.comparison.figures import Figure, NotRun, Row
 from scripts.comparison.plot import plot
 from scripts.comparison.rows import PLANS, ROUNDS_MAX, SECONDS_MAX, SECONDS_MIN, run
+from scripts.help_texts import parser_of
 
 NAMES = tuple(plan.name for plan in (*PLANS, *plans_alone(Sizes())))
 _WIDTH = 132
@@ -76,8 +77,17 @@ def remarks(rows: Sequence[Row | NotRun]) -> list[str]:
     return list(said)
 
 
+_OTHERS = (
+    "Four measurements are commands of their own, with a --help each: `scripts/bench relays` (three hops beside a bare "
+    "forwarder), `lanes` (a critical event in a flood), `gateways` (a line of syslog), `streams` (readers over HTTP)."
+)
+
+
 def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__.splitlines()[0])
+    parser = parser_of(
+        "scripts/bench", f"{__doc__.splitlines()[0]}\n\n{_OTHERS}",
+        "--only stream --rounds 1", "--scale 0.1", "lanes --help",
+    )
     parser.add_argument("--only", action="append", choices=NAMES, metavar="ROW", help=f"one of {', '.join(NAMES)}")
     parser.add_argument("--rounds", type=int, default=3, help="that count, of each side (default 3)")
     parser.add_argument("--seconds", type=float, default=5.0, help="of each side in each round (default 5)")

@@ -7,7 +7,6 @@ figures of one run says more than either. Rounds alternate, and the best of each
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
@@ -28,6 +27,7 @@ from fabric.edge.blocking import ControlPoint
 from fabric.transport.keys import random_keys
 from scripts.comparison.figures import percentile
 from scripts.comparison.resident import resident_kb
+from scripts.help_texts import parser_of
 from tests.integration.harness import House, house_in
 
 TOPOLOGY = """
@@ -271,7 +271,7 @@ def measure(count: int, rounds: int, tell: Callable[[str], None]) -> dict[str, f
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="scripts/bench relays", description=__doc__.splitlines()[0])
+    parser = parser_of("scripts/bench relays", __doc__.split("\n\n")[0], "", "--count 1000 --rounds 1")
     parser.add_argument("--count", type=int, default=5_000, help="records in each stream (default 5000)")
     parser.add_argument("--rounds", type=int, default=3, help="how often each is measured; the best counts")
     parser.add_argument("--json", action="store_true", help="figures as one object")

@@ -5,7 +5,6 @@ Processor time of the gateway alone: its readers are another process, and its me
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import os
@@ -19,6 +18,7 @@ import pytest
 
 from relays.gateways.http import streams
 from scripts.comparison.resident import resident_kb
+from scripts.help_texts import parser_of
 from tests.integration.harness import wait_for
 
 # Tests have no types.
@@ -64,8 +64,8 @@ def bench(readers: int, count: int) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--messages", type=int, default=5_000)
+    parser = parser_of("scripts/bench streams", __doc__.split("\n\n")[0], "", "--messages 1000")
+    parser.add_argument("--messages", type=int, default=5_000, help="for each number of readers (default 5000)")
     asked = parser.parse_args()
     for readers in (1, 10, 200):
         print(json.dumps(bench(readers, asked.messages // _AT_ONCE * _AT_ONCE)), flush=True)

@@ -12,7 +12,6 @@ it went.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from pathlib import Path
 
 from fabric.protocol.base.errors import FabricError
 from relays.topology.loader import load
+from scripts.help_texts import parser_of
 from tests.integration.chaos import Account, Result, cast_of, house_text, run
 from tests.integration.faults import Faults, plan
 from tests.integration.harness import ROOT, house_in
@@ -36,9 +36,7 @@ _TELL_EVERY_S = 10.0
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="scripts/chaos", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of("scripts/chaos", __doc__, "--kills 3 --records 5000", "--kills 100 --records 200000 --seed 7")
     parser.add_argument("--kills", type=int, default=10, help="how many relays are killed with -9 (default 10)")
     parser.add_argument("--stops", type=int, default=None, help="how many are stopped for a while (default: a fourth)")
     parser.add_argument("--records", type=int, default=20_000, help="how many are published (default 20000)")

@@ -9,7 +9,6 @@ Exit codes: 0 nothing lost or doubled, 1 something was.
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import sys
@@ -20,6 +19,7 @@ from functools import partial
 from pathlib import Path
 
 from fabric.protocol.base.limits import BACKED_PING_MS
+from scripts.help_texts import parser_of
 from tests.integration.family import TOPOLOGY, Stream, bring_back, kill_for_good, parent_of
 from tests.integration.harness import House, house_in, wait_for
 from tests.simulation.herd import herd
@@ -29,10 +29,10 @@ _CALM_S = 1.0
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--children", type=int, default=1_000, help="of the simulated parent that dies")
-    parser.add_argument("--json", action="store_true")
+    parser = parser_of("scripts/failover", __doc__, "", "--rounds 1 --children 100")
+    parser.add_argument("--rounds", type=int, default=3, help="of each trouble (default 3)")
+    parser.add_argument("--children", type=int, default=1_000, help="of the simulated parent that dies (default 1000)")
+    parser.add_argument("--json", action="store_true", help="the figures as one object on standard output")
     parsed = parser.parse_args()
     waits: dict[str, list[int]] = {"killed": [], "hangs": [], "drained": [], "back again": []}
     sent, seen, sound = 0, 0, True

@@ -35,7 +35,10 @@ _INTERRUPTED = 130
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the demo; the exit code is as the module says."""
-    parser = argparse.ArgumentParser(prog="./scripts/demo", description="Seven things that Message Fabric promises.")
+    parser = argparse.ArgumentParser(
+        prog="scripts/demo", description="Seven things that Message Fabric promises.",
+        epilog="example: scripts/demo --once",
+    )
     parser.add_argument("--once", action="store_true",
                         help="no terminal, no pauses: check each promise and print what was seen")
     parser.add_argument("--topology", type=Path, default=_TOPOLOGY, metavar="FILE",
