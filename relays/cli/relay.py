@@ -59,7 +59,7 @@ def bundle(
     output: Annotated[Path, typer.Option("-o", "--output", help="A new folder.")],
     sign: Annotated[list[str] | None, typer.Option("--sign", metavar="ID", help="Issue this one again too, where the file says something else of it; again for more.")] = None,
     passphrase_file: PassphraseFile = None,
-    as_json: Annotated[bool, typer.Option("--json")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One object.")] = False,
 ) -> None:
     """What one relay needs on its own machine: its configuration and keys only, a systemd unit, a start script.
 

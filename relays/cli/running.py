@@ -154,7 +154,7 @@ def _line_printer(fabric: str, relays: list[str], as_json: bool) -> Any:
 def down(
     fabric: Annotated[str | None, typer.Argument(help="Which fabric; not needed where one runs.")] = None,
     fabric_: AlsoFabric = None,
-    as_json: Annotated[bool, typer.Option("--json")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One object.")] = False,
 ) -> None:
     """Stop what `fabric up -d` started.
 

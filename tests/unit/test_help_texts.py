@@ -55,3 +55,8 @@ def test_each_list_of_commands_is_whole_and_has_an_example(monkeypatch, capsys, 
     assert "..." not in out.partition("Commands:")[2]
     assert re.search(rf"Examples?:\n\n    ?fabric {name}", out), out
     assert all(len(line) <= 80 for line in out.splitlines())
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_option_says_what_it_is_for(name):
+    assert all(getattr(parameter, "help", "") for parameter in COMMANDS[name].params), name
