@@ -90,6 +90,25 @@ def test_a_crowd_of_control_points_is_told_to_ask_less_often(crowded):
     assert spared(talk, child) == 0
 
 
+def test_those_who_are_spared_ask_together(crowded):
+    """Four times a second by the relay's clock, whenever they asked, and never later than they all may."""
+    talk, points, _ = crowded
+    due_ms = []
+    for link in points:
+        talk.wait(37)
+        more_ms = spared(talk, link)
+        assert 2_000 - 250 < more_ms <= 2_000
+        due_ms.append(talk.now_ms + PING_MS + more_ms)
+    assert {each % 250 for each in due_ms} == {0} and len(set(due_ms)) <= 2
+
+
+def test_a_quiet_link_that_is_spared_is_looked_at_as_much_later(crowded):
+    talk, (link, *_), _ = crowded
+    assert spared(talk, link) == 2_000
+    talk.wait(250)
+    assert PING_MS < talk.core.links[link].look_at_ms - talk.now_ms <= PING_MS + 2_000
+
+
 def test_strangers_are_no_crowd(monkeypatch):
     monkeypatch.setattr(liveness, "PINGS_PER_S", 1)
     talk = relay()

@@ -36,8 +36,11 @@ from fabric.protocol.links.trust_distribution import TrustDistribution
 from fabric.protocol.links.uplink import Uplink
 from fabric.protocol.wire.frames import Ping, Role
 
-# How often a link is looked at on which nothing happens, but that its peer asks whether we are there.
+# How often a link is looked at on which nothing happens, but that its peer asks whether we are there. Where its peer is
+# spared, it is so much less often.
 _QUIET_LOOK_MS = PING_MS
+# Those that are spared ask together, so often by this node's clock: a turn answers dozens, and takes milliseconds.
+_TOGETHER_MS = 250
 
 
 class Liveness:
@@ -84,13 +87,16 @@ class Liveness:
         """
         return all(link.look_at_ms or _is_calm(link) for link in self._links.by_number.values())
 
-    def spares(self, link: Link) -> int:
+    def spares(self, link: Link, now_ms: int) -> int:
         """How much longer than usual its peer may wait before it asks again whether we are there, in milliseconds.
 
         The answers to all control points together are to cost no more than those to a few hundred.
         """
         crowd_ms = len(self._links.by_destination) * 1_000 // PINGS_PER_S  # strangers are no crowd
-        link.spare(min(SPARED_MS_MAX, max(0, crowd_ms - PING_MS)) if link.peer_role == Role.POINT else 0)
+        longer_ms = min(SPARED_MS_MAX, crowd_ms - PING_MS) if link.peer_role == Role.POINT else 0
+        if longer_ms > 0:
+            longer_ms -= (now_ms + PING_MS + longer_ms) % _TOGETHER_MS
+        link.spare(max(0, longer_ms))
         return link.spared[0]
 
     def is_spared(self, link: Link, ms: int) -> None:
@@ -150,7 +156,8 @@ class Liveness:
             self._transfer.answer_later(link)
         if link.peer_role != Role.PARENT and outbox.empty and _is_calm(link):
             # Until it would have been silent for too long, or its peer's time may be over.
-            link.look_at_ms = min(link.heard_at_ms + link.spared_ms + LINK_SILENCE_MS + 1, now_ms + _QUIET_LOOK_MS)
+            silent_at_ms = link.heard_at_ms + link.spared_ms + LINK_SILENCE_MS + 1
+            link.look_at_ms = min(silent_at_ms, now_ms + _QUIET_LOOK_MS + link.spared_ms)
 
     def _give_up(self, link: Link, why: str, now_ms: int, ready: Ready) -> None:
         """The peer is there and does nothing, or is not there any more: whoever has another parent goes there."""

@@ -343,7 +343,7 @@ class Node(ABC):
                 link.transit.observe(clock_ms, now_ms)
                 self.trust_distribution.repeat(link, ready)
                 self.policies.repeat(link, ready)
-                told_ms, spared_ms = self.time.to_tell(now_ms), self.liveness.spares(link)
+                told_ms, spared_ms = self.time.to_tell(now_ms), self.liveness.spares(link, now_ms)
                 self.send(link, Pong(clock_ms, told_ms, self.path, self.log_known(link), spared_ms), ready)
                 self.transfer.repeat_credit(link, ready)
             case Pong(clock_ms, fabric_clock_ms, path, log_known, spared_ms):
