@@ -1,6 +1,7 @@
 """What is in libzmq and can never be read, and what is in there because nobody reads it: as the kernel counts."""
 
 import socket
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,18 @@ def watched():
 def test_those_on_which_nothing_came_are_looked_at_now_and_then(watched):
     looks = [watched.look()[1] for _ in range(20)]
     assert [7, 8] in looks[:10] and looks.count([7, 8]) == 2 and looks.count([]) == 18
+
+
+def test_of_thousands_all_are_looked_at_less_often_unless_what_they_bring_takes_memory():
+    watched = Watched()
+    watched.read.update(dict.fromkeys(range(9, 3_007), 1_000))
+    for descriptor in watched.read:
+        watched.unread.came(descriptor)
+    looks = [len(watched.look()[1]) for _ in range(120)]
+    every_ms = [SOON_MS * (one - before) for before, one in pairwise([n for n, many in enumerate(looks) if many])]
+    assert set(looks) == {0, 3_000} and all(6_000 <= each <= 6_000 + SOON_MS for each in every_ms[2:]) and every_ms[2:]
+    watched.resident += GROWN_MAX
+    assert len(watched.look()[1]) == 3_000
 
 
 def test_one_that_was_quiet_is_found_when_all_are_looked_at(watched):
