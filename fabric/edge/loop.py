@@ -425,7 +425,7 @@ class EdgeLoop:
                 self.attaching.confirmed(delivered)
 
     def _wait_ms(self, ready: Ready, now_ms: int, *, nothing_came: bool) -> int:
-        if self._mailbox.waits or self._dialling.has_unread:
+        if self._mailbox.waits or self._dialling.has_unread or self.publisher.has_more:
             return 0
         wakes = [now_ms + (_OPEN_MS_MAX if self.deliveries.requests else _IDLE_MS_MAX)]
         if ready.wake_at_ms is not None:

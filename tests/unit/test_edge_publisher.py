@@ -263,6 +263,23 @@ def test_what_is_only_looked_at_keeps_its_place(monkeypatch):
     assert made._has_place(Lane.LOW) and made.waiting == WAITING_MAX
 
 
+def test_what_a_burst_left_is_sealed_at_once_while_there_is_room_and_otherwise_waits_for_an_answer():
+    for durable in (True, False):
+        made, core = outgoing(durable)
+        for n in range(700):
+            made.add(draft(n, topic=f"detections.t{n}"))
+        more = []
+        for _ in range(4):
+            turn(made)
+            more.append(made.has_more)
+        assert more == ([True, True, False, False] if durable else [False] * 4)
+        if not durable:
+            for published in answer(core):
+                made.published(published)
+            turn(made)
+            assert not made.has_more and made.waiting == 700 - 256
+
+
 def test_what_was_put_aside_is_told_of_the_end():
     made, core = outgoing(durable=False)
     first, later = draft(1, topic="detections.slow"), draft(2, topic="detections.slow")

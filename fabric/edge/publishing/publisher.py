@@ -77,6 +77,7 @@ class Publisher:
         self._aside_records = [0 for _ in Lane]
         self._room = Condition()  # for whoever waits until some of a lane was sealed
         self._want_room = 0
+        self.has_more = False  # whether the last burst left some that may go: nothing else need wake whoever calls
         self._sealed: dict[bytes, Sequence[Draft]] = {}
         self._sources: dict[str, deque[Draft]] = {}  # of which something waits
         self._begun = threading.Lock()  # held for a moment, to look at a source's drafts
@@ -260,7 +261,8 @@ class Publisher:
     # -- the loop's thread ------------------------------------------------------------------------------
 
     def compose(self, now_ms: int, ready: Ready) -> None:
-        """Seal what may go now, urgent first, and submit it."""
+        """Seal what may go now, urgent first, and submit it: as much of it as a burst takes."""
+        self.has_more = False
         if not (any(self._drafts) or any(self._aside) or self._awaiting_keys):  # as in most turns
             return
         fit, unfit = self._awaiting_keys.sort((), now_ms, ready)
@@ -289,6 +291,9 @@ class Publisher:
         for draft in fit:
             draft.taken = True
         self.advance(ready)
+        self.has_more = bool(taken) and any(
+            drafts and self._has_room(lane, drafts[0].size) for lane, drafts in zip(Lane, self._drafts, strict=True)
+        )
 
     def _unfit(self, group: Sequence[Draft], error: FabricError) -> None:
         refuse(group, error)
