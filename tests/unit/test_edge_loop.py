@@ -164,6 +164,8 @@ def test_an_idle_one_has_few_turns_and_still_looks_for_what_never_ends(identity,
     loop.publisher._under_way = 1
     assert loop._wait_ms(ready, T0, nothing_came=False) == 250, "what came may have made room for it"
     assert loop._wait_ms(Ready(wake_at_ms=T0), T0, nothing_came=True) == 0
+    loop.publisher.has_more = True
+    assert loop._wait_ms(ready, T0, nothing_came=True) == 0, "what a burst left is sealed at once"
     poller = SimpleNamespace(poll=lambda wait_ms: [], register=lambda socket, flags: None)
     assert loop._dialling.wait(poller, 60_000) == set()
     assert len(looks) == 3, "it acts at once, and not when the wait is over"
