@@ -14,7 +14,7 @@ from fabric.protocol.custody.sessions import node_of
 from fabric.protocol.links.link import Link
 from fabric.protocol.routes.attachments import Attachment, RouteKey
 from fabric.protocol.routes.routing import RouteTable
-from fabric.protocol.wire.frames import Intro, Routed, Routes
+from fabric.protocol.wire.frames import Intro, Role, Routed, Routes
 
 _LATER_MS = 500
 
@@ -89,7 +89,9 @@ def answered(link: Link, routed: Routed) -> list[tuple[RouteKey, Reject]]:
         attachment, source = out.pending[index]
         if reason.code is Code.UNKNOWN_SIGNER:
             link.introductions.all_forgotten()
-            out.changes.say_again(attachment.key, attachment, source)
+            # A parent gets what the table has by then: an older session of a relay would come after its newer one.
+            said = None if link.peer_role == Role.PARENT else attachment
+            out.changes.say_again(attachment.key, said, source)
         elif reason.code is Code.BUSY:
             # The peer waits for another to say the same. Until then it is told again, for as long as it is true.
             out.changes.say_again(attachment.key, None, source)
