@@ -5,7 +5,7 @@ from fabric.protocol.links.link import Link
 from fabric.protocol.routes.attachments import Attachment, open_attachment, sign_attachment
 from fabric.protocol.routes.routing import RouteTable
 from fabric.protocol.trust.credentials import Grants
-from fabric.protocol.wire.frames import Intro, Role, Routed, Routes
+from fabric.protocol.wire.frames import Intro, Routed, Routes
 from tests.support import T0, Authority
 
 AUTHORITY = Authority("announce")
@@ -120,16 +120,6 @@ def test_a_signer_that_was_not_known_is_introduced_and_attached_again():
     intro, routes = child.due()
     assert intro == Intro([child.members[1].credential.raw])
     assert (routes.first, len(routes.attachments)) == (False, 1)
-
-
-def test_the_parent_is_not_told_again_what_the_table_has_no_more():
-    """It was refused for want of a credential, and what is true by then was said since, under another session."""
-    child = Child(2)
-    child.link.peer_role = Role.PARENT
-    announce_all(child.link, child.table)
-    child.exchange((1, Code.UNKNOWN_SIGNER, ""))
-    child.forget(1)
-    assert [frame.attachments for frame in child.due()] == [[]]
 
 
 def test_other_refusals_are_final_and_told():

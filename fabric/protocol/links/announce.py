@@ -14,7 +14,7 @@ from fabric.protocol.custody.sessions import node_of
 from fabric.protocol.links.link import Link
 from fabric.protocol.routes.attachments import Attachment, RouteKey
 from fabric.protocol.routes.routing import RouteTable
-from fabric.protocol.wire.frames import Intro, Role, Routed, Routes
+from fabric.protocol.wire.frames import Intro, Routed, Routes
 
 _LATER_MS = 500
 
@@ -57,6 +57,9 @@ def next_frames(link: Link, table: RouteTable, now_ms: int) -> list[Intro | Rout
     out.pending = []
     for key, said, source in out.changes.take(ROUTES_ENTRIES_MAX):
         attachment = table.get(key) or (said if isinstance(said, Attachment) else None)
+        newest = table.newest(attachment) if attachment is not None else None
+        if attachment is not None and newest is not None and newest.epoch > attachment.epoch:
+            continue  # an older session of a relay, which would come after its newer one
         if attachment is not None:
             out.pending.append((attachment, source))
         elif isinstance(said, int):
@@ -89,9 +92,7 @@ def answered(link: Link, routed: Routed) -> list[tuple[RouteKey, Reject]]:
         attachment, source = out.pending[index]
         if reason.code is Code.UNKNOWN_SIGNER:
             link.introductions.all_forgotten()
-            # A parent gets what the table has by then: an older session of a relay would come after its newer one.
-            said = None if link.peer_role == Role.PARENT else attachment
-            out.changes.say_again(attachment.key, said, source)
+            out.changes.say_again(attachment.key, attachment, source)
         elif reason.code is Code.BUSY:
             # The peer waits for another to say the same. Until then it is told again, for as long as it is true.
             out.changes.say_again(attachment.key, None, source)
