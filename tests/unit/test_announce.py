@@ -4,7 +4,7 @@ from fabric.protocol.links.announce import announce, announce_all, answered, nex
 from fabric.protocol.links.link import Link
 from fabric.protocol.routes.attachments import Attachment, open_attachment, sign_attachment
 from fabric.protocol.routes.routing import RouteTable
-from fabric.protocol.trust.credentials import Grants
+from fabric.protocol.trust.credentials import Grants, NodeKind
 from fabric.protocol.wire.frames import Intro, Routed, Routes
 from tests.support import T0, Authority
 
@@ -153,6 +153,21 @@ def test_what_moved_away_is_passed_on_though_the_table_has_it_no_more():
     assert child.due()[-1].attachments == [gone.raw], "asked for its credential, it is told again"
     answered(child.link, Routed(2, []))
     assert settled(child.link) and child.due() == []
+
+
+def test_a_statement_that_a_newer_one_has_overtaken_is_not_said_after_it():
+    """A relay that restarted has another session: what was refused of the older one would be said again."""
+    child, relay = Child(0), AUTHORITY.issue("low", NodeKind.RELAY)
+    older, newer = (
+        open_attachment(
+            sign_attachment(relay.credential, relay.signer, bytes([epoch]) * 16, "ot-1", epoch, False, ()),
+            {relay.credential.digest: relay.credential},
+        )
+        for epoch in (1, 2)
+    )
+    child.table.put(newer)
+    pass_on(child.link, older, "low")
+    assert [frame.attachments for frame in child.due()] == [[]]
 
 
 def test_a_link_that_nothing_is_to_be_told_on_is_silent():
