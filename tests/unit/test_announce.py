@@ -1,3 +1,5 @@
+import pytest
+
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import RETRY_MS
 from fabric.protocol.links.announce import announce, announce_all, answered, next_frames, pass_on, settled, withdraw
@@ -155,19 +157,25 @@ def test_what_moved_away_is_passed_on_though_the_table_has_it_no_more():
     assert settled(child.link) and child.due() == []
 
 
-def test_a_statement_that_a_newer_one_has_overtaken_is_not_said_after_it():
-    """A relay that restarted has another session: what was refused of the older one would be said again."""
+@pytest.mark.parametrize("epoch", [1, 2, 3])
+def test_what_the_table_has_of_a_relay_is_said_in_place_of_what_was_to_be_said_of_another_session(epoch):
+    """A relay that restarted has another session: what was refused of the older one is not said after the newer one.
+    Nor is nothing said: whoever was to be corrected would keep what it believes. The table decides, whatever the epochs
+    are like: in a tie, or after a disk was lost, what came last holds.
+    """
     child, relay = Child(0), AUTHORITY.issue("low", NodeKind.RELAY)
     older, newer = (
         open_attachment(
-            sign_attachment(relay.credential, relay.signer, bytes([epoch]) * 16, "ot-1", epoch, False, ()),
+            sign_attachment(relay.credential, relay.signer, session * 16, "ot-1", since, False, ()),
             {relay.credential.digest: relay.credential},
         )
-        for epoch in (1, 2)
+        for session, since in ((b"1", epoch), (b"2", 2))
     )
     child.table.put(newer)
     pass_on(child.link, older, "low")
-    assert [frame.attachments for frame in child.due()] == [[]]
+    assert [frame.attachments for frame in child.exchange()[0][1:]] == [[newer.raw]]
+    announce(child.link, older.key, "low")  # as after BUSY
+    assert [frame.attachments for frame in child.due()] == [[newer.raw]]
 
 
 def test_a_link_that_nothing_is_to_be_told_on_is_silent():

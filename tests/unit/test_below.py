@@ -152,6 +152,19 @@ def test_a_correction_that_leads_to_somebody_believed_to_be_below_is_asked_for_a
     assert talk.heard(talk.up, Routed)[-1].refusals == [] and via(talk, "reader") == [""]
 
 
+@pytest.mark.parametrize("code", [Code.UNKNOWN_SIGNER, Code.BUSY])
+def test_a_child_that_could_not_take_a_correction_is_told_what_is_true_by_then(talk, code):
+    """Cell went from east to west, and restarted there under another session before east had taken that."""
+    talk.place(talk.west, CELL, "west", session=b"c" * 16, epoch=2)
+    (frame,) = talk.heard(talk.east, Routes)
+    talk.place(talk.west, CELL, "west", session=b"d" * 16, epoch=3)
+    talk.say(talk.east, Routed(frame.sequence, [(0, code, "cell")]))
+    talk.wait(500)
+    (frame,) = settle(talk, talk.east)
+    said = [open_attachment(raw, {CELL.credential.digest: CELL.credential}) for raw in frame.attachments]
+    assert [(each.node, each.relay, each.epoch) for each in said] == [("cell", "west", 3)]
+
+
 @pytest.mark.parametrize("frame", [Routes(1, True, [], []), Routes(1, False, [], [("cell", b"c" * 16, 9)])])
 def test_the_parent_neither_clears_nor_withdraws_what_is_below(talk, frame):
     talk.say(talk.up, frame)

@@ -56,10 +56,10 @@ def next_frames(link: Link, table: RouteTable, now_ms: int) -> list[Intro | Rout
     withdrawals: list[tuple[str, bytes, int]] = []
     out.pending = []
     for key, said, source in out.changes.take(ROUTES_ENTRIES_MAX):
-        attachment = table.get(key) or (said if isinstance(said, Attachment) else None)
-        newest = table.newest(attachment) if attachment is not None else None
-        if attachment is not None and newest is not None and newest.epoch > attachment.epoch:
-            continue  # an older session of a relay, which would come after its newer one
+        attachment = table.get(key)
+        if attachment is None and not isinstance(said, int):
+            # What the table has of a relay under a newer session has overtaken what was to be said of an older one.
+            attachment = table.of_relay(key[0]) or said
         if attachment is not None:
             out.pending.append((attachment, source))
         elif isinstance(said, int):

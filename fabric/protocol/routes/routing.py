@@ -133,6 +133,10 @@ class RouteTable:
         relay = self._relays.get(key[0])
         return relay if relay is not None and relay.session == key[1] else self._points.get(key)
 
+    def of_relay(self, relay: str) -> Attachment | None:
+        """What is known of a relay, whatever its session."""
+        return self._relays.get(relay)
+
     def newest(self, attachment: Attachment) -> Attachment | None:
         """What is known already of the same relay, or the same session of a control point."""
         return self._relays.get(attachment.node) if attachment.is_relay else self._points.get(attachment.key)
