@@ -280,6 +280,37 @@ def test_what_a_burst_left_is_sealed_at_once_while_there_is_room_and_otherwise_w
             assert not made.has_more and made.waiting == 700 - 256
 
 
+def test_a_burst_of_nothing_but_cancelled_records_is_followed_by_the_next_at_once():
+    made, _ = outgoing()
+    drafts = [draft(n) for n in range(1_100)]
+    for each in drafts:
+        made.add(each)
+    for each in drafts[:1_024]:
+        each.token.cancel()
+    turn(made)
+    assert made.has_more and made.waiting == 76
+    turn(made)
+    assert not made.has_more and drafts[-1].token.done() and drafts[-1].token.result().endswith(".75")
+
+
+def test_what_was_put_aside_goes_on_in_bursts_too_when_there_is_room_for_it(monkeypatch):
+    monkeypatch.setattr(publisher, "LANE_QUOTA_BYTES", 0)
+    made, core = outgoing()
+    made.add(draft(0, topic="detections.slow"))
+    turn(made)
+    answer(core, "detections.slow")
+    for n in range(300):
+        stamp = Stamp(Kind.EVENT, "detections.slow", Severity.LOW, Phase.NONE, 60_000 + n, Label.GREEN)
+        made.add(Draft(stamp, {"n": n}, T0, Future()))
+    turn(made)
+    assert not made.has_more and made._aside_records[Lane.LOW] == 300, "it waits for a reader: no turn helps"
+    assert len(answer(core, now_ms=T0 + 1_000)) == 1
+    turn(made)
+    assert made.has_more and made._aside_records[Lane.LOW] == 300 - 256
+    turn(made)
+    assert not made.has_more and made._aside_records[Lane.LOW] == 0
+
+
 def test_what_was_put_aside_is_told_of_the_end():
     made, core = outgoing(durable=False)
     first, later = draft(1, topic="detections.slow"), draft(2, topic="detections.slow")

@@ -266,7 +266,7 @@ class Publisher:
         if not (any(self._drafts) or any(self._aside) or self._awaiting_keys):  # as in most turns
             return
         fit, unfit = self._awaiting_keys.sort((), now_ms, ready)
-        taken: list[Draft] = []
+        found: list[Draft] = []
         # Where many wait for keys, others of their lanes wait before that: so pressure reaches whoever publishes.
         is_short = self._awaiting_keys.room < _BURST_MAX
         held = {self._lane_of(draft.stamp) for draft in self._awaiting_keys.waiting()} if is_short else ()
@@ -274,9 +274,12 @@ class Publisher:
         stamps = _BURST_STAMPS_MAX // max(1, sum(map(bool, self._drafts[Lane.CRITICAL:])))
         for lane in Lane:
             if lane not in held:
-                taken += self._take(lane, _BURST_MAX - len(taken), None if lane is Lane.URGENT else stamps)
-        if not taken and not fit and not unfit:
+                found += self._take(lane, _BURST_MAX - len(found), None if lane is Lane.URGENT else stamps)
+        if not found and not fit and not unfit:
             return
+        taken = begin(found)
+        if len(taken) < len(found):
+            self._count(len(taken) - len(found), len(taken) - len(found))
         more, more_unfit = self._awaiting_keys.sort(taken, now_ms, ready)
         fit, unfit = [*fit, *more], [*unfit, *more_unfit]
         sealed, failed = self._composer.compose(fit)
@@ -291,9 +294,13 @@ class Publisher:
         for draft in fit:
             draft.taken = True
         self.advance(ready)
-        self.has_more = bool(taken) and any(
-            drafts and self._has_room(lane, drafts[0].size) for lane, drafts in zip(Lane, self._drafts, strict=True)
-        )
+        self.has_more = bool(found) and any(map(self._may_go, Lane))
+
+    def _may_go(self, lane: Lane) -> bool:
+        """Whether something waits for which there is room."""
+        can_go = (drafts for topic, drafts in self._aside[lane].items() if not self._is_held_back(lane, topic))
+        first = next((drafts[0] for drafts in (self._drafts[lane], *can_go) if drafts), None)
+        return first is not None and self._has_room(lane, first.size)
 
     def _unfit(self, group: Sequence[Draft], error: FabricError) -> None:
         refuse(group, error)
@@ -313,10 +320,7 @@ class Publisher:
         if found and self._want_room:
             with self._room:
                 self._room.notify_all()
-        taken = begin(found)
-        if len(taken) < len(found):
-            self._count(len(taken) - len(found), len(taken) - len(found))
-        return taken
+        return found
 
     def _leave(self, lane: Lane, count: int, stamps: int | None = None) -> list[Draft]:
         """The first of a lane; where `stamps` is given, of so many those with the first so many stamps.
