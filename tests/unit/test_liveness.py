@@ -10,6 +10,7 @@ from fabric.protocol.base.limits import (
     LINK_SILENCE_MS,
     PARENT_SILENCE_MS,
     PING_MS,
+    SKEW_MS,
     SPARED_MS_MAX,
 )
 from fabric.protocol.core.ready import LinkDown, LinkUp
@@ -19,7 +20,7 @@ from fabric.protocol.relay.relay import Relay
 from fabric.protocol.trust.credentials import NodeKind
 from fabric.protocol.wire.frames import Hello, Intro, Ping, Pong, Refused, Role
 from tests.conversation import Conversation
-from tests.support import Authority, entropy
+from tests.support import HOUR_MS, T0, Authority, entropy
 
 AUTHORITY = Authority("liveness")
 ME, HQ, LOW = (AUTHORITY.issue(name, NodeKind.RELAY) for name in ("mid", "hq", "low"))
@@ -222,3 +223,49 @@ def test_a_peer_on_whose_link_nothing_happens_is_what_others_say_that_it_became(
     before = talk.core.links[link].look_at_ms
     talk.wait(250)
     assert talk.core.links[link].look_at_ms > before, "its id is another's by now, perhaps"
+
+
+# -- what attackers and outages make of it ------------------------------------------------------------------------
+
+
+def test_those_who_all_asked_at_once_do_not_do_so_for_ever(crowded, monkeypatch):
+    """As after an outage: what is answered at one moment is what all that are urgent wait for."""
+    monkeypatch.setattr(liveness, "_AT_ONCE", 1)
+    talk, points, _ = crowded
+    assert [spared(talk, link) for link in points] == [2_000, 1_750, 1_500, 1_250, 1_000]
+    assert [spared(talk, points[0]) for _ in range(3)] == [2_000] * 3, "who asks more often takes nobody's place"
+    talk.wait(250)
+    assert spared(talk, points[1]) == 2_000
+
+
+def test_a_quiet_peer_is_gone_as_soon_as_its_time_is_over():
+    member = AUTHORITY.issue("zeek-9", not_after_ms=T0 + 7_000)
+    talk = relay()
+    link = talk.connect(member, Role.POINT)
+    while talk.now_ms < T0 + SKEW_MS + 4_000:
+        talk.wait(4_000)
+        talk.say(link, Ping(talk.now_ms))
+    assert link not in talk.closed
+    talk.wait(1_000)
+    assert link not in talk.closed
+    talk.wait(1_000)  # an idle relay looks once a second
+    assert [refused.code for refused in talk.heard(link, Refused)] == [Code.CREDENTIAL_EXPIRED]
+
+
+def test_a_relay_that_stood_still_reads_what_waits_before_it_takes_silence_for_an_end():
+    talk = relay("hq")
+    up = talk.dial(HQ, Role.CHILD)
+    links = [talk.connect(point, Role.POINT) for point in POINTS]
+    talk.wait(PING_MS)
+    for link in links:
+        talk.say(link, Ping(talk.now_ms))
+    talk.say(up, Pong(talk.now_ms, talk.now_ms))
+    talk.now_ms += HOUR_MS  # no turn meanwhile
+    for link in links:
+        talk.say(link, Ping(talk.now_ms))  # and a turn after each
+    assert talk.closed == []
+    talk.say(up, Pong(talk.now_ms, talk.now_ms))
+    talk.wait(LINK_SILENCE_MS - 500)
+    assert talk.closed == []
+    talk.wait(750)
+    assert sorted(talk.closed) == sorted([up, *links])

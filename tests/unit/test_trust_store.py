@@ -131,6 +131,14 @@ def test_a_credential_is_over_when_it_is_by_every_clock(trust):
     assert trust.check(ZEEK.credential, (late_ms, late_ms - 1)) is None
 
 
+def test_how_long_a_credential_counts_yet_is_told_to_the_millisecond(trust):
+    late_ms, later_ms = T0 + DAY_MS - 5_000, T0 + DAY_MS
+    left_ms = trust.left_ms(ZEEK.credential, (late_ms, later_ms))
+    assert trust.check(ZEEK.credential, (late_ms + left_ms - 1, later_ms + left_ms - 1)) is None
+    assert trust.check(ZEEK.credential, (late_ms + left_ms, later_ms + left_ms)).code is Code.CREDENTIAL_EXPIRED
+    assert trust.left_ms(ZEEK.credential, (T0 + 2 * DAY_MS,)) == 0
+
+
 def test_past_the_list_s_time_nobody_acts_and_the_own_segment_a_while_later(trust):
     over_ms = T0 + DAY_MS + SKEW_MS + 1
     assert not trust.list_is_over((over_ms,)) and trust.check_action(ZEEK.credential, "plant", (over_ms,)) is None

@@ -1,10 +1,10 @@
 """One connection to a peer (SPEC 7.1-7.3): its state, and records of what is due on it, each with an owner.
 
 `credit` and `answers` are the transfer's; `introductions` of whoever passes credentials on; `lists` and
-`policies` of what distributes these; `routes_out` of `announce`, and `routes_in` of whoever hears routes; `look_at_ms`
-and `spared` of `liveness`. Guarantee: a frame that the state of its link does not allow never reaches the logic
-(`ALLOWED` is the whole table). Holds no socket and knows no time but what it is told. Who may open a link is decided in
-`handshake`.
+`policies` of what distributes these; `routes_out` of `announce`, and `routes_in` of whoever hears routes; `look_at_ms`,
+`spared` and `asks_at` of `liveness`. Guarantee: a frame that the state of its link does not allow never reaches the
+logic (`ALLOWED` is the whole table). Holds no socket and knows no time but what it is told. Who may open a link is
+decided in `handshake`.
 """
 
 from __future__ import annotations
@@ -129,6 +129,7 @@ class Link:
     pinged_at_ms: int = 0
     look_at_ms: int = 0  # when `Liveness` looks at it again
     spared: tuple[int, int] = (0, 0)  # how much longer it is silent than links are, as was told last, and before that
+    asks_at: int = 0  # among which of those who ask together its peer was told to ask next; 0: it was not
     greeted_at_ms: int = 0
 
     def check(self, frame: Frame) -> Reject | None:

@@ -6,6 +6,7 @@ lost is said again; a link that was left ends when nothing comes on it any more.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 from fabric.protocol.base.errors import Code, Reject
@@ -41,6 +42,10 @@ from fabric.protocol.wire.frames import Ping, Role
 _QUIET_LOOK_MS = PING_MS
 # Those that are spared ask together, so often by this node's clock: a turn answers dozens, and takes milliseconds.
 _TOGETHER_MS = 250
+# So many of them, or their share where there are more than can be spared long enough.
+_AT_ONCE = PINGS_PER_S * _TOGETHER_MS // 1_000
+# Longer between two looks than ever where this node was at work: it stood still, and so could not hear anybody.
+_STOOD_STILL_MS = 2_000
 
 
 class Liveness:
@@ -62,9 +67,12 @@ class Liveness:
         self._handler = handler
         self._is_relay = is_relay
         self._judged_by = trust_distribution.judged_by
+        self._looked_ms = 0
+        self._asking: Counter[int] = Counter()  # how many were told to ask in which of the times when they ask together
 
     def tick(self, now_ms: int, ready: Ready) -> None:
         """A few times a second. There may be thousands of links, on nearly all of which nothing happens."""
+        self._forgive_silence(now_ms)
         judged_by = self._trust_distribution.judged_by
         if judged_by != self._judged_by:
             self._judged_by = judged_by
@@ -73,6 +81,16 @@ class Liveness:
         for link in list(self._links.by_number.values()):
             if now_ms >= link.look_at_ms:
                 self._links.contained(self._look_at, link, now_ms, ready)
+
+    def _forgive_silence(self, now_ms: int) -> None:
+        """A relay that stood still has yet to read what its peers said meanwhile: it waits for them as long as before.
+
+        What waits for a control point was read by now.
+        """
+        still_ms, self._looked_ms = now_ms - self._looked_ms, now_ms
+        if self._is_relay and still_ms > _STOOD_STILL_MS:
+            for link in self._links.by_number.values():
+                link.heard_at_ms = min(now_ms, link.heard_at_ms + still_ms)
 
     def due_ms(self, link: Link) -> int:
         """When an open link to a parent is looked at next: a ping is due, or the parent was to be heard by then."""
@@ -95,9 +113,22 @@ class Liveness:
         crowd_ms = len(self._links.by_destination) * 1_000 // PINGS_PER_S  # strangers are no crowd
         longer_ms = min(SPARED_MS_MAX, crowd_ms - PING_MS) if link.peer_role == Role.POINT else 0
         if longer_ms > 0:
-            longer_ms -= (now_ms + PING_MS + longer_ms) % _TOGETHER_MS
+            longer_ms = max(0, self._ask_at(link, now_ms, longer_ms) - now_ms - PING_MS)
         link.spare(max(0, longer_ms))
         return link.spared[0]
+
+    def _ask_at(self, link: Link, now_ms: int, longer_ms: int) -> int:
+        """The last time by then when not too many ask. Those who all asked at once, as after an outage, would do so for
+        ever, and whoever has something urgent to say would wait for all of them."""
+        if len(self._asking) > 2 * (PING_MS + SPARED_MS_MAX) // _TOGETHER_MS:
+            self._asking = Counter({at: count for at, count in self._asking.items() if at >= now_ms // _TOGETHER_MS})
+        if link.asks_at in self._asking:
+            self._asking[link.asks_at] -= 1
+        share = max(_AT_ONCE, len(self._links.by_destination) * _TOGETHER_MS // (PING_MS + SPARED_MS_MAX) + 1)
+        first, last = (now_ms + PING_MS) // _TOGETHER_MS + 1, (now_ms + PING_MS + longer_ms) // _TOGETHER_MS
+        link.asks_at = next((at for at in range(last, first - 1, -1) if self._asking[at] < share), last)
+        self._asking[link.asks_at] += 1
+        return link.asks_at * _TOGETHER_MS
 
     def is_spared(self, link: Link, ms: int) -> None:
         """Our parent says how much longer than usual we may wait. A relay never does: others wait for it."""
@@ -157,7 +188,8 @@ class Liveness:
         if link.peer_role != Role.PARENT and outbox.empty and _is_calm(link):
             # Until it would have been silent for too long, or its peer's time may be over.
             silent_at_ms = link.heard_at_ms + link.spared_ms + LINK_SILENCE_MS + 1
-            link.look_at_ms = min(silent_at_ms, now_ms + _QUIET_LOOK_MS + link.spared_ms)
+            over_at_ms = self._trust_distribution.over_at_ms(link, now_ms)
+            link.look_at_ms = min(silent_at_ms, over_at_ms, now_ms + _QUIET_LOOK_MS + link.spared_ms)
 
     def _give_up(self, link: Link, why: str, now_ms: int, ready: Ready) -> None:
         """The peer is there and does nothing, or is not there any more: whoever has another parent goes there."""

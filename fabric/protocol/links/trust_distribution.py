@@ -94,6 +94,11 @@ class TrustDistribution:
         over = self._standing.check(link.peer, now_ms) if link.peer is not None else None
         return over if self._time.for_now(over) is over else None
 
+    def over_at_ms(self, link: Link, now_ms: int) -> int:
+        """When the time of an open link's peer is over, by this node's own clock and as far as is known now."""
+        assert link.peer is not None
+        return now_ms + self._trust.left_ms(link.peer, self._time.clocks(now_ms))
+
     # -- revocation lists -----------------------------------------------------------------------------------
 
     def link_opened(self, link: Link, theirs: int, ready: Ready) -> None:

@@ -139,6 +139,10 @@ class TrustStore:
         revoked = self._revocations.check(credential)
         return revoked or check_validity_by(credential, clocks_ms, self._skew_ms)
 
+    def left_ms(self, credential: Credential, clocks_ms: Clocks) -> int:
+        """How long it is until a credential is valid by none of these clocks."""
+        return max(0, credential.not_after_ms + self._skew_ms + 1 - min(clocks_ms))
+
     def check_raw(self, raw: bytes, clocks_ms: Clocks) -> Credential | Reject:
         """The credential in these bytes, verified and checked. It is not known by that."""
         credential = verify_credential(raw, self.authority_key, self.fabric)
