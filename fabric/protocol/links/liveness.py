@@ -68,7 +68,7 @@ class Liveness:
         self._is_relay = is_relay
         self._judged_by = trust_distribution.judged_by
         self._looked_ms = 0
-        self._asking: Counter[int] = Counter()  # how many were told to ask in which of the times when they ask together
+        self._expected: Counter[int] = Counter()  # PINGs, by the time when they come together
 
     def tick(self, now_ms: int, ready: Ready) -> None:
         """A few times a second. There may be thousands of links, on nearly all of which nothing happens."""
@@ -120,14 +120,15 @@ class Liveness:
     def _ask_at(self, link: Link, now_ms: int, longer_ms: int) -> int:
         """The last time by then when not too many ask. Those who all asked at once, as after an outage, would do so for
         ever, and whoever has something urgent to say would wait for all of them."""
-        if len(self._asking) > 2 * (PING_MS + SPARED_MS_MAX) // _TOGETHER_MS:
-            self._asking = Counter({at: count for at, count in self._asking.items() if at >= now_ms // _TOGETHER_MS})
-        if link.asks_at in self._asking:
-            self._asking[link.asks_at] -= 1
+        if len(self._expected) > 2 * (PING_MS + SPARED_MS_MAX) // _TOGETHER_MS:
+            now = now_ms // _TOGETHER_MS
+            self._expected = Counter({at: count for at, count in self._expected.items() if at >= now})
+        if link.asks_at in self._expected:
+            self._expected[link.asks_at] -= 1
         share = max(_AT_ONCE, len(self._links.by_destination) * _TOGETHER_MS // (PING_MS + SPARED_MS_MAX) + 1)
         first, last = (now_ms + PING_MS) // _TOGETHER_MS + 1, (now_ms + PING_MS + longer_ms) // _TOGETHER_MS
-        link.asks_at = next((at for at in range(last, first - 1, -1) if self._asking[at] < share), last)
-        self._asking[link.asks_at] += 1
+        link.asks_at = next((at for at in range(last, first - 1, -1) if self._expected[at] < share), last)
+        self._expected[link.asks_at] += 1
         return link.asks_at * _TOGETHER_MS
 
     def is_spared(self, link: Link, ms: int) -> None:
