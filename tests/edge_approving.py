@@ -12,7 +12,6 @@ from fabric.edge.connection.mailbox import Mailbox
 from fabric.edge.messages import messages_of
 from fabric.edge.publishing.awaiting_keys import AwaitingKeys
 from fabric.edge.publishing.composer import Composer
-from fabric.edge.publishing.publisher import Publisher
 from fabric.edge.publishing.recipients import Recipients
 from fabric.protocol.access.approvals import Hold
 from fabric.protocol.core.ready import Delivery, Published, Ready
@@ -24,6 +23,7 @@ from fabric.protocol.point.point import Point
 from fabric.protocol.trust.credentials import NodeKind
 from fabric.protocol.trust.policies import Rule
 from tests.approving import AUTHORITY, HOLD, LEADS, POLICIES, RULE
+from tests.publishing import publishing
 from tests.support import MINUTE_MS, Member, entropy, verified
 
 RELAY = AUTHORITY.issue("hq", NodeKind.RELAY)
@@ -75,7 +75,7 @@ class Approving:
             me.credential, self.core.signer, self.core.roots, entropy("approver"), self.core.time.to_sign
         )
         awaiting_keys = AwaitingKeys(self.core, Recipients(self.core, entropy("keys")))
-        self.publisher = Publisher(self.core, composer, awaiting_keys, log)
+        self.publisher = publishing(self.core, composer, awaiting_keys).publisher
         self.approver = Approver(self.core, self.mailbox, self.publisher, log)
         self.now_ms = NOW
 

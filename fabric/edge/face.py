@@ -123,7 +123,7 @@ class Face:
     @property
     def waiting(self) -> int:
         """Records that the relay does not hold yet."""
-        return self._loop.publisher.waiting
+        return self._loop.lanes.counts.waiting
 
     @property
     def put_off(self) -> Code | None:

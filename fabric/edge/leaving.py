@@ -40,14 +40,14 @@ class Leaving:
         atexit.register(self._forgotten)
 
     def _forgotten(self) -> None:
-        left = self._loop.publisher.owed
+        left = self._loop.lanes.counts.owed
         if left > 0:
             self._log.error("the program ended without close(): not all is held", records=left)
 
     def flush(self, timeout_s: float | None) -> None:
         """Until it is known of all that was published what became of it. Raises TIMED_OUT, or what ended it, with how
         many are still open."""
-        left = self._loop.publisher.wait_settled(timeout_s)
+        left = self._loop.lanes.counts.wait_settled(timeout_s)
         if not left:
             return
         ended = self._loop.ended
@@ -67,7 +67,7 @@ class Leaving:
         try:
             self._executing.finish(timeout_s)
             loop.intake.leave()
-            loop.publisher.wait_settled(None if deadline_s is None else max(0.0, deadline_s - self._now_s()))
+            loop.lanes.counts.wait_settled(None if deadline_s is None else max(0.0, deadline_s - self._now_s()))
         finally:  # Ctrl-C ends the wait, and still says goodbye
             loop.stop()
             self._executing.abandon()

@@ -40,10 +40,13 @@ from fabric.edge.locks import Pending
 from fabric.edge.logging.log import edge_log
 from fabric.edge.publishing.awaiting_keys import AwaitingKeys
 from fabric.edge.publishing.composer import Composer
+from fabric.edge.publishing.in_flight import InFlight
 from fabric.edge.publishing.intake import Intake
+from fabric.edge.publishing.lanes import Lanes
 from fabric.edge.publishing.outbox import EdgeOutbox
 from fabric.edge.publishing.publisher import Publisher
 from fabric.edge.publishing.recipients import Recipients
+from fabric.edge.publishing.sources import Sources
 from fabric.edge.receiving.attaching import Attaching
 from fabric.edge.receiving.deliveries import Deliveries
 from fabric.edge.receiving.unsealing import Unsealing
@@ -114,15 +117,18 @@ class EdgeLoop:
         self._dialling = Dialling(identity, self.core, self.clock, self.status, self._mailbox.wake, self._log)
         recipients = Recipients(self.core, os.urandom)
         self._awaiting_keys = AwaitingKeys(self.core, recipients)
+        in_flight = InFlight(self.core)
+        sources = Sources()
+        self.lanes = Lanes(in_flight)
         self.publisher = Publisher(
-            self.core,
+            self.core, self.lanes, sources, in_flight,
             Composer(
                 identity.credential, self.core.signer, self.core.roots, os.urandom, self.core.time.to_sign,
                 recipients.keys_of,
             ),
             self._awaiting_keys, self._log,
         )
-        self.intake = Intake(self.clock, self._mailbox, self.publisher)
+        self.intake = Intake(self.clock, self._mailbox, self.lanes, sources)
         self._outbox_path = outbox
         self._outbox: EdgeOutbox | None = None
         self._opened = Pending[None]()
@@ -282,8 +288,7 @@ class EdgeLoop:
                 self._log.warning("quarantined", what=words)
             self.attaching.restore()
             self.intake.keeps(self._outbox)
-            self.publisher.durable = True
-            self.publisher.restored(self.core.outboxes[UPLINK].rows())
+            self.publisher.keeps(self.core.outboxes[UPLINK].rows())
 
     def _serve(self) -> None:
         poller = zmq.Poller()
@@ -310,7 +315,7 @@ class EdgeLoop:
             self._outbox.upkeep(self.core, now_ms)
             if self.core.custody.intake_open != was_open:
                 words = "disk is short: publish waits" if was_open else "disk has room again"
-                self._log.warning(words, code=Code.DISK_SHORT.label, waiting=self.publisher.waiting)
+                self._log.warning(words, code=Code.DISK_SHORT.label, waiting=self.lanes.counts.waiting)
         self.renewing.look(now_ms, ready)
         self.publisher.compose(now_ms, ready)
         # An answer is published right after the ledger was asked to keep it, by a thread that does not wait. What was
@@ -431,7 +436,7 @@ class EdgeLoop:
         if ready.wake_at_ms is not None:
             # An idle control point costs its machine as much as it has turns. What came may have made room for what
             # waits to be sealed.
-            is_idle = ready.wake_at_ms != now_ms and (nothing_came or not self.publisher.waiting)
+            is_idle = ready.wake_at_ms != now_ms and (nothing_came or not self.lanes.counts.waiting)
             quiet_until_ms = self.core.quiet_until_ms(now_ms) if is_idle else None
             wakes.append(ready.wake_at_ms if quiet_until_ms is None else quiet_until_ms)
         due = (

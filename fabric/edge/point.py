@@ -259,7 +259,7 @@ class ControlPoint(Face):
 
     async def drain(self, timeout_s: float) -> bool:
         """Until the relay holds all that was published. False when it does not within the time."""
-        return await asyncio.to_thread(self._loop.publisher.wait_empty, timeout_s)
+        return await asyncio.to_thread(self._loop.lanes.counts.wait_empty, timeout_s)
 
     # -- subscribe --------------------------------------------------------------------------------------
 

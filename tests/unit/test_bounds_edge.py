@@ -10,7 +10,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import structlog
 
 import fabric
 from fabric.edge.connection.mailbox import WAITING_MAX as CALLS_MAX
@@ -21,8 +20,10 @@ from fabric.edge.discovery.measuring import ADDRESSES_MAX, measure
 from fabric.edge.publishing import outbox
 from fabric.edge.publishing.awaiting_keys import AwaitingKeys
 from fabric.edge.publishing.composer import STREAMS_MAX, Composer, Draft, Position, Stamp
-from fabric.edge.publishing.publisher import BEGUN_MAX, URGENT_MAX, WAITING_MAX, Publisher
+from fabric.edge.publishing.in_flight import URGENT_MAX
+from fabric.edge.publishing.lanes import WAITING_MAX
 from fabric.edge.publishing.recipients import Recipients
+from fabric.edge.publishing.sources import BEGUN_MAX
 from fabric.edge.receiving.subscriptions import SUBSCRIBERS_MAX, Subscription, Subscriptions
 from fabric.edge.requesting.latest import Latest
 from fabric.edge.requesting.requests import OPEN_MAX, Requests
@@ -37,6 +38,7 @@ from fabric.protocol.vocabulary.severity import Lane, Phase, Severity
 from fabric.protocol.vocabulary.tlp import Audience, Label
 from fabric.spool import Spool
 from fabric.spool.damaged import NAMED_MAX, Damaged
+from tests.publishing import publishing
 from tests.support import EVERYTHING, T0, Authority, entropy
 
 AUTHORITY = Authority("bounds")
@@ -45,9 +47,9 @@ ME = AUTHORITY.issue("zeek-1", grants=EVERYTHING)
 # Container -> its bound. What a relay sends is bounded by what the core has in hand: credit, and POINT_QUOTA_BYTES.
 BOUNDS = {
     # what a program publishes
-    "edge/publishing/publisher.py:Publisher._drafts": "WAITING_MAX records a lane; `publish` waits, or BUSY",
-    "edge/publishing/publisher.py:Publisher._aside": "counted with _drafts: what is put aside gives back no room",
-    "edge/publishing/publisher.py:Publisher._aside_records": "a number a lane",
+    "edge/publishing/lanes.py:Lanes._queued": "WAITING_MAX records a lane; `publish` waits, or BUSY",
+    "edge/publishing/lanes.py:Lanes._aside": "counted with _queued: what is put aside gives back no room",
+    "edge/publishing/lanes.py:Lanes._aside_records": "a number a lane",
     "edge/publishing/recipients.py:Recipients._selected": "_SELECTORS_MAX, the oldest goes",
     "edge/publishing/recipients.py:Recipients._asked": "ASKED_MAX questions, each over within ASK_MS; BUSY",
     "edge/publishing/awaiting_keys.py:AwaitingKeys._waiting": "WAITING_MAX records; BUSY",
@@ -55,10 +57,10 @@ BOUNDS = {
     "edge/publishing/recipients.py:Recipients._missing": "names of ASKED_MAX questions, for one turn; BUSY",
     "edge/publishing/recipients.py:Recipients._problems": "of the names of ASKED_MAX questions, for one turn",
     "edge/receiving/unsealing.py:Unsealing._failed": "_ORIGINS_MAX origins, the one that failed longest ago goes",
-    "edge/publishing/publisher.py:Publisher._sealed": "_IN_FLIGHT_MAX, urgent URGENT_MAX, and as many of each topic "
+    "edge/publishing/in_flight.py:InFlight._groups": "_ENVELOPES_MAX, urgent URGENT_MAX, and as many of each topic "
     "that waits for a reader (TOPICS_APART_MAX a lane); with an outbox one turn's",
     "edge/publishing/publisher.py:Publisher._fresh": "one turn's",
-    "edge/publishing/publisher.py:Publisher._sources":
+    "edge/publishing/sources.py:Sources._begun":
     "BEGUN_MAX records a source, of sources of which something waits; BUSY",
     "edge/publishing/publisher.py:Publisher._left":
     "what waited and was in flight when the connection ended, until it is left",
@@ -289,8 +291,8 @@ def test_every_container_has_a_bound_that_somebody_can_name(package):
 def outgoing(durable=False):
     core = Point(ME.credential, ME.signer, AUTHORITY.key, b"m" * 16, entropy("core"))
     composer = Composer(ME.credential, ME.signer, RootCache(), entropy("composer"))
-    made = Publisher(core, composer, AwaitingKeys(core, Recipients(core, entropy("keys"))), structlog.get_logger())
-    made.durable = durable
+    made = publishing(core, composer, AwaitingKeys(core, Recipients(core, entropy("keys"))))
+    made.in_flight.durable = durable
     return made
 
 
@@ -309,47 +311,51 @@ def refused(call, *arguments):
 def test_records_that_wait_for_the_relay_fill_their_lane_and_no_other():
     made, one = outgoing(), draft()
     for _ in range(WAITING_MAX):
-        made.add(one)
-    assert refused(made.add, one, 0.0) is Code.BUSY
-    made.add(draft(Severity.CRITICAL), 0.0)
+        made.lanes.add(one)
+    assert refused(made.lanes.add, one, 0.0) is Code.BUSY
+    made.lanes.add(draft(Severity.CRITICAL), 0.0)
+
+
+def send_one(made, one, ready):
+    made.publisher.send_one(made.publisher.seal_one(one), one, T0, ready)
 
 
 def test_urgent_ones_and_requests_are_sent_without_waiting_only_until_so_many_wait_for_the_relay():
     made, ready = outgoing(), Ready()
     for _ in range(URGENT_MAX // 2):
-        made.submit_one(draft(kind=Kind.ACTION), T0, ready)
-        made.add(draft(Severity.CRITICAL, kind=Kind.ACTION))
-    made.compose(T0, ready)
-    assert refused(made.submit_one, draft(kind=Kind.ACTION), T0, ready) is Code.BUSY
-    made.add(draft(Severity.CRITICAL, kind=Kind.ACTION))
-    made.compose(T0, ready)
-    assert len(made._sealed) == URGENT_MAX and len(made._drafts[Lane.URGENT]) == 1
-    made.published(Published(next(iter(made._sealed)), None, 1))
-    made.submit_one(draft(kind=Kind.ACTION), T0, ready)
+        send_one(made, draft(kind=Kind.ACTION), ready)
+        made.lanes.add(draft(Severity.CRITICAL, kind=Kind.ACTION))
+    made.publisher.compose(T0, ready)
+    assert refused(made.publisher.seal_one, draft(kind=Kind.ACTION)) is Code.BUSY
+    made.lanes.add(draft(Severity.CRITICAL, kind=Kind.ACTION))
+    made.publisher.compose(T0, ready)
+    assert len(made.in_flight) == URGENT_MAX and len(made.lanes._queued[Lane.URGENT]) == 1
+    made.publisher.published(Published(next(iter(made.in_flight._groups)), None, 1))
+    send_one(made, draft(kind=Kind.ACTION), ready)
 
 
 def test_with_an_outbox_requests_are_refused_when_their_lane_is_full_on_disk():
     made = outgoing(durable=True)
-    made._core.custody.open_intake(False)
-    assert refused(made.submit_one, draft(kind=Kind.ACTION), T0, Ready()) is Code.BUSY
+    made.publisher._core.custody.open_intake(False)
+    assert refused(made.publisher.seal_one, draft(kind=Kind.ACTION)) is Code.BUSY
 
 
 def test_what_was_begun_and_is_not_ended_holds_back_so_many_of_its_source_and_no_other_source():
     made, one = outgoing(), draft(source="a")
     for _ in range(BEGUN_MAX):
-        made.begin(one)
-    assert refused(made.begin, one) is Code.BUSY
-    made.begin(draft(source="b"))
+        made.sources.begin(one)
+    assert refused(made.sources.begin, one) is Code.BUSY
+    made.sources.begin(draft(source="b"))
 
 
 def test_sources_of_which_nothing_waits_take_no_room():
     made = outgoing()
     for n in range(500):
         one = draft(source=f"file {n}")
-        made.begin(one)
+        made.sources.begin(one)
         one.taken = True
-    made.advance(Ready())
-    assert made._sources == {}
+    made.sources.advance(Ready())
+    assert made.sources._begun == {}
 
 
 def test_streams_and_rules_of_a_program_that_invents_them_are_let_go():

@@ -10,7 +10,6 @@ from fabric.edge.connection.mailbox import Mailbox
 from fabric.edge.fetching.fetches import Fetches
 from fabric.edge.publishing.awaiting_keys import AwaitingKeys
 from fabric.edge.publishing.composer import Composer
-from fabric.edge.publishing.publisher import Publisher
 from fabric.edge.publishing.recipients import Recipients
 from fabric.edge.receiving.deliveries import Deliveries
 from fabric.edge.receiving.subscriptions import Subscription
@@ -22,6 +21,7 @@ from fabric.protocol.envelope.reports import GAP_TOPIC, NOTICE_TOPIC
 from fabric.protocol.envelope.sealed_parts import Opener
 from fabric.protocol.point.point import Point
 from fabric.protocol.trust.credentials import NodeKind
+from tests.publishing import publishing
 from tests.support import EVERYTHING, T0, Authority, entropy, verified
 
 AUTHORITY = Authority("edge-deliveries")
@@ -38,7 +38,7 @@ class House:
         recorder = Recorder(Path("/nowhere/actions"), structlog.get_logger())
         log = structlog.get_logger()
         composer = Composer(ME.credential, core.signer, core.roots, entropy("core"))
-        publisher = Publisher(core, composer, AwaitingKeys(core, Recipients(core, entropy("keys"))), log)
+        publisher = publishing(core, composer, AwaitingKeys(core, Recipients(core, entropy("keys")))).publisher
         approver, fetches = Approver(core, self.calls, publisher, log), Fetches(self.calls, publisher)
         self.deliveries = Deliveries(
             core, self.calls, self.positions.get, recorder, approver, fetches,

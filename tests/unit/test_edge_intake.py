@@ -16,7 +16,9 @@ from tests.support import T0
 STAMP = publish_stamp("detections.x", Defaults(Label.GREEN, {}))
 
 
-class Publisher:
+class Waiting:
+    """Stands for lanes and sources."""
+
     def __init__(self):
         self.begun, self.added = [], []
         self.refuses = None
@@ -46,8 +48,8 @@ class Outbox:
 
 class House:
     def __init__(self):
-        self.mailbox, self.publisher = Mailbox(), Publisher()
-        self.intake = Intake(Clock(), self.mailbox, self.publisher)
+        self.mailbox, self.waiting = Mailbox(), Waiting()
+        self.intake = Intake(Clock(), self.mailbox, self.waiting, self.waiting)
 
 
 @pytest.fixture
@@ -66,14 +68,14 @@ def code_of(call):
 def test_a_record_is_begun_and_added_and_wakes_the_connection(house):
     future = house.intake.publish(STAMP, {"n": 1}, wait_s=2.0)
     assert isinstance(future, Future) and not future.done()
-    assert [(draft.record, wait_s) for draft, wait_s in house.publisher.added] == [({"n": 1}, 2.0)]
+    assert [(draft.record, wait_s) for draft, wait_s in house.waiting.added] == [({"n": 1}, 2.0)]
     assert house.mailbox._reader.recv(8) == b"\0"
 
 
 def test_what_found_no_room_holds_its_source_back_no_longer(house):
-    house.publisher.refuses = FabricError(Code.BUSY)
+    house.waiting.refuses = FabricError(Code.BUSY)
     assert code_of(lambda: house.intake.publish(STAMP, {})) is Code.BUSY
-    assert house.publisher.begun[0].token.cancelled()
+    assert house.waiting.begun[0].token.cancelled()
 
 
 def test_a_position_needs_an_outbox_with_room_for_its_source_and_is_text(house):
@@ -82,7 +84,7 @@ def test_a_position_needs_an_outbox_with_room_for_its_source_and_is_text(house):
     house.intake.keeps(Outbox())
     assert code_of(lambda: house.intake.begin(STAMP, {}, Position("one too many", "1"))) is Code.TOO_LARGE
     assert code_of(lambda: house.intake.begin(STAMP, {}, Position("log", "\udc80"))) is Code.BAD_INPUT
-    assert house.publisher.begun == []
+    assert house.waiting.begun == []
     assert house.intake.begin(STAMP, {}, Position("a\udcff", "1")).position == Position("a\\udcff", "1")
     assert house.intake.position("a\udcff") == "end of a\\udcff"
 
@@ -102,11 +104,11 @@ def test_what_is_passed_over_goes_into_its_source_as_a_record_does_and_is_never_
     house = House()
     house.intake.keeps(Outbox())
     advanced = []
-    house.publisher.advance = advanced.append
+    house.waiting.advance = advanced.append
     for number in range(3):
         house.intake.pass_over(Position("log", str(number)))
-    assert [draft.position.position for draft in house.publisher.begun] == ["0", "1", "2"]
-    assert all(draft.taken for draft in house.publisher.begun) and house.publisher.added == []
+    assert [draft.position.position for draft in house.waiting.begun] == ["0", "1", "2"]
+    assert all(draft.taken for draft in house.waiting.begun) and house.waiting.added == []
     house.mailbox.run(T0, "ready")
     house.intake.pass_over(Position("log", "3"))
     house.mailbox.run(T0, "again")

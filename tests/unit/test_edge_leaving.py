@@ -87,7 +87,7 @@ def test_ctrl_c_while_it_waits_ends_the_wait(point, monkeypatch, told):
         if next(waits, False):
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(point._loop.publisher, "wait_settled", wait)
+    monkeypatch.setattr(point._loop.lanes.counts, "wait_settled", wait)
     with pytest.raises(KeyboardInterrupt):
         point.close()
     assert not point._loop.runs and told == [1]
@@ -121,8 +121,8 @@ def test_with_an_outbox_it_is_held_here(identity):
 
 
 def test_what_waits_for_room_in_another_thread_is_waited_for_too(identity, monkeypatch):
-    monkeypatch.setattr("fabric.edge.publishing.publisher.WAITING_MAX", 1)
-    monkeypatch.setattr("fabric.edge.publishing.publisher._IN_FLIGHT_MAX", 0)  # nothing is ever taken from what waits
+    monkeypatch.setattr("fabric.edge.publishing.lanes.WAITING_MAX", 1)
+    monkeypatch.setattr("fabric.edge.publishing.in_flight._ENVELOPES_MAX", 0)  # nothing is ever taken from what waits
     point = ControlPoint(identity)
     point._loop.start()
     told = []
@@ -136,7 +136,7 @@ def test_what_waits_for_room_in_another_thread_is_waited_for_too(identity, monke
     threads = [threading.Thread(target=publish) for _ in range(3)]
     for thread in threads:
         thread.start()
-    while point._loop.publisher.owed < 3:
+    while point._loop.lanes.counts.owed < 3:
         time.sleep(0.01)
     with pytest.raises(FabricError) as flushed:
         point.flush(0.05)

@@ -91,7 +91,7 @@ def test_who_waits_for_a_subscription_to_be_in_force_is_told_of_the_end(identity
 def test_who_is_cancelled_while_there_is_no_room_is_never_taken_and_until_then_holds_back_its_source(
     identity, monkeypatch
 ):
-    monkeypatch.setattr("fabric.edge.publishing.publisher.WAITING_MAX", 1)
+    monkeypatch.setattr("fabric.edge.publishing.lanes.WAITING_MAX", 1)
 
     async def program():
         point = AsyncControlPoint(identity, outbox=identity.folder / "outbox")
@@ -161,7 +161,7 @@ def test_an_idle_one_has_few_turns_and_still_looks_for_what_never_ends(identity,
     ready = Ready(wake_at_ms=T0 + 250)
     assert loop._wait_ms(ready, T0, nothing_came=True) == 1_700
     assert loop._wait_ms(ready, T0, nothing_came=False) == 1_700
-    loop.publisher._under_way = 1
+    loop.lanes.counts.under_way = 1
     assert loop._wait_ms(ready, T0, nothing_came=False) == 250, "what came may have made room for it"
     assert loop._wait_ms(Ready(wake_at_ms=T0), T0, nothing_came=True) == 0
     loop.publisher.has_more = True

@@ -1,20 +1,17 @@
 """What a program publishes until somebody holds it: order, room, positions, and who is told what."""
 
-import threading
 from concurrent.futures import Future
 from functools import cache
 from itertools import pairwise
 
 import pytest
-import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fabric.edge.publishing import publisher
+from fabric.edge.publishing import in_flight
 from fabric.edge.publishing.awaiting_keys import WAITING_MAX as KEYS_WAITING_MAX
 from fabric.edge.publishing.awaiting_keys import AwaitingKeys
 from fabric.edge.publishing.composer import Composer, Draft, Position, Stamp
-from fabric.edge.publishing.publisher import WAITING_MAX, Publisher
 from fabric.edge.publishing.recipients import Recipients
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.core.ready import Answered, KeepPosition, Published, Put, Ready
@@ -25,6 +22,7 @@ from fabric.protocol.links.links import UPLINK
 from fabric.protocol.point.point import Point
 from fabric.protocol.vocabulary.severity import Lane, Phase, Severity
 from fabric.protocol.vocabulary.tlp import Audience, Label
+from tests.publishing import publishing
 from tests.support import EVERYTHING, T0, Authority, entropy
 
 AUTHORITY = Authority("outgoing")
@@ -37,8 +35,8 @@ def outgoing(durable=True):
     composer = Composer(
         ME.credential, ME.signer, RootCache(), entropy("composer"), recipients=recipients.keys_of
     )
-    made = Publisher(core, composer, AwaitingKeys(core, recipients), structlog.get_logger())
-    made.durable = durable
+    made = publishing(core, composer, AwaitingKeys(core, recipients))
+    made.in_flight.durable = durable
     return made, core
 
 
@@ -55,11 +53,11 @@ def draft(n, severity=Severity.LOW, topic="detections.x", source=None, size=10):
 def turn(made):
     """One turn of the loop: what was persisted in it, in one commit."""
     ready = Ready()
-    made.compose(T0, ready)
-    made.committed()
+    made.publisher.compose(T0, ready)
+    made.publisher.committed()
     for delivered in ready.deliver:
         if isinstance(delivered, Published):
-            made.published(delivered)
+            made.publisher.published(delivered)
     return ready.persist
 
 
@@ -67,18 +65,18 @@ def test_with_an_outbox_a_record_is_done_when_its_turn_is_committed_and_without_
     for durable in (True, False):
         made, _ = outgoing(durable)
         one = draft(1)
-        made.add(one)
+        made.lanes.add(one)
         (put,) = [op for op in turn(made) if isinstance(op, Put)]
-        assert one.token.done() == durable and made.waiting == 1
-        made.published(Published(put.id, None, 1))
-        assert one.token.result() == f"{put.id.hex()}.0" and made.waiting == 0
+        assert one.token.done() == durable and made.lanes.counts.waiting == 1
+        made.publisher.published(Published(put.id, None, 1))
+        assert one.token.result() == f"{put.id.hex()}.0" and made.lanes.counts.waiting == 0
 
 
 def test_the_signer_is_kept_once_and_before_what_it_signed():
     made, _ = outgoing()
-    made.add(draft(1))
+    made.lanes.add(draft(1))
     first = [type(op).__name__ for op in turn(made)]
-    made.add(draft(2))
+    made.lanes.add(draft(2))
     assert first == ["KeepCredential", "Put"] and [type(op).__name__ for op in turn(made)] == ["Put"]
 
 
@@ -96,19 +94,19 @@ def test_what_waits_for_keys_holds_back_who_publishes_and_nothing_is_refused_for
     made, core = outgoing()
     waiting = [red(n) for n in range(KEYS_WAITING_MAX + 1_000)]
     for each in waiting:
-        made.add(each)
+        made.lanes.add(each)
     for _ in range(8):
         turn(made)
-    assert KEYS_WAITING_MAX - 1_024 < len(made._awaiting_keys) <= KEYS_WAITING_MAX
+    assert KEYS_WAITING_MAX - 1_024 < len(made.publisher._awaiting_keys) <= KEYS_WAITING_MAX
     behind, urgent = draft(1), draft(2, Severity.HIGH)
-    made.add(behind)
-    made.add(urgent)
+    made.lanes.add(behind)
+    made.lanes.add(urgent)
     turn(made)
     assert urgent.token.done() and not behind.token.done(), "another lane goes on"
     assert not any(each.token.done() for each in waiting)
     core.trust.introduce(AUTHORITY.issue("lead-1").credential.raw)
-    (asked,) = made._awaiting_keys._recipients._asked
-    made._awaiting_keys.answered(Answered(asked, None, encode_found((), [], ())), T0)
+    (asked,) = made.publisher._awaiting_keys._recipients._asked
+    made.publisher._awaiting_keys.answered(Answered(asked, None, encode_found((), [], ())), T0)
     for _ in range(8):
         turn(made)
     assert behind.token.done() and all(each.token.result() for each in waiting)
@@ -118,8 +116,8 @@ def test_an_urgent_record_does_not_wait_behind_a_full_lane():
     made, core = outgoing()
     core.custody.lane_bytes[Lane.LOW] = 1 << 40
     low, high = draft(1), draft(2, Severity.HIGH)
-    made.add(low)
-    made.add(high)
+    made.lanes.add(low)
+    made.lanes.add(high)
     turn(made)
     assert high.token.done() and not low.token.done()
     core.custody.lane_bytes[Lane.LOW] = 0
@@ -147,39 +145,39 @@ def test_what_waits_for_a_reader_takes_no_place_of_what_can_go_and_comes_in_its_
     made, core = outgoing(durable=False)
     slow = [draft(n, topic="detections.slow") for n in range(280)]
     for one in slow[:260]:
-        made.add(one)
+        made.lanes.add(one)
         turn(made)
     assert answer(core, "detections.slow") == [] and core.put_off_by == "anna" and core.held_back == 256
     fast = draft(280, topic="detections.fast")
     for one in (*slow[260:], fast):
-        made.add(one)
+        made.lanes.add(one)
     turn(made)
     (taken,) = answer(core, "detections.slow")
-    made.published(taken)
+    made.publisher.published(taken)
     assert fast.token.done() and core.put_off_by == "anna" and not any(one.token.done() for one in slow)
     order = []
     for turns in range(9):
         for published in answer(core, now_ms=T0 + 10_000 + turns):
-            made.published(published)
+            made.publisher.published(published)
             order += [one for one in slow if one.token.done() and one not in order]
         turn(made)
-    assert order == slow and made.waiting == 0 and core.put_off is None
+    assert order == slow and made.lanes.counts.waiting == 0 and core.put_off is None
 
 
 def test_many_stamps_are_sealed_a_part_at_a_time_each_with_all_that_is_looked_at_of_it():
     made, core = outgoing(durable=False)
     drafts = [draft(n, topic=f"detections.t{n % 512}") for n in range(2_048)]
     for one in drafts:
-        made.add(one)
+        made.lanes.add(one)
     began = turns = 0
-    while made.waiting:
+    while made.lanes.counts.waiting:
         puts = [op for op in turn(made) if isinstance(op, Put)]
         assert len(puts) <= 256, "who is to take them does not wait for all of them to be sealed"
         rows = core.outboxes[UPLINK].rows()
         assert turns or all(row.held.message.header.records == 2 for row in rows), "with what else there was of it"
         began, turns = began + len(puts), turns + 1
         for published in answer(core):
-            made.published(published)
+            made.publisher.published(published)
     assert began <= 1_024 and turns <= 5
     results = [one.token.result() for one in drafts]
     assert len(set(results)) == len(drafts)
@@ -188,33 +186,22 @@ def test_many_stamps_are_sealed_a_part_at_a_time_each_with_all_that_is_looked_at
     assert numbers[0] == 0 and all(later in (0, one + 1) for one, later in pairwise(numbers)), "in order"
 
 
-def test_the_lanes_of_a_program_share_a_burst():
-    """Whoever is urgent next waits for all of it."""
-    made, _ = outgoing(durable=False)
-    for severity in (Severity.LOW, Severity.MEDIUM, Severity.HIGH):
-        for n in range(600):
-            made.add(draft(n, severity, topic=f"detections.t{n}"))
-    turn(made)
-    assert len(made._sealed) == 3 * (256 // 3)
-    assert [len(made._drafts[lane]) for lane in (Lane.HIGH, Lane.MEDIUM, Lane.LOW)] == [600 - 256 // 3] * 3
-
-
 def test_a_burst_is_no_longer_where_a_topic_waits_for_a_reader():
     made, core = outgoing(durable=False)
-    made.add(draft(0, topic="detections.slow"))
+    made.lanes.add(draft(0, topic="detections.slow"))
     turn(made)
     answer(core, "detections.slow")
     for n in range(600):
-        made.add(draft(n, topic=f"detections.t{n}"))
-        made.add(draft(n, topic="detections.slow"))
+        made.lanes.add(draft(n, topic=f"detections.t{n}"))
+        made.lanes.add(draft(n, topic="detections.slow"))
     bursts = []
-    while any(made._drafts):
+    while any(made.lanes._queued):
         turn(made)
         bursts.append(0)
         for published in answer(core, "detections.slow"):
-            made.published(published)
+            made.publisher.published(published)
             bursts[-1] += 1
-    assert bursts == [256, 256, 88] and made._aside_records[Lane.LOW] == 600
+    assert bursts == [256, 256, 88] and made.lanes._aside_records[Lane.LOW] == 600
 
 
 def test_a_source_keeps_its_order_where_its_stamps_are_more_than_a_burst_seals():
@@ -225,8 +212,8 @@ def test_a_source_keeps_its_order_where_its_stamps_are_more_than_a_burst_seals()
     followed = [draft(n, topic=f"detections.t{topic}", source="conn.log") for n, topic in enumerate(topics)]
     others = [draft(n, topic="detections.t0") for n in range(5)]
     for one in (*followed, *others):
-        made.begin(one)
-        made.add(one)
+        made.sources.begin(one)
+        made.lanes.add(one)
     persisted = turn(made)
     assert [op.position for op in persisted if isinstance(op, KeepPosition)] == ["255"]
     assert [one.token.done() for one in followed] == [n < 256 for n in range(400)]
@@ -238,89 +225,72 @@ def test_the_end_is_told_to_all_however_many_stamps_they_have():
     made, _ = outgoing()
     drafts = [draft(n, topic=f"detections.t{n}") for n in range(2_500)]
     for one in drafts:
-        made.add(one)
-    made.close(FabricError(Code.CLOSED, "the end"))
-    assert all(one.token.done() for one in drafts) and not any(made._drafts)
-    assert made.take_left() == len(drafts)
-
-
-def test_what_is_only_looked_at_keeps_its_place(monkeypatch):
-    """Else others would take it while it is looked at, and more would wait than may."""
-    made, _ = outgoing(durable=False)
-    waits = [draft(n, topic=f"detections.t{n}") for n in range(WAITING_MAX)]
-    assert made.add_many(waits, 0.0, lambda: None) == WAITING_MAX
-    places = []
-
-    def looked_at(drafts, stamps):
-        found = of_first_stamps(drafts, stamps)
-        places.append(made._has_place(Lane.LOW))
-        return found
-
-    of_first_stamps = publisher._of_first_stamps
-    monkeypatch.setattr(publisher, "_of_first_stamps", looked_at)
-    turn(made)
-    assert places == [False] and len(made._drafts[Lane.LOW]) == WAITING_MAX - 256
-    assert made._has_place(Lane.LOW) and made.waiting == WAITING_MAX
+        made.lanes.add(one)
+    made.publisher.close(FabricError(Code.CLOSED, "the end"))
+    assert all(one.token.done() for one in drafts) and not any(made.lanes._queued)
+    assert made.publisher.take_left() == len(drafts)
 
 
 def test_what_a_burst_left_is_sealed_at_once_while_there_is_room_and_otherwise_waits_for_an_answer():
     for durable in (True, False):
         made, core = outgoing(durable)
         for n in range(700):
-            made.add(draft(n, topic=f"detections.t{n}"))
+            made.lanes.add(draft(n, topic=f"detections.t{n}"))
         more = []
         for _ in range(4):
             turn(made)
-            more.append(made.has_more)
+            more.append(made.publisher.has_more)
         assert more == ([True, True, False, False] if durable else [False] * 4)
         if not durable:
             for published in answer(core):
-                made.published(published)
+                made.publisher.published(published)
             turn(made)
-            assert not made.has_more and made.waiting == 700 - 256
+            assert not made.publisher.has_more and made.lanes.counts.waiting == 700 - 256
 
 
 def test_a_burst_of_nothing_but_cancelled_records_is_followed_by_the_next_at_once():
     made, _ = outgoing()
     drafts = [draft(n) for n in range(1_100)]
     for each in drafts:
-        made.add(each)
+        made.lanes.add(each)
     for each in drafts[:1_024]:
         each.token.cancel()
     turn(made)
-    assert made.has_more and made.waiting == 76
+    assert made.publisher.has_more and made.lanes.counts.waiting == 76
     turn(made)
-    assert not made.has_more and drafts[-1].token.done() and drafts[-1].token.result().endswith(".75")
+    assert not made.publisher.has_more and drafts[-1].token.done() and drafts[-1].token.result().endswith(".75")
 
 
 def test_what_was_put_aside_goes_on_in_bursts_too_when_there_is_room_for_it(monkeypatch):
-    monkeypatch.setattr(publisher, "LANE_QUOTA_BYTES", 0)
+    monkeypatch.setattr(in_flight, "LANE_QUOTA_BYTES", 0)
     made, core = outgoing()
-    made.add(draft(0, topic="detections.slow"))
+    made.lanes.add(draft(0, topic="detections.slow"))
     turn(made)
     answer(core, "detections.slow")
     for n in range(300):
         stamp = Stamp(Kind.EVENT, "detections.slow", Severity.LOW, Phase.NONE, 60_000 + n, Label.GREEN)
-        made.add(Draft(stamp, {"n": n}, T0, Future()))
+        made.lanes.add(Draft(stamp, {"n": n}, T0, Future()))
     turn(made)
-    assert not made.has_more and made._aside_records[Lane.LOW] == 300, "it waits for a reader: no turn helps"
+    assert not made.publisher.has_more, "it waits for a reader: no turn helps"
+    assert made.lanes._aside_records[Lane.LOW] == 300
     assert len(answer(core, now_ms=T0 + 1_000)) == 1
     turn(made)
-    assert made.has_more and made._aside_records[Lane.LOW] == 300 - 256
+    assert made.publisher.has_more and made.lanes._aside_records[Lane.LOW] == 300 - 256
     turn(made)
-    assert not made.has_more and made._aside_records[Lane.LOW] == 0
+    assert not made.publisher.has_more and made.lanes._aside_records[Lane.LOW] == 0
 
 
 def test_what_was_put_aside_is_told_of_the_end():
     made, core = outgoing(durable=False)
     first, later = draft(1, topic="detections.slow"), draft(2, topic="detections.slow")
-    made.add(first)
+    made.lanes.add(first)
     turn(made)
     answer(core, "detections.slow")
-    made.add(later)
+    made.lanes.add(later)
     turn(made)
-    made.close(FabricError(Code.CLOSED))
-    assert first.token.exception().code is later.token.exception().code is Code.CLOSED and made.take_left() == 2
+    made.publisher.close(FabricError(Code.CLOSED))
+    assert first.token.exception().code is later.token.exception().code is Code.CLOSED
+    assert made.publisher.take_left() == 2
 
 
 def positions(persisted):
@@ -331,10 +301,10 @@ def test_a_position_does_not_pass_a_record_that_has_no_room_yet():
     made, _ = outgoing()
     waits, goes = draft(1, source="log"), draft(2, Severity.HIGH, source="log")
     for one in (waits, goes):
-        made.begin(one)
-    made.add(goes)
+        made.sources.begin(one)
+    made.lanes.add(goes)
     assert positions(turn(made)) == [] and goes.token.done()
-    made.add(waits)
+    made.lanes.add(waits)
     assert positions(turn(made)) == ["2"]
 
 
@@ -342,32 +312,32 @@ def test_a_record_that_is_cancelled_while_it_waits_is_never_taken_and_holds_noth
     made, _ = outgoing()
     waits, added, after = (draft(n, source="log") for n in (1, 2, 3))
     for one in (waits, added, after):
-        made.begin(one)
-    made.add(added)
+        made.sources.begin(one)
+    made.lanes.add(added)
     assert waits.token.cancel() and added.token.cancel()
-    made.add(waits)
-    assert turn(made) == [] and made.waiting == 0
-    made.add(after)
+    made.lanes.add(waits)
+    assert turn(made) == [] and made.lanes.counts.waiting == 0
+    made.lanes.add(after)
     persisted = turn(made)
-    assert positions(persisted) == ["3"] and made.waiting == 1
+    assert positions(persisted) == ["3"] and made.lanes.counts.waiting == 1
     assert sum(isinstance(op, Put) for op in persisted) == 1
 
 
 def test_what_is_sealed_is_not_cancelled():
     made, _ = outgoing(durable=False)
     one = draft(1)
-    made.add(one)
+    made.lanes.add(one)
     (put,) = [op for op in turn(made) if isinstance(op, Put)]
     assert not one.token.cancel()
-    made.published(Published(put.id, None, 1))
+    made.publisher.published(Published(put.id, None, 1))
     assert one.token.result() == f"{put.id.hex()}.0"
 
 
 def test_nothing_is_taken_in_while_the_disk_is_short():
     made, core = outgoing()
     core.custody.open_intake(False)
-    made.add(draft(1, Severity.CRITICAL))
-    assert turn(made) == [] and made.waiting == 1
+    made.lanes.add(draft(1, Severity.CRITICAL))
+    assert turn(made) == [] and made.lanes.counts.waiting == 1
 
 
 @settings(max_examples=50, deadline=None)
@@ -383,8 +353,8 @@ def test_a_position_never_passes_a_record_that_is_not_on_disk(records, full):
         for n, (severity, source, fit) in enumerate(records)
     ]
     for one in drafts:
-        made.begin(one)
-        made.add(one)
+        made.sources.begin(one)
+        made.lanes.add(one)
     kept = {op.source: int(op.position) for op in turn(made) if isinstance(op, KeepPosition)}
     for n, one in enumerate(drafts):
         if n <= kept.get(one.position.source, -1):
@@ -400,91 +370,48 @@ def test_a_position_never_passes_a_record_that_is_not_on_disk(records, full):
 def test_what_ends_after_its_program_was_told_is_told_to_whoever_asked():
     made, _ = outgoing()
     told = []
-    made.on_refused = lambda id_, records, error: told.append((id_, records, error.code))
-    made.add(draft(1))
-    made.add(draft(2))
+    made.publisher.on_refused = lambda id_, records, error: told.append((id_, records, error.code))
+    made.lanes.add(draft(1))
+    made.lanes.add(draft(2))
     (put,) = [op for op in turn(made) if isinstance(op, Put)]
-    made.published(Published(put.id, Reject(Code.EXPIRED), 2))
-    assert told == [(put.id.hex(), 2, Code.EXPIRED)] and made.waiting == 0 and made.refused == 2
+    made.publisher.published(Published(put.id, Reject(Code.EXPIRED), 2))
+    assert told == [(put.id.hex(), 2, Code.EXPIRED)] and made.lanes.counts.waiting == 0 and made.publisher.refused == 2
 
 
 def test_a_record_that_cannot_be_sent_waits_for_nothing():
     made, _ = outgoing()
     bad = draft(1)
     bad.record = {"x": object()}
-    made.add(bad)
+    made.lanes.add(bad)
     turn(made)
-    assert made.waiting == 0
+    assert made.lanes.counts.waiting == 0
     with pytest.raises(FabricError):
         bad.token.result()
 
 
 def test_what_the_outbox_had_is_counted():
     made, core = outgoing()
-    made.add(draft(1))
-    made.add(draft(2))
+    made.lanes.add(draft(1))
+    made.lanes.add(draft(2))
     turn(made)
     again, _ = outgoing()
-    again.restored(core.outboxes[UPLINK].rows())
-    assert again.waiting == 2 and not again.wait_empty(0.0)
-
-
-def test_waiting_for_the_relay_ends_when_it_has_everything():
-    made, _ = outgoing()
-    made.add(draft(1))
-    (put,) = [op for op in turn(made) if isinstance(op, Put)]
-    done = []
-    waiter = threading.Thread(target=lambda: done.append(made.wait_empty(10)))
-    waiter.start()
-    made.published(Published(put.id, None, 1))
-    waiter.join(10)
-    assert done == [True]
+    again.publisher.keeps(core.outboxes[UPLINK].rows())
+    assert again.lanes.counts.waiting == 2 and not again.lanes.counts.wait_empty(0.0)
 
 
 def test_the_end_fails_whoever_still_waits():
     made, _ = outgoing(durable=False)
     sealed, waiting = draft(1), draft(2)
-    made.add(sealed)
+    made.lanes.add(sealed)
     turn(made)
-    made.add(waiting)
-    made.close(FabricError(Code.CLOSED))
+    made.lanes.add(waiting)
+    made.publisher.close(FabricError(Code.CLOSED))
     for one in (sealed, waiting):
         with pytest.raises(FabricError):
             one.token.result()
     with pytest.raises(FabricError) as refused:
-        made.add(draft(3))
+        made.lanes.add(draft(3))
     assert refused.value.code is Code.CLOSED
-
-
-def test_publish_waits_for_room_or_says_so(monkeypatch):
-    monkeypatch.setattr("fabric.edge.publishing.publisher.WAITING_MAX", 2)
-    made, core = outgoing()
-    core.custody.lane_bytes[Lane.LOW] = 1 << 40
-    made.add(draft(1), 0.0)
-    made.add(draft(2), 0.0)
-    with pytest.raises(FabricError) as refused:
-        made.add(draft(3), 0.0)
-    assert refused.value.code is Code.BUSY and "low" in refused.value.detail
-    made.add(draft(4, Severity.CRITICAL), 0.0)  # another lane has room of its own
-    assert made.waiting == 3, "what was refused was not taken"
-    core.custody.lane_bytes[Lane.LOW] = 0
-    turn(made)
-    made.add(draft(5), 0.0)
-
-
-def test_who_waits_for_room_goes_on_when_some_was_sealed(monkeypatch):
-    monkeypatch.setattr("fabric.edge.publishing.publisher.WAITING_MAX", 1)
-    made, core = outgoing()
-    core.custody.lane_bytes[Lane.LOW] = 1 << 40
-    made.add(draft(1))
-    other = threading.Thread(target=made.add, args=(draft(2),))
-    other.start()
-    while not made._want_room:
-        other.join(0.001)
-    core.custody.lane_bytes[Lane.LOW] = 0
-    turn(made)
-    other.join(10)
-    assert made.waiting and not made._want_room and not other.is_alive()
 
 
 def test_what_is_refused_at_once_is_told_before_its_source_passes_it():
@@ -492,8 +419,9 @@ def test_what_is_refused_at_once_is_told_before_its_source_passes_it():
     core.why_not = lambda message, now_ms: Reject(Code.PUBLISH_DENIED, "detections.x")
     one, ready, told = draft(1, source="conn.log"), Ready(), []
     one.token.add_done_callback(lambda future: told.append((future.exception().code, list(ready.persist))))
-    made.begin(one)
-    made.add(one)
-    made.compose(T0, ready)
+    made.sources.begin(one)
+    made.lanes.add(one)
+    made.publisher.compose(T0, ready)
     assert told == [(Code.PUBLISH_DENIED, [])] and KeepPosition("conn.log", "1") in ready.persist
-    assert made.waiting == made.owed == 0 and not any(isinstance(each, Published) for each in ready.deliver)
+    assert made.lanes.counts.waiting == made.lanes.counts.owed == 0
+    assert not any(isinstance(each, Published) for each in ready.deliver)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fabric.edge import ControlPoint as Async
 from fabric.edge.blocking import ControlPoint
-from fabric.edge.publishing import publisher
+from fabric.edge.publishing import lanes
 from fabric.edge.publishing.composer import Draft, Stamp
 from fabric.edge.publishing.publications import Publication
 from fabric.edge.publishing.receipts import Many, Receipt, begin, refuse, succeed
@@ -77,8 +77,8 @@ def test_what_cannot_be_encoded_is_refused_alone(point):
 
 
 def test_what_has_no_place_in_time_is_not_taken_and_its_place_is_not_kept(point, monkeypatch):
-    monkeypatch.setattr(publisher, "WAITING_MAX", 10)
-    monkeypatch.setattr(point._loop.publisher, "_has_room", lambda lane, size: False)
+    monkeypatch.setattr(lanes, "WAITING_MAX", 10)
+    monkeypatch.setattr(point._loop.lanes._in_flight, "has_room", lambda *_: False)
     records = [{"n": n} for n in range(20)]
     many = point.publish_many_later("detections.x", records, positions=places(20), wait_s=0.0)
     assert many.taken == 10
@@ -87,19 +87,19 @@ def test_what_has_no_place_in_time_is_not_taken_and_its_place_is_not_kept(point,
     assert [isinstance(outcome, str) for outcome in outcomes] == [True] * 10 + [False] * 10
     assert {outcome.code for outcome in outcomes[10:]} == {Code.BUSY} and point.position_of("log") == "9"
     rest = point.publish_many("detections.x", records[10:], positions=places(20)[10:])
-    assert len(rest) == 10 and point.position_of("log") == "19" and point._loop.publisher.owed == 0
+    assert len(rest) == 10 and point.position_of("log") == "19" and point._loop.lanes.counts.owed == 0
 
 
 def test_what_waits_can_be_withdrawn_and_is_never_published_and_its_place_is_not_kept(point, monkeypatch):
-    core = point._loop.publisher
-    monkeypatch.setattr(core, "_has_room", lambda lane, size: False)
+    lanes = point._loop.lanes
+    monkeypatch.setattr(lanes._in_flight, "has_room", lambda *_: False)
     many = point.publish_many_later("detections.x", [{"n": n} for n in range(9)], positions=places(9))
     many.withdraw(FabricError(Code.BUSY, "late"))
     assert [outcome.detail for outcome in many.result(WAIT_S)] == ["late"] * 9
     monkeypatch.undo()
     (id_,) = point.publish_many("detections.x", [{"n": 9}])
     assert isinstance(id_, str) and point.position_of("log") is None
-    assert core.owed == 0 and point.waiting == 1
+    assert lanes.counts.owed == 0 and point.waiting == 1
 
 
 def numbered(many, count):
@@ -217,7 +217,7 @@ def test_what_is_wrong_with_all_is_raised_and_after_the_end_nothing_is_taken(poi
 
 
 def test_in_asyncio_what_has_no_place_at_first_is_taken_when_there_is_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(publisher, "WAITING_MAX", 10)
+    monkeypatch.setattr(lanes, "WAITING_MAX", 10)
 
     async def publish(identity):
         point = Async(identity, outbox=tmp_path / "outbox")

@@ -6,7 +6,6 @@ import structlog
 from fabric.edge.connection.mailbox import Mailbox
 from fabric.edge.publishing.awaiting_keys import AwaitingKeys
 from fabric.edge.publishing.composer import Composer, Stamp
-from fabric.edge.publishing.publisher import Publisher
 from fabric.edge.publishing.recipients import Recipients
 from fabric.edge.requesting.recorder import Recorder
 from fabric.edge.requesting.requester import Requester
@@ -22,6 +21,7 @@ from fabric.protocol.trust.credentials import Grants, RequestGrant
 from fabric.protocol.vocabulary.severity import Phase, Severity
 from fabric.protocol.vocabulary.tlp import Audience, Label
 from fabric.spool.book import Book
+from tests.publishing import publishing
 from tests.support import T0, Authority, entropy
 
 AUTHORITY = Authority("edge-requester")
@@ -47,7 +47,7 @@ class Program:
         composer = Composer(
             me.credential, self.core.signer, self.core.roots, entropy(seed), self.core.time.to_sign, recipients.keys_of
         )
-        self.publisher = Publisher(self.core, composer, self.awaiting_keys, log)
+        self.publisher = publishing(self.core, composer, self.awaiting_keys).publisher
         self.recorder = Recorder(path, log)
         self.requests = Requests(self.recorder)
         self.requester = Requester(

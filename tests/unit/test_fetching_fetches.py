@@ -1,14 +1,12 @@
 """What a target says of a range reaches who asked for it, and nothing else does."""
 
 import pytest
-import structlog
 
 from fabric.edge.connection.mailbox import Mailbox
 from fabric.edge.fetching.fetches import Fetches, Said
 from fabric.edge.messages import messages_of
 from fabric.edge.publishing.awaiting_keys import AwaitingKeys
 from fabric.edge.publishing.composer import Composer, Stamp
-from fabric.edge.publishing.publisher import Publisher
 from fabric.edge.publishing.recipients import Recipients
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.core.ready import Delivery, Published, Ready
@@ -20,6 +18,7 @@ from fabric.protocol.vocabulary.fetching import FETCH, Wanted
 from fabric.protocol.vocabulary.lifecycle import state_named
 from fabric.protocol.vocabulary.severity import Phase, Severity
 from fabric.protocol.vocabulary.tlp import Label
+from tests.publishing import publishing
 from tests.support import EVERYTHING, T0, Authority, entropy, verified
 
 AUTHORITY = Authority("fetches")
@@ -38,7 +37,7 @@ class House:
         composer = Composer(ME.credential, self.core.signer, self.core.roots, entropy("composer"))
         self.mailbox = Mailbox()
         awaiting_keys = AwaitingKeys(self.core, Recipients(self.core, entropy("keys")))
-        self.publisher = Publisher(self.core, composer, awaiting_keys, structlog.get_logger())
+        self.publisher = publishing(self.core, composer, awaiting_keys).publisher
         self.fetches = Fetches(self.mailbox, self.publisher)
         self.heard = []
 

@@ -13,11 +13,12 @@ from typing import NamedTuple
 
 from fabric.edge.connection.mailbox import Mailbox, fail
 from fabric.edge.publishing.composer import Draft, Position, Stamp
+from fabric.edge.publishing.lanes import Lanes
 from fabric.edge.publishing.outbox import EdgeOutbox
 from fabric.edge.publishing.publications import NO_STAMP
-from fabric.edge.publishing.publisher import Publisher
 from fabric.edge.publishing.receipts import Many, Receipt, Tell
 from fabric.edge.publishing.snapshot import Snapshot, snapshot
+from fabric.edge.publishing.sources import Sources
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.core.ready import Ready
 from fabric.protocol.envelope.field_labels import Record
@@ -36,10 +37,11 @@ class Entry(NamedTuple):
 class Intake:
     """Until `keeps` says otherwise this connection has no outbox."""
 
-    def __init__(self, clock: Clock, mailbox: Mailbox, publisher: Publisher) -> None:
+    def __init__(self, clock: Clock, mailbox: Mailbox, lanes: Lanes, sources: Sources) -> None:
         self._clock = clock
         self._mailbox = mailbox
-        self._publisher = publisher
+        self._lanes = lanes
+        self._sources = sources
         self._outbox: EdgeOutbox | None = None
         self._is_leaving = False
         self._is_passing = False  # the connection's thread is going to look at what was passed over
@@ -91,7 +93,7 @@ class Intake:
         deadline_s = None if wait_s is None else time.monotonic() + wait_s
         begun = taken = 0
         try:
-            begun = self._publisher.begin_many(drafts)
+            begun = self._sources.begin_many(drafts)
             taken = self._add_many(drafts[:begun], refused, deadline_s)
         finally:
             for draft in drafts[taken:]:
@@ -108,7 +110,7 @@ class Intake:
         for stop in (*refused, len(drafts)):
             run = drafts[at:stop]
             if run:
-                at += self._publisher.add_many(run, deadline_s, self._mailbox.wake)
+                at += self._lanes.add_many(run, deadline_s, self._mailbox.wake)
             if at < stop or stop >= len(drafts):
                 break
             drafts[at].token.refuse(at, refused[at])
@@ -128,7 +130,7 @@ class Intake:
         self._check_open()
         record, size, keys = content if type(content) is Snapshot else snapshot(content)
         draft = Draft(stamp, record, self._clock.now_ms(), Receipt(), size, position, keys=keys)
-        self._publisher.begin(draft)
+        self._sources.begin(draft)
         return draft
 
     def _check_open(self) -> None:
@@ -154,7 +156,7 @@ class Intake:
             error = self._mailbox.ended or FabricError(Code.CLOSED)
             fail(draft.token, error)
             raise error
-        self._publisher.add(draft, wait_s)
+        self._lanes.add(draft, wait_s)
         self._mailbox.wake()
 
     def pass_over(self, position: Position) -> None:
@@ -169,7 +171,7 @@ class Intake:
 
     def _pass(self, _now_ms: int, ready: Ready) -> None:
         self._is_passing = False
-        self._publisher.advance(ready)
+        self._sources.advance(ready)
 
     def position(self, source: str) -> str | None:
         """How far the outbox's records of this source go."""

@@ -72,7 +72,7 @@ def test_each_is_durable_or_in_the_dead_letters(stage):
 
 
 def test_what_is_not_durable_in_time_is_never_published(stage, monkeypatch):
-    monkeypatch.setattr(stage.point._loop.publisher, "_has_room", lambda lane, size: False)
+    monkeypatch.setattr(stage.point._loop.lanes._in_flight, "has_room", lambda *_: False)
     assert {outcome.code for outcome in stage.publish([a(), a()], 0.01)} == {Code.BUSY}
     monkeypatch.undo()
     (outcome,) = stage.publish([a()])

@@ -1,0 +1,74 @@
+"""How many records are not done yet, and who waits until none is."""
+
+import threading
+
+import pytest
+
+from fabric.edge.publishing.counts import Counts
+
+
+@pytest.fixture
+def queued():
+    return [[], []]
+
+
+@pytest.fixture
+def counts(queued):
+    return Counts(queued)
+
+
+def test_each_record_is_counted_once_on_its_way(counts, queued):
+    counts.want_place(2)
+    assert (counts.waiting, counts.owed) == (0, 2)
+    with counts.steady:
+        queued[1] += [1, 2]
+        counts.found_place(2)
+    assert (counts.waiting, counts.owed) == (2, 2)
+    with counts.steady:
+        queued[1].pop()
+        counts.left_lane(1)
+    assert (counts.waiting, counts.owed, counts.under_way) == (2, 2, 1)
+    counts.told(1)
+    assert (counts.waiting, counts.owed) == (2, 1), "it is on disk, and the relay has it not"
+    counts.ended(1, 0)
+    assert (counts.waiting, counts.owed, counts.under_way) == (1, 1, 0)
+
+
+def test_what_was_never_queued_is_counted_too_and_what_an_earlier_process_left_is_owed_to_nobody(counts):
+    counts.sent_alone()
+    counts.resumed(5)
+    assert (counts.waiting, counts.owed) == (6, 1)
+    counts.ended(1, 1)
+    assert (counts.waiting, counts.owed) == (5, 0) and counts.wait_settled(0.0) == 0 and not counts.wait_empty(0.0)
+
+
+def waiter(wait, *arguments):
+    found = []
+    thread = threading.Thread(target=lambda: found.append(wait(*arguments)))
+    thread.start()
+    return thread, found
+
+
+def test_who_waits_goes_on_when_nothing_waits_or_is_owed_any_more(counts):
+    counts.sent_alone()
+    settled, left = waiter(counts.wait_settled, 10)
+    empty, is_empty = waiter(counts.wait_empty, 10)
+    counts.told(1)
+    settled.join(10)
+    assert left == [0] and empty.is_alive()
+    counts.ended(1, 0)
+    empty.join(10)
+    assert is_empty == [True]
+
+
+def test_who_waits_for_no_longer_than_so_long_is_told_how_many_are_open(counts):
+    counts.want_place(3)
+    assert counts.wait_settled(0.0) == 3 and counts.wait_empty(0.0)
+
+
+def test_the_end_ends_the_wait_for_what_is_owed(counts):
+    counts.want_place(3)
+    thread, left = waiter(counts.wait_settled, None)
+    counts.end()
+    thread.join(10)
+    assert left == [3] and counts.wait_settled(None) == 3
