@@ -14,11 +14,12 @@ from them too. Either way the flood is only as strong as this machine and what e
 holds against so many frames and bytes, which stand in it, and nothing about more. Bounded: each attack ends with its
 time, and a row ends early when a relay takes 1,500 MB. Where others keep this machine so busy that an attacker gets
 next to nothing done, its row does not pass.
+
+Exit codes: 0 every row passes; 1 some do not; 2 usage; 3 a row could not be measured; 130 interrupted.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -31,28 +32,22 @@ from scripts.attacks.flood import Attack
 from scripts.attacks.known import chosen, name_of
 from scripts.attacks.rows import PLANS, quiet_row, row_of
 from scripts.attacks.verdicts import Bounds, Row, table_of
-from scripts.help_texts import filled
+from scripts.help_texts import parser_of
 
 SECONDS_MAX = 600.0
 # Long enough for a p99 that means something, whatever an attack's time is.
 _QUIET_S = (2.0, 20.0)
-_EPILOG = """\
-examples:
-  scripts/attack                              all attacks, a minute each: more than an hour
-  scripts/attack --seconds 5                  all of them, for a look
-  scripts/attack --only point                 what a control point can do
-  scripts/attack --only 'point/data-*' --only parent/pong --seconds 10
-  scripts/attack --json > rows.jsonl          one object a row, as it is measured
-  scripts/attack --list                       the attacks, each in a sentence
-
-exit codes: 0 every row passes; 1 some do not; 2 usage; 3 a row could not be measured; 130 interrupted
-"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="scripts/attack", description=filled(__doc__), epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = parser_of(
+        "scripts/attack", __doc__,
+        ("", "all attacks, a minute each: more than an hour"),
+        ("--seconds 5", "all of them, for a look"),
+        ("--only point", "what a control point can do"),
+        ("--only 'point/data-*' --only parent/pong --seconds 10", "some of them, for a short time"),
+        ("--json > rows.jsonl", "one object a row, as it is measured"),
+        ("--list", "the attacks, each in a sentence"),
     )
     parser.add_argument("--seconds", type=float, default=60.0, help="how long each attack lasts (default 60)")
     parser.add_argument("--only", action="append", default=[], metavar="WHO/KIND",

@@ -9,13 +9,19 @@ import textwrap
 _COLUMNS_MAX = 80
 
 
-def parser_of(prog: str, about: str, *examples: str) -> argparse.ArgumentParser:
-    """`about` is prose in paragraphs; each example a command line without `prog`, as it is typed behind it."""
-    typed = "".join(f"\n  {f'{prog} {example}'.rstrip()}" for example in examples)
+def parser_of(prog: str, about: str, *examples: str | tuple[str, str]) -> argparse.ArgumentParser:
+    """`about` is prose in paragraphs; each example a command line without `prog`, as it is typed behind it, alone or
+    with what it is for."""
+    typed = "".join(_example(prog, *((each, "") if isinstance(each, str) else each)) for each in examples)
     return argparse.ArgumentParser(
         prog=prog, description=filled(about), epilog=f"examples:{typed}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+
+
+def _example(prog: str, typed: str, purpose: str) -> str:
+    """Its purpose is a comment above it, so that all of it can be copied into a shell."""
+    return (f"\n  # {purpose}" if purpose else "") + f"\n  {prog} {typed}".rstrip()
 
 
 def filled(about: str) -> str:

@@ -3,11 +3,12 @@
 A room is a folder or a module directly below the part that is looked at. An arrow leads from the room that imports to
 the one that is imported, once for each pair. Storeys are the rooms on the longest way along arrows; rooms that reach
 each other are one circle, and count as one storey.
+
+Exit codes: 0 counted; 2 usage.
 """
 
 from __future__ import annotations
 
-import argparse
 import ast
 import json
 import sys
@@ -15,6 +16,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from scripts.help_texts import parser_of
 
 ROOT = Path(__file__).parent.parent
 PARTS = ("fabric/protocol", "fabric/edge", "fabric/spool", "fabric/transport", "relays")
@@ -177,11 +180,7 @@ def _chains(modules: list[Module]) -> Iterator[tuple[str, ...]]:
 
 def main() -> int:
     """Reads the arguments; the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="scripts/structure", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="examples:\n  scripts/structure\n  scripts/structure --root ../other-checkout --json\n\n"
-               "exit codes: 0 counted; 2 usage",
-    )
+    parser = parser_of("scripts/structure", __doc__, "", "--root ../other-checkout --json")
     parser.add_argument("--root", type=Path, default=ROOT, help="another checkout of this project")
     parser.add_argument("--json", action="store_true", help="one object per part")
     asked = parser.parse_args()

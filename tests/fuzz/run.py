@@ -4,11 +4,12 @@ Each target gets its share of the time. An input that fails is made smaller, nam
 runs it again, and kept as a file where --save says. Besides errors, a failure is: a broken rule
 (tests/fuzz/invariants.py), a container without a bound (tests/fuzz/bounds.py), an input that takes too long or too much
 memory.
+
+Exit codes: 0 nothing failed, 1 something did, 2 usage.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import gc
 import hashlib
@@ -22,27 +23,23 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
+from scripts.help_texts import parser_of
 from tests.fuzz.engine import Failure, Figures, Meter, is_real, least, resident_bytes, run_raw, run_seed
 from tests.fuzz.targets import TARGETS
 from tests.simulation.simulate import at_least
 
-_EXAMPLES = """\
-examples:
-  scripts/fuzz                                          every target, one minute in all
-  scripts/fuzz --minutes 30 --jobs 2 --save /tmp/found  longer, by two processes, and keep what fails
-  scripts/fuzz --target relay-child --seed 58 --replay  one input again, with its traceback
-  scripts/fuzz --target relay-child --input found.bin   one that was kept
-exit codes: 0 nothing failed, 1 something did, 2 usage
-"""
 # What a process gets no more than: a fault is to end as an error of one input, not with the machine.
 _ADDRESS_SPACE_BYTES = 4 << 30
 _FAILURES_MAX = 8  # of one target that are made smaller; the rest are counted
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="scripts/fuzz", description=__doc__, epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = parser_of(
+        "scripts/fuzz", __doc__,
+        ("", "every target, one minute in all"),
+        ("--minutes 30 --jobs 2 --save /tmp/found", "longer, by two processes, and keep what fails"),
+        ("--target relay-child --seed 58 --replay", "one input again, with its traceback"),
+        ("--target relay-child --input found.bin", "one that was kept"),
     )
     parser.add_argument("--minutes", type=at_least(0, float), default=1.0, help="of all targets together (default 1)")
     parser.add_argument("--inputs", type=at_least(0, int), default=0, help="of a target at most (0: by time only)")

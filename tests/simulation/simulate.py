@@ -4,6 +4,8 @@ Every story is a tree of relays in one process on virtual time, with trouble fro
 look at every step: nothing above its clearance crosses a link or is on a disk, nothing is sent or delivered after its
 time, nothing comes twice, everything that was acknowledged is held, delivered or reported. When the trouble is over,
 whoever was to have something has it.
+
+Exit codes: 0 every promise was kept, 1 one was broken, 2 usage.
 """
 
 from __future__ import annotations
@@ -17,16 +19,9 @@ from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
+from scripts.help_texts import parser_of
 from tests.simulation.faults import FAULTS
 from tests.simulation.trouble import Told, tell
-
-_EXAMPLES = """\
-examples:
-  scripts/simulate --seeds 100                          a hundred stories with every fault
-  scripts/simulate --seed 58 --faults crash,partition   one story again, with these faults only
-  scripts/simulate --seeds 100 --digests > before       what every core decided, to compare two versions of the code
-exit codes: 0 every promise was kept, 1 one was broken, 2 usage
-"""
 
 
 def command_of(seed: int, relays: int, minutes: float, faults: tuple[str, ...]) -> str:
@@ -54,9 +49,11 @@ def at_least(least: float, what: type[int] | type[float]) -> partial[float]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="scripts/simulate", description=__doc__, epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = parser_of(
+        "scripts/simulate", __doc__,
+        ("--seeds 100", "a hundred stories with every fault"),
+        ("--seed 58 --faults crash,partition", "one story again, with these faults only"),
+        ("--seeds 100 --digests > before", "what every core decided, to compare two versions of the code"),
     )
     parser.add_argument("--seed", type=at_least(0, int), default=0, help="the first one (default 0)")
     parser.add_argument("--seeds", type=at_least(1, int), default=1, metavar="K", help="how many (default 1)")

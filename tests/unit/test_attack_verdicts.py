@@ -172,7 +172,7 @@ def test_a_table_at_the_end_where_nobody_asked_for_json(measured, capsys):
     ("args", "code", "words"),
     [
         (["--seconds", "0"], 2, "--seconds"), (["--only", "nobody/nothing"], 2, "--list"),
-        (["--help"], 0, "exit codes"), (["--list", "--only", "parent/pong"], 0, "wild times"),
+        (["--help"], 0, "Exit codes"), (["--list", "--only", "parent/pong"], 0, "wild times"),
     ],
 )
 def test_what_it_says_without_attacking_anybody(args, code, words, capsys):
