@@ -23,7 +23,7 @@ from typing import Final, NamedTuple
 
 from fabric.protocol.base.limits import HELLO_BYTES_MAX
 from fabric.protocol.base.shares import beyond_share
-from fabric.protocol.vocabulary.severity import Lane
+from fabric.protocol.vocabulary.severity import LAST_URGENT
 from fabric.protocol.wire.codec import lane_claimed
 
 # Two windows of a lane (16 MiB each): one honest peer may have all that its credit allows under way, and half is left.
@@ -111,7 +111,7 @@ class Inbox:
         queue.bytes += size
         self.bytes += size
         lane = lane_claimed(payload)
-        is_urgent = lane is not None and lane <= Lane.CRITICAL
+        is_urgent = lane is not None and lane <= LAST_URGENT
         if is_urgent and not waiting.fixed and queue.identity != STRANGERS:  # nothing of theirs is urgent for others
             waiting.urgent += 1
             self._add(waiting, queue.urgent, Entry(link, peer, payload))

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from fabric.protocol.core.ready import Arrived, Ready
 from fabric.protocol.envelope.verify import Verified
-from fabric.protocol.vocabulary.severity import Lane
+from fabric.protocol.vocabulary.severity import LAST_URGENT
 
 _TURN_NS = 8_000_000
 # How often within a turn it is looked whether something urgent came since. Who sends much must not have the turn pass
@@ -58,5 +58,5 @@ class Turn:
 
 def _took_in_something_urgent(arrived: Arrived, made: Ready) -> bool:
     return bool(made.persist or made.deliver) and any(
-        isinstance(message, Verified) and message.header.lane <= Lane.CRITICAL for message in arrived.opened
+        isinstance(message, Verified) and message.header.lane <= LAST_URGENT for message in arrived.opened
     )

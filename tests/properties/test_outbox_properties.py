@@ -53,7 +53,7 @@ def heads(outbox: Outbox, lane: Lane, now_ms: int) -> list[Row]:
 def unpaced(name: str) -> Outbox:
     """Order and credit alone decide: what the pace adds has tests of its own."""
     outbox = Outbox(name, RETRY_MS)
-    outbox.pace = Endless()
+    outbox.paces = (Endless(),) * len(Lane)
     return outbox
 
 
@@ -210,7 +210,7 @@ class Journey(RuleBasedStateMachine):
     @rule(name=st.sampled_from(DESTINATIONS))
     def lose_the_link(self, name: str) -> None:
         self.outboxes[name].recall()
-        self.outboxes[name].pace = Endless()
+        self.outboxes[name].paces = (Endless(),) * len(Lane)
         assert all(row.sent_at_ms is None for row in self.outboxes[name].rows())
 
     @rule(name=st.sampled_from(DESTINATIONS), passed_ms=st.integers(0, 40_000))

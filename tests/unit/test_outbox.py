@@ -4,6 +4,7 @@ import pytest
 
 from fabric.protocol.base.limits import RETRY_MS_MAX
 from fabric.protocol.custody.outbox import Held, Outbox, Row
+from fabric.protocol.custody.pace import WINDOW_BYTES_MIN
 from fabric.protocol.vocabulary.severity import Lane, Phase, Severity
 from fabric.protocol.wire.frames import Direction
 from tests.support import T0, Authority, verified
@@ -203,7 +204,8 @@ def test_the_pace_bounds_what_is_under_way_and_lets_answers_make_room():
     box = outbox(*(row(sequence=n, size=3_000) for n in range(60)))
     first = drain(box)
     flying = sum(box.in_flight_bytes)
-    assert box.pace.window_bytes - 5_000 < flying <= box.pace.window_bytes
+    window_bytes = box.paces[Lane.MEDIUM].window_bytes
+    assert window_bytes - 5_000 < flying <= window_bytes
     for sent in first[:4]:
         box.settle(sent.held.message.id, 1)
         box.end(sent)
@@ -243,15 +245,39 @@ def test_what_was_sent_twice_says_nothing_of_how_quick_answers_are():
     box.overdue(RETRY_MS)
     drain(box, RETRY_MS)
     box.settle(first.held.message.id, RETRY_MS)
-    assert box.pace._quickest_ms is None
+    assert box.paces[Lane.MEDIUM]._quickest_ms is None
 
 
 def test_another_link_is_another_way():
     box = outbox(*(row(sequence=n) for n in range(3)))
     drain(box)
-    known = box.pace
+    known = box.paces
     box.recall()
-    assert box.pace is not known
+    assert not {*map(id, known)} & {*map(id, box.paces)}
+
+
+def test_what_is_urgent_and_answered_at_once_does_not_hide_how_long_the_others_wait():
+    """Where it is read it passes them (SPEC 10), so its answers come early however much of them waits."""
+    box = outbox(*(row("a", n, Lane.LOW, 3_000) for n in range(60)))
+    critical, per_ms, ready_at_ms = row("b", 0, Lane.CRITICAL), 500, 0
+    flying = []
+    for now_ms in range(1, 3_000):
+        if now_ms % 10 == 0:  # one of each ten milliseconds, answered in the next
+            critical.tries = 0
+            box.add(critical)
+        flying += drain(box, now_ms)
+        first, *others = sorted(flying, key=lambda sent: sent.held.lane)
+        if first is critical:
+            box.settle(first.held.message.id, now_ms + 1)
+            flying.remove(first)
+        elif flying and now_ms >= ready_at_ms:
+            flying = others
+            box.settle(first.held.message.id, now_ms)
+            ready_at_ms = now_ms + first.held.size // per_ms
+            first.tries = 0
+            box.again(first, 0)
+    assert box.paces[Lane.LOW].window_bytes < 2 * WINDOW_BYTES_MIN
+    assert box.paces[Lane.HIGH] is box.paces[Lane.LOW] is not box.paces[Lane.CRITICAL] is box.paces[Lane.URGENT]
 
 
 def restored(*fields, **more):

@@ -20,7 +20,7 @@ from fabric.protocol.custody.pace import Pace
 from fabric.protocol.custody.sessions import UNSENT, is_point
 from fabric.protocol.envelope.header import Kind
 from fabric.protocol.envelope.verify import Verified
-from fabric.protocol.vocabulary.severity import Lane
+from fabric.protocol.vocabulary.severity import LAST_URGENT, Lane
 from fabric.protocol.wire.frames import Direction
 
 _LANES = tuple(Lane)
@@ -113,7 +113,7 @@ class Outbox:
 
     def __init__(self, destination: str, retry_ms: int) -> None:
         self.destination = destination
-        self.pace = Pace()
+        self.paces = _paces()
         self._retry_ms = retry_ms
         self._lanes = [FairQueue() for _ in Lane]
         self._owed_bytes = [0] * len(Lane)
@@ -164,9 +164,10 @@ class Outbox:
             head = self._lanes[lane].head(now_ms, self._in_flight)
             if head is None or (under_way_bytes and head.held.size > allowance_bytes[lane]):
                 continue
-            paced = not under_way_bytes or ahead_bytes + head.held.size <= self.pace.window_bytes
+            pace = self.paces[lane]
+            paced = not under_way_bytes or ahead_bytes + head.held.size <= pace.window_bytes
             if not paced:
-                self.pace.held_back()
+                pace.held_back()
             if paced and first is None:
                 first = lane, head
             elif first is not None:
@@ -200,7 +201,7 @@ class Outbox:
         if row is not None:
             assert row.sent_at_ms is not None
             if row.tries == 1:  # of what was sent twice nobody knows which one is answered
-                self.pace.answered(row.sent_at_ms, now_ms)
+                self.paces[row.held.lane].answered(row.sent_at_ms, now_ms)
             self._landed(row)
         self._unanswered_since_ms = now_ms if self._in_flight else None
         return row
@@ -284,7 +285,7 @@ class Outbox:
             row.unanswered = row.unanswered or row.tries > 0
         self._take_back(list(self._in_flight.values()), 0)
         self.ask()  # the next peer may have no reader that waits
-        self.pace = Pace()  # the next one may be another way
+        self.paces = _paces()  # the next one may be another way
 
     def stalled(self, now_ms: int, stall_ms: int) -> bool:
         """Whether it was sent something and has answered nothing for this long."""
@@ -322,3 +323,12 @@ class Outbox:
     @property
     def empty(self) -> bool:
         return not self._in_flight and not any(map(len, self._lanes))
+
+
+def _paces() -> tuple[Pace, ...]:
+    """By lane: one for the urgent ones, and one for the others.
+
+    What is urgent passes the others where it is read: how soon it is answered says nothing of what waits there.
+    """
+    urgent, others = Pace(), Pace()
+    return tuple([urgent if lane <= LAST_URGENT else others for lane in _LANES])

@@ -1,9 +1,10 @@
 """How much may be in flight to one peer, so that little waits in queues that know no lanes (SPEC 7.3).
 
-What is sent cannot be overtaken any more: it is in buffers of two processes and two kernels. So a sender has only as
-much unanswered as its peer handles in a few milliseconds. It measures how long answers take and compares that with the
-minimum of the last half minute: while answers are quick it sends more, when they are late less. Guarantees: bounded
-both ways; only the sender's own clock is used; a round trip that became longer for good is learnt within a minute.
+What is sent cannot be overtaken before its receiver has read it, and then by what is urgent only: it is in buffers of
+two processes and two kernels. So a sender has only as much unanswered as its peer handles in a few milliseconds. It
+measures how long answers take and compares that with the minimum of the last half minute: while answers are quick it
+sends more, when they are late less. Guarantees: bounded both ways; only the sender's own clock is used; a round trip
+that became longer for good is learnt within a minute.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from fabric.protocol.base.limits import LANE_WINDOW_BYTES
 WINDOW_BYTES_MIN: Final = 16_384
 WINDOW_BYTES_MAX: Final = LANE_WINDOW_BYTES
 _FIRST_BYTES: Final = 65_536
-# How much longer than the quickest an answer may take before less is let go: what a more urgent message may find in
-# its way at each hop.
+# How much longer than the quickest an answer may take before less is let go: what a message of a higher lane, unless it
+# is urgent, may find in its way at each hop.
 QUEUE_MS_TARGET: Final = 8
 # The quickest answer is that of this period and the one before. Each begins with little under way, so that a queue
 # that never empties is not taken for the length of the way.
@@ -25,7 +26,15 @@ _PERIOD_MS: Final = 30_000
 
 
 class Pace:
-    """One for each link. Rounds follow each other: one ends with the answer to what was sent after it began."""
+    """For messages that are answered in the order in which they were sent.
+
+    Rounds follow each other: one ends with the answer to what was sent after it began.
+    """
+
+    __slots__ = (
+        "_doubling", "_held_back", "_period_from_ms", "_quickest_before_ms", "_quickest_ms", "_round_from_ms",
+        "_round_took_ms", "window_bytes",
+    )
 
     def __init__(self) -> None:
         self.window_bytes = _FIRST_BYTES

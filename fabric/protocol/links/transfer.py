@@ -256,8 +256,6 @@ class Transfer:
 
     def _pump(self, link: Link, outbox: Outbox, now_ms: int, ready: Ready) -> None:
         """Send what credit allows, urgent first; items of one lane share a frame."""
-        # Of what may be under way the peer has half to work on while the other half travels.
-        frame_bytes = min(_FRAME_TARGET_BYTES, outbox.pace.window_bytes // 2)
         gathered = _Gathered()
         ended = 0
         while ended < PART_ROWS and (row := outbox.take(now_ms, link.credit.allowance())) is not None:
@@ -271,6 +269,8 @@ class Transfer:
             self._introduce(message, link, ready)
             item = self._item(row, message, now_ms)
             early = self._promises_nothing(message)
+            # Of what may be under way the peer has half to work on while the other half travels.
+            frame_bytes = min(_FRAME_TARGET_BYTES, outbox.paces[held.lane].window_bytes // 2)
             if not gathered.add(item, held.lane, frame_bytes, early=early):
                 self._send_gathered(link, gathered, now_ms, ready)
                 gathered = _Gathered()

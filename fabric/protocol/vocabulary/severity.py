@@ -51,6 +51,9 @@ class Lane(IntEnum):
     LOW = 4
 
 
+# Up to this lane messages are urgent: where a node reads its links they pass those of the others (SPEC 10).
+LAST_URGENT: Final = Lane.CRITICAL
+
 _SEVERITIES: Final[Mapping[str, Severity]] = {
     **{severity.name.lower(): severity for severity in Severity},
     "info": Severity.INFORMATIONAL,
