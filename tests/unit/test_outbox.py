@@ -54,6 +54,31 @@ def drain(box, now_ms=0):
     return sent
 
 
+def test_of_a_lane_in_which_nothing_ever_waited_everything_is_none():
+    box = outbox(row(lane=Lane.HIGH))
+    assert (box.queued(Lane.LOW), box.queued_bytes(Lane.LOW), box.gate(Lane.LOW)) == (0, 0, None)
+    assert box.held_back(Lane.LOW, "a", "detections.x") == ("", 0)
+    assert box.counts() == [0, 0, 1, 0, 0]
+    box.set_gate(Lane.LOW, None)
+    assert box.gate(Lane.LOW) is None
+    box.set_gate(Lane.LOW, 7)
+    assert box.gate(Lane.LOW) == 7
+    assert names(drain(box)) == [("a", 0)]
+    assert Outbox("^", RETRY_MS).empty
+
+
+def test_what_is_missed_least_is_of_the_lowest_lane_whichever_waited_first():
+    box = Outbox("point:analyst-1", RETRY_MS)
+    for sequence, lane in enumerate((Lane.LOW, Lane.CRITICAL, Lane.MEDIUM)):
+        each = row(sequence=sequence, lane=lane)
+        box.add(Row(each.held, "point:analyst-1"))
+    found = []
+    while (least := box.least()) is not None:
+        found.append(least.held.lane)
+        box.end(least)
+    assert found == [Lane.LOW, Lane.MEDIUM, Lane.CRITICAL]
+
+
 def test_urgent_goes_first():
     lanes = [Lane.LOW, Lane.MEDIUM, Lane.CRITICAL, Lane.HIGH]
     box = outbox(*(row(sequence=n, lane=lane) for n, lane in enumerate(lanes)))

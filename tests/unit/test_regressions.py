@@ -117,7 +117,7 @@ def ended_rows(count):
 def test_rows_that_ended_without_a_link_leave_memory():
     outbox, custody = ended_rows(100)
     assert custody.lane_bytes[Lane.LOW] == 0
-    assert sum(1 for line in outbox._lanes[Lane.LOW]._origins.values() for _ in line) == 0
+    assert sum(1 for line in outbox._queues[Lane.LOW]._origins.values() for _ in line) == 0
     assert outbox.queued_bytes(Lane.LOW) == 0
 
 

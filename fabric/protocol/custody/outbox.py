@@ -115,7 +115,8 @@ class Outbox:
         self.destination = destination
         self.paces = _paces()
         self._retry_ms = retry_ms
-        self._lanes = [FairQueue() for _ in Lane]
+        # Of the lanes in which something waited, urgent first: in most of a crowded relay's outboxes nothing ever does.
+        self._queues: dict[Lane, FairQueue] = {}
         self._owed_bytes = [0] * len(Lane)
         self._in_flight: OrderedDict[bytes, Row] = OrderedDict()
         self.in_flight_bytes = [0] * len(Lane)
@@ -127,7 +128,14 @@ class Outbox:
         self._numbered += 1
         row.place = self._place_of(row)
         self.bytes += row.held.size
-        self._lanes[row.held.lane].push(row)
+        self._queue(row.held.lane).push(row)
+
+    def _queue(self, lane: Lane) -> FairQueue:
+        """Where something of this lane is to wait."""
+        if lane not in self._queues:
+            self._queues[lane] = FairQueue()
+            self._queues = dict(sorted(self._queues.items()))
+        return self._queues[lane]
 
     def _place_of(self, row: Row) -> Place:
         """What was held before a restart goes first, also when it is read long after it.
@@ -142,7 +150,7 @@ class Outbox:
         """The message of a row of this outbox became longer: it is counted wherever the row is."""
         self.bytes += bytes_
         if row.queued and not row.gated:
-            self._lanes[row.held.lane].bytes += bytes_
+            self._queues[row.held.lane].bytes += bytes_
         if row.sent_at_ms is not None:
             self.in_flight_bytes[row.held.lane] += bytes_
 
@@ -159,9 +167,10 @@ class Outbox:
         for lane in _LANES:
             under_way_bytes = self.in_flight_bytes[lane]
             ahead_bytes += under_way_bytes
-            if not self._lanes[lane].bytes:
+            queue = self._queues.get(lane)
+            if queue is None or not queue.bytes:
                 continue  # nothing of it may go
-            head = self._lanes[lane].head(now_ms, self._in_flight)
+            head = queue.head(now_ms, self._in_flight)
             if head is None or (under_way_bytes and head.held.size > allowance_bytes[lane]):
                 continue
             pace = self.paces[lane]
@@ -183,7 +192,7 @@ class Outbox:
         else:
             for lane, _ in waiting:
                 self._owed_bytes[lane] += row.held.size // _FLOOR_SHARE + 1
-        return self._lanes[chosen].pop()
+        return self._queues[chosen].pop()
 
     def sent(self, row: Row, now_ms: int, wire_bytes: int) -> None:
         row.sent_at_ms = now_ms
@@ -209,26 +218,26 @@ class Outbox:
     def again(self, row: Row, not_before_ms: int) -> None:
         """Offer a settled row once more, not before a time; at its place among those of its origin."""
         row.not_before_ms = not_before_ms
-        self._lanes[row.held.lane].push(row)
+        self._queue(row.held.lane).push(row)
 
     def hold_back(self, row: Row, reader: str, now_ms: int, otherwise_ms: int) -> None:
         """A settled row waits for a reader, and so does what comes after it on its topic."""
-        if not self._lanes[row.held.lane].hold_back(row, reader, now_ms):
+        if not self._queue(row.held.lane).hold_back(row, reader, now_ms):
             row.not_before_ms = otherwise_ms
 
     def ask(self) -> None:
         """What waits for readers asks at once, one row of each topic: they may be waited for no more."""
-        for lane in self._lanes:
-            lane.ask()
+        for queue in self._queues.values():
+            queue.ask()
 
     def held_back(self, lane: Lane, origin: str, topic: str) -> tuple[str, int]:
-        return self._lanes[lane].held_back(origin, topic)
+        return self._queues[lane].held_back(origin, topic) if lane in self._queues else ("", 0)
 
     def waiting_for(self) -> dict[str, int]:
         """Readers for whom the peer takes nothing more, and how many messages wait because of each."""
         waiting: dict[str, int] = {}
-        for lane in self._lanes:
-            for reader, rows in lane.waiting_for():
+        for queue in self._queues.values():
+            for reader, rows in queue.waiting_for():
                 waiting[reader] = waiting.get(reader, 0) + rows
         return waiting
 
@@ -238,7 +247,7 @@ class Outbox:
             self.bytes -= row.held.size
         row.done = True
         if row.queued:
-            self._lanes[row.held.lane].discard(row)
+            self._queues[row.held.lane].discard(row)
         if row.sent_at_ms is not None and self._in_flight.pop(row.sent_as, None) is not None:
             self._landed(row)
             if not self._in_flight:
@@ -246,8 +255,8 @@ class Outbox:
 
     def least(self) -> Row | None:
         """What is missed least: of the rows that wait and may be dropped, the oldest in the lowest lane."""
-        for lane in reversed(self._lanes):
-            oldest = lane.oldest(sheddable=True)
+        for queue in reversed(self._queues.values()):
+            oldest = queue.oldest(sheddable=True)
             if oldest is not None:
                 return oldest
         return None
@@ -292,37 +301,38 @@ class Outbox:
         return self._unanswered_since_ms is not None and now_ms - self._unanswered_since_ms > stall_ms
 
     def rows(self) -> list[Row]:
-        return [*self._in_flight.values(), *(row for lane in self._lanes for row in lane)]
+        return [*self._in_flight.values(), *(row for queue in self._queues.values() for row in queue)]
 
     def queued(self, lane: Lane) -> int:
         """Rows that may go next: neither in flight nor behind the gate."""
-        return self._lanes[lane].open_rows
+        return self._queues[lane].open_rows if lane in self._queues else 0
 
     def queued_bytes(self, lane: Lane) -> int:
-        return self._lanes[lane].bytes
+        return self._queues[lane].bytes if lane in self._queues else 0
 
     def gate(self, lane: Lane) -> int | None:
-        return self._lanes[lane].gate
+        return self._queues[lane].gate if lane in self._queues else None
 
     def set_gate(self, lane: Lane, gate: int | None) -> None:
         """What this reader is to get of a lane from this place on waits until what sleeps before it was sent."""
-        self._lanes[lane].set_gate(gate)
+        if gate is not None or lane in self._queues:
+            self._queue(lane).set_gate(gate)
 
     def oldest(self) -> Row | None:
         """Of all that has not ended, what came first; what was put back is taken to be where it was."""
-        firsts = [lane.oldest() for lane in self._lanes] + list(self._in_flight.values())
+        firsts = [queue.oldest() for queue in self._queues.values()] + list(self._in_flight.values())
         return min((row for row in firsts if row is not None), key=lambda row: row.held.received_at_ms, default=None)
 
     def counts(self) -> list[int]:
         """Messages per lane, in flight included."""
-        counts = [len(lane) for lane in self._lanes]
+        counts = [len(self._queues.get(lane, ())) for lane in _LANES]
         for row in self._in_flight.values():
             counts[row.held.lane] += 1
         return counts
 
     @property
     def empty(self) -> bool:
-        return not self._in_flight and not any(map(len, self._lanes))
+        return not self._in_flight and not any(self._queues.values())
 
 
 def _paces() -> tuple[Pace, ...]:
