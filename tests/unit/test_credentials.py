@@ -211,3 +211,12 @@ def test_what_is_no_grant_to_declassify_is_refused(said):
 def test_of_labels_that_are_not_known_the_least_may_be_lowered_to_the_highest():
     later = read(body_with(14, [[], [], [], [], [], [2**20, 7], [["a", 9, 9, "more"]], "more"]))
     assert later.grants.declassify == (DeclassifyGrant("a", Label.CLEAR, Label.RED),)
+
+
+def test_credentials_that_say_the_same_share_one_copy_of_it():
+    """A relay knows thousands: their raw bytes are read apart, and what they say is kept once."""
+    first, second = (read(AUTHORITY.issue(id_, grants=GRANTS).credential.raw) for id_ in ("wall-1", "wall-2"))
+    assert first.grants is second.grants and first.grants == GRANTS
+    assert first.organisation is second.organisation and first.segment is second.segment
+    other = dataclasses.replace(GRANTS, keep=Keep(2**20, 7))
+    assert read(AUTHORITY.issue("wall-3", grants=other).credential.raw).grants == other

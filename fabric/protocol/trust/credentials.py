@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import lru_cache
 from typing import Any
 
 from fabric.protocol.base import signing
@@ -32,6 +33,8 @@ from fabric.protocol.vocabulary.tlp import Label, label_from_wire
 Clocks = tuple[int, ...]
 
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
+# A relay knows thousands of credentials that say the same of some things: of so many it keeps only one copy.
+_COPIES_MAX = 256
 # What a reader's share does when it is full, where it does not shed.
 _WAIT = "wait"
 
@@ -272,20 +275,20 @@ def _from_fields(f: Any, raw: bytes, issuers: tuple[str, ...]) -> Credential:
         raise ValueError
     kind = NodeKind(f[3])
     return Credential(
-        fabric=f[1],
+        fabric=_one_name(f[1]),
         id=f[2],
         kind=kind,
         principal=_str(f[4]),
         curve_key=f[5],
         sign_key=f[6],
         seal_key=f[7],
-        organisation=f[8],
+        organisation=_one_name(f[8]),
         communities=_strs(f[9]),
         client_of=_strs(f[10]),
         clearance=_clearance(f[11]),
-        segment=f[12],
+        segment=_one_name(f[12]),
         tags=_tags(f[13]),
-        grants=decode_grants(f[14]),
+        grants=_one_of_grants(decode_grants(f[14])),
         issuing=_issuing(f[18]) if kind is NodeKind.ISSUER else None,
         carries_sealed=kind is NodeKind.RELAY and len(f) > 19 and f[19] == 1,
         not_before_ms=_int(f[15]),
@@ -295,6 +298,18 @@ def _from_fields(f: Any, raw: bytes, issuers: tuple[str, ...]) -> Credential:
         raw=raw,
         digest=digest_of(raw),
     )
+
+
+@lru_cache(maxsize=_COPIES_MAX)
+def _one_of_grants(grants: Grants) -> Grants:
+    """The first of all that are equal."""
+    return grants
+
+
+@lru_cache(maxsize=_COPIES_MAX)
+def _one_name(name: str) -> str:
+    """The first of all that are equal."""
+    return name
 
 
 def decode_grants(f: Any) -> Grants:
