@@ -31,6 +31,7 @@ from fabric.edge.blocking import ControlPoint
 from scripts.bench_relays import LABELS, RECORD, TOPOLOGY, bare_chain
 from scripts.comparison.figures import percentile
 from scripts.comparison.saying import give_way
+from scripts.comparison.singles import Singles
 from scripts.help_texts import parser_of
 from tests.integration.harness import ROOT, House, house_in, wait_for
 
@@ -54,11 +55,14 @@ def flood(identity: str, kind: str) -> None:
     """Publish low events as fast as they are taken, until this process is told to stop."""
     deadline = time.monotonic() + _FLOOD_S
     with ControlPoint(Path(identity)) as point:
+        singles = Singles(point, "detections.flood")
         n = 0
         while time.monotonic() < deadline:
-            topic = "detections.flood.all" if kind == "batches" else f"detections.flood.{n % 512}"
-            point.publish_later(topic, {**RECORD, "n": n}, labels=LABELS, severity="low")
-            n += 1
+            if kind == "singles":
+                singles.publish(RECORD, severity="low")
+            else:
+                point.publish_later("detections.flood.all", {**RECORD, "n": n}, labels=LABELS, severity="low")
+                n += 1
 
 
 def read(identity: str, pattern: str) -> None:

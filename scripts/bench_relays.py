@@ -27,6 +27,7 @@ from fabric.edge.blocking import ControlPoint
 from fabric.transport.keys import random_keys
 from scripts.comparison.figures import percentile
 from scripts.comparison.resident import resident_kb
+from scripts.comparison.singles import Singles
 from scripts.help_texts import parser_of
 from tests.integration.harness import House, house_in
 
@@ -97,10 +98,11 @@ def one_at_a_time(sensor: ControlPoint, arrivals: Arrivals, count: int) -> list[
 
 
 def single_events(sensor: ControlPoint, arrivals: Arrivals, count: int) -> float:
-    """Records/s of messages that cannot share an envelope: each has its own topic."""
+    """Records/s of messages that cannot share an envelope."""
+    singles = Singles(sensor, "detections.bench")
     began = time.perf_counter()
-    for n in range(count):
-        sensor.publish_later(f"detections.bench.{n % 512}", {**RECORD, "n": n}, labels=LABELS)
+    for _ in range(count):
+        singles.publish(RECORD)
     arrivals.wait(count)
     took = time.perf_counter() - began
     arrivals.clear()

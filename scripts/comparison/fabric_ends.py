@@ -10,7 +10,6 @@ import math
 import sys
 import time
 from collections import deque
-from concurrent.futures import Future
 from pathlib import Path
 
 from fabric.edge.blocking import ControlPoint
@@ -22,11 +21,10 @@ from scripts.comparison.records import (
     LABELS,
     RECORD,
     STREAM_TOPIC,
-    TOPICS,
     Taken,
-    single_topic,
 )
 from scripts.comparison.saying import arguments, say
+from scripts.comparison.singles import Singles
 
 # Hand-overs of many that wait for their outcomes at a time.
 _MANY_MAX = 8
@@ -60,16 +58,10 @@ def _stream(point: ControlPoint, until_s: float) -> int:
 
 
 def _singles(point: ControlPoint, until_s: float) -> int:
-    n, under_way = 0, deque[Future[str]]()
+    singles = Singles(point, STREAM_TOPIC)
     while time.perf_counter() < until_s:
-        if len(under_way) >= TOPICS:  # half of them, so that it does not wait for each
-            for _ in range(TOPICS // 2):
-                under_way.popleft().result(_FLUSH_S)
-        under_way.append(
-            point.publish_later(single_topic(n), {**RECORD, "n": n}, labels=LABELS, severity="low")
-        )
-        n += 1
-    return n
+        singles.publish(RECORD, severity="low")
+    return singles.count
 
 
 def _bulk(point: ControlPoint, until_s: float, records_max: float = math.inf) -> int:

@@ -33,8 +33,8 @@ _LOOK_S = 0.002
 _COUNT = Struct("=q")
 
 
-def single_topic(n: int) -> str:
-    return f"{STREAM_TOPIC}.{n % TOPICS}"
+def single_topic(n: int, of: str = STREAM_TOPIC) -> str:
+    return f"{of}.{n % TOPICS}"
 
 
 class Progress:
