@@ -29,6 +29,7 @@ LINES = {
     "CEF": b"<13>Oct 11 22:14:15 h CEF:0|security|threatmanager|1.0|100|worm|10|src=10.0.0.1 dst=2.1.2.2 spt=12",
 }
 _TICKS = os.sysconf("SC_CLK_TCK")
+_RECORDS_TOGETHER = 2_000
 
 
 def cpu_s(pid: int) -> float:
@@ -67,24 +68,27 @@ def publishing(house: House, port: int, line: bytes, count: int) -> dict[str, fl
 
 
 def posting(house: House, secret: str, count: int) -> dict[str, float]:
-    """NDJSON, 2,000 records a request, until each is answered: durable."""
+    """NDJSON, `_RECORDS_TOGETHER` in a request, until each is answered: durable."""
     port = int(re.search(r'listen = "127\.0\.0\.1:(\d+)"  ', house.file.read_text())[1])  # type: ignore[index]
-    body = b"".join(b'{"n":%d,"rule":"port scan","src":"10.1.0.7","level":"debug"}\n' % n for n in range(2_000))
+    record = b'{"n":%d,"rule":"port scan","src":"10.1.0.7","level":"debug"}\n'
+    body = b"".join(record % n for n in range(_RECORDS_TOGETHER))
+    requests = count // _RECORDS_TOGETHER
+    posted = requests * _RECORDS_TOGETHER
     point = house.start("edge", "run", "--as", "api-1", "--json")
     point.wait_line('"source": "api", "state": "running"')
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
     began, cpu = time.monotonic(), cpu_s(point.process.pid)
-    for _ in range(count // 2_000):
+    for _ in range(requests):
         connection.request("POST", "/v1/events", body, {
             "Authorization": f"Bearer {secret}", "Content-Type": "application/x-ndjson"
         })
         answer = connection.getresponse()
         assert answer.status == 202 and answer.read()
     taken_s = time.monotonic() - began
-    us = (cpu_s(point.process.pid) - cpu) / (count // 2_000 * 2_000) * 1e6
+    us = (cpu_s(point.process.pid) - cpu) / posted * 1e6
     connection.close()
     point.stop()
-    return {"cpu_us": us, "records_per_s_of_a_core": 1e6 / us, "records_per_s": count / taken_s}
+    return {"cpu_us": us, "records_per_s_of_a_core": 1e6 / us, "records_per_s": posted / taken_s}
 
 
 def bench_http(count: int, can_be_read: bool) -> None:
@@ -103,8 +107,8 @@ def bench_http(count: int, can_be_read: bool) -> None:
 
 def main() -> None:
     parser = parser_of("scripts/bench gateways", __doc__.split("\n\n")[0], "", "--lines 10000")
-    parser.add_argument("--lines", type=int, default=100_000, help="of syslog (default 100000)")
-    asked = parser.parse_args()
+    parser.add_argument("--lines", type=int, default=100_000, help="and records, 2000 at least (default 100000)")
+    count = max(_RECORDS_TOGETHER, parser.parse_args().lines)
     text = (ROOT / "topologies" / "examples" / "syslog.toml").read_text()
     with tempfile.TemporaryDirectory() as folder, house_in(
         Path(folder), re.sub(r"127\.0\.0\.1:(\d+)", r"127.0.0.1:PORT-p\1", text)
@@ -112,10 +116,10 @@ def main() -> None:
         house.up()
         port = int(re.search(r"tcp://127\.0\.0\.1:(\d+)", house.file.read_text())[1])  # type: ignore[index]
         for name, line in LINES.items():
-            row = {"line": name, "reading_us": reading_us(line, asked.lines)}
-            print(json.dumps({**row, **publishing(house, port, line, asked.lines)}), flush=True)
-    bench_http(asked.lines, can_be_read=False)
-    bench_http(asked.lines, can_be_read=True)
+            row = {"line": name, "reading_us": reading_us(line, count)}
+            print(json.dumps({**row, **publishing(house, port, line, count)}), flush=True)
+    bench_http(count, can_be_read=False)
+    bench_http(count, can_be_read=True)
 
 
 if __name__ == "__main__":

@@ -65,10 +65,12 @@ def bench(readers: int, count: int) -> dict[str, float]:
 
 def main() -> None:
     parser = parser_of("scripts/bench streams", __doc__.split("\n\n")[0], "", "--messages 1000")
-    parser.add_argument("--messages", type=int, default=5_000, help="for each number of readers (default 5000)")
+    parser.add_argument(
+        "--messages", type=int, default=5_000, help="for each number of readers, 500 at least (default 5000)"
+    )
     asked = parser.parse_args()
     for readers in (1, 10, 200):
-        print(json.dumps(bench(readers, asked.messages // _AT_ONCE * _AT_ONCE)), flush=True)
+        print(json.dumps(bench(readers, max(1, asked.messages // _AT_ONCE) * _AT_ONCE)), flush=True)
 
 
 if __name__ == "__main__":
