@@ -7,8 +7,8 @@ taken when what its identity has waiting, and it, are no more than what is left 
 dropped and counted; everything that matters is sent again (SPEC 7). Turns are given by the time that handling took, so
 that an identity with costly frames waits for them itself. Frames of one link stay in their order, and its end comes
 after them: a BYE, or what was sent just before it, is still handled. One thing may pass: DATA of the urgent lanes goes
-before what else its identity has waiting, where nothing of its link but other DATA is ahead of it. So what is sent
-without a hurry may be much, and an urgent message need not wait for it. Of every 16 frames one is of those that were
+before what else its identity has waiting, unless anything of its own link is ahead of it that is no DATA. So much may be
+under way that is not urgent, and what is urgent need not wait for it. Of every 16 frames one is of those that were
 passed, so that none of an identity's links waits for ever for another's.
 
 An identity is the CURVE key of a peer that was accepted. All others are one, `STRANGERS`; each link of theirs may have
@@ -67,8 +67,11 @@ class _Queue:
 
 
 class _Waiting:
-    """What waits of one link, and in which queue. `urgent`: how many of its entries are in that line. `fixed`: how many
-    of those among the others of the queue nothing of this link may pass: all but DATA that is not urgent."""
+    """What waits of one link, and in which queue.
+
+    `urgent`: how many of its entries are in that line. `fixed`: how many of its entries among the others hold up
+    what of this link comes after them: all but DATA that is not urgent.
+    """
 
     __slots__ = ("bytes", "entries", "fixed", "queue", "urgent")
 

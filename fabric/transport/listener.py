@@ -105,7 +105,7 @@ class Listener:
         self._cut: dict[int, tuple[bytes, bytes]] = {}  # descriptor -> what it still brings is dropped
         # Links whose connection ended, and after how many messages; what they brought may still wait.
         self._ending: deque[tuple[int, int]] = deque()
-        self._all_received = 0  # of so many of these, the first ones, nothing waits
+        self._read_out = 0  # so many of these, from the first on, have nothing left to be received
         self._messages = 0  # received, those that were dropped included
         self._looked_at = 0  # after how many of them `_unread` looked
         self._connections_max = 0  # that there ever were at a time
@@ -153,7 +153,7 @@ class Listener:
             return
         for _ in range(_FRAMES_MAX):
             if not readable(self.socket):
-                self._all_received = len(self._ending)
+                self._read_out = len(self._ending)
                 self._end_endless()
                 return
             parts = receive_single(self.socket, 2)
@@ -249,10 +249,10 @@ class Listener:
         `told`: whether `monitor` has something to say. Whoever polls it knows, and to ask it costs more than the rest.
         """
         gone: list[int] = []
-        while self._ending and (self._all_received or self._had_its_turns(self._ending[0][1])):
+        while self._ending and (self._read_out or self._had_its_turns(self._ending[0][1])):
             gone.append(self._ending.popleft()[0])
             self.forget(gone[-1])
-            self._all_received = max(0, self._all_received - 1)
+            self._read_out = max(0, self._read_out - 1)
         if told:
             self._look_at_connections()
         self._end_surplus()

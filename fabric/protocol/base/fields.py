@@ -1,7 +1,7 @@
-"""Fields of what `codec.unpack` returned, each of exactly its type and within its bound. Anything else is a TypeError.
+"""Checks of single values that `codec.unpack` returned: of exactly this type and within this bound, or a TypeError.
 
-For those who read closely what has no `Shape` that is known, of a later version for instance, and for what a shape
-cannot express. True is no number here, although Python takes it for one.
+They read what a `Shape` does not: what a later version wrote, and what a shape cannot express, like the bytes that text
+takes. True is no number here, although Python takes it for one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def text(value: object, bytes_max: int = NAME_BYTES_MAX) -> str:
 
 
 def binary(value: object, bytes_max: int, bytes_min: int = 0) -> bytes:
-    """Both bounds are within what is allowed."""
+    """As many bytes as either bound are allowed, too."""
     if type(value) is not bytes or not bytes_min <= len(value) <= bytes_max:
         raise TypeError
     return value
