@@ -7,9 +7,9 @@ taken when what its identity has waiting, and it, are no more than what is left 
 dropped and counted; everything that matters is sent again (SPEC 7). Turns are given by the time that handling took, so
 that an identity with costly frames waits for them itself. Frames of one link stay in their order, and its end comes
 after them: a BYE, or what was sent just before it, is still handled. One thing may pass: DATA of the urgent lanes goes
-before what else its identity has waiting, unless anything of its own link is ahead of it that is no DATA. So much may be
-under way that is not urgent, and what is urgent need not wait for it. Of every 16 frames one is of those that were
-passed, so that none of an identity's links waits for ever for another's.
+before what else its identity has waiting, unless anything of its own link is ahead of it that is no DATA. So much
+may be under way that is not urgent, and what is urgent need not wait for it. Of every 16 frames one is of those that
+were passed, so that none of an identity's links waits for ever for another's.
 
 An identity is the CURVE key of a peer that was accepted. All others are one, `STRANGERS`; each link of theirs may have
 a HELLO and its repeat waiting, and no more.

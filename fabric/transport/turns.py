@@ -16,8 +16,8 @@ from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.vocabulary.severity import LAST_URGENT
 
 _TURN_NS = 8_000_000
-# How often within a turn it is looked whether something urgent came since. Where much comes a look takes longer: what is
-# handled before the next one takes so many times as long, so that the turn does not pass with looking.
+# How often within a turn it is looked whether something urgent came since. Where much comes a look takes longer: what
+# is handled before the next one takes so many times as long, so that the turn does not pass with looking.
 _LOOK_NS = 500_000
 _HANDLING_SHARE = 4
 
