@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fabric.edge.publishing.awaiting_keys import AwaitingKeys
-from fabric.edge.publishing.composer import Draft, Stamp
+from fabric.edge.publishing.drafts import Draft, Stamp
 from fabric.edge.publishing.recipients import Recipients
 from fabric.protocol.core.ready import Answered, Ready
 from fabric.protocol.enrolment.recipients import encode_found

@@ -26,11 +26,11 @@ from fabric.edge.leaving import Leaving
 from fabric.edge.logging.log import edge_log
 from fabric.edge.loop import EdgeLoop
 from fabric.edge.messages import Action, Message
-from fabric.edge.publishing.composer import Position, Stamp
+from fabric.edge.publishing.drafts import NO_STAMP, Position, Stamp
 from fabric.edge.publishing.intake import Entry
 from fabric.edge.publishing.labelling import Labelling
 from fabric.edge.publishing.options import ActionOptions, PublishOptions, action_stamp, to_position
-from fabric.edge.publishing.publications import NO_STAMP, Publication, at_positions
+from fabric.edge.publishing.publications import Publication, at_positions
 from fabric.edge.publishing.relabelling import relabelled
 from fabric.edge.publishing.snapshot import Snapshot, Snapshots, snapshot
 from fabric.edge.publishing.stamps import Stamps

@@ -34,7 +34,7 @@ from fabric.edge.identity.identity import Identity
 from fabric.edge.leaving import CLOSE_TIMEOUT_S
 from fabric.edge.logging.faults import place_of
 from fabric.edge.messages import Action, Message, Outcome
-from fabric.edge.publishing.composer import Draft
+from fabric.edge.publishing.drafts import Draft
 from fabric.edge.publishing.options import ActionOptions, PublishOptions, check_wanted, to_position
 from fabric.edge.receiving.iterators import AsyncMessages
 from fabric.edge.requesting.latest import Latest

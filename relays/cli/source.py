@@ -9,7 +9,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 from fabric.documents import parse_json
-from fabric.edge.publishing.composer import Stamp
+from fabric.edge.publishing.drafts import Stamp
 from fabric.edge.publishing.options import publish_stamp
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.vocabulary.severity import Phase

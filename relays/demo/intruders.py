@@ -18,7 +18,8 @@ import zmq
 
 from fabric.edge.blocking import ControlPoint
 from fabric.edge.identity.identity import Identity
-from fabric.edge.publishing.composer import Composer, Draft
+from fabric.edge.publishing.composer import Composer
+from fabric.edge.publishing.drafts import Draft
 from fabric.edge.publishing.options import publish_stamp
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.base.limits import FRAME_BYTES_MAX, ID_BYTES

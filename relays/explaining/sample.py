@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from fabric.edge.publishing.composer import Stamp
+from fabric.edge.publishing.drafts import Stamp
 from fabric.edge.publishing.labelling import unmatched_words
 from fabric.protocol.envelope.field_labels import FieldLabels, label_fields
 from fabric.protocol.vocabulary.tlp import Label

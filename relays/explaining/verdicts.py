@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from fabric.edge.identity.identity import Identity
-from fabric.edge.publishing.composer import Stamp, audience_of
+from fabric.edge.publishing.drafts import Stamp, audience_of
 from fabric.edge.publishing.options import ROLE
 from fabric.edge.publishing.recipients import not_fit
 from fabric.protocol.access.approvals import asked_of

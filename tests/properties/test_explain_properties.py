@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fabric.edge.publishing.composer import Stamp
+from fabric.edge.publishing.drafts import Stamp
 from fabric.protocol.access.permissions import check_origin, check_subscribe, is_target, request_grants
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.envelope.header import Kind

@@ -20,7 +20,7 @@ from fabric.edge.acting.recovering import Recovery
 from fabric.edge.acting.replies import About, Reply
 from fabric.edge.acting.reverting import Effect
 from fabric.edge.identity.identity import Defaults
-from fabric.edge.publishing.composer import Stamp
+from fabric.edge.publishing.drafts import Stamp
 from fabric.protocol.access.permissions import cancels
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import ACTION_SPARE_MS, ID_BYTES, TTL_MAX_MS

@@ -19,7 +19,8 @@ from fabric.edge.connection.status import Status
 from fabric.edge.discovery.measuring import ADDRESSES_MAX, measure
 from fabric.edge.publishing import outbox
 from fabric.edge.publishing.awaiting_keys import AwaitingKeys
-from fabric.edge.publishing.composer import STREAMS_MAX, Composer, Draft, Position, Stamp
+from fabric.edge.publishing.composer import STREAMS_MAX, Composer
+from fabric.edge.publishing.drafts import Draft, Position, Stamp
 from fabric.edge.publishing.in_flight import URGENT_MAX
 from fabric.edge.publishing.lanes import WAITING_MAX
 from fabric.edge.publishing.recipients import Recipients

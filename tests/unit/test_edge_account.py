@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fabric.edge.messages import Outcome, Step
-from fabric.edge.publishing.composer import Stamp
+from fabric.edge.publishing.drafts import Stamp
 from fabric.edge.requesting.account import account_of, asked_of, heard, recall, tracker_of, word_of
 from fabric.edge.requesting.accounts import account_under, find_account, read_accounts
 from fabric.edge.requesting.tracking import Tracker

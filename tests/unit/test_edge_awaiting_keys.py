@@ -3,7 +3,7 @@
 import pytest
 
 from fabric.edge.publishing.awaiting_keys import WAITING_MAX
-from fabric.edge.publishing.composer import Draft, Stamp
+from fabric.edge.publishing.drafts import Draft, Stamp
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.core.ready import Answered, Ready
 from fabric.protocol.enrolment.recipients import Wanted, encode_found

@@ -1,6 +1,7 @@
 """From records to envelopes: batches by themselves, one signature a burst, bad records alone."""
 
-from fabric.edge.publishing.composer import BATCH_RECORDS_MAX, Composer, Draft, Stamp
+from fabric.edge.publishing.composer import BATCH_RECORDS_MAX, Composer
+from fabric.edge.publishing.drafts import Draft, Stamp
 from fabric.edge.publishing.snapshot import Snapshots
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.envelope.header import Kind

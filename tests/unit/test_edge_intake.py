@@ -6,7 +6,7 @@ import pytest
 
 from fabric.edge.connection.mailbox import Mailbox
 from fabric.edge.identity.identity import Defaults
-from fabric.edge.publishing.composer import Position
+from fabric.edge.publishing.drafts import Position
 from fabric.edge.publishing.intake import Intake
 from fabric.edge.publishing.options import publish_stamp
 from fabric.protocol.base.errors import Code, FabricError

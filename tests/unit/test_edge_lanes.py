@@ -7,7 +7,7 @@ from functools import cache
 import pytest
 
 from fabric.edge.publishing import lanes
-from fabric.edge.publishing.composer import Draft, Position, Stamp
+from fabric.edge.publishing.drafts import Draft, Position, Stamp
 from fabric.edge.publishing.lanes import BURST_MAX, WAITING_MAX, Lanes
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.envelope.header import Kind

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from fabric.edge.publishing import in_flight
 from fabric.edge.publishing.awaiting_keys import WAITING_MAX as KEYS_WAITING_MAX
 from fabric.edge.publishing.awaiting_keys import AwaitingKeys
-from fabric.edge.publishing.composer import Composer, Draft, Position, Stamp
+from fabric.edge.publishing.composer import Composer
+from fabric.edge.publishing.drafts import Draft, Position, Stamp
 from fabric.edge.publishing.recipients import Recipients
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.core.ready import Answered, KeepPosition, Published, Put, Ready

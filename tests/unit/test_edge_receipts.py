@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fabric.edge import ControlPoint as Async
 from fabric.edge.blocking import ControlPoint
 from fabric.edge.publishing import lanes
-from fabric.edge.publishing.composer import Draft, Stamp
+from fabric.edge.publishing.drafts import Draft, Stamp
 from fabric.edge.publishing.publications import Publication
 from fabric.edge.publishing.receipts import Many, Receipt, begin, refuse, succeed
 from fabric.protocol.base.errors import Code, FabricError

@@ -3,7 +3,7 @@
 import pytest
 import structlog
 
-from fabric.edge.publishing.composer import Stamp
+from fabric.edge.publishing.drafts import Stamp
 from fabric.edge.requesting.account import account_of
 from fabric.edge.requesting.recorder import _GATHER_MS, _OTHERS_MAX, NotKeptError, Recorder
 from fabric.edge.requesting.requests import Requests

@@ -5,7 +5,8 @@ import structlog
 
 from fabric.edge.connection.mailbox import Mailbox
 from fabric.edge.publishing.awaiting_keys import AwaitingKeys
-from fabric.edge.publishing.composer import Composer, Stamp
+from fabric.edge.publishing.composer import Composer
+from fabric.edge.publishing.drafts import Stamp
 from fabric.edge.publishing.recipients import Recipients
 from fabric.edge.requesting.recorder import Recorder
 from fabric.edge.requesting.requester import Requester

@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 from fabric.edge.acting import reverting
 from fabric.edge.acting.handlers import Answer, Handlers
 from fabric.edge.acting.reverting import Effect, Reverting
-from fabric.edge.publishing.composer import Stamp
+from fabric.edge.publishing.drafts import Stamp
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.core.ledger_ops import KeepLease
 from fabric.protocol.envelope.header import Kind

@@ -5,8 +5,7 @@ from concurrent.futures import Future
 import pytest
 
 from fabric.edge.publishing import sources
-from fabric.edge.publishing.composer import Draft, Position
-from fabric.edge.publishing.publications import NO_STAMP
+from fabric.edge.publishing.drafts import NO_STAMP, Draft, Position
 from fabric.edge.publishing.sources import Sources
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.core.ready import KeepPosition, Ready

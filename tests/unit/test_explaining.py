@@ -8,7 +8,7 @@ import pytest
 
 from fabric.edge.identity.home import ids_folder
 from fabric.edge.identity.identity import Defaults, load_identity
-from fabric.edge.publishing.composer import Stamp
+from fabric.edge.publishing.drafts import Stamp
 from fabric.edge.publishing.options import action_stamp
 from fabric.edge.requesting.request import request_arguments
 from fabric.protocol.base.errors import Code, Reject

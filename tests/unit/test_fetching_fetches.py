@@ -6,7 +6,8 @@ from fabric.edge.connection.mailbox import Mailbox
 from fabric.edge.fetching.fetches import Fetches, Said
 from fabric.edge.messages import messages_of
 from fabric.edge.publishing.awaiting_keys import AwaitingKeys
-from fabric.edge.publishing.composer import Composer, Stamp
+from fabric.edge.publishing.composer import Composer
+from fabric.edge.publishing.drafts import Stamp
 from fabric.edge.publishing.recipients import Recipients
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.core.ready import Delivery, Published, Ready

@@ -3,7 +3,8 @@
 import msgpack
 import pytest
 
-from fabric.edge.publishing.composer import Composer, Draft, Stamp
+from fabric.edge.publishing.composer import Composer
+from fabric.edge.publishing.drafts import Draft, Stamp
 from fabric.protocol.base.errors import Reject
 from fabric.protocol.core.ready import Attach, Leave, Ready, Tick
 from fabric.protocol.custody.custody import Custody

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 from fabric.edge.acting.replies import About
 from fabric.edge.control import Control
 from fabric.edge.highest import label_of_whole
-from fabric.edge.publishing.composer import Stamp
+from fabric.edge.publishing.drafts import Stamp
 from fabric.protocol.envelope.header import Kind
 from fabric.protocol.vocabulary.lifecycle import State
 from fabric.protocol.vocabulary.openc2 import Status

@@ -17,7 +17,7 @@ from fabric.edge.acting.letters import Letters
 from fabric.edge.acting.waiting import Waiting
 from fabric.edge.identity.identity import Identity
 from fabric.edge.locks import Condition, Room
-from fabric.edge.publishing.composer import Stamp
+from fabric.edge.publishing.drafts import Stamp
 from fabric.protocol.base.errors import FabricError
 from fabric.protocol.envelope.field_labels import Record
 from fabric.transport.clock import Clock

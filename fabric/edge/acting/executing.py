@@ -45,7 +45,7 @@ from fabric.edge.acting.waiting import Entry, Task, Waiting
 from fabric.edge.control import Control
 from fabric.edge.locks import Condition, Room
 from fabric.edge.messages import Action
-from fabric.edge.publishing.composer import Stamp
+from fabric.edge.publishing.drafts import Stamp
 from fabric.protocol.access.permissions import cancels
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.core.ledger_ops import KeepCancelled

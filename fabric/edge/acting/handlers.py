@@ -18,7 +18,7 @@ from fabric.edge.artifacts.artifact import Artifact
 from fabric.edge.highest import label_of_whole
 from fabric.edge.identity.identity import Defaults
 from fabric.edge.messages import Action, messages_of
-from fabric.edge.publishing.composer import Stamp
+from fabric.edge.publishing.drafts import Stamp
 from fabric.edge.publishing.options import to_ttl_ms
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.core.ready import Delivery

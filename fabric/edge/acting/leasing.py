@@ -20,7 +20,7 @@ from fabric.edge.acting.leases import Leases
 from fabric.edge.acting.replies import about_envelope
 from fabric.edge.acting.reverting import HANGS_MS, Effect
 from fabric.edge.highest import label_of_whole
-from fabric.edge.publishing.composer import Stamp
+from fabric.edge.publishing.drafts import Stamp
 from fabric.protocol.base.errors import Code
 from fabric.protocol.base.limits import TTL_MAX_MS
 from fabric.protocol.core.ledger_ops import KeepAnswer, KeepForGood, KeepIntent, KeepLease, KeepLeaseTime, LedgerOp

@@ -20,7 +20,7 @@ from fabric.edge.acting.replies import About, Reply
 from fabric.edge.identity.identity import Identity
 from fabric.edge.locks import Condition, Room
 from fabric.edge.logging.faults import trace_of
-from fabric.edge.publishing.composer import Stamp
+from fabric.edge.publishing.drafts import Stamp
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.envelope.field_labels import Record
 

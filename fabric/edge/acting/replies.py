@@ -13,7 +13,7 @@ import msgpack
 from fabric.edge.acting.handlers import Answer, stamp_about
 from fabric.edge.highest import label_of_whole
 from fabric.edge.identity.identity import Identity
-from fabric.edge.publishing.composer import Stamp
+from fabric.edge.publishing.drafts import Stamp
 from fabric.protocol.base.codec import pack
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import ID_BYTES

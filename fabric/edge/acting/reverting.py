@@ -21,7 +21,7 @@ from fabric.edge.identity.identity import Identity
 from fabric.edge.locks import Condition
 from fabric.edge.logging.faults import trace_of
 from fabric.edge.messages import Action
-from fabric.edge.publishing.composer import Stamp
+from fabric.edge.publishing.drafts import Stamp
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.core.ledger_ops import KeepLease
 from fabric.protocol.envelope.field_labels import Record

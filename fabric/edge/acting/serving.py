@@ -22,7 +22,7 @@ from fabric.edge.artifacts.store import Kept, Store
 from fabric.edge.identity.identity import Identity
 from fabric.edge.logging.faults import trace_of
 from fabric.edge.messages import messages_of
-from fabric.edge.publishing.composer import Stamp
+from fabric.edge.publishing.drafts import Stamp
 from fabric.protocol.access.approvals import principal_of
 from fabric.protocol.audit.kinds import ARTIFACT_FETCHED, Audited
 from fabric.protocol.base.errors import Code, FabricError, Reject

@@ -22,7 +22,7 @@ from fabric.edge.approving.verdict import Verdict, approvers_in, read_verdict, w
 from fabric.edge.connection.mailbox import Mailbox, fail
 from fabric.edge.locks import Pending
 from fabric.edge.messages import Message
-from fabric.edge.publishing.composer import Draft, Stamp
+from fabric.edge.publishing.drafts import Draft, Stamp
 from fabric.edge.publishing.publisher import Publisher
 from fabric.protocol.access.approvals import approval_record
 from fabric.protocol.audit import kinds

@@ -18,7 +18,7 @@ from fabric.edge.fetching.fetches import Fetches, Hear, Said
 from fabric.edge.fetching.part import Part, is_there
 from fabric.edge.fetching.windows import Windows
 from fabric.edge.locks import Event
-from fabric.edge.publishing.composer import Stamp
+from fabric.edge.publishing.drafts import Stamp
 from fabric.edge.publishing.options import to_leaf
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.envelope.header import Kind

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from fabric.edge.connection.mailbox import Mailbox
 from fabric.edge.locks import Pending
 from fabric.edge.messages import Message
-from fabric.edge.publishing.composer import Draft, Stamp
+from fabric.edge.publishing.drafts import Draft, Stamp
 from fabric.edge.publishing.publisher import Publisher
 from fabric.protocol.base.errors import FabricError
 from fabric.protocol.core.ready import Ready

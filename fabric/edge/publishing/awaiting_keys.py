@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple
 
-from fabric.edge.publishing.composer import Draft, audience_of
+from fabric.edge.publishing.drafts import Draft, audience_of
 from fabric.edge.publishing.recipients import Recipients, Selector
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.base.limits import AUDIENCE_NAMES_MAX

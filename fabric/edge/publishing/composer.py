@@ -9,23 +9,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from fabric.edge.publishing.drafts import Draft, Stamp, audience_of
 from fabric.protocol.base.codec import Shapes
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.base.limits import ENVELOPE_BYTES_MAX, HEADER_BYTES_MAX
 from fabric.protocol.base.signing import Signer
-from fabric.protocol.envelope.field_labels import FieldLabels, Record
-from fabric.protocol.envelope.header import STREAM_BYTES, Header, Kind, PartEntry, Relabels, Terms
+from fabric.protocol.envelope.field_labels import FieldLabels
+from fabric.protocol.envelope.header import STREAM_BYTES, Header, Kind, PartEntry
 from fabric.protocol.envelope.layout import seal
 from fabric.protocol.envelope.parts import build_parts
 from fabric.protocol.envelope.sealed_parts import Recipient, seal_content
 from fabric.protocol.envelope.verify import OwnRoots, RootCache
 from fabric.protocol.trust.credentials import Credential
 from fabric.protocol.vocabulary.fetching import SESSION_MARK
-from fabric.protocol.vocabulary.lifecycle import State
-from fabric.protocol.vocabulary.severity import Phase, Severity
 from fabric.protocol.vocabulary.tlp import Audience, Label
 
 # Enough to spread the cost of a signature, few enough that one lost frame is cheap to repeat.
@@ -38,60 +36,6 @@ _BATCH_BYTES = 65_536
 STREAMS_MAX = 16_384
 # Rules for labels that are remembered as computed: a program has a few, for its sources.
 _RULES_MAX = 1_024
-
-
-class Position(NamedTuple):
-    """Where a record came from: a source's name, and how far it is read once this record is on disk."""
-
-    source: str
-    position: str
-
-
-class Stamp(NamedTuple):
-    """What records must share to travel in one envelope. `rules`: (field, label) in order.
-
-    `audience`: whom else than its own organisation a publication is for, all whom an answer is for; None is the own.
-    """
-
-    kind: Kind
-    topic: str
-    severity: Severity
-    phase: Phase
-    ttl_ms: int
-    label: Label
-    rules: tuple[tuple[str, Label], ...] = ()
-    to: str = ""
-    correlation: bytes = b""
-    audience: Audience | None = None
-    terms: Terms = Terms()
-    state: State = State.NONE
-    relabels: Relabels | None = None
-
-
-def audience_of(stamp: Stamp, credential: Credential) -> Audience:
-    """Of a message with this stamp. An answer has that of what it answers, and not its origin's own."""
-    if stamp.audience is None:
-        return Audience((credential.organisation,))
-    if stamp.kind not in (Kind.EVENT, Kind.INTEL, Kind.ACTION):
-        return stamp.audience
-    return stamp.audience.signed_by(credential.organisation, credential.id)
-
-
-@dataclass(slots=True)
-class Draft:
-    """A record that waits to be sealed. `token` is the caller's, to be told what became of it. `keys`: its names, as a
-    `Snapshot` has them."""
-
-    stamp: Stamp
-    record: Record
-    at_ms: int
-    token: Any
-    size: int = 0
-    position: Position | None = None
-    taken: bool = False  # sealed, or found to be unfit: its source goes on behind it
-    number: int = 0  # among those that share its token
-    dropped: bool = False  # begun, and not added
-    keys: tuple[str, ...] | None = None
 
 
 class Sealed(NamedTuple):

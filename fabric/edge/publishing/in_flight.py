@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from fabric.edge.publishing.composer import Draft
+from fabric.edge.publishing.drafts import Draft
 from fabric.protocol.base.limits import LANE_QUOTA_BYTES
 from fabric.protocol.point.point import Point
 from fabric.protocol.vocabulary.severity import Lane

@@ -12,10 +12,9 @@ from concurrent.futures import Future
 from typing import NamedTuple
 
 from fabric.edge.connection.mailbox import Mailbox, fail
-from fabric.edge.publishing.composer import Draft, Position, Stamp
+from fabric.edge.publishing.drafts import NO_STAMP, Draft, Position, Stamp
 from fabric.edge.publishing.lanes import Lanes
 from fabric.edge.publishing.outbox import EdgeOutbox
-from fabric.edge.publishing.publications import NO_STAMP
 from fabric.edge.publishing.receipts import Many, Receipt, Tell
 from fabric.edge.publishing.snapshot import Snapshot, snapshot
 from fabric.edge.publishing.sources import Sources

@@ -13,8 +13,8 @@ from collections.abc import Callable, Container, Sequence
 from typing import Final
 
 from fabric.edge.locks import Condition
-from fabric.edge.publishing.composer import Draft, Stamp
 from fabric.edge.publishing.counts import Counts
+from fabric.edge.publishing.drafts import Draft, Stamp
 from fabric.edge.publishing.in_flight import InFlight
 from fabric.edge.publishing.receipts import is_cancelled, no_place, refuse
 from fabric.protocol.base.errors import FabricError

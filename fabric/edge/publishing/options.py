@@ -8,7 +8,7 @@ from typing import TypedDict
 
 from fabric.edge.arguments.checks import to_record, to_text
 from fabric.edge.identity.identity import Defaults
-from fabric.edge.publishing.composer import Position, Stamp
+from fabric.edge.publishing.drafts import Position, Stamp
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.base.limits import AUDIENCE_NAMES_MAX, DIGEST_BYTES, TTL_MAX_MS
 from fabric.protocol.envelope.header import Kind, Terms

@@ -3,17 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
-from fabric.edge.publishing.composer import Stamp
 from fabric.edge.publishing.options import PublishOptions
 from fabric.protocol.base.errors import Code, FabricError
-from fabric.protocol.envelope.header import Kind
-from fabric.protocol.vocabulary.severity import Phase, Severity
-from fabric.protocol.vocabulary.tlp import Label
-
-# Of what is refused or passed over, and never sealed.
-NO_STAMP: Final = Stamp(Kind.EVENT, "", Severity.UNKNOWN, Phase.NONE, 0, Label.CLEAR)
 
 
 class Publication(NamedTuple):

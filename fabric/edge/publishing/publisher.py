@@ -15,7 +15,8 @@ from typing import Any
 import structlog
 
 from fabric.edge.publishing.awaiting_keys import AwaitingKeys
-from fabric.edge.publishing.composer import Composer, Draft
+from fabric.edge.publishing.composer import Composer
+from fabric.edge.publishing.drafts import Draft
 from fabric.edge.publishing.in_flight import InFlight
 from fabric.edge.publishing.lanes import BURST_MAX, Lanes
 from fabric.edge.publishing.receipts import Receipt, begin, is_open, refuse, succeed

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from fabric.edge.connection.mailbox import fail
 from fabric.edge.locks import Condition, Pending
-from fabric.edge.publishing.composer import Draft
+from fabric.edge.publishing.drafts import Draft
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.envelope.header import Kind
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from fabric.edge.identity.identity import Defaults
 from fabric.edge.messages import Message
-from fabric.edge.publishing.composer import Stamp
+from fabric.edge.publishing.drafts import Stamp
 from fabric.edge.publishing.options import publish_stamp, to_audience, to_label
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.base.limits import DIGEST_BYTES, RECORDS_MAX

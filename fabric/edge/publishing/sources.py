@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-from fabric.edge.publishing.composer import Draft
+from fabric.edge.publishing.drafts import Draft
 from fabric.edge.publishing.lanes import WAITING_MAX
 from fabric.edge.publishing.receipts import is_cancelled
 from fabric.protocol.base.errors import Code, FabricError

@@ -13,9 +13,8 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from fabric.edge.identity.identity import Defaults
-from fabric.edge.publishing.composer import Stamp
+from fabric.edge.publishing.drafts import NO_STAMP, Stamp
 from fabric.edge.publishing.options import PublishOptions, publish_stamp
-from fabric.edge.publishing.publications import NO_STAMP
 from fabric.protocol.vocabulary.severity import Phase, Severity
 from fabric.protocol.vocabulary.tlp import Audience, Label
 

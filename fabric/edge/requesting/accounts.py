@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from fabric.edge.publishing.composer import Stamp
+from fabric.edge.publishing.drafts import Stamp
 from fabric.edge.requesting.account import Account, account_of, lasts_ms
 from fabric.edge.requesting.recorder import check_same
 from fabric.protocol.base.errors import Code, FabricError

@@ -17,7 +17,7 @@ from typing import Any
 import structlog
 
 from fabric.edge.messages import Message
-from fabric.edge.publishing.composer import Stamp
+from fabric.edge.publishing.drafts import Stamp
 from fabric.edge.requesting.account import RESULTS_MS, asked_of, lasts_ms, recall, tracker_of, word_of
 from fabric.edge.requesting.tracking import Tracker
 from fabric.protocol.base.errors import Code, FabricError

@@ -8,7 +8,7 @@ from functools import partial
 from fabric.edge.connection.mailbox import Mailbox, fail
 from fabric.edge.locks import Pending
 from fabric.edge.publishing.awaiting_keys import AwaitingKeys
-from fabric.edge.publishing.composer import Draft, Stamp
+from fabric.edge.publishing.drafts import Draft, Stamp
 from fabric.edge.publishing.publisher import Publisher
 from fabric.edge.requesting.account import asked_of
 from fabric.edge.requesting.recorder import Recorder
