@@ -26,7 +26,7 @@ from fabric.edge.acting.handlers import Handler
 from fabric.edge.approving.iterating import requests_async
 from fabric.edge.approving.request import ApprovalRequest
 from fabric.edge.approving.verdict import Verdict
-from fabric.edge.arguments.checks import to_handler, to_seconds, to_text
+from fabric.edge.arguments.checks import check_wanted, to_handler, to_seconds, to_text
 from fabric.edge.artifacts.artifact import Artifact
 from fabric.edge.face import VERDICT_WAIT_MS, Face, Options
 from fabric.edge.fetching.fetch import TIMEOUT_S, FetchProgress
@@ -35,7 +35,7 @@ from fabric.edge.leaving import CLOSE_TIMEOUT_S
 from fabric.edge.logging.faults import place_of
 from fabric.edge.messages import Action, Message, Outcome
 from fabric.edge.publishing.drafts import Draft
-from fabric.edge.publishing.options import ActionOptions, PublishOptions, check_wanted, to_position
+from fabric.edge.publishing.options import ActionOptions, PublishOptions, to_position
 from fabric.edge.receiving.iterators import AsyncMessages
 from fabric.edge.requesting.latest import Latest
 from fabric.edge.requesting.request import (

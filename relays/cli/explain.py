@@ -8,7 +8,8 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from fabric.edge.publishing.options import action_stamp, check_wanted, publish_stamp, to_label
+from fabric.edge.arguments.checks import check_wanted
+from fabric.edge.publishing.options import action_stamp, publish_stamp, to_label
 from fabric.edge.requesting.request import request_arguments
 from fabric.protocol.base.errors import Code
 from fabric.protocol.base.limits import DIGEST_BYTES

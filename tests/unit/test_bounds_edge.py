@@ -65,12 +65,11 @@ BOUNDS = {
     "BEGUN_MAX records a source, of sources of which something waits; BUSY",
     "edge/publishing/publisher.py:Publisher._left":
     "what waited and was in flight when the connection ended, until it is left",
-    "edge/publishing/composer.py:Composer._labels": "_RULES_MAX; then computed anew",
     "edge/publishing/composer.py:Composer._streams": "STREAMS_MAX; the one left longest ago begins anew",
     "edge/publishing/receipts.py:Many._outcomes": "what its program gives at a time",
     "edge/publishing/stamps.py:Stamps._known": "STAMPS_MAX; then made anew",
     "edge/publishing/snapshot.py:Snapshots._known": "_SHAPES_MAX; then made anew",
-    "edge/publishing/labelling.py:Labelling._known": "_RULES_MAX; then computed anew",
+    "edge/publishing/labelling.py:KnownLabels._known": "_RULES_MAX; then computed anew",
     # what it asks for
     "edge/requesting/requests.py:Requests._requests": "OPEN_MAX; BUSY. Each ends at its deadline",
     "edge/requesting/recorder.py:Recorder._written": "OPEN_MAX and _OTHERS_MAX",
@@ -378,8 +377,8 @@ def test_streams_and_rules_of_a_program_that_invents_them_are_let_go():
     assert number(other)[1] == 0, "the one that was left longest ago begins anew"
     for n in range(3_000):
         stamp = draft().stamp._replace(rules=((f"field {n}", Label.AMBER),))
-        composer._field_labels(stamp)
-    assert len(composer._labels) <= 1_024
+        composer._labels.of(stamp.rules, stamp.label)
+    assert len(composer._labels._known) <= 1_024
 
 
 def test_positions_of_new_sources_are_refused_when_so_many_are_kept(tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from fabric.edge.blocking import ControlPoint
 from fabric.edge.publishing import lanes
 from fabric.edge.publishing.drafts import Draft, Stamp
 from fabric.edge.publishing.publications import Publication
-from fabric.edge.publishing.receipts import Many, Receipt, begin, refuse, succeed
+from fabric.edge.publishing.receipts import Many, Receipt, begin_sending, refuse, succeed
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.envelope.header import Kind
 from fabric.protocol.vocabulary.severity import Phase, Severity
@@ -110,10 +110,10 @@ def numbered(many, count):
 def test_what_is_on_its_way_is_not_withdrawn():
     many = Many(4)
     drafts = numbered(many, 4)
-    assert begin([drafts[0], drafts[2]]) == [drafts[0], drafts[2]]
+    assert begin_sending([drafts[0], drafts[2]]) == [drafts[0], drafts[2]]
     many.refuse(0, FabricError(Code.BAD_INPUT))
     many.withdraw(FabricError(Code.BUSY))
-    assert begin(drafts[1:2]) == [] and [many.is_withdrawn(n) for n in range(4)] == [False, True, False, True]
+    assert begin_sending(drafts[1:2]) == [] and [many.is_withdrawn(n) for n in range(4)] == [False, True, False, True]
     assert [outcome and outcome.code for outcome in many.outcomes()] == [Code.BAD_INPUT, Code.BUSY, None, Code.BUSY]
     assert not many.future.done()
     many.refuse(2, FabricError(Code.TOO_LARGE))
@@ -150,7 +150,7 @@ def test_a_receipt_ends_as_a_future_does_whenever_somebody_looks(records, succee
                     LOOKS[name](model)
 
     look(1)
-    begun = begin(drafts)
+    begun = begin_sending(drafts)
     assert begun == [draft for draft, model in zip(drafts, models, strict=True) if model.set_running_or_notify_cancel()]
     look(2)
     (succeed if succeeds else refuse)(*((bytes(16), begun) if succeeds else (begun, FabricError(Code.BUSY))))
@@ -167,7 +167,7 @@ def test_a_receipt_ends_as_a_future_does_whenever_somebody_looks(records, succee
 
 def test_nothing_is_made_to_wait_for_a_receipt_before_somebody_looks_at_it():
     drafts = [replace(draft, token=Receipt()) for draft in numbered(None, 2)]
-    assert begin(drafts) == drafts
+    assert begin_sending(drafts) == drafts
     succeed(bytes(16), drafts)
     assert all(draft.token.done() and not draft.token.is_touched for draft in drafts)
     assert wait([draft.token for draft in drafts], 0).done == {draft.token for draft in drafts}
@@ -179,7 +179,7 @@ def test_nothing_is_made_to_wait_for_a_receipt_before_somebody_looks_at_it():
 def test_whoever_looks_at_a_receipt_while_it_is_made_ready_for_another_is_called_too():
     places = 0
     for run in at_each_place(Receipt.__getattr__.__code__):
-        (draft,) = begin([replace(draft, token=Receipt()) for draft in numbered(None, 1)])
+        (draft,) = begin_sending([replace(draft, token=Receipt()) for draft in numbered(None, 1)])
         receipt, called, locks = draft.token, [], []
 
         def comes_between(receipt=receipt, called=called, locks=locks):
@@ -199,7 +199,7 @@ def test_who_waits_in_another_thread_is_woken():
     (draft,) = [replace(draft, token=Receipt()) for draft in numbered(None, 1)]
     with ThreadPoolExecutor(1) as pool:
         waits = pool.submit(draft.token.result, WAIT_S)
-        succeed(bytes(16), begin([draft]))
+        succeed(bytes(16), begin_sending([draft]))
         assert waits.result(WAIT_S).endswith(".0")
 
 

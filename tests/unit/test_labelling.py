@@ -2,7 +2,7 @@
 
 import pytest
 
-from fabric.edge.publishing.labelling import Labelling, unmatched_words
+from fabric.edge.publishing.labelling import KnownLabels, Labelling, unmatched_words
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.vocabulary.tlp import Label
 
@@ -24,7 +24,13 @@ def test_many_names_are_told_by_number():
 
 
 def test_rules_that_are_remembered_are_bounded():
-    labelling = Labelling()
+    known = KnownLabels()
     for n in range(3_000):
-        labelling.require(((f"f{n}", Label.RED),), {f"f{n}": 1})
-    assert len(labelling._known) <= 1_024
+        known.of(((f"f{n}", Label.RED),), Label.GREEN)
+    assert len(known._known) <= 1_024
+
+
+def test_the_same_rules_are_computed_once_for_each_label_of_the_rest():
+    known, rules = KnownLabels(), (("a", Label.RED),)
+    green = known.of(rules, Label.GREEN)
+    assert known.of((("a", Label.RED),), Label.GREEN) is green and known.of(rules, Label.AMBER) is not green

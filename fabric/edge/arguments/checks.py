@@ -8,6 +8,7 @@ from typing import Any
 
 from fabric.protocol.base.codec import TEXT
 from fabric.protocol.base.errors import Code, FabricError
+from fabric.protocol.vocabulary.topics import advice_on, check_pattern
 
 
 def to_text(value: object, what: str, example: str) -> str:
@@ -15,6 +16,13 @@ def to_text(value: object, what: str, example: str) -> str:
     if not isinstance(value, str):
         raise FabricError(Code.USAGE, f"{what} of type {_type(value)}", f"give text, e.g. {example!r}")
     return value
+
+
+def check_wanted(pattern: str) -> None:
+    """Raises BAD_TOPIC for a pattern that nobody can subscribe to, with what to write instead."""
+    problem = check_pattern(pattern)
+    if problem is not None:
+        raise FabricError(problem.code, problem.detail, advice_on(pattern))
 
 
 def to_handler(handler: object) -> Any:

@@ -85,7 +85,7 @@ class AwaitingKeys:
         return WAITING_MAX - len(self._waiting)
 
     def waiting(self) -> Iterator[Draft]:
-        """They wait for keys."""
+        """Records that wait for keys, in the order in which they came."""
         return (each.draft for each in self._waiting)
 
     def _is_there(self, each: _Waiting, now_ms: int, ready: Ready) -> bool:

@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from fabric.edge.publishing.drafts import Draft, Stamp, audience_of
+from fabric.edge.publishing.labelling import KnownLabels
 from fabric.protocol.base.codec import Shapes
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.base.limits import ENVELOPE_BYTES_MAX, HEADER_BYTES_MAX
 from fabric.protocol.base.signing import Signer
-from fabric.protocol.envelope.field_labels import FieldLabels
 from fabric.protocol.envelope.header import STREAM_BYTES, Header, Kind, PartEntry
 from fabric.protocol.envelope.layout import seal
 from fabric.protocol.envelope.parts import build_parts
@@ -34,8 +34,6 @@ _BATCH_BYTES = 65_536
 # Streams that are numbered on. A program that uses more begins the one that it left longest ago anew, so that a gap
 # there is not seen. Some 500 bytes each.
 STREAMS_MAX = 16_384
-# Rules for labels that are remembered as computed: a program has a few, for its sources.
-_RULES_MAX = 1_024
 
 
 class Sealed(NamedTuple):
@@ -70,7 +68,7 @@ class Composer:
         self._signer = OwnRoots(signer, roots)
         self._entropy = entropy
         self._own = Audience((credential.organisation,))
-        self._labels: dict[tuple[tuple[tuple[str, Label], ...], Label], FieldLabels] = {}  # computed once
+        self._labels = KnownLabels()
         # A stream is what everybody who may see one of it may see all of: (topic, label, audience) of a session.
         self._streams: dict[tuple[str, Label, Audience], tuple[bytes, int]] = {}
 
@@ -111,7 +109,7 @@ class Composer:
 
     def _header(self, group: Sequence[Draft]) -> tuple[Header, Sequence[bytes]]:
         stamp = group[0].stamp
-        labels = self._field_labels(stamp)
+        labels = self._labels.of(stamp.rules, stamp.label)
         audience = self._own if stamp.audience is None else audience_of(stamp, self._credential)
         stream, sequence = self._next_of((stamp.topic, stamp.label, audience))
 
@@ -162,15 +160,6 @@ class Composer:
             del self._streams[next(iter(self._streams))]
         self._streams[key] = (stream, sequence)
         return stream, sequence
-
-    def _field_labels(self, stamp: Stamp) -> FieldLabels:
-        key = (stamp.rules, stamp.label)
-        labels = self._labels.get(key)
-        if labels is None:
-            if len(self._labels) >= _RULES_MAX:
-                self._labels.clear()
-            labels = self._labels[key] = FieldLabels(dict(stamp.rules), stamp.label)
-        return labels
 
 
 def _shapes_of(group: Sequence[Draft]) -> Shapes | None:

@@ -12,6 +12,8 @@ from fabric.protocol.vocabulary.lifecycle import State
 from fabric.protocol.vocabulary.severity import Phase, Severity
 from fabric.protocol.vocabulary.tlp import Audience, Label
 
+Rules = tuple[tuple[str, Label], ...]
+
 
 class Position(NamedTuple):
     """Where a record came from: a source's name, and how far it is read once this record is on disk."""
@@ -32,7 +34,7 @@ class Stamp(NamedTuple):
     phase: Phase
     ttl_ms: int
     label: Label
-    rules: tuple[tuple[str, Label], ...] = ()
+    rules: Rules = ()
     to: str = ""
     correlation: bytes = b""
     audience: Audience | None = None

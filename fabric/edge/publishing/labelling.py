@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from fabric.edge.publishing.drafts import Rules
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.envelope.field_labels import FieldLabels, near_names
 from fabric.protocol.vocabulary.tlp import Label
-
-Rules = tuple[tuple[str, Label], ...]
 
 # Rules that are remembered as computed: a program has a few, for its sources.
 _RULES_MAX = 1_024
@@ -21,11 +20,27 @@ _RULES_MAX = 1_024
 _SHOWN_MAX = 5
 
 
+class KnownLabels:
+    """Rules as they were computed before."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Rules, Label], FieldLabels] = {}
+
+    def of(self, rules: Rules, rest: Label) -> FieldLabels:
+        """These, and `rest` for what they do not name."""
+        labels = self._known.get((rules, rest))
+        if labels is None:
+            if len(self._known) >= _RULES_MAX:
+                self._known.clear()
+            labels = self._known[rules, rest] = FieldLabels(dict(rules), rest)
+        return labels
+
+
 class Labelling:
     """Any thread may ask."""
 
     def __init__(self) -> None:
-        self._known: dict[Rules, FieldLabels] = {}
+        self._known = KnownLabels()
         self._last: tuple[Rules, FieldLabels] = ((), FieldLabels({}, Label.RED))
 
     def require(self, rules: Rules, record: Mapping[str, Any]) -> None:
@@ -34,19 +49,11 @@ class Labelling:
             return
         last, labels = self._last
         if rules is not last:  # mostly they are those of the record before: to look some up takes its time
-            labels = self._labels_of(rules)
+            labels = self._known.of(rules, Label.RED)
             self._last = (rules, labels)
         unmatched = labels.unmatched(record)
         if unmatched:
             raise unmatched_error(unmatched, record)
-
-    def _labels_of(self, rules: Rules) -> FieldLabels:
-        labels = self._known.get(rules)
-        if labels is None:
-            if len(self._known) >= _RULES_MAX:
-                self._known.clear()
-            labels = self._known[rules] = FieldLabels(dict(rules), Label.RED)
-        return labels
 
 
 def unmatched_error(names: list[str], record: Mapping[str, Any]) -> FabricError:

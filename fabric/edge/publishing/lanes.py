@@ -16,8 +16,8 @@ from fabric.edge.locks import Condition
 from fabric.edge.publishing.counts import Counts
 from fabric.edge.publishing.drafts import Draft, Stamp
 from fabric.edge.publishing.in_flight import InFlight
-from fabric.edge.publishing.receipts import is_cancelled, no_place, refuse
-from fabric.protocol.base.errors import FabricError
+from fabric.edge.publishing.receipts import is_cancelled, refuse
+from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.vocabulary.severity import Lane, lane_of
 
 # Drafts that one burst looks at, and the stamps of those that it takes: mostly each is an envelope. To build many takes
@@ -81,7 +81,10 @@ class Lanes:
                     self._queued[lane].append(draft)
                     return True
                 if left_s <= 0.0:
-                    raise no_place(lane.name.lower(), WAITING_MAX)
+                    raise FabricError(
+                        Code.BUSY, f"{WAITING_MAX} records of the lane {lane.name.lower()} wait for the relay",
+                        "publish less, or wait longer",
+                    )
             if self._ended is not None:
                 raise self._ended
             return False

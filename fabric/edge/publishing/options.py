@@ -17,7 +17,7 @@ from fabric.protocol.trust.credentials import name_ok
 from fabric.protocol.vocabulary.openc2 import ActionSpec
 from fabric.protocol.vocabulary.severity import Phase, Severity, parse_phase, parse_severity
 from fabric.protocol.vocabulary.tlp import Audience, Label, parse_label
-from fabric.protocol.vocabulary.topics import advice_on, check_pattern, check_topic, kind_of_topic
+from fabric.protocol.vocabulary.topics import advice_on, check_topic, kind_of_topic
 
 RECIPIENTS = "recipients"
 AUDIENCE_PARTS = ("organisations", "communities", RECIPIENTS)
@@ -175,13 +175,6 @@ def to_position(value: object) -> Position | None:
     if not isinstance(value, tuple | list) or len(value) != 2 or not all(isinstance(each, str) for each in value):
         raise FabricError(Code.USAGE, "a position that is no pair of texts", 'give e.g. ("queue", "4711")')
     return Position(*value)
-
-
-def check_wanted(pattern: str) -> None:
-    """Raises BAD_TOPIC for a pattern that nobody can subscribe to, with what to write instead."""
-    problem = check_pattern(pattern)
-    if problem is not None:
-        raise FabricError(problem.code, problem.detail, advice_on(pattern))
 
 
 def publish_stamp(

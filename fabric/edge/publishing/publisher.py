@@ -19,7 +19,7 @@ from fabric.edge.publishing.composer import Composer
 from fabric.edge.publishing.drafts import Draft
 from fabric.edge.publishing.in_flight import InFlight
 from fabric.edge.publishing.lanes import BURST_MAX, Lanes
-from fabric.edge.publishing.receipts import Receipt, begin, is_open, refuse, succeed
+from fabric.edge.publishing.receipts import Receipt, begin_sending, open_future, refuse, succeed
 from fabric.edge.publishing.sources import Sources
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.core.ready import Published, Ready, Submit
@@ -78,7 +78,7 @@ class Publisher:
         found = self._lanes.take(held)
         if not found and not fit and not unfit:
             return
-        taken = begin(found)
+        taken = begin_sending(found)
         if len(taken) < len(found):
             self._counts.ended(len(found) - len(taken), len(found) - len(taken))
         more, more_unfit = self._awaiting_keys.sort(taken, now_ms, ready)
@@ -172,6 +172,6 @@ class Publisher:
     def close(self, error: FabricError) -> None:
         """The connection has ended: whoever still waits for a record is told this."""
         for drafts in [*self._in_flight.end(), *self._lanes.end(error), self._awaiting_keys.end(error)]:
-            self._left += [future for draft in drafts if (future := is_open(draft.token)) is not None]
+            self._left += [future for draft in drafts if (future := open_future(draft.token)) is not None]
             refuse(drafts, error)
         self._counts.end()

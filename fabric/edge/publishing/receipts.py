@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from fabric.edge.connection.mailbox import fail
 from fabric.edge.locks import Condition, Pending
 from fabric.edge.publishing.drafts import Draft
-from fabric.protocol.base.errors import Code, FabricError
+from fabric.protocol.base.errors import FabricError
 from fabric.protocol.envelope.header import Kind
 
 T = TypeVar("T")
@@ -163,7 +163,7 @@ def is_cancelled(draft: Draft) -> bool:
     return draft.dropped or (isinstance(token, Future) and token.cancelled())
 
 
-def begin(drafts: Iterable[Draft]) -> list[Draft]:
+def begin_sending(drafts: Iterable[Draft]) -> list[Draft]:
     """Those that are sent, whatever their program wishes from now on: the others were cancelled before."""
     begun: list[Draft] = []
     for token, group in groupby(drafts, _shared_token):
@@ -173,7 +173,7 @@ def begin(drafts: Iterable[Draft]) -> list[Draft]:
         elif token is Receipt:
             begun += _begin_each(together)
         else:
-            begun += [draft for draft in together if _is_begun(draft.token)]
+            begun += [draft for draft in together if _begin_one(draft.token)]
     return begun
 
 
@@ -192,15 +192,16 @@ def _begin_each(drafts: Sequence[Draft]) -> list[Draft]:
                 touched[id(draft)] = draft
             else:
                 draft.token._state = RUNNING
-    cancelled = {number for number, draft in touched.items() if not _is_begun(draft.token)}
+    cancelled = {number for number, draft in touched.items() if not _begin_one(draft.token)}
     return [draft for draft in drafts if id(draft) not in cancelled]
 
 
-def _is_begun(token: Any) -> bool:
+def _begin_one(token: Any) -> bool:
+    """Whether it is sent: it was not cancelled before, and cannot be from now on."""
     return not isinstance(token, Future) or token.set_running_or_notify_cancel()
 
 
-def is_open(token: Any) -> Future[Any] | None:
+def open_future(token: Any) -> Future[Any] | None:
     """The future of whom nobody told yet; None where there is none."""
     future = token.future if isinstance(token, Many) else token
     return future if isinstance(future, Future) and not future.done() else None
@@ -234,10 +235,3 @@ def refuse(group: Sequence[Draft], error: FabricError) -> None:
             draft.token.refuse(draft.number, error)
         else:
             fail(draft.token, error)
-
-
-def no_place(lane: str, waiting_max: int) -> FabricError:
-    """For whoever waited long enough."""
-    return FabricError(
-        Code.BUSY, f"{waiting_max} records of the lane {lane} wait for the relay", "publish less, or wait longer"
-    )

@@ -57,8 +57,8 @@ class Stamps:
 
 
 def _said(topic: object, options: Mapping[str, Any]) -> tuple[dict[str, Any], Sequence[Any]]:
-    """The options, with labels that nobody else has. And all that is said, one after the other, and of how many
-    options: what is the same each time says the same, as none of it can change."""
+    """The options with a copy of their labels; and how many options there are, followed by all that they say, one after
+    the other. None of that can change, so where it is the same objects again, the same is said."""
     given = dict(options)
     labels: Any = given.get("labels")
     if type(labels) not in _MAPS:
