@@ -1,1 +1,1 @@
-"""A running relay and what surrounds it: the loop, the spool, topology files, the supervisor, the command line."""
+"""A relay and what surrounds it: its process, the supervisor, topology files, the authority, the command line."""

@@ -20,11 +20,11 @@ from fabric.edge.identity.identity import load_identity
 from fabric.edge.logging.faults import raised_at
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.transport import require_zmq
-from relays.config import relay_config
-from relays.descriptors import raise_limit
 from relays.last_words import CANNOT_RUN, OWN_FAULT
 from relays.logs import set_up_logs
-from relays.loop import RelayLoop
+from relays.process.config import relay_config
+from relays.process.descriptors import raise_limit
+from relays.process.loop import RelayLoop
 from relays.streams import open_streams
 
 _PR_SET_PDEATHSIG = 1

@@ -27,8 +27,8 @@ from fabric.documents import parse_object
 from fabric.edge.identity.home import fabric_folder
 from fabric.files import append_private, copy_private, empty_private, make_private, open_private, write_private
 from fabric.protocol.base.errors import Code, FabricError
-from relays.drain import DrainFile, drain_path, end_draining
 from relays.last_words import NOT_STARTED
+from relays.process.drain import DrainFile, drain_path, end_draining
 from relays.starting import STARTS_MAX, EachAnew, Starting, best, command_of_supervisor
 
 if TYPE_CHECKING:

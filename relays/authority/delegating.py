@@ -28,7 +28,7 @@ from fabric.protocol.trust.credentials import (
 from fabric.protocol.vocabulary.tlp import Label
 from relays.authority.keeping import Authority
 from relays.authority.minting import claim, keys_of, mint
-from relays.pins import add_pin
+from relays.process.pins import add_pin
 from relays.topology.model import RelaySpec, Topology
 from relays.wall import signing_ms
 

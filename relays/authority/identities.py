@@ -30,8 +30,8 @@ from relays.authority.directories import keep_directory
 from relays.authority.keeping import Authority
 from relays.authority.minting import Keys, claim, keys_of, mint
 from relays.authority.policies import keep_policies
-from relays.config import READERS
-from relays.pins import write_pins
+from relays.process.config import READERS
+from relays.process.pins import write_pins
 from relays.topology.model import PointSpec, RelaySpec, Topology
 from relays.wall import signing_ms
 

@@ -9,7 +9,7 @@ from fabric.edge.identity.home import fabric_folder
 from fabric.edge.identity.identity import Identity
 from fabric.protocol.trust.credentials import NodeKind
 from relays.authority.credentials import identities_here
-from relays.status import read_status
+from relays.process.status import read_status
 
 
 def relays_here(fabric: str, home: Path | None = None) -> set[str]:

@@ -14,7 +14,7 @@ from fabric.protocol.envelope.lifetime import parse_duration
 from relays.cli.exits import PARTLY, command
 from relays.cli.options import AsJson
 from relays.cli.running import one_of_here, running_relays, states_of, the_one
-from relays.drain import NAMED_MAX, DrainFile, Draining, drain_path, end_draining, read_draining, write_draining
+from relays.process.drain import NAMED_MAX, DrainFile, Draining, drain_path, end_draining, read_draining, write_draining
 from relays.supervisor import supervisor_state
 from relays.terminal import say, say_json
 

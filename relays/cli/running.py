@@ -31,9 +31,9 @@ from relays.cli.exits import FAILED, PARTLY, SHORT, command
 from relays.cli.options import AlsoFabric
 from relays.cli.passphrase import PassphraseFile, passphrase_from
 from relays.cli.waits import lines_of
-from relays.drain import drain_path, read_draining
 from relays.last_words import last_words
-from relays.status import STALE_MS, read_status
+from relays.process.drain import drain_path, read_draining
+from relays.process.status import STALE_MS, read_status
 from relays.supervisor import Supervisor, detach, stop_supervisor, supervisor_state
 from relays.terminal import Cell, Screen, Table, say, say_json
 from relays.topology import asserts

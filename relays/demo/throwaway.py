@@ -26,7 +26,7 @@ from fabric.files import make_private
 from fabric.protocol.base.errors import Code, FabricError
 from relays.authority import init_authority, make_identities
 from relays.last_words import last_words
-from relays.status import read_status
+from relays.process.status import read_status
 from relays.supervisor import detach
 from relays.topology import loader
 

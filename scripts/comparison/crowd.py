@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from relays.descriptors import raise_limit
+from relays.process.descriptors import raise_limit
 from scripts.comparison.crowd_ends import COME_S
 from scripts.comparison.figures import Figure, Window
 from scripts.comparison.processes import Cpu, Failed, Program

@@ -31,7 +31,7 @@ from fabric.protocol.wire.frames import SESSION_BYTES, Role
 from fabric.transport.keys import CurveKeys, random_keys
 from relays.authority import open_authority
 from relays.authority.minting import mint
-from relays.descriptors import raise_limit
+from relays.process.descriptors import raise_limit
 from scripts.attacks.peer import now_ms
 from scripts.comparison.records import ALL
 from scripts.comparison.saying import arguments, say

@@ -25,7 +25,7 @@ from fabric.protocol.trust.credentials import NodeKind
 from fabric.protocol.vocabulary.severity import Severity
 from fabric.protocol.wire.frames import Direction
 from fabric.spool import Spool
-from relays.loop import AWAKE_MAX
+from relays.process.loop import AWAKE_MAX
 from scripts.comparison.figures import Figure, Window
 from scripts.comparison.processes import Failed
 from scripts.comparison.resident import resident_kb

@@ -24,10 +24,10 @@ from fabric.transport.clock import Clock
 from relays.authority.keeping import open_authority
 from relays.authority.lists import read_revocations
 from relays.authority.sealing import is_protected, open_seed, public_of, read_document, seal_seed
-from relays.drain import read_draining
-from relays.pins import Pins
+from relays.process.drain import read_draining
+from relays.process.pins import Pins
+from relays.process.status import read_status
 from relays.reading import place_of
-from relays.status import read_status
 from relays.topology.loader import check
 from tests.fuzz.cast import AUTHORITY, revocation_lists
 from tests.fuzz.dice import Dice

@@ -12,7 +12,7 @@ from typing import Any
 
 from fabric.edge.blocking import ControlPoint
 from fabric.protocol.base.errors import FabricError
-from relays.drain import Draining, drain_path, write_draining
+from relays.process.drain import Draining, drain_path, write_draining
 from tests.integration.harness import House, wait_for
 
 TOPOLOGY = """

@@ -15,8 +15,9 @@ from fabric.protocol.envelope import layout
 from fabric.protocol.envelope.header import Header
 from fabric.protocol.links import handshake, links, opening
 from fabric.protocol.wire.frames import Data, Frame, Nack, Pong, Routed, Welcome
-from relays import cli, run, status
+from relays import cli, run
 from relays.authority import lists
+from relays.process import status
 from tests.future import fields_of
 
 PROGRAM = "from tests.integration.later import main; main()"

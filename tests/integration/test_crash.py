@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from relays.loop import AWAKE_MAX
+from relays.process.loop import AWAKE_MAX
 from tests.integration.harness import House, wait_for
 
 RECORDS = 3_000

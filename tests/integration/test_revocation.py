@@ -12,7 +12,7 @@ import pytest
 
 from fabric.edge.identity.identity import load_identity
 from fabric.protocol.base.errors import Code, FabricError
-from relays.drain import Draining, drain_path, write_draining
+from relays.process.drain import Draining, drain_path, write_draining
 from tests.integration.harness import House, house_in, wait_for
 
 TOPOLOGY = """

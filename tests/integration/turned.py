@@ -36,7 +36,7 @@ from fabric.protocol.trust.policies import Rule
 from fabric.protocol.vocabulary.severity import Lane, Severity
 from fabric.protocol.wire.frames import Data, Direction, Intro, Item, Rules
 from relays import run
-from relays.loop import RelayLoop
+from relays.process.loop import RelayLoop
 from tests.integration.intruder import header_of
 
 PROGRAM = "from tests.integration.turned import main; main()"

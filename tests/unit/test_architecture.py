@@ -31,6 +31,11 @@ ROOMS = {
         "connection", "publishing", "requesting", "fetching", "approving", "receiving", "acting", "loop", "collecting",
         "leaving", "until", "face", "point", "blocking",
     ],
+    "relays": [
+        "wall", "wording", "streams", "folding", "terminal", "logs", "last_words", "label_watch", "responses",
+        "reading", "auditing", "handlers", "gateways", "topology", "process", "run", "starting", "fork_server",
+        "supervisor", "bundle", "authority", "issuing", "explaining", "benching", "cli", "demo",
+    ],
     "relays.gateways": [
         "secret", "options", "addresses", "narrowing", "mapping", "deadletter", "kinds", "registry", "declared",
         "trial", "board", "rejecting", "taking", "feed", "intake", "outtake", "forgetting", "running", "tally", "room",
@@ -47,8 +52,6 @@ def files_of(folder):
 
 FILES = files_of(ROOT / "fabric") + files_of(ROOT / "relays")
 PROTOCOL = files_of(ROOT / "fabric" / "protocol")
-EDGE = files_of(ROOT / "fabric" / "edge")
-GATEWAYS = files_of(ROOT / "relays" / "gateways")
 
 
 def name_of(path):
@@ -114,13 +117,12 @@ def room_of(module, part):
     return module.removeprefix(part + ".").split(".")[0] if module.startswith(part + ".") else None
 
 
-def part_of(path):
-    return ".".join(name_of(path).split(".")[:2])
+def files_of_part(part):
+    return files_of(ROOT.joinpath(*part.split(".")))
 
 
-def against_the_order(path):
+def against_the_order(path, part):
     """(line, module) of what a room imports of those after it."""
-    part = part_of(path)
     order = ROOMS[part]
     own = room_of(name_of(path), part)
     for line, module in imports_of(path):
@@ -132,14 +134,17 @@ def against_the_order(path):
             yield line, module
 
 
-@pytest.mark.parametrize("path", PROTOCOL + EDGE + GATEWAYS, ids=name_of)
-def test_a_room_uses_only_those_before_it(path):
-    assert not list(against_the_order(path)), path
+@pytest.mark.parametrize(
+    ("part", "path"), [(part, path) for part in ROOMS for path in files_of_part(part)],
+    ids=lambda value: value if isinstance(value, str) else name_of(value),
+)
+def test_a_room_uses_only_those_before_it(part, path):
+    assert not list(against_the_order(path, part)), path
 
 
 @pytest.mark.parametrize("part", ROOMS)
 def test_every_module_of_a_part_is_in_a_room_and_every_room_is_there(part):
-    names = {name_of(path) for path in files_of(ROOT.joinpath(*part.split(".")))}
+    names = {name_of(path) for path in files_of_part(part)}
     assert {room_of(name, part) for name in names} - {None} == set(ROOMS[part])
 
 
@@ -153,7 +158,7 @@ def test_the_guard_of_rooms_finds_what_it_is_there_for(tmp_path, monkeypatch):
         "from fabric.edge import ControlPoint\nimport fabric.edge\n"
         "def late():\n    from fabric.edge.blocking import ControlPoint\n"
     )
-    assert [line for line, _ in against_the_order(planted)] == [3, 4, 5, 6, 8]
+    assert [line for line, _ in against_the_order(planted, "fabric.edge")] == [3, 4, 5, 6, 8]
 
 
 def impurities(path):
@@ -272,6 +277,7 @@ def test_the_document_names_the_layers_and_rooms_in_their_order():
     assert first_cells("Layers") == LAYERS
     assert first_cells("Rooms of the protocol") == ROOMS["fabric.protocol"]
     assert first_cells("Rooms of the edge") == ROOMS["fabric.edge"]
+    assert first_cells("Rooms around a relay") == ROOMS["relays"]
     assert first_cells("Rooms of the gateways") == ROOMS["relays.gateways"]
 
 

@@ -7,7 +7,7 @@ import pytest
 from fabric.transport.inbox import STRANGERS, Inbox
 from fabric.transport.listener import Received
 from fabric.transport.sockets import LOOK_NS_MAX, RECEIVE_NS_MAX
-from relays.arrivals import Arrivals
+from relays.process.arrivals import Arrivals
 
 KEY, OTHER, PARENT = b"k" * 32, b"o" * 32, b"p" * 32
 
@@ -65,7 +65,7 @@ def test_a_connection_is_no_stranger_s_once_its_credential_was_checked(reading):
 
 
 def test_what_comes_while_others_are_handled_is_taken_in(reading, monkeypatch):
-    monkeypatch.setattr("relays.arrivals.readable", lambda _: bool(reading.listener.waiting))
+    monkeypatch.setattr("relays.process.arrivals.readable", lambda _: bool(reading.listener.waiting))
     reading.up(7, PARENT)
     reading.meanwhile()
     assert not reading.more

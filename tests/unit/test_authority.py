@@ -7,7 +7,7 @@ import pytest
 from fabric.edge.identity.home import ids_folder
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.wire.frames import Role
-from relays.config import relay_config
+from relays.process.config import relay_config
 from tests.identities import identity, made
 
 TOPOLOGY = """

@@ -1,6 +1,6 @@
 """Links that ended here: what is still in their pipes is counted, and told once."""
 
-from relays.condemned import Condemned, Cut
+from relays.process.condemned import Condemned, Cut
 
 
 def test_frames_of_a_link_that_ended_are_too_late_until_it_is_cut():

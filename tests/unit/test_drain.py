@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from relays.drain import DrainFile, Draining, end_draining, read_draining, write_draining
+from relays.process.drain import DrainFile, Draining, end_draining, read_draining, write_draining
 
 
 @pytest.fixture

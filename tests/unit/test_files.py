@@ -30,7 +30,7 @@ from fabric.spool.spool import Spool
 from fabric.transport.clock import Clock
 from relays.authority import init_authority, revoke
 from relays.issuing.register import Register
-from relays.status import StatusFile
+from relays.process.status import StatusFile
 from relays.supervisor import Supervisor
 
 SOMEBODY = 12_345

@@ -5,7 +5,7 @@ import weakref
 
 import pytest
 
-from relays.garbage import Garbage
+from relays.process.garbage import Garbage
 
 
 class Knot:

@@ -46,9 +46,9 @@ from relays.cli import (
 from relays.cli.app import app
 from relays.demo.book import Book, Check
 from relays.demo.show import Show, targets_table
-from relays.drain import Draining, drain_path, write_draining
 from relays.issuing import Issuer, Register, TokenTerms, register_path
 from relays.last_words import CANNOT_RUN
+from relays.process.drain import Draining, drain_path, write_draining
 from relays.terminal import Screen
 from relays.topology.loader import load
 from relays.topology.problems import Problem, TopologyErrors

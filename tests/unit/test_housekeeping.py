@@ -11,10 +11,10 @@ import pytest
 from fabric.edge.identity.home import ids_folder
 from fabric.edge.identity.identity import load_identity
 from relays.authority import init_authority, make_identities
-from relays.config import relay_config
-from relays.drain import Draining, drain_path, write_draining
-from relays.loop import RelayLoop
-from relays.pins import Pins, write_pins
+from relays.process.config import relay_config
+from relays.process.drain import Draining, drain_path, write_draining
+from relays.process.loop import RelayLoop
+from relays.process.pins import Pins, write_pins
 from relays.topology.loader import load
 from tests.ports import free_port
 from tests.support import derive

@@ -7,7 +7,7 @@ import pytest
 from fabric.edge.identity.home import ids_folder
 from fabric.edge.identity.identity import load_identity
 from relays.authority import Delegation, delegate, init_authority, make_identities
-from relays.pins import Pins, add_pin, write_pins
+from relays.process.pins import Pins, add_pin, write_pins
 from relays.topology.loader import load
 from tests.support import derive
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from fabric.protocol.core.ready import Ready
 from fabric.transport.inbox import Entry
 from fabric.transport.turns import Turn
-from relays.loop import RelayLoop
+from relays.process.loop import RelayLoop
 
 MS = 1_000_000
 
@@ -42,7 +42,7 @@ class House:
         loop.core = SimpleNamespace(parents_wanted=lambda now_ms: ())
         loop._clock = SimpleNamespace(now_ms=lambda: 0)
         monkeypatch.setattr(loop, "_take", self.take)
-        monkeypatch.setattr("relays.loop.Turn", lambda: Turn(lambda: self.ns))
+        monkeypatch.setattr("relays.process.loop.Turn", lambda: Turn(lambda: self.ns))
         loop._turn((), (), 0)
 
 

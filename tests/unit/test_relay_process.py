@@ -32,10 +32,10 @@ from relays.authority import (
 )
 from relays.bundle import make_bundle
 from relays.cli.running import _table
-from relays.config import relay_config
 from relays.last_words import last_words
 from relays.logs import Allowance, _Lossy, log_notes, set_up_logs
-from relays.status import StatusFile, read_status, snapshot
+from relays.process.config import relay_config
+from relays.process.status import StatusFile, read_status, snapshot
 from relays.supervisor import Supervisor, supervisor_state
 from relays.topology.loader import load
 from tests.support import entropy

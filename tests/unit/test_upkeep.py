@@ -7,7 +7,7 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from relays.upkeep import Upkeep
+from relays.process.upkeep import Upkeep
 
 
 def test_what_the_machine_refuses_is_counted_and_said_once_until_it_works():

@@ -12,8 +12,8 @@ from fabric.protocol.relay.relay import Relay
 from fabric.protocol.trust.credentials import NodeKind
 from fabric.protocol.wire.frames import PROTOCOL_VERSIONS, Hello, Ping, Refused, Role, Welcome
 from relays.cli import versions
-from relays.refusals import Refusals
-from relays.versions import NAMES_MAX, RANGES_MAX, spoken
+from relays.process.refusals import Refusals
+from relays.process.versions import NAMES_MAX, RANGES_MAX, spoken
 from tests.conversation import Conversation
 from tests.support import FABRIC, T0, Authority, entropy
 

@@ -7,7 +7,7 @@ from fabric.protocol.relay.relay import Relay
 from fabric.protocol.trust.credentials import NodeKind
 from fabric.protocol.wire.frames import Role
 from relays.cli.waits import lines_of
-from relays.waits import NAMED_MAX, waiting
+from relays.process.waits import NAMED_MAX, waiting
 from tests.conversation import Conversation
 from tests.driven import ANNA, BOB, Driven
 from tests.support import DAY_MS, EVERYTHING, T0, Authority, entropy, verified

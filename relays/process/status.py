@@ -17,9 +17,9 @@ from fabric.files import make_private, write_private
 from fabric.protocol.links.links import UPLINK
 from fabric.protocol.vocabulary.severity import Lane
 from fabric.protocol.wire.frames import PROTOCOL_VERSIONS, Role
-from relays.config import RelayConfig
-from relays.versions import spoken
-from relays.waits import queued, waiting
+from relays.process.config import RelayConfig
+from relays.process.versions import spoken
+from relays.process.waits import queued, waiting
 
 if TYPE_CHECKING:  # who only reads a state does without the relay
     from fabric.protocol.relay.relay import Relay

@@ -43,18 +43,18 @@ from fabric.transport.keys import CurveKeys
 from fabric.transport.listener import Listener
 from fabric.transport.sockets import LinkNumbers
 from fabric.transport.turns import Turn
-from relays.arrivals import Arrivals
-from relays.condemned import Condemned
-from relays.config import RelayConfig
-from relays.descriptors import DESCRIPTORS_MAX
-from relays.drain import NAMED_MAX, DrainFile, Draining, drain_path, write_draining
-from relays.garbage import Garbage
 from relays.logs import Allowance, log_notes
-from relays.pins import Pins
-from relays.refusals import Refusals
-from relays.status import StatusFile, snapshot
-from relays.upkeep import Upkeep
-from relays.watching import LIST_LOOK_MS, Watching
+from relays.process.arrivals import Arrivals
+from relays.process.condemned import Condemned
+from relays.process.config import RelayConfig
+from relays.process.descriptors import DESCRIPTORS_MAX
+from relays.process.drain import NAMED_MAX, DrainFile, Draining, drain_path, write_draining
+from relays.process.garbage import Garbage
+from relays.process.pins import Pins
+from relays.process.refusals import Refusals
+from relays.process.status import StatusFile, snapshot
+from relays.process.upkeep import Upkeep
+from relays.process.watching import LIST_LOOK_MS, Watching
 
 _IDLE_MS_MAX = 1_000
 _BACKOFF_MS_MAX = 60_000
