@@ -78,6 +78,7 @@ class RelayLoop:
         self._folder = fabric_folder(identity.fabric, home)
         self._log = structlog.get_logger().bind(relay=identity.id)
         self._stopping = False
+        self._ended_by: tuple[int, Turn] | None = None  # by which link's frame, where more may wait
         self._condemned = Condemned(_CUT_AFTER_MS)
         self._descriptors = descriptors
         self._drain_path = drain_path(identity.fabric, identity.id, home)
@@ -216,7 +217,7 @@ class RelayLoop:
             ready = self._turn(ended, waiting, now_ms)
             now_ms = self._clock.now_ms()
             ready.merge(self.core.step(Tick(), now_ms))
-            self._apply(ready, now_ms)
+            self._finish(ready, now_ms)
             self._knock(now_ms)
             if now_ms >= lists_at_ms:
                 lists_at_ms = now_ms + LIST_LOOK_MS
@@ -282,14 +283,27 @@ class RelayLoop:
             # Its own time, not the turn's: it may have been sent since that began, and would seem to arrive before.
             arrived, made = self._take(entry, self._clock.now_ms(), ready.close)
             ready.merge(made)
-            self._arrivals.handled(entry.link, turn.lap_ns())
             if turn.over_after(arrived, made):
+                self._ended_by = entry.link, turn
                 break
+            self._arrivals.handled(entry.link, turn.lap_ns())
             if turn.look_is_due():
                 self._arrivals.meanwhile()
                 turn.looked()
                 turn.lap_ns()  # that cost nobody's frame
         return ready
+
+    def _finish(self, ready: Ready, now_ms: int) -> None:
+        """Apply what a turn brought.
+
+        For whoever ended it the commit counts too: others wait for it, and who has each of its urgent messages
+        committed alone would take nearly all the time with little handling.
+        """
+        self._apply(ready, now_ms)
+        if self._ended_by is not None:
+            link, turn = self._ended_by
+            self._arrivals.handled(link, turn.lap_ns())
+            self._ended_by = None
 
     def _lost(self, link: int, now_ms: int, ready: Ready) -> None:
         self._tell_late(self._condemned.forget(link))

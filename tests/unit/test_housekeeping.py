@@ -1,4 +1,7 @@
-"""A relay whose machine refuses it files: it serves on, and neither its state nor anybody else's changes."""
+"""A relay whose machine refuses it files: it serves on, and neither its state nor anybody else's changes.
+
+And who pays for the end of a turn of its loop.
+"""
 
 import errno
 import os
@@ -10,6 +13,8 @@ import pytest
 
 from fabric.edge.identity.home import ids_folder
 from fabric.edge.identity.identity import load_identity
+from fabric.protocol.core.ready import Ready
+from fabric.transport.turns import Turn
 from relays.authority import init_authority, make_identities
 from relays.process.config import relay_config
 from relays.process.drain import Draining, drain_path, write_draining
@@ -17,7 +22,7 @@ from relays.process.loop import RelayLoop
 from relays.process.pins import Pins, write_pins
 from relays.topology.loader import load
 from tests.ports import free_port
-from tests.support import derive
+from tests.support import T0, derive
 
 TOPOLOGY = """
 fabric = "small"
@@ -131,3 +136,30 @@ def test_pins_that_cannot_be_read_at_the_start_let_nobody_knock_until_they_can(t
         pins = Pins(tmp_path)
         assert pins.pinned and not pins.admits(derive("one")) and pins.problem
     assert pins.look() and pins.admits(derive("one")) and not pins.problem
+
+
+def test_whoever_ends_a_turn_pays_for_its_commit(home, monkeypatch):
+    """Who has each of its urgent messages committed alone: in between it is the others' turn for as long."""
+
+    def body(loop):
+        urgent, honest = b"u" * 32, b"h" * 32
+        for n in range(40):
+            loop._inbox.put(1, urgent, urgent, bytes([n]))
+            loop._inbox.put(2, honest, honest, bytes([n]))
+        taken, elapsed = [], [0]
+
+        def take(entry, now_ms, ended):
+            taken.append(entry.link)
+            elapsed[0] += 500_000
+            return entry, Ready()
+
+        monkeypatch.setattr(loop, "_take", take)
+        monkeypatch.setattr(loop._arrivals, "meanwhile", lambda: None)
+        monkeypatch.setattr(loop, "_apply", lambda ready, now_ms: elapsed.insert(0, elapsed[0] + 10_000_000))
+        monkeypatch.setattr(Turn, "over_after", lambda turn, arrived, made: arrived.link == 1)
+        monkeypatch.setattr("relays.process.loop.Turn", lambda: Turn(lambda: elapsed[0]))
+        while len(taken) < 30:
+            loop._finish(loop._turn([], (), T0), T0)
+        assert taken.index(1, 1) == 22, "21 of the other's take as long as one of these and its commit"
+
+    running(home, monkeypatch, body)
