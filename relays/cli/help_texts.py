@@ -39,7 +39,7 @@ def put_right(command: Any) -> None:
 def in_short(text: str) -> str:
     """What a list of commands has of a help text: the library would cut a sentence where its line ends."""
     paragraph = " ".join(inspect.cleandoc(text).split("\n\n")[0].split())
-    return f"{_BREAK.split(paragraph, maxsplit=1)[0].rstrip('.')}."
+    return f"{_BREAK.split(paragraph, maxsplit=1)[0].rstrip('.')}." if paragraph else ""
 
 
 def with_examples(text: str, columns: int) -> str:

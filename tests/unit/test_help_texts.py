@@ -44,6 +44,7 @@ def groups():
 
 def test_a_list_of_commands_cuts_no_sentence():
     assert in_short("Show it, whole: this and\nthat.\n\nMore of it.") == "Show it, whole."
+    assert in_short("") == "", "of what says nothing there is no full stop"
     assert in_short("All of one\nsentence.\n\nExit codes: 0 done.") == "All of one sentence."
 
 
