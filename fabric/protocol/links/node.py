@@ -229,7 +229,7 @@ class Node(ABC):
 
     @abstractmethod
     def on_message(
-        self, link: Link, item: Item, message: Verified, lane: Lane, sent_ms: int, now_ms: int, ready: Ready
+        self, link: Link, item: Item, message: Verified, lane: Lane, now_ms: int, ready: Ready
     ) -> None:
         """A peer hands over a message: it is to be acknowledged or refused."""
 

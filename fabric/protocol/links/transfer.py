@@ -60,7 +60,7 @@ class Handler(Protocol):
         ...
 
     def on_message(
-        self, link: Link, item: Item, message: Verified, lane: Lane, sent_ms: int, now_ms: int, ready: Ready
+        self, link: Link, item: Item, message: Verified, lane: Lane, now_ms: int, ready: Ready
     ) -> None:
         """A peer hands over a message: it is to be acknowledged or refused."""
 
@@ -163,7 +163,7 @@ class Transfer:
                 continue
             if transit_ms:
                 item = item._replace(age_ms=item.age_ms + transit_ms)
-            self._handler.on_message(link, item, message, data.lane, data.clock_ms, now_ms, ready)
+            self._handler.on_message(link, item, message, data.lane, now_ms, ready)
             if link.state is not State.OPEN:
                 return
         if sum(map(is_forged, opened)) >= FORGED_MAX:

@@ -401,8 +401,9 @@ class Point(Node):
 
     # -- in ---------------------------------------------------------------------------------------------
 
-    def on_message(self, link: Link, item: Item, message: Verified, lane: Lane, sent_ms: int, now_ms: int,
-                   ready: Ready) -> None:
+    def on_message(
+        self, link: Link, item: Item, message: Verified, lane: Lane, now_ms: int, ready: Ready
+    ) -> None:
         if message.id in self._handling:
             link.credit.consume(lane, len(item.envelope))
             return  # its acknowledgement comes when the application is done

@@ -355,8 +355,9 @@ class Relay(Node):
 
     # -- messages ---------------------------------------------------------------------------------------
 
-    def on_message(self, link: Link, item: Item, message: Verified, lane: Lane, sent_ms: int, now_ms: int,
-                   ready: Ready) -> None:
+    def on_message(
+        self, link: Link, item: Item, message: Verified, lane: Lane, now_ms: int, ready: Ready
+    ) -> None:
         self.passage.take(link, item, message, lane, now_ms, ready)
 
     def submit(self, message: Verified, now_ms: int, ready: Ready) -> None:
