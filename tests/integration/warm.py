@@ -185,7 +185,10 @@ def _serve(channel: socket.socket) -> NoReturn:
                 program, *args, environment = json.loads(request)
                 if not (pid := os.fork()):
                     os.setsid()
-                    teller.sendall(b"%d\n" % os.getpid())
+                    try:
+                        teller.sendall(b"%d\n" % os.getpid())
+                    except OSError:  # who asked for it was interrupted meanwhile: nobody would end it
+                        os._exit(1)
                     for watched in running:
                         os.close(watched)
                     raise _Begun(program, args, environment, descriptors)

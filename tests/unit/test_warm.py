@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 
 import pytest
@@ -38,3 +39,18 @@ def test_it_is_the_head_of_a_session_and_a_signal_ends_it(home):
     command.kill()
     assert command.wait(30) == -signal.SIGKILL and command.poll() == -signal.SIGKILL
     command.kill()  # and of whoever has its number by now nothing
+
+
+def test_a_command_whose_program_has_ended_meanwhile_does_not_begin_and_nothing_is_said_of_it(capfd):
+    warmed = warm.Warm()
+    told, theirs = socket.socketpair()
+    told.close()
+    read, write = os.pipe()
+    with theirs, socket.socket(fileno=os.dup(warmed.channel)) as channel:
+        request = json.dumps(["print('it began')", {}]).encode()
+        socket.send_fds(channel, [request], [read, write, write, theirs.fileno()])
+    os.close(write)
+    with os.fdopen(read) as said:
+        assert said.read() == ""
+    warmed.close()
+    assert capfd.readouterr().err == ""
