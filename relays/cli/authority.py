@@ -226,7 +226,7 @@ def floor_(
     passphrase_file: PassphraseFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say from which version of the protocol on links may be. It travels with the revocation list: links of a lower
+    """Say which version of the protocol links have at least. It travels with the revocation list: links of a lower
     version are cut, and whoever speaks no higher one is refused (E105). `fabric status` shows who that would be: look
     before you raise it. A lower floor is signed the same way.
 

@@ -92,7 +92,7 @@ def show(
     identity: As = "",
     as_json: AsJson = False,
 ) -> None:
-    """Show one whole: why it was rejected, and what is in it. What could disturb a terminal is escaped.
+    """Show a dead letter whole: why it was rejected, and what is in it. What could disturb a terminal is escaped.
 
     Exit codes: 0 shown, 1 there is no such dead letter, 2 usage.
 

@@ -74,7 +74,8 @@ def publish(
     topology: File = None,
     as_json: AsJson = False,
 ) -> None:
-    """May it be published: by which grant, or for want of which, and what of it each relay on the way up may hold.
+    """Say whether it may be published: by which grant, or for want of which, and what of it each relay on the way up
+    may hold.
 
     Exit codes: 0 allowed and whole up to the root, 2 a --field-label names no field of the sample, 3 something is
     stripped or ends on the way, or a recipient is not known here, 5 denied.
@@ -104,7 +105,8 @@ def subscribe(
     topology: File = None,
     as_json: AsJson = False,
 ) -> None:
-    """May it be subscribed to: by which grant, or for want of which, and what this reader and its relay may hold.
+    """Say whether it may be subscribed to: by which grant, or for want of which, and what this reader and its relay may
+    hold.
 
     Exit codes: 0 allowed, 5 denied.
 
@@ -128,8 +130,8 @@ def relabel(
     topology: File = None,
     as_json: AsJson = False,
 ) -> None:
-    """May a message on this topic be re-issued at a lower label: by which declassify grant, or for want of which, and
-    how far it gets then.
+    """Say whether a message on this topic may be re-issued at a lower label: by which declassify grant, or for want of
+    which, and how far it gets then.
 
     Exit codes: 0 allowed, and it goes up to the root, 3 it ends on the way, 5 denied.
 
@@ -156,8 +158,8 @@ def act(
     topology: File = None,
     as_json: AsJson = False,
 ) -> None:
-    """May it be asked for: by which grant, or for want of which; whom it selects, where it turns, whom it reaches, and
-    who is to approve it.
+    """Say whether an action may be asked for: by which grant, or for want of which; whom it selects, where it turns, whom
+    it reaches, and who is to approve it.
 
     Exit codes: 0 allowed and every target is reached, 3 some are not, or are not covered by the grant, 4 nobody is
     selected, 5 denied, or it ends before it turns.

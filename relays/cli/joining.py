@@ -46,7 +46,8 @@ def join(
     timeout: Annotated[str, typer.Option("--timeout", metavar="30s", help="How long to try.")] = "30s",
     as_json: AsJson = False,
 ) -> None:
-    """Become a member: make keys on this machine, get a credential for them from the token's issuer, and connect.
+    """Become a member of a fabric: make keys on this machine, get a credential for them from the token's issuer, and
+    connect.
 
     Compare the authority's fingerprint with the one that `fabric authority show` prints where the authority is.
 

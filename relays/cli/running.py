@@ -177,9 +177,9 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="One object per relay and line.")] = False,
     wait: Annotated[str | None, typer.Option("--wait", metavar="20s", help="Wait until all are up.")] = None,
 ) -> None:
-    """Each relay: its state, parent and control points, and how many messages it did not pass on, by reason (a message is
-    a record, or a batch of them). Below: for whom messages wait, how many, and since when, where that is for longer than
-    a second or for somebody who is away; --json has them in `waiting`.
+    """Show how the relays on this machine are: state, parent and control points of each, and how many messages it did not
+    pass on, by reason (a message is a record, or a batch of them). Below: for whom messages wait, how many, and since
+    when, where that is for longer than a second or for somebody who is away; --json has them in `waiting`.
 
     Exit codes: 0 all up, 3 some are not, 6 not all up in the time of --wait, 1 not running.
 
