@@ -9,7 +9,7 @@ from fabric.protocol.custody.outbox import visit_of
 from fabric.protocol.envelope.header import Kind
 from fabric.protocol.envelope.parts import read_records
 from fabric.protocol.relay.relay import Relay
-from fabric.protocol.routes.attachments import open_attachment, sign_attachment
+from fabric.protocol.routes.attachments import EPOCH_MAX, open_attachment, sign_attachment
 from fabric.protocol.trust.credentials import Grants, NodeKind, PublishGrant, RequestGrant
 from fabric.protocol.trust.revocations import issue_revocations
 from fabric.protocol.vocabulary.tlp import Label
@@ -532,6 +532,32 @@ def test_a_relay_hears_of_its_own_twin(talk):
     ready = talk.say(talk.up, Routes(1, False, [twin], []))
     assert talk.count("twins:self") == 1
     assert any(isinstance(note, Note) and note.fields.get("code") == "E212" for note in ready.notes)
+
+
+@pytest.mark.parametrize(
+    ("epoch", "said"),
+    [(T0 + 1_000, []), (T0 + 2 * HOUR_MS, [T0 + 2 * HOUR_MS + 1]), (EPOCH_MAX - 1, [EPOCH_MAX]), (EPOCH_MAX, [])],
+)
+def test_a_relay_outdoes_what_it_said_by_a_clock_that_was_ahead_before_its_disk_was_lost(talk, epoch, said):
+    """Whoever knows that would believe nothing that it says until then. A twin by the same clock is left alone."""
+    before = sign_attachment(ME.credential, ME.signer, b"t" * 16, "far", epoch, False, ())
+    talk.say(talk.up, Routes(1, False, [before], []))
+    talk.wait(250)
+    known = {ME.credential.digest: ME.credential}
+    own = [open_attachment(raw, known) for frame in settle(talk, talk.up) for raw in frame.attachments]
+    assert [each.epoch for each in own] == said
+    talk.lose(talk.up)
+    (first, *_) = settle(talk, talk.dial(PARENT, Role.CHILD))
+    assert open_attachment(first.attachments[0], known).epoch >= max(said, default=0), "nothing comes after the last"
+
+
+def test_a_child_that_is_refused_as_a_twin_is_told_first_what_it_has_to_outdo(talk):
+    twin = sign_attachment(EAST.credential, EAST.signer, b"t" * 16, "far", 2**45, False, ())
+    settle(talk, talk.east)
+    ready = talk.say(talk.up, Routes(1, False, [twin], []))
+    to_east = [decode_frame(payload) for link, payload in [*ready.early, *ready.send] if link == talk.east]
+    (routes, refused) = [frame for frame in to_east if isinstance(frame, Routes | Refused)]
+    assert routes.attachments == [twin] and refused.code is Code.TWIN
 
 
 def test_a_reject_says_only_names(talk):

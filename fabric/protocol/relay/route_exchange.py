@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fabric.protocol.base.errors import Code, Reject
-from fabric.protocol.base.limits import CONFIRM_MS, FORGED_MAX, PING_MS, WITHDRAWALS_MAX
+from fabric.protocol.base.limits import CONFIRM_MS, FORGED_MAX, PING_MS, SKEW_MS, WITHDRAWALS_MAX
 from fabric.protocol.base.shares import Shared
 from fabric.protocol.base.signing import Signer
 from fabric.protocol.core.counters import Counters
@@ -24,7 +24,7 @@ from fabric.protocol.links.announce import announce_all, answered, next_frames, 
 from fabric.protocol.links.link import Link
 from fabric.protocol.links.links import UPLINK, Links
 from fabric.protocol.relay.facts import Attached, Executes, ExecutesNoMore, Found, Gone, Hear, Moved, Surplus
-from fabric.protocol.routes.attachments import Attachment, RouteKey, open_attachment, sign_attachment
+from fabric.protocol.routes.attachments import EPOCH_MAX, Attachment, RouteKey, open_attachment, sign_attachment
 from fabric.protocol.routes.routing import AttachmentReader, Change, RouteTable
 from fabric.protocol.trust.credentials import Credential
 from fabric.protocol.trust.store import TrustStore
@@ -88,7 +88,7 @@ class RouteExchange:
     def _place_myself(self, link: Link, now_ms: int, ready: Ready) -> Attachment:
         """This relay's own statement: below this parent from now on."""
         assert link.peer is not None
-        self._epoch = max(self._epoch + 1, self._time.now(now_ms))
+        self._epoch = min(EPOCH_MAX, max(self._epoch + 1, self._time.now(now_ms)))
         raw = sign_attachment(
             self._me, self._signer, self._session, link.peer.id, self._epoch, executes=False, subscriptions=()
         )
@@ -232,6 +232,7 @@ class RouteExchange:
                 ready.notes.append(Note("another process runs with this identity", {
                     "code": Code.TWIN.label, "below": attachment.relay,
                 }))
+                self._outdo(attachment, now_ms, ready)
             return None
         newest = self._routes.newest(attachment)
         if newest is None or attachment.epoch <= newest.epoch:
@@ -241,6 +242,16 @@ class RouteExchange:
             return Reject(Code.BUSY, attachment.node)
         self._place(attachment, now_ms, ready)
         return None
+
+    def _outdo(self, attachment: Attachment, now_ms: int, ready: Ready) -> None:
+        """What this relay said when it went by a time that was far ahead, and has forgotten with its disk, would be
+        believed until that time comes: all that it says now would be older."""
+        uplink = self._links.by_destination.get(UPLINK)
+        if uplink is None or not self._time.now(now_ms) + SKEW_MS < attachment.epoch < EPOCH_MAX:
+            return
+        self._epoch = attachment.epoch
+        pass_on(uplink, self._place_myself(uplink, now_ms, ready), self._me.id)
+        self._touch(UPLINK)
 
     def tick(self, now_ms: int, ready: Ready) -> None:
         """Now and then: forget what was not said again, and who moved away long ago."""
@@ -313,6 +324,8 @@ class RouteExchange:
             old.leaving_at_ms = now_ms
             self._touch(before)
             return
+        pass_on(old, attachment, attachment.node)
+        self.say(old, now_ms, ready)  # it may have to outdo that
         # Not a connection that merely has yet to be found dead: the process at its end still speaks.
         if now_ms - old.heard_at_ms < 2 * PING_MS:
             self._count("twins", old.peer_role.name.lower())
