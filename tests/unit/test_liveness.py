@@ -1,5 +1,7 @@
 """Which links live: what a node does on a link as time passes, with nothing else happening."""
 
+from collections import Counter
+
 import pytest
 
 from fabric.protocol.base.errors import Code
@@ -236,6 +238,20 @@ def test_those_who_all_asked_at_once_do_not_do_so_for_ever(crowded, monkeypatch)
     assert [spared(talk, points[0]) for _ in range(3)] == [2_000] * 3, "who asks more often takes nobody's place"
     talk.wait(250)
     assert spared(talk, points[1]) == 2_000
+
+
+def test_where_they_are_too_many_for_what_they_are_spared_they_spread_nevertheless(crowded, monkeypatch):
+    monkeypatch.setattr(liveness, "_AT_ONCE", 1)
+    monkeypatch.setattr(liveness, "_TOGETHER_MS", 1_000)
+    talk, points, _ = crowded
+    due = dict.fromkeys(points, talk.now_ms)
+    at_once = []
+    for _ in range(20):
+        link = min(due, key=due.get)
+        talk.now_ms = max(talk.now_ms, due[link])
+        due[link] = talk.now_ms + PING_MS + spared(talk, link)
+        at_once.append(max(Counter(due.values()).values()))
+    assert at_once[0] == 4 and at_once[-5:] == [2] * 5
 
 
 def test_a_quiet_peer_is_gone_as_soon_as_its_time_is_over():

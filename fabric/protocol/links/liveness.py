@@ -118,8 +118,8 @@ class Liveness:
         return link.spared[0]
 
     def _ask_at(self, link: Link, now_ms: int, longer_ms: int) -> int:
-        """The last time by then when not too many ask. Those who all asked at once, as after an outage, would do so for
-        ever, and whoever has something urgent to say would wait for all of them."""
+        """The last time by then when not too many ask, or the one when the fewest do. Those who all asked at once, as
+        after an outage, would do so for ever, and whoever has something urgent to say would wait for all of them."""
         if len(self._expected) > 2 * (PING_MS + SPARED_MS_MAX) // _TOGETHER_MS:
             now = now_ms // _TOGETHER_MS
             self._expected = Counter({at: count for at, count in self._expected.items() if at >= now})
@@ -127,7 +127,9 @@ class Liveness:
             self._expected[link.asks_at] -= 1
         share = max(_AT_ONCE, len(self._links.by_destination) * _TOGETHER_MS // (PING_MS + SPARED_MS_MAX) + 1)
         first, last = (now_ms + PING_MS) // _TOGETHER_MS + 1, (now_ms + PING_MS + longer_ms) // _TOGETHER_MS
-        link.asks_at = next((at for at in range(last, first - 1, -1) if self._expected[at] < share), last)
+        times = range(last, first - 1, -1)
+        found = next((at for at in times if self._expected[at] < share), None)
+        link.asks_at = found or min(times, key=self._expected.__getitem__, default=last)
         self._expected[link.asks_at] += 1
         return link.asks_at * _TOGETHER_MS
 
