@@ -2,7 +2,8 @@
 
 Guarantees: an urgent record never waits behind others of its program; no more than `WAITING_MAX` wait in a lane, and
 whoever adds waits for a place instead; of a topic that waits for a reader nothing takes the place of what can go, and
-its order stays. Of one source none is taken before an earlier one of its lane.
+its order stays. Of one source none is taken before an earlier one of its lane, but for one that waits for a reader:
+the source stays there, and what passed it is said again after a kill.
 """
 
 from __future__ import annotations
