@@ -99,7 +99,7 @@ def bench_http(count: int, can_be_read: bool) -> None:
         for name, letter in (("shop", "s"), ("desk", "d")):
             (Path(folder) / f"{name}.token").write_text(letter * 32)
         text = re.sub(r"127\.0\.0\.1:(\d+)", r"127.0.0.1:PORT-p\1", text).replace("/tmp/fabric-http", folder)
-        with house_in(Path(folder), text) as house:
+        with house_in(Path(folder), text, anew=True) as house:
             house.up()
             name = "NDJSON over HTTP" + (", kept for who reads" if can_be_read else "")
             print(json.dumps({"line": name, **posting(house, "s" * 32, count)}), flush=True)
@@ -111,7 +111,7 @@ def main() -> None:
     count = max(_RECORDS_TOGETHER, parser.parse_args().lines)
     text = (ROOT / "topologies" / "examples" / "syslog.toml").read_text()
     with tempfile.TemporaryDirectory() as folder, house_in(
-        Path(folder), re.sub(r"127\.0\.0\.1:(\d+)", r"127.0.0.1:PORT-p\1", text)
+        Path(folder), re.sub(r"127\.0\.0\.1:(\d+)", r"127.0.0.1:PORT-p\1", text), anew=True
     ) as house:
         house.up()
         port = int(re.search(r"tcp://127\.0\.0\.1:(\d+)", house.file.read_text())[1])  # type: ignore[index]

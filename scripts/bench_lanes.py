@@ -164,7 +164,7 @@ def measure(count: int, apart: bool, tell: Callable[[str], None]) -> dict[str, F
     with (
         bare_chain() as chain,
         tempfile.TemporaryDirectory() as folder,
-        house_in(Path(folder), TOPOLOGY + POINTS) as house,
+        house_in(Path(folder), TOPOLOGY + POINTS, anew=True) as house,
     ):
         house.up()
         house.wait_whole()

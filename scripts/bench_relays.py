@@ -238,7 +238,7 @@ def measure(count: int, rounds: int, tell: Callable[[str], None]) -> dict[str, f
         known = figures.get(name)
         figures[name] = value if known is None else (min if low else max)(known, value)
 
-    with tempfile.TemporaryDirectory() as folder, house_in(Path(folder), TOPOLOGY) as house:
+    with tempfile.TemporaryDirectory() as folder, house_in(Path(folder), TOPOLOGY, anew=True) as house:
         house.up()
         house.wait_whole()
         idle = [resident_kb(house.pid(relay)) / 1024 for relay in house.relays]

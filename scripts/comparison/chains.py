@@ -71,7 +71,7 @@ class FabricChain:
 @contextmanager
 def fabric_chain(folder: Path) -> Iterator[FabricChain]:
     folder.mkdir()
-    with house_in(folder, TOPOLOGY + _POINTS) as house:
+    with house_in(folder, TOPOLOGY + _POINTS, anew=True) as house:
         house.up()
         house.wait_whole()
         yield FabricChain(house, folder)

@@ -105,7 +105,7 @@ def coming(folder: Path, *, points: int) -> Iterator[Coming]:
 def _relay(folder: Path, count: int) -> Iterator[tuple[House, Program]]:
     """One relay, and who is about to come to it: as many as will have an identity."""
     folder.mkdir()
-    with house_in(folder, _TOPOLOGY) as house:
+    with house_in(folder, _TOPOLOGY, anew=True) as house:
         house.up()
         house.wait_whole()
         identity = str(house.folder / "ids" / "analyst-1")

@@ -141,7 +141,7 @@ class Fanout:
 def fanout(folder: Path, *, relays: int, points: int, approved: bool = False) -> Iterator[Fanout]:
     """A whole tree, of which every target has said that it is ready."""
     folder.mkdir()
-    with house_in(folder, topology(relays, points, approved)) as house, ExitStack() as stack:
+    with house_in(folder, topology(relays, points, approved), anew=True) as house, ExitStack() as stack:
         house.up()
         house.wait_whole()
         count = min(_PROCESSES_MAX, points)

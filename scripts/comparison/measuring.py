@@ -138,7 +138,7 @@ def house_with_ends(
     Both ends are processes that run `module`. `read`, `publish`: what each is told behind its identity.
     """
     folder.mkdir()
-    with house_in(folder, topology) as house, ExitStack() as stack:
+    with house_in(folder, topology, anew=True) as house, ExitStack() as stack:
         house.up()
         house.wait_whole()
         ids = house.folder / "ids"

@@ -75,7 +75,7 @@ class Starting:
 def starting(folder: Path) -> Iterator[Starting]:
     """Whoever is to begin has its identity already."""
     folder.mkdir()
-    with house_in(folder, _TOPOLOGY) as house:
+    with house_in(folder, _TOPOLOGY, anew=True) as house:
         house.up()
         house.down()
         yield Starting(house)

@@ -163,11 +163,20 @@ class Running:
         return self.wait()
 
 
-def begin(home: Path, *args: str, stdin: int = subprocess.DEVNULL, program: str = "") -> Running:
+def begin(
+    home: Path, *args: str, stdin: int = subprocess.DEVNULL, program: str = "", anew: bool = False
+) -> Running:
     """A command with this home. `stdin`: `subprocess.PIPE`, or it has nothing to read. `program`: what to run instead
-    of the command, as after `python -c`."""
+    of the command, as after `python -c`. `anew`: as whoever types it begins it, which takes longer: what it takes of
+    time and memory is its own then."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("FABRIC_")}
     environment |= {"FABRIC_HOME": str(home), "COLUMNS": "160"}
+    if anew:
+        assert not program
+        return Running(subprocess.Popen(
+            [*FABRIC, *args], cwd=ROOT, env=environment, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True, start_new_session=True,
+        ), args)
     return Running(warm.start(args, environment, with_stdin=stdin == subprocess.PIPE, program=program), args)
 
 
@@ -180,9 +189,10 @@ FAULTS = ('"event": "fault"',)
 
 
 class House:
-    """One fabric. `folder` is the test's own."""
+    """One fabric. `folder` is the test's own. `anew`: its commands begin as those of users do, as for `begin`."""
 
-    def __init__(self, folder: Path, topology: str = TOPOLOGY) -> None:
+    def __init__(self, folder: Path, topology: str = TOPOLOGY, *, anew: bool = False) -> None:
+        self._anew = anew
         self.home = folder / "home"
         self.home.mkdir(mode=0o700)
         self.file = folder / "topology.toml"
@@ -201,7 +211,7 @@ class House:
         self, *args: str, stdin: int = subprocess.DEVNULL, home: Path | None = None, program: str = ""
     ) -> Running:
         """`home`: that of another machine, where it is not this house's own. `program`: see `begin`."""
-        running = begin(home or self.home, *args, stdin=stdin, program=program)
+        running = begin(home or self.home, *args, stdin=stdin, program=program, anew=self._anew)
         self._commands = [each for each in self._commands if each.process.poll() is None] + [running]
         return running
 
@@ -331,8 +341,8 @@ class House:
 
 
 @contextmanager
-def house_in(folder: Path, topology: str = TOPOLOGY) -> Iterator[House]:
-    house = House(folder, topology)
+def house_in(folder: Path, topology: str = TOPOLOGY, *, anew: bool = False) -> Iterator[House]:
+    house = House(folder, topology, anew=anew)
     try:
         yield house
         house.assert_no_faults()
