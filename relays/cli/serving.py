@@ -64,6 +64,9 @@ class _Named(NamedTuple):
     asked: Asked
     handler: Handler
 
+    def execute(self, action: Action) -> Answer:
+        return self.asked.kind.why_not(action) or self.handler(action)
+
 
 class Serving:
     """The handlers with a name of one control point."""
@@ -100,7 +103,7 @@ class Serving:
                     point.on_action(
                         pair.action, pair.target_type, idempotent=pair.again,
                         revert=Told(named.handler.revert, as_json, reverts=True) if pair.reverts else None,
-                    )(Told(named.handler, as_json))
+                    )(Told(named.execute, as_json))
 
     def tend(self) -> None:
         """What is in force is still so. What goes wrong is in the log."""

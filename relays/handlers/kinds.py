@@ -17,9 +17,12 @@ from fabric.edge.acting.handlers import Answer
 from fabric.edge.messages import Action
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.envelope.lifetime import parse_duration
+from fabric.protocol.vocabulary.arguments import TIMES
 from fabric.protocol.vocabulary.openc2 import End, Status
 
 YES: Final = ("yes", "no")
+# Arguments that the fabric itself heeds, or answers for.
+ANY_MAY_SAY: Final = (*TIMES, "response_requested")
 
 
 class Pair(NamedTuple):
@@ -118,7 +121,8 @@ class Handler(Protocol):
 
 @dataclass(frozen=True)
 class Kind:
-    """A sort of handlers. `pairs` and `needs` may depend on the options."""
+    """A sort of handlers. `pairs` and `needs` may depend on the options. `arguments`: the names of those that it heeds,
+    besides when an action is to begin and end; None: somebody else judges them, to whom it hands the action on."""
 
     name: str
     summary: str
@@ -126,6 +130,17 @@ class Kind:
     options: Sequence[Option]
     needs: Callable[[Options], Sequence[Need]]
     make: Callable[[Options, Place], Handler]
+    arguments: Sequence[str] | None = ()
+
+    def why_not(self, action: Action) -> Answer | None:
+        """To leave out what narrows an action would do more than was asked for, and say that it is done."""
+        if self.arguments is None:
+            return None
+        unknown = [f"args.{name}" for name in action.args if name not in (*ANY_MAY_SAY, *self.arguments)]
+        if not unknown:
+            return None
+        reason = printable(", ".join(unknown))
+        return Answer(End.REFUSED, int(Status.NOT_IMPLEMENTED), code=Code.ARGUMENT_UNKNOWN, reason=reason)
 
 
 def refused(code: Code, reason: str = "") -> Answer:

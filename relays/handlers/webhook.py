@@ -276,4 +276,5 @@ KIND: Final = Kind(
     ],
     needs,
     make,
+    arguments=None,
 )

@@ -1,6 +1,7 @@
 """Who executes what in `fabric edge run`: what handlers with a name take, as far as it is granted."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -77,6 +78,21 @@ def test_what_may_be_called_again_and_reverted_is_said_so():
     assert told == {"deny ipv4_net": (True, True), "stop process": (False, False)}
     for handler, _ in point.registered.values():
         assert not hasattr(handler, "revert"), "what cannot be reverted is not to be taken for it"
+
+
+@pytest.mark.parametrize(("heeds", "args", "ends"), [
+    ((), {"duration": 1000, "response_requested": "complete"}, ("completed", "")),
+    ((), {"duration": 1000, "slpf": {"direction": "ingress"}}, ("refused", "E955")),
+    (("slpf",), {"slpf": {"direction": "ingress"}}, ("completed", "")),
+    (None, {"direction": "ingress"}, ("completed", "")),
+])
+def test_an_action_with_an_argument_that_its_handler_does_not_heed_is_refused(heeds, args, ends):
+    point, asked = Point(), kind()
+    asked = asked._replace(kind=replace(asked.kind, arguments=heeds))
+    Serving([asked], identity("deny *")).register(point, as_json=True)
+    answer = point.registered["deny ipv4_net"][0](action_for("deny", "ipv4_net", "203.0.113.9", args=args))
+    assert end_of(answer) == ends
+    assert ends[0] == "completed" or (answer.status, answer.reason) == (501, "args.slpf"), "it names what it was"
 
 
 def test_what_it_needs_is_told_before_it_is_made():

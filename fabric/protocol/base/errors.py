@@ -204,6 +204,7 @@ class Code(Enum):
     ENDPOINT_FAILED = (952, "endpoint_failed", "the endpoint of the webhook did not take the action", "look at the endpoint, and at the control point's own log")
     TARGET_DIFFERS = (953, "target_differs", "what the handler found is not what the action is about", "look at the target, then request it again as it is now")
     NOT_THERE = (954, "not_there", "the target is not there", "look where it is now, then request it again")
+    ARGUMENT_UNKNOWN = (955, "argument_unknown", "the handler does not know an argument of the action", "ask without it, or have the target use a handler that knows it")
 
     def __init__(self, number: int, reason: str, cause: str, next_step: str) -> None:
         self.number = number
