@@ -43,6 +43,8 @@ _UNIT = """# Copy this folder to /etc/message-fabric/{id} and a checkout of mess
 Description=Message Fabric relay {id} ({fabric})
 Wants=network-online.target
 After=network-online.target
+# A disk that fails, or an address that somebody has, may last: it is tried again for as long as it does.
+StartLimitIntervalSec=0
 
 [Service]
 User=message-fabric

@@ -171,6 +171,7 @@ def test_a_bundle_is_one_relay_s_and_private(home, tmp_path):
     unit = (output / "message-fabric-plant.service").read_text()
     for line in ("ExecStart=/etc/message-fabric/plant/start", "Restart=always", "LimitNOFILE=", "MemoryMax="):
         assert line in unit
+    assert "StartLimitIntervalSec=0" in unit, "five failures in a row would be the last for good"
 
 
 def test_a_bundle_s_start_finds_a_python_that_has_us_or_says_what_to_do(home, tmp_path):
