@@ -17,6 +17,7 @@ from fabric.edge.messages import Outcome
 from fabric.edge.publishing.options import action_stamp
 from fabric.edge.requesting.request import request_arguments
 from fabric.protocol.base.errors import Code, FabricError
+from fabric.protocol.trust.revocations import Revocations
 from fabric.protocol.vocabulary.openc2 import End
 from relays.cli.denied import with_grants
 from relays.cli.scene import Scene, scene_of
@@ -34,14 +35,16 @@ class Expected:
         self.ids: list[str] = []
         self._to, self._by_default = to, options.get("label") is None
         self._identity, self._severity = identity, str(options.get("severity", ""))
-        self._asked = ("act", action, target, "--to", to)
+        # How far it would get depends on the label.
+        label = options.get("label")
+        self._asked = ("act", action, target, "--to", to, *(("--label", str(label)) if label is not None else ()))
         self._tree = Tree()
         self._said: Explanation | None = None
         with nullcontext() if file is not None else suppress(FabricError):
             scene = scene_of(identity, file)
             self._tree = scene.tree
             self._said = _explained(scene, action, target, to, **options)
-            self.ids = _expected(scene, self._said)
+            self.ids = [each.id for each in self._said.targets]
 
     def tell_course(self, *, as_json: bool) -> None:
         """On standard error: the label that nobody chose, where it keeps the action from somebody who is meant."""
@@ -76,14 +79,8 @@ class Expected:
 
 def _explained(scene: Scene, action: str, target: str, to: str, **options: Any) -> Explanation:
     spec, _ = request_arguments(action, target, to, None)
-    return explain_action(scene.asker, action_stamp(spec, to, scene.defaults, **options), scene.tree)
-
-
-def _expected(scene: Scene, said: Explanation) -> list[str]:
-    ids = [each.id for each in said.targets]
-    if scene.revocations is None:
-        return ids
-    return [id_ for id_ in ids if scene.revocations.check(scene.tree.points[id_].credential) is None]
+    stamp = action_stamp(spec, to, scene.defaults, **options)
+    return explain_action(scene.asker, stamp, scene.tree, revocations=scene.revocations or Revocations())
 
 
 def away_json(target: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from fabric.protocol.base.limits import DIGEST_BYTES
 from fabric.protocol.envelope.header import Relabels
 from fabric.protocol.envelope.lifetime import format_duration
 from fabric.protocol.trust.policies import Rule
+from fabric.protocol.trust.revocations import Revocations
 from fabric.protocol.vocabulary.tlp import Audience, Label
 from relays.cli.exits import DENIED, DONE, NOBODY, PARTLY, USAGE, command
 from relays.cli.options import (
@@ -169,7 +170,7 @@ def act(
     scene = scene_of(needed(identity), topology)
     spec, _ = request_arguments(action, target, to, None)
     stamp = action_stamp(spec, to, scene.defaults, severity=severity, label=label)
-    said = explain_action(scene.asker, stamp, scene.tree, scene.policies)
+    said = explain_action(scene.asker, stamp, scene.tree, scene.policies, scene.revocations or Revocations())
     _tell(said, f"act {spec.text} to {to}", scene, as_json, by_default=label is None)
 
 
@@ -271,6 +272,7 @@ def _json(said: Explanation, scene: Scene) -> dict[str, Any]:
             for each in said.targets
         ],
         "not_granted": list(said.not_granted), "not_able": list(said.not_able), "elsewhere": list(said.elsewhere),
+        "revoked": list(said.revoked),
     }
 
 
@@ -314,6 +316,7 @@ def _lines(said: Explanation, scene: Scene, by_default: bool) -> list[tuple[str,
         (said.not_granted, "selected and able, but the grant does not cover:"),
         (said.elsewhere, f"would be targets, but are not below {said.turn}:"),
         (said.not_able, "selected, but may not execute it:"),
+        (said.revoked, f"selected, but revoked ({Code.REVOKED.label}):"),
     ):
         if names:
             lines.append(("not", f"{words} {', '.join(names)}"))

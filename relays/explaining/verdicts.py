@@ -43,6 +43,7 @@ from relays.explaining.selecting import unknown_names
 from relays.explaining.tree import Climb, Tree
 
 _NO_POLICIES = Policies()
+_NO_REVOCATIONS = Revocations()
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +132,7 @@ class Explanation:
     not_granted: tuple[str, ...] = ()  # selected and able, and no grant covers them
     not_able: tuple[str, ...] = ()  # selected, and may not execute it
     elsewhere: tuple[str, ...] = ()  # would be targets, and are not below the turn relay
+    revoked: tuple[str, ...] = ()  # would be targets, and no relay lets them in any more
     class_: str = ""
     rule: Rule | None = None  # who is to approve it
 
@@ -141,7 +143,7 @@ class Explanation:
             return "nobody" if self.code is Code.NOBODY else "denied"
         cut = any(hop.ends or hop.stripped for hop in self.hops) or any(target.code for target in self.targets)
         unknown = self.audience is not None and any(each.detail in self.audience.recipients for each in self.nobody)
-        return "partly" if cut or unknown or self.not_granted or self.elsewhere else "allowed"
+        return "partly" if cut or unknown or self.not_granted or self.elsewhere or self.revoked else "allowed"
 
 
 # -- publish --------------------------------------------------------------------------------------------------
@@ -269,7 +271,10 @@ def explain_subscribe(asker: Asker, pattern: str, tree: Tree) -> Explanation:
 # -- actions --------------------------------------------------------------------------------------------------
 
 
-def explain_action(asker: Asker, stamp: Stamp, tree: Tree, policies: Policies = _NO_POLICIES) -> Explanation:
+def explain_action(
+    asker: Asker, stamp: Stamp, tree: Tree, policies: Policies = _NO_POLICIES,
+    revocations: Revocations = _NO_REVOCATIONS,
+) -> Explanation:
     """What relays would say to an action with this stamp, where it would turn, whom it would reach, who approves it."""
     header = header_of(asker.credential, stamp)
     action, target_type = split_topic(header.topic)
@@ -289,13 +294,22 @@ def explain_action(asker: Asker, stamp: Stamp, tree: Tree, policies: Policies = 
     stop = _stop(asker, up, header)
     if stop is not None:
         return _denied(said, stop[1], "")
-    said = _select(said, header, tree)
+    said = _select(said, header, tree, revocations)
     if said.targets:
         targets = [tree.points[target.id].credential for target in said.targets]
         return replace(
             said, class_=policies.class_of(action), rule=demand_of(policies, asked_of(header), targets)
         )
-    return _denied(said, Reject(Code.NOBODY, ": ".join(filter(None, (header.to, unknown_names(header.to, tree))))), "")
+    detail = ": ".join(filter(None, (header.to, unknown_names(header.to, tree))))
+    return replace(_denied(said, Reject(Code.NOBODY, detail), ""), next_step=_whom_instead(said))
+
+
+def _whom_instead(said: Explanation) -> str:
+    if said.revoked:
+        return "give what replaces it an id of its own, and ask for that: a revoked id is never used again"
+    if said.not_granted or said.not_able or said.elsewhere:
+        return "see below what each lacks; it is granted in the topology"
+    return "correct the selector; `fabric credential list` shows who is here, `fabric credential show ID` its tags"
 
 
 def _up_to_turn(climb: Climb, grants: Sequence[RequestGrant]) -> tuple[tuple[Credential, ...], str]:
@@ -307,8 +321,8 @@ def _up_to_turn(climb: Climb, grants: Sequence[RequestGrant]) -> tuple[tuple[Cre
     return climb.relays, ""
 
 
-def _select(said: Explanation, header: Header, tree: Tree) -> Explanation:
-    targets, not_granted, not_able, elsewhere = [], [], [], []
+def _select(said: Explanation, header: Header, tree: Tree, revocations: Revocations) -> Explanation:
+    targets, not_granted, not_able, elsewhere, revoked = [], [], [], [], []
     for point in tree.points.values():
         id_ = point.credential.id
         decided = target_grant(said.asker.credential, header, point.credential)
@@ -317,6 +331,9 @@ def _select(said: Explanation, header: Header, tree: Tree) -> Explanation:
                 not_granted.append(id_)
             elif decided.code is Code.EXECUTE_DENIED:
                 not_able.append(id_)
+            continue
+        if revocations.check(point.credential) is not None:
+            revoked.append(id_)
             continue
         down = _down(tree.climb(point.above), said.turn)
         if down is None:
@@ -328,7 +345,7 @@ def _select(said: Explanation, header: Header, tree: Tree) -> Explanation:
         ))
     return replace(
         said, targets=tuple(targets), not_granted=tuple(not_granted), not_able=tuple(not_able),
-        elsewhere=tuple(elsewhere),
+        elsewhere=tuple(elsewhere), revoked=tuple(revoked),
     )
 
 

@@ -123,6 +123,12 @@ def test_everybody_is_away_when_nobody_was_selected(home, capsys):
     assert set(ends(seen).values()) == {"away"} and json.loads(seen.err)["error"]["code"] == "E703"
 
 
+def test_the_command_that_says_why_is_about_the_same_label(home, capsys, monkeypatch):
+    monkeypatch.setattr(Point, "connected", ())
+    seen = act(capsys, "--label", "green", "--json", to="role=nobody", code=4)
+    assert "--to role=nobody --label green --as soar-1" in json.loads(seen.err)["error"]["next"]
+
+
 def test_a_failure_is_worse_than_somebody_who_is_away(home, capsys, monkeypatch):
     monkeypatch.setattr(Point, "ends", End.FAILED)
     assert ends(act(capsys, "--json", code=1))["fw-2"] == "away"

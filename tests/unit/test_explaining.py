@@ -146,6 +146,22 @@ def test_it_turns_at_the_scope_of_the_grant_and_nobody_elsewhere_is_reached():
     assert said.elsewhere == ("fw-dmz", "fw-office", "fw-p2") and said.verdict == "partly"
 
 
+def test_who_is_revoked_is_selected_no_more():
+    listed = Revocations(ids=frozenset({"fw-p1", "fw-p2"}))
+    stamp = Stamp(Kind.ACTION, "deny.ipv4_net", Severity.HIGH, Phase.NONE, MINUTE_MS, GREEN, to="role=firewall")
+    said = explain_action(asker("soar-1"), stamp, TREE, revocations=listed)
+    assert [each.id for each in said.targets] == ["fw-dmz", "fw-office"]
+    assert (said.revoked, said.verdict) == (("fw-p1", "fw-p2"), "partly")
+    said = explain_action(asker("soar-1"), stamp._replace(to="id=fw-p1"), TREE, revocations=listed)
+    assert (said.verdict, said.code) == ("nobody", Code.NOBODY) and "never used again" in said.next_step
+
+
+@pytest.mark.parametrize(("to", "helps"), [("role=nothing", "correct the selector"), ("role=edr", "what each lacks")])
+def test_where_nobody_is_selected_the_next_step_is_not_the_same_command_again(to, helps):
+    said = act(to=to)
+    assert said.code is Code.NOBODY and helps in said.next_step and "explain act" not in said.next_step
+
+
 def test_nobody_selected_is_no_denial():
     said = act(to="role=nothing")
     assert (said.verdict, said.code) == ("nobody", Code.NOBODY)
