@@ -80,7 +80,8 @@ def asked_for(text: str) -> Asked:
             like = near(name, list(known)) or list(known)
             spelt = " or ".join(f"{each}={known[each].metavar}" for each in like)
             instead = f"write {spelt}" if spelt else "leave it out"
-            raise FabricError(Code.USAGE, f"--handler {kind.name}: {name!r} is none of its options", instead)
+            slip = f"{name} has no value" if name in known else f"{name!r} is none of its options"
+            raise FabricError(Code.USAGE, f"--handler {kind.name}: {slip}", instead)
         if name in given and not known[name].many:
             raise FabricError(Code.USAGE, f"--handler {kind.name}: {name} comes twice", "give it once")
         given.setdefault(name, []).append(value)

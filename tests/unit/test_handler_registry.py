@@ -37,7 +37,8 @@ def test_options_are_words_as_a_shell_has_them():
     [("", "names none", "fabric edge handlers"), ("'nft", "no closing quotation", "close what was opened"),
      ("nftable", "no handler 'nftable'", "write nftables"), ("zzz", "no handler 'zzz'", "fabric edge handlers"),
      ("nftables nevr=10.0.0.1", "'nevr' is none of its options", "write never=NETWORK"),
-     ("nftables verdict", "'verdict' is none", "write verdict="), ("nftables never=", "'never' is none", "never="),
+     ("nftables verdict", "verdict has no value", "write verdict="),
+     ("nftables never=", "never has no value", "never="),
      ("nftables verdict=drop verdict=drop", "verdict comes twice", "give it once")],
 )
 def test_what_cannot_be_meant_is_told_with_what_to_write_instead(text, detail, next_step):
