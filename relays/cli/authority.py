@@ -34,6 +34,7 @@ from relays.authority.lists import read_revocations
 from relays.cli.exits import command
 from relays.cli.options import AlsoFabric, to_kinds, to_names, to_tags, wall_ms
 from relays.cli.passphrase import PassphraseFile, passphrase_from
+from relays.cli.running import running_relays, tell_unreached
 from relays.terminal import say, say_json
 from relays.topology import loader
 from relays.wall import of_version
@@ -151,6 +152,8 @@ def _tell(authority: Authority, as_json: bool) -> None:
     if said["version"]:
         left = format_duration(max(0, (said["until_ms"] - wall_ms()) // 3_600_000 * 3_600_000))
         say(f"revocation list {of_version(said['version'])}, for another {left}")
+        if said["floor"]:
+            say(f"protocol {said['floor']} is the lowest that is allowed")
     for id_, why in said["revoked"].items():
         say(f"  {id_}{': ' + why if why else ''}")
     for of, count in _organisations(authority.fabric).items():
@@ -237,9 +240,10 @@ def floor_(
     named = _the_one(fabric or fabric_).fabric
     made = allow_from(open_authority(named, passphrase=passphrase_from(passphrase_file)), version)
     if as_json:
-        say_json({"fabric": named, "floor": made.floor, "version": made.version})
+        say_json({"fabric": named, "floor": made.floor, "version": made.version, "relays_here": running_relays(named)})
     else:
         say(f"{named}: {f'version {made.floor} of the protocol or later' if made.floor else 'any version of the protocol'}")
+        tell_unreached(named)
 
 
 @app.command("delegate")

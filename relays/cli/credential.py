@@ -44,11 +44,12 @@ def show(identity: Identity_ = "", as_: As = "", as_json: AsJson = False) -> Non
 
     Example: fabric credential show zeek-p1
     """
-    credential = find_identity(needed(identity or as_)).credential
+    found = find_identity(needed(identity or as_))
+    credential = found.credential
+    said, is_revoked = description(credential), bool(barred(found.fabric, [credential.id]))
     if as_json:
-        say_json(description(credential))
+        say_json(said | {"revoked": is_revoked})
         return
-    said = description(credential)
     for name, value in said.items():
         if name == "serial":  # the millisecond in which it was made
             value = utc(credential.serial)
@@ -57,7 +58,9 @@ def show(identity: Identity_ = "", as_: As = "", as_json: AsJson = False) -> Non
         if value not in ("", [], {}) and not name.endswith("_ms") and name not in ("curve_key", "sign_key"):
             say(f"{_NAMES.get(name, name) + ':':14}{_words(value)}")
     say(f"{'valid:':14}{utc(credential.not_before_ms)} to {utc(credential.not_after_ms)}, {_left(credential)}")
-    say(f"{'renewal:':14}{utc(renew_at_ms(credential))}")
+    say(f"{'renewal:':14}{'none' if is_revoked else utc(renew_at_ms(credential))}")
+    if is_revoked:
+        say(f"{'revoked:':14}no relay lets it in, by the list on this machine")
 
 
 def _grants_of(grants: Grants) -> list[str]:
@@ -129,6 +132,7 @@ def list_(
     aside = ("kind", "segment", "issued by", "problem")
     table = Table("id", "kind", "segment", "clearance", "ends in", "renews", "issued by", "problem", aside=aside)
     damaged = 0
+    revoked = set(barred(name, [each.credential.id for each in found if isinstance(each, Identity)]))
     for each in found:
         if not isinstance(each, Identity):
             damaged += 1
@@ -138,13 +142,15 @@ def list_(
             table.row(id_, "", "", "", "", "", "", f"{error.code.label} {error.code.cause}")
             continue
         credential = each.credential
+        is_revoked = credential.id in revoked
         if as_json:
-            say_json(description(credential))
+            say_json(description(credential) | {"revoked": is_revoked})
         issuer = credential.issuers[0] if credential.issuers else ""  # else the authority
         due = "now" if needs_renewal(credential, wall_ms()) else utc(renew_at_ms(credential))[:10]
+        problem = f"{Code.REVOKED.label} revoked" if is_revoked else ""
         table.row(
             credential.id, credential.kind.name.lower(), credential.segment, credential.clearance.short,
-            _days_left(credential), due, issuer, "",
+            _days_left(credential), "never" if is_revoked else due, issuer, problem,
         )
     if not as_json:
         Screen().table(table)

@@ -16,7 +16,7 @@ from relays.authority import open_authority, revoke
 from relays.authority.reach import applied, relays_here
 from relays.cli.exits import PARTLY, command
 from relays.cli.passphrase import PassphraseFile, passphrase_from
-from relays.cli.running import one_of_here, the_one
+from relays.cli.running import one_of_here, running_relays, tell_unreached, the_one
 from relays.issuing.members import members_here
 from relays.terminal import say, say_json
 from relays.wall import of_version
@@ -62,10 +62,13 @@ def revoke_(
     authority = open_authority(fabric, passphrase=passphrase_from(passphrase_file))
     lists = revoke(authority, named, why=why)
     if as_json:
-        say_json({"version": lists.version, "revoked": named, "until_ms": lists.not_after_ms})
+        say_json({"version": lists.version, "revoked": named, "until_ms": lists.not_after_ms,
+                  "relays_here": running_relays(fabric)})
     else:
         signed = f"list {of_version(lists.version)}"
         say(f"revoked {', '.join(named)} ({signed})" if named else f"signed again ({signed})")
+    if not as_json:
+        tell_unreached(fabric)
     if wait is not None:
         _wait(fabric, lists, set(named), parse_duration(wait) / 1_000, as_json)
 

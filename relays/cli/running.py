@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fabric.edge.identity.home import fabric_folder, fabric_home, fabrics
+from fabric.edge.identity.home import fabric_folder, fabric_home, fabrics, revocations_path
 from fabric.protocol.base.errors import Code, FabricError, describe
 from fabric.protocol.envelope.lifetime import format_duration, parse_duration
 from fabric.protocol.trust.credentials import name_ok
@@ -251,6 +251,13 @@ def running_relays(fabric: str) -> list[str]:
         if state is not None and state.get("relay") == path.stem and state["age_ms"] <= STALE_MS:
             found.append(path.stem)
     return found
+
+
+def tell_unreached(fabric: str) -> None:
+    """On standard error, where no relay that runs here hears of a list that was signed: nobody obeys it yet."""
+    if not running_relays(fabric):
+        say(f"no relay of {fabric} runs on this machine, so it is in force nowhere yet: relays that start here take it",
+            f"  up; where the root runs elsewhere, copy {revocations_path(fabric)} to the same place there", error=True)
 
 
 def states_of(fabric: str, relays: list[str]) -> list[_State]:
