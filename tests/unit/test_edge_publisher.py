@@ -426,3 +426,15 @@ def test_what_is_refused_at_once_is_told_before_its_source_passes_it():
     assert told == [(Code.PUBLISH_DENIED, [])] and KeepPosition("conn.log", "1") in ready.persist
     assert made.lanes.counts.waiting == made.lanes.counts.owed == 0
     assert not any(isinstance(each, Published) for each in ready.deliver)
+
+
+@pytest.mark.parametrize(("waited_ms", "ends"), [(59_999, False), (60_000, True)])
+def test_what_waited_to_be_sealed_is_as_old_as_that(waited_ms, ends):
+    """Its ttl runs from when it was published, also for who has no clock to compare with."""
+    made, core = outgoing()
+    one = draft(1)
+    made.lanes.add(one)
+    made.publisher.compose(T0 + waited_ms, Ready())
+    made.publisher.committed()
+    assert [row.held.age_ms for row in core.outboxes[UPLINK].rows()] == ([] if ends else [waited_ms])
+    assert (one.token.exception() is not None and one.token.exception().code is Code.EXPIRED) is ends

@@ -348,8 +348,9 @@ class Point(Node):
         return Reject(Code.RECIPIENT_REVOKED, revoked) if revoked is not None and is_own_choice else None
 
     def _age_of(self, header: Header, now_ms: int) -> int:
-        """An action may be sent again by another process of this node than signed it."""
-        return max(0, self.time.to_sign(now_ms) - header.issued_at_ms) if header.kind is Kind.ACTION else 0
+        """What a program published may have waited to be signed, and an action may be sent again by another process of
+        this node than signed it."""
+        return max(0, self.time.to_sign(now_ms) - header.issued_at_ms)
 
     def on_settled(self, row: Row, refused: Reject | None, now_ms: int, ready: Ready) -> None:
         self.custody.end(row, ready)
