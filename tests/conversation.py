@@ -48,8 +48,8 @@ class Conversation:
         self.last = ready
         faults = [note.fields for note in ready.notes if note.event == FAULT]
         assert self.faults_planted or not faults, faults
-        for link in self.core.links.values():
-            assert not link.is_open or link.destination in self.core.outboxes, link.destination
+        for each in self.core.links.values():
+            assert not each.is_open or each.destination in self.core.outboxes, each.destination
         return ready
 
     def say(self, link: int, frame: Frame | bytes) -> Ready:
@@ -112,7 +112,7 @@ class Conversation:
 
     def heard(self, link: int, kind: type[_T]) -> list[_T]:
         """Frames of one kind that went to this link since the last look."""
-        found = [frame for frame in self._heard[link] if isinstance(frame, kind)]
+        found: list[_T] = [frame for frame in self._heard[link] if isinstance(frame, kind)]
         self._heard[link] = [frame for frame in self._heard[link] if not isinstance(frame, kind)]
         return found
 
@@ -121,7 +121,7 @@ class Conversation:
 
     def told(self, kind: type[_T]) -> list[_T]:
         """What the application was told, of one kind, since the last look."""
-        found = [d for d in self.delivered if isinstance(d, kind)]
+        found: list[_T] = [d for d in self.delivered if isinstance(d, kind)]
         self.delivered = [d for d in self.delivered if not isinstance(d, kind)]
         return found
 
