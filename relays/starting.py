@@ -203,7 +203,7 @@ def command_of(folder: Path, supervisor: int, home: Path | None) -> list[str]:
 
 def command_of_supervisor(fabric: str, relays: Sequence[str]) -> list[str]:
     """What starts a supervisor that leaves its terminal."""
-    return [sys.executable, "-m", "relays.cli.supervise", fabric, *relays]
+    return [sys.executable, "-m", "relays.cli.tree.supervise", fabric, *relays]
 
 
 def command_of_server(ids: Path, relays: Sequence[str], supervisor: int, home: Path | None) -> list[str]:

@@ -1,4 +1,4 @@
-"""The command line: `fabric`. What each command does is in the module that it is named after."""
+"""The command line: `fabric`. `app` says in which module each command is; `shared` is what all rooms use."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def main() -> None:
         if Path(fabric.__file__ or "").parent.parent != Path(__file__).parent.parent.parent:
             _wrong_package()
         from relays.cli.app import app
-        from relays.cli.exits import run
+        from relays.cli.shared.exits import run
 
         run(app)
     except KeyboardInterrupt:  # before there was anything to stop

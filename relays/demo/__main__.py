@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 
 from fabric.protocol.base.errors import FabricError
-from relays.cli.exits import DONE, FAILED, exit_code_of
+from relays.cli.shared.exits import DONE, FAILED, exit_code_of
 from relays.demo.book import Book
 from relays.demo.cast import Cast
 from relays.demo.events import Zeek

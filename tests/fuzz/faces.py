@@ -30,10 +30,10 @@ from fabric.protocol.vocabulary.plain_json import parse_ijson
 from fabric.protocol.vocabulary.selectors import Selector, narrows, parse_selector
 from fabric.protocol.vocabulary.tlp import Label, parse_label
 from fabric.protocol.vocabulary.topics import TopicIndex, check_pattern, check_topic, covers, matches
-from relays.cli.asked import parse_args
-from relays.cli.handling import answer_in
-from relays.cli.options import to_kinds, to_tags
-from relays.cli.points import field_labels, parse_record
+from relays.cli.actions.asked import parse_args
+from relays.cli.edge.handling import answer_in
+from relays.cli.messages.points import field_labels, parse_record
+from relays.cli.shared.options import to_kinds, to_tags
 from tests.fuzz.dice import Dice
 from tests.fuzz.engine import Bytes
 from tests.fuzz.files import json_near

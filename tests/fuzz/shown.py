@@ -28,7 +28,8 @@ from fabric.protocol.envelope.parts import build_parts, read_records
 from fabric.protocol.vocabulary.openc2 import End
 from fabric.protocol.vocabulary.severity import Phase, Severity
 from fabric.protocol.vocabulary.tlp import Label
-from relays.cli import course, notices, points
+from relays.cli.actions import course
+from relays.cli.messages import notices, points
 from relays.demo.show import Show
 from relays.explaining import Hop, sample_of
 from relays.terminal import Screen, json_text, say, say_json

@@ -25,11 +25,11 @@ from typing import Any, NoReturn
 from fabric.edge.identity.home import fabric_folder
 from fabric.files import append_private, make_private
 from relays import supervisor
-from relays.cli import running
+from relays.cli.tree import running
 from relays.demo import throwaway
 from relays.starting import command_of_supervisor
 
-PROGRAMS = ("relays.cli.supervise", "relays.fork_server", "relays.run")
+PROGRAMS = ("relays.cli.tree.supervise", "relays.fork_server", "relays.run")
 # What the dynamic linker reads before any of a program's own begins.
 _READ_AT_BEGIN = "LD_PRELOAD"
 _DESCRIPTORS = 65_536

@@ -15,7 +15,7 @@ import tempfile
 from typing import Any
 
 from relays.cli.app import app
-from relays.cli.exits import run
+from relays.cli.shared.exits import run
 from tests.integration.warm import read_modules
 
 

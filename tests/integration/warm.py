@@ -203,7 +203,7 @@ def read_modules() -> None:
     """Those of every command, and what the library for command lines reads when it first looks at one."""
     import typer
 
-    import relays.cli.exits  # noqa: F401
+    import relays.cli.shared.exits  # noqa: F401
     from relays.cli.app import app
 
     groups: list[Any] = [typer.main.get_command(app)]

@@ -14,8 +14,9 @@ from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.vocabulary.openc2 import End
 from fabric.protocol.vocabulary.tlp import Label
 from relays.authority import init_authority, keep_list, make_identities, revoke
-from relays.cli import actions, course, exits
+from relays.cli.actions import asking, course
 from relays.cli.app import app
+from relays.cli.shared import exits
 from relays.topology.loader import load
 
 TOPOLOGY = """
@@ -66,7 +67,7 @@ class Point:
 @pytest.fixture
 def file(tmp_path, monkeypatch):
     monkeypatch.setenv("FABRIC_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(actions, "ControlPoint", Point)
+    monkeypatch.setattr(asking, "ControlPoint", Point)
     path = tmp_path / "small.toml"
     path.write_text(TOPOLOGY)
     return path

@@ -36,6 +36,9 @@ ROOMS = {
         "reading", "auditing", "handlers", "gateways", "topology", "process", "run", "starting", "fork_server",
         "supervisor", "bundle", "authority", "issuing", "explaining", "benching", "cli", "demo",
     ],
+    "relays.cli": [
+        "shared", "messages", "tree", "members", "actions", "looking", "edge", "help_texts", "app",
+    ],
     "relays.gateways": [
         "secret", "options", "addresses", "narrowing", "mapping", "deadletter", "kinds", "registry", "declared",
         "trial", "board", "rejecting", "taking", "feed", "intake", "outtake", "forgetting", "running", "tally", "room",
@@ -113,8 +116,9 @@ def test_imports_go_one_way(path):
 
 
 def room_of(module, part):
-    """None for the part itself, and for what is in none."""
-    return module.removeprefix(part + ".").split(".")[0] if module.startswith(part + ".") else None
+    """None for the part itself, for what begins it as a program, and for what is in none."""
+    room = module.removeprefix(part + ".").split(".")[0] if module.startswith(part + ".") else None
+    return None if room == "__main__" else room
 
 
 def files_of_part(part):
@@ -278,6 +282,7 @@ def test_the_document_names_the_layers_and_rooms_in_their_order():
     assert first_cells("Rooms of the protocol") == ROOMS["fabric.protocol"]
     assert first_cells("Rooms of the edge") == ROOMS["fabric.edge"]
     assert first_cells("Rooms around a relay") == ROOMS["relays"]
+    assert first_cells("Rooms of the command line") == ROOMS["relays.cli"]
     assert first_cells("Rooms of the gateways") == ROOMS["relays.gateways"]
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from fabric.protocol.base.errors import Code, FabricError
-from relays.cli.asked import asked_for, parse_args
+from relays.cli.actions.asked import asked_for, parse_args
 
 COMMAND = {"action": "deny", "target": {"file": {"name": "/a b"}}, "args": {"duration": 5}, "command_id": "c-1",
            "actuator": {"slpf": {"asset_id": "30"}}}

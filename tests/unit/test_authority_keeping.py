@@ -11,7 +11,7 @@ from fabric.protocol.base.errors import Code, FabricError
 from relays.authority import back_up, init_authority, new_authority, open_authority, restore_authority, revoke
 from relays.authority.keeping import authority_folder, fingerprint
 from relays.authority.sealing import Cost
-from relays.cli.passphrase import passphrase_from
+from relays.cli.shared.passphrase import passphrase_from
 
 CHEAP = Cost(1, 8_192)
 PHRASE = "correct horse battery"

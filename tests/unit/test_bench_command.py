@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from fabric.protocol.base.errors import Code, FabricError
-from relays.cli import bench
+from relays.cli.messages import bench
 from tests.identities import made
 from tests.unit.test_command_lines import ends
 

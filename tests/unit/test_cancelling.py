@@ -4,7 +4,7 @@ import pytest
 
 from fabric.edge.messages import Outcome
 from fabric.protocol.vocabulary.openc2 import End
-from relays.cli.cancelling import line_of_cancelled
+from relays.cli.actions.cancelling import line_of_cancelled
 
 
 @pytest.mark.parametrize(("result", "line"), [

@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from relays.cli import exits, main
+from relays.cli import main
+from relays.cli.shared import exits
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +38,9 @@ from relays.cli import main
 try:
     main()
 finally:
-    heavy = ("structlog", "pydantic", "zmq", "relays.cli.points", "relays.topology.loader", "fabric.protocol.relay")
+    heavy = (
+        "structlog", "pydantic", "zmq", "relays.cli.messages", "relays.topology.loader", "fabric.protocol.relay"
+    )
     sys.stderr.write(" ".join(name for name in heavy if name in sys.modules))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

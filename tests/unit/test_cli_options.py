@@ -3,7 +3,7 @@
 import pytest
 
 from fabric.protocol.base.errors import Code, FabricError
-from relays.cli.options import to_names
+from relays.cli.shared.options import to_names
 
 
 @pytest.mark.parametrize("name", ["ISAC", "isac ", "is\u0430c", "", "-isac", "is*ac", "*isac"])

@@ -6,8 +6,8 @@ import sys
 import pytest
 import typer
 
-from relays.cli import exits
 from relays.cli.app import app
+from relays.cli.shared import exits
 
 
 def commands(group=None, path=()):

@@ -9,9 +9,9 @@ from fabric.edge.requesting.request import Request
 from fabric.protocol.base.errors import FabricError
 from fabric.protocol.vocabulary.openc2 import End
 from fabric.protocol.vocabulary.tlp import Label
-from relays.cli.asked import Asked
-from relays.cli.course import JSON, OPENC2, TEXT, Course, line_of, table_of, to_format, why_of
-from relays.cli.unanswered import Open
+from relays.cli.actions.asked import Asked
+from relays.cli.actions.course import JSON, OPENC2, TEXT, Course, line_of, table_of, to_format, why_of
+from relays.cli.actions.unanswered import Open
 from relays.responses import response_of
 from relays.terminal import Screen
 

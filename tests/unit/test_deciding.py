@@ -19,12 +19,13 @@ from fabric.protocol.trust.credentials import ApproveGrant, Grants
 from fabric.protocol.vocabulary.lifecycle import State
 from fabric.protocol.vocabulary.openc2 import class_of
 from fabric.protocol.vocabulary.tlp import Label
-from relays.cli import approvals, deciding, exits
+from relays.cli.actions import approvals, deciding
+from relays.cli.actions.asked import Asked
+from relays.cli.actions.course import JSON, TEXT, Course, table_of
+from relays.cli.actions.held import all_of, line_of, row_of
+from relays.cli.actions.unanswered import Open
 from relays.cli.app import app
-from relays.cli.asked import Asked
-from relays.cli.course import JSON, TEXT, Course, table_of
-from relays.cli.held import all_of, line_of, row_of
-from relays.cli.unanswered import Open
+from relays.cli.shared import exits
 from relays.terminal import Screen
 from tests.approving import HOLD, action
 from tests.edge_approving import NOW, asked, said, without_its_action

@@ -3,8 +3,8 @@
 import pytest
 
 from fabric.protocol.base.errors import Code, FabricError
-from relays.cli.denied import grants_named, with_grants
-from relays.cli.options import audience_words, to_audience_option
+from relays.cli.shared.denied import grants_named, with_grants
+from relays.cli.shared.options import audience_words, to_audience_option
 
 
 @pytest.mark.parametrize("code", [Code.PUBLISH_DENIED, Code.SUBSCRIBE_DENIED, Code.REQUEST_DENIED])

@@ -19,7 +19,7 @@ from fabric.protocol.trust.credentials import NodeKind
 from fabric.protocol.trust.policies import WITHIN_MS_MAX
 from fabric.protocol.vocabulary.lifecycle import State
 from fabric.spool.book import Book, Change, Entry
-from relays.cli.course import why_of
+from relays.cli.actions.course import why_of
 from tests.support import EVERYTHING, MINUTE_MS, T0, Authority, derive, verified
 
 AUTHORITY = Authority("held")

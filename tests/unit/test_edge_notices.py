@@ -8,7 +8,7 @@ from fabric.protocol.core.ready import Delivery
 from fabric.protocol.envelope.header import Kind
 from fabric.protocol.trust.credentials import NodeKind
 from fabric.protocol.vocabulary.tlp import Label
-from relays.cli.notices import lines_of
+from relays.cli.messages.notices import lines_of
 from tests.support import T0, Authority, verified
 
 RELAY = Authority("edge-notices").issue("mid", NodeKind.RELAY)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from relays.cli.execution import ERRORS_BYTES_MAX, LINE_BYTES_MAX, OUTPUT_BYTES_MAX, Halt, run
+from relays.cli.edge.execution import ERRORS_BYTES_MAX, LINE_BYTES_MAX, OUTPUT_BYTES_MAX, Halt, run
 
 
 def sh(script, given=b"", timeout_s=20.0, halt=None, hear=lambda _: None):

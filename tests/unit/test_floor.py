@@ -16,7 +16,7 @@ from fabric.protocol.wire.codec import decode_frame
 from fabric.protocol.wire.frames import Hello, Lists, Refused, Role, Welcome
 from relays.authority import allow_from, init_authority, keep_list, lists, revoke
 from relays.authority.lists import read_revocations
-from relays.cli import versions
+from relays.cli.tree import versions
 from tests.conversation import Conversation
 from tests.support import DAY_MS, EVERYTHING, FABRIC, T0, Authority, entropy
 

@@ -10,8 +10,8 @@ from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.vocabulary.severity import Severity
 from fabric.protocol.vocabulary.targets import Target
 from fabric.protocol.vocabulary.tlp import Label
-from relays.cli.execution import LINE_BYTES_MAX
-from relays.cli.handling import CommandHandler, Progress, answer_in, command_of
+from relays.cli.edge.execution import LINE_BYTES_MAX
+from relays.cli.edge.handling import CommandHandler, Progress, answer_in, command_of
 
 
 @pytest.fixture

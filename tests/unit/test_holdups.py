@@ -5,7 +5,7 @@ import json
 import pytest
 
 from fabric.protocol.base.errors import Code, FabricError
-from relays.cli.holdups import PATIENCE_S, Holdups
+from relays.cli.shared.holdups import PATIENCE_S, Holdups
 from relays.terminal import Screen
 
 SHORT, SILENT = FabricError(Code.DISK_SHORT, "/box"), FabricError(Code.UNREACHABLE, "127.0.0.1:1")

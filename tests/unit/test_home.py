@@ -6,7 +6,7 @@ import pytest
 
 from fabric.edge.identity.home import fabric_home, home_path
 from fabric.protocol.base.errors import Code, FabricError
-from relays.cli.exits import command
+from relays.cli.shared.exits import command
 
 
 @pytest.fixture

@@ -28,22 +28,14 @@ from fabric.protocol.vocabulary.severity import Phase, Severity
 from fabric.protocol.vocabulary.tlp import Label
 from relays import terminal
 from relays.authority import Delegation, delegate, init_authority, keep_list, make_identities, revoke
-from relays.cli import (
-    actions,
-    exits,
-    handling,
-    holdups,
-    joining,
-    nearest,
-    notices,
-    points,
-    reaching,
-    revoking,
-    running,
-    sending,
-    serving,
-)
+from relays.cli.actions import asking
 from relays.cli.app import app
+from relays.cli.edge import handling, serving
+from relays.cli.looking import nearest
+from relays.cli.members import joining, revoking
+from relays.cli.messages import notices, points, sending
+from relays.cli.shared import exits, holdups, reaching
+from relays.cli.tree import running
 from relays.demo.book import Book, Check
 from relays.demo.show import Show, targets_table
 from relays.issuing import Issuer, Register, TokenTerms, register_path
@@ -278,7 +270,7 @@ NOTICE = Notice(ALL, 0, Label.GREEN, (Ended("E501", ALL, "event", ALL, "up", 1, 
 
 @pytest.fixture
 def stub(monkeypatch):
-    for module in (points, sending, actions, reaching):
+    for module in (points, sending, asking, reaching):
         monkeypatch.setattr(module, "ControlPoint", Point)
 
 
@@ -421,7 +413,7 @@ def test_a_fabric_that_does_not_run(seen, home):
 
 def test_drain_says_who_was_left(seen, home, monkeypatch):
     write_draining(drain_path("small", "hq"), Draining(1, True, (ALL,), 3))
-    monkeypatch.setattr("relays.cli.drain.write_draining", lambda *_: None)
+    monkeypatch.setattr("relays.cli.tree.drain.write_draining", lambda *_: None)
     seen(fabric("drain", "hq", "--fabric", "small", code=3))
     seen(fabric("drain", "hq", "--fabric", "small", "--json", code=3), shows=())
 
@@ -451,7 +443,8 @@ def test_credentials(seen, home, monkeypatch):
     (home / "small" / "ids" / "broken" / "identity.json").write_text("{")
     assert "zeek-1" in seen(fabric("credential", "list", "small", code=3), shows=())
     seen(fabric("credential", "list", "small", "--json", code=3), shows=())
-    monkeypatch.setattr("relays.cli.credential.description", lambda _: {"tags": {"vendor": ALL}, "grants": [[ALL]]})
+    said = {"tags": {"vendor": ALL}, "grants": [[ALL]]}
+    monkeypatch.setattr("relays.cli.members.credential.description", lambda _: said)
     seen(fabric("credential", "show", "small/zeek-1"))
     seen(fabric("credential", "show", "small/zeek-1", "--json"), shows=())
     for as_json in ((), ("--json",)):

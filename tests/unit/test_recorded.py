@@ -20,11 +20,12 @@ from fabric.protocol.vocabulary.severity import Severity
 from fabric.protocol.vocabulary.tlp import Label
 from fabric.spool.book import NAME, Book, Change, Entry, Word
 from relays.authority import init_authority, make_identities
-from relays.cli import again, exits
+from relays.cli.actions import again
+from relays.cli.actions.asked import Asked
+from relays.cli.actions.changes import end_json, step_cell, tell_changes
+from relays.cli.actions.course import table_of
 from relays.cli.app import app
-from relays.cli.asked import Asked
-from relays.cli.changes import end_json, step_cell, tell_changes
-from relays.cli.course import table_of
+from relays.cli.shared import exits
 from relays.terminal import Screen
 from relays.topology.loader import load
 from tests.ports import free_port

@@ -31,7 +31,7 @@ from relays.authority import (
     revoke,
 )
 from relays.bundle import make_bundle
-from relays.cli.running import _table
+from relays.cli.tree.running import _table
 from relays.last_words import last_words
 from relays.logs import Allowance, _Lossy, log_notes, set_up_logs
 from relays.process.config import relay_config

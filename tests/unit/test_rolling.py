@@ -8,8 +8,8 @@ from fabric.edge.messages import Outcome
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.vocabulary.openc2 import End
 from fabric.protocol.vocabulary.selectors import parse_selector
-from relays.cli.asked import Asked
-from relays.cli.rolling import Rolling, Steps
+from relays.cli.actions.asked import Asked
+from relays.cli.actions.rolling import Rolling, Steps
 
 NAMES = ("fw-1", "fw-2", "fw-3", "fw-4", "fw-5")
 

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from relays.cli import runnable
-from relays.cli.runnable import why_not
+from relays.cli.edge import runnable
+from relays.cli.edge.runnable import why_not
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from fabric.edge.identity.home import fabric_folder
 from fabric.files import make_private
 from fabric.protocol.base.errors import Code, FabricError
-from relays.cli import running
+from relays.cli.tree import running
 
 
 def up(relay, parent="", children=()):

@@ -13,7 +13,9 @@ from fabric.edge.requesting.request import Request
 from fabric.protocol.vocabulary.openc2 import End
 from fabric.protocol.vocabulary.severity import Phase, Severity
 from fabric.protocol.vocabulary.tlp import Label
-from relays.cli import course, points, running
+from relays.cli.actions import course
+from relays.cli.messages import points
+from relays.cli.tree import running
 from relays.demo.book import Book
 from relays.demo.show import Show, targets_table
 from relays.demo.steps import CHECKS

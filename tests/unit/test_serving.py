@@ -12,7 +12,7 @@ from fabric.edge.acting.handlers import Answer, answer_of
 from fabric.edge.identity.identity import Dial
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.vocabulary.openc2 import End
-from relays.cli.serving import Serving, Told
+from relays.cli.edge.serving import Serving, Told
 from relays.handlers.kinds import Kind, Need, Options, Pair
 from relays.handlers.registry import Asked
 from tests.handling import action_for, end_of

@@ -6,8 +6,8 @@ import sys
 import pytest
 
 from relays.authority import init_authority, keep_list, make_identities, revoke
-from relays.cli import exits
 from relays.cli.app import app
+from relays.cli.shared import exits
 from relays.topology.loader import load
 
 TOPOLOGY = """

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from relays.cli import exits
 from relays.cli.app import app
+from relays.cli.shared import exits
 from relays.topology.lint import lint
 
 TREE = """

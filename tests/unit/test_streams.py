@@ -9,7 +9,7 @@ import pytest
 
 from fabric.protocol.base.errors import Code, FabricError
 from relays import streams
-from relays.cli.machine import machine_error
+from relays.cli.shared.machine import machine_error
 from relays.streams import LINE_BYTES_MAX, Output, ReaderGoneError
 
 

@@ -12,7 +12,7 @@ from fabric.protocol.vocabulary.tlp import Label
 from relays.authority.credentials import description
 from relays.authority.delegating import _together
 from relays.authority.identities import point_claim
-from relays.cli.credential import _grants_of
+from relays.cli.members.credential import _grants_of
 from relays.topology.lint import lint
 from relays.topology.loader import load
 from relays.topology.problems import Problem, TopologyErrors

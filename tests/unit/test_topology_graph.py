@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from relays.cli.topology import graph
+from relays.cli.tree.topology import graph
 from relays.topology.graph import draw, mermaid
 from relays.topology.loader import load
 

@@ -11,7 +11,7 @@ from fabric.protocol.links.link import Link
 from fabric.protocol.relay.relay import Relay
 from fabric.protocol.trust.credentials import NodeKind
 from fabric.protocol.wire.frames import PROTOCOL_VERSIONS, Hello, Ping, Refused, Role, Welcome
-from relays.cli import versions
+from relays.cli.tree import versions
 from relays.process.refusals import Refusals
 from relays.process.versions import NAMES_MAX, RANGES_MAX, spoken
 from tests.conversation import Conversation

@@ -6,7 +6,7 @@ from fabric.protocol.core.ready import Tick
 from fabric.protocol.relay.relay import Relay
 from fabric.protocol.trust.credentials import NodeKind
 from fabric.protocol.wire.frames import Role
-from relays.cli.waits import lines_of
+from relays.cli.tree.waits import lines_of
 from relays.process.waits import NAMED_MAX, waiting
 from tests.conversation import Conversation
 from tests.driven import ANNA, BOB, Driven

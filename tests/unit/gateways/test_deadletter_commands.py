@@ -8,8 +8,9 @@ import pytest
 
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.vocabulary.tlp import Label
-from relays.cli import deadletter, exits
 from relays.cli.app import app
+from relays.cli.edge import deadletter
+from relays.cli.shared import exits
 from relays.gateways.deadletter import DeadLetters, stores_of
 from relays.gateways.deadletter.letter import RAW_BYTES_MAX
 

@@ -1,0 +1,1 @@
+"""`fabric edge`, and commands for what it runs: handlers of actions, sources and sinks."""

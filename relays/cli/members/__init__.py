@@ -1,0 +1,1 @@
+"""Commands for who belongs to a fabric: its authority, credentials, joining, revocations."""
