@@ -8,7 +8,8 @@ was cut meanwhile: HANDSHAKE_FAILED_NO_DETAIL, or DISCONNECTED before the handsh
 HANDSHAKE_FAILED_AUTH; a name that does not resolve: nothing.
 
 A peer with another key closes the connection in the handshake, and so may a bad network. One such end decides nothing:
-it is the wrong peer when several attempts in a row end like that.
+it is the wrong peer when several attempts in a row end like that. One that hangs closes nothing: its kernel takes the
+connection, and libzmq here gives up when the time for a handshake is over. Nobody is there then, whatever its key.
 """
 
 from __future__ import annotations
@@ -22,7 +23,16 @@ from zmq.utils.monitor import parse_monitor_message
 
 from fabric.protocol.base.errors import Code
 from fabric.transport.keys import CurveKeys
-from fabric.transport.sockets import LinkNumbers, Sent, dress, endpoint, readable, receive_single, send_single
+from fabric.transport.sockets import (
+    HANDSHAKE_MS,
+    LinkNumbers,
+    Sent,
+    dress,
+    endpoint,
+    readable,
+    receive_single,
+    send_single,
+)
 from fabric.transport.unread import Unread, bytes_read
 
 _CONNECT_MS = 5_000
@@ -94,6 +104,7 @@ class Dialler:
         self._tried_ms = 0  # since when from this port
         self._up_ms = 0
         self._connected = False
+        self._connected_ms = 0
         self._ended: tuple[Code, str] | None = None
         self._resting = False
         self._unbroken = 0
@@ -164,7 +175,7 @@ class Dialler:
             event = parse_monitor_message(self.monitor.recv_multipart(zmq.DONTWAIT))
             match event["event"]:
                 case zmq.EVENT_CONNECTED:
-                    self._connected = True
+                    self._connected, self._connected_ms = True, now_ms
                     self._descriptor = int(event["value"])
                     self._unread.came(self._descriptor)
                 case zmq.EVENT_HANDSHAKE_SUCCEEDED:
@@ -209,10 +220,16 @@ class Dialler:
 
     def _cut_off(self, now_ms: int, events: list[LinkEvent]) -> None:
         self._cut += 1
-        if self._cut >= _CUT_MAX:
-            self._down(Code.HANDSHAKE_FAILED, self._strange(), now_ms, events)
+        # Half of it: turns may be late, and who closes a connection does so at once.
+        is_silent = self._connected and now_ms - self._connected_ms > HANDSHAKE_MS // 2
+        if self._cut < _CUT_MAX:
+            words = "does not answer in the handshake" if is_silent else "broke off the handshake"
+            self._down(Code.CLOSED, f"{self.address} {words}", now_ms, events)
+        elif is_silent:
+            words = f"{self.address} takes connections and does not answer: it hangs, or is no relay"
+            self._down(Code.UNREACHABLE, words, now_ms, events)
         else:
-            self._down(Code.CLOSED, f"{self.address} broke off the handshake", now_ms, events)
+            self._down(Code.HANDSHAKE_FAILED, self._strange(), now_ms, events)
 
     def _strange(self) -> str:
         return f"{self.address} is not the relay with this key: another key, or no relay at all"

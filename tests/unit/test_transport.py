@@ -14,7 +14,7 @@ import pytest
 import zmq
 
 from fabric.protocol.base.errors import Code, FabricError
-from fabric.transport import dialler, require_zmq
+from fabric.transport import dialler, require_zmq, sockets
 from fabric.transport.dialler import Dialler, Down
 from fabric.transport.door import DoorTest
 from fabric.transport.gate import Gate
@@ -608,6 +608,22 @@ def cutting_off(cuts, then=b""):
 def test_it_is_no_relay_at_all():
     with cutting_off(4, b"HTTP/1.1 400 Bad Request\r\n\r\n") as address:
         assert failure(address, bytes(range(32))).code is Code.HANDSHAKE_FAILED
+
+
+def test_a_relay_that_hangs_is_no_other_relay(monkeypatch):
+    """Its kernel takes connections as before; the process says nothing."""
+    for module in (dialler, sockets):
+        monkeypatch.setattr(module, "HANDSHAKE_MS", 300)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        peer = Peer(address, bytes(range(32)))
+        try:
+            until(lambda: len(peer.downs()) >= 4, peer.serve)
+            *before, last = peer.downs()[:4]
+        finally:
+            peer.close()
+    assert [(down.code, "does not answer" in down.words) for down in before] == [(Code.CLOSED, True)] * 3
+    assert last.code is Code.UNREACHABLE and "it hangs" in last.words
 
 
 def test_a_handshake_that_was_cut_off_is_tried_again_before_anybody_is_called_another(relay):
