@@ -243,6 +243,21 @@ def test_what_was_approved_and_waits_for_who_is_away_is_both(folder, monkeypatch
     assert json.loads(run(monkeypatch, capsys, "actions", "--json")[1])["away"] == ["fw-1", "fw-2"]
 
 
+@pytest.mark.parametrize(("given", "end", "shown"), [
+    (False, State.REFUSED, "approval not given: 2 of lead were asked, by the rule names"),
+    (True, State.COMPLETED, "approval approved by anna, ben"),
+])
+def test_of_an_action_that_ended_nobody_is_said_to_wait(folder, monkeypatch, capsys, given, end, shown):
+    approvals = Approvals(given, NOW + HOUR_MS, "names", 2, ("lead",), ("anna", "ben") if given else ())
+    words = [word("fw-1", State.APPROVED if given else State.HELD, "hq", approval=to_book(approvals))]
+    id_ = asked(folder, "192.0.2.1", targets=("fw-1",), words=words)
+    _, out, _ = run(monkeypatch, capsys, "action", id_)
+    assert ("may be executed until" if given else "held until") in out
+    id_ = asked(folder, "192.0.2.2", targets=("fw-1",), words=[*words, word("fw-1", end, "hq")], closed=True)
+    _, out, _ = run(monkeypatch, capsys, "action", id_)
+    assert shown in out.splitlines()
+
+
 def test_steps_that_nobody_looked_at_yet_are_kept_in_their_order():
     first, later = (Step("fw-1", State.RUNNING, "fw-1", n / 4) for n in (1, 2))
     end = Progress(("fw-1",), (), False, [], True, (later,))

@@ -12,7 +12,7 @@ import typer
 from fabric.edge.blocking import ControlPoint
 from fabric.edge.face import as_identity
 from fabric.edge.identity.identity import Identity
-from fabric.edge.messages import Effect, Outcome, Step
+from fabric.edge.messages import Approvals, Effect, Outcome, Step
 from fabric.edge.requesting.account import Account, heard, word_json
 from fabric.edge.requesting.accounts import find_account, read_accounts
 from fabric.edge.requesting.request import is_given_by_itself
@@ -145,7 +145,7 @@ def _show(account: Account) -> None:
     resolved = f"; resolved as {account.resolution}" if account.resolution else ""
     say(f"stands   {_stands(account)}{resolved}; last word {utc(account.heard_ms)}{', open' if account.is_open else ''}")
     if account.approval is not None:
-        say(f"approval {account.approval.text}{_approval_time(account)}")
+        say(f"approval {_approval(account, account.approval)}")
     if not account.words and not account.targets:
         return
     table = Table("target", "state", "at", "by", "why", "label", "result", aside=("why", "label", "result"))
@@ -158,12 +158,15 @@ def _show(account: Account) -> None:
     Screen().table(table)
 
 
-def _approval_time(account: Account) -> str:
-    approval = account.approval
-    assert approval is not None
+def _approval(account: Account, approval: Approvals) -> str:
     if not approval.is_asked:
-        return ""
-    return f"; {'may be executed' if approval.given else f'by the rule {approval.rule}, held'} until {utc(approval.until_ms)}"
+        return approval.text
+    if account.is_open:
+        until = "may be executed" if approval.given else f"by the rule {approval.rule}, held"
+        return f"{approval.text}; {until} until {utc(approval.until_ms)}"
+    if approval.given:
+        return approval.text
+    return f"not given: {approval.require} of {' or '.join(approval.roles)} were asked, by the rule {approval.rule}"
 
 
 def _row(table: Table, name: str, word: Word) -> None:
