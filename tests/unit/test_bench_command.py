@@ -154,6 +154,9 @@ def test_who_was_not_reached_is_named_with_what_to_look_at(readers, monkeypatch,
     error = json.loads(capsys.readouterr().err)["error"]
     assert error["code"] == Code.TIMED_OUT.label and "reached analyst-2 within" in error["detail"]
     assert error["next"].endswith("fabric explain publish detections.test --as zeek-1")
+    assert ends(monkeypatch, *ARGS, "--label", "green", "--json") == 6
+    shown = json.loads(capsys.readouterr().err)["error"]["next"]
+    assert shown.endswith("fabric explain publish detections.test --label green --as zeek-1")
 
 
 def test_who_may_not_see_it_is_named_with_the_label(readers, monkeypatch, capsys):

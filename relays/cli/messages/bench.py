@@ -92,7 +92,7 @@ def bench(
     stopped: KeyboardInterrupt | None = None
     try:
         with point, reading(list(names.items()), topic, records.run, point.identity.id) as readers:
-            _reach(publisher, readers, severities[0], topic, who)
+            _reach(publisher, readers, severities[0], topic, who, label)
             total = None if rate is None else int(rate * seconds)
             with screen.progress(shown=not as_json and screen.is_terminal) as begin:
                 bar = begin(f"{point.identity.id} to {', '.join(names)}, records that arrived", total)
@@ -123,7 +123,9 @@ def _least(readers: Sequence[Reader]) -> int:
     return min(reader.records for reader in readers)
 
 
-def _reach(publisher: Publisher, readers: Sequence[Reader], severity: str, topic: str, who: str) -> None:
+def _reach(
+    publisher: Publisher, readers: Sequence[Reader], severity: str, topic: str, who: str, label: str | None,
+) -> None:
     """Until every reader got something. Raises who did not, or may not see it."""
 
     def settled() -> bool:
@@ -139,9 +141,10 @@ def _reach(publisher: Publisher, readers: Sequence[Reader], severity: str, topic
             )
     missed = [reader.id for reader in readers if not reader.reached]
     if missed:
+        under = f" --label {label}" if label is not None else ""
         raise FabricError(
             Code.TIMED_OUT, f"nothing on {topic} reached {', '.join(missed)} within {_REACH_S:.0f} s",
-            f"see how far it gets: fabric explain publish {topic} --as {who}",
+            f"see how far it gets: fabric explain publish {topic}{under} --as {who}",
         )
 
 
