@@ -126,9 +126,12 @@ def _wait(fabric: str, relay: str, timeout_s: float, *, quiet: bool) -> Draining
     file = DrainFile(path)
     deadline = time.monotonic() + timeout_s
     while (state := file.look()) is not None and not state.gone:
-        if time.monotonic() > deadline:
-            raise FabricError(Code.TIMED_OUT, f"{relay} did not stop", f"look at {path.with_suffix('.log')}")
         (seen,) = states_of(fabric, [relay])
+        if time.monotonic() > deadline:
+            raise FabricError(
+                Code.TIMED_OUT, f"{relay} did not stop: it is {seen['state']}, and still asked to",
+                f"to ask no more: fabric drain {relay} --fabric {fabric} --back; why is in {path.with_suffix('.log')}",
+            )
         children = _number(len(seen.get("children", [])), "child", "children")
         words = f"{relay}: still here: {children} and {_number(len(seen.get('points', [])), 'control point', 'control points')}"
         held_back = {reader: int(of["held_back"]) for reader, of in seen.get("waits_for", {}).items() if of["held_back"]}
