@@ -9,10 +9,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fabric.edge.acting.handlers import Answer
     from fabric.edge.approving.request import ApprovalRequest
     from fabric.edge.approving.verdict import Verdict
     from fabric.edge.artifacts.artifact import Artifact
+    from fabric.edge.handling.handlers import Answer
     from fabric.edge.messages import Action, Message, Outcome
     from fabric.edge.point import ControlPoint
     from fabric.edge.receiving.notices import Notice
@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "fabric.edge.acting.handlers": ("Answer",),
+    "fabric.edge.handling.handlers": ("Answer",),
     "fabric.edge.artifacts.artifact": ("Artifact",),
     "fabric.edge.approving.request": ("ApprovalRequest",),
     "fabric.edge.approving.verdict": ("Verdict",),

@@ -18,7 +18,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Unpack
 
-from fabric.edge.acting.handlers import Handler
 from fabric.edge.approving.iterating import requests
 from fabric.edge.approving.request import ApprovalRequest
 from fabric.edge.approving.verdict import Verdict
@@ -26,6 +25,7 @@ from fabric.edge.arguments.checks import check_wanted, to_handler, to_seconds, t
 from fabric.edge.artifacts.artifact import Artifact
 from fabric.edge.face import VERDICT_WAIT_MS, Face, Options
 from fabric.edge.fetching.fetch import TIMEOUT_S, FetchProgress
+from fabric.edge.handling.handlers import Handler
 from fabric.edge.identity.identity import Identity
 from fabric.edge.leaving import CLOSE_TIMEOUT_S
 from fabric.edge.locks import Event

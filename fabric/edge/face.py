@@ -13,14 +13,14 @@ from typing import Any, TypedDict
 
 from fabric.edge.acting.attachments import Attachments
 from fabric.edge.acting.executing import AT_ONCE, Executing, Use
-from fabric.edge.acting.handlers import Handler, Handlers, profiles_of
-from fabric.edge.acting.lease_list import LeaseEntry, read_leases
 from fabric.edge.approving.request import ApprovalRequest
 from fabric.edge.approving.verdict import Verdict
 from fabric.edge.arguments.checks import to_bytes, to_handler, to_seconds, to_text
 from fabric.edge.artifacts.artifact import Artifact
 from fabric.edge.collecting import Collector
+from fabric.edge.effects.lease_list import LeaseEntry, read_leases
 from fabric.edge.fetching.fetch import Fetch, FetchProgress, file_for
+from fabric.edge.handling.handlers import Handler, Handlers, profiles_of
 from fabric.edge.identity.identity import Identity, find_identity, load_identity
 from fabric.edge.leaving import Leaving
 from fabric.edge.logging.log import edge_log

@@ -18,10 +18,6 @@ import zmq
 
 from fabric import __version__
 from fabric.audit.keeper import Keeper, fields_of_start
-from fabric.edge.acting.lease_list import NAME as LEASES
-from fabric.edge.acting.leasing import Leasing
-from fabric.edge.acting.ledger import NAME as LEDGER
-from fabric.edge.acting.ledger import Ledger
 from fabric.edge.acting.serving import Serving
 from fabric.edge.approving.approver import Approver
 from fabric.edge.artifacts.store import NAME as ARTIFACTS
@@ -31,11 +27,15 @@ from fabric.edge.connection.end_of_connection import EndOfConnection
 from fabric.edge.connection.mailbox import Mailbox
 from fabric.edge.connection.renewing import Renewing
 from fabric.edge.connection.status import Status
+from fabric.edge.effects.lease_list import NAME as LEASES
+from fabric.edge.effects.leasing import Leasing
 from fabric.edge.fetching.fetches import Fetches
 from fabric.edge.identity.home import AUDIT
 from fabric.edge.identity.identity import Identity
 from fabric.edge.identity.kept_policies import KeptPolicies
 from fabric.edge.identity.renewal import Renewal
+from fabric.edge.ledger.ledger import NAME as LEDGER
+from fabric.edge.ledger.ledger import Ledger
 from fabric.edge.locks import Pending
 from fabric.edge.logging.log import edge_log
 from fabric.edge.publishing.awaiting_keys import AwaitingKeys

@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from dataclasses import asdict
 from typing import Final
 
-from fabric.edge.acting.handlers import Answer
+from fabric.edge.handling.handlers import Answer
 from fabric.edge.messages import Action
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.vocabulary.openc2 import End, Status

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fabric.documents import parse_object
-from fabric.edge.acting.lasting import lasting_of
+from fabric.edge.effects.lasting import lasting_of
 from fabric.edge.messages import Action
 from fabric.files import make_private, open_private, read_private, write_private
 from fabric.protocol.base.errors import Code, FabricError

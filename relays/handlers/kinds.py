@@ -13,7 +13,7 @@ from typing import Final, NamedTuple, Protocol
 
 import structlog
 
-from fabric.edge.acting.handlers import Answer
+from fabric.edge.handling.handlers import Answer
 from fabric.edge.messages import Action
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.envelope.lifetime import parse_duration

@@ -16,7 +16,7 @@ from typing import Final
 
 import structlog
 
-from fabric.edge.acting.handlers import Answer
+from fabric.edge.handling.handlers import Answer
 from fabric.edge.messages import Action
 from fabric.protocol.base.errors import Code, FabricError
 from relays.handlers.blocklist import NETWORKS_MAX, Blocklist, Network, without

@@ -11,7 +11,7 @@ import signal
 from collections.abc import Callable
 from typing import Any, Final
 
-from fabric.edge.acting.handlers import Answer
+from fabric.edge.handling.handlers import Answer
 from fabric.edge.messages import Action
 from fabric.protocol.base.errors import Code
 from fabric.protocol.vocabulary.openc2 import Status

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from fabric.documents import parse_object
-from fabric.edge.acting.handlers import Answer
+from fabric.edge.handling.handlers import Answer
 from fabric.edge.messages import Action
 from fabric.files import open_regular
 from fabric.protocol.base.errors import Code, FabricError

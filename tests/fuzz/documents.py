@@ -15,7 +15,7 @@ from functools import cache
 
 import msgpack
 
-from fabric.edge.acting.handlers import read_action
+from fabric.edge.handling.handlers import read_action
 from fabric.edge.messages import messages_of
 from fabric.edge.receiving.notices import notice_of
 from fabric.edge.requesting.tracking import Tracker

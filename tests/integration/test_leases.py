@@ -3,7 +3,7 @@
 
 import pytest
 
-from fabric.edge.acting.lease_list import read_leases
+from fabric.edge.effects.lease_list import read_leases
 from tests.integration.harness import House, wait_for
 
 ID = "fw-m"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fabric.edge.acting.handlers import Answer
+from fabric.edge.handling.handlers import Answer
 from fabric.edge.messages import Action
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.vocabulary.commands import read_command

@@ -4,7 +4,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 
-from fabric.edge.acting.executions import Executions, Stage
+from fabric.edge.ledger.executions import Executions, Stage
 from fabric.protocol.core.ledger_ops import KeepIntent
 from fabric.protocol.point.action_room import ACTION_BYTES, ActionRoom
 from tests.simulation.ledger import Ledger

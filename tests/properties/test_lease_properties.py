@@ -4,8 +4,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from fabric.edge.acting.lease import Stage, Word
-from fabric.edge.acting.leases import Leases
+from fabric.edge.effects.lease import Stage, Word
+from fabric.edge.effects.leases import Leases
 from fabric.protocol.base.errors import Code
 from fabric.protocol.core.ledger_ops import ForgetLease, KeepForGood, KeepLease
 from fabric.protocol.point.action_room import ACTION_BYTES

@@ -1,7 +1,7 @@
 """A control point's program that executes: the pure parts of the real one, over a ledger that its crashes leave.
 
 The steps of an action, what is made of what an earlier run left, and since when there is a ledger are the real ones
-(`fabric.edge.acting`); what threads, futures and a file do in production is here in one, on virtual time, with a moment
+(`fabric.edge.ledger`); what threads, futures and a file do in production is here in one, on virtual time, with a moment
 to die before and after each commit.
 """
 
@@ -12,14 +12,14 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from fabric.edge.acting.beginning import Beginning
 from fabric.edge.acting.cancelled import Cancelled
-from fabric.edge.acting.executions import Executions
-from fabric.edge.acting.handlers import Answer, interrupted, refused, stamp_about
-from fabric.edge.acting.recovering import Recovery
-from fabric.edge.acting.replies import About, Reply
-from fabric.edge.acting.reverting import Effect
+from fabric.edge.effects.reverting import Effect
+from fabric.edge.handling.handlers import Answer, interrupted, refused, stamp_about
+from fabric.edge.handling.replies import About, Reply
 from fabric.edge.identity.identity import Defaults
+from fabric.edge.ledger.beginning import Beginning
+from fabric.edge.ledger.executions import Executions
+from fabric.edge.ledger.recovering import Recovery
 from fabric.edge.publishing.drafts import Stamp
 from fabric.protocol.access.permissions import cancels
 from fabric.protocol.base.errors import Code, Reject

@@ -9,11 +9,11 @@ from typing import Any
 
 import structlog
 
-from fabric.edge.acting.handlers import Answer, action_kept, failed
-from fabric.edge.acting.lasting import lasting_of
-from fabric.edge.acting.lease_clock import Clocks
-from fabric.edge.acting.leasing import Lasts, Leasing
-from fabric.edge.acting.reverting import Effect
+from fabric.edge.effects.lasting import lasting_of
+from fabric.edge.effects.lease_clock import Clocks
+from fabric.edge.effects.leasing import Lasts, Leasing
+from fabric.edge.effects.reverting import Effect
+from fabric.edge.handling.handlers import Answer, action_kept, failed
 from fabric.edge.messages import Action
 from fabric.protocol.base.errors import Code
 from fabric.protocol.core.ledger_ops import KeepLease

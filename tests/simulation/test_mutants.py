@@ -7,9 +7,9 @@ from contextlib import nullcontext
 
 import pytest
 
-from fabric.edge.acting.executions import Executions
-from fabric.edge.acting.lease import OnEffect
-from fabric.edge.acting.leases import Leases
+from fabric.edge.effects.lease import OnEffect
+from fabric.edge.effects.leases import Leases
+from fabric.edge.ledger.executions import Executions
 from fabric.protocol.access import permissions
 from fabric.protocol.access.approvals import approval_record
 from fabric.protocol.access.quorum import Judge
@@ -179,7 +179,7 @@ def halved(self, _):
 
 
 def an_effect_ends_too_soon(patch):
-    patch.setattr("fabric.edge.acting.lasting.Lasting.left_ms", halved)
+    patch.setattr("fabric.edge.effects.lasting.Lasting.left_ms", halved)
 
 
 # The last number is of the story that catches it soonest so far, which is told first.

@@ -28,8 +28,8 @@ ROOMS = {
     ],
     "fabric.edge": [
         "locks", "arguments", "logging", "control", "artifacts", "highest", "messages", "identity", "discovery",
-        "connection", "publishing", "requesting", "fetching", "approving", "receiving", "acting", "loop", "collecting",
-        "leaving", "until", "face", "point", "blocking",
+        "connection", "publishing", "requesting", "fetching", "approving", "receiving", "handling", "effects", "ledger",
+        "acting", "loop", "collecting", "leaving", "until", "face", "point", "blocking",
     ],
     "relays": [
         "wall", "wording", "streams", "folding", "terminal", "logs", "last_words", "label_watch", "responses",

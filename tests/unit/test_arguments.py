@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fabric.edge.acting.handlers import read_action
+from fabric.edge.handling.handlers import read_action
 from fabric.edge.messages import Action
 from fabric.edge.requesting.request import request_arguments
 from fabric.protocol.base.errors import Code, FabricError, Reject

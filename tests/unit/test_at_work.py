@@ -1,8 +1,8 @@
 """What is said of an action before it ends, and when."""
 
 from fabric.edge.acting.at_work import AtWork
-from fabric.edge.acting.replies import About
 from fabric.edge.control import Control
+from fabric.edge.handling.replies import About
 from fabric.protocol.envelope.header import Kind
 from fabric.protocol.vocabulary.lifecycle import State
 from fabric.protocol.vocabulary.severity import Severity

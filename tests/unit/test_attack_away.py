@@ -7,7 +7,7 @@ import pytest
 import structlog
 
 from fabric.edge.acting.executing import Executing
-from fabric.edge.acting.handlers import Handlers
+from fabric.edge.handling.handlers import Handlers
 from fabric.edge.requesting.tracking import Tracker
 from fabric.protocol.base.errors import Code
 from fabric.protocol.base.limits import MEMBER_KEEP_MS

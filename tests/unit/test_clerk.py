@@ -7,10 +7,10 @@ import structlog
 
 from fabric.edge.acting.at_work import AtWork
 from fabric.edge.acting.clerk import Clerk
-from fabric.edge.acting.handlers import Answer
 from fabric.edge.acting.letters import Letters
 from fabric.edge.acting.waiting import Waiting
 from fabric.edge.control import Control
+from fabric.edge.handling.handlers import Answer
 from fabric.edge.locks import Condition, Room
 from tests.integration.harness import wait_for
 from tests.unit.test_at_work import ABOUT

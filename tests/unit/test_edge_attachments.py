@@ -8,9 +8,9 @@ import pytest
 import structlog
 
 from fabric.edge.acting.attachments import Attachments
-from fabric.edge.acting.handlers import Answer, answer_of, failed
 from fabric.edge.artifacts.store import FREE_BYTES_MIN, Store
 from fabric.edge.control import Control
+from fabric.edge.handling.handlers import Answer, answer_of, failed
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.base.limits import ARTIFACT_BYTES, ARTIFACTS_MAX
 from fabric.protocol.envelope.header import Kind

@@ -1,7 +1,7 @@
 """What of the ledger goes into the audit log: which action, how far, how it ended; never what it did."""
 
-from fabric.edge.acting.auditing import audited
-from fabric.edge.acting.replies import About, Reply
+from fabric.edge.handling.replies import About, Reply
+from fabric.edge.ledger.auditing import audited
 from fabric.protocol.audit import kinds
 from fabric.protocol.audit.chain import Entry, encode_entry
 from fabric.protocol.base.codec import pack

@@ -11,9 +11,9 @@ from structlog.testing import capture_logs
 
 from fabric.edge.acting import executing
 from fabric.edge.acting.executing import Executing
-from fabric.edge.acting.handlers import Answer, Handlers
 from fabric.edge.acting.letters import Letters
-from fabric.edge.acting.replies import Reply
+from fabric.edge.handling.handlers import Answer, Handlers
+from fabric.edge.handling.replies import Reply
 from fabric.edge.identity.identity import Defaults
 from fabric.protocol.access.permissions import CANCEL
 from fabric.protocol.base.errors import Code, FabricError, Reject

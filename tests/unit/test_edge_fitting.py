@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fabric.edge.acting.fitting import BYTES_MAX, DEPTH_MAX, fit
+from fabric.edge.handling.fitting import BYTES_MAX, DEPTH_MAX, fit
 from fabric.protocol.base.limits import BODY_ELEMENTS_MAX
 from fabric.protocol.envelope.parts import FieldLabels, build_parts
 from fabric.protocol.vocabulary.tlp import Label

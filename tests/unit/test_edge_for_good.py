@@ -1,6 +1,6 @@
 """Effects that somebody wants for good: who does, and what is forgotten where there is no room."""
 
-from fabric.edge.acting.for_good import ForGood
+from fabric.edge.effects.for_good import ForGood
 from fabric.protocol.core.ledger_ops import KeepForGood
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from fabric.edge.acting.handlers import action_kept
-from fabric.edge.acting.lasting import lasting_of
+from fabric.edge.effects.lasting import lasting_of
+from fabric.edge.handling.handlers import action_kept
 from fabric.protocol.base.limits import LEASE_MS_MAX
 from fabric.protocol.envelope.effects import lasts_ms
 from fabric.protocol.envelope.header import Kind

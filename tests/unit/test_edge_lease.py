@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from fabric.edge.acting.lease import Lease, OnEffect, Stage, Word
-from fabric.edge.acting.leases import Leases
+from fabric.edge.effects.lease import Lease, OnEffect, Stage, Word
+from fabric.edge.effects.leases import Leases
 from fabric.protocol.core.ledger_ops import KeepLease
 
 MANY = 6_000

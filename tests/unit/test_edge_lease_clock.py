@@ -2,7 +2,7 @@
 
 import pytest
 
-from fabric.edge.acting.lease_clock import Clocks, LeaseClock
+from fabric.edge.effects.lease_clock import Clocks, LeaseClock
 from tests.support import HOUR_MS
 
 YEAR_MS = 365 * 24 * HOUR_MS

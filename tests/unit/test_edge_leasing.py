@@ -3,11 +3,11 @@
 import pytest
 from structlog.testing import capture_logs
 
-from fabric.edge.acting import leases
-from fabric.edge.acting.handlers import Answer, failed, interrupted, refused
-from fabric.edge.acting.lease_list import LeaseEntry, read_leases, read_unreadable
-from fabric.edge.acting.leasing import Lasts
-from fabric.edge.acting.replies import About, Reply
+from fabric.edge.effects import leases
+from fabric.edge.effects.lease_list import LeaseEntry, read_leases, read_unreadable
+from fabric.edge.effects.leasing import Lasts
+from fabric.edge.handling.handlers import Answer, failed, interrupted, refused
+from fabric.edge.handling.replies import About, Reply
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.envelope.header import Kind
 from fabric.protocol.vocabulary.lifecycle import State

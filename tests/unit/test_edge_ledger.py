@@ -8,15 +8,15 @@ import structlog
 from structlog.testing import capture_logs
 
 from fabric.edge.acting.cancelled import Cancelled
-from fabric.edge.acting.handlers import Answer
-from fabric.edge.acting.lease_clock import Clocks
-from fabric.edge.acting.lease_list import NAME as LEASES
-from fabric.edge.acting.leasing import Leasing
-from fabric.edge.acting.ledger import Ledger
-from fabric.edge.acting.replies import About, Reply
 from fabric.edge.connection.mailbox import Mailbox
 from fabric.edge.connection.status import Status
+from fabric.edge.effects.lease_clock import Clocks
+from fabric.edge.effects.lease_list import NAME as LEASES
+from fabric.edge.effects.leasing import Leasing
+from fabric.edge.handling.handlers import Answer
+from fabric.edge.handling.replies import About, Reply
 from fabric.edge.identity.identity import Defaults
+from fabric.edge.ledger.ledger import Ledger
 from fabric.edge.receiving.attaching import Attaching
 from fabric.edge.receiving.subscriptions import Subscriptions
 from fabric.protocol.base.errors import Code, FabricError
@@ -238,7 +238,7 @@ def test_a_clock_that_is_put_right_while_it_runs_moves_no_beginning_of_before(st
 
 
 def test_what_is_over_leaves_room_for_what_is_new(start, monkeypatch):
-    monkeypatch.setattr("fabric.edge.acting.left_behind._OVER_MAX", 3)
+    monkeypatch.setattr("fabric.edge.ledger.left_behind._OVER_MAX", 3)
     first = start().execute()
     first.saw([took(n.to_bytes(16), T0 + n) for n in range(10)] + [took(b"k" * 16)])
     first.ends()

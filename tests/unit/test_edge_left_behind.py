@@ -2,8 +2,8 @@
 
 import itertools
 
-from fabric.edge.acting import left_behind as module
-from fabric.edge.acting.left_behind import ACTION_MS_MAX, left_behind, seen_before
+from fabric.edge.ledger import left_behind as module
+from fabric.edge.ledger.left_behind import ACTION_MS_MAX, left_behind, seen_before
 from fabric.protocol.base.limits import TTL_MAX_MS
 from fabric.protocol.core.ledger_ops import ForgetLease, KeepAnswer, KeepIntent, KeepTold
 from fabric.protocol.core.ready import SeenAction

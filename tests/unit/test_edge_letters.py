@@ -5,9 +5,9 @@ from concurrent.futures import Future
 import structlog
 from structlog.testing import capture_logs
 
-from fabric.edge.acting.handlers import Answer, interrupted
 from fabric.edge.acting.letters import Letters
-from fabric.edge.acting.replies import About
+from fabric.edge.handling.handlers import Answer, interrupted
+from fabric.edge.handling.replies import About
 from fabric.edge.locks import Condition, Room
 from fabric.protocol.base.errors import Code, FabricError
 from tests.unit.test_edge_executing import CLOSED, Loop, action

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fabric.edge.acting.at_work import Word
-from fabric.edge.acting.handlers import Answer, answer_of
-from fabric.edge.acting.replies import About, Reply, about_envelope
+from fabric.edge.handling.handlers import Answer, answer_of
+from fabric.edge.handling.replies import About, Reply, about_envelope
 from fabric.edge.identity.identity import Defaults
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.envelope.header import Kind

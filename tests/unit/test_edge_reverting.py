@@ -6,9 +6,9 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from fabric.edge.acting import reverting
-from fabric.edge.acting.handlers import Answer, Handlers
-from fabric.edge.acting.reverting import Effect, Reverting
+from fabric.edge.effects import reverting
+from fabric.edge.effects.reverting import Effect, Reverting
+from fabric.edge.handling.handlers import Answer, Handlers
 from fabric.edge.publishing.drafts import Stamp
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.core.ledger_ops import KeepLease

@@ -2,8 +2,8 @@
 
 from types import SimpleNamespace
 
-from fabric.edge.acting.lasting import Lasting
 from fabric.edge.acting.waiting import Task, Waiting
+from fabric.edge.effects.lasting import Lasting
 
 
 def task(number, lane=0, effect=None, deadline_ms=1_000):

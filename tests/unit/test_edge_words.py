@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fabric.edge.acting.handlers import Answer, Handlers, answer_of, failed, read_action, refused, stamp_about
+from fabric.edge.handling.handlers import Answer, Handlers, answer_of, failed, read_action, refused, stamp_about
 from fabric.edge.identity.home import fabric_folder, fabrics, make_private, write_private
 from fabric.edge.identity.identity import Defaults, Dial, find_identity, load_identity, save_identity
 from fabric.edge.messages import messages_of

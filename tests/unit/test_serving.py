@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from structlog.testing import capture_logs
 
-from fabric.edge.acting.handlers import Answer, answer_of
+from fabric.edge.handling.handlers import Answer, answer_of
 from fabric.edge.identity.identity import Dial
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.vocabulary.openc2 import End

@@ -2,8 +2,8 @@
 
 import pytest
 
-from fabric.edge.acting.handlers import Handlers
 from fabric.edge.arguments.suggestions import known_instead, near
+from fabric.edge.handling.handlers import Handlers
 from fabric.edge.identity.identity import find_identity
 from fabric.edge.requesting.request import request_arguments
 from fabric.protocol.base.errors import Code, FabricError

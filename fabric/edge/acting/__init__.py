@@ -1,1 +1,1 @@
-"""Executing actions: handlers, their results, and the ledger that lets none begin twice."""
+"""Executing actions: from a delivery to a call of its handler, and to the one result that its requester gets."""

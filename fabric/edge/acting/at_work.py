@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from fabric.edge.acting.replies import About
 from fabric.edge.control import Control
+from fabric.edge.handling.replies import About
 from fabric.edge.highest import label_of_whole
 from fabric.edge.publishing.drafts import Stamp
 from fabric.protocol.envelope.header import Kind

@@ -22,10 +22,10 @@ from typing import BinaryIO, NamedTuple
 
 import structlog
 
-from fabric.edge.acting.handlers import Answer
 from fabric.edge.artifacts.artifact import Artifact
 from fabric.edge.artifacts.names import distinct, file_name
 from fabric.edge.artifacts.store import Draft, NotKeptError, Store, remove
+from fabric.edge.handling.handlers import Answer
 from fabric.edge.highest import label_of_whole
 from fabric.edge.publishing.options import to_label
 from fabric.files import open_folder, open_regular

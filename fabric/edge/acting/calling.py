@@ -13,9 +13,9 @@ from typing import Any, Protocol
 
 import structlog
 
-from fabric.edge.acting.handlers import Answer, Handler, answer_of, failed, interrupted, refused
-from fabric.edge.acting.leasing import Lasts
 from fabric.edge.acting.waiting import Task
+from fabric.edge.effects.leasing import Lasts
+from fabric.edge.handling.handlers import Answer, Handler, answer_of, failed, interrupted, refused
 from fabric.edge.logging.faults import trace_of
 from fabric.edge.messages import Action
 from fabric.protocol.base.errors import Code, FabricError, Reject

@@ -16,11 +16,11 @@ import structlog
 
 from fabric.edge.acting.at_work import AtWork
 from fabric.edge.acting.cancelled import Cancelled
-from fabric.edge.acting.handlers import Answer, refused
-from fabric.edge.acting.lasting import lasting_of
-from fabric.edge.acting.lease import Word
 from fabric.edge.acting.waiting import Waiting
 from fabric.edge.control import Control
+from fabric.edge.effects.lasting import lasting_of
+from fabric.edge.effects.lease import Word
+from fabric.edge.handling.handlers import Answer, refused
 from fabric.edge.identity.identity import Identity
 from fabric.edge.locks import Condition
 from fabric.edge.logging.faults import trace_of

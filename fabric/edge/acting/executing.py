@@ -25,7 +25,16 @@ from fabric.edge.acting.calling import Records as CallRecords
 from fabric.edge.acting.cancelling import Cancelling
 from fabric.edge.acting.cancelling import Records as CancelRecords
 from fabric.edge.acting.clerk import Clerk
-from fabric.edge.acting.handlers import (
+from fabric.edge.acting.letters import Connection as AnswerConnection
+from fabric.edge.acting.letters import Letter, Letters
+from fabric.edge.acting.letters import Records as AnswerRecords
+from fabric.edge.acting.waiting import Entry, Task, Waiting
+from fabric.edge.control import Control
+from fabric.edge.effects.lasting import Lasting, lasting_of
+from fabric.edge.effects.leasing import Lasts
+from fabric.edge.effects.reverting import Records as RevertRecords
+from fabric.edge.effects.reverting import Reverting
+from fabric.edge.handling.handlers import (
     Answer,
     Handler,
     Handlers,
@@ -33,16 +42,7 @@ from fabric.edge.acting.handlers import (
     read_action,
     refused,
 )
-from fabric.edge.acting.lasting import Lasting, lasting_of
-from fabric.edge.acting.leasing import Lasts
-from fabric.edge.acting.letters import Connection as AnswerConnection
-from fabric.edge.acting.letters import Letter, Letters
-from fabric.edge.acting.letters import Records as AnswerRecords
-from fabric.edge.acting.replies import About, Reply
-from fabric.edge.acting.reverting import Records as RevertRecords
-from fabric.edge.acting.reverting import Reverting
-from fabric.edge.acting.waiting import Entry, Task, Waiting
-from fabric.edge.control import Control
+from fabric.edge.handling.replies import About, Reply
 from fabric.edge.locks import Condition, Room
 from fabric.edge.messages import Action
 from fabric.edge.publishing.drafts import Stamp

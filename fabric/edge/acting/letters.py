@@ -15,8 +15,8 @@ from typing import NamedTuple, Protocol
 
 import structlog
 
-from fabric.edge.acting.handlers import Answer, failed
-from fabric.edge.acting.replies import About, Reply
+from fabric.edge.handling.handlers import Answer, failed
+from fabric.edge.handling.replies import About, Reply
 from fabric.edge.identity.identity import Identity
 from fabric.edge.locks import Condition, Room
 from fabric.edge.logging.faults import trace_of

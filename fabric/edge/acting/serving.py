@@ -17,8 +17,8 @@ from typing import Any, Final, Protocol
 
 import structlog
 
-from fabric.edge.acting.handlers import Answer, failed, refused, stamp_about
 from fabric.edge.artifacts.store import Kept, Store
+from fabric.edge.handling.handlers import Answer, failed, refused, stamp_about
 from fabric.edge.identity.identity import Identity
 from fabric.edge.logging.faults import trace_of
 from fabric.edge.messages import messages_of

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from fabric.edge.acting.attachments import Attachments
-from fabric.edge.acting.handlers import Handler
-from fabric.edge.acting.lasting import Lasting
-from fabric.edge.acting.leasing import Lasts
+from fabric.edge.effects.lasting import Lasting
+from fabric.edge.effects.leasing import Lasts
+from fabric.edge.handling.handlers import Handler
 from fabric.edge.messages import Action
 from fabric.protocol.core.ready import Delivery
 

@@ -8,11 +8,11 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from fabric.edge.acting.lease_list import NAME as LIST
-from fabric.edge.acting.lease_list import LeaseEntry, read_leases, read_unreadable
-from fabric.edge.acting.ledger import NAME as LEDGER
+from fabric.edge.effects.lease_list import NAME as LIST
+from fabric.edge.effects.lease_list import LeaseEntry, read_leases, read_unreadable
 from fabric.edge.face import as_identity
 from fabric.edge.identity.identity import Identity
+from fabric.edge.ledger.ledger import NAME as LEDGER
 from fabric.edge.requesting.account import Account
 from fabric.edge.requesting.accounts import find_account, read_lasting
 from fabric.protocol.base.errors import Code, FabricError

@@ -2,7 +2,7 @@
 
 Exit code 0 is completed, with the JSON object that was printed as the result; anything else is failed. Output that
 cannot be read as one object is failed too: whoever wrote the handler has to look. What such an object holds and cannot
-be sent is left out of it, named, and changes nothing about the end (`fabric.edge.acting.handlers`). Standard error is this
+be sent is left out of it, named, and changes nothing about the end (`fabric.edge.handling.handlers`). Standard error is this
 control point's log's: its last 4 kB, escaped.
 """
 
@@ -19,7 +19,7 @@ from typing import Any
 import structlog
 
 from fabric.documents import parse_object
-from fabric.edge.acting.handlers import Answer
+from fabric.edge.handling.handlers import Answer
 from fabric.edge.messages import Action
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.vocabulary.openc2 import End, Status

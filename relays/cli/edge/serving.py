@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import structlog
 
-from fabric.edge.acting.handlers import Answer, answer_of
 from fabric.edge.blocking import ControlPoint
+from fabric.edge.handling.handlers import Answer, answer_of
 from fabric.edge.identity.identity import Identity, own_directory
 from fabric.edge.messages import Action
 from fabric.protocol.base.errors import Code, FabricError, Reject

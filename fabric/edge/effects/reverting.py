@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import structlog
 
-from fabric.edge.acting.handlers import Answer, Handler, Handlers, action_kept, answer_of, failed
+from fabric.edge.handling.handlers import Answer, Handler, Handlers, action_kept, answer_of, failed
 from fabric.edge.identity.identity import Identity
 from fabric.edge.locks import Condition
 from fabric.edge.logging.faults import trace_of

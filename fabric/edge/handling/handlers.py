@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from fabric.edge.acting.fitting import fit
 from fabric.edge.arguments.suggestions import known_instead
 from fabric.edge.artifacts.artifact import Artifact
+from fabric.edge.handling.fitting import fit
 from fabric.edge.highest import label_of_whole
 from fabric.edge.identity.identity import Defaults
 from fabric.edge.messages import Action, messages_of

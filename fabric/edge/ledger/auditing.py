@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from fabric.edge.acting.lease import Stage
-from fabric.edge.acting.replies import About, Reply, about_envelope
+from fabric.edge.effects.lease import Stage
+from fabric.edge.handling.replies import About, Reply, about_envelope
 from fabric.protocol.audit import kinds
 from fabric.protocol.audit.kinds import Audited
 from fabric.protocol.core.ledger_ops import KeepAnswer, KeepIntent, KeepLease

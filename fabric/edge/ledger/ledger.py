@@ -21,17 +21,17 @@ from pathlib import Path
 
 import structlog
 
-from fabric.edge.acting.auditing import audited
-from fabric.edge.acting.beginning import Beginning
-from fabric.edge.acting.executions import Executions
-from fabric.edge.acting.handlers import Answer
-from fabric.edge.acting.lease import Stage, Word
-from fabric.edge.acting.leasing import Lasts, Leasing, Reverter
-from fabric.edge.acting.left_behind import ACTION_MS_MAX, left_behind, seen_before
-from fabric.edge.acting.recovering import Executor, Recovery
-from fabric.edge.acting.replies import About, Reply
-from fabric.edge.acting.requesters import Requesters
 from fabric.edge.connection.mailbox import Mailbox, fail
+from fabric.edge.effects.lease import Stage, Word
+from fabric.edge.effects.leasing import Lasts, Leasing, Reverter
+from fabric.edge.handling.handlers import Answer
+from fabric.edge.handling.replies import About, Reply
+from fabric.edge.ledger.auditing import audited
+from fabric.edge.ledger.beginning import Beginning
+from fabric.edge.ledger.executions import Executions
+from fabric.edge.ledger.left_behind import ACTION_MS_MAX, left_behind, seen_before
+from fabric.edge.ledger.recovering import Executor, Recovery
+from fabric.edge.ledger.requesters import Requesters
 from fabric.edge.locks import Pending
 from fabric.edge.receiving.attaching import Attaching
 from fabric.protocol.access.permissions import fetches

@@ -12,13 +12,13 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import structlog
 
-from fabric.edge.acting.handlers import Answer
-from fabric.edge.acting.lease import Lease, Stage, Word
-from fabric.edge.acting.lease_clock import Clocks, LeaseClock
-from fabric.edge.acting.lease_list import LeaseList
-from fabric.edge.acting.leases import Leases
-from fabric.edge.acting.replies import about_envelope
-from fabric.edge.acting.reverting import HANGS_MS, Effect
+from fabric.edge.effects.lease import Lease, Stage, Word
+from fabric.edge.effects.lease_clock import Clocks, LeaseClock
+from fabric.edge.effects.lease_list import LeaseList
+from fabric.edge.effects.leases import Leases
+from fabric.edge.effects.reverting import HANGS_MS, Effect
+from fabric.edge.handling.handlers import Answer
+from fabric.edge.handling.replies import about_envelope
 from fabric.edge.highest import label_of_whole
 from fabric.edge.publishing.drafts import Stamp
 from fabric.protocol.base.errors import Code

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from fabric.edge.acting.for_good import ForGood
-from fabric.edge.acting.lease import Lease, OnEffect, Stage, Word
+from fabric.edge.effects.for_good import ForGood
+from fabric.edge.effects.lease import Lease, OnEffect, Stage, Word
 from fabric.protocol.base.errors import Code
 from fabric.protocol.base.limits import LEASE_BYTES_MAX
 from fabric.protocol.base.shares import LARGE_SHARE, Holdings, beyond_share

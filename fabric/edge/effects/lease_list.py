@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from fabric.documents import parse_json
-from fabric.edge.acting.handlers import action_kept
-from fabric.edge.acting.lease import Lease, Stage
+from fabric.edge.effects.lease import Lease, Stage
+from fabric.edge.handling.handlers import action_kept
 from fabric.files import read_private, write_private
 from fabric.protocol.base.errors import Code, FabricError, Reject
 from fabric.protocol.base.limits import LEASE_BYTES_MAX

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from fabric.edge.acting.replies import about_envelope
+from fabric.edge.handling.replies import about_envelope
 from fabric.protocol.base.limits import CREDENTIALS_CACHED_MAX
 from fabric.protocol.core.ledger_ops import KeepCancelled, KeepIntent
 from fabric.protocol.core.ready import KeepCredential, Op

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from fabric.edge.acting.handlers import Answer, interrupted, refused
-from fabric.edge.acting.replies import About, Reply, about_envelope
+from fabric.edge.handling.handlers import Answer, interrupted, refused
+from fabric.edge.handling.replies import About, Reply, about_envelope
 from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.core.ledger_ops import KeepCancelled, KeepIntent
 from fabric.protocol.core.ready import Delivery

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from fabric.edge.acting.replies import About
+from fabric.edge.handling.replies import About
 from fabric.protocol.base.limits import LEDGER_TOLD_BYTES_MAX
 from fabric.protocol.base.shares import LARGE_SHARE, Holdings, beyond_share
 from fabric.protocol.core.ledger_ops import ForgetAction, KeepAnswer, KeepIntent, KeepTold, LedgerOp

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import msgpack
 
-from fabric.edge.acting.handlers import Answer, stamp_about
+from fabric.edge.handling.handlers import Answer, stamp_about
 from fabric.edge.highest import label_of_whole
 from fabric.edge.identity.identity import Identity
 from fabric.edge.publishing.drafts import Stamp

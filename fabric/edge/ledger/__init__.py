@@ -1,0 +1,1 @@
+"""What was given to an identity to execute, on disk: no action is executed a second time, and none is forgotten."""
