@@ -131,8 +131,8 @@ class _Asking:
                 self._look(diallers)
                 diallers.register(poller)
                 poller.poll(_POLL_MS)
-                for link, payload in diallers.receive():
-                    answer = self._hear(link, payload)
+                for _, payload in diallers.receive():
+                    answer = self._hear(payload)
                     if answer is not None:
                         return answer
         finally:
@@ -157,7 +157,7 @@ class _Asking:
             self._said_at = time.monotonic()
             diallers.send(self._link, encode_frame(self._frame))
 
-    def _hear(self, link: int, payload: bytes) -> bytes | None:
+    def _hear(self, payload: bytes) -> bytes | None:
         frame = decode_frame(payload)
         match frame:
             case Joined(id_, None, _, answer) if id_ == self._frame.id:

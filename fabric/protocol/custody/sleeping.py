@@ -61,12 +61,12 @@ class Sleeping:
             if not row.sheddable or not row.queued or row.gated:
                 continue
             outbox = self._outbox_of(row.destination)
-            if outbox is not None and self._overflows(outbox, row):
+            if outbox is not None and self._overflows(row):
                 outbox.set_gate(held.lane, held.order)
                 self._gated[row.destination] = None
         self._look(held, ready)
 
-    def _overflows(self, outbox: Outbox, row: Row) -> bool:
+    def _overflows(self, row: Row) -> bool:
         lane = row.held.lane
         return self._keeps_much(row.destination) and not self._has_room(
             row.destination, lane, self._awake_rows + 1, AWAKE_BYTES

@@ -196,7 +196,7 @@ class Point(Node):
                 if link is not None:
                     self._attach(link, ready)
             case Handled(id_, refused):
-                self._handled(id_, refused, link, now_ms, ready)
+                self._handled(id_, refused, link, ready)
             case Ask():
                 frame = self.questions.add(event, self.me.curve_key, now_ms)
                 if link is not None:
@@ -481,7 +481,7 @@ class Point(Node):
             full = self._handling_bytes + len(item.envelope) + _HANDLING_BYTES > POINT_QUOTA_BYTES
         return Reject(Code.BUSY, self.me.id) if full else None
 
-    def _handled(self, id_: bytes, refused: Reject | None, link: Link | None, now_ms: int, ready: Ready) -> None:
+    def _handled(self, id_: bytes, refused: Reject | None, link: Link | None, ready: Ready) -> None:
         handling = self._handling.pop(id_, None)
         if handling is None:
             return

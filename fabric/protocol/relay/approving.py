@@ -153,7 +153,7 @@ class Approving:
         ready.persist.append(kept(held))
         self._end(held.hold.action, str(End.REFUSED), tuple(targets), Code.CANCELLED, now_ms, ready, detail=by)
 
-    def restored(self, op: Op, now_ms: int) -> None:
+    def restored(self, op: Op) -> None:
         """This was read back from disk."""
         match op:
             case KeepHold(leaf, body, until_ms) if body:

@@ -306,7 +306,7 @@ class Relay(Node):
         self.reporter.restored(op, now_ms)
         self.dispatch.restored(op, now_ms)
         self.resolutions.restored(op, now_ms)
-        self.approving.restored(op, now_ms)
+        self.approving.restored(op)
         self.rerouting.restored(op, now_ms)
         self.absent.restored(op)
         self.list_reach.restored(now_ms)

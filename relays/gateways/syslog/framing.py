@@ -107,7 +107,7 @@ class Frames:
         if digit:
             found = self._count_at(buffer, at)
             if found is not None:
-                return self._counted(int(found[1]), at, found.end(), frames)
+                return self._counted(int(found[1]), found.end(), frames)
             if _UNDECIDED.match(buffer, at):
                 return -1
         return self._line(at, frames, (BAD_FRAME,) if self.counted and (digit or buffer[at] != 0x3C) else ())
@@ -116,7 +116,7 @@ class Frames:
         found = (_COUNT_ONLY if self.counted else _COUNT).match(buffer, at)
         return found if found is not None and int(found[1]) <= COUNT_MAX else None
 
-    def _counted(self, count: int, at: int, start: int, frames: list[Frame]) -> int:
+    def _counted(self, count: int, start: int, frames: list[Frame]) -> int:
         kept = min(count, self._max)
         if len(self._buffer) - start < kept:
             return -1
