@@ -25,8 +25,9 @@ def test_help_has_the_script_s_name_an_example_and_narrow_lines(name, module):
 
 
 @pytest.mark.parametrize("asked", ["-h", "--help"])
-def test_checks_say_what_they_are_before_they_run(asked):
-    check_help("scripts/check", [ROOT / "scripts" / "check", asked])
+@pytest.mark.parametrize("name", ["check", "test"])
+def test_checks_and_tests_say_what_they_are_before_they_run(name, asked):
+    check_help(f"scripts/{name}", [ROOT / "scripts" / name, asked])
 
 
 def test_what_checks_do_not_take_is_refused():
