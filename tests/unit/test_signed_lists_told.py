@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from relays.authority import init_authority, keep_list, make_identities, revoke
+from relays.authority import Delegation, delegate, init_authority, keep_list, make_identities, revoke
 from relays.cli.app import app
 from relays.cli.shared import exits
 from relays.topology.loader import load
@@ -30,18 +30,20 @@ def authority(tmp_path, monkeypatch):
     path.write_text(TOPOLOGY)
     made = init_authority("small")
     make_identities(load(path), made)
+    for issuer in ("issuer-1", "issuer-2"):
+        delegate(load(path), Delegation(issuer, "hq", ("wall",)), made)
     keep_list(made)
     return made
 
 
-def fabric(capsys, *words):
+def fabric(capsys, *words, code=0):
     before, sys.argv = sys.argv, ["fabric", *words]
     try:
         with pytest.raises(SystemExit) as ended:
             exits.run(app)
     finally:
         sys.argv = before
-    assert not ended.value.code
+    assert (ended.value.code or 0) == code
     return capsys.readouterr()
 
 
@@ -63,5 +65,18 @@ def test_a_credential_that_is_revoked_is_shown_so(authority, capsys):
     assert "no relay lets it in" in fabric(capsys, "credential", "show", "fw-1").out
     assert "no relay lets it in" not in fabric(capsys, "credential", "show", "fw-2").out
     listed = [json.loads(line) for line in fabric(capsys, "credential", "list", "small", "--json").out.splitlines()]
-    assert {each["id"]: each["revoked"] for each in listed} == {"fw-1": True, "fw-2": False, "hq": False}
+    assert {each["id"]: each["revoked"] for each in listed} == {
+        "fw-1": True, "fw-2": False, "hq": False, "issuer-1": False, "issuer-2": False,
+    }
     assert sum("E205" in line for line in fabric(capsys, "credential", "list", "small").out.splitlines()) == 1
+
+
+def test_an_issuer_that_is_revoked_issues_no_token_and_stands_in_the_way_of_none(authority, capsys):
+    token = ("token", "issue", "--role", "wall")
+    fabric(capsys, *token, "--as", "small/issuer-1")
+    assert "more than one issuer" in fabric(capsys, *token, code=2).err
+    revoke(authority, ["issuer-1"], "")
+    assert "issuer-2 has to be online" in fabric(capsys, *token).err
+    seen = fabric(capsys, *token, "--as", "small/issuer-1", code=5)
+    assert "E205" in seen.err and "fabric authority delegate" in seen.err and not seen.out
+    assert json.loads(fabric(capsys, "token", "list", "--as", "small/issuer-1", "--json").out)["state"] == "revoked"

@@ -109,7 +109,8 @@ def find(point: ControlPoint, id_: str, wait_ms: int) -> ApprovalRequest:
     see = f"see which are: fabric approvals --as {point.identity.id}"
     first = next((one for one in point.approvals(timeout_s=wait_ms / 1000) if one.id.startswith(id_)), None)
     if first is None or not id_:
-        raise FabricError(Code.NOT_OPEN, f"{id_ or 'an empty id'}: nobody asks {point.identity.id} for it, or it was decided", see)
+        over = "it was decided, or nobody did in time"
+        raise FabricError(Code.NOT_OPEN, f"{id_ or 'an empty id'}: nobody asks {point.identity.id} for it, or {over}", see)
     alike = [one for one in point.approvals(timeout_s=_ALIKE_S) if one.id.startswith(id_)]
     if len({one.key for one in alike}) > 1:
         holders = ", ".join(f"{one.id[:16]} at {one.by}" for one in alike[:4])

@@ -21,6 +21,7 @@ from fabric.protocol.envelope.lifetime import format_duration, parse_duration
 from fabric.protocol.trust.credentials import NodeKind, names_cover
 from relays.authority.credentials import description, identities_here
 from relays.authority.keeping import fingerprint
+from relays.authority.strays import barred
 from relays.cli.shared.exits import command
 from relays.cli.shared.options import to_kinds, to_names, to_tags, wall_ms
 from relays.issuing import Issuer, KnownToken, Register, TokenTerms, register_path
@@ -106,7 +107,7 @@ def issue(
 
     Whoever has the token can join as what it says: hand it over like a password.
 
-    Exit codes: 0 issued, 1 no issuer here, 5 more than the issuer may give.
+    Exit codes: 0 issued, 1 no issuer here, 5 more than the issuer may give, or it is revoked.
 
     Examples:
 
@@ -119,6 +120,10 @@ def issue(
     if id_ and uses > 1:
         raise FabricError(Code.USAGE, "one id is for one", "leave out --id, or --uses")
     identity = _issuer_here(issuer, role, segment)
+    if _is_revoked(identity):
+        raise FabricError(
+            Code.REVOKED, identity.id, "make another issuer, with an id of its own: fabric authority delegate --help"
+        )
     may = identity.credential.issuing
     assert may is not None
     terms = TokenTerms(
@@ -152,13 +157,15 @@ def _given(said: list[str] | None, option: str, own: tuple[str, ...], may: tuple
 
 
 def _issuer_here(name: str | None, role: str = "", segment: str | None = None) -> Identity:
-    """The one that is named; else the only one on this machine that fits."""
+    """The one that is named; else the only one on this machine that fits, of those that are not revoked where one is
+    not."""
     if name:
         return find_identity(name)
     found = [
         identity for fabric in fabrics() for identity in identities_here(fabric)
         if isinstance(identity, Identity) and identity.credential.kind is NodeKind.ISSUER
     ]
+    found = [identity for identity in found if not _is_revoked(identity)] or found
     fitting = [
         identity for identity in found
         if role in identity.extra.get("roles", {}) and segment in (None, *_segments(identity))
@@ -171,6 +178,11 @@ def _issuer_here(name: str | None, role: str = "", segment: str | None = None) -
     return fitting[0]
 
 
+def _is_revoked(issuer: Identity) -> bool:
+    """As far as this machine knows: nobody joins with its tokens any more."""
+    return bool(barred(issuer.fabric, [issuer.id]))
+
+
 def _segments(identity: Identity) -> tuple[str, ...]:
     return identity.credential.issuing.segments if identity.credential.issuing is not None else ()
 
@@ -178,7 +190,8 @@ def _segments(identity: Identity) -> tuple[str, ...]:
 @token_app.command("list")
 @command
 def list_(issuer: AsIssuer = None, as_json: AsJson = False) -> None:
-    """The tokens of an issuer: what each is for, and how often and until when it may be used. Never their secrets.
+    """The tokens of an issuer: what each is for, and how often and until when it may be used; revoked are all of an
+    issuer that is. Never their secrets.
 
     Exit codes: 0 listed, 1 no such issuer here.
 
@@ -187,9 +200,10 @@ def list_(issuer: AsIssuer = None, as_json: AsJson = False) -> None:
     identity = _issuer_here(issuer)
     with Register(register_path(identity.folder)) as register:
         tokens, members = register.tokens(), register.members()
+    is_revoked = _is_revoked(identity)
     for token in tokens:
         used = [member.id for member in members if member.token == token.id]
-        state = _state_of(token)
+        state = "revoked" if is_revoked else _state_of(token)
         if as_json:
             say_json({
                 "id": token.id.hex(), "state": state, "uses_left": token.uses_left, "until_ms": token.until_ms,
