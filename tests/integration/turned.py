@@ -29,8 +29,8 @@ from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.links.link import Link
 from fabric.protocol.links.links import UPLINK
 from fabric.protocol.links.transfer import Transfer
-from fabric.protocol.relay.approving import Approving
-from fabric.protocol.relay.dispatch import Dispatch
+from fabric.protocol.relay.actions.approving import Approving
+from fabric.protocol.relay.actions.dispatch import Dispatch
 from fabric.protocol.trust.credentials import Credential
 from fabric.protocol.trust.policies import Rule
 from fabric.protocol.vocabulary.severity import Lane, Severity

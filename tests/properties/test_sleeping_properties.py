@@ -40,8 +40,8 @@ def issued(name: str, keep: Keep | None, serial: int):
 def small_steps() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("fabric.spool.sleepers._WAKE_ROWS", WAKE_ROWS)
-        patch.setattr("fabric.protocol.relay.readers._SHED_ROWS", 7)
-        patch.setattr("fabric.protocol.relay.readers.AWAKE_BYTES", WAKE_BYTES)
+        patch.setattr("fabric.protocol.relay.messages.readers._SHED_ROWS", 7)
+        patch.setattr("fabric.protocol.relay.messages.readers.AWAKE_BYTES", WAKE_BYTES)
         patch.setattr("fabric.protocol.custody.sleeping.AWAKE_BYTES", WAKE_BYTES)
         yield
 

@@ -20,10 +20,10 @@ from fabric.protocol.custody.outbox import Held
 from fabric.protocol.envelope.header import Kind
 from fabric.protocol.links.links import Links
 from fabric.protocol.links.release import Release
-from fabric.protocol.relay.approving import Approving
-from fabric.protocol.relay.holding import Holding
-from fabric.protocol.relay.notices import Notices
-from fabric.protocol.relay.session_keeper import SessionKeeper
+from fabric.protocol.relay.actions.approving import Approving
+from fabric.protocol.relay.below.session_keeper import SessionKeeper
+from fabric.protocol.relay.messages.holding import Holding
+from fabric.protocol.relay.messages.notices import Notices
 from fabric.protocol.trust.store import TrustStore
 from fabric.protocol.vocabulary.tlp import Label
 from fabric.protocol.wire.frames import Lists

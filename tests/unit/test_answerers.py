@@ -9,8 +9,8 @@ from fabric.protocol.custody.outbox import Outbox
 from fabric.protocol.custody.sessions import AWAY, NOWHERE, child_relay, point_session
 from fabric.protocol.envelope.header import Kind
 from fabric.protocol.links.links import UPLINK
-from fabric.protocol.relay.answerers import Answerers
-from fabric.protocol.relay.dispatches import Dispatches
+from fabric.protocol.relay.actions.answerers import Answerers
+from fabric.protocol.relay.actions.dispatches import Dispatches
 from fabric.protocol.relay.router import Router
 from fabric.protocol.routes.attachments import open_attachment, sign_attachment
 from fabric.protocol.routes.routing import RouteTable

@@ -26,6 +26,9 @@ ROOMS = {
         "base", "vocabulary", "wire", "trust", "audit", "envelope", "access", "core", "custody", "routes", "links",
         "enrolment", "relay", "point",
     ],
+    "fabric.protocol.relay": [
+        "below", "port", "router", "report_signer", "actions", "messages", "relay",
+    ],
     "fabric.edge": [
         "locks", "arguments", "logging", "control", "artifacts", "highest", "messages", "identity", "discovery",
         "connection", "publishing", "requesting", "fetching", "approving", "receiving", "handling", "effects", "ledger",
@@ -280,6 +283,7 @@ def first_cells(heading):
 def test_the_document_names_the_layers_and_rooms_in_their_order():
     assert first_cells("Layers") == LAYERS
     assert first_cells("Rooms of the protocol") == ROOMS["fabric.protocol"]
+    assert first_cells("Rooms of the relay") == ROOMS["fabric.protocol.relay"]
     assert first_cells("Rooms of the edge") == ROOMS["fabric.edge"]
     assert first_cells("Rooms around a relay") == ROOMS["relays"]
     assert first_cells("Rooms of the command line") == ROOMS["relays.cli"]

@@ -15,7 +15,7 @@ from fabric.protocol.envelope.header import Kind, Terms
 from fabric.protocol.envelope.layout import Approved, decode_envelope, encode_envelope
 from fabric.protocol.envelope.verify import RootCache, open_envelope
 from fabric.protocol.point.point import Point
-from fabric.protocol.relay.held_action import fits
+from fabric.protocol.relay.actions.held_action import fits
 from fabric.protocol.trust.credentials import ApproveGrant, Grants, RequestGrant
 from fabric.protocol.vocabulary.severity import Lane, Severity
 from fabric.protocol.vocabulary.tlp import Label
@@ -203,7 +203,7 @@ def test_large_actions_that_are_held_have_a_bound_too(stage):
     sizes = [len(stage.ask(args={"pad": noise(n, 90_000)}, sequence=n, ttl_ms=MINUTE_MS).raw) for n in range(3)]
     approving = stage.talk.core.approving
     assert len(approving) == 3 and not approving.full(cast.ACTION)
-    with patch("fabric.protocol.relay.approving.HELD_BYTES_MAX", sum(sizes) + 1_000):
+    with patch("fabric.protocol.relay.actions.approving.HELD_BYTES_MAX", sum(sizes) + 1_000):
         assert approving.full(cast.ACTION)
         other = cast.member("soar-2", "soar")
         assert not approving.full(verified(other, kind=Kind.ACTION, topic="deny.ipv4_net", records=[{"a": 1}]))

@@ -15,7 +15,7 @@ from fabric.protocol.core.ready import KeepMember, Ready, Tick
 from fabric.protocol.custody.outbox import visit_of
 from fabric.protocol.envelope.header import Kind, Terms
 from fabric.protocol.links.facts import ListTaken
-from fabric.protocol.relay.facts import Executes
+from fabric.protocol.relay.below.facts import Executes
 from fabric.protocol.routes.attachments import open_attachment, sign_attachment
 from fabric.protocol.trust.credentials import Grants, NodeKind
 from fabric.protocol.trust.revocations import issue_revocations
@@ -129,7 +129,7 @@ def test_who_could_not_be_believed_by_a_wrong_clock_is_known_when_it_is_right(tm
 
 
 def test_a_member_is_renewed_also_where_its_source_may_have_no_more(monkeypatch):
-    monkeypatch.setattr("fabric.protocol.relay.roster.MEMBERS_MAX", 4)
+    monkeypatch.setattr("fabric.protocol.relay.below.roster.MEMBERS_MAX", 4)
     talk = relay()
     roster = talk.core.roster
 

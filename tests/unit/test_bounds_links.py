@@ -13,7 +13,7 @@ from fabric.protocol.base.limits import (
 from fabric.protocol.core.ready import KeepCredential, Ready
 from fabric.protocol.links.admission import Twins
 from fabric.protocol.links.link import Link
-from fabric.protocol.relay import list_reach
+from fabric.protocol.relay.below import list_reach
 from fabric.protocol.relay.relay import Relay
 from fabric.protocol.routes.attachments import open_attachment, sign_attachment
 from fabric.protocol.routes.routing import RouteTable

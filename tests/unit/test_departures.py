@@ -13,7 +13,7 @@ from fabric.protocol.custody.sessions import child_relay
 from fabric.protocol.links.link import Link
 from fabric.protocol.links.links import UPLINK
 from fabric.protocol.links.uplink import Uplink
-from fabric.protocol.relay.departures import Departures
+from fabric.protocol.relay.below.departures import Departures
 from fabric.protocol.trust.credentials import NodeKind
 from fabric.protocol.wire.frames import Bye, Role
 from tests.support import T0, Authority

@@ -17,17 +17,17 @@ from fabric.protocol.envelope.header import Kind, Terms
 from fabric.protocol.envelope.parts import read_records
 from fabric.protocol.envelope.verify import RootCache
 from fabric.protocol.links.links import UPLINK
-from fabric.protocol.relay.action_reports import ActionReports
-from fabric.protocol.relay.answerers import Answerers
-from fabric.protocol.relay.approving import Approving
-from fabric.protocol.relay.asking import Asking
-from fabric.protocol.relay.cancelling import Cancelling
-from fabric.protocol.relay.dispatch import Dispatch
-from fabric.protocol.relay.dispatches import Dispatches
+from fabric.protocol.relay.actions.action_reports import ActionReports
+from fabric.protocol.relay.actions.answerers import Answerers
+from fabric.protocol.relay.actions.approving import Approving
+from fabric.protocol.relay.actions.asking import Asking
+from fabric.protocol.relay.actions.cancelling import Cancelling
+from fabric.protocol.relay.actions.dispatch import Dispatch
+from fabric.protocol.relay.actions.dispatches import Dispatches
+from fabric.protocol.relay.actions.resolutions import Resolutions
+from fabric.protocol.relay.below.roster import Roster
 from fabric.protocol.relay.port import MessagePort
 from fabric.protocol.relay.report_signer import ReportSigner
-from fabric.protocol.relay.resolutions import Resolutions
-from fabric.protocol.relay.roster import Roster
 from fabric.protocol.relay.router import Router
 from fabric.protocol.routes.attachments import open_attachment, sign_attachment
 from fabric.protocol.routes.routing import RouteTable

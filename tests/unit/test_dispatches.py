@@ -3,7 +3,7 @@
 from fabric.protocol.base.limits import TTL_MAX_MS
 from fabric.protocol.core.ready import KeepDispatch, Ready
 from fabric.protocol.envelope.header import Kind
-from fabric.protocol.relay.dispatches import _NAMES_MAX, Dispatches
+from fabric.protocol.relay.actions.dispatches import _NAMES_MAX, Dispatches
 from fabric.protocol.vocabulary.tlp import Audience, Label
 from tests.support import EVERYTHING, HOUR_MS, MINUTE_MS, T0, Authority, derive, draft
 

@@ -8,7 +8,7 @@ from fabric.protocol.core.ready import Ready
 from fabric.protocol.links.link import Link
 from fabric.protocol.links.links import UPLINK
 from fabric.protocol.links.port import LinkPort
-from fabric.protocol.relay.list_reach import ListReach
+from fabric.protocol.relay.below.list_reach import ListReach
 from fabric.protocol.routes.routing import RouteTable
 from fabric.protocol.trust.credentials import NodeKind
 from fabric.protocol.trust.revocations import Revocations

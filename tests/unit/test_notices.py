@@ -9,7 +9,15 @@ from fabric.protocol.core.ready import KeepNotice
 from fabric.protocol.custody.outbox import Held, Row
 from fabric.protocol.custody.sessions import child_relay, point_session
 from fabric.protocol.envelope.header import Kind
-from fabric.protocol.relay.notices import EVERY_MS, FIRST_MS, KEEP_MS, EndedKind, Notices, ending_of, entries_of
+from fabric.protocol.relay.messages.notices import (
+    EVERY_MS,
+    FIRST_MS,
+    KEEP_MS,
+    EndedKind,
+    Notices,
+    ending_of,
+    entries_of,
+)
 from fabric.protocol.vocabulary.tlp import Label
 from fabric.protocol.wire.frames import Direction
 from tests.support import T0, Authority, verified
@@ -88,7 +96,7 @@ def test_many_topics_are_counted_without_their_names():
 
 
 def test_many_origins_lose_the_oldest_count_and_say_so(monkeypatch):
-    monkeypatch.setattr("fabric.protocol.relay.notices._TALLIES_MAX", 2)
+    monkeypatch.setattr("fabric.protocol.relay.messages.notices._TALLIES_MAX", 2)
     notices = Notices()
     for label in (Label.CLEAR, Label.GREEN, Label.AMBER):
         note(notices, label=label)
@@ -168,7 +176,7 @@ def test_readers_who_left_or_may_not_see_it_are_no_loss_of_an_origin(destination
 
 
 def test_of_many_origins_who_has_the_most_loses_first(monkeypatch):
-    monkeypatch.setattr("fabric.protocol.relay.notices._TALLIES_MAX", 10)
+    monkeypatch.setattr("fabric.protocol.relay.messages.notices._TALLIES_MAX", 10)
     notices = Notices()
     note(notices, member=EDR)
     for n in range(30):
@@ -178,7 +186,7 @@ def test_of_many_origins_who_has_the_most_loses_first(monkeypatch):
 
 
 def test_names_of_topics_are_bounded_in_all_of_them_together(monkeypatch):
-    monkeypatch.setattr("fabric.protocol.relay.notices._NAMED_MAX", 50)
+    monkeypatch.setattr("fabric.protocol.relay.messages.notices._NAMED_MAX", 50)
     notices = Notices()
     for n in range(20):
         for k in range(20):
@@ -195,7 +203,7 @@ def test_what_an_earlier_process_counted_is_bounded_too(monkeypatch):
     before = Notices()
     for n in range(30):
         note(before, organisations=("acme", f"partner-{n}"))
-    monkeypatch.setattr("fabric.protocol.relay.notices._ORIGIN_TALLIES_MAX", 10)
+    monkeypatch.setattr("fabric.protocol.relay.messages.notices._ORIGIN_TALLIES_MAX", 10)
     after = Notices()
     for op in before.unsaved():
         after.restore(op, T0)

@@ -15,11 +15,11 @@ from fabric.protocol.envelope.reports import GAP_TOPIC, NOTICE_TOPIC
 from fabric.protocol.envelope.verify import RootCache
 from fabric.protocol.links.links import UPLINK
 from fabric.protocol.links.port import LinkPort
-from fabric.protocol.relay.notices import EVERY_MS, FIRST_MS, SEEK_MS
+from fabric.protocol.relay.messages.notices import EVERY_MS, FIRST_MS, SEEK_MS
+from fabric.protocol.relay.messages.reporter import Reporter
 from fabric.protocol.relay.port import MessagePort
 from fabric.protocol.relay.relay import Relay
 from fabric.protocol.relay.report_signer import ReportSigner
-from fabric.protocol.relay.reporter import Reporter
 from fabric.protocol.relay.router import Router
 from fabric.protocol.routes.routing import RouteTable
 from fabric.protocol.trust.credentials import Grants, Keep, NodeKind, PublishGrant

@@ -15,9 +15,9 @@ from fabric.protocol.custody.sessions import NOWHERE, child_relay, point_session
 from fabric.protocol.custody.sleeping import Sleeping
 from fabric.protocol.envelope.header import Kind
 from fabric.protocol.links.links import UPLINK
-from fabric.protocol.relay.holding import Holding
+from fabric.protocol.relay.messages.holding import Holding
+from fabric.protocol.relay.messages.rerouting import Rerouting
 from fabric.protocol.relay.port import MessagePort
-from fabric.protocol.relay.rerouting import Rerouting
 from fabric.protocol.relay.router import Router
 from fabric.protocol.routes.attachments import open_attachment, sign_attachment
 from fabric.protocol.routes.routing import RouteTable

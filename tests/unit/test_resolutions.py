@@ -13,9 +13,9 @@ from fabric.protocol.envelope.parts import read_records
 from fabric.protocol.envelope.reports import build_report
 from fabric.protocol.envelope.resolution import about, read_about, write_about
 from fabric.protocol.envelope.verify import RootCache
+from fabric.protocol.relay.actions.resolutions import Resolutions, outcome_of
 from fabric.protocol.relay.port import MessagePort
 from fabric.protocol.relay.report_signer import ReportSigner
-from fabric.protocol.relay.resolutions import Resolutions, outcome_of
 from fabric.protocol.trust.credentials import Grants, NodeKind, RequestGrant
 from fabric.protocol.vocabulary.lifecycle import State
 from fabric.protocol.vocabulary.openc2 import End

@@ -7,7 +7,7 @@ import pytest
 from fabric.protocol.base.limits import MEMBER_KEEP_MS, SKEW_MS
 from fabric.protocol.core.ready import KeepMember, Ready
 from fabric.protocol.core.timekeeper import Timekeeper
-from fabric.protocol.relay.roster import Roster
+from fabric.protocol.relay.below.roster import Roster
 from fabric.protocol.routes.attachments import open_attachment, sign_attachment
 from fabric.protocol.routes.routing import RouteTable
 from fabric.protocol.trust.credentials import Grants, NodeKind
@@ -181,7 +181,7 @@ def test_who_once_spoke_of_the_future_is_believed_when_its_clock_is_right(stage)
 
 
 def test_the_room_is_bounded_and_whoever_finds_none_is_counted(stage, monkeypatch):
-    monkeypatch.setattr("fabric.protocol.relay.roster.MEMBERS_MAX", 4)
+    monkeypatch.setattr("fabric.protocol.relay.below.roster.MEMBERS_MAX", 4)
     stage = Stage()
     assert [stage.saw(AUTHORITY.issue(f"fw-{n}", grants=DENIES)) for n in range(4)] == [1, 1, 0, 0]
     assert stage.counted["roster", "no_room"] == 2

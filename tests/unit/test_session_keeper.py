@@ -12,8 +12,8 @@ from fabric.protocol.core.ready import EndAsleep, KeepGap, KeepSession, Ready
 from fabric.protocol.custody.sessions import Sessions, point_session
 from fabric.protocol.custody.waiting import Waiting
 from fabric.protocol.links.link import Link
-from fabric.protocol.relay.facts import SessionEnded
-from fabric.protocol.relay.session_keeper import SessionKeeper
+from fabric.protocol.relay.below.facts import SessionEnded
+from fabric.protocol.relay.below.session_keeper import SessionKeeper
 from fabric.protocol.routes.attachments import open_attachment, sign_attachment
 from fabric.protocol.routes.routing import RouteTable
 from fabric.protocol.trust.credentials import Grants, NodeKind

@@ -194,7 +194,7 @@ def test_readers_wake_in_turn(slow):
 
 def test_less_is_kept_from_its_renewal_on_and_the_oldest_go(slow, monkeypatch):
     """Nothing that is new goes for it, and what goes is counted."""
-    monkeypatch.setattr("fabric.protocol.relay.readers._SHED_ROWS", 10)
+    monkeypatch.setattr("fabric.protocol.relay.messages.readers._SHED_ROWS", 10)
     monkeypatch.setattr("fabric.protocol.custody.sleeping.AWAKE_BYTES", 100_000)
     link = slow.come(ANNA)
     slow.lose(link)
@@ -259,7 +259,7 @@ def test_intel_that_sleeps_follows_a_reader_who_moved_and_events_wait_for_it(tal
 
 
 def test_what_a_relay_has_for_its_readers_is_all_that_they_get_beyond_what_everybody_has(talk, monkeypatch):
-    monkeypatch.setattr("fabric.protocol.relay.readers.POINT_QUOTA_BYTES", 3_000)
+    monkeypatch.setattr("fabric.protocol.relay.messages.readers.POINT_QUOTA_BYTES", 3_000)
     talk.core.readers.have(12_000)
     for member in (ANNA, BOB):
         talk.lose(talk.come(member))

@@ -180,7 +180,7 @@ def test_a_fuller_copy_finds_no_room_at_a_reader_that_is_full():
 
 
 def test_a_relay_below_holds_back_the_topic_names_the_reader_and_refuses_when_it_holds_much(monkeypatch):
-    monkeypatch.setattr("fabric.protocol.relay.readers.HELD_BACK_BYTES_MAX", 4_000)
+    monkeypatch.setattr("fabric.protocol.relay.messages.readers.HELD_BACK_BYTES_MAX", 4_000)
     talk = Talk("hq")
     first, refused = talk.publish()
     assert refused is None
@@ -219,7 +219,7 @@ def test_intel_that_followed_somebody_is_asked_for_room_too(targets, busy):
 
 
 def test_where_its_lane_is_full_of_what_waits_its_origin_hears_for_whom(monkeypatch):
-    monkeypatch.setattr("fabric.protocol.relay.readers.HELD_BACK_BYTES_MAX", 1_000)
+    monkeypatch.setattr("fabric.protocol.relay.messages.readers.HELD_BACK_BYTES_MAX", 1_000)
     talk = Talk("hq")
     sent = [talk.publish()[0] for _ in range(9)]
     talk.say(talk.up, Nack([(message.id, Code.BUSY, "anna-hq waits") for message in sent]))

@@ -11,7 +11,7 @@ from fabric.protocol.base.signing import digest
 from fabric.protocol.core.ready import KeepHead, Ready
 from fabric.protocol.links.link import Link
 from fabric.protocol.links.port import LinkPort
-from fabric.protocol.relay.witnesses import Witnesses
+from fabric.protocol.relay.below.witnesses import Witnesses
 from fabric.protocol.wire.frames import Grown, Role, Witnessed
 from tests.auditing import DMZ, HQ
 from tests.support import T0, Authority

@@ -1,12 +1,16 @@
 """A relay (SPEC 7-9): which component hears which event, frame and fact, and which is done when.
 
-What happens to a message is in `passage`. Its components own their state:
-`route_exchange` (who is where), `session_keeper` (sessions of control points), `departures` (who goes), `readers` (who
-is slow), `holding` (rows), `intake` (what is asked of a message), `dispatch` (actions), `answerers` (who may answer
-them), `action_reports` (what requesters are told), `cancelling`, `approving` (actions that wait for approvals),
-`asking` (who is asked for those), `roster` (who executes, here or away), `absent` (actions for those who are away),
-`resolutions` (what became of actions), `rerouting` (who moved), `reporter` (what readers and origins are told),
-`enrolment.proxy` (questions to issuers), `list_reach` (which revocation list is in force where), `denials`.
+What happens to a message is in `messages.passage`. Its components own their state:
+
+- `below`: `route_exchange` (who is where), `session_keeper` (sessions of control points), `departures` (who goes),
+  `roster` (who executes, here or away), `recipients` (who somebody is), `list_reach` (which revocation list is in force
+  where), `witnesses` (how far audit logs go), `denials`
+- `actions`: `dispatch` (targets, and handing out), `dispatches` (who was handed what), `answerers` (who may answer),
+  `action_reports` (what requesters are told), `cancelling`, `approving` (actions that wait for approvals), `asking`
+  (who is asked for those), `absent` (actions for those who are away), `resolutions` (what became of actions)
+- `messages`: `intake` (what is asked of a message), `readers` (who is slow), `holding` (rows), `upgrading` (copies that
+  came again), `rerouting` (who moved), `reporter` (what readers and origins are told)
+- beside them `enrolment.proxy` (questions to issuers and about recipients)
 """
 
 from __future__ import annotations
@@ -50,17 +54,18 @@ from fabric.protocol.links.facts import (
 )
 from fabric.protocol.links.link import Link
 from fabric.protocol.links.node import Node
-from fabric.protocol.relay.absent import Absent
-from fabric.protocol.relay.action_reports import ActionReports
-from fabric.protocol.relay.answerers import Answerers
-from fabric.protocol.relay.approving import Approving
-from fabric.protocol.relay.asking import Asking
-from fabric.protocol.relay.cancelling import Cancelling
-from fabric.protocol.relay.denials import Denials
-from fabric.protocol.relay.departures import Departures
-from fabric.protocol.relay.dispatch import Dispatch
-from fabric.protocol.relay.dispatches import Dispatches
-from fabric.protocol.relay.facts import (
+from fabric.protocol.relay.actions.absent import Absent
+from fabric.protocol.relay.actions.action_reports import ActionReports
+from fabric.protocol.relay.actions.answerers import Answerers
+from fabric.protocol.relay.actions.approving import Approving
+from fabric.protocol.relay.actions.asking import Asking
+from fabric.protocol.relay.actions.cancelling import Cancelling
+from fabric.protocol.relay.actions.dispatch import Dispatch
+from fabric.protocol.relay.actions.dispatches import Dispatches
+from fabric.protocol.relay.actions.resolutions import Resolutions
+from fabric.protocol.relay.below.denials import Denials
+from fabric.protocol.relay.below.departures import Departures
+from fabric.protocol.relay.below.facts import (
     Attached,
     ChildRevoked,
     Executes,
@@ -72,23 +77,22 @@ from fabric.protocol.relay.facts import (
     SessionEnded,
     Surplus,
 )
-from fabric.protocol.relay.holding import Holding
-from fabric.protocol.relay.intake import Intake
-from fabric.protocol.relay.list_reach import ListReach
-from fabric.protocol.relay.passage import Answers, Passage
+from fabric.protocol.relay.below.list_reach import ListReach
+from fabric.protocol.relay.below.recipients import Recipients
+from fabric.protocol.relay.below.roster import Roster
+from fabric.protocol.relay.below.route_exchange import RouteExchange
+from fabric.protocol.relay.below.session_keeper import SessionKeeper
+from fabric.protocol.relay.below.witnesses import Witnesses
+from fabric.protocol.relay.messages.holding import Holding
+from fabric.protocol.relay.messages.intake import Intake
+from fabric.protocol.relay.messages.passage import Answers, Passage
+from fabric.protocol.relay.messages.readers import Readers
+from fabric.protocol.relay.messages.reporter import Reporter
+from fabric.protocol.relay.messages.rerouting import Rerouting
+from fabric.protocol.relay.messages.upgrading import Upgrading
 from fabric.protocol.relay.port import MessagePort
-from fabric.protocol.relay.readers import Readers
-from fabric.protocol.relay.recipients import Recipients
 from fabric.protocol.relay.report_signer import ReportSigner
-from fabric.protocol.relay.reporter import Reporter
-from fabric.protocol.relay.rerouting import Rerouting
-from fabric.protocol.relay.resolutions import Resolutions
-from fabric.protocol.relay.roster import Roster
-from fabric.protocol.relay.route_exchange import RouteExchange
 from fabric.protocol.relay.router import Router
-from fabric.protocol.relay.session_keeper import SessionKeeper
-from fabric.protocol.relay.upgrading import Upgrading
-from fabric.protocol.relay.witnesses import Witnesses
 from fabric.protocol.vocabulary.severity import Lane
 from fabric.protocol.wire.frames import (
     Applied,

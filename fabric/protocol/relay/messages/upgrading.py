@@ -13,8 +13,8 @@ from fabric.protocol.core.counters import Counters
 from fabric.protocol.core.ready import Ready, Replace
 from fabric.protocol.custody.custody import Custody
 from fabric.protocol.envelope.verify import Verified
-from fabric.protocol.relay.intake import Intake
-from fabric.protocol.relay.readers import Readers
+from fabric.protocol.relay.messages.intake import Intake
+from fabric.protocol.relay.messages.readers import Readers
 from fabric.protocol.wire.frames import Direction
 
 

@@ -23,7 +23,7 @@ from fabric.protocol.links.admission import Twins
 from fabric.protocol.links.announce import announce_all, answered, next_frames, pass_on, withdraw
 from fabric.protocol.links.link import Link
 from fabric.protocol.links.links import UPLINK, Links
-from fabric.protocol.relay.facts import Attached, Executes, ExecutesNoMore, Found, Gone, Hear, Moved, Surplus
+from fabric.protocol.relay.below.facts import Attached, Executes, ExecutesNoMore, Found, Gone, Hear, Moved, Surplus
 from fabric.protocol.routes.attachments import EPOCH_MAX, Attachment, RouteKey, open_attachment, sign_attachment
 from fabric.protocol.routes.routing import AttachmentReader, Change, RouteTable
 from fabric.protocol.trust.credentials import Credential

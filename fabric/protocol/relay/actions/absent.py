@@ -14,11 +14,11 @@ from fabric.protocol.core.ready import Op, Put, Ready
 from fabric.protocol.custody.custody import Custody, HeldKey
 from fabric.protocol.custody.outbox import Held, Row
 from fabric.protocol.custody.sessions import AWAY
-from fabric.protocol.relay.action_reports import ActionReports
-from fabric.protocol.relay.cancelling import Cancelling
-from fabric.protocol.relay.dispatch import Dispatch
+from fabric.protocol.relay.actions.action_reports import ActionReports
+from fabric.protocol.relay.actions.cancelling import Cancelling
+from fabric.protocol.relay.actions.dispatch import Dispatch
+from fabric.protocol.relay.below.roster import Roster
 from fabric.protocol.relay.port import MessagePort
-from fabric.protocol.relay.roster import Roster
 from fabric.protocol.vocabulary.lifecycle import State
 from fabric.protocol.vocabulary.openc2 import End
 

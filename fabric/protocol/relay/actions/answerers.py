@@ -18,7 +18,7 @@ from fabric.protocol.envelope.reports import names_in
 from fabric.protocol.envelope.resolution import claim_in
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.links.links import UPLINK
-from fabric.protocol.relay.dispatches import Dispatches
+from fabric.protocol.relay.actions.dispatches import Dispatches
 from fabric.protocol.relay.router import Router
 from fabric.protocol.routes.routing import RouteTable
 from fabric.protocol.trust.credentials import NodeKind

@@ -25,15 +25,15 @@ from fabric.protocol.envelope.reports import HELD, NOBODY, SELECTED
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.links.links import UPLINK
 from fabric.protocol.links.release import fits_in_frame, target_bytes
-from fabric.protocol.relay.action_reports import TARGET_NAMES_BYTES_MAX, ActionReports
-from fabric.protocol.relay.approving import Approving
-from fabric.protocol.relay.cancelling import Cancelling
-from fabric.protocol.relay.dispatches import Dispatches
-from fabric.protocol.relay.held_action import asks
-from fabric.protocol.relay.held_action import fits as fits_with_approvals
+from fabric.protocol.relay.actions.action_reports import TARGET_NAMES_BYTES_MAX, ActionReports
+from fabric.protocol.relay.actions.approving import Approving
+from fabric.protocol.relay.actions.cancelling import Cancelling
+from fabric.protocol.relay.actions.dispatches import Dispatches
+from fabric.protocol.relay.actions.held_action import asks
+from fabric.protocol.relay.actions.held_action import fits as fits_with_approvals
+from fabric.protocol.relay.actions.resolutions import Resolutions
+from fabric.protocol.relay.below.roster import Roster
 from fabric.protocol.relay.port import MessagePort
-from fabric.protocol.relay.resolutions import Resolutions
-from fabric.protocol.relay.roster import Roster
 from fabric.protocol.relay.router import Router, Way
 from fabric.protocol.routes.routing import RouteTable
 from fabric.protocol.trust.policies import Policies, Rule, demand_of

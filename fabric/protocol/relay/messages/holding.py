@@ -23,7 +23,7 @@ from fabric.protocol.custody.sleeping import Sleeping
 from fabric.protocol.envelope.header import Kind
 from fabric.protocol.envelope.lifetime import remaining_ms
 from fabric.protocol.envelope.verify import Verified
-from fabric.protocol.relay.readers import Readers
+from fabric.protocol.relay.messages.readers import Readers
 from fabric.protocol.trust.store import TrustStore
 from fabric.protocol.wire.frames import Direction, Item
 

@@ -32,9 +32,9 @@ from fabric.protocol.core.timekeeper import Timekeeper
 from fabric.protocol.envelope.layout import Approved
 from fabric.protocol.envelope.reports import HELD
 from fabric.protocol.envelope.verify import RootCache, Verified
-from fabric.protocol.relay.asking import Asking
-from fabric.protocol.relay.held_action import HeldAction, kept
-from fabric.protocol.relay.roster import Roster
+from fabric.protocol.relay.actions.asking import Asking
+from fabric.protocol.relay.actions.held_action import HeldAction, kept
+from fabric.protocol.relay.below.roster import Roster
 from fabric.protocol.trust.policies import Rule
 from fabric.protocol.trust.store import TrustStore
 from fabric.protocol.vocabulary.openc2 import End

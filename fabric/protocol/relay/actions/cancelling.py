@@ -16,11 +16,11 @@ from fabric.protocol.base.limits import ID_BYTES
 from fabric.protocol.core.ready import Ready
 from fabric.protocol.custody.custody import Custody
 from fabric.protocol.envelope.verify import Verified
-from fabric.protocol.relay.action_reports import ActionReports
-from fabric.protocol.relay.approving import Approving
-from fabric.protocol.relay.dispatches import Dispatches
+from fabric.protocol.relay.actions.action_reports import ActionReports
+from fabric.protocol.relay.actions.approving import Approving
+from fabric.protocol.relay.actions.dispatches import Dispatches
+from fabric.protocol.relay.below.roster import Roster
 from fabric.protocol.relay.port import MessagePort
-from fabric.protocol.relay.roster import Roster
 from fabric.protocol.trust.credentials import Credential
 from fabric.protocol.vocabulary.openc2 import End
 from fabric.protocol.wire.frames import Direction

@@ -19,7 +19,7 @@ from fabric.protocol.envelope.header import Kind
 from fabric.protocol.envelope.reports import build_gap, build_notice
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.links.port import LinkPort
-from fabric.protocol.relay.notices import SEEK_MS, About, EndedKind, Notices, Tally, ending_of, entries_of
+from fabric.protocol.relay.messages.notices import SEEK_MS, About, EndedKind, Notices, Tally, ending_of, entries_of
 from fabric.protocol.relay.port import MessagePort
 from fabric.protocol.relay.report_signer import ReportSigner
 from fabric.protocol.relay.router import Router

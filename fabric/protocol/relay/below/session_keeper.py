@@ -16,8 +16,8 @@ from fabric.protocol.custody.sleeping import Sleeping
 from fabric.protocol.custody.waiting import Waiting
 from fabric.protocol.links.link import Link
 from fabric.protocol.links.links import Links, destination_of
-from fabric.protocol.relay.facts import ChildRevoked, Hear, SessionEnded
-from fabric.protocol.relay.route_exchange import RouteExchange
+from fabric.protocol.relay.below.facts import ChildRevoked, Hear, SessionEnded
+from fabric.protocol.relay.below.route_exchange import RouteExchange
 from fabric.protocol.routes.attachments import Attachment
 from fabric.protocol.routes.routing import RouteTable
 from fabric.protocol.trust.store import TrustStore

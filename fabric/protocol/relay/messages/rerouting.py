@@ -21,8 +21,8 @@ from fabric.protocol.envelope.header import Header, Kind
 from fabric.protocol.envelope.verify import Verified
 from fabric.protocol.links.links import UPLINK
 from fabric.protocol.links.release import fits_in_frame
-from fabric.protocol.relay.answerers import Answerers
-from fabric.protocol.relay.dispatch import Dispatch
+from fabric.protocol.relay.actions.answerers import Answerers
+from fabric.protocol.relay.actions.dispatch import Dispatch
 from fabric.protocol.relay.port import MessagePort
 from fabric.protocol.relay.router import Router, Way, wants
 from fabric.protocol.routes.attachments import Attachment

@@ -16,7 +16,7 @@ from fabric.protocol.core.timekeeper import Timekeeper
 from fabric.protocol.envelope.header import Kind
 from fabric.protocol.envelope.reports import Report, action_report
 from fabric.protocol.envelope.verify import Verified
-from fabric.protocol.relay.held_action import HeldAction
+from fabric.protocol.relay.actions.held_action import HeldAction
 from fabric.protocol.relay.port import MessagePort
 from fabric.protocol.relay.report_signer import ReportSigner
 from fabric.protocol.routes.routing import RouteTable

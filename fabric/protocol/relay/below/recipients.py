@@ -15,7 +15,7 @@ from fabric.protocol.base.errors import Code, Reject
 from fabric.protocol.base.limits import AUDIENCE_NAMES_MAX
 from fabric.protocol.core.timekeeper import Timekeeper
 from fabric.protocol.enrolment.recipients import MEMBERS_NAMED_MAX, Found, Wanted, encode_found
-from fabric.protocol.relay.roster import Roster
+from fabric.protocol.relay.below.roster import Roster
 from fabric.protocol.routes.routing import RouteTable
 from fabric.protocol.trust.credentials import Credential, names_cover
 from fabric.protocol.trust.store import TrustStore

@@ -24,11 +24,11 @@ from fabric.protocol.envelope.verify import RootCache, Verified
 from fabric.protocol.links.link import Link
 from fabric.protocol.links.links import Links
 from fabric.protocol.links.uplink import Uplink
-from fabric.protocol.relay.answerers import Answerers
-from fabric.protocol.relay.dispatch import Dispatch
-from fabric.protocol.relay.readers import Readers
-from fabric.protocol.relay.rerouting import Rerouting
-from fabric.protocol.relay.roster import Roster
+from fabric.protocol.relay.actions.answerers import Answerers
+from fabric.protocol.relay.actions.dispatch import Dispatch
+from fabric.protocol.relay.below.roster import Roster
+from fabric.protocol.relay.messages.readers import Readers
+from fabric.protocol.relay.messages.rerouting import Rerouting
 from fabric.protocol.relay.router import Router, Way
 from fabric.protocol.trust.credentials import Credential
 from fabric.protocol.trust.known import supersedes

@@ -1,0 +1,1 @@
+"""Who is below a relay, and what those say of themselves."""
