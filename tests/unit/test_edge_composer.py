@@ -1,5 +1,7 @@
 """From records to envelopes: batches by themselves, one signature a burst, bad records alone."""
 
+import pytest
+
 from fabric.edge.publishing.composer import BATCH_RECORDS_MAX, Composer
 from fabric.edge.publishing.drafts import Draft, Stamp
 from fabric.edge.publishing.snapshot import Snapshots
@@ -72,6 +74,27 @@ def test_a_bad_record_fails_alone():
     sealed, failed = composer().compose(many)
     assert sorted(n for s in sealed for n in records(s)) == [0, 1, 2, 4, 6, 7]
     assert {draft.token: error.code for draft, error in failed} == {3: Code.BAD_INPUT, 5: Code.TOO_LARGE}
+
+
+class Several:
+    """As an array of numbers: whether it is true is not to be asked."""
+
+    def __bool__(self):
+        raise ValueError("of which of them?")
+
+
+class Moody(int):
+    def __bool__(self):
+        raise KeyError
+
+
+@pytest.mark.parametrize("bad", [Several(), Moody(1), [Several()], {"b": Several()}])
+def test_a_record_whose_values_raise_fails_alone(bad):
+    many = drafts(4, stamp(rules=(("a.b", Label.AMBER),)))
+    many[2].record["a"] = bad
+    sealed, failed = composer().compose(many)
+    assert sorted(n for s in sealed for n in records(s)) == [0, 1, 3]
+    assert {draft.token: error.code for draft, error in failed} == {2: Code.BAD_INPUT}
 
 
 def test_what_is_known_of_records_changes_nothing_in_their_envelope():

@@ -136,9 +136,13 @@ class Composer:
             )
 
         seal_red = self._sealing(header()) if audience.recipients and Label.RED in labels.labels else None
-        manifest, parts = build_parts(
-            [draft.record for draft in group], labels, stamp.label, self._entropy, seal_red, _shapes_of(group)
-        )
+        records = [draft.record for draft in group]
+        try:
+            manifest, parts = build_parts(records, labels, stamp.label, self._entropy, seal_red, _shapes_of(group))
+        except FabricError:
+            raise
+        except Exception as error:  # noqa: BLE001 - what is in a record is its program's, and so may be what it runs
+            raise FabricError(Code.BAD_INPUT, f"not a plain value ({type(error).__name__})") from None
         size = sum(map(len, parts)) + HEADER_BYTES_MAX
         if size > ENVELOPE_BYTES_MAX:
             raise FabricError(Code.TOO_LARGE, f"{size} bytes in one message")
