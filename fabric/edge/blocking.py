@@ -232,7 +232,7 @@ class ControlPoint(Face):
 
     def drain(self, timeout_s: float) -> bool:
         """Until the relay holds all that was published. False when it does not within the time."""
-        return self._loop.lanes.counts.wait_empty(timeout_s)
+        return self._loop.lanes.counts.wait_empty(to_seconds(timeout_s, "a timeout_s"))
 
     def subscribe(
         self, pattern: str, *, timeout_s: float | None = None, durable: bool = False, also: Sequence[str] = (),

@@ -26,10 +26,10 @@ from fabric.edge.leaving import Leaving
 from fabric.edge.logging.log import edge_log
 from fabric.edge.loop import EdgeLoop
 from fabric.edge.messages import Action, Message
-from fabric.edge.publishing.drafts import NO_STAMP, Position, Stamp
+from fabric.edge.publishing.drafts import NO_STAMP, Stamp
 from fabric.edge.publishing.intake import Entry
 from fabric.edge.publishing.labelling import Labelling
-from fabric.edge.publishing.options import ActionOptions, PublishOptions, action_stamp, to_position
+from fabric.edge.publishing.options import ActionOptions, PublishOptions, action_stamp, as_position, to_position
 from fabric.edge.publishing.publications import Publication, at_positions
 from fabric.edge.publishing.relabelling import relabelled
 from fabric.edge.publishing.snapshot import Snapshot, Snapshots, snapshot
@@ -139,12 +139,12 @@ class Face:
 
     def position_of(self, source: str) -> str | None:
         """How far this source was read, as far as the outbox knows."""
-        return self._loop.intake.position(source)
+        return self._loop.intake.position(to_text(source, "a source", "/var/log/zeek/conn.log"))
 
     def pass_over(self, source: str, position: str) -> None:
         """What is at this position of a source is not published, and need not be read again: it is passed together
         with what was published before it. Needs an outbox."""
-        self._loop.intake.pass_over(Position(source, position))
+        self._loop.intake.pass_over(as_position(source, position))
 
     def on_refused(self, tell: Callable[[str, int, FabricError], None]) -> None:
         """Be told (envelope id, records, why) when what was in the outbox ends without delivery.

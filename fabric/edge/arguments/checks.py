@@ -4,6 +4,7 @@ TypeError from somewhere inside."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from threading import TIMEOUT_MAX
 from typing import Any
 
 from fabric.protocol.base.codec import TEXT
@@ -52,12 +53,12 @@ def to_record(content: object, what: str = "the content") -> dict[str, Any]:
 
 
 def to_seconds(value: object, what: str) -> float | None:
-    """None is no bound. Raises USAGE."""
+    """None is no bound, nor is what no lock waits for: it is a lifetime or more. Raises USAGE."""
     if value is None:
         return None
     if not isinstance(value, int | float) or isinstance(value, bool) or not value >= 0:
         raise FabricError(Code.USAGE, f"{what} that is no number of seconds", "give e.g. 10, or None for no bound")
-    return float(value)
+    return None if value > TIMEOUT_MAX else float(value)
 
 
 def to_bytes(value: object, what: str) -> int:

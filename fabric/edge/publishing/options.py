@@ -172,9 +172,16 @@ def to_position(value: object) -> Position | None:
     """(source, position), both text. Raises USAGE."""
     if value is None:
         return None
-    if not isinstance(value, tuple | list) or len(value) != 2 or not all(isinstance(each, str) for each in value):
+    if not isinstance(value, tuple | list) or len(value) != 2:
         raise FabricError(Code.USAGE, "a position that is no pair of texts", 'give e.g. ("queue", "4711")')
-    return Position(*value)
+    return as_position(*value)
+
+
+def as_position(source: object, position: object) -> Position:
+    """Both text. Raises USAGE."""
+    if not (isinstance(source, str) and isinstance(position, str)):
+        raise FabricError(Code.USAGE, "a position that is no pair of texts", 'give e.g. ("queue", "4711")')
+    return Position(source, position)
 
 
 def publish_stamp(

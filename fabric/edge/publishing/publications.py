@@ -26,6 +26,8 @@ def at_positions(
         raise FabricError(Code.USAGE, f"contents of type {type(contents).__name__[:64]}", "give a list of maps")
     if positions is None:
         return ((content, None) for content in contents)
+    if isinstance(positions, str | bytes) or not isinstance(positions, Sequence):
+        raise FabricError(Code.USAGE, f"positions of type {type(positions).__name__[:64]}", "give a list of pairs")
     if len(positions) != len(contents):
         raise FabricError(
             Code.USAGE, f"{len(positions)} positions for {len(contents)} records", "give one for each, or None"
