@@ -48,9 +48,11 @@ ME = AUTHORITY.issue("zeek-1", grants=EVERYTHING)
 # Container -> its bound. What a relay sends is bounded by what the core has in hand: credit, and POINT_QUOTA_BYTES.
 BOUNDS = {
     # what a program publishes
-    "edge/publishing/lanes.py:Lanes._queued": "WAITING_MAX records a lane; `publish` waits, or BUSY",
+    "edge/publishing/lanes.py:Lanes._queued": "WAITING_MAX records a lane, BYTES_MAX of large ones; else BUSY",
     "edge/publishing/lanes.py:Lanes._aside": "counted with _queued: what is put aside gives back no room",
     "edge/publishing/lanes.py:Lanes._aside_records": "a number a lane",
+    "edge/publishing/lanes.py:Lanes._large_bytes": "a number a lane",
+    "edge/publishing/counts.py:Counts.without_place": "one for each thread that waits for a place",
     "edge/publishing/recipients.py:Recipients._selected": "_SELECTORS_MAX, the oldest goes",
     "edge/publishing/recipients.py:Recipients._asked": "ASKED_MAX questions, each over within ASK_MS; BUSY",
     "edge/publishing/awaiting_keys.py:AwaitingKeys._waiting": "WAITING_MAX records; BUSY",

@@ -18,11 +18,11 @@ def counts(queued):
 
 
 def test_each_record_is_counted_once_on_its_way(counts, queued):
-    counts.want_place(2)
+    counts.without_place["me"] = 2
     assert (counts.waiting, counts.owed) == (0, 2)
     with counts.steady:
         queued[1] += [1, 2]
-        counts.found_place(2)
+        del counts.without_place["me"]
     assert (counts.waiting, counts.owed) == (2, 2)
     with counts.steady:
         queued[1].pop()
@@ -62,12 +62,23 @@ def test_who_waits_goes_on_when_nothing_waits_or_is_owed_any_more(counts):
 
 
 def test_who_waits_for_no_longer_than_so_long_is_told_how_many_are_open(counts):
-    counts.want_place(3)
+    counts.without_place["me"] = 3
     assert counts.wait_settled(0.0) == 3 and counts.wait_empty(0.0)
 
 
+def test_who_waits_looks_again_when_fewer_wait_for_a_place(counts):
+    counts.without_place["me"] = 3
+    thread, left = waiter(counts.wait_settled, None)
+    while counts.steady._waiters is None:
+        thread.join(0.001)
+    del counts.without_place["me"]
+    counts.look()
+    thread.join(10)
+    assert left == [0]
+
+
 def test_the_end_ends_the_wait_for_what_is_owed(counts):
-    counts.want_place(3)
+    counts.without_place["me"] = 3
     thread, left = waiter(counts.wait_settled, None)
     counts.end()
     thread.join(10)

@@ -13,6 +13,7 @@ from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.envelope.header import Kind
 from fabric.protocol.vocabulary.severity import Lane, Phase, Severity
 from fabric.protocol.vocabulary.tlp import Label
+from tests.interrupting import at_each_place
 from tests.support import T0
 
 
@@ -183,6 +184,65 @@ def test_of_many_so_many_are_added_as_have_a_place_in_time_and_before_it_waits_o
     assert woken and set(woken) == {len(many)}, "those that wait for a place are owed too"
     assert made.counts.owed == made.counts.waiting == 4
     assert numbers(made.take()) == [2, 1, 3, 4]
+
+
+def test_of_large_records_so_many_bytes_wait_and_small_ones_no_longer_have_a_place_then(made, way, monkeypatch):
+    monkeypatch.setattr(lanes, "BYTES_MAX", 10_000)
+    way.slow = {"detections.slow"}
+    large = [draft(n, topic="detections.slow", size=5_000) for n in range(5)]
+    assert made.add_many(large, 0.0, lambda: None) == 2
+    for one in (large[2], draft(9)):
+        with pytest.raises(FabricError) as refused:
+            made.add(one, 0.0)
+        assert refused.value.code is Code.BUSY and "10000 bytes" in refused.value.detail
+    made.add(draft(10, Severity.HIGH, size=50_000), 0.0)  # another lane has room of its own, and the last may be larger
+    with pytest.raises(FabricError):
+        made.add(draft(11, Severity.HIGH, size=50_000), 0.0)
+    assert numbers(made.take()) == [10]
+    with pytest.raises(FabricError):
+        made.add(large[2], 0.0)  # what is put aside keeps its place
+    made.add(draft(11, Severity.HIGH, size=50_000), 0.0)
+    way.slow = set()
+    assert numbers(made.take()) == [11, 0, 1] and made.add_many(large, 0.0, lambda: None) == 2
+    assert made._large_bytes[Lane.LOW] == 10_000
+    made.end(FabricError(Code.CLOSED))
+
+
+def test_who_waits_for_room_of_a_large_record_goes_on_when_one_was_taken(made, monkeypatch):
+    monkeypatch.setattr(lanes, "BYTES_MAX", 10_000)
+    assert made.add_many([draft(n, size=9_999) for n in range(2)], None, lambda: None) == 2
+    other = threading.Thread(target=made.add, args=(draft(2, size=9_999),))
+    other.start()
+    while not made._want_room:
+        other.join(0.001)
+    assert numbers(made.take()) == [0, 1]
+    other.join(10)
+    assert numbers(made.take()) == [2] and made._large_bytes == [0 for _ in Lane]
+
+
+class Interruption(BaseException):
+    pass
+
+
+def interrupted():
+    raise Interruption
+
+
+@pytest.mark.parametrize("code", [Lanes.add_many, Lanes._put, Lanes._run, Lanes._wait_for_room, Lanes._has_place])
+def test_wherever_an_interruption_comes_nothing_that_was_not_added_stays_counted(way, code):
+    """Else whoever flushes would wait for it for ever."""
+    places = 0
+    for run in at_each_place(code.__code__):
+        made = Lanes(way)
+        many = [draft(1), draft(2, Severity.HIGH), draft(3)]
+        try:
+            run(lambda made=made, many=many: made.add_many(many, 0.0, lambda: None), interrupted)
+        except Interruption:
+            places += 1
+        if made.counts.without_place:
+            assert code is Lanes.add_many and sum(made.counts.without_place.values()) == 0, "as good as gone"
+        assert made.counts.owed == sum(map(len, made._queued)) == made.counts.waiting
+    assert places > 10
 
 
 def test_the_end_is_told_to_whoever_adds_and_what_waits_is_given_back(made, way):

@@ -20,7 +20,9 @@ class Counts:
         self.steady = Condition()
         self.under_way = 0
         self._queued = queued
-        self._without_place = 0  # records that wait for a place in their lane
+        # Records that wait for a place in their lane, by who waits. They go in and out of it in one step, so that
+        # Ctrl-C leaves none behind.
+        self.without_place: dict[object, int] = {}
         self._open = 0  # of those under way: their program does not know what became of them
         self._has_ended = False
 
@@ -34,9 +36,9 @@ class Counts:
     def owed(self) -> int:
         """Records, from when they are given until their program can know what became of them."""
         with self.steady:
-            return self._without_place + self._open + sum(map(len, self._queued))
+            return sum(self.without_place.values()) + self._open + sum(map(len, self._queued))
 
-    def wait_empty(self, timeout_s: float) -> bool:
+    def wait_empty(self, timeout_s: float | None) -> bool:
         """Until the relay holds all that was published. False when it does not within the time."""
         with self.steady:
             return self.steady.wait_for(lambda: not self.waiting, timeout_s)
@@ -47,15 +49,10 @@ class Counts:
             self.steady.wait_for(lambda: self.owed <= 0 or self._has_ended, timeout_s)
             return max(0, self.owed)
 
-    def want_place(self, records: int) -> None:
-        """So many more wait for a place; fewer, where it is negative."""
+    def look(self) -> None:
+        """Fewer wait for a place: wake who waits until nothing does."""
         with self.steady:
-            self._without_place += records
             self._wake()
-
-    def found_place(self, records: int) -> None:
-        """So many of these are queued from now on. Called while `steady` is held for that."""
-        self._without_place -= records
 
     def left_lane(self, records: int) -> None:
         """So many are under way, and no more queued. Called while `steady` is held for that."""
@@ -94,5 +91,5 @@ class Counts:
 
     def _wake(self) -> None:
         queued = sum(map(len, self._queued))
-        if not self.under_way + queued or self._without_place + self._open + queued <= 0:
+        if not self.under_way + queued or sum(self.without_place.values()) + self._open + queued <= 0:
             self.steady.notify_all()

@@ -1,9 +1,9 @@
 """Drafts that wait to be sealed, by lane: any thread adds, the connection's thread takes what may go.
 
-Guarantees: an urgent record never waits behind others of its program; no more than `WAITING_MAX` wait in a lane, and
-whoever adds waits for a place instead; of a topic that waits for a reader nothing takes the place of what can go, and
-its order stays. Of one source none is taken before an earlier one of its lane, but for one that waits for a reader:
-the source stays there, and what passed it is said again after a kill.
+Guarantees: an urgent record never waits behind others of its program; no more than `WAITING_MAX` wait in a lane, nor
+more than `BYTES_MAX` of large ones, and whoever adds waits for a place instead; of a topic that waits for a reader
+nothing takes the place of what can go, and its order stays. Of one source none is taken before an earlier one of its
+lane, but for one that waits for a reader: the source stays there, and what passed it is said again after a kill.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from fabric.edge.publishing.drafts import Draft, Stamp
 from fabric.edge.publishing.in_flight import InFlight
 from fabric.edge.publishing.receipts import is_cancelled, refuse
 from fabric.protocol.base.errors import Code, FabricError
+from fabric.protocol.base.limits import LANE_QUOTA_BYTES
 from fabric.protocol.vocabulary.severity import Lane, lane_of
 
 # Drafts that one burst looks at, and the stamps of those that it takes: mostly each is an envelope. To build many takes
@@ -27,6 +28,10 @@ BURST_MAX: Final = 1_024
 _BURST_STAMPS_MAX: Final = 256
 # Records of one lane that wait to be sealed. Beyond it `publish` waits, so pressure reaches whoever publishes.
 WAITING_MAX: Final = 20_000
+# So it is beyond so many bytes of large ones: as many as a lane of an outbox may hold. All that may wait of small ones
+# have no more, and their bytes are not counted, which would take as long as to add them.
+BYTES_MAX: Final = LANE_QUOTA_BYTES
+LARGE_BYTES: Final = 2_048
 # Of many that are added at a time: so far beyond the bound above they may go where several threads find room at once.
 _RUN_MAX: Final = 512
 
@@ -41,6 +46,7 @@ class Lanes:
         # Of topics that wait for a reader: sealed now they would take the place of what can go.
         self._aside: list[dict[str, deque[Draft]]] = [{} for _ in Lane]
         self._aside_records = [0 for _ in Lane]
+        self._large_bytes = [0 for _ in Lane]  # of large records, queued and put aside
         self._room = Condition()  # for whoever waits until some of a lane was taken
         self._want_room = 0
         self._lane_of_last: tuple[Stamp | None, Lane] = (None, Lane.LOW)
@@ -65,7 +71,11 @@ class Lanes:
         if self._ended is not None:
             raise self._ended
         if self._has_place(lane):
-            self._queued[lane].append(draft)
+            if draft.size < LARGE_BYTES:
+                self._queued[lane].append(draft)
+            else:
+                with self.counts.steady:
+                    self._put(lane, [draft])
         elif not self._add_in_time(draft, lane, wait_s):
             return
         if self._ended is not None:  # meanwhile: nobody looks at what was added after the end
@@ -74,30 +84,38 @@ class Lanes:
     def _add_in_time(self, draft: Draft, lane: Lane, wait_s: float | None) -> bool:
         """As soon as there is a place. False where it was cancelled before that."""
         deadline_s = None if wait_s is None else time.monotonic() + wait_s
-        self.counts.want_place(1)  # who leaves waits for what waits for a place too
+        wants, me = self.counts.without_place, object()
         try:
+            wants[me] = 1  # who leaves waits for what waits for a place too
             while self._ended is None and not is_cancelled(draft):
                 left_s = 1.0 if deadline_s is None else min(1.0, deadline_s - time.monotonic())
                 if self._wait_for_room(lane, left_s):
-                    self._queued[lane].append(draft)
+                    with self.counts.steady:
+                        self._put(lane, [draft])
+                        wants.pop(me, None)
                     return True
                 if left_s <= 0.0:
-                    raise FabricError(
-                        Code.BUSY, f"{WAITING_MAX} records of the lane {lane.name.lower()} wait for the relay",
-                        "publish less, or wait longer",
-                    )
+                    raise self._busy(lane)
             if self._ended is not None:
                 raise self._ended
             return False
         finally:
-            self.counts.want_place(-1)
+            wants.pop(me, None)
+            self.counts.look()
+
+    def _busy(self, lane: Lane) -> FabricError:
+        what = f"{WAITING_MAX} records" if self._records(lane) >= WAITING_MAX else f"{BYTES_MAX} bytes"
+        return FabricError(
+            Code.BUSY, f"{what} of the lane {lane.name.lower()} wait for the relay", "publish less, or wait longer"
+        )
 
     def add_many(self, drafts: Sequence[Draft], deadline_s: float | None, wake: Callable[[], None]) -> int:
         """How many there was a place for, in order, by the deadline of the monotonic clock; None waits for all. After
         the end of the connection all are told of it. `wake`: called before it waits, so that what is there moves."""
         added = 0
-        self.counts.want_place(len(drafts))
+        wants, me = self.counts.without_place, object()
         try:
+            wants[me] = len(drafts)
             while added < len(drafts) and self._ended is None:
                 lane = self.of(drafts[added].stamp)
                 left_s = 1.0 if deadline_s is None else min(1.0, deadline_s - time.monotonic())
@@ -105,28 +123,40 @@ class Lanes:
                     wake()
                 if self._wait_for_room(lane, left_s):
                     run = self._run(drafts, added, lane)
-                    with self.counts.steady:
-                        self._queued[lane].extend(run)
-                        self.counts.found_place(len(run))
                     added += len(run)
+                    with self.counts.steady:
+                        self._put(lane, run)
+                        wants[me] = len(drafts) - added
                 elif left_s <= 0.0:
                     break
             if self._ended is not None:  # nobody looks at what was added after the end
                 refuse(drafts, self._ended)
                 return len(drafts)
         finally:
-            self.counts.want_place(added - len(drafts))
+            wants.pop(me, None)
+            self.counts.look()
         return added
+
+    def _put(self, lane: Lane, drafts: Sequence[Draft]) -> None:
+        """Into its lane; while `steady` is held, so that whoever counts finds each once."""
+        self._large_bytes[lane] += _large_bytes(drafts)
+        self._queued[lane].extend(drafts)
 
     def _run(self, drafts: Sequence[Draft], at: int, lane: Lane) -> Sequence[Draft]:
         """Those from there on that are of the same lane, as many as have a place, and at least one."""
-        most = min(_RUN_MAX, WAITING_MAX - len(self._queued[lane]) - self._aside_records[lane])
+        most = min(_RUN_MAX, WAITING_MAX - self._records(lane))
+        room = BYTES_MAX - self._large_bytes[lane] - _large_bytes(drafts[at : at + 1])
         end, stamp = at + 1, drafts[at].stamp
         while end < len(drafts) and end - at < most:
-            if drafts[end].stamp is not stamp:  # mostly they are of one
-                stamp = drafts[end].stamp
+            draft = drafts[end]
+            if draft.stamp is not stamp:  # mostly they are of one
+                stamp = draft.stamp
                 if self.of(stamp) is not lane:
                     break
+            if draft.size >= LARGE_BYTES:
+                if room <= 0:
+                    break
+                room -= draft.size
             end += 1
         return drafts[at:end]
 
@@ -142,7 +172,12 @@ class Lanes:
                 self._want_room -= 1
 
     def _has_place(self, lane: Lane) -> bool:
-        return len(self._queued[lane]) + self._aside_records[lane] < WAITING_MAX
+        return (
+            len(self._queued[lane]) + self._aside_records[lane] < WAITING_MAX and self._large_bytes[lane] < BYTES_MAX
+        )
+
+    def _records(self, lane: Lane) -> int:
+        return len(self._queued[lane]) + self._aside_records[lane]
 
     # -- the connection's thread ------------------------------------------------------------------------
 
@@ -209,6 +244,8 @@ class Lanes:
                     drafts.popleft()
                 drafts.extendleft(reversed(others))
                 self._aside_records[lane] -= len(others)
+            if self._large_bytes[lane]:
+                self._large_bytes[lane] -= _large_bytes(found)
             self.counts.left_lane(len(found))
         return found
 
@@ -225,7 +262,7 @@ class Lanes:
             while waiting and has_place(waiting[0]) and not self._in_flight.holds_back(lane, topic):
                 found.append(waiting.popleft())
                 known.add(id(found[-1].stamp))
-                self._aside_records[lane] -= 1
+                self._put_aside(lane, found[-1], -1)
             if not waiting:
                 del aside[topic]
         drafts = self._queued[lane]
@@ -234,11 +271,18 @@ class Lanes:
             topic = draft.stamp.topic
             if topic in aside or self._in_flight.holds_back(lane, topic):
                 aside.setdefault(topic, deque()).append(draft)
-                self._aside_records[lane] += 1
+                self._put_aside(lane, draft, 1)
             else:
                 found.append(draft)
                 known.add(id(draft.stamp))
         return found
+
+    def _put_aside(self, lane: Lane, draft: Draft, records: int) -> None:
+        """It keeps its place, until it goes."""
+        self._aside_records[lane] += records
+        if draft.size >= LARGE_BYTES:
+            with self.counts.steady:
+                self._large_bytes[lane] += records * draft.size
 
     def end(self, error: FabricError) -> list[Sequence[Draft]]:
         """What waits. Nobody takes it any more, and whoever adds is told of this error."""
@@ -247,6 +291,10 @@ class Lanes:
         put_aside = [drafts for aside in self._aside for drafts in aside.values()]
         self._aside = [{} for _ in Lane]
         return [*queued, *put_aside]
+
+
+def _large_bytes(drafts: Sequence[Draft]) -> int:
+    return sum([draft.size for draft in drafts if draft.size >= LARGE_BYTES])
 
 
 def _of_first_stamps(drafts: Sequence[Draft], stamps: int) -> tuple[list[Draft], list[Draft]]:
