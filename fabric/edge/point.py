@@ -236,7 +236,7 @@ class ControlPoint(Face):
             await self._add(draft, wait_s)
             published: str = await asyncio.wrap_future(draft.token)
         except BaseException:
-            draft.token.cancel()
+            self._loop.intake.drop(draft)
             raise
         return published
 
@@ -259,7 +259,7 @@ class ControlPoint(Face):
 
     async def drain(self, timeout_s: float) -> bool:
         """Until the relay holds all that was published. False when it does not within the time."""
-        return await asyncio.to_thread(self._loop.lanes.counts.wait_empty, timeout_s)
+        return await asyncio.to_thread(self._loop.lanes.counts.wait_empty, to_seconds(timeout_s, "a timeout_s"))
 
     # -- subscribe --------------------------------------------------------------------------------------
 

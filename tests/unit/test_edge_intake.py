@@ -78,6 +78,20 @@ def test_what_found_no_room_holds_its_source_back_no_longer(house):
     assert house.waiting.begun[0].token.cancelled()
 
 
+def test_nor_does_what_was_interrupted_and_its_source_is_looked_at_again(house):
+    house.intake.keeps(Outbox())
+    house.waiting.refuses = KeyboardInterrupt()
+    looked = []
+    house.waiting.advance = looked.append
+    with pytest.raises(KeyboardInterrupt):
+        house.intake.publish(STAMP, {}, Position("log", "1"))
+    assert house.waiting.begun[0].token.cancelled()
+    house.mailbox.run(T0, "ready")
+    house.intake.drop(house.intake.begin(STAMP, {}, None))
+    house.mailbox.run(T0, "again")
+    assert looked == ["ready"], "without a position there is no source that waits"
+
+
 def test_a_position_needs_an_outbox_with_room_for_its_source_and_is_text(house):
     assert house.intake.position("log") is None
     assert code_of(lambda: house.intake.begin(STAMP, {}, Position("log", "1"))) is Code.USAGE

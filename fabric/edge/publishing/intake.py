@@ -61,8 +61,8 @@ class Intake:
         draft = self.begin(stamp, content, position)
         try:
             self.add(draft, wait_s)
-        except FabricError:
-            draft.token.cancel()
+        except BaseException:  # Ctrl-C while it waited, too
+            self.drop(draft)
             raise
         token: Future[str] = draft.token
         return token
@@ -99,6 +99,8 @@ class Intake:
                 draft.dropped = True
             many.cut(taken, self._mailbox.ended or FabricError(Code.BUSY, "too many records wait for the relay"))
             self._mailbox.wake()
+            if taken < len(drafts):
+                self._pass_soon()  # what is there already of their sources may have waited for them
         return many
 
     def _add_many(
@@ -122,15 +124,25 @@ class Intake:
     def begin(self, stamp: Stamp, content: Record | Snapshot, position: Position | None) -> Draft:
         """The first half of `publish`, which does not block: its source goes no further until it is taken.
 
-        Of a record a copy is taken. Whoever does not add it cancels its token, a future.
+        Of a record a copy is taken. Whoever does not add it drops it.
         """
         if position is not None:
             position = self._checked(position, {})
         self._check_open()
         record, size, keys = content if type(content) is Snapshot else snapshot(content)
         draft = Draft(stamp, record, self._clock.now_ms(), Receipt(), size, position, keys=keys)
-        self._sources.begin(draft)
+        try:
+            self._sources.begin(draft)
+        except BaseException:  # Ctrl-C, when it was begun
+            draft.token.cancel()
+            raise
         return draft
+
+    def drop(self, draft: Draft) -> None:
+        """Who began it wants it no more: unless it is on its way, its source goes on without it."""
+        draft.token.cancel()
+        if draft.position is not None:
+            self._pass_soon()
 
     def _check_open(self) -> None:
         if self._is_leaving:
@@ -164,9 +176,14 @@ class Intake:
         self._pass_soon()
 
     def _pass_soon(self) -> None:
-        if not self._is_passing:  # once for all that is passed until then
+        if self._is_passing:  # once for all that is passed until then
+            return
+        try:
             self._is_passing = True
             self._mailbox.call_if_any(self._pass)
+        except BaseException:  # Ctrl-C in between: nobody was told
+            self._is_passing = False
+            raise
 
     def _pass(self, _now_ms: int, ready: Ready) -> None:
         self._is_passing = False
