@@ -261,7 +261,7 @@ class EdgeLoop:
             if self._opened.done():  # else `start` raises it
                 self._log.warning("control point stopped", code=error.code.label, why=error.detail)
             self._end(error)
-        except Exception as error:  # noqa: BLE001 - a thread that dies silently would leave every caller waiting
+        except BaseException as error:  # `sys.exit` too: a thread that dies silently would leave every caller waiting
             self._log.error("control point stopped", error=type(error).__name__)
             self._end(FabricError(Code.CLOSED, f"internal error: {type(error).__name__}"))
             raise

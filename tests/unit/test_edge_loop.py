@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import sys
 import threading
 from dataclasses import replace
 from types import SimpleNamespace
@@ -71,6 +72,52 @@ def test_after_its_disk_failed_every_call_says_that(identity):
     assert code_of(lambda point: point.publish("detections.x", {}), point) is Code.SPOOL_FAILED
     assert {code_of(call, point) for call in CALLS} == {Code.SPOOL_FAILED}
     point.close()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_after_its_thread_was_ended_by_a_function_of_the_program_every_call_says_so(identity, monkeypatch):
+    point = ControlPoint(identity)
+    point.on_refused(lambda *_: sys.exit(3))
+    point._loop.start()
+    waits = point.publish_later("detections.x", {"n": 1})
+    point._loop._mailbox.call(lambda _now, _ready: point._loop.publisher.on_refused("", 1, None))
+    assert waits.exception(10).code is Code.CLOSED and "SystemExit" in str(point._loop.ended)
+    assert {code_of(call, point) for call in CALLS} == {Code.CLOSED}
+    point._loop._thread.join(10)
+
+
+def test_what_is_no_position_or_source_is_refused_where_it_is_given(identity):
+    point = ControlPoint(identity, outbox=identity.folder / "outbox")
+    point._loop.start()
+    for call in [
+        lambda point: point.pass_over("log", b"1"), lambda point: point.pass_over(1, "1"),
+        lambda point: point.position_of(None), lambda point: point.publish("detections.x", {}, position=("log", 1)),
+        lambda point: point.publish_many("detections.x", [{}], positions=5),
+        lambda point: point.publish_many("detections.x", [{}], positions="5"),
+        lambda point: point.drain(float("nan")),
+    ]:
+        assert code_of(call, point) is Code.USAGE
+    point.pass_over("log", "1")
+    assert point.publish("detections.x", {}, position=("log", "2"))
+    assert point.position_of("log") == "2" and point._loop.ended is None
+    point.close()
+
+
+@pytest.mark.parametrize("bound_s", [float("inf"), 10**400, 1e12, None])
+def test_a_bound_beyond_all_that_can_be_waited_for_is_none(identity, bound_s):
+    point = ControlPoint(identity, outbox=identity.folder / "outbox")
+    point._loop.start()
+    assert point.publish("detections.x", {}, wait_s=bound_s)
+    point._loop.lanes.counts.without_place["other"] = 1
+    flushes = threading.Thread(target=point.flush, args=(bound_s,))
+    flushes.start()
+    flushes.join(0.05)
+    assert flushes.is_alive()
+    del point._loop.lanes.counts.without_place["other"]
+    point._loop.lanes.counts.look()
+    flushes.join(10)
+    assert not flushes.is_alive()
+    point.close(bound_s)
 
 
 def test_who_waits_for_a_subscription_to_be_in_force_is_told_of_the_end(identity, monkeypatch):

@@ -1,6 +1,9 @@
 """Many records, one receipt: each has its own outcome, and what is refused hinders no other."""
 
 import asyncio
+import sys
+import threading
+import time
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import replace
@@ -17,7 +20,7 @@ from fabric.edge.publishing.publications import Publication
 from fabric.edge.publishing.receipts import Many, Receipt, begin_sending, refuse, succeed
 from fabric.protocol.base.errors import Code, FabricError
 from fabric.protocol.envelope.header import Kind
-from fabric.protocol.vocabulary.severity import Phase, Severity
+from fabric.protocol.vocabulary.severity import Lane, Phase, Severity
 from fabric.protocol.vocabulary.tlp import Label
 from tests.interrupting import at_each_place
 from tests.support import EVERYTHING, T0, Authority
@@ -230,6 +233,61 @@ def test_in_asyncio_what_has_no_place_at_first_is_taken_when_there_is_one(tmp_pa
     with unreachable_relay(AUTHORITY, ME, tmp_path) as identity:
         outcomes = asyncio.run(publish(identity))
     assert len(outcomes) == 35 and all(isinstance(outcome, str) for outcome in outcomes)
+
+
+def test_of_all_who_come_with_the_last_outcome_one_ends_it():
+    """Whoever gave many looks for what was not taken in the moment in which the connection ends the last of them."""
+    places = 0
+    for run in at_each_place(Many._end.__code__):
+        many, others, faults = Many(1), [], []
+
+        def come(many=many, faults=faults):
+            try:
+                many.succeed([(0, "id")])
+            except Exception as fault:  # noqa: BLE001 - whatever it is, the connection's thread would end by it
+                faults.append(fault)
+
+        def comes_between(many=many, come=come, others=others):
+            assert len(many.outcomes()) == 1, "a signal handler may look too"
+            others.append(threading.Thread(target=come))
+            others[0].start()
+            others[0].join(0.02)  # or it waits for the lock
+
+        run(lambda many=many: many.cut(0, FabricError(Code.BUSY)), comes_between)
+        for other in others:
+            other.join(10)
+        assert len(many.result(0)) == 1 and not faults
+        places += len(others)
+    assert places > 10
+
+
+def test_a_callback_that_ends_its_thread_does_not_end_the_connection(point):
+    later = point.publish_later("detections.x", {"n": 1})
+    later.add_done_callback(lambda _: sys.exit(3))
+    assert later.result(WAIT_S) and isinstance(point.publish_many("detections.x", [{"n": 2}])[0], str)
+
+
+def test_what_had_no_place_in_time_holds_back_nothing_that_is_there_already(point, monkeypatch):
+    monkeypatch.setattr(lanes, "WAITING_MAX", 1)
+    in_flight = point._loop.lanes._in_flight
+    monkeypatch.setattr(in_flight, "has_room", lambda lane, *_: lane is not Lane.LOW)
+    point.publish_later("detections.x", {"n": 0})
+    with ThreadPoolExecutor(1) as pool:
+        for source, give in {
+            "one": lambda: point.publish_later("detections.x", {"n": 1}, position=("one", "1"), wait_s=0.5),
+            "many": lambda: point.publish_many("detections.x", [{"n": 1}], positions=[("many", "1")], wait_s=0.5),
+        }.items():
+            first = pool.submit(give)
+            while source not in point._loop.intake._sources._begun:
+                time.sleep(0.001)
+            point.publish("detections.x", {"n": 2}, severity="critical", position=(source, "2"))
+            assert point.position_of(source) is None
+            outcome = first.exception(WAIT_S) or first.result()[0]
+            assert outcome.code is Code.BUSY
+            until_s = time.monotonic() + WAIT_S
+            while point.position_of(source) != "2":
+                assert time.monotonic() < until_s
+                time.sleep(0.001)
 
 
 def test_whoever_comes_first_says_what_became_of_one():

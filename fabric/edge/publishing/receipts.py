@@ -74,7 +74,17 @@ class Receipt(Pending[T]):
 
     def add_done_callback(self, fn: Callable[[Future[T]], object]) -> None:
         self.looked_at = True
-        super().add_done_callback(fn)
+        super().add_done_callback(lambda future: _call(fn, future))
+
+
+def _call(fn: Callable[[Future[T]], object], future: Future[T]) -> None:
+    """Mostly on the connection's thread, which `sys.exit` is not to end: it is logged as all that a callback raises."""
+    try:
+        fn(future)
+    except (Exception, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise RuntimeError(f"{type(error).__name__} in a callback") from error
 
 
 class Many:
@@ -95,7 +105,8 @@ class Many:
         self._open = count
         self._on_their_way = bytearray(count)
         self._is_withdrawn = False
-        self._lock = threading.Lock()
+        # One thread may be in here twice: what a garbage collection lets go, or a signal handler, may ask too.
+        self._lock = threading.RLock()
         if not count:
             self.future.set_result([])
 
@@ -145,13 +156,14 @@ class Many:
         self._end([(number, error) for number in range(taken, len(self._outcomes))])
 
     def _end(self, outcomes: Sequence[tuple[int, str]] | Sequence[tuple[int, FabricError]]) -> None:
+        is_last = False  # of all threads only one comes with the last outcome
         with self._lock:
             for number, outcome in outcomes:
                 if self._outcomes[number] is None:
                     self._outcomes[number] = outcome
-                    self._open -= 1
-            is_done = not self._open and not self.future.done()
-        if is_done:
+                    left = self._open = self._open - 1
+                    is_last = not left
+        if is_last:
             self.future.set_result(list(self._outcomes))  # type: ignore[arg-type]  # none is None any more
 
 

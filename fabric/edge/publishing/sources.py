@@ -27,7 +27,9 @@ class Sources:
 
     def __init__(self) -> None:
         self._begun: dict[str, deque[Draft]] = {}  # of sources of which something waits
-        self._lock = threading.Lock()  # held for a moment, to look at a source's drafts
+        # Held for a moment, to look at a source's drafts. One thread may be in here twice: what a garbage collection
+        # lets go, or a signal handler, may publish too.
+        self._lock = threading.RLock()
 
     def begin(self, draft: Draft) -> None:
         """Its source does not pass it from now on, until it is taken or cancelled. Raises BUSY."""
