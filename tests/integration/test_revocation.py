@@ -38,6 +38,7 @@ analyst = { relay = "hq",     role = "analyst", clearance = "red", kind = "opera
 leaf-1  = { relay = "line",   role = "sensor",  clearance = "amber" }
 leaf-2  = { relay = "line",   role = "sensor",  clearance = "amber" }
 leaf-3  = { relay = "line",   role = "sensor",  clearance = "amber" }
+quiet   = { relay = "region", role = "sensor",  clearance = "amber" }
 guest   = { relay = "region", role = "sensor",  clearance = "amber" }
 soar-1  = { relay = "hq",     role = "soar",    clearance = "amber" }
 soar-2  = { relay = "hq",     role = "soar",    clearance = "amber" }
@@ -103,6 +104,16 @@ def test_it_is_in_force_everywhere_and_said_relay_by_relay(house, capsys):
     shown = house.cli("authority", "show", "gone").expect(0).out
     assert "leaf-1: a test" in shown, "why is kept where the authority is"
     house.assert_logs_clean("a test")
+
+
+def test_who_waits_for_lines_to_send_hears_at_once_that_it_is_revoked(house):
+    """Not with the next line, which may be hours away."""
+    log = house.work / "quiet.log"
+    log.touch()
+    sender = house.start("send", str(log), "--as", "quiet", "--topic", "detections.leaf", "--follow", "--json")
+    house.wait_connected("region", "quiet")
+    revoke(house, "quiet")
+    assert sender.wait(20).expect(5).error["code"] == "E205"
 
 
 def test_a_relay_that_was_away_has_the_list_before_it_takes_anything(house, capsys):

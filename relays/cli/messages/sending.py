@@ -101,14 +101,22 @@ def send(
     )
     connected = threading.Event()
     point.on_refused(sender.refuse)
+    over: list[FabricError] = []  # what ended the connection for good, while no line may come for hours
+    point.on_end(over.append)
     course = course_of(needed(identity), topic, label=label, labels=options["labels"], severity=severity, audience=audience)
     heard = Watch(course, lambda notice: tell_notice(notice, screen, as_json))
     point.on_notice(heard.take)
     heard.begin(as_json=as_json)
     unheld: FabricError | None = None
     stopped: KeyboardInterrupt | None = None
+
+    def why_held_up() -> FabricError | None:
+        if over:
+            return over[0]
+        return point.held_up if point.waiting or not connected.is_set() else None
+
     holdups = Holdups(
-        lambda: point.held_up if point.waiting or not connected.is_set() else None, lambda: (sender.held, sender.refused, point.waiting),
+        why_held_up, lambda: (sender.held, sender.refused, point.waiting),
         lambda: (f"{point.waiting:,} record(s) wait" if point.waiting else "", point.waiting), screen, as_json,
     )
     with holdups, point, screen.progress(shown=not as_json and screen.is_terminal) as begin:
@@ -122,6 +130,8 @@ def send(
             for line in watch.ahead(lines, _record_of, _size_of, tell):
                 sender.settle(block=False)
                 bar.update(sender.held)
+                if over:
+                    raise over[0]
                 if isinstance(line, Gap):
                     sender.lose(line)
                     continue
