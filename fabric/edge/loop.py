@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import zmq
 
@@ -90,6 +91,8 @@ _OPEN_MS_MAX = 250
 # Who only publishes, and soon ends, leaves nothing in the log of its identity.
 _AUDIT_PATIENCE_MS = 60_000
 
+_HERE: WeakSet[EdgeLoop] = WeakSet()  # of this process
+
 
 class EdgeLoop:
     """`outbox`: the file that keeps what is published until the relay holds it. `session`: that of an earlier run, to
@@ -166,6 +169,7 @@ class EdgeLoop:
         self.ending = EndOfConnection()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name=f"fabric {identity.id}", daemon=True)
+        _HERE.add(self)
 
     # -- from any thread --------------------------------------------------------------------------------
 
@@ -245,6 +249,20 @@ class EdgeLoop:
                 self._end(FabricError(Code.CLOSED))
         if self.runs:
             self._thread.join(timeout_s)
+
+    def forked(self) -> None:
+        """This process is a fork of that in which it was created: where it has begun, its thread is there. Nothing here
+        waits for a lock, as who holds it may be there too."""
+        if not self._thread.ident:
+            self._mailbox.forked(None)
+            return
+        self._stopping = True
+        self.intake.stop()
+        whose = "it belongs to the process of which this one is a fork"
+        ended = FabricError(Code.CLOSED, whose, "open a control point in each process")
+        self.lanes.counts.forked()
+        self.status.forked(ended)
+        self._mailbox.forked(ended)
 
     # -- the loop's thread ------------------------------------------------------------------------------
 
@@ -464,6 +482,14 @@ class EdgeLoop:
         self.approver.end(error)
         self.renewing.end(error)
         self.ending.tell(error)
+
+
+def _forked() -> None:
+    for loop in list(_HERE):
+        loop.forked()
+
+
+os.register_at_fork(after_in_child=_forked)
 
 
 def _urgency(delivered: Delivered) -> int:

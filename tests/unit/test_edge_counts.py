@@ -83,3 +83,13 @@ def test_the_end_ends_the_wait_for_what_is_owed(counts):
     counts.end()
     thread.join(10)
     assert left == [3] and counts.wait_settled(None) == 3
+
+
+def test_in_a_fork_nothing_is_owed_to_anybody_and_a_lock_that_is_held_elsewhere_is_not_waited_for(counts, queued):
+    queued[0] += [1]
+    counts.sent_alone()
+    counts.without_place["me"] = 2
+    thread, _ = waiter(counts.steady.acquire)
+    thread.join(10)
+    counts.forked()
+    assert (counts.owed, counts.waiting, counts.wait_settled(None)) == (0, 0, 0)

@@ -1,6 +1,8 @@
 """A control point's thread and its end: whoever waits for something is told, and nobody waits after it."""
 
 import asyncio
+import os
+import signal
 import socket
 import sys
 import threading
@@ -118,6 +120,68 @@ def test_a_bound_beyond_all_that_can_be_waited_for_is_none(identity, bound_s):
     flushes.join(10)
     assert not flushes.is_alive()
     point.close(bound_s)
+
+
+def in_a_fork(call):
+    """What it returns there, as words."""
+    reads, writes = os.pipe()
+    child = os.fork()
+    if not child:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(20)  # whoever waits there for ever is ended
+        try:
+            os.write(writes, str(call()).encode())
+        finally:
+            os._exit(0)
+    os.close(writes)
+    with os.fdopen(reads) as told:
+        words = told.read()
+    os.waitpid(child, 0)
+    return words
+
+
+def test_in_a_fork_every_call_says_whose_it_is_and_its_own_process_goes_on(identity):
+    point = ControlPoint(identity)
+    point._loop.start()
+    waits = point.publish_later("detections.x", {})
+    calls = [*CALLS, lambda point: point.publish_many("detections.x", [{}])]
+
+    def there():
+        codes = {code_of(call, point) for call in calls}
+        point.flush()
+        point.close()
+        return codes, point.waiting, point._leaving._forgotten()
+
+    is_held, is_over = threading.Event(), threading.Event()
+
+    def hold():
+        with point._loop._mailbox._lock, point._loop.lanes.counts.steady, point._loop.status.connected._condition:
+            is_held.set()
+            is_over.wait(30)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert is_held.wait(10)
+    words = in_a_fork(there)
+    is_over.set()
+    holder.join(10)
+    assert words == str(({Code.CLOSED}, 0, None))
+    assert point.waiting == 1 and not waits.done() and point._loop.ended is None
+    with pytest.raises(FabricError):
+        point.close(0.0)
+
+
+def test_what_was_created_before_a_fork_begins_in_it(identity):
+    point = ControlPoint(identity, outbox=identity.folder / "outbox")
+
+    def there():
+        point._loop.start()
+        return point.publish("detections.x", {}) != "" and point.close()
+
+    assert in_a_fork(there) == "None"
+    point._loop.start()
+    assert point.waiting == 1 and point.publish("detections.x", {})
+    point.close()
 
 
 def test_who_waits_for_a_subscription_to_be_in_force_is_told_of_the_end(identity, monkeypatch):

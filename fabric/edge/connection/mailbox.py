@@ -31,9 +31,7 @@ class Mailbox:
         self.ended: FabricError | None = None
         # One thread may be in here twice: what a garbage collection lets go may call, wherever it happens to run.
         self._lock = threading.RLock()
-        self._reader, self._writer = socket.socketpair()
-        self._reader.setblocking(False)
-        self._writer.setblocking(False)
+        self._reader, self._writer = _pipe()
         self._is_woken = False
 
     # -- from any thread --------------------------------------------------------------------------------
@@ -78,6 +76,13 @@ class Mailbox:
             self._is_woken = False
             raise
 
+    def forked(self, ended: FabricError | None) -> None:
+        """This process is a fork: who held the lock may not be here, and the pipe is that of the other's thread."""
+        self._lock = threading.RLock()
+        self._reader, self._writer = _pipe()
+        self._is_woken = False
+        self.ended = ended
+
     # -- the connection's thread ------------------------------------------------------------------------
 
     def fileno(self) -> int:
@@ -117,6 +122,13 @@ class Mailbox:
     def close(self) -> None:
         self._reader.close()
         self._writer.close()
+
+
+def _pipe() -> tuple[socket.socket, socket.socket]:
+    reader, writer = socket.socketpair()
+    reader.setblocking(False)
+    writer.setblocking(False)
+    return reader, writer
 
 
 def fail(token: Any, error: FabricError) -> None:

@@ -117,6 +117,11 @@ class Status:
         self._first_word.set()
         self.attached.set()
 
+    def forked(self, problem: FabricError) -> None:
+        """This process is a fork: nobody waits here, and who held the locks may not be here."""
+        self.connected, self.attached, self._first_word = Event(), Event(), Event()
+        self.problem, self._ended = problem, True
+
     @property
     def _has_one_relay(self) -> bool:
         return len(self._addresses) == 1

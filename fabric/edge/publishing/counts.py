@@ -89,6 +89,13 @@ class Counts:
             self._has_ended = True
             self.steady.notify_all()
 
+    def forked(self) -> None:
+        """This process is a fork: what is not done yet is the other's, and who held the lock may not be here."""
+        self.steady = Condition()
+        self.under_way = self._open = 0
+        self.without_place.clear()
+        self._queued = ()
+
     def _wake(self) -> None:
         queued = sum(map(len, self._queued))
         if not self.under_way + queued or sum(self.without_place.values()) + self._open + queued <= 0:
