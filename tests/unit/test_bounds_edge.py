@@ -63,6 +63,7 @@ BOUNDS = {
     "edge/publishing/in_flight.py:InFlight._groups": "_ENVELOPES_MAX, urgent URGENT_MAX, and as many of each topic "
     "that waits for a reader (TOPICS_APART_MAX a lane); with an outbox one turn's",
     "edge/publishing/publisher.py:Publisher._fresh": "one turn's",
+    "edge/publishing/publisher.py:Publisher._sealing": "a burst, and what waited for keys; one turn's",
     "edge/publishing/sources.py:Sources._begun":
     "BEGUN_MAX records a source, of sources of which something waits; BUSY",
     "edge/publishing/publisher.py:Publisher._left":

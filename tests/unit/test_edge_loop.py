@@ -14,6 +14,7 @@ import pytest
 from fabric.edge import ControlPoint as AsyncControlPoint
 from fabric.edge.blocking import ControlPoint
 from fabric.edge.loop import BOOK, EdgeLoop
+from fabric.edge.publishing.publications import Publication
 from fabric.edge.requesting.recorder import Recorder
 from fabric.protocol.audit import kinds
 from fabric.protocol.audit.kinds import Audited
@@ -86,6 +87,42 @@ def test_after_its_thread_was_ended_by_a_function_of_the_program_every_call_says
     assert waits.exception(10).code is Code.CLOSED and "SystemExit" in str(point._loop.ended)
     assert {code_of(call, point) for call in CALLS} == {Code.CLOSED}
     point._loop._thread.join(10)
+
+
+def test_what_on_link_raises_does_not_end_the_connection(identity):
+    point, called = ControlPoint(identity, outbox=identity.folder / "outbox"), []
+
+    def raises(problem):
+        called.append(problem)
+        raise ValueError
+
+    point.on_link(raises)
+    point._loop.start()
+    point._loop._mailbox.call(lambda _now, _ready: point._loop.status.is_attached())
+    assert point.publish("detections.x", {"n": 1}) and called == [None]
+    point.close()
+    assert called[1].code is Code.CLOSED
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_where_who_is_told_of_a_refusal_raises_all_others_are_told_of_the_end(identity, monkeypatch):
+    """What it was told of may be lost to it: its source does not pass it."""
+    point = ControlPoint(identity, outbox=identity.folder / "outbox")
+    monkeypatch.setattr(point._loop, "_thread", thread := threading.Thread(target=point._loop._run, daemon=True))
+    bad, good = ({"n": object()}, ("log", "1")), ({"n": 1}, ("log", "2"))
+    pair = [Publication("detections.x", content, position, {}) for content, position in (bad, good)]
+
+    def raises(_number, _error):
+        raise ValueError
+
+    manies = []
+    point._loop._mailbox.call(lambda _now, _ready: manies.append(point.publish_each_later(pair, tell=raises)))
+    point._loop._mailbox.call(lambda _now, _ready: manies.append(point.publish_later("detections.x", {"n": 2})))
+    point._loop.intake.keeps(SimpleNamespace(check_source=lambda _: None, position=lambda _: None))
+    point._loop.start()
+    thread.join(10)
+    assert [outcome.code for outcome in manies[0].result(0)] == [Code.BAD_INPUT, Code.CLOSED]
+    assert manies[1].exception(0).code is Code.CLOSED and point.position_of("log") is None
 
 
 def test_what_is_no_position_or_source_is_refused_where_it_is_given(identity):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -47,6 +48,7 @@ class Publisher:
         self._log = log
         self.has_more = False
         self._fresh: list[bytes] = []  # on disk with the commit of this turn
+        self._sealing: Sequence[Draft] = []  # in the midst of `compose`, also where a fault ends it there
         self._left: list[Future[Any]] = []  # what the end found open: as many as may wait
         self.refused = 0
         self.on_refused: Callable[[str, int, FabricError], None] | None = None
@@ -81,6 +83,7 @@ class Publisher:
         taken = begin_sending(found)
         if len(taken) < len(found):
             self._counts.ended(len(found) - len(taken), len(found) - len(taken))
+        self._sealing = [*fit, *taken]
         more, more_unfit = self._awaiting_keys.sort(taken, now_ms, ready)
         fit, unfit = [*fit, *more], [*unfit, *more_unfit]
         sealed, failed = self._composer.compose(fit)
@@ -94,6 +97,7 @@ class Publisher:
                 self._unfit(group, error)
         for draft in fit:
             draft.taken = True
+        self._sealing = []
         self._sources.advance(ready)
         self.has_more = bool(found) and self._lanes.has_more
 
@@ -171,7 +175,12 @@ class Publisher:
 
     def close(self, error: FabricError) -> None:
         """The connection has ended: whoever still waits for a record is told this."""
-        for drafts in [*self._in_flight.end(), *self._lanes.end(error), self._awaiting_keys.end(error)]:
+        others = [*self._in_flight.end(), *self._lanes.end(error), self._awaiting_keys.end(error)]
+        known = {id(draft) for drafts in others for draft in drafts}
+        for drafts in [*others, [draft for draft in self._sealing if id(draft) not in known]]:
             self._left += [future for draft in drafts if (future := open_future(draft.token)) is not None]
-            refuse(drafts, error)
+            for draft in drafts:
+                with suppress(Exception):  # of a function that its program gave: all others are told nevertheless
+                    refuse([draft], error)
+        self._sealing = []
         self._counts.end()

@@ -146,9 +146,11 @@ class Many:
 
     def refuse(self, number: int, error: FabricError) -> None:
         """This one is not published."""
-        if self._outcomes[number] is None and self._tell is not None:
-            self._tell(number, error)
-        self._end([(number, error)])
+        try:
+            if self._outcomes[number] is None and self._tell is not None:
+                self._tell(number, error)
+        finally:
+            self._end([(number, error)])
 
     def cut(self, taken: int, error: FabricError) -> None:
         """No more than these were taken: the others are as if they had not been given."""
